@@ -1,0 +1,3 @@
+module ckpool
+
+go 1.26
