@@ -47,6 +47,35 @@ func (p *Params) Next() (value []byte, ok bool) {
 	return value, true
 }
 
+// field is an element that should be a short string.
+type field struct {
+	text    []byte // still with its escapes, nil when it is no string
+	escaped bool
+}
+
+func (p *Params) nextField() (f field, ok bool) {
+	if len(p.rest) == 0 || p.rest[0] != '"' {
+		_, ok = p.Next()
+		return field{}, ok
+	}
+	end, escaped := scanString(p.rest, 0)
+	if end < 0 {
+		p.rest = nil
+		return field{}, false
+	}
+	text := p.rest[1 : end-1 : end-1]
+	p.rest = afterComma(p.rest, end)
+	return field{text, escaped}, true
+}
+
+// unescape returns the content, in scratch if it has escapes.
+func (f field) unescape(scratch []byte) []byte {
+	if !f.escaped {
+		return f.text
+	}
+	return unescape(f.text, scratch)
+}
+
 // Members walks over the members of a raw JSON object.
 type Members struct {
 	rest []byte
@@ -139,7 +168,10 @@ func hex64(s []byte) (v uint64, ok bool) {
 		bad |= d
 		v = v<<4 | uint64(d&15)
 	}
-	return v, bad <= 15 && len(s) > 0
+	if bad > 15 || len(s) == 0 {
+		return 0, false
+	}
+	return v, true
 }
 
 func trim0x(s []byte) []byte {

@@ -71,26 +71,32 @@ func (m *Message) scan(line []byte, i int) bool {
 
 // set stores one member; key is the raw JSON string.
 func (m *Message) set(key, value []byte) {
-	const longest = len(`"reject-reason"`)
-	var scratch [longest]byte
-	if len(key) > 6*longest {
-		return // none of ours, however it is escaped
-	}
-	name, _ := String(key, scratch[:0])
-	switch string(name) {
-	case "id":
+	switch string(key) {
+	case `"id"`:
 		m.ID = value
-	case "method":
+	case `"method"`:
 		m.MethodPresent = true
 		m.Method, _ = String(value, nil)
-	case "params":
+	case `"params"`:
 		m.Params = value
-	case "result":
+	case `"result"`:
 		m.Result = value
-	case "error":
+	case `"error"`:
 		m.Error = value
-	case "reject-reason":
+	case `"reject-reason"`:
 		m.RejectReason = value
+	default:
+		if bytes.IndexByte(key, '\\') >= 0 {
+			m.setEscaped(key, value)
+		}
+	}
+}
+
+// setEscaped is set for a key with escapes.
+func (m *Message) setEscaped(key, value []byte) {
+	name, _ := String(key, nil)
+	if bytes.IndexByte(name, '\\') < 0 {
+		m.set(append(append([]byte{'"'}, name...), '"'), value)
 	}
 }
 
@@ -227,8 +233,15 @@ func skipSpace(b []byte, i int) int {
 }
 
 // skipString returns the index behind the string whose opening quote is at
-// b[i], or -1. Bytes that need no attention are passed eight at a time.
+// b[i], or -1.
 func skipString(b []byte, i int) int {
+	end, _ := scanString(b, i)
+	return end
+}
+
+// scanString is skipString that also tells whether the string has escapes.
+// Bytes that need no attention are passed eight at a time.
+func scanString(b []byte, i int) (end int, escaped bool) {
 	const ones = 0x0101010101010101
 	i++
 	for i < len(b) {
@@ -246,26 +259,27 @@ func skipString(b []byte, i int) int {
 		}
 		switch c := b[i]; {
 		case c == '"':
-			return i + 1
+			return i + 1, escaped
 		case c == '\\':
 			n := escapeLen(b[i:])
 			if n == 0 {
-				return -1
+				return -1, false
 			}
 			i += n
+			escaped = true
 		case c < 0x20:
-			return -1
+			return -1, false
 		case c < utf8.RuneSelf:
 			i++
 		default:
 			r, n := utf8.DecodeRune(b[i:])
 			if r == utf8.RuneError && n == 1 {
-				return -1
+				return -1, false
 			}
 			i += n
 		}
 	}
-	return -1
+	return -1, false
 }
 
 // escapeLen is the length of the escape sequence b begins with, 0 when it is

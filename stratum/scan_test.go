@@ -344,3 +344,11 @@ func BenchmarkScanSubmit(b *testing.B) {
 		s.Parse(m.Params, 8, nil)
 	}
 }
+
+func BenchmarkScan(b *testing.B) {
+	line := []byte(submitLine)
+	var m Message
+	for b.Loop() {
+		Scan(line, &m)
+	}
+}

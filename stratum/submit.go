@@ -41,10 +41,10 @@ func (s *Submit) Parse(params []byte, extranonce2Len int, scratch []byte) *Rejec
 	if !ok {
 		return paramsNotArray
 	}
-	var raw [6][]byte
+	var raw [6]field
 	n := 0
 	for ; n < len(raw); n++ {
-		if raw[n], ok = p.Next(); !ok {
+		if raw[n], ok = p.nextField(); !ok {
 			break
 		}
 	}
@@ -52,46 +52,46 @@ func (s *Submit) Parse(params []byte, extranonce2Len int, scratch []byte) *Rejec
 		return invalidArraySize
 	}
 
-	if s.Worker, _ = String(raw[0], scratch); len(s.Worker) == 0 {
+	if s.Worker = raw[0].unescape(scratch); len(s.Worker) == 0 {
 		return noUsername
 	}
 	var unescaped [32]byte // reused: each field is read before the next
-	field, _ := String(raw[1], unescaped[:0])
-	if len(field) == 0 {
+	text := raw[1].unescape(unescaped[:0])
+	if len(text) == 0 {
 		return noJobID
 	}
-	s.JobID, s.Suffix, ok = JobID(field)
+	s.JobID, s.Suffix, ok = JobID(text)
 	s.JobIDBad = !ok
 
-	field, _ = String(raw[2], unescaped[:0])
-	if reject := s.setExtranonce2(field); reject != nil {
+	text = raw[2].unescape(unescaped[:0])
+	if reject := s.setExtranonce2(text); reject != nil {
 		return reject
 	}
-	field, _ = String(raw[3], unescaped[:0])
-	if s.NTime, ok = Hex32(field); !ok {
+	text = raw[3].unescape(unescaped[:0])
+	if s.NTime, ok = Hex32(text); !ok {
 		return noNTime
 	}
-	field, _ = String(raw[4], unescaped[:0])
-	if s.Nonce, ok = Hex32(field); !ok {
+	text = raw[4].unescape(unescaped[:0])
+	if s.Nonce, ok = Hex32(text); !ok {
 		return noNonce
 	}
 	if n == 6 {
-		field, _ = String(raw[5], unescaped[:0])
-		s.VersionBits, s.HasVersionBits = Hex32(field)
-		if !s.HasVersionBits && isHex(trim0x(field)) {
+		text = raw[5].unescape(unescaped[:0])
+		s.VersionBits, s.HasVersionBits = Hex32(text)
+		if !s.HasVersionBits && isHex(trim0x(text)) {
 			return invalidVersionMask // too long
 		}
 	}
 	return nil
 }
 
-func (s *Submit) setExtranonce2(field []byte) *Reject {
+func (s *Submit) setExtranonce2(text []byte) *Reject {
 	if s.Extranonce2Len >= 0 && s.Extranonce2Len <= len(s.Extranonce2) &&
-		hexBytes(s.Extranonce2[:s.Extranonce2Len], field) && len(field) > 0 {
+		hexBytes(s.Extranonce2[:s.Extranonce2Len], text) && len(text) > 0 {
 		return nil
 	}
 	s.Extranonce2 = [8]byte{}
-	if len(field)%2 != 0 || !isHex(field) {
+	if len(text)%2 != 0 || !isHex(text) {
 		return noNonce2
 	}
 	return invalidNonce2Len

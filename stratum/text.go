@@ -15,17 +15,26 @@ func String(raw, scratch []byte) (s []byte, ok bool) {
 		return nil, false
 	}
 	raw = raw[1 : len(raw)-1 : len(raw)-1]
-	plain := bytes.IndexByte(raw, '\\')
-	if plain < 0 {
-		return raw, true
+	if bytes.IndexByte(raw, '\\') >= 0 {
+		raw = unescape(raw, scratch)
 	}
-	s = scratch[:0]
-	for plain >= 0 {
+	return raw, raw != nil
+}
+
+// unescape appends to scratch[:0] what raw, the inside of a string, stands
+// for; nil when raw is malformed.
+func unescape(raw, scratch []byte) []byte {
+	s := scratch[:0]
+	for {
+		plain := bytes.IndexByte(raw, '\\')
+		if plain < 0 {
+			return append(s, raw...)
+		}
 		s = append(s, raw[:plain]...)
 		raw = raw[plain:]
 		n := escapeLen(raw)
 		if n == 0 {
-			return nil, false
+			return nil
 		}
 		switch raw[1] {
 		case 'b':
@@ -51,9 +60,7 @@ func String(raw, scratch []byte) (s []byte, ok bool) {
 			s = append(s, raw[1])
 		}
 		raw = raw[n:]
-		plain = bytes.IndexByte(raw, '\\')
 	}
-	return append(s, raw...), true
 }
 
 // AppendString appends s as a JSON string. Bytes that are not UTF-8 become
