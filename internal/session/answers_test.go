@@ -187,7 +187,7 @@ func TestVerdicts(t *testing.T) {
 	stale := r.solve(slot, n.JobID, 1e-7, 0)
 	r.backend.newTip(r.now)
 	r.Step()
-	r.want(slot, "", r.written(slot)...)
+	r.wantMethods(r.written(slot), "notify true")
 	r.want(slot, submitLine(5, "bob.rig1", &n, stale), rejectLine(21, "Stale", "5"))
 	if len(r.backend.shares) != 5 {
 		t.Errorf("%d submits counted, want 5", len(r.backend.shares))

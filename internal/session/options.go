@@ -83,10 +83,11 @@ func (h *Handler) applyPassword(s *session, o passwordOptions) {
 	}
 }
 
-// clamp bounds a difficulty a miner asks for by the listener's settings alone.
+// clamp bounds a difficulty a miner asks for.
 func (h *Handler) clamp(s *session, d float64) float64 {
-	set := h.listener(s)
-	return difficulty.Limits{Min: set.MinDiff, Max: set.MaxDiff}.Clamp(d)
+	l := h.limits(s)
+	l.Floor = 0
+	return l.Clamp(d)
 }
 
 // onSuggest takes mining.suggest_difficulty or mining.suggest_target: never

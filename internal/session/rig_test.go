@@ -259,7 +259,7 @@ func (b *backend) newJob(now time.Time) { b.publish(now) }
 func (b *backend) publish(now time.Time) {
 	b.t.Helper()
 	tmpl, err := work.ParseTemplate(fmt.Appendf(nil, `{"version":%s,"previousblockhash":"%064x","transactions":[],"coinbasevalue":312500000,
-		"target":"00000000ffff0000000000000000000000000000000000000000000000000000","mintime":%d,"curtime":%d,"bits":"1d00ffff","height":%d,"rules":["csv","!segwit"],"vbrequired":%d}`,
+		"target":"00000000ffff0000000000000000000000000000000000000000000000000000","mintime":%d,"curtime":%d,"bits":"1b0404cb","height":%d,"rules":["csv","!segwit"],"vbrequired":%d}`,
 		b.version, b.height, now.Unix(), now.Unix(), b.height, b.vbrequired))
 	if err != nil {
 		b.t.Fatal(err)

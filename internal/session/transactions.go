@@ -2,6 +2,7 @@ package session
 
 import (
 	"encoding/hex"
+	"slices"
 	"strconv"
 
 	"ckpool/internal/netserver"
@@ -49,12 +50,12 @@ func (h *Handler) onGetTxnHashes(slot netserver.Slot, s *session, arg []byte) *s
 		return nil
 	}
 	s.lastList = now
-	b := make([]byte, 0, 2+65*len(job.Template.TxIDs))
+	count := job.Template.TxCount()
+	b := make([]byte, 0, 2+65*count)
 	b = append(b, '"')
-	for _, id := range job.Template.TxIDs {
-		for i, j := 0, len(id)-1; i < j; i, j = i+1, j-1 {
-			id[i], id[j] = id[j], id[i]
-		}
+	for i := range count {
+		id := job.Template.TxID(i)
+		slices.Reverse(id[:])
 		b = hex.AppendEncode(b, id[:])
 		b = append(b, ' ')
 	}
