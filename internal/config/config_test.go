@@ -193,6 +193,8 @@ func TestErrors(t *testing.T) {
 		{"missing comma", "{\n\"mindiff\": 1\n  \"maxdiff\": 2}", `ckpool.conf:3: column 3: not JSON: invalid character '"' after object value (expecting ',' or '}')`},
 		{"unclosed", "{\n\"mindiff\": 1", `ckpool.conf:2: column 13: not JSON: parsing object after value: unexpected EOF`},
 		{"unclosed string", "{\n\"mindiff: 1}", `ckpool.conf:2: column 13: not JSON: parsing string: unexpected EOF`},
+		{"missing quote", "{\n\"password\": \"s3cret,\n\"mindiff\": 1}", `ckpool.conf:2: column 13: not JSON: string without a closing quote, or with a wrong escape`},
+		{"not a literal", `{"notify": True}`, `ckpool.conf:1: column 12: not JSON: want a string, number, true, false or null, got "True"`},
 		{"unclosed comment", "{ /* \n }", `ckpool.conf:1: column 3: not JSON: parsing comment: unexpected EOF`},
 		{"not UTF-8", "{\n\"btcsig\": \"a\xffb\"}", `ckpool.conf:2: column 13: not UTF-8`},
 		{"too deep", strings.Repeat("[", 1000), `ckpool.conf:1: column 33: nested too deep`},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -92,8 +93,8 @@ func (f *file) root() (value, error) {
 		return value{}, f.syntax(end, err.Error())
 	}
 	text := f.data[:end]
-	if !utf8.Valid(text) {
-		return value{}, f.syntax(len(bytes.ToValidUTF8(text, nil)), "not UTF-8")
+	if n := validUTF8(text); n < len(text) {
+		return value{}, f.syntax(n, "not UTF-8")
 	}
 	v, err := hujson.Parse(text)
 	if err != nil {
@@ -106,14 +107,35 @@ func (f *file) root() (value, error) {
 	return root, nil
 }
 
-// parserError takes the position out of hujson's text.
+// validUTF8 is the length of b's valid beginning.
+func validUTF8(b []byte) int {
+	n := 0
+	for n < len(b) {
+		r, size := utf8.DecodeRune(b[n:])
+		if r == utf8.RuneError && size == 1 {
+			break
+		}
+		n += size
+	}
+	return n
+}
+
+// parserError takes the position out of hujson's text, and a literal, which may
+// be a password or many lines long.
 func (f *file) parserError(err error) error {
 	e := &Error{File: f.name}
 	fmt.Sscanf(err.Error(), "hujson: line %d, column %d:", &e.Line, &e.Column)
 	if inner := errors.Unwrap(err); inner != nil {
 		err = inner
 	}
-	e.Text = fmt.Sprintf("column %d: not JSON: %s", e.Column, strings.ToValidUTF8(err.Error(), "?"))
+	text := err.Error()
+	if literal, ok := strings.CutPrefix(text, "invalid literal: "); ok {
+		text = "want a string, number, true, false or null, got " + strconv.Quote(cut(literal, 20))
+		if literal[0] == '"' {
+			text = "string without a closing quote, or with a wrong escape"
+		}
+	}
+	e.Text = fmt.Sprintf("column %d: not JSON: %s", e.Column, text)
 	return e
 }
 

@@ -19,14 +19,12 @@ func splitURL(s string) (host string, port uint16, err error) {
 	}
 	host, digits, hasPort := strings.Cut(s, ":")
 	if strings.HasPrefix(s, "[") {
-		var after string
-		host, after, _ = strings.Cut(s[1:], "]")
-		if _, err := netip.ParseAddr(host); err != nil {
-			return "", 0, err
-		}
+		inside, after, closed := strings.Cut(s[1:], "]")
+		host = inside
 		digits, hasPort = strings.CutPrefix(after, ":")
-		if after != "" && !hasPort {
-			return "", 0, errors.New("text behind the bracket")
+		_, err := netip.ParseAddr(host)
+		if err != nil || !closed || after != "" && !hasPort {
+			return "", 0, errors.New("not [v6]:port")
 		}
 	}
 	if strings.ContainsFunc(host, notInHost) {

@@ -189,6 +189,7 @@ func (v value) elements(want string) ([]value, error) {
 	list := make([]value, len(array.Elements))
 	for i, e := range array.Elements {
 		list[i] = value{Value: e, path: fmt.Sprintf("%s[%d]", v.path, i), file: v.file}
+		v.file.offsets[list[i].path] = e.StartOffset
 	}
 	return list, nil
 }
