@@ -257,8 +257,8 @@ func TestIdleRespectsBounds(t *testing.T) {
 	}
 }
 
-// A library user who never calls Idle gets the reference's treatment of a
-// miner that comes back: its first share says nothing.
+// Without Idle being called, too, the first share of a miner that comes back
+// says nothing.
 func TestFirstShareAfterAPause(t *testing.T) {
 	l := Limits{Min: 1}
 	var v Vardiff
