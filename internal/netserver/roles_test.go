@@ -1,0 +1,2 @@
+package netserver
+var roles = map[string]func() int{}
