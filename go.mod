@@ -9,6 +9,7 @@ require (
 	github.com/btcsuite/btcd/chaincfg/v2 v2.0.0
 	github.com/btcsuite/btcd/txscript/v2 v2.0.0
 	github.com/spf13/pflag v1.0.10
+	go.uber.org/goleak v1.3.0
 	pgregory.net/rapid v1.3.0
 )
 
