@@ -229,18 +229,21 @@ func (s *scanner) digits() bool {
 	return s.i > from
 }
 
-// integer reads a whole number from lo to hi.
-func (s *scanner) integer(name string, lo, hi int64) int64 {
+// integer reads a whole number from lo to hi; a null is nil.
+func (s *scanner) integer(name string, lo, hi int64) *int64 {
+	if s.null() {
+		return nil
+	}
 	text := s.number()
 	if s.err != nil {
 		s.err = fmt.Errorf("%s: %w", name, s.err)
-		return 0
+		return nil
 	}
 	n, err := strconv.ParseInt(string(text), 10, 64)
 	if err != nil || n < lo || n > hi {
 		s.fail("%s %s is not a whole number from %d to %d", name, text, lo, hi)
 	}
-	return n
+	return &n
 }
 
 // skip reads over any value.

@@ -31,6 +31,9 @@ type transaction struct {
 // transactions reads the array. Data and hash are not looked into: that is for
 // CheckWitness, or for the day when a block is made of them.
 func (s *scanner) transactions() *transactions {
+	if s.null() {
+		return nil
+	}
 	const usual = 600 // bytes of answer for a small transaction
 	n := (len(s.body) - s.i) / usual
 	txs := &transactions{txids: make([][32]byte, 0, n), places: make([]place, 0, n)}
