@@ -19,6 +19,16 @@ func appendDisplay(b []byte, hash [32]byte) []byte {
 
 func display(hash [32]byte) string { return string(appendDisplay(nil, hash)) }
 
+// parseDisplay is the inverse of display.
+func parseDisplay(text string) (hash [32]byte, err error) {
+	if len(text) != 2*len(hash) {
+		return hash, fmt.Errorf("hash of %d digits", len(text))
+	}
+	_, err = hex.Decode(hash[:], []byte(text))
+	slices.Reverse(hash[:])
+	return hash, err
+}
+
 // logCoinbase shows whom a block would pay, so that an operator sees it before
 // the first share: a wrong address here is money for a stranger.
 func (p *Pool) logCoinbase(job *work.Job) {

@@ -44,6 +44,7 @@ type Pool struct {
 	handlers []*session.Handler // by loop
 
 	settings   atomic.Pointer[session.Settings]
+	resumable  atomic.Int64 // sessions
 	blocks     *Blocks
 	candidates candidates
 	notices    *logfile.Limiter
@@ -55,6 +56,8 @@ type Pool struct {
 	builder *work.Builder
 	network address.Network
 	tipSeen time.Time
+
+	tidied *work.Template // owned by tidy; the last one it saw
 }
 
 // New prepares a pool. It makes the log directories and reads what an earlier
@@ -112,7 +115,7 @@ func New(c config.Config, o Options) (*Pool, error) {
 	if err := p.State.Load(now); err != nil {
 		return nil, err
 	}
-	if p.blocks, err = LoadBlocks(filepath.Join(c.LogDir, "pool", "blocks.json")); err != nil {
+	if p.blocks, err = OpenBlocks(c.LogDir); err != nil {
 		return nil, err
 	}
 	return p, nil

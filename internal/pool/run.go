@@ -7,53 +7,44 @@ import (
 	"sync"
 	"time"
 
-	"ckpool/bitcoind"
 	"ckpool/internal/logfile"
 	"ckpool/internal/netserver"
 	"ckpool/internal/session"
 )
 
-// statisticsStep is how often what shares have added is put into the pool's
-// averages: 32 times a minute.
-const statisticsStep = 1875 * time.Millisecond
-
 func loopCount() int { return runtime.GOMAXPROCS(0) }
 
 // Run runs the pool until ctx ends or a part of it fails. Then everything is
-// flushed: miners' replies, statistics, blocks.
+// flushed: miners' replies, found blocks, share logs, statistics.
 func (p *Pool) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	p.resumeBlocks()
+	// Nodes and files outlive the connections, for what the last moment brings.
+	later, stopLater := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopLater()
+	p.followBlocks()
 
-	var parts, rest sync.WaitGroup
-	serving := context.WithoutCancel(ctx)
-	serving, stopServing := context.WithCancel(serving)
-	defer stopServing()
-	start := func(wg *sync.WaitGroup, name string, ctx context.Context, run func(context.Context) error) {
+	var serving, rest sync.WaitGroup
+	start := func(wg *sync.WaitGroup, ctx context.Context, name string, run func(context.Context) error) {
 		wg.Go(func() {
 			if err := run(ctx); err != nil {
 				cancel(fmt.Errorf("%s: %w", name, err))
 			}
 		})
 	}
-	start(&parts, "connections", ctx, p.server.Run)
-	start(&parts, "work", ctx, p.updateWork)
-	// Nodes outlive the connections, so that a block of the last moment is
-	// submitted.
-	start(&rest, "nodes", serving, p.nodes.Run)
-	start(&rest, "statistics", serving, p.keepStatistics)
-	start(&rest, "work files", serving, p.tidy)
+	start(&serving, ctx, "connections", p.server.Run)
+	start(&serving, ctx, "work", p.updateWork)
+	start(&serving, ctx, "statistics", p.keepStatistics)
+	start(&rest, later, "nodes", p.nodes.Run)
+	rest.Go(func() { p.WriteShares(later) })
+	rest.Go(func() { p.tidy(later) })
 
 	<-ctx.Done()
-	parts.Wait()
+	serving.Wait()
 	p.submissions.Wait()
-	stopServing()
+	stopLater()
 	rest.Wait()
-	p.State.Close()
-	if err := p.State.Minute(time.Now()); err != nil {
-		p.logAt(logfile.LevelError, "Cannot write statistics: "+err.Error())
-	}
+	p.saveStatistics(time.Now(), Sessions{Disconnected: p.resumable.Load()})
 	if err := context.Cause(ctx); err != context.Canceled {
 		return err
 	}
@@ -62,71 +53,76 @@ func (p *Pool) Run(ctx context.Context) error {
 
 // keepStatistics feeds the averages and writes the status files each minute.
 func (p *Pool) keepStatistics(ctx context.Context) error {
-	tick := time.NewTicker(statisticsStep)
+	tick := time.NewTicker(TickInterval)
 	defer tick.Stop()
-	minute := time.NewTimer(time.Second)
-	defer minute.Stop()
+	var guard workGuard
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case now := <-tick.C:
-			p.State.Tick(now)
-			p.guardWork(ctx, now)
-		case now := <-minute.C:
-			minute.Reset(time.Minute)
-			p.State.SetResumable(p.registry.Sweep(now))
-			if err := p.State.Minute(now); err != nil {
-				p.logAt(logfile.LevelError, "Cannot write statistics: "+err.Error())
-			}
-			for _, line := range p.State.MinuteLines(now) {
-				p.logAt(logfile.LevelNotice, line)
+			minute := p.Tick(now)
+			p.guardWork(ctx, &guard, now)
+			if minute {
+				p.resumable.Store(int64(p.registry.Sweep(now)))
+				p.saveStatistics(now, p.counts(ctx))
 			}
 		}
 	}
 }
 
+func (p *Pool) saveStatistics(now time.Time, n Sessions) {
+	if err := p.Minute(now, n); err != nil {
+		p.logAt(logfile.LevelError, "Cannot write statistics: "+err.Error())
+	}
+}
+
+// counts asks the loops what only sessions know.
+func (p *Pool) counts(ctx context.Context) Sessions {
+	n := Sessions{Disconnected: p.resumable.Load()}
+	idle, err := p.countOnLoops(ctx, func(h *session.Handler) int { return h.Idle() })
+	if err == nil {
+		n.Idle = int64(idle)
+	}
+	return n
+}
+
+// workGuard watches for too long a time without a usable node.
+type workGuard struct {
+	since   time.Time // without a usable node, zero with one
+	dropped bool
+}
+
 // guardWork closes miners when no node has been usable for so long that they
 // are better off with their other pools, and refuses new ones until there is
 // work again.
-func (p *Pool) guardWork(ctx context.Context, now time.Time) {
+func (p *Pool) guardWork(ctx context.Context, g *workGuard, now time.Time) {
 	limit := p.config.DropWithoutWork
-	usable := p.nodes.Usable()
+	usable := p.nodes.Current() != nil
 	switch {
 	case usable:
-		if p.withoutWork.dropped {
-			p.withoutWork.dropped = false
+		if g.dropped {
+			g.dropped = false
 			p.server.Resume()
 			p.logAt(logfile.LevelWarning, "A node is usable again: miners are accepted")
 		}
-		p.withoutWork.since = time.Time{}
-	case p.withoutWork.since.IsZero():
-		p.withoutWork.since = now
-	case limit > 0 && !p.withoutWork.dropped && now.Sub(p.withoutWork.since) >= limit:
-		p.withoutWork.dropped = true
+		g.since = time.Time{}
+	case g.since.IsZero():
+		g.since = now
+	case limit > 0 && !g.dropped && now.Sub(g.since) >= limit:
+		g.dropped = true
 		p.server.Pause()
 		n, _ := p.Drop(ctx, 0, netserver.NoWork)
 		p.logAt(logfile.LevelWarning, fmt.Sprintf("No usable node for %s: %d miners closed so that they go to their other pools, new ones wait until a node is usable", limit, n))
 	}
 }
 
-// resumeBlocks goes on with blocks an earlier run left undecided.
-func (p *Pool) resumeBlocks() {
-	changed := func(height int64, hash [32]byte, s bitcoind.BlockState) { p.blockChanged(display(hash), s) }
-	if err := p.nodes.Resume(changed); err != nil {
-		p.logAt(logfile.LevelError, "Cannot read saved blocks: "+err.Error())
-	}
-	for _, b := range p.blocks.Undecided() {
-		p.nodes.Follow(b.Height, b.hash(), func(s bitcoind.BlockState) { p.blockChanged(b.Hash, s) })
-	}
-}
-
 // tidy looks at new jobs after miners have them.
-func (p *Pool) tidy(ctx context.Context) error {
+func (p *Pool) tidy(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case job := <-p.published:
 			p.afterPublish(job)
 		}

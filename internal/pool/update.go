@@ -3,13 +3,13 @@ package pool
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
 
 	"ckpool/address"
 	"ckpool/bitcoind"
 	"ckpool/internal/logfile"
+	"ckpool/sharelog"
 	"ckpool/work"
 )
 
@@ -92,7 +92,7 @@ func (p *Pool) learnChain() error {
 	if err := b.Validate(); err != nil {
 		return err
 	}
-	p.accounts.SetNetwork(network)
+	p.SetNetwork(network)
 	p.network, p.builder = network, b
 	if p.options.Solo {
 		p.logAt(logfile.LevelWarning, "Mining solo to any incoming valid BTC address username")
@@ -123,9 +123,6 @@ func payable(key, text string, network address.Network, chain string) ([]byte, e
 // publish makes the template the current work and wakes the loops.
 func (p *Pool) publish(u *bitcoind.Update) error {
 	old := p.jobs.Work()
-	if old != nil {
-		u.Template.Share(old.Job.Template)
-	}
 	w, err := p.jobs.publish(p.builder, u.Template, time.Now())
 	if err != nil {
 		return err
@@ -147,16 +144,26 @@ func (p *Pool) publish(u *bitcoind.Update) error {
 	if old == nil || old.Job.NetworkDifficulty != job.NetworkDifficulty {
 		p.logAt(logfile.LevelWarning, fmt.Sprintf("Network diff set to %g", job.NetworkDifficulty))
 	}
-	p.after.post(func() { p.afterPublish(job) })
+	p.SetNetworkDifficulty(job.NetworkDifficulty)
+	select { // only the newest job is worth looking at
+	case <-p.published:
+	default:
+	}
+	p.published <- job
 	return nil
 }
 
-// afterPublish does what must not delay work: the witness commitment is checked
-// and the list of transactions is written.
+// afterPublish does what must not delay work: the witness commitment is
+// checked, transactions known from the job before are shared with it, and the
+// list of them is written.
 func (p *Pool) afterPublish(job *work.Job) {
 	if err := job.Template.CheckWitness(); err != nil {
 		p.logAt(logfile.LevelError, fmt.Sprintf("Template for height %d: %v", job.Template.Height, err))
 	}
+	if p.tidied != nil {
+		job.Template.Share(p.tidied)
+	}
+	p.tidied = job.Template
 	if err := p.writeTransactions(job.Template); err != nil {
 		p.logAt(logfile.LevelWarning, "Cannot write pool.txns: "+err.Error())
 	}
@@ -169,8 +176,5 @@ func (p *Pool) writeTransactions(t *work.Template) error {
 		b = append(appendDisplay(b, t.TxID(i)), '\n')
 	}
 	path := filepath.Join(p.config.LogDir, "pool", "pool.txns")
-	if err := os.WriteFile(path+".tmp", b, 0o640); err != nil {
-		return err
-	}
-	return os.Rename(path+".tmp", path)
+	return sharelog.ReplaceFile(path, b, false)
 }

@@ -2,6 +2,7 @@ package session
 
 import (
 	"encoding/hex"
+	"unsafe"
 
 	"ckpool/internal/netserver"
 	"ckpool/stratum"
@@ -85,4 +86,26 @@ func (h *Handler) Drop(client uint64, why netserver.Reason) int {
 		}
 	}
 	return n
+}
+
+// Idle counts the authorised miners without a share for a minute.
+func (h *Handler) Idle() (n int) {
+	now := h.seconds()
+	for slot := netserver.Slot(0); slot < h.top; slot++ {
+		s := h.session(slot)
+		if s.client != 0 && s.is(authorised) && now-max(s.lastShare, s.start) > idleTime {
+			n++
+		}
+	}
+	return n
+}
+
+// Size is the memory of one session, in bytes.
+const Size = int64(unsafe.Sizeof(session{}))
+
+// Remembered counts the shares kept to find duplicates.
+func (h *Handler) Remembered() int {
+	h.seen.mu.Lock()
+	defer h.seen.mu.Unlock()
+	return h.seen.young.len() + h.seen.old.len()
 }
