@@ -199,3 +199,12 @@ func (t *workerTable) count() int {
 	defer t.mu.Unlock()
 	return int(t.last)
 }
+
+// WorkerName is the full name of a worker, "" for an id that was never given
+// out.
+func (s *State) WorkerName(id session.WorkerID) string {
+	if w := s.names.table.get(id); w != nil {
+		return w.name
+	}
+	return ""
+}

@@ -74,7 +74,7 @@ func (h *Handler) login(slot netserver.Slot, s *session, name, password string) 
 		}
 	}
 	grant, r := h.b.Authorize(&Login{
-		Worker: full, Password: password, UserAgent: h.agents.get(s.agent),
+		Time: h.t.Now(), Worker: full, Password: password, UserAgent: h.agents.get(s.agent),
 		Remote: h.t.Remote(slot), Client: s.client, NewNames: int(s.newNames),
 	})
 	if r != nil {
