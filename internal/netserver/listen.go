@@ -158,6 +158,9 @@ func resolve(ctx context.Context, host string) ([]netip.Addr, error) {
 	if host == "" {
 		return []netip.Addr{netip.IPv6Unspecified()}, nil
 	}
+	if a, err := netip.ParseAddr(host); err == nil {
+		return []netip.Addr{a.Unmap()}, nil
+	}
 	found, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 	if err != nil {
 		return nil, fmt.Errorf("cannot resolve %q: %w", host, err)

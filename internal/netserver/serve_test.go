@@ -118,20 +118,29 @@ func TestTooLongIsAnswered(t *testing.T) {
 	}
 }
 
-// A closed connection whose peer stays is given up after a while.
+// A closed connection whose peer stays keeps its socket for a while, but is no
+// client any more.
 func TestLingeringEnds(t *testing.T) {
-	r := start(t, Config{}, func(p *probe) {
-		p.line = func(p *probe, s Slot, _ []byte) { p.l.Close(s, Dropped) }
-	}, func(s *Server) { s.tickEvery = 100 * time.Millisecond })
-	c := r.dial()
-	c.send("x\n")
-	if _, err := c.rest(); err != nil {
-		t.Fatal(err)
+	st := newStepped(t, Config{})
+	s, peer := st.connect(t, 4096)
+	st.Write(s, []byte("bye\n"))
+	st.Close(s, Dropped)
+	st.once()
+	if got := readAll(peer); got != "bye\n" {
+		t.Errorf("peer read %q", got)
 	}
-	if r.held.Load() != 1 || r.Clients() != 0 {
-		t.Errorf("held %d, clients %d: want the socket kept, the client gone", r.held.Load(), r.Clients())
+	for range 3 {
+		_, _ = unix.Write(peer, []byte("still here\n"))
+		st.once()
 	}
-	eventually(t, "socket released", func() bool { return r.held.Load() == 0 })
+	if st.probe.rec.closes(Dropped) != 1 || st.server.held.Load() != 1 {
+		t.Errorf("closed %d times, %d sockets held; want one and one", st.probe.rec.closes(Dropped), st.server.held.Load())
+	}
+	st.now = st.now.Add(lingerFor)
+	st.tick()
+	if st.server.held.Load() != 0 || len(st.lingering) != 0 {
+		t.Error("socket is kept for ever")
+	}
 }
 
 func TestPeerCloses(t *testing.T) {
@@ -175,7 +184,7 @@ func TestShutdown(t *testing.T) {
 		p.open = smallSendBuffer
 		p.line = func(p *probe, s Slot, line []byte) { p.l.Write(s, make([]byte, 600<<10)) }
 	}, nil)
-	idle, slow, dead := r.dial(), r.dialSlow(), r.dialSlow()
+	idle, slow, dead := r.dial(), r.dial(), r.dialSlow()
 	slow.send("x\n")
 	dead.send("x\n")
 	eventually(t, "backlogs", func() bool { return r.Stats().BacklogClients == 2 })
