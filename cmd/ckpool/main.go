@@ -2,10 +2,14 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
 )
 
 func main() { os.Exit(run(os.Args, os.Stdout, os.Stderr)) }
@@ -21,14 +25,16 @@ func run(argv []string, stdout, stderr io.Writer) int {
 		err = serve(o, stdout, stderr)
 	}
 	if err != nil {
-		fmt.Fprintln(stderr, err)
+		if !errors.Is(err, errLogged) {
+			fmt.Fprintln(stderr, err)
+		}
 		return 1
 	}
 	return 0
 }
 
 func serve(o Options, stdout, stderr io.Writer) error {
-	_, warnings, err := loadConfig(o)
+	c, warnings, err := loadConfig(o)
 	for _, line := range warnings {
 		fmt.Fprintln(stderr, line)
 	}
@@ -39,5 +45,22 @@ func serve(o Options, stdout, stderr io.Writer) error {
 		fmt.Fprintf(stdout, "%s: no errors\n", o.Config)
 		return nil
 	}
-	return errors.New("not built yet: mining")
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	return runPool(ctx, o, c)
+}
+
+// version is the module's, or the revision it was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	v := info.Main.Version
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
+			v = s.Value[:12]
+		}
+	}
+	return v
 }
