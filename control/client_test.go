@@ -236,3 +236,15 @@ func TestSendFDData(t *testing.T) {
 		t.Error("a descriptor out of nothing")
 	}
 }
+
+func TestFailed(t *testing.T) {
+	for reply, want := range map[string]bool{
+		"pong": false, "ok": false, "exiting": false, `{"uptime": 60}`: false, "": false,
+		"unknown": true, "failed": true, "Failed": true, "Invalid": true,
+		`{"errormsg": "no user bob"}`: true, `{"errormsg":"no user bob"}`: true,
+	} {
+		if got := Failed(reply); got != want {
+			t.Errorf("%q: %v", reply, got)
+		}
+	}
+}

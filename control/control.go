@@ -34,25 +34,25 @@ func WriteFrame(w io.Writer, b []byte) error {
 	return err
 }
 
-// ReadFrame reads one frame of at most max bytes. The error is io.EOF if
+// ReadFrame reads one frame of at most limit bytes. The error is io.EOF if
 // nothing came at all, io.ErrUnexpectedEOF if the frame is cut off, and wraps
 // ErrFrameLength if it is empty or too long. Memory is taken as bytes arrive,
 // not as announced.
-func ReadFrame(r io.Reader, max int) ([]byte, error) {
-	n, err := readLength(r, max)
+func ReadFrame(r io.Reader, limit int) ([]byte, error) {
+	n, err := readLength(r, limit)
 	if err != nil {
 		return nil, err
 	}
 	return readBody(r, n)
 }
 
-func readLength(r io.Reader, max int) (int64, error) {
+func readLength(r io.Reader, limit int) (int64, error) {
 	var header [4]byte
 	if _, err := io.ReadFull(r, header[:]); err != nil {
 		return 0, err
 	}
 	n := int64(binary.LittleEndian.Uint32(header[:]))
-	if n == 0 || n > int64(max) {
+	if n == 0 || n > int64(limit) {
 		return 0, fmt.Errorf("%w %d", ErrFrameLength, n)
 	}
 	return n, nil

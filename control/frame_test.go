@@ -70,10 +70,10 @@ func FuzzReadFrame(f *testing.F) {
 	f.Add([]byte("\xff\xff\xff\xffx"))
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, in []byte) {
-		const max = 1000
+		const limit = 1000
 		r := bytes.NewReader(in)
-		b, err := ReadFrame(r, max)
-		valid := len(in) > 4 && binary.LittleEndian.Uint32(in) <= max &&
+		b, err := ReadFrame(r, limit)
+		valid := len(in) > 4 && binary.LittleEndian.Uint32(in) <= limit &&
 			binary.LittleEndian.Uint32(in) > 0 && uint64(len(in)-4) >= uint64(binary.LittleEndian.Uint32(in))
 		if valid != (err == nil) {
 			t.Fatalf("%x: %v", in, err)
