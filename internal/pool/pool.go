@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"ckpool/address"
 	"ckpool/bitcoind"
 	"ckpool/internal/config"
 	"ckpool/internal/logfile"
@@ -51,11 +50,6 @@ type Pool struct {
 	published  chan *work.Job // newest job not yet looked at by tidy
 
 	submissions sync.WaitGroup // goroutines of Block; waited for by Run
-
-	// owned by updateWork
-	builder *work.Builder
-	network address.Network
-	tipSeen time.Time
 
 	tidied *work.Template // owned by tidy; the last one it saw
 }

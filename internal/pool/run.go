@@ -33,7 +33,7 @@ func (p *Pool) Run(ctx context.Context) error {
 		})
 	}
 	start(&serving, ctx, "connections", p.server.Run)
-	start(&serving, ctx, "work", p.updateWork)
+	start(&serving, ctx, "work", (&updater{Pool: p}).run)
 	start(&serving, ctx, "statistics", p.keepStatistics)
 	start(&rest, later, "nodes", p.nodes.Run)
 	rest.Go(func() { p.WriteShares(later) })
