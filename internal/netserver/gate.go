@@ -39,21 +39,22 @@ func (g *gate) accept(k socket) (a arrival, ok bool) {
 		}
 		return a, false
 	}
-	for {
+	for range acceptsPerEvent {
 		fd, sa, err := unix.Accept4(k.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 		switch err {
 		case nil:
 			return arrival{int32(fd), k.listener, addrPort(sa)}, true
-		case unix.EINTR, unix.ECONNABORTED, unix.EPROTO, unix.EPERM, unix.ENETDOWN, unix.ENOPROTOOPT,
-			unix.EHOSTDOWN, unix.ENONET, unix.EHOSTUNREACH, unix.EOPNOTSUPP, unix.ENETUNREACH:
+		case unix.EINTR, unix.ECONNABORTED, unix.EPROTO, unix.ENETDOWN, unix.ENOPROTOOPT,
+			unix.EHOSTDOWN, unix.ENONET, unix.EHOSTUNREACH, unix.ENETUNREACH:
 			continue // that connection is gone; the next may be there
 		case unix.EAGAIN:
 		default:
 			g.fail(err)
 		}
-		g.server.unhold()
-		return a, false
+		break
 	}
+	g.server.unhold()
+	return a, false
 }
 
 // fail waits because a resource of the system is used up.
