@@ -1,96 +1,76 @@
 // Package difficulty: targets, compact bits, share difficulty, decaying
 // averages, vardiff and number formats. Pure arithmetic: no I/O, no clock.
+//
+// Difficulty is relative to difficulty 1, the target 0xFFFF·2²⁰⁸ (pool
+// operators' "bdiff"). Hashes are in internal byte order, as double SHA-256
+// gives them: little-endian numbers.
+//
+// Shares are judged by 256-bit integers ([Meets], [Target.MetBy]); everything
+// that returns a float64 is for reporting.
 package difficulty
 
-// Target is a 256-bit number, big-endian.
-type Target [32]byte
+import (
+	"encoding/binary"
+	"math"
+)
 
-// TargetFromBits expands compact bits exactly as consensus does; negative,
-// zero or overflowing mantissas are errors.
-func TargetFromBits(bits uint32) (Target, error) { panic("skeleton") }
-
-// TargetFromDifficulty is floor(T1/d) as in library.md 7 (limb-wise).
-func TargetFromDifficulty(d float64) Target { panic("skeleton") }
-
-// Difficulty is T1/t in doubles as in stratum.md 3.5.
-func (t Target) Difficulty() float64 { panic("skeleton") }
-
-// MetBy reports hash <= t; hash is in internal byte order (as sha256d gives it).
-func (t *Target) MetBy(hash *[32]byte) bool { panic("skeleton") }
-
-// FromBits is the network difficulty of compact bits, not raised to 1.
-func FromBits(bits uint32) float64 { panic("skeleton") }
-
-// OfHash is the difficulty a hash (internal byte order) achieves, in doubles:
-// for reporting, never for judging.
-func OfHash(hash *[32]byte) float64 { panic("skeleton") }
-
-// Meets reports exactly (256 bits) whether hash (internal byte order) meets
-// share difficulty d: hash <= TargetFromDifficulty(d). Takes a fast path when
-// doubles already decide. Allocates nothing.
-func Meets(hash *[32]byte, d float64) bool { panic("skeleton") }
-
-// Average is one exponentially decaying average per second (stratum.md 8.1).
-type Average float64
-
-// Decay adds amount spread over seconds to the average with the given window
-// in seconds.
-func (a *Average) Decay(amount, seconds, window float64) { panic("skeleton") }
-
-// Bias corrects an average that has been filled for t seconds only.
-func Bias(t, window float64) float64 { panic("skeleton") }
-
-// Round is norm(x) of stratum.md 5.3: whole when >= 1, one significant digit
-// below. Decimal-exact (parses back to what is printed).
-func Round(x float64) float64 { panic("skeleton") }
-
-// AppendWire appends d as miners are sent it: an integer when >= 1 and whole,
-// else a plain decimal without exponent that parses back to d.
-func AppendWire(b []byte, d float64) []byte { panic("skeleton") }
-
-// FormatSI is the suffix string of decisions.md 30 (whole below 1000, else up
-// to three digits, K M G T P E Z); ParseSI reads it and the reference's forms.
-func FormatSI(v float64) string         { panic("skeleton") }
-func ParseSI(s string) (float64, error) { panic("skeleton") }
+// one is the target of difficulty 1, 0xFFFF·2²⁰⁸, exact as a float64.
+const one = 0xFFFF << 208
 
 // HashesPerDifficulty is 2^32: hashrate = difficulty per second times this.
 const HashesPerDifficulty = 1 << 32
 
-// Limits bound what vardiff may choose. Zero Max means none.
-type Limits struct {
-	Min, Max float64 // exact bounds
-	Floor    float64 // suggested or password floor, 0 = none
-	Network  float64 // caps a session only down to max(Min, 1)
+// OfHash is the difficulty a hash (internal byte order) achieves, in doubles:
+// for reporting, never for judging. A hash of zero counts as 1.
+func OfHash(hash *[32]byte) float64 {
+	return one / max(hashFloat(hash), 1)
 }
 
-// Clamp applies the limits to a requested difficulty x and makes it wire-exact
-// (whole when >= 1).
-func (l Limits) Clamp(x float64) float64 { panic("skeleton") }
-
-// Vardiff is one session's rate measurement and difficulty decision
-// (stratum.md 5.5 V26 column with decisions.md 3, 14, 15). Times are seconds
-// on any monotonic scale. No pointers; owned by the session.
-type Vardiff struct {
-	// fields chosen by the implementation, at most 80 bytes
+// Meets reports exactly (256 bits) whether hash (internal byte order) meets
+// share difficulty d: hash <= TargetFromDifficulty(d). It allocates nothing.
+func Meets(hash *[32]byte, d float64) bool {
+	// hashFloat is off by at most four roundings of 2⁻⁵³.
+	const margin = 1e-14
+	if t := one / d; t > 0 {
+		h := hashFloat(hash)
+		if h < t*(1-margin) {
+			return true
+		}
+		if h > t*(1+margin) {
+			return false
+		}
+	}
+	t := TargetFromDifficulty(d)
+	return t.MetBy(hash)
 }
 
-// Decision is what Vardiff asks for.
-type Decision struct {
-	Difficulty float64 // 0 = no change
-	Urgent     bool    // send at once instead of with the next broadcast
+func hashFloat(hash *[32]byte) float64 {
+	return limbsFloat(
+		binary.LittleEndian.Uint64(hash[24:]),
+		binary.LittleEndian.Uint64(hash[16:]),
+		binary.LittleEndian.Uint64(hash[8:]),
+		binary.LittleEndian.Uint64(hash[0:]))
 }
 
-// Start begins measurement at now (connection time).
-func (v *Vardiff) Start(now float64) { panic("skeleton") }
+// limbsFloat adds from high to low with one rounding per addition, so that
+// results agree to the last digit between implementations.
+func limbsFloat(l3, l2, l1, l0 uint64) float64 {
+	f := float64(l3) * (1 << 192)
+	f += float64(l2) * (1 << 128)
+	f += float64(l1) * (1 << 64)
+	return f + float64(l0)
+}
 
-// Share records an accepted share credited with credit and judged at the
-// session's present difficulty cur; it returns the change wanted.
-func (v *Vardiff) Share(now, credit, cur float64, l Limits) Decision { panic("skeleton") }
-
-// Idle applies the idle rule (decisions.md 15); call it about once a second
-// or whenever convenient.
-func (v *Vardiff) Idle(now, cur float64, l Limits) Decision { panic("skeleton") }
-
-// Changed tells that the session's difficulty was changed at now for whatever
-// reason and restarts the count.
-func (v *Vardiff) Changed(now float64) { panic("skeleton") }
+// Round makes a computed difficulty presentable: to the nearest whole number
+// (half away from zero) from 1 on, to one significant digit below. The result
+// is the float64 nearest to that decimal, so it parses back from what is
+// printed. Zero, negative and NaN are returned unchanged.
+func Round(x float64) float64 {
+	if x >= 1 {
+		return math.Round(x)
+	}
+	if !(x > 0) {
+		return x
+	}
+	return roundDigit(x)
+}
