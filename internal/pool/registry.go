@@ -23,7 +23,6 @@ type user struct {
 	authorised int64 // unix seconds of the first login ever, 0: none
 	attached   int32 // connected miners
 	loggedIn   bool  // in this run
-	changed    bool  // since its file was written
 }
 
 // worker is what shares are counted for.

@@ -195,16 +195,9 @@ func (t *tally) idle(now stamp) bool {
 	return t.lastShare == never || now-t.lastShare > idleAfter
 }
 
-// decayIdle lets the averages fall where no share does it, and reports whether
-// there was anything to fall.
-func (t *tally) decayIdle(now stamp) bool {
-	if !t.idle(now) {
-		return false
+// decayIdle lets the averages fall where no share does it.
+func (t *tally) decayIdle(now stamp) {
+	if t.idle(now) {
+		t.decay(now)
 	}
-	if t.pending == 0 && t.rates == [len(windows)]difficulty.Average{} {
-		t.decayed = now
-		return false
-	}
-	t.decay(now)
-	return true
 }

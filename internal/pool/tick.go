@@ -89,7 +89,7 @@ func (s *State) poolFile() string { return filepath.Join(s.cfg.LogDir, "pool", "
 
 func (s *State) usersDir() string { return filepath.Join(s.cfg.LogDir, "users") }
 
-// saveUsers writes the files of users that changed and logs them; it returns
+// saveUsers writes the files of users and logs them; it returns
 // what the connected workers of each user agent do.
 func (s *State) saveUsers(now time.Time) (map[string]agentSum, error) {
 	sums := make(map[string]agentSum)
@@ -101,7 +101,7 @@ func (s *State) saveUsers(now time.Time) (map[string]agentSum, error) {
 			return true
 		}
 		s.cfg.Event(levelNotice, "User "+logName(u.name)+":"+stats.Line())
-		if err := s.saveUser(u, &stats); err != nil {
+		if err := s.saveUser(u.name, &stats); err != nil {
 			if failed++; first == nil {
 				first = err
 			}
@@ -114,33 +114,22 @@ func (s *State) saveUsers(now time.Time) (map[string]agentSum, error) {
 	return sums, first
 }
 
-func (s *State) saveUser(u *user, stats *sharelog.UserStats) error {
-	file, err := sharelog.FileName(u.name)
-	if err == nil {
-		err = stats.Write(filepath.Join(s.usersDir(), file))
-	}
+func (s *State) saveUser(name string, stats *sharelog.UserStats) error {
+	file, err := sharelog.FileName(name)
 	if err != nil {
-		u.mu.Lock()
-		u.changed = true
-		u.mu.Unlock()
+		return err
 	}
-	return err
+	return stats.Write(filepath.Join(s.usersDir(), file))
 }
 
 // userStats is what the user's file should hold, and whether it is to be
-// written: for users that logged in in this run and ever had a share, when
-// something has changed.
+// written: for users that logged in in this run and ever had a share.
 func (s *State) userStats(u *user, now time.Time, sums map[string]agentSum) (stats sharelog.UserStats, write bool) {
 	t, round := s.stamp(now), s.round.Load()
 	u.mu.Lock()
-	if u.decayIdle(t) {
-		u.changed = true
-	}
+	u.decayIdle(t)
 	forgot := u.settle(round) // the file must not bring back the best of an old round
-	write = u.lastShare != never && (u.loggedIn && u.changed || forgot)
-	if write {
-		u.changed = false
-	}
+	write = u.lastShare != never && (u.loggedIn || forgot)
 	stats.Stats = s.stats(&u.tally, now)
 	stats.Workers = int64(u.attached)
 	if u.authorised != 0 {
