@@ -2,6 +2,7 @@ package pool
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -53,7 +54,7 @@ func TestUserAgents(t *testing.T) {
 	h.Attach(gone, 99, "gone/1", now)
 	h.Detach(gone, 99, "gone/1")
 	h.Detach(gone, 99, "gone/1")
-	if err := h.Minute(now.Add(11*time.Second), Sessions{}); err != nil {
+	if err := h.Save(now.Add(11*time.Second), Sessions{}); err != nil {
 		t.Fatal(err)
 	}
 	var each difficulty.Average
@@ -118,4 +119,16 @@ func TestConnections(t *testing.T) {
 	h.Attach(0, 4, "x", start)
 	h.Detach(4242, 4, "x")
 	expect(1, 40, "cgminer/5", "cgminer")
+}
+
+func FuzzNormalAgent(f *testing.F) {
+	for _, agent := range []string{"cgminer/4.12.1", "LuckyMiner BM1366", "cpuminer_gc3355 x", "xminer-1.2.7", "\xff-1"} {
+		f.Add(agent)
+	}
+	f.Fuzz(func(t *testing.T, agent string) {
+		kind := normalAgent(agent)
+		if kind == "" || len(kind) > max(len(agent), len(otherAgent)) || strings.ContainsAny(kind, "/(") {
+			t.Fatalf("%q is %q", agent, kind)
+		}
+	})
 }

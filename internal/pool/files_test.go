@@ -50,6 +50,42 @@ func (h *harness) userFiles(t *testing.T) (files []string) {
 	return files
 }
 
+// Once a minute everything is written, the users spread over the minute.
+func TestTickWritesOnceAMinute(t *testing.T) {
+	h := newHarness(t, nil)
+	const users = 500
+	for i := range users {
+		w := grant(t, h.State, fmt.Sprint("user", i)).Worker
+		h.Attach(w, uint64(i), "cgminer/1", start)
+		h.Share(accepted(w, start.Add(time.Second), 60, 1))
+	}
+	h.found("")
+	now, asked := start.Add(time.Second), 0
+	for range passes {
+		if err := h.Tick(now, func() Sessions { asked++; return Sessions{Idle: 5} }); err != nil {
+			t.Fatal(err)
+		}
+		now = now.Add(TickInterval)
+		h.mu.Lock()
+		if n := len(h.events); n > users/2 {
+			t.Errorf("%d lines at once", n)
+		}
+		h.mu.Unlock()
+		events := h.found("5 Pool:")
+		if first := now == start.Add(time.Second+TickInterval); first != (len(events) == 3) || !first && len(events) > 0 {
+			t.Errorf("at %v the pool is logged with %d lines", now.Sub(start), len(events))
+		}
+	}
+	if got := len(h.userFiles(t)); got != users || asked != 1 {
+		t.Errorf("%d files, sessions counted %d times", got, asked)
+	}
+	h.tick(now)
+	st, err := sharelog.ReadPoolStatus(h.poolFile())
+	if err != nil || !st.LastUpdate.Equal(now) || len(st.UserAgents) != 1 || st.UserAgents[0].Devices != users || st.UserAgents[0].Hashrate5m == 0 {
+		t.Errorf("a minute later: %+v, %v", st, err)
+	}
+}
+
 // What a run has counted is what the next begins with.
 func TestRestart(t *testing.T) {
 	h := newHarness(t, nil)
@@ -64,10 +100,11 @@ func TestRestart(t *testing.T) {
 		h.Share(accepted(rig1, now, 1234.567, 2000.5+float64(i)))
 		h.Share(accepted(rig2, now, 0.1, 0.123))
 		h.Share(rejected(rig2, now, 0.3, 22, "Duplicate"))
-		h.Tick(now)
+		h.tick(now)
 	}
-	h.Tick(now.Add(time.Second))
-	if err := h.Minute(now.Add(time.Second), Sessions{Idle: 1, Disconnected: 2}); err != nil {
+	h.tick(now.Add(time.Second))
+	h.found("")
+	if err := h.Save(now.Add(time.Second), Sessions{Idle: 1, Disconnected: 2}); err != nil {
 		t.Fatal(err)
 	}
 	if got := h.userFiles(t); !slices.Equal(got, []string{"bob"}) {
@@ -126,9 +163,9 @@ func TestDowntime(t *testing.T) {
 	for range 600 {
 		now = now.Add(time.Second)
 		h.Share(accepted(w, now, 100, 100))
-		h.Tick(now)
+		h.tick(now)
 	}
-	if err := h.Minute(now, Sessions{}); err != nil {
+	if err := h.Save(now, Sessions{}); err != nil {
 		t.Fatal(err)
 	}
 	const gap = time.Hour
@@ -182,7 +219,7 @@ func TestLoadOlderVersions(t *testing.T) {
 				t.Errorf("pool: %+v", st)
 			}
 			// nobody has logged in: the files stay as they are
-			if err := s.Minute(later, Sessions{}); err != nil {
+			if err := s.Save(later, Sessions{}); err != nil {
 				t.Fatal(err)
 			}
 			before, _ := os.ReadFile("testdata/user." + version)
@@ -192,7 +229,7 @@ func TestLoadOlderVersions(t *testing.T) {
 			}
 			// then the new form holds what the old one did
 			s.Share(accepted(grant(t, s, "bob.rig1").Worker, later, 1, 1))
-			if err := s.Minute(later, Sessions{}); err != nil {
+			if err := s.Save(later, Sessions{}); err != nil {
 				t.Fatal(err)
 			}
 			got, err := sharelog.ReadUser(filepath.Join(h.dir, "users", "bob"))
@@ -232,13 +269,13 @@ func TestLoadLeavesOutWhatIsNoUser(t *testing.T) {
 }
 
 // Files are written for who logged in in this run and ever had a share.
-func TestMinuteWritesWhoTakesPart(t *testing.T) {
+func TestSaveWritesWhoTakesPart(t *testing.T) {
 	h := newHarness(t, nil)
 	path := filepath.Join(h.dir, "users", "bob")
 	wrote := func(s *State) bool {
 		t.Helper()
 		os.Remove(path)
-		if err := s.Minute(start, Sessions{}); err != nil {
+		if err := s.Save(start, Sessions{}); err != nil {
 			t.Fatal(err)
 		}
 		_, err := os.Stat(path)
@@ -276,7 +313,7 @@ func TestResetReachesFilesOfAbsentUsers(t *testing.T) {
 	h.put(t, "user.v26", "users", "bob")
 	s := h.open(t, start, nil)
 	s.ResetRound()
-	if err := s.Minute(start, Sessions{}); err != nil {
+	if err := s.Save(start, Sessions{}); err != nil {
 		t.Fatal(err)
 	}
 	got, err := sharelog.ReadUser(filepath.Join(h.dir, "users", "bob"))
@@ -285,7 +322,7 @@ func TestResetReachesFilesOfAbsentUsers(t *testing.T) {
 	}
 }
 
-func TestMinuteReportsTrouble(t *testing.T) {
+func TestSaveReportsTrouble(t *testing.T) {
 	h := newHarness(t, nil)
 	for i := range 3 {
 		h.Share(accepted(grant(t, h.State, fmt.Sprint("user", i)).Worker, start, 1, 1))
@@ -293,14 +330,14 @@ func TestMinuteReportsTrouble(t *testing.T) {
 	if err := os.RemoveAll(filepath.Join(h.dir, "users")); err != nil {
 		t.Fatal(err)
 	}
-	err := h.Minute(start, Sessions{})
-	if err == nil || !strings.Contains(err.Error(), "users") || !strings.Contains(err.Error(), "and 2 more users") {
+	err := h.Save(start, Sessions{})
+	if err == nil || !strings.Contains(err.Error(), "users") || !strings.Contains(err.Error(), "and 2 more files") {
 		t.Errorf("error %v", err)
 	}
 	if err := os.MkdirAll(filepath.Join(h.dir, "users"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.Minute(start, Sessions{}); err != nil || len(h.userFiles(t)) != 3 {
+	if err := h.Save(start, Sessions{}); err != nil || len(h.userFiles(t)) != 3 {
 		t.Errorf("not made up for: %v, %v", h.userFiles(t), err)
 	}
 }
@@ -316,7 +353,7 @@ func TestHostileNames(t *testing.T) {
 		}
 		h.Share(accepted(g.Worker, start, 1, 1))
 	}
-	if err := h.Minute(start, Sessions{}); err != nil {
+	if err := h.Save(start, Sessions{}); err != nil {
 		t.Fatal(err)
 	}
 	if got, want := h.userFiles(t), []string{"%2541", "C:\\x", "a%0Ab", "a%20b"}; !slices.Equal(got, want) {

@@ -27,7 +27,7 @@ func TestShareCounts(t *testing.T) {
 		accepted(rig2, at(3*time.Second), 0, 300), // below its job's difficulty
 		rejected(rig2, at(4*time.Second), 42, stratum.JobNotFound, "Stale"),
 		rejected(rig2, at(4*time.Second), 8, stratum.Duplicate, "Duplicate"),
-		rejected(rig2, at(4*time.Second), 42, stratum.Other, "No nonce"),     // malformed: no count
+		rejected(rig2, at(4*time.Second), 42, stratum.Other, "No nonce"),         // malformed: no count
 		rejected(0, at(4*time.Second), 42, stratum.Unauthorized, "Unauthorized"), // nobody's
 		accepted(99, at(4*time.Second), 42, 50),
 	} {
@@ -100,7 +100,7 @@ func TestResetRound(t *testing.T) {
 	if st := s.Status(at(time.Second), Sessions{}); st.Accepted != 0 || st.AcceptedCount != 0 || st.Rejected != 0 || st.RejectedCount != 0 || st.BestShare != 0 {
 		t.Errorf("pool after a reset: %+v", st)
 	}
-	if _, err := s.names.user("bob"), s.Minute(at(time.Second), Sessions{}); err != nil {
+	if _, err := s.names.user("bob"), s.Save(at(time.Second), Sessions{}); err != nil {
 		t.Fatal(err)
 	}
 	u := s.names.user("bob")
@@ -108,7 +108,7 @@ func TestResetRound(t *testing.T) {
 		t.Errorf("bob after a reset: %+v", u.tally)
 	}
 	// what came before the reset still counts as hash rate
-	s.Tick(at(2 * time.Second))
+	s.tick(at(2 * time.Second))
 	if st := s.Status(at(2*time.Second), Sessions{}); st.Hashrate[0] == 0 || st.SPS[0] == 0 {
 		t.Errorf("averages after a reset: %+v", st)
 	}
@@ -121,24 +121,15 @@ func TestAverages(t *testing.T) {
 	w := grant(t, s, "bob").Worker
 	const rate = 21.0 // difficulty per second
 	now := start
-	minutes := 0
 	pass := func(feed bool) {
 		now = now.Add(TickInterval)
 		if feed {
 			s.Share(accepted(w, now, rate*TickInterval.Seconds(), 1))
 		}
-		if s.Tick(now) {
-			minutes++
-			if err := s.Minute(now, Sessions{}); err != nil {
-				t.Fatal(err)
-			}
-		}
+		s.tick(now)
 	}
 	for range 32 * 120 {
 		pass(true)
-	}
-	if minutes != 120 {
-		t.Errorf("%d minutes in two hours", minutes)
 	}
 	near := func(what string, got, want float64) {
 		t.Helper()
@@ -262,7 +253,7 @@ func TestTotalsAreSumsOfShares(t *testing.T) {
 		done := make(chan struct{})
 		pass.Go(func() {
 			for now := start; ; now = now.Add(time.Second) {
-				s.Tick(now)
+				s.tick(now)
 				s.Status(now, Sessions{})
 				Queries{s}.Workers(now)
 				select {
