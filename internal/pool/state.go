@@ -18,19 +18,25 @@ const (
 	levelNotice  = 5
 )
 
-// Config is what a State needs of the configuration. Fixed for its life.
+// Config is what a State needs of the configuration.
 type Config struct {
-	Name          string // of the pool, as miners are greeted
-	LogDir        string
-	Solo          bool   // user names must be payable addresses
-	Password      string // what miners must give; empty: nothing
-	LogShares     bool
-	MaxUserAgents int // entries of the list in pool.status, 0: no list
-	Loops         int
-	ListenerURLs  []string // by listener index, for share logs
-	// NameExempt are networks without a limit on new names per hour.
-	NameExempt []netip.Prefix
-	Event      func(level int, text string)
+	Settings
+
+	// fixed for the life of the State
+	LogDir       string
+	Solo         bool // user names must be payable addresses
+	LogShares    bool
+	Loops        int
+	ListenerURLs []string // by listener index, for share logs
+	Event        func(level int, text string)
+}
+
+// Settings are the part that may change while the pool runs.
+type Settings struct {
+	Name          string         // of the pool, as miners are greeted
+	Password      string         // what miners must give; empty: nothing
+	MaxUserAgents int            // entries of the list in pool.status, 0: no list
+	NameExempt    []netip.Prefix // networks without a limit on new names per hour
 }
 
 // State is the users, the workers and the counts of one pool. Its methods may
@@ -43,6 +49,7 @@ type State struct {
 	log   *shareLog // nil without share logs
 
 	// synchronised in themselves
+	settings atomic.Pointer[Settings]
 	totals   totals
 	agents   agents
 	refusals window[refusal]
@@ -53,7 +60,8 @@ type State struct {
 	users    atomic.Int64  // with a miner connected
 	workers  atomic.Int64  // connected miners
 
-	saving sync.Mutex // one Minute at a time
+	saving sync.Mutex          // one Tick or Save at a time
+	sums   map[string]agentSum // guarded by saving; of the users saved since the pool was
 }
 
 // NewState starts empty; [State.Load] fills it from the files of an earlier run.
@@ -68,6 +76,7 @@ func NewState(cfg Config, now time.Time) *State {
 		refusals: newRefusals(),
 		newNames: newNameLimit(),
 	}
+	s.Reload(cfg.Settings)
 	s.names.init()
 	s.totals.init(cfg.Loops)
 	s.agents.devices = make(map[string]int64)
@@ -78,6 +87,9 @@ func NewState(cfg Config, now time.Time) *State {
 	}
 	return s
 }
+
+// Reload changes the settings.
+func (s *State) Reload(settings Settings) { s.settings.Store(&settings) }
 
 // SetNetwork tells the chain's network once it is known. Until then addresses
 // of every network may log in.
@@ -195,16 +207,9 @@ func (t *tally) idle(now stamp) bool {
 	return t.lastShare == never || now-t.lastShare > idleAfter
 }
 
-// decayIdle lets the averages fall where no share does it, and reports whether
-// there was anything to fall.
-func (t *tally) decayIdle(now stamp) bool {
-	if !t.idle(now) {
-		return false
+// decayIdle lets the averages fall where no share does it.
+func (t *tally) decayIdle(now stamp) {
+	if t.idle(now) {
+		t.decay(now)
 	}
-	if t.pending == 0 && t.rates == [len(windows)]difficulty.Average{} {
-		t.decayed = now
-		return false
-	}
-	t.decay(now)
-	return true
 }
