@@ -198,7 +198,7 @@ func (c commands) queryCommands(handle func(string, handler)) {
 	handle("workers", c.answer(func(q Queries, _ string, now time.Time) []byte { return q.Workers(now) }))
 	handle("blocks", c.answer(func(q Queries, _ string, _ time.Time) []byte { return q.Blocks(c.blocks) }))
 	handle("poolstats", func(ctx context.Context, _ string) (string, error) {
-		return string(Queries{c.State}.PoolStats(time.Now(), c.counts(ctx))), nil
+		return string(Queries{c.State}.PoolStats(time.Now(), c.counts(ctx, time.Now()))), nil
 	})
 }
 
