@@ -1,30 +1,60 @@
-// Package bitcoind talks to bitcoin nodes: RPC client, group of nodes with
-// failover, watching for a new tip, submitting blocks. It never logs and knows
-// no miner; what happens is told through Config.Event.
+// Package bitcoind talks to bitcoin nodes over JSON-RPC and ZMQ: a client for
+// one node, and a group of nodes with failover that watches for new tips,
+// delivers block templates and submits solved blocks to every node at once.
+//
+// Bitcoin Core 25 and later and btcd are supported. The package never logs and
+// knows no miner: what an operator should read comes through Options.Event.
+//
+// Hashes are [32]byte in internal byte order, as double SHA-256 yields them;
+// nodes print them reversed.
 package bitcoind
 
 import (
-	"context"
 	"time"
-
-	"ckpool/work"
 )
 
 // Config is one node.
 type Config struct {
-	URL        string // host:port, scheme optional, default port 80
-	User, Pass string
-	Cookie     string   // path; re-read on 401 and when its mtime changes
-	Notify     bool     // true: poll slowly (5 s) only
-	ZMQ        []string // tcp://host:port
+	// URL is host:port. A scheme is optional: https uses TLS with the system's
+	// certificates, anything else is plain HTTP. Without a port it is 443 for
+	// https, 80 for an explicit http, and 8332 where no scheme is given. A
+	// path is kept, user:password@ serve where User and Pass are empty.
+	URL        string
+	User, Pass string // rpcuser and rpcpassword, or the plain pair of an rpcauth line
+	// Cookie is the node's cookie file, or the directory it is in (on main the
+	// data directory). It wins over User and Pass while it can be read, and is
+	// read again when it changes and when the node answers 401.
+	Cookie string
+	Notify bool     // the node announces blocks in another way: poll every 5 s only
+	ZMQ    []string // publishers of hashblock: tcp://host:port or ipc:///path
 }
 
 // Options of clients and groups; zero values mean the defaults.
 type Options struct {
 	TemplateTimeout, SubmitTimeout, Timeout time.Duration // 20 s, 60 s, 10 s
 	BlockPoll                               time.Duration // 100 ms
-	SaveDir                                 string        // where undecided blocks are kept
+	SaveDir                                 string        // where undecided blocks are kept; "": nowhere
 	Event                                   func(Event)   // called from any goroutine, must not block
+}
+
+func (o Options) withDefaults() Options {
+	for _, d := range []struct {
+		set *time.Duration
+		to  time.Duration
+	}{
+		{&o.TemplateTimeout, 20 * time.Second},
+		{&o.SubmitTimeout, 60 * time.Second},
+		{&o.Timeout, 10 * time.Second},
+		{&o.BlockPoll, 100 * time.Millisecond},
+	} {
+		if *d.set <= 0 {
+			*d.set = d.to
+		}
+	}
+	if o.Event == nil {
+		o.Event = func(Event) {}
+	}
+	return o
 }
 
 // Event is something an operator wants to read: one line, with a level.
@@ -33,77 +63,11 @@ type Event struct {
 	Text  string
 }
 
-// RPCError is a node's error answer.
-type RPCError struct {
-	Code    int
-	Message string
-	Status  int // HTTP status
-}
-
-// Client is one node's RPC client; safe for concurrent use. Separate
-// connections for templates, submissions and the rest.
-type Client struct{}
-
-func NewClient(c Config, o Options) *Client { panic("skeleton") }
-
-func (c *Client) Call(ctx context.Context, result any, method string, params ...any) error {
-	panic("skeleton")
-}
-func (c *Client) Template(ctx context.Context, longPollID string) (*work.Template, error) {
-	panic("skeleton")
-}
-func (c *Client) SubmitBlock(ctx context.Context, block []byte) (string, error) { panic("skeleton") }
-func (c *Client) BlockHash(ctx context.Context, height int64) ([32]byte, error) { panic("skeleton") }
-func (c *Client) BestBlockHash(ctx context.Context) ([32]byte, error)           { panic("skeleton") }
-
-// Group is an ordered list of nodes: health, choice, tips, submission.
-type Group struct{}
-
-func NewGroup(nodes []Config, o Options) (*Group, error) { panic("skeleton") }
-
-// Run watches all nodes until ctx ends.
-func (g *Group) Run(ctx context.Context) error { panic("skeleton") }
-
-// Templates delivers a new template of the current node whenever the tip
-// changed or Refresh asked; only the newest unread one is kept.
-func (g *Group) Templates() <-chan Update { panic("skeleton") }
-
-// Update is one template of the followed node.
-type Update struct {
-	Template *work.Template
-	NewTip   bool
-	Node     string
-	Answered time.Time // when the last byte of the answer was read
-}
-
-// Refresh asks for a template now (timer, operator, notifier, own block).
-func (g *Group) Refresh(reason string) { panic("skeleton") }
-
-// Chain is the followed chain's name as Bitcoin Core calls it, "" unknown yet.
-func (g *Group) Chain() string { panic("skeleton") }
-
-// NodeStatus is for control and status.
-type NodeStatus struct {
-	URL, State, Reason, Version string // State: ok, starting, syncing, no peers, lagging, unreachable, wrong chain
-	Current                     bool
-	Height                      int64
-	Latency                     time.Duration
-}
-
-func (g *Group) Status() []NodeStatus { panic("skeleton") }
-
-// BlockState is what is known of a submitted block.
-type BlockState struct {
-	State         string // pending, confirmed, orphaned, rejected
-	Confirmations int64
-	Text          string
-}
-
-// Submit starts submission of a solved block to every node at once, saves it
-// under SaveDir in parallel, retries until decided, and reports each change.
-func (g *Group) Submit(height int64, hash [32]byte, block []byte, changed func(BlockState)) {
-	panic("skeleton")
-}
-
-// Follow watches an earlier block to 100 confirmations.
-func (g *Group) Follow(height int64, hash [32]byte, changed func(BlockState)) { panic("skeleton") }
+// Levels of events.
+const (
+	levelError   = 3
+	levelWarning = 4
+	levelNotice  = 5
+	levelInfo    = 6
+	levelDebug   = 7
+)

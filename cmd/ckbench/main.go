@@ -1,6 +1,7 @@
-// Ckbench measures a stratum pool with simulated miners that do real hashing:
-// how many shares it checks, how fast it answers, what a miner costs it, how
-// soon miners have work on a new block.
+// Command ckbench measures a stratum pool with simulated miners that do real
+// hashing: how many shares it checks, how fast it answers, what a miner costs
+// it, how soon miners have work on a new block. It also brings what a pool needs to
+// be tried: a fake bitcoin node.
 package main
 
 import (
@@ -38,6 +39,8 @@ func run(args []string, out, errs io.Writer) int {
 	switch name {
 	case "run":
 		return runDemo(args)
+	case "fakenode":
+		return runFakeNode(args)
 	case "-h", "-help", "--help", "help":
 		usage(out)
 		return 0
@@ -65,7 +68,8 @@ func run(args []string, out, errs io.Writer) int {
 func usage(w io.Writer) {
 	fmt.Fprint(w, "Usage: ckbench MODE [options], \"ckbench MODE --help\" lists the options\n\n")
 	for _, m := range modes {
-		fmt.Fprintf(w, "  %-8s%s\n", m.name, m.about)
+		fmt.Fprintf(w, "  %-10s%s\n", m.name, m.about)
 	}
-	fmt.Fprintf(w, "  %-8s%s\n", "run", "a complete pool to try, with its own node and miners")
+	fmt.Fprintf(w, "  %-10s%s\n", "run", "a complete pool to try, with its own node and miners")
+	fmt.Fprintf(w, "  %-10s%s\n", "fakenode", "a bitcoin node that is none, for templates of any size")
 }

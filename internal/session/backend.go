@@ -31,6 +31,7 @@ type Found struct {
 
 // Login is one authorize request.
 type Login struct {
+	Time             time.Time
 	Worker, Password string
 	UserAgent        string
 	Remote           netip.AddrPort
@@ -103,6 +104,8 @@ type Backend interface {
 	// Flush ends one loop iteration, before replies are written (journal,
 	// share log).
 	Flush(loop int)
+	// Notice puts a line into the log; the Backend limits how often.
+	Notice(text string)
 }
 
 // Settings is one immutable snapshot of what sessions need of the

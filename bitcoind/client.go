@@ -1,0 +1,334 @@
+package bitcoind
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"ckpool/work"
+)
+
+// Longest replies read, in bytes. A template of a full block has about 4 MB of
+// hex and as much again of other fields at worst.
+const (
+	maxTemplate = 64 << 20
+	maxReply    = 16 << 20
+)
+
+// Client is one node's RPC client; safe for concurrent use. Templates,
+// submissions and everything else have connections of their own, so that none
+// waits for another.
+type Client struct {
+	// immutable
+	name        string // host:port
+	url         string
+	err         error // what is wrong with the configuration
+	options     Options
+	credentials credentials
+	templates   http.RoundTripper
+	submissions http.RoundTripper
+	others      http.RoundTripper
+	parse       func([]byte) (*work.Template, int, string, error)
+
+	ids          atomic.Uint64
+	templateSize atomic.Int64 // of the newest template reply, in bytes
+}
+
+// NewClient makes a client for one node. It does not connect; an unusable URL
+// is reported by every call.
+func NewClient(c Config, o Options) *Client {
+	e, err := parseEndpoint(c.URL)
+	if c.User == "" && c.Pass == "" {
+		c.User, c.Pass = e.user, e.pass
+	}
+	return &Client{
+		name:        e.host,
+		url:         e.url,
+		err:         err,
+		options:     o.withDefaults(),
+		credentials: credentials{user: c.User, pass: c.Pass, cookie: c.Cookie},
+		// A long poll occupies one connection nearly all the time.
+		templates:   newTransport(3),
+		submissions: newTransport(4),
+		others:      newTransport(4),
+		parse:       work.ParseReply,
+	}
+}
+
+func newTransport(connections int) *http.Transport {
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	dialer := net.Dialer{
+		Timeout: 5 * time.Second,
+		// A long poll may be silent for hours: only these notice a dead peer.
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3},
+	}
+	return &http.Transport{
+		DialContext:         dialer.DialContext,
+		TLSHandshakeTimeout: 5 * time.Second,
+		MaxConnsPerHost:     connections,
+		MaxIdleConnsPerHost: connections,
+		IdleConnTimeout:     25 * time.Second, // Bitcoin Core closes idle ones after 30 s
+		DisableCompression:  true,
+		Protocols:           &protocols,
+		ReadBufferSize:      64 << 10,
+		WriteBufferSize:     64 << 10,
+	}
+}
+
+// Close closes idle connections. The client can still be used.
+func (c *Client) Close() {
+	for _, t := range []http.RoundTripper{c.templates, c.submissions, c.others} {
+		if t, ok := t.(*http.Transport); ok {
+			t.CloseIdleConnections()
+		}
+	}
+}
+
+// String is the node's host:port.
+func (c *Client) String() string { return c.name }
+
+// Call calls method with params, encoded as JSON, and decodes its result into
+// result; nil ignores it. An error answer of the node is an *RPCError.
+func (c *Client) Call(ctx context.Context, result any, method string, params ...any) error {
+	return c.call(ctx, c.others, c.options.Timeout, result, method, params...)
+}
+
+func (c *Client) call(ctx context.Context, via http.RoundTripper, timeout time.Duration, result any, method string, params ...any) error {
+	id := c.ids.Add(1)
+	request, err := encodeRequest(id, method, params)
+	if err != nil {
+		return fmt.Errorf("%s: parameters: %w", method, err)
+	}
+	ctx, cancel := withTimeout(ctx, timeout)
+	defer cancel()
+	a, err := c.post(ctx, via, request, maxReply)
+	if err != nil {
+		return c.wrap(method, err)
+	}
+	return c.wrap(method, a.decode(id, result))
+}
+
+// Template asks for a block template, with the rules segwit and signet. With a
+// longPollID (of an earlier template of the same node) the node answers when
+// that template is outdated, and no timeout applies but ctx's.
+func (c *Client) Template(ctx context.Context, longPollID string) (*work.Template, error) {
+	t, _, err := c.template(ctx, longPollID)
+	return t, err
+}
+
+// template also tells when the last byte of the answer was read.
+func (c *Client) template(ctx context.Context, longPollID string) (*work.Template, time.Time, error) {
+	const method = "getblocktemplate"
+	params := struct {
+		Rules        []string `json:"rules"`
+		Capabilities []string `json:"capabilities"`
+		LongPollID   string   `json:"longpollid,omitempty"`
+	}{[]string{"segwit", "signet"}, []string{"longpoll"}, longPollID}
+	id := c.ids.Add(1)
+	request, err := encodeRequest(id, method, []any{params})
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	if longPollID == "" {
+		var cancel context.CancelFunc
+		ctx, cancel = withTimeout(ctx, c.options.TemplateTimeout)
+		defer cancel()
+	}
+	a, err := c.post(ctx, c.templates, request, maxTemplate)
+	if err != nil {
+		return nil, time.Time{}, c.wrap(method, err)
+	}
+	if a.status != http.StatusOK {
+		return nil, time.Time{}, c.wrap(method, a.decode(id, nil))
+	}
+	if err := a.checkTailID(id); err != nil {
+		return nil, time.Time{}, c.wrap(method, err)
+	}
+	t, code, message, err := c.parse(a.body)
+	switch {
+	case code != 0 || message != "":
+		err = &RPCError{Code: code, Message: message, Status: a.status}
+	case err != nil:
+		err = &templateError{err}
+	default:
+		err = checkChallenge(t, a.body)
+	}
+	if err != nil {
+		return nil, time.Time{}, c.wrap(method, err)
+	}
+	c.templateSize.Store(int64(len(a.body)))
+	return t, a.read, nil
+}
+
+// checkChallenge refuses signets whose blocks have to be signed.
+func checkChallenge(t *work.Template, body []byte) error {
+	for _, rule := range t.Rules {
+		if rule != "!signet" && rule != "signet" {
+			continue
+		}
+		const key = `"signet_challenge":"`
+		if i := bytes.LastIndex(body, []byte(key)); i >= 0 && !bytes.HasPrefix(body[i+len(key):], []byte(`51"`)) {
+			return &templateError{errors.New("blocks of this signet must be signed: only a signet with the challenge 51 can be mined by a pool")}
+		}
+	}
+	return nil
+}
+
+// SubmitBlock hands a serialised block to the node and returns its verdict as
+// BIP22 has it: "" for null (btcd says that also of a block whose parent it
+// does not know), or a reason such as duplicate, inconclusive, high-hash.
+func (c *Client) SubmitBlock(ctx context.Context, block []byte) (string, error) {
+	return c.submit(ctx, newSubmission(block))
+}
+
+// submission is an encoded submitblock request, the same for every node.
+type submission []byte
+
+// Several megabytes are sent to several nodes: they are encoded once, so all
+// requests have the same id.
+const submissionID = 1
+
+func newSubmission(block []byte) submission {
+	const head, tail = `{"jsonrpc":"1.0","id":1,"method":"submitblock","params":["`, `"]}`
+	request := make([]byte, 0, len(head)+hex.EncodedLen(len(block))+len(tail))
+	request = append(request, head...)
+	request = hex.AppendEncode(request, block)
+	return append(request, tail...)
+}
+
+func (c *Client) submit(ctx context.Context, s submission) (string, error) {
+	const method = "submitblock"
+	ctx, cancel := withTimeout(ctx, c.options.SubmitTimeout)
+	defer cancel()
+	a, err := c.post(ctx, c.submissions, s, maxReply)
+	if err != nil {
+		return "", c.wrap(method, err)
+	}
+	var verdict *string
+	if err := a.decode(submissionID, &verdict); err != nil {
+		return "", c.wrap(method, err)
+	}
+	if verdict == nil {
+		return "", nil
+	}
+	return *verdict, nil
+}
+
+// wrap says which node and call an error comes from.
+func (c *Client) wrap(method string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("bitcoind %s: %s: %w", c.name, method, err)
+}
+
+func encodeRequest(id uint64, method string, params []any) ([]byte, error) {
+	if params == nil {
+		params = []any{}
+	}
+	// Without a version btcd refuses the request; with 2.0 Bitcoin Core gives
+	// errors another form.
+	return json.Marshal(struct {
+		Version string `json:"jsonrpc"`
+		ID      uint64 `json:"id"`
+		Method  string `json:"method"`
+		Params  []any  `json:"params"`
+	}{"1.0", id, method, params})
+}
+
+// timeoutError is a call that took too long.
+type timeoutError struct{ after time.Duration }
+
+func (e *timeoutError) Error() string { return fmt.Sprintf("no answer within %v", e.after) }
+
+func withTimeout(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, d, &timeoutError{d})
+}
+
+// answer is an HTTP answer.
+type answer struct {
+	status int
+	body   []byte
+	read   time.Time // when its last byte was there
+}
+
+// post sends a request. A cookie the node refuses is read again, once.
+func (c *Client) post(ctx context.Context, via http.RoundTripper, request []byte, limit int64) (answer, error) {
+	if c.err != nil {
+		return answer{}, c.err
+	}
+	user, pass, err := c.credentials.get(false)
+	if err != nil {
+		return answer{}, err
+	}
+	a, err := c.postAs(ctx, via, user, pass, request, limit)
+	if err == nil && a.status == http.StatusUnauthorized && c.credentials.cookie != "" {
+		newUser, newPass, err := c.credentials.get(true)
+		if err == nil && (newUser != user || newPass != pass) {
+			return c.postAs(ctx, via, newUser, newPass, request, limit)
+		}
+	}
+	return a, err
+}
+
+func (c *Client) postAs(ctx context.Context, via http.RoundTripper, user, pass string, request []byte, limit int64) (answer, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(request))
+	if err != nil {
+		return answer{}, err
+	}
+	r.SetBasicAuth(user, pass)
+	r.Header.Set("Content-Type", "application/json")
+	// Every call may be repeated. An empty list is not sent, it makes the
+	// transport try again when a kept connection turns out to be closed.
+	r.Header["Idempotency-Key"] = nil
+	response, err := via.RoundTrip(r)
+	if err != nil {
+		return answer{}, cause(ctx, err)
+	}
+	defer response.Body.Close()
+	body, err := readBody(response, c.templateSize.Load(), limit)
+	if err != nil {
+		return answer{}, cause(ctx, fmt.Errorf("reading the answer: %w", err))
+	}
+	return answer{response.StatusCode, body, time.Now()}, nil
+}
+
+// cause prefers why ctx ended to what that did to the connection.
+func cause(ctx context.Context, err error) error {
+	if c := context.Cause(ctx); c != nil {
+		return c
+	}
+	return err
+}
+
+// readBody reads a body into a buffer of its own, of the right size where the
+// length is known or likely.
+func readBody(r *http.Response, likely, limit int64) ([]byte, error) {
+	if r.ContentLength > limit {
+		return nil, fmt.Errorf("%d bytes are too long", r.ContentLength)
+	}
+	if r.ContentLength >= 0 {
+		body := make([]byte, r.ContentLength)
+		_, err := io.ReadFull(r.Body, body)
+		return body, err
+	}
+	size := int64(4 << 10)
+	if limit == maxTemplate {
+		size = max(size, likely+likely/16)
+	}
+	b := bytes.NewBuffer(make([]byte, 0, size))
+	n, err := b.ReadFrom(io.LimitReader(r.Body, limit+1))
+	if err == nil && n > limit {
+		err = fmt.Errorf("more than %d bytes are too long", limit)
+	}
+	return b.Bytes(), err
+}

@@ -1,0 +1,236 @@
+package bitcoind
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"ckpool/work"
+)
+
+// Times of a group.
+const (
+	checkEvery   = 5 * time.Second  // health of a node
+	fetchEvery   = 30 * time.Second // proof that a node nobody asks still gives templates
+	slowPoll     = 5 * time.Second  // where Notify is set
+	warmEvery    = 10 * time.Second // submission connections
+	rankPatience = 2 * time.Second  // at start, for nodes earlier in the list
+	holdTime     = 10 * time.Second // for a better tip only unusable nodes know
+	lagTime      = 10 * time.Second
+	endPatience  = 5 * time.Second // for submissions under way when Run ends
+)
+
+// Group is an ordered list of nodes: health, choice, tips, submission.
+//
+// It follows the usable node with the most work; among equals the earlier in
+// the list. A node is usable if it answers getblocktemplate and is on the same
+// chain as the first one followed. Every node is watched for a new tip, by ZMQ,
+// long poll and polling; the first to tell wins.
+type Group struct {
+	// immutable
+	nodes   []*node
+	options Options
+	updates chan Update
+	rearm   chan struct{} // capacity 1: wake is earlier than it was
+	ending  chan struct{} // closed when Run ends
+	life    context.Context
+	endLife context.CancelFunc
+	tasks   sync.WaitGroup // submissions and followed blocks
+
+	mu sync.Mutex
+	// guarded by mu
+	chain         string
+	current       *node  // nil: none usable
+	last          *node  // the current one before that
+	leading       bool   // followed only because it had a new tip first
+	published     tip    // what the newest update builds on
+	wish, granted uint64 // refreshes asked for, and the newest served
+	started       time.Time
+	held          time.Time // since when work is held back; zero: it is not
+	warned        bool      // that it is held back no more
+	told          schedule
+	events        []Event
+	wake          time.Time     // when to evaluate again
+	changed       chan struct{} // closed and replaced when a node's tip changes
+	ended         bool
+}
+
+// Update is one template of the followed node.
+type Update struct {
+	Template *work.Template
+	NewTip   bool      // it builds on another block than the update before
+	Node     string    // host:port
+	Answered time.Time // when the last byte of the answer was read
+}
+
+// NodeStatus is for control and status.
+type NodeStatus struct {
+	URL     string // host:port
+	State   string // ok, starting, syncing, no peers, lagging, unreachable, refused, failing, wrong chain
+	Reason  string // why it is not ok
+	Version string // as the node calls itself, "" unknown
+	Current bool
+	Height  int64 // of its tip, -1 unknown
+	Latency time.Duration
+}
+
+// NewGroup makes a group of nodes, best first. It does not connect.
+func NewGroup(nodes []Config, o Options) (*Group, error) {
+	if len(nodes) == 0 {
+		return nil, errors.New("no bitcoin node configured")
+	}
+	g := &Group{
+		options:   o.withDefaults(),
+		updates:   make(chan Update, 1),
+		rearm:     make(chan struct{}, 1),
+		ending:    make(chan struct{}),
+		changed:   make(chan struct{}),
+		published: tip{height: -1},
+	}
+	g.life, g.endLife = context.WithCancel(context.Background())
+	for i, c := range nodes {
+		n, err := newNode(i, c, g.options)
+		if err != nil {
+			return nil, err
+		}
+		g.nodes = append(g.nodes, n)
+	}
+	return g, nil
+}
+
+// Run watches all nodes until ctx ends and then returns nil. Submissions under
+// way get 5 seconds more. It can be called once.
+func (g *Group) Run(ctx context.Context) error {
+	g.mu.Lock()
+	g.started = time.Now()
+	g.mu.Unlock()
+	var loops sync.WaitGroup
+	for _, n := range g.nodes {
+		for _, loop := range []func(context.Context, *node){g.fetchLoop, g.checkLoop, g.pollLoop, g.longPollLoop, g.warmLoop} {
+			loops.Go(func() { loop(ctx, n) })
+		}
+		for _, s := range n.subscribers {
+			g.connect(n, s)
+			loops.Go(func() { s.run(ctx) })
+		}
+	}
+	g.clockLoop(ctx)
+	loops.Wait()
+
+	g.mu.Lock()
+	g.ended = true
+	g.mu.Unlock()
+	close(g.ending)
+	patience := time.AfterFunc(endPatience, g.endLife)
+	g.tasks.Wait()
+	patience.Stop()
+	g.endLife()
+	for _, n := range g.nodes {
+		n.client.Close()
+	}
+	return nil
+}
+
+// clockLoop evaluates when time alone changes something.
+func (g *Group) clockLoop(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		case <-g.rearm:
+		}
+		g.update(nil)
+		g.mu.Lock()
+		timer.Reset(time.Until(g.wake))
+		g.mu.Unlock()
+	}
+}
+
+// wakeAt makes the group evaluate again at t or earlier.
+func (g *Group) wakeAt(t time.Time) {
+	if t.Before(g.wake) {
+		g.wake = t
+	}
+}
+
+// update changes the group's state and does what follows from the change.
+func (g *Group) update(change func(now time.Time)) {
+	g.mu.Lock()
+	now := time.Now()
+	if change != nil {
+		change(now)
+	}
+	before := g.wake
+	g.wake = now.Add(time.Hour)
+	g.evaluate(now)
+	if g.wake.Before(before) {
+		signal(g.rearm)
+	}
+	events := g.events
+	g.events = nil
+	g.mu.Unlock()
+	for _, e := range events {
+		g.options.Event(e)
+	}
+}
+
+// Templates delivers a new template of the followed node whenever the tip
+// changed or Refresh asked; only the newest unread one is kept.
+func (g *Group) Templates() <-chan Update { return g.updates }
+
+// Refresh asks for a template now (timer, operator, notifier, own block), also
+// from nodes that are pausing after a failure. Calls while a request is under
+// way lead to one more.
+func (g *Group) Refresh(reason string) {
+	g.update(func(time.Time) {
+		g.wish++
+		g.say(levelDebug, "Template asked for: %s", reason)
+		if g.current == nil {
+			for _, n := range g.nodes {
+				n.want()
+			}
+		}
+	})
+}
+
+// Chain is the followed chain's name as Bitcoin Core calls it, "" unknown yet.
+func (g *Group) Chain() string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.chain
+}
+
+// Current is the client of the followed node, nil while none is usable.
+func (g *Group) Current() *Client {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.current == nil {
+		return nil
+	}
+	return g.current.client
+}
+
+// Status describes the nodes in list order.
+func (g *Group) Status() []NodeStatus {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := time.Now()
+	var list []NodeStatus
+	for _, n := range g.nodes {
+		p := g.state(n, now)
+		list = append(list, NodeStatus{
+			URL:     n.client.name,
+			State:   p.state,
+			Reason:  p.reason,
+			Version: n.version,
+			Current: n == g.current,
+			Height:  n.tip.height,
+			Latency: n.latency,
+		})
+	}
+	return list
+}

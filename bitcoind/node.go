@@ -1,0 +1,168 @@
+package bitcoind
+
+import (
+	"fmt"
+	"time"
+
+	"ckpool/work"
+)
+
+// node is a member of a group.
+type node struct {
+	// immutable
+	client      *Client
+	index       int // in the list of nodes
+	pollEvery   time.Duration
+	subscribers []*subscriber
+
+	// Capacity 1: a full one says what there is to say.
+	checkNow, fetchNow, pollNow, longPollNow chan struct{}
+
+	// guarded by Group.mu
+	asked    bool    // its first template request ended
+	answers  bool    // its last template request was answered with a template
+	verified bool    // its chain was asked for since it was last unreachable
+	problem  problem // why the last one was not
+	chain    string
+	info     ChainInfo
+	noWork   bool // it does not tell the work of its chain
+	version  string
+	latency  time.Duration
+	answered time.Time // when it last gave any answer
+
+	tip      tip    // what it says is its newest block
+	tips     uint64 // counts changes of tip
+	template *template
+	received time.Time // when template came
+	fetching bool      // a template request is wanted or under way
+	steady   bool
+	behind   time.Time // since when its tip is lower than another's; zero: it is not
+	told     schedule
+	alive    bool // said so
+}
+
+// template is a node's answer.
+type template struct {
+	*work.Template
+	answered time.Time
+	tips     uint64 // the node's count of tips when it was asked for
+	wish     uint64 // the group's count of wishes then
+	used     bool   // delivered, or not worth it
+}
+
+func newNode(index int, c Config, o Options) (*node, error) {
+	n := &node{
+		client:      NewClient(c, o),
+		index:       index,
+		pollEvery:   o.BlockPoll,
+		checkNow:    make(chan struct{}, 1),
+		fetchNow:    make(chan struct{}, 1),
+		pollNow:     make(chan struct{}, 1),
+		longPollNow: make(chan struct{}, 1),
+		tip:         tip{height: -1},
+		info:        ChainInfo{Blocks: -1, Headers: -1},
+	}
+	if n.client.err != nil {
+		return nil, n.client.err
+	}
+	if c.Notify {
+		n.pollEvery = slowPoll
+	}
+	for _, endpoint := range c.ZMQ {
+		s, err := newSubscriber(endpoint)
+		if err != nil {
+			return nil, err
+		}
+		n.subscribers = append(n.subscribers, s)
+	}
+	return n, nil
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// want asks the node's fetcher for a template request.
+func (n *node) want() {
+	if !n.fetching {
+		n.fetching = true
+		signal(n.fetchNow)
+	}
+}
+
+// fail notes why the node cannot be used.
+func (n *node) fail(p problem) {
+	n.problem = p
+	n.answers, n.steady = false, false
+	if p.gone {
+		n.verified = false // another node may come back in its place
+	}
+}
+
+// disagrees: asked since its tip changed, it still builds on another block.
+func (n *node) disagrees() bool {
+	t := n.template
+	return t != nil && t.tips == n.tips && n.tip.hash != [32]byte{} && t.PrevHash != n.tip.hash
+}
+
+// effective is the tip the node can give work for, as far as is known.
+func (n *node) effective() tip {
+	if n.disagrees() {
+		return n.builtOn(n.template)
+	}
+	return n.tip
+}
+
+// builtOn is the tip a template of the node builds on.
+func (n *node) builtOn(t *template) tip {
+	if t.PrevHash == n.tip.hash {
+		return tip{n.tip.hash, t.Height - 1, n.tip.work}
+	}
+	return tip{t.PrevHash, t.Height - 1, nil}
+}
+
+// state tells how the node does: a state of NodeStatus and, if it is not ok, a
+// kind and a reason for the operator.
+func (g *Group) state(n *node, now time.Time) problem {
+	switch {
+	case !n.asked:
+		return problem{state: stateChecking}
+	case !n.answers:
+		p := n.problem
+		if p.state == stateSyncing && n.info.Headers > 0 {
+			p.reason += fmt.Sprintf(" (block %d of %d)", n.info.Blocks, n.info.Headers)
+		}
+		return p
+	case !n.verified:
+		return problem{state: stateChecking}
+	case g.wrongChain(n):
+		return problem{state: stateWrongChain, kind: "chain",
+			reason: fmt.Sprintf("is on chain %s, but the pool mines on %s: take it out of the list of nodes, or the others", n.chain, g.chain)}
+	case !n.behind.IsZero() && now.Sub(n.behind) > lagTime:
+		return problem{state: stateLagging, kind: "lagging",
+			reason: fmt.Sprintf("lags: its newest block is %d, others have %d", n.tip.height, g.highest())}
+	}
+	return problem{state: stateOK}
+}
+
+func (g *Group) wrongChain(n *node) bool {
+	return g.chain != "" && n.chain != "" && n.chain != g.chain
+}
+
+func (g *Group) usable(n *node) bool {
+	return n != nil && n.answers && n.verified && !g.wrongChain(n)
+}
+
+// highest is the greatest height any node of the right chain claims.
+func (g *Group) highest() int64 {
+	height := int64(-1)
+	for _, n := range g.nodes {
+		if !g.wrongChain(n) {
+			height = max(height, n.tip.height)
+		}
+	}
+	return height
+}

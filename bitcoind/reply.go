@@ -1,0 +1,114 @@
+package bitcoind
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+// RPCError is a node's error answer.
+type RPCError struct {
+	Code    int // as JSON-RPC has it, 0 where the node refused at HTTP level
+	Message string
+	Status  int // HTTP status; btcd and JSON-RPC 2.0 answer errors with 200
+}
+
+func (e *RPCError) Error() string {
+	if e.Code == 0 && e.Status != http.StatusOK {
+		return fmt.Sprintf("HTTP %d: %s", e.Status, e.Message)
+	}
+	return fmt.Sprintf("error %d: %s", e.Code, e.Message)
+}
+
+// replyError is an answer that is none.
+type replyError struct{ text string }
+
+func (e *replyError) Error() string { return e.text }
+
+// decode reads a JSON-RPC reply of either style: errors come with HTTP status
+// 4xx or 5xx and a body, or with status 200 and an error member.
+func (a answer) decode(id uint64, result any) error {
+	var reply struct {
+		Result json.RawMessage `json:"result"`
+		Error  json.RawMessage `json:"error"`
+		ID     json.RawMessage `json:"id"`
+	}
+	if err := json.Unmarshal(a.body, &reply); err != nil {
+		if a.status != http.StatusOK {
+			return &RPCError{Message: firstLine(a.body, http.StatusText(a.status)), Status: a.status}
+		}
+		return &replyError{"the answer is not JSON: is this the RPC port of a bitcoin node?"}
+	}
+	if len(reply.Error) > 0 && string(reply.Error) != "null" {
+		e := RPCError{Status: a.status}
+		if json.Unmarshal(reply.Error, &e) != nil || e.Code == 0 && e.Message == "" {
+			e.Message = firstLine(reply.Error, "")
+		}
+		// A request the node could not read is answered without an id.
+		if string(reply.ID) != "null" && !sameID(reply.ID, id) {
+			return wrongID(reply.ID, id)
+		}
+		return &e
+	}
+	if a.status != http.StatusOK {
+		return &RPCError{Message: http.StatusText(a.status), Status: a.status}
+	}
+	if !sameID(reply.ID, id) {
+		return wrongID(reply.ID, id)
+	}
+	if reply.Result == nil {
+		return &replyError{"the answer has neither result nor error: is this the RPC port of a bitcoin node?"}
+	}
+	if result == nil {
+		return nil
+	}
+	if err := json.Unmarshal(reply.Result, result); err != nil {
+		return &replyError{"unexpected result: " + err.Error()}
+	}
+	return nil
+}
+
+func sameID(raw []byte, id uint64) bool {
+	return strings.Trim(string(raw), `"`) == strconv.FormatUint(id, 10)
+}
+
+func wrongID(raw []byte, id uint64) error {
+	return &replyError{fmt.Sprintf("the answer has id %s, not %d: it belongs to another request", firstLine(raw, "(none)"), id)}
+}
+
+// checkTailID checks the id of a template reply without parsing megabytes:
+// every node writes it last. One that is elsewhere is not checked.
+func (a answer) checkTailID(id uint64) error {
+	tail := bytes.TrimRight(a.body, " \r\n\t}")
+	tail = tail[max(0, len(tail)-32):]
+	const key = `"id":`
+	i := bytes.LastIndex(tail, []byte(key))
+	if i < 0 {
+		return nil
+	}
+	if raw := bytes.TrimSpace(tail[i+len(key):]); !bytes.Equal(raw, []byte("null")) && !sameID(raw, id) {
+		return wrongID(raw, id)
+	}
+	return nil
+}
+
+// firstLine is a short printable form of a body.
+func firstLine(body []byte, otherwise string) string {
+	line, _, _ := strings.Cut(strings.TrimSpace(string(body)), "\n")
+	if len(line) > 200 {
+		line = line[:200] + "…"
+	}
+	line = strings.TrimSpace(strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, line))
+	if line == "" {
+		return otherwise
+	}
+	return line
+}

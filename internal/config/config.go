@@ -1,0 +1,210 @@
+// Package config reads ckpool's configuration file: positions in errors,
+// defaults, unknown keys. It knows what the keys mean and which values they
+// take; it opens no other file, resolves no name and asks no node, so what only
+// those can tell (a chain's address prefix, a port in use) is for the caller.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"time"
+
+	"ckpool/bitcoind"
+)
+
+// Mode is what the instance does. It decides which keys are required and the
+// default listen port.
+type Mode uint8
+
+const (
+	Pool Mode = iota
+	Solo
+	Proxy
+	UserProxy
+	Passthrough
+	Redirector
+	Node
+	Remote // trusted remote
+)
+
+// upstreams reports whether the mode takes work from other pools.
+func (m Mode) upstreams() bool { return m >= Proxy && m <= Node }
+
+// Config is the content of a configuration file, defaults filled in. Keys of
+// all modes are read in every mode.
+type Config struct {
+	File string // as it was named
+
+	// Nodes is "btcd", in order of preference. "zmqblock" stands in ZMQ of the
+	// first node that has no "zmq" of its own; the default endpoint does so only
+	// for a node on this machine.
+	Nodes          []bitcoind.Config
+	BlockPoll      time.Duration
+	UpdateInterval time.Duration
+
+	BTCAddress   string
+	BTCSig       string // at most 38 bytes
+	PoolTag      string
+	DonAddress   string
+	Donation     float64 // percent: 0, or 0.1 to 99.9
+	VersionMask  uint32
+	Nonce1Length int // bytes, 2 to 8
+	Nonce2Length int // bytes, 2 to 8; 0 in the proxy modes: automatic
+
+	Servers            []Listener // "serverurl"
+	NodeServers        []string   // listen addresses for mining nodes
+	TrustedServers     []string   // for trusted remotes
+	PassthroughServers []string   // for passthroughs
+	MinDiff, StartDiff float64
+	MaxDiff            float64 // 0: none
+	HighDiff           float64
+
+	Proxies      []Upstream // "proxy", in order of preference
+	Upstream     string     // host:port, trusted remote
+	RedirectURLs []string
+
+	LogDir            string
+	UserAgents        []string // prefixes that may connect; empty: all
+	MaxPoolUserAgents int
+	Password          string        // what miners must give; empty: anything
+	DropIdle          time.Duration // 0: never
+	DropWithoutWork   time.Duration // 0: never
+	AllowLowDiff      bool          // accepted, has no effect
+
+	MaxClients                int // 0: 90 % of the descriptor limit
+	MaxLine                   int // bytes
+	MaxConnectionsPerAddress  int // 0: no limit, as for the three below
+	NewConnectionsPerSecond   int // per address
+	NewConnectionsBurst       int
+	MaxUnauthorisedPerAddress int
+	LimitExempt               []netip.Prefix // no limits per address here
+	TrustedNetworks           []netip.Prefix // may open links, beside loopback and private
+}
+
+// Listener is one entry of "serverurl", its difficulties resolved against the
+// global ones.
+type Listener struct {
+	URL                         string
+	MinDiff, StartDiff, MaxDiff float64 // MaxDiff 0: none
+	HighDiff                    float64 // above 0 on a high difficulty listener
+	TLSCert, TLSKey             string  // both or none
+	ProxyProtocol               bool
+	TrustedNetworks             []netip.Prefix // may speak the PROXY protocol or open links here
+}
+
+// Upstream is one entry of "proxy".
+type Upstream struct {
+	URL, User, Pass string
+}
+
+// Warning is something odd in a file that is used all the same.
+type Warning struct {
+	File string
+	Line int // from 1; 0: the file as a whole
+	Text string
+}
+
+func (w Warning) String() string { return position(w.File, w.Line) + w.Text }
+
+// Error is a value the configuration cannot have.
+type Error struct {
+	File         string
+	Line, Column int // from 1, in bytes; 0: the file as a whole
+	Key          string
+	Want, Got    string
+	Text         string // instead of Key, Want and Got
+}
+
+func (e *Error) Error() string {
+	text := e.Text
+	if text == "" {
+		text = fmt.Sprintf("%q: want %s, got %s", e.Key, e.Want, e.Got)
+	}
+	return position(e.File, e.Line) + text
+}
+
+func position(file string, line int) string {
+	switch {
+	case file == "":
+		return ""
+	case line == 0:
+		return file + ": "
+	}
+	return fmt.Sprintf("%s:%d: ", file, line)
+}
+
+// Default is the configuration of an empty file.
+func Default(m Mode) Config {
+	c := Config{
+		BlockPoll:               100 * time.Millisecond,
+		UpdateInterval:          30 * time.Second,
+		PoolTag:                 "ckpool",
+		VersionMask:             0x1fffe000,
+		Nonce1Length:            4,
+		Nonce2Length:            8,
+		MinDiff:                 0.0001,
+		StartDiff:               42,
+		HighDiff:                1000000,
+		LogDir:                  "logs",
+		MaxPoolUserAgents:       100,
+		DropWithoutWork:         300 * time.Second,
+		MaxLine:                 8192,
+		NewConnectionsPerSecond: 1000,
+		NewConnectionsBurst:     10000,
+
+		MaxUnauthorisedPerAddress: 2000,
+		LimitExempt:               localNetworks(),
+	}
+	c.Nodes = []bitcoind.Config{{
+		URL: "localhost:8332", User: "user", Pass: "pass", ZMQ: []string{defaultZMQ},
+	}}
+	listen := "[::]:3333"
+	if m.upstreams() {
+		c.Nonce2Length = 0
+		listen = "[::]:3334"
+	}
+	c.Servers = []Listener{c.listener(listen)}
+	return c
+}
+
+// listener has the global difficulties.
+func (c *Config) listener(url string) Listener {
+	return Listener{URL: url, MinDiff: c.MinDiff, StartDiff: c.StartDiff, MaxDiff: c.MaxDiff}
+}
+
+// localNetworks are loopback and the private ranges of RFC 1918 and RFC 4193.
+func localNetworks() []netip.Prefix {
+	return []netip.Prefix{
+		netip.MustParsePrefix("127.0.0.0/8"),
+		netip.MustParsePrefix("::1/128"),
+		netip.MustParsePrefix("10.0.0.0/8"),
+		netip.MustParsePrefix("172.16.0.0/12"),
+		netip.MustParsePrefix("192.168.0.0/16"),
+		netip.MustParsePrefix("fc00::/7"),
+	}
+}
+
+// maxFile is far above any real file and keeps a wrong path (a log, a device)
+// from filling memory.
+const maxFile = 1 << 20
+
+// Load reads the file at path. The error is one line that names the place.
+func Load(path string, m Mode) (Config, []Warning, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		text := "cannot read the configuration: " + errors.Unwrap(err).Error()
+		if errors.Is(err, fs.ErrNotExist) {
+			text += "; name another file with -c FILE"
+		}
+		return Config{}, nil, &Error{File: path, Text: text}
+	}
+	defer f.Close()
+	data, err := readLimited(f)
+	if err != nil {
+		return Config{}, nil, &Error{File: path, Text: "cannot read the configuration: " + err.Error()}
+	}
+	return Parse(path, data, m)
+}

@@ -1,0 +1,448 @@
+package config
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"ckpool/bitcoind"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+const payTo = `"btcaddress": "1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2",`
+
+// comparePrefixes lets cmp look at netip values.
+var comparePrefixes = cmpopts.EquateComparable(netip.Prefix{})
+
+func parse(t *testing.T, text string, m Mode) (Config, []Warning) {
+	t.Helper()
+	c, warnings, err := Parse("ckpool.conf", []byte(text), m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c, warnings
+}
+
+func TestDefaults(t *testing.T) {
+	for m := Pool; m <= Remote; m++ {
+		want := Default(m)
+		want.File = "ckpool.conf"
+		required := `"proxy": [{"url": "a:1", "auth": "u"}], "redirecturl": ["b:2"], "upstream": "c:3",` + payTo
+		got, warnings := parse(t, "{"+required+"}", m)
+		if diff := cmp.Diff(want, got, comparePrefixes, cmpopts.IgnoreFields(Config{}, "Proxies", "RedirectURLs", "Upstream", "BTCAddress")); diff != "" {
+			t.Errorf("mode %d: an empty file is not the default (-want +got):\n%s", m, diff)
+		}
+		if warnings != nil {
+			t.Errorf("mode %d: warnings %v", m, warnings)
+		}
+	}
+	c := Default(Pool)
+	if c.MinDiff != 0.0001 || c.StartDiff != 42 || c.MaxDiff != 0 || c.Servers[0].URL != "[::]:3333" || c.Nonce2Length != 8 ||
+		c.BlockPoll != 100*time.Millisecond || c.UpdateInterval != 30*time.Second || c.DropWithoutWork != 5*time.Minute {
+		t.Errorf("unexpected defaults: %+v", c)
+	}
+	if p := Default(Passthrough); p.Servers[0].URL != "[::]:3334" || p.Nonce2Length != 0 {
+		t.Errorf("unexpected defaults of a proxy mode: %+v", p)
+	}
+}
+
+func TestAllKeys(t *testing.T) {
+	c, warnings := parse(t, `{
+		// nodes
+		"btcd": [
+			{"url": "127.0.0.1:8332", "auth": "rpcuser", "pass": "rpcpass", "notify": true},
+			{"url": "http://[::1]:18443/wallet/x", "cookie": "/data/.cookie", "zmq": ["tcp://127.0.0.1:1", "tcp://127.0.0.1:2"]},
+			{"url": "node.example", "auth": "a", "pass": "", "zmq": "tcp://node.example:28332"},
+		],
+		"zmqblock": "tcp://127.0.0.1:28333",
+		"blockpoll": 250, "update_interval": 20,
+		"proxy": [{"url": "stratum+tcp://pool-a.example:3333", "auth": "user.worker", "pass": "x"}, {"url": "b:1", "auth": "u"}],
+		"btcaddress": "1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2", "btcsig": "/sig/", "pooltag": "mypool",
+		"donaddress": "bc1q8qkesw5kyplv7hdxyseqls5m78w5tqdfd40lf5", "donation": 1.5,
+		"version_mask": "1FFFE000", "nonce1length": 3, "nonce2length": 7,
+		"serverurl": [
+			"0.0.0.0:3333", "0.0.0.0:4001",
+			{"url": "[::]:443", "mindiff": 5, "startdiff": 6.5, "maxdiff": 0, "tls": {"cert": "c.pem", "key": "k.pem"},
+			 "proxy_protocol": true, "trusted_networks": ["192.0.2.0/24"]},
+		],
+		"nodeserver": ["127.0.0.1:3335"], "trusted": "127.0.0.1:3336", "passthroughserver": ["127.0.0.1:3337"],
+		"upstream": "main.example:3336", "redirecturl": ["r.example:3333"],
+		"mindiff": 0.5, "startdiff": 64, "highdiff": 2e6, "maxdiff": 1e9, "allow_low_diff": true,
+		"logdir": "/var/log/ckpool", "maxclients": 5000, "dropidle": 3600, "useragent": ["cgminer", "Nerd"],
+		"max_pool_useragents": 0, "password": "s3cret", "drop_without_work": 0, "max_line": 4096,
+		"max_connections_per_address": 10, "new_connections_per_second": 0, "new_connections_burst": 7,
+		"max_unauthorised_per_address": 8, "limit_exempt": [], "trusted_networks": ["10.1.2.3/8", "2001:db8::1"],
+	}
+	free text } here, {"mindiff": "even this"`, Pool)
+	if warnings != nil {
+		t.Errorf("warnings: %v", warnings)
+	}
+	global := Listener{MinDiff: 0.5, StartDiff: 64, MaxDiff: 1e9}
+	plain, high := global, global
+	plain.URL = "0.0.0.0:3333"
+	high.URL, high.HighDiff = "0.0.0.0:4001", 2e6
+	want := Config{
+		File: "ckpool.conf",
+		Nodes: []bitcoind.Config{
+			{URL: "127.0.0.1:8332", User: "rpcuser", Pass: "rpcpass", Notify: true, ZMQ: []string{"tcp://127.0.0.1:28333"}},
+			{URL: "http://[::1]:18443/wallet/x", Cookie: "/data/.cookie", ZMQ: []string{"tcp://127.0.0.1:1", "tcp://127.0.0.1:2"}},
+			{URL: "node.example", User: "a", ZMQ: []string{"tcp://node.example:28332"}},
+		},
+		BlockPoll: 250 * time.Millisecond, UpdateInterval: 20 * time.Second,
+		BTCAddress: "1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2", BTCSig: "/sig/", PoolTag: "mypool",
+		DonAddress: "bc1q8qkesw5kyplv7hdxyseqls5m78w5tqdfd40lf5", Donation: 1.5,
+		VersionMask: 0x1fffe000, Nonce1Length: 3, Nonce2Length: 7,
+		Servers: []Listener{plain, high, {
+			URL: "[::]:443", MinDiff: 5, StartDiff: 6.5, TLSCert: "c.pem", TLSKey: "k.pem",
+			ProxyProtocol: true, TrustedNetworks: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
+		}},
+		NodeServers: []string{"127.0.0.1:3335"}, TrustedServers: []string{"127.0.0.1:3336"}, PassthroughServers: []string{"127.0.0.1:3337"},
+		MinDiff: 0.5, StartDiff: 64, MaxDiff: 1e9, HighDiff: 2e6,
+		Proxies: []Upstream{
+			{URL: "stratum+tcp://pool-a.example:3333", User: "user.worker", Pass: "x"}, {URL: "b:1", User: "u"},
+		},
+		Upstream: "main.example:3336", RedirectURLs: []string{"r.example:3333"},
+		LogDir: "/var/log/ckpool", UserAgents: []string{"cgminer", "Nerd"}, Password: "s3cret", DropIdle: time.Hour,
+		AllowLowDiff: true, MaxClients: 5000, MaxLine: 4096, MaxConnectionsPerAddress: 10,
+		NewConnectionsBurst: 7, MaxUnauthorisedPerAddress: 8, LimitExempt: []netip.Prefix{},
+		TrustedNetworks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::1/128")},
+	}
+	if diff := cmp.Diff(want, c, comparePrefixes); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+// The sample is what users copy: it must be taken without a warning and show
+// every key.
+func TestSample(t *testing.T) {
+	sample, err := os.ReadFile("../../docs/ckpool.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, warnings := parse(t, string(sample), Pool); warnings != nil {
+		t.Errorf("warnings: %v", warnings)
+	}
+	for key := range (&reader{Config: &Config{}}).fields() {
+		if !strings.Contains(string(sample), `"`+key+`":`) {
+			t.Errorf("the sample does not show %q", key)
+		}
+	}
+}
+
+func TestErrors(t *testing.T) {
+	tests := []struct{ name, text, want string }{
+		{"example", "{\n\n\"mindiff\": \"x\"}", `ckpool.conf:3: "mindiff": want a number above 0, got "x"`},
+		{"zero", `{"mindiff": 0}`, `ckpool.conf:1: "mindiff": want a number above 0, got 0`},
+		{"negative", `{"startdiff": -1}`, `ckpool.conf:1: "startdiff": want a number above 0, got -1`},
+		{"negative maxdiff", `{"maxdiff": -1}`, `ckpool.conf:1: "maxdiff": want a number above 0, or 0 for none, got -1`},
+		{"overflow", `{"highdiff": 1e999}`, `ckpool.conf:1: "highdiff": want a number above 0, got 1e999`},
+		{"maxdiff below mindiff", "{" + payTo + "\n\"maxdiff\": 0.5,\n\"mindiff\": 1}",
+			`ckpool.conf:2: "maxdiff": want at least mindiff, which is 1, or 0 for none, got 0.5`},
+		{"maxdiff of a listener", "{" + payTo + "\n\"serverurl\": [\"a:1\",\n{\"url\": \"b:2\",\n\"maxdiff\": 3, \"mindiff\": 4}]}",
+			`ckpool.conf:4: "serverurl[1].maxdiff": want at least mindiff, which is 4, or 0 for none, got 3`},
+		{"global maxdiff, listener's mindiff", "{" + payTo + "\n\"maxdiff\": 3, \"serverurl\": [\n{\"url\": \"b:2\", \"mindiff\": 4}]}",
+			`ckpool.conf:3: "serverurl[0].maxdiff": want at least mindiff, which is 4, or 0 for none, got 3`},
+		{"whole number", `{"blockpoll": 30.0}`, `ckpool.conf:1: "blockpoll": want a whole number of milliseconds, 0 for the default, got 30.0`},
+		{"quoted number", `{"update_interval": "30"}`, `ckpool.conf:1: "update_interval": want a whole number of seconds, 0 for the default, got "30"`},
+		{"negative interval", `{"blockpoll": -1}`, `ckpool.conf:1: "blockpoll": want a whole number of milliseconds, 0 for the default, got -1`},
+		{"null", `{"dropidle": null}`, `ckpool.conf:1: "dropidle": want a whole number of seconds, 0 for never, got null`},
+		{"object", `{"logdir": {"a": 1}}`, `ckpool.conf:1: "logdir": want a directory, got an object`},
+		{"array", `{"btcsig": ["a"]}`, `ckpool.conf:1: "btcsig": want a string, got an array`},
+		{"boolean", `{"allow_low_diff": 1}`, `ckpool.conf:1: "allow_low_diff": want true or false, got 1`},
+		{"nonce1length", `{"nonce1length": 1}`, `ckpool.conf:1: "nonce1length": want a whole number from 2 to 8 (bytes), 0 for the default, got 1`},
+		{"nonce2length", `{"nonce2length": 9}`, `ckpool.conf:1: "nonce2length": want a whole number from 2 to 8 (bytes), 0 for the default, got 9`},
+		{"maxclients", `{"maxclients": -5}`, `ckpool.conf:1: "maxclients": want a whole number, 0 for the default, got -5`},
+		{"max_line", `{"max_line": 100}`, `ckpool.conf:1: "max_line": want a whole number from 1024 to 1048576 (bytes), got 100`},
+		{"version_mask short", `{"version_mask": "1fffe0"}`, `ckpool.conf:1: "version_mask": want a string of 8 hex digits like "1fffe000", got "1fffe0"`},
+		{"version_mask not hex", `{"version_mask": "1fffe00g"}`, `ckpool.conf:1: "version_mask": want a string of 8 hex digits like "1fffe000", got "1fffe00g"`},
+		{"version_mask signed", `{"version_mask": "+1fffe00"}`, `ckpool.conf:1: "version_mask": want a string of 8 hex digits like "1fffe000", got "+1fffe00"`},
+		{"donation", `{"donation": 101}`, `ckpool.conf:1: "donation": want a number from 0 to 100 (percent), got 101`},
+		{"donation without address", "{" + payTo + "\n\"donation\": 2}", `ckpool.conf:2: "donation": want a "donaddress" beside it (none is built in), got none`},
+		{"pooltag", `{"pooltag": ""}`, `ckpool.conf:1: "pooltag": want a string of 1 to 64 bytes, got ""`},
+		{"network", `{"limit_exempt": ["10.0.0.0/8", "10.0.0.0/33"]}`,
+			`ckpool.conf:1: "limit_exempt[1]": want an address or a network like "10.0.0.0/8" or "2001:db8::/32", got "10.0.0.0/33"`},
+		{"port", `{"serverurl": "0.0.0.0:70000"}`, `ckpool.conf:1: "serverurl": want host:port, ip:port or [v6]:port, got "0.0.0.0:70000"`},
+		{"no port", `{"serverurl": ["h:"]}`, `ckpool.conf:1: "serverurl[0]": want host:port, ip:port or [v6]:port, got "h:"`},
+		{"listener", `{"serverurl": 3333}`, `ckpool.conf:1: "serverurl": want host:port or an object {"url", …}, got 3333`},
+		{"listener without url", "{\"serverurl\": [\n{}]}", `ckpool.conf:2: "serverurl[0].url": want a value, got none`},
+		{"tls without key", `{"serverurl": {"url": "a:1", "tls": {"cert": "c"}}}`, `ckpool.conf:1: "serverurl.tls.key": want a value, got none`},
+		{"btcd", `{"btcd": "localhost"}`, `ckpool.conf:1: "btcd": want an array of nodes [{"url", "auth", "pass"}], got "localhost"`},
+		{"btcd entry", `{"btcd": ["localhost"]}`, `ckpool.conf:1: "btcd[0]": want an object {…}, got "localhost"`},
+		{"btcd without url", `{"btcd": [{"auth": "a", "pass": "b"}]}`, `ckpool.conf:1: "btcd[0].url": want a value, got none`},
+		{"btcd without pass", `{"btcd": [{"url": "a:1", "auth": "a"}]}`, `ckpool.conf:1: "btcd[0].pass": want a value, got none`},
+		{"credentials in url", `{"btcd": [{"url": "http://u:p@h:1", "auth": "a", "pass": ""}]}`, `ckpool.conf:1: "btcd[0].url": want host:port, got "http://u:p@h:1"`},
+		{"passwords stay secret", `{"btcd": [{"url": "h", "auth": "a", "pass": 12345}]}`, `ckpool.conf:1: "btcd[0].pass": want a string, got a number`},
+		{"password", `{"password": 12345}`, `ckpool.conf:1: "password": want a string, got a number`},
+		{"zmq", `{"zmqblock": "127.0.0.1:28332"}`, `ckpool.conf:1: "zmqblock": want an endpoint like "tcp://127.0.0.1:28332", got "127.0.0.1:28332"`},
+		{"proxy without auth", `{"proxy": [{"url": "a:1"}]}`, `ckpool.conf:1: "proxy[0].auth": want a value, got none`},
+		{"useragent", `{"useragent": ["a", 1]}`, `ckpool.conf:1: "useragent[1]": want a string or an array of strings, got 1`},
+		{"address", "{\n\"btcaddress\": \"1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN3\"}", `ckpool.conf:2: "btcaddress": want a bitcoin address, got "1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN3": `},
+		{"networks differ", "{" + payTo + "\n\"donation\": 1,\n\"donaddress\": \"tb1qw508d6qejxtdg4y5r3zarvary0c5xw7kxpjzsx\"}",
+			`ckpool.conf:3: "donaddress": want an address of the same network as btcaddress, got "tb1qw508d6qejxtdg4y5r3zarvary0c5xw7kxpjzsx"`},
+		{"no address", `{}`, `ckpool.conf: Non-solo mining must have a btcaddress in config, aborting!`},
+		{"not an object", `[1]`, `ckpool.conf:1: column 1: want an object {…}, got an array`},
+		{"empty", ``, `ckpool.conf:1: column 1: not JSON: parsing value: unexpected EOF`},
+		{"missing comma", "{\n\"mindiff\": 1\n  \"maxdiff\": 2}", `ckpool.conf:3: column 3: not JSON: invalid character '"' after object value (expecting ',' or '}')`},
+		{"unclosed", "{\n\"mindiff\": 1", `ckpool.conf:2: column 13: not JSON: parsing object after value: unexpected EOF`},
+		{"unclosed string", "{\n\"mindiff: 1}", `ckpool.conf:2: column 13: not JSON: parsing string: unexpected EOF`},
+		{"missing quote", "{\n\"password\": \"s3cret,\n\"mindiff\": 1}", `ckpool.conf:2: column 13: not JSON: string without a closing quote, or with a wrong escape`},
+		{"not a literal", `{"notify": True}`, `ckpool.conf:1: column 12: not JSON: want a string, number, true, false or null, got "True"`},
+		{"unclosed comment", "{ /* \n }", `ckpool.conf:1: column 3: not JSON: parsing comment: unexpected EOF`},
+		{"not UTF-8", "{\n\"btcsig\": \"a\xffb\"}", `ckpool.conf:2: column 13: not UTF-8`},
+		{"too deep", strings.Repeat("[", 1000), `ckpool.conf:1: column 33: nested too deep`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, _, err := Parse("ckpool.conf", []byte(tt.text), Pool)
+			if err == nil {
+				t.Fatal("no error")
+			}
+			got := err.Error()
+			if got != tt.want && !(strings.HasSuffix(tt.want, ": ") && strings.HasPrefix(got, tt.want)) {
+				t.Errorf("got  %s\nwant %s", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestRequiredByMode(t *testing.T) {
+	tests := []struct {
+		mode Mode
+		text string
+		want string // empty: accepted
+	}{
+		{Pool, `{}`, "Non-solo mining must have a btcaddress in config, aborting!"},
+		{Remote, `{"upstream": "h:1"}`, "Non-solo mining must have a btcaddress in config, aborting!"},
+		{Remote, `{` + payTo + `}`, "No upstream server set in remote trusted server mode"},
+		{Remote, `{` + payTo + `"upstream": "h:1"}`, ""},
+		{Solo, `{}`, ""},
+		{Solo, `{"btcaddress": "not used in this mode"}`, ""},
+		{Proxy, `{}`, "No proxy entries found in config file ckpool.conf"},
+		{Node, `{"proxy": []}`, "No proxy entries found in config file ckpool.conf"},
+		{Passthrough, `{"proxy": [{"url": "h:1", "auth": "u"}]}`, ""},
+		{Redirector, `{"proxy": [{"url": "h:1", "auth": "u"}]}`, "No redirect entries found in config file ckpool.conf"},
+	}
+	for _, tt := range tests {
+		_, _, err := Parse("ckpool.conf", []byte(tt.text), tt.mode)
+		got := ""
+		if err != nil {
+			got = strings.TrimPrefix(err.Error(), "ckpool.conf: ")
+		}
+		if got != tt.want {
+			t.Errorf("mode %d, %s: got %q, want %q", tt.mode, tt.text, got, tt.want)
+		}
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	tests := []struct{ name, text, want string }{
+		{"swapped letters", `{"midniff": 1}`, `ckpool.conf:1: unknown key "midniff", ignored; did you mean "mindiff"?`},
+		{"upper case", `{"BTCAddress": 1}`, `ckpool.conf:1: unknown key "BTCAddress", ignored; did you mean "btcaddress"?`},
+		{"plural", `{"serverurls": 1}`, `ckpool.conf:1: unknown key "serverurls", ignored; did you mean "serverurl"?`},
+		{"nothing like it", `{"_comment": "x"}`, `ckpool.conf:1: unknown key "_comment", ignored`},
+		{"nested", "{\"btcd\": [{\"url\": \"h\", \"cookie\": \"c\",\n\"user\": \"x\"}]}", `ckpool.conf:2: unknown key "btcd[0].user", ignored`},
+		{"twice", "{\"mindiff\": 1,\n\"mindiff\": 2}", `ckpool.conf:2: "mindiff" is given twice, this one counts`},
+		{"long signature", `{"btcsig": "` + strings.Repeat("x", 39) + `"}`,
+			`ckpool.conf:1: Signature "` + strings.Repeat("x", 39) + `" too long, truncating to 38 bytes`},
+		{"small donation", `{"donation": 0.05}`, `ckpool.conf:1: "donation": 0.05 percent is taken as 0`},
+		{"no nodes", `{"btcd": []}`, `ckpool.conf:1: "btcd" is an empty array, taking the default node`},
+		{"no servers", `{"serverurl": []}`, `ckpool.conf:1: "serverurl" is an empty array, listening on [::]:3333`},
+		{"port above 4000", `{"serverurl": ["0.0.0.0:4444"]}`,
+			`ckpool.conf:1: "0.0.0.0:4444" has a port above 4000 but is no high difficulty listener: for that, set "highdiff"`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, warnings := parse(t, tt.text, Solo)
+			if len(warnings) != 1 || warnings[0].String() != tt.want {
+				t.Errorf("got  %v\nwant %s", warnings, tt.want)
+			}
+		})
+	}
+}
+
+func TestTolerated(t *testing.T) {
+	c, warnings := parse(t, "\xef\xbb\xbf"+`/* {"mindiff": 3} */ { "mindiff": 7, "startdiff": 1e3, // "}" here
+		"nonce1length": 0, "nonce2length": 0, "blockpoll": 0, "update_interval": 0,
+		"serverurl": "stratum+tcp://0.0.0.0:3333", "mindiff": 8 }}}} trailing "text`+"\xff", Solo)
+	if c.MinDiff != 8 || c.Servers[0].MinDiff != 8 {
+		t.Errorf("the last mindiff does not count: %v", c.MinDiff)
+	}
+	if c.StartDiff != 1000 || c.Nonce1Length != 4 || c.Nonce2Length != 8 || c.BlockPoll != 100*time.Millisecond || c.UpdateInterval != 30*time.Second {
+		t.Errorf("0 is not the default: %+v", c)
+	}
+	if len(warnings) != 1 {
+		t.Errorf("warnings: %v", warnings)
+	}
+}
+
+// Cutting must not leave half a character in the coinbase.
+func TestSignatureCut(t *testing.T) {
+	c, _ := parse(t, `{"btcsig": "`+strings.Repeat("x", 37)+`ü"}`, Solo)
+	if want := strings.Repeat("x", 37); c.BTCSig != want {
+		t.Errorf("got %q", c.BTCSig)
+	}
+}
+
+func TestHighDifficulty(t *testing.T) {
+	c, warnings := parse(t, `{"serverurl": ["[::]:4001", "h:4000", {"url": "h:4002"}], "highdiff": 5000}`, Solo)
+	var got []float64
+	for _, l := range c.Servers {
+		got = append(got, l.HighDiff)
+	}
+	if want := []float64{5000, 0, 0}; !reflect.DeepEqual(got, want) || warnings != nil {
+		t.Errorf("got %v, want %v; warnings %v", got, want, warnings)
+	}
+}
+
+func TestZMQ(t *testing.T) {
+	node := func(url, zmq string) string { return fmt.Sprintf(`{"url": %q, "cookie": "c"%s}`, url, zmq) }
+	tests := []struct {
+		name, text string
+		want       [][]string
+	}{
+		{"default node", `{}`, [][]string{{defaultZMQ}}},
+		{"default node, endpoint", `{"zmqblock": "tcp://h:1"}`, [][]string{{"tcp://h:1"}}},
+		{"remote nodes have no default", `{"btcd": [` + node("a:1", "") + `,` + node("127.0.0.1:8332", "") + `]}`, [][]string{nil, {defaultZMQ}}},
+		{"to the first without its own", `{"zmqblock": "tcp://h:1", "btcd": [` + node("a", `, "zmq": "tcp://a:2"`) + `,` + node("b", "") + `,` + node("c", "") + `]}`,
+			[][]string{{"tcp://a:2"}, {"tcp://h:1"}, nil}},
+		{"none wanted", `{"btcd": [` + node("localhost", `, "zmq": []`) + `]}`, [][]string{{}}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c, _ := parse(t, tt.text, Solo)
+			var got [][]string
+			for _, n := range c.Nodes {
+				got = append(got, n.ZMQ)
+			}
+			if !reflect.DeepEqual(got, tt.want) {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestLimitExempt(t *testing.T) {
+	c, _ := parse(t, `{"trusted_networks": "203.0.113.0/24"}`, Solo)
+	exempt := func(s string) bool {
+		a := netip.MustParseAddr(s)
+		for _, p := range c.LimitExempt {
+			if p.Contains(a) {
+				return true
+			}
+		}
+		return false
+	}
+	for addr, want := range map[string]bool{
+		"127.0.0.1": true, "::1": true, "192.168.1.9": true, "172.31.0.1": true, "172.32.0.1": false,
+		"fd00::1": true, "203.0.113.5": true, "8.8.8.8": false, "2001:db8::1": false,
+	} {
+		if exempt(addr) != want {
+			t.Errorf("%s exempt: %v, want %v", addr, !want, want)
+		}
+	}
+}
+
+func TestSplitURL(t *testing.T) {
+	tests := []struct {
+		in, host string
+		port     uint16
+		ok       bool
+	}{
+		{"h:3333", "h", 3333, true},
+		{"stratum+tcp://h:3333", "h", 3333, true},
+		{"http://h:8332/wallet/a:b", "h", 8332, true},
+		{"[::1]:8332", "::1", 8332, true},
+		{"[::1]", "::1", 0, true},
+		{"::1", "::1", 0, true},
+		{"10.0.0.1", "10.0.0.1", 0, true},
+		{":3333", "", 3333, true},
+		{"h", "h", 0, true},
+		{"h:", "", 0, false},
+		{"h:0", "", 0, false},
+		{"h:65536", "", 0, false},
+		{"h:+1", "", 0, false},
+		{"h:1:2", "", 0, false},
+		{"[::1", "", 0, false},
+		{"[h]:1", "", 0, false},
+		{"[::1]1", "", 0, false},
+		{"u@h:1", "", 0, false},
+		{"a b:1", "", 0, false},
+	}
+	for _, tt := range tests {
+		host, port, err := splitURL(tt.in)
+		if (err == nil) != tt.ok || tt.ok && (host != tt.host || port != tt.port) {
+			t.Errorf("splitURL(%q) = %q, %d, %v", tt.in, host, port, err)
+		}
+	}
+}
+
+func TestLoad(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "ckpool.conf")
+	if _, _, err := Load(path, Solo); err == nil || err.Error() != path+": cannot read the configuration: no such file or directory; name another file with -c FILE" {
+		t.Errorf("missing file: %v", err)
+	}
+	if _, _, err := Load(dir, Solo); err == nil || err.Error() != dir+": cannot read the configuration: is a directory" {
+		t.Errorf("directory: %v", err)
+	}
+	if _, _, err := Load("/dev/zero", Solo); err == nil || !strings.Contains(err.Error(), "larger than") {
+		t.Errorf("endless file: %v", err)
+	}
+	os.WriteFile(path, []byte(`{"mindiff": 3}`), 0o600)
+	c, _, err := Load(path, Solo)
+	if err != nil || c.MinDiff != 3 || c.File != path {
+		t.Errorf("Load: %+v, %v", c, err)
+	}
+}
+
+// Against encoding/json: it reads one value and leaves the rest, too.
+func FuzzParse(f *testing.F) {
+	sample, err := os.ReadFile("../../docs/ckpool.conf")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, seed := range []string{
+		string(sample), `{}`, `{"mindiff": 1} text }`, `{"btcd":[{"url":"h:1","cookie":"c","zmq":[]}]} "`, `{"a":"\"}"}`,
+		`{"serverurl":[{"url":"[::]:1","maxdiff":1,"tls":{}}]}`, "{//}\n}", `[{"a":/*]*/1}]`, "\xef\xbb\xbf{}", `{"donation":1,` + payTo + `}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		for m := Pool; m <= Remote; m++ {
+			c, warnings, err := Parse("f", data, m)
+			for _, w := range warnings {
+				if s := w.String(); strings.ContainsAny(s, "\n\r") {
+					t.Errorf("warning of more than one line: %q", s)
+				}
+			}
+			if err != nil {
+				if s := err.Error(); strings.ContainsAny(s, "\n\r") || !strings.HasPrefix(s, "f:") {
+					t.Errorf("not one line with a place: %q", s)
+				}
+				continue
+			}
+			if err := c.Validate(m); err != nil {
+				t.Errorf("accepted, but: %v", err)
+			}
+			if len(c.Servers) == 0 || len(c.Nodes) == 0 || len(c.BTCSig) > 38 || !(c.MinDiff > 0) {
+				t.Errorf("accepted: %+v", c)
+			}
+		}
+		var object map[string]json.RawMessage
+		if err := json.NewDecoder(strings.NewReader(string(data))).Decode(&object); err != nil || object == nil {
+			return
+		}
+		end, err := firstValue(data)
+		if err == nil && !json.Valid(data[:end]) {
+			t.Errorf("first value of %q ends at %d", data, end)
+		}
+	})
+}

@@ -1,0 +1,139 @@
+package config
+
+import (
+	"strconv"
+	"strings"
+	"time"
+)
+
+// reader fills a Config. Keys whose meaning depends on others wait for the end
+// of the file.
+type reader struct {
+	*Config
+	servers          *value   // "serverurl"
+	zmqBlock         []string // nil: not given
+	highDiffGiven    bool
+	limitExemptGiven bool
+}
+
+// fields are all keys of the file.
+func (r *reader) fields() map[string]setter {
+	return map[string]setter{
+		"btcd":            r.readNodes,
+		"zmqblock":        endpoints(&r.zmqBlock),
+		"blockpoll":       interval(&r.BlockPoll, time.Millisecond),
+		"update_interval": interval(&r.UpdateInterval, time.Second),
+
+		"btcaddress":   text(&r.BTCAddress),
+		"btcsig":       r.readSignature,
+		"pooltag":      r.readTag,
+		"donaddress":   text(&r.DonAddress),
+		"donation":     r.readDonation,
+		"version_mask": r.readVersionMask,
+		"nonce1length": nonceLength(&r.Nonce1Length),
+		"nonce2length": nonceLength(&r.Nonce2Length),
+
+		"serverurl":         func(v value) error { r.servers = &v; return nil },
+		"nodeserver":        listeners(&r.NodeServers),
+		"trusted":           listeners(&r.TrustedServers),
+		"passthroughserver": listeners(&r.PassthroughServers),
+		"mindiff":           aboveZero(&r.MinDiff),
+		"startdiff":         aboveZero(&r.StartDiff),
+		"maxdiff":           zeroOrAbove(&r.MaxDiff),
+		"highdiff":          given(&r.highDiffGiven, aboveZero(&r.HighDiff)),
+		"allow_low_diff":    boolean(&r.AllowLowDiff),
+
+		"proxy":       r.readProxies,
+		"upstream":    hostPort(&r.Upstream),
+		"redirecturl": r.readRedirects,
+
+		"logdir":              r.readLogDir,
+		"useragent":           texts(&r.UserAgents),
+		"max_pool_useragents": count(&r.MaxPoolUserAgents, "0 for none"),
+		"password":            secret(text(&r.Password)),
+		"dropidle":            limit(&r.DropIdle),
+		"drop_without_work":   limit(&r.DropWithoutWork),
+
+		"maxclients":                   count(&r.MaxClients, "0 for the default"),
+		"max_line":                     r.readMaxLine,
+		"max_connections_per_address":  count(&r.MaxConnectionsPerAddress, "0 for no limit"),
+		"new_connections_per_second":   count(&r.NewConnectionsPerSecond, "0 for no limit"),
+		"new_connections_burst":        count(&r.NewConnectionsBurst, "0 for no limit"),
+		"max_unauthorised_per_address": count(&r.MaxUnauthorisedPerAddress, "0 for no limit"),
+		"limit_exempt":                 given(&r.limitExemptGiven, networks(&r.LimitExempt)),
+		"trusted_networks":             networks(&r.TrustedNetworks),
+	}
+}
+
+// finish does what had to wait for the whole file.
+func (r *reader) finish() error {
+	if !r.limitExemptGiven {
+		r.LimitExempt = append(r.LimitExempt, r.TrustedNetworks...)
+	}
+	r.assignZMQ()
+	return r.readServers()
+}
+
+func (r *reader) readSignature(v value) error {
+	s, err := v.text()
+	if err != nil {
+		return err
+	}
+	r.BTCSig = cut(s, 38)
+	if r.BTCSig != s {
+		v.warnf("Signature %q too long, truncating to 38 bytes", cut(s, 100))
+	}
+	return nil
+}
+
+// readTag leaves room for the other parts of the coinbase's scriptSig.
+func (r *reader) readTag(v value) error {
+	s, err := v.text()
+	if err != nil || len(s) < 1 || len(s) > 64 {
+		return v.wants("a string of 1 to 64 bytes")
+	}
+	r.PoolTag = s
+	return nil
+}
+
+func (r *reader) readDonation(v value) error {
+	percent, err := v.number("a number from 0 to 100 (percent)", func(f float64) bool { return f >= 0 && f <= 100 })
+	if err != nil {
+		return err
+	}
+	r.Donation = percent
+	switch {
+	case percent < 0.1:
+		r.Donation = 0
+	case percent > 99.9:
+		r.Donation = 99.9
+	}
+	if r.Donation != percent {
+		v.warnf("\"donation\": %v percent is taken as %v", percent, r.Donation)
+	}
+	return nil
+}
+
+func (r *reader) readVersionMask(v value) error {
+	s, err := v.text()
+	mask, hexErr := strconv.ParseUint(s, 16, 32)
+	if err != nil || hexErr != nil || len(s) != 8 {
+		return v.wants(`a string of 8 hex digits like "1fffe000"`)
+	}
+	r.VersionMask = uint32(mask)
+	return nil
+}
+
+func (r *reader) readLogDir(v value) error {
+	s, err := v.text()
+	if err != nil || s == "" || strings.ContainsRune(s, 0) {
+		return v.wants("a directory")
+	}
+	r.LogDir = s
+	return nil
+}
+
+func (r *reader) readMaxLine(v value) (err error) {
+	r.MaxLine, err = v.integer("a whole number from 1024 to 1048576 (bytes)", 1024, 1<<20)
+	return err
+}

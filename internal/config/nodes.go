@@ -1,0 +1,113 @@
+package config
+
+import (
+	"strings"
+
+	"ckpool/bitcoind"
+)
+
+func (r *reader) readNodes(v value) error {
+	list, err := v.elements(`an array of nodes [{"url", "auth", "pass"}]`)
+	if err != nil {
+		return err
+	}
+	if len(list) == 0 {
+		v.warnf(`"btcd" is an empty array, taking the default node`)
+		return nil
+	}
+	r.Nodes = nil
+	for _, e := range list {
+		n := bitcoind.Config{}
+		err := e.members(map[string]setter{
+			"url":    hostPort(&n.URL),
+			"auth":   text(&n.User),
+			"pass":   secret(text(&n.Pass)),
+			"cookie": text(&n.Cookie),
+			"notify": boolean(&n.Notify),
+			"zmq":    endpoints(&n.ZMQ),
+		})
+		if err != nil {
+			return err
+		}
+		required := []string{"url", "auth", "pass"}
+		if n.Cookie != "" {
+			required = required[:1]
+		}
+		if err := e.require(required...); err != nil {
+			return err
+		}
+		r.Nodes = append(r.Nodes, n)
+	}
+	return nil
+}
+
+func (r *reader) readProxies(v value) error {
+	list, err := v.elements(`an array of pools [{"url", "auth", "pass"}]`)
+	if err != nil {
+		return err
+	}
+	for _, e := range list {
+		u := Upstream{}
+		err := e.members(map[string]setter{
+			"url":  hostPort(&u.URL),
+			"auth": text(&u.User),
+			"pass": secret(text(&u.Pass)),
+		})
+		if err != nil {
+			return err
+		}
+		if err := e.require("url", "auth"); err != nil {
+			return err
+		}
+		r.Proxies = append(r.Proxies, u)
+	}
+	return nil
+}
+
+func (r *reader) readRedirects(v value) error {
+	for _, e := range v.oneOrMore() {
+		var url string
+		if err := hostPort(&url)(e); err != nil {
+			return err
+		}
+		r.RedirectURLs = append(r.RedirectURLs, url)
+	}
+	return nil
+}
+
+const defaultZMQ = "tcp://127.0.0.1:28332"
+
+// endpoints takes ZMQ publishers: an array, or one.
+func endpoints(to *[]string) setter {
+	return func(v value) error {
+		list := []string{}
+		for _, e := range v.oneOrMore() {
+			s, err := e.text()
+			rest, tcp := strings.CutPrefix(s, "tcp://")
+			host, port, urlErr := splitURL(rest)
+			if err != nil || !tcp || urlErr != nil || host == "" || port == 0 {
+				return e.wants(`an endpoint like "` + defaultZMQ + `"`)
+			}
+			list = append(list, s)
+		}
+		*to = list
+		return nil
+	}
+}
+
+// assignZMQ gives the endpoint that names no node to the first node without
+// one. Nobody asked for the default, so it is only tried where it can work.
+func (r *reader) assignZMQ() {
+	for i := range r.Nodes {
+		n := &r.Nodes[i]
+		switch {
+		case n.ZMQ != nil:
+		case r.zmqBlock != nil:
+			n.ZMQ = r.zmqBlock
+			return
+		case onThisMachine(n.URL):
+			n.ZMQ = []string{defaultZMQ}
+			return
+		}
+	}
+}

@@ -1,0 +1,80 @@
+package config
+
+// readServers reads "serverurl" and gives each listener the global difficulties
+// where it has none of its own.
+func (r *reader) readServers() error {
+	url := r.Servers[0].URL
+	r.Servers = nil
+	if r.servers != nil {
+		for _, e := range r.servers.oneOrMore() {
+			l, err := r.readListener(e)
+			if err != nil {
+				return err
+			}
+			r.Servers = append(r.Servers, l)
+		}
+		if r.Servers == nil {
+			r.servers.warnf("\"serverurl\" is an empty array, listening on %s", url)
+		}
+	}
+	if r.Servers == nil {
+		r.Servers = []Listener{r.listener(url)}
+	}
+	return nil
+}
+
+func (r *reader) readListener(v value) (Listener, error) {
+	switch v.kind() {
+	case '"':
+		return r.plainListener(v)
+	case '{':
+		return r.listenerObject(v)
+	}
+	return Listener{}, v.wants(`host:port or an object {"url", …}`)
+}
+
+// highPort: the ports above it were for high difficulty before listeners had
+// settings of their own.
+const highPort = 4000
+
+func (r *reader) plainListener(v value) (Listener, error) {
+	url, err := v.listenAddress()
+	if err != nil {
+		return Listener{}, err
+	}
+	l := r.listener(url)
+	if _, port, _ := splitURL(url); port > highPort {
+		if r.highDiffGiven {
+			l.HighDiff = r.HighDiff
+		} else {
+			v.warnf("%q has a port above %d but is no high difficulty listener: for that, set \"highdiff\"", url, highPort)
+		}
+	}
+	return l, nil
+}
+
+func (r *reader) listenerObject(v value) (Listener, error) {
+	l := r.listener("")
+	err := v.members(map[string]setter{
+		"url": func(v value) (err error) {
+			l.URL, err = v.listenAddress()
+			return err
+		},
+		"mindiff":   aboveZero(&l.MinDiff),
+		"startdiff": aboveZero(&l.StartDiff),
+		"maxdiff":   zeroOrAbove(&l.MaxDiff),
+		"tls": func(v value) error {
+			err := v.members(map[string]setter{"cert": text(&l.TLSCert), "key": text(&l.TLSKey)})
+			if err != nil {
+				return err
+			}
+			return v.require("cert", "key")
+		},
+		"proxy_protocol":   boolean(&l.ProxyProtocol),
+		"trusted_networks": networks(&l.TrustedNetworks),
+	})
+	if err == nil {
+		err = v.require("url")
+	}
+	return l, err
+}

@@ -1,0 +1,51 @@
+package config
+
+import (
+	"errors"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// splitURL splits [scheme://]host[:port][/path] and [v6]:port. port is 0 when
+// there is none; the host may be empty.
+func splitURL(s string) (host string, port uint16, err error) {
+	if _, after, ok := strings.Cut(s, "//"); ok {
+		s = after
+	}
+	s, _, _ = strings.Cut(s, "/")
+	if addr, err := netip.ParseAddr(s); err == nil {
+		return addr.String(), 0, nil
+	}
+	host, digits, hasPort := strings.Cut(s, ":")
+	if strings.HasPrefix(s, "[") {
+		inside, after, closed := strings.Cut(s[1:], "]")
+		host = inside
+		digits, hasPort = strings.CutPrefix(after, ":")
+		_, err := netip.ParseAddr(host)
+		if err != nil || !closed || after != "" && !hasPort {
+			return "", 0, errors.New("not [v6]:port")
+		}
+	}
+	if strings.ContainsFunc(host, notInHost) {
+		return "", 0, errors.New("not a host name")
+	}
+	if !hasPort {
+		return host, 0, nil
+	}
+	n, err := strconv.ParseUint(digits, 10, 16)
+	if err != nil || n == 0 {
+		return "", 0, errors.New("not a port")
+	}
+	return host, uint16(n), nil
+}
+
+func notInHost(c rune) bool {
+	return c <= ' ' || c == 0x7f || strings.ContainsRune(`@?#\"<>[]`, c)
+}
+
+func onThisMachine(url string) bool {
+	host, _, _ := splitURL(url)
+	addr, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && addr.Unmap().IsLoopback()
+}

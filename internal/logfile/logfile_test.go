@@ -1,0 +1,432 @@
+package logfile
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// screen is a console whose writes can be held up or refused.
+type screen struct {
+	hold chan struct{} // nil: never
+
+	mu  sync.Mutex
+	buf bytes.Buffer
+	err error
+}
+
+func (s *screen) Write(b []byte) (int, error) {
+	if s.hold != nil {
+		<-s.hold
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return 0, s.err
+	}
+	return s.buf.Write(b)
+}
+
+func (s *screen) refuse(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.err = err
+}
+
+func (s *screen) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.buf.String()
+}
+
+func open(t *testing.T, c Config) *Log {
+	t.Helper()
+	l, err := Open(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close(t.Context()) })
+	return l
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func TestLine(t *testing.T) {
+	when := time.Date(2026, 1, 31, 9, 5, 7, 42e6, time.Local)
+	tests := []struct {
+		name string
+		log  func(*slog.Logger)
+		want string
+	}{
+		{"plain", func(l *slog.Logger) { l.Info("Network diff set to 1.0") }, "Network diff set to 1.0"},
+		{"attributes", func(l *slog.Logger) {
+			l.Info("Accepted", "diff", 42.5, "worker", "a b", "empty", "", "n", 3)
+		}, `Accepted diff=42.5 worker="a b" empty="" n=3`},
+		{"one line", func(l *slog.Logger) { l.Info("a\nb\r", "k", "x\ny") }, `a\nb\r k=x\ny`},
+		{"terminal codes", func(l *slog.Logger) { l.Info("evil\x1b[2J\u0085\xff") }, `evil\x1b[2J\u0085\xff`},
+		{"other languages", func(l *slog.Logger) { l.Info("矿池 ünï") }, `矿池 ünï`},
+		{"groups", func(l *slog.Logger) {
+			l.With("a", 1).WithGroup("g").With("b", 2).Info("x", slog.Group("h", "c", 3))
+		}, `x a=1 g.b=2 g.h.c=3`},
+		{"valuer", func(l *slog.Logger) { l.Info("x", "err", errors.New("no route")) }, `x err="no route"`},
+		{"attribute order", func(l *slog.Logger) {
+			parent := l.With("a", 1)
+			parent.With("b", 2)
+			parent.With("c", 3).Info("x")
+		}, `x a=1 c=3`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "ckpool.log")
+			l := open(t, Config{Path: path, Level: 7})
+			tt.log(slog.New(at{l.Logger().Handler(), when}))
+			if err := l.Close(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			want := "[2026-01-31 09:05:07.042] " + tt.want + "\n"
+			if got := read(t, path); got != want {
+				t.Errorf("got  %q\nwant %q", got, want)
+			}
+		})
+	}
+}
+
+// at gives all records one time.
+type at struct {
+	slog.Handler
+	when time.Time
+}
+
+func (h at) Handle(ctx context.Context, r slog.Record) error {
+	r.Time = h.when
+	return h.Handler.Handle(ctx, r)
+}
+func (h at) WithAttrs(a []slog.Attr) slog.Handler { return at{h.Handler.WithAttrs(a), h.when} }
+func (h at) WithGroup(name string) slog.Handler   { return at{h.Handler.WithGroup(name), h.when} }
+
+func TestLevels(t *testing.T) {
+	for n := range 8 {
+		if got := Number(Level(n)); got != n {
+			t.Errorf("Number(Level(%d)) = %d", n, got)
+		}
+	}
+	for level, want := range map[slog.Level]int{
+		slog.LevelDebug - 4: 7, slog.LevelInfo + 1: 6, slog.LevelError + 1: 3, 99: 0,
+	} {
+		if got := Number(level); got != want {
+			t.Errorf("Number(%v) = %d, want %d", level, got, want)
+		}
+	}
+	for loglevel := range 8 {
+		t.Run(fmt.Sprint(loglevel), func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "ckpool.log")
+			stderr := &screen{}
+			l := open(t, Config{Path: path, Console: stderr, Level: 7})
+			l.SetLevel(loglevel)
+			var file, console string
+			for n := range 8 {
+				l.Logger().Log(t.Context(), Level(n), fmt.Sprint("level", n))
+				if n <= loglevel {
+					file += fmt.Sprint("level", n, " ")
+				}
+				if n <= min(loglevel, 4) {
+					console += fmt.Sprint("level", n, " ")
+				}
+			}
+			l.Close(t.Context())
+			if got := texts(read(t, path)); got != file {
+				t.Errorf("file %q, want %q", got, file)
+			}
+			if got := texts(stderr.String()); got != console {
+				t.Errorf("console %q, want %q", got, console)
+			}
+		})
+	}
+}
+
+// texts are the lines without their stamps.
+func texts(s string) string {
+	stamp := regexp.MustCompile(`(?m)^\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}\] `)
+	return strings.ReplaceAll(stamp.ReplaceAllString(s, ""), "\n", " ")
+}
+
+func TestTerminal(t *testing.T) {
+	stderr := &screen{}
+	l := open(t, Config{Console: stderr, Terminal: true, Level: 5})
+	l.Logger().Warn("x")
+	l.Close(t.Context())
+	if got := stderr.String(); !strings.HasPrefix(got, "\x1b[2K\r[") || !strings.HasSuffix(got, "] x\n") {
+		t.Errorf("console got %q", got)
+	}
+}
+
+func TestRename(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "ckpool.log")
+		old := path + ".1"
+		l := open(t, Config{Path: path, Level: 5})
+		say := func(text string) {
+			l.Logger().Warn(text)
+			synctest.Wait()
+		}
+		say("one")
+		if err := os.Rename(path, old); err != nil {
+			t.Fatal(err)
+		}
+		say("two")
+		time.Sleep(61 * time.Second)
+		say("three")
+		if got := texts(read(t, old)); got != "one two " {
+			t.Errorf("renamed file has %q", got)
+		}
+		if got := texts(read(t, path)); got != "three " {
+			t.Errorf("new file has %q", got)
+		}
+		os.Rename(path, old)
+		l.Reopen()
+		say("four")
+		if got := texts(read(t, path)); got != "four " {
+			t.Errorf("after Reopen: new file has %q", got)
+		}
+	})
+}
+
+// A directory that vanished must not end logging.
+func TestReopenFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := filepath.Join(t.TempDir(), "logs")
+		os.Mkdir(dir, 0o750)
+		path := filepath.Join(dir, "ckpool.log")
+		stderr := &screen{}
+		l := open(t, Config{Path: path, Console: stderr, Level: 5})
+		moved := dir + ".moved"
+		os.Rename(dir, moved)
+		for range 3 {
+			l.Reopen()
+			l.Logger().Log(t.Context(), LevelNotice, "still here")
+			synctest.Wait()
+		}
+		if got := strings.Count(read(t, filepath.Join(moved, "ckpool.log")), "still here"); got != 3 {
+			t.Errorf("%d of 3 lines in the old file", got)
+		}
+		if got := strings.Count(stderr.String(), "cannot write the log"); got != 1 {
+			t.Errorf("told %d times, want once a minute: %s", got, stderr)
+		}
+	})
+}
+
+func TestDiskFull(t *testing.T) {
+	if _, err := os.Stat("/dev/full"); err != nil {
+		t.Fatal("no /dev/full:", err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "ckpool.log")
+		if err := os.Symlink("/dev/full", path); err != nil {
+			t.Fatal(err)
+		}
+		stderr := &screen{}
+		l := open(t, Config{Path: path, Console: stderr, Level: 5})
+		for range 100 {
+			l.Logger().Log(t.Context(), LevelNotice, "kept")
+			time.Sleep(time.Second)
+		}
+		if got := strings.Count(stderr.String(), "cannot write the log, will try again: write "+path+": no space left"); got != 2 {
+			t.Errorf("told %d times in 100 s, want once a minute:\n%s", got, stderr)
+		}
+		os.Remove(path)
+		time.Sleep(2 * time.Minute)
+		l.Logger().Log(t.Context(), LevelNotice, "after")
+		synctest.Wait()
+		got := texts(read(t, path))
+		if strings.Count(got, "kept ") != 100 || !strings.HasSuffix(got, "kept after ") {
+			t.Errorf("after recovery the file has %q", got)
+		}
+		if !strings.Contains(stderr.String(), "the log is written again") {
+			t.Errorf("recovery not told:\n%s", stderr)
+		}
+	})
+}
+
+func TestSlowConsole(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stderr := &screen{hold: make(chan struct{})}
+		l := open(t, Config{Console: stderr, Level: 5})
+		long := strings.Repeat("x", 1000)
+		start := time.Now()
+		const n = 3000
+		for range n {
+			l.Logger().Warn(long)
+		}
+		if waited := time.Since(start); waited != 0 {
+			t.Errorf("the caller waited %v", waited)
+		}
+		_, dropped := l.Dropped()
+		if dropped == 0 || dropped >= n {
+			t.Errorf("%d of %d lines dropped", dropped, n)
+		}
+		close(stderr.hold)
+		synctest.Wait()
+		got := strings.Split(strings.TrimSuffix(stderr.String(), "\n"), "\n")
+		if want := n - int(dropped) + 1; len(got) != want {
+			t.Errorf("%d lines written, want %d", len(got), want)
+		}
+		last := fmt.Sprintf("] %d log lines dropped: they came faster than they could be written", dropped)
+		if line := got[len(got)-1]; !strings.HasSuffix(line, last) {
+			t.Errorf("last line %q, want the drops told", line)
+		}
+		for _, line := range got[:len(got)-1] {
+			if !strings.HasPrefix(line, "[") || !strings.HasSuffix(line, "] "+long) {
+				t.Fatalf("torn line %q", line)
+			}
+		}
+	})
+}
+
+// partial takes a few bytes of each write and fails, like a filling disk.
+type partial struct {
+	screen
+	failing bool
+}
+
+func (p *partial) Write(b []byte) (int, error) {
+	if p.failing && len(b) > 7 {
+		n, _ := p.screen.Write(b[:7])
+		return n, errors.New("full")
+	}
+	return p.screen.Write(b)
+}
+
+func TestTornWriteContinues(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &partial{failing: true}
+		l := open(t, Config{Console: p, Level: 5})
+		l.Logger().Warn("one")
+		time.Sleep(3 * time.Second)
+		l.Logger().Warn("two")
+		time.Sleep(time.Minute)
+		if got := texts(p.String()); got != "one two " {
+			t.Errorf("got %q", p.String())
+		}
+	})
+}
+
+func TestCloseIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stderr := &screen{hold: make(chan struct{})}
+		l := open(t, Config{Console: stderr, Level: 5})
+		l.Logger().Warn("x")
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		if err := l.Close(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Close of a stuck console: %v", err)
+		}
+		close(stderr.hold)
+		if err := l.Close(t.Context()); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+	})
+}
+
+func TestCloseTellsError(t *testing.T) {
+	stderr := &screen{}
+	l := open(t, Config{Console: stderr, Level: 5})
+	broken := errors.New("broken pipe")
+	stderr.refuse(broken)
+	l.Logger().Warn("x")
+	if err := l.Close(t.Context()); !errors.Is(err, broken) {
+		t.Errorf("Close: %v", err)
+	}
+}
+
+func TestOpenError(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "missing", "ckpool.log")
+	if _, err := Open(Config{Path: path}); err == nil || !strings.Contains(err.Error(), path) {
+		t.Errorf("error %v does not name the file", err)
+	}
+}
+
+func TestConcurrent(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ckpool.log")
+	l := open(t, Config{Path: path, Level: 5})
+	const writers, each = 8, 200
+	var wg sync.WaitGroup
+	for w := range writers {
+		wg.Go(func() {
+			for i := range each {
+				l.Logger().Warn("line", "writer", w, "i", i)
+				l.Reopen()
+			}
+		})
+	}
+	wg.Wait()
+	l.Close(t.Context())
+	whole := regexp.MustCompile(`^\[[^]]+\] line writer=\d i=\d+$`)
+	got := strings.Split(strings.TrimSuffix(read(t, path), "\n"), "\n")
+	for _, line := range got {
+		if !whole.MatchString(line) {
+			t.Fatalf("torn line %q", line)
+		}
+	}
+	if len(got) != writers*each {
+		t.Errorf("%d lines, want %d", len(got), writers*each)
+	}
+}
+
+func TestLimiter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := NewLimiter(10 * time.Second)
+		pass := func(text, want string) {
+			t.Helper()
+			got, ok := l.Pass(text)
+			if got != want || ok != (want != "") {
+				t.Errorf("Pass(%q) = %q, %v; want %q", text, got, ok, want)
+			}
+		}
+		pass("a", "a")
+		pass("a", "")
+		pass("b", "b")
+		time.Sleep(9 * time.Second)
+		pass("a", "")
+		time.Sleep(time.Second)
+		pass("a", "a (and 2 times before)")
+		time.Sleep(10 * time.Second)
+		pass("a", "a")
+		for i := range 3 * maxTexts {
+			l.Pass(fmt.Sprint(i))
+		}
+		if n := len(l.recent); n > maxTexts {
+			t.Errorf("remembers %d texts", n)
+		}
+	})
+}
+
+func BenchmarkLog(b *testing.B) {
+	l, err := Open(Config{Path: filepath.Join(b.TempDir(), "log"), Level: 5})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer l.Close(b.Context())
+	logger := l.Logger()
+	b.ReportAllocs()
+	for b.Loop() {
+		logger.Warn("Accepted client share", "diff", 42)
+	}
+}

@@ -1,0 +1,61 @@
+//go:build linux
+
+package netserver
+
+import (
+	"fmt"
+	"math"
+
+	"golang.org/x/sys/unix"
+)
+
+// Levels of Config.Event.
+const (
+	levelWarning = 4
+	levelNotice  = 5
+)
+
+// settleMaxClients raises the soft descriptor limit to the hard one and bounds
+// MaxClients by 90 % of it; both numbers are reported.
+func (c *Config) settleMaxClients() error {
+	var lim unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &lim); err != nil {
+		return fmt.Errorf("netserver: reading the open file limit: %w", err)
+	}
+	if lim.Cur < lim.Max {
+		raised := unix.Rlimit{Cur: lim.Max, Max: lim.Max}
+		if unix.Setrlimit(unix.RLIMIT_NOFILE, &raised) == nil { // else the soft limit holds
+			lim = raised
+		}
+	}
+	limit := int(min(lim.Cur, math.MaxInt32))
+	most := max(limit*9/10, 1)
+	switch {
+	case c.MaxClients == 0:
+		c.MaxClients = most
+		c.Event(levelNotice, fmt.Sprintf("Setting maxclients to %d due to max open file limit of %d", most, limit))
+	case c.MaxClients > most:
+		c.Event(levelWarning, fmt.Sprintf("Cannot set maxclients to %d due to max open file limit of %d, reducing to %d",
+			c.MaxClients, limit, most))
+		c.MaxClients = most
+	default:
+		c.Event(levelNotice, fmt.Sprintf("Maxclients is %d, max open file limit is %d", c.MaxClients, limit))
+	}
+	growDescriptorTable(min(c.MaxClients+c.MaxClients/8+64, limit))
+	return nil
+}
+
+// growDescriptorTable makes room for n descriptors at once. The kernel's table
+// grows by doubling, and each growth under several threads stalls all of them
+// for up to 85 ms.
+func growDescriptorTable(n int) {
+	const most = 1 << 20 // 8 MiB of kernel memory; larger pools bear a stall
+	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	if err != nil {
+		return // whoever needs a descriptor next will say so
+	}
+	defer unix.Close(fd)
+	if high, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, min(n, most)-1); err == nil {
+		unix.Close(high)
+	}
+}

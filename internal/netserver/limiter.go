@@ -1,0 +1,155 @@
+//go:build linux
+
+package netserver
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// limiter holds the limits per address. It is asked when a connection begins,
+// is authorised and ends, never in between.
+type limiter struct {
+	// immutable
+	rate, burst                float64 // negative rate: no limit
+	maxUnauthorized, maxClient int     // not positive: no limit
+	exempt                     []netip.Prefix
+	period                     time.Duration // in which an empty bucket is full again
+
+	// guarded by mu
+	mu      sync.Mutex
+	clients map[addrKey]usage // addresses with something counted
+	// Buckets used in the present and in the last period: one used in neither
+	// is full, and forgetting a whole map costs nothing.
+	buckets, older map[addrKey]bucket
+	rotated        time.Time
+}
+
+// addrKey is what limits count by: an IPv4 address, or the first 64 bits of an
+// IPv6 address. IPv4 uses a part of 0000::/8, which is reserved.
+type addrKey uint64
+
+type usage struct{ open, unauthorized int32 }
+
+type bucket struct {
+	tokens float64
+	at     time.Time
+}
+
+func newLimiter(c *Config, now time.Time) *limiter {
+	l := &limiter{
+		rate:            float64(c.ConnectRate),
+		burst:           float64(c.ConnectBurst),
+		maxUnauthorized: c.MaxUnauthorized,
+		maxClient:       c.MaxPerAddress,
+		exempt:          c.LimitExempt,
+		clients:         make(map[addrKey]usage),
+		buckets:         make(map[addrKey]bucket),
+		rotated:         now,
+	}
+	if l.rate > 0 {
+		l.burst = max(l.burst, 1)
+		l.period = max(time.Duration(l.burst/l.rate*float64(time.Second)), time.Second)
+	}
+	return l
+}
+
+func keyOf(a netip.Addr) addrKey {
+	if a.Is4() {
+		b := a.As4()
+		return 1<<32 | addrKey(binary.BigEndian.Uint32(b[:]))
+	}
+	b := a.As16()
+	return addrKey(binary.BigEndian.Uint64(b[:8]))
+}
+
+func (l *limiter) isExempt(a netip.Addr) bool {
+	for _, p := range l.exempt {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// admit counts a new connection and gives the flags it carries, or says which
+// limit it is over. addr is unmapped and without zone.
+func (l *limiter) admit(addr netip.Addr, now time.Time) (flags connFlags, refusal string) {
+	if l.isExempt(addr) {
+		return 0, ""
+	}
+	key := keyOf(addr)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.rate > 0 && !l.spend(key, now) {
+		return 0, fmt.Sprintf("more than %.0f new connections per second", l.rate)
+	}
+	u := l.clients[key]
+	if l.maxClient > 0 {
+		if int(u.open) >= l.maxClient {
+			return 0, fmt.Sprintf("more than %d connections", l.maxClient)
+		}
+		u.open++
+		flags |= counted
+	}
+	if l.maxUnauthorized > 0 {
+		if int(u.unauthorized) >= l.maxUnauthorized {
+			return 0, fmt.Sprintf("more than %d connections without authorization", l.maxUnauthorized)
+		}
+		u.unauthorized++
+		flags |= unauthorized
+	}
+	if flags != 0 {
+		l.clients[key] = u
+	}
+	return flags, ""
+}
+
+// spend takes a token from the bucket of key if it has one.
+func (l *limiter) spend(key addrKey, now time.Time) bool {
+	if now.Sub(l.rotated) >= l.period {
+		l.older, l.buckets = l.buckets, make(map[addrKey]bucket)
+		l.rotated = now
+	}
+	b, ok := l.buckets[key]
+	if !ok {
+		if b, ok = l.older[key]; !ok {
+			b = bucket{tokens: l.burst, at: now}
+		}
+	}
+	if d := now.Sub(b.at); d > 0 { // loops read the clock apart
+		b.tokens = min(b.tokens+d.Seconds()*l.rate, l.burst)
+		b.at = now
+	}
+	enough := b.tokens >= 1
+	if enough {
+		b.tokens--
+	}
+	l.buckets[key] = b
+	return enough
+}
+
+// forget uncounts what flags, as given by admit, say of a connection.
+func (l *limiter) forget(addr netip.Addr, flags connFlags) {
+	if flags&(counted|unauthorized) == 0 {
+		return
+	}
+	key := keyOf(addr)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	u := l.clients[key]
+	if flags&counted != 0 {
+		u.open--
+	}
+	if flags&unauthorized != 0 {
+		u.unauthorized--
+	}
+	if u == (usage{}) {
+		delete(l.clients, key)
+	} else {
+		l.clients[key] = u
+	}
+}

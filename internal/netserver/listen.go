@@ -1,0 +1,315 @@
+//go:build linux
+
+package netserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	defaultPort   = 3333
+	listenBacklog = 8192 // bounded by net.core.somaxconn
+)
+
+// Accepted sockets inherit these from their listener. A peer that vanished is
+// found after the same time whether data was on its way to it (user timeout) or
+// not (keepalive): idle + probes × interval seconds.
+const (
+	keepaliveIdle     = 45
+	keepaliveInterval = 30
+	keepaliveProbes   = 3
+	vanishedAfter     = keepaliveIdle + keepaliveProbes*keepaliveInterval
+)
+
+// Listener is one configured listen address, resolved: every address of it is
+// bound.
+type Listener struct {
+	URL   string           // as configured, for createinet
+	Addrs []netip.AddrPort // bound
+
+	mu  sync.Mutex
+	fds []int // guarded by mu; one for each of Addrs, none after close
+}
+
+// Files are duplicates of the listening sockets, in the order of Addrs, to pass
+// to another process. The caller closes them.
+func (l *Listener) Files() ([]*os.File, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.fds) == 0 {
+		return nil, fmt.Errorf("listener %q: %w", l.URL, os.ErrClosed)
+	}
+	var files []*os.File
+	for i, fd := range l.fds {
+		dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			for _, f := range files {
+				f.Close()
+			}
+			return nil, fmt.Errorf("duplicate listener %s: %w", l.Addrs[i], err)
+		}
+		files = append(files, os.NewFile(uintptr(dup), "tcp "+l.Addrs[i].String()))
+	}
+	return files, nil
+}
+
+func (l *Listener) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, fd := range l.fds {
+		unix.Close(fd)
+	}
+	l.fds = nil
+}
+
+// listenURL takes a listen address apart: "host:port", "[v6]:port", either
+// without port, ":port" or nothing; a scheme before it and a path after it are
+// dropped. An empty host means all addresses.
+func listenURL(url string) (host string, port uint16, err error) {
+	s := strings.TrimSpace(url)
+	if _, rest, ok := strings.Cut(s, "://"); ok {
+		s = rest
+	}
+	s, _, _ = strings.Cut(s, "/")
+	portText := ""
+	switch {
+	case strings.HasPrefix(s, "["):
+		h, rest, ok := strings.Cut(s[1:], "]")
+		if !ok || rest != "" && rest[0] != ':' {
+			return "", 0, fmt.Errorf("listen address %q: want [address]:port", url)
+		}
+		host, portText = h, strings.TrimPrefix(rest, ":")
+		if _, err := netip.ParseAddr(host); err != nil {
+			return "", 0, fmt.Errorf("listen address %q: %q is not an IPv6 address", url, host)
+		}
+	case strings.Count(s, ":") > 1: // an IPv6 address alone
+		if _, err := netip.ParseAddr(s); err != nil {
+			return "", 0, fmt.Errorf("listen address %q: want host:port, or [address]:port for IPv6", url)
+		}
+		host = s
+	default:
+		host, portText, _ = strings.Cut(s, ":")
+	}
+	if host == "*" {
+		host = ""
+	}
+	if portText == "" {
+		return host, defaultPort, nil
+	}
+	n, err := strconv.ParseUint(portText, 10, 16)
+	if err != nil {
+		return "", 0, fmt.Errorf("listen address %q: port %q is not a number from 1 to 65535", url, portText)
+	}
+	return host, uint16(n), nil
+}
+
+// Listen binds every resolved address of url; it returns the listener's index.
+// url is host:port, [v6]:port, or either without a port, which then is 3333; a
+// scheme and a path are dropped. No host means all addresses, IPv6 and IPv4.
+// Call it before Run. An address that cannot be bound is an error at once; it
+// wraps the system's errno.
+func (s *Server) Listen(ctx context.Context, url string) (int, error) {
+	host, port, err := listenURL(url)
+	if err != nil {
+		return 0, err
+	}
+	addrs, err := resolve(ctx, host)
+	if err != nil {
+		return 0, fmt.Errorf("listen address %q: %w", url, err)
+	}
+	l := &Listener{URL: url}
+	var skipped error
+	for _, a := range addrs {
+		err := l.bind(netip.AddrPortFrom(a, port), s.listeners)
+		if err != nil && host == "" && missing(err) { // a machine without IPv6
+			err = l.bind(netip.AddrPortFrom(netip.IPv4Unspecified(), port), s.listeners)
+		}
+		if err != nil && len(addrs) > 1 && missing(err) {
+			// Such as localhost, which is ::1 too, where IPv6 is off.
+			skipped = explain(url, err)
+			s.config.Event(levelWarning, "Not listening on one address of several: "+skipped.Error())
+			continue
+		}
+		if err != nil {
+			l.close()
+			return 0, s.explainInUse(url, err)
+		}
+	}
+	if len(l.fds) == 0 {
+		return 0, skipped
+	}
+	s.listeners = append(s.listeners, l)
+	return len(s.listeners) - 1, nil
+}
+
+// resolve gives the addresses of host, without repetitions.
+func resolve(ctx context.Context, host string) ([]netip.Addr, error) {
+	if host == "" {
+		return []netip.Addr{netip.IPv6Unspecified()}, nil
+	}
+	if a, err := netip.ParseAddr(host); err == nil {
+		return []netip.Addr{a.Unmap()}, nil
+	}
+	found, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return nil, fmt.Errorf("cannot resolve %q: %w", host, err)
+	}
+	var addrs []netip.Addr
+	for _, a := range found {
+		if a = a.Unmap(); !slices.Contains(addrs, a) {
+			addrs = append(addrs, a)
+		}
+	}
+	if len(addrs) == 0 {
+		return nil, fmt.Errorf("%q has no address", host)
+	}
+	return addrs, nil
+}
+
+// bindError is a failure to listen on one address.
+type bindError struct {
+	addr netip.AddrPort
+	op   string
+	err  error
+}
+
+func (e *bindError) Error() string { return fmt.Sprintf("%s %s: %v", e.op, e.addr, e.err) }
+func (e *bindError) Unwrap() error { return e.err }
+
+// missing tells that this machine does not have the address or its family.
+func missing(err error) bool {
+	return errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.EAFNOSUPPORT)
+}
+
+// explain says what to do about a failed bind.
+func explain(url string, err error) error {
+	var b *bindError
+	if !errors.As(err, &b) {
+		return fmt.Errorf("listen address %q: %w", url, err)
+	}
+	advice := ""
+	switch port := b.addr.Port(); {
+	case errors.Is(err, unix.EADDRINUSE):
+		advice = fmt.Sprintf("; port %d is used by another program (ss -ltnp sport = :%d shows which): stop it, or choose another port", port, port)
+	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
+		advice = fmt.Sprintf("; port %d is privileged: choose one from 1024, or give the program cap_net_bind_service", port)
+	case errors.Is(err, unix.EADDRNOTAVAIL):
+		advice = "; this machine does not have that address: use one of its own, or 0.0.0.0 or [::] for all"
+	}
+	return fmt.Errorf("listen address %q: %w%s", url, b, advice)
+}
+
+// explainInUse is explain, but knows the addresses this server has itself.
+func (s *Server) explainInUse(url string, err error) error {
+	var b *bindError
+	if errors.As(err, &b) && errors.Is(err, unix.EADDRINUSE) {
+		for _, l := range s.listeners {
+			for _, a := range l.Addrs {
+				if a.Port() == b.addr.Port() && (a.Addr() == b.addr.Addr() || a.Addr().IsUnspecified() || b.addr.Addr().IsUnspecified()) {
+					return fmt.Errorf("listen address %q: %w; this server has it already by its listen address %q: remove one of them", url, b, l.URL)
+				}
+			}
+		}
+	}
+	return explain(url, err)
+}
+
+// bind adds a listening socket for addr. others are this server's listeners:
+// beside all of IPv4 on the same port, all of IPv6 does not include it.
+func (l *Listener) bind(addr netip.AddrPort, others []*Listener) error {
+	fail := func(op string, err error) error { return &bindError{addr, op, err} }
+	family, sa, err := sockaddr(addr)
+	if err != nil {
+		return fail("address", err)
+	}
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.IPPROTO_TCP)
+	if err != nil {
+		return fail("socket", err)
+	}
+	options := []struct{ level, name, value int }{
+		{unix.SOL_SOCKET, unix.SO_REUSEADDR, 1},
+		{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
+		{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, keepaliveIdle},
+		{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, keepaliveInterval},
+		{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, keepaliveProbes},
+		{unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, vanishedAfter * 1000},
+		{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
+	}
+	if family == unix.AF_INET6 {
+		v6only := 0
+		if !addr.Addr().IsUnspecified() || hasAllIPv4(others, addr.Port()) {
+			v6only = 1
+		}
+		options = append(options, struct{ level, name, value int }{unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, v6only})
+	}
+	op := "set option of"
+	for _, o := range options {
+		if err == nil {
+			err = unix.SetsockoptInt(fd, o.level, o.name, o.value)
+		}
+	}
+	if err == nil {
+		op, err = "bind", unix.Bind(fd, sa)
+	}
+	if err == nil {
+		op, err = "listen on", unix.Listen(fd, listenBacklog)
+	}
+	var bound unix.Sockaddr
+	if err == nil {
+		op = "read address of"
+		bound, err = unix.Getsockname(fd)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return fail(op, err)
+	}
+	l.fds = append(l.fds, fd)
+	l.Addrs = append(l.Addrs, addrPort(bound))
+	return nil
+}
+
+func hasAllIPv4(listeners []*Listener, port uint16) bool {
+	for _, l := range listeners {
+		if slices.Contains(l.Addrs, netip.AddrPortFrom(netip.IPv4Unspecified(), port)) {
+			return true
+		}
+	}
+	return false
+}
+
+func sockaddr(a netip.AddrPort) (family int, sa unix.Sockaddr, err error) {
+	if a.Addr().Is4() {
+		return unix.AF_INET, &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}, nil
+	}
+	in6 := &unix.SockaddrInet6{Port: int(a.Port()), Addr: a.Addr().As16()}
+	if zone := a.Addr().Zone(); zone != "" {
+		i, err := net.InterfaceByName(zone)
+		if err != nil {
+			return 0, nil, err
+		}
+		in6.ZoneId = uint32(i.Index)
+	}
+	return unix.AF_INET6, in6, nil
+}
+
+// addrPort converts what the system gives; zones are dropped.
+func addrPort(sa unix.Sockaddr) netip.AddrPort {
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
+	case *unix.SockaddrInet6:
+		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr).Unmap(), uint16(sa.Port))
+	}
+	return netip.AddrPort{}
+}

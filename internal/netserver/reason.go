@@ -1,0 +1,71 @@
+package netserver
+
+import "fmt"
+
+// Reason says why a connection ended. Counted, shown in stats.
+type Reason uint8
+
+const (
+	PeerClosed Reason = iota
+	PeerReset
+	WriteStalled // no progress of unsent output for Config.WriteTimeout
+	BacklogFull
+	LineTooLong
+	BadInput // not JSON and the like
+	UnauthorizedTimeout
+	Idle    // dropidle
+	Dropped // operator
+	Shutdown
+	NoWork      // drop_without_work
+	Replaced    // a session resumed elsewhere
+	Invalid     // continuous invalid shares
+	RateLimited // per-address limits (closed at accept)
+	TimedOut    // the peer vanished: keepalive or unacknowledged data
+	Reasons     // number of reasons
+)
+
+var reasonText = [Reasons]string{
+	PeerClosed:          "closed by peer",
+	PeerReset:           "reset by peer",
+	WriteStalled:        "write stalled",
+	BacklogFull:         "backlog full",
+	LineTooLong:         "line too long",
+	BadInput:            "bad input",
+	UnauthorizedTimeout: "not authorised in time",
+	Idle:                "idle",
+	Dropped:             "dropped by operator",
+	Shutdown:            "shutdown",
+	NoWork:              "no work",
+	Replaced:            "session resumed elsewhere",
+	Invalid:             "continuous invalid shares",
+	RateLimited:         "rate limited",
+	TimedOut:            "peer timed out",
+}
+
+// String is the reason in words, as stats and log show it.
+func (r Reason) String() string {
+	if r < Reasons {
+		return reasonText[r]
+	}
+	return fmt.Sprintf("reason %d", uint8(r))
+}
+
+// polite tells that the peer is there and should read to the end what was
+// written to it before the close.
+func (r Reason) polite() bool {
+	switch r {
+	case PeerClosed, PeerReset, TimedOut, WriteStalled, BacklogFull, Shutdown, RateLimited:
+		return false
+	}
+	return true
+}
+
+// abortive tells that unsent output is to be thrown away at once, also in the
+// kernel, rather than kept for a peer that does not read.
+func (r Reason) abortive() bool {
+	switch r {
+	case PeerReset, TimedOut, WriteStalled, BacklogFull, RateLimited:
+		return true
+	}
+	return false
+}

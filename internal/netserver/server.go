@@ -1,0 +1,229 @@
+//go:build linux
+
+package netserver
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Server owns listeners and loops.
+type Server struct {
+	// immutable
+	config    Config
+	loops     []*Loop
+	limits    *limiter
+	tickEvery time.Duration
+
+	// set by Listen, immutable from Run on
+	listeners []*Listener
+
+	// for any goroutine
+	held     atomic.Int64 // descriptors of connections, and places taken for them
+	waiting  atomic.Int32 // loops that wait for room
+	paused   atomic.Bool
+	stopping atomic.Bool
+
+	mu       sync.Mutex
+	closed   bool                  // guarded by mu
+	reported [eventKinds]time.Time // guarded by mu
+}
+
+// eventKind is something that Config.Event is told of once a minute.
+type eventKind int
+
+const (
+	eventFull eventKind = iota
+	eventNoDescriptor
+	eventRefused
+	eventKinds
+)
+
+const eventEvery = time.Minute
+
+// New prepares the loops of a server; handler makes the protocol of each. It
+// raises the process's soft descriptor limit to the hard one. The caller ends
+// the server with Run or Close.
+func New(c Config, handler func(l *Loop) Handler) (*Server, error) {
+	if err := c.complete(); err != nil {
+		return nil, err
+	}
+	if err := c.settleMaxClients(); err != nil {
+		return nil, err
+	}
+	s := &Server{config: c, limits: newLimiter(&c, time.Now()), tickEvery: time.Second}
+	for i := range c.Loops {
+		l, err := newLoop(s, i)
+		if err != nil {
+			s.Close()
+			return nil, err
+		}
+		s.loops = append(s.loops, l)
+	}
+	for _, l := range s.loops {
+		l.handler = handler(l)
+	}
+	return s, nil
+}
+
+// Run serves until ctx ends, then flushes what is pending for at most 300 ms,
+// closes everything and returns nil once the loops have ended. An error means
+// that a loop failed and ended the others. Run is called once.
+func (s *Server) Run(ctx context.Context) error {
+	defer s.Close()
+	s.shareListeners()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	errs := make([]error, len(s.loops))
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		<-ctx.Done()
+		s.stopping.Store(true)
+		s.recheckGates()
+	})
+	for i, l := range s.loops {
+		wg.Go(func() {
+			if errs[i] = l.run(); errs[i] != nil {
+				cancel()
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// shareListeners gives every loop every listening socket.
+func (s *Server) shareListeners() {
+	var sockets []socket
+	for i, k := range s.listeners {
+		for _, fd := range k.fds {
+			sockets = append(sockets, socket{fd: fd, listener: i})
+		}
+	}
+	for _, l := range s.loops {
+		l.gate.sockets = sockets
+	}
+}
+
+// Close gives back the descriptors of a server that is not run.
+func (s *Server) Close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return
+	}
+	s.closed = true
+	for _, k := range s.listeners {
+		k.close()
+	}
+	for _, l := range s.loops {
+		for _, a := range l.mailbox.arrivals() { // given when it had ended
+			abort(a.fd)
+			s.freed(l)
+		}
+		l.close()
+	}
+}
+
+// Loops are the event loops, by Index. Any goroutine may call.
+func (s *Server) Loops() []*Loop { return s.loops }
+
+// Listeners are the listen addresses bound, by the index given by Listen. Any
+// goroutine may call after the last Listen.
+func (s *Server) Listeners() []*Listener { return s.listeners }
+
+// Pause stops accepting, soon: new connections wait in the system's backlog.
+// Any goroutine may call, also before Run.
+func (s *Server) Pause() {
+	s.paused.Store(true)
+	s.recheckGates()
+}
+
+// Resume accepts again after Pause.
+func (s *Server) Resume() {
+	s.paused.Store(false)
+	s.recheckGates()
+}
+
+// Clients is the number of clients, from any goroutine.
+func (s *Server) Clients() int {
+	n := int64(0)
+	for _, l := range s.loops {
+		n += l.counters.clients.Load()
+	}
+	return int(max(n, 0))
+}
+
+// MaxClients is the limit in force. Any goroutine may call.
+func (s *Server) MaxClients() int { return s.config.MaxClients }
+
+// Stats: counters by reason etc., from any goroutine.
+func (s *Server) Stats() Stats {
+	var sum Stats
+	for _, l := range s.loops {
+		l.counters.addTo(&sum)
+	}
+	return sum
+}
+
+// recheckGates makes each loop look again whether to accept.
+func (s *Server) recheckGates() {
+	for _, l := range s.loops {
+		l.mailbox.gate.Store(true)
+		l.mailbox.signal()
+	}
+}
+
+// lightest is the loop with the fewest sockets, l where that is the same.
+func (s *Server) lightest(l *Loop) *Loop {
+	best, fewest := l, l.counters.assigned.Load()
+	for _, o := range s.loops {
+		if n := o.counters.assigned.Load(); n < fewest {
+			best, fewest = o, n
+		}
+	}
+	return best
+}
+
+// full tells that no place is left.
+func (s *Server) full() bool { return s.held.Load() >= int64(s.config.MaxClients) }
+
+// hold takes a place for one connection, false when the server is full.
+func (s *Server) hold() bool {
+	if s.held.Add(1) > int64(s.config.MaxClients) {
+		s.held.Add(-1)
+		return false
+	}
+	return true
+}
+
+// unhold gives a place back for which there was no connection.
+func (s *Server) unhold() { s.held.Add(-1) }
+
+// freed gives back the place of a connection whose descriptor was closed, and
+// tells the loops that wait for either. l had it.
+func (s *Server) freed(l *Loop) {
+	l.counters.assigned.Add(-1)
+	s.held.Add(-1)
+	if s.waiting.Load() > 0 {
+		s.recheckGates()
+	}
+}
+
+// report passes a warning on, one of a kind each minute.
+func (s *Server) report(kind eventKind, text string) {
+	s.mu.Lock()
+	now := time.Now()
+	last := s.reported[kind]
+	due := last.IsZero() || now.Sub(last) >= eventEvery
+	if due {
+		s.reported[kind] = now
+	}
+	s.mu.Unlock()
+	if due {
+		s.config.Event(levelWarning, text)
+	}
+}

@@ -1,0 +1,77 @@
+package pool
+
+import (
+	"context"
+
+	"ckpool/internal/netserver"
+	"ckpool/internal/session"
+)
+
+// onLoops runs fn on every loop and waits for the results, or for ctx.
+func onLoops[T any](ctx context.Context, p *Pool, fn func(h *session.Handler) T) ([]T, error) {
+	results := make(chan T, len(p.handlers))
+	for i, l := range p.server.Loops() {
+		h := p.handlers[i]
+		l.Post(func() { results <- fn(h) })
+	}
+	var all []T
+	for range p.handlers {
+		select {
+		case r := <-results:
+			all = append(all, r)
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return all, nil
+}
+
+// Sessions is a snapshot of every connection.
+func (p *Pool) Sessions(ctx context.Context) ([]session.Info, error) {
+	parts, err := onLoops(ctx, p, func(h *session.Handler) []session.Info { return h.Sessions(nil) })
+	var all []session.Info
+	for _, part := range parts {
+		all = append(all, part...)
+	}
+	return all, err
+}
+
+func (p *Pool) countOnLoops(ctx context.Context, fn func(h *session.Handler) int) (int, error) {
+	parts, err := onLoops(ctx, p, fn)
+	total := 0
+	for _, n := range parts {
+		total += n
+	}
+	return total, err
+}
+
+// Message shows text on one client, or on all when client is 0.
+func (p *Pool) Message(ctx context.Context, client uint64, text string) (int, error) {
+	return p.countOnLoops(ctx, func(h *session.Handler) int { return h.Message(client, text) })
+}
+
+// Reconnect sends client.reconnect to one client, or to all when client is 0.
+func (p *Pool) Reconnect(ctx context.Context, client uint64, host, port string) (int, error) {
+	return p.countOnLoops(ctx, func(h *session.Handler) int { return h.Reconnect(client, host, port) })
+}
+
+// Drop closes one client, or all when client is 0.
+func (p *Pool) Drop(ctx context.Context, client uint64, why netserver.Reason) (int, error) {
+	return p.countOnLoops(ctx, func(h *session.Handler) int { return h.Drop(client, why) })
+}
+
+// closeClient closes a client on whatever loop it is, without waiting.
+func (p *Pool) closeClient(client uint64, why netserver.Reason) {
+	for i, l := range p.server.Loops() {
+		h := p.handlers[i]
+		l.Post(func() { h.Drop(client, why) })
+	}
+}
+
+// broadcastMessage shows text on all miners, without waiting.
+func (p *Pool) broadcastMessage(text string) {
+	for i, l := range p.server.Loops() {
+		h := p.handlers[i]
+		l.Post(func() { h.Message(0, text) })
+	}
+}

@@ -1,0 +1,39 @@
+package pool
+
+import (
+	"time"
+
+	"ckpool/internal/config"
+	"ckpool/internal/session"
+)
+
+// unauthorisedTimeout is how long a connection may stay without authorizing.
+const unauthorisedTimeout = 60 * time.Second
+
+// stateSettings is what logins and statistics need of the configuration.
+func stateSettings(c *config.Config) Settings {
+	return Settings{
+		Name: c.PoolTag, Password: c.Password, MaxUserAgents: c.MaxPoolUserAgents, NameExempt: c.LimitExempt,
+	}
+}
+
+// sessionSettings is what sessions need of the configuration.
+func sessionSettings(c *config.Config, solo bool) *session.Settings {
+	s := &session.Settings{
+		PoolName:        c.PoolTag,
+		Solo:            solo,
+		Extranonce1Len:  c.Nonce1Length,
+		Extranonce2Len:  c.Nonce2Length,
+		VersionMask:     c.VersionMask,
+		UserAgents:      c.UserAgents,
+		DropIdle:        c.DropIdle,
+		UnauthTimeout:   unauthorisedTimeout,
+		DropWithoutWork: c.DropWithoutWork,
+	}
+	for _, l := range c.Servers {
+		s.Listeners = append(s.Listeners, session.ListenerSettings{
+			URL: l.URL, MinDiff: l.MinDiff, StartDiff: l.StartDiff, MaxDiff: l.MaxDiff, HighDiff: l.HighDiff,
+		})
+	}
+	return s
+}

@@ -1,0 +1,188 @@
+package pool
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"ckpool/address"
+	"ckpool/bitcoind"
+	"ckpool/internal/logfile"
+	"ckpool/sharelog"
+	"ckpool/work"
+)
+
+// easyBlockAge is when test networks allow a block of minimum difficulty: the
+// template's bits change although neither tip nor transactions do.
+const easyBlockAge = 1200 * time.Second
+
+// updater turns templates into work. It belongs to the goroutine of run.
+type updater struct {
+	*Pool
+	builder *work.Builder // nil until the chain is known
+	network address.Network
+	tipSeen time.Time // when the present tip was first seen
+}
+
+// run turns templates into work until ctx ends. Publishing comes before
+// everything else; what only people or files need is done after it.
+func (u *updater) run(ctx context.Context) error {
+	timer := time.NewTimer(u.config.UpdateInterval)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-timer.C:
+			u.nodes.Refresh("update interval")
+			timer.Reset(u.config.UpdateInterval)
+		case t := <-u.nodes.Templates():
+			if u.builder == nil {
+				if err := u.learnChain(); err != nil {
+					return err
+				}
+			}
+			if err := u.publish(&t); err != nil {
+				u.logAt(logfile.LevelError, "Template of "+t.Node+" gives no work: "+err.Error())
+				break
+			}
+			timer.Reset(u.nextUpdate(&t))
+		}
+	}
+}
+
+// nextUpdate is when work is refreshed without a new block: after the interval,
+// after half of it when the tip is new, and on test networks when an easy block
+// becomes possible.
+func (u *updater) nextUpdate(t *bitcoind.Update) time.Duration {
+	wait := u.config.UpdateInterval
+	if t.NewTip {
+		wait /= 2
+	}
+	switch u.nodes.Chain() {
+	case "test", "testnet4":
+		// mintime is past the median of eleven blocks; the tip's own time is not
+		// in the template, so its arrival stands for it.
+		easy := easyBlockAge - time.Since(u.tipSeen)
+		if easy > 0 && easy < wait {
+			wait = easy
+		}
+	}
+	return wait
+}
+
+// learnChain fixes what depends on the network: address encodings. An address
+// of another network is the one thing of a node's words that ends the program.
+func (u *updater) learnChain() error {
+	chain := u.nodes.Chain()
+	network, known := address.NetworkForChain(chain)
+	if !known {
+		network = address.Main
+		u.logAt(logfile.LevelWarning, fmt.Sprintf("The node calls its chain %q, which is unknown; addresses are taken for mainnet's", chain))
+	}
+	b := &work.Builder{
+		Tag: u.config.PoolTag, Sig: u.config.BTCSig, Donation: u.config.Donation,
+		Extranonce1Len: u.config.Nonce1Length, Extranonce2Len: u.config.Nonce2Length,
+		VersionMask: u.config.VersionMask,
+	}
+	var err error
+	if !u.options.Solo {
+		if b.PayoutScript, err = payable("btcaddress", u.config.BTCAddress, network, chain); err != nil {
+			return err
+		}
+	}
+	if u.config.Donation > 0 {
+		if b.DonationScript, err = payable("donaddress", u.config.DonAddress, network, chain); err != nil {
+			return err
+		}
+	}
+	if err := b.Validate(); err != nil {
+		return err
+	}
+	u.SetNetwork(network)
+	u.network, u.builder = network, b
+	if u.options.Solo {
+		u.logAt(logfile.LevelWarning, "Mining solo to any incoming valid BTC address username")
+	} else {
+		u.logAt(logfile.LevelWarning, "Mining from any incoming username to address "+u.config.BTCAddress)
+	}
+	if u.config.Donation > 0 {
+		u.logAt(logfile.LevelWarning, fmt.Sprintf("%g percent donation to %s", u.config.Donation, u.config.DonAddress))
+	}
+	return nil
+}
+
+// payable is the output script of a configured address on the node's network.
+func payable(key, text string, network address.Network, chain string) ([]byte, error) {
+	a, err := address.Parse(text)
+	if err == nil && !a.On(network) {
+		err = fmt.Errorf("it is not an address of the node's chain %q", chain)
+	}
+	if err == nil {
+		err = a.Payable()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("Fatal: %s %q invalid: %w", key, text, err)
+	}
+	return a.Script(), nil
+}
+
+// publish makes the template the current work and wakes the loops.
+func (u *updater) publish(t *bitcoind.Update) error {
+	old := u.jobs.Work()
+	w, err := u.jobs.publish(u.builder, t.Template, time.Now())
+	if err != nil {
+		return err
+	}
+	for _, l := range u.server.Loops() {
+		l.Wake()
+	}
+	took := time.Since(t.Answered)
+
+	job := w.Job
+	if old == nil || w.Tip != old.Tip {
+		u.tipSeen = time.Now()
+		u.logAt(logfile.LevelNotice, fmt.Sprintf("New block: height %d, work for %d sent %s after %s answered",
+			job.Template.Height-1, job.Template.Height, took.Round(10*time.Microsecond), t.Node))
+	}
+	if old == nil {
+		u.logCoinbase(job)
+	}
+	if old == nil || old.Job.NetworkDifficulty != job.NetworkDifficulty {
+		u.logAt(logfile.LevelWarning, fmt.Sprintf("Network diff set to %g", job.NetworkDifficulty))
+	}
+	u.SetNetworkDifficulty(job.NetworkDifficulty)
+	select { // only the newest job is worth looking at
+	case <-u.published:
+	default:
+	}
+	u.published <- job
+	return nil
+}
+
+// afterPublish does what must not delay work: the witness commitment is
+// checked, transactions known from the job before are shared with it, and the
+// list of them is written.
+func (p *Pool) afterPublish(job *work.Job) {
+	if err := job.Template.CheckWitness(); err != nil {
+		p.logAt(logfile.LevelError, fmt.Sprintf("Template for height %d: %v", job.Template.Height, err))
+	}
+	if p.tidied != nil {
+		job.Template.Share(p.tidied)
+	}
+	p.tidied = job.Template
+	if err := p.writeTransactions(job.Template); err != nil {
+		p.logAt(logfile.LevelWarning, "Cannot write pool.txns: "+err.Error())
+	}
+}
+
+// writeTransactions writes the transaction ids of the present work, one a line.
+func (p *Pool) writeTransactions(t *work.Template) error {
+	b := make([]byte, 0, 65*t.TxCount())
+	for i := range t.TxCount() {
+		b = append(appendDisplay(b, t.TxID(i)), '\n')
+	}
+	path := filepath.Join(p.config.LogDir, "pool", "pool.txns")
+	return sharelog.ReplaceFile(path, b, false)
+}

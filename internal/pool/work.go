@@ -1,0 +1,98 @@
+package pool
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"ckpool/internal/session"
+	"ckpool/work"
+)
+
+const (
+	keepJobs   = 600 * time.Second // jobs of the present tip
+	keepStale  = 120 * time.Second // jobs of earlier tips, after the tip changed
+	maxTipJobs = 1024
+)
+
+// jobs are the newest work and the recent jobs by id. Publishing is for one
+// goroutine at a time; lookups are lock-free from anywhere.
+type jobs struct {
+	current atomic.Pointer[session.Work]
+	recent  atomic.Pointer[[]session.Found] // ids count up without a gap
+
+	mu   sync.Mutex
+	next uint64 // guarded by mu
+}
+
+// newJobs starts the job ids at the given time, so that no id returns after a
+// restart.
+func newJobs(start time.Time) *jobs {
+	return &jobs{next: uint64(uint32(start.Unix())) << 32}
+}
+
+// Work is the newest work, nil before the first.
+func (j *jobs) Work() *session.Work { return j.current.Load() }
+
+// Find looks a job up by its id.
+func (j *jobs) Find(id uint64) session.Found {
+	recent := j.recent.Load()
+	if recent == nil || len(*recent) == 0 {
+		return session.Found{}
+	}
+	first := (*recent)[0].Job.ID
+	if id < first || id-first >= uint64(len(*recent)) {
+		return session.Found{}
+	}
+	return (*recent)[id-first]
+}
+
+// publish builds the job of a template and makes it the current work.
+func (j *jobs) publish(b *work.Builder, t *work.Template, now time.Time) (*session.Work, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	old := j.current.Load()
+	tip := uint64(1)
+	if old != nil {
+		tip = old.Tip
+		if old.Job.Template.PrevHash != t.PrevHash {
+			tip++
+		}
+	}
+	job, err := b.Job(t, j.next, now)
+	if err != nil {
+		return nil, err
+	}
+	j.next++
+	w := &session.Work{Job: job, Tip: tip}
+	recent := append(j.fresh(tip, now), session.Found{Job: job, Tip: tip})
+	j.recent.Store(&recent)
+	j.current.Store(w)
+	return w, nil
+}
+
+// fresh copies the jobs that may still get shares. They are dropped from the
+// front only, so that ids stay without a gap.
+func (j *jobs) fresh(tip uint64, now time.Time) []session.Found {
+	p := j.recent.Load()
+	if p == nil {
+		return nil
+	}
+	old := *p
+	drop := 0
+	superseded := now // when the tip of old[i] ended
+	for i := len(old) - 1; i >= 0 && drop == 0; i-- {
+		f := old[i]
+		if i+1 < len(old) && old[i+1].Tip != f.Tip {
+			superseded = old[i+1].Job.Created
+		}
+		if f.Tip == tip {
+			if now.Sub(f.Job.Created) > keepJobs || len(old)-i >= maxTipJobs {
+				drop = i + 1
+			}
+		} else if now.Sub(superseded) > keepStale {
+			drop = i + 1
+		}
+	}
+	return append(make([]session.Found, 0, len(old)-drop+1), old[drop:]...)
+}

@@ -1,0 +1,147 @@
+package session
+
+import (
+	"strings"
+
+	"ckpool/internal/netserver"
+	"ckpool/stratum"
+)
+
+var (
+	rejectWorkerName  = stratum.Reject{Code: stratum.Other, Text: "Invalid workername parameter"}
+	rejectNoEntries   = stratum.Reject{Code: stratum.Other, Text: "params missing array entries"}
+	rejectOther       = stratum.Reject{Code: stratum.Unauthorized, Text: "Session belongs to another worker, subscribe again"}
+	rejectManyWorkers = stratum.Reject{Code: stratum.Unauthorized, Text: "Too many workers on this connection"}
+)
+
+// onAuthorize answers mining.authorize: params are the worker name and an
+// optional password. Every accepted name adds a worker to the connection.
+func (q request) onAuthorize() *stratum.Reject {
+	m := &q.msg
+	p, ok := stratum.ParseParams(m.Params)
+	if !ok {
+		return &rejectParamsArray
+	}
+	raw, ok := p.Next()
+	if !ok {
+		return &rejectNoEntries
+	}
+	v, ok := stratum.String(raw, q.scratch[:0])
+	if !ok {
+		return &rejectWorkerName
+	}
+	name := string(v)
+	password := q.nextString(&p)
+
+	if q.findLogin(v) != 0 {
+		q.accept(m.ID)
+		return nil
+	}
+	greeting, r := q.login(name, password)
+	if r != nil {
+		q.reject(m.ID, r)
+		return nil
+	}
+	if q.s.is(authorised) { // a further worker: nothing changes for the connection
+		q.accept(m.ID)
+		return nil
+	}
+	q.s.flags |= authorised
+	q.t.Authorized(q.slot)
+	options := parsePassword(password)
+	q.applyPassword(options)
+	q.accept(m.ID)
+	q.welcome(greeting, options)
+	q.sendMask()
+	if q.s.is(subscribed) && (q.b.Settings().Solo || q.s.want != q.s.sent()) {
+		q.sendWork()
+	}
+	return nil
+}
+
+// login asks the backend and adds the worker; it also settles who owns a
+// resumed session. It returns the pool's greeting.
+func (q request) login(name, password string) (string, *stratum.Reject) {
+	if len(q.extra[q.slot]) >= maxWorkers {
+		return "", &rejectManyWorkers
+	}
+	// In solo mode the first name's address is paid for the whole connection,
+	// so that further names are workers of it.
+	full := name
+	if q.b.Settings().Solo && q.s.login != 0 {
+		if owner := q.logins.get(q.s.login).user; userOf(name) != owner {
+			full = owner + "." + name
+		}
+	}
+	grant, r := q.b.Authorize(&Login{
+		Time: q.t.Now(), Worker: full, Password: password, UserAgent: q.agents.get(q.s.agent),
+		Remote: q.t.Remote(q.slot), Client: q.s.client, NewNames: int(q.s.newNames),
+	})
+	if r != nil {
+		return "", r
+	}
+	if grant.NewName {
+		q.s.newNames++
+	}
+	if q.s.login == 0 && q.s.is(subscribed) && !q.own(q.s.id, name) {
+		q.forget()
+		return "", &rejectOther
+	}
+	l := login{name: name, user: grant.User, worker: grant.Worker, payout: grant.Payout}
+	i := q.logins.use(full+"\x00"+name, l)
+	if q.s.login == 0 {
+		q.s.login = i
+	} else {
+		q.extra[q.slot] = append(q.extra[q.slot], i)
+	}
+	q.b.Attach(grant.Worker, q.s.client, q.agents.get(q.s.agent), q.t.Now())
+	return grant.Message, nil
+}
+
+// own makes the connection the owner of a session under its first worker name,
+// and closes the connection that owned it before.
+func (c client) own(id uint64, name string) bool {
+	e, previous, ok := c.g.registry.claim(id, name, c.s.client, c.loop)
+	if !ok {
+		return false
+	}
+	c.s.loops = e.loops
+	if previous != 0 && previous != c.s.client {
+		c.g.closeClient(previous, netserver.Replaced)
+	}
+	return true
+}
+
+// findLogin is the connection's login of that name, 0 when there is none.
+func (c client) findLogin(name []byte) uint32 {
+	if c.s.login == 0 {
+		return 0
+	}
+	if c.logins.rows[c.s.login-1].value.name == string(name) {
+		return c.s.login
+	}
+	for _, i := range c.extra[c.slot] {
+		if c.logins.rows[i-1].value.name == string(name) {
+			return i
+		}
+	}
+	return 0
+}
+
+// userOf is the text before the first '.' or '_'.
+func userOf(worker string) string {
+	if i := strings.IndexAny(worker, "._"); i >= 0 {
+		return worker[:i]
+	}
+	return worker
+}
+
+// welcome greets miners known to display messages, and names an unusable
+// password option to all.
+func (q request) welcome(text string, o passwordOptions) {
+	q.messageIfShown(text)
+	if o.unusable != "" {
+		q.b.Notice("Worker " + q.logins.get(q.s.login).name + ": password option \"" + o.unusable + "\" is not usable, want a number above 0")
+		q.showMessage("Password option \"" + o.unusable + "\" is not usable: want a number above 0")
+	}
+}

@@ -1,0 +1,124 @@
+package session
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"ckpool/stratum"
+)
+
+// maskGrace is how long bits of an earlier, larger mask are accepted, in
+// seconds.
+const maskGrace = 60
+
+// onConfigure answers mining.configure (BIP310): params are a list of
+// extensions and an object of their parameters.
+func (q request) onConfigure() *stratum.Reject {
+	var params []json.RawMessage
+	if json.Unmarshal(q.msg.Params, &params) != nil {
+		return &rejectParamsArray
+	}
+	var extensions []string
+	options := map[string]json.RawMessage{}
+	if len(params) == 0 || json.Unmarshal(params[0], &extensions) != nil {
+		return &rejectParams
+	}
+	if len(params) > 1 && json.Unmarshal(params[1], &options) != nil {
+		return &rejectParams
+	}
+	var answer []string
+	for _, extension := range extensions {
+		key, _ := json.Marshal(extension)
+		granted := true
+		switch extension {
+		case "version-rolling":
+			granted = q.grantMask(options["version-rolling.mask"])
+			if granted {
+				answer = append(answer, fmt.Sprintf(`"version-rolling.mask":"%08x"`, q.s.mask))
+			}
+		case "minimum-difficulty":
+			var d float64
+			if json.Unmarshal(options["minimum-difficulty.value"], &d) == nil && d > 0 && !q.s.is(fixed) {
+				q.s.floor = q.clamp(d)
+				q.s.want = max(q.s.want, q.s.floor)
+			}
+		case "subscribe-extranonce", "info":
+		default:
+			granted = false
+		}
+		answer = append(answer, string(key)+":"+strconv.FormatBool(granted))
+	}
+	q.write(stratum.AppendResult(q.out[:0], q.msg.ID, "{"+strings.Join(answer, ",")+"}"))
+	q.sendMask()
+	q.changeNow(false)
+	return nil
+}
+
+// grantMask intersects the miner's mask with ours. Nothing in common is a
+// refusal.
+func (q request) grantMask(raw json.RawMessage) bool {
+	theirs := uint64(0xffffffff)
+	var text string
+	if json.Unmarshal(raw, &text) == nil {
+		v, err := strconv.ParseUint(strings.TrimPrefix(text, "0x"), 16, 32)
+		if err != nil {
+			return false
+		}
+		theirs = v
+	}
+	mask := q.poolMask() & uint32(theirs)
+	if mask == 0 {
+		return false
+	}
+	old := q.s.mask
+	if !q.s.is(configured) {
+		old = q.poolMask()
+	}
+	q.keepOldMask(old, mask)
+	q.s.mask = mask
+	q.s.flags |= configured
+	return true
+}
+
+// keepOldMask keeps bits the miner may have used before accepted for a while.
+func (c client) keepOldMask(old, mask uint32) {
+	if old&^mask != 0 {
+		c.s.oldMask, c.s.maskUntil = old, c.seconds()+maskGrace
+	}
+}
+
+func (c client) poolMask() uint32 {
+	if w := c.b.Work(); w != nil {
+		return w.Job.Mask
+	}
+	return c.b.Settings().VersionMask
+}
+
+// jobMask is what the session may roll in the present job.
+func (c client) jobMask(jobs uint32) uint32 {
+	if c.s.is(configured) {
+		return c.s.mask & jobs
+	}
+	return jobs
+}
+
+// sendMask tells a miner that configured version rolling its mask: once, after
+// authorize (earlier makes some firmware drop the connection), and again only
+// if a job leaves it fewer bits.
+func (c client) sendMask() {
+	if !c.s.is(configured | authorised) {
+		return
+	}
+	mask := c.jobMask(c.poolMask())
+	if c.s.is(maskSent) && mask == c.s.sentMask {
+		return
+	}
+	if c.s.is(maskSent) {
+		c.keepOldMask(c.s.sentMask, mask)
+	}
+	c.s.sentMask = mask
+	c.s.flags |= maskSent
+	c.write(stratum.AppendSetVersionMask(c.out[:0], mask))
+}

@@ -1,0 +1,129 @@
+package session
+
+import (
+	"ckpool/internal/netserver"
+	"ckpool/stratum"
+)
+
+// Verdicts on messages. Texts are those miners and their dashboards know.
+var (
+	rejectTooLong       = stratum.Reject{Code: stratum.Other, Text: "Line too long, disconnecting"}
+	rejectInvalidJSON   = stratum.Reject{Code: stratum.Other, Text: "Invalid JSON, disconnecting"}
+	rejectTooManyBad    = stratum.Reject{Code: stratum.Other, Text: "Too many bad messages, disconnecting"}
+	rejectNotObject     = stratum.Reject{Code: stratum.Other, Text: "Not a JSON object"}
+	rejectNoMethod      = stratum.Reject{Code: stratum.Other, Text: "Method not found"}
+	rejectMethodType    = stratum.Reject{Code: stratum.Other, Text: "Method is not string"}
+	rejectUnknownMethod = stratum.Reject{Code: stratum.Other, Text: "Unknown method"}
+	rejectNoParams      = stratum.Reject{Code: stratum.Other, Text: "Params not found"}
+	rejectParamsArray   = stratum.Reject{Code: stratum.Other, Text: "Params not array"}
+	rejectParams        = stratum.Reject{Code: stratum.Other, Text: "Invalid params"}
+	rejectNotAuthorised = stratum.Reject{Code: stratum.Unauthorized, Text: "Unauthorized worker"}
+	rejectNotSubscribed = stratum.Reject{Code: stratum.NotSubscribed, Text: "Not subscribed"}
+	rejectJob           = stratum.Reject{Code: stratum.JobNotFound, Text: "Invalid JobID"}
+	rejectStale         = stratum.Reject{Code: stratum.JobNotFound, Text: "Stale"}
+	rejectDuplicate     = stratum.Reject{Code: stratum.Duplicate, Text: "Duplicate"}
+	rejectAboveTarget   = stratum.Reject{Code: stratum.LowDifficulty, Text: "Above target"}
+	rejectNTime         = stratum.Reject{Code: stratum.Other, Text: "Ntime out of range"}
+	rejectMask          = stratum.Reject{Code: stratum.Other, Text: "Invalid version mask"}
+	rejectWorker        = stratum.Reject{Code: stratum.Unauthorized, Text: "Worker mismatch"}
+	rejectUserAgent     = stratum.Reject{Code: stratum.Other, Text: "Only allowed user agents may subscribe"}
+	rejectFull          = stratum.Reject{Code: stratum.Other, Text: "Pool full of clients"}
+	rejectLinks         = stratum.Reject{Code: stratum.Other, Text: "Links between pools are not accepted here"}
+)
+
+// maxBadLines is how many unusable lines in a row close a connection.
+const maxBadLines = 10
+
+// dispatch handles one line.
+func (q request) dispatch(line []byte) {
+	m := &q.msg
+	switch stratum.Scan(line, m) {
+	case stratum.Empty:
+		return
+	case stratum.Invalid:
+		q.reject(nil, &rejectInvalidJSON)
+		q.t.Close(q.slot, netserver.BadInput)
+		return
+	case stratum.Array, stratum.Scalar:
+		q.bad(nil, &rejectNotObject)
+		return
+	}
+	if m.Method == nil {
+		switch {
+		case m.MethodPresent:
+			q.bad(m.ID, &rejectMethodType)
+		case m.Result == nil:
+			q.bad(m.ID, &rejectNoMethod)
+		}
+		return
+	}
+	method, arg := stratum.SplitMethod(m.Method)
+	bad := q.call(method, arg)
+	if bad != nil {
+		q.bad(m.ID, bad)
+	} else {
+		q.s.badLines = 0
+	}
+}
+
+// bad answers an unusable line, and the tenth in a row with a close.
+func (q request) bad(id []byte, r *stratum.Reject) {
+	q.reject(id, r)
+	if q.s.badLines++; q.s.badLines >= maxBadLines {
+		q.reject(nil, &rejectTooManyBad)
+		q.t.Close(q.slot, netserver.BadInput)
+	}
+}
+
+// call runs a method; a non-nil result means the line itself was unusable and
+// has not been answered.
+func (q request) call(method, arg []byte) *stratum.Reject {
+	m := &q.msg
+	if m.Params == nil && arg == nil {
+		switch string(method) {
+		case "mining.ping", "mining.pong", "pong", "mining.extranonce.subscribe":
+		default:
+			if known(method) {
+				return &rejectNoParams
+			}
+		}
+	}
+	switch string(method) {
+	case "mining.submit":
+		return q.onSubmit()
+	case "mining.subscribe":
+		return q.onSubscribe()
+	case "mining.authorize", "mining.authorise", "mining.auth", "login":
+		return q.onAuthorize()
+	case "mining.configure":
+		return q.onConfigure()
+	case "mining.suggest_difficulty":
+		return q.onSuggest(arg, parseDifficulty)
+	case "mining.suggest_target":
+		return q.onSuggest(arg, parseTarget)
+	case "mining.extranonce.subscribe":
+		q.accept(m.ID)
+	case "mining.get_transactions":
+		return q.onGetTransactions(arg)
+	case "mining.get_txnhashes":
+		return q.onGetTxnHashes(arg)
+	case "mining.ping":
+		q.write(stratum.AppendResult(q.out[:0], m.ID, `"pong"`))
+	case "pong", "mining.pong":
+	case "mining.passthrough", "mining.node", "mining.remote":
+		return &rejectLinks
+	default:
+		return &rejectUnknownMethod
+	}
+	return nil
+}
+
+func known(method []byte) bool {
+	switch string(method) {
+	case "mining.submit", "mining.subscribe", "mining.authorize", "mining.authorise", "mining.auth", "login",
+		"mining.configure", "mining.suggest_difficulty", "mining.suggest_target",
+		"mining.get_transactions", "mining.get_txnhashes":
+		return true
+	}
+	return false
+}

@@ -1,0 +1,258 @@
+package session
+
+import (
+	"net/netip"
+	"time"
+
+	"ckpool/difficulty"
+	"ckpool/internal/netserver"
+	"ckpool/stratum"
+	"ckpool/work"
+)
+
+// Transport is what a Handler needs of its event loop; *netserver.Loop is one.
+type Transport interface {
+	Write(s netserver.Slot, b []byte)
+	WriteWork(s netserver.Slot, b []byte, tag uint8)
+	DropWork(s netserver.Slot) (tag uint8)
+	Authorized(s netserver.Slot)
+	Close(s netserver.Slot, why netserver.Reason)
+	Remote(s netserver.Slot) netip.AddrPort
+	Now() time.Time
+	Index() int
+}
+
+// Group is the handlers of all loops: it finds duplicates of sessions that
+// moved between loops and closes the connection a resumed session replaces.
+type Group struct {
+	registry *Registry
+	seen     []*seen
+	// closeClient closes a client wherever it is; set before serving.
+	closeClient func(client uint64, why netserver.Reason)
+}
+
+// NewGroup prepares handlers for the given number of loops. closeClient must
+// close the client with the given id on whatever loop it is, asynchronously.
+func NewGroup(registry *Registry, loops int, closeClient func(client uint64, why netserver.Reason)) *Group {
+	g := &Group{registry: registry, closeClient: closeClient}
+	for range loops {
+		g.seen = append(g.seen, &seen{})
+	}
+	return g
+}
+
+const (
+	slabSize   = 1 << 10 // sessions per slab
+	maxHeld    = 16 << 10
+	stepSize   = 64 // clients per Step of a broadcast
+	maxWorkers = 4096
+)
+
+// Tags of replaceable output.
+const (
+	tagDifficulty uint8 = 1 << iota
+	tagClean
+)
+
+// Handler is the sessions of one loop. Everything is owned by the loop.
+type Handler struct {
+	t      Transport
+	b      Backend
+	g      *Group
+	loop   int
+	seen   *seen
+	epoch  time.Time
+	slabs  []*[slabSize]session
+	top    netserver.Slot            // one above the highest slot ever used
+	byID   map[uint64]netserver.Slot // client id to slot
+	agents table[string]
+	logins table[login]
+	extra  map[netserver.Slot][]uint32 // further logins of a slot
+	held   map[netserver.Slot][]byte   // lines waiting for the first work
+
+	work     *Work // being or having been broadcast
+	cursor   netserver.Slot
+	walking  bool
+	lastIdle float64
+
+	msg      stratum.Message
+	submit   stratum.Submit
+	computed work.Share
+	share    Share
+	out      []byte
+	scratch  []byte
+}
+
+// login is one worker name in use on this loop.
+type login struct {
+	name   string
+	user   string
+	worker WorkerID
+	payout []byte
+}
+
+// NewHandler makes the handler of one loop.
+func NewHandler(t Transport, b Backend, g *Group) *Handler {
+	h := &Handler{
+		t: t, b: b, g: g, loop: t.Index(), epoch: t.Now(),
+		byID:    map[uint64]netserver.Slot{},
+		extra:   map[netserver.Slot][]uint32{},
+		held:    map[netserver.Slot][]byte{},
+		out:     make([]byte, 0, 4096),
+		scratch: make([]byte, 0, 512),
+	}
+	h.seen = g.seen[h.loop]
+	return h
+}
+
+// seconds is the loop's clock: monotonic, starting at 1 so that 0 is never.
+func (h *Handler) seconds() float64 { return 1 + h.t.Now().Sub(h.epoch).Seconds() }
+
+// at is the wall time of a loop time; zero for never.
+func (h *Handler) at(seconds float64) time.Time {
+	if seconds == 0 {
+		return time.Time{}
+	}
+	return h.epoch.Add(time.Duration((seconds - 1) * float64(time.Second))).Round(0)
+}
+
+func (h *Handler) session(s netserver.Slot) *session {
+	return &h.slabs[s/slabSize][s%slabSize]
+}
+
+// Open implements netserver.Handler.
+func (h *Handler) Open(slot netserver.Slot, _ netip.AddrPort, listener int) {
+	for int(slot/slabSize) >= len(h.slabs) {
+		h.slabs = append(h.slabs, new([slabSize]session))
+	}
+	h.top = max(h.top, slot+1)
+	now := h.seconds()
+	s := h.session(slot)
+	*s = session{
+		client: h.g.registry.nextClient(), listener: uint8(listener),
+		start: now, lastSent: now, profile: work.ProfileFor(""),
+	}
+	c := h.client(slot)
+	set := c.listener()
+	s.want = max(c.limits().Clamp(set.StartDiff), 0)
+	if set.HighDiff > 0 {
+		s.floor = c.limits().Clamp(set.HighDiff)
+		s.want = max(s.want, s.floor)
+	}
+	s.vardiff.Start(now)
+	s.rates.last = now
+	h.byID[s.client] = slot
+}
+
+func (c client) listener() *ListenerSettings {
+	all := c.b.Settings().Listeners
+	if int(c.s.listener) < len(all) {
+		return &all[c.s.listener]
+	}
+	return &all[0]
+}
+
+func (c client) limits() difficulty.Limits {
+	set := c.listener()
+	l := difficulty.Limits{Min: set.MinDiff, Max: set.MaxDiff, Floor: c.s.floor}
+	if w := c.b.Work(); w != nil {
+		l.Network = w.Job.NetworkDifficulty
+	}
+	return l
+}
+
+// Closed implements netserver.Handler.
+func (h *Handler) Closed(slot netserver.Slot, _ netserver.Reason) {
+	c := h.client(slot)
+	s := c.s
+	if s.client == 0 {
+		return
+	}
+	c.detach()
+	h.agents.release(s.agent)
+	if s.id != 0 {
+		h.g.registry.release(s.id, s.client, h.t.Now())
+	}
+	delete(h.byID, s.client)
+	delete(h.held, slot)
+	*s = session{}
+}
+
+// detach ends all logins of a session.
+func (c client) detach() {
+	for _, i := range append(c.extra[c.slot], c.s.login) {
+		if i == 0 {
+			continue
+		}
+		c.b.Detach(c.logins.get(i).worker, c.s.client, c.agents.get(c.s.agent))
+		c.logins.release(i)
+	}
+	delete(c.extra, c.slot)
+	c.s.login = 0
+}
+
+// TooLong implements netserver.Handler.
+func (h *Handler) TooLong(slot netserver.Slot) {
+	h.client(slot).reject(nil, &rejectTooLong)
+}
+
+// Flush implements netserver.Handler.
+func (h *Handler) Flush() { h.b.Flush(h.loop) }
+
+// Line implements netserver.Handler.
+func (h *Handler) Line(slot netserver.Slot, line []byte) {
+	s := h.session(slot)
+	if s.client == 0 {
+		return
+	}
+	if h.b.Work() == nil {
+		h.hold(slot, s, line)
+		return
+	}
+	h.request(slot).dispatch(line)
+}
+
+// hold keeps lines until there is work: a reply to subscribe without work
+// makes miners give up on the pool.
+func (h *Handler) hold(slot netserver.Slot, s *session, line []byte) {
+	held := h.held[slot]
+	if len(held)+len(line) > maxHeld {
+		h.t.Close(slot, netserver.NoWork)
+		return
+	}
+	held = append(held, line...)
+	h.held[slot] = append(held, '\n')
+	s.flags |= holding
+}
+
+func (c client) write(b []byte) {
+	c.t.Write(c.slot, b)
+	c.session(c.slot).lastSent = c.seconds()
+	c.out = b[:0]
+}
+
+func (c client) accept(id []byte) {
+	c.write(stratum.AppendTrue(c.out[:0], id))
+}
+
+func (c client) reject(id []byte, r *stratum.Reject) {
+	c.write(stratum.AppendReject(c.out[:0], id, r))
+}
+
+func (c client) showMessage(text string) {
+	c.write(stratum.AppendShowMessage(c.out[:0], text))
+}
+
+// client is one connection with its session; made anew for each event.
+type client struct {
+	*Handler
+	slot netserver.Slot
+	s    *session
+}
+
+// request is one message of a client, in Handler.msg.
+type request struct{ client }
+
+func (h *Handler) client(slot netserver.Slot) client { return client{h, slot, h.session(slot)} }
+
+func (h *Handler) request(slot netserver.Slot) request { return request{h.client(slot)} }

@@ -1,0 +1,172 @@
+package session
+
+import (
+	"encoding/hex"
+	"math"
+	"strconv"
+	"strings"
+
+	"ckpool/difficulty"
+	"ckpool/stratum"
+)
+
+// passwordOptions are what a miner asked for in its password.
+type passwordOptions struct {
+	difficulty float64 // d= or diff=: start and floor, 0 none
+	floor      float64 // md=, 0 none
+	unusable   string  // first option that has no usable value
+}
+
+// maxPassword is how much of a password is looked at, in bytes.
+const maxPassword = 64
+
+// parsePassword reads the comma separated options d=, diff= and md= of a
+// password. The first of a kind counts. Names are lower case and the value
+// follows the equals sign at once; anything else is an ordinary password.
+func parsePassword(password string) passwordOptions {
+	var o passwordOptions
+	if len(password) > maxPassword {
+		password = password[:maxPassword]
+	}
+	var haveDifficulty, haveFloor bool
+	for item := range strings.SplitSeq(password, ",") {
+		item = strings.Trim(item, " \t")
+		name, value, ok := strings.Cut(item, "=")
+		if !ok {
+			continue
+		}
+		to, have := &o.difficulty, &haveDifficulty
+		switch name {
+		case "d", "diff":
+		case "md":
+			to, have = &o.floor, &haveFloor
+		default:
+			continue
+		}
+		if *have {
+			continue
+		}
+		*have = true
+		v, ok := parseNumber(value)
+		if ok {
+			*to = v
+		} else if o.unusable == "" {
+			o.unusable = item
+		}
+	}
+	return o
+}
+
+// parseNumber reads a positive number as C's strtod does: decimal, exponent or
+// hexadecimal.
+func parseNumber(s string) (float64, bool) {
+	if s == "" || strings.ContainsAny(s, "_ \t") {
+		return 0, false
+	}
+	if lower := strings.ToLower(s); strings.HasPrefix(lower, "0x") && !strings.Contains(lower, "p") {
+		s += "p0"
+	}
+	v, err := strconv.ParseFloat(s, 64)
+	return v, err == nil && v > 0 && !math.IsInf(v, 0)
+}
+
+func (q request) applyPassword(o passwordOptions) {
+	if o.floor > 0 {
+		q.s.floor = q.clamp(o.floor)
+		q.s.want = max(q.s.want, q.s.floor)
+	}
+	if o.difficulty > 0 {
+		q.s.floor = q.clamp(o.difficulty)
+		q.s.want = q.s.floor
+		q.s.flags |= fixed
+	}
+}
+
+// clamp bounds a difficulty a miner asks for.
+func (c client) clamp(d float64) float64 {
+	l := c.limits()
+	l.Floor = 0
+	return l.Clamp(d)
+}
+
+// onSuggest takes mining.suggest_difficulty or mining.suggest_target: never
+// answered when usable. Before authorize it waits for that.
+func (q request) onSuggest(arg []byte, parse func(string) (float64, bool)) *stratum.Reject {
+	text, ok := q.firstParam(arg)
+	if !ok {
+		return &rejectParams
+	}
+	v, ok := parse(text)
+	if !ok {
+		return &rejectParams
+	}
+	if q.s.is(fixed) {
+		return nil
+	}
+	d := q.clamp(v)
+	if d == q.s.floor { // sent again as a keep-alive
+		return nil
+	}
+	q.s.floor, q.s.want = d, d
+	if q.s.is(authorised) {
+		q.changeNow(false)
+	}
+	return nil
+}
+
+// firstParam is the first parameter as text, whatever its JSON type and whether
+// params is an array, a bare value, or in the method's parentheses.
+func (q request) firstParam(arg []byte) (string, bool) {
+	raw := q.msg.Params
+	if p, ok := stratum.ParseParams(raw); ok {
+		if raw, ok = p.Next(); !ok {
+			raw = nil
+		}
+	}
+	if len(raw) == 0 || string(raw) == "null" {
+		raw = arg
+	}
+	if len(raw) == 0 {
+		return "", false
+	}
+	if raw[0] == '"' {
+		v, ok := stratum.String(raw, q.scratch[:0])
+		return strings.TrimSpace(string(v)), ok
+	}
+	return string(raw), true
+}
+
+func parseDifficulty(s string) (float64, bool) { return parseNumber(s) }
+
+// parseTarget reads a target of up to 64 hex digits, most significant first.
+func parseTarget(s string) (float64, bool) {
+	s = strings.TrimPrefix(strings.TrimPrefix(s, "0x"), "0X")
+	if s == "" || len(s) > 64 {
+		return 0, false
+	}
+	var t difficulty.Target
+	if _, err := hex.Decode(t[:], []byte(strings.Repeat("0", 64-len(s))+s)); err != nil {
+		return 0, false
+	}
+	if t == (difficulty.Target{}) {
+		return 0, false
+	}
+	return t.Difficulty(), true
+}
+
+// changePause is the least time between two changes of a session's difficulty,
+// in seconds.
+const changePause = 10
+
+// changeNow brings a wanted difficulty to the miner at once, or, when the last
+// change is too recent, with a later tick. A flood of shares does not wait.
+func (c client) changeNow(flood bool) {
+	if !c.s.is(subscribed|authorised) || c.s.want == c.s.sent() {
+		return
+	}
+	if !flood && c.s.lastChange != 0 && c.seconds()-c.s.lastChange < changePause {
+		c.s.flags |= deferred
+		return
+	}
+	c.sendWork()
+}

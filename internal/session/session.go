@@ -1,0 +1,147 @@
+package session
+
+import (
+	"math"
+
+	"ckpool/difficulty"
+	"ckpool/work"
+)
+
+// session is one miner's state. No pointers: slabs of it cost the collector
+// nothing. Owned by the loop. Times are seconds of the loop's clock.
+type session struct {
+	client uint64 // 0: the slot is free
+	id     uint64 // session id, 0 before subscribe
+	loops  uint64 // loops (modulo 64) whose seen sets may hold shares of it
+
+	vardiff difficulty.Vardiff
+	changes [6]change // difficulties sent, oldest first
+	want    float64   // difficulty it shall have
+	floor   float64   // lowest difficulty asked for by the miner, 0 none
+
+	start, lastShare, lastSent float64
+	firstInvalid, lastChange   float64
+	maskUntil, lastList        float64
+
+	best  float64
+	rates rates
+
+	job uint64 // id of the job last sent, 0 none
+	tip uint64 // its tip
+
+	mask, sentMask, oldMask uint32
+	login, agent            uint32 // indexes of the handler's tables, 0 none
+	newNames                uint16
+	badLines                uint8
+	extranonce1             [8]byte
+	extranonce1Len          uint8
+	changesLen              uint8
+	suffix                  uint8
+	profile                 work.Profile
+	listener                uint8
+	invalid                 uint8 // steps of the invalid share ladder taken
+	flags                   flags
+}
+
+type flags uint16
+
+const (
+	subscribed flags = 1 << iota
+	authorised
+	configured // asked for version rolling
+	fixed      // password set the difficulty: suggestions are ignored
+	deferred   // the wanted difficulty goes out when the last change is old enough
+	maskSent
+	holding // has lines held until there is work
+)
+
+func (s *session) is(f flags) bool { return s.flags&f == f }
+
+// extranonce1Bytes aliases the session.
+func (s *session) extranonce1Bytes() []byte { return s.extranonce1[:s.extranonce1Len] }
+
+// change is a difficulty with the first job announced under it.
+type change struct {
+	difficulty float64
+	at         float64
+	job        uint64
+	suffix     uint8
+}
+
+// raiseGrace is how long jobs sent before a raise keep their lower difficulty,
+// in seconds.
+const raiseGrace = 120
+
+// sent is the difficulty last sent to the miner, 0 before the first.
+func (s *session) sent() float64 {
+	if s.changesLen == 0 {
+		return 0
+	}
+	return s.changes[s.changesLen-1].difficulty
+}
+
+// record notes that difficulty was sent together with job and suffix.
+func (s *session) record(difficulty float64, job uint64, suffix uint8, now float64) {
+	if int(s.changesLen) == len(s.changes) {
+		copy(s.changes[:], s.changes[1:])
+		s.changesLen--
+	}
+	s.changes[s.changesLen] = change{difficulty, now, job, suffix}
+	s.changesLen++
+}
+
+// judge gives the difficulty a share of the job must meet to be accepted, and
+// the one it must meet to be credited, which is the credit: exactly what the
+// job was sent with.
+//
+// A lowering is accepted on older jobs at once, credited nothing below the
+// job's own difficulty: a miner that switches at once and one that switches
+// with the next job are both paid exactly what they hashed. A raise leaves
+// older jobs their difficulty for raiseGrace seconds.
+func (s *session) judge(job uint64, suffix uint8, now float64) (accept, credit float64) {
+	n := int(s.changesLen)
+	i := n - 1
+	for i > 0 && (job < s.changes[i].job || job == s.changes[i].job && suffix < s.changes[i].suffix) {
+		i--
+	}
+	credit = s.changes[i].difficulty
+	accept = math.Inf(1)
+	for k := i; k < n; k++ {
+		if k == n-1 || now-s.changes[k+1].at <= raiseGrace {
+			accept = min(accept, s.changes[k].difficulty)
+		}
+	}
+	return accept, credit
+}
+
+// rates are a session's decaying averages of credited difficulty per second,
+// shown to operators.
+type rates struct {
+	average [5]float32
+	amount  float32
+	last    float64
+}
+
+// rateWindows are 1 and 5 minutes, 1 hour, 1 and 7 days, in seconds.
+var rateWindows = [5]float64{60, 300, 3600, 86400, 604800}
+
+// rateStep spares the exponentials: averages are brought up to date at most
+// this often, in seconds.
+const rateStep = 1
+
+func (r *rates) add(amount, now float64) {
+	r.amount += float32(amount)
+	if now-r.last >= rateStep {
+		r.decay(now)
+	}
+}
+
+func (r *rates) decay(now float64) {
+	for i, window := range rateWindows {
+		a := difficulty.Average(r.average[i])
+		a.Decay(float64(r.amount), now-r.last, window)
+		r.average[i] = float32(a)
+	}
+	r.amount = 0
+	r.last = now
+}

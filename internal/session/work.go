@@ -1,0 +1,179 @@
+package session
+
+import (
+	"time"
+
+	"ckpool/internal/netserver"
+	"ckpool/stratum"
+)
+
+const (
+	silence   = 31 // seconds without a word after which the job is sent again
+	idleTime  = 60 // seconds without a share that count as idle
+	maxSuffix = 255
+)
+
+// sendWork sends the newest job, with the wanted difficulty before it if that
+// is not what the miner has. The job the miner already has goes out under a
+// fresh wire id.
+func (c client) sendWork() {
+	w := c.b.Work()
+	if w == nil {
+		return
+	}
+	suffix := uint8(0)
+	if c.s.job == w.Job.ID {
+		if c.s.suffix == maxSuffix {
+			return // the next job brings it
+		}
+		suffix = c.s.suffix + 1
+	}
+	if c.s.is(maskSent) {
+		c.sendMask()
+	}
+	// What is still unsent is replaced; what it said must be said again.
+	dropped := c.t.DropWork(c.slot)
+	clean := c.s.tip != w.Tip || dropped&tagClean != 0
+	now := c.seconds()
+	out := c.out[:0]
+	if c.s.changesLen == 0 { // the network's difficulty may not have been known
+		c.s.want = c.clamp(c.s.want)
+	}
+	var tag uint8
+	if clean {
+		tag = tagClean
+	}
+	if c.s.want != c.s.sent() || dropped&tagDifficulty != 0 {
+		tag |= tagDifficulty
+		out = stratum.AppendSetDifficulty(out, c.s.want)
+		if c.s.want != c.s.sent() {
+			if c.s.changesLen > 0 {
+				c.s.vardiff.Changed(now)
+				if c.s.is(authorised) {
+					c.s.lastChange = now
+				}
+			}
+			c.s.record(c.s.want, w.Job.ID, suffix, now)
+		}
+	}
+	payout := c.payout()
+	switch {
+	case len(out) == 0 && suffix == 0 && payout == nil:
+		c.t.WriteWork(c.slot, w.Job.Notify(c.s.profile, clean), tag)
+	default:
+		out = w.Job.AppendNotify(out, c.s.profile, payout, suffix, clean)
+		c.t.WriteWork(c.slot, out, tag)
+		c.out = out[:0]
+	}
+	c.s.flags &^= deferred
+	c.s.job, c.s.tip, c.s.suffix, c.s.lastSent = w.Job.ID, w.Tip, suffix, now
+}
+
+// payout is the script of a solo miner's coinbase, nil in pool mode.
+func (c client) payout() []byte {
+	if c.s.login == 0 {
+		return nil
+	}
+	return c.logins.rows[c.s.login-1].value.payout
+}
+
+// receives reports whether the session gets jobs.
+func (c client) receives() bool {
+	return c.s.is(subscribed) && c.s.job != 0
+}
+
+// Step implements netserver.Handler: it brings new work to the next clients.
+func (h *Handler) Step() (more bool) {
+	w := h.b.Work()
+	if w == nil {
+		return false
+	}
+	if w != h.work {
+		if h.work == nil || w.Tip != h.work.Tip {
+			h.seen.reset(h.seconds())
+		}
+		first := h.work == nil
+		h.work, h.cursor, h.walking = w, 0, true
+		if first {
+			h.releaseHeld()
+		}
+	}
+	if !h.walking {
+		return false
+	}
+	for n := 0; n < stepSize && h.cursor < h.top; h.cursor++ {
+		c := h.client(h.cursor)
+		if c.s.client == 0 || c.s.job == w.Job.ID || !c.receives() {
+			continue
+		}
+		c.sendWork()
+		n++
+	}
+	h.walking = h.cursor < h.top
+	return h.walking
+}
+
+// releaseHeld handles the lines that waited for the first work.
+func (h *Handler) releaseHeld() {
+	for slot, lines := range h.held {
+		delete(h.held, slot)
+		q := h.request(slot)
+		client := q.s.client
+		q.s.flags &^= holding
+		for len(lines) > 0 && q.s.client == client {
+			n := 0
+			for lines[n] != '\n' {
+				n++
+			}
+			q.dispatch(lines[:n])
+			lines = lines[n+1:]
+		}
+	}
+}
+
+// Tick implements netserver.Handler: time limits, the idle rule, silence.
+func (h *Handler) Tick(time.Time) {
+	set := h.b.Settings()
+	now := h.seconds()
+	haveWork := h.b.Work() != nil
+	for slot := netserver.Slot(0); slot < h.top; slot++ {
+		s := h.session(slot)
+		if s.client == 0 {
+			continue
+		}
+		if !s.is(authorised) {
+			// Waiting for work is not being unauthorised.
+			if s.is(holding) || !haveWork {
+				s.start = now
+			} else if now-s.start > set.UnauthTimeout.Seconds() {
+				h.t.Close(slot, netserver.UnauthorizedTimeout)
+			}
+			continue
+		}
+		h.client(slot).tickAuthorised(set, now)
+	}
+}
+
+func (c client) tickAuthorised(set *Settings, now float64) {
+	quiet := now - max(c.s.lastShare, c.s.start)
+	if set.DropIdle > 0 && quiet > set.DropIdle.Seconds() {
+		c.t.Close(c.slot, netserver.Idle)
+		return
+	}
+	if quiet > idleTime && now-c.s.rates.last >= idleTime {
+		c.s.rates.decay(now)
+	}
+	if !c.receives() {
+		return
+	}
+	if d := c.s.vardiff.Idle(now, c.s.sent(), c.limits()); d.Difficulty > 0 {
+		c.s.want = d.Difficulty
+		c.changeNow(false)
+	}
+	switch {
+	case c.s.want != c.s.sent() && c.s.is(deferred):
+		c.changeNow(false)
+	case now-c.s.lastSent >= silence:
+		c.sendWork()
+	}
+}

@@ -1,0 +1,224 @@
+// Package fakenode is a bitcoin node that is none: it answers the calls a pool
+// makes as Bitcoin Core does, recorded byte for byte from one, over a chain of
+// blocks it makes up or is given by submitblock. It serves what a real node on
+// this machine cannot: templates of thousands of transactions at any
+// difficulty, other networks, ZMQ, and every kind of failure on demand. A
+// submitted block is checked as far as a pool can get it wrong: proof of work,
+// merkle root, height, witness commitment, transactions and reward; scripts and
+// signatures are not.
+package fakenode
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/btcsuite/btcd/chainhash/v2"
+)
+
+// Config is what a node is started with; zero values mean what is said.
+type Config struct {
+	Listen       string // host:port; empty: a free port of 127.0.0.1
+	ZMQ          string // host:port of the hashblock publisher; empty: none; port 0: a free one
+	Chain        string // main, test, testnet4, signet, regtest as getblockchaininfo says; empty: regtest
+	Bits         uint32 // compact target of every block; 0: 207fffff
+	Height       int64  // of the tip at start; 0: 1000
+	Transactions int    // in every template
+	Version      uint32 // of the template; 0: 20000000
+	VBRequired   uint32
+	User         string // with Password, beside the cookie
+	Password     string
+	CookieFile   string // written at start; empty: no cookie
+}
+
+// Node is a running fake node. Its methods may be called from any goroutine.
+type Node struct {
+	// immutable
+	config   Config
+	listener net.Listener
+	server   *http.Server
+	zmq      *Publisher
+	pool     *mempool
+	served   chan struct{} // closed when the server has ended
+
+	// guarded by mu
+	mu          sync.Mutex
+	chain       string
+	cookie      string
+	blocks      map[chainhash.Hash]*block
+	active      []*block  // of the best chain, from the first made-up block to the tip
+	template    *template // on top of the tip
+	tipChanged  chan struct{}
+	updates     int // of the mempool
+	sequence    int // of blocks made, for their variety
+	fault       Fault
+	faultTimes  int
+	faultChange chan struct{}
+	replay      map[string][]byte
+	calls       map[string]int
+	submissions []Submission
+}
+
+// Start runs a node until Close.
+func Start(c Config) (*Node, error) {
+	if c.Listen == "" {
+		c.Listen = "127.0.0.1:0"
+	}
+	if c.Chain == "" {
+		c.Chain = "regtest"
+	}
+	if c.Bits == 0 {
+		c.Bits = 0x207fffff
+	}
+	if c.Height == 0 {
+		c.Height = 1000
+	}
+	if c.Version == 0 {
+		c.Version = 0x20000000
+	}
+	if _, known := networks[c.Chain]; !known {
+		return nil, fmt.Errorf("fake node: unknown chain %q", c.Chain)
+	}
+	n := &Node{
+		config:      c,
+		pool:        newMempool(c.Transactions),
+		served:      make(chan struct{}),
+		chain:       c.Chain,
+		blocks:      map[chainhash.Hash]*block{},
+		tipChanged:  make(chan struct{}),
+		faultChange: make(chan struct{}),
+		replay:      map[string][]byte{},
+		calls:       map[string]int{},
+	}
+	n.connect(n.genesis())
+	if c.CookieFile != "" {
+		if err := n.RotateCookie(); err != nil {
+			return nil, err
+		}
+	}
+	var err error
+	if n.listener, err = net.Listen("tcp", c.Listen); err != nil {
+		return nil, fmt.Errorf("fake node: %w", err)
+	}
+	if c.ZMQ != "" {
+		if n.zmq, err = NewPublisher(c.ZMQ); err != nil {
+			n.listener.Close()
+			return nil, err
+		}
+	}
+	n.server = &http.Server{Handler: n, IdleTimeout: 30 * time.Second}
+	go func() {
+		defer close(n.served)
+		_ = n.server.Serve(n.listener)
+	}()
+	return n, nil
+}
+
+// Close ends the node at once, as a crash would: connections are cut.
+func (n *Node) Close() {
+	n.ClearFault() // frees hanging calls
+	n.server.Close()
+	<-n.served
+	if n.zmq != nil {
+		n.zmq.Close()
+	}
+}
+
+// Addr is the host:port of the RPC server.
+func (n *Node) Addr() string { return n.listener.Addr().String() }
+
+// ZMQ is the endpoint of the publisher, tcp://host:port; empty without one.
+func (n *Node) ZMQ() string {
+	if n.zmq == nil {
+		return ""
+	}
+	return "tcp://" + n.zmq.Addr()
+}
+
+// Publisher is the ZMQ publisher, nil without one.
+func (n *Node) Publisher() *Publisher { return n.zmq }
+
+// RotateCookie writes a new cookie as a restarting node does; the old one is
+// refused from now on.
+func (n *Node) RotateCookie() error {
+	if n.config.CookieFile == "" {
+		return errors.New("fake node: no cookie file configured")
+	}
+	secret := make([]byte, 32)
+	if _, err := rand.Read(secret); err != nil {
+		return fmt.Errorf("fake node: %w", err)
+	}
+	cookie := "__cookie__:" + hex.EncodeToString(secret)
+	n.mu.Lock()
+	n.cookie = cookie
+	n.mu.Unlock()
+	temp := filepath.Join(filepath.Dir(n.config.CookieFile), ".cookie.tmp")
+	if err := os.WriteFile(temp, []byte(cookie), 0o600); err != nil {
+		return fmt.Errorf("fake node: %w", err)
+	}
+	if err := os.Rename(temp, n.config.CookieFile); err != nil {
+		return fmt.Errorf("fake node: %w", err)
+	}
+	return nil
+}
+
+// SetChain changes the chain the node says it is on.
+func (n *Node) SetChain(chain string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.chain = chain
+}
+
+// Calls is how often a method has been called; "" counts requests of all kinds,
+// also refused ones.
+func (n *Node) Calls(method string) int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.calls[method]
+}
+
+// Replay answers every further call of method with a recorded HTTP answer,
+// status line and headers included, and closes the connection; nil ends it.
+func (n *Node) Replay(method string, answer []byte) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if answer == nil {
+		delete(n.replay, method)
+		return
+	}
+	n.replay[method] = answer
+}
+
+// waitTip waits until the tip is another than hash, the mempool was updated
+// since (looked at from 60 s on, as Core does) or ctx ends.
+func (n *Node) waitTip(ctx context.Context, hash chainhash.Hash, updates int) {
+	const patience, recheck = 60 * time.Second, 10 * time.Second
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	for {
+		n.mu.Lock()
+		changed, tip, now := n.tipChanged, n.tip().hash, n.updates
+		n.mu.Unlock()
+		if tip != hash {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		case <-timer.C:
+			if now != updates {
+				return
+			}
+			timer.Reset(recheck)
+		}
+	}
+}

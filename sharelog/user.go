@@ -1,0 +1,219 @@
+package sharelog
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"ckpool/difficulty"
+)
+
+// UserStats is what users/<name> holds.
+type UserStats struct {
+	Stats
+	Workers    int64     // connected miners
+	Authorised time.Time // first login; zero: never
+	Worker     []WorkerStats
+}
+
+// WorkerStats are one worker's part of a user's file, or the whole file
+// workers/<name> of versions until 2017.
+type WorkerStats struct {
+	Name string // user name included
+	Stats
+	Started   time.Time // when the first of its connected miners connected; zero: none is
+	UserAgent string
+}
+
+// Stats are what users and workers have in common.
+type Stats struct {
+	Hashrate   [5]float64 // hashes per second over 1, 5 minutes, 1 hour, 1, 7 days
+	LastShare  time.Time  // zero: never
+	Shares     float64    // sum of credited difficulty, never reset
+	BestShare  float64    // of the round
+	BestEver   float64
+	LastUpdate time.Time // when the hash rates were true
+}
+
+func hashrateKeys() [5]string {
+	return [...]string{"hashrate1m", "hashrate5m", "hashrate1hr", "hashrate1d", "hashrate7d"}
+}
+
+// PutHashrates adds the hash rates as the files show them.
+func (s *Stats) PutHashrates(o *Object) {
+	for i, key := range hashrateKeys() {
+		o.String(key, difficulty.FormatSI(s.Hashrate[i]))
+	}
+}
+
+func (s *Stats) putBest(o *Object) {
+	o.Whole("shares", s.Shares)
+	o.Real("bestshare", s.BestShare, 16)
+	o.Whole("bestever", s.BestEver)
+}
+
+// putExact adds the keys that come after the known ones.
+func (s *Stats) putExact(o *Object) {
+	for i, key := range hashrateKeys() {
+		putExact(o, key, s.Hashrate[i])
+	}
+	putExact(o, "shares", s.Shares)
+	putExact(o, "bestshare", s.BestShare)
+	putExact(o, "bestever", s.BestEver)
+}
+
+func (u *UserStats) put(o *Object) {
+	u.PutHashrates(o)
+	o.Int("lastshare", unix(u.LastShare))
+	o.Int("workers", u.Workers)
+	u.putBest(o)
+	o.Int("authorised", unix(u.Authorised))
+}
+
+// Line is the user's JSON object on one line, without workers and without
+// additional keys.
+func (u *UserStats) Line() string {
+	o := NewObject(nil)
+	u.put(&o)
+	return string(o.Close())
+}
+
+// Append appends the content of the file.
+func (u *UserStats) Append(b []byte) []byte {
+	o := newIndented(b, "\n ")
+	u.put(&o)
+	o.key("worker")
+	o.buf = append(o.buf, '[')
+	for i := range u.Worker {
+		if i > 0 {
+			o.buf = append(o.buf, ',')
+		}
+		o.buf = append(o.buf, "\n  "...)
+		o.buf = u.Worker[i].append(o.buf)
+	}
+	if len(u.Worker) > 0 {
+		o.buf = append(o.buf, "\n "...)
+	}
+	o.buf = append(o.buf, ']')
+	u.putExact(&o)
+	o.Int("lastupdate", unix(u.LastUpdate))
+	return append(o.Close(), '\n')
+}
+
+func (w *WorkerStats) append(b []byte) []byte {
+	o := newIndented(b, "\n   ")
+	o.String("workername", w.Name)
+	w.PutHashrates(&o)
+	o.Int("lastshare", unix(w.LastShare))
+	o.Int("started", unix(w.Started))
+	w.putBest(&o)
+	o.String("useragent", w.UserAgent)
+	w.putExact(&o)
+	return o.Close()
+}
+
+// Write replaces the file at path.
+func (u *UserStats) Write(path string) error {
+	return ReplaceFile(path, u.Append(nil), false)
+}
+
+// ReadUser reads a user's file of any version. Files without a time of their
+// own get the file's.
+func ReadUser(path string) (UserStats, error) {
+	data, modified, err := readFile(path)
+	if err != nil {
+		return UserStats{}, err
+	}
+	u, err := ParseUser(data)
+	if err != nil {
+		return u, fmt.Errorf("%s: %w", path, err)
+	}
+	if u.LastUpdate.IsZero() {
+		u.LastUpdate = modified
+		for i := range u.Worker {
+			u.Worker[i].LastUpdate = modified
+		}
+	}
+	return u, nil
+}
+
+// ReadWorker reads a file of the directory workers, which versions until 2017
+// kept beside users. The name of the file is the worker's; the caller sets it.
+func ReadWorker(path string) (WorkerStats, error) {
+	data, modified, err := readFile(path)
+	if err != nil {
+		return WorkerStats{}, err
+	}
+	f, err := parseFields(data)
+	if err != nil {
+		return WorkerStats{}, fmt.Errorf("%s: %w", path, err)
+	}
+	w := parseWorker(f)
+	if w.LastUpdate.IsZero() {
+		w.LastUpdate = modified
+	}
+	return w, nil
+}
+
+func readFile(path string) ([]byte, time.Time, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	return data, info.ModTime(), nil
+}
+
+// ParseUser is [ReadUser] for the content of the file.
+func ParseUser(data []byte) (UserStats, error) {
+	f, err := parseFields(data)
+	if err != nil {
+		return UserStats{}, err
+	}
+	u := UserStats{Stats: parseStats(f), Workers: f.int("workers"), Authorised: f.time("authorised")}
+	for _, w := range f.list("worker") {
+		worker := parseWorker(w)
+		worker.LastUpdate = u.LastUpdate
+		u.Worker = append(u.Worker, worker)
+	}
+	return u, nil
+}
+
+func parseWorker(f fields) WorkerStats {
+	started := f.time("started")
+	if started.IsZero() {
+		started = f.time("connected") // its name for a while
+	}
+	return WorkerStats{f.text("workername"), parseStats(f), started, f.text("useragent")}
+}
+
+func parseStats(f fields) Stats {
+	var s Stats
+	for i, key := range hashrateKeys() {
+		s.Hashrate[i] = f.hashrate(key)
+	}
+	s.LastShare = f.time("lastshare")
+	s.Shares = f.exact("shares")
+	s.BestShare = f.exact("bestshare")
+	s.BestEver = max(f.exact("bestever"), s.BestShare)
+	s.LastUpdate = f.time("lastupdate")
+	return s
+}
+
+func (f fields) time(key string) time.Time {
+	if s := f.int(key); s > 0 {
+		return time.Unix(s, 0)
+	}
+	return time.Time{}
+}
+
+// unix is t in unix seconds, 0 for never.
+func unix(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.Unix()
+}

@@ -1,0 +1,189 @@
+package work
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"ckpool/difficulty"
+)
+
+// Output is one coinbase output. A script has less than 10,000 bytes.
+type Output struct {
+	Script []byte
+	Value  int64 // satoshis
+}
+
+// Builder holds what all jobs of a pool have in common. It must not change
+// once it has made a job.
+type Builder struct {
+	// Tag and Sig are pushed behind the extranonces. Sig has at most 38 bytes;
+	// it is shortened, or left out, where there is no room for it.
+	Tag, Sig string
+
+	// PayoutScript is paid what is left of the reward. It is nil in solo: every
+	// miner's own script is given with each call then.
+	PayoutScript []byte
+
+	// Donation is in percent: 0.1 to 99.9, less is none, more is 99.9. Without
+	// DonationScript there is none.
+	Donation       float64
+	DonationScript []byte
+
+	// Extra outputs come off the payout. In a coinbase too small for all of
+	// them the last ones are left out and stay with the payout.
+	Extra []Output
+
+	Extranonce1Len int // all of it
+	Extranonce2Len int // at most 8
+	VersionMask    uint32
+}
+
+const (
+	// maxScriptSig is consensus' limit for a coinbase.
+	maxScriptSig = 100
+	maxSig       = 38
+	maxScript    = 10_000
+	// witnessScriptLen is the longest script of an address: a witness program
+	// of 40 bytes. A solo miner's script is taken to be that long.
+	witnessScriptLen = 42
+)
+
+// Validate reports settings no job can be made with. It allows for the longest
+// height and times, and for a node without coinbase flags.
+func (b *Builder) Validate() error {
+	switch {
+	case b.Extranonce1Len < 1 || b.Extranonce2Len < 1 || b.Extranonce2Len > 8:
+		return fmt.Errorf("extranonces of %d and %d bytes: at least 1 each, and at most 8 for extranonce2",
+			b.Extranonce1Len, b.Extranonce2Len)
+	case len(b.Sig) > maxSig:
+		return fmt.Errorf("btcsig has %d bytes: at most %d", len(b.Sig), maxSig)
+	}
+	for _, o := range b.Extra {
+		if o.Value < 0 || o.Value > maxMoney {
+			return fmt.Errorf("coinbase output of %d satoshis", o.Value)
+		}
+	}
+	for _, script := range append([][]byte{b.PayoutScript, b.DonationScript}, scripts(b.Extra)...) {
+		if len(script) > maxScript {
+			return fmt.Errorf("coinbase output with a script of %d bytes", len(script))
+		}
+	}
+	const longest = 5 + 1 + 6 + 5 // height, no flags, time, nanoseconds
+	return b.checkScriptSig(longest)
+}
+
+func scripts(outputs []Output) (s [][]byte) {
+	for _, o := range outputs {
+		s = append(s, o.Script)
+	}
+	return s
+}
+
+// room is what a scriptSig has left for btcsig, with n bytes before the push of
+// the extranonces; negative if it is too long without.
+func (b *Builder) room(n int) int {
+	return maxScriptSig - n - 1 - b.Extranonce1Len - b.Extranonce2Len - len(b.tagPush())
+}
+
+func (b *Builder) checkScriptSig(n int) error {
+	if room := b.room(n); room < 0 {
+		return fmt.Errorf("the coinbase's scriptSig would have %d bytes, at most %d are allowed: shorten the pool tag, the extranonces or the node's coinbase flags",
+			maxScriptSig-room, maxScriptSig)
+	}
+	return nil
+}
+
+func (b *Builder) tagPush() []byte {
+	if b.Tag == "" {
+		return nil
+	}
+	return appendPush(nil, []byte(b.Tag))
+}
+
+// donation is the satoshis given of a reward, computed in doubles and cut.
+func (b *Builder) donation(reward int64) int64 {
+	if len(b.DonationScript) == 0 || !(b.Donation >= 0.1) { // also NaN
+		return 0
+	}
+	return int64(float64(reward) / 100 * min(b.Donation, 99.9))
+}
+
+// Job makes the job with the given id of a template. now gives the coinbase its
+// time, which makes it unique, and stands for the node's clock where the
+// template does not tell it. The error is one of [Builder.Validate], or says
+// that the template leaves no room in the coinbase or pays less than is given
+// away.
+func (b *Builder) Job(t *Template, id uint64, now time.Time) (*Job, error) {
+	if err := b.Validate(); err != nil {
+		return nil, err
+	}
+	target, err := difficulty.TargetFromBits(t.Bits)
+	if err != nil {
+		return nil, fmt.Errorf("block template at height %d: bits %08x: %w", t.Height, t.Bits, err)
+	}
+	mask := b.VersionMask &^ t.VBRequired
+	j := &Job{
+		ID:                id,
+		Template:          t,
+		Branch:            MerkleBranch(t.txs.Load().ids()),
+		Version:           t.Version &^ mask,
+		Mask:              mask,
+		Target:            target,
+		NetworkDifficulty: difficulty.FromBits(t.Bits),
+		NTimeMin:          t.MinTime,
+		NTimeMax:          lastTime(t, now),
+		Created:           now,
+		builder:           b,
+	}
+	if err := j.setCoinbase(now); err != nil {
+		return nil, fmt.Errorf("block template at height %d: %w", t.Height, err)
+	}
+	return j, nil
+}
+
+// lastTime is the latest ntime: 7,000 s after the template's, and no more than
+// 6,600 s after the node's clock. Nodes refuse a block two hours ahead of
+// theirs; what is between allows for clocks that are behind. A template's time
+// is the node's clock, except where the chain's past has pushed it ahead to
+// mintime.
+func lastTime(t *Template, now time.Time) uint32 {
+	clock := now.Unix()
+	if t.CurTime > t.MinTime {
+		clock = max(clock, int64(t.CurTime))
+	}
+	last := min(int64(t.CurTime)+7000, clock+6600)
+	return uint32(min(max(last, int64(t.CurTime)), 1<<32-1))
+}
+
+// setCoinbase prepares what all renderings share and decides which profiles
+// get which.
+func (j *Job) setCoinbase(now time.Time) error {
+	b, t := j.builder, j.Template
+	j.scriptHead = slices.Concat(HeightPush(t.Height), appendPush(nil, t.Flags),
+		DataPush(now.Unix()), DataPush(int64(now.Nanosecond())))
+	if err := b.checkScriptSig(len(j.scriptHead)); err != nil {
+		return err
+	}
+	j.Sig = b.Sig[:min(len(b.Sig), max(b.room(len(j.scriptHead))-1, 0))]
+
+	j.donation = b.donation(t.CoinbaseValue)
+	left := t.CoinbaseValue - j.donation
+	for _, o := range b.Extra {
+		if left -= o.Value; left < 0 {
+			return errors.New("the coinbase outputs are worth more than the reward")
+		}
+	}
+	for p := range Profiles {
+		j.layouts[p] = j.fit(coinbaseLimit[p])
+		j.slots[p] = p
+		for q := range p {
+			if j.layouts[q] == j.layouts[p] {
+				j.slots[p] = q
+				break
+			}
+		}
+	}
+	return nil
+}

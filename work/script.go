@@ -1,0 +1,66 @@
+package work
+
+// HeightPush is the script that begins a coinbase at the given height exactly
+// as consensus compares it (BIP34, CScript << height): a one-byte opcode for 0
+// to 16, else a push of the minimal signed little-endian number.
+func HeightPush(height int64) []byte {
+	switch {
+	case height <= 0:
+		return []byte{0x00} // OP_0
+	case height <= 16:
+		return []byte{0x50 + byte(height)} // OP_1 to OP_16
+	}
+	return pushNumber(height, true)
+}
+
+// DataPush is a push of n, little-endian: a length byte and the shortest form
+// that a script would read as positive, except that four bytes are used as
+// unsigned so that times beyond 2038 keep their length. Negative is 0; 0 is
+// one byte 00.
+func DataPush(n int64) []byte {
+	return pushNumber(max(n, 0), n < 1<<31 || n >= 1<<32)
+}
+
+// pushNumber pushes n with the fewest bytes; signed keeps the top bit free.
+func pushNumber(n int64, signed bool) []byte {
+	b := make([]byte, 1, 9)
+	for {
+		b = append(b, byte(n))
+		n >>= 8
+		if n == 0 && (!signed || b[len(b)-1] < 0x80) {
+			break
+		}
+	}
+	b[0] = byte(len(b) - 1)
+	return b
+}
+
+// appendPush appends a push of at most 255 bytes of data. Nothing to push is
+// OP_0.
+func appendPush(b, data []byte) []byte {
+	if len(data) > 75 {
+		b = append(b, 0x4c) // OP_PUSHDATA1
+	}
+	return append(append(b, byte(len(data))), data...)
+}
+
+// appendCompactSize appends n as transactions and blocks count things.
+func appendCompactSize(b []byte, n int) []byte {
+	switch {
+	case n < 0xfd:
+		return append(b, byte(n))
+	case n <= 0xffff:
+		return append(b, 0xfd, byte(n), byte(n>>8))
+	}
+	return append(b, 0xfe, byte(n), byte(n>>8), byte(n>>16), byte(n>>24))
+}
+
+func compactSizeLen(n int) int {
+	switch {
+	case n < 0xfd:
+		return 1
+	case n <= 0xffff:
+		return 3
+	}
+	return 5
+}

@@ -1,0 +1,48 @@
+package work
+
+import (
+	"sync/atomic"
+
+	"ckpool/difficulty"
+)
+
+// Template is a block template. Its content never changes; [Template.Share]
+// changes only how the transactions are kept. A Template must not be copied.
+type Template struct {
+	Height           int64
+	Version          uint32
+	PrevHash         [32]byte
+	Bits             uint32
+	CurTime, MinTime uint32 // unix seconds; MinTime = CurTime where the node gives none
+	CoinbaseValue    int64  // satoshis
+	Flags            []byte // coinbaseaux.flags
+	Target           difficulty.Target
+
+	// HasCommitment tells that the node gave a default_witness_commitment.
+	// DefaultCommitment is it as the 38 bytes of an output script, nil without.
+	HasCommitment     bool
+	DefaultCommitment []byte
+
+	VBRequired uint32 // version bits that must stay as they are
+	LongPollID string
+	Rules      []string // nil where the node names none
+
+	// computed is the commitment script where the node gave none although
+	// there are transactions with witness.
+	computed []byte
+	txs      atomic.Pointer[transactions]
+}
+
+// commitment is the script of the coinbase's commitment output, nil for none.
+func (t *Template) commitment() []byte {
+	if t.DefaultCommitment != nil {
+		return t.DefaultCommitment
+	}
+	return t.computed
+}
+
+// commitmentScript is an output script that carries a witness commitment:
+// OP_RETURN, a push of 36 bytes, the magic aa21a9ed and the hash (BIP141).
+func commitmentScript(hash [32]byte) []byte {
+	return append([]byte{0x6a, 0x24, 0xaa, 0x21, 0xa9, 0xed}, hash[:]...)
+}

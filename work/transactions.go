@@ -1,0 +1,280 @@
+package work
+
+import (
+	"bytes"
+	"encoding/hex"
+	"fmt"
+)
+
+// transactions are those of one template, in its order, without the coinbase.
+// They are kept in one of two ways: as places in the node's answer, which costs
+// nothing but keeps all of the answer, or as records that templates share.
+// Immutable.
+type transactions struct {
+	body   []byte
+	txids  [][32]byte
+	places []place
+
+	shared []*transaction
+}
+
+// place is where a transaction stands in the node's answer, as hex. Without
+// hash it is that of a transaction without witness.
+type place struct{ data, hash span }
+
+// transaction is a transaction on its own. Immutable.
+type transaction struct {
+	txid, wtxid [32]byte
+	data        []byte // hex
+}
+
+// transactions reads the array. Data and hash are not looked into: that is for
+// CheckWitness, or for the day when a block is made of them.
+func (s *scanner) transactions() *transactions {
+	if s.null() {
+		return nil
+	}
+	const usual = 600 // bytes of answer for a small transaction
+	n := (len(s.body) - s.i) / usual
+	txs := &transactions{txids: make([][32]byte, 0, n), places: make([]place, 0, n)}
+	for more := s.open('['); more; more = s.more('[') {
+		var p place
+		var txid span
+		for more := s.open('{'); more; more = s.more('{') {
+			switch string(s.key()) {
+			case "data":
+				p.data = s.rawOrNull()
+			case "txid":
+				txid = s.rawOrNull()
+			case "hash":
+				p.hash = s.rawOrNull()
+			default:
+				s.skip()
+			}
+		}
+		if !txid.ok() {
+			txid = p.hash
+		}
+		var id [32]byte
+		switch {
+		case s.err != nil:
+			return nil
+		case !p.data.ok():
+			s.fail("transaction %d has no data", len(txs.places))
+		case !decodeHash(&id, s.at(txid)):
+			s.fail("transaction %d has no usable txid", len(txs.places))
+		}
+		txs.txids = append(txs.txids, id)
+		txs.places = append(txs.places, p)
+	}
+	return txs
+}
+
+func (s *scanner) rawOrNull() span {
+	if s.null() {
+		return span{}
+	}
+	return s.raw()
+}
+
+// setBody makes the transactions independent of the scanner.
+func (txs *transactions) setBody(s *scanner) {
+	n := len(s.body)
+	txs.body = append(s.body[:n:n], s.unescaped...)
+}
+
+func (txs *transactions) count() int {
+	if txs == nil {
+		return 0
+	}
+	return max(len(txs.shared), len(txs.places))
+}
+
+func (txs *transactions) txid(i int) [32]byte {
+	if txs.shared != nil {
+		return txs.shared[i].txid
+	}
+	return txs.txids[i]
+}
+
+// data is the hex of transaction i.
+func (txs *transactions) data(i int) []byte {
+	if txs.shared != nil {
+		return txs.shared[i].data
+	}
+	p := txs.places[i].data
+	return txs.body[p.from:p.to]
+}
+
+func (txs *transactions) wtxid(i int) ([32]byte, error) {
+	if txs.shared != nil {
+		return txs.shared[i].wtxid, nil
+	}
+	p := txs.places[i].hash
+	if !p.ok() {
+		return txs.txids[i], nil
+	}
+	var id [32]byte
+	text := txs.body[p.from:p.to]
+	if !decodeHash(&id, text) {
+		return id, fmt.Errorf("transaction %d has the hash %q", i, text)
+	}
+	return id, nil
+}
+
+// wtxids begins with the zero that stands for the coinbase. witness tells
+// whether any differs from its txid.
+func (txs *transactions) wtxids() (ids [][32]byte, witness bool, err error) {
+	n := txs.count()
+	ids = make([][32]byte, n+1)
+	for i := range n {
+		id, err := txs.wtxid(i)
+		if err != nil {
+			return nil, false, err
+		}
+		ids[i+1] = id
+		witness = witness || id != txs.txid(i)
+	}
+	return ids, witness, nil
+}
+
+// TxCount is the number of transactions without the coinbase.
+func (t *Template) TxCount() int { return t.txs.Load().count() }
+
+// TxID is the id of transaction i, in template order.
+func (t *Template) TxID(i int) [32]byte { return t.txs.Load().txid(i) }
+
+// AppendTransaction appends transaction i as it stands in a block, with its
+// witness.
+func (t *Template) AppendTransaction(b []byte, i int) []byte {
+	return t.txs.Load().appendRaw(b, i)
+}
+
+// appendRaw decodes the hex. Of data that is not hex it appends what comes
+// before; CheckWitness would have told.
+func (txs *transactions) appendRaw(b []byte, i int) []byte {
+	b, _ = hex.AppendDecode(b, txs.data(i))
+	return b
+}
+
+// ids are all txids, in order; not to be changed.
+func (txs *transactions) ids() [][32]byte {
+	if txs == nil {
+		return nil
+	}
+	if txs.shared == nil {
+		return txs.txids
+	}
+	ids := make([][32]byte, len(txs.shared))
+	for i, tx := range txs.shared {
+		ids[i] = tx.txid
+	}
+	return ids
+}
+
+// computeCommitment is for a node that gave no commitment.
+func (t *Template) computeCommitment() error {
+	ids, witness, err := t.txs.Load().wtxids()
+	if err != nil {
+		return err
+	}
+	if witness {
+		t.computed = commitmentScript(WitnessCommitment(ids))
+	}
+	return nil
+}
+
+// CheckWitness checks what is not needed to give work to miners but for the
+// block they may find: that the data of every transaction is hex, and that the
+// witness commitment the node gave is the one its transactions have. It costs
+// some milliseconds; run it after the work is out. It may run concurrently with
+// everything else.
+func (t *Template) CheckWitness() error {
+	txs := t.txs.Load()
+	var raw []byte
+	for i := range txs.count() {
+		var err error
+		if raw, err = hex.AppendDecode(raw[:0], txs.data(i)); err != nil || len(raw) == 0 {
+			return fmt.Errorf("block template at height %d: the data of transaction %d is not hex", t.Height, i)
+		}
+	}
+	ids, _, err := txs.wtxids()
+	if err != nil {
+		return fmt.Errorf("block template at height %d: %w", t.Height, err)
+	}
+	if t.DefaultCommitment == nil {
+		return nil
+	}
+	if own := commitmentScript(WitnessCommitment(ids)); !bytes.Equal(own, t.DefaultCommitment) {
+		return fmt.Errorf("block template at height %d: the witness commitment of its transactions is %x, the node says %x",
+			t.Height, own, t.DefaultCommitment)
+	}
+	return nil
+}
+
+// Share makes t keep its transactions as records, those that prev also has in
+// common with it, and lets go of the node's answer. With each template given
+// its predecessor (nil for none), a long row of templates costs one pointer per
+// transaction and template. It takes some milliseconds: call it after the work
+// is out, once. It may run concurrently with every other use of t and prev.
+func (t *Template) Share(prev *Template) {
+	txs := t.txs.Load()
+	if txs == nil || txs.shared != nil || len(txs.places) == 0 {
+		return
+	}
+	var before []*transaction
+	if prev != nil {
+		if p := prev.txs.Load(); p != nil {
+			before = p.shared
+		}
+	}
+	// The same txid may come with another witness, the same wtxid may not.
+	known := make(map[[32]byte]*transaction, len(before))
+	for _, tx := range before {
+		known[tx.wtxid] = tx
+	}
+	shared := make([]*transaction, len(txs.places))
+	same := len(before) == len(shared)
+	for i := range shared {
+		wtxid, err := txs.wtxid(i)
+		if err != nil {
+			return // CheckWitness tells
+		}
+		tx := known[wtxid]
+		if tx == nil || tx.txid != txs.txids[i] {
+			tx = &transaction{txs.txids[i], wtxid, bytes.Clone(txs.data(i))}
+		}
+		shared[i] = tx
+		same = same && before[i] == tx
+	}
+	if same {
+		shared = before
+	}
+	t.txs.Store(&transactions{shared: shared})
+}
+
+// decodeHash reads 64 hex digits in display order into internal order.
+func decodeHash(h *[32]byte, text []byte) bool {
+	if len(text) != 64 {
+		return false
+	}
+	var bad byte
+	for i := range h {
+		hi, lo := hexDigit[text[62-2*i]], hexDigit[text[63-2*i]]
+		bad |= hi | lo
+		h[i] = hi<<4 | lo
+	}
+	return bad < 16
+}
+
+// hexDigit is the value of a hex digit, 0xff of anything else.
+var hexDigit = func() (v [256]byte) {
+	for c := range v {
+		v[c] = 0xff
+	}
+	for i := range 16 {
+		v["0123456789abcdef"[i]] = byte(i)
+		v["0123456789ABCDEF"[i]] = byte(i)
+	}
+	return v
+}()
