@@ -19,10 +19,12 @@ type mailbox struct {
 	gate      atomic.Bool // look again whether to accept
 
 	mu     sync.Mutex
-	closed bool // guarded by mu
-	queue  []func()
+	closed bool      // guarded by mu
+	queue  []func()  // guarded by mu
+	given  []arrival // guarded by mu
 
-	running []func() // owned by the loop
+	running []func()  // owned by the loop
+	taken   []arrival // owned by the loop
 }
 
 func (m *mailbox) init() error {
@@ -65,6 +67,22 @@ func (m *mailbox) post(fn func()) {
 	m.queue = append(m.queue, fn)
 	m.mu.Unlock()
 	m.signal()
+}
+
+// give passes an accepted socket to the loop.
+func (m *mailbox) give(a arrival) {
+	m.mu.Lock()
+	m.given = append(m.given, a)
+	m.mu.Unlock()
+	m.signal()
+}
+
+// arrivals are the sockets given until now, valid until the next call.
+func (m *mailbox) arrivals() []arrival {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.taken, m.given = m.given, m.taken[:0]
+	return m.taken
 }
 
 // run calls what was posted until now.
