@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bytes"
+	"fmt"
 	"net/netip"
 	"strconv"
 	"time"
@@ -16,9 +17,10 @@ import (
 type state uint8
 
 const (
-	unopened    state = iota
-	opening           // connect is under way
-	subscribing       // waiting for the reply
+	absent      state = iota // has no socket
+	unopened                 // has a socket
+	opening                  // connect is under way
+	subscribing              // waiting for the reply
 	authorizing
 	waiting // for work
 	ready
@@ -75,38 +77,44 @@ type owed struct {
 
 const readEvents = unix.EPOLLIN | unix.EPOLLRDHUP
 
-// connect opens the connection in a slot of the loop.
-func (l *loop) connect(c *conn, slot int32) error {
-	c.slot, c.openedAt = slot, l.engine.now()
-	family, to := sockaddr(l.engine.target)
+// socket makes the socket of c: before the measurement, which is of the pool.
+func (l *loop) socket(c *conn) error {
+	family, _ := sockaddr(l.engine.target)
 	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return err
+		return fmt.Errorf("socket: %w", err)
 	}
-	// Without TIME_WAIT at the end, which would spoil the next run.
-	err = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
-	if err == nil {
-		err = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
-	}
-	events := uint32(readEvents)
-	if err == nil {
-		if err = unix.Connect(fd, to); err == unix.EINPROGRESS {
-			events |= unix.EPOLLOUT
-			err = nil
-		}
-	}
-	if err == nil {
-		err = l.poller.control(unix.EPOLL_CTL_ADD, int32(fd), events, slot)
+	c.fd, c.state = int32(fd), unopened
+	// The latter ends it without TIME_WAIT, which would spoil the next run.
+	if err = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err == nil {
+		err = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 	}
 	if err != nil {
-		unix.Close(fd)
-		return err
-	}
-	c.fd, c.state = int32(fd), opening
-	if events == readEvents {
-		l.subscribe(c)
+		return fmt.Errorf("socket options: %w", err)
 	}
 	return nil
+}
+
+// connect opens the connection in a slot of the loop.
+func (l *loop) connect(c *conn, slot int32) {
+	c.slot, c.openedAt, c.state = slot, l.engine.now(), opening
+	_, to := sockaddr(l.engine.target)
+	err := unix.Connect(int(c.fd), to)
+	connected := err == nil
+	events := uint32(readEvents)
+	if err == unix.EINPROGRESS {
+		events |= unix.EPOLLOUT
+		err = nil
+	}
+	if err == nil {
+		err = l.poller.control(unix.EPOLL_CTL_ADD, c.fd, events, slot)
+	}
+	switch {
+	case err != nil:
+		l.drop(c, "connect: "+err.Error())
+	case connected:
+		l.subscribe(c)
+	}
 }
 
 func sockaddr(a netip.AddrPort) (family int, to unix.Sockaddr) {

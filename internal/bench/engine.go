@@ -51,14 +51,19 @@ func start(ctx context.Context, o Options, p plan) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &engine{opts: o, plan: p, target: target, began: time.Now(), failed: make(chan error, o.Loops)}
+	e := &engine{opts: o, plan: p, target: target, failed: make(chan error, o.Loops)}
 	for i := range o.Loops {
 		l, err := newLoop(e, i)
 		if err != nil {
-			e.close()
+			for _, l := range e.loops {
+				l.end()
+			}
 			return nil, err
 		}
 		e.loops = append(e.loops, l)
+	}
+	e.began = time.Now()
+	for _, l := range e.loops {
 		e.wg.Go(l.run)
 	}
 	return e, nil

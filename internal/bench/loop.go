@@ -14,11 +14,12 @@ import (
 )
 
 const (
-	maxHandshakes = 512                   // connections of a loop between connect and work
-	longestPark   = 20 * time.Millisecond // until the loop looks at the engine's goal
-	maxOwed       = 64                    // replies a miner of a rate may be owed
-	triesAtOnce   = 2048                  // hashes before the loop looks at its sockets again
-	bufferSize    = 64 << 10
+	maxHandshakes  = 512                   // connections of a loop between connect and work
+	connectsAtOnce = 32                    // before the loop looks at its sockets again
+	longestPark    = 20 * time.Millisecond // until the loop looks at the engine's goal
+	maxOwed        = 64                    // replies a miner of a rate may be owed
+	triesAtOnce    = 2048                  // hashes before the loop looks at its sockets again
+	bufferSize     = 64 << 10
 )
 
 // loop is one event loop. All of it is owned by its goroutine but drained and what
@@ -63,15 +64,24 @@ func newLoop(e *engine, index int) (*loop, error) {
 	for i := index; i < e.connections(); i += e.opts.Loops {
 		l.conns = append(l.conns, conn{number: i, submits: i < e.plan.miners})
 	}
+	for i := range l.conns {
+		if err := l.socket(&l.conns[i]); err != nil {
+			l.end()
+			return nil, err
+		}
+	}
 	return l, nil
 }
 
 func (l *loop) run() {
-	defer l.poller.file.Close()
-	defer l.closeAll()
+	defer l.end()
 	for !l.engine.stop.Load() {
 		l.open()
-		n, err := l.poller.wait(l.step())
+		park := l.step()
+		if l.unopened < len(l.conns) && l.handshakes < maxHandshakes {
+			park = 0
+		}
+		n, err := l.poller.wait(park)
 		if err != nil {
 			l.engine.failed <- fmt.Errorf("load client: %w", err)
 			return
@@ -85,23 +95,26 @@ func (l *loop) run() {
 	}
 }
 
-func (l *loop) closeAll() {
+// end closes all sockets.
+func (l *loop) end() {
+	l.poller.file.Close()
 	for i := range l.conns {
-		if c := &l.conns[i]; c.state != unopened && c.state != dead {
+		if c := &l.conns[i]; c.state != absent && c.state != dead {
 			unix.Close(int(c.fd))
 		}
 	}
 }
 
-// open connects more, but leaves the pool's accept queue room.
+// open connects a few more, but leaves the pool's accept queue room.
 func (l *loop) open() {
-	for l.unopened < len(l.conns) && l.handshakes < maxHandshakes {
+	for range connectsAtOnce {
+		if l.unopened == len(l.conns) || l.handshakes >= maxHandshakes {
+			return
+		}
 		c := &l.conns[l.unopened]
 		l.handshakes++
 		l.unopened++
-		if err := l.connect(c, int32(l.unopened-1)); err != nil {
-			l.drop(c, "connect: "+err.Error())
-		}
+		l.connect(c, int32(l.unopened-1))
 	}
 }
 
@@ -280,9 +293,7 @@ func (l *loop) drop(c *conn, why string) {
 	if c.state == dead {
 		return
 	}
-	if c.state != unopened {
-		unix.Close(int(c.fd))
-	}
+	unix.Close(int(c.fd))
 	if c.state != ready {
 		l.handshakes--
 	} else {
