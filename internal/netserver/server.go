@@ -193,11 +193,15 @@ func (s *Server) full() bool { return s.held.Load() >= int64(s.config.MaxClients
 
 // hold takes a place for one connection, false when the server is full.
 func (s *Server) hold() bool {
-	if s.held.Add(1) > int64(s.config.MaxClients) {
-		s.held.Add(-1)
-		return false
+	for {
+		n := s.held.Load()
+		if n >= int64(s.config.MaxClients) {
+			return false
+		}
+		if s.held.CompareAndSwap(n, n+1) {
+			return true
+		}
 	}
-	return true
 }
 
 // unhold gives a place back for which there was no connection.

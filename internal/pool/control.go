@@ -197,7 +197,7 @@ func (q Queries) findUser(command, arg string) (*user, []byte) {
 	if answer != nil {
 		return nil, answer
 	}
-	u := q.State.names.user(v)
+	u := q.State.names.user(canonicalName(v))
 	if u == nil {
 		return nil, fault("Failed to find user %s", v)
 	}
@@ -209,7 +209,7 @@ func (q Queries) findWorker(command, arg string) (*worker, []byte) {
 	if answer != nil {
 		return nil, answer
 	}
-	w := q.State.names.worker(v)
+	w := q.State.names.worker(canonicalName(v))
 	if w == nil {
 		return nil, fault("Failed to find worker %s", v)
 	}

@@ -248,6 +248,12 @@ func TestLoadLeavesOutWhatIsNoUser(t *testing.T) {
 	h.write(t, `{"shares": 8}`, "users", "a%20b")
 	h.write(t, `{"shares": 9}`, "users", "bob.bak")
 	h.write(t, `{"shares": 9}`, "users", ".tmp-1-0")
+	h.write(t, `{"shares": 9}`, "users", ".tmp-2-0")
+	for file, age := range map[string]time.Duration{".tmp-1-0": time.Hour, ".tmp-2-0": 0} {
+		if err := os.Chtimes(filepath.Join(h.dir, "users", file), time.Time{}, start.Add(-age)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	h.write(t, ``, "users", "torn")
 	h.write(t, "{}\n", "pool", "pool.status")
 	if err := os.Mkdir(filepath.Join(h.dir, "users", "dir"), 0o755); err != nil {
@@ -263,8 +269,8 @@ func TestLoadLeavesOutWhatIsNoUser(t *testing.T) {
 			t.Errorf("%s: %+v", name, u)
 		}
 	}
-	if slices.Contains(h.userFiles(t), ".tmp-1-0") {
-		t.Error("an unfinished file was left")
+	if files := h.userFiles(t); slices.Contains(files, ".tmp-1-0") || !slices.Contains(files, ".tmp-2-0") {
+		t.Errorf("unfinished files: old ones must go, young ones stay: %v", files)
 	}
 }
 

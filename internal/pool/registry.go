@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"ckpool/address"
 	"ckpool/internal/session"
 )
 
@@ -157,6 +158,16 @@ func splitName(worker string) (user, rest string) {
 		return worker[:i], worker[i:]
 	}
 	return worker, ""
+}
+
+// canonicalName is the one form of a user's or worker's name: addresses that
+// may be written in upper case are in lower case.
+func canonicalName(name string) string {
+	user, rest := splitName(name)
+	if a, err := address.Parse(user); err == nil {
+		return a.String() + rest
+	}
+	return name
 }
 
 const chunkSize = 1024
