@@ -1,5 +1,5 @@
-// Command ckbench brings what a pool needs to be tried and measured: a fake
-// bitcoin node.
+// Command ckbench brings what a pool needs to be tried and measured: a
+// whole pool on a private chain, and a fake bitcoin node.
 package main
 
 import (
@@ -8,9 +8,14 @@ import (
 )
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == "fakenode" {
-		os.Exit(runFakeNode(os.Args[2:]))
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case "run":
+			os.Exit(runDemo(os.Args[2:]))
+		case "fakenode":
+			os.Exit(runFakeNode(os.Args[2:]))
+		}
 	}
-	fmt.Fprintln(os.Stderr, "usage: ckbench fakenode [options]")
+	fmt.Fprintln(os.Stderr, "usage: ckbench run | fakenode [options]")
 	os.Exit(1)
 }

@@ -211,7 +211,12 @@ func (d *Device) sendStep(m message) ([]string, error) {
 			d.nextID = d.traits.configureID
 			defer func() { d.nextID = id }()
 		}
-		return d.send(m, "mining.configure", d.traits.extensions)
+		extensions := d.traits.extensions
+		if strings.Contains(extensions, "%") {
+			// Below 0 nothing is suggested; 0 is the least of minima.
+			extensions = fmt.Sprintf(extensions, max(0, d.opts.Suggest))
+		}
+		return d.send(m, "mining.configure", extensions)
 	case subscribe:
 		params := []any{}
 		if d.family.UserAgent != "" {

@@ -29,7 +29,7 @@ type Family struct {
 type Options struct {
 	Password   string        // empty: "x"
 	Session    string        // id to resume, where the firmware can
-	Suggest    float64       // difficulty it suggests; 0: the firmware's default, below 0: none
+	Suggest    float64       // difficulty it suggests or asks for as minimum; 0: the firmware's default, below 0: none
 	HashRate   float64       // hashes per second at most; 0: as fast as it goes
 	ShareRate  float64       // shares per second at most; 0: no limit
 	Window     int           // submits without a reply at most; 0: 64
