@@ -175,6 +175,60 @@ func BenchmarkConnections(b *testing.B) {
 	}
 }
 
+// BenchmarkBroadcast sends 1,000 bytes of work to 10,000 idle connections, 64 a
+// step on every loop; one operation is all of them.
+func BenchmarkBroadcast(b *testing.B) {
+	const clients = 10000
+	work := bytes.Repeat([]byte("n"), 1000)
+	var casters []*caster
+	s, addr, stop := startBench(b, func(l *Loop) Handler {
+		c := &caster{quiet: quiet{l, []byte("x\n")}, work: work, done: make(chan struct{}, 1)}
+		casters = append(casters, c)
+		return c
+	})
+	p := startProcess(b, "idle", "NETSERVER_TEST_ADDR="+addr)
+	if got := p.ask(fmt.Sprint(clients)); got != "done" {
+		b.Fatal(got)
+	}
+	before, rounds := cpuTime(), 0
+	for b.Loop() {
+		for _, l := range s.Loops() {
+			l.Wake()
+		}
+		for _, c := range casters {
+			<-c.done
+		}
+		rounds++
+	}
+	b.ReportMetric(float64((cpuTime()-before).Microseconds())/float64(rounds*clients), "cpu-us/client")
+	if st := s.Stats(); st.BacklogClients > 0 {
+		b.Logf("%d clients are slow", st.BacklogClients)
+	}
+	stop()
+}
+
+// caster writes work to all slots of its loop after a Wake.
+type caster struct {
+	quiet
+	work []byte
+	next Slot
+	done chan struct{}
+}
+
+func (c *caster) Step() bool {
+	for range 64 {
+		if c.next == c.l.slab.used {
+			c.next = 0
+			c.done <- struct{}{}
+			return false
+		}
+		c.l.DropWork(c.next)
+		c.l.WriteWork(c.next, c.work, 1)
+		c.next++
+	}
+	return true
+}
+
 // idleProcess opens as many connections as it is asked for and has one line
 // answered on each, from 50 goroutines.
 func idleProcess() int {

@@ -192,6 +192,9 @@ func TestStorm(t *testing.T) {
 	if st := r.Stats(); st.Accepted != uint64(n) {
 		t.Errorf("accepted %d of %d", st.Accepted, n)
 	}
+	if n := r.Loops()[0].counters.assigned.Load(); n != 0 {
+		t.Errorf("loop 0 still counts %d sockets", n)
+	}
 	slots := 0
 	for _, l := range r.Loops() {
 		onLoop(l, func() { slots += int(l.slab.used) })
@@ -202,6 +205,22 @@ func TestStorm(t *testing.T) {
 	r.stop()
 	if after := descriptors(t); after > before {
 		t.Errorf("%d descriptors before, %d after", before, after)
+	}
+}
+
+// Connections are spread evenly, whichever loop accepts them.
+func TestLoopsShare(t *testing.T) {
+	r := start(t, Config{Loops: 4}, nil, nil)
+	clients := make([]*client, 40)
+	for i := range clients {
+		clients[i] = r.dial()
+		clients[i].send("x\n")
+	}
+	answered(t, clients, len(clients))
+	for i, l := range r.Loops() {
+		if n := l.counters.clients.Load(); n < 8 || n > 12 {
+			t.Errorf("loop %d has %d of %d clients", i, n, len(clients))
+		}
 	}
 }
 

@@ -4,7 +4,6 @@ package netserver
 
 import (
 	"fmt"
-	"net/netip"
 
 	"golang.org/x/sys/unix"
 )
@@ -28,9 +27,9 @@ type socket struct {
 
 // accept takes one connection; false when there is none or no room for it. The
 // place of the connection is held.
-func (g *gate) accept(k socket) (fd int32, remote netip.AddrPort, ok bool) {
+func (g *gate) accept(k socket) (a arrival, ok bool) {
 	if !g.open {
-		return 0, remote, false
+		return a, false
 	}
 	if !g.server.hold() {
 		g.server.report(eventFull, fmt.Sprintf("Server full with %d clients", g.server.config.MaxClients))
@@ -38,23 +37,24 @@ func (g *gate) accept(k socket) (fd int32, remote netip.AddrPort, ok bool) {
 		if !g.server.full() { // one was freed before we waited
 			g.again()
 		}
-		return 0, remote, false
+		return a, false
 	}
-	for {
+	for range acceptsPerEvent {
 		fd, sa, err := unix.Accept4(k.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 		switch err {
 		case nil:
-			return int32(fd), addrPort(sa), true
-		case unix.EINTR, unix.ECONNABORTED, unix.EPROTO, unix.EPERM, unix.ENETDOWN, unix.ENOPROTOOPT,
-			unix.EHOSTDOWN, unix.ENONET, unix.EHOSTUNREACH, unix.EOPNOTSUPP, unix.ENETUNREACH:
+			return arrival{int32(fd), k.listener, addrPort(sa)}, true
+		case unix.EINTR, unix.ECONNABORTED, unix.EPROTO, unix.ENETDOWN, unix.ENOPROTOOPT,
+			unix.EHOSTDOWN, unix.ENONET, unix.EHOSTUNREACH, unix.ENETUNREACH:
 			continue // that connection is gone; the next may be there
 		case unix.EAGAIN:
 		default:
 			g.fail(err)
 		}
-		g.server.unhold()
-		return 0, remote, false
+		break
 	}
+	g.server.unhold()
+	return a, false
 }
 
 // fail waits because a resource of the system is used up.

@@ -120,6 +120,10 @@ func (s *Server) Close() {
 		k.close()
 	}
 	for _, l := range s.loops {
+		for _, a := range l.mailbox.arrivals() { // given when it had ended
+			abort(a.fd)
+			s.freed(l)
+		}
 		l.close()
 	}
 }
@@ -173,24 +177,40 @@ func (s *Server) recheckGates() {
 	}
 }
 
+// lightest is the loop with the fewest sockets, l where that is the same.
+func (s *Server) lightest(l *Loop) *Loop {
+	best, fewest := l, l.counters.assigned.Load()
+	for _, o := range s.loops {
+		if n := o.counters.assigned.Load(); n < fewest {
+			best, fewest = o, n
+		}
+	}
+	return best
+}
+
 // full tells that no place is left.
 func (s *Server) full() bool { return s.held.Load() >= int64(s.config.MaxClients) }
 
 // hold takes a place for one connection, false when the server is full.
 func (s *Server) hold() bool {
-	if s.held.Add(1) > int64(s.config.MaxClients) {
-		s.held.Add(-1)
-		return false
+	for {
+		n := s.held.Load()
+		if n >= int64(s.config.MaxClients) {
+			return false
+		}
+		if s.held.CompareAndSwap(n, n+1) {
+			return true
+		}
 	}
-	return true
 }
 
 // unhold gives a place back for which there was no connection.
 func (s *Server) unhold() { s.held.Add(-1) }
 
 // freed gives back the place of a connection whose descriptor was closed, and
-// tells the loops that wait for either.
-func (s *Server) freed() {
+// tells the loops that wait for either. l had it.
+func (s *Server) freed(l *Loop) {
+	l.counters.assigned.Add(-1)
 	s.held.Add(-1)
 	if s.waiting.Load() > 0 {
 		s.recheckGates()

@@ -54,7 +54,8 @@ func (st *stepped) connect(t testing.TB, buffer int) (s Slot, peer int) {
 	t.Cleanup(func() { unix.Close(fds[1]) })
 	st.probe.open = func(_ *probe, slot Slot) { s = slot }
 	st.server.hold()
-	st.admit(int32(fds[0]), netip.MustParseAddrPort("127.0.0.1:1"), 0)
+	st.counters.assigned.Add(1)
+	st.admit(arrival{fd: int32(fds[0]), remote: netip.MustParseAddrPort("127.0.0.1:1")})
 	return s, fds[1]
 }
 

@@ -152,7 +152,7 @@ func TestGroupReconnect(t *testing.T) {
 		return func(p *peer) {
 			p.in.Scan()
 			p.welcomed("a1")
-			time.Sleep(time.Minute)
+			<-time.After(time.Minute)
 			p.send(`{"id":null,"method":"client.reconnect","params":[` + params + `]}`)
 			p.wait()
 		}
