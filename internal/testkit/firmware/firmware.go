@@ -10,6 +10,7 @@
 package firmware
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -74,6 +75,27 @@ func (s Stats) Failure() string {
 
 // maxLosses bounds the list; more of them say nothing new.
 const maxLosses = 100
+
+// lose notes where the real device would lose shares.
+func (s *Stats) lose(format string, args ...any) {
+	if len(s.Losses) < maxLosses {
+		s.Losses = append(s.Losses, fmt.Sprintf(format, args...))
+	}
+}
+
+// count notes the verdict on a share.
+func (s *Stats) count(sh share, in *incoming) {
+	if string(in.Result) != "true" || !isNull(in.Error) {
+		s.Rejected++
+		s.Rejects[rejection(in)]++
+		return
+	}
+	s.Accepted++
+	s.Worked += sh.difficulty
+	if sh.block {
+		s.Blocks++
+	}
+}
 
 // Find returns the family with that name.
 func Find(name string) (Family, bool) {
