@@ -40,7 +40,7 @@ func (b *block) watch(ctx context.Context) {
 			return
 		}
 		b.tell(state)
-		if state.State == blockConfirmed || final {
+		if state.State == BlockConfirmed || final {
 			decide()
 		}
 		b.keep(state, final)
@@ -68,7 +68,7 @@ func (b *block) watch(ctx context.Context) {
 
 // settled: there is no submission under way whose end matters.
 func (b *block) settled() bool {
-	return b.senders == 0 || b.last.State == blockConfirmed || b.last.State == blockOrphaned
+	return b.senders == 0 || b.last.State == BlockConfirmed || b.last.State == BlockOrphaned
 }
 
 // patience is the time to the next look if nothing happens.
@@ -99,10 +99,10 @@ func (b *block) look(ctx context.Context) (state BlockState, final bool) {
 	b.mu.Unlock()
 	if found != "" {
 		b.by = found
-		return BlockState{State: blockConfirmed, Confirmations: max(1, b.last.Confirmations)}, false
+		return BlockState{State: BlockConfirmed, Confirmations: max(1, b.last.Confirmations)}, false
 	}
 	if allRefuse {
-		return BlockState{State: blockRejected, Text: text}, true
+		return BlockState{State: BlockRejected, Text: text}, true
 	}
 	if b.senders > 0 && !isStored && b.last.State == "" && text == "" {
 		return BlockState{}, false // no answer yet
@@ -112,18 +112,18 @@ func (b *block) look(ctx context.Context) (state BlockState, final bool) {
 	case !ok && (text == "" || b.settled()):
 		return b.last, false // nothing new
 	case !ok:
-		return BlockState{State: blockPending, Text: text}, false
+		return BlockState{State: BlockPending, Text: text}, false
 	case v.ours:
 		b.by = v.node
 		n := v.depth + 1
-		return BlockState{State: blockConfirmed, Confirmations: n}, n >= finalDepth
+		return BlockState{State: BlockConfirmed, Confirmations: n}, n >= finalDepth
 	case v.depth > 0:
-		return BlockState{State: blockOrphaned, Text: fmt.Sprintf("%s is at height %d of bitcoind %s", displayHash(v.hash), b.height, v.node)}, v.depth >= finalDepth
+		return BlockState{State: BlockOrphaned, Text: fmt.Sprintf("%s is at height %d of bitcoind %s", displayHash(v.hash), b.height, v.node)}, v.depth >= finalDepth
 	}
 	if text == "" {
 		text = fmt.Sprintf("%s came first at height %d, the next block decides", displayHash(v.hash), b.height)
 	}
-	return BlockState{State: blockPending, Text: text}, false
+	return BlockState{State: BlockPending, Text: text}, false
 }
 
 // verdictText is what nodes said that did not take the block.
@@ -156,33 +156,33 @@ func (b *block) announce(before string, s BlockState) {
 		b.g.options.Event(Event{levelWarning, fmt.Sprintf(format, args...)})
 	}
 	switch {
-	case s.State == blockConfirmed && b.announced:
-		if before == blockOrphaned {
+	case s.State == BlockConfirmed && b.announced:
+		if before == BlockOrphaned {
 			event("Block %d %s is in the chain again", b.height, displayHash(b.hash))
 		}
-	case s.State == blockConfirmed:
+	case s.State == BlockConfirmed:
 		b.announced = true
 		if !clear {
 			event("Hash for forced possibly stale block, height %d confirms block was ACCEPTED", b.height)
 		}
 		event("BLOCK ACCEPTED! %d %s by bitcoind %s", b.height, displayHash(b.hash), b.by)
-	case s.State == blockOrphaned && !b.announced:
+	case s.State == BlockOrphaned && !b.announced:
 		event("Hash for forced possibly stale block, height %d confirms block was REJECTED", b.height)
-	case s.State == blockOrphaned:
+	case s.State == BlockOrphaned:
 		event("Block %d %s was orphaned: %s", b.height, displayHash(b.hash), s.Text)
-	case s.State == blockRejected:
+	case s.State == BlockRejected:
 		event("Block %d %s was rejected: %s", b.height, displayHash(b.hash), s.Text)
 	}
 }
 
 // keep removes the saved file once it is of no more use.
 func (b *block) keep(s BlockState, final bool) {
-	if b.saved == nil || s.State != blockConfirmed && !final {
+	if b.saved == nil || s.State != BlockConfirmed && !final {
 		return
 	}
 	<-b.saved
 	b.saved = nil
-	if err := b.g.unsave(b.height, b.hash, s.State == blockRejected); err != nil {
+	if err := b.g.unsave(b.height, b.hash, s.State == BlockRejected); err != nil {
 		b.g.options.Event(Event{levelWarning, fmt.Sprintf("Block %d %s: %v", b.height, displayHash(b.hash), err)})
 	}
 }

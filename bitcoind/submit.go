@@ -26,12 +26,12 @@ type BlockState struct {
 	Text          string // why, in words of nodes
 }
 
-// States of a block.
+// States of a block: BlockState.State.
 const (
-	blockPending   = "pending"
-	blockConfirmed = "confirmed"
-	blockOrphaned  = "orphaned"
-	blockRejected  = "rejected"
+	BlockPending   = "pending"
+	BlockConfirmed = "confirmed"
+	BlockOrphaned  = "orphaned"
+	BlockRejected  = "rejected"
 )
 
 // Submit starts submission of a solved block to every node at once, saves it

@@ -39,7 +39,8 @@ func hashrateKeys() [5]string {
 	return [...]string{"hashrate1m", "hashrate5m", "hashrate1hr", "hashrate1d", "hashrate7d"}
 }
 
-func (s *Stats) putHashrates(o *Object) {
+// PutHashrates adds the hash rates as the files show them.
+func (s *Stats) PutHashrates(o *Object) {
 	for i, key := range hashrateKeys() {
 		o.String(key, difficulty.FormatSI(s.Hashrate[i]))
 	}
@@ -62,7 +63,7 @@ func (s *Stats) putExact(o *Object) {
 }
 
 func (u *UserStats) put(o *Object) {
-	u.putHashrates(o)
+	u.PutHashrates(o)
 	o.Int("lastshare", unix(u.LastShare))
 	o.Int("workers", u.Workers)
 	u.putBest(o)
@@ -102,7 +103,7 @@ func (u *UserStats) Append(b []byte) []byte {
 func (w *WorkerStats) append(b []byte) []byte {
 	o := newIndented(b, "\n   ")
 	o.String("workername", w.Name)
-	w.putHashrates(&o)
+	w.PutHashrates(&o)
 	o.Int("lastshare", unix(w.LastShare))
 	o.Int("started", unix(w.Started))
 	w.putBest(&o)

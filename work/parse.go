@@ -93,8 +93,10 @@ func (s *scanner) rpcError() (code int, message string) {
 	}
 	for more := s.open('{'); more; more = s.more('{') {
 		switch key := string(s.key()); {
-		case key == "code" && s.peek() != 'n':
-			code = int(s.integer("code", math.MinInt32, math.MaxInt32))
+		case key == "code":
+			if n := s.integer(key, math.MinInt32, math.MaxInt32); n != nil {
+				code = int(*n)
+			}
 		case key == "message" && s.peek() == '"':
 			message = string(s.text())
 		default:
@@ -117,35 +119,30 @@ type fields struct {
 func (s *scanner) fields() *fields {
 	f := &fields{}
 	for more := s.open('{'); more; more = s.more('{') {
-		key := string(s.key())
-		if s.null() {
-			f.forget(key)
-			continue
-		}
-		switch key {
+		switch key := string(s.key()); key {
 		case "version":
 			// Bitcoin prints it signed.
-			f.version = new(s.integer(key, math.MinInt32, math.MaxUint32))
+			f.version = s.integer(key, math.MinInt32, math.MaxUint32)
 		case "curtime":
-			f.curTime = new(s.integer(key, 1, math.MaxUint32))
+			f.curTime = s.integer(key, 1, math.MaxUint32)
 		case "mintime":
-			f.minTime = new(s.integer(key, 0, math.MaxUint32))
+			f.minTime = s.integer(key, 0, math.MaxUint32)
 		case "height":
-			f.height = new(s.integer(key, 0, math.MaxInt32))
+			f.height = s.integer(key, 0, math.MaxInt32)
 		case "coinbasevalue":
-			f.value = new(s.integer(key, 0, maxMoney))
+			f.value = s.integer(key, 0, maxMoney)
 		case "vbrequired":
-			f.vbRequired = new(s.integer(key, 0, math.MaxUint32))
+			f.vbRequired = s.integer(key, 0, math.MaxUint32)
 		case "previousblockhash":
-			f.prevHash = new(string(s.text()))
+			f.prevHash = s.textOrNull()
 		case "bits":
-			f.bits = new(string(s.text()))
+			f.bits = s.textOrNull()
 		case "default_witness_commitment":
-			f.commitment = new(string(s.text()))
+			f.commitment = s.textOrNull()
 		case "longpollid":
-			f.longPollID = new(string(s.text()))
+			f.longPollID = s.textOrNull()
 		case "signet_challenge":
-			f.challenge = new(string(s.text()))
+			f.challenge = s.textOrNull()
 		case "coinbaseaux":
 			f.flags = s.flags()
 		case "rules":
@@ -162,52 +159,32 @@ func (s *scanner) fields() *fields {
 // maxMoney is all the satoshis there can be.
 const maxMoney = 21_000_000 * 100_000_000
 
-// forget makes a member missing that an earlier one of the same name had set.
-func (f *fields) forget(key string) {
-	switch key {
-	case "version":
-		f.version = nil
-	case "curtime":
-		f.curTime = nil
-	case "mintime":
-		f.minTime = nil
-	case "height":
-		f.height = nil
-	case "coinbasevalue":
-		f.value = nil
-	case "vbrequired":
-		f.vbRequired = nil
-	case "previousblockhash":
-		f.prevHash = nil
-	case "bits":
-		f.bits = nil
-	case "default_witness_commitment":
-		f.commitment = nil
-	case "longpollid":
-		f.longPollID = nil
-	case "signet_challenge":
-		f.challenge = nil
-	case "coinbaseaux":
-		f.flags = nil
-	case "rules":
-		f.rules = nil
-	case "transactions":
-		f.txs = nil
+// textOrNull reads a string; a null is nil, as is a member that is missing.
+func (s *scanner) textOrNull() *string {
+	if s.null() {
+		return nil
 	}
+	return new(string(s.text()))
 }
 
 func (s *scanner) flags() (flags *string) {
+	if s.null() {
+		return nil
+	}
 	for more := s.open('{'); more; more = s.more('{') {
 		if key := s.key(); string(key) != "flags" {
 			s.skip()
-		} else if flags = nil; !s.null() {
-			flags = new(string(s.text()))
+		} else {
+			flags = s.textOrNull()
 		}
 	}
 	return flags
 }
 
 func (s *scanner) rules() []string {
+	if s.null() {
+		return nil
+	}
 	rules := []string{}
 	for more := s.open('['); more; more = s.more('[') {
 		rules = append(rules, string(s.text()))

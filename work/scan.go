@@ -160,6 +160,9 @@ func (s *scanner) rawEscaped(from int) span {
 
 // at is the content of a span.
 func (s *scanner) at(p span) []byte {
+	if !p.ok() {
+		return nil
+	}
 	if n := uint32(len(s.body)); p.from >= n {
 		return s.unescaped[p.from-n : p.to-n]
 	}
@@ -168,18 +171,23 @@ func (s *scanner) at(p span) []byte {
 
 // text reads a string and returns its content.
 func (s *scanner) text() []byte {
-	p := s.raw()
-	v := s.at(p)
-	if int(p.from) >= len(s.body) {
-		return v // an escape may well yield a control character
-	}
-	for _, c := range v {
-		if c < ' ' {
+	s.expect('"')
+	for i := s.i; i < len(s.body); i++ {
+		switch c := s.body[i]; {
+		case c == '"':
+			v := s.body[s.i:i]
+			s.i = i + 1
+			return v
+		case c == '\\':
+			return s.at(s.rawEscaped(s.i))
+		case c < ' ':
+			s.i = i
 			s.fail("a control character in a string")
 			return nil
 		}
 	}
-	return v
+	s.fail("a string without end")
+	return nil
 }
 
 // number reads a number and returns its text.
@@ -221,18 +229,21 @@ func (s *scanner) digits() bool {
 	return s.i > from
 }
 
-// integer reads a whole number from lo to hi.
-func (s *scanner) integer(name string, lo, hi int64) int64 {
+// integer reads a whole number from lo to hi; a null is nil.
+func (s *scanner) integer(name string, lo, hi int64) *int64 {
+	if s.null() {
+		return nil
+	}
 	text := s.number()
 	if s.err != nil {
 		s.err = fmt.Errorf("%s: %w", name, s.err)
-		return 0
+		return nil
 	}
 	n, err := strconv.ParseInt(string(text), 10, 64)
 	if err != nil || n < lo || n > hi {
 		s.fail("%s %s is not a whole number from %d to %d", name, text, lo, hi)
 	}
-	return n
+	return &n
 }
 
 // skip reads over any value.

@@ -2,7 +2,6 @@ package work
 
 import (
 	"bytes"
-	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 )
@@ -32,6 +31,9 @@ type transaction struct {
 // transactions reads the array. Data and hash are not looked into: that is for
 // CheckWitness, or for the day when a block is made of them.
 func (s *scanner) transactions() *transactions {
+	if s.null() {
+		return nil
+	}
 	const usual = 600 // bytes of answer for a small transaction
 	n := (len(s.body) - s.i) / usual
 	txs := &transactions{txids: make([][32]byte, 0, n), places: make([]place, 0, n)}
@@ -227,9 +229,9 @@ func (t *Template) Share(prev *Template) {
 		}
 	}
 	// The same txid may come with another witness, the same wtxid may not.
-	known := make(map[uint64]*transaction, len(before))
+	known := make(map[[32]byte]*transaction, len(before))
 	for _, tx := range before {
-		known[mapKey(&tx.wtxid)] = tx
+		known[tx.wtxid] = tx
 	}
 	shared := make([]*transaction, len(txs.places))
 	same := len(before) == len(shared)
@@ -238,8 +240,8 @@ func (t *Template) Share(prev *Template) {
 		if err != nil {
 			return // CheckWitness tells
 		}
-		tx := known[mapKey(&wtxid)]
-		if tx == nil || tx.wtxid != wtxid || tx.txid != txs.txids[i] {
+		tx := known[wtxid]
+		if tx == nil || tx.txid != txs.txids[i] {
 			tx = &transaction{txs.txids[i], wtxid, bytes.Clone(txs.data(i))}
 		}
 		shared[i] = tx
@@ -250,8 +252,6 @@ func (t *Template) Share(prev *Template) {
 	}
 	t.txs.Store(&transactions{shared: shared})
 }
-
-func mapKey(id *[32]byte) uint64 { return binary.LittleEndian.Uint64(id[:]) }
 
 // decodeHash reads 64 hex digits in display order into internal order.
 func decodeHash(h *[32]byte, text []byte) bool {

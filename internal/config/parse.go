@@ -124,7 +124,10 @@ func validUTF8(b []byte) int {
 // be a password or many lines long.
 func (f *file) parserError(err error) error {
 	e := &Error{File: f.name}
-	fmt.Sscanf(err.Error(), "hujson: line %d, column %d:", &e.Line, &e.Column)
+	if _, scanErr := fmt.Sscanf(err.Error(), "hujson: line %d, column %d:", &e.Line, &e.Column); scanErr != nil {
+		e.Text = strconv.Quote(err.Error())
+		return e
+	}
 	if inner := errors.Unwrap(err); inner != nil {
 		err = inner
 	}

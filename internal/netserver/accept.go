@@ -12,24 +12,40 @@ import (
 // acceptsPerEvent bounds what one loop takes, so that all loops get a share.
 const acceptsPerEvent = 8
 
+// arrival is an accepted socket, whose place is held.
+type arrival struct {
+	fd       int32
+	listener int
+	remote   netip.AddrPort
+}
+
+// accept takes new connections and gives each to the loop that has the fewest:
+// which loop the system wakes first is far from even, and a connection never
+// moves later.
 func (l *Loop) accept(k socket) {
 	for range acceptsPerEvent {
-		fd, remote, ok := l.gate.accept(k)
+		a, ok := l.gate.accept(k)
 		if !ok {
 			return
 		}
-		l.admit(fd, remote, k.listener)
+		to := l.server.lightest(l)
+		to.counters.assigned.Add(1)
+		if to == l {
+			l.admit(a)
+		} else {
+			to.mailbox.give(a)
+		}
 	}
 }
 
 // admit makes a client of an accepted socket.
-func (l *Loop) admit(fd int32, remote netip.AddrPort, listener int) {
-	s := l.server
+func (l *Loop) admit(a arrival) {
+	s, fd, remote := l.server, a.fd, a.remote
 	flags, refusal := s.limits.admit(remote.Addr(), l.now)
 	if refusal != "" {
 		l.counters.drops[RateLimited].Add(1)
 		abort(fd)
-		s.freed()
+		s.freed(l)
 		s.report(eventRefused, fmt.Sprintf("Refused a connection of %s: %s", remote.Addr(), refusal))
 		return
 	}
@@ -38,6 +54,7 @@ func (l *Loop) admit(fd int32, remote netip.AddrPort, listener int) {
 		l.slab.release(slot)
 		s.limits.forget(remote.Addr(), flags)
 		abort(fd)
+		l.counters.assigned.Add(-1)
 		s.unhold() // not freed: loops without resources would wake each other
 		l.gate.fail(fmt.Errorf("epoll_ctl: %w", err))
 		return
@@ -45,5 +62,5 @@ func (l *Loop) admit(fd int32, remote netip.AddrPort, listener int) {
 	c.fd, c.addr, c.port, c.flags = fd, remote.Addr().As16(), remote.Port(), flags|open
 	l.counters.accepted.Add(1)
 	l.counters.clients.Add(1)
-	l.handler.Open(slot, remote, listener)
+	l.handler.Open(slot, remote, a.listener)
 }

@@ -59,7 +59,7 @@ func (l *Loop) release(s Slot, closeFD func(fd int32)) {
 	closeFD(l.slab.at(s).fd)
 	delete(l.lingering, s)
 	l.slab.release(s)
-	l.server.freed()
+	l.server.freed(l)
 }
 
 // ended reads what a lingering peer still sends, until it closes.

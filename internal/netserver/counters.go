@@ -9,6 +9,7 @@ import "sync/atomic"
 type counters struct {
 	_              [128]byte
 	accepted       atomic.Uint64
+	assigned       atomic.Int64 // sockets the loop has or is being given; written by all loops
 	clients        atomic.Int64
 	drops          [Reasons]atomic.Uint64
 	backlogClients atomic.Int64

@@ -4,7 +4,6 @@ package netserver
 
 import (
 	"fmt"
-	"net/netip"
 
 	"golang.org/x/sys/unix"
 )
@@ -28,33 +27,34 @@ type socket struct {
 
 // accept takes one connection; false when there is none or no room for it. The
 // place of the connection is held.
-func (g *gate) accept(k socket) (fd int32, remote netip.AddrPort, ok bool) {
+func (g *gate) accept(k socket) (a arrival, ok bool) {
 	if !g.open {
-		return 0, remote, false
+		return a, false
 	}
 	if !g.server.hold() {
-		g.server.report(eventFull, fmt.Sprintf("Server full with %d clients", g.server.config.MaxClients))
+		g.server.report(eventFull, fmt.Sprintf("Server full with %d clients", g.server.MaxClients()))
 		g.wait()
 		if !g.server.full() { // one was freed before we waited
 			g.again()
 		}
-		return 0, remote, false
+		return a, false
 	}
-	for {
+	for range acceptsPerEvent {
 		fd, sa, err := unix.Accept4(k.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 		switch err {
 		case nil:
-			return int32(fd), addrPort(sa), true
-		case unix.EINTR, unix.ECONNABORTED, unix.EPROTO, unix.EPERM, unix.ENETDOWN, unix.ENOPROTOOPT,
-			unix.EHOSTDOWN, unix.ENONET, unix.EHOSTUNREACH, unix.EOPNOTSUPP, unix.ENETUNREACH:
+			return arrival{int32(fd), k.listener, addrPort(sa)}, true
+		case unix.EINTR, unix.ECONNABORTED, unix.EPROTO, unix.ENETDOWN, unix.ENOPROTOOPT,
+			unix.EHOSTDOWN, unix.ENONET, unix.EHOSTUNREACH, unix.ENETUNREACH:
 			continue // that connection is gone; the next may be there
 		case unix.EAGAIN:
 		default:
 			g.fail(err)
 		}
-		g.server.unhold()
-		return 0, remote, false
+		break
 	}
+	g.server.unhold()
+	return a, false
 }
 
 // fail waits because a resource of the system is used up.
@@ -83,6 +83,21 @@ func (g *gate) again() {
 		g.server.waiting.Add(-1)
 	}
 	g.update()
+}
+
+// add takes further listening sockets.
+func (g *gate) add(sockets []socket) {
+	first := len(g.sockets)
+	g.sockets = append(g.sockets, sockets...)
+	if !g.open {
+		return
+	}
+	for i, k := range sockets {
+		if err := g.poller.ctl(unix.EPOLL_CTL_ADD, k.fd, unix.EPOLLIN, int32(first+i), 0); err != nil {
+			g.fail(fmt.Errorf("epoll_ctl: %w", err))
+			return
+		}
+	}
 }
 
 // close stops accepting for good.

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -219,13 +220,11 @@ type client struct {
 	r *bufio.Reader
 }
 
-func (r *running) dial() *client { return dialFrom(r.t, r.addr, "") }
+func (r *running) dial() *client { return dialFrom(r.t, r.addr, "", 0) }
 
 // dialSlow is a client with small buffers.
 func (r *running) dialSlow() *client {
-	c := r.dial()
-	_ = c.SetReadBuffer(4096)
-	return c
+	return dialFrom(r.t, r.addr, "", 16<<10)
 }
 
 // smallSendBuffer makes the server feel a slow client soon.
@@ -233,9 +232,21 @@ func smallSendBuffer(p *probe, s Slot) {
 	_ = unix.SetsockoptInt(int(p.l.slab.at(s).fd), unix.SOL_SOCKET, unix.SO_SNDBUF, 4096)
 }
 
-func dialFrom(t *testing.T, addr, local string) *client {
+// dialFrom connects from a local address, with a receive buffer, if given.
+func dialFrom(t *testing.T, addr, local string, buffer int) *client {
 	t.Helper()
-	d := net.Dialer{Timeout: patience}
+	d := net.Dialer{Timeout: patience, Control: func(_, _ string, c syscall.RawConn) error {
+		if buffer == 0 {
+			return nil
+		}
+		var failed error // before the handshake, which tells the window
+		if err := c.Control(func(fd uintptr) {
+			failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, buffer)
+		}); err != nil {
+			return err
+		}
+		return failed
+	}}
 	if local != "" {
 		d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(local)}
 	}

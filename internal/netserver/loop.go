@@ -150,6 +150,9 @@ func (l *Loop) readMailbox() {
 	if l.mailbox.gate.Swap(false) {
 		l.gate.again()
 	}
+	for _, a := range l.mailbox.arrivals() {
+		l.admit(a)
+	}
 	l.mailbox.run()
 }
 

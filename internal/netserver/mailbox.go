@@ -3,6 +3,7 @@
 package netserver
 
 import (
+	"encoding/binary"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -19,11 +20,17 @@ type mailbox struct {
 	gate      atomic.Bool // look again whether to accept
 
 	mu     sync.Mutex
-	closed bool // guarded by mu
-	queue  []func()
+	closed bool      // guarded by mu
+	queue  []func()  // guarded by mu
+	given  []arrival // guarded by mu
 
-	running []func() // owned by the loop
+	running []func()  // owned by the loop
+	taken   []arrival // owned by the loop
+	count   [8]byte   // owned by the loop; scratch of seen
 }
+
+// one is what is written to an eventfd to make it readable.
+var one = binary.NativeEndian.AppendUint64(nil, 1)
 
 func (m *mailbox) init() error {
 	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
@@ -43,16 +50,14 @@ func (m *mailbox) signal() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if !m.closed {
-		one := [8]byte{1, 1, 1, 1, 1, 1, 1, 1}
-		_, _ = unix.Write(m.fd, one[:]) // EAGAIN: it is readable anyway
+		_, _ = unix.Write(m.fd, one) // EAGAIN: it is readable anyway
 	}
 }
 
 // seen forgets the signal; what it was about is looked at afterwards, so that
 // nothing is missed.
 func (m *mailbox) seen() {
-	var b [8]byte
-	_, _ = unix.Read(m.fd, b[:])
+	_, _ = unix.Read(m.fd, m.count[:])
 	m.signalled.Store(false)
 }
 
@@ -65,6 +70,22 @@ func (m *mailbox) post(fn func()) {
 	m.queue = append(m.queue, fn)
 	m.mu.Unlock()
 	m.signal()
+}
+
+// give passes an accepted socket to the loop.
+func (m *mailbox) give(a arrival) {
+	m.mu.Lock()
+	m.given = append(m.given, a)
+	m.mu.Unlock()
+	m.signal()
+}
+
+// arrivals are the sockets given until now, valid until the next call.
+func (m *mailbox) arrivals() []arrival {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.taken, m.given = m.given, m.taken[:0]
+	return m.taken
 }
 
 // run calls what was posted until now.

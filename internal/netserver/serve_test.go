@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -118,20 +119,29 @@ func TestTooLongIsAnswered(t *testing.T) {
 	}
 }
 
-// A closed connection whose peer stays is given up after a while.
+// A closed connection whose peer stays keeps its socket for a while, but is no
+// client any more.
 func TestLingeringEnds(t *testing.T) {
-	r := start(t, Config{}, func(p *probe) {
-		p.line = func(p *probe, s Slot, _ []byte) { p.l.Close(s, Dropped) }
-	}, func(s *Server) { s.tickEvery = 100 * time.Millisecond })
-	c := r.dial()
-	c.send("x\n")
-	if _, err := c.rest(); err != nil {
-		t.Fatal(err)
+	st := newStepped(t, Config{})
+	s, peer := st.connect(t, 4096)
+	st.Write(s, []byte("bye\n"))
+	st.Close(s, Dropped)
+	st.once()
+	if got := readAll(peer); got != "bye\n" {
+		t.Errorf("peer read %q", got)
 	}
-	if r.held.Load() != 1 || r.Clients() != 0 {
-		t.Errorf("held %d, clients %d: want the socket kept, the client gone", r.held.Load(), r.Clients())
+	for range 3 {
+		_, _ = unix.Write(peer, []byte("still here\n"))
+		st.once()
 	}
-	eventually(t, "socket released", func() bool { return r.held.Load() == 0 })
+	if st.probe.rec.closes(Dropped) != 1 || st.server.held.Load() != 1 {
+		t.Errorf("closed %d times, %d sockets held; want one and one", st.probe.rec.closes(Dropped), st.server.held.Load())
+	}
+	st.now = st.now.Add(lingerFor)
+	st.tick()
+	if st.server.held.Load() != 0 || len(st.lingering) != 0 {
+		t.Error("socket is kept for ever")
+	}
 }
 
 func TestPeerCloses(t *testing.T) {
@@ -175,7 +185,7 @@ func TestShutdown(t *testing.T) {
 		p.open = smallSendBuffer
 		p.line = func(p *probe, s Slot, line []byte) { p.l.Write(s, make([]byte, 600<<10)) }
 	}, nil)
-	idle, slow, dead := r.dial(), r.dialSlow(), r.dialSlow()
+	idle, slow, dead := r.dial(), r.dial(), r.dialSlow()
 	slow.send("x\n")
 	dead.send("x\n")
 	eventually(t, "backlogs", func() bool { return r.Stats().BacklogClients == 2 })
@@ -197,6 +207,121 @@ func TestShutdown(t *testing.T) {
 	}
 	if n := r.rec.closes(Shutdown); n != 3 {
 		t.Errorf("%d clients closed by shutdown, want 3", n)
+	}
+}
+
+// Nobody who does not read, or is gone, holds up the end, nor does the end
+// turn round waiting for them.
+func TestShutdownWithDeadPeers(t *testing.T) {
+	st := newStepped(t, Config{})
+	const length = 300 << 10
+	var peers []int
+	for range 3 {
+		s, peer := st.connect(t, 4096)
+		st.Write(s, make([]byte, length))
+		peers = append(peers, peer)
+	}
+	st.once()
+	if err := unix.Shutdown(peers[0], unix.SHUT_RDWR); err != nil {
+		t.Fatal(err)
+	}
+	read := make(chan int)
+	go func() {
+		n := 0
+		buf := make([]byte, 1<<16)
+		for {
+			switch got, err := unix.Read(peers[1], buf); {
+			case err == unix.EAGAIN:
+				_, _ = unix.Poll([]unix.PollFd{{Fd: int32(peers[1]), Events: unix.POLLIN}}, 100)
+			case got <= 0:
+				read <- n
+				return
+			default:
+				n += got
+			}
+		}
+	}()
+	cpu, began := cpuTime(), time.Now()
+	if err := st.shutdown(flushAtEnd); err != nil {
+		t.Fatal(err)
+	}
+	if d, cpu := time.Since(began), cpuTime()-cpu; d < flushAtEnd || d > 10*flushAtEnd || cpu > flushAtEnd/2 {
+		t.Errorf("took %v and %v of CPU, want %v of waiting", d, cpu, flushAtEnd)
+	}
+	if n := <-read; n != length {
+		t.Errorf("the peer that reads got %d bytes of %d", n, length)
+	}
+	if a, b := st.probe.rec.closes(Shutdown), st.probe.rec.closes(PeerClosed); a != 2 || b != 1 {
+		t.Errorf("%d closed by shutdown, %d by the peer; want 2 and 1", a, b)
+	}
+}
+
+// Writing to a connection that broke ends it, without a signal.
+func TestWriteToBrokenConnection(t *testing.T) {
+	st := newStepped(t, Config{})
+	s, peer := st.connect(t, 4096)
+	if err := unix.Shutdown(peer, unix.SHUT_RD); err != nil {
+		t.Fatal(err)
+	}
+	st.Write(s, []byte("hello\n"))
+	st.once()
+	if st.Open(s) || st.probe.rec.closes(PeerReset) != 1 {
+		t.Errorf("open %v, closes %v", st.Open(s), st.probe.rec.closed)
+	}
+}
+
+// A loop that fails ends the server with an error instead of leaving it half
+// alive.
+func TestLoopFailure(t *testing.T) {
+	rec := newRecord()
+	s, err := New(Config{Loops: 2}, func(l *Loop) Handler { return &probe{l: l, rec: rec} })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Listen(t.Context(), "127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error)
+	ctx := t.Context()
+	go func() { done <- s.Run(ctx) }()
+	var clients []*client
+	for range 4 {
+		c := dialFrom(t, s.Listeners()[0].Addrs[0].String(), "", 0)
+		c.send("x\n")
+		c.wantLine("x")
+		clients = append(clients, c)
+	}
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	l := s.Loops()[1]
+	l.Post(func() { _ = unix.Dup3(int(null.Fd()), l.poller.fd, unix.O_CLOEXEC) })
+	if err := <-done; err == nil || !strings.Contains(err.Error(), "epoll_wait") {
+		t.Errorf("Run returned %v", err)
+	}
+	for _, c := range clients {
+		if _, err := c.rest(); err != nil {
+			t.Error(err)
+		}
+	}
+	if rec.closes(Shutdown) != 4 {
+		t.Errorf("closed %v", rec.closed)
+	}
+}
+
+func TestReasonText(t *testing.T) {
+	seen := make(map[string]bool)
+	for r := range Reasons {
+		text := r.String()
+		if text == "" || seen[text] {
+			t.Errorf("reason %d is %q", r, text)
+		}
+		seen[text] = true
+	}
+	if got := Reasons.String(); got != "reason 15" {
+		t.Errorf("unknown reason is %q", got)
 	}
 }
 

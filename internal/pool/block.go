@@ -78,52 +78,71 @@ func (p *Pool) Block(s *session.Share) {
 func (p *Pool) submitBlock(f *solution) {
 	block := f.job.Block(&f.share, f.profile, f.payout, f.extranonce1, &f.submit)
 	height, hash := f.job.Template.Height, f.share.Hash
-	worker := p.accounts.WorkerName(f.worker)
 	record := Block{
-		Height: height, Hash: display(hash), Worker: worker, Difficulty: f.share.Difficulty,
-		Reward: f.job.Template.CoinbaseValue, Time: f.found.Unix(),
+		Height: height, Hash: display(hash), Worker: p.WorkerName(f.worker), Difficulty: f.job.NetworkDifficulty,
+		Reward: f.job.Template.CoinbaseValue, Time: f.found,
 	}
-	confirmed := false
-	p.nodes.Submit(height, hash, block, func(s bitcoind.BlockState) {
-		p.blockChanged(record.Hash, s)
-		if s.State == stateConfirmed && !confirmed {
-			confirmed = true
-			p.blockSolved(f, worker)
-		}
-	})
 	kind := "Possible block solve"
 	if f.stale {
 		kind = "Possible stale share block solve"
 	}
-	p.logAt(logfile.LevelWarning, fmt.Sprintf("%s diff %f ! height %d hash %s by %s", kind, f.share.Difficulty, height, record.Hash, worker))
+	added := make(chan struct{})
+	solved := false
+	p.nodes.Submit(height, hash, block, func(s bitcoind.BlockState) {
+		<-added
+		p.blockChanged(record.Hash, s)
+		if parseBlockState(s) == BlockConfirmed && !solved {
+			solved = true
+			p.nodes.Refresh("own block")
+			p.broadcastMessage(p.Solved(height, f.worker, time.Now()))
+		}
+	})
+	p.logAt(logfile.LevelWarning, fmt.Sprintf("%s diff %f ! Height %d, hash %s, by %s",
+		kind, f.share.Difficulty, height, record.Hash, logName(record.Worker)))
 	if err := p.blocks.Add(record); err != nil {
 		p.logAt(logfile.LevelError, "Cannot write blocks.json: "+err.Error())
 	}
+	close(added)
 }
 
 // blockChanged notes what became of a block.
 func (p *Pool) blockChanged(hash string, s bitcoind.BlockState) {
-	if err := p.blocks.Change(hash, s.State, s.Confirmations, s.Text); err != nil {
+	_, err := p.blocks.Update(hash, func(b *Block) {
+		b.State, b.Confirmations, b.Reason = parseBlockState(s), int(s.Confirmations), ""
+		if b.State == BlockRejected {
+			b.Reason = s.Text
+		}
+	})
+	if err != nil {
 		p.logAt(logfile.LevelError, "Cannot write blocks.json: "+err.Error())
 	}
 }
 
-// blockSolved celebrates a block that a node has made its own.
-func (p *Pool) blockSolved(f *solution, worker string) {
-	p.nodes.Refresh("own block")
-	height := f.job.Template.Height
-	p.logAt(logfile.LevelWarning, fmt.Sprintf("Solved and confirmed block %d by %s", height, worker))
-	now := time.Now()
-	for _, line := range p.accounts.BlockLines(f.worker, f.job.NetworkDifficulty, now) {
-		p.logAt(logfile.LevelWarning, line)
+// parseBlockState is the table's word for what the nodes say.
+func parseBlockState(s bitcoind.BlockState) BlockState {
+	switch s.State {
+	case bitcoind.BlockConfirmed:
+		return BlockConfirmed
+	case bitcoind.BlockOrphaned:
+		return BlockOrphaned
+	case bitcoind.BlockRejected:
+		return BlockRejected
 	}
-	p.accounts.ResetRound(now)
-	p.broadcastMessage(solvedText(height, worker, p.config.PoolTag))
+	return BlockPending
 }
 
-func solvedText(height int64, worker, pool string) string {
-	if worker == "" {
-		return "Block solved by " + pool + "!"
+// followBlocks goes on with blocks an earlier run has found: undecided ones are
+// submitted again, the others are followed until they are mature.
+func (p *Pool) followBlocks() {
+	err := p.nodes.Resume(func(_ int64, hash [32]byte, s bitcoind.BlockState) { p.blockChanged(display(hash), s) })
+	if err != nil {
+		p.logAt(logfile.LevelError, "Cannot read saved blocks: "+err.Error())
 	}
-	return fmt.Sprintf("Block %d solved by %s @ %s!", height, worker, pool)
+	for _, b := range p.blocks.Open() {
+		hash, err := parseDisplay(b.Hash)
+		if err != nil {
+			continue
+		}
+		p.nodes.Follow(b.Height, hash, func(s bitcoind.BlockState) { p.blockChanged(b.Hash, s) })
+	}
 }

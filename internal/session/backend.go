@@ -31,6 +31,7 @@ type Found struct {
 
 // Login is one authorize request.
 type Login struct {
+	Time             time.Time
 	Worker, Password string
 	UserAgent        string
 	Remote           netip.AddrPort

@@ -133,3 +133,10 @@ func (f *fingerprints) reset() {
 		p.n = 0
 	}
 }
+
+func (f *fingerprints) len() (n int) {
+	for i := range f.parts {
+		n += f.parts[i].n
+	}
+	return n
+}

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"ckpool/control"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"ckpmsg": main})
+}
+
+// The scripts run beside a pool called ckpool and a proxy called ckproxy.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("TZ", "Asia/Kolkata")
+			for _, name := range []string{"ckpool", "ckproxy"} {
+				stop, err := fakePool(filepath.Join(env.WorkDir, name))
+				if err != nil {
+					return err
+				}
+				env.Defer(stop)
+			}
+			for file, text := range map[string]string{
+				"crlf":  "ping\r\nwhoami",
+				"pings": strings.Repeat("ping\n", 250),
+			} {
+				if err := os.WriteFile(filepath.Join(env.WorkDir, file), []byte(text), 0o600); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	})
+}
+
+func fakePool(dir string) (stop func(), err error) {
+	if err := os.Mkdir(dir, 0o750); err != nil {
+		return nil, err
+	}
+	reply := func(text string) func(context.Context, string) (string, error) {
+		return func(context.Context, string) (string, error) { return text, nil }
+	}
+	s := control.NewServer(dir, -1)
+	s.Handle("listener", "ping", reply("pong"))
+	s.Handle("listener", "whoami", reply(filepath.Base(dir)))
+	s.Handle("listener", "long", reply(`{"long": "`+strings.Repeat("x", 2000)+`"}`))
+	s.Handle("listener", "help", reply("ping\nwhoami\n"))
+	s.Handle("listener", "getuser", func(_ context.Context, user string) (string, error) {
+		return "", errors.New("no user " + user)
+	})
+	s.HandleFD("listener", "silent", func(context.Context, int) (*os.File, error) { return nil, errors.New("no") })
+	s.Handle("stratifier", "uptime", reply(`{"uptime": 60}`))
+	if err := s.Listen(); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { s.Serve(ctx); close(done) }()
+	return func() { cancel(); <-done }, nil
+}
+
+func TestStamp(t *testing.T) {
+	at := time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
+	for _, tt := range []struct {
+		zone *time.Location
+		want string
+	}{
+		{time.UTC, "2026-01-31 12:00:00+00"},
+		{time.FixedZone("", -5*3600), "2026-01-31 07:00:00-05"},
+		{time.FixedZone("", 19800), "2026-01-31 17:30:00+05:30"},
+	} {
+		if got := stamp(at.In(tt.zone)); got != tt.want {
+			t.Errorf("%s, want %s", got, tt.want)
+		}
+	}
+}
+
+func TestOneLine(t *testing.T) {
+	if got := oneLine("a\nb\r\n\x1b[2Jc é\x7f\n"); got != "a b   [2Jc é " {
+		t.Errorf("%q", got)
+	}
+}

@@ -1,0 +1,52 @@
+package main
+
+import (
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"golang.org/x/term"
+)
+
+// interact reads lines from a terminal, with editing and history, until
+// control-D or control-C. The terminal's settings are restored at the end and
+// on signals.
+func interact(in *os.File, out io.Writer, s *session) error {
+	fd := int(in.Fd())
+	old, err := term.MakeRaw(fd)
+	if err != nil {
+		return err
+	}
+	defer term.Restore(fd, old)
+
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP)
+	ended := make(chan struct{})
+	watching := make(chan struct{})
+	go func() {
+		defer close(watching)
+		select {
+		case sig := <-signals:
+			term.Restore(fd, old)
+			signal.Reset(sig)
+			syscall.Kill(os.Getpid(), sig.(syscall.Signal))
+		case <-ended:
+		}
+	}()
+	defer func() {
+		signal.Stop(signals)
+		close(ended)
+		<-watching
+	}()
+
+	t := term.NewTerminal(struct {
+		io.Reader
+		io.Writer
+	}{in, out}, "")
+	if width, height, err := term.GetSize(fd); err == nil && width > 0 {
+		t.SetSize(width, height)
+	}
+	s.out = t
+	return s.run(t.ReadLine)
+}

@@ -1,0 +1,70 @@
+// Command ckpool is a bitcoin mining pool.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+)
+
+func main() { os.Exit(run(os.Args, os.Stdout, os.Stderr)) }
+
+// run is main with its surroundings; it returns the exit status.
+func run(argv []string, stdout, stderr io.Writer) int {
+	o, err := parseOptions(argv)
+	if err == nil && o.Help {
+		fmt.Fprint(stdout, usage())
+		return 0
+	}
+	if err == nil {
+		err = serve(o, argv, stdout, stderr)
+	}
+	if err != nil {
+		if !errors.Is(err, errLogged) {
+			fmt.Fprintln(stderr, err)
+		}
+		return 1
+	}
+	return 0
+}
+
+func serve(o Options, argv []string, stdout, stderr io.Writer) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	parent := takeDetached()
+	if o.Daemonise && !o.Check && parent == nil {
+		return detach(ctx, argv)
+	}
+	c, warnings, err := loadConfig(o)
+	for _, line := range warnings {
+		fmt.Fprintln(stderr, line)
+	}
+	switch {
+	case err != nil:
+		return err
+	case o.Check:
+		fmt.Fprintf(stdout, "%s: no errors\n", o.Config)
+		return nil
+	}
+	return runPool(ctx, o, c, parent)
+}
+
+// version is the module's, or the revision it was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	v := info.Main.Version
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
+			v = s.Value[:12]
+		}
+	}
+	return v
+}

@@ -1,0 +1,304 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	connectionTime = 10 * time.Second       // for a whole connection
+	handlerTime    = 900 * time.Millisecond // so that each reply leaves within 1 s
+	closingTime    = 300 * time.Millisecond // for replies under way at the end
+	acceptPause    = 50 * time.Millisecond  // after a failed accept
+	drainBytes     = 64 << 10
+)
+
+// Server answers commands on the sockets of one directory. Register all
+// commands first, then Listen, then Serve.
+//
+// A command is found by case-insensitive prefix in the order of registration:
+// "PINGxyz" is ping. Register "workerclients" before "worker". A request that
+// no command matches is answered "unknown", an unreadable one "failed".
+type Server struct {
+	// immutable after Listen
+	dir       string
+	gid       int
+	sockets   []*socket
+	replyTime time.Duration
+
+	mu    sync.Mutex
+	conns map[*net.UnixConn]struct{} // guarded by mu
+	wg    sync.WaitGroup             // accept loops, connections and handlers
+}
+
+type socket struct {
+	name     string
+	commands []command
+	listener *net.UnixListener
+	file     os.FileInfo // what Listen made, so that Close removes nothing else
+}
+
+type command struct {
+	prefix   string
+	handle   func(ctx context.Context, args string) (string, error)
+	handleFD func(ctx context.Context, n int) (*os.File, error)
+}
+
+// NewServer makes a server for sockets in dir. Their group is gid, or left
+// alone if gid is negative.
+func NewServer(dir string, gid int) *Server {
+	return &Server{dir: dir, gid: gid, replyTime: handlerTime, conns: map[*net.UnixConn]struct{}{}}
+}
+
+// Handle registers a command. args is what follows the prefix, less one
+// separator character; if the prefix itself ends in punctuation ("message:",
+// "{"), nothing more is cut. An empty reply is sent as "ok", an error as
+// {"errormsg": "text"}. f has 0.9 s, then the client is told so; it must
+// return when ctx ends.
+func (s *Server) Handle(socket, prefix string, f func(ctx context.Context, args string) (reply string, err error)) {
+	s.register(socket, command{prefix: prefix, handle: f})
+}
+
+// HandleFD registers a command that passes a descriptor and has no other
+// reply: the number directly behind the prefix, 0 without one, chooses it.
+// The server closes the returned file. On an error the connection is closed
+// without data.
+func (s *Server) HandleFD(socket, prefix string, f func(ctx context.Context, n int) (*os.File, error)) {
+	s.register(socket, command{prefix: prefix, handleFD: f})
+}
+
+func (s *Server) register(name string, c command) {
+	for _, k := range s.sockets {
+		if k.name == name {
+			k.commands = append(k.commands, c)
+			return
+		}
+	}
+	s.sockets = append(s.sockets, &socket{name: name, commands: []command{c}})
+}
+
+// Listen creates the sockets, mode 0770. A socket that is already there is
+// replaced, anything else left alone and refused. After an error no socket is
+// left.
+func (s *Server) Listen() error {
+	for _, k := range s.sockets {
+		if err := k.listen(filepath.Join(s.dir, k.name), s.gid); err != nil {
+			s.Close()
+			return err
+		}
+	}
+	return nil
+}
+
+func (k *socket) listen(path string, gid int) error {
+	if len(path) > maxPath {
+		return fmt.Errorf("%s: path of a socket is longer than %d bytes", path, maxPath)
+	}
+	switch info, err := os.Lstat(path); {
+	case err == nil && info.Mode().Type() != os.ModeSocket:
+		return fmt.Errorf("%s already exists and is not a socket, not removing", path)
+	case err == nil:
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("replace old socket: %w", err)
+		}
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return fmt.Errorf("open %s socket: %w", k.name, err)
+	}
+	l.SetUnlinkOnClose(false)
+	k.listener = l
+	if k.file, err = os.Lstat(path); err != nil {
+		return fmt.Errorf("open %s socket: %w", k.name, err)
+	}
+	if err := os.Chmod(path, 0o770); err != nil {
+		return fmt.Errorf("open %s socket: %w", k.name, err)
+	}
+	if gid >= 0 {
+		if err := os.Chown(path, -1, gid); err != nil {
+			return fmt.Errorf("set %s to group id %d: %w", path, gid, err)
+		}
+	}
+	return nil
+}
+
+// Close closes and removes the sockets, except those that another process has
+// replaced meanwhile. Serve does it itself.
+func (s *Server) Close() {
+	for _, k := range s.sockets {
+		if k.listener == nil {
+			continue
+		}
+		path := filepath.Join(s.dir, k.name)
+		if now, err := os.Lstat(path); err == nil && k.file != nil && os.SameFile(now, k.file) {
+			os.Remove(path)
+		}
+		k.listener.Close()
+		k.listener = nil
+	}
+}
+
+// Serve answers until ctx ends, then gives replies under way 0.3 s, waits for
+// its goroutines and closes the sockets.
+func (s *Server) Serve(ctx context.Context) {
+	for _, k := range s.sockets {
+		l := k.listener // Close forgets it
+		s.wg.Go(func() { s.accept(ctx, k, l) })
+	}
+	<-ctx.Done()
+	s.Close()
+	s.mu.Lock()
+	for c := range s.conns {
+		hurry(c)
+	}
+	s.mu.Unlock()
+	s.wg.Wait()
+}
+
+func hurry(c *net.UnixConn) {
+	c.SetReadDeadline(time.Unix(1, 0))
+	c.SetWriteDeadline(time.Now().Add(closingTime))
+}
+
+func (s *Server) accept(ctx context.Context, k *socket, l *net.UnixListener) {
+	for ctx.Err() == nil {
+		c, err := l.AcceptUnix()
+		if err != nil {
+			// Out of descriptors, perhaps: others will be closed.
+			select {
+			case <-ctx.Done():
+			case <-time.After(acceptPause):
+			}
+			continue
+		}
+		s.wg.Go(func() {
+			s.serve(ctx, k, c)
+			s.mu.Lock()
+			delete(s.conns, c)
+			s.mu.Unlock()
+			c.Close()
+		})
+	}
+}
+
+func (s *Server) serve(ctx context.Context, k *socket, c *net.UnixConn) {
+	c.SetDeadline(time.Now().Add(connectionTime))
+	s.mu.Lock()
+	s.conns[c] = struct{}{}
+	if ctx.Err() != nil {
+		hurry(c)
+	}
+	s.mu.Unlock()
+
+	request, err := ReadFrame(c, MaxRequest)
+	if errors.Is(err, io.EOF) {
+		return
+	}
+	var reply string
+	if err != nil {
+		reply = "failed"
+	} else {
+		var sent bool
+		if reply, sent = s.answer(ctx, k, c, string(request)); sent {
+			return
+		}
+	}
+	if WriteFrame(c, []byte(reply)) != nil {
+		return // the client does not care
+	}
+	c.CloseWrite()
+	// Closing with unread input would take the reply away from the client.
+	c.SetReadDeadline(time.Now().Add(closingTime))
+	io.CopyN(io.Discard, c, drainBytes)
+}
+
+// answer runs the command; sent says that no reply is to follow.
+func (s *Server) answer(ctx context.Context, k *socket, c *net.UnixConn, request string) (reply string, sent bool) {
+	cmd, rest := k.find(request)
+	switch {
+	case cmd == nil:
+		return "unknown", false
+	case cmd.handleFD != nil:
+		s.passFD(ctx, cmd, c, rest)
+		return "", true
+	}
+
+	type result struct {
+		reply string
+		err   error
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.replyTime)
+	defer cancel()
+	done := make(chan result, 1)
+	s.wg.Go(func() {
+		reply, err := cmd.handle(ctx, argument(cmd.prefix, rest))
+		done <- result{reply, err}
+	})
+	timer := time.NewTimer(s.replyTime)
+	defer timer.Stop()
+	var r result
+	select {
+	case r = <-done:
+	case <-timer.C:
+		r.err = fmt.Errorf("%s takes longer than %v", cmd.prefix, s.replyTime)
+	}
+	switch {
+	case r.err != nil:
+		return errorReply(r.err), false
+	case r.reply == "":
+		return "ok", false
+	}
+	return r.reply, false
+}
+
+func (s *Server) passFD(ctx context.Context, cmd *command, c *net.UnixConn, rest string) {
+	n := 0
+	if rest != "" {
+		var err error
+		if n, err = strconv.Atoi(rest); err != nil {
+			return
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.replyTime)
+	defer cancel()
+	f, err := cmd.handleFD(ctx, n)
+	if err != nil || f == nil {
+		return
+	}
+	defer f.Close()
+	SendFD(c, f) // a client that is gone needs none
+}
+
+func (k *socket) find(request string) (*command, string) {
+	for i := range k.commands {
+		p := k.commands[i].prefix
+		if len(request) >= len(p) && strings.EqualFold(request[:len(p)], p) {
+			return &k.commands[i], request[len(p):]
+		}
+	}
+	return nil, ""
+}
+
+func argument(prefix, rest string) string {
+	last := prefix[len(prefix)-1]
+	word := last >= 'a' && last <= 'z' || last >= 'A' && last <= 'Z' || last >= '0' && last <= '9'
+	if word && rest != "" {
+		return rest[1:]
+	}
+	return rest
+}
+
+func errorReply(err error) string {
+	text, _ := json.Marshal(err.Error())
+	return `{"errormsg": ` + string(text) + `}`
+}

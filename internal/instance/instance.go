@@ -1,0 +1,151 @@
+// Package instance is what makes one running program out of a name: its socket
+// directory, its pid file, and what to do when it is already running. It knows
+// processes and files, nothing of pools.
+package instance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	startTime = time.Second // for another instance to write its pid, or to let go of the directory
+	pollEvery = 5 * time.Millisecond
+)
+
+// Instance is a claimed socket directory. The claim ends with the process,
+// however it ends: nothing left behind stops the next start.
+type Instance struct {
+	Dir string
+
+	lock *os.File // the directory, locked
+}
+
+// Claim makes dir and the process its user: main.pid holds the process's id.
+// An instance that runs there is ended when killOld is set and refused
+// otherwise. gid owns the directory, unless it is negative.
+func Claim(ctx context.Context, dir string, gid int, killOld bool) (*Instance, error) {
+	if err := makeDir(dir, gid); err != nil {
+		return nil, err
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil, fmt.Errorf("Failed to open directory %s: %w", dir, errors.Unwrap(err))
+	}
+	i := &Instance{Dir: dir, lock: d}
+	if err := i.claim(ctx, killOld); err != nil {
+		d.Close()
+		return nil, err
+	}
+	return i, nil
+}
+
+// makeDir makes dir so that members of the group can reach the sockets in it.
+func makeDir(dir string, gid int) error {
+	if err := os.Mkdir(dir, 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("Failed to make directory %s: %w", dir, errors.Unwrap(err))
+	}
+	if gid < 0 {
+		return nil
+	}
+	if err := os.Chown(dir, -1, gid); err != nil {
+		return fmt.Errorf("Failed to set %s to group id %d: %w", dir, gid, errors.Unwrap(err))
+	}
+	return nil
+}
+
+func (i *Instance) claim(ctx context.Context, killOld bool) error {
+	locked := i.tryLock()
+	pid, err := i.running(ctx, !locked)
+	switch {
+	case err != nil:
+		return err
+	case pid != 0 && !killOld:
+		return fmt.Errorf("Process main pid %d still exists, start ckpool with -H to get a handover or -k if you wish to kill it", pid)
+	case pid != 0:
+		if err := end(ctx, i.Dir, pid); err != nil {
+			return err
+		}
+	}
+	if !locked && !poll(ctx, startTime, i.tryLock) {
+		return fmt.Errorf("another instance is starting in %s, try again", i.Dir)
+	}
+	return i.writePID()
+}
+
+// tryLock makes the directory this process's. The lock is the kernel's: it is
+// gone with the process. Instances of other programs (ckpool in C) take none.
+func (i *Instance) tryLock() bool {
+	return syscall.Flock(int(i.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil
+}
+
+// running is the pid of the instance that uses the directory, 0 for none. One
+// that holds the lock is given time to write its pid.
+func (i *Instance) running(ctx context.Context, held bool) (pid int, err error) {
+	poll(ctx, startTime, func() bool {
+		pid, err = i.readPID()
+		if pid != 0 && !(alive(pid) && isPool(pid)) {
+			pid = 0 // left behind by an instance that died
+		}
+		return !held || pid != 0 || i.tryLock()
+	})
+	return pid, err
+}
+
+func (i *Instance) pidFile() string { return filepath.Join(i.Dir, "main.pid") }
+
+// readPID is 0 where there is no pid file, or one without another process's id.
+func (i *Instance) readPID() (int, error) {
+	b, err := os.ReadFile(i.pidFile())
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("Failed to open file %s: %w", i.pidFile(), errors.Unwrap(err))
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil || pid <= 0 || pid == os.Getpid() {
+		return 0, nil
+	}
+	return pid, nil
+}
+
+func (i *Instance) writePID() error {
+	tmp := i.pidFile() + ".tmp"
+	err := os.WriteFile(tmp, []byte(strconv.Itoa(os.Getpid())), 0o640)
+	if err == nil {
+		err = os.Rename(tmp, i.pidFile())
+	}
+	if err != nil {
+		return fmt.Errorf("write pid file: %w", err)
+	}
+	return nil
+}
+
+// Release gives the directory up, unless another process has taken it.
+func (i *Instance) Release() {
+	if b, err := os.ReadFile(i.pidFile()); err == nil && string(b) == strconv.Itoa(os.Getpid()) {
+		os.Remove(i.pidFile())
+	}
+	i.lock.Close()
+}
+
+// poll calls done until it is true, for limit at most.
+func poll(ctx context.Context, limit time.Duration, done func() bool) bool {
+	for last := time.Now().Add(limit); ; time.Sleep(pollEvery) {
+		if done() {
+			return true
+		}
+		if time.Now().After(last) || ctx.Err() != nil {
+			return false
+		}
+	}
+}

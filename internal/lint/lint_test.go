@@ -1,0 +1,86 @@
+package lint
+
+import (
+	"go/token"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestModule(t *testing.T) {
+	list := load(t)
+	if len(list) == 0 {
+		t.Fatal("no Go files found")
+	}
+	for _, r := range rules {
+		t.Run(r.name, func(t *testing.T) {
+			for _, line := range sorted(r.check(list)) {
+				t.Error(line)
+			}
+		})
+	}
+}
+
+// Each rule is broken on purpose, lest it hold because it sees nothing.
+func TestRules(t *testing.T) {
+	long := "package x\n" + strings.Repeat("\n", 600)
+	methods := "// Package x is x.\npackage x\ntype T struct{}\n" + strings.Repeat("func (t *T) M() {}\n", 31)
+	tests := []struct {
+		rule    func([]source) []string
+		name    string
+		file    string
+		text    string
+		problem string // empty: the rule holds
+	}{
+		{publicImports, "third party", "work/a.go", `package work; import "github.com/x/y"`, "work/a.go:1 imports github.com/x/y"},
+		{publicImports, "internal", "bitcoind/a.go", `package bitcoind; import "ckpool/internal/pool"`, "bitcoind/a.go:1 imports ckpool/internal/pool"},
+		{publicImports, "logging", "stratum/client/a.go", `package client; import "log/slog"`, "stratum/client/a.go:1 imports log/slog"},
+		{publicImports, "allowed", "work/a.go", `package work; import ("fmt"; "ckpool/stratum"; "golang.org/x/sys/unix")`, ""},
+		{publicImports, "test", "work/a_test.go", `package work; import "pgregory.net/rapid"`, ""},
+		{pureArithmetic, "I/O", "difficulty/a.go", `package difficulty; import "os"`, "difficulty/a.go:1 imports os"},
+		{pureArithmetic, "goroutine", "work/a.go", "package work\nfunc f() {\n go f()\n}", "work/a.go:3 starts a goroutine"},
+		{pureArithmetic, "others may", "bitcoind/a.go", `package bitcoind; import "net/http"`, ""},
+		{direction, "session to pool", "internal/session/a.go", `package session; import "ckpool/internal/pool"`, "internal/session/a.go:1 imports ckpool/internal/pool"},
+		{direction, "pool to cmd", "internal/pool/a.go", `package pool; import "ckpool/cmd/ckpool"`, "internal/pool/a.go:1 imports ckpool/cmd/ckpool"},
+		{direction, "pool to store", "internal/pool/a.go", `package pool; import "ckpool/internal/store/sqlite"`, "internal/pool/a.go:1 imports ckpool/internal/store/sqlite"},
+		{direction, "accounting to netserver", "internal/accounting/a.go", `package accounting; import "ckpool/internal/netserver"`, "internal/accounting/a.go:1 imports ckpool/internal/netserver"},
+		{direction, "public upwards", "work/a.go", `package work; import "ckpool/internal/config"`, "work/a.go:1 imports ckpool/internal/config"},
+		{direction, "downwards", "internal/pool/a.go", `package pool; import ("ckpool/internal/session"; "ckpool/work")`, ""},
+		{direction, "beside", "internal/session/a.go", `package session; import "ckpool/internal/netserver"`, ""},
+		{direction, "commands", "cmd/ckpool/a.go", `package main; import "ckpool/internal/pool"`, ""},
+		{testkitUsers, "program", "cmd/ckpool/a.go", `package main; import "ckpool/internal/testkit/node"`, "cmd/ckpool/a.go:1 imports ckpool/internal/testkit/node"},
+		{testkitUsers, "bench", "cmd/ckbench/a.go", `package main; import "ckpool/internal/testkit"`, ""},
+		{testkitUsers, "test", "internal/pool/a_test.go", `package pool; import "ckpool/internal/testkit"`, ""},
+		{commandsOnly, "exit", "internal/pool/a.go", `package pool; import "os"; func f() { os.Exit(1) }`, "internal/pool/a.go:1 uses os.Exit"},
+		{commandsOnly, "renamed", "internal/pool/a.go", `package pool; import sys "os"; var a = sys.Getenv("A")`, "internal/pool/a.go:1 uses os.Getenv"},
+		{commandsOnly, "flag", "work/a.go", `package work; import "flag"`, "work/a.go:1 imports flag"},
+		{commandsOnly, "command", "cmd/ckpool/a.go", `package main; import "os"; func f() { os.Exit(1) }`, ""},
+		{commandsOnly, "another os", "internal/pool/a.go", `package pool; var os struct{ Exit func() }; func f() { os.Exit() }`, ""},
+		{noCgo, "cgo", "work/a.go", `package work; import "C"`, "work/a.go:1 imports C"},
+		{fileLength, "code", "work/a.go", long, "work/a.go has 601 lines"},
+		{fileLength, "test", "work/a_test.go", long, ""},
+		{packageDocs, "none", "work/a.go", `package work`, "work has no package comment"},
+		{packageDocs, "documented", "work/a.go", "// Package work works.\npackage work", ""},
+		{methodCount, "many", "work/a.go", methods, "work.T has 31 methods"},
+		{noSleep, "sleeps", "work/a_test.go", `package work; import "time"; func f() { time.Sleep(1) }`, "work/a_test.go:1 sleeps"},
+		{noSleep, "bubble", "work/a_test.go", `package work; func f() { synctest.Test(nil, func() { time.Sleep(1) }) }`, ""},
+		{noSkeleton, "skeleton", "work/a.go", `package work; func f() { panic("skeleton") }`, "work/a.go:1 is a skeleton"},
+		{noSkeleton, "finished", "work/a.go", `package work; func f() { panic("unreachable") }`, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s, err := parseSource(token.NewFileSet(), tt.file, []byte(tt.text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var want []string
+			if tt.problem != "" {
+				want = []string{tt.problem}
+			}
+			if diff := cmp.Diff(want, tt.rule([]source{s})); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}

@@ -1,0 +1,307 @@
+package lint
+
+import (
+	"fmt"
+	"go/ast"
+	"path"
+	"sort"
+	"strings"
+)
+
+// A rule names what breaks it, one line each.
+type rule struct {
+	name  string
+	check func([]source) []string
+}
+
+var rules = []rule{
+	{"public packages import only the standard library, each other and golang.org/x", publicImports},
+	{"arithmetic packages do no I/O and start no goroutine", pureArithmetic},
+	{"imports point downwards", direction},
+	{"testkit is for tests and ckbench", testkitUsers},
+	{"only commands read flags and environment or exit", commandsOnly},
+	{"no cgo", noCgo},
+	{"files are at most 500 lines, tests 1000", fileLength},
+	{"packages have a comment", packageDocs},
+	{"types have at most 30 methods", methodCount},
+	{"tests do not sleep in real time", noSleep},
+	{"nothing is a skeleton", noSkeleton},
+}
+
+var public = set("address", "difficulty", "stratum", "stratum/client", "work", "bitcoind", "sharelog", "control")
+
+// arithmetic are the public packages that only compute.
+var arithmetic = set("address", "difficulty", "stratum", "work")
+
+// level of the packages above the public ones: a package imports its own level
+// or lower ones. What is not named here stands beside level 1.
+var level = map[string]int{
+	"internal/pool": 2, "internal/upstream": 2, "internal/relay": 2, "internal/accounting": 2, "internal/web": 2,
+	"internal/bench": 3, "internal/testkit": 3, "internal/lint": 3,
+}
+
+// never are imports that no level forbids.
+var never = map[string]string{
+	"internal/pool":       "internal/store",
+	"internal/accounting": "internal/netserver",
+}
+
+func set(names ...string) map[string]bool {
+	m := make(map[string]bool)
+	for _, n := range names {
+		m[n] = true
+	}
+	return m
+}
+
+// under reports whether pkg is dir or below it.
+func under(pkg, dir string) bool { return pkg == dir || strings.HasPrefix(pkg, dir+"/") }
+
+// levelOf is 0 for public packages, 4 for commands.
+func levelOf(pkg string) int {
+	top := strings.SplitN(pkg, "/", 3)
+	switch {
+	case public[pkg]:
+		return 0
+	case top[0] == "cmd":
+		return 4
+	}
+	if n, ok := level[path.Join(top[:min(2, len(top))]...)]; ok {
+		return n
+	}
+	return 1
+}
+
+// own is the package's directory when p is of this module.
+func own(p string) (string, bool) { return strings.CutPrefix(p, module+"/") }
+
+func standard(p string) bool {
+	first, _, _ := strings.Cut(p, "/")
+	return !strings.Contains(first, ".") && first != module
+}
+
+func publicImports(list []source) (bad []string) {
+	for _, s := range list {
+		if !public[s.pkg()] || s.isTest() {
+			continue
+		}
+		s.imports(func(p, place string) {
+			dir, ours := own(p)
+			if p == "log" || p == "log/slog" || !standard(p) && !strings.HasPrefix(p, "golang.org/x/") && !(ours && public[dir]) {
+				bad = append(bad, place+" imports "+p)
+			}
+		})
+	}
+	return bad
+}
+
+func pureArithmetic(list []source) (bad []string) {
+	io := set("net", "net/http", "os", "os/exec", "os/signal", "io/fs", "io/ioutil", "syscall", "golang.org/x/sys/unix")
+	for _, s := range list {
+		if !arithmetic[s.pkg()] || s.isTest() {
+			continue
+		}
+		s.imports(func(p, place string) {
+			if io[p] {
+				bad = append(bad, place+" imports "+p)
+			}
+		})
+		ast.Inspect(s.syntax, func(n ast.Node) bool {
+			if g, ok := n.(*ast.GoStmt); ok {
+				bad = append(bad, s.place(g)+" starts a goroutine")
+			}
+			return true
+		})
+	}
+	return bad
+}
+
+func direction(list []source) (bad []string) {
+	for _, s := range list {
+		if s.isTest() {
+			continue
+		}
+		pkg := s.pkg()
+		s.imports(func(p, place string) {
+			dir, ours := own(p)
+			if !ours {
+				return
+			}
+			forbidden := never[pkg]
+			if levelOf(dir) > levelOf(pkg) || forbidden != "" && under(dir, forbidden) {
+				bad = append(bad, place+" imports "+p)
+			}
+		})
+	}
+	return bad
+}
+
+func testkitUsers(list []source) (bad []string) {
+	for _, s := range list {
+		pkg := s.pkg()
+		if s.isTest() || under(pkg, "internal/testkit") || under(pkg, "internal/bench") || under(pkg, "cmd/ckbench") {
+			continue
+		}
+		s.imports(func(p, place string) {
+			if dir, ours := own(p); ours && under(dir, "internal/testkit") {
+				bad = append(bad, place+" imports "+p)
+			}
+		})
+	}
+	return bad
+}
+
+func commandsOnly(list []source) (bad []string) {
+	calls := set("os.Exit", "os.Getenv", "os.LookupEnv", "os.Environ", "os.Args", "log.Fatal", "log.Fatalf", "log.Fatalln")
+	for _, s := range list {
+		pkg := s.pkg()
+		if s.isTest() || under(pkg, "cmd") || under(pkg, "internal/testkit") {
+			continue
+		}
+		s.imports(func(p, place string) {
+			if p == "flag" || p == "github.com/spf13/pflag" && pkg != "internal/getopt" {
+				bad = append(bad, place+" imports "+p)
+			}
+		})
+		s.uses(func(name, place string) {
+			if calls[name] {
+				bad = append(bad, place+" uses "+name)
+			}
+		})
+	}
+	return bad
+}
+
+func noCgo(list []source) (bad []string) {
+	for _, s := range list {
+		s.imports(func(p, place string) {
+			if p == "C" {
+				bad = append(bad, place+" imports C")
+			}
+		})
+	}
+	return bad
+}
+
+func fileLength(list []source) (bad []string) {
+	for _, s := range list {
+		limit := 500
+		if s.isTest() {
+			limit = 1000
+		}
+		if s.lines > limit {
+			bad = append(bad, fmt.Sprintf("%s has %d lines", s.name, s.lines))
+		}
+	}
+	return bad
+}
+
+func packageDocs(list []source) (bad []string) {
+	documented := make(map[string]bool)
+	for _, s := range list {
+		if !s.isTest() {
+			documented[s.pkg()] = documented[s.pkg()] || s.syntax.Doc != nil
+		}
+	}
+	for pkg, ok := range documented {
+		if !ok {
+			bad = append(bad, pkg+" has no package comment")
+		}
+	}
+	return bad
+}
+
+func methodCount(list []source) (bad []string) {
+	methods := make(map[string]int)
+	for _, s := range list {
+		if s.isTest() {
+			continue
+		}
+		for _, d := range s.syntax.Decls {
+			if f, ok := d.(*ast.FuncDecl); ok && f.Recv != nil {
+				methods[s.pkg()+"."+receiver(f)]++
+			}
+		}
+	}
+	for name, n := range methods {
+		if n > 30 {
+			bad = append(bad, fmt.Sprintf("%s has %d methods", name, n))
+		}
+	}
+	return bad
+}
+
+func receiver(f *ast.FuncDecl) string {
+	t := f.Recv.List[0].Type
+	for {
+		switch x := t.(type) {
+		case *ast.StarExpr:
+			t = x.X
+		case *ast.IndexExpr:
+			t = x.X
+		case *ast.IndexListExpr:
+			t = x.X
+		case *ast.Ident:
+			return x.Name
+		default:
+			return "?"
+		}
+	}
+}
+
+// noSleep allows time.Sleep where time is not real: in a synctest bubble.
+func noSleep(list []source) (bad []string) {
+	for _, s := range list {
+		if !s.isTest() {
+			continue
+		}
+		ast.Inspect(s.syntax, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok {
+				return true
+			}
+			switch selector(call.Fun) {
+			case "synctest.Test":
+				return false
+			case "time.Sleep":
+				bad = append(bad, s.place(call)+" sleeps")
+			}
+			return true
+		})
+	}
+	return bad
+}
+
+func noSkeleton(list []source) (bad []string) {
+	for _, s := range list {
+		ast.Inspect(s.syntax, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok || len(call.Args) != 1 {
+				return true
+			}
+			f, _ := call.Fun.(*ast.Ident)
+			text, _ := call.Args[0].(*ast.BasicLit)
+			if f != nil && f.Name == "panic" && text != nil && text.Value == `"skeleton"` {
+				bad = append(bad, s.place(call)+" is a skeleton")
+			}
+			return true
+		})
+	}
+	return bad
+}
+
+// selector is "pkg.Name" of such an expression.
+func selector(e ast.Expr) string {
+	if sel, ok := e.(*ast.SelectorExpr); ok {
+		if x, ok := sel.X.(*ast.Ident); ok {
+			return x.Name + "." + sel.Sel.Name
+		}
+	}
+	return ""
+}
+
+// sorted, because some rules walk maps.
+func sorted(bad []string) []string {
+	sort.Strings(bad)
+	return bad
+}

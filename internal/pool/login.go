@@ -1,0 +1,156 @@
+package pool
+
+import (
+	"crypto/subtle"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"ckpool/address"
+	"ckpool/internal/session"
+	"ckpool/sharelog"
+	"ckpool/stratum"
+)
+
+// maxNewNames is how many users and workers one connection may make.
+const maxNewNames = 100
+
+// Authorize decides a login. It makes the user and the worker if there are
+// none, but never for a refused login.
+func (s *State) Authorize(l *session.Login) (session.Grant, *stratum.Reject) {
+	now := s.stamp(l.Time)
+	from := refusal{place(l.Remote.Addr()), l.Worker[:min(len(l.Worker), 256)]}
+	if wait := s.refusals.wait(from, now); wait > 0 {
+		return session.Grant{}, unauthorized(retryIn(wait))
+	}
+	g, refused := s.login(l, now)
+	if refused != "" {
+		from.name = strings.Clone(from.name)
+		s.refusals.add(from, now)
+		return session.Grant{}, unauthorized(refused)
+	}
+	return g, nil
+}
+
+func unauthorized(text string) *stratum.Reject {
+	return &stratum.Reject{Code: stratum.Unauthorized, Text: text}
+}
+
+func retryIn(wait time.Duration) string {
+	return fmt.Sprintf("retry in %.0f s", math.Ceil(wait.Seconds()))
+}
+
+func (s *State) login(l *session.Login, now stamp) (g session.Grant, refused string) {
+	if refused := checkName(l.Worker); refused != "" {
+		return g, refused
+	}
+	if !passwordMatches(s.settings.Load().Password, l.Password) {
+		return g, "Invalid password"
+	}
+	userName, rest := splitName(l.Worker)
+	a, err := address.Parse(userName)
+	if err == nil {
+		userName = a.String()
+	}
+	if s.cfg.Solo {
+		if refused := s.checkPayout(a, err); refused != "" {
+			return g, refused
+		}
+		g.Payout = a.Script()
+	}
+	name := userName + rest
+	w := s.names.worker(name)
+	if w == nil {
+		if refused := s.checkNewName(l, now); refused != "" {
+			return g, refused
+		}
+		w, g.NewName = s.names.makeWorker(name, now)
+		if g.NewName {
+			s.newNames.add(place(l.Remote.Addr()), now)
+		}
+	}
+	g.Worker, g.User = w.id, w.user.name
+	g.Payout = w.user.login(g.Payout, l.Time)
+	g.Message = fmt.Sprintf("Authorised, welcome to %s %s!", s.settings.Load().Name, g.User)
+	return g, ""
+}
+
+// login notes a successful login and returns the payout script all sessions of
+// the user share.
+func (u *user) login(payout []byte, now time.Time) []byte {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.loggedIn = true
+	if u.authorised == 0 {
+		u.authorised = now.Unix()
+	}
+	if u.payout == nil {
+		u.payout = payout
+	}
+	return u.payout
+}
+
+func checkName(worker string) string {
+	userName, _ := splitName(worker)
+	switch {
+	case worker == "":
+		return "Empty workername parameter"
+	case userName == "":
+		return "Empty username parameter"
+	case strings.Contains(userName, "/"):
+		return "Invalid character in username"
+	}
+	if _, err := sharelog.FileName(worker); err != nil {
+		return "Username too long"
+	}
+	return ""
+}
+
+// passwordMatches tells whether the miner's password is, or has among its
+// options, the one that keeps strangers out.
+func passwordMatches(want, got string) bool {
+	if want == "" {
+		return true
+	}
+	match := subtle.ConstantTimeCompare([]byte(got), []byte(want))
+	for option := range strings.SplitSeq(got, ",") {
+		match |= subtle.ConstantTimeCompare([]byte(strings.TrimSpace(option)), []byte(want))
+	}
+	return match == 1
+}
+
+// checkPayout refuses what a block's reward must not be paid to.
+func (s *State) checkPayout(a address.Address, err error) string {
+	if err != nil {
+		return fmt.Sprintf("Username must be a bitcoin address: %v", err)
+	}
+	if n := s.network.Load(); n >= 0 && !a.On(address.Network(n)) {
+		return fmt.Sprintf("Address is for %v, this pool mines on %v", a.Network(), address.Network(n))
+	}
+	if err := a.Payable(); err != nil {
+		return fmt.Sprintf("Username must be a payable address: %v", err)
+	}
+	return ""
+}
+
+// checkNewName limits the names strangers can make. Where names must be
+// addresses there is no limit.
+func (s *State) checkNewName(l *session.Login, now stamp) string {
+	if s.cfg.Solo {
+		return ""
+	}
+	if l.NewNames >= maxNewNames {
+		return "Too many new names on this connection"
+	}
+	addr := l.Remote.Addr().Unmap()
+	for _, p := range s.settings.Load().NameExempt {
+		if p.Contains(addr) {
+			return ""
+		}
+	}
+	if wait := s.newNames.wait(place(addr), now); wait > 0 {
+		return "Too many new names from your address, " + retryIn(wait)
+	}
+	return ""
+}

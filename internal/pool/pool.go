@@ -1,0 +1,163 @@
+package pool
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"ckpool/bitcoind"
+	"ckpool/internal/config"
+	"ckpool/internal/logfile"
+	"ckpool/internal/netserver"
+	"ckpool/internal/session"
+	"ckpool/work"
+)
+
+// Options are what the command line decides.
+type Options struct {
+	Solo      bool // pay the finder
+	LogShares bool
+	Version   string
+	Log       *slog.Logger
+}
+
+// Pool is a whole pool: nodes, work, sessions, statistics. Make it with New,
+// open its ports with Listen, run it with Run.
+type Pool struct {
+	*State
+	*jobs
+
+	// immutable
+	config   config.Config
+	options  Options
+	log      *slog.Logger
+	started  time.Time
+	nodes    *bitcoind.Group
+	server   *netserver.Server
+	registry *session.Registry
+	handlers []*session.Handler // by loop
+
+	sessions   atomic.Pointer[session.Settings]
+	resumable  atomic.Int64 // sessions
+	blocks     *Blocks
+	candidates candidates
+	notices    *logfile.Limiter
+	published  chan *work.Job // newest job not yet looked at by tidy
+
+	submissions sync.WaitGroup // goroutines of Block; waited for by Run
+
+	tidied *work.Template // owned by tidy; the last one it saw
+}
+
+// New prepares a pool. It makes the log directories and reads what an earlier
+// run left in them.
+func New(c config.Config, o Options) (*Pool, error) {
+	now := time.Now()
+	for _, dir := range []string{c.LogDir, filepath.Join(c.LogDir, "pool"), filepath.Join(c.LogDir, "users")} {
+		if err := os.MkdirAll(dir, 0o750); err != nil {
+			return nil, fmt.Errorf("make log directory: %w", err)
+		}
+	}
+	p := &Pool{
+		jobs:      newJobs(now),
+		config:    c,
+		options:   o,
+		log:       o.Log,
+		started:   now,
+		registry:  session.NewRegistry(c.Nonce1Length, uint64(len(c.Servers))),
+		notices:   logfile.NewLimiter(time.Minute),
+		published: make(chan *work.Job, 1),
+	}
+	p.sessions.Store(sessionSettings(&c, o.Solo))
+	var err error
+	p.nodes, err = bitcoind.NewGroup(c.Nodes, bitcoind.Options{
+		BlockPoll: c.BlockPoll,
+		SaveDir:   filepath.Join(c.LogDir, "pool", "blocks"),
+		Event:     func(e bitcoind.Event) { p.logAt(logfile.Level(e.Level), e.Text) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	var group *session.Group
+	p.server, err = netserver.New(netserver.Config{
+		MaxLine: c.MaxLine, MaxClients: c.MaxClients,
+		Event:       func(level int, text string) { p.logAt(logfile.Level(level), text) },
+		ConnectRate: unlimited(c.NewConnectionsPerSecond), ConnectBurst: unlimited(c.NewConnectionsBurst),
+		MaxUnauthorized: unlimited(c.MaxUnauthorisedPerAddress), MaxPerAddress: unlimited(c.MaxConnectionsPerAddress),
+		LimitExempt: c.LimitExempt,
+	}, func(l *netserver.Loop) netserver.Handler {
+		if group == nil {
+			group = session.NewGroup(p.registry, loopCount(), p.closeClient)
+		}
+		h := session.NewHandler(l, p, group)
+		p.handlers = append(p.handlers, h)
+		return h
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.State = NewState(Config{
+		Settings: stateSettings(&c), LogDir: c.LogDir, Solo: o.Solo, LogShares: o.LogShares,
+		Loops: loopCount(), ListenerURLs: listenerURLs(&c),
+		Event: func(level int, text string) { p.logAt(logfile.Level(level), text) },
+	}, now)
+	if err := p.State.Load(now); err != nil {
+		return nil, err
+	}
+	if p.blocks, err = OpenBlocks(c.LogDir); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func listenerURLs(c *config.Config) (urls []string) {
+	for _, l := range c.Servers {
+		urls = append(urls, l.URL)
+	}
+	return urls
+}
+
+// unlimited turns the configuration's 0, no limit, into netserver's.
+func unlimited(n int) int {
+	if n == 0 {
+		return -1
+	}
+	return n
+}
+
+// Listen opens the ports. The error says which and why.
+func (p *Pool) Listen(ctx context.Context) error {
+	for _, l := range p.config.Servers {
+		i, err := p.server.Listen(ctx, l.URL)
+		if err != nil {
+			return err
+		}
+		for _, addr := range p.server.Listeners()[i].Addrs {
+			p.logAt(logfile.LevelNotice, "Listening on "+addr.String())
+		}
+	}
+	return nil
+}
+
+// Close gives back what New and Listen opened when Run is not called.
+func (p *Pool) Close() { p.server.Close() }
+
+// Settings implements session.Backend.
+func (p *Pool) Settings() *session.Settings { return p.sessions.Load() }
+
+// Notice implements session.Backend: the same text goes to the log once a
+// minute.
+func (p *Pool) Notice(text string) {
+	if line, ok := p.notices.Pass(text); ok {
+		p.logAt(logfile.LevelNotice, line)
+	}
+}
+
+func (p *Pool) logAt(level slog.Level, text string) {
+	p.log.Log(context.Background(), level, text)
+}

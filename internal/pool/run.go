@@ -1,0 +1,134 @@
+package pool
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"sync"
+	"time"
+
+	"ckpool/internal/logfile"
+	"ckpool/internal/netserver"
+	"ckpool/internal/session"
+)
+
+func loopCount() int { return runtime.GOMAXPROCS(0) }
+
+// Run runs the pool until the context ends or a part of it fails. Then everything is
+// flushed: miners' replies, found blocks, share logs, statistics.
+func (p *Pool) Run(until context.Context) error {
+	ctx, cancel := context.WithCancelCause(until)
+	defer cancel(nil)
+	// Nodes and files outlive the connections, for what the last moment brings.
+	later, stopLater := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopLater()
+	p.followBlocks()
+
+	var serving, rest sync.WaitGroup
+	start := func(wg *sync.WaitGroup, ctx context.Context, name string, run func(context.Context) error) {
+		wg.Go(func() {
+			if err := run(ctx); err != nil {
+				cancel(fmt.Errorf("%s: %w", name, err))
+			}
+		})
+	}
+	start(&serving, ctx, "connections", p.server.Run)
+	start(&serving, ctx, "work", (&updater{Pool: p}).run)
+	start(&serving, ctx, "statistics", p.keepStatistics)
+	start(&rest, later, "nodes", p.nodes.Run)
+	rest.Go(func() { p.WriteShares(later) })
+	rest.Go(func() { p.tidy(later) })
+
+	<-ctx.Done()
+	serving.Wait()
+	p.submissions.Wait()
+	stopLater()
+	rest.Wait()
+	p.noteSaving(p.Save(time.Now(), Sessions{Disconnected: p.resumable.Load()}))
+	if until.Err() != nil {
+		return nil
+	}
+	return context.Cause(ctx)
+}
+
+// keepStatistics feeds the averages and writes the status files each minute.
+func (p *Pool) keepStatistics(ctx context.Context) error {
+	tick := time.NewTicker(TickInterval)
+	defer tick.Stop()
+	var guard workGuard
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case now := <-tick.C:
+			p.guardWork(ctx, &guard, now)
+			err := p.Tick(now, func() Sessions { return p.counts(ctx, now) })
+			p.noteSaving(err)
+		}
+	}
+}
+
+// noteSaving logs that statistics could not be written, once a minute.
+func (p *Pool) noteSaving(err error) {
+	if err == nil {
+		return
+	}
+	if line, ok := p.notices.Pass(err.Error()); ok {
+		p.logAt(logfile.LevelError, line)
+	}
+}
+
+// counts asks the loops what only sessions know.
+func (p *Pool) counts(ctx context.Context, now time.Time) Sessions {
+	p.resumable.Store(int64(p.registry.Sweep(now)))
+	n := Sessions{Disconnected: p.resumable.Load()}
+	idle, err := p.countOnLoops(ctx, func(h *session.Handler) int { return h.Idle() })
+	if err == nil {
+		n.Idle = int64(idle)
+	}
+	return n
+}
+
+// workGuard watches for too long a time without a usable node.
+type workGuard struct {
+	since   time.Time // without a usable node, zero with one
+	dropped bool
+}
+
+// guardWork closes miners when no node has been usable for so long that they
+// are better off with their other pools, and refuses new ones until there is
+// work again.
+func (p *Pool) guardWork(ctx context.Context, g *workGuard, now time.Time) {
+	limit := p.config.DropWithoutWork
+	usable := p.nodes.Current() != nil
+	switch {
+	case usable:
+		if g.dropped {
+			g.dropped = false
+			p.server.Resume()
+			p.logAt(logfile.LevelWarning, "A node is usable again: miners are accepted")
+		}
+		g.since = time.Time{}
+	case g.since.IsZero():
+		g.since = now
+	case limit > 0 && !g.dropped && now.Sub(g.since) >= limit:
+		g.dropped = true
+		p.server.Pause()
+		n, _ := p.Drop(ctx, 0, netserver.NoWork)
+		p.logAt(logfile.LevelWarning, fmt.Sprintf("No usable node for %s: %d miners closed so that they go to their other pools, new ones wait until a node is usable", limit, n))
+	}
+}
+
+// tidy looks at new jobs after miners have them.
+func (p *Pool) tidy(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case job := <-p.published:
+			p.afterPublish(job)
+		}
+	}
+}
+
+var _ session.Backend = (*Pool)(nil)

@@ -1,0 +1,36 @@
+// Package sockdir finds the control sockets of an instance for the tools that
+// talk to it. It knows where sockets are, not what is said over them.
+package sockdir
+
+import (
+	"os"
+	"path/filepath"
+)
+
+const service = "/run/ckpool" // RuntimeDirectory of the systemd units
+
+// Find returns the path of a control socket of the instance called name. With
+// a parent directory that is <parent>/<name>/<socket>. Without, the first that
+// exists of /run/ckpool/<name>, /run/ckpool itself for the instance ckpool,
+// and /tmp/<name>; the last if none does.
+func Find(parent, name, socket string) string {
+	if parent != "" {
+		return filepath.Join(parent, name, socket)
+	}
+	dirs := []string{filepath.Join(service, name)}
+	if name == filepath.Base(service) {
+		dirs = append(dirs, service)
+	}
+	return first(append(dirs, filepath.Join("/tmp", name)), socket)
+}
+
+// first returns the socket in the first of dirs that has it, or in the last.
+func first(dirs []string, socket string) (path string) {
+	for _, dir := range dirs {
+		path = filepath.Join(dir, socket)
+		if info, err := os.Stat(path); err == nil && info.Mode().Type() == os.ModeSocket {
+			return path
+		}
+	}
+	return path
+}

@@ -1,0 +1,48 @@
+package sockdir
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+func TestFindInParent(t *testing.T) {
+	if got := Find("/run/pool", "x", "listener"); got != "/run/pool/x/listener" {
+		t.Error(got)
+	}
+}
+
+func TestFirst(t *testing.T) {
+	root, err := os.MkdirTemp("", "ck")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(root)
+	dirs := make([]string, 3)
+	for i, name := range []string{"a", "b", "c"} {
+		dirs[i] = filepath.Join(root, name)
+		if err := os.Mkdir(dirs[i], 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := func(dir string) {
+		t.Helper()
+		if got := first(dirs, "listener"); got != filepath.Join(dir, "listener") {
+			t.Errorf("%s, want the one in %s", got, dir)
+		}
+	}
+	want(dirs[2])
+	if err := os.WriteFile(filepath.Join(dirs[0], "listener"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want(dirs[2])
+	for _, i := range []int{2, 1} {
+		l, err := net.Listen("unix", filepath.Join(dirs[i], "listener"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		want(dirs[i])
+	}
+}

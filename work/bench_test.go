@@ -1,0 +1,144 @@
+package work
+
+import (
+	"fmt"
+	"testing"
+
+	"ckpool/stratum"
+)
+
+func TestHotPathAllocatesNothing(t *testing.T) {
+	for _, solo := range []bool{false, true} {
+		b := newBuilder(t)
+		b.Extra = extras(600) // as many as the profile has room for
+		payout := b.PayoutScript
+		if solo {
+			b.PayoutScript = nil
+		} else {
+			payout = nil
+		}
+		j := b.mustJob(t, vectorTemplate(t))
+		extranonce1 := make([]byte, 4)
+		s := &stratum.Submit{Extranonce2Len: 8, HasVersionBits: true, VersionBits: 0x2000}
+		var sh Share
+		line := make([]byte, 0, 64<<10)
+		for p := range Profiles {
+			j.Coinbase(p)
+			if n := testing.AllocsPerRun(100, func() {
+				s.Nonce++
+				j.Hash(&sh, p, payout, extranonce1, s, j.Mask)
+			}); n != 0 {
+				t.Errorf("solo %v, profile %d: Hash allocates %v times", solo, p, n)
+			}
+			if n := testing.AllocsPerRun(100, func() {
+				j.Notify(p, true)
+				line = j.AppendNotify(line[:0], p, payout, 1, false)
+			}); n != 0 {
+				t.Errorf("solo %v, profile %d: notify allocates %v times", solo, p, n)
+			}
+		}
+		if size := len(j.CoinbaseTx(ProfileHuge, payout, extranonce1, make([]byte, 8))); size < 15_900 || size > 16_000 {
+			t.Fatalf("the largest coinbase has only %d bytes", size)
+		}
+	}
+}
+
+func benchmarkJob(b *testing.B, coinbase, branches int) (*Job, []byte) {
+	builder := newBuilder(b)
+	tmpl := vectorTemplate(b)
+	size := func() int {
+		return len(builder.mustJob(b, tmpl).CoinbaseTx(ProfileHuge, nil, make([]byte, 4), make([]byte, 8)))
+	}
+	for size() < coinbase-30 {
+		builder.Extra = extras(len(builder.Extra) + 1)
+	}
+	j := builder.mustJob(b, tmpl)
+	j.Branch = make([][32]byte, branches)
+	return j, make([]byte, 4)
+}
+
+func BenchmarkHash(b *testing.B) {
+	for _, size := range []int{250, 500, 16_000} {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			j, extranonce1 := benchmarkJob(b, size, 12)
+			s := &stratum.Submit{Extranonce2Len: 8}
+			var sh Share
+			b.ReportAllocs()
+			for b.Loop() {
+				s.Nonce++
+				j.Hash(&sh, ProfileHuge, nil, extranonce1, s, j.Mask)
+			}
+		})
+	}
+}
+
+func BenchmarkAppendNotify(b *testing.B) {
+	j, _ := benchmarkJob(b, 250, 12)
+	var line []byte
+	b.ReportAllocs()
+	for b.Loop() {
+		line = j.AppendNotify(line[:0], ProfileS19, nil, 1, false)
+	}
+}
+
+// From the node's answer to the first line for miners.
+func BenchmarkTemplateToNotify(b *testing.B) {
+	for _, n := range []int{4_000, 10_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			body := append(append([]byte(`{"result":`), bigTemplate(0, n, 400)...), `,"error":null,"id":1}`...)
+			builder := newBuilder(b)
+			b.SetBytes(int64(len(body)))
+			b.ReportAllocs()
+			for b.Loop() {
+				tmpl, _, _, err := ParseReply(body)
+				if err != nil {
+					b.Fatal(err)
+				}
+				builder.mustJob(b, tmpl).Notify(ProfileS19, true)
+			}
+		})
+	}
+}
+
+func BenchmarkParseTemplate(b *testing.B) {
+	body := bigTemplate(0, 10_000, 400)
+	b.SetBytes(int64(len(body)))
+	for b.Loop() {
+		parseBytes(b, body)
+	}
+}
+
+func BenchmarkMerkleBranch(b *testing.B) {
+	ids := parseBytes(b, bigTemplate(0, 10_000, 50)).txs.Load().txids
+	for b.Loop() {
+		MerkleBranch(ids)
+	}
+}
+
+// What runs after the work is out.
+func BenchmarkShareTemplate(b *testing.B) {
+	body, next := bigTemplate(0, 10_000, 400), bigTemplate(10, 10_000, 400)
+	prev := parseBytes(b, body)
+	prev.Share(nil)
+	for b.Loop() {
+		parseBytes(b, next).Share(prev)
+	}
+}
+
+func BenchmarkCheckWitness(b *testing.B) {
+	tmpl := parseBytes(b, bigTemplate(0, 10_000, 400))
+	for b.Loop() {
+		_ = tmpl.CheckWitness()
+	}
+}
+
+func BenchmarkBlock(b *testing.B) {
+	tmpl := parseBytes(b, bigTemplate(0, 4_000, 400))
+	j := newBuilder(b).mustJob(b, tmpl)
+	s := &stratum.Submit{Extranonce2Len: 8}
+	var sh Share
+	j.Hash(&sh, ProfileS19, nil, make([]byte, 4), s, 0)
+	for b.Loop() {
+		j.Block(&sh, ProfileS19, nil, make([]byte, 4), s)
+	}
+}

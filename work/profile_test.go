@@ -1,0 +1,196 @@
+package work
+
+import (
+	"bytes"
+	"strings"
+	"sync"
+	"testing"
+)
+
+func TestProfileFor(t *testing.T) {
+	for userAgent, want := range map[string]Profile{
+		"": ProfileS19, "cgminer/4.11.1": ProfileS19, "bmminer/2.0.0": ProfileS19, "Antminer S19j Pro/x": ProfileS19,
+		"Antminer S2": ProfileS19, "stratum-proxy/NerdMiner": ProfileS19, "NerdQAxe+/BM1368/v1.0": ProfileS19,
+		"NerdMinerV2/1.7.0": ProfileESP32, "nerdminer": ProfileESP32, "SparkMiner/2.1": ProfileESP32, "ESP32-CYD/1": ProfileESP32,
+		"HAN_SOLOminer/1": ProfileESP32, "NMMiner/v0.3": ProfileESP32,
+		"NiceHash/1.0.0": ProfileNiceHash, "nicehash/2": ProfileNiceHash,
+		"Antminer S21/Mon Jan 1": ProfileS21, "Antminer S21 XP/x": ProfileS21, "bosminer-plus-tuner 0.2.0": ProfileS21,
+		"whatsminer/v1.1": ProfileLarge, "bitaxe/BM1370/v2.9.0": ProfileLarge, "xminer-1.2.6": ProfileHuge, "PowerPlay-BM/1.0": ProfileHuge,
+	} {
+		if got := ProfileFor(userAgent); got != want {
+			t.Errorf("ProfileFor(%q) = %d, want %d", userAgent, got, want)
+		}
+	}
+}
+
+// extras are n outputs of 34 bytes.
+func extras(n int) (out []Output) {
+	for i := range n {
+		out = append(out, Output{Script: append([]byte{0x00, 0x14}, bytes.Repeat([]byte{byte(i)}, 20)...)[:22], Value: 1000})
+	}
+	return out
+}
+
+// What does not fit is left out, btcsig first, then extra outputs from the last;
+// every satoshi stays in the coinbase.
+func TestProfileLimits(t *testing.T) {
+	for _, solo := range []bool{false, true} {
+		for _, n := range []int{0, 1, 5, 9, 60, 200, 300, 1000} {
+			b := newBuilder(t)
+			b.Extra = extras(n)
+			payout := b.PayoutScript
+			if solo {
+				b.PayoutScript, payout = nil, append([]byte{0x60, 40}, make([]byte, 40)...) // the longest there is
+			}
+			tmpl := vectorTemplate(t)
+			j := b.mustJob(t, tmpl)
+			for p := range Profiles {
+				paid := payout
+				if !solo {
+					paid = nil
+				}
+				tx := decodeTx(t, j.CoinbaseTx(p, paid, make([]byte, 4), make([]byte, 8)))
+				size, limit, l := tx.SerializeSizeStripped(), coinbaseLimit[p], j.layouts[p]
+				if size > limit {
+					t.Errorf("solo %v, %d extra: coinbase of profile %d has %d bytes", solo, n, p, size)
+				}
+				if hasSig := bytes.Contains(tx.TxIn[0].SignatureScript, []byte("/specpool/")); hasSig != l.sig {
+					t.Errorf("btcsig: %v, want %v", hasSig, l.sig)
+				}
+				if got := len(tx.TxOut); got != 3+l.extra { // payout, donation, commitment
+					t.Errorf("%d outputs, want %d", got, 3+l.extra)
+				}
+				if l.extra < n && (size+31 <= limit-3 || l.sig) {
+					t.Errorf("solo %v: profile %d leaves out outputs (%d of %d) though %d of %d bytes are used, sig %v", solo, p, l.extra, n, size, limit, l.sig)
+				}
+				if !l.sig && size+11 <= limit && l.extra == n {
+					t.Errorf("profile %d leaves out btcsig at %d of %d bytes", p, size, limit)
+				}
+				var sum int64
+				for _, o := range tx.TxOut {
+					sum += o.Value
+				}
+				if sum != tmpl.CoinbaseValue {
+					t.Errorf("coinbase pays %d of %d", sum, tmpl.CoinbaseValue)
+				}
+				last := tx.TxOut[len(tx.TxOut)-1]
+				if last.Value != 0 || !bytes.Equal(last.PkScript, tmpl.DefaultCommitment) {
+					t.Errorf("the last output is %d to %x", last.Value, last.PkScript)
+				}
+			}
+		}
+	}
+}
+
+// With every transaction that fits into a block, the lines of a miner that
+// takes 4,000 bytes are shorter.
+func TestESP32Line(t *testing.T) {
+	b := newBuilder(t)
+	b.Extra, b.Sig = extras(50), strings.Repeat("s", maxSig)
+	j := b.mustJob(t, vectorTemplate(t))
+	j.Branch = make([][32]byte, 16) // 4 MB / 60 bytes
+	if got := len(j.AppendNotify(nil, ProfileESP32, nil, 1, false)); got > 4000 {
+		t.Errorf("line of %d bytes", got)
+	}
+}
+
+func TestProfilesShareRenderings(t *testing.T) {
+	j := newBuilder(t).mustJob(t, vectorTemplate(t))
+	for p := range Profiles {
+		if j.rendering(p) != j.rendering(ProfileS19) {
+			t.Errorf("profile %d has a rendering of its own", p)
+		}
+	}
+	b := newBuilder(t)
+	b.Extra = extras(30)
+	j = b.mustJob(t, vectorTemplate(t))
+	if j.rendering(ProfileNiceHash) == j.rendering(ProfileHuge) {
+		t.Error("profiles that differ share a rendering")
+	}
+	if j.rendering(ProfileS21) != j.rendering(ProfileHuge) {
+		t.Error("profiles with room for all have two renderings")
+	}
+}
+
+// Whoever comes first, everybody gets the same bytes.
+func TestConcurrentRendering(t *testing.T) {
+	j := newBuilder(t).mustJob(t, vectorTemplate(t))
+	var lines [8][]byte
+	var wg sync.WaitGroup
+	for i := range lines {
+		wg.Go(func() { lines[i] = j.Notify(Profile(i%int(Profiles)), true) })
+	}
+	wg.Wait()
+	for _, line := range lines {
+		if &line[0] != &lines[0][0] {
+			t.Error("two renderings of one layout")
+		}
+	}
+}
+
+func TestScriptSigLimit(t *testing.T) {
+	sig := strings.Repeat("s", maxSig)
+	for _, tt := range []struct {
+		name        string
+		flags       int
+		tag         string
+		n1          int
+		wantSig     int // bytes of sig that are left
+		validateErr string
+		jobErr      string
+	}{
+		{"all fits", 0, "ckpool", 4, 38, "", ""},
+		{"exactly", 0, strings.Repeat("t", 32), 4, 38, "", ""},
+		{"one too many", 0, strings.Repeat("t", 33), 4, 37, "", ""},
+		{"flags take room", 30, "ckpool", 4, 34, "", ""},
+		{"one byte of it", 63, "ckpool", 4, 1, "", ""},
+		{"none left", 64, "ckpool", 4, 0, "", ""},
+		{"not even a push", 65, "ckpool", 4, 0, "", ""},
+		{"too long without", 66, "ckpool", 4, 0, "", "block template at height 850000: the coinbase's scriptSig would have 101 bytes, at most 100 are allowed"},
+		{"absurd flags", 300, "ckpool", 4, 0, "", "at most 100"},
+		{"tag too long", 0, strings.Repeat("t", 80), 4, 0, "the coinbase's scriptSig would have 1", "scriptSig"},
+		{"extranonce too long", 0, "ckpool", 90, 0, "scriptSig", "scriptSig"},
+	} {
+		b := newBuilder(t)
+		b.Sig, b.Tag, b.Extranonce1Len = sig, tt.tag, tt.n1
+		checkError(t, tt.name, b.Validate(), tt.validateErr)
+		j, err := b.Job(newGBT().with("coinbaseaux", gbt{"flags": strings.Repeat("ff", tt.flags)}).parse(t), 1, vectorTime)
+		checkError(t, tt.name, err, tt.jobErr)
+		if err != nil {
+			continue
+		}
+		if len(j.Sig) != tt.wantSig {
+			t.Errorf("%s: btcsig has %d bytes left, want %d", tt.name, len(j.Sig), tt.wantSig)
+		}
+		tx := decodeTx(t, j.CoinbaseTx(ProfileHuge, nil, make([]byte, tt.n1), make([]byte, 8)))
+		script := tx.TxIn[0].SignatureScript
+		if len(script) > 100 || tt.wantSig > 0 && !bytes.HasSuffix(script, []byte(j.Sig)) {
+			t.Errorf("%s: scriptSig %x", tt.name, script)
+		}
+	}
+}
+
+func TestBuilderErrors(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		change func(*Builder)
+		err    string
+	}{
+		{"long btcsig", func(b *Builder) { b.Sig = strings.Repeat("s", 39) }, "btcsig has 39 bytes: at most 38"},
+		{"no extranonce1", func(b *Builder) { b.Extranonce1Len = 0 }, "extranonces of 0 and 8 bytes"},
+		{"no extranonce2", func(b *Builder) { b.Extranonce2Len = 0 }, "extranonces of 4 and 0 bytes"},
+		{"long extranonce2", func(b *Builder) { b.Extranonce2Len = 9 }, "extranonces of 4 and 9 bytes"},
+		{"negative output", func(b *Builder) { b.Extra = []Output{{Value: -1}} }, "coinbase output of -1 satoshis"},
+		{"script too long", func(b *Builder) { b.PayoutScript = make([]byte, 10001) }, "script of 10001 bytes"},
+	} {
+		b := newBuilder(t)
+		tt.change(b)
+		checkError(t, tt.name, b.Validate(), tt.err)
+		_, err := b.Job(newGBT().parse(t), 1, vectorTime)
+		checkError(t, tt.name, err, tt.err)
+	}
+	b := newBuilder(t)
+	b.Extra = []Output{{Value: 312500000}}
+	_, err := b.Job(newGBT().parse(t), 1, vectorTime) // with the donation it is too much
+	checkError(t, "more than the reward", err, "block template at height 850000: the coinbase outputs are worth more than the reward")
+}
