@@ -124,8 +124,8 @@ func TestRecordedTemplates(t *testing.T) {
 	}
 }
 
-// server is a node on a real socket.
-func server(t *testing.T, handle http.HandlerFunc) *httptest.Server {
+// httptestServer is a node on a real socket.
+func httptestServer(t testing.TB, handle http.HandlerFunc) *httptest.Server {
 	s := httptest.NewServer(handle)
 	t.Cleanup(s.Close)
 	return s
@@ -146,7 +146,7 @@ func readRequest(r *http.Request) (rpcRequest, error) {
 // What goes over the wire: node, path, credentials, JSON-RPC.
 func TestRequests(t *testing.T) {
 	var got rpcRequest
-	s := server(t, func(w http.ResponseWriter, r *http.Request) {
+	s := httptestServer(t, func(w http.ResponseWriter, r *http.Request) {
 		user, pass, _ := r.BasicAuth()
 		if user != "Jürgen" || pass != `p:ä"\` {
 			t.Errorf("user %q, password %q", user, pass)
@@ -299,7 +299,7 @@ func TestAnswersWithoutLength(t *testing.T) {
 func TestUnusableAnswers(t *testing.T) {
 	var body string
 	var status int
-	s := server(t, func(w http.ResponseWriter, r *http.Request) {
+	s := httptestServer(t, func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(status)
 		io.WriteString(w, body)
 	})
@@ -349,7 +349,7 @@ func TestUnusableAnswers(t *testing.T) {
 // each has its own time limit.
 func TestSeparateLimits(t *testing.T) {
 	release := make(chan struct{})
-	s := server(t, func(w http.ResponseWriter, r *http.Request) {
+	s := httptestServer(t, func(w http.ResponseWriter, r *http.Request) {
 		rpc, err := readRequest(r)
 		if err != nil {
 			return
@@ -399,7 +399,7 @@ func TestCookieRotation(t *testing.T) {
 	path := filepath.Join(t.TempDir(), ".cookie")
 	var accepted atomic.Value
 	var refusals atomic.Int32
-	s := server(t, func(w http.ResponseWriter, r *http.Request) {
+	s := httptestServer(t, func(w http.ResponseWriter, r *http.Request) {
 		want := "Basic " + base64.StdEncoding.EncodeToString([]byte(accepted.Load().(string)))
 		if r.Header.Get("Authorization") != want {
 			refusals.Add(1)
@@ -464,7 +464,7 @@ func TestConnectionProblems(t *testing.T) {
 		t.Error(err)
 	}
 	// Plain HTTP spoken to as TLS, and a certificate nobody knows.
-	plain := server(t, func(http.ResponseWriter, *http.Request) {})
+	plain := httptestServer(t, func(http.ResponseWriter, *http.Request) {})
 	secure := httptest.NewUnstartedServer(nil)
 	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
 	secure.StartTLS()

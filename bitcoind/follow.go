@@ -99,6 +99,7 @@ func (b *block) look(ctx context.Context) (state BlockState, final bool) {
 	b.mu.Unlock()
 	if found != "" {
 		b.by = found
+		signal(b.kick) // what others say is looked at after this
 		return BlockState{State: BlockConfirmed, Confirmations: max(1, b.last.Confirmations)}, false
 	}
 	if allRefuse {
