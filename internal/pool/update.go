@@ -64,36 +64,27 @@ func (p *Pool) nextUpdate(u *bitcoind.Update) time.Duration {
 	return wait
 }
 
-// learnChain fixes what depends on the network: address encodings. An address
-// of another network is the one thing of a node's words that ends the program.
+// learnChain fixes what depends on the network: address encodings.
 func (p *Pool) learnChain() error {
 	chain := p.nodes.Chain()
-	network, known := address.NetworkForChain(chain)
-	if !known {
-		network = address.Main
+	to, err := p.scripts(chain)
+	if err != nil {
+		return err
+	}
+	if _, known := address.NetworkForChain(chain); !known {
 		p.logAt(logfile.LevelWarning, fmt.Sprintf("The node calls its chain %q, which is unknown; addresses are taken for mainnet's", chain))
 	}
 	b := &work.Builder{
-		Tag: p.config.PoolTag, Sig: p.config.BTCSig, Donation: p.config.Donation,
+		Tag: p.config.PoolTag, Sig: p.config.BTCSig,
+		PayoutScript: to.payout, Donation: p.config.Donation, DonationScript: to.donation,
 		Extranonce1Len: p.config.Nonce1Length, Extranonce2Len: p.config.Nonce2Length,
 		VersionMask: p.config.VersionMask,
-	}
-	var err error
-	if !p.options.Solo {
-		if b.PayoutScript, err = payable("btcaddress", p.config.BTCAddress, network, chain); err != nil {
-			return err
-		}
-	}
-	if p.config.Donation > 0 {
-		if b.DonationScript, err = payable("donaddress", p.config.DonAddress, network, chain); err != nil {
-			return err
-		}
 	}
 	if err := b.Validate(); err != nil {
 		return err
 	}
-	p.SetNetwork(network)
-	p.network, p.builder = network, b
+	p.SetNetwork(to.network)
+	p.network, p.builder = to.network, b
 	if p.options.Solo {
 		p.logAt(logfile.LevelWarning, "Mining solo to any incoming valid BTC address username")
 	} else {
@@ -103,6 +94,32 @@ func (p *Pool) learnChain() error {
 		p.logAt(logfile.LevelWarning, fmt.Sprintf("%g percent donation to %s", p.config.Donation, p.config.DonAddress))
 	}
 	return nil
+}
+
+// scripts are the configured addresses on one network.
+type scripts struct {
+	network          address.Network
+	payout, donation []byte // nil: none
+}
+
+// scripts translates the configured addresses for a chain. That none of the
+// nodes' chains knows them is the one thing of their words that ends the
+// program.
+func (p *Pool) scripts(chain string) (s scripts, err error) {
+	network, known := address.NetworkForChain(chain)
+	if !known {
+		network = address.Main
+	}
+	s.network = network
+	if !p.options.Solo {
+		if s.payout, err = payable("btcaddress", p.config.BTCAddress, network, chain); err != nil {
+			return s, err
+		}
+	}
+	if p.config.Donation > 0 {
+		s.donation, err = payable("donaddress", p.config.DonAddress, network, chain)
+	}
+	return s, err
 }
 
 // payable is the output script of a configured address on the node's network.
