@@ -79,6 +79,10 @@ func New(c config.Config, o Options) (*Pool, error) {
 		BlockPoll: c.BlockPoll,
 		SaveDir:   filepath.Join(c.LogDir, "pool", "blocks"),
 		Event:     func(e bitcoind.Event) { p.logAt(logfile.Level(e.Level), e.Text) },
+		Fits: func(chain string) error {
+			_, err := p.scripts(chain)
+			return err
+		},
 	})
 	if err != nil {
 		return nil, err

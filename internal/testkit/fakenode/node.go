@@ -36,6 +36,7 @@ type Config struct {
 	User         string // with Password, beside the cookie
 	Password     string
 	CookieFile   string // written at start; empty: no cookie
+	NoLongPoll   bool   // templates have no longpollid
 }
 
 // Node is a running fake node. Its methods may be called from any goroutine.
