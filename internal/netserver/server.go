@@ -199,11 +199,15 @@ func (s *Server) full() bool { return s.held.Load() >= s.maxClients.Load() }
 
 // hold takes a place for one connection, false when the server is full.
 func (s *Server) hold() bool {
-	if s.held.Add(1) > s.maxClients.Load() {
-		s.held.Add(-1)
-		return false
+	for {
+		n := s.held.Load()
+		if n >= s.maxClients.Load() {
+			return false
+		}
+		if s.held.CompareAndSwap(n, n+1) {
+			return true
+		}
 	}
-	return true
 }
 
 // unhold gives a place back for which there was no connection.

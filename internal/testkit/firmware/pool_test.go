@@ -24,6 +24,7 @@ type pool struct {
 	t          *testing.T
 	listener   net.Listener
 	done       sync.WaitGroup
+	serving    sync.Once
 	difficulty string // first one, as written
 
 	// What it does differently, set before a device connects.
@@ -81,21 +82,26 @@ func newPool(t *testing.T, difficulty string) *pool {
 	}
 	p := &pool{t: t, listener: l, difficulty: difficulty, nonce2Size: 8, version: 0x20000000, mask: 0x1fffe000}
 	t.Cleanup(func() { l.Close(); p.done.Wait() })
-	p.done.Go(func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			c := &client{p: p, conn: conn, jobs: map[string]*poolJob{}, difficulty: p.difficulty,
-				seen: map[chainhash.Hash]bool{}, authorized: map[string]bool{}}
-			p.done.Go(c.serve)
-		}
-	})
 	return p
 }
 
-func (p *pool) addr() string { return p.listener.Addr().String() }
+// addr begins to serve: what the pool does wrong is settled from here on.
+func (p *pool) addr() string {
+	p.serving.Do(func() {
+		p.done.Go(func() {
+			for {
+				conn, err := p.listener.Accept()
+				if err != nil {
+					return
+				}
+				c := &client{p: p, conn: conn, jobs: map[string]*poolJob{}, difficulty: p.difficulty,
+					seen: map[chainhash.Hash]bool{}, authorized: map[string]bool{}}
+				p.done.Go(c.serve)
+			}
+		})
+	})
+	return p.listener.Addr().String()
+}
 
 func (p *pool) methods() []string {
 	p.mu.Lock()
