@@ -11,6 +11,7 @@ import (
 	"unsafe"
 
 	"ckpool/control"
+	"ckpool/internal/config"
 	"ckpool/internal/netserver"
 	"ckpool/internal/session"
 	"ckpool/sharelog"
@@ -20,6 +21,7 @@ import (
 type Process struct {
 	Shutdown    func()
 	SetLogLevel func(level int)
+	Reload      func(ctx context.Context) (config.Merged, error)
 }
 
 // Sockets are the control sockets of an instance, by historical component; all
@@ -42,6 +44,7 @@ func (p *Pool) Commands(s *control.Server, process Process) {
 			return "exiting", nil
 		})
 		handle("loglevel", func(_ context.Context, args string) (string, error) { return setLogLevel(process, args), nil })
+		handle("reload", reload(process))
 		s.HandleFD(socket, "getxfd", c.listenerFD)
 		handle("accept", c.effect("accepting", c.server.Resume))
 		handle("reject", c.effect("rejecting", c.server.Pause))
@@ -70,7 +73,7 @@ func (p *Pool) Commands(s *control.Server, process Process) {
 }
 
 // help lists the commands, one to a word, as one line.
-const help = "ping shutdown loglevel=N getxfdN accept reject reconnect[:HOST,PORT] reconnclient=ID dropall dropclient=ID " +
+const help = "ping shutdown reload loglevel=N getxfdN accept reject reconnect[:HOST,PORT] reconnclient=ID dropall dropclient=ID " +
 	"resetshares update message=TEXT message:ID=TEXT uptime version users workers clients getuser={\"user\":U} " +
 	"getworker={\"worker\":W} getclient={\"id\":N} userclients={\"user\":U} workerclients={\"worker\":W} ucinfo={\"user\":U} " +
 	"wcinfo={\"worker\":W} poolstats blocks nodes getbest getlast stats stratifierstats connectorstats help"
@@ -96,6 +99,21 @@ func setLogLevel(process Process, args string) string {
 	}
 	process.SetLogLevel(n)
 	return "success"
+}
+
+// reload reads the configuration again and tells which keys changed.
+func reload(process Process) handler {
+	return func(ctx context.Context, _ string) (string, error) {
+		m, err := process.Reload(ctx)
+		if err != nil {
+			return "", err
+		}
+		key := func(b []byte, k string) []byte { return sharelog.AppendString(b, k) }
+		o := sharelog.NewObject(nil)
+		o.Raw("changed", array(m.Changed, key))
+		o.Raw("restart", array(m.Restart, key))
+		return string(o.Close()), nil
+	}
 }
 
 // listenerFD is listening socket number n, in the order of the configuration.

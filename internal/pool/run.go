@@ -99,7 +99,7 @@ type workGuard struct {
 // are better off with their other pools, and refuses new ones until there is
 // work again.
 func (p *Pool) guardWork(ctx context.Context, g *workGuard, now time.Time) {
-	limit := p.config.DropWithoutWork
+	limit := p.config.Load().DropWithoutWork
 	usable := p.nodes.Current() != nil
 	switch {
 	case usable:
