@@ -24,6 +24,7 @@ type block struct {
 
 // template is what a block on top of the tip may contain.
 type template struct {
+	sequence   int // of the tip
 	fees       int64
 	json       []byte // of the transactions
 	commitment chainhash.Hash
@@ -88,8 +89,8 @@ func madeUpHash(header wire.BlockHeader, sequence int) chainhash.Hash {
 }
 
 // newTemplate prepares the window of transactions txs.
-func newTemplate(txs []*mempoolTx) *template {
-	t := new(template)
+func newTemplate(sequence int, txs []*mempoolTx) *template {
+	t := &template{sequence: sequence}
 	leaves := make([]chainhash.Hash, 1, len(txs)+2) // the coinbase counts as zero
 	for i, tx := range txs {
 		t.fees += tx.fee
@@ -153,13 +154,33 @@ func (n *Node) connect(b *block) {
 		branch = append(branch, at)
 	}
 	slices.Reverse(branch)
-	n.template = newTemplate(n.pool.template(b.sequence))
+	if n.prepared == nil || n.prepared.sequence != b.sequence {
+		n.prepared = n.pool.template(b.sequence)
+	}
+	n.template = n.prepared
 	n.active = branch
 	close(n.tipChanged)
 	n.tipChanged = make(chan struct{})
 	if n.zmq != nil {
 		n.zmq.Publish("hashblock", displayed(b.hash))
 	}
+}
+
+// prepareAfter is when a pool is done with a new block.
+const prepareAfter = 150 * time.Millisecond
+
+// prepare makes the template for the next block of somebody else, so that its
+// cost is not taken for that of the pool that waits for it.
+func (n *Node) prepare(sequence int) {
+	select {
+	case <-n.served:
+		return
+	case <-time.After(prepareAfter):
+	}
+	t := n.pool.template(sequence)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.prepared = t
 }
 
 // at is the block of the best chain at height, nil outside what was made up.
@@ -178,6 +199,9 @@ func (n *Node) NewBlock() string {
 	defer n.mu.Unlock()
 	b := n.foreign(n.tip())
 	n.connect(b)
+	if !n.closed {
+		n.preparing.Go(func() { n.prepare(b.sequence + 1) })
+	}
 	return b.hash.String()
 }
 

@@ -49,13 +49,17 @@ type Node struct {
 	pool     *mempool
 	served   chan struct{} // closed when the server has ended
 
+	preparing sync.WaitGroup // templates
+
 	// guarded by mu
 	mu          sync.Mutex
+	closed      bool
 	chain       string
 	cookie      string
 	blocks      map[chainhash.Hash]*block
 	active      []*block  // of the best chain, from the first made-up block to the tip
 	template    *template // on top of the tip
+	prepared    *template // perhaps the next one
 	tipChanged  chan struct{}
 	updates     int // of the mempool
 	sequence    int // of blocks made, for their variety
@@ -119,14 +123,19 @@ func Start(c Config) (*Node, error) {
 		defer close(n.served)
 		_ = n.server.Serve(n.listener)
 	}()
+	n.preparing.Go(func() { n.prepare(1) })
 	return n, nil
 }
 
 // Close ends the node at once, as a crash would: connections are cut.
 func (n *Node) Close() {
 	n.ClearFault() // frees hanging calls
+	n.mu.Lock()
+	n.closed = true
+	n.mu.Unlock()
 	n.server.Close()
 	<-n.served
+	n.preparing.Wait()
 	if n.zmq != nil {
 		n.zmq.Close()
 	}
