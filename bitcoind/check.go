@@ -23,7 +23,7 @@ func (g *Group) worthChecking(n *node) bool {
 	if n.answers && time.Since(n.received) >= fetchEvery {
 		n.want()
 	}
-	return n.asked && !n.problem.gone && n.problem.state != stateRefused
+	return n.asked && n.reachable()
 }
 
 func (g *Group) check(ctx context.Context, n *node) {
@@ -54,9 +54,7 @@ func (g *Group) check(ctx context.Context, n *node) {
 		n.info, n.latency = info, latency
 		n.answered = now
 		n.noWork = info.ChainWork == nil
-		if n.answers {
-			n.verified = true
-		}
+		n.verified = true
 		if !silent {
 			g.inform(n, info, before)
 		}

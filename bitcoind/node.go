@@ -1,6 +1,7 @@
 package bitcoind
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -43,11 +44,23 @@ type node struct {
 
 // template is a node's answer.
 type template struct {
-	*work.Template
+	work     *work.Template // nil once delivered or of no use: it is large
+	built    tip            // what it builds on
+	longPoll string         // id
 	answered time.Time
 	tips     uint64 // the node's count of tips when it was asked for
 	wish     uint64 // the group's count of wishes then
-	used     bool   // delivered, or not worth it
+}
+
+// ask fills the template with the client's answer.
+func (t *template) ask(ctx context.Context, c *Client, longPollID string) error {
+	var err error
+	t.work, t.answered, err = c.template(ctx, longPollID)
+	if err == nil {
+		t.built = tip{hash: t.work.PrevHash, height: t.work.Height - 1}
+		t.longPoll = t.work.LongPollID
+	}
+	return err
 }
 
 func newNode(index int, c Config, o Options) (*node, error) {
@@ -93,6 +106,11 @@ func (n *node) want() {
 	}
 }
 
+// reachable: it may answer, whatever it says.
+func (n *node) reachable() bool {
+	return !n.problem.gone && n.problem.state != stateRefused
+}
+
 // fail notes why the node cannot be used.
 func (n *node) fail(p problem) {
 	n.problem = p
@@ -105,7 +123,7 @@ func (n *node) fail(p problem) {
 // disagrees: asked since its tip changed, it still builds on another block.
 func (n *node) disagrees() bool {
 	t := n.template
-	return t != nil && t.tips == n.tips && n.tip.hash != [32]byte{} && t.PrevHash != n.tip.hash
+	return t != nil && t.tips == n.tips && n.tip.hash != [32]byte{} && t.built.hash != n.tip.hash
 }
 
 // effective is the tip the node can give work for, as far as is known.
@@ -118,10 +136,10 @@ func (n *node) effective() tip {
 
 // builtOn is the tip a template of the node builds on.
 func (n *node) builtOn(t *template) tip {
-	if t.PrevHash == n.tip.hash {
-		return tip{n.tip.hash, t.Height - 1, n.tip.work}
+	if t.built.hash == n.tip.hash {
+		t.built.work = n.tip.work
 	}
-	return tip{t.PrevHash, t.Height - 1, nil}
+	return t.built
 }
 
 // state tells how the node does: a state of NodeStatus and, if it is not ok, a

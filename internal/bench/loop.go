@@ -19,7 +19,7 @@ const (
 	connectsAtOnce = 32                    // before the loop looks at its sockets again
 	longestPark    = 20 * time.Millisecond // until the loop looks at the engine's goal
 	maxOwed        = 64                    // replies a miner of a rate may be owed
-	triesAtOnce    = 2048                  // hashes before the loop looks at its sockets again
+	triesAtOnce    = 1024                  // hashes before the loop looks at its sockets again
 	bufferSize     = 64 << 10
 )
 
@@ -40,7 +40,6 @@ type loop struct {
 	handshakes int // connections under way
 	started    bool
 	searching  []int32 // slots of miners whose next share is not yet found
-	searches   []int32 // the same list, while it is gone through
 	round      int32
 	turn       int           // whose share of the rate is next
 	due        time.Duration // when
@@ -142,19 +141,26 @@ func (l *loop) step() time.Duration {
 	if l.engine.plan.every > 0 {
 		wait = min(wait, l.pace())
 	}
-	l.searches, l.searching = l.searching, l.searches[:0]
-	for _, slot := range l.searches {
-		c := &l.conns[slot]
-		c.searching = false
-		if l.submit(c) {
-			l.refill(c)
-		}
-		l.flush(c)
-	}
+	l.search()
 	if len(l.searching) > 0 {
 		return 0
 	}
 	return wait
+}
+
+// search goes on with one of the shares that are not yet found, so that replies
+// do not wait for the others.
+func (l *loop) search() {
+	if len(l.searching) == 0 {
+		return
+	}
+	c := &l.conns[l.searching[0]]
+	l.searching = append(l.searching[:0], l.searching[1:]...)
+	c.searching = false
+	if l.submit(c) {
+		l.refill(c)
+	}
+	l.flush(c)
 }
 
 // pace sends the shares that the rate says are due and returns when the next

@@ -133,8 +133,12 @@ func unlimited(n int) int {
 // Listen opens the ports. The error says which and why.
 func (p *Pool) Listen(ctx context.Context) error {
 	for _, l := range p.config.Servers {
-		if _, err := p.server.Listen(ctx, l.URL); err != nil {
+		i, err := p.server.Listen(ctx, l.URL)
+		if err != nil {
 			return err
+		}
+		for _, addr := range p.server.Listeners()[i].Addrs {
+			p.logAt(logfile.LevelNotice, "Listening on "+addr.String())
 		}
 	}
 	return nil

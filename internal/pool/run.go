@@ -14,10 +14,10 @@ import (
 
 func loopCount() int { return runtime.GOMAXPROCS(0) }
 
-// Run runs the pool until ctx ends or a part of it fails. Then everything is
+// Run runs the pool until the context ends or a part of it fails. Then everything is
 // flushed: miners' replies, found blocks, share logs, statistics.
-func (p *Pool) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancelCause(ctx)
+func (p *Pool) Run(until context.Context) error {
+	ctx, cancel := context.WithCancelCause(until)
 	defer cancel(nil)
 	// Nodes and files outlive the connections, for what the last moment brings.
 	later, stopLater := context.WithCancel(context.WithoutCancel(ctx))
@@ -45,10 +45,10 @@ func (p *Pool) Run(ctx context.Context) error {
 	stopLater()
 	rest.Wait()
 	p.noteSaving(p.Save(time.Now(), Sessions{Disconnected: p.resumable.Load()}))
-	if err := context.Cause(ctx); err != context.Canceled {
-		return err
+	if until.Err() != nil {
+		return nil
 	}
-	return nil
+	return context.Cause(ctx)
 }
 
 // keepStatistics feeds the averages and writes the status files each minute.

@@ -43,18 +43,17 @@ func (c client) sendWork() {
 	if clean {
 		tag = tagClean
 	}
-	if c.s.want != c.s.sent() || dropped&tagDifficulty != 0 {
+	difficulty := c.s.sent()
+	change := c.s.want != difficulty && c.mayChange(now)
+	if change {
+		difficulty = c.s.want
+	}
+	if change || dropped&tagDifficulty != 0 {
 		tag |= tagDifficulty
-		out = stratum.AppendSetDifficulty(out, c.s.want)
-		if c.s.want != c.s.sent() {
-			if c.s.changesLen > 0 {
-				c.s.vardiff.Changed(now)
-				if c.s.is(authorised) {
-					c.s.lastChange = now
-				}
-			}
-			c.s.record(c.s.want, w.Job.ID, suffix, now)
-		}
+		out = stratum.AppendSetDifficulty(out, difficulty)
+	}
+	if change {
+		c.changed(w.Job.ID, suffix, now)
 	}
 	payout := c.payout()
 	switch {
@@ -65,8 +64,25 @@ func (c client) sendWork() {
 		c.t.WriteWork(c.slot, out, tag)
 		c.out = out[:0]
 	}
-	c.s.flags &^= deferred
 	c.s.job, c.s.tip, c.s.suffix, c.s.lastSent = w.Job.ID, w.Tip, suffix, now
+}
+
+// mayChange keeps changes of a difficulty apart. Out of a flood of shares it
+// goes up at once.
+func (c client) mayChange(now float64) bool {
+	return c.s.lastChange == 0 || now-c.s.lastChange >= changePause || c.s.is(flooded)
+}
+
+// changed notes that the wanted difficulty goes out with a job.
+func (c client) changed(job uint64, suffix uint8, now float64) {
+	if c.s.changesLen > 0 {
+		c.s.vardiff.Changed(now)
+		if c.s.is(authorised) {
+			c.s.lastChange = now
+		}
+	}
+	c.s.record(c.s.want, job, suffix, now)
+	c.s.flags &^= deferred | flooded
 }
 
 // payout is the script of a solo miner's coinbase, nil in pool mode.
@@ -168,11 +184,11 @@ func (c client) tickAuthorised(set *Settings, now float64) {
 	}
 	if d := c.s.vardiff.Idle(now, c.s.sent(), c.limits()); d.Difficulty > 0 {
 		c.s.want = d.Difficulty
-		c.changeNow(false)
+		c.changeNow()
 	}
 	switch {
 	case c.s.want != c.s.sent() && c.s.is(deferred):
-		c.changeNow(false)
+		c.changeNow()
 	case now-c.s.lastSent >= silence:
 		c.sendWork()
 	}
