@@ -46,8 +46,8 @@ func (p *Pool) Commands(s *control.Server, process Process) {
 		handle("loglevel", func(_ context.Context, args string) (string, error) { return setLogLevel(process, args), nil })
 		handle("reload", reload(process))
 		s.HandleFD(socket, "getxfd", c.listenerFD)
-		handle("accept", c.effect("accepting", c.server.Resume))
-		handle("reject", c.effect("rejecting", c.server.Pause))
+		handle("accept", c.effect("accepting", func() { c.refuse(&c.rejecting, false) }))
+		handle("reject", c.effect("rejecting", func() { c.refuse(&c.rejecting, true) }))
 		handle("reconnect:", c.reconnectTo)
 		handle("reconnclient", c.reconnectClient)
 		handle("reconnect", c.reconnectTo)
@@ -60,6 +60,7 @@ func (p *Pool) Commands(s *control.Server, process Process) {
 		handle("uptime", c.answer(func(q Queries, _ string, now time.Time) []byte { return q.Uptime(now) }))
 		handle("version", word("ckpool "+c.options.Version))
 		c.queryCommands(handle)
+		handle("block", c.effect("updating", func() { c.nodes.Refresh("operator") })) // after "blocks"
 		c.nodeCommands(handle)
 		stats := c.stratifierStats
 		if socket == "connector" {

@@ -43,6 +43,8 @@ type Pool struct {
 
 	config     atomic.Pointer[config.Config] // what may not change while running is as at the start
 	sessions   atomic.Pointer[session.Settings]
+	rejecting  atomic.Bool  // by an operator's word
+	workless   atomic.Bool  // no node has been usable for long
 	resumable  atomic.Int64 // sessions
 	blocks     *Blocks
 	candidates candidates
