@@ -99,6 +99,7 @@ func (b *block) look(ctx context.Context) (state BlockState, final bool) {
 	b.mu.Unlock()
 	if found != "" {
 		b.by = found
+		signal(b.kick) // what others say is looked at after this
 		return BlockState{State: BlockConfirmed, Confirmations: max(1, b.last.Confirmations)}, false
 	}
 	if allRefuse {
@@ -109,10 +110,8 @@ func (b *block) look(ctx context.Context) (state BlockState, final bool) {
 	}
 	v, ok := b.g.views(ctx, b.height, b.hash)
 	switch {
-	case !ok && b.senders == 0:
-		return BlockState{}, false
-	case !ok && b.last.State == BlockConfirmed:
-		return b.last, false
+	case !ok && (text == "" || b.settled()):
+		return b.last, false // nothing new
 	case !ok:
 		return BlockState{State: BlockPending, Text: text}, false
 	case v.ours:

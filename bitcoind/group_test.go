@@ -276,8 +276,8 @@ func TestHoldBack(t *testing.T) {
 	inBubble(t, Options{}, func(h *harness) {
 		h.expect(instant, "a:1", 11, true)
 		a.dead(errRefused)
-		h.silent(holdTime)
-		h.expect(time.Second, "b:1", 10, true)
+		h.silent(holdTime - time.Second)
+		h.expect(2*time.Second, "b:1", 10, true)
 		h.wantSaid(1, "bitcoind a:1 knows block 10 but gives no work for it; going on at block 9 of b:1")
 		b.mine()
 		h.expect(soon, "b:1", 11, true)
@@ -326,8 +326,8 @@ func TestGivenUpTip(t *testing.T) {
 		default:
 		}
 		b.dead(errRefused)
-		h.silent(holdTime)
-		h.expect(time.Second, "a:1", 10, true)
+		h.silent(holdTime - time.Second)
+		h.expect(2*time.Second, "a:1", 10, true)
 	}, a, b)
 }
 
@@ -354,8 +354,8 @@ func TestWithoutChainWork(t *testing.T) {
 		b.mine()
 		h.expect(soon, "b:1", 13, true)
 		b.dead(errRefused)
-		h.silent(holdTime)
-		h.expect(time.Second, "a:1", 10, true)
+		h.silent(holdTime - time.Second)
+		h.expect(2*time.Second, "a:1", 10, true)
 		h.silent(30 * time.Second)
 	}, a, b)
 }

@@ -1,16 +1,75 @@
-// Command ckbench brings what a pool needs to be tried and measured: a fake
-// bitcoin node.
+// Command ckbench measures a stratum pool with simulated miners that do real
+// hashing: how many shares it checks, how fast it answers, what a miner costs
+// it, how soon miners have work on a new block. It also brings what a pool needs to
+// be tried: a fake bitcoin node.
 package main
 
 import (
+	"context"
 	"fmt"
+	"io"
 	"os"
+	"os/signal"
+	"syscall"
 )
 
-func main() {
-	if len(os.Args) > 1 && os.Args[1] == "fakenode" {
-		os.Exit(runFakeNode(os.Args[2:]))
+// modes are the subcommands that measure, in the order of the usage text. The run
+// of each returns false when the pool did what it should not.
+var modes = []struct {
+	name, about string
+	run         func(ctx context.Context, args []string, out io.Writer) (ok bool, err error)
+}{
+	{"shares", "valid shares as fast as a window of replies allows, or at a rate", shares},
+	{"mine", "steady mining at the difficulty the pool gives, with a cap on the hash rate", mine},
+	{"idle", "authorized miners that submit nothing: what they cost the pool", idle},
+	{"notify", "how soon miners have clean work after a new block", notify},
+	{"storm", "all miners connect at once: how soon they have work", storm},
+}
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+// run is the program; its result is the exit status: 0, or 1 when something could
+// not be measured or the pool lost shares or connections.
+func run(args []string, out, errs io.Writer) int {
+	if len(args) == 0 {
+		usage(errs)
+		return 1
 	}
-	fmt.Fprintln(os.Stderr, "usage: ckbench fakenode [options]")
-	os.Exit(1)
+	name, args := args[0], args[1:]
+	switch name {
+	case "run":
+		return runDemo(args)
+	case "fakenode":
+		return runFakeNode(args)
+	case "-h", "-help", "--help", "help":
+		usage(out)
+		return 0
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	for _, m := range modes {
+		if m.name != name {
+			continue
+		}
+		ok, err := m.run(ctx, args, out)
+		if err != nil {
+			fmt.Fprintf(errs, "ckbench %s: %v\n", name, err)
+			return 1
+		}
+		if !ok {
+			return 1
+		}
+		return 0
+	}
+	fmt.Fprintf(errs, "ckbench: unknown mode %q, \"ckbench help\" lists them\n", name)
+	return 1
+}
+
+func usage(w io.Writer) {
+	fmt.Fprint(w, "Usage: ckbench MODE [options], \"ckbench MODE --help\" lists the options\n\n")
+	for _, m := range modes {
+		fmt.Fprintf(w, "  %-10s%s\n", m.name, m.about)
+	}
+	fmt.Fprintf(w, "  %-10s%s\n", "run", "a complete pool to try, with its own node and miners")
+	fmt.Fprintf(w, "  %-10s%s\n", "fakenode", "a bitcoin node that is none, for templates of any size")
 }

@@ -3,6 +3,7 @@
 package netserver
 
 import (
+	"encoding/binary"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -25,7 +26,11 @@ type mailbox struct {
 
 	running []func()  // owned by the loop
 	taken   []arrival // owned by the loop
+	count   [8]byte   // owned by the loop; scratch of seen
 }
+
+// one is what is written to an eventfd to make it readable.
+var one = binary.NativeEndian.AppendUint64(nil, 1)
 
 func (m *mailbox) init() error {
 	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
@@ -45,16 +50,14 @@ func (m *mailbox) signal() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if !m.closed {
-		one := [8]byte{1, 1, 1, 1, 1, 1, 1, 1}
-		_, _ = unix.Write(m.fd, one[:]) // EAGAIN: it is readable anyway
+		_, _ = unix.Write(m.fd, one) // EAGAIN: it is readable anyway
 	}
 }
 
 // seen forgets the signal; what it was about is looked at afterwards, so that
 // nothing is missed.
 func (m *mailbox) seen() {
-	var b [8]byte
-	_, _ = unix.Read(m.fd, b[:])
+	_, _ = unix.Read(m.fd, m.count[:])
 	m.signalled.Store(false)
 }
 

@@ -5,6 +5,7 @@ package netserver
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,18 +19,19 @@ type Server struct {
 	limits    *limiter
 	tickEvery time.Duration
 
-	// set by Listen, immutable from Run on
-	listeners []*Listener
-
 	// for any goroutine
-	held     atomic.Int64 // descriptors of connections, and places taken for them
-	waiting  atomic.Int32 // loops that wait for room
-	paused   atomic.Bool
-	stopping atomic.Bool
+	maxClients atomic.Int64
+	held       atomic.Int64 // descriptors of connections, and places taken for them
+	waiting    atomic.Int32 // loops that wait for room
+	paused     atomic.Bool
+	stopping   atomic.Bool
 
-	mu       sync.Mutex
-	closed   bool                  // guarded by mu
-	reported [eventKinds]time.Time // guarded by mu
+	mu sync.Mutex
+	// guarded by mu
+	listeners []*Listener
+	shared    bool // the loops have the listeners
+	closed    bool
+	reported  [eventKinds]time.Time
 }
 
 // eventKind is something that Config.Event is told of once a minute.
@@ -51,10 +53,12 @@ func New(c Config, handler func(l *Loop) Handler) (*Server, error) {
 	if err := c.complete(); err != nil {
 		return nil, err
 	}
-	if err := c.settleMaxClients(); err != nil {
+	most, err := c.settleMaxClients()
+	if err != nil {
 		return nil, err
 	}
 	s := &Server{config: c, limits: newLimiter(&c, time.Now()), tickEvery: time.Second}
+	s.maxClients.Store(most)
 	for i := range c.Loops {
 		l, err := newLoop(s, i)
 		if err != nil {
@@ -97,14 +101,12 @@ func (s *Server) Run(ctx context.Context) error {
 
 // shareListeners gives every loop every listening socket.
 func (s *Server) shareListeners() {
-	var sockets []socket
-	for i, k := range s.listeners {
-		for _, fd := range k.fds {
-			sockets = append(sockets, socket{fd: fd, listener: i})
-		}
-	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.shared = true
+	sockets := socketsOf(s.listeners, 0)
 	for _, l := range s.loops {
-		l.gate.sockets = sockets
+		l.gate.sockets = slices.Clone(sockets)
 	}
 }
 
@@ -132,8 +134,12 @@ func (s *Server) Close() {
 func (s *Server) Loops() []*Loop { return s.loops }
 
 // Listeners are the listen addresses bound, by the index given by Listen. Any
-// goroutine may call after the last Listen.
-func (s *Server) Listeners() []*Listener { return s.listeners }
+// goroutine may call.
+func (s *Server) Listeners() []*Listener {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.listeners)
+}
 
 // Pause stops accepting, soon: new connections wait in the system's backlog.
 // Any goroutine may call, also before Run.
@@ -158,7 +164,7 @@ func (s *Server) Clients() int {
 }
 
 // MaxClients is the limit in force. Any goroutine may call.
-func (s *Server) MaxClients() int { return s.config.MaxClients }
+func (s *Server) MaxClients() int { return int(s.maxClients.Load()) }
 
 // Stats: counters by reason etc., from any goroutine.
 func (s *Server) Stats() Stats {
@@ -189,15 +195,19 @@ func (s *Server) lightest(l *Loop) *Loop {
 }
 
 // full tells that no place is left.
-func (s *Server) full() bool { return s.held.Load() >= int64(s.config.MaxClients) }
+func (s *Server) full() bool { return s.held.Load() >= s.maxClients.Load() }
 
 // hold takes a place for one connection, false when the server is full.
 func (s *Server) hold() bool {
-	if s.held.Add(1) > int64(s.config.MaxClients) {
-		s.held.Add(-1)
-		return false
+	for {
+		n := s.held.Load()
+		if n >= s.maxClients.Load() {
+			return false
+		}
+		if s.held.CompareAndSwap(n, n+1) {
+			return true
+		}
 	}
-	return true
 }
 
 // unhold gives a place back for which there was no connection.

@@ -154,7 +154,6 @@ func (s *State) count(u *user, by int32) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.attached += by
-	u.changed = true
 	switch {
 	case u.attached == 0:
 		s.users.Add(-1)

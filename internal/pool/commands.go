@@ -26,10 +26,14 @@ type Process struct {
 // answer the same commands, "stats" excepted.
 var Sockets = []string{"listener", "stratifier", "generator", "connector"}
 
+// commands are the answers to control commands.
+type commands struct{ *Pool }
+
 type handler = func(ctx context.Context, args string) (string, error)
 
 // Commands registers the pool's commands with a control server.
 func (p *Pool) Commands(s *control.Server, process Process) {
+	c := commands{p}
 	for _, socket := range Sockets {
 		handle := func(prefix string, h handler) { s.Handle(socket, prefix, h) }
 		handle("ping", word("pong"))
@@ -38,28 +42,28 @@ func (p *Pool) Commands(s *control.Server, process Process) {
 			return "exiting", nil
 		})
 		handle("loglevel", func(_ context.Context, args string) (string, error) { return setLogLevel(process, args), nil })
-		s.HandleFD(socket, "getxfd", p.listenerFD)
-		handle("accept", p.effect("accepting", p.server.Resume))
-		handle("reject", p.effect("rejecting", p.server.Pause))
-		handle("reconnect:", p.reconnectTo)
-		handle("reconnclient", p.reconnectClient)
-		handle("reconnect", p.reconnectTo)
-		handle("dropall", p.dropAll)
-		handle("dropclient", p.dropClient)
-		handle("resetshares", p.effect("resetting", p.ResetRound))
-		handle("update", p.effect("updating", func() { p.nodes.Refresh("operator") }))
-		handle("message:", p.messageClient)
-		handle("message", p.messageAll)
-		handle("uptime", p.answer(func(q Queries, _ string, now time.Time) []byte { return q.Uptime(now) }))
-		handle("version", word("ckpool "+p.options.Version))
-		p.queryCommands(handle)
-		p.nodeCommands(handle)
-		stats := p.stratifierStats
+		s.HandleFD(socket, "getxfd", c.listenerFD)
+		handle("accept", c.effect("accepting", c.server.Resume))
+		handle("reject", c.effect("rejecting", c.server.Pause))
+		handle("reconnect:", c.reconnectTo)
+		handle("reconnclient", c.reconnectClient)
+		handle("reconnect", c.reconnectTo)
+		handle("dropall", c.dropAll)
+		handle("dropclient", c.dropClient)
+		handle("resetshares", c.effect("resetting", c.ResetRound))
+		handle("update", c.effect("updating", func() { c.nodes.Refresh("operator") }))
+		handle("message:", c.messageClient)
+		handle("message", c.messageAll)
+		handle("uptime", c.answer(func(q Queries, _ string, now time.Time) []byte { return q.Uptime(now) }))
+		handle("version", word("ckpool "+c.options.Version))
+		c.queryCommands(handle)
+		c.nodeCommands(handle)
+		stats := c.stratifierStats
 		if socket == "connector" {
-			stats = p.connectorStats
+			stats = c.connectorStats
 		}
-		handle("stratifierstats", p.stratifierStats)
-		handle("connectorstats", p.connectorStats)
+		handle("stratifierstats", c.stratifierStats)
+		handle("connectorstats", c.connectorStats)
 		handle("stats", stats)
 		handle("help", word(help))
 	}
@@ -75,7 +79,7 @@ func word(reply string) handler {
 	return func(context.Context, string) (string, error) { return reply, nil }
 }
 
-func (p *Pool) effect(reply string, do func()) handler {
+func (c commands) effect(reply string, do func()) handler {
 	return func(context.Context, string) (string, error) {
 		do()
 		return reply, nil
@@ -95,8 +99,8 @@ func setLogLevel(process Process, args string) string {
 }
 
 // listenerFD is listening socket number n, in the order of the configuration.
-func (p *Pool) listenerFD(_ context.Context, n int) (*os.File, error) {
-	listeners := p.server.Listeners()
+func (c commands) listenerFD(_ context.Context, n int) (*os.File, error) {
+	listeners := c.server.Listeners()
 	if n < 0 || n >= len(listeners) {
 		return nil, fmt.Errorf("no listening socket %d", n)
 	}
@@ -110,12 +114,12 @@ func (p *Pool) listenerFD(_ context.Context, n int) (*os.File, error) {
 	return files[0], nil
 }
 
-func (p *Pool) reconnectTo(ctx context.Context, args string) (string, error) {
+func (c commands) reconnectTo(ctx context.Context, args string) (string, error) {
 	host, port, ok := strings.Cut(args, ",")
 	if !ok && args != "" {
 		return "", errors.New("want reconnect:HOST,PORT")
 	}
-	_, err := p.Reconnect(ctx, 0, host, port)
+	_, err := c.Reconnect(ctx, 0, host, port)
 	return "reconnecting", err
 }
 
@@ -132,90 +136,90 @@ func client(args string, do func(id uint64) (int, error)) (string, error) {
 	return "", err
 }
 
-func (p *Pool) reconnectClient(ctx context.Context, args string) (string, error) {
-	return client(args, func(id uint64) (int, error) { return p.Reconnect(ctx, id, "", "") })
+func (c commands) reconnectClient(ctx context.Context, args string) (string, error) {
+	return client(args, func(id uint64) (int, error) { return c.Reconnect(ctx, id, "", "") })
 }
 
-func (p *Pool) dropClient(ctx context.Context, args string) (string, error) {
-	return client(args, func(id uint64) (int, error) { return p.Drop(ctx, id, netserver.Dropped) })
+func (c commands) dropClient(ctx context.Context, args string) (string, error) {
+	return client(args, func(id uint64) (int, error) { return c.Drop(ctx, id, netserver.Dropped) })
 }
 
-func (p *Pool) dropAll(ctx context.Context, _ string) (string, error) {
-	_, err := p.Drop(ctx, 0, netserver.Dropped)
+func (c commands) dropAll(ctx context.Context, _ string) (string, error) {
+	_, err := c.Drop(ctx, 0, netserver.Dropped)
 	return "dropping all", err
 }
 
-func (p *Pool) messageAll(ctx context.Context, args string) (string, error) {
+func (c commands) messageAll(ctx context.Context, args string) (string, error) {
 	if args == "" {
 		return "", errors.New("want message=TEXT")
 	}
-	n, err := p.Message(ctx, 0, args)
+	n, err := c.Message(ctx, 0, args)
 	return fmt.Sprintf("sent to %d", n), err
 }
 
-func (p *Pool) messageClient(ctx context.Context, args string) (string, error) {
+func (c commands) messageClient(ctx context.Context, args string) (string, error) {
 	id, text, ok := strings.Cut(args, "=")
 	if !ok || text == "" {
 		return "", errors.New("want message:ID=TEXT")
 	}
-	return client(id, func(id uint64) (int, error) { return p.Message(ctx, id, text) })
+	return client(id, func(id uint64) (int, error) { return c.Message(ctx, id, text) })
 }
 
 // answer is a command that asks the statistics.
-func (p *Pool) answer(ask func(q Queries, args string, now time.Time) []byte) handler {
+func (c commands) answer(ask func(q Queries, args string, now time.Time) []byte) handler {
 	return func(_ context.Context, args string) (string, error) {
-		return string(ask(Queries{p.State}, args, time.Now())), nil
+		return string(ask(Queries{c.State}, args, time.Now())), nil
 	}
 }
 
 // about is a command that needs the sessions.
-func (p *Pool) about(ask func(q Queries, args string, all []session.Info) []byte) handler {
+func (c commands) about(ask func(q Queries, args string, all []session.Info) []byte) handler {
 	return func(ctx context.Context, args string) (string, error) {
-		all, err := p.Sessions(ctx)
+		all, err := c.Sessions(ctx)
 		if err != nil {
 			return "", err
 		}
-		return string(ask(Queries{p.State}, args, all)), nil
+		return string(ask(Queries{c.State}, args, all)), nil
 	}
 }
 
 // queryCommands registers what asks about users, workers and miners; longer
 // prefixes come first.
-func (p *Pool) queryCommands(handle func(string, handler)) {
-	handle("userclients", p.about(Queries.UserClients))
-	handle("workerclients", p.about(Queries.WorkerClients))
-	handle("clients", p.about(func(q Queries, _ string, all []session.Info) []byte { return q.Clients(all) }))
-	handle("getclient", p.about(Queries.GetClient))
-	handle("ucinfo", p.about(Queries.UserClientInfo))
-	handle("wcinfo", p.about(Queries.WorkerClientInfo))
-	handle("getuser", p.answer(Queries.GetUser))
-	handle("getworker", p.answer(Queries.GetWorker))
-	handle("users", p.answer(func(q Queries, _ string, now time.Time) []byte { return q.Users(now) }))
-	handle("workers", p.answer(func(q Queries, _ string, now time.Time) []byte { return q.Workers(now) }))
-	handle("blocks", p.answer(func(q Queries, _ string, _ time.Time) []byte { return q.Blocks(p.blocks) }))
+func (c commands) queryCommands(handle func(string, handler)) {
+	handle("userclients", c.about(Queries.UserClients))
+	handle("workerclients", c.about(Queries.WorkerClients))
+	handle("clients", c.about(func(q Queries, _ string, all []session.Info) []byte { return q.Clients(all) }))
+	handle("getclient", c.about(Queries.GetClient))
+	handle("ucinfo", c.about(Queries.UserClientInfo))
+	handle("wcinfo", c.about(Queries.WorkerClientInfo))
+	handle("getuser", c.answer(Queries.GetUser))
+	handle("getworker", c.answer(Queries.GetWorker))
+	handle("users", c.answer(func(q Queries, _ string, now time.Time) []byte { return q.Users(now) }))
+	handle("workers", c.answer(func(q Queries, _ string, now time.Time) []byte { return q.Workers(now) }))
+	handle("blocks", c.answer(func(q Queries, _ string, _ time.Time) []byte { return q.Blocks(c.blocks) }))
 	handle("poolstats", func(ctx context.Context, _ string) (string, error) {
-		return string(Queries{p.State}.PoolStats(time.Now(), p.counts(ctx))), nil
+		return string(Queries{c.State}.PoolStats(time.Now(), c.counts(ctx, time.Now()))), nil
 	})
 }
 
-func (p *Pool) stratifierStats(ctx context.Context, _ string) (string, error) {
-	return string(Queries{p.State}.Stats(StratifierStats{
-		Workbases:    p.jobs.objects(),
-		Clients:      Objects{Count: int64(p.server.Clients()), Memory: int64(p.server.Clients()) * session.Size, Generated: int64(p.server.Stats().Accepted)},
-		Disconnected: Objects{Count: p.resumable.Load()},
-		Shares:       p.sharesRemembered(ctx),
+func (c commands) stratifierStats(ctx context.Context, _ string) (string, error) {
+	return string(Queries{c.State}.Stats(StratifierStats{
+		Workbases:    c.jobs.objects(),
+		Clients:      Objects{Count: int64(c.server.Clients()), Memory: int64(c.server.Clients()) * session.Size, Generated: int64(c.server.Stats().Accepted)},
+		Disconnected: Objects{Count: c.resumable.Load()},
+		Shares:       c.sharesRemembered(ctx),
 	})), nil
 }
 
-func (p *Pool) sharesRemembered(ctx context.Context) Objects {
-	n, _ := p.countOnLoops(ctx, (*session.Handler).Remembered)
+func (c commands) sharesRemembered(ctx context.Context) Objects {
+	n, _ := c.countOnLoops(ctx, (*session.Handler).Remembered)
 	return Objects{Count: int64(n), Memory: int64(n) * int64(unsafe.Sizeof(uint64(0)))}
 }
 
 // connectorStats is the connections: those of old, then drops by reason and
 // what slow clients cost.
-func (p *Pool) connectorStats(context.Context, string) (string, error) {
-	st := p.server.Stats()
+func (c commands) connectorStats(context.Context, string) (string, error) {
+	st := c.server.Stats()
 	o := sharelog.NewObject(nil)
 	put := func(key string, count, memory, generated uint64) {
 		e := sharelog.NewObject(nil)
@@ -249,10 +253,10 @@ func (j *jobs) objects() Objects {
 }
 
 // nodeCommands registers what asks about the nodes.
-func (p *Pool) nodeCommands(handle func(string, handler)) {
-	handle("nodes", func(context.Context, string) (string, error) { return p.nodesReply(), nil })
+func (c commands) nodeCommands(handle func(string, handler)) {
+	handle("nodes", func(context.Context, string) (string, error) { return c.nodesReply(), nil })
 	best := func(context.Context, string) (string, error) {
-		if w := p.Work(); w != nil {
+		if w := c.Work(); w != nil {
 			return display(w.Job.Template.PrevHash), nil
 		}
 		return "failed", nil
@@ -261,9 +265,9 @@ func (p *Pool) nodeCommands(handle func(string, handler)) {
 	handle("getlast", best)
 }
 
-func (p *Pool) nodesReply() string {
+func (c commands) nodesReply() string {
 	var list []byte
-	for i, n := range p.nodes.Status() {
+	for i, n := range c.nodes.Status() {
 		if i > 0 {
 			list = append(list, ", "...)
 		}

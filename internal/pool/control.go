@@ -22,18 +22,13 @@ type Queries struct {
 
 // Users is users.
 func (q Queries) Users(now time.Time) []byte {
-	var users []*user
-	for u := range q.State.names.all {
-		users = append(users, u)
-	}
-	slices.SortFunc(users, func(a, b *user) int { return cmp.Compare(a.id, b.id) })
-	return object("users", users, func(b []byte, u *user) []byte { return q.user(b, u, now) })
+	return object("users", q.State.names.all(), func(b []byte, u *user) []byte { return q.user(b, u, now) })
 }
 
 // Workers is workers.
 func (q Queries) Workers(now time.Time) []byte {
 	var workers []*worker
-	for u := range q.State.names.all {
+	for _, u := range q.State.names.all() {
 		workers = append(workers, u.listWorkers()...)
 	}
 	slices.SortFunc(workers, func(a, b *worker) int { return cmp.Compare(a.id, b.id) })
@@ -202,7 +197,7 @@ func (q Queries) findUser(command, arg string) (*user, []byte) {
 	if answer != nil {
 		return nil, answer
 	}
-	u := q.State.names.user(v)
+	u := q.State.names.user(canonicalName(v))
 	if u == nil {
 		return nil, fault("Failed to find user %s", v)
 	}
@@ -214,7 +209,7 @@ func (q Queries) findWorker(command, arg string) (*worker, []byte) {
 	if answer != nil {
 		return nil, answer
 	}
-	w := q.State.names.worker(v)
+	w := q.State.names.worker(canonicalName(v))
 	if w == nil {
 		return nil, fault("Failed to find worker %s", v)
 	}

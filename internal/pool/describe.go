@@ -31,26 +31,26 @@ func parseDisplay(text string) (hash [32]byte, err error) {
 
 // logCoinbase shows whom a block would pay, so that an operator sees it before
 // the first share: a wrong address here is money for a stranger.
-func (p *Pool) logCoinbase(job *work.Job) {
+func (u *updater) logCoinbase(job *work.Job) {
 	var payout []byte
-	if p.options.Solo {
+	if u.options.Solo {
 		payout = []byte{0x6a} // a stand-in: the finder's own script goes here
 	}
-	extranonce1 := make([]byte, p.config.Nonce1Length)
-	extranonce2 := make([]byte, p.config.Nonce2Length)
+	extranonce1 := make([]byte, u.config.Nonce1Length)
+	extranonce2 := make([]byte, u.config.Nonce2Length)
 	tx := job.CoinbaseTx(work.ProfileFor(""), payout, extranonce1, extranonce2)
-	lines, err := p.describeCoinbase(tx)
+	lines, err := u.describeCoinbase(tx)
 	if err != nil {
-		p.logAt(logfile.LevelError, "Coinbase cannot be decoded: "+err.Error())
+		u.logAt(logfile.LevelError, "Coinbase cannot be decoded: "+err.Error())
 		return
 	}
 	for _, l := range lines {
-		p.logAt(logfile.LevelNotice, "Coinbase: "+l)
+		u.logAt(logfile.LevelNotice, "Coinbase: "+l)
 	}
 }
 
 // describeCoinbase says what a coinbase without witness pays, an output a line.
-func (p *Pool) describeCoinbase(tx []byte) (lines []string, err error) {
+func (u *updater) describeCoinbase(tx []byte) (lines []string, err error) {
 	const head = 4 + 1 + 32 + 4 // version, one input, previous output
 	r := reader{b: tx}
 	r.take(head)
@@ -65,7 +65,7 @@ func (p *Pool) describeCoinbase(tx []byte) (lines []string, err error) {
 			break
 		}
 		lines = append(lines, fmt.Sprintf("output %d pays %s to %s", i,
-			bitcoins(int64(binary.LittleEndian.Uint64(value))), p.describeScript(script)))
+			bitcoins(int64(binary.LittleEndian.Uint64(value))), u.describeScript(script)))
 	}
 	r.take(4)
 	if r.short || len(r.b) != 0 {
@@ -74,11 +74,11 @@ func (p *Pool) describeCoinbase(tx []byte) (lines []string, err error) {
 	return lines, nil
 }
 
-func (p *Pool) describeScript(script []byte) string {
-	switch a, err := address.FromScript(script, p.network); {
+func (u *updater) describeScript(script []byte) string {
+	switch a, err := address.FromScript(script, u.network); {
 	case err == nil:
 		return a.String()
-	case len(script) == 1 && p.options.Solo:
+	case len(script) == 1 && u.options.Solo:
 		return "the miner that finds it"
 	case len(script) > 0 && script[0] == 0x6a:
 		return fmt.Sprintf("nobody (data %x)", script[1:])

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"ckpool/address"
 	"ckpool/difficulty"
 	"ckpool/sharelog"
 )
@@ -24,11 +23,12 @@ func (s *State) Load(now time.Time) error {
 			return fmt.Errorf("make log directory: %w", err)
 		}
 	}
-	s.loadPool(now)
-	if err := s.loadUsers(now); err != nil {
+	l := loader{s, now}
+	l.loadPool()
+	if err := l.loadUsers(); err != nil {
 		return err
 	}
-	if err := s.loadWorkers(now); err != nil {
+	if err := l.loadWorkers(); err != nil {
 		return err
 	}
 	users := s.names.lastID.Load()
@@ -36,16 +36,22 @@ func (s *State) Load(now time.Time) error {
 	return nil
 }
 
-func (s *State) loadPool(now time.Time) {
-	st, err := sharelog.ReadPoolStatus(s.poolFile())
+// loader reads files as of a time.
+type loader struct {
+	*State
+	now time.Time
+}
+
+func (l loader) loadPool() {
+	st, err := sharelog.ReadPoolStatus(l.poolFile())
 	if errors.Is(err, fs.ErrNotExist) {
 		return
 	}
 	if err != nil {
-		s.unreadable(err)
+		l.unreadable(err)
 		return
 	}
-	t := &s.totals
+	t := &l.totals
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.round = roundCounts{
@@ -53,7 +59,7 @@ func (s *State) loadPool(now time.Time) {
 		acceptedCount: st.AcceptedCount, rejectedCount: st.RejectedCount,
 		best: st.BestShare,
 	}
-	gap := now.Round(0).Sub(st.LastUpdate)
+	gap := l.now.Round(0).Sub(st.LastUpdate)
 	for i := range t.rates {
 		t.rates[i] = decayed(st.Hashrate[i]/difficulty.HashesPerDifficulty, gap, poolWindows[i])
 	}
@@ -75,28 +81,28 @@ func decayed(rate float64, gap time.Duration, window float64) difficulty.Average
 	return difficulty.Average(rate)
 }
 
-func (s *State) unreadable(err error) {
-	s.cfg.Event(levelWarning, fmt.Sprintf("Statistics left out: %v", err))
+func (l loader) unreadable(err error) {
+	l.cfg.Event(levelWarning, fmt.Sprintf("Statistics left out: %v", err))
 }
 
 // loadUsers reads users/*. Where two files stand for one user, the one named
 // as this version names it counts.
-func (s *State) loadUsers(now time.Time) error {
-	files, err := listFiles(s.usersDir())
+func (l loader) loadUsers() error {
+	files, err := l.listFiles(l.usersDir())
 	if err != nil {
 		return err
 	}
 	var foreign []string
 	for _, file := range files {
 		if name, own := userOfFile(file); own {
-			s.loadUser(file, name, now)
+			l.loadUser(file, name)
 		} else if name != "" {
 			foreign = append(foreign, file)
 		}
 	}
 	for _, file := range foreign {
-		if name, _ := userOfFile(file); s.names.user(name) == nil {
-			s.loadUser(file, name, now)
+		if name, _ := userOfFile(file); l.names.user(name) == nil {
+			l.loadUser(file, name)
 		}
 	}
 	return nil
@@ -105,10 +111,7 @@ func (s *State) loadUsers(now time.Time) error {
 // userOfFile is the user a file stands for, empty for other files, and whether
 // the file is named as this version names it.
 func userOfFile(file string) (name string, own bool) {
-	name = sharelog.NameOfFile(file)
-	if a, err := address.Parse(name); err == nil {
-		name = a.String()
-	}
+	name = canonicalName(sharelog.NameOfFile(file))
 	if _, rest := splitName(name); rest != "" {
 		return "", false
 	}
@@ -120,8 +123,8 @@ func userOfFile(file string) (name string, own bool) {
 }
 
 // listFiles lists the regular files of dir and removes what a killed process
-// has left unfinished.
-func listFiles(dir string) ([]string, error) {
+// has left unfinished a while ago: a younger one may belong to a live process.
+func (l loader) listFiles(dir string) ([]string, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("read statistics: %w", err)
@@ -131,7 +134,9 @@ func listFiles(dir string) ([]string, error) {
 		switch {
 		case !e.Type().IsRegular():
 		case sharelog.IsTemporary(e.Name()):
-			os.Remove(filepath.Join(dir, e.Name()))
+			if info, err := e.Info(); err == nil && l.now.Sub(info.ModTime()) > time.Minute {
+				os.Remove(filepath.Join(dir, e.Name()))
+			}
 		default:
 			files = append(files, e.Name())
 		}
@@ -139,58 +144,55 @@ func listFiles(dir string) ([]string, error) {
 	return files, nil
 }
 
-func (s *State) loadUser(file, name string, now time.Time) {
-	st, err := sharelog.ReadUser(filepath.Join(s.usersDir(), file))
+func (l loader) loadUser(file, name string) {
+	st, err := sharelog.ReadUser(filepath.Join(l.usersDir(), file))
 	if err != nil {
-		s.unreadable(err)
+		l.unreadable(err)
 		return
 	}
-	u, _ := s.names.makeUser(name, s.stamp(now))
+	u, _ := l.names.makeUser(name, l.stamp(l.now))
 	u.mu.Lock()
-	s.restore(&u.tally, &st.Stats, now)
+	l.restore(&u.tally, &st.Stats)
 	if !st.Authorised.IsZero() {
 		u.authorised = st.Authorised.Unix()
 	}
 	u.mu.Unlock()
 	for i := range st.Worker {
 		w := &st.Worker[i]
-		user, rest := splitName(w.Name)
-		if a, err := address.Parse(user); err == nil {
-			user = a.String()
-		}
-		if user == name {
-			s.loadWorker(user+rest, w, now)
+		worker := canonicalName(w.Name)
+		if user, _ := splitName(worker); user == name {
+			l.loadWorker(worker, w)
 		}
 	}
 }
 
-func (s *State) loadWorker(name string, st *sharelog.WorkerStats, now time.Time) {
-	w, _ := s.names.makeWorker(name, s.stamp(now))
+func (l loader) loadWorker(name string, st *sharelog.WorkerStats) {
+	w, _ := l.names.makeWorker(name, l.stamp(l.now))
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	s.restore(&w.tally, &st.Stats, now)
+	l.restore(&w.tally, &st.Stats)
 	w.connected.remember(st.UserAgent)
 }
 
 // restore is for a caller that holds the tally's lock.
-func (s *State) restore(t *tally, st *sharelog.Stats, now time.Time) {
-	gap := now.Round(0).Sub(st.LastUpdate)
+func (l loader) restore(t *tally, st *sharelog.Stats) {
+	gap := l.now.Round(0).Sub(st.LastUpdate)
 	for i := range t.rates {
 		t.rates[i] = decayed(st.Hashrate[i]/difficulty.HashesPerDifficulty, gap, windows[i])
 	}
-	t.lastShare = s.loaded(st.LastShare, now)
+	t.lastShare = l.loaded(st.LastShare, l.now)
 	if t.lastShare == never && st.Shares > 0 { // versions until 2017 did not tell
-		t.lastShare = s.loaded(st.LastUpdate, now)
+		t.lastShare = l.loaded(st.LastUpdate, l.now)
 	}
 	t.shares, t.best, t.bestEver = st.Shares, st.BestShare, st.BestEver
-	t.round = s.round.Load()
+	t.round = l.round.Load()
 }
 
 // loadWorkers reads workers/*, where versions until 2017 kept what is in the
 // users' files today. A worker that is there already is newer.
-func (s *State) loadWorkers(now time.Time) error {
-	dir := filepath.Join(s.cfg.LogDir, "workers")
-	files, err := listFiles(dir)
+func (l loader) loadWorkers() error {
+	dir := filepath.Join(l.cfg.LogDir, "workers")
+	files, err := l.listFiles(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -198,20 +200,16 @@ func (s *State) loadWorkers(now time.Time) error {
 		return err
 	}
 	for _, file := range files {
-		user, rest := splitName(sharelog.NameOfFile(file))
-		if a, err := address.Parse(user); err == nil {
-			user = a.String()
-		}
-		name := user + rest
-		if s.names.user(user) == nil || s.names.worker(name) != nil {
+		name := canonicalName(sharelog.NameOfFile(file))
+		if user, _ := splitName(name); l.names.user(user) == nil || l.names.worker(name) != nil {
 			continue
 		}
 		st, err := sharelog.ReadWorker(filepath.Join(dir, file))
 		if err != nil {
-			s.unreadable(err)
+			l.unreadable(err)
 			continue
 		}
-		s.loadWorker(name, &st, now)
+		l.loadWorker(name, &st)
 	}
 	return nil
 }

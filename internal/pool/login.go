@@ -45,7 +45,7 @@ func (s *State) login(l *session.Login, now stamp) (g session.Grant, refused str
 	if refused := checkName(l.Worker); refused != "" {
 		return g, refused
 	}
-	if !passwordMatches(s.cfg.Password, l.Password) {
+	if !passwordMatches(s.settings.Load().Password, l.Password) {
 		return g, "Invalid password"
 	}
 	userName, rest := splitName(l.Worker)
@@ -72,7 +72,7 @@ func (s *State) login(l *session.Login, now stamp) (g session.Grant, refused str
 	}
 	g.Worker, g.User = w.id, w.user.name
 	g.Payout = w.user.login(g.Payout, l.Time)
-	g.Message = fmt.Sprintf("Authorised, welcome to %s %s!", s.cfg.Name, g.User)
+	g.Message = fmt.Sprintf("Authorised, welcome to %s %s!", s.settings.Load().Name, g.User)
 	return g, ""
 }
 
@@ -144,7 +144,7 @@ func (s *State) checkNewName(l *session.Login, now stamp) string {
 		return "Too many new names on this connection"
 	}
 	addr := l.Remote.Addr().Unmap()
-	for _, p := range s.cfg.NameExempt {
+	for _, p := range s.settings.Load().NameExempt {
 		if p.Contains(addr) {
 			return ""
 		}

@@ -105,6 +105,20 @@ func TestLoginPassword(t *testing.T) {
 	}
 }
 
+func TestReload(t *testing.T) {
+	h := newHarness(t, nil)
+	grant(t, h.State, "bob")
+	h.Reload(Settings{Name: "other", Password: "secret"})
+	if g, r := h.Authorize(login("bob")); r == nil {
+		t.Errorf("let in without the new password: %+v", g)
+	}
+	l := login("bob")
+	l.Password = "secret"
+	if g, r := h.Authorize(l); r != nil || g.Message != "Authorised, welcome to other bob!" {
+		t.Errorf("%+v, %v", g, r)
+	}
+}
+
 func TestLoginSolo(t *testing.T) {
 	h := newHarness(t, func(c *Config) { c.Solo = true })
 	// Before the chain is known any address will do.

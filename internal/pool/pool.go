@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"ckpool/address"
 	"ckpool/bitcoind"
 	"ckpool/internal/config"
 	"ckpool/internal/logfile"
@@ -43,7 +42,7 @@ type Pool struct {
 	registry *session.Registry
 	handlers []*session.Handler // by loop
 
-	settings   atomic.Pointer[session.Settings]
+	sessions   atomic.Pointer[session.Settings]
 	resumable  atomic.Int64 // sessions
 	blocks     *Blocks
 	candidates candidates
@@ -51,11 +50,6 @@ type Pool struct {
 	published  chan *work.Job // newest job not yet looked at by tidy
 
 	submissions sync.WaitGroup // goroutines of Block; waited for by Run
-
-	// owned by updateWork
-	builder *work.Builder
-	network address.Network
-	tipSeen time.Time
 
 	tidied *work.Template // owned by tidy; the last one it saw
 }
@@ -79,7 +73,7 @@ func New(c config.Config, o Options) (*Pool, error) {
 		notices:   logfile.NewLimiter(time.Minute),
 		published: make(chan *work.Job, 1),
 	}
-	p.settings.Store(settings(&c, o.Solo))
+	p.sessions.Store(sessionSettings(&c, o.Solo))
 	var err error
 	p.nodes, err = bitcoind.NewGroup(c.Nodes, bitcoind.Options{
 		BlockPoll: c.BlockPoll,
@@ -112,8 +106,8 @@ func New(c config.Config, o Options) (*Pool, error) {
 		return nil, err
 	}
 	p.State = NewState(Config{
-		Name: c.PoolTag, LogDir: c.LogDir, Solo: o.Solo, Password: c.Password, LogShares: o.LogShares,
-		MaxUserAgents: c.MaxPoolUserAgents, Loops: loopCount(), ListenerURLs: listenerURLs(&c), NameExempt: c.LimitExempt,
+		Settings: stateSettings(&c), LogDir: c.LogDir, Solo: o.Solo, LogShares: o.LogShares,
+		Loops: loopCount(), ListenerURLs: listenerURLs(&c),
 		Event: func(level int, text string) { p.logAt(logfile.Level(level), text) },
 	}, now)
 	if err := p.State.Load(now); err != nil {
@@ -158,7 +152,7 @@ func (p *Pool) Listen(ctx context.Context) error {
 func (p *Pool) Close() { p.server.Close() }
 
 // Settings implements session.Backend.
-func (p *Pool) Settings() *session.Settings { return p.settings.Load() }
+func (p *Pool) Settings() *session.Settings { return p.sessions.Load() }
 
 // Notice implements session.Backend: the same text goes to the log once a
 // minute.

@@ -35,7 +35,7 @@ func newHarness(t testing.TB, change func(*Config)) *harness {
 // open starts a State over the harness's directory.
 func (h *harness) open(t testing.TB, now time.Time, change func(*Config)) *State {
 	t.Helper()
-	cfg := Config{Name: "ckpool", LogDir: h.dir, MaxUserAgents: 100, Loops: 2, Event: h.event}
+	cfg := Config{Settings: Settings{Name: "ckpool", MaxUserAgents: 100}, LogDir: h.dir, Loops: 2, Event: h.event}
 	if change != nil {
 		change(&cfg)
 	}
@@ -95,3 +95,6 @@ func rejected(w session.WorkerID, at time.Time, difficulty float64, code stratum
 	sh.Reject = &stratum.Reject{Code: code, Text: text}
 	return sh
 }
+
+// tick is Tick in a test that has no sessions.
+func (s *State) tick(now time.Time) { s.Tick(now, func() Sessions { return Sessions{} }) }

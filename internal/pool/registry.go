@@ -1,11 +1,14 @@
 package pool
 
 import (
+	"cmp"
 	"hash/maphash"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 
+	"ckpool/address"
 	"ckpool/internal/session"
 )
 
@@ -23,7 +26,6 @@ type user struct {
 	authorised int64 // unix seconds of the first login ever, 0: none
 	attached   int32 // connected miners
 	loggedIn   bool  // in this run
-	changed    bool  // since its file was written
 }
 
 // worker is what shares are counted for.
@@ -122,23 +124,25 @@ func (r *registry) makeWorker(name string, now stamp) (w *worker, made bool) {
 	return w, true
 }
 
-// all returns the users of one shard after the other.
-func (r *registry) all(yield func(*user) bool) {
+// list returns the users of a shard.
+func (sh *shard) list() []*user {
+	sh.mu.RLock()
+	defer sh.mu.RUnlock()
+	users := make([]*user, 0, len(sh.users))
+	for _, u := range sh.users {
+		users = append(users, u)
+	}
+	return users
+}
+
+// all returns all users, by id.
+func (r *registry) all() []*user {
 	var users []*user
 	for i := range r.shards {
-		sh := &r.shards[i]
-		users = users[:0]
-		sh.mu.RLock()
-		for _, u := range sh.users {
-			users = append(users, u)
-		}
-		sh.mu.RUnlock()
-		for _, u := range users {
-			if !yield(u) {
-				return
-			}
-		}
+		users = append(users, r.shards[i].list()...)
 	}
+	slices.SortFunc(users, func(a, b *user) int { return cmp.Compare(a.id, b.id) })
+	return users
 }
 
 // listWorkers returns the workers u has now.
@@ -154,6 +158,16 @@ func splitName(worker string) (user, rest string) {
 		return worker[:i], worker[i:]
 	}
 	return worker, ""
+}
+
+// canonicalName is the one form of a user's or worker's name: addresses that
+// may be written in upper case are in lower case.
+func canonicalName(name string) string {
+	user, rest := splitName(name)
+	if a, err := address.Parse(user); err == nil {
+		return a.String() + rest
+	}
+	return name
 }
 
 const chunkSize = 1024

@@ -14,10 +14,10 @@ import (
 
 func loopCount() int { return runtime.GOMAXPROCS(0) }
 
-// Run runs the pool until ctx ends or a part of it fails. Then everything is
+// Run runs the pool until the context ends or a part of it fails. Then everything is
 // flushed: miners' replies, found blocks, share logs, statistics.
-func (p *Pool) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancelCause(ctx)
+func (p *Pool) Run(until context.Context) error {
+	ctx, cancel := context.WithCancelCause(until)
 	defer cancel(nil)
 	// Nodes and files outlive the connections, for what the last moment brings.
 	later, stopLater := context.WithCancel(context.WithoutCancel(ctx))
@@ -33,7 +33,7 @@ func (p *Pool) Run(ctx context.Context) error {
 		})
 	}
 	start(&serving, ctx, "connections", p.server.Run)
-	start(&serving, ctx, "work", p.updateWork)
+	start(&serving, ctx, "work", (&updater{Pool: p}).run)
 	start(&serving, ctx, "statistics", p.keepStatistics)
 	start(&rest, later, "nodes", p.nodes.Run)
 	rest.Go(func() { p.WriteShares(later) })
@@ -44,11 +44,11 @@ func (p *Pool) Run(ctx context.Context) error {
 	p.submissions.Wait()
 	stopLater()
 	rest.Wait()
-	p.saveStatistics(time.Now(), Sessions{Disconnected: p.resumable.Load()})
-	if err := context.Cause(ctx); err != context.Canceled {
-		return err
+	p.noteSaving(p.Save(time.Now(), Sessions{Disconnected: p.resumable.Load()}))
+	if until.Err() != nil {
+		return nil
 	}
-	return nil
+	return context.Cause(ctx)
 }
 
 // keepStatistics feeds the averages and writes the status files each minute.
@@ -61,24 +61,26 @@ func (p *Pool) keepStatistics(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case now := <-tick.C:
-			minute := p.Tick(now)
 			p.guardWork(ctx, &guard, now)
-			if minute {
-				p.resumable.Store(int64(p.registry.Sweep(now)))
-				p.saveStatistics(now, p.counts(ctx))
-			}
+			err := p.Tick(now, func() Sessions { return p.counts(ctx, now) })
+			p.noteSaving(err)
 		}
 	}
 }
 
-func (p *Pool) saveStatistics(now time.Time, n Sessions) {
-	if err := p.Minute(now, n); err != nil {
-		p.logAt(logfile.LevelError, "Cannot write statistics: "+err.Error())
+// noteSaving logs that statistics could not be written, once a minute.
+func (p *Pool) noteSaving(err error) {
+	if err == nil {
+		return
+	}
+	if line, ok := p.notices.Pass(err.Error()); ok {
+		p.logAt(logfile.LevelError, line)
 	}
 }
 
 // counts asks the loops what only sessions know.
-func (p *Pool) counts(ctx context.Context) Sessions {
+func (p *Pool) counts(ctx context.Context, now time.Time) Sessions {
+	p.resumable.Store(int64(p.registry.Sweep(now)))
 	n := Sessions{Disconnected: p.resumable.Load()}
 	idle, err := p.countOnLoops(ctx, func(h *session.Handler) int { return h.Idle() })
 	if err == nil {

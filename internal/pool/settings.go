@@ -10,8 +10,15 @@ import (
 // unauthorisedTimeout is how long a connection may stay without authorizing.
 const unauthorisedTimeout = 60 * time.Second
 
-// settings is what sessions need of the configuration.
-func settings(c *config.Config, solo bool) *session.Settings {
+// stateSettings is what logins and statistics need of the configuration.
+func stateSettings(c *config.Config) Settings {
+	return Settings{
+		Name: c.PoolTag, Password: c.Password, MaxUserAgents: c.MaxPoolUserAgents, NameExempt: c.LimitExempt,
+	}
+}
+
+// sessionSettings is what sessions need of the configuration.
+func sessionSettings(c *config.Config, solo bool) *session.Settings {
 	s := &session.Settings{
 		PoolName:        c.PoolTag,
 		Solo:            solo,

@@ -36,7 +36,6 @@ func (s *State) Share(sh *session.Share) session.Best {
 	u := w.user
 	u.mu.Lock()
 	userBest, userEver := u.credit(now, sh.Credit, achieved, round)
-	u.changed = true
 	u.mu.Unlock()
 
 	switch {

@@ -12,9 +12,10 @@ import (
 // what the round took, begins a new round and returns the text miners are
 // shown.
 func (s *State) Solved(height int64, id session.WorkerID, now time.Time) string {
-	text := fmt.Sprintf("Block solved by %s!", s.cfg.Name)
+	pool := s.settings.Load().Name
+	text := fmt.Sprintf("Block solved by %s!", pool)
 	if w := s.names.table.get(id); w != nil {
-		text = fmt.Sprintf("Block %d solved by %s @ %s!", height, w.name, s.cfg.Name)
+		text = fmt.Sprintf("Block %d solved by %s @ %s!", height, w.name, pool)
 		s.cfg.Event(levelWarning, fmt.Sprintf("Solved and confirmed block %d by %s", height, logName(w.name)))
 		s.cfg.Event(levelWarning, s.userLine(w.user, now))
 		s.cfg.Event(levelWarning, s.workerLine(w, now))

@@ -1,7 +1,6 @@
 package pool
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -11,8 +10,11 @@ import (
 	"ckpool/sharelog"
 )
 
-// TickInterval is how often Tick wants to be called: 32 times a minute.
-const TickInterval = 1875 * time.Millisecond
+// TickInterval is how often Tick wants to be called.
+const TickInterval = time.Minute / passes
+
+// passes in a minute: work that is due once a minute is spread over them.
+const passes = 32
 
 // Sessions are counts of sessions, which a State does not know.
 type Sessions struct {
@@ -20,32 +22,72 @@ type Sessions struct {
 	Disconnected int64 // that may be resumed
 }
 
-// Tick brings the pool's averages up to now. It reports true the first time
-// and then once a minute: time for Minute.
-func (s *State) Tick(now time.Time) (minute bool) {
-	t := s.stamp(now)
-	if s.totals.pass(t)%32 != 0 {
-		return false
-	}
-	s.refusals.sweep(t)
-	s.newNames.sweep(t)
-	return true
-}
-
-// Minute lets the averages of idle users fall, writes the statistics files and
-// logs them. It is for once a minute and the end of the pool. It does I/O:
-// loops must not call it. The error names the first file that could not be
-// written and how many others.
-func (s *State) Minute(now time.Time, n Sessions) error {
+// Tick brings the pool's averages up to now, and lets the averages fall, writes
+// the files and logs the lines of a 32nd of the users; at first and then once a
+// minute also those of the pool, for which it asks for counts of sessions. It
+// does I/O: loops must not call it.
+func (s *State) Tick(now time.Time, sessions func() Sessions) error {
 	s.saving.Lock()
 	defer s.saving.Unlock()
-	sums, err := s.saveUsers(now)
+	t := s.stamp(now)
+	pass := s.totals.pass(t) % passes
+	var trouble trouble
+	if pass == 0 {
+		s.refusals.sweep(t)
+		s.newNames.sweep(t)
+		trouble.add(s.savePool(now, sessions()))
+		s.sums = make(map[string]agentSum)
+	}
+	s.saveUsers(now, pass, &trouble)
+	return trouble.err()
+}
+
+// Save writes all files at once, for the end of the pool.
+func (s *State) Save(now time.Time, n Sessions) error {
+	s.saving.Lock()
+	defer s.saving.Unlock()
+	s.sums = make(map[string]agentSum)
+	var trouble trouble
+	for pass := range passes {
+		s.saveUsers(now, pass, &trouble)
+	}
+	trouble.add(s.savePool(now, n))
+	return trouble.err()
+}
+
+// trouble makes one line of what may be thousands of files.
+type trouble struct {
+	first error
+	more  int
+}
+
+func (t *trouble) add(err error) {
+	switch {
+	case err == nil:
+	case t.first == nil:
+		t.first = err
+	default:
+		t.more++
+	}
+}
+
+func (t *trouble) err() error {
+	if t.more > 0 {
+		return fmt.Errorf("write statistics: %w (and %d more files)", t.first, t.more)
+	}
+	if t.first != nil {
+		return fmt.Errorf("write statistics: %w", t.first)
+	}
+	return nil
+}
+
+func (s *State) savePool(now time.Time, n Sessions) error {
 	status := s.Status(now, n)
-	status.UserAgents = s.agents.list(sums, s.cfg.MaxUserAgents)
+	status.UserAgents = s.agents.list(s.sums, s.settings.Load().MaxUserAgents)
 	for _, line := range status.Lines() {
 		s.cfg.Event(levelNotice, "Pool:"+line)
 	}
-	return errors.Join(status.Write(s.poolFile()), err)
+	return status.Write(s.poolFile())
 }
 
 // Status is the pool's statistics at now, without user agents.
@@ -89,58 +131,37 @@ func (s *State) poolFile() string { return filepath.Join(s.cfg.LogDir, "pool", "
 
 func (s *State) usersDir() string { return filepath.Join(s.cfg.LogDir, "users") }
 
-// saveUsers writes the files of users that changed and logs them; it returns
-// what the connected workers of each user agent do.
-func (s *State) saveUsers(now time.Time) (map[string]agentSum, error) {
-	sums := make(map[string]agentSum)
-	var first error
-	failed := 0
-	s.names.all(func(u *user) bool {
-		stats, write := s.userStats(u, now, sums)
-		if !write {
-			return true
-		}
-		s.cfg.Event(levelNotice, "User "+logName(u.name)+":"+stats.Line())
-		if err := s.saveUser(u, &stats); err != nil {
-			if failed++; first == nil {
-				first = err
+// saveUsers writes the files of one pass's users and logs them.
+func (s *State) saveUsers(now time.Time, pass int, trouble *trouble) {
+	for i := pass; i < len(s.names.shards); i += passes {
+		for _, u := range s.names.shards[i].list() {
+			stats, write := s.userStats(u, now)
+			if !write {
+				continue
 			}
+			s.cfg.Event(levelNotice, "User "+logName(u.name)+":"+stats.Line())
+			trouble.add(s.saveUser(u.name, &stats))
 		}
-		return true
-	})
-	if failed > 1 {
-		return sums, fmt.Errorf("%w (and %d more users)", first, failed-1)
 	}
-	return sums, first
 }
 
-func (s *State) saveUser(u *user, stats *sharelog.UserStats) error {
-	file, err := sharelog.FileName(u.name)
-	if err == nil {
-		err = stats.Write(filepath.Join(s.usersDir(), file))
-	}
+func (s *State) saveUser(name string, stats *sharelog.UserStats) error {
+	file, err := sharelog.FileName(name)
 	if err != nil {
-		u.mu.Lock()
-		u.changed = true
-		u.mu.Unlock()
+		return err
 	}
-	return err
+	return stats.Write(filepath.Join(s.usersDir(), file))
 }
 
 // userStats is what the user's file should hold, and whether it is to be
-// written: for users that logged in in this run and ever had a share, when
-// something has changed.
-func (s *State) userStats(u *user, now time.Time, sums map[string]agentSum) (stats sharelog.UserStats, write bool) {
+// written: for users that logged in in this run and ever had a share. On the
+// way it adds up what user agents do.
+func (s *State) userStats(u *user, now time.Time) (stats sharelog.UserStats, write bool) {
 	t, round := s.stamp(now), s.round.Load()
 	u.mu.Lock()
-	if u.decayIdle(t) {
-		u.changed = true
-	}
+	u.decayIdle(t)
 	forgot := u.settle(round) // the file must not bring back the best of an old round
-	write = u.lastShare != never && (u.loggedIn && u.changed || forgot)
-	if write {
-		u.changed = false
-	}
+	write = u.lastShare != never && (u.loggedIn || forgot)
 	stats.Stats = s.stats(&u.tally, now)
 	stats.Workers = int64(u.attached)
 	if u.authorised != 0 {
@@ -158,10 +179,10 @@ func (s *State) userStats(u *user, now time.Time, sums map[string]agentSum) (sta
 		w.settle(round)
 		if w.connected.count > 0 {
 			kind := w.connected.kind()
-			sum := sums[kind]
+			sum := s.sums[kind]
 			sum.rate += w.rates[1]
 			sum.best = max(sum.best, w.best)
-			sums[kind] = sum
+			s.sums[kind] = sum
 		}
 		if write {
 			stats.Worker = append(stats.Worker, sharelog.WorkerStats{

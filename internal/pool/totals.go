@@ -25,7 +25,7 @@ type totals struct {
 	rates   [len(poolWindows)]difficulty.Average
 	sps     [4]difficulty.Average
 	decayed stamp
-	passes  uint64
+	passes  int
 }
 
 // roundCounts are sums since the last own block.
@@ -95,8 +95,8 @@ func (t *totals) collect() {
 	}
 }
 
-// pass decays the averages and returns the number of passes before.
-func (t *totals) pass(now stamp) uint64 {
+// pass decays the averages and returns how many there were before.
+func (t *totals) pass(now stamp) int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.collect()

@@ -17,29 +17,37 @@ import (
 // template's bits change although neither tip nor transactions do.
 const easyBlockAge = 1200 * time.Second
 
-// updateWork turns templates into work until ctx ends. Publishing comes before
+// updater turns templates into work. It belongs to the goroutine of run.
+type updater struct {
+	*Pool
+	builder *work.Builder // nil until the chain is known
+	network address.Network
+	tipSeen time.Time // when the present tip was first seen
+}
+
+// run turns templates into work until ctx ends. Publishing comes before
 // everything else; what only people or files need is done after it.
-func (p *Pool) updateWork(ctx context.Context) error {
-	timer := time.NewTimer(p.config.UpdateInterval)
+func (u *updater) run(ctx context.Context) error {
+	timer := time.NewTimer(u.config.UpdateInterval)
 	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-timer.C:
-			p.nodes.Refresh("update interval")
-			timer.Reset(p.config.UpdateInterval)
-		case u := <-p.nodes.Templates():
-			if p.builder == nil {
-				if err := p.learnChain(); err != nil {
+			u.nodes.Refresh("update interval")
+			timer.Reset(u.config.UpdateInterval)
+		case t := <-u.nodes.Templates():
+			if u.builder == nil {
+				if err := u.learnChain(); err != nil {
 					return err
 				}
 			}
-			if err := p.publish(&u); err != nil {
-				p.logAt(logfile.LevelError, "Template of "+u.Node+" gives no work: "+err.Error())
+			if err := u.publish(&t); err != nil {
+				u.logAt(logfile.LevelError, "Template of "+t.Node+" gives no work: "+err.Error())
 				break
 			}
-			timer.Reset(p.nextUpdate(&u))
+			timer.Reset(u.nextUpdate(&t))
 		}
 	}
 }
@@ -47,16 +55,16 @@ func (p *Pool) updateWork(ctx context.Context) error {
 // nextUpdate is when work is refreshed without a new block: after the interval,
 // after half of it when the tip is new, and on test networks when an easy block
 // becomes possible.
-func (p *Pool) nextUpdate(u *bitcoind.Update) time.Duration {
-	wait := p.config.UpdateInterval
-	if u.NewTip {
+func (u *updater) nextUpdate(t *bitcoind.Update) time.Duration {
+	wait := u.config.UpdateInterval
+	if t.NewTip {
 		wait /= 2
 	}
-	switch p.nodes.Chain() {
+	switch u.nodes.Chain() {
 	case "test", "testnet4":
 		// mintime is past the median of eleven blocks; the tip's own time is not
 		// in the template, so its arrival stands for it.
-		easy := easyBlockAge - time.Since(p.tipSeen)
+		easy := easyBlockAge - time.Since(u.tipSeen)
 		if easy > 0 && easy < wait {
 			wait = easy
 		}
@@ -65,33 +73,33 @@ func (p *Pool) nextUpdate(u *bitcoind.Update) time.Duration {
 }
 
 // learnChain fixes what depends on the network: address encodings.
-func (p *Pool) learnChain() error {
-	chain := p.nodes.Chain()
-	to, err := p.scripts(chain)
+func (u *updater) learnChain() error {
+	chain := u.nodes.Chain()
+	to, err := u.scripts(chain)
 	if err != nil {
 		return err
 	}
 	if _, known := address.NetworkForChain(chain); !known {
-		p.logAt(logfile.LevelWarning, fmt.Sprintf("The node calls its chain %q, which is unknown; addresses are taken for mainnet's", chain))
+		u.logAt(logfile.LevelWarning, fmt.Sprintf("The node calls its chain %q, which is unknown; addresses are taken for mainnet's", chain))
 	}
 	b := &work.Builder{
-		Tag: p.config.PoolTag, Sig: p.config.BTCSig,
-		PayoutScript: to.payout, Donation: p.config.Donation, DonationScript: to.donation,
-		Extranonce1Len: p.config.Nonce1Length, Extranonce2Len: p.config.Nonce2Length,
-		VersionMask: p.config.VersionMask,
+		Tag: u.config.PoolTag, Sig: u.config.BTCSig,
+		PayoutScript: to.payout, Donation: u.config.Donation, DonationScript: to.donation,
+		Extranonce1Len: u.config.Nonce1Length, Extranonce2Len: u.config.Nonce2Length,
+		VersionMask: u.config.VersionMask,
 	}
 	if err := b.Validate(); err != nil {
 		return err
 	}
-	p.SetNetwork(to.network)
-	p.network, p.builder = to.network, b
-	if p.options.Solo {
-		p.logAt(logfile.LevelWarning, "Mining solo to any incoming valid BTC address username")
+	u.SetNetwork(to.network)
+	u.network, u.builder = to.network, b
+	if u.options.Solo {
+		u.logAt(logfile.LevelWarning, "Mining solo to any incoming valid BTC address username")
 	} else {
-		p.logAt(logfile.LevelWarning, "Mining from any incoming username to address "+p.config.BTCAddress)
+		u.logAt(logfile.LevelWarning, "Mining from any incoming username to address "+u.config.BTCAddress)
 	}
-	if p.config.Donation > 0 {
-		p.logAt(logfile.LevelWarning, fmt.Sprintf("%g percent donation to %s", p.config.Donation, p.config.DonAddress))
+	if u.config.Donation > 0 {
+		u.logAt(logfile.LevelWarning, fmt.Sprintf("%g percent donation to %s", u.config.Donation, u.config.DonAddress))
 	}
 	return nil
 }
@@ -138,35 +146,35 @@ func payable(key, text string, network address.Network, chain string) ([]byte, e
 }
 
 // publish makes the template the current work and wakes the loops.
-func (p *Pool) publish(u *bitcoind.Update) error {
-	old := p.jobs.Work()
-	w, err := p.jobs.publish(p.builder, u.Template, time.Now())
+func (u *updater) publish(t *bitcoind.Update) error {
+	old := u.jobs.Work()
+	w, err := u.jobs.publish(u.builder, t.Template, time.Now())
 	if err != nil {
 		return err
 	}
-	for _, l := range p.server.Loops() {
+	for _, l := range u.server.Loops() {
 		l.Wake()
 	}
-	took := time.Since(u.Answered)
+	took := time.Since(t.Answered)
 
 	job := w.Job
 	if old == nil || w.Tip != old.Tip {
-		p.tipSeen = time.Now()
-		p.logAt(logfile.LevelNotice, fmt.Sprintf("New block: height %d, work for %d sent %s after %s answered",
-			job.Template.Height-1, job.Template.Height, took.Round(10*time.Microsecond), u.Node))
+		u.tipSeen = time.Now()
+		u.logAt(logfile.LevelNotice, fmt.Sprintf("New block: height %d, work for %d sent %s after %s answered",
+			job.Template.Height-1, job.Template.Height, took.Round(10*time.Microsecond), t.Node))
 	}
 	if old == nil {
-		p.logCoinbase(job)
+		u.logCoinbase(job)
 	}
 	if old == nil || old.Job.NetworkDifficulty != job.NetworkDifficulty {
-		p.logAt(logfile.LevelWarning, fmt.Sprintf("Network diff set to %g", job.NetworkDifficulty))
+		u.logAt(logfile.LevelWarning, fmt.Sprintf("Network diff set to %g", job.NetworkDifficulty))
 	}
-	p.SetNetworkDifficulty(job.NetworkDifficulty)
+	u.SetNetworkDifficulty(job.NetworkDifficulty)
 	select { // only the newest job is worth looking at
-	case <-p.published:
+	case <-u.published:
 	default:
 	}
-	p.published <- job
+	u.published <- job
 	return nil
 }
 

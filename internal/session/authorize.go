@@ -16,8 +16,8 @@ var (
 
 // onAuthorize answers mining.authorize: params are the worker name and an
 // optional password. Every accepted name adds a worker to the connection.
-func (h *Handler) onAuthorize(slot netserver.Slot, s *session) *stratum.Reject {
-	m := &h.msg
+func (q request) onAuthorize() *stratum.Reject {
+	m := &q.msg
 	p, ok := stratum.ParseParams(m.Params)
 	if !ok {
 		return &rejectParamsArray
@@ -26,102 +26,102 @@ func (h *Handler) onAuthorize(slot netserver.Slot, s *session) *stratum.Reject {
 	if !ok {
 		return &rejectNoEntries
 	}
-	v, ok := stratum.String(raw, h.scratch[:0])
+	v, ok := stratum.String(raw, q.scratch[:0])
 	if !ok {
 		return &rejectWorkerName
 	}
 	name := string(v)
-	password := h.nextString(&p)
+	password := q.nextString(&p)
 
-	if h.findLogin(slot, s, v) != 0 {
-		h.accept(slot, m.ID)
+	if q.findLogin(v) != 0 {
+		q.accept(m.ID)
 		return nil
 	}
-	greeting, r := h.login(slot, s, name, password)
+	greeting, r := q.login(name, password)
 	if r != nil {
-		h.reject(slot, m.ID, r)
+		q.reject(m.ID, r)
 		return nil
 	}
-	if s.is(authorised) { // a further worker: nothing changes for the connection
-		h.accept(slot, m.ID)
+	if q.s.is(authorised) { // a further worker: nothing changes for the connection
+		q.accept(m.ID)
 		return nil
 	}
-	s.flags |= authorised
-	h.t.Authorized(slot)
+	q.s.flags |= authorised
+	q.t.Authorized(q.slot)
 	options := parsePassword(password)
-	h.applyPassword(s, options)
-	h.accept(slot, m.ID)
-	h.welcome(slot, s, greeting, options)
-	h.sendMask(slot, s)
-	if s.is(subscribed) && (h.b.Settings().Solo || s.want != s.sent()) {
-		h.sendWork(slot, s)
+	q.applyPassword(options)
+	q.accept(m.ID)
+	q.welcome(greeting, options)
+	q.sendMask()
+	if q.s.is(subscribed) && (q.b.Settings().Solo || q.s.want != q.s.sent()) {
+		q.sendWork()
 	}
 	return nil
 }
 
 // login asks the backend and adds the worker; it also settles who owns a
 // resumed session. It returns the pool's greeting.
-func (h *Handler) login(slot netserver.Slot, s *session, name, password string) (string, *stratum.Reject) {
-	if len(h.extra[slot]) >= maxWorkers {
+func (q request) login(name, password string) (string, *stratum.Reject) {
+	if len(q.extra[q.slot]) >= maxWorkers {
 		return "", &rejectManyWorkers
 	}
 	// In solo mode the first name's address is paid for the whole connection,
 	// so that further names are workers of it.
 	full := name
-	if h.b.Settings().Solo && s.login != 0 {
-		if owner := h.logins.get(s.login).user; userOf(name) != owner {
+	if q.b.Settings().Solo && q.s.login != 0 {
+		if owner := q.logins.get(q.s.login).user; userOf(name) != owner {
 			full = owner + "." + name
 		}
 	}
-	grant, r := h.b.Authorize(&Login{
-		Time: h.t.Now(), Worker: full, Password: password, UserAgent: h.agents.get(s.agent),
-		Remote: h.t.Remote(slot), Client: s.client, NewNames: int(s.newNames),
+	grant, r := q.b.Authorize(&Login{
+		Time: q.t.Now(), Worker: full, Password: password, UserAgent: q.agents.get(q.s.agent),
+		Remote: q.t.Remote(q.slot), Client: q.s.client, NewNames: int(q.s.newNames),
 	})
 	if r != nil {
 		return "", r
 	}
 	if grant.NewName {
-		s.newNames++
+		q.s.newNames++
 	}
-	if s.login == 0 && s.is(subscribed) && !h.own(s, s.id, name) {
-		h.forget(s)
+	if q.s.login == 0 && q.s.is(subscribed) && !q.own(q.s.id, name) {
+		q.forget()
 		return "", &rejectOther
 	}
 	l := login{name: name, user: grant.User, worker: grant.Worker, payout: grant.Payout}
-	i := h.logins.use(full+"\x00"+name, l)
-	if s.login == 0 {
-		s.login = i
+	i := q.logins.use(full+"\x00"+name, l)
+	if q.s.login == 0 {
+		q.s.login = i
 	} else {
-		h.extra[slot] = append(h.extra[slot], i)
+		q.extra[q.slot] = append(q.extra[q.slot], i)
 	}
-	h.b.Attach(grant.Worker, s.client, h.agents.get(s.agent), h.t.Now())
+	q.b.Attach(grant.Worker, q.s.client, q.agents.get(q.s.agent), q.t.Now())
 	return grant.Message, nil
 }
 
 // own makes the connection the owner of a session under its first worker name,
 // and closes the connection that owned it before.
-func (h *Handler) own(s *session, id uint64, name string) bool {
-	e, previous, ok := h.g.registry.claim(id, name, s.client, h.loop)
+func (c client) own(id uint64, name string) bool {
+	e, previous, ok := c.g.registry.claim(id, name, c.s.client, c.loop)
 	if !ok {
 		return false
 	}
-	s.loops = e.loops
-	if previous != 0 && previous != s.client {
-		h.g.closeClient(previous, netserver.Replaced)
+	c.s.loops = e.loops
+	if previous != 0 && previous != c.s.client {
+		c.g.closeClient(previous, netserver.Replaced)
 	}
 	return true
 }
 
 // findLogin is the connection's login of that name, 0 when there is none.
-func (h *Handler) findLogin(slot netserver.Slot, s *session, name []byte) uint32 {
-	if s.login == 0 {
+func (c client) findLogin(name []byte) uint32 {
+	if c.s.login == 0 {
 		return 0
 	}
-	if h.logins.rows[s.login-1].value.name == string(name) {
-		return s.login
+	if c.logins.rows[c.s.login-1].value.name == string(name) {
+		return c.s.login
 	}
-	for _, i := range h.extra[slot] {
-		if h.logins.rows[i-1].value.name == string(name) {
+	for _, i := range c.extra[c.slot] {
+		if c.logins.rows[i-1].value.name == string(name) {
 			return i
 		}
 	}
@@ -138,10 +138,10 @@ func userOf(worker string) string {
 
 // welcome greets miners known to display messages, and names an unusable
 // password option to all.
-func (h *Handler) welcome(slot netserver.Slot, s *session, text string, o passwordOptions) {
-	h.messageIfShown(slot, s, text)
+func (q request) welcome(text string, o passwordOptions) {
+	q.messageIfShown(text)
 	if o.unusable != "" {
-		h.b.Notice("Worker " + h.logins.get(s.login).name + ": password option \"" + o.unusable + "\" is not usable, want a number above 0")
-		h.showMessage(slot, "Password option \""+o.unusable+"\" is not usable: want a number above 0")
+		q.b.Notice("Worker " + q.logins.get(q.s.login).name + ": password option \"" + o.unusable + "\" is not usable, want a number above 0")
+		q.showMessage("Password option \"" + o.unusable + "\" is not usable: want a number above 0")
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 
-	"ckpool/internal/netserver"
 	"ckpool/stratum"
 )
 
@@ -16,9 +15,9 @@ const maskGrace = 60
 
 // onConfigure answers mining.configure (BIP310): params are a list of
 // extensions and an object of their parameters.
-func (h *Handler) onConfigure(slot netserver.Slot, s *session) *stratum.Reject {
+func (q request) onConfigure() *stratum.Reject {
 	var params []json.RawMessage
-	if json.Unmarshal(h.msg.Params, &params) != nil {
+	if json.Unmarshal(q.msg.Params, &params) != nil {
 		return &rejectParamsArray
 	}
 	var extensions []string
@@ -35,15 +34,15 @@ func (h *Handler) onConfigure(slot netserver.Slot, s *session) *stratum.Reject {
 		granted := true
 		switch extension {
 		case "version-rolling":
-			granted = h.grantMask(s, options["version-rolling.mask"])
+			granted = q.grantMask(options["version-rolling.mask"])
 			if granted {
-				answer = append(answer, fmt.Sprintf(`"version-rolling.mask":"%08x"`, s.mask))
+				answer = append(answer, fmt.Sprintf(`"version-rolling.mask":"%08x"`, q.s.mask))
 			}
 		case "minimum-difficulty":
 			var d float64
-			if json.Unmarshal(options["minimum-difficulty.value"], &d) == nil && d > 0 && !s.is(fixed) {
-				s.floor = h.clamp(s, d)
-				s.want = max(s.want, s.floor)
+			if json.Unmarshal(options["minimum-difficulty.value"], &d) == nil && d > 0 && !q.s.is(fixed) {
+				q.s.floor = q.clamp(d)
+				q.s.want = max(q.s.want, q.s.floor)
 			}
 		case "subscribe-extranonce", "info":
 		default:
@@ -51,15 +50,15 @@ func (h *Handler) onConfigure(slot netserver.Slot, s *session) *stratum.Reject {
 		}
 		answer = append(answer, string(key)+":"+strconv.FormatBool(granted))
 	}
-	h.write(slot, stratum.AppendResult(h.out[:0], h.msg.ID, "{"+strings.Join(answer, ",")+"}"))
-	h.sendMask(slot, s)
-	h.changeNow(slot, s, false)
+	q.write(stratum.AppendResult(q.out[:0], q.msg.ID, "{"+strings.Join(answer, ",")+"}"))
+	q.sendMask()
+	q.changeNow()
 	return nil
 }
 
 // grantMask intersects the miner's mask with ours. Nothing in common is a
 // refusal.
-func (h *Handler) grantMask(s *session, raw json.RawMessage) bool {
+func (q request) grantMask(raw json.RawMessage) bool {
 	theirs := uint64(0xffffffff)
 	var text string
 	if json.Unmarshal(raw, &text) == nil {
@@ -69,38 +68,38 @@ func (h *Handler) grantMask(s *session, raw json.RawMessage) bool {
 		}
 		theirs = v
 	}
-	mask := h.poolMask() & uint32(theirs)
+	mask := q.poolMask() & uint32(theirs)
 	if mask == 0 {
 		return false
 	}
-	old := s.mask
-	if !s.is(configured) {
-		old = h.poolMask()
+	old := q.s.mask
+	if !q.s.is(configured) {
+		old = q.poolMask()
 	}
-	h.keepOldMask(s, old, mask)
-	s.mask = mask
-	s.flags |= configured
+	q.keepOldMask(old, mask)
+	q.s.mask = mask
+	q.s.flags |= configured
 	return true
 }
 
 // keepOldMask keeps bits the miner may have used before accepted for a while.
-func (h *Handler) keepOldMask(s *session, old, mask uint32) {
+func (c client) keepOldMask(old, mask uint32) {
 	if old&^mask != 0 {
-		s.oldMask, s.maskUntil = old, h.seconds()+maskGrace
+		c.s.oldMask, c.s.maskUntil = old, c.seconds()+maskGrace
 	}
 }
 
-func (h *Handler) poolMask() uint32 {
-	if w := h.b.Work(); w != nil {
+func (c client) poolMask() uint32 {
+	if w := c.b.Work(); w != nil {
 		return w.Job.Mask
 	}
-	return h.b.Settings().VersionMask
+	return c.b.Settings().VersionMask
 }
 
 // jobMask is what the session may roll in the present job.
-func (h *Handler) jobMask(s *session, jobs uint32) uint32 {
-	if s.is(configured) {
-		return s.mask & jobs
+func (c client) jobMask(jobs uint32) uint32 {
+	if c.s.is(configured) {
+		return c.s.mask & jobs
 	}
 	return jobs
 }
@@ -108,18 +107,18 @@ func (h *Handler) jobMask(s *session, jobs uint32) uint32 {
 // sendMask tells a miner that configured version rolling its mask: once, after
 // authorize (earlier makes some firmware drop the connection), and again only
 // if a job leaves it fewer bits.
-func (h *Handler) sendMask(slot netserver.Slot, s *session) {
-	if !s.is(configured | authorised) {
+func (c client) sendMask() {
+	if !c.s.is(configured | authorised) {
 		return
 	}
-	mask := h.jobMask(s, h.poolMask())
-	if s.is(maskSent) && mask == s.sentMask {
+	mask := c.jobMask(c.poolMask())
+	if c.s.is(maskSent) && mask == c.s.sentMask {
 		return
 	}
-	if s.is(maskSent) {
-		h.keepOldMask(s, s.sentMask, mask)
+	if c.s.is(maskSent) {
+		c.keepOldMask(c.s.sentMask, mask)
 	}
-	s.sentMask = mask
-	s.flags |= maskSent
-	h.write(slot, stratum.AppendSetVersionMask(h.out[:0], mask))
+	c.s.sentMask = mask
+	c.s.flags |= maskSent
+	c.write(stratum.AppendSetVersionMask(c.out[:0], mask))
 }

@@ -15,68 +15,68 @@ func (h *Handler) Sessions(to []Info) []Info {
 	now := h.seconds()
 	for slot := netserver.Slot(0); slot < h.top; slot++ {
 		if s := h.session(slot); s.client != 0 {
-			to = append(to, h.info(slot, s, now))
+			to = append(to, h.client(slot).info(now))
 		}
 	}
 	return to
 }
 
-func (h *Handler) info(slot netserver.Slot, s *session, now float64) Info {
-	l := h.logins.get(s.login)
-	r := s.rates
+func (c client) info(now float64) Info {
+	l := c.logins.get(c.s.login)
+	r := c.s.rates
 	r.decay(now)
 	return Info{
-		ID: s.client, Extranonce1: hex.EncodeToString(s.extranonce1Bytes()),
-		Difficulty: s.want, Best: s.best,
+		ID: c.s.client, Extranonce1: hex.EncodeToString(c.s.extranonce1Bytes()),
+		Difficulty: c.s.want, Best: c.s.best,
 		DSPS1: float64(r.average[0]), DSPS5: float64(r.average[1]), DSPS60: float64(r.average[2]),
 		DSPS1440: float64(r.average[3]), DSPS10080: float64(r.average[4]),
-		LastShare: h.at(s.lastShare), Start: h.at(s.start),
-		Address:    h.t.Remote(slot).Addr().String(),
-		Subscribed: s.is(subscribed), Authorised: s.is(authorised),
-		Idle:      now-max(s.lastShare, s.start) > idleTime,
-		UserAgent: h.agents.get(s.agent), WorkerName: l.name, Worker: l.worker,
-		Listener: int(s.listener),
+		LastShare: c.at(c.s.lastShare), Start: c.at(c.s.start),
+		Address:    c.t.Remote(c.slot).Addr().String(),
+		Subscribed: c.s.is(subscribed), Authorised: c.s.is(authorised),
+		Idle:      now-max(c.s.lastShare, c.s.start) > idleTime,
+		UserAgent: c.agents.get(c.s.agent), WorkerName: l.name, Worker: l.worker,
+		Listener: int(c.s.listener),
 	}
 }
 
-// each calls fn for one client, or for all that subscribed when client is 0,
+// each calls fn for one client, or for all that subscribed when id is 0,
 // and returns how many there were.
-func (h *Handler) each(client uint64, fn func(netserver.Slot, *session)) int {
-	if client != 0 {
-		slot, ok := h.byID[client]
+func (h *Handler) each(id uint64, fn func(client)) int {
+	if id != 0 {
+		slot, ok := h.byID[id]
 		if !ok {
 			return 0
 		}
-		fn(slot, h.session(slot))
+		fn(h.client(slot))
 		return 1
 	}
 	n := 0
 	for slot := netserver.Slot(0); slot < h.top; slot++ {
 		if s := h.session(slot); s.client != 0 && s.is(subscribed) {
-			fn(slot, s)
+			fn(h.client(slot))
 			n++
 		}
 	}
 	return n
 }
 
-// Message shows a text on one client, or on all when client is 0.
-func (h *Handler) Message(client uint64, text string) int {
-	return h.each(client, func(slot netserver.Slot, _ *session) { h.showMessage(slot, text) })
+// Message shows a text on one client, or on all when id is 0.
+func (h *Handler) Message(id uint64, text string) int {
+	return h.each(id, func(c client) { c.showMessage(text) })
 }
 
-// Reconnect sends client.reconnect to one client, or to all when client is 0.
+// Reconnect sends client.reconnect to one client, or to all when id is 0.
 // An empty host means the address the miner already uses.
-func (h *Handler) Reconnect(client uint64, host, port string) int {
-	return h.each(client, func(slot netserver.Slot, _ *session) {
-		h.write(slot, stratum.AppendReconnect(h.out[:0], host, port))
+func (h *Handler) Reconnect(id uint64, host, port string) int {
+	return h.each(id, func(c client) {
+		c.write(stratum.AppendReconnect(h.out[:0], host, port))
 	})
 }
 
-// Drop closes one client, or all when client is 0.
-func (h *Handler) Drop(client uint64, why netserver.Reason) int {
-	if client != 0 {
-		return h.each(client, func(slot netserver.Slot, _ *session) { h.t.Close(slot, why) })
+// Drop closes one client, or all when id is 0.
+func (h *Handler) Drop(id uint64, why netserver.Reason) int {
+	if id != 0 {
+		return h.each(id, func(c client) { c.t.Close(c.slot, why) })
 	}
 	n := 0
 	for slot := netserver.Slot(0); slot < h.top; slot++ {

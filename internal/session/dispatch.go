@@ -35,50 +35,50 @@ var (
 const maxBadLines = 10
 
 // dispatch handles one line.
-func (h *Handler) dispatch(slot netserver.Slot, s *session, line []byte) {
-	m := &h.msg
+func (q request) dispatch(line []byte) {
+	m := &q.msg
 	switch stratum.Scan(line, m) {
 	case stratum.Empty:
 		return
 	case stratum.Invalid:
-		h.reject(slot, nil, &rejectInvalidJSON)
-		h.t.Close(slot, netserver.BadInput)
+		q.reject(nil, &rejectInvalidJSON)
+		q.t.Close(q.slot, netserver.BadInput)
 		return
 	case stratum.Array, stratum.Scalar:
-		h.bad(slot, s, nil, &rejectNotObject)
+		q.bad(nil, &rejectNotObject)
 		return
 	}
 	if m.Method == nil {
 		switch {
 		case m.MethodPresent:
-			h.bad(slot, s, m.ID, &rejectMethodType)
+			q.bad(m.ID, &rejectMethodType)
 		case m.Result == nil:
-			h.bad(slot, s, m.ID, &rejectNoMethod)
+			q.bad(m.ID, &rejectNoMethod)
 		}
 		return
 	}
 	method, arg := stratum.SplitMethod(m.Method)
-	bad := h.call(slot, s, method, arg)
+	bad := q.call(method, arg)
 	if bad != nil {
-		h.bad(slot, s, m.ID, bad)
+		q.bad(m.ID, bad)
 	} else {
-		s.badLines = 0
+		q.s.badLines = 0
 	}
 }
 
 // bad answers an unusable line, and the tenth in a row with a close.
-func (h *Handler) bad(slot netserver.Slot, s *session, id []byte, r *stratum.Reject) {
-	h.reject(slot, id, r)
-	if s.badLines++; s.badLines >= maxBadLines {
-		h.reject(slot, nil, &rejectTooManyBad)
-		h.t.Close(slot, netserver.BadInput)
+func (q request) bad(id []byte, r *stratum.Reject) {
+	q.reject(id, r)
+	if q.s.badLines++; q.s.badLines >= maxBadLines {
+		q.reject(nil, &rejectTooManyBad)
+		q.t.Close(q.slot, netserver.BadInput)
 	}
 }
 
 // call runs a method; a non-nil result means the line itself was unusable and
 // has not been answered.
-func (h *Handler) call(slot netserver.Slot, s *session, method, arg []byte) *stratum.Reject {
-	m := &h.msg
+func (q request) call(method, arg []byte) *stratum.Reject {
+	m := &q.msg
 	if m.Params == nil && arg == nil {
 		switch string(method) {
 		case "mining.ping", "mining.pong", "pong", "mining.extranonce.subscribe":
@@ -90,25 +90,25 @@ func (h *Handler) call(slot netserver.Slot, s *session, method, arg []byte) *str
 	}
 	switch string(method) {
 	case "mining.submit":
-		return h.onSubmit(slot, s)
+		return q.onSubmit()
 	case "mining.subscribe":
-		return h.onSubscribe(slot, s)
+		return q.onSubscribe()
 	case "mining.authorize", "mining.authorise", "mining.auth", "login":
-		return h.onAuthorize(slot, s)
+		return q.onAuthorize()
 	case "mining.configure":
-		return h.onConfigure(slot, s)
+		return q.onConfigure()
 	case "mining.suggest_difficulty":
-		return h.onSuggest(slot, s, arg, parseDifficulty)
+		return q.onSuggest(arg, parseDifficulty)
 	case "mining.suggest_target":
-		return h.onSuggest(slot, s, arg, parseTarget)
+		return q.onSuggest(arg, parseTarget)
 	case "mining.extranonce.subscribe":
-		h.accept(slot, m.ID)
+		q.accept(m.ID)
 	case "mining.get_transactions":
-		return h.onGetTransactions(slot, s, arg)
+		return q.onGetTransactions(arg)
 	case "mining.get_txnhashes":
-		return h.onGetTxnHashes(slot, s, arg)
+		return q.onGetTxnHashes(arg)
 	case "mining.ping":
-		h.write(slot, stratum.AppendResult(h.out[:0], m.ID, `"pong"`))
+		q.write(stratum.AppendResult(q.out[:0], m.ID, `"pong"`))
 	case "pong", "mining.pong":
 	case "mining.passthrough", "mining.node", "mining.remote":
 		return &rejectLinks

@@ -132,10 +132,11 @@ func (h *Handler) Open(slot netserver.Slot, _ netip.AddrPort, listener int) {
 		client: h.g.registry.nextClient(), listener: uint8(listener),
 		start: now, lastSent: now, profile: work.ProfileFor(""),
 	}
-	set := h.listener(s)
-	s.want = max(h.limits(s).Clamp(set.StartDiff), 0)
+	c := h.client(slot)
+	set := c.listener()
+	s.want = max(c.limits().Clamp(set.StartDiff), 0)
 	if set.HighDiff > 0 {
-		s.floor = h.limits(s).Clamp(set.HighDiff)
+		s.floor = c.limits().Clamp(set.HighDiff)
 		s.want = max(s.want, s.floor)
 	}
 	s.vardiff.Start(now)
@@ -143,18 +144,18 @@ func (h *Handler) Open(slot netserver.Slot, _ netip.AddrPort, listener int) {
 	h.byID[s.client] = slot
 }
 
-func (h *Handler) listener(s *session) *ListenerSettings {
-	all := h.b.Settings().Listeners
-	if int(s.listener) < len(all) {
-		return &all[s.listener]
+func (c client) listener() *ListenerSettings {
+	all := c.b.Settings().Listeners
+	if int(c.s.listener) < len(all) {
+		return &all[c.s.listener]
 	}
 	return &all[0]
 }
 
-func (h *Handler) limits(s *session) difficulty.Limits {
-	set := h.listener(s)
-	l := difficulty.Limits{Min: set.MinDiff, Max: set.MaxDiff, Floor: s.floor}
-	if w := h.b.Work(); w != nil {
+func (c client) limits() difficulty.Limits {
+	set := c.listener()
+	l := difficulty.Limits{Min: set.MinDiff, Max: set.MaxDiff, Floor: c.s.floor}
+	if w := c.b.Work(); w != nil {
 		l.Network = w.Job.NetworkDifficulty
 	}
 	return l
@@ -162,11 +163,12 @@ func (h *Handler) limits(s *session) difficulty.Limits {
 
 // Closed implements netserver.Handler.
 func (h *Handler) Closed(slot netserver.Slot, _ netserver.Reason) {
-	s := h.session(slot)
+	c := h.client(slot)
+	s := c.s
 	if s.client == 0 {
 		return
 	}
-	h.detach(slot, s)
+	c.detach()
 	h.agents.release(s.agent)
 	if s.id != 0 {
 		h.g.registry.release(s.id, s.client, h.t.Now())
@@ -177,21 +179,21 @@ func (h *Handler) Closed(slot netserver.Slot, _ netserver.Reason) {
 }
 
 // detach ends all logins of a session.
-func (h *Handler) detach(slot netserver.Slot, s *session) {
-	for _, i := range append(h.extra[slot], s.login) {
+func (c client) detach() {
+	for _, i := range append(c.extra[c.slot], c.s.login) {
 		if i == 0 {
 			continue
 		}
-		h.b.Detach(h.logins.get(i).worker, s.client, h.agents.get(s.agent))
-		h.logins.release(i)
+		c.b.Detach(c.logins.get(i).worker, c.s.client, c.agents.get(c.s.agent))
+		c.logins.release(i)
 	}
-	delete(h.extra, slot)
-	s.login = 0
+	delete(c.extra, c.slot)
+	c.s.login = 0
 }
 
 // TooLong implements netserver.Handler.
 func (h *Handler) TooLong(slot netserver.Slot) {
-	h.reject(slot, nil, &rejectTooLong)
+	h.client(slot).reject(nil, &rejectTooLong)
 }
 
 // Flush implements netserver.Handler.
@@ -207,7 +209,7 @@ func (h *Handler) Line(slot netserver.Slot, line []byte) {
 		h.hold(slot, s, line)
 		return
 	}
-	h.dispatch(slot, s, line)
+	h.request(slot).dispatch(line)
 }
 
 // hold keeps lines until there is work: a reply to subscribe without work
@@ -223,20 +225,34 @@ func (h *Handler) hold(slot netserver.Slot, s *session, line []byte) {
 	s.flags |= holding
 }
 
-func (h *Handler) write(slot netserver.Slot, b []byte) {
-	h.t.Write(slot, b)
-	h.session(slot).lastSent = h.seconds()
-	h.out = b[:0]
+func (c client) write(b []byte) {
+	c.t.Write(c.slot, b)
+	c.session(c.slot).lastSent = c.seconds()
+	c.out = b[:0]
 }
 
-func (h *Handler) accept(slot netserver.Slot, id []byte) {
-	h.write(slot, stratum.AppendTrue(h.out[:0], id))
+func (c client) accept(id []byte) {
+	c.write(stratum.AppendTrue(c.out[:0], id))
 }
 
-func (h *Handler) reject(slot netserver.Slot, id []byte, r *stratum.Reject) {
-	h.write(slot, stratum.AppendReject(h.out[:0], id, r))
+func (c client) reject(id []byte, r *stratum.Reject) {
+	c.write(stratum.AppendReject(c.out[:0], id, r))
 }
 
-func (h *Handler) showMessage(slot netserver.Slot, text string) {
-	h.write(slot, stratum.AppendShowMessage(h.out[:0], text))
+func (c client) showMessage(text string) {
+	c.write(stratum.AppendShowMessage(c.out[:0], text))
 }
+
+// client is one connection with its session; made anew for each event.
+type client struct {
+	*Handler
+	slot netserver.Slot
+	s    *session
+}
+
+// request is one message of a client, in Handler.msg.
+type request struct{ client }
+
+func (h *Handler) client(slot netserver.Slot) client { return client{h, slot, h.session(slot)} }
+
+func (h *Handler) request(slot netserver.Slot) request { return request{h.client(slot)} }

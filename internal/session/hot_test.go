@@ -57,10 +57,10 @@ func TestBroadcastAllocatesNothing(t *testing.T) {
 	if n := testing.AllocsPerRun(1000, func() {
 		s := r.session(slot)
 		s.job = 0
-		r.sendWork(slot, s)
+		r.client(slot).sendWork()
 		s.suffix = 0
 		s.want = 3 - s.want // a change of difficulty each time
-		r.sendWork(slot, s)
+		r.client(slot).sendWork()
 	}); n != 0 {
 		t.Errorf("sending work allocates %v times", n)
 	}

@@ -3,19 +3,17 @@ package session
 import (
 	"fmt"
 	"strings"
-
-	"ckpool/internal/netserver"
 )
 
 // showsMessages tells whether the miner is known to display show_message.
-func (h *Handler) showsMessages(s *session) bool {
-	agent := strings.ToLower(h.agents.get(s.agent))
+func (c client) showsMessages() bool {
+	agent := strings.ToLower(c.agents.get(c.s.agent))
 	return strings.Contains(agent, "gminer") || strings.HasPrefix(agent, "bitaxe")
 }
 
-func (h *Handler) messageIfShown(slot netserver.Slot, s *session, text string) {
-	if text != "" && h.showsMessages(s) {
-		h.showMessage(slot, text)
+func (c client) messageIfShown(text string) {
+	if text != "" && c.showsMessages() {
+		c.showMessage(text)
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"ckpool/difficulty"
-	"ckpool/internal/netserver"
 	"ckpool/stratum"
 )
 
@@ -71,29 +70,29 @@ func parseNumber(s string) (float64, bool) {
 	return v, err == nil && v > 0 && !math.IsInf(v, 0)
 }
 
-func (h *Handler) applyPassword(s *session, o passwordOptions) {
+func (q request) applyPassword(o passwordOptions) {
 	if o.floor > 0 {
-		s.floor = h.clamp(s, o.floor)
-		s.want = max(s.want, s.floor)
+		q.s.floor = q.clamp(o.floor)
+		q.s.want = max(q.s.want, q.s.floor)
 	}
 	if o.difficulty > 0 {
-		s.floor = h.clamp(s, o.difficulty)
-		s.want = s.floor
-		s.flags |= fixed
+		q.s.floor = q.clamp(o.difficulty)
+		q.s.want = q.s.floor
+		q.s.flags |= fixed
 	}
 }
 
 // clamp bounds a difficulty a miner asks for.
-func (h *Handler) clamp(s *session, d float64) float64 {
-	l := h.limits(s)
+func (c client) clamp(d float64) float64 {
+	l := c.limits()
 	l.Floor = 0
 	return l.Clamp(d)
 }
 
 // onSuggest takes mining.suggest_difficulty or mining.suggest_target: never
 // answered when usable. Before authorize it waits for that.
-func (h *Handler) onSuggest(slot netserver.Slot, s *session, arg []byte, parse func(string) (float64, bool)) *stratum.Reject {
-	text, ok := h.firstParam(arg)
+func (q request) onSuggest(arg []byte, parse func(string) (float64, bool)) *stratum.Reject {
+	text, ok := q.firstParam(arg)
 	if !ok {
 		return &rejectParams
 	}
@@ -101,24 +100,24 @@ func (h *Handler) onSuggest(slot netserver.Slot, s *session, arg []byte, parse f
 	if !ok {
 		return &rejectParams
 	}
-	if s.is(fixed) {
+	if q.s.is(fixed) {
 		return nil
 	}
-	d := h.clamp(s, v)
-	if d == s.floor { // sent again as a keep-alive
+	d := q.clamp(v)
+	if d == q.s.floor { // sent again as a keep-alive
 		return nil
 	}
-	s.floor, s.want = d, d
-	if s.is(authorised) {
-		h.changeNow(slot, s, false)
+	q.s.floor, q.s.want = d, d
+	if q.s.is(authorised) {
+		q.changeNow()
 	}
 	return nil
 }
 
 // firstParam is the first parameter as text, whatever its JSON type and whether
 // params is an array, a bare value, or in the method's parentheses.
-func (h *Handler) firstParam(arg []byte) (string, bool) {
-	raw := h.msg.Params
+func (q request) firstParam(arg []byte) (string, bool) {
+	raw := q.msg.Params
 	if p, ok := stratum.ParseParams(raw); ok {
 		if raw, ok = p.Next(); !ok {
 			raw = nil
@@ -131,7 +130,7 @@ func (h *Handler) firstParam(arg []byte) (string, bool) {
 		return "", false
 	}
 	if raw[0] == '"' {
-		v, ok := stratum.String(raw, h.scratch[:0])
+		v, ok := stratum.String(raw, q.scratch[:0])
 		return strings.TrimSpace(string(v)), ok
 	}
 	return string(raw), true
@@ -160,14 +159,13 @@ func parseTarget(s string) (float64, bool) {
 const changePause = 10
 
 // changeNow brings a wanted difficulty to the miner at once, or, when the last
-// change is too recent, with a later tick. A flood of shares does not wait.
-func (h *Handler) changeNow(slot netserver.Slot, s *session, flood bool) {
-	if !s.is(subscribed|authorised) || s.want == s.sent() {
-		return
+// change is too recent, with a later tick.
+func (c client) changeNow() {
+	switch {
+	case !c.s.is(subscribed|authorised) || c.s.want == c.s.sent():
+	case c.mayChange(c.seconds()):
+		c.sendWork()
+	default:
+		c.s.flags |= deferred
 	}
-	if !flood && s.lastChange != 0 && h.seconds()-s.lastChange < changePause {
-		s.flags |= deferred
-		return
-	}
-	h.sendWork(slot, s)
 }

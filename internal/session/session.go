@@ -51,6 +51,7 @@ const (
 	configured // asked for version rolling
 	fixed      // password set the difficulty: suggestions are ignored
 	deferred   // the wanted difficulty goes out when the last change is old enough
+	flooded    // more shares than wanted by far: the difficulty goes up at once
 	maskSent
 	holding // has lines held until there is work
 )

@@ -9,77 +9,77 @@ import (
 )
 
 // onSubmit answers mining.submit. Nothing here allocates.
-func (h *Handler) onSubmit(slot netserver.Slot, s *session) *stratum.Reject {
-	if !s.is(subscribed) {
-		h.reject(slot, h.msg.ID, &rejectNotSubscribed)
+func (q request) onSubmit() *stratum.Reject {
+	if !q.s.is(subscribed) {
+		q.reject(q.msg.ID, &rejectNotSubscribed)
 		return nil
 	}
-	sub := &h.submit
-	if r := sub.Parse(h.msg.Params, h.b.Settings().Extranonce2Len, h.scratch[:0]); r != nil {
-		h.reject(slot, h.msg.ID, r)
-		h.ladder(slot, s, true)
+	sub := &q.submit
+	if r := sub.Parse(q.msg.Params, q.b.Settings().Extranonce2Len, q.scratch[:0]); r != nil {
+		q.reject(q.msg.ID, r)
+		q.ladder(true)
 		return nil
 	}
-	login := h.findLogin(slot, s, sub.Worker)
-	now := h.seconds()
-	sh := &h.share
+	login := q.findLogin(sub.Worker)
+	now := q.seconds()
+	sh := &q.share
 	*sh = Share{
-		Time: h.t.Now(), Loop: h.loop, Client: s.client, Submit: sub,
-		Extranonce1: s.extranonce1Bytes(), Payout: h.payout(s), Profile: s.profile,
-		Remote: h.t.Remote(slot), Listener: int(s.listener), UserAgent: h.agents.get(s.agent),
+		Time: q.t.Now(), Loop: q.loop, Client: q.s.client, Submit: sub,
+		Extranonce1: q.s.extranonce1Bytes(), Payout: q.payout(), Profile: q.s.profile,
+		Remote: q.t.Remote(q.slot), Listener: int(q.s.listener), UserAgent: q.agents.get(q.s.agent),
 	}
 	if login != 0 {
-		sh.Worker = h.logins.rows[login-1].value.worker
+		sh.Worker = q.logins.rows[login-1].value.worker
 	}
-	h.judge(s, sh, now)
+	q.judge(sh, now)
 	if login == 0 {
 		// A block is taken from anybody, credit is not.
 		sh.Reject = &rejectWorker
-		if !s.is(authorised) {
+		if !q.s.is(authorised) {
 			sh.Reject = &rejectNotAuthorised
 		}
 	}
 	if sh.Computed != nil && sh.Computed.Block {
-		h.b.Block(sh)
+		q.b.Block(sh)
 	}
 	if sh.Worker != 0 {
-		h.account(slot, s, sh, now)
+		q.account(sh, now)
 	}
 	if sh.Reject != nil {
-		h.reject(slot, h.msg.ID, sh.Reject)
+		q.reject(q.msg.ID, sh.Reject)
 	} else {
-		h.accept(slot, h.msg.ID)
+		q.accept(q.msg.ID)
 	}
-	h.ladder(slot, s, sh.Reject != nil)
+	q.ladder(sh.Reject != nil)
 	if sh.Reject == nil {
-		h.retarget(slot, s, sh, now)
+		q.retarget(sh, now)
 	}
 	return nil
 }
 
 // judge computes the share and fills in the verdict.
-func (h *Handler) judge(s *session, sh *Share, now float64) {
-	w := h.b.Work()
+func (q request) judge(sh *Share, now float64) {
+	w := q.b.Work()
 	sub := sh.Submit
 	sh.Current = w.Job
-	sh.Difficulty = s.sent()
+	sh.Difficulty = q.s.sent()
 	found := Found{}
 	if !sub.JobIDBad {
-		found = h.b.Find(sub.JobID)
+		found = q.b.Find(sub.JobID)
 	}
 	// Without a sent difficulty the miner never had a job; without a payout in
 	// solo mode its coinbase is unknown.
-	if found.Job == nil || s.changesLen == 0 || h.b.Settings().Solo && sh.Payout == nil {
+	if found.Job == nil || q.s.changesLen == 0 || q.b.Settings().Solo && sh.Payout == nil {
 		sh.Reject = &rejectJob
 		return
 	}
 	job := found.Job
-	accept, credit := s.judge(sub.JobID, sub.Suffix, now)
+	accept, credit := q.s.judge(sub.JobID, sub.Suffix, now)
 	sh.Job, sh.Difficulty = job, credit
 
-	mask := h.jobMask(s, job.Mask)
-	if now < s.maskUntil {
-		mask |= s.oldMask & job.Mask
+	mask := q.jobMask(job.Mask)
+	if now < q.s.maskUntil {
+		mask |= q.s.oldMask & job.Mask
 	}
 	sh.Mask = mask
 	var bits uint32
@@ -87,8 +87,8 @@ func (h *Handler) judge(s *session, sh *Share, now float64) {
 		bits = sub.VersionBits
 	}
 	// The header is hashed with whatever bits were sent: a block is a block.
-	job.Hash(&h.computed, sh.Profile, sh.Payout, sh.Extranonce1, sub, mask|bits)
-	sh.Computed = &h.computed
+	job.Hash(&q.computed, sh.Profile, sh.Payout, sh.Extranonce1, sub, mask|bits)
+	sh.Computed = &q.computed
 
 	switch {
 	case found.Tip != w.Tip:
@@ -97,52 +97,55 @@ func (h *Handler) judge(s *session, sh *Share, now float64) {
 		sh.Reject = &rejectNTime
 	case bits&^mask != 0:
 		sh.Reject = &rejectMask
-	case !difficulty.Meets(&h.computed.Hash, accept) && !h.computed.Block:
+	case !difficulty.Meets(&q.computed.Hash, accept) && !q.computed.Block:
 		sh.Reject = &rejectAboveTarget
-	case !h.first(s, now):
+	case !q.first(now):
 		sh.Reject = &rejectDuplicate
-	case difficulty.Meets(&h.computed.Hash, credit):
+	case difficulty.Meets(&q.computed.Hash, credit):
 		sh.Credit = credit
 	}
 }
 
 // first records the computed share and reports false when the session, here or
 // on a loop it was on before, has already been credited for it.
-func (h *Handler) first(s *session, now float64) bool {
-	fp := binary.LittleEndian.Uint64(h.computed.Hash[:])
-	if s.loops != 1<<(h.loop%64) {
-		for i, other := range h.g.seen {
-			if i != h.loop && s.loops>>(i%64)&1 != 0 && other.has(fp) {
+func (q request) first(now float64) bool {
+	fp := binary.LittleEndian.Uint64(q.computed.Hash[:])
+	if q.s.loops != 1<<(q.loop%64) {
+		for i, other := range q.g.seen {
+			if i != q.loop && q.s.loops>>(i%64)&1 != 0 && other.has(fp) {
 				return false
 			}
 		}
 	}
-	return h.seen.add(fp, now)
+	return q.seen.add(fp, now)
 }
 
 // account tells the backend and keeps the session's own figures.
-func (h *Handler) account(slot netserver.Slot, s *session, sh *Share, now float64) {
-	best := h.b.Share(sh)
+func (q request) account(sh *Share, now float64) {
+	best := q.b.Share(sh)
 	if sh.Reject != nil {
 		return
 	}
-	s.lastShare = now
-	s.rates.add(sh.Credit, now)
-	s.best = max(s.best, sh.Computed.Difficulty)
-	if best != BestNone && h.showsMessages(s) {
-		h.showMessage(slot, bestText(best, sh.Computed.Difficulty))
+	q.s.lastShare = now
+	q.s.rates.add(sh.Credit, now)
+	q.s.best = max(q.s.best, sh.Computed.Difficulty)
+	if best != BestNone && q.showsMessages() {
+		q.showMessage(bestText(best, sh.Computed.Difficulty))
 	}
 }
 
 // retarget lets vardiff look at an accepted share.
-func (h *Handler) retarget(slot netserver.Slot, s *session, sh *Share, now float64) {
-	d := s.vardiff.Share(now, sh.Credit, s.sent(), h.limits(s))
+func (q request) retarget(sh *Share, now float64) {
+	d := q.s.vardiff.Share(now, sh.Credit, q.s.sent(), q.limits())
 	if d.Difficulty <= 0 {
 		return
 	}
-	s.want = d.Difficulty
+	if d.Urgent && d.Difficulty > q.s.sent() {
+		q.s.flags |= flooded
+	}
+	q.s.want = d.Difficulty
 	if d.Urgent {
-		h.changeNow(slot, s, true)
+		q.changeNow()
 	}
 }
 
@@ -156,30 +159,30 @@ const (
 
 // ladder follows continuous bad shares: new work, then client.reconnect, then a
 // close. One good share starts it anew.
-func (h *Handler) ladder(slot netserver.Slot, s *session, bad bool) {
+func (c client) ladder(bad bool) {
 	if !bad {
-		s.firstInvalid, s.invalid = 0, 0
+		c.s.firstInvalid, c.s.invalid = 0, 0
 		return
 	}
-	now := h.seconds()
-	if s.firstInvalid == 0 {
-		s.firstInvalid = now
+	now := c.seconds()
+	if c.s.firstInvalid == 0 {
+		c.s.firstInvalid = now
 		return
 	}
-	switch past := now - s.firstInvalid; {
-	case past > ladderDrop && s.invalid < 3:
-		s.invalid = 3
-		h.messageIfShown(slot, s, "Disconnecting for continuous invalid shares")
-		h.t.Close(slot, netserver.Invalid)
-	case past > ladderReconnect && s.invalid < 2:
-		s.invalid = 2
-		h.messageIfShown(slot, s, "Reconnecting for continuous invalid shares")
-		h.write(slot, stratum.AppendReconnect(h.out[:0], "", ""))
-	case past > ladderResend && s.invalid == 0:
-		s.invalid = 1
-		if s.job != 0 {
-			s.tip = 0 // clean
-			h.sendWork(slot, s)
+	switch past := now - c.s.firstInvalid; {
+	case past > ladderDrop && c.s.invalid < 3:
+		c.s.invalid = 3
+		c.messageIfShown("Disconnecting for continuous invalid shares")
+		c.t.Close(c.slot, netserver.Invalid)
+	case past > ladderReconnect && c.s.invalid < 2:
+		c.s.invalid = 2
+		c.messageIfShown("Reconnecting for continuous invalid shares")
+		c.write(stratum.AppendReconnect(c.out[:0], "", ""))
+	case past > ladderResend && c.s.invalid == 0:
+		c.s.invalid = 1
+		if c.s.job != 0 {
+			c.s.tip = 0 // clean
+			c.sendWork()
 		}
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 
-	"ckpool/internal/netserver"
 	"ckpool/stratum"
 	"ckpool/work"
 )
@@ -16,53 +15,53 @@ const maxAgent = 256
 
 // onSubscribe answers mining.subscribe: params are the user agent and a session
 // id to resume, both optional. A second subscribe is answered as the first.
-func (h *Handler) onSubscribe(slot netserver.Slot, s *session) *stratum.Reject {
-	m := &h.msg
+func (q request) onSubscribe() *stratum.Reject {
+	m := &q.msg
 	p, ok := stratum.ParseParams(m.Params)
 	if !ok {
 		return &rejectParamsArray
 	}
-	agent := h.nextString(&p)
-	resume := h.nextString(&p)
+	agent := q.nextString(&p)
+	resume := q.nextString(&p)
 	if len(agent) > maxAgent {
 		agent = agent[:maxAgent]
 	}
-	if !s.is(subscribed) {
-		if !h.allowed(agent) {
-			h.reject(slot, m.ID, &rejectUserAgent)
+	if !q.s.is(subscribed) {
+		if !q.allowed(agent) {
+			q.reject(m.ID, &rejectUserAgent)
 			return nil
 		}
-		if !h.newSession(slot, s, resume) {
-			h.reject(slot, m.ID, &rejectFull)
+		if !q.newSession(resume) {
+			q.reject(m.ID, &rejectFull)
 			return nil
 		}
-		s.agent = h.agents.use(agent, agent)
-		s.profile = work.ProfileFor(agent)
-		s.flags |= subscribed
+		q.s.agent = q.agents.use(agent, agent)
+		q.s.profile = work.ProfileFor(agent)
+		q.s.flags |= subscribed
 	}
-	h.write(slot, stratum.AppendSubscribeResult(h.out[:0], m.ID,
-		formatID(s.id), hex.EncodeToString(s.extranonce1Bytes()), h.b.Settings().Extranonce2Len))
-	if !h.b.Settings().Solo || s.is(authorised) {
-		h.sendWork(slot, s)
+	q.write(stratum.AppendSubscribeResult(q.out[:0], m.ID,
+		formatID(q.s.id), hex.EncodeToString(q.s.extranonce1Bytes()), q.b.Settings().Extranonce2Len))
+	if !q.b.Settings().Solo || q.s.is(authorised) {
+		q.sendWork()
 	}
 	return nil
 }
 
 // nextString is the next parameter when it is a string, else "".
-func (h *Handler) nextString(p *stratum.Params) string {
+func (q request) nextString(p *stratum.Params) string {
 	raw, ok := p.Next()
 	if !ok {
 		return ""
 	}
-	v, ok := stratum.String(raw, h.scratch[:0])
+	v, ok := stratum.String(raw, q.scratch[:0])
 	if !ok {
 		return ""
 	}
 	return string(v)
 }
 
-func (h *Handler) allowed(agent string) bool {
-	list := h.b.Settings().UserAgents
+func (q request) allowed(agent string) bool {
+	list := q.b.Settings().UserAgents
 	for _, prefix := range list {
 		if agent != "" && strings.HasPrefix(agent, prefix) {
 			return true
@@ -73,32 +72,32 @@ func (h *Handler) allowed(agent string) bool {
 
 // newSession gives the connection a session id and an extranonce1: those of the
 // session it resumes, or new ones.
-func (h *Handler) newSession(slot netserver.Slot, s *session, resume string) bool {
+func (q request) newSession(resume string) bool {
 	var extranonce1 uint64
 	found := false
 	if id, err := strconv.ParseUint(resume, 16, 64); err == nil && len(resume) == 16 {
 		var e entry
-		e, found = h.g.registry.resume(id, h.t.Remote(slot).Addr(), h.t.Now())
-		if found && s.login != 0 {
-			found = h.own(s, id, h.logins.get(s.login).name)
+		e, found = q.g.registry.resume(id, q.t.Remote(q.slot).Addr(), q.t.Now())
+		if found && q.s.login != 0 {
+			found = q.own(id, q.logins.get(q.s.login).name)
 		}
-		s.id, extranonce1 = id, e.extranonce1
+		q.s.id, extranonce1 = id, e.extranonce1
 	}
 	if !found {
 		var ok bool
-		if s.id, extranonce1, ok = h.g.registry.subscribe(s.client, h.loop); !ok {
-			s.id = 0
+		if q.s.id, extranonce1, ok = q.g.registry.subscribe(q.s.client, q.loop); !ok {
+			q.s.id = 0
 			return false
 		}
-		s.loops = 1 << (h.loop % 64)
-		if s.login != 0 {
-			h.own(s, s.id, h.logins.get(s.login).name)
+		q.s.loops = 1 << (q.loop % 64)
+		if q.s.login != 0 {
+			q.own(q.s.id, q.logins.get(q.s.login).name)
 		}
 	}
-	s.extranonce1Len = uint8(h.b.Settings().Extranonce1Len)
+	q.s.extranonce1Len = uint8(q.b.Settings().Extranonce1Len)
 	var b [8]byte
 	binary.LittleEndian.PutUint64(b[:], extranonce1)
-	copy(s.extranonce1[:], b[:s.extranonce1Len])
+	copy(q.s.extranonce1[:], b[:q.s.extranonce1Len])
 	return true
 }
 
@@ -110,9 +109,9 @@ func formatID(id uint64) string {
 }
 
 // forget takes the subscription back: the session belongs to somebody else.
-func (h *Handler) forget(s *session) {
-	h.agents.release(s.agent)
-	s.id, s.agent = 0, 0
-	s.flags &^= subscribed
-	s.job, s.tip, s.changesLen = 0, 0, 0
+func (c client) forget() {
+	c.agents.release(c.s.agent)
+	c.s.id, c.s.agent = 0, 0
+	c.s.flags &^= subscribed
+	c.s.job, c.s.tip, c.s.changesLen = 0, 0, 0
 }

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strconv"
 
-	"ckpool/internal/netserver"
 	"ckpool/stratum"
 	"ckpool/work"
 )
@@ -20,36 +19,36 @@ var (
 )
 
 // onGetTransactions answers with the number of transactions of a job.
-func (h *Handler) onGetTransactions(slot netserver.Slot, s *session, arg []byte) *stratum.Reject {
-	job, r := h.jobParam(arg)
+func (q request) onGetTransactions(arg []byte) *stratum.Reject {
+	job, r := q.jobParam(arg)
 	switch {
 	case r != nil:
 		return r
 	case job == nil:
-		h.reject(slot, h.msg.ID, &rejectJobID)
+		q.reject(q.msg.ID, &rejectJobID)
 	default:
-		h.write(slot, stratum.AppendResult(h.out[:0], h.msg.ID, strconv.Itoa(job.Template.TxCount())))
+		q.write(stratum.AppendResult(q.out[:0], q.msg.ID, strconv.Itoa(job.Template.TxCount())))
 	}
 	return nil
 }
 
 // onGetTxnHashes answers with the transaction ids of a job in display order,
 // each followed by a space.
-func (h *Handler) onGetTxnHashes(slot netserver.Slot, s *session, arg []byte) *stratum.Reject {
-	now := h.seconds()
-	if s.lastList != 0 && now-s.lastList < listPause {
-		h.reject(slot, h.msg.ID, &rejectRateLimit)
+func (q request) onGetTxnHashes(arg []byte) *stratum.Reject {
+	now := q.seconds()
+	if q.s.lastList != 0 && now-q.s.lastList < listPause {
+		q.reject(q.msg.ID, &rejectRateLimit)
 		return nil
 	}
-	job, r := h.jobParam(arg)
+	job, r := q.jobParam(arg)
 	if r != nil {
 		return r
 	}
 	if job == nil {
-		h.reject(slot, h.msg.ID, &rejectJobID)
+		q.reject(q.msg.ID, &rejectJobID)
 		return nil
 	}
-	s.lastList = now
+	q.s.lastList = now
 	count := job.Template.TxCount()
 	b := make([]byte, 0, 2+65*count)
 	b = append(b, '"')
@@ -59,13 +58,13 @@ func (h *Handler) onGetTxnHashes(slot netserver.Slot, s *session, arg []byte) *s
 		b = hex.AppendEncode(b, id[:])
 		b = append(b, ' ')
 	}
-	h.write(slot, stratum.AppendResult(nil, h.msg.ID, string(append(b, '"'))))
+	q.write(stratum.AppendResult(nil, q.msg.ID, string(append(b, '"'))))
 	return nil
 }
 
 // jobParam is the job whose id is the first parameter; nil when unknown.
-func (h *Handler) jobParam(arg []byte) (*work.Job, *stratum.Reject) {
-	text, ok := h.firstParam(arg)
+func (q request) jobParam(arg []byte) (*work.Job, *stratum.Reject) {
+	text, ok := q.firstParam(arg)
 	if !ok {
 		return nil, &rejectParams
 	}
@@ -76,5 +75,5 @@ func (h *Handler) jobParam(arg []byte) (*work.Job, *stratum.Reject) {
 	if err != nil {
 		return nil, nil
 	}
-	return h.b.Find(id).Job, nil
+	return q.b.Find(id).Job, nil
 }

@@ -16,67 +16,86 @@ const (
 // sendWork sends the newest job, with the wanted difficulty before it if that
 // is not what the miner has. The job the miner already has goes out under a
 // fresh wire id.
-func (h *Handler) sendWork(slot netserver.Slot, s *session) {
-	w := h.b.Work()
+func (c client) sendWork() {
+	w := c.b.Work()
 	if w == nil {
 		return
 	}
 	suffix := uint8(0)
-	if s.job == w.Job.ID {
-		if s.suffix == maxSuffix {
+	if c.s.job == w.Job.ID {
+		if c.s.suffix == maxSuffix {
 			return // the next job brings it
 		}
-		suffix = s.suffix + 1
+		suffix = c.s.suffix + 1
 	}
-	if s.is(maskSent) {
-		h.sendMask(slot, s)
+	if c.s.is(maskSent) {
+		c.sendMask()
 	}
 	// What is still unsent is replaced; what it said must be said again.
-	dropped := h.t.DropWork(slot)
-	clean := s.tip != w.Tip || dropped&tagClean != 0
-	now := h.seconds()
-	out := h.out[:0]
+	dropped := c.t.DropWork(c.slot)
+	clean := c.s.tip != w.Tip || dropped&tagClean != 0
+	now := c.seconds()
+	out := c.out[:0]
+	if c.s.changesLen == 0 { // the network's difficulty may not have been known
+		c.s.want = c.clamp(c.s.want)
+	}
 	var tag uint8
 	if clean {
 		tag = tagClean
 	}
-	if s.want != s.sent() || dropped&tagDifficulty != 0 {
-		tag |= tagDifficulty
-		out = stratum.AppendSetDifficulty(out, s.want)
-		if s.want != s.sent() {
-			if s.changesLen > 0 {
-				s.vardiff.Changed(now)
-				if s.is(authorised) {
-					s.lastChange = now
-				}
-			}
-			s.record(s.want, w.Job.ID, suffix, now)
-		}
+	difficulty := c.s.sent()
+	change := c.s.want != difficulty && c.mayChange(now)
+	if change {
+		difficulty = c.s.want
 	}
-	payout := h.payout(s)
+	if change || dropped&tagDifficulty != 0 {
+		tag |= tagDifficulty
+		out = stratum.AppendSetDifficulty(out, difficulty)
+	}
+	if change {
+		c.changed(w.Job.ID, suffix, now)
+	}
+	payout := c.payout()
 	switch {
 	case len(out) == 0 && suffix == 0 && payout == nil:
-		h.t.WriteWork(slot, w.Job.Notify(s.profile, clean), tag)
+		c.t.WriteWork(c.slot, w.Job.Notify(c.s.profile, clean), tag)
 	default:
-		out = w.Job.AppendNotify(out, s.profile, payout, suffix, clean)
-		h.t.WriteWork(slot, out, tag)
-		h.out = out[:0]
+		out = w.Job.AppendNotify(out, c.s.profile, payout, suffix, clean)
+		c.t.WriteWork(c.slot, out, tag)
+		c.out = out[:0]
 	}
-	s.flags &^= deferred
-	s.job, s.tip, s.suffix, s.lastSent = w.Job.ID, w.Tip, suffix, now
+	c.s.job, c.s.tip, c.s.suffix, c.s.lastSent = w.Job.ID, w.Tip, suffix, now
+}
+
+// mayChange keeps changes of a difficulty apart. Out of a flood of shares it
+// goes up at once.
+func (c client) mayChange(now float64) bool {
+	return c.s.lastChange == 0 || now-c.s.lastChange >= changePause || c.s.is(flooded)
+}
+
+// changed notes that the wanted difficulty goes out with a job.
+func (c client) changed(job uint64, suffix uint8, now float64) {
+	if c.s.changesLen > 0 {
+		c.s.vardiff.Changed(now)
+		if c.s.is(authorised) {
+			c.s.lastChange = now
+		}
+	}
+	c.s.record(c.s.want, job, suffix, now)
+	c.s.flags &^= deferred | flooded
 }
 
 // payout is the script of a solo miner's coinbase, nil in pool mode.
-func (h *Handler) payout(s *session) []byte {
-	if s.login == 0 {
+func (c client) payout() []byte {
+	if c.s.login == 0 {
 		return nil
 	}
-	return h.logins.rows[s.login-1].value.payout
+	return c.logins.rows[c.s.login-1].value.payout
 }
 
 // receives reports whether the session gets jobs.
-func (h *Handler) receives(s *session) bool {
-	return s.is(subscribed) && s.job != 0
+func (c client) receives() bool {
+	return c.s.is(subscribed) && c.s.job != 0
 }
 
 // Step implements netserver.Handler: it brings new work to the next clients.
@@ -99,11 +118,11 @@ func (h *Handler) Step() (more bool) {
 		return false
 	}
 	for n := 0; n < stepSize && h.cursor < h.top; h.cursor++ {
-		s := h.session(h.cursor)
-		if s.client == 0 || s.job == w.Job.ID || !h.receives(s) {
+		c := h.client(h.cursor)
+		if c.s.client == 0 || c.s.job == w.Job.ID || !c.receives() {
 			continue
 		}
-		h.sendWork(h.cursor, s)
+		c.sendWork()
 		n++
 	}
 	h.walking = h.cursor < h.top
@@ -114,15 +133,15 @@ func (h *Handler) Step() (more bool) {
 func (h *Handler) releaseHeld() {
 	for slot, lines := range h.held {
 		delete(h.held, slot)
-		s := h.session(slot)
-		client := s.client
-		s.flags &^= holding
-		for len(lines) > 0 && s.client == client {
+		q := h.request(slot)
+		client := q.s.client
+		q.s.flags &^= holding
+		for len(lines) > 0 && q.s.client == client {
 			n := 0
 			for lines[n] != '\n' {
 				n++
 			}
-			h.dispatch(slot, s, lines[:n])
+			q.dispatch(lines[:n])
 			lines = lines[n+1:]
 		}
 	}
@@ -147,30 +166,30 @@ func (h *Handler) Tick(time.Time) {
 			}
 			continue
 		}
-		h.tickAuthorised(slot, s, set, now)
+		h.client(slot).tickAuthorised(set, now)
 	}
 }
 
-func (h *Handler) tickAuthorised(slot netserver.Slot, s *session, set *Settings, now float64) {
-	quiet := now - max(s.lastShare, s.start)
+func (c client) tickAuthorised(set *Settings, now float64) {
+	quiet := now - max(c.s.lastShare, c.s.start)
 	if set.DropIdle > 0 && quiet > set.DropIdle.Seconds() {
-		h.t.Close(slot, netserver.Idle)
+		c.t.Close(c.slot, netserver.Idle)
 		return
 	}
-	if quiet > idleTime && now-s.rates.last >= idleTime {
-		s.rates.decay(now)
+	if quiet > idleTime && now-c.s.rates.last >= idleTime {
+		c.s.rates.decay(now)
 	}
-	if !h.receives(s) {
+	if !c.receives() {
 		return
 	}
-	if d := s.vardiff.Idle(now, s.sent(), h.limits(s)); d.Difficulty > 0 {
-		s.want = d.Difficulty
-		h.changeNow(slot, s, false)
+	if d := c.s.vardiff.Idle(now, c.s.sent(), c.limits()); d.Difficulty > 0 {
+		c.s.want = d.Difficulty
+		c.changeNow()
 	}
 	switch {
-	case s.want != s.sent() && s.is(deferred):
-		h.changeNow(slot, s, false)
-	case now-s.lastSent >= silence:
-		h.sendWork(slot, s)
+	case c.s.want != c.s.sent() && c.s.is(deferred):
+		c.changeNow()
+	case now-c.s.lastSent >= silence:
+		c.sendWork()
 	}
 }

@@ -332,3 +332,26 @@ func TestInvalidLadder(t *testing.T) {
 		t.Errorf("closed: %v", r.closed)
 	}
 }
+
+// Changes are at least ten seconds apart, whatever the miner asks and whatever
+// is broadcast meanwhile.
+func TestChangesAreApart(t *testing.T) {
+	r := newRig(t, startDiff(42))
+	slot, _ := r.miner("bob")
+	suggest := func(d string) []string {
+		return r.send(slot, `{"id":4,"method":"mining.suggest_difficulty","params":[`+d+`]}`)
+	}
+	r.wantMethods(suggest("100"), "set_difficulty 100", "notify false")
+	r.now = r.now.Add(2 * time.Second)
+	r.wantMethods(suggest("50"))
+	r.backend.newJob(r.now)
+	for r.Step() {
+	}
+	r.wantMethods(r.written(slot), "notify false")
+	r.now = r.now.Add(7 * time.Second)
+	r.Tick(r.now)
+	r.wantMethods(r.written(slot))
+	r.now = r.now.Add(time.Second)
+	r.Tick(r.now)
+	r.wantMethods(r.written(slot), "set_difficulty 50", "notify false")
+}

@@ -152,7 +152,7 @@ func TestGroupReconnect(t *testing.T) {
 		return func(p *peer) {
 			p.in.Scan()
 			p.welcomed("a1")
-			time.Sleep(time.Minute)
+			<-time.After(time.Minute)
 			p.send(`{"id":null,"method":"client.reconnect","params":[` + params + `]}`)
 			p.wait()
 		}
@@ -217,7 +217,8 @@ func TestGroupShareGoesToItsPool(t *testing.T) {
 		expectEvents(t, g.Events(), "active 0", ex)
 		old := next(t, g.Events()).(Notify)
 		close(kill)
-		for brief(next(t, g.Events())) != "active 1" {
+		for e := next(t, g.Events()); brief(e) != "active 1"; {
+			e = next(t, g.Events())
 		}
 		if _, err := old.Submit(t.Context(), Share{}); !errors.Is(err, ErrClosed) {
 			t.Error(err)

@@ -1,0 +1,313 @@
+package bench
+
+import (
+	"bytes"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ckpool/internal/testkit/miner"
+	"ckpool/stratum"
+)
+
+const (
+	maxHandshakes  = 512                   // connections of a loop between connect and work
+	connectsAtOnce = 32                    // before the loop looks at its sockets again
+	longestPark    = 20 * time.Millisecond // until the loop looks at the engine's goal
+	maxOwed        = 64                    // replies a miner of a rate may be owed
+	triesAtOnce    = 1024                  // hashes before the loop looks at its sockets again
+	bufferSize     = 64 << 10
+)
+
+// loop is one event loop. All of it is owned by its goroutine but drained and what
+// mu guards.
+type loop struct {
+	engine *engine
+	index  int
+	poller *poller
+	conns  []conn
+	totals totals
+
+	in     []byte // one read
+	out    []byte // lines to the connection being served
+	hasher *miner.Hasher
+
+	unopened   int // conns[unopened:] are not yet connected
+	handshakes int // connections under way
+	started    bool
+	searching  []int32 // slots of miners whose next share is not yet found
+	round      int32
+	turn       int           // whose share of the rate is next
+	due        time.Duration // when
+
+	owed      int64  // replies the pool owes
+	knownLine []byte // of the newest notify
+	known     *stratum.Notify
+
+	drained atomic.Bool // nothing is submitted any more, nothing owed
+
+	mu       sync.Mutex
+	arrivals []time.Duration // guarded by mu: clean work of this round
+}
+
+func newLoop(e *engine, index int) (*loop, error) {
+	p, err := newPoller()
+	if err != nil {
+		return nil, err
+	}
+	l := &loop{engine: e, index: index, poller: p, in: make([]byte, bufferSize), hasher: miner.NewHasher(),
+		totals: totals{Rejects: map[string]int64{}, Drops: map[string]int64{}}}
+	for i := index; i < e.connections(); i += e.opts.Loops {
+		l.conns = append(l.conns, conn{number: i, submits: i < e.plan.miners})
+	}
+	for i := range l.conns {
+		if err := l.socket(&l.conns[i]); err != nil {
+			l.end()
+			return nil, err
+		}
+	}
+	return l, nil
+}
+
+func (l *loop) run() {
+	defer l.end()
+	for !l.engine.stop.Load() {
+		l.open()
+		park := l.step()
+		if l.unopened < len(l.conns) && l.handshakes < maxHandshakes {
+			park = 0
+		}
+		n, err := l.poller.wait(park)
+		if err != nil {
+			l.engine.failed <- fmt.Errorf("load client: %w", err)
+			return
+		}
+		l.round = l.engine.round.Load()
+		for i := range n {
+			ev := &l.poller.events[i]
+			l.serve(&l.conns[ev.Fd], ev.Events)
+		}
+		l.drained.Store(l.owed == 0 && l.engine.goal.Load() == draining)
+	}
+}
+
+// end closes all sockets.
+func (l *loop) end() {
+	l.poller.file.Close()
+	for i := range l.conns {
+		if c := &l.conns[i]; c.state != absent && c.state != dead {
+			unix.Close(int(c.fd))
+		}
+	}
+}
+
+// open connects a few more, but leaves the pool's accept queue room.
+func (l *loop) open() {
+	for range connectsAtOnce {
+		if l.unopened == len(l.conns) || l.handshakes >= maxHandshakes {
+			return
+		}
+		c := &l.conns[l.unopened]
+		l.handshakes++
+		l.unopened++
+		l.connect(c, int32(l.unopened-1))
+	}
+}
+
+// step does what is due by the clock and returns how long the loop may wait.
+func (l *loop) step() time.Duration {
+	if l.engine.goal.Load() != submitting {
+		return longestPark
+	}
+	if !l.started {
+		l.started = true
+		l.due = l.engine.now()
+		for i := range l.conns {
+			l.refill(&l.conns[i])
+			l.flush(&l.conns[i])
+		}
+	}
+	wait := longestPark
+	if l.engine.plan.every > 0 {
+		wait = min(wait, l.pace())
+	}
+	l.search()
+	if len(l.searching) > 0 {
+		return 0
+	}
+	return wait
+}
+
+// search goes on with one of the shares that are not yet found, so that replies
+// do not wait for the others.
+func (l *loop) search() {
+	if len(l.searching) == 0 {
+		return
+	}
+	c := &l.conns[l.searching[0]]
+	l.searching = append(l.searching[:0], l.searching[1:]...)
+	c.searching = false
+	if l.submit(c) {
+		l.refill(c)
+	}
+	l.flush(c)
+}
+
+// pace sends the shares that the rate says are due and returns when the next
+// one is.
+func (l *loop) pace() time.Duration {
+	every := l.engine.plan.every * time.Duration(l.engine.opts.Loops)
+	now := l.engine.now()
+	if now-l.due > time.Second {
+		l.due = now // a stall of this machine is not made up for
+	}
+	for ; l.due <= now; l.due += every {
+		c := l.nextMiner()
+		if c == nil {
+			return longestPark
+		}
+		if c.outstanding >= maxOwed || c.searching {
+			l.totals.Late++
+			continue
+		}
+		l.submit(c)
+		l.flush(c)
+	}
+	return l.due - now
+}
+
+// nextMiner goes around the miners that have work.
+func (l *loop) nextMiner() *conn {
+	for range l.conns {
+		l.turn = (l.turn + 1) % len(l.conns)
+		if c := &l.conns[l.turn]; c.submits && c.state == ready {
+			return c
+		}
+	}
+	return nil
+}
+
+// serve handles what epoll says of a connection.
+func (l *loop) serve(c *conn, events uint32) {
+	if c.state == dead {
+		return
+	}
+	if c.state == opening {
+		if events&(unix.EPOLLOUT|unix.EPOLLERR|unix.EPOLLHUP) == 0 {
+			return
+		}
+		if !l.opened(c) {
+			return
+		}
+	}
+	if events&unix.EPOLLOUT != 0 && len(c.unsent) > 0 {
+		l.flush(c)
+	}
+	if events&(unix.EPOLLIN|unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 && c.state != dead {
+		l.read(c)
+	}
+}
+
+// read takes all lines that are there and answers them in one write.
+func (l *loop) read(c *conn) {
+	for {
+		n, errno := receive(c.fd, l.in)
+		switch {
+		case errno == unix.EAGAIN || errno == unix.EINTR:
+			l.refill(c)
+			l.flush(c)
+			return
+		case errno != 0:
+			l.drop(c, errno.Error())
+			return
+		case n == 0:
+			l.drop(c, "closed by the pool")
+			return
+		}
+		now := l.engine.now()
+		data := l.in[:n]
+		if len(c.partial) > 0 {
+			c.partial = append(c.partial, data...)
+			data = c.partial
+		}
+		for {
+			i := bytes.IndexByte(data, '\n')
+			if i < 0 {
+				break
+			}
+			l.line(c, data[:i], now)
+			if c.state == dead {
+				return
+			}
+			data = data[i+1:]
+		}
+		if len(data) > 0 {
+			c.partial = append(c.partial[:0], data...)
+		} else {
+			c.partial = nil
+		}
+		if n < len(l.in) {
+			l.refill(c)
+			l.flush(c)
+			return
+		}
+	}
+}
+
+// flush writes what has been put together for c, and notes the time of its
+// shares.
+func (l *loop) flush(c *conn) {
+	if len(l.out) == 0 && len(c.unsent) == 0 {
+		return
+	}
+	if c.stamped < c.nextID {
+		for now := l.engine.now(); c.stamped < c.nextID; c.stamped++ {
+			c.owed[c.stamped%uint64(len(c.owed))].sent = now
+		}
+	}
+	data := l.out
+	if len(c.unsent) > 0 {
+		c.unsent = append(c.unsent, l.out...)
+		data = c.unsent
+	}
+	l.out = l.out[:0]
+	waiting := len(c.unsent) > 0
+	for len(data) > 0 {
+		n, errno := transmit(c.fd, data)
+		if errno == unix.EINTR {
+			continue
+		}
+		if errno == unix.EAGAIN {
+			break
+		}
+		if errno != 0 {
+			l.drop(c, errno.Error())
+			return
+		}
+		data = data[n:]
+	}
+	c.unsent = append(c.unsent[:0], data...)
+	if waits := len(data) > 0; waits != waiting {
+		l.watch(c, waits)
+	}
+}
+
+func (l *loop) drop(c *conn, why string) {
+	if c.state == dead {
+		return
+	}
+	unix.Close(int(c.fd))
+	if c.state != ready {
+		l.handshakes--
+	} else {
+		l.engine.ready.Add(-1)
+	}
+	c.state = dead
+	l.owed -= int64(c.outstanding)
+	l.out = l.out[:0]
+	l.totals.Drops[why]++
+	l.engine.dead.Add(1)
+}

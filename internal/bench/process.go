@@ -1,0 +1,106 @@
+package bench
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// clockTick is the unit of times in /proc, which Linux gives to programs as 100
+// per second on every machine.
+const clockTick = time.Second / 100
+
+// usage is what a process has used so far.
+type usage struct {
+	cpu time.Duration // user and system
+	rss int64         // resident bytes
+}
+
+// processUsage reads the usage of a process from /proc; pid 0 has none.
+func processUsage(pid int) (u usage, err error) {
+	if pid == 0 {
+		return u, nil
+	}
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return u, fmt.Errorf("process %d: %w", pid, err)
+	}
+	// The name is in parentheses and may hold anything.
+	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
+	if len(fields) < 22 {
+		return u, fmt.Errorf("process %d: /proc/%d/stat has %d fields", pid, pid, len(fields))
+	}
+	var ticks int64
+	for _, f := range fields[11:13] { // utime, stime
+		n, err := strconv.ParseInt(string(f), 10, 64)
+		if err != nil {
+			return u, fmt.Errorf("process %d: %w", pid, err)
+		}
+		ticks += n
+	}
+	u.cpu = time.Duration(ticks) * clockTick
+	pages, err := strconv.ParseInt(string(fields[21]), 10, 64)
+	if err != nil {
+		return u, fmt.Errorf("process %d: %w", pid, err)
+	}
+	u.rss = pages * int64(os.Getpagesize())
+	return u, nil
+}
+
+// ownCPU is the CPU time of this process.
+func ownCPU() time.Duration {
+	var r syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &r) != nil {
+		return 0
+	}
+	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
+}
+
+// Process is what the pool's process used in a measurement.
+type Process struct {
+	CPU       float64 `json:"cpu_s"`
+	RSSBefore int64   `json:"rss_before"` // bytes, before the miners connected
+	RSSAfter  int64   `json:"rss_after"`  // at the end of the measurement
+}
+
+func (p *Process) String() string {
+	if p == nil {
+		return "not measured (no --pid)"
+	}
+	return strings.TrimSpace(fmt.Sprintf("CPU %.2f s, resident %.1f MB before, %.1f MB after", p.CPU, megabytes(p.RSSBefore), megabytes(p.RSSAfter)))
+}
+
+func megabytes(n int64) float64 { return float64(n) / 1e6 }
+
+// meter measures the pool's process between two points.
+type meter struct {
+	pid    int
+	before usage // miners not yet connected
+	start  usage // of the measurement
+}
+
+func newMeter(pid int) (*meter, error) {
+	u, err := processUsage(pid)
+	return &meter{pid, u, u}, err
+}
+
+// begin starts the measurement of CPU.
+func (m *meter) begin() (err error) {
+	m.start, err = processUsage(m.pid)
+	return err
+}
+
+func (m *meter) end() (*Process, error) {
+	if m.pid == 0 {
+		return nil, nil
+	}
+	u, err := processUsage(m.pid)
+	if err != nil {
+		return nil, err
+	}
+	return &Process{CPU: (u.cpu - m.start.cpu).Seconds(), RSSBefore: m.before.rss, RSSAfter: u.rss}, nil
+}
