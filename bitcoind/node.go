@@ -11,8 +11,8 @@ import (
 // node is a member of a group.
 type node struct {
 	// immutable
+	config      Config
 	client      *Client
-	index       int // in the list of nodes
 	pollEvery   time.Duration
 	subscribers []*subscriber
 
@@ -20,6 +20,8 @@ type node struct {
 	checkNow, fetchNow, pollNow, longPollNow chan struct{}
 
 	// guarded by Group.mu
+	index    int     // in the list of nodes
+	stop     func()  // ends its loops; nil while they do not run
 	asked    bool    // its first template request ended
 	answers  bool    // its last template request was answered with a template
 	verified bool    // its chain was asked for since it was last unreachable
@@ -64,10 +66,10 @@ func (t *template) ask(ctx context.Context, c *Client, longPollID string) error 
 	return err
 }
 
-func newNode(index int, c Config, o Options) (*node, error) {
+func newNode(c Config, o Options) (*node, error) {
 	n := &node{
+		config:      c,
 		client:      NewClient(c, o),
-		index:       index,
 		pollEvery:   o.BlockPoll,
 		checkNow:    make(chan struct{}, 1),
 		fetchNow:    make(chan struct{}, 1),

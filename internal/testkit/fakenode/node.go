@@ -47,6 +47,7 @@ type Node struct {
 	server   *http.Server
 	zmq      *Publisher
 	served   chan struct{} // closed when the server has ended
+	done     sync.WaitGroup
 
 	chain *chain
 	faults
@@ -109,6 +110,7 @@ func Start(c Config) (*Node, error) {
 		defer close(n.served)
 		_ = n.server.Serve(n.listener)
 	}()
+	n.done.Go(func() { n.chain.prepare(n.served) })
 	return n, nil
 }
 
@@ -117,6 +119,7 @@ func (n *Node) Close() {
 	n.ClearFault() // frees hanging calls
 	n.server.Close()
 	<-n.served
+	n.done.Wait()
 	if n.zmq != nil {
 		n.zmq.Close()
 	}
