@@ -46,6 +46,7 @@ type Pool struct {
 	resumable  atomic.Int64 // sessions
 	blocks     *Blocks
 	candidates candidates
+	gate       gate
 	notices    *logfile.Limiter
 	published  chan *work.Job // newest job not yet looked at by tidy
 
@@ -98,6 +99,7 @@ func New(c config.Config, o Options) (*Pool, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.gate.server = p.server
 	p.State = NewState(Config{
 		Settings: stateSettings(&c), LogDir: c.LogDir, Solo: o.Solo, LogShares: o.LogShares,
 		Loops: loopCount(),
@@ -130,6 +132,14 @@ func (p *Pool) listen(ctx context.Context, list []config.Listener) error {
 		}
 	}
 	return nil
+}
+
+// ReopenLogs opens the share logs by name again, after they were renamed.
+func (p *Pool) ReopenLogs() {
+	if l := p.State.log; l != nil {
+		l.reopen.Store(true)
+		l.signal()
+	}
 }
 
 // Close gives back what New and Listen opened when Run is not called.

@@ -105,7 +105,7 @@ func (p *Pool) guardWork(ctx context.Context, g *workGuard, now time.Time) {
 	case usable:
 		if g.dropped {
 			g.dropped = false
-			p.server.Resume()
+			p.gate.noWork(false)
 			p.logAt(logfile.LevelWarning, "A node is usable again: miners are accepted")
 		}
 		g.since = time.Time{}
@@ -113,7 +113,7 @@ func (p *Pool) guardWork(ctx context.Context, g *workGuard, now time.Time) {
 		g.since = now
 	case limit > 0 && !g.dropped && now.Sub(g.since) >= limit:
 		g.dropped = true
-		p.server.Pause()
+		p.gate.noWork(true)
 		n, _ := p.Drop(ctx, 0, netserver.NoWork)
 		p.logAt(logfile.LevelWarning, fmt.Sprintf("No usable node for %s: %d miners closed so that they go to their other pools, new ones wait until a node is usable", limit, n))
 	}
