@@ -99,9 +99,12 @@ func NewGroup(nodes []Config, o Options) (*Group, error) {
 	return g, nil
 }
 
-// Run watches all nodes until ctx ends and then returns nil. Submissions under
-// way get 5 seconds more. It can be called once.
+// Run watches all nodes until ctx ends and then returns nil, or with an
+// error once it knows every node to be on a chain that Options.Fits refuses.
+// Submissions under way get 5 seconds more. It can be called once.
 func (g *Group) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	g.mu.Lock()
 	g.started = time.Now()
 	g.running = ctx
@@ -109,7 +112,8 @@ func (g *Group) Run(ctx context.Context) error {
 		g.start(n)
 	}
 	g.mu.Unlock()
-	g.clockLoop(ctx)
+	err := g.clockLoop(ctx)
+	cancel()
 	g.mu.Lock()
 	g.running = nil
 	g.mu.Unlock()
@@ -127,24 +131,29 @@ func (g *Group) Run(ctx context.Context) error {
 	for _, n := range nodes {
 		n.client.Close()
 	}
-	return nil
+	return err
 }
 
-// clockLoop evaluates when time alone changes something.
-func (g *Group) clockLoop(ctx context.Context) {
+// clockLoop evaluates when time alone changes something. The error is that of
+// unfit.
+func (g *Group) clockLoop(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return
+			return nil
 		case <-timer.C:
 		case <-g.rearm:
 		}
 		g.update(nil)
 		g.mu.Lock()
 		timer.Reset(time.Until(g.wake))
+		err := g.unfit()
 		g.mu.Unlock()
+		if err != nil {
+			return err
+		}
 	}
 }
 

@@ -27,6 +27,7 @@ type node struct {
 	verified bool    // its chain was asked for since it was last unreachable
 	problem  problem // why the last one was not
 	chain    string
+	misfit   error // why chain is none to mine on
 	info     ChainInfo
 	noWork   bool // it does not tell the work of its chain
 	version  string
@@ -158,6 +159,8 @@ func (g *Group) state(n *node, now time.Time) problem {
 		return p
 	case !n.verified:
 		return problem{state: stateChecking}
+	case g.wrongChain(n) && g.chain == "":
+		return problem{state: stateWrongChain, kind: "chain", reason: fmt.Sprintf("is on chain %s: %v", n.chain, n.misfit)}
 	case g.wrongChain(n):
 		return problem{state: stateWrongChain, kind: "chain",
 			reason: fmt.Sprintf("is on chain %s, but the pool mines on %s: take it out of the list of nodes, or the others", n.chain, g.chain)}
@@ -169,7 +172,32 @@ func (g *Group) state(n *node, now time.Time) problem {
 }
 
 func (g *Group) wrongChain(n *node) bool {
-	return g.chain != "" && n.chain != "" && n.chain != g.chain
+	return n.misfit != nil || g.chain != "" && n.chain != "" && n.chain != g.chain
+}
+
+// learnChain takes in what chain the node is on.
+func (g *Group) learnChain(n *node, chain string) {
+	n.chain, n.misfit = chain, nil
+	if chain != "" && g.options.Fits != nil {
+		n.misfit = g.options.Fits(chain)
+	}
+	if n.misfit != nil {
+		signal(g.rearm)
+	}
+}
+
+// unfit is why there will never be work: no node is on a chain that fits. A
+// node not heard of yet may be, one that was followed may be again.
+func (g *Group) unfit() error {
+	if g.chain != "" {
+		return nil
+	}
+	for _, n := range g.nodes {
+		if n.misfit == nil {
+			return nil
+		}
+	}
+	return g.nodes[0].misfit
 }
 
 func (g *Group) usable(n *node) bool {

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"sync"
 
 	"ckpool/internal/netserver"
 	"ckpool/internal/session"
@@ -16,9 +15,9 @@ import (
 
 // minerCommands registers what is done to miners.
 func (c commands) minerCommands(r registrar) {
-	r.act("accept", effect("accepting", func() { c.gate.reject(false) }))
+	r.act("accept", effect("accepting", func() { c.refuse(&c.rejecting, false) }))
 	r.answer("rejects", c.ask(Queries.Rejects))
-	r.act("reject", effect("rejecting", func() { c.gate.reject(true) }))
+	r.act("reject", effect("rejecting", func() { c.refuse(&c.rejecting, true) }))
 	if r.socket == generator {
 		// There it means the upstream: choose the best node again.
 		r.act("reconnect", effect("reconnecting", func() { c.nodes.Refresh("operator") }))
@@ -34,31 +33,6 @@ func (c commands) minerCommands(r registrar) {
 	r.act("messageclient", c.messageClient)
 	r.act("messageuser", c.messageUser)
 	r.act("message", c.messageAll)
-}
-
-// gate decides whether new connections are accepted. Two may say no: the
-// operator, and whoever watches the nodes.
-type gate struct {
-	server *netserver.Server
-
-	mu sync.Mutex
-	// guarded by mu
-	rejecting, workless bool
-}
-
-func (g *gate) reject(yes bool) { g.set(&g.rejecting, yes) }
-
-func (g *gate) noWork(yes bool) { g.set(&g.workless, yes) }
-
-func (g *gate) set(reason *bool, yes bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	*reason = yes
-	if g.rejecting || g.workless {
-		g.server.Pause()
-	} else {
-		g.server.Resume()
-	}
 }
 
 func (c commands) reconnectTo(ctx context.Context, args string) (string, error) {

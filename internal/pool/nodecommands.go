@@ -17,7 +17,9 @@ import (
 
 // nodeCommands registers what is about nodes and work.
 func (c commands) nodeCommands(r registrar) {
-	r.act("update", effect("updating", func() { c.nodes.Refresh("operator") }))
+	update := effect("updating", func() { c.nodes.Refresh("operator") })
+	r.act("update", update)
+	r.act("block", update) // after "blocks"
 	r.answer("nodes", func(context.Context, string) (string, error) { return c.nodesReply(), nil })
 	r.answer("getbase", c.getBase)
 	r.answer("getbest", c.getBest)

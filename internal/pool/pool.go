@@ -43,10 +43,11 @@ type Pool struct {
 
 	config     atomic.Pointer[config.Config] // what may not change while running is as at the start
 	sessions   atomic.Pointer[session.Settings]
+	rejecting  atomic.Bool  // by an operator's word
+	workless   atomic.Bool  // no node has been usable for long
 	resumable  atomic.Int64 // sessions
 	blocks     *Blocks
 	candidates candidates
-	gate       gate
 	notices    *logfile.Limiter
 	published  chan *work.Job // newest job not yet looked at by tidy
 
@@ -80,6 +81,10 @@ func New(c config.Config, o Options) (*Pool, error) {
 		BlockPoll: c.BlockPoll,
 		SaveDir:   filepath.Join(c.LogDir, "pool", "blocks"),
 		Event:     func(e bitcoind.Event) { p.logAt(logfile.Level(e.Level), e.Text) },
+		Fits: func(chain string) error {
+			_, err := p.scripts(chain)
+			return err
+		},
 	})
 	if err != nil {
 		return nil, err
@@ -99,7 +104,6 @@ func New(c config.Config, o Options) (*Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.gate.server = p.server
 	p.State = NewState(Config{
 		Settings: stateSettings(&c), LogDir: c.LogDir, Solo: o.Solo, LogShares: o.LogShares,
 		Loops: loopCount(),

@@ -72,37 +72,28 @@ func (u *updater) nextUpdate(t *bitcoind.Update) time.Duration {
 	return wait
 }
 
-// learnChain fixes what depends on the network: address encodings. An address
-// of another network is the one thing of a node's words that ends the program.
+// learnChain fixes what depends on the network: address encodings.
 func (u *updater) learnChain() error {
 	chain := u.nodes.Chain()
-	network, known := address.NetworkForChain(chain)
-	if !known {
-		network = address.Main
+	to, err := u.scripts(chain)
+	if err != nil {
+		return err
+	}
+	if _, known := address.NetworkForChain(chain); !known {
 		u.logAt(logfile.LevelWarning, fmt.Sprintf("The node calls its chain %q, which is unknown; addresses are taken for mainnet's", chain))
 	}
 	c := u.config.Load()
 	b := &work.Builder{
-		Tag: c.PoolTag, Sig: c.BTCSig, Donation: c.Donation,
+		Tag: c.PoolTag, Sig: c.BTCSig,
+		PayoutScript: to.payout, Donation: c.Donation, DonationScript: to.donation,
 		Extranonce1Len: c.Nonce1Length, Extranonce2Len: c.Nonce2Length,
 		VersionMask: c.VersionMask,
-	}
-	var err error
-	if !u.options.Solo {
-		if b.PayoutScript, err = payable("btcaddress", c.BTCAddress, network, chain); err != nil {
-			return err
-		}
-	}
-	if c.Donation > 0 {
-		if b.DonationScript, err = payable("donaddress", c.DonAddress, network, chain); err != nil {
-			return err
-		}
 	}
 	if err := b.Validate(); err != nil {
 		return err
 	}
-	u.SetNetwork(network)
-	u.network, u.builder = network, b
+	u.SetNetwork(to.network)
+	u.network, u.builder = to.network, b
 	if u.options.Solo {
 		u.logAt(logfile.LevelWarning, "Mining solo to any incoming valid BTC address username")
 	} else {
@@ -112,6 +103,33 @@ func (u *updater) learnChain() error {
 		u.logAt(logfile.LevelWarning, fmt.Sprintf("%g percent donation to %s", c.Donation, c.DonAddress))
 	}
 	return nil
+}
+
+// scripts are the configured addresses on one network.
+type scripts struct {
+	network          address.Network
+	payout, donation []byte // nil: none
+}
+
+// scripts translates the configured addresses for a chain. That none of the
+// nodes' chains knows them is the one thing of their words that ends the
+// program.
+func (p *Pool) scripts(chain string) (s scripts, err error) {
+	network, known := address.NetworkForChain(chain)
+	if !known {
+		network = address.Main
+	}
+	s.network = network
+	c := p.config.Load()
+	if !p.options.Solo {
+		if s.payout, err = payable("btcaddress", c.BTCAddress, network, chain); err != nil {
+			return s, err
+		}
+	}
+	if c.Donation > 0 {
+		s.donation, err = payable("donaddress", c.DonAddress, network, chain)
+	}
+	return s, err
 }
 
 // payable is the output script of a configured address on the node's network.

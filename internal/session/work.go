@@ -5,6 +5,7 @@ import (
 
 	"ckpool/internal/netserver"
 	"ckpool/stratum"
+	"ckpool/work"
 )
 
 const (
@@ -15,18 +16,24 @@ const (
 
 // sendWork sends the newest job, with the wanted difficulty before it if that
 // is not what the miner has. The job the miner already has goes out under a
-// fresh wire id.
+// fresh wire id and with a later time: much firmware ignores an id it knows, and
+// begins anew with every other, which would find the same shares again.
 func (c client) sendWork() {
 	w := c.b.Work()
 	if w == nil {
 		return
 	}
-	suffix := uint8(0)
+	suffix, later := uint8(0), uint32(0)
 	if c.s.job == w.Job.ID {
 		if c.s.suffix == maxSuffix {
 			return // the next job brings it
 		}
 		suffix = c.s.suffix + 1
+		later = c.laterTime(w.Job)
+	} else if c.s.is(resumed) { // it had this job on its last connection
+		c.s.later++
+		later = c.laterTime(w.Job)
+		c.s.flags &^= resumed
 	}
 	if c.s.is(maskSent) {
 		c.sendMask()
@@ -60,11 +67,19 @@ func (c client) sendWork() {
 	case len(out) == 0 && suffix == 0 && payout == nil:
 		c.t.WriteWork(c.slot, w.Job.Notify(c.s.profile, clean), tag)
 	default:
-		out = w.Job.AppendNotify(out, c.s.profile, payout, suffix, clean)
+		out = w.Job.AppendNotify(out, c.s.profile, payout, work.Announcement{Suffix: suffix, Later: later, Clean: clean})
 		c.t.WriteWork(c.slot, out, tag)
 		c.out = out[:0]
 	}
 	c.s.job, c.s.tip, c.s.suffix, c.s.lastSent = w.Job.ID, w.Tip, suffix, now
+	c.s.later = later
+}
+
+// laterTime is how many seconds after the job's time it is announced again:
+// more than have passed, and than the last time.
+func (c client) laterTime(j *work.Job) uint32 {
+	passed := uint32(max(c.t.Now().Sub(j.Created)/time.Second, 0))
+	return min(max(passed+1, c.s.later+1), j.NTimeMax-j.Template.CurTime)
 }
 
 // mayChange keeps changes of a difficulty apart. Out of a flood of shares it

@@ -255,8 +255,10 @@ func TestSilence(t *testing.T) {
 	}
 	got := r.written(slot)
 	r.wantMethods(got, "notify false")
-	if n := lastJob(got); n.JobID != first.JobID+"01" {
-		t.Errorf("job %q", n.JobID)
+	// Under another id, which Bitaxe needs, and at another time, or it would find
+	// the same shares again.
+	if n := lastJob(got); n.JobID != first.JobID+"01" || n.NTime <= first.NTime {
+		t.Errorf("job %q at %d, before %d", n.JobID, n.NTime, first.NTime)
 	}
 }
 
