@@ -38,7 +38,8 @@ func (w watcher) check(ctx context.Context) {
 	w.tr.mu.Lock()
 	verified := w.n.verified
 	w.tr.mu.Unlock()
-	if err != nil && (verified && !unsupported(err) || !w.n.client.explain(err).refusal()) {
+	trouble := w.n.client.explain(err)
+	if err != nil && (verified && !unsupported(err) || !trouble.refusal() || trouble.kind == kindBusy) {
 		w.lost(err, asked)
 		return
 	}
