@@ -349,7 +349,8 @@ func TestWithoutChainWork(t *testing.T) {
 	a, b := newFakeNode(10), newFakeNode(12)
 	a.work, b.work = 0, 0
 	inBubble(t, Options{}, func(h *harness) {
-		for u := h.next(instant); u.Node != "b:1"; u = h.next(soon) {
+		if u := h.next(instant); u.Node == "a:1" {
+			h.expect(soon, "b:1", 12, true)
 		}
 		b.mine()
 		h.expect(soon, "b:1", 13, true)
