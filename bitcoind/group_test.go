@@ -585,3 +585,22 @@ func TestSchedule(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// Templates count: a node that gives them is used, whatever else it refuses.
+func TestChainUnknownAtFirst(t *testing.T) {
+	a := newFakeNode(10)
+	a.answer["getblockchaininfo"] = `500 {"code":-1,"message":"no"}`
+	a.answer["getblockhash"] = "503 "
+	inBubble(t, Options{}, func(h *harness) {
+		h.expect(instant, "a:1", 10, true)
+		if h.Chain() != "" {
+			t.Errorf("chain %q", h.Chain())
+		}
+		a.say("getblockchaininfo", "")
+		time.Sleep(checkEvery)
+		synctest.Wait()
+		if h.Chain() != "regtest" {
+			t.Errorf("chain %q", h.Chain())
+		}
+	}, a)
+}

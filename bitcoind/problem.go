@@ -49,6 +49,11 @@ type problem struct {
 	gone   bool   // the connection failed: the node may be dead
 }
 
+// refusal: the node is there, knows the caller, and did not do this call.
+func (p problem) refusal() bool {
+	return !p.gone && p.state != stateStarting && p.kind != kindPassword && p.kind != kindCookie
+}
+
 // templateError is a template that came and cannot be used.
 type templateError struct{ err error }
 

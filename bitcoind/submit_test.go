@@ -88,7 +88,7 @@ func TestSubmit(t *testing.T) {
 		h.Submit(10, solvedHash(), solved, s.changed)
 		h.expect(instant, "a:1", 11, true)
 		s.want(t, "confirmed 1")
-		h.wantSaid(1, "SUBMIT BLOCK RETURNED: null: bitcoind a:1, block 10, 0 ms")
+		h.wantSaid(1, "Block taken: bitcoind a:1, block 10, 0 ms")
 		h.wantSaid(1, "BLOCK ACCEPTED! 10 "+displayHash(solvedHash()).String()+" by bitcoind a:1")
 		if a.count("preciousblock") != 1 || b.count("submitblock") != 1 {
 			t.Error("no preciousblock, or not all nodes got it")
@@ -118,10 +118,10 @@ func TestVerdicts(t *testing.T) {
 		said          string
 	}{
 		{"accepted", "null", true, "confirmed 1", "BLOCK ACCEPTED!"},
-		{"duplicate", "duplicate", true, "confirmed 1", "BLOCK ACCEPTED!"},
+		{"duplicate", "duplicate", true, "confirmed 1", "Block taken before (duplicate)"},
 		{"inconclusive but first", "inconclusive", true, "confirmed 1", "Hash for forced possibly stale block, height 10 confirms block was ACCEPTED"},
 		{"btcd has it", "rejected: already have block 5a", true, "confirmed 1", "height 10 confirms block was ACCEPTED"},
-		{"btcd does not know the parent", "null", false, "pending 0", "SUBMIT BLOCK RETURNED: null"},
+		{"btcd does not know the parent", "null", false, "pending 0", "Block taken"},
 		{"inconclusive", "inconclusive", false, "pending 0", "SUBMIT BLOCK RETURNED: inconclusive"},
 		{"high hash", "high-hash", false, "rejected 0", "was rejected: a:1: high-hash"},
 		{"bad merkle root", "bad-txnmrklroot", false, "rejected 0", "SUBMIT BLOCK RETURNED: bad-txnmrklroot"},
