@@ -55,7 +55,7 @@ func (st *stepped) connect(t testing.TB, buffer int) (s Slot, peer int) {
 	st.probe.open = func(_ *probe, slot Slot) { s = slot }
 	st.server.hold()
 	st.counters.assigned.Add(1)
-	st.admit(arrival{fd: int32(fds[0]), remote: netip.MustParseAddrPort("127.0.0.1:1")})
+	st.entrance.admit(arrival{fd: int32(fds[0]), at: &Listener{}, remote: netip.MustParseAddrPort("127.0.0.1:1")})
 	return s, fds[1]
 }
 
