@@ -49,7 +49,7 @@ func (g *Group) check(ctx context.Context, n *node) {
 	}
 	g.update(func(now time.Time) {
 		if info.Chain != "" || !n.verified {
-			n.chain = info.Chain
+			g.learnChain(n, info.Chain)
 		}
 		n.info, n.latency = info, latency
 		n.answered = now

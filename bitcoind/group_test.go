@@ -1,6 +1,7 @@
 package bitcoind
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -495,6 +496,39 @@ func TestChainChanges(t *testing.T) {
 			t.Errorf("a is %s, chain %s", h.state(0), h.Chain())
 		}
 	}, a, b)
+}
+
+// The chain of a node earlier in the list may be none for the pool's address.
+func TestChainMustFit(t *testing.T) {
+	fits := func(chain string) error {
+		if chain != "regtest" {
+			return errors.New("no address of " + chain)
+		}
+		return nil
+	}
+	a, b := newFakeNode(20), newFakeNode(10)
+	a.chain = "main"
+	b.fail[""] = errRefused
+	inBubble(t, Options{Fits: fits}, func(h *harness) {
+		h.silent(10 * time.Second)
+		if h.said("bitcoind a:1 is on chain main: no address of main") == 0 {
+			t.Error(h.events())
+		}
+		b.dead(nil)
+		h.expect(lastPause, "b:1", 10, true)
+		if h.Chain() != "regtest" || h.state(0) != "wrong chain" {
+			t.Errorf("chain %q, a is %s", h.Chain(), h.state(0))
+		}
+		b.dead(errRefused)
+		b.set(func() { b.fail[""], b.chain = nil, "test" })
+		h.silent(20 * time.Second)
+	}, a, b)
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, Options{Fits: fits}, a)
+		if err := h.Run(t.Context()); err == nil || err.Error() != "no address of main" {
+			t.Errorf("Run: %v", err)
+		}
+	})
 }
 
 func TestChainNamesOfBtcd(t *testing.T) {

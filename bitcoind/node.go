@@ -11,8 +11,8 @@ import (
 // node is a member of a group.
 type node struct {
 	// immutable
+	config      Config
 	client      *Client
-	index       int // in the list of nodes
 	pollEvery   time.Duration
 	subscribers []*subscriber
 
@@ -20,11 +20,14 @@ type node struct {
 	checkNow, fetchNow, pollNow, longPollNow chan struct{}
 
 	// guarded by Group.mu
+	index    int     // in the list of nodes
+	stop     func()  // ends its loops; nil while they do not run
 	asked    bool    // its first template request ended
 	answers  bool    // its last template request was answered with a template
 	verified bool    // its chain was asked for since it was last unreachable
 	problem  problem // why the last one was not
 	chain    string
+	misfit   error // why chain is none to mine on
 	info     ChainInfo
 	noWork   bool // it does not tell the work of its chain
 	version  string
@@ -63,10 +66,10 @@ func (t *template) ask(ctx context.Context, c *Client, longPollID string) error 
 	return err
 }
 
-func newNode(index int, c Config, o Options) (*node, error) {
+func newNode(c Config, o Options) (*node, error) {
 	n := &node{
+		config:      c,
 		client:      NewClient(c, o),
-		index:       index,
 		pollEvery:   o.BlockPoll,
 		checkNow:    make(chan struct{}, 1),
 		fetchNow:    make(chan struct{}, 1),
@@ -156,6 +159,8 @@ func (g *Group) state(n *node, now time.Time) problem {
 		return p
 	case !n.verified:
 		return problem{state: stateChecking}
+	case g.wrongChain(n) && g.chain == "":
+		return problem{state: stateWrongChain, kind: "chain", reason: fmt.Sprintf("is on chain %s: %v", n.chain, n.misfit)}
 	case g.wrongChain(n):
 		return problem{state: stateWrongChain, kind: "chain",
 			reason: fmt.Sprintf("is on chain %s, but the pool mines on %s: take it out of the list of nodes, or the others", n.chain, g.chain)}
@@ -167,7 +172,32 @@ func (g *Group) state(n *node, now time.Time) problem {
 }
 
 func (g *Group) wrongChain(n *node) bool {
-	return g.chain != "" && n.chain != "" && n.chain != g.chain
+	return n.misfit != nil || g.chain != "" && n.chain != "" && n.chain != g.chain
+}
+
+// learnChain takes in what chain the node is on.
+func (g *Group) learnChain(n *node, chain string) {
+	n.chain, n.misfit = chain, nil
+	if chain != "" && g.options.Fits != nil {
+		n.misfit = g.options.Fits(chain)
+	}
+	if n.misfit != nil {
+		signal(g.rearm)
+	}
+}
+
+// unfit is why there will never be work: no node is on a chain that fits. A
+// node not heard of yet may be, one that was followed may be again.
+func (g *Group) unfit() error {
+	if g.chain != "" {
+		return nil
+	}
+	for _, n := range g.nodes {
+		if n.misfit == nil {
+			return nil
+		}
+	}
+	return g.nodes[0].misfit
 }
 
 func (g *Group) usable(n *node) bool {

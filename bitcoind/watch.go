@@ -190,7 +190,7 @@ func (g *Group) heardByPoll(n *node, hash [32]byte, before uint64) {
 func (g *Group) longPollLoop(ctx context.Context, n *node) {
 	var p pause
 	for ctx.Err() == nil {
-		id := g.longPollID(n)
+		id, built := g.longPollID(n)
 		if id == "" {
 			sleep(ctx, time.Hour, n.longPollNow)
 			continue
@@ -208,12 +208,16 @@ func (g *Group) longPollLoop(ctx context.Context, n *node) {
 			p.sleep(ctx, nil)
 			continue
 		}
+		news := false
 		g.update(func(now time.Time) {
 			if t.built.hash == n.tip.hash || n.tipIsNews(t) {
+				news = t.built.hash != built
 				g.receive(n, t, now)
+			} else {
+				signal(n.pollNow) // did it give up its tip?
 			}
 		})
-		if time.Since(asked) < time.Second {
+		if !news && time.Since(asked) < time.Second {
 			p.sleep(ctx, nil) // a node that does not wait is not asked in a loop
 		} else {
 			p.reset()
@@ -221,13 +225,14 @@ func (g *Group) longPollLoop(ctx context.Context, n *node) {
 	}
 }
 
-func (g *Group) longPollID(n *node) string {
+// longPollID is that of the newest template and the block that builds on.
+func (g *Group) longPollID(n *node) (id string, built [32]byte) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if !n.answers || n.template == nil {
-		return ""
+	if n.answers && n.template != nil {
+		id, built = n.template.longPoll, n.template.built.hash
 	}
-	return n.template.longPoll
+	return id, built
 }
 
 // connect makes a subscriber tell the group of a node's blocks.

@@ -36,6 +36,8 @@ type service struct {
 	logger  *slog.Logger
 	pool    *pool.Pool
 	control *control.Server
+
+	reloading sync.Mutex // one at a time
 }
 
 // runPool is the life of one instance.
@@ -106,7 +108,7 @@ func (s *service) open(ctx context.Context, c config.Config, shutdown func()) (e
 		return err
 	}
 	s.control = control.NewServer(s.options.SockDir, s.options.Group)
-	s.pool.Commands(s.control, pool.Process{Shutdown: shutdown, SetLogLevel: s.log.SetLevel})
+	s.pool.Commands(s.control, pool.Process{Shutdown: shutdown, SetLogLevel: s.log.SetLevel, Reload: s.reload})
 	if err = s.pool.Listen(ctx); err == nil {
 		err = s.control.Listen()
 	}
@@ -136,18 +138,6 @@ func (s *service) run(ctx context.Context) error {
 		around.Go(func() { showStatus(ctx, s.pool) })
 	}
 	return s.pool.Run(ctx)
-}
-
-// handleSignals opens the log anew on SIGUSR1 and SIGHUP.
-func (s *service) handleSignals(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-s.signals:
-			s.log.Reopen()
-		}
-	}
 }
 
 // showStatus keeps a status line on the console.

@@ -3,6 +3,7 @@ package bench
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,8 +23,8 @@ const (
 	bufferSize     = 64 << 10
 )
 
-// loop is one event loop. All of it is owned by its goroutine but drained and what
-// mu guards.
+// loop is one event loop. All of it is owned by its goroutine but spent, drained and
+// what mu guards.
 type loop struct {
 	engine *engine
 	index  int
@@ -43,10 +44,12 @@ type loop struct {
 	turn       int           // whose share of the rate is next
 	due        time.Duration // when
 
+	quota     int64  // shares to submit in all
 	owed      int64  // replies the pool owes
 	knownLine []byte // of the newest notify
 	known     *stratum.Notify
 
+	spent   atomic.Bool // the quota is submitted
 	drained atomic.Bool // nothing is submitted any more, nothing owed
 
 	mu       sync.Mutex
@@ -59,7 +62,11 @@ func newLoop(e *engine, index int) (*loop, error) {
 		return nil, err
 	}
 	l := &loop{engine: e, index: index, poller: p, in: make([]byte, bufferSize), hasher: miner.NewHasher(),
+		quota:  math.MaxInt64,
 		totals: totals{Rejects: map[string]int64{}, Drops: map[string]int64{}}}
+	if all := e.plan.shares; all > 0 {
+		l.quota = (all + int64(e.opts.Loops-1-index)) / int64(e.opts.Loops)
+	}
 	for i := index; i < e.connections(); i += e.opts.Loops {
 		l.conns = append(l.conns, conn{number: i, submits: i < e.plan.miners})
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 	"sync"
 	"time"
 
@@ -63,8 +62,7 @@ func Mine(ctx context.Context, c MineConfig) (*MineReport, error) {
 	for i := range c.Miners {
 		running.Go(func() {
 			_ = miner.Run(ctx, miner.Config{ // ends with ctx, nothing else ends it
-
-				Endpoint: client.Endpoint{URL: c.Address, User: c.User + "." + strconv.Itoa(i%c.Workers), Password: c.Password},
+				Endpoint: client.Endpoint{URL: c.Address, User: c.worker(i), Password: c.Password},
 				Client: client.Options{UserAgent: "ckbench", VersionMask: c.VersionMask, SuggestDifficulty: c.Suggest,
 					IgnoreRedirects: !c.AllowRemote},
 				HashRate: c.HashRate,

@@ -31,6 +31,10 @@ func (l *loop) submit(c *conn) bool {
 	if c.state != ready || l.engine.goal.Load() != submitting {
 		return false
 	}
+	if l.totals.Submitted >= l.quota {
+		l.spent.Store(true)
+		return false
+	}
 	if c.owed == nil {
 		places := maxOwed
 		if l.engine.plan.every == 0 {

@@ -26,6 +26,7 @@ type block struct {
 
 // template is what a block on top of the tip may contain.
 type template struct {
+	sequence   int // of the tip
 	fees       int64
 	json       []byte // of the transactions
 	commitment chainhash.Hash
@@ -44,6 +45,7 @@ type chain struct {
 	blocks   map[chainhash.Hash]*block
 	active   []*block  // the best chain, from the first made-up block to the tip
 	template *template // on top of the tip
+	prepared *template // perhaps that of the next tip
 	changed  chan struct{}
 	updates  int // of the mempool
 	sequence int // of blocks made, for their variety
@@ -120,8 +122,8 @@ func madeUpHash(header wire.BlockHeader, sequence int) chainhash.Hash {
 }
 
 // newTemplate prepares the window of transactions txs.
-func newTemplate(txs []*mempoolTx) *template {
-	t := new(template)
+func newTemplate(sequence int, txs []*mempoolTx) *template {
+	t := &template{sequence: sequence}
 	leaves := make([]chainhash.Hash, 1, len(txs)+2) // the coinbase counts as zero
 	for i, tx := range txs {
 		t.fees += tx.fee
@@ -181,11 +183,41 @@ func (n *chain) connect(b *block) {
 		branch = append(branch, at)
 	}
 	slices.Reverse(branch)
-	n.template = newTemplate(n.pool.template(b.sequence))
+	if n.prepared == nil || n.prepared.sequence != b.sequence {
+		n.prepared = n.pool.template(b.sequence)
+	}
+	n.template = n.prepared
 	n.active = branch
 	close(n.changed)
 	n.changed = make(chan struct{})
 	n.tell(b.hash)
+}
+
+// prepareAfter is when a pool is done with a new block.
+const prepareAfter = 150 * time.Millisecond
+
+// prepare makes the template of the next foreign block beforehand until done is
+// closed, so that its cost is not taken for that of the pool that waits for it.
+func (n *chain) prepare(done <-chan struct{}) {
+	for {
+		n.mu.Lock()
+		changed, next := n.changed, n.sequence+1
+		n.mu.Unlock()
+		select {
+		case <-done:
+			return
+		case <-time.After(prepareAfter):
+		}
+		t := n.pool.template(next)
+		n.mu.Lock()
+		n.prepared = t
+		n.mu.Unlock()
+		select {
+		case <-done:
+			return
+		case <-changed:
+		}
+	}
 }
 
 // at is the block of the best chain at height, nil outside what was made up.

@@ -159,7 +159,11 @@ func (n *Node) getblocktemplate(ctx context.Context, req *request) ([][]byte, *r
 	tail := object{
 		{"coinbaseaux", object{}},
 		{"coinbasevalue", n.chain.subsidy(tip.height+1) + t.fees},
-		{"longpollid", tip.hash.String() + fmt.Sprint(updates)},
+	}
+	if !n.config.NoLongPoll {
+		tail = append(tail, member{"longpollid", tip.hash.String() + fmt.Sprint(updates)})
+	}
+	tail = append(tail, object{
 		{"target", targetHex(n.config.Bits)},
 		{"mintime", mintime},
 		{"mutable", []string{"time", "transactions", "prevblock"}},
@@ -170,7 +174,7 @@ func (n *Node) getblocktemplate(ctx context.Context, req *request) ([][]byte, *r
 		{"curtime", max(time.Now().Unix(), mintime)},
 		{"bits", fmt.Sprintf("%08x", n.config.Bits)},
 		{"height", tip.height + 1},
-	}
+	}...)
 	if signet {
 		tail = append(tail, member{"signet_challenge", "51"})
 	}

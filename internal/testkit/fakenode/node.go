@@ -36,6 +36,7 @@ type Config struct {
 	User         string // with Password, beside the cookie
 	Password     string
 	CookieFile   string // written at start; empty: no cookie
+	NoLongPoll   bool   // templates have no longpollid
 }
 
 // Node is a running fake node. Its methods may be called from any goroutine.
@@ -46,6 +47,7 @@ type Node struct {
 	server   *http.Server
 	zmq      *Publisher
 	served   chan struct{} // closed when the server has ended
+	done     sync.WaitGroup
 
 	chain *chain
 	faults
@@ -108,6 +110,7 @@ func Start(c Config) (*Node, error) {
 		defer close(n.served)
 		_ = n.server.Serve(n.listener)
 	}()
+	n.done.Go(func() { n.chain.prepare(n.served) })
 	return n, nil
 }
 
@@ -116,6 +119,7 @@ func (n *Node) Close() {
 	n.ClearFault() // frees hanging calls
 	n.server.Close()
 	<-n.served
+	n.done.Wait()
 	if n.zmq != nil {
 		n.zmq.Close()
 	}

@@ -76,7 +76,7 @@ func (f Family) Dial(ctx context.Context, addr, worker string, opts Options) (*D
 	if opts.Window == 0 {
 		opts.Window = 64
 	}
-	if opts.KeepAlive == 0 {
+	if opts.KeepAlive == 0 || f.traits.keepAlive == 0 {
 		opts.KeepAlive = f.traits.keepAlive
 	}
 	var dialer net.Dialer
