@@ -62,7 +62,7 @@ func NewServer(dir string, gid int) *Server {
 
 // Handle registers a command. args is what follows the prefix, less one
 // separator character; if the prefix itself ends in punctuation ("message:",
-// "{"), nothing more is cut. An empty reply is sent as "ok", an error as
+// "{") or is empty, nothing more is cut. An empty reply is sent as "ok", an error as
 // {"errormsg": "text"}. f has 0.9 s, then the client is told so; it must
 // return when ctx ends.
 func (s *Server) Handle(socket, prefix string, f func(ctx context.Context, args string) (reply string, err error)) {
@@ -290,6 +290,9 @@ func (k *socket) find(request string) (*command, string) {
 }
 
 func argument(prefix, rest string) string {
+	if prefix == "" {
+		return rest
+	}
 	last := prefix[len(prefix)-1]
 	word := last >= 'a' && last <= 'z' || last >= 'A' && last <= 'Z' || last >= '0' && last <= '9'
 	if word && rest != "" {

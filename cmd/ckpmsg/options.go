@@ -15,6 +15,7 @@ type options struct {
 	client  *control.Client
 	level   int
 	counter bool
+	json    bool     // print replies as they are
 	command []string // words of a command on the command line
 	usage   string
 }
@@ -26,6 +27,7 @@ func parseOptions(args []string) (options, error) {
 	fs.Usage = func() {}
 	counter := fs.BoolP("counter", "c", false, "print a running count after every 100 replies")
 	help := fs.BoolP("help", "h", false, "print this list")
+	fs.BoolVar(&o.json, "json", false, "print the reply to a command as it is")
 	level := fs.IntP("loglevel", "l", 7, "print messages up to this level, 0 to 7")
 	name := fs.StringP("name", "n", "", "name of the instance (default ckpool, or ckproxy with -p)")
 	socket := fs.StringP("sockname", "N", "listener", "which of its sockets: listener, generator, stratifier, connector")
@@ -35,7 +37,7 @@ func parseOptions(args []string) (options, error) {
 	body := fs.IntP("timeout2", "T", 5, "seconds to wait for the rest of a reply")
 	o.usage = "Usage: ckpmsg [options] [command]\n\n" +
 		"Sends the command to a running ckpool and prints its reply; without a command,\n" +
-		"sends each line of the input.\n\n" + fs.FlagUsages()
+		"sends each line of the input. \"ckpmsg help\" lists the commands.\n\n" + fs.FlagUsages()
 
 	args, err := getopt.Expand(fs, args)
 	if err != nil {

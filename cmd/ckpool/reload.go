@@ -22,7 +22,7 @@ func (s *service) handleSignals(ctx context.Context) {
 			return
 		case signal := <-s.signals:
 			s.log.Reopen()
-			s.pool.ReopenShares()
+			s.pool.ReopenLogs()
 			if signal == syscall.SIGHUP {
 				s.reloadOnSignal(ctx)
 			}

@@ -102,13 +102,15 @@ func listening(ts *testscript.TestScript, neg bool, args []string) {
 	}))
 }
 
-// node fault|clear|block: what happens to the node.
+// node fault|hang|clear|stop: what happens to the node.
 func controlNode(ts *testscript.TestScript, neg bool, args []string) {
-	want(ts, neg, args, 1, "node fault|clear|stop")
+	want(ts, neg, args, 1, "node fault|hang|clear|stop")
 	n := worldOf(ts).node
 	switch args[0] {
 	case "fault":
 		n.SetFault(fakenode.Fault{Kind: fakenode.WarmingUp})
+	case "hang":
+		n.SetFault(fakenode.Fault{Kind: fakenode.Hang})
 	case "clear":
 		n.ClearFault()
 	case "stop":

@@ -138,6 +138,14 @@ func (p *Pool) listen(ctx context.Context, list []config.Listener) error {
 	return nil
 }
 
+// ReopenLogs opens the share logs by name again, after they were renamed.
+func (p *Pool) ReopenLogs() {
+	if l := p.State.log; l != nil {
+		l.reopen.Store(true)
+		l.signal()
+	}
+}
+
 // Close gives back what New and Listen opened when Run is not called.
 func (p *Pool) Close() { p.server.Close() }
 
