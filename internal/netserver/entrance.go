@@ -77,8 +77,8 @@ func (e *entrance) accept(k socket) {
 // client, which with the PROXY protocol is not known yet.
 func (e *entrance) admit(a arrival) {
 	l, flags := e.loop, connFlags(0)
-	if a.at.proxies != nil {
-		if !contains(a.at.proxies, a.remote.Addr()) {
+	if a.at.proxied {
+		if !a.at.trusts(a.remote.Addr()) {
 			e.refuse(a, ProxyUntrusted, "not in its trusted_networks")
 			return
 		}
@@ -103,7 +103,7 @@ func (e *entrance) admit(a arrival) {
 	c.fd, c.flags = a.fd, flags
 	c.setRemote(a.remote)
 	switch {
-	case a.at.proxies != nil:
+	case a.at.proxied:
 		e.wait(slot, c, &guest{at: a.at, stage: stageHeader})
 	case a.at.tls != nil:
 		e.wait(slot, c, &guest{at: a.at, stage: stageHello})
@@ -328,13 +328,4 @@ func (e *entrance) tick(elapsed time.Duration) {
 			e.fail(s, c, ProxyMissing, "nothing received in "+entranceTimeout.String())
 		}
 	}
-}
-
-func contains(networks []netip.Prefix, a netip.Addr) bool {
-	for _, p := range networks {
-		if p.Contains(a) {
-			return true
-		}
-	}
-	return false
 }

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -41,8 +42,10 @@ type Listener struct {
 
 	// immutable once it listens
 	index   int
-	tls     *tls.Config    // nil for plain text
-	proxies []netip.Prefix // that send a PROXY header; nil where none is spoken
+	tls     *tls.Config // nil for plain text
+	proxied bool        // PROXY headers are spoken
+
+	proxies atomic.Pointer[[]netip.Prefix] // that may send one
 
 	mu  sync.Mutex
 	fds []int // guarded by mu; one for each of Addrs, none after close
@@ -68,6 +71,15 @@ func (l *Listener) Files() ([]*os.File, error) {
 		files = append(files, os.NewFile(uintptr(dup), "tcp "+l.Addrs[i].String()))
 	}
 	return files, nil
+}
+
+// SetProxies changes Endpoint.Proxies of a listener that was made with some. Any
+// goroutine may call.
+func (l *Listener) SetProxies(networks []netip.Prefix) { l.proxies.Store(&networks) }
+
+// trusts tells whether a peer may send a PROXY header.
+func (l *Listener) trusts(peer netip.Addr) bool {
+	return slices.ContainsFunc(*l.proxies.Load(), func(p netip.Prefix) bool { return p.Contains(peer) })
 }
 
 func (l *Listener) close() {
@@ -137,7 +149,8 @@ type Endpoint struct {
 // listener is what is known without sockets. TLS 1.2 is what the firmware of
 // older miners has.
 func (e *Endpoint) listener() *Listener {
-	l := &Listener{URL: e.URL, proxies: e.Proxies}
+	l := &Listener{URL: e.URL, proxied: e.Proxies != nil}
+	l.proxies.Store(&e.Proxies)
 	if e.Certificate != nil {
 		l.tls = &tls.Config{
 			GetCertificate: e.Certificate, MinVersion: tls.VersionTLS12,

@@ -4,6 +4,7 @@ package netserver
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"testing"
 	"time"
@@ -68,15 +69,23 @@ func TestProxyRefused(t *testing.T) {
 		{"127.0.0.3", "PROXY TCP4 203.0.113.9 192.0.2.1 56506 3333\r\n", ProxyUntrusted},
 	} {
 		before := r.Stats().Drops[v.why]
-		c := dialFrom(t, r.second(), v.from, 0)
-		_, _ = c.Write([]byte(v.sends)) // may be refused already
-		closedBy(t, c)
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(v.from)}}
+		if c, err := d.DialContext(t.Context(), "tcp", r.second()); err == nil { // else it is refused already
+			_, _ = c.Write([]byte(v.sends))
+			closedBy(t, c)
+			c.Close()
+		}
 		if n := r.Stats().Drops[v.why] - before; n != 1 {
 			t.Errorf("%d: %d drops as %v", i, n, v.why)
 		}
 	}
+	// Who may send one can change.
+	r.Listeners()[1].SetProxies(loopback)
+	c := dialFrom(t, r.second(), "127.0.0.3", 0)
+	c.send("PROXY TCP4 203.0.113.9 192.0.2.1 56506 3333\r\nx\n")
+	c.wantLine("x from 203.0.113.9:56506")
 	// Monitoring that only connects is nobody's fault.
-	c := dialFrom(t, r.second(), "127.0.0.2", 0)
+	c = dialFrom(t, r.second(), "127.0.0.2", 0)
 	_ = c.CloseWrite()
 	closedBy(t, c)
 	if n := r.Stats().Drops[PeerClosed]; n != 1 {
@@ -98,7 +107,7 @@ func TestProxyRefused(t *testing.T) {
 			t.Errorf("%d lines with %q, want %d: %q", n, part, want, r.rec.events)
 		}
 	}
-	if r.rec.opened != 0 {
+	if r.rec.opened != 1 {
 		t.Errorf("the handler was told of %d", r.rec.opened)
 	}
 }
