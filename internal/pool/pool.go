@@ -50,13 +50,13 @@ type Pool struct {
 	blocks     *Blocks
 	candidates candidates
 	notices    *logfile.Limiter
-	published  chan *work.Job // newest job not yet looked at by tidy
+	published  chan struct{} // there is a job tidy has not looked at
 
 	submissions sync.WaitGroup // goroutines of Block; waited for by Run
 
 	certificates []*keypair.Pair // owned by Listen and Reload, which are never at the same time
 
-	tidied *work.Template // owned by tidy; the last one it saw
+	tidied *work.Job // owned by tidy; the last one it saw
 }
 
 // New prepares a pool. It makes the log directories and reads what an earlier
@@ -75,7 +75,7 @@ func New(c config.Config, o Options) (*Pool, error) {
 		started:   now,
 		registry:  session.NewRegistry(c.Nonce1Length, uint64(len(c.Servers))),
 		notices:   logfile.NewLimiter(time.Minute),
-		published: make(chan *work.Job, 1),
+		published: make(chan struct{}, 1),
 	}
 	p.config.Store(&c)
 	p.sessions.Store(sessionSettings(&c, o.Solo))

@@ -131,14 +131,22 @@ func (p *Pool) guardWork(ctx context.Context, g *workGuard, now time.Time) {
 	}
 }
 
+// tidyAfter is when all miners should have a new job: what people and files want
+// of it costs milliseconds, and a loop that has to wait for them answers late.
+const tidyAfter = 400 * time.Millisecond
+
 // tidy looks at new jobs after miners have them.
 func (p *Pool) tidy(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case job := <-p.published:
-			p.afterPublish(job)
+		case <-p.published:
+			select {
+			case <-ctx.Done():
+			case <-time.After(tidyAfter):
+			}
+			p.tidyJobs()
 		}
 	}
 }
