@@ -48,6 +48,16 @@ func (r *running) connect(t *testing.T, user string) *hand {
 	return h
 }
 
+// refused is the error of a login.
+func (r *running) refused(user string) error {
+	r.t.Helper()
+	c, err := client.Dial(r.t.Context(), client.Endpoint{URL: r.addr, User: user}, client.Options{HandshakeTimeout: patience})
+	if err == nil {
+		c.Close()
+	}
+	return err
+}
+
 func (h *hand) receive() {
 	for e := range h.client.Events() {
 		h.mu.Lock()
