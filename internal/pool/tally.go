@@ -28,11 +28,14 @@ func (c clock) wall(t stamp, now time.Time) time.Time {
 	return now.Add(time.Duration(t - c.stamp(now))).Round(0)
 }
 
-// loaded is the stamp of a time read from a file; now where that is later.
+// loaded is the stamp of a time read from a file; now where that is later. Files
+// have whole seconds: in the middle of one, a wall clock that is put right a
+// little does not make it another.
 func (c clock) loaded(t, now time.Time) stamp {
 	if t.IsZero() {
 		return never
 	}
+	t = t.Add(time.Second / 2)
 	return c.stamp(now) - stamp(max(now.Round(0).Sub(t), 0))
 }
 
