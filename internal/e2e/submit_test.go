@@ -107,7 +107,10 @@ func TestRepeatedBlock(t *testing.T) {
 			t.Errorf("the miner was answered %v", reject)
 		}
 	}
-	p.block(s.hash, "pending")
+	p.log.wait(t, 0, "SUBMIT BLOCK RETURNED: inconclusive")
+	n.NewBlock()
+	n.NewBlock()
+	p.block(s.hash, "orphaned")
 	if got := len(n.Submissions()); got != 1 {
 		t.Errorf("%d submissions", got)
 	}

@@ -79,8 +79,10 @@ func (f Family) Dial(ctx context.Context, addr, worker string, opts Options) (*D
 	if opts.KeepAlive == 0 || f.traits.keepAlive == 0 {
 		opts.KeepAlive = f.traits.keepAlive
 	}
-	var dialer net.Dialer
-	conn, err := dialer.DialContext(ctx, "tcp", addr)
+	if opts.Dial == nil {
+		opts.Dial = new(net.Dialer).DialContext
+	}
+	conn, err := opts.Dial(ctx, "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", f.Name, err)
 	}
