@@ -138,8 +138,9 @@ func (h *hand) connected() {
 // solution is a share and the hash of its header, as displayed.
 type solution struct {
 	client.Share
-	job  client.Notify
-	hash string
+	job      client.Notify
+	hash     string
+	achieved float64 // difficulty
 }
 
 // solve finds a share of a job that meets a target.
@@ -156,8 +157,13 @@ func (h *hand) solve(j client.Notify, target difficulty.Target) solution {
 	if _, found := h.hasher.Find(&search, &target, 1<<24); !found {
 		h.t.Fatal("no share in 16 million hashes")
 	}
-	s.Nonce, s.hash = search.Nonce, display(search.Hash)
+	s.Nonce, s.hash, s.achieved = search.Nonce, display(search.Hash), difficulty.OfHash(&search.Hash)
 	return s
+}
+
+// targetOf is what a share of a job must meet.
+func targetOf(j client.Notify) difficulty.Target {
+	return difficulty.TargetFromDifficulty(j.Difficulty)
 }
 
 // solveBlock finds a share that is a block.
@@ -167,7 +173,7 @@ func (h *hand) solveBlock(j client.Notify) solution {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	if share := difficulty.TargetFromDifficulty(j.Difficulty); string(share[:]) < string(target[:]) {
+	if share := targetOf(j); string(share[:]) < string(target[:]) {
 		target = share // for an answer of true that is credited
 	}
 	return h.solve(j, target)
