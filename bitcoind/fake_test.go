@@ -73,6 +73,39 @@ func (f *fakeNode) drop(n int) {
 	f.set(func() { f.blocks = f.blocks[:len(f.blocks)-n] })
 }
 
+func (f *fakeNode) height() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.blocks) - 1
+}
+
+func (f *fakeNode) best() [32]byte {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.tip()
+}
+
+// follow takes over another node's chain if it is longer.
+func (f *fakeNode) follow(other *fakeNode) {
+	other.mu.Lock()
+	blocks := slices.Clone(other.blocks)
+	other.mu.Unlock()
+	f.set(func() {
+		if len(blocks) > len(f.blocks) {
+			f.blocks = blocks
+		}
+	})
+}
+
+// heal ends all that is wrong with the node.
+func (f *fakeNode) heal() {
+	f.set(func() {
+		clear(f.fail)
+		clear(f.answer)
+		clear(f.hang)
+	})
+}
+
 // say makes the node answer method with an HTTP status and body, "" as usual.
 func (f *fakeNode) say(method, answer string) {
 	f.set(func() {

@@ -46,6 +46,8 @@ func run(args []string, out, errs io.Writer) int {
 	case "-h", "-help", "--help", "help":
 		usage(out)
 		return 0
+	case "--manual":
+		return printManual(args, out, errs)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

@@ -37,7 +37,7 @@ func build(then func()) (err error) {
 		return err
 	}
 	defer os.RemoveAll(programs)
-	c := exec.Command("go", "build", "-buildvcs=false", "-o", programs, "ckpool/cmd/ckpool", "ckpool/cmd/ckpmsg", "ckpool/cmd/notifier")
+	c := exec.Command("go", "build", "-buildvcs=false", "-o", programs, "ckpool/cmd/ckpool", "ckpool/cmd/ckpmsg", "ckpool/cmd/notifier", "ckpool/cmd/ckbench")
 	if out, err := c.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w: %s", err, out)
 	}
