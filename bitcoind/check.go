@@ -9,11 +9,22 @@ import (
 // the work behind it.
 func (w watcher) checkLoop(ctx context.Context) {
 	for ctx.Err() == nil {
-		sleep(ctx, checkEvery, w.n.checkNow)
+		sleep(ctx, w.untilCheck(), w.n.checkNow)
 		if ctx.Err() == nil && w.worthChecking() {
 			w.check(ctx)
 		}
 	}
+}
+
+// untilCheck is shorter while a node that gives templates is not used because
+// its chain is not known.
+func (w watcher) untilCheck() time.Duration {
+	w.tr.mu.Lock()
+	defer w.tr.mu.Unlock()
+	if w.n.answers && !w.n.verified {
+		return time.Second
+	}
+	return checkEvery
 }
 
 // worthChecking: while a node cannot be reached, the fetcher tries.
@@ -38,16 +49,18 @@ func (w watcher) check(ctx context.Context) {
 	w.tr.mu.Lock()
 	verified := w.n.verified
 	w.tr.mu.Unlock()
-	if err != nil && (verified && !unsupported(err) || !w.n.client.explain(err).refusal()) {
+	trouble := w.n.client.explain(err)
+	if err != nil && (verified && !unsupported(err) || !trouble.refusal() || trouble.kind == kindBusy) {
 		w.lost(err, asked)
 		return
 	}
-	// Templates count, not this call: a node that keeps its chain to itself is
-	// recognised by its first block, or not at all.
 	if info.Chain == "" && !verified {
-		if genesis, err := w.n.client.BlockHash(ctx, 0); err == nil {
-			info.Chain = chainOf(genesis)
+		genesis, err := w.n.client.BlockHash(ctx, 0)
+		if err != nil && !unsupported(err) {
+			w.unnamed(err)
+			return
 		}
+		info.Chain = chainOf(genesis)
 	}
 	w.tr.update(func(now time.Time) {
 		if info.Chain != "" || !w.n.verified {
@@ -56,7 +69,7 @@ func (w watcher) check(ctx context.Context) {
 		w.n.info, w.n.latency = info, latency
 		w.n.answered = now
 		w.n.noWork = info.ChainWork == nil
-		w.n.verified = true
+		w.n.verified, w.n.nameless = true, problem{}
 		if err == nil {
 			w.tr.inform(w.n, info, before)
 		}
@@ -68,6 +81,15 @@ func (w watcher) check(ctx context.Context) {
 		w.n.version = version
 		w.tr.mu.Unlock()
 	}
+}
+
+// unnamed notes that the node's chain is not known, now. One that never tells
+// is used: its templates count.
+func (w watcher) unnamed(err error) {
+	p := w.n.client.explain(err)
+	w.tr.update(func(time.Time) {
+		w.n.nameless = problem{state: stateFailing, kind: "nameless", reason: "does not tell its chain: " + p.reason}
+	})
 }
 
 // version is how the node calls itself, "" if it does not say.

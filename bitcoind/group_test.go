@@ -349,7 +349,8 @@ func TestWithoutChainWork(t *testing.T) {
 	a, b := newFakeNode(10), newFakeNode(12)
 	a.work, b.work = 0, 0
 	inBubble(t, Options{}, func(h *harness) {
-		for u := h.next(instant); u.Node != "b:1"; u = h.next(soon) {
+		if u := h.next(instant); u.Node == "a:1" {
+			h.expect(soon, "b:1", 12, true)
 		}
 		b.mine()
 		h.expect(soon, "b:1", 13, true)
@@ -586,21 +587,36 @@ func TestSchedule(t *testing.T) {
 	}
 }
 
-// Templates count: a node that gives them is used, whatever else it refuses.
+// Templates of a chain nobody knows could be anything: a node that fails to
+// name its chain is asked again.
 func TestChainUnknownAtFirst(t *testing.T) {
 	a := newFakeNode(10)
 	a.answer["getblockchaininfo"] = `500 {"code":-1,"message":"no"}`
-	a.answer["getblockhash"] = "503 "
+	a.answer["getblockhash"] = "503 Work queue depth exceeded"
 	inBubble(t, Options{}, func(h *harness) {
-		h.expect(instant, "a:1", 10, true)
-		if h.Chain() != "" {
-			t.Errorf("chain %q", h.Chain())
+		h.silent(4900 * time.Millisecond)
+		h.wantSaid(1, "bitcoind a:1 does not tell its chain: is overloaded (HTTP 503")
+		h.wantSaid(1, "CRITICAL: No bitcoinds active!")
+		if n := a.count("getblockchaininfo"); h.state(0) != "failing" || n > 6 {
+			t.Errorf("state %s after %d calls", h.state(0), n)
 		}
 		a.say("getblockchaininfo", "")
-		time.Sleep(checkEvery)
-		synctest.Wait()
-		if h.Chain() != "regtest" {
-			t.Errorf("chain %q", h.Chain())
+		h.expect(time.Second, "a:1", 10, true)
+		if h.Chain() != "regtest" || h.state(0) != "ok" {
+			t.Errorf("chain %q, state %s", h.Chain(), h.state(0))
+		}
+	}, a)
+}
+
+// One that will never tell is used.
+func TestChainNeverTold(t *testing.T) {
+	a := newFakeNode(10)
+	a.answer["getblockchaininfo"] = "403 "
+	a.answer["getblockhash"] = `404 {"code":-32601,"message":"Method not found"}`
+	inBubble(t, Options{}, func(h *harness) {
+		h.expect(instant, "a:1", 10, true)
+		if h.Chain() != "" || h.state(0) != "ok" {
+			t.Errorf("chain %q, state %s", h.Chain(), h.state(0))
 		}
 	}, a)
 }

@@ -26,6 +26,7 @@ type node struct {
 	answers  bool    // its last template request was answered with a template
 	verified bool    // its chain was asked for since it was last unreachable
 	problem  problem // why the last one was not
+	nameless problem // why its chain is not known
 	chain    string
 	misfit   error // why chain is none to mine on
 	info     ChainInfo
@@ -157,6 +158,8 @@ func (tr *tracker) state(n *node, now time.Time) problem {
 			p.reason += fmt.Sprintf(" (block %d of %d)", n.info.Blocks, n.info.Headers)
 		}
 		return p
+	case !n.verified && n.nameless.kind != "":
+		return n.nameless
 	case !n.verified:
 		return problem{state: stateChecking}
 	case tr.wrongChain(n) && tr.chain == "":

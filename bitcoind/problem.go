@@ -29,6 +29,7 @@ const (
 	kindTimeout  = "timeout"
 	kindPassword = "401"
 	kindCookie   = "cookie"
+	kindBusy     = "503"
 )
 
 // Error codes of Bitcoin Core and btcd.
@@ -94,7 +95,7 @@ func (c *Client) explainAnswer(e *RPCError) problem {
 	case e.Status == 403:
 		return problem{stateRefused, "403", "refuses this machine or this call (HTTP 403): set rpcallowip or rpcwhitelist of the node", false}
 	case e.Status == 503:
-		return problem{stateFailing, "503", "is overloaded (" + e.Error() + "): raise its rpcworkqueue and rpcthreads", false}
+		return problem{stateFailing, kindBusy, "is overloaded (" + e.Error() + "): raise its rpcworkqueue and rpcthreads", false}
 	}
 	switch e.Code {
 	case codeWarmup:

@@ -71,7 +71,7 @@ func (tr *tracker) report(now time.Time) {
 // verifying reports whether a node that answers is still asked for its chain.
 func (tr *tracker) verifying() bool {
 	for _, n := range tr.nodes {
-		if n.answers && !n.verified {
+		if n.answers && !n.verified && n.nameless.kind == "" {
 			return true
 		}
 	}

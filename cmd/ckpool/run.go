@@ -36,6 +36,7 @@ type service struct {
 	logger  *slog.Logger
 	pool    *pool.Pool
 	control *control.Server
+	manager manager
 
 	reloading sync.Mutex // one at a time
 }
@@ -56,6 +57,10 @@ func runPool(ctx context.Context, o Options, c config.Config, parent *os.File) e
 		return err
 	}
 	defer s.closeLog()
+	if s.manager, err = findManager(); err != nil {
+		s.say(logfile.LevelWarning, err.Error())
+	}
+	defer s.manager.Close()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if err := s.open(ctx, c, cancel); err != nil {
@@ -134,6 +139,7 @@ func (s *service) run(ctx context.Context) error {
 	defer cancel()
 	around.Go(func() { s.control.Serve(ctx) })
 	around.Go(func() { s.handleSignals(ctx) })
+	around.Go(func() { s.keepManager(ctx) })
 	if !s.options.Quiet && term.IsTerminal(int(os.Stdout.Fd())) {
 		around.Go(func() { showStatus(ctx, s.pool) })
 	}

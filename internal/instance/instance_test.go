@@ -61,7 +61,7 @@ func play(kind, dir string) {
 		go func() { <-signals; stop() }()
 	case "stubborn":
 		close(served)
-		signal.Ignore(syscall.SIGTERM)
+		signal.Notify(signals, syscall.SIGTERM) // taken and not heeded
 	}
 	fmt.Println("running")
 	<-ctx.Done()

@@ -57,15 +57,17 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"expand": expand, "log": awaitText, "signal": sendSignal, "gone": awaitEnd, "node": controlNode,
 			"mine": mine, "ask": ask, "stall": stall, "listening": listening, "save": save,
+			"manager": serviceManager,
 		},
 	})
 }
 
 // world is what a script's commands share.
 type world struct {
-	node   *fakenode.Node
-	miners map[string]*scriptMiner
-	held   []net.Conn
+	node    *fakenode.Node
+	miners  map[string]*scriptMiner
+	held    []net.Conn
+	manager *net.UnixConn
 }
 
 const worldKey = "world"
@@ -116,6 +118,9 @@ func (w *world) close(dir string) {
 	}
 	for _, c := range w.held {
 		c.Close()
+	}
+	if w.manager != nil {
+		w.manager.Close()
 	}
 	files, _ := filepath.Glob(filepath.Join(dir, "s", "*", "main.pid"))
 	for _, f := range files {

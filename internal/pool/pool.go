@@ -12,6 +12,7 @@ import (
 
 	"ckpool/bitcoind"
 	"ckpool/internal/config"
+	"ckpool/internal/keypair"
 	"ckpool/internal/logfile"
 	"ckpool/internal/netserver"
 	"ckpool/internal/session"
@@ -52,6 +53,8 @@ type Pool struct {
 	published  chan struct{} // there is a job tidy has not looked at
 
 	submissions sync.WaitGroup // goroutines of Block; waited for by Run
+
+	certificates []*keypair.Pair // owned by Listen and Reload, which are never at the same time
 
 	tidied *work.Job // owned by tidy; the last one it saw
 }
@@ -122,14 +125,33 @@ func New(c config.Config, o Options) (*Pool, error) {
 func (p *Pool) Listen(ctx context.Context) error { return p.listen(ctx, p.config.Load().Servers) }
 
 func (p *Pool) listen(ctx context.Context, list []config.Listener) error {
-	urls := make([]string, len(list))
-	for i, l := range list {
-		urls[i] = l.URL
+	c := p.config.Load()
+	endpoints := make([]netserver.Endpoint, len(list))
+	var pairs []*keypair.Pair
+	event := func(warning bool, text string) {
+		level := logfile.LevelNotice
+		if warning {
+			level = logfile.LevelWarning
+		}
+		p.logAt(level, text)
 	}
-	first, err := p.server.ListenAll(ctx, urls)
+	for i, l := range list {
+		endpoints[i] = netserver.Endpoint{URL: l.URL, Proxies: c.ProxyNetworks(&l)}
+		if l.TLSCert == "" {
+			continue
+		}
+		pair, err := keypair.Open(l.TLSCert, l.TLSKey, event)
+		if err != nil {
+			return fmt.Errorf("listen address %q: %w", l.URL, err)
+		}
+		pairs = append(pairs, pair)
+		endpoints[i].Certificate = pair.Certificate
+	}
+	first, err := p.server.ListenAll(ctx, endpoints)
 	if err != nil {
 		return err
 	}
+	p.certificates = append(p.certificates, pairs...)
 	for _, l := range p.server.Listeners()[first:] {
 		for _, addr := range l.Addrs {
 			p.logAt(logfile.LevelNotice, "Listening on "+addr.String())

@@ -80,7 +80,7 @@ func (u *updater) learnChain() error {
 		return err
 	}
 	if _, known := address.NetworkForChain(chain); !known {
-		u.logAt(logfile.LevelWarning, fmt.Sprintf("The node calls its chain %q, which is unknown; addresses are taken for mainnet's", chain))
+		u.logAt(logfile.LevelWarning, fmt.Sprintf("The node calls its chain %q, which is unknown; addresses are taken for those of the %s network", chain, to.network))
 	}
 	c := u.config.Load()
 	b := &work.Builder{
@@ -115,12 +115,15 @@ type scripts struct {
 // nodes' chains knows them is the one thing of their words that ends the
 // program.
 func (p *Pool) scripts(chain string) (s scripts, err error) {
+	c := p.config.Load()
 	network, known := address.NetworkForChain(chain)
 	if !known {
 		network = address.Main
+		if a, err := address.Parse(c.BTCAddress); err == nil {
+			network = a.Network() // a node that does not tell its chain
+		}
 	}
 	s.network = network
-	c := p.config.Load()
 	if !p.options.Solo {
 		if s.payout, err = payable("btcaddress", c.BTCAddress, network, chain); err != nil {
 			return s, err
