@@ -29,13 +29,13 @@ func (c clock) wall(t stamp, now time.Time) time.Time {
 }
 
 // loaded is the stamp of a time read from a file; now where that is later. Files
-// have whole seconds: in the middle of one, a wall clock that is put right a
-// little does not make it another.
+// hold whole seconds: the middle of one keeps it the same second when clocks
+// drift against each other.
 func (c clock) loaded(t, now time.Time) stamp {
 	if t.IsZero() {
 		return never
 	}
-	t = t.Add(time.Second / 2)
+	t = t.Truncate(time.Second).Add(time.Second / 2)
 	return c.stamp(now) - stamp(max(now.Round(0).Sub(t), 0))
 }
 
