@@ -65,7 +65,7 @@ func TestScripts(t *testing.T) {
 			"expand": expand, "log": awaitText, "signal": sendSignal, "gone": awaitEnd, "node": controlNode,
 			"mine": mine, "ask": ask, "stall": stall, "listening": listening, "save": save,
 			"manager": serviceManager, "same": sameMembers, "close-to": closeMembers, "equal": equal,
-			"limit": limitDescriptors, "hold": hold, "disk": smallDisk, "fill": fill,
+			"refused": refused, "misconfigured": misconfigured, "limit": limitDescriptors, "hold": hold, "disk": smallDisk, "fill": fill,
 		},
 	})
 }
