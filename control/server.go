@@ -166,8 +166,8 @@ func (s *Server) Serve(ctx context.Context) {
 }
 
 func hurry(c *net.UnixConn) {
-	c.SetReadDeadline(time.Unix(1, 0))
-	c.SetWriteDeadline(time.Now().Add(closingTime))
+	_ = c.SetReadDeadline(time.Unix(1, 0))
+	_ = c.SetWriteDeadline(time.Now().Add(closingTime))
 }
 
 func (s *Server) accept(ctx context.Context, k *socket, l *net.UnixListener) {
@@ -192,7 +192,7 @@ func (s *Server) accept(ctx context.Context, k *socket, l *net.UnixListener) {
 }
 
 func (s *Server) serve(ctx context.Context, k *socket, c *net.UnixConn) {
-	c.SetDeadline(time.Now().Add(connectionTime))
+	_ = c.SetDeadline(time.Now().Add(connectionTime))
 	s.mu.Lock()
 	s.conns[c] = struct{}{}
 	if ctx.Err() != nil {
@@ -216,10 +216,10 @@ func (s *Server) serve(ctx context.Context, k *socket, c *net.UnixConn) {
 	if WriteFrame(c, []byte(reply)) != nil {
 		return // the client does not care
 	}
-	c.CloseWrite()
+	_ = c.CloseWrite()
 	// Closing with unread input would take the reply away from the client.
-	c.SetReadDeadline(time.Now().Add(closingTime))
-	io.CopyN(io.Discard, c, drainBytes)
+	_ = c.SetReadDeadline(time.Now().Add(closingTime))
+	_, _ = io.CopyN(io.Discard, c, drainBytes)
 }
 
 // answer runs the command; sent says that no reply is to follow.
@@ -276,7 +276,7 @@ func (s *Server) passFD(ctx context.Context, cmd *command, c *net.UnixConn, rest
 		return
 	}
 	defer f.Close()
-	SendFD(c, f) // a client that is gone needs none
+	_ = SendFD(c, f) // a client that is gone needs none
 }
 
 func (k *socket) find(request string) (*command, string) {

@@ -68,6 +68,9 @@ func (h *hand) receive() {
 		h.mu.Lock()
 		switch e := e.(type) {
 		case client.Notify:
+			if n := len(h.jobs); n > 0 && !e.Clean && e.PrevHash != h.jobs[n-1].PrevHash {
+				h.t.Errorf("the first job on %s is not clean", display(e.PrevHash))
+			}
 			h.jobs = append(h.jobs, e)
 			h.came = append(h.came, time.Now())
 		case client.Closed:
