@@ -52,6 +52,7 @@ type conn struct {
 	target         difficulty.Target
 	job            *stratum.Notify
 	round          int32 // of the last clean work
+	jobs           int32 // received
 	worker         string
 
 	search      miner.Search
@@ -196,6 +197,7 @@ func (l *loop) line(c *conn, line []byte, now time.Duration) {
 
 func (l *loop) notified(c *conn, n *stratum.Notify, now time.Duration) {
 	l.totals.Notifies++
+	c.jobs++
 	c.job, c.jobChanged = n, true
 	if c.nextExtranonce != nil {
 		c.extranonce, c.nextExtranonce = *c.nextExtranonce, nil
