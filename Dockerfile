@@ -5,7 +5,7 @@
 FROM golang:1.26 AS build
 WORKDIR /src
 COPY . .
-RUN make build && install -d -o 10001 -g 10001 /root.fs/run/ckpool /root.fs/var/lib/ckpool && \
+RUN make build && install -d -m 1777 /root.fs/run/ckpool /root.fs/var/lib/ckpool && \
     install -D -t /root.fs/usr/local/bin bin/ckpool bin/ckpmsg bin/notifier && \
     install -D -m 644 -t /root.fs/etc/ssl/certs /etc/ssl/certs/ca-certificates.crt
 

@@ -20,6 +20,7 @@ const (
 	absent      state = iota // has no socket
 	unopened                 // has a socket
 	opening                  // connect is under way
+	shaking                  // TLS handshake
 	subscribing              // waiting for the reply
 	authorizing
 	waiting // for work
@@ -42,7 +43,8 @@ type conn struct {
 	state   state
 	submits bool
 
-	partial []byte // of a line not yet complete
+	tls     *secured // nil without TLS
+	partial []byte   // of a line not yet complete
 	unsent  []byte
 
 	extranonce     stratum.Extranonce
@@ -114,7 +116,7 @@ func (l *loop) connect(c *conn, slot int32) {
 	case err != nil:
 		l.drop(c, "connect: "+err.Error())
 	case connected:
-		l.subscribe(c)
+		l.begin(c)
 	}
 }
 
@@ -136,7 +138,7 @@ func (l *loop) opened(c *conn) bool {
 		return false
 	}
 	l.watch(c, false)
-	l.subscribe(c)
+	l.begin(c)
 	return c.state != dead
 }
 

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"ckpool/internal/tlspipe"
 )
 
 // goal is what the loops are to do.
@@ -40,6 +42,8 @@ type engine struct {
 	wg     sync.WaitGroup
 	failed chan error // of a loop that cannot go on
 
+	computing tlspipe.Limit // TLS handshakes
+
 	goal  atomic.Int32
 	stop  atomic.Bool
 	round atomic.Int32 // counts new blocks
@@ -53,7 +57,8 @@ func start(ctx context.Context, o Options, p plan) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &engine{opts: o, plan: p, target: target, failed: make(chan error, o.Loops)}
+	e := &engine{opts: o, plan: p, target: target, failed: make(chan error, o.Loops),
+		computing: newLimit()}
 	for i := range o.Loops {
 		l, err := newLoop(e, i)
 		if err != nil {

@@ -57,7 +57,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"expand": expand, "log": awaitText, "signal": sendSignal, "gone": awaitEnd, "node": controlNode,
 			"mine": mine, "ask": ask, "stall": stall, "listening": listening, "save": save,
-			"manager": serviceManager,
+			"manager": serviceManager, "same": sameMembers, "close-to": closeMembers, "equal": equal,
 		},
 	})
 }

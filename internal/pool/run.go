@@ -45,7 +45,9 @@ func (p *Pool) Run(until context.Context) error {
 	p.submissions.Wait()
 	stopLater()
 	rest.Wait()
-	p.noteSaving(p.Save(time.Now(), Sessions{Disconnected: p.resumable.Load()}))
+	now := time.Now()
+	p.noteSaving(p.Save(now, Sessions{Disconnected: p.resumable.Load()}))
+	p.noteSaving(saveSessions(p.registry, p.config.Load(), now))
 	if until.Err() != nil {
 		return nil
 	}
@@ -63,7 +65,10 @@ func (p *Pool) keepStatistics(ctx context.Context) error {
 			return nil
 		case now := <-tick.C:
 			p.guardWork(ctx, &guard, now)
-			err := p.Tick(now, func() Sessions { return p.counts(ctx, now) })
+			err := p.Tick(now, func() Sessions {
+				p.noteSaving(saveSessions(p.registry, p.config.Load(), now))
+				return p.counts(ctx, now)
+			})
 			p.noteSaving(err)
 		}
 	}
