@@ -81,8 +81,8 @@ type owed struct {
 const readEvents = unix.EPOLLIN | unix.EPOLLRDHUP
 
 // socket makes the socket of c: before the measurement, which is of the pool.
-func (l *loop) socket(c *conn) error {
-	family, _ := sockaddr(l.engine.target)
+func (c *conn) socket(to netip.AddrPort) error {
+	family, _ := sockaddr(to)
 	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("socket: %w", err)

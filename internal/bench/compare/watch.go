@@ -72,7 +72,7 @@ var (
 	// variable is what differs in lines that say the same.
 	variable = regexp.MustCompile(`[0-9a-f]*[0-9][0-9a-f.:]*`)
 	// usual are lines that come whatever clients do.
-	usual = regexp.MustCompile(`^(Pool:|User |Worker |New block|Network diff|Loaded )`)
+	usual = regexp.MustCompile(`^(Pool:|User |Worker |New block|Network diff|ZMQ block hash|Loaded )`)
 )
 
 // readLog counts the lines of a log and returns those that came again within a
