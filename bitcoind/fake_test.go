@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/big"
 	"net/http"
+	"net/http/httptrace"
 	"os"
 	"path/filepath"
 	"slices"
@@ -37,6 +38,8 @@ type fakeNode struct {
 	verdict    []string                 // of submitblock, one after the other; the last stays
 	onBlock    func()                   // after a submission
 	noLongPoll bool
+	late       time.Duration // how long a long poll's answer takes to begin, after news
+	reading    time.Duration // and then to be there
 	calls      []string
 	changed    chan struct{}
 }
@@ -68,6 +71,39 @@ func (f *fakeNode) set(change func()) {
 // drop gives up the newest n blocks.
 func (f *fakeNode) drop(n int) {
 	f.set(func() { f.blocks = f.blocks[:len(f.blocks)-n] })
+}
+
+func (f *fakeNode) height() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.blocks) - 1
+}
+
+func (f *fakeNode) best() [32]byte {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.tip()
+}
+
+// follow takes over another node's chain if it is longer.
+func (f *fakeNode) follow(other *fakeNode) {
+	other.mu.Lock()
+	blocks := slices.Clone(other.blocks)
+	other.mu.Unlock()
+	f.set(func() {
+		if len(blocks) > len(f.blocks) {
+			f.blocks = blocks
+		}
+	})
+}
+
+// heal ends all that is wrong with the node.
+func (f *fakeNode) heal() {
+	f.set(func() {
+		clear(f.fail)
+		clear(f.answer)
+		clear(f.hang)
+	})
 }
 
 // say makes the node answer method with an HTTP status and body, "" as usual.
@@ -135,6 +171,9 @@ func (f *fakeNode) RoundTrip(r *http.Request) (*http.Response, error) {
 		if err := f.longPoll(r.Context(), request.Params); err != nil {
 			return nil, err
 		}
+		if err := f.begin(r.Context()); err != nil {
+			return nil, err
+		}
 	}
 	f.mu.Lock()
 	for _, m := range []string{"", request.Method} {
@@ -155,6 +194,19 @@ func (f *fakeNode) RoundTrip(r *http.Request) (*http.Response, error) {
 		result = fmt.Sprintf(`{"result":null,"error":%s,"id":%s}`, result, request.ID)
 	}
 	return &http.Response{StatusCode: status, ContentLength: int64(len(result)), Body: io.NopCloser(strings.NewReader(result))}, nil
+}
+
+// begin is the first byte of an answer, and the time before and after it.
+func (f *fakeNode) begin(ctx context.Context) error {
+	f.mu.Lock()
+	late, reading := f.late, f.reading
+	f.mu.Unlock()
+	sleep(ctx, late, nil)
+	if ctx.Err() == nil {
+		httptrace.ContextClientTrace(ctx).GotFirstResponseByte()
+		sleep(ctx, reading, nil)
+	}
+	return ctx.Err()
 }
 
 func (f *fakeNode) longPoll(ctx context.Context, params []json.RawMessage) error {

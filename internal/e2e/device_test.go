@@ -112,7 +112,7 @@ func TestFirmware(t *testing.T) {
 			user := userOf(f)
 			d := p.device(t, f.Name, user+".rig1", firmware.Options{Suggest: 1e-8, ShareRate: 40})
 			s := d.shares(40)
-			if d.SessionID() == "" || s.Jobs == 0 || s.CleanJobs == 0 {
+			if d.Session().ID == "" || s.Jobs == 0 || s.CleanJobs == 0 {
 				t.Errorf("%+v", s)
 			}
 			status := ask[struct {

@@ -34,8 +34,13 @@ type hand struct {
 // connect is a connection, subscribed and authorized.
 func (r *running) connect(t *testing.T, user string) *hand {
 	t.Helper()
-	c, err := client.Dial(t.Context(), client.Endpoint{URL: r.addr, User: user, Password: "x"},
-		client.Options{UserAgent: "e2e/1", HandshakeTimeout: patience})
+	return connectTo(t, client.Endpoint{URL: r.addr, User: user, Password: "x"}, client.Options{})
+}
+
+func connectTo(t *testing.T, e client.Endpoint, o client.Options) *hand {
+	t.Helper()
+	o.UserAgent, o.HandshakeTimeout = "e2e/1", patience
+	c, err := client.Dial(t.Context(), e, o)
 	if err != nil {
 		t.Fatal(err)
 	}

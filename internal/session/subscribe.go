@@ -35,7 +35,9 @@ func (q request) onSubscribe() *stratum.Reject {
 			q.reject(m.ID, &rejectFull)
 			return nil
 		}
-		q.s.agent = q.agents.use(agent, agent)
+		if agent != "" {
+			q.s.agent = q.agents.use(agent, agent)
+		}
 		q.s.profile = work.ProfileFor(agent)
 		q.s.flags |= subscribed
 	}
@@ -115,5 +117,6 @@ func (c client) forget() {
 	c.agents.release(c.s.agent)
 	c.s.id, c.s.agent = 0, 0
 	c.s.flags &^= subscribed | resumed
-	c.s.job, c.s.tip, c.s.changesLen = 0, 0, 0
+	c.s.job, c.s.tip, c.s.present = 0, 0, change{}
+	c.forgetEarlier()
 }
