@@ -73,7 +73,7 @@ func newLoop(e *engine, index int) (*loop, error) {
 		l.conns = append(l.conns, conn{number: i, submits: i < e.plan.miners})
 	}
 	for i := range l.conns {
-		if err := l.socket(&l.conns[i]); err != nil {
+		if err := l.conns[i].socket(e.target); err != nil {
 			l.end()
 			return nil, err
 		}
