@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -38,6 +39,7 @@ type Server struct {
 
 	mu    sync.Mutex
 	conns map[*net.UnixConn]struct{} // guarded by mu
+	spare *os.File                   // guarded by mu; see lendSpare
 	wg    sync.WaitGroup             // accept loops, connections and handlers
 }
 
@@ -151,6 +153,8 @@ func (s *Server) Close() {
 // Serve answers until ctx ends, then gives replies under way 0.3 s, waits for
 // its goroutines and closes the sockets.
 func (s *Server) Serve(ctx context.Context) {
+	s.keepSpare()
+	defer s.lendSpare()
 	for _, k := range s.sockets {
 		l := k.listener // Close forgets it
 		s.wg.Go(func() { s.accept(ctx, k, l) })
@@ -174,7 +178,9 @@ func (s *Server) accept(ctx context.Context, k *socket, l *net.UnixListener) {
 	for ctx.Err() == nil {
 		c, err := l.AcceptUnix()
 		if err != nil {
-			// Out of descriptors, perhaps: others will be closed.
+			if errors.Is(err, syscall.EMFILE) && s.lendSpare() {
+				continue
+			}
 			select {
 			case <-ctx.Done():
 			case <-time.After(acceptPause):
@@ -187,8 +193,31 @@ func (s *Server) accept(ctx context.Context, k *socket, l *net.UnixListener) {
 			delete(s.conns, c)
 			s.mu.Unlock()
 			c.Close()
+			s.keepSpare()
 		})
 	}
+}
+
+// keepSpare keeps one descriptor that can be given up, so that an operator is
+// heard when there is no other left.
+func (s *Server) keepSpare() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.spare == nil {
+		s.spare, _ = os.Open(os.DevNull) // nil: there is none left, next time perhaps
+	}
+}
+
+// lendSpare gives the spare descriptor up for the connection that waits.
+func (s *Server) lendSpare() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.spare == nil {
+		return false
+	}
+	s.spare.Close()
+	s.spare = nil
+	return true
 }
 
 func (s *Server) serve(ctx context.Context, k *socket, c *net.UnixConn) {

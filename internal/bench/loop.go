@@ -239,7 +239,7 @@ func (l *loop) read(c *conn) {
 			l.drop(c, "closed by the pool")
 			return
 		}
-		if c.tls == nil && !l.lines(c, l.in[:n]) || c.tls != nil && !l.decrypt(c, l.in[:n]) {
+		if c.tls == nil && !l.lines(c, l.in[:n]) || c.tls != nil && !c.decrypt(l, l.in[:n]) {
 			return
 		}
 		if n < len(l.in) {

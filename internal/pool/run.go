@@ -54,16 +54,24 @@ func (p *Pool) Run(until context.Context) error {
 	return context.Cause(ctx)
 }
 
+// stoodStill is a time without statistics that cannot be a busy machine.
+const stoodStill = 5 * TickInterval
+
 // keepStatistics feeds the averages and writes the status files each minute.
 func (p *Pool) keepStatistics(ctx context.Context) error {
 	tick := time.NewTicker(TickInterval)
 	defer tick.Stop()
 	var guard workGuard
+	last := time.Now()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case now := <-tick.C:
+			if gap := now.Sub(last); gap > stoodStill {
+				p.logAt(logfile.LevelWarning, fmt.Sprintf("The process stood still for %s: it was stopped, or the machine was", gap.Round(time.Second)))
+			}
+			last = now
 			p.guardWork(ctx, &guard, now)
 			err := p.Tick(now, func() Sessions {
 				p.noteSaving(saveSessions(p.registry, p.config.Load(), now))
@@ -79,8 +87,8 @@ func (p *Pool) noteSaving(err error) {
 	if err == nil {
 		return
 	}
-	if line, ok := p.notices.Pass(err.Error()); ok {
-		p.logAt(logfile.LevelError, line)
+	if line, ok := p.notices.Pass("Cannot write statistics"); ok {
+		p.logAt(logfile.LevelError, line+": "+err.Error())
 	}
 }
 

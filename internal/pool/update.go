@@ -205,7 +205,7 @@ func (p *Pool) tidyJobs() {
 		p.logAt(logfile.LevelError, fmt.Sprintf("Template for height %d: %v", newest.Template.Height, err))
 	}
 	if err := p.writeTransactions(newest.Template); err != nil {
-		p.logAt(logfile.LevelWarning, "Cannot write pool.txns: "+err.Error())
+		p.Notice("Cannot write pool.txns: " + err.Error())
 	}
 	collect()
 }
