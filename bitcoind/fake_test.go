@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/big"
 	"net/http"
+	"net/http/httptrace"
 	"os"
 	"path/filepath"
 	"slices"
@@ -38,6 +39,8 @@ type fakeNode struct {
 	onBlock    func()                   // after a submission
 	early      bool                     // answers are as old as their requests
 	noLongPoll bool
+	late       time.Duration // how long a long poll's answer takes to begin, after news
+	reading    time.Duration // and then to be there
 	calls      []string
 	changed    chan struct{}
 }
@@ -171,6 +174,9 @@ func (f *fakeNode) RoundTrip(r *http.Request) (*http.Response, error) {
 		if err := f.longPoll(r.Context(), request.Params); err != nil {
 			return nil, err
 		}
+		if err := f.begin(r.Context()); err != nil {
+			return nil, err
+		}
 	}
 	f.mu.Lock()
 	for _, m := range []string{"", request.Method} {
@@ -193,6 +199,19 @@ func (f *fakeNode) RoundTrip(r *http.Request) (*http.Response, error) {
 		result = fmt.Sprintf(`{"result":null,"error":%s,"id":%s}`, result, request.ID)
 	}
 	return &http.Response{StatusCode: status, ContentLength: int64(len(result)), Body: io.NopCloser(strings.NewReader(result))}, nil
+}
+
+// begin is the first byte of an answer, and the time before and after it.
+func (f *fakeNode) begin(ctx context.Context) error {
+	f.mu.Lock()
+	late, reading := f.late, f.reading
+	f.mu.Unlock()
+	sleep(ctx, late, nil)
+	if ctx.Err() == nil {
+		httptrace.ContextClientTrace(ctx).GotFirstResponseByte()
+		sleep(ctx, reading, nil)
+	}
+	return ctx.Err()
 }
 
 func (f *fakeNode) longPoll(ctx context.Context, params []json.RawMessage) error {

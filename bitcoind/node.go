@@ -35,15 +35,16 @@ type node struct {
 	latency  time.Duration
 	answered time.Time // when it last gave any answer
 
-	tip      tip    // what it says is its newest block
-	tips     uint64 // counts changes of tip
-	template *template
-	received time.Time // when template came
-	fetching bool      // a template request is wanted or under way
-	steady   bool
-	behind   time.Time // since when its tip is lower than another's; zero: it is not
-	told     schedule
-	alive    bool // said so
+	tip         tip    // what it says is its newest block
+	tips        uint64 // counts changes of tip
+	template    *template
+	received    time.Time // when template came
+	fetching    bool      // a template request is wanted or under way
+	endLongPoll func()    // of the long poll that has not begun to be answered; nil: there is none
+	steady      bool
+	behind      time.Time // since when its tip is lower than another's; zero: it is not
+	told        schedule
+	alive       bool // said so
 }
 
 // template is a node's answer.

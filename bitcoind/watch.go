@@ -45,6 +45,10 @@ func (w watcher) fetch(ctx context.Context) (again bool) {
 	w.tr.update(func(time.Time) {
 		w.n.fetching = true
 		t.tips, t.wish = w.n.tips, w.tr.wish
+		// On another block this is what a long poll would bring, too.
+		if had := w.n.template; had != nil && had.built.hash != w.n.tip.hash && w.n.endLongPoll != nil {
+			w.n.endLongPoll()
+		}
 	})
 	err := t.ask(ctx, w.n.client, "")
 	if ctx.Err() != nil {
@@ -128,55 +132,6 @@ func (w watcher) heardByPoll(hash [32]byte, before uint64) {
 			w.tr.hear(w.n, hash)
 		}
 	})
-}
-
-// longPollLoop waits for the node to give a new template by itself.
-func (w watcher) longPollLoop(ctx context.Context) {
-	var p pause
-	for ctx.Err() == nil {
-		id, built := w.longPollID()
-		if id == "" {
-			sleep(ctx, time.Hour, w.n.longPollNow)
-			continue
-		}
-		asked := time.Now()
-		t := new(template)
-		t.tips, _ = w.tips()
-		err := t.ask(ctx, w.n.client, id)
-		if ctx.Err() != nil {
-			return
-		}
-		if err != nil {
-			// A proxy between may have cut it: the poll finds out.
-			signal(w.n.pollNow)
-			p.sleep(ctx, nil)
-			continue
-		}
-		news := false
-		w.tr.update(func(now time.Time) {
-			if t.built.hash == w.n.tip.hash || w.n.tipIsNews(t) {
-				news = t.built.hash != built
-				w.tr.receive(w.n, t, now)
-			} else {
-				signal(w.n.pollNow) // did it give up its tip?
-			}
-		})
-		if !news && time.Since(asked) < time.Second {
-			p.sleep(ctx, nil) // a node that does not wait is not asked in a loop
-		} else {
-			p.reset()
-		}
-	}
-}
-
-// longPollID is that of the newest template and the block that builds on.
-func (w watcher) longPollID() (id string, built [32]byte) {
-	w.tr.mu.Lock()
-	defer w.tr.mu.Unlock()
-	if w.n.answers && w.n.template != nil {
-		id, built = w.n.template.longPoll, w.n.template.built.hash
-	}
-	return id, built
 }
 
 // connect makes a subscriber tell the group of a node's blocks.

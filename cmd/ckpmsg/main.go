@@ -32,6 +32,15 @@ func run(args []string, stdin *os.File, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, err)
 		return 1
 	}
+	if o.manual != "" {
+		text, err := manualPage().Print(o.manual)
+		fmt.Fprint(stdout, text)
+		if err != nil {
+			fmt.Fprintln(stderr, err)
+			return 1
+		}
+		return 0
+	}
 	if len(o.command) > 0 {
 		if err := o.runCommand(stdout); err != nil {
 			fmt.Fprintln(stderr, err)

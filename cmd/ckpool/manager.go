@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"ckpool/internal/logfile"
+	"ckpool/internal/pool"
 	"ckpool/internal/systemd"
 )
 
@@ -28,6 +29,8 @@ func findManager() (m manager, err error) {
 	return m, err
 }
 
+func (s *service) health() pool.Health { return pool.Health{Pool: s.pool} }
+
 // tell logs that the manager could not be told.
 func (s *service) tell(err error) {
 	if err == nil {
@@ -43,7 +46,7 @@ func (s *service) keepManager(ctx context.Context) {
 	if s.manager.Notifier == nil {
 		return
 	}
-	s.tell(s.manager.Ready(s.pool.Summary(time.Now())))
+	s.tell(s.manager.Ready(s.health().Summary(time.Now())))
 	every := statusEvery
 	if s.manager.watchdog > 0 {
 		every = min(every, s.manager.watchdog/3)
@@ -56,7 +59,7 @@ func (s *service) keepManager(ctx context.Context) {
 			s.tell(s.manager.Stopping())
 			return
 		case now := <-tick.C:
-			s.tell(s.manager.Status(s.pool.Summary(now)))
+			s.tell(s.manager.Status(s.health().Summary(now)))
 			s.feedWatchdog(ctx, every)
 		}
 	}
@@ -69,7 +72,7 @@ func (s *service) feedWatchdog(ctx context.Context, patience time.Duration) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	if s.pool.Alive(ctx) == nil {
+	if s.health().Alive(ctx) == nil {
 		s.tell(s.manager.Alive())
 	}
 }

@@ -42,7 +42,7 @@ func (s *service) reload(ctx context.Context) (config.Merged, error) {
 	defer s.reloading.Unlock()
 	s.tell(s.manager.Reloading())
 	m, err := s.reloadFile(ctx)
-	status := s.pool.Summary(time.Now())
+	status := s.health().Summary(time.Now())
 	if err != nil {
 		status = "Configuration not reloaded: " + err.Error()
 	}

@@ -76,7 +76,7 @@ func TestTemplateWithRolledVersionBits(t *testing.T) {
 			for _, family := range families {
 				d := p.device(t, family, "alice", firmware.Options{ShareRate: 100, Suggest: 1e-8})
 				d.shares(20)
-				if mask := d.VersionMask(); mask&required != 0 {
+				if mask := d.Session().VersionMask; mask&required != 0 {
 					t.Errorf("%s may roll %08x", family, mask)
 				}
 			}

@@ -22,7 +22,7 @@ import (
 func TestMain(m *testing.M) {
 	// Most tests wait for time to pass.
 	flag.Parse()
-	if err := flag.Set("test.parallel", "64"); err != nil {
+	if err := flag.Set("test.parallel", "20"); err != nil {
 		panic(err)
 	}
 	goleak.VerifyTestMain(m)
@@ -101,7 +101,7 @@ func (s setup) start(t *testing.T) *running {
 		r.end()
 		os.RemoveAll(dir)
 		if t.Failed() {
-			t.Logf("the pool's log:\n%s", r.log.text())
+			t.Logf("the pool ended with %v; its log:\n%s", r.err, r.log.text())
 		}
 	})
 	p, err := pool.New(c, pool.Options{Solo: s.solo, LogShares: s.logShares, Version: "test", Log: r.log.logger()})

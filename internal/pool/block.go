@@ -93,7 +93,9 @@ func (p *Pool) submitBlock(f *solution) {
 		p.blockChanged(record.Hash, s)
 		if parseBlockState(s) == BlockConfirmed && !solved {
 			solved = true
-			p.nodes.Refresh("own block")
+			if w := p.Work(); w == nil || w.Job.Template.PrevHash != hash {
+				p.nodes.Refresh("own block")
+			}
 			p.broadcastMessage(p.Solved(height, f.worker, time.Now()))
 		}
 	})

@@ -115,6 +115,13 @@ func New(c config.Config, o Options) (*Pool, error) {
 	if err := p.State.Load(now); err != nil {
 		return nil, err
 	}
+	resumable, err := loadSessions(p.registry, sessionsPath(c.LogDir), c.Nonce1Length, now)
+	if err != nil {
+		p.logAt(logfile.LevelWarning, "Sessions left out: "+err.Error())
+	}
+	if resumable > 0 {
+		p.logAt(logfile.LevelNotice, fmt.Sprintf("Loaded %d sessions that may be resumed", resumable))
+	}
 	if p.blocks, err = OpenBlocks(c.LogDir); err != nil {
 		return nil, err
 	}

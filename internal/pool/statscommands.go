@@ -90,12 +90,16 @@ func (q Queries) Rejects(string, time.Time) []byte {
 // dropsReply is drops: connections that ended, by reason.
 func (c commands) dropsReply() []byte {
 	st := c.server.Stats()
-	drops := sharelog.NewObject(nil)
-	for r := range netserver.Reasons {
-		drops.Int(r.String(), int64(st.Drops[r]))
-	}
 	o := sharelog.NewObject(nil)
-	o.Raw("drops", drops.Close())
+	o.Raw("drops", drops(&st))
+	return o.Close()
+}
+
+func drops(st *netserver.Stats) []byte {
+	o := sharelog.NewObject(nil)
+	for r := range netserver.Reasons {
+		o.Int(r.String(), int64(st.Drops[r]))
+	}
 	return o.Close()
 }
 
@@ -113,7 +117,8 @@ func (c commands) sharesRemembered(ctx context.Context) Objects {
 	return Objects{Count: int64(n), Memory: int64(n) * int64(unsafe.Sizeof(uint64(0)))}
 }
 
-// connectorStats is the connections and what slow ones cost.
+// connectorStats is the connections, what slow ones cost, how many have not
+// come through PROXY header and TLS handshake, and why others ended.
 func (c commands) connectorStats(context.Context, string) (string, error) {
 	st := c.server.Stats()
 	o := sharelog.NewObject(nil)
@@ -128,6 +133,8 @@ func (c commands) connectorStats(context.Context, string) (string, error) {
 	put("dead", 0, 0, 0)
 	put("sends", st.BacklogClients, st.BacklogBytes, 0)
 	put("delays", st.BacklogClients, st.BacklogBytes, st.ReplacedNotifies)
+	put("entering", st.Entering, 0, 0)
+	o.Raw("drops", drops(&st))
 	return string(o.Close()), nil
 }
 

@@ -9,14 +9,17 @@ import (
 	"ckpool/internal/session"
 )
 
+// Health is how a pool does.
+type Health struct{ *Pool }
+
 // Alive returns nil when every loop gets to its work before ctx ends.
-func (p *Pool) Alive(ctx context.Context) error {
+func (p Health) Alive(ctx context.Context) error {
 	_, err := p.countOnLoops(ctx, func(*session.Handler) int { return 0 })
 	return err
 }
 
 // Summary is what the pool does, in a line.
-func (p *Pool) Summary(now time.Time) string {
+func (p Health) Summary(now time.Time) string {
 	st := p.Status(now, Sessions{})
 	text := fmt.Sprintf("%d miners of %d users, %sH/s", st.Workers, st.Users, difficulty.FormatSI(st.Hashrate[0]))
 	if p.rejecting.Load() {

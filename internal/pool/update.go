@@ -145,7 +145,7 @@ func payable(key, text string, network address.Network, chain string) ([]byte, e
 		err = a.Payable()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("Fatal: %s %q invalid: %w", key, text, err)
+		return nil, fmt.Errorf("%s %q invalid: %w", key, text, err)
 	}
 	return a.Script(), nil
 }
@@ -205,8 +205,9 @@ func (p *Pool) tidyJobs() {
 		p.logAt(logfile.LevelError, fmt.Sprintf("Template for height %d: %v", newest.Template.Height, err))
 	}
 	if err := p.writeTransactions(newest.Template); err != nil {
-		p.logAt(logfile.LevelWarning, "Cannot write pool.txns: "+err.Error())
+		p.Notice("Cannot write pool.txns: " + err.Error())
 	}
+	collect()
 }
 
 // writeTransactions writes the transaction ids of the present work, one a line.
