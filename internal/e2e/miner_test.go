@@ -186,7 +186,7 @@ func (h *hand) solveBlock(j client.Notify) solution {
 // a node.
 func (h *hand) submit(s solution) *stratum.Reject {
 	h.t.Helper()
-	ctx, cancel := context.WithTimeout(h.t.Context(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(h.t.Context(), quick)
 	defer cancel()
 	reject, err := s.job.Submit(ctx, s.Share)
 	if err != nil {

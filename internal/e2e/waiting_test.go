@@ -125,7 +125,7 @@ func TestCookie(t *testing.T) {
 		h := p.connect(t, "alice")
 		h.job()
 		rotate()
-		h.jobOn(time.Second, n.NewBlock())
+		h.jobOn(quick, n.NewBlock())
 		p.block(h.findBlock().hash, "confirmed 1")
 		if got := p.log.count("refuses"); got > 0 {
 			t.Errorf("%d complaints", got)
