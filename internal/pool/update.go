@@ -207,6 +207,7 @@ func (p *Pool) tidyJobs() {
 	if err := p.writeTransactions(newest.Template); err != nil {
 		p.Notice("Cannot write pool.txns: " + err.Error())
 	}
+	collect()
 }
 
 // writeTransactions writes the transaction ids of the present work, one a line.
