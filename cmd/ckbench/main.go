@@ -25,6 +25,10 @@ var modes = []struct {
 	{"notify", "how soon miners have clean work after a new block", notify},
 	{"storm", "all miners connect at once: how soon they have work", storm},
 	{"table", "all of it, ckpool and the bare loop in turn, as one table", table},
+	{"hostile", "latency of well-behaved miners among hostile clients", hostile},
+	{"soak", "ten minutes of well-behaved and hostile clients and blocks", soak},
+	{"jobs", "ten minutes of large templates, a new one every second", jobs},
+	{"mob", "hostile clients alone", runMob},
 	{"bare", "serve as the floor to compare with: fixed answers, no pool behind them", runBare},
 }
 

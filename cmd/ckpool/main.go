@@ -43,6 +43,7 @@ func exitStatus(err error, stderr io.Writer) int {
 }
 
 func serve(o Options, argv []string, stdout, stderr io.Writer) error {
+	tuneMemory()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	parent := takeDetached()

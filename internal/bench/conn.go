@@ -54,6 +54,7 @@ type conn struct {
 	target         difficulty.Target
 	job            *stratum.Notify
 	round          int32 // of the last clean work
+	jobs           int32 // received
 	worker         string
 
 	search      miner.Search
@@ -80,8 +81,8 @@ type owed struct {
 const readEvents = unix.EPOLLIN | unix.EPOLLRDHUP
 
 // socket makes the socket of c: before the measurement, which is of the pool.
-func (l *loop) socket(c *conn) error {
-	family, _ := sockaddr(l.engine.target)
+func (c *conn) socket(to netip.AddrPort) error {
+	family, _ := sockaddr(to)
 	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("socket: %w", err)
@@ -198,6 +199,7 @@ func (l *loop) line(c *conn, line []byte, now time.Duration) {
 
 func (l *loop) notified(c *conn, n *stratum.Notify, now time.Duration) {
 	l.totals.Notifies++
+	c.jobs++
 	c.job, c.jobChanged = n, true
 	if c.nextExtranonce != nil {
 		c.extranonce, c.nextExtranonce = *c.nextExtranonce, nil

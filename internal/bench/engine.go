@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -140,12 +141,15 @@ func (e *engine) allReady(ctx context.Context) error {
 
 // totals sums up the loops, which must have ended.
 func (e *engine) totals() totals {
-	t := totals{Rejects: map[string]int64{}, Drops: map[string]int64{}}
+	t := totals{Rejects: map[string]int64{}, Drops: map[string]int64{}, fewest: math.MaxInt64}
 	for _, l := range e.loops {
 		t.add(&l.totals)
 		for i := range l.conns {
 			c := &l.conns[i]
 			t.Unanswered += int64(c.outstanding)
+			if c.state == ready {
+				t.fewest, t.most = min(t.fewest, int64(c.jobs)), max(t.most, int64(c.jobs))
+			}
 			if c.state < ready && c.state != dead {
 				t.NotReady++
 			}
@@ -173,6 +177,8 @@ type totals struct {
 	latency   histogram
 	lastReply time.Duration
 	readyAt   []time.Duration
+
+	fewest, most int64 // jobs of a miner that has work
 }
 
 func (t *totals) add(o *totals) {

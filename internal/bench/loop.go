@@ -73,7 +73,7 @@ func newLoop(e *engine, index int) (*loop, error) {
 		l.conns = append(l.conns, conn{number: i, submits: i < e.plan.miners})
 	}
 	for i := range l.conns {
-		if err := l.socket(&l.conns[i]); err != nil {
+		if err := l.conns[i].socket(e.target); err != nil {
 			l.end()
 			return nil, err
 		}
@@ -239,7 +239,7 @@ func (l *loop) read(c *conn) {
 			l.drop(c, "closed by the pool")
 			return
 		}
-		if c.tls == nil && !l.lines(c, l.in[:n]) || c.tls != nil && !l.decrypt(c, l.in[:n]) {
+		if c.tls == nil && !l.lines(c, l.in[:n]) || c.tls != nil && !c.decrypt(l, l.in[:n]) {
 			return
 		}
 		if n < len(l.in) {

@@ -87,8 +87,9 @@ func (c *conn) close() {
 	unix.Close(int(c.fd))
 }
 
-// decrypt hands on what was received, false when the connection is lost.
-func (l *loop) decrypt(c *conn, data []byte) bool {
+// decrypt hands on to its loop what was received, false when the connection is
+// lost.
+func (c *conn) decrypt(l *loop, data []byte) bool {
 	if c.state == shaking {
 		if !c.tls.Feed(data) {
 			l.drop(c, "TLS: too much in the handshake")

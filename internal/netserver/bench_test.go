@@ -320,7 +320,7 @@ func connectPeer() (io.ReadWriter, error) {
 	if err != nil || os.Getenv("NETSERVER_TEST_OVER") != "TLS" {
 		return socketFD(fd), err
 	}
-	c := tlspipe.Client(&tls.Config{InsecureSkipVerify: true})
+	c := tlspipe.Client(&tls.Config{InsecureSkipVerify: true, CurvePreferences: []tls.CurveID{tls.X25519}}) // as firmware
 	if err := shake(c, socketFD(fd)); err != nil {
 		return nil, err
 	}

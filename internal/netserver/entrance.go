@@ -247,6 +247,13 @@ func (e *entrance) handshake(s Slot, c *conn, g *guest) {
 	l, pipe, handle := e.loop, tlspipe.Server(g.at.tls), c.handle(s)
 	g.tls, g.stage = pipe, stageHandshake
 	l.output.encrypt(s, c, pipe)
+	pipe.OnNeed(func() {
+		l.Post(func() {
+			if e.guest(handle) == g {
+				e.read(s, c, true)
+			}
+		})
+	})
 	l.server.handshakes.Go(func() {
 		err := pipe.Handshake(l.server.computing, func(b []byte) {
 			b = append([]byte(nil), b...)
@@ -274,10 +281,24 @@ func (e *entrance) guest(handle uint64) *guest {
 	return e.guests[s]
 }
 
+// feed gives the handshake what was received. Nothing more is read before it
+// asks for it: what a peer sends behind its handshake, or that it has sent all,
+// is for the connection that comes of it.
 func (e *entrance) feed(s Slot, c *conn, g *guest, data []byte) {
 	if !g.tls.Feed(data) {
 		e.fail(s, c, TLSFailed, "too much input for a handshake")
+		return
 	}
+	e.read(s, c, false)
+}
+
+// read begins or ends reading from a peer in its handshake.
+func (e *entrance) read(s Slot, c *conn, read bool) {
+	if read != c.is(computing) {
+		return
+	}
+	c.flags ^= computing
+	e.loop.poller.watch(s, c)
 }
 
 // send sends what a handshake has to say.
@@ -295,6 +316,7 @@ func (e *entrance) shaken(s Slot, c *conn, g *guest, err error) {
 		e.fail(s, c, TLSFailed, explainTLS(err))
 		return
 	}
+	e.read(s, c, true)
 	g.tls.Established()
 	g.tls = nil
 	e.leave(s, c)

@@ -17,6 +17,7 @@ const (
 	muted                              // not read until its backlog is gone, EPOLLIN is not armed
 	entering                           // has an entry in entrance.guests, Handler.Open is to come
 	secure                             // has an entry in output.tls
+	computing                          // its handshake has what it needs, nothing is read meanwhile
 )
 
 // conn is what a loop keeps of each connection. It has no pointers, so that the

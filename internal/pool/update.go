@@ -145,7 +145,7 @@ func payable(key, text string, network address.Network, chain string) ([]byte, e
 		err = a.Payable()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("Fatal: %s %q invalid: %w", key, text, err)
+		return nil, fmt.Errorf("%s %q invalid: %w", key, text, err)
 	}
 	return a.Script(), nil
 }
@@ -207,6 +207,7 @@ func (p *Pool) tidyJobs() {
 	if err := p.writeTransactions(newest.Template); err != nil {
 		p.Notice("Cannot write pool.txns: " + err.Error())
 	}
+	collect()
 }
 
 // writeTransactions writes the transaction ids of the present work, one a line.

@@ -10,9 +10,6 @@ type Saved struct {
 	Until       int64  // unix seconds
 }
 
-// saveStep is how many sessions are visited before others get the registry.
-const saveStep = 1024
-
 // Save calls keep with every session that could be resumed if this were the
 // end. keep must not call the registry.
 func (r *Registry) Save(now time.Time, keep func(Saved)) {
@@ -21,11 +18,8 @@ func (r *Registry) Save(now time.Time, keep func(Saved)) {
 	defer r.mu.Unlock()
 	n := 0
 	for id, e := range r.entries {
-		// A map may change while it is walked, as long as nobody else does so at
-		// that very moment.
-		if n++; n%saveStep == 0 {
-			r.mu.Unlock()
-			r.mu.Lock()
+		if n++; n%walkStep == 0 {
+			r.letOthers()
 		}
 		if e.name == 0 {
 			continue

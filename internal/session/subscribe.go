@@ -77,7 +77,7 @@ func (q request) allowed(agent string) bool {
 func (q request) newSession(resume string) bool {
 	var extranonce1 uint64
 	found := false
-	if id, err := strconv.ParseUint(resume, 16, 64); err == nil && len(resume) == 16 {
+	if id, ok := parseID(resume); ok {
 		var e entry
 		e, found = q.g.registry.resume(id, q.t.Remote(q.slot).Addr(), q.t.Now())
 		if found && q.s.login != 0 {
@@ -103,6 +103,14 @@ func (q request) newSession(resume string) bool {
 	binary.LittleEndian.PutUint64(b[:], extranonce1)
 	copy(q.s.extranonce1[:], b[:q.s.extranonce1Len])
 	return true
+}
+
+func parseID(text string) (id uint64, ok bool) {
+	if len(text) != 16 {
+		return 0, false
+	}
+	id, err := strconv.ParseUint(text, 16, 64)
+	return id, err == nil
 }
 
 // formatID prints a session id as its 16 hex digits.
