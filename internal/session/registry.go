@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,6 +38,11 @@ type entry struct {
 	client      uint64 // client id of the open connection that owns it
 	loops       uint64 // loops (modulo 64) that may hold shares of it
 	until       int64  // unix seconds; 0 while open
+
+	// What its connections were sent: a later one goes on from there.
+	difficulties earlier
+	job          uint64 // last announced again
+	suffix       uint8  // how often
 }
 
 type guessCount struct {
@@ -122,23 +128,55 @@ func (r *Registry) resume(id uint64, from netip.Addr, now time.Time) (e entry, o
 
 // claim makes client the owner of session id under the given worker name. It
 // fails when the session belongs to another name. previous is the client that
-// owned it and may still be open.
-func (r *Registry) claim(id uint64, name string, client uint64, loop int) (e entry, previous uint64, ok bool) {
+// owned it and may still be open. inherited tells that the owner was another
+// client.
+func (r *Registry) claim(id uint64, name string, client uint64, loop int) (e entry, previous uint64, inherited, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	e, known := r.entries[id]
 	h := nameHash(name)
 	if !known || e.name != 0 && e.name != h {
-		return e, 0, false
+		return e, 0, false, false
 	}
-	previous = e.client
+	previous, inherited = e.client, e.client != client
 	if e.until != 0 {
 		previous = 0
 	}
 	e.name, e.client, e.until = h, client, 0
 	e.loops |= 1 << (loop % 64)
 	r.entries[id] = e
-	return e, previous, true
+	if inherited {
+		e.difficulties = slices.Clone(e.difficulties)
+	}
+	return e, previous, inherited, true
+}
+
+// announce is the next suffix of a job that is announced again in session id. It
+// counts over all connections of the session, so that no two announcements are
+// the same work. ok is false when there is none left.
+func (r *Registry) announce(id, job uint64) (suffix uint8, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e := r.entries[id]
+	if e.job != job {
+		e.job, e.suffix = job, 0
+	}
+	if e.suffix == maxSuffix {
+		return 0, false
+	}
+	e.suffix++
+	r.entries[id] = e
+	return e.suffix, true
+}
+
+// changed keeps a difficulty that the owner of session id was sent.
+func (r *Registry) changed(id, client uint64, to change, now float64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if e, ok := r.entries[id]; ok && e.client == client {
+		e.difficulties = e.difficulties.add(to, now)
+		r.entries[id] = e
+	}
 }
 
 // release ends client's ownership: an authorised session is kept for a while, any
