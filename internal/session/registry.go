@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
+	"math"
 	"net/netip"
 	"slices"
 	"sync"
@@ -82,7 +83,7 @@ func (r *Registry) subscribe(client uint64, loop int) (id, extranonce1 uint64, o
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	mask := ^uint64(0) >> (64 - 8*r.length)
-	if r.length < 8 && uint64(len(r.used)) > mask {
+	if r.length < 8 && uint64(len(r.used)) > mask && !r.evict() {
 		return 0, 0, false
 	}
 	for {
@@ -101,6 +102,23 @@ func (r *Registry) subscribe(client uint64, loop int) (id, extranonce1 uint64, o
 	r.used[extranonce1] = struct{}{}
 	r.entries[id] = entry{extranonce1: extranonce1, client: client, loops: 1 << (loop % 64)}
 	return id, extranonce1, true
+}
+
+// evict gives up the closed session that would be forgotten first: a miner that
+// is here comes before one that may come back.
+func (r *Registry) evict() bool {
+	first, until := uint64(0), int64(math.MaxInt64)
+	for id, e := range r.entries {
+		if e.until != 0 && e.until < until {
+			first, until = id, e.until
+		}
+	}
+	if first == 0 {
+		return false
+	}
+	delete(r.used, r.entries[first].extranonce1)
+	delete(r.entries, first)
+	return true
 }
 
 // resume finds the session of an id a miner presents. It stays with its owner
