@@ -1,6 +1,7 @@
 package work
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
@@ -161,8 +162,10 @@ func lastTime(t *Template, now time.Time) uint32 {
 // get which.
 func (j *Job) setCoinbase(now time.Time) error {
 	b, t := j.builder, j.Template
-	j.scriptHead = slices.Concat(HeightPush(t.Height), appendPush(nil, t.Flags),
-		DataPush(now.Unix()), DataPush(int64(now.Nanosecond())))
+	unique := DataPush(int64(now.Nanosecond()))
+	j.marked = len(unique) - 1
+	j.scriptHead = slices.Concat(HeightPush(t.Height), appendPush(nil, t.Flags), DataPush(now.Unix()), unique)
+	rand.Read(j.key[:]) // never fails
 	if err := b.checkScriptSig(len(j.scriptHead)); err != nil {
 		return err
 	}

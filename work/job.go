@@ -23,7 +23,9 @@ type Job struct {
 	Sig                string // the builder's as far as there is room for it
 
 	builder    *Builder
-	scriptHead []byte // scriptSig before the push of the extranonces
+	scriptHead []byte   // scriptSig before the push of the extranonces
+	marked     int      // its last bytes, which a mark changes
+	key        [16]byte // secret, for marks
 	donation   int64
 
 	layouts    [Profiles]layout

@@ -62,7 +62,7 @@ func (q request) grantMask(raw json.RawMessage) bool {
 	theirs := uint64(0xffffffff)
 	var text string
 	if json.Unmarshal(raw, &text) == nil {
-		v, err := strconv.ParseUint(strings.TrimPrefix(text, "0x"), 16, 32)
+		v, err := strconv.ParseUint(strings.TrimPrefix(strings.ToLower(text), "0x"), 16, 32)
 		if err != nil {
 			return false
 		}

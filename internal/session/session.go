@@ -34,7 +34,6 @@ type session struct {
 	badLines                uint8
 	extranonce1             [8]byte
 	extranonce1Len          uint8
-	suffix                  uint8
 	profile                 work.Profile
 	listener                uint8
 	invalid                 uint8 // steps of the invalid share ladder taken

@@ -23,17 +23,20 @@ func (c client) sendWork() {
 	if w == nil {
 		return
 	}
-	suffix, later := uint8(0), uint32(0)
+	suffix, later, again := uint8(0), uint32(0), false
 	if c.s.job == w.Job.ID {
-		if c.s.suffix == maxSuffix {
+		again = true
+	} else if c.s.is(resumed) { // it had this job on its last connection
+		again = true
+		c.s.later++
+		c.s.flags &^= resumed
+	}
+	if again {
+		var ok bool
+		if suffix, ok = c.g.registry.announce(c.s.id, w.Job.ID); !ok {
 			return // the next job brings it
 		}
-		suffix = c.s.suffix + 1
 		later = c.laterTime(w.Job)
-	} else if c.s.is(resumed) { // it had this job on its last connection
-		c.s.later++
-		later = c.laterTime(w.Job)
-		c.s.flags &^= resumed
 	}
 	if c.s.is(maskSent) {
 		c.sendMask()
@@ -67,11 +70,13 @@ func (c client) sendWork() {
 	case len(out) == 0 && suffix == 0 && payout == nil:
 		c.t.WriteWork(c.slot, w.Job.Notify(c.s.profile, clean), tag)
 	default:
-		out = w.Job.AppendNotify(out, c.s.profile, payout, work.Announcement{Suffix: suffix, Later: later, Clean: clean})
+		out = w.Job.AppendNotify(out, c.s.profile, payout, work.Announcement{
+			Suffix: suffix, Extranonce1: c.s.extranonce1Bytes(), Later: later, Clean: clean,
+		})
 		c.t.WriteWork(c.slot, out, tag)
 		c.out = out[:0]
 	}
-	c.s.job, c.s.tip, c.s.suffix, c.s.lastSent = w.Job.ID, w.Tip, suffix, now
+	c.s.job, c.s.tip, c.s.lastSent = w.Job.ID, w.Tip, now
 	c.s.later = later
 }
 
