@@ -114,7 +114,7 @@ func (s *service) open(ctx context.Context, c config.Config, shutdown func()) (e
 	}
 	s.control = control.NewServer(s.options.SockDir, s.options.Group)
 	s.pool.Commands(s.control, pool.Process{Shutdown: shutdown, SetLogLevel: s.log.SetLevel, Reload: s.reload})
-	if err = s.pool.Listen(ctx); err == nil {
+	if err = s.listen(ctx); err == nil {
 		err = s.control.Listen()
 	}
 	if err == nil && s.parent != nil {
@@ -122,6 +122,20 @@ func (s *service) open(ctx context.Context, c config.Config, shutdown func()) (e
 	}
 	if err != nil {
 		s.close()
+	}
+	return err
+}
+
+// listen opens the ports, those that a service manager has opened already among
+// them.
+func (s *service) listen(ctx context.Context) error {
+	passed := pool.Inheritance{Pool: s.pool}
+	err := passed.Take(s.manager.sockets)
+	if err == nil {
+		err = s.pool.Listen(ctx)
+	}
+	if err == nil {
+		passed.Drop()
 	}
 	return err
 }

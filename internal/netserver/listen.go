@@ -34,6 +34,28 @@ const (
 	vanishedAfter     = keepaliveIdle + keepaliveProbes*keepaliveInterval
 )
 
+// option is one of a socket.
+type option struct{ level, name, value int }
+
+var listenOptions = []option{
+	{unix.SOL_SOCKET, unix.SO_REUSEADDR, 1},
+	{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
+	{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, keepaliveIdle},
+	{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, keepaliveInterval},
+	{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, keepaliveProbes},
+	{unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, vanishedAfter * 1000},
+	{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
+}
+
+func setOptions(fd int, options []option) error {
+	for _, o := range options {
+		if err := unix.SetsockoptInt(fd, o.level, o.name, o.value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Listener is one configured listen address, resolved: every address of it is
 // bound.
 type Listener struct {
@@ -236,14 +258,22 @@ func parseTarget(ctx context.Context, e Endpoint) (t target, err error) {
 }
 
 // bind makes a listener beside those there are. After an error it has no
-// sockets.
+// sockets. The caller holds mu.
 func (s *Server) bind(t target, others []*Listener) (*Listener, error) {
 	l := t.listener()
+	all4 := netip.AddrPortFrom(netip.IPv4Unspecified(), t.port)
 	var skipped error
 	for _, a := range t.addrs {
-		err := l.bind(netip.AddrPortFrom(a, t.port), others)
-		if err != nil && t.host == "" && missing(err) { // a machine without IPv6
-			err = l.bind(netip.AddrPortFrom(netip.IPv4Unspecified(), t.port), others)
+		has4 := a == netip.IPv6Unspecified() && s.adopt(l, all4) // as another pool may have it
+		if s.adopt(l, netip.AddrPortFrom(a, t.port)) {
+			continue
+		}
+		err := l.bind(netip.AddrPortFrom(a, t.port), append(others[:len(others):len(others)], l))
+		if err != nil && missing(err) && has4 { // a machine without IPv6
+			continue
+		}
+		if err != nil && t.host == "" && missing(err) { // likewise
+			err = l.bind(all4, others)
 		}
 		if err != nil && len(t.addrs) > 1 && missing(err) {
 			// Such as localhost, which is ::1 too, where IPv6 is off.
@@ -253,7 +283,7 @@ func (s *Server) bind(t target, others []*Listener) (*Listener, error) {
 		}
 		if err != nil {
 			l.close()
-			return l, explainInUse(t.URL, err, others)
+			return l, s.explainInUse(t.URL, err, others)
 		}
 	}
 	if len(l.fds) == 0 {
@@ -320,9 +350,14 @@ func explain(url string, err error) error {
 }
 
 // explainInUse is explain, but knows the addresses this server has itself.
-func explainInUse(url string, err error, own []*Listener) error {
+func (s *Server) explainInUse(url string, err error, own []*Listener) error {
 	var b *bindError
 	if errors.As(err, &b) && errors.Is(err, unix.EADDRINUSE) {
+		for _, in := range s.inherited {
+			if in.addr.Port() == b.addr.Port() {
+				return fmt.Errorf("listen address %q: %w; the instance to take over from listens on %s: stop it to change that", url, b, in.addr)
+			}
+		}
 		for _, l := range own {
 			for _, a := range l.Addrs {
 				if a.Port() == b.addr.Port() && (a.Addr() == b.addr.Addr() || a.Addr().IsUnspecified() || b.addr.Addr().IsUnspecified()) {
@@ -346,28 +381,16 @@ func (l *Listener) bind(addr netip.AddrPort, others []*Listener) error {
 	if err != nil {
 		return fail("socket", err)
 	}
-	options := []struct{ level, name, value int }{
-		{unix.SOL_SOCKET, unix.SO_REUSEADDR, 1},
-		{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
-		{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, keepaliveIdle},
-		{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, keepaliveInterval},
-		{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, keepaliveProbes},
-		{unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, vanishedAfter * 1000},
-		{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
-	}
+	options := listenOptions
 	if family == unix.AF_INET6 {
 		v6only := 0
 		if !addr.Addr().IsUnspecified() || hasAllIPv4(others, addr.Port()) {
 			v6only = 1
 		}
-		options = append(options, struct{ level, name, value int }{unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, v6only})
+		options = append(options[:len(options):len(options)], option{unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, v6only})
 	}
 	op := "set option of"
-	for _, o := range options {
-		if err == nil {
-			err = unix.SetsockoptInt(fd, o.level, o.name, o.value)
-		}
-	}
+	err = setOptions(fd, options)
 	if err == nil {
 		op, err = "bind", unix.Bind(fd, sa)
 	}

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"ckpool/internal/tlspipe"
 )
 
@@ -34,7 +36,8 @@ type Server struct {
 	mu sync.Mutex
 	// guarded by mu
 	listeners []*Listener
-	shared    bool // the loops have the listeners
+	inherited []inherited // listening sockets no listener has taken
+	shared    bool        // the loops have the listeners
 	closed    bool
 	reported  [eventKinds]reported
 }
@@ -116,6 +119,10 @@ func (s *Server) Close() {
 	for _, k := range s.listeners {
 		k.close()
 	}
+	for _, in := range s.inherited {
+		unix.Close(in.fd)
+	}
+	s.inherited = nil
 	for _, l := range s.loops {
 		for _, a := range l.mailbox.arrivals() { // given when it had ended
 			abort(a.fd)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"ckpool/bitcoind"
+	"ckpool/difficulty"
 	"ckpool/internal/logfile"
 	"ckpool/internal/session"
 	"ckpool/stratum"
@@ -99,8 +100,8 @@ func (p *Pool) submitBlock(f *solution) {
 			p.broadcastMessage(p.Solved(height, f.worker, time.Now()))
 		}
 	})
-	p.logAt(logfile.LevelWarning, fmt.Sprintf("%s diff %f ! Height %d, hash %s, by %s",
-		kind, f.share.Difficulty, height, record.Hash, logName(record.Worker)))
+	p.logAt(logfile.LevelWarning, fmt.Sprintf("%s diff %s ! Height %d, hash %s, by %s",
+		kind, difficulty.FormatAchieved(f.share.Difficulty), height, record.Hash, logName(record.Worker)))
 	if err := p.blocks.Add(record); err != nil {
 		p.logAt(logfile.LevelError, "Cannot write blocks.json: "+err.Error())
 	}
