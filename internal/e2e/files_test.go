@@ -213,7 +213,8 @@ func TestFilesOfRun(t *testing.T) {
 	}
 	// The averages are brought up to date by themselves.
 	eventually(t, patience, "averages", func() bool { return ask[totals](p, "poolstats").DSPS10080 > 0 })
-	eventually(t, patience, "the first files", func() bool {
+	// They may have been written before the last miner came, and again in a minute.
+	eventually(t, patience+time.Minute, "files with all miners", func() bool {
 		text, _ := os.ReadFile(filepath.Join(p.config.LogDir, "pool", "pool.status"))
 		return bytes.Contains(text, []byte(`"Workers": 3, `))
 	})

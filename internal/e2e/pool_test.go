@@ -222,15 +222,11 @@ func (r *running) blockWhere(what string, is func(foundBlock) bool) (found found
 	return found
 }
 
-// fakeEntry is a fake node's entry in the configuration, with what the test
-// changes about it.
-func fakeEntry(n *testkit.FakeNode, change ...keys) keys {
+// fakeEntry is a fake node's entry in the configuration.
+func fakeEntry(n *testkit.FakeNode) keys {
 	k := keys{"url": n.Addr(), "auth": testkit.FakeNodeUser, "pass": testkit.FakeNodePassword, "zmq": []string{}}
 	if n.ZMQ() != "" {
 		k["zmq"] = n.ZMQ()
-	}
-	for _, c := range change {
-		maps.Copy(k, c)
 	}
 	return k
 }
