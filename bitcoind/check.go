@@ -16,12 +16,12 @@ func (w watcher) checkLoop(ctx context.Context) {
 	}
 }
 
-// untilCheck is shorter while a node that gives templates is not used because
-// its chain is not known.
+// untilCheck is shorter while a node that gives templates cannot be compared
+// with others.
 func (w watcher) untilCheck() time.Duration {
 	w.tr.mu.Lock()
 	defer w.tr.mu.Unlock()
-	if w.n.answers && !w.n.verified {
+	if w.n.answers && (!w.n.verified || !w.n.informed()) {
 		return time.Second
 	}
 	return checkEvery
@@ -73,6 +73,7 @@ func (w watcher) check(ctx context.Context) {
 		if err == nil {
 			w.tr.inform(w.n, info, before)
 		}
+		w.n.deduceHeight()
 		w.n.steady = w.tr.usable(w.n) && w.n.tip.hash == w.tr.published.hash
 	})
 	if !verified {

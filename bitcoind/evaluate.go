@@ -18,7 +18,8 @@ func (tr *tracker) findLagging(now time.Time) {
 	highest := tr.highest()
 	for _, n := range tr.nodes {
 		switch {
-		case n.tip.height < 0 || n.tip.height >= highest:
+		case n.tip.height < 0: // it will be known in a moment
+		case n.tip.height >= highest:
 			n.behind = time.Time{}
 		case n.behind.IsZero():
 			n.behind = now
@@ -92,6 +93,9 @@ func (tr *tracker) follow(n *node) {
 		tr.say(level, "Failed over to bitcoind: %s", n.client)
 	}
 	tr.current, tr.last = n, n
+	if n.tip.hash == tr.published.hash {
+		tr.source = n
+	}
 }
 
 // deliverBest delivers a template that is waiting, if one is worth it.
@@ -137,11 +141,11 @@ func (tr *tracker) deliverFrom(n *node, now time.Time) {
 func (tr *tracker) worthy(n *node, t *template, now time.Time) bool {
 	built := n.builtOn(t)
 	none := tr.published.hash == [32]byte{}
-	if n == tr.current && !none && built.height > tr.published.height {
+	if n == tr.current && n == tr.source && built.height > tr.published.height {
 		return true // the usual new block; its work need not be asked for
 	}
-	if built.work == nil && !n.noWork {
-		return false // the answer of getblockchaininfo is on its way
+	if n.owesWork(built) || tr.usable(tr.source) && tr.source.owesWork(tr.published) {
+		return false
 	}
 	if !none && built.compare(tr.published) > 0 {
 		return true
@@ -154,7 +158,10 @@ func (tr *tracker) worthy(n *node, t *template, now time.Time) bool {
 func (tr *tracker) holds(n *node, built tip, now time.Time) bool {
 	var better *node
 	for _, other := range tr.nodes {
-		if other != n && !tr.wrongChain(other) && other.tip.compare(built) > 0 {
+		if other == n || tr.wrongChain(other) || other.tip.hash == built.hash {
+			continue
+		}
+		if other.tip.compare(built) > 0 || other.answers && !other.informed() {
 			better = other
 			break
 		}
@@ -172,8 +179,8 @@ func (tr *tracker) holds(n *node, built tip, now time.Time) bool {
 	}
 	if !tr.warned {
 		tr.warned = true
-		tr.say(levelWarning, "bitcoind %s knows block %d but gives no work for it; going on at block %d of %s",
-			better.client, better.tip.height, built.height, n.client)
+		tr.say(levelWarning, "bitcoind %s knows block %s but gives no work for it; going on at block %d of %s",
+			better.client, better.tip, built.height, n.client)
 	}
 	return false
 }
@@ -181,6 +188,7 @@ func (tr *tracker) holds(n *node, built tip, now time.Time) bool {
 // deliver puts an update where the reader finds it, in place of an unread one.
 func (tr *tracker) deliver(n *node, t *template, newTip bool) {
 	tr.granted = max(tr.granted, t.wish)
+	tr.source = n
 	u := Update{Template: t.work, NewTip: newTip, Node: n.client.name, Answered: t.answered}
 	select {
 	case unread := <-tr.updates:

@@ -37,6 +37,7 @@ type fakeNode struct {
 	hang       map[string]bool          // by method, "" all
 	verdict    []string                 // of submitblock, one after the other; the last stays
 	onBlock    func()                   // after a submission
+	early      bool                     // answers are as old as their requests
 	noLongPoll bool
 	late       time.Duration // how long a long poll's answer takes to begin, after news
 	reading    time.Duration // and then to be there
@@ -155,6 +156,8 @@ func (f *fakeNode) RoundTrip(r *http.Request) (*http.Response, error) {
 	f.calls = append(f.calls, call)
 	delay := f.delay[request.Method]
 	hang := f.hang[request.Method] || f.hang[""]
+	early := f.early && call != "longpoll"
+	status, result := f.reply(request.Method, request.Params, early)
 	f.mu.Unlock()
 	if hang {
 		<-r.Context().Done()
@@ -182,7 +185,9 @@ func (f *fakeNode) RoundTrip(r *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 	}
-	status, result := f.reply(request.Method, request.Params)
+	if !early {
+		status, result = f.reply(request.Method, request.Params, true)
+	}
 	after := f.onBlock
 	f.mu.Unlock()
 	if request.Method == "submitblock" && after != nil {
@@ -234,7 +239,11 @@ func (f *fakeNode) longPollID() string { return displayHash(f.tip()).String() + 
 
 func (f *fakeNode) tip() [32]byte { return f.blocks[len(f.blocks)-1] }
 
-func (f *fakeNode) reply(method string, params []json.RawMessage) (int, string) {
+// reply is the node's answer as things are now, nothing unless it is due.
+func (f *fakeNode) reply(method string, params []json.RawMessage, due bool) (int, string) {
+	if !due {
+		return 0, ""
+	}
 	if text, ok := f.answer[method]; ok {
 		var status int
 		fmt.Sscan(text, &status)

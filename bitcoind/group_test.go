@@ -236,6 +236,111 @@ func TestFirstNodeWithTheTipLeads(t *testing.T) {
 	}, a, b)
 }
 
+// Being on the same tip takes a check: the one that follows the news.
+func TestReturnTakesACheck(t *testing.T) {
+	a, b := newFakeNode(10), newFakeNode(10)
+	a.early = true
+	inBubble(t, Options{}, func(h *harness) {
+		h.expect(instant, "a:1", 10, true)
+		time.Sleep(10 * time.Second)
+		b.mine()
+		h.expect(soon, "b:1", 11, true)
+		a.set(func() { a.delay["getblockchaininfo"] = time.Second })
+		a.mine()
+		time.Sleep(900 * time.Millisecond)
+		if !h.Status()[1].Current {
+			t.Error("returned before a check")
+		}
+		time.Sleep(2 * time.Second)
+		if !h.Status()[0].Current {
+			t.Error("did not return")
+		}
+	}, a, b)
+}
+
+// More blocks are not more work.
+func TestMoreBlocksOfLessWork(t *testing.T) {
+	a, b := newFakeNode(10), newFakeNode(10)
+	b.work, b.seed = 1, 5
+	b.delay["getblockchaininfo"] = time.Second
+	inBubble(t, Options{}, func(h *harness) {
+		h.expect(2*rankPatience, "a:1", 10, true)
+		time.Sleep(10 * time.Second)
+		for range 3 {
+			b.mine()
+			h.silent(5 * time.Second)
+		}
+		if !h.Status()[0].Current {
+			t.Error("followed the longer chain")
+		}
+		// Nor for the moment in which the work of the newest block is not known.
+		a.set(func() { a.delay["getblockchaininfo"] = 2 * time.Second })
+		b.set(func() { b.delay["getblockchaininfo"] = 0 })
+		time.Sleep(5 * time.Second)
+		a.mine()
+		h.expect(soon, "a:1", 11, true)
+		b.mine()
+		h.silent(5 * time.Second)
+
+		a.dead(errRefused)
+		h.silent(5 * time.Second)
+		a.mine()
+		a.dead(nil)
+		h.expect(lastPause+soon, "a:1", 12, true)
+	}, a, b)
+}
+
+// An answer that was under way when a block came tells nothing of the tip.
+func TestAnswersCrossWithNews(t *testing.T) {
+	a := newFakeNode(10)
+	a.early, a.noLongPoll = true, true
+	inBubble(t, Options{}, func(h *harness) {
+		h.next(instant)
+		time.Sleep(10*time.Second + 1*time.Millisecond)
+		a.set(func() {
+			a.delay["getblocktemplate"] = 300 * time.Millisecond
+			a.delay["getblockchaininfo"] = 2 * time.Second
+		})
+		h.Refresh("timer")
+		synctest.Wait()
+		a.mine()
+		h.expect(301*time.Millisecond, "a:1", 10, false)
+		h.expect(301*time.Millisecond, "a:1", 11, true)
+	}, a)
+}
+
+func TestPollAnswerCrossesWithNews(t *testing.T) {
+	a := newFakeNode(10)
+	a.early = true
+	inBubble(t, Options{}, func(h *harness) {
+		h.next(instant)
+		a.set(func() { a.delay["getbestblockhash"] = time.Second })
+		time.Sleep(10 * time.Second)
+		before := a.count("getblocktemplate")
+		for height := 11; height < 20; height++ {
+			a.mine()
+			h.expect(instant, "a:1", height, true)
+			h.silent(730 * time.Millisecond)
+		}
+		if n := a.count("getblocktemplate") - before; n > 0 {
+			t.Errorf("%d template requests because of old answers", n)
+		}
+	}, a)
+}
+
+// One call that hangs while others are answered is no dead node.
+func TestOneHangingCall(t *testing.T) {
+	a, b := newFakeNode(10), newFakeNode(10)
+	inBubble(t, Options{}, func(h *harness) {
+		h.next(instant)
+		a.set(func() { a.hang["getbestblockhash"] = true })
+		h.silent(2 * time.Minute)
+		if s := h.Status()[0]; !s.Current || s.State != "ok" {
+			t.Errorf("%+v", s)
+		}
+	}, a, b)
+}
+
 // A block that everybody has at once is asked for once.
 func TestOneRequestForATip(t *testing.T) {
 	a, b, c := newFakeNode(10), newFakeNode(10), newFakeNode(10)
@@ -281,11 +386,22 @@ func TestHoldBack(t *testing.T) {
 		h.wantSaid(1, "bitcoind a:1 knows block 10 but gives no work for it; going on at block 9 of b:1")
 		b.mine()
 		h.expect(soon, "b:1", 11, true)
+		h.silent(time.Minute)
+
+		// The same again: it is held back again.
+		a.dead(nil)
+		a.mine()
+		h.expect(lastPause+soon, "a:1", 12, true)
+		h.silent(checkEvery)
+		a.dead(errRefused)
+		h.silent(holdTime - time.Second)
+		h.expect(2*time.Second, "b:1", 11, true)
 	}, a, b)
 }
 
 func TestHoldBackEndsWithTheTip(t *testing.T) {
 	a, b := newFakeNode(11), newFakeNode(10)
+	b.noLongPoll = true
 	inBubble(t, Options{}, func(h *harness) {
 		h.expect(instant, "a:1", 11, true)
 		a.dead(errRefused)
@@ -484,14 +600,19 @@ func TestLagging(t *testing.T) {
 	}, a, b)
 }
 
-// A node that comes back on another chain is not used.
+// A node that comes back on another chain is not used, however long that is.
 func TestChainChanges(t *testing.T) {
 	a, b := newFakeNode(10), newFakeNode(10)
+	a.work, b.work = 0, 0 // its templates tell the height before the chain is known
 	inBubble(t, Options{}, func(h *harness) {
 		h.expect(instant, "a:1", 10, true)
 		a.dead(errRefused)
 		h.expect(soon, "b:1", 10, false)
-		a.set(func() { a.fail[""] = nil; a.chain = "main" })
+		a.set(func() {
+			a.fail[""] = nil
+			a.chain = "main"
+			a.blocks = append(a.blocks, blockID(10, 3), blockID(11, 3))
+		})
 		h.silent(20 * time.Second)
 		if h.state(0) != "wrong chain" || h.Chain() != "regtest" {
 			t.Errorf("a is %s, chain %s", h.state(0), h.Chain())

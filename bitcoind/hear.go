@@ -14,11 +14,9 @@ func (tr *tracker) receive(n *node, t *template, now time.Time) {
 	}
 	if n.tip.hash == t.built.hash {
 		t.tips = n.tips
-		if n.tip.height < 0 {
-			n.tip.height = t.built.height
-		}
 	}
 	n.template = t
+	n.deduceHeight()
 	signal(n.longPollNow)
 }
 

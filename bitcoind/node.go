@@ -131,6 +131,24 @@ func (n *node) disagrees() bool {
 	return t != nil && t.tips == n.tips && n.tip.hash != [32]byte{} && t.built.hash != n.tip.hash
 }
 
+// informed: all is known of its tip that it tells.
+func (n *node) informed() bool {
+	return n.tip.height >= 0 && (n.tip.work != nil || n.noWork)
+}
+
+// deduceHeight takes the height of its tip from its template, if it does not
+// tell more.
+func (n *node) deduceHeight() {
+	if t := n.template; n.noWork && n.tip.height < 0 && t != nil && t.built.hash == n.tip.hash {
+		n.tip.height = t.built.height
+	}
+}
+
+// owesWork: the work of t will be known when getblockchaininfo is answered.
+func (n *node) owesWork(t tip) bool {
+	return t.hash == n.tip.hash && !n.informed()
+}
+
 // effective is the tip the node can give work for, as far as is known.
 func (n *node) effective() tip {
 	if n.disagrees() {

@@ -58,6 +58,9 @@ func (g *Group) replace(list []*node) {
 	if !slices.Contains(list, g.current) {
 		g.current = nil
 	}
+	if !slices.Contains(list, g.source) {
+		g.source = nil
+	}
 	running := g.running != nil
 	g.mu.Unlock()
 	if running {

@@ -37,6 +37,9 @@ func (s *schedule) next() time.Time {
 
 // report tells what changed in the nodes and reminds of what lasts.
 func (tr *tracker) report(now time.Time) {
+	if tr.unfit() != nil {
+		return // it is about to end, and says why
+	}
 	allAsked := true
 	for _, n := range tr.nodes {
 		allAsked = allAsked && n.asked

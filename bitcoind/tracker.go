@@ -22,6 +22,7 @@ type tracker struct {
 	last          *node  // the current one before that
 	leading       bool   // followed only because it had a new tip first
 	published     tip    // what the newest update builds on
+	source        *node  // in whose chain that is
 	wish, granted uint64 // refreshes asked for, and the newest served
 	started       time.Time
 	held          time.Time // since when work is held back; zero: it is not

@@ -188,7 +188,7 @@ func TestFirmwareThroughChanges(t *testing.T) {
 				t.Fatal(err)
 			}
 			began := time.Now()
-			s = d.mine("suggestion", func(s firmware.Stats) bool { return last(s) == 4e-9 })
+			d.mine("suggestion", func(s firmware.Stats) bool { return last(s) == 4e-9 })
 			if took := time.Since(began); took > 12*time.Second {
 				t.Errorf("the suggestion took %v", took)
 			}

@@ -29,7 +29,7 @@ func (p *Pool) Run(until context.Context) error {
 	start := func(wg *sync.WaitGroup, ctx context.Context, name string, run func(context.Context) error) {
 		wg.Go(func() {
 			if err := run(ctx); err != nil {
-				cancel(fmt.Errorf("%s: %w", name, err))
+				cancel(fmt.Errorf("Fatal: %s: %w", name, err))
 			}
 		})
 	}

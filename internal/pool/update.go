@@ -145,7 +145,7 @@ func payable(key, text string, network address.Network, chain string) ([]byte, e
 		err = a.Payable()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("Fatal: %s %q invalid: %w", key, text, err)
+		return nil, fmt.Errorf("%s %q invalid: %w", key, text, err)
 	}
 	return a.Script(), nil
 }

@@ -39,7 +39,7 @@ type Size struct {
 	Pipelining   int   // miners that do
 	Steady       int   // miners of a steady rate
 	Rate         float64
-	Seconds      time.Duration // of a steady rate
+	Period       time.Duration // of a steady rate
 	Settle       time.Duration // before memory is read
 	Blocks       int           // of a round
 	Transactions int           // in a template
@@ -47,7 +47,7 @@ type Size struct {
 
 // FullSize is that of the budget.
 var FullSize = Size{Miners: 10_000, Few: 1_000, Shares: 500_000, Pipelining: 50, Steady: 200, Rate: 2_000,
-	Seconds: 5 * time.Second, Settle: 2 * time.Second, Blocks: 3, Transactions: 4_000}
+	Period: 5 * time.Second, Settle: 2 * time.Second, Blocks: 3, Transactions: 4_000}
 
 // kind of server.
 type kind int

@@ -207,7 +207,7 @@ func (r *run) startBare(ctx context.Context) (*server, error) {
 		p.stop()
 		return nil, err
 	}
-	go io.Copy(io.Discard, conn) // it gets the blocks too
+	go func() { _, _ = io.Copy(io.Discard, conn) }() // it gets the blocks too
 	return &server{
 		kind: floor, address: address, pid: p.cmd.Process.Pid, user: "bench", pass: "x",
 		block: func(context.Context) error {
