@@ -24,7 +24,6 @@ type Job struct {
 
 	builder    *Builder
 	scriptHead []byte   // scriptSig before the push of the extranonces
-	marked     int      // its last bytes, which a mark changes
 	key        [16]byte // secret, for marks
 	donation   int64
 

@@ -119,7 +119,7 @@ func (p *Pool) submitBlock(f *solution) {
 
 // resumed notes what became of a block that was saved by an earlier run, which
 // may have ended before it was in the table.
-func (p *Pool) resumed(height int64, hash [32]byte, s bitcoind.BlockState) {
+func resumed(p *Pool, height int64, hash [32]byte, s bitcoind.BlockState) {
 	err := p.blocks.Add(Block{Height: height, Hash: display(hash), Time: time.Now()})
 	if err != nil {
 		p.logAt(logfile.LevelError, "Cannot write blocks.json: "+err.Error())
@@ -156,7 +156,7 @@ func parseBlockState(s bitcoind.BlockState) BlockState {
 // followBlocks goes on with blocks an earlier run has found: undecided ones are
 // submitted again, the others are followed until they are mature.
 func (p *Pool) followBlocks() {
-	err := p.nodes.Resume(p.resumed)
+	err := p.nodes.Resume(func(height int64, hash [32]byte, s bitcoind.BlockState) { resumed(p, height, hash, s) })
 	if err != nil {
 		p.logAt(logfile.LevelError, "Cannot read saved blocks: "+err.Error())
 	}
