@@ -204,18 +204,18 @@ func (p *Pool) tidyJobs() {
 	if err := newest.Template.CheckWitness(); err != nil {
 		p.logAt(logfile.LevelError, fmt.Sprintf("Template for height %d: %v", newest.Template.Height, err))
 	}
-	if err := p.writeTransactions(newest.Template); err != nil {
+	if err := writeTransactions(p.config.Load().LogDir, newest.Template); err != nil {
 		p.Notice("Cannot write pool.txns: " + err.Error())
 	}
 	collect()
 }
 
 // writeTransactions writes the transaction ids of the present work, one a line.
-func (p *Pool) writeTransactions(t *work.Template) error {
+func writeTransactions(logDir string, t *work.Template) error {
 	b := make([]byte, 0, 65*t.TxCount())
 	for i := range t.TxCount() {
 		b = append(appendDisplay(b, t.TxID(i)), '\n')
 	}
-	path := filepath.Join(p.config.Load().LogDir, "pool", "pool.txns")
+	path := filepath.Join(logDir, "pool", "pool.txns")
 	return sharelog.ReplaceFile(path, b, false)
 }
