@@ -8,6 +8,7 @@ import (
 
 	"ckpool/address"
 	"ckpool/bitcoind"
+	"ckpool/internal/config"
 	"ckpool/internal/logfile"
 	"ckpool/sharelog"
 	"ckpool/work"
@@ -75,7 +76,7 @@ func (u *updater) nextUpdate(t *bitcoind.Update) time.Duration {
 // learnChain fixes what depends on the network: address encodings.
 func (u *updater) learnChain() error {
 	chain := u.nodes.Chain()
-	to, err := u.scripts(chain)
+	to, err := scriptsOn(chain, u.config.Load(), u.options.Solo)
 	if err != nil {
 		return err
 	}
@@ -111,11 +112,10 @@ type scripts struct {
 	payout, donation []byte // nil: none
 }
 
-// scripts translates the configured addresses for a chain. That none of the
+// scriptsOn translates the configured addresses for a chain. That none of the
 // nodes' chains knows them is the one thing of their words that ends the
 // program.
-func (p *Pool) scripts(chain string) (s scripts, err error) {
-	c := p.config.Load()
+func scriptsOn(chain string, c *config.Config, solo bool) (s scripts, err error) {
 	network, known := address.NetworkForChain(chain)
 	if !known {
 		network = address.Main
@@ -124,7 +124,7 @@ func (p *Pool) scripts(chain string) (s scripts, err error) {
 		}
 	}
 	s.network = network
-	if !p.options.Solo {
+	if !solo {
 		if s.payout, err = payable("btcaddress", c.BTCAddress, network, chain); err != nil {
 			return s, err
 		}
