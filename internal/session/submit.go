@@ -78,7 +78,7 @@ func (q request) judge(sh *Share, now float64) {
 	sh.Job, sh.Difficulty = job, credit
 
 	mask := q.jobMask(job.Mask)
-	if now < q.s.maskUntil {
+	if now < float64(q.s.maskUntil) {
 		mask |= q.s.oldMask & job.Mask
 	}
 	sh.Mask = mask
@@ -128,7 +128,7 @@ func (q request) account(sh *Share, now float64) {
 	if sh.Reject != nil {
 		return
 	}
-	q.s.lastShare = now
+	q.s.lastShare = moment(now)
 	q.s.rates.add(sh.Credit, now)
 	q.s.best = max(q.s.best, sh.Computed.Difficulty)
 	if best != BestNone && q.showsMessages() {
@@ -168,10 +168,10 @@ func (c client) ladder(bad bool) {
 	}
 	now := c.seconds()
 	if c.s.firstInvalid == 0 {
-		c.s.firstInvalid = now
+		c.s.firstInvalid = moment(now)
 		return
 	}
-	switch past := now - c.s.firstInvalid; {
+	switch past := c.s.firstInvalid.since(now); {
 	case past > ladderDrop && c.s.invalid < 3:
 		c.s.invalid = 3
 		c.messageIfShown("Disconnecting for continuous invalid shares")

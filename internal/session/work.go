@@ -76,7 +76,7 @@ func (c client) sendWork() {
 		c.t.WriteWork(c.slot, out, tag)
 		c.out = out[:0]
 	}
-	c.s.job, c.s.tip, c.s.lastSent = w.Job.ID, w.Tip, now
+	c.s.job, c.s.tip, c.s.lastSent = w.Job.ID, w.Tip, moment(now)
 	c.s.later = later
 }
 
@@ -90,7 +90,7 @@ func (c client) laterTime(j *work.Job) uint32 {
 // mayChange keeps changes of a difficulty apart. Out of a flood of shares it
 // goes up at once.
 func (c client) mayChange(now float64) bool {
-	return c.s.lastChange == 0 || now-c.s.lastChange >= changePause || c.s.is(flooded)
+	return c.s.lastChange == 0 || c.s.lastChange.since(now) >= changePause || c.s.is(flooded)
 }
 
 // changed notes that the wanted difficulty goes out with a job.
@@ -98,7 +98,7 @@ func (c client) changed(job uint64, suffix uint8, now float64) {
 	if c.s.sent() != 0 {
 		c.s.vardiff.Changed(now)
 		if c.s.is(authorised) {
-			c.s.lastChange = now
+			c.s.lastChange = moment(now)
 		}
 	}
 	c.record(c.s.want, job, suffix, now)
@@ -180,8 +180,8 @@ func (h *Handler) Tick(time.Time) {
 		if !s.is(authorised) {
 			// Waiting for work is not being unauthorised.
 			if s.is(holding) || !haveWork {
-				s.start = now
-			} else if now-s.start > set.UnauthTimeout.Seconds() {
+				s.start = moment(now)
+			} else if s.start.since(now) > set.UnauthTimeout.Seconds() {
 				h.t.Close(slot, netserver.UnauthorizedTimeout)
 			}
 			continue
@@ -191,7 +191,7 @@ func (h *Handler) Tick(time.Time) {
 }
 
 func (c client) tickAuthorised(set *Settings, now float64) {
-	quiet := now - max(c.s.lastShare, c.s.start)
+	quiet := max(c.s.lastShare, c.s.start).since(now)
 	if set.DropIdle > 0 && quiet > set.DropIdle.Seconds() {
 		c.t.Close(c.slot, netserver.Idle)
 		return
@@ -212,7 +212,7 @@ func (c client) tickAuthorised(set *Settings, now float64) {
 	switch {
 	case c.s.want != c.s.sent() && c.s.is(deferred):
 		c.changeNow()
-	case now-c.s.lastSent >= silence:
+	case c.s.lastSent.since(now) >= silence:
 		c.sendWork()
 	}
 }
