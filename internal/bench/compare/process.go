@@ -277,7 +277,7 @@ func (r *run) ready(ctx context.Context, s *server, p *process) error {
 		_, err := bench.Storm(ctx, bench.StormConfig{Options: s.options(1)})
 		switch {
 		case err == nil:
-			return sleep(ctx, r.Size.Settle/2)
+			return sleep(ctx, r.Size.Settle)
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case time.Now().After(end):
