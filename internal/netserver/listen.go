@@ -32,6 +32,28 @@ const (
 	vanishedAfter     = keepaliveIdle + keepaliveProbes*keepaliveInterval
 )
 
+// option is one of a socket.
+type option struct{ level, name, value int }
+
+var listenOptions = []option{
+	{unix.SOL_SOCKET, unix.SO_REUSEADDR, 1},
+	{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
+	{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, keepaliveIdle},
+	{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, keepaliveInterval},
+	{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, keepaliveProbes},
+	{unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, vanishedAfter * 1000},
+	{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
+}
+
+func setOptions(fd int, options []option) error {
+	for _, o := range options {
+		if err := unix.SetsockoptInt(fd, o.level, o.name, o.value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Listener is one configured listen address, resolved: every address of it is
 // bound.
 type Listener struct {
@@ -129,11 +151,21 @@ func (s *Server) Listen(ctx context.Context, url string) (int, error) {
 		return 0, fmt.Errorf("listen address %q: %w", url, err)
 	}
 	l := &Listener{URL: url}
+	all4 := netip.AddrPortFrom(netip.IPv4Unspecified(), port)
 	var skipped error
 	for _, a := range addrs {
-		err := l.bind(netip.AddrPortFrom(a, port), s.listeners)
+		if a == netip.IPv6Unspecified() {
+			s.adopt(l, all4) // all of IPv4 alone, as another pool may have it
+		}
+		if s.adopt(l, netip.AddrPortFrom(a, port)) {
+			continue
+		}
+		err := l.bind(netip.AddrPortFrom(a, port), append(s.listeners[:len(s.listeners):len(s.listeners)], l))
 		if err != nil && host == "" && missing(err) { // a machine without IPv6
-			err = l.bind(netip.AddrPortFrom(netip.IPv4Unspecified(), port), s.listeners)
+			if len(l.fds) > 0 {
+				continue
+			}
+			err = l.bind(all4, s.listeners)
 		}
 		if err != nil && len(addrs) > 1 && missing(err) {
 			// Such as localhost, which is ::1 too, where IPv6 is off.
@@ -214,6 +246,11 @@ func explain(url string, err error) error {
 func (s *Server) explainInUse(url string, err error) error {
 	var b *bindError
 	if errors.As(err, &b) && errors.Is(err, unix.EADDRINUSE) {
+		for _, in := range s.inherited {
+			if in.addr.Port() == b.addr.Port() {
+				return fmt.Errorf("listen address %q: %w; the instance to take over from listens on %s: stop it to change that", url, b, in.addr)
+			}
+		}
 		for _, l := range s.listeners {
 			for _, a := range l.Addrs {
 				if a.Port() == b.addr.Port() && (a.Addr() == b.addr.Addr() || a.Addr().IsUnspecified() || b.addr.Addr().IsUnspecified()) {
@@ -237,28 +274,16 @@ func (l *Listener) bind(addr netip.AddrPort, others []*Listener) error {
 	if err != nil {
 		return fail("socket", err)
 	}
-	options := []struct{ level, name, value int }{
-		{unix.SOL_SOCKET, unix.SO_REUSEADDR, 1},
-		{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
-		{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, keepaliveIdle},
-		{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, keepaliveInterval},
-		{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, keepaliveProbes},
-		{unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, vanishedAfter * 1000},
-		{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
-	}
+	options := listenOptions
 	if family == unix.AF_INET6 {
 		v6only := 0
 		if !addr.Addr().IsUnspecified() || hasAllIPv4(others, addr.Port()) {
 			v6only = 1
 		}
-		options = append(options, struct{ level, name, value int }{unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, v6only})
+		options = append(options[:len(options):len(options)], option{unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, v6only})
 	}
 	op := "set option of"
-	for _, o := range options {
-		if err == nil {
-			err = unix.SetsockoptInt(fd, o.level, o.name, o.value)
-		}
-	}
+	err = setOptions(fd, options)
 	if err == nil {
 		op, err = "bind", unix.Bind(fd, sa)
 	}

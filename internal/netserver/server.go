@@ -18,13 +18,15 @@ type Server struct {
 	limits    *limiter
 	tickEvery time.Duration
 
-	// set by Listen, immutable from Run on
+	// set by Inherit and Listen, immutable from Run on
 	listeners []*Listener
+	inherited []inherited // not taken by a listener
 
 	// for any goroutine
 	held     atomic.Int64 // descriptors of connections, and places taken for them
 	waiting  atomic.Int32 // loops that wait for room
 	paused   atomic.Bool
+	frozen   atomic.Bool // between Freeze and Thaw
 	stopping atomic.Bool
 
 	mu       sync.Mutex
@@ -119,6 +121,7 @@ func (s *Server) Close() {
 	for _, k := range s.listeners {
 		k.close()
 	}
+	s.DropInherited()
 	for _, l := range s.loops {
 		for _, a := range l.mailbox.arrivals() { // given when it had ended
 			abort(a.fd)

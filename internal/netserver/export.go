@@ -1,0 +1,262 @@
+//go:build linux
+
+package netserver
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ckpool/internal/wire"
+)
+
+// recordVersion is that of every record of this file; older ones are read.
+const recordVersion = 1
+
+// Movable tells whether the connection in s can be exported: it is open, and
+// all there is to it is its socket and what the loop keeps of it.
+func (l *Loop) Movable(s Slot) bool { return l.slab.live(s) != nil }
+
+// Used is one above the highest slot there ever was.
+func (l *Loop) Used() Slot { return l.slab.used }
+
+// Export appends the record of the movable connection in s, for Import in
+// another process, and gives its descriptor, which stays the loop's: nothing
+// changes here until Frozen.Release. Only while the loop is frozen.
+func (l *Loop) Export(s Slot, b []byte) (record []byte, fd int) {
+	c := l.slab.at(s)
+	l.moved = append(l.moved, s)
+	b = append(b, recordVersion)
+	b = wire.AppendAddr(b, c.remote().Addr())
+	b = binary.BigEndian.AppendUint16(b, c.port)
+	b = wire.AppendBool(b, c.is(unauthorized))
+	if c.is(partial) {
+		b = wire.AppendBytes(b, l.partials.lines[s])
+	} else {
+		b = append(b, 0)
+	}
+	if !c.is(backlogged) {
+		return append(b, 0), int(c.fd)
+	}
+	return l.output.backlogs[s].append(b), int(c.fd)
+}
+
+func (k *backlog) append(b []byte) []byte {
+	b = wire.AppendBytes(b, k.buf[k.sent:])
+	b = binary.AppendUvarint(b, uint64(len(k.work)))
+	for _, u := range k.work {
+		b = binary.BigEndian.AppendUint32(b, uint32(u.start-k.sent))
+		b = binary.BigEndian.AppendUint32(b, uint32(u.end-k.sent))
+		b = append(b, u.tag)
+	}
+	return binary.BigEndian.AppendUint64(b, uint64(k.stalled))
+}
+
+// connRecord is what Export writes.
+type connRecord struct {
+	remote       netip.AddrPort
+	unauthorized bool
+	partial      []byte
+	backlog      *backlog // nil for none
+}
+
+// readConn reads a record from the front of what r has.
+func readConn(r *wire.Reader) (k connRecord) {
+	r.Version(recordVersion)
+	k.remote = netip.AddrPortFrom(r.Addr(), r.Uint16())
+	k.unauthorized = r.Bool()
+	k.partial = r.Bytes()
+	unsent := r.Bytes()
+	if len(unsent) == 0 {
+		return k
+	}
+	k.backlog = &backlog{buf: append([]byte(nil), unsent...)}
+	end := 0
+	for range r.Count(9) {
+		u := unit{int(r.Uint32()), int(r.Uint32()), r.Uint8()}
+		if u.start < end || u.end <= u.start || u.end > len(unsent) {
+			r.Fail(errors.New("replaceable output is not where it can be"))
+			return k
+		}
+		end = u.end
+		k.backlog.work = append(k.backlog.work, u)
+	}
+	k.backlog.stalled = time.Duration(r.Uint64())
+	if k.backlog.stalled < 0 {
+		r.Fail(errors.New("output is stalled for a negative time"))
+	}
+	return k
+}
+
+// Import makes the socket fd, received from another process, a connection of
+// this loop with what the record at the front of r says of it; Handler.Open is
+// not called. fd is the loop's from then on, also after an error. Only before
+// Run, one call at a time on a loop.
+func (l *Loop) Import(fd int, r *wire.Reader) (Slot, error) {
+	k := readConn(r)
+	err := r.Err()
+	if err == nil && !k.remote.IsValid() {
+		err = errors.New("no address of the peer")
+	}
+	if err == nil {
+		err = unix.SetNonblock(fd, true)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return 0, fmt.Errorf("netserver: import of a connection: %w", err)
+	}
+	s, c := l.slab.take()
+	c.fd, c.addr, c.port = int32(fd), k.remote.Addr().As16(), k.remote.Port()
+	c.flags = open | l.server.limits.readmit(k.remote.Addr(), k.unauthorized)
+	events := uint32(readEvents)
+	if len(k.partial) > 0 {
+		l.partials.add(s, c, k.partial)
+	}
+	if k.backlog != nil {
+		l.output.backlogs[s] = k.backlog
+		l.counters.backlogClients.Add(1)
+		l.counters.backlogBytes.Add(int64(k.backlog.unsent()))
+		c.set(backlogged)
+		events |= unix.EPOLLOUT
+		if k.backlog.unsent() > muteAt {
+			c.set(muted)
+			events &^= unix.EPOLLIN
+		}
+	}
+	l.server.held.Add(1)
+	l.counters.assigned.Add(1)
+	l.counters.clients.Add(1)
+	if err := l.poller.ctl(unix.EPOLL_CTL_ADD, fd, events, int32(s), c.generation); err != nil {
+		l.moved = append(l.moved, s)
+		l.abandon()
+		return 0, fmt.Errorf("netserver: import of a connection: epoll_ctl: %w", err)
+	}
+	return s, nil
+}
+
+// Disown lets go of what was imported, for a process that does not become its
+// owner after all. Only before Run.
+func (s *Server) Disown() {
+	for _, l := range s.loops {
+		for slot := range l.slab.used {
+			if l.slab.at(slot).is(open) {
+				l.moved = append(l.moved, slot)
+			}
+		}
+		l.abandon()
+	}
+}
+
+// ExportLimits appends the record of what the server counts beside its
+// connections: the limits per address, accepted and dropped connections, and
+// whether it is paused. Any goroutine may call.
+func (s *Server) ExportLimits(b []byte) []byte {
+	b = append(b, recordVersion)
+	b = wire.AppendBool(b, s.paused.Load())
+	st := s.Stats()
+	b = binary.BigEndian.AppendUint64(b, st.Accepted)
+	b = binary.BigEndian.AppendUint64(b, st.ReplacedNotifies)
+	b = binary.AppendUvarint(b, uint64(len(st.Drops)))
+	for _, n := range st.Drops {
+		b = binary.BigEndian.AppendUint64(b, n)
+	}
+	return s.limits.append(b, time.Now())
+}
+
+// ImportLimits is the inverse of ExportLimits, before Run.
+func (s *Server) ImportLimits(r *wire.Reader) error {
+	r.Version(recordVersion)
+	paused := r.Bool()
+	accepted, replaced := r.Uint64(), r.Uint64()
+	drops := make([]uint64, r.Count(8))
+	for i := range drops {
+		drops[i] = r.Uint64()
+	}
+	buckets := readBuckets(r, time.Now())
+	if err := r.Err(); err != nil {
+		return fmt.Errorf("netserver: import of limits: %w", err)
+	}
+	s.paused.Store(paused)
+	c := &s.loops[0].counters
+	c.accepted.Store(accepted)
+	c.replaced.Store(replaced)
+	for i, n := range drops[:min(len(drops), int(Reasons))] {
+		c.drops[i].Store(n)
+	}
+	s.limits.adopt(buckets)
+	return nil
+}
+
+// append appends the buckets that are not known to be full.
+func (l *limiter) append(b []byte, now time.Time) []byte {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	count := len(l.buckets)
+	for key := range l.older {
+		if _, newer := l.buckets[key]; !newer {
+			count++
+		}
+	}
+	b = binary.AppendUvarint(b, uint64(count))
+	add := func(key addrKey, k bucket) {
+		b = binary.BigEndian.AppendUint64(b, uint64(key))
+		b = wire.AppendFloat(b, k.tokens)
+		b = binary.BigEndian.AppendUint64(b, uint64(now.Sub(k.at)))
+	}
+	for key, k := range l.buckets {
+		add(key, k)
+	}
+	for key, k := range l.older {
+		if _, newer := l.buckets[key]; !newer {
+			add(key, k)
+		}
+	}
+	return b
+}
+
+func readBuckets(r *wire.Reader, now time.Time) map[addrKey]bucket {
+	n := r.Count(24)
+	buckets := make(map[addrKey]bucket, n)
+	for range n {
+		key := addrKey(r.Uint64())
+		tokens := r.Float()
+		buckets[key] = bucket{tokens, now.Add(-max(time.Duration(r.Uint64()), 0))}
+	}
+	return buckets
+}
+
+func (l *limiter) adopt(buckets map[addrKey]bucket) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for key, k := range buckets {
+		k.tokens = min(k.tokens, l.burst)
+		l.buckets[key] = k
+	}
+}
+
+// readmit counts a connection another process has admitted.
+func (l *limiter) readmit(addr netip.Addr, unauthorised bool) (flags connFlags) {
+	if l.isExempt(addr) {
+		return 0
+	}
+	key := keyOf(addr)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	u := l.clients[key]
+	if l.maxClient > 0 {
+		u.open++
+		flags |= counted
+	}
+	if l.maxUnauthorized > 0 && unauthorised {
+		u.unauthorized++
+		flags |= unauthorized
+	}
+	if flags != 0 {
+		l.clients[key] = u
+	}
+	return flags
+}

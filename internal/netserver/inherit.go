@@ -1,0 +1,121 @@
+//go:build linux
+
+package netserver
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// Inherited is a listening socket of another process.
+type Inherited struct {
+	URL  string // it was configured by; "" unknown
+	File *os.File
+}
+
+// inherited is one whose address is known.
+type inherited struct {
+	url  string
+	addr netip.AddrPort
+	fd   int
+}
+
+// Inherit gives the server listening sockets for the calls of Listen that
+// follow; their files are closed. What is no listening TCP socket is an error
+// and the rest is kept.
+func (s *Server) Inherit(sockets []Inherited) error {
+	var errs []error
+	for _, k := range sockets {
+		in, err := inherit(k)
+		k.File.Close()
+		if err != nil {
+			errs = append(errs, fmt.Errorf("inherited listening socket: %w", err))
+			continue
+		}
+		s.inherited = append(s.inherited, in)
+	}
+	return errors.Join(errs...)
+}
+
+// inherit duplicates the descriptor, since a file cannot give up its own.
+func inherit(k Inherited) (in inherited, err error) {
+	raw, err := k.File.SyscallConn()
+	if err != nil {
+		return in, err
+	}
+	in = inherited{url: k.URL, fd: -1}
+	controlErr := raw.Control(func(fd uintptr) {
+		in.fd, err = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0)
+	})
+	if err = errors.Join(controlErr, err); err != nil {
+		return in, err
+	}
+	listening, err := unix.GetsockoptInt(in.fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
+	if err == nil && listening == 0 {
+		err = errors.New("it does not listen")
+	}
+	var bound unix.Sockaddr
+	if err == nil {
+		bound, err = unix.Getsockname(in.fd)
+	}
+	if err == nil {
+		if in.addr = addrPort(bound); !in.addr.IsValid() {
+			err = errors.New("it is not one of TCP")
+		}
+	}
+	if err == nil {
+		err = errors.Join(setOptions(in.fd, listenOptions), unix.SetNonblock(in.fd, true))
+	}
+	if err != nil {
+		unix.Close(in.fd)
+	}
+	return in, err
+}
+
+// DropInherited closes what no Listen has taken and returns the addresses.
+func (s *Server) DropInherited() (left []netip.AddrPort) {
+	for _, in := range s.inherited {
+		unix.Close(in.fd)
+		left = append(left, in.addr)
+	}
+	s.inherited = nil
+	return left
+}
+
+// adopt takes an inherited socket for addr of the listener; port 0 is any port
+// the same URL had.
+func (s *Server) adopt(l *Listener, addr netip.AddrPort) bool {
+	i := slices.IndexFunc(s.inherited, func(in inherited) bool {
+		return in.addr == addr || addr.Port() == 0 && in.url == l.URL && in.addr.Addr() == addr.Addr()
+	})
+	if i < 0 || unix.Listen(s.inherited[i].fd, listenBacklog) != nil {
+		return false
+	}
+	l.fds = append(l.fds, s.inherited[i].fd)
+	l.Addrs = append(l.Addrs, s.inherited[i].addr)
+	s.inherited = slices.Delete(s.inherited, i, i+1)
+	return true
+}
+
+// Sockets are duplicates of all listening sockets, to pass to another process.
+// The caller closes them.
+func (s *Server) Sockets() (sockets []Inherited, err error) {
+	for _, l := range s.listeners {
+		files, err := l.Files()
+		if err != nil {
+			for _, k := range sockets {
+				k.File.Close()
+			}
+			return nil, err
+		}
+		for _, f := range files {
+			sockets = append(sockets, Inherited{URL: l.URL, File: f})
+		}
+	}
+	return sockets, nil
+}
