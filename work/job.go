@@ -22,16 +22,15 @@ type Job struct {
 	Created            time.Time
 	Sig                string // the builder's as far as there is room for it
 
-	builder    *Builder
-	scriptHead []byte // scriptSig before the push of the extranonces
+	builder    *Builder // nil for one read from a record: it is rendered already
+	solo       bool     // miners' own scripts are paid
+	scriptHead []byte   // scriptSig before the push of the extranonces
 	donation   int64
 
 	layouts    [Profiles]layout
 	slots      [Profiles]Profile // the first profile with the same layout
 	renderings [Profiles]atomic.Pointer[rendering]
 }
-
-func (j *Job) solo() bool { return len(j.builder.PayoutScript) == 0 }
 
 // rendering is what the miners of a profile get. Profiles with the same layout
 // share it.
@@ -40,7 +39,7 @@ func (j *Job) rendering(p Profile) *rendering {
 	if r := slot.Load(); r != nil {
 		return r
 	}
-	r := j.render(j.layouts[min(p, Profiles-1)])
+	r := j.render(j.coinbase(j.layouts[min(p, Profiles-1)]))
 	if slot.CompareAndSwap(nil, r) {
 		return r
 	}

@@ -18,8 +18,8 @@ const (
 	idEnd       = len(notifyStart) + 16
 )
 
-func (j *Job) render(l layout) *rendering {
-	r := &rendering{coinbase: j.coinbase(l)}
+func (j *Job) render(coinbase Coinbase) *rendering {
+	r := &rendering{coinbase: coinbase}
 	c := &r.coinbase
 	b := make([]byte, 0, 300+2*(len(c.Head)+len(c.Mid)+len(c.Tail))+67*len(j.Branch))
 	b = append(b, notifyStart...)
@@ -66,7 +66,7 @@ func (r *rendering) line(clean bool) []byte {
 // the profile in pool mode; it is shared, do not change it. In solo there is no
 // such line, it is nil.
 func (j *Job) Notify(p Profile, clean bool) []byte {
-	if j.solo() {
+	if j.solo {
 		return nil
 	}
 	return j.rendering(p).line(clean)
@@ -78,8 +78,7 @@ func (j *Job) Notify(p Profile, clean bool) []byte {
 // in solo; in solo nothing is appended without, since the reward would be
 // anybody's.
 func (j *Job) AppendNotify(b []byte, p Profile, payout []byte, suffix uint8, clean bool) []byte {
-	solo := j.solo()
-	if solo && len(payout) == 0 {
+	if j.solo && len(payout) == 0 {
 		return b
 	}
 	r := j.rendering(p)
@@ -88,7 +87,7 @@ func (j *Job) AppendNotify(b []byte, p Profile, payout []byte, suffix uint8, cle
 	if suffix > 0 {
 		b = appendHex8(b, suffix)
 	}
-	if !solo {
+	if !j.solo {
 		return append(b, line[idEnd:]...)
 	}
 	b = append(b, line[idEnd:r.payoutAt]...)
