@@ -1,0 +1,202 @@
+package session
+
+import (
+	"encoding/binary"
+	"math"
+	"net/netip"
+	"time"
+
+	"ckpool/internal/netserver"
+	"ckpool/internal/wire"
+)
+
+// Versions of the records of this file; older ones are read.
+const (
+	sessionVersion  = 1
+	registryVersion = 1
+)
+
+// Workers is what moving sessions need of the Backend beside serving them.
+type Workers interface {
+	// WorkerName is the full name of a worker.
+	WorkerName(id WorkerID) string
+	// ResumeWorker is the worker of a session that was logged in under that
+	// full name.
+	ResumeWorker(name string) Grant
+}
+
+// Exporter writes what sessions are to another process. Its methods may be
+// called while the loops run unless they say otherwise.
+type Exporter struct {
+	Group   *Group
+	Workers Workers
+}
+
+// Clock is the time of all sessions in seconds, which goes on in the other
+// process.
+func (e Exporter) Clock(now time.Time) float64 { return 1 + now.Sub(e.Group.epoch).Seconds() }
+
+// Seen writes the remembered shares of every loop: at first all of them, then
+// what has changed since the last call, until StopSeen.
+func (e Exporter) Seen(send func(record []byte) error) error {
+	for loop, s := range e.Group.seen {
+		if err := appendSeen(loop, s.changesSince(), send); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// StopSeen ends what Seen began.
+func (e Exporter) StopSeen() {
+	for _, s := range e.Group.seen {
+		s.stopCopying()
+	}
+}
+
+// Registry appends the record of what is known beyond the open sessions:
+// closed ones that may be resumed, and who presented unknown ids.
+func (e Exporter) Registry(b []byte, now time.Time) []byte {
+	r := e.Group.registry
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	b = append(b, registryVersion)
+	b = binary.BigEndian.AppendUint64(b, r.clients.Load())
+	b = append(b, uint8(r.length))
+	b = binary.BigEndian.AppendUint64(b, r.next)
+	closed := 0
+	for _, k := range r.entries {
+		if k.until != 0 {
+			closed++
+		}
+	}
+	b = binary.AppendUvarint(b, uint64(closed))
+	for id, k := range r.entries {
+		if k.until == 0 {
+			continue
+		}
+		for _, v := range [...]uint64{id, k.extranonce1, k.name, k.loops, uint64(k.until)} {
+			b = binary.BigEndian.AppendUint64(b, v)
+		}
+	}
+	b = binary.AppendUvarint(b, uint64(len(r.guesses)))
+	for from, g := range r.guesses {
+		b = wire.AppendAddr(b, from)
+		b = binary.BigEndian.AppendUint32(b, uint32(g.n))
+		b = binary.BigEndian.AppendUint64(b, uint64(now.Sub(g.since)))
+	}
+	return b
+}
+
+// Session appends the record of the session in slot. It is for the loop's
+// goroutine while the loop stands still.
+func (e Exporter) Session(h *Handler, slot netserver.Slot, b []byte) []byte {
+	s := h.session(slot)
+	owner, owned := e.Group.registry.owned(s.id, s.client)
+	b = append(b, sessionVersion)
+	b = binary.BigEndian.AppendUint64(b, s.client)
+	b = binary.BigEndian.AppendUint64(b, s.id)
+	b = wire.AppendBool(b, owned)
+	b = binary.BigEndian.AppendUint64(b, owner)
+	b = binary.BigEndian.AppendUint64(b, s.loops)
+	b = wire.AppendBytes(b, s.extranonce1Bytes())
+	var vardiff [64]byte
+	measured, _ := s.vardiff.AppendBinary(vardiff[:0]) // never fails
+	b = wire.AppendBytes(b, measured)
+	b = append(b, s.changesLen)
+	for _, c := range s.changes[:s.changesLen] {
+		b = wire.AppendFloat(b, c.difficulty)
+		b = wire.AppendFloat(b, c.at)
+		b = binary.BigEndian.AppendUint64(b, c.job)
+		b = append(b, c.suffix)
+	}
+	for _, f := range [...]float64{
+		s.want, s.floor, s.start, s.lastShare, s.lastSent, s.firstInvalid, s.lastChange, s.maskUntil, s.lastList,
+		s.best, s.rates.last, float64(s.rates.amount),
+	} {
+		b = wire.AppendFloat(b, f)
+	}
+	for _, f := range s.rates.average {
+		b = wire.AppendFloat(b, float64(f))
+	}
+	b = binary.BigEndian.AppendUint64(b, s.job)
+	b = binary.BigEndian.AppendUint64(b, s.tip)
+	for _, m := range [...]uint32{s.mask, s.sentMask, s.oldMask} {
+		b = binary.BigEndian.AppendUint32(b, m)
+	}
+	b = binary.BigEndian.AppendUint16(b, s.newNames)
+	b = binary.BigEndian.AppendUint16(b, uint16(s.flags))
+	b = append(b, s.badLines, s.suffix, uint8(s.profile), s.listener, s.invalid)
+	b = wire.AppendBytes(b, h.agents.get(s.agent))
+	b = wire.AppendBytes(b, h.held[slot])
+	return e.logins(h, slot, b)
+}
+
+func (e Exporter) logins(h *Handler, slot netserver.Slot, b []byte) []byte {
+	s := h.session(slot)
+	if s.login == 0 {
+		return append(b, 0)
+	}
+	extra := h.extra[slot]
+	b = binary.AppendUvarint(b, uint64(1+len(extra)))
+	for i := -1; i < len(extra); i++ {
+		at := s.login
+		if i >= 0 {
+			at = extra[i]
+		}
+		l := &h.logins.rows[at-1].value
+		b = wire.AppendBytes(b, l.name)
+		b = wire.AppendBytes(b, e.Workers.WorkerName(l.worker))
+	}
+	return b
+}
+
+// owned tells whether client has the session open, and the hash of the name it
+// belongs to.
+func (r *Registry) owned(id, client uint64) (name uint64, ok bool) {
+	if id == 0 {
+		return 0, false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e, known := r.entries[id]
+	return e.name, known && e.client == client && e.until == 0
+}
+
+// restore takes an entry another process had.
+func (r *Registry) restore(id uint64, e entry) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.entries[id] = e
+	r.used[e.extranonce1] = struct{}{}
+}
+
+// registryRecord is what Exporter.Registry writes.
+type registryRecord struct {
+	clients uint64
+	length  int
+	next    uint64
+	closed  map[uint64]entry
+	guesses map[netip.Addr]guessCount
+}
+
+func readRegistry(record []byte, now time.Time) (k registryRecord, err error) {
+	r := wire.NewReader(record)
+	r.Version(registryVersion)
+	k = registryRecord{clients: r.Uint64(), length: int(r.Uint8()), next: r.Uint64()}
+	n := r.Count(5 * 8)
+	k.closed = make(map[uint64]entry, n)
+	for range n {
+		id := r.Uint64()
+		e := entry{extranonce1: r.Uint64(), name: r.Uint64(), loops: r.Uint64()}
+		e.until = max(int64(min(r.Uint64(), math.MaxInt64)), 1)
+		k.closed[id] = e
+	}
+	n = r.Count(16 + 4 + 8)
+	k.guesses = make(map[netip.Addr]guessCount, n)
+	for range n {
+		from := r.Addr()
+		k.guesses[from] = guessCount{int(r.Uint32()), now.Add(-max(time.Duration(r.Uint64()), 0))}
+	}
+	return k, r.Done()
+}
