@@ -3,8 +3,8 @@ GO    ?= go
 # Packages tested at the same time. Some tests measure time, so not all cores.
 P     ?= 2
 export CGO_ENABLED = 0
-# For `make run`: LISTEN=host:port, NODE=http://user:pass@host:port, ADDRESS=…
-export LISTEN NODE ADDRESS
+# For `make run`: LISTEN=host:port, NODE=http://user:pass@host:port, ADDRESS=…, MODE=solo
+export LISTEN NODE ADDRESS MODE
 
 .PHONY: build run test check bench fmt vet lint tidy race fuzz
 build:

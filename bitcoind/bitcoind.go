@@ -35,6 +35,9 @@ type Options struct {
 	BlockPoll                               time.Duration // 100 ms
 	SaveDir                                 string        // where undecided blocks are kept; "": nowhere
 	Event                                   func(Event)   // called from any goroutine, must not block
+	// Fits says why the caller cannot mine on a chain, named as Bitcoin Core
+	// does. It must not block. nil: on the chain of the first node that answers.
+	Fits func(chain string) error
 }
 
 func (o Options) withDefaults() Options {

@@ -23,7 +23,7 @@ func (g *Group) worthChecking(n *node) bool {
 	if n.answers && time.Since(n.received) >= fetchEvery {
 		n.want()
 	}
-	return n.asked && !n.problem.gone && n.problem.state != stateRefused
+	return n.asked && n.reachable()
 }
 
 func (g *Group) check(ctx context.Context, n *node) {
@@ -49,14 +49,12 @@ func (g *Group) check(ctx context.Context, n *node) {
 	}
 	g.update(func(now time.Time) {
 		if info.Chain != "" || !n.verified {
-			n.chain = info.Chain
+			g.learnChain(n, info.Chain)
 		}
 		n.info, n.latency = info, latency
 		n.answered = now
 		n.noWork = info.ChainWork == nil
-		if n.answers {
-			n.verified = true
-		}
+		n.verified = true
 		if !silent {
 			g.inform(n, info, before)
 		}

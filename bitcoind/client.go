@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -36,7 +35,6 @@ type Client struct {
 	templates   http.RoundTripper
 	submissions http.RoundTripper
 	others      http.RoundTripper
-	parse       func([]byte) (*work.Template, int, string, error)
 
 	ids          atomic.Uint64
 	templateSize atomic.Int64 // of the newest template reply, in bytes
@@ -59,7 +57,6 @@ func NewClient(c Config, o Options) *Client {
 		templates:   newTransport(3),
 		submissions: newTransport(4),
 		others:      newTransport(4),
-		parse:       work.ParseReply,
 	}
 }
 
@@ -153,34 +150,18 @@ func (c *Client) template(ctx context.Context, longPollID string) (*work.Templat
 	if err := a.checkTailID(id); err != nil {
 		return nil, time.Time{}, c.wrap(method, err)
 	}
-	t, code, message, err := c.parse(a.body)
+	t, code, message, err := work.ParseReply(a.body)
 	switch {
 	case code != 0 || message != "":
 		err = &RPCError{Code: code, Message: message, Status: a.status}
 	case err != nil:
 		err = &templateError{err}
-	default:
-		err = checkChallenge(t, a.body)
 	}
 	if err != nil {
 		return nil, time.Time{}, c.wrap(method, err)
 	}
 	c.templateSize.Store(int64(len(a.body)))
 	return t, a.read, nil
-}
-
-// checkChallenge refuses signets whose blocks have to be signed.
-func checkChallenge(t *work.Template, body []byte) error {
-	for _, rule := range t.Rules {
-		if rule != "!signet" && rule != "signet" {
-			continue
-		}
-		const key = `"signet_challenge":"`
-		if i := bytes.LastIndex(body, []byte(key)); i >= 0 && !bytes.HasPrefix(body[i+len(key):], []byte(`51"`)) {
-			return &templateError{errors.New("blocks of this signet must be signed: only a signet with the challenge 51 can be mined by a pool")}
-		}
-	}
-	return nil
 }
 
 // SubmitBlock hands a serialised block to the node and returns its verdict as

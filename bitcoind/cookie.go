@@ -41,6 +41,13 @@ func (c *credentials) get(fresh bool) (user, pass string, err error) {
 	return c.fromFile[0], c.fromFile[1], nil
 }
 
+// unreadable is why the cookie file cannot be used; there is one configured.
+func (c *credentials) unreadable() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.read(true)
+}
+
 func (c *credentials) read(fresh bool) error {
 	path := c.cookie
 	info, err := os.Stat(path)

@@ -46,8 +46,11 @@ func parseEndpoint(raw string) (endpoint, error) {
 		e.pass, _ = userinfo.User.Password()
 		authority = authority[i+1:]
 	}
-	host := authority
-	if ip, err := netip.ParseAddr(strings.Trim(authority, "[]")); err == nil && ip.Is6() {
+	host, alone := authority, authority
+	if inner, ok := strings.CutPrefix(authority, "["); ok {
+		alone, _ = strings.CutSuffix(inner, "]")
+	}
+	if ip, err := netip.ParseAddr(alone); err == nil && ip.Is6() && !strings.Contains(alone, "]") {
 		host = ip.String()
 	} else if i := strings.LastIndexByte(authority, ':'); i >= 0 {
 		h, p, err := net.SplitHostPort(authority)
@@ -66,8 +69,8 @@ func parseEndpoint(raw string) (endpoint, error) {
 		return e, fmt.Errorf("node url %q: port %q is not a number from 1 to 65535", redact(raw), port)
 	}
 	e.host = net.JoinHostPort(host, port)
-	e.url = scheme + "://" + e.host + path
-	if _, err := url.Parse(e.url); err != nil {
+	e.url = scheme + "://" + strings.ReplaceAll(e.host, "%", "%25") + path // a zone of IPv6
+	if u, err := url.Parse(e.url); err != nil || u.Host != e.host || strings.ContainsAny(host, "[] ") {
 		return e, fmt.Errorf("node url %q: not a usable address", redact(raw))
 	}
 	return e, nil

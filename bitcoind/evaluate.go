@@ -47,13 +47,11 @@ func (g *Group) chooseNode(now time.Time) {
 	switch {
 	case best == g.current:
 	case g.last == nil && g.awaitsBetterRank(best, now):
-	case !g.usable(g.current):
-		g.follow(best)
-	case best.tip.hash == g.published.hash:
+	case !g.usable(g.current), best.effective().compare(g.published) <= 0:
 		g.follow(best)
 	default:
-		// It has a better tip than the current node: follow it when its
-		// template is there, should the current one not be faster.
+		// It has news: it is followed when its template is there, should the
+		// current node not be faster.
 	}
 }
 
@@ -64,7 +62,7 @@ func (g *Group) awaitsBetterRank(best *node, now time.Time) bool {
 		return false
 	}
 	for _, n := range g.nodes[:best.index] {
-		if !n.asked || n.answers && !n.verified {
+		if !n.asked || !n.verified && n.reachable() {
 			g.wakeAt(deadline)
 			return true
 		}
@@ -72,16 +70,17 @@ func (g *Group) awaitsBetterRank(best *node, now time.Time) bool {
 	return false
 }
 
-// follow makes n the current node. Its work is wanted at once, unless all that
+// follow makes n the current node. Fresh work of it is wanted, unless all that
 // happened is that nodes learned of the same block one after the other.
 func (g *Group) follow(n *node) {
 	if g.chain == "" {
 		g.chain = n.chain
 	}
 	level := levelWarning
-	if g.leading && g.usable(g.current) {
+	g.leading = g.leading && g.usable(g.current)
+	if g.leading {
 		level = levelInfo
-	} else if n.template.used {
+	} else if g.published.hash != [32]byte{} {
 		g.wish++
 	}
 	if g.last == nil {
@@ -89,7 +88,7 @@ func (g *Group) follow(n *node) {
 	} else if g.last != n {
 		g.say(level, "Failed over to bitcoind: %s", n.client)
 	}
-	g.current, g.last, g.leading = n, n, false
+	g.current, g.last = n, n
 }
 
 // deliverBest delivers a template that is waiting, if one is worth it.
@@ -105,30 +104,30 @@ func (g *Group) deliverBest(now time.Time) {
 
 func (g *Group) deliverFrom(n *node, now time.Time) {
 	t := n.template
-	if t == nil || t.used || !g.usable(n) {
+	if t == nil || t.work == nil || !g.usable(n) {
 		return
 	}
-	if g.published.hash == t.PrevHash {
-		t.used = true
+	if g.published.hash == t.built.hash {
 		if n == g.current && t.wish > g.granted {
 			g.deliver(n, t, false)
 		}
+		t.work = nil
 		return
 	}
 	if !g.worthy(n, t, now) {
 		return
 	}
-	t.used = true
 	g.published = n.builtOn(t)
 	g.held, g.warned = time.Time{}, false
 	for _, other := range g.nodes {
 		other.steady = false
 	}
 	if n != g.current {
-		g.say(levelInfo, "Failed over to bitcoind: %s, first with block %d", n.client, t.Height-1)
+		g.say(levelInfo, "Failed over to bitcoind: %s, first with block %d", n.client, t.built.height)
 		g.current, g.last, g.leading = n, n, true
 	}
 	g.deliver(n, t, true)
+	t.work = nil
 }
 
 // worthy reports whether a template on another tip is to be delivered.
@@ -179,7 +178,7 @@ func (g *Group) holds(n *node, built tip, now time.Time) bool {
 // deliver puts an update where the reader finds it, in place of an unread one.
 func (g *Group) deliver(n *node, t *template, newTip bool) {
 	g.granted = max(g.granted, t.wish)
-	u := Update{Template: t.Template, NewTip: newTip, Node: n.client.name, Answered: t.answered}
+	u := Update{Template: t.work, NewTip: newTip, Node: n.client.name, Answered: t.answered}
 	select {
 	case unread := <-g.updates:
 		u.NewTip = u.NewTip || unread.NewTip
@@ -202,11 +201,11 @@ func (g *Group) needs(n *node) bool {
 		return false // the fetcher asks again by itself
 	}
 	t := n.template
-	if n == g.current && g.wish > max(g.granted, t.wish) {
-		return true
-	}
+	outdated := t.tips != n.tips && t.built.hash != n.tip.hash
 	switch {
-	case n.tip.hash == g.published.hash, n.tip.hash == t.PrevHash, t.tips == n.tips:
+	case n == g.current && g.wish > g.granted:
+		return outdated || t.wish < g.wish
+	case !outdated, n.tip.hash == g.published.hash:
 		return false
 	case n == g.current:
 		return true

@@ -12,8 +12,9 @@ import (
 )
 
 const (
-	finalDepth  = 100              // confirmations after which nothing is expected to change
-	followEvery = 30 * time.Second // beside every new tip
+	finalDepth   = 100              // confirmations after which nothing is expected to change
+	followEvery  = 30 * time.Second // beside every new tip
+	viewPatience = time.Second      // for other nodes' views, after the first
 )
 
 // Follow watches an earlier block to 100 confirmations, or until another block
@@ -97,9 +98,10 @@ func (b *block) look(ctx context.Context) (state BlockState, final bool) {
 	allRefuse := b.senders > 0 && b.refusals == b.senders
 	text := b.verdictText()
 	b.mu.Unlock()
-	if found != "" {
+	if found != "" && b.last.State != BlockConfirmed {
 		b.by = found
-		return BlockState{State: BlockConfirmed, Confirmations: max(1, b.last.Confirmations)}, false
+		signal(b.kick) // what others say is looked at after this
+		return BlockState{State: BlockConfirmed, Confirmations: 1}, false
 	}
 	if allRefuse {
 		return BlockState{State: BlockRejected, Text: text}, true
@@ -109,10 +111,8 @@ func (b *block) look(ctx context.Context) (state BlockState, final bool) {
 	}
 	v, ok := b.g.views(ctx, b.height, b.hash)
 	switch {
-	case !ok && b.senders == 0:
-		return BlockState{}, false
-	case !ok && b.last.State == BlockConfirmed:
-		return b.last, false
+	case !ok && (text == "" || b.settled()):
+		return b.last, false // nothing new
 	case !ok:
 		return BlockState{State: BlockPending, Text: text}, false
 	case v.ours:
@@ -199,30 +199,46 @@ type view struct {
 
 // views asks all nodes that can be reached and returns the view of the one
 // with the longest chain; of equals, the one that has hash. It is false if none
-// has a block there.
+// has a block there. A node that hangs is not waited for when others answered.
 func (g *Group) views(ctx context.Context, height int64, hash [32]byte) (best view, ok bool) {
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	for _, n := range g.reachable() {
-		wg.Go(func() {
-			at, err := n.client.BlockHash(ctx, height)
-			if err != nil {
-				return
-			}
-			count, err := n.client.BlockCount(ctx)
-			if err != nil {
-				return
-			}
-			v := view{n.client.name, at, max(0, count-height), at == hash}
-			mu.Lock()
-			defer mu.Unlock()
-			if !ok || v.depth > best.depth || v.depth == best.depth && v.ours && !best.ours {
-				best, ok = v, true
-			}
-		})
+	nodes := g.reachable()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	views := make(chan *view, len(nodes)) // nil: no answer
+	for _, n := range nodes {
+		g.tasks.Go(func() { views <- n.view(ctx, height, hash) }) // views is called by a task
 	}
-	wg.Wait()
+	var late <-chan time.Time
+	for range nodes {
+		select {
+		case v := <-views:
+			if v == nil {
+				continue
+			}
+			if !ok || v.depth > best.depth || v.depth == best.depth && v.ours && !best.ours {
+				best, ok = *v, true
+			}
+			if late == nil {
+				late = time.After(viewPatience)
+			}
+		case <-late:
+			return best, ok
+		}
+	}
 	return best, ok
+}
+
+// view is what the node has at a height, nil if it does not say.
+func (n *node) view(ctx context.Context, height int64, hash [32]byte) *view {
+	at, err := n.client.BlockHash(ctx, height)
+	if err != nil {
+		return nil
+	}
+	count, err := n.client.BlockCount(ctx)
+	if err != nil {
+		return nil
+	}
+	return &view{n.client.name, at, max(0, count-height), at == hash}
 }
 
 func (g *Group) reachable() []*node {

@@ -29,7 +29,6 @@ const (
 // long poll and polling; the first to tell wins.
 type Group struct {
 	// immutable
-	nodes   []*node
 	options Options
 	updates chan Update
 	rearm   chan struct{} // capacity 1: wake is earlier than it was
@@ -37,9 +36,12 @@ type Group struct {
 	life    context.Context
 	endLife context.CancelFunc
 	tasks   sync.WaitGroup // submissions and followed blocks
+	loops   sync.WaitGroup // of nodes
 
 	mu sync.Mutex
 	// guarded by mu
+	nodes         []*node
+	running       context.Context // of Run; nil before it and after
 	chain         string
 	current       *node  // nil: none usable
 	last          *node  // the current one before that
@@ -88,65 +90,70 @@ func NewGroup(nodes []Config, o Options) (*Group, error) {
 		changed:   make(chan struct{}),
 		published: tip{height: -1},
 	}
-	g.life, g.endLife = context.WithCancel(context.Background())
-	for i, c := range nodes {
-		n, err := newNode(i, c, g.options)
-		if err != nil {
-			return nil, err
-		}
-		g.nodes = append(g.nodes, n)
+	list, err := g.plan(nodes)
+	if err != nil {
+		return nil, err
 	}
+	g.life, g.endLife = context.WithCancel(context.Background())
+	g.replace(list)
 	return g, nil
 }
 
-// Run watches all nodes until ctx ends and then returns nil. Submissions under
-// way get 5 seconds more. It can be called once.
+// Run watches all nodes until ctx ends and then returns nil, or with an
+// error once it knows every node to be on a chain that Options.Fits refuses.
+// Submissions under way get 5 seconds more. It can be called once.
 func (g *Group) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	g.mu.Lock()
 	g.started = time.Now()
-	g.mu.Unlock()
-	var loops sync.WaitGroup
+	g.running = ctx
 	for _, n := range g.nodes {
-		for _, loop := range []func(context.Context, *node){g.fetchLoop, g.checkLoop, g.pollLoop, g.longPollLoop, g.warmLoop} {
-			loops.Go(func() { loop(ctx, n) })
-		}
-		for _, s := range n.subscribers {
-			g.connect(n, s)
-			loops.Go(func() { s.run(ctx) })
-		}
+		g.start(n)
 	}
-	g.clockLoop(ctx)
-	loops.Wait()
+	g.mu.Unlock()
+	err := g.clockLoop(ctx)
+	cancel()
+	g.mu.Lock()
+	g.running = nil
+	g.mu.Unlock()
+	g.loops.Wait()
 
 	g.mu.Lock()
 	g.ended = true
+	nodes := g.nodes
 	g.mu.Unlock()
 	close(g.ending)
 	patience := time.AfterFunc(endPatience, g.endLife)
 	g.tasks.Wait()
 	patience.Stop()
 	g.endLife()
-	for _, n := range g.nodes {
+	for _, n := range nodes {
 		n.client.Close()
 	}
-	return nil
+	return err
 }
 
-// clockLoop evaluates when time alone changes something.
-func (g *Group) clockLoop(ctx context.Context) {
+// clockLoop evaluates when time alone changes something. The error is that of
+// unfit.
+func (g *Group) clockLoop(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return
+			return nil
 		case <-timer.C:
 		case <-g.rearm:
 		}
 		g.update(nil)
 		g.mu.Lock()
 		timer.Reset(time.Until(g.wake))
+		err := g.unfit()
 		g.mu.Unlock()
+		if err != nil {
+			return err
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package bitcoind
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -10,8 +11,8 @@ import (
 // node is a member of a group.
 type node struct {
 	// immutable
+	config      Config
 	client      *Client
-	index       int // in the list of nodes
 	pollEvery   time.Duration
 	subscribers []*subscriber
 
@@ -19,11 +20,14 @@ type node struct {
 	checkNow, fetchNow, pollNow, longPollNow chan struct{}
 
 	// guarded by Group.mu
+	index    int     // in the list of nodes
+	stop     func()  // ends its loops; nil while they do not run
 	asked    bool    // its first template request ended
 	answers  bool    // its last template request was answered with a template
 	verified bool    // its chain was asked for since it was last unreachable
 	problem  problem // why the last one was not
 	chain    string
+	misfit   error // why chain is none to mine on
 	info     ChainInfo
 	noWork   bool // it does not tell the work of its chain
 	version  string
@@ -43,17 +47,29 @@ type node struct {
 
 // template is a node's answer.
 type template struct {
-	*work.Template
+	work     *work.Template // nil once delivered or of no use: it is large
+	built    tip            // what it builds on
+	longPoll string         // id
 	answered time.Time
 	tips     uint64 // the node's count of tips when it was asked for
 	wish     uint64 // the group's count of wishes then
-	used     bool   // delivered, or not worth it
 }
 
-func newNode(index int, c Config, o Options) (*node, error) {
+// ask fills the template with the client's answer.
+func (t *template) ask(ctx context.Context, c *Client, longPollID string) error {
+	var err error
+	t.work, t.answered, err = c.template(ctx, longPollID)
+	if err == nil {
+		t.built = tip{hash: t.work.PrevHash, height: t.work.Height - 1}
+		t.longPoll = t.work.LongPollID
+	}
+	return err
+}
+
+func newNode(c Config, o Options) (*node, error) {
 	n := &node{
+		config:      c,
 		client:      NewClient(c, o),
-		index:       index,
 		pollEvery:   o.BlockPoll,
 		checkNow:    make(chan struct{}, 1),
 		fetchNow:    make(chan struct{}, 1),
@@ -93,6 +109,11 @@ func (n *node) want() {
 	}
 }
 
+// reachable: it may answer, whatever it says.
+func (n *node) reachable() bool {
+	return !n.problem.gone && n.problem.state != stateRefused
+}
+
 // fail notes why the node cannot be used.
 func (n *node) fail(p problem) {
 	n.problem = p
@@ -105,7 +126,7 @@ func (n *node) fail(p problem) {
 // disagrees: asked since its tip changed, it still builds on another block.
 func (n *node) disagrees() bool {
 	t := n.template
-	return t != nil && t.tips == n.tips && n.tip.hash != [32]byte{} && t.PrevHash != n.tip.hash
+	return t != nil && t.tips == n.tips && n.tip.hash != [32]byte{} && t.built.hash != n.tip.hash
 }
 
 // effective is the tip the node can give work for, as far as is known.
@@ -118,10 +139,10 @@ func (n *node) effective() tip {
 
 // builtOn is the tip a template of the node builds on.
 func (n *node) builtOn(t *template) tip {
-	if t.PrevHash == n.tip.hash {
-		return tip{n.tip.hash, t.Height - 1, n.tip.work}
+	if t.built.hash == n.tip.hash {
+		t.built.work = n.tip.work
 	}
-	return tip{t.PrevHash, t.Height - 1, nil}
+	return t.built
 }
 
 // state tells how the node does: a state of NodeStatus and, if it is not ok, a
@@ -138,6 +159,8 @@ func (g *Group) state(n *node, now time.Time) problem {
 		return p
 	case !n.verified:
 		return problem{state: stateChecking}
+	case g.wrongChain(n) && g.chain == "":
+		return problem{state: stateWrongChain, kind: "chain", reason: fmt.Sprintf("is on chain %s: %v", n.chain, n.misfit)}
 	case g.wrongChain(n):
 		return problem{state: stateWrongChain, kind: "chain",
 			reason: fmt.Sprintf("is on chain %s, but the pool mines on %s: take it out of the list of nodes, or the others", n.chain, g.chain)}
@@ -149,7 +172,32 @@ func (g *Group) state(n *node, now time.Time) problem {
 }
 
 func (g *Group) wrongChain(n *node) bool {
-	return g.chain != "" && n.chain != "" && n.chain != g.chain
+	return n.misfit != nil || g.chain != "" && n.chain != "" && n.chain != g.chain
+}
+
+// learnChain takes in what chain the node is on.
+func (g *Group) learnChain(n *node, chain string) {
+	n.chain, n.misfit = chain, nil
+	if chain != "" && g.options.Fits != nil {
+		n.misfit = g.options.Fits(chain)
+	}
+	if n.misfit != nil {
+		signal(g.rearm)
+	}
+}
+
+// unfit is why there will never be work: no node is on a chain that fits. A
+// node not heard of yet may be, one that was followed may be again.
+func (g *Group) unfit() error {
+	if g.chain != "" {
+		return nil
+	}
+	for _, n := range g.nodes {
+		if n.misfit == nil {
+			return nil
+		}
+	}
+	return g.nodes[0].misfit
 }
 
 func (g *Group) usable(n *node) bool {

@@ -81,8 +81,8 @@ func (c *Client) explainAnswer(e *RPCError) problem {
 		how := "auth and pass must be those of its rpcauth, or rpcuser and rpcpassword"
 		if c.credentials.cookie != "" {
 			how = "is " + c.credentials.cookie + " the cookie file of this node?"
-			if _, _, err := c.credentials.get(true); err != nil {
-				how = err.Error()
+			if err := c.credentials.unreadable(); err != nil {
+				how = "auth and pass are not its, and they are used because of this: " + err.Error()
 			}
 		}
 		return problem{stateRefused, kindPassword, "refuses the user or password (HTTP 401): " + how, false}

@@ -40,8 +40,7 @@ func (g *Group) fetch(ctx context.Context, n *node) (again bool) {
 		n.fetching = true
 		t.tips, t.wish = n.tips, g.wish
 	})
-	var err error
-	t.Template, t.answered, err = n.client.template(ctx, "")
+	err := t.ask(ctx, n.client, "")
 	if ctx.Err() != nil {
 		return false
 	}
@@ -49,9 +48,11 @@ func (g *Group) fetch(ctx context.Context, n *node) (again bool) {
 	g.update(func(now time.Time) {
 		n.fetching = false
 		if err != nil {
-			n.asked = true
+			n.asked, again = true, true
 			n.fail(p)
-			again = true
+			if !n.verified {
+				signal(n.checkNow) // its chain may explain
+			}
 			return
 		}
 		g.receive(n, &t, now)
@@ -67,13 +68,13 @@ func (g *Group) receive(n *node, t *template, now time.Time) {
 	if !n.verified {
 		signal(n.checkNow)
 	}
-	if n.tip.hash != t.PrevHash && n.tipIsNews(t) {
-		g.hear(n, t.PrevHash)
+	if n.tip.hash != t.built.hash && n.tipIsNews(t) {
+		g.hear(n, t.built.hash)
 	}
-	if n.tip.hash == t.PrevHash {
+	if n.tip.hash == t.built.hash {
 		t.tips = n.tips
 		if n.tip.height < 0 {
-			n.tip.height = t.Height - 1
+			n.tip.height = t.built.height
 		}
 	}
 	n.template = t
@@ -84,11 +85,10 @@ func (g *Group) receive(n *node, t *template, now time.Time) {
 // the first to tell of it. Else it is an answer that crossed with news, or that
 // of a node at odds with itself.
 func (n *node) tipIsNews(t *template) bool {
-	built := t.Height - 1
 	if t.tips == n.tips {
-		return built >= n.tip.height
+		return t.built.height >= n.tip.height
 	}
-	return n.tip.height >= 0 && built > n.tip.height
+	return n.tip.height >= 0 && t.built.height > n.tip.height
 }
 
 // hear takes in that hash is the node's newest block.
@@ -190,7 +190,7 @@ func (g *Group) heardByPoll(n *node, hash [32]byte, before uint64) {
 func (g *Group) longPollLoop(ctx context.Context, n *node) {
 	var p pause
 	for ctx.Err() == nil {
-		id := g.longPollID(n)
+		id, built := g.longPollID(n)
 		if id == "" {
 			sleep(ctx, time.Hour, n.longPollNow)
 			continue
@@ -198,8 +198,7 @@ func (g *Group) longPollLoop(ctx context.Context, n *node) {
 		asked := time.Now()
 		t := new(template)
 		t.tips, _ = g.tips(n)
-		var err error
-		t.Template, t.answered, err = n.client.template(ctx, id)
+		err := t.ask(ctx, n.client, id)
 		if ctx.Err() != nil {
 			return
 		}
@@ -209,12 +208,16 @@ func (g *Group) longPollLoop(ctx context.Context, n *node) {
 			p.sleep(ctx, nil)
 			continue
 		}
+		news := false
 		g.update(func(now time.Time) {
-			if t.PrevHash == n.tip.hash || n.tipIsNews(t) {
+			if t.built.hash == n.tip.hash || n.tipIsNews(t) {
+				news = t.built.hash != built
 				g.receive(n, t, now)
+			} else {
+				signal(n.pollNow) // did it give up its tip?
 			}
 		})
-		if time.Since(asked) < time.Second {
+		if !news && time.Since(asked) < time.Second {
 			p.sleep(ctx, nil) // a node that does not wait is not asked in a loop
 		} else {
 			p.reset()
@@ -222,13 +225,14 @@ func (g *Group) longPollLoop(ctx context.Context, n *node) {
 	}
 }
 
-func (g *Group) longPollID(n *node) string {
+// longPollID is that of the newest template and the block that builds on.
+func (g *Group) longPollID(n *node) (id string, built [32]byte) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if !n.answers || n.template == nil {
-		return ""
+	if n.answers && n.template != nil {
+		id, built = n.template.longPoll, n.template.built.hash
 	}
-	return n.template.LongPollID
+	return id, built
 }
 
 // connect makes a subscriber tell the group of a node's blocks.

@@ -32,7 +32,7 @@ func TestHotPathAllocatesNothing(t *testing.T) {
 			}
 			if n := testing.AllocsPerRun(100, func() {
 				j.Notify(p, true)
-				line = j.AppendNotify(line[:0], p, payout, 1, false)
+				line = j.AppendNotify(line[:0], p, payout, Announcement{Suffix: 1, Clean: false})
 			}); n != 0 {
 				t.Errorf("solo %v, profile %d: notify allocates %v times", solo, p, n)
 			}
@@ -77,7 +77,7 @@ func BenchmarkAppendNotify(b *testing.B) {
 	var line []byte
 	b.ReportAllocs()
 	for b.Loop() {
-		line = j.AppendNotify(line[:0], ProfileS19, nil, 1, false)
+		line = j.AppendNotify(line[:0], ProfileS19, nil, Announcement{Suffix: 1, Clean: false})
 	}
 }
 

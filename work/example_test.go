@@ -70,7 +70,7 @@ func ExampleJob_AppendNotify() {
 		return
 	}
 	payout, _ := hex.DecodeString("0014e8df018c7e326cc253faac7e46cdc51e68542c42")
-	line := job.AppendNotify(nil, work.ProfileS19, payout, 1, true)
+	line := job.AppendNotify(nil, work.ProfileS19, payout, work.Announcement{Suffix: 1, Clean: true})
 	fmt.Printf("%s\n", line[:30])
 	// Output:
 	// {"params":["000000000000000101

@@ -101,10 +101,10 @@ func TestNotifySuffix(t *testing.T) {
 			if !clean {
 				want = strings.Replace(want, "true]", "false]", 1)
 			}
-			if got := string(pool.AppendNotify([]byte("x"), ProfileHuge, nil, tt.suffix, clean)); got != "x"+want {
+			if got := string(pool.AppendNotify([]byte("x"), ProfileHuge, nil, Announcement{Suffix: tt.suffix, Clean: clean})); got != "x"+want {
 				t.Errorf("pool: %s", got)
 			}
-			if got := string(solo.AppendNotify([]byte("x"), ProfileHuge, payout, tt.suffix, clean)); got != "x"+want {
+			if got := string(solo.AppendNotify([]byte("x"), ProfileHuge, payout, Announcement{Suffix: tt.suffix, Clean: clean})); got != "x"+want {
 				t.Errorf("solo: %s", got)
 			}
 		}
@@ -119,7 +119,7 @@ func TestSoloWithoutPayout(t *testing.T) {
 	b := newBuilder(t)
 	b.PayoutScript = nil
 	j := b.mustJob(t, vectorTemplate(t))
-	if got := j.AppendNotify(nil, ProfileS19, nil, 0, true); len(got) != 0 {
+	if got := j.AppendNotify(nil, ProfileS19, nil, Announcement{Clean: true}); len(got) != 0 {
 		t.Errorf("appended %s", got)
 	}
 	if got := j.Notify(ProfileS19, true); got != nil {

@@ -17,8 +17,9 @@ func sameWork(t *testing.T, got, want *Job, payout []byte) {
 	for p := range Profiles {
 		for suffix := range uint8(2) {
 			for _, clean := range []bool{false, true} {
-				g := got.AppendNotify(nil, p, payout, suffix, clean)
-				if w := want.AppendNotify(nil, p, payout, suffix, clean); !bytes.Equal(g, w) {
+				a := Announcement{Suffix: suffix, Later: uint32(suffix), Clean: clean}
+				g := got.AppendNotify(nil, p, payout, a)
+				if w := want.AppendNotify(nil, p, payout, a); !bytes.Equal(g, w) {
 					t.Fatalf("profile %d is sent\n%s\nwant\n%s", p, g, w)
 				}
 			}
@@ -155,7 +156,7 @@ func TestReadJobV1(t *testing.T) {
 		if name == "job-solo" {
 			payout = unhex(t, vectorDonation)
 		}
-		if got := string(j.AppendNotify(nil, ProfileS19, payout, 5, true)); got != want.Notify {
+		if got := string(j.AppendNotify(nil, ProfileS19, payout, Announcement{Suffix: 5, Clean: true})); got != want.Notify {
 			t.Errorf("%s sends\n%s\nwant\n%s", name, got, want.Notify)
 		}
 		s := stratum.Submit{Extranonce2Len: 8, NTime: j.NTimeMin, Nonce: 7}
@@ -188,7 +189,7 @@ func FuzzReadJob(f *testing.F) {
 		}
 		payout := []byte{0x51}
 		for p := range Profiles {
-			if !bytes.Equal(j.AppendNotify(nil, p, payout, 0, false), k.AppendNotify(nil, p, payout, 0, false)) {
+			if !bytes.Equal(j.AppendNotify(nil, p, payout, Announcement{}), k.AppendNotify(nil, p, payout, Announcement{})) {
 				t.Errorf("profile %d is sent something else", p)
 			}
 		}

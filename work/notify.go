@@ -10,6 +10,7 @@ type rendering struct {
 	coinbase Coinbase
 	lines    [2][]byte // mining.notify without and with clean
 	payoutAt int       // where in both the hex of a solo miner's payout goes
+	timeAt   int       // where in both the time is
 }
 
 const (
@@ -46,6 +47,7 @@ func (j *Job) render(coinbase Coinbase) *rendering {
 	b = append(b, `","`...)
 	b = appendHex32(b, j.Template.Bits)
 	b = append(b, `","`...)
+	r.timeAt = len(b)
 	b = appendHex32(b, j.Template.CurTime)
 	b = append(b, `",`...)
 	n := len(b)
@@ -72,29 +74,46 @@ func (j *Job) Notify(p Profile, clean bool) []byte {
 	return j.rendering(p).line(clean)
 }
 
+// Announcement is how a job is sent to one miner.
+type Announcement struct {
+	// Suffix is put behind the job id in two more hex digits, unless it is 0: a
+	// job sent again needs another id, some miners ignore one they know.
+	Suffix uint8
+	// Later is added to the job's time, in seconds. A job sent again needs
+	// another time as well: miners that begin anew with every job would find the
+	// same shares again.
+	Later uint32
+	Clean bool // give up older jobs
+}
+
 // AppendNotify appends the whole mining.notify line and allocates nothing but
-// room in b. The job id on it is the job's in 16 hex digits and, unless it is
-// 0, suffix in two more. payout is nil in pool mode, the miner's output script
-// in solo; in solo nothing is appended without, since the reward would be
-// anybody's.
-func (j *Job) AppendNotify(b []byte, p Profile, payout []byte, suffix uint8, clean bool) []byte {
+// room in b. The job id on it is the job's in 16 hex digits, with the suffix
+// behind. payout is nil in pool mode, the miner's output script in solo; in solo
+// nothing is appended without, since the reward would be anybody's.
+func (j *Job) AppendNotify(b []byte, p Profile, payout []byte, a Announcement) []byte {
 	if j.solo && len(payout) == 0 {
 		return b
 	}
 	r := j.rendering(p)
-	line := r.line(clean)
+	line := r.line(a.Clean)
 	b = append(b, line[:idEnd]...)
-	if suffix > 0 {
-		b = appendHex8(b, suffix)
+	if a.Suffix > 0 {
+		b = appendHex8(b, a.Suffix)
 	}
-	if !j.solo {
-		return append(b, line[idEnd:]...)
+	if j.solo {
+		b = append(b, line[idEnd:r.payoutAt]...)
+		var length [5]byte
+		b = hex.AppendEncode(b, appendCompactSize(length[:0], len(payout)))
+		b = hex.AppendEncode(b, payout)
+		b = append(b, line[r.payoutAt:]...)
+	} else {
+		b = append(b, line[idEnd:]...)
 	}
-	b = append(b, line[idEnd:r.payoutAt]...)
-	var length [5]byte
-	b = hex.AppendEncode(b, appendCompactSize(length[:0], len(payout)))
-	b = hex.AppendEncode(b, payout)
-	return append(b, line[r.payoutAt:]...)
+	if a.Later > 0 {
+		end := len(b) - len(line) + r.timeAt
+		appendHex32(b[:end], j.Template.CurTime+a.Later)
+	}
+	return b
 }
 
 // appendNotifyHash appends a previous hash in mining.notify's form: the bytes

@@ -89,7 +89,7 @@ func TestESP32Line(t *testing.T) {
 	b.Extra, b.Sig = extras(50), strings.Repeat("s", maxSig)
 	j := b.mustJob(t, vectorTemplate(t))
 	j.Branch = make([][32]byte, 16) // 4 MB / 60 bytes
-	if got := len(j.AppendNotify(nil, ProfileESP32, nil, 1, false)); got > 4000 {
+	if got := len(j.AppendNotify(nil, ProfileESP32, nil, Announcement{Suffix: 1, Clean: false})); got > 4000 {
 		t.Errorf("line of %d bytes", got)
 	}
 }

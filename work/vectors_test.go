@@ -92,7 +92,7 @@ func TestCompleteShareSolo(t *testing.T) {
 	b.PayoutScript = nil
 	j := b.mustJob(t, vectorTemplate(t))
 
-	if d := cmp.Diff(vectorNotify, string(j.AppendNotify(nil, ProfileLarge, payout, 0, true))); d != "" {
+	if d := cmp.Diff(vectorNotify, string(j.AppendNotify(nil, ProfileLarge, payout, Announcement{Clean: true}))); d != "" {
 		t.Error(d)
 	}
 	tx := j.CoinbaseTx(ProfileLarge, payout, unhex(t, "7e86026b"), []byte{0, 0, 0, 0, 0, 0, 0, 1})

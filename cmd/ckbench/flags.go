@@ -12,21 +12,27 @@ import (
 	"ckpool/internal/bench"
 )
 
-// flags are the options of a mode, with those that all modes have.
+// flags are the options of a mode, with those that all modes which measure have.
 type flags struct {
 	*pflag.FlagSet
 	options bench.Options
 	json    bool
 }
 
-func newFlags(mode string, miners int) *flags {
+func newFlagSet(mode string) *flags {
 	f := &flags{FlagSet: pflag.NewFlagSet("ckbench "+mode, pflag.ContinueOnError)}
 	f.SortFlags = false
 	f.SetOutput(io.Discard) // errors are printed once, by main
+	return f
+}
+
+func newFlags(mode string, miners int) *flags {
+	f := newFlagSet(mode)
 	f.StringVar(&f.options.Address, "pool", "127.0.0.1:3333", "address of the pool")
 	f.IntVar(&f.options.Miners, "miners", miners, "simulated miners")
-	f.StringVar(&f.options.User, "user", "bench", "user name; workers are called name.0, name.1, ... (solo: an address)")
+	f.StringVar(&f.options.User, "user", "bench", "user name; workers are called name.0, name.1, ...")
 	f.IntVar(&f.options.Workers, "workers", 0, "different workers (default one for each miner)")
+	f.StringVar(&f.options.Addresses, "addresses", "", "worker names are addresses of this chain: main, test or regtest (solo)")
 	f.StringVar(&f.options.Password, "password", "x", "password, for instance d=1")
 	f.IntVar(&f.options.Pid, "pid", 0, "process id of the pool, to measure its CPU and memory")
 	f.BoolVar(&f.options.AllowRemote, "allow-remote", false, "allow a target that is not on this machine")

@@ -24,6 +24,8 @@ var modes = []struct {
 	{"idle", "authorized miners that submit nothing: what they cost the pool", idle},
 	{"notify", "how soon miners have clean work after a new block", notify},
 	{"storm", "all miners connect at once: how soon they have work", storm},
+	{"table", "all of it, ckpool and the bare loop in turn, as one table", table},
+	{"bare", "serve as the floor to compare with: fixed answers, no pool behind them", runBare},
 }
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }

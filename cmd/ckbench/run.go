@@ -1,11 +1,47 @@
 package main
 
 import (
+	"context"
+	"errors"
+	"flag"
 	"fmt"
 	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"golang.org/x/term"
+
+	"ckpool/internal/testkit/demo"
 )
 
-func runDemo([]string) int {
-	fmt.Fprintln(os.Stderr, "ckbench run: not built in this commit")
-	return 1
+// runDemo is make run: node, pool and miners until Ctrl-C. It returns the exit
+// status.
+func runDemo(args []string) int {
+	flags := flag.NewFlagSet("ckbench run", flag.ContinueOnError)
+	c := demo.Config{Out: os.Stdout, Terminal: term.IsTerminal(int(os.Stdout.Fd()))}
+	flags.StringVar(&c.Dir, "dir", "run", "`directory` that keeps configuration, logs and chain")
+	flags.StringVar(&c.Listen, "listen", os.Getenv("LISTEN"), "`host:port` for miners (default 127.0.0.1:3333)")
+	flags.StringVar(&c.Node, "node", os.Getenv("NODE"), "`http://user:pass@host:port` of a node to use instead of btcd")
+	flags.StringVar(&c.Address, "address", os.Getenv("ADDRESS"), "`address` that blocks pay (default, on regtest, one of its own)")
+	flags.BoolVar(&c.Solo, "solo", os.Getenv("MODE") == "solo", "blocks pay whoever finds them")
+	if err := flags.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return 0
+		}
+		return 1
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "ckbench run:", err)
+		return 1
+	}
+	c.Ckpool = filepath.Join(filepath.Dir(exe), "ckpool")
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	if err := demo.Run(ctx, c); err != nil && !errors.Is(err, context.Canceled) {
+		fmt.Fprintln(os.Stderr, "ckbench run:", err)
+		return 1
+	}
+	return 0
 }

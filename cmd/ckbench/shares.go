@@ -15,6 +15,7 @@ func shares(ctx context.Context, args []string, out io.Writer) (bool, error) {
 	f := newFlags("shares", 50).engine()
 	f.IntVar(&c.Window, "window", 8, "shares of a miner without a reply")
 	f.Float64Var(&c.Rate, "rate", 0, "shares per second of all miners together, instead of a window")
+	f.Int64Var(&c.Count, "count", 0, "shares to submit in all, 0 for as many as there is time for")
 	f.DurationVar(&c.Duration, "duration", 10*time.Second, "how long to submit")
 	f.IntVar(&c.Idle, "idle", 0, "further connections that submit nothing")
 	f.DurationVar(&c.Every, "block-interval", 0, "make a block this often meanwhile, needs --rpc")

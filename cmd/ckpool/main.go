@@ -22,7 +22,7 @@ func run(argv []string, stdout, stderr io.Writer) int {
 		return 0
 	}
 	if err == nil {
-		err = serve(o, stdout, stderr)
+		err = serve(o, argv, stdout, stderr)
 	}
 	if err != nil {
 		if !errors.Is(err, errLogged) {
@@ -33,7 +33,13 @@ func run(argv []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
-func serve(o Options, stdout, stderr io.Writer) error {
+func serve(o Options, argv []string, stdout, stderr io.Writer) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	parent := takeDetached()
+	if o.Daemonise && !o.Check && parent == nil {
+		return detach(ctx, argv)
+	}
 	c, warnings, err := loadConfig(o)
 	for _, line := range warnings {
 		fmt.Fprintln(stderr, line)
@@ -45,9 +51,7 @@ func serve(o Options, stdout, stderr io.Writer) error {
 		fmt.Fprintf(stdout, "%s: no errors\n", o.Config)
 		return nil
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	defer stop()
-	return runPool(ctx, o, c)
+	return runPool(ctx, o, c, parent)
 }
 
 // version is the module's, or the revision it was built from.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -26,81 +27,117 @@ var errLogged = errors.New("reported")
 // flushLog is how long the log may take to write its last lines.
 const flushLog = 300 * time.Millisecond
 
+// service is one running instance.
+type service struct {
+	options Options
+	parent  *os.File // waits to hear that a detached instance is up; nil: none
+	signals chan os.Signal
+	log     *logfile.Log
+	logger  *slog.Logger
+	pool    *pool.Pool
+	control *control.Server
+
+	reloading sync.Mutex // one at a time
+}
+
 // runPool is the life of one instance.
-func runPool(ctx context.Context, o Options, c config.Config) error {
-	inst, err := instance.Claim(ctx, o.SockDir, o.KillOld)
+func runPool(ctx context.Context, o Options, c config.Config, parent *os.File) error {
+	inst, err := instance.Claim(ctx, o.SockDir, o.Group, o.KillOld)
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(c.LogDir, 0o750); err != nil {
-		return fmt.Errorf("Failed to make log directory %s: %w", c.LogDir, err)
+	defer inst.Release()
+	_ = instance.SetProcessName(o.Name) // of no use but in ps and top
+	s := &service{options: o, parent: parent, signals: make(chan os.Signal, 4)}
+	signal.Ignore(syscall.SIGPIPE) // a console that went away is no reason to end
+	signal.Notify(s.signals, syscall.SIGUSR1, syscall.SIGHUP)
+	defer signal.Stop(s.signals)
+	if err := s.openLog(c.LogDir); err != nil {
+		return err
 	}
-	terminal := term.IsTerminal(int(os.Stderr.Fd()))
+	defer s.closeLog()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if err := s.open(ctx, c, cancel); err != nil {
+		s.say(logfile.LevelEmergency, err.Error())
+		return errLogged
+	}
+	defer s.close()
+	if err := s.run(ctx); err != nil {
+		s.say(logfile.LevelEmergency, err.Error())
+		return errLogged
+	}
+	s.say(logfile.LevelWarning, o.Name+" shutting down")
+	return nil
+}
+
+func (s *service) logFile(dir string) string { return filepath.Join(dir, s.options.Name+".log") }
+
+func (s *service) openLog(dir string) error {
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return fmt.Errorf("Failed to make log directory %s: %w", dir, errors.Unwrap(err))
+	}
 	log, err := logfile.Open(logfile.Config{
-		Path: filepath.Join(c.LogDir, o.Name+".log"), Console: os.Stderr, Terminal: terminal, Level: o.LogLevel,
+		Path: s.logFile(dir), Console: os.Stderr, Terminal: term.IsTerminal(int(os.Stderr.Fd())), Level: s.options.LogLevel,
 	})
 	if err != nil {
 		return fmt.Errorf("Failed to make open log file: %w", err)
 	}
-	defer func() {
-		last, cancel := context.WithTimeout(context.Background(), flushLog)
-		defer cancel()
-		log.Close(last)
-	}()
-	logger := log.Logger()
-	logger.Log(ctx, logfile.LevelWarning, fmt.Sprintf("%s %s starting", o.Name, version()))
-
-	p, err := pool.New(c, pool.Options{Solo: o.Mode == config.Solo, LogShares: o.LogShares, Version: version(), Log: logger})
-	if err != nil {
-		return err
-	}
-	defer p.Close()
-	if err := p.Listen(ctx); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	server := control.NewServer(o.SockDir, o.Group)
-	p.Commands(server, pool.Process{Shutdown: cancel, SetLogLevel: log.SetLevel})
-	if err := server.Listen(); err != nil {
-		return err
-	}
-	defer server.Close()
-	if err := inst.WritePID(); err != nil {
-		return err
-	}
-	defer inst.RemovePID()
-
-	var around sync.WaitGroup
-	defer around.Wait()
-	defer cancel()
-	around.Go(func() { server.Serve(ctx) })
-	around.Go(func() { reopenLogs(ctx, log) })
-	if !o.Quiet && term.IsTerminal(int(os.Stdout.Fd())) {
-		around.Go(func() { showStatus(ctx, p) })
-	}
-	err = p.Run(ctx)
-	if err != nil {
-		logger.Log(ctx, logfile.LevelEmergency, err.Error())
-		return errLogged
-	}
-	logger.Log(ctx, logfile.LevelWarning, fmt.Sprintf("%s shutting down", o.Name))
+	s.log, s.logger = log, log.Logger()
 	return nil
 }
 
-// reopenLogs opens the log anew on SIGUSR1 and SIGHUP.
-func reopenLogs(ctx context.Context, log *logfile.Log) {
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGUSR1, syscall.SIGHUP)
-	defer signal.Stop(signals)
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-signals:
-			log.Reopen()
-		}
+func (s *service) closeLog() {
+	last, cancel := context.WithTimeout(context.Background(), flushLog)
+	defer cancel()
+	_ = s.log.Close(last) // there is nowhere left to tell
+}
+
+func (s *service) say(level slog.Level, text string) {
+	s.logger.Log(context.Background(), level, text)
+}
+
+// open makes everything that can fail at the start. After an error nothing is
+// open.
+func (s *service) open(ctx context.Context, c config.Config, shutdown func()) (err error) {
+	s.say(logfile.LevelWarning, fmt.Sprintf("%s %s starting", s.options.Name, version()))
+	s.pool, err = pool.New(c, pool.Options{
+		Solo: s.options.Mode == config.Solo, LogShares: s.options.LogShares, Version: version(), Log: s.logger,
+	})
+	if err != nil {
+		return err
 	}
+	s.control = control.NewServer(s.options.SockDir, s.options.Group)
+	s.pool.Commands(s.control, pool.Process{Shutdown: shutdown, SetLogLevel: s.log.SetLevel, Reload: s.reload})
+	if err = s.pool.Listen(ctx); err == nil {
+		err = s.control.Listen()
+	}
+	if err == nil && s.parent != nil {
+		err = tellUp(s.parent, s.logFile(c.LogDir))
+	}
+	if err != nil {
+		s.close()
+	}
+	return err
+}
+
+func (s *service) close() {
+	s.control.Close()
+	s.pool.Close()
+}
+
+// run serves until ctx ends or the pool fails.
+func (s *service) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var around sync.WaitGroup
+	defer around.Wait()
+	defer cancel()
+	around.Go(func() { s.control.Serve(ctx) })
+	around.Go(func() { s.handleSignals(ctx) })
+	if !s.options.Quiet && term.IsTerminal(int(os.Stdout.Fd())) {
+		around.Go(func() { showStatus(ctx, s.pool) })
+	}
+	return s.pool.Run(ctx)
 }
 
 // showStatus keeps a status line on the console.

@@ -8,13 +8,17 @@ package bench
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"ckpool/address"
 )
 
 // The bounds of a run.
@@ -31,6 +35,7 @@ type Options struct {
 	Miners      int
 	User        string // worker names are User.0, User.1, …
 	Workers     int    // how many different names; 0: one for each miner
+	Addresses   string // chain (main, test, regtest) whose addresses are the names instead
 	Password    string
 	Loops       int           // event loops of the client; 0: 1
 	Ready       time.Duration // limit for all miners to have work; 0: 60 s
@@ -54,21 +59,24 @@ func (o *Options) resolve(ctx context.Context, connections int) (netip.AddrPort,
 	if o.Loops < 1 || o.Loops > 64 || o.Workers < 1 || o.Ready < 0 || o.Ready > MaxDuration {
 		return netip.AddrPort{}, errors.New("loops must be 1 to 64, workers at least 1, the time to get ready at most an hour")
 	}
-	address := o.Address
-	if _, rest, ok := strings.Cut(address, "://"); ok {
-		address = rest
+	pool := o.Address
+	if _, rest, ok := strings.Cut(pool, "://"); ok {
+		pool = rest
 	}
-	a, err := net.DefaultResolver.LookupNetIP(ctx, "ip", hostOf(address))
+	a, err := net.DefaultResolver.LookupNetIP(ctx, "ip", hostOf(pool))
 	if err != nil {
 		return netip.AddrPort{}, fmt.Errorf("pool %s: %w", o.Address, err)
 	}
-	_, port, err := net.SplitHostPort(address)
+	_, port, err := net.SplitHostPort(pool)
 	if err != nil {
 		return netip.AddrPort{}, fmt.Errorf("pool %q: not host:port", o.Address)
 	}
 	n, err := net.DefaultResolver.LookupPort(ctx, "tcp", port)
 	if err != nil {
 		return netip.AddrPort{}, fmt.Errorf("pool %s: %w", o.Address, err)
+	}
+	if _, known := address.NetworkForChain(o.Addresses); o.Addresses != "" && !known {
+		return netip.AddrPort{}, fmt.Errorf("addresses of the chain %q: it is not known", o.Addresses)
 	}
 	target := netip.AddrPortFrom(a[0].Unmap(), uint16(n))
 	if !target.Addr().IsLoopback() && !o.AllowRemote {
@@ -87,6 +95,20 @@ func hostOf(address string) string {
 		return address
 	}
 	return host
+}
+
+// worker is the name of miner number n.
+func (o *Options) worker(n int) string {
+	n %= o.Workers
+	if o.Addresses == "" {
+		return o.User + "." + strconv.Itoa(n)
+	}
+	network, _ := address.NetworkForChain(o.Addresses)
+	script := make([]byte, 22) // pays to a public key whose hash is n
+	script[1] = 20
+	binary.BigEndian.PutUint64(script[14:], uint64(n)+1)
+	a, _ := address.FromScript(script, network) // such a script has one
+	return a.String()
 }
 
 func checkDuration(name string, d time.Duration) error {

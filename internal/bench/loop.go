@@ -3,6 +3,7 @@ package bench
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,12 +19,12 @@ const (
 	connectsAtOnce = 32                    // before the loop looks at its sockets again
 	longestPark    = 20 * time.Millisecond // until the loop looks at the engine's goal
 	maxOwed        = 64                    // replies a miner of a rate may be owed
-	triesAtOnce    = 2048                  // hashes before the loop looks at its sockets again
+	triesAtOnce    = 1024                  // hashes before the loop looks at its sockets again
 	bufferSize     = 64 << 10
 )
 
-// loop is one event loop. All of it is owned by its goroutine but drained and what
-// mu guards.
+// loop is one event loop. All of it is owned by its goroutine but spent, drained and
+// what mu guards.
 type loop struct {
 	engine *engine
 	index  int
@@ -39,15 +40,16 @@ type loop struct {
 	handshakes int // connections under way
 	started    bool
 	searching  []int32 // slots of miners whose next share is not yet found
-	searches   []int32 // the same list, while it is gone through
 	round      int32
 	turn       int           // whose share of the rate is next
 	due        time.Duration // when
 
+	quota     int64  // shares to submit in all
 	owed      int64  // replies the pool owes
 	knownLine []byte // of the newest notify
 	known     *stratum.Notify
 
+	spent   atomic.Bool // the quota is submitted
 	drained atomic.Bool // nothing is submitted any more, nothing owed
 
 	mu       sync.Mutex
@@ -60,7 +62,11 @@ func newLoop(e *engine, index int) (*loop, error) {
 		return nil, err
 	}
 	l := &loop{engine: e, index: index, poller: p, in: make([]byte, bufferSize), hasher: miner.NewHasher(),
+		quota:  math.MaxInt64,
 		totals: totals{Rejects: map[string]int64{}, Drops: map[string]int64{}}}
+	if all := e.plan.shares; all > 0 {
+		l.quota = (all + int64(e.opts.Loops-1-index)) / int64(e.opts.Loops)
+	}
 	for i := index; i < e.connections(); i += e.opts.Loops {
 		l.conns = append(l.conns, conn{number: i, submits: i < e.plan.miners})
 	}
@@ -135,19 +141,26 @@ func (l *loop) step() time.Duration {
 	if l.engine.plan.every > 0 {
 		wait = min(wait, l.pace())
 	}
-	l.searches, l.searching = l.searching, l.searches[:0]
-	for _, slot := range l.searches {
-		c := &l.conns[slot]
-		c.searching = false
-		if l.submit(c) {
-			l.refill(c)
-		}
-		l.flush(c)
-	}
+	l.search()
 	if len(l.searching) > 0 {
 		return 0
 	}
 	return wait
+}
+
+// search goes on with one of the shares that are not yet found, so that replies
+// do not wait for the others.
+func (l *loop) search() {
+	if len(l.searching) == 0 {
+		return
+	}
+	c := &l.conns[l.searching[0]]
+	l.searching = append(l.searching[:0], l.searching[1:]...)
+	c.searching = false
+	if l.submit(c) {
+		l.refill(c)
+	}
+	l.flush(c)
 }
 
 // pace sends the shares that the rate says are due and returns when the next

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 	"sync"
 	"time"
 
@@ -62,8 +61,8 @@ func Mine(ctx context.Context, c MineConfig) (*MineReport, error) {
 	var running sync.WaitGroup
 	for i := range c.Miners {
 		running.Go(func() {
-			miner.Run(ctx, miner.Config{
-				Endpoint: client.Endpoint{URL: c.Address, User: c.User + "." + strconv.Itoa(i%c.Workers), Password: c.Password},
+			_ = miner.Run(ctx, miner.Config{ // ends with ctx, nothing else ends it
+				Endpoint: client.Endpoint{URL: c.Address, User: c.worker(i), Password: c.Password},
 				Client: client.Options{UserAgent: "ckbench", VersionMask: c.VersionMask, SuggestDifficulty: c.Suggest,
 					IgnoreRedirects: !c.AllowRemote},
 				HashRate: c.HashRate,

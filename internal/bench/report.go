@@ -67,7 +67,8 @@ func (t *table) problems(o *totals) {
 func short(us float64) string {
 	d := time.Duration(us * float64(time.Microsecond))
 	unit := time.Nanosecond
-	for ; d/unit >= 1000; unit *= 10 {
+	for d/unit >= 1000 {
+		unit *= 10
 	}
 	return strings.Replace(d.Round(unit).String(), "µ", "u", 1)
 }

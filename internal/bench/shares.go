@@ -16,6 +16,7 @@ type SharesConfig struct {
 	Options
 	Window   int     // shares of a miner without a reply
 	Rate     float64 // shares per second of all miners together; 0: as the window allows
+	Count    int64   // shares to submit in all, 0: as many as there is time for
 	Duration time.Duration
 	Idle     int           // further connections that do not submit
 	Block    Trigger       // new blocks meanwhile, nil for none
@@ -43,13 +44,15 @@ type SharesReport struct {
 // Shares lets miners submit valid shares, each with a window of replies
 // outstanding or all together at a rate.
 func Shares(ctx context.Context, c SharesConfig) (*SharesReport, error) {
-	p := plan{miners: c.Miners, others: c.Idle, window: c.Window}
+	p := plan{miners: c.Miners, others: c.Idle, window: c.Window, shares: c.Count}
 	switch {
 	case c.Rate < 0 || c.Rate > 1e7 || math.IsNaN(c.Rate):
 		return nil, fmt.Errorf("rate %v: must be 0 to 10,000,000 shares per second", c.Rate)
 	case c.Rate > 0:
 		p.every = time.Duration(float64(time.Second) / c.Rate)
 		c.Window = 0
+	case c.Count < 0:
+		return nil, fmt.Errorf("%d shares: must not be negative", c.Count)
 	case c.Window < 1 || c.Window > MaxWindow:
 		return nil, fmt.Errorf("window %d: must be 1 to %d", c.Window, MaxWindow)
 	}
@@ -109,7 +112,7 @@ func Shares(ctx context.Context, c SharesConfig) (*SharesReport, error) {
 // run waits for the duration and makes blocks meanwhile.
 func (e *engine) run(ctx context.Context, d time.Duration, block Trigger, every time.Duration) (blocks int, err error) {
 	end := time.Now().Add(d)
-	gone := func() bool { return e.dead.Load() >= int64(e.connections()) }
+	gone := func() bool { return e.dead.Load() >= int64(e.connections()) || e.spent() }
 	for block != nil {
 		if err := checkDuration("block interval", every); err != nil {
 			return blocks, err

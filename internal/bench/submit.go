@@ -17,7 +17,10 @@ func (l *loop) refill(c *conn) {
 	if l.engine.plan.every > 0 || l.engine.goal.Load() != submitting || !c.submits || c.state != ready || c.searching {
 		return
 	}
-	for c.outstanding < l.engine.plan.window && l.submit(c) {
+	for c.outstanding < l.engine.plan.window {
+		if !l.submit(c) {
+			return
+		}
 	}
 }
 
@@ -26,6 +29,10 @@ func (l *loop) refill(c *conn) {
 // searching miners.
 func (l *loop) submit(c *conn) bool {
 	if c.state != ready || l.engine.goal.Load() != submitting {
+		return false
+	}
+	if l.totals.Submitted >= l.quota {
+		l.spent.Store(true)
 		return false
 	}
 	if c.owed == nil {

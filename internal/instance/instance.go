@@ -14,45 +14,96 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"ckpool/control"
 )
 
 const (
-	politeTime = 500 * time.Millisecond // for each of shutdown and SIGTERM
-	killTime   = 3 * time.Second
-	pollEvery  = 5 * time.Millisecond
+	startTime = time.Second // for another instance to write its pid, or to let go of the directory
+	pollEvery = 5 * time.Millisecond
 )
 
-// Instance is a claimed socket directory.
+// Instance is a claimed socket directory. The claim ends with the process,
+// however it ends: nothing left behind stops the next start.
 type Instance struct {
 	Dir string
+
+	lock *os.File // the directory, locked
 }
 
-// Claim makes dir and sees to it that no other instance uses it: one that runs
-// is ended when killOld is set and refused otherwise.
-func Claim(ctx context.Context, dir string, killOld bool) (*Instance, error) {
-	if err := os.Mkdir(dir, 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, fmt.Errorf("Failed to make directory %s: %w", dir, errors.Unwrap(err))
-	}
-	i := &Instance{Dir: dir}
-	pid, err := i.running()
-	if err != nil {
+// Claim makes dir and the process its user: main.pid holds the process's id.
+// An instance that runs there is ended when killOld is set and refused
+// otherwise. gid owns the directory, unless it is negative.
+func Claim(ctx context.Context, dir string, gid int, killOld bool) (*Instance, error) {
+	if err := makeDir(dir, gid); err != nil {
 		return nil, err
 	}
-	if pid == 0 {
-		return i, nil
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil, fmt.Errorf("Failed to open directory %s: %w", dir, errors.Unwrap(err))
 	}
-	if !killOld {
-		return nil, fmt.Errorf("Process main pid %d still exists, start ckpool with -H to get a handover or -k if you wish to kill it", pid)
+	i := &Instance{Dir: dir, lock: d}
+	if err := i.claim(ctx, killOld); err != nil {
+		d.Close()
+		return nil, err
 	}
-	return i, i.end(ctx, pid)
+	return i, nil
+}
+
+// makeDir makes dir so that members of the group can reach the sockets in it.
+func makeDir(dir string, gid int) error {
+	if err := os.Mkdir(dir, 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("Failed to make directory %s: %w", dir, errors.Unwrap(err))
+	}
+	if gid < 0 {
+		return nil
+	}
+	if err := os.Chown(dir, -1, gid); err != nil {
+		return fmt.Errorf("Failed to set %s to group id %d: %w", dir, gid, errors.Unwrap(err))
+	}
+	return nil
+}
+
+func (i *Instance) claim(ctx context.Context, killOld bool) error {
+	locked := i.tryLock()
+	pid, err := i.running(ctx, !locked)
+	switch {
+	case err != nil:
+		return err
+	case pid != 0 && !killOld:
+		return fmt.Errorf("Process main pid %d still exists, start ckpool with -H to get a handover or -k if you wish to kill it", pid)
+	case pid != 0:
+		if err := end(ctx, i.Dir, pid); err != nil {
+			return err
+		}
+	}
+	if !locked && !poll(ctx, startTime, i.tryLock) {
+		return fmt.Errorf("another instance is starting in %s, try again", i.Dir)
+	}
+	return i.writePID()
+}
+
+// tryLock makes the directory this process's. The lock is the kernel's: it is
+// gone with the process. Instances of other programs (ckpool in C) take none.
+func (i *Instance) tryLock() bool {
+	return syscall.Flock(int(i.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil
+}
+
+// running is the pid of the instance that uses the directory, 0 for none. One
+// that holds the lock is given time to write its pid.
+func (i *Instance) running(ctx context.Context, held bool) (pid int, err error) {
+	poll(ctx, startTime, func() bool {
+		pid, err = i.readPID()
+		if pid != 0 && !(alive(pid) && isPool(pid)) {
+			pid = 0 // left behind by an instance that died
+		}
+		return !held || pid != 0 || i.tryLock()
+	})
+	return pid, err
 }
 
 func (i *Instance) pidFile() string { return filepath.Join(i.Dir, "main.pid") }
 
-// running is the pid of the instance that uses the directory, 0 for none.
-func (i *Instance) running() (int, error) {
+// readPID is 0 where there is no pid file, or one without another process's id.
+func (i *Instance) readPID() (int, error) {
 	b, err := os.ReadFile(i.pidFile())
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nil
@@ -61,74 +112,40 @@ func (i *Instance) running() (int, error) {
 		return 0, fmt.Errorf("Failed to open file %s: %w", i.pidFile(), errors.Unwrap(err))
 	}
 	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
-	if err != nil || pid <= 0 || pid == os.Getpid() || !alive(pid) || !samePurpose(pid) {
-		return 0, nil // left behind by an instance that died
+	if err != nil || pid <= 0 || pid == os.Getpid() {
+		return 0, nil
 	}
 	return pid, nil
 }
 
-// alive is false for zombies too.
-func alive(pid int) bool {
-	if err := syscall.Kill(pid, 0); err != nil && !errors.Is(err, syscall.EPERM) {
-		return false
-	}
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return !errors.Is(err, fs.ErrNotExist)
-	}
-	_, after, _ := strings.Cut(string(stat), ") ")
-	return !strings.HasPrefix(after, "Z")
-}
-
-// samePurpose is false for a program that got the pid of an instance that
-// died: pids are used again.
-func samePurpose(pid int) bool {
-	exe, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	return err != nil || strings.Contains(filepath.Base(strings.Split(string(exe), "\x00")[0]), "ck")
-}
-
-// end stops a running instance: by the shutdown command, SIGTERM, SIGKILL.
-func (i *Instance) end(ctx context.Context, pid int) error {
-	gone := func(limit time.Duration) bool {
-		for end := time.Now().Add(limit); ; time.Sleep(pollEvery) {
-			if !alive(pid) {
-				return true
-			}
-			if time.Now().After(end) || ctx.Err() != nil {
-				return false
-			}
-		}
-	}
-	asked, cancel := context.WithTimeout(ctx, politeTime)
-	defer cancel()
-	dir, name := filepath.Split(strings.TrimSuffix(i.Dir, "/"))
-	if _, err := control.Dial(dir, name, "listener").Do(asked, "shutdown"); err == nil && gone(politeTime) {
-		return nil
-	}
-	for _, s := range []struct {
-		signal syscall.Signal
-		wait   time.Duration
-	}{{syscall.SIGTERM, politeTime}, {syscall.SIGKILL, killTime}} {
-		syscall.Kill(pid, s.signal) // it may be gone by now
-		if gone(s.wait) {
-			return nil
-		}
-	}
-	return fmt.Errorf("Unable to kill old process main pid %d", pid)
-}
-
-// WritePID makes the directory this process's.
-func (i *Instance) WritePID() error {
+func (i *Instance) writePID() error {
 	tmp := i.pidFile() + ".tmp"
-	if err := os.WriteFile(tmp, []byte(strconv.Itoa(os.Getpid())), 0o640); err != nil {
+	err := os.WriteFile(tmp, []byte(strconv.Itoa(os.Getpid())), 0o640)
+	if err == nil {
+		err = os.Rename(tmp, i.pidFile())
+	}
+	if err != nil {
 		return fmt.Errorf("write pid file: %w", err)
 	}
-	return os.Rename(tmp, i.pidFile())
+	return nil
 }
 
-// RemovePID gives the directory up, unless another process has taken it.
-func (i *Instance) RemovePID() {
+// Release gives the directory up, unless another process has taken it.
+func (i *Instance) Release() {
 	if b, err := os.ReadFile(i.pidFile()); err == nil && string(b) == strconv.Itoa(os.Getpid()) {
 		os.Remove(i.pidFile())
+	}
+	i.lock.Close()
+}
+
+// poll calls done until it is true, for limit at most.
+func poll(ctx context.Context, limit time.Duration, done func() bool) bool {
+	for last := time.Now().Add(limit); ; time.Sleep(pollEvery) {
+		if done() {
+			return true
+		}
+		if time.Now().After(last) || ctx.Err() != nil {
+			return false
+		}
 	}
 }

@@ -249,21 +249,23 @@ func receiver(f *ast.FuncDecl) string {
 	}
 }
 
-// noSleep allows time.Sleep where time is not real: in a synctest bubble.
+// noSleep allows time.Sleep where time is not real: in packages whose tests run
+// in synctest bubbles, also from helpers of theirs.
 func noSleep(list []source) (bad []string) {
+	bubbles := map[string]bool{}
 	for _, s := range list {
-		if !s.isTest() {
+		for _, i := range s.syntax.Imports {
+			if i.Path.Value == `"testing/synctest"` {
+				bubbles[s.pkg()] = true
+			}
+		}
+	}
+	for _, s := range list {
+		if !s.isTest() || bubbles[s.pkg()] {
 			continue
 		}
 		ast.Inspect(s.syntax, func(n ast.Node) bool {
-			call, ok := n.(*ast.CallExpr)
-			if !ok {
-				return true
-			}
-			switch selector(call.Fun) {
-			case "synctest.Test":
-				return false
-			case "time.Sleep":
+			if call, ok := n.(*ast.CallExpr); ok && selector(call.Fun) == "time.Sleep" {
 				bad = append(bad, s.place(call)+" sleeps")
 			}
 			return true

@@ -52,7 +52,7 @@ func TestMaxClients(t *testing.T) {
 	}
 	// Nothing turns round meanwhile.
 	before := iterations(r)
-	time.Sleep(300 * time.Millisecond)
+	<-time.After(300 * time.Millisecond)
 	if n := iterations(r) - before; n > 20 {
 		t.Errorf("%d iterations in 300 ms with nothing to do", n)
 	}
@@ -132,7 +132,7 @@ func TestOutOfDescriptors(t *testing.T) {
 	}
 	first := answered(t, clients, n)
 	before := p.number("iterations")
-	time.Sleep(1200 * time.Millisecond)
+	<-time.After(1200 * time.Millisecond)
 	if n := p.number("iterations") - before; n > 60 {
 		t.Errorf("%d iterations in 1.2 s with nothing to do", n)
 	}

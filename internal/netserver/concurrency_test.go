@@ -69,9 +69,9 @@ func TestWake(t *testing.T) {
 		t.Error("steps ended early")
 	}
 	left.Store(0)
-	time.Sleep(20 * time.Millisecond)
+	<-time.After(20 * time.Millisecond)
 	before := steps.Load()
-	time.Sleep(100 * time.Millisecond)
+	<-time.After(100 * time.Millisecond)
 	if n := steps.Load() - before; n > 0 {
 		t.Errorf("%d steps without Wake", n)
 	}

@@ -15,12 +15,12 @@ const (
 	levelNotice  = 5
 )
 
-// settleMaxClients raises the soft descriptor limit to the hard one and bounds
-// MaxClients by 90 % of it; both numbers are reported.
-func (c *Config) settleMaxClients() error {
+// settleMaxClients raises the soft descriptor limit to the hard one and returns
+// MaxClients, bounded by 90 % of it; both numbers are reported.
+func (c *Config) settleMaxClients() (clients int64, err error) {
 	var lim unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &lim); err != nil {
-		return fmt.Errorf("netserver: reading the open file limit: %w", err)
+		return 0, fmt.Errorf("netserver: reading the open file limit: %w", err)
 	}
 	if lim.Cur < lim.Max {
 		raised := unix.Rlimit{Cur: lim.Max, Max: lim.Max}
@@ -30,19 +30,19 @@ func (c *Config) settleMaxClients() error {
 	}
 	limit := int(min(lim.Cur, math.MaxInt32))
 	most := max(limit*9/10, 1)
+	n := c.MaxClients
 	switch {
-	case c.MaxClients == 0:
-		c.MaxClients = most
+	case n == 0:
+		n = most
 		c.Event(levelNotice, fmt.Sprintf("Setting maxclients to %d due to max open file limit of %d", most, limit))
-	case c.MaxClients > most:
-		c.Event(levelWarning, fmt.Sprintf("Cannot set maxclients to %d due to max open file limit of %d, reducing to %d",
-			c.MaxClients, limit, most))
-		c.MaxClients = most
+	case n > most:
+		c.Event(levelWarning, fmt.Sprintf("Cannot set maxclients to %d due to max open file limit of %d, reducing to %d", n, limit, most))
+		n = most
 	default:
-		c.Event(levelNotice, fmt.Sprintf("Maxclients is %d, max open file limit is %d", c.MaxClients, limit))
+		c.Event(levelNotice, fmt.Sprintf("Maxclients is %d, max open file limit is %d", n, limit))
 	}
-	growDescriptorTable(min(c.MaxClients+c.MaxClients/8+64, limit))
-	return nil
+	growDescriptorTable(min(n+n/8+64, limit))
+	return int64(n), nil
 }
 
 // growDescriptorTable makes room for n descriptors at once. The kernel's table

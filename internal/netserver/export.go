@@ -230,28 +230,30 @@ func readBuckets(r *wire.Reader, now time.Time) map[addrKey]bucket {
 }
 
 func (l *limiter) adopt(buckets map[addrKey]bucket) {
+	burst := l.limits.Load().burst
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for key, k := range buckets {
-		k.tokens = min(k.tokens, l.burst)
+		k.tokens = min(k.tokens, burst)
 		l.buckets[key] = k
 	}
 }
 
 // readmit counts a connection another process has admitted.
 func (l *limiter) readmit(addr netip.Addr, unauthorised bool) (flags connFlags) {
-	if l.isExempt(addr) {
+	set := l.limits.Load()
+	if set.isExempt(addr) {
 		return 0
 	}
 	key := keyOf(addr)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	u := l.clients[key]
-	if l.maxClient > 0 {
+	if set.maxClient > 0 {
 		u.open++
 		flags |= counted
 	}
-	if l.maxUnauthorized > 0 && unauthorised {
+	if set.maxUnauthorized > 0 && unauthorised {
 		u.unauthorized++
 		flags |= unauthorized
 	}

@@ -32,7 +32,7 @@ func (g *gate) accept(k socket) (a arrival, ok bool) {
 		return a, false
 	}
 	if !g.server.hold() {
-		g.server.report(eventFull, fmt.Sprintf("Server full with %d clients", g.server.config.MaxClients))
+		g.server.report(eventFull, fmt.Sprintf("Server full with %d clients", g.server.MaxClients()))
 		g.wait()
 		if !g.server.full() { // one was freed before we waited
 			g.again()
@@ -83,6 +83,21 @@ func (g *gate) again() {
 		g.server.waiting.Add(-1)
 	}
 	g.update()
+}
+
+// add takes further listening sockets.
+func (g *gate) add(sockets []socket) {
+	first := len(g.sockets)
+	g.sockets = append(g.sockets, sockets...)
+	if !g.open {
+		return
+	}
+	for i, k := range sockets {
+		if err := g.poller.ctl(unix.EPOLL_CTL_ADD, k.fd, unix.EPOLLIN, int32(first+i), 0); err != nil {
+			g.fail(fmt.Errorf("epoll_ctl: %w", err))
+			return
+		}
+	}
 }
 
 // close stops accepting for good.

@@ -295,7 +295,7 @@ func (c *client) rest() (string, error) {
 // eventually waits for ok.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(patience); !ok(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(patience); !ok(); <-time.After(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("not in %v: %s", patience, what)
 		}

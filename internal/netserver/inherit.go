@@ -29,6 +29,8 @@ type inherited struct {
 // follow; their files are closed. What is no listening TCP socket is an error
 // and the rest is kept.
 func (s *Server) Inherit(sockets []Inherited) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	var errs []error
 	for _, k := range sockets {
 		in, err := inherit(k)
@@ -79,6 +81,8 @@ func inherit(k Inherited) (in inherited, err error) {
 
 // DropInherited closes what no Listen has taken and returns the addresses.
 func (s *Server) DropInherited() (left []netip.AddrPort) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, in := range s.inherited {
 		unix.Close(in.fd)
 		left = append(left, in.addr)
@@ -88,7 +92,7 @@ func (s *Server) DropInherited() (left []netip.AddrPort) {
 }
 
 // adopt takes an inherited socket for addr of the listener; port 0 is any port
-// the same URL had.
+// the same URL had. The caller holds mu.
 func (s *Server) adopt(l *Listener, addr netip.AddrPort) bool {
 	i := slices.IndexFunc(s.inherited, func(in inherited) bool {
 		return in.addr == addr || addr.Port() == 0 && in.url == l.URL && in.addr.Addr() == addr.Addr()
@@ -105,7 +109,7 @@ func (s *Server) adopt(l *Listener, addr netip.AddrPort) bool {
 // Sockets are duplicates of all listening sockets, to pass to another process.
 // The caller closes them.
 func (s *Server) Sockets() (sockets []Inherited, err error) {
-	for _, l := range s.listeners {
+	for _, l := range s.Listeners() {
 		files, err := l.Files()
 		if err != nil {
 			for _, k := range sockets {

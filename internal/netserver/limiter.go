@@ -7,25 +7,30 @@ import (
 	"fmt"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // limiter holds the limits per address. It is asked when a connection begins,
 // is authorised and ends, never in between.
 type limiter struct {
-	// immutable
-	rate, burst                float64 // negative rate: no limit
-	maxUnauthorized, maxClient int     // not positive: no limit
-	exempt                     []netip.Prefix
-	period                     time.Duration // in which an empty bucket is full again
+	limits atomic.Pointer[limits]
 
+	mu sync.Mutex
 	// guarded by mu
-	mu      sync.Mutex
 	clients map[addrKey]usage // addresses with something counted
 	// Buckets used in the present and in the last period: one used in neither
 	// is full, and forgetting a whole map costs nothing.
 	buckets, older map[addrKey]bucket
 	rotated        time.Time
+}
+
+// limits are immutable.
+type limits struct {
+	rate, burst                float64 // negative rate: no limit
+	maxUnauthorized, maxClient int     // not positive: no limit
+	exempt                     []netip.Prefix
+	period                     time.Duration // in which an empty bucket is full again
 }
 
 // addrKey is what limits count by: an IPv4 address, or the first 64 bits of an
@@ -41,20 +46,28 @@ type bucket struct {
 
 func newLimiter(c *Config, now time.Time) *limiter {
 	l := &limiter{
+		clients: make(map[addrKey]usage),
+		buckets: make(map[addrKey]bucket),
+		rotated: now,
+	}
+	l.set(c)
+	return l
+}
+
+// set changes the limits. What was counted under the old ones stays counted.
+func (l *limiter) set(c *Config) {
+	n := &limits{
 		rate:            float64(c.ConnectRate),
 		burst:           float64(c.ConnectBurst),
 		maxUnauthorized: c.MaxUnauthorized,
 		maxClient:       c.MaxPerAddress,
 		exempt:          c.LimitExempt,
-		clients:         make(map[addrKey]usage),
-		buckets:         make(map[addrKey]bucket),
-		rotated:         now,
 	}
-	if l.rate > 0 {
-		l.burst = max(l.burst, 1)
-		l.period = max(time.Duration(l.burst/l.rate*float64(time.Second)), time.Second)
+	if n.rate > 0 {
+		n.burst = max(n.burst, 1)
+		n.period = max(time.Duration(n.burst/n.rate*float64(time.Second)), time.Second)
 	}
-	return l
+	l.limits.Store(n)
 }
 
 func keyOf(a netip.Addr) addrKey {
@@ -66,7 +79,7 @@ func keyOf(a netip.Addr) addrKey {
 	return addrKey(binary.BigEndian.Uint64(b[:8]))
 }
 
-func (l *limiter) isExempt(a netip.Addr) bool {
+func (l *limits) isExempt(a netip.Addr) bool {
 	for _, p := range l.exempt {
 		if p.Contains(a) {
 			return true
@@ -78,26 +91,27 @@ func (l *limiter) isExempt(a netip.Addr) bool {
 // admit counts a new connection and gives the flags it carries, or says which
 // limit it is over. addr is unmapped and without zone.
 func (l *limiter) admit(addr netip.Addr, now time.Time) (flags connFlags, refusal string) {
-	if l.isExempt(addr) {
+	set := l.limits.Load()
+	if set.isExempt(addr) {
 		return 0, ""
 	}
 	key := keyOf(addr)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.rate > 0 && !l.spend(key, now) {
-		return 0, fmt.Sprintf("more than %.0f new connections per second", l.rate)
+	if set.rate > 0 && !l.spend(key, set, now) {
+		return 0, fmt.Sprintf("more than %.0f new connections per second", set.rate)
 	}
 	u := l.clients[key]
-	if l.maxClient > 0 {
-		if int(u.open) >= l.maxClient {
-			return 0, fmt.Sprintf("more than %d connections", l.maxClient)
+	if set.maxClient > 0 {
+		if int(u.open) >= set.maxClient {
+			return 0, fmt.Sprintf("more than %d connections", set.maxClient)
 		}
 		u.open++
 		flags |= counted
 	}
-	if l.maxUnauthorized > 0 {
-		if int(u.unauthorized) >= l.maxUnauthorized {
-			return 0, fmt.Sprintf("more than %d connections without authorization", l.maxUnauthorized)
+	if set.maxUnauthorized > 0 {
+		if int(u.unauthorized) >= set.maxUnauthorized {
+			return 0, fmt.Sprintf("more than %d connections without authorization", set.maxUnauthorized)
 		}
 		u.unauthorized++
 		flags |= unauthorized
@@ -109,19 +123,19 @@ func (l *limiter) admit(addr netip.Addr, now time.Time) (flags connFlags, refusa
 }
 
 // spend takes a token from the bucket of key if it has one.
-func (l *limiter) spend(key addrKey, now time.Time) bool {
-	if now.Sub(l.rotated) >= l.period {
+func (l *limiter) spend(key addrKey, set *limits, now time.Time) bool {
+	if now.Sub(l.rotated) >= set.period {
 		l.older, l.buckets = l.buckets, make(map[addrKey]bucket)
 		l.rotated = now
 	}
 	b, ok := l.buckets[key]
 	if !ok {
 		if b, ok = l.older[key]; !ok {
-			b = bucket{tokens: l.burst, at: now}
+			b = bucket{tokens: set.burst, at: now}
 		}
 	}
 	if d := now.Sub(b.at); d > 0 { // loops read the clock apart
-		b.tokens = min(b.tokens+d.Seconds()*l.rate, l.burst)
+		b.tokens = min(b.tokens+d.Seconds()*set.rate, set.burst)
 		b.at = now
 	}
 	enough := b.tokens >= 1

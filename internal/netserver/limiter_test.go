@@ -127,7 +127,7 @@ func TestLocalAddressesAreExempt(t *testing.T) {
 		"127.9.9.9": true, "10.1.2.3": true, "172.16.0.1": true, "172.32.0.1": false, "192.168.7.7": true,
 		"8.8.8.8": false, "::1": true, "fd00::1": true, "fe80::1": true, "2001:db8::1": false,
 	} {
-		if got := r.limits.isExempt(netip.MustParseAddr(addr)); got != want {
+		if got := r.limits.limits.Load().isExempt(netip.MustParseAddr(addr)); got != want {
 			t.Errorf("%s exempt: %v, want %v", addr, got, want)
 		}
 	}

@@ -139,50 +139,109 @@ func listenURL(url string) (host string, port uint16, err error) {
 // Listen binds every resolved address of url; it returns the listener's index.
 // url is host:port, [v6]:port, or either without a port, which then is 3333; a
 // scheme and a path are dropped. No host means all addresses, IPv6 and IPv4.
-// Call it before Run. An address that cannot be bound is an error at once; it
-// wraps the system's errno.
+// An address that cannot be bound is an error at once; it wraps the system's
+// errno. Any goroutine may call, also while the server runs.
 func (s *Server) Listen(ctx context.Context, url string) (int, error) {
-	host, port, err := listenURL(url)
-	if err != nil {
-		return 0, err
-	}
-	addrs, err := resolve(ctx, host)
-	if err != nil {
-		return 0, fmt.Errorf("listen address %q: %w", url, err)
-	}
-	l := &Listener{URL: url}
-	all4 := netip.AddrPortFrom(netip.IPv4Unspecified(), port)
-	var skipped error
-	for _, a := range addrs {
-		if a == netip.IPv6Unspecified() {
-			s.adopt(l, all4) // all of IPv4 alone, as another pool may have it
+	return s.ListenAll(ctx, []string{url})
+}
+
+// ListenAll is Listen for several addresses, all or none. It returns the index
+// of the first; the others follow it.
+func (s *Server) ListenAll(ctx context.Context, urls []string) (first int, err error) {
+	targets := make([]target, len(urls))
+	for i, url := range urls {
+		if targets[i], err = parseTarget(ctx, url); err != nil {
+			return 0, err
 		}
-		if s.adopt(l, netip.AddrPortFrom(a, port)) {
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	first = len(s.listeners)
+	all := slices.Clone(s.listeners)
+	for _, t := range targets {
+		l, err := s.bind(t, all)
+		if err == nil && s.closed {
+			err = net.ErrClosed
+		}
+		if err != nil {
+			for _, l := range append(all[first:], l) {
+				l.close()
+			}
+			return 0, err
+		}
+		all = append(all, l)
+	}
+	s.listeners = all
+	if s.shared {
+		sockets := socketsOf(all, first)
+		for _, l := range s.loops {
+			l.Post(func() { l.gate.add(sockets) })
+		}
+	}
+	return first, nil
+}
+
+// socketsOf are the sockets of the listeners from index first on.
+func socketsOf(listeners []*Listener, first int) (sockets []socket) {
+	for i, l := range listeners[first:] {
+		for _, fd := range l.fds {
+			sockets = append(sockets, socket{fd: fd, listener: first + i})
+		}
+	}
+	return sockets
+}
+
+// target is a listen address, resolved.
+type target struct {
+	url, host string
+	port      uint16
+	addrs     []netip.Addr
+}
+
+func parseTarget(ctx context.Context, url string) (t target, err error) {
+	t.url = url
+	if t.host, t.port, err = listenURL(url); err != nil {
+		return t, err
+	}
+	if t.addrs, err = resolve(ctx, t.host); err != nil {
+		return t, fmt.Errorf("listen address %q: %w", url, err)
+	}
+	return t, nil
+}
+
+// bind makes a listener beside those there are. After an error it has no
+// sockets. The caller holds mu.
+func (s *Server) bind(t target, others []*Listener) (*Listener, error) {
+	l := &Listener{URL: t.url}
+	all4 := netip.AddrPortFrom(netip.IPv4Unspecified(), t.port)
+	var skipped error
+	for _, a := range t.addrs {
+		has4 := a == netip.IPv6Unspecified() && s.adopt(l, all4) // as another pool may have it
+		if s.adopt(l, netip.AddrPortFrom(a, t.port)) {
 			continue
 		}
-		err := l.bind(netip.AddrPortFrom(a, port), append(s.listeners[:len(s.listeners):len(s.listeners)], l))
-		if err != nil && host == "" && missing(err) { // a machine without IPv6
-			if len(l.fds) > 0 {
-				continue
-			}
-			err = l.bind(all4, s.listeners)
+		err := l.bind(netip.AddrPortFrom(a, t.port), append(others[:len(others):len(others)], l))
+		if err != nil && missing(err) && has4 { // a machine without IPv6
+			continue
 		}
-		if err != nil && len(addrs) > 1 && missing(err) {
+		if err != nil && t.host == "" && missing(err) { // likewise
+			err = l.bind(all4, others)
+		}
+		if err != nil && len(t.addrs) > 1 && missing(err) {
 			// Such as localhost, which is ::1 too, where IPv6 is off.
-			skipped = explain(url, err)
+			skipped = explain(t.url, err)
 			s.config.Event(levelWarning, "Not listening on one address of several: "+skipped.Error())
 			continue
 		}
 		if err != nil {
 			l.close()
-			return 0, s.explainInUse(url, err)
+			return l, s.explainInUse(t.url, err, others)
 		}
 	}
 	if len(l.fds) == 0 {
-		return 0, skipped
+		return l, skipped
 	}
-	s.listeners = append(s.listeners, l)
-	return len(s.listeners) - 1, nil
+	return l, nil
 }
 
 // resolve gives the addresses of host, without repetitions.
@@ -243,7 +302,7 @@ func explain(url string, err error) error {
 }
 
 // explainInUse is explain, but knows the addresses this server has itself.
-func (s *Server) explainInUse(url string, err error) error {
+func (s *Server) explainInUse(url string, err error, own []*Listener) error {
 	var b *bindError
 	if errors.As(err, &b) && errors.Is(err, unix.EADDRINUSE) {
 		for _, in := range s.inherited {
@@ -251,7 +310,7 @@ func (s *Server) explainInUse(url string, err error) error {
 				return fmt.Errorf("listen address %q: %w; the instance to take over from listens on %s: stop it to change that", url, b, in.addr)
 			}
 		}
-		for _, l := range s.listeners {
+		for _, l := range own {
 			for _, a := range l.Addrs {
 				if a.Port() == b.addr.Port() && (a.Addr() == b.addr.Addr() || a.Addr().IsUnspecified() || b.addr.Addr().IsUnspecified()) {
 					return fmt.Errorf("listen address %q: %w; this server has it already by its listen address %q: remove one of them", url, b, l.URL)

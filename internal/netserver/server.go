@@ -5,9 +5,12 @@ package netserver
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Server owns listeners and loops.
@@ -18,20 +21,21 @@ type Server struct {
 	limits    *limiter
 	tickEvery time.Duration
 
-	// set by Inherit and Listen, immutable from Run on
-	listeners []*Listener
-	inherited []inherited // not taken by a listener
-
 	// for any goroutine
-	held     atomic.Int64 // descriptors of connections, and places taken for them
-	waiting  atomic.Int32 // loops that wait for room
-	paused   atomic.Bool
-	frozen   atomic.Bool // between Freeze and Thaw
-	stopping atomic.Bool
+	maxClients atomic.Int64
+	held       atomic.Int64 // descriptors of connections, and places taken for them
+	waiting    atomic.Int32 // loops that wait for room
+	paused     atomic.Bool
+	frozen     atomic.Bool // between Freeze and Thaw
+	stopping   atomic.Bool
 
-	mu       sync.Mutex
-	closed   bool                  // guarded by mu
-	reported [eventKinds]time.Time // guarded by mu
+	mu sync.Mutex
+	// guarded by mu
+	listeners []*Listener
+	inherited []inherited // listening sockets no listener has taken
+	shared    bool        // the loops have the listeners
+	closed    bool
+	reported  [eventKinds]time.Time
 }
 
 // eventKind is something that Config.Event is told of once a minute.
@@ -53,10 +57,12 @@ func New(c Config, handler func(l *Loop) Handler) (*Server, error) {
 	if err := c.complete(); err != nil {
 		return nil, err
 	}
-	if err := c.settleMaxClients(); err != nil {
+	most, err := c.settleMaxClients()
+	if err != nil {
 		return nil, err
 	}
 	s := &Server{config: c, limits: newLimiter(&c, time.Now()), tickEvery: time.Second}
+	s.maxClients.Store(most)
 	for i := range c.Loops {
 		l, err := newLoop(s, i)
 		if err != nil {
@@ -99,14 +105,12 @@ func (s *Server) Run(ctx context.Context) error {
 
 // shareListeners gives every loop every listening socket.
 func (s *Server) shareListeners() {
-	var sockets []socket
-	for i, k := range s.listeners {
-		for _, fd := range k.fds {
-			sockets = append(sockets, socket{fd: fd, listener: i})
-		}
-	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.shared = true
+	sockets := socketsOf(s.listeners, 0)
 	for _, l := range s.loops {
-		l.gate.sockets = sockets
+		l.gate.sockets = slices.Clone(sockets)
 	}
 }
 
@@ -121,7 +125,10 @@ func (s *Server) Close() {
 	for _, k := range s.listeners {
 		k.close()
 	}
-	s.DropInherited()
+	for _, in := range s.inherited {
+		unix.Close(in.fd)
+	}
+	s.inherited = nil
 	for _, l := range s.loops {
 		for _, a := range l.mailbox.arrivals() { // given when it had ended
 			abort(a.fd)
@@ -135,8 +142,12 @@ func (s *Server) Close() {
 func (s *Server) Loops() []*Loop { return s.loops }
 
 // Listeners are the listen addresses bound, by the index given by Listen. Any
-// goroutine may call after the last Listen.
-func (s *Server) Listeners() []*Listener { return s.listeners }
+// goroutine may call.
+func (s *Server) Listeners() []*Listener {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.listeners)
+}
 
 // Pause stops accepting, soon: new connections wait in the system's backlog.
 // Any goroutine may call, also before Run.
@@ -161,7 +172,7 @@ func (s *Server) Clients() int {
 }
 
 // MaxClients is the limit in force. Any goroutine may call.
-func (s *Server) MaxClients() int { return s.config.MaxClients }
+func (s *Server) MaxClients() int { return int(s.maxClients.Load()) }
 
 // Stats: counters by reason etc., from any goroutine.
 func (s *Server) Stats() Stats {
@@ -192,13 +203,13 @@ func (s *Server) lightest(l *Loop) *Loop {
 }
 
 // full tells that no place is left.
-func (s *Server) full() bool { return s.held.Load() >= int64(s.config.MaxClients) }
+func (s *Server) full() bool { return s.held.Load() >= s.maxClients.Load() }
 
 // hold takes a place for one connection, false when the server is full.
 func (s *Server) hold() bool {
 	for {
 		n := s.held.Load()
-		if n >= int64(s.config.MaxClients) {
+		if n >= s.maxClients.Load() {
 			return false
 		}
 		if s.held.CompareAndSwap(n, n+1) {

@@ -247,7 +247,7 @@ func TestWriteStalled(t *testing.T) {
 		if _, err := slow.Read(buf); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(5 * time.Millisecond)
+		<-time.After(5 * time.Millisecond)
 	}
 	if d := time.Since(began); d < 400*time.Millisecond {
 		t.Errorf("dropped after %v, not 400 ms", d)

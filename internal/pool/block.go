@@ -79,7 +79,7 @@ func (p *Pool) submitBlock(f *solution) {
 	block := f.job.Block(&f.share, f.profile, f.payout, f.extranonce1, &f.submit)
 	height, hash := f.job.Template.Height, f.share.Hash
 	record := Block{
-		Height: height, Hash: display(hash), Worker: p.WorkerName(f.worker), Difficulty: f.job.NetworkDifficulty,
+		Height: height, Hash: display(hash), Worker: p.names.workerName(f.worker), Difficulty: f.job.NetworkDifficulty,
 		Reward: f.job.Template.CoinbaseValue, Time: f.found,
 	}
 	kind := "Possible block solve"

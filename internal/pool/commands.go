@@ -11,6 +11,7 @@ import (
 	"unsafe"
 
 	"ckpool/control"
+	"ckpool/internal/config"
 	"ckpool/internal/netserver"
 	"ckpool/internal/session"
 	"ckpool/sharelog"
@@ -20,6 +21,7 @@ import (
 type Process struct {
 	Shutdown    func()
 	SetLogLevel func(level int)
+	Reload      func(ctx context.Context) (config.Merged, error)
 }
 
 // Sockets are the control sockets of an instance, by historical component; all
@@ -42,9 +44,10 @@ func (p *Pool) Commands(s *control.Server, process Process) {
 			return "exiting", nil
 		})
 		handle("loglevel", func(_ context.Context, args string) (string, error) { return setLogLevel(process, args), nil })
+		handle("reload", reload(process))
 		s.HandleFD(socket, "getxfd", c.listenerFD)
-		handle("accept", c.effect("accepting", c.server.Resume))
-		handle("reject", c.effect("rejecting", c.server.Pause))
+		handle("accept", c.effect("accepting", func() { c.refuse(&c.rejecting, false) }))
+		handle("reject", c.effect("rejecting", func() { c.refuse(&c.rejecting, true) }))
 		handle("reconnect:", c.reconnectTo)
 		handle("reconnclient", c.reconnectClient)
 		handle("reconnect", c.reconnectTo)
@@ -57,6 +60,7 @@ func (p *Pool) Commands(s *control.Server, process Process) {
 		handle("uptime", c.answer(func(q Queries, _ string, now time.Time) []byte { return q.Uptime(now) }))
 		handle("version", word("ckpool "+c.options.Version))
 		c.queryCommands(handle)
+		handle("block", c.effect("updating", func() { c.nodes.Refresh("operator") })) // after "blocks"
 		c.nodeCommands(handle)
 		stats := c.stratifierStats
 		if socket == "connector" {
@@ -70,7 +74,7 @@ func (p *Pool) Commands(s *control.Server, process Process) {
 }
 
 // help lists the commands, one to a word, as one line.
-const help = "ping shutdown loglevel=N getxfdN accept reject reconnect[:HOST,PORT] reconnclient=ID dropall dropclient=ID " +
+const help = "ping shutdown reload loglevel=N getxfdN accept reject reconnect[:HOST,PORT] reconnclient=ID dropall dropclient=ID " +
 	"resetshares update message=TEXT message:ID=TEXT uptime version users workers clients getuser={\"user\":U} " +
 	"getworker={\"worker\":W} getclient={\"id\":N} userclients={\"user\":U} workerclients={\"worker\":W} ucinfo={\"user\":U} " +
 	"wcinfo={\"worker\":W} poolstats blocks nodes getbest getlast stats stratifierstats connectorstats help"
@@ -96,6 +100,21 @@ func setLogLevel(process Process, args string) string {
 	}
 	process.SetLogLevel(n)
 	return "success"
+}
+
+// reload reads the configuration again and tells which keys changed.
+func reload(process Process) handler {
+	return func(ctx context.Context, _ string) (string, error) {
+		m, err := process.Reload(ctx)
+		if err != nil {
+			return "", err
+		}
+		key := func(b []byte, k string) []byte { return sharelog.AppendString(b, k) }
+		o := sharelog.NewObject(nil)
+		o.Raw("changed", array(m.Changed, key))
+		o.Raw("restart", array(m.Restart, key))
+		return string(o.Close()), nil
+	}
 }
 
 // listenerFD is listening socket number n, in the order of the configuration.

@@ -36,8 +36,8 @@ func (u *updater) logCoinbase(job *work.Job) {
 	if u.options.Solo {
 		payout = []byte{0x6a} // a stand-in: the finder's own script goes here
 	}
-	extranonce1 := make([]byte, u.config.Nonce1Length)
-	extranonce2 := make([]byte, u.config.Nonce2Length)
+	extranonce1 := make([]byte, u.config.Load().Nonce1Length)
+	extranonce2 := make([]byte, u.config.Load().Nonce2Length)
 	tx := job.CoinbaseTx(work.ProfileFor(""), payout, extranonce1, extranonce2)
 	lines, err := u.describeCoinbase(tx)
 	if err != nil {

@@ -33,7 +33,6 @@ type Pool struct {
 	*jobs
 
 	// immutable
-	config   config.Config
 	options  Options
 	log      *slog.Logger
 	started  time.Time
@@ -42,7 +41,10 @@ type Pool struct {
 	registry *session.Registry
 	handlers []*session.Handler // by loop
 
+	config     atomic.Pointer[config.Config] // what may not change while running is as at the start
 	sessions   atomic.Pointer[session.Settings]
+	rejecting  atomic.Bool  // by an operator's word
+	workless   atomic.Bool  // no node has been usable for long
 	resumable  atomic.Int64 // sessions
 	blocks     *Blocks
 	candidates candidates
@@ -65,7 +67,6 @@ func New(c config.Config, o Options) (*Pool, error) {
 	}
 	p := &Pool{
 		jobs:      newJobs(now),
-		config:    c,
 		options:   o,
 		log:       o.Log,
 		started:   now,
@@ -73,24 +74,26 @@ func New(c config.Config, o Options) (*Pool, error) {
 		notices:   logfile.NewLimiter(time.Minute),
 		published: make(chan *work.Job, 1),
 	}
+	p.config.Store(&c)
 	p.sessions.Store(sessionSettings(&c, o.Solo))
 	var err error
 	p.nodes, err = bitcoind.NewGroup(c.Nodes, bitcoind.Options{
 		BlockPoll: c.BlockPoll,
 		SaveDir:   filepath.Join(c.LogDir, "pool", "blocks"),
 		Event:     func(e bitcoind.Event) { p.logAt(logfile.Level(e.Level), e.Text) },
+		Fits: func(chain string) error {
+			_, err := p.scripts(chain)
+			return err
+		},
 	})
 	if err != nil {
 		return nil, err
 	}
 	var group *session.Group
-	p.server, err = netserver.New(netserver.Config{
-		MaxLine: c.MaxLine, MaxClients: c.MaxClients,
-		Event:       func(level int, text string) { p.logAt(logfile.Level(level), text) },
-		ConnectRate: unlimited(c.NewConnectionsPerSecond), ConnectBurst: unlimited(c.NewConnectionsBurst),
-		MaxUnauthorized: unlimited(c.MaxUnauthorisedPerAddress), MaxPerAddress: unlimited(c.MaxConnectionsPerAddress),
-		LimitExempt: c.LimitExempt,
-	}, func(l *netserver.Loop) netserver.Handler {
+	serverConfig := limits(&c)
+	serverConfig.MaxLine = c.MaxLine
+	serverConfig.Event = func(level int, text string) { p.logAt(logfile.Level(level), text) }
+	p.server, err = netserver.New(serverConfig, func(l *netserver.Loop) netserver.Handler {
 		if group == nil {
 			group = session.NewGroup(p.registry, loopCount(), p.closeClient)
 		}
@@ -103,7 +106,7 @@ func New(c config.Config, o Options) (*Pool, error) {
 	}
 	p.State = NewState(Config{
 		Settings: stateSettings(&c), LogDir: c.LogDir, Solo: o.Solo, LogShares: o.LogShares,
-		Loops: loopCount(), ListenerURLs: listenerURLs(&c),
+		Loops: loopCount(),
 		Event: func(level int, text string) { p.logAt(logfile.Level(level), text) },
 	}, now)
 	if err := p.State.Load(now); err != nil {
@@ -115,26 +118,21 @@ func New(c config.Config, o Options) (*Pool, error) {
 	return p, nil
 }
 
-func listenerURLs(c *config.Config) (urls []string) {
-	for _, l := range c.Servers {
-		urls = append(urls, l.URL)
-	}
-	return urls
-}
-
-// unlimited turns the configuration's 0, no limit, into netserver's.
-func unlimited(n int) int {
-	if n == 0 {
-		return -1
-	}
-	return n
-}
-
 // Listen opens the ports. The error says which and why.
-func (p *Pool) Listen(ctx context.Context) error {
-	for _, l := range p.config.Servers {
-		if _, err := p.server.Listen(ctx, l.URL); err != nil {
-			return err
+func (p *Pool) Listen(ctx context.Context) error { return p.listen(ctx, p.config.Load().Servers) }
+
+func (p *Pool) listen(ctx context.Context, list []config.Listener) error {
+	urls := make([]string, len(list))
+	for i, l := range list {
+		urls[i] = l.URL
+	}
+	first, err := p.server.ListenAll(ctx, urls)
+	if err != nil {
+		return err
+	}
+	for _, l := range p.server.Listeners()[first:] {
+		for _, addr := range l.Addrs {
+			p.logAt(logfile.LevelNotice, "Listening on "+addr.String())
 		}
 	}
 	return nil

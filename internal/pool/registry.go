@@ -214,10 +214,10 @@ func (t *workerTable) count() int {
 	return int(t.last)
 }
 
-// WorkerName is the full name of a worker, "" for an id that was never given
+// workerName is the full name of a worker, "" for an id that was never given
 // out.
-func (s *State) WorkerName(id session.WorkerID) string {
-	if w := s.names.table.get(id); w != nil {
+func (r *registry) workerName(id session.WorkerID) string {
+	if w := r.table.get(id); w != nil {
 		return w.name
 	}
 	return ""

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"ckpool/internal/logfile"
@@ -14,10 +15,10 @@ import (
 
 func loopCount() int { return runtime.GOMAXPROCS(0) }
 
-// Run runs the pool until ctx ends or a part of it fails. Then everything is
+// Run runs the pool until the context ends or a part of it fails. Then everything is
 // flushed: miners' replies, found blocks, share logs, statistics.
-func (p *Pool) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancelCause(ctx)
+func (p *Pool) Run(until context.Context) error {
+	ctx, cancel := context.WithCancelCause(until)
 	defer cancel(nil)
 	// Nodes and files outlive the connections, for what the last moment brings.
 	later, stopLater := context.WithCancel(context.WithoutCancel(ctx))
@@ -45,10 +46,10 @@ func (p *Pool) Run(ctx context.Context) error {
 	stopLater()
 	rest.Wait()
 	p.noteSaving(p.Save(time.Now(), Sessions{Disconnected: p.resumable.Load()}))
-	if err := context.Cause(ctx); err != context.Canceled {
-		return err
+	if until.Err() != nil {
+		return nil
 	}
-	return nil
+	return context.Cause(ctx)
 }
 
 // keepStatistics feeds the averages and writes the status files each minute.
@@ -95,17 +96,28 @@ type workGuard struct {
 	dropped bool
 }
 
+// refuse notes one of the reasons not to accept connections, and accepts them
+// when there is none.
+func (p *Pool) refuse(reason *atomic.Bool, refuse bool) {
+	reason.Store(refuse)
+	if p.rejecting.Load() || p.workless.Load() {
+		p.server.Pause()
+	} else {
+		p.server.Resume()
+	}
+}
+
 // guardWork closes miners when no node has been usable for so long that they
 // are better off with their other pools, and refuses new ones until there is
 // work again.
 func (p *Pool) guardWork(ctx context.Context, g *workGuard, now time.Time) {
-	limit := p.config.DropWithoutWork
+	limit := p.config.Load().DropWithoutWork
 	usable := p.nodes.Current() != nil
 	switch {
 	case usable:
 		if g.dropped {
 			g.dropped = false
-			p.server.Resume()
+			p.refuse(&p.workless, false)
 			p.logAt(logfile.LevelWarning, "A node is usable again: miners are accepted")
 		}
 		g.since = time.Time{}
@@ -113,7 +125,7 @@ func (p *Pool) guardWork(ctx context.Context, g *workGuard, now time.Time) {
 		g.since = now
 	case limit > 0 && !g.dropped && now.Sub(g.since) >= limit:
 		g.dropped = true
-		p.server.Pause()
+		p.refuse(&p.workless, true)
 		n, _ := p.Drop(ctx, 0, netserver.NoWork)
 		p.logAt(logfile.LevelWarning, fmt.Sprintf("No usable node for %s: %d miners closed so that they go to their other pools, new ones wait until a node is usable", limit, n))
 	}

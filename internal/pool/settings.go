@@ -4,17 +4,42 @@ import (
 	"time"
 
 	"ckpool/internal/config"
+	"ckpool/internal/netserver"
 	"ckpool/internal/session"
 )
 
 // unauthorisedTimeout is how long a connection may stay without authorizing.
 const unauthorisedTimeout = 60 * time.Second
 
+// limits is what connections need of the configuration.
+func limits(c *config.Config) netserver.Config {
+	return netserver.Config{
+		MaxClients:      c.MaxClients,
+		ConnectRate:     unlimited(c.NewConnectionsPerSecond),
+		ConnectBurst:    unlimited(c.NewConnectionsBurst),
+		MaxUnauthorized: unlimited(c.MaxUnauthorisedPerAddress),
+		MaxPerAddress:   unlimited(c.MaxConnectionsPerAddress),
+		LimitExempt:     c.LimitExempt,
+	}
+}
+
+// unlimited turns the configuration's 0, no limit, into netserver's.
+func unlimited(n int) int {
+	if n == 0 {
+		return -1
+	}
+	return n
+}
+
 // stateSettings is what logins and statistics need of the configuration.
 func stateSettings(c *config.Config) Settings {
-	return Settings{
+	s := Settings{
 		Name: c.PoolTag, Password: c.Password, MaxUserAgents: c.MaxPoolUserAgents, NameExempt: c.LimitExempt,
 	}
+	for _, l := range c.Servers {
+		s.ListenerURLs = append(s.ListenerURLs, l.URL)
+	}
+	return s
 }
 
 // sessionSettings is what sessions need of the configuration.

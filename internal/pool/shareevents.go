@@ -26,13 +26,14 @@ const (
 // loops copy, the writer prints.
 type shareLog struct {
 	// immutable
-	dir       string
-	listeners []string
-	event     func(level int, text string)
-	loops     []shareQueue
-	wake      chan struct{}
+	dir      string
+	settings *atomic.Pointer[Settings]
+	event    func(level int, text string)
+	loops    []shareQueue
+	wake     chan struct{}
 
-	lost atomic.Uint64 // shares that were not logged
+	lost   atomic.Uint64 // shares that were not logged
+	reopen atomic.Bool   // the files were renamed
 }
 
 // shareQueue is one loop's.
@@ -67,13 +68,13 @@ type shareEvent struct {
 	ntime, nonce   uint32
 }
 
-func newShareLog(cfg Config) *shareLog {
+func newShareLog(cfg Config, settings *atomic.Pointer[Settings]) *shareLog {
 	return &shareLog{
-		dir:       cfg.LogDir,
-		listeners: cfg.ListenerURLs,
-		event:     cfg.Event,
-		loops:     make([]shareQueue, cfg.Loops),
-		wake:      make(chan struct{}, 1),
+		dir:      cfg.LogDir,
+		settings: settings,
+		event:    cfg.Event,
+		loops:    make([]shareQueue, cfg.Loops),
+		wake:     make(chan struct{}, 1),
 	}
 }
 
@@ -135,9 +136,21 @@ func (l *shareLog) flush(loop int) {
 	}
 	q.mu.Unlock()
 	q.events = q.events[:0]
+	l.signal()
+}
+
+func (l *shareLog) signal() {
 	select {
 	case l.wake <- struct{}{}:
 	default:
+	}
+}
+
+// ReopenShares opens the share logs by name again, after they were renamed.
+func (s *State) ReopenShares() {
+	if s.log != nil {
+		s.log.reopen.Store(true)
+		s.log.signal()
 	}
 }
 
@@ -162,8 +175,13 @@ func (l *shareLog) run(ctx context.Context) {
 		case <-ctx.Done():
 		}
 		ended = ctx.Err() != nil
+		reopen := l.reopen.Swap(false)
 		p.drain()
-		p.report(w.Flush())
+		if reopen {
+			p.report(w.Reopen())
+		} else {
+			p.report(w.Flush())
+		}
 	}
 	if err := w.Close(); err != nil {
 		l.event(levelError, fmt.Sprintf("Failed to write share log: %v", err))
@@ -196,8 +214,8 @@ func (p *printer) drain() {
 
 func (p *printer) print(e *shareEvent) {
 	listener, remote := "", ""
-	if e.listener >= 0 && e.listener < len(p.log.listeners) {
-		listener = p.log.listeners[e.listener]
+	if urls := p.log.settings.Load().ListenerURLs; e.listener >= 0 && e.listener < len(urls) {
+		listener = urls[e.listener]
 	}
 	if e.remote.IsValid() {
 		remote = e.remote.Unmap().String()

@@ -22,12 +22,11 @@ type Config struct {
 	Settings
 
 	// fixed for the life of the State
-	LogDir       string
-	Solo         bool // user names must be payable addresses
-	LogShares    bool
-	Loops        int
-	ListenerURLs []string // by listener index, for share logs
-	Event        func(level int, text string)
+	LogDir    string
+	Solo      bool // user names must be payable addresses
+	LogShares bool
+	Loops     int
+	Event     func(level int, text string)
 }
 
 // Settings are the part that may change while the pool runs.
@@ -36,6 +35,7 @@ type Settings struct {
 	Password      string         // what miners must give; empty: nothing
 	MaxUserAgents int            // entries of the list in pool.status, 0: no list
 	NameExempt    []netip.Prefix // networks without a limit on new names per hour
+	ListenerURLs  []string       // by listener index, for share logs
 }
 
 // State is the users, the workers and the counts of one pool. Its methods may
@@ -82,7 +82,7 @@ func NewState(cfg Config, now time.Time) *State {
 	s.round.Store(1)
 	s.network.Store(-1)
 	if cfg.LogShares {
-		s.log = newShareLog(cfg)
+		s.log = newShareLog(cfg, &s.settings)
 	}
 	return s
 }

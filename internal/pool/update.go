@@ -28,7 +28,7 @@ type updater struct {
 // run turns templates into work until ctx ends. Publishing comes before
 // everything else; what only people or files need is done after it.
 func (u *updater) run(ctx context.Context) error {
-	timer := time.NewTimer(u.config.UpdateInterval)
+	timer := time.NewTimer(u.config.Load().UpdateInterval)
 	defer timer.Stop()
 	for {
 		select {
@@ -36,7 +36,7 @@ func (u *updater) run(ctx context.Context) error {
 			return nil
 		case <-timer.C:
 			u.nodes.Refresh("update interval")
-			timer.Reset(u.config.UpdateInterval)
+			timer.Reset(u.config.Load().UpdateInterval)
 		case t := <-u.nodes.Templates():
 			if u.builder == nil {
 				if err := u.learnChain(); err != nil {
@@ -56,7 +56,7 @@ func (u *updater) run(ctx context.Context) error {
 // after half of it when the tip is new, and on test networks when an easy block
 // becomes possible.
 func (u *updater) nextUpdate(t *bitcoind.Update) time.Duration {
-	wait := u.config.UpdateInterval
+	wait := u.config.Load().UpdateInterval
 	if t.NewTip {
 		wait /= 2
 	}
@@ -72,45 +72,64 @@ func (u *updater) nextUpdate(t *bitcoind.Update) time.Duration {
 	return wait
 }
 
-// learnChain fixes what depends on the network: address encodings. An address
-// of another network is the one thing of a node's words that ends the program.
+// learnChain fixes what depends on the network: address encodings.
 func (u *updater) learnChain() error {
 	chain := u.nodes.Chain()
-	network, known := address.NetworkForChain(chain)
-	if !known {
-		network = address.Main
+	to, err := u.scripts(chain)
+	if err != nil {
+		return err
+	}
+	if _, known := address.NetworkForChain(chain); !known {
 		u.logAt(logfile.LevelWarning, fmt.Sprintf("The node calls its chain %q, which is unknown; addresses are taken for mainnet's", chain))
 	}
+	c := u.config.Load()
 	b := &work.Builder{
-		Tag: u.config.PoolTag, Sig: u.config.BTCSig, Donation: u.config.Donation,
-		Extranonce1Len: u.config.Nonce1Length, Extranonce2Len: u.config.Nonce2Length,
-		VersionMask: u.config.VersionMask,
-	}
-	var err error
-	if !u.options.Solo {
-		if b.PayoutScript, err = payable("btcaddress", u.config.BTCAddress, network, chain); err != nil {
-			return err
-		}
-	}
-	if u.config.Donation > 0 {
-		if b.DonationScript, err = payable("donaddress", u.config.DonAddress, network, chain); err != nil {
-			return err
-		}
+		Tag: c.PoolTag, Sig: c.BTCSig,
+		PayoutScript: to.payout, Donation: c.Donation, DonationScript: to.donation,
+		Extranonce1Len: c.Nonce1Length, Extranonce2Len: c.Nonce2Length,
+		VersionMask: c.VersionMask,
 	}
 	if err := b.Validate(); err != nil {
 		return err
 	}
-	u.SetNetwork(network)
-	u.network, u.builder = network, b
+	u.SetNetwork(to.network)
+	u.network, u.builder = to.network, b
 	if u.options.Solo {
 		u.logAt(logfile.LevelWarning, "Mining solo to any incoming valid BTC address username")
 	} else {
-		u.logAt(logfile.LevelWarning, "Mining from any incoming username to address "+u.config.BTCAddress)
+		u.logAt(logfile.LevelWarning, "Mining from any incoming username to address "+c.BTCAddress)
 	}
-	if u.config.Donation > 0 {
-		u.logAt(logfile.LevelWarning, fmt.Sprintf("%g percent donation to %s", u.config.Donation, u.config.DonAddress))
+	if c.Donation > 0 {
+		u.logAt(logfile.LevelWarning, fmt.Sprintf("%g percent donation to %s", c.Donation, c.DonAddress))
 	}
 	return nil
+}
+
+// scripts are the configured addresses on one network.
+type scripts struct {
+	network          address.Network
+	payout, donation []byte // nil: none
+}
+
+// scripts translates the configured addresses for a chain. That none of the
+// nodes' chains knows them is the one thing of their words that ends the
+// program.
+func (p *Pool) scripts(chain string) (s scripts, err error) {
+	network, known := address.NetworkForChain(chain)
+	if !known {
+		network = address.Main
+	}
+	s.network = network
+	c := p.config.Load()
+	if !p.options.Solo {
+		if s.payout, err = payable("btcaddress", c.BTCAddress, network, chain); err != nil {
+			return s, err
+		}
+	}
+	if c.Donation > 0 {
+		s.donation, err = payable("donaddress", c.DonAddress, network, chain)
+	}
+	return s, err
 }
 
 // payable is the output script of a configured address on the node's network.
@@ -183,6 +202,6 @@ func (p *Pool) writeTransactions(t *work.Template) error {
 	for i := range t.TxCount() {
 		b = append(appendDisplay(b, t.TxID(i)), '\n')
 	}
-	path := filepath.Join(p.config.LogDir, "pool", "pool.txns")
+	path := filepath.Join(p.config.Load().LogDir, "pool", "pool.txns")
 	return sharelog.ReplaceFile(path, b, false)
 }

@@ -52,7 +52,7 @@ func (q request) onConfigure() *stratum.Reject {
 	}
 	q.write(stratum.AppendResult(q.out[:0], q.msg.ID, "{"+strings.Join(answer, ",")+"}"))
 	q.sendMask()
-	q.changeNow(false)
+	q.changeNow()
 	return nil
 }
 

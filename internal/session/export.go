@@ -121,11 +121,11 @@ func (e Exporter) Session(h *Handler, slot netserver.Slot, b []byte) []byte {
 	}
 	b = binary.BigEndian.AppendUint64(b, s.job)
 	b = binary.BigEndian.AppendUint64(b, s.tip)
-	for _, m := range [...]uint32{s.mask, s.sentMask, s.oldMask} {
+	for _, m := range [...]uint32{s.mask, s.sentMask, s.oldMask, s.later} {
 		b = binary.BigEndian.AppendUint32(b, m)
 	}
 	b = binary.BigEndian.AppendUint16(b, s.newNames)
-	b = binary.BigEndian.AppendUint16(b, uint16(s.flags))
+	b = binary.BigEndian.AppendUint16(b, flagBits(s.flags))
 	b = append(b, s.badLines, s.suffix, uint8(s.profile), s.listener, s.invalid)
 	b = wire.AppendBytes(b, h.agents.get(s.agent))
 	b = wire.AppendBytes(b, h.held[slot])
@@ -149,6 +149,29 @@ func (e Exporter) logins(h *Handler, slot netserver.Slot, b []byte) []byte {
 		b = wire.AppendBytes(b, e.Workers.WorkerName(l.worker))
 	}
 	return b
+}
+
+// recordFlags are the flags in the order of their bits in records.
+var recordFlags = [...]flags{
+	subscribed, authorised, configured, fixed, deferred, flooded, resumed, maskSent, holding,
+}
+
+func flagBits(f flags) (bits uint16) {
+	for i, flag := range recordFlags {
+		if f&flag != 0 {
+			bits |= 1 << i
+		}
+	}
+	return bits
+}
+
+func flagsOf(bits uint16) (f flags) {
+	for i, flag := range recordFlags {
+		if bits>>i&1 != 0 {
+			f |= flag
+		}
+	}
+	return f
 }
 
 // owned tells whether client has the session open, and the hash of the name it

@@ -192,9 +192,9 @@ func readSession(r *wire.Reader) (k record) {
 		k.rates.average[i] = float32(positive(r))
 	}
 	k.job, k.tip = r.Uint64(), r.Uint64()
-	k.mask, k.sentMask, k.oldMask = r.Uint32(), r.Uint32(), r.Uint32()
+	k.mask, k.sentMask, k.oldMask, k.later = r.Uint32(), r.Uint32(), r.Uint32(), r.Uint32()
 	k.newNames = r.Uint16()
-	k.flags = flags(r.Uint16())
+	k.flags = flagsOf(r.Uint16())
 	k.badLines, k.suffix = r.Uint8(), r.Uint8()
 	k.profile = work.Profile(r.Uint8())
 	k.listener, k.invalid = r.Uint8(), r.Uint8()

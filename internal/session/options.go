@@ -109,7 +109,7 @@ func (q request) onSuggest(arg []byte, parse func(string) (float64, bool)) *stra
 	}
 	q.s.floor, q.s.want = d, d
 	if q.s.is(authorised) {
-		q.changeNow(false)
+		q.changeNow()
 	}
 	return nil
 }
@@ -159,14 +159,13 @@ func parseTarget(s string) (float64, bool) {
 const changePause = 10
 
 // changeNow brings a wanted difficulty to the miner at once, or, when the last
-// change is too recent, with a later tick. A flood of shares does not wait.
-func (c client) changeNow(flood bool) {
-	if !c.s.is(subscribed|authorised) || c.s.want == c.s.sent() {
-		return
-	}
-	if !flood && c.s.lastChange != 0 && c.seconds()-c.s.lastChange < changePause {
+// change is too recent, with a later tick.
+func (c client) changeNow() {
+	switch {
+	case !c.s.is(subscribed|authorised) || c.s.want == c.s.sent():
+	case c.mayChange(c.seconds()):
+		c.sendWork()
+	default:
 		c.s.flags |= deferred
-		return
 	}
-	c.sendWork()
 }

@@ -37,11 +37,14 @@ func TestResume(t *testing.T) {
 	r.send(a, authorize)
 	r.disconnect(a)
 
-	// The same worker gets its extranonce1 back, a share found before is a
-	// duplicate, and the job from before is still good.
+	// The same worker gets its extranonce1 back, and its job at another time: it
+	// begins anew with it and would find its shares a second time.
 	b := r.open()
 	if id2, again := r.subscription(b, id); id2 != id || again != n1 {
 		t.Errorf("resumed as %s with %s, want %s with %s", id2, again, id, n1)
+	}
+	if r.session(b).later == 0 {
+		t.Error("the job is announced again as it was")
 	}
 	r.send(b, authorize)
 

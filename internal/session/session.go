@@ -29,6 +29,7 @@ type session struct {
 	job uint64 // id of the job last sent, 0 none
 	tip uint64 // its tip
 
+	later                   uint32 // seconds added to the job's time when last sent
 	mask, sentMask, oldMask uint32
 	login, agent            uint32 // indexes of the handler's tables, 0 none
 	newNames                uint16
@@ -51,6 +52,8 @@ const (
 	configured // asked for version rolling
 	fixed      // password set the difficulty: suggestions are ignored
 	deferred   // the wanted difficulty goes out when the last change is old enough
+	flooded    // more shares than wanted by far: the difficulty goes up at once
+	resumed    // has its extranonce1 from an earlier connection, and no work yet
 	maskSent
 	holding // has lines held until there is work
 )

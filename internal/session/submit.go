@@ -140,9 +140,12 @@ func (q request) retarget(sh *Share, now float64) {
 	if d.Difficulty <= 0 {
 		return
 	}
+	if d.Urgent && d.Difficulty > q.s.sent() {
+		q.s.flags |= flooded
+	}
 	q.s.want = d.Difficulty
 	if d.Urgent {
-		q.changeNow(true)
+		q.changeNow()
 	}
 }
 

@@ -83,7 +83,9 @@ func (q request) newSession(resume string) bool {
 		}
 		q.s.id, extranonce1 = id, e.extranonce1
 	}
-	if !found {
+	if found {
+		q.s.flags |= resumed
+	} else {
 		var ok bool
 		if q.s.id, extranonce1, ok = q.g.registry.subscribe(q.s.client, q.loop); !ok {
 			q.s.id = 0
@@ -112,6 +114,6 @@ func formatID(id uint64) string {
 func (c client) forget() {
 	c.agents.release(c.s.agent)
 	c.s.id, c.s.agent = 0, 0
-	c.s.flags &^= subscribed
+	c.s.flags &^= subscribed | resumed
 	c.s.job, c.s.tip, c.s.changesLen = 0, 0, 0
 }

@@ -5,6 +5,7 @@ import (
 
 	"ckpool/internal/netserver"
 	"ckpool/stratum"
+	"ckpool/work"
 )
 
 const (
@@ -15,18 +16,24 @@ const (
 
 // sendWork sends the newest job, with the wanted difficulty before it if that
 // is not what the miner has. The job the miner already has goes out under a
-// fresh wire id.
+// fresh wire id and with a later time: much firmware ignores an id it knows, and
+// begins anew with every other, which would find the same shares again.
 func (c client) sendWork() {
 	w := c.b.Work()
 	if w == nil {
 		return
 	}
-	suffix := uint8(0)
+	suffix, later := uint8(0), uint32(0)
 	if c.s.job == w.Job.ID {
 		if c.s.suffix == maxSuffix {
 			return // the next job brings it
 		}
 		suffix = c.s.suffix + 1
+		later = c.laterTime(w.Job)
+	} else if c.s.is(resumed) { // it had this job on its last connection
+		c.s.later++
+		later = c.laterTime(w.Job)
+		c.s.flags &^= resumed
 	}
 	if c.s.is(maskSent) {
 		c.sendMask()
@@ -43,30 +50,54 @@ func (c client) sendWork() {
 	if clean {
 		tag = tagClean
 	}
-	if c.s.want != c.s.sent() || dropped&tagDifficulty != 0 {
+	difficulty := c.s.sent()
+	change := c.s.want != difficulty && c.mayChange(now)
+	if change {
+		difficulty = c.s.want
+	}
+	if change || dropped&tagDifficulty != 0 {
 		tag |= tagDifficulty
-		out = stratum.AppendSetDifficulty(out, c.s.want)
-		if c.s.want != c.s.sent() {
-			if c.s.changesLen > 0 {
-				c.s.vardiff.Changed(now)
-				if c.s.is(authorised) {
-					c.s.lastChange = now
-				}
-			}
-			c.s.record(c.s.want, w.Job.ID, suffix, now)
-		}
+		out = stratum.AppendSetDifficulty(out, difficulty)
+	}
+	if change {
+		c.changed(w.Job.ID, suffix, now)
 	}
 	payout := c.payout()
 	switch {
 	case len(out) == 0 && suffix == 0 && payout == nil:
 		c.t.WriteWork(c.slot, w.Job.Notify(c.s.profile, clean), tag)
 	default:
-		out = w.Job.AppendNotify(out, c.s.profile, payout, suffix, clean)
+		out = w.Job.AppendNotify(out, c.s.profile, payout, work.Announcement{Suffix: suffix, Later: later, Clean: clean})
 		c.t.WriteWork(c.slot, out, tag)
 		c.out = out[:0]
 	}
-	c.s.flags &^= deferred
 	c.s.job, c.s.tip, c.s.suffix, c.s.lastSent = w.Job.ID, w.Tip, suffix, now
+	c.s.later = later
+}
+
+// laterTime is how many seconds after the job's time it is announced again:
+// more than have passed, and than the last time.
+func (c client) laterTime(j *work.Job) uint32 {
+	passed := uint32(max(c.t.Now().Sub(j.Created)/time.Second, 0))
+	return min(max(passed+1, c.s.later+1), j.NTimeMax-j.Template.CurTime)
+}
+
+// mayChange keeps changes of a difficulty apart. Out of a flood of shares it
+// goes up at once.
+func (c client) mayChange(now float64) bool {
+	return c.s.lastChange == 0 || now-c.s.lastChange >= changePause || c.s.is(flooded)
+}
+
+// changed notes that the wanted difficulty goes out with a job.
+func (c client) changed(job uint64, suffix uint8, now float64) {
+	if c.s.changesLen > 0 {
+		c.s.vardiff.Changed(now)
+		if c.s.is(authorised) {
+			c.s.lastChange = now
+		}
+	}
+	c.s.record(c.s.want, job, suffix, now)
+	c.s.flags &^= deferred | flooded
 }
 
 // payout is the script of a solo miner's coinbase, nil in pool mode.
@@ -168,11 +199,11 @@ func (c client) tickAuthorised(set *Settings, now float64) {
 	}
 	if d := c.s.vardiff.Idle(now, c.s.sent(), c.limits()); d.Difficulty > 0 {
 		c.s.want = d.Difficulty
-		c.changeNow(false)
+		c.changeNow()
 	}
 	switch {
 	case c.s.want != c.s.sent() && c.s.is(deferred):
-		c.changeNow(false)
+		c.changeNow()
 	case now-c.s.lastSent >= silence:
 		c.sendWork()
 	}

@@ -255,8 +255,10 @@ func TestSilence(t *testing.T) {
 	}
 	got := r.written(slot)
 	r.wantMethods(got, "notify false")
-	if n := lastJob(got); n.JobID != first.JobID+"01" {
-		t.Errorf("job %q", n.JobID)
+	// Under another id, which Bitaxe needs, and at another time, or it would find
+	// the same shares again.
+	if n := lastJob(got); n.JobID != first.JobID+"01" || n.NTime <= first.NTime {
+		t.Errorf("job %q at %d, before %d", n.JobID, n.NTime, first.NTime)
 	}
 }
 
@@ -331,4 +333,27 @@ func TestInvalidLadder(t *testing.T) {
 	if r.closed[slot] != netserver.Invalid {
 		t.Errorf("closed: %v", r.closed)
 	}
+}
+
+// Changes are at least ten seconds apart, whatever the miner asks and whatever
+// is broadcast meanwhile.
+func TestChangesAreApart(t *testing.T) {
+	r := newRig(t, startDiff(42))
+	slot, _ := r.miner("bob")
+	suggest := func(d string) []string {
+		return r.send(slot, `{"id":4,"method":"mining.suggest_difficulty","params":[`+d+`]}`)
+	}
+	r.wantMethods(suggest("100"), "set_difficulty 100", "notify false")
+	r.now = r.now.Add(2 * time.Second)
+	r.wantMethods(suggest("50"))
+	r.backend.newJob(r.now)
+	for r.Step() {
+	}
+	r.wantMethods(r.written(slot), "notify false")
+	r.now = r.now.Add(7 * time.Second)
+	r.Tick(r.now)
+	r.wantMethods(r.written(slot))
+	r.now = r.now.Add(time.Second)
+	r.Tick(r.now)
+	r.wantMethods(r.written(slot), "set_difficulty 50", "notify false")
 }

@@ -33,15 +33,7 @@ func StartBtcd(t testing.TB, o btcd.Options) *Btcd {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		select {
-		case <-n.Exited():
-		default:
-			if err := n.Stop(); err != nil {
-				t.Error(err)
-			}
-		}
-	})
+	t.Cleanup(n.Kill)
 	return &Btcd{Node: n, t: t}
 }
 

@@ -183,7 +183,7 @@ func (c *Client) write(line func(b []byte) []byte) error {
 	c.writing.Lock()
 	defer c.writing.Unlock()
 	c.line = line(c.line[:0])
-	c.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
+	_ = c.conn.SetWriteDeadline(time.Now().Add(writeTimeout)) // the write tells what is wrong
 	if _, err := c.conn.Write(c.line); err != nil {
 		c.fail(fmt.Errorf("write: %w", err))
 		return c.ended()

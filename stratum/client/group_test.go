@@ -217,7 +217,8 @@ func TestGroupShareGoesToItsPool(t *testing.T) {
 		expectEvents(t, g.Events(), "active 0", ex)
 		old := next(t, g.Events()).(Notify)
 		close(kill)
-		for brief(next(t, g.Events())) != "active 1" {
+		for e := next(t, g.Events()); brief(e) != "active 1"; {
+			e = next(t, g.Events())
 		}
 		if _, err := old.Submit(t.Context(), Share{}); !errors.Is(err, ErrClosed) {
 			t.Error(err)

@@ -40,7 +40,7 @@ func (c *Client) receive() error {
 	var m stratum.Message
 	pinged, bad := false, 0
 	for {
-		c.conn.SetReadDeadline(time.Now().Add(c.opts.SilenceTimeout / 2))
+		_ = c.conn.SetReadDeadline(time.Now().Add(c.opts.SilenceTimeout / 2)) // the read tells what is wrong
 		line, err := lines.next()
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded):
@@ -76,7 +76,8 @@ func (c *Client) dispatch(m *stratum.Message) {
 		c.reply(m)
 		return
 	}
-	// What cannot be understood is passed over, as miners do.
+	// What cannot be understood is passed over, as miners do. An answer that
+	// cannot be written ends the connection by itself.
 	switch string(m.Method) {
 	case "mining.notify":
 		var n stratum.Notify
@@ -106,10 +107,10 @@ func (c *Client) dispatch(m *stratum.Message) {
 			c.emit(Message(text))
 		}
 	case "mining.ping", "client.ping":
-		c.write(func(b []byte) []byte { return stratum.AppendResult(b, m.ID, `"pong"`) })
+		_ = c.write(func(b []byte) []byte { return stratum.AppendResult(b, m.ID, `"pong"`) })
 	case "client.get_version":
 		agent := string(stratum.AppendString(nil, c.opts.UserAgent))
-		c.write(func(b []byte) []byte { return stratum.AppendResult(b, m.ID, agent) })
+		_ = c.write(func(b []byte) []byte { return stratum.AppendResult(b, m.ID, agent) })
 	}
 }
 

@@ -37,8 +37,8 @@ type Options struct {
 	Connect []string
 	// Wallet is paid by generated blocks and signs transactions.
 	Wallet *Wallet
-	// Password of the RPC server; empty: a random one.
-	Password string
+	// User and Password of the RPC server; empty: ckpool and a random one.
+	User, Password string
 }
 
 // Node is a running btcd. Its methods may be called from any goroutine.
@@ -59,6 +59,12 @@ type Node struct {
 	saved map[string]bool // hashes of blocks that are in the file of Save
 }
 
+// Attach is a view on a node that somebody else started: what speaks RPC works,
+// what concerns the process does not.
+func Attach(rpc, user, password string) *Node {
+	return &Node{RPC: rpc, User: user, Pass: password, Wallet: NewWallet(""), http: &http.Client{}}
+}
+
 // Start builds btcd if necessary and runs it with its data in dir. A node
 // started again in the same directory continues its chain as far as it was
 // saved, see [Node.Save].
@@ -71,6 +77,9 @@ func Start(ctx context.Context, dir string, o Options) (*Node, error) {
 	}
 	if o.Wallet == nil {
 		o.Wallet = NewWallet("")
+	}
+	if o.User == "" {
+		o.User = "ckpool"
 	}
 	if o.Password == "" {
 		o.Password = rand.Text()
@@ -87,7 +96,7 @@ func Start(ctx context.Context, dir string, o Options) (*Node, error) {
 func start(ctx context.Context, path, dir string, o Options) (*Node, error) {
 	n := &Node{
 		RPC:    o.RPC,
-		User:   "ckpool",
+		User:   o.User,
 		Pass:   o.Password,
 		Wallet: o.Wallet,
 		dir:    dir,

@@ -18,8 +18,7 @@ var networks = map[string]*chaincfg.Params{
 }
 
 // validateaddress answers as Core without a wallet does.
-func (n *Node) validateaddress(text string) any {
-	params := networks[n.config.Chain]
+func validateaddress(text string, params *chaincfg.Params) any {
 	a, err := address.DecodeAddress(text, params)
 	if err != nil || !a.IsForNet(params) {
 		return object{

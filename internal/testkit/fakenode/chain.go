@@ -2,9 +2,11 @@ package fakenode
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"math/big"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/btcsuite/btcd/blockchain"
@@ -24,22 +26,54 @@ type block struct {
 
 // template is what a block on top of the tip may contain.
 type template struct {
+	sequence   int // of the tip
 	fees       int64
 	json       []byte // of the transactions
 	commitment chainhash.Hash
 }
 
+// chain is the tree of blocks and what may be built on its tip.
+type chain struct {
+	// immutable
+	bits    uint32
+	halving int64 // blocks between halvings of the subsidy
+	pool    *mempool
+	tell    func(tip chainhash.Hash) // of a new tip; must not block
+
+	// guarded by mu
+	mu       sync.Mutex
+	blocks   map[chainhash.Hash]*block
+	active   []*block  // the best chain, from the first made-up block to the tip
+	template *template // on top of the tip
+	prepared *template // perhaps that of the next tip
+	changed  chan struct{}
+	updates  int // of the mempool
+	sequence int // of blocks made, for their variety
+}
+
+func newChain(c Config, pool *mempool, tell func(chainhash.Hash)) *chain {
+	n := &chain{
+		bits: c.Bits, halving: 210_000, pool: pool, tell: tell,
+		blocks: map[chainhash.Hash]*block{}, changed: make(chan struct{}),
+	}
+	if c.Chain == "regtest" {
+		n.halving = 150
+	}
+	n.connect(n.genesis(c.Height))
+	return n
+}
+
 // genesis is the tip the node starts with.
-func (n *Node) genesis() *block {
-	work := blockchain.CalcWork(n.config.Bits)
+func (n *chain) genesis(height int64) *block {
+	work := blockchain.CalcWork(n.bits)
 	b := &block{
 		header: wire.BlockHeader{
 			Version:   0x20000000,
 			Timestamp: time.Unix(time.Now().Unix()-600, 0),
-			Bits:      n.config.Bits,
+			Bits:      n.bits,
 		},
-		height: n.config.Height,
-		work:   work.Mul(work, big.NewInt(n.config.Height+1)),
+		height: height,
+		work:   work.Mul(work, big.NewInt(height+1)),
 	}
 	b.hash = madeUpHash(b.header, 0)
 	return b
@@ -47,7 +81,7 @@ func (n *Node) genesis() *block {
 
 // foreign makes a block on top of parent that somebody else is said to have
 // found: it has no proof of work.
-func (n *Node) foreign(parent *block) *block {
+func (n *chain) foreign(parent *block) *block {
 	n.sequence++
 	now := time.Unix(time.Now().Unix(), 0)
 	if earliest := parent.medianTime().Add(time.Second); now.Before(earliest) {
@@ -58,12 +92,12 @@ func (n *Node) foreign(parent *block) *block {
 		PrevBlock:  parent.hash,
 		MerkleRoot: chainhash.HashH(fmt.Append(nil, "foreign ", n.sequence)),
 		Timestamp:  now,
-		Bits:       n.config.Bits,
+		Bits:       n.bits,
 	}
 	return n.child(parent, header, madeUpHash(header, n.sequence))
 }
 
-func (n *Node) child(parent *block, header wire.BlockHeader, hash chainhash.Hash) *block {
+func (n *chain) child(parent *block, header wire.BlockHeader, hash chainhash.Hash) *block {
 	work := blockchain.CalcWork(header.Bits)
 	return &block{
 		header:   header,
@@ -88,8 +122,8 @@ func madeUpHash(header wire.BlockHeader, sequence int) chainhash.Hash {
 }
 
 // newTemplate prepares the window of transactions txs.
-func newTemplate(txs []*mempoolTx) *template {
-	t := new(template)
+func newTemplate(sequence int, txs []*mempoolTx) *template {
+	t := &template{sequence: sequence}
 	leaves := make([]chainhash.Hash, 1, len(txs)+2) // the coinbase counts as zero
 	for i, tx := range txs {
 		t.fees += tx.fee
@@ -132,38 +166,62 @@ func (b *block) medianTime() time.Time {
 }
 
 // subsidy is what a block of this height may create, in satoshis.
-func (n *Node) subsidy(height int64) int64 {
-	interval := int64(210_000)
-	if n.config.Chain == "regtest" {
-		interval = 150
-	}
-	if height/interval >= 64 {
+func (n *chain) subsidy(height int64) int64 {
+	if height/n.halving >= 64 {
 		return 0
 	}
-	return 50e8 >> (height / interval)
+	return 50e8 >> (height / n.halving)
 }
 
-func (n *Node) tip() *block { return n.active[len(n.active)-1] }
+func (n *chain) tip() *block { return n.active[len(n.active)-1] }
 
 // connect makes b the tip. The caller holds mu, except at start.
-func (n *Node) connect(b *block) {
+func (n *chain) connect(b *block) {
 	n.blocks[b.hash] = b
 	var branch []*block
 	for at := b; at != nil; at = at.parent {
 		branch = append(branch, at)
 	}
 	slices.Reverse(branch)
-	n.template = newTemplate(n.pool.template(b.sequence))
+	if n.prepared == nil || n.prepared.sequence != b.sequence {
+		n.prepared = n.pool.template(b.sequence)
+	}
+	n.template = n.prepared
 	n.active = branch
-	close(n.tipChanged)
-	n.tipChanged = make(chan struct{})
-	if n.zmq != nil {
-		n.zmq.Publish("hashblock", displayed(b.hash))
+	close(n.changed)
+	n.changed = make(chan struct{})
+	n.tell(b.hash)
+}
+
+// prepareAfter is when a pool is done with a new block.
+const prepareAfter = 150 * time.Millisecond
+
+// prepare makes the template of the next foreign block beforehand until done is
+// closed, so that its cost is not taken for that of the pool that waits for it.
+func (n *chain) prepare(done <-chan struct{}) {
+	for {
+		n.mu.Lock()
+		changed, next := n.changed, n.sequence+1
+		n.mu.Unlock()
+		select {
+		case <-done:
+			return
+		case <-time.After(prepareAfter):
+		}
+		t := n.pool.template(next)
+		n.mu.Lock()
+		n.prepared = t
+		n.mu.Unlock()
+		select {
+		case <-done:
+			return
+		case <-changed:
+		}
 	}
 }
 
 // at is the block of the best chain at height, nil outside what was made up.
-func (n *Node) at(height int64) *block {
+func (n *chain) at(height int64) *block {
 	i := height - n.active[0].height
 	if i < 0 || i >= int64(len(n.active)) {
 		return nil
@@ -171,24 +229,21 @@ func (n *Node) at(height int64) *block {
 	return n.active[i]
 }
 
-// NewBlock moves the tip to a block found by somebody else and returns its
-// hash, as displayed.
-func (n *Node) NewBlock() string {
+// grow adds a foreign block to the tip.
+func (n *chain) grow() *block {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	b := n.foreign(n.tip())
 	n.connect(b)
-	return b.hash.String()
+	return b
 }
 
-// Reorg replaces the last depth blocks by depth+1 of somebody else and returns
-// the hash of the new tip, as displayed. At most all blocks since the start can
-// be replaced.
-func (n *Node) Reorg(depth int) (string, error) {
+// reorg replaces the last depth blocks by depth+1 foreign ones.
+func (n *chain) reorg(depth int) (*block, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if depth < 0 || depth >= len(n.active) {
-		return "", fmt.Errorf("reorg of %d blocks: only %d were made", depth, len(n.active)-1)
+		return nil, fmt.Errorf("reorg of %d blocks: only %d were made", depth, len(n.active)-1)
 	}
 	b := n.active[len(n.active)-1-depth]
 	for range depth + 1 {
@@ -196,22 +251,47 @@ func (n *Node) Reorg(depth int) (string, error) {
 		n.blocks[b.hash] = b
 	}
 	n.connect(b)
-	return b.hash.String(), nil
+	return b, nil
 }
 
-// Tip is the height and hash, as displayed, of the best block.
-func (n *Node) Tip() (height int64, hash string) {
+// now is the tip, what may be built on it, and the state of the mempool.
+func (n *chain) now() (tip *block, t *template, updates int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.tip().height, n.tip().hash.String()
+	return n.tip(), n.template, n.updates
 }
 
-// TouchMempool makes long polls answer after their 60 s as if transactions had
-// come.
-func (n *Node) TouchMempool() {
+// touch counts an update of the mempool.
+func (n *chain) touch() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.updates++
+}
+
+// wait waits until the tip is another than hash, the mempool was updated since
+// (looked at from 60 s on, as Core does) or ctx ends.
+func (n *chain) wait(ctx context.Context, hash chainhash.Hash, updates int) {
+	const patience, recheck = 60 * time.Second, 10 * time.Second
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	for {
+		n.mu.Lock()
+		changed, tip, now := n.changed, n.tip().hash, n.updates
+		n.mu.Unlock()
+		if tip != hash {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		case <-timer.C:
+			if now != updates {
+				return
+			}
+			timer.Reset(recheck)
+		}
+	}
 }
 
 // displayed reverses a hash into the order of RPC and ZMQ.

@@ -3,6 +3,7 @@ package fakenode
 import (
 	"bufio"
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -24,6 +25,11 @@ func start(t *testing.T, c Config) *Node {
 	}
 	t.Cleanup(n.Close)
 	return n
+}
+
+// Authorization is the value of that header for the node's user and password.
+func (n *Node) Authorization() string {
+	return "Basic " + base64.StdEncoding.EncodeToString([]byte(n.config.User+":"+n.config.Password))
 }
 
 // answer is one HTTP answer.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"sync"
 )
 
 // FaultKind is a way to fail.
@@ -32,27 +33,35 @@ type Fault struct {
 	Text    string   // of Verdict
 }
 
+// faults is the fault that is set.
+type faults struct {
+	mu     sync.Mutex
+	now    Fault
+	left   int           // calls until it clears itself
+	change chan struct{} // closed when another one is set
+}
+
 // SetFault makes the node fail from the next call on.
-func (n *Node) SetFault(f Fault) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.setFault(f)
+func (s *faults) SetFault(f Fault) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.set(f)
 }
 
 // ClearFault ends a fault and lets hanging calls go on.
-func (n *Node) ClearFault() { n.SetFault(Fault{}) }
+func (s *faults) ClearFault() { s.SetFault(Fault{}) }
 
-func (n *Node) setFault(f Fault) {
-	n.fault, n.faultTimes = f, f.Times
-	close(n.faultChange)
-	n.faultChange = make(chan struct{})
+func (s *faults) set(f Fault) {
+	s.now, s.left = f, f.Times
+	close(s.change)
+	s.change = make(chan struct{})
 }
 
 // failing takes the fault that hits a call of method.
-func (n *Node) failing(method string) Fault {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	f := n.fault
+func (s *faults) failing(method string) Fault {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.now
 	hit := f.Kind != NoFault && (len(f.Methods) == 0 || slices.Contains(f.Methods, method))
 	switch f.Kind {
 	case NotConnected, Downloading:
@@ -64,18 +73,18 @@ func (n *Node) failing(method string) Fault {
 		return Fault{}
 	}
 	if f.Times > 0 {
-		if n.faultTimes--; n.faultTimes == 0 {
-			n.setFault(Fault{})
+		if s.left--; s.left == 0 {
+			s.set(Fault{})
 		}
 	}
 	return f
 }
 
 // hang waits until the fault is another one or the caller gives up.
-func (n *Node) hang(ctx context.Context) {
-	n.mu.Lock()
-	change := n.faultChange
-	n.mu.Unlock()
+func (s *faults) hang(ctx context.Context) {
+	s.mu.Lock()
+	change := s.change
+	s.mu.Unlock()
 	select {
 	case <-change:
 	case <-ctx.Done():
@@ -84,10 +93,10 @@ func (n *Node) hang(ctx context.Context) {
 
 // present reports whether a fault of this kind is set, for the calls that
 // describe the node.
-func (n *Node) present(k FaultKind) bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.fault.Kind == k
+func (s *faults) present(k FaultKind) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.now.Kind == k
 }
 
 // cut closes the connection without an answer.

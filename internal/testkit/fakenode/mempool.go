@@ -45,8 +45,13 @@ func newMempool(window int) *mempool {
 	return m
 }
 
-// template is the window for the sequence-th tip, in template order.
-func (m *mempool) template(sequence int) []*mempoolTx {
+// template is that of the sequence-th tip.
+func (m *mempool) template(sequence int) *template {
+	return newTemplate(sequence, m.transactions(sequence))
+}
+
+// transactions is the window for the sequence-th tip, in template order.
+func (m *mempool) transactions(sequence int) []*mempoolTx {
 	txs := make([]*mempoolTx, m.window)
 	for i := range txs {
 		txs[i] = m.txs[(sequence*windowStep+i)%len(m.txs)]

@@ -75,7 +75,7 @@ func (n *Node) plain(req *request, f Fault) (any, *rpcError) {
 	case "getblockchaininfo":
 		return n.getblockchaininfo(), nil
 	case "getnetworkinfo":
-		return n.getnetworkinfo()
+		return getnetworkinfo(!n.present(NotConnected))
 	case "getmininginfo":
 		return n.getmininginfo(), nil
 	case "validateaddress":
@@ -83,14 +83,14 @@ func (n *Node) plain(req *request, f Fault) (any, *rpcError) {
 		if rerr := req.param(0, &address); rerr != nil {
 			return nil, rerr
 		}
-		return n.validateaddress(address), nil
+		return validateaddress(address, networks[n.config.Chain]), nil
 	case "preciousblock":
 		var hash string
 		if rerr := req.param(0, &hash); rerr != nil {
 			return nil, rerr
 		}
 		h, err := chainhash.NewHashFromStr(hash)
-		if err != nil || !n.precious(*h) {
+		if err != nil || !n.chain.precious(*h) {
 			return nil, &rpcError{-5, "Block not found"}
 		}
 		return nil, nil
@@ -133,13 +133,11 @@ func (n *Node) getblocktemplate(ctx context.Context, req *request) ([][]byte, *r
 		if hash, err := chainhash.NewHashFromStr(p.LongPollID[:64]); err == nil {
 			var updates int
 			_, _ = fmt.Sscan(p.LongPollID[64:], &updates)
-			n.waitTip(ctx, *hash, updates)
+			n.chain.wait(ctx, *hash, updates)
 		}
 	}
 
-	n.mu.Lock()
-	tip, t, updates := n.tip(), n.template, n.updates
-	n.mu.Unlock()
+	tip, t, updates := n.chain.now()
 	mintime := tip.medianTime().Unix() + 1
 	rules, available := []string{"csv", "!segwit", "taproot"}, object{}
 	switch {
@@ -160,8 +158,12 @@ func (n *Node) getblocktemplate(ctx context.Context, req *request) ([][]byte, *r
 	}
 	tail := object{
 		{"coinbaseaux", object{}},
-		{"coinbasevalue", n.subsidy(tip.height+1) + t.fees},
-		{"longpollid", tip.hash.String() + fmt.Sprint(updates)},
+		{"coinbasevalue", n.chain.subsidy(tip.height+1) + t.fees},
+	}
+	if !n.config.NoLongPoll {
+		tail = append(tail, member{"longpollid", tip.hash.String() + fmt.Sprint(updates)})
+	}
+	tail = append(tail, object{
 		{"target", targetHex(n.config.Bits)},
 		{"mintime", mintime},
 		{"mutable", []string{"time", "transactions", "prevblock"}},
@@ -172,7 +174,7 @@ func (n *Node) getblocktemplate(ctx context.Context, req *request) ([][]byte, *r
 		{"curtime", max(time.Now().Unix(), mintime)},
 		{"bits", fmt.Sprintf("%08x", n.config.Bits)},
 		{"height", tip.height + 1},
-	}
+	}...)
 	if signet {
 		tail = append(tail, member{"signet_challenge", "51"})
 	}
@@ -214,12 +216,12 @@ func (n *Node) getblockhash(req *request) (any, *rpcError) {
 	if rerr := req.param(0, &height); rerr != nil {
 		return nil, rerr
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if b := n.at(height); b != nil {
+	n.chain.mu.Lock()
+	defer n.chain.mu.Unlock()
+	if b := n.chain.at(height); b != nil {
 		return b.hash.String(), nil
 	}
-	if height < 0 || height > n.tip().height {
+	if height < 0 || height > n.chain.tip().height {
 		return nil, &rpcError{-8, "Block height out of range"}
 	}
 	return chainhash.HashH(fmt.Append(nil, "height ", height)).String(), nil
@@ -234,17 +236,17 @@ func (n *Node) getblockheader(req *request) (any, *rpcError) {
 	if err != nil {
 		return nil, &rpcError{-8, "blockhash must be hexadecimal string (not '" + hash + "')"}
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	b := n.blocks[*h]
+	n.chain.mu.Lock()
+	defer n.chain.mu.Unlock()
+	b := n.chain.blocks[*h]
 	if b == nil {
 		return nil, &rpcError{-5, "Block not found"}
 	}
 	confirmations := int64(-1)
 	var next *block
-	if n.at(b.height) == b {
-		confirmations = n.tip().height - b.height + 1
-		next = n.at(b.height + 1)
+	if n.chain.at(b.height) == b {
+		confirmations = n.chain.tip().height - b.height + 1
+		next = n.chain.at(b.height + 1)
 	}
 	o := object{
 		{"hash", b.hash.String()},
@@ -270,12 +272,9 @@ func (n *Node) getblockheader(req *request) (any, *rpcError) {
 }
 
 func (n *Node) getblockchaininfo() any {
-	downloading := n.present(Downloading)
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	tip := n.tip()
+	tip, _, _ := n.chain.now()
 	return object{
-		{"chain", n.chain},
+		{"chain", n.says()},
 		{"blocks", tip.height},
 		{"headers", tip.height},
 		{"bestblockhash", tip.hash.String()},
@@ -285,7 +284,7 @@ func (n *Node) getblockchaininfo() any {
 		{"time", tip.header.Timestamp.Unix()},
 		{"mediantime", tip.medianTime().Unix()},
 		{"verificationprogress", 1},
-		{"initialblockdownload", downloading},
+		{"initialblockdownload", n.present(Downloading)},
 		{"chainwork", fmt.Sprintf("%064x", tip.work)},
 		{"size_on_disk", 1899152},
 		{"pruned", false},
@@ -294,9 +293,8 @@ func (n *Node) getblockchaininfo() any {
 }
 
 func (n *Node) getmininginfo() any {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	height, bits := n.tip().height, fmt.Sprintf("%08x", n.config.Bits)
+	height, _ := n.Tip()
+	bits := fmt.Sprintf("%08x", n.config.Bits)
 	return object{
 		{"blocks", height},
 		{"bits", bits},
@@ -305,7 +303,7 @@ func (n *Node) getmininginfo() any {
 		{"networkhashps", difficulty(n.config.Bits) * (1 << 32) / 600},
 		{"pooledtx", n.config.Transactions},
 		{"blockmintxfee", 0.00000001},
-		{"chain", n.chain},
+		{"chain", n.says()},
 		{"next", object{
 			{"height", height + 1},
 			{"bits", bits},
@@ -314,6 +312,13 @@ func (n *Node) getmininginfo() any {
 		}},
 		{"warnings", []string{warning}},
 	}
+}
+
+// says is the chain it claims to be on.
+func (n *Node) says() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.claimed
 }
 
 // generate makes foreign blocks, whoever they are said to pay.
@@ -333,7 +338,7 @@ func (n *Node) generate(req *request) (any, *rpcError) {
 var recordedNetworkInfo string
 
 // getnetworkinfo is the recorded answer with the number of peers put in.
-func (n *Node) getnetworkinfo() (any, *rpcError) {
+func getnetworkinfo(connected bool) (any, *rpcError) {
 	_, body, _ := strings.Cut(recordedNetworkInfo, "\r\n\r\n")
 	var recorded struct {
 		Result json.RawMessage `json:"result"`
@@ -341,7 +346,7 @@ func (n *Node) getnetworkinfo() (any, *rpcError) {
 	if err := json.Unmarshal([]byte(body), &recorded); err != nil {
 		return nil, &rpcError{-1, err.Error()}
 	}
-	if n.present(NotConnected) {
+	if !connected {
 		return recorded.Result, nil
 	}
 	text := strings.Replace(string(recorded.Result), `"connections":0`, `"connections":8`, 1)

@@ -9,7 +9,6 @@
 package fakenode
 
 import (
-	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -37,6 +36,7 @@ type Config struct {
 	User         string // with Password, beside the cookie
 	Password     string
 	CookieFile   string // written at start; empty: no cookie
+	NoLongPoll   bool   // templates have no longpollid
 }
 
 // Node is a running fake node. Its methods may be called from any goroutine.
@@ -46,22 +46,16 @@ type Node struct {
 	listener net.Listener
 	server   *http.Server
 	zmq      *Publisher
-	pool     *mempool
 	served   chan struct{} // closed when the server has ended
+	done     sync.WaitGroup
+
+	chain *chain
+	faults
 
 	// guarded by mu
 	mu          sync.Mutex
-	chain       string
+	claimed     string // name of the chain it says it is on
 	cookie      string
-	blocks      map[chainhash.Hash]*block
-	active      []*block  // of the best chain, from the first made-up block to the tip
-	template    *template // on top of the tip
-	tipChanged  chan struct{}
-	updates     int // of the mempool
-	sequence    int // of blocks made, for their variety
-	fault       Fault
-	faultTimes  int
-	faultChange chan struct{}
 	replay      map[string][]byte
 	calls       map[string]int
 	submissions []Submission
@@ -88,17 +82,14 @@ func Start(c Config) (*Node, error) {
 		return nil, fmt.Errorf("fake node: unknown chain %q", c.Chain)
 	}
 	n := &Node{
-		config:      c,
-		pool:        newMempool(c.Transactions),
-		served:      make(chan struct{}),
-		chain:       c.Chain,
-		blocks:      map[chainhash.Hash]*block{},
-		tipChanged:  make(chan struct{}),
-		faultChange: make(chan struct{}),
-		replay:      map[string][]byte{},
-		calls:       map[string]int{},
+		config:  c,
+		served:  make(chan struct{}),
+		claimed: c.Chain,
+		replay:  map[string][]byte{},
+		calls:   map[string]int{},
 	}
-	n.connect(n.genesis())
+	n.faults.change = make(chan struct{})
+	n.chain = newChain(c, newMempool(c.Transactions), n.announce)
 	if c.CookieFile != "" {
 		if err := n.RotateCookie(); err != nil {
 			return nil, err
@@ -119,6 +110,7 @@ func Start(c Config) (*Node, error) {
 		defer close(n.served)
 		_ = n.server.Serve(n.listener)
 	}()
+	n.done.Go(func() { n.chain.prepare(n.served) })
 	return n, nil
 }
 
@@ -127,6 +119,7 @@ func (n *Node) Close() {
 	n.ClearFault() // frees hanging calls
 	n.server.Close()
 	<-n.served
+	n.done.Wait()
 	if n.zmq != nil {
 		n.zmq.Close()
 	}
@@ -174,7 +167,7 @@ func (n *Node) RotateCookie() error {
 func (n *Node) SetChain(chain string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.chain = chain
+	n.claimed = chain
 }
 
 // Calls is how often a method has been called; "" counts requests of all kinds,
@@ -197,28 +190,34 @@ func (n *Node) Replay(method string, answer []byte) {
 	n.replay[method] = answer
 }
 
-// waitTip waits until the tip is another than hash, the mempool was updated
-// since (looked at from 60 s on, as Core does) or ctx ends.
-func (n *Node) waitTip(ctx context.Context, hash chainhash.Hash, updates int) {
-	const patience, recheck = 60 * time.Second, 10 * time.Second
-	timer := time.NewTimer(patience)
-	defer timer.Stop()
-	for {
-		n.mu.Lock()
-		changed, tip, now := n.tipChanged, n.tip().hash, n.updates
-		n.mu.Unlock()
-		if tip != hash {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-changed:
-		case <-timer.C:
-			if now != updates {
-				return
-			}
-			timer.Reset(recheck)
-		}
+// announce tells subscribers of a new tip.
+func (n *Node) announce(tip chainhash.Hash) {
+	if n.zmq != nil {
+		n.zmq.Publish("hashblock", displayed(tip))
 	}
 }
+
+// NewBlock moves the tip to a block found by somebody else and returns its
+// hash, as displayed.
+func (n *Node) NewBlock() string { return n.chain.grow().hash.String() }
+
+// Reorg replaces the last depth blocks by depth+1 of somebody else and returns
+// the hash of the new tip, as displayed. At most all blocks since the start can
+// be replaced.
+func (n *Node) Reorg(depth int) (string, error) {
+	tip, err := n.chain.reorg(depth)
+	if err != nil {
+		return "", err
+	}
+	return tip.hash.String(), nil
+}
+
+// Tip is the height and hash, as displayed, of the best block.
+func (n *Node) Tip() (height int64, hash string) {
+	tip, _, _ := n.chain.now()
+	return tip.height, tip.hash.String()
+}
+
+// TouchMempool makes long polls answer after their 60 s as if transactions had
+// come.
+func (n *Node) TouchMempool() { n.chain.touch() }

@@ -1,7 +1,6 @@
 package fakenode
 
 import (
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -47,7 +46,7 @@ func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var req request
 	if err := json.Unmarshal(body, &req); err != nil || req.Method == "" {
 		req = request{ID: json.RawMessage("null")}
-		n.reply(w, &req, nil, &rpcError{-32700, "Parse error"})
+		reply(w, &req, nil, &rpcError{-32700, "Parse error"})
 		return
 	}
 	n.count(req.Method)
@@ -66,18 +65,18 @@ func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if f.Kind == Truncated {
 		w = &halfWriter{ResponseWriter: w}
 	}
-	n.reply(w, &req, result, rerr)
+	reply(w, &req, result, rerr)
 }
 
 // fail answers for a fault; false: the call goes on.
 func (n *Node) fail(w http.ResponseWriter, r *http.Request, req *request, f Fault) bool {
 	switch f.Kind {
 	case WarmingUp:
-		n.reply(w, req, nil, &rpcError{-28, "Loading block index…"})
+		reply(w, req, nil, &rpcError{-28, "Loading block index…"})
 	case NotConnected:
-		n.reply(w, req, nil, &rpcError{-9, "Bitcoin Core is not connected!"})
+		reply(w, req, nil, &rpcError{-9, "Bitcoin Core is not connected!"})
 	case Downloading:
-		n.reply(w, req, nil, &rpcError{-10, "Bitcoin Core is in initial sync and waiting for blocks..."})
+		reply(w, req, nil, &rpcError{-10, "Bitcoin Core is in initial sync and waiting for blocks..."})
 	case Unauthorized:
 		unauthorized(w)
 	case Forbidden:
@@ -125,7 +124,7 @@ func unauthorized(w http.ResponseWriter) {
 
 // reply writes a call's outcome in the layout of the request's version: 1.x
 // has both members and an HTTP status that says so, 2.0 has one and always 200.
-func (n *Node) reply(w http.ResponseWriter, req *request, result [][]byte, rerr *rpcError) {
+func reply(w http.ResponseWriter, req *request, result [][]byte, rerr *rpcError) {
 	var head, tail []byte
 	v2 := req.Version == "2.0"
 	status := http.StatusOK
@@ -213,9 +212,4 @@ func (h *halfWriter) Write(p []byte) (int, error) {
 	_ = http.NewResponseController(h.ResponseWriter).Flush()
 	cut()
 	return 0, nil
-}
-
-// Authorization is the value of that header for the node's user and password.
-func (n *Node) Authorization() string {
-	return "Basic " + base64.StdEncoding.EncodeToString([]byte(n.config.User+":"+n.config.Password))
 }

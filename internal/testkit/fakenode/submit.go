@@ -40,7 +40,7 @@ func (n *Node) submit(raw []byte, forced string) (verdict string, err error) {
 		return "", errDecode
 	}
 	if forced == "" {
-		forced = n.judge(b)
+		forced = n.chain.judge(b)
 	}
 	n.record(Submission{Time: time.Now(), Block: b, Raw: raw, Verdict: forced})
 	return forced, nil
@@ -59,7 +59,7 @@ func (n *Node) record(s Submission) {
 
 // judge checks in the order of Core, so that the first thing wrong is the one
 // it names, and takes a good block into the chain.
-func (n *Node) judge(b *wire.MsgBlock) string {
+func (n *chain) judge(b *wire.MsgBlock) string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	hash := b.BlockHash()
@@ -73,7 +73,7 @@ func (n *Node) judge(b *wire.MsgBlock) string {
 	if parent == nil {
 		return "prev-blk-not-found"
 	}
-	if b.Header.Bits != n.config.Bits {
+	if b.Header.Bits != n.bits {
 		return "bad-diffbits"
 	}
 	if !b.Header.Timestamp.After(parent.medianTime()) {
@@ -141,7 +141,7 @@ func contextFree(b *wire.MsgBlock, hash chainhash.Hash) string {
 // contextual checks what depends on the height and the mempool. A coinbase
 // without witness is taken if it commits: the real node adds the witness before
 // it looks.
-func (n *Node) contextual(b *wire.MsgBlock, height int64) string {
+func (n *chain) contextual(b *wire.MsgBlock, height int64) string {
 	coinbase := b.Transactions[0]
 	prefix, err := txscript.NewScriptBuilder().AddInt64(height).Script()
 	if err != nil || !bytes.HasPrefix(coinbase.TxIn[0].SignatureScript, prefix) {
@@ -202,7 +202,7 @@ func witness(b *wire.MsgBlock) string {
 }
 
 // precious makes a block of the same work as the tip the tip.
-func (n *Node) precious(hash chainhash.Hash) bool {
+func (n *chain) precious(hash chainhash.Hash) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	b := n.blocks[hash]

@@ -1,6 +1,7 @@
 package fakenode
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/hex"
 	"io"
@@ -50,4 +51,23 @@ func TestPublisherAgainstRecordedBytes(t *testing.T) {
 	if !bytes.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", hex.Dump(got), hex.Dump(want))
 	}
+}
+
+// Whatever a subscriber sends, the publisher survives it.
+func FuzzSubscriber(f *testing.F) {
+	f.Add(frame(nil, frameCommand, []byte("\x05READY\x0bSocket-Type\x00\x00\x00\x03SUB")))
+	f.Add(frame(nil, frameCommand, []byte("\x09SUBSCRIBEhashblock")))
+	f.Add(frame(nil, frameCommand, []byte("\x04PING\x00\x10context")))
+	f.Add(frame(nil, 0, []byte("\x01hashblock")))
+	f.Add(frame(nil, frameLong, make([]byte, 300)))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		p := &Publisher{subscribers: map[*subscriber]bool{}, sequence: map[string]uint32{}}
+		s := &subscriber{out: make(chan []byte, 1)}
+		for r := bufio.NewReader(bytes.NewReader(b)); ; {
+			flags, body, err := readFrame(r)
+			if err != nil || p.handle(s, flags, body) != nil {
+				return
+			}
+		}
+	})
 }

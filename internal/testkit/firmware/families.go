@@ -11,7 +11,7 @@ const (
 	versionRolling = `[["version-rolling"],{"version-rolling.mask":"ffffffff"}]`
 	bip310         = `[["version-rolling"],{"version-rolling.mask":"1fffe000","version-rolling.min-bit-count":2}]`
 	antminer       = `[["minimum-difficulty","version-rolling","subscribe-extranonce"],` +
-		`{"minimum-difficulty.value":1,"version-rolling.mask":"1fffe000","version-rolling.min-bit-count":2}]`
+		`{"minimum-difficulty.value":%.10g,"version-rolling.mask":"1fffe000","version-rolling.min-bit-count":2}]`
 )
 
 // Families lists all of them.
@@ -88,7 +88,7 @@ func Families() []Family {
 			MinExtranonce2: 2, MaxExtranonce2: 8,
 			traits: traits{
 				login: waiting,
-				form:  spaced, firstID: 1, configureID: 9966, extensions: antminer,
+				form:  spaced, firstID: 1, configureID: 9966, extensions: antminer, suggest: 1024,
 				coinbaseLimit: 750, integers: true, silence: 90 * time.Second,
 				rolls: byOr,
 			},
@@ -98,7 +98,7 @@ func Families() []Family {
 			MinExtranonce2: 2, MaxExtranonce2: 8,
 			traits: traits{
 				login: waiting,
-				form:  spaced, firstID: 1, configureID: 9966, extensions: antminer,
+				form:  spaced, firstID: 1, configureID: 9966, extensions: antminer, suggest: 1024,
 				coinbaseLimit: 2250, integers: true, dropsEarlyMask: true, silence: 90 * time.Second,
 				rolls: byOr,
 			},

@@ -10,6 +10,7 @@
 package firmware
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -29,7 +30,7 @@ type Family struct {
 type Options struct {
 	Password   string        // empty: "x"
 	Session    string        // id to resume, where the firmware can
-	Suggest    float64       // difficulty it suggests; 0: the firmware's default, below 0: none
+	Suggest    float64       // difficulty it suggests or asks for as minimum; 0: the firmware's default, below 0: none
 	HashRate   float64       // hashes per second at most; 0: as fast as it goes
 	ShareRate  float64       // shares per second at most; 0: no limit
 	Window     int           // submits without a reply at most; 0: 64
@@ -74,6 +75,27 @@ func (s Stats) Failure() string {
 
 // maxLosses bounds the list; more of them say nothing new.
 const maxLosses = 100
+
+// lose notes where the real device would lose shares.
+func (s *Stats) lose(format string, args ...any) {
+	if len(s.Losses) < maxLosses {
+		s.Losses = append(s.Losses, fmt.Sprintf(format, args...))
+	}
+}
+
+// count notes the verdict on a share.
+func (s *Stats) count(sh share, in *incoming) {
+	if string(in.Result) != "true" || !isNull(in.Error) {
+		s.Rejected++
+		s.Rejects[rejection(in)]++
+		return
+	}
+	s.Accepted++
+	s.Worked += sh.difficulty
+	if sh.block {
+		s.Blocks++
+	}
+}
 
 // Find returns the family with that name.
 func Find(name string) (Family, bool) {

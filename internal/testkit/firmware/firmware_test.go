@@ -392,10 +392,11 @@ func TestPingAndVersionAreAnswered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s := mineShares(t, d, 10); s.Failure() != "" {
-		t.Error(s.Failure())
-	}
-	if !slices.Contains(p.methods(), "") { // a reply has no method
-		t.Error("get_version was not answered")
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	// A reply has no method.
+	s, err := d.Mine(ctx, func(Stats) bool { return slices.Contains(p.methods(), "") })
+	if err != nil || s.Failure() != "" {
+		t.Errorf("get_version was not answered: %v, %s", err, s.Failure())
 	}
 }

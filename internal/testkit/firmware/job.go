@@ -38,19 +38,22 @@ type recentJob struct {
 func (d *Device) notify(params []json.RawMessage) {
 	d.stats.Jobs++
 	if !d.subscribed {
-		d.lose("notify before the subscribe reply")
+		d.stats.lose("notify before the subscribe reply")
 		return
 	}
-	j, reason := d.parseJob(params)
+	j, reason := parseJob(params, &d.traits)
+	if reason == "" {
+		reason = d.checkJob(j)
+	}
 	if reason != "" {
-		d.lose("notify: %s", reason)
+		d.stats.lose("notify: %s", reason)
 		return
 	}
 	if d.traits.knownIDs > 0 {
 		i := slices.IndexFunc(d.recent, func(r recentJob) bool { return r.id == j.id })
 		if i >= 0 {
 			if known := d.recent[i]; known.text != j.text || known.followed != d.announced {
-				d.lose("notify with the known job id %s is ignored, though something changed", j.id)
+				d.stats.lose("notify with the known job id %s is ignored, though something changed", j.id)
 			}
 			return
 		}
@@ -72,7 +75,7 @@ func (d *Device) notify(params []json.RawMessage) {
 }
 
 // parseJob reads the parameters; the reason says why the firmware cannot.
-func (d *Device) parseJob(params []json.RawMessage) (*job, string) {
+func parseJob(params []json.RawMessage, t *traits) (*job, string) {
 	if len(params) < 9 {
 		return nil, strconv.Itoa(len(params)) + " parameters"
 	}
@@ -91,7 +94,6 @@ func (d *Device) parseJob(params []json.RawMessage) (*job, string) {
 	if clean != "true" && clean != "false" {
 		return nil, "clean_jobs is neither true nor false"
 	}
-	t := &d.traits
 	switch {
 	case texts[0] == "":
 		return nil, "empty job id"
@@ -138,12 +140,13 @@ func (d *Device) parseJob(params []json.RawMessage) (*job, string) {
 		*into = uint32(v)
 	}
 	j.network = math.Ldexp(float64(0xffff)/float64(j.bits&0xffffff), 8*(29-int(j.bits>>24)))
-	return j, d.checkCoinbase(j)
+	return j, ""
 }
 
-func (d *Device) checkCoinbase(j *job) string {
+// checkJob looks at what depends on the session.
+func (d *Device) checkJob(j *job) string {
 	if j.version&d.mask != 0 && d.traits.rolls != byReplacing {
-		d.lose("job version %08x has bits of the mask %08x: firmware that does not replace them hashes another header", j.version, d.mask)
+		d.stats.lose("job version %08x has bits of the mask %08x: firmware that does not replace them hashes another header", j.version, d.mask)
 	}
 	coinbase := slices.Concat(j.coinb1, d.extranonce1, make([]byte, d.nonce2Size), j.coinb2)
 	if limit := d.traits.coinbaseLimit; limit > 0 && len(coinbase) > limit {

@@ -42,7 +42,7 @@ func (d *Device) Mine(ctx context.Context, until func(Stats) bool) (Stats, error
 func (d *Device) turn(ctx context.Context) error {
 	for {
 		select {
-		case line, open := <-d.lines:
+		case line, open := <-d.link.lines:
 			if !open {
 				return ErrClosed
 			}
@@ -89,7 +89,7 @@ func (d *Device) wait(ctx context.Context, pause time.Duration) error {
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	select {
-	case line, open := <-d.lines:
+	case line, open := <-d.link.lines:
 		if !open {
 			return ErrClosed
 		}
@@ -103,7 +103,7 @@ func (d *Device) wait(ctx context.Context, pause time.Duration) error {
 
 // keepAlive suggests the difficulty again where the firmware does so when idle.
 func (d *Device) keepAlive() error {
-	if d.opts.KeepAlive <= 0 || time.Since(d.lastSent) < d.opts.KeepAlive {
+	if d.opts.KeepAlive <= 0 || time.Since(d.link.lastSent) < d.opts.KeepAlive {
 		return nil
 	}
 	_, err := d.sendStep(suggest)
@@ -145,15 +145,15 @@ func (d *Device) submit(nonce uint32, reached float64) error {
 	if d.traits.shortNonce {
 		nonceText = fmt.Sprintf("%x", nonce)
 	}
-	params := []any{d.workerName(s.worker), d.job.id, s.hex2, ntime, nonceText}
+	params := []any{d.name(s.worker), d.job.id, s.hex2, ntime, nonceText}
 	if d.traits.rolls != never && d.mask != 0 {
 		params = append(params, fmt.Sprintf("%08x", s.bits))
 	}
-	ids, err := d.send(submit, "mining.submit", list(params...))
+	id, err := d.link.send(submit, "mining.submit", list(params...))
 	if err != nil {
 		return err
 	}
-	d.pending[ids[0]].share = share{difficulty: d.difficulty, block: reached >= d.job.network}
+	d.link.pending[id].share = share{difficulty: d.difficulty, block: reached >= d.job.network}
 	d.outstanding++
 	d.stats.Submitted++
 	d.stats.Best = max(d.stats.Best, reached)

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
-	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -26,28 +25,28 @@ type incoming struct {
 func (d *Device) handle(line []byte) error {
 	now := time.Now()
 	if gap := now.Sub(d.lastLine); d.traits.silence > 0 && gap > d.traits.silence {
-		d.lose("nothing received for %s: it reconnects after %s", gap.Round(time.Second), d.traits.silence)
+		d.stats.lose("nothing received for %s: it reconnects after %s", gap.Round(time.Second), d.traits.silence)
 	}
 	d.lastLine = now
 	if limit := d.traits.lineLimit; limit > 0 && len(line) > limit {
-		d.lose("line of %d bytes does not fit %d: %.60s…", len(line), limit, line)
+		d.stats.lose("line of %d bytes does not fit %d: %.60s…", len(line), limit, line)
 		return nil
 	}
 	if limit := d.traits.jsonDocument; limit > 0 {
 		if size := arduinoSize(line); size > limit {
-			d.lose("line needs a JSON document of %d bytes, it has %d: %.60s…", size, limit, line)
+			d.stats.lose("line needs a JSON document of %d bytes, it has %d: %.60s…", size, limit, line)
 			return nil
 		}
 	}
 	var in incoming
 	if err := json.Unmarshal(line, &in); err != nil {
-		d.lose("line is not JSON: %v: %.60s", err, line)
+		d.stats.lose("line is not JSON: %v: %.60s", err, line)
 		return nil
 	}
 	directly := d.afterDiff
 	d.afterDiff = false
 	if directly && d.traits.adopts == atNextJob && (in.Method == nil || *in.Method != "mining.notify") {
-		d.lose("set_difficulty is not followed directly by notify, without which it has no effect")
+		d.stats.lose("set_difficulty is not followed directly by notify, without which it has no effect")
 	}
 	if in.Method != nil {
 		return d.notification(&in)
@@ -58,18 +57,20 @@ func (d *Device) handle(line []byte) error {
 // reply matches a line without method with what was asked.
 func (d *Device) reply(in *incoming) error {
 	id := string(in.ID)
-	req := d.pending[id]
+	req := d.link.pending[id]
 	if req == nil {
-		d.lose("reply to id %s, which waits for none: result %s, error %s", id, in.Result, in.Error)
+		d.stats.lose("reply to id %s, which waits for none: result %s, error %s", id, in.Result, in.Error)
 		return nil
 	}
-	delete(d.pending, id)
+	delete(d.link.pending, id)
 	if !d.subscribed && req.message != subscribe && d.traits.oneLine {
-		d.lose("the line after subscribe is the reply to %s", req.message)
+		d.stats.lose("the line after subscribe is the reply to %s", req.message)
 		return ErrGaveUp
 	}
 	if d.traits.guesses {
-		d.guess(req.message, in)
+		if taken := guess(in); !fits(req.message, taken) {
+			d.stats.lose("result %s of %s is taken for %s", in.Result, req.message, taken)
+		}
 	}
 	switch req.message {
 	case subscribe:
@@ -84,35 +85,35 @@ func (d *Device) reply(in *incoming) error {
 	case suggest, subscribeExtranonce:
 		// A refusal is no harm.
 	case submit:
-		d.verdict(req, in)
+		d.outstanding--
+		d.stats.count(req.share, in)
 	}
 	return nil
 }
 
 // guess takes a result for what its shape says: an array of three or more for
-// subscribe, an object with version-rolling for configure, true or false for
-// the rest.
-func (d *Device) guess(m message, in *incoming) {
+// that of subscribe, an object with version-rolling for that of configure.
+func guess(in *incoming) string {
 	var array []json.RawMessage
 	var object map[string]json.RawMessage
-	taken := "nothing"
 	switch {
 	case !isNull(in.Error):
-		taken = "an error"
+		return "an error"
 	case string(in.Result) == "true", string(in.Result) == "false":
-		taken = "true or false"
+		return "true or false"
 	case json.Unmarshal(in.Result, &array) == nil && len(array) >= 3:
-		taken = "subscribe"
+		return subscribe.String()
 	case json.Unmarshal(in.Result, &object) == nil && object["version-rolling"] != nil:
-		taken = "configure"
+		return configure.String()
 	}
-	fits := taken == "an error" || taken == "true or false"
+	return "nothing"
+}
+
+func fits(m message, taken string) bool {
 	if m == subscribe || m == configure {
-		fits = taken == m.String() || taken == "an error"
+		return taken == m.String() || taken == "an error"
 	}
-	if !fits {
-		d.lose("result %s of %s is taken for %s", in.Result, m, taken)
-	}
+	return taken == "true or false" || taken == "an error"
 }
 
 func isNull(raw json.RawMessage) bool { return len(raw) == 0 || string(raw) == "null" }
@@ -152,7 +153,7 @@ func (d *Device) subscribeReply(in *incoming) error {
 		}
 	}
 	if d.sessionID == "" {
-		d.lose("subscribe result %s has no mining.notify subscription", in.Result)
+		d.stats.lose("subscribe result %s has no mining.notify subscription", in.Result)
 	}
 	return d.setExtranonce(nonce1, size)
 }
@@ -163,7 +164,7 @@ func (d *Device) setExtranonce(nonce1 string, size int) error {
 		return fmt.Errorf("%w: extranonce1 %q", ErrGaveUp, nonce1)
 	}
 	if size < d.family.MinExtranonce2 || size > d.family.MaxExtranonce2 {
-		d.lose("extranonce2 of %d bytes: it takes %d to %d", size, d.family.MinExtranonce2, d.family.MaxExtranonce2)
+		d.stats.lose("extranonce2 of %d bytes: it takes %d to %d", size, d.family.MinExtranonce2, d.family.MaxExtranonce2)
 	}
 	d.extranonce1, d.nonce2Size, d.subscribed = b, size, true
 	return nil
@@ -172,7 +173,7 @@ func (d *Device) setExtranonce(nonce1 string, size int) error {
 func (d *Device) configureReply(in *incoming) {
 	var result map[string]json.RawMessage
 	if json.Unmarshal(in.Result, &result) != nil {
-		d.lose("configure result %s is no object", in.Result)
+		d.stats.lose("configure result %s is no object", in.Result)
 		return
 	}
 	if string(result["version-rolling"]) != "true" {
@@ -180,7 +181,7 @@ func (d *Device) configureReply(in *incoming) {
 	}
 	var text string
 	if json.Unmarshal(result["version-rolling.mask"], &text) != nil || len(text) != 8 {
-		d.lose("version-rolling.mask %s is not a string of 8 hex digits", result["version-rolling.mask"])
+		d.stats.lose("version-rolling.mask %s is not a string of 8 hex digits", result["version-rolling.mask"])
 		return
 	}
 	if !d.traits.needsMask {
@@ -191,37 +192,22 @@ func (d *Device) configureReply(in *incoming) {
 func (d *Device) setMask(text string) {
 	mask, err := strconv.ParseUint(text, 16, 32)
 	if err != nil {
-		d.lose("version mask %q: %v", text, err)
+		d.stats.lose("version mask %q: %v", text, err)
 		return
 	}
 	d.mask = uint32(mask)
 	d.search.advance(d)
 }
 
-// verdict counts the reply to a submit.
-func (d *Device) verdict(req *request, in *incoming) {
-	d.outstanding--
-	if string(in.Result) == "true" && isNull(in.Error) {
-		d.stats.Accepted++
-		d.stats.Worked += req.share.difficulty
-		if req.share.block {
-			d.stats.Blocks++
-		}
-		return
-	}
-	d.stats.Rejected++
-	d.stats.Rejects[rejection(in)]++
-}
-
 // notification handles a line with a method.
 func (d *Device) notification(in *incoming) error {
 	if !d.subscribed && d.traits.oneLine {
-		d.lose("the line after subscribe is %s, not its reply", *in.Method)
+		d.stats.lose("the line after subscribe is %s, not its reply", *in.Method)
 		return ErrGaveUp
 	}
 	var params []json.RawMessage
 	if err := json.Unmarshal(in.Params, &params); err != nil && *in.Method != "mining.ping" {
-		d.lose("%s without params: %s", *in.Method, in.Params)
+		d.stats.lose("%s without params: %s", *in.Method, in.Params)
 		return nil
 	}
 	switch *in.Method {
@@ -234,36 +220,39 @@ func (d *Device) notification(in *incoming) error {
 	case "mining.set_extranonce":
 		return d.changeExtranonce(params)
 	case "client.reconnect":
-		return d.reconnect(params)
+		d.stats.Reconnects++
+		if d.traits.reconnects.obeys(d.addr, params) {
+			return ErrReconnect
+		}
 	case "client.show_message":
 		var text string
 		if len(params) == 1 && json.Unmarshal(params[0], &text) == nil {
 			d.stats.Messages = append(d.stats.Messages, text)
 		}
 	case "client.get_version":
-		return d.write(fmt.Sprintf("{\"id\": %s, \"result\": %q, \"error\": null}\n", in.ID, d.family.UserAgent))
+		return d.link.write(fmt.Sprintf("{\"id\": %s, \"result\": %q, \"error\": null}\n", in.ID, d.family.UserAgent))
 	case "mining.ping":
 		if d.traits.form == versioned {
-			return d.write(fmt.Sprintf("{\"id\":%s,\"method\":\"pong\",\"params\":[]}\n", in.ID))
+			return d.link.write(fmt.Sprintf("{\"id\":%s,\"method\":\"pong\",\"params\":[]}\n", in.ID))
 		}
-		return d.write(fmt.Sprintf("{\"id\": %s, \"result\": \"pong\", \"error\": null}\n", in.ID))
+		return d.link.write(fmt.Sprintf("{\"id\": %s, \"result\": \"pong\", \"error\": null}\n", in.ID))
 	}
 	return nil
 }
 
 func (d *Device) setDifficulty(params []json.RawMessage) {
 	if len(params) < 1 {
-		d.lose("set_difficulty without a value")
+		d.stats.lose("set_difficulty without a value")
 		return
 	}
 	text := string(params[0])
 	value, err := strconv.ParseFloat(text, 64)
 	if err != nil || value <= 0 {
-		d.lose("set_difficulty %s is not taken", text)
+		d.stats.lose("set_difficulty %s is not taken", text)
 		return
 	}
 	if d.traits.integers && value >= 1 && strings.ContainsAny(text, ".eE") {
-		d.lose("set_difficulty %s: it reads whole numbers", text)
+		d.stats.lose("set_difficulty %s: it reads whole numbers", text)
 	}
 	d.stats.Difficulties = append(d.stats.Difficulties, value)
 	d.afterDiff = true
@@ -284,12 +273,12 @@ func (d *Device) adopt() {
 
 func (d *Device) setVersionMask(params []json.RawMessage) error {
 	if d.traits.dropsEarlyMask && d.authorized == 0 {
-		d.lose("set_version_mask before the authorize reply: it hangs up")
+		d.stats.lose("set_version_mask before the authorize reply: it hangs up")
 		return ErrGaveUp
 	}
 	var text string
 	if len(params) < 1 || json.Unmarshal(params[0], &text) != nil {
-		d.lose("set_version_mask without a string")
+		d.stats.lose("set_version_mask without a string")
 		return nil
 	}
 	if d.traits.rolls != never && !d.traits.unasked {
@@ -304,38 +293,34 @@ func (d *Device) changeExtranonce(params []json.RawMessage) error {
 		asked = asked || s.send == subscribeExtranonce
 	}
 	if !asked {
-		d.lose("set_extranonce, which it does not know")
+		d.stats.lose("set_extranonce, which it does not know")
 		return nil
 	}
 	var nonce1 string
 	var size int
 	if len(params) < 2 || json.Unmarshal(params[0], &nonce1) != nil || json.Unmarshal(params[1], &size) != nil {
-		d.lose("set_extranonce %s", params)
+		d.stats.lose("set_extranonce %s", params)
 		return nil
 	}
 	return d.setExtranonce(nonce1, size)
 }
 
-func (d *Device) reconnect(params []json.RawMessage) error {
-	d.stats.Reconnects++
-	switch d.traits.reconnects {
-	case toConfigured:
-		return ErrReconnect
-	case sameDomain:
-		var host string
-		if len(params) == 0 || json.Unmarshal(params[0], &host) != nil || host == "" {
-			return ErrReconnect
-		}
-		configured, _, err := net.SplitHostPort(d.addr)
-		if err != nil {
-			return fmt.Errorf("reconnect: %w", err)
-		}
-		_, ours, found := strings.Cut(configured, ".")
-		if _, theirs, ok := strings.Cut(host, "."); found && ok && ours == theirs {
-			return ErrReconnect
-		}
+// obeys reports whether client.reconnect with these parameters ends the
+// connection to addr.
+func (r reconnects) obeys(addr string, params []json.RawMessage) bool {
+	if r != sameDomain {
+		return r == toConfigured
 	}
-	return nil
+	var host string
+	if len(params) == 0 || json.Unmarshal(params[0], &host) != nil || host == "" {
+		return true
+	}
+	_, ours, found := strings.Cut(addr, ".")
+	_, theirs, ok := strings.Cut(host, ".")
+	if at := strings.LastIndexByte(ours, ':'); at >= 0 {
+		ours = ours[:at]
+	}
+	return found && ok && ours == theirs
 }
 
 // arduinoSize is the memory in bytes that ArduinoJson 6 needs for a line on a

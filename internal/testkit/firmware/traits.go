@@ -11,7 +11,7 @@ type traits struct {
 	firstID     int
 	configureID int    // 0: the next one
 	stringIDs   bool   // ids are strings
-	extensions  string // parameters of configure
+	extensions  string // parameters of configure, with a verb for the suggested difficulty if any
 	subscribe   []any  // further parameters of subscribe, after the user agent
 	loginMethod string // method of authorize
 	logins      int    // workers authorised on the connection; 0: 1

@@ -54,7 +54,7 @@ func Run(ctx context.Context, c Config) error {
 	connected, disconnect := context.WithCancel(context.WithoutCancel(ctx))
 	m.connected = connected
 	var connection sync.WaitGroup
-	connection.Go(func() { group.Run(connected) })
+	connection.Go(func() { _ = group.Run(connected) }) // ends with the context
 	err := m.run(ctx, group.Events())
 	patience := time.AfterFunc(drainTimeout, disconnect)
 	m.submitting.Wait()

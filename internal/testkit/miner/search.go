@@ -70,7 +70,7 @@ func (h *Hasher) Find(s *Search, target *difficulty.Target, limit int) (tried in
 		s.next++
 		tried++
 		binary.LittleEndian.PutUint32(s.header[76:], s.Nonce)
-		h.restore.UnmarshalBinary(s.midstate)
+		_ = h.restore.UnmarshalBinary(s.midstate) // it is what save wrote
 		h.digest.Write(s.header[64:])
 		s.Hash = sha256.Sum256(h.digest.Sum(h.sum[:0]))
 		if target.MetBy(&s.Hash) {

@@ -228,7 +228,7 @@ func (p *Pool) fault(format string, args ...any) {
 func (c *conn) send(format string, args ...any) {
 	c.writing.Lock()
 	defer c.writing.Unlock()
-	c.SetWriteDeadline(time.Now().Add(5 * time.Second))
+	_ = c.SetWriteDeadline(time.Now().Add(5 * time.Second))
 	fmt.Fprintf(c, format+"\n", args...)
 }
 

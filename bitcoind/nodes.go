@@ -1,0 +1,82 @@
+package bitcoind
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"slices"
+)
+
+// SetNodes replaces the list of nodes, best first. A node whose configuration
+// is in the old list too stays connected. After an error nothing has changed.
+func (g *Group) SetNodes(nodes []Config) error {
+	list, err := g.plan(nodes)
+	if err == nil {
+		g.replace(list)
+	}
+	return err
+}
+
+// plan makes a node for each configuration that has none.
+func (g *Group) plan(nodes []Config) (list []*node, err error) {
+	if len(nodes) == 0 {
+		return nil, errors.New("no bitcoin node configured")
+	}
+	g.mu.Lock()
+	old := slices.Clone(g.nodes)
+	g.mu.Unlock()
+	for _, c := range nodes {
+		i := slices.IndexFunc(old, func(n *node) bool { return reflect.DeepEqual(n.config, c) })
+		if i >= 0 {
+			list = append(list, old[i])
+			old = slices.Delete(old, i, i+1)
+			continue
+		}
+		n, err := newNode(c, g.options)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, n)
+	}
+	return list, nil
+}
+
+// replace follows a new list. Submissions to a node that is no longer in it go
+// on.
+func (g *Group) replace(list []*node) {
+	g.mu.Lock()
+	for _, n := range g.nodes {
+		if !slices.Contains(list, n) && n.stop != nil {
+			n.stop()
+		}
+	}
+	g.nodes = list
+	for i, n := range list {
+		n.index = i
+		g.start(n)
+	}
+	if !slices.Contains(list, g.current) {
+		g.current = nil
+	}
+	running := g.running != nil
+	g.mu.Unlock()
+	if running {
+		g.update(nil)
+	}
+}
+
+// start begins to watch a node, if the group runs. The caller holds mu.
+func (g *Group) start(n *node) {
+	if g.running == nil || n.stop != nil {
+		return
+	}
+	ctx, stop := context.WithCancel(g.running)
+	n.stop = stop
+	for _, loop := range []func(context.Context, *node){g.fetchLoop, g.checkLoop, g.pollLoop, g.longPollLoop, g.warmLoop} {
+		g.loops.Go(func() { loop(ctx, n) })
+	}
+	for _, s := range n.subscribers {
+		g.connect(n, s)
+		g.loops.Go(func() { s.run(ctx) })
+	}
+}

@@ -1,0 +1,73 @@
+package bitcoind
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// setNodes is SetNodes with fake nodes behind the names that are new.
+func (h *harness) setNodes(names string, fakes map[string]*fakeNode) {
+	h.t.Helper()
+	var configs []Config
+	for _, name := range strings.Fields(names) {
+		configs = append(configs, Config{URL: name + ":1"})
+	}
+	list, err := h.plan(configs)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	for _, n := range list {
+		if f := fakes[strings.TrimSuffix(n.client.name, ":1")]; f != nil {
+			f.changed = make(chan struct{})
+			n.client.templates, n.client.submissions, n.client.others = f, f, f
+		}
+	}
+	h.replace(list)
+}
+
+func TestSetNodes(t *testing.T) {
+	a, b := newFakeNode(10), newFakeNode(10)
+	inBubble(t, Options{}, func(h *harness) {
+		h.expect(instant, "a:1", 10, true)
+		asked := a.count("getblocktemplate")
+
+		// A further node in front is checked, then followed; the first stays.
+		h.setNodes("b a", map[string]*fakeNode{"b": b})
+		time.Sleep(2 * checkEvery)
+		if h.Current().String() != "b:1" || len(h.Status()) != 2 {
+			t.Errorf("following %v of %+v", h.Current(), h.Status())
+		}
+		if n := a.count("getblocktemplate"); n != asked {
+			t.Errorf("the node that stayed was asked %d times more", n-asked)
+		}
+		h.next(instant) // of b
+
+		// The followed one goes: work comes from the other at once.
+		h.setNodes("a", nil)
+		h.expect(instant, "a:1", 10, false)
+		h.wantSaid(1, "Failed over to bitcoind: a:1")
+		calls := b.count("getbestblockhash")
+		a.mine()
+		h.expect(soon, "a:1", 11, true)
+		time.Sleep(time.Minute)
+		if n := b.count("getbestblockhash"); n > calls {
+			t.Errorf("a node that was taken out is asked %d times", n-calls)
+		}
+
+		// It comes back with another block.
+		b.blocks = append(b.blocks, blockID(10, 0), blockID(11, 0))
+		h.setNodes("b", map[string]*fakeNode{"b": b})
+		h.expect(soon, "b:1", 12, true)
+
+		if err := h.SetNodes(nil); err == nil {
+			t.Error("an empty list is taken")
+		}
+		if err := h.SetNodes([]Config{{URL: "a:1:1"}}); err == nil {
+			t.Error("a wrong address is taken")
+		}
+		if len(h.Status()) != 1 {
+			t.Errorf("%+v", h.Status())
+		}
+	}, a)
+}

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"context"
+	"strings"
+	"syscall"
+	"time"
+
+	"ckpool/internal/config"
+	"ckpool/internal/logfile"
+)
+
+// reloadTime is for names of listen addresses to be resolved.
+const reloadTime = 10 * time.Second
+
+// handleSignals opens the logs anew on SIGUSR1; on SIGHUP it reads the
+// configuration again too.
+func (s *service) handleSignals(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case signal := <-s.signals:
+			s.log.Reopen()
+			s.pool.ReopenShares()
+			if signal == syscall.SIGHUP {
+				s.reloadOnSignal(ctx)
+			}
+		}
+	}
+}
+
+func (s *service) reloadOnSignal(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, reloadTime)
+	defer cancel()
+	_, _ = s.reload(ctx) // it was logged
+}
+
+// reload reads the configuration again, and logs what came of it.
+func (s *service) reload(ctx context.Context) (config.Merged, error) {
+	s.reloading.Lock()
+	defer s.reloading.Unlock()
+	var m config.Merged
+	c, warnings, err := loadConfig(s.options)
+	for _, line := range warnings {
+		s.say(logfile.LevelWarning, line)
+	}
+	if err == nil {
+		m, err = s.pool.Reload(ctx, c)
+	}
+	if err != nil {
+		s.say(logfile.LevelError, "Configuration not reloaded, the old one stays in force: "+err.Error())
+		return m, err
+	}
+	changed := "nothing changed"
+	if len(m.Changed) > 0 {
+		changed = "changed " + strings.Join(m.Changed, ", ")
+	}
+	s.say(logfile.LevelWarning, "Configuration reloaded: "+changed)
+	if len(m.Restart) > 0 {
+		s.say(logfile.LevelWarning, "Changes that wait for the next start: "+strings.Join(m.Restart, ", "))
+	}
+	return m, nil
+}

@@ -1,0 +1,156 @@
+// Package compare measures the pool and the bare loop in turn on the same load
+// and makes one table of it: medians, spread, ratios, and what each may be at
+// most. It starts and ends the programs it measures, all on this machine.
+package compare
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"ckpool/internal/bench/bare"
+)
+
+// Config of a comparison.
+type Config struct {
+	Ckpool, Ckbench string // the programs
+	Rounds          int
+	Size            Size
+	Other           *Other            // nil: none
+	Progress        func(line string) // what is being done; nil: nobody is told
+}
+
+// Other is a further server to measure, which runs already.
+type Other struct {
+	Address, User, Password string
+	Pid                     int
+	RPC, PayTo              string // its node, for rows with new blocks; empty: without them
+}
+
+// Size is how much load there is.
+type Size struct {
+	Miners       int   // many
+	Few          int   // for the rows that say so
+	Shares       int64 // pipelined
+	Pipelining   int   // miners that do
+	Steady       int   // miners of a steady rate
+	Rate         float64
+	Seconds      time.Duration // of a steady rate
+	Settle       time.Duration // before memory is read
+	Blocks       int           // of a round
+	Transactions int           // in a template
+}
+
+// FullSize is that of the budget.
+var FullSize = Size{Miners: 10_000, Few: 1_000, Shares: 500_000, Pipelining: 50, Steady: 200, Rate: 2_000,
+	Seconds: 5 * time.Second, Settle: 2 * time.Second, Blocks: 3, Transactions: 4_000}
+
+// kind of server.
+type kind int
+
+const (
+	pool kind = iota
+	floor
+	other
+	solo
+	kinds
+)
+
+var kindNames = [kinds]string{"ckpool", "bare loop", "other", "ckpool -B"}
+
+// Run measures and returns the table.
+func Run(ctx context.Context, c Config) (*Report, error) {
+	if c.Rounds < 1 || c.Rounds > 100 {
+		return nil, fmt.Errorf("%d rounds: must be 1 to 100", c.Rounds)
+	}
+	if c.Progress == nil {
+		c.Progress = func(string) {}
+	}
+	dir, err := os.MkdirTemp("", "ckbench-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	r := &run{Config: c, dir: dir, report: newReport(c)}
+	if err := r.start(ctx); err != nil {
+		return nil, err
+	}
+	defer r.node.stop()
+	for round := range c.Rounds {
+		if err := r.round(ctx, round); err != nil {
+			return nil, err
+		}
+	}
+	r.report.Took = time.Since(r.report.Began)
+	return r.report, nil
+}
+
+// run is the state of a comparison.
+type run struct {
+	Config
+	dir     string
+	node    *nodeProcess
+	answers *bare.Answers
+	starts  int // of servers
+	report  *Report
+}
+
+// start starts the node and asks a pool what the bare loop is to say.
+func (r *run) start(ctx context.Context) error {
+	var err error
+	if r.node, err = startNode(ctx, r.Ckbench, r.Size.Transactions); err != nil {
+		return err
+	}
+	s, err := r.server(ctx, pool)
+	if err == nil {
+		r.answers, err = bare.Sample(ctx, s.address, "bench", "x")
+		s.stop()
+	}
+	if err != nil {
+		r.node.stop()
+	}
+	return err
+}
+
+// section is measurements of one process after its start.
+type section struct {
+	name  string
+	kinds []kind
+	run   func(*run, context.Context, *server) error
+}
+
+var sections = []section{
+	{"shares", []kind{pool, floor, other}, (*run).shares},
+	{"memory", []kind{pool, floor, other}, (*run).memory},
+	{"blocks", []kind{pool, floor, other}, (*run).blocks},
+	{"solo", []kind{solo}, (*run).solo},
+}
+
+// round does all sections, each with all servers in turn; every other round
+// begins with the last.
+func (r *run) round(ctx context.Context, round int) error {
+	for _, s := range sections {
+		list := slices.Clone(s.kinds)
+		if round%2 == 1 {
+			slices.Reverse(list)
+		}
+		for _, k := range list {
+			if k == other && r.Other == nil {
+				continue
+			}
+			r.Progress(fmt.Sprintf("round %d of %d: %s of %s", round+1, r.Rounds, s.name, kindNames[k]))
+			server, err := r.server(ctx, k)
+			if err != nil {
+				return err
+			}
+			err = s.run(r, ctx, server)
+			server.stop()
+			if err != nil {
+				return fmt.Errorf("%s of %s: %w", s.name, kindNames[k], err)
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,101 @@
+package compare
+
+import (
+	"fmt"
+	"strings"
+)
+
+// row is one quantity of the table.
+type row struct {
+	key, name, unit string
+	budget          budget
+}
+
+// budget is what the pool's median may be at most; zero members are no limit.
+type budget struct {
+	most  float64
+	above float64 // more than the bare loop
+	ratio float64 // to the bare loop, or to what against says
+	than  reference
+}
+
+// reference is another row's figures of some server.
+type reference struct {
+	key  string
+	kind kind
+}
+
+// rows are the table, in its order. A solo row stands in the column of the
+// pool.
+var rows = []row{
+	{"pipelined CPU", "CPU per share, %[1]d miners with 8 outstanding each", "µs", budget{most: 7, above: 5}},
+	{"pipelined rate", "… shares per second", "k/s", budget{}},
+	{"steady CPU", "CPU per share, %[3]g/s of %[2]d miners", "µs", budget{most: 42, ratio: 1.6}},
+	{"steady p50", "… reply latency, p50", "ms", budget{most: 0.15}},
+	{"steady p99", "… reply latency, p99", "ms", budget{most: 0.45}},
+	{"steady max", "… reply latency, max", "ms", budget{}},
+	{"blocks p50", "… while %[6]d others get a block every second, p50", "ms", budget{}},
+	{"blocks p99", "… p99", "ms", budget{most: 6}},
+	{"blocks max", "… max", "ms", budget{most: 20}},
+	{"memory per miner", "resident memory per idle miner, of %[4]d", "KB", budget{most: 1}},
+	{"memory in all", "… in all", "MB", budget{most: 30}},
+	{"memory after shares", "… more after %[7]d shares", "MB", budget{most: 14}},
+	{"published", "node's answer (%[8]d transactions) → job published", "ms", budget{most: 4}},
+	{"few first", "new block → first of %[5]d miners has clean work", "ms", budget{}},
+	{"few median", "… median", "ms", budget{}},
+	{"few p99", "… p99", "ms", budget{}},
+	{"few last", "… last", "ms", budget{}},
+	{"many first", "new block → first of %[4]d miners has clean work", "ms", budget{most: 9}},
+	{"many median", "… median", "ms", budget{}},
+	{"many p99", "… p99", "ms", budget{}},
+	{"many last", "… last", "ms", budget{most: 100, ratio: 1.25}},
+	{"notify CPU", "… CPU per miner", "µs", budget{}},
+	{"storm last", "%[4]d miners connect, subscribe, authorize, get work", "s", budget{most: 1.1}},
+	{"storm CPU", "… CPU", "s", budget{most: 0.6}},
+	{"solo CPU", "solo: CPU per share, as in the first row", "µs", budget{ratio: 1.2, than: reference{"pipelined CPU", pool}}},
+	{"solo last", "solo: new block → last of %[4]d addresses has clean work", "ms", budget{ratio: 1.6, than: reference{"many last", floor}}},
+	{"solo memory", "solo: resident memory per idle miner", "KB", budget{most: 2}},
+}
+
+// title is the row's name with the sizes put in.
+func (r *row) title(s Size) string {
+	name := fmt.Sprintf(r.name+"%.0[9]s", s.Pipelining, s.Steady, s.Rate, s.Miners, s.Few, s.Miners*9/10, s.Shares, s.Transactions, "")
+	name, _, _ = strings.Cut(name, "%!(EXTRA")
+	return name
+}
+
+// kind of server whose figures stand in the pool's column.
+func (r *row) kind() kind {
+	if strings.HasPrefix(r.key, "solo ") {
+		return solo
+	}
+	return pool
+}
+
+// base is what the row's ratio is to.
+func (r *row) base() reference {
+	if r.budget.than.key != "" {
+		return r.budget.than
+	}
+	return reference{r.key, floor}
+}
+
+// text is the budget in words.
+func (r *row) text() string {
+	var parts []string
+	b := r.budget
+	if b.most > 0 {
+		parts = append(parts, fmt.Sprintf("≤ %g %s", b.most, r.unit))
+	}
+	if b.above > 0 {
+		parts = append(parts, fmt.Sprintf("≤ bare + %g %s", b.above, r.unit))
+	}
+	if b.ratio > 0 {
+		than := "bare"
+		if b.than.kind == pool && b.than.key != "" {
+			than = "pool"
+		}
+		parts = append(parts, fmt.Sprintf("≤ %g × %s", b.ratio, than))
+	}
+	return strings.Join(parts, ", ")
+}

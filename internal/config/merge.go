@@ -1,0 +1,118 @@
+package config
+
+import (
+	"reflect"
+	"slices"
+)
+
+// part is one key of the file in a Config.
+type part struct {
+	key  string
+	live bool // may change while the pool runs
+	in   func(*Config) any
+}
+
+// parts are all keys but serverurl, which is merged by its entries.
+var parts = []part{
+	{"btcd", true, func(c *Config) any { return &c.Nodes }}, // zmqblock is part of it
+	{"blockpoll", false, func(c *Config) any { return &c.BlockPoll }},
+	{"update_interval", true, func(c *Config) any { return &c.UpdateInterval }},
+
+	{"btcaddress", false, func(c *Config) any { return &c.BTCAddress }},
+	{"btcsig", false, func(c *Config) any { return &c.BTCSig }},
+	{"pooltag", false, func(c *Config) any { return &c.PoolTag }},
+	{"donaddress", false, func(c *Config) any { return &c.DonAddress }},
+	{"donation", false, func(c *Config) any { return &c.Donation }},
+	{"version_mask", false, func(c *Config) any { return &c.VersionMask }},
+	{"nonce1length", false, func(c *Config) any { return &c.Nonce1Length }},
+	{"nonce2length", false, func(c *Config) any { return &c.Nonce2Length }},
+
+	{"nodeserver", false, func(c *Config) any { return &c.NodeServers }},
+	{"trusted", false, func(c *Config) any { return &c.TrustedServers }},
+	{"passthroughserver", false, func(c *Config) any { return &c.PassthroughServers }},
+	{"mindiff", true, func(c *Config) any { return &c.MinDiff }},
+	{"startdiff", true, func(c *Config) any { return &c.StartDiff }},
+	{"maxdiff", true, func(c *Config) any { return &c.MaxDiff }},
+	{"highdiff", true, func(c *Config) any { return &c.HighDiff }},
+	{"allow_low_diff", true, func(c *Config) any { return &c.AllowLowDiff }},
+
+	{"proxy", false, func(c *Config) any { return &c.Proxies }},
+	{"upstream", false, func(c *Config) any { return &c.Upstream }},
+	{"redirecturl", false, func(c *Config) any { return &c.RedirectURLs }},
+
+	{"logdir", false, func(c *Config) any { return &c.LogDir }},
+	{"useragent", true, func(c *Config) any { return &c.UserAgents }},
+	{"max_pool_useragents", true, func(c *Config) any { return &c.MaxPoolUserAgents }},
+	{"password", true, func(c *Config) any { return &c.Password }},
+	{"dropidle", true, func(c *Config) any { return &c.DropIdle }},
+	{"drop_without_work", true, func(c *Config) any { return &c.DropWithoutWork }},
+
+	{"maxclients", true, func(c *Config) any { return &c.MaxClients }},
+	{"max_line", false, func(c *Config) any { return &c.MaxLine }},
+	{"max_connections_per_address", true, func(c *Config) any { return &c.MaxConnectionsPerAddress }},
+	{"new_connections_per_second", true, func(c *Config) any { return &c.NewConnectionsPerSecond }},
+	{"new_connections_burst", true, func(c *Config) any { return &c.NewConnectionsBurst }},
+	{"max_unauthorised_per_address", true, func(c *Config) any { return &c.MaxUnauthorisedPerAddress }},
+	{"limit_exempt", true, func(c *Config) any { return &c.LimitExempt }},
+	{"trusted_networks", true, func(c *Config) any { return &c.TrustedNetworks }},
+}
+
+// Merged is a configuration read again while the pool runs.
+type Merged struct {
+	Config           // in force: the new one where a key may change, else the old one
+	Changed []string // keys that changed and are in force
+	Restart []string // keys that changed and wait for the next start
+}
+
+// Merge takes over what may change of next. The listeners of c keep their
+// places in Servers, new ones follow; one that next does not have stays open
+// until the next start.
+func (c *Config) Merge(next *Config) Merged {
+	m := Merged{Config: *c}
+	for _, p := range parts {
+		have, want := reflect.ValueOf(p.in(&m.Config)).Elem(), reflect.ValueOf(p.in(next)).Elem()
+		switch {
+		case reflect.DeepEqual(have.Interface(), want.Interface()):
+		case p.live:
+			have.Set(want)
+			m.Changed = append(m.Changed, p.key)
+		default:
+			m.Restart = append(m.Restart, p.key)
+		}
+	}
+	m.mergeServers(next.Servers)
+	return m
+}
+
+func (m *Merged) mergeServers(next []Listener) {
+	changed, restart := false, false
+	globally := slices.ContainsFunc([]string{"mindiff", "startdiff", "maxdiff", "highdiff"},
+		func(key string) bool { return slices.Contains(m.Changed, key) })
+	m.Servers = slices.Clone(m.Servers)
+	for i := range m.Servers {
+		l := &m.Servers[i]
+		at := slices.IndexFunc(next, func(n Listener) bool { return n.URL == l.URL })
+		if at < 0 {
+			restart = true
+			continue
+		}
+		n := next[at]
+		// What a listener is cannot change, what its miners are given can.
+		n.TLSCert, n.TLSKey, n.ProxyProtocol = l.TLSCert, l.TLSKey, l.ProxyProtocol
+		restart = restart || !reflect.DeepEqual(n, next[at])
+		changed = changed || !globally && !reflect.DeepEqual(n, *l)
+		*l = n
+	}
+	for _, n := range next {
+		if !slices.ContainsFunc(m.Servers, func(l Listener) bool { return l.URL == n.URL }) {
+			m.Servers = append(m.Servers, n)
+			changed = true
+		}
+	}
+	if changed {
+		m.Changed = append(m.Changed, "serverurl")
+	}
+	if restart {
+		m.Restart = append(m.Restart, "serverurl")
+	}
+}

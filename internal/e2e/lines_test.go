@@ -1,0 +1,80 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"ckpool/internal/logfile"
+)
+
+// lines is a log that is kept in memory.
+type lines struct {
+	mu      sync.Mutex
+	list    []string      // guarded by mu
+	changed chan struct{} // guarded by mu; closed and replaced with every line
+}
+
+func newLines() *lines { return &lines{changed: make(chan struct{})} }
+
+func (l *lines) logger() *slog.Logger { return slog.New(l) }
+
+func (l *lines) Enabled(context.Context, slog.Level) bool { return true }
+func (l *lines) WithAttrs([]slog.Attr) slog.Handler       { return l }
+func (l *lines) WithGroup(string) slog.Handler            { return l }
+
+func (l *lines) Handle(_ context.Context, r slog.Record) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.list = append(l.list, fmt.Sprintf("%s %d %s", r.Time.Format("05.000"), logfile.Number(r.Level), r.Message))
+	close(l.changed)
+	l.changed = make(chan struct{})
+	return nil
+}
+
+func (l *lines) text() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Join(l.list, "\n")
+}
+
+// count is how many lines contain a text.
+func (l *lines) count(part string) (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, line := range l.list {
+		if strings.Contains(line, part) {
+			n++
+		}
+	}
+	return n
+}
+
+// wait waits until a line contains a text, from line number from on, and
+// returns the number of the line behind it.
+func (l *lines) wait(t *testing.T, from int, part string) (next int) {
+	t.Helper()
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	for {
+		l.mu.Lock()
+		for i := from; i < len(l.list); i++ {
+			if strings.Contains(l.list[i], part) {
+				l.mu.Unlock()
+				return i + 1
+			}
+		}
+		from = max(from, len(l.list))
+		changed := l.changed
+		l.mu.Unlock()
+		select {
+		case <-changed:
+		case <-deadline.C:
+			t.Fatalf("not logged within %v: %s", patience, part)
+		}
+	}
+}

@@ -1,0 +1,247 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"ckpool/control"
+	"ckpool/internal/config"
+	"ckpool/internal/pool"
+	"ckpool/internal/testkit"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience is how long a test waits for what has no limit of its own. It only
+// passes where the test fails.
+const patience = 30 * time.Second
+
+// Addresses on regtest, of a pool, of a donation, and of miners by type.
+const (
+	poolAddress     = "bcrt1q7v96qwscwmmy7q5sjvw8rawgvxl0gamx6xlltt"
+	donationAddress = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
+)
+
+// keys are keys of the configuration file.
+type keys map[string]any
+
+// setup is what a pool is started with.
+type setup struct {
+	solo      bool
+	logShares bool
+	nodes     []keys
+	keys      keys // beside the defaults of configuration
+}
+
+// configuration is easy for miners.
+func (s *setup) configuration(t *testing.T) keys {
+	c := keys{
+		"btcaddress": poolAddress,
+		"logdir":     t.TempDir(),
+		"mindiff":    1e-9,
+		"startdiff":  1e-8,
+		"btcd":       s.nodes,
+	}
+	maps.Copy(c, s.keys)
+	return c
+}
+
+// running is a pool that a test has started.
+type running struct {
+	t      *testing.T
+	config config.Config
+	log    *lines
+	addr   string // host:port for miners
+	dir    string // of the control sockets
+	cancel context.CancelFunc
+	ended  chan struct{}
+	err    error // of Run; read after ended
+}
+
+// start runs a pool until stop or the end of the test.
+func (s setup) start(t *testing.T) *running {
+	t.Helper()
+	text, err := json.Marshal(s.configuration(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mode := config.Pool
+	if s.solo {
+		mode = config.Solo
+	}
+	c, _, err := config.Parse("ckpool.conf", text, mode)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range c.Servers {
+		c.Servers[i].URL = "127.0.0.1:0"
+	}
+	dir, err := os.MkdirTemp("", "ck") // the path of a socket is short
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &running{t: t, config: c, log: newLines(), dir: dir, ended: make(chan struct{})}
+	t.Cleanup(func() {
+		r.end()
+		os.RemoveAll(dir)
+		if t.Failed() {
+			t.Logf("the pool's log:\n%s", r.log.text())
+		}
+	})
+	p, err := pool.New(c, pool.Options{Solo: s.solo, LogShares: s.logShares, Version: "test", Log: r.log.logger()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	r.cancel = cancel
+	if err := p.Listen(ctx); err != nil {
+		t.Fatal(err)
+	}
+	server := control.NewServer(dir, -1)
+	p.Commands(server, pool.Process{Shutdown: cancel, SetLogLevel: func(int) {}})
+	if err := server.Listen(); err != nil {
+		t.Fatal(err)
+	}
+	r.addr = regexp.MustCompile(`Listening on (\S+)`).FindStringSubmatch(r.log.text())[1]
+	go func() {
+		defer close(r.ended)
+		defer server.Close()
+		served := make(chan struct{})
+		go func() {
+			defer close(served)
+			server.Serve(ctx)
+		}()
+		r.err = p.Run(ctx)
+		cancel()
+		<-served
+	}()
+	return r
+}
+
+// end ends the pool and waits for it; it may be called again.
+func (r *running) end() {
+	if r.cancel != nil {
+		r.cancel()
+		<-r.ended
+	}
+}
+
+// stop ends the pool in order and returns when all is written.
+func (r *running) stop() {
+	r.t.Helper()
+	r.end()
+	if r.err != nil {
+		r.t.Fatalf("the pool ended with %v", r.err)
+	}
+}
+
+// command sends a control command; every one has to be answered within 1 s.
+func (r *running) command(text string) string {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(r.t.Context(), time.Second)
+	defer cancel()
+	parent, name := filepath.Split(r.dir)
+	reply, err := control.Dial(parent, name, "stratifier").Do(ctx, text)
+	if err != nil {
+		r.t.Fatalf("%s: %v", text, err)
+	}
+	return reply
+}
+
+// ask is command for those that answer with an object.
+func ask[T any](r *running, command string) (v T) {
+	r.t.Helper()
+	reply := r.command(command)
+	if err := json.Unmarshal([]byte(reply), &v); err != nil {
+		r.t.Fatalf("%s: %v: %s", command, err, reply)
+	}
+	return v
+}
+
+// foundBlock is an entry of blocks.json and of the command blocks.
+type foundBlock struct {
+	Height     int64   `json:"height"`
+	Hash       string  `json:"hash"`
+	Worker     string  `json:"worker"`
+	Difficulty float64 `json:"difficulty"`
+	Reward     int64   `json:"reward"`
+	Time       int64   `json:"time"`
+	State      string  `json:"state"`
+}
+
+// blocks is what blocks.json says now.
+func (r *running) blocks() (list []foundBlock) {
+	r.t.Helper()
+	text, err := os.ReadFile(filepath.Join(r.config.LogDir, "pool", "blocks.json"))
+	if os.IsNotExist(err) {
+		return nil
+	}
+	if err == nil {
+		err = json.Unmarshal(text, &list)
+	}
+	if err != nil {
+		r.t.Fatalf("blocks.json: %v", err)
+	}
+	return list
+}
+
+// block waits until blocks.json says of a block, by its hash, what is wanted
+// of its state.
+func (r *running) block(hash, state string) foundBlock {
+	r.t.Helper()
+	return r.blockWhere(hash+" "+state, func(b foundBlock) bool { return b.Hash == hash && b.State == state })
+}
+
+func (r *running) blockWhere(what string, is func(foundBlock) bool) (found foundBlock) {
+	r.t.Helper()
+	eventually(r.t, patience, "block "+what, func() bool {
+		for _, found = range r.blocks() {
+			if is(found) {
+				return true
+			}
+		}
+		return false
+	})
+	return found
+}
+
+// fakeEntry is a fake node's entry in the configuration, with what the test
+// changes about it.
+func fakeEntry(n *testkit.FakeNode, change ...keys) keys {
+	k := keys{"url": n.Addr(), "auth": testkit.FakeNodeUser, "pass": testkit.FakeNodePassword, "zmq": []string{}}
+	if n.ZMQ() != "" {
+		k["zmq"] = n.ZMQ()
+	}
+	for _, c := range change {
+		maps.Copy(k, c)
+	}
+	return k
+}
+
+func btcdEntry(n *testkit.Btcd) keys {
+	return keys{"url": n.RPC, "auth": n.User, "pass": n.Pass, "zmq": []string{}}
+}
+
+// eventually waits for a condition.
+func eventually(t *testing.T, within time.Duration, what string, is func() bool) {
+	t.Helper()
+	deadline := time.NewTimer(within)
+	defer deadline.Stop()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !is() {
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			t.Fatalf("not within %v: %s", within, what)
+		}
+	}
+}

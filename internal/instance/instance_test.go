@@ -1,0 +1,296 @@
+package instance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"ckpool/control"
+)
+
+// The test binary plays an instance when told to by this variable: it claims
+// the directory and ends as its kind does.
+const playKey = "CK_TEST_INSTANCE"
+
+func TestMain(m *testing.M) {
+	if kind := os.Getenv(playKey); kind != "" {
+		play(kind, os.Args[1])
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func play(kind, dir string) {
+	i, err := Claim(context.Background(), dir, -1, false)
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	signals := make(chan os.Signal, 1)
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	served := make(chan struct{})
+	switch kind {
+	case "polite":
+		s := control.NewServer(dir, -1)
+		s.Handle("listener", "shutdown", func(context.Context, string) (string, error) {
+			stop()
+			return "exiting", nil
+		})
+		if err := s.Listen(); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		go func() { s.Serve(ctx); close(served) }()
+	case "silent": // no control socket, ends by SIGTERM
+		close(served)
+		signal.Notify(signals, syscall.SIGTERM)
+		go func() { <-signals; stop() }()
+	case "stubborn":
+		close(served)
+		signal.Ignore(syscall.SIGTERM)
+	}
+	fmt.Println("running")
+	<-ctx.Done()
+	<-served
+	i.Release()
+}
+
+// startInstance runs one until the end of the test.
+func startInstance(t *testing.T, kind, dir string) *exec.Cmd {
+	t.Helper()
+	c := exec.Command(os.Args[0], dir)
+	c.Env = append(os.Environ(), playKey+"="+kind)
+	out, err := c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		c.Process.Kill()
+		c.Wait()
+	})
+	line := make([]byte, 200)
+	n, _ := out.Read(line)
+	if string(line[:n]) != "running\n" {
+		t.Fatalf("instance says %q", line[:n])
+	}
+	return c
+}
+
+func claim(t *testing.T, dir string, killOld bool) *Instance {
+	t.Helper()
+	i, err := Claim(t.Context(), dir, -1, killOld)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(i.Release)
+	return i
+}
+
+// shortDir is for sockets, whose paths are short.
+func shortDir(t *testing.T) string {
+	dir, err := os.MkdirTemp("", "ck")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return filepath.Join(dir, "i")
+}
+
+func pidIn(t *testing.T, dir string) string {
+	b, err := os.ReadFile(filepath.Join(dir, "main.pid"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func TestClaim(t *testing.T) {
+	dir := shortDir(t)
+	i := claim(t, dir, false)
+	if got := pidIn(t, dir); got != strconv.Itoa(os.Getpid()) {
+		t.Errorf("main.pid has %q", got)
+	}
+	info, err := os.Stat(dir)
+	if err != nil || info.Mode().Perm() != 0o750 {
+		t.Errorf("directory: %v %v", info.Mode(), err)
+	}
+	i.Release()
+	if _, err := os.Stat(filepath.Join(dir, "main.pid")); !errors.Is(err, os.ErrNotExist) {
+		t.Error("main.pid is left behind:", err)
+	}
+}
+
+func TestRunning(t *testing.T) {
+	for _, kind := range []string{"polite", "silent", "stubborn"} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			dir := shortDir(t)
+			old := startInstance(t, kind, dir)
+			_, err := Claim(t.Context(), dir, -1, false)
+			want := fmt.Sprintf("Process main pid %d still exists, start ckpool with -H to get a handover or -k if you wish to kill it", old.Process.Pid)
+			if err == nil || err.Error() != want {
+				t.Fatalf("second start: %v", err)
+			}
+			claim(t, dir, true)
+			state, err := old.Process.Wait()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if killed := state.Sys().(syscall.WaitStatus).Signaled(); killed != (kind == "stubborn") {
+				t.Errorf("old instance: %v", state)
+			}
+			if got := pidIn(t, dir); got != strconv.Itoa(os.Getpid()) {
+				t.Errorf("main.pid has %q", got)
+			}
+		})
+	}
+}
+
+// An instance that was killed leaves nothing that stops the next start.
+func TestKilled(t *testing.T) {
+	dir := shortDir(t)
+	old := startInstance(t, "polite", dir)
+	old.Process.Kill() // a zombie until the end of the test
+	if !poll(t.Context(), 10*time.Second, func() bool { return !alive(old.Process.Pid) }) {
+		t.Fatal("not killed")
+	}
+	if got := pidIn(t, dir); got != strconv.Itoa(old.Process.Pid) {
+		t.Fatalf("main.pid has %q", got)
+	}
+	claim(t, dir, false)
+}
+
+func TestStalePID(t *testing.T) {
+	other := exec.Command("sleep", "60")
+	if err := other.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		other.Process.Kill()
+		other.Wait()
+	}()
+	for name, content := range map[string]string{
+		"empty": "", "no number": "x", "negative": "-1", "far off": "99999999999999999999", "never there": "4194303",
+		"own pid": strconv.Itoa(os.Getpid()), "another program's": strconv.Itoa(other.Process.Pid), "newline": "4194303\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := shortDir(t)
+			if err := os.Mkdir(dir, 0o750); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, "main.pid"), []byte(content), 0o640); err != nil {
+				t.Fatal(err)
+			}
+			claim(t, dir, true)
+		})
+	}
+	if err := other.Process.Signal(syscall.Signal(0)); err != nil {
+		t.Error("an innocent process was killed:", err)
+	}
+}
+
+// Of several starts at the same time one wins.
+func TestSimultaneous(t *testing.T) {
+	dir := shortDir(t)
+	const starts = 8
+	results := make(chan error, starts)
+	ended := make(chan struct{})
+	for range starts {
+		c := exec.Command(os.Args[0], dir)
+		c.Env = append(os.Environ(), playKey+"=silent")
+		out, err := c.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			line := make([]byte, 200)
+			n, _ := out.Read(line)
+			if text := string(line[:n]); text == "running\n" {
+				results <- nil
+				<-ended
+				c.Process.Kill()
+			} else {
+				results <- errors.New(text)
+			}
+			c.Wait()
+		}()
+	}
+	won := 0
+	for range starts {
+		err := <-results
+		switch {
+		case err == nil:
+			won++
+		case !strings.Contains(err.Error(), "still exists"):
+			t.Error(err)
+		}
+	}
+	close(ended)
+	if won != 1 {
+		t.Errorf("%d instances run", won)
+	}
+}
+
+func TestClaimErrors(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	pidDir := filepath.Join(dir, "pid")
+	if err := os.MkdirAll(filepath.Join(pidDir, "main.pid"), 0o750); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ dir, want string }{
+		{filepath.Join(dir, "no", "parent"), "Failed to make directory " + dir + "/no/parent: no such file or directory"},
+		{filepath.Join(file, "x"), "Failed to make directory " + file + "/x: not a directory"},
+		{pidDir, "Failed to open file " + pidDir + "/main.pid: is a directory"},
+	} {
+		if _, err := Claim(t.Context(), tt.dir, -1, true); err == nil || err.Error() != tt.want {
+			t.Errorf("%s: %v", tt.dir, err)
+		}
+	}
+}
+
+// Another process that took the directory keeps its pid file.
+func TestReleaseLeavesOthers(t *testing.T) {
+	dir := shortDir(t)
+	i := claim(t, dir, false)
+	if err := os.WriteFile(filepath.Join(dir, "main.pid"), []byte("1"), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	i.Release()
+	if got := pidIn(t, dir); got != "1" {
+		t.Errorf("main.pid has %q", got)
+	}
+}
+
+func TestProcessName(t *testing.T) {
+	before, err := os.ReadFile("/proc/self/comm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer SetProcessName(strings.TrimSpace(string(before)))
+	if err := SetProcessName("ckpool-of-the-north"); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := os.ReadFile("/proc/self/comm"); string(got) != "ckpool-of-the-\n" {
+		t.Errorf("%q", got)
+	}
+}

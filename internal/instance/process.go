@@ -1,0 +1,82 @@
+package instance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"ckpool/control"
+)
+
+const (
+	politeTime = 500 * time.Millisecond // for each of shutdown and SIGTERM
+	killTime   = 3 * time.Second
+)
+
+// alive is false for zombies too.
+func alive(pid int) bool {
+	if err := syscall.Kill(pid, 0); err != nil && !errors.Is(err, syscall.EPERM) {
+		return false
+	}
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return !errors.Is(err, fs.ErrNotExist)
+	}
+	_, after, _ := strings.Cut(string(stat), ") ")
+	return !strings.HasPrefix(after, "Z")
+}
+
+// isPool is false for a program that got the pid of an instance that died: pids
+// are used again.
+func isPool(pid int) bool {
+	command, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	if err != nil {
+		return true
+	}
+	name := filepath.Base(strings.Split(string(command), "\x00")[0])
+	return strings.Contains(name, "ck") || program(pid) == program(os.Getpid())
+}
+
+// program is the file a process runs; another one after an upgrade of that file.
+func program(pid int) string {
+	file, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+	return strings.TrimSuffix(file, " (deleted)")
+}
+
+// end stops a running instance: by the shutdown command, SIGTERM, SIGKILL.
+func end(ctx context.Context, dir string, pid int) error {
+	gone := func(limit time.Duration) bool {
+		return poll(ctx, limit, func() bool { return !alive(pid) })
+	}
+	asked, cancel := context.WithTimeout(ctx, politeTime)
+	defer cancel()
+	parent, name := filepath.Split(filepath.Clean(dir))
+	if _, err := control.Dial(parent, name, "listener").Do(asked, "shutdown"); err == nil && gone(politeTime) {
+		return nil
+	}
+	for _, s := range []struct {
+		signal syscall.Signal
+		wait   time.Duration
+	}{{syscall.SIGTERM, politeTime}, {syscall.SIGKILL, killTime}} {
+		_ = syscall.Kill(pid, s.signal) // it may be gone by now
+		if gone(s.wait) {
+			return nil
+		}
+	}
+	return fmt.Errorf("Unable to kill old process main pid %d", pid)
+}
+
+// maxComm is how much of a name other tools show: one byte less than the
+// kernel takes.
+const maxComm = 14
+
+// SetProcessName makes ps and top show name, cut to 14 bytes.
+func SetProcessName(name string) error {
+	return os.WriteFile("/proc/self/comm", []byte(name[:min(len(name), maxComm)]), 0)
+}

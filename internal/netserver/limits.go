@@ -1,0 +1,21 @@
+//go:build linux
+
+package netserver
+
+// SetLimits changes MaxClients and the limits per address while the server
+// runs; the rest of c is not looked at. Nobody is dropped for a lower limit.
+// Any goroutine may call.
+func (s *Server) SetLimits(c Config) error {
+	c.Event = s.config.Event
+	if err := c.complete(); err != nil {
+		return err
+	}
+	most, err := c.settleMaxClients()
+	if err != nil {
+		return err
+	}
+	s.limits.set(&c)
+	s.maxClients.Store(most)
+	s.recheckGates()
+	return nil
+}

@@ -1,0 +1,67 @@
+//go:build linux
+
+package netserver
+
+import (
+	"errors"
+	"net/netip"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// Listeners added while the server runs serve like the first ones, on all
+// loops; what cannot be bound adds none.
+func TestListenWhileRunning(t *testing.T) {
+	r := start(t, Config{Loops: 2}, nil, nil)
+	before := len(r.Listeners())
+	first, err := r.ListenAll(t.Context(), []string{"127.0.0.1:0", "127.0.0.1:0"})
+	if err != nil || first != before {
+		t.Fatalf("listener %d: %v", first, err)
+	}
+	for _, l := range r.Listeners() {
+		for range 20 {
+			if err := echoOnce(l.Addrs[0].String()); err != nil {
+				t.Fatalf("%v: %v", l.Addrs, err)
+			}
+		}
+	}
+	taken := r.Listeners()[0].Addrs[0].String()
+	if _, err := r.ListenAll(t.Context(), []string{"127.0.0.1:0", taken}); !errors.Is(err, unix.EADDRINUSE) {
+		t.Errorf("taken address: %v", err)
+	}
+	if n := len(r.Listeners()); n != before+2 {
+		t.Errorf("%d listeners, want %d", n, before+2)
+	}
+}
+
+func TestSetLimits(t *testing.T) {
+	r := start(t, Config{MaxClients: 1}, nil, nil)
+	first, second := r.dial(), r.dial()
+	first.send("x\n")
+	first.wantLine("x")
+	second.send("x\n")
+	eventually(t, "the second to be kept out", func() bool { return r.rec.eventsWith("Server full with 1 clients") == 1 })
+	if err := r.SetLimits(Config{MaxClients: 2, MaxPerAddress: 1, LimitExempt: []netip.Prefix{}}); err != nil {
+		t.Fatal(err)
+	}
+	second.wantLine("x")
+	if r.MaxClients() != 2 {
+		t.Errorf("%d clients may come", r.MaxClients())
+	}
+	// The second came after the limit per address, the first before.
+	second.Close()
+	eventually(t, "the second to be gone", func() bool { return r.Clients() == 1 })
+	if r.refused("127.0.0.2") {
+		t.Error("another address is refused")
+	}
+	if err := r.SetLimits(Config{MaxClients: 10, MaxPerAddress: -1, LimitExempt: []netip.Prefix{}}); err != nil {
+		t.Fatal(err)
+	}
+	if r.refused("127.0.0.1") || r.refused("127.0.0.1") {
+		t.Error("still limited")
+	}
+	if err := r.SetLimits(Config{MaxClients: -1}); err == nil {
+		t.Error("a negative limit is taken")
+	}
+}

@@ -1,0 +1,119 @@
+package operation
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
+
+	"ckpool/internal/testkit/fakenode"
+)
+
+// want fails the script unless it has the number of arguments it must have.
+func want(ts *testscript.TestScript, neg bool, args []string, atLeast int, usage string) {
+	if neg || len(args) < atLeast {
+		ts.Fatalf("usage: %s", usage)
+	}
+}
+
+// expand FILE...: puts the values of variables into files.
+func expand(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, neg, args, 1, "expand FILE...")
+	for _, name := range args {
+		path := ts.MkAbs(name)
+		text := os.Expand(ts.ReadFile(name), ts.Getenv)
+		ts.Check(os.WriteFile(path, []byte(text), 0o600))
+	}
+}
+
+// save VARIABLE: stdout of the last command, without its end of line.
+func save(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, neg, args, 1, "save VARIABLE")
+	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile("stdout")))
+}
+
+// log FILE REGEXP: waits until a line of the file matches.
+func awaitText(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, neg, args, 2, "log FILE REGEXP")
+	re, err := regexp.Compile("(?m)" + args[1])
+	ts.Check(err)
+	ts.Check(await(func() error {
+		b, err := os.ReadFile(ts.MkAbs(args[0]))
+		if err == nil && !re.Match(b) {
+			err = fmt.Errorf("%s has no match of %s:\n%s", args[0], args[1], b)
+		}
+		return err
+	}))
+}
+
+// pidOf is the process of an instance.
+func pidOf(ts *testscript.TestScript, name string) int {
+	pid, err := readPID(filepath.Join(ts.Getenv("S"), name, "main.pid"))
+	ts.Check(err)
+	return pid
+}
+
+// signal NAME SIGNAL
+func sendSignal(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, neg, args, 2, "signal NAME SIGNAL")
+	sig := unix.SignalNum(args[1])
+	if sig == 0 {
+		ts.Fatalf("no signal %s", args[1])
+	}
+	pid := pidOf(ts, args[0])
+	ts.Check(syscall.Kill(pid, sig))
+	switch sig {
+	case syscall.SIGKILL, syscall.SIGTERM, syscall.SIGINT:
+		ts.Check(awaitExit(pid))
+	}
+}
+
+// gone NAME: waits until the instance has no pid file.
+func awaitEnd(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, neg, args, 1, "gone NAME")
+	file := filepath.Join(ts.Getenv("S"), args[0], "main.pid")
+	ts.Check(await(func() error {
+		if _, err := os.Stat(file); err == nil {
+			return fmt.Errorf("%s is still there", file)
+		}
+		return nil
+	}))
+}
+
+// listening PORT: waits until the port takes, or with ! does not take,
+// connections.
+func listening(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, false, args, 1, "listening PORT")
+	ts.Check(await(func() error {
+		c, err := net.Dial("tcp", "127.0.0.1:"+args[0])
+		if err == nil {
+			c.Close()
+		}
+		if neg == (err == nil) {
+			return fmt.Errorf("port %s: %v", args[0], err)
+		}
+		return nil
+	}))
+}
+
+// node fault|clear|block: what happens to the node.
+func controlNode(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, neg, args, 1, "node fault|clear|stop")
+	n := worldOf(ts).node
+	switch args[0] {
+	case "fault":
+		n.SetFault(fakenode.Fault{Kind: fakenode.WarmingUp})
+	case "clear":
+		n.ClearFault()
+	case "stop":
+		n.Close()
+	default:
+		ts.Fatalf("node cannot %s", args[0])
+	}
+}

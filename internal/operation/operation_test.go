@@ -1,0 +1,184 @@
+package operation
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"ckpool/internal/testkit/fakenode"
+)
+
+// programs is the directory with the built programs.
+var programs string
+
+func TestMain(m *testing.M) {
+	status := 1
+	err := build(func() { status = m.Run() })
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
+	os.Exit(status)
+}
+
+// build makes the programs, calls then and removes them.
+func build(then func()) (err error) {
+	programs, err = os.MkdirTemp("", "ckbin")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(programs)
+	c := exec.Command("go", "build", "-o", programs, "ckpool/cmd/ckpool", "ckpool/cmd/ckpmsg", "ckpool/cmd/notifier")
+	if out, err := c.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	if err := os.Symlink("ckpool", filepath.Join(programs, "ckproxy")); err != nil {
+		return err
+	}
+	then()
+	return nil
+}
+
+// Each script has the programs in its PATH, a node, free ports and the
+// configuration ckpool.conf that uses them. Sockets are in $WORK/s.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:   "testdata",
+		Setup: setUp,
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"expand": expand, "log": awaitText, "signal": sendSignal, "gone": awaitEnd, "node": controlNode,
+			"mine": mine, "ask": ask, "stall": stall, "listening": listening, "save": save,
+		},
+	})
+}
+
+// world is what a script's commands share.
+type world struct {
+	node   *fakenode.Node
+	miners map[string]*scriptMiner
+	held   []net.Conn
+}
+
+const worldKey = "world"
+
+func worldOf(ts *testscript.TestScript) *world { return ts.Value(worldKey).(*world) }
+
+const defaultConfig = `{
+"btcd": [{"url": "%s", "auth": "user", "pass": "pass"}],
+"zmqblock": [],
+"btcaddress": "1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2",
+"serverurl": ["127.0.0.1:%s"],
+"mindiff": 1e-10, "startdiff": 1e-10, "maxdiff": 1e-10
+}
+`
+
+func setUp(env *testscript.Env) error {
+	node, err := fakenode.Start(fakenode.Config{Chain: "main", Bits: 0x1d00ffff, User: "user", Password: "pass"})
+	if err != nil {
+		return err
+	}
+	w := &world{node: node}
+	env.Values[worldKey] = w
+	env.Defer(func() { w.close(env.WorkDir) })
+	env.Setenv("PATH", programs+string(os.PathListSeparator)+env.Getenv("PATH"))
+	env.Setenv("NODE", node.Addr())
+	env.Setenv("S", filepath.Join(env.WorkDir, "s"))
+	for _, name := range []string{"PORT", "PORT2", "PORT3"} {
+		port, err := freePort()
+		if err != nil {
+			return err
+		}
+		env.Setenv(name, port)
+	}
+	if err := os.Mkdir(filepath.Join(env.WorkDir, "s"), 0o750); err != nil {
+		return err
+	}
+	conf := fmt.Sprintf(defaultConfig, node.Addr(), env.Getenv("PORT"))
+	if _, err := os.Stat(filepath.Join(env.WorkDir, "ckpool.conf")); err == nil {
+		return nil // the script has its own
+	}
+	return os.WriteFile(filepath.Join(env.WorkDir, "ckpool.conf"), []byte(conf), 0o600)
+}
+
+// close ends what the script started, detached instances too.
+func (w *world) close(dir string) {
+	for _, m := range w.miners {
+		m.close()
+	}
+	for _, c := range w.held {
+		c.Close()
+	}
+	files, _ := filepath.Glob(filepath.Join(dir, "s", "*", "main.pid"))
+	for _, f := range files {
+		if pid, err := readPID(f); err == nil {
+			_ = syscall.Kill(pid, syscall.SIGCONT)
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+			_ = awaitExit(pid)
+		}
+	}
+	w.node.Close()
+}
+
+func freePort() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer l.Close()
+	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port), nil
+}
+
+func readPID(file string) (int, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(string(b))
+}
+
+const patience = 20 * time.Second
+
+// await polls until done gives no error.
+func await(done func() error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for {
+		err := done()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+// running is false for zombies: detached instances become init's children.
+func running(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false
+	}
+	_, after, _ := strings.Cut(string(stat), ") ")
+	return !strings.HasPrefix(after, "Z")
+}
+
+func awaitExit(pid int) error {
+	return await(func() error {
+		if running(pid) {
+			return fmt.Errorf("process %d still runs", pid)
+		}
+		return nil
+	})
+}

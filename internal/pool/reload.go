@@ -1,0 +1,45 @@
+package pool
+
+import (
+	"context"
+	"reflect"
+
+	"ckpool/bitcoind"
+	"ckpool/internal/config"
+)
+
+// Reload takes over what of next may change while the pool runs: settings of
+// difficulty and logins, limits, nodes, further listen addresses. After an
+// error nothing has changed. One Reload at a time.
+func (p *Pool) Reload(ctx context.Context, next config.Config) (config.Merged, error) {
+	old := p.config.Load()
+	m := old.Merge(&next)
+	nodes := !reflect.DeepEqual(old.Nodes, m.Nodes)
+	if nodes { // SetNodes must not fail when the ports are open
+		if _, err := bitcoind.NewGroup(m.Nodes, bitcoind.Options{}); err != nil {
+			return m, err
+		}
+	}
+	if added := m.Servers[len(old.Servers):]; len(added) > 0 {
+		// Before the ports are open, so that nobody finds no settings.
+		p.sessions.Store(sessionSettings(&m.Config, p.options.Solo))
+		if err := p.listen(ctx, added); err != nil {
+			p.sessions.Store(sessionSettings(old, p.options.Solo))
+			return m, err
+		}
+	}
+	if nodes {
+		if err := p.nodes.SetNodes(m.Nodes); err != nil {
+			return m, err
+		}
+	}
+	if set := limits(&m.Config); !reflect.DeepEqual(limits(old), set) {
+		if err := p.server.SetLimits(set); err != nil {
+			return m, err
+		}
+	}
+	p.State.Reload(stateSettings(&m.Config))
+	p.sessions.Store(sessionSettings(&m.Config, p.options.Solo))
+	p.config.Store(&m.Config)
+	return m, nil
+}

@@ -1,0 +1,113 @@
+package pool
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"ckpool/work"
+)
+
+// jobClock publishes jobs at chosen times.
+type jobClock struct {
+	*testing.T
+	*jobs
+	builder work.Builder
+	start   time.Time
+	block   int
+}
+
+func newJobClock(t *testing.T) *jobClock {
+	start := time.Unix(1795327613, 0)
+	return &jobClock{
+		T: t, jobs: newJobs(start), start: start,
+		block: 1, builder: work.Builder{PayoutScript: make([]byte, 22), Extranonce1Len: 4, Extranonce2Len: 8},
+	}
+}
+
+// at publishes a job of the present block after so many seconds and returns
+// its id.
+func (c *jobClock) at(seconds int) uint64 {
+	c.Helper()
+	now := c.start.Add(time.Duration(seconds) * time.Second)
+	tmpl, err := work.ParseTemplate(fmt.Appendf(nil, `{"version":536870912,"previousblockhash":"%064x","transactions":[],
+		"coinbasevalue":312500000,"curtime":%d,"bits":"1d00ffff","height":850000}`, c.block, now.Unix()))
+	if err != nil {
+		c.Fatal(err)
+	}
+	w, err := c.publish(&c.builder, tmpl, now)
+	if err != nil {
+		c.Fatal(err)
+	}
+	return w.Job.ID
+}
+
+func (c *jobClock) want(id uint64, known bool) {
+	c.Helper()
+	f := c.Find(id)
+	if (f.Job != nil) != known {
+		c.Errorf("job %x: known %v, want %v", id, f.Job != nil, known)
+	}
+	if known && f.Job != nil && f.Job.ID != id {
+		c.Errorf("job %x: found %x", id, f.Job.ID)
+	}
+}
+
+// Shares still arrive for jobs of the present tip for ten minutes, for those
+// of an earlier one for two.
+func TestJobsAreKept(t *testing.T) {
+	c := newJobClock(t)
+	if c.Find(1).Job != nil || c.Work() != nil {
+		t.Fatal("work before the first template")
+	}
+	first := c.at(0)
+	if first != 0x6b02867d<<32 {
+		t.Errorf("first job id %x", first)
+	}
+	second := c.at(30)
+	c.at(600)
+	c.want(first, true)
+	c.at(601)
+	c.want(first, false)
+	c.want(second, true)
+
+	tip := c.Work().Tip
+	c.block++
+	newTip := c.at(620)
+	if c.Work().Tip != tip+1 || c.Find(second).Tip != tip {
+		t.Error("a new previous block is not a new tip")
+	}
+	c.want(second, true)
+	c.at(740)
+	c.want(second, true)
+	c.at(741)
+	c.want(second, false)
+	c.want(newTip, true)
+	c.want(newTip+1000, false)
+	c.want(0, false)
+}
+
+// Many blocks in a row: each tip's jobs go two minutes after that tip did.
+func TestJobsOfManyTips(t *testing.T) {
+	c := newJobClock(t)
+	var ids []uint64
+	for i := range 100 {
+		c.block++
+		ids = append(ids, c.at(5*i))
+	}
+	for i, id := range ids {
+		c.want(id, 5*(99-i-1) <= 120)
+	}
+}
+
+func TestJobsAreBounded(t *testing.T) {
+	c := newJobClock(t)
+	first := c.at(0)
+	for range maxTipJobs - 1 {
+		c.at(0)
+	}
+	c.want(first, true)
+	c.at(0)
+	c.want(first, false)
+	c.want(first+1, true)
+}

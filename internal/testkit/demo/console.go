@@ -1,0 +1,114 @@
+package demo
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+)
+
+// console prints lines above a status line that is rewritten in place.
+type console struct {
+	out      io.Writer
+	terminal bool
+
+	// guarded by mu
+	mu      sync.Mutex
+	pending bool // the status line stands without its line feed
+}
+
+func (c *console) print(format string, args ...any) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.pending {
+		fmt.Fprint(c.out, "\r\x1b[K")
+		c.pending = false
+	}
+	fmt.Fprintf(c.out, format+"\n", args...)
+}
+
+func (c *console) status(text string) {
+	if !c.terminal {
+		c.print("%s", text)
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.pending = true
+	fmt.Fprintf(c.out, "\r\x1b[K%s", text)
+}
+
+// end leaves the last status line standing.
+func (c *console) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.pending {
+		fmt.Fprintln(c.out)
+		c.pending = false
+	}
+}
+
+// describe says what runs and where to point a miner.
+func (d *demo) describe(s *settings, n *node) {
+	say := d.console.print
+	kind := "the node"
+	if n.own != nil {
+		kind = "btcd"
+	}
+	say("%s: %s, RPC on %s", kind, n.chain, n.config.URL)
+	if d.config.Solo {
+		say("ckpool: solo mode, blocks pay the user name that found them")
+	} else {
+		say("ckpool: pool mode, blocks pay %s", s.payout)
+	}
+	say("configuration %s, log %s", d.shown(configFile), d.shown("logs", poolName+".log"))
+	user, example := "any name", ""
+	if d.config.Solo {
+		user = "your address on " + n.chain
+		if n.regtest() {
+			example = ", for instance " + s.wallet("yours").Address()
+		}
+	}
+	say("point a miner at")
+	for _, addr := range reachable(s.listen) {
+		say("  stratum+tcp://%s", addr)
+	}
+	say("  user: %s%s, password: x", user, example)
+	if n.regtest() {
+		say("two simulated miners find a block about every %s", blockEvery)
+	}
+	say("Ctrl-C ends all of it")
+}
+
+// reachable lists the addresses under which something that listens there can be
+// reached: for an unspecified host those of the machine's interfaces.
+func reachable(listen string) []string {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return []string{listen}
+	}
+	ip, err := netip.ParseAddr(host)
+	if host != "" && (err != nil || !ip.IsUnspecified()) {
+		return []string{listen}
+	}
+	only4 := err == nil && ip.Is4()
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return []string{net.JoinHostPort("127.0.0.1", port)}
+	}
+	var found, loopback []string
+	for _, a := range addrs {
+		prefix, err := netip.ParsePrefix(a.String())
+		if err != nil || prefix.Addr().IsLinkLocalUnicast() || only4 && !prefix.Addr().Is4() {
+			continue
+		}
+		text := net.JoinHostPort(prefix.Addr().String(), port)
+		if prefix.Addr().IsLoopback() {
+			loopback = append(loopback, text)
+		} else {
+			found = append(found, text)
+		}
+	}
+	return append(found, loopback...)
+}

@@ -1,0 +1,353 @@
+package demo
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/btcsuite/btcd/wire/v2"
+
+	"ckpool/address"
+	"ckpool/internal/config"
+	"ckpool/internal/testkit"
+	"ckpool/internal/testkit/btcd"
+	"ckpool/internal/testkit/fakenode"
+)
+
+// ckpool is built once for all tests.
+var ckpool = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "ckpool-demo")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "ckpool")
+	cmd := exec.Command("go", "build", "-o", path, "ckpool/cmd/ckpool")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		os.Stderr.Write(out)
+		return "", err
+	}
+	return path, nil
+})
+
+func TestMain(m *testing.M) {
+	status := m.Run()
+	if path, err := ckpool(); err == nil {
+		os.RemoveAll(filepath.Dir(path))
+	}
+	os.Exit(status)
+}
+
+// screen is what the user sees.
+type screen struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (s *screen) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(p)
+}
+
+func (s *screen) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
+}
+
+// run is a demo that runs beside the test.
+type run struct {
+	t      *testing.T
+	screen screen
+	cancel context.CancelFunc
+	ended  chan error
+}
+
+func start(t *testing.T, c Config) *run {
+	t.Helper()
+	path, err := ckpool()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &run{t: t, ended: make(chan error, 1)}
+	ctx, cancel := context.WithCancel(t.Context())
+	r.cancel = cancel
+	c.Ckpool, c.Out = path, &r.screen
+	go func() { r.ended <- Run(ctx, c) }()
+	t.Cleanup(cancel)
+	return r
+}
+
+// wait waits up to a minute for text on the screen.
+func (r *run) wait(text string) {
+	r.t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(time.Minute); !strings.Contains(r.screen.String(), text); {
+		select {
+		case err := <-r.ended:
+			r.t.Fatalf("ended before %q: %v\n%s", text, err, r.screen.String())
+		case <-tick.C:
+		}
+		if time.Now().After(deadline) {
+			r.t.Fatalf("no %q on the screen:\n%s", text, r.screen.String())
+		}
+	}
+}
+
+func (r *run) stop() {
+	r.t.Helper()
+	r.cancel()
+	if err := <-r.ended; err != nil {
+		r.t.Errorf("%v\n%s", err, r.screen.String())
+	}
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// leftovers are the processes that work in dir.
+func leftovers(t *testing.T, dir string) []string {
+	t.Helper()
+	var found []string
+	procs, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range procs {
+		cwd, _ := os.Readlink(filepath.Join(p, "cwd"))
+		cmdline, _ := os.ReadFile(filepath.Join(p, "cmdline"))
+		if cwd == dir || strings.Contains(string(cmdline), dir) {
+			found = append(found, string(bytes.ReplaceAll(cmdline, []byte{0}, []byte{' '})))
+		}
+	}
+	return found
+}
+
+// chain is a view on the node of a running demo.
+func chain(t *testing.T, dir string) *btcd.Node {
+	t.Helper()
+	c, _, err := config.Load(filepath.Join(dir, configFile), config.Solo)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return btcd.Attach(c.Nodes[0].URL, c.Nodes[0].User, c.Nodes[0].Pass)
+}
+
+func blockAt(t *testing.T, n *btcd.Node, height int64) *wire.MsgBlock {
+	t.Helper()
+	b, err := n.BlockAt(t.Context(), height)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// script is the output script of an address.
+func script(t *testing.T, text string) []byte {
+	t.Helper()
+	a, err := address.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a.Script()
+}
+
+func checkCoinbase(t *testing.T, b *wire.MsgBlock, payout string) {
+	t.Helper()
+	coinbase := b.Transactions[0]
+	if !bytes.Equal(coinbase.TxOut[0].PkScript, script(t, payout)) {
+		t.Errorf("block %s pays %x, not %s", b.BlockHash(), coinbase.TxOut[0].PkScript, payout)
+	}
+	if !bytes.Contains(coinbase.TxIn[0].SignatureScript, []byte("ckpool")) {
+		t.Errorf("block %s lacks the tag: %x", b.BlockHash(), coinbase.TxIn[0].SignatureScript)
+	}
+}
+
+// The node accepts the pool's blocks, which pay the address of the
+// configuration; after Ctrl-C nothing runs any more; a second start goes on.
+func TestPool(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	listen := freePort(t)
+	r := start(t, Config{Dir: dir, Listen: listen})
+	r.wait("stratum+tcp://" + listen)
+	r.wait("mining began")
+	r.wait("block 3 ")
+	r.wait(": accepted")
+
+	n := chain(t, dir)
+	payout := (&settings{seed: readSeed(t, dir)}).wallet("").Address()
+	block := blockAt(t, n, 2)
+	if !strings.Contains(r.screen.String(), "block 2 "+block.BlockHash().String()) {
+		t.Errorf("the node has %s at height 2:\n%s", block.BlockHash(), r.screen.String())
+	}
+	checkCoinbase(t, block, payout)
+	r.stop()
+	if left := leftovers(t, dir); len(left) > 0 {
+		t.Errorf("still running: %v", left)
+	}
+
+	r = start(t, Config{Dir: dir, Listen: listen})
+	r.wait("mining began")
+	r.wait(": accepted")
+	if got := blockAt(t, chain(t, dir), 2).BlockHash(); got != block.BlockHash() {
+		t.Errorf("block 2 is %s after the second start, was %s", got, block.BlockHash())
+	}
+	if strings.Contains(r.screen.String(), "block 2 ") {
+		t.Errorf("an old block is told again:\n%s", r.screen.String())
+	}
+	r.stop()
+}
+
+func readSeed(t *testing.T, dir string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(dir, "wallet"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(b))
+}
+
+// In solo mode a block pays the miner that found it.
+func TestSolo(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	r := start(t, Config{Dir: dir, Listen: freePort(t), Solo: true})
+	r.wait("mining began")
+	r.wait("block 3 ")
+	r.wait(": accepted")
+	_, after, _ := strings.Cut(r.screen.String(), "block 2 ")
+	_, finder, _ := strings.Cut(after, "found by ")
+	user, _, _ := strings.Cut(finder, ".")
+	checkCoinbase(t, blockAt(t, chain(t, dir), 2), user)
+	if one, two := (&settings{seed: readSeed(t, dir)}).wallet("rig1").Address(), (&settings{seed: readSeed(t, dir)}).wallet("rig2").Address(); user != one && user != two {
+		t.Errorf("found by %s, the miners are %s and %s", user, one, two)
+	}
+	r.stop()
+}
+
+// An existing node of another chain is used without simulated miners.
+func TestExistingNode(t *testing.T) {
+	t.Parallel()
+	n := testkit.StartFakeNode(t, fakenode.Config{Chain: "main", Bits: 0x1d00ffff, Transactions: 10})
+	c := Config{
+		Dir: t.TempDir(), Listen: freePort(t),
+		Node: "http://" + testkit.FakeNodeUser + ":" + testkit.FakeNodePassword + "@" + n.Addr(),
+	}
+	r := start(t, c)
+	if err := <-r.ended; err == nil || !strings.Contains(err.Error(), "whom shall blocks on main pay?") {
+		t.Errorf("without an address: %v", err)
+	}
+	c.Address = "bcrt1q7v96qwscwmmy7q5sjvw8rawgvxl0gamx6xlltt"
+	r = start(t, c)
+	if err := <-r.ended; err == nil || !strings.Contains(err.Error(), "is not one of main") {
+		t.Errorf("with an address of regtest: %v", err)
+	}
+	c.Address = "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4"
+	n.SetFault(fakenode.Fault{Kind: fakenode.WarmingUp})
+	r = start(t, c)
+	r.wait("waiting for the node")
+	n.ClearFault()
+	r.wait("the node: main, RPC on " + n.Addr())
+	r.wait("height 1000, waiting for a miner")
+	r.stop()
+	if strings.Contains(r.screen.String(), "simulated") {
+		t.Errorf("simulated miners on main:\n%s", r.screen.String())
+	}
+}
+
+func TestStartFailuresSayWhy(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for name, c := range map[string]struct {
+		config Config
+		want   string
+	}{
+		"port in use": {Config{Listen: l.Addr().String()}, "address already in use; LISTEN=host:port"},
+		"no port":     {Config{Listen: "127.0.0.1"}, "LISTEN=127.0.0.1: want host:port"},
+		"address":     {Config{Listen: "127.0.0.1:0", Address: "bcrt1nonsense"}, "ADDRESS=bcrt1nonsense: "},
+		"node":        {Config{Listen: "127.0.0.1:0", Node: "localhost:8332"}, "NODE: want http://user:pass@host:port"},
+	} {
+		c.config.Dir = t.TempDir()
+		r := start(t, c.config)
+		if err := <-r.ended; err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if left := leftovers(t, c.config.Dir); len(left) > 0 {
+			t.Errorf("%s: still running: %v", name, left)
+		}
+	}
+}
+
+// A configuration changed by hand stays as it is and decides.
+func TestEditedConfiguration(t *testing.T) {
+	t.Parallel()
+	d := &demo{config: Config{Dir: t.TempDir()}}
+	d.dir = d.config.Dir
+	s, err := d.settle()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.miners, s.payout = "127.0.0.1:1", s.wallet("").Address()
+	n := &node{chain: "regtest"}
+	n.config.URL, n.config.User, n.config.Pass = "127.0.0.1:2", "u", "p"
+	if err := d.writeConfig(s, n); err != nil {
+		t.Fatal(err)
+	}
+	path := d.path(configFile)
+	if s, err = d.settle(); err != nil || s.edited {
+		t.Errorf("a file of make run counts as changed: %v", err)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b = bytes.Replace(b, []byte("127.0.0.1:3333"), []byte("127.0.0.1:4444"), 1)
+	if err := os.WriteFile(path, b, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	s, err = d.settle()
+	if err != nil || !s.edited || s.listen != "127.0.0.1:4444" || s.miners != "127.0.0.1:1" || s.node.URL != "127.0.0.1:2" {
+		t.Errorf("%+v, %v", s, err)
+	}
+	d.config.Listen = "127.0.0.1:5555"
+	if _, err := d.settle(); err == nil || !strings.Contains(err.Error(), "LISTEN= has no effect") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestReachable(t *testing.T) {
+	if got := reachable("192.0.2.1:3333"); len(got) != 1 || got[0] != "192.0.2.1:3333" {
+		t.Errorf("%v", got)
+	}
+	for _, listen := range []string{"0.0.0.0:3333", "[::]:3333", ":3333"} {
+		got := reachable(listen)
+		if len(got) == 0 {
+			t.Errorf("%s: none", listen)
+		}
+		for _, a := range got {
+			if strings.HasPrefix(a, "0.0.0.0") || strings.HasPrefix(a, "[::]") || !strings.HasSuffix(a, ":3333") {
+				t.Errorf("%s: %s", listen, a)
+			}
+		}
+	}
+}

@@ -1,0 +1,141 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"time"
+
+	"ckpool/address"
+	"ckpool/bitcoind"
+	"ckpool/internal/testkit/btcd"
+)
+
+// node is the node the pool works for.
+type node struct {
+	config bitcoind.Config
+	client *bitcoind.Client
+	chain  string
+	own    *btcd.Node // nil: somebody else's
+}
+
+func (n *node) regtest() bool { return n.chain == "regtest" }
+
+func (n *node) height(ctx context.Context) (int64, error) {
+	var height int64
+	err := n.client.Call(ctx, &height, "getblockcount")
+	return height, err
+}
+
+// upkeep does what btcd cannot: its chain survives a kill, and it serves work
+// however long the machine slept.
+func (n *node) upkeep(ctx context.Context) error {
+	if n.own == nil {
+		return nil
+	}
+	return errors.Join(n.own.EnsureCurrent(ctx), n.own.Save(ctx))
+}
+
+func (n *node) stop() error {
+	if n.own == nil {
+		return nil
+	}
+	select {
+	case <-n.own.Exited():
+		return nil
+	default:
+		return n.own.Stop()
+	}
+}
+
+// buildTime covers the first build of btcd on a slow machine.
+const buildTime = 10 * time.Minute
+
+// startNode gets the node ready and fills in what depends on it.
+func (d *demo) startNode(ctx context.Context, s *settings) (*node, error) {
+	n := &node{config: s.node}
+	if s.own {
+		d.console.print("starting btcd on regtest (the first time it is built, which takes a minute)")
+		ctx, cancel := context.WithTimeout(ctx, buildTime)
+		defer cancel()
+		var err error
+		n.own, err = btcd.Start(ctx, d.path("btcd"), btcd.Options{
+			RPC: s.node.URL, User: s.node.User, Password: s.node.Pass, Wallet: s.wallet("")})
+		if err != nil {
+			return nil, err
+		}
+		n.config = bitcoind.Config{URL: n.own.RPC, User: n.own.User, Pass: n.own.Pass}
+		if err := n.own.EnsureCurrent(ctx); err != nil {
+			return nil, errors.Join(err, n.own.Stop())
+		}
+	}
+	n.client = bitcoind.NewClient(n.config, bitcoind.Options{})
+	if err := d.identify(ctx, n); err != nil {
+		return nil, errors.Join(err, n.stop())
+	}
+	if err := s.complete(n, d.config.Solo); err != nil {
+		return nil, errors.Join(err, n.stop())
+	}
+	return n, nil
+}
+
+// identify asks for the chain, as long as it takes.
+func (d *demo) identify(ctx context.Context, n *node) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	said := ""
+	for {
+		var info struct {
+			Chain string `json:"chain"`
+		}
+		err := n.client.Call(ctx, &info, "getblockchaininfo")
+		if err == nil {
+			n.chain = info.Chain
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err.Error() != said {
+			said = err.Error()
+			d.console.print("waiting for the node at %s: %s", n.config.URL, said)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// complete chooses what was left open once the chain is known.
+func (s *settings) complete(n *node, solo bool) error {
+	if s.payout == "" && !solo {
+		if !n.regtest() {
+			return fmt.Errorf("ADDRESS=… is missing: whom shall blocks on %s pay?", n.chain)
+		}
+		s.payout = s.wallet("").Address()
+	}
+	if solo && !s.edited {
+		s.payout = ""
+	}
+	if s.payout != "" {
+		a, err := address.Parse(s.payout)
+		if err != nil {
+			return fmt.Errorf("address %s: %w", s.payout, err)
+		}
+		if network, known := address.NetworkForChain(n.chain); known && !a.On(network) {
+			return fmt.Errorf("address %s is not one of %s, the chain of the node", s.payout, n.chain)
+		}
+	}
+	if s.miners == "" {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return fmt.Errorf("simulated miners: %w", err)
+		}
+		s.miners = net.JoinHostPort("127.0.0.1", strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
+		return l.Close()
+	}
+	return nil
+}

@@ -1,0 +1,189 @@
+package demo
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/url"
+	"os"
+	"strings"
+
+	"ckpool/address"
+	"ckpool/bitcoind"
+	"ckpool/internal/config"
+	"ckpool/internal/testkit/btcd"
+)
+
+// settings are what this run does, from the options and the files of earlier
+// runs.
+type settings struct {
+	edited bool // the configuration file is the user's
+	listen string
+	miners string          // where the simulated ones connect
+	node   bitcoind.Config // existing, or to be started; empty URL: anywhere
+	own    bool            // the node is to be started
+	seed   string          // of the wallets
+	payout string          // address that blocks pay, empty in solo mode
+	users  []string        // of the simulated miners
+}
+
+const (
+	defaultListen = "127.0.0.1:3333"
+	configFile    = "ckpool.conf"
+)
+
+func (d *demo) settle() (*settings, error) {
+	s := &settings{listen: d.config.Listen, own: d.config.Node == ""}
+	if s.listen == "" {
+		s.listen = defaultListen
+	}
+	if _, _, err := net.SplitHostPort(s.listen); err != nil {
+		return s, fmt.Errorf("LISTEN=%s: want host:port", s.listen)
+	}
+	if d.config.Address != "" {
+		if _, err := address.Parse(d.config.Address); err != nil {
+			return s, fmt.Errorf("ADDRESS=%s: %w", d.config.Address, err)
+		}
+	}
+	var err error
+	if s.seed, err = d.seed(); err != nil {
+		return s, err
+	}
+	if !s.own {
+		if s.node, err = parseNode(d.config.Node); err != nil {
+			return s, err
+		}
+	}
+	s.payout = d.config.Address
+	for i, name := range []string{"rig1", "rig2"} {
+		// In solo mode each is paid at its own address.
+		user := s.wallet("").Address()
+		if d.config.Solo {
+			user = s.wallet(name).Address()
+		}
+		if d.config.Address != "" && (i == 0 || !d.config.Solo) {
+			user = d.config.Address
+		}
+		s.users = append(s.users, user+"."+name)
+	}
+	return s, d.readConfig(s)
+}
+
+func (s *settings) wallet(name string) *btcd.Wallet { return btcd.NewWallet(s.seed + name) }
+
+// seed is made on the first run and kept.
+func (d *demo) seed() (string, error) {
+	path := d.path("wallet")
+	b, err := os.ReadFile(path)
+	if err == nil {
+		return strings.TrimSpace(string(b)), nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("wallet: %w", err)
+	}
+	seed := rand.Text()
+	if err := os.WriteFile(path, []byte(seed+"\n"), 0o600); err != nil {
+		return "", fmt.Errorf("wallet: %w", err)
+	}
+	return seed, nil
+}
+
+func parseNode(text string) (bitcoind.Config, error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "http" || u.Host == "" || u.User == nil {
+		return bitcoind.Config{}, errors.New("NODE: want http://user:pass@host:port")
+	}
+	if u.Port() == "" {
+		return bitcoind.Config{}, errors.New("NODE: the port is missing; Bitcoin Core has 8332 on main, 18443 on regtest")
+	}
+	password, _ := u.User.Password()
+	return bitcoind.Config{URL: u.Host, User: u.User.Username(), Pass: password}, nil
+}
+
+// signature stands behind the JSON of a file that make run wrote.
+const signature = "\nWritten by make run, sum %x.\nChange anything above and make run keeps its hands off this file.\n"
+
+func signed(body []byte) []byte {
+	sum := sha256.Sum256(body)
+	return fmt.Appendf(bytes.Clone(body), signature, sum[:8])
+}
+
+// readConfig takes what it says from a configuration file the user has changed.
+func (d *demo) readConfig(s *settings) error {
+	path := d.path(configFile)
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if end := bytes.LastIndex(b, []byte("\nWritten by make run")); end >= 0 && bytes.Equal(b, signed(b[:end])) {
+		return nil
+	}
+	mode := config.Pool
+	if d.config.Solo {
+		mode = config.Solo
+	}
+	c, _, err := config.Load(path, mode)
+	if err != nil {
+		return err
+	}
+	if len(c.Nodes) == 0 || len(c.Servers) == 0 {
+		return fmt.Errorf("%s names no node or no serverurl; remove it to have it written again", d.shown(configFile))
+	}
+	for name, given := range map[string]string{"LISTEN": d.config.Listen, "NODE": d.config.Node, "ADDRESS": d.config.Address} {
+		if given != "" {
+			return fmt.Errorf("%s was changed by hand, so %s= has no effect: set it there, or remove the file", d.shown(configFile), name)
+		}
+	}
+	s.edited = true
+	s.listen = c.Servers[0].URL
+	s.miners = c.Servers[len(c.Servers)-1].URL
+	s.node = c.Nodes[0]
+	s.payout = c.BTCAddress
+	return nil
+}
+
+// writeConfig writes the configuration of this run unless it is the user's.
+func (d *demo) writeConfig(s *settings, n *node) error {
+	if s.edited {
+		return nil
+	}
+	type server struct {
+		URL       string  `json:"url"`
+		MinDiff   float64 `json:"mindiff"`
+		StartDiff float64 `json:"startdiff"`
+		MaxDiff   float64 `json:"maxdiff"`
+	}
+	servers := []any{s.listen}
+	if n.regtest() {
+		// So easy that every hash is a share.
+		const every = 2e-10
+		servers = append(servers, server{s.miners, every, every, every})
+	}
+	c := struct {
+		Nodes   []map[string]string `json:"btcd"`
+		Address string              `json:"btcaddress,omitempty"`
+		Servers []any               `json:"serverurl"`
+		LogDir  string              `json:"logdir"`
+	}{
+		Nodes:   []map[string]string{{"url": n.config.URL, "auth": n.config.User, "pass": n.config.Pass}},
+		Address: s.payout,
+		Servers: servers,
+		LogDir:  "logs",
+	}
+	b, err := json.MarshalIndent(c, "", "\t")
+	if err != nil {
+		return fmt.Errorf("%s: %w", configFile, err)
+	}
+	if err := os.WriteFile(d.path(configFile), signed(b), 0o640); err != nil {
+		return fmt.Errorf("configuration: %w", err)
+	}
+	return nil
+}
