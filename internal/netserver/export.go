@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"iter"
 	"net/netip"
 	"time"
 
@@ -17,17 +18,23 @@ import (
 // recordVersion is that of every record of this file; older ones are read.
 const recordVersion = 1
 
-// Movable tells whether the connection in s can be exported: it is open, and
-// all there is to it is its socket and what the loop keeps of it.
-func (l *Loop) Movable(s Slot) bool { return l.slab.live(s) != nil }
-
-// Used is one above the highest slot there ever was.
-func (l *Loop) Used() Slot { return l.slab.used }
+// Movable gives the connections of a frozen loop that can be exported: those
+// that are open, and where all there is to it is the socket and what the loop
+// keeps of it.
+func Movable(l *Loop) iter.Seq[Slot] {
+	return func(yield func(Slot) bool) {
+		for s := range l.slab.used {
+			if l.slab.at(s).live() && !yield(s) {
+				return
+			}
+		}
+	}
+}
 
 // Export appends the record of the movable connection in s, for Import in
 // another process, and gives its descriptor, which stays the loop's: nothing
-// changes here until Frozen.Release. Only while the loop is frozen.
-func (l *Loop) Export(s Slot, b []byte) (record []byte, fd int) {
+// changes here until Frozen.Release.
+func Export(l *Loop, s Slot, b []byte) (record []byte, fd int) {
 	c := l.slab.at(s)
 	l.moved = append(l.moved, s)
 	b = append(b, recordVersion)
@@ -93,10 +100,10 @@ func readConn(r *wire.Reader) (k connRecord) {
 }
 
 // Import makes the socket fd, received from another process, a connection of
-// this loop with what the record at the front of r says of it; Handler.Open is
+// the loop with what the record at the front of r says of it; Handler.Open is
 // not called. fd is the loop's from then on, also after an error. Only before
 // Run, one call at a time on a loop.
-func (l *Loop) Import(fd int, r *wire.Reader) (Slot, error) {
+func Import(l *Loop, fd int, r *wire.Reader) (Slot, error) {
 	k := readConn(r)
 	err := r.Err()
 	if err == nil && !k.remote.IsValid() {
@@ -132,7 +139,7 @@ func (l *Loop) Import(fd int, r *wire.Reader) (Slot, error) {
 	l.counters.clients.Add(1)
 	if err := l.poller.ctl(unix.EPOLL_CTL_ADD, fd, events, int32(s), c.generation); err != nil {
 		l.moved = append(l.moved, s)
-		l.abandon()
+		abandon(l)
 		return 0, fmt.Errorf("netserver: import of a connection: epoll_ctl: %w", err)
 	}
 	return s, nil
@@ -147,7 +154,7 @@ func (s *Server) Disown() {
 				l.moved = append(l.moved, slot)
 			}
 		}
-		l.abandon()
+		abandon(l)
 	}
 }
 

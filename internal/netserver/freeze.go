@@ -35,7 +35,7 @@ func (s *Server) Freeze(ctx context.Context) (*Frozen, error) {
 			for task := range tasks {
 				task(l)
 			}
-			l.thaw()
+			thaw(l)
 		})
 	}
 	for range s.loops {
@@ -47,12 +47,12 @@ func (s *Server) Freeze(ctx context.Context) (*Frozen, error) {
 		}
 	}
 	// Every gate is closed by now: nothing comes any more.
-	f.Each((*Loop).settle)
+	f.Each(settle)
 	return f, nil
 }
 
 // settle brings a loop that stands still to where nothing is under way.
-func (l *Loop) settle() {
+func settle(l *Loop) {
 	l.now = time.Now()
 	for _, a := range l.mailbox.arrivals() {
 		l.admit(a)
@@ -63,7 +63,7 @@ func (l *Loop) settle() {
 
 // thaw lets the loop go on with what it had at its freezing, less what Export
 // gave away for good.
-func (l *Loop) thaw() {
+func thaw(l *Loop) {
 	l.now = time.Now()
 	if !l.server.stopping.Load() {
 		l.moved = nil
@@ -94,7 +94,7 @@ func (f *Frozen) Thaw() {
 // closed here without its peers noticing, every other connection is closed as
 // when Run's ctx ends. Run returns afterwards.
 func (f *Frozen) Release() {
-	f.Each((*Loop).abandon)
+	f.Each(abandon)
 	f.server.stopping.Store(true)
 	f.end()
 }
@@ -106,7 +106,7 @@ func (f *Frozen) end() {
 }
 
 // abandon forgets the connections that were exported.
-func (l *Loop) abandon() {
+func abandon(l *Loop) {
 	for _, s := range l.moved {
 		c := l.slab.at(s)
 		l.output.forget(s, c)

@@ -35,11 +35,8 @@ func exportAll(t *testing.T, f *Frozen) (all []moved) {
 	f.Each(func(l *Loop) {
 		mu.Lock()
 		defer mu.Unlock()
-		for s := range l.Used() {
-			if !l.Movable(s) {
-				continue
-			}
-			record, fd := l.Export(s, nil)
+		for s := range Movable(l) {
+			record, fd := Export(l, s, nil)
 			dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 			if err != nil {
 				t.Error(err)
@@ -81,7 +78,7 @@ func successor(t *testing.T, from *running, all []moved, c Config) *running {
 	}
 	for i, m := range all {
 		l := s.loops[i%len(s.loops)]
-		slot, err := l.Import(m.fd, wire.NewReader(m.record))
+		slot, err := Import(l, m.fd, wire.NewReader(m.record))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -209,7 +206,7 @@ func TestFreezeRunsWhatWasPosted(t *testing.T) {
 	c.wantLine("x")
 	for _, l := range old.Loops() {
 		l.Post(func() {
-			for s := range l.Used() {
+			for s := range l.slab.used {
 				l.Write(s, []byte("posted\n"))
 			}
 		})
