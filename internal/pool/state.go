@@ -58,6 +58,7 @@ type State struct {
 	netDiff  atomic.Uint64 // bits of a float64
 	users    atomic.Int64  // with a miner connected
 	workers  atomic.Int64  // connected miners
+	copies   atomic.Uint32 // made of users and workers for another process
 
 	saving sync.Mutex          // one Tick or Save at a time
 	sums   map[string]agentSum // guarded by saving; of the users saved since the pool was

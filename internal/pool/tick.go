@@ -160,6 +160,7 @@ func (s *State) userStats(u *user, now time.Time) (stats sharelog.UserStats, wri
 	t, round := s.stamp(now), s.round.Load()
 	u.mu.Lock()
 	u.decayIdle(t)
+	s.touch(&u.tally)
 	forgot := u.settle(round) // the file must not bring back the best of an old round
 	write = u.lastShare != never && (u.loggedIn || forgot)
 	stats.Stats = s.stats(&u.tally, now)
@@ -177,6 +178,7 @@ func (s *State) userStats(u *user, now time.Time) (stats sharelog.UserStats, wri
 		w.mu.Lock()
 		w.decayIdle(t)
 		w.settle(round)
+		s.touch(&w.tally)
 		if w.connected.count > 0 {
 			kind := w.connected.kind()
 			sum := s.sums[kind]
