@@ -16,15 +16,17 @@ func main() { os.Exit(run(os.Args, os.Stdout, os.Stderr)) }
 
 // run is main with its surroundings; it returns the exit status.
 func run(argv []string, stdout, stderr io.Writer) int {
+	upgrader := takeUpgrader()
 	o, err := parseOptions(argv)
 	if err == nil && o.Help {
 		fmt.Fprint(stdout, usage())
 		return 0
 	}
 	if err == nil {
-		err = serve(o, argv, stdout, stderr)
+		err = serve(o, argv, upgrader, stdout, stderr)
 	}
 	if err != nil {
+		upgrader.tell(err)
 		if !errors.Is(err, errLogged) {
 			fmt.Fprintln(stderr, err)
 		}
@@ -33,11 +35,11 @@ func run(argv []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
-func serve(o Options, argv []string, stdout, stderr io.Writer) error {
+func serve(o Options, argv []string, upgrader upgrader, stdout, stderr io.Writer) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	parent := takeDetached()
-	if o.Daemonise && !o.Check && parent == nil {
+	if o.Daemonise && !o.Check && parent == nil && !upgrader.is() { // whose session goes on
 		return detach(ctx, argv)
 	}
 	c, warnings, err := loadConfig(o)
@@ -51,7 +53,7 @@ func serve(o Options, argv []string, stdout, stderr io.Writer) error {
 		fmt.Fprintf(stdout, "%s: no errors\n", o.Config)
 		return nil
 	}
-	return runPool(ctx, o, c, parent)
+	return runPool(ctx, o, c, argv, parent)
 }
 
 // version is the module's, or the revision it was built from.

@@ -35,8 +35,9 @@ type Source interface {
 	// Copy sends what can be copied while everything goes on: all of it at
 	// first, later what has changed since.
 	Copy(ctx context.Context, first bool, send Send) error
-	// Freeze stops everything within ctx. Rest then sends what is left.
-	Freeze(ctx context.Context) error
+	// Freeze stops everything within ctx and tells since when nothing is
+	// served. Rest then sends what is left.
+	Freeze(ctx context.Context) (since time.Time, err error)
 	Rest(send Send) error
 	// Thaw goes on as if nothing had happened; it is called after Freeze
 	// succeeded. Leave ends instead, without a word to the miners.
@@ -77,12 +78,12 @@ func (e *RefusedError) Error() string { return e.Text }
 // Give moves src to the process at the other end of c, which has sent the
 // command. After an error src goes on as before. The caller closes c.
 func Give(ctx context.Context, c *net.UnixConn, src Source, limits Limits) (Report, error) {
-	pid, _, err := credentials(c)
+	pid, _, err := Credentials(c)
 	if err != nil {
 		return Report{}, err
 	}
 	g := giver{link: newLink(ctx, c), src: src, limits: limits}
-	defer func() { closeAll(g.link.fds) }()
+	defer func() { CloseAll(g.link.fds) }()
 	defer context.AfterFunc(ctx, g.link.stop)()
 	report := Report{PID: pid}
 	report.Pause, err = g.run(ctx)
@@ -95,6 +96,11 @@ func Give(ctx context.Context, c *net.UnixConn, src Source, limits Limits) (Repo
 	}
 	return report, err
 }
+
+var (
+	errEnded = errors.New("the new process ended before it took over")
+	errLate  = errors.New("the new process did not take over in time")
+)
 
 type giver struct {
 	link   *link
@@ -121,17 +127,17 @@ func (g *giver) run(ctx context.Context) (pause time.Duration, err error) {
 		return 0, g.explain(err)
 	}
 	g.link.within(g.limits.Pause)
-	began := time.Now()
 	freezing, cancel := context.WithTimeout(ctx, g.limits.Pause)
 	defer cancel()
-	if err := g.src.Freeze(freezing); err != nil {
+	since, err := g.src.Freeze(freezing)
+	if err != nil {
 		return 0, err
 	}
 	if err := g.handOut(); err != nil {
 		g.src.Thaw()
 		return 0, g.explain(err)
 	}
-	pause = time.Since(began)
+	pause = time.Since(since)
 	g.src.Leave()
 	return pause, nil
 }
@@ -201,7 +207,7 @@ func (g *giver) expect(kind Kind) error {
 	if err != nil {
 		return err
 	}
-	closeAll(f.fds)
+	CloseAll(f.fds)
 	switch f.kind {
 	case kind:
 		return nil
@@ -215,9 +221,9 @@ func (g *giver) expect(kind Kind) error {
 func (g *giver) explain(err error) error {
 	switch {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), isBroken(err):
-		return fmt.Errorf("the new process ended before it took over: %w", err)
+		return errEnded
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return fmt.Errorf("the new process did not take over in time: %w", err)
+		return errLate
 	}
 	return err
 }

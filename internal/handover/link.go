@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -180,12 +181,13 @@ func (l *link) takeRights(b []byte) error {
 
 // close closes the connection and what came over it and was not taken.
 func (l *link) close() {
-	closeAll(l.fds)
+	CloseAll(l.fds)
 	l.fds = nil
 	l.conn.Close()
 }
 
-func closeAll(fds []int) {
+// CloseAll closes descriptors.
+func CloseAll(fds []int) {
 	for _, fd := range fds {
 		unix.Close(fd)
 	}
@@ -208,8 +210,9 @@ type peer struct {
 	fd  int // pidfd, -1 where there is none
 }
 
-// Credentials of the process at the other end of a connection when it was made.
-func credentials(c *net.UnixConn) (pid int, uid uint32, err error) {
+// Credentials are of the process at the other end of a connection when it was
+// made.
+func Credentials(c *net.UnixConn) (pid int, uid uint32, err error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return 0, 0, err
@@ -251,4 +254,14 @@ func (p peer) close() {
 	if p.fd >= 0 {
 		unix.Close(p.fd)
 	}
+}
+
+// FD is f's descriptor, -1 when f is closed. It stays f's, in the mode it is in:
+// File.Fd would make a socket blocking for everybody who has it.
+func FD(f *os.File) (n int) {
+	n = -1
+	if raw, err := f.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { n = int(fd) })
+	}
+	return n
 }

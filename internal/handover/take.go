@@ -81,7 +81,7 @@ func Dial(ctx context.Context, path string, step func(name string)) (*Link, erro
 }
 
 func (l *Link) agree() error {
-	pid, _, err := credentials(l.conn)
+	pid, _, err := Credentials(l.conn)
 	if err != nil {
 		return err
 	}

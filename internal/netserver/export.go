@@ -159,11 +159,10 @@ func (s *Server) Disown() {
 }
 
 // ExportLimits appends the record of what the server counts beside its
-// connections: the limits per address, accepted and dropped connections, and
-// whether it is paused. Any goroutine may call.
+// connections: the limits per address, accepted and dropped connections. Any
+// goroutine may call.
 func (s *Server) ExportLimits(b []byte) []byte {
 	b = append(b, recordVersion)
-	b = wire.AppendBool(b, s.paused.Load())
 	st := s.Stats()
 	b = binary.BigEndian.AppendUint64(b, st.Accepted)
 	b = binary.BigEndian.AppendUint64(b, st.ReplacedNotifies)
@@ -177,7 +176,6 @@ func (s *Server) ExportLimits(b []byte) []byte {
 // ImportLimits is the inverse of ExportLimits, before Run.
 func (s *Server) ImportLimits(r *wire.Reader) error {
 	r.Version(recordVersion)
-	paused := r.Bool()
 	accepted, replaced := r.Uint64(), r.Uint64()
 	drops := make([]uint64, r.Count(8))
 	for i := range drops {
@@ -187,7 +185,6 @@ func (s *Server) ImportLimits(r *wire.Reader) error {
 	if err := r.Err(); err != nil {
 		return fmt.Errorf("netserver: import of limits: %w", err)
 	}
-	s.paused.Store(paused)
 	c := &s.loops[0].counters
 	c.accepted.Store(accepted)
 	c.replaced.Store(replaced)

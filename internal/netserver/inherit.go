@@ -27,7 +27,7 @@ type inherited struct {
 
 // Inherit gives the server listening sockets for the calls of Listen that
 // follow; their files are closed. What is no listening TCP socket is an error
-// and the rest is kept.
+// and the rest is kept. A Listen that fails leaves them for the next.
 func (s *Server) Inherit(sockets []Inherited) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -102,8 +102,19 @@ func (s *Server) adopt(l *Listener, addr netip.AddrPort) bool {
 	}
 	l.fds = append(l.fds, s.inherited[i].fd)
 	l.Addrs = append(l.Addrs, s.inherited[i].addr)
+	l.adopted = append(l.adopted, s.inherited[i])
 	s.inherited = slices.Delete(s.inherited, i, i+1)
 	return true
+}
+
+// giveBack takes adopted sockets from a listener that comes to nothing. The
+// caller holds mu.
+func (s *Server) giveBack(l *Listener) {
+	for _, in := range l.adopted {
+		l.fds = slices.DeleteFunc(l.fds, func(fd int) bool { return fd == in.fd })
+		s.inherited = append(s.inherited, in)
+	}
+	l.adopted = nil
 }
 
 // Sockets are duplicates of all listening sockets, to pass to another process.

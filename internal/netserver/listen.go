@@ -60,6 +60,8 @@ type Listener struct {
 	URL   string           // as configured, for createinet
 	Addrs []netip.AddrPort // bound
 
+	adopted []inherited // sockets among fds; owned by the caller of Listen
+
 	mu  sync.Mutex
 	fds []int // guarded by mu; one for each of Addrs, none after close
 }
@@ -165,6 +167,7 @@ func (s *Server) ListenAll(ctx context.Context, urls []string) (first int, err e
 		}
 		if err != nil {
 			for _, l := range append(all[first:], l) {
+				s.giveBack(l)
 				l.close()
 			}
 			return 0, err

@@ -87,15 +87,9 @@ func (p *Pool) submitBlock(f *solution) {
 		kind = "Possible stale share block solve"
 	}
 	added := make(chan struct{})
-	solved := false
 	p.nodes.Submit(height, hash, block, func(s bitcoind.BlockState) {
 		<-added
 		p.blockChanged(record.Hash, s)
-		if parseBlockState(s) == BlockConfirmed && !solved {
-			solved = true
-			p.nodes.Refresh("own block")
-			p.broadcastMessage(p.Solved(height, f.worker, time.Now()))
-		}
 	})
 	p.logAt(logfile.LevelWarning, fmt.Sprintf("%s diff %f ! Height %d, hash %s, by %s",
 		kind, f.share.Difficulty, height, record.Hash, logName(record.Worker)))
@@ -105,16 +99,28 @@ func (p *Pool) submitBlock(f *solution) {
 	close(added)
 }
 
-// blockChanged notes what became of a block.
+// blockChanged notes what became of a block. The first time a block is part of
+// the chain its round is over.
 func (p *Pool) blockChanged(hash string, s bitcoind.BlockState) {
-	_, err := p.blocks.Update(hash, func(b *Block) {
+	p.moving.RLock()
+	defer p.moving.RUnlock()
+	if p.hasLeft() {
+		return // it is for the process that has taken over
+	}
+	var now Block
+	known, err := p.blocks.Update(hash, func(b *Block) {
 		b.State, b.Confirmations, b.Reason = parseBlockState(s), int(s.Confirmations), ""
 		if b.State == BlockRejected {
 			b.Reason = s.Text
 		}
+		now = *b
 	})
 	if err != nil {
 		p.logAt(logfile.LevelError, "Cannot write blocks.json: "+err.Error())
+	}
+	if known && now.State == BlockConfirmed && p.blocks.EndRound(hash) {
+		p.nodes.Refresh("own block")
+		p.broadcastMessage(p.Solved(now.Height, p.names.workerID(now.Worker), time.Now()))
 	}
 }
 

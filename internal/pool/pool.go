@@ -24,6 +24,7 @@ type Options struct {
 	LogShares bool
 	Version   string
 	Log       *slog.Logger
+	TakeOver  bool // statistics come from another process, not from files
 }
 
 // Pool is a whole pool: nodes, work, sessions, statistics. Make it with New,
@@ -39,7 +40,9 @@ type Pool struct {
 	nodes    *bitcoind.Group
 	server   *netserver.Server
 	registry *session.Registry
+	group    *session.Group
 	handlers []*session.Handler // by loop
+	left     chan struct{}      // closed when another process has taken over
 
 	config     atomic.Pointer[config.Config] // what may not change while running is as at the start
 	sessions   atomic.Pointer[session.Settings]
@@ -52,6 +55,9 @@ type Pool struct {
 	published  chan *work.Job // newest job not yet looked at by tidy
 
 	submissions sync.WaitGroup // goroutines of Block; waited for by Run
+	moving      sync.RWMutex   // held for reading while what became of a block is noted
+	updater     *updater       // owned by Run, before it by Prepare
+	background  background
 
 	tidied *work.Template // owned by tidy; the last one it saw
 }
@@ -73,7 +79,9 @@ func New(c config.Config, o Options) (*Pool, error) {
 		registry:  session.NewRegistry(c.Nonce1Length, uint64(len(c.Servers))),
 		notices:   logfile.NewLimiter(time.Minute),
 		published: make(chan *work.Job, 1),
+		left:      make(chan struct{}),
 	}
+	p.updater = &updater{Pool: p}
 	p.config.Store(&c)
 	p.sessions.Store(sessionSettings(&c, o.Solo))
 	var err error
@@ -89,15 +97,14 @@ func New(c config.Config, o Options) (*Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	var group *session.Group
 	serverConfig := limits(&c)
 	serverConfig.MaxLine = c.MaxLine
 	serverConfig.Event = func(level int, text string) { p.logAt(logfile.Level(level), text) }
 	p.server, err = netserver.New(serverConfig, func(l *netserver.Loop) netserver.Handler {
-		if group == nil {
-			group = session.NewGroup(p.registry, loopCount(), p.closeClient)
+		if p.group == nil {
+			p.group = session.NewGroup(p.registry, loopCount(), p.closeClient)
 		}
-		h := session.NewHandler(l, p, group)
+		h := session.NewHandler(l, p, p.group)
 		p.handlers = append(p.handlers, h)
 		return h
 	})
@@ -109,8 +116,10 @@ func New(c config.Config, o Options) (*Pool, error) {
 		Loops: loopCount(),
 		Event: func(level int, text string) { p.logAt(logfile.Level(level), text) },
 	}, now)
-	if err := p.State.Load(now); err != nil {
-		return nil, err
+	if !o.TakeOver {
+		if err := p.State.Load(now); err != nil {
+			return nil, err
+		}
 	}
 	if p.blocks, err = OpenBlocks(c.LogDir); err != nil {
 		return nil, err
@@ -138,8 +147,11 @@ func (p *Pool) listen(ctx context.Context, list []config.Listener) error {
 	return nil
 }
 
-// Close gives back what New and Listen opened when Run is not called.
-func (p *Pool) Close() { p.server.Close() }
+// Close gives back what New, Listen and Prepare opened when Run is not called.
+func (p *Pool) Close() {
+	p.background.end()
+	p.server.Close()
+}
 
 // Settings implements session.Backend.
 func (p *Pool) Settings() *session.Settings { return p.sessions.Load() }

@@ -62,6 +62,7 @@ type State struct {
 
 	saving sync.Mutex          // one Tick or Save at a time
 	sums   map[string]agentSum // guarded by saving; of the users saved since the pool was
+	left   bool                // guarded by saving; another process has taken over
 }
 
 // NewState starts empty; [State.Load] fills it from the files of an earlier run.

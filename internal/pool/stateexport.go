@@ -99,7 +99,7 @@ func (t *tally) append(b []byte) []byte {
 }
 
 // exportCounts appends what is counted for the whole pool, and the limits on
-// logins. Nothing may be counted meanwhile.
+// logins. Nothing may be counted meanwhile, and the caller holds saving.
 func (s *State) exportCounts(b []byte, now time.Time) []byte {
 	t := s.stamp(now)
 	b = append(b, countsVersion)
@@ -108,6 +108,12 @@ func (s *State) exportCounts(b []byte, now time.Time) []byte {
 	b = binary.BigEndian.AppendUint64(b, uint64(s.names.lastID.Load()))
 	b = wire.AppendFloat(b, s.networkDifficulty())
 	b = s.totals.append(b)
+	b = binary.AppendUvarint(b, uint64(len(s.sums)))
+	for kind, sum := range s.sums {
+		b = wire.AppendBytes(b, kind)
+		b = wire.AppendFloat(b, float64(sum.rate))
+		b = wire.AppendFloat(b, sum.best)
+	}
 	b = appendWindow(b, &s.refusals, func(b []byte, k refusal) []byte {
 		return wire.AppendBytes(appendPrefix(b, k.from), k.name)
 	})
@@ -148,4 +154,3 @@ func appendWindow[K comparable](b []byte, w *window[K], key func([]byte, K) []by
 func appendPrefix(b []byte, p netip.Prefix) []byte {
 	return append(wire.AppendAddr(b, p.Addr()), uint8(p.Bits()))
 }
-

@@ -90,6 +90,7 @@ type counts struct {
 	lastID   int64
 	netDiff  float64
 	totals   totals
+	sums     map[string]agentSum
 	refusals map[refusal]windowCount
 	newNames map[netip.Prefix]windowCount
 }
@@ -110,6 +111,14 @@ func readCounts(record []byte) (*counts, error) {
 		readAverage(r, &t.sps[i])
 	}
 	t.decayed, t.passes = stamp(r.Uint64()), int(r.Uint32())
+	k.sums = make(map[string]agentSum)
+	for range r.Count(17) {
+		kind := r.Text()
+		var sum agentSum
+		readAverage(r, &sum.rate)
+		sum.best = amount(r)
+		k.sums[kind] = sum
+	}
 	k.refusals = readWindow(r, 30, func() refusal { return refusal{readPrefix(r), r.Text()} })
 	k.newNames = readWindow(r, 29, func() netip.Prefix { return readPrefix(r) })
 	if r.Err() == nil && (k.now < 0 || k.now > stamp(100*365*24*time.Hour)) {
@@ -168,6 +177,9 @@ func (s *State) importCounts(record []byte, at time.Time) error {
 	t.round, t.credit, t.shares = k.totals.round, k.totals.credit, k.totals.shares
 	t.rates, t.sps, t.decayed, t.passes = k.totals.rates, k.totals.sps, k.totals.decayed, k.totals.passes
 	t.mu.Unlock()
+	s.saving.Lock()
+	s.sums = k.sums
+	s.saving.Unlock()
 	s.refusals.restore(k.refusals)
 	s.newNames.restore(k.newNames)
 	return nil

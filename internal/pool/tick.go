@@ -29,6 +29,9 @@ type Sessions struct {
 func (s *State) Tick(now time.Time, sessions func() Sessions) error {
 	s.saving.Lock()
 	defer s.saving.Unlock()
+	if s.left {
+		return nil // the files are another process's
+	}
 	t := s.stamp(now)
 	pass := s.totals.pass(t) % passes
 	var trouble trouble
