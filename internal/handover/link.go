@@ -142,6 +142,12 @@ func (l *link) fill(n int) error {
 	}
 	for len(l.in) < n {
 		got, rights, flags, _, err := l.conn.ReadMsgUnix(l.in[len(l.in):cap(l.in)], l.room)
+		if errors.Is(err, io.EOF) {
+			if len(l.in) > 0 {
+				return io.ErrUnexpectedEOF
+			}
+			return io.EOF
+		}
 		if err != nil {
 			return err
 		}
@@ -152,12 +158,6 @@ func (l *link) fill(n int) error {
 		}
 		if flags&unix.MSG_CTRUNC != 0 {
 			return errors.New("descriptors were lost: the open file limit is too low")
-		}
-		if got == 0 {
-			if len(l.in) > 0 {
-				return io.ErrUnexpectedEOF
-			}
-			return io.EOF
 		}
 		l.in = l.in[:len(l.in)+got]
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -161,7 +162,6 @@ func (l *Link) Take(ctx context.Context, sink Sink) error {
 
 func (l *Link) take(ctx context.Context, sink Sink) error {
 	preparing, cancel := context.WithCancel(ctx)
-	defer cancel()
 	ready := make(chan error, 1)
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -169,7 +169,7 @@ func (l *Link) take(ctx context.Context, sink Sink) error {
 	wg.Go(func() {
 		err := sink.Ready(preparing)
 		if err != nil {
-			l.conn.SetReadDeadline(time.Unix(1, 0)) // wake the receiver
+			_ = l.conn.SetReadDeadline(time.Unix(1, 0)) // wake the receiver
 		}
 		ready <- err
 	})
@@ -192,10 +192,8 @@ func (l *Link) take(ctx context.Context, sink Sink) error {
 	case f.kind == kindYours:
 		l.step("yours")
 		return nil
-	case f.kind == kindRefuse:
-		return fmt.Errorf("the old process goes on: %s", f.data)
 	}
-	return fmt.Errorf("the old process sends %v, not %v", f.kind, kindYours)
+	return l.unexpected(f)
 }
 
 // copies receives sections until the end.
@@ -204,14 +202,7 @@ func (l *Link) copies(sink Sink, ready <-chan error) error {
 	for {
 		f, err := l.receive()
 		if err != nil {
-			select {
-			case failed := <-ready: // which is why nothing was received
-				if failed != nil {
-					return failed
-				}
-			default:
-			}
-			return fmt.Errorf("the old process stops in the middle: %w", err)
+			return l.stopped(err, ready)
 		}
 		switch {
 		case f.kind >= FirstSection:
@@ -224,7 +215,7 @@ func (l *Link) copies(sink Sink, ready <-chan error) error {
 		case f.kind == kindMark:
 			if !marked {
 				l.step("copied")
-				if err := <-ready; err != nil {
+				if err := l.awaitReady(ready); err != nil {
 					return err
 				}
 				marked = true
@@ -238,12 +229,67 @@ func (l *Link) copies(sink Sink, ready <-chan error) error {
 				return errors.New("the old process ends before it has begun")
 			}
 			return nil
-		case f.kind == kindRefuse:
-			return fmt.Errorf("the old process goes on: %s", f.data)
 		default:
-			return fmt.Errorf("the old process sends %v in the middle", f.kind)
+			return l.unexpected(f)
 		}
 	}
+}
+
+// awaitReady waits for the sink. The old process says nothing meanwhile, unless
+// it gives up.
+func (l *Link) awaitReady(ready <-chan error) error {
+	told := make(chan error, 1)
+	go func() {
+		f, err := l.receive()
+		if err == nil {
+			err = l.unexpected(f)
+		}
+		told <- err
+	}()
+	select {
+	case err := <-ready:
+		_ = l.conn.SetReadDeadline(time.Unix(1, 0))
+		late := <-told
+		if err == nil && !errors.Is(late, os.ErrDeadlineExceeded) {
+			err = late
+		}
+		if err == nil {
+			err = l.ctx.Err()
+		}
+		_ = l.conn.SetReadDeadline(time.Time{})
+		if l.ctx.Err() != nil {
+			l.stop()
+		}
+		return err
+	case err := <-told:
+		return l.stopped(err, ready)
+	}
+}
+
+// stopped is why nothing more comes: the sink's own error if it has one.
+func (l *Link) stopped(err error, ready <-chan error) error {
+	select {
+	case failed := <-ready:
+		if failed != nil {
+			return failed
+		}
+	default:
+	}
+	if errors.Is(err, errGoesOn) {
+		return err
+	}
+	return fmt.Errorf("the old process stops in the middle: %w", err)
+}
+
+var errGoesOn = errors.New("the old process goes on")
+
+// unexpected is the error of a frame that should not come now.
+func (l *Link) unexpected(f frame) error {
+	CloseAll(f.fds)
+	if f.kind == kindRefuse {
+		return fmt.Errorf("%w: %s", errGoesOn, f.data)
+	}
+	return fmt.Errorf("the old process sends %v in the middle", f.kind)
 }
 
 // goneTime is how long an old process may take to be gone after its connection
@@ -256,7 +302,7 @@ func (l *Link) orphaned(err error) error {
 		l.step("orphaned")
 		return nil
 	}
-	return fmt.Errorf("the old process goes on: %w", err)
+	return fmt.Errorf("%w: %w", errGoesOn, err)
 }
 
 // Start tells the old process that this one serves from now on. Without an
