@@ -209,10 +209,10 @@ func (g *giver) expect(kind Kind) error {
 	}
 	CloseAll(f.fds)
 	switch f.kind {
-	case kind:
-		return nil
 	case kindRefuse:
 		return &RefusedError{string(f.data)}
+	case kind:
+		return nil
 	}
 	return fmt.Errorf("the new process sends %v, not %v", f.kind, kind)
 }
@@ -220,7 +220,13 @@ func (g *giver) expect(kind Kind) error {
 // explain says in words what happened to the other process.
 func (g *giver) explain(err error) error {
 	switch {
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), isBroken(err):
+	case isBroken(err):
+		// What it said before it closed is there to be read.
+		if refused := (*RefusedError)(nil); errors.As(g.expect(kindRefuse), &refused) {
+			return refused
+		}
+		return errEnded
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return errEnded
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return errLate
