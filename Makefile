@@ -6,9 +6,33 @@ export CGO_ENABLED = 0
 # For `make run`: LISTEN=host:port, NODE=http://user:pass@host:port, ADDRESS=…, MODE=solo
 export LISTEN NODE ADDRESS MODE
 
-.PHONY: build run test check bench fmt vet lint tidy race fuzz
+.PHONY: build install manual run test check bench fmt vet lint tidy race fuzz
 build:
 	$(GO) build -trimpath -o bin/ ./cmd/...
+
+PREFIX ?= /usr/local
+PROGRAMS = ckpool ckpmsg notifier ckbench
+# Into $(DESTDIR)$(PREFIX). The capability is for ports below 1024.
+install: build
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions
+	for p in $(PROGRAMS); do \
+		install bin/$$p $(DESTDIR)$(PREFIX)/bin/ && \
+		install -m 644 contrib/man/$$p.1 $(DESTDIR)$(PREFIX)/share/man/man1/ && \
+		install -m 644 contrib/completion/$$p.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$p && \
+		install -m 644 contrib/completion/$$p.zsh $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_$$p || exit 1; \
+	done
+	ln -sf ckpool $(DESTDIR)$(PREFIX)/bin/ckproxy
+	-setcap cap_net_bind_service=+ep $(DESTDIR)$(PREFIX)/bin/ckpool
+
+# Manual pages and completions are printed by the programs.
+manual: build
+	@mkdir -p contrib/man contrib/completion
+	for p in $(PROGRAMS); do \
+		bin/$$p --manual man > contrib/man/$$p.1 && \
+		bin/$$p --manual bash > contrib/completion/$$p.bash && \
+		bin/$$p --manual zsh > contrib/completion/$$p.zsh || exit 1; \
+	done
 
 run: build
 	@exec bin/ckbench run
@@ -19,8 +43,9 @@ test:
 # What the test run leaves out. Needs gcc for the race detector.
 check: fmt vet tidy lint race fuzz
 
-bench:
-	$(GO) test -run '^$$' -bench . -benchmem -p 1 ./...
+# Under 20 minutes on a quiet machine of two cores; see docs/performance.md.
+bench: build
+	bin/ckbench table --into docs/performance.md
 
 fmt:
 	@files=$$(gofmt -l .); test -z "$$files" || { echo "not gofmt'ed:" $$files; exit 1; }

@@ -7,79 +7,90 @@ import (
 
 // checkLoop asks the node for its chain: every 5 s, and after each new tip for
 // the work behind it.
-func (g *Group) checkLoop(ctx context.Context, n *node) {
+func (w watcher) checkLoop(ctx context.Context) {
 	for ctx.Err() == nil {
-		sleep(ctx, checkEvery, n.checkNow)
-		if ctx.Err() == nil && g.worthChecking(n) {
-			g.check(ctx, n)
+		sleep(ctx, w.untilCheck(), w.n.checkNow)
+		if ctx.Err() == nil && w.worthChecking() {
+			w.check(ctx)
 		}
 	}
 }
 
-// worthChecking: while a node cannot be reached, the fetcher tries.
-func (g *Group) worthChecking(n *node) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if n.answers && time.Since(n.received) >= fetchEvery {
-		n.want()
+// untilCheck is shorter while a node that gives templates cannot be compared
+// with others.
+func (w watcher) untilCheck() time.Duration {
+	w.tr.mu.Lock()
+	defer w.tr.mu.Unlock()
+	if w.n.answers && (!w.n.verified || !w.n.informed()) {
+		return time.Second
 	}
-	return n.asked && n.reachable()
+	return checkEvery
 }
 
-func (g *Group) check(ctx context.Context, n *node) {
-	before, _ := g.tips(n)
+// worthChecking: while a node cannot be reached, the fetcher tries.
+func (w watcher) worthChecking() bool {
+	w.tr.mu.Lock()
+	defer w.tr.mu.Unlock()
+	if w.n.answers && time.Since(w.n.received) >= fetchEvery {
+		w.n.want()
+	}
+	return w.n.asked && w.n.reachable()
+}
+
+// check asks the node for its chain and takes in the answer.
+func (w watcher) check(ctx context.Context) {
+	before, _ := w.tips()
 	asked := time.Now()
-	info, err := n.client.ChainInfo(ctx)
+	info, err := w.n.client.ChainInfo(ctx)
 	latency := time.Since(asked)
 	if ctx.Err() != nil {
 		return
 	}
-	silent := err != nil && unsupported(err)
-	if err != nil && !silent {
-		g.lost(n, err, asked)
+	w.tr.mu.Lock()
+	verified := w.n.verified
+	w.tr.mu.Unlock()
+	trouble := w.n.client.explain(err)
+	if err != nil && (verified && !unsupported(err) || !trouble.refusal() || trouble.kind == kindBusy) {
+		w.lost(err, asked)
 		return
 	}
-	g.mu.Lock()
-	verified := n.verified
-	g.mu.Unlock()
 	if info.Chain == "" && !verified {
-		if genesis, err := n.client.BlockHash(ctx, 0); err == nil {
-			info.Chain = chainOf(genesis)
+		genesis, err := w.n.client.BlockHash(ctx, 0)
+		if err != nil && !unsupported(err) {
+			w.unnamed(err)
+			return
 		}
+		info.Chain = chainOf(genesis)
 	}
-	g.update(func(now time.Time) {
-		if info.Chain != "" || !n.verified {
-			g.learnChain(n, info.Chain)
+	w.tr.update(func(now time.Time) {
+		if info.Chain != "" || !w.n.verified {
+			w.tr.learnChain(w.n, info.Chain)
 		}
-		n.info, n.latency = info, latency
-		n.answered = now
-		n.noWork = info.ChainWork == nil
-		n.verified = true
-		if !silent {
-			g.inform(n, info, before)
+		w.n.info, w.n.latency = info, latency
+		w.n.answered = now
+		w.n.noWork = info.ChainWork == nil
+		w.n.verified, w.n.nameless = true, problem{}
+		if err == nil {
+			w.tr.inform(w.n, info, before)
 		}
-		n.steady = g.usable(n) && n.tip.hash == g.published.hash
+		w.n.deduceHeight()
+		w.n.steady = w.tr.usable(w.n) && w.n.tip.hash == w.tr.published.hash
 	})
 	if !verified {
-		version := n.client.version(ctx)
-		g.mu.Lock()
-		n.version = version
-		g.mu.Unlock()
+		version := w.n.client.version(ctx)
+		w.tr.mu.Lock()
+		w.n.version = version
+		w.tr.mu.Unlock()
 	}
 }
 
-// inform takes in what the node says of its chain; before is its count of tips
-// when it was asked.
-func (g *Group) inform(n *node, info ChainInfo, before uint64) {
-	if info.BestBlockHash == [32]byte{} {
-		return
-	}
-	if n.tip.hash != info.BestBlockHash && n.tips == before {
-		g.hear(n, info.BestBlockHash)
-	}
-	if n.tip.hash == info.BestBlockHash && info.Blocks >= 0 {
-		g.learn(tip{info.BestBlockHash, info.Blocks, info.ChainWork})
-	}
+// unnamed notes that the node's chain is not known, now. One that never tells
+// is used: its templates count.
+func (w watcher) unnamed(err error) {
+	p := w.n.client.explain(err)
+	w.tr.update(func(time.Time) {
+		w.n.nameless = problem{state: stateFailing, kind: "nameless", reason: "does not tell its chain: " + p.reason}
+	})
 }
 
 // version is how the node calls itself, "" if it does not say.

@@ -3,6 +3,7 @@ package bitcoind
 import (
 	"cmp"
 	"math/big"
+	"strconv"
 )
 
 // tip is the block a node has, or builds on, as the newest of its chain.
@@ -24,6 +25,14 @@ func (t tip) compare(u tip) int {
 		return cmp.Compare(t.height, u.height)
 	}
 	return 0
+}
+
+// String is the height, or the hash while that is not known.
+func (t tip) String() string {
+	if t.height < 0 {
+		return displayHash(t.hash).String()
+	}
+	return strconv.FormatInt(t.height, 10)
 }
 
 // candidate is a node as the choice sees it.

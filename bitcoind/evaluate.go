@@ -6,49 +6,53 @@ import (
 
 // evaluate decides what to follow, deliver, ask for and tell. The caller holds
 // mu.
-func (g *Group) evaluate(now time.Time) {
-	g.findLagging(now)
-	g.chooseNode(now)
-	g.deliverBest(now)
-	g.requestTemplates()
-	g.report(now)
+func (tr *tracker) evaluate(now time.Time) {
+	tr.findLagging(now)
+	tr.chooseNode(now)
+	tr.deliverBest(now)
+	tr.requestTemplates()
+	tr.report(now)
 }
 
-func (g *Group) findLagging(now time.Time) {
-	highest := g.highest()
-	for _, n := range g.nodes {
+func (tr *tracker) findLagging(now time.Time) {
+	highest := tr.highest()
+	for _, n := range tr.nodes {
 		switch {
-		case n.tip.height < 0 || n.tip.height >= highest:
+		case n.tip.height < 0: // it will be known in a moment
+		case n.tip.height >= highest:
 			n.behind = time.Time{}
 		case n.behind.IsZero():
 			n.behind = now
 			fallthrough
 		case now.Sub(n.behind) <= lagTime:
-			g.wakeAt(n.behind.Add(lagTime + time.Millisecond))
+			tr.wakeAt(n.behind.Add(lagTime + time.Millisecond))
 		}
 	}
 }
 
-func (g *Group) chooseNode(now time.Time) {
-	candidates := make([]candidate, len(g.nodes))
-	for i, n := range g.nodes {
-		candidates[i] = candidate{g.usable(n), n.effective(), n.steady}
+func (tr *tracker) chooseNode(now time.Time) {
+	candidates := make([]candidate, len(tr.nodes))
+	for i, n := range tr.nodes {
+		candidates[i] = candidate{tr.usable(n), n.effective(), n.steady}
 	}
 	index := -1
-	if g.current != nil {
-		index = g.current.index
+	if tr.current != nil {
+		index = tr.current.index
 	}
 	index = choose(candidates, index)
 	if index < 0 {
-		g.current = nil
+		tr.current = nil
 		return
 	}
-	best := g.nodes[index]
+	best := tr.nodes[index]
+	if tr.chain == "" && tr.current != nil {
+		tr.chain = tr.current.chain
+	}
 	switch {
-	case best == g.current:
-	case g.last == nil && g.awaitsBetterRank(best, now):
-	case !g.usable(g.current), best.effective().compare(g.published) <= 0:
-		g.follow(best)
+	case best == tr.current:
+	case tr.last == nil && tr.awaitsBetterRank(best, now):
+	case !tr.usable(tr.current), best.effective().compare(tr.published) <= 0:
+		tr.follow(best)
 	default:
 		// It has news: it is followed when its template is there, should the
 		// current node not be faster.
@@ -56,14 +60,14 @@ func (g *Group) chooseNode(now time.Time) {
 }
 
 // awaitsBetterRank gives nodes earlier in the list a moment to answer at start.
-func (g *Group) awaitsBetterRank(best *node, now time.Time) bool {
-	deadline := g.started.Add(rankPatience)
+func (tr *tracker) awaitsBetterRank(best *node, now time.Time) bool {
+	deadline := tr.started.Add(rankPatience)
 	if !now.Before(deadline) {
 		return false
 	}
-	for _, n := range g.nodes[:best.index] {
+	for _, n := range tr.nodes[:best.index] {
 		if !n.asked || !n.verified && n.reachable() {
-			g.wakeAt(deadline)
+			tr.wakeAt(deadline)
 			return true
 		}
 	}
@@ -72,147 +76,154 @@ func (g *Group) awaitsBetterRank(best *node, now time.Time) bool {
 
 // follow makes n the current node. Fresh work of it is wanted, unless all that
 // happened is that nodes learned of the same block one after the other.
-func (g *Group) follow(n *node) {
-	if g.chain == "" {
-		g.chain = n.chain
+func (tr *tracker) follow(n *node) {
+	if tr.chain == "" {
+		tr.chain = n.chain
 	}
 	level := levelWarning
-	g.leading = g.leading && g.usable(g.current)
-	if g.leading {
+	tr.leading = tr.leading && tr.usable(tr.current)
+	if tr.leading {
 		level = levelInfo
-	} else if g.published.hash != [32]byte{} {
-		g.wish++
+	} else if tr.published.hash != [32]byte{} {
+		tr.wish++
 	}
-	if g.last == nil {
-		g.say(levelWarning, "Connected to bitcoind: %s", n.client)
-	} else if g.last != n {
-		g.say(level, "Failed over to bitcoind: %s", n.client)
+	if tr.last == nil {
+		tr.say(levelWarning, "Connected to bitcoind: %s", n.client)
+	} else if tr.last != n {
+		tr.say(level, "Failed over to bitcoind: %s", n.client)
 	}
-	g.current, g.last = n, n
+	tr.current, tr.last = n, n
+	if n.tip.hash == tr.published.hash {
+		tr.source = n
+	}
 }
 
 // deliverBest delivers a template that is waiting, if one is worth it.
-func (g *Group) deliverBest(now time.Time) {
-	if g.current == nil {
+func (tr *tracker) deliverBest(now time.Time) {
+	if tr.current == nil {
 		return
 	}
-	g.deliverFrom(g.current, now)
-	for _, n := range g.nodes {
-		g.deliverFrom(n, now)
+	tr.deliverFrom(tr.current, now)
+	for _, n := range tr.nodes {
+		tr.deliverFrom(n, now)
 	}
 }
 
-func (g *Group) deliverFrom(n *node, now time.Time) {
+func (tr *tracker) deliverFrom(n *node, now time.Time) {
 	t := n.template
-	if t == nil || t.work == nil || !g.usable(n) {
+	if t == nil || t.work == nil || !tr.usable(n) {
 		return
 	}
-	if g.published.hash == t.built.hash {
-		if n == g.current && t.wish > g.granted {
-			g.deliver(n, t, false)
+	if tr.published.hash == t.built.hash {
+		if n == tr.current && t.wish > tr.granted {
+			tr.deliver(n, t, false)
 		}
 		t.work = nil
 		return
 	}
-	if !g.worthy(n, t, now) {
+	if !tr.worthy(n, t, now) {
 		return
 	}
-	g.published = n.builtOn(t)
-	g.held, g.warned = time.Time{}, false
-	for _, other := range g.nodes {
+	tr.published = n.builtOn(t)
+	tr.held, tr.warned = time.Time{}, false
+	for _, other := range tr.nodes {
 		other.steady = false
 	}
-	if n != g.current {
-		g.say(levelInfo, "Failed over to bitcoind: %s, first with block %d", n.client, t.built.height)
-		g.current, g.last, g.leading = n, n, true
+	if n != tr.current {
+		tr.say(levelInfo, "Failed over to bitcoind: %s, first with block %d", n.client, t.built.height)
+		tr.current, tr.last, tr.leading = n, n, true
 	}
-	g.deliver(n, t, true)
+	tr.deliver(n, t, true)
 	t.work = nil
 }
 
 // worthy reports whether a template on another tip is to be delivered.
-func (g *Group) worthy(n *node, t *template, now time.Time) bool {
+func (tr *tracker) worthy(n *node, t *template, now time.Time) bool {
 	built := n.builtOn(t)
-	none := g.published.hash == [32]byte{}
-	if n == g.current && !none && built.height > g.published.height {
+	none := tr.published.hash == [32]byte{}
+	if n == tr.current && n == tr.source && built.height > tr.published.height {
 		return true // the usual new block; its work need not be asked for
 	}
-	if built.work == nil && !n.noWork {
-		return false // the answer of getblockchaininfo is on its way
+	if n.owesWork(built) || tr.usable(tr.source) && tr.source.owesWork(tr.published) {
+		return false
 	}
-	if !none && built.compare(g.published) > 0 {
+	if !none && built.compare(tr.published) > 0 {
 		return true
 	}
-	return n == g.current && !g.holds(n, built, now)
+	return n == tr.current && !tr.holds(n, built, now)
 }
 
 // holds reports whether work on built must wait, because another node claims a
 // better tip and may soon give work for it.
-func (g *Group) holds(n *node, built tip, now time.Time) bool {
+func (tr *tracker) holds(n *node, built tip, now time.Time) bool {
 	var better *node
-	for _, other := range g.nodes {
-		if other != n && !g.wrongChain(other) && other.tip.compare(built) > 0 {
+	for _, other := range tr.nodes {
+		if other == n || tr.wrongChain(other) || other.tip.hash == built.hash {
+			continue
+		}
+		if other.tip.compare(built) > 0 || other.answers && !other.informed() {
 			better = other
 			break
 		}
 	}
 	if better == nil {
-		g.held, g.warned = time.Time{}, false
+		tr.held, tr.warned = time.Time{}, false
 		return false
 	}
-	if g.held.IsZero() {
-		g.held = now
+	if tr.held.IsZero() {
+		tr.held = now
 	}
-	if until := g.held.Add(holdTime); now.Before(until) {
-		g.wakeAt(until)
+	if until := tr.held.Add(holdTime); now.Before(until) {
+		tr.wakeAt(until)
 		return true
 	}
-	if !g.warned {
-		g.warned = true
-		g.say(levelWarning, "bitcoind %s knows block %d but gives no work for it; going on at block %d of %s",
-			better.client, better.tip.height, built.height, n.client)
+	if !tr.warned {
+		tr.warned = true
+		tr.say(levelWarning, "bitcoind %s knows block %s but gives no work for it; going on at block %d of %s",
+			better.client, better.tip, built.height, n.client)
 	}
 	return false
 }
 
 // deliver puts an update where the reader finds it, in place of an unread one.
-func (g *Group) deliver(n *node, t *template, newTip bool) {
-	g.granted = max(g.granted, t.wish)
+func (tr *tracker) deliver(n *node, t *template, newTip bool) {
+	tr.granted = max(tr.granted, t.wish)
+	tr.source = n
 	u := Update{Template: t.work, NewTip: newTip, Node: n.client.name, Answered: t.answered}
 	select {
-	case unread := <-g.updates:
+	case unread := <-tr.updates:
 		u.NewTip = u.NewTip || unread.NewTip
 	default:
 	}
-	g.updates <- u // never waits: update's lock is held
+	tr.updates <- u // never waits: update's lock is held
 }
 
 // requestTemplates asks nodes for templates that are missing.
-func (g *Group) requestTemplates() {
-	for _, n := range g.nodes {
-		if g.needs(n) {
+func (tr *tracker) requestTemplates() {
+	for _, n := range tr.nodes {
+		if tr.needs(n) {
 			n.want()
 		}
 	}
 }
 
-func (g *Group) needs(n *node) bool {
+func (tr *tracker) needs(n *node) bool {
 	if n.fetching || !n.answers {
 		return false // the fetcher asks again by itself
 	}
 	t := n.template
 	outdated := t.tips != n.tips && t.built.hash != n.tip.hash
 	switch {
-	case n == g.current && g.wish > g.granted:
-		return outdated || t.wish < g.wish
-	case !outdated, n.tip.hash == g.published.hash:
+	case n == tr.current && tr.wish > tr.granted:
+		return outdated || t.wish < tr.wish
+	case !outdated, n.tip.hash == tr.published.hash:
 		return false
-	case n == g.current:
+	case n == tr.current:
 		return true
-	case n.tip.height >= 0 && n.tip.compare(g.published) <= 0:
+	case n.tip.height >= 0 && n.tip.compare(tr.published) <= 0:
 		return false
 	}
-	for _, other := range g.nodes {
+	for _, other := range tr.nodes {
 		if other != n && other.fetching && other.tip.hash == n.tip.hash {
 			return false
 		}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/big"
 	"net/http"
+	"net/http/httptrace"
 	"os"
 	"path/filepath"
 	"slices"
@@ -36,7 +37,10 @@ type fakeNode struct {
 	hang       map[string]bool          // by method, "" all
 	verdict    []string                 // of submitblock, one after the other; the last stays
 	onBlock    func()                   // after a submission
+	early      bool                     // answers are as old as their requests
 	noLongPoll bool
+	late       time.Duration // how long a long poll's answer takes to begin, after news
+	reading    time.Duration // and then to be there
 	calls      []string
 	changed    chan struct{}
 }
@@ -68,6 +72,39 @@ func (f *fakeNode) set(change func()) {
 // drop gives up the newest n blocks.
 func (f *fakeNode) drop(n int) {
 	f.set(func() { f.blocks = f.blocks[:len(f.blocks)-n] })
+}
+
+func (f *fakeNode) height() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.blocks) - 1
+}
+
+func (f *fakeNode) best() [32]byte {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.tip()
+}
+
+// follow takes over another node's chain if it is longer.
+func (f *fakeNode) follow(other *fakeNode) {
+	other.mu.Lock()
+	blocks := slices.Clone(other.blocks)
+	other.mu.Unlock()
+	f.set(func() {
+		if len(blocks) > len(f.blocks) {
+			f.blocks = blocks
+		}
+	})
+}
+
+// heal ends all that is wrong with the node.
+func (f *fakeNode) heal() {
+	f.set(func() {
+		clear(f.fail)
+		clear(f.answer)
+		clear(f.hang)
+	})
 }
 
 // say makes the node answer method with an HTTP status and body, "" as usual.
@@ -119,6 +156,8 @@ func (f *fakeNode) RoundTrip(r *http.Request) (*http.Response, error) {
 	f.calls = append(f.calls, call)
 	delay := f.delay[request.Method]
 	hang := f.hang[request.Method] || f.hang[""]
+	early := f.early && call != "longpoll"
+	status, result := f.reply(request.Method, request.Params, early)
 	f.mu.Unlock()
 	if hang {
 		<-r.Context().Done()
@@ -135,6 +174,9 @@ func (f *fakeNode) RoundTrip(r *http.Request) (*http.Response, error) {
 		if err := f.longPoll(r.Context(), request.Params); err != nil {
 			return nil, err
 		}
+		if err := f.begin(r.Context()); err != nil {
+			return nil, err
+		}
 	}
 	f.mu.Lock()
 	for _, m := range []string{"", request.Method} {
@@ -143,7 +185,9 @@ func (f *fakeNode) RoundTrip(r *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 	}
-	status, result := f.reply(request.Method, request.Params)
+	if !early {
+		status, result = f.reply(request.Method, request.Params, true)
+	}
 	after := f.onBlock
 	f.mu.Unlock()
 	if request.Method == "submitblock" && after != nil {
@@ -155,6 +199,19 @@ func (f *fakeNode) RoundTrip(r *http.Request) (*http.Response, error) {
 		result = fmt.Sprintf(`{"result":null,"error":%s,"id":%s}`, result, request.ID)
 	}
 	return &http.Response{StatusCode: status, ContentLength: int64(len(result)), Body: io.NopCloser(strings.NewReader(result))}, nil
+}
+
+// begin is the first byte of an answer, and the time before and after it.
+func (f *fakeNode) begin(ctx context.Context) error {
+	f.mu.Lock()
+	late, reading := f.late, f.reading
+	f.mu.Unlock()
+	sleep(ctx, late, nil)
+	if ctx.Err() == nil {
+		httptrace.ContextClientTrace(ctx).GotFirstResponseByte()
+		sleep(ctx, reading, nil)
+	}
+	return ctx.Err()
 }
 
 func (f *fakeNode) longPoll(ctx context.Context, params []json.RawMessage) error {
@@ -182,7 +239,11 @@ func (f *fakeNode) longPollID() string { return displayHash(f.tip()).String() + 
 
 func (f *fakeNode) tip() [32]byte { return f.blocks[len(f.blocks)-1] }
 
-func (f *fakeNode) reply(method string, params []json.RawMessage) (int, string) {
+// reply is the node's answer as things are now, nothing unless it is due.
+func (f *fakeNode) reply(method string, params []json.RawMessage, due bool) (int, string) {
+	if !due {
+		return 0, ""
+	}
 	if text, ok := f.answer[method]; ok {
 		var status int
 		fmt.Sscan(text, &status)

@@ -83,12 +83,6 @@ func (b *block) patience(since time.Duration) time.Duration {
 	return retryLater
 }
 
-func (g *Group) newTip() <-chan struct{} {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.changed
-}
-
 // look finds the block's state; final means that it will not change.
 func (b *block) look(ctx context.Context) (state BlockState, final bool) {
 	b.mu.Lock()

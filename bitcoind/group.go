@@ -28,10 +28,9 @@ const (
 // chain as the first one followed. Every node is watched for a new tip, by ZMQ,
 // long poll and polling; the first to tell wins.
 type Group struct {
+	tracker
+
 	// immutable
-	options Options
-	updates chan Update
-	rearm   chan struct{} // capacity 1: wake is earlier than it was
 	ending  chan struct{} // closed when Run ends
 	life    context.Context
 	endLife context.CancelFunc
@@ -39,24 +38,9 @@ type Group struct {
 	saves   sync.WaitGroup // blocks being written to SaveDir
 	loops   sync.WaitGroup // of nodes
 
-	mu sync.Mutex
 	// guarded by mu
-	nodes         []*node
-	running       context.Context // of Run; nil before it and after
-	chain         string
-	current       *node  // nil: none usable
-	last          *node  // the current one before that
-	leading       bool   // followed only because it had a new tip first
-	published     tip    // what the newest update builds on
-	wish, granted uint64 // refreshes asked for, and the newest served
-	started       time.Time
-	held          time.Time // since when work is held back; zero: it is not
-	warned        bool      // that it is held back no more
-	told          schedule
-	events        []Event
-	wake          time.Time     // when to evaluate again
-	changed       chan struct{} // closed and replaced when a node's tip changes
-	ended         bool
+	running context.Context // of Run; nil before it and after
+	ended   bool
 }
 
 // Update is one template of the followed node.
@@ -84,12 +68,14 @@ func NewGroup(nodes []Config, o Options) (*Group, error) {
 		return nil, errors.New("no bitcoin node configured")
 	}
 	g := &Group{
-		options:   o.withDefaults(),
-		updates:   make(chan Update, 1),
-		rearm:     make(chan struct{}, 1),
-		ending:    make(chan struct{}),
-		changed:   make(chan struct{}),
-		published: tip{height: -1},
+		tracker: tracker{
+			options:   o.withDefaults(),
+			updates:   make(chan Update, 1),
+			rearm:     make(chan struct{}, 1),
+			changed:   make(chan struct{}),
+			published: tip{height: -1},
+		},
+		ending: make(chan struct{}),
 	}
 	list, err := g.plan(nodes)
 	if err != nil {
@@ -155,34 +141,6 @@ func (g *Group) clockLoop(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-	}
-}
-
-// wakeAt makes the group evaluate again at t or earlier.
-func (g *Group) wakeAt(t time.Time) {
-	if t.Before(g.wake) {
-		g.wake = t
-	}
-}
-
-// update changes the group's state and does what follows from the change.
-func (g *Group) update(change func(now time.Time)) {
-	g.mu.Lock()
-	now := time.Now()
-	if change != nil {
-		change(now)
-	}
-	before := g.wake
-	g.wake = now.Add(time.Hour)
-	g.evaluate(now)
-	if g.wake.Before(before) {
-		signal(g.rearm)
-	}
-	events := g.events
-	g.events = nil
-	g.mu.Unlock()
-	for _, e := range events {
-		g.options.Event(e)
 	}
 }
 

@@ -236,6 +236,102 @@ func TestFirstNodeWithTheTipLeads(t *testing.T) {
 	}, a, b)
 }
 
+// Being on the same tip takes a check: the one that follows the news.
+func TestReturnTakesACheck(t *testing.T) {
+	a, b := newFakeNode(10), newFakeNode(10)
+	a.early = true
+	inBubble(t, Options{}, func(h *harness) {
+		h.expect(instant, "a:1", 10, true)
+		time.Sleep(10 * time.Second)
+		b.mine()
+		h.expect(soon, "b:1", 11, true)
+		a.set(func() { a.delay["getblockchaininfo"] = time.Second })
+		a.mine()
+		time.Sleep(900 * time.Millisecond)
+		if !h.Status()[1].Current {
+			t.Error("returned before a check")
+		}
+		time.Sleep(2 * time.Second)
+		if !h.Status()[0].Current {
+			t.Error("did not return")
+		}
+	}, a, b)
+}
+
+// More blocks are not more work.
+func TestMoreBlocksOfLessWork(t *testing.T) {
+	a, b := newFakeNode(10), newFakeNode(10)
+	b.work, b.seed = 1, 5
+	b.delay["getblockchaininfo"] = time.Second
+	inBubble(t, Options{}, func(h *harness) {
+		h.expect(2*rankPatience, "a:1", 10, true)
+		time.Sleep(10 * time.Second)
+		for range 3 {
+			b.mine()
+			h.silent(5 * time.Second)
+		}
+		if !h.Status()[0].Current {
+			t.Error("followed the longer chain")
+		}
+		a.dead(errRefused)
+		h.silent(5 * time.Second)
+		a.mine()
+		a.dead(nil)
+		h.expect(lastPause+soon, "a:1", 11, true)
+	}, a, b)
+}
+
+// An answer that was under way when a block came tells nothing of the tip.
+func TestAnswersCrossWithNews(t *testing.T) {
+	a := newFakeNode(10)
+	a.early, a.noLongPoll = true, true
+	inBubble(t, Options{}, func(h *harness) {
+		h.next(instant)
+		time.Sleep(10*time.Second + 1*time.Millisecond)
+		a.set(func() {
+			a.delay["getblocktemplate"] = 300 * time.Millisecond
+			a.delay["getblockchaininfo"] = 2 * time.Second
+		})
+		h.Refresh("timer")
+		synctest.Wait()
+		a.mine()
+		h.expect(301*time.Millisecond, "a:1", 10, false)
+		h.expect(301*time.Millisecond, "a:1", 11, true)
+	}, a)
+}
+
+func TestPollAnswerCrossesWithNews(t *testing.T) {
+	a := newFakeNode(10)
+	a.early = true
+	inBubble(t, Options{}, func(h *harness) {
+		h.next(instant)
+		a.set(func() { a.delay["getbestblockhash"] = time.Second })
+		time.Sleep(10 * time.Second)
+		before := a.count("getblocktemplate")
+		for height := 11; height < 20; height++ {
+			a.mine()
+			h.expect(instant, "a:1", height, true)
+			h.silent(730 * time.Millisecond)
+		}
+		if n := a.count("getblocktemplate") - before; n > 0 {
+			t.Errorf("%d template requests because of old answers", n)
+		}
+	}, a)
+}
+
+// One call that hangs while others are answered is no dead node.
+func TestOneHangingCall(t *testing.T) {
+	a, b := newFakeNode(10), newFakeNode(10)
+	inBubble(t, Options{}, func(h *harness) {
+		h.next(instant)
+		a.set(func() { a.hang["getbestblockhash"] = true })
+		h.silent(2 * time.Minute)
+		if s := h.Status()[0]; !s.Current || s.State != "ok" {
+			t.Errorf("%+v", s)
+		}
+	}, a, b)
+}
+
 // A block that everybody has at once is asked for once.
 func TestOneRequestForATip(t *testing.T) {
 	a, b, c := newFakeNode(10), newFakeNode(10), newFakeNode(10)
@@ -281,6 +377,16 @@ func TestHoldBack(t *testing.T) {
 		h.wantSaid(1, "bitcoind a:1 knows block 10 but gives no work for it; going on at block 9 of b:1")
 		b.mine()
 		h.expect(soon, "b:1", 11, true)
+		h.silent(time.Minute)
+
+		// The same again: it is held back again.
+		a.dead(nil)
+		a.mine()
+		h.expect(lastPause+soon, "a:1", 12, true)
+		h.silent(checkEvery)
+		a.dead(errRefused)
+		h.silent(holdTime - time.Second)
+		h.expect(2*time.Second, "b:1", 11, true)
 	}, a, b)
 }
 
@@ -349,7 +455,8 @@ func TestWithoutChainWork(t *testing.T) {
 	a, b := newFakeNode(10), newFakeNode(12)
 	a.work, b.work = 0, 0
 	inBubble(t, Options{}, func(h *harness) {
-		for u := h.next(instant); u.Node != "b:1"; u = h.next(soon) {
+		if u := h.next(instant); u.Node == "a:1" {
+			h.expect(soon, "b:1", 12, true)
 		}
 		b.mine()
 		h.expect(soon, "b:1", 13, true)
@@ -483,14 +590,18 @@ func TestLagging(t *testing.T) {
 	}, a, b)
 }
 
-// A node that comes back on another chain is not used.
+// A node that comes back on another chain is not used, however long that is.
 func TestChainChanges(t *testing.T) {
 	a, b := newFakeNode(10), newFakeNode(10)
 	inBubble(t, Options{}, func(h *harness) {
 		h.expect(instant, "a:1", 10, true)
 		a.dead(errRefused)
 		h.expect(soon, "b:1", 10, false)
-		a.set(func() { a.fail[""] = nil; a.chain = "main" })
+		a.set(func() {
+			a.fail[""] = nil
+			a.chain = "main"
+			a.blocks = append(a.blocks, blockID(10, 3), blockID(11, 3))
+		})
 		h.silent(20 * time.Second)
 		if h.state(0) != "wrong chain" || h.Chain() != "regtest" {
 			t.Errorf("a is %s, chain %s", h.state(0), h.Chain())
@@ -584,4 +695,38 @@ func TestSchedule(t *testing.T) {
 	if got := fmt.Sprint(told); got != "[0 5 10 15 20 25 30 35 40 45 50 55 60 120 180]" {
 		t.Error(got)
 	}
+}
+
+// Templates of a chain nobody knows could be anything: a node that fails to
+// name its chain is asked again.
+func TestChainUnknownAtFirst(t *testing.T) {
+	a := newFakeNode(10)
+	a.answer["getblockchaininfo"] = `500 {"code":-1,"message":"no"}`
+	a.answer["getblockhash"] = "503 Work queue depth exceeded"
+	inBubble(t, Options{}, func(h *harness) {
+		h.silent(4900 * time.Millisecond)
+		h.wantSaid(1, "bitcoind a:1 does not tell its chain: is overloaded (HTTP 503")
+		h.wantSaid(1, "CRITICAL: No bitcoinds active!")
+		if n := a.count("getblockchaininfo"); h.state(0) != "failing" || n > 6 {
+			t.Errorf("state %s after %d calls", h.state(0), n)
+		}
+		a.say("getblockchaininfo", "")
+		h.expect(time.Second, "a:1", 10, true)
+		if h.Chain() != "regtest" || h.state(0) != "ok" {
+			t.Errorf("chain %q, state %s", h.Chain(), h.state(0))
+		}
+	}, a)
+}
+
+// One that will never tell is used.
+func TestChainNeverTold(t *testing.T) {
+	a := newFakeNode(10)
+	a.answer["getblockchaininfo"] = "403 "
+	a.answer["getblockhash"] = `404 {"code":-32601,"message":"Method not found"}`
+	inBubble(t, Options{}, func(h *harness) {
+		h.expect(instant, "a:1", 10, true)
+		if h.Chain() != "" || h.state(0) != "ok" {
+			t.Errorf("chain %q, state %s", h.Chain(), h.state(0))
+		}
+	}, a)
 }

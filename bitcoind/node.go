@@ -26,6 +26,7 @@ type node struct {
 	answers  bool    // its last template request was answered with a template
 	verified bool    // its chain was asked for since it was last unreachable
 	problem  problem // why the last one was not
+	nameless problem // why its chain is not known
 	chain    string
 	misfit   error // why chain is none to mine on
 	info     ChainInfo
@@ -34,15 +35,16 @@ type node struct {
 	latency  time.Duration
 	answered time.Time // when it last gave any answer
 
-	tip      tip    // what it says is its newest block
-	tips     uint64 // counts changes of tip
-	template *template
-	received time.Time // when template came
-	fetching bool      // a template request is wanted or under way
-	steady   bool
-	behind   time.Time // since when its tip is lower than another's; zero: it is not
-	told     schedule
-	alive    bool // said so
+	tip         tip    // what it says is its newest block
+	tips        uint64 // counts changes of tip
+	template    *template
+	received    time.Time // when template came
+	fetching    bool      // a template request is wanted or under way
+	endLongPoll func()    // of the long poll that has not begun to be answered; nil: there is none
+	steady      bool
+	behind      time.Time // since when its tip is lower than another's; zero: it is not
+	told        schedule
+	alive       bool // said so
 }
 
 // template is a node's answer.
@@ -129,6 +131,24 @@ func (n *node) disagrees() bool {
 	return t != nil && t.tips == n.tips && n.tip.hash != [32]byte{} && t.built.hash != n.tip.hash
 }
 
+// informed: all is known of its tip that it tells.
+func (n *node) informed() bool {
+	return n.tip.height >= 0 && (n.tip.work != nil || n.noWork)
+}
+
+// deduceHeight takes the height of its tip from its template, if it does not
+// tell more.
+func (n *node) deduceHeight() {
+	if t := n.template; n.noWork && n.tip.height < 0 && t != nil && t.built.hash == n.tip.hash {
+		n.tip.height = t.built.height
+	}
+}
+
+// owesWork: the work of t will be known when getblockchaininfo is answered.
+func (n *node) owesWork(t tip) bool {
+	return t.hash == n.tip.hash && !n.informed()
+}
+
 // effective is the tip the node can give work for, as far as is known.
 func (n *node) effective() tip {
 	if n.disagrees() {
@@ -147,7 +167,7 @@ func (n *node) builtOn(t *template) tip {
 
 // state tells how the node does: a state of NodeStatus and, if it is not ok, a
 // kind and a reason for the operator.
-func (g *Group) state(n *node, now time.Time) problem {
+func (tr *tracker) state(n *node, now time.Time) problem {
 	switch {
 	case !n.asked:
 		return problem{state: stateChecking}
@@ -157,58 +177,60 @@ func (g *Group) state(n *node, now time.Time) problem {
 			p.reason += fmt.Sprintf(" (block %d of %d)", n.info.Blocks, n.info.Headers)
 		}
 		return p
+	case !n.verified && n.nameless.kind != "":
+		return n.nameless
 	case !n.verified:
 		return problem{state: stateChecking}
-	case g.wrongChain(n) && g.chain == "":
+	case tr.wrongChain(n) && tr.chain == "":
 		return problem{state: stateWrongChain, kind: "chain", reason: fmt.Sprintf("is on chain %s: %v", n.chain, n.misfit)}
-	case g.wrongChain(n):
+	case tr.wrongChain(n):
 		return problem{state: stateWrongChain, kind: "chain",
-			reason: fmt.Sprintf("is on chain %s, but the pool mines on %s: take it out of the list of nodes, or the others", n.chain, g.chain)}
+			reason: fmt.Sprintf("is on chain %s, but the pool mines on %s: take it out of the list of nodes, or the others", n.chain, tr.chain)}
 	case !n.behind.IsZero() && now.Sub(n.behind) > lagTime:
 		return problem{state: stateLagging, kind: "lagging",
-			reason: fmt.Sprintf("lags: its newest block is %d, others have %d", n.tip.height, g.highest())}
+			reason: fmt.Sprintf("lags: its newest block is %d, others have %d", n.tip.height, tr.highest())}
 	}
 	return problem{state: stateOK}
 }
 
-func (g *Group) wrongChain(n *node) bool {
-	return n.misfit != nil || g.chain != "" && n.chain != "" && n.chain != g.chain
+func (tr *tracker) wrongChain(n *node) bool {
+	return n.misfit != nil || tr.chain != "" && n.chain != "" && n.chain != tr.chain
 }
 
 // learnChain takes in what chain the node is on.
-func (g *Group) learnChain(n *node, chain string) {
+func (tr *tracker) learnChain(n *node, chain string) {
 	n.chain, n.misfit = chain, nil
-	if chain != "" && g.options.Fits != nil {
-		n.misfit = g.options.Fits(chain)
+	if chain != "" && tr.options.Fits != nil {
+		n.misfit = tr.options.Fits(chain)
 	}
 	if n.misfit != nil {
-		signal(g.rearm)
+		signal(tr.rearm)
 	}
 }
 
 // unfit is why there will never be work: no node is on a chain that fits. A
 // node not heard of yet may be, one that was followed may be again.
-func (g *Group) unfit() error {
-	if g.chain != "" {
+func (tr *tracker) unfit() error {
+	if tr.chain != "" {
 		return nil
 	}
-	for _, n := range g.nodes {
+	for _, n := range tr.nodes {
 		if n.misfit == nil {
 			return nil
 		}
 	}
-	return g.nodes[0].misfit
+	return tr.nodes[0].misfit
 }
 
-func (g *Group) usable(n *node) bool {
-	return n != nil && n.answers && n.verified && !g.wrongChain(n)
+func (tr *tracker) usable(n *node) bool {
+	return n != nil && n.answers && n.verified && !tr.wrongChain(n)
 }
 
 // highest is the greatest height any node of the right chain claims.
-func (g *Group) highest() int64 {
+func (tr *tracker) highest() int64 {
 	height := int64(-1)
-	for _, n := range g.nodes {
-		if !g.wrongChain(n) {
+	for _, n := range tr.nodes {
+		if !tr.wrongChain(n) {
 			height = max(height, n.tip.height)
 		}
 	}

@@ -58,6 +58,9 @@ func (g *Group) replace(list []*node) {
 	if !slices.Contains(list, g.current) {
 		g.current = nil
 	}
+	if !slices.Contains(list, g.source) {
+		g.source = nil
+	}
 	running := g.running != nil
 	g.mu.Unlock()
 	if running {
@@ -72,11 +75,12 @@ func (g *Group) start(n *node) {
 	}
 	ctx, stop := context.WithCancel(g.running)
 	n.stop = stop
-	for _, loop := range []func(context.Context, *node){g.fetchLoop, g.checkLoop, g.pollLoop, g.longPollLoop, g.warmLoop} {
-		g.loops.Go(func() { loop(ctx, n) })
+	w := watcher{&g.tracker, n}
+	for _, loop := range []func(context.Context){w.fetchLoop, w.checkLoop, w.pollLoop, w.longPollLoop, w.warmLoop} {
+		g.loops.Go(func() { loop(ctx) })
 	}
 	for _, s := range n.subscribers {
-		g.connect(n, s)
+		w.connect(s)
 		g.loops.Go(func() { s.run(ctx) })
 	}
 }

@@ -29,6 +29,7 @@ const (
 	kindTimeout  = "timeout"
 	kindPassword = "401"
 	kindCookie   = "cookie"
+	kindBusy     = "503"
 )
 
 // Error codes of Bitcoin Core and btcd.
@@ -47,6 +48,11 @@ type problem struct {
 	kind   string // problems of one kind are told again on a schedule only
 	reason string // what is wrong and what to do
 	gone   bool   // the connection failed: the node may be dead
+}
+
+// refusal: the node is there, knows the caller, and did not do this call.
+func (p problem) refusal() bool {
+	return !p.gone && p.state != stateStarting && p.kind != kindPassword && p.kind != kindCookie
 }
 
 // templateError is a template that came and cannot be used.
@@ -89,7 +95,7 @@ func (c *Client) explainAnswer(e *RPCError) problem {
 	case e.Status == 403:
 		return problem{stateRefused, "403", "refuses this machine or this call (HTTP 403): set rpcallowip or rpcwhitelist of the node", false}
 	case e.Status == 503:
-		return problem{stateFailing, "503", "is overloaded (" + e.Error() + "): raise its rpcworkqueue and rpcthreads", false}
+		return problem{stateFailing, kindBusy, "is overloaded (" + e.Error() + "): raise its rpcworkqueue and rpcthreads", false}
 	}
 	switch e.Code {
 	case codeWarmup:

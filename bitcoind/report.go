@@ -36,42 +36,45 @@ func (s *schedule) next() time.Time {
 }
 
 // report tells what changed in the nodes and reminds of what lasts.
-func (g *Group) report(now time.Time) {
+func (tr *tracker) report(now time.Time) {
+	if tr.unfit() != nil {
+		return // it is about to end, and says why
+	}
 	allAsked := true
-	for _, n := range g.nodes {
+	for _, n := range tr.nodes {
 		allAsked = allAsked && n.asked
-		p := g.state(n, now)
-		if g.usable(n) != n.alive {
+		p := tr.state(n, now)
+		if tr.usable(n) != n.alive {
 			n.alive = !n.alive
 			if n.alive {
-				g.say(levelNotice, "Server alive: %s", n.client)
+				tr.say(levelNotice, "Server alive: %s", n.client)
 			}
 		}
 		tell, next := n.told.due(p.kind, now)
 		if tell {
-			g.say(levelWarning, "bitcoind %s %s", n.client, p.reason)
+			tr.say(levelWarning, "bitcoind %s %s", n.client, p.reason)
 		}
 		if p.kind != "" {
-			g.wakeAt(next)
+			tr.wakeAt(next)
 		}
 	}
 	kind := ""
-	if g.current == nil && allAsked && !g.verifying() {
+	if tr.current == nil && allAsked && !tr.verifying() {
 		kind = "none"
 	}
-	tell, next := g.told.due(kind, now)
+	tell, next := tr.told.due(kind, now)
 	if tell {
-		g.say(levelWarning, "CRITICAL: No bitcoinds active!")
+		tr.say(levelWarning, "CRITICAL: No bitcoinds active!")
 	}
 	if kind != "" {
-		g.wakeAt(next)
+		tr.wakeAt(next)
 	}
 }
 
 // verifying reports whether a node that answers is still asked for its chain.
-func (g *Group) verifying() bool {
-	for _, n := range g.nodes {
-		if n.answers && !n.verified {
+func (tr *tracker) verifying() bool {
+	for _, n := range tr.nodes {
+		if n.answers && !n.verified && n.nameless.kind == "" {
 			return true
 		}
 	}
@@ -79,6 +82,6 @@ func (g *Group) verifying() bool {
 }
 
 // say queues an event; update sends it when the lock is free.
-func (g *Group) say(level int, format string, args ...any) {
-	g.events = append(g.events, Event{level, fmt.Sprintf(format, args...)})
+func (tr *tracker) say(level int, format string, args ...any) {
+	tr.events = append(tr.events, Event{level, fmt.Sprintf(format, args...)})
 }

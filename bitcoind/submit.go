@@ -3,7 +3,6 @@ package bitcoind
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"strings"
 	"sync"
 	"time"
@@ -189,8 +188,9 @@ func (b *block) send(ctx context.Context, n *node, request submission) {
 			return
 		}
 		what := judge(verdict, err)
-		if text, tell := t.tell(replyText(verdict, err), time.Now()); tell {
-			b.g.options.Event(Event{levelWarning, fmt.Sprintf("%s: bitcoind %s, block %d, %d ms",
+		text, level := replyText(verdict, err)
+		if text, tell := t.tell(text, time.Now()); tell {
+			b.g.options.Event(Event{level, fmt.Sprintf("%s: bitcoind %s, block %d, %d ms",
 				text, n.client, b.height, time.Since(sent).Milliseconds())})
 		}
 		b.note(n, what, verdict, err)
@@ -220,17 +220,22 @@ func (b *block) send(ctx context.Context, n *node, request submission) {
 	}
 }
 
-func replyText(verdict string, err error) string {
-	switch {
-	case err != nil:
-		if e, ok := asRPCError(err); ok && e.Status != http.StatusUnauthorized {
-			return "SUBMIT BLOCK RETURNED: " + e.Error()
-		}
-		return "SUBMIT BLOCK GOT NO RESPONSE! " + err.Error()
-	case verdict == "":
-		return "SUBMIT BLOCK RETURNED: null"
+// replyText is what an operator reads of a reply. Where several nodes get the
+// block, it is usual that one has it from the other already.
+func replyText(verdict string, err error) (text string, level int) {
+	if e, ok := asRPCError(err); ok {
+		return "SUBMIT BLOCK RETURNED: " + e.Error(), levelWarning
 	}
-	return "SUBMIT BLOCK RETURNED: " + verdict
+	if err != nil {
+		return "SUBMIT BLOCK GOT NO RESPONSE! " + err.Error(), levelWarning
+	}
+	switch verdict {
+	case "":
+		return "Block taken", levelNotice
+	case "duplicate":
+		return "Block taken before (duplicate)", levelNotice
+	}
+	return "SUBMIT BLOCK RETURNED: " + verdict, levelWarning
 }
 
 // repeated keeps the same text from being told at every attempt.

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -38,13 +39,33 @@ func (f *fakeNode) takes() {
 }
 
 // states collects what is said of a block.
-type states struct{ list []BlockState }
+type states struct {
+	mu   sync.Mutex
+	list []BlockState
+}
 
-func (s *states) changed(b BlockState) { s.list = append(s.list, b) }
+func (s *states) changed(b BlockState) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.list = append(s.list, b)
+}
+
+func (s *states) all() []BlockState {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.list)
+}
+
+func (s *states) last() BlockState {
+	if all := s.all(); len(all) > 0 {
+		return all[len(all)-1]
+	}
+	return BlockState{}
+}
 
 func (s *states) String() string {
 	var parts []string
-	for _, b := range s.list {
+	for _, b := range s.all() {
 		parts = append(parts, fmt.Sprintf("%s %d", b.State, b.Confirmations))
 	}
 	return strings.Join(parts, ", ")
@@ -54,7 +75,7 @@ func (s *states) want(t *testing.T, want string) {
 	t.Helper()
 	synctest.Wait()
 	if got := s.String(); got != want {
-		t.Errorf("states %q, want %q: %+v", got, want, s.list)
+		t.Errorf("states %q, want %q: %+v", got, want, s.all())
 	}
 }
 
@@ -88,7 +109,7 @@ func TestSubmit(t *testing.T) {
 		h.Submit(10, solvedHash(), solved, s.changed)
 		h.expect(instant, "a:1", 11, true)
 		s.want(t, "confirmed 1")
-		h.wantSaid(1, "SUBMIT BLOCK RETURNED: null: bitcoind a:1, block 10, 0 ms")
+		h.wantSaid(1, "Block taken: bitcoind a:1, block 10, 0 ms")
 		h.wantSaid(1, "BLOCK ACCEPTED! 10 "+displayHash(solvedHash()).String()+" by bitcoind a:1")
 		if a.count("preciousblock") != 1 || b.count("submitblock") != 1 {
 			t.Error("no preciousblock, or not all nodes got it")
@@ -100,11 +121,11 @@ func TestSubmit(t *testing.T) {
 			a.mine()
 			time.Sleep(time.Second)
 		}
-		if last := s.list[len(s.list)-1]; last != (BlockState{State: "confirmed", Confirmations: 100}) {
+		if last := s.last(); last != (BlockState{State: "confirmed", Confirmations: 100}) {
 			t.Errorf("at last %+v", last)
 		}
-		if len(s.list) != 100 {
-			t.Errorf("%d states", len(s.list))
+		if n := len(s.all()); n != 100 {
+			t.Errorf("%d states", n)
 		}
 	}, a, b)
 }
@@ -118,10 +139,10 @@ func TestVerdicts(t *testing.T) {
 		said          string
 	}{
 		{"accepted", "null", true, "confirmed 1", "BLOCK ACCEPTED!"},
-		{"duplicate", "duplicate", true, "confirmed 1", "BLOCK ACCEPTED!"},
+		{"duplicate", "duplicate", true, "confirmed 1", "Block taken before (duplicate)"},
 		{"inconclusive but first", "inconclusive", true, "confirmed 1", "Hash for forced possibly stale block, height 10 confirms block was ACCEPTED"},
 		{"btcd has it", "rejected: already have block 5a", true, "confirmed 1", "height 10 confirms block was ACCEPTED"},
-		{"btcd does not know the parent", "null", false, "pending 0", "SUBMIT BLOCK RETURNED: null"},
+		{"btcd does not know the parent", "null", false, "pending 0", "Block taken"},
 		{"inconclusive", "inconclusive", false, "pending 0", "SUBMIT BLOCK RETURNED: inconclusive"},
 		{"high hash", "high-hash", false, "rejected 0", "was rejected: a:1: high-hash"},
 		{"bad merkle root", "bad-txnmrklroot", false, "rejected 0", "SUBMIT BLOCK RETURNED: bad-txnmrklroot"},
@@ -191,7 +212,7 @@ func TestSubmitWhileAllNodesAreDown(t *testing.T) {
 		}
 		a.dead(nil)
 		time.Sleep(1100 * time.Millisecond)
-		if last := s.list[len(s.list)-1]; last.State != "confirmed" {
+		if last := s.last(); last.State != "confirmed" {
 			t.Errorf("%+v", last)
 		}
 		if names := saved(t, dir); len(names) != 0 {
@@ -235,9 +256,11 @@ func TestOrphanedAndBack(t *testing.T) {
 		var s states
 		h.Submit(10, solvedHash(), solved, s.changed)
 		time.Sleep(time.Second)
-		other := append(slices.Clone(a.blocks[:10]), blockID(10, 9), blockID(11, 9))
-		ours := append(slices.Clone(a.blocks[:11]), blockID(11, 0), blockID(12, 0))
-		a.set(func() { a.blocks = other })
+		var ours [][32]byte
+		a.set(func() {
+			ours = append(slices.Clone(a.blocks[:11]), blockID(11, 0), blockID(12, 0))
+			a.blocks = append(slices.Clone(a.blocks[:10]), blockID(10, 9), blockID(11, 9))
+		})
 		time.Sleep(time.Second)
 		a.set(func() { a.blocks = ours })
 		time.Sleep(time.Second)

@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -247,6 +248,7 @@ func (p *publisher) accept(minor byte) net.Conn {
 
 // heard is what a subscriber told.
 type heard struct {
+	mu     sync.Mutex
 	blocks []byte // first byte of each hash
 	missed int
 	events []string
@@ -258,9 +260,9 @@ func testSubscriber(t *testing.T) (*subscriber, *heard) {
 		t.Fatal(err)
 	}
 	h := &heard{}
-	s.block = func(hash [32]byte) { h.blocks = append(h.blocks, hash[0]) }
-	s.missed = func() { h.missed++ }
-	s.event = func(level int, text string) { h.events = append(h.events, text) }
+	s.block = func(hash [32]byte) { h.note(func() { h.blocks = append(h.blocks, hash[0]) }) }
+	s.missed = func() { h.note(func() { h.missed++ }) }
+	s.event = func(level int, text string) { h.note(func() { h.events = append(h.events, text) }) }
 	return s, h
 }
 
@@ -280,9 +282,23 @@ func runSubscriber(t *testing.T, test func(p *publisher, h *heard)) {
 	})
 }
 
+func (h *heard) note(change func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	change()
+}
+
+func (h *heard) told() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return strings.Join(h.events, "\n")
+}
+
 func (h *heard) want(t *testing.T, blocks string, missed int) {
 	t.Helper()
 	synctest.Wait()
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	if string(h.blocks) != blocks || h.missed != missed {
 		t.Errorf("blocks %q and %d times something missed, want %q and %d; %q", h.blocks, h.missed, blocks, missed, h.events)
 	}
@@ -307,7 +323,7 @@ func TestSubscriber(t *testing.T) {
 		h.want(t, "abcd", 4)
 		conn.Write(announcement([32]byte{'e'}, 0))
 		h.want(t, "abcde", 4)
-		if got := strings.Join(h.events, "\n"); strings.Count(got, "ZMQ connected to tcp://127.0.0.1:28332") != 2 ||
+		if got := h.told(); strings.Count(got, "ZMQ connected to tcp://127.0.0.1:28332") != 2 ||
 			strings.Count(got, "trying again") != 1 || strings.Count(got, "ZMQ block hash 00") != 5 {
 			t.Error(got)
 		}
@@ -331,8 +347,8 @@ func TestOtherMessages(t *testing.T) {
 		h.want(t, "", 3)
 		conn.Write(announcement([32]byte{'a'}, 0))
 		h.want(t, "a", 3)
-		if !strings.Contains(strings.Join(h.events, "\n"), "ZMQ message size error, size = 31!") {
-			t.Errorf("%q", h.events)
+		if !strings.Contains(h.told(), "ZMQ message size error, size = 31!") {
+			t.Error(h.told())
 		}
 	})
 }
@@ -409,7 +425,7 @@ func TestSubscriberBacksOff(t *testing.T) {
 			t.Errorf("%d attempts in a minute", attempts)
 		}
 		if len(h.events) != 1 {
-			t.Errorf("%q", h.events)
+			t.Error(h.told())
 		}
 	})
 }

@@ -111,7 +111,7 @@ func (c *Client) exchange(ctx context.Context, cmd string, receive func(*net.Uni
 	}
 	conn := dialed.(*net.UnixConn)
 	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
+	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
 
 	err = c.deadline(ctx, conn, connectTimeout)
 	if err == nil {
@@ -120,7 +120,7 @@ func (c *Client) exchange(ctx context.Context, cmd string, receive func(*net.Uni
 	if err != nil {
 		return fmt.Errorf("%w %.100q to %s: %w", ErrSend, cmd, c.Path, cause(ctx, err))
 	}
-	conn.CloseWrite()
+	_ = conn.CloseWrite()
 	if err := c.deadline(ctx, conn, c.ReplyTimeout); err != nil {
 		return err
 	}

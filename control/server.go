@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -41,6 +42,7 @@ type Server struct {
 
 	mu    sync.Mutex
 	conns map[*net.UnixConn]struct{} // guarded by mu
+	spare *os.File                   // guarded by mu; see lendSpare
 	wg    sync.WaitGroup             // accept loops, connections and handlers
 }
 
@@ -67,7 +69,7 @@ func NewServer(dir string, gid int) *Server {
 
 // Handle registers a command. args is what follows the prefix, less one
 // separator character; if the prefix itself ends in punctuation ("message:",
-// "{"), nothing more is cut. An empty reply is sent as "ok", an error as
+// "{") or is empty, nothing more is cut. An empty reply is sent as "ok", an error as
 // {"errormsg": "text"}. f has 0.9 s, then the client is told so; it must
 // return when ctx ends.
 func (s *Server) Handle(socket, prefix string, f func(ctx context.Context, args string) (reply string, err error)) {
@@ -221,6 +223,8 @@ func (s *Server) Close() {
 // Serve answers until ctx ends, then gives replies under way 0.3 s, waits for
 // its goroutines and closes the sockets.
 func (s *Server) Serve(ctx context.Context) {
+	s.keepSpare()
+	defer s.lendSpare()
 	for _, k := range s.sockets {
 		l := k.listener // Close forgets it
 		s.wg.Go(func() { s.accept(ctx, k, l) })
@@ -236,15 +240,17 @@ func (s *Server) Serve(ctx context.Context) {
 }
 
 func hurry(c *net.UnixConn) {
-	c.SetReadDeadline(time.Unix(1, 0))
-	c.SetWriteDeadline(time.Now().Add(closingTime))
+	_ = c.SetReadDeadline(time.Unix(1, 0))
+	_ = c.SetWriteDeadline(time.Now().Add(closingTime))
 }
 
 func (s *Server) accept(ctx context.Context, k *socket, l *net.UnixListener) {
 	for ctx.Err() == nil {
 		c, err := l.AcceptUnix()
 		if err != nil {
-			// Out of descriptors, perhaps: others will be closed.
+			if errors.Is(err, syscall.EMFILE) && s.lendSpare() {
+				continue
+			}
 			select {
 			case <-ctx.Done():
 			case <-time.After(acceptPause):
@@ -257,12 +263,35 @@ func (s *Server) accept(ctx context.Context, k *socket, l *net.UnixListener) {
 			delete(s.conns, c)
 			s.mu.Unlock()
 			c.Close()
+			s.keepSpare()
 		})
 	}
 }
 
+// keepSpare keeps one descriptor that can be given up, so that an operator is
+// heard when there is no other left.
+func (s *Server) keepSpare() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.spare == nil {
+		s.spare, _ = os.Open(os.DevNull) // nil: there is none left, next time perhaps
+	}
+}
+
+// lendSpare gives the spare descriptor up for the connection that waits.
+func (s *Server) lendSpare() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.spare == nil {
+		return false
+	}
+	s.spare.Close()
+	s.spare = nil
+	return true
+}
+
 func (s *Server) serve(ctx context.Context, k *socket, c *net.UnixConn) {
-	c.SetDeadline(time.Now().Add(connectionTime))
+	_ = c.SetDeadline(time.Now().Add(connectionTime))
 	s.mu.Lock()
 	s.conns[c] = struct{}{}
 	if ctx.Err() != nil {
@@ -286,10 +315,10 @@ func (s *Server) serve(ctx context.Context, k *socket, c *net.UnixConn) {
 	if WriteFrame(c, []byte(reply)) != nil {
 		return // the client does not care
 	}
-	c.CloseWrite()
+	_ = c.CloseWrite()
 	// Closing with unread input would take the reply away from the client.
-	c.SetReadDeadline(time.Now().Add(closingTime))
-	io.CopyN(io.Discard, c, drainBytes)
+	_ = c.SetReadDeadline(time.Now().Add(closingTime))
+	_, _ = io.CopyN(io.Discard, c, drainBytes)
 }
 
 // answer runs the command; sent says that no reply is to follow.
@@ -350,7 +379,7 @@ func (s *Server) passFD(ctx context.Context, cmd *command, c *net.UnixConn, rest
 		return
 	}
 	defer f.Close()
-	SendFD(c, f) // a client that is gone needs none
+	_ = SendFD(c, f) // a client that is gone needs none
 }
 
 func (k *socket) find(request string) (*command, string) {
@@ -364,6 +393,9 @@ func (k *socket) find(request string) (*command, string) {
 }
 
 func argument(prefix, rest string) string {
+	if prefix == "" {
+		return rest
+	}
 	last := prefix[len(prefix)-1]
 	word := last >= 'a' && last <= 'z' || last >= 'A' && last <= 'Z' || last >= '0' && last <= '9'
 	if word && rest != "" {

@@ -30,6 +30,7 @@ func runFakeNode(args []string) int {
 	password := flags.String("password", "pass", "RPC password")
 	cookie := flags.String("cookie", "", "`path` of a cookie file to write")
 	interval := flags.Duration("block-interval", 0, "time between blocks found by others, 0 for none")
+	mempool := flags.Duration("mempool-interval", 0, "time between changes of some transactions of the template, 0 for none")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return 0
@@ -68,16 +69,23 @@ func runFakeNode(args []string) int {
 	if n.ZMQ() != "" {
 		fmt.Println("hashblock on", n.ZMQ())
 	}
-	var tick <-chan time.Time
-	if *interval > 0 {
-		t := time.NewTicker(*interval)
-		defer t.Stop()
-		tick = t.C
+	tick := func(every time.Duration) (c <-chan time.Time, stop func()) {
+		if every <= 0 {
+			return nil, func() {}
+		}
+		t := time.NewTicker(every)
+		return t.C, t.Stop
 	}
+	blocks, stopBlocks := tick(*interval)
+	defer stopBlocks()
+	changes, stopChanges := tick(*mempool)
+	defer stopChanges()
 	for {
 		select {
-		case <-tick:
+		case <-blocks:
 			n.NewBlock()
+		case <-changes:
+			n.TouchMempool()
 		case <-ctx.Done():
 			height, hash := n.Tip()
 			fmt.Printf("tip %d %s, %d templates served, %d blocks submitted\n",

@@ -35,6 +35,8 @@ func newFlags(mode string, miners int) *flags {
 	f.StringVar(&f.options.Addresses, "addresses", "", "worker names are addresses of this chain: main, test or regtest (solo)")
 	f.StringVar(&f.options.Password, "password", "x", "password, for instance d=1")
 	f.IntVar(&f.options.Pid, "pid", 0, "process id of the pool, to measure its CPU and memory")
+	f.BoolVar(&f.options.TLS, "tls", false, "connect with TLS and accept any certificate")
+	f.BoolVar(&f.options.ProxyProtocol, "proxy-protocol", false, "send a PROXY header with an address of its own, of 127.0.0.0/8, for each miner")
 	f.BoolVar(&f.options.AllowRemote, "allow-remote", false, "allow a target that is not on this machine")
 	f.BoolVar(&f.json, "json", false, "print one JSON object instead of a table")
 	return f

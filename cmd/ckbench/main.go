@@ -25,6 +25,10 @@ var modes = []struct {
 	{"notify", "how soon miners have clean work after a new block", notify},
 	{"storm", "all miners connect at once: how soon they have work", storm},
 	{"table", "all of it, ckpool and the bare loop in turn, as one table", table},
+	{"hostile", "latency of well-behaved miners among hostile clients", hostile},
+	{"soak", "ten minutes of well-behaved and hostile clients and blocks", soak},
+	{"jobs", "ten minutes of large templates, a new one every second", jobs},
+	{"mob", "hostile clients alone", runMob},
 	{"bare", "serve as the floor to compare with: fixed answers, no pool behind them", runBare},
 }
 
@@ -46,6 +50,8 @@ func run(args []string, out, errs io.Writer) int {
 	case "-h", "-help", "--help", "help":
 		usage(out)
 		return 0
+	case "--manual":
+		return printManual(args, out, errs)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

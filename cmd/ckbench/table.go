@@ -5,22 +5,20 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"strings"
 
 	"ckpool/internal/bench/compare"
 )
 
 func table(ctx context.Context, args []string, out io.Writer) (bool, error) {
-	exe, err := os.Executable()
+	ckpool, ckbench, err := programs()
 	if err != nil {
 		return false, err
 	}
 	f := newFlagSet("table")
-	c := compare.Config{Ckbench: exe, Size: compare.FullSize}
+	c := compare.Config{Ckbench: ckbench, Size: compare.FullSize, Progress: progress(out)}
 	f.IntVar(&c.Rounds, "rounds", 5, "times to measure everything")
-	f.StringVar(&c.Ckpool, "ckpool", filepath.Join(filepath.Dir(exe), "ckpool"), "program to measure")
+	f.StringVar(&c.Ckpool, "ckpool", ckpool, "program to measure")
 	into := f.String("into", "", "file to put the table into, between its marks")
 	var o compare.Other
 	f.StringVar(&o.Address, "against", "", "another server to measure, host:port; every hash should be a share there")
@@ -38,7 +36,6 @@ func table(ctx context.Context, args []string, out io.Writer) (bool, error) {
 		}
 		c.Other = &o
 	}
-	c.Progress = func(line string) { fmt.Fprintln(out, line) }
 	r, err := compare.Run(ctx, c)
 	if err != nil {
 		return false, err

@@ -1,9 +1,11 @@
 // Ckpmsg sends commands to a running ckpool over its control sockets: the one
-// on its command line, or one for each line of input.
+// on its command line, whose reply it prints for people, or one for each line
+// of input.
 package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -30,8 +32,17 @@ func run(args []string, stdin *os.File, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, err)
 		return 1
 	}
+	if o.manual != "" {
+		text, err := manualPage().Print(o.manual)
+		fmt.Fprint(stdout, text)
+		if err != nil {
+			fmt.Fprintln(stderr, err)
+			return 1
+		}
+		return 0
+	}
 	if len(o.command) > 0 {
-		if err := sendOne(o.client, strings.Join(o.command, " "), stdout); err != nil {
+		if err := o.runCommand(stdout); err != nil {
 			fmt.Fprintln(stderr, err)
 			return 1
 		}
@@ -53,18 +64,50 @@ func run(args []string, stdin *os.File, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// sendOne prints the reply as it is. A reply that says the command failed is
-// an error too.
-func sendOne(c *control.Client, cmd string, stdout io.Writer) error {
-	reply, err := c.Do(context.Background(), cmd)
+// runCommand sends the command on the command line and prints its reply. A
+// reply that says the command failed is an error.
+func (o *options) runCommand(stdout io.Writer) error {
+	if o.command[0] == "help" && !o.json {
+		_, err := io.WriteString(stdout, help())
+		return err
+	}
+	request, err := control.Message(o.command...)
 	if err != nil {
 		return err
 	}
-	if _, err := io.WriteString(stdout, strings.TrimSuffix(reply, "\n")+"\n"); err != nil {
+	reply, err := o.client.Do(context.Background(), request)
+	if err != nil {
 		return err
 	}
-	if control.Failed(reply) {
-		return fmt.Errorf("%q failed", cmd)
+	failed := control.Failed(reply)
+	switch {
+	case o.json:
+		_, err = io.WriteString(stdout, strings.TrimSuffix(reply, "\n")+"\n")
+	case !failed:
+		err = printReply(stdout, reply)
 	}
-	return nil
+	if err == nil && failed {
+		err = fmt.Errorf("%s: %s", strings.Join(o.command, " "), refusal(reply))
+	}
+	return err
+}
+
+// refusal is why a command failed.
+func refusal(reply string) string {
+	var r struct {
+		Text string `json:"errormsg"`
+	}
+	if json.Unmarshal([]byte(reply), &r) == nil {
+		return r.Text
+	}
+	return reply
+}
+
+// help lists the commands.
+func help() string {
+	var b strings.Builder
+	for _, c := range control.Commands() {
+		fmt.Fprintf(&b, "%-28s %s\n", strings.TrimSpace(c.Name+" "+c.Args), c.Text)
+	}
+	return b.String()
 }

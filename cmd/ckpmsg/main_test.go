@@ -44,6 +44,21 @@ func TestScripts(t *testing.T) {
 	})
 }
 
+// replies of a pool, shortened.
+var replies = map[string]string{
+	"users": `{"users": [{"user": "alice", "id": 1, "workers": 2, "bestdiff": 1234.5, "dsps1": 1.0, "dsps5": 2.0e3, "lastshare": 1795327613}, ` +
+		`{"user": "bob\u001b[2J", "id": 2, "workers": 0, "bestdiff": 0.0, "dsps1": 0.0, "dsps5": 0.0, "lastshare": 0}]}`,
+	"clients":         `{"clients": [{"id": 13, "enonce1": "7e86026b", "enonce1var": "7e86026b", "diff": 42.0, "idle": false, "useragent": "cgminer/4.12.1"}]}`,
+	"blocks":          `{"blocks": []}`,
+	"found":           `{"blocks": [{"height": 850000, "worker": "alice.rig1", "reward": 312500000, "time": 1795327613, "state": "confirmed 6"}]}`,
+	"poolstats":       `{"start": 1795327000, "users": 2, "sps1": 0.25, "accepted": 1.5e21, "dsps15": 1000.0}`,
+	"rejects":         `{"rejects": {"stale": 3, "duplicate": 0}}`,
+	"stratifierstats": `{"workbases": {"count": 3, "memory": 7800, "generated": 3}, "users": {"count": 2, "memory": 480}}`,
+	"userclients":     `{"user": "alice", "clients": [13, 14]}`,
+	"bestshares":      `{"bestshare": 5.0, "users": [{"user": "alice", "bestshare": 5.0, "bestever": 10.0}]}`,
+	"wrong":           `{"user": "ali`,
+}
+
 func fakePool(dir string) (stop func(), err error) {
 	if err := os.Mkdir(dir, 0o750); err != nil {
 		return nil, err
@@ -59,6 +74,9 @@ func fakePool(dir string) (stop func(), err error) {
 	s.Handle("listener", "getuser", func(_ context.Context, user string) (string, error) {
 		return "", errors.New("no user " + user)
 	})
+	for prefix, text := range replies {
+		s.Handle("listener", prefix, reply(text))
+	}
 	s.HandleFD("listener", "silent", func(context.Context, int) (*os.File, error) { return nil, errors.New("no") })
 	s.Handle("stratifier", "uptime", reply(`{"uptime": 60}`))
 	if err := s.Listen(); err != nil {

@@ -15,27 +15,46 @@ type options struct {
 	client  *control.Client
 	level   int
 	counter bool
+	json    bool     // print replies as they are
 	command []string // words of a command on the command line
 	usage   string
+	manual  string // format of the manual to print; empty: none
+}
+
+// values are options as they are read.
+type values struct {
+	counter, help, json, proxy   bool
+	level, reply, body           int
+	name, socket, parent, manual string
+}
+
+// set declares the options.
+func (v *values) set() *pflag.FlagSet {
+	fs := pflag.NewFlagSet("ckpmsg", pflag.ContinueOnError)
+	fs.Usage = func() {}
+	fs.BoolVarP(&v.counter, "counter", "c", false, "print a running count after every 100 replies")
+	fs.BoolVarP(&v.help, "help", "h", false, "print this list")
+	fs.BoolVar(&v.json, "json", false, "print the reply to a command as it is")
+	fs.IntVarP(&v.level, "loglevel", "l", 7, "print messages up to this `LEVEL`, 0 to 7")
+	fs.StringVarP(&v.name, "name", "n", "", "`NAME` of the instance (default ckpool, or ckproxy with -p)")
+	fs.StringVarP(&v.socket, "sockname", "N", "listener", "which `SOCKET` of it: listener, generator, stratifier, connector")
+	fs.BoolVarP(&v.proxy, "proxy", "p", false, "the instance is a proxy")
+	fs.StringVarP(&v.parent, "sockdir", "s", "", "`DIR` that holds the instance's socket directory (default /run/ckpool, then /tmp)")
+	fs.IntVarP(&v.reply, "timeout1", "t", 30, "`SECONDS` to wait for a reply")
+	fs.IntVarP(&v.body, "timeout2", "T", 5, "`SECONDS` to wait for the rest of a reply")
+	fs.StringVar(&v.manual, "manual", "", "print the manual: man, bash or zsh")
+	_ = fs.MarkHidden("manual") // it exists
+	return fs
 }
 
 // parseOptions returns pflag.ErrHelp for --help; usage is set in any case.
 func parseOptions(args []string) (options, error) {
 	var o options
-	fs := pflag.NewFlagSet("ckpmsg", pflag.ContinueOnError)
-	fs.Usage = func() {}
-	counter := fs.BoolP("counter", "c", false, "print a running count after every 100 replies")
-	help := fs.BoolP("help", "h", false, "print this list")
-	level := fs.IntP("loglevel", "l", 7, "print messages up to this level, 0 to 7")
-	name := fs.StringP("name", "n", "", "name of the instance (default ckpool, or ckproxy with -p)")
-	socket := fs.StringP("sockname", "N", "listener", "which of its sockets: listener, generator, stratifier, connector")
-	proxy := fs.BoolP("proxy", "p", false, "the instance is a proxy")
-	parent := fs.StringP("sockdir", "s", "", "parent of the instance's socket directory (default /run/ckpool, then /tmp)")
-	reply := fs.IntP("timeout1", "t", 30, "seconds to wait for a reply")
-	body := fs.IntP("timeout2", "T", 5, "seconds to wait for the rest of a reply")
+	var v values
+	fs := v.set()
 	o.usage = "Usage: ckpmsg [options] [command]\n\n" +
 		"Sends the command to a running ckpool and prints its reply; without a command,\n" +
-		"sends each line of the input.\n\n" + fs.FlagUsages()
+		"sends each line of the input. \"ckpmsg help\" lists the commands.\n\n" + fs.FlagUsages()
 
 	args, err := getopt.Expand(fs, args)
 	if err != nil {
@@ -45,24 +64,24 @@ func parseOptions(args []string) (options, error) {
 		return o, err
 	}
 	switch {
-	case *help:
+	case v.help:
 		return o, pflag.ErrHelp
-	case *level < 0 || *level > 7:
-		return o, fmt.Errorf("Invalid loglevel: %d (range 0 - 7)", *level) //nolint:staticcheck // the text scripts know
-	case *reply < 1 || *body < 1:
-		return o, fmt.Errorf("timeouts are 1 second or more: -t %d -T %d", *reply, *body)
+	case v.level < 0 || v.level > 7:
+		return o, fmt.Errorf("Invalid loglevel: %d (range 0 - 7)", v.level) //nolint:staticcheck // the text scripts know
+	case v.reply < 1 || v.body < 1:
+		return o, fmt.Errorf("timeouts are 1 second or more: -t %d -T %d", v.reply, v.body)
 	}
-	if *name == "" {
-		*name = "ckpool"
-		if *proxy {
-			*name = "ckproxy"
+	if v.name == "" {
+		v.name = "ckpool"
+		if v.proxy {
+			v.name = "ckproxy"
 		}
 	}
 	o.client = &control.Client{
-		Path:         sockdir.Find(*parent, *name, *socket),
-		ReplyTimeout: time.Duration(*reply) * time.Second,
-		BodyTimeout:  time.Duration(*body) * time.Second,
+		Path:         sockdir.Find(v.parent, v.name, v.socket),
+		ReplyTimeout: time.Duration(v.reply) * time.Second,
+		BodyTimeout:  time.Duration(v.body) * time.Second,
 	}
-	o.level, o.counter, o.command = *level, *counter, fs.Args()
+	o.level, o.counter, o.json, o.manual, o.command = v.level, v.counter, v.json, v.manual, fs.Args()
 	return o, nil
 }

@@ -18,7 +18,7 @@ func interact(in *os.File, out io.Writer, s *session) error {
 	if err != nil {
 		return err
 	}
-	defer term.Restore(fd, old)
+	defer func() { _ = term.Restore(fd, old) }()
 
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP)
@@ -28,9 +28,9 @@ func interact(in *os.File, out io.Writer, s *session) error {
 		defer close(watching)
 		select {
 		case sig := <-signals:
-			term.Restore(fd, old)
+			_ = term.Restore(fd, old)
 			signal.Reset(sig)
-			syscall.Kill(os.Getpid(), sig.(syscall.Signal))
+			_ = syscall.Kill(os.Getpid(), sig.(syscall.Signal))
 		case <-ended:
 		}
 	}()
@@ -45,7 +45,7 @@ func interact(in *os.File, out io.Writer, s *session) error {
 		io.Writer
 	}{in, out}, "")
 	if width, height, err := term.GetSize(fd); err == nil && width > 0 {
-		t.SetSize(width, height)
+		_ = t.SetSize(width, height)
 	}
 	s.out = t
 	return s.run(t.ReadLine)

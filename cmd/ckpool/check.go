@@ -3,9 +3,26 @@ package main
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"ckpool/internal/config"
+	"ckpool/internal/keypair"
 )
+
+// checkTLS reads what a listener is to show its clients.
+func checkTLS(l *config.Listener) (warning string, err error) {
+	if l.TLSCert == "" {
+		return "", nil
+	}
+	p, err := keypair.Open(l.TLSCert, l.TLSKey, nil)
+	if err != nil {
+		return "", err
+	}
+	if end := p.Expires(); time.Now().After(end) {
+		warning = fmt.Sprintf("TLS certificate %s has expired on %s, miners may refuse it", l.TLSCert, end.Format(time.DateOnly))
+	}
+	return warning, nil
+}
 
 // loadConfig reads the configuration, refuses what this build would silently
 // not do, and returns what the operator should read.
@@ -18,12 +35,16 @@ func loadConfig(o Options) (config.Config, []string, error) {
 	if err != nil {
 		return c, lines, err
 	}
-	for _, l := range c.Servers {
-		if l.TLSCert != "" {
-			return c, lines, fmt.Errorf("%s: not built yet: \"tls\" of listener %s", o.Config, l.URL)
+	for i, l := range c.Servers {
+		warning, err := checkTLS(&l)
+		at := func(text string) *config.Error {
+			return config.Locate(o.Config, o.Mode, fmt.Sprintf("serverurl[%d].tls", i), text)
 		}
-		if l.ProxyProtocol {
-			return c, lines, fmt.Errorf("%s: not built yet: \"proxy_protocol\" of listener %s", o.Config, l.URL)
+		if err != nil {
+			return c, lines, at(err.Error())
+		}
+		if warning != "" {
+			lines = append(lines, at(warning).Error())
 		}
 	}
 	links := []struct {

@@ -22,20 +22,30 @@ func run(argv []string, stdout, stderr io.Writer) int {
 		fmt.Fprint(stdout, usage())
 		return 0
 	}
+	if err == nil && o.Manual != "" {
+		text, err := manualPage().Print(o.Manual)
+		fmt.Fprint(stdout, text)
+		return exitStatus(err, stderr)
+	}
 	if err == nil {
 		err = serve(o, argv, upgrader, stdout, stderr)
 	}
-	if err != nil {
-		upgrader.tell(err)
-		if !errors.Is(err, errLogged) {
-			fmt.Fprintln(stderr, err)
-		}
-		return 1
+	upgrader.tell(err)
+	return exitStatus(err, stderr)
+}
+
+func exitStatus(err error, stderr io.Writer) int {
+	if err == nil {
+		return 0
 	}
-	return 0
+	if !errors.Is(err, errLogged) {
+		fmt.Fprintln(stderr, err)
+	}
+	return 1
 }
 
 func serve(o Options, argv []string, upgrader upgrader, stdout, stderr io.Writer) error {
+	tuneMemory()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	parent := takeDetached()

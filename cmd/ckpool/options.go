@@ -28,9 +28,10 @@ type Options struct {
 	Handover  bool // implies KillOld
 	KillOld   bool
 	LogShares bool
-	Quiet     bool // no status line
-	Check     bool // check the configuration and exit
-	Help      bool // print usage and exit
+	Quiet     bool   // no status line
+	Check     bool   // check the configuration and exit
+	Help      bool   // print usage and exit
+	Manual    string // format of the manual to print; empty: none
 }
 
 // flags are the options as they are read.
@@ -56,29 +57,30 @@ var names = map[config.Mode]string{
 func (f *flags) set() *pflag.FlagSet {
 	fs := pflag.NewFlagSet("ckpool", pflag.ContinueOnError)
 	fs.SortFlags = false
-	// Of ckdb's time: taken and without effect.
-	fs.BoolP("standalone", "A", false, "")
-	fs.BoolP("btcsolo", "B", false, "")
-	fs.StringVarP(&f.Config, "config", "c", "", "")
-	fs.BoolVarP(&f.Daemonise, "daemonise", "D", false, "")
-	fs.StringP("ckdb-name", "d", "", "")
-	fs.StringVarP(&f.group, "group", "g", "", "")
-	fs.BoolVarP(&f.Handover, "handover", "H", false, "")
-	fs.BoolVarP(&f.Help, "help", "h", false, "")
-	fs.BoolVarP(&f.KillOld, "killold", "k", false, "")
-	fs.BoolVarP(&f.LogShares, "log-shares", "L", false, "")
-	fs.StringVarP(&f.logLevel, "loglevel", "l", "5", "")
-	fs.BoolP("node", "N", false, "")
-	fs.StringVarP(&f.Name, "name", "n", "", "")
-	fs.BoolP("passthrough", "P", false, "")
-	fs.BoolP("proxy", "p", false, "")
-	fs.BoolVarP(&f.Quiet, "quiet", "q", false, "")
-	fs.BoolP("redirector", "R", false, "")
-	fs.StringP("ckdb-sockdir", "S", "", "")
-	fs.StringVarP(&f.SockDir, "sockdir", "s", "", "")
-	fs.BoolP("trusted", "t", false, "")
-	fs.BoolP("userproxy", "u", false, "")
-	fs.BoolVar(&f.Check, "check", false, "")
+	fs.BoolP("standalone", "A", false, "accepted and ignored, as are -d and -S: options of a time when ckpool needed a database")
+	fs.BoolP("btcsolo", "B", false, "solo mode: the user name is an address, and who finds a block is paid by it")
+	fs.StringVarP(&f.Config, "config", "c", "", "configuration `FILE`; without it NAME.conf in the current directory")
+	fs.BoolVarP(&f.Daemonise, "daemonise", "D", false, "detach from the terminal; the exit status tells whether the instance came up")
+	fs.StringP("ckdb-name", "d", "", "ignored; the `NAME` of a database instance")
+	fs.StringVarP(&f.group, "group", "g", "", "`GROUP` that owns the control sockets and their directory")
+	fs.BoolVarP(&f.Handover, "handover", "H", false, "take over from the running instance of the same name, then it ends; implies -k")
+	fs.BoolVarP(&f.Help, "help", "h", false, "print the options")
+	fs.BoolVarP(&f.KillOld, "killold", "k", false, "end the running instance of the same name first")
+	fs.BoolVarP(&f.LogShares, "log-shares", "L", false, "log every share")
+	fs.StringVarP(&f.logLevel, "loglevel", "l", "5", "log up to this `LEVEL`: 0 emergencies, 3 errors, 4 warnings, 5 notices, 6 information, 7 all; 5 without it")
+	fs.BoolP("node", "N", false, "mining node mode")
+	fs.StringVarP(&f.Name, "name", "n", "", "`NAME` of the instance: of its configuration, log and socket directory; ckpool without it, and ckproxy, ckpassthrough, ckredirector or cknode in their modes")
+	fs.BoolP("passthrough", "P", false, "passthrough mode: joins many miners into one connection to another instance")
+	fs.BoolP("proxy", "p", false, "proxy mode: takes work from other pools; set without the option when called as ckproxy")
+	fs.BoolVarP(&f.Quiet, "quiet", "q", false, "no status line on the terminal")
+	fs.BoolP("redirector", "R", false, "redirector mode: passes miners on to other pools")
+	fs.StringP("ckdb-sockdir", "S", "", "ignored; the `DIR` of a database instance")
+	fs.StringVarP(&f.SockDir, "sockdir", "s", "", "`DIR` of this instance's control sockets and pid file; without it /tmp/NAME")
+	fs.BoolP("trusted", "t", false, "trusted remote mode: a part of another pool")
+	fs.BoolP("userproxy", "u", false, "user proxy mode: each user mines on upstream pools of its own")
+	fs.BoolVar(&f.Check, "check", false, "say what is wrong with the configuration and exit")
+	fs.StringVar(&f.Manual, "manual", "", "print the manual: man, bash or zsh")
+	_ = fs.MarkHidden("manual") // it exists
 	return fs
 }
 
@@ -86,6 +88,9 @@ func (f *flags) set() *pflag.FlagSet {
 func usage() string {
 	var b strings.Builder
 	new(flags).set().VisitAll(func(f *pflag.Flag) {
+		if f.Hidden {
+			return
+		}
 		argument := ""
 		if f.NoOptDefVal == "" {
 			argument = " " + strings.ToUpper(f.Name)

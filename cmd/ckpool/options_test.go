@@ -2,14 +2,17 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"ckpool/internal/config"
+	"ckpool/internal/testkit/certificate"
 )
 
 func TestOptions(t *testing.T) {
@@ -177,6 +180,11 @@ func TestHelp(t *testing.T) {
 
 func TestCheck(t *testing.T) {
 	dir := t.TempDir()
+	cert, key := certificate.New(t, "pool.example", 1).Write(t, dir)
+	oldCert, oldKey := certificate.NewExpired(t, "pool.example", 2).Write(t, t.TempDir())
+	tls := func(cert, key string) string {
+		return fmt.Sprintf("{\"serverurl\": [\":1\", {\"url\": \"stratum+ssl://:2\",\n\"tls\": {\"cert\": %q, \"key\": %q}, \"proxy_protocol\": true}]}", cert, key)
+	}
 	tests := []struct {
 		name, text     string
 		status         int
@@ -185,8 +193,12 @@ func TestCheck(t *testing.T) {
 		{"good", `{"mindiff": 2}`, 0, "FILE: no errors\n", ""},
 		{"warning", `{"mindif": 2}`, 0, "FILE: no errors\n", "FILE:1: unknown key \"mindif\", ignored; did you mean \"mindiff\"?\n"},
 		{"error", "{\n\"mindiff\": \"x\"}", 1, "", "FILE:2: \"mindiff\": want a number above 0, got \"x\"\n"},
-		{"tls", `{"serverurl": {"url": ":1", "tls": {"cert": "c", "key": "k"}}}`, 1, "", "FILE: not built yet: \"tls\" of listener :1\n"},
-		{"proxy_protocol", `{"serverurl": {"url": ":1", "proxy_protocol": true}}`, 1, "", "FILE: not built yet: \"proxy_protocol\" of listener :1\n"},
+		{"tls", tls(cert, key), 0, "FILE: no errors\n", ""},
+		{"no certificate", tls(dir+"/none", key), 1, "", "FILE:2: TLS certificate " + dir + "/none: no such file or directory\n"},
+		{"another's key", tls(cert, oldKey), 1, "", "FILE:2: TLS certificate " + cert + " with key " + oldKey + ": private key does not match public key\n"},
+		{"expired", tls(oldCert, oldKey), 0, "FILE: no errors\n",
+			"FILE:2: TLS certificate " + oldCert + " has expired on " + time.Now().Add(-time.Hour).UTC().Format(time.DateOnly) + ", miners may refuse it\n"},
+		{"one listener", `{"serverurl": {"url": ":1", "tls": {"cert": "/none", "key": "k"}}}`, 1, "", "FILE:1: TLS certificate /none: no such file or directory\n"},
 		{"links", `{"nodeserver": ":1"}`, 0, "FILE: no errors\n", "FILE: not built yet: \"nodeserver\", not listening on :1\n"},
 	}
 	for _, tt := range tests {

@@ -22,7 +22,7 @@ func (s *service) handleSignals(ctx context.Context) {
 			return
 		case signal := <-s.signals:
 			s.log.Reopen()
-			s.pool.ReopenShares()
+			s.pool.ReopenLogs()
 			if signal == syscall.SIGHUP {
 				s.reloadOnSignal(ctx)
 			}
@@ -36,10 +36,21 @@ func (s *service) reloadOnSignal(ctx context.Context) {
 	_, _ = s.reload(ctx) // it was logged
 }
 
-// reload reads the configuration again, and logs what came of it.
+// reload reads the configuration again, and tells what came of it.
 func (s *service) reload(ctx context.Context) (config.Merged, error) {
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
+	s.tell(s.manager.Reloading())
+	m, err := s.reloadFile(ctx)
+	status := s.health().Summary(time.Now())
+	if err != nil {
+		status = "Configuration not reloaded: " + err.Error()
+	}
+	s.tell(s.manager.Ready(status))
+	return m, err
+}
+
+func (s *service) reloadFile(ctx context.Context) (config.Merged, error) {
 	var m config.Merged
 	c, warnings, err := loadConfig(s.options)
 	for _, line := range warnings {

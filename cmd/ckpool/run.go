@@ -44,6 +44,7 @@ type service struct {
 	logger   *slog.Logger
 	pool     *pool.Pool
 	control  *control.Server
+	manager  manager
 
 	reloading sync.Mutex   // one at a time, and not while moving
 	moving    sync.Mutex   // likewise
@@ -72,8 +73,13 @@ func runPool(ctx context.Context, o Options, c config.Config, argv []string, par
 		return err
 	}
 	defer s.closeLog()
+	var err error
+	if s.manager, err = findManager(); err != nil {
+		s.say(logfile.LevelWarning, err.Error())
+	}
+	defer s.manager.Close()
 	s.say(logfile.LevelWarning, fmt.Sprintf("%s %s starting", o.Name, version()))
-	err := s.open(ctx, c)
+	err = s.open(ctx, c)
 	if err == nil {
 		defer s.instance.Release()
 		defer s.close()
@@ -182,6 +188,7 @@ func (s *service) run(ctx context.Context) error {
 	defer cancel()
 	around.Go(func() { s.control.Serve(ctx) })
 	around.Go(func() { s.handleSignals(ctx) })
+	around.Go(func() { s.keepManager(ctx) })
 	if !s.options.Quiet && term.IsTerminal(int(os.Stdout.Fd())) {
 		around.Go(func() { showStatus(ctx, s.pool) })
 	}

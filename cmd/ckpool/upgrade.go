@@ -195,9 +195,9 @@ func takeUpgrader() upgrader {
 // is reports whether there is one.
 func (u upgrader) is() bool { return u.pipe != nil }
 
-// tell says why this process ends without having taken over.
+// tell says why this process ends without having taken over, if err is not nil.
 func (u upgrader) tell(err error) {
-	if u.is() {
+	if u.is() && err != nil {
 		_, _ = u.pipe.WriteString(err.Error()) // it may have gone on without
 	}
 }

@@ -21,9 +21,6 @@ const usage = `Usage: notifier [-n NAME] [-p] [-s DIR]
 
 Tells a running ckpool that there is a new block.
 
-  -n NAME  name of the instance (default ckpool, or ckproxy with -p)
-  -p       the instance is a proxy
-  -s DIR   parent of the instance's socket directory (default /run/ckpool, then /tmp)
 `
 
 // replyTime is short since some pools do not reply at all to an update.
@@ -34,15 +31,24 @@ func main() {
 }
 
 func run(args []string, stdout, stderr io.Writer) int {
-	path, err := socketPath(args, stderr)
-	if errors.Is(err, pflag.ErrHelp) {
-		fmt.Fprint(stdout, usage)
+	v, err := parse(args, stderr)
+	switch {
+	case errors.Is(err, pflag.ErrHelp):
+		fmt.Fprint(stdout, usage+new(values).set().FlagUsages())
 		return 0
+	case err == nil && v.manual != "":
+		var text string
+		text, err = manualPage(new(values).set()).Print(v.manual)
+		fmt.Fprint(stdout, text)
+		if err == nil {
+			return 0
+		}
 	}
 	if err != nil {
 		fmt.Fprintln(stderr, err)
 		return 1
 	}
+	path := sockdir.Find(v.parent, v.name, "stratifier")
 	c := &control.Client{Path: path, ReplyTimeout: replyTime, BodyTimeout: replyTime}
 	reply, err := c.Do(context.Background(), "update")
 	switch {
@@ -60,14 +66,28 @@ func run(args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// socketPath complains about unknown options but goes on: a pool without news
-// of blocks is worse.
-func socketPath(args []string, stderr io.Writer) (string, error) {
+// values are the options.
+type values struct {
+	name, parent, manual string
+	proxy                bool
+}
+
+func (v *values) set() *pflag.FlagSet {
 	fs := pflag.NewFlagSet("notifier", pflag.ContinueOnError)
 	fs.Usage = func() {}
-	name := fs.StringP("name", "n", "", "")
-	parent := fs.StringP("sockdir", "s", "", "")
-	proxy := fs.BoolP("proxy", "p", false, "")
+	fs.StringVarP(&v.name, "name", "n", "", "`NAME` of the instance (default ckpool, or ckproxy with -p)")
+	fs.BoolVarP(&v.proxy, "proxy", "p", false, "the instance is a proxy")
+	fs.StringVarP(&v.parent, "sockdir", "s", "", "`DIR` that holds the instance's socket directory (default /run/ckpool, then /tmp)")
+	fs.StringVar(&v.manual, "manual", "", "print the manual: man, bash or zsh")
+	_ = fs.MarkHidden("manual") // it exists
+	return fs
+}
+
+// parse complains about unknown options but goes on: a pool without news of
+// blocks is worse.
+func parse(args []string, stderr io.Writer) (*values, error) {
+	v := new(values)
+	fs := v.set()
 	err := fs.Parse(args)
 	var unknown *pflag.NotExistError
 	if errors.As(err, &unknown) {
@@ -75,14 +95,11 @@ func socketPath(args []string, stderr io.Writer) (string, error) {
 		fs.ParseErrorsAllowlist.UnknownFlags = true
 		err = fs.Parse(args)
 	}
-	if err != nil {
-		return "", err
-	}
-	if *name == "" {
-		*name = "ckpool"
-		if *proxy {
-			*name = "ckproxy"
+	if v.name == "" {
+		v.name = "ckpool"
+		if v.proxy {
+			v.name = "ckproxy"
 		}
 	}
-	return sockdir.Find(*parent, *name, "stratifier"), nil
+	return v, err
 }

@@ -40,6 +40,9 @@ type Options struct {
 	Loops       int           // event loops of the client; 0: 1
 	Ready       time.Duration // limit for all miners to have work; 0: 60 s
 	Pid         int           // of the pool, 0: CPU and memory are not measured
+
+	TLS           bool // with any certificate
+	ProxyProtocol bool // each miner comes from an address of its own in 127.0.0.0/8
 }
 
 // resolve checks the options and returns the address to connect to.

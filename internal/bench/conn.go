@@ -20,6 +20,7 @@ const (
 	absent      state = iota // has no socket
 	unopened                 // has a socket
 	opening                  // connect is under way
+	shaking                  // TLS handshake
 	subscribing              // waiting for the reply
 	authorizing
 	waiting // for work
@@ -42,7 +43,8 @@ type conn struct {
 	state   state
 	submits bool
 
-	partial []byte // of a line not yet complete
+	tls     *secured // nil without TLS
+	partial []byte   // of a line not yet complete
 	unsent  []byte
 
 	extranonce     stratum.Extranonce
@@ -52,6 +54,7 @@ type conn struct {
 	target         difficulty.Target
 	job            *stratum.Notify
 	round          int32 // of the last clean work
+	jobs           int32 // received
 	worker         string
 
 	search      miner.Search
@@ -78,8 +81,8 @@ type owed struct {
 const readEvents = unix.EPOLLIN | unix.EPOLLRDHUP
 
 // socket makes the socket of c: before the measurement, which is of the pool.
-func (l *loop) socket(c *conn) error {
-	family, _ := sockaddr(l.engine.target)
+func (c *conn) socket(to netip.AddrPort) error {
+	family, _ := sockaddr(to)
 	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("socket: %w", err)
@@ -113,7 +116,7 @@ func (l *loop) connect(c *conn, slot int32) {
 	case err != nil:
 		l.drop(c, "connect: "+err.Error())
 	case connected:
-		l.subscribe(c)
+		l.begin(c)
 	}
 }
 
@@ -135,7 +138,7 @@ func (l *loop) opened(c *conn) bool {
 		return false
 	}
 	l.watch(c, false)
-	l.subscribe(c)
+	l.begin(c)
 	return c.state != dead
 }
 
@@ -196,6 +199,7 @@ func (l *loop) line(c *conn, line []byte, now time.Duration) {
 
 func (l *loop) notified(c *conn, n *stratum.Notify, now time.Duration) {
 	l.totals.Notifies++
+	c.jobs++
 	c.job, c.jobChanged = n, true
 	if c.nextExtranonce != nil {
 		c.extranonce, c.nextExtranonce = *c.nextExtranonce, nil

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"ckpool/internal/tlspipe"
 )
 
 // goal is what the loops are to do.
@@ -39,6 +42,8 @@ type engine struct {
 	wg     sync.WaitGroup
 	failed chan error // of a loop that cannot go on
 
+	computing tlspipe.Limit // TLS handshakes
+
 	goal  atomic.Int32
 	stop  atomic.Bool
 	round atomic.Int32 // counts new blocks
@@ -52,7 +57,8 @@ func start(ctx context.Context, o Options, p plan) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &engine{opts: o, plan: p, target: target, failed: make(chan error, o.Loops)}
+	e := &engine{opts: o, plan: p, target: target, failed: make(chan error, o.Loops),
+		computing: newLimit()}
 	for i := range o.Loops {
 		l, err := newLoop(e, i)
 		if err != nil {
@@ -135,12 +141,15 @@ func (e *engine) allReady(ctx context.Context) error {
 
 // totals sums up the loops, which must have ended.
 func (e *engine) totals() totals {
-	t := totals{Rejects: map[string]int64{}, Drops: map[string]int64{}}
+	t := totals{Rejects: map[string]int64{}, Drops: map[string]int64{}, fewest: math.MaxInt64}
 	for _, l := range e.loops {
 		t.add(&l.totals)
 		for i := range l.conns {
 			c := &l.conns[i]
 			t.Unanswered += int64(c.outstanding)
+			if c.state == ready {
+				t.fewest, t.most = min(t.fewest, int64(c.jobs)), max(t.most, int64(c.jobs))
+			}
 			if c.state < ready && c.state != dead {
 				t.NotReady++
 			}
@@ -168,6 +177,8 @@ type totals struct {
 	latency   histogram
 	lastReply time.Duration
 	readyAt   []time.Duration
+
+	fewest, most int64 // jobs of a miner that has work
 }
 
 func (t *totals) add(o *totals) {

@@ -18,6 +18,8 @@ type IdleReport struct {
 	Miners   int              `json:"miners"`
 	Seconds  float64          `json:"seconds"`
 	Notifies int64            `json:"notifies"`
+	Fewest   int64            `json:"fewest_jobs"` // of a miner
+	Most     int64            `json:"most_jobs"`
 	Drops    map[string]int64 `json:"drops"`
 	Dropped  int64            `json:"dropped"`
 	NotReady int64            `json:"not_ready"`
@@ -56,7 +58,7 @@ func Idle(ctx context.Context, c IdleConfig) (*IdleReport, error) {
 	}
 	e.close()
 	t := e.totals()
-	r := &IdleReport{Mode: "idle", Miners: c.Miners, Seconds: c.Duration.Seconds(), Notifies: t.Notifies,
+	r := &IdleReport{Mode: "idle", Miners: c.Miners, Seconds: c.Duration.Seconds(), Notifies: t.Notifies, Fewest: t.fewest, Most: t.most,
 		Drops: t.Drops, Dropped: t.dropped(), NotReady: t.NotReady, Server: server}
 	if server != nil {
 		r.RSSPerMiner = float64(server.RSSAfter-server.RSSBefore) / float64(c.Miners)
@@ -71,7 +73,7 @@ func (r *IdleReport) Failed() bool { return r.Dropped+r.NotReady > 0 }
 func (r *IdleReport) Print(w io.Writer) error {
 	t := table{w: w}
 	t.row("miners", "%d idle for %.1f s", r.Miners, r.Seconds)
-	t.row("jobs received", "%d", r.Notifies)
+	t.row("jobs received", "%d, each miner %d to %d", r.Notifies, r.Fewest, r.Most)
 	t.problems(&totals{Drops: r.Drops, NotReady: r.NotReady})
 	t.row("pool", "%v", r.Server)
 	if r.Server != nil {

@@ -34,6 +34,8 @@ type loop struct {
 
 	in     []byte // one read
 	out    []byte // lines to the connection being served
+	plain  []byte // one decrypted record; nil before the first
+	sealed []byte // out as TLS records
 	hasher *miner.Hasher
 
 	unopened   int // conns[unopened:] are not yet connected
@@ -71,7 +73,7 @@ func newLoop(e *engine, index int) (*loop, error) {
 		l.conns = append(l.conns, conn{number: i, submits: i < e.plan.miners})
 	}
 	for i := range l.conns {
-		if err := l.socket(&l.conns[i]); err != nil {
+		if err := l.conns[i].socket(e.target); err != nil {
 			l.end()
 			return nil, err
 		}
@@ -103,12 +105,12 @@ func (l *loop) run() {
 
 // end closes all sockets.
 func (l *loop) end() {
-	l.poller.file.Close()
 	for i := range l.conns {
 		if c := &l.conns[i]; c.state != absent && c.state != dead {
-			unix.Close(int(c.fd))
+			c.close()
 		}
 	}
+	l.poller.file.Close()
 }
 
 // open connects a few more, but leaves the pool's accept queue room.
@@ -213,6 +215,9 @@ func (l *loop) serve(c *conn, events uint32) {
 	if events&unix.EPOLLOUT != 0 && len(c.unsent) > 0 {
 		l.flush(c)
 	}
+	if c.state == shaking {
+		l.shaken(c)
+	}
 	if events&(unix.EPOLLIN|unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 && c.state != dead {
 		l.read(c)
 	}
@@ -234,27 +239,8 @@ func (l *loop) read(c *conn) {
 			l.drop(c, "closed by the pool")
 			return
 		}
-		now := l.engine.now()
-		data := l.in[:n]
-		if len(c.partial) > 0 {
-			c.partial = append(c.partial, data...)
-			data = c.partial
-		}
-		for {
-			i := bytes.IndexByte(data, '\n')
-			if i < 0 {
-				break
-			}
-			l.line(c, data[:i], now)
-			if c.state == dead {
-				return
-			}
-			data = data[i+1:]
-		}
-		if len(data) > 0 {
-			c.partial = append(c.partial[:0], data...)
-		} else {
-			c.partial = nil
+		if c.tls == nil && !l.lines(c, l.in[:n]) || c.tls != nil && !c.decrypt(l, l.in[:n]) {
+			return
 		}
 		if n < len(l.in) {
 			l.refill(c)
@@ -262,6 +248,33 @@ func (l *loop) read(c *conn) {
 			return
 		}
 	}
+}
+
+// lines handles the lines that data completes, false when the connection is
+// lost.
+func (l *loop) lines(c *conn, data []byte) bool {
+	now := l.engine.now()
+	if len(c.partial) > 0 {
+		c.partial = append(c.partial, data...)
+		data = c.partial
+	}
+	for {
+		i := bytes.IndexByte(data, '\n')
+		if i < 0 {
+			break
+		}
+		l.line(c, data[:i], now)
+		if c.state == dead {
+			return false
+		}
+		data = data[i+1:]
+	}
+	if len(data) > 0 {
+		c.partial = append(c.partial[:0], data...)
+	} else {
+		c.partial = nil
+	}
+	return true
 }
 
 // flush writes what has been put together for c, and notes the time of its
@@ -276,8 +289,12 @@ func (l *loop) flush(c *conn) {
 		}
 	}
 	data := l.out
+	if c.tls != nil {
+		l.sealed = c.tls.Seal(l.sealed[:0], l.out)
+		data = l.sealed
+	}
 	if len(c.unsent) > 0 {
-		c.unsent = append(c.unsent, l.out...)
+		c.unsent = append(c.unsent, data...)
 		data = c.unsent
 	}
 	l.out = l.out[:0]
@@ -306,7 +323,7 @@ func (l *loop) drop(c *conn, why string) {
 	if c.state == dead {
 		return
 	}
-	unix.Close(int(c.fd))
+	c.close()
 	if c.state != ready {
 		l.handshakes--
 	} else {

@@ -41,7 +41,8 @@ type MineReport struct {
 
 // Mine lets miners hash at the difficulty they are given.
 func Mine(ctx context.Context, c MineConfig) (*MineReport, error) {
-	if _, err := c.resolve(ctx, c.Miners); err != nil {
+	target, err := c.resolve(ctx, c.Miners)
+	if err != nil {
 		return nil, err
 	}
 	if err := checkDuration("duration", c.Duration); err != nil {
@@ -61,10 +62,12 @@ func Mine(ctx context.Context, c MineConfig) (*MineReport, error) {
 	var running sync.WaitGroup
 	for i := range c.Miners {
 		running.Go(func() {
+			endpoint, options := c.endpoint(i, target)
+			options.UserAgent, options.VersionMask, options.SuggestDifficulty = "ckbench", c.VersionMask, c.Suggest
+			options.IgnoreRedirects = !c.AllowRemote
 			_ = miner.Run(ctx, miner.Config{ // ends with ctx, nothing else ends it
-				Endpoint: client.Endpoint{URL: c.Address, User: c.worker(i), Password: c.Password},
-				Client: client.Options{UserAgent: "ckbench", VersionMask: c.VersionMask, SuggestDifficulty: c.Suggest,
-					IgnoreRedirects: !c.AllowRemote},
+				Endpoint: endpoint,
+				Client:   options,
 				HashRate: c.HashRate,
 				OnShare:  t.share,
 				OnEvent:  func(e client.Event) { t.event(ctx, e) },

@@ -51,6 +51,12 @@ func processUsage(pid int) (u usage, err error) {
 	return u, nil
 }
 
+// Resident is the memory of a process in bytes.
+func Resident(pid int) (int64, error) {
+	u, err := processUsage(pid)
+	return u.rss, err
+}
+
 // ownCPU is the CPU time of this process.
 func ownCPU() time.Duration {
 	var r syscall.Rusage

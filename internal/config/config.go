@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
+	"strings"
 	"time"
 
 	"ckpool/bitcoind"
@@ -175,6 +176,21 @@ func (c *Config) listener(url string) Listener {
 	return Listener{URL: url, MinDiff: c.MinDiff, StartDiff: c.StartDiff, MaxDiff: c.MaxDiff}
 }
 
+// ProxyNetworks are the peers that may speak the PROXY protocol to a listener:
+// its own trusted networks, else the global ones, else loopback and private
+// addresses. nil where it is not spoken.
+func (c *Config) ProxyNetworks(l *Listener) []netip.Prefix {
+	switch {
+	case !l.ProxyProtocol:
+		return nil
+	case len(l.TrustedNetworks) > 0:
+		return l.TrustedNetworks
+	case len(c.TrustedNetworks) > 0:
+		return c.TrustedNetworks
+	}
+	return localNetworks()
+}
+
 // localNetworks are loopback and the private ranges of RFC 1918 and RFC 4193.
 func localNetworks() []netip.Prefix {
 	return []netip.Prefix{
@@ -193,18 +209,45 @@ const maxFile = 1 << 20
 
 // Load reads the file at path. The error is one line that names the place.
 func Load(path string, m Mode) (Config, []Warning, error) {
+	data, err := read(path)
+	if err != nil {
+		return Config{}, nil, err
+	}
+	return Parse(path, data, m)
+}
+
+// Locate makes an error of what is wrong with the value of a key, such as
+// "btcaddress", in the file at path, which was loaded before. Of a listener in
+// Config.Servers the key is like "serverurl[0].tls".
+func Locate(path string, m Mode, key, text string) *Error {
+	e := &Error{File: path, Text: text}
+	if data, err := read(path); err == nil {
+		f := &file{name: path, data: data, offsets: make(map[string]int)}
+		_, _ = f.parse(m)
+		offset, ok := f.offsets[key]
+		if !ok { // a value that stands for an array of one
+			offset, ok = f.offsets[strings.Replace(key, "[0]", "", 1)]
+		}
+		if ok {
+			e.Line, e.Column = f.lineColumn(offset)
+		}
+	}
+	return e
+}
+
+func read(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		text := "cannot read the configuration: " + errors.Unwrap(err).Error()
 		if errors.Is(err, fs.ErrNotExist) {
 			text += "; name another file with -c FILE"
 		}
-		return Config{}, nil, &Error{File: path, Text: text}
+		return nil, &Error{File: path, Text: text}
 	}
 	defer f.Close()
 	data, err := readLimited(f)
 	if err != nil {
-		return Config{}, nil, &Error{File: path, Text: "cannot read the configuration: " + err.Error()}
+		return nil, &Error{File: path, Text: "cannot read the configuration: " + err.Error()}
 	}
-	return Parse(path, data, m)
+	return data, nil
 }

@@ -1,5 +1,10 @@
 package config
 
+import (
+	"slices"
+	"strings"
+)
+
 // readServers reads "serverurl" and gives each listener the global difficulties
 // where it has none of its own.
 func (r *reader) readServers() error {
@@ -39,6 +44,9 @@ const highPort = 4000
 
 func (r *reader) plainListener(v value) (Listener, error) {
 	url, err := v.listenAddress()
+	if err == nil && wantsTLS(url) {
+		err = v.wants(secureListener)
+	}
 	if err != nil {
 		return Listener{}, err
 	}
@@ -54,9 +62,11 @@ func (r *reader) plainListener(v value) (Listener, error) {
 }
 
 func (r *reader) listenerObject(v value) (Listener, error) {
+	var url value
 	l := r.listener("")
 	err := v.members(map[string]setter{
 		"url": func(v value) (err error) {
+			url = v
 			l.URL, err = v.listenAddress()
 			return err
 		},
@@ -76,5 +86,17 @@ func (r *reader) listenerObject(v value) (Listener, error) {
 	if err == nil {
 		err = v.require("url")
 	}
+	if err == nil && wantsTLS(l.URL) && l.TLSCert == "" {
+		err = url.wants(secureListener)
+	}
 	return l, err
+}
+
+const secureListener = `an object {"url", "tls": {"cert", "key"}} for TLS`
+
+// wantsTLS tells that a listen address has a scheme of TLS: without certificate
+// it would listen in plain text.
+func wantsTLS(url string) bool {
+	scheme, _, _ := strings.Cut(strings.ToLower(url), "://")
+	return slices.Contains([]string{"stratum+ssl", "stratum+tls", "stratums", "ssl", "tls"}, scheme)
 }

@@ -34,8 +34,13 @@ type hand struct {
 // connect is a connection, subscribed and authorized.
 func (r *running) connect(t *testing.T, user string) *hand {
 	t.Helper()
-	c, err := client.Dial(t.Context(), client.Endpoint{URL: r.addr, User: user, Password: "x"},
-		client.Options{UserAgent: "e2e/1", HandshakeTimeout: patience})
+	return connectTo(t, client.Endpoint{URL: r.addr, User: user, Password: "x"}, client.Options{})
+}
+
+func connectTo(t *testing.T, e client.Endpoint, o client.Options) *hand {
+	t.Helper()
+	o.UserAgent, o.HandshakeTimeout = "e2e/1", patience
+	c, err := client.Dial(t.Context(), e, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,11 +53,24 @@ func (r *running) connect(t *testing.T, user string) *hand {
 	return h
 }
 
+// refused is the error of a login.
+func (r *running) refused(user string) error {
+	r.t.Helper()
+	c, err := client.Dial(r.t.Context(), client.Endpoint{URL: r.addr, User: user}, client.Options{HandshakeTimeout: patience})
+	if err == nil {
+		c.Close()
+	}
+	return err
+}
+
 func (h *hand) receive() {
 	for e := range h.client.Events() {
 		h.mu.Lock()
 		switch e := e.(type) {
 		case client.Notify:
+			if n := len(h.jobs); n > 0 && !e.Clean && e.PrevHash != h.jobs[n-1].PrevHash {
+				h.t.Errorf("the first job on %s is not clean", display(e.PrevHash))
+			}
 			h.jobs = append(h.jobs, e)
 			h.came = append(h.came, time.Now())
 		case client.Closed:
@@ -123,8 +141,9 @@ func (h *hand) connected() {
 // solution is a share and the hash of its header, as displayed.
 type solution struct {
 	client.Share
-	job  client.Notify
-	hash string
+	job      client.Notify
+	hash     string
+	achieved float64 // difficulty
 }
 
 // solve finds a share of a job that meets a target.
@@ -141,8 +160,13 @@ func (h *hand) solve(j client.Notify, target difficulty.Target) solution {
 	if _, found := h.hasher.Find(&search, &target, 1<<24); !found {
 		h.t.Fatal("no share in 16 million hashes")
 	}
-	s.Nonce, s.hash = search.Nonce, display(search.Hash)
+	s.Nonce, s.hash, s.achieved = search.Nonce, display(search.Hash), difficulty.OfHash(&search.Hash)
 	return s
+}
+
+// targetOf is what a share of a job must meet.
+func targetOf(j client.Notify) difficulty.Target {
+	return difficulty.TargetFromDifficulty(j.Difficulty)
 }
 
 // solveBlock finds a share that is a block.
@@ -152,7 +176,7 @@ func (h *hand) solveBlock(j client.Notify) solution {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	if share := difficulty.TargetFromDifficulty(j.Difficulty); string(share[:]) < string(target[:]) {
+	if share := targetOf(j); string(share[:]) < string(target[:]) {
 		target = share // for an answer of true that is credited
 	}
 	return h.solve(j, target)

@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"maps"
 	"os"
 	"path/filepath"
@@ -18,7 +19,14 @@ import (
 	"ckpool/internal/testkit"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// Most tests wait for time to pass.
+	flag.Parse()
+	if err := flag.Set("test.parallel", "20"); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // patience is how long a test waits for what has no limit of its own. It only
 // passes where the test fails.
@@ -93,7 +101,7 @@ func (s setup) start(t *testing.T) *running {
 		r.end()
 		os.RemoveAll(dir)
 		if t.Failed() {
-			t.Logf("the pool's log:\n%s", r.log.text())
+			t.Logf("the pool ended with %v; its log:\n%s", r.err, r.log.text())
 		}
 	})
 	p, err := pool.New(c, pool.Options{Solo: s.solo, LogShares: s.logShares, Version: "test", Log: r.log.logger()})

@@ -21,6 +21,10 @@ import (
 // the directory and ends as its kind does.
 const playKey = "CK_TEST_INSTANCE"
 
+// A binary with the race detector sleeps a second before it exits, which is
+// longer than an instance is given.
+const noRaceDelay = "GORACE=atexit_sleep_ms=0"
+
 func TestMain(m *testing.M) {
 	if kind := os.Getenv(playKey); kind != "" {
 		play(kind, os.Args[1])
@@ -57,7 +61,7 @@ func play(kind, dir string) {
 		go func() { <-signals; stop() }()
 	case "stubborn":
 		close(served)
-		signal.Ignore(syscall.SIGTERM)
+		signal.Notify(signals, syscall.SIGTERM) // taken and not heeded
 	}
 	fmt.Println("running")
 	<-ctx.Done()
@@ -69,7 +73,7 @@ func play(kind, dir string) {
 func startInstance(t *testing.T, kind, dir string) *exec.Cmd {
 	t.Helper()
 	c := exec.Command(os.Args[0], dir)
-	c.Env = append(os.Environ(), playKey+"="+kind)
+	c.Env = append(os.Environ(), playKey+"="+kind, noRaceDelay)
 	out, err := c.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -210,7 +214,7 @@ func TestSimultaneous(t *testing.T) {
 	ended := make(chan struct{})
 	for range starts {
 		c := exec.Command(os.Args[0], dir)
-		c.Env = append(os.Environ(), playKey+"=silent")
+		c.Env = append(os.Environ(), playKey+"=silent", noRaceDelay)
 		out, err := c.StdoutPipe()
 		if err != nil {
 			t.Fatal(err)

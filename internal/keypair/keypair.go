@@ -3,6 +3,7 @@
 package keypair
 
 import (
+	"bytes"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -39,8 +40,8 @@ func same(a, b os.FileInfo) bool {
 }
 
 // Open reads a certificate, with the chain to its issuer if there is one, and
-// its key. event is told, from any goroutine, of a pair read later or not
-// readable then; nil for nobody.
+// its key. event is told, from any goroutine, of a new certificate read later,
+// or that what is there then is not usable; nil for nobody.
 func Open(cert, key string, event func(warning bool, text string)) (*Pair, error) {
 	if event == nil {
 		event = func(bool, string) {}
@@ -64,8 +65,7 @@ func (p *Pair) Certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 // Expires is when the certificate does.
 func (p *Pair) Expires() time.Time { return p.current.Load().Leaf.NotAfter }
 
-// Reload reads the files whether or not they have changed. After an error the
-// pair is as it was.
+// Reload reads the files now. After an error the pair is as it was.
 func (p *Pair) Reload() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -83,9 +83,7 @@ func (p *Pair) reloadChanged() {
 	p.seen = seen
 	if err := p.load(); err != nil {
 		p.event(true, "Keeping the TLS certificate in use: "+err.Error())
-		return
 	}
-	p.event(false, fmt.Sprintf("TLS certificate %s read again, valid until %s", p.cert, p.Expires().Format(time.DateOnly)))
 }
 
 // look is for a caller that holds mu.
@@ -112,8 +110,11 @@ func (p *Pair) load() error {
 	if err != nil {
 		return fmt.Errorf("TLS certificate %s with key %s: %w", p.cert, p.key, explain(err, key))
 	}
-	p.current.Store(&pair)
+	old := p.current.Swap(&pair)
 	p.checked.Store(time.Now().UnixNano())
+	if old != nil && !bytes.Equal(old.Certificate[0], pair.Certificate[0]) {
+		p.event(false, fmt.Sprintf("New TLS certificate in %s, valid until %s", p.cert, p.Expires().Format(time.DateOnly)))
+	}
 	return nil
 }
 

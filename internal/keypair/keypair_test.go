@@ -64,7 +64,7 @@ func TestRotation(t *testing.T) {
 		second.Write(t, dir)
 		expect(1) // not looked at so soon
 		time.Sleep(checkEvery)
-		expect(2, "false TLS certificate "+cert+" read again, valid until 20")
+		expect(2, "false New TLS certificate in "+cert+", valid until 20")
 
 		// Half a pair, as between the two files of a renewal, is told once.
 		if err := os.WriteFile(cert, third.Cert, 0o600); err != nil {
@@ -76,7 +76,7 @@ func TestRotation(t *testing.T) {
 		expect(2)
 		third.Write(t, dir)
 		time.Sleep(checkEvery)
-		expect(3, "false TLS certificate")
+		expect(3, "false New TLS certificate")
 
 		if err := os.Remove(key); err != nil {
 			t.Fatal(err)
@@ -90,6 +90,9 @@ func TestRotation(t *testing.T) {
 		if err := p.Reload(); err != nil {
 			t.Fatal(err)
 		}
+		expect(1, "false New TLS certificate")
+		first.Write(t, dir) // the same
+		time.Sleep(checkEvery)
 		expect(1)
 	})
 }

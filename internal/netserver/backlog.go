@@ -2,10 +2,7 @@
 
 package netserver
 
-import (
-	"syscall"
-	"time"
-)
+import "time"
 
 // backlog is the output of a client that does not read as fast as it is
 // written to.
@@ -13,6 +10,7 @@ type backlog struct {
 	buf     []byte // buf[sent:] is unsent
 	sent    int
 	work    []unit        // replaceable, none begun, in order
+	sealed  int           // bytes of TLS records that go out before buf
 	stalled time.Duration // since the last progress
 }
 
@@ -22,7 +20,7 @@ type unit struct {
 	tag        uint8
 }
 
-func (b *backlog) unsent() int { return len(b.buf) - b.sent }
+func (b *backlog) unsent() int { return b.sealed + len(b.buf) - b.sent }
 
 // add appends what is left of c's output p after its first n bytes.
 func (b *backlog) add(o *output, c *conn, p []byte, n int) {
@@ -50,19 +48,14 @@ func (b *backlog) compact() {
 	b.sent = 0
 }
 
-// drain sends what the socket takes.
-func (b *backlog) drain(fd int32) (int, syscall.Errno) {
-	n, errno := send(fd, b.buf[b.sent:])
+// taken notes that n bytes were sent or sealed.
+func (b *backlog) taken(n int) {
 	b.sent += n
-	if n > 0 {
-		b.stalled = 0
-	}
 	begun := 0
 	for begun < len(b.work) && b.work[begun].start < b.sent {
 		begun++
 	}
 	b.work = b.work[:copy(b.work, b.work[begun:])]
-	return n, errno
 }
 
 // dropWork removes the units not begun and returns their tags, number and bytes.

@@ -6,8 +6,10 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"runtime"
@@ -17,6 +19,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"ckpool/internal/tlspipe"
 )
 
 // A line in and a reply out of an established connection allocate nothing, nor
@@ -71,10 +75,12 @@ func TestNoAllocationsParked(t *testing.T) {
 // BenchmarkEcho is a bare server: 50 clients, in a process of their own, keep 8
 // lines of the length of a submit in flight, each is answered by 36 bytes. One
 // operation is one line; cpu-ns/op is the server's.
-func BenchmarkEcho(b *testing.B) {
+func BenchmarkEcho(b *testing.B) { plainAndTLS(b, echoBench) }
+
+func echoBench(b *testing.B, over string) {
 	reply := []byte(`{"result":true,"error":null,"id":4}` + "\n")
-	s, addr, stop := startBench(b, func(l *Loop) Handler { return quiet{l, reply} })
-	p := startProcess(b, "pipeline", "NETSERVER_TEST_ADDR="+addr)
+	s, addr, stop := startBench(b, over, func(l *Loop) Handler { return quiet{l, reply} })
+	p := startProcess(b, "pipeline", "NETSERVER_TEST_ADDR="+addr, "NETSERVER_TEST_OVER="+over)
 	before := cpuTime()
 	b.ResetTimer()
 	if got := p.ask(fmt.Sprint(b.N)); got != "done" {
@@ -88,32 +94,39 @@ func BenchmarkEcho(b *testing.B) {
 	stop()
 }
 
+// plainAndTLS runs a benchmark over both.
+func plainAndTLS(b *testing.B, bench func(b *testing.B, over string)) {
+	for _, over := range []string{"plain", "TLS"} {
+		b.Run(over, func(b *testing.B) { bench(b, over) })
+	}
+}
+
 const pipelines, pipelineWindow = 50, 8
 
 // pipelineProcess does as many lines as it is asked for.
 func pipelineProcess() int {
-	var fds []int
+	var conns []io.ReadWriter
 	for range pipelines {
-		fd, err := connectFD(os.Getenv("NETSERVER_TEST_ADDR"))
+		c, err := connectPeer()
 		if err != nil {
 			fmt.Println(err)
 			return 1
 		}
-		fds = append(fds, fd)
+		conns = append(conns, c)
 	}
 	fmt.Println("ready")
 	in := bufio.NewScanner(os.Stdin)
 	for in.Scan() {
 		var n int
 		_, _ = fmt.Sscan(in.Text(), &n)
-		errs := make([]error, len(fds))
+		errs := make([]error, len(conns))
 		var wg sync.WaitGroup
-		for i, fd := range fds {
-			lines := n / len(fds)
-			if i < n%len(fds) {
+		for i, c := range conns {
+			lines := n / len(conns)
+			if i < n%len(conns) {
 				lines++
 			}
-			wg.Go(func() { errs[i] = pipeline(fd, lines) })
+			wg.Go(func() { errs[i] = pipeline(c, lines) })
 		}
 		wg.Wait()
 		if err := errors.Join(errs...); err != nil {
@@ -126,17 +139,17 @@ func pipelineProcess() int {
 }
 
 // pipeline sends lines, with at most a window of them unanswered.
-func pipeline(fd, lines int) error {
+func pipeline(c io.ReadWriter, lines int) error {
 	const length, reply = 119, 36
 	batch := bytes.Repeat(append(bytes.Repeat([]byte("s"), length-1), '\n'), pipelineWindow)
 	buf := make([]byte, 1<<12)
 	for lines > 0 {
 		n := min(lines, pipelineWindow)
-		if _, err := unix.Write(fd, batch[:n*length]); err != nil {
+		if _, err := c.Write(batch[:n*length]); err != nil {
 			return err
 		}
 		for want := n * reply; want > 0; {
-			got, err := unix.Read(fd, buf)
+			got, err := c.Read(buf)
 			if got <= 0 {
 				return fmt.Errorf("connection ended: %v", err)
 			}
@@ -150,10 +163,12 @@ func pipeline(fd, lines int) error {
 // BenchmarkConnections is 10,000 connections that sent a line each and then
 // idle: time and CPU of their coming, memory of their staying, and how evenly
 // the loops took them.
-func BenchmarkConnections(b *testing.B) {
+func BenchmarkConnections(b *testing.B) { plainAndTLS(b, connectionsBench) }
+
+func connectionsBench(b *testing.B, over string) {
 	for b.Loop() {
-		s, addr, stop := startBench(b, func(l *Loop) Handler { return quiet{l, []byte("x\n")} })
-		p := startProcess(b, "idle", "NETSERVER_TEST_ADDR="+addr)
+		s, addr, stop := startBench(b, over, func(l *Loop) Handler { return quiet{l, []byte("x\n")} })
+		p := startProcess(b, "idle", "NETSERVER_TEST_ADDR="+addr, "NETSERVER_TEST_OVER="+over)
 		heap, rss := memory()
 		cpu, began := cpuTime(), time.Now()
 		if got := p.ask("10000"); got != "done" {
@@ -177,16 +192,18 @@ func BenchmarkConnections(b *testing.B) {
 
 // BenchmarkBroadcast sends 1,000 bytes of work to 10,000 idle connections, 64 a
 // step on every loop; one operation is all of them.
-func BenchmarkBroadcast(b *testing.B) {
+func BenchmarkBroadcast(b *testing.B) { plainAndTLS(b, broadcastBench) }
+
+func broadcastBench(b *testing.B, over string) {
 	const clients = 10000
 	work := bytes.Repeat([]byte("n"), 1000)
 	var casters []*caster
-	s, addr, stop := startBench(b, func(l *Loop) Handler {
+	s, addr, stop := startBench(b, over, func(l *Loop) Handler {
 		c := &caster{quiet: quiet{l, []byte("x\n")}, work: work, done: make(chan struct{}, 1)}
 		casters = append(casters, c)
 		return c
 	})
-	p := startProcess(b, "idle", "NETSERVER_TEST_ADDR="+addr)
+	p := startProcess(b, "idle", "NETSERVER_TEST_ADDR="+addr, "NETSERVER_TEST_OVER="+over)
 	if got := p.ask(fmt.Sprint(clients)); got != "done" {
 		b.Fatal(got)
 	}
@@ -243,12 +260,12 @@ func idleProcess() int {
 			go func() {
 				buf := make([]byte, 16)
 				for range n / workers {
-					fd, err := connectFD(os.Getenv("NETSERVER_TEST_ADDR"))
+					c, err := connectPeer()
 					if err == nil {
-						_, err = unix.Write(fd, []byte("x\n"))
+						_, err = c.Write([]byte("x\n"))
 					}
 					if err == nil {
-						_, err = unix.Read(fd, buf)
+						_, err = c.Read(buf)
 					}
 					if err != nil {
 						errs <- err
@@ -272,12 +289,16 @@ func idleProcess() int {
 }
 
 // startBench runs a server on 127.0.0.1 until stop.
-func startBench(b *testing.B, handler func(l *Loop) Handler) (s *Server, addr string, stop func()) {
+func startBench(b *testing.B, over string, handler func(l *Loop) Handler) (s *Server, addr string, stop func()) {
 	s, err := New(Config{}, handler)
 	if err != nil {
 		b.Fatal(err)
 	}
-	if _, err := s.Listen(b.Context(), "127.0.0.1:0"); err != nil {
+	e := Endpoint{URL: "127.0.0.1:0"}
+	if over == "TLS" {
+		e.Certificate = getTestCertificate
+	}
+	if _, err := s.ListenAll(b.Context(), []Endpoint{e}); err != nil {
 		b.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -291,6 +312,75 @@ func startBench(b *testing.B, handler func(l *Loop) Handler) (s *Server, addr st
 	})
 	b.Cleanup(stop)
 	return s, s.Listeners()[0].Addrs[0].String(), stop
+}
+
+// connectPeer connects to the server that the environment names.
+func connectPeer() (io.ReadWriter, error) {
+	fd, err := connectFD(os.Getenv("NETSERVER_TEST_ADDR"))
+	if err != nil || os.Getenv("NETSERVER_TEST_OVER") != "TLS" {
+		return socketFD(fd), err
+	}
+	c := tlspipe.Client(&tls.Config{InsecureSkipVerify: true, CurvePreferences: []tls.CurveID{tls.X25519}}) // as firmware
+	if err := shake(c, socketFD(fd)); err != nil {
+		return nil, err
+	}
+	return &overTLS{socketFD(fd), c, make([]byte, 4096)}, nil
+}
+
+// socketFD is a socket that blocks.
+type socketFD int
+
+func (fd socketFD) Write(p []byte) (int, error) { return unix.Write(int(fd), p) }
+func (fd socketFD) Read(p []byte) (int, error)  { return unix.Read(int(fd), p) }
+
+// overTLS is TLS over one.
+type overTLS struct {
+	socketFD
+	c   *tlspipe.Conn
+	buf []byte
+}
+
+// shake is the client's side of a handshake.
+func shake(c *tlspipe.Conn, fd socketFD) error {
+	done := make(chan error, 1)
+	go func() { done <- c.Handshake(nil, func(b []byte) { _, _ = fd.Write(b) }) }()
+	buf := make([]byte, 4096)
+	for {
+		for !c.Waiting() {
+			select {
+			case err := <-done:
+				if err == nil {
+					c.Established()
+				}
+				return err
+			default:
+				runtime.Gosched()
+			}
+		}
+		n, err := fd.Read(buf)
+		if n <= 0 {
+			return fmt.Errorf("connection ended: %v", err)
+		}
+		c.Feed(buf[:n])
+	}
+}
+
+func (o *overTLS) Write(p []byte) (int, error) {
+	_, err := o.socketFD.Write(o.c.Seal(nil, p))
+	return len(p), err
+}
+
+func (o *overTLS) Read(p []byte) (int, error) {
+	for {
+		n, err := o.c.Read(p)
+		if n > 0 || err != tlspipe.ErrEmpty {
+			return n, err
+		}
+		if n, err = o.socketFD.Read(o.buf); n <= 0 {
+			return n, err
+		}
+		o.c.Receive(o.buf[:n])
+	}
 }
 
 // connectFD connects without anything of the runtime in the way.

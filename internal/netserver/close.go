@@ -22,10 +22,16 @@ const (
 // writes are ignored.
 func (l *Loop) Close(s Slot, why Reason) {
 	if c := l.slab.live(s); c != nil {
-		c.set(closing)
-		c.why = why
-		l.closing = append(l.closing, s)
+		l.end(s, c, why)
 	}
+}
+
+// end is Close for connections that need not be open yet.
+func (l *Loop) end(s Slot, c *conn, why Reason) {
+	c.set(closing)
+	c.why = why
+	l.counters.drops[why].Add(1)
+	l.closing = append(l.closing, s)
 }
 
 // finish ends a connection whose output was flushed.
@@ -36,11 +42,15 @@ func (l *Loop) finish(s Slot) {
 		l.output.drain(s, c)
 	}
 	l.output.forget(s, c)
+	l.output.farewell(s, c, c.is(open) && !why.abortive())
 	l.partials.reuse(l.partials.take(s, c))
-	l.handler.Closed(s, why)
+	l.entrance.leave(s, c)
 	l.server.limits.forget(c.remote().Addr(), c.flags)
-	l.counters.clients.Add(-1)
-	l.counters.drops[why].Add(1)
+	if c.is(open) {
+		l.handler.Closed(s, why)
+		l.counters.clients.Add(-1)
+		l.server.reportDrop(why, c.remote().Addr(), "")
+	}
 	c.flags = 0
 	switch {
 	case why.polite() && unix.Shutdown(int(c.fd), unix.SHUT_WR) == nil:
@@ -83,8 +93,8 @@ func (l *Loop) shutdown(limit time.Duration) error {
 	l.mailbox.run()
 	l.flush()
 	for s := range l.slab.used {
-		if !l.slab.at(s).is(backlogged) {
-			l.Close(s, Shutdown)
+		if c := l.slab.at(s); c.waits() || c.live() && !c.is(backlogged) {
+			l.end(s, c, Shutdown)
 		}
 	}
 	l.flush()

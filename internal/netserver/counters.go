@@ -11,6 +11,7 @@ type counters struct {
 	accepted       atomic.Uint64
 	assigned       atomic.Int64 // sockets the loop has or is being given; written by all loops
 	clients        atomic.Int64
+	entering       atomic.Int64
 	drops          [Reasons]atomic.Uint64
 	backlogClients atomic.Int64
 	backlogBytes   atomic.Int64
@@ -21,6 +22,7 @@ type counters struct {
 func (c *counters) addTo(s *Stats) {
 	s.Accepted += c.accepted.Load()
 	s.Clients += uint64(max(c.clients.Load(), 0))
+	s.Entering += uint64(max(c.entering.Load(), 0))
 	for i := range c.drops {
 		s.Drops[i] += c.drops[i].Load()
 	}

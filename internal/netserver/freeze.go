@@ -55,7 +55,7 @@ func (s *Server) Freeze(ctx context.Context) (*Frozen, error) {
 func settle(l *Loop) {
 	l.now = time.Now()
 	for _, a := range l.mailbox.arrivals() {
-		l.admit(a)
+		l.entrance.admit(a)
 	}
 	l.mailbox.run()
 	l.flush()
@@ -111,8 +111,11 @@ func abandon(l *Loop) {
 		c := l.slab.at(s)
 		l.output.forget(s, c)
 		l.partials.take(s, c)
+		l.entrance.leave(s, c)
 		l.server.limits.forget(c.remote().Addr(), c.flags)
-		l.counters.clients.Add(-1)
+		if c.is(open) {
+			l.counters.clients.Add(-1)
+		}
 		c.flags = 0
 		l.release(s, closeSocket) // the other process has the same socket open
 	}

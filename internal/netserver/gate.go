@@ -21,8 +21,8 @@ type gate struct {
 
 // socket is one listening socket.
 type socket struct {
-	fd       int
-	listener int
+	fd int
+	at *Listener
 }
 
 // accept takes one connection; false when there is none or no room for it. The
@@ -43,7 +43,7 @@ func (g *gate) accept(k socket) (a arrival, ok bool) {
 		fd, sa, err := unix.Accept4(k.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 		switch err {
 		case nil:
-			return arrival{int32(fd), k.listener, addrPort(sa)}, true
+			return arrival{int32(fd), k.at, addrPort(sa)}, true
 		case unix.EINTR, unix.ECONNABORTED, unix.EPROTO, unix.ENETDOWN, unix.ENOPROTOOPT,
 			unix.EHOSTDOWN, unix.ENONET, unix.EHOSTUNREACH, unix.ENETUNREACH:
 			continue // that connection is gone; the next may be there

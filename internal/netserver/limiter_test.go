@@ -67,7 +67,7 @@ func TestConnectRate(t *testing.T) {
 	if st := r.Stats(); st.Drops[RateLimited] == 0 {
 		t.Error("not counted")
 	}
-	if n := r.rec.eventsWith("Refused a connection of 127.0.0.2: more than 1 new connections per second"); n != 1 {
+	if n := r.rec.eventsWith("Dropped 127.0.0.2: rate limited: more than 1 new connections per second"); n != 1 {
 		t.Errorf("%d lines about it, want 1", n)
 	}
 }

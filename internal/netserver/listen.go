@@ -4,6 +4,7 @@ package netserver
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -13,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -62,6 +64,13 @@ type Listener struct {
 
 	adopted []inherited // sockets among fds; owned by the caller of Listen
 
+	// immutable once it listens
+	index   int
+	tls     *tls.Config // nil for plain text
+	proxied bool        // PROXY headers are spoken
+
+	proxies atomic.Pointer[[]netip.Prefix] // that may send one
+
 	mu  sync.Mutex
 	fds []int // guarded by mu; one for each of Addrs, none after close
 }
@@ -86,6 +95,15 @@ func (l *Listener) Files() ([]*os.File, error) {
 		files = append(files, os.NewFile(uintptr(dup), "tcp "+l.Addrs[i].String()))
 	}
 	return files, nil
+}
+
+// SetProxies changes Endpoint.Proxies of a listener that was made with some. Any
+// goroutine may call.
+func (l *Listener) SetProxies(networks []netip.Prefix) { l.proxies.Store(&networks) }
+
+// trusts tells whether a peer may send a PROXY header.
+func (l *Listener) trusts(peer netip.Addr) bool {
+	return slices.ContainsFunc(*l.proxies.Load(), func(p netip.Prefix) bool { return p.Contains(peer) })
 }
 
 func (l *Listener) close() {
@@ -138,21 +156,49 @@ func listenURL(url string) (host string, port uint16, err error) {
 	return host, uint16(n), nil
 }
 
+// Endpoint is where to listen, and what is spoken there before the first line.
+type Endpoint struct {
+	URL string
+
+	// Certificate is what TLS clients are shown, as in tls.Config; nil for plain
+	// text. It is called in the goroutine of each handshake.
+	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+
+	// Proxies are the peers that put a PROXY protocol header, version 1 or 2,
+	// before everything else; all others are refused. nil means that there is no
+	// such header.
+	Proxies []netip.Prefix
+}
+
+// listener is what is known without sockets. TLS 1.2 is what the firmware of
+// older miners has.
+func (e *Endpoint) listener() *Listener {
+	l := &Listener{URL: e.URL, proxied: e.Proxies != nil}
+	l.proxies.Store(&e.Proxies)
+	if e.Certificate != nil {
+		l.tls = &tls.Config{
+			GetCertificate: e.Certificate, MinVersion: tls.VersionTLS12,
+			DynamicRecordSizingDisabled: true, // records are small as it is
+		}
+	}
+	return l
+}
+
 // Listen binds every resolved address of url; it returns the listener's index.
 // url is host:port, [v6]:port, or either without a port, which then is 3333; a
 // scheme and a path are dropped. No host means all addresses, IPv6 and IPv4.
 // An address that cannot be bound is an error at once; it wraps the system's
 // errno. Any goroutine may call, also while the server runs.
 func (s *Server) Listen(ctx context.Context, url string) (int, error) {
-	return s.ListenAll(ctx, []string{url})
+	return s.ListenAll(ctx, []Endpoint{{URL: url}})
 }
 
-// ListenAll is Listen for several addresses, all or none. It returns the index
+// ListenAll is Listen for several endpoints, all or none. It returns the index
 // of the first; the others follow it.
-func (s *Server) ListenAll(ctx context.Context, urls []string) (first int, err error) {
-	targets := make([]target, len(urls))
-	for i, url := range urls {
-		if targets[i], err = parseTarget(ctx, url); err != nil {
+func (s *Server) ListenAll(ctx context.Context, endpoints []Endpoint) (first int, err error) {
+	targets := make([]target, len(endpoints))
+	for i, e := range endpoints {
+		if targets[i], err = parseTarget(ctx, e); err != nil {
 			return 0, err
 		}
 	}
@@ -172,6 +218,7 @@ func (s *Server) ListenAll(ctx context.Context, urls []string) (first int, err e
 			}
 			return 0, err
 		}
+		l.index = len(all)
 		all = append(all, l)
 	}
 	s.listeners = all
@@ -186,28 +233,29 @@ func (s *Server) ListenAll(ctx context.Context, urls []string) (first int, err e
 
 // socketsOf are the sockets of the listeners from index first on.
 func socketsOf(listeners []*Listener, first int) (sockets []socket) {
-	for i, l := range listeners[first:] {
+	for _, l := range listeners[first:] {
 		for _, fd := range l.fds {
-			sockets = append(sockets, socket{fd: fd, listener: first + i})
+			sockets = append(sockets, socket{fd: fd, at: l})
 		}
 	}
 	return sockets
 }
 
-// target is a listen address, resolved.
+// target is an endpoint, resolved.
 type target struct {
-	url, host string
-	port      uint16
-	addrs     []netip.Addr
+	Endpoint
+	host  string
+	port  uint16
+	addrs []netip.Addr
 }
 
-func parseTarget(ctx context.Context, url string) (t target, err error) {
-	t.url = url
-	if t.host, t.port, err = listenURL(url); err != nil {
+func parseTarget(ctx context.Context, e Endpoint) (t target, err error) {
+	t.Endpoint = e
+	if t.host, t.port, err = listenURL(e.URL); err != nil {
 		return t, err
 	}
 	if t.addrs, err = resolve(ctx, t.host); err != nil {
-		return t, fmt.Errorf("listen address %q: %w", url, err)
+		return t, fmt.Errorf("listen address %q: %w", e.URL, err)
 	}
 	return t, nil
 }
@@ -215,7 +263,7 @@ func parseTarget(ctx context.Context, url string) (t target, err error) {
 // bind makes a listener beside those there are. After an error it has no
 // sockets. The caller holds mu.
 func (s *Server) bind(t target, others []*Listener) (*Listener, error) {
-	l := &Listener{URL: t.url}
+	l := t.listener()
 	all4 := netip.AddrPortFrom(netip.IPv4Unspecified(), t.port)
 	var skipped error
 	for _, a := range t.addrs {
@@ -232,13 +280,13 @@ func (s *Server) bind(t target, others []*Listener) (*Listener, error) {
 		}
 		if err != nil && len(t.addrs) > 1 && missing(err) {
 			// Such as localhost, which is ::1 too, where IPv6 is off.
-			skipped = explain(t.url, err)
+			skipped = explain(t.URL, err)
 			s.config.Event(levelWarning, "Not listening on one address of several: "+skipped.Error())
 			continue
 		}
 		if err != nil {
 			l.close()
-			return l, s.explainInUse(t.url, err, others)
+			return l, s.explainInUse(t.URL, err, others)
 		}
 	}
 	if len(l.fds) == 0 {

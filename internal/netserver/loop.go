@@ -26,8 +26,10 @@ type Loop struct {
 	lastTick  time.Time
 	poller    *poller
 	gate      gate
+	entrance  entrance
 	slab      slab
 	input     []byte // one read
+	plain     []byte // one decrypted record; nil before the first
 	partials  partials
 	output    output
 	closing   []Slot             // Close was called
@@ -54,7 +56,9 @@ func newLoop(s *Server, index int) (*Loop, error) {
 		partials:  partials{lines: make(map[Slot][]byte)},
 		lingering: make(map[Slot]time.Time),
 	}
-	l.output = output{poller: p, counters: &l.counters, limit: s.config.Backlog, backlogs: make(map[Slot]*backlog)}
+	l.entrance = entrance{loop: l, guests: make(map[Slot]*guest)}
+	l.output = output{poller: p, counters: &l.counters, limit: s.config.Backlog,
+		backlogs: make(map[Slot]*backlog), tls: make(map[Slot]*encrypted)}
 	if err := l.mailbox.init(); err != nil {
 		p.close()
 		return nil, err
@@ -119,7 +123,7 @@ func (l *Loop) event(e *unix.EpollEvent) {
 		if e.Fd == wakeIndex {
 			l.readMailbox()
 		} else {
-			l.accept(l.gate.sockets[e.Fd])
+			l.entrance.accept(l.gate.sockets[e.Fd])
 		}
 		return
 	}
@@ -130,6 +134,10 @@ func (l *Loop) event(e *unix.EpollEvent) {
 	}
 	if c.is(lingering) && ended(c.fd, l.input) {
 		l.release(s, closeSocket)
+		return
+	}
+	if c.waits() {
+		l.entrance.event(s, c, e.Events)
 		return
 	}
 	if e.Events&unix.EPOLLOUT != 0 && c.live() {
@@ -152,7 +160,7 @@ func (l *Loop) readMailbox() {
 		l.gate.again()
 	}
 	for _, a := range l.mailbox.arrivals() {
-		l.admit(a)
+		l.entrance.admit(a)
 	}
 	l.mailbox.run()
 }
@@ -192,9 +200,12 @@ func (l *Loop) tick() {
 	}
 	for s, b := range l.output.backlogs {
 		if b.stalled += elapsed; b.stalled >= l.server.config.WriteTimeout {
-			l.Close(s, WriteStalled)
+			if c := l.slab.at(s); !c.is(closing) {
+				l.end(s, c, WriteStalled)
+			}
 		}
 	}
+	l.entrance.tick(elapsed)
 	for s, until := range l.lingering {
 		if !l.now.Before(until) {
 			l.release(s, closeSocket)
@@ -219,6 +230,12 @@ func (l *Loop) Index() int { return l.index }
 // Now is the time of the present iteration.
 func (l *Loop) Now() time.Time { return l.now }
 
+// Secure tells whether an open slot's client came over TLS.
+func (l *Loop) Secure(s Slot) bool {
+	c := l.slab.live(s)
+	return c != nil && c.is(secure)
+}
+
 // Open tells whether s is a client that was not closed.
 func (l *Loop) Open(s Slot) bool { return l.slab.live(s) != nil }
 
@@ -236,7 +253,7 @@ func (l *Loop) Remote(s Slot) netip.AddrPort {
 // not open; still known in Handler.Closed.
 func (l *Loop) Handle(s Slot) uint64 {
 	if c := l.slab.find(s); c != nil && c.is(open) {
-		return uint64(c.generation)<<32 | uint64(s)
+		return c.handle(s)
 	}
 	return 0
 }

@@ -65,6 +65,7 @@ type Config struct {
 // Stats are the counters of a server.
 type Stats struct {
 	Clients, Accepted uint64
+	Entering          uint64 // connections with PROXY header or TLS handshake not complete
 	Drops             [Reasons]uint64
 	BacklogClients    uint64 // clients with unsent bytes
 	BacklogBytes      uint64

@@ -20,7 +20,9 @@ type output struct {
 	segments []segment
 	dirty    []Slot // with segments
 	joined   []byte // scratch of bytes
+	scratch  []byte // for one TLS record
 	backlogs map[Slot]*backlog
+	tls      map[Slot]*encrypted
 }
 
 // segment is output of one slot in the arena.
@@ -102,12 +104,12 @@ func (o *output) send(s Slot, c *conn) (why Reason, ok bool) {
 	p, n := o.bytes(c), 0
 	var errno syscall.Errno
 	if !c.is(backlogged) {
-		n, errno = send(c.fd, p)
+		n, errno = o.write(s, c, p)
 	}
 	why, ok = 0, true
 	if errno != 0 && errno != unix.EAGAIN {
 		why, ok = lost(errno), false
-	} else if n < len(p) {
+	} else if n < len(p) || errno != 0 {
 		if o.queue(s, c, p, n) > o.limit {
 			why, ok = BacklogFull, false
 		}
@@ -125,8 +127,11 @@ func (o *output) queue(s Slot, c *conn, p []byte, n int) int {
 		o.backlogs[s] = b
 		o.counters.backlogClients.Add(1)
 	}
-	b.add(o, c, p, n)
-	o.counters.backlogBytes.Add(int64(len(p) - n))
+	before := b.unsent()
+	if n < len(p) {
+		b.add(o, c, p, n)
+	}
+	o.count(s, c, b, before)
 	flags := c.flags | backlogged
 	if b.unsent() > muteAt {
 		flags |= muted
@@ -138,6 +143,14 @@ func (o *output) queue(s Slot, c *conn, p []byte, n int) int {
 	return b.unsent()
 }
 
+// count brings the numbers of a backlog up to date.
+func (o *output) count(s Slot, c *conn, b *backlog, before int) {
+	if c.is(secure) {
+		b.sealed = len(o.tls[s].unsent)
+	}
+	o.counters.backlogBytes.Add(int64(b.unsent() - before))
+}
+
 // drain sends from the backlog of c, if it has one. When not ok the connection
 // is to be closed.
 func (o *output) drain(s Slot, c *conn) (why Reason, ok bool) {
@@ -145,8 +158,13 @@ func (o *output) drain(s Slot, c *conn) (why Reason, ok bool) {
 		return 0, true
 	}
 	b := o.backlogs[s]
-	n, errno := b.drain(c.fd)
-	o.counters.backlogBytes.Add(int64(-n))
+	before := b.unsent()
+	n, errno := o.write(s, c, b.buf[b.sent:])
+	b.taken(n)
+	o.count(s, c, b, before)
+	if n > 0 || b.unsent() < before {
+		b.stalled = 0
+	}
 	if errno != 0 && errno != unix.EAGAIN {
 		return lost(errno), false
 	}

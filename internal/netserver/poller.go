@@ -103,6 +103,9 @@ const (
 // watch has epoll report what c waits for.
 func (p *poller) watch(s Slot, c *conn) {
 	events := uint32(readEvents)
+	if c.is(computing) {
+		events = 0
+	}
 	if c.is(muted) {
 		events &^= unix.EPOLLIN
 	}

@@ -20,6 +20,9 @@ func (l *Loop) readable(s Slot, c *conn) {
 		l.Close(s, lost(errno))
 	case n == 0:
 		l.Close(s, PeerClosed)
+	case c.is(secure):
+		l.output.tls[s].Receive(l.input[:n])
+		l.decrypt(s, c)
 	default:
 		l.lines(s, c, l.input[:n])
 	}

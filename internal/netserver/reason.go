@@ -21,7 +21,12 @@ const (
 	Invalid     // continuous invalid shares
 	RateLimited // per-address limits (closed at accept)
 	TimedOut    // the peer vanished: keepalive or unacknowledged data
-	Reasons     // number of reasons
+	TLSFailed
+	TLSTimeout
+	ProxyMissing   // no PROXY protocol header where one must be
+	ProxyMalformed // not one, or not a whole one in time
+	ProxyUntrusted // from a peer that may not send one
+	Reasons        // number of reasons
 )
 
 var reasonText = [Reasons]string{
@@ -40,6 +45,11 @@ var reasonText = [Reasons]string{
 	Invalid:             "continuous invalid shares",
 	RateLimited:         "rate limited",
 	TimedOut:            "peer timed out",
+	TLSFailed:           "TLS failed",
+	TLSTimeout:          "TLS handshake timed out",
+	ProxyMissing:        "no PROXY header",
+	ProxyMalformed:      "malformed PROXY header",
+	ProxyUntrusted:      "untrusted proxy",
 }
 
 // String is the reason in words, as stats and log show it.
@@ -54,7 +64,8 @@ func (r Reason) String() string {
 // written to it before the close.
 func (r Reason) polite() bool {
 	switch r {
-	case PeerClosed, PeerReset, TimedOut, WriteStalled, BacklogFull, Shutdown, RateLimited:
+	case PeerClosed, PeerReset, TimedOut, WriteStalled, BacklogFull, Shutdown, RateLimited,
+		TLSTimeout, ProxyMissing, ProxyMalformed, ProxyUntrusted:
 		return false
 	}
 	return true
@@ -64,8 +75,19 @@ func (r Reason) polite() bool {
 // kernel, rather than kept for a peer that does not read.
 func (r Reason) abortive() bool {
 	switch r {
-	case PeerReset, TimedOut, WriteStalled, BacklogFull, RateLimited:
+	case PeerReset, TimedOut, WriteStalled, BacklogFull, RateLimited,
+		TLSTimeout, ProxyMissing, ProxyMalformed, ProxyUntrusted:
 		return true
 	}
 	return false
+}
+
+// logged tells that an operator wants to know: not of what peers do all the
+// time, nor of what operators did themselves.
+func (r Reason) logged() bool {
+	switch r {
+	case PeerClosed, PeerReset, TimedOut, Idle, Dropped, Shutdown, NoWork, Replaced:
+		return false
+	}
+	return true
 }

@@ -15,7 +15,7 @@ import (
 func TestListenWhileRunning(t *testing.T) {
 	r := start(t, Config{Loops: 2}, nil, nil)
 	before := len(r.Listeners())
-	first, err := r.ListenAll(t.Context(), []string{"127.0.0.1:0", "127.0.0.1:0"})
+	first, err := r.ListenAll(t.Context(), []Endpoint{{URL: "127.0.0.1:0"}, {URL: "127.0.0.1:0"}})
 	if err != nil || first != before {
 		t.Fatalf("listener %d: %v", first, err)
 	}
@@ -27,7 +27,7 @@ func TestListenWhileRunning(t *testing.T) {
 		}
 	}
 	taken := r.Listeners()[0].Addrs[0].String()
-	if _, err := r.ListenAll(t.Context(), []string{"127.0.0.1:0", taken}); !errors.Is(err, unix.EADDRINUSE) {
+	if _, err := r.ListenAll(t.Context(), []Endpoint{{URL: "127.0.0.1:0"}, {URL: taken}}); !errors.Is(err, unix.EADDRINUSE) {
 		t.Errorf("taken address: %v", err)
 	}
 	if n := len(r.Listeners()); n != before+2 {
@@ -58,8 +58,10 @@ func TestSetLimits(t *testing.T) {
 	if err := r.SetLimits(Config{MaxClients: 10, MaxPerAddress: -1, LimitExempt: []netip.Prefix{}}); err != nil {
 		t.Fatal(err)
 	}
-	if r.refused("127.0.0.1") || r.refused("127.0.0.1") {
-		t.Error("still limited")
+	for range 2 {
+		if r.refused("127.0.0.1") {
+			t.Error("still limited")
+		}
 	}
 	if err := r.SetLimits(Config{MaxClients: -1}); err == nil {
 		t.Error("a negative limit is taken")

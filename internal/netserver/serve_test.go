@@ -320,7 +320,7 @@ func TestReasonText(t *testing.T) {
 		}
 		seen[text] = true
 	}
-	if got := Reasons.String(); got != "reason 15" {
+	if got := Reasons.String(); got != "reason 20" {
 		t.Errorf("unknown reason is %q", got)
 	}
 }

@@ -5,12 +5,15 @@ package netserver
 import (
 	"context"
 	"errors"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"ckpool/internal/tlspipe"
 )
 
 // Server owns listeners and loops.
@@ -20,8 +23,10 @@ type Server struct {
 	loops     []*Loop
 	limits    *limiter
 	tickEvery time.Duration
+	computing tlspipe.Limit // TLS handshakes
 
 	// for any goroutine
+	handshakes sync.WaitGroup // goroutines of TLS handshakes; waited for by Run
 	maxClients atomic.Int64
 	held       atomic.Int64 // descriptors of connections, and places taken for them
 	waiting    atomic.Int32 // loops that wait for room
@@ -35,20 +40,8 @@ type Server struct {
 	inherited []inherited // listening sockets no listener has taken
 	shared    bool        // the loops have the listeners
 	closed    bool
-	reported  [eventKinds]time.Time
+	reported  [eventKinds]reported
 }
-
-// eventKind is something that Config.Event is told of once a minute.
-type eventKind int
-
-const (
-	eventFull eventKind = iota
-	eventNoDescriptor
-	eventRefused
-	eventKinds
-)
-
-const eventEvery = time.Minute
 
 // New prepares the loops of a server; handler makes the protocol of each. It
 // raises the process's soft descriptor limit to the hard one. The caller ends
@@ -61,7 +54,8 @@ func New(c Config, handler func(l *Loop) Handler) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{config: c, limits: newLimiter(&c, time.Now()), tickEvery: time.Second}
+	s := &Server{config: c, limits: newLimiter(&c, time.Now()), tickEvery: time.Second,
+		computing: make(tlspipe.Limit, max(1, runtime.GOMAXPROCS(0)/2))}
 	s.maxClients.Store(most)
 	for i := range c.Loops {
 		l, err := newLoop(s, i)
@@ -100,6 +94,7 @@ func (s *Server) Run(ctx context.Context) error {
 		})
 	}
 	wg.Wait()
+	s.handshakes.Wait()
 	return errors.Join(errs...)
 }
 
@@ -228,20 +223,5 @@ func (s *Server) freed(l *Loop) {
 	s.held.Add(-1)
 	if s.waiting.Load() > 0 {
 		s.recheckGates()
-	}
-}
-
-// report passes a warning on, one of a kind each minute.
-func (s *Server) report(kind eventKind, text string) {
-	s.mu.Lock()
-	now := time.Now()
-	last := s.reported[kind]
-	due := last.IsZero() || now.Sub(last) >= eventEvery
-	if due {
-		s.reported[kind] = now
-	}
-	s.mu.Unlock()
-	if due {
-		s.config.Event(levelWarning, text)
 	}
 }

@@ -4,7 +4,7 @@ package netserver
 
 import "net/netip"
 
-type connFlags uint8
+type connFlags uint16
 
 const (
 	open         connFlags = 1 << iota // between Handler.Open and Handler.Closed
@@ -15,6 +15,9 @@ const (
 	partial                            // has an entry in Loop.partial
 	backlogged                         // has an entry in Loop.backlogs, EPOLLOUT is armed
 	muted                              // not read until its backlog is gone, EPOLLIN is not armed
+	entering                           // has an entry in entrance.guests, Handler.Open is to come
+	secure                             // has an entry in output.tls
+	computing                          // its handshake has what it needs, nothing is read meanwhile
 )
 
 // conn is what a loop keeps of each connection. It has no pointers, so that the
@@ -35,6 +38,14 @@ func (c *conn) clear(f connFlags)   { c.flags &^= f }
 
 // live tells that the handler may still read from and write to c.
 func (c *conn) live() bool { return c.flags&(open|closing) == open }
+
+// waits tells that c is a guest that was not dropped.
+func (c *conn) waits() bool { return c.flags&(entering|closing) == entering }
+
+// handle names c for other goroutines, see Loop.Handle.
+func (c *conn) handle(s Slot) uint64 { return uint64(c.generation)<<32 | uint64(s) }
+
+func (c *conn) setRemote(a netip.AddrPort) { c.addr, c.port = a.Addr().As16(), a.Port() }
 
 func (c *conn) remote() netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom16(c.addr).Unmap(), c.port)

@@ -42,6 +42,15 @@ func newStepped(t testing.TB, c Config) *stepped {
 
 // connect gives the loop one end of a socket pair and returns the other.
 func (st *stepped) connect(t testing.TB, buffer int) (s Slot, peer int) {
+	fds := socketpair(t, buffer)
+	st.probe.open = func(_ *probe, slot Slot) { s = slot }
+	st.server.hold()
+	st.counters.assigned.Add(1)
+	st.entrance.admit(arrival{fd: int32(fds[0]), at: &Listener{}, remote: netip.MustParseAddrPort("127.0.0.1:1")})
+	return s, fds[1]
+}
+
+func socketpair(t testing.TB, buffer int) [2]int {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -52,11 +61,7 @@ func (st *stepped) connect(t testing.TB, buffer int) (s Slot, peer int) {
 		}
 	}
 	t.Cleanup(func() { unix.Close(fds[1]) })
-	st.probe.open = func(_ *probe, slot Slot) { s = slot }
-	st.server.hold()
-	st.counters.assigned.Add(1)
-	st.admit(arrival{fd: int32(fds[0]), remote: netip.MustParseAddrPort("127.0.0.1:1")})
-	return s, fds[1]
+	return fds
 }
 
 func (st *stepped) once() {
@@ -80,8 +85,19 @@ func readAll(fd int) string {
 // Newer work replaces the older that a slow reader was not sent yet; replies
 // stay, and what was begun is never cut.
 func TestSlowReaderGetsNewestWork(t *testing.T) {
-	st := newStepped(t, Config{})
-	s, peer := st.connect(t, 4096)
+	t.Run("plain", func(t *testing.T) {
+		st := newStepped(t, Config{})
+		s, fd := st.connect(t, 4096)
+		slowReader(t, st, s, far{fd: fd})
+	})
+	t.Run("TLS", func(t *testing.T) {
+		st := newStepped(t, Config{})
+		s, peer := st.connectTLS(t, 4096)
+		slowReader(t, st, s, peer)
+	})
+}
+
+func slowReader(t *testing.T, st *stepped, s Slot, peer far) {
 	work := func(name string) string { return name + strings.Repeat(".", 3000) + "\n" }
 	send := func(name string, tag uint8) (dropped uint8) {
 		dropped = st.DropWork(s)
@@ -124,7 +140,7 @@ func TestSlowReaderGetsNewestWork(t *testing.T) {
 	}
 	var got string
 	for range 100 {
-		got += readAll(peer)
+		got += peer.readAll()
 		st.once()
 	}
 	if got != want {
@@ -140,16 +156,28 @@ func shorten(s string) string { return strings.ReplaceAll(s, strings.Repeat(".",
 // Any sequence of writes, drops and reads gives the peer every reply once and
 // in order, and each unit of work whole or, when DropWork said so, not at all.
 func TestOutputProperty(t *testing.T) {
-	for seed := range uint64(300) {
+	t.Run("plain", func(t *testing.T) {
+		outputProperty(t, 300, func(st *stepped) (Slot, far) {
+			s, fd := st.connect(t, 4608)
+			return s, far{fd: fd}
+		})
+	})
+	t.Run("TLS", func(t *testing.T) {
+		outputProperty(t, 100, func(st *stepped) (Slot, far) { return st.connectTLS(t, 4608) })
+	})
+}
+
+func outputProperty(t *testing.T, seeds int, connect func(st *stepped) (Slot, far)) {
+	for seed := range uint64(seeds) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
 		st := newStepped(t, Config{Backlog: 1 << 30})
 		var slots [3]Slot
-		var peers [3]int
+		var peers [3]far
 		var want, got [3][]string // messages not dropped
 		var raw [3]strings.Builder
 		var waiting [3]map[string]uint8 // work that may be dropped, by message
 		for i := range slots {
-			slots[i], peers[i] = st.connect(t, 4608)
+			slots[i], peers[i] = connect(st)
 			waiting[i] = make(map[string]uint8)
 		}
 		id := 0
@@ -190,16 +218,13 @@ func TestOutputProperty(t *testing.T) {
 			case 4:
 				st.once()
 			case 5:
-				b := make([]byte, rnd.IntN(6000)+1)
-				if n, err := unix.Read(peers[i], b); err == nil {
-					raw[i].Write(b[:n])
-				}
+				raw[i].WriteString(peers[i].read(rnd.IntN(6000) + 1))
 			}
 		}
 		for range 400 {
 			st.once()
 			for i := range peers {
-				raw[i].WriteString(readAll(peers[i]))
+				raw[i].WriteString(peers[i].readAll())
 			}
 			if len(st.output.backlogs) == 0 {
 				break

@@ -36,7 +36,7 @@ func exportAll(t *testing.T, f *Frozen) (all []moved) {
 		mu.Lock()
 		defer mu.Unlock()
 		for s := range Movable(l) {
-			record, fd := Export(l, s, nil)
+			record, fd, _ := Export(l, s, nil)
 			dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 			if err != nil {
 				t.Error(err)
@@ -78,11 +78,13 @@ func successor(t *testing.T, from *running, all []moved, c Config) *running {
 	}
 	for i, m := range all {
 		l := s.loops[i%len(s.loops)]
-		slot, err := Import(l, m.fd, wire.NewReader(m.record))
+		slot, isOpen, err := Import(l, m.fd, wire.NewReader(m.record), func(i int) int { return i })
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.rec.isOpen[fmt.Sprint(l.Index(), "/", slot)] = true
+		if isOpen {
+			r.rec.isOpen[fmt.Sprint(l.Index(), "/", slot)] = true
+		}
 	}
 	return r
 }
@@ -369,6 +371,21 @@ func TestReadConnectionV1(t *testing.T) {
 	}
 }
 
+func TestReadGuestV1(t *testing.T) {
+	data, err := os.ReadFile(filepath.Join("testdata", "handover", "v1", "guest"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := wire.NewReader(data)
+	k := readConn(r)
+	if err := r.Done(); err != nil {
+		t.Fatal(err)
+	}
+	if g := k.guest; g == nil || k.listener != 2 || g.stage != stageHeader || string(g.header) != "PROXY TCP4" || g.waited != 3*time.Second {
+		t.Errorf("%+v, %+v", k, k.guest)
+	}
+}
+
 func TestReadLimitsV1(t *testing.T) {
 	data, err := os.ReadFile(filepath.Join("testdata", "handover", "v1", "limits"))
 	if err != nil {
@@ -383,7 +400,7 @@ func TestReadLimitsV1(t *testing.T) {
 		t.Fatal(err)
 	}
 	st := s.Stats()
-	if !s.paused.Load() || st.Accepted != 12345 || st.ReplacedNotifies != 17 || st.Drops[PeerClosed] != 100 || st.Drops[TimedOut] != 114 {
+	if st.Accepted != 12345 || st.ReplacedNotifies != 17 || st.Drops[PeerClosed] != 100 || st.Drops[TimedOut] != 114 {
 		t.Errorf("%+v", st)
 	}
 	if k := s.limits.buckets[keyOf(netip.MustParseAddr("198.51.100.7"))]; k.tokens != 42.5 {
@@ -393,6 +410,9 @@ func TestReadLimitsV1(t *testing.T) {
 
 func FuzzReadConnection(f *testing.F) {
 	if data, err := os.ReadFile(filepath.Join("testdata", "handover", "v1", "connection")); err == nil {
+		f.Add(data)
+	}
+	if data, err := os.ReadFile(filepath.Join("testdata", "handover", "v1", "guest")); err == nil {
 		f.Add(data)
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {

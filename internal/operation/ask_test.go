@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -22,19 +23,30 @@ const replyTime = time.Second
 var volatile = regexp.MustCompile(`"(id|update|start|starttime|started|lastshare|lastupdate|time|memory|latency_ms|uptime|` +
 	`enonce1|enonce1var|enonce1_64|[ds]sps\d+|sps\d+|bestdiff|bestever|bestshare|hash|generated|since|authorised|runtime|url)": ("[^"]*"|[-0-9.e]+)`)
 
-// ask INSTANCE SOCKET COMMAND: sends a command and prints the reply, what is
-// different each time replaced by "…". It fails when the reply takes too long.
+// ask INSTANCE FILE: sends the commands of a file, each line being "SOCKET
+// COMMAND", and prints them with their replies, what is different each time
+// replaced by "…". It fails when a reply takes too long.
 func ask(ts *testscript.TestScript, neg bool, args []string) {
-	want(ts, neg, args, 3, "ask INSTANCE SOCKET COMMAND")
-	c := control.Dial(ts.Getenv("S"), args[0], args[1])
-	began := time.Now()
-	reply, err := c.Do(context.Background(), strings.Join(args[2:], " "))
-	took := time.Since(began)
-	ts.Check(err)
-	if took > replyTime {
-		ts.Fatalf("the reply took %v", took)
+	want(ts, neg, args, 2, "ask INSTANCE FILE")
+	for line := range strings.Lines(ts.ReadFile(args[1])) {
+		line = os.Expand(strings.TrimSpace(line), ts.Getenv)
+		fmt.Fprintln(ts.Stdout(), strings.TrimSpace("# "+line))
+		socket, command, ok := strings.Cut(line, " ")
+		if !ok {
+			continue
+		}
+		c := control.Dial(ts.Getenv("S"), args[0], socket)
+		began := time.Now()
+		reply, err := c.Do(context.Background(), command)
+		took := time.Since(began)
+		if err != nil {
+			ts.Fatalf("%s: %v", line, err)
+		}
+		if took > replyTime {
+			ts.Fatalf("%s: the reply took %v", line, took)
+		}
+		fmt.Fprintln(ts.Stdout(), volatile.ReplaceAllString(strings.TrimSpace(reply), `"$1": …`))
 	}
-	fmt.Fprintln(ts.Stdout(), volatile.ReplaceAllString(reply, `"$1": …`))
 }
 
 // stall INSTANCE: on each socket clients that send nothing, a part of a length,

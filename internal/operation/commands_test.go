@@ -1,6 +1,7 @@
 package operation
 
 import (
+	"encoding/json"
 	"fmt"
 	"net"
 	"os"
@@ -102,18 +103,53 @@ func listening(ts *testscript.TestScript, neg bool, args []string) {
 	}))
 }
 
-// node fault|clear|block: what happens to the node.
+// node fault|hang|clear|stop: what happens to the node.
 func controlNode(ts *testscript.TestScript, neg bool, args []string) {
-	want(ts, neg, args, 1, "node fault|clear|stop")
+	want(ts, neg, args, 1, "node fault|hang|clear|stop")
 	n := worldOf(ts).node
 	switch args[0] {
 	case "fault":
 		n.SetFault(fakenode.Fault{Kind: fakenode.WarmingUp})
+	case "hang":
+		n.SetFault(fakenode.Fault{Kind: fakenode.Hang})
 	case "clear":
 		n.ClearFault()
 	case "stop":
 		n.Close()
 	default:
 		ts.Fatalf("node cannot %s", args[0])
+	}
+}
+
+// equal A B: two values are the same, or with ! are not.
+func equal(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, false, args, 2, "equal A B")
+	if neg == (args[0] == args[1]) {
+		ts.Fatalf("%q and %q", args[0], args[1])
+	}
+}
+
+// same OBJECT KEY...: the members have the same values in stdout.
+func sameMembers(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, neg, args, 2, "same OBJECT KEY...")
+	compareMembers(ts, args, func(before, now float64) bool { return before == now })
+}
+
+// close-to OBJECT KEY...: the numbers in stdout have fallen a little at most.
+func closeMembers(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, neg, args, 2, "close-to OBJECT KEY...")
+	compareMembers(ts, args, func(before, now float64) bool { return now > 0 && now <= before && now > before*0.8 })
+}
+
+func compareMembers(ts *testscript.TestScript, args []string, ok func(before, now float64) bool) {
+	var before, now map[string]any
+	ts.Check(json.Unmarshal([]byte(args[0]), &before))
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &now))
+	for _, key := range args[1:] {
+		b, isNumber := before[key].(float64)
+		n, _ := now[key].(float64)
+		if !isNumber || !ok(b, n) {
+			ts.Fatalf("%s: %v, before %v", key, now[key], before[key])
+		}
 	}
 }

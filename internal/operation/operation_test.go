@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
 
 	"ckpool/internal/testkit/fakenode"
 )
@@ -37,7 +38,7 @@ func build(then func()) (err error) {
 		return err
 	}
 	defer os.RemoveAll(programs)
-	c := exec.Command("go", "build", "-o", programs, "ckpool/cmd/ckpool", "ckpool/cmd/ckpmsg", "ckpool/cmd/notifier")
+	c := exec.Command("go", "build", "-buildvcs=false", "-o", programs, "ckpool/cmd/ckpool", "ckpool/cmd/ckpmsg", "ckpool/cmd/notifier", "ckpool/cmd/ckbench")
 	if out, err := c.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w: %s", err, out)
 	}
@@ -54,18 +55,29 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:   "testdata",
 		Setup: setUp,
+		Condition: func(name string) (bool, error) {
+			if name != "mount" {
+				return false, fmt.Errorf("unknown condition %s", name)
+			}
+			return canMount(), nil
+		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"expand": expand, "log": awaitText, "signal": sendSignal, "gone": awaitEnd, "node": controlNode,
 			"mine": mine, "ask": ask, "stall": stall, "listening": listening, "save": save,
+			"manager": serviceManager, "same": sameMembers, "close-to": closeMembers, "equal": equal,
+			"refused": refused, "misconfigured": misconfigured, "limit": limitDescriptors, "hold": hold, "disk": smallDisk, "fill": fill,
 		},
 	})
 }
 
 // world is what a script's commands share.
 type world struct {
-	node   *fakenode.Node
-	miners map[string]*scriptMiner
-	held   []net.Conn
+	node    *fakenode.Node
+	miners  map[string]*scriptMiner
+	held    []net.Conn
+	manager *net.UnixConn
+	mounts  []string
+	limit   unix.Rlimit // of descriptors, before it was changed
 }
 
 const worldKey = "world"
@@ -117,6 +129,9 @@ func (w *world) close(dir string) {
 	for _, c := range w.held {
 		c.Close()
 	}
+	if w.manager != nil {
+		w.manager.Close()
+	}
 	files, _ := filepath.Glob(filepath.Join(dir, "s", "*", "main.pid"))
 	for _, f := range files {
 		if pid, err := readPID(f); err == nil {
@@ -124,6 +139,9 @@ func (w *world) close(dir string) {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 			_ = awaitExit(pid)
 		}
+	}
+	for _, dir := range w.mounts {
+		unmount(dir)
 	}
 	w.node.Close()
 }

@@ -206,8 +206,8 @@ func (a *Arriving) importLoop(i int, batches <-chan batch) {
 	for b := range batches {
 		r := wire.NewReader(b.data)
 		for k, fd := range b.fds {
-			slot, err := netserver.Import(loop, fd, r)
-			if err == nil {
+			slot, known, err := netserver.Import(loop, fd, r, a.sessions.Listener)
+			if err == nil && known {
 				err = a.sessions.Session(h, slot, r)
 			}
 			if err != nil {
@@ -288,7 +288,7 @@ func (a *Arriving) restoreJobs() error {
 	a.pool.jobs.mu.Unlock()
 	a.pool.jobs.recent.Store(&recent)
 	a.pool.jobs.current.Store(&session.Work{Job: last.Job, Tip: last.Tip})
-	a.pool.tidied = last.Job.Template
+	a.pool.tidied = last.Job
 	a.pool.updater.inherit(recent)
 	return nil
 }

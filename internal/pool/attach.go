@@ -57,7 +57,8 @@ func (c *connections) remove(client uint64) (connection, bool) {
 	n := c.many[client]
 	delete(c.many, client)
 	if c.count == 1 {
-		for _, c.one = range c.many {
+		for _, left := range c.many {
+			c.one = left
 		}
 		c.many = nil
 	}

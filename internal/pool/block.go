@@ -119,7 +119,9 @@ func (p *Pool) blockChanged(hash string, s bitcoind.BlockState) {
 		p.logAt(logfile.LevelError, "Cannot write blocks.json: "+err.Error())
 	}
 	if known && now.State == BlockConfirmed && p.blocks.EndRound(hash) {
-		p.nodes.Refresh("own block")
+		if w := p.Work(); w == nil || display(w.Job.Template.PrevHash) != hash {
+			p.nodes.Refresh("own block")
+		}
 		p.broadcastMessage(p.Solved(now.Height, p.names.workerID(now.Worker), time.Now()))
 	}
 }

@@ -149,6 +149,7 @@ func (l *Leaving) Rest(send handover.Send) error {
 	if err != nil {
 		return err
 	}
+	ending := l.ending()
 	m := moment{at: now, sessions: l.sessions.Clock(now), rejecting: p.rejecting.Load()}
 	for _, s := range []struct {
 		kind   handover.Kind
@@ -157,7 +158,7 @@ func (l *Leaving) Rest(send handover.Send) error {
 		{sectionMoment, m.append(nil)},
 		{sectionJobs, jobs},
 		{sectionCounts, p.exportCounts(nil, now)},
-		{sectionRegistry, l.sessions.Registry(nil, now)},
+		{sectionRegistry, l.sessions.Registry(nil, now, ending)},
 		{sectionLimits, p.server.ExportLimits(nil)},
 		{sectionCandidates, p.candidates.append(nil)},
 	} {
@@ -166,6 +167,21 @@ func (l *Leaving) Rest(send handover.Send) error {
 		}
 	}
 	return l.sendSessions(send)
+}
+
+// ending are the sessions of miners that have to connect again, by id.
+func (l *Leaving) ending() map[uint64]bool {
+	var mu sync.Mutex
+	ids := map[uint64]bool{}
+	l.frozen.Each(func(loop *netserver.Loop) {
+		for slot := range netserver.Immovable(loop) {
+			id := l.sessions.Ending(l.pool.handlers[loop.Index()], slot)
+			mu.Lock()
+			ids[id] = true
+			mu.Unlock()
+		}
+	})
+	return ids
 }
 
 // sendSessions sends every connection with its session, from all loops at the
@@ -191,8 +207,10 @@ func (l *Leaving) sendLoop(loop *netserver.Loop, send handover.Send) error {
 	b, fds := head[:], make([]int, 0, handover.MaxFDs)
 	for slot := range netserver.Movable(loop) {
 		var fd int
-		b, fd = netserver.Export(loop, slot, b)
-		b = l.sessions.Session(h, slot, b)
+		var known bool
+		if b, fd, known = netserver.Export(loop, slot, b); known {
+			b = l.sessions.Session(h, slot, b)
+		}
 		if fds = append(fds, fd); len(fds) == handover.MaxFDs {
 			if err := send(sectionSessions, b, fds); err != nil {
 				return err
@@ -218,6 +236,11 @@ func (l *Leaving) Leave() {
 	p := l.pool
 	close(p.left)
 	p.State.left = true
+	l.frozen.Each(func(loop *netserver.Loop) {
+		for slot := range netserver.Immovable(loop) {
+			l.sessions.SendAway(p.handlers[loop.Index()], slot)
+		}
+	})
 	l.frozen.Release()
 	p.moving.Unlock()
 	p.saving.Unlock()

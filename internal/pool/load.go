@@ -24,6 +24,9 @@ func (s *State) Load(now time.Time) error {
 		}
 	}
 	l := loader{s, now}
+	if _, err := l.listFiles(filepath.Dir(s.poolFile())); err != nil {
+		return err
+	}
 	l.loadPool()
 	if err := l.loadUsers(); err != nil {
 		return err

@@ -70,7 +70,7 @@ func (s *State) login(l *session.Login, now stamp) (g session.Grant, refused str
 			s.newNames.add(place(l.Remote.Addr()), now)
 		}
 	}
-	g.Worker, g.User = w.id, w.user.name
+	g.Worker, g.Name, g.User = w.id, w.name, w.user.name
 	g.Payout = s.noteLogin(w.user, g.Payout, l.Time)
 	g.Message = fmt.Sprintf("Authorised, welcome to %s %s!", s.settings.Load().Name, g.User)
 	return g, ""

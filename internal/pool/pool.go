@@ -12,6 +12,7 @@ import (
 
 	"ckpool/bitcoind"
 	"ckpool/internal/config"
+	"ckpool/internal/keypair"
 	"ckpool/internal/logfile"
 	"ckpool/internal/netserver"
 	"ckpool/internal/session"
@@ -52,14 +53,16 @@ type Pool struct {
 	blocks     *Blocks
 	candidates candidates
 	notices    *logfile.Limiter
-	published  chan *work.Job // newest job not yet looked at by tidy
+	published  chan struct{} // there is a job tidy has not looked at
 
 	submissions sync.WaitGroup // goroutines of Block; waited for by Run
 	moving      sync.RWMutex   // held for reading while what became of a block is noted
 	updater     *updater       // owned by Run, before it by Prepare
 	background  background
 
-	tidied *work.Template // owned by tidy; the last one it saw
+	certificates []*keypair.Pair // owned by Listen and Reload, which are never at the same time
+
+	tidied *work.Job // owned by tidy; the last one it saw
 }
 
 // New prepares a pool. It makes the log directories and reads what an earlier
@@ -78,7 +81,7 @@ func New(c config.Config, o Options) (*Pool, error) {
 		started:   now,
 		registry:  session.NewRegistry(c.Nonce1Length, uint64(len(c.Servers))),
 		notices:   logfile.NewLimiter(time.Minute),
-		published: make(chan *work.Job, 1),
+		published: make(chan struct{}, 1),
 		left:      make(chan struct{}),
 	}
 	p.updater = &updater{Pool: p}
@@ -117,7 +120,7 @@ func New(c config.Config, o Options) (*Pool, error) {
 		Event: func(level int, text string) { p.logAt(logfile.Level(level), text) },
 	}, now)
 	if !o.TakeOver {
-		if err := p.State.Load(now); err != nil {
+		if err := p.Load(now); err != nil {
 			return nil, err
 		}
 	}
@@ -127,24 +130,67 @@ func New(c config.Config, o Options) (*Pool, error) {
 	return p, nil
 }
 
+// Load reads what an earlier run has left of statistics and sessions.
+func (p *Pool) Load(now time.Time) error {
+	if err := p.State.Load(now); err != nil {
+		return err
+	}
+	c := p.config.Load()
+	resumable, err := loadSessions(p.registry, sessionsPath(c.LogDir), c.Nonce1Length, now)
+	if err != nil {
+		p.logAt(logfile.LevelWarning, "Sessions left out: "+err.Error())
+	}
+	if resumable > 0 {
+		p.logAt(logfile.LevelNotice, fmt.Sprintf("Loaded %d sessions that may be resumed", resumable))
+	}
+	return nil
+}
+
 // Listen opens the ports. The error says which and why.
 func (p *Pool) Listen(ctx context.Context) error { return p.listen(ctx, p.config.Load().Servers) }
 
 func (p *Pool) listen(ctx context.Context, list []config.Listener) error {
-	urls := make([]string, len(list))
-	for i, l := range list {
-		urls[i] = l.URL
+	c := p.config.Load()
+	endpoints := make([]netserver.Endpoint, len(list))
+	var pairs []*keypair.Pair
+	event := func(warning bool, text string) {
+		level := logfile.LevelNotice
+		if warning {
+			level = logfile.LevelWarning
+		}
+		p.logAt(level, text)
 	}
-	first, err := p.server.ListenAll(ctx, urls)
+	for i, l := range list {
+		endpoints[i] = netserver.Endpoint{URL: l.URL, Proxies: c.ProxyNetworks(&l)}
+		if l.TLSCert == "" {
+			continue
+		}
+		pair, err := keypair.Open(l.TLSCert, l.TLSKey, event)
+		if err != nil {
+			return fmt.Errorf("listen address %q: %w", l.URL, err)
+		}
+		pairs = append(pairs, pair)
+		endpoints[i].Certificate = pair.Certificate
+	}
+	first, err := p.server.ListenAll(ctx, endpoints)
 	if err != nil {
 		return err
 	}
+	p.certificates = append(p.certificates, pairs...)
 	for _, l := range p.server.Listeners()[first:] {
 		for _, addr := range l.Addrs {
 			p.logAt(logfile.LevelNotice, "Listening on "+addr.String())
 		}
 	}
 	return nil
+}
+
+// ReopenLogs opens the share logs by name again, after they were renamed.
+func (p *Pool) ReopenLogs() {
+	if l := p.State.log; l != nil {
+		l.reopen.Store(true)
+		l.signal()
+	}
 }
 
 // Close gives back what New, Listen and Prepare opened when Run is not called.

@@ -6,10 +6,11 @@ import (
 
 	"ckpool/bitcoind"
 	"ckpool/internal/config"
+	"ckpool/internal/logfile"
 )
 
 // Reload takes over what of next may change while the pool runs: settings of
-// difficulty and logins, limits, nodes, further listen addresses. After an
+// difficulty and logins, limits, nodes, further listen addresses, certificates. After an
 // error nothing has changed. One Reload at a time.
 func (p *Pool) Reload(ctx context.Context, next config.Config) (config.Merged, error) {
 	old := p.config.Load()
@@ -41,5 +42,15 @@ func (p *Pool) Reload(ctx context.Context, next config.Config) (config.Merged, e
 	p.State.Reload(stateSettings(&m.Config))
 	p.sessions.Store(sessionSettings(&m.Config, p.options.Solo))
 	p.config.Store(&m.Config)
+	for i, l := range p.server.Listeners() {
+		if networks := m.ProxyNetworks(&m.Servers[i]); networks != nil {
+			l.SetProxies(networks)
+		}
+	}
+	for _, pair := range p.certificates {
+		if err := pair.Reload(); err != nil {
+			p.logAt(logfile.LevelWarning, "Keeping the TLS certificate in use: "+err.Error())
+		}
+	}
 	return m, nil
 }

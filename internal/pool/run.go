@@ -29,7 +29,7 @@ func (p *Pool) Run(until context.Context) error {
 	start := func(wg *sync.WaitGroup, ctx context.Context, name string, run func(context.Context) error) {
 		wg.Go(func() {
 			if err := run(ctx); err != nil {
-				cancel(fmt.Errorf("%s: %w", name, err))
+				cancel(fmt.Errorf("Fatal: %s: %w", name, err))
 			}
 		})
 	}
@@ -54,7 +54,9 @@ func (p *Pool) Run(until context.Context) error {
 	if p.hasLeft() {
 		return nil
 	}
-	p.noteSaving(p.Save(time.Now(), Sessions{Disconnected: p.resumable.Load()}))
+	now := time.Now()
+	p.noteSaving(p.Save(now, Sessions{Disconnected: p.resumable.Load()}))
+	p.noteSaving(saveSessions(p.registry, p.config.Load(), now))
 	if until.Err() != nil {
 		return nil
 	}
@@ -98,18 +100,29 @@ func (b *background) end() {
 	}
 }
 
+// stoodStill is a time without statistics that cannot be a busy machine.
+const stoodStill = 5 * TickInterval
+
 // keepStatistics feeds the averages and writes the status files each minute.
 func (p *Pool) keepStatistics(ctx context.Context) error {
 	tick := time.NewTicker(TickInterval)
 	defer tick.Stop()
 	var guard workGuard
+	last := time.Now()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case now := <-tick.C:
+			if gap := now.Sub(last); gap > stoodStill {
+				p.logAt(logfile.LevelWarning, fmt.Sprintf("The process stood still for %s: it was stopped, or the machine was", gap.Round(time.Second)))
+			}
+			last = now
 			p.guardWork(ctx, &guard, now)
-			err := p.Tick(now, func() Sessions { return p.counts(ctx, now) })
+			err := p.Tick(now, func() Sessions {
+				p.noteSaving(saveSessions(p.registry, p.config.Load(), now))
+				return p.counts(ctx, now)
+			})
 			p.noteSaving(err)
 		}
 	}
@@ -120,8 +133,8 @@ func (p *Pool) noteSaving(err error) {
 	if err == nil {
 		return
 	}
-	if line, ok := p.notices.Pass(err.Error()); ok {
-		p.logAt(logfile.LevelError, line)
+	if line, ok := p.notices.Pass("Cannot write statistics"); ok {
+		p.logAt(logfile.LevelError, line+": "+err.Error())
 	}
 }
 
@@ -177,14 +190,22 @@ func (p *Pool) guardWork(ctx context.Context, g *workGuard, now time.Time) {
 	}
 }
 
+// tidyAfter is when all miners should have a new job: what people and files want
+// of it costs milliseconds, and a loop that has to wait for them answers late.
+const tidyAfter = 400 * time.Millisecond
+
 // tidy looks at new jobs after miners have them.
 func (p *Pool) tidy(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case job := <-p.published:
-			p.afterPublish(job)
+		case <-p.published:
+			select {
+			case <-ctx.Done():
+			case <-time.After(tidyAfter):
+			}
+			p.tidyJobs()
 		}
 	}
 }

@@ -1,7 +1,9 @@
 package pool
 
 import (
+	"cmp"
 	"context"
+	"slices"
 
 	"ckpool/internal/netserver"
 	"ckpool/internal/session"
@@ -26,13 +28,14 @@ func onLoops[T any](ctx context.Context, p *Pool, fn func(h *session.Handler) T)
 	return all, nil
 }
 
-// Sessions is a snapshot of every connection.
+// Sessions is a snapshot of every connection, by id.
 func (p *Pool) Sessions(ctx context.Context) ([]session.Info, error) {
 	parts, err := onLoops(ctx, p, func(h *session.Handler) []session.Info { return h.Sessions(nil) })
 	var all []session.Info
 	for _, part := range parts {
 		all = append(all, part...)
 	}
+	slices.SortFunc(all, func(a, b session.Info) int { return cmp.Compare(a.ID, b.ID) })
 	return all, err
 }
 

@@ -10,6 +10,7 @@ func (s *State) Share(sh *session.Share) session.Best {
 	w := s.names.table.get(sh.Worker)
 	errn := shareError(sh.Reject)
 	if w == nil || errn == errnFormat {
+		s.totals.loop(sh.Loop).rejects[0].Add(1)
 		return session.BestNone
 	}
 	if s.log != nil {
@@ -17,7 +18,7 @@ func (s *State) Share(sh *session.Share) session.Best {
 	}
 	counts := s.totals.loop(sh.Loop)
 	if errn != errnNone {
-		counts.reject(sh.Difficulty)
+		counts.reject(sh.Difficulty, errn)
 		return session.BestNone
 	}
 	achieved, block := 0.0, false
@@ -71,6 +72,12 @@ const (
 	errnAboveTarget
 	errnVersionMask
 )
+
+// rejectNames are those of the numbers above, in words; errnFormat has the place
+// of errnNone.
+var rejectNames = [...]string{
+	"malformed", "job not found", "stale", "ntime out of range", "duplicate", "above target", "invalid version mask",
+}
 
 func shareError(r *stratum.Reject) int {
 	if r == nil {

@@ -146,14 +146,6 @@ func (l *shareLog) signal() {
 	}
 }
 
-// ReopenShares opens the share logs by name again, after they were renamed.
-func (s *State) ReopenShares() {
-	if s.log != nil {
-		s.log.reopen.Store(true)
-		s.log.signal()
-	}
-}
-
 // WriteShares writes the share logs until ctx ends, and then what is left:
 // end it after the loops. It returns at once without share logs.
 func (s *State) WriteShares(ctx context.Context) {

@@ -196,5 +196,5 @@ func (s *State) ResumeWorker(name string) session.Grant {
 	w, _ := s.names.makeWorker(name, s.stamp(time.Now()))
 	w.user.mu.Lock()
 	defer w.user.mu.Unlock()
-	return session.Grant{Worker: w.id, User: w.user.name, Payout: w.user.payout}
+	return session.Grant{Worker: w.id, Name: w.name, User: w.user.name, Payout: w.user.payout}
 }

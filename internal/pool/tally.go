@@ -28,11 +28,14 @@ func (c clock) wall(t stamp, now time.Time) time.Time {
 	return now.Add(time.Duration(t - c.stamp(now))).Round(0)
 }
 
-// loaded is the stamp of a time read from a file; now where that is later.
+// loaded is the stamp of a time read from a file; now where that is later. Files
+// hold whole seconds: the middle of one keeps it the same second when clocks
+// drift against each other.
 func (c clock) loaded(t, now time.Time) stamp {
 	if t.IsZero() {
 		return never
 	}
+	t = t.Truncate(time.Second).Add(time.Second / 2)
 	return c.stamp(now) - stamp(max(now.Round(0).Sub(t), 0))
 }
 

@@ -41,7 +41,8 @@ type loopCounts struct {
 	accepted, rejected           atomic.Uint64
 	acceptedCount, rejectedCount atomic.Int64
 	best                         atomic.Uint64
-	_                            [88]byte // keeps loops off each other's cache lines
+	rejects                      [len(rejectNames)]atomic.Int64 // since the start
+	_                            [32]byte                       // keeps loops off each other's cache lines
 }
 
 func (t *totals) init(loops int) { t.loops = make([]loopCounts, loops) }
@@ -53,9 +54,20 @@ func (c *loopCounts) accept(credit float64) {
 	c.acceptedCount.Add(1)
 }
 
-func (c *loopCounts) reject(difficulty float64) {
+func (c *loopCounts) reject(difficulty float64, errn int) {
 	addFloat(&c.rejected, difficulty)
 	c.rejectedCount.Add(1)
+	c.rejects[errn].Add(1)
+}
+
+// rejects are sums by number of the verdict, see rejectNames.
+func (t *totals) rejects() (sums [len(rejectNames)]int64) {
+	for i := range t.loops {
+		for k := range sums {
+			sums[k] += t.loops[i].rejects[k].Load()
+		}
+	}
+	return sums
 }
 
 func (c *loopCounts) offerBest(achieved float64) {

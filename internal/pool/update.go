@@ -151,7 +151,7 @@ func (u *updater) learnChain() error {
 		return err
 	}
 	if _, known := address.NetworkForChain(chain); !known {
-		u.logAt(logfile.LevelWarning, fmt.Sprintf("The node calls its chain %q, which is unknown; addresses are taken for mainnet's", chain))
+		u.logAt(logfile.LevelWarning, fmt.Sprintf("The node calls its chain %q, which is unknown; addresses are taken for those of the %s network", chain, to.network))
 	}
 	c := u.config.Load()
 	b := &work.Builder{
@@ -186,12 +186,15 @@ type scripts struct {
 // nodes' chains knows them is the one thing of their words that ends the
 // program.
 func (p *Pool) scripts(chain string) (s scripts, err error) {
+	c := p.config.Load()
 	network, known := address.NetworkForChain(chain)
 	if !known {
 		network = address.Main
+		if a, err := address.Parse(c.BTCAddress); err == nil {
+			network = a.Network() // a node that does not tell its chain
+		}
 	}
 	s.network = network
-	c := p.config.Load()
 	if !p.options.Solo {
 		if s.payout, err = payable("btcaddress", c.BTCAddress, network, chain); err != nil {
 			return s, err
@@ -213,7 +216,7 @@ func payable(key, text string, network address.Network, chain string) ([]byte, e
 		err = a.Payable()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("Fatal: %s %q invalid: %w", key, text, err)
+		return nil, fmt.Errorf("%s %q invalid: %w", key, text, err)
 	}
 	return a.Script(), nil
 }
@@ -244,28 +247,39 @@ func (u *updater) publish(t *bitcoind.Update) error {
 		u.logAt(logfile.LevelWarning, fmt.Sprintf("Network diff set to %g", job.NetworkDifficulty))
 	}
 	u.SetNetworkDifficulty(job.NetworkDifficulty)
-	select { // only the newest job is worth looking at
-	case <-u.published:
-	default:
+	select {
+	case u.published <- struct{}{}:
+	default: // there is a job to look at anyway
 	}
-	u.published <- job
 	return nil
 }
 
-// afterPublish does what must not delay work: the witness commitment is
-// checked, transactions known from the job before are shared with it, and the
-// list of them is written.
-func (p *Pool) afterPublish(job *work.Job) {
-	if err := job.Template.CheckWitness(); err != nil {
-		p.logAt(logfile.LevelError, fmt.Sprintf("Template for height %d: %v", job.Template.Height, err))
+// tidyJobs does what must not delay work: transactions known from the job
+// before are shared with it, the witness commitment of the newest is checked,
+// and the list of its transactions is written.
+func (p *Pool) tidyJobs() {
+	var newest *work.Job
+	for _, f := range *p.recent.Load() {
+		if p.tidied != nil && f.Job.ID <= p.tidied.ID {
+			continue
+		}
+		var before *work.Template
+		if p.tidied != nil {
+			before = p.tidied.Template
+		}
+		f.Job.Template.Share(before)
+		p.tidied, newest = f.Job, f.Job
 	}
-	if p.tidied != nil {
-		job.Template.Share(p.tidied)
+	if newest == nil {
+		return
 	}
-	p.tidied = job.Template
-	if err := p.writeTransactions(job.Template); err != nil {
-		p.logAt(logfile.LevelWarning, "Cannot write pool.txns: "+err.Error())
+	if err := newest.Template.CheckWitness(); err != nil {
+		p.logAt(logfile.LevelError, fmt.Sprintf("Template for height %d: %v", newest.Template.Height, err))
 	}
+	if err := p.writeTransactions(newest.Template); err != nil {
+		p.Notice("Cannot write pool.txns: " + err.Error())
+	}
+	collect()
 }
 
 // writeTransactions writes the transaction ids of the present work, one a line.

@@ -87,8 +87,13 @@ func (q request) login(name, password string) (string, *stratum.Reject) {
 		q.forget()
 		return "", &rejectOther
 	}
-	l := login{name: name, user: grant.User, worker: grant.Worker, payout: grant.Payout}
-	i := q.logins.use(full+"\x00"+name, l)
+	// Connections share what they have in common. Of a worker that a miner spells
+	// otherwise than the backend there is one for each connection.
+	shared := WorkerID(0)
+	if name == grant.Name {
+		name, shared = grant.Name, grant.Worker
+	}
+	i := q.logins.use(shared, login{name: name, user: grant.User, worker: grant.Worker, payout: grant.Payout})
 	if q.s.login == 0 {
 		q.s.login = i
 	} else {
@@ -117,11 +122,11 @@ func (c client) findLogin(name []byte) uint32 {
 	if c.s.login == 0 {
 		return 0
 	}
-	if c.logins.rows[c.s.login-1].value.name == string(name) {
+	if c.logins.at(c.s.login).value.name == string(name) {
 		return c.s.login
 	}
 	for _, i := range c.extra[c.slot] {
-		if c.logins.rows[i-1].value.name == string(name) {
+		if c.logins.at(i).value.name == string(name) {
 			return i
 		}
 	}

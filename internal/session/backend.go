@@ -42,6 +42,7 @@ type Login struct {
 // Grant is a successful login.
 type Grant struct {
 	Worker  WorkerID
+	Name    string // full worker name in the Backend's spelling, immutable
 	User    string // text before the first '.' or '_', bech32 in lower case
 	Payout  []byte // solo: output script of the user, immutable; nil in pool mode
 	NewName bool   // the login created a user or worker record

@@ -65,6 +65,22 @@ func (h *Handler) Message(id uint64, text string) int {
 	return h.each(id, func(c client) { c.showMessage(text) })
 }
 
+// MessageUser shows a text on the miners of a user.
+func (h *Handler) MessageUser(user, text string) (n int) {
+	h.each(0, func(c client) {
+		if c.s.login != 0 && c.logins.get(c.s.login).user == user {
+			c.showMessage(text)
+			n++
+		}
+	})
+	return n
+}
+
+// Send writes a line, its LF included, to one client.
+func (h *Handler) Send(id uint64, line []byte) int {
+	return h.each(id, func(c client) { c.write(append(h.out[:0], line...)) })
+}
+
 // Reconnect sends client.reconnect to one client, or to all when id is 0.
 // An empty host means the address the miner already uses.
 func (h *Handler) Reconnect(id uint64, host, port string) int {

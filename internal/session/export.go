@@ -8,6 +8,7 @@ import (
 
 	"ckpool/internal/netserver"
 	"ckpool/internal/wire"
+	"ckpool/stratum"
 )
 
 // Versions of the records of this file; older ones are read.
@@ -55,8 +56,9 @@ func (e Exporter) StopSeen() {
 }
 
 // Registry appends the record of what is known beyond the open sessions:
-// closed ones that may be resumed, and who presented unknown ids.
-func (e Exporter) Registry(b []byte, now time.Time) []byte {
+// closed ones that may be resumed, to which come those whose connections end
+// here, by session id, and who presented unknown ids.
+func (e Exporter) Registry(b []byte, now time.Time, ending map[uint64]bool) []byte {
 	r := e.Group.registry
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -64,15 +66,22 @@ func (e Exporter) Registry(b []byte, now time.Time) []byte {
 	b = binary.BigEndian.AppendUint64(b, r.clients.Load())
 	b = append(b, uint8(r.length))
 	b = binary.BigEndian.AppendUint64(b, r.next)
+	latest := now.Add(keepSession).Unix()
+	until := func(id uint64, k *entry) int64 {
+		if k.until == 0 && k.name != 0 && ending[id] {
+			return latest
+		}
+		return k.until
+	}
 	closed := 0
-	for _, k := range r.entries {
-		if k.until != 0 {
+	for id, k := range r.entries {
+		if until(id, &k) != 0 {
 			closed++
 		}
 	}
 	b = binary.AppendUvarint(b, uint64(closed))
 	for id, k := range r.entries {
-		if k.until == 0 {
+		if k.until = until(id, &k); k.until == 0 {
 			continue
 		}
 		for _, v := range [...]uint64{id, k.extranonce1, k.name, k.loops, uint64(k.until)} {
@@ -86,6 +95,16 @@ func (e Exporter) Registry(b []byte, now time.Time) []byte {
 		b = binary.BigEndian.AppendUint64(b, uint64(now.Sub(g.since)))
 	}
 	return b
+}
+
+// Ending is the id of the session in slot, whose connection does not move; 0
+// for none. It is for the loop's goroutine while the loop stands still.
+func (e Exporter) Ending(h *Handler, slot netserver.Slot) uint64 { return h.session(slot).id }
+
+// SendAway tells the miner in slot to connect again, which then finds the other
+// process.
+func (e Exporter) SendAway(h *Handler, slot netserver.Slot) {
+	h.client(slot).write(stratum.AppendReconnect(h.out[:0], "", ""))
 }
 
 // Session appends the record of the session in slot. It is for the loop's
@@ -103,8 +122,9 @@ func (e Exporter) Session(h *Handler, slot netserver.Slot, b []byte) []byte {
 	var vardiff [64]byte
 	measured, _ := s.vardiff.AppendBinary(vardiff[:0]) // never fails
 	b = wire.AppendBytes(b, measured)
-	b = append(b, s.changesLen)
-	for _, c := range s.changes[:s.changesLen] {
+	changes := h.changes(slot)
+	b = append(b, uint8(len(changes)))
+	for _, c := range changes {
 		b = wire.AppendFloat(b, c.difficulty)
 		b = wire.AppendFloat(b, c.at)
 		b = binary.BigEndian.AppendUint64(b, c.job)
@@ -132,6 +152,15 @@ func (e Exporter) Session(h *Handler, slot netserver.Slot, b []byte) []byte {
 	return e.logins(h, slot, b)
 }
 
+// changes are all difficulties of a session, oldest first.
+func (h *Handler) changes(slot netserver.Slot) []change {
+	s := h.session(slot)
+	if s.sent() == 0 {
+		return nil
+	}
+	return append(append([]change(nil), h.earlier[slot]...), s.present)
+}
+
 func (e Exporter) logins(h *Handler, slot netserver.Slot, b []byte) []byte {
 	s := h.session(slot)
 	if s.login == 0 {
@@ -144,7 +173,7 @@ func (e Exporter) logins(h *Handler, slot netserver.Slot, b []byte) []byte {
 		if i >= 0 {
 			at = extra[i]
 		}
-		l := &h.logins.rows[at-1].value
+		l := &h.logins.at(at).value
 		b = wire.AppendBytes(b, l.name)
 		b = wire.AppendBytes(b, e.Workers.WorkerName(l.worker))
 	}

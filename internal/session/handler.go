@@ -65,10 +65,13 @@ type Handler struct {
 	slabs  []*[slabSize]session
 	top    netserver.Slot            // one above the highest slot ever used
 	byID   map[uint64]netserver.Slot // client id to slot
-	agents table[string]
-	logins table[login]
-	extra  map[netserver.Slot][]uint32 // further logins of a slot
-	held   map[netserver.Slot][]byte   // lines waiting for the first work
+	agents table[string, string]
+	logins table[WorkerID, login]
+
+	// What few sessions have, by slot.
+	extra   map[netserver.Slot][]uint32 // further logins
+	held    map[netserver.Slot][]byte   // lines waiting for the first work
+	earlier map[netserver.Slot]earlier  // difficulties
 
 	work     *Work // being or having been broadcast
 	cursor   netserver.Slot
@@ -101,6 +104,7 @@ func NewHandler(t Transport, b Backend, g *Group) *Handler {
 		byID:    map[uint64]netserver.Slot{},
 		extra:   map[netserver.Slot][]uint32{},
 		held:    map[netserver.Slot][]byte{},
+		earlier: map[netserver.Slot]earlier{},
 		out:     make([]byte, 0, 4096),
 		scratch: make([]byte, 0, 512),
 	}
@@ -178,6 +182,7 @@ func (h *Handler) Closed(slot netserver.Slot, _ netserver.Reason) {
 	}
 	delete(h.byID, s.client)
 	delete(h.held, slot)
+	c.forgetEarlier()
 	*s = session{}
 }
 

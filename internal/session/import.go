@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"ckpool/internal/netserver"
@@ -87,14 +88,24 @@ func (m *Importer) mapLoops(mask uint64) (mapped uint64) {
 // record is what Exporter.Session writes, in the form it is kept here.
 type record struct {
 	session
-	owned  bool
-	owner  uint64
-	agent  string
-	held   []byte
-	logins []loginRecord
+	changes []change // difficulties, oldest first, without the present one
+	owned   bool
+	owner   uint64
+	agent   string
+	held    []byte
+	logins  []loginRecord
 }
 
 type loginRecord struct{ name, worker string }
+
+// Listener is the index here of a listener there; the first for one that is
+// not known.
+func (m *Importer) Listener(there int) int {
+	if there < len(m.Listeners) {
+		return m.Listeners[there]
+	}
+	return 0
+}
 
 // Session reads the record at the front of r into slot, which the loop's
 // netserver has for the connection.
@@ -109,10 +120,7 @@ func (m *Importer) Session(h *Handler, slot netserver.Slot, r *wire.Reader) erro
 	h.top = max(h.top, slot+1)
 	s := h.session(slot)
 	*s = k.session
-	s.listener = 0
-	if i := int(k.listener); i < len(m.Listeners) {
-		s.listener = uint8(m.Listeners[i])
-	}
+	s.listener = uint8(m.Listener(int(k.listener)))
 	// Shares found from now on are remembered here, earlier ones there.
 	if s.loops != 0 {
 		s.loops = m.mapLoops(s.loops) | 1<<(h.loop%64)
@@ -127,6 +135,10 @@ func (m *Importer) Session(h *Handler, slot netserver.Slot, r *wire.Reader) erro
 			extranonce1: s.extranonce1Number(), name: k.owner, client: s.client, loops: s.loops,
 		})
 	}
+	if len(k.changes) > 0 {
+		h.earlier[slot] = k.changes
+		s.flags |= hasEarlier
+	}
 	if len(k.held) > 0 {
 		h.held[slot] = append([]byte(nil), k.held...)
 	}
@@ -140,7 +152,11 @@ func (m *Importer) Session(h *Handler, slot netserver.Slot, r *wire.Reader) erro
 // login logs the connection in again, which the other process has allowed.
 func (m *Importer) login(c client, first bool, l loginRecord) {
 	grant := m.Workers.ResumeWorker(l.worker)
-	i := c.logins.use(l.worker+"\x00"+l.name, login{name: l.name, user: grant.User, worker: grant.Worker, payout: grant.Payout})
+	shared := WorkerID(0)
+	if l.name == grant.Name {
+		l.name, shared = grant.Name, grant.Worker
+	}
+	i := c.logins.use(shared, login{name: l.name, user: grant.User, worker: grant.Worker, payout: grant.Payout})
 	if first {
 		c.s.login = i
 	} else {
@@ -177,8 +193,10 @@ func readSession(r *wire.Reader) (k record) {
 		r.Fail(err)
 	}
 	for range r.Uint8() {
-		d, at := positive(r), r.Float()
-		k.record(d, r.Uint64(), r.Uint8(), at) // keeps the newest
+		k.changes = append(k.changes, change{positive(r), positive(r), r.Uint64(), r.Uint8()})
+	}
+	if n := len(k.changes); n > 0 {
+		k.present, k.changes = k.changes[n-1], k.changes[:n-1]
 	}
 	var amount float64
 	for _, f := range [...]*float64{
@@ -216,6 +234,8 @@ func (k *record) check(r *wire.Reader) {
 		r.Fail(fmt.Errorf("coinbase profile %d of %d", k.profile, work.Profiles))
 	case k.is(subscribed) && (k.id == 0 || k.extranonce1Len == 0), k.owned && k.id == 0:
 		r.Fail(errors.New("a subscription without id or extranonce1"))
+	case k.sent() == 0 && (len(k.changes) > 0 || k.present != change{}), slices.ContainsFunc(k.changes, func(c change) bool { return c.difficulty == 0 }):
+		r.Fail(errors.New("a difficulty of 0"))
 	case k.is(authorised) && len(k.logins) == 0:
 		r.Fail(errors.New("an authorisation without worker"))
 	}

@@ -54,7 +54,7 @@ func (r *rig) move(pause time.Duration) *rig {
 	}
 	must(to.SetClock(from.Clock(r.now), r.now))
 	must(from.Seen(to.Seen))
-	must(to.Registry(from.Registry(nil, r.now), n.now))
+	must(to.Registry(from.Registry(nil, r.now, nil), n.now))
 	for slot := range r.top {
 		if r.session(slot).client == 0 {
 			continue
@@ -358,7 +358,7 @@ func TestReadSessionV1(t *testing.T) {
 	s := r.session(5)
 	c := r.client(5)
 	if s.client != 17 || formatID(s.id) != "00112233445566aa" || fmt.Sprintf("%x", s.extranonce1Bytes()) != "7e86026b" || s.listener != 4 ||
-		c.agents.get(s.agent) != "cgminer/4.12.1" || s.flags != subscribed|authorised|configured|maskSent|resumed {
+		c.agents.get(s.agent) != "cgminer/4.12.1" || s.flags != subscribed|authorised|configured|maskSent|resumed|hasEarlier {
 		t.Errorf("%+v", s)
 	}
 	if s.want != 8 || s.floor != 2 || s.start != 10 || s.lastShare != 200.5 || s.lastSent != 201.5 || s.firstInvalid != 190 || s.lastChange != 150 ||
@@ -366,7 +366,7 @@ func TestReadSessionV1(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	want := []change{{4, 10.25, 0x6b02867d00000001, 0}, {8, 150, 0x6b02867d00000002, 3}}
-	if !slices.Equal(s.changes[:s.changesLen], want) || s.job != 0x6b02867d00000002 || s.tip != 9 || s.suffix != 3 ||
+	if !slices.Equal(r.changes(5), want) || s.job != 0x6b02867d00000002 || s.tip != 9 || s.suffix != 3 ||
 		s.mask != 0x1fffe000 || s.sentMask != 0x1fffe000 || s.oldMask != 0x1ffff000 || s.newNames != 2 || s.badLines != 1 || s.invalid != 1 || s.profile != work.ProfileS19 || s.later != 44 {
 		t.Errorf("%+v", s)
 	}

@@ -164,7 +164,11 @@ func (r *Registry) release(id, client uint64, now time.Time) {
 func (r *Registry) Sweep(now time.Time) (resumable int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	n := 0
 	for id, e := range r.entries {
+		if n++; n%walkStep == 0 {
+			r.letOthers()
+		}
 		switch {
 		case e.until == 0:
 		case e.until < now.Unix():
@@ -180,4 +184,15 @@ func (r *Registry) Sweep(now time.Time) (resumable int) {
 		}
 	}
 	return resumable
+}
+
+// walkStep is how many sessions are visited before others get the registry: a
+// loop that has to wait for it serves nobody.
+const walkStep = 1024
+
+// letOthers gives up the lock for a moment. A map may change while it is walked,
+// as long as nobody else does so at that very moment.
+func (r *Registry) letOthers() {
+	r.mu.Unlock()
+	r.mu.Lock()
 }

@@ -1,8 +1,6 @@
 package session
 
 import (
-	"math"
-
 	"ckpool/difficulty"
 	"ckpool/work"
 )
@@ -15,9 +13,9 @@ type session struct {
 	loops  uint64 // loops (modulo 64) whose seen sets may hold shares of it
 
 	vardiff difficulty.Vardiff
-	changes [6]change // difficulties sent, oldest first
-	want    float64   // difficulty it shall have
-	floor   float64   // lowest difficulty asked for by the miner, 0 none
+	present change  // difficulty last sent, zero before the first
+	want    float64 // difficulty it shall have
+	floor   float64 // lowest difficulty asked for by the miner, 0 none
 
 	start, lastShare, lastSent float64
 	firstInvalid, lastChange   float64
@@ -36,7 +34,6 @@ type session struct {
 	badLines                uint8
 	extranonce1             [8]byte
 	extranonce1Len          uint8
-	changesLen              uint8
 	suffix                  uint8
 	profile                 work.Profile
 	listener                uint8
@@ -55,7 +52,8 @@ const (
 	flooded    // more shares than wanted by far: the difficulty goes up at once
 	resumed    // has its extranonce1 from an earlier connection, and no work yet
 	maskSent
-	holding // has lines held until there is work
+	holding    // has lines held until there is work
+	hasEarlier // difficulties, in the handler
 )
 
 func (s *session) is(f flags) bool { return s.flags&f == f }
@@ -63,59 +61,8 @@ func (s *session) is(f flags) bool { return s.flags&f == f }
 // extranonce1Bytes aliases the session.
 func (s *session) extranonce1Bytes() []byte { return s.extranonce1[:s.extranonce1Len] }
 
-// change is a difficulty with the first job announced under it.
-type change struct {
-	difficulty float64
-	at         float64
-	job        uint64
-	suffix     uint8
-}
-
-// raiseGrace is how long jobs sent before a raise keep their lower difficulty,
-// in seconds.
-const raiseGrace = 120
-
 // sent is the difficulty last sent to the miner, 0 before the first.
-func (s *session) sent() float64 {
-	if s.changesLen == 0 {
-		return 0
-	}
-	return s.changes[s.changesLen-1].difficulty
-}
-
-// record notes that difficulty was sent together with job and suffix.
-func (s *session) record(difficulty float64, job uint64, suffix uint8, now float64) {
-	if int(s.changesLen) == len(s.changes) {
-		copy(s.changes[:], s.changes[1:])
-		s.changesLen--
-	}
-	s.changes[s.changesLen] = change{difficulty, now, job, suffix}
-	s.changesLen++
-}
-
-// judge gives the difficulty a share of the job must meet to be accepted, and
-// the one it must meet to be credited, which is the credit: exactly what the
-// job was sent with.
-//
-// A lowering is accepted on older jobs at once, credited nothing below the
-// job's own difficulty: a miner that switches at once and one that switches
-// with the next job are both paid exactly what they hashed. A raise leaves
-// older jobs their difficulty for raiseGrace seconds.
-func (s *session) judge(job uint64, suffix uint8, now float64) (accept, credit float64) {
-	n := int(s.changesLen)
-	i := n - 1
-	for i > 0 && (job < s.changes[i].job || job == s.changes[i].job && suffix < s.changes[i].suffix) {
-		i--
-	}
-	credit = s.changes[i].difficulty
-	accept = math.Inf(1)
-	for k := i; k < n; k++ {
-		if k == n-1 || now-s.changes[k+1].at <= raiseGrace {
-			accept = min(accept, s.changes[k].difficulty)
-		}
-	}
-	return accept, credit
-}
+func (s *session) sent() float64 { return s.present.difficulty }
 
 // rates are a session's decaying averages of credited difficulty per second,
 // shown to operators.

@@ -29,7 +29,7 @@ func (q request) onSubmit() *stratum.Reject {
 		Remote: q.t.Remote(q.slot), Listener: int(q.s.listener), UserAgent: q.agents.get(q.s.agent),
 	}
 	if login != 0 {
-		sh.Worker = q.logins.rows[login-1].value.worker
+		sh.Worker = q.logins.at(login).value.worker
 	}
 	q.judge(sh, now)
 	if login == 0 {
@@ -69,12 +69,12 @@ func (q request) judge(sh *Share, now float64) {
 	}
 	// Without a sent difficulty the miner never had a job; without a payout in
 	// solo mode its coinbase is unknown.
-	if found.Job == nil || q.s.changesLen == 0 || q.b.Settings().Solo && sh.Payout == nil {
+	if found.Job == nil || q.s.sent() == 0 || q.b.Settings().Solo && sh.Payout == nil {
 		sh.Reject = &rejectJob
 		return
 	}
 	job := found.Job
-	accept, credit := q.s.judge(sub.JobID, sub.Suffix, now)
+	accept, credit := q.client.judge(sub.JobID, sub.Suffix, now)
 	sh.Job, sh.Difficulty = job, credit
 
 	mask := q.jobMask(job.Mask)

@@ -35,7 +35,9 @@ func (q request) onSubscribe() *stratum.Reject {
 			q.reject(m.ID, &rejectFull)
 			return nil
 		}
-		q.s.agent = q.agents.use(agent, agent)
+		if agent != "" {
+			q.s.agent = q.agents.use(agent, agent)
+		}
 		q.s.profile = work.ProfileFor(agent)
 		q.s.flags |= subscribed
 	}
@@ -75,7 +77,7 @@ func (q request) allowed(agent string) bool {
 func (q request) newSession(resume string) bool {
 	var extranonce1 uint64
 	found := false
-	if id, err := strconv.ParseUint(resume, 16, 64); err == nil && len(resume) == 16 {
+	if id, ok := parseID(resume); ok {
 		var e entry
 		e, found = q.g.registry.resume(id, q.t.Remote(q.slot).Addr(), q.t.Now())
 		if found && q.s.login != 0 {
@@ -103,6 +105,14 @@ func (q request) newSession(resume string) bool {
 	return true
 }
 
+func parseID(text string) (id uint64, ok bool) {
+	if len(text) != 16 {
+		return 0, false
+	}
+	id, err := strconv.ParseUint(text, 16, 64)
+	return id, err == nil
+}
+
 // formatID prints a session id as its 16 hex digits.
 func formatID(id uint64) string {
 	var b [8]byte
@@ -115,5 +125,6 @@ func (c client) forget() {
 	c.agents.release(c.s.agent)
 	c.s.id, c.s.agent = 0, 0
 	c.s.flags &^= subscribed | resumed
-	c.s.job, c.s.tip, c.s.changesLen = 0, 0, 0
+	c.s.job, c.s.tip, c.s.present = 0, 0, change{}
+	c.forgetEarlier()
 }

@@ -1,60 +1,81 @@
 package session
 
 // table interns counted values that sessions refer to by index, so that
-// sessions carry no pointers. Index 0 is the zero value.
-type table[T any] struct {
-	index map[string]uint32
-	rows  []row[T]
-	free  []uint32
+// sessions carry no pointers. Index 0 is the zero value. Rows do not move.
+type table[K comparable, T any] struct {
+	index  map[K]uint32
+	chunks []*[tableChunk]row[K, T]
+	used   uint32 // rows ever given out
+	free   []uint32
 }
 
-type row[T any] struct {
-	key   string
+const tableChunk = 256
+
+type row[K comparable, T any] struct {
+	key   K
 	value T
 	uses  uint32
 }
 
-func (t *table[T]) get(i uint32) T {
+// at is the row of an index that is in use.
+func (t *table[K, T]) at(i uint32) *row[K, T] {
+	return &t.chunks[(i-1)/tableChunk][(i-1)%tableChunk]
+}
+
+func (t *table[K, T]) get(i uint32) T {
 	if i == 0 {
 		var zero T
 		return zero
 	}
-	return t.rows[i-1].value
+	return t.at(i).value
 }
 
-// use returns the index of the value made under key, counting one more use.
-func (t *table[T]) use(key string, value T) uint32 {
+// use returns the index of the value made under key, counting one more use. A
+// value under the zero key has one use only.
+func (t *table[K, T]) use(key K, value T) uint32 {
+	var none K
 	if i := t.index[key]; i != 0 {
-		t.rows[i-1].uses++
+		t.at(i).uses++
 		return i
 	}
-	var i uint32
-	r := row[T]{key, value, 1}
-	if n := len(t.free); n > 0 {
-		i = t.free[n-1]
-		t.free = t.free[:n-1]
-		t.rows[i-1] = r
-	} else {
-		t.rows = append(t.rows, r)
-		i = uint32(len(t.rows))
+	i := t.take()
+	*t.at(i) = row[K, T]{key, value, 1}
+	if key == none {
+		return i
 	}
 	if t.index == nil {
-		t.index = map[string]uint32{}
+		t.index = map[K]uint32{}
 	}
 	t.index[key] = i
 	return i
 }
 
+func (t *table[K, T]) take() uint32 {
+	if n := len(t.free); n > 0 {
+		i := t.free[n-1]
+		t.free = t.free[:n-1]
+		return i
+	}
+	if int(t.used/tableChunk) == len(t.chunks) {
+		t.chunks = append(t.chunks, new([tableChunk]row[K, T]))
+	}
+	t.used++
+	return t.used
+}
+
 // release gives one use back.
-func (t *table[T]) release(i uint32) {
+func (t *table[K, T]) release(i uint32) {
 	if i == 0 {
 		return
 	}
-	r := &t.rows[i-1]
+	r := t.at(i)
 	if r.uses--; r.uses > 0 {
 		return
 	}
-	delete(t.index, r.key)
-	*r = row[T]{}
+	var none K
+	if r.key != none {
+		delete(t.index, r.key)
+	}
+	*r = row[K, T]{}
 	t.free = append(t.free, i)
 }

@@ -43,7 +43,7 @@ func (c client) sendWork() {
 	clean := c.s.tip != w.Tip || dropped&tagClean != 0
 	now := c.seconds()
 	out := c.out[:0]
-	if c.s.changesLen == 0 { // the network's difficulty may not have been known
+	if c.s.sent() == 0 { // the network's difficulty may not have been known
 		c.s.want = c.clamp(c.s.want)
 	}
 	var tag uint8
@@ -90,13 +90,13 @@ func (c client) mayChange(now float64) bool {
 
 // changed notes that the wanted difficulty goes out with a job.
 func (c client) changed(job uint64, suffix uint8, now float64) {
-	if c.s.changesLen > 0 {
+	if c.s.sent() != 0 {
 		c.s.vardiff.Changed(now)
 		if c.s.is(authorised) {
 			c.s.lastChange = now
 		}
 	}
-	c.s.record(c.s.want, job, suffix, now)
+	c.record(c.s.want, job, suffix, now)
 	c.s.flags &^= deferred | flooded
 }
 
@@ -105,7 +105,7 @@ func (c client) payout() []byte {
 	if c.s.login == 0 {
 		return nil
 	}
-	return c.logins.rows[c.s.login-1].value.payout
+	return c.logins.at(c.s.login).value.payout
 }
 
 // receives reports whether the session gets jobs.
@@ -193,6 +193,9 @@ func (c client) tickAuthorised(set *Settings, now float64) {
 	}
 	if quiet > idleTime && now-c.s.rates.last >= idleTime {
 		c.s.rates.decay(now)
+	}
+	if c.s.is(hasEarlier) && now-c.s.present.at > changeLife {
+		c.forgetEarlier()
 	}
 	if !c.receives() {
 		return

@@ -30,6 +30,7 @@ func (l Limit) release() {
 type handshake struct {
 	limit Limit
 	send  func(b []byte)
+	need  func() // may be nil
 
 	mu      sync.Mutex
 	fed     sync.Cond // guarded by mu, as is what follows
@@ -55,6 +56,10 @@ func (c *Conn) Handshake(limit Limit, send func(b []byte)) error {
 	defer limit.release()
 	return c.tls.Handshake()
 }
+
+// OnNeed has need called, from the goroutine of the handshake, each time that
+// it can go on only when fed. It is called before Handshake.
+func (c *Conn) OnNeed(need func()) { c.wire.handshake.need = need }
 
 // Feed gives the handshake received bytes, which are copied. It is false when
 // the handshake has so many that it cannot need them.
@@ -101,7 +106,13 @@ func (h *handshake) read(p []byte) (int, error) {
 	defer h.mu.Unlock()
 	if len(h.in) == 0 && !h.aborted {
 		h.limit.release()
-		for h.waiting = true; len(h.in) == 0 && !h.aborted; {
+		h.waiting = true
+		if h.need != nil {
+			h.mu.Unlock()
+			h.need()
+			h.mu.Lock()
+		}
+		for len(h.in) == 0 && !h.aborted {
 			h.fed.Wait()
 		}
 		h.waiting = false

@@ -208,15 +208,6 @@ func TestTooMuchUnread(t *testing.T) {
 	}
 }
 
-// Sealing into a buffer with room allocates nothing.
-func TestSealAllocates(t *testing.T) {
-	server, _ := connect(t, first(configs(t, tls.VersionTLS13)), &tls.Config{InsecureSkipVerify: true})
-	buf, line := make([]byte, 0, 4096), []byte(strings.Repeat("x", 300))
-	if n := testing.AllocsPerRun(100, func() { buf = server.Seal(buf[:0], line) }); n != 0 {
-		t.Errorf("%v allocations", n)
-	}
-}
-
 func BenchmarkLine(b *testing.B) {
 	server, client := connect(b, first(configs(b, tls.VersionTLS13)), &tls.Config{InsecureSkipVerify: true})
 	if _, err := read(client); err != nil {

@@ -78,21 +78,17 @@ func (h *handler) Line(s netserver.Slot, line []byte) {
 	for end < len(line) && line[end] != ',' {
 		end++
 	}
-	if end+methodAt+4 > len(line) {
+	if end+methodAt+4 > len(line) || line[0] != '{' {
 		h.other(s, line)
 		return
 	}
 	a := &h.answers.Submit
 	switch string(line[end+methodAt:][:4]) {
-	case "subm":
 	case "subs":
 		a = &h.answers.Subscribe
 	case "auth":
 		a = &h.answers.Authorize
 		h.loop.Authorized(s)
-	default:
-		h.other(s, line)
-		return
 	}
 	h.out = a.append(h.out[:0], line[idAt:end])
 	h.loop.Write(s, h.out)

@@ -20,6 +20,8 @@ type Config struct {
 	Size            Size
 	Other           *Other            // nil: none
 	Progress        func(line string) // what is being done; nil: nobody is told
+
+	changing bool // transactions come and go every second, and so do jobs
 }
 
 // Other is a further server to measure, which runs already.
@@ -37,7 +39,7 @@ type Size struct {
 	Pipelining   int   // miners that do
 	Steady       int   // miners of a steady rate
 	Rate         float64
-	Seconds      time.Duration // of a steady rate
+	Period       time.Duration // of a steady rate
 	Settle       time.Duration // before memory is read
 	Blocks       int           // of a round
 	Transactions int           // in a template
@@ -45,7 +47,7 @@ type Size struct {
 
 // FullSize is that of the budget.
 var FullSize = Size{Miners: 10_000, Few: 1_000, Shares: 500_000, Pipelining: 50, Steady: 200, Rate: 2_000,
-	Seconds: 5 * time.Second, Settle: 2 * time.Second, Blocks: 3, Transactions: 4_000}
+	Period: 5 * time.Second, Settle: 2 * time.Second, Blocks: 3, Transactions: 4_000}
 
 // kind of server.
 type kind int
@@ -62,22 +64,11 @@ var kindNames = [kinds]string{"ckpool", "bare loop", "other", "ckpool -B"}
 
 // Run measures and returns the table.
 func Run(ctx context.Context, c Config) (*Report, error) {
-	if c.Rounds < 1 || c.Rounds > 100 {
-		return nil, fmt.Errorf("%d rounds: must be 1 to 100", c.Rounds)
-	}
-	if c.Progress == nil {
-		c.Progress = func(string) {}
-	}
-	dir, err := os.MkdirTemp("", "ckbench-")
+	r, done, err := prepare(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir)
-	r := &run{Config: c, dir: dir, report: newReport(c)}
-	if err := r.start(ctx); err != nil {
-		return nil, err
-	}
-	defer r.node.stop()
+	defer done()
 	for round := range c.Rounds {
 		if err := r.round(ctx, round); err != nil {
 			return nil, err
@@ -85,6 +76,29 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 	}
 	r.report.Took = time.Since(r.report.Began)
 	return r.report, nil
+}
+
+// prepare starts what all measurements need; done ends it.
+func prepare(ctx context.Context, c Config) (r *run, done func(), err error) {
+	if c.Rounds < 1 || c.Rounds > 100 {
+		return nil, nil, fmt.Errorf("%d rounds: must be 1 to 100", c.Rounds)
+	}
+	if c.Progress == nil {
+		c.Progress = func(string) {}
+	}
+	dir, err := os.MkdirTemp("", "ckbench-")
+	if err != nil {
+		return nil, nil, err
+	}
+	r = &run{Config: c, dir: dir, report: newReport(c)}
+	if err := r.start(ctx); err != nil {
+		os.RemoveAll(dir)
+		return nil, nil, err
+	}
+	return r, func() {
+		r.node.stop()
+		os.RemoveAll(dir)
+	}, nil
 }
 
 // run is the state of a comparison.
@@ -100,7 +114,7 @@ type run struct {
 // start starts the node and asks a pool what the bare loop is to say.
 func (r *run) start(ctx context.Context) error {
 	var err error
-	if r.node, err = startNode(ctx, r.Ckbench, r.Size.Transactions); err != nil {
+	if r.node, err = startNode(ctx, r.Ckbench, r.Size.Transactions, r.changing); err != nil {
 		return err
 	}
 	s, err := r.server(ctx, pool)

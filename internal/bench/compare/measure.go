@@ -44,7 +44,7 @@ func (r *run) pipelined(ctx context.Context, s *server) (*bench.SharesReport, er
 // steady is shares at the rate, while others get a block every second.
 func (r *run) steady(ctx context.Context, s *server, others int) (*bench.SharesReport, error) {
 	runtime.GC()
-	c := bench.SharesConfig{Options: s.options(r.Size.Steady), Window: 1, Rate: r.Size.Rate, Duration: r.Size.Seconds, Idle: others}
+	c := bench.SharesConfig{Options: s.options(r.Size.Steady), Window: 1, Rate: r.Size.Rate, Duration: r.Size.Period, Idle: others}
 	if others > 0 {
 		c.Block, c.Every = s.block, time.Second
 	}

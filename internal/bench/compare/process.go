@@ -108,9 +108,13 @@ const (
 	hardBits = "17025105"
 )
 
-func startNode(ctx context.Context, ckbench string, transactions int) (*nodeProcess, error) {
-	p, err := launch(ckbench, "fakenode", "--listen", "127.0.0.1:0", "--zmq", "127.0.0.1:0", "--chain", "main", "--bits", hardBits,
-		"--txs", fmt.Sprint(transactions), "--user", nodeUser, "--password", nodePassword)
+func startNode(ctx context.Context, ckbench string, transactions int, changing bool) (*nodeProcess, error) {
+	args := []string{"fakenode", "--listen", "127.0.0.1:0", "--zmq", "127.0.0.1:0", "--chain", "main", "--bits", hardBits,
+		"--txs", fmt.Sprint(transactions), "--user", nodeUser, "--password", nodePassword}
+	if changing {
+		args = append(args, "--mempool-interval", "1s")
+	}
+	p, err := launch(ckbench, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -137,6 +141,7 @@ type server struct {
 	address string
 	pid     int
 	log     string        // path of the log, empty: none
+	sockets string        // directory of control sockets, empty: none
 	block   bench.Trigger // nil: blocks cannot be made
 	stop    func()
 	user    string
@@ -197,7 +202,7 @@ func (r *run) startBare(ctx context.Context) (*server, error) {
 		p.stop()
 		return nil, err
 	}
-	go io.Copy(io.Discard, conn) // it gets the blocks too
+	go func() { _, _ = io.Copy(io.Discard, conn) }() // it gets the blocks too
 	return &server{
 		kind: floor, address: address, pid: p.cmd.Process.Pid, user: "bench", pass: "x",
 		block: func(context.Context) error {
@@ -217,7 +222,7 @@ const poolSettings = `{
 	"btcd": [{"url": %q, "auth": %q, "pass": %q, "zmq": %q}],
 	"btcaddress": "1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2",
 	"serverurl": [%q], "logdir": %q,
-	"mindiff": 1e-10, "startdiff": 1e-10, "maxdiff": 1e-10, "highdiff": 1e-10,
+	"mindiff": 1e-10, "startdiff": 1e-10, "maxdiff": 1e-10, "highdiff": 1e-10, "update_interval": %d,
 }`
 
 func (r *run) startPool(ctx context.Context, k kind) (*server, error) {
@@ -229,13 +234,18 @@ func (r *run) startPool(ctx context.Context, k kind) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	settings := fmt.Sprintf(poolSettings, r.node.address, nodeUser, nodePassword, r.node.zmq, address, filepath.Join(dir, "logs"))
+	interval := 30
+	if r.changing {
+		interval = 1
+	}
+	settings := fmt.Sprintf(poolSettings, r.node.address, nodeUser, nodePassword, r.node.zmq, address, filepath.Join(dir, "logs"), interval)
 	file := filepath.Join(dir, "ckpool.conf")
 	if err := os.WriteFile(file, []byte(settings), 0o600); err != nil {
 		return nil, err
 	}
-	args := []string{"-c", file, "-s", filepath.Join(dir, "sockets"), "-q"}
-	s := &server{kind: k, address: address, user: "bench", pass: "x", log: filepath.Join(dir, "logs", "ckpool.log")}
+	s := &server{kind: k, address: address, user: "bench", pass: "x", sockets: filepath.Join(dir, "sockets"),
+		log: filepath.Join(dir, "logs", "ckpool.log")}
+	args := []string{"-c", file, "-s", s.sockets, "-q"}
 	if k == solo {
 		args, s.names = append(args, "-B"), "main"
 	}

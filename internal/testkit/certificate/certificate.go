@@ -33,7 +33,17 @@ func New(t testing.TB, name string, serial int64) Pair {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return sign(t, name, serial, key)
+	return sign(t, name, serial, key, 90*24*time.Hour)
+}
+
+// NewExpired is New with a certificate that has expired an hour ago.
+func NewExpired(t testing.TB, name string, serial int64) Pair {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sign(t, name, serial, key, -time.Hour)
 }
 
 // NewRSA is New with an RSA key of 2,048 bits, as most certificates have.
@@ -43,16 +53,16 @@ func NewRSA(t testing.TB, name string, serial int64) Pair {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return sign(t, name, serial, key)
+	return sign(t, name, serial, key, 90*24*time.Hour)
 }
 
-func sign(t testing.TB, name string, serial int64, key crypto.Signer) Pair {
+func sign(t testing.TB, name string, serial int64, key crypto.Signer, valid time.Duration) Pair {
 	t.Helper()
 	template := &x509.Certificate{
 		SerialNumber:          big.NewInt(serial),
 		Subject:               pkix.Name{CommonName: name},
-		NotBefore:             time.Now().Add(-time.Hour),
-		NotAfter:              time.Now().Add(90 * 24 * time.Hour),
+		NotBefore:             time.Now().Add(-24 * time.Hour),
+		NotAfter:              time.Now().Add(valid),
 		DNSNames:              []string{name, "localhost"},
 		IPAddresses:           []net.IP{net.IPv4(127, 0, 0, 1)},
 		IsCA:                  true,

@@ -26,7 +26,7 @@ type block struct {
 
 // template is what a block on top of the tip may contain.
 type template struct {
-	sequence   int // of the tip
+	sequence   int // of the tip, or later
 	fees       int64
 	json       []byte // of the transactions
 	commitment chainhash.Hash
@@ -261,11 +261,12 @@ func (n *chain) now() (tip *block, t *template, updates int) {
 	return n.tip(), n.template, n.updates
 }
 
-// touch counts an update of the mempool.
+// touch updates the mempool: some transactions leave the template, others come.
 func (n *chain) touch() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.updates++
+	n.template = n.pool.template(n.template.sequence + 1)
 }
 
 // wait waits until the tip is another than hash, the mempool was updated since

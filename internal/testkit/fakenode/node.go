@@ -150,16 +150,17 @@ func (n *Node) RotateCookie() error {
 		return fmt.Errorf("fake node: %w", err)
 	}
 	cookie := "__cookie__:" + hex.EncodeToString(secret)
-	n.mu.Lock()
-	n.cookie = cookie
-	n.mu.Unlock()
 	temp := filepath.Join(filepath.Dir(n.config.CookieFile), ".cookie.tmp")
 	if err := os.WriteFile(temp, []byte(cookie), 0o600); err != nil {
 		return fmt.Errorf("fake node: %w", err)
 	}
+	// At once for those who ask: there is no moment with a file that is wrong.
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	if err := os.Rename(temp, n.config.CookieFile); err != nil {
 		return fmt.Errorf("fake node: %w", err)
 	}
+	n.cookie = cookie
 	return nil
 }
 

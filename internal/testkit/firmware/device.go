@@ -79,8 +79,10 @@ func (f Family) Dial(ctx context.Context, addr, worker string, opts Options) (*D
 	if opts.KeepAlive == 0 || f.traits.keepAlive == 0 {
 		opts.KeepAlive = f.traits.keepAlive
 	}
-	var dialer net.Dialer
-	conn, err := dialer.DialContext(ctx, "tcp", addr)
+	if opts.Dial == nil {
+		opts.Dial = new(net.Dialer).DialContext
+	}
+	conn, err := opts.Dial(ctx, "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", f.Name, err)
 	}
@@ -116,14 +118,15 @@ func (d *Device) Close() { d.link.close() }
 // Stats is what happened so far.
 func (d *Device) Stats() Stats { return d.stats }
 
-// SessionID is the id the pool gave in its subscribe reply.
-func (d *Device) SessionID() string { return d.sessionID }
+// Session is what the pool gave the device.
+type Session struct {
+	ID          string
+	Extranonce1 []byte
+	VersionMask uint32 // 0 without version rolling
+}
 
-// Extranonce1 is what the pool assigned.
-func (d *Device) Extranonce1() []byte { return d.extranonce1 }
-
-// VersionMask is the version bits the device rolls.
-func (d *Device) VersionMask() uint32 { return d.mask }
+// Session is what the pool has given so far.
+func (d *Device) Session() Session { return Session{d.sessionID, d.extranonce1, d.mask} }
 
 // login sends the family's messages and waits where it does.
 func (d *Device) login(ctx context.Context) error {

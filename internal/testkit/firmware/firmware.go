@@ -10,8 +10,10 @@
 package firmware
 
 import (
+	"context"
 	"fmt"
 	"maps"
+	"net"
 	"slices"
 	"time"
 )
@@ -36,6 +38,8 @@ type Options struct {
 	Window     int           // submits without a reply at most; 0: 64
 	BlockEvery time.Duration // withholds hashes that solve a block, but one in this time; 0: none
 	KeepAlive  time.Duration // for firmware that speaks when idle; 0: the firmware's default
+	// Dial opens the connection; nil: TCP.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
 // Stats is what a device has seen and done. Maps and slices are the device's

@@ -84,8 +84,8 @@ func TestFamiliesMine(t *testing.T) {
 			if s.Worked < 120*1e-8*0.999 {
 				t.Errorf("worked %g for %d shares", s.Worked, s.Accepted)
 			}
-			if d.SessionID() != poolSession {
-				t.Errorf("session id %q", d.SessionID())
+			if d.Session().ID != poolSession {
+				t.Errorf("session id %q", d.Session().ID)
 			}
 		})
 	}

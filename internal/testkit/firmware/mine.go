@@ -38,6 +38,20 @@ func (d *Device) Mine(ctx context.Context, until func(Stats) bool) (Stats, error
 	return d.stats, nil
 }
 
+// SetHashRate changes Options.HashRate.
+func (d *Device) SetHashRate(perSecond float64) {
+	d.opts.HashRate = perSecond
+	d.hashedSince, d.hashedBase = time.Now(), d.stats.Hashes
+}
+
+// Suggest changes Options.Suggest and suggests that, as its user may have it do
+// whatever the firmware does by itself.
+func (d *Device) Suggest(difficulty float64) error {
+	d.opts.Suggest = difficulty
+	_, err := d.sendStep(suggest)
+	return err
+}
+
 // turn handles what has come and hashes a little, or waits if it may not hash.
 func (d *Device) turn(ctx context.Context) error {
 	for {

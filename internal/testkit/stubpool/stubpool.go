@@ -34,6 +34,10 @@ type Config struct {
 	NoAuthorize  bool // authorize is refused
 	Stuck        bool // connections are taken, nothing is answered
 	JobPerClient bool // each connection gets work of its own
+
+	// Wrap is what a connection is spoken over, such as TLS; it is first used by
+	// the goroutine of the connection.
+	Wrap func(net.Conn) net.Conn
 }
 
 // Pool is a running pool. The counters may be read at any time.
@@ -129,6 +133,9 @@ func (p *Pool) accept() {
 		nc, err := p.listener.Accept()
 		if err != nil {
 			return
+		}
+		if p.config.Wrap != nil {
+			nc = p.config.Wrap(nc)
 		}
 		c := &conn{Conn: nc, extranonce1: fmt.Sprintf("%08x", n), jobs: map[string]int{}}
 		p.mu.Lock()

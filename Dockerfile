@@ -1,0 +1,22 @@
+# docker build -t ckpool .
+# docker run -d --name ckpool -p 3333:3333 -v ckpool:/var/lib/ckpool \
+#     -v /etc/ckpool/ckpool.conf:/etc/ckpool/ckpool.conf:ro ckpool [-B and other options]
+# docker exec ckpool ckpmsg users
+FROM golang:1.26 AS build
+WORKDIR /src
+COPY . .
+RUN make build && install -d -m 1777 /root.fs/run/ckpool /root.fs/var/lib/ckpool && \
+    install -D -t /root.fs/usr/local/bin bin/ckpool bin/ckpmsg bin/notifier && \
+    install -D -m 644 -t /root.fs/etc/ssl/certs /etc/ssl/certs/ca-certificates.crt
+
+# The programs need nothing but themselves.
+FROM scratch
+COPY --from=build /root.fs /
+ENV PATH=/usr/local/bin
+USER 10001:10001
+WORKDIR /var/lib/ckpool
+VOLUME /var/lib/ckpool
+EXPOSE 3333
+STOPSIGNAL SIGTERM
+HEALTHCHECK CMD ["ckpmsg", "ping"]
+ENTRYPOINT ["ckpool", "-q", "-s", "/run/ckpool", "-c", "/etc/ckpool/ckpool.conf"]

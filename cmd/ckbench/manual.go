@@ -1,0 +1,51 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"ckpool/internal/manual"
+)
+
+// printManual prints the manual in the format that is the argument.
+func printManual(args []string, out, errs io.Writer) int {
+	text, err := manualPage().Print(strings.Join(args, " "))
+	fmt.Fprint(out, text)
+	if err != nil {
+		fmt.Fprintln(errs, err)
+		return 1
+	}
+	return 0
+}
+
+func manualPage() manual.Page {
+	p := manual.Page{
+		Name:     "ckbench",
+		Title:    "measure a stratum pool with simulated miners",
+		Synopsis: []string{"MODE [options]", "run", "fakenode [options]"},
+		About: `Simulated miners do real hashing against a pool, in one of several modes, and what
+the pool took for it is printed as a table. "ckbench run" starts a complete pool to
+try, with a node and miners of its own.`,
+		Sections: []manual.Section{{
+			Title: "Modes",
+			Text:  "\"ckbench MODE --help\" lists the options of a mode.",
+			Items: []manual.Item{
+				{Term: "run", Text: "a complete pool to try, with its own node and miners"},
+				{Term: "fakenode", Text: "a bitcoin node that is none, for templates of any size"},
+			},
+		}, {
+			Title: "Exit status",
+			Text:  "0; 1 if something could not be measured, or the pool lost shares or connections.",
+		}, {
+			Title: "See also",
+			Text:  "ckpool(1)",
+		}},
+		Words: []string{"run", "fakenode"},
+	}
+	for _, m := range modes {
+		p.Sections[0].Items = append(p.Sections[0].Items, manual.Item{Term: m.name, Text: m.about})
+		p.Words = append(p.Words, m.name)
+	}
+	return p
+}

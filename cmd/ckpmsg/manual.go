@@ -1,0 +1,45 @@
+package main
+
+import (
+	"ckpool/control"
+	"ckpool/internal/getopt"
+	"ckpool/internal/manual"
+)
+
+func manualPage() manual.Page {
+	p := manual.Page{
+		Name:     "ckpmsg",
+		Title:    "talk to a running ckpool",
+		Synopsis: []string{"[options] COMMAND [ARGUMENT...]", "[options] < COMMANDS"},
+		About: `Sends a command to a running ckpool over one of its control sockets and prints the
+reply: tables for people, or with --json the reply as it is. Without a command each
+line of the input is sent, as it is, and what happens is printed with a time stamp;
+from a terminal lines can be edited and recalled. A line that begins with # is a
+comment.
+
+The sockets are looked for in /run/ckpool/NAME, in /run/ckpool for the instance
+ckpool, and in /tmp/NAME.`,
+		Options: getopt.List(new(values).set()),
+		Sections: []manual.Section{{
+			Title: "Commands",
+			Text: `In the input a command and its argument are one word, "loglevel=5", and several arguments an
+object: 'messageuser={"user":"alice","text":"hello"}'. Commands are found by their beginning,
+in upper or lower case.`,
+		}, {
+			Title: "Exit status",
+			Text:  "0; 1 if the instance could not be reached or a command failed.",
+		}, {
+			Title: "See also",
+			Text:  "ckpool(1), notifier(1), docs/operations.md",
+		}},
+	}
+	for _, c := range control.Commands() {
+		term := c.Name
+		if c.Args != "" {
+			term += " " + c.Args
+		}
+		p.Sections[0].Items = append(p.Sections[0].Items, manual.Item{Term: term, Text: c.Text})
+		p.Words = append(p.Words, c.Name)
+	}
+	return p
+}

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"os"
+	"time"
+
+	"ckpool/internal/logfile"
+	"ckpool/internal/pool"
+	"ckpool/internal/systemd"
+)
+
+// statusEvery is how often the service manager gets a new status line.
+const statusEvery = 10 * time.Second
+
+// manager is the service manager, if the instance runs under one.
+type manager struct {
+	*systemd.Notifier
+	watchdog time.Duration // within which it wants to hear of us; 0: it does not care
+	troubles *logfile.Limiter
+}
+
+// findManager reads what a service manager has put into the environment.
+func findManager() (m manager, err error) {
+	m.troubles = logfile.NewLimiter(time.Minute)
+	if m.Notifier, err = systemd.NewNotifier(os.Getenv("NOTIFY_SOCKET")); err == nil {
+		m.watchdog, err = systemd.Watchdog(os.Getenv("WATCHDOG_USEC"), os.Getenv("WATCHDOG_PID"))
+	}
+	return m, err
+}
+
+func (s *service) health() pool.Health { return pool.Health{Pool: s.pool} }
+
+// tell logs that the manager could not be told.
+func (s *service) tell(err error) {
+	if err == nil {
+		return
+	}
+	if line, ok := s.manager.troubles.Pass(err.Error()); ok {
+		s.say(logfile.LevelWarning, line)
+	}
+}
+
+// keepManager tells the manager how the pool does until ctx ends.
+func (s *service) keepManager(ctx context.Context) {
+	if s.manager.Notifier == nil {
+		return
+	}
+	s.tell(s.manager.Ready(s.health().Summary(time.Now())))
+	every := statusEvery
+	if s.manager.watchdog > 0 {
+		every = min(every, s.manager.watchdog/3)
+	}
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			s.tell(s.manager.Stopping())
+			return
+		case now := <-tick.C:
+			s.tell(s.manager.Status(s.health().Summary(now)))
+			s.feedWatchdog(ctx, every)
+		}
+	}
+}
+
+// feedWatchdog tells the manager that the loops work, if they do.
+func (s *service) feedWatchdog(ctx context.Context, patience time.Duration) {
+	if s.manager.watchdog == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if s.health().Alive(ctx) == nil {
+		s.tell(s.manager.Alive())
+	}
+}

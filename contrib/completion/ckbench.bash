@@ -1,0 +1,12 @@
+# bash completion of ckbench
+_ckbench() {
+	local word=${COMP_WORDS[COMP_CWORD]}
+	case ${COMP_WORDS[COMP_CWORD-1]} in
+	esac
+	if [[ $word == -* ]]; then
+		COMPREPLY=($(compgen -W "" -- "$word"))
+	else
+		COMPREPLY=($(compgen -W "run fakenode shares mine idle notify storm table hostile soak jobs mob bare" -- "$word"))
+	fi
+}
+complete -F _ckbench ckbench

@@ -1,0 +1,190 @@
+package control
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// Command is a control command as an operator gives it.
+type Command struct {
+	Name string
+	Args string // what follows the name, as help shows it: "USER", "[HOST PORT]"
+	Text string // what it does, in a line
+
+	build builder
+}
+
+// builder makes the request of a command's arguments.
+type builder func(name string, args []string) (string, error)
+
+// Commands are the commands of a pool, in the order of a list of help.
+func Commands() []Command {
+	return []Command{
+		{"ping", "", "answer pong", plain},
+		{"version", "", "version of the program", plain},
+		{"uptime", "", "seconds since the start", plain},
+		{"help", "", "list the commands", plain},
+		{"loglevel", "LEVEL", "log up to this level: 0 emergencies, 3 errors, 4 warnings, 5 notices, 7 all", value},
+		{"reload", "", "read the configuration again", plain},
+		{"shutdown", "", "end the program", plain},
+		{"restart", "", "start the program again", plain},
+
+		{"poolstats", "", "statistics of the pool", plain},
+		{"users", "", "all users", plain},
+		{"workers", "", "all workers", plain},
+		{"clients", "", "all connections", plain},
+		{"getuser", "USER", "one user", object("user")},
+		{"getworker", "WORKER", "one worker", object("worker")},
+		{"getclient", "ID", "one connection", object("#id")},
+		{"userclients", "USER", "ids of a user's connections", object("user")},
+		{"workerclients", "WORKER", "ids of a worker's connections", object("worker")},
+		{"ucinfo", "USER", "a user's connections", object("user")},
+		{"wcinfo", "WORKER", "a worker's connections", object("worker")},
+		{"bestshares", "", "the best shares of the round and ever, by user", plain},
+		{"rejects", "", "rejected shares by reason", plain},
+		{"drops", "", "closed connections by reason", plain},
+		{"resetshares", "", "begin a new round: best shares and the pool's counts are zero", plain},
+		{"stratifierstats", "", "objects in memory: work, users, shares", plain},
+		{"connectorstats", "", "connections and their unsent output", plain},
+		{"stats", "", "of the socket connector that is connectorstats, else stratifierstats", plain},
+
+		{"accept", "", "accept new connections again", plain},
+		{"reject", "", "let new connections wait; miners that are connected go on", plain},
+		{"reconnect", "[HOST PORT]", "tell all miners to reconnect, to another pool if named", optional("%s:%s,%s")},
+		{"reconnclient", "ID", "tell one miner to reconnect", value},
+		{"dropall", "", "close all connections", plain},
+		{"dropclient", "ID", "close one connection", value},
+		{"message", "TEXT", "show a text on all miners", value},
+		{"messageclient", "ID TEXT", "show a text on one miner", object("#id", "text")},
+		{"messageuser", "USER TEXT", "show a text on a user's miners", object("user", "text")},
+
+		{"blocks", "", "blocks found and what became of them", plain},
+		{"nodes", "", "the bitcoin nodes", plain},
+		{"update", "", "make new work now", plain},
+		{"getbase", "", "a block template of the node", plain},
+		{"getbest", "", "hash of the block work is built on", plain},
+		{"getlast", "", "the same", plain},
+		{"checkaddr", "ADDRESS", "true if blocks can be paid to the address, else false", colon},
+		{"submitblock", "HASH BLOCK", "submit a block in hex to the node", submission},
+
+		{"proxyinfo", "", "upstream connections of a proxy", plain},
+		{"getproxy", "ID [SUBID]", "one of them", object("#id", "#subid?")},
+		{"setproxy", "ID PRIORITY", "its place in the order", object("#id", "#priority")},
+	}
+}
+
+// Message builds the request of a command line: a name of [Commands] and its
+// arguments. What already has the form of a request, as "loglevel=5", and
+// unknown names without arguments stay as they are.
+func Message(args ...string) (string, error) {
+	if len(args) == 0 || args[0] == "" {
+		return "", errors.New("no command")
+	}
+	name := strings.ToLower(args[0])
+	for _, c := range Commands() {
+		if c.Name != name {
+			continue
+		}
+		request, err := c.build(name, args[1:])
+		if err != nil {
+			return "", fmt.Errorf("usage: %s: %w", strings.TrimSpace(c.Name+" "+c.Args), err)
+		}
+		return request, nil
+	}
+	return strings.Join(args, " "), nil
+}
+
+func plain(name string, args []string) (string, error) {
+	if len(args) > 0 {
+		return "", errors.New("it has no arguments")
+	}
+	return name, nil
+}
+
+// value is name=ARGUMENT, all words being one.
+func value(name string, args []string) (string, error) {
+	if len(args) == 0 {
+		return "", errors.New("argument is missing")
+	}
+	return name + "=" + strings.Join(args, " "), nil
+}
+
+func colon(name string, args []string) (string, error) {
+	if len(args) != 1 {
+		return "", errors.New("want one argument")
+	}
+	return name + ":" + args[0], nil
+}
+
+func submission(name string, args []string) (string, error) {
+	if len(args) != 2 {
+		return "", errors.New("want a hash and a block")
+	}
+	return name + ":" + args[0] + "," + args[1], nil
+}
+
+// optional has all its arguments or none.
+func optional(format string) builder {
+	return func(name string, args []string) (string, error) {
+		switch len(args) {
+		case 0:
+			return name, nil
+		case strings.Count(format, "%s") - 1:
+			all := []any{name}
+			for _, a := range args {
+				all = append(all, a)
+			}
+			return fmt.Sprintf(format, all...), nil
+		}
+		return "", errors.New("want all arguments or none")
+	}
+}
+
+// object is name={"key": argument, …}. A key with '#' before it is a number,
+// one with '?' behind it may be missing; the last string takes all words left.
+func object(keys ...string) builder {
+	return func(name string, args []string) (string, error) {
+		var b strings.Builder
+		b.WriteString(name + "={")
+		for i, key := range keys {
+			key, isOptional := strings.CutSuffix(key, "?")
+			key, isNumber := strings.CutPrefix(key, "#")
+			if len(args) == 0 {
+				if isOptional {
+					break
+				}
+				return "", errors.New("argument is missing")
+			}
+			arg := args[0]
+			args = args[1:]
+			if i == len(keys)-1 && !isNumber {
+				arg, args = strings.Join(append([]string{arg}, args...), " "), nil
+			}
+			v, err := member(arg, isNumber)
+			if err != nil {
+				return "", err
+			}
+			if i > 0 {
+				b.WriteString(", ")
+			}
+			fmt.Fprintf(&b, "%q: %s", key, v)
+		}
+		if len(args) > 0 {
+			return "", fmt.Errorf("%q is too much", strings.Join(args, " "))
+		}
+		return b.String() + "}", nil
+	}
+}
+
+func member(arg string, isNumber bool) ([]byte, error) {
+	if !isNumber {
+		return json.Marshal(arg)
+	}
+	if _, err := strconv.ParseInt(arg, 10, 64); err != nil {
+		return nil, fmt.Errorf("%q is not a number", arg)
+	}
+	return []byte(arg), nil
+}

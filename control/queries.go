@@ -1,0 +1,303 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// RefusedError is a reply that says a command was not carried out.
+type RefusedError struct {
+	Command string
+	Text    string // why
+}
+
+func (e *RefusedError) Error() string { return fmt.Sprintf("%.100s: %s", e.Command, e.Text) }
+
+// Time is a time in replies: unix seconds, 0 for never, which is the zero Time.
+type Time struct{ time.Time }
+
+// UnmarshalJSON reads seconds.
+func (t *Time) UnmarshalJSON(b []byte) error {
+	var seconds float64
+	if err := json.Unmarshal(b, &seconds); err != nil {
+		return err
+	}
+	t.Time = time.Time{}
+	if seconds != 0 {
+		t.Time = time.Unix(int64(seconds), 0)
+	}
+	return nil
+}
+
+// Rates are averages of difficulty per second over the last minutes; times 2^32
+// they are hashes per second.
+type Rates struct {
+	DSPS1     float64 `json:"dsps1"` // 1 minute
+	DSPS5     float64 `json:"dsps5"`
+	DSPS60    float64 `json:"dsps60"`
+	DSPS1440  float64 `json:"dsps1440"`
+	DSPS10080 float64 `json:"dsps10080"` // a week; not of workers
+}
+
+// User is one user.
+type User struct {
+	User           string  `json:"user"`
+	ID             int64   `json:"id"`
+	Workers        int64   `json:"workers"`  // connected
+	BestDifficulty float64 `json:"bestdiff"` // of the round
+	Rates
+	LastShare Time `json:"lastshare"`
+}
+
+// Worker is one worker of a user.
+type Worker struct {
+	User   string `json:"user"`
+	Worker string `json:"worker"` // the user's name included
+	ID     int64  `json:"id"`     // of the user
+	Rates
+	LastShare      Time    `json:"lastshare"`
+	Started        Time    `json:"started"` // of the connection
+	BestDifficulty float64 `json:"bestdiff"`
+	MinDifficulty  float64 `json:"mindiff"`
+	Idle           bool    `json:"idle"`
+}
+
+// Connection is one connected miner.
+type Connection struct {
+	ID          uint64  `json:"id"`
+	Extranonce1 string  `json:"enonce1"` // hex
+	Difficulty  float64 `json:"diff"`
+	Rates
+	LastShare      Time    `json:"lastshare"`
+	Start          Time    `json:"starttime"`
+	Address        string  `json:"address"`
+	Subscribed     bool    `json:"subscribed"`
+	Authorised     bool    `json:"authorised"`
+	Idle           bool    `json:"idle"`
+	UserAgent      string  `json:"useragent"`
+	Worker         string  `json:"workername"`
+	UserID         int64   `json:"userid"`
+	Server         int     `json:"server"` // index of the listen address
+	BestDifficulty float64 `json:"bestdiff"`
+}
+
+// PoolStats are statistics of the pool; counts and sums are of the round.
+type PoolStats struct {
+	Start         Time    `json:"start"`
+	Update        Time    `json:"update"`
+	Workers       int64   `json:"workers"` // connected
+	Users         int64   `json:"users"`   // with a connection
+	Disconnected  int64   `json:"disconnected"`
+	Shares        int64   `json:"shares"`
+	SPS1          float64 `json:"sps1"` // shares per second over a minute
+	SPS5          float64 `json:"sps5"`
+	SPS15         float64 `json:"sps15"`
+	SPS60         float64 `json:"sps60"`
+	Accepted      float64 `json:"accepted"` // difficulty
+	Rejected      float64 `json:"rejected"`
+	DSPS15        float64 `json:"dsps15"`
+	DSPS360       float64 `json:"dsps360"`
+	AcceptedCount int64   `json:"accepted_count"` // shares
+	RejectedCount int64   `json:"rejected_count"`
+	Rates
+}
+
+// Block is a block the pool has found.
+type Block struct {
+	Height     int64   `json:"height"`
+	Hash       string  `json:"hash"` // hex, most significant byte first
+	Worker     string  `json:"worker"`
+	Difficulty float64 `json:"difficulty"` // of the network
+	Reward     int64   `json:"reward"`     // satoshis
+	Time       Time    `json:"time"`
+	State      string  `json:"state"` // pending, confirmed N, orphaned, rejected: TEXT
+}
+
+// Node is one of the pool's bitcoin nodes.
+type Node struct {
+	URL       string  `json:"url"`
+	State     string  `json:"state"`
+	Reason    string  `json:"reason"` // why it is not ok
+	Version   string  `json:"version"`
+	Current   bool    `json:"current"` // work comes from it
+	Height    int64   `json:"height"`  // -1 unknown
+	LatencyMS float64 `json:"latency_ms"`
+}
+
+// BestShares are the best shares of a user, or of the pool.
+type BestShares struct {
+	User      string  `json:"user"`
+	BestShare float64 `json:"bestshare"` // of the round
+	BestEver  float64 `json:"bestever"`
+}
+
+// Reload tells what reading the configuration again has changed.
+type Reload struct {
+	Changed []string `json:"changed"` // keys in force
+	Restart []string `json:"restart"` // keys that wait for the next start
+}
+
+// text asks for a reply that is no object. The error is a [*RefusedError] where
+// the pool refused, else one of [Client.Do].
+func (c *Client) text(ctx context.Context, request string) (string, error) {
+	reply, err := c.Do(ctx, request)
+	if err != nil {
+		return "", err
+	}
+	if !Failed(reply) {
+		return reply, nil
+	}
+	refusal := struct {
+		Text string `json:"errormsg"`
+	}{reply}
+	_ = json.Unmarshal([]byte(reply), &refusal) // else it is the word that says it
+	return "", &RefusedError{request, refusal.Text}
+}
+
+// query decodes a reply's object.
+func query[T any](ctx context.Context, c *Client, request string) (v T, err error) {
+	reply, err := c.text(ctx, request)
+	if err == nil {
+		err = json.Unmarshal([]byte(reply), &v)
+		if err != nil {
+			err = fmt.Errorf("reply to %.100s: %w", request, err)
+		}
+	}
+	return v, err
+}
+
+// list decodes the one member of a reply's object.
+func list[T any](ctx context.Context, c *Client, request, key string) (v T, err error) {
+	o, err := query[map[string]json.RawMessage](ctx, c, request)
+	if err != nil {
+		return v, err
+	}
+	if o[key] == nil {
+		return v, fmt.Errorf("reply to %.100s: no %s", request, key)
+	}
+	if err := json.Unmarshal(o[key], &v); err != nil {
+		return v, fmt.Errorf("reply to %.100s: %w", request, err)
+	}
+	return v, nil
+}
+
+// Ping returns nil if the instance answers.
+func (c *Client) Ping(ctx context.Context) error {
+	reply, err := c.text(ctx, "ping")
+	if err == nil && reply != "pong" {
+		err = errors.New("ping: answered " + strconv.Quote(reply))
+	}
+	return err
+}
+
+// Version is the program's.
+func (c *Client) Version(ctx context.Context) (string, error) { return c.text(ctx, "version") }
+
+// Uptime is the time since the start.
+func (c *Client) Uptime(ctx context.Context) (time.Duration, error) {
+	seconds, err := list[int64](ctx, c, "uptime", "uptime")
+	return time.Duration(seconds) * time.Second, err
+}
+
+// Shutdown ends the instance. It is still ending when Shutdown returns.
+func (c *Client) Shutdown(ctx context.Context) error {
+	_, err := c.text(ctx, "shutdown")
+	return err
+}
+
+// SetLogLevel sets the level, 0 to 7, up to which lines are logged.
+func (c *Client) SetLogLevel(ctx context.Context, level int) error {
+	_, err := c.text(ctx, "loglevel="+strconv.Itoa(level))
+	return err
+}
+
+// Reload makes the instance read its configuration again.
+func (c *Client) Reload(ctx context.Context) (Reload, error) {
+	return query[Reload](ctx, c, "reload")
+}
+
+// Update makes the pool ask its node for new work.
+func (c *Client) Update(ctx context.Context) error {
+	_, err := c.text(ctx, "update")
+	return err
+}
+
+// PoolStats are the pool's statistics.
+func (c *Client) PoolStats(ctx context.Context) (PoolStats, error) {
+	return query[PoolStats](ctx, c, "poolstats")
+}
+
+// Users are all users of this run and those read from files.
+func (c *Client) Users(ctx context.Context) ([]User, error) {
+	return list[[]User](ctx, c, "users", "users")
+}
+
+// Workers are all workers.
+func (c *Client) Workers(ctx context.Context) ([]Worker, error) {
+	return list[[]Worker](ctx, c, "workers", "workers")
+}
+
+// Connections are all connected miners.
+func (c *Client) Connections(ctx context.Context) ([]Connection, error) {
+	return list[[]Connection](ctx, c, "clients", "clients")
+}
+
+// User is one user; the error is a [*RefusedError] if there is none.
+func (c *Client) User(ctx context.Context, name string) (User, error) {
+	return ask[User](ctx, c, "getuser", name)
+}
+
+// Worker is one worker.
+func (c *Client) Worker(ctx context.Context, name string) (Worker, error) {
+	return ask[Worker](ctx, c, "getworker", name)
+}
+
+// ask is a query with arguments.
+func ask[T any](ctx context.Context, c *Client, args ...string) (v T, err error) {
+	request, err := Message(args...)
+	if err != nil {
+		return v, err
+	}
+	return query[T](ctx, c, request)
+}
+
+// Blocks are the blocks the pool has found, the oldest first.
+func (c *Client) Blocks(ctx context.Context) ([]Block, error) {
+	return list[[]Block](ctx, c, "blocks", "blocks")
+}
+
+// Nodes are the pool's nodes, in order of preference.
+func (c *Client) Nodes(ctx context.Context) ([]Node, error) {
+	return list[[]Node](ctx, c, "nodes", "nodes")
+}
+
+// BestShares are those of the users with the best shares, the best first.
+func (c *Client) BestShares(ctx context.Context) ([]BestShares, error) {
+	return list[[]BestShares](ctx, c, "bestshares", "users")
+}
+
+// Rejects counts rejected shares by reason, since the start.
+func (c *Client) Rejects(ctx context.Context) (map[string]int64, error) {
+	return list[map[string]int64](ctx, c, "rejects", "rejects")
+}
+
+// Drops counts closed connections by reason, since the start.
+func (c *Client) Drops(ctx context.Context) (map[string]int64, error) {
+	return list[map[string]int64](ctx, c, "drops", "drops")
+}
+
+// ShowMessage shows a text on all miners.
+func (c *Client) ShowMessage(ctx context.Context, text string) error {
+	_, err := c.text(ctx, "message="+text)
+	return err
+}
+
+// Drop closes one miner's connection.
+func (c *Client) Drop(ctx context.Context, id uint64) error {
+	_, err := c.text(ctx, "dropclient="+strconv.FormatUint(id, 10))
+	return err
+}

@@ -1,0 +1,167 @@
+package control_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"ckpool/control"
+)
+
+func TestMessage(t *testing.T) {
+	tests := []struct{ args, want string }{
+		{"ping", "ping"},
+		{"PING", "ping"},
+		{"loglevel 5", "loglevel=5"},
+		{"loglevel=5", "loglevel=5"},
+		{"getuser alice", `getuser={"user": "alice"}`},
+		{`getuser "alice"`, `getuser={"user": "\"alice\""}`},
+		{"getclient 13", `getclient={"id": 13}`},
+		{"message hello there", "message=hello there"},
+		{"messageclient 13 hello there", `messageclient={"id": 13, "text": "hello there"}`},
+		{"messageuser alice hello there", `messageuser={"user": "alice", "text": "hello there"}`},
+		{"reconnect", "reconnect"},
+		{"reconnect pool.example 3334", "reconnect:pool.example,3334"},
+		{"dropclient 13", "dropclient=13"},
+		{"checkaddr bc1q", "checkaddr:bc1q"},
+		{"submitblock 00ff 1234", "submitblock:00ff,1234"},
+		{"getproxy 1", `getproxy={"id": 1}`},
+		{"getproxy 1 2", `getproxy={"id": 1, "subid": 2}`},
+		{"setproxy 1 2", `setproxy={"id": 1, "priority": 2}`},
+		{"sublist={}", "sublist={}"},
+		{"something else", "something else"},
+	}
+	for _, tt := range tests {
+		if got, err := control.Message(strings.Fields(tt.args)...); err != nil || got != tt.want {
+			t.Errorf("%s: %s %v, want %s", tt.args, got, err, tt.want)
+		}
+	}
+	for args, want := range map[string]string{
+		"":                    "no command",
+		"ping pong":           "usage: ping: it has no arguments",
+		"loglevel":            "usage: loglevel LEVEL: argument is missing",
+		"getclient x":         `usage: getclient ID: "x" is not a number`,
+		"getclient 1 2":       `usage: getclient ID: "2" is too much`,
+		"messageclient 1":     "usage: messageclient ID TEXT: argument is missing",
+		"reconnect host":      "usage: reconnect [HOST PORT]: want all arguments or none",
+		"checkaddr":           "usage: checkaddr ADDRESS: want one argument",
+		"submitblock 00":      "usage: submitblock HASH BLOCK: want a hash and a block",
+		"setproxy 1":          "usage: setproxy ID PRIORITY: argument is missing",
+		"getproxy 1 2 3":      `usage: getproxy ID [SUBID]: "3" is too much`,
+		"messageclient x why": `usage: messageclient ID TEXT: "x" is not a number`,
+	} {
+		if got, err := control.Message(strings.Fields(args)...); err == nil || err.Error() != want {
+			t.Errorf("%s: %q %v, want %s", args, got, err, want)
+		}
+	}
+}
+
+// answering serves fixed replies by request.
+func answering(t testing.TB, replies map[string]string) *control.Client {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "ck")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	s := control.NewServer(dir, -1)
+	s.Handle("listener", "", func(_ context.Context, request string) (string, error) {
+		if reply, ok := replies[request]; ok {
+			return reply, nil
+		}
+		return "", fmt.Errorf("no reply to %s", request)
+	})
+	if err := s.Listen(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() { s.Serve(ctx); close(ended) }()
+	t.Cleanup(func() { cancel(); <-ended })
+	return control.Dial(filepath.Dir(dir), filepath.Base(dir), "listener")
+}
+
+func TestQueries(t *testing.T) {
+	c := answering(t, map[string]string{
+		"ping": "pong", "version": "ckpool 1.0", "uptime": `{"uptime": 90}`, "loglevel=5": "success", "loglevel=9": "Invalid",
+		"reload": `{"changed": ["mindiff"], "restart": []}`,
+		"users": `{"users": [{"user": "alice", "id": 1, "workers": 2, "bestdiff": 1234.5, "dsps1": 1.0, "dsps5": 2.0, "dsps60": 3.0,` +
+			` "dsps1440": 4.0, "dsps10080": 5.0, "lastshare": 1795327613}]}`,
+		`getuser={"user": "bob"}`: `{"user": "bob", "id": 2, "lastshare": 0}`,
+		"poolstats":               `{"start": 1795327613, "users": 2, "accepted": 1.5, "dsps360": 7.0, "dsps1": 1.0}`,
+		"blocks":                  `{"blocks": [{"height": 850000, "hash": "00ff", "reward": 312500000, "time": 1795327613, "state": "confirmed 6"}]}`,
+		"rejects":                 `{"rejects": {"stale": 3}}`,
+		"drops":                   `{"wrong": {}}`,
+		"nodes":                   `{"nodes": 5}`,
+		"workers":                 `not JSON`,
+		"message=hi":              "sent to 3",
+	})
+	at := control.Time{Time: time.Unix(1795327613, 0)}
+	ctx := t.Context()
+	check := func(name string, want, got any, err error) {
+		t.Helper()
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		} else if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: -want +got:\n%s", name, diff)
+		}
+	}
+	version, err := c.Version(ctx)
+	check("version", "ckpool 1.0", version, err)
+	uptime, err := c.Uptime(ctx)
+	check("uptime", 90*time.Second, uptime, err)
+	reloaded, err := c.Reload(ctx)
+	check("reload", control.Reload{Changed: []string{"mindiff"}, Restart: []string{}}, reloaded, err)
+	users, err := c.Users(ctx)
+	check("users", []control.User{{User: "alice", ID: 1, Workers: 2, BestDifficulty: 1234.5,
+		Rates: control.Rates{DSPS1: 1, DSPS5: 2, DSPS60: 3, DSPS1440: 4, DSPS10080: 5}, LastShare: at}}, users, err)
+	user, err := c.User(ctx, "bob")
+	check("user", control.User{User: "bob", ID: 2}, user, err)
+	stats, err := c.PoolStats(ctx)
+	check("poolstats", control.PoolStats{Start: at, Users: 2, Accepted: 1.5, DSPS360: 7, Rates: control.Rates{DSPS1: 1}}, stats, err)
+	blocks, err := c.Blocks(ctx)
+	check("blocks", []control.Block{{Height: 850000, Hash: "00ff", Reward: 312500000, Time: at, State: "confirmed 6"}}, blocks, err)
+	rejects, err := c.Rejects(ctx)
+	check("rejects", map[string]int64{"stale": 3}, rejects, err)
+	for name, err := range map[string]error{"ping": c.Ping(ctx), "loglevel": c.SetLogLevel(ctx, 5), "message": c.ShowMessage(ctx, "hi")} {
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+
+	var refused *control.RefusedError
+	if err := c.SetLogLevel(ctx, 9); !errors.As(err, &refused) || refused.Text != "Invalid" {
+		t.Errorf("level 9: %v", err)
+	}
+	if _, err := c.User(ctx, "eve"); !errors.As(err, &refused) || refused.Text != `no reply to getuser={"user": "eve"}` {
+		t.Errorf("no user: %v", err)
+	}
+	for name, ask := range map[string]func() error{
+		"no member":     func() error { _, err := c.Drops(ctx); return err },
+		"another type":  func() error { _, err := c.Nodes(ctx); return err },
+		"not an object": func() error { _, err := c.Workers(ctx); return err },
+	} {
+		if err := ask(); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
+
+func ExampleClient_Users() {
+	pool := control.Dial("/tmp", "ckpool", "listener")
+	users, err := pool.Users(context.Background())
+	if err != nil {
+		fmt.Println("ckpool does not run")
+		return
+	}
+	for _, u := range users {
+		fmt.Printf("%s: %.0f hashes/s\n", u.User, u.DSPS5*(1<<32))
+	}
+}

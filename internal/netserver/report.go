@@ -1,0 +1,72 @@
+//go:build linux
+
+package netserver
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// eventKind is something that Config.Event is told of once a minute: a Reason,
+// or one of these.
+type eventKind int
+
+const (
+	eventFull eventKind = eventKind(Reasons) + iota
+	eventNoDescriptor
+	eventKinds
+)
+
+const eventEvery = time.Minute
+
+// reported is when an event was, and how many drops there were until then.
+type reported struct {
+	at    time.Time
+	drops uint64
+}
+
+// report passes a warning on, one of a kind each minute.
+func (s *Server) report(kind eventKind, text string) {
+	if _, due := s.due(kind, 0); due {
+		s.config.Event(levelWarning, text)
+	}
+}
+
+// reportDrop says whom a reason drops, one of each a minute with the number of
+// all since the last. It is counted already.
+func (s *Server) reportDrop(why Reason, addr netip.Addr, detail string) {
+	if !why.logged() {
+		return
+	}
+	var drops uint64
+	for _, l := range s.loops {
+		drops += l.counters.drops[why].Load()
+	}
+	since, due := s.due(eventKind(why), drops)
+	if !due {
+		return
+	}
+	text := fmt.Sprintf("Dropped %s: %s", addr, why)
+	if detail != "" {
+		text += ": " + detail
+	}
+	if since > 1 {
+		text += fmt.Sprintf(" (%d since the last such line)", since)
+	}
+	s.config.Event(levelNotice, text)
+}
+
+// due tells whether an event may be told again, and how many drops there were
+// since it was.
+func (s *Server) due(kind eventKind, drops uint64) (since uint64, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r, now := &s.reported[kind], time.Now()
+	if !r.at.IsZero() && now.Sub(r.at) < eventEvery {
+		return 0, false
+	}
+	since = drops - r.drops
+	*r = reported{now, drops}
+	return since, true
+}

@@ -1,0 +1,84 @@
+package operation
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+var documented = []string{"ckpool", "ckpmsg", "notifier", "ckbench"}
+
+// What is installed is what the programs say of themselves.
+func TestManualsAreCurrent(t *testing.T) {
+	for _, program := range documented {
+		for format, file := range map[string]string{
+			"man": "man/" + program + ".1", "bash": "completion/" + program + ".bash", "zsh": "completion/" + program + ".zsh",
+		} {
+			printed, err := exec.Command(filepath.Join(programs, program), "--manual", format).Output()
+			if err != nil {
+				t.Fatal(err)
+			}
+			kept, err := os.ReadFile(filepath.Join(contrib, file))
+			if err != nil || string(kept) != string(printed) {
+				t.Errorf("contrib/%s is out of date: run make manual (%v)", file, err)
+			}
+		}
+	}
+	out, err := exec.Command(filepath.Join(programs, "ckpool"), "--manual", "html").CombinedOutput()
+	if err == nil || string(out) != "no format \"html\": want man, bash or zsh\n" {
+		t.Errorf("unknown format: %v %s", err, out)
+	}
+}
+
+func TestManualsAreRoff(t *testing.T) {
+	groff, err := exec.LookPath("groff")
+	if err != nil {
+		t.Skip("no groff here")
+	}
+	for _, program := range documented {
+		out, err := exec.Command(groff, "-man", "-Tutf8", "-ww", "-z", filepath.Join(contrib, "man", program+".1")).CombinedOutput()
+		if err != nil || len(out) > 0 {
+			t.Errorf("%s: %v %s", program, err, out)
+		}
+	}
+}
+
+// Bash offers options, commands and the files of options that take some.
+func TestCompletion(t *testing.T) {
+	bash, err := exec.LookPath("bash")
+	if err != nil {
+		t.Skip("no bash here")
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "pool.conf"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	completions, err := filepath.Abs(filepath.Join(contrib, "completion"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line, want := range map[string][]string{
+		"ckpool --d":     {"--daemonise"},
+		"ckpool -c p":    {"pool.conf"},
+		"ckpmsg getu":    {"getuser"},
+		"ckpmsg --js":    {"--json"},
+		"ckpmsg rec":     {"reconnect", "reconnclient"},
+		"ckbench st":     {"storm"},
+		"notifier --soc": {"--sockdir"},
+	} {
+		words := strings.Fields(line)
+		script := `source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($#-1)); _$1; printf '%s\n' "${COMPREPLY[@]}"`
+		c := exec.Command(bash, append([]string{"-euc", script, "bash", filepath.Join(completions, words[0]+".bash")}, words...)...)
+		c.Dir = dir
+		out, err := c.CombinedOutput()
+		got := strings.Fields(string(out))
+		slices.Sort(got)
+		slices.Sort(want)
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("%s: %v %q, want %q", line, err, got, want)
+		}
+	}
+}

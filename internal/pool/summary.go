@@ -1,0 +1,36 @@
+package pool
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"ckpool/difficulty"
+	"ckpool/internal/session"
+)
+
+// Health is how a pool does.
+type Health struct{ *Pool }
+
+// Alive returns nil when every loop gets to its work before ctx ends.
+func (p Health) Alive(ctx context.Context) error {
+	_, err := p.countOnLoops(ctx, func(*session.Handler) int { return 0 })
+	return err
+}
+
+// Summary is what the pool does, in a line.
+func (p Health) Summary(now time.Time) string {
+	st := p.Status(now, Sessions{})
+	text := fmt.Sprintf("%d miners of %d users, %sH/s", st.Workers, st.Users, difficulty.FormatSI(st.Hashrate[0]))
+	if p.rejecting.Load() {
+		text += ", new connections wait"
+	}
+	if p.nodes.Current() == nil {
+		n := p.nodes.Status()[0]
+		return fmt.Sprintf("No usable node: %s %s; %s", n.URL, n.Reason, text)
+	}
+	if w := p.Work(); w != nil {
+		text = fmt.Sprintf("Mining block %d: ", w.Job.Template.Height) + text
+	}
+	return text
+}
