@@ -55,7 +55,7 @@ func (s *service) giveAway(ctx context.Context, c *net.UnixConn, arg string) {
 		refuse(err)
 		return
 	}
-	report, err := handover.Give(ctx, c, leaving{s.pool.Leave(), s}, handover.DefaultLimits)
+	report, err := handover.Give(ctx, c, leaving{pool.Leave(s.pool), s}, handover.DefaultLimits)
 	if err != nil {
 		s.say(logfile.LevelError, fmt.Sprintf("Handover to process %d failed, going on: %v", report.PID, err))
 	} else {

@@ -29,14 +29,15 @@ func (s *service) replace(ctx context.Context, c config.Config) (done bool, err 
 		s.close()
 		return false, err
 	}
-	if err := s.pool.Inherit(old.Sockets(ctx, max(len(c.Servers), 1))); err != nil {
+	from := pool.Inheritance{Pool: s.pool}
+	if err := from.Take(old.Sockets(ctx, max(len(c.Servers), 1))); err != nil {
 		return fail(err)
 	}
-	opened, err := s.pool.ListenInherited(ctx)
+	opened, err := from.Listen(ctx)
 	if err != nil {
 		return fail(err)
 	}
-	if err := s.pool.Prepare(ctx); err != nil {
+	if err := from.Prepare(ctx); err != nil {
 		return fail(fmt.Errorf("handover: %w", err))
 	}
 	_ = old.End(ctx) // it is ended in the next step whatever it answers
@@ -46,15 +47,14 @@ func (s *service) replace(ctx context.Context, c config.Config) (done bool, err 
 	if !opened {
 		err = s.pool.Listen(ctx)
 	}
-	s.pool.DropInherited()
+	from.Drop()
 	if err == nil {
-		err = s.pool.Load(time.Now())
+		err = from.Load(time.Now())
 	}
 	if err == nil {
 		err = s.control.Listen()
 	}
 	if err != nil {
-		s.instance.Release()
 		return fail(err)
 	}
 	return true, nil

@@ -69,6 +69,7 @@ func runPool(ctx context.Context, o Options, c config.Config, argv []string, par
 			return err
 		}
 	}
+	defer s.release()
 	if err := s.openLog(c.LogDir); err != nil {
 		return err
 	}
@@ -81,7 +82,6 @@ func runPool(ctx context.Context, o Options, c config.Config, argv []string, par
 	s.say(logfile.LevelWarning, fmt.Sprintf("%s %s starting", o.Name, version()))
 	err = s.open(ctx, c)
 	if err == nil {
-		defer s.instance.Release()
 		defer s.close()
 		err = s.run(ctx)
 	}
@@ -98,6 +98,13 @@ func (s *service) claim(ctx context.Context) (err error) {
 	o := &s.options
 	s.instance, err = instance.Claim(ctx, o.SockDir, o.Group, o.KillOld)
 	return err
+}
+
+// release gives the socket directory up if it is this process's.
+func (s *service) release() {
+	if s.instance != nil {
+		s.instance.Release()
+	}
 }
 
 func (s *service) logFile(dir string) string { return filepath.Join(dir, s.options.Name+".log") }
@@ -146,9 +153,6 @@ func (s *service) open(ctx context.Context, c config.Config) error {
 		if err != nil {
 			s.close()
 		}
-	}
-	if err != nil {
-		s.instance.Release()
 	}
 	return err
 }

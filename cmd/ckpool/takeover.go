@@ -58,7 +58,7 @@ func (s *service) receive(ctx context.Context, c config.Config, link *handover.L
 	if err := s.makePool(c, true); err != nil {
 		return err
 	}
-	in, err := s.pool.Arrive(link.Hello().Instance, func() error { return s.pool.Listen(ctx) })
+	in, err := pool.Arrive(s.pool, link.Hello().Instance, func() error { return s.pool.Listen(ctx) })
 	if err != nil {
 		s.control.Leave()
 		s.close()
@@ -69,6 +69,7 @@ func (s *service) receive(ctx context.Context, c config.Config, link *handover.L
 	}
 	if err != nil {
 		in.Abandon()
+		s.instance = nil // the claim stays with the old process
 		s.control.Leave()
 		s.close()
 		return err

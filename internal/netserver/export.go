@@ -163,8 +163,8 @@ func Import(l *Loop, fd int, r *wire.Reader, listener func(int) int) (s Slot, is
 	l.server.held.Add(1)
 	l.counters.assigned.Add(1)
 	if k.guest == nil {
-		l.importOpen(s, c, &k)
-	} else if !l.importGuest(s, c, k.guest, listener(k.listener)) {
+		importOpen(l, s, c, &k)
+	} else if !importGuest(l, s, c, k.guest, listener(k.listener)) {
 		l.moved = append(l.moved, s)
 		abandon(l)
 		return 0, false, nil
@@ -184,7 +184,7 @@ func Import(l *Loop, fd int, r *wire.Reader, listener func(int) int) (s Slot, is
 	return s, k.guest == nil, nil
 }
 
-func (l *Loop) importOpen(s Slot, c *conn, k *connRecord) {
+func importOpen(l *Loop, s Slot, c *conn, k *connRecord) {
 	c.set(open)
 	l.counters.clients.Add(1)
 	if len(k.partial) > 0 {
@@ -203,7 +203,7 @@ func (l *Loop) importOpen(s Slot, c *conn, k *connRecord) {
 }
 
 // importGuest is false where nothing is to be waited for any more.
-func (l *Loop) importGuest(s Slot, c *conn, g *guest, listener int) bool {
+func importGuest(l *Loop, s Slot, c *conn, g *guest, listener int) bool {
 	listeners := l.server.Listeners()
 	if listener < 0 || listener >= len(listeners) {
 		return false
@@ -218,7 +218,7 @@ func (l *Loop) importGuest(s Slot, c *conn, g *guest, listener int) bool {
 
 // Disown lets go of what was imported, for a process that does not become its
 // owner after all. Only before Run.
-func (s *Server) Disown() {
+func Disown(s *Server) {
 	for _, l := range s.loops {
 		for slot := range l.slab.used {
 			if l.slab.at(slot).flags&(open|entering) != 0 {

@@ -281,7 +281,7 @@ func TestDisown(t *testing.T) {
 	c.wantLine("x")
 	f := freeze(t, old.Server)
 	s := successor(t, old, exportAll(t, f), Config{Loops: 1})
-	s.Disown()
+	Disown(s.Server)
 	s.rec.isOpen = map[string]bool{}
 	s.Close()
 	f.Thaw()

@@ -23,6 +23,7 @@ import (
 // handover.Sink. Owned by the goroutine that runs the handover.
 type Arriving struct {
 	pool      *Pool
+	state     moving
 	from      Instance
 	sessions  session.Importer
 	listeners []listenerRecord
@@ -52,16 +53,16 @@ type batch struct {
 // Arrive prepares to take over what described itself as from. open is called
 // once the listening sockets of the other process are here and is to call
 // Listen.
-func (p *Pool) Arrive(from json.RawMessage, open func() error) (*Arriving, error) {
-	a := &Arriving{pool: p, open: open, have: map[handover.Kind]bool{}, loops: make([]arrivingLoop, len(p.handlers))}
+func Arrive(p *Pool, from json.RawMessage, open func() error) (*Arriving, error) {
+	a := &Arriving{pool: p, state: moving{p.State}, open: open, have: map[handover.Kind]bool{}, loops: make([]arrivingLoop, len(p.handlers))}
 	if err := json.Unmarshal(from, &a.from); err != nil {
 		return nil, fmt.Errorf("the running instance describes itself: %w", err)
 	}
 	if a.from.Loops < 1 {
 		return nil, fmt.Errorf("the running instance has %d loops", a.from.Loops)
 	}
-	a.sessions = session.Importer{Group: p.group, Workers: p.State, Loops: a.from.Loops}
-	return a, p.instance().agrees(a.from)
+	a.sessions = session.Importer{Group: p.group, Workers: moving{p.State}, Loops: a.from.Loops}
+	return a, instanceOf(p).agrees(a.from)
 }
 
 // Section implements handover.Sink.
@@ -77,7 +78,7 @@ func (a *Arriving) Section(kind handover.Kind, data []byte, fds []int) error {
 	now := time.Now()
 	switch kind {
 	case sectionUsers:
-		return a.pool.importUsers(data)
+		return a.state.importUsers(data)
 	case sectionJob:
 		tip, j, err := readJob(data, &a.reader)
 		a.jobs = append(a.jobs, session.Found{Job: j, Tip: tip})
@@ -91,7 +92,7 @@ func (a *Arriving) Section(kind handover.Kind, data []byte, fds []int) error {
 		a.list, err = readJobs(data)
 		return err
 	case sectionCounts:
-		return a.pool.importCounts(data, a.moment.at)
+		return a.state.importCounts(data, a.moment.at)
 	case sectionRegistry:
 		return a.sessions.Registry(data, now)
 	case sectionLimits:
@@ -132,7 +133,7 @@ func (a *Arriving) takeListeners(data []byte, fds []int) error {
 }
 
 // Ready implements handover.Sink.
-func (a *Arriving) Ready(ctx context.Context) error { return a.pool.Prepare(ctx) }
+func (a *Arriving) Ready(ctx context.Context) error { return Inheritance{a.pool}.Prepare(ctx) }
 
 // listen opens the ports and finds out which of the other process's listeners
 // are which here.
@@ -297,5 +298,5 @@ func (a *Arriving) restoreJobs() error {
 // take over after all.
 func (a *Arriving) Abandon() {
 	_ = a.finish() // there is a first error already
-	a.pool.server.Disown()
+	netserver.Disown(a.pool.server)
 }

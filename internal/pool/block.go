@@ -104,7 +104,7 @@ func (p *Pool) submitBlock(f *solution) {
 func (p *Pool) blockChanged(hash string, s bitcoind.BlockState) {
 	p.moving.RLock()
 	defer p.moving.RUnlock()
-	if p.hasLeft() {
+	if p.left.done() {
 		return // it is for the process that has taken over
 	}
 	var now Block

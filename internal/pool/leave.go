@@ -18,6 +18,7 @@ import (
 // Owned by the goroutine that runs the handover.
 type Leaving struct {
 	pool     *Pool
+	state    moving
 	sessions session.Exporter
 	jobs     work.JobWriter
 	lastJob  uint64          // id of the last one sent
@@ -26,29 +27,27 @@ type Leaving struct {
 }
 
 // Leave prepares one attempt to move the pool to another process.
-func (p *Pool) Leave() *Leaving {
-	return &Leaving{pool: p, sessions: session.Exporter{Group: p.group, Workers: p}}
+func Leave(p *Pool) *Leaving {
+	return &Leaving{pool: p, state: moving{p.State}, sessions: session.Exporter{Group: p.group, Workers: moving{p.State}}}
 }
 
-// hasLeft tells that another process has taken over.
-func (p *Pool) hasLeft() bool {
+// departure is closed when another process has taken over.
+type departure chan struct{}
+
+func (d departure) done() bool {
 	select {
-	case <-p.left:
+	case <-d:
 		return true
 	default:
 		return false
 	}
 }
 
-// WorkerName implements session.Workers.
-func (s *State) WorkerName(id session.WorkerID) string { return s.names.workerName(id) }
-
 // Describe implements handover.Source.
-func (l *Leaving) Describe() (any, string) { return l.pool.instance(), l.pool.options.Version }
+func (l *Leaving) Describe() (any, string) { return instanceOf(l.pool), l.pool.options.Version }
 
 // Copy implements handover.Source.
 func (l *Leaving) Copy(_ context.Context, first bool, send handover.Send) error {
-	p := l.pool
 	if first {
 		if err := l.sendListeners(send); err != nil {
 			return err
@@ -57,7 +56,7 @@ func (l *Leaving) Copy(_ context.Context, first bool, send handover.Send) error 
 	part := func(kind handover.Kind) func([]byte) error {
 		return func(record []byte) error { return send(kind, record, nil) }
 	}
-	if err := p.exportUsers(first, part(sectionUsers)); err != nil {
+	if err := l.state.exportUsers(first, part(sectionUsers)); err != nil {
 		return err
 	}
 	if err := l.sendJobs(send); err != nil {
@@ -157,7 +156,7 @@ func (l *Leaving) Rest(send handover.Send) error {
 	}{
 		{sectionMoment, m.append(nil)},
 		{sectionJobs, jobs},
-		{sectionCounts, p.exportCounts(nil, now)},
+		{sectionCounts, l.state.exportCounts(nil, now)},
 		{sectionRegistry, l.sessions.Registry(nil, now, ending)},
 		{sectionLimits, p.server.ExportLimits(nil)},
 		{sectionCandidates, p.candidates.append(nil)},

@@ -43,7 +43,7 @@ type Pool struct {
 	registry *session.Registry
 	group    *session.Group
 	handlers []*session.Handler // by loop
-	left     chan struct{}      // closed when another process has taken over
+	left     departure
 
 	config     atomic.Pointer[config.Config] // what may not change while running is as at the start
 	sessions   atomic.Pointer[session.Settings]
@@ -82,7 +82,7 @@ func New(c config.Config, o Options) (*Pool, error) {
 		registry:  session.NewRegistry(c.Nonce1Length, uint64(len(c.Servers))),
 		notices:   logfile.NewLimiter(time.Minute),
 		published: make(chan struct{}, 1),
-		left:      make(chan struct{}),
+		left:      make(departure),
 	}
 	p.updater = &updater{Pool: p}
 	p.config.Store(&c)
@@ -120,7 +120,7 @@ func New(c config.Config, o Options) (*Pool, error) {
 		Event: func(level int, text string) { p.logAt(logfile.Level(level), text) },
 	}, now)
 	if !o.TakeOver {
-		if err := p.Load(now); err != nil {
+		if err := loadSaved(p, now); err != nil {
 			return nil, err
 		}
 	}
@@ -130,9 +130,9 @@ func New(c config.Config, o Options) (*Pool, error) {
 	return p, nil
 }
 
-// Load reads what an earlier run has left of statistics and sessions.
-func (p *Pool) Load(now time.Time) error {
-	if err := p.State.Load(now); err != nil {
+// loadSaved reads what an earlier run has left of statistics and sessions.
+func loadSaved(p *Pool, now time.Time) error {
+	if err := p.Load(now); err != nil {
 		return err
 	}
 	c := p.config.Load()

@@ -51,7 +51,7 @@ func (p *Pool) Run(until context.Context) error {
 	stopLater()
 	p.background.end()
 	rest.Wait()
-	if p.hasLeft() {
+	if p.left.done() {
 		return nil
 	}
 	now := time.Now()

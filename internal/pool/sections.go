@@ -47,8 +47,7 @@ type Instance struct {
 	Loops        int  `json:"loops"`
 }
 
-// instance is what this pool is.
-func (p *Pool) instance() Instance {
+func instanceOf(p *Pool) Instance {
 	c := p.config.Load()
 	return Instance{p.options.Solo, c.Nonce1Length, c.Nonce2Length, len(p.handlers)}
 }

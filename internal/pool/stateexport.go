@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"ckpool/internal/session"
 	"ckpool/internal/wire"
 )
 
@@ -23,13 +24,19 @@ const (
 // usersChunk is the size of a record of users, about, in bytes.
 const usersChunk = 256 << 10
 
+// moving is a State on its way to another process, or from one.
+type moving struct{ *State }
+
+// WorkerName implements session.Workers.
+func (s moving) WorkerName(id session.WorkerID) string { return s.names.workerName(id) }
+
 // touch notes that t changed since the last copy. The caller holds its lock:
 // a change made after the copy of a tally sees the number of the next copy.
 func (s *State) touch(t *tally) { t.changed = s.copies.Load() }
 
 // exportUsers writes the users and workers that have changed since the last
 // call; the first time all of them. Sharing and logging in goes on meanwhile.
-func (s *State) exportUsers(first bool, send func(record []byte) error) error {
+func (s moving) exportUsers(first bool, send func(record []byte) error) error {
 	// What was touched under this number or a later one, the copy before this
 	// one does not have.
 	since := s.copies.Add(1) - 1
@@ -100,7 +107,7 @@ func (t *tally) append(b []byte) []byte {
 
 // exportCounts appends what is counted for the whole pool, and the limits on
 // logins. Nothing may be counted meanwhile, and the caller holds saving.
-func (s *State) exportCounts(b []byte, now time.Time) []byte {
+func (s moving) exportCounts(b []byte, now time.Time) []byte {
 	t := s.stamp(now)
 	b = append(b, countsVersion)
 	b = binary.BigEndian.AppendUint64(b, uint64(t))

@@ -13,7 +13,7 @@ import (
 
 // importUsers reads a record of users. What it holds replaces what is known of
 // the same users and workers.
-func (s *State) importUsers(record []byte) error {
+func (s moving) importUsers(record []byte) error {
 	r := wire.NewReader(record)
 	r.Version(usersVersion)
 	for r.More() {
@@ -32,7 +32,7 @@ func (s *State) importUsers(record []byte) error {
 	return nil
 }
 
-func (s *State) importUser(r *wire.Reader) {
+func (s moving) importUser(r *wire.Reader) {
 	name, id := r.Text(), int64(r.Uint64())
 	t := readTally(r)
 	payout := r.Bytes()
@@ -55,7 +55,7 @@ func (s *State) importUser(r *wire.Reader) {
 	}
 }
 
-func (s *State) importWorker(r *wire.Reader) {
+func (s moving) importWorker(r *wire.Reader) {
 	name := r.Text()
 	t := readTally(r)
 	agent := r.Text()
@@ -163,7 +163,7 @@ func amount(r *wire.Reader) float64 {
 
 // importCounts reads the record of exportCounts, which was true at a time. The
 // clock goes on from there.
-func (s *State) importCounts(record []byte, at time.Time) error {
+func (s moving) importCounts(record []byte, at time.Time) error {
 	k, err := readCounts(record)
 	if err != nil {
 		return err
@@ -192,7 +192,7 @@ func (w *window[K]) restore(counts map[K]windowCount) {
 }
 
 // ResumeWorker implements session.Workers.
-func (s *State) ResumeWorker(name string) session.Grant {
+func (s moving) ResumeWorker(name string) session.Grant {
 	w, _ := s.names.makeWorker(name, s.stamp(time.Now()))
 	w.user.mu.Lock()
 	defer w.user.mu.Unlock()

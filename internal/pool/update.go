@@ -34,28 +34,6 @@ type updater struct {
 // those of the process before did.
 const patience = 10 * time.Second
 
-// Prepare connects to the nodes and waits for a template that work can be made
-// of, before Run.
-func (p *Pool) Prepare(ctx context.Context) error {
-	u := p.updater
-	p.background.start(p.nodes.Run)
-	select {
-	case <-ctx.Done():
-		return fmt.Errorf("no node has given a template: %w", context.Cause(ctx))
-	case <-p.background.done:
-		return fmt.Errorf("nodes: %w", p.background.err)
-	case t := <-p.nodes.Templates():
-		if err := u.learnChain(); err != nil {
-			return err
-		}
-		if _, err := u.builder.Job(t.Template, 1, time.Now()); err != nil {
-			return fmt.Errorf("template of %s gives no work: %w", t.Node, err)
-		}
-		u.first = &t
-		return nil
-	}
-}
-
 // inherit makes the jobs of another process those to go on from.
 func (u *updater) inherit(jobs []session.Found) {
 	u.took = time.Now()
