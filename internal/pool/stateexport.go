@@ -115,6 +115,11 @@ func (s moving) exportCounts(b []byte, now time.Time) []byte {
 	b = binary.BigEndian.AppendUint64(b, uint64(s.names.lastID.Load()))
 	b = wire.AppendFloat(b, s.networkDifficulty())
 	b = s.totals.append(b)
+	rejects := s.totals.rejects()
+	b = binary.AppendUvarint(b, uint64(len(rejects)))
+	for _, n := range rejects {
+		b = binary.BigEndian.AppendUint64(b, uint64(n))
+	}
 	b = binary.AppendUvarint(b, uint64(len(s.sums)))
 	for kind, sum := range s.sums {
 		b = wire.AppendBytes(b, kind)

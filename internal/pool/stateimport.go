@@ -90,6 +90,7 @@ type counts struct {
 	lastID   int64
 	netDiff  float64
 	totals   totals
+	rejects  []int64 // in the order of rejectNames
 	sums     map[string]agentSum
 	refusals map[refusal]windowCount
 	newNames map[netip.Prefix]windowCount
@@ -111,6 +112,9 @@ func readCounts(record []byte) (*counts, error) {
 		readAverage(r, &t.sps[i])
 	}
 	t.decayed, t.passes = stamp(r.Uint64()), int(r.Uint32())
+	for range r.Count(8) {
+		k.rejects = append(k.rejects, int64(r.Uint64()))
+	}
 	k.sums = make(map[string]agentSum)
 	for range r.Count(17) {
 		kind := r.Text()
@@ -177,6 +181,9 @@ func (s moving) importCounts(record []byte, at time.Time) error {
 	t.round, t.credit, t.shares = k.totals.round, k.totals.credit, k.totals.shares
 	t.rates, t.sps, t.decayed, t.passes = k.totals.rates, k.totals.sps, k.totals.decayed, k.totals.passes
 	t.mu.Unlock()
+	for i, n := range k.rejects[:min(len(k.rejects), len(rejectNames))] {
+		t.loops[0].rejects[i].Store(n)
+	}
 	s.saving.Lock()
 	s.sums = k.sums
 	s.saving.Unlock()
