@@ -381,3 +381,30 @@ func ExampleGroup() {
 	// regtest 1002 true
 	// <nil>
 }
+
+// From a node's announcement of a block to the template of 4,000 transactions
+// at the reader, the fake node's work on it included.
+func BenchmarkNewTip(b *testing.B) {
+	n := testkit.StartFakeNode(b, fakenode.Config{ZMQ: "127.0.0.1:0", Transactions: 4000})
+	g, err := bitcoind.NewGroup([]bitcoind.Config{fakeConfig(n)}, bitcoind.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error)
+	go func() { ended <- g.Run(ctx) }()
+	<-g.Templates()
+	var answered time.Duration
+	for b.Loop() {
+		n.NewBlock()
+		for u := range g.Templates() {
+			if u.NewTip {
+				answered += time.Since(u.Answered)
+				break
+			}
+		}
+	}
+	b.ReportMetric(float64(answered.Microseconds())/float64(b.N), "µs-after-answer")
+	cancel()
+	<-ended
+}

@@ -122,13 +122,13 @@ func (w watcher) pollLoop(ctx context.Context) {
 func (w watcher) heardByPoll(hash [32]byte, before uint64) {
 	w.tr.mu.Lock()
 	w.n.answered = time.Now()
-	news := w.n.tip.hash != hash && w.n.tips == before
+	news := w.n.tip.hash != hash
 	w.tr.mu.Unlock()
 	if !news {
 		return
 	}
 	w.tr.update(func(time.Time) {
-		if w.n.tips == before {
+		if w.n.tips == before { // else the answer crossed with news
 			w.tr.hear(w.n, hash)
 		}
 	})

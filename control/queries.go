@@ -241,8 +241,8 @@ func (c *Client) Workers(ctx context.Context) ([]Worker, error) {
 	return list[[]Worker](ctx, c, "workers", "workers")
 }
 
-// Connections are all connected miners.
-func (c *Client) Connections(ctx context.Context) ([]Connection, error) {
+// Clients are all connected miners.
+func (c *Client) Clients(ctx context.Context) ([]Connection, error) {
 	return list[[]Connection](ctx, c, "clients", "clients")
 }
 

@@ -23,6 +23,16 @@ func AppendWire(b []byte, d float64) []byte {
 	return strconv.AppendFloat(b, d, 'f', -1, 64)
 }
 
+// FormatAchieved prints what a hash achieved as people are shown it: with six
+// decimals, and below 0.001, where those say little, with seven significant
+// digits.
+func FormatAchieved(d float64) string {
+	if d < 0.001 {
+		return strconv.FormatFloat(d, 'g', 7, 64)
+	}
+	return strconv.FormatFloat(d, 'f', 6, 64)
+}
+
 // siUnits stand for 1e3, 1e6 and so on.
 const siUnits = "KMGTPEZ"
 

@@ -208,3 +208,18 @@ func TestBias(t *testing.T) {
 		}
 	}
 }
+
+func TestFormatAchieved(t *testing.T) {
+	for d, want := range map[float64]string{
+		1234.56789:            "1234.567890",
+		0.15:                  "0.150000",
+		0.001:                 "0.001000",
+		0.00099:               "0.00099",
+		1.0285838158229e-8:    "1.028584e-08",
+		118211223344556.12345: "118211223344556.125000",
+	} {
+		if got := FormatAchieved(d); got != want {
+			t.Errorf("%v: %s, want %s", d, got, want)
+		}
+	}
+}

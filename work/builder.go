@@ -1,6 +1,8 @@
 package work
 
 import (
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -162,8 +164,11 @@ func lastTime(t *Template, now time.Time) uint32 {
 // get which.
 func (j *Job) setCoinbase(now time.Time) error {
 	b, t := j.builder, j.Template
+	var unique [markLen]byte
+	binary.LittleEndian.PutUint32(unique[:], uint32(now.Nanosecond()))
 	j.scriptHead = slices.Concat(HeightPush(t.Height), appendPush(nil, t.Flags),
-		DataPush(now.Unix()), DataPush(int64(now.Nanosecond())))
+		DataPush(now.Unix()), appendPush(nil, unique[:]))
+	rand.Read(j.key[:]) // never fails
 	if err := b.checkScriptSig(len(j.scriptHead)); err != nil {
 		return err
 	}

@@ -106,12 +106,12 @@ func (j *Job) outputs(l layout) (outputs []Output, payout int64) {
 func (j *Job) Coinbase(p Profile) *Coinbase { return &j.rendering(p).coinbase }
 
 // CoinbaseTx is the coinbase without witness for the given extranonces, whose
-// hash is its txid. payout is nil in pool mode, the miner's output script in
+// hash is its txid, as first announced. payout is nil in pool mode, the miner's output script in
 // solo.
 func (j *Job) CoinbaseTx(p Profile, payout, extranonce1, extranonce2 []byte) []byte {
 	c := j.Coinbase(p)
 	size := j.txSize(c, payout, len(extranonce1)+len(extranonce2))
-	return j.appendTx(make([]byte, 0, size), c, payout, extranonce1, extranonce2)
+	return j.appendTx(make([]byte, 0, size), c, 0, payout, extranonce1, extranonce2)
 }
 
 // txSize is at most a few bytes more than appendTx appends.
@@ -119,8 +119,9 @@ func (j *Job) txSize(c *Coinbase, payout []byte, nonces int) int {
 	return len(c.Head) + nonces + len(c.Mid) + compactSizeLen(len(payout)) + len(payout) + len(c.Tail)
 }
 
-func (j *Job) appendTx(b []byte, c *Coinbase, payout, extranonce1, extranonce2 []byte) []byte {
+func (j *Job) appendTx(b []byte, c *Coinbase, suffix uint8, payout, extranonce1, extranonce2 []byte) []byte {
 	b = append(b, c.Head...)
+	j.mark(b[len(b)-len(c.Head):], extranonce1, suffix)
 	b = append(b, extranonce1...)
 	b = append(b, extranonce2...)
 	b = append(b, c.Mid...)
@@ -135,8 +136,8 @@ var witness = slices.Concat([]byte{1, 32}, make([]byte, 32))
 
 // appendWitnessTx appends what appendTx does, in the form with witness
 // (BIP144).
-func (j *Job) appendWitnessTx(b []byte, c *Coinbase, payout, extranonce1, extranonce2 []byte) []byte {
-	tx := j.appendTx(nil, c, payout, extranonce1, extranonce2)
+func (j *Job) appendWitnessTx(b []byte, c *Coinbase, suffix uint8, payout, extranonce1, extranonce2 []byte) []byte {
+	tx := j.appendTx(nil, c, suffix, payout, extranonce1, extranonce2)
 	lock := len(tx) - 4
 	b = append(b, tx[:4]...)
 	b = append(b, 0, 1) // marker and flag

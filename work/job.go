@@ -25,6 +25,7 @@ type Job struct {
 	builder    *Builder // nil for one read from a record: it is rendered already
 	solo       bool     // miners' own scripts are paid
 	scriptHead []byte   // scriptSig before the push of the extranonces
+	key        [16]byte // secret, for marks
 	donation   int64
 
 	layouts    [Profiles]layout

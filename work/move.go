@@ -38,6 +38,7 @@ type jobRecord struct {
 	Mask      uint32              `json:"mask"`
 	NTimeMin  uint32              `json:"ntime_min"`
 	NTimeMax  uint32              `json:"ntime_max"`
+	Key       hexBytes            `json:"key"` // of marks
 	Branch    []hexHash           `json:"branch"`
 	Coinbases []coinbaseRecord    `json:"coinbases"`
 	Profiles  []int               `json:"profiles"` // index into Coinbases by profile
@@ -101,7 +102,7 @@ func (w *JobWriter) Append(b []byte, j *Job) ([]byte, error) {
 	r := jobRecord{
 		Version: recordVersion, ID: j.ID, Created: j.Created.UnixNano(), Solo: j.solo, Sig: j.Sig,
 		JobBits: j.Version, Mask: j.Mask, NTimeMin: j.NTimeMin, NTimeMax: j.NTimeMax,
-		Branch: make([]hexHash, len(j.Branch)),
+		Key: j.key[:], Branch: make([]hexHash, len(j.Branch)),
 		Template: templateRecord{
 			Height: t.Height, Version: t.Version, PrevHash: t.PrevHash, Bits: t.Bits,
 			CurTime: t.CurTime, MinTime: t.MinTime, CoinbaseValue: t.CoinbaseValue, Flags: t.Flags,
@@ -192,6 +193,9 @@ func (r *JobReader) read(record []byte) (*Job, error) {
 	for i := range k.Branch {
 		j.Branch[i] = k.Branch[i]
 	}
+	if copy(j.key[:], k.Key) != len(j.key) || len(k.Key) != len(j.key) {
+		return nil, fmt.Errorf("key of %d bytes", len(k.Key))
+	}
 	return j, j.setRenderings(&k)
 }
 
@@ -227,6 +231,9 @@ func (j *Job) setRenderings(k *jobRecord) error {
 	for _, c := range k.Coinbases {
 		if len(c.Head)+len(c.Mid)+len(c.Tail) > plausible {
 			return errors.New("a coinbase is larger than a block")
+		}
+		if len(c.Head) <= markLen || len(c.Head) > maxHead {
+			return fmt.Errorf("a coinbase with %d bytes up to the extranonces", len(c.Head))
 		}
 	}
 	for p := range Profiles {

@@ -14,10 +14,11 @@ import (
 // sameWork fails unless both jobs mean the same to every miner and node.
 func sameWork(t *testing.T, got, want *Job, payout []byte) {
 	t.Helper()
+	extranonce1 := []byte{9, 8, 7, 6}
 	for p := range Profiles {
 		for suffix := range uint8(2) {
 			for _, clean := range []bool{false, true} {
-				a := Announcement{Suffix: suffix, Later: uint32(suffix), Clean: clean}
+				a := Announcement{Suffix: suffix, Extranonce1: extranonce1, Later: uint32(suffix), Clean: clean}
 				g := got.AppendNotify(nil, p, payout, a)
 				if w := want.AppendNotify(nil, p, payout, a); !bytes.Equal(g, w) {
 					t.Fatalf("profile %d is sent\n%s\nwant\n%s", p, g, w)
@@ -28,7 +29,7 @@ func sameWork(t *testing.T, got, want *Job, payout []byte) {
 			t.Fatalf("profile %d: another notify line", p)
 		}
 		s := stratum.Submit{Extranonce2: [8]byte{1, 2, 3, 4, 5, 6, 7, 8}, Extranonce2Len: 8, NTime: want.NTimeMin, Nonce: 7, VersionBits: 1 << 13, HasVersionBits: true}
-		extranonce1 := []byte{9, 8, 7, 6}
+		s.Suffix = uint8(p)
 		var g, w Share
 		got.Hash(&g, p, payout, extranonce1, &s, got.Mask)
 		want.Hash(&w, p, payout, extranonce1, &s, want.Mask)
@@ -120,6 +121,8 @@ func TestBadJobRecords(t *testing.T) {
 		{"negative transaction", `"transactions":[]`, `"transactions":[-1]`, "transaction -1 of 0"},
 		{"too few profiles", `"profiles":[0,`, `"profiles":[`, "coinbases for 5 profiles, want 6"},
 		{"unknown coinbase", `"profiles":[0,`, `"profiles":[9,`, "coinbase 9 of"},
+		{"no key", `"key":"`, `"key":"00`, "key of 17 bytes"},
+		{"no coinbase", `"head":"01`, `"head":"","x":"01`, "0 bytes up to the extranonces"},
 		{"short hash", `"prevhash":"6f`, `"prevhash":"`, "hash of 62 digits"},
 		{"no bits", `"bits":486604799`, `"bits":4278190335`, "bits ff0000ff"},
 	}
@@ -153,16 +156,17 @@ func TestReadJobV1(t *testing.T) {
 			t.Fatal(err)
 		}
 		var payout []byte
+		extranonce1 := []byte{9, 8, 7, 6}
 		if name == "job-solo" {
 			payout = unhex(t, vectorDonation)
 		}
-		if got := string(j.AppendNotify(nil, ProfileS19, payout, Announcement{Suffix: 5, Clean: true})); got != want.Notify {
+		if got := string(j.AppendNotify(nil, ProfileS19, payout, Announcement{Suffix: 5, Extranonce1: extranonce1, Clean: true})); got != want.Notify {
 			t.Errorf("%s sends\n%s\nwant\n%s", name, got, want.Notify)
 		}
-		s := stratum.Submit{Extranonce2Len: 8, NTime: j.NTimeMin, Nonce: 7}
+		s := stratum.Submit{Suffix: 5, Extranonce2Len: 8, NTime: j.NTimeMin, Nonce: 7}
 		var sh Share
-		j.Hash(&sh, ProfileS19, payout, []byte{9, 8, 7, 6}, &s, 0)
-		if got := j.Block(&sh, ProfileS19, payout, []byte{9, 8, 7, 6}, &s); !bytes.Equal(got, unhex(t, want.Block)) {
+		j.Hash(&sh, ProfileS19, payout, extranonce1, &s, 0)
+		if got := j.Block(&sh, ProfileS19, payout, extranonce1, &s); !bytes.Equal(got, unhex(t, want.Block)) {
 			t.Errorf("%s makes the block\n%x\nwant\n%s", name, got, want.Block)
 		}
 	}

@@ -11,6 +11,7 @@ type rendering struct {
 	lines    [2][]byte // mining.notify without and with clean
 	payoutAt int       // where in both the hex of a solo miner's payout goes
 	timeAt   int       // where in both the time is
+	headAt   int       // where in both the hex of the coinbase begins
 }
 
 const (
@@ -28,6 +29,7 @@ func (j *Job) render(coinbase Coinbase) *rendering {
 	b = append(b, `","`...)
 	b = appendNotifyHash(b, &j.Template.PrevHash)
 	b = append(b, `","`...)
+	r.headAt = len(b)
 	b = hex.AppendEncode(b, c.Head)
 	b = append(b, `","`...)
 	b = hex.AppendEncode(b, c.Mid)
@@ -77,8 +79,12 @@ func (j *Job) Notify(p Profile, clean bool) []byte {
 // Announcement is how a job is sent to one miner.
 type Announcement struct {
 	// Suffix is put behind the job id in two more hex digits, unless it is 0: a
-	// job sent again needs another id, some miners ignore one they know.
+	// job sent again needs another id, some miners ignore one they know. It has
+	// another coinbase then, which nobody can know before; what a miner finds
+	// tells which announcement it worked on.
 	Suffix uint8
+	// Extranonce1 is all of the miner's; without a suffix it is not needed.
+	Extranonce1 []byte
 	// Later is added to the job's time, in seconds. A job sent again needs
 	// another time as well: miners that begin anew with every job would find the
 	// same shares again.
@@ -96,6 +102,7 @@ func (j *Job) AppendNotify(b []byte, p Profile, payout []byte, a Announcement) [
 	}
 	r := j.rendering(p)
 	line := r.line(a.Clean)
+	start := len(b)
 	b = append(b, line[:idEnd]...)
 	if a.Suffix > 0 {
 		b = appendHex8(b, a.Suffix)
@@ -108,6 +115,12 @@ func (j *Job) AppendNotify(b []byte, p Profile, payout []byte, a Announcement) [
 		b = append(b, line[r.payoutAt:]...)
 	} else {
 		b = append(b, line[idEnd:]...)
+	}
+	if a.Suffix > 0 {
+		var head [maxHead]byte
+		marked := head[:copy(head[:], r.coinbase.Head)]
+		j.mark(marked, a.Extranonce1, a.Suffix)
+		hex.Encode(b[start+2+r.headAt:], marked)
 	}
 	if a.Later > 0 {
 		end := len(b) - len(line) + r.timeAt

@@ -22,7 +22,7 @@ type Share struct {
 func (j *Job) Hash(out *Share, p Profile, payout, extranonce1 []byte, s *stratum.Submit, versionMask uint32) {
 	c := j.Coinbase(p)
 	extranonce2 := s.Extranonce2[:s.Extranonce2Len]
-	root := MerkleRoot(j.coinbaseHash(c, payout, extranonce1, extranonce2), j.Branch)
+	root := MerkleRoot(j.coinbaseHash(c, s.Suffix, payout, extranonce1, extranonce2), j.Branch)
 
 	version := j.Version
 	if s.HasVersionBits {
@@ -41,21 +41,21 @@ func (j *Job) Hash(out *Share, p Profile, payout, extranonce1 []byte, s *stratum
 	out.Block = j.Target.MetBy(&out.Hash)
 }
 
-func (j *Job) coinbaseHash(c *Coinbase, payout, extranonce1, extranonce2 []byte) [32]byte {
+func (j *Job) coinbaseHash(c *Coinbase, suffix uint8, payout, extranonce1, extranonce2 []byte) [32]byte {
 	var b [512]byte
 	if j.txSize(c, payout, len(extranonce1)+len(extranonce2)) > len(b) {
-		return j.largeCoinbaseHash(c, payout, extranonce1, extranonce2)
+		return j.largeCoinbaseHash(c, suffix, payout, extranonce1, extranonce2)
 	}
-	return doubleHash(j.appendTx(b[:0], c, payout, extranonce1, extranonce2))
+	return doubleHash(j.appendTx(b[:0], c, suffix, payout, extranonce1, extranonce2))
 }
 
 // largeCoinbaseHash has the stack for the largest profile, which would cost
 // small coinbases more to clear than to hash.
 //
 //go:noinline
-func (j *Job) largeCoinbaseHash(c *Coinbase, payout, extranonce1, extranonce2 []byte) [32]byte {
+func (j *Job) largeCoinbaseHash(c *Coinbase, suffix uint8, payout, extranonce1, extranonce2 []byte) [32]byte {
 	var b [16 << 10]byte
-	return doubleHash(j.appendTx(b[:0], c, payout, extranonce1, extranonce2))
+	return doubleHash(j.appendTx(b[:0], c, suffix, payout, extranonce1, extranonce2))
 }
 
 // Block is the serialised block of a share, with the coinbase's witness if and
@@ -73,9 +73,9 @@ func (j *Job) Block(sh *Share, p Profile, payout, extranonce1 []byte, s *stratum
 	b = append(b, sh.Header[:]...)
 	b = appendCompactSize(b, 1+txs.count())
 	if j.Template.commitment() != nil {
-		b = j.appendWitnessTx(b, c, payout, extranonce1, extranonce2)
+		b = j.appendWitnessTx(b, c, s.Suffix, payout, extranonce1, extranonce2)
 	} else {
-		b = j.appendTx(b, c, payout, extranonce1, extranonce2)
+		b = j.appendTx(b, c, s.Suffix, payout, extranonce1, extranonce2)
 	}
 	for i := range txs.count() {
 		b = txs.appendRaw(b, i)

@@ -18,6 +18,7 @@ func table(ctx context.Context, args []string, out io.Writer) (bool, error) {
 	f := newFlagSet("table")
 	c := compare.Config{Ckbench: ckbench, Size: compare.FullSize, Progress: progress(out)}
 	f.IntVar(&c.Rounds, "rounds", 5, "times to measure everything")
+	f.StringVar(&c.Only, "only", "", "measure one part only: "+strings.Join(compare.Parts(), ", "))
 	f.StringVar(&c.Ckpool, "ckpool", ckpool, "program to measure")
 	into := f.String("into", "", "file to put the table into, between its marks")
 	var o compare.Other

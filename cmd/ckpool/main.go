@@ -46,8 +46,8 @@ func exitStatus(err error, stderr io.Writer) int {
 
 func serve(o Options, argv []string, upgrader upgrader, stdout, stderr io.Writer) error {
 	tuneMemory()
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	defer stop()
+	// Until the process is gone: a second signal must not cut off the ending.
+	ctx, _ := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	parent := takeDetached()
 	if o.Daemonise && !o.Check && parent == nil && !upgrader.is() { // whose session goes on
 		return detach(ctx, argv)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"time"
 
@@ -17,16 +18,18 @@ const statusEvery = 10 * time.Second
 type manager struct {
 	*systemd.Notifier
 	watchdog time.Duration // within which it wants to hear of us; 0: it does not care
+	sockets  []*os.File    // listening ones it passed on
 	troubles *logfile.Limiter
 }
 
 // findManager reads what a service manager has put into the environment.
 func findManager() (m manager, err error) {
 	m.troubles = logfile.NewLimiter(time.Minute)
-	if m.Notifier, err = systemd.NewNotifier(os.Getenv("NOTIFY_SOCKET")); err == nil {
-		m.watchdog, err = systemd.Watchdog(os.Getenv("WATCHDOG_USEC"), os.Getenv("WATCHDOG_PID"))
-	}
-	return m, err
+	var errs [3]error
+	m.Notifier, errs[0] = systemd.NewNotifier(os.Getenv("NOTIFY_SOCKET"))
+	m.watchdog, errs[1] = systemd.Watchdog(os.Getenv("WATCHDOG_USEC"), os.Getenv("WATCHDOG_PID"))
+	m.sockets, errs[2] = systemd.Sockets(os.Getenv("LISTEN_FDS"), os.Getenv("LISTEN_PID"))
+	return m, errors.Join(errs[:]...)
 }
 
 func (s *service) health() pool.Health { return pool.Health{Pool: s.pool} }

@@ -146,7 +146,7 @@ func (s *service) open(ctx context.Context, c config.Config) error {
 	}
 	err := s.makePool(c, false)
 	if err == nil {
-		if err = s.pool.Listen(ctx); err == nil {
+		if err = s.listen(ctx); err == nil {
 			err = s.control.Listen()
 		}
 		err = s.tellParent(c, err)
@@ -177,6 +177,20 @@ func (s *service) tellParent(c config.Config, err error) error {
 		return err
 	}
 	return tellUp(s.parent, s.logFile(c.LogDir))
+}
+
+// listen opens the ports, those that a service manager has opened already among
+// them.
+func (s *service) listen(ctx context.Context) error {
+	passed := pool.Inheritance{Pool: s.pool}
+	err := passed.Take(s.manager.sockets)
+	if err == nil {
+		err = s.pool.Listen(ctx)
+	}
+	if err == nil {
+		passed.Drop()
+	}
+	return err
 }
 
 func (s *service) close() {

@@ -85,6 +85,7 @@ func setUp(env *testscript.Env) error {
 	if err != nil {
 		return err
 	}
+	env.Setenv("GORACE", "atexit_sleep_ms=0") // the race detector's second at the end looks like a hanging process
 	env.Setenv("NODE", n.Addr())
 	env.Setenv("PORT", port)
 	env.Setenv("ADDRESS", address)

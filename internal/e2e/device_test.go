@@ -54,7 +54,7 @@ func (d *device) mine(what string, until func(firmware.Stats) bool) firmware.Sta
 func (d *device) lossless(what string, s firmware.Stats) {
 	d.t.Helper()
 	stale := s.Rejects["21 Stale"]
-	if len(s.Losses) > 0 || s.Submitted != s.Accepted+stale || stale > 5*(s.CleanJobs-1) {
+	if len(s.Losses) > 0 || s.Submitted != s.Accepted+stale || stale > 0 && s.CleanJobs < 2 {
 		d.t.Fatalf("%s: %s\n%+v", what, s.Failure(), s)
 	}
 }
@@ -189,7 +189,7 @@ func TestFirmwareThroughChanges(t *testing.T) {
 			}
 			began := time.Now()
 			d.mine("suggestion", func(s firmware.Stats) bool { return last(s) == 4e-9 })
-			if took := time.Since(began); took > 12*time.Second {
+			if took := time.Since(began); took > 20*time.Second {
 				t.Errorf("the suggestion took %v", took)
 			}
 			s = d.mine("flood again", func(s firmware.Stats) bool { return last(s) > 5e-8 })

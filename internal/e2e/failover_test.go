@@ -61,29 +61,63 @@ func TestFailoverOnBtcd(t *testing.T) {
 	a := testkit.StartBtcd(t, btcd.Options{Connect: []string{b.P2P}})
 	a.WaitTip(b.BestBlockHash())
 	p := setup{nodes: []keys{btcdEntry(a), btcdEntry(b)}}.start(t)
-	p.log.wait(t, 0, "Connected to bitcoind: "+a.RPC)
-	miners := p.mine(t, 20, "alice", "bob")
-	h := p.connect(t, "carol")
-	eventually(t, patience, "a block on the first node", func() bool { return a.BlockCount() > 2 })
+	var miners []*hand
+	for _, user := range []string{"alice", "bob", "carol"} {
+		miners = append(miners, p.connect(t, user))
+	}
+	h := miners[0]
+	find := func() string {
+		t.Helper()
+		s := h.findBlock()
+		p.blockWhere(s.hash+" confirmed", func(b foundBlock) bool {
+			return b.Hash == s.hash && strings.HasPrefix(b.State, "confirmed")
+		})
+		for _, m := range miners {
+			m.jobOn(patience, s.hash)
+		}
+		return s.hash
+	}
+	b.WaitTip(find())
+	p.follows(a.RPC)
 
-	line := p.log.wait(t, 0, "")
 	killed := time.Now()
 	a.Kill()
-	h.jobSince(5*time.Second, killed)
-	line = p.log.wait(t, line, "Failed over to bitcoind: "+b.RPC)
-	before := b.BlockCount()
-	found := p.blockWhere("found meanwhile", func(f foundBlock) bool {
-		return f.Height > before && strings.HasPrefix(f.State, "confirmed")
-	})
-	if got := b.BlockHash(found.Height); got != found.Hash {
-		t.Errorf("height %d: the second node has %s, blocks.json says %s", found.Height, got, found.Hash)
+	for _, m := range miners {
+		if _, at := m.jobSince(patience, killed); at.Sub(killed) > 5*time.Second {
+			t.Errorf("new work came after %v", at.Sub(killed))
+		}
+	}
+	p.follows(b.RPC)
+	if found := find(); b.BestBlockHash() != found {
+		t.Errorf("the second node's tip is %s, not %s", b.BestBlockHash(), found)
 	}
 
 	a = testkit.StartBtcd(t, btcd.Options{RPC: a.RPC, Password: a.Pass, Connect: []string{b.P2P}})
-	p.log.wait(t, line, "Failed over to bitcoind: "+a.RPC)
-	count := a.BlockCount()
-	eventually(t, patience, "blocks on the first node again", func() bool { return a.BlockCount() > count+1 })
-	miners.stop()
-	miners.undisturbed()
-	h.connected()
+	p.follows(a.RPC)
+	a.WaitTip(b.BestBlockHash())
+	if found := find(); a.BestBlockHash() != found {
+		t.Errorf("the first node's tip is %s, not %s", a.BestBlockHash(), found)
+	}
+	for _, m := range miners {
+		m.connected()
+	}
+}
+
+// follows waits until the pool mines on the node with this address.
+func (r *running) follows(url string) {
+	r.t.Helper()
+	eventually(r.t, patience, url+" followed", func() bool {
+		answer := ask[struct {
+			Nodes []struct {
+				URL     string
+				Current bool
+			}
+		}](r, "nodes")
+		for _, n := range answer.Nodes {
+			if n.Current {
+				return n.URL == url
+			}
+		}
+		return false
+	})
 }

@@ -14,6 +14,10 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"ckpool/internal/testkit"
+	"ckpool/internal/testkit/fakenode"
+	"ckpool/internal/testkit/firmware"
 )
 
 // Keys of the files dashboards read, in their order. More may follow.
@@ -209,6 +213,16 @@ func TestFilesOfRun(t *testing.T) {
 	}
 	// The averages are brought up to date by themselves.
 	eventually(t, patience, "averages", func() bool { return ask[totals](p, "poolstats").DSPS10080 > 0 })
+	// They may have been written before the last miner came, and again in a minute.
+	eventually(t, patience+time.Minute, "files with all miners", func() bool {
+		text, _ := os.ReadFile(filepath.Join(p.config.LogDir, "pool", "pool.status"))
+		return bytes.Contains(text, []byte(`"Workers": 3, `))
+	})
+	p.checkStatus(t)
+	if text := p.file("pool", "pool.status"); !bytes.Contains(text, []byte(`"Users": 2, `)) ||
+		!bytes.Contains(text, []byte(`"UserAgents": [{"ua": "e2e", "devices": 3, "hashrate5m": "`)) {
+		t.Errorf("pool.status:\n%s", text)
+	}
 	before, sums := p.accounts(), ask[totals](p, "poolstats")
 	if sums.AcceptedCount != 15 || sums.RejectedCount != 3 || !near(sums.Accepted, 15e-8) || !near(sums.Rejected, 3e-8) {
 		t.Errorf("%+v", sums)
@@ -234,6 +248,24 @@ func TestFilesOfRun(t *testing.T) {
 	again.stop()
 	again.checkStatus(t)
 	again.checkUser(t, users[0], users[0]+".rig1", users[0]+".rig2")
+}
+
+// A miner that comes back after a restart has the extranonce it had.
+func TestSessionOverRestart(t *testing.T) {
+	t.Parallel()
+	n := testkit.StartFakeNode(t, fakenode.Config{Bits: 0x1d00ffff})
+	s := setup{nodes: []keys{fakeEntry(n)}, keys: keys{"logdir": t.TempDir()}}
+	p := s.start(t)
+	d := p.device(t, "cgminer", "bob.rig1", firmware.Options{Suggest: 1e-8, ShareRate: 40})
+	d.shares(3)
+	d.Close()
+	p.stop()
+	p = s.start(t)
+	again := p.device(t, "cgminer", "bob.rig1", firmware.Options{Suggest: 1e-8, ShareRate: 40, Session: d.Session().ID})
+	again.shares(3)
+	if diff := cmp.Diff(d.Session(), again.Session()); diff != "" {
+		t.Errorf("session (-before +after):\n%s", diff)
+	}
 }
 
 // Files of the generations before are read, and written in today's form when

@@ -128,13 +128,18 @@ func (h *hand) jobSince(within time.Duration, since time.Time) (client.Notify, t
 	return h.jobWhere(within, "after that", func(_ client.Notify, came time.Time) bool { return came.After(since) })
 }
 
+// ended is why the connection has ended, nil if it has not.
+func (h *hand) ended() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.closed
+}
+
 // connected fails the test if the connection was lost.
 func (h *hand) connected() {
 	h.t.Helper()
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.closed != nil {
-		h.t.Errorf("the miner's connection was closed: %v", h.closed)
+	if err := h.ended(); err != nil {
+		h.t.Errorf("the miner's connection was closed: %v", err)
 	}
 }
 
@@ -186,7 +191,7 @@ func (h *hand) solveBlock(j client.Notify) solution {
 // a node.
 func (h *hand) submit(s solution) *stratum.Reject {
 	h.t.Helper()
-	ctx, cancel := context.WithTimeout(h.t.Context(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(h.t.Context(), quick)
 	defer cancel()
 	reject, err := s.job.Submit(ctx, s.Share)
 	if err != nil {

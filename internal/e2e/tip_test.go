@@ -8,37 +8,42 @@ import (
 	"ckpool/internal/testkit/fakenode"
 )
 
-// never is a polling interval, in milliseconds, that no test sees the end of.
+// never is an interval, in seconds or milliseconds, that no test sees the end of.
 const never = 3_600_000
 
-// quick is how long new work may take where the way to it is pushed or
-// polled ten times a second. The check of each node's health every 5 s would
-// find a new block too, but not three times in a row in this time.
-const quick = time.Second
+// quick is the limit for what takes milliseconds on a machine that is not busy.
+// It is below the half minute after which nodes are asked for a template in any
+// case.
+const quick = 20 * time.Second
+
+// onlyTips keeps the pool from learning of new blocks by its checks of the
+// node's health.
+func onlyTips(n *testkit.FakeNode) {
+	n.SetFault(fakenode.Fault{Kind: fakenode.Forbidden, Methods: []string{"getblockchaininfo"}})
+}
 
 // Each way to learn of a new block works without the others.
 func TestNewBlock(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		way    string
-		node   fakenode.Config
-		keys   keys
-		entry  keys
-		tell   string // control command after the block
-		within time.Duration
+		way  string
+		node fakenode.Config
+		keys keys
+		tell string // control command after the block
 	}{
-		{way: "ZMQ", node: fakenode.Config{ZMQ: "127.0.0.1:0", NoLongPoll: true}, keys: keys{"blockpoll": never}},
-		{way: "long poll", keys: keys{"blockpoll": never}},
-		{way: "polling", node: fakenode.Config{NoLongPoll: true}},
-		{way: "notifier", node: fakenode.Config{NoLongPoll: true}, entry: keys{"notify": true}, tell: "update"},
+		{way: "ZMQ", node: fakenode.Config{ZMQ: "127.0.0.1:0", NoLongPoll: true}, keys: keys{"blockpoll": never, "update_interval": never}},
+		{way: "long poll", keys: keys{"blockpoll": never, "update_interval": never}},
+		{way: "polling", node: fakenode.Config{NoLongPoll: true}, keys: keys{"update_interval": never}},
+		{way: "notifier", node: fakenode.Config{NoLongPoll: true}, keys: keys{"blockpoll": never, "update_interval": never}, tell: "update"},
 	} {
 		t.Run(c.way, func(t *testing.T) {
 			t.Parallel()
 			n := testkit.StartFakeNode(t, c.node)
-			p := setup{nodes: []keys{fakeEntry(n, c.entry)}, keys: c.keys}.start(t)
+			p := setup{nodes: []keys{fakeEntry(n)}, keys: c.keys}.start(t)
 			h := p.connect(t, "alice")
 			_, tip := n.Tip()
 			h.jobOn(patience, tip)
+			onlyTips(n)
 			if n.ZMQ() != "" {
 				eventually(t, patience, "a subscriber", func() bool { return n.Publisher().Subscribers("hashblock") == 1 })
 			}
@@ -66,16 +71,17 @@ func TestNewBlock(t *testing.T) {
 func TestNewBlockAfterLoss(t *testing.T) {
 	t.Parallel()
 	n := testkit.StartFakeNode(t, fakenode.Config{ZMQ: "127.0.0.1:0", NoLongPoll: true})
-	p := setup{nodes: []keys{fakeEntry(n)}, keys: keys{"blockpoll": never}}.start(t)
+	p := setup{nodes: []keys{fakeEntry(n)}, keys: keys{"blockpoll": never, "update_interval": never}}.start(t)
 	h := p.connect(t, "alice")
 	h.job()
+	onlyTips(n)
 	subscribed := func() {
 		eventually(t, patience, "a subscriber", func() bool { return n.Publisher().Subscribers("hashblock") == 1 })
 	}
 	subscribed()
 	n.Publisher().Disconnect()
 	eventually(t, patience, "the loss", func() bool { return n.Publisher().Subscribers("hashblock") == 0 })
-	h.jobOn(5*time.Second, n.NewBlock())
+	h.jobOn(quick, n.NewBlock())
 	subscribed()
 	h.jobOn(quick, n.NewBlock())
 }
@@ -85,9 +91,11 @@ func TestNewBlockAfterLoss(t *testing.T) {
 func TestNewWorkAfterOwnBlock(t *testing.T) {
 	t.Parallel()
 	n := testkit.StartFakeNode(t, fakenode.Config{NoLongPoll: true, Transactions: 50})
-	p := setup{nodes: []keys{fakeEntry(n)}, keys: keys{"blockpoll": never}}.start(t)
+	p := setup{nodes: []keys{fakeEntry(n)}, keys: keys{"blockpoll": never, "update_interval": never}}.start(t)
 	h := p.connect(t, "alice.rig1")
 	other := p.connect(t, "bob")
+	h.job()
+	onlyTips(n)
 	var first solution
 	for i := range 3 {
 		s := h.findBlock()

@@ -82,6 +82,21 @@ func TestWaitsForNodeToListen(t *testing.T) {
 	})
 }
 
+// With no node for long miners are closed, so that they go to their other pools,
+// and are taken again when one is usable.
+func TestMinersLeaveWithoutNode(t *testing.T) {
+	t.Parallel()
+	n := testkit.StartFakeNode(t, fakenode.Config{})
+	p := setup{nodes: []keys{fakeEntry(n)}, keys: keys{"drop_without_work": 1}}.start(t)
+	h := p.connect(t, "alice")
+	h.job()
+	n.SetFault(fakenode.Fault{Kind: fakenode.Cut})
+	eventually(t, patience, "the miner's end", func() bool { return h.ended() != nil })
+	p.log.wait(t, 0, "1 miners closed so that they go to their other pools")
+	n.ClearFault()
+	p.connect(t, "alice").findBlock()
+}
+
 // A cookie that is not there, is another node's, or changes with every start
 // of the node.
 func TestCookie(t *testing.T) {
@@ -125,7 +140,7 @@ func TestCookie(t *testing.T) {
 		h := p.connect(t, "alice")
 		h.job()
 		rotate()
-		h.jobOn(time.Second, n.NewBlock())
+		h.jobOn(quick, n.NewBlock())
 		p.block(h.findBlock().hash, "confirmed 1")
 		if got := p.log.count("refuses"); got > 0 {
 			t.Errorf("%d complaints", got)

@@ -38,7 +38,9 @@ func build(then func()) (err error) {
 		return err
 	}
 	defer os.RemoveAll(programs)
-	c := exec.Command("go", "build", "-buildvcs=false", "-o", programs, "ckpool/cmd/ckpool", "ckpool/cmd/ckpmsg", "ckpool/cmd/notifier", "ckpool/cmd/ckbench")
+	arguments := append([]string{"build", "-buildvcs=false"}, buildFlags...)
+	arguments = append(arguments, "-o", programs, "ckpool/cmd/ckpool", "ckpool/cmd/ckpmsg", "ckpool/cmd/notifier", "ckpool/cmd/ckbench")
+	c := exec.Command("go", arguments...)
 	if out, err := c.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w: %s", err, out)
 	}

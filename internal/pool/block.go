@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"ckpool/bitcoind"
+	"ckpool/difficulty"
 	"ckpool/internal/logfile"
 	"ckpool/internal/session"
 	"ckpool/stratum"
@@ -21,23 +22,32 @@ const trivialCandidates = 4
 // candidates are the hashes already submitted, so that a miner that repeats
 // its share does not repeat the submission.
 type candidates struct {
-	mu      sync.Mutex
-	hashes  map[[32]byte]bool // guarded by mu
-	parent  [32]byte          // guarded by mu; of the last candidate
-	trivial int               // guarded by mu; candidates on parent
+	mu     sync.Mutex
+	hashes map[[32]byte]bool // guarded by mu
+	last   [2]siblings       // guarded by mu; of good shares, and of refused ones, which nodes may not want
+}
+
+// siblings are the candidates on the parent of the last one.
+type siblings struct {
+	parent [32]byte
+	n      int
 }
 
 // add reports whether the candidate is to be submitted.
-func (c *candidates) add(hash [32]byte, job *work.Job) bool {
+func (c *candidates) add(hash [32]byte, job *work.Job, refused bool) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.hashes[hash] {
 		return false
 	}
-	if job.Template.PrevHash != c.parent {
-		c.parent, c.trivial = job.Template.PrevHash, 0
+	last := &c.last[0]
+	if refused {
+		last = &c.last[1]
 	}
-	if c.trivial++; job.NetworkDifficulty < 1 && c.trivial > trivialCandidates {
+	if job.Template.PrevHash != last.parent {
+		*last = siblings{parent: job.Template.PrevHash}
+	}
+	if last.n++; job.NetworkDifficulty < 1 && last.n > trivialCandidates {
 		return false
 	}
 	if c.hashes == nil {
@@ -63,7 +73,7 @@ type solution struct {
 // Block takes a candidate from a session: it is copied and submitted elsewhere,
 // at once.
 func (p *Pool) Block(s *session.Share) {
-	if !p.candidates.add(s.Computed.Hash, s.Job) {
+	if !p.candidates.add(s.Computed.Hash, s.Job, s.Reject != nil) {
 		return
 	}
 	f := &solution{
@@ -91,22 +101,44 @@ func (p *Pool) submitBlock(f *solution) {
 		<-added
 		p.blockChanged(record.Hash, s)
 	})
-	p.logAt(logfile.LevelWarning, fmt.Sprintf("%s diff %f ! Height %d, hash %s, by %s",
-		kind, f.share.Difficulty, height, record.Hash, logName(record.Worker)))
+	p.logAt(logfile.LevelWarning, fmt.Sprintf("%s diff %s ! Height %d, hash %s, by %s",
+		kind, difficulty.FormatAchieved(f.share.Difficulty), height, record.Hash, logName(record.Worker)))
 	if err := p.blocks.Add(record); err != nil {
 		p.logAt(logfile.LevelError, "Cannot write blocks.json: "+err.Error())
 	}
 	close(added)
 }
 
-// blockChanged notes what became of a block. The first time a block is part of
-// the chain its round is over.
-func (p *Pool) blockChanged(hash string, s bitcoind.BlockState) {
+// resumed notes what became of a block that was saved by an earlier run, which
+// may have ended before it was in the table.
+func resumed(p *Pool, height int64, hash [32]byte, s bitcoind.BlockState) {
+	whileOurs(p, func() {
+		err := p.blocks.Add(Block{Height: height, Hash: display(hash), Time: time.Now()})
+		if err != nil {
+			p.logAt(logfile.LevelError, "Cannot write blocks.json: "+err.Error())
+		}
+		changeBlock(p, display(hash), s)
+	})
+}
+
+// whileOurs calls note unless another process has taken over, which then finds
+// out for itself what became of blocks.
+func whileOurs(p *Pool, note func()) {
 	p.moving.RLock()
 	defer p.moving.RUnlock()
-	if p.left.done() {
-		return // it is for the process that has taken over
+	if !p.left.done() {
+		note()
 	}
+}
+
+// blockChanged notes what became of a block.
+func (p *Pool) blockChanged(hash string, s bitcoind.BlockState) {
+	whileOurs(p, func() { changeBlock(p, hash, s) })
+}
+
+// changeBlock changes a block in the table. The first time it is part of the
+// chain its round is over.
+func changeBlock(p *Pool, hash string, s bitcoind.BlockState) {
 	var now Block
 	known, err := p.blocks.Update(hash, func(b *Block) {
 		b.State, b.Confirmations, b.Reason = parseBlockState(s), int(s.Confirmations), ""
@@ -142,7 +174,7 @@ func parseBlockState(s bitcoind.BlockState) BlockState {
 // followBlocks goes on with blocks an earlier run has found: undecided ones are
 // submitted again, the others are followed until they are mature.
 func (p *Pool) followBlocks() {
-	err := p.nodes.Resume(func(_ int64, hash [32]byte, s bitcoind.BlockState) { p.blockChanged(display(hash), s) })
+	err := p.nodes.Resume(func(height int64, hash [32]byte, s bitcoind.BlockState) { resumed(p, height, hash, s) })
 	if err != nil {
 		p.logAt(logfile.LevelError, "Cannot read saved blocks: "+err.Error())
 	}

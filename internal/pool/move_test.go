@@ -215,7 +215,7 @@ func TestReadSectionsV1(t *testing.T) {
 		t.Errorf("%+v, %v", k, err)
 	}
 	var c candidates
-	if err := c.read(v1(t, "candidates")); err != nil || c.parent != [32]byte{1} || c.trivial != 2 || !c.hashes[[32]byte{3}] || len(c.hashes) != 1 {
+	if err := c.read(v1(t, "candidates")); err != nil || !c.hashes[[32]byte{3}] || len(c.hashes) != 1 {
 		t.Errorf("%v, %v", c.hashes, err)
 	}
 	var l []listenerRecord

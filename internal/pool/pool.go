@@ -93,7 +93,7 @@ func New(c config.Config, o Options) (*Pool, error) {
 		SaveDir:   filepath.Join(c.LogDir, "pool", "blocks"),
 		Event:     func(e bitcoind.Event) { p.logAt(logfile.Level(e.Level), e.Text) },
 		Fits: func(chain string) error {
-			_, err := p.scripts(chain)
+			_, err := scriptsOn(chain, p.config.Load(), o.Solo)
 			return err
 		},
 	})

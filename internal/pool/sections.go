@@ -162,8 +162,6 @@ func (c *candidates) append(b []byte) []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	b = append(b, candidatesVersion)
-	b = append(b, c.parent[:]...)
-	b = binary.BigEndian.AppendUint32(b, uint32(c.trivial))
 	b = binary.AppendUvarint(b, uint64(len(c.hashes)))
 	for h := range c.hashes {
 		b = append(b, h[:]...)
@@ -176,8 +174,6 @@ func (c *candidates) read(record []byte) error {
 	defer c.mu.Unlock()
 	r := wire.NewReader(record)
 	r.Version(candidatesVersion)
-	copy(c.parent[:], r.Take(32))
-	c.trivial = int(r.Uint32())
 	c.hashes = map[[32]byte]bool{}
 	for range r.Count(32) {
 		if h := r.Take(32); h != nil {

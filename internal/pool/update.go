@@ -8,6 +8,7 @@ import (
 
 	"ckpool/address"
 	"ckpool/bitcoind"
+	"ckpool/internal/config"
 	"ckpool/internal/logfile"
 	"ckpool/internal/session"
 	"ckpool/sharelog"
@@ -124,7 +125,7 @@ func (u *updater) nextUpdate(t *bitcoind.Update) time.Duration {
 // learnChain fixes what depends on the network: address encodings.
 func (u *updater) learnChain() error {
 	chain := u.nodes.Chain()
-	to, err := u.scripts(chain)
+	to, err := scriptsOn(chain, u.config.Load(), u.options.Solo)
 	if err != nil {
 		return err
 	}
@@ -160,11 +161,10 @@ type scripts struct {
 	payout, donation []byte // nil: none
 }
 
-// scripts translates the configured addresses for a chain. That none of the
+// scriptsOn translates the configured addresses for a chain. That none of the
 // nodes' chains knows them is the one thing of their words that ends the
 // program.
-func (p *Pool) scripts(chain string) (s scripts, err error) {
-	c := p.config.Load()
+func scriptsOn(chain string, c *config.Config, solo bool) (s scripts, err error) {
 	network, known := address.NetworkForChain(chain)
 	if !known {
 		network = address.Main
@@ -173,7 +173,7 @@ func (p *Pool) scripts(chain string) (s scripts, err error) {
 		}
 	}
 	s.network = network
-	if !p.options.Solo {
+	if !solo {
 		if s.payout, err = payable("btcaddress", c.BTCAddress, network, chain); err != nil {
 			return s, err
 		}
@@ -254,18 +254,18 @@ func (p *Pool) tidyJobs() {
 	if err := newest.Template.CheckWitness(); err != nil {
 		p.logAt(logfile.LevelError, fmt.Sprintf("Template for height %d: %v", newest.Template.Height, err))
 	}
-	if err := p.writeTransactions(newest.Template); err != nil {
+	if err := writeTransactions(p.config.Load().LogDir, newest.Template); err != nil {
 		p.Notice("Cannot write pool.txns: " + err.Error())
 	}
 	collect()
 }
 
 // writeTransactions writes the transaction ids of the present work, one a line.
-func (p *Pool) writeTransactions(t *work.Template) error {
+func writeTransactions(logDir string, t *work.Template) error {
 	b := make([]byte, 0, 65*t.TxCount())
 	for i := range t.TxCount() {
 		b = append(appendDisplay(b, t.TxID(i)), '\n')
 	}
-	path := filepath.Join(p.config.Load().LogDir, "pool", "pool.txns")
+	path := filepath.Join(logDir, "pool", "pool.txns")
 	return sharelog.ReplaceFile(path, b, false)
 }

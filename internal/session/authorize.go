@@ -106,11 +106,18 @@ func (q request) login(name, password string) (string, *stratum.Reject) {
 // own makes the connection the owner of a session under its first worker name,
 // and closes the connection that owned it before.
 func (c client) own(id uint64, name string) bool {
-	e, previous, ok := c.g.registry.claim(id, name, c.s.client, c.loop)
+	e, previous, inherited, ok := c.g.registry.claim(id, name, c.s.client, c.loop)
 	if !ok {
 		return false
 	}
 	c.s.loops = e.loops
+	if inherited {
+		// Its work so far has the difficulties it was sent with. What this
+		// connection was sent before it was the owner is sent again.
+		c.earlier[c.slot] = e.difficulties
+		c.s.flags |= hasEarlier
+		c.s.present = change{}
+	}
 	if previous != 0 && previous != c.s.client {
 		c.g.closeClient(previous, netserver.Replaced)
 	}

@@ -17,8 +17,10 @@ const (
 	// changeLife is how long shares may still come for jobs sent before a
 	// change, in seconds: longer than any job is kept.
 	changeLife = 900
-	// maxEarlier bounds what a connection may cost.
-	maxEarlier = 32
+	// maxEarlier bounds what a connection may cost. It is more than a miner can
+	// bring about in changeLife: of forgotten changes it could choose the
+	// difficulty of its older jobs.
+	maxEarlier = 256
 )
 
 // earlier are the difficulties before the present one, oldest first. Few
@@ -80,6 +82,7 @@ func (c client) record(difficulty float64, job uint64, suffix uint8, now float64
 		c.s.flags |= hasEarlier
 	}
 	c.s.present = change{difficulty, now, job, suffix}
+	c.g.registry.changed(c.s.id, c.s.client, c.s.present, now)
 }
 
 // judge is that of the session's difficulties.

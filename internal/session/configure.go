@@ -62,7 +62,7 @@ func (q request) grantMask(raw json.RawMessage) bool {
 	theirs := uint64(0xffffffff)
 	var text string
 	if json.Unmarshal(raw, &text) == nil {
-		v, err := strconv.ParseUint(strings.TrimPrefix(text, "0x"), 16, 32)
+		v, err := strconv.ParseUint(strings.TrimPrefix(strings.ToLower(text), "0x"), 16, 32)
 		if err != nil {
 			return false
 		}
@@ -85,7 +85,7 @@ func (q request) grantMask(raw json.RawMessage) bool {
 // keepOldMask keeps bits the miner may have used before accepted for a while.
 func (c client) keepOldMask(old, mask uint32) {
 	if old&^mask != 0 {
-		c.s.oldMask, c.s.maskUntil = old, c.seconds()+maskGrace
+		c.s.oldMask, c.s.maskUntil = old, moment(c.seconds()+maskGrace)
 	}
 }
 

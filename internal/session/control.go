@@ -30,10 +30,10 @@ func (c client) info(now float64) Info {
 		Difficulty: c.s.want, Best: c.s.best,
 		DSPS1: float64(r.average[0]), DSPS5: float64(r.average[1]), DSPS60: float64(r.average[2]),
 		DSPS1440: float64(r.average[3]), DSPS10080: float64(r.average[4]),
-		LastShare: c.at(c.s.lastShare), Start: c.at(c.s.start),
+		LastShare: c.at(float64(c.s.lastShare)), Start: c.at(float64(c.s.start)),
 		Address:    c.t.Remote(c.slot).Addr().String(),
 		Subscribed: c.s.is(subscribed), Authorised: c.s.is(authorised),
-		Idle:      now-max(c.s.lastShare, c.s.start) > idleTime,
+		Idle:      max(c.s.lastShare, c.s.start).since(now) > idleTime,
 		UserAgent: c.agents.get(c.s.agent), WorkerName: l.name, Worker: l.worker,
 		Listener: int(c.s.listener),
 	}
@@ -109,7 +109,7 @@ func (h *Handler) Idle() (n int) {
 	now := h.seconds()
 	for slot := netserver.Slot(0); slot < h.top; slot++ {
 		s := h.session(slot)
-		if s.client != 0 && s.is(authorised) && now-max(s.lastShare, s.start) > idleTime {
+		if s.client != 0 && s.is(authorised) && max(s.lastShare, s.start).since(now) > idleTime {
 			n++
 		}
 	}

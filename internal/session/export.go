@@ -2,6 +2,7 @@ package session
 
 import (
 	"encoding/binary"
+	"errors"
 	"math"
 	"net/netip"
 	"time"
@@ -84,9 +85,9 @@ func (e Exporter) Registry(b []byte, now time.Time, ending map[uint64]bool) []by
 		if k.until = until(id, &k); k.until == 0 {
 			continue
 		}
-		for _, v := range [...]uint64{id, k.extranonce1, k.name, k.loops, uint64(k.until)} {
-			b = binary.BigEndian.AppendUint64(b, v)
-		}
+		b = binary.BigEndian.AppendUint64(b, id)
+		b = binary.BigEndian.AppendUint64(b, uint64(k.until))
+		b = k.append(b)
 	}
 	b = binary.AppendUvarint(b, uint64(len(r.guesses)))
 	for from, g := range r.guesses {
@@ -111,29 +112,28 @@ func (e Exporter) SendAway(h *Handler, slot netserver.Slot) {
 // goroutine while the loop stands still.
 func (e Exporter) Session(h *Handler, slot netserver.Slot, b []byte) []byte {
 	s := h.session(slot)
-	owner, owned := e.Group.registry.owned(s.id, s.client)
+	own, owned := e.Group.registry.owned(s.id, s.client)
 	b = append(b, sessionVersion)
 	b = binary.BigEndian.AppendUint64(b, s.client)
 	b = binary.BigEndian.AppendUint64(b, s.id)
-	b = wire.AppendBool(b, owned)
-	b = binary.BigEndian.AppendUint64(b, owner)
+	if b = wire.AppendBool(b, owned); owned {
+		b = own.append(b)
+	}
 	b = binary.BigEndian.AppendUint64(b, s.loops)
 	b = wire.AppendBytes(b, s.extranonce1Bytes())
 	var vardiff [64]byte
 	measured, _ := s.vardiff.AppendBinary(vardiff[:0]) // never fails
 	b = wire.AppendBytes(b, measured)
-	changes := h.changes(slot)
-	b = append(b, uint8(len(changes)))
-	for _, c := range changes {
-		b = wire.AppendFloat(b, c.difficulty)
-		b = wire.AppendFloat(b, c.at)
-		b = binary.BigEndian.AppendUint64(b, c.job)
-		b = append(b, c.suffix)
+	b = appendChanges(b, h.earlier[slot])
+	if b = wire.AppendBool(b, s.sent() != 0); s.sent() != 0 {
+		b = appendChange(b, s.present)
 	}
-	for _, f := range [...]float64{
-		s.want, s.floor, s.start, s.lastShare, s.lastSent, s.firstInvalid, s.lastChange, s.maskUntil, s.lastList,
-		s.best, s.rates.last, float64(s.rates.amount),
+	for _, m := range [...]moment{
+		s.start, s.lastShare, s.lastSent, s.firstInvalid, s.lastChange, s.maskUntil, s.lastList,
 	} {
+		b = wire.AppendFloat(b, float64(m))
+	}
+	for _, f := range [...]float64{s.want, s.floor, s.best, s.rates.last, float64(s.rates.amount)} {
 		b = wire.AppendFloat(b, f)
 	}
 	for _, f := range s.rates.average {
@@ -146,19 +146,34 @@ func (e Exporter) Session(h *Handler, slot netserver.Slot, b []byte) []byte {
 	}
 	b = binary.BigEndian.AppendUint16(b, s.newNames)
 	b = binary.BigEndian.AppendUint16(b, flagBits(s.flags))
-	b = append(b, s.badLines, s.suffix, uint8(s.profile), s.listener, s.invalid)
+	b = append(b, s.badLines, uint8(s.profile), s.listener, s.invalid)
 	b = wire.AppendBytes(b, h.agents.get(s.agent))
 	b = wire.AppendBytes(b, h.held[slot])
 	return e.logins(h, slot, b)
 }
 
-// changes are all difficulties of a session, oldest first.
-func (h *Handler) changes(slot netserver.Slot) []change {
-	s := h.session(slot)
-	if s.sent() == 0 {
-		return nil
+func appendChanges(b []byte, changes []change) []byte {
+	b = binary.AppendUvarint(b, uint64(len(changes)))
+	for _, c := range changes {
+		b = appendChange(b, c)
 	}
-	return append(append([]change(nil), h.earlier[slot]...), s.present)
+	return b
+}
+
+func appendChange(b []byte, c change) []byte {
+	b = wire.AppendFloat(b, c.difficulty)
+	b = wire.AppendFloat(b, c.at)
+	b = binary.BigEndian.AppendUint64(b, c.job)
+	return append(b, c.suffix)
+}
+
+// append appends what is moved of an entry.
+func (e *entry) append(b []byte) []byte {
+	for _, v := range [...]uint64{e.extranonce1, e.name, e.loops, e.job} {
+		b = binary.BigEndian.AppendUint64(b, v)
+	}
+	b = append(b, e.suffix)
+	return appendChanges(b, e.difficulties)
 }
 
 func (e Exporter) logins(h *Handler, slot netserver.Slot, b []byte) []byte {
@@ -203,16 +218,15 @@ func flagsOf(bits uint16) (f flags) {
 	return f
 }
 
-// owned tells whether client has the session open, and the hash of the name it
-// belongs to.
-func (r *Registry) owned(id, client uint64) (name uint64, ok bool) {
+// owned is the session if client has it open.
+func (r *Registry) owned(id, client uint64) (e entry, ok bool) {
 	if id == 0 {
-		return 0, false
+		return e, false
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	e, known := r.entries[id]
-	return e.name, known && e.client == client && e.until == 0
+	return e, known && e.client == client && e.until == 0
 }
 
 // restore takes an entry another process had.
@@ -221,6 +235,27 @@ func (r *Registry) restore(id uint64, e entry) {
 	defer r.mu.Unlock()
 	r.entries[id] = e
 	r.used[e.extranonce1] = struct{}{}
+}
+
+func readEntry(r *wire.Reader) entry {
+	e := entry{extranonce1: r.Uint64(), name: r.Uint64(), loops: r.Uint64(), job: r.Uint64(), suffix: r.Uint8()}
+	e.difficulties = readChanges(r)
+	return e
+}
+
+func readChanges(r *wire.Reader) (changes []change) {
+	for range r.Count(25) {
+		changes = append(changes, readChange(r))
+	}
+	return changes
+}
+
+func readChange(r *wire.Reader) change {
+	c := change{positive(r), positive(r), r.Uint64(), r.Uint8()}
+	if c.difficulty == 0 {
+		r.Fail(errors.New("a difficulty of 0"))
+	}
+	return c
 }
 
 // registryRecord is what Exporter.Registry writes.
@@ -236,12 +271,13 @@ func readRegistry(record []byte, now time.Time) (k registryRecord, err error) {
 	r := wire.NewReader(record)
 	r.Version(registryVersion)
 	k = registryRecord{clients: r.Uint64(), length: int(r.Uint8()), next: r.Uint64()}
-	n := r.Count(5 * 8)
+	n := r.Count(6 * 8)
 	k.closed = make(map[uint64]entry, n)
 	for range n {
 		id := r.Uint64()
-		e := entry{extranonce1: r.Uint64(), name: r.Uint64(), loops: r.Uint64()}
-		e.until = max(int64(min(r.Uint64(), math.MaxInt64)), 1)
+		until := max(int64(min(r.Uint64(), math.MaxInt64)), 1)
+		e := readEntry(r)
+		e.until = until
 		k.closed[id] = e
 	}
 	n = r.Count(16 + 4 + 8)

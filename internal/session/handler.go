@@ -137,7 +137,7 @@ func (h *Handler) Open(slot netserver.Slot, _ netip.AddrPort, listener int) {
 	s := h.session(slot)
 	*s = session{
 		client: h.g.registry.nextClient(), listener: uint8(listener),
-		start: now, lastSent: now, profile: work.ProfileFor(""),
+		start: moment(now), lastSent: moment(now), profile: work.ProfileFor(""),
 	}
 	c := h.client(slot)
 	set := c.listener()
@@ -235,7 +235,7 @@ func (h *Handler) hold(slot netserver.Slot, s *session, line []byte) {
 
 func (c client) write(b []byte) {
 	c.t.Write(c.slot, b)
-	c.session(c.slot).lastSent = c.seconds()
+	c.session(c.slot).lastSent = moment(c.seconds())
 	c.out = b[:0]
 }
 

@@ -58,7 +58,9 @@ func TestBroadcastAllocatesNothing(t *testing.T) {
 		s := r.session(slot)
 		s.job = 0
 		r.client(slot).sendWork()
-		s.suffix = 0
+		e := r.group.registry.entries[s.id]
+		e.suffix = 0
+		r.group.registry.entries[s.id] = e
 		s.want = 3 - s.want // a change of difficulty each time
 		r.client(slot).sendWork()
 	}); n != 0 {

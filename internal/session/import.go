@@ -1,11 +1,9 @@
 package session
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"time"
 
 	"ckpool/internal/netserver"
@@ -88,9 +86,9 @@ func (m *Importer) mapLoops(mask uint64) (mapped uint64) {
 // record is what Exporter.Session writes, in the form it is kept here.
 type record struct {
 	session
-	changes []change // difficulties, oldest first, without the present one
+	earlier earlier
 	owned   bool
-	owner   uint64
+	own     entry // if owned
 	agent   string
 	held    []byte
 	logins  []loginRecord
@@ -131,12 +129,11 @@ func (m *Importer) Session(h *Handler, slot netserver.Slot, r *wire.Reader) erro
 		s.agent = h.agents.use(k.agent, k.agent)
 	}
 	if k.owned {
-		m.Group.registry.restore(s.id, entry{
-			extranonce1: s.extranonce1Number(), name: k.owner, client: s.client, loops: s.loops,
-		})
+		k.own.client, k.own.loops = s.client, m.mapLoops(k.own.loops)|1<<(h.loop%64)
+		m.Group.registry.restore(s.id, k.own)
 	}
-	if len(k.changes) > 0 {
-		h.earlier[slot] = k.changes
+	if len(k.earlier) > 0 {
+		h.earlier[slot] = k.earlier
 		s.flags |= hasEarlier
 	}
 	if len(k.held) > 0 {
@@ -162,7 +159,7 @@ func (m *Importer) login(c client, first bool, l loginRecord) {
 	} else {
 		c.extra[c.slot] = append(c.extra[c.slot], i)
 	}
-	c.b.Attach(grant.Worker, c.s.client, c.agents.get(c.s.agent), c.at(c.s.start))
+	c.b.Attach(grant.Worker, c.s.client, c.agents.get(c.s.agent), c.at(float64(c.s.start)))
 }
 
 // Resume makes the loop go on with the present work: it goes to the miners
@@ -173,16 +170,12 @@ func (h *Handler) Resume() {
 	}
 }
 
-func (s *session) extranonce1Number() uint64 {
-	var b [8]byte
-	copy(b[:], s.extranonce1Bytes())
-	return binary.LittleEndian.Uint64(b[:])
-}
-
 func readSession(r *wire.Reader) (k record) {
 	r.Version(sessionVersion)
 	k.client, k.id = r.Uint64(), r.Uint64()
-	k.owned, k.owner = r.Bool(), r.Uint64()
+	if k.owned = r.Bool(); k.owned {
+		k.own = readEntry(r)
+	}
 	k.loops = r.Uint64()
 	extranonce1 := r.Bytes()
 	if len(extranonce1) > len(k.extranonce1) {
@@ -192,17 +185,17 @@ func readSession(r *wire.Reader) (k record) {
 	if err := k.vardiff.UnmarshalBinary(r.Bytes()); err != nil {
 		r.Fail(err)
 	}
-	for range r.Uint8() {
-		k.changes = append(k.changes, change{positive(r), positive(r), r.Uint64(), r.Uint8()})
+	k.earlier = readChanges(r)
+	if r.Bool() {
+		k.present = readChange(r)
 	}
-	if n := len(k.changes); n > 0 {
-		k.present, k.changes = k.changes[n-1], k.changes[:n-1]
+	for _, m := range [...]*moment{
+		&k.start, &k.lastShare, &k.lastSent, &k.firstInvalid, &k.lastChange, &k.maskUntil, &k.lastList,
+	} {
+		*m = moment(positive(r))
 	}
 	var amount float64
-	for _, f := range [...]*float64{
-		&k.want, &k.floor, &k.start, &k.lastShare, &k.lastSent, &k.firstInvalid, &k.lastChange, &k.maskUntil, &k.lastList,
-		&k.best, &k.rates.last, &amount,
-	} {
+	for _, f := range [...]*float64{&k.want, &k.floor, &k.best, &k.rates.last, &amount} {
 		*f = positive(r)
 	}
 	k.rates.amount = float32(amount)
@@ -213,8 +206,7 @@ func readSession(r *wire.Reader) (k record) {
 	k.mask, k.sentMask, k.oldMask, k.later = r.Uint32(), r.Uint32(), r.Uint32(), r.Uint32()
 	k.newNames = r.Uint16()
 	k.flags = flagsOf(r.Uint16())
-	k.badLines, k.suffix = r.Uint8(), r.Uint8()
-	k.profile = work.Profile(r.Uint8())
+	k.badLines, k.profile = r.Uint8(), work.Profile(r.Uint8())
 	k.listener, k.invalid = r.Uint8(), r.Uint8()
 	k.agent = r.Text()
 	k.held = r.Bytes()
@@ -234,8 +226,6 @@ func (k *record) check(r *wire.Reader) {
 		r.Fail(fmt.Errorf("coinbase profile %d of %d", k.profile, work.Profiles))
 	case k.is(subscribed) && (k.id == 0 || k.extranonce1Len == 0), k.owned && k.id == 0:
 		r.Fail(errors.New("a subscription without id or extranonce1"))
-	case k.sent() == 0 && (len(k.changes) > 0 || k.present != change{}), slices.ContainsFunc(k.changes, func(c change) bool { return c.difficulty == 0 }):
-		r.Fail(errors.New("a difficulty of 0"))
 	case k.is(authorised) && len(k.logins) == 0:
 		r.Fail(errors.New("an authorisation without worker"))
 	}

@@ -3,6 +3,8 @@ package session
 import (
 	"fmt"
 	"strings"
+
+	"ckpool/difficulty"
 )
 
 // showsMessages tells whether the miner is known to display show_message.
@@ -27,5 +29,5 @@ func bestText(b Best, d float64) string {
 	case BestWorkerEver, BestUserEver:
 		ever = "ever "
 	}
-	return fmt.Sprintf("New best %sshare for %s: %f", ever, who, d)
+	return fmt.Sprintf("New best %sshare for %s: %s", ever, who, difficulty.FormatAchieved(d))
 }

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -159,11 +160,11 @@ func TestMoveRegistry(t *testing.T) {
 		t.Error("the old connection stays open")
 	}
 	// No extranonce1 is given out twice.
-	seen := map[uint64]bool{n.session(7).extranonce1Number(): true, n.session(slot).extranonce1Number(): true}
+	seen := map[string]bool{string(n.session(7).extranonce1Bytes()): true, string(n.session(slot).extranonce1Bytes()): true}
 	for range 20 {
 		s := n.open()
 		n.subscription(s, "")
-		if x := n.session(s).extranonce1Number(); seen[x] {
+		if x := string(n.session(s).extranonce1Bytes()); seen[x] {
 			t.Fatalf("extranonce1 %x twice", x)
 		} else {
 			seen[x] = true
@@ -365,12 +366,13 @@ func TestReadSessionV1(t *testing.T) {
 		s.maskUntil != 210 || s.lastList != 20 || s.best != 12345.5 || s.rates != (rates{[5]float32{1, 2, 3, 4, 5}, 6, 199}) {
 		t.Errorf("%+v", s)
 	}
-	want := []change{{4, 10.25, 0x6b02867d00000001, 0}, {8, 150, 0x6b02867d00000002, 3}}
-	if !slices.Equal(r.changes(5), want) || s.job != 0x6b02867d00000002 || s.tip != 9 || s.suffix != 3 ||
+	before, now := change{4, 10.25, 0x6b02867d00000001, 0}, change{8, 150, 0x6b02867d00000002, 3}
+	if !slices.Equal(r.earlier[5], earlier{before}) || s.present != now || s.job != 0x6b02867d00000002 || s.tip != 9 ||
 		s.mask != 0x1fffe000 || s.sentMask != 0x1fffe000 || s.oldMask != 0x1ffff000 || s.newNames != 2 || s.badLines != 1 || s.invalid != 1 || s.profile != work.ProfileS19 || s.later != 44 {
 		t.Errorf("%+v", s)
 	}
-	if e := r.group.registry.entries[s.id]; e.client != 17 || e.name != nameHash("bob.rig1") || e.until != 0 || e.extranonce1 != 0x6b02867e {
+	if e := r.group.registry.entries[s.id]; e.client != 17 || e.name != nameHash("bob.rig1") || e.until != 0 || e.extranonce1 != 0x6b02867e ||
+		e.job != s.job || e.suffix != 3 || !slices.Equal(e.difficulties, earlier{before, now}) {
 		t.Errorf("%+v", e)
 	}
 	if c.findLogin([]byte("bob.rig1")) == 0 || c.findLogin([]byte("bob.rig2")) == 0 || string(r.held[5]) != "{}\n" {
@@ -384,7 +386,9 @@ func TestReadRegistryV1(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if k.clients != 99 || k.length != 4 || k.next != 0x1122334455 || len(k.closed) != 1 || k.closed[0xaa] != (entry{extranonce1: 0xbb, name: 0xcc, loops: 3, until: 1795327700}) {
+	if k.clients != 99 || k.length != 4 || k.next != 0x1122334455 || len(k.closed) != 1 || !reflect.DeepEqual(k.closed[0xaa], entry{
+		extranonce1: 0xbb, name: 0xcc, loops: 3, until: 1795327700, job: 7, suffix: 2, difficulties: earlier{{4, 10.25, 7, 1}},
+	}) {
 		t.Errorf("%+v", k)
 	}
 	if g := k.guesses[netip.MustParseAddr("198.51.100.7")]; g.n != 4 || !g.since.Equal(now.Add(-5*time.Second)) {

@@ -4,7 +4,9 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
+	"math"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,6 +39,11 @@ type entry struct {
 	client      uint64 // client id of the open connection that owns it
 	loops       uint64 // loops (modulo 64) that may hold shares of it
 	until       int64  // unix seconds; 0 while open
+
+	// What its connections were sent: a later one goes on from there.
+	difficulties earlier
+	job          uint64 // last announced again
+	suffix       uint8  // how often
 }
 
 type guessCount struct {
@@ -76,7 +83,7 @@ func (r *Registry) subscribe(client uint64, loop int) (id, extranonce1 uint64, o
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	mask := ^uint64(0) >> (64 - 8*r.length)
-	if r.length < 8 && uint64(len(r.used)) > mask {
+	if r.length < 8 && uint64(len(r.used)) > mask && !r.evict() {
 		return 0, 0, false
 	}
 	for {
@@ -95,6 +102,23 @@ func (r *Registry) subscribe(client uint64, loop int) (id, extranonce1 uint64, o
 	r.used[extranonce1] = struct{}{}
 	r.entries[id] = entry{extranonce1: extranonce1, client: client, loops: 1 << (loop % 64)}
 	return id, extranonce1, true
+}
+
+// evict gives up the closed session that would be forgotten first: a miner that
+// is here comes before one that may come back.
+func (r *Registry) evict() bool {
+	first, until := uint64(0), int64(math.MaxInt64)
+	for id, e := range r.entries {
+		if e.until != 0 && e.until < until {
+			first, until = id, e.until
+		}
+	}
+	if first == 0 {
+		return false
+	}
+	delete(r.used, r.entries[first].extranonce1)
+	delete(r.entries, first)
+	return true
 }
 
 // resume finds the session of an id a miner presents. It stays with its owner
@@ -122,23 +146,55 @@ func (r *Registry) resume(id uint64, from netip.Addr, now time.Time) (e entry, o
 
 // claim makes client the owner of session id under the given worker name. It
 // fails when the session belongs to another name. previous is the client that
-// owned it and may still be open.
-func (r *Registry) claim(id uint64, name string, client uint64, loop int) (e entry, previous uint64, ok bool) {
+// owned it and may still be open. inherited tells that the owner was another
+// client.
+func (r *Registry) claim(id uint64, name string, client uint64, loop int) (e entry, previous uint64, inherited, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	e, known := r.entries[id]
 	h := nameHash(name)
 	if !known || e.name != 0 && e.name != h {
-		return e, 0, false
+		return e, 0, false, false
 	}
-	previous = e.client
+	previous, inherited = e.client, e.client != client
 	if e.until != 0 {
 		previous = 0
 	}
 	e.name, e.client, e.until = h, client, 0
 	e.loops |= 1 << (loop % 64)
 	r.entries[id] = e
-	return e, previous, true
+	if inherited {
+		e.difficulties = slices.Clone(e.difficulties)
+	}
+	return e, previous, inherited, true
+}
+
+// announce is the next suffix of a job that is announced again in session id. It
+// counts over all connections of the session, so that no two announcements are
+// the same work. ok is false when there is none left.
+func (r *Registry) announce(id, job uint64) (suffix uint8, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e := r.entries[id]
+	if e.job != job {
+		e.job, e.suffix = job, 0
+	}
+	if e.suffix == maxSuffix {
+		return 0, false
+	}
+	e.suffix++
+	r.entries[id] = e
+	return e.suffix, true
+}
+
+// changed keeps a difficulty that the owner of session id was sent.
+func (r *Registry) changed(id, client uint64, to change, now float64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if e, ok := r.entries[id]; ok && e.client == client {
+		e.difficulties = e.difficulties.add(to, now)
+		r.entries[id] = e
+	}
 }
 
 // release ends client's ownership: an authorised session is kept for a while, any

@@ -17,9 +17,9 @@ type session struct {
 	want    float64 // difficulty it shall have
 	floor   float64 // lowest difficulty asked for by the miner, 0 none
 
-	start, lastShare, lastSent float64
-	firstInvalid, lastChange   float64
-	maskUntil, lastList        float64
+	start, lastShare, lastSent moment
+	firstInvalid, lastChange   moment
+	maskUntil, lastList        moment
 
 	best  float64
 	rates rates
@@ -34,12 +34,17 @@ type session struct {
 	badLines                uint8
 	extranonce1             [8]byte
 	extranonce1Len          uint8
-	suffix                  uint8
 	profile                 work.Profile
 	listener                uint8
 	invalid                 uint8 // steps of the invalid share ladder taken
 	flags                   flags
 }
+
+// moment is seconds of the loop's clock where a second more or less is the same.
+type moment float32
+
+// since is how many seconds before now it was.
+func (m moment) since(now float64) float64 { return now - float64(m) }
 
 type flags uint16
 

@@ -78,7 +78,7 @@ func (q request) judge(sh *Share, now float64) {
 	sh.Job, sh.Difficulty = job, credit
 
 	mask := q.jobMask(job.Mask)
-	if now < q.s.maskUntil {
+	if now < float64(q.s.maskUntil) {
 		mask |= q.s.oldMask & job.Mask
 	}
 	sh.Mask = mask
@@ -99,7 +99,7 @@ func (q request) judge(sh *Share, now float64) {
 		sh.Reject = &rejectMask
 	case !difficulty.Meets(&q.computed.Hash, accept) && !q.computed.Block:
 		sh.Reject = &rejectAboveTarget
-	case !q.first(now):
+	case !q.first(now - q.t.Now().Sub(w.Job.Created).Seconds()):
 		sh.Reject = &rejectDuplicate
 	case difficulty.Meets(&q.computed.Hash, credit):
 		sh.Credit = credit
@@ -107,8 +107,10 @@ func (q request) judge(sh *Share, now float64) {
 }
 
 // first records the computed share and reports false when the session, here or
-// on a loop it was on before, has already been credited for it.
-func (q request) first(now float64) bool {
+// on a loop it was on before, has already been credited for it. published is
+// when the newest job was: as long as none comes the old ones stay, and what
+// was found on them must be remembered.
+func (q request) first(published float64) bool {
 	fp := binary.LittleEndian.Uint64(q.computed.Hash[:])
 	if q.s.loops != 1<<(q.loop%64) {
 		for i, other := range q.g.seen {
@@ -117,7 +119,7 @@ func (q request) first(now float64) bool {
 			}
 		}
 	}
-	return q.seen.add(fp, now)
+	return q.seen.add(fp, published)
 }
 
 // account tells the backend and keeps the session's own figures.
@@ -126,7 +128,7 @@ func (q request) account(sh *Share, now float64) {
 	if sh.Reject != nil {
 		return
 	}
-	q.s.lastShare = now
+	q.s.lastShare = moment(now)
 	q.s.rates.add(sh.Credit, now)
 	q.s.best = max(q.s.best, sh.Computed.Difficulty)
 	if best != BestNone && q.showsMessages() {
@@ -166,10 +168,10 @@ func (c client) ladder(bad bool) {
 	}
 	now := c.seconds()
 	if c.s.firstInvalid == 0 {
-		c.s.firstInvalid = now
+		c.s.firstInvalid = moment(now)
 		return
 	}
-	switch past := now - c.s.firstInvalid; {
+	switch past := c.s.firstInvalid.since(now); {
 	case past > ladderDrop && c.s.invalid < 3:
 		c.s.invalid = 3
 		c.messageIfShown("Disconnecting for continuous invalid shares")

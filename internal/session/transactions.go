@@ -36,7 +36,7 @@ func (q request) onGetTransactions(arg []byte) *stratum.Reject {
 // each followed by a space.
 func (q request) onGetTxnHashes(arg []byte) *stratum.Reject {
 	now := q.seconds()
-	if q.s.lastList != 0 && now-q.s.lastList < listPause {
+	if q.s.lastList != 0 && q.s.lastList.since(now) < listPause {
 		q.reject(q.msg.ID, &rejectRateLimit)
 		return nil
 	}
@@ -48,7 +48,7 @@ func (q request) onGetTxnHashes(arg []byte) *stratum.Reject {
 		q.reject(q.msg.ID, &rejectJobID)
 		return nil
 	}
-	q.s.lastList = now
+	q.s.lastList = moment(now)
 	count := job.Template.TxCount()
 	b := make([]byte, 0, 2+65*count)
 	b = append(b, '"')

@@ -23,17 +23,20 @@ func (c client) sendWork() {
 	if w == nil {
 		return
 	}
-	suffix, later := uint8(0), uint32(0)
+	suffix, later, again := uint8(0), uint32(0), false
 	if c.s.job == w.Job.ID {
-		if c.s.suffix == maxSuffix {
+		again = true
+	} else if c.s.is(resumed) { // it had this job on its last connection
+		again = true
+		c.s.later++
+		c.s.flags &^= resumed
+	}
+	if again {
+		var ok bool
+		if suffix, ok = c.g.registry.announce(c.s.id, w.Job.ID); !ok {
 			return // the next job brings it
 		}
-		suffix = c.s.suffix + 1
 		later = c.laterTime(w.Job)
-	} else if c.s.is(resumed) { // it had this job on its last connection
-		c.s.later++
-		later = c.laterTime(w.Job)
-		c.s.flags &^= resumed
 	}
 	if c.s.is(maskSent) {
 		c.sendMask()
@@ -67,11 +70,13 @@ func (c client) sendWork() {
 	case len(out) == 0 && suffix == 0 && payout == nil:
 		c.t.WriteWork(c.slot, w.Job.Notify(c.s.profile, clean), tag)
 	default:
-		out = w.Job.AppendNotify(out, c.s.profile, payout, work.Announcement{Suffix: suffix, Later: later, Clean: clean})
+		out = w.Job.AppendNotify(out, c.s.profile, payout, work.Announcement{
+			Suffix: suffix, Extranonce1: c.s.extranonce1Bytes(), Later: later, Clean: clean,
+		})
 		c.t.WriteWork(c.slot, out, tag)
 		c.out = out[:0]
 	}
-	c.s.job, c.s.tip, c.s.suffix, c.s.lastSent = w.Job.ID, w.Tip, suffix, now
+	c.s.job, c.s.tip, c.s.lastSent = w.Job.ID, w.Tip, moment(now)
 	c.s.later = later
 }
 
@@ -85,7 +90,7 @@ func (c client) laterTime(j *work.Job) uint32 {
 // mayChange keeps changes of a difficulty apart. Out of a flood of shares it
 // goes up at once.
 func (c client) mayChange(now float64) bool {
-	return c.s.lastChange == 0 || now-c.s.lastChange >= changePause || c.s.is(flooded)
+	return c.s.lastChange == 0 || c.s.lastChange.since(now) >= changePause || c.s.is(flooded)
 }
 
 // changed notes that the wanted difficulty goes out with a job.
@@ -93,7 +98,7 @@ func (c client) changed(job uint64, suffix uint8, now float64) {
 	if c.s.sent() != 0 {
 		c.s.vardiff.Changed(now)
 		if c.s.is(authorised) {
-			c.s.lastChange = now
+			c.s.lastChange = moment(now)
 		}
 	}
 	c.record(c.s.want, job, suffix, now)
@@ -175,8 +180,8 @@ func (h *Handler) Tick(time.Time) {
 		if !s.is(authorised) {
 			// Waiting for work is not being unauthorised.
 			if s.is(holding) || !haveWork {
-				s.start = now
-			} else if now-s.start > set.UnauthTimeout.Seconds() {
+				s.start = moment(now)
+			} else if s.start.since(now) > set.UnauthTimeout.Seconds() {
 				h.t.Close(slot, netserver.UnauthorizedTimeout)
 			}
 			continue
@@ -186,7 +191,7 @@ func (h *Handler) Tick(time.Time) {
 }
 
 func (c client) tickAuthorised(set *Settings, now float64) {
-	quiet := now - max(c.s.lastShare, c.s.start)
+	quiet := max(c.s.lastShare, c.s.start).since(now)
 	if set.DropIdle > 0 && quiet > set.DropIdle.Seconds() {
 		c.t.Close(c.slot, netserver.Idle)
 		return
@@ -207,7 +212,7 @@ func (c client) tickAuthorised(set *Settings, now float64) {
 	switch {
 	case c.s.want != c.s.sent() && c.s.is(deferred):
 		c.changeNow()
-	case now-c.s.lastSent >= silence:
+	case c.s.lastSent.since(now) >= silence:
 		c.sendWork()
 	}
 }

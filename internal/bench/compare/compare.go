@@ -17,6 +17,7 @@ import (
 type Config struct {
 	Ckpool, Ckbench string // the programs
 	Rounds          int
+	Only            string // part to measure, of Parts; empty: all
 	Size            Size
 	Other           *Other            // nil: none
 	Progress        func(line string) // what is being done; nil: nobody is told
@@ -83,6 +84,9 @@ func prepare(ctx context.Context, c Config) (r *run, done func(), err error) {
 	if c.Rounds < 1 || c.Rounds > 100 {
 		return nil, nil, fmt.Errorf("%d rounds: must be 1 to 100", c.Rounds)
 	}
+	if c.Only != "" && !slices.Contains(Parts(), c.Only) {
+		return nil, nil, fmt.Errorf("part %q: must be one of %q", c.Only, Parts())
+	}
 	if c.Progress == nil {
 		c.Progress = func(string) {}
 	}
@@ -142,10 +146,21 @@ var sections = []section{
 	{"solo", []kind{solo}, (*run).solo},
 }
 
+// Parts are the names of the parts of the table, which can be measured alone.
+func Parts() (names []string) {
+	for _, s := range sections {
+		names = append(names, s.name)
+	}
+	return names
+}
+
 // round does all sections, each with all servers in turn; every other round
 // begins with the last.
 func (r *run) round(ctx context.Context, round int) error {
 	for _, s := range sections {
+		if r.Only != "" && r.Only != s.name {
+			continue
+		}
 		list := slices.Clone(s.kinds)
 		if round%2 == 1 {
 			slices.Reverse(list)

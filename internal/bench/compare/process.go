@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -187,7 +188,11 @@ func (r *run) startBare(ctx context.Context) (*server, error) {
 	if err := os.WriteFile(file, text, 0o600); err != nil {
 		return nil, err
 	}
-	p, err := launch(r.Ckbench, "bare", "--answers", file)
+	listen, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
+	p, err := launch(r.Ckbench, "bare", "--answers", file, "--listen", listen)
 	if err != nil {
 		return nil, err
 	}
@@ -293,12 +298,18 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// freeAddress is a port nobody listens on now.
+// freeAddress is a port nobody listens on now, and below those that the system
+// gives to the thousands of connections of a measurement.
 func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+	for {
+		l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", 10_000+rand.IntN(20_000)))
+		if errors.Is(err, syscall.EADDRINUSE) {
+			continue
+		}
+		if err != nil {
+			return "", err
+		}
+		defer l.Close()
+		return l.Addr().String(), nil
 	}
-	defer l.Close()
-	return l.Addr().String(), nil
 }

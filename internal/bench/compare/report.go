@@ -129,6 +129,9 @@ func (r *Report) Markdown() string {
 	b.WriteString("|---|--:|--:|--:|" + strings.Repeat("--:|", len(columns)-6) + "---|---|\n")
 	for i := range rows {
 		row := &rows[i]
+		if len(r.of(row.key, row.kind())) == 0 {
+			continue
+		}
 		cells := []string{row.title(r.size), row.cell(r.of(row.key, row.kind())), row.cell(r.of(row.key, floor)), ""}
 		if ratio, known := r.ratio(row); known {
 			cells[3] = short(ratio)
@@ -138,7 +141,7 @@ func (r *Report) Markdown() string {
 		}
 		mark := ""
 		switch {
-		case row.text() == "" || len(r.of(row.key, row.kind())) == 0:
+		case row.text() == "":
 		case r.over(row):
 			mark = "**over**"
 		default:

@@ -1,0 +1,5 @@
+//go:build !race
+
+package operation
+
+var buildFlags []string

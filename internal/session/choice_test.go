@@ -1,0 +1,106 @@
+package session
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+// A miner that has seen a hash cannot choose the difficulty it is credited
+// with, neither by naming a later announcement of the job nor with another
+// connection of the session.
+func TestDifficultyIsNotChosenAfterTheHash(t *testing.T) {
+	const low, high = 1e-9, 1e-6
+	subscribe := `{"id":1,"method":"mining.subscribe","params":["cgminer/4.12.1"]}`
+	authorize := func(password string) string {
+		return `{"id":2,"method":"mining.authorize","params":["bob","` + password + `"]}`
+	}
+
+	t.Run("announced again", func(t *testing.T) {
+		r := newRig(t, nil)
+		slot, sent := r.miner("bob")
+		job := lastJob(sent)
+		nonce := r.solve(slot, job.JobID, high, 0)
+		again := lastJob(r.send(slot, fmt.Sprintf(`{"id":3,"method":"mining.suggest_difficulty","params":[%g]}`, high)))
+		if again.JobID == job.JobID {
+			t.Fatal("the job is not announced again")
+		}
+		claimed := job
+		claimed.JobID = again.JobID
+		r.send(slot, submitLine(4, "bob", &claimed, nonce))
+		if got := r.backend.last().Credit; got != 0 {
+			t.Errorf("a hash of the first announcement is credited %g under the second", got)
+		}
+		r.send(slot, submitLine(5, "bob", &job, nonce))
+		if got := r.backend.last().Credit; got != low {
+			t.Errorf("under its own it is credited %g, want %g", got, low)
+		}
+	})
+
+	for _, kept := range []bool{false, true} {
+		for _, first := range []bool{false, true} {
+			t.Run(fmt.Sprintf("resumed, old connection open %v, authorize first %v", kept, first), func(t *testing.T) {
+				r := newRig(t, nil)
+				a := r.open()
+				job := lastJob(r.send(a, subscribe))
+				r.send(a, authorize("x"))
+				id := formatID(r.session(a).id)
+				nonce := r.solve(a, job.JobID, high, 0)
+				if !kept {
+					r.disconnect(a)
+				}
+
+				b := r.open()
+				lines := []string{
+					`{"id":1,"method":"mining.subscribe","params":["cgminer/4.12.1","` + id + `"]}`,
+					authorize(fmt.Sprintf("d=%g", high)),
+				}
+				if first {
+					lines[0], lines[1] = lines[1], lines[0]
+				}
+				sent := r.send(b, lines[0])
+				sent = append(sent, r.send(b, lines[1])...)
+				again := lastJob(sent)
+				own := r.solve(b, again.JobID, high, 0)
+				r.send(b, submitLine(4, "bob", &job, nonce))
+				if got := r.backend.last().Credit; got != low {
+					t.Errorf("work of the old connection is credited %g, want %g", got, low)
+				}
+				claimed := job
+				claimed.JobID = again.JobID
+				r.send(b, submitLine(5, "bob", &claimed, nonce))
+				if got := r.backend.last().Credit; got != 0 {
+					t.Errorf("work of the old connection is credited %g under the new announcement", got)
+				}
+				again.NTime = job.NTime // solve's
+				r.want(b, submitLine(6, "bob", &again, own), `{"result":true,"error":null,"id":6}`)
+				if got := r.backend.last().Credit; got != high {
+					t.Errorf("work of the new connection is credited %g, want %g", got, high)
+				}
+			})
+		}
+	}
+}
+
+// A node that gives no work for long leaves the old job as it is: its shares are
+// still counted once.
+func TestSharesAreRememberedAsLongAsTheirJob(t *testing.T) {
+	r := newRig(t, nil)
+	slot, sent := r.miner("bob")
+	job := lastJob(sent)
+	var nonces []string
+	for range 5 {
+		nonces = append(nonces, r.solve(slot, job.JobID, 1e-9, 0))
+	}
+	for i, nonce := range nonces {
+		r.want(slot, submitLine(3, "bob", &job, nonce), `{"result":true,"error":null,"id":3}`)
+		r.want(slot, submitLine(4, "bob", &job, nonces[0]), rejectLine(22, "Duplicate", "4"))
+		r.now = r.now.Add((rotateAfter + 1) * time.Second)
+		if i == 2 { // the same tip
+			r.backend.newJob(r.now)
+			for r.Step() {
+			}
+			r.written(slot)
+		}
+	}
+}
