@@ -11,6 +11,10 @@ import "crypto/sha256"
 // a mark changes: the nanoseconds of the job.
 const markLen = 4
 
+// maxHead is the most that a coinbase has up to the extranonces: 42 bytes, and a
+// scriptSig less the extranonces of a byte each.
+const maxHead = 42 + maxScriptSig - 2
+
 // mark changes head, a coinbase up to the extranonces, to that of the
 // announcement with the given suffix; 0 is the first, which has none.
 func (j *Job) mark(head, extranonce1 []byte, suffix uint8) {
