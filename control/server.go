@@ -331,7 +331,7 @@ func (s *Server) answer(ctx context.Context, k *socket, c *net.UnixConn, request
 		s.passFD(ctx, cmd, c, rest)
 		return "", true
 	case cmd.take != nil:
-		c.SetDeadline(time.Time{})
+		_ = c.SetDeadline(time.Time{})
 		cmd.take(ctx, c, argument(cmd.prefix, rest))
 		return "", true
 	}

@@ -297,8 +297,7 @@ func TestFormats(t *testing.T) {
 // The old side is stopped in the middle: it goes on to its end by itself.
 func TestOldSideShutsDown(t *testing.T) {
 	m := newMove(t, 1)
-	var server *listening
-	server = serve(t, func(ctx context.Context, c *net.UnixConn, arg string) {
+	server := serve(t, func(ctx context.Context, c *net.UnixConn, arg string) {
 		if Accept(c, arg) == nil {
 			_, m.gaveErr = Give(ctx, c, m.src, patience)
 		}
