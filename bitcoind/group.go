@@ -35,6 +35,7 @@ type Group struct {
 	life    context.Context
 	endLife context.CancelFunc
 	tasks   sync.WaitGroup // submissions and followed blocks
+	saves   sync.WaitGroup // blocks being written to SaveDir
 	loops   sync.WaitGroup // of nodes
 
 	// guarded by mu

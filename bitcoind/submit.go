@@ -47,7 +47,9 @@ func (g *Group) Submit(height int64, hash [32]byte, block []byte, changed func(B
 func (g *Group) submit(height int64, hash [32]byte, block []byte, changed func(BlockState), isSaved bool) {
 	b := g.newBlock(height, hash, changed)
 	b.saved = make(chan struct{})
+	g.saves.Add(1)
 	save := func() {
+		defer g.saves.Done()
 		defer close(b.saved)
 		if isSaved {
 			return
@@ -73,6 +75,10 @@ func (g *Group) submit(height int64, hash [32]byte, block []byte, changed func(B
 		b.sending.Wait()
 	})
 }
+
+// WaitSaved returns when every block given to Submit until now is in SaveDir,
+// so that another process can go on with it. No Submit may begin meanwhile.
+func (g *Group) WaitSaved() { g.saves.Wait() }
 
 // begin registers a task, unless Run has ended. The caller calls tasks.Done.
 func (g *Group) begin() bool {

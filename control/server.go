@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -37,6 +38,8 @@ type Server struct {
 	sockets   []*socket
 	replyTime time.Duration
 
+	left atomic.Bool // the sockets' files are another process's
+
 	mu    sync.Mutex
 	conns map[*net.UnixConn]struct{} // guarded by mu
 	spare *os.File                   // guarded by mu; see lendSpare
@@ -44,16 +47,18 @@ type Server struct {
 }
 
 type socket struct {
-	name     string
-	commands []command
-	listener *net.UnixListener
-	file     os.FileInfo // what Listen made, so that Close removes nothing else
+	name      string
+	commands  []command
+	listener  *net.UnixListener
+	file      os.FileInfo // what Listen made, so that Close removes nothing else
+	inherited *os.File    // another process's, to be used by Listen
 }
 
 type command struct {
 	prefix   string
 	handle   func(ctx context.Context, args string) (string, error)
 	handleFD func(ctx context.Context, n int) (*os.File, error)
+	take     func(ctx context.Context, c *net.UnixConn, args string)
 }
 
 // NewServer makes a server for sockets in dir. Their group is gid, or left
@@ -77,6 +82,13 @@ func (s *Server) Handle(socket, prefix string, f func(ctx context.Context, args 
 // without data.
 func (s *Server) HandleFD(socket, prefix string, f func(ctx context.Context, n int) (*os.File, error)) {
 	s.register(socket, command{prefix: prefix, handleFD: f})
+}
+
+// HandleConn registers a command that takes the connection over, without any
+// time limit but that f must return when ctx ends. The server closes it
+// afterwards.
+func (s *Server) HandleConn(socket, prefix string, f func(ctx context.Context, c *net.UnixConn, args string)) {
+	s.register(socket, command{prefix: prefix, take: f})
 }
 
 func (s *Server) register(name string, c command) {
@@ -107,6 +119,7 @@ func (k *socket) listen(path string, gid int) error {
 		return fmt.Errorf("%s: path of a socket is longer than %d bytes", path, maxPath)
 	}
 	switch info, err := os.Lstat(path); {
+	case k.inherited != nil:
 	case err == nil && info.Mode().Type() != os.ModeSocket:
 		return fmt.Errorf("%s already exists and is not a socket, not removing", path)
 	case err == nil:
@@ -114,7 +127,7 @@ func (k *socket) listen(path string, gid int) error {
 			return fmt.Errorf("replace old socket: %w", err)
 		}
 	}
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	l, err := k.bind(path)
 	if err != nil {
 		return fmt.Errorf("open %s socket: %w", k.name, err)
 	}
@@ -134,15 +147,72 @@ func (k *socket) listen(path string, gid int) error {
 	return nil
 }
 
+// bind makes the socket's listener.
+func (k *socket) bind(path string) (*net.UnixListener, error) {
+	if k.inherited == nil {
+		return net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	}
+	l, err := net.FileListener(k.inherited)
+	k.inherited.Close()
+	k.inherited = nil
+	if err != nil {
+		return nil, err
+	}
+	u, ok := l.(*net.UnixListener)
+	if !ok || u.Addr().String() != path {
+		l.Close()
+		return nil, fmt.Errorf("inherited socket is %v", l.Addr())
+	}
+	return u, nil
+}
+
+// Inherit makes Listen go on with a listening socket of another process that
+// serves the same directory, instead of replacing it. The file is the server's
+// from then on; one for a name without commands is closed.
+func (s *Server) Inherit(name string, f *os.File) {
+	for _, k := range s.sockets {
+		if k.name == name && k.inherited == nil {
+			k.inherited = f
+			return
+		}
+	}
+	f.Close()
+}
+
+// Files are duplicates of the listening sockets by name, to pass to another
+// process. The caller closes them.
+func (s *Server) Files() (map[string]*os.File, error) {
+	files := make(map[string]*os.File)
+	for _, k := range s.sockets {
+		f, err := k.listener.File()
+		if err != nil {
+			for _, f := range files {
+				f.Close()
+			}
+			return nil, fmt.Errorf("duplicate %s socket: %w", k.name, err)
+		}
+		files[k.name] = f
+	}
+	return files, nil
+}
+
+// Leave makes Close, and the end of Serve, leave the sockets in their
+// directory, where they are another process's. Any goroutine may call.
+func (s *Server) Leave() { s.left.Store(true) }
+
 // Close closes and removes the sockets, except those that another process has
 // replaced meanwhile. Serve does it itself.
 func (s *Server) Close() {
 	for _, k := range s.sockets {
+		if k.inherited != nil {
+			k.inherited.Close()
+			k.inherited = nil
+		}
 		if k.listener == nil {
 			continue
 		}
 		path := filepath.Join(s.dir, k.name)
-		if now, err := os.Lstat(path); err == nil && k.file != nil && os.SameFile(now, k.file) {
+		if now, err := os.Lstat(path); err == nil && !s.left.Load() && k.file != nil && os.SameFile(now, k.file) {
 			os.Remove(path)
 		}
 		k.listener.Close()
@@ -259,6 +329,10 @@ func (s *Server) answer(ctx context.Context, k *socket, c *net.UnixConn, request
 		return "unknown", false
 	case cmd.handleFD != nil:
 		s.passFD(ctx, cmd, c, rest)
+		return "", true
+	case cmd.take != nil:
+		_ = c.SetDeadline(time.Time{})
+		cmd.take(ctx, c, argument(cmd.prefix, rest))
 		return "", true
 	}
 

@@ -2,6 +2,7 @@ package work
 
 import (
 	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -137,6 +138,7 @@ func (b *Builder) Job(t *Template, id uint64, now time.Time) (*Job, error) {
 		NTimeMax:          lastTime(t, now),
 		Created:           now,
 		builder:           b,
+		solo:              len(b.PayoutScript) == 0,
 	}
 	if err := j.setCoinbase(now); err != nil {
 		return nil, fmt.Errorf("block template at height %d: %w", t.Height, err)
@@ -162,9 +164,10 @@ func lastTime(t *Template, now time.Time) uint32 {
 // get which.
 func (j *Job) setCoinbase(now time.Time) error {
 	b, t := j.builder, j.Template
-	unique := DataPush(int64(now.Nanosecond()))
-	j.marked = len(unique) - 1
-	j.scriptHead = slices.Concat(HeightPush(t.Height), appendPush(nil, t.Flags), DataPush(now.Unix()), unique)
+	var unique [markLen]byte
+	binary.LittleEndian.PutUint32(unique[:], uint32(now.Nanosecond()))
+	j.scriptHead = slices.Concat(HeightPush(t.Height), appendPush(nil, t.Flags),
+		DataPush(now.Unix()), appendPush(nil, unique[:]))
 	rand.Read(j.key[:]) // never fails
 	if err := b.checkScriptSig(len(j.scriptHead)); err != nil {
 		return err

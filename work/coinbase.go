@@ -41,7 +41,7 @@ func (j *Job) fit(limit int) layout {
 func (j *Job) size(l layout) int {
 	c := j.coinbase(l)
 	n := len(c.Head) + j.builder.Extranonce1Len + j.builder.Extranonce2Len + len(c.Mid) + len(c.Tail)
-	if j.solo() {
+	if j.solo {
 		n += 1 + witnessScriptLen
 	}
 	return n
@@ -68,7 +68,7 @@ func (j *Job) coinbase(l layout) Coinbase {
 	mid := append(scriptTail, 0xff, 0xff, 0xff, 0xff) // sequence
 	mid = appendCompactSize(mid, 1+len(outputs))
 	mid = binary.LittleEndian.AppendUint64(mid, uint64(payout))
-	if !j.solo() {
+	if !j.solo {
 		mid = appendScript(mid, b.PayoutScript)
 	}
 
@@ -125,7 +125,7 @@ func (j *Job) appendTx(b []byte, c *Coinbase, suffix uint8, payout, extranonce1,
 	b = append(b, extranonce1...)
 	b = append(b, extranonce2...)
 	b = append(b, c.Mid...)
-	if j.solo() {
+	if j.solo {
 		b = appendScript(b, payout)
 	}
 	return append(b, c.Tail...)

@@ -53,7 +53,7 @@ func Example() {
 
 	// Output:
 	// {"params":["0000000000000001","466e2206590b1a116012afcabf5be...
-	// a block of 276 bytes and 1 transaction
+	// a block of 279 bytes and 1 transaction
 }
 
 // In solo each miner's own script goes into its coinbase.

@@ -22,9 +22,9 @@ type Job struct {
 	Created            time.Time
 	Sig                string // the builder's as far as there is room for it
 
-	builder    *Builder
+	builder    *Builder // nil for one read from a record: it is rendered already
+	solo       bool     // miners' own scripts are paid
 	scriptHead []byte   // scriptSig before the push of the extranonces
-	marked     int      // its last bytes, which a mark changes
 	key        [16]byte // secret, for marks
 	donation   int64
 
@@ -33,8 +33,6 @@ type Job struct {
 	renderings [Profiles]atomic.Pointer[rendering]
 }
 
-func (j *Job) solo() bool { return len(j.builder.PayoutScript) == 0 }
-
 // rendering is what the miners of a profile get. Profiles with the same layout
 // share it.
 func (j *Job) rendering(p Profile) *rendering {
@@ -42,7 +40,7 @@ func (j *Job) rendering(p Profile) *rendering {
 	if r := slot.Load(); r != nil {
 		return r
 	}
-	r := j.render(j.layouts[min(p, Profiles-1)])
+	r := j.render(j.coinbase(j.layouts[min(p, Profiles-1)]))
 	if slot.CompareAndSwap(nil, r) {
 		return r
 	}

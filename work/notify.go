@@ -20,8 +20,8 @@ const (
 	idEnd       = len(notifyStart) + 16
 )
 
-func (j *Job) render(l layout) *rendering {
-	r := &rendering{coinbase: j.coinbase(l)}
+func (j *Job) render(coinbase Coinbase) *rendering {
+	r := &rendering{coinbase: coinbase}
 	c := &r.coinbase
 	b := make([]byte, 0, 300+2*(len(c.Head)+len(c.Mid)+len(c.Tail))+67*len(j.Branch))
 	b = append(b, notifyStart...)
@@ -70,7 +70,7 @@ func (r *rendering) line(clean bool) []byte {
 // the profile in pool mode; it is shared, do not change it. In solo there is no
 // such line, it is nil.
 func (j *Job) Notify(p Profile, clean bool) []byte {
-	if j.solo() {
+	if j.solo {
 		return nil
 	}
 	return j.rendering(p).line(clean)
@@ -97,8 +97,7 @@ type Announcement struct {
 // behind. payout is nil in pool mode, the miner's output script in solo; in solo
 // nothing is appended without, since the reward would be anybody's.
 func (j *Job) AppendNotify(b []byte, p Profile, payout []byte, a Announcement) []byte {
-	solo := j.solo()
-	if solo && len(payout) == 0 {
+	if j.solo && len(payout) == 0 {
 		return b
 	}
 	r := j.rendering(p)
@@ -108,7 +107,7 @@ func (j *Job) AppendNotify(b []byte, p Profile, payout []byte, a Announcement) [
 	if a.Suffix > 0 {
 		b = appendHex8(b, a.Suffix)
 	}
-	if solo {
+	if j.solo {
 		b = append(b, line[idEnd:r.payoutAt]...)
 		var length [5]byte
 		b = hex.AppendEncode(b, appendCompactSize(length[:0], len(payout)))
@@ -118,7 +117,7 @@ func (j *Job) AppendNotify(b []byte, p Profile, payout []byte, a Announcement) [
 		b = append(b, line[idEnd:]...)
 	}
 	if a.Suffix > 0 {
-		var head [128]byte
+		var head [maxHead]byte
 		marked := head[:copy(head[:], r.coinbase.Head)]
 		j.mark(marked, a.Extranonce1, a.Suffix)
 		hex.Encode(b[start+2+r.headAt:], marked)

@@ -16,6 +16,7 @@ func main() { os.Exit(run(os.Args, os.Stdout, os.Stderr)) }
 
 // run is main with its surroundings; it returns the exit status.
 func run(argv []string, stdout, stderr io.Writer) int {
+	upgrader := takeUpgrader()
 	o, err := parseOptions(argv)
 	if err == nil && o.Help {
 		fmt.Fprint(stdout, usage())
@@ -27,8 +28,9 @@ func run(argv []string, stdout, stderr io.Writer) int {
 		return exitStatus(err, stderr)
 	}
 	if err == nil {
-		err = serve(o, argv, stdout, stderr)
+		err = serve(o, argv, upgrader, stdout, stderr)
 	}
+	upgrader.tell(err)
 	return exitStatus(err, stderr)
 }
 
@@ -42,11 +44,11 @@ func exitStatus(err error, stderr io.Writer) int {
 	return 1
 }
 
-func serve(o Options, argv []string, stdout, stderr io.Writer) error {
+func serve(o Options, argv []string, upgrader upgrader, stdout, stderr io.Writer) error {
 	// Until the process is gone: a second signal must not cut off the ending.
 	ctx, _ := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	parent := takeDetached()
-	if o.Daemonise && !o.Check && parent == nil {
+	if o.Daemonise && !o.Check && parent == nil && !upgrader.is() { // whose session goes on
 		return detach(ctx, argv)
 	}
 	c, warnings, err := loadConfig(o)
@@ -60,7 +62,7 @@ func serve(o Options, argv []string, stdout, stderr io.Writer) error {
 		fmt.Fprintf(stdout, "%s: no errors\n", o.Config)
 		return nil
 	}
-	return runPool(ctx, o, c, parent)
+	return runPool(ctx, o, c, argv, parent)
 }
 
 // version is the module's, or the revision it was built from.

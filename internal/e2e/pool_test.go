@@ -65,6 +65,7 @@ func (s *setup) configuration(t *testing.T) keys {
 // running is a pool that a test has started.
 type running struct {
 	t      *testing.T
+	pool   *pool.Pool
 	config config.Config
 	log    *lines
 	addr   string // host:port for miners
@@ -76,6 +77,17 @@ type running struct {
 
 // start runs a pool until stop or the end of the test.
 func (s setup) start(t *testing.T) *running {
+	t.Helper()
+	r := s.prepare(t, false)
+	if err := r.pool.Listen(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.serve()
+	return r
+}
+
+// prepare makes a pool, to listen and then to be served.
+func (s setup) prepare(t *testing.T, takeOver bool) *running {
 	t.Helper()
 	text, err := json.Marshal(s.configuration(t))
 	if err != nil {
@@ -104,19 +116,23 @@ func (s setup) start(t *testing.T) *running {
 			t.Logf("the pool ended with %v; its log:\n%s", r.err, r.log.text())
 		}
 	})
-	p, err := pool.New(c, pool.Options{Solo: s.solo, LogShares: s.logShares, Version: "test", Log: r.log.logger()})
+	r.pool, err = pool.New(c, pool.Options{Solo: s.solo, LogShares: s.logShares, Version: "test", Log: r.log.logger(), TakeOver: takeOver})
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
+	return r
+}
+
+// serve runs the pool, which listens, with its control sockets.
+func (r *running) serve() {
+	r.t.Helper()
+	ctx, cancel := context.WithCancel(r.t.Context())
 	r.cancel = cancel
-	if err := p.Listen(ctx); err != nil {
-		t.Fatal(err)
-	}
-	server := control.NewServer(dir, -1)
-	p.Commands(server, pool.Process{Shutdown: cancel, SetLogLevel: func(int) {}})
+	server := control.NewServer(r.dir, -1)
+	r.handOver(server)
+	r.pool.Commands(server, pool.Process{Shutdown: cancel, SetLogLevel: func(int) {}})
 	if err := server.Listen(); err != nil {
-		t.Fatal(err)
+		r.t.Fatal(err)
 	}
 	r.addr = regexp.MustCompile(`Listening on (\S+)`).FindStringSubmatch(r.log.text())[1]
 	go func() {
@@ -127,11 +143,10 @@ func (s setup) start(t *testing.T) *running {
 			defer close(served)
 			server.Serve(ctx)
 		}()
-		r.err = p.Run(ctx)
+		r.err = r.pool.Run(ctx)
 		cancel()
 		<-served
 	}()
-	return r
 }
 
 // end ends the pool and waits for it; it may be called again.

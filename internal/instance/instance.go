@@ -48,6 +48,22 @@ func Claim(ctx context.Context, dir string, gid int, killOld bool) (*Instance, e
 	return i, nil
 }
 
+// Inherit is the claim of another process, which has passed on the locked
+// directory. SetPID makes this process its user.
+func Inherit(dir string, lock *os.File) *Instance { return &Instance{Dir: dir, lock: lock} }
+
+// Lock is the locked directory, to pass to another process: the claim lasts as
+// long as one of them has it open.
+func (i *Instance) Lock() *os.File { return i.lock }
+
+// SetPID makes pid the process whose id is in the directory.
+func (i *Instance) SetPID(pid int) error {
+	if b, err := os.ReadFile(i.pidFile()); err == nil && string(b) == strconv.Itoa(pid) {
+		return nil
+	}
+	return i.writePID(pid)
+}
+
 // makeDir makes dir so that members of the group can reach the sockets in it.
 func makeDir(dir string, gid int) error {
 	if err := os.Mkdir(dir, 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
@@ -78,7 +94,7 @@ func (i *Instance) claim(ctx context.Context, killOld bool) error {
 	if !locked && !poll(ctx, startTime, i.tryLock) {
 		return fmt.Errorf("another instance is starting in %s, try again", i.Dir)
 	}
-	return i.writePID()
+	return i.writePID(os.Getpid())
 }
 
 // tryLock makes the directory this process's. The lock is the kernel's: it is
@@ -118,9 +134,9 @@ func (i *Instance) readPID() (int, error) {
 	return pid, nil
 }
 
-func (i *Instance) writePID() error {
+func (i *Instance) writePID(pid int) error {
 	tmp := i.pidFile() + ".tmp"
-	err := os.WriteFile(tmp, []byte(strconv.Itoa(os.Getpid())), 0o640)
+	err := os.WriteFile(tmp, []byte(strconv.Itoa(pid)), 0o640)
 	if err == nil {
 		err = os.Rename(tmp, i.pidFile())
 	}

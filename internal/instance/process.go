@@ -49,6 +49,17 @@ func program(pid int) string {
 	return strings.TrimSuffix(file, " (deleted)")
 }
 
+// AwaitEnd waits for the instance that uses dir to end, for limit at most, and
+// gives its process id, 0 where there is none.
+func AwaitEnd(ctx context.Context, dir string, limit time.Duration) (pid int, gone bool) {
+	i := &Instance{Dir: dir}
+	pid, err := i.readPID()
+	if err != nil || pid == 0 || !isPool(pid) {
+		return 0, true
+	}
+	return pid, poll(ctx, limit, func() bool { return !alive(pid) })
+}
+
 // end stops a running instance: by the shutdown command, SIGTERM, SIGKILL.
 func end(ctx context.Context, dir string, pid int) error {
 	gone := func(limit time.Duration) bool {

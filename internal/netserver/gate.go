@@ -108,7 +108,7 @@ func (g *gate) close() {
 
 // update puts the listeners into epoll or takes them out of it.
 func (g *gate) update() {
-	open := !g.waiting && !g.closed && !g.server.paused.Load()
+	open := !g.waiting && !g.closed && !g.server.paused.Load() && !g.server.frozen.Load()
 	if open == g.open {
 		return
 	}

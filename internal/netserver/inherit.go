@@ -25,9 +25,13 @@ type inherited struct {
 	fd   int
 }
 
+// inheritance are listening sockets no listener has taken. The server's mu
+// guards it.
+type inheritance []inherited
+
 // Inherit gives the server listening sockets for the calls of Listen that
 // follow; their files are closed. What is no listening TCP socket is an error
-// and the rest is kept.
+// and the rest is kept. A Listen that fails leaves them for the next.
 func (s *Server) Inherit(sockets []Inherited) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -83,27 +87,43 @@ func inherit(k Inherited) (in inherited, err error) {
 func (s *Server) DropInherited() (left []netip.AddrPort) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, in := range s.inherited {
+	return s.inherited.close()
+}
+
+// adopt gives the listener a socket for addr; port 0 is any port the same URL
+// had.
+func (h *inheritance) adopt(l *Listener, addr netip.AddrPort) bool {
+	i := slices.IndexFunc(*h, func(in inherited) bool {
+		return in.addr == addr || addr.Port() == 0 && in.url == l.URL && in.addr.Addr() == addr.Addr()
+	})
+	if i < 0 || unix.Listen((*h)[i].fd, listenBacklog) != nil {
+		return false
+	}
+	in := (*h)[i]
+	*h = slices.Delete(*h, i, i+1)
+	l.fds = append(l.fds, in.fd)
+	l.Addrs = append(l.Addrs, in.addr)
+	l.adopted = append(l.adopted, in)
+	return true
+}
+
+// takeBack takes adopted sockets from a listener that comes to nothing.
+func (h *inheritance) takeBack(l *Listener) {
+	for _, in := range l.adopted {
+		l.fds = slices.DeleteFunc(l.fds, func(fd int) bool { return fd == in.fd })
+		*h = append(*h, in)
+	}
+	l.adopted = nil
+}
+
+// close returns the addresses of the sockets it closes.
+func (h *inheritance) close() (left []netip.AddrPort) {
+	for _, in := range *h {
 		unix.Close(in.fd)
 		left = append(left, in.addr)
 	}
-	s.inherited = nil
+	*h = nil
 	return left
-}
-
-// adopt takes an inherited socket for addr of the listener; port 0 is any port
-// the same URL had. The caller holds mu.
-func (s *Server) adopt(l *Listener, addr netip.AddrPort) bool {
-	i := slices.IndexFunc(s.inherited, func(in inherited) bool {
-		return in.addr == addr || addr.Port() == 0 && in.url == l.URL && in.addr.Addr() == addr.Addr()
-	})
-	if i < 0 || unix.Listen(s.inherited[i].fd, listenBacklog) != nil {
-		return false
-	}
-	l.fds = append(l.fds, s.inherited[i].fd)
-	l.Addrs = append(l.Addrs, s.inherited[i].addr)
-	s.inherited = slices.Delete(s.inherited, i, i+1)
-	return true
 }
 
 // Sockets are duplicates of all listening sockets, to pass to another process.

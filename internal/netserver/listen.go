@@ -62,6 +62,8 @@ type Listener struct {
 	URL   string           // as configured, for createinet
 	Addrs []netip.AddrPort // bound
 
+	adopted []inherited // sockets among fds; owned by the caller of Listen
+
 	// immutable once it listens
 	index   int
 	tls     *tls.Config // nil for plain text
@@ -211,6 +213,7 @@ func (s *Server) ListenAll(ctx context.Context, endpoints []Endpoint) (first int
 		}
 		if err != nil {
 			for _, l := range append(all[first:], l) {
+				s.inherited.takeBack(l)
 				l.close()
 			}
 			return 0, err
@@ -264,8 +267,8 @@ func (s *Server) bind(t target, others []*Listener) (*Listener, error) {
 	all4 := netip.AddrPortFrom(netip.IPv4Unspecified(), t.port)
 	var skipped error
 	for _, a := range t.addrs {
-		has4 := a == netip.IPv6Unspecified() && s.adopt(l, all4) // as another pool may have it
-		if s.adopt(l, netip.AddrPortFrom(a, t.port)) {
+		has4 := a == netip.IPv6Unspecified() && s.inherited.adopt(l, all4) // as another pool may have it
+		if s.inherited.adopt(l, netip.AddrPortFrom(a, t.port)) {
 			continue
 		}
 		err := l.bind(netip.AddrPortFrom(a, t.port), append(others[:len(others):len(others)], l))

@@ -35,6 +35,7 @@ type Loop struct {
 	closing   []Slot             // Close was called
 	lingering map[Slot]time.Time // closed, until when the peer may take to read
 	more      bool               // Step wants to go on
+	moved     []Slot             // exported since the loop was frozen
 }
 
 // wakeIndex is the epoll data of the mailbox, generation 0 like listeners.

@@ -21,12 +21,12 @@ type mailbox struct {
 
 	mu     sync.Mutex
 	closed bool      // guarded by mu
-	queue  []func()  // guarded by mu
+	queue  []func()  // guarded by mu; from head on
+	head   int       // guarded by mu
 	given  []arrival // guarded by mu
 
-	running []func()  // owned by the loop
-	taken   []arrival // owned by the loop
-	count   [8]byte   // owned by the loop; scratch of seen
+	taken []arrival // owned by the loop
+	count [8]byte   // owned by the loop; scratch of seen
 }
 
 // one is what is written to an eventfd to make it readable.
@@ -88,14 +88,32 @@ func (m *mailbox) arrivals() []arrival {
 	return m.taken
 }
 
-// run calls what was posted until now.
+// next takes the function posted first, nil when there is none.
+func (m *mailbox) next() func() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.head == len(m.queue) {
+		return nil
+	}
+	fn := m.queue[m.head]
+	m.queue[m.head] = nil
+	if m.head++; m.head == len(m.queue) {
+		m.queue, m.head = m.queue[:0], 0
+	}
+	return fn
+}
+
+// run calls what was posted until now. A posted function may call it too.
 func (m *mailbox) run() {
 	m.mu.Lock()
-	m.running, m.queue = m.queue, m.running[:0]
+	n := len(m.queue) - m.head
 	m.mu.Unlock()
-	for i, fn := range m.running {
+	for range n {
+		fn := m.next()
+		if fn == nil {
+			return
+		}
 		fn()
-		m.running[i] = nil
 	}
 }
 
@@ -104,7 +122,7 @@ func (m *mailbox) close() {
 	defer m.mu.Unlock()
 	if !m.closed {
 		m.closed = true
-		m.queue = nil
+		m.queue, m.head = nil, 0
 		unix.Close(m.fd)
 	}
 }

@@ -11,8 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"ckpool/internal/tlspipe"
 )
 
@@ -31,13 +29,14 @@ type Server struct {
 	held       atomic.Int64 // descriptors of connections, and places taken for them
 	waiting    atomic.Int32 // loops that wait for room
 	paused     atomic.Bool
+	frozen     atomic.Bool // between Freeze and Thaw
 	stopping   atomic.Bool
 
 	mu sync.Mutex
 	// guarded by mu
 	listeners []*Listener
-	inherited []inherited // listening sockets no listener has taken
-	shared    bool        // the loops have the listeners
+	inherited inheritance
+	shared    bool // the loops have the listeners
 	closed    bool
 	reported  [eventKinds]reported
 }
@@ -119,10 +118,7 @@ func (s *Server) Close() {
 	for _, k := range s.listeners {
 		k.close()
 	}
-	for _, in := range s.inherited {
-		unix.Close(in.fd)
-	}
-	s.inherited = nil
+	s.inherited.close()
 	for _, l := range s.loops {
 		for _, a := range l.mailbox.arrivals() { // given when it had ended
 			abort(a.fd)

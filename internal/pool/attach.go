@@ -142,6 +142,7 @@ func (s *State) Detach(id session.WorkerID, client uint64, userAgent string) {
 	}
 	w.mu.Lock()
 	c, removed := w.connected.remove(client)
+	s.touch(&w.tally)
 	w.mu.Unlock()
 	if !removed {
 		return

@@ -97,17 +97,9 @@ func (p *Pool) submitBlock(f *solution) {
 		kind = "Possible stale share block solve"
 	}
 	added := make(chan struct{})
-	solved := false
 	p.nodes.Submit(height, hash, block, func(s bitcoind.BlockState) {
 		<-added
 		p.blockChanged(record.Hash, s)
-		if parseBlockState(s) == BlockConfirmed && !solved {
-			solved = true
-			if w := p.Work(); w == nil || w.Job.Template.PrevHash != hash {
-				p.nodes.Refresh("own block")
-			}
-			p.broadcastMessage(p.Solved(height, f.worker, time.Now()))
-		}
 	})
 	p.logAt(logfile.LevelWarning, fmt.Sprintf("%s diff %s ! Height %d, hash %s, by %s",
 		kind, difficulty.FormatAchieved(f.share.Difficulty), height, record.Hash, logName(record.Worker)))
@@ -119,24 +111,50 @@ func (p *Pool) submitBlock(f *solution) {
 
 // resumed notes what became of a block that was saved by an earlier run, which
 // may have ended before it was in the table.
-func (p *Pool) resumed(height int64, hash [32]byte, s bitcoind.BlockState) {
-	err := p.blocks.Add(Block{Height: height, Hash: display(hash), Time: time.Now()})
-	if err != nil {
-		p.logAt(logfile.LevelError, "Cannot write blocks.json: "+err.Error())
+func resumed(p *Pool, height int64, hash [32]byte, s bitcoind.BlockState) {
+	whileOurs(p, func() {
+		err := p.blocks.Add(Block{Height: height, Hash: display(hash), Time: time.Now()})
+		if err != nil {
+			p.logAt(logfile.LevelError, "Cannot write blocks.json: "+err.Error())
+		}
+		changeBlock(p, display(hash), s)
+	})
+}
+
+// whileOurs calls note unless another process has taken over, which then finds
+// out for itself what became of blocks.
+func whileOurs(p *Pool, note func()) {
+	p.moving.RLock()
+	defer p.moving.RUnlock()
+	if !p.left.done() {
+		note()
 	}
-	p.blockChanged(display(hash), s)
 }
 
 // blockChanged notes what became of a block.
 func (p *Pool) blockChanged(hash string, s bitcoind.BlockState) {
-	_, err := p.blocks.Update(hash, func(b *Block) {
+	whileOurs(p, func() { changeBlock(p, hash, s) })
+}
+
+// changeBlock changes a block in the table. The first time it is part of the
+// chain its round is over.
+func changeBlock(p *Pool, hash string, s bitcoind.BlockState) {
+	var now Block
+	known, err := p.blocks.Update(hash, func(b *Block) {
 		b.State, b.Confirmations, b.Reason = parseBlockState(s), int(s.Confirmations), ""
 		if b.State == BlockRejected {
 			b.Reason = s.Text
 		}
+		now = *b
 	})
 	if err != nil {
 		p.logAt(logfile.LevelError, "Cannot write blocks.json: "+err.Error())
+	}
+	if known && now.State == BlockConfirmed && p.blocks.EndRound(hash) {
+		if w := p.Work(); w == nil || display(w.Job.Template.PrevHash) != hash {
+			p.nodes.Refresh("own block")
+		}
+		p.broadcastMessage(p.Solved(now.Height, p.names.workerID(now.Worker), time.Now()))
 	}
 }
 
@@ -156,7 +174,7 @@ func parseBlockState(s bitcoind.BlockState) BlockState {
 // followBlocks goes on with blocks an earlier run has found: undecided ones are
 // submitted again, the others are followed until they are mature.
 func (p *Pool) followBlocks() {
-	err := p.nodes.Resume(p.resumed)
+	err := p.nodes.Resume(func(height int64, hash [32]byte, s bitcoind.BlockState) { resumed(p, height, hash, s) })
 	if err != nil {
 		p.logAt(logfile.LevelError, "Cannot read saved blocks: "+err.Error())
 	}

@@ -44,7 +44,8 @@ func TestResumedBlockIsInTheTable(t *testing.T) {
 	}
 	p := &Pool{blocks: blocks}
 	hash := [32]byte{7}
-	p.resumed(850000, hash, bitcoind.BlockState{State: bitcoind.BlockConfirmed, Confirmations: 2})
+	blocks.EndRound(display(hash)) // there is no pool that could
+	resumed(p, 850000, hash, bitcoind.BlockState{State: bitcoind.BlockConfirmed, Confirmations: 2})
 	list := blocks.List()
 	if len(list) != 1 || list[0].Height != 850000 || list[0].Hash != display(hash) || list[0].StateText() != "confirmed 2" {
 		t.Errorf("blocks %+v", list)

@@ -122,11 +122,13 @@ type Blocks struct {
 
 	mu   sync.Mutex
 	list []Block // guarded by mu; in the order they were found
+	// ended are the hashes of blocks whose round is over. Guarded by mu.
+	ended map[string]bool
 }
 
 // OpenBlocks reads <logdir>/pool/blocks.json; without one the table is empty.
 func OpenBlocks(logDir string) (*Blocks, error) {
-	t := &Blocks{path: filepath.Join(logDir, "pool", "blocks.json")}
+	t := &Blocks{path: filepath.Join(logDir, "pool", "blocks.json"), ended: map[string]bool{}}
 	data, err := os.ReadFile(t.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return t, nil
@@ -136,6 +138,11 @@ func OpenBlocks(logDir string) (*Blocks, error) {
 	}
 	if err := json.Unmarshal(data, &t.list); err != nil {
 		return nil, fmt.Errorf("found blocks: %s: %w", t.path, err)
+	}
+	for i := range t.list {
+		if b := &t.list[i]; b.State != BlockPending {
+			t.ended[b.Hash] = true
+		}
 	}
 	return t, nil
 }
@@ -171,6 +178,18 @@ func (t *Blocks) Update(hash string, change func(*Block)) (found bool, err error
 		return true, nil
 	}
 	return true, t.save()
+}
+
+// EndRound reports whether the round of a confirmed block is still to be ended:
+// true the first time, also where an earlier run found the block.
+func (t *Blocks) EndRound(hash string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.ended[hash] {
+		return false
+	}
+	t.ended[hash] = true
+	return true
 }
 
 // find is for a caller that holds mu.

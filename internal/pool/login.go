@@ -71,16 +71,17 @@ func (s *State) login(l *session.Login, now stamp) (g session.Grant, refused str
 		}
 	}
 	g.Worker, g.Name, g.User = w.id, w.name, w.user.name
-	g.Payout = w.user.login(g.Payout, l.Time)
+	g.Payout = w.user.login(g.Payout, l.Time, s.copies.Load)
 	g.Message = fmt.Sprintf("Authorised, welcome to %s %s!", s.settings.Load().Name, g.User)
 	return g, ""
 }
 
 // login notes a successful login and returns the payout script all sessions of
 // the user share.
-func (u *user) login(payout []byte, now time.Time) []byte {
+func (u *user) login(payout []byte, now time.Time, copies func() uint32) []byte {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	u.changed = copies()
 	u.loggedIn = true
 	if u.authorised == 0 {
 		u.authorised = now.Unix()

@@ -25,6 +25,7 @@ type Options struct {
 	LogShares bool
 	Version   string
 	Log       *slog.Logger
+	TakeOver  bool // statistics come from another process, not from files
 }
 
 // Pool is a whole pool: nodes, work, sessions, statistics. Make it with New,
@@ -40,7 +41,9 @@ type Pool struct {
 	nodes    *bitcoind.Group
 	server   *netserver.Server
 	registry *session.Registry
+	group    *session.Group
 	handlers []*session.Handler // by loop
+	left     departure
 
 	config     atomic.Pointer[config.Config] // what may not change while running is as at the start
 	sessions   atomic.Pointer[session.Settings]
@@ -53,6 +56,9 @@ type Pool struct {
 	published  chan struct{} // there is a job tidy has not looked at
 
 	submissions sync.WaitGroup // goroutines of Block; waited for by Run
+	moving      sync.RWMutex   // held for reading while what became of a block is noted
+	updater     *updater       // owned by Run, before it by Prepare
+	background  background
 
 	certificates []*keypair.Pair // owned by Listen and Reload, which are never at the same time
 
@@ -76,7 +82,9 @@ func New(c config.Config, o Options) (*Pool, error) {
 		registry:  session.NewRegistry(c.Nonce1Length, uint64(len(c.Servers))),
 		notices:   logfile.NewLimiter(time.Minute),
 		published: make(chan struct{}, 1),
+		left:      make(departure),
 	}
+	p.updater = &updater{Pool: p}
 	p.config.Store(&c)
 	p.sessions.Store(sessionSettings(&c, o.Solo))
 	var err error
@@ -85,22 +93,21 @@ func New(c config.Config, o Options) (*Pool, error) {
 		SaveDir:   filepath.Join(c.LogDir, "pool", "blocks"),
 		Event:     func(e bitcoind.Event) { p.logAt(logfile.Level(e.Level), e.Text) },
 		Fits: func(chain string) error {
-			_, err := p.scripts(chain)
+			_, err := scriptsOn(chain, p.config.Load(), o.Solo)
 			return err
 		},
 	})
 	if err != nil {
 		return nil, err
 	}
-	var group *session.Group
 	serverConfig := limits(&c)
 	serverConfig.MaxLine = c.MaxLine
 	serverConfig.Event = func(level int, text string) { p.logAt(logfile.Level(level), text) }
 	p.server, err = netserver.New(serverConfig, func(l *netserver.Loop) netserver.Handler {
-		if group == nil {
-			group = session.NewGroup(p.registry, loopCount(), p.closeClient)
+		if p.group == nil {
+			p.group = session.NewGroup(p.registry, loopCount(), p.closeClient)
 		}
-		h := session.NewHandler(l, p, group)
+		h := session.NewHandler(l, p, p.group)
 		p.handlers = append(p.handlers, h)
 		return h
 	})
@@ -112,9 +119,23 @@ func New(c config.Config, o Options) (*Pool, error) {
 		Loops: loopCount(),
 		Event: func(level int, text string) { p.logAt(logfile.Level(level), text) },
 	}, now)
-	if err := p.State.Load(now); err != nil {
+	if !o.TakeOver {
+		if err := loadSaved(p, now); err != nil {
+			return nil, err
+		}
+	}
+	if p.blocks, err = OpenBlocks(c.LogDir); err != nil {
 		return nil, err
 	}
+	return p, nil
+}
+
+// loadSaved reads what an earlier run has left of statistics and sessions.
+func loadSaved(p *Pool, now time.Time) error {
+	if err := p.Load(now); err != nil {
+		return err
+	}
+	c := p.config.Load()
 	resumable, err := loadSessions(p.registry, sessionsPath(c.LogDir), c.Nonce1Length, now)
 	if err != nil {
 		p.logAt(logfile.LevelWarning, "Sessions left out: "+err.Error())
@@ -122,10 +143,7 @@ func New(c config.Config, o Options) (*Pool, error) {
 	if resumable > 0 {
 		p.logAt(logfile.LevelNotice, fmt.Sprintf("Loaded %d sessions that may be resumed", resumable))
 	}
-	if p.blocks, err = OpenBlocks(c.LogDir); err != nil {
-		return nil, err
-	}
-	return p, nil
+	return nil
 }
 
 // Listen opens the ports. The error says which and why.
@@ -175,8 +193,11 @@ func (p *Pool) ReopenLogs() {
 	}
 }
 
-// Close gives back what New and Listen opened when Run is not called.
-func (p *Pool) Close() { p.server.Close() }
+// Close gives back what New, Listen and Prepare opened when Run is not called.
+func (p *Pool) Close() {
+	p.background.end()
+	p.server.Close()
+}
 
 // Settings implements session.Backend.
 func (p *Pool) Settings() *session.Settings { return p.sessions.Load() }

@@ -222,3 +222,11 @@ func (r *registry) workerName(id session.WorkerID) string {
 	}
 	return ""
 }
+
+// workerID is 0 for a name that no worker has.
+func (r *registry) workerID(name string) session.WorkerID {
+	if w := r.worker(name); w != nil {
+		return w.id
+	}
+	return 0
+}

@@ -23,7 +23,7 @@ func (p *Pool) Run(until context.Context) error {
 	// Nodes and files outlive the connections, for what the last moment brings.
 	later, stopLater := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopLater()
-	p.followBlocks()
+	p.background.start(p.nodes.Run)
 
 	var serving, rest sync.WaitGroup
 	start := func(wg *sync.WaitGroup, ctx context.Context, name string, run func(context.Context) error) {
@@ -34,17 +34,26 @@ func (p *Pool) Run(until context.Context) error {
 		})
 	}
 	start(&serving, ctx, "connections", p.server.Run)
-	start(&serving, ctx, "work", (&updater{Pool: p}).run)
+	start(&serving, ctx, "work", p.updater.run)
 	start(&serving, ctx, "statistics", p.keepStatistics)
-	start(&rest, later, "nodes", p.nodes.Run)
+	start(&rest, later, "nodes", p.background.wait)
 	rest.Go(func() { p.WriteShares(later) })
 	rest.Go(func() { p.tidy(later) })
+	p.followBlocks()
 
-	<-ctx.Done()
+	select {
+	case <-ctx.Done():
+	case <-p.left:
+		cancel(nil)
+	}
 	serving.Wait()
 	p.submissions.Wait()
 	stopLater()
+	p.background.end()
 	rest.Wait()
+	if p.left.done() {
+		return nil
+	}
 	now := time.Now()
 	p.noteSaving(p.Save(now, Sessions{Disconnected: p.resumable.Load()}))
 	p.noteSaving(saveSessions(p.registry, p.config.Load(), now))
@@ -52,6 +61,43 @@ func (p *Pool) Run(until context.Context) error {
 		return nil
 	}
 	return context.Cause(ctx)
+}
+
+// background is a part that may be started before the rest.
+type background struct {
+	cancel context.CancelFunc // nil: not started
+	done   chan struct{}
+	err    error // valid after done
+}
+
+func (b *background) start(run func(context.Context) error) {
+	if b.cancel != nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	b.cancel, b.done = cancel, make(chan struct{})
+	go func() {
+		b.err = run(ctx)
+		close(b.done)
+	}()
+}
+
+// wait returns when the part has ended or ctx has.
+func (b *background) wait(ctx context.Context) error {
+	select {
+	case <-b.done:
+		return b.err
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+// end ends the part if it was started.
+func (b *background) end() {
+	if b.cancel != nil {
+		b.cancel()
+		<-b.done
+	}
 }
 
 // stoodStill is a time without statistics that cannot be a busy machine.

@@ -33,10 +33,12 @@ func (s *State) Share(sh *session.Share) session.Best {
 	now, round := s.stamp(sh.Time), s.round.Load()
 	w.mu.Lock()
 	workerBest, workerEver := w.credit(now, sh.Credit, achieved, round)
+	s.touch(&w.tally)
 	w.mu.Unlock()
 	u := w.user
 	u.mu.Lock()
 	userBest, userEver := u.credit(now, sh.Credit, achieved, round)
+	s.touch(&u.tally)
 	u.mu.Unlock()
 
 	switch {

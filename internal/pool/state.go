@@ -58,9 +58,11 @@ type State struct {
 	netDiff  atomic.Uint64 // bits of a float64
 	users    atomic.Int64  // with a miner connected
 	workers  atomic.Int64  // connected miners
+	copies   atomic.Uint32 // made of users and workers for another process
 
 	saving sync.Mutex          // one Tick or Save at a time
 	sums   map[string]agentSum // guarded by saving; of the users saved since the pool was
+	left   bool                // guarded by saving; another process has taken over
 }
 
 // NewState starts empty; [State.Load] fills it from the files of an earlier run.

@@ -29,6 +29,9 @@ type Sessions struct {
 func (s *State) Tick(now time.Time, sessions func() Sessions) error {
 	s.saving.Lock()
 	defer s.saving.Unlock()
+	if s.left {
+		return nil // the files are another process's
+	}
 	t := s.stamp(now)
 	pass := s.totals.pass(t) % passes
 	var trouble trouble
@@ -160,6 +163,7 @@ func (s *State) userStats(u *user, now time.Time) (stats sharelog.UserStats, wri
 	t, round := s.stamp(now), s.round.Load()
 	u.mu.Lock()
 	u.decayIdle(t)
+	s.touch(&u.tally)
 	forgot := u.settle(round) // the file must not bring back the best of an old round
 	write = u.lastShare != never && (u.loggedIn || forgot)
 	stats.Stats = s.stats(&u.tally, now)
@@ -177,6 +181,7 @@ func (s *State) userStats(u *user, now time.Time) (stats sharelog.UserStats, wri
 		w.mu.Lock()
 		w.decayIdle(t)
 		w.settle(round)
+		s.touch(&w.tally)
 		if w.connected.count > 0 {
 			kind := w.connected.kind()
 			sum := s.sums[kind]

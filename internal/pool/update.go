@@ -8,7 +8,9 @@ import (
 
 	"ckpool/address"
 	"ckpool/bitcoind"
+	"ckpool/internal/config"
 	"ckpool/internal/logfile"
+	"ckpool/internal/session"
 	"ckpool/sharelog"
 	"ckpool/work"
 )
@@ -22,7 +24,32 @@ type updater struct {
 	*Pool
 	builder *work.Builder // nil until the chain is known
 	network address.Network
-	tipSeen time.Time // when the present tip was first seen
+	tipSeen time.Time        // when the present tip was first seen
+	first   *bitcoind.Update // Prepare has seen, to be published by run
+	shown   bool             // whom a block would pay
+	took    time.Time        // when jobs were inherited
+}
+
+// patience is how long a template that is older than the inherited work is
+// held back: the nodes of this process may hear of a block a moment later than
+// those of the process before did.
+const patience = 10 * time.Second
+
+// inherit makes the jobs of another process those to go on from.
+func (u *updater) inherit(jobs []session.Found) {
+	u.took = time.Now()
+	for _, f := range jobs {
+		if f.Tip == jobs[len(jobs)-1].Tip {
+			u.tipSeen = f.Job.Created
+			return
+		}
+	}
+}
+
+// outdated tells that a template is older than the inherited work.
+func (u *updater) outdated(t *bitcoind.Update) bool {
+	w := u.jobs.Work()
+	return w != nil && t.Template.Height < w.Job.Template.Height && !u.took.IsZero() && time.Since(u.took) < patience
 }
 
 // run turns templates into work until ctx ends. Publishing comes before
@@ -31,24 +58,47 @@ func (u *updater) run(ctx context.Context) error {
 	timer := time.NewTimer(u.config.Load().UpdateInterval)
 	defer timer.Stop()
 	for {
+		t, ok := u.await(ctx, timer)
+		if !ok {
+			return nil
+		}
+		if u.outdated(&t) {
+			timer.Reset(time.Second)
+			continue
+		}
+		if u.builder == nil {
+			if err := u.learnChain(); err != nil {
+				return err
+			}
+		}
+		if err := u.publish(&t); err != nil {
+			u.logAt(logfile.LevelError, "Template of "+t.Node+" gives no work: "+err.Error())
+			continue
+		}
+		timer.Reset(u.nextUpdate(&t))
+	}
+}
+
+// await is the next template to make work of; false when ctx has ended. Each
+// time the timer runs down it asks for one.
+func (u *updater) await(ctx context.Context, timer *time.Timer) (t bitcoind.Update, ok bool) {
+	prepared := make(chan bitcoind.Update, 1)
+	if u.first != nil && len(u.nodes.Templates()) == 0 { // or it is older than that
+		prepared <- *u.first
+	}
+	u.first = nil
+	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return t, false
 		case <-timer.C:
 			u.nodes.Refresh("update interval")
 			timer.Reset(u.config.Load().UpdateInterval)
-		case t := <-u.nodes.Templates():
-			if u.builder == nil {
-				if err := u.learnChain(); err != nil {
-					return err
-				}
-			}
-			if err := u.publish(&t); err != nil {
-				u.logAt(logfile.LevelError, "Template of "+t.Node+" gives no work: "+err.Error())
-				break
-			}
-			timer.Reset(u.nextUpdate(&t))
+			continue
+		case t = <-prepared:
+		case t = <-u.nodes.Templates():
 		}
+		return t, true
 	}
 }
 
@@ -75,7 +125,7 @@ func (u *updater) nextUpdate(t *bitcoind.Update) time.Duration {
 // learnChain fixes what depends on the network: address encodings.
 func (u *updater) learnChain() error {
 	chain := u.nodes.Chain()
-	to, err := u.scripts(chain)
+	to, err := scriptsOn(chain, u.config.Load(), u.options.Solo)
 	if err != nil {
 		return err
 	}
@@ -111,11 +161,10 @@ type scripts struct {
 	payout, donation []byte // nil: none
 }
 
-// scripts translates the configured addresses for a chain. That none of the
+// scriptsOn translates the configured addresses for a chain. That none of the
 // nodes' chains knows them is the one thing of their words that ends the
 // program.
-func (p *Pool) scripts(chain string) (s scripts, err error) {
-	c := p.config.Load()
+func scriptsOn(chain string, c *config.Config, solo bool) (s scripts, err error) {
 	network, known := address.NetworkForChain(chain)
 	if !known {
 		network = address.Main
@@ -124,7 +173,7 @@ func (p *Pool) scripts(chain string) (s scripts, err error) {
 		}
 	}
 	s.network = network
-	if !p.options.Solo {
+	if !solo {
 		if s.payout, err = payable("btcaddress", c.BTCAddress, network, chain); err != nil {
 			return s, err
 		}
@@ -168,7 +217,8 @@ func (u *updater) publish(t *bitcoind.Update) error {
 		u.logAt(logfile.LevelNotice, fmt.Sprintf("New block: height %d, work for %d sent %s after %s answered",
 			job.Template.Height-1, job.Template.Height, took.Round(10*time.Microsecond), t.Node))
 	}
-	if old == nil {
+	if !u.shown {
+		u.shown = true
 		u.logCoinbase(job)
 	}
 	if old == nil || old.Job.NetworkDifficulty != job.NetworkDifficulty {

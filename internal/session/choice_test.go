@@ -3,6 +3,7 @@ package session
 import (
 	"fmt"
 	"testing"
+	"time"
 )
 
 // A miner that has seen a hash cannot choose the difficulty it is credited
@@ -77,6 +78,29 @@ func TestDifficultyIsNotChosenAfterTheHash(t *testing.T) {
 					t.Errorf("work of the new connection is credited %g, want %g", got, high)
 				}
 			})
+		}
+	}
+}
+
+// A node that gives no work for long leaves the old job as it is: its shares are
+// still counted once.
+func TestSharesAreRememberedAsLongAsTheirJob(t *testing.T) {
+	r := newRig(t, nil)
+	slot, sent := r.miner("bob")
+	job := lastJob(sent)
+	var nonces []string
+	for range 5 {
+		nonces = append(nonces, r.solve(slot, job.JobID, 1e-9, 0))
+	}
+	for i, nonce := range nonces {
+		r.want(slot, submitLine(3, "bob", &job, nonce), `{"result":true,"error":null,"id":3}`)
+		r.want(slot, submitLine(4, "bob", &job, nonces[0]), rejectLine(22, "Duplicate", "4"))
+		r.now = r.now.Add((rotateAfter + 1) * time.Second)
+		if i == 2 { // the same tip
+			r.backend.newJob(r.now)
+			for r.Step() {
+			}
+			r.written(slot)
 		}
 	}
 }

@@ -27,6 +27,7 @@ type Transport interface {
 type Group struct {
 	registry *Registry
 	seen     []*seen
+	epoch    time.Time // when the clock of all sessions was 1 s; set by the first handler
 	// closeClient closes a client wherever it is; set before serving.
 	closeClient func(client uint64, why netserver.Reason)
 }
@@ -61,7 +62,6 @@ type Handler struct {
 	g      *Group
 	loop   int
 	seen   *seen
-	epoch  time.Time
 	slabs  []*[slabSize]session
 	top    netserver.Slot            // one above the highest slot ever used
 	byID   map[uint64]netserver.Slot // client id to slot
@@ -96,8 +96,11 @@ type login struct {
 
 // NewHandler makes the handler of one loop.
 func NewHandler(t Transport, b Backend, g *Group) *Handler {
+	if g.epoch.IsZero() {
+		g.epoch = t.Now()
+	}
 	h := &Handler{
-		t: t, b: b, g: g, loop: t.Index(), epoch: t.Now(),
+		t: t, b: b, g: g, loop: t.Index(),
 		byID:    map[uint64]netserver.Slot{},
 		extra:   map[netserver.Slot][]uint32{},
 		held:    map[netserver.Slot][]byte{},
@@ -109,15 +112,15 @@ func NewHandler(t Transport, b Backend, g *Group) *Handler {
 	return h
 }
 
-// seconds is the loop's clock: monotonic, starting at 1 so that 0 is never.
-func (h *Handler) seconds() float64 { return 1 + h.t.Now().Sub(h.epoch).Seconds() }
+// seconds is the sessions' clock: monotonic, starting at 1 so that 0 is never.
+func (h *Handler) seconds() float64 { return 1 + h.t.Now().Sub(h.g.epoch).Seconds() }
 
 // at is the wall time of a loop time; zero for never.
 func (h *Handler) at(seconds float64) time.Time {
 	if seconds == 0 {
 		return time.Time{}
 	}
-	return h.epoch.Add(time.Duration((seconds - 1) * float64(time.Second))).Round(0)
+	return h.g.epoch.Add(time.Duration((seconds - 1) * float64(time.Second))).Round(0)
 }
 
 func (h *Handler) session(s netserver.Slot) *session {

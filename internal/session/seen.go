@@ -14,6 +14,7 @@ type seen struct {
 	young   fingerprints // guarded by mu
 	old     fingerprints // guarded by mu
 	rotated float64      // guarded by mu; loop seconds
+	copied  copied       // guarded by mu
 }
 
 // rotateAfter is how long a share may still be repeated: jobs of the present
@@ -32,14 +33,21 @@ func (s *seen) add(fp uint64, now float64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if now-s.rotated >= rotateAfter {
-		s.young, s.old = s.old, s.young
-		s.young.reset()
-		s.rotated = now
+		s.rotate(now)
 	}
-	if s.old.has(fp) {
+	if s.old.has(fp) || !s.young.add(fp) {
 		return false
 	}
-	return s.young.add(fp)
+	s.copied.added(fp)
+	return true
+}
+
+// rotate is for a caller that holds mu.
+func (s *seen) rotate(now float64) {
+	s.young, s.old = s.old, s.young
+	s.young.reset()
+	s.rotated = now
+	s.copied.changed(opRotate, now)
 }
 
 // reset forgets everything: shares of earlier tips are stale before they are
@@ -50,6 +58,7 @@ func (s *seen) reset(now float64) {
 	s.young.reset()
 	s.old.reset()
 	s.rotated = now
+	s.copied.changed(opReset, now)
 }
 
 // fingerprints is an open-addressing set in 16 parts, so that growing one

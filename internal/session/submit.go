@@ -99,7 +99,7 @@ func (q request) judge(sh *Share, now float64) {
 		sh.Reject = &rejectMask
 	case !difficulty.Meets(&q.computed.Hash, accept) && !q.computed.Block:
 		sh.Reject = &rejectAboveTarget
-	case !q.first(now):
+	case !q.first(now - q.t.Now().Sub(w.Job.Created).Seconds()):
 		sh.Reject = &rejectDuplicate
 	case difficulty.Meets(&q.computed.Hash, credit):
 		sh.Credit = credit
@@ -107,8 +107,10 @@ func (q request) judge(sh *Share, now float64) {
 }
 
 // first records the computed share and reports false when the session, here or
-// on a loop it was on before, has already been credited for it.
-func (q request) first(now float64) bool {
+// on a loop it was on before, has already been credited for it. published is
+// when the newest job was: as long as none comes the old ones stay, and what
+// was found on them must be remembered.
+func (q request) first(published float64) bool {
 	fp := binary.LittleEndian.Uint64(q.computed.Hash[:])
 	if q.s.loops != 1<<(q.loop%64) {
 		for i, other := range q.g.seen {
@@ -117,7 +119,7 @@ func (q request) first(now float64) bool {
 			}
 		}
 	}
-	return q.seen.add(fp, now)
+	return q.seen.add(fp, published)
 }
 
 // account tells the backend and keeps the session's own figures.

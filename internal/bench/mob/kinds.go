@@ -136,7 +136,8 @@ func (m *mob) touch() error {
 	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &limit); err != nil {
 		return fmt.Errorf("socket options: %w", err)
 	}
-	if err := unix.Connect(fd, m.to); err != nil {
+	// A signal ends the wait, not the connection.
+	if err := unix.Connect(fd, m.to); err != nil && err != unix.EINTR {
 		return fmt.Errorf("connect: %w", err)
 	}
 	return nil

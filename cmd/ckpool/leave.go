@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"time"
+
+	"ckpool/control"
+	"ckpool/internal/handover"
+	"ckpool/internal/logfile"
+	"ckpool/internal/pool"
+)
+
+// Sections that a process adds to its pool's.
+const (
+	sectionControl = pool.SectionsOfProcess + iota // control sockets
+	sectionLock                                    // the claim of the socket directory
+	sectionProcess
+)
+
+// processRecord is what else moves to the new process.
+type processRecord struct {
+	Version  int  `json:"version"`
+	LogLevel *int `json:"loglevel,omitempty"` // as an operator has set it
+}
+
+const processVersion = 1
+
+// leaving is an instance on its way to another process.
+type leaving struct {
+	*pool.Leaving
+	s *service
+}
+
+// giveAway answers a new process that wants to take over.
+func (s *service) giveAway(ctx context.Context, c *net.UnixConn, arg string) {
+	refuse := func(err error) { _ = control.WriteFrame(c, errorObject(err)) } // the other side may be gone
+	if err := allowed(c); err != nil {
+		refuse(err)
+		return
+	}
+	if !s.moving.TryLock() {
+		refuse(errors.New("another handover is under way"))
+		return
+	}
+	defer s.moving.Unlock()
+	s.reloading.Lock() // the new process reads the configuration itself
+	defer s.reloading.Unlock()
+	if err := handover.Accept(c, arg); err != nil {
+		refuse(err)
+		return
+	}
+	report, err := handover.Give(ctx, c, leaving{pool.Leave(s.pool), s}, handover.DefaultLimits)
+	if err != nil {
+		s.say(logfile.LevelError, fmt.Sprintf("Handover to process %d failed, going on: %v", report.PID, err))
+	} else {
+		s.say(logfile.LevelWarning, fmt.Sprintf("Handed over to process %d after a pause of %v", report.PID, report.Pause.Round(100*time.Microsecond)))
+	}
+	select {
+	case s.handovers <- outcome{report, err}:
+	default: // nobody waits
+	}
+}
+
+// outcome is what became of a handover.
+type outcome struct {
+	report handover.Report
+	err    error
+}
+
+// allowed refuses others than root and the user of this process: what is given
+// away, or run, is everything it has.
+func allowed(c *net.UnixConn) error {
+	_, uid, err := handover.Credentials(c)
+	if err == nil && uid != 0 && int(uid) != os.Geteuid() {
+		err = fmt.Errorf("only root and user %d may do that, you are user %d", os.Geteuid(), uid)
+	}
+	return err
+}
+
+func errorObject(err error) []byte {
+	b, _ := json.Marshal(map[string]string{"errormsg": err.Error()}) // strings always can
+	return b
+}
+
+// Copy implements handover.Source.
+func (l leaving) Copy(ctx context.Context, first bool, send handover.Send) error {
+	if first {
+		if err := l.sendProcess(send); err != nil {
+			return err
+		}
+	}
+	return l.Leaving.Copy(ctx, first, send)
+}
+
+// sendProcess passes on the control sockets and the claim of their directory.
+func (l leaving) sendProcess(send handover.Send) error {
+	files, err := l.s.control.Files()
+	if err != nil {
+		return err
+	}
+	var names []string
+	for name, f := range files {
+		defer f.Close()
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	var fds []int
+	for _, name := range names {
+		fds = append(fds, handover.FD(files[name]))
+	}
+	record, err := json.Marshal(names)
+	if err != nil {
+		return err
+	}
+	if err := send(sectionControl, record, fds); err != nil {
+		return err
+	}
+	return send(sectionLock, nil, []int{handover.FD(l.s.instance.Lock())})
+}
+
+// Rest implements handover.Source.
+func (l leaving) Rest(send handover.Send) error {
+	r := processRecord{Version: processVersion}
+	if level := l.s.log.Level(); level != l.s.options.LogLevel {
+		r.LogLevel = &level
+	}
+	record, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	if err := send(sectionProcess, record, nil); err != nil {
+		return err
+	}
+	return l.Leaving.Rest(send)
+}
+
+// Thaw implements handover.Source.
+func (l leaving) Thaw() {
+	l.Leaving.Thaw()
+	if err := l.s.instance.SetPID(os.Getpid()); err != nil { // the new process may have written its id
+		l.s.say(logfile.LevelError, err.Error())
+	}
+}
+
+// Leave implements handover.Source.
+func (l leaving) Leave() {
+	l.s.control.Leave()
+	l.Leaving.Leave()
+	l.s.shutdown()
+}

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"ckpool/internal/config"
+	"ckpool/internal/handover"
+	"ckpool/internal/instance"
+	"ckpool/internal/logfile"
+	"ckpool/internal/pool"
+)
+
+// replace takes the place of an instance that passes on its listening sockets
+// only, as ckpool in C does: once everything is ready its miners are told to
+// reconnect and it is ended. Without an error, and with true, the service
+// serves as soon as it is run; false means that there is no such instance.
+func (s *service) replace(ctx context.Context, c config.Config) (done bool, err error) {
+	old := handover.NewForeign(filepath.Join(s.options.SockDir, pool.Sockets[0]), func(text string) { s.say(logfile.LevelWarning, text) })
+	if !old.Alive(ctx) {
+		return false, nil
+	}
+	if err := s.makePool(c, true); err != nil {
+		return false, err
+	}
+	fail := func(err error) (bool, error) {
+		s.close()
+		return false, err
+	}
+	from := pool.Inheritance{Pool: s.pool}
+	if err := from.Take(old.Sockets(ctx, max(len(c.Servers), 1))); err != nil {
+		return fail(err)
+	}
+	opened, err := from.Listen(ctx)
+	if err != nil {
+		return fail(err)
+	}
+	if err := from.Prepare(ctx); err != nil {
+		return fail(fmt.Errorf("handover: %w", err))
+	}
+	_ = old.End(ctx) // it is ended in the next step whatever it answers
+	if err := s.claimFrom(ctx); err != nil {
+		return fail(err)
+	}
+	if !opened {
+		err = s.pool.Listen(ctx)
+	}
+	from.Drop()
+	if err == nil {
+		err = from.Load(time.Now())
+	}
+	if err == nil {
+		err = s.control.Listen()
+	}
+	if err != nil {
+		return fail(err)
+	}
+	return true, nil
+}
+
+// endTime is what the running instance gets to be gone by itself.
+const endTime = 500 * time.Millisecond
+
+// claimFrom waits for the running instance to be gone, or makes it.
+func (s *service) claimFrom(ctx context.Context) error {
+	if pid, gone := instance.AwaitEnd(ctx, s.options.SockDir, endTime); !gone {
+		s.say(logfile.LevelWarning, fmt.Sprintf("Old process pid %d failed to shutdown cleanly, terminating", pid))
+	}
+	return s.claim(ctx)
+}

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"ckpool/internal/config"
+	"ckpool/internal/handover"
+	"ckpool/internal/instance"
+	"ckpool/internal/logfile"
+	"ckpool/internal/pool"
+)
+
+// takeOverTime bounds all of a handover, so that a process that cannot take
+// over ends while the old one still waits for it.
+const takeOverTime = 30 * time.Second
+
+// handoverStep is called with the name of each step done; tests set it to make
+// the process fail there.
+var handoverStep func(name string)
+
+// arriving is an instance that takes over from another process.
+type arriving struct {
+	*pool.Arriving
+	s *service
+}
+
+// takeOver makes the service the successor of a running instance. Without an
+// error, and with true, it serves as soon as it is run.
+func (s *service) takeOver(ctx context.Context, c config.Config) (done bool, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, takeOverTime, errors.New("the handover takes too long"))
+	defer cancel()
+	link, err := handover.Dial(ctx, filepath.Join(s.options.SockDir, pool.Sockets[0]), handoverStep)
+	switch {
+	case errors.Is(err, handover.ErrNobody):
+		return false, nil
+	case errors.Is(err, handover.ErrForeign):
+		return s.replace(ctx, c)
+	case err != nil:
+		return false, fmt.Errorf("handover: %w", err)
+	}
+	defer link.Close()
+	if err := s.receive(ctx, c, link); err != nil {
+		link.Refuse(err)
+		return false, fmt.Errorf("handover: %w", err)
+	}
+	return true, nil
+}
+
+func (s *service) receive(ctx context.Context, c config.Config, link *handover.Link) error {
+	began := time.Now()
+	s.say(logfile.LevelNotice, fmt.Sprintf("Taking over from process %d, version %s", link.Hello().PID, link.Hello().Program))
+	if err := s.makePool(c, true); err != nil {
+		return err
+	}
+	in, err := pool.Arrive(s.pool, link.Hello().Instance, func() error { return s.pool.Listen(ctx) })
+	if err != nil {
+		s.control.Leave()
+		s.close()
+		return err
+	}
+	if err = link.Take(ctx, arriving{in, s}); err == nil {
+		err = s.start(link)
+	}
+	if err != nil {
+		in.Abandon()
+		s.instance = nil // the claim stays with the old process
+		s.control.Leave()
+		s.close()
+		return err
+	}
+	s.say(logfile.LevelWarning, fmt.Sprintf("Took over %d miners from process %d in %v", in.Miners(), link.Hello().PID, time.Since(began).Round(time.Millisecond)))
+	return nil
+}
+
+// start makes this process the owner of the instance.
+func (s *service) start(link *handover.Link) error {
+	if err := s.instance.SetPID(os.Getpid()); err != nil {
+		return err
+	}
+	err := link.Start()
+	if err != nil { // the old process goes on
+		err = errors.Join(err, s.instance.SetPID(link.Hello().PID))
+	}
+	return err
+}
+
+// Section implements handover.Sink.
+func (a arriving) Section(kind handover.Kind, data []byte, fds []int) error {
+	if kind < pool.SectionsOfProcess {
+		return a.Arriving.Section(kind, data, fds)
+	}
+	var files []*os.File
+	for _, fd := range fds {
+		files = append(files, os.NewFile(uintptr(fd), "received"))
+	}
+	err := a.process(kind, data, files)
+	if err != nil {
+		for _, f := range files {
+			f.Close()
+		}
+	}
+	return err
+}
+
+func (a arriving) process(kind handover.Kind, data []byte, files []*os.File) error {
+	switch kind {
+	case sectionControl:
+		var names []string
+		if err := json.Unmarshal(data, &names); err != nil || len(names) != len(files) {
+			return fmt.Errorf("%d control sockets with %d names", len(files), len(names))
+		}
+		for i, name := range names {
+			a.s.control.Inherit(name, files[i])
+		}
+		return nil
+	case sectionLock:
+		if len(files) != 1 {
+			return errors.New("no claim of the socket directory")
+		}
+		a.s.instance = instance.Inherit(a.s.options.SockDir, files[0])
+		return nil
+	case sectionProcess:
+		var r processRecord
+		if err := json.Unmarshal(data, &r); err != nil {
+			return fmt.Errorf("state of the process: %w", err)
+		}
+		if r.Version < 1 || r.Version > processVersion {
+			return fmt.Errorf("state of the process has version %d, this program reads 1 to %d", r.Version, processVersion)
+		}
+		if r.LogLevel != nil {
+			a.s.log.SetLevel(*r.LogLevel)
+		}
+		return nil
+	}
+	return fmt.Errorf("unknown %v", kind)
+}
+
+// Complete implements handover.Sink.
+func (a arriving) Complete() error {
+	if a.s.instance == nil {
+		return errors.New("no claim of the socket directory")
+	}
+	if err := a.Arriving.Complete(); err != nil {
+		return err
+	}
+	return a.s.control.Listen()
+}

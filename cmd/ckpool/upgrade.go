@@ -1,0 +1,203 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ckpool/control"
+	"ckpool/internal/logfile"
+	"ckpool/internal/pool"
+)
+
+// upgradeKey tells a program started by upgrade which descriptor wants to hear
+// why it ends.
+const upgradeKey = "CKPOOL_UPGRADE"
+
+// maxReason is how much of a reason is read.
+const maxReason = 4096
+
+// moveCommands registers what hands this instance to another process. They come
+// before the pool's commands.
+func (s *service) moveCommands() {
+	for _, socket := range pool.Sockets {
+		s.control.HandleConn(socket, "handover", s.giveAway)
+		s.control.HandleConn(socket, "upgrade", func(ctx context.Context, c *net.UnixConn, path string) {
+			s.answerUpgrade(ctx, c, path, func(o outcome) string { return fmt.Sprintf("upgraded to process %d", o.report.PID) })
+		})
+		s.control.HandleConn(socket, "restart", func(ctx context.Context, c *net.UnixConn, _ string) {
+			s.answerUpgrade(ctx, c, "", func(outcome) string { return "restarting" })
+		})
+	}
+}
+
+func (s *service) answerUpgrade(ctx context.Context, c *net.UnixConn, path string, done func(outcome) string) {
+	err := allowed(c)
+	var o outcome
+	if err == nil {
+		o, err = s.upgrade(ctx, strings.TrimSpace(path))
+	}
+	reply := []byte(done(o))
+	if err != nil {
+		s.say(logfile.LevelError, "Upgrade failed, going on: "+err.Error())
+		reply = errorObject(err)
+	}
+	_ = c.SetWriteDeadline(time.Now().Add(time.Second))
+	_ = control.WriteFrame(c, reply) // the operator may not wait
+}
+
+// upgrade starts the program at path, this one's own by default, and waits
+// until it has taken over.
+func (s *service) upgrade(ctx context.Context, path string) (outcome, error) {
+	if os.Getpid() == 1 {
+		return outcome{}, errors.New("this is process 1, with which its container ends: start the new version's container instead")
+	}
+	if !s.upgrading.TryLock() {
+		return outcome{}, errors.New("another upgrade is under way")
+	}
+	defer s.upgrading.Unlock()
+	select { // of a handover nobody has waited for
+	case <-s.handovers:
+	default:
+	}
+	child, err := s.startChild(path)
+	if err != nil {
+		return outcome{}, err
+	}
+	s.say(logfile.LevelWarning, fmt.Sprintf("Upgrading to %s, process %d", child.path, child.Process.Pid))
+	var o outcome
+	select {
+	case o = <-s.handovers:
+	case <-child.ended:
+		o.err = child.reason()
+	case <-ctx.Done(): // as after a handover, too
+		select {
+		case o = <-s.handovers:
+		case <-time.After(childTime):
+			o.err = context.Cause(ctx)
+		}
+	}
+	if o.err == nil {
+		return o, nil
+	}
+	// What went wrong with it is best said by itself.
+	select {
+	case <-child.ended:
+		if text := child.said(); text != "" {
+			o.err = errors.New(text)
+		}
+	case <-time.After(childTime):
+		_ = child.Process.Kill()
+		<-child.ended
+	}
+	return outcome{}, o.err
+}
+
+// childTime is how long a new process that does not take over may take to end.
+const childTime = 2 * time.Second
+
+// child is the program that is to take over.
+type child struct {
+	*exec.Cmd
+	path  string
+	ended chan struct{} // closed when it has ended; err and text are valid then
+	err   error
+	text  []byte // the reason it gave
+}
+
+func (s *service) startChild(path string) (*child, error) {
+	arg0 := s.argv[0]
+	if path != "" {
+		if !filepath.IsAbs(path) {
+			return nil, fmt.Errorf("upgrade: %q is not an absolute path", path)
+		}
+		arg0 = path
+	} else {
+		var err error
+		if path, err = os.Executable(); err != nil {
+			return nil, fmt.Errorf("upgrade: %w", err)
+		}
+	}
+	reason, give, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("upgrade: %w", err)
+	}
+	const firstExtra = 3
+	k := &child{Cmd: exec.Command(path), path: path, ended: make(chan struct{})}
+	k.Args = append([]string{arg0, "-H"}, s.argv[1:]...)
+	k.Env = append(slices.DeleteFunc(os.Environ(), forOtherProcess), upgradeKey+"="+strconv.Itoa(firstExtra))
+	k.Stdout, k.Stderr = os.Stdout, os.Stderr
+	k.ExtraFiles = []*os.File{give}
+	err = k.Start()
+	give.Close()
+	if err != nil {
+		reason.Close()
+		return nil, fmt.Errorf("upgrade: %w", err)
+	}
+	go func() {
+		k.text, _ = io.ReadAll(io.LimitReader(reason, maxReason)) // none is an answer too
+		reason.Close()
+		k.err = k.Wait()
+		close(k.ended)
+	}()
+	return k, nil
+}
+
+// forOtherProcess tells which of the environment is for one process alone.
+func forOtherProcess(variable string) bool {
+	name, _, _ := strings.Cut(variable, "=")
+	switch name {
+	case upgradeKey, detachedKey, "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_PID":
+		return true
+	}
+	return false
+}
+
+// said is the reason the child gave, after it has ended.
+func (k *child) said() string { return string(bytes.TrimSpace(k.text)) }
+
+// reason is why the child did not take over, after it has ended.
+func (k *child) reason() error {
+	if text := k.said(); text != "" {
+		return errors.New(text)
+	}
+	if k.err == nil {
+		return errors.New("the new program ended without taking over")
+	}
+	return fmt.Errorf("the new program ended without taking over: %w", k.err)
+}
+
+// upgrader is the process that has started this one to take over, if any.
+type upgrader struct{ pipe *os.File }
+
+func takeUpgrader() upgrader {
+	fd, err := strconv.Atoi(os.Getenv(upgradeKey))
+	os.Unsetenv(upgradeKey)
+	if err != nil {
+		return upgrader{}
+	}
+	unix.CloseOnExec(fd)
+	return upgrader{os.NewFile(uintptr(fd), "upgrade")}
+}
+
+// is reports whether there is one.
+func (u upgrader) is() bool { return u.pipe != nil }
+
+// tell says why this process ends without having taken over, if err is not nil.
+func (u upgrader) tell(err error) {
+	if u.is() && err != nil {
+		_, _ = u.pipe.WriteString(err.Error()) // it may have gone on without
+	}
+}

@@ -1,0 +1,279 @@
+package handover
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"ckpool/control"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// source is an instance whose state is a list of texts, each a section, and
+// whose connections are pipes.
+type source struct {
+	mu     sync.Mutex
+	log    []string // what was done to it
+	state  []string
+	pipes  []*os.File
+	copies int
+
+	copyErr, freezeErr, restErr error
+	frozen                      func() // called in Rest
+}
+
+const (
+	sectionText Kind = FirstSection + iota
+	sectionPipes
+)
+
+func (s *source) note(what string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.log = append(s.log, what)
+}
+
+func (s *source) notes() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return strings.Join(s.log, " ")
+}
+
+func (s *source) Describe() (any, string) { return map[string]int{"loops": 2}, "1.0" }
+
+func (s *source) Copy(_ context.Context, first bool, send Send) error {
+	s.copies++
+	if !first {
+		return s.copyErr
+	}
+	for _, text := range s.state {
+		if err := send(sectionText, []byte(text), nil); err != nil {
+			return err
+		}
+	}
+	return s.copyErr
+}
+
+func (s *source) Freeze(context.Context) (time.Time, error) {
+	if s.freezeErr == nil {
+		s.note("frozen")
+	}
+	return time.Now(), s.freezeErr
+}
+
+func (s *source) Rest(send Send) error {
+	if s.frozen != nil {
+		s.frozen()
+	}
+	if s.restErr != nil {
+		return s.restErr
+	}
+	var fds []int
+	for _, f := range s.pipes {
+		fds = append(fds, FD(f))
+	}
+	return send(sectionPipes, []byte("pipes"), fds)
+}
+
+func (s *source) Thaw()   { s.note("thawed") }
+func (s *source) Leave()  { s.note("left") }
+func (s *source) Forget() { s.note("forgot") }
+
+// sink takes what a source has.
+type sink struct {
+	texts    []string
+	pipes    []*os.File
+	readyErr error
+	ready    func(ctx context.Context) error
+	section  error // of the pipes
+	complete error
+}
+
+func (s *sink) Section(kind Kind, data []byte, fds []int) error {
+	switch kind {
+	case sectionText:
+		s.texts = append(s.texts, string(data))
+	case sectionPipes:
+		for _, fd := range fds {
+			s.pipes = append(s.pipes, os.NewFile(uintptr(fd), "pipe"))
+		}
+		return s.section
+	}
+	return nil
+}
+
+func (s *sink) Ready(ctx context.Context) error {
+	if s.ready != nil {
+		return s.ready(ctx)
+	}
+	return s.readyErr
+}
+
+func (s *sink) Complete() error { return s.complete }
+
+func (s *sink) close() {
+	for _, f := range s.pipes {
+		f.Close()
+	}
+}
+
+// move is one handover between two goroutines.
+type move struct {
+	t      *testing.T
+	src    *source
+	dst    *sink
+	limits Limits
+	step   func(name string)
+	abort  context.CancelFunc // of the new side
+
+	report  Report
+	gaveErr error
+	tookErr error
+	serving bool // the new side
+	steps   []string
+	path    string
+}
+
+// patience is more than anything here takes.
+var patience = Limits{Ready: 10 * time.Second, Pause: 10 * time.Second, Start: 10 * time.Second}
+
+func (m *move) run() {
+	m.t.Helper()
+	if m.limits == (Limits{}) {
+		m.limits = patience
+	}
+	gave := make(chan struct{})
+	server := serve(m.t, func(ctx context.Context, c *net.UnixConn, arg string) {
+		defer close(gave)
+		if err := Accept(c, arg); err != nil {
+			reply, _ := json.Marshal(map[string]string{"errormsg": err.Error()})
+			_ = control.WriteFrame(c, reply)
+			m.gaveErr = err
+			return
+		}
+		m.report, m.gaveErr = Give(ctx, c, m.src, m.limits)
+	})
+	m.path = server.path
+	m.take()
+	<-gave
+	server.stop()
+}
+
+func (m *move) take() {
+	ctx, cancel := context.WithCancel(m.t.Context())
+	defer cancel()
+	m.abort = cancel
+	link, err := Dial(ctx, m.path, func(name string) {
+		m.steps = append(m.steps, name)
+		if m.step != nil {
+			m.step(name)
+		}
+	})
+	if err != nil {
+		m.tookErr = err
+		return
+	}
+	defer link.Close()
+	if m.tookErr = link.Take(ctx, m.dst); m.tookErr == nil {
+		m.tookErr = link.Start()
+	}
+	if m.tookErr != nil {
+		link.Refuse(m.tookErr)
+		m.dst.close()
+		return
+	}
+	m.serving = true
+}
+
+// listening is a control socket with the one command.
+type listening struct {
+	path string
+	stop func()
+}
+
+func serve(t *testing.T, give func(ctx context.Context, c *net.UnixConn, arg string)) *listening {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "ho")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	s := control.NewServer(dir, -1)
+	s.HandleConn("listener", Command, give)
+	if err := s.Listen(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { s.Serve(ctx); close(done) }()
+	stop := sync.OnceFunc(func() {
+		cancel()
+		<-done
+	})
+	t.Cleanup(stop)
+	return &listening{filepath.Join(dir, "listener"), stop}
+}
+
+func newMove(t *testing.T, pipes int) *move {
+	m := &move{t: t, src: &source{state: []string{"users", strings.Repeat("jobs", 100_000), ""}}, dst: &sink{}}
+	for range pipes {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.src.pipes = append(m.src.pipes, r)
+		t.Cleanup(func() { r.Close(); w.Close() })
+	}
+	t.Cleanup(m.dst.close)
+	return m
+}
+
+var errBoom = errors.New("boom")
+
+func contains(t *testing.T, what string, err error, want string) {
+	t.Helper()
+	switch {
+	case want == "" && err != nil:
+		t.Errorf("%s: %v", what, err)
+	case want != "" && (err == nil || !strings.Contains(err.Error(), want)):
+		t.Errorf("%s: %v, want %q", what, err, want)
+	}
+}
+
+// wentOn fails unless the old side serves and the new one does not.
+func (m *move) wentOn(frozen bool) {
+	m.t.Helper()
+	want := "forgot"
+	if frozen {
+		want = "frozen thawed forgot"
+	}
+	if got := m.src.notes(); got != want || m.serving {
+		m.t.Errorf("old side: %s, want %s; new side serves: %v", got, want, m.serving)
+	}
+}
+
+func sameFile(a, b *os.File) error {
+	x, err := a.Stat()
+	if err != nil {
+		return err
+	}
+	y, err := b.Stat()
+	if err != nil {
+		return err
+	}
+	if !os.SameFile(x, y) {
+		return fmt.Errorf("%v is not %v", x.Name(), y.Name())
+	}
+	return nil
+}

@@ -1,0 +1,430 @@
+//go:build linux
+
+package netserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ckpool/internal/wire"
+)
+
+// moved is one exported connection: its record, and a duplicate of its
+// descriptor as another process would receive it.
+type moved struct {
+	record []byte
+	fd     int
+}
+
+// exportAll exports every connection of a frozen server.
+func exportAll(t *testing.T, f *Frozen) (all []moved) {
+	t.Helper()
+	var mu sync.Mutex
+	f.Each(func(l *Loop) {
+		mu.Lock()
+		defer mu.Unlock()
+		for s := range Movable(l) {
+			record, fd, _ := Export(l, s, nil)
+			dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			all = append(all, moved{record, dup})
+		}
+	})
+	return all
+}
+
+// successor is a server that took over everything, not yet running.
+func successor(t *testing.T, from *running, all []moved, c Config) *running {
+	t.Helper()
+	r := &running{t: t, rec: newRecord()}
+	c.Event = r.rec.event
+	s, err := New(c, func(l *Loop) Handler {
+		p := &probe{l: l, rec: r.rec}
+		r.probes = append(r.probes, p)
+		return p
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	r.Server = s
+	sockets, err := from.Sockets()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Inherit(sockets); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Listen(t.Context(), "127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	if left := s.DropInherited(); len(left) > 0 {
+		t.Errorf("listeners not taken: %v", left)
+	}
+	for i, m := range all {
+		l := s.loops[i%len(s.loops)]
+		slot, isOpen, err := Import(l, m.fd, wire.NewReader(m.record), func(i int) int { return i })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if isOpen {
+			r.rec.isOpen[fmt.Sprint(l.Index(), "/", slot)] = true
+		}
+	}
+	return r
+}
+
+// run runs the successor until the test ends.
+func (r *running) run() {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- r.Server.Run(ctx) }()
+	r.t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			r.t.Error(err)
+		}
+	})
+}
+
+func freeze(t *testing.T, s *Server) *Frozen {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	f, err := s.Freeze(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func TestMoveConnections(t *testing.T) {
+	old := start(t, Config{Loops: 2}, nil, nil)
+	var clients []*client
+	for i := range 20 {
+		c := old.dial()
+		c.send(fmt.Sprintf("hello %d\nhalf of ", i))
+		c.wantLine(fmt.Sprintf("hello %d", i))
+		clients = append(clients, c)
+	}
+	f := freeze(t, old.Server)
+	late := old.dial() // waits in the system's queue
+	late.send("late\n")
+	for i, c := range clients {
+		c.send(fmt.Sprintf("line %d\n", i)) // while nobody reads
+	}
+	all := exportAll(t, f)
+	if len(all) != 20 {
+		t.Fatalf("%d connections exported", len(all))
+	}
+	s := successor(t, old, all, Config{Loops: 3})
+	old.rec.isOpen = map[string]bool{}
+	f.Release()
+	old.stop()
+	s.run()
+	for i, c := range clients {
+		c.wantLine(fmt.Sprintf("half of line %d", i))
+	}
+	late.wantLine("late")
+	if n := s.Clients(); n != 21 {
+		t.Errorf("%d clients", n)
+	}
+}
+
+// What a slow client has not been sent goes along, the part it may still be
+// spared included.
+func TestMoveBacklog(t *testing.T) {
+	reply := strings.Repeat("r", 1<<20) + "\n"
+	old := start(t, Config{Loops: 1, Backlog: 8 << 20}, func(p *probe) {
+		p.open = smallSendBuffer
+		p.line = func(p *probe, s Slot, _ []byte) {
+			p.l.Write(s, []byte(reply))
+			p.l.WriteWork(s, []byte("old job\n"), 1)
+			p.l.Write(s, []byte("an answer\n"))
+			p.l.WriteWork(s, []byte("older job\n"), 2)
+		}
+	}, nil)
+	c := old.dialSlow()
+	c.send("x\n")
+	eventually(t, "a backlog", func() bool { return old.Stats().BacklogClients == 1 })
+	f := freeze(t, old.Server)
+	s := successor(t, old, exportAll(t, f), Config{Loops: 1})
+	old.rec.isOpen = map[string]bool{}
+	f.Release()
+	old.stop()
+	if tag := s.loops[0].DropWork(0); tag != 3 {
+		t.Errorf("tags of the dropped work are %d", tag)
+	}
+	s.loops[0].WriteWork(0, []byte("new job\n"), 1)
+	s.run()
+	c.wantLine(strings.TrimSuffix(reply, "\n"))
+	c.wantLine("an answer")
+	c.wantLine("new job")
+	eventually(t, "no backlog", func() bool { return s.Stats().BacklogClients == 0 && s.Stats().BacklogBytes == 0 })
+	c.send("x\n")
+	c.wantLine("x")
+}
+
+func TestThaw(t *testing.T) {
+	old := start(t, Config{Loops: 2}, nil, nil)
+	c := old.dial()
+	c.send("half ")
+	for range 3 {
+		f := freeze(t, old.Server)
+		for _, m := range exportAll(t, f) {
+			unix.Close(m.fd)
+		}
+		c.send("more ")
+		f.Thaw()
+	}
+	c.send("end\n")
+	c.wantLine("half more more more end")
+	late := old.dial()
+	late.send("x\n")
+	late.wantLine("x")
+}
+
+// Functions posted before the end of the freezing have run when it is over, so
+// that what they did moves too.
+func TestFreezeRunsWhatWasPosted(t *testing.T) {
+	old := start(t, Config{Loops: 2}, nil, nil)
+	c := old.dial()
+	c.send("x\n")
+	c.wantLine("x")
+	for _, l := range old.Loops() {
+		l.Post(func() {
+			for s := range l.slab.used {
+				l.Write(s, []byte("posted\n"))
+			}
+		})
+	}
+	f := freeze(t, old.Server)
+	c.wantLine("posted")
+	f.Thaw()
+}
+
+func TestFreezeGivesUp(t *testing.T) {
+	stuck, release := make(chan struct{}), make(chan struct{})
+	old := start(t, Config{Loops: 2}, func(p *probe) {
+		p.line = func(p *probe, s Slot, line []byte) {
+			if string(line) == "stall" {
+				close(stuck)
+				<-release
+			}
+			p.l.Write(s, append(line, '\n'))
+		}
+	}, nil)
+	a := old.dial()
+	a.send("stall\n")
+	<-stuck
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if _, err := old.Freeze(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("frozen although a loop is busy: %v", err)
+	}
+	close(release)
+	a.wantLine("stall")
+	b := old.dial()
+	b.send("x\n")
+	b.wantLine("x")
+	freeze(t, old.Server).Thaw()
+}
+
+func TestMoveLimits(t *testing.T) {
+	c := Config{Loops: 2, LimitExempt: []netip.Prefix{}, ConnectRate: 1, ConnectBurst: 5, MaxUnauthorized: 4, MaxPerAddress: 10}
+	old := start(t, c, nil, nil)
+	for range 3 {
+		d := old.dial()
+		d.send("x\n")
+		d.wantLine("x")
+	}
+	f := freeze(t, old.Server)
+	s := successor(t, old, exportAll(t, f), c)
+	if err := s.ImportLimits(wire.NewReader(old.ExportLimits(nil))); err != nil {
+		t.Fatal(err)
+	}
+	old.rec.isOpen = map[string]bool{}
+	f.Release()
+	old.stop()
+	key := keyOf(netip.MustParseAddr("127.0.0.1"))
+	if u := s.limits.clients[key]; u.open != 3 || u.unauthorized != 3 {
+		t.Errorf("counted %+v", u)
+	}
+	if k := s.limits.buckets[key]; k.tokens < 2 || k.tokens > 3 {
+		t.Errorf("bucket %+v, 3 of 5 tokens are spent", k)
+	}
+	if st := s.Stats(); st.Accepted != 3 || st.Clients != 3 {
+		t.Errorf("counters %+v", st)
+	}
+}
+
+// A process that does not become the owner lets go without the peers noticing.
+func TestDisown(t *testing.T) {
+	old := start(t, Config{Loops: 1}, nil, nil)
+	c := old.dial()
+	c.send("x\n")
+	c.wantLine("x")
+	f := freeze(t, old.Server)
+	s := successor(t, old, exportAll(t, f), Config{Loops: 1})
+	Disown(s.Server)
+	s.rec.isOpen = map[string]bool{}
+	s.Close()
+	f.Thaw()
+	c.send("y\n")
+	c.wantLine("y")
+}
+
+func TestInheritListeners(t *testing.T) {
+	first, err := New(Config{Loops: 1}, func(*Loop) Handler { return &probe{rec: newRecord()} })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(first.Close)
+	listen := func(s *Server, url string) *Listener {
+		t.Helper()
+		i, err := s.Listen(t.Context(), url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.Listeners()[i]
+	}
+	a := listen(first, "127.0.0.1:0").Addrs[0]
+	b := listen(first, "127.0.0.2:0").Addrs[0]
+	four := listen(first, "0.0.0.0:0").Addrs[0]
+	sockets, err := first.Sockets()
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	second, err := New(Config{Loops: 1}, func(*Loop) Handler { return &probe{rec: newRecord()} })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(second.Close)
+	if err := second.Inherit(sockets); err != nil {
+		t.Fatal(err)
+	}
+	if got := listen(second, a.String()).Addrs; !slices.Equal(got, []netip.AddrPort{a}) {
+		t.Errorf("listens on %v, want %v", got, a)
+	}
+	// All of IPv4 becomes part of all addresses.
+	if got := listen(second, fmt.Sprintf("[::]:%d", four.Port())).Addrs; !slices.Contains(got, four) {
+		t.Errorf("listens on %v, want %v among them", got, four)
+	}
+	if _, err := second.Listen(t.Context(), fmt.Sprintf("0.0.0.0:%d", b.Port())); err == nil || !strings.Contains(err.Error(), "the instance to take over from listens on "+b.String()) {
+		t.Errorf("a conflict with an inherited socket: %v", err)
+	}
+	if left := second.DropInherited(); !slices.Contains(left, b) {
+		t.Errorf("left over: %v", left)
+	}
+}
+
+func TestInheritRefusesOtherFiles(t *testing.T) {
+	s, err := New(Config{Loops: 1}, func(*Loop) Handler { return &probe{rec: newRecord()} })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	if err := s.Inherit([]Inherited{{File: r}}); err == nil {
+		t.Error("a pipe is no listening socket")
+	}
+}
+
+// The first version of the records is read for ever; these files are never
+// made anew.
+func TestReadConnectionV1(t *testing.T) {
+	data, err := os.ReadFile(filepath.Join("testdata", "handover", "v1", "connection"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := wire.NewReader(data)
+	k := readConn(r)
+	if err := r.Done(); err != nil {
+		t.Fatal(err)
+	}
+	if k.remote != netip.MustParseAddrPort("198.51.100.7:4711") || !k.unauthorized || string(k.partial) != `{"id":4,"meth` {
+		t.Errorf("%+v", k)
+	}
+	if b := k.backlog; b == nil || string(b.buf) != "an answer\na job\nanother job\n" || b.stalled != 1500*time.Millisecond ||
+		!slices.Equal(b.work, []unit{{10, 16, 1}, {16, 28, 3}}) {
+		t.Errorf("backlog %+v", b)
+	}
+}
+
+func TestReadGuestV1(t *testing.T) {
+	data, err := os.ReadFile(filepath.Join("testdata", "handover", "v1", "guest"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := wire.NewReader(data)
+	k := readConn(r)
+	if err := r.Done(); err != nil {
+		t.Fatal(err)
+	}
+	if g := k.guest; g == nil || k.listener != 2 || g.stage != stageHeader || string(g.header) != "PROXY TCP4" || g.waited != 3*time.Second {
+		t.Errorf("%+v, %+v", k, k.guest)
+	}
+}
+
+func TestReadLimitsV1(t *testing.T) {
+	data, err := os.ReadFile(filepath.Join("testdata", "handover", "v1", "limits"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := New(Config{Loops: 1}, func(*Loop) Handler { return &probe{rec: newRecord()} })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	if err := s.ImportLimits(wire.NewReader(data)); err != nil {
+		t.Fatal(err)
+	}
+	st := s.Stats()
+	if st.Accepted != 12345 || st.ReplacedNotifies != 17 || st.Drops[PeerClosed] != 100 || st.Drops[TimedOut] != 114 {
+		t.Errorf("%+v", st)
+	}
+	if k := s.limits.buckets[keyOf(netip.MustParseAddr("198.51.100.7"))]; k.tokens != 42.5 {
+		t.Errorf("bucket %+v", k)
+	}
+}
+
+func FuzzReadConnection(f *testing.F) {
+	if data, err := os.ReadFile(filepath.Join("testdata", "handover", "v1", "connection")); err == nil {
+		f.Add(data)
+	}
+	if data, err := os.ReadFile(filepath.Join("testdata", "handover", "v1", "guest")); err == nil {
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, in []byte) {
+		r := wire.NewReader(in)
+		k := readConn(r)
+		if r.Err() != nil || k.backlog == nil {
+			return
+		}
+		// What was read can be used.
+		k.backlog.dropWork()
+		if _, err := io.Discard.Write(k.backlog.buf); err != nil || k.backlog.unsent() < 0 {
+			t.Errorf("%+v", k.backlog)
+		}
+	})
+}

@@ -1,0 +1,302 @@
+package pool
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"ckpool/internal/handover"
+	"ckpool/internal/logfile"
+	"ckpool/internal/netserver"
+	"ckpool/internal/session"
+	"ckpool/internal/wire"
+	"ckpool/work"
+)
+
+// Arriving is a pool that takes over from another process, before Run; it is a
+// handover.Sink. Owned by the goroutine that runs the handover.
+type Arriving struct {
+	pool      *Pool
+	state     moving
+	from      Instance
+	sessions  session.Importer
+	listeners []listenerRecord
+	open      func() error
+	reader    work.JobReader
+	jobs      []session.Found
+	list      jobsRecord
+	moment    moment
+	have      map[handover.Kind]bool
+	loops     []arrivingLoop
+	importing sync.WaitGroup
+}
+
+// arrivingLoop takes the connections of one loop.
+type arrivingLoop struct {
+	batches chan batch // nil until the first
+	given   int        // connections
+	err     error      // owned by the goroutine of importing
+}
+
+// batch is connections with their sessions.
+type batch struct {
+	data []byte
+	fds  []int
+}
+
+// Arrive prepares to take over what described itself as from. open is called
+// once the listening sockets of the other process are here and is to call
+// Listen.
+func Arrive(p *Pool, from json.RawMessage, open func() error) (*Arriving, error) {
+	a := &Arriving{pool: p, state: moving{p.State}, open: open, have: map[handover.Kind]bool{}, loops: make([]arrivingLoop, len(p.handlers))}
+	if err := json.Unmarshal(from, &a.from); err != nil {
+		return nil, fmt.Errorf("the running instance describes itself: %w", err)
+	}
+	if a.from.Loops < 1 {
+		return nil, fmt.Errorf("the running instance has %d loops", a.from.Loops)
+	}
+	a.sessions = session.Importer{Group: p.group, Workers: moving{p.State}, Loops: a.from.Loops}
+	return a, instanceOf(p).agrees(a.from)
+}
+
+// Section implements handover.Sink.
+func (a *Arriving) Section(kind handover.Kind, data []byte, fds []int) error {
+	a.have[kind] = true
+	switch kind {
+	case sectionListeners:
+		return a.takeListeners(data, fds)
+	case sectionSessions:
+		return a.takeSessions(data, fds)
+	}
+	handover.CloseAll(fds)
+	now := time.Now()
+	switch kind {
+	case sectionUsers:
+		return a.state.importUsers(data)
+	case sectionJob:
+		tip, j, err := readJob(data, &a.reader)
+		a.jobs = append(a.jobs, session.Found{Job: j, Tip: tip})
+		return err
+	case sectionSeen:
+		return a.sessions.Seen(data)
+	case sectionMoment:
+		return a.takeMoment(data, now)
+	case sectionJobs:
+		var err error
+		a.list, err = readJobs(data)
+		return err
+	case sectionCounts:
+		return a.state.importCounts(data, a.moment.at)
+	case sectionRegistry:
+		return a.sessions.Registry(data, now)
+	case sectionLimits:
+		return a.pool.server.ImportLimits(wire.NewReader(data))
+	case sectionCandidates:
+		return a.pool.candidates.read(data)
+	}
+	return fmt.Errorf("unknown %v", kind)
+}
+
+func (a *Arriving) takeListeners(data []byte, fds []int) error {
+	files := make([]*os.File, len(fds))
+	for i, fd := range fds {
+		files[i] = os.NewFile(uintptr(fd), "listener")
+	}
+	var sockets []netserver.Inherited
+	err := json.Unmarshal(data, &a.listeners)
+	for _, l := range a.listeners {
+		for range l.Addrs {
+			if len(sockets) < len(files) {
+				sockets = append(sockets, netserver.Inherited{URL: l.URL, File: files[len(sockets)]})
+			}
+		}
+	}
+	if err == nil && len(sockets) != len(files) {
+		err = fmt.Errorf("%d listening sockets for other addresses", len(files))
+	}
+	if err != nil {
+		for _, f := range files {
+			f.Close()
+		}
+		return fmt.Errorf("listeners: %w", err)
+	}
+	if err := a.pool.server.Inherit(sockets); err != nil {
+		return err
+	}
+	return a.listen()
+}
+
+// Ready implements handover.Sink.
+func (a *Arriving) Ready(ctx context.Context) error { return Inheritance{a.pool}.Prepare(ctx) }
+
+// listen opens the ports and finds out which of the other process's listeners
+// are which here.
+func (a *Arriving) listen() error {
+	if err := a.open(); err != nil {
+		return err
+	}
+	for _, addr := range a.pool.server.DropInherited() {
+		a.pool.logAt(logfile.LevelWarning, fmt.Sprintf("No longer listening on %s: it is not in the configuration", addr))
+	}
+	a.sessions.Listeners = make([]int, len(a.listeners))
+	for i, l := range a.listeners {
+		a.sessions.Listeners[i] = a.listenerHere(l)
+	}
+	return nil
+}
+
+// listenerHere is the index of the listener with the same URL, or else an
+// address in common, or else the first.
+func (a *Arriving) listenerHere(l listenerRecord) int {
+	list := a.pool.server.Listeners()
+	if i := slices.IndexFunc(list, func(k *netserver.Listener) bool { return k.URL == l.URL }); i >= 0 {
+		return i
+	}
+	i := slices.IndexFunc(list, func(k *netserver.Listener) bool {
+		return slices.ContainsFunc(k.Addrs, func(addr netip.AddrPort) bool { return slices.Contains(l.Addrs, addr) })
+	})
+	return max(i, 0)
+}
+
+func (a *Arriving) takeMoment(data []byte, now time.Time) (err error) {
+	if a.moment, err = readMoment(data, now); err != nil {
+		return err
+	}
+	a.pool.rejecting.Store(a.moment.rejecting)
+	return a.sessions.SetClock(a.moment.sessions, a.moment.at)
+}
+
+// takeSessions passes connections to the loop they are for: the one with the
+// same number, where there are as many loops, or the one with the fewest.
+func (a *Arriving) takeSessions(data []byte, fds []int) error {
+	r := wire.NewReader(data)
+	r.Version(sessionsVersion)
+	i := int(r.Uint16())
+	if err := r.Err(); err != nil {
+		handover.CloseAll(fds)
+		return fmt.Errorf("sessions: %w", err)
+	}
+	if a.from.Loops != len(a.loops) || i >= len(a.loops) {
+		i = 0
+		for k := range a.loops {
+			if a.loops[k].given < a.loops[i].given {
+				i = k
+			}
+		}
+	}
+	l := &a.loops[i]
+	if l.batches == nil {
+		l.batches = make(chan batch, 8)
+		batches := l.batches
+		a.importing.Go(func() { a.importLoop(i, batches) })
+	}
+	l.given += len(fds)
+	l.batches <- batch{r.Take(r.Left()), fds}
+	return nil
+}
+
+// importLoop makes connections and sessions of what comes for a loop.
+func (a *Arriving) importLoop(i int, batches <-chan batch) {
+	l, loop, h := &a.loops[i], a.pool.server.Loops()[i], a.pool.handlers[i]
+	for b := range batches {
+		r := wire.NewReader(b.data)
+		for k, fd := range b.fds {
+			slot, known, err := netserver.Import(loop, fd, r, a.sessions.Listener)
+			if err == nil && known {
+				err = a.sessions.Session(h, slot, r)
+			}
+			if err != nil {
+				l.err = errors.Join(l.err, err)
+				handover.CloseAll(b.fds[k+1:])
+				break
+			}
+		}
+		if err := r.Done(); err != nil && l.err == nil {
+			l.err = err
+		}
+	}
+}
+
+// finish waits until all connections are imported.
+func (a *Arriving) finish() error {
+	for i := range a.loops {
+		if a.loops[i].batches != nil {
+			close(a.loops[i].batches)
+			a.loops[i].batches = nil
+		}
+	}
+	a.importing.Wait()
+	for i := range a.loops {
+		if err := a.loops[i].err; err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Complete implements handover.Sink.
+func (a *Arriving) Complete() error {
+	for kind := sectionMoment; kind < sectionSessions; kind++ {
+		if !a.have[kind] {
+			return fmt.Errorf("%v is missing", kind)
+		}
+	}
+	err := a.finish()
+	if err == nil {
+		err = a.restoreJobs()
+	}
+	if err != nil {
+		return err
+	}
+	// What the other process has written until now.
+	if a.pool.blocks, err = OpenBlocks(a.pool.config.Load().LogDir); err != nil {
+		return err
+	}
+	for _, h := range a.pool.handlers {
+		h.Resume()
+	}
+	a.pool.refuse(&a.pool.rejecting, a.moment.rejecting)
+	return nil
+}
+
+// Miners is how many connections have come.
+func (a *Arriving) Miners() int { return a.pool.server.Clients() }
+
+// restoreJobs makes the other process's jobs this one's.
+func (a *Arriving) restoreJobs() error {
+	first := slices.IndexFunc(a.jobs, func(f session.Found) bool { return f.Job.ID == a.list.First })
+	if a.list.Count > 0 && (first < 0 || first+a.list.Count != len(a.jobs)) {
+		return fmt.Errorf("%d jobs, but %d from %016x on are in use", len(a.jobs), a.list.Count, a.list.First)
+	}
+	if a.list.Count == 0 {
+		return nil
+	}
+	recent := a.jobs[first:]
+	for i, f := range recent {
+		if f.Job.ID != a.list.First+uint64(i) {
+			return fmt.Errorf("job %016x stands where %016x should", f.Job.ID, a.list.First+uint64(i))
+		}
+	}
+	last := recent[len(recent)-1]
+	a.pool.jobs.mu.Lock()
+	a.pool.jobs.next = last.Job.ID + 1 // without a gap
+	a.pool.jobs.mu.Unlock()
+	a.pool.jobs.recent.Store(&recent)
+	a.pool.jobs.current.Store(&session.Work{Job: last.Job, Tip: last.Tip})
+	a.pool.tidied = last.Job
+	a.pool.updater.inherit(recent)
+	return nil
+}
+
+// Abandon lets go of everything that has come, for a process that does not
+// take over after all.
+func (a *Arriving) Abandon() {
+	_ = a.finish() // there is a first error already
+	netserver.Disown(a.pool.server)
+}

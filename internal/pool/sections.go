@@ -1,0 +1,187 @@
+package pool
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"ckpool/internal/handover"
+	"ckpool/internal/session"
+	"ckpool/internal/wire"
+	"ckpool/work"
+)
+
+// Sections of a handover. The numbers are part of the format.
+const (
+	sectionListeners handover.Kind = handover.FirstSection + iota
+	sectionUsers
+	sectionJob
+	sectionSeen
+	sectionMoment
+	sectionJobs
+	sectionCounts
+	sectionRegistry
+	sectionLimits
+	sectionCandidates
+	sectionSessions
+
+	// SectionsOfProcess is the first section that is not the pool's.
+	SectionsOfProcess handover.Kind = 128
+)
+
+// Versions of the records written here; older ones are read.
+const (
+	jobVersion        = 1
+	momentVersion     = 1
+	candidatesVersion = 1
+	sessionsVersion   = 1
+)
+
+// Instance is what a process that takes over must agree with.
+type Instance struct {
+	Solo         bool `json:"solo"`
+	Nonce1Length int  `json:"nonce1length"`
+	Nonce2Length int  `json:"nonce2length"`
+	Loops        int  `json:"loops"`
+}
+
+func instanceOf(p *Pool) Instance {
+	c := p.config.Load()
+	return Instance{p.options.Solo, c.Nonce1Length, c.Nonce2Length, len(p.handlers)}
+}
+
+// agrees says why connected miners could not go on in another pool.
+func (i Instance) agrees(with Instance) error {
+	mode := func(solo bool) string {
+		if solo {
+			return "solo"
+		}
+		return "pool"
+	}
+	const restart = ": this cannot change while miners are connected, stop the running instance first"
+	switch {
+	case i.Solo != with.Solo:
+		return fmt.Errorf("this is a %s, the running instance a %s%s", mode(i.Solo), mode(with.Solo), restart)
+	case i.Nonce1Length != with.Nonce1Length:
+		return fmt.Errorf("nonce1length is %d, in the running instance %d%s", i.Nonce1Length, with.Nonce1Length, restart)
+	case i.Nonce2Length != with.Nonce2Length:
+		return fmt.Errorf("nonce2length is %d, in the running instance %d%s", i.Nonce2Length, with.Nonce2Length, restart)
+	}
+	return nil
+}
+
+// listenerRecord is one listener of the section, whose descriptors are in the
+// order of all addresses.
+type listenerRecord struct {
+	URL   string           `json:"url"`
+	Addrs []netip.AddrPort `json:"addrs"`
+}
+
+// moment is when a pool stood still.
+type moment struct {
+	at        time.Time // wall clock
+	sessions  float64   // clock of the sessions, seconds
+	rejecting bool      // an operator has stopped accepting
+}
+
+func (m *moment) append(b []byte) []byte {
+	b = append(b, momentVersion)
+	b = binary.BigEndian.AppendUint64(b, uint64(m.at.UnixNano()))
+	b = wire.AppendFloat(b, m.sessions)
+	return wire.AppendBool(b, m.rejecting)
+}
+
+// maxPause bounds how far a moment is taken to be in the past: the wall clock
+// may have been set meanwhile.
+const maxPause = time.Minute
+
+func readMoment(record []byte, now time.Time) (m moment, err error) {
+	r := wire.NewReader(record)
+	r.Version(momentVersion)
+	at := time.Unix(0, int64(r.Uint64()))
+	m.sessions, m.rejecting = r.Float(), r.Bool()
+	// By the monotonic clock, as every other time of the pool.
+	m.at = now.Add(-min(max(now.Round(0).Sub(at), 0), maxPause))
+	if err := r.Done(); err != nil {
+		return m, fmt.Errorf("moment: %w", err)
+	}
+	return m, nil
+}
+
+// appendJob appends the record of a job that is on a tip.
+func appendJob(b []byte, w *work.JobWriter, tip uint64, j *work.Job) ([]byte, error) {
+	b = append(b, jobVersion)
+	b = binary.BigEndian.AppendUint64(b, tip)
+	return w.Append(b, j)
+}
+
+func readJob(record []byte, from *work.JobReader) (tip uint64, j *work.Job, err error) {
+	r := wire.NewReader(record)
+	r.Version(jobVersion)
+	tip = r.Uint64()
+	if err := r.Err(); err != nil {
+		return 0, nil, fmt.Errorf("job: %w", err)
+	}
+	j, err = from.Read(r.Take(r.Left()))
+	return tip, j, err
+}
+
+// jobsRecord tells which of the jobs sent are still in use, by their ids, which
+// count up.
+type jobsRecord struct {
+	Version int    `json:"version"`
+	First   uint64 `json:"first"` // id
+	Count   int    `json:"count"`
+}
+
+func describeJobs(recent []session.Found) jobsRecord {
+	r := jobsRecord{Version: jobVersion, Count: len(recent)}
+	if r.Count > 0 {
+		r.First = recent[0].Job.ID
+	}
+	return r
+}
+
+func readJobs(record []byte) (k jobsRecord, err error) {
+	err = json.Unmarshal(record, &k)
+	if err == nil && (k.Version < 1 || k.Version > jobVersion) {
+		err = fmt.Errorf("version %d, this program reads 1 to %d", k.Version, jobVersion)
+	}
+	if err == nil && k.Count < 0 {
+		err = fmt.Errorf("%d jobs", k.Count)
+	}
+	if err != nil {
+		return k, fmt.Errorf("list of jobs: %w", err)
+	}
+	return k, nil
+}
+
+func (c *candidates) append(b []byte) []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	b = append(b, candidatesVersion)
+	b = binary.AppendUvarint(b, uint64(len(c.hashes)))
+	for h := range c.hashes {
+		b = append(b, h[:]...)
+	}
+	return b
+}
+
+func (c *candidates) read(record []byte) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r := wire.NewReader(record)
+	r.Version(candidatesVersion)
+	c.hashes = map[[32]byte]bool{}
+	for range r.Count(32) {
+		if h := r.Take(32); h != nil {
+			c.hashes[[32]byte(h)] = true
+		}
+	}
+	if err := r.Done(); err != nil {
+		return fmt.Errorf("candidates: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,247 @@
+package session
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"ckpool/internal/netserver"
+	"ckpool/internal/wire"
+	"ckpool/work"
+)
+
+// Importer reads what an Exporter of another process has written, before the
+// loops run.
+type Importer struct {
+	Group     *Group
+	Workers   Workers
+	Loops     int   // of the other process
+	Listeners []int // index here by index there
+}
+
+// SetClock makes the sessions' clock go on from what it was in the other
+// process at the time at.
+func (m *Importer) SetClock(seconds float64, at time.Time) error {
+	if !(seconds >= 1 && seconds < 1e10) {
+		return fmt.Errorf("the sessions' clock cannot be at %g s", seconds)
+	}
+	m.Group.epoch = at.Add(-time.Duration((seconds - 1) * float64(time.Second)))
+	return nil
+}
+
+// Seen reads one record of remembered shares. They go to the loop with the
+// same number, counted round.
+func (m *Importer) Seen(record []byte) error {
+	loop, changes, err := readSeen(record)
+	if err == nil {
+		err = m.Group.seen[loop%len(m.Group.seen)].apply(changes)
+	}
+	if err != nil {
+		return fmt.Errorf("remembered shares: %w", err)
+	}
+	return nil
+}
+
+// Registry reads the record of the registry. The length of extranonce1 must be
+// the same, or the sessions could not go on.
+func (m *Importer) Registry(record []byte, now time.Time) error {
+	k, err := readRegistry(record, now)
+	if err != nil {
+		return fmt.Errorf("registry of sessions: %w", err)
+	}
+	r := m.Group.registry
+	if k.length != r.length {
+		return fmt.Errorf("extranonce1 has %d bytes, sessions have %d: nonce1length cannot change while miners are connected", r.length, k.length)
+	}
+	r.clients.Store(k.clients)
+	for id, e := range k.closed {
+		e.loops = m.mapLoops(e.loops)
+		r.restore(id, e)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.next = k.next
+	for from, g := range k.guesses {
+		r.guesses[from] = g
+	}
+	return nil
+}
+
+// mapLoops turns a set of the other process's loops into the loops here that
+// got their remembered shares.
+func (m *Importer) mapLoops(mask uint64) (mapped uint64) {
+	here := len(m.Group.seen)
+	if here == m.Loops {
+		return mask
+	}
+	for i := range m.Loops {
+		if mask>>(i%64)&1 != 0 {
+			mapped |= 1 << (i % here % 64)
+		}
+	}
+	return mapped
+}
+
+// record is what Exporter.Session writes, in the form it is kept here.
+type record struct {
+	session
+	earlier earlier
+	owned   bool
+	own     entry // if owned
+	agent   string
+	held    []byte
+	logins  []loginRecord
+}
+
+type loginRecord struct{ name, worker string }
+
+// Listener is the index here of a listener there; the first for one that is
+// not known.
+func (m *Importer) Listener(there int) int {
+	if there < len(m.Listeners) {
+		return m.Listeners[there]
+	}
+	return 0
+}
+
+// Session reads the record at the front of r into slot, which the loop's
+// netserver has for the connection.
+func (m *Importer) Session(h *Handler, slot netserver.Slot, r *wire.Reader) error {
+	k := readSession(r)
+	if err := r.Err(); err != nil {
+		return fmt.Errorf("session: %w", err)
+	}
+	for int(slot/slabSize) >= len(h.slabs) {
+		h.slabs = append(h.slabs, new([slabSize]session))
+	}
+	h.top = max(h.top, slot+1)
+	s := h.session(slot)
+	*s = k.session
+	s.listener = uint8(m.Listener(int(k.listener)))
+	// Shares found from now on are remembered here, earlier ones there.
+	if s.loops != 0 {
+		s.loops = m.mapLoops(s.loops) | 1<<(h.loop%64)
+	}
+	h.byID[s.client] = slot
+	s.agent = 0
+	if s.is(subscribed) {
+		s.agent = h.agents.use(k.agent, k.agent)
+	}
+	if k.owned {
+		k.own.client, k.own.loops = s.client, m.mapLoops(k.own.loops)|1<<(h.loop%64)
+		m.Group.registry.restore(s.id, k.own)
+	}
+	if len(k.earlier) > 0 {
+		h.earlier[slot] = k.earlier
+		s.flags |= hasEarlier
+	}
+	if len(k.held) > 0 {
+		h.held[slot] = append([]byte(nil), k.held...)
+	}
+	c := h.client(slot)
+	for i, l := range k.logins {
+		m.login(c, i == 0, l)
+	}
+	return nil
+}
+
+// login logs the connection in again, which the other process has allowed.
+func (m *Importer) login(c client, first bool, l loginRecord) {
+	grant := m.Workers.ResumeWorker(l.worker)
+	shared := WorkerID(0)
+	if l.name == grant.Name {
+		l.name, shared = grant.Name, grant.Worker
+	}
+	i := c.logins.use(shared, login{name: l.name, user: grant.User, worker: grant.Worker, payout: grant.Payout})
+	if first {
+		c.s.login = i
+	} else {
+		c.extra[c.slot] = append(c.extra[c.slot], i)
+	}
+	c.b.Attach(grant.Worker, c.s.client, c.agents.get(c.s.agent), c.at(float64(c.s.start)))
+}
+
+// Resume makes the loop go on with the present work: it goes to the miners
+// that do not have it.
+func (h *Handler) Resume() {
+	if h.work = h.b.Work(); h.work != nil {
+		h.cursor, h.walking = 0, true
+	}
+}
+
+func readSession(r *wire.Reader) (k record) {
+	r.Version(sessionVersion)
+	k.client, k.id = r.Uint64(), r.Uint64()
+	if k.owned = r.Bool(); k.owned {
+		k.own = readEntry(r)
+	}
+	k.loops = r.Uint64()
+	extranonce1 := r.Bytes()
+	if len(extranonce1) > len(k.extranonce1) {
+		r.Fail(fmt.Errorf("extranonce1 of %d bytes", len(extranonce1)))
+	}
+	k.extranonce1Len = uint8(copy(k.extranonce1[:], extranonce1))
+	if err := k.vardiff.UnmarshalBinary(r.Bytes()); err != nil {
+		r.Fail(err)
+	}
+	k.earlier = readChanges(r)
+	if r.Bool() {
+		k.present = readChange(r)
+	}
+	for _, m := range [...]*moment{
+		&k.start, &k.lastShare, &k.lastSent, &k.firstInvalid, &k.lastChange, &k.maskUntil, &k.lastList,
+	} {
+		*m = moment(positive(r))
+	}
+	var amount float64
+	for _, f := range [...]*float64{&k.want, &k.floor, &k.best, &k.rates.last, &amount} {
+		*f = positive(r)
+	}
+	k.rates.amount = float32(amount)
+	for i := range k.rates.average {
+		k.rates.average[i] = float32(positive(r))
+	}
+	k.job, k.tip = r.Uint64(), r.Uint64()
+	k.mask, k.sentMask, k.oldMask, k.later = r.Uint32(), r.Uint32(), r.Uint32(), r.Uint32()
+	k.newNames = r.Uint16()
+	k.flags = flagsOf(r.Uint16())
+	k.badLines, k.profile = r.Uint8(), work.Profile(r.Uint8())
+	k.listener, k.invalid = r.Uint8(), r.Uint8()
+	k.agent = r.Text()
+	k.held = r.Bytes()
+	for range r.Count(2) {
+		k.logins = append(k.logins, loginRecord{r.Text(), r.Text()})
+	}
+	k.check(r)
+	return k
+}
+
+// check refuses what this program would stumble over.
+func (k *record) check(r *wire.Reader) {
+	switch {
+	case k.client == 0:
+		r.Fail(errors.New("no client id"))
+	case k.profile >= work.Profiles:
+		r.Fail(fmt.Errorf("coinbase profile %d of %d", k.profile, work.Profiles))
+	case k.is(subscribed) && (k.id == 0 || k.extranonce1Len == 0), k.owned && k.id == 0:
+		r.Fail(errors.New("a subscription without id or extranonce1"))
+	case k.is(authorised) && len(k.logins) == 0:
+		r.Fail(errors.New("an authorisation without worker"))
+	}
+	for _, l := range k.logins {
+		if l.name == "" || l.worker == "" {
+			r.Fail(errors.New("a worker without name"))
+		}
+	}
+}
+
+// positive reads a number that is neither negative nor infinite.
+func positive(r *wire.Reader) float64 {
+	v := r.Float()
+	if v < 0 || math.IsInf(v, 0) {
+		r.Fail(fmt.Errorf("the number %g", v))
+		return 0
+	}
+	return v
+}

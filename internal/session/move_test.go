@@ -1,0 +1,449 @@
+package session
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"ckpool/internal/netserver"
+	"ckpool/internal/wire"
+	"ckpool/work"
+)
+
+func (b *backend) WorkerName(id WorkerID) string {
+	for name, w := range b.workers {
+		if w == id {
+			return name
+		}
+	}
+	return ""
+}
+
+func (b *backend) ResumeWorker(name string) Grant {
+	g, _ := b.Authorize(&Login{Worker: name})
+	return g
+}
+
+// move gives every session to another rig, as another process would be, with
+// other slots. The old one is of no more use.
+func (r *rig) move(pause time.Duration) *rig {
+	r.Helper()
+	n := newRig(r.T, func(s *Settings) { *s = *r.backend.set })
+	n.backend.jobs, n.backend.work, n.backend.nextJob = maps.Clone(r.backend.jobs), r.backend.work, r.backend.nextJob
+	n.now = r.now.Add(pause)
+	n.nextID = 7
+	n.group = NewGroup(NewRegistry(r.backend.set.Extranonce1Len, 1), 1, func(c uint64, why netserver.Reason) { n.Handler.Drop(c, why) })
+	n.Handler = NewHandler((*transport)(n), n.backend, n.group)
+
+	from := Exporter{Group: r.group, Workers: r.backend}
+	to := Importer{Group: n.group, Workers: n.backend, Loops: 1, Listeners: []int{0}}
+	must := func(err error) {
+		r.Helper()
+		if err != nil {
+			r.Fatal(err)
+		}
+	}
+	must(to.SetClock(from.Clock(r.now), r.now))
+	must(from.Seen(to.Seen))
+	must(to.Registry(from.Registry(nil, r.now, nil), n.now))
+	for slot := range r.top {
+		if r.session(slot).client == 0 {
+			continue
+		}
+		record := from.Session(r.Handler, slot, nil)
+		in := wire.NewReader(record)
+		must(to.Session(n.Handler, n.nextID, in))
+		must(in.Done())
+		again := Exporter{Group: n.group, Workers: n.backend}.Session(n.Handler, n.nextID, nil)
+		if !bytes.Equal(record, again) {
+			r.Fatalf("session changed on its way\n%x\nwas\n%x", again, record)
+		}
+		n.nextID++
+	}
+	n.Resume()
+	return n
+}
+
+func TestMoveSession(t *testing.T) {
+	r := newRig(t, nil)
+	slot, lines := r.miner("bob.rig1")
+	r.want(slot, `{"id":3,"method":"mining.authorize","params":["bob.rig2","x"]}`, `{"result":true,"error":null,"id":3}`)
+	job := lastJob(lines)
+	first := submitLine(4, "bob.rig1", &job, r.solve(slot, job.JobID, 1e-9, 0))
+	r.want(slot, first, `{"result":true,"error":null,"id":4}`)
+	found := submitLine(5, "bob.rig2", &job, r.solve(slot, job.JobID, 1e-9, 0))
+	idle := r.open()
+
+	n := r.move(50 * time.Millisecond)
+	const at = netserver.Slot(7)
+	n.want(at, strings.Replace(first, `"id":4`, `"id":6`, 1), `{"reject-reason":"Duplicate","result":false,"error":[22,"Duplicate",null],"id":6}`)
+	n.want(at, found, `{"result":true,"error":null,"id":5}`)
+	if sh := n.backend.last(); n.backend.WorkerName(sh.Worker) != "bob.rig2" || sh.Credit != sh.Difficulty || sh.UserAgent != "cgminer/4.12.1" {
+		t.Errorf("counted as %+v", sh)
+	}
+	if n.backend.attached != 2 {
+		t.Errorf("%d workers attached", n.backend.attached)
+	}
+	if got := n.written(at); got != nil {
+		t.Errorf("sent without need: %q", got)
+	}
+	// The next block reaches it, and nobody gets the client id of another.
+	n.backend.newTip(n.now)
+	n.Step()
+	n.wantMethods(n.written(at), "notify true")
+	fresh := n.open()
+	if id := n.session(fresh).client; id <= r.session(idle).client {
+		t.Errorf("client id %d again", id)
+	}
+	n.disconnect(at)
+	if n.backend.attached != 0 {
+		t.Errorf("%d workers attached after the end", n.backend.attached)
+	}
+}
+
+// Work that was on its way to the miners when they moved still reaches those
+// that do not have it.
+func TestMoveDuringBroadcast(t *testing.T) {
+	r := newRig(t, nil)
+	for i := range stepSize + 10 {
+		r.miner(fmt.Sprintf("user%d", i))
+	}
+	r.backend.newTip(r.now)
+	if !r.Step() {
+		t.Fatal("the broadcast ended too early for this test")
+	}
+	n := r.move(0)
+	for n.Step() {
+	}
+	for i := range netserver.Slot(stepSize + 10) {
+		var want []string
+		if i >= stepSize {
+			want = []string{"notify true"}
+		}
+		n.wantMethods(n.written(7+i), want...)
+	}
+}
+
+func TestMoveRegistry(t *testing.T) {
+	r := newRig(t, nil)
+	open, _ := r.miner("bob")
+	gone, _ := r.miner("carol")
+	ids := map[string]string{}
+	for name, slot := range map[string]netserver.Slot{"bob": open, "carol": gone} {
+		ids[name] = formatID(r.session(slot).id)
+	}
+	was := fmt.Sprintf("%x", r.session(gone).extranonce1Bytes())
+	r.disconnect(gone)
+	r.now = r.now.Add(keepSession - time.Minute)
+
+	n := r.move(0)
+	slot := n.open()
+	if id, n1 := n.subscription(slot, ids["carol"]); id != ids["carol"] || n1 != was {
+		t.Errorf("resumed as %s with %s, want %s with %s", id, n1, ids["carol"], was)
+	}
+	n.send(slot, `{"id":2,"method":"mining.authorize","params":["carol","x"]}`)
+	// The open one is taken over as if it had never moved.
+	other := n.open()
+	n.subscription(other, ids["bob"])
+	n.send(other, `{"id":2,"method":"mining.authorize","params":["bob","x"]}`)
+	if why, closed := n.closed[7]; !closed || why != netserver.Replaced {
+		t.Error("the old connection stays open")
+	}
+	// No extranonce1 is given out twice.
+	seen := map[string]bool{string(n.session(7).extranonce1Bytes()): true, string(n.session(slot).extranonce1Bytes()): true}
+	for range 20 {
+		s := n.open()
+		n.subscription(s, "")
+		if x := string(n.session(s).extranonce1Bytes()); seen[x] {
+			t.Fatalf("extranonce1 %x twice", x)
+		} else {
+			seen[x] = true
+		}
+	}
+}
+
+func TestMoveGuesses(t *testing.T) {
+	r := newRig(t, nil)
+	gone, _ := r.miner("carol")
+	id := formatID(r.session(gone).id)
+	r.disconnect(gone)
+	for i := range unknownIDs {
+		r.subscription(r.open(), fmt.Sprintf("%016x", i+1))
+	}
+	n := r.move(0)
+	if got, _ := n.subscription(n.open(), id); got == id {
+		t.Error("ids may be guessed again after the move")
+	}
+}
+
+// Lines that wait for the first work wait in the other process.
+func TestMoveHeldLines(t *testing.T) {
+	r := newRig(t, nil)
+	r.backend.work, r.Handler.work = nil, nil
+	slot := r.open()
+	if got := r.send(slot, `{"id":1,"method":"mining.subscribe","params":[]}`); got != nil {
+		t.Fatalf("answered without work: %q", got)
+	}
+	n := r.move(0)
+	n.backend.newTip(n.now)
+	n.Step()
+	n.wantMethods(n.written(7), "reply [[[\"mining.notify\",\""+formatID(n.session(7).id)+"\"]],\""+fmt.Sprintf("%x", n.session(7).extranonce1Bytes())+"\",8]", "set_difficulty 0.000000001", "notify true")
+}
+
+func TestMoveSolo(t *testing.T) {
+	const name = "1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2"
+	r := newRig(t, func(s *Settings) { s.Solo = true })
+	slot, lines := r.miner(name)
+	job := lastJob(lines)
+	found := submitLine(5, name, &job, r.solve(slot, job.JobID, 1e-9, 0))
+	n := r.move(0)
+	n.want(7, found, `{"result":true,"error":null,"id":5}`)
+}
+
+// Times go on: what was due before the move is due after it.
+func TestMoveClock(t *testing.T) {
+	r := newRig(t, nil)
+	r.open() // never authorizes
+	r.now = r.now.Add(50 * time.Second)
+	n := r.move(time.Second)
+	n.now = n.now.Add(8 * time.Second)
+	n.Tick(n.now)
+	if len(n.closed) != 0 {
+		t.Error("closed too early")
+	}
+	n.now = n.now.Add(2 * time.Second)
+	n.Tick(n.now)
+	if n.closed[7] != netserver.UnauthorizedTimeout {
+		t.Error("not closed")
+	}
+}
+
+// With another number of loops, shares are still found in whatever loop's set
+// they went to.
+func TestMapLoops(t *testing.T) {
+	group := func(n int) *Group { return NewGroup(NewRegistry(4, 1), n, nil) }
+	tests := []struct {
+		there, here int
+		mask, want  uint64
+	}{
+		{2, 2, 0b10, 0b10},
+		{4, 2, 0b1000, 0b10},
+		{4, 2, 0b1100, 0b11},
+		{2, 8, 0b11, 0b11},
+		{1, 3, 0b1, 0b1},
+		{70, 3, 1 << 5, 1<<(5%3) | 1<<(69%3)}, // loops 5 and 69
+	}
+	for _, tt := range tests {
+		m := Importer{Group: group(tt.here), Loops: tt.there}
+		if got := m.mapLoops(tt.mask); got != tt.want {
+			t.Errorf("%b of %d loops on %d: %b, want %b", tt.mask, tt.there, tt.here, got, tt.want)
+		}
+	}
+}
+
+// Whatever happens between the copies, both sets know the same shares.
+func TestSeenCopy(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	var from, to seen
+	now := 1.0
+	check := func() {
+		t.Helper()
+		for _, s := range []struct{ a, b *fingerprints }{{&from.young, &to.young}, {&from.old, &to.old}} {
+			if a, b := contents(s.a), contents(s.b); !slices.Equal(a, b) {
+				t.Fatalf("%d shares, want %d", len(b), len(a))
+			}
+		}
+		if from.rotated != to.rotated {
+			t.Errorf("rotated %v, want %v", to.rotated, from.rotated)
+		}
+	}
+	for range 200 {
+		for range rng.IntN(2000) {
+			from.add(rng.Uint64()>>rng.IntN(64), now)
+		}
+		switch rng.IntN(10) {
+		case 0:
+			from.reset(now)
+		case 1:
+			now += rotateAfter
+		case 2:
+			from.stopCopying()
+		}
+		now += 0.5
+		err := appendSeen(3, from.changesSince(), func(record []byte) error {
+			loop, changes, err := readSeen(record)
+			if loop != 3 {
+				t.Errorf("loop %d", loop)
+			}
+			if err != nil {
+				return err
+			}
+			return to.apply(changes)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		check()
+	}
+}
+
+func contents(f *fingerprints) (all []uint64) {
+	for i := range f.parts {
+		for _, fp := range f.parts[i].table {
+			if fp != 0 {
+				all = append(all, fp)
+			}
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// A row of changes is cut between operations only.
+func TestSeenChunks(t *testing.T) {
+	for shift := range 5 {
+		changes := make([]uint64, seenChunk-shift)
+		for i := range changes {
+			changes[i] = uint64(i + 1)
+		}
+		changes = append(changes, 0, opRotate, 0, 7, 8)
+		n := 0
+		err := appendSeen(0, changes, func(record []byte) error {
+			_, part, err := readSeen(record)
+			n += len(part)
+			return firstError(err, new(seen).apply(part))
+		})
+		if err != nil || n != len(changes) {
+			t.Errorf("%d numbers of %d, %v", n, len(changes), err)
+		}
+	}
+}
+
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// The first version of the records is read for ever; the files are never made
+// anew.
+func v1(t testing.TB, name string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("testdata", "handover", "v1", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func TestReadSessionV1(t *testing.T) {
+	r := newRig(t, nil)
+	m := Importer{Group: r.group, Workers: r.backend, Loops: 1, Listeners: []int{3, 4}}
+	in := wire.NewReader(v1(t, "session"))
+	if err := firstError(m.Session(r.Handler, 5, in), in.Done()); err != nil {
+		t.Fatal(err)
+	}
+	s := r.session(5)
+	c := r.client(5)
+	if s.client != 17 || formatID(s.id) != "00112233445566aa" || fmt.Sprintf("%x", s.extranonce1Bytes()) != "7e86026b" || s.listener != 4 ||
+		c.agents.get(s.agent) != "cgminer/4.12.1" || s.flags != subscribed|authorised|configured|maskSent|resumed|hasEarlier {
+		t.Errorf("%+v", s)
+	}
+	if s.want != 8 || s.floor != 2 || s.start != 10 || s.lastShare != 200.5 || s.lastSent != 201.5 || s.firstInvalid != 190 || s.lastChange != 150 ||
+		s.maskUntil != 210 || s.lastList != 20 || s.best != 12345.5 || s.rates != (rates{[5]float32{1, 2, 3, 4, 5}, 6, 199}) {
+		t.Errorf("%+v", s)
+	}
+	before, now := change{4, 10.25, 0x6b02867d00000001, 0}, change{8, 150, 0x6b02867d00000002, 3}
+	if !slices.Equal(r.earlier[5], earlier{before}) || s.present != now || s.job != 0x6b02867d00000002 || s.tip != 9 ||
+		s.mask != 0x1fffe000 || s.sentMask != 0x1fffe000 || s.oldMask != 0x1ffff000 || s.newNames != 2 || s.badLines != 1 || s.invalid != 1 || s.profile != work.ProfileS19 || s.later != 44 {
+		t.Errorf("%+v", s)
+	}
+	if e := r.group.registry.entries[s.id]; e.client != 17 || e.name != nameHash("bob.rig1") || e.until != 0 || e.extranonce1 != 0x6b02867e ||
+		e.job != s.job || e.suffix != 3 || !slices.Equal(e.difficulties, earlier{before, now}) {
+		t.Errorf("%+v", e)
+	}
+	if c.findLogin([]byte("bob.rig1")) == 0 || c.findLogin([]byte("bob.rig2")) == 0 || string(r.held[5]) != "{}\n" {
+		t.Errorf("logins %v, held %q", r.extra[5], r.held[5])
+	}
+}
+
+func TestReadRegistryV1(t *testing.T) {
+	now := time.Unix(1795327613, 0)
+	k, err := readRegistry(v1(t, "registry"), now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if k.clients != 99 || k.length != 4 || k.next != 0x1122334455 || len(k.closed) != 1 || !reflect.DeepEqual(k.closed[0xaa], entry{
+		extranonce1: 0xbb, name: 0xcc, loops: 3, until: 1795327700, job: 7, suffix: 2, difficulties: earlier{{4, 10.25, 7, 1}},
+	}) {
+		t.Errorf("%+v", k)
+	}
+	if g := k.guesses[netip.MustParseAddr("198.51.100.7")]; g.n != 4 || !g.since.Equal(now.Add(-5*time.Second)) {
+		t.Errorf("%+v", g)
+	}
+}
+
+func TestReadSeenV1(t *testing.T) {
+	loop, changes, err := readSeen(v1(t, "seen"))
+	if err != nil || loop != 1 {
+		t.Fatal(loop, err)
+	}
+	var s seen
+	if err := s.apply(changes); err != nil {
+		t.Fatal(err)
+	}
+	if !s.old.has(1001) || !s.old.has(1002) || !s.young.has(1003) || s.young.has(1001) || s.rotated != 600.5 || s.len() != 3 {
+		t.Errorf("%v young, %v old, %v", contents(&s.young), contents(&s.old), s.rotated)
+	}
+}
+
+func FuzzReadSession(f *testing.F) {
+	f.Add(v1(f, "session"))
+	f.Add([]byte{2})
+	f.Fuzz(func(t *testing.T, in []byte) {
+		r := newRig(t, nil)
+		m := Importer{Group: r.group, Workers: r.backend, Loops: 1, Listeners: []int{0}}
+		if m.Session(r.Handler, 0, wire.NewReader(in)) != nil {
+			return
+		}
+		r.Resume()
+		r.Step()
+		r.Tick(r.now)
+		r.send(0, `{"id":1,"method":"mining.submit","params":["bob.rig1","6b02867d00000000","0000000000000000","6b02867d","00000000"]}`)
+		r.disconnect(0)
+	})
+}
+
+func FuzzReadRegistry(f *testing.F) {
+	f.Add(v1(f, "registry"))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		m := Importer{Group: NewGroup(NewRegistry(4, 1), 1, nil), Loops: 1}
+		if m.Registry(in, time.Unix(1795327613, 0)) == nil {
+			m.Group.registry.Sweep(time.Unix(1795327613, 0))
+		}
+	})
+}
+
+func FuzzReadSeen(f *testing.F) {
+	f.Add(v1(f, "seen"))
+	f.Add(binary.BigEndian.AppendUint64([]byte{1, 0, 0}, 0))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		m := Importer{Group: NewGroup(NewRegistry(4, 1), 2, nil), Loops: 1}
+		if m.Seen(in) == nil {
+			m.Group.seen[0].add(1, 1)
+		}
+	})
+}

@@ -1,0 +1,186 @@
+package session
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+
+	"ckpool/internal/wire"
+)
+
+// Fingerprints move to another process as a row of numbers: each is one to be
+// added, but a 0 is followed by an operation and the time of it, as the bits of
+// seconds. Of a set that is still being added to, first a copy goes and then
+// what has changed since.
+const (
+	opReset  = 1 // forget everything
+	opRotate = 2 // what was young is old
+)
+
+// copied follows the changes of a set after it was copied.
+type copied struct {
+	on      bool
+	changes []uint64
+	breaks  int // resets and rotations ever
+}
+
+// maxChanges bounds the memory that a copy nobody fetches costs: it is given
+// up and made anew when asked for.
+const maxChanges = 4 << 20
+
+func (c *copied) added(fp uint64) {
+	if c.on {
+		c.changes = append(c.changes, max(fp, 1))
+		if len(c.changes) > maxChanges {
+			c.stop()
+		}
+	}
+}
+
+func (c *copied) changed(op uint64, now float64) {
+	c.breaks++
+	if !c.on {
+		return
+	}
+	if op == opReset { // makes what was before it void
+		c.changes = c.changes[:0]
+	}
+	c.changes = append(c.changes, 0, op, math.Float64bits(now))
+}
+
+func (c *copied) stop() { c.on, c.changes = false, nil }
+
+// changesSince gives what has changed since the last call; at first, and where
+// that is not known, all of the set.
+func (s *seen) changesSince() []uint64 {
+	s.mu.Lock()
+	if s.copied.on {
+		changes := s.copied.changes
+		s.copied.changes = nil
+		s.mu.Unlock()
+		return changes
+	}
+	s.mu.Unlock()
+	for {
+		if all, ok := s.copyAll(); ok {
+			return all
+		}
+	}
+}
+
+// copyAll copies a part at a time, so that the loop never waits for long; not
+// ok when the set was reset or rotated meanwhile.
+func (s *seen) copyAll() (all []uint64, ok bool) {
+	s.mu.Lock()
+	rotated, breaks := math.Float64bits(s.rotated), s.copied.breaks
+	all = make([]uint64, 0, s.young.len()+s.old.len()+16)
+	s.copied.on, s.copied.changes = true, nil
+	s.mu.Unlock()
+	take := func(set *fingerprints) {
+		for i := range set.parts {
+			s.mu.Lock()
+			for _, fp := range set.parts[i].table {
+				if fp != 0 {
+					all = append(all, fp)
+				}
+			}
+			s.mu.Unlock()
+		}
+	}
+	all = append(all, 0, opReset, rotated)
+	take(&s.old)
+	all = append(all, 0, opRotate, rotated)
+	take(&s.young)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ok = s.copied.breaks == breaks
+	if !ok {
+		s.copied.stop()
+	}
+	return all, ok
+}
+
+// stopCopying forgets that there was a copy.
+func (s *seen) stopCopying() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.copied.stop()
+}
+
+// apply does to s what was done to the set the changes are of.
+func (s *seen) apply(changes []uint64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := 0; i < len(changes); i++ {
+		if changes[i] != 0 {
+			s.young.add(changes[i])
+			continue
+		}
+		if i+2 >= len(changes) {
+			return wire.ErrShort
+		}
+		op, at := changes[i+1], math.Float64frombits(changes[i+2])
+		i += 2
+		if math.IsNaN(at) || math.IsInf(at, 0) {
+			return errors.New("a time that is none")
+		}
+		switch op {
+		case opReset:
+			s.young.reset()
+			s.old.reset()
+			s.rotated = at
+		case opRotate:
+			s.rotate(at)
+		default:
+			return fmt.Errorf("operation %d", op)
+		}
+	}
+	return nil
+}
+
+func (s *seen) len() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.young.len() + s.old.len()
+}
+
+const (
+	seenVersion = 1
+	// seenChunk is how many numbers go into a record, so that records stay of a
+	// size that is easily passed on.
+	seenChunk = 64 << 10
+)
+
+// appendSeen makes records of changes, each at most seenChunk numbers long and
+// none cut within an operation.
+func appendSeen(loop int, changes []uint64, send func(record []byte) error) error {
+	for len(changes) > 0 {
+		n := min(len(changes), seenChunk)
+		for n < len(changes) && (changes[n-1] == 0 || n > 1 && changes[n-2] == 0) {
+			n--
+		}
+		b := make([]byte, 0, 3+8*n)
+		b = append(b, seenVersion)
+		b = binary.BigEndian.AppendUint16(b, uint16(loop))
+		for _, v := range changes[:n] {
+			b = binary.BigEndian.AppendUint64(b, v)
+		}
+		if err := send(b); err != nil {
+			return err
+		}
+		changes = changes[n:]
+	}
+	return nil
+}
+
+func readSeen(record []byte) (loop int, changes []uint64, err error) {
+	r := wire.NewReader(record)
+	r.Version(seenVersion)
+	loop = int(r.Uint16())
+	changes = make([]uint64, 0, r.Left()/8)
+	for r.More() {
+		changes = append(changes, r.Uint64())
+	}
+	return loop, changes, r.Err()
+}

@@ -1,0 +1,257 @@
+package work
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"ckpool/difficulty"
+)
+
+// recordVersion is that of the records a JobWriter writes. A JobReader reads
+// it and every older one.
+const recordVersion = 1
+
+// A JobWriter writes jobs for another process, as records of one JSON object
+// each. A job read from its record sends the same bytes to miners and computes
+// the same shares and blocks as the one written, whatever settings the other
+// process has. Transactions that jobs share are written once, with the first
+// of them: records must be read in the order they were written. The zero value
+// is ready to use.
+type JobWriter struct {
+	known map[transactionID]int
+}
+
+type transactionID struct{ txid, wtxid [32]byte }
+
+// jobRecord is the form of a job. Hashes and scripts are hex in internal
+// order, times unix nanoseconds.
+type jobRecord struct {
+	Version   int                 `json:"version"`
+	ID        uint64              `json:"id"`
+	Created   int64               `json:"created"`
+	Solo      bool                `json:"solo,omitempty"`
+	Sig       string              `json:"sig,omitempty"`
+	JobBits   uint32              `json:"job_version"` // the header's version
+	Mask      uint32              `json:"mask"`
+	NTimeMin  uint32              `json:"ntime_min"`
+	NTimeMax  uint32              `json:"ntime_max"`
+	Key       hexBytes            `json:"key"` // of marks
+	Branch    []hexHash           `json:"branch"`
+	Coinbases []coinbaseRecord    `json:"coinbases"`
+	Profiles  []int               `json:"profiles"` // index into Coinbases by profile
+	Template  templateRecord      `json:"template"`
+	New       []transactionRecord `json:"new_transactions,omitempty"`
+}
+
+type coinbaseRecord struct {
+	Head hexBytes `json:"head"`
+	Mid  hexBytes `json:"mid"`
+	Tail hexBytes `json:"tail"`
+}
+
+type templateRecord struct {
+	Height        int64    `json:"height"`
+	Version       uint32   `json:"version"`
+	PrevHash      hexHash  `json:"prevhash"`
+	Bits          uint32   `json:"bits"`
+	CurTime       uint32   `json:"curtime"`
+	MinTime       uint32   `json:"mintime"`
+	CoinbaseValue int64    `json:"coinbasevalue"`
+	Flags         hexBytes `json:"flags,omitempty"`
+	Commitment    hexBytes `json:"commitment,omitempty"` // the node's
+	Computed      hexBytes `json:"computed,omitempty"`   // ours where the node gave none
+	VBRequired    uint32   `json:"vbrequired,omitempty"`
+	LongPollID    string   `json:"longpollid,omitempty"`
+	Rules         []string `json:"rules"`
+	Transactions  []int    `json:"transactions"` // in the order they were first written
+}
+
+type transactionRecord struct {
+	TxID  hexHash `json:"txid"`
+	WTxID hexHash `json:"wtxid"`
+	Data  string  `json:"data"`
+}
+
+type hexBytes []byte
+
+func (h hexBytes) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, h), nil }
+
+func (h *hexBytes) UnmarshalText(text []byte) (err error) {
+	*h, err = hex.DecodeString(string(text))
+	return err
+}
+
+type hexHash [32]byte
+
+func (h hexHash) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, h[:]), nil }
+
+func (h *hexHash) UnmarshalText(text []byte) error {
+	if len(text) != 2*len(h) {
+		return fmt.Errorf("hash of %d digits", len(text))
+	}
+	_, err := hex.Decode(h[:], text)
+	return err
+}
+
+// Append appends the record of a job.
+func (w *JobWriter) Append(b []byte, j *Job) ([]byte, error) {
+	t := j.Template
+	r := jobRecord{
+		Version: recordVersion, ID: j.ID, Created: j.Created.UnixNano(), Solo: j.solo, Sig: j.Sig,
+		JobBits: j.Version, Mask: j.Mask, NTimeMin: j.NTimeMin, NTimeMax: j.NTimeMax,
+		Key: j.key[:], Branch: make([]hexHash, len(j.Branch)),
+		Template: templateRecord{
+			Height: t.Height, Version: t.Version, PrevHash: t.PrevHash, Bits: t.Bits,
+			CurTime: t.CurTime, MinTime: t.MinTime, CoinbaseValue: t.CoinbaseValue, Flags: t.Flags,
+			Commitment: t.DefaultCommitment, Computed: t.computed,
+			VBRequired: t.VBRequired, LongPollID: t.LongPollID, Rules: t.Rules,
+		},
+	}
+	for i := range j.Branch {
+		r.Branch[i] = j.Branch[i]
+	}
+	written := map[Profile]int{}
+	for p := range Profiles {
+		i, ok := written[j.slots[p]]
+		if !ok {
+			c := j.Coinbase(p)
+			i = len(r.Coinbases)
+			written[j.slots[p]] = i
+			r.Coinbases = append(r.Coinbases, coinbaseRecord{c.Head, c.Mid, c.Tail})
+		}
+		r.Profiles = append(r.Profiles, i)
+	}
+	w.transactions(&r, t.txs.Load())
+	record, err := json.Marshal(&r)
+	if err != nil {
+		return b, fmt.Errorf("record of a job: %w", err)
+	}
+	return append(b, record...), nil
+}
+
+func (w *JobWriter) transactions(r *jobRecord, txs *transactions) {
+	if w.known == nil {
+		w.known = map[transactionID]int{}
+	}
+	r.Template.Transactions = make([]int, txs.count())
+	for i := range txs.count() {
+		id := transactionID{txid: txs.txid(i)}
+		// Where the node gave a hash that is none CheckWitness has told, and
+		// nothing else asks for it.
+		id.wtxid, _ = txs.wtxid(i)
+		n, ok := w.known[id]
+		if !ok {
+			n = len(w.known)
+			w.known[id] = n
+			r.New = append(r.New, transactionRecord{id.txid, id.wtxid, string(txs.data(i))})
+		}
+		r.Template.Transactions[i] = n
+	}
+}
+
+// A JobReader reads what a JobWriter wrote. The zero value is ready to use.
+type JobReader struct {
+	known []*transaction
+}
+
+// Read makes the job of a record. After an error the reader is of no more use.
+func (r *JobReader) Read(record []byte) (*Job, error) {
+	j, err := r.read(record)
+	if err != nil {
+		return nil, fmt.Errorf("record of a job: %w", err)
+	}
+	return j, nil
+}
+
+func (r *JobReader) read(record []byte) (*Job, error) {
+	var version struct{ Version int }
+	if err := json.Unmarshal(record, &version); err != nil {
+		return nil, err
+	}
+	if version.Version < 1 || version.Version > recordVersion {
+		return nil, fmt.Errorf("version %d, this program reads 1 to %d", version.Version, recordVersion)
+	}
+	var k jobRecord
+	if err := json.Unmarshal(record, &k); err != nil {
+		return nil, err
+	}
+	for _, tx := range k.New {
+		r.known = append(r.known, &transaction{tx.TxID, tx.WTxID, []byte(tx.Data)})
+	}
+	t, err := r.template(&k.Template)
+	if err != nil {
+		return nil, err
+	}
+	j := &Job{
+		ID: k.ID, Template: t, Version: k.JobBits, Mask: k.Mask, Target: t.Target,
+		NetworkDifficulty: difficulty.FromBits(t.Bits), NTimeMin: k.NTimeMin, NTimeMax: k.NTimeMax,
+		Created: time.Unix(0, k.Created), Sig: k.Sig, solo: k.Solo, Branch: make([][32]byte, len(k.Branch)),
+	}
+	for i := range k.Branch {
+		j.Branch[i] = k.Branch[i]
+	}
+	if copy(j.key[:], k.Key) != len(j.key) || len(k.Key) != len(j.key) {
+		return nil, fmt.Errorf("key of %d bytes", len(k.Key))
+	}
+	return j, j.setRenderings(&k)
+}
+
+func (r *JobReader) template(k *templateRecord) (*Template, error) {
+	target, err := difficulty.TargetFromBits(k.Bits)
+	if err != nil {
+		return nil, fmt.Errorf("bits %08x: %w", k.Bits, err)
+	}
+	t := &Template{
+		Height: k.Height, Version: k.Version, PrevHash: k.PrevHash, Bits: k.Bits, CurTime: k.CurTime, MinTime: k.MinTime,
+		CoinbaseValue: k.CoinbaseValue, Flags: k.Flags, Target: target,
+		HasCommitment: k.Commitment != nil, DefaultCommitment: k.Commitment, computed: k.Computed,
+		VBRequired: k.VBRequired, LongPollID: k.LongPollID, Rules: k.Rules,
+	}
+	txs := &transactions{shared: make([]*transaction, len(k.Transactions))}
+	for i, n := range k.Transactions {
+		if n < 0 || n >= len(r.known) {
+			return nil, fmt.Errorf("transaction %d of %d", n, len(r.known))
+		}
+		txs.shared[i] = r.known[n]
+	}
+	t.txs.Store(txs)
+	return t, nil
+}
+
+// setRenderings gives j what it had sent. All that has a builder's settings in
+// it is there afterwards.
+func (j *Job) setRenderings(k *jobRecord) error {
+	if len(k.Profiles) != int(Profiles) {
+		return fmt.Errorf("coinbases for %d profiles, want %d", len(k.Profiles), Profiles)
+	}
+	const plausible = 1 << 20
+	for _, c := range k.Coinbases {
+		if len(c.Head)+len(c.Mid)+len(c.Tail) > plausible {
+			return errors.New("a coinbase is larger than a block")
+		}
+		if len(c.Head) <= markLen || len(c.Head) > maxHead {
+			return fmt.Errorf("a coinbase with %d bytes up to the extranonces", len(c.Head))
+		}
+	}
+	for p := range Profiles {
+		i := k.Profiles[p]
+		if i < 0 || i >= len(k.Coinbases) {
+			return fmt.Errorf("coinbase %d of %d", i, len(k.Coinbases))
+		}
+		j.slots[p] = p
+		for q := range p {
+			if k.Profiles[q] == i {
+				j.slots[p] = q
+				break
+			}
+		}
+		if j.slots[p] == p {
+			c := &k.Coinbases[i]
+			j.renderings[p].Store(j.render(Coinbase{c.Head, c.Mid, c.Tail}))
+		}
+	}
+	return nil
+}

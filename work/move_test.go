@@ -1,0 +1,201 @@
+package work
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"ckpool/stratum"
+)
+
+// sameWork fails unless both jobs mean the same to every miner and node.
+func sameWork(t *testing.T, got, want *Job, payout []byte) {
+	t.Helper()
+	extranonce1 := []byte{9, 8, 7, 6}
+	for p := range Profiles {
+		for suffix := range uint8(2) {
+			for _, clean := range []bool{false, true} {
+				a := Announcement{Suffix: suffix, Extranonce1: extranonce1, Later: uint32(suffix), Clean: clean}
+				g := got.AppendNotify(nil, p, payout, a)
+				if w := want.AppendNotify(nil, p, payout, a); !bytes.Equal(g, w) {
+					t.Fatalf("profile %d is sent\n%s\nwant\n%s", p, g, w)
+				}
+			}
+		}
+		if !bytes.Equal(got.Notify(p, true), want.Notify(p, true)) {
+			t.Fatalf("profile %d: another notify line", p)
+		}
+		s := stratum.Submit{Extranonce2: [8]byte{1, 2, 3, 4, 5, 6, 7, 8}, Extranonce2Len: 8, NTime: want.NTimeMin, Nonce: 7, VersionBits: 1 << 13, HasVersionBits: true}
+		s.Suffix = uint8(p)
+		var g, w Share
+		got.Hash(&g, p, payout, extranonce1, &s, got.Mask)
+		want.Hash(&w, p, payout, extranonce1, &s, want.Mask)
+		if g != w {
+			t.Fatalf("profile %d: another share", p)
+		}
+		if !bytes.Equal(got.Block(&g, p, payout, extranonce1, &s), want.Block(&w, p, payout, extranonce1, &s)) {
+			t.Fatalf("profile %d: another block", p)
+		}
+	}
+	if got.ID != want.ID || got.NTimeMin != want.NTimeMin || got.NTimeMax != want.NTimeMax || !got.Created.Equal(want.Created) ||
+		got.NetworkDifficulty != want.NetworkDifficulty || got.Target != want.Target || got.Template.PrevHash != want.Template.PrevHash {
+		t.Errorf("%+v\nwant\n%+v", got, want)
+	}
+	if err := got.Template.CheckWitness(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestMoveJobs(t *testing.T) {
+	for _, name := range []string{"regtest-getblocktemplate-0tx", "regtest-getblocktemplate-1tx", "regtest-getblocktemplate-400tx", "signet-getblocktemplate"} {
+		for _, solo := range []bool{false, true} {
+			b := newBuilder(t)
+			b.Extra = extras(30)
+			payout := []byte(nil)
+			if solo {
+				b.PayoutScript, b.Extra, payout = nil, nil, unhex(t, vectorDonation)
+			}
+			first, second := b.mustJob(t, recorded(t, name)), b.mustJob(t, recorded(t, name))
+			first.Template.Share(nil)
+			var w JobWriter
+			var r JobReader
+			var sizes []int
+			for _, j := range []*Job{first, second} {
+				record, err := w.Append(nil, j)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got, err := r.Read(record)
+				if err != nil {
+					t.Fatal(err)
+				}
+				sameWork(t, got, j, payout)
+				sizes = append(sizes, len(record))
+				// It can be passed on once more.
+				again, err := new(JobWriter).Append(nil, got)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got, err = new(JobReader).Read(again); err != nil {
+					t.Fatal(err)
+				}
+				sameWork(t, got, j, payout)
+			}
+			if first.Template.TxCount() > 10 && sizes[1] > sizes[0]/10 {
+				t.Errorf("%s: the second record has %d bytes, the first %d: transactions are not shared", name, sizes[1], sizes[0])
+			}
+		}
+	}
+}
+
+// A template that follows a moved one shares its transactions.
+func TestMovedTemplateIsShared(t *testing.T) {
+	record, err := new(JobWriter).Append(nil, newBuilder(t).mustJob(t, recorded(t, "regtest-getblocktemplate-400tx")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	j, err := new(JobReader).Read(record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := recorded(t, "regtest-getblocktemplate-400tx")
+	next.Share(j.Template)
+	if &next.txs.Load().shared[0] != &j.Template.txs.Load().shared[0] {
+		t.Error("the transactions are there twice")
+	}
+}
+
+func TestBadJobRecords(t *testing.T) {
+	good, err := new(JobWriter).Append(nil, newBuilder(t).mustJob(t, newGBT().parse(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct{ name, old, new, want string }{
+		{"no JSON", `{`, ``, "invalid character"},
+		{"newer version", `"version":1,`, `"version":2,`, "version 2, this program reads 1 to 1"},
+		{"no version", `"version":1,`, ``, "version 0, this program reads 1 to 1"},
+		{"unknown transaction", `"transactions":[]`, `"transactions":[0]`, "transaction 0 of 0"},
+		{"negative transaction", `"transactions":[]`, `"transactions":[-1]`, "transaction -1 of 0"},
+		{"too few profiles", `"profiles":[0,`, `"profiles":[`, "coinbases for 5 profiles, want 6"},
+		{"unknown coinbase", `"profiles":[0,`, `"profiles":[9,`, "coinbase 9 of"},
+		{"no key", `"key":"`, `"key":"00`, "key of 17 bytes"},
+		{"no coinbase", `"head":"01`, `"head":"","x":"01`, "0 bytes up to the extranonces"},
+		{"short hash", `"prevhash":"6f`, `"prevhash":"`, "hash of 62 digits"},
+		{"no bits", `"bits":486604799`, `"bits":4278190335`, "bits ff0000ff"},
+	}
+	for _, tt := range tests {
+		bad := strings.Replace(string(good), tt.old, tt.new, 1)
+		if bad == string(good) {
+			t.Fatalf("%s: nothing to replace in %s", tt.name, good)
+		}
+		if _, err := new(JobReader).Read([]byte(bad)); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
+		}
+	}
+}
+
+// The first version of the record is read for ever; the file is never made
+// anew. Beside each record stand the line it must send and a block it makes.
+func TestReadJobV1(t *testing.T) {
+	for _, name := range []string{"job-pool", "job-solo"} {
+		dir := filepath.Join("testdata", "handover", "v1")
+		record, err := os.ReadFile(filepath.Join(dir, name+".json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		j, err := new(JobReader).Read(record)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var want struct{ Notify, Block string }
+		b, err := os.ReadFile(filepath.Join(dir, name+".want.json"))
+		if err != nil || json.Unmarshal(b, &want) != nil {
+			t.Fatal(err)
+		}
+		var payout []byte
+		extranonce1 := []byte{9, 8, 7, 6}
+		if name == "job-solo" {
+			payout = unhex(t, vectorDonation)
+		}
+		if got := string(j.AppendNotify(nil, ProfileS19, payout, Announcement{Suffix: 5, Extranonce1: extranonce1, Clean: true})); got != want.Notify {
+			t.Errorf("%s sends\n%s\nwant\n%s", name, got, want.Notify)
+		}
+		s := stratum.Submit{Suffix: 5, Extranonce2Len: 8, NTime: j.NTimeMin, Nonce: 7}
+		var sh Share
+		j.Hash(&sh, ProfileS19, payout, extranonce1, &s, 0)
+		if got := j.Block(&sh, ProfileS19, payout, extranonce1, &s); !bytes.Equal(got, unhex(t, want.Block)) {
+			t.Errorf("%s makes the block\n%x\nwant\n%s", name, got, want.Block)
+		}
+	}
+}
+
+func FuzzReadJob(f *testing.F) {
+	for _, name := range []string{"job-pool.json", "job-solo.json"} {
+		if b, err := os.ReadFile(filepath.Join("testdata", "handover", "v1", name)); err == nil {
+			f.Add(b)
+		}
+	}
+	f.Fuzz(func(t *testing.T, record []byte) {
+		j, err := new(JobReader).Read(record)
+		if err != nil {
+			return
+		}
+		again, err := new(JobWriter).Append(nil, j)
+		if err != nil {
+			t.Fatal(err)
+		}
+		k, err := new(JobReader).Read(again)
+		if err != nil {
+			t.Fatal(err)
+		}
+		payout := []byte{0x51}
+		for p := range Profiles {
+			if !bytes.Equal(j.AppendNotify(nil, p, payout, Announcement{}), k.AppendNotify(nil, p, payout, Announcement{})) {
+				t.Errorf("profile %d is sent something else", p)
+			}
+		}
+	})
+}
