@@ -22,9 +22,9 @@ const (
 	maxReply    = 16 << 20
 )
 
-// Client is one node's RPC client; safe for concurrent use. Templates,
+// Client is one node's RPC client; safe for concurrent use. Long polls,
 // submissions and everything else have connections of their own, so that none
-// waits for another.
+// waits for another. A template goes over a connection that polling keeps open.
 type Client struct {
 	// immutable
 	name        string // host:port
@@ -32,7 +32,7 @@ type Client struct {
 	err         error // what is wrong with the configuration
 	options     Options
 	credentials credentials
-	templates   http.RoundTripper
+	longPolls   http.RoundTripper
 	submissions http.RoundTripper
 	others      http.RoundTripper
 
@@ -54,9 +54,9 @@ func NewClient(c Config, o Options) *Client {
 		options:     o.withDefaults(),
 		credentials: credentials{user: c.User, pass: c.Pass, cookie: c.Cookie},
 		// A long poll occupies one connection nearly all the time.
-		templates:   newTransport(3),
+		longPolls:   newTransport(2),
 		submissions: newTransport(4),
-		others:      newTransport(4),
+		others:      newTransport(6),
 	}
 }
 
@@ -83,7 +83,7 @@ func newTransport(connections int) *http.Transport {
 
 // Close closes idle connections. The client can still be used.
 func (c *Client) Close() {
-	for _, t := range []http.RoundTripper{c.templates, c.submissions, c.others} {
+	for _, t := range []http.RoundTripper{c.longPolls, c.submissions, c.others} {
 		if t, ok := t.(*http.Transport); ok {
 			t.CloseIdleConnections()
 		}
@@ -140,7 +140,11 @@ func (c *Client) template(ctx context.Context, longPollID string) (*work.Templat
 		ctx, cancel = withTimeout(ctx, c.options.TemplateTimeout)
 		defer cancel()
 	}
-	a, err := c.post(ctx, c.templates, request, maxTemplate)
+	via := c.others // which polling keeps open
+	if longPollID != "" {
+		via = c.longPolls
+	}
+	a, err := c.post(ctx, via, request, maxTemplate)
 	if err != nil {
 		return nil, time.Time{}, c.wrap(method, err)
 	}

@@ -355,7 +355,7 @@ func newHarness(t *testing.T, o Options, fakes ...*fakeNode) *harness {
 	for i, f := range fakes {
 		f.changed = make(chan struct{}) // of the bubble
 		c := g.nodes[i].client
-		c.templates, c.submissions, c.others = f, f, f
+		c.longPolls, c.submissions, c.others = f, f, f
 	}
 	h.Group = g
 	return h
@@ -464,7 +464,7 @@ func (n recordedNode) RoundTrip(r *http.Request) (*http.Response, error) {
 func clientOf(t testing.TB, name string) *Client {
 	c := NewClient(Config{URL: "node:8332", User: "u", Pass: "p"}, Options{})
 	n := recordedNode{t, name}
-	c.templates, c.submissions, c.others = n, n, n
+	c.longPolls, c.submissions, c.others = n, n, n
 	return c
 }
 

@@ -20,7 +20,7 @@ func (h *harness) setNodes(names string, fakes map[string]*fakeNode) {
 	for _, n := range list {
 		if f := fakes[strings.TrimSuffix(n.client.name, ":1")]; f != nil {
 			f.changed = make(chan struct{})
-			n.client.templates, n.client.submissions, n.client.others = f, f, f
+			n.client.longPolls, n.client.submissions, n.client.others = f, f, f
 		}
 	}
 	h.replace(list)

@@ -199,6 +199,10 @@ func payable(key, text string, network address.Network, chain string) ([]byte, e
 	return a.Script(), nil
 }
 
+// yieldTime is for the loops: they begin with the new work when one of the
+// processors looks at the network, which the one that is telling people does not.
+const yieldTime = 2 * time.Millisecond
+
 // publish makes the template the current work and wakes the loops.
 func (u *updater) publish(t *bitcoind.Update) error {
 	old := u.jobs.Work()
@@ -210,6 +214,7 @@ func (u *updater) publish(t *bitcoind.Update) error {
 		l.Wake()
 	}
 	took := time.Since(t.Answered)
+	time.Sleep(yieldTime)
 
 	job := w.Job
 	if old == nil || w.Tip != old.Tip {
