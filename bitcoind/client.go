@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -37,7 +38,8 @@ type Client struct {
 	others      http.RoundTripper
 
 	ids          atomic.Uint64
-	templateSize atomic.Int64 // of the newest template reply, in bytes
+	templateSize atomic.Int64           // of the newest template reply, in bytes
+	room         atomic.Pointer[[]byte] // for the next one; nil: not prepared
 }
 
 // NewClient makes a client for one node. It does not connect; an unusable URL
@@ -280,7 +282,7 @@ func (c *Client) postAs(ctx context.Context, via http.RoundTripper, user, pass s
 		return answer{}, cause(ctx, err)
 	}
 	defer response.Body.Close()
-	body, err := readBody(response, c.templateSize.Load(), limit)
+	body, err := c.readBody(response, limit)
 	if err != nil {
 		return answer{}, cause(ctx, fmt.Errorf("reading the answer: %w", err))
 	}
@@ -297,23 +299,58 @@ func cause(ctx context.Context, err error) error {
 
 // readBody reads a body into a buffer of its own, of the right size where the
 // length is known or likely.
-func readBody(r *http.Response, likely, limit int64) ([]byte, error) {
+func (c *Client) readBody(r *http.Response, limit int64) ([]byte, error) {
 	if r.ContentLength > limit {
 		return nil, fmt.Errorf("%d bytes are too long", r.ContentLength)
 	}
+	size := int64(4 << 10)
+	if limit == maxTemplate {
+		size = max(size, withSlack(c.templateSize.Load()))
+	}
 	if r.ContentLength >= 0 {
-		body := make([]byte, r.ContentLength)
+		body := c.buffer(r.ContentLength, limit)
 		_, err := io.ReadFull(r.Body, body)
 		return body, err
 	}
-	size := int64(4 << 10)
-	if limit == maxTemplate {
-		size = max(size, likely+likely/16)
-	}
-	b := bytes.NewBuffer(make([]byte, 0, size))
+	b := bytes.NewBuffer(c.buffer(size, limit)[:0])
 	n, err := b.ReadFrom(io.LimitReader(r.Body, limit+1))
 	if err == nil && n > limit {
 		err = fmt.Errorf("more than %d bytes are too long", limit)
 	}
 	return b.Bytes(), err
+}
+
+// buffer is memory of the given size, for a template what was prepared.
+func (c *Client) buffer(size, limit int64) []byte {
+	if limit == maxTemplate {
+		if room := c.room.Swap(nil); room != nil && int64(len(*room)) >= size {
+			return (*room)[:size]
+		}
+	}
+	return make([]byte, size)
+}
+
+// withSlack is the size of a template answer with room for a larger one.
+func withSlack(size int64) int64 { return size + size/16 }
+
+// minPrepared is the size in bytes up to which memory is had at once.
+const minPrepared = 64 << 10
+
+// Prepare gets the memory for the next template's answer, as much as the
+// newest one took. The system gives memory page by page when it is first
+// written to, which for a large answer can take longer than all else between a
+// new block and work for it. To be called when nobody waits.
+func (c *Client) Prepare() {
+	size := c.templateSize.Load()
+	if size < minPrepared {
+		return
+	}
+	if room := c.room.Load(); room != nil && int64(len(*room)) >= size {
+		return
+	}
+	room := make([]byte, withSlack(size))
+	for i := 0; i < len(room); i += os.Getpagesize() {
+		room[i] = 1
+	}
+	c.room.Store(&room)
 }

@@ -163,6 +163,14 @@ func (g *Group) Refresh(reason string) {
 	})
 }
 
+// Prepare makes ready for the next template of the followed node, see
+// [Client.Prepare].
+func (g *Group) Prepare() {
+	if c := g.Current(); c != nil {
+		c.Prepare()
+	}
+}
+
 // Chain is the followed chain's name as Bitcoin Core calls it, "" unknown yet.
 func (g *Group) Chain() string {
 	g.mu.Lock()

@@ -70,9 +70,9 @@ type templateRecord struct {
 }
 
 type transactionRecord struct {
-	TxID  hexHash `json:"txid"`
-	WTxID hexHash `json:"wtxid"`
-	Data  string  `json:"data"`
+	TxID  hexHash  `json:"txid"`
+	WTxID hexHash  `json:"wtxid"`
+	Data  hexBytes `json:"data"`
 }
 
 type hexBytes []byte
@@ -146,7 +146,7 @@ func (w *JobWriter) transactions(r *jobRecord, txs *transactions) {
 		if !ok {
 			n = len(w.known)
 			w.known[id] = n
-			r.New = append(r.New, transactionRecord{id.txid, id.wtxid, string(txs.data(i))})
+			r.New = append(r.New, transactionRecord{id.txid, id.wtxid, txs.appendRaw(nil, i)})
 		}
 		r.Template.Transactions[i] = n
 	}
@@ -179,7 +179,7 @@ func (r *JobReader) read(record []byte) (*Job, error) {
 		return nil, err
 	}
 	for _, tx := range k.New {
-		r.known = append(r.known, &transaction{tx.TxID, tx.WTxID, []byte(tx.Data)})
+		r.known = append(r.known, &transaction{tx.TxID, tx.WTxID, tx.Data})
 	}
 	t, err := r.template(&k.Template)
 	if err != nil {

@@ -67,7 +67,7 @@ func (j *Job) Block(sh *Share, p Profile, payout, extranonce1 []byte, s *stratum
 	txs := j.Template.txs.Load()
 	size := len(sh.Header) + 9 + j.txSize(c, payout, len(extranonce1)+len(extranonce2)) + 2 + len(witness)
 	for i := range txs.count() {
-		size += len(txs.data(i)) / 2
+		size += txs.size(i)
 	}
 	b := make([]byte, 0, size)
 	b = append(b, sh.Header[:]...)

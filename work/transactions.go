@@ -25,7 +25,7 @@ type place struct{ data, hash span }
 // transaction is a transaction on its own. Immutable.
 type transaction struct {
 	txid, wtxid [32]byte
-	data        []byte // hex
+	raw         []byte // as it stands in a block
 }
 
 // transactions reads the array. Data and hash are not looked into: that is for
@@ -97,13 +97,31 @@ func (txs *transactions) txid(i int) [32]byte {
 	return txs.txids[i]
 }
 
-// data is the hex of transaction i.
-func (txs *transactions) data(i int) []byte {
-	if txs.shared != nil {
-		return txs.shared[i].data
-	}
+// hex is the data of transaction i in the node's answer.
+func (txs *transactions) hex(i int) []byte {
 	p := txs.places[i].data
 	return txs.body[p.from:p.to]
+}
+
+// size is that of transaction i in a block.
+func (txs *transactions) size(i int) int {
+	if txs.shared != nil {
+		return len(txs.shared[i].raw)
+	}
+	return len(txs.hex(i)) / 2
+}
+
+// decode is transaction i as it stands in a block, appended to b.
+func (txs *transactions) decode(b []byte, i int) ([]byte, error) {
+	if txs.shared != nil {
+		return append(b, txs.shared[i].raw...), nil
+	}
+	begin := len(b)
+	b, err := hex.AppendDecode(b, txs.hex(i))
+	if err != nil || len(b) == begin {
+		return b, fmt.Errorf("the data of transaction %d is not hex", i)
+	}
+	return b, nil
 }
 
 func (txs *transactions) wtxid(i int) ([32]byte, error) {
@@ -150,10 +168,10 @@ func (t *Template) AppendTransaction(b []byte, i int) []byte {
 	return t.txs.Load().appendRaw(b, i)
 }
 
-// appendRaw decodes the hex. Of data that is not hex it appends what comes
-// before; CheckWitness would have told.
+// appendRaw appends transaction i; of data that is not hex, what comes before.
+// CheckWitness would have told.
 func (txs *transactions) appendRaw(b []byte, i int) []byte {
-	b, _ = hex.AppendDecode(b, txs.data(i))
+	b, _ = txs.decode(b, i)
 	return b
 }
 
@@ -194,8 +212,8 @@ func (t *Template) CheckWitness() error {
 	var raw []byte
 	for i := range txs.count() {
 		var err error
-		if raw, err = hex.AppendDecode(raw[:0], txs.data(i)); err != nil || len(raw) == 0 {
-			return fmt.Errorf("block template at height %d: the data of transaction %d is not hex", t.Height, i)
+		if raw, err = txs.decode(raw[:0], i); err != nil {
+			return fmt.Errorf("block template at height %d: %w", t.Height, err)
 		}
 	}
 	ids, _, err := txs.wtxids()
@@ -235,6 +253,7 @@ func (t *Template) Share(prev *Template) {
 	}
 	shared := make([]*transaction, len(txs.places))
 	same := len(before) == len(shared)
+	var raw []byte
 	for i := range shared {
 		wtxid, err := txs.wtxid(i)
 		if err != nil {
@@ -242,7 +261,10 @@ func (t *Template) Share(prev *Template) {
 		}
 		tx := known[wtxid]
 		if tx == nil || tx.txid != txs.txids[i] {
-			tx = &transaction{txs.txids[i], wtxid, bytes.Clone(txs.data(i))}
+			if raw, err = txs.decode(raw[:0], i); err != nil {
+				return // CheckWitness tells
+			}
+			tx = &transaction{txs.txids[i], wtxid, bytes.Clone(raw)}
 		}
 		shared[i] = tx
 		same = same && before[i] == tx

@@ -162,7 +162,7 @@ func (l *loop) subscribe(c *conn) {
 // line handles one line from the pool.
 func (l *loop) line(c *conn, line []byte, now time.Duration) {
 	// A broadcast: as long as lines get, and the same for all.
-	if l.known != nil && bytes.Equal(line, l.knownLine) {
+	if l.known != nil && (l.known != &l.unread || !c.submits) && bytes.Equal(line, l.knownLine) {
 		l.notified(c, l.known, now)
 		return
 	}
@@ -176,7 +176,10 @@ func (l *loop) line(c *conn, line []byte, now time.Duration) {
 	}
 	switch string(m.Method) {
 	case "mining.notify":
-		n := new(stratum.Notify)
+		n := &l.unread
+		if c.submits {
+			n = new(stratum.Notify)
+		}
 		if err := n.Parse(m.Params); err != nil {
 			l.drop(c, "bad work: "+err.Error())
 			return

@@ -50,6 +50,7 @@ type loop struct {
 	owed      int64  // replies the pool owes
 	knownLine []byte // of the newest notify
 	known     *stratum.Notify
+	unread    stratum.Notify // of a miner that submits nothing and so does not keep it
 
 	spent   atomic.Bool // the quota is submitted
 	drained atomic.Bool // nothing is submitted any more, nothing owed

@@ -64,11 +64,14 @@ func (p *poller) poll() bool {
 	return true
 }
 
-// wait fetches events; with park it waits for one until the end of until. It returns their number, which may be 0.
+// wait fetches events; with park it waits for one, at most to the time until
+// has set. It returns their number, which may be 0.
 func (p *poller) wait(park bool) (int, error) {
-	if p.poll() || !park {
+	if !park {
+		p.poll()
 		return p.n, p.err
 	}
+	// It polls first, then parks.
 	if err := p.raw.Read(p.try); err != nil {
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			return 0, nil

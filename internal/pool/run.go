@@ -206,6 +206,7 @@ func (p *Pool) tidy(ctx context.Context) {
 			case <-time.After(tidyAfter):
 			}
 			p.tidyJobs()
+			p.nodes.Prepare()
 		}
 	}
 }
