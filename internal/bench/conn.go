@@ -78,6 +78,9 @@ type owed struct {
 	sent time.Duration
 }
 
+// addressMiners come from one address of 127.0.0.0/8: it has not ports for all.
+const addressMiners = 20_000
+
 const readEvents = unix.EPOLLIN | unix.EPOLLRDHUP
 
 // socket makes the socket of c: before the measurement, which is of the pool.
@@ -94,6 +97,18 @@ func (c *conn) socket(to netip.AddrPort) error {
 	}
 	if err != nil {
 		return fmt.Errorf("socket options: %w", err)
+	}
+	if c.number < addressMiners || !to.Addr().Is4() || !to.Addr().IsLoopback() {
+		return nil
+	}
+	// The port is chosen when it connects: only then is it known to be free
+	// for this target.
+	from := &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, byte(1 + c.number/addressMiners)}}
+	if err = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1); err == nil {
+		err = unix.Bind(fd, from)
+	}
+	if err != nil {
+		return fmt.Errorf("miner %d from %v: %w", c.number, from.Addr, err)
 	}
 	return nil
 }

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"ckpool/internal/testkit/certificate"
 	"ckpool/internal/testkit/stubpool"
 )
@@ -121,5 +123,23 @@ func TestNoTLS(t *testing.T) {
 	defer cancel()
 	if _, err := Storm(ctx, StormConfig{o}); err == nil {
 		t.Error("no error")
+	}
+}
+
+// One address has not ports for 100,000 miners.
+func TestManyMinersHaveSeveralAddresses(t *testing.T) {
+	for number, want := range map[int]string{0: "0.0.0.0", addressMiners - 1: "0.0.0.0", addressMiners: "127.0.0.2", 99_999: "127.0.0.5"} {
+		c := conn{number: number}
+		if err := c.socket(netip.MustParseAddrPort("127.0.0.1:3333")); err != nil {
+			t.Fatal(err)
+		}
+		from, err := unix.Getsockname(int(c.fd))
+		unix.Close(int(c.fd))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := netip.AddrFrom4(from.(*unix.SockaddrInet4).Addr).String(); got != want {
+			t.Errorf("miner %d comes from %s, want %s", number, got, want)
+		}
 	}
 }

@@ -35,6 +35,7 @@ type Other struct {
 // Size is how much load there is.
 type Size struct {
 	Miners       int   // many
+	Most         int   // as many as there can be; no more than Miners: not measured
 	Few          int   // for the rows that say so
 	Shares       int64 // pipelined
 	Pipelining   int   // miners that do
@@ -47,7 +48,7 @@ type Size struct {
 }
 
 // FullSize is that of the budget.
-var FullSize = Size{Miners: 10_000, Few: 1_000, Shares: 500_000, Pipelining: 50, Steady: 200, Rate: 2_000,
+var FullSize = Size{Most: mostMiners(), Miners: 10_000, Few: 1_000, Shares: 500_000, Pipelining: 50, Steady: 200, Rate: 2_000,
 	Period: 5 * time.Second, Settle: 2 * time.Second, Blocks: 3, Transactions: 4_000}
 
 // kind of server.
@@ -139,9 +140,12 @@ type section struct {
 	run   func(*run, context.Context, *server) error
 }
 
+const mostName = "most"
+
 var sections = []section{
 	{"shares", []kind{pool, floor, other}, (*run).shares},
 	{"memory", []kind{pool, floor, other}, (*run).memory},
+	{mostName, []kind{pool, floor, other}, (*run).most},
 	{"blocks", []kind{pool, floor, other}, (*run).blocks},
 	{"solo", []kind{solo}, (*run).solo},
 }
@@ -158,7 +162,7 @@ func Parts() (names []string) {
 // begins with the last.
 func (r *run) round(ctx context.Context, round int) error {
 	for _, s := range sections {
-		if r.Only != "" && r.Only != s.name {
+		if r.Only != "" && r.Only != s.name || s.name == mostName && r.Size.Most <= r.Size.Miners {
 			continue
 		}
 		list := slices.Clone(s.kinds)

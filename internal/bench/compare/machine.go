@@ -65,3 +65,14 @@ func (m Machine) String() string {
 	return fmt.Sprintf("%d × %s, %.0f GB, %s, %s, revision %s, load %s at the start", m.CPUs, m.Processor,
 		float64(m.Memory)/1e9, m.System, m.Go, m.Revision, m.Load)
 }
+
+// mostMiners is how many miners the pool takes with the limit of open files
+// that it and this program have, a hundred less for whatever else there is.
+func mostMiners() int {
+	var limit unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil {
+		return 0
+	}
+	const plenty = 100_000
+	return int(min(limit.Cur/10*9-100, plenty))
+}

@@ -58,7 +58,7 @@ func (r *run) steady(ctx context.Context, s *server, others int) (*bench.SharesR
 
 // memory: of a process that has just started and only has idle miners.
 func (r *run) memory(ctx context.Context, s *server) error {
-	each, all, err := r.idle(ctx, s)
+	each, all, err := r.idle(ctx, s, r.Size.Miners)
 	if err != nil {
 		return err
 	}
@@ -67,10 +67,17 @@ func (r *run) memory(ctx context.Context, s *server) error {
 	return nil
 }
 
+// most: memory again, with as many miners as can be.
+func (r *run) most(ctx context.Context, s *server) error {
+	each, _, err := r.idle(ctx, s, r.Size.Most)
+	r.report.add("most memory", s.kind, each)
+	return err
+}
+
 // idle is KB per miner and MB in all.
-func (r *run) idle(ctx context.Context, s *server) (each, all float64, err error) {
+func (r *run) idle(ctx context.Context, s *server, miners int) (each, all float64, err error) {
 	runtime.GC()
-	p, err := bench.Idle(ctx, bench.IdleConfig{Options: s.options(r.Size.Miners), Duration: r.Size.Settle})
+	p, err := bench.Idle(ctx, bench.IdleConfig{Options: s.options(miners), Duration: r.Size.Settle})
 	if err != nil {
 		return 0, 0, err
 	}
@@ -149,7 +156,7 @@ func (r *run) published(s *server) error {
 
 // solo: each miner has an address and with it a coinbase of its own.
 func (r *run) solo(ctx context.Context, s *server) error {
-	each, _, err := r.idle(ctx, s)
+	each, _, err := r.idle(ctx, s, r.Size.Miners)
 	if err != nil {
 		return err
 	}

@@ -39,6 +39,7 @@ var rows = []row{
 	{"blocks max", "… max", "ms", budget{most: 20}},
 	{"memory per miner", "resident memory per idle miner, of %[4]d", "KB", budget{most: 1}},
 	{"memory in all", "… in all", "MB", budget{most: 30}},
+	{"most memory", "… per miner of %[9]d, as the limit of open files allows", "KB", budget{most: 1}},
 	{"memory after shares", "… more after %[7]d shares", "MB", budget{most: 14}},
 	{"published", "node's answer (%[8]d transactions) → job published", "ms", budget{most: 4}},
 	{"few first", "new block → first of %[5]d miners has clean work", "ms", budget{}},
@@ -59,7 +60,7 @@ var rows = []row{
 
 // title is the row's name with the sizes put in.
 func (r *row) title(s Size) string {
-	name := fmt.Sprintf(r.name+"%.0[9]s", s.Pipelining, s.Steady, s.Rate, s.Miners, s.Few, s.Miners*9/10, s.Shares, s.Transactions, "")
+	name := fmt.Sprintf(r.name+"%.0[10]s", s.Pipelining, s.Steady, s.Rate, s.Miners, s.Few, s.Miners*9/10, s.Shares, s.Transactions, s.Most, "")
 	name, _, _ = strings.Cut(name, "%!(EXTRA")
 	return name
 }
