@@ -56,13 +56,20 @@ func NewClient(c Config, o Options) *Client {
 		options:     o.withDefaults(),
 		credentials: credentials{user: c.User, pass: c.Pass, cookie: c.Cookie},
 		// A long poll occupies one connection nearly all the time.
-		longPolls:   newTransport(2),
-		submissions: newTransport(4),
-		others:      newTransport(6),
+		longPolls:   newTransport(2, largeBuffer, smallBuffer),
+		submissions: newTransport(4, smallBuffer, largeBuffer),
+		others:      newTransport(6, largeBuffer, smallBuffer),
 	}
 }
 
-func newTransport(connections int) *http.Transport {
+// Buffers of a connection, in bytes: what goes over it in megabytes takes fewer
+// system calls with a large one.
+const (
+	smallBuffer = 4 << 10
+	largeBuffer = 64 << 10
+)
+
+func newTransport(connections, readBuffer, writeBuffer int) *http.Transport {
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	dialer := net.Dialer{
@@ -78,8 +85,8 @@ func newTransport(connections int) *http.Transport {
 		IdleConnTimeout:     25 * time.Second, // Bitcoin Core closes idle ones after 30 s
 		DisableCompression:  true,
 		Protocols:           &protocols,
-		ReadBufferSize:      64 << 10,
-		WriteBufferSize:     64 << 10,
+		ReadBufferSize:      readBuffer,
+		WriteBufferSize:     writeBuffer,
 	}
 }
 

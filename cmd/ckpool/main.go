@@ -45,6 +45,7 @@ func exitStatus(err error, stderr io.Writer) int {
 }
 
 func serve(o Options, argv []string, upgrader upgrader, stdout, stderr io.Writer) error {
+	tuneMemory()
 	// Until the process is gone: a second signal must not cut off the ending.
 	ctx, _ := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	parent := takeDetached()

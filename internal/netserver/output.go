@@ -34,8 +34,8 @@ type segment struct {
 }
 
 const (
-	flushAt  = 256 << 10 // bytes in the arena at which an iteration is flushed early
-	keepRoom = 512 << 10 // bytes of buffer kept for the next iteration
+	flushAt  = 128 << 10 // bytes in the arena at which an iteration is flushed early
+	keepRoom = 192 << 10 // bytes of buffer kept for the next iteration
 
 	// muteAt is the backlog in bytes at which a client is not read any more
 	// until it has read all of its answers: one that only sends costs this
