@@ -14,9 +14,10 @@ type gate struct {
 	server  *Server
 	poller  *poller
 	sockets []socket
-	open    bool // listeners are in epoll
-	waiting bool // for room
-	closed  bool // for good
+	open    bool                // listeners are in epoll
+	waiting bool                // for room
+	closed  bool                // for good
+	peer    unix.RawSockaddrAny // scratch of accept
 }
 
 // socket is one listening socket.
@@ -40,10 +41,10 @@ func (g *gate) accept(k socket) (a arrival, ok bool) {
 		return a, false
 	}
 	for range acceptsPerEvent {
-		fd, sa, err := unix.Accept4(k.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+		fd, err := accept(k.fd, &g.peer)
 		switch err {
-		case nil:
-			return arrival{int32(fd), k.at, addrPort(sa)}, true
+		case 0:
+			return arrival{fd, k.at, peerAddress(&g.peer)}, true
 		case unix.EINTR, unix.ECONNABORTED, unix.EPROTO, unix.ENETDOWN, unix.ENOPROTOOPT,
 			unix.EHOSTDOWN, unix.ENONET, unix.EHOSTUNREACH, unix.ENETUNREACH:
 			continue // that connection is gone; the next may be there

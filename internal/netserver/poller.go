@@ -3,8 +3,10 @@
 package netserver
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"syscall"
 	"time"
@@ -127,6 +129,32 @@ func recv(fd int32, b []byte) (int, syscall.Errno) {
 		return 0, errno
 	}
 	return int(n), 0
+}
+
+// accept takes a connection of a non-blocking listener without telling the
+// scheduler and puts its address into from.
+func accept(fd int, from *unix.RawSockaddrAny) (int32, syscall.Errno) {
+	length := uint32(unix.SizeofSockaddrAny)
+	n, _, errno := syscall.RawSyscall6(unix.SYS_ACCEPT4, uintptr(fd), uintptr(unsafe.Pointer(from)),
+		uintptr(unsafe.Pointer(&length)), unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
+	return int32(n), errno
+}
+
+// peerAddress is an address of accept; the port in it is in network byte order.
+func peerAddress(from *unix.RawSockaddrAny) netip.AddrPort {
+	switch from.Addr.Family {
+	case unix.AF_INET:
+		a := (*unix.RawSockaddrInet4)(unsafe.Pointer(from))
+		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), networkPort(&a.Port))
+	case unix.AF_INET6:
+		a := (*unix.RawSockaddrInet6)(unsafe.Pointer(from))
+		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr).Unmap(), networkPort(&a.Port))
+	}
+	return netip.AddrPort{}
+}
+
+func networkPort(port *uint16) uint16 {
+	return binary.BigEndian.Uint16((*[2]byte)(unsafe.Pointer(port))[:])
 }
 
 // send writes to a non-blocking socket without telling the scheduler. A broken

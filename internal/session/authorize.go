@@ -73,10 +73,12 @@ func (q request) login(name, password string) (string, *stratum.Reject) {
 			full = owner + "." + name
 		}
 	}
-	grant, r := q.b.Authorize(&Login{
+	q.attempt = Login{
 		Time: q.t.Now(), Worker: full, Password: password, UserAgent: q.agents.get(q.s.agent),
 		Remote: q.t.Remote(q.slot), Client: q.s.client, NewNames: int(q.s.newNames),
-	})
+	}
+	grant, r := q.b.Authorize(&q.attempt)
+	q.attempt = Login{} // which held what the line it came with is in
 	if r != nil {
 		return "", r
 	}

@@ -82,6 +82,7 @@ type Handler struct {
 	submit   stratum.Submit
 	computed work.Share
 	share    Share
+	attempt  Login
 	out      []byte
 	scratch  []byte
 }
