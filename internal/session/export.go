@@ -67,26 +67,28 @@ func (e Exporter) Registry(b []byte, now time.Time, ending map[uint64]bool) []by
 	b = binary.BigEndian.AppendUint64(b, r.clients.Load())
 	b = append(b, uint8(r.length))
 	b = binary.BigEndian.AppendUint64(b, r.next)
-	latest := now.Add(keepSession).Unix()
-	until := func(id uint64, k *entry) int64 {
+	latest := uint32(now.Add(keepSession).Unix())
+	until := func(id uint64, k *entry) uint32 {
 		if k.until == 0 && k.name != 0 && ending[id] {
 			return latest
 		}
 		return k.until
 	}
 	closed := 0
-	for id, k := range r.entries {
-		if until(id, &k) != 0 {
+	for id := range r.entries.index {
+		if until(id, r.entries.find(id)) != 0 {
 			closed++
 		}
 	}
 	b = binary.AppendUvarint(b, uint64(closed))
-	for id, k := range r.entries {
-		if k.until = until(id, &k); k.until == 0 {
+	for id := range r.entries.index {
+		k := r.entries.find(id)
+		end := until(id, k)
+		if end == 0 {
 			continue
 		}
 		b = binary.BigEndian.AppendUint64(b, id)
-		b = binary.BigEndian.AppendUint64(b, uint64(k.until))
+		b = binary.BigEndian.AppendUint64(b, uint64(end))
 		b = k.append(b)
 	}
 	b = binary.AppendUvarint(b, uint64(len(r.guesses)))
@@ -225,15 +227,18 @@ func (r *Registry) owned(id, client uint64) (e entry, ok bool) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	e, known := r.entries[id]
-	return e, known && e.client == client && e.until == 0
+	k := r.entries.find(id)
+	if k == nil || k.client != client || k.until != 0 {
+		return e, false
+	}
+	return *k, true
 }
 
 // restore takes an entry another process had.
 func (r *Registry) restore(id uint64, e entry) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.entries[id] = e
+	r.entries.put(id, e)
 	r.used[e.extranonce1] = struct{}{}
 }
 
@@ -275,7 +280,7 @@ func readRegistry(record []byte, now time.Time) (k registryRecord, err error) {
 	k.closed = make(map[uint64]entry, n)
 	for range n {
 		id := r.Uint64()
-		until := max(int64(min(r.Uint64(), math.MaxInt64)), 1)
+		until := uint32(max(min(r.Uint64(), math.MaxUint32), 1))
 		e := readEntry(r)
 		e.until = until
 		k.closed[id] = e

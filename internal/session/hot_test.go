@@ -58,9 +58,7 @@ func TestBroadcastAllocatesNothing(t *testing.T) {
 		s := r.session(slot)
 		s.job = 0
 		r.client(slot).sendWork()
-		e := r.group.registry.entries[s.id]
-		e.suffix = 0
-		r.group.registry.entries[s.id] = e
+		r.group.registry.entries.find(s.id).suffix = 0
 		s.want = 3 - s.want // a change of difficulty each time
 		r.client(slot).sendWork()
 	}); n != 0 {

@@ -371,7 +371,7 @@ func TestReadSessionV1(t *testing.T) {
 		s.mask != 0x1fffe000 || s.sentMask != 0x1fffe000 || s.oldMask != 0x1ffff000 || s.newNames != 2 || s.badLines != 1 || s.invalid != 1 || s.profile != work.ProfileS19 || s.later != 44 {
 		t.Errorf("%+v", s)
 	}
-	if e := r.group.registry.entries[s.id]; e.client != 17 || e.name != nameHash("bob.rig1") || e.until != 0 || e.extranonce1 != 0x6b02867e ||
+	if e := r.group.registry.entries.find(s.id); e.client != 17 || e.name != nameHash("bob.rig1") || e.until != 0 || e.extranonce1 != 0x6b02867e ||
 		e.job != s.job || e.suffix != 3 || !slices.Equal(e.difficulties, earlier{before, now}) {
 		t.Errorf("%+v", e)
 	}

@@ -28,7 +28,7 @@ type Registry struct {
 	length  int                       // guarded by mu; bytes of extranonce1
 	next    uint64                    // guarded by mu; next extranonce1 to try
 	used    map[uint64]struct{}       // guarded by mu; extranonce1 values taken
-	entries map[uint64]entry          // guarded by mu; by session id
+	entries table[uint64, entry]      // guarded by mu; by session id
 	guesses map[netip.Addr]guessCount // guarded by mu
 }
 
@@ -38,13 +38,16 @@ type entry struct {
 	name        uint64 // hash of the first authorised worker name, 0 before
 	client      uint64 // client id of the open connection that owns it
 	loops       uint64 // loops (modulo 64) that may hold shares of it
-	until       int64  // unix seconds; 0 while open
+	until       uint32 // unix seconds; 0 while open
 
 	// What its connections were sent: a later one goes on from there.
-	difficulties earlier
+	suffix       uint8  // how often job was announced again
 	job          uint64 // last announced again
-	suffix       uint8  // how often
+	difficulties earlier
 }
+
+// expired: it was closed too long ago to be resumed.
+func (e *entry) expired(now time.Time) bool { return e.until != 0 && int64(e.until) < now.Unix() }
 
 type guessCount struct {
 	n     int
@@ -58,7 +61,6 @@ func NewRegistry(length int, first uint64) *Registry {
 		length:  length,
 		next:    randomUint64(),
 		used:    map[uint64]struct{}{},
-		entries: map[uint64]entry{},
 		guesses: map[netip.Addr]guessCount{},
 	}
 	r.clients.Store(first - 1)
@@ -95,30 +97,35 @@ func (r *Registry) subscribe(client uint64, loop int) (id, extranonce1 uint64, o
 	}
 	for id == 0 {
 		id = randomUint64()
-		if _, taken := r.entries[id]; taken {
+		if r.entries.find(id) != nil {
 			id = 0
 		}
 	}
 	r.used[extranonce1] = struct{}{}
-	r.entries[id] = entry{extranonce1: extranonce1, client: client, loops: 1 << (loop % 64)}
+	r.entries.put(id, entry{extranonce1: extranonce1, client: client, loops: 1 << (loop % 64)})
 	return id, extranonce1, true
 }
 
 // evict gives up the closed session that would be forgotten first: a miner that
 // is here comes before one that may come back.
 func (r *Registry) evict() bool {
-	first, until := uint64(0), int64(math.MaxInt64)
-	for id, e := range r.entries {
-		if e.until != 0 && e.until < until {
+	first, until := uint64(0), uint32(math.MaxUint32)
+	for id := range r.entries.index {
+		if e := r.entries.find(id); e.until != 0 && e.until < until {
 			first, until = id, e.until
 		}
 	}
 	if first == 0 {
 		return false
 	}
-	delete(r.used, r.entries[first].extranonce1)
-	delete(r.entries, first)
+	r.forget(first)
 	return true
+}
+
+// forget is for a caller that holds mu.
+func (r *Registry) forget(id uint64) {
+	delete(r.used, r.entries.find(id).extranonce1)
+	r.entries.drop(id)
 }
 
 // resume finds the session of an id a miner presents. It stays with its owner
@@ -133,15 +140,13 @@ func (r *Registry) resume(id uint64, from netip.Addr, now time.Time) (e entry, o
 	if g.n >= unknownIDs {
 		return entry{}, false
 	}
-	e, ok = r.entries[id]
-	if ok && (e.name == 0 || e.until != 0 && e.until < now.Unix()) {
-		ok = false
-	}
-	if !ok {
+	k := r.entries.find(id)
+	if k == nil || k.name == 0 || k.expired(now) {
 		g.n++
 		r.guesses[from] = g
+		return entry{}, false
 	}
-	return e, ok
+	return *k, true
 }
 
 // claim makes client the owner of session id under the given worker name. It
@@ -151,18 +156,18 @@ func (r *Registry) resume(id uint64, from netip.Addr, now time.Time) (e entry, o
 func (r *Registry) claim(id uint64, name string, client uint64, loop int) (e entry, previous uint64, inherited, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	e, known := r.entries[id]
+	k := r.entries.find(id)
 	h := nameHash(name)
-	if !known || e.name != 0 && e.name != h {
-		return e, 0, false, false
+	if k == nil || k.name != 0 && k.name != h {
+		return entry{}, 0, false, false
 	}
-	previous, inherited = e.client, e.client != client
-	if e.until != 0 {
+	previous, inherited = k.client, k.client != client
+	if k.until != 0 {
 		previous = 0
 	}
-	e.name, e.client, e.until = h, client, 0
-	e.loops |= 1 << (loop % 64)
-	r.entries[id] = e
+	k.name, k.client, k.until = h, client, 0
+	k.loops |= 1 << (loop % 64)
+	e = *k
 	if inherited {
 		e.difficulties = slices.Clone(e.difficulties)
 	}
@@ -175,7 +180,10 @@ func (r *Registry) claim(id uint64, name string, client uint64, loop int) (e ent
 func (r *Registry) announce(id, job uint64) (suffix uint8, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	e := r.entries[id]
+	e := r.entries.find(id)
+	if e == nil {
+		return 0, false
+	}
 	if e.job != job {
 		e.job, e.suffix = job, 0
 	}
@@ -183,7 +191,6 @@ func (r *Registry) announce(id, job uint64) (suffix uint8, ok bool) {
 		return 0, false
 	}
 	e.suffix++
-	r.entries[id] = e
 	return e.suffix, true
 }
 
@@ -191,9 +198,8 @@ func (r *Registry) announce(id, job uint64) (suffix uint8, ok bool) {
 func (r *Registry) changed(id, client uint64, to change, now float64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if e, ok := r.entries[id]; ok && e.client == client {
+	if e := r.entries.find(id); e != nil && e.client == client {
 		e.difficulties = e.difficulties.add(to, now)
-		r.entries[id] = e
 	}
 }
 
@@ -202,17 +208,15 @@ func (r *Registry) changed(id, client uint64, to change, now float64) {
 func (r *Registry) release(id, client uint64, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	e, ok := r.entries[id]
-	if !ok || e.client != client {
+	e := r.entries.find(id)
+	if e == nil || e.client != client {
 		return
 	}
 	if e.name == 0 {
-		delete(r.entries, id)
-		delete(r.used, e.extranonce1)
+		r.forget(id)
 		return
 	}
-	e.until = now.Add(keepSession).Unix()
-	r.entries[id] = e
+	e.until = uint32(now.Add(keepSession).Unix())
 }
 
 // Sweep forgets what has expired and returns how many sessions can be resumed.
@@ -221,15 +225,14 @@ func (r *Registry) Sweep(now time.Time) (resumable int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n := 0
-	for id, e := range r.entries {
+	for id := range r.entries.index {
 		if n++; n%walkStep == 0 {
 			r.letOthers()
 		}
-		switch {
-		case e.until == 0:
-		case e.until < now.Unix():
-			delete(r.entries, id)
-			delete(r.used, e.extranonce1)
+		switch e := r.entries.find(id); {
+		case e == nil || e.until == 0: // others had their turn
+		case e.expired(now):
+			r.forget(id)
 		default:
 			resumable++
 		}

@@ -24,7 +24,7 @@ func TestExtranonce1OfClosedSessionsIsGivenAgain(t *testing.T) {
 	if _, _, ok := r.subscribe(1<<17, 0); !ok {
 		t.Error("a closed session keeps a miner out")
 	}
-	if _, kept := r.entries[second]; !kept {
+	if r.entries.find(second) == nil {
 		t.Error("the younger session was given up")
 	}
 	r.subscribe(1<<17+1, 0)

@@ -17,14 +17,15 @@ func (r *Registry) Save(now time.Time, keep func(Saved)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n := 0
-	for id, e := range r.entries {
+	for id := range r.entries.index {
 		if n++; n%walkStep == 0 {
 			r.letOthers()
 		}
-		if e.name == 0 {
+		e := r.entries.find(id)
+		if e == nil || e.name == 0 {
 			continue
 		}
-		s := Saved{ID: id, Extranonce1: e.extranonce1, Worker: e.name, Until: e.until}
+		s := Saved{ID: id, Extranonce1: e.extranonce1, Worker: e.name, Until: int64(e.until)}
 		if s.Until == 0 {
 			s.Until = until
 		}
@@ -40,14 +41,14 @@ func (r *Registry) Restore(list []Saved, now time.Time) (resumable int) {
 	defer r.mu.Unlock()
 	latest := now.Add(keepSession).Unix()
 	for _, s := range list {
-		_, known := r.entries[s.ID]
+		known := r.entries.find(s.ID) != nil
 		_, taken := r.used[s.Extranonce1]
 		fits := s.Extranonce1&^(^uint64(0)>>(64-8*r.length)) == 0
 		if known || taken || !fits || s.ID == 0 || s.Worker == 0 || s.Until < now.Unix() {
 			continue
 		}
 		r.used[s.Extranonce1] = struct{}{}
-		r.entries[s.ID] = entry{extranonce1: s.Extranonce1, name: s.Worker, until: min(s.Until, latest)}
+		r.entries.put(s.ID, entry{extranonce1: s.Extranonce1, name: s.Worker, until: uint32(min(s.Until, latest))})
 		resumable++
 	}
 	return resumable

@@ -30,6 +30,26 @@ func (t *table[K, T]) get(i uint32) T {
 	return t.at(i).value
 }
 
+// find is the value under key, nil if there is none. It stays where it is.
+func (t *table[K, T]) find(key K) *T {
+	if i := t.index[key]; i != 0 {
+		return &t.at(i).value
+	}
+	return nil
+}
+
+// put makes value the one under key; only put and drop are for such a key.
+func (t *table[K, T]) put(key K, value T) {
+	if known := t.find(key); known != nil {
+		*known = value
+		return
+	}
+	t.use(key, value)
+}
+
+// drop removes the value put under key, if there is one.
+func (t *table[K, T]) drop(key K) { t.release(t.index[key]) }
+
 // use returns the index of the value made under key, counting one more use. A
 // value under the zero key has one use only.
 func (t *table[K, T]) use(key K, value T) uint32 {
