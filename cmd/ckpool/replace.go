@@ -45,7 +45,7 @@ func (s *service) replace(ctx context.Context, c config.Config) (done bool, err 
 		return fail(err)
 	}
 	if !opened {
-		err = s.listenAfter(ctx, from)
+		err = listenAfter(ctx, from)
 	}
 	from.Drop()
 	if err == nil {
@@ -65,7 +65,7 @@ func (s *service) replace(ctx context.Context, c config.Config) (done bool, err 
 const listenTime = 5 * time.Second
 
 // listenAfter opens the ports that another process has just given up.
-func (s *service) listenAfter(ctx context.Context, from pool.Inheritance) error {
+func listenAfter(ctx context.Context, from pool.Inheritance) error {
 	ctx, cancel := context.WithTimeout(ctx, listenTime)
 	defer cancel()
 	for {
@@ -74,7 +74,7 @@ func (s *service) listenAfter(ctx context.Context, from pool.Inheritance) error 
 		}
 		select {
 		case <-ctx.Done():
-			return s.pool.Listen(context.WithoutCancel(ctx)) // to say why not
+			return from.Pool.Listen(context.WithoutCancel(ctx)) // to say why not
 		case <-time.After(20 * time.Millisecond):
 		}
 	}

@@ -212,7 +212,7 @@ func (s *service) run(ctx context.Context) error {
 	around.Go(func() { s.control.Serve(ctx) })
 	around.Go(func() { s.handleSignals(ctx) })
 	around.Go(func() {
-		s.part(ctx)
+		part(ctx, s.old)
 		s.keepManager(ctx)
 	})
 	if !s.options.Quiet && term.IsTerminal(int(os.Stdout.Fd())) {

@@ -94,14 +94,14 @@ func (s *service) start(link *handover.Link) error {
 const partTime = 2 * time.Second
 
 // part waits until the process taken over from, if any, has done its last.
-func (s *service) part(ctx context.Context) {
-	if s.old == nil {
+func part(ctx context.Context, from *handover.Link) {
+	if from == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, partTime)
 	defer cancel()
-	s.old.AwaitClose(ctx)
-	s.old.Close()
+	from.AwaitClose(ctx)
+	from.Close()
 }
 
 // Section implements handover.Sink.

@@ -153,8 +153,8 @@ func TestCGoesOn(t *testing.T) {
 			return fmt.Errorf("still runs: %q", old.Requests())
 		}
 	})
-	if next.err == nil || !strings.Contains(next.out.String(), "btcaddress") {
-		t.Errorf("%v: %s", next.err, next.out)
+	if next.err == nil || !strings.Contains(next.said(), "btcaddress") {
+		t.Errorf("%v: %s", next.err, next.said())
 	}
 	if got := old.Requests(); !slices.Equal(got, []string{"handover 1", "ping", "getxfd0"}) {
 		t.Errorf("asked %q", got)
@@ -323,7 +323,7 @@ func TestToolsAgainstC(t *testing.T) {
 	<-lines.ended
 	notify := p.start(nil, "notifier", "-s", filepath.Join(p.dir, "s"), "-n", "p")
 	p.end(notify)
-	if got := strings.TrimSpace(notify.out.String()); got != "Notified stratifier of block update" {
+	if got := strings.TrimSpace(notify.said()); got != "Notified stratifier of block update" {
 		t.Errorf("notifier says %q", got)
 	}
 	want := []string{"ping", "stats", "loglevel=6", "users", "what", "update"}

@@ -85,8 +85,7 @@ func TestMainPID(t *testing.T) {
 	p := newPlace(t, freeAddrs(t, "127.0.0.1")...)
 	manager := listenNotices(t, filepath.Join(p.dir, "notify"))
 	// The shell gives the program its own process id, as the manager does.
-	first := &program{Cmd: shell(`WATCHDOG_PID=$$ LISTEN_PID=$$ LISTEN_FDS=0 exec "$0" -s "$1"`, filepath.Join(programs, "ckpool"), p.sockets())}
-	first.ended, first.out = make(chan struct{}), &strings.Builder{}
+	first := p.command("sh", "-c", `WATCHDOG_PID=$$ LISTEN_PID=$$ LISTEN_FDS=0 exec "$0" -s "$1"`, filepath.Join(programs, "ckpool"), p.sockets())
 	p.run(first, []string{"NOTIFY_SOCKET=" + filepath.Join(p.dir, "notify"), "WATCHDOG_USEC=30000000"})
 	manager.hears(first.Process.Pid, ready)
 	manager.hears(first.Process.Pid, "WATCHDOG=1")

@@ -81,20 +81,35 @@ type program struct {
 	*exec.Cmd
 	ended chan struct{} // closed when err is valid
 	err   error
-	out   *strings.Builder
+	out   string // file of what it prints, which its children have open too
+}
+
+func (k *program) said() string {
+	b, _ := os.ReadFile(k.out)
+	return string(b)
+}
+
+// command makes a program to be run in the place.
+func (p *place) command(name string, args ...string) *program {
+	return &program{Cmd: exec.Command(name, args...), ended: make(chan struct{})}
 }
 
 // start runs a program until the test ends; environment is put before its own.
 func (p *place) start(environment []string, name string, args ...string) *program {
 	p.t.Helper()
-	k := &program{Cmd: exec.Command(filepath.Join(programs, name), args...), ended: make(chan struct{}), out: &strings.Builder{}}
+	k := p.command(filepath.Join(programs, name), args...)
 	p.run(k, environment)
 	return k
 }
 
 func (p *place) run(k *program, environment []string) {
 	p.t.Helper()
-	k.Dir, k.Stdout, k.Stderr = p.dir, k.out, k.out
+	out, err := os.CreateTemp(p.dir, "out")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer out.Close()
+	k.Dir, k.Stdout, k.Stderr, k.out = p.dir, out, out, out.Name()
 	k.Env = append(os.Environ(), environment...)
 	if err := k.Start(); err != nil {
 		p.t.Fatal(err)
@@ -181,7 +196,7 @@ func (p *place) end(k *program) {
 		}
 	})
 	if k.err != nil {
-		p.t.Errorf("%s: %v: %s", k.Path, k.err, k.out)
+		p.t.Errorf("%s: %v: %s", k.Path, k.err, k.said())
 	}
 }
 
@@ -190,9 +205,4 @@ func (p *place) must(err error) {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-}
-
-// shell runs a script with arguments from $0 on.
-func shell(script string, args ...string) *exec.Cmd {
-	return exec.Command("sh", append([]string{"-c", script}, args...)...)
 }

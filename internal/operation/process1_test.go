@@ -15,7 +15,7 @@ func TestProcess1(t *testing.T) {
 	t.Parallel()
 	addr := freeAddrs(t, "127.0.0.1")
 	p := newPlace(t, addr...)
-	old := &program{Cmd: exec.Command(filepath.Join(programs, "ckpool"), "-s", p.sockets()), ended: make(chan struct{}), out: &strings.Builder{}}
+	old := p.command(filepath.Join(programs, "ckpool"), "-s", p.sockets())
 	old.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID}
 	if !canIsolate() {
 		t.Skip("process ids cannot be hidden here")
