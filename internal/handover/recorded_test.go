@@ -155,7 +155,12 @@ func FuzzOldProcess(f *testing.F) {
 		defer l.Close()
 		dst := &sink{}
 		defer dst.close()
-		if l.agree() == nil && l.Take(t.Context(), dst) == nil && !bytes.Contains(in, []byte{byte(kindYours), 0, 0}) {
+		if l.agree() != nil {
+			return
+		}
+		l.old.close()
+		l.old = peer{fd: -1} // one that lives and is not waited for
+		if l.Take(t.Context(), dst) == nil && !bytes.Contains(in, []byte{byte(kindYours), 0, 0}) {
 			t.Error("taken over without its word")
 		}
 	})
