@@ -77,7 +77,7 @@ func TestTakeOverFromC(t *testing.T) {
 		},
 		{name: "does not end by SIGTERM", hosts: []string{"127.0.0.1"}, set: cpool.Config{Stubborn: true}, asked: asked, ended: syscall.SIGKILL, queue: true},
 		{
-			name: "never answers", hosts: []string{"127.0.0.1"}, set: cpool.Config{Silent: true}, ended: syscall.SIGTERM,
+			name: "never answers", hosts: []string{"127.0.0.1"}, listen: []string{"127.0.0.2"}, set: cpool.Config{Silent: true}, ended: syscall.SIGTERM,
 			log: []string{"Received no response to ping request"},
 		},
 	}
@@ -169,6 +169,20 @@ func TestCGoesOn(t *testing.T) {
 // comes meanwhile waits in the socket for the other, nothing is lost.
 func TestHandOverToC(t *testing.T) {
 	t.Parallel()
+	const tries = 3 // others may use this machine
+	for i := 1; ; i++ {
+		ended := handOverToC(t)
+		if ended <= cpool.EndTime || t.Failed() {
+			break
+		}
+		if i == tries {
+			t.Errorf("gone after %v, C waits %v", ended, cpool.EndTime)
+			break
+		}
+	}
+}
+
+func handOverToC(t *testing.T) (ended time.Duration) {
 	addrs := freeAddrs(t, "127.0.0.1", "127.0.0.1")
 	p := newPlace(t, addrs...)
 	old := p.pool()
@@ -249,6 +263,7 @@ func TestHandOverToC(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(p.sockets(), "main.pid")); err == nil {
 		t.Error("main.pid is left behind")
 	}
+	return took.Ended
 }
 
 // What programs in C ask of this pool's sockets.

@@ -110,7 +110,7 @@ func (p *place) run(k *program, environment []string) {
 	}
 	defer out.Close()
 	k.Dir, k.Stdout, k.Stderr, k.out = p.dir, out, out, out.Name()
-	k.Env = append(os.Environ(), environment...)
+	k.Env = append(append(os.Environ(), "GORACE=atexit_sleep_ms=0"), environment...) // else a process takes a second to end
 	if err := k.Start(); err != nil {
 		p.t.Fatal(err)
 	}

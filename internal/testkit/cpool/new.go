@@ -15,14 +15,14 @@ type Took struct {
 	PID     int               // of the old process
 	Sockets []*os.File        // listening ones, which the caller closes
 	Replies map[string]string // as they came, with their lengths
-	Ended   time.Duration     // from the reply to shutdown to the end of the process
+	Ended   time.Duration     // from the reply to shutdown to the end of the process, at most EndTime in good health
 }
 
-// endTime is what the old process has to be gone after shutdown.
-const endTime = 500 * time.Millisecond
+// EndTime is what the old process has to be gone after shutdown.
+const EndTime = 500 * time.Millisecond
 
 // TakeOver does what ckpool -H does with the instance in dir, up to the end of
-// the old process: asks for count listening sockets until one is not given,
+// the old process, for which it waits longer: asks for count listening sockets until one is not given,
 // and sends it away. before is called with each request.
 func TakeOver(dir string, count int, before func(request string)) (t Took, err error) {
 	text, err := os.ReadFile(filepath.Join(dir, "main.pid"))
@@ -63,7 +63,7 @@ func TakeOver(dir string, count int, before func(request string)) (t Took, err e
 		if errors.Is(syscall.Kill(t.PID, 0), syscall.ESRCH) {
 			return t, nil
 		}
-		if t.Ended > endTime {
+		if t.Ended > patience {
 			_ = syscall.Kill(t.PID, syscall.SIGTERM)
 			return t, fmt.Errorf("old process pid %d failed to shutdown cleanly, terminating", t.PID)
 		}
