@@ -85,21 +85,27 @@ func TestTakeOverFromC(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			p := newPlace(t)
-			tt.set.Dir, tt.set.Listen = p.sockets(), freeAddrs(t, tt.hosts...)
-			var early []net.Conn
-			tt.set.At = func(request string) {
+			tt.set.Dir = p.sockets()
+			for _, host := range tt.hosts {
+				tt.set.Listen = append(tt.set.Listen, host+":0")
+			}
+			early := make(chan net.Conn, len(tt.hosts))
+			tt.set.At = func(old *cpool.Old, request string) {
 				if request == "shutdown" { // nobody is accepted any more
-					for _, addr := range tt.set.Listen {
-						early = append(early, dialMiner(t, addr))
+					for i := range tt.hosts {
+						early <- dialMiner(t, old.Addr(i))
 					}
 				}
 			}
 			old := cpool.Start(t, tt.set)
-			listen := slices.Clone(tt.set.Listen)
-			for i, host := range tt.listen {
-				_, port, _ := net.SplitHostPort(listen[i])
-				listen[i] = strings.Trim(host, "[]")
-				listen[i] = net.JoinHostPort(listen[i], port)
+			var listen []string
+			for i := range tt.hosts {
+				addr := old.Addr(i)
+				if tt.listen != nil {
+					_, port, _ := net.SplitHostPort(addr)
+					addr = tt.listen[i] + ":" + port
+				}
+				listen = append(listen, addr)
 			}
 			p.configure(map[string]any{"serverurl": listen})
 			next := p.pool("-H")
@@ -122,11 +128,8 @@ func TestTakeOverFromC(t *testing.T) {
 				p.logged(text)
 			}
 			if tt.queue {
-				if len(early) != len(tt.set.Listen) {
-					t.Fatalf("%d early miners", len(early))
-				}
-				for _, c := range early {
-					subscribe(t, c)
+				for range tt.hosts {
+					subscribe(t, <-early)
 				}
 			}
 			for _, addr := range listen {

@@ -30,7 +30,7 @@ type Config struct {
 	Lingers, Stubborn bool
 	Keeps             time.Duration // its ports are open that long after its end, as those of a child
 	// At is called with each request before it is answered.
-	At func(request string)
+	At func(o *Old, request string)
 	// Replies are answers to more commands; "" closes without one.
 	Replies map[string]string
 }
@@ -47,6 +47,7 @@ type Old struct {
 	tcp     []*net.TCPListener
 	wg      sync.WaitGroup
 	accepts sync.WaitGroup // goroutines of accept
+	started chan struct{}  // closed when all is set up
 
 	mu       sync.Mutex
 	requests []string // guarded by mu
@@ -61,7 +62,7 @@ func Start(t testing.TB, c Config) *Old {
 	if c.Gives == 0 {
 		c.Gives = len(c.Listen)
 	}
-	o := &Old{config: c, t: t, Ended: make(chan struct{})}
+	o := &Old{config: c, t: t, Ended: make(chan struct{}), started: make(chan struct{})}
 	process := exec.Command("sleep", "1000")
 	if c.Stubborn {
 		process = exec.Command("sh", "-c", "trap '' TERM; while :; do sleep 0.05; done")
@@ -71,6 +72,22 @@ func Start(t testing.TB, c Config) *Old {
 		t.Fatal(err)
 	}
 	o.PID = process.Process.Pid
+	o.wg.Go(func() {
+		_ = process.Wait() // of a signal, always
+		o.signal = process.ProcessState.Sys().(syscall.WaitStatus).Signal()
+		<-o.started
+		o.gone()
+		close(o.Ended)
+	})
+	t.Cleanup(func() {
+		_ = process.Process.Kill()
+		for _, l := range o.tcp {
+			l.Close()
+		}
+		o.accepts.Wait()
+		o.wg.Wait()
+	})
+	defer close(o.started)
 	for _, name := range []string{"listener", "generator", "stratifier", "connector"} {
 		l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(c.Dir, name), Net: "unix"})
 		if err != nil {
@@ -99,20 +116,6 @@ func Start(t testing.TB, c Config) *Old {
 	if err := os.WriteFile(filepath.Join(c.Dir, "main.pid"), []byte(strconv.Itoa(o.PID)), 0o640); err != nil {
 		t.Fatal(err)
 	}
-	o.wg.Go(func() {
-		_ = process.Wait() // of a signal, always
-		o.signal = process.ProcessState.Sys().(syscall.WaitStatus).Signal()
-		o.gone()
-		close(o.Ended)
-	})
-	t.Cleanup(func() {
-		_ = process.Process.Kill()
-		for _, l := range o.tcp {
-			l.Close()
-		}
-		o.accepts.Wait()
-		o.wg.Wait()
-	})
 	return o
 }
 
@@ -207,7 +210,7 @@ func (o *Old) answer(socket string, c *net.UnixConn) {
 	o.requests = append(o.requests, request)
 	o.mu.Unlock()
 	if o.config.At != nil {
-		o.config.At(request)
+		o.config.At(o, request)
 	}
 	if o.config.DiesAt != "" && strings.HasPrefix(request, o.config.DiesAt) {
 		o.gone() // a process is there as long as its sockets
