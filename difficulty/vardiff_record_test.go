@@ -83,3 +83,20 @@ func FuzzVardiffRecord(f *testing.F) {
 		}
 	})
 }
+
+// A record that is cut off, or of a newer version, is refused.
+func TestDamagedVardiffRecord(t *testing.T) {
+	good, err := os.ReadFile(filepath.Join("testdata", "handover", "v1", "vardiff"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range good {
+		if new(Vardiff).UnmarshalBinary(good[:n]) == nil {
+			t.Errorf("the first %d of %d bytes are taken for all", n, len(good))
+		}
+	}
+	good[0] = 2
+	if new(Vardiff).UnmarshalBinary(good) == nil {
+		t.Error("version 2 is taken")
+	}
+}

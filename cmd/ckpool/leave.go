@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"os"
 	"slices"
@@ -27,20 +28,65 @@ const (
 type processRecord struct {
 	Version  int  `json:"version"`
 	LogLevel *int `json:"loglevel,omitempty"` // as an operator has set it
+	// The service manager and its patience in microseconds, for a process it has
+	// not started.
+	Notify   string `json:"notify,omitempty"`
+	Watchdog int64  `json:"watchdog,omitempty"`
 }
 
-const processVersion = 1
+// controlRecord names the control sockets, in the order of their descriptors.
+type controlRecord struct {
+	Version int      `json:"version"`
+	Sockets []string `json:"sockets"`
+}
+
+// Versions of the records written here; older ones are read.
+const (
+	processVersion = 1
+	controlVersion = 1
+)
+
+func readProcess(record []byte) (r processRecord, err error) {
+	err = json.Unmarshal(record, &r)
+	if err == nil && (r.Version < 1 || r.Version > processVersion) {
+		err = fmt.Errorf("version %d, this program reads 1 to %d", r.Version, processVersion)
+	}
+	if err == nil && (r.Watchdog < 0 || r.Watchdog > math.MaxInt64/1000) {
+		err = fmt.Errorf("a watchdog of %d µs", r.Watchdog)
+	}
+	if err != nil {
+		err = fmt.Errorf("state of the process: %w", err)
+	}
+	return r, err
+}
+
+func readControl(record []byte) (sockets []string, err error) {
+	var r controlRecord
+	err = json.Unmarshal(record, &r)
+	if err == nil && (r.Version < 1 || r.Version > controlVersion) {
+		err = fmt.Errorf("version %d, this program reads 1 to %d", r.Version, controlVersion)
+	}
+	if err != nil {
+		err = fmt.Errorf("control sockets: %w", err)
+	}
+	return r.Sockets, err
+}
 
 // leaving is an instance on its way to another process.
 type leaving struct {
 	*pool.Leaving
-	s *service
+	s  *service
+	to int // process
 }
 
 // giveAway answers a new process that wants to take over.
 func (s *service) giveAway(ctx context.Context, c *net.UnixConn, arg string) {
 	refuse := func(err error) { _ = control.WriteFrame(c, errorObject(err)) } // the other side may be gone
-	if err := allowed(c); err != nil {
+	pid, err := allowed(c)
+	if err == nil && os.Getpid() == 1 && pid != 0 {
+		err = errProcess1
+	}
+	if err != nil {
 		refuse(err)
 		return
 	}
@@ -55,7 +101,7 @@ func (s *service) giveAway(ctx context.Context, c *net.UnixConn, arg string) {
 		refuse(err)
 		return
 	}
-	report, err := handover.Give(ctx, c, leaving{pool.Leave(s.pool), s}, handover.DefaultLimits)
+	report, err := handover.Give(ctx, c, leaving{pool.Leave(s.pool), s, pid}, handover.DefaultLimits)
 	if err != nil {
 		s.say(logfile.LevelError, fmt.Sprintf("Handover to process %d failed, going on: %v", report.PID, err))
 	} else {
@@ -73,14 +119,18 @@ type outcome struct {
 	err    error
 }
 
+// errProcess1: whatever else runs in a container ends with its process 1. One
+// that asks from outside has no process id here.
+var errProcess1 = errors.New("this is process 1, with which its container ends: start the new version's container instead")
+
 // allowed refuses others than root and the user of this process: what is given
 // away, or run, is everything it has.
-func allowed(c *net.UnixConn) error {
-	_, uid, err := handover.Credentials(c)
+func allowed(c *net.UnixConn) (pid int, err error) {
+	pid, uid, err := handover.Credentials(c)
 	if err == nil && uid != 0 && int(uid) != os.Geteuid() {
 		err = fmt.Errorf("only root and user %d may do that, you are user %d", os.Geteuid(), uid)
 	}
-	return err
+	return pid, err
 }
 
 func errorObject(err error) []byte {
@@ -114,7 +164,7 @@ func (l leaving) sendProcess(send handover.Send) error {
 	for _, name := range names {
 		fds = append(fds, handover.FD(files[name]))
 	}
-	record, err := json.Marshal(names)
+	record, err := json.Marshal(controlRecord{controlVersion, names})
 	if err != nil {
 		return err
 	}
@@ -126,7 +176,8 @@ func (l leaving) sendProcess(send handover.Send) error {
 
 // Rest implements handover.Source.
 func (l leaving) Rest(send handover.Send) error {
-	r := processRecord{Version: processVersion}
+	m := &l.s.manager
+	r := processRecord{Version: processVersion, Notify: m.socket, Watchdog: m.watchdog.Microseconds()}
 	if level := l.s.log.Level(); level != l.s.options.LogLevel {
 		r.LogLevel = &level
 	}
@@ -150,6 +201,10 @@ func (l leaving) Thaw() {
 
 // Leave implements handover.Source.
 func (l leaving) Leave() {
+	l.s.moved.Store(true)
+	if l.to != 0 {
+		l.s.tell(l.s.manager.MainPID(l.to))
+	}
 	l.s.control.Leave()
 	l.Leaving.Leave()
 	l.s.shutdown()

@@ -17,6 +17,7 @@ const statusEvery = 10 * time.Second
 // manager is the service manager, if the instance runs under one.
 type manager struct {
 	*systemd.Notifier
+	socket   string        // where it listens
 	watchdog time.Duration // within which it wants to hear of us; 0: it does not care
 	sockets  []*os.File    // listening ones it passed on
 	troubles *logfile.Limiter
@@ -26,10 +27,22 @@ type manager struct {
 func findManager() (m manager, err error) {
 	m.troubles = logfile.NewLimiter(time.Minute)
 	var errs [3]error
-	m.Notifier, errs[0] = systemd.NewNotifier(os.Getenv("NOTIFY_SOCKET"))
+	m.socket = os.Getenv("NOTIFY_SOCKET")
+	m.Notifier, errs[0] = systemd.NewNotifier(m.socket)
 	m.watchdog, errs[1] = systemd.Watchdog(os.Getenv("WATCHDOG_USEC"), os.Getenv("WATCHDOG_PID"))
 	m.sockets, errs[2] = systemd.Sockets(os.Getenv("LISTEN_FDS"), os.Getenv("LISTEN_PID"))
 	return m, errors.Join(errs[:]...)
+}
+
+// adopt makes the manager of the process that is taken over from this one's,
+// which was started by somebody else.
+func (m *manager) adopt(socket string, watchdog time.Duration) (err error) {
+	if m.Notifier != nil || socket == "" {
+		return nil
+	}
+	m.socket, m.watchdog = socket, watchdog
+	m.Notifier, err = systemd.NewNotifier(socket)
+	return err
 }
 
 func (s *service) health() pool.Health { return pool.Health{Pool: s.pool} }
@@ -49,17 +62,20 @@ func (s *service) keepManager(ctx context.Context) {
 	if s.manager.Notifier == nil {
 		return
 	}
-	s.tell(s.manager.Ready(s.health().Summary(time.Now())))
 	every := statusEvery
 	if s.manager.watchdog > 0 {
 		every = min(every, s.manager.watchdog/3)
 	}
+	s.tell(s.manager.Ready(s.health().Summary(time.Now())))
+	s.feedWatchdog(ctx, every)
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			s.tell(s.manager.Stopping())
+			if !s.moved.Load() { // else the service goes on in another process
+				s.tell(s.manager.Stopping())
+			}
 			return
 		case now := <-tick.C:
 			s.tell(s.manager.Status(s.health().Summary(now)))

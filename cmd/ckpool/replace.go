@@ -45,7 +45,7 @@ func (s *service) replace(ctx context.Context, c config.Config) (done bool, err 
 		return fail(err)
 	}
 	if !opened {
-		err = s.pool.Listen(ctx)
+		err = listenAfter(ctx, from)
 	}
 	from.Drop()
 	if err == nil {
@@ -60,6 +60,26 @@ func (s *service) replace(ctx context.Context, c config.Config) (done bool, err 
 	return true, nil
 }
 
+// listenTime is how long ports of a process that is gone may still be in use, by
+// others that have them from it.
+const listenTime = 5 * time.Second
+
+// listenAfter opens the ports that another process has just given up.
+func listenAfter(ctx context.Context, from pool.Inheritance) error {
+	ctx, cancel := context.WithTimeout(ctx, listenTime)
+	defer cancel()
+	for {
+		if opened, err := from.Listen(ctx); opened || err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return from.Pool.Listen(context.WithoutCancel(ctx)) // to say why not
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
 // endTime is what the running instance gets to be gone by itself.
 const endTime = 500 * time.Millisecond
 
@@ -67,6 +87,9 @@ const endTime = 500 * time.Millisecond
 func (s *service) claimFrom(ctx context.Context) error {
 	if pid, gone := instance.AwaitEnd(ctx, s.options.SockDir, endTime); !gone {
 		s.say(logfile.LevelWarning, fmt.Sprintf("Old process pid %d failed to shutdown cleanly, terminating", pid))
+		if err := instance.Kill(ctx, pid); err != nil {
+			return err
+		}
 	}
 	return s.claim(ctx)
 }

@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 
 	"ckpool/control"
 	"ckpool/internal/config"
+	"ckpool/internal/handover"
 	"ckpool/internal/instance"
 	"ckpool/internal/logfile"
 	"ckpool/internal/pool"
@@ -50,6 +52,9 @@ type service struct {
 	moving    sync.Mutex   // likewise
 	upgrading sync.Mutex   // likewise
 	handovers chan outcome // taken by upgrade
+
+	old   *handover.Link // to the process taken over from; nil: there was none
+	moved atomic.Bool    // another process has taken over
 }
 
 // runPool is the life of one instance.
@@ -78,7 +83,7 @@ func runPool(ctx context.Context, o Options, c config.Config, argv []string, par
 	if s.manager, err = findManager(); err != nil {
 		s.say(logfile.LevelWarning, err.Error())
 	}
-	defer s.manager.Close()
+	defer func() { s.manager.Close() }() // which a handover may bring
 	s.say(logfile.LevelWarning, fmt.Sprintf("%s %s starting", o.Name, version()))
 	err = s.open(ctx, c)
 	if err == nil {
@@ -206,7 +211,10 @@ func (s *service) run(ctx context.Context) error {
 	defer cancel()
 	around.Go(func() { s.control.Serve(ctx) })
 	around.Go(func() { s.handleSignals(ctx) })
-	around.Go(func() { s.keepManager(ctx) })
+	around.Go(func() {
+		part(ctx, s.old)
+		s.keepManager(ctx)
+	})
 	if !s.options.Quiet && term.IsTerminal(int(os.Stdout.Fd())) {
 		around.Go(func() { showStatus(ctx, s.pool) })
 	}

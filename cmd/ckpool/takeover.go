@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -39,16 +38,17 @@ func (s *service) takeOver(ctx context.Context, c config.Config) (done bool, err
 	switch {
 	case errors.Is(err, handover.ErrNobody):
 		return false, nil
-	case errors.Is(err, handover.ErrForeign):
+	case errors.Is(err, handover.ErrForeign), errors.Is(err, handover.ErrSilent):
 		return s.replace(ctx, c)
 	case err != nil:
 		return false, fmt.Errorf("handover: %w", err)
 	}
-	defer link.Close()
 	if err := s.receive(ctx, c, link); err != nil {
 		link.Refuse(err)
+		link.Close()
 		return false, fmt.Errorf("handover: %w", err)
 	}
+	s.old = link
 	return true, nil
 }
 
@@ -90,6 +90,20 @@ func (s *service) start(link *handover.Link) error {
 	return err
 }
 
+// partTime is for the old process to tell the service manager of this one.
+const partTime = 2 * time.Second
+
+// part waits until the process taken over from, if any, has done its last.
+func part(ctx context.Context, from *handover.Link) {
+	if from == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, partTime)
+	defer cancel()
+	from.AwaitClose(ctx)
+	from.Close()
+}
+
 // Section implements handover.Sink.
 func (a arriving) Section(kind handover.Kind, data []byte, fds []int) error {
 	if kind < pool.SectionsOfProcess {
@@ -111,9 +125,12 @@ func (a arriving) Section(kind handover.Kind, data []byte, fds []int) error {
 func (a arriving) process(kind handover.Kind, data []byte, files []*os.File) error {
 	switch kind {
 	case sectionControl:
-		var names []string
-		if err := json.Unmarshal(data, &names); err != nil || len(names) != len(files) {
-			return fmt.Errorf("%d control sockets with %d names", len(files), len(names))
+		names, err := readControl(data)
+		if err == nil && len(names) != len(files) {
+			err = fmt.Errorf("%d control sockets with %d names", len(files), len(names))
+		}
+		if err != nil {
+			return err
 		}
 		for i, name := range names {
 			a.s.control.Inherit(name, files[i])
@@ -126,16 +143,14 @@ func (a arriving) process(kind handover.Kind, data []byte, files []*os.File) err
 		a.s.instance = instance.Inherit(a.s.options.SockDir, files[0])
 		return nil
 	case sectionProcess:
-		var r processRecord
-		if err := json.Unmarshal(data, &r); err != nil {
-			return fmt.Errorf("state of the process: %w", err)
-		}
-		if r.Version < 1 || r.Version > processVersion {
-			return fmt.Errorf("state of the process has version %d, this program reads 1 to %d", r.Version, processVersion)
+		r, err := readProcess(data)
+		if err != nil {
+			return err
 		}
 		if r.LogLevel != nil {
 			a.s.log.SetLevel(*r.LogLevel)
 		}
+		a.s.tell(a.s.manager.adopt(r.Notify, time.Duration(r.Watchdog)*time.Microsecond))
 		return nil
 	}
 	return fmt.Errorf("unknown %v", kind)

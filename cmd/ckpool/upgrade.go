@@ -44,7 +44,7 @@ func (s *service) moveCommands() {
 }
 
 func (s *service) answerUpgrade(ctx context.Context, c *net.UnixConn, path string, done func(outcome) string) {
-	err := allowed(c)
+	_, err := allowed(c)
 	var o outcome
 	if err == nil {
 		o, err = s.upgrade(ctx, strings.TrimSpace(path))
@@ -62,7 +62,7 @@ func (s *service) answerUpgrade(ctx context.Context, c *net.UnixConn, path strin
 // until it has taken over.
 func (s *service) upgrade(ctx context.Context, path string) (outcome, error) {
 	if os.Getpid() == 1 {
-		return outcome{}, errors.New("this is process 1, with which its container ends: start the new version's container instead")
+		return outcome{}, errProcess1
 	}
 	if !s.upgrading.TryLock() {
 		return outcome{}, errors.New("another upgrade is under way")

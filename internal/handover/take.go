@@ -21,6 +21,7 @@ import (
 var (
 	ErrNobody  = errors.New("no running instance answers")
 	ErrForeign = errors.New("the running instance passes on listening sockets only")
+	ErrSilent  = errors.New("the running instance does not answer")
 )
 
 // Command is what a new process sends to the old one's control socket, with
@@ -96,7 +97,7 @@ func (l *Link) agree() error {
 	case errors.Is(err, io.EOF):
 		return ErrForeign // closed without data
 	case err != nil:
-		return fmt.Errorf("the running instance does not answer: %w", err)
+		return fmt.Errorf("%w: %w", ErrSilent, err)
 	case strings.EqualFold(string(reply), "unknown"):
 		return ErrForeign
 	case control.Failed(string(reply)):
@@ -314,6 +315,14 @@ func (l *Link) Start() error {
 	}
 	l.step("running")
 	return nil
+}
+
+// AwaitClose waits until the old process has closed the connection, which it
+// does when it has nothing more to say.
+func (l *Link) AwaitClose(ctx context.Context) {
+	_ = l.conn.SetDeadline(time.Time{})
+	defer context.AfterFunc(ctx, l.stop)()
+	_, _ = io.Copy(io.Discard, l.conn) // it may be gone
 }
 
 // Refuse tells the old process why this one does not take over.

@@ -51,32 +51,38 @@ func program(pid int) string {
 
 // AwaitEnd waits for the instance that uses dir to end, for limit at most, and
 // gives its process id, 0 where there is none.
-func AwaitEnd(ctx context.Context, dir string, limit time.Duration) (pid int, gone bool) {
+func AwaitEnd(ctx context.Context, dir string, limit time.Duration) (pid int, ended bool) {
 	i := &Instance{Dir: dir}
 	pid, err := i.readPID()
 	if err != nil || pid == 0 || !isPool(pid) {
 		return 0, true
 	}
-	return pid, poll(ctx, limit, func() bool { return !alive(pid) })
+	return pid, gone(ctx, pid, limit)
 }
 
 // end stops a running instance: by the shutdown command, SIGTERM, SIGKILL.
 func end(ctx context.Context, dir string, pid int) error {
-	gone := func(limit time.Duration) bool {
-		return poll(ctx, limit, func() bool { return !alive(pid) })
-	}
 	asked, cancel := context.WithTimeout(ctx, politeTime)
 	defer cancel()
 	parent, name := filepath.Split(filepath.Clean(dir))
-	if _, err := control.Dial(parent, name, "listener").Do(asked, "shutdown"); err == nil && gone(politeTime) {
+	if _, err := control.Dial(parent, name, "listener").Do(asked, "shutdown"); err == nil && gone(ctx, pid, politeTime) {
 		return nil
 	}
+	return Kill(ctx, pid)
+}
+
+func gone(ctx context.Context, pid int, limit time.Duration) bool {
+	return poll(ctx, limit, func() bool { return !alive(pid) })
+}
+
+// Kill ends a process by SIGTERM, or SIGKILL.
+func Kill(ctx context.Context, pid int) error {
 	for _, s := range []struct {
 		signal syscall.Signal
 		wait   time.Duration
 	}{{syscall.SIGTERM, politeTime}, {syscall.SIGKILL, killTime}} {
 		_ = syscall.Kill(pid, s.signal) // it may be gone by now
-		if gone(s.wait) {
+		if gone(ctx, pid, s.wait) {
 			return nil
 		}
 	}

@@ -428,3 +428,54 @@ func FuzzReadConnection(f *testing.F) {
 		}
 	})
 }
+
+// A record that is cut off, or of a newer version, is refused.
+func TestDamagedRecords(t *testing.T) {
+	read := func(name string, in []byte) error {
+		r := wire.NewReader(in)
+		if name == "limits" {
+			s, err := New(Config{Loops: 1}, func(*Loop) Handler { return &probe{rec: newRecord()} })
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			return errors.Join(s.ImportLimits(r), r.Done())
+		}
+		readConn(r)
+		return r.Done()
+	}
+	for _, name := range []string{"connection", "guest", "limits"} {
+		good, err := os.ReadFile(filepath.Join("testdata", "handover", "v1", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := read(name, good); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		for n := range good {
+			if read(name, good[:n:n]) == nil {
+				t.Errorf("%s: the first %d of %d bytes are taken for all", name, n, len(good))
+			}
+		}
+		if err := read(name, append([]byte{2}, good[1:]...)); err == nil || !strings.Contains(err.Error(), "version 2") {
+			t.Errorf("%s of version 2: %v", name, err)
+		}
+	}
+}
+
+func FuzzReadLimits(f *testing.F) {
+	if data, err := os.ReadFile(filepath.Join("testdata", "handover", "v1", "limits")); err == nil {
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, in []byte) {
+		s, err := New(Config{Loops: 1}, func(*Loop) Handler { return &probe{rec: newRecord()} })
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		if s.ImportLimits(wire.NewReader(in)) == nil {
+			s.limits.admit(netip.MustParseAddr("198.51.100.7"), time.Now())
+			s.Stats()
+		}
+	})
+}

@@ -46,6 +46,23 @@ func TestManualsAreRoff(t *testing.T) {
 	}
 }
 
+// Zsh understands its completions.
+func TestZshCompletion(t *testing.T) {
+	zsh, err := exec.LookPath("zsh")
+	if err != nil {
+		t.Skip("no zsh here")
+	}
+	for _, program := range documented {
+		file := filepath.Join(contrib, "completion", program+".zsh")
+		if out, err := exec.Command(zsh, "-n", file).CombinedOutput(); err != nil || len(out) > 0 {
+			t.Errorf("%s: %v %s", program, err, out)
+		}
+		if text, err := os.ReadFile(file); err != nil || !strings.HasPrefix(string(text), "#compdef "+program+"\n") {
+			t.Errorf("%s: %v %.40s", program, err, text)
+		}
+	}
+}
+
 // Bash offers options, commands and the files of options that take some.
 func TestCompletion(t *testing.T) {
 	bash, err := exec.LookPath("bash")
@@ -70,10 +87,10 @@ func TestCompletion(t *testing.T) {
 		"notifier --soc": {"--sockdir"},
 	} {
 		words := strings.Fields(line)
-		script := `source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($#-1)); _$1; printf '%s\n' "${COMPREPLY[@]}"`
+		script := `source "$1"; shift; complete -p "$1" >&2; COMP_WORDS=("$@"); COMP_CWORD=$(($#-1)); _$1; printf '%s\n' "${COMPREPLY[@]}"`
 		c := exec.Command(bash, append([]string{"-euc", script, "bash", filepath.Join(completions, words[0]+".bash")}, words...)...)
 		c.Dir = dir
-		out, err := c.CombinedOutput()
+		out, err := c.Output()
 		got := strings.Fields(string(out))
 		slices.Sort(got)
 		slices.Sort(want)

@@ -1,6 +1,7 @@
 package operation
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -42,8 +43,23 @@ func TestLogrotate(t *testing.T) {
 	if err != nil {
 		t.Skip("no logrotate here")
 	}
-	out, err := exec.Command(rotate, "-d", filepath.Join(contrib, "logrotate", "ckpool")).CombinedOutput()
-	if err != nil || strings.Contains(string(out), "error:") {
+	text, err := os.ReadFile(filepath.Join(contrib, "logrotate", "ckpool"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The user ckpool need not be here; nothing is rotated.
+	dir := t.TempDir()
+	log := filepath.Join(dir, "logs", "ckpool.log")
+	if err := errors.Join(os.Mkdir(filepath.Dir(log), 0o700), os.WriteFile(log, []byte("line\n"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	here := strings.NewReplacer("/var/lib/ckpool*", dir, "su ckpool ckpool", "su root root").Replace(string(text))
+	file := filepath.Join(dir, "rotate")
+	if err := os.WriteFile(file, []byte(here), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(rotate, "-d", "-f", "-s", filepath.Join(dir, "state"), file).CombinedOutput()
+	if err != nil || strings.Contains(string(out), "error:") || !strings.Contains(string(out), log) {
 		t.Errorf("%v\n%s", err, out)
 	}
 }

@@ -109,7 +109,8 @@ func (a *Arriving) takeListeners(data []byte, fds []int) error {
 		files[i] = os.NewFile(uintptr(fd), "listener")
 	}
 	var sockets []netserver.Inherited
-	err := json.Unmarshal(data, &a.listeners)
+	var err error
+	a.listeners, err = readListeners(data)
 	for _, l := range a.listeners {
 		for range l.Addrs {
 			if len(sockets) < len(files) {
@@ -118,13 +119,13 @@ func (a *Arriving) takeListeners(data []byte, fds []int) error {
 		}
 	}
 	if err == nil && len(sockets) != len(files) {
-		err = fmt.Errorf("%d listening sockets for other addresses", len(files))
+		err = fmt.Errorf("listeners: %d listening sockets for other addresses", len(files))
 	}
 	if err != nil {
 		for _, f := range files {
 			f.Close()
 		}
-		return fmt.Errorf("listeners: %w", err)
+		return err
 	}
 	if err := a.pool.server.Inherit(sockets); err != nil {
 		return err

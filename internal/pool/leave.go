@@ -75,9 +75,9 @@ func (l *Leaving) sendListeners(send handover.Send) error {
 		defer s.File.Close()
 		fds = append(fds, handover.FD(s.File))
 	}
-	var list []listenerRecord
+	list := listenersRecord{Version: listenersVersion}
 	for _, k := range l.pool.server.Listeners() {
-		list = append(list, listenerRecord{k.URL, k.Addrs})
+		list.Listeners = append(list.Listeners, listenerRecord{k.URL, k.Addrs})
 	}
 	record, err := json.Marshal(list)
 	if err != nil {

@@ -218,8 +218,8 @@ func TestReadSectionsV1(t *testing.T) {
 	if err := c.read(v1(t, "candidates")); err != nil || !c.hashes[[32]byte{3}] || len(c.hashes) != 1 {
 		t.Errorf("%v, %v", c.hashes, err)
 	}
-	var l []listenerRecord
-	if err := json.Unmarshal(v1(t, "listeners"), &l); err != nil || len(l) != 1 || l[0].URL != "localhost:3333" || len(l[0].Addrs) != 2 || l[0].Addrs[1] != netip.MustParseAddrPort("127.0.0.1:3333") {
+	l, err := readListeners(v1(t, "listeners"))
+	if err != nil || len(l) != 1 || l[0].URL != "localhost:3333" || len(l[0].Addrs) != 2 || l[0].Addrs[1] != netip.MustParseAddrPort("127.0.0.1:3333") {
 		t.Errorf("%+v, %v", l, err)
 	}
 	var i Instance
@@ -289,4 +289,39 @@ func FuzzReadSections(f *testing.F) {
 		_ = new(candidates).read(in)
 		_, _, _ = readJob(in, new(work.JobReader))
 	})
+}
+
+// A record that is cut off, or of a newer version, is refused.
+func TestDamagedRecords(t *testing.T) {
+	for name, read := range map[string]func(in []byte) error{
+		"users":      func(in []byte) error { return moving{NewState(Config{Loops: 1}, start)}.importUsers(in) },
+		"counts":     func(in []byte) error { _, err := readCounts(in); return err },
+		"moment":     func(in []byte) error { _, err := readMoment(in, start); return err },
+		"job":        func(in []byte) error { _, _, err := readJob(in, new(work.JobReader)); return err },
+		"jobs":       func(in []byte) error { _, err := readJobs(in); return err },
+		"candidates": func(in []byte) error { return new(candidates).read(in) },
+		"listeners":  func(in []byte) error { _, err := readListeners(in); return err },
+	} {
+		good := bytes.TrimSuffix(v1(t, name), []byte("\n"))
+		if err := read(good); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		taken := 0
+		for n := range good {
+			if read(good[:n:n]) == nil {
+				taken++
+			}
+		}
+		entries := map[string]int{"users": 2}[name] // one user less, or none
+		if taken != entries {
+			t.Errorf("%s: %d parts of it are taken for all", name, taken)
+		}
+		newer := append([]byte{2}, good[1:]...)
+		if good[0] == '{' {
+			newer = bytes.Replace(good, []byte(`"version":1`), []byte(`"version":2`), 1)
+		}
+		if err := read(newer); err == nil || !strings.Contains(err.Error(), "version 2") {
+			t.Errorf("%s of version 2: %v", name, err)
+		}
+	}
 }

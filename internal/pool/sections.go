@@ -33,6 +33,7 @@ const (
 
 // Versions of the records written here; older ones are read.
 const (
+	listenersVersion  = 1
 	jobVersion        = 1
 	momentVersion     = 1
 	candidatesVersion = 1
@@ -72,11 +73,28 @@ func (i Instance) agrees(with Instance) error {
 	return nil
 }
 
-// listenerRecord is one listener of the section, whose descriptors are in the
+// listenersRecord are all listeners. The descriptors of the section are in the
 // order of all addresses.
+type listenersRecord struct {
+	Version   int              `json:"version"`
+	Listeners []listenerRecord `json:"listeners"`
+}
+
 type listenerRecord struct {
 	URL   string           `json:"url"`
 	Addrs []netip.AddrPort `json:"addrs"`
+}
+
+func readListeners(record []byte) ([]listenerRecord, error) {
+	var k listenersRecord
+	err := json.Unmarshal(record, &k)
+	if err == nil && (k.Version < 1 || k.Version > listenersVersion) {
+		err = fmt.Errorf("version %d, this program reads 1 to %d", k.Version, listenersVersion)
+	}
+	if err != nil {
+		err = fmt.Errorf("listeners: %w", err)
+	}
+	return k.Listeners, err
 }
 
 // moment is when a pool stood still.

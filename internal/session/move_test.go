@@ -447,3 +447,38 @@ func FuzzReadSeen(f *testing.F) {
 		}
 	})
 }
+
+// A record that is cut off, or of a newer version, is refused.
+func TestDamagedRecords(t *testing.T) {
+	for name, read := range map[string]func(in []byte) error{
+		"session": func(in []byte) error { return readAll(wire.NewReader(in)) },
+		"registry": func(in []byte) error {
+			_, err := readRegistry(in, time.Unix(1795327613, 0))
+			return err
+		},
+		"seen": func(in []byte) error {
+			_, changes, err := readSeen(in)
+			return firstError(err, new(seen).apply(changes))
+		},
+	} {
+		good := v1(t, name)
+		if err := read(good); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		for n := range good {
+			whole := name == "seen" && n >= 3 && (n-3)%8 == 0 // numbers it holds less of
+			if err := read(good[:n:n]); err == nil && !whole {
+				t.Errorf("%s: the first %d of %d bytes are taken for all", name, n, len(good))
+			}
+		}
+		newer := append([]byte{2}, good[1:]...)
+		if err := read(newer); err == nil || !strings.Contains(err.Error(), "version 2") {
+			t.Errorf("%s of version 2: %v", name, err)
+		}
+	}
+}
+
+func readAll(r *wire.Reader) error {
+	_ = readSession(r)
+	return r.Done()
+}

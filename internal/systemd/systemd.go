@@ -58,6 +58,9 @@ func (n *Notifier) Reloading() error {
 // Stopping says that the program is about to end.
 func (n *Notifier) Stopping() error { return n.send("STOPPING=1") }
 
+// MainPID says that another process is the service from now on.
+func (n *Notifier) MainPID(pid int) error { return n.send("MAINPID=" + strconv.Itoa(pid)) }
+
 // Status says in a line what the program does.
 func (n *Notifier) Status(text string) error { return n.send("STATUS=" + text) }
 

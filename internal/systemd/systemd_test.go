@@ -52,6 +52,7 @@ func TestNotifier(t *testing.T) {
 				{func() error { return n.Status("two\nlines") }, "STATUS=two lines"},
 				{n.Alive, "WATCHDOG=1"},
 				{n.Stopping, "STOPPING=1"},
+				{func() error { return n.MainPID(4711) }, "MAINPID=4711"},
 			} {
 				if err := tt.send(); err != nil {
 					t.Fatal(err)
