@@ -60,6 +60,20 @@ func AwaitEnd(ctx context.Context, dir string, limit time.Duration) (pid int, go
 	return pid, poll(ctx, limit, func() bool { return !alive(pid) })
 }
 
+func listener(dir string) *control.Client {
+	parent, name := filepath.Split(filepath.Clean(dir))
+	return control.Dial(parent, name, "listener")
+}
+
+// answers is false for an instance that is about to end: it closes its sockets
+// first.
+func answers(ctx context.Context, dir string) bool {
+	ctx, cancel := context.WithTimeout(ctx, politeTime)
+	defer cancel()
+	reply, err := listener(dir).Do(ctx, "ping")
+	return err == nil && reply == "pong"
+}
+
 // end stops a running instance: by the shutdown command, SIGTERM, SIGKILL.
 func end(ctx context.Context, dir string, pid int) error {
 	gone := func(limit time.Duration) bool {
@@ -67,8 +81,7 @@ func end(ctx context.Context, dir string, pid int) error {
 	}
 	asked, cancel := context.WithTimeout(ctx, politeTime)
 	defer cancel()
-	parent, name := filepath.Split(filepath.Clean(dir))
-	if _, err := control.Dial(parent, name, "listener").Do(asked, "shutdown"); err == nil && gone(politeTime) {
+	if _, err := listener(dir).Do(asked, "shutdown"); err == nil && gone(politeTime) {
 		return nil
 	}
 	for _, s := range []struct {
