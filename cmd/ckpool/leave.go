@@ -127,7 +127,7 @@ func (l leaving) sendProcess(send handover.Send) error {
 // Rest implements handover.Source.
 func (l leaving) Rest(send handover.Send) error {
 	r := processRecord{Version: processVersion}
-	if level := l.s.log.Level(); level != l.s.options.LogLevel {
+	if level := l.s.log.Level(); level != l.s.level {
 		r.LogLevel = &level
 	}
 	record, err := json.Marshal(r)

@@ -16,7 +16,7 @@ import (
 )
 
 func TestOptions(t *testing.T) {
-	def := Options{Name: "ckpool", Config: "ckpool.conf", SockDir: "/tmp/ckpool", Group: -1, LogLevel: 5}
+	def := Options{Name: "ckpool", Config: "ckpool.conf", SockDir: "/tmp/ckpool", Group: -1, LogLevel: -1}
 	tests := []struct {
 		args string
 		want func(*Options)

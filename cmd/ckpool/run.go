@@ -46,6 +46,8 @@ type service struct {
 	control  *control.Server
 	manager  manager
 
+	level int // of the log as options and configuration have it; guarded by reloading while the service runs
+
 	reloading sync.Mutex   // one at a time, and not while moving
 	moving    sync.Mutex   // likewise
 	upgrading sync.Mutex   // likewise
@@ -70,6 +72,7 @@ func runPool(ctx context.Context, o Options, c config.Config, argv []string, par
 		}
 	}
 	defer s.release()
+	s.level = o.logLevel(c.LogLevel)
 	if err := s.openLog(c.LogDir); err != nil {
 		return err
 	}
@@ -114,7 +117,7 @@ func (s *service) openLog(dir string) error {
 		return fmt.Errorf("Failed to make log directory %s: %w", dir, errors.Unwrap(err))
 	}
 	log, err := logfile.Open(logfile.Config{
-		Path: s.logFile(dir), Console: os.Stderr, Terminal: term.IsTerminal(int(os.Stderr.Fd())), Level: s.options.LogLevel,
+		Path: s.logFile(dir), Console: os.Stderr, Terminal: term.IsTerminal(int(os.Stderr.Fd())), Level: s.level,
 	})
 	if err != nil {
 		return fmt.Errorf("Failed to make open log file: %w", err)
