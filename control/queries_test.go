@@ -35,6 +35,9 @@ func TestMessage(t *testing.T) {
 		{"getproxy 1", `getproxy={"id": 1}`},
 		{"getproxy 1 2", `getproxy={"id": 1, "subid": 2}`},
 		{"setproxy 1 2", `setproxy={"id": 1, "priority": 2}`},
+		{`getproxy {"id": 1}`, `getproxy={"id": 1}`},
+		{"upgrade", "upgrade"},
+		{"upgrade /usr/bin/ckpool", "upgrade=/usr/bin/ckpool"},
 		{"sublist={}", "sublist={}"},
 		{"something else", "something else"},
 	}
@@ -46,7 +49,8 @@ func TestMessage(t *testing.T) {
 	for args, want := range map[string]string{
 		"":                    "no command",
 		"ping pong":           "usage: ping: it has no arguments",
-		"loglevel":            "usage: loglevel LEVEL: argument is missing",
+		"loglevel":            "usage: loglevel LEVEL: want a number from 0 to 7",
+		"loglevel 8":          "usage: loglevel LEVEL: want a number from 0 to 7",
 		"getclient x":         `usage: getclient ID: "x" is not a number`,
 		"getclient 1 2":       `usage: getclient ID: "2" is too much`,
 		"messageclient 1":     "usage: messageclient ID TEXT: argument is missing",
