@@ -32,6 +32,7 @@ type Options struct {
 	Check     bool   // check the configuration and exit
 	Help      bool   // print usage and exit
 	Manual    string // format of the manual to print; empty: none
+	Ignored   string // arguments that are no options
 }
 
 // flags are the options as they are read.
@@ -85,8 +86,9 @@ func (f *flags) set() *pflag.FlagSet {
 	return fs
 }
 
-// usage lists the options.
+// usage lists the options, one a line.
 func usage() string {
+	const column = 33 // of options; longer ones push their texts
 	var b strings.Builder
 	new(flags).set().VisitAll(func(f *pflag.Flag) {
 		if f.Hidden {
@@ -96,10 +98,12 @@ func usage() string {
 		if f.NoOptDefVal == "" {
 			argument = " " + strings.ToUpper(f.Name)
 		}
+		option := "--" + f.Name + argument
 		if f.Shorthand != "" {
-			fmt.Fprintf(&b, "-%s%s | ", f.Shorthand, argument)
+			option = "-" + f.Shorthand + argument + " | " + option
 		}
-		fmt.Fprintf(&b, "--%s%s\n", f.Name, argument)
+		_, text := pflag.UnquoteUsage(f)
+		fmt.Fprintf(&b, "%-*s  %s\n", column, option, text)
 	})
 	return b.String()
 }
@@ -149,6 +153,7 @@ func readFlags(args []string) (*flags, error) {
 	if err := fs.Parse(args); err != nil {
 		return nil, getopt.Explain(err)
 	}
+	f.Ignored = strings.Join(fs.Args(), " ")
 	f.logLevelGiven = fs.Changed("loglevel")
 	fs.Visit(func(o *pflag.Flag) {
 		if _, ok := modeOptions[o.Shorthand]; ok && o.Value.String() == "true" {

@@ -55,7 +55,7 @@ type service struct {
 }
 
 // runPool is the life of one instance.
-func runPool(ctx context.Context, o Options, c config.Config, argv []string, parent *os.File) error {
+func runPool(ctx context.Context, o Options, c config.Config, warnings, argv []string, parent *os.File) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s := &service{
@@ -83,6 +83,9 @@ func runPool(ctx context.Context, o Options, c config.Config, argv []string, par
 	}
 	defer s.manager.Close()
 	s.say(logfile.LevelWarning, fmt.Sprintf("%s %s starting", o.Name, version()))
+	for _, line := range warnings {
+		s.say(logfile.LevelWarning, line)
+	}
 	err = s.open(ctx, c)
 	if err == nil {
 		defer s.close()
@@ -120,7 +123,7 @@ func (s *service) openLog(dir string) error {
 		Path: s.logFile(dir), Console: os.Stderr, Terminal: term.IsTerminal(int(os.Stderr.Fd())), Level: s.level,
 	})
 	if err != nil {
-		return fmt.Errorf("Failed to make open log file: %w", err)
+		return fmt.Errorf("Failed to make open log file %s: %w; \"logdir\" of the configuration is its directory", s.logFile(dir), errors.Unwrap(err))
 	}
 	s.log, s.logger = log, log.Logger()
 	return nil
