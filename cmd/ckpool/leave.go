@@ -84,8 +84,8 @@ func allowed(c *net.UnixConn) error {
 }
 
 func errorObject(err error) []byte {
-	b, _ := json.Marshal(map[string]string{"errormsg": err.Error()}) // strings always can
-	return b
+	text, _ := json.Marshal(err.Error()) // strings always can
+	return []byte(`{"errormsg": ` + string(text) + `}`)
 }
 
 // Copy implements handover.Source.

@@ -56,6 +56,7 @@ type service struct {
 
 // runPool is the life of one instance.
 func runPool(ctx context.Context, o Options, c config.Config, warnings, argv []string, parent *os.File) error {
+	signals := ctx
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s := &service{
@@ -86,6 +87,9 @@ func runPool(ctx context.Context, o Options, c config.Config, warnings, argv []s
 	for _, line := range warnings {
 		s.say(logfile.LevelWarning, line)
 	}
+	defer context.AfterFunc(signals, func() {
+		s.say(logfile.LevelWarning, fmt.Sprintf("Process %s: %v, shutting down", o.Name, context.Cause(signals)))
+	})()
 	err = s.open(ctx, c)
 	if err == nil {
 		defer s.close()
