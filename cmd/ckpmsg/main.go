@@ -113,6 +113,8 @@ func (o *options) runLine(stdout io.Writer, line string) (done bool) {
 func (o *options) explain(err error) error {
 	path := o.client.Path
 	switch {
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return fmt.Errorf("ckpmsg: the instance %q ended before it answered", o.name)
 	case !errors.Is(err, control.ErrConnect):
 		return err
 	case errors.Is(err, fs.ErrNotExist):
