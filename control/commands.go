@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -27,10 +29,11 @@ func Commands() []Command {
 		{"version", "", "version of the program", plain},
 		{"uptime", "", "seconds since the start", plain},
 		{"help", "", "list the commands", plain},
-		{"loglevel", "LEVEL", "log up to this level: 0 emergencies, 3 errors, 4 warnings, 5 notices, 7 all", value},
+		{"loglevel", "LEVEL", "log up to this level: 0 emergencies, 3 errors, 4 warnings, 5 notices, 7 all", level},
 		{"reload", "", "read the configuration again", plain},
 		{"shutdown", "", "end the program", plain},
-		{"restart", "", "start the program again", plain},
+		{"restart", "", "start the program again; miners stay connected", plain},
+		{"upgrade", "[PATH]", "the same with the program at PATH, or the new one at its own", path},
 
 		{"poolstats", "", "statistics of the pool", plain},
 		{"users", "", "all users", plain},
@@ -76,6 +79,11 @@ func Commands() []Command {
 	}
 }
 
+// IsCommand reports whether name is that of one of [Commands].
+func IsCommand(name string) bool {
+	return slices.ContainsFunc(Commands(), func(c Command) bool { return c.Name == strings.ToLower(name) })
+}
+
 // Message builds the request of a command line: a name of [Commands] and its
 // arguments. What already has the form of a request, as "loglevel=5", and
 // unknown names without arguments stay as they are.
@@ -112,6 +120,23 @@ func value(name string, args []string) (string, error) {
 	return name + "=" + strings.Join(args, " "), nil
 }
 
+func level(name string, args []string) (string, error) {
+	if len(args) != 1 || len(args[0]) != 1 || args[0] < "0" || args[0] > "7" {
+		return "", errors.New("want a number from 0 to 7")
+	}
+	return value(name, args)
+}
+
+// path is the name of a file, made absolute: the pool has a directory of its
+// own. Without arguments it is none.
+func path(name string, args []string) (string, error) {
+	if len(args) == 0 {
+		return name, nil
+	}
+	file, err := filepath.Abs(strings.Join(args, " "))
+	return name + "=" + file, err
+}
+
 func colon(name string, args []string) (string, error) {
 	if len(args) != 1 {
 		return "", errors.New("want one argument")
@@ -144,9 +169,13 @@ func optional(format string) builder {
 }
 
 // object is name={"key": argument, …}. A key with '#' before it is a number,
-// one with '?' behind it may be missing; the last string takes all words left.
+// one with '?' behind it may be missing; the last string takes all words left. An
+// argument that is such an object already stays as it is.
 func object(keys ...string) builder {
 	return func(name string, args []string) (string, error) {
+		if all := strings.Join(args, " "); strings.HasPrefix(all, "{") && json.Valid([]byte(all)) {
+			return name + "=" + all, nil
+		}
 		var b strings.Builder
 		b.WriteString(name + "={")
 		for i, key := range keys {

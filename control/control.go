@@ -1,7 +1,7 @@
 // Package control speaks to a running pool over its unix sockets: framing,
 // client, server, and passing descriptors. [Client] has a method for what is
-// asked most, [Commands] lists all there is. How the pool answers is not known
-// here.
+// asked most and [Client.Run] for all [Commands]. How the pool answers is not
+// known here.
 //
 // A connection carries one request and at most one reply. Each is a frame: the
 // length of the text as 4 bytes, little-endian, then the text. Every side

@@ -185,6 +185,16 @@ func list[T any](ctx context.Context, c *Client, request, key string) (v T, err 
 	return v, nil
 }
 
+// Run sends one of [Commands] with its arguments, such as "messageuser", "alice",
+// "hello", and returns the reply. A refusal is a [*RefusedError].
+func (c *Client) Run(ctx context.Context, name string, args ...string) (string, error) {
+	request, err := Message(append([]string{name}, args...)...)
+	if err != nil {
+		return "", err
+	}
+	return c.text(ctx, request)
+}
+
 // Ping returns nil if the instance answers.
 func (c *Client) Ping(ctx context.Context) error {
 	reply, err := c.text(ctx, "ping")
@@ -244,6 +254,20 @@ func (c *Client) Workers(ctx context.Context) ([]Worker, error) {
 // Clients are all connected miners.
 func (c *Client) Clients(ctx context.Context) ([]Connection, error) {
 	return list[[]Connection](ctx, c, "clients", "clients")
+}
+
+// Connection is one connected miner.
+func (c *Client) Connection(ctx context.Context, id uint64) (Connection, error) {
+	return ask[Connection](ctx, c, "getclient", strconv.FormatUint(id, 10))
+}
+
+// UserConnections are a user's connected miners.
+func (c *Client) UserConnections(ctx context.Context, name string) ([]Connection, error) {
+	request, err := Message("ucinfo", name)
+	if err != nil {
+		return nil, err
+	}
+	return list[[]Connection](ctx, c, request, "clients")
 }
 
 // User is one user; the error is a [*RefusedError] if there is none.

@@ -35,6 +35,9 @@ func TestMessage(t *testing.T) {
 		{"getproxy 1", `getproxy={"id": 1}`},
 		{"getproxy 1 2", `getproxy={"id": 1, "subid": 2}`},
 		{"setproxy 1 2", `setproxy={"id": 1, "priority": 2}`},
+		{`getproxy {"id": 1}`, `getproxy={"id": 1}`},
+		{"upgrade", "upgrade"},
+		{"upgrade /usr/bin/ckpool", "upgrade=/usr/bin/ckpool"},
 		{"sublist={}", "sublist={}"},
 		{"something else", "something else"},
 	}
@@ -46,7 +49,8 @@ func TestMessage(t *testing.T) {
 	for args, want := range map[string]string{
 		"":                    "no command",
 		"ping pong":           "usage: ping: it has no arguments",
-		"loglevel":            "usage: loglevel LEVEL: argument is missing",
+		"loglevel":            "usage: loglevel LEVEL: want a number from 0 to 7",
+		"loglevel 8":          "usage: loglevel LEVEL: want a number from 0 to 7",
 		"getclient x":         `usage: getclient ID: "x" is not a number`,
 		"getclient 1 2":       `usage: getclient ID: "2" is too much`,
 		"messageclient 1":     "usage: messageclient ID TEXT: argument is missing",
@@ -102,6 +106,9 @@ func TestQueries(t *testing.T) {
 		"nodes":                   `{"nodes": 5}`,
 		"workers":                 `not JSON`,
 		"message=hi":              "sent to 3",
+		`messageuser={"user": "bob", "text": "good day"}`: "sent to 1",
+		`getclient={"id": 7}`:                             `{"id": 7, "workername": "bob.rig1"}`,
+		`ucinfo={"user": "bob"}`:                          `{"user": "bob", "clients": [{"id": 7}, {"id": 9}]}`,
 	})
 	at := control.Time{Time: time.Unix(1795327613, 0)}
 	ctx := t.Context()
@@ -130,6 +137,15 @@ func TestQueries(t *testing.T) {
 	check("blocks", []control.Block{{Height: 850000, Hash: "00ff", Reward: 312500000, Time: at, State: "confirmed 6"}}, blocks, err)
 	rejects, err := c.Rejects(ctx)
 	check("rejects", map[string]int64{"stale": 3}, rejects, err)
+	sent, err := c.Run(ctx, "messageuser", "bob", "good", "day")
+	check("messageuser", "sent to 1", sent, err)
+	connection, err := c.Connection(ctx, 7)
+	check("getclient", control.Connection{ID: 7, Worker: "bob.rig1"}, connection, err)
+	connections, err := c.UserConnections(ctx, "bob")
+	check("ucinfo", []control.Connection{{ID: 7}, {ID: 9}}, connections, err)
+	if _, err := c.Run(ctx, "getuser"); err == nil || err.Error() != "usage: getuser USER: argument is missing" {
+		t.Errorf("getuser without a user: %v", err)
+	}
 	for name, err := range map[string]error{"ping": c.Ping(ctx), "loglevel": c.SetLogLevel(ctx, 5), "message": c.ShowMessage(ctx, "hi")} {
 		if err != nil {
 			t.Errorf("%s: %v", name, err)

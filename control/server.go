@@ -37,6 +37,7 @@ type Server struct {
 	gid       int
 	sockets   []*socket
 	replyTime time.Duration
+	wholeTime time.Duration // for a connection
 
 	left atomic.Bool // the sockets' files are another process's
 
@@ -64,7 +65,7 @@ type command struct {
 // NewServer makes a server for sockets in dir. Their group is gid, or left
 // alone if gid is negative.
 func NewServer(dir string, gid int) *Server {
-	return &Server{dir: dir, gid: gid, replyTime: handlerTime, conns: map[*net.UnixConn]struct{}{}}
+	return &Server{dir: dir, gid: gid, replyTime: handlerTime, wholeTime: connectionTime, conns: map[*net.UnixConn]struct{}{}}
 }
 
 // Handle registers a command. args is what follows the prefix, less one
@@ -291,7 +292,7 @@ func (s *Server) lendSpare() bool {
 }
 
 func (s *Server) serve(ctx context.Context, k *socket, c *net.UnixConn) {
-	_ = c.SetDeadline(time.Now().Add(connectionTime))
+	_ = c.SetDeadline(time.Now().Add(s.wholeTime))
 	s.mu.Lock()
 	s.conns[c] = struct{}{}
 	if ctx.Err() != nil {

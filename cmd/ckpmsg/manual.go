@@ -10,12 +10,13 @@ func manualPage() manual.Page {
 	p := manual.Page{
 		Name:     "ckpmsg",
 		Title:    "talk to a running ckpool",
-		Synopsis: []string{"[options] COMMAND [ARGUMENT...]", "[options] < COMMANDS"},
+		Synopsis: []string{"[options] COMMAND [ARGUMENT...]", "[options]", "[options] < COMMANDS"},
 		About: `Sends a command to a running ckpool over one of its control sockets and prints the
-reply: tables for people, or with --json the reply as it is. Without a command each
-line of the input is sent, as it is, and what happens is printed with a time stamp;
-from a terminal lines can be edited and recalled. A line that begins with # is a
-comment.
+reply: tables for people, or with --json the reply as it is. Without a command it
+reads commands from the terminal, where lines can be edited and recalled, until
+control-D, "exit" or "quit". If the input is no terminal, each line of it is sent as
+it is, and what happens is printed with a time stamp; a line that begins with # is a
+comment. -c and -l are for that.
 
 The sockets are looked for in /run/ckpool/NAME, in /run/ckpool for the instance
 ckpool, and in /tmp/NAME.`,

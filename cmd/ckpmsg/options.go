@@ -13,6 +13,7 @@ import (
 
 type options struct {
 	client  *control.Client
+	name    string // of the instance
 	level   int
 	counter bool
 	json    bool     // print replies as they are
@@ -54,14 +55,15 @@ func parseOptions(args []string) (options, error) {
 	fs := v.set()
 	o.usage = "Usage: ckpmsg [options] [command]\n\n" +
 		"Sends the command to a running ckpool and prints its reply; without a command,\n" +
-		"sends each line of the input. \"ckpmsg help\" lists the commands.\n\n" + fs.FlagUsages()
+		"reads commands from the terminal, or sends each line of its input as it is.\n" +
+		"\"ckpmsg help\" lists the commands.\n\n" + fs.FlagUsages()
 
 	args, err := getopt.Expand(fs, args)
 	if err != nil {
-		return o, err
+		return o, fmt.Errorf("ckpmsg: %w", err)
 	}
 	if err := fs.Parse(args); err != nil {
-		return o, err
+		return o, fmt.Errorf("ckpmsg: %w", getopt.Explain(err))
 	}
 	switch {
 	case v.help:
@@ -82,6 +84,6 @@ func parseOptions(args []string) (options, error) {
 		ReplyTimeout: time.Duration(v.reply) * time.Second,
 		BodyTimeout:  time.Duration(v.body) * time.Second,
 	}
-	o.level, o.counter, o.json, o.manual, o.command = v.level, v.counter, v.json, v.manual, fs.Args()
+	o.name, o.level, o.counter, o.json, o.manual, o.command = v.name, v.level, v.counter, v.json, v.manual, fs.Args()
 	return o, nil
 }

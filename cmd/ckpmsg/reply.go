@@ -56,27 +56,45 @@ func parseObject(text []byte) (members []member, err error) {
 }
 
 // printObject prints plain members a line each, then those that are lists or
-// objects themselves.
+// objects themselves: objects of a kind as rows of a table.
 func printObject(w io.Writer, members []member) {
-	var rows [][]member // of members that are objects
+	var rows [][]member // of members that are objects like the first one
+	var others []member // that are other objects
 	for _, m := range members {
-		if inner, err := parseObject(m.value); err == nil {
-			rows = append(rows, append([]member{{"", json.RawMessage(strconv.Quote(m.key))}}, inner...))
-		} else if m.value[0] != '[' {
-			fmt.Fprintf(w, "%s\t%s\n", m.key, format(m.key, m.value))
+		inner, err := parseObject(m.value)
+		row := append([]member{{"", json.RawMessage(strconv.Quote(m.key))}}, inner...)
+		switch {
+		case err != nil && m.value[0] != '[':
+			fmt.Fprintf(w, "%s\t%s\n", label(m.key), format(m.key, m.value))
+		case err != nil:
+		case len(members) > 1 && (len(rows) == 0 || hasKeys(rows[0], row)):
+			rows = append(rows, row)
+		default:
+			others = append(others, m)
 		}
 	}
-	switch {
-	case len(members) == 1 && len(rows) == 1: // such as {"drops": {…}}
-		printObject(w, rows[0][1:])
-	case len(rows) > 0:
+	if len(rows) > 0 {
 		printTable(w, rows)
+	}
+	for _, m := range others {
+		if len(members) > 1 { // else it is what was asked for
+			fmt.Fprintf(w, "\n%s\n", title(m.key))
+		}
+		inner, _ := parseObject(m.value)
+		printObject(w, inner)
 	}
 	for _, m := range members {
 		if m.value[0] == '[' {
 			printList(w, m)
 		}
 	}
+}
+
+// hasKeys reports whether all keys of row are some of like.
+func hasKeys(like, row []member) bool {
+	return !slices.ContainsFunc(row, func(m member) bool {
+		return !slices.ContainsFunc(like, func(l member) bool { return l.key == m.key })
+	})
 }
 
 func printList(w io.Writer, m member) {
@@ -105,14 +123,23 @@ func printList(w io.Writer, m member) {
 // unseen are members that repeat others or serve programs.
 var unseen = []string{"enonce1var", "enonce1_64", "proxyid", "subproxyid", "server", "subscribed", "userid"}
 
-// printTable prints a row for each object; the first one's keys are the heads.
+// printTable prints a row for each object; the first one's keys are the heads,
+// but for those without a text in any row. Long texts come last.
 func printTable(w io.Writer, rows [][]member) {
-	var keys []string
+	var keys, last []string
 	for _, m := range rows[0] {
-		if !slices.Contains(unseen, m.key) {
+		empty := !slices.ContainsFunc(rows, func(row []member) bool {
+			return slices.ContainsFunc(row, func(c member) bool { return c.key == m.key && string(c.value) != `""` })
+		})
+		switch {
+		case slices.Contains(unseen, m.key), empty:
+		case m.key == "reason":
+			last = append(last, m.key)
+		default:
 			keys = append(keys, m.key)
 		}
 	}
+	keys = append(keys, last...)
 	head := make([]string, len(keys))
 	for i, k := range keys {
 		head[i] = title(k)
@@ -134,9 +161,18 @@ var windows = map[string]string{
 	"dsps1": "1m", "dsps5": "5m", "dsps15": "15m", "dsps60": "1h", "dsps360": "6h", "dsps1440": "1d", "dsps10080": "7d",
 }
 
-func title(key string) string {
+// label names a plain member.
+func label(key string) string {
 	if window, ok := windows[key]; ok {
 		return "H/s " + window
+	}
+	return key
+}
+
+// title heads a column.
+func title(key string) string {
+	if _, ok := windows[key]; ok {
+		return label(key)
 	}
 	return strings.ToUpper(key)
 }
@@ -165,8 +201,12 @@ func format(key string, v json.RawMessage) string {
 	if _, ok := windows[key]; ok {
 		return difficulty.FormatSI(number * difficulty.HashesPerDifficulty)
 	}
-	if bytes.ContainsAny(v, ".e") {
-		return strconv.FormatFloat(number, 'g', 6, 64)
+	const manyDigits = 1000
+	switch {
+	case !bytes.ContainsAny(v, ".e"):
+		return string(v)
+	case number >= manyDigits:
+		return difficulty.FormatSI(number)
 	}
-	return string(v)
+	return strconv.FormatFloat(number, 'g', 6, 64)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -9,10 +10,10 @@ import (
 	"golang.org/x/term"
 )
 
-// interact reads lines from a terminal, with editing and history, until
-// control-D or control-C. The terminal's settings are restored at the end and
-// on signals.
-func interact(in *os.File, out io.Writer, s *session) error {
+// interact reads lines from a terminal, with editing and history, and runs them
+// until one is the last, control-D or control-C. The terminal's settings are
+// restored at the end and on signals.
+func interact(in *os.File, out io.Writer, prompt string, run func(out io.Writer, line string) (done bool)) error {
 	fd := int(in.Fd())
 	old, err := term.MakeRaw(fd)
 	if err != nil {
@@ -43,10 +44,20 @@ func interact(in *os.File, out io.Writer, s *session) error {
 	t := term.NewTerminal(struct {
 		io.Reader
 		io.Writer
-	}{in, out}, "")
+	}{in, out}, prompt)
 	if width, height, err := term.GetSize(fd); err == nil && width > 0 {
 		_ = t.SetSize(width, height)
 	}
-	s.out = t
-	return s.run(t.ReadLine)
+	for {
+		line, err := t.ReadLine()
+		switch {
+		case err == io.EOF:
+			fmt.Fprintln(t)
+			return nil
+		case err != nil:
+			return fmt.Errorf("read from the terminal: %w", err)
+		case run(t, line):
+			return nil
+		}
+	}
 }

@@ -57,9 +57,9 @@ func TestTerminal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &session{client: control.Dial(dir, "ckpool", "listener"), level: levelNotice}
+	o := &options{client: control.Dial(dir, "ckpool", "listener"), name: "ckpool"}
 	ended := make(chan error, 1)
-	go func() { ended <- interact(tty, tty, s) }()
+	go func() { ended <- interact(tty, tty, "here> ", o.runLine) }()
 
 	// The screen is read all the time, a full terminal stops its writer.
 	screen := make(chan string, 100)
@@ -89,11 +89,23 @@ func TestTerminal(t *testing.T) {
 		escape = "\x04" // control-D
 	)
 	keyboard.WriteString("pinx" + del + "g" + enter)
-	expect("Received response: pong")
+	expect("here> ")
+	expect("pong")
 	keyboard.WriteString("whoami" + enter)
-	expect("Received response: ckpool")
+	expect("ckpool")
 	keyboard.WriteString(up + up + enter)
-	expect("Received response: pong")
+	expect("pong")
+	// Words are put together as on the command line; what is wrong ends nothing.
+	keyboard.WriteString("getuser alice  b" + enter)
+	expect(`getuser alice b: no user {"user": "alice b"}`)
+	keyboard.WriteString("getuser" + enter)
+	expect("usage: getuser USER: argument is missing")
+	keyboard.WriteString("nothing  like it" + enter)
+	expect(`nothing  like it: unknown command, "ckpmsg help" lists all`)
+	keyboard.WriteString("# a comment" + enter + enter + "users" + enter)
+	expect("H/s 1m")
+	keyboard.WriteString("help" + enter)
+	expect("loglevel LEVEL  ")
 	keyboard.WriteString(escape)
 	select {
 	case err := <-ended:

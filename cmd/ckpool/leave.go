@@ -134,8 +134,8 @@ func allowed(c *net.UnixConn) (pid int, err error) {
 }
 
 func errorObject(err error) []byte {
-	b, _ := json.Marshal(map[string]string{"errormsg": err.Error()}) // strings always can
-	return b
+	text, _ := json.Marshal(err.Error()) // strings always can
+	return []byte(`{"errormsg": ` + string(text) + `}`)
 }
 
 // Copy implements handover.Source.
@@ -178,7 +178,7 @@ func (l leaving) sendProcess(send handover.Send) error {
 func (l leaving) Rest(send handover.Send) error {
 	m := &l.s.manager
 	r := processRecord{Version: processVersion, Notify: m.socket, Watchdog: m.watchdog.Microseconds()}
-	if level := l.s.log.Level(); level != l.s.options.LogLevel {
+	if level := l.s.log.Level(); level != l.s.level {
 		r.LogLevel = &level
 	}
 	record, err := json.Marshal(r)

@@ -53,17 +53,19 @@ func serve(o Options, argv []string, upgrader upgrader, stdout, stderr io.Writer
 		return detach(ctx, argv)
 	}
 	c, warnings, err := loadConfig(o)
+	if o.Ignored != "" {
+		warnings = append(warnings, fmt.Sprintf("Ignoring what is no option: %q", o.Ignored))
+	}
+	if err == nil && !o.Check {
+		return runPool(ctx, o, c, warnings, argv, parent)
+	}
 	for _, line := range warnings {
 		fmt.Fprintln(stderr, line)
 	}
-	switch {
-	case err != nil:
-		return err
-	case o.Check:
+	if err == nil {
 		fmt.Fprintf(stdout, "%s: no errors\n", o.Config)
-		return nil
 	}
-	return runPool(ctx, o, c, argv, parent)
+	return err
 }
 
 // version is the module's, or the revision it was built from.

@@ -23,7 +23,7 @@ type Options struct {
 	Config    string // path of the configuration file
 	SockDir   string // holds this instance's sockets
 	Group     int    // owner of the sockets; -1: the process's group
-	LogLevel  int    // 0 to 7
+	LogLevel  int    // 0 to 7; -1: not given
 	Daemonise bool
 	Handover  bool // implies KillOld
 	KillOld   bool
@@ -32,12 +32,14 @@ type Options struct {
 	Check     bool   // check the configuration and exit
 	Help      bool   // print usage and exit
 	Manual    string // format of the manual to print; empty: none
+	Ignored   string // arguments that are no options
 }
 
 // flags are the options as they are read.
 type flags struct {
 	Options
 	group, logLevel string
+	logLevelGiven   bool
 	modes           []string // options that choose a mode, as given
 }
 
@@ -67,7 +69,7 @@ func (f *flags) set() *pflag.FlagSet {
 	fs.BoolVarP(&f.Help, "help", "h", false, "print the options")
 	fs.BoolVarP(&f.KillOld, "killold", "k", false, "end the running instance of the same name first")
 	fs.BoolVarP(&f.LogShares, "log-shares", "L", false, "log every share")
-	fs.StringVarP(&f.logLevel, "loglevel", "l", "5", "log up to this `LEVEL`: 0 emergencies, 3 errors, 4 warnings, 5 notices, 6 information, 7 all; 5 without it")
+	fs.StringVarP(&f.logLevel, "loglevel", "l", "", "log up to this `LEVEL`: 0 emergencies, 3 errors, 4 warnings, 5 notices, 6 information, 7 all; without it \"loglevel\" of the configuration, or 5")
 	fs.BoolP("node", "N", false, "mining node mode")
 	fs.StringVarP(&f.Name, "name", "n", "", "`NAME` of the instance: of its configuration, log and socket directory; ckpool without it, and ckproxy, ckpassthrough, ckredirector or cknode in their modes")
 	fs.BoolP("passthrough", "P", false, "passthrough mode: joins many miners into one connection to another instance")
@@ -84,8 +86,9 @@ func (f *flags) set() *pflag.FlagSet {
 	return fs
 }
 
-// usage lists the options.
+// usage lists the options, one a line.
 func usage() string {
+	const column = 33 // of options; longer ones push their texts
 	var b strings.Builder
 	new(flags).set().VisitAll(func(f *pflag.Flag) {
 		if f.Hidden {
@@ -95,10 +98,12 @@ func usage() string {
 		if f.NoOptDefVal == "" {
 			argument = " " + strings.ToUpper(f.Name)
 		}
+		option := "--" + f.Name + argument
 		if f.Shorthand != "" {
-			fmt.Fprintf(&b, "-%s%s | ", f.Shorthand, argument)
+			option = "-" + f.Shorthand + argument + " | " + option
 		}
-		fmt.Fprintf(&b, "--%s%s\n", f.Name, argument)
+		_, text := pflag.UnquoteUsage(f)
+		fmt.Fprintf(&b, "%-*s  %s\n", column, option, text)
 	})
 	return b.String()
 }
@@ -148,6 +153,8 @@ func readFlags(args []string) (*flags, error) {
 	if err := fs.Parse(args); err != nil {
 		return nil, getopt.Explain(err)
 	}
+	f.Ignored = strings.Join(fs.Args(), " ")
+	f.logLevelGiven = fs.Changed("loglevel")
 	fs.Visit(func(o *pflag.Flag) {
 		if _, ok := modeOptions[o.Shorthand]; ok && o.Value.String() == "true" {
 			f.modes = append(f.modes, o.Shorthand)
@@ -177,12 +184,29 @@ func (f *flags) resolve() error {
 }
 
 func (f *flags) resolveLogLevel() error {
+	f.LogLevel = -1
+	if !f.logLevelGiven {
+		return nil
+	}
 	n, err := strconv.Atoi(f.logLevel)
 	if err != nil || n < 0 || n > 7 {
 		return fmt.Errorf("Invalid loglevel (range 0 - 7): %s", f.logLevel)
 	}
 	f.LogLevel = n
 	return nil
+}
+
+// logLevel is what the log begins with: the option's level, the configuration's,
+// which is negative without one, or the default.
+func (o Options) logLevel(configured int) int {
+	const notices = 5
+	switch {
+	case o.LogLevel >= 0:
+		return o.LogLevel
+	case configured >= 0:
+		return configured
+	}
+	return notices
 }
 
 func (f *flags) resolveGroup() error {

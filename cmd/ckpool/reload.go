@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -62,6 +63,13 @@ func (s *service) reloadFile(ctx context.Context) (config.Merged, error) {
 	if err != nil {
 		s.say(logfile.LevelError, "Configuration not reloaded, the old one stays in force: "+err.Error())
 		return m, err
+	}
+	if slices.Contains(m.Changed, "loglevel") {
+		s.level = m.LogLevel // who changes the file means it, whatever -l says
+		if s.level < 0 {
+			s.level = s.options.logLevel(m.LogLevel)
+		}
+		s.log.SetLevel(s.level)
 	}
 	changed := "nothing changed"
 	if len(m.Changed) > 0 {

@@ -48,6 +48,8 @@ type service struct {
 	control  *control.Server
 	manager  manager
 
+	level int // of the log as options and configuration have it; guarded by reloading while the service runs
+
 	reloading sync.Mutex   // one at a time, and not while moving
 	moving    sync.Mutex   // likewise
 	upgrading sync.Mutex   // likewise
@@ -58,7 +60,8 @@ type service struct {
 }
 
 // runPool is the life of one instance.
-func runPool(ctx context.Context, o Options, c config.Config, argv []string, parent *os.File) error {
+func runPool(ctx context.Context, o Options, c config.Config, warnings, argv []string, parent *os.File) error {
+	signals := ctx
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s := &service{
@@ -75,6 +78,7 @@ func runPool(ctx context.Context, o Options, c config.Config, argv []string, par
 		}
 	}
 	defer s.release()
+	s.level = o.logLevel(c.LogLevel)
 	if err := s.openLog(c.LogDir); err != nil {
 		return err
 	}
@@ -85,6 +89,12 @@ func runPool(ctx context.Context, o Options, c config.Config, argv []string, par
 	}
 	defer func() { s.manager.Close() }() // which a handover may bring
 	s.say(logfile.LevelWarning, fmt.Sprintf("%s %s starting", o.Name, version()))
+	for _, line := range warnings {
+		s.say(logfile.LevelWarning, line)
+	}
+	defer context.AfterFunc(signals, func() {
+		s.say(logfile.LevelWarning, fmt.Sprintf("Process %s: %v, shutting down", o.Name, context.Cause(signals)))
+	})()
 	err = s.open(ctx, c)
 	if err == nil {
 		defer s.close()
@@ -119,10 +129,10 @@ func (s *service) openLog(dir string) error {
 		return fmt.Errorf("Failed to make log directory %s: %w", dir, errors.Unwrap(err))
 	}
 	log, err := logfile.Open(logfile.Config{
-		Path: s.logFile(dir), Console: os.Stderr, Terminal: term.IsTerminal(int(os.Stderr.Fd())), Level: s.options.LogLevel,
+		Path: s.logFile(dir), Console: os.Stderr, Terminal: term.IsTerminal(int(os.Stderr.Fd())), Level: s.level,
 	})
 	if err != nil {
-		return fmt.Errorf("Failed to make open log file: %w", err)
+		return fmt.Errorf("Failed to make open log file %s: %w; \"logdir\" of the configuration is its directory", s.logFile(dir), errors.Unwrap(err))
 	}
 	s.log, s.logger = log, log.Logger()
 	return nil

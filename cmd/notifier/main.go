@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"ckpool/control"
+	"ckpool/internal/getopt"
 	"ckpool/internal/sockdir"
 )
 
@@ -91,7 +92,7 @@ func parse(args []string, stderr io.Writer) (*values, error) {
 	err := fs.Parse(args)
 	var unknown *pflag.NotExistError
 	if errors.As(err, &unknown) {
-		fmt.Fprintf(stderr, "notifier: %v (ignored)\n", err)
+		fmt.Fprintf(stderr, "notifier: %v (ignored)\n", getopt.Explain(err))
 		fs.ParseErrorsAllowlist.UnknownFlags = true
 		err = fs.Parse(args)
 	}
@@ -100,6 +101,9 @@ func parse(args []string, stderr io.Writer) (*values, error) {
 		if v.proxy {
 			v.name = "ckproxy"
 		}
+	}
+	if err != nil && !errors.Is(err, pflag.ErrHelp) {
+		err = fmt.Errorf("notifier: %w", getopt.Explain(err))
 	}
 	return v, err
 }

@@ -8,7 +8,7 @@ _ckpmsg() {
 	if [[ $word == -* ]]; then
 		COMPREPLY=($(compgen -W "-c --counter -h --help --json -l --loglevel -n --name -p --proxy -s --sockdir -N --sockname -t --timeout1 -T --timeout2" -- "$word"))
 	else
-		COMPREPLY=($(compgen -W "ping version uptime help loglevel reload shutdown restart poolstats users workers clients getuser getworker getclient userclients workerclients ucinfo wcinfo bestshares rejects drops resetshares stratifierstats connectorstats stats accept reject reconnect reconnclient dropall dropclient message messageclient messageuser blocks nodes update getbase getbest getlast checkaddr submitblock proxyinfo getproxy setproxy" -- "$word"))
+		COMPREPLY=($(compgen -W "ping version uptime help loglevel reload shutdown restart upgrade poolstats users workers clients getuser getworker getclient userclients workerclients ucinfo wcinfo bestshares rejects drops resetshares stratifierstats connectorstats stats accept reject reconnect reconnclient dropall dropclient message messageclient messageuser blocks nodes update getbase getbest getlast checkaddr submitblock proxyinfo getproxy setproxy" -- "$word"))
 	fi
 }
 complete -F _ckpmsg ckpmsg

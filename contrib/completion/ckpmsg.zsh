@@ -10,4 +10,4 @@ _arguments \
   '(-N --sockname)'{-N,--sockname}'[which SOCKET of it\: listener, generator, stratifier, connector]:SOCKET:' \
   '(-t --timeout1)'{-t,--timeout1}'[SECONDS to wait for a reply]:SECONDS:' \
   '(-T --timeout2)'{-T,--timeout2}'[SECONDS to wait for the rest of a reply]:SECONDS:' \
-  '1::word:(ping version uptime help loglevel reload shutdown restart poolstats users workers clients getuser getworker getclient userclients workerclients ucinfo wcinfo bestshares rejects drops resetshares stratifierstats connectorstats stats accept reject reconnect reconnclient dropall dropclient message messageclient messageuser blocks nodes update getbase getbest getlast checkaddr submitblock proxyinfo getproxy setproxy)'
+  '1::word:(ping version uptime help loglevel reload shutdown restart upgrade poolstats users workers clients getuser getworker getclient userclients workerclients ucinfo wcinfo bestshares rejects drops resetshares stratifierstats connectorstats stats accept reject reconnect reconnclient dropall dropclient message messageclient messageuser blocks nodes update getbase getbest getlast checkaddr submitblock proxyinfo getproxy setproxy)'

@@ -10,7 +10,7 @@ _arguments \
   '(-h --help)'{-h,--help}'[print the options]' \
   '(-k --killold)'{-k,--killold}'[end the running instance of the same name first]' \
   '(-L --log-shares)'{-L,--log-shares}'[log every share]' \
-  '(-l --loglevel)'{-l,--loglevel}'[log up to this LEVEL\: 0 emergencies, 3 errors, 4 warnings, 5 notices, 6 information, 7 all; 5 without it]:LEVEL:' \
+  '(-l --loglevel)'{-l,--loglevel}'[log up to this LEVEL\: 0 emergencies, 3 errors, 4 warnings, 5 notices, 6 information, 7 all; without it "loglevel" of the configuration, or 5]:LEVEL:' \
   '(-N --node)'{-N,--node}'[mining node mode]' \
   '(-n --name)'{-n,--name}'[NAME of the instance\: of its configuration, log and socket directory; ckpool without it, and ckproxy, ckpassthrough, ckredirector or cknode in their modes]:NAME:' \
   '(-P --passthrough)'{-P,--passthrough}'[passthrough mode\: joins many miners into one connection to another instance]' \

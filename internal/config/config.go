@@ -68,6 +68,7 @@ type Config struct {
 	RedirectURLs []string
 
 	LogDir            string
+	LogLevel          int      // 0 to 7; -1: not given
 	UserAgents        []string // prefixes that may connect; empty: all
 	MaxPoolUserAgents int
 	Password          string        // what miners must give; empty: anything
@@ -150,6 +151,7 @@ func Default(m Mode) Config {
 		StartDiff:               42,
 		HighDiff:                1000000,
 		LogDir:                  "logs",
+		LogLevel:                -1,
 		MaxPoolUserAgents:       100,
 		DropWithoutWork:         300 * time.Second,
 		MaxLine:                 8192,

@@ -76,7 +76,7 @@ func TestAllKeys(t *testing.T) {
 		"nodeserver": ["127.0.0.1:3335"], "trusted": "127.0.0.1:3336", "passthroughserver": ["127.0.0.1:3337"],
 		"upstream": "main.example:3336", "redirecturl": ["r.example:3333"],
 		"mindiff": 0.5, "startdiff": 64, "highdiff": 2e6, "maxdiff": 1e9, "allow_low_diff": true,
-		"logdir": "/var/log/ckpool", "maxclients": 5000, "dropidle": 3600, "useragent": ["cgminer", "Nerd"],
+		"logdir": "/var/log/ckpool", "loglevel": 6, "maxclients": 5000, "dropidle": 3600, "useragent": ["cgminer", "Nerd"],
 		"max_pool_useragents": 0, "password": "s3cret", "drop_without_work": 0, "max_line": 4096,
 		"max_connections_per_address": 10, "new_connections_per_second": 0, "new_connections_burst": 7,
 		"max_unauthorised_per_address": 8, "limit_exempt": [], "trusted_networks": ["10.1.2.3/8", "2001:db8::1"],
@@ -110,7 +110,7 @@ func TestAllKeys(t *testing.T) {
 			{URL: "stratum+tcp://pool-a.example:3333", User: "user.worker", Pass: "x"}, {URL: "b:1", User: "u"},
 		},
 		Upstream: "main.example:3336", RedirectURLs: []string{"r.example:3333"},
-		LogDir: "/var/log/ckpool", UserAgents: []string{"cgminer", "Nerd"}, Password: "s3cret", DropIdle: time.Hour,
+		LogDir: "/var/log/ckpool", LogLevel: 6, UserAgents: []string{"cgminer", "Nerd"}, Password: "s3cret", DropIdle: time.Hour,
 		AllowLowDiff: true, MaxClients: 5000, MaxLine: 4096, MaxConnectionsPerAddress: 10,
 		NewConnectionsBurst: 7, MaxUnauthorisedPerAddress: 8, LimitExempt: []netip.Prefix{},
 		TrustedNetworks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::1/128")},
@@ -140,7 +140,6 @@ func TestSample(t *testing.T) {
 func TestErrors(t *testing.T) {
 	tests := []struct{ name, text, want string }{
 		{"example", "{\n\n\"mindiff\": \"x\"}", `ckpool.conf:3: "mindiff": want a number above 0, got "x"`},
-		{"zero", `{"mindiff": 0}`, `ckpool.conf:1: "mindiff": want a number above 0, got 0`},
 		{"negative", `{"startdiff": -1}`, `ckpool.conf:1: "startdiff": want a number above 0, got -1`},
 		{"negative maxdiff", `{"maxdiff": -1}`, `ckpool.conf:1: "maxdiff": want a number above 0, or 0 for none, got -1`},
 		{"overflow", `{"highdiff": 1e999}`, `ckpool.conf:1: "highdiff": want a number above 0, got 1e999`},
@@ -160,6 +159,7 @@ func TestErrors(t *testing.T) {
 		{"nonce1length", `{"nonce1length": 1}`, `ckpool.conf:1: "nonce1length": want a whole number from 2 to 8 (bytes), 0 for the default, got 1`},
 		{"nonce2length", `{"nonce2length": 9}`, `ckpool.conf:1: "nonce2length": want a whole number from 2 to 8 (bytes), 0 for the default, got 9`},
 		{"maxclients", `{"maxclients": -5}`, `ckpool.conf:1: "maxclients": want a whole number, 0 for the default, got -5`},
+		{"loglevel", `{"loglevel": 8}`, `ckpool.conf:1: "loglevel": want a whole number from 0 to 7, got 8`},
 		{"max_line", `{"max_line": 100}`, `ckpool.conf:1: "max_line": want a whole number from 1024 to 1048576 (bytes), got 100`},
 		{"version_mask short", `{"version_mask": "1fffe0"}`, `ckpool.conf:1: "version_mask": want a string of 8 hex digits like "1fffe000", got "1fffe0"`},
 		{"version_mask not hex", `{"version_mask": "1fffe00g"}`, `ckpool.conf:1: "version_mask": want a string of 8 hex digits like "1fffe000", got "1fffe00g"`},
@@ -274,12 +274,12 @@ func TestWarnings(t *testing.T) {
 
 func TestTolerated(t *testing.T) {
 	c, warnings := parse(t, "\xef\xbb\xbf"+`/* {"mindiff": 3} */ { "mindiff": 7, "startdiff": 1e3, // "}" here
-		"nonce1length": 0, "nonce2length": 0, "blockpoll": 0, "update_interval": 0,
+		"highdiff": 0, "nonce1length": 0, "nonce2length": 0, "blockpoll": 0, "update_interval": 0,
 		"serverurl": "stratum+tcp://0.0.0.0:3333", "mindiff": 8 }}}} trailing "text`+"\xff", Solo)
 	if c.MinDiff != 8 || c.Servers[0].MinDiff != 8 {
 		t.Errorf("the last mindiff does not count: %v", c.MinDiff)
 	}
-	if c.StartDiff != 1000 || c.Nonce1Length != 4 || c.Nonce2Length != 8 || c.BlockPoll != 100*time.Millisecond || c.UpdateInterval != 30*time.Second {
+	if c.StartDiff != 1000 || c.HighDiff != 1e6 || c.Nonce1Length != 4 || c.Nonce2Length != 8 || c.BlockPoll != 100*time.Millisecond || c.UpdateInterval != 30*time.Second {
 		t.Errorf("0 is not the default: %+v", c)
 	}
 	if len(warnings) != 1 {

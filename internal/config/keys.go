@@ -48,6 +48,7 @@ func (r *reader) fields() map[string]setter {
 		"redirecturl": r.readRedirects,
 
 		"logdir":              r.readLogDir,
+		"loglevel":            r.readLogLevel,
 		"useragent":           texts(&r.UserAgents),
 		"max_pool_useragents": count(&r.MaxPoolUserAgents, "0 for none"),
 		"password":            secret(text(&r.Password)),
@@ -131,6 +132,11 @@ func (r *reader) readLogDir(v value) error {
 	}
 	r.LogDir = s
 	return nil
+}
+
+func (r *reader) readLogLevel(v value) (err error) {
+	r.LogLevel, err = v.integer("a whole number from 0 to 7", 0, 7)
+	return err
 }
 
 func (r *reader) readMaxLine(v value) (err error) {

@@ -41,6 +41,7 @@ var parts = []part{
 	{"redirecturl", false, func(c *Config) any { return &c.RedirectURLs }},
 
 	{"logdir", false, func(c *Config) any { return &c.LogDir }},
+	{"loglevel", true, func(c *Config) any { return &c.LogLevel }},
 	{"useragent", true, func(c *Config) any { return &c.UserAgents }},
 	{"max_pool_useragents", true, func(c *Config) any { return &c.MaxPoolUserAgents }},
 	{"password", true, func(c *Config) any { return &c.Password }},

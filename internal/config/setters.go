@@ -100,9 +100,13 @@ func nonceLength(to *int) setter {
 	}
 }
 
+// aboveZero takes a number; 0 leaves the default.
 func aboveZero(to *float64) setter {
-	return func(v value) (err error) {
-		*to, err = v.number("a number above 0", func(f float64) bool { return f > 0 })
+	return func(v value) error {
+		f, err := v.number("a number above 0", func(f float64) bool { return f >= 0 })
+		if err == nil && f != 0 {
+			*to = f
+		}
 		return err
 	}
 }

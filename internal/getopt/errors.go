@@ -28,6 +28,8 @@ func Explain(err error) error {
 		return fmt.Errorf("option '--%s' requires an argument", missing.GetSpecifiedName())
 	case errors.As(err, &invalid) && invalid.GetFlag().NoOptDefVal != "":
 		return fmt.Errorf("option '--%s' doesn't allow an argument", invalid.GetFlag().Name)
+	case errors.As(err, &invalid):
+		return fmt.Errorf("option '--%s': invalid argument %q", invalid.GetFlag().Name, invalid.GetValue())
 	}
 	return err
 }

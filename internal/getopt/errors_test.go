@@ -14,7 +14,7 @@ func TestExplain(t *testing.T) {
 		{[]string{"-n"}, "option requires an argument -- 'n'"},
 		{[]string{"--name"}, "option '--name' requires an argument"},
 		{[]string{"--killold=x"}, "option '--killold' doesn't allow an argument"},
-		{[]string{"--loglevel", "x"}, `invalid argument "x" for "-l, --loglevel" flag: strconv.ParseInt: parsing "x": invalid syntax`},
+		{[]string{"--loglevel", "x"}, `option '--loglevel': invalid argument "x"`},
 	}
 	for _, tt := range tests {
 		err := Explain(flags().Parse(tt.args))

@@ -12,7 +12,8 @@ import (
 // Expand returns args with the long options of fs written out in full. An
 // exact name wins over longer ones; a prefix of several options is an error.
 // Values of options, and everything after "--", stay as they are, and so do
-// unknown options, which fs.Parse reports.
+// unknown options, which fs.Parse reports. An option without an argument must not
+// have one.
 func Expand(fs *pflag.FlagSet, args []string) ([]string, error) {
 	out := make([]string, 0, len(args))
 	for i := 0; i < len(args); i++ {
@@ -27,6 +28,9 @@ func Expand(fs *pflag.FlagSet, args []string) ([]string, error) {
 			flag, err := find(fs, name)
 			if err != nil {
 				return nil, err
+			}
+			if flag != nil && hasValue && flag.NoOptDefVal != "" {
+				return nil, fmt.Errorf("option '--%s' doesn't allow an argument", flag.Name)
 			}
 			if flag != nil {
 				arg = "--" + flag.Name

@@ -17,8 +17,9 @@ import (
 )
 
 const (
-	startTime = time.Second // for another instance to write its pid, or to let go of the directory
-	pollEvery = 5 * time.Millisecond
+	startTime  = time.Second     // for another instance to write its pid, or to let go of the directory
+	endingTime = 2 * time.Second // for one that was told to end before this one was started
+	pollEvery  = 5 * time.Millisecond
 )
 
 // Instance is a claimed socket directory. The claim ends with the process,
@@ -66,7 +67,15 @@ func (i *Instance) SetPID(pid int) error {
 
 // makeDir makes dir so that members of the group can reach the sockets in it.
 func makeDir(dir string, gid int) error {
-	if err := os.Mkdir(dir, 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
+	err := os.Mkdir(dir, 0o750)
+	if errors.Is(err, fs.ErrExist) {
+		info, statErr := os.Stat(dir)
+		if statErr == nil && !info.IsDir() {
+			statErr = &fs.PathError{Err: syscall.ENOTDIR}
+		}
+		err = statErr
+	}
+	if err != nil {
 		return fmt.Errorf("Failed to make directory %s: %w", dir, errors.Unwrap(err))
 	}
 	if gid < 0 {
@@ -84,6 +93,8 @@ func (i *Instance) claim(ctx context.Context, killOld bool) error {
 	switch {
 	case err != nil:
 		return err
+	case pid != 0 && !killOld && i.awaitEnding(ctx, !locked):
+		locked = true
 	case pid != 0 && !killOld:
 		return fmt.Errorf("Process main pid %d still exists, start ckpool with -H to get a handover or -k if you wish to kill it", pid)
 	case pid != 0:
@@ -114,6 +125,20 @@ func (i *Instance) running(ctx context.Context, held bool) (pid int, err error) 
 		return !held || pid != 0 || i.tryLock()
 	})
 	return pid, err
+}
+
+// awaitEnding waits for an instance that holds the lock and is about to end, and
+// makes the directory this process's: who has told it to end may start the next
+// one at once. It is false for an instance that answers.
+func (i *Instance) awaitEnding(ctx context.Context, held bool) (locked bool) {
+	if !held {
+		return false // a program that takes no lock: nothing tells when it has ended
+	}
+	poll(ctx, endingTime, func() bool {
+		locked = i.tryLock()
+		return locked || answers(ctx, i.Dir)
+	})
+	return locked
 }
 
 func (i *Instance) pidFile() string { return filepath.Join(i.Dir, "main.pid") }

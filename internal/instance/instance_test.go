@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -44,7 +45,7 @@ func play(kind, dir string) {
 	defer stop()
 	served := make(chan struct{})
 	switch kind {
-	case "polite":
+	case "polite", "slow": // slow ends when its input does
 		s := control.NewServer(dir, -1)
 		s.Handle("listener", "shutdown", func(context.Context, string) (string, error) {
 			stop()
@@ -66,14 +67,28 @@ func play(kind, dir string) {
 	fmt.Println("running")
 	<-ctx.Done()
 	<-served
+	if kind == "slow" {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+	}
 	i.Release()
 }
 
 // startInstance runs one until the end of the test.
 func startInstance(t *testing.T, kind, dir string) *exec.Cmd {
 	t.Helper()
+	c := instanceCommand(kind, dir)
+	start(t, c)
+	return c
+}
+
+func instanceCommand(kind, dir string) *exec.Cmd {
 	c := exec.Command(os.Args[0], dir)
 	c.Env = append(os.Environ(), playKey+"="+kind, noRaceDelay)
+	return c
+}
+
+func start(t *testing.T, c *exec.Cmd) {
+	t.Helper()
 	out, err := c.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -90,7 +105,6 @@ func startInstance(t *testing.T, kind, dir string) *exec.Cmd {
 	if string(line[:n]) != "running\n" {
 		t.Fatalf("instance says %q", line[:n])
 	}
-	return c
 }
 
 func claim(t *testing.T, dir string, killOld bool) *Instance {
@@ -163,6 +177,35 @@ func TestRunning(t *testing.T) {
 	}
 }
 
+// Who has told an instance to end may start the next one at once.
+func TestEnding(t *testing.T) {
+	dir := shortDir(t)
+	input, end := io.Pipe()
+	old := instanceCommand("slow", dir)
+	old.Stdin = input
+	start(t, old)
+	if _, err := listener(dir).Do(t.Context(), "shutdown"); err != nil {
+		t.Fatal(err)
+	}
+	claimed := make(chan error)
+	go func() {
+		i, err := Claim(t.Context(), dir, -1, false)
+		if err == nil {
+			i.Release()
+		}
+		claimed <- err
+	}()
+	select {
+	case err := <-claimed:
+		t.Errorf("while the old one is there: %v", err)
+	case <-time.After(100 * time.Millisecond):
+		end.Close()
+		if err := <-claimed; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // An instance that was killed leaves nothing that stops the next start.
 func TestKilled(t *testing.T) {
 	dir := shortDir(t)
@@ -213,8 +256,7 @@ func TestSimultaneous(t *testing.T) {
 	results := make(chan error, starts)
 	ended := make(chan struct{})
 	for range starts {
-		c := exec.Command(os.Args[0], dir)
-		c.Env = append(os.Environ(), playKey+"=silent", noRaceDelay)
+		c := instanceCommand("silent", dir)
 		out, err := c.StdoutPipe()
 		if err != nil {
 			t.Fatal(err)
@@ -263,6 +305,7 @@ func TestClaimErrors(t *testing.T) {
 	}
 	for _, tt := range []struct{ dir, want string }{
 		{filepath.Join(dir, "no", "parent"), "Failed to make directory " + dir + "/no/parent: no such file or directory"},
+		{file, "Failed to make directory " + file + ": not a directory"},
 		{filepath.Join(file, "x"), "Failed to make directory " + file + "/x: not a directory"},
 		{pidDir, "Failed to open file " + pidDir + "/main.pid: is a directory"},
 	} {

@@ -60,12 +60,25 @@ func AwaitEnd(ctx context.Context, dir string, limit time.Duration) (pid int, en
 	return pid, gone(ctx, pid, limit)
 }
 
+func listener(dir string) *control.Client {
+	parent, name := filepath.Split(filepath.Clean(dir))
+	return control.Dial(parent, name, "listener")
+}
+
+// answers is false for an instance that is about to end: it closes its sockets
+// first.
+func answers(ctx context.Context, dir string) bool {
+	ctx, cancel := context.WithTimeout(ctx, politeTime)
+	defer cancel()
+	reply, err := listener(dir).Do(ctx, "ping")
+	return err == nil && reply == "pong"
+}
+
 // end stops a running instance: by the shutdown command, SIGTERM, SIGKILL.
 func end(ctx context.Context, dir string, pid int) error {
 	asked, cancel := context.WithTimeout(ctx, politeTime)
 	defer cancel()
-	parent, name := filepath.Split(filepath.Clean(dir))
-	if _, err := control.Dial(parent, name, "listener").Do(asked, "shutdown"); err == nil && gone(ctx, pid, politeTime) {
+	if _, err := listener(dir).Do(asked, "shutdown"); err == nil && gone(ctx, pid, politeTime) {
 		return nil
 	}
 	return Kill(ctx, pid)

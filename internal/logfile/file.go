@@ -2,7 +2,6 @@ package logfile
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"time"
@@ -30,7 +29,7 @@ func (f *file) open() error {
 	f.opened = time.Now()
 	opened, err := os.OpenFile(f.path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
 	if err != nil {
-		return fmt.Errorf("open log file: %w", err)
+		return err
 	}
 	if f.f != nil {
 		f.f.Close()

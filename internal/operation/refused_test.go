@@ -2,6 +2,7 @@ package operation
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"os"
 	"os/exec"
@@ -33,7 +34,9 @@ func misconfigured(ts *testscript.TestScript, neg bool, args []string) {
 
 func refuse(ts *testscript.TestScript, command, says string) {
 	words := strings.Fields(command)
-	c := exec.Command(filepath.Join(programs, words[0]), append(words[1:], "-s", filepath.Join(ts.Getenv("S"), "refused"))...)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	c := exec.CommandContext(ctx, filepath.Join(programs, words[0]), append(words[1:], "-s", filepath.Join(ts.Getenv("S"), "refused"))...)
 	c.Args[0] = words[0]
 	c.Dir = ts.Getenv("WORK")
 	var stderr bytes.Buffer

@@ -96,7 +96,6 @@ func (c commands) processCommands(r registrar, process Process) {
 		process.Shutdown()
 		return "exiting", nil
 	})
-	r.answer("restart", refuse("restart is not possible yet: use shutdown and start the program again"))
 	r.answer("ckdbflush", word("flushing")) // there is nothing to flush
 	r.server.HandleFD(r.socket, "getxfd", c.listenerFD)
 	r.server.HandleFD(r.socket, "getfd", c.listenerFD)

@@ -82,11 +82,36 @@ func (h *Handler) Send(id uint64, line []byte) int {
 }
 
 // Reconnect sends client.reconnect to one client, or to all when id is 0.
-// An empty host means the address the miner already uses.
+// An empty host means the address the miner already uses. Who is still there
+// after a minute is closed: not every miner knows the message.
 func (h *Handler) Reconnect(id uint64, host, port string) int {
-	return h.each(id, func(c client) {
+	t := told{at: h.seconds()}
+	n := h.each(id, func(c client) {
 		c.write(stratum.AppendReconnect(h.out[:0], host, port))
+		t.clients = append(t.clients, c.s.client)
 	})
+	if n > 0 {
+		h.told = append(h.told, t)
+	}
+	return n
+}
+
+// told are clients that were told to reconnect.
+type told struct {
+	at      float64 // seconds, as Handler.seconds
+	clients []uint64
+}
+
+const reconnectTime = 60 // seconds to follow the message
+
+// closeTold closes the clients that did not reconnect in time.
+func (h *Handler) closeTold(now float64) {
+	for len(h.told) > 0 && now-h.told[0].at > reconnectTime {
+		for _, id := range h.told[0].clients {
+			h.Drop(id, netserver.Dropped)
+		}
+		h.told = h.told[1:]
+	}
 }
 
 // Drop closes one client, or all when id is 0.

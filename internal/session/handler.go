@@ -72,6 +72,7 @@ type Handler struct {
 	extra   map[netserver.Slot][]uint32 // further logins
 	held    map[netserver.Slot][]byte   // lines waiting for the first work
 	earlier map[netserver.Slot]earlier  // difficulties
+	told    []told                      // to reconnect, the oldest first
 
 	work     *Work // being or having been broadcast
 	cursor   netserver.Slot

@@ -171,6 +171,7 @@ func (h *Handler) releaseHeld() {
 func (h *Handler) Tick(time.Time) {
 	set := h.b.Settings()
 	now := h.seconds()
+	h.closeTold(now)
 	haveWork := h.b.Work() != nil
 	for slot := netserver.Slot(0); slot < h.top; slot++ {
 		s := h.session(slot)

@@ -280,6 +280,28 @@ func TestIdleRule(t *testing.T) {
 	}
 }
 
+// Not every miner follows client.reconnect.
+func TestReconnectTime(t *testing.T) {
+	r := newRig(t, nil)
+	stays, _ := r.miner("bob")
+	goes, _ := r.miner("alice")
+	if n := r.Reconnect(0, "", ""); n != 2 {
+		t.Fatalf("told %d", n)
+	}
+	r.disconnect(goes)
+	later, _ := r.miner("carol")
+	r.now = r.now.Add(59 * time.Second)
+	r.Tick(r.now)
+	if len(r.closed) != 0 {
+		t.Fatalf("closed early: %v", r.closed)
+	}
+	r.now = r.now.Add(2 * time.Second)
+	r.Tick(r.now)
+	if why, closed := r.closed[stays]; !closed || why != netserver.Dropped || len(r.closed) != 1 {
+		t.Errorf("after 61 s closed: %v, want %d; %d came later", r.closed, stays, later)
+	}
+}
+
 func TestTimeLimits(t *testing.T) {
 	r := newRig(t, func(s *Settings) { s.DropIdle = 5 * time.Minute })
 	silent := r.open()

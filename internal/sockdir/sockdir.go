@@ -3,6 +3,8 @@
 package sockdir
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 )
@@ -11,8 +13,9 @@ const service = "/run/ckpool" // RuntimeDirectory of the systemd units
 
 // Find returns the path of a control socket of the instance called name. With
 // a parent directory that is <parent>/<name>/<socket>. Without, the first that
-// exists of /run/ckpool/<name>, /run/ckpool itself for the instance ckpool,
-// and /tmp/<name>; the last if none does.
+// exists of /run/ckpool/<name>, /run/ckpool itself for the instance ckpool, and
+// /tmp/<name>; if none does, the first in a directory that may not be looked
+// into, or the last.
 func Find(parent, name, socket string) string {
 	if parent != "" {
 		return filepath.Join(parent, name, socket)
@@ -24,13 +27,22 @@ func Find(parent, name, socket string) string {
 	return first(append(dirs, filepath.Join("/tmp", name)), socket)
 }
 
-// first returns the socket in the first of dirs that has it, or in the last.
+// first returns the socket in the first of dirs that has it, else in the first
+// that may not be looked into, else in the last.
 func first(dirs []string, socket string) (path string) {
+	var locked string
 	for _, dir := range dirs {
 		path = filepath.Join(dir, socket)
-		if info, err := os.Stat(path); err == nil && info.Mode().Type() == os.ModeSocket {
+		info, err := os.Stat(path)
+		if err == nil && info.Mode().Type() == os.ModeSocket {
 			return path
 		}
+		if locked == "" && errors.Is(err, fs.ErrPermission) {
+			locked = path
+		}
+	}
+	if locked != "" {
+		return locked
 	}
 	return path
 }

@@ -37,6 +37,15 @@ func TestFirst(t *testing.T) {
 		t.Fatal(err)
 	}
 	want(dirs[2])
+	if os.Getuid() != 0 { // who may look everywhere
+		if err := os.Chmod(dirs[1], 0); err != nil {
+			t.Fatal(err)
+		}
+		want(dirs[1])
+		if err := os.Chmod(dirs[1], 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, i := range []int{2, 1} {
 		l, err := net.Listen("unix", filepath.Join(dirs[i], "listener"))
 		if err != nil {
