@@ -334,7 +334,7 @@ func TestToolsAgainstC(t *testing.T) {
 	if out, err := p.ask("users"); !strings.HasSuffix(out, "no reply: connection closed") || err == nil {
 		t.Errorf("users, which C does not answer: %s %v", out, err)
 	}
-	if out, err := p.ask("what"); out != "what: unknown" || err == nil {
+	if out, err := p.ask("what"); !strings.HasPrefix(out, "what: unknown command") || err == nil {
 		t.Errorf("what: %s %v", out, err)
 	}
 	lines := p.start(nil, "ckpmsg", "-s", filepath.Join(p.dir, "s"), "-n", "p", "-l", "5")
