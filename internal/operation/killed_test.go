@@ -47,24 +47,32 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(k.dir, "s"), 0o750); err != nil {
 		t.Fatal(err)
 	}
-	for range 5 {
+	// The first is told to end, so that everything has been saved once.
+	for round := range 5 {
 		c := k.start()
 		k.resumes()
-		after := time.Duration(random.Int64N(int64(2500 * time.Millisecond)))
+		how, after := syscall.SIGKILL, time.Duration(random.Int64N(int64(2500*time.Millisecond)))
+		if round == 0 {
+			how, after = syscall.SIGTERM, 500*time.Millisecond
+		}
 		r, err := bench.Shares(t.Context(), bench.SharesConfig{Options: k.load(40), Window: 1, Rate: 400,
 			During: func(context.Context, func() time.Duration) error {
 				<-time.After(after)
-				err := c.Process.Signal(syscall.SIGKILL)
+				err := c.Process.Signal(how)
 				_ = c.Wait()
 				return err
 			}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Logf("killed after %v and %d shares, %d blocks so far", after, r.Accepted, len(node.Submissions()))
+		t.Logf("%v after %v and %d shares, %d blocks so far", how, after, r.Accepted, len(node.Submissions()))
 		k.checkFiles()
+		if len(k.shares) != 40 || len(k.sessions) == 0 {
+			t.Errorf("%d users, %d sessions in the files", len(k.shares), len(k.sessions))
+		}
 	}
 	c := k.start()
+	k.resumes()
 	if err := c.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
@@ -72,11 +80,8 @@ func TestKilledAtAnyMoment(t *testing.T) {
 		t.Error(err)
 	}
 	k.checkFiles()
-	if len(k.shares) != 40 {
-		t.Errorf("%d users", len(k.shares))
-	}
-	if len(k.blocks) == 0 {
-		t.Error("no blocks")
+	if len(k.blocks) == 0 && len(node.Submissions()) > 0 {
+		t.Error("no blocks in the file")
 	}
 	text, _ := os.ReadFile(filepath.Join(k.dir, "logs", "ckpool.log"))
 	for line := range strings.Lines(string(text)) {
@@ -193,6 +198,7 @@ func (k *killed) checkFile(name, path string) {
 			err = fmt.Errorf("a block of %d bytes", len(text))
 		}
 	case strings.HasSuffix(name, ".sharelog"): // read by Walk
+	case strings.HasPrefix(name, "pool/pool.txns"): // any list of transactions is one
 	default:
 		err = fmt.Errorf("unexpected: %.100q", text)
 	}
@@ -202,12 +208,12 @@ func (k *killed) checkFile(name, path string) {
 }
 
 func (k *killed) checkBlocks(text []byte) error {
-	var table struct{ Blocks []struct{ Hash string } }
+	var table []struct{ Hash string }
 	if err := json.Unmarshal(text, &table); err != nil {
 		return err
 	}
 	now := map[string]bool{}
-	for _, b := range table.Blocks {
+	for _, b := range table {
 		now[b.Hash] = true
 	}
 	for hash := range k.blocks {
