@@ -21,6 +21,7 @@ const (
 	connectionTime = 10 * time.Second       // for a whole connection
 	handlerTime    = 900 * time.Millisecond // so that each reply leaves within 1 s
 	closingTime    = 300 * time.Millisecond // for replies under way at the end
+	requestTime    = 100 * time.Millisecond // at the end, for a request that is on its way
 	acceptPause    = 50 * time.Millisecond  // after a failed accept
 	drainBytes     = 64 << 10
 )
@@ -241,7 +242,7 @@ func (s *Server) Serve(ctx context.Context) {
 }
 
 func hurry(c *net.UnixConn) {
-	_ = c.SetReadDeadline(time.Unix(1, 0))
+	_ = c.SetReadDeadline(time.Now().Add(requestTime))
 	_ = c.SetWriteDeadline(time.Now().Add(closingTime))
 }
 

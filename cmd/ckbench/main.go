@@ -28,6 +28,7 @@ var modes = []struct {
 	{"hostile", "latency of well-behaved miners among hostile clients", hostile},
 	{"soak", "ten minutes of well-behaved and hostile clients and blocks", soak},
 	{"jobs", "ten minutes of large templates, a new one every second", jobs},
+	{"upgrade", "the program is replaced several times under load: no miner may notice", upgrade},
 	{"mob", "hostile clients alone", runMob},
 	{"bare", "serve as the floor to compare with: fixed answers, no pool behind them", runBare},
 }

@@ -27,7 +27,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"ckpool": main})
+	testscript.Main(m, map[string]func(){"ckpool": func() {
+		setFaults()
+		main()
+	}, "oldckpool": beOld})
 }
 
 // patience is how long a script waits for something before it fails.

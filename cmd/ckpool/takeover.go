@@ -30,7 +30,8 @@ type arriving struct {
 }
 
 // takeOver makes the service the successor of a running instance. Without an
-// error, and with true, it serves as soon as it is run.
+// error, and with true, it serves as soon as it is run; false means that there is
+// no instance, or no more.
 func (s *service) takeOver(ctx context.Context, c config.Config) (done bool, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, takeOverTime, errors.New("the handover takes too long"))
 	defer cancel()
@@ -44,6 +45,10 @@ func (s *service) takeOver(ctx context.Context, c config.Config) (done bool, err
 		return false, fmt.Errorf("handover: %w", err)
 	}
 	if err := s.receive(ctx, c, link); err != nil {
+		if link.Gone(err) {
+			s.say(logfile.LevelError, fmt.Sprintf("Handover failed, starting without: process %d died: %v", link.Hello().PID, err))
+			return false, nil
+		}
 		link.Refuse(err)
 		link.Close()
 		return false, fmt.Errorf("handover: %w", err)
@@ -69,7 +74,10 @@ func (s *service) receive(ctx context.Context, c config.Config, link *handover.L
 	}
 	if err != nil {
 		in.Abandon()
-		s.instance = nil // the claim stays with the old process
+		if s.instance != nil {
+			s.instance.Return()
+			s.instance = nil
+		}
 		s.control.Leave()
 		s.close()
 		return err

@@ -26,8 +26,13 @@ import (
 // why it ends.
 const upgradeKey = "CKPOOL_UPGRADE"
 
-// maxReason is how much of a reason is read.
-const maxReason = 4096
+const (
+	// maxReason is how much of a reason is read.
+	maxReason = 4096
+	// reasonTime is for the rest of it after the end of the program: what that
+	// has started may have the pipe open for ever.
+	reasonTime = 100 * time.Millisecond
+)
 
 // moveCommands registers what hands this instance to another process. They come
 // before the pool's commands.
@@ -78,10 +83,14 @@ func (s *service) upgrade(ctx context.Context, path string) (outcome, error) {
 	}
 	s.say(logfile.LevelWarning, fmt.Sprintf("Upgrading to %s, process %d", child.path, child.Process.Pid))
 	var o outcome
+	tooLate := time.NewTimer(upgradeTime)
+	defer tooLate.Stop()
 	select {
 	case o = <-s.handovers:
 	case <-child.ended:
 		o.err = child.reason()
+	case <-tooLate.C:
+		o.err = fmt.Errorf("the new program has not taken over within %v", upgradeTime)
 	case <-ctx.Done(): // as after a handover, too
 		select {
 		case o = <-s.handovers:
@@ -98,12 +107,27 @@ func (s *service) upgrade(ctx context.Context, path string) (outcome, error) {
 		if text := child.said(); text != "" {
 			o.err = errors.New(text)
 		}
+		return outcome{}, o.err
 	case <-time.After(childTime):
-		_ = child.Process.Kill()
-		<-child.ended
 	}
+	// It must not be killed while it takes over after all.
+	s.moving.Lock()
+	defer s.moving.Unlock()
+	select {
+	case late := <-s.handovers:
+		if late.err == nil {
+			return late, nil
+		}
+	default:
+	}
+	_ = child.Process.Kill()
+	<-child.ended
 	return outcome{}, o.err
 }
+
+// upgradeTime is for all of an upgrade, somewhat more than a handover may take;
+// tests shorten it.
+var upgradeTime = takeOverTime + 5*time.Second
 
 // childTime is how long a new process that does not take over may take to end.
 const childTime = 2 * time.Second
@@ -136,7 +160,11 @@ func (s *service) startChild(path string) (*child, error) {
 	}
 	const firstExtra = 3
 	k := &child{Cmd: exec.Command(path), path: path, ended: make(chan struct{})}
-	k.Args = append([]string{arg0, "-H"}, s.argv[1:]...)
+	k.Args = []string{arg0}
+	if !s.options.Handover { // else it is among the arguments
+		k.Args = append(k.Args, "-H")
+	}
+	k.Args = append(k.Args, s.argv[1:]...)
 	k.Env = append(slices.DeleteFunc(os.Environ(), forOtherProcess), upgradeKey+"="+strconv.Itoa(firstExtra))
 	k.Stdout, k.Stderr = os.Stdout, os.Stderr
 	k.ExtraFiles = []*os.File{give}
@@ -147,9 +175,15 @@ func (s *service) startChild(path string) (*child, error) {
 		return nil, fmt.Errorf("upgrade: %w", err)
 	}
 	go func() {
-		k.text, _ = io.ReadAll(io.LimitReader(reason, maxReason)) // none is an answer too
-		reason.Close()
+		read := make(chan struct{})
+		go func() {
+			k.text, _ = io.ReadAll(io.LimitReader(reason, maxReason)) // none is an answer too
+			close(read)
+		}()
 		k.err = k.Wait()
+		_ = reason.SetReadDeadline(time.Now().Add(reasonTime))
+		<-read
+		reason.Close()
 		close(k.ended)
 	}()
 	return k, nil

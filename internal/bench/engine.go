@@ -94,6 +94,14 @@ func (e *engine) spent() bool {
 	return true
 }
 
+// slowest is the longest that a reply has taken since the last call.
+func (e *engine) slowest() (d time.Duration) {
+	for _, l := range e.loops {
+		d = max(d, time.Duration(l.slowest.Swap(0)))
+	}
+	return d
+}
+
 func (e *engine) connections() int { return e.plan.miners + e.plan.others }
 
 // until waits for a condition, at most for the given time, and reports whether

@@ -23,7 +23,7 @@ const (
 	bufferSize     = 64 << 10
 )
 
-// loop is one event loop. All of it is owned by its goroutine but spent, drained and
+// loop is one event loop. All of it is owned by its goroutine but what is atomic and
 // what mu guards.
 type loop struct {
 	engine *engine
@@ -52,8 +52,9 @@ type loop struct {
 	known     *stratum.Notify
 	unread    stratum.Notify // of a miner that submits nothing and so does not keep it
 
-	spent   atomic.Bool // the quota is submitted
-	drained atomic.Bool // nothing is submitted any more, nothing owed
+	spent   atomic.Bool  // the quota is submitted
+	drained atomic.Bool  // nothing is submitted any more, nothing owed
+	slowest atomic.Int64 // latency in ns since it was asked for
 
 	mu       sync.Mutex
 	arrivals []time.Duration // guarded by mu: clean work of this round

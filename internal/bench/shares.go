@@ -21,6 +21,9 @@ type SharesConfig struct {
 	Idle     int           // further connections that do not submit
 	Block    Trigger       // new blocks meanwhile, nil for none
 	Every    time.Duration // between them
+	// During, if not nil, is what the load goes on for, instead of Duration.
+	// slowest is the longest that a reply has taken since it was called last.
+	During func(ctx context.Context, slowest func() time.Duration) error
 }
 
 // SharesReport is what Shares measured.
@@ -59,8 +62,10 @@ func Shares(ctx context.Context, c SharesConfig) (*SharesReport, error) {
 	if c.Miners < 1 || c.Idle < 0 {
 		return nil, errors.New("at least one miner must submit")
 	}
-	if err := checkDuration("duration", c.Duration); err != nil {
-		return nil, err
+	if c.During == nil {
+		if err := checkDuration("duration", c.Duration); err != nil {
+			return nil, err
+		}
 	}
 	meter, err := newMeter(c.Pid)
 	if err != nil {
@@ -80,7 +85,12 @@ func Shares(ctx context.Context, c SharesConfig) (*SharesReport, error) {
 	}
 	cpu, began := ownCPU(), e.now()
 	e.goal.Store(submitting)
-	blocks, err := e.run(ctx, c.Duration, c.Block, c.Every)
+	var blocks int
+	if c.During != nil {
+		err = c.During(ctx, e.slowest)
+	} else {
+		blocks, err = e.run(ctx, c.Duration, c.Block, c.Every)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -108,7 +108,11 @@ func (l *loop) verdict(c *conn, id uint64, m *stratum.Message, now time.Duration
 		l.totals.Unmatched++
 		return
 	}
-	l.totals.latency.add(now - place.sent)
+	took := now - place.sent
+	l.totals.latency.add(took)
+	if int64(took) > l.slowest.Load() {
+		l.slowest.Store(int64(took))
+	}
 	l.totals.lastReply = now
 	*place = owed{}
 	c.outstanding--

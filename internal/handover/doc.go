@@ -25,5 +25,6 @@
 // the moment its sending running succeeded; the old one makes sure that not both
 // can happen. Before that, whatever fails makes the old process go on and the
 // new one end. A new process that has everything also goes on when the old one
-// is gone without a word.
+// is gone without a word; one that has not ([Link.Gone]) may start by itself, and
+// the miners connect again.
 package handover

@@ -76,6 +76,9 @@ func Dial(ctx context.Context, path string, step func(name string)) (*Link, erro
 	l.within(agreeTime)
 	defer context.AfterFunc(ctx, l.stop)()
 	if err := l.agree(); err != nil {
+		if l.Gone(err) {
+			err = fmt.Errorf("%w: %w", ErrNobody, err)
+		}
 		l.Close()
 		return nil, err
 	}
@@ -296,6 +299,13 @@ func (l *Link) unexpected(f frame) error {
 // goneTime is how long an old process may take to be gone after its connection
 // is.
 const goneTime = 500 * time.Millisecond
+
+// Gone tells whether err, of this link, is because the old process has died: then
+// nobody goes on with the instance.
+func (l *Link) Gone(err error) bool {
+	broken := isBroken(err) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+	return broken && !errors.Is(err, errGoesOn) && l.old.gone(goneTime)
+}
 
 // orphaned is nil if the old process is gone: it cannot go on, so we do.
 func (l *Link) orphaned(err error) error {

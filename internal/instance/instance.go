@@ -179,6 +179,9 @@ func (i *Instance) Release() {
 	i.lock.Close()
 }
 
+// Return lets go of an inherited claim, which stays the other process's.
+func (i *Instance) Return() { i.lock.Close() }
+
 // poll calls done until it is true, for limit at most.
 func poll(ctx context.Context, limit time.Duration, done func() bool) bool {
 	for last := time.Now().Add(limit); ; time.Sleep(pollEvery) {

@@ -138,8 +138,8 @@ func readBacklog(r *wire.Reader) *backlog {
 	return k
 }
 
-// Import makes the socket fd, received from another process, a connection of
-// the loop with what the record at the front of r says of it; Handler.Open is
+// Import makes the socket fd, received from another process and non-blocking as it
+// was there, a connection of the loop with what the record at the front of r says of it; Handler.Open is
 // not called, and isOpen tells whether the handler is to know it. listener gives
 // the index here of a listener there. fd is the loop's from then on, also after
 // an error. Only before Run, one call at a time on a loop.
@@ -148,9 +148,6 @@ func Import(l *Loop, fd int, r *wire.Reader, listener func(int) int) (s Slot, is
 	err = r.Err()
 	if err == nil && !k.remote.IsValid() {
 		err = errors.New("no address of the peer")
-	}
-	if err == nil {
-		err = unix.SetNonblock(fd, true)
 	}
 	if err != nil {
 		unix.Close(fd)

@@ -62,7 +62,11 @@ func Arrive(p *Pool, from json.RawMessage, open func() error) (*Arriving, error)
 		return nil, fmt.Errorf("the running instance has %d loops", a.from.Loops)
 	}
 	a.sessions = session.Importer{Group: p.group, Workers: moving{p.State}, Loops: a.from.Loops}
-	return a, instanceOf(p).agrees(a.from)
+	if err := instanceOf(p).agrees(a.from); err != nil {
+		return nil, err
+	}
+	a.sessions.MakeRoom(p.handlers, a.from.Miners)
+	return a, nil
 }
 
 // Section implements handover.Sink.

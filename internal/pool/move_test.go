@@ -223,7 +223,7 @@ func TestReadSectionsV1(t *testing.T) {
 		t.Errorf("%+v, %v", l, err)
 	}
 	var i Instance
-	if err := json.Unmarshal(v1(t, "instance"), &i); err != nil || i != (Instance{true, 4, 8, 2}) {
+	if err := json.Unmarshal(v1(t, "instance"), &i); err != nil || i != (Instance{true, 4, 8, 2, 0}) {
 		t.Errorf("%+v, %v", i, err)
 	}
 	// The numbers of sections are part of the format.

@@ -46,11 +46,12 @@ type Instance struct {
 	Nonce1Length int  `json:"nonce1length"`
 	Nonce2Length int  `json:"nonce2length"`
 	Loops        int  `json:"loops"`
+	Miners       int  `json:"miners"` // about how many are to come
 }
 
 func instanceOf(p *Pool) Instance {
 	c := p.config.Load()
-	return Instance{p.options.Solo, c.Nonce1Length, c.Nonce2Length, len(p.handlers)}
+	return Instance{p.options.Solo, c.Nonce1Length, c.Nonce2Length, len(p.handlers), p.server.Clients()}
 }
 
 // agrees says why connected miners could not go on in another pool.

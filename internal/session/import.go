@@ -3,6 +3,7 @@ package session
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"time"
 
@@ -18,6 +19,37 @@ type Importer struct {
 	Workers   Workers
 	Loops     int   // of the other process
 	Listeners []int // index here by index there
+}
+
+// MakeRoom prepares for about so many sessions, so that memory need not be found
+// when they come. Only before anything is imported.
+func (m *Importer) MakeRoom(handlers []*Handler, sessions int) {
+	const most = 1 << 20 // what is said may be wrong
+	n := min(max(sessions, 0), most)
+	n += n / 8
+	r := m.Group.registry
+	r.mu.Lock()
+	r.entries, r.used = grown(r.entries, n), grown(r.used, n)
+	r.mu.Unlock()
+	for _, h := range handlers {
+		each := n / len(handlers)
+		h.byID = grown(h.byID, each)
+		for range (each + slabSize - 1) / slabSize {
+			slab := new([slabSize]session)
+			for i := range slab {
+				slab[i].client = 1 // the system finds memory when it is written to
+			}
+			clear(slab[:])
+			h.slabs = append(h.slabs, slab)
+		}
+	}
+}
+
+// grown is a map with what m has and room for n.
+func grown[K comparable, V any](m map[K]V, n int) map[K]V {
+	larger := make(map[K]V, len(m)+n)
+	maps.Copy(larger, m)
+	return larger
 }
 
 // SetClock makes the sessions' clock go on from what it was in the other

@@ -176,3 +176,18 @@ func TestJobs(t *testing.T) {
 		t.Errorf("%v\n%s", err, &b)
 	}
 }
+
+// Miners mine on while the process is replaced, and every share counts once.
+func TestUpgrade(t *testing.T) {
+	r, err := Upgrade(t.Context(), UpgradeConfig{
+		Ckpool: program("ckpool"), Ckbench: program("ckbench"),
+		Miners: 300, Rate: 500, Idle: 50, Upgrades: 3, Every: 300 * time.Millisecond, Transactions: 50,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if err := r.Print(&b); err != nil || r.Failed() || len(r.Upgrades) != 3 {
+		t.Errorf("%v\n%s", err, &b)
+	}
+}
