@@ -47,6 +47,7 @@ func (s *service) takeOver(ctx context.Context, c config.Config) (done bool, err
 	if err := s.receive(ctx, c, link); err != nil {
 		if link.Gone(err) {
 			s.say(logfile.LevelError, fmt.Sprintf("Handover failed, starting without: process %d died: %v", link.Hello().PID, err))
+			link.Close()
 			return false, nil
 		}
 		link.Refuse(err)

@@ -29,7 +29,8 @@ func (m *Importer) MakeRoom(handlers []*Handler, sessions int) {
 	n += n / 8
 	r := m.Group.registry
 	r.mu.Lock()
-	r.entries, r.used = grown(r.entries, n), grown(r.used, n)
+	r.entries.makeRoom(n)
+	r.used = grown(r.used, n)
 	r.mu.Unlock()
 	for _, h := range handlers {
 		each := n / len(handlers)

@@ -83,6 +83,19 @@ func (t *table[K, T]) take() uint32 {
 	return t.used
 }
 
+// makeRoom finds memory for about n more values.
+func (t *table[K, T]) makeRoom(n int) {
+	t.index = grown(t.index, n)
+	for len(t.chunks)*tableChunk < int(t.used)+n {
+		chunk := new([tableChunk]row[K, T])
+		for i := range chunk {
+			chunk[i].uses = 1 // the system finds memory when it is written to
+		}
+		clear(chunk[:])
+		t.chunks = append(t.chunks, chunk)
+	}
+}
+
 // release gives one use back.
 func (t *table[K, T]) release(i uint32) {
 	if i == 0 {
