@@ -59,9 +59,15 @@ func parseObject(text []byte) (members []member, err error) {
 // objects themselves.
 func printObject(w io.Writer, members []member) {
 	var rows [][]member // of members that are objects
+	var others []member // those that are not like the first
 	for _, m := range members {
 		if inner, err := parseObject(m.value); err == nil {
-			rows = append(rows, append([]member{{"", json.RawMessage(strconv.Quote(m.key))}}, inner...))
+			row := append([]member{{"", json.RawMessage(strconv.Quote(m.key))}}, inner...)
+			if len(rows) > 0 && !alike(rows[0], row) {
+				others = append(others, m)
+				continue
+			}
+			rows = append(rows, row)
 		} else if m.value[0] != '[' {
 			fmt.Fprintf(w, "%s\t%s\n", m.key, format(m.key, m.value))
 		}
@@ -72,11 +78,24 @@ func printObject(w io.Writer, members []member) {
 	case len(rows) > 0:
 		printTable(w, rows)
 	}
+	for _, m := range others {
+		fmt.Fprintf(w, "\n%s\n", m.key)
+		inner, _ := parseObject(m.value)
+		printObject(w, inner)
+	}
 	for _, m := range members {
 		if m.value[0] == '[' {
 			printList(w, m)
 		}
 	}
+}
+
+// alike tells that two rows, whose first members are their names, have a column
+// in common.
+func alike(a, b []member) bool {
+	return slices.ContainsFunc(a[1:], func(m member) bool {
+		return slices.ContainsFunc(b[1:], func(o member) bool { return o.key == m.key })
+	})
 }
 
 func printList(w io.Writer, m member) {
