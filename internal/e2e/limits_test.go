@@ -220,3 +220,21 @@ func TestDropsAreCounted(t *testing.T) {
 		t.Errorf("%d lines about drops", n)
 	}
 }
+
+// Strangers cannot fill the log with passwords either.
+func TestOneLineForPasswordOptions(t *testing.T) {
+	t.Parallel()
+	r := limited(t, false, nil)
+	c := r.rawFrom(t, "127.1.0.1")
+	for i := range 20 {
+		if i > 0 {
+			c = r.rawFrom(t, "127.1.0.1")
+		}
+		if a := c.mustAsk("mining.authorize", fmt.Sprintf("user%d", i), fmt.Sprintf("d=x%d", i)); a.code() != 0 {
+			t.Fatal(a)
+		}
+	}
+	if n := r.log.count("password option"); n != 1 {
+		t.Errorf("%d lines in the log", n)
+	}
+}

@@ -202,4 +202,4 @@ func (v *virtual) Settings() *session.Settings  { return &v.settings }
 func (v *virtual) Work() *session.Work          { return v.work.Load() }
 func (v *virtual) Find(id uint64) session.Found { return v.jobs[id] }
 func (v *virtual) Block(s *session.Share)       { v.t.Errorf("a block at difficulty 1: %x", s.Computed.Hash) }
-func (v *virtual) Notice(string)                {}
+func (v *virtual) Notice(string, string)        {}

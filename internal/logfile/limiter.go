@@ -30,14 +30,18 @@ func NewLimiter(interval time.Duration) *Limiter {
 
 // Pass reports whether text may be logged now, and returns it with a note on
 // how often it was withheld since the last time.
-func (l *Limiter) Pass(text string) (string, bool) {
+func (l *Limiter) Pass(text string) (string, bool) { return l.PassKind(text, text) }
+
+// PassKind is Pass for texts of one kind that differ, for instance by who
+// brought them about.
+func (l *Limiter) PassKind(kind, text string) (string, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
 	l.sweep(now)
-	p := l.recent[text]
+	p := l.recent[kind]
 	if p == nil {
-		l.recent[text] = &passed{at: now}
+		l.recent[kind] = &passed{at: now}
 		return text, true
 	}
 	if now.Sub(p.at) < l.interval {
@@ -46,8 +50,12 @@ func (l *Limiter) Pass(text string) (string, bool) {
 	}
 	withheld := p.withheld
 	*p = passed{at: now}
-	if withheld > 0 {
+	switch {
+	case withheld == 0:
+	case kind == text:
 		text = fmt.Sprintf("%s (and %d times before)", text, withheld)
+	default:
+		text = fmt.Sprintf("%s (and %d others before)", text, withheld)
 	}
 	return text, true
 }

@@ -10,7 +10,7 @@ type backlog struct {
 	buf     []byte // buf[sent:] is unsent
 	sent    int
 	work    []unit        // replaceable, none begun, in order
-	sealed  int           // bytes of TLS records that go out before buf
+	sealed  int           // bytes of TLS itself and of its records that go out before buf
 	stalled time.Duration // since the last progress
 }
 

@@ -46,6 +46,7 @@ func (l *Loop) decrypt(s Slot, c *conn) {
 			l.Close(s, PeerClosed)
 		default:
 			l.Close(s, TLSFailed)
+			l.server.reportDrop(TLSFailed, c.remote().Addr(), err.Error())
 		}
 	}
 }
@@ -62,10 +63,17 @@ func (o *output) sealed(s Slot, b []byte) {
 	t.unsent = append(t.unsent, b...)
 }
 
-// push sends what TLS itself has to say. When not ok the connection is to be
-// closed.
+// push sends what TLS itself has to say, or has it count as backlog: a peer can
+// ask for new keys without end. When not ok the connection is to be closed.
 func (o *output) push(s Slot, c *conn) (why Reason, ok bool) {
-	if t := o.tls[s]; c.is(backlogged) || len(t.unsent) == 0 && !t.Pending() {
+	t := o.tls[s]
+	if c.is(backlogged) {
+		if t.Pending() > 0 && o.queue(s, c, nil, 0) > o.limit {
+			return BacklogFull, false
+		}
+		return 0, true
+	}
+	if len(t.unsent) == 0 && t.Pending() == 0 {
 		return 0, true
 	}
 	switch _, errno := o.write(s, c, nil); {
@@ -98,7 +106,7 @@ func (o *output) write(s Slot, c *conn, p []byte) (n int, errno syscall.Errno) {
 	if errno := t.flush(c.fd); errno != 0 {
 		return 0, errno
 	}
-	for n < len(p) || t.Pending() {
+	for n < len(p) || t.Pending() > 0 {
 		size := min(len(p)-n, recordSize)
 		record := t.Seal(o.scratch[:0], p[n:n+size])
 		o.scratch = room(record)

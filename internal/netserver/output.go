@@ -146,7 +146,7 @@ func (o *output) queue(s Slot, c *conn, p []byte, n int) int {
 // count brings the numbers of a backlog up to date.
 func (o *output) count(s Slot, c *conn, b *backlog, before int) {
 	if c.is(secure) {
-		b.sealed = len(o.tls[s].unsent)
+		b.sealed = len(o.tls[s].unsent) + o.tls[s].Pending()
 	}
 	o.counters.backlogBytes.Add(int64(b.unsent() - before))
 }

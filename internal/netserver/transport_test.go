@@ -48,6 +48,11 @@ func eachTransport(t *testing.T, c Config, set func(p *probe), prepare func(s *S
 	}
 }
 
+// preparing is listen for start.
+func (tr transport) preparing(t *testing.T) func(s *Server) {
+	return func(s *Server) { tr.listen(t, s) }
+}
+
 // listen adds the listener of the transport, number 1.
 func (tr transport) listen(t *testing.T, s *Server) {
 	t.Helper()

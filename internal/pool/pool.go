@@ -202,10 +202,10 @@ func (p *Pool) Close() {
 // Settings implements session.Backend.
 func (p *Pool) Settings() *session.Settings { return p.sessions.Load() }
 
-// Notice implements session.Backend: the same text goes to the log once a
+// Notice implements session.Backend: one text of a kind goes to the log each
 // minute.
-func (p *Pool) Notice(text string) {
-	if line, ok := p.notices.Pass(text); ok {
+func (p *Pool) Notice(kind, text string) {
+	if line, ok := p.notices.PassKind(kind, text); ok {
 		p.logAt(logfile.LevelNotice, line)
 	}
 }

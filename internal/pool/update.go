@@ -260,7 +260,7 @@ func (p *Pool) tidyJobs() {
 		p.logAt(logfile.LevelError, fmt.Sprintf("Template for height %d: %v", newest.Template.Height, err))
 	}
 	if err := writeTransactions(p.config.Load().LogDir, newest.Template); err != nil {
-		p.Notice("Cannot write pool.txns: " + err.Error())
+		p.Notice("pool.txns", "Cannot write pool.txns: "+err.Error())
 	}
 	collect()
 }

@@ -155,7 +155,7 @@ func userOf(worker string) string {
 func (q request) welcome(text string, o passwordOptions) {
 	q.messageIfShown(text)
 	if o.unusable != "" {
-		q.b.Notice("Worker " + q.logins.get(q.s.login).name + ": password option \"" + o.unusable + "\" is not usable, want a number above 0")
+		q.b.Notice("password option", "Worker "+q.logins.get(q.s.login).name+": password option \""+o.unusable+"\" is not usable, want a number above 0")
 		q.showMessage("Password option \"" + o.unusable + "\" is not usable: want a number above 0")
 	}
 }

@@ -105,8 +105,8 @@ type Backend interface {
 	// Flush ends one loop iteration, before replies are written (journal,
 	// share log).
 	Flush(loop int)
-	// Notice puts a line into the log; the Backend limits how often.
-	Notice(text string)
+	// Notice puts a line into the log; the Backend limits how often for a kind.
+	Notice(kind, text string)
 }
 
 // Settings is one immutable snapshot of what sessions need of the

@@ -278,7 +278,7 @@ func (b *backend) Settings() *Settings                        { return b.set }
 func (b *backend) Work() *Work                                { return b.work }
 func (b *backend) Find(id uint64) Found                       { return b.jobs[id] }
 func (b *backend) Flush(int)                                  {}
-func (b *backend) Notice(text string)                         { b.notices = append(b.notices, text) }
+func (b *backend) Notice(_, text string)                      { b.notices = append(b.notices, text) }
 func (b *backend) Block(s *Share)                             { b.blocks = append(b.blocks, *s) }
 func (b *backend) Detach(WorkerID, uint64, string)            { b.attached-- }
 func (b *backend) Attach(WorkerID, uint64, string, time.Time) { b.attached++ }

@@ -24,7 +24,7 @@ func (q request) onSubscribe() *stratum.Reject {
 	agent := q.nextString(&p)
 	resume := q.nextString(&p)
 	if len(agent) > maxAgent {
-		agent = agent[:maxAgent]
+		agent = strings.Clone(agent[:maxAgent]) // without the rest
 	}
 	if !q.s.is(subscribed) {
 		if !q.allowed(agent) {

@@ -78,8 +78,8 @@ func (c *Conn) Seal(to, p []byte) []byte {
 	})
 }
 
-// Pending tells that Seal has something to append without a p.
-func (c *Conn) Pending() bool { return len(c.wire.out) > 0 }
+// Pending is how many bytes Seal would append without a p.
+func (c *Conn) Pending() int { return len(c.wire.out) }
 
 // Close appends the message that this side is closed, to be sent last.
 func (c *Conn) Close(to []byte) []byte {
