@@ -111,3 +111,15 @@ func TestOneLine(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// Reasons for drops are not columns of the table of connections.
+func TestDropsBesideTable(t *testing.T) {
+	var b strings.Builder
+	if err := printReply(&b, `{"clients":{"count":3,"memory":0},"drops":{"closed by peer":4,"TLS failed":1},"dead":{"count":0,"memory":0}}`); err != nil {
+		t.Fatal(err)
+	}
+	const want = "         COUNT  MEMORY\nclients  3      0\ndead     0      0\n\nDROPS\nclosed by peer  4\nTLS failed      1\n"
+	if b.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", b.String(), want)
+	}
+}
