@@ -24,7 +24,7 @@ func beLate() {
 			main()
 			return
 		}
-		time.Sleep(time.Millisecond)
+		<-time.After(time.Millisecond)
 	}
 }
 

@@ -92,7 +92,7 @@ func (s *service) upgrade(ctx context.Context, path string) (outcome, error) {
 	case <-tooLate.C:
 		o.err = fmt.Errorf("the new program has not taken over within %v", upgradeTime)
 	case <-ctx.Done(): // as after a handover, too; else nobody is to go on
-		return s.stop(child, context.Cause(ctx))
+		return child.stop(s, context.Cause(ctx))
 	}
 	if o.err == nil {
 		return o, nil
@@ -106,11 +106,11 @@ func (s *service) upgrade(ctx context.Context, path string) (outcome, error) {
 		return outcome{}, o.err
 	case <-time.After(childTime):
 	}
-	return s.stop(child, o.err)
+	return child.stop(s, o.err)
 }
 
-// stop ends the child because of err, unless it has taken over after all.
-func (s *service) stop(child *child, err error) (outcome, error) {
+// stop ends the child of s because of err, unless it has taken over after all.
+func (k *child) stop(s *service, err error) (outcome, error) {
 	s.moving.Lock() // a handover under way ends with the service
 	defer s.moving.Unlock()
 	select {
@@ -120,8 +120,8 @@ func (s *service) stop(child *child, err error) (outcome, error) {
 		}
 	default:
 	}
-	_ = child.Process.Kill()
-	<-child.ended
+	_ = k.Process.Kill()
+	<-k.ended
 	return outcome{}, err
 }
 
