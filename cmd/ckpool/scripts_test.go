@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"ckpool": func() {
 		setFaults()
 		main()
-	}, "oldckpool": beOld})
+	}, "oldckpool": beOld, "lateckpool": beLate})
 }
 
 // patience is how long a script waits for something before it fails.

@@ -91,12 +91,8 @@ func (s *service) upgrade(ctx context.Context, path string) (outcome, error) {
 		o.err = child.reason()
 	case <-tooLate.C:
 		o.err = fmt.Errorf("the new program has not taken over within %v", upgradeTime)
-	case <-ctx.Done(): // as after a handover, too
-		select {
-		case o = <-s.handovers:
-		case <-time.After(childTime):
-			o.err = context.Cause(ctx)
-		}
+	case <-ctx.Done(): // as after a handover, too; else nobody is to go on
+		return child.stop(s, context.Cause(ctx))
 	}
 	if o.err == nil {
 		return o, nil
@@ -110,8 +106,12 @@ func (s *service) upgrade(ctx context.Context, path string) (outcome, error) {
 		return outcome{}, o.err
 	case <-time.After(childTime):
 	}
-	// It must not be killed while it takes over after all.
-	s.moving.Lock()
+	return child.stop(s, o.err)
+}
+
+// stop ends the child of s because of err, unless it has taken over after all.
+func (k *child) stop(s *service, err error) (outcome, error) {
+	s.moving.Lock() // a handover under way ends with the service
 	defer s.moving.Unlock()
 	select {
 	case late := <-s.handovers:
@@ -120,9 +120,9 @@ func (s *service) upgrade(ctx context.Context, path string) (outcome, error) {
 		}
 	default:
 	}
-	_ = child.Process.Kill()
-	<-child.ended
-	return outcome{}, o.err
+	_ = k.Process.Kill()
+	<-k.ended
+	return outcome{}, err
 }
 
 // upgradeTime is for all of an upgrade, somewhat more than a handover may take;
@@ -149,10 +149,7 @@ func (s *service) startChild(path string) (*child, error) {
 		}
 		arg0 = path
 	} else {
-		var err error
-		if path, err = os.Executable(); err != nil {
-			return nil, fmt.Errorf("upgrade: %w", err)
-		}
+		path = program
 	}
 	reason, give, err := os.Pipe()
 	if err != nil {
@@ -211,6 +208,32 @@ func (k *child) reason() error {
 		return errors.New("the new program ended without taking over")
 	}
 	return fmt.Errorf("the new program ended without taking over: %w", k.err)
+}
+
+// program is where this program was started from.
+var program = programPath(os.Args[0])
+
+// programPath keeps a symbolic link on the way to the program, which may lead to
+// a new version by the time of an upgrade.
+func programPath(arg0 string) string {
+	file, err := os.Executable()
+	if err != nil {
+		return arg0
+	}
+	named, err := exec.LookPath(arg0)
+	if err == nil {
+		named, err = filepath.Abs(named)
+	}
+	if err != nil || !sameFile(named, file) {
+		return file
+	}
+	return named
+}
+
+func sameFile(a, b string) bool {
+	x, err := os.Stat(a)
+	y, errY := os.Stat(b)
+	return err == nil && errY == nil && os.SameFile(x, y)
 }
 
 // upgrader is the process that has started this one to take over, if any.

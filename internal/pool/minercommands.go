@@ -37,7 +37,7 @@ func (c commands) minerCommands(r registrar) {
 
 func (c commands) reconnectTo(ctx context.Context, args string) (string, error) {
 	host, port, ok := strings.Cut(args, ",")
-	if _, err := strconv.ParseUint(port, 10, 16); args != "" && (!ok || host == "" || err != nil) {
+	if _, err := strconv.ParseUint(port, 10, 16); args != "" && (!ok || host == "" || strings.ContainsAny(host, " \t\r\n") || err != nil) {
 		return "", errors.New("want reconnect:HOST,PORT")
 	}
 	_, err := c.Reconnect(ctx, 0, host, port)

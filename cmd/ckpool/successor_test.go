@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"ckpool/control"
+)
+
+// beLate is a ckpool that is so slow to start that the one it is to take over
+// from is ending by then.
+func beLate() {
+	c := control.Dial(os.Args[slices.Index(os.Args, "-s")+1], "", "listener")
+	for {
+		if _, err := c.Do(context.Background(), "ping"); err != nil {
+			main()
+			return
+		}
+		<-time.After(time.Millisecond)
+	}
+}
+
+// A pool that is told to end ends, whatever it has started to take over.
+func TestEndDuringUpgrade(t *testing.T) {
+	t.Parallel()
+	late, err := exec.LookPath("lateckpool")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := startFaulty(t)
+	log := filepath.Join(f.dir, "logs", "ckpool.log")
+	go func() { _, _ = f.do("upgrade " + late) }() // there may be no reply
+	f.await("upgrade", func() bool {
+		text, _ := os.ReadFile(log)
+		return strings.Contains(string(text), "Upgrading to ")
+	})
+	if err := f.first.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	<-f.ended
+	text, _ := os.ReadFile(log)
+	if pid, state := f.pid(), f.first.ProcessState; pid != 0 || !state.Success() || strings.Count(string(text), " starting\n") != 1 {
+		t.Errorf("the pool ended with %v; process %d goes on", state, pid)
+	}
+}
+
+// An upgrade runs what a symbolic link leads to now, not what it led to when
+// the pool was started.
+func TestUpgradeFollowsLink(t *testing.T) {
+	t.Parallel()
+	f := startFaulty(t)
+	current := filepath.Join(f.dir, "current")
+	use := func(version string) {
+		t.Helper()
+		if err := os.Mkdir(filepath.Join(f.dir, version), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		program, err := exec.LookPath("ckpool")
+		if err == nil {
+			err = exec.Command("cp", program, filepath.Join(f.dir, version)).Run()
+		}
+		if err == nil {
+			_ = os.Remove(current)
+			err = os.Symlink(version, current)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	runs := func(version string) {
+		t.Helper()
+		path, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", f.pid()))
+		if want := filepath.Join(f.dir, version, "ckpool"); err != nil || path != want {
+			t.Errorf("the pool is %s, %v, want %s", path, err, want)
+		}
+	}
+	use("1")
+	if reply, err := f.do("upgrade " + filepath.Join(current, "ckpool")); err != nil || !strings.HasPrefix(reply, "upgraded") {
+		t.Fatalf("%q, %v", reply, err)
+	}
+	runs("1")
+	use("2")
+	f.upgraded()
+	runs("2")
+}
