@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"syscall"
@@ -41,6 +42,9 @@ func (s *service) reloadOnSignal(ctx context.Context) {
 func (s *service) reload(ctx context.Context) (config.Merged, error) {
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
+	if s.moved.Load() { // while this waited
+		return config.Merged{}, errors.New("another process has taken over: ask again")
+	}
 	s.tell(s.manager.Reloading())
 	m, err := s.reloadFile(ctx)
 	status := s.health().Summary(time.Now())

@@ -104,7 +104,9 @@ func runPool(ctx context.Context, o Options, c config.Config, warnings, argv []s
 		s.say(logfile.LevelEmergency, err.Error())
 		return loggedError{err}
 	}
-	s.say(logfile.LevelWarning, o.Name+" shutting down")
+	if !s.moved.Load() { // else it goes on in another process
+		s.say(logfile.LevelWarning, o.Name+" shutting down")
+	}
 	return nil
 }
 

@@ -91,3 +91,16 @@ func TestUpgradeFollowsLink(t *testing.T) {
 	f.upgraded()
 	runs("2")
 }
+
+// The log does not say that the pool shuts down when it goes on in another
+// process.
+func TestUpgradeIsNoShutdown(t *testing.T) {
+	t.Parallel()
+	f := startFaulty(t)
+	f.upgraded()
+	<-f.ended
+	text, err := os.ReadFile(filepath.Join(f.dir, "logs", "ckpool.log"))
+	if err != nil || strings.Contains(string(text), "shutting down") {
+		t.Errorf("%v %s", err, text)
+	}
+}

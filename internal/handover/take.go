@@ -39,7 +39,9 @@ func isBroken(err error) bool {
 // format will do. arg is what stood behind the command.
 func Accept(c *net.UnixConn, arg string) error {
 	newest, err := strconv.Atoi(strings.TrimSpace(arg))
-	if err == nil && newest < Format {
+	if err != nil {
+		err = fmt.Errorf("want the newest format that is read, got %q", arg)
+	} else if newest < Format {
 		err = fmt.Errorf("this instance gives handover format %d, the new program reads up to %d: it is too old to take over", Format, newest)
 	}
 	if err != nil {

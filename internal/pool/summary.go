@@ -27,7 +27,11 @@ func (p Health) Summary(now time.Time) string {
 	}
 	if p.nodes.Current() == nil {
 		n := p.nodes.Status()[0]
-		return fmt.Sprintf("No usable node: %s %s; %s", n.URL, n.Reason, text)
+		reason := n.Reason
+		if reason == "" { // it was not heard of yet
+			reason = "is " + n.State
+		}
+		return fmt.Sprintf("No usable node: %s %s; %s", n.URL, reason, text)
 	}
 	if w := p.Work(); w != nil {
 		text = fmt.Sprintf("Mining block %d: ", w.Job.Template.Height) + text
