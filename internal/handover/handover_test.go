@@ -280,7 +280,7 @@ func TestFormats(t *testing.T) {
 	contains(t, "newer instance", err, "gives handover format 99, this program reads 1 to 1")
 
 	for arg, want := range map[string]string{
-		"0": "it is too old to take over", "x": "invalid syntax", "": "invalid syntax", "1": "", "2": "",
+		"0": "it is too old to take over", "x": "want the newest format", "": "want the newest format", "1": "", "2": "",
 	} {
 		a, b := pair(t)
 		err := Accept(a, arg)
