@@ -193,6 +193,9 @@ func (s *service) tellParent(c config.Config, err error) error {
 	if err != nil || s.parent == nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	s.log.FlushConsole(ctx)
 	return tellUp(s.parent, s.logFile(c.LogDir))
 }
 

@@ -92,6 +92,10 @@ func (l *Log) tellConsole(text string) {
 	l.console.add(l.wipe, appendLine(nil, time.Now(), text, nil))
 }
 
+// FlushConsole waits until the console has what was said until now, or ctx has
+// ended.
+func (l *Log) FlushConsole(ctx context.Context) { l.console.flush(ctx) }
+
 // SetLevel changes the level for file and console.
 func (l *Log) SetLevel(n int) { l.level.Store(int32(n)) }
 

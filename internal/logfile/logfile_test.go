@@ -299,6 +299,32 @@ func TestSlowConsole(t *testing.T) {
 	})
 }
 
+// What was said before is on the console when FlushConsole returns, unless that
+// takes too long.
+func TestFlushConsole(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stderr := &screen{hold: make(chan struct{})}
+		l := open(t, Config{Console: stderr, Level: 5})
+		l.Logger().Warn("one")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		start := time.Now()
+		l.FlushConsole(ctx)
+		if waited := time.Since(start); waited != time.Second || stderr.String() != "" {
+			t.Errorf("returned after %v with %q", waited, stderr)
+		}
+		close(stderr.hold)
+		for _, line := range []string{"two", "three"} {
+			l.Logger().Warn(line)
+			l.FlushConsole(t.Context())
+			if !strings.HasSuffix(stderr.String(), line+"\n") {
+				t.Errorf("%q is not written: %q", line, stderr)
+			}
+		}
+		l.FlushConsole(t.Context()) // nothing is left
+	})
+}
+
 // partial takes a few bytes of each write and fails, like a filling disk.
 type partial struct {
 	screen

@@ -40,6 +40,7 @@ type sink struct {
 	lost    uint64     // lines dropped since it was last told
 	dropped uint64     // lines dropped in all
 	reopen  bool
+	waiting []chan struct{} // of flush, closed once all is written
 }
 
 func newSink(out destination, report func(string)) *sink {
@@ -85,6 +86,23 @@ func (s *sink) reopenNow() {
 	s.signal()
 }
 
+// flush waits until what is queued now is written, or ctx has ended.
+func (s *sink) flush(ctx context.Context) {
+	if s == nil {
+		return
+	}
+	written := make(chan struct{})
+	s.mu.Lock()
+	s.waiting = append(s.waiting, written)
+	s.mu.Unlock()
+	s.signal()
+	select {
+	case <-written:
+	case <-s.done:
+	case <-ctx.Done():
+	}
+}
+
 func (s *sink) droppedLines() uint64 {
 	if s == nil {
 		return 0
@@ -122,6 +140,7 @@ func (s *sink) run() {
 			return
 		}
 		w.write()
+		w.tellWritten()
 	}
 }
 
@@ -171,6 +190,19 @@ func (w *writer) write() {
 			w.report("the log is written again")
 		}
 	}
+}
+
+// tellWritten answers flush, unless there is something left.
+func (w *writer) tellWritten() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.batch)+len(w.pending) > 0 {
+		return
+	}
+	for _, c := range w.waiting {
+		close(c)
+	}
+	w.waiting = nil
 }
 
 // take moves queued lines to an empty batch.
