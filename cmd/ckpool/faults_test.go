@@ -56,6 +56,7 @@ func setFaults() {
 			syscall.Kill(old, syscall.SIGKILL)
 		case "hang":
 			syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+			select {} // another thread may be the first to stop
 		}
 	}
 }
