@@ -199,7 +199,8 @@ func (s *Server) Files() (map[string]*os.File, error) {
 }
 
 // Leave makes Close, and the end of Serve, leave the sockets in their
-// directory, where they are another process's. Any goroutine may call.
+// directory, where they are another process's, and accept no more connections.
+// Any goroutine may call.
 func (s *Server) Leave() { s.left.Store(true) }
 
 // Close closes and removes the sockets, except those that another process has
@@ -247,7 +248,7 @@ func hurry(c *net.UnixConn) {
 }
 
 func (s *Server) accept(ctx context.Context, k *socket, l *net.UnixListener) {
-	for ctx.Err() == nil {
+	for ctx.Err() == nil && !s.left.Load() {
 		c, err := l.AcceptUnix()
 		if err != nil {
 			if errors.Is(err, syscall.EMFILE) && s.lendSpare() {

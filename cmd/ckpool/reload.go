@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"strings"
 	"syscall"
@@ -43,7 +42,7 @@ func (s *service) reload(ctx context.Context) (config.Merged, error) {
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
 	if s.moved.Load() { // while this waited
-		return config.Merged{}, errors.New("another process has taken over: ask again")
+		return config.Merged{}, errMoved
 	}
 	s.tell(s.manager.Reloading())
 	m, err := s.reloadFile(ctx)

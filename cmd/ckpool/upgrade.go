@@ -73,6 +73,9 @@ func (s *service) upgrade(ctx context.Context, path string) (outcome, error) {
 		return outcome{}, errors.New("another upgrade is under way")
 	}
 	defer s.upgrading.Unlock()
+	if s.moved.Load() {
+		return outcome{}, errMoved
+	}
 	select { // of a handover nobody has waited for
 	case <-s.handovers:
 	default:
@@ -108,6 +111,9 @@ func (s *service) upgrade(ctx context.Context, path string) (outcome, error) {
 	}
 	return child.stop(s, o.err)
 }
+
+// errMoved is for what reaches a process that has just given the pool away.
+var errMoved = errors.New("another process has just taken over: ask again")
 
 // stop ends the child of s because of err, unless it has taken over after all.
 func (k *child) stop(s *service, err error) (outcome, error) {
