@@ -161,7 +161,8 @@ func (b *block) announce(before string, s BlockState) {
 		if !clear {
 			event("Hash for forced possibly stale block, height %d confirms block was ACCEPTED", b.height)
 		}
-		event("BLOCK ACCEPTED! %d %s by bitcoind %s", b.height, displayHash(b.hash), b.by)
+		b.g.options.Event(Event{levelNotice, // the caller tells it as news, with what only he knows
+			fmt.Sprintf("BLOCK ACCEPTED! %d %s by bitcoind %s", b.height, displayHash(b.hash), b.by)})
 	case s.State == BlockOrphaned && !b.announced:
 		event("Hash for forced possibly stale block, height %d confirms block was REJECTED", b.height)
 	case s.State == BlockOrphaned:

@@ -529,9 +529,9 @@ func TestFailingTemplates(t *testing.T) {
 		if n := a.count("getblocktemplate"); n < 290 || n > 320 {
 			t.Errorf("%d requests in 10 minutes", n)
 		}
-		// At once, every 5 s in the first minute, every 60 s after it.
-		h.wantSaid(13+8, "bitcoind a:1 is starting: Loading block index…")
-		h.wantSaid(13+8, "CRITICAL: No bitcoinds active!")
+		// At once, then every minute.
+		h.wantSaid(10, "bitcoind a:1 is starting: Loading block index…")
+		h.wantSaid(10, "CRITICAL: No bitcoinds active!")
 		if h.state(0) != "starting" || h.Current() != nil {
 			t.Errorf("state %s", h.state(0))
 		}
@@ -690,20 +690,24 @@ func TestNewGroupErrors(t *testing.T) {
 	}
 }
 
+// Trouble is told when it begins and when it changes, then once a minute.
 func TestSchedule(t *testing.T) {
 	var s schedule
 	start := time.Unix(1e9, 0)
 	var told []int
-	for second := range 200 {
+	for second := range 260 {
 		kind := "x"
-		if second >= 190 {
+		switch {
+		case second >= 200 && second < 210:
 			kind = ""
+		case second >= 130:
+			kind = "y"
 		}
 		if tell, _ := s.due(kind, start.Add(time.Duration(second)*time.Second)); tell {
 			told = append(told, second)
 		}
 	}
-	if got := fmt.Sprint(told); got != "[0 5 10 15 20 25 30 35 40 45 50 55 60 120 180]" {
+	if got := fmt.Sprint(told); got != "[0 60 120 130 190 210]" {
 		t.Error(got)
 	}
 }

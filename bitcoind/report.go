@@ -5,34 +5,27 @@ import (
 	"time"
 )
 
-// schedule decides when something that lasts is told again: every 5 s in the
-// first minute, then every 60 s.
+// remindEvery is when what lasts is told again.
+const remindEvery = time.Minute
+
+// schedule decides when something that lasts is told: when it begins or changes,
+// then once a minute.
 type schedule struct {
-	kind        string // what is told; "" nothing
-	since, last time.Time
+	kind string // what is told; "" nothing
+	last time.Time
 }
 
 // due reports whether kind is to be told now, and when to ask again.
 func (s *schedule) due(kind string, now time.Time) (tell bool, next time.Time) {
-	if kind != s.kind {
-		*s = schedule{kind, now, now}
-		return kind != "", s.next()
-	}
 	if kind == "" {
+		*s = schedule{}
 		return false, time.Time{}
 	}
-	if !now.Before(s.next()) {
-		s.last = now
-		return true, s.next()
+	tell = kind != s.kind || now.Sub(s.last) >= remindEvery
+	if tell {
+		*s = schedule{kind, now}
 	}
-	return false, s.next()
-}
-
-func (s *schedule) next() time.Time {
-	if s.last.Sub(s.since) < time.Minute {
-		return s.last.Add(5 * time.Second)
-	}
-	return s.last.Add(time.Minute)
+	return tell, s.last.Add(remindEvery)
 }
 
 // report tells what changed in the nodes and reminds of what lasts.

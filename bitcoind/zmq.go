@@ -3,6 +3,7 @@ package bitcoind
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -72,7 +73,10 @@ func (s *subscriber) run(ctx context.Context) {
 		// The reason alone: the text may hold a port that changes.
 		if why := explainConnection(err); why.kind != told {
 			told = why.kind
-			s.event(levelWarning, fmt.Sprintf("ZMQ %s: %v; trying again, long poll and polling go on", s.name, err))
+			for inner := err; inner != nil; inner = errors.Unwrap(inner) {
+				err = inner // the outer texts repeat the address
+			}
+			s.event(levelWarning, fmt.Sprintf("ZMQ %s: %v; blocks are heard of by long poll (zmqpubhashblock of the node is faster)", s.name, err))
 		}
 		p.sleep(ctx, nil)
 	}

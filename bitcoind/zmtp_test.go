@@ -324,7 +324,7 @@ func TestSubscriber(t *testing.T) {
 		conn.Write(announcement([32]byte{'e'}, 0))
 		h.want(t, "abcde", 4)
 		if got := h.told(); strings.Count(got, "ZMQ connected to tcp://127.0.0.1:28332") != 2 ||
-			strings.Count(got, "trying again") != 1 || strings.Count(got, "ZMQ block hash 00") != 5 {
+			strings.Count(got, "EOF; blocks are heard of by long poll") != 1 || strings.Count(got, "ZMQ block hash 00") != 5 {
 			t.Error(got)
 		}
 		conn.Close()

@@ -20,6 +20,15 @@ const one = 0xFFFF << 208
 // HashesPerDifficulty is 2^32: hashrate = difficulty per second times this.
 const HashesPerDifficulty = 1 << 32
 
+// Chance is the probability that work, a sum of difficulty, finds at least one
+// block of the network's difficulty. Without a network difficulty it is 0.
+func Chance(work, network float64) float64 {
+	if !(work > 0 && network > 0) {
+		return 0
+	}
+	return -math.Expm1(-work / network)
+}
+
 // OfHash is the difficulty a hash (internal byte order) achieves, in doubles:
 // for reporting, never for judging. A hash of zero counts as 1.
 func OfHash(hash *[32]byte) float64 {

@@ -88,7 +88,7 @@ func runPool(ctx context.Context, o Options, c config.Config, warnings, argv []s
 		s.say(logfile.LevelWarning, err.Error())
 	}
 	defer func() { s.manager.Close() }() // which a handover may bring
-	s.say(logfile.LevelWarning, fmt.Sprintf("%s %s starting", o.Name, version()))
+	s.say(logfile.LevelWarning, fmt.Sprintf("%s %s starting, log %s", o.Name, version(), shown(s.logFile(c.LogDir))))
 	for _, line := range warnings {
 		s.say(logfile.LevelWarning, line)
 	}
@@ -124,6 +124,14 @@ func (s *service) release() {
 	}
 }
 
+// shown is a path that means the same in every directory.
+func shown(path string) string {
+	if whole, err := filepath.Abs(path); err == nil {
+		return whole
+	}
+	return path
+}
+
 func (s *service) logFile(dir string) string { return filepath.Join(dir, s.options.Name+".log") }
 
 func (s *service) openLog(dir string) error {
@@ -132,6 +140,7 @@ func (s *service) openLog(dir string) error {
 	}
 	log, err := logfile.Open(logfile.Config{
 		Path: s.logFile(dir), Console: os.Stderr, Terminal: term.IsTerminal(int(os.Stderr.Fd())), Level: s.level,
+		Colours: os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb", // no-color.org
 	})
 	if err != nil {
 		return fmt.Errorf("Failed to make open log file %s: %w; \"logdir\" of the configuration is its directory", s.logFile(dir), errors.Unwrap(err))
@@ -246,8 +255,11 @@ func showStatus(ctx context.Context, p *pool.Pool) {
 			fmt.Println()
 			return
 		case now := <-tick.C:
-			status := p.Status(now, pool.Sessions{})
-			fmt.Print(pool.ConsoleLine(now, cycle, &status))
+			width, _, err := term.GetSize(int(os.Stdout.Fd()))
+			if err != nil || width == 0 { // a terminal that does not know
+				width = 80
+			}
+			fmt.Print(pool.Health{Pool: p}.StatusLine(now, cycle, width))
 		}
 	}
 }

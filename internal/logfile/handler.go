@@ -29,7 +29,7 @@ func (h *handler) Handle(_ context.Context, r slog.Record) error {
 	if when.IsZero() {
 		when = time.Now()
 	}
-	h.log.write(Number(r.Level), appendLine(nil, when, r.Message, attrs))
+	h.log.write(r.Level, when, append(appendEscaped(nil, r.Message), attrs...))
 	return nil
 }
 
@@ -49,14 +49,6 @@ func (h *handler) WithGroup(name string) slog.Handler {
 	copied := *h
 	copied.prefix += name + "."
 	return &copied
-}
-
-// appendLine appends one line, attrs being formatted already.
-func appendLine(b []byte, when time.Time, text string, attrs []byte) []byte {
-	b = when.Local().AppendFormat(b, "[2006-01-02 15:04:05.000] ")
-	b = appendEscaped(b, text)
-	b = append(b, attrs...)
-	return append(b, '\n')
 }
 
 // appendAttr appends " key=value", quoted where it would not be one word.

@@ -13,12 +13,13 @@ import (
 )
 
 // The syslog levels as slog levels. Debug, Info, Warn and Error of slog are 7,
-// 6, 4 and 3.
+// 6, 4 and 3. A headline is 4 as well, and stands out on a terminal.
 const (
 	LevelEmergency slog.Level = 20
 	LevelAlert     slog.Level = 16
 	LevelCritical  slog.Level = 12
 	LevelError                = slog.LevelError
+	LevelHeadline  slog.Level = 5
 	LevelWarning              = slog.LevelWarn
 	LevelNotice    slog.Level = 2
 	LevelInfo                 = slog.LevelInfo
@@ -52,14 +53,14 @@ const consoleLevel = 4
 type Config struct {
 	Path     string    // log file, appended to; empty: none
 	Console  io.Writer // nil: none
-	Terminal bool      // the console has a status line to be wiped first
+	Terminal bool      // the console is one, and may have a status line, which is wiped
+	Colours  bool      // on a terminal
 	Level    int       // syslog number; less severe lines are left out
 }
 
 // Log is an open log. Its methods may be called from any goroutine.
 type Log struct {
 	file, console *sink // immutable, nil: none
-	wipe          string
 	level         atomic.Int32
 }
 
@@ -67,18 +68,19 @@ type Log struct {
 func Open(c Config) (*Log, error) {
 	l := &Log{}
 	l.SetLevel(c.Level)
-	if c.Terminal {
-		l.wipe = "\x1b[2K\r"
-	}
 	if c.Path != "" {
 		f, err := openFile(c.Path)
 		if err != nil {
 			return nil, err
 		}
-		l.file = newSink(f, l.tellConsole)
+		l.file = newSink(f, plain, l.tellConsole)
 	}
 	if c.Console != nil {
-		l.console = newSink(console{c.Console}, func(string) {})
+		lines := plain
+		if c.Terminal {
+			lines = terminal(c.Colours)
+		}
+		l.console = newSink(console{c.Console}, lines, func(string) {})
 		go l.console.run()
 	}
 	if l.file != nil {
@@ -89,7 +91,7 @@ func Open(c Config) (*Log, error) {
 
 // tellConsole is how trouble with the log file is told.
 func (l *Log) tellConsole(text string) {
-	l.console.add(l.wipe, appendLine(nil, time.Now(), text, nil))
+	l.console.add(LevelError, time.Now(), appendEscaped(nil, text))
 }
 
 // FlushConsole waits until the console has what was said until now, or ctx has
@@ -122,9 +124,9 @@ func (l *Log) Close(ctx context.Context) error {
 // Logger is a logger that writes to l.
 func (l *Log) Logger() *slog.Logger { return slog.New(&handler{log: l}) }
 
-func (l *Log) write(level int, line []byte) {
-	l.file.add("", line)
-	if level <= consoleLevel {
-		l.console.add(l.wipe, line)
+func (l *Log) write(level slog.Level, when time.Time, text []byte) {
+	l.file.add(level, when, text)
+	if Number(level) <= consoleLevel {
+		l.console.add(level, when, text)
 	}
 }

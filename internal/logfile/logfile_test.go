@@ -167,13 +167,33 @@ func texts(s string) string {
 	return strings.ReplaceAll(stamp.ReplaceAllString(s, ""), "\n", " ")
 }
 
+// On a terminal a line says the time as people do, wipes the status line, and
+// what matters stands out, unless colours are not wanted.
 func TestTerminal(t *testing.T) {
-	stderr := &screen{}
-	l := open(t, Config{Console: stderr, Terminal: true, Level: 5})
-	l.Logger().Warn("x")
-	l.Close(t.Context())
-	if got := stderr.String(); !strings.HasPrefix(got, "\x1b[2K\r[") || !strings.HasSuffix(got, "] x\n") {
-		t.Errorf("console got %q", got)
+	const wipe = "\x1b[2K\r"
+	when := time.Date(2026, 1, 31, 9, 5, 7, 42e6, time.Local)
+	for _, tt := range []struct {
+		level                     slog.Level
+		colours, plain, elsewhere string
+	}{
+		{LevelWarning, "Jan 31 09:05:07 x", "Jan 31 09:05:07 x", "[2026-01-31 09:05:07.042] x"},
+		{LevelHeadline, "Jan 31 09:05:07 \x1b[1;32mx\x1b[0m", "Jan 31 09:05:07 x", "[2026-01-31 09:05:07.042] x"},
+		{LevelError, "Jan 31 09:05:07 \x1b[31mx\x1b[0m", "Jan 31 09:05:07 x", "[2026-01-31 09:05:07.042] x"},
+	} {
+		for c, want := range map[Config]string{
+			{Terminal: true, Colours: true}:  wipe + tt.colours,
+			{Terminal: true}:                 wipe + tt.plain,
+			{Terminal: false, Colours: true}: tt.elsewhere,
+		} {
+			stderr := &screen{}
+			c.Console, c.Level = stderr, 4
+			l := open(t, c)
+			slog.New(at{l.Logger().Handler(), when}).Log(t.Context(), tt.level, "x")
+			l.Close(t.Context())
+			if got := stderr.String(); got != want+"\n" {
+				t.Errorf("%+v: console got %q, want %q", tt.level, got, want)
+			}
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package logfile
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 )
@@ -26,7 +27,8 @@ type destination interface {
 // sink is one destination with a bounded queue and a goroutine that writes it.
 // A nil sink takes lines and forgets them.
 type sink struct {
-	out    destination  // owned by the goroutine
+	out    destination // owned by the goroutine
+	lines  layout
 	report func(string) // tells somebody else about trouble
 	wake   chan struct{}
 	closed chan struct{} // closed by close
@@ -43,9 +45,10 @@ type sink struct {
 	waiting []chan struct{} // of flush, closed once all is written
 }
 
-func newSink(out destination, report func(string)) *sink {
+func newSink(out destination, lines layout, report func(string)) *sink {
 	return &sink{
 		out:    out,
+		lines:  lines,
 		report: report,
 		wake:   make(chan struct{}, 1),
 		closed: make(chan struct{}),
@@ -54,16 +57,17 @@ func newSink(out destination, report func(string)) *sink {
 }
 
 // add queues one line, or drops it when the queue is full.
-func (s *sink) add(prefix string, line []byte) {
+func (s *sink) add(level slog.Level, when time.Time, text []byte) {
 	if s == nil {
 		return
 	}
+	line := s.lines(level, when, text)
 	s.mu.Lock()
-	if len(s.pending)+len(prefix)+len(line) > maxPending {
+	if len(s.pending)+len(line) > maxPending {
 		s.lost++
 		s.dropped++
 	} else {
-		s.pending = append(append(s.pending, prefix...), line...)
+		s.pending = append(s.pending, line...)
 	}
 	s.mu.Unlock()
 	s.signal()
@@ -216,7 +220,7 @@ func (w *writer) take() (reopen bool) {
 	w.batch, w.pending = w.pending, w.batch
 	if now := time.Now(); w.lost > 0 && now.Sub(w.toldLost) >= reportEvery {
 		text := fmt.Sprintf("%d log lines dropped: they came faster than they could be written", w.lost)
-		w.batch = appendLine(w.batch, now, text, nil)
+		w.batch = append(w.batch, w.lines(LevelWarning, now, []byte(text))...)
 		w.lost, w.toldLost = 0, now
 	}
 	return reopen

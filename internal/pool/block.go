@@ -101,7 +101,7 @@ func (p *Pool) submitBlock(f *solution) {
 		<-added
 		p.blockChanged(record.Hash, s)
 	})
-	p.logAt(logfile.LevelWarning, fmt.Sprintf("%s diff %s ! Height %d, hash %s, by %s",
+	p.logAt(logfile.LevelNotice, fmt.Sprintf("%s diff %s ! Height %d, hash %s, by %s",
 		kind, difficulty.FormatAchieved(f.share.Difficulty), height, record.Hash, logName(record.Worker)))
 	if err := p.blocks.Add(record); err != nil {
 		p.logAt(logfile.LevelError, "Cannot write blocks.json: "+err.Error())
@@ -154,7 +154,9 @@ func changeBlock(p *Pool, hash string, s bitcoind.BlockState) {
 		if w := p.Work(); w == nil || display(w.Job.Template.PrevHash) != hash {
 			p.nodes.Refresh("own block")
 		}
-		p.broadcastMessage(p.Solved(now.Height, p.names.workerID(now.Worker), time.Now()))
+		headline, shown := p.Solved(&now, time.Now())
+		p.logAt(logfile.LevelHeadline, headline)
+		p.broadcastMessage(shown)
 	}
 }
 

@@ -1,46 +1,80 @@
 package pool
 
 import (
-	"fmt"
-	"math"
 	"time"
+	"unicode/utf8"
 
+	"ckpool/internal/figures"
 	"ckpool/sharelog"
 )
 
-// ConsoleLine is the status line of the console; it replaces the one before.
-// Cycle counts the lines, which turns a wheel.
-func ConsoleLine(now time.Time, cycle int, st *sharelog.PoolStatus) string {
+// glance is what the status line of the console is made of.
+type glance struct {
+	sharelog.PoolStatus
+	height   int64  // of the block that is mined; 0 without work
+	trouble  string // with the nodes, in a few words
+	rejected bool   // new connections are, by an operator's word
+}
+
+// StatusLine is what the pool does, in a line of at most width columns that
+// replaces the one before. Cycle counts the lines, which turns a wheel.
+func (p Health) StatusLine(now time.Time, cycle, width int) string {
 	const clearLine = "\x1b[2K\r"
-	line := fmt.Sprintf("%s[%s] %c %sH/s  %.1f SPS  %d users  %d workers  %.0f shares",
-		clearLine, now.Format("2006-01-02 15:04:05.000"), `|/-\`[uint(cycle)%4],
-		consoleSI(st.Hashrate[0]), st.SPS[0], st.Users, st.Workers, st.Accepted)
-	if st.NetworkDifficulty > 0 {
-		line += fmt.Sprintf("  %.1f%% diff", effort(st.Accepted, st.NetworkDifficulty))
+	g := glance{PoolStatus: p.Status(now, Sessions{}), rejected: p.rejecting.Load()}
+	if w := p.Work(); w != nil {
+		g.height = w.Job.Template.Height
+	}
+	if p.nodes.Current() == nil {
+		g.trouble = "no usable node"
+	}
+	return clearLine + g.line(cycle, width)
+}
+
+// line has what matters most at its beginning, and leaves out what does not fit.
+func (g *glance) line(cycle, width int) string {
+	parts := []string{g.trouble}
+	switch {
+	case g.Workers > 0:
+		parts = append(parts, figures.Rate(g.Hashrate[0]), number(g.Workers, "miner"))
+	case g.AcceptedCount > 0:
+		parts = append(parts, "no miners")
+	default:
+		parts = append(parts, "no miners yet")
+	}
+	if g.rejected {
+		parts = append(parts, "new ones rejected")
+	}
+	if g.height > 0 {
+		parts = append(parts, "block "+figures.Count(g.height))
+	}
+	if g.AcceptedCount > 0 {
+		parts = append(parts, "best "+figures.Number(g.BestShare))
+	}
+	if g.AcceptedCount > 0 && g.NetworkDifficulty > 0 {
+		parts = append(parts, "effort "+figures.Percent(g.Accepted/g.NetworkDifficulty))
+	}
+	if g.Workers > 0 {
+		parts = append(parts, figures.Number(g.SPS[0])+" shares/s", number(g.Users, "user"))
+	}
+	line := `|/-\`[uint(cycle)%4:][:1]
+	columns := 1
+	for _, part := range parts {
+		if part == "" {
+			continue
+		}
+		columns += 2 + utf8.RuneCountInString(part)
+		if columns >= width { // the last column would wrap
+			break
+		}
+		line += "  " + part
 	}
 	return line
 }
 
-// consoleSI prints three significant digits in at least four columns and a
-// unit, so that the line does not jump.
-func consoleSI(v float64) string {
-	const units = "num\x00KMGTPE"
-	unit := 3
-	if v > 0 {
-		unit = 3 + int(math.Floor(math.Log10(v)/3))
-		unit = max(0, min(unit, len(units)-1))
+// number counts things: 1 miner, 2 miners.
+func number(n int64, what string) string {
+	if n == 1 {
+		return "1 " + what
 	}
-	for unit > 0 && v < math.Pow10(3*(unit-3)) && v > 0 {
-		unit-- // the logarithm was rounded up
-	}
-	v /= math.Pow10(3 * (unit - 3))
-	decimals := 2
-	if v >= 1 {
-		decimals = max(0, 2-int(math.Floor(math.Log10(v))))
-	}
-	suffix := units[unit : unit+1]
-	if unit == 3 {
-		suffix = ""
-	}
-	return fmt.Sprintf("%4.*f%s", decimals, v, suffix)
+	return figures.Count(n) + " " + what + "s"
 }

@@ -5,8 +5,10 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
+	"strings"
 
 	"ckpool/address"
+	"ckpool/internal/figures"
 	"ckpool/internal/logfile"
 	"ckpool/work"
 )
@@ -39,39 +41,43 @@ func (u *updater) logCoinbase(job *work.Job) {
 	extranonce1 := make([]byte, u.config.Load().Nonce1Length)
 	extranonce2 := make([]byte, u.config.Load().Nonce2Length)
 	tx := job.CoinbaseTx(work.ProfileFor(""), payout, extranonce1, extranonce2)
-	lines, err := u.describeCoinbase(tx)
+	script, pays, err := u.describeCoinbase(tx)
 	if err != nil {
 		u.logAt(logfile.LevelError, "Coinbase cannot be decoded: "+err.Error())
 		return
 	}
-	for _, l := range lines {
-		u.logAt(logfile.LevelNotice, "Coinbase: "+l)
+	line := "Coinbase: " + strings.Join(pays, ", ") + ", tag " + u.builder.Tag
+	if u.builder.Sig != "" {
+		line += ", signature " + u.builder.Sig
 	}
+	u.logAt(logfile.LevelWarning, line)
+	u.logAt(logfile.LevelInfo, fmt.Sprintf("Coinbase script: %x", script))
 }
 
-// describeCoinbase says what a coinbase without witness pays, an output a line.
-func (u *updater) describeCoinbase(tx []byte) (lines []string, err error) {
+// describeCoinbase takes a coinbase without witness apart: its script, and what
+// each output that is money pays to whom.
+func (u *updater) describeCoinbase(tx []byte) (script []byte, pays []string, err error) {
 	const head = 4 + 1 + 32 + 4 // version, one input, previous output
 	r := reader{b: tx}
 	r.take(head)
-	script := r.take(r.varint())
+	script = r.take(r.varint())
 	r.take(4)
-	lines = append(lines, fmt.Sprintf("scriptSig %x %q", script, printable(script)))
 	outputs := r.varint()
 	for i := 0; i < outputs && !r.short; i++ {
 		value := r.take(8)
-		script := r.take(r.varint())
+		to := r.take(r.varint())
 		if r.short {
 			break
 		}
-		lines = append(lines, fmt.Sprintf("output %d pays %s to %s", i,
-			bitcoins(int64(binary.LittleEndian.Uint64(value))), u.describeScript(script)))
+		if satoshis := int64(binary.LittleEndian.Uint64(value)); satoshis > 0 {
+			pays = append(pays, figures.Bitcoins(satoshis)+" to "+u.describeScript(to))
+		}
 	}
 	r.take(4)
 	if r.short || len(r.b) != 0 {
-		return nil, fmt.Errorf("%d bytes do not make a transaction", len(tx))
+		return nil, nil, fmt.Errorf("%d bytes do not make a transaction", len(tx))
 	}
-	return lines, nil
+	return script, pays, nil
 }
 
 func (u *updater) describeScript(script []byte) string {
@@ -79,28 +85,10 @@ func (u *updater) describeScript(script []byte) string {
 	case err == nil:
 		return a.String()
 	case len(script) == 1 && u.options.Solo:
-		return "the miner that finds it"
-	case len(script) > 0 && script[0] == 0x6a:
-		return fmt.Sprintf("nobody (data %x)", script[1:])
+		return "the miner that finds the block"
 	default:
 		return fmt.Sprintf("script %x", script)
 	}
-}
-
-// bitcoins prints satoshis as bitcoins.
-func bitcoins(satoshis int64) string {
-	return fmt.Sprintf("%d.%08d BTC", satoshis/1e8, satoshis%1e8)
-}
-
-func printable(b []byte) string {
-	out := make([]byte, len(b))
-	for i, c := range b {
-		out[i] = '.'
-		if c >= ' ' && c < 0x7f {
-			out[i] = c
-		}
-	}
-	return string(out)
 }
 
 // reader takes pieces off a serialised transaction.

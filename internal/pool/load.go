@@ -34,8 +34,9 @@ func (s *State) Load(now time.Time) error {
 	if err := l.loadWorkers(); err != nil {
 		return err
 	}
-	users := s.names.lastID.Load()
-	s.cfg.Event(levelWarning, fmt.Sprintf("Loaded %d users and %d workers", users, s.names.table.count()))
+	if users := s.names.lastID.Load(); users > 0 {
+		s.cfg.Event(levelWarning, fmt.Sprintf("Loaded %d users and %d workers", users, s.names.table.count()))
+	}
 	return nil
 }
 

@@ -177,9 +177,13 @@ func (p *Pool) listen(ctx context.Context, list []config.Listener) error {
 		return err
 	}
 	p.certificates = append(p.certificates, pairs...)
-	for _, l := range p.server.Listeners()[first:] {
+	for i, l := range p.server.Listeners()[first:] {
+		secured := ""
+		if endpoints[i].Certificate != nil {
+			secured = ", TLS"
+		}
 		for _, addr := range l.Addrs {
-			p.logAt(logfile.LevelNotice, "Listening on "+addr.String())
+			p.logAt(logfile.LevelWarning, "Listening on "+addr.String()+secured)
 		}
 	}
 	return nil

@@ -4,29 +4,36 @@ import (
 	"fmt"
 	"time"
 
-	"ckpool/internal/session"
+	"ckpool/difficulty"
+	"ckpool/internal/figures"
 	"ckpool/sharelog"
 )
 
-// Solved is for a block the network has accepted: it logs who found it and
-// what the round took, begins a new round and returns the text miners are
-// shown.
-func (s *State) Solved(height int64, id session.WorkerID, now time.Time) string {
+// Solved is for a block the network has accepted: it logs who found it and what
+// the round took, and begins a new round. The headline says all of that to the
+// operator, in a line for one screen; shown is the text for miners.
+func (s *State) Solved(b *Block, now time.Time) (headline, shown string) {
 	pool := s.settings.Load().Name
-	text := fmt.Sprintf("Block solved by %s!", pool)
-	if w := s.names.table.get(id); w != nil {
-		text = fmt.Sprintf("Block %d solved by %s @ %s!", height, w.name, pool)
-		s.cfg.Event(levelWarning, fmt.Sprintf("Solved and confirmed block %d by %s", height, logName(w.name)))
-		s.cfg.Event(levelWarning, s.userLine(w.user, now))
-		s.cfg.Event(levelWarning, s.workerLine(w, now))
+	headline = "BLOCK " + figures.Count(b.Height) + " FOUND"
+	shown = fmt.Sprintf("Block solved by %s!", pool)
+	if w := s.names.worker(b.Worker); w != nil {
+		headline += " by " + figures.Worker(logName(w.name))
+		shown = fmt.Sprintf("Block %d solved by %s @ %s!", b.Height, w.name, pool)
+		s.cfg.Event(levelNotice, fmt.Sprintf("Solved and confirmed block %d by %s", b.Height, logName(w.name)))
+		s.cfg.Event(levelNotice, s.userLine(w.user, now))
+		s.cfg.Event(levelNotice, s.workerLine(w, now))
 	} else {
-		s.cfg.Event(levelWarning, fmt.Sprintf("Solved and confirmed block %d", height))
+		s.cfg.Event(levelNotice, fmt.Sprintf("Solved and confirmed block %d", b.Height))
+	}
+	if b.Reward > 0 { // else an earlier run found it
+		headline += ": " + figures.Bitcoins(b.Reward)
 	}
 	round, _, _ := s.totals.snapshot()
-	s.cfg.Event(levelWarning, fmt.Sprintf("Block solved after %.0f shares at %.1f%% diff",
+	s.cfg.Event(levelNotice, fmt.Sprintf("Block solved after %.0f shares at %.1f%% diff",
 		round.accepted, effort(round.accepted, s.networkDifficulty())))
+	headline += ", odds " + figures.Odds(difficulty.Chance(round.accepted, s.networkDifficulty()))
 	s.ResetRound()
-	return text
+	return headline, shown
 }
 
 func (s *State) userLine(u *user, now time.Time) string {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"ckpool/address"
@@ -147,10 +148,10 @@ func (u *updater) learnChain() error {
 	if u.options.Solo {
 		u.logAt(logfile.LevelWarning, "Mining solo to any incoming valid BTC address username")
 	} else {
-		u.logAt(logfile.LevelWarning, "Mining from any incoming username to address "+c.BTCAddress)
+		u.logAt(logfile.LevelNotice, "Mining from any incoming username to address "+c.BTCAddress)
 	}
 	if c.Donation > 0 {
-		u.logAt(logfile.LevelWarning, fmt.Sprintf("%g percent donation to %s", c.Donation, c.DonAddress))
+		u.logAt(logfile.LevelNotice, fmt.Sprintf("%g percent donation to %s", c.Donation, c.DonAddress))
 	}
 	return nil
 }
@@ -227,7 +228,7 @@ func (u *updater) publish(t *bitcoind.Update) error {
 		u.logCoinbase(job)
 	}
 	if old == nil || old.Job.NetworkDifficulty != job.NetworkDifficulty {
-		u.logAt(logfile.LevelWarning, fmt.Sprintf("Network diff set to %g", job.NetworkDifficulty))
+		u.logAt(logfile.LevelWarning, "Network diff set to "+networkText(job.NetworkDifficulty))
 	}
 	u.SetNetworkDifficulty(job.NetworkDifficulty)
 	select {
@@ -235,6 +236,15 @@ func (u *updater) publish(t *bitcoind.Update) error {
 	default: // there is a job to look at anyway
 	}
 	return nil
+}
+
+// networkText is a network difficulty with the digits people want: one decimal,
+// on private chains three digits.
+func networkText(d float64) string {
+	if d < 1 {
+		return strconv.FormatFloat(d, 'g', 3, 64)
+	}
+	return strconv.FormatFloat(d, 'f', 1, 64)
 }
 
 // tidyJobs does what must not delay work: transactions known from the job
