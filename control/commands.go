@@ -70,7 +70,7 @@ func Commands() []Command {
 		{"getbase", "", "a block template of the node", plain},
 		{"getbest", "", "hash of the block work is built on", plain},
 		{"getlast", "", "the same", plain},
-		{"checkaddr", "ADDRESS", "true if blocks can be paid to the address, else false", colon},
+		{"checkaddr", "ADDRESS", "whether blocks can be paid to the address, and why not", object("address")},
 		{"submitblock", "HASH BLOCK", "submit a block in hex to the node", submission},
 
 		{"proxyinfo", "", "upstream connections of a proxy", plain},
@@ -135,13 +135,6 @@ func path(name string, args []string) (string, error) {
 	}
 	file, err := filepath.Abs(strings.Join(args, " "))
 	return name + "=" + file, err
-}
-
-func colon(name string, args []string) (string, error) {
-	if len(args) != 1 {
-		return "", errors.New("want one argument")
-	}
-	return name + ":" + args[0], nil
 }
 
 func submission(name string, args []string) (string, error) {

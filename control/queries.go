@@ -103,7 +103,18 @@ type PoolStats struct {
 	DSPS360       float64 `json:"dsps360"`
 	AcceptedCount int64   `json:"accepted_count"` // shares
 	RejectedCount int64   `json:"rejected_count"`
+	BestShare     float64 `json:"bestshare"` // difficulty
+	NetworkDiff   float64 `json:"netdiff"`
+	Height        int64   `json:"height"`   // of the block that is mined, 0 without work
+	Work          Time    `json:"worktime"` // when the work was made
 	Rates
+}
+
+// Payout says whether blocks can be paid to an address.
+type Payout struct {
+	Address string `json:"address"`
+	Valid   bool   `json:"valid"`
+	Reason  string `json:"reason"` // why not
 }
 
 // Block is a block the pool has found.
@@ -287,6 +298,11 @@ func ask[T any](ctx context.Context, c *Client, args ...string) (v T, err error)
 		return v, err
 	}
 	return query[T](ctx, c, request)
+}
+
+// CheckAddress asks whether blocks can be paid to an address.
+func (c *Client) CheckAddress(ctx context.Context, address string) (Payout, error) {
+	return ask[Payout](ctx, c, "checkaddr", address)
 }
 
 // Blocks are the blocks the pool has found, the oldest first.

@@ -30,7 +30,7 @@ func TestMessage(t *testing.T) {
 		{"reconnect", "reconnect"},
 		{"reconnect pool.example 3334", "reconnect:pool.example,3334"},
 		{"dropclient 13", "dropclient=13"},
-		{"checkaddr bc1q", "checkaddr:bc1q"},
+		{"checkaddr bc1q", `checkaddr={"address": "bc1q"}`},
 		{"submitblock 00ff 1234", "submitblock:00ff,1234"},
 		{"getproxy 1", `getproxy={"id": 1}`},
 		{"getproxy 1 2", `getproxy={"id": 1, "subid": 2}`},
@@ -55,7 +55,7 @@ func TestMessage(t *testing.T) {
 		"getclient 1 2":       `usage: getclient ID: "2" is too much`,
 		"messageclient 1":     "usage: messageclient ID TEXT: argument is missing",
 		"reconnect host":      "usage: reconnect [HOST PORT]: want all arguments or none",
-		"checkaddr":           "usage: checkaddr ADDRESS: want one argument",
+		"checkaddr":           "usage: checkaddr ADDRESS: argument is missing",
 		"submitblock 00":      "usage: submitblock HASH BLOCK: want a hash and a block",
 		"setproxy 1":          "usage: setproxy ID PRIORITY: argument is missing",
 		"getproxy 1 2 3":      `usage: getproxy ID [SUBID]: "3" is too much`,
@@ -98,14 +98,15 @@ func TestQueries(t *testing.T) {
 		"reload": `{"changed": ["mindiff"], "restart": []}`,
 		"users": `{"users": [{"user": "alice", "id": 1, "workers": 2, "bestdiff": 1234.5, "dsps1": 1.0, "dsps5": 2.0, "dsps60": 3.0,` +
 			` "dsps1440": 4.0, "dsps10080": 5.0, "lastshare": 1795327613}]}`,
-		`getuser={"user": "bob"}`: `{"user": "bob", "id": 2, "lastshare": 0}`,
-		"poolstats":               `{"start": 1795327613, "users": 2, "accepted": 1.5, "dsps360": 7.0, "dsps1": 1.0}`,
-		"blocks":                  `{"blocks": [{"height": 850000, "hash": "00ff", "reward": 312500000, "time": 1795327613, "state": "confirmed 6"}]}`,
-		"rejects":                 `{"rejects": {"stale": 3}}`,
-		"drops":                   `{"wrong": {}}`,
-		"nodes":                   `{"nodes": 5}`,
-		"workers":                 `not JSON`,
-		"message=hi":              "sent to 3",
+		`getuser={"user": "bob"}`:       `{"user": "bob", "id": 2, "lastshare": 0}`,
+		"poolstats":                     `{"start": 1795327613, "users": 2, "accepted": 1.5, "dsps360": 7.0, "dsps1": 1.0, "bestshare": 5.0, "netdiff": 9.0, "height": 8, "worktime": 1795327613}`,
+		`checkaddr={"address": "bc1q"}`: `{"address": "bc1q", "valid": false, "reason": "too short"}`,
+		"blocks":                        `{"blocks": [{"height": 850000, "hash": "00ff", "reward": 312500000, "time": 1795327613, "state": "confirmed 6"}]}`,
+		"rejects":                       `{"rejects": {"stale": 3}}`,
+		"drops":                         `{"wrong": {}}`,
+		"nodes":                         `{"nodes": 5}`,
+		"workers":                       `not JSON`,
+		"message=hi":                    "sent to 3",
 		`messageuser={"user": "bob", "text": "good day"}`: "sent to 1",
 		`getclient={"id": 7}`:                             `{"id": 7, "workername": "bob.rig1"}`,
 		`ucinfo={"user": "bob"}`:                          `{"user": "bob", "clients": [{"id": 7}, {"id": 9}]}`,
@@ -132,7 +133,10 @@ func TestQueries(t *testing.T) {
 	user, err := c.User(ctx, "bob")
 	check("user", control.User{User: "bob", ID: 2}, user, err)
 	stats, err := c.PoolStats(ctx)
-	check("poolstats", control.PoolStats{Start: at, Users: 2, Accepted: 1.5, DSPS360: 7, Rates: control.Rates{DSPS1: 1}}, stats, err)
+	check("poolstats", control.PoolStats{Start: at, Users: 2, Accepted: 1.5, DSPS360: 7, Rates: control.Rates{DSPS1: 1},
+		BestShare: 5, NetworkDiff: 9, Height: 8, Work: at}, stats, err)
+	payout, err := c.CheckAddress(ctx, "bc1q")
+	check("checkaddr", control.Payout{Address: "bc1q", Reason: "too short"}, payout, err)
 	blocks, err := c.Blocks(ctx)
 	check("blocks", []control.Block{{Height: 850000, Hash: "00ff", Reward: 312500000, Time: at, State: "confirmed 6"}}, blocks, err)
 	rejects, err := c.Rejects(ctx)

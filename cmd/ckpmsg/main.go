@@ -18,6 +18,7 @@ import (
 	"golang.org/x/term"
 
 	"ckpool/control"
+	"ckpool/internal/nearest"
 )
 
 func main() {
@@ -43,6 +44,9 @@ func run(args []string, stdin *os.File, stdout, stderr io.Writer) int {
 		}
 		return 0
 	}
+	if f, ok := stdout.(*os.File); ok && !o.wide {
+		o.screen = f
+	}
 	s := &session{client: o.client, out: stdout, level: o.level, counter: o.counter}
 	switch {
 	case len(o.command) > 0:
@@ -65,15 +69,29 @@ func run(args []string, stdin *os.File, stdout, stderr io.Writer) int {
 // runCommand sends a command and prints its reply. A reply that says the command
 // failed is an error.
 func (o *options) runCommand(stdout io.Writer, words []string) error {
-	if words[0] == "help" && !o.json {
-		_, err := io.WriteString(stdout, help())
+	ctx := context.Background()
+	words[0] = strings.ToLower(words[0])
+	switch p := (page{stdout, o.columns()}); {
+	case words[0] == "help" && !o.json:
+		_, err := io.WriteString(stdout, help(p.columns))
 		return err
+	case words[0] != statusCommand.Name:
+	case len(words) > 1:
+		return errors.New("usage: status: it has no arguments")
+	case o.json:
+		return o.explain(writeStatusJSON(ctx, stdout, o.client))
+	default:
+		s, err := askStatus(ctx, o.client)
+		if err != nil {
+			return o.explain(err)
+		}
+		return p.printStatus(&s)
 	}
 	request, err := control.Message(words...)
 	if err != nil {
 		return err
 	}
-	reply, err := o.client.Do(context.Background(), request)
+	reply, err := o.client.Do(ctx, request)
 	if err != nil {
 		return o.explain(err)
 	}
@@ -82,10 +100,10 @@ func (o *options) runCommand(stdout io.Writer, words []string) error {
 	case o.json:
 		_, err = io.WriteString(stdout, strings.TrimSuffix(reply, "\n")+"\n")
 	case !failed:
-		err = printReply(stdout, reply)
+		err = page{stdout, o.columns()}.printReply(reply)
 	}
 	if err == nil && failed {
-		err = fmt.Errorf("%s: %s", strings.Join(words, " "), refusal(reply))
+		err = fmt.Errorf("%s: %s", strings.Join(words, " "), refusal(words[0], reply))
 	}
 	return err
 }
@@ -100,7 +118,7 @@ func (o *options) runLine(stdout io.Writer, line string) (done bool) {
 	case words[0] == "exit", words[0] == "quit":
 		return true
 	}
-	if !control.IsCommand(words[0]) {
+	if name := strings.ToLower(words[0]); name != statusCommand.Name && !control.IsCommand(name) {
 		words = []string{line} // with its spaces
 	}
 	if err := o.runCommand(stdout, words); err != nil {
@@ -113,12 +131,17 @@ func (o *options) runLine(stdout io.Writer, line string) (done bool) {
 func (o *options) explain(err error) error {
 	path := o.client.Path
 	switch {
+	case err == nil:
+		return nil
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		return fmt.Errorf("ckpmsg: the instance %q ended before it answered", o.name)
 	case !errors.Is(err, control.ErrConnect):
 		return err
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("ckpmsg: no instance %q is running: there is no socket %s (-n NAME and -s DIR name another)", o.name, path)
+		if o.dir != "" {
+			path += ", nor one in " + o.dir
+		}
+		return fmt.Errorf("ckpmsg: no instance %q is running: there is no socket %s (-n NAME or -s DIR, as given to ckpool, name another)", o.name, path)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("ckpmsg: %s: permission denied: use sudo, or join the group of that socket (ckpool -g sets it)", path)
 	case errors.Is(err, syscall.ECONNREFUSED):
@@ -128,24 +151,33 @@ func (o *options) explain(err error) error {
 }
 
 // refusal is why a command failed.
-func refusal(reply string) string {
+func refusal(command, reply string) string {
 	var r struct {
 		Text string `json:"errormsg"`
 	}
 	switch {
 	case json.Unmarshal([]byte(reply), &r) == nil:
 		return r.Text
-	case reply == "unknown":
-		return `unknown command, "ckpmsg help" lists all`
+	case reply != "unknown":
+		return reply
 	}
-	return reply
+	var names []string
+	for _, c := range commands() {
+		names = append(names, c.Name)
+	}
+	if word := nearest.Word(command, names); word != "" {
+		return fmt.Sprintf(`unknown command, did you mean %q? "ckpmsg help" lists all`, word)
+	}
+	return `unknown command, "ckpmsg help" lists all`
 }
 
 // help lists the commands.
-func help() string {
+func help(columns int) string {
+	const names = 29
 	var b strings.Builder
-	for _, c := range control.Commands() {
-		fmt.Fprintf(&b, "%-28s %s\n", strings.TrimSpace(c.Name+" "+c.Args), c.Text)
+	for _, c := range commands() {
+		line := fmt.Sprintf("%-*s%s", names, strings.TrimSpace(c.Name+" "+c.Args), c.Text)
+		b.WriteString(wrapBehind(line, columns, names) + "\n")
 	}
 	return b.String()
 }

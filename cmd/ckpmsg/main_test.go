@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -48,11 +50,13 @@ func TestScripts(t *testing.T) {
 var replies = map[string]string{
 	"users": `{"users": [{"user": "alice", "id": 1, "workers": 2, "bestdiff": 1234.5, "dsps1": 1.0, "dsps5": 2.0e3, "lastshare": 1795327613}, ` +
 		`{"user": "bob\u001b[2J", "id": 2, "workers": 0, "bestdiff": 0.0, "dsps1": 0.0, "dsps5": 0.0, "lastshare": 0}]}`,
-	"clients":         `{"clients": [{"id": 13, "enonce1": "7e86026b", "enonce1var": "7e86026b", "diff": 42.0, "idle": false, "useragent": "cgminer/4.12.1"}]}`,
-	"blocks":          `{"blocks": []}`,
-	"found":           `{"blocks": [{"height": 850000, "worker": "alice.rig1", "reward": 312500000, "time": 1795327613, "state": "confirmed 6"}]}`,
-	"poolstats":       `{"start": 1795327000, "users": 2, "sps1": 0.25, "accepted": 1.5e21, "dsps15": 1000.0}`,
-	"rejects":         `{"rejects": {"stale": 3, "duplicate": 0}}`,
+	"clients": `{"clients": [{"id": 13, "enonce1": "7e86026b", "enonce1var": "7e86026b", "diff": 42.0, "idle": false, "useragent": "cgminer/4.12.1"}]}`,
+	"blocks":  `{"blocks": []}`,
+	"found":   `{"blocks": [{"height": 850000, "worker": "alice.rig1", "reward": 312500000, "time": 1795327613, "state": "confirmed 6"}]}`,
+	"poolstats": `{"start": 1795327000, "update": 1795328000, "workers": 31, "users": 2, "sps1": 0.25, "accepted": 1.26e12, "dsps1": 290000.0, "dsps5": 280000.0, "dsps15": 1000.0, ` +
+		`"accepted_count": 123456, "rejected_count": 518, "bestshare": 12345678901.5, "netdiff": 126e12, "height": 900008, "worktime": 1795327988}`,
+	"rejects":         `{"rejects": {"stale": 3, "duplicate": 1, "above target": 0}}`,
+	"version":         "ckpool 1.0",
 	"stratifierstats": `{"workbases": {"count": 3, "memory": 7800, "generated": 3}, "users": {"count": 2, "memory": 480}}`,
 	"connectorstats":  `{"clients": {"count": 2, "memory": 0, "generated": 2}, "drops": {"stale": 3, "idle": 0}}`,
 	"nodes":           `{"nodes": [{"url": "a:1", "state": "ok", "reason": "", "latency_ms": 1.5}, {"url": "b:2", "state": "down", "reason": "why not", "latency_ms": 0.0}]}`,
@@ -112,10 +116,119 @@ func TestOneLine(t *testing.T) {
 	}
 }
 
+// A terminal of 80 columns is not overrun, whatever the pool replies; what is
+// left out is named, and --wide shows it.
+func TestFitsTerminal(t *testing.T) {
+	const address = "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4"
+	const hash = "5e7f377434e73b4ab8180b51d545e530cc15ae53f9b5c76e6f89f9c0b02035b4"
+	var blocks []string
+	for height := range 25 {
+		blocks = append(blocks, fmt.Sprintf(`{"height": %d, "hash": "%s", "worker": "%s.rig1", "difficulty": 126411437451912.2, "reward": 318273645, "time": 1795327613, "state": "confirmed 12"}`,
+			900000+height, hash, address))
+	}
+	worker := fmt.Sprintf(`{"user": "%[1]s", "worker": "%[1]s.rig1", "id": 1, "dsps1": 290.0, "dsps5": 280.0, "dsps60": 270.0, "dsps1440": 260.0, `+
+		`"lastshare": 1795327613, "started": 1795327000, "bestdiff": 1234567.5, "mindiff": 0, "idle": false, "somethingnew": 5}`, address)
+	for name, tt := range map[string]struct {
+		reply      string
+		want, none []string
+	}{
+		"workers": {`{"workers": [` + worker + `]}`,
+			[]string{"bc1qw5…f3t4.rig1", "1.2T    1.12T", "1.23M", "--wide shows also: ", "SOMETHINGNEW"}, []string{address}},
+		"blocks": {`{"blocks": [` + strings.Join(blocks, ", ") + `]}`,
+			[]string{"900024", "900005", "bc1qw5…f3t4.rig1", "3.18273645 BTC", "confirmed 12", "--wide shows also: 5 older, "}, []string{"900004", hash, address}},
+		"nodes": {`{"nodes": [{"url": "127.0.0.1:8332", "state": "unreachable", "reason": "nothing listens there (connection refused): is the node running with server=1, and is this its rpcport?", ` +
+			`"version": "", "current": false, "height": -1, "latency_ms": 0.0}]}`,
+			[]string{"127.0.0.1:8332  unreachable", "127.0.0.1:8332: nothing listens there"}, nil},
+	} {
+		var narrow, wide strings.Builder
+		if err := (page{&narrow, 80}).printReply(tt.reply); err != nil {
+			t.Fatal(err)
+		}
+		if err := (page{Writer: &wide}).printReply(tt.reply); err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(narrow.String()) {
+			if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); n > 80 {
+				t.Errorf("%s: %d columns: %s", name, n, line)
+			}
+		}
+		for _, text := range tt.want {
+			if !strings.Contains(narrow.String(), text) {
+				t.Errorf("%s: no %q in\n%s", name, text, narrow.String())
+			}
+		}
+		for _, text := range tt.none {
+			if strings.Contains(narrow.String(), text) || !strings.Contains(wide.String(), text) {
+				t.Errorf("%s: %q, of 80 columns:\n%s\nwide:\n%s", name, text, narrow.String(), wide.String())
+			}
+		}
+	}
+}
+
+func TestStatus(t *testing.T) {
+	at := control.Time{Time: time.Unix(1795327613, 0)}
+	after := func(d time.Duration) control.Time { return control.Time{Time: at.Add(d)} }
+	s := status{
+		version: "ckpool 1.0",
+		stats: control.PoolStats{
+			Start: at, Update: after(76 * time.Hour), Workers: 31, Users: 12, AcceptedCount: 1234567, RejectedCount: 5180, SPS1: 8.912,
+			Accepted: 1.26e12, BestShare: 12.3e9, NetworkDiff: 126e12, Height: 900008, Work: after(76*time.Hour - 12*time.Second),
+			Rates: control.Rates{DSPS1: 290000, DSPS5: 280000, DSPS60: 270000, DSPS1440: 260000},
+		},
+		rejects: map[string]int64{"stale": 700, "above target": 300, "duplicate": 0, "job not found": 1},
+		blocks: []control.Block{{Height: 890000}, {Height: 890001, Worker: "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4.rig1", Reward: 318273645,
+			Time: after(time.Hour), State: "confirmed 12"}},
+		nodes: []control.Node{
+			{URL: "127.0.0.1:8332", State: "ok", Version: "Satoshi:28.1.0", Current: true, Height: 900007},
+			{URL: "10.0.0.2:8332", State: "unreachable", Reason: "nothing listens there (connection refused): is the node running with server=1, and is this its rpcport?"},
+		},
+	}
+	var b strings.Builder
+	if err := (page{&b, 80}).printStatus(&s); err != nil {
+		t.Fatal(err)
+	}
+	// 270,000 difficulty a second is 126T in 466,667,000 s, which is 14.8 years:
+	// 1 in 5,401 a day.
+	const want = `pool        ckpool 1.0, up 3d 4h
+hash rate   1.25 PH/s (1m), 1.2 PH/s (5m), 1.16 PH/s (1h), 1.12 PH/s (1d)
+miners      31 miners of 12 users
+shares      1,234,567 accepted, 5,180 rejected (0.42%) this round, 8.91 a second
+rejects     70% stale, 30% above target, 0.1% job not found since the start
+best share  12.3G, a block takes 126T; effort of the round 1%
+odds        1 in 5,402 for a block each day, one in 14.8 years on average (1h)
+last block  890,001, 3d 3h ago, 3.18273645 BTC, confirmed 12, by
+            bc1qw5…f3t4.rig1; 2 in all
+work        block 900,008, made 12s ago
+node        127.0.0.1:8332 ok, in use, Satoshi:28.1.0
+node        10.0.0.2:8332 unreachable: nothing listens there (connection
+            refused): is the node running with server=1, and is this its
+            rpcport?
+`
+	if b.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", b.String(), want)
+	}
+	b.Reset()
+	first := status{version: "ckpool 1.0", stats: control.PoolStats{Start: at, Update: after(5 * time.Second)}}
+	if err := (page{&b, 80}).printStatus(&first); err != nil {
+		t.Fatal(err)
+	}
+	const empty = `pool        ckpool 1.0, up 5s
+hash rate   0 H/s (1m), 0 H/s (5m), 0 H/s (1h), 0 H/s (1d)
+miners      none
+shares      none yet
+best share  none yet
+last block  none yet
+work        none: no node has been usable yet
+`
+	if b.String() != empty {
+		t.Errorf("got\n%s\nwant\n%s", b.String(), empty)
+	}
+}
+
 // Reasons for drops are not columns of the table of connections.
 func TestDropsBesideTable(t *testing.T) {
 	var b strings.Builder
-	if err := printReply(&b, `{"clients":{"count":3,"memory":0},"drops":{"closed by peer":4,"TLS failed":1},"dead":{"count":0,"memory":0}}`); err != nil {
+	if err := (page{Writer: &b}).printReply(`{"clients":{"count":3,"memory":0},"drops":{"closed by peer":4,"TLS failed":1},"dead":{"count":0,"memory":0}}`); err != nil {
 		t.Fatal(err)
 	}
 	const want = "         COUNT  MEMORY\nclients  3      0\ndead     0      0\n\nDROPS\nclosed by peer  4\nTLS failed      1\n"

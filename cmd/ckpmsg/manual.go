@@ -1,7 +1,6 @@
 package main
 
 import (
-	"ckpool/control"
 	"ckpool/internal/getopt"
 	"ckpool/internal/manual"
 )
@@ -17,6 +16,10 @@ reads commands from the terminal, where lines can be edited and recalled, until
 control-D, "exit" or "quit". If the input is no terminal, each line of it is sent as
 it is, and what happens is printed with a time stamp; a line that begins with # is a
 comment. -c and -l are for that.
+
+On a terminal, tables fit its width: names and hashes are shortened, columns and all
+but the newest blocks left out. --wide, a pipe or a file has all of it. The command
+status shows how the pool does on one screen.
 
 The sockets are looked for in /run/ckpool/NAME, in /run/ckpool for the instance
 ckpool, and in /tmp/NAME.`,
@@ -34,7 +37,7 @@ in upper or lower case.`,
 			Text:  "ckpool(1), notifier(1), docs/operations.md",
 		}},
 	}
-	for _, c := range control.Commands() {
+	for _, c := range commands() {
 		term := c.Name
 		if c.Args != "" {
 			term += " " + c.Args

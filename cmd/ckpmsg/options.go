@@ -2,9 +2,11 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/spf13/pflag"
+	"golang.org/x/term"
 
 	"ckpool/control"
 	"ckpool/internal/getopt"
@@ -14,9 +16,12 @@ import (
 type options struct {
 	client  *control.Client
 	name    string // of the instance
+	dir     string // that was named for sockets; empty: none
 	level   int
 	counter bool
 	json    bool     // print replies as they are
+	wide    bool     // print all of every table
+	screen  *os.File // that replies may have to fit; nil: any width will do
 	command []string // words of a command on the command line
 	usage   string
 	manual  string // format of the manual to print; empty: none
@@ -25,6 +30,7 @@ type options struct {
 // values are options as they are read.
 type values struct {
 	counter, help, json, proxy   bool
+	wide                         bool
 	level, reply, body           int
 	name, socket, parent, manual string
 }
@@ -40,9 +46,10 @@ func (v *values) set() *pflag.FlagSet {
 	fs.StringVarP(&v.name, "name", "n", "", "`NAME` of the instance (default ckpool, or ckproxy with -p)")
 	fs.StringVarP(&v.socket, "sockname", "N", "listener", "which `SOCKET` of it: listener, generator, stratifier, connector")
 	fs.BoolVarP(&v.proxy, "proxy", "p", false, "the instance is a proxy")
-	fs.StringVarP(&v.parent, "sockdir", "s", "", "`DIR` that holds the instance's socket directory (default /run/ckpool, then /tmp)")
+	fs.StringVarP(&v.parent, "sockdir", "s", "", "`DIR` given to ckpool as -s, or the one above it (default /run/ckpool, then /tmp)")
 	fs.IntVarP(&v.reply, "timeout1", "t", 30, "`SECONDS` to wait for a reply")
 	fs.IntVarP(&v.body, "timeout2", "T", 5, "`SECONDS` to wait for the rest of a reply")
+	fs.BoolVar(&v.wide, "wide", false, "print all of a table, however wide the terminal is")
 	fs.StringVar(&v.manual, "manual", "", "print the manual: man, bash or zsh")
 	_ = fs.MarkHidden("manual") // it exists
 	return fs
@@ -85,5 +92,18 @@ func parseOptions(args []string) (options, error) {
 		BodyTimeout:  time.Duration(v.body) * time.Second,
 	}
 	o.name, o.level, o.counter, o.json, o.manual, o.command = v.name, v.level, v.counter, v.json, v.manual, fs.Args()
+	o.wide, o.dir = v.wide, v.parent
 	return o, nil
+}
+
+// columns are those of the screen, 0 where replies need not fit one.
+func (o *options) columns() int {
+	if o.screen == nil {
+		return 0
+	}
+	width, _, err := term.GetSize(int(o.screen.Fd()))
+	if err != nil {
+		return 0
+	}
+	return width
 }

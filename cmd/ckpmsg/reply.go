@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"ckpool/difficulty"
+	"ckpool/internal/figures"
 )
 
 // member is one member of an object, in its place.
@@ -21,18 +22,27 @@ type member struct {
 	value json.RawMessage
 }
 
+// page is what replies are printed on.
+type page struct {
+	io.Writer
+	columns int // of a terminal; 0: as many as needed
+}
+
 // printReply prints a reply for people: objects as tables, anything else as it
 // is.
-func printReply(w io.Writer, reply string) error {
+func (p page) printReply(reply string) error {
 	members, err := parseObject([]byte(reply))
 	if err != nil {
-		_, err := io.WriteString(w, strings.TrimSuffix(reply, "\n")+"\n")
+		_, err := io.WriteString(p, strings.TrimSuffix(reply, "\n")+"\n")
 		return err
 	}
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	printObject(t, members)
+	t := tabwriter.NewWriter(p, 0, 0, gap, ' ', 0)
+	page{t, p.columns}.printObject(members)
 	return t.Flush()
 }
+
+// gap is between two columns.
+const gap = 2
 
 // parseObject reads an object and keeps the order of its members.
 func parseObject(text []byte) (members []member, err error) {
@@ -57,7 +67,7 @@ func parseObject(text []byte) (members []member, err error) {
 
 // printObject prints plain members a line each, then those that are lists or
 // objects themselves: objects of a kind as rows of a table.
-func printObject(w io.Writer, members []member) {
+func (p page) printObject(members []member) {
 	var rows [][]member // of members that are objects like the first one
 	var others []member // that are other objects
 	for _, m := range members {
@@ -65,7 +75,7 @@ func printObject(w io.Writer, members []member) {
 		row := append([]member{{"", json.RawMessage(strconv.Quote(m.key))}}, inner...)
 		switch {
 		case err != nil && m.value[0] != '[':
-			fmt.Fprintf(w, "%s\t%s\n", label(m.key), format(m.key, m.value))
+			fmt.Fprintf(p, "%s\t%s\n", label(m.key), format(m.key, m.value))
 		case err != nil:
 		case len(members) > 1 && (len(rows) == 0 || hasKeys(rows[0], row)):
 			rows = append(rows, row)
@@ -74,18 +84,18 @@ func printObject(w io.Writer, members []member) {
 		}
 	}
 	if len(rows) > 0 {
-		printTable(w, rows)
+		p.printTable("", rows)
 	}
 	for _, m := range others {
 		if len(members) > 1 { // else it is what was asked for
-			fmt.Fprintf(w, "\n%s\n", title(m.key))
+			fmt.Fprintf(p, "\n%s\n", title(m.key))
 		}
 		inner, _ := parseObject(m.value)
-		printObject(w, inner)
+		p.printObject(inner)
 	}
 	for _, m := range members {
 		if m.value[0] == '[' {
-			printList(w, m)
+			p.printList(m)
 		}
 	}
 }
@@ -97,10 +107,10 @@ func hasKeys(like, row []member) bool {
 	})
 }
 
-func printList(w io.Writer, m member) {
+func (p page) printList(m member) {
 	var list []json.RawMessage
 	if json.Unmarshal(m.value, &list) != nil || len(list) == 0 {
-		fmt.Fprintf(w, "%s\tnone\n", m.key)
+		fmt.Fprintf(p, "%s\tnone\n", m.key)
 		return
 	}
 	var rows [][]member
@@ -110,51 +120,18 @@ func printList(w io.Writer, m member) {
 		}
 	}
 	if len(rows) == len(list) {
-		printTable(w, rows)
+		p.printTable(m.key, rows)
 		return
 	}
 	words := make([]string, len(list))
 	for i, v := range list {
 		words[i] = format(m.key, v)
 	}
-	fmt.Fprintf(w, "%s\t%s\n", m.key, strings.Join(words, " "))
+	fmt.Fprintf(p, "%s\t%s\n", m.key, strings.Join(words, " "))
 }
 
-// unseen are members that repeat others or serve programs.
-var unseen = []string{"enonce1var", "enonce1_64", "proxyid", "subproxyid", "server", "subscribed", "userid"}
-
-// printTable prints a row for each object; the first one's keys are the heads,
-// but for those without a text in any row. Long texts come last.
-func printTable(w io.Writer, rows [][]member) {
-	var keys, last []string
-	for _, m := range rows[0] {
-		empty := !slices.ContainsFunc(rows, func(row []member) bool {
-			return slices.ContainsFunc(row, func(c member) bool { return c.key == m.key && string(c.value) != `""` })
-		})
-		switch {
-		case slices.Contains(unseen, m.key), empty:
-		case m.key == "reason":
-			last = append(last, m.key)
-		default:
-			keys = append(keys, m.key)
-		}
-	}
-	keys = append(keys, last...)
-	head := make([]string, len(keys))
-	for i, k := range keys {
-		head[i] = title(k)
-	}
-	fmt.Fprintln(w, strings.Join(head, "\t"))
-	for _, row := range rows {
-		cells := make([]string, len(keys))
-		for i, k := range keys {
-			if at := slices.IndexFunc(row, func(m member) bool { return m.key == k }); at >= 0 {
-				cells[i] = format(k, row[at].value)
-			}
-		}
-		fmt.Fprintln(w, strings.Join(cells, "\t"))
-	}
-}
+// timeLayout is how times are printed.
+const timeLayout = "2006-01-02 15:04:05"
 
 // windows are the averages of hash rates by key.
 var windows = map[string]string{
@@ -188,25 +165,21 @@ func format(key string, v json.RawMessage) string {
 		return string(v) // true, false, null
 	}
 	switch key {
-	case "lastshare", "start", "started", "starttime", "update", "time":
+	case "lastshare", "start", "started", "starttime", "update", "time", "worktime":
 		if number == 0 {
 			return "never"
 		}
-		return time.Unix(int64(number), 0).Format("2006-01-02 15:04:05")
+		return time.Unix(int64(number), 0).Format(timeLayout)
 	case "uptime":
-		return (time.Duration(number) * time.Second).String()
+		return figures.Duration(time.Duration(number) * time.Second)
 	case "reward":
-		return strconv.FormatFloat(number/1e8, 'f', 8, 64) + " BTC"
+		return figures.Bitcoins(int64(number))
 	}
 	if _, ok := windows[key]; ok {
 		return difficulty.FormatSI(number * difficulty.HashesPerDifficulty)
 	}
-	const manyDigits = 1000
-	switch {
-	case !bytes.ContainsAny(v, ".e"):
+	if !bytes.ContainsAny(v, ".e") {
 		return string(v)
-	case number >= manyDigits:
-		return difficulty.FormatSI(number)
 	}
-	return strconv.FormatFloat(number, 'g', 6, 64)
+	return figures.Number(number)
 }

@@ -6,9 +6,9 @@ _ckpmsg() {
 	-l|--loglevel|-n|--name|-N|--sockname|-t|--timeout1|-T|--timeout2) COMPREPLY=($(true -- "$word")); return ;;
 	esac
 	if [[ $word == -* ]]; then
-		COMPREPLY=($(compgen -W "-c --counter -h --help --json -l --loglevel -n --name -p --proxy -s --sockdir -N --sockname -t --timeout1 -T --timeout2" -- "$word"))
+		COMPREPLY=($(compgen -W "-c --counter -h --help --json -l --loglevel -n --name -p --proxy -s --sockdir -N --sockname -t --timeout1 -T --timeout2 --wide" -- "$word"))
 	else
-		COMPREPLY=($(compgen -W "ping version uptime help loglevel reload shutdown restart upgrade poolstats users workers clients getuser getworker getclient userclients workerclients ucinfo wcinfo bestshares rejects drops resetshares stratifierstats connectorstats stats accept reject reconnect reconnclient dropall dropclient message messageclient messageuser blocks nodes update getbase getbest getlast checkaddr submitblock proxyinfo getproxy setproxy" -- "$word"))
+		COMPREPLY=($(compgen -W "status ping version uptime help loglevel reload shutdown restart upgrade poolstats users workers clients getuser getworker getclient userclients workerclients ucinfo wcinfo bestshares rejects drops resetshares stratifierstats connectorstats stats accept reject reconnect reconnclient dropall dropclient message messageclient messageuser blocks nodes update getbase getbest getlast checkaddr submitblock proxyinfo getproxy setproxy" -- "$word"))
 	fi
 }
 complete -F _ckpmsg ckpmsg

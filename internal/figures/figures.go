@@ -25,6 +25,15 @@ func Count(n int64) string {
 	return sign + text
 }
 
+// Things counts things of a kind, which is named in the singular: 1 miner, 2
+// miners.
+func Things(n int64, kind string) string {
+	if n == 1 {
+		return "1 " + kind
+	}
+	return Count(n) + " " + kind + "s"
+}
+
 // Bitcoins are satoshis as bitcoins, without needless zeros: 3.125 BTC.
 func Bitcoins(satoshis int64) string {
 	text := strconv.FormatFloat(float64(satoshis)/1e8, 'f', 8, 64)
@@ -54,13 +63,12 @@ func Percent(share float64) string {
 	switch {
 	case percent == 0:
 		return "0%"
-	case percent >= 10:
-		return strconv.FormatFloat(percent, 'f', 0, 64) + "%"
 	case percent < 1e-4:
 		return "under 0.0001%"
+	case percent >= 99.5:
+		return strconv.FormatFloat(percent, 'f', 0, 64) + "%"
 	}
-	decimals := 1 - int(math.Floor(math.Log10(percent)))
-	return strconv.FormatFloat(percent, 'f', min(decimals, 4), 64) + "%"
+	return strconv.FormatFloat(percent, 'g', 2, 64) + "%"
 }
 
 // Odds is a probability: 43%, or where that says little, 1 in 1,234.

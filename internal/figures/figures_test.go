@@ -20,11 +20,12 @@ func TestCount(t *testing.T) {
 
 func TestFigures(t *testing.T) {
 	for _, tt := range []struct{ got, want string }{
+		{Things(1, "miner"), "1 miner"}, {Things(0, "miner"), "0 miners"}, {Things(1200, "user"), "1,200 users"},
 		{Bitcoins(312500000), "3.125 BTC"}, {Bitcoins(5000000000), "50 BTC"}, {Bitcoins(1), "0.00000001 BTC"}, {Bitcoins(0), "0 BTC"},
 		{Bitcoins(2099999997690000), "20999999.9769 BTC"},
 		{Rate(0), "0 H/s"}, {Rate(3.2), "3 H/s"}, {Rate(1.234e12), "1.23 TH/s"}, {Rate(999.7e9), "1 TH/s"}, {Rate(math.NaN()), "0 H/s"},
 		{Number(126e12), "126T"}, {Number(4.6565e-10), "4.66e-10"}, {Number(42.5), "42.5"}, {Number(0), "0"}, {Number(1000), "1K"},
-		{Percent(0), "0%"}, {Percent(0.43), "43%"}, {Percent(0.0432), "4.3%"}, {Percent(0.00012), "0.012%"}, {Percent(1), "100%"},
+		{Percent(0), "0%"}, {Percent(0.43), "43%"}, {Percent(0.0432), "4.3%"}, {Percent(0.00012), "0.012%"}, {Percent(1), "100%"}, {Percent(12.34), "1234%"}, {Percent(0.000999), "0.1%"}, {Percent(0.9949), "99%"},
 		{Percent(1e-9), "under 0.0001%"}, {Percent(0.000003), "0.0003%"},
 		{Odds(0), "none"}, {Odds(0.5), "50%"}, {Odds(1), "100%"}, {Odds(1.0 / 1234), "1 in 1,234"}, {Odds(1e-12), "1 in 1,000,000,000,000"},
 		{Duration(0), "0s"}, {Duration(59 * time.Second), "59s"}, {Duration(725 * time.Second), "12m 5s"}, {Duration(76 * time.Hour), "3d 4h"},

@@ -35,7 +35,7 @@ func (g *glance) line(cycle, width int) string {
 	parts := []string{g.trouble}
 	switch {
 	case g.Workers > 0:
-		parts = append(parts, figures.Rate(g.Hashrate[0]), number(g.Workers, "miner"))
+		parts = append(parts, figures.Rate(g.Hashrate[0]), figures.Things(g.Workers, "miner"))
 	case g.AcceptedCount > 0:
 		parts = append(parts, "no miners")
 	default:
@@ -54,7 +54,7 @@ func (g *glance) line(cycle, width int) string {
 		parts = append(parts, "effort "+figures.Percent(g.Accepted/g.NetworkDifficulty))
 	}
 	if g.Workers > 0 {
-		parts = append(parts, figures.Number(g.SPS[0])+" shares/s", number(g.Users, "user"))
+		parts = append(parts, figures.Number(g.SPS[0])+" shares/s", figures.Things(g.Users, "user"))
 	}
 	line := `|/-\`[uint(cycle)%4:][:1]
 	columns := 1
@@ -69,12 +69,4 @@ func (g *glance) line(cycle, width int) string {
 		line += "  " + part
 	}
 	return line
-}
-
-// number counts things: 1 miner, 2 miners.
-func number(n int64, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return figures.Count(n) + " " + what + "s"
 }

@@ -53,8 +53,8 @@ func (q Queries) GetWorker(arg string, now time.Time) []byte {
 	return q.worker(nil, w, now)
 }
 
-// PoolStats is poolstats.
-func (q Queries) PoolStats(now time.Time, n Sessions) []byte {
+// PoolStats is poolstats; w is the present work, nil before the first.
+func (q Queries) PoolStats(now time.Time, n Sessions, w *session.Work) []byte {
 	s := q.State
 	st := s.Status(now, n)
 	o := sharelog.NewObject(nil)
@@ -74,6 +74,14 @@ func (q Queries) PoolStats(now time.Time, n Sessions) []byte {
 	}
 	o.Int("accepted_count", st.AcceptedCount)
 	o.Int("rejected_count", st.RejectedCount)
+	o.Real("bestshare", st.BestShare, 17)
+	o.Real("netdiff", st.NetworkDifficulty, 17)
+	var height, made int64
+	if w != nil {
+		height, made = w.Job.Template.Height, w.Job.Created.Unix()
+	}
+	o.Int("height", height)
+	o.Int("worktime", made)
 	return o.Close()
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"ckpool/internal/session"
 	"ckpool/sharelog"
+	"ckpool/work"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -65,6 +66,8 @@ func TestQueries(t *testing.T) {
 	s.Share(accepted(w, start.Add(10*time.Second), 42, 50))
 	s.tick(start.Add(11 * time.Second))
 	now := start.Add(20 * time.Second)
+	s.SetNetworkDifficulty(1000)
+	current := &session.Work{Job: &work.Job{Template: &work.Template{Height: 850000}, Created: start}}
 	clients := []session.Info{
 		{ID: 12, Extranonce1: "7e86026c"},
 		{ID: 13, Extranonce1: "7e86026b", Difficulty: 42, DSPS1: 0.5, LastShare: start, Start: start, Address: "198.51.100.7",
@@ -90,9 +93,9 @@ func TestQueries(t *testing.T) {
 		"ucinfo":        {q.UserClientInfo(`{"user":"bob"}`, clients), `{"user": "bob", "clients": [` + client + `]}`},
 		"wcinfo":        {q.WorkerClientInfo(`{"worker":"bob.rig1"}`, clients), `{"user": "bob", "clients": [` + client + `]}`},
 		"uptime":        {q.Uptime(now), `{"uptime": 20}`},
-		"poolstats": {q.PoolStats(now, Sessions{Disconnected: 3}), `{"start": 1795327613, "update": 1795327633, "workers": 1, "users": 1, "disconnected": 3, "shares": 1, ` +
+		"poolstats": {q.PoolStats(now, Sessions{Disconnected: 3}, current), `{"start": 1795327613, "update": 1795327633, "workers": 1, "users": 1, "disconnected": 3, "shares": 1, ` +
 			`"sps1": D, "sps5": D, "sps15": D, "sps60": D, "accepted": 42.0, "rejected": 0.0, "dsps1": D, "dsps5": D, "dsps15": D, "dsps60": D, "dsps360": D, "dsps1440": D, "dsps10080": D, ` +
-			`"accepted_count": 1, "rejected_count": 0}`},
+			`"accepted_count": 1, "rejected_count": 0, "bestshare": 50.0, "netdiff": 1000.0, "height": 850000, "worktime": 1795327613}`},
 	} {
 		if got := rate.ReplaceAllString(string(c.answer), "${1}D"); got != c.want || !json.Valid(c.answer) {
 			t.Errorf("%s:\n got %s\nwant %s", name, got, c.want)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"ckpool/address"
 	"ckpool/bitcoind"
@@ -68,9 +69,35 @@ func (c commands) getBase(ctx context.Context, _ string) (string, error) {
 	return string(raw[:len(raw)-1]) + ", " + string(o.Close()[1:]), nil
 }
 
+// checkAddress is checkaddr:ADDRESS, answered by a word as always, or
+// checkaddr={"address":"ADDRESS"}, which is told why not.
 func (c commands) checkAddress(_ context.Context, args string) (string, error) {
-	a, err := address.Parse(args)
-	return strconv.FormatBool(c.checkPayout(a, err) == ""), nil
+	if !strings.HasPrefix(args, "{") {
+		return strconv.FormatBool(c.unpayable(args) == ""), nil
+	}
+	text, missing := name("checkaddr", args, "address")
+	if missing != nil {
+		return string(missing), nil
+	}
+	reason := c.unpayable(text)
+	o := sharelog.NewObject(nil)
+	o.String("address", text)
+	o.Bool("valid", reason == "")
+	o.String("reason", reason)
+	return string(o.Close()), nil
+}
+
+// unpayable is why blocks cannot be paid to an address, "" if they can.
+func (c commands) unpayable(text string) string {
+	a, err := address.Parse(text)
+	refused := c.checkPayout(a, err)
+	if err == nil {
+		err = a.Payable()
+	}
+	if refused != "" && err != nil {
+		return err.Error() // what a login is told speaks of user names
+	}
+	return refused
 }
 
 // submitBlockText is submitblock:HASH,BLOCK in hex, any character between them.

@@ -16,7 +16,7 @@ import (
 // blocks.
 func (c commands) statisticsCommands(r registrar) {
 	r.answer("poolstats", func(ctx context.Context, _ string) (string, error) {
-		return string(Queries{c.State}.PoolStats(time.Now(), c.counts(ctx, time.Now()))), nil
+		return string(Queries{c.State}.PoolStats(time.Now(), c.counts(ctx, time.Now()), c.Work())), nil
 	})
 	r.answer("userclients", c.about(Queries.UserClients))
 	r.answer("workerclients", c.about(Queries.WorkerClients))

@@ -11,14 +11,17 @@ import (
 
 const service = "/run/ckpool" // RuntimeDirectory of the systemd units
 
-// Find returns the path of a control socket of the instance called name. With
-// a parent directory that is <parent>/<name>/<socket>. Without, the first that
-// exists of /run/ckpool/<name>, /run/ckpool itself for the instance ckpool, and
-// /tmp/<name>; if none does, the first in a directory that may not be looked
+// Find returns the path of a control socket of the instance called name. A given
+// directory is the one that was given to the instance as -s, which holds the
+// socket, or the parent of a directory called name, which comes first and is what
+// is returned if neither has it. Without a directory it is the first
+// that exists of /run/ckpool/<name>, /run/ckpool itself for the instance ckpool,
+// and /tmp/<name>; if none does, the first in a directory that may not be looked
 // into, or the last.
-func Find(parent, name, socket string) string {
-	if parent != "" {
-		return filepath.Join(parent, name, socket)
+func Find(dir, name, socket string) string {
+	if dir != "" {
+		below := filepath.Join(dir, name)
+		return first([]string{below, dir, below}, socket)
 	}
 	dirs := []string{filepath.Join(service, name)}
 	if name == filepath.Base(service) {

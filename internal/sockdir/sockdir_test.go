@@ -7,9 +7,30 @@ import (
 	"testing"
 )
 
-func TestFindInParent(t *testing.T) {
-	if got := Find("/run/pool", "x", "listener"); got != "/run/pool/x/listener" {
-		t.Error(got)
+// -s of the tools is -s of the pool, or as always the directory above that.
+func TestFindInDirectory(t *testing.T) {
+	dir, err := os.MkdirTemp("", "ck")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	want := func(want string) {
+		t.Helper()
+		if got := Find(dir, "x", "listener"); got != filepath.Join(dir, want) {
+			t.Errorf("%s, want %s in %s", got, want, dir)
+		}
+	}
+	want("x/listener") // neither is there
+	if err := os.Mkdir(filepath.Join(dir, "x"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"listener", "x/listener"} {
+		l, err := net.Listen("unix", filepath.Join(dir, path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		want(path)
 	}
 }
 

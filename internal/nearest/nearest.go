@@ -1,23 +1,19 @@
-package config
+// Package nearest finds the known word that a wrong one was probably meant to be.
+package nearest
 
-import (
-	"fmt"
-	"strings"
-)
+import "strings"
 
-// suggestion names the known key that key was probably meant to be.
-func suggestion[T any](key string, known map[string]T) string {
-	best, distance := "", len(key)/3+2
-	for k := range known {
-		d := editDistance(strings.ToLower(key), k)
+// Word is the one of known, in lower case, that is nearest to word, or "" if none
+// is near. Of those equally near it is the first of the alphabet.
+func Word(word string, known []string) string {
+	best, distance := "", len(word)/3+2
+	for _, k := range known {
+		d := editDistance(strings.ToLower(word), k)
 		if d < distance || d == distance && best != "" && k < best {
 			best, distance = k, d
 		}
 	}
-	if best == "" {
-		return ", ignored"
-	}
-	return fmt.Sprintf(", ignored; did you mean %q?", best)
+	return best
 }
 
 // editDistance counts the insertions, deletions, replacements and swaps of

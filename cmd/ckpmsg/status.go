@@ -1,0 +1,236 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"ckpool/control"
+	"ckpool/difficulty"
+	"ckpool/internal/figures"
+)
+
+// statusCommand is the one command that is not the pool's: it asks several.
+var statusCommand = control.Command{Name: "status", Text: "the pool on one screen"}
+
+// commands are all that may be given.
+func commands() []control.Command {
+	return append([]control.Command{statusCommand}, control.Commands()...)
+}
+
+// status is what is asked for the one screen.
+type status struct {
+	version string
+	stats   control.PoolStats
+	rejects map[string]int64
+	blocks  []control.Block
+	nodes   []control.Node
+}
+
+func askStatus(ctx context.Context, c *control.Client) (s status, err error) {
+	if s.version, err = c.Version(ctx); err != nil {
+		return s, err
+	}
+	if s.stats, err = c.PoolStats(ctx); err != nil {
+		return s, err
+	}
+	if s.rejects, err = c.Rejects(ctx); err != nil {
+		return s, err
+	}
+	if s.blocks, err = c.Blocks(ctx); err != nil {
+		return s, err
+	}
+	s.nodes, err = c.Nodes(ctx)
+	return s, err
+}
+
+// writeStatusJSON writes the replies status is made of as members of an object.
+func writeStatusJSON(ctx context.Context, out io.Writer, c *control.Client) error {
+	replies := map[string]json.RawMessage{}
+	for _, command := range []string{"poolstats", "rejects", "blocks", "nodes"} {
+		reply, err := c.Run(ctx, command)
+		if err != nil {
+			return err
+		}
+		replies[command] = json.RawMessage(reply)
+	}
+	b, err := json.Marshal(replies)
+	if err == nil {
+		_, err = fmt.Fprintf(out, "%s\n", b)
+	}
+	return err
+}
+
+// printStatus prints the pool on one screen.
+func (p page) printStatus(s *status) error {
+	t := tabwriter.NewWriter(p, 0, 0, gap, ' ', 0)
+	const heads = 12 // columns of the heads and the gap
+	line := func(head, text string) {
+		limit := 0
+		if p.columns > 0 {
+			limit = max(p.columns-heads, heads)
+		}
+		for text := range strings.SplitSeq(wrap(text, limit, ""), "\n") {
+			fmt.Fprintf(t, "%s\t%s\n", head, text)
+			head = ""
+		}
+	}
+	st := &s.stats
+	line("pool", s.version+", up "+figures.Duration(st.Update.Sub(st.Start.Time)))
+	line("hash rate", s.hashRate())
+	line("miners", s.miners())
+	line("shares", s.shares())
+	if text := s.rejected(); text != "" {
+		line("rejects", text)
+	}
+	line("best share", s.best())
+	if text := s.odds(); text != "" {
+		line("odds", text)
+	}
+	line("last block", s.lastBlock())
+	line("work", s.work())
+	for i := range s.nodes {
+		line("node", nodeText(&s.nodes[i]))
+	}
+	return t.Flush()
+}
+
+func (s *status) miners() string {
+	st := &s.stats
+	if st.Workers == 0 {
+		return "none"
+	}
+	return fmt.Sprintf("%s of %s", figures.Things(st.Workers, "miner"), figures.Things(st.Users, "user"))
+}
+
+func (s *status) hashRate() string {
+	var parts []string
+	for _, r := range []struct {
+		window string
+		dsps   float64
+	}{{"1m", s.stats.DSPS1}, {"5m", s.stats.DSPS5}, {"1h", s.stats.DSPS60}, {"1d", s.stats.DSPS1440}} {
+		parts = append(parts, fmt.Sprintf("%s (%s)", figures.Rate(r.dsps*difficulty.HashesPerDifficulty), r.window))
+	}
+	return strings.Join(parts, ", ")
+}
+
+func (s *status) shares() string {
+	st := &s.stats
+	all := st.AcceptedCount + st.RejectedCount
+	if all == 0 {
+		return "none yet"
+	}
+	return fmt.Sprintf("%s accepted, %s rejected (%s) this round, %s a second", figures.Count(st.AcceptedCount), figures.Count(st.RejectedCount),
+		figures.Percent(float64(st.RejectedCount)/float64(all)), figures.Number(st.SPS1))
+}
+
+// rejected is why shares were rejected, the most frequent reason first.
+func (s *status) rejected() string {
+	type reason struct {
+		text string
+		n    int64
+	}
+	var list []reason
+	sum := int64(0)
+	for text, n := range s.rejects {
+		if n > 0 {
+			list = append(list, reason{text, n})
+			sum += n
+		}
+	}
+	if sum == 0 {
+		return ""
+	}
+	slices.SortFunc(list, func(a, b reason) int { return cmp.Or(cmp.Compare(b.n, a.n), strings.Compare(a.text, b.text)) })
+	parts := make([]string, len(list))
+	for i, r := range list {
+		parts[i] = figures.Percent(float64(r.n)/float64(sum)) + " " + r.text
+	}
+	return strings.Join(parts, ", ") + " since the start"
+}
+
+func (s *status) best() string {
+	st := &s.stats
+	switch {
+	case st.BestShare == 0:
+		return "none yet"
+	case st.NetworkDiff == 0:
+		return figures.Number(st.BestShare)
+	}
+	return fmt.Sprintf("%s, a block takes %s; effort of the round %s", figures.Number(st.BestShare), figures.Number(st.NetworkDiff),
+		figures.Percent(st.Accepted/st.NetworkDiff))
+}
+
+// odds are those of a block within a day at the present hash rate, the average
+// over an hour once there is one.
+func (s *status) odds() string {
+	st := &s.stats
+	rate, window := st.DSPS1, "1m"
+	switch up := st.Update.Sub(st.Start.Time); {
+	case up >= time.Hour:
+		rate, window = st.DSPS60, "1h"
+	case up >= 5*time.Minute:
+		rate, window = st.DSPS5, "5m"
+	}
+	const day = 24 * 60 * 60
+	if rate == 0 || st.NetworkDiff == 0 {
+		return ""
+	}
+	text := fmt.Sprintf("%s for a block each day", figures.Odds(difficulty.Chance(rate*day, st.NetworkDiff)))
+	const year = 365.25 * day
+	switch seconds := st.NetworkDiff / rate; {
+	case seconds > 1000*year:
+		text += fmt.Sprintf(", one in %s years on average", figures.Number(seconds/year))
+	case seconds > year:
+		text += fmt.Sprintf(", one in %.1f years on average", seconds/year)
+	default:
+		text += fmt.Sprintf(", one in %s on average", figures.Duration(time.Duration(seconds*float64(time.Second))))
+	}
+	return text + " (" + window + ")"
+}
+
+func (s *status) lastBlock() string {
+	if len(s.blocks) == 0 {
+		return "none yet"
+	}
+	b := &s.blocks[len(s.blocks)-1]
+	text := fmt.Sprintf("%s, %s ago", figures.Count(b.Height), figures.Duration(s.stats.Update.Sub(b.Time.Time)))
+	if b.Reward > 0 {
+		text += ", " + figures.Bitcoins(b.Reward)
+	}
+	text += ", " + oneLine(b.State)
+	if b.Worker != "" {
+		text += ", by " + figures.Worker(oneLine(b.Worker))
+	}
+	if len(s.blocks) > 1 {
+		text += fmt.Sprintf("; %s in all", figures.Count(int64(len(s.blocks))))
+	}
+	return text
+}
+
+func (s *status) work() string {
+	if s.stats.Height == 0 {
+		return "none: no node has been usable yet"
+	}
+	return fmt.Sprintf("block %s, made %s ago", figures.Count(s.stats.Height), figures.Duration(s.stats.Update.Sub(s.stats.Work.Time)))
+}
+
+func nodeText(n *control.Node) string {
+	text := oneLine(n.URL) + " " + oneLine(n.State)
+	if n.Current {
+		text += ", in use"
+	}
+	if n.Version != "" {
+		text += ", " + oneLine(n.Version)
+	}
+	if n.Reason != "" {
+		text += ": " + oneLine(n.Reason)
+	}
+	return text
+}

@@ -1,0 +1,220 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"ckpool/internal/figures"
+)
+
+// unseen are members that repeat others or serve programs.
+var unseen = []string{"enonce1var", "enonce1_64", "proxyid", "subproxyid", "server", "subscribed", "userid"}
+
+// wanted are the columns of a table by what is wanted first where not all of them
+// fit; others come after these.
+var wanted = map[string][]string{
+	"users":   {"user", "dsps5", "workers", "lastshare", "dsps1440", "bestdiff"},
+	"workers": {"worker", "dsps5", "lastshare", "bestdiff", "dsps1440", "idle"},
+	"clients": {"id", "workername", "dsps5", "diff", "lastshare", "useragent", "address"},
+	"blocks":  {"height", "worker", "reward", "time", "state", "hash"},
+	"nodes":   {"url", "state", "height", "current", "latency_ms", "version"},
+}
+
+// newest is how many blocks a terminal is shown.
+const newest = 20
+
+// column is a column of a table, its head first.
+type column struct {
+	key   string
+	cells []string
+}
+
+func (c *column) width() int {
+	width := 0
+	for _, cell := range c.cells {
+		width = max(width, utf8.RuneCountInString(cell))
+	}
+	return width
+}
+
+// printTable prints a row for each object of the list called name. The first
+// one's keys are the columns, but for those without a text in any row. What a
+// terminal has no room for is shortened or left out, and the last line says so.
+func (p page) printTable(name string, rows [][]member) {
+	hidden := 0
+	if p.columns > 0 && name == "blocks" && len(rows) > newest {
+		hidden = len(rows) - newest
+		rows = rows[hidden:]
+	}
+	columns, reasons := makeColumns(rows)
+	var missing []string
+	if p.columns > 0 && width(append(slices.Clone(columns), reasons...)) > p.columns {
+		for i := range columns {
+			columns[i].shorten(time.Now())
+		}
+		columns, missing = fit(columns, wanted[name], p.columns)
+		if width(append(slices.Clone(columns), reasons...)) > p.columns {
+			defer p.printReasons(columns, reasons)
+			reasons = nil
+		}
+	}
+	columns = append(columns, reasons...)
+	for i := range len(rows) + 1 {
+		cells := make([]string, len(columns))
+		for k, c := range columns {
+			cells[k] = c.cells[i]
+		}
+		fmt.Fprintln(p, strings.Join(cells, "\t"))
+	}
+	var more []string
+	if hidden > 0 {
+		more = append(more, fmt.Sprintf("%d older", hidden))
+	}
+	if more = append(more, missing...); len(more) > 0 {
+		fmt.Fprintln(p, wrap("--wide shows also: "+strings.Join(more, ", "), p.columns, "  "))
+	}
+}
+
+// makeColumns turns rows into columns; that of reasons, long texts, is apart.
+func makeColumns(rows [][]member) (columns, reasons []column) {
+	for _, m := range rows[0] {
+		c := column{key: m.key, cells: []string{title(m.key)}}
+		empty := true
+		for _, row := range rows {
+			cell := ""
+			if at := slices.IndexFunc(row, func(o member) bool { return o.key == m.key }); at >= 0 {
+				cell = format(m.key, row[at].value)
+				empty = empty && string(row[at].value) == `""`
+			}
+			c.cells = append(c.cells, cell)
+		}
+		switch {
+		case slices.Contains(unseen, m.key), empty:
+		case m.key == "reason":
+			reasons = append(reasons, c)
+		default:
+			columns = append(columns, c)
+		}
+	}
+	return columns, reasons
+}
+
+// printReasons prints a line for each row that has a reason.
+func (p page) printReasons(columns, reasons []column) {
+	for i := range columns[0].cells[1:] {
+		for _, r := range reasons {
+			if text := r.cells[i+1]; text != "" {
+				fmt.Fprintf(p, "%s\n", wrap(columns[0].cells[i+1]+": "+text, p.columns, "  "))
+			}
+		}
+	}
+}
+
+func width(columns []column) int {
+	sum := -gap
+	for i := range columns {
+		sum += columns[i].width() + gap
+	}
+	return sum
+}
+
+// shorten leaves out the middle of names and hashes, and of times what is clear.
+func (c *column) shorten(now time.Time) {
+	for i, cell := range c.cells {
+		if i == 0 {
+			continue
+		}
+		switch c.key {
+		case "worker", "workername":
+			c.cells[i] = figures.Worker(cell)
+		case "hash", "user", "address":
+			c.cells[i] = figures.Short(cell)
+		case "useragent", "version":
+			const longest = 20
+			if r := []rune(cell); len(r) > longest {
+				c.cells[i] = string(r[:longest-1]) + "…"
+			}
+		case "lastshare", "started", "starttime", "time":
+			if at, err := time.ParseInLocation(timeLayout, cell, time.Local); err == nil {
+				c.cells[i] = shortTime(at, now)
+			}
+		}
+	}
+}
+
+// shortTime is the time of a day not long ago, else the day.
+func shortTime(at, now time.Time) string {
+	if age := now.Sub(at); age >= 0 && age < 20*time.Hour {
+		return at.Format("15:04:05")
+	}
+	return at.Format("2006-01-02")
+}
+
+// fit keeps the columns that are wanted first and fit, in their places. What is
+// left out is returned by its heads.
+func fit(columns []column, first []string, limit int) (kept []column, missing []string) {
+	order := slices.Clone(first)
+	for _, c := range columns {
+		order = append(order, c.key)
+	}
+	keep := map[string]bool{}
+	room := limit + gap
+	for _, key := range order {
+		at := slices.IndexFunc(columns, func(c column) bool { return c.key == key })
+		if at < 0 || keep[key] {
+			continue
+		}
+		if w := columns[at].width() + gap; w <= room {
+			keep[key] = true
+			room -= w
+		}
+	}
+	for _, c := range columns {
+		if keep[c.key] {
+			kept = append(kept, c)
+		} else {
+			missing = append(missing, c.cells[0])
+		}
+	}
+	if len(kept) == 0 {
+		return columns[:1], missing[1:]
+	}
+	return kept, missing
+}
+
+// wrap breaks text at blanks into lines of at most limit columns; all but the
+// first begin with indent. A limit of 0 is none.
+func wrap(text string, limit int, indent string) string {
+	if limit == 0 {
+		return text
+	}
+	var b strings.Builder
+	column := 0
+	for word := range strings.FieldsSeq(text) {
+		n := utf8.RuneCountInString(word)
+		switch {
+		case column == 0:
+		case column+1+n > limit:
+			b.WriteString("\n" + indent)
+			column = utf8.RuneCountInString(indent)
+		default:
+			b.WriteByte(' ')
+			column++
+		}
+		b.WriteString(word)
+		column += n
+	}
+	return b.String()
+}
+
+// wrapBehind is wrap for a text whose first columns hold what the rest is about,
+// and stay empty in further lines.
+func wrapBehind(line string, limit, first int) string {
+	if limit <= first {
+		return line
+	}
+	return line[:first] + strings.ReplaceAll(wrap(line[first:], limit-first, ""), "\n", "\n"+strings.Repeat(" ", first))
+}
