@@ -3,7 +3,7 @@ GO    ?= go
 # Packages tested at the same time. Some tests measure time, so not all cores.
 P     ?= 2
 export CGO_ENABLED = 0
-# For `make run`: LISTEN=host:port, NODE=http://user:pass@host:port, ADDRESS=…, MODE=solo
+# For `make run`: LISTEN=host:port, NODE=COOKIEFILE or http://user:pass@host:port, ADDRESS=…, MODE=solo
 export LISTEN NODE ADDRESS MODE
 
 .PHONY: build install manual run test check bench fmt vet lint tidy race fuzz

@@ -20,9 +20,9 @@ import (
 func runDemo(args []string) int {
 	flags := flag.NewFlagSet("ckbench run", flag.ContinueOnError)
 	c := demo.Config{Out: os.Stdout, Terminal: term.IsTerminal(int(os.Stdout.Fd()))}
-	flags.StringVar(&c.Dir, "dir", "run", "`directory` that keeps configuration, logs and chain")
+	flags.StringVar(&c.Dir, "dir", "run", "`directory` that keeps, for each chain and mode, configuration, logs and chain")
 	flags.StringVar(&c.Listen, "listen", os.Getenv("LISTEN"), "`host:port` for miners (default 127.0.0.1:3333)")
-	flags.StringVar(&c.Node, "node", os.Getenv("NODE"), "`http://user:pass@host:port` of a node to use instead of btcd")
+	flags.StringVar(&c.Node, "node", os.Getenv("NODE"), "a node to use instead of btcd: its `COOKIEFILE`, or http[s]://user:pass@host:port")
 	flags.StringVar(&c.Address, "address", os.Getenv("ADDRESS"), "`address` that blocks pay (default, on regtest, one of its own)")
 	flags.BoolVar(&c.Solo, "solo", os.Getenv("MODE") == "solo", "blocks pay whoever finds them")
 	if err := flags.Parse(args); err != nil {

@@ -195,7 +195,7 @@ miners      31 miners of 12 users
 shares      1,234,567 accepted, 5,180 rejected (0.42%) this round, 8.91 a second
 rejects     70% stale, 30% above target, 0.1% job not found since the start
 best share  12.3G, a block takes 126T; effort of the round 1%
-odds        1 in 5,402 for a block each day, one in 14.8 years on average (1h)
+odds        1 in 5,402 a day, a block every 14.8 years on average (1h)
 last block  890,001, 3d 3h ago, 3.18273645 BTC, confirmed 12, by
             bc1qw5…f3t4.rig1; 2 in all
 work        block 900,008, made 12s ago
@@ -206,6 +206,11 @@ node        10.0.0.2:8332 unreachable: nothing listens there (connection
 `
 	if b.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", b.String(), want)
+	}
+	// A private chain: the odds of a day say nothing.
+	s.stats.NetworkDiff = 540000
+	if got := s.odds(); got != "a block every 2s on average (1h)" {
+		t.Error(got)
 	}
 	b.Reset()
 	first := status{version: "ckpool 1.0", stats: control.PoolStats{Start: at, Update: after(5 * time.Second)}}

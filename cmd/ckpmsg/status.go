@@ -182,17 +182,20 @@ func (s *status) odds() string {
 	if rate == 0 || st.NetworkDiff == 0 {
 		return ""
 	}
-	text := fmt.Sprintf("%s for a block each day", figures.Odds(difficulty.Chance(rate*day, st.NetworkDiff)))
 	const year = 365.25 * day
-	switch seconds := st.NetworkDiff / rate; {
+	seconds := st.NetworkDiff / rate
+	every := figures.Duration(time.Duration(min(seconds, year) * float64(time.Second)))
+	switch {
 	case seconds > 1000*year:
-		text += fmt.Sprintf(", one in %s years on average", figures.Number(seconds/year))
+		every = figures.Number(seconds/year) + " years"
 	case seconds > year:
-		text += fmt.Sprintf(", one in %.1f years on average", seconds/year)
-	default:
-		text += fmt.Sprintf(", one in %s on average", figures.Duration(time.Duration(seconds*float64(time.Second))))
+		every = fmt.Sprintf("%.1f years", seconds/year)
 	}
-	return text + " (" + window + ")"
+	text := fmt.Sprintf("a block every %s on average (%s)", every, window)
+	if seconds > day {
+		text = figures.Odds(difficulty.Chance(rate*day, st.NetworkDiff)) + " a day, " + text
+	}
+	return text
 }
 
 func (s *status) lastBlock() string {

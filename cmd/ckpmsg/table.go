@@ -133,10 +133,7 @@ func (c *column) shorten(now time.Time) {
 		case "hash", "user", "address":
 			c.cells[i] = figures.Short(cell)
 		case "useragent", "version":
-			const longest = 20
-			if r := []rune(cell); len(r) > longest {
-				c.cells[i] = string(r[:longest-1]) + "…"
-			}
+			c.cells[i] = figures.Cut(cell, 20)
 		case "lastshare", "started", "starttime", "time":
 			if at, err := time.ParseInLocation(timeLayout, cell, time.Local); err == nil {
 				c.cells[i] = shortTime(at, now)

@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
+	"unicode"
 
 	"ckpool/difficulty"
 )
@@ -102,13 +102,14 @@ func Duration(d time.Duration) string {
 }
 
 // Short leaves out the middle of a hash, an address or another long word:
-// bc1qw5…f3t4. What has at most 16 letters stays as it is.
+// bc1qw5…f3t4. What has at most 16 letters stays as it is, but for control
+// characters, which could steer a terminal.
 func Short(word string) string {
 	const whole, head, tail = 16, 6, 4
-	if utf8.RuneCountInString(word) <= whole {
-		return word
+	r := []rune(harmless(word))
+	if len(r) <= whole {
+		return string(r)
 	}
-	r := []rune(word)
 	return string(r[:head]) + "…" + string(r[len(r)-tail:])
 }
 
@@ -119,4 +120,22 @@ func Worker(name string) string {
 		return Short(name)
 	}
 	return Short(name[:i]) + name[i:i+1] + Short(name[i+1:])
+}
+
+// Cut is a text of at most n letters, without control characters.
+func Cut(text string, n int) string {
+	r := []rune(harmless(text))
+	if len(r) <= n {
+		return string(r)
+	}
+	return string(r[:n-1]) + "…"
+}
+
+func harmless(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return '.'
+		}
+		return r
+	}, text)
 }

@@ -33,6 +33,7 @@ func TestFigures(t *testing.T) {
 		{Short("sixteen letters!"), "sixteen letters!"}, {Short("bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4"), "bc1qw5…f3t4"},
 		{Worker("bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4.rig1"), "bc1qw5…f3t4.rig1"},
 		{Worker("bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4_" + strings.Repeat("ü", 200)), "bc1qw5…f3t4_üüüüüü…üüüü"},
+		{Worker("al\x1b[2Jice.r\nig1"), "al.[2Jice.r.ig1"}, {Cut("cgminer/4.12.1", 20), "cgminer/4.12.1"}, {Cut("é\x07456", 4), "é.4…"},
 		{Worker("alice.rig1"), "alice.rig1"}, {Worker("alice"), "alice"}, {Worker(""), ""}, {Worker("alice."), "alice."},
 	} {
 		if tt.got != tt.want {

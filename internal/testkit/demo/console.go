@@ -5,7 +5,11 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"sync"
+
+	"golang.org/x/term"
 )
 
 // console prints lines above a status line that is rewritten in place.
@@ -33,6 +37,12 @@ func (c *console) status(text string) {
 		c.print("%s", text)
 		return
 	}
+	if f, ok := c.out.(*os.File); ok {
+		width, _, err := term.GetSize(int(f.Fd()))
+		if r := []rune(text); err == nil && width > 0 && len(r) >= width { // the last column would wrap
+			text = string(r[:width-1])
+		}
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.pending = true
@@ -53,7 +63,7 @@ func (c *console) end() {
 func (d *demo) describe(s *settings, n *node) {
 	say := d.console.print
 	kind := "the node"
-	if n.own != nil {
+	if !n.foreign() {
 		kind = "btcd"
 	}
 	say("%s: %s, RPC on %s", kind, n.chain, n.config.URL)
@@ -62,7 +72,8 @@ func (d *demo) describe(s *settings, n *node) {
 	} else {
 		say("ckpool: pool mode, blocks pay %s", s.payout)
 	}
-	say("configuration %s, log %s", d.shown(configFile), d.shown("logs", poolName+".log"))
+	say("configuration %s", d.shown(configFile))
+	say("log %s", d.shown("logs", poolName+".log"))
 	user, example := "any name", ""
 	if d.config.Solo {
 		user = "your address on " + n.chain
@@ -78,7 +89,21 @@ func (d *demo) describe(s *settings, n *node) {
 	if n.regtest() {
 		say("two simulated miners find a block about every %s", blockEvery)
 	}
+	say("ask it how it does, from another terminal")
+	say("  %s -s %s status", typed(filepath.Join(filepath.Dir(d.config.Ckpool), "ckpmsg")), typed(d.path(sockets)))
 	say("Ctrl-C ends all of it")
+}
+
+// typed is a path in the shorter form.
+func typed(path string) string {
+	here, err := os.Getwd()
+	if err != nil {
+		return path
+	}
+	if relative, err := filepath.Rel(here, path); err == nil && len(relative) < len(path) {
+		return relative
+	}
+	return path
 }
 
 // reachable lists the addresses under which something that listens there can be

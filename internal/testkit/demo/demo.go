@@ -18,14 +18,16 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Config is what to run.
 type Config struct {
-	Dir      string    // everything is kept here
-	Ckpool   string    // path of the pool's program
+	Dir      string    // holds a directory for each chain and mode
+	Ckpool   string    // path of the pool's program, ckpmsg is beside it
 	Listen   string    // host:port for miners
-	Node     string    // http://user:pass@host:port; empty: a btcd of one's own
+	Node     string    // see parseNode; empty: a btcd of one's own
 	Address  string    // that blocks pay; empty: one is made, on regtest only
 	Solo     bool      // blocks pay whoever finds them
 	Out      io.Writer // for people
@@ -37,26 +39,26 @@ const blockEvery = 5 * time.Second
 
 // Run runs it all until ctx ends, and ends all of it before it returns.
 func Run(ctx context.Context, c Config) (err error) {
-	dir, err := filepath.Abs(c.Dir)
-	if err != nil {
-		return fmt.Errorf("run directory: %w", err)
-	}
-	if err := os.MkdirAll(dir, 0o750); err != nil {
-		return fmt.Errorf("run directory: %w", err)
-	}
-	d := &demo{config: c, dir: dir, console: console{out: c.Out, terminal: c.Terminal}}
+	d := &demo{config: c, console: console{out: c.Out, terminal: c.Terminal}}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 
-	settings, err := d.settle()
+	n, err := d.findNode(ctx)
+	if err != nil {
+		return err
+	}
+	if err := d.enter(n); err != nil {
+		return err
+	}
+	defer d.lock.Close()
+	settings, err := d.settle(n)
 	if err != nil {
 		return err
 	}
 	if err := free(settings.listen); err != nil {
 		return err
 	}
-	n, err := d.startNode(ctx, settings)
-	if err != nil {
+	if err := d.startNode(ctx, n, settings); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, n.stop()) }()
@@ -80,7 +82,7 @@ func Run(ctx context.Context, c Config) (err error) {
 	if n.regtest() {
 		d.mine(ctx, &miners, settings)
 	}
-	err = d.watch(ctx, p, n)
+	err = d.watch(ctx, p, n, settings)
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 		return cause
 	}
@@ -89,7 +91,9 @@ func Run(ctx context.Context, c Config) (err error) {
 
 type demo struct {
 	config  Config
-	dir     string // absolute
+	name    string   // of the directory of this chain and mode
+	dir     string   // that one, absolute
+	lock    *os.File // held while it is in use
 	console console
 }
 
@@ -99,7 +103,37 @@ func (d *demo) path(elem ...string) string {
 
 // shown is a path as the user would type it.
 func (d *demo) shown(elem ...string) string {
-	return filepath.Join(append([]string{d.config.Dir}, elem...)...)
+	return filepath.Join(append([]string{d.config.Dir, d.name}, elem...)...)
+}
+
+// enter makes the directory of the node's chain and the mode this run's: blocks
+// and figures of another chain would make no sense beside its own. Where another
+// run is in it, nothing in it is touched.
+func (d *demo) enter(n *node) error {
+	d.name = n.place() + "-pool"
+	if d.config.Solo {
+		d.name = n.place() + "-solo"
+	}
+	dir, err := filepath.Abs(d.shown())
+	if err != nil {
+		return fmt.Errorf("run directory: %w", err)
+	}
+	d.dir = dir
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return fmt.Errorf("run directory: %w", err)
+	}
+	d.lock, err = os.OpenFile(d.path("lock"), os.O_RDWR|os.O_CREATE, 0o640)
+	if err != nil {
+		return fmt.Errorf("run directory: %w", err)
+	}
+	if err = unix.Flock(int(d.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err == nil {
+		return nil
+	}
+	d.lock.Close()
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return fmt.Errorf("make run is running already, in %s: end it with Ctrl-C where it runs", d.shown())
+	}
+	return fmt.Errorf("run directory: lock: %w", err)
 }
 
 // free says whether miners can be listened for.

@@ -7,18 +7,23 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/btcsuite/btcd/wire/v2"
 
 	"ckpool/address"
+	"ckpool/bitcoind"
 	"ckpool/internal/config"
+	"ckpool/internal/figures"
 	"ckpool/internal/testkit"
 	"ckpool/internal/testkit/btcd"
 	"ckpool/internal/testkit/fakenode"
+	"ckpool/internal/testkit/firmware"
 )
 
 // ckpool is built once for all tests.
@@ -28,7 +33,7 @@ var ckpool = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	path := filepath.Join(dir, "ckpool")
-	cmd := exec.Command("go", "build", "-o", path, "ckpool/cmd/ckpool")
+	cmd := exec.Command("go", "build", "-o", dir, "ckpool/cmd/ckpool", "ckpool/cmd/ckpmsg")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		os.Stderr.Write(out)
 		return "", err
@@ -188,30 +193,88 @@ func TestPool(t *testing.T) {
 	r.wait("stratum+tcp://" + listen)
 	r.wait("mining began")
 	r.wait("block 3 ")
-	r.wait(": accepted")
+	r.wait(" accepted: ")
 
-	n := chain(t, dir)
-	payout := (&settings{seed: readSeed(t, dir)}).wallet("").Address()
+	place := filepath.Join(dir, "regtest-pool")
+	n := chain(t, place)
+	payout := (&settings{seed: readSeed(t, place)}).wallet("").Address()
 	block := blockAt(t, n, 2)
-	if !strings.Contains(r.screen.String(), "block 2 "+block.BlockHash().String()) {
-		t.Errorf("the node has %s at height 2:\n%s", block.BlockHash(), r.screen.String())
+	if !strings.Contains(r.screen.String(), "block 2 accepted: 50 BTC, by "+figures.Short(payout)+".rig") {
+		t.Errorf("block 2 is not told:\n%s", r.screen.String())
 	}
 	checkCoinbase(t, block, payout)
+
+	// The command on the screen works as it stands there.
+	_, command, _ := strings.Cut(r.screen.String(), "from another terminal\n")
+	command, _, _ = strings.Cut(command, "\n")
+	words := strings.Fields(command)
+	out, err := exec.Command(words[0], words[1:]...).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "2 miners of 1 user") {
+		t.Errorf("%s: %v\n%s", command, err, out)
+	}
+
+	// Somebody's own miner is told of, the simulated ones are not.
+	family, _ := firmware.Find("Bitaxe")
+	guest, err := family.Dial(t.Context(), listen, "guest.bitaxe", firmware.Options{Suggest: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.wait("a miner came: bitaxe/")
+	r.wait(" at 127.0.0.1, as guest.bitaxe\n")
+	guest.Close()
+	r.wait("a miner left: bitaxe/")
+	if strings.Contains(r.screen.String(), "came: "+figures.Short(payout)) {
+		t.Errorf("simulated miners are told of:\n%s", r.screen.String())
+	}
+
+	// A second one says so and touches nothing.
+	before := contents(t, place)
+	second := start(t, Config{Dir: dir, Listen: freePort(t)})
+	if err := <-second.ended; err == nil || !strings.Contains(err.Error(), "make run is running already, in "+place) {
+		t.Errorf("a second one: %v", err)
+	}
+	if after := contents(t, place); after != before {
+		t.Errorf("the second one has changed files:\n%s\nbefore:\n%s", after, before)
+	}
 	r.stop()
+	for _, text := range []string{"mined ", " blocks in ", "everything is kept in " + place} {
+		if !strings.Contains(r.screen.String(), text) {
+			t.Errorf("no %q at the end:\n%s", text, r.screen.String())
+		}
+	}
+	for line := range strings.Lines(r.screen.String()) {
+		if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); n > 80 && !strings.Contains(line, dir) && !strings.Contains(line, payout) {
+			t.Errorf("%d columns: %s", n, line)
+		}
+	}
 	if left := leftovers(t, dir); len(left) > 0 {
 		t.Errorf("still running: %v", left)
 	}
 
 	r = start(t, Config{Dir: dir, Listen: listen})
 	r.wait("mining began")
-	r.wait(": accepted")
-	if got := blockAt(t, chain(t, dir), 2).BlockHash(); got != block.BlockHash() {
+	r.wait(" accepted: ")
+	if got := blockAt(t, chain(t, place), 2).BlockHash(); got != block.BlockHash() {
 		t.Errorf("block 2 is %s after the second start, was %s", got, block.BlockHash())
 	}
 	if strings.Contains(r.screen.String(), "block 2 ") {
 		t.Errorf("an old block is told again:\n%s", r.screen.String())
 	}
 	r.stop()
+}
+
+// contents are the settings a second run could overwrite.
+func contents(t *testing.T, dir string) string {
+	t.Helper()
+	var all string
+	for _, name := range []string{"wallet", configFile, "sockets/main.pid"} {
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all += string(b) + "\n"
+	}
+	return all
 }
 
 func readSeed(t *testing.T, dir string) string {
@@ -230,14 +293,17 @@ func TestSolo(t *testing.T) {
 	r := start(t, Config{Dir: dir, Listen: freePort(t), Solo: true})
 	r.wait("mining began")
 	r.wait("block 3 ")
-	r.wait(": accepted")
-	_, after, _ := strings.Cut(r.screen.String(), "block 2 ")
-	_, finder, _ := strings.Cut(after, "found by ")
-	user, _, _ := strings.Cut(finder, ".")
-	checkCoinbase(t, blockAt(t, chain(t, dir), 2), user)
-	if one, two := (&settings{seed: readSeed(t, dir)}).wallet("rig1").Address(), (&settings{seed: readSeed(t, dir)}).wallet("rig2").Address(); user != one && user != two {
-		t.Errorf("found by %s, the miners are %s and %s", user, one, two)
+	r.wait(" accepted: ")
+	place := filepath.Join(dir, "regtest-solo")
+	w := &settings{seed: readSeed(t, place)}
+	one, two := w.wallet("rig1").Address(), w.wallet("rig2").Address()
+	finder := one
+	if strings.Contains(r.screen.String(), "block 2 accepted: 50 BTC, by "+figures.Short(two)+".rig2") {
+		finder = two
+	} else if !strings.Contains(r.screen.String(), "block 2 accepted: 50 BTC, by "+figures.Short(one)+".rig1") {
+		t.Errorf("the miners are %s and %s:\n%s", one, two, r.screen.String())
 	}
+	checkCoinbase(t, blockAt(t, chain(t, place), 2), finder)
 	r.stop()
 }
 
@@ -286,6 +352,8 @@ func TestStartFailuresSayWhy(t *testing.T) {
 		"no port":     {Config{Listen: "127.0.0.1"}, "LISTEN=127.0.0.1: want host:port"},
 		"address":     {Config{Listen: "127.0.0.1:0", Address: "bcrt1nonsense"}, "ADDRESS=bcrt1nonsense: "},
 		"node":        {Config{Listen: "127.0.0.1:0", Node: "localhost:8332"}, "NODE: want http://user:pass@host:port"},
+		"no account":  {Config{Listen: "127.0.0.1:0", Node: "http://localhost:8332"}, "NODE: want http://user:pass@host:port"},
+		"no such":     {Config{Listen: "127.0.0.1:0", Node: "cookie"}, "or the node's cookie file"},
 	} {
 		c.config.Dir = t.TempDir()
 		r := start(t, c.config)
@@ -303,18 +371,18 @@ func TestEditedConfiguration(t *testing.T) {
 	t.Parallel()
 	d := &demo{config: Config{Dir: t.TempDir()}}
 	d.dir = d.config.Dir
-	s, err := d.settle()
+	n := &node{chain: "regtest"}
+	s, err := d.settle(n)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.miners, s.payout = "127.0.0.1:1", s.wallet("").Address()
-	n := &node{chain: "regtest"}
 	n.config.URL, n.config.User, n.config.Pass = "127.0.0.1:2", "u", "p"
 	if err := d.writeConfig(s, n); err != nil {
 		t.Fatal(err)
 	}
 	path := d.path(configFile)
-	if s, err = d.settle(); err != nil || s.edited {
+	if s, err = d.settle(n); err != nil || s.edited {
 		t.Errorf("a file of make run counts as changed: %v", err)
 	}
 	b, err := os.ReadFile(path)
@@ -325,13 +393,54 @@ func TestEditedConfiguration(t *testing.T) {
 	if err := os.WriteFile(path, b, 0o640); err != nil {
 		t.Fatal(err)
 	}
-	s, err = d.settle()
+	s, err = d.settle(n)
 	if err != nil || !s.edited || s.listen != "127.0.0.1:4444" || s.miners != "127.0.0.1:1" || s.node.URL != "127.0.0.1:2" {
 		t.Errorf("%+v, %v", s, err)
 	}
 	d.config.Listen = "127.0.0.1:5555"
-	if _, err := d.settle(); err == nil || !strings.Contains(err.Error(), "LISTEN= has no effect") {
+	if _, err := d.settle(n); err == nil || !strings.Contains(err.Error(), "has 127.0.0.1:4444, so LISTEN= has no effect") {
 		t.Errorf("%v", err)
+	}
+	d.config.Listen = "127.0.0.1:4444"
+	if _, err := d.settle(n); err != nil {
+		t.Errorf("what the file says is refused: %v", err)
+	}
+}
+
+func TestParseNode(t *testing.T) {
+	home, err := os.UserHomeDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for text, want := range map[string]bitcoind.Config{
+		"http://u:p@10.0.0.2:8332":                {URL: "10.0.0.2:8332", User: "u", Pass: "p"},
+		"https://u:p@node.example:443/rpc":        {URL: "https://node.example:443/rpc", User: "u", Pass: "p"},
+		"https://u:p@node.example":                {URL: "https://node.example", User: "u", Pass: "p"},
+		"~/.bitcoin/.cookie":                      {URL: "127.0.0.1:8332", Cookie: home + "/.bitcoin/.cookie"},
+		"/data/regtest/.cookie":                   {URL: "127.0.0.1:18443", Cookie: "/data/regtest/.cookie"},
+		"/data/testnet4/.cookie":                  {URL: "127.0.0.1:48332", Cookie: "/data/testnet4/.cookie"},
+		"/data/.cookie@10.0.0.2:18332":            {URL: "10.0.0.2:18332", Cookie: "/data/.cookie"},
+		"/data/.cookie@https://node.example:8332": {URL: "https://node.example:8332", Cookie: "/data/.cookie"},
+		dir: {URL: "127.0.0.1:8332", Cookie: dir},
+	} {
+		if got, err := parseNode(text); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %+v, %v", text, got, err)
+		}
+	}
+}
+
+// Each chain and mode has a directory of its own, each foreign regtest too.
+func TestPlace(t *testing.T) {
+	client := bitcoind.NewClient(bitcoind.Config{}, bitcoind.Options{})
+	for want, n := range map[string]*node{
+		"regtest":                      {chain: "regtest"},
+		"main":                         {chain: "main", client: client, config: bitcoind.Config{URL: "10.0.0.2:8332"}},
+		"regtest-https---node.x-18443": {chain: "regtest", client: client, config: bitcoind.Config{URL: "https://node.x:18443"}},
+	} {
+		if got := n.place(); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
 	}
 }
 

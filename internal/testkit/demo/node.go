@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 	"time"
+	"unicode"
 
 	"ckpool/address"
 	"ckpool/bitcoind"
@@ -15,13 +17,43 @@ import (
 
 // node is the node the pool works for.
 type node struct {
-	config bitcoind.Config
+	config bitcoind.Config // empty before one's own is started
 	client *bitcoind.Client
 	chain  string
-	own    *btcd.Node // nil: somebody else's
+	own    *btcd.Node // nil: somebody else's, or not started
 }
 
 func (n *node) regtest() bool { return n.chain == "regtest" }
+
+// foreign tells that it is not one's own.
+func (n *node) foreign() bool { return n.client != nil && n.own == nil }
+
+// place names the chain for a directory. There are many regtests, so that the
+// node belongs to the name of one.
+func (n *node) place() string {
+	if !n.regtest() || !n.foreign() {
+		return n.chain
+	}
+	return n.chain + "-" + strings.Map(func(r rune) rune {
+		if r < 0x80 && (unicode.IsLetter(r) || unicode.IsDigit(r)) || r == '.' || r == '-' {
+			return r
+		}
+		return '-'
+	}, n.config.URL)
+}
+
+// findNode asks a given node for its chain, as long as it takes.
+func (d *demo) findNode(ctx context.Context) (*node, error) {
+	if d.config.Node == "" {
+		return &node{chain: "regtest"}, nil
+	}
+	config, err := parseNode(d.config.Node)
+	if err != nil {
+		return nil, err
+	}
+	n := &node{config: config, client: bitcoind.NewClient(config, bitcoind.Options{})}
+	return n, d.identify(ctx, n)
+}
 
 func (n *node) height(ctx context.Context) (int64, error) {
 	var height int64
@@ -53,10 +85,10 @@ func (n *node) stop() error {
 // buildTime covers the first build of btcd on a slow machine.
 const buildTime = 10 * time.Minute
 
-// startNode gets the node ready and fills in what depends on it.
-func (d *demo) startNode(ctx context.Context, s *settings) (*node, error) {
-	n := &node{config: s.node}
-	if s.own {
+// startNode starts a node of one's own, unless there is another, and fills in
+// what depends on it.
+func (d *demo) startNode(ctx context.Context, n *node, s *settings) error {
+	if !n.foreign() {
 		d.console.print("starting btcd on regtest (the first time it is built, which takes a minute)")
 		ctx, cancel := context.WithTimeout(ctx, buildTime)
 		defer cancel()
@@ -64,21 +96,21 @@ func (d *demo) startNode(ctx context.Context, s *settings) (*node, error) {
 		n.own, err = btcd.Start(ctx, d.path("btcd"), btcd.Options{
 			RPC: s.node.URL, User: s.node.User, Password: s.node.Pass, Wallet: s.wallet("")})
 		if err != nil {
-			return nil, err
+			return err
 		}
 		n.config = bitcoind.Config{URL: n.own.RPC, User: n.own.User, Pass: n.own.Pass}
 		if err := n.own.EnsureCurrent(ctx); err != nil {
-			return nil, errors.Join(err, n.own.Stop())
+			return errors.Join(err, n.own.Stop())
+		}
+		n.client = bitcoind.NewClient(n.config, bitcoind.Options{})
+		if err := d.identify(ctx, n); err != nil {
+			return errors.Join(err, n.stop())
 		}
 	}
-	n.client = bitcoind.NewClient(n.config, bitcoind.Options{})
-	if err := d.identify(ctx, n); err != nil {
-		return nil, errors.Join(err, n.stop())
-	}
 	if err := s.complete(n, d.config.Solo); err != nil {
-		return nil, errors.Join(err, n.stop())
+		return errors.Join(err, n.stop())
 	}
-	return n, nil
+	return nil
 }
 
 // identify asks for the chain, as long as it takes.

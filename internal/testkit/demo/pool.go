@@ -25,13 +25,14 @@ type pool struct {
 
 const (
 	poolName  = "ckpool"
+	sockets   = "sockets" // directory
 	startTime = 30 * time.Second
 	stopTime  = 15 * time.Second
 )
 
 func (d *demo) startPool(ctx context.Context) (*pool, error) {
 	p := &pool{exited: make(chan struct{}), output: d.path("ckpool.out"), ask: map[string]*control.Client{}}
-	args := []string{"-c", configFile, "-s", "sockets", "-n", poolName, "-q"}
+	args := []string{"-c", configFile, "-s", sockets, "-n", poolName, "-q"}
 	if d.config.Solo {
 		args = append(args, "-B")
 	}
@@ -41,7 +42,7 @@ func (d *demo) startPool(ctx context.Context) (*pool, error) {
 	}
 	for _, socket := range []string{"listener", "stratifier"} {
 		// The path of a socket has little room: as seen from here it is shorter.
-		p.ask[socket] = control.Dial(d.config.Dir, "sockets", socket)
+		p.ask[socket] = control.Dial(d.shown(), sockets, socket)
 		p.ask[socket].ReplyTimeout = 5 * time.Second
 	}
 	out, err := os.Create(p.output)

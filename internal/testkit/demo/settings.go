@@ -2,6 +2,7 @@ package demo
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/json"
@@ -11,6 +12,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"ckpool/address"
@@ -25,8 +27,7 @@ type settings struct {
 	edited bool // the configuration file is the user's
 	listen string
 	miners string          // where the simulated ones connect
-	node   bitcoind.Config // existing, or to be started; empty URL: anywhere
-	own    bool            // the node is to be started
+	node   bitcoind.Config // where one's own is to be started; empty URL: anywhere
 	seed   string          // of the wallets
 	payout string          // address that blocks pay, empty in solo mode
 	users  []string        // of the simulated miners
@@ -37,8 +38,8 @@ const (
 	configFile    = "ckpool.conf"
 )
 
-func (d *demo) settle() (*settings, error) {
-	s := &settings{listen: d.config.Listen, own: d.config.Node == ""}
+func (d *demo) settle(n *node) (*settings, error) {
+	s := &settings{listen: d.config.Listen}
 	if s.listen == "" {
 		s.listen = defaultListen
 	}
@@ -54,11 +55,6 @@ func (d *demo) settle() (*settings, error) {
 	if s.seed, err = d.seed(); err != nil {
 		return s, err
 	}
-	if !s.own {
-		if s.node, err = parseNode(d.config.Node); err != nil {
-			return s, err
-		}
-	}
 	s.payout = d.config.Address
 	for i, name := range []string{"rig1", "rig2"} {
 		// In solo mode each is paid at its own address.
@@ -71,7 +67,7 @@ func (d *demo) settle() (*settings, error) {
 		}
 		s.users = append(s.users, user+"."+name)
 	}
-	return s, d.readConfig(s)
+	return s, d.readConfig(s, n)
 }
 
 func (s *settings) wallet(name string) *btcd.Wallet { return btcd.NewWallet(s.seed + name) }
@@ -93,16 +89,60 @@ func (d *demo) seed() (string, error) {
 	return seed, nil
 }
 
+var errNode = errors.New("NODE: want http://user:pass@host:port, https likewise, or the node's cookie file: " +
+	"/home/you/.bitcoin/.cookie, and behind it @host:port for a node elsewhere")
+
+// parseNode reads http[s]://user:pass@host:port or COOKIE[@host:port], where the
+// cookie is a file or the directory it is in. Without a port it is that of the
+// chain whose directory the cookie is in.
 func parseNode(text string) (bitcoind.Config, error) {
-	u, err := url.Parse(text)
-	if err != nil || u.Scheme != "http" || u.Host == "" || u.User == nil {
-		return bitcoind.Config{}, errors.New("NODE: want http://user:pass@host:port")
+	if !strings.Contains(text, "://") || strings.HasPrefix(text, "/") || strings.HasPrefix(text, ".") || strings.HasPrefix(text, "~") {
+		return parseCookie(text)
 	}
-	if u.Port() == "" {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User == nil {
+		return bitcoind.Config{}, errNode
+	}
+	if u.Port() == "" && u.Scheme == "http" {
 		return bitcoind.Config{}, errors.New("NODE: the port is missing; Bitcoin Core has 8332 on main, 18443 on regtest")
 	}
 	password, _ := u.User.Password()
-	return bitcoind.Config{URL: u.Host, User: u.User.Username(), Pass: password}, nil
+	c := bitcoind.Config{URL: u.Host, User: u.User.Username(), Pass: password}
+	if u.Scheme == "https" {
+		c.URL = "https://" + u.Host + u.Path
+	}
+	return c, nil
+}
+
+// ports are those of RPC by the directory a chain's cookie is in; others are main.
+var ports = map[string]string{"regtest": "18443", "testnet3": "18332", "testnet4": "48332", "signet": "38332"}
+
+func parseCookie(text string) (c bitcoind.Config, err error) {
+	file, at := text, ""
+	if i := strings.LastIndexByte(text, '@'); i >= 0 {
+		file, at = text[:i], text[i+1:]
+	}
+	if !strings.Contains(file, "/") {
+		return c, errNode
+	}
+	if rest, ok := strings.CutPrefix(file, "~/"); ok {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return c, fmt.Errorf("NODE: %w", err)
+		}
+		file = filepath.Join(home, rest)
+	}
+	if file, err = filepath.Abs(file); err != nil {
+		return c, fmt.Errorf("NODE: %w", err)
+	}
+	dir := file
+	if info, err := os.Stat(file); err != nil || !info.IsDir() {
+		dir = filepath.Dir(file)
+	}
+	if at == "" {
+		at = "127.0.0.1:" + cmp.Or(ports[filepath.Base(dir)], "8332")
+	}
+	return bitcoind.Config{URL: at, Cookie: file}, nil
 }
 
 // signature stands behind the JSON of a file that make run wrote.
@@ -114,7 +154,7 @@ func signed(body []byte) []byte {
 }
 
 // readConfig takes what it says from a configuration file the user has changed.
-func (d *demo) readConfig(s *settings) error {
+func (d *demo) readConfig(s *settings, n *node) error {
 	path := d.path(configFile)
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -137,9 +177,12 @@ func (d *demo) readConfig(s *settings) error {
 	if len(c.Nodes) == 0 || len(c.Servers) == 0 {
 		return fmt.Errorf("%s names no node or no serverurl; remove it to have it written again", d.shown(configFile))
 	}
-	for name, given := range map[string]string{"LISTEN": d.config.Listen, "NODE": d.config.Node, "ADDRESS": d.config.Address} {
-		if given != "" {
-			return fmt.Errorf("%s was changed by hand, so %s= has no effect: set it there, or remove the file", d.shown(configFile), name)
+	for _, o := range []struct{ name, given, there string }{
+		{"LISTEN", d.config.Listen, c.Servers[0].URL}, {"NODE", n.config.URL, c.Nodes[0].URL}, {"ADDRESS", d.config.Address, c.BTCAddress},
+	} {
+		if o.given != "" && o.given != o.there {
+			return fmt.Errorf("%s was changed by hand and has %s, so %s= has no effect: set it there, or remove the file",
+				d.shown(configFile), cmp.Or(o.there, "none"), o.name)
 		}
 	}
 	s.edited = true
@@ -167,13 +210,17 @@ func (d *demo) writeConfig(s *settings, n *node) error {
 		const every = 2e-10
 		servers = append(servers, server{s.miners, every, every, every})
 	}
+	account := map[string]string{"url": n.config.URL, "cookie": n.config.Cookie}
+	if n.config.Cookie == "" {
+		account = map[string]string{"url": n.config.URL, "auth": n.config.User, "pass": n.config.Pass}
+	}
 	c := struct {
 		Nodes   []map[string]string `json:"btcd"`
 		Address string              `json:"btcaddress,omitempty"`
 		Servers []any               `json:"serverurl"`
 		LogDir  string              `json:"logdir"`
 	}{
-		Nodes:   []map[string]string{{"url": n.config.URL, "auth": n.config.User, "pass": n.config.Pass}},
+		Nodes:   []map[string]string{account},
 		Address: s.payout,
 		Servers: servers,
 		LogDir:  "logs",

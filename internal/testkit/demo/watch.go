@@ -1,11 +1,15 @@
 package demo
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
+	"ckpool/control"
 	"ckpool/difficulty"
+	"ckpool/internal/figures"
 )
 
 const (
@@ -34,15 +38,10 @@ type poolStats struct {
 	Workers       int
 }
 
-type block struct {
-	Height int64  `json:"height"`
-	Hash   string `json:"hash"`
-	Worker string `json:"worker"`
-	State  string `json:"state"`
-}
-
-// watch tells how it goes until ctx ends.
-func (d *demo) watch(ctx context.Context, p *pool, n *node) error {
+// watch tells how it goes until ctx ends, and then what came of it.
+func (d *demo) watch(ctx context.Context, p *pool, n *node, settings *settings) error {
+	began := time.Now()
+	guests := guests{simulated: settings.users}
 	told := map[string]string{} // state by hash of the blocks that were told
 	before, err := p.blocks(ctx)
 	if err != nil {
@@ -57,7 +56,11 @@ func (d *demo) watch(ctx context.Context, p *pool, n *node) error {
 	var lastUpkeep, lastQuiet time.Time
 	var s status
 	for {
-		if err := d.look(ctx, p, n, &s, told); err != nil {
+		err := d.look(ctx, p, n, &s, told)
+		if err == nil {
+			err = guests.look(ctx, p, d.console.print)
+		}
+		if err != nil {
 			if ctx.Err() != nil {
 				return nil
 			}
@@ -78,6 +81,7 @@ func (d *demo) watch(ctx context.Context, p *pool, n *node) error {
 		case <-tick.C:
 		case <-ctx.Done():
 			d.console.end()
+			d.farewell(&s, time.Since(began))
 			return nil
 		}
 	}
@@ -129,19 +133,15 @@ func (d *demo) look(ctx context.Context, p *pool, n *node, s *status, told map[s
 		before, known := told[b.Hash]
 		told[b.Hash] = b.State
 		if state := outcome(b.State); state != "pending" && (!known || outcome(before) != state) {
-			d.console.print("block %d %s: %s, found by %s", b.Height, b.Hash, state, b.Worker)
+			d.console.print("block %s %s: %s, by %s", figures.Count(b.Height), state, figures.Bitcoins(b.Reward), figures.Worker(b.Worker))
 		}
 	}
 	s.height, err = n.height(ctx)
 	return err
 }
 
-func (p *pool) blocks(ctx context.Context) ([]block, error) {
-	var reply struct {
-		Blocks []block `json:"blocks"`
-	}
-	err := p.query(ctx, "blocks", &reply)
-	return reply.Blocks, err
+func (p *pool) blocks(ctx context.Context) ([]control.Block, error) {
+	return p.ask["stratifier"].Blocks(ctx)
 }
 
 // outcome is a block's state without its count of confirmations.
@@ -157,10 +157,60 @@ func (s *status) line() string {
 	if s.workers == 0 {
 		return fmt.Sprintf("height %d, waiting for a miner", s.height)
 	}
-	rate := fmt.Sprintf("%.1f ", s.hashRate)
-	if s.hashRate >= 1000 {
-		rate = difficulty.FormatSI(s.hashRate)
+	return fmt.Sprintf("%s  shares %d  best %.3g  height %d  blocks found %d",
+		figures.Rate(s.hashRate), s.shares, s.best, s.height, s.found)
+}
+
+// farewell says what came of it and how to go on.
+func (d *demo) farewell(s *status, took time.Duration) {
+	d.console.print("mined %s in %s: %s, best %.3g", figures.Things(int64(s.found), "block"), figures.Duration(took),
+		figures.Things(s.shares, "share"), s.best)
+	d.console.print("everything is kept in %s: the same command goes on from there,", d.shown())
+	d.console.print("and without that directory it begins anew")
+}
+
+// guests are miners that are not simulated ones.
+type guests struct {
+	simulated []string // workers
+	known     map[uint64]control.Connection
+}
+
+// guestLines bounds what is said of them in a second.
+const guestLines = 5
+
+// look tells who has come and who has left since the last time.
+func (g *guests) look(ctx context.Context, p *pool, say func(format string, args ...any)) error {
+	all, err := p.ask["stratifier"].Clients(ctx)
+	if err != nil {
+		return err
 	}
-	return fmt.Sprintf("%sH/s  shares %d  best %.3g  height %d  blocks found %d",
-		rate, s.shares, s.best, s.height, s.found)
+	present := map[uint64]control.Connection{}
+	var lines []string
+	for _, c := range all {
+		if !c.Authorised || slices.Contains(g.simulated, c.Worker) {
+			continue
+		}
+		present[c.ID] = c
+		if _, known := g.known[c.ID]; !known {
+			lines = append(lines, fmt.Sprintf("a miner came: %s at %s, as %s", miner(c), c.Address, figures.Worker(c.Worker)))
+		}
+	}
+	for id, c := range g.known {
+		if _, stays := present[id]; !stays {
+			lines = append(lines, fmt.Sprintf("a miner left: %s at %s, as %s", miner(c), c.Address, figures.Worker(c.Worker)))
+		}
+	}
+	g.known = present
+	for _, line := range lines[:min(len(lines), guestLines)] {
+		say("%s", line)
+	}
+	if more := len(lines) - guestLines; more > 0 {
+		say("%d more came or left", more)
+	}
+	return nil
+}
+
+// miner is what it calls itself, in few letters.
+func miner(c control.Connection) string {
+	return cmp.Or(figures.Cut(c.UserAgent, 20), "one without a name")
 }
