@@ -176,7 +176,7 @@ func TestStatus(t *testing.T) {
 			Rates: control.Rates{DSPS1: 290000, DSPS5: 280000, DSPS60: 270000, DSPS1440: 260000},
 		},
 		rejects: map[string]int64{"stale": 700, "above target": 300, "duplicate": 0, "job not found": 1},
-		blocks: []control.Block{{Height: 890000}, {Height: 890001, Worker: "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4.rig1", Reward: 318273645,
+		blocks: []control.Block{{Height: 890000, State: "orphaned"}, {Height: 890001, Worker: "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4.rig1", Reward: 318273645,
 			Time: after(time.Hour), State: "confirmed 12"}},
 		nodes: []control.Node{
 			{URL: "127.0.0.1:8332", State: "ok", Version: "Satoshi:28.1.0", Current: true, Height: 900007},
@@ -197,7 +197,7 @@ rejects     70% stale, 30% above target, 0.1% job not found since the start
 best share  12.3G, a block takes 126T; effort of the round 1%
 odds        1 in 5,402 a day, a block every 14.8 years on average (1h)
 last block  890,001, 3d 3h ago, 3.18273645 BTC, confirmed 12, by
-            bc1qw5…f3t4.rig1; 2 in all
+            bc1qw5…f3t4.rig1; 1 of 2 confirmed
 work        block 900,008, made 12s ago
 node        127.0.0.1:8332 ok, in use, Satoshi:28.1.0
 node        10.0.0.2:8332 unreachable: nothing listens there (connection

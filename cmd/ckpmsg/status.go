@@ -211,10 +211,16 @@ func (s *status) lastBlock() string {
 	if b.Worker != "" {
 		text += ", by " + figures.Worker(oneLine(b.Worker))
 	}
-	if len(s.blocks) > 1 {
-		text += fmt.Sprintf("; %s in all", figures.Count(int64(len(s.blocks))))
+	if len(s.blocks) == 1 {
+		return text
 	}
-	return text
+	kept := int64(0)
+	for _, b := range s.blocks {
+		if strings.HasPrefix(b.State, "confirmed") {
+			kept++
+		}
+	}
+	return text + fmt.Sprintf("; %s of %s confirmed", figures.Count(kept), figures.Count(int64(len(s.blocks))))
 }
 
 func (s *status) work() string {

@@ -14,13 +14,14 @@ type glance struct {
 	height   int64  // of the block that is mined; 0 without work
 	trouble  string // with the nodes, in a few words
 	rejected bool   // new connections are, by an operator's word
+	known    bool   // some miner was there, if not in this run
 }
 
 // StatusLine is what the pool does, in a line of at most width columns that
 // replaces the one before. Cycle counts the lines, which turns a wheel.
 func (p Health) StatusLine(now time.Time, cycle, width int) string {
 	const clearLine = "\x1b[2K\r"
-	g := glance{PoolStatus: p.Status(now, Sessions{}), rejected: p.rejecting.Load()}
+	g := glance{PoolStatus: p.Status(now, Sessions{}), rejected: p.rejecting.Load(), known: p.names.lastID.Load() > 0}
 	if w := p.Work(); w != nil {
 		g.height = w.Job.Template.Height
 	}
@@ -36,7 +37,7 @@ func (g *glance) line(cycle, width int) string {
 	switch {
 	case g.Workers > 0:
 		parts = append(parts, figures.Rate(g.Hashrate[0]), figures.Things(g.Workers, "miner"))
-	case g.AcceptedCount > 0:
+	case g.known:
 		parts = append(parts, "no miners")
 	default:
 		parts = append(parts, "no miners yet")
@@ -45,7 +46,7 @@ func (g *glance) line(cycle, width int) string {
 		parts = append(parts, "new ones rejected")
 	}
 	if g.height > 0 {
-		parts = append(parts, "block "+figures.Count(g.height))
+		parts = append(parts, "mining block "+figures.Count(g.height))
 	}
 	if g.AcceptedCount > 0 {
 		parts = append(parts, "best "+figures.Number(g.BestShare))

@@ -74,18 +74,18 @@ func (d *demo) describe(s *settings, n *node) {
 	}
 	say("configuration %s", d.shown(configFile))
 	say("log %s", d.shown("logs", poolName+".log"))
-	user, example := "any name", ""
+	user := "any name"
 	if d.config.Solo {
 		user = "your address on " + n.chain
-		if n.regtest() {
-			example = ", for instance " + s.wallet("yours").Address()
-		}
 	}
 	say("point a miner at")
 	for _, addr := range reachable(s.listen) {
 		say("  stratum+tcp://%s", addr)
 	}
-	say("  user: %s%s, password: x", user, example)
+	say("  user: %s, password: x", user)
+	if d.config.Solo && n.regtest() {
+		say("  for instance %s", s.wallet("yours").Address())
+	}
 	if n.regtest() {
 		say("two simulated miners find a block about every %s", blockEvery)
 	}
