@@ -47,7 +47,7 @@ func TestEndDuringUpgrade(t *testing.T) {
 	}
 	<-f.ended
 	text, _ := os.ReadFile(log)
-	if pid, state := f.pid(), f.first.ProcessState; pid != 0 || !state.Success() || strings.Count(string(text), " starting\n") != 1 {
+	if pid, state := f.pid(), f.first.ProcessState; pid != 0 || !state.Success() || strings.Count(string(text), " starting, log ") != 1 {
 		t.Errorf("the pool ended with %v; process %d goes on", state, pid)
 	}
 }
