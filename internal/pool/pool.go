@@ -180,7 +180,7 @@ func (p *Pool) listen(ctx context.Context, list []config.Listener) error {
 	for i, l := range p.server.Listeners()[first:] {
 		secured := ""
 		if endpoints[i].Certificate != nil {
-			secured = ", TLS"
+			secured = " (TLS)"
 		}
 		for _, addr := range l.Addrs {
 			p.logAt(logfile.LevelWarning, "Listening on "+addr.String()+secured)
