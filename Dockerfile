@@ -1,6 +1,6 @@
 # docker build -t ckpool .
 # docker run -d --name ckpool -p 3333:3333 -v ckpool:/var/lib/ckpool \
-#     -v /etc/ckpool/ckpool.conf:/etc/ckpool/ckpool.conf:ro ckpool [-B and other options]
+#     -v /etc/ckpool/ckpool.conf:/etc/ckpool/ckpool.conf:ro ckpool [options]
 # docker exec ckpool ckpmsg users
 FROM golang:1.26 AS build
 WORKDIR /src

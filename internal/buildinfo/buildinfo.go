@@ -2,6 +2,7 @@
 package buildinfo
 
 import (
+	"cmp"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -9,16 +10,15 @@ import (
 )
 
 // Version is the module's version where it was released, or the revision the
-// program was built from, of which "+changes" says that its sources were changed.
+// program was built from, of which "+changes" says that its sources were changed. It
+// is "(devel)" for one built outside a repository.
 func Version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
-		return unknown
+		return "unknown"
 	}
 	return version(info)
 }
-
-const unknown = "unknown"
 
 func version(info *debug.BuildInfo) string {
 	setting := map[string]string{}
@@ -34,10 +34,7 @@ func version(info *debug.BuildInfo) string {
 			v += "+changes"
 		}
 	}
-	if v == "" || v == "(devel)" {
-		return unknown
-	}
-	return v
+	return cmp.Or(v, "unknown")
 }
 
 // Line is what a program prints for --version.

@@ -15,7 +15,7 @@ func TestVersion(t *testing.T) {
 		{"v1.2.3", revision, "false", "v1.2.3"},
 		{"v1.2.3+dirty", revision, "true", "32173a5fd0e1+changes"},
 		{"v1.2.3", "", "", "v1.2.3"},
-		{"(devel)", "", "", "unknown"},
+		{"(devel)", "", "", "(devel)"},
 		{"", "", "", "unknown"},
 	} {
 		info := &debug.BuildInfo{Main: debug.Module{Version: tt.module}}

@@ -49,3 +49,40 @@ func onThisMachine(url string) bool {
 	addr, err := netip.ParseAddr(host)
 	return host == "localhost" || err == nil && addr.Unmap().IsLoopback()
 }
+
+// overlap tells whether two listen addresses cannot be open at the same time, in
+// this order. Names are compared as they are. [::] is all of IPv4 too, unless
+// 0.0.0.0 was opened before it.
+func overlap(first, second string) bool {
+	a, port := listenHost(first)
+	b, port2 := listenHost(second)
+	if port != port2 {
+		return false
+	}
+	switch {
+	case a == b:
+		return true
+	case a == "0.0.0.0" && b == "::":
+		return false
+	case a == "::" || b == "::":
+		return true
+	}
+	is4 := func(host string) bool { ip, err := netip.ParseAddr(host); return err == nil && ip.Is4() }
+	return a == "0.0.0.0" && is4(b) || b == "0.0.0.0" && is4(a)
+}
+
+// listenHost is what a listen address means: without a host all addresses, without
+// a port 3333.
+func listenHost(url string) (host string, port uint16) {
+	host, port, _ = splitURL(url)
+	if ip, err := netip.ParseAddr(host); err == nil {
+		host = ip.Unmap().String()
+	}
+	if host == "" || host == "*" {
+		host = "::"
+	}
+	if port == 0 {
+		port = 3333
+	}
+	return strings.ToLower(host), port
+}
