@@ -4,6 +4,7 @@
 # docker exec ckpool ckpmsg users
 FROM golang:1.26 AS build
 WORKDIR /src
+# With .git, for the revision in --version.
 COPY . .
 RUN make build && install -d -m 1777 /root.fs/run/ckpool /root.fs/var/lib/ckpool && \
     install -D -t /root.fs/usr/local/bin bin/ckpool bin/ckpmsg bin/notifier && \

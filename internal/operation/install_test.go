@@ -62,3 +62,14 @@ func TestInstall(t *testing.T) {
 		t.Errorf("%v\n%s", err, unit)
 	}
 }
+
+// The programs of the image tell their revision, which go build reads from .git.
+func TestImageHasRevision(t *testing.T) {
+	ignored, err := os.ReadFile("../../.dockerignore")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if slices.Contains(strings.Fields(string(ignored)), ".git") {
+		t.Error("the image is built without .git")
+	}
+}
