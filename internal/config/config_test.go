@@ -427,6 +427,21 @@ ckpool.conf:7: "btcaddress": want a string, got an array`
 	}
 }
 
+// A file that is wrong everywhere is told so in bounded time.
+func TestManyErrors(t *testing.T) {
+	for name, text := range map[string]string{
+		"nodes":     `{"btcd": [` + strings.Repeat("{},\n", 100000) + `]}`,
+		"listeners": `{"serverurl": [` + strings.Repeat("\"a\",\n", 10000) + `]}`,
+		"keys":      `{` + strings.Repeat("\"mindiff\": 1,\n", 50000) + `"poolfee": 1}`,
+	} {
+		begun := time.Now()
+		_, warnings, err := Parse("f", []byte(text), Solo)
+		if errs, ok := err.(Errors); !ok || len(errs) > 100 || len(warnings) > 100 || time.Since(begun) > 20*time.Second {
+			t.Errorf("%s: %d errors, %d warnings, %v", name, len(errs), len(warnings), time.Since(begun))
+		}
+	}
+}
+
 // What belongs to other software is told by what it is called here. What would
 // move money or difficulty is an error that may be ignored, unless the key of
 // ours is there too.
@@ -538,7 +553,9 @@ func TestOverlap(t *testing.T) {
 		{"127.0.0.1:1", "127.0.0.2:1", false},
 		{"[::ffff:127.0.0.1]:1", "127.0.0.1:1", true},
 	} {
-		if got := overlap(tt.first, tt.second); got != tt.want {
+		a, port := listenHost(tt.first)
+		b, port2 := listenHost(tt.second)
+		if got := port == port2 && overlap(a, b); got != tt.want {
 			t.Errorf("%s and %s: %v", tt.first, tt.second, got)
 		}
 	}

@@ -27,10 +27,14 @@ func (f *file) lineColumn(n int) (line, column int) {
 
 // note keeps an error, so that reading goes on and tells of the others too.
 func (f *file) note(err error) {
-	if e := (*Error)(nil); errors.As(err, &e) {
+	if e := (*Error)(nil); errors.As(err, &e) && len(f.errors) < maxFindings {
 		f.errors = append(f.errors, e)
 	}
 }
+
+// maxFindings is how many errors, and how many warnings, are told of a file. One
+// with more is no configuration of ckpool.
+const maxFindings = 100
 
 // faulty tells that something is wrong already with a key or a part of it, so
 // that what follows from that is not worth telling.
@@ -43,11 +47,16 @@ func (f *file) faulty(key string) bool {
 
 func (f *file) at(offset int, e *Error) error {
 	e.File = f.name
-	e.Line, e.Column = f.lineColumn(offset)
+	if len(f.errors) < maxFindings { // else note drops it, and lines take time to count
+		e.Line, e.Column = f.lineColumn(offset)
+	}
 	return e
 }
 
 func (f *file) warnf(offset int, format string, args ...any) {
+	if len(f.warnings) == maxFindings {
+		return
+	}
 	line, _ := f.lineColumn(offset)
 	f.warnings = append(f.warnings, Warning{f.name, line, fmt.Sprintf(format, args...)})
 }

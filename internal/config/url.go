@@ -50,25 +50,25 @@ func onThisMachine(url string) bool {
 	return host == "localhost" || err == nil && addr.Unmap().IsLoopback()
 }
 
-// overlap tells whether two listen addresses cannot be open at the same time, in
-// this order. Names are compared as they are. [::] is all of IPv4 too, unless
-// 0.0.0.0 was opened before it.
+// overlap tells whether two listeners' hosts, as of listenHost, cannot be open on
+// the same port, in this order. Names are compared as they are. All of IPv6 is all of
+// IPv4 too, unless that was opened before it.
 func overlap(first, second string) bool {
-	a, port := listenHost(first)
-	b, port2 := listenHost(second)
-	if port != port2 {
-		return false
-	}
+	const all4, all = "0.0.0.0", "::"
 	switch {
-	case a == b:
+	case first == second:
 		return true
-	case a == "0.0.0.0" && b == "::":
+	case first == all4 && second == all:
 		return false
-	case a == "::" || b == "::":
+	case first == all || second == all:
 		return true
 	}
-	is4 := func(host string) bool { ip, err := netip.ParseAddr(host); return err == nil && ip.Is4() }
-	return a == "0.0.0.0" && is4(b) || b == "0.0.0.0" && is4(a)
+	return first == all4 && isIPv4(second) || second == all4 && isIPv4(first)
+}
+
+func isIPv4(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.Is4()
 }
 
 // listenHost is what a listen address means: without a host all addresses, without

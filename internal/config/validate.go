@@ -42,9 +42,14 @@ func below(key string, maxDiff, minDiff float64) *Error {
 
 // validateListeners finds addresses that exclude each other.
 func (c *Config) validateListeners() (errs Errors) {
-	for i := range c.Servers {
+	hosts, ports := make([]string, len(c.Servers)), make([]uint16, len(c.Servers))
+	for i, l := range c.Servers {
+		if l.URL == "" || len(errs) == maxFindings {
+			continue
+		}
+		hosts[i], ports[i] = listenHost(l.URL)
 		for j := range i {
-			if c.Servers[i].URL != "" && c.Servers[j].URL != "" && overlap(c.Servers[j].URL, c.Servers[i].URL) {
+			if ports[i] == ports[j] && overlap(hosts[j], hosts[i]) {
 				errs = append(errs, &Error{
 					Key:  fmt.Sprintf("serverurl[%d]", i),
 					Want: "an address that no other entry listens on",
