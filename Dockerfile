@@ -1,12 +1,13 @@
 # docker build -t ckpool .
 # docker run -d --name ckpool -p 3333:3333 -v ckpool:/var/lib/ckpool \
-#     -v /etc/ckpool/ckpool.conf:/etc/ckpool/ckpool.conf:ro ckpool [-B and other options]
+#     -v /etc/ckpool/ckpool.conf:/etc/ckpool/ckpool.conf:ro ckpool [options]
 # docker exec ckpool ckpmsg users
 FROM golang:1.26.8 AS build
 WORKDIR /src
 # Modules first: they are downloaded again only when they change.
 COPY go.mod go.sum ./
 RUN go mod download
+# With .git, for the revision in --version.
 COPY . .
 RUN make build && install -d -m 1777 /root.fs/run/ckpool /root.fs/var/lib/ckpool && \
     install -D -t /root.fs/usr/local/bin bin/ckpool bin/ckpmsg bin/notifier && \

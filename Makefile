@@ -6,26 +6,48 @@ export CGO_ENABLED = 0
 # For `make run`: LISTEN=host:port, NODE=COOKIEFILE or http://user:pass@host:port, ADDRESS=…, MODE=solo
 export LISTEN NODE ADDRESS MODE
 
-.PHONY: build install manual run test check bench fmt vet lint tidy race fuzz
+.PHONY: build help install manual run test check bench fmt vet lint tidy race fuzz
 build:
 	$(GO) build -trimpath -o bin/ ./cmd/...
 
-PREFIX ?= /usr/local
-PROGRAMS = ckpool ckpmsg notifier ckbench
-# Into $(DESTDIR)$(PREFIX). The capability is for ports below 1024.
-install: build
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 \
-		$(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions
-	for p in $(PROGRAMS); do \
-		install bin/$$p $(DESTDIR)$(PREFIX)/bin/ && \
-		install -m 644 contrib/man/$$p.1 $(DESTDIR)$(PREFIX)/share/man/man1/ && \
-		install -m 644 contrib/completion/$$p.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$p && \
-		install -m 644 contrib/completion/$$p.zsh $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_$$p || exit 1; \
-	done
-	ln -sf ckpool $(DESTDIR)$(PREFIX)/bin/ckproxy
-	-setcap cap_net_bind_service=+ep $(DESTDIR)$(PREFIX)/bin/ckpool
+help:
+	@echo 'make            build the programs into bin/'
+	@echo 'make run        try it: a private chain, a pool and two simulated miners, in run/'
+	@echo '                LISTEN=host:port NODE=http://user:pass@host:port ADDRESS=… MODE=solo'
+	@echo 'make test       run the tests'
+	@echo 'make check      formatting, vet, lint, race detector, fuzzing'
+	@echo 'make bench      measure it, for docs/performance.md'
+	@echo 'make install    into PREFIX=/usr/local (DESTDIR= before it), logrotate into SYSCONFDIR=/etc'
+	@echo 'make manual     write manual pages, completions and the sample configuration anew'
 
-# Manual pages and completions are printed by the programs.
+PREFIX     ?= /usr/local
+SYSCONFDIR ?= /etc
+PROGRAMS = ckpool ckpmsg notifier ckbench
+TO       = $(DESTDIR)$(PREFIX)
+# Into $(DESTDIR)$(PREFIX). The capability is for ports below 1024. The sample
+# configuration is refused until somebody's address is in it: contrib/systemd says
+# where the units expect the real one.
+install: build
+	install -d $(TO)/bin $(TO)/share/man/man1 $(TO)/share/man/man5 $(TO)/share/doc/ckpool \
+		$(TO)/share/bash-completion/completions $(TO)/share/zsh/site-functions \
+		$(TO)/lib/systemd/system $(TO)/lib/sysusers.d $(DESTDIR)$(SYSCONFDIR)/logrotate.d
+	for p in $(PROGRAMS); do \
+		install bin/$$p $(TO)/bin/ && \
+		install -m 644 contrib/man/$$p.1 $(TO)/share/man/man1/ && \
+		install -m 644 contrib/completion/$$p.bash $(TO)/share/bash-completion/completions/$$p && \
+		install -m 644 contrib/completion/$$p.zsh $(TO)/share/zsh/site-functions/_$$p || exit 1; \
+	done
+	install -m 644 contrib/man/ckpool.conf.5 $(TO)/share/man/man5/
+	install -m 644 docs/* contrib/systemd/notify-reload.conf $(TO)/share/doc/ckpool/
+	for u in ckpool.service ckpool@.service ckpool.socket; do \
+		sed 's|/usr/local/|$(PREFIX)/|' contrib/systemd/$$u > $(TO)/lib/systemd/system/$$u && \
+		chmod 644 $(TO)/lib/systemd/system/$$u || exit 1; \
+	done
+	install -m 644 contrib/systemd/ckpool.sysusers $(TO)/lib/sysusers.d/ckpool.conf
+	install -m 644 contrib/logrotate/ckpool $(DESTDIR)$(SYSCONFDIR)/logrotate.d/ckpool
+	-setcap cap_net_bind_service=+ep $(TO)/bin/ckpool
+
+# Manual pages, completions and the sample are printed by the programs.
 manual: build
 	@mkdir -p contrib/man contrib/completion
 	for p in $(PROGRAMS); do \
@@ -33,6 +55,8 @@ manual: build
 		bin/$$p --manual bash > contrib/completion/$$p.bash && \
 		bin/$$p --manual zsh > contrib/completion/$$p.zsh || exit 1; \
 	done
+	bin/ckpool --manual man5 > contrib/man/ckpool.conf.5
+	bin/ckpool --manual sample > docs/ckpool.conf
 
 run: build
 	@exec bin/ckbench run

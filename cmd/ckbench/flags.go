@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 
 	"github.com/spf13/pflag"
 
 	"ckpool/internal/bench"
+	"ckpool/internal/getopt"
 )
 
 // flags are the options of a mode, with those that all modes which measure have.
@@ -66,12 +68,12 @@ func (f *flags) parse(args []string) error {
 	}
 	if err := f.Parse(long); err != nil {
 		if errors.Is(err, pflag.ErrHelp) {
-			return errHelp(fmt.Sprintf("Usage: %s [options]\n%s", f.Name(), f.FlagUsages()))
+			return errHelp(fmt.Sprintf("Usage: %s [options]\n\n%s", f.Name(), f.FlagUsagesWrapped(getopt.Width(os.Stdout))))
 		}
-		return err
+		return fmt.Errorf("%w; see %s --help", getopt.Explain(err), f.Name())
 	}
 	if f.NArg() > 0 {
-		return fmt.Errorf("unexpected argument %q", f.Arg(0))
+		return fmt.Errorf("%q is no option; see %s --help", f.Arg(0), f.Name())
 	}
 	return nil
 }

@@ -11,6 +11,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"ckpool/internal/buildinfo"
 )
 
 // modes are the subcommands that measure, in the order of the usage text. The run
@@ -51,6 +53,9 @@ func run(args []string, out, errs io.Writer) int {
 	case "-h", "-help", "--help", "help":
 		usage(out)
 		return 0
+	case "--version":
+		fmt.Fprint(out, buildinfo.Line("ckbench"))
+		return 0
 	case "--manual":
 		return printManual(args, out, errs)
 	}
@@ -75,7 +80,7 @@ func run(args []string, out, errs io.Writer) int {
 }
 
 func usage(w io.Writer) {
-	fmt.Fprint(w, "Usage: ckbench MODE [options], \"ckbench MODE --help\" lists the options\n\n")
+	fmt.Fprint(w, "Usage: ckbench MODE [options]\n       ckbench MODE --help\n       ckbench --version\n\nMeasures a stratum pool with simulated miners. Modes:\n\n")
 	for _, m := range modes {
 		fmt.Fprintf(w, "  %-10s%s\n", m.name, m.about)
 	}

@@ -23,7 +23,7 @@ func manualPage() manual.Page {
 	p := manual.Page{
 		Name:     "ckbench",
 		Title:    "measure a stratum pool with simulated miners",
-		Synopsis: []string{"MODE [options]", "run", "fakenode [options]"},
+		Synopsis: []string{"MODE [options]", "run", "fakenode [options]", "--version"},
 		About: `Simulated miners do real hashing against a pool, in one of several modes, and what
 the pool took for it is printed as a table. "ckbench run" starts a complete pool to
 try, with a node and miners of its own.`,
@@ -41,7 +41,7 @@ try, with a node and miners of its own.`,
 			Title: "See also",
 			Text:  "ckpool(1)",
 		}},
-		Words: []string{"run", "fakenode"},
+		Words: []string{"run", "fakenode", "--version"},
 	}
 	for _, m := range modes {
 		p.Sections[0].Items = append(p.Sections[0].Items, manual.Item{Term: m.name, Text: m.about})

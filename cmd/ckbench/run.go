@@ -24,7 +24,12 @@ func runDemo(args []string) int {
 	flags.StringVar(&c.Listen, "listen", os.Getenv("LISTEN"), "`host:port` for miners (default 127.0.0.1:3333)")
 	flags.StringVar(&c.Node, "node", os.Getenv("NODE"), "a node to use instead of btcd: its `COOKIEFILE`, or http[s]://user:pass@host:port")
 	flags.StringVar(&c.Address, "address", os.Getenv("ADDRESS"), "`address` that blocks pay (default, on regtest, one of its own)")
-	flags.BoolVar(&c.Solo, "solo", os.Getenv("MODE") == "solo", "blocks pay whoever finds them")
+	solo, err := soloMode(os.Getenv("MODE"))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "ckbench run:", err)
+		return 1
+	}
+	flags.BoolVar(&c.Solo, "solo", solo, "blocks pay whoever finds them")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return 0

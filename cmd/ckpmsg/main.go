@@ -18,6 +18,8 @@ import (
 	"golang.org/x/term"
 
 	"ckpool/control"
+	"ckpool/internal/buildinfo"
+	"ckpool/internal/getopt"
 	"ckpool/internal/nearest"
 )
 
@@ -28,7 +30,11 @@ func main() {
 func run(args []string, stdin *os.File, stdout, stderr io.Writer) int {
 	o, err := parseOptions(args)
 	if errors.Is(err, pflag.ErrHelp) {
-		fmt.Fprint(stdout, o.usage)
+		fmt.Fprint(stdout, usage(getopt.Width(stdout)))
+		return 0
+	}
+	if err == nil && o.version {
+		fmt.Fprint(stdout, buildinfo.Line("ckpmsg"))
 		return 0
 	}
 	if err != nil {

@@ -9,7 +9,7 @@ func manualPage() manual.Page {
 	p := manual.Page{
 		Name:     "ckpmsg",
 		Title:    "talk to a running ckpool",
-		Synopsis: []string{"[options] COMMAND [ARGUMENT...]", "[options]", "[options] < COMMANDS"},
+		Synopsis: synopsis,
 		About: `Sends a command to a running ckpool over one of its control sockets and prints the
 reply: tables for people, or with --json the reply as it is. Without a command it
 reads commands from the terminal, where lines can be edited and recalled, until

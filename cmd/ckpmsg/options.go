@@ -23,54 +23,64 @@ type options struct {
 	wide    bool     // print all of every table
 	screen  *os.File // that replies may have to fit; nil: any width will do
 	command []string // words of a command on the command line
-	usage   string
+	version bool
 	manual  string // format of the manual to print; empty: none
 }
 
 // values are options as they are read.
 type values struct {
-	counter, help, json, proxy   bool
-	wide                         bool
-	level, reply, body           int
-	name, socket, parent, manual string
+	counter, help, json, proxy, version bool
+	wide                                bool
+	level, reply, body                  int
+	name, socket, parent, manual        string
 }
 
 // set declares the options.
 func (v *values) set() *pflag.FlagSet {
 	fs := pflag.NewFlagSet("ckpmsg", pflag.ContinueOnError)
 	fs.Usage = func() {}
-	fs.BoolVarP(&v.counter, "counter", "c", false, "print a running count after every 100 replies")
-	fs.BoolVarP(&v.help, "help", "h", false, "print this list")
-	fs.BoolVar(&v.json, "json", false, "print the reply to a command as it is")
-	fs.IntVarP(&v.level, "loglevel", "l", 7, "print messages up to this `LEVEL`, 0 to 7")
-	fs.StringVarP(&v.name, "name", "n", "", "`NAME` of the instance (default ckpool, or ckproxy with -p)")
-	fs.StringVarP(&v.socket, "sockname", "N", "listener", "which `SOCKET` of it: listener, generator, stratifier, connector")
+	fs.SortFlags = false
+	fs.StringVarP(&v.name, "name", "n", "", "`NAME` of the instance; ckpool without it")
+	fs.StringVarP(&v.parent, "sockdir", "s", "", "`DIR` given to ckpool as -s, or the one above it; without it /run/ckpool, then /tmp")
+	fs.StringVarP(&v.socket, "sockname", "N", "listener", "which `SOCKET` of it: listener, generator, stratifier or connector; listener without it")
 	fs.BoolVarP(&v.proxy, "proxy", "p", false, "the instance is a proxy")
-	fs.StringVarP(&v.parent, "sockdir", "s", "", "`DIR` given to ckpool as -s, or the one above it (default /run/ckpool, then /tmp)")
-	fs.IntVarP(&v.reply, "timeout1", "t", 30, "`SECONDS` to wait for a reply")
-	fs.IntVarP(&v.body, "timeout2", "T", 5, "`SECONDS` to wait for the rest of a reply")
+	getopt.Group(fs, "Which instance")
+	fs.BoolVar(&v.json, "json", false, "print the reply to a command as it is")
+	fs.IntVarP(&v.reply, "timeout1", "t", 30, "`SECONDS` to wait for a reply, 30 without it")
+	fs.IntVarP(&v.body, "timeout2", "T", 5, "`SECONDS` to wait for the rest of a reply, 5 without it")
 	fs.BoolVar(&v.wide, "wide", false, "print all of a table, however wide the terminal is")
+	getopt.Group(fs, "Replies")
+	fs.BoolVarP(&v.counter, "counter", "c", false, "print a running count after every 100 replies")
+	fs.IntVarP(&v.level, "loglevel", "l", 7, "print messages up to this `LEVEL`, 0 to 7; 7 without it")
+	getopt.Group(fs, "Commands from the input")
+	fs.BoolVarP(&v.help, "help", "h", false, "print this")
+	fs.BoolVar(&v.version, "version", false, "print what this program was built from")
 	fs.StringVar(&v.manual, "manual", "", "print the manual: man, bash or zsh")
+	getopt.Group(fs, "Help")
 	_ = fs.MarkHidden("manual") // it exists
+	_ = fs.MarkHidden("proxy")  // likewise; there are none in this version
 	return fs
 }
 
-// parseOptions returns pflag.ErrHelp for --help; usage is set in any case.
+// synopsis are the ways to call the program.
+var synopsis = []string{"[options] COMMAND [ARGUMENT...]", "[options]", "[options] < COMMANDS"}
+
+func usage(width int) string {
+	return getopt.Usage(new(values).set(), synopsis, "Sends the command to a running ckpool and prints its reply; without a command, "+
+		"reads commands from the terminal, or sends each line of its input as it is. \"ckpmsg help\" lists the commands.", width)
+}
+
+// parseOptions returns pflag.ErrHelp for --help.
 func parseOptions(args []string) (options, error) {
 	var o options
 	var v values
 	fs := v.set()
-	o.usage = "Usage: ckpmsg [options] [command]\n\n" +
-		"Sends the command to a running ckpool and prints its reply; without a command,\n" +
-		"reads commands from the terminal, or sends each line of its input as it is.\n" +
-		"\"ckpmsg help\" lists the commands.\n\n" + fs.FlagUsages()
-
 	args, err := getopt.Expand(fs, args)
 	if err != nil {
-		return o, fmt.Errorf("ckpmsg: %w", err)
+		return o, getopt.Refuse("ckpmsg", err)
 	}
 	if err := fs.Parse(args); err != nil {
-		return o, fmt.Errorf("ckpmsg: %w", getopt.Explain(err))
+		return o, getopt.Refuse("ckpmsg", getopt.Explain(err))
 	}
 	switch {
 	case v.help:
@@ -91,7 +101,7 @@ func parseOptions(args []string) (options, error) {
 		ReplyTimeout: time.Duration(v.reply) * time.Second,
 		BodyTimeout:  time.Duration(v.body) * time.Second,
 	}
-	o.name, o.level, o.counter, o.json, o.manual, o.command = v.name, v.level, v.counter, v.json, v.manual, fs.Args()
+	o.name, o.level, o.counter, o.json, o.version, o.manual, o.command = v.name, v.level, v.counter, v.json, v.version, v.manual, fs.Args()
 	o.wide, o.dir = v.wide, v.parent
 	return o, nil
 }

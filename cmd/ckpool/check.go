@@ -1,17 +1,34 @@
 package main
 
 import (
+	"cmp"
+	"context"
+	"errors"
 	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
+	"sync"
+	"syscall"
+	"text/tabwriter"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"ckpool/bitcoind"
 	"ckpool/internal/config"
+	"ckpool/internal/instance"
 	"ckpool/internal/keypair"
+	"ckpool/internal/netserver"
+	"ckpool/internal/pool"
 )
 
 // checkTLS reads what a listener is to show its clients.
 func checkTLS(l *config.Listener) (warning string, err error) {
-	if l.TLSCert == "" {
+	if l.TLSCert == "" || l.TLSKey == "" {
 		return "", nil
 	}
 	p, err := keypair.Open(l.TLSCert, l.TLSKey, nil)
@@ -24,39 +41,336 @@ func checkTLS(l *config.Listener) (warning string, err error) {
 	return warning, nil
 }
 
-// loadConfig reads the configuration, refuses what this build would silently
-// not do, and returns what the operator should read.
-func loadConfig(o Options) (config.Config, []string, error) {
+// loadConfig reads the configuration, and what it names that a start depends on.
+// The error is of type config.Errors: all that is wrong. The rest of the
+// configuration is of use then, too, if its File is set.
+func loadConfig(o Options) (config.Config, []config.Warning, error) {
 	c, warnings, err := config.Load(o.Config, o.Mode)
-	var lines []string
-	for _, w := range warnings {
-		lines = append(lines, w.String())
+	var errs config.Errors
+	_ = errors.As(err, &errs)
+	locate := func(key, text string) *config.Error { return config.Locate(o.Config, o.Mode, key, text) }
+	warn := func(key, text string) {
+		e := locate(key, text)
+		warnings = append(warnings, config.Warning{File: e.File, Line: e.Line, Text: e.Text})
 	}
-	if err != nil {
-		return c, lines, err
+	if o.IgnoreUnknown {
+		errs = slices.DeleteFunc(errs, func(e *config.Error) bool {
+			if e.Unknown {
+				warnings = append(warnings, config.Warning{File: e.File, Line: e.Line, Text: "ignored: " + e.Text})
+			}
+			return e.Unknown
+		})
 	}
 	for i, l := range c.Servers {
+		key := fmt.Sprintf("serverurl[%d].tls", i)
 		warning, err := checkTLS(&l)
-		at := func(text string) *config.Error {
-			return config.Locate(o.Config, o.Mode, fmt.Sprintf("serverurl[%d].tls", i), text)
-		}
 		if err != nil {
-			return c, lines, at(err.Error())
+			errs = append(errs, locate(key, err.Error()))
 		}
 		if warning != "" {
-			lines = append(lines, at(warning).Error())
+			warn(key, warning)
 		}
 	}
-	links := []struct {
+	for _, l := range []struct {
 		key    string
 		listen []string
 	}{
 		{"nodeserver", c.NodeServers}, {"trusted", c.TrustedServers}, {"passthroughserver", c.PassthroughServers},
-	}
-	for _, l := range links {
+	} {
 		if len(l.listen) > 0 {
-			lines = append(lines, fmt.Sprintf("%s: not built yet: %q, not listening on %s", o.Config, l.key, strings.Join(l.listen, ", ")))
+			warn(l.key, fmt.Sprintf("%q has no effect: links to other instances are not in this version; not listening on %s", l.key, strings.Join(l.listen, ", ")))
 		}
 	}
-	return c, lines, nil
+	if len(errs) > 0 {
+		return c, warnings, errs
+	}
+	return c, warnings, nil
+}
+
+// texts are the warnings as they are logged.
+func texts(warnings []config.Warning) []string {
+	lines := make([]string, len(warnings))
+	for i, w := range warnings {
+		lines[i] = w.String()
+	}
+	return lines
+}
+
+// check is --check: all that can be known of a configuration before miners depend
+// on it.
+type check struct {
+	options  Options
+	config   config.Config
+	errors   config.Errors
+	warnings []config.Warning
+	report   [][3]string // what is looked at, its name, how it is
+}
+
+// errNotUsable is a configuration of which check has said what is wrong.
+var errNotUsable = loggedError{errors.New("the configuration cannot be used")}
+
+// checkConfig prints what is wrong with the configuration on stderr, and on stdout
+// what was looked at. It leaves nothing behind.
+func checkConfig(ctx context.Context, o Options, stdout, stderr io.Writer) error {
+	k := &check{options: o}
+	var err error
+	k.config, k.warnings, err = loadConfig(o)
+	_ = errors.As(err, &k.errors)
+	if k.config.File != "" { // else there is no telling what it says
+		k.payout()
+		k.nodes(ctx)
+		k.listeners(ctx)
+		k.directories()
+	}
+	k.print(stdout, stderr)
+	if len(k.errors) > 0 {
+		return errNotUsable
+	}
+	return nil
+}
+
+func (k *check) locate(key, format string, args ...any) *config.Error {
+	return config.Locate(k.options.Config, k.options.Mode, key, fmt.Sprintf(format, args...))
+}
+
+func (k *check) fail(key, format string, args ...any) {
+	k.errors = append(k.errors, k.locate(key, format, args...))
+}
+
+func (k *check) warn(key, format string, args ...any) {
+	e := k.locate(key, format, args...)
+	k.warnings = append(k.warnings, config.Warning{File: e.File, Line: e.Line, Text: e.Text})
+}
+
+func (k *check) say(what, name, state string) {
+	k.report = append(k.report, [3]string{what, name, state})
+}
+
+func (k *check) payout() {
+	switch {
+	case k.config.Solo:
+		k.say("mode", "solo", "a block pays the miner who finds it")
+	case k.paysSomebody():
+		k.say("mode", "pool", "a block pays "+k.config.BTCAddress)
+	default:
+		k.say("mode", "pool", "nobody to pay")
+	}
+	if k.config.Donation > 0 && k.paysSomebody() {
+		k.say("", "", fmt.Sprintf("%v %% of it go to %s", k.config.Donation, k.config.DonAddress))
+	}
+}
+
+// nodes asks all nodes at the same time.
+func (k *check) nodes(ctx context.Context) {
+	probes := make([]bitcoind.Probe, len(k.config.Nodes))
+	var asking sync.WaitGroup
+	for i, n := range k.config.Nodes {
+		asking.Go(func() {
+			c := bitcoind.NewClient(n, bitcoind.Options{})
+			defer c.Close()
+			probes[i] = c.Probe(ctx)
+		})
+	}
+	asking.Wait()
+	chain := ""
+	for i, p := range probes {
+		chain = cmp.Or(chain, p.Chain)
+		k.node(i, p, chain)
+	}
+}
+
+// node judges what a node says: what its next start or its network mends is a
+// warning, what only the configuration can mend is an error.
+func (k *check) node(i int, p bitcoind.Probe, chain string) {
+	key := fmt.Sprintf("btcd[%d]", i)
+	k.say("node", p.URL, nodeState(p))
+	misfit := error(nil)
+	if p.Chain != "" {
+		misfit = pool.Fits(p.Chain, &k.config)
+	}
+	switch p.State {
+	case "ok":
+	case "refused", "failing":
+		if strings.HasPrefix(p.Reason, "cookie file") {
+			key += ".cookie"
+		}
+		k.fail(key, "node %s: %s", p.URL, p.Reason)
+	default:
+		k.warn(key, "node %s: %s", p.URL, p.Reason)
+	}
+	switch {
+	case misfit != nil && k.paysSomebody():
+		k.fail(key, "node %s: %v", p.URL, misfit)
+	case p.Chain != "" && p.Chain != chain:
+		k.fail(key, "node %s: is on the chain %s, the first node on %s", p.URL, p.Chain, chain)
+	}
+}
+
+// paysSomebody: the addresses are ones, and not complained of already.
+func (k *check) paysSomebody() bool {
+	return !slices.ContainsFunc(k.errors, func(e *config.Error) bool { return e.Key == "btcaddress" || e.Key == "donaddress" })
+}
+
+// nodeState is "main, height 900,007, in sync".
+func nodeState(p bitcoind.Probe) string {
+	var parts []string
+	if p.Chain != "" {
+		parts = append(parts, p.Chain)
+	}
+	if p.Height >= 0 {
+		parts = append(parts, "height "+thousands(p.Height))
+	}
+	if p.State == "ok" {
+		parts = append(parts, "in sync")
+	} else {
+		parts = append(parts, p.State)
+	}
+	return strings.Join(parts, ", ")
+}
+
+// thousands groups the digits of n.
+func thousands(n int64) string {
+	s := strconv.FormatInt(n, 10)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+// listeners binds all addresses and lets go of them.
+func (k *check) listeners(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second) // for names to be resolved
+	defer cancel()
+	var urls []string
+	var places []int
+	for i, l := range k.config.Servers {
+		if l.URL != "" {
+			urls, places = append(urls, l.URL), append(places, i)
+		}
+	}
+	running := instance.Running(k.options.SockDir)
+	for i, err := range netserver.Try(ctx, urls) {
+		key := fmt.Sprintf("serverurl[%d]", places[i])
+		switch {
+		case err == nil:
+			k.say("listen", urls[i], "free")
+		case errors.Is(err, syscall.EADDRINUSE) && running != 0:
+			k.say("listen", urls[i], fmt.Sprintf("in use; the instance %s runs, as process %d", k.options.Name, running))
+		default:
+			k.say("listen", urls[i], "cannot be opened")
+			if !k.told(key) {
+				k.fail(key, "%v", err)
+			}
+		}
+	}
+}
+
+// told tells that a listener is wrong already, such as one that overlaps another.
+func (k *check) told(key string) bool {
+	return slices.ContainsFunc(k.errors, func(e *config.Error) bool { return e.Key == key })
+}
+
+func (k *check) directories() {
+	for _, d := range []struct{ what, path, key, how string }{
+		{"logs", k.config.LogDir, "logdir", `"logdir" names another directory`},
+		{"sockets", k.options.SockDir, "", "-s names another directory"},
+	} {
+		missing, err := writable(d.path)
+		if err == nil && d.what == "logs" && !missing {
+			err = openable(filepath.Join(d.path, k.options.Name+".log"))
+		}
+		switch {
+		case err != nil:
+			k.say(d.what, d.path, "cannot be written")
+			k.fail(d.key, "%s cannot be written: %v; %s", d.what, err, d.how)
+		case missing:
+			k.say(d.what, d.path, "will be made")
+		default:
+			k.say(d.what, d.path, "can be written")
+		}
+	}
+}
+
+// writable tells whether files can be made in a directory, or the directory itself
+// where it is missing.
+func writable(dir string) (missing bool, err error) {
+	for path := filepath.Clean(dir); ; path = filepath.Dir(path) {
+		info, err := os.Stat(path)
+		switch {
+		case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ENOTDIR): // which a directory above it is then
+			missing = true
+			continue
+		case err == nil && !info.IsDir():
+			return missing, fmt.Errorf("%s: %w", path, syscall.ENOTDIR)
+		case err != nil:
+			return missing, err
+		}
+		if err := unix.Access(path, unix.W_OK|unix.X_OK); err != nil {
+			return missing, fmt.Errorf("%s: %w", path, err)
+		}
+		return missing, nil
+	}
+}
+
+// openable tells whether a file can be written, or made.
+func openable(path string) error {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	case err == nil && info.IsDir():
+		return fmt.Errorf("%s: %w", path, syscall.EISDIR)
+	case err == nil:
+		err = unix.Access(path, unix.W_OK)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
+}
+
+// unknowable is what no check can tell.
+const unknowable = "not checked: whether miners reach these addresses from outside (firewall, router)\n"
+
+func (k *check) print(stdout, stderr io.Writer) {
+	type finding struct {
+		line int
+		text string
+	}
+	var list []finding
+	for _, e := range k.errors {
+		list = append(list, finding{e.Line, e.Error()})
+	}
+	for _, w := range k.warnings {
+		text := "warning: " + w.Text
+		w.Text = text
+		list = append(list, finding{w.Line, w.String()})
+	}
+	slices.SortStableFunc(list, func(a, b finding) int { return config.ByLine(a.line, b.line) })
+	for _, f := range list {
+		fmt.Fprintln(stderr, f.text)
+	}
+	if len(k.report) > 0 {
+		table := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
+		for _, line := range k.report {
+			fmt.Fprintf(table, "%s\t%s\t%s\n", line[0], line[1], line[2])
+		}
+		_ = table.Flush() // stdout may be closed: the status tells
+		fmt.Fprint(stdout, unknowable)
+	}
+	verdict := counted(len(k.errors), "error")
+	if n := len(k.warnings); n > 0 {
+		verdict += ", " + counted(n, "warning")
+	}
+	fmt.Fprintf(stdout, "%s: %s\n", k.options.Config, verdict)
+}
+
+func counted(n int, what string) string {
+	switch n {
+	case 0:
+		return "no " + what + "s"
+	case 1:
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }

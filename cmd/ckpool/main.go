@@ -8,8 +8,10 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
+
+	"ckpool/internal/buildinfo"
+	"ckpool/internal/getopt"
 )
 
 func main() { os.Exit(run(os.Args, os.Stdout, os.Stderr)) }
@@ -19,11 +21,15 @@ func run(argv []string, stdout, stderr io.Writer) int {
 	upgrader := takeUpgrader()
 	o, err := parseOptions(argv)
 	if err == nil && o.Help {
-		fmt.Fprint(stdout, usage())
+		fmt.Fprint(stdout, usage(getopt.Width(stdout)))
+		return 0
+	}
+	if err == nil && o.Version {
+		fmt.Fprint(stdout, buildinfo.Line("ckpool"))
 		return 0
 	}
 	if err == nil && o.Manual != "" {
-		text, err := manualPage().Print(o.Manual)
+		text, err := printManual(o.Manual)
 		fmt.Fprint(stdout, text)
 		return exitStatus(err, stderr)
 	}
@@ -52,33 +58,15 @@ func serve(o Options, argv []string, upgrader upgrader, stdout, stderr io.Writer
 	if o.Daemonise && !o.Check && parent == nil && !upgrader.is() { // whose session goes on
 		return detach(ctx, argv)
 	}
+	if o.Check {
+		return checkConfig(ctx, o, stdout, stderr)
+	}
 	c, warnings, err := loadConfig(o)
-	if o.Ignored != "" {
-		warnings = append(warnings, fmt.Sprintf("Ignoring what is no option: %q", o.Ignored))
-	}
-	if err == nil && !o.Check {
-		return runPool(ctx, o, c, warnings, argv, parent)
-	}
-	for _, line := range warnings {
-		fmt.Fprintln(stderr, line)
-	}
-	if err == nil {
-		fmt.Fprintf(stdout, "%s: no errors\n", o.Config)
-	}
-	return err
-}
-
-// version is the module's, or the revision it was built from.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	v := info.Main.Version
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
-			v = s.Value[:12]
+	if err != nil {
+		for _, line := range texts(warnings) {
+			fmt.Fprintln(stderr, line)
 		}
+		return err
 	}
-	return v
+	return runPool(ctx, o, c, texts(warnings), argv, parent)
 }

@@ -1,21 +1,73 @@
 package main
 
 import (
+	"strings"
+
+	"ckpool/internal/config"
 	"ckpool/internal/getopt"
 	"ckpool/internal/manual"
 )
 
+// printManual prints a manual: of the program, or of its configuration.
+func printManual(format string) (string, error) {
+	switch format {
+	case "sample":
+		return config.Sample(), nil
+	case "man5":
+		return configPage().Print(manual.Roff)
+	}
+	return manualPage().Print(format)
+}
+
+// configPage is of the configuration file.
+func configPage() manual.Page {
+	p := manual.Page{
+		Name:    "ckpool.conf",
+		Chapter: 5,
+		Title:   "configuration of ckpool",
+		About: `The file is one JSON object. Comments (// and /* */) and trailing commas are allowed,
+text behind the object is ignored. It is read from the current directory, or where the
+option -c says. "ckpool --check" says what is wrong with it. The least that is needed
+in pool mode, where blocks pay one address:
+
+	{ "btcd": [{"url": "127.0.0.1:8332", "auth": "user", "pass": "password"}],
+	  "btcaddress": "bc1q..." }
+
+and in solo mode, where a block pays the miner who finds it:
+
+	{ "btcd": [{"url": "127.0.0.1:8332", "cookie": "~/.bitcoin/.cookie"}],
+	  "solo": true }
+
+Below, the value behind a key is its default, unless its text says otherwise.`,
+	}
+	for _, g := range config.Groups() {
+		s := manual.Section{Title: g.Title, Text: g.Text}
+		for _, k := range g.Keys {
+			if strings.Contains(k.Sample, "\n") {
+				s.Items = append(s.Items, manual.Item{Term: k.Name, Text: k.Text + "\n\n\t" + strings.ReplaceAll(k.Sample, "\n", "\n\t")})
+				continue
+			}
+			s.Items = append(s.Items, manual.Item{Term: k.Name + ": " + k.Sample, Text: k.Text})
+		}
+		p.Sections = append(p.Sections, s)
+	}
+	p.Sections = append(p.Sections,
+		manual.Section{Title: "Reloading", Text: "On SIGHUP, or \"ckpmsg reload\", the file is read again. The reply names the keys that are in force, and\n" +
+			"those that wait for the next start."},
+		manual.Section{Title: "See also", Text: "ckpool(1), ckpmsg(1), docs/operations.md, docs/connections.md"},
+	)
+	return p
+}
+
 func manualPage() manual.Page {
 	return manual.Page{
-		Name:  "ckpool",
-		Title: "bitcoin mining pool",
-		Synopsis: []string{
-			"[-B] [-c FILE] [-n NAME] [-D] [-k] [-L] [options]",
-			"--check [-c FILE]",
-		},
+		Name:     "ckpool",
+		Title:    "bitcoin mining pool",
+		Synopsis: synopsis,
 		About: `ckpool takes work from bitcoin nodes, hands it to miners over stratum, checks and
 counts their shares and submits the blocks they find. In pool mode blocks pay the
-address in the configuration, in solo mode (-B) the miner who finds them.
+address in the configuration, in solo mode (-B, or "solo" in the configuration) the
+miner who finds them.
 
 An instance is known by its name. Several of different names run side by side;
 a second one of the same name is refused, or with -k replaces the first.
@@ -23,17 +75,22 @@ a second one of the same name is refused, or with -k replaces the first.
 Long options may be abbreviated as long as they are unique.`,
 		Options: getopt.List(new(flags).set()),
 		Sections: []manual.Section{
-			{Title: "Configuration", Text: `The file is one JSON object, with comments and trailing commas allowed; text behind it
-is ignored. docs/ckpool.conf is a sample with every key and its default. The least
-that is needed:
+			{Title: "Configuration", Text: `The file is described in ckpool.conf(5). The least that is needed:
 
-	{ "btcd": [{"url": "127.0.0.1:8332", "auth": "user", "pass": "pass"}],
+	{ "btcd": [{"url": "127.0.0.1:8332", "auth": "user", "pass": "password"}],
 	  "btcaddress": "bc1q..." }
 
-A wrong value ends the program with status 1 and one line that says where it is;
-unknown keys are warned of. SIGHUP, or "ckpmsg reload", reads the file again: what
-may change while miners mine is in force at once, the log names the keys that wait
-for the next start, and a wrong file changes nothing.`},
+--check reads the file and all it names, tries the ports, asks each node for two
+seconds at most, and changes nothing. It prints a line for all that is wrong, with its
+place in the file, and what it found; its status is 1 if there is an error. A node
+that is down or still syncing is a warning: the pool waits for it. One that refuses
+the password, or is on a chain where the addresses are none, is an error.
+
+A wrong value ends the program with status 1 and such lines; unknown keys are
+warned of, but keys of other pools that money or difficulty depends on are errors,
+unless there is --ignore-unknown. SIGHUP, or "ckpmsg reload", reads the file again:
+what may change while miners mine is in force at once, the log names the keys that
+wait for the next start, and a wrong file changes nothing.`},
 			{Title: "Files", Items: []manual.Item{
 				{Term: "NAME.conf", Text: "the configuration"},
 				{Term: "logs/NAME.log", Text: "the log; \"logdir\" in the configuration names another directory"},
@@ -57,7 +114,7 @@ for the next start, and a wrong file changes nothing.`},
 			}},
 			{Title: "Exit status", Text: `0 after a signal or the command shutdown, 1 after an error. What a node says is no
 error: the pool waits until it can be used.`},
-			{Title: "See also", Text: "ckpmsg(1), notifier(1), ckbench(1), docs/operations.md"},
+			{Title: "See also", Text: "ckpool.conf(5), ckpmsg(1), notifier(1), ckbench(1), docs/operations.md"},
 		},
 	}
 }

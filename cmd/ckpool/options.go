@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -31,8 +32,10 @@ type Options struct {
 	Quiet     bool   // no status line
 	Check     bool   // check the configuration and exit
 	Help      bool   // print usage and exit
+	Version   bool   // print the version and exit
 	Manual    string // format of the manual to print; empty: none
-	Ignored   string // arguments that are no options
+
+	IgnoreUnknown bool // keys of other pools are no errors
 }
 
 // flags are the options as they are read.
@@ -55,57 +58,59 @@ var names = map[config.Mode]string{
 	config.Proxy: "ckproxy", config.UserProxy: "ckproxy",
 }
 
-// set declares the options, in the order of the usage text.
+// set declares the options, the common ones first.
 func (f *flags) set() *pflag.FlagSet {
 	fs := pflag.NewFlagSet("ckpool", pflag.ContinueOnError)
+	fs.Usage = func() {}
 	fs.SortFlags = false
-	fs.BoolP("standalone", "A", false, "accepted and ignored, as are -d and -S: options of a time when ckpool needed a database")
-	fs.BoolP("btcsolo", "B", false, "solo mode: the user name is an address, and who finds a block is paid by it")
 	fs.StringVarP(&f.Config, "config", "c", "", "configuration `FILE`; without it NAME.conf in the current directory")
+	fs.BoolP("btcsolo", "B", false, "solo mode: the user name is an address, and who finds a block is paid by it; \"solo\" in the configuration does the same")
+	fs.BoolVar(&f.Check, "check", false, "say all that is wrong with the configuration, ask its nodes, try its ports, and exit")
 	fs.BoolVarP(&f.Daemonise, "daemonise", "D", false, "detach from the terminal; the exit status tells whether the instance came up")
-	fs.StringP("ckdb-name", "d", "", "ignored; the `NAME` of a database instance")
-	fs.StringVarP(&f.group, "group", "g", "", "`GROUP` that owns the control sockets and their directory")
+	fs.StringVarP(&f.Name, "name", "n", "", "`NAME` of the instance, ckpool without it: of its configuration, log and socket directory")
+	fs.BoolVar(&f.IgnoreUnknown, "ignore-unknown", false, "start although the configuration has keys of other pools that money or difficulty depends on")
+	getopt.Group(fs, "Starting")
 	fs.BoolVarP(&f.Handover, "handover", "H", false, "take over from the running instance of the same name, then it ends; implies -k")
-	fs.BoolVarP(&f.Help, "help", "h", false, "print the options")
 	fs.BoolVarP(&f.KillOld, "killold", "k", false, "end the running instance of the same name first")
-	fs.BoolVarP(&f.LogShares, "log-shares", "L", false, "log every share")
-	fs.StringVarP(&f.logLevel, "loglevel", "l", "", "log up to this `LEVEL`: 0 emergencies, 3 errors, 4 warnings, 5 notices, 6 information, 7 all; without it \"loglevel\" of the configuration, or 5")
-	fs.BoolP("node", "N", false, "mining node mode")
-	fs.StringVarP(&f.Name, "name", "n", "", "`NAME` of the instance: of its configuration, log and socket directory; ckpool without it, and ckproxy, ckpassthrough, ckredirector or cknode in their modes")
-	fs.BoolP("passthrough", "P", false, "passthrough mode: joins many miners into one connection to another instance")
-	fs.BoolP("proxy", "p", false, "proxy mode: takes work from other pools; set without the option when called as ckproxy")
-	fs.BoolVarP(&f.Quiet, "quiet", "q", false, "no status line on the terminal")
-	fs.BoolP("redirector", "R", false, "redirector mode: passes miners on to other pools")
-	fs.StringP("ckdb-sockdir", "S", "", "ignored; the `DIR` of a database instance")
 	fs.StringVarP(&f.SockDir, "sockdir", "s", "", "`DIR` of this instance's control sockets and pid file; without it /tmp/NAME")
-	fs.BoolP("trusted", "t", false, "trusted remote mode: a part of another pool")
-	fs.BoolP("userproxy", "u", false, "user proxy mode: each user mines on upstream pools of its own")
-	fs.BoolVar(&f.Check, "check", false, "say what is wrong with the configuration and exit")
-	fs.StringVar(&f.Manual, "manual", "", "print the manual: man, bash or zsh")
-	_ = fs.MarkHidden("manual") // it exists
+	fs.StringVarP(&f.group, "group", "g", "", "`GROUP` that owns the control sockets and their directory")
+	getopt.Group(fs, "The running instance")
+	fs.StringVarP(&f.logLevel, "loglevel", "l", "", "log up to this `LEVEL`: 0 emergencies, 3 errors, 4 warnings, 5 notices, 6 information, 7 all; without it \"loglevel\" of the configuration, or 5")
+	fs.BoolVarP(&f.LogShares, "log-shares", "L", false, "log every share")
+	fs.BoolVarP(&f.Quiet, "quiet", "q", false, "no status line on the terminal")
+	getopt.Group(fs, "What it tells")
+	fs.BoolVarP(&f.Help, "help", "h", false, "print this")
+	fs.BoolVar(&f.Version, "version", false, "print what this program was built from")
+	fs.StringVar(&f.Manual, "manual", "", "print the manual: man, bash, zsh, man5 or sample")
+	getopt.Group(fs, "Help")
+	fs.BoolP("standalone", "A", false, "of a time when ckpool needed a database")
+	fs.StringP("ckdb-name", "d", "", "likewise")
+	fs.StringP("ckdb-sockdir", "S", "", "likewise")
+	for _, short := range slices.Sorted(maps.Keys(modeOptions)) {
+		if name, ok := later[modeOptions[short]]; ok {
+			fs.BoolP(name, short, false, "not in this version")
+			_ = fs.MarkHidden(name) // it exists, as these do
+		}
+	}
+	for _, name := range []string{"manual", "standalone", "ckdb-name", "ckdb-sockdir"} {
+		_ = fs.MarkHidden(name)
+	}
 	return fs
 }
 
-// usage lists the options, one a line.
-func usage() string {
-	const column = 33 // of options; longer ones push their texts
-	var b strings.Builder
-	new(flags).set().VisitAll(func(f *pflag.Flag) {
-		if f.Hidden {
-			return
-		}
-		argument := ""
-		if f.NoOptDefVal == "" {
-			argument = " " + strings.ToUpper(f.Name)
-		}
-		option := "--" + f.Name + argument
-		if f.Shorthand != "" {
-			option = "-" + f.Shorthand + argument + " | " + option
-		}
-		_, text := pflag.UnquoteUsage(f)
-		fmt.Fprintf(&b, "%-*s  %s\n", column, option, text)
-	})
-	return b.String()
+// later are the modes that are not in this version, by the long names of their
+// options: they are understood, so as to be refused in words.
+var later = map[config.Mode]string{
+	config.Node: "node", config.Passthrough: "passthrough", config.Proxy: "proxy",
+	config.Redirector: "redirector", config.Remote: "trusted", config.UserProxy: "userproxy",
+}
+
+// synopsis are the ways to call the program.
+var synopsis = []string{"[options]", "--check [-B] [-c FILE]"}
+
+func usage(width int) string {
+	return getopt.Usage(new(flags).set(), synopsis,
+		"Bitcoin mining pool: hands out work of bitcoin nodes to miners. See ckpool(1) and ckpool.conf(5), or docs/operations.md.", width)
 }
 
 // parseOptions reads the command line, the program's name included. The error
@@ -117,7 +122,7 @@ func parseOptions(argv []string) (Options, error) {
 	}
 	f, err := readFlags(argv[1:])
 	if err != nil {
-		return Options{}, fmt.Errorf("%s: %w", program, err)
+		return Options{}, err
 	}
 	if program == "ckproxy" {
 		f.modes = slices.Insert(f.modes, 0, "p")
@@ -125,8 +130,8 @@ func parseOptions(argv []string) (Options, error) {
 	if err := f.resolve(); err != nil {
 		return Options{}, err
 	}
-	if len(f.modes) > 0 && f.Mode != config.Solo {
-		return Options{}, errors.New("not built yet: -" + f.modes[0])
+	if name, ok := later[f.Mode]; ok {
+		return Options{}, fmt.Errorf("%s mode (-%s) is not in this version of ckpool, which runs as a pool or with -B as a solo pool", name, f.modes[0])
 	}
 	return f.Options, nil
 }
@@ -146,14 +151,9 @@ func wantsHelp(args []string) bool {
 func readFlags(args []string) (*flags, error) {
 	f := &flags{}
 	fs := f.set()
-	args, err := getopt.Expand(fs, args)
-	if err != nil {
+	if err := getopt.Parse(fs, args); err != nil {
 		return nil, err
 	}
-	if err := fs.Parse(args); err != nil {
-		return nil, getopt.Explain(err)
-	}
-	f.Ignored = strings.Join(fs.Args(), " ")
 	f.logLevelGiven = fs.Changed("loglevel")
 	fs.Visit(func(o *pflag.Flag) {
 		if _, ok := modeOptions[o.Shorthand]; ok && o.Value.String() == "true" {

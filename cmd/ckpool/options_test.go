@@ -2,17 +2,13 @@ package main
 
 import (
 	"bytes"
-	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"ckpool/internal/config"
-	"ckpool/internal/testkit/certificate"
 )
 
 func TestOptions(t *testing.T) {
@@ -36,9 +32,9 @@ func TestOptions(t *testing.T) {
 		{"-l 3 -l 4", func(o *Options) { o.LogLevel = 4 }},
 		{"-g root", func(o *Options) { o.Group = 0 }},
 		{"-A -d ckdb2 -S /opt/ckdb2 --standalone --ckdb-n x --ckdb-s y", func(*Options) {}},
-		{"operands are ignored -k", func(o *Options) { o.Ignored, o.KillOld = "operands are ignored", true }},
-		{"-- -X", func(o *Options) { o.Ignored = "-X" }},
 		{"--check", func(o *Options) { o.Check = true }},
+		{"--ignore-unknown", func(o *Options) { o.IgnoreUnknown = true }},
+		{"--version", func(o *Options) { o.Version = true }},
 	}
 	for _, tt := range tests {
 		t.Run(tt.args, func(t *testing.T) {
@@ -66,15 +62,15 @@ func TestOptionErrors(t *testing.T) {
 		user   = "Cannot set both userproxy and another proxy type or redirector"
 	)
 	tests := []struct{ args, want string }{
-		{"ckpool -P", "not built yet: -P"},
-		{"ckpool --passthrough", "not built yet: -P"},
-		{"ckpool -p -p", "not built yet: -p"},
-		{"ckpool -R", "not built yet: -R"},
-		{"ckpool -N -N", "not built yet: -N"},
-		{"ckpool -t", "not built yet: -t"},
-		{"ckpool -u", "not built yet: -u"},
-		{"ckproxy", "not built yet: -p"},
-		{"ckproxy -p", "not built yet: -p"},
+		{"ckpool -P", "passthrough mode (-P) is not in this version of ckpool, which runs as a pool or with -B as a solo pool"},
+		{"ckpool --passthrough", "passthrough mode (-P) is not in this version of ckpool, which runs as a pool or with -B as a solo pool"},
+		{"ckpool -p -p", "proxy mode (-p) is not in this version of ckpool, which runs as a pool or with -B as a solo pool"},
+		{"ckpool -R", "redirector mode (-R) is not in this version of ckpool, which runs as a pool or with -B as a solo pool"},
+		{"ckpool -N -N", "node mode (-N) is not in this version of ckpool, which runs as a pool or with -B as a solo pool"},
+		{"ckpool -t", "trusted mode (-t) is not in this version of ckpool, which runs as a pool or with -B as a solo pool"},
+		{"ckpool -u", "userproxy mode (-u) is not in this version of ckpool, which runs as a pool or with -B as a solo pool"},
+		{"ckproxy", "proxy mode (-p) is not in this version of ckpool, which runs as a pool or with -B as a solo pool"},
+		{"ckproxy -p", "proxy mode (-p) is not in this version of ckpool, which runs as a pool or with -B as a solo pool"},
 		{"ckpool -p -B", solo},
 		{"ckpool -B -p", solo},
 		{"ckpool -B -P", solo},
@@ -89,13 +85,15 @@ func TestOptionErrors(t *testing.T) {
 		{"ckpool -t -p", remote},
 		{"ckpool -p -u", user},
 		{"ckpool -R -u", user},
-		{"ckpool -X", "ckpool: invalid option -- 'X'"},
-		{"./ckpool -qX", "ckpool: invalid option -- 'X'"},
-		{"ckpool --nothing", "ckpool: unrecognized option '--nothing'"},
-		{"ckpool -c", "ckpool: option requires an argument -- 'c'"},
-		{"ckpool --name", "ckpool: option '--name' requires an argument"},
-		{"ckpool --quiet=5", "ckpool: option '--quiet' doesn't allow an argument"},
-		{"ckpool --log 5", "ckpool: option --log is ambiguous: --log-shares, --loglevel"},
+		{"ckpool -X", "ckpool: invalid option -- 'X'; see ckpool -h"},
+		{"./ckpool -qX", "ckpool: invalid option -- 'X'; see ckpool -h"},
+		{"ckpool --nothing", "ckpool: unrecognized option '--nothing'; see ckpool -h"},
+		{"ckpool -c", "ckpool: option requires an argument -- 'c'; see ckpool -h"},
+		{"ckpool --name", "ckpool: option '--name' requires an argument; see ckpool -h"},
+		{"ckpool --quiet=5", "ckpool: option '--quiet' doesn't allow an argument; see ckpool -h"},
+		{"ckpool --log 5", "ckpool: option --log is ambiguous: --loglevel, --log-shares; see ckpool -h"},
+		{"ckpool pool.conf -k", `ckpool: "pool.conf" is no option; see ckpool -h`},
+		{"ckpool -- -X", `ckpool: "-X" is no option; see ckpool -h`},
 		{"ckpool -l abc", "Invalid loglevel (range 0 - 7): abc"},
 		{"ckpool -l 8", "Invalid loglevel (range 0 - 7): 8"},
 		{"ckpool -l -1", "Invalid loglevel (range 0 - 7): -1"},
@@ -145,82 +143,55 @@ func TestDefaultConfig(t *testing.T) {
 	check("ckpassthrough", config.Passthrough, "ckpassthrough.conf")
 }
 
+// Help fits 80 columns, begins with how to call the program, and hides what is of
+// no use.
 func TestHelp(t *testing.T) {
-	const want = `-A | --standalone
--B | --btcsolo
--c CONFIG | --config CONFIG
--D | --daemonise
--d CKDB-NAME | --ckdb-name CKDB-NAME
--g GROUP | --group GROUP
--H | --handover
--h | --help
--k | --killold
--L | --log-shares
--l LOGLEVEL | --loglevel LOGLEVEL
--N | --node
--n NAME | --name NAME
--P | --passthrough
--p | --proxy
--q | --quiet
--R | --redirector
--S CKDB-SOCKDIR | --ckdb-sockdir CKDB-SOCKDIR
--s SOCKDIR | --sockdir SOCKDIR
--t | --trusted
--u | --userproxy
---check
+	const want = `Starting
+-c, --config FILE
+-B, --btcsolo
+    --check
+-D, --daemonise
+-n, --name NAME
+    --ignore-unknown
+The running instance
+-H, --handover
+-k, --killold
+-s, --sockdir DIR
+-g, --group GROUP
+What it tells
+-l, --loglevel LEVEL
+-L, --log-shares
+-q, --quiet
+Help
+-h, --help
+    --version
 `
 	for _, args := range []string{"-h", "--help", "--he", "-X -h", "--nothing -h", "-l 99 -h", "-p -B -h", "-kh"} {
 		var stdout, stderr bytes.Buffer
 		status := run(append([]string{"ckpool"}, strings.Fields(args)...), &stdout, &stderr)
-		var options strings.Builder // without the texts behind them
-		for line := range strings.Lines(stdout.String()) {
-			option, text, _ := strings.Cut(line, "  ")
-			if strings.TrimSpace(text) == "" {
+		text := stdout.String()
+		if !strings.HasPrefix(text, "Usage: ckpool [options]\n       ckpool --check ") {
+			t.Errorf("%s: %s", args, text)
+		}
+		_, text, _ = strings.Cut(text, "\n\n") // of the usage line
+		_, text, _ = strings.Cut(text, "\n\n") // of the few words
+		var options strings.Builder            // without the texts behind them
+		for line := range strings.Lines(text) {
+			if len(line) > 81 {
+				t.Errorf("long line: %s", line)
+			}
+			if strings.HasPrefix(line, "         ") || line == "\n" {
+				continue
+			}
+			indent := len(line) - len(strings.TrimLeft(line, " "))
+			option, text, _ := strings.Cut(line[indent:], "  ")
+			if indent > 0 && strings.TrimSpace(text) == "" {
 				t.Errorf("no text: %s", line)
 			}
-			options.WriteString(option + "\n")
+			options.WriteString(strings.Repeat(" ", max(0, indent-2)) + strings.TrimSpace(option) + "\n")
 		}
 		if status != 0 || options.String() != want || stderr.Len() > 0 {
 			t.Errorf("%s: status %d, stderr %q, options\n%s", args, status, &stderr, &options)
 		}
-	}
-}
-
-func TestCheck(t *testing.T) {
-	dir := t.TempDir()
-	cert, key := certificate.New(t, "pool.example", 1).Write(t, dir)
-	oldCert, oldKey := certificate.NewExpired(t, "pool.example", 2).Write(t, t.TempDir())
-	tls := func(cert, key string) string {
-		return fmt.Sprintf("{\"serverurl\": [\":1\", {\"url\": \"stratum+ssl://:2\",\n\"tls\": {\"cert\": %q, \"key\": %q}, \"proxy_protocol\": true}]}", cert, key)
-	}
-	tests := []struct {
-		name, text     string
-		status         int
-		stdout, stderr string // FILE stands for the file's path
-	}{
-		{"good", `{"mindiff": 2}`, 0, "FILE: no errors\n", ""},
-		{"warning", `{"mindif": 2}`, 0, "FILE: no errors\n", "FILE:1: unknown key \"mindif\", ignored; did you mean \"mindiff\"?\n"},
-		{"error", "{\n\"mindiff\": \"x\"}", 1, "", "FILE:2: \"mindiff\": want a number above 0, got \"x\"\n"},
-		{"tls", tls(cert, key), 0, "FILE: no errors\n", ""},
-		{"no certificate", tls(dir+"/none", key), 1, "", "FILE:2: TLS certificate " + dir + "/none: no such file or directory\n"},
-		{"another's key", tls(cert, oldKey), 1, "", "FILE:2: TLS certificate " + cert + " with key " + oldKey + ": private key does not match public key\n"},
-		{"expired", tls(oldCert, oldKey), 0, "FILE: no errors\n",
-			"FILE:2: TLS certificate " + oldCert + " has expired on " + time.Now().Add(-time.Hour).UTC().Format(time.DateOnly) + ", miners may refuse it\n"},
-		{"one listener", `{"serverurl": {"url": ":1", "tls": {"cert": "/none", "key": "k"}}}`, 1, "", "FILE:1: TLS certificate /none: no such file or directory\n"},
-		{"links", `{"nodeserver": ":1"}`, 0, "FILE: no errors\n", "FILE: not built yet: \"nodeserver\", not listening on :1\n"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			path := filepath.Join(dir, tt.name)
-			if err := os.WriteFile(path, []byte(tt.text), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			var stdout, stderr bytes.Buffer
-			status := run([]string{"ckpool", "-B", "--check", "-c", path}, &stdout, &stderr)
-			named := func(s string) string { return strings.ReplaceAll(s, "FILE", path) }
-			if status != tt.status || stdout.String() != named(tt.stdout) || stderr.String() != named(tt.stderr) {
-				t.Errorf("status %d\nstdout %q\nstderr %q", status, &stdout, &stderr)
-			}
-		})
 	}
 }

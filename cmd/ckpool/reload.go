@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"syscall"
@@ -57,11 +58,13 @@ func (s *service) reload(ctx context.Context) (config.Merged, error) {
 func (s *service) reloadFile(ctx context.Context) (config.Merged, error) {
 	var m config.Merged
 	c, warnings, err := loadConfig(s.options)
-	for _, line := range warnings {
+	for _, line := range texts(warnings) {
 		s.say(logfile.LevelWarning, line)
 	}
 	if err == nil {
 		m, err = s.pool.Reload(ctx, c)
+	} else {
+		err = errors.New(strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
 	if err != nil {
 		s.say(logfile.LevelError, "Configuration not reloaded, the old one stays in force: "+err.Error())

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/term"
 
 	"ckpool/control"
+	"ckpool/internal/buildinfo"
 	"ckpool/internal/config"
 	"ckpool/internal/handover"
 	"ckpool/internal/instance"
@@ -88,7 +89,7 @@ func runPool(ctx context.Context, o Options, c config.Config, warnings, argv []s
 		s.say(logfile.LevelWarning, err.Error())
 	}
 	defer func() { s.manager.Close() }() // which a handover may bring
-	s.say(logfile.LevelWarning, fmt.Sprintf("%s %s starting, log %s", o.Name, version(), shown(s.logFile(c.LogDir))))
+	s.say(logfile.LevelWarning, fmt.Sprintf("%s %s starting, log %s", o.Name, buildinfo.Version(), shown(s.logFile(c.LogDir))))
 	for _, line := range warnings {
 		s.say(logfile.LevelWarning, line)
 	}
@@ -186,7 +187,7 @@ func (s *service) open(ctx context.Context, c config.Config) error {
 // makePool makes the pool and its commands.
 func (s *service) makePool(c config.Config, takeOver bool) (err error) {
 	s.pool, err = pool.New(c, pool.Options{
-		Solo: s.options.Mode == config.Solo, LogShares: s.options.LogShares, Version: version(), Log: s.logger, TakeOver: takeOver,
+		Solo: c.Solo, LogShares: s.options.LogShares, Version: buildinfo.Version(), Log: s.logger, TakeOver: takeOver,
 	})
 	if err != nil {
 		return err

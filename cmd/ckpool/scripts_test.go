@@ -92,6 +92,11 @@ func setUp(env *testscript.Env) error {
 	env.Setenv("NODE", n.Addr())
 	env.Setenv("PORT", port)
 	env.Setenv("ADDRESS", address)
+	sample, err := filepath.Abs("../../docs/ckpool.conf")
+	if err != nil {
+		return err
+	}
+	env.Setenv("SAMPLE", sample)
 	config := map[string]any{
 		"btcd":       []any{map[string]any{"url": n.Addr(), "auth": "user", "pass": "pass", "zmq": []string{}}},
 		"btcaddress": address,

@@ -14,15 +14,17 @@ import (
 	"github.com/spf13/pflag"
 
 	"ckpool/control"
+	"ckpool/internal/buildinfo"
 	"ckpool/internal/getopt"
 	"ckpool/internal/sockdir"
 )
 
-const usage = `Usage: notifier [-n NAME] [-p] [-s DIR]
+func usage(width int) string {
+	return getopt.Usage(new(values).set(), synopsis, "Tells a running ckpool that there is a new block.", width)
+}
 
-Tells a running ckpool that there is a new block.
-
-`
+// synopsis is how to call the program.
+var synopsis = []string{"[-n NAME] [-s DIR]"}
 
 // replyTime is short since some pools do not reply at all to an update.
 const replyTime = time.Second
@@ -34,8 +36,11 @@ func main() {
 func run(args []string, stdout, stderr io.Writer) int {
 	v, err := parse(args, stderr)
 	switch {
-	case errors.Is(err, pflag.ErrHelp):
-		fmt.Fprint(stdout, usage+new(values).set().FlagUsages())
+	case err == nil && v.help:
+		fmt.Fprint(stdout, usage(getopt.Width(stdout)))
+		return 0
+	case err == nil && v.version:
+		fmt.Fprint(stdout, buildinfo.Line("notifier"))
 		return 0
 	case err == nil && v.manual != "":
 		var text string
@@ -70,17 +75,21 @@ func run(args []string, stdout, stderr io.Writer) int {
 // values are the options.
 type values struct {
 	name, parent, manual string
-	proxy                bool
+	proxy, help, version bool
 }
 
 func (v *values) set() *pflag.FlagSet {
 	fs := pflag.NewFlagSet("notifier", pflag.ContinueOnError)
 	fs.Usage = func() {}
-	fs.StringVarP(&v.name, "name", "n", "", "`NAME` of the instance (default ckpool, or ckproxy with -p)")
+	fs.SortFlags = false
+	fs.StringVarP(&v.name, "name", "n", "", "`NAME` of the instance; ckpool without it")
 	fs.BoolVarP(&v.proxy, "proxy", "p", false, "the instance is a proxy")
-	fs.StringVarP(&v.parent, "sockdir", "s", "", "`DIR` that holds the instance's socket directory (default /run/ckpool, then /tmp)")
+	fs.StringVarP(&v.parent, "sockdir", "s", "", "`DIR` that holds the instance's socket directory; without it /run/ckpool, then /tmp")
+	fs.BoolVarP(&v.help, "help", "h", false, "print this")
+	fs.BoolVar(&v.version, "version", false, "print what this program was built from")
 	fs.StringVar(&v.manual, "manual", "", "print the manual: man, bash or zsh")
 	_ = fs.MarkHidden("manual") // it exists
+	_ = fs.MarkHidden("proxy")  // likewise; there are none in this version
 	return fs
 }
 
@@ -102,8 +111,8 @@ func parse(args []string, stderr io.Writer) (*values, error) {
 			v.name = "ckproxy"
 		}
 	}
-	if err != nil && !errors.Is(err, pflag.ErrHelp) {
-		err = fmt.Errorf("notifier: %w", getopt.Explain(err))
+	if err != nil {
+		err = getopt.Refuse("notifier", getopt.Explain(err))
 	}
 	return v, err
 }

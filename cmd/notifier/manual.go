@@ -11,7 +11,7 @@ func manualPage(fs *pflag.FlagSet) manual.Page {
 	return manual.Page{
 		Name:     "notifier",
 		Title:    "tell a running ckpool of a new block",
-		Synopsis: []string{"[-n NAME] [-p] [-s DIR]"},
+		Synopsis: synopsis,
 		About: `Makes the instance ask its node for new work at once. It is meant for the node's
 configuration:
 

@@ -3,10 +3,10 @@ _ckpmsg() {
 	local word=${COMP_WORDS[COMP_CWORD]}
 	case ${COMP_WORDS[COMP_CWORD-1]} in
 	-s|--sockdir) COMPREPLY=($(compgen -d -- "$word")); return ;;
-	-l|--loglevel|-n|--name|-N|--sockname|-t|--timeout1|-T|--timeout2) COMPREPLY=($(true -- "$word")); return ;;
+	-n|--name|-N|--sockname|-t|--timeout1|-T|--timeout2|-l|--loglevel) COMPREPLY=($(true -- "$word")); return ;;
 	esac
 	if [[ $word == -* ]]; then
-		COMPREPLY=($(compgen -W "-c --counter -h --help --json -l --loglevel -n --name -p --proxy -s --sockdir -N --sockname -t --timeout1 -T --timeout2 --wide" -- "$word"))
+		COMPREPLY=($(compgen -W "-n --name -s --sockdir -N --sockname --json -t --timeout1 -T --timeout2 --wide -c --counter -l --loglevel -h --help --version" -- "$word"))
 	else
 		COMPREPLY=($(compgen -W "status ping version uptime help loglevel reload shutdown restart upgrade poolstats users workers clients getuser getworker getclient userclients workerclients ucinfo wcinfo bestshares rejects drops resetshares stratifierstats connectorstats stats accept reject reconnect reconnclient dropall dropclient message messageclient messageuser blocks nodes update getbase getbest getlast checkaddr submitblock proxyinfo getproxy setproxy" -- "$word"))
 	fi

@@ -3,12 +3,12 @@ _ckpool() {
 	local word=${COMP_WORDS[COMP_CWORD]}
 	case ${COMP_WORDS[COMP_CWORD-1]} in
 	-c|--config) COMPREPLY=($(compgen -f -- "$word")); return ;;
-	-S|--ckdb-sockdir|-s|--sockdir) COMPREPLY=($(compgen -d -- "$word")); return ;;
+	-s|--sockdir) COMPREPLY=($(compgen -d -- "$word")); return ;;
 	-g|--group) COMPREPLY=($(compgen -g -- "$word")); return ;;
-	-d|--ckdb-name|-l|--loglevel|-n|--name) COMPREPLY=($(true -- "$word")); return ;;
+	-n|--name|-l|--loglevel) COMPREPLY=($(true -- "$word")); return ;;
 	esac
 	if [[ $word == -* ]]; then
-		COMPREPLY=($(compgen -W "-A --standalone -B --btcsolo -c --config -D --daemonise -d --ckdb-name -g --group -H --handover -h --help -k --killold -L --log-shares -l --loglevel -N --node -n --name -P --passthrough -p --proxy -q --quiet -R --redirector -S --ckdb-sockdir -s --sockdir -t --trusted -u --userproxy --check" -- "$word"))
+		COMPREPLY=($(compgen -W "-c --config -B --btcsolo --check -D --daemonise -n --name --ignore-unknown -H --handover -k --killold -s --sockdir -g --group -l --loglevel -L --log-shares -q --quiet -h --help --version" -- "$word"))
 	else
 		COMPREPLY=($(compgen -W "" -- "$word"))
 	fi

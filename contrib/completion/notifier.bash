@@ -6,7 +6,7 @@ _notifier() {
 	-n|--name) COMPREPLY=($(true -- "$word")); return ;;
 	esac
 	if [[ $word == -* ]]; then
-		COMPREPLY=($(compgen -W "-n --name -p --proxy -s --sockdir" -- "$word"))
+		COMPREPLY=($(compgen -W "-n --name -s --sockdir -h --help --version" -- "$word"))
 	else
 		COMPREPLY=($(compgen -W "" -- "$word"))
 	fi

@@ -1,6 +1,7 @@
 #compdef notifier
 _arguments \
-  '(-n --name)'{-n,--name}'[NAME of the instance (default ckpool, or ckproxy with -p)]:NAME:' \
-  '(-p --proxy)'{-p,--proxy}'[the instance is a proxy]' \
-  '(-s --sockdir)'{-s,--sockdir}'[DIR that holds the instance'\''s socket directory (default /run/ckpool, then /tmp)]:DIR:_files -/' \
+  '(-n --name)'{-n,--name}'[NAME of the instance; ckpool without it]:NAME:' \
+  '(-s --sockdir)'{-s,--sockdir}'[DIR that holds the instance'\''s socket directory; without it /run/ckpool, then /tmp]:DIR:_files -/' \
+  '(-h --help)'{-h,--help}'[print this]' \
+  '--version[print what this program was built from]' \
   '1::word:()'

@@ -46,6 +46,7 @@ type Config struct {
 	BlockPoll      time.Duration
 	UpdateInterval time.Duration
 
+	Solo         bool // blocks pay the miners who find them
 	BTCAddress   string
 	BTCSig       string // at most 38 bytes
 	PoolTag      string
@@ -61,7 +62,7 @@ type Config struct {
 	PassthroughServers []string   // for passthroughs
 	MinDiff, StartDiff float64
 	MaxDiff            float64 // 0: none
-	HighDiff           float64
+	HighDiff           float64 // 0: no port is for high difficulty
 
 	Proxies      []Upstream // "proxy", in order of preference
 	Upstream     string     // host:port, trusted remote
@@ -118,6 +119,7 @@ type Error struct {
 	Key          string
 	Want, Got    string
 	Text         string // instead of Key, Want and Got
+	Unknown      bool   // a key that is not ours and may be ignored
 }
 
 func (e *Error) Error() string {
@@ -126,6 +128,17 @@ func (e *Error) Error() string {
 		text = fmt.Sprintf("%q: want %s, got %s", e.Key, e.Want, e.Got)
 	}
 	return position(e.File, e.Line) + text
+}
+
+// Errors are all that is wrong with a file, in its order. There is at least one.
+type Errors []*Error
+
+func (e Errors) Error() string {
+	lines := make([]string, len(e))
+	for i := range e {
+		lines[i] = e[i].Error()
+	}
+	return strings.Join(lines, "\n")
 }
 
 func position(file string, line int) string {
@@ -141,6 +154,7 @@ func position(file string, line int) string {
 // Default is the configuration of an empty file.
 func Default(m Mode) Config {
 	c := Config{
+		Solo:                    m == Solo,
 		BlockPoll:               100 * time.Millisecond,
 		UpdateInterval:          30 * time.Second,
 		PoolTag:                 "ckpool",
@@ -209,11 +223,11 @@ func localNetworks() []netip.Prefix {
 // from filling memory.
 const maxFile = 1 << 20
 
-// Load reads the file at path. The error is one line that names the place.
+// Load reads the file at path, as Parse does.
 func Load(path string, m Mode) (Config, []Warning, error) {
 	data, err := read(path)
 	if err != nil {
-		return Config{}, nil, err
+		return Config{}, nil, Errors{err}
 	}
 	return Parse(path, data, m)
 }
@@ -225,7 +239,7 @@ func Locate(path string, m Mode, key, text string) *Error {
 	e := &Error{File: path, Text: text}
 	if data, err := read(path); err == nil {
 		f := &file{name: path, data: data, offsets: make(map[string]int)}
-		_, _ = f.parse(m)
+		_ = f.parse(m)
 		offset, ok := f.offsets[key]
 		if !ok { // a value that stands for an array of one
 			offset, ok = f.offsets[strings.Replace(key, "[0]", "", 1)]
@@ -237,7 +251,7 @@ func Locate(path string, m Mode, key, text string) *Error {
 	return e
 }
 
-func read(path string) ([]byte, error) {
+func read(path string) ([]byte, *Error) {
 	f, err := os.Open(path)
 	if err != nil {
 		text := "cannot read the configuration: " + errors.Unwrap(err).Error()

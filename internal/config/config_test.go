@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"os/user"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -120,20 +122,84 @@ func TestAllKeys(t *testing.T) {
 	}
 }
 
-// The sample is what users copy: it must be taken without a warning and show
-// every key.
+// later are keys of modes that are not built yet: they are read, and not shown.
+var later = []string{"proxy", "upstream", "redirecturl", "nodeserver", "trusted", "passthroughserver"}
+
+// The sample is what users copy: with nothing but an address put in it must be
+// taken without a warning and be the defaults, and it must show every key. As it is
+// it must be refused.
 func TestSample(t *testing.T) {
-	sample, err := os.ReadFile("../../docs/ckpool.conf")
+	text, err := os.ReadFile("../../docs/ckpool.conf")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, warnings := parse(t, string(sample), Pool); warnings != nil {
-		t.Errorf("warnings: %v", warnings)
+	sample := string(text)
+	if sample != Sample() {
+		t.Error("docs/ckpool.conf is not as make manual writes it")
+	}
+	_, _, err = Parse("ckpool.conf", text, Pool)
+	if err == nil || strings.Contains(err.Error(), "\n") || !strings.Contains(err.Error(), `"btcaddress": want your own bitcoin address`) {
+		t.Errorf("unchanged: %v", err)
+	}
+	want := Default(Pool)
+	want.File, want.BTCAddress, want.HighDiff = "ckpool.conf", "1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2", 0
+	want.Nodes[0].URL = "127.0.0.1:8332"
+	want.LogLevel, want.UserAgents, want.TrustedNetworks = 5, []string{}, []netip.Prefix{}
+	c, warnings := parse(t, strings.Replace(sample, "YOUR-BITCOIN-ADDRESS", want.BTCAddress, 1), Pool)
+	if diff := cmp.Diff(want, c, comparePrefixes); diff != "" || warnings != nil {
+		t.Errorf("with an address: warnings %v, -default +got:\n%s", warnings, diff)
 	}
 	for key := range (&reader{Config: &Config{}}).fields() {
-		if !strings.Contains(string(sample), `"`+key+`":`) {
-			t.Errorf("the sample does not show %q", key)
+		if shown := strings.Contains(sample, "\t\""+key+"\":"); shown == slices.Contains(later, key) {
+			t.Errorf("%q shown in the sample: %v", key, shown)
 		}
+	}
+	for line := range strings.Lines(sample) {
+		if len(strings.ReplaceAll(line, "\t", "    ")) > 100 {
+			t.Errorf("long line: %s", line)
+		}
+	}
+}
+
+// Configurations of ckpool in C are taken as they are.
+func TestFilesOfC(t *testing.T) {
+	for name, text := range map[string]string{
+		"2014": `{
+"btcd" :  [
+	{ "url" : "localhost:8332", "auth" : "user", "pass" : "pass" },
+	{ "url" : "backup:8332", "auth" : "user", "pass" : "pass", "notify" : false }
+],
+"btcaddress" : "1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2", "btcsig" : "/mined by us/",
+"blockpoll" : 500, "nonce1length" : 4, "nonce2length" : 8, "update_interval" : 30,
+"serverurl" : "pool.example:3333", "mindiff" : 1, "startdiff" : 42, "maxdiff" : 0, "maxclients" : 10000, "logdir" : "logs"
+}
+Comments from here on are ignored.
+`,
+		"2026": `{
+"btcd" :  [
+	{ "url" : "127.0.0.1:8332", "auth" : "user", "pass" : "pass", "notify" : true },
+	{ "url" : "backup:8332", "cookie" : "/home/bitcoin/.bitcoin/.cookie" }
+],
+"proxy" : [ { "url" : "pool-a.example:3333", "auth" : "user.worker", "pass" : "x" } ],
+"btcaddress" : "1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2", "btcsig" : "/mined by us/",
+"donation" : 0, "blockpoll" : 100, "nonce1length" : 4, "nonce2length" : 8, "update_interval" : 30, "version_mask" : "1fffe000",
+"serverurl" : [ "pool.example:3333", "pool.example:80", "[::1]:4444", "127.0.0.1" ],
+"nodeserver" : [ "pool.example:3335" ], "trusted" : [ "pool.example:3336" ], "upstream" : "main.example:3336",
+"redirecturl" : [ "pool-c.example:3333" ], "mindiff" : 0.001, "startdiff" : 42.5, "highdiff" : 0, "maxdiff" : 0,
+"allow_low_diff" : true, "logdir" : "logs", "maxclients" : 0, "dropidle" : 3600, "useragent" : [ "cgminer" ],
+"max_pool_useragents" : 100, "zmqblock" : "tcp://127.0.0.1:28332"
+}
+`,
+	} {
+		if _, warnings := parse(t, text, Pool); warnings != nil {
+			t.Errorf("%s: %v", name, warnings)
+		}
+	}
+	if _, warnings := parse(t, `{ "btcd" : [ { "url" : "127.0.0.1:8332", "auth" : "rpcuser", "pass" : "rpcpass", "notify" : true } ],
+  "serverurl" : [ "0.0.0.0:3333" ], "logdir" : "logs" }
+free text here, even with } braces {
+`, Solo); warnings != nil {
+		t.Errorf("solo: %v", warnings)
 	}
 }
 
@@ -142,7 +208,7 @@ func TestErrors(t *testing.T) {
 		{"example", "{\n\n\"mindiff\": \"x\"}", `ckpool.conf:3: "mindiff": want a number above 0, got "x"`},
 		{"negative", `{"startdiff": -1}`, `ckpool.conf:1: "startdiff": want a number above 0, got -1`},
 		{"negative maxdiff", `{"maxdiff": -1}`, `ckpool.conf:1: "maxdiff": want a number above 0, or 0 for none, got -1`},
-		{"overflow", `{"highdiff": 1e999}`, `ckpool.conf:1: "highdiff": want a number above 0, got 1e999`},
+		{"overflow", `{"highdiff": 1e999}`, `ckpool.conf:1: "highdiff": want a number above 0, or 0 for none, got 1e999`},
 		{"maxdiff below mindiff", "{" + payTo + "\n\"maxdiff\": 0.5,\n\"mindiff\": 1}",
 			`ckpool.conf:2: "maxdiff": want at least mindiff, which is 1, or 0 for none, got 0.5`},
 		{"maxdiff of a listener", "{" + payTo + "\n\"serverurl\": [\"a:1\",\n{\"url\": \"b:2\",\n\"maxdiff\": 3, \"mindiff\": 4}]}",
@@ -153,7 +219,7 @@ func TestErrors(t *testing.T) {
 		{"quoted number", `{"update_interval": "30"}`, `ckpool.conf:1: "update_interval": want a whole number of seconds, 0 for the default, got "30"`},
 		{"negative interval", `{"blockpoll": -1}`, `ckpool.conf:1: "blockpoll": want a whole number of milliseconds, 0 for the default, got -1`},
 		{"null", `{"dropidle": null}`, `ckpool.conf:1: "dropidle": want a whole number of seconds, 0 for never, got null`},
-		{"object", `{"logdir": {"a": 1}}`, `ckpool.conf:1: "logdir": want a directory, got an object`},
+		{"object", `{"logdir": {"a": 1}}`, `ckpool.conf:1: "logdir": want a string, got an object`},
 		{"array", `{"btcsig": ["a"]}`, `ckpool.conf:1: "btcsig": want a string, got an array`},
 		{"boolean", `{"allow_low_diff": 1}`, `ckpool.conf:1: "allow_low_diff": want true or false, got 1`},
 		{"nonce1length", `{"nonce1length": 1}`, `ckpool.conf:1: "nonce1length": want a whole number from 2 to 8 (bytes), 0 for the default, got 1`},
@@ -191,21 +257,61 @@ func TestErrors(t *testing.T) {
 		{"address", "{\n\"btcaddress\": \"1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN3\"}", `ckpool.conf:2: "btcaddress": want a bitcoin address, got "1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN3": `},
 		{"networks differ", "{" + payTo + "\n\"donation\": 1,\n\"donaddress\": \"tb1qw508d6qejxtdg4y5r3zarvary0c5xw7kxpjzsx\"}",
 			`ckpool.conf:3: "donaddress": want an address of the same network as btcaddress, got "tb1qw508d6qejxtdg4y5r3zarvary0c5xw7kxpjzsx"`},
-		{"no address", `{}`, `ckpool.conf: Non-solo mining must have a btcaddress in config, aborting!`},
-		{"not an object", `[1]`, `ckpool.conf:1: column 1: want an object {…}, got an array`},
-		{"empty", ``, `ckpool.conf:1: column 1: not JSON: parsing value: unexpected EOF`},
-		{"missing comma", "{\n\"mindiff\": 1\n  \"maxdiff\": 2}", `ckpool.conf:3: column 3: not JSON: invalid character '"' after object value (expecting ',' or '}')`},
-		{"unclosed", "{\n\"mindiff\": 1", `ckpool.conf:2: column 13: not JSON: parsing object after value: unexpected EOF`},
-		{"unclosed string", "{\n\"mindiff: 1}", `ckpool.conf:2: column 13: not JSON: parsing string: unexpected EOF`},
-		{"missing quote", "{\n\"password\": \"s3cret,\n\"mindiff\": 1}", `ckpool.conf:2: column 13: not JSON: string without a closing quote, or with a wrong escape`},
-		{"not a literal", `{"notify": True}`, `ckpool.conf:1: column 12: not JSON: want a string, number, true, false or null, got "True"`},
-		{"unclosed comment", "{ /* \n }", `ckpool.conf:1: column 3: not JSON: parsing comment: unexpected EOF`},
-		{"not UTF-8", "{\n\"btcsig\": \"a\xffb\"}", `ckpool.conf:2: column 13: not UTF-8`},
-		{"too deep", strings.Repeat("[", 1000), `ckpool.conf:1: column 33: nested too deep`},
+		{"no address", `{}`, `ckpool.conf: Non-solo mining must have a btcaddress in config, aborting! Set "btcaddress" to whom blocks are to pay, or "solo": true to pay the miners who find them`},
+		{"not an object", `[1]`, `ckpool.conf:1: want an object {…}, got an array`},
+		{"empty", ``, `ckpool.conf:1: the file is empty, want an object {…}`},
+		{"missing comma", "{\n\"mindiff\": 1\n  \"maxdiff\": 2}", `ckpool.conf:3: a comma is missing before "maxdiff"`},
+		{"missing comma after a string", "{\"btcsig\": \"x\"\n\"maxdiff\": 2}", `ckpool.conf:2: a comma is missing before "maxdiff"`},
+		{"missing comma after an array", "{\"btcd\": []\n// nodes\n\"maxdiff\": 2}", `ckpool.conf:3: a comma is missing before "maxdiff"`},
+		{"missing comma in an array", "{\"btcd\": [{}\n{}]}", `ckpool.conf:2: a comma is missing before {`},
+		{"missing comma before a secret", "{\"useragent\": [\"a\"\n\"s3cret\"]}", `ckpool.conf:2: a comma is missing before a string`},
+		{"missing colon", `{"mindiff" 1}`, `ckpool.conf:1: a colon is missing before 1`},
+		{"equals sign", `{"mindiff" = 1}`, `ckpool.conf:1: a key is followed by a colon, as in "mindiff": 1, not by =`},
+		{"missing value", `{"mindiff": }`, `ckpool.conf:1: a value is missing before }`},
+		{"two commas", "{\"mindiff\": 1,\n, \"maxdiff\": 2}", `ckpool.conf:2: a comma too many`},
+		{"unclosed", "{\n\"mindiff\": 1", `ckpool.conf:1: the { of this line is never closed`},
+		{"unclosed array", "{\n\"btcd\": [\n{\"url\": \"h\"}", `ckpool.conf:2: the [ of this line is never closed`},
+		{"wrong bracket", "{\n\"useragent\": [\"a\"}", `ckpool.conf:2: a comma is missing before }`},
+		{"unclosed string", "{\n\"mindiff: 1}", `ckpool.conf:2: a string without its closing quote`},
+		{"missing quote", "{\n\"password\": \"s3cret,\n\"mindiff\": 1}", `ckpool.conf:2: a string without its closing quote, or with a wrong escape`},
+		{"wrong escape", `{"logdir": "C:\pool"}`, `ckpool.conf:1: a string without its closing quote, or with a wrong escape`},
+		{"single quotes", `{'mindiff': 1}`, `ckpool.conf:1: strings stand in double quotes ("), not in single ones (')`},
+		{"typographic quotes", `{“mindiff”: 1}`, `ckpool.conf:1: strings stand in straight quotes ("), not in typographic ones`},
+		{"key without quotes", "{\nmindiff: 1}", `ckpool.conf:2: want a string in double quotes, a number, true or false, got mindiff`},
+		{"number as key", `{1: 2}`, `ckpool.conf:1: a key is a string in double quotes, got 1`},
+		{"string without quotes", `{"logdir": /var/log}`, `ckpool.conf:1: want a value, got /var/log`},
+		{"not a literal", `{"notify": True}`, `ckpool.conf:1: want true, got True`},
+		{"yes", `{"notify": yes}`, `ckpool.conf:1: want true, got yes`},
+		{"comment", "{\n# mine\n}", `ckpool.conf:2: comments begin with //, not with #`},
+		{"unclosed comment", "{ /* \n }", `ckpool.conf:1: a comment without its end */`},
+		{"YAML", "# my pool\nbtcd:\n  - url: x\n", `ckpool.conf:2: this is YAML, want JSON like {"btcaddress": "bc1q…", "mindiff": 1}`},
+		{"YAML document", "---\nmindiff: 1", `ckpool.conf:1: this is YAML, want JSON like {"btcaddress": "bc1q…", "mindiff": 1}`},
+		{"TOML", "\n[pool]\nmindiff = 1", `ckpool.conf:2: this is TOML, INI or a node's bitcoin.conf, want JSON like {"btcaddress": "bc1q…", "mindiff": 1}`},
+		{"bitcoin.conf", "server=1\nrpcuser=s3cret", `ckpool.conf:1: this is TOML, INI or a node's bitcoin.conf, want JSON like {"btcaddress": "bc1q…", "mindiff": 1}`},
+		{"not UTF-8", "{\n\"btcsig\": \"a\xffb\"}", `ckpool.conf:2: not UTF-8`},
+		{"too deep", strings.Repeat("[", 1000), `ckpool.conf:1: nested too deep`},
+		{"long btcsig", `{"btcsig": "` + strings.Repeat("x", 39) + `"}`,
+			`ckpool.conf:1: "btcsig": want at most 38 bytes, got "` + strings.Repeat("x", 39) + `"`},
+		{"sample's address", `{"btcaddress": "YOUR-BITCOIN-ADDRESS"}`,
+			`ckpool.conf:1: "btcaddress": want your own bitcoin address, to which blocks are to pay, got the words of the sample configuration`},
+		{"address of the C sample", `{"btcaddress": "14BMjogz69qe8hk9thyzbmR5pg34mVKB1e"}`,
+			`ckpool.conf:1: "btcaddress": want your own bitcoin address, got "14BMjogz69qe8hk9thyzbmR5pg34mVKB1e", which is that of a stranger in the sample configuration of ckpool in C`},
+		{"address of a fork's sample", "{" + payTo + "\"donation\": 1,\n\"donaddress\": \"1PKN98VN2z5gwSGZvGKS2bj8aADZBkyhkZ\"}",
+			`ckpool.conf:2: "donaddress": want your own bitcoin address, got "1PKN98VN2z5gwSGZvGKS2bj8aADZBkyhkZ", which is that of a stranger in the sample configuration of ckpool in C`},
+		{"same listener twice", "{\"serverurl\": [\"0.0.0.0:3333\",\n\"stratum+tcp://0.0.0.0\"]}",
+			`ckpool.conf:2: "serverurl[1]": want an address that no other entry listens on, got "stratum+tcp://0.0.0.0" beside "0.0.0.0:3333"`},
+		{"overlap with all", `{"serverurl": ["[::]:3333", {"url": "127.0.0.1:3333"}]}`,
+			`ckpool.conf:1: "serverurl[1]": want an address that no other entry listens on, got "127.0.0.1:3333" beside "[::]:3333"`},
+		{"unknown home", `{"logdir": "~no-such-user/logs"}`,
+			`ckpool.conf:1: "logdir": want a path whose ~ is known (user: unknown user no-such-user), got "~no-such-user/logs"`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			_, _, err := Parse("ckpool.conf", []byte(tt.text), Pool)
+			m := Solo // which needs no address
+			if strings.Contains(tt.text, "btcaddress") || tt.name == "no address" {
+				m = Pool
+			}
+			_, _, err := Parse("ckpool.conf", []byte(tt.text), m)
 			if err == nil {
 				t.Fatal("no error")
 			}
@@ -238,9 +344,9 @@ func TestRequiredByMode(t *testing.T) {
 		_, _, err := Parse("ckpool.conf", []byte(tt.text), tt.mode)
 		got := ""
 		if err != nil {
-			got = strings.TrimPrefix(err.Error(), "ckpool.conf: ")
+			got = err.Error()
 		}
-		if got != tt.want {
+		if !strings.Contains(got, tt.want) || (tt.want == "") != (err == nil) {
 			t.Errorf("mode %d, %s: got %q, want %q", tt.mode, tt.text, got, tt.want)
 		}
 	}
@@ -249,18 +355,17 @@ func TestRequiredByMode(t *testing.T) {
 func TestWarnings(t *testing.T) {
 	tests := []struct{ name, text, want string }{
 		{"swapped letters", `{"midniff": 1}`, `ckpool.conf:1: unknown key "midniff", ignored; did you mean "mindiff"?`},
-		{"upper case", `{"BTCAddress": 1}`, `ckpool.conf:1: unknown key "BTCAddress", ignored; did you mean "btcaddress"?`},
 		{"plural", `{"serverurls": 1}`, `ckpool.conf:1: unknown key "serverurls", ignored; did you mean "serverurl"?`},
 		{"nothing like it", `{"_comment": "x"}`, `ckpool.conf:1: unknown key "_comment", ignored`},
-		{"nested", "{\"btcd\": [{\"url\": \"h\", \"cookie\": \"c\",\n\"user\": \"x\"}]}", `ckpool.conf:2: unknown key "btcd[0].user", ignored`},
+		{"nested", "{\"btcd\": [{\"url\": \"h\", \"cookie\": \"c\",\n\"colour\": \"x\"}]}", `ckpool.conf:2: unknown key "btcd[0].colour", ignored`},
 		{"twice", "{\"mindiff\": 1,\n\"mindiff\": 2}", `ckpool.conf:2: "mindiff" is given twice, this one counts`},
-		{"long signature", `{"btcsig": "` + strings.Repeat("x", 39) + `"}`,
-			`ckpool.conf:1: Signature "` + strings.Repeat("x", 39) + `" too long, truncating to 38 bytes`},
 		{"small donation", `{"donation": 0.05}`, `ckpool.conf:1: "donation": 0.05 percent is taken as 0`},
 		{"no nodes", `{"btcd": []}`, `ckpool.conf:1: "btcd" is an empty array, taking the default node`},
 		{"no servers", `{"serverurl": []}`, `ckpool.conf:1: "serverurl" is an empty array, listening on [::]:3333`},
 		{"port above 4000", `{"serverurl": ["0.0.0.0:4444"]}`,
-			`ckpool.conf:1: "0.0.0.0:4444" has a port above 4000 but is no high difficulty listener: for that, set "highdiff"`},
+			`ckpool.conf:1: "0.0.0.0:4444" has a port above 4000 but is no high difficulty listener: for that, set "highdiff", or to 0 if it is not to be one`},
+		{"port of the nodes", `{"btcd": [{"url": "127.0.0.1:8333", "cookie": "c"}]}`,
+			`ckpool.conf:1: "btcd[0].url": port 8333 is where nodes talk to each other; RPC is on port 8332 unless rpcport= of the node says otherwise`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -274,12 +379,12 @@ func TestWarnings(t *testing.T) {
 
 func TestTolerated(t *testing.T) {
 	c, warnings := parse(t, "\xef\xbb\xbf"+`/* {"mindiff": 3} */ { "mindiff": 7, "startdiff": 1e3, // "}" here
-		"highdiff": 0, "nonce1length": 0, "nonce2length": 0, "blockpoll": 0, "update_interval": 0,
+		"nonce1length": 0, "nonce2length": 0, "blockpoll": 0, "update_interval": 0,
 		"serverurl": "stratum+tcp://0.0.0.0:3333", "mindiff": 8 }}}} trailing "text`+"\xff", Solo)
 	if c.MinDiff != 8 || c.Servers[0].MinDiff != 8 {
 		t.Errorf("the last mindiff does not count: %v", c.MinDiff)
 	}
-	if c.StartDiff != 1000 || c.HighDiff != 1e6 || c.Nonce1Length != 4 || c.Nonce2Length != 8 || c.BlockPoll != 100*time.Millisecond || c.UpdateInterval != 30*time.Second {
+	if c.StartDiff != 1000 || c.Nonce1Length != 4 || c.Nonce2Length != 8 || c.BlockPoll != 100*time.Millisecond || c.UpdateInterval != 30*time.Second {
 		t.Errorf("0 is not the default: %+v", c)
 	}
 	if len(warnings) != 1 {
@@ -287,11 +392,172 @@ func TestTolerated(t *testing.T) {
 	}
 }
 
-// Cutting must not leave half a character in the coinbase.
-func TestSignatureCut(t *testing.T) {
-	c, _ := parse(t, `{"btcsig": "`+strings.Repeat("x", 37)+`ü"}`, Solo)
-	if want := strings.Repeat("x", 37); c.BTCSig != want {
-		t.Errorf("got %q", c.BTCSig)
+// Everything that is wrong is told at once, in the order of the file, and what
+// follows from it is not.
+func TestAllErrors(t *testing.T) {
+	c, warnings, err := Parse("ckpool.conf", []byte(`{
+"mindiff": "x", "maxdiff": 1e-9,
+"btcd": [{"url": 5, "cookie": 6}, 7, {"url": "h", "auth": "a"}],
+"startdif": 1,
+"serverurl": ["h:", {"mindiff": -1, "tls": {"cert": "c"}}, "0.0.0.0:3333", "127.0.0.1:3333"],
+"donation": 5,
+"btcaddress": ["x"]
+}`), Pool)
+	want := `ckpool.conf:2: "mindiff": want a number above 0, got "x"
+ckpool.conf:2: "maxdiff": want at least mindiff, which is 0.0001, or 0 for none, got 1e-09
+ckpool.conf:3: "btcd[0].url": want host:port, got 5
+ckpool.conf:3: "btcd[0].cookie": want a string, got 6
+ckpool.conf:3: "btcd[1]": want an object {…}, got 7
+ckpool.conf:3: "btcd[2].pass": want a value, got none
+ckpool.conf:5: "serverurl[0]": want host:port, ip:port or [v6]:port, got "h:"
+ckpool.conf:5: "serverurl[1].mindiff": want a number above 0, got -1
+ckpool.conf:5: "serverurl[1].tls.key": want a value, got none
+ckpool.conf:5: "serverurl[1].url": want a value, got none
+ckpool.conf:5: "serverurl[3]": want an address that no other entry listens on, got "127.0.0.1:3333" beside "0.0.0.0:3333"
+ckpool.conf:6: "donation": want a "donaddress" beside it (none is built in), got none
+ckpool.conf:7: "btcaddress": want a string, got an array`
+	if err == nil || err.Error() != want {
+		t.Errorf("got\n%v\nwant\n%s", err, want)
+	}
+	if len(warnings) != 1 || warnings[0].Line != 4 {
+		t.Errorf("warnings: %v", warnings)
+	}
+	if c.MinDiff != 0.0001 {
+		t.Errorf("mindiff is %v", c.MinDiff)
+	}
+}
+
+// A file that is wrong everywhere is told so in bounded time.
+func TestManyErrors(t *testing.T) {
+	for name, text := range map[string]string{
+		"nodes":     `{"btcd": [` + strings.Repeat("{},\n", 100000) + `]}`,
+		"listeners": `{"serverurl": [` + strings.Repeat("\"a\",\n", 10000) + `]}`,
+		"keys":      `{` + strings.Repeat("\"mindiff\": 1,\n", 50000) + `"poolfee": 1}`,
+	} {
+		begun := time.Now()
+		_, warnings, err := Parse("f", []byte(text), Solo)
+		if errs, ok := err.(Errors); !ok || len(errs) > 100 || len(warnings) > 100 || time.Since(begun) > 20*time.Second {
+			t.Errorf("%s: %d errors, %d warnings, %v", name, len(errs), len(warnings), time.Since(begun))
+		}
+	}
+}
+
+// What belongs to other software is told by what it is called here. What would
+// move money or difficulty is an error that may be ignored, unless the key of
+// ours is there too.
+func TestForeignKeys(t *testing.T) {
+	node := `"btcd": [{"url": "h", "cookie": "c"}]`
+	tests := []struct{ text, want string }{
+		{`"bitcoind": []`, `unknown key "bitcoind": here it is "btcd": [{"url": "127.0.0.1:8332", "auth": "user", "pass": "password"}]`},
+		{`"rpcuser": "s3cret"`, `unknown key "rpcuser": here it is "btcd": [{"url": "127.0.0.1:8332", "auth": "user", "pass": "password"}]`},
+		{`"pools": []`, `unknown key "pools": here it is "btcd": [{"url": "127.0.0.1:8332", "auth": "user", "pass": "password"}]`},
+		{`"stratum_port": 3334`, `unknown key "stratum_port": here it is "serverurl": ["0.0.0.0:3333"]`},
+		{`"wallet-address": "x"`, `unknown key "wallet-address": here it is "btcaddress"`},
+		{`"MinDiff": 5`, `unknown key "MinDiff": here it is "mindiff"`},
+		{`"difficulty": 5`, `unknown key "difficulty": here it is "startdiff"`},
+		{`"donrate": 1`, `unknown key "donrate": here it is "donation"`},
+		{`"serverurl": [{"url": "h:1", "diff": 5}]`, `unknown key "serverurl[0].diff": here it is "serverurl[0].startdiff"`},
+		{`"poolfee": 1.0`, `"poolfee" is not supported: blocks pay "btcaddress" here, of which "donation" percent go to "donaddress"; remove it, or start with --ignore-unknown`},
+		{`"pool_fee": 1.0`, `"pool_fee" is not supported: blocks pay "btcaddress" here, of which "donation" percent go to "donaddress"; remove it, or start with --ignore-unknown`},
+		{`"pooladdress": "1"`, `"pooladdress" is not supported: blocks pay "btcaddress" here, of which "donation" percent go to "donaddress"; remove it, or start with --ignore-unknown`},
+		{`"mindiff_overrides": {}`, `"mindiff_overrides" is not supported: give such miners a port of their own, {"url", "mindiff"} in "serverurl", or have them set the password d=DIFFICULTY; remove it, or start with --ignore-unknown`},
+		// Warnings.
+		{`"bitcoind": [], ` + node, `unknown key "bitcoind", ignored; "btcd" counts`},
+		{`"address": "x", ` + payTo, `unknown key "address", ignored; "btcaddress" counts`},
+		{`"btcd": [{"url": "h", "user": "x", "cookie": "c", "auth": "y"}]`, `unknown key "btcd[0].user", ignored; "btcd[0].auth" counts`},
+		{`"asicboost": true`, `unknown key "asicboost", ignored`},
+	}
+	for _, tt := range tests {
+		_, warnings, err := Parse("f", []byte("{"+strings.TrimSuffix(tt.text, ",")+"}"), Solo)
+		var got []string
+		if errs, ok := err.(Errors); ok {
+			for _, e := range errs {
+				if !e.Unknown {
+					t.Errorf("%s: cannot be ignored: %v", tt.text, e)
+				}
+				got = append(got, e.Error())
+			}
+		}
+		isError := strings.Contains(tt.want, "here it is") || strings.Contains(tt.want, "not supported")
+		if isError != (err != nil) {
+			t.Errorf("%s: error %v", tt.text, err)
+		}
+		for _, w := range warnings {
+			got = append(got, w.String())
+		}
+		if len(got) != 1 || got[0] != "f:1: "+tt.want {
+			t.Errorf("%s:\ngot  %q\nwant %s", tt.text, got, tt.want)
+		}
+	}
+	// A node without what it needs is one error more.
+	_, _, err := Parse("f", []byte(`{"btcd": [{"url": "h", "user": "u", "rpcpassword": "p"}]}`), Solo)
+	want := `f:1: unknown key "btcd[0].user": here it is "btcd[0].auth"
+f:1: unknown key "btcd[0].rpcpassword": here it is "btcd[0].pass"
+f:1: "btcd[0].auth": want a value, got none
+f:1: "btcd[0].pass": want a value, got none`
+	if err == nil || err.Error() != want {
+		t.Errorf("got %v\nwant %s", err, want)
+	}
+}
+
+func TestSolo(t *testing.T) {
+	for _, tt := range []struct {
+		text string
+		mode Mode
+		solo bool
+	}{
+		{`{"solo": true}`, Pool, true},
+		{`{"solo": false,` + payTo + `}`, Pool, false},
+		{`{` + payTo + `}`, Pool, false},
+		{`{}`, Solo, true},
+		{`{"solo": false}`, Solo, true}, // as with -B
+	} {
+		if c, _ := parse(t, tt.text, tt.mode); c.Solo != tt.solo {
+			t.Errorf("%s in mode %d: solo is %v", tt.text, tt.mode, c.Solo)
+		}
+	}
+}
+
+// ~ is what it is for shells.
+func TestHome(t *testing.T) {
+	t.Setenv("HOME", "/home/me")
+	c, _ := parse(t, `{"logdir": "~/logs", "btcd": [{"url": "h", "cookie": "~/.bitcoin/.cookie"}],
+		"serverurl": [{"url": "h:1", "tls": {"cert": "~/c~.pem", "key": "~"}}]}`, Solo)
+	got := []string{c.LogDir, c.Nodes[0].Cookie, c.Servers[0].TLSCert, c.Servers[0].TLSKey}
+	if want := []string{"/home/me/logs", "/home/me/.bitcoin/.cookie", "/home/me/c~.pem", "/home/me"}; !reflect.DeepEqual(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	c, _ = parse(t, `{"logdir": "~root/logs"}`, Solo)
+	if root, err := user.Lookup("root"); err != nil || c.LogDir != filepath.Join(root.HomeDir, "logs") {
+		t.Errorf("got %q, %v", c.LogDir, err)
+	}
+}
+
+func TestOverlap(t *testing.T) {
+	for _, tt := range []struct {
+		first, second string
+		want          bool
+	}{
+		{"a:1", "a:1", true},
+		{"a:1", "A:1", true},
+		{"a:1", "a:2", false},
+		{"a:1", "b:1", false},
+		{"a", "a:3333", true},
+		{":3333", "127.0.0.1", true},
+		{"[::]:1", "0.0.0.0:1", true},
+		{"0.0.0.0:1", "[::]:1", false},
+		{"0.0.0.0:1", "127.0.0.1:1", true},
+		{"127.0.0.1:1", "0.0.0.0:1", true},
+		{"0.0.0.0:1", "[::1]:1", false},
+		{"[::1]:1", "[::]:1", true},
+		{"127.0.0.1:1", "127.0.0.2:1", false},
+		{"[::ffff:127.0.0.1]:1", "127.0.0.1:1", true},
+	} {
+		a, port := listenHost(tt.first)
+		b, port2 := listenHost(tt.second)
+		if got := port == port2 && overlap(a, b); got != tt.want {
+			t.Errorf("%s and %s: %v", tt.first, tt.second, got)
+		}
 	}
 }
 
@@ -303,6 +569,11 @@ func TestHighDifficulty(t *testing.T) {
 	}
 	if want := []float64{5000, 0, 0}; !reflect.DeepEqual(got, want) || warnings != nil {
 		t.Errorf("got %v, want %v; warnings %v", got, want, warnings)
+	}
+	// 0 is as without the key, but nobody is warned.
+	c, warnings = parse(t, `{"serverurl": ["[::]:4001"], "highdiff": 0}`, Solo)
+	if c.Servers[0].HighDiff != 0 || warnings != nil {
+		t.Errorf("high difficulty %v, warnings %v", c.Servers[0].HighDiff, warnings)
 	}
 }
 
@@ -428,13 +699,18 @@ func FuzzParse(f *testing.F) {
 				}
 			}
 			if err != nil {
-				if s := err.Error(); strings.ContainsAny(s, "\n\r") || !strings.HasPrefix(s, "f:") {
-					t.Errorf("not one line with a place: %q", s)
+				for _, e := range err.(Errors) {
+					if s := e.Error(); strings.ContainsAny(s, "\n\r") || !strings.HasPrefix(s, "f:") {
+						t.Errorf("not one line with a place: %q", s)
+					}
 				}
 				continue
 			}
-			if err := c.Validate(m); err != nil {
-				t.Errorf("accepted, but: %v", err)
+			if m == Pool && c.Solo {
+				m = Solo
+			}
+			if errs := c.Validate(m); errs != nil {
+				t.Errorf("accepted, but: %v", errs)
 			}
 			if len(c.Servers) == 0 || len(c.Nodes) == 0 || len(c.BTCSig) > 38 || !(c.MinDiff > 0) {
 				t.Errorf("accepted: %+v", c)

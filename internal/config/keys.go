@@ -1,8 +1,8 @@
 package config
 
 import (
+	"fmt"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -24,6 +24,7 @@ func (r *reader) fields() map[string]setter {
 		"blockpoll":       interval(&r.BlockPoll, time.Millisecond),
 		"update_interval": interval(&r.UpdateInterval, time.Second),
 
+		"solo":         r.readSolo,
 		"btcaddress":   text(&r.BTCAddress),
 		"btcsig":       r.readSignature,
 		"pooltag":      r.readTag,
@@ -40,14 +41,14 @@ func (r *reader) fields() map[string]setter {
 		"mindiff":           aboveZero(&r.MinDiff),
 		"startdiff":         aboveZero(&r.StartDiff),
 		"maxdiff":           zeroOrAbove(&r.MaxDiff),
-		"highdiff":          given(&r.highDiffGiven, aboveZero(&r.HighDiff)),
+		"highdiff":          given(&r.highDiffGiven, zeroOrAbove(&r.HighDiff)),
 		"allow_low_diff":    boolean(&r.AllowLowDiff),
 
 		"proxy":       r.readProxies,
 		"upstream":    hostPort(&r.Upstream),
 		"redirecturl": r.readRedirects,
 
-		"logdir":              r.readLogDir,
+		"logdir":              path(&r.LogDir),
 		"loglevel":            r.readLogLevel,
 		"useragent":           texts(&r.UserAgents),
 		"max_pool_useragents": count(&r.MaxPoolUserAgents, "0 for none"),
@@ -67,25 +68,35 @@ func (r *reader) fields() map[string]setter {
 }
 
 // finish does what had to wait for the whole file.
-func (r *reader) finish() error {
+func (r *reader) finish() {
 	if !r.limitExemptGiven {
 		r.LimitExempt = append(r.LimitExempt, r.TrustedNetworks...)
 	}
 	r.assignZMQ()
-	return r.readServers()
+	r.readServers()
+}
+
+// readSolo does what the option -B does, which a file without the key leaves in
+// force.
+func (r *reader) readSolo(v value) error {
+	solo, err := v.boolean()
+	r.Solo = r.Solo || solo
+	return err
 }
 
 func (r *reader) readSignature(v value) error {
 	s, err := v.text()
-	if err != nil {
-		return err
+	if err == nil && len(s) > maxSignature {
+		err = v.wants(fmt.Sprintf("at most %d bytes", maxSignature))
 	}
-	r.BTCSig = cut(s, 38)
-	if r.BTCSig != s {
-		v.warnf("Signature %q too long, truncating to 38 bytes", cut(s, 100))
+	if err == nil {
+		r.BTCSig = s
 	}
-	return nil
+	return err
 }
+
+// maxSignature is what the coinbase has room for, in bytes.
+const maxSignature = 38
 
 // readTag leaves room for the other parts of the coinbase's scriptSig.
 func (r *reader) readTag(v value) error {
@@ -122,15 +133,6 @@ func (r *reader) readVersionMask(v value) error {
 		return v.wants(`a string of 8 hex digits like "1fffe000"`)
 	}
 	r.VersionMask = uint32(mask)
-	return nil
-}
-
-func (r *reader) readLogDir(v value) error {
-	s, err := v.text()
-	if err != nil || s == "" || strings.ContainsRune(s, 0) {
-		return v.wants("a directory")
-	}
-	r.LogDir = s
 	return nil
 }
 

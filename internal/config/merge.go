@@ -18,6 +18,7 @@ var parts = []part{
 	{"blockpoll", false, func(c *Config) any { return &c.BlockPoll }},
 	{"update_interval", true, func(c *Config) any { return &c.UpdateInterval }},
 
+	{"solo", false, func(c *Config) any { return &c.Solo }},
 	{"btcaddress", false, func(c *Config) any { return &c.BTCAddress }},
 	{"btcsig", false, func(c *Config) any { return &c.BTCSig }},
 	{"pooltag", false, func(c *Config) any { return &c.PoolTag }},

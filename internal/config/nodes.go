@@ -22,23 +22,32 @@ func (r *reader) readNodes(v value) error {
 			"url":    hostPort(&n.URL),
 			"auth":   text(&n.User),
 			"pass":   secret(text(&n.Pass)),
-			"cookie": text(&n.Cookie),
+			"cookie": path(&n.Cookie),
 			"notify": boolean(&n.Notify),
 			"zmq":    endpoints(&n.ZMQ),
 		})
 		if err != nil {
-			return err
+			v.file.note(err)
+			continue
 		}
+		warnAboutPort(e, n.URL)
 		required := []string{"url", "auth", "pass"}
-		if n.Cookie != "" {
+		if e.has("cookie") {
 			required = required[:1]
 		}
-		if err := e.require(required...); err != nil {
-			return err
-		}
+		e.require(required...)
 		r.Nodes = append(r.Nodes, n)
 	}
 	return nil
+}
+
+// warnAboutPort names a port that nodes have for each other.
+func warnAboutPort(node value, url string) {
+	rpc := map[uint16]string{8333: "8332", 18333: "18332", 48333: "48332", 38333: "38332", 18444: "18443"}
+	if _, port, err := splitURL(url); err == nil && rpc[port] != "" {
+		node.warnf("%q: port %d is where nodes talk to each other; RPC is on port %s unless rpcport= of the node says otherwise",
+			node.member("url"), port, rpc[port])
+	}
 }
 
 func (r *reader) readProxies(v value) error {
@@ -54,11 +63,10 @@ func (r *reader) readProxies(v value) error {
 			"pass": secret(text(&u.Pass)),
 		})
 		if err != nil {
-			return err
+			v.file.note(err)
+			continue
 		}
-		if err := e.require("url", "auth"); err != nil {
-			return err
-		}
+		e.require("url", "auth")
 		r.Proxies = append(r.Proxies, u)
 	}
 	return nil

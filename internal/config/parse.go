@@ -2,19 +2,19 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
-	"strconv"
+	"math"
+	"slices"
 	"strings"
-	"unicode/utf8"
-
-	"github.com/tailscale/hujson"
 )
 
 // file is one configuration being read.
 type file struct {
 	name     string
 	data     []byte
+	errors   Errors
 	warnings []Warning
 	offsets  map[string]int // of the values, by path
 }
@@ -25,24 +25,45 @@ func (f *file) lineColumn(n int) (line, column int) {
 	return 1 + bytes.Count(f.data[:n], []byte("\n")), n - bytes.LastIndexByte(f.data[:n], '\n')
 }
 
+// note keeps an error, so that reading goes on and tells of the others too.
+func (f *file) note(err error) {
+	if e := (*Error)(nil); errors.As(err, &e) && len(f.errors) < maxFindings {
+		f.errors = append(f.errors, e)
+	}
+}
+
+// maxFindings is how many errors, and how many warnings, are told of a file. One
+// with more is no configuration of ckpool.
+const maxFindings = 100
+
+// faulty tells that something is wrong already with a key or a part of it, so
+// that what follows from that is not worth telling.
+func (f *file) faulty(key string) bool {
+	return slices.ContainsFunc(f.errors, func(e *Error) bool {
+		rest, ok := strings.CutPrefix(e.Key, key)
+		return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
+	})
+}
+
 func (f *file) at(offset int, e *Error) error {
 	e.File = f.name
-	e.Line, e.Column = f.lineColumn(offset)
+	if len(f.errors) < maxFindings { // else note drops it, and lines take time to count
+		e.Line, e.Column = f.lineColumn(offset)
+	}
 	return e
 }
 
 func (f *file) warnf(offset int, format string, args ...any) {
+	if len(f.warnings) == maxFindings {
+		return
+	}
 	line, _ := f.lineColumn(offset)
 	f.warnings = append(f.warnings, Warning{f.name, line, fmt.Sprintf(format, args...)})
 }
 
 // located gives a verdict of Validate the place of the value it names, or of
 // what contains that value.
-func (f *file) located(err error) error {
-	e := (*Error)(nil)
-	if !errors.As(err, &e) {
-		return err
-	}
+func (f *file) located(e *Error) *Error {
 	e.File = f.name
 	for path := e.Key; path != ""; path = path[:max(0, strings.LastIndexAny(path, ".["))] {
 		if offset, ok := f.offsets[path]; ok {
@@ -54,95 +75,46 @@ func (f *file) located(err error) error {
 }
 
 // Parse reads data, one JSON object with comments and trailing commas allowed.
-// Whatever follows the object is free text. name is for messages.
+// Whatever follows the object is free text. name is for messages. The error is of
+// type Errors, each a line that names its place; in the Config what is wrong has its
+// default then, and File is empty if nothing could be read.
 func Parse(name string, data []byte, m Mode) (Config, []Warning, error) {
 	f := &file{name: name, data: data, offsets: make(map[string]int)}
-	c, err := f.parse(m)
-	if err != nil {
-		return Config{}, f.warnings, err
+	c := f.parse(m)
+	slices.SortStableFunc(f.errors, func(a, b *Error) int { return ByLine(a.Line, b.Line) })
+	slices.SortStableFunc(f.warnings, func(a, b Warning) int { return ByLine(a.Line, b.Line) })
+	if len(f.errors) > 0 {
+		return c, f.warnings, f.errors
 	}
 	return c, f.warnings, nil
 }
 
-func (f *file) parse(m Mode) (Config, error) {
+// ByLine compares lines of a file; what is said of the file as a whole, line 0, is
+// behind all else.
+func ByLine(a, b int) int {
+	const whole = math.MaxInt
+	return cmp.Compare(cmp.Or(a, whole), cmp.Or(b, whole))
+}
+
+func (f *file) parse(m Mode) Config {
+	c := Default(m)
 	root, err := f.root()
 	if err != nil {
-		return Config{}, err
+		f.note(err)
+		return c
 	}
-	c := Default(m)
 	c.File = f.name
 	c.Nodes[0].ZMQ = nil // given below, like the nodes of the file
 	r := reader{Config: &c}
-	if err := root.members(r.fields()); err != nil {
-		return Config{}, err
+	f.note(root.members(r.fields()))
+	r.finish()
+	if m == Pool && c.Solo {
+		m = Solo
 	}
-	if err := r.finish(); err != nil {
-		return Config{}, err
-	}
-	if err := c.Validate(m); err != nil {
-		return Config{}, f.located(err)
-	}
-	return c, nil
-}
-
-func (f *file) root() (value, error) {
-	byteOrderMark := []byte("\xef\xbb\xbf")
-	f.data = bytes.TrimPrefix(f.data, byteOrderMark)
-	end, err := firstValue(f.data)
-	if err != nil {
-		return value{}, f.syntax(end, err.Error())
-	}
-	text := f.data[:end]
-	if n := validUTF8(text); n < len(text) {
-		return value{}, f.syntax(n, "not UTF-8")
-	}
-	v, err := hujson.Parse(text)
-	if err != nil {
-		return value{}, f.parserError(err)
-	}
-	root := value{Value: v, file: f}
-	if root.kind() != '{' {
-		return value{}, f.syntax(v.StartOffset, "want an object {…}, got "+root.got())
-	}
-	return root, nil
-}
-
-// validUTF8 is the length of b's valid beginning.
-func validUTF8(b []byte) int {
-	n := 0
-	for n < len(b) {
-		r, size := utf8.DecodeRune(b[n:])
-		if r == utf8.RuneError && size == 1 {
-			break
-		}
-		n += size
-	}
-	return n
-}
-
-// parserError takes the position out of hujson's text, and a literal, which may
-// be a password or many lines long.
-func (f *file) parserError(err error) error {
-	e := &Error{File: f.name}
-	if _, scanErr := fmt.Sscanf(err.Error(), "hujson: line %d, column %d:", &e.Line, &e.Column); scanErr != nil {
-		e.Text = strconv.Quote(err.Error())
-		return e
-	}
-	if inner := errors.Unwrap(err); inner != nil {
-		err = inner
-	}
-	text := err.Error()
-	if literal, ok := strings.CutPrefix(text, "invalid literal: "); ok {
-		text = "want a string, number, true, false or null, got " + strconv.Quote(cut(literal, 20))
-		if literal[0] == '"' {
-			text = "string without a closing quote, or with a wrong escape"
+	for _, e := range c.Validate(m) {
+		if e.Key == "" || !f.faulty(e.Key) {
+			f.note(f.located(e))
 		}
 	}
-	e.Text = fmt.Sprintf("column %d: not JSON: %s", e.Column, text)
-	return e
-}
-
-func (f *file) syntax(offset int, text string) error {
-	line, column := f.lineColumn(offset)
-	return &Error{File: f.name, Line: line, Column: column, Text: fmt.Sprintf("column %d: %s", column, text)}
+	return c
 }

@@ -7,15 +7,13 @@ import (
 
 // readServers reads "serverurl" and gives each listener the global difficulties
 // where it has none of its own.
-func (r *reader) readServers() error {
+func (r *reader) readServers() {
 	url := r.Servers[0].URL
 	r.Servers = nil
 	if r.servers != nil {
 		for _, e := range r.servers.oneOrMore() {
 			l, err := r.readListener(e)
-			if err != nil {
-				return err
-			}
+			r.servers.file.note(err)
 			r.Servers = append(r.Servers, l)
 		}
 		if r.Servers == nil {
@@ -25,7 +23,6 @@ func (r *reader) readServers() error {
 	if r.Servers == nil {
 		r.Servers = []Listener{r.listener(url)}
 	}
-	return nil
 }
 
 func (r *reader) readListener(v value) (Listener, error) {
@@ -55,7 +52,7 @@ func (r *reader) plainListener(v value) (Listener, error) {
 		if r.highDiffGiven {
 			l.HighDiff = r.HighDiff
 		} else {
-			v.warnf("%q has a port above %d but is no high difficulty listener: for that, set \"highdiff\"", url, highPort)
+			v.warnf("%q has a port above %d but is no high difficulty listener: for that, set \"highdiff\", or to 0 if it is not to be one", url, highPort)
 		}
 	}
 	return l, nil
@@ -74,19 +71,18 @@ func (r *reader) listenerObject(v value) (Listener, error) {
 		"startdiff": aboveZero(&l.StartDiff),
 		"maxdiff":   zeroOrAbove(&l.MaxDiff),
 		"tls": func(v value) error {
-			err := v.members(map[string]setter{"cert": text(&l.TLSCert), "key": text(&l.TLSKey)})
+			err := v.members(map[string]setter{"cert": path(&l.TLSCert), "key": path(&l.TLSKey)})
 			if err != nil {
 				return err
 			}
-			return v.require("cert", "key")
+			v.require("cert", "key")
+			return nil
 		},
 		"proxy_protocol":   boolean(&l.ProxyProtocol),
 		"trusted_networks": networks(&l.TrustedNetworks),
 	})
-	if err == nil {
-		err = v.require("url")
-	}
-	if err == nil && wantsTLS(l.URL) && l.TLSCert == "" {
+	v.require("url")
+	if err == nil && wantsTLS(l.URL) && !v.has("tls") {
 		err = url.wants(secureListener)
 	}
 	return l, err

@@ -3,6 +3,9 @@ package config
 import (
 	"math"
 	"net/netip"
+	"os"
+	"os/user"
+	"path/filepath"
 	"strings"
 	"time"
 )
@@ -15,6 +18,44 @@ func text(to *string) setter {
 		*to, err = v.text()
 		return err
 	}
+}
+
+// path takes a file's name, in which ~ is the home directory.
+func path(to *string) setter {
+	return func(v value) error {
+		s, err := v.text()
+		if err != nil {
+			return err
+		}
+		if s == "" || strings.ContainsRune(s, 0) {
+			return v.wants("a path")
+		}
+		*to, err = expandHome(s)
+		if err != nil {
+			return v.wants("a path whose ~ is known (" + err.Error() + ")")
+		}
+		return nil
+	}
+}
+
+// expandHome turns ~ and ~user at the beginning of a path into a home directory,
+// as shells do.
+func expandHome(s string) (string, error) {
+	if s[0] != '~' {
+		return s, nil
+	}
+	name, rest, _ := strings.Cut(s[1:], "/")
+	home, err := os.UserHomeDir()
+	if name != "" {
+		var u *user.User
+		if u, err = user.Lookup(name); err == nil {
+			home = u.HomeDir
+		}
+	}
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(home, rest), nil
 }
 
 // texts takes an array of strings, or one string.

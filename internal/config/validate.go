@@ -8,30 +8,31 @@ import (
 )
 
 // Validate reports what a single value cannot show: keys the mode requires and
-// values that contradict each other. Errors are of type *Error, without a line.
-func (c *Config) Validate(m Mode) error {
-	if err := c.validateDifficulty(); err != nil {
-		return err
-	}
+// values that contradict each other. The errors have no line.
+func (c *Config) Validate(m Mode) Errors {
+	errs := c.validateDifficulty()
+	errs = append(errs, c.validateListeners()...)
 	if m.upstreams() {
-		return c.validateUpstreams(m)
+		return append(errs, c.validateUpstreams(m)...)
 	}
-	return c.validatePayout(m)
+	return append(errs, c.validatePayout(m)...)
 }
 
-func (c *Config) validateDifficulty() error {
-	if c.MaxDiff != 0 && c.MaxDiff < c.MinDiff {
-		return below("maxdiff", c.MaxDiff, c.MinDiff)
+func (c *Config) validateDifficulty() (errs Errors) {
+	global := c.MaxDiff != 0 && c.MaxDiff < c.MinDiff
+	if global {
+		errs = append(errs, below("maxdiff", c.MaxDiff, c.MinDiff))
 	}
 	for i, l := range c.Servers {
-		if l.MaxDiff != 0 && l.MaxDiff < l.MinDiff {
-			return below(fmt.Sprintf("serverurl[%d].maxdiff", i), l.MaxDiff, l.MinDiff)
+		inherited := l.MaxDiff == c.MaxDiff && l.MinDiff == c.MinDiff
+		if l.MaxDiff != 0 && l.MaxDiff < l.MinDiff && !(global && inherited) {
+			errs = append(errs, below(fmt.Sprintf("serverurl[%d].maxdiff", i), l.MaxDiff, l.MinDiff))
 		}
 	}
-	return nil
+	return errs
 }
 
-func below(key string, maxDiff, minDiff float64) error {
+func below(key string, maxDiff, minDiff float64) *Error {
 	return &Error{
 		Key:  key,
 		Want: fmt.Sprintf("at least mindiff, which is %v, or 0 for none", minDiff),
@@ -39,48 +40,94 @@ func below(key string, maxDiff, minDiff float64) error {
 	}
 }
 
-func (c *Config) validateUpstreams(m Mode) error {
+// validateListeners finds addresses that exclude each other.
+func (c *Config) validateListeners() (errs Errors) {
+	hosts, ports := make([]string, len(c.Servers)), make([]uint16, len(c.Servers))
+	for i, l := range c.Servers {
+		if l.URL == "" || len(errs) == maxFindings {
+			continue
+		}
+		hosts[i], ports[i] = listenHost(l.URL)
+		for j := range i {
+			if ports[i] == ports[j] && overlap(hosts[j], hosts[i]) {
+				errs = append(errs, &Error{
+					Key:  fmt.Sprintf("serverurl[%d]", i),
+					Want: "an address that no other entry listens on",
+					Got:  fmt.Sprintf("%q beside %q", c.Servers[i].URL, c.Servers[j].URL),
+				})
+				break
+			}
+		}
+	}
+	return errs
+}
+
+func (c *Config) validateUpstreams(m Mode) (errs Errors) {
 	if len(c.Proxies) == 0 {
-		return &Error{File: c.File, Text: "No proxy entries found in config file " + c.File}
+		errs = append(errs, &Error{Key: "proxy", Text: "No proxy entries found in config file " + c.File})
 	}
 	if m == Redirector && len(c.RedirectURLs) == 0 {
-		return &Error{File: c.File, Text: "No redirect entries found in config file " + c.File}
+		errs = append(errs, &Error{Key: "redirecturl", Text: "No redirect entries found in config file " + c.File})
 	}
-	return nil
+	return errs
 }
 
-func (c *Config) validatePayout(m Mode) error {
-	if m != Solo && c.BTCAddress == "" {
-		return &Error{File: c.File, Text: "Non-solo mining must have a btcaddress in config, aborting!"}
-	}
+func (c *Config) validatePayout(m Mode) (errs Errors) {
 	if m == Remote && c.Upstream == "" {
-		return &Error{File: c.File, Text: "No upstream server set in remote trusted server mode"}
+		errs = append(errs, &Error{Key: "upstream", Text: "No upstream server set in remote trusted server mode"})
 	}
 	var paid []address.Address
-	if m != Solo {
-		a, err := payable("btcaddress", c.BTCAddress)
+	pays := func(key, s string) {
+		a, err := payable(key, s)
 		if err != nil {
-			return err
+			errs = append(errs, err)
+			return
 		}
 		paid = append(paid, a)
 	}
-	if c.Donation > 0 {
-		if c.DonAddress == "" {
-			return &Error{Key: "donation", Want: `a "donaddress" beside it (none is built in)`, Got: "none"}
-		}
-		a, err := payable("donaddress", c.DonAddress)
-		if err != nil {
-			return err
-		}
-		paid = append(paid, a)
+	switch {
+	case m == Solo:
+	case c.BTCAddress == "":
+		errs = append(errs, &Error{
+			Key:  "btcaddress",
+			Text: `Non-solo mining must have a btcaddress in config, aborting! Set "btcaddress" to whom blocks are to pay, or "solo": true to pay the miners who find them`,
+		})
+	default:
+		pays("btcaddress", c.BTCAddress)
+	}
+	switch {
+	case c.Donation == 0:
+	case c.DonAddress == "":
+		errs = append(errs, &Error{Key: "donation", Want: `a "donaddress" beside it (none is built in)`, Got: "none"})
+	default:
+		pays("donaddress", c.DonAddress)
 	}
 	if !oneNetwork(paid) {
-		return &Error{Key: "donaddress", Want: "an address of the same network as btcaddress", Got: strconv.Quote(c.DonAddress)}
+		errs = append(errs, &Error{Key: "donaddress", Want: "an address of the same network as btcaddress", Got: strconv.Quote(c.DonAddress)})
 	}
-	return nil
+	return errs
 }
 
-func payable(key, s string) (address.Address, error) {
+// samplePayee stands for the address in the sample configuration.
+const samplePayee = "YOUR-BITCOIN-ADDRESS"
+
+// strangers are addresses in sample configurations of ckpool in C and its forks,
+// which have paid for copying them.
+var strangers = map[string]bool{
+	"14BMjogz69qe8hk9thyzbmR5pg34mVKB1e": true,
+	"1PKN98VN2z5gwSGZvGKS2bj8aADZBkyhkZ": true,
+}
+
+func payable(key, s string) (address.Address, *Error) {
+	switch {
+	case s == samplePayee:
+		return address.Address{}, &Error{Key: key, Want: "your own bitcoin address, to which blocks are to pay", Got: "the words of the sample configuration"}
+	case strangers[s]:
+		return address.Address{}, &Error{
+			Key: key, Want: "your own bitcoin address",
+			Got: strconv.Quote(s) + ", which is that of a stranger in the sample configuration of ckpool in C",
+		}
+	}
 	a, err := address.Parse(s)
 	if err == nil {
 		err = a.Payable()

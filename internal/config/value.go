@@ -203,8 +203,8 @@ func (v value) oneOrMore() []value {
 	return list
 }
 
-// members hands each member of an object to its setter. A key given twice
-// counts as it was given last; an unknown one is only warned about.
+// members hands each member of an object to its setter, and notes what is wrong
+// with one. A key given twice counts as it was given last.
 func (v value) members(fields map[string]setter) error {
 	object, ok := v.Value.Value.(*hujson.Object)
 	if !ok {
@@ -225,13 +225,15 @@ func (v value) members(fields map[string]setter) error {
 		}
 		set := fields[key]
 		if set == nil {
-			v.file.warnf(m.Name.StartOffset, "unknown key %q%s", cut(v.member(key), 80), suggestion(key, fields))
-			continue
+			continue // below, when all the others are known
 		}
 		member := value{Value: m.Value, path: v.member(key), file: v.file}
 		v.file.offsets[member.path] = m.Value.StartOffset
-		if err := set(member); err != nil {
-			return err
+		v.file.note(set(member))
+	}
+	for i, m := range object.Members {
+		if key := m.Name.Value.(hujson.Literal).String(); last[key] == i && fields[key] == nil {
+			v.judge(key, m.Name.StartOffset, fields)
 		}
 	}
 	return nil
@@ -244,12 +246,17 @@ func (v value) member(key string) string {
 	return v.path + "." + key
 }
 
-// require reports a member the object lacks.
-func (v value) require(keys ...string) error {
+// has tells whether the object has a member.
+func (v value) has(key string) bool {
+	_, ok := v.file.offsets[v.member(key)]
+	return ok
+}
+
+// require notes the members the object lacks.
+func (v value) require(keys ...string) {
 	for _, key := range keys {
-		if _, ok := v.file.offsets[v.member(key)]; !ok {
-			return v.file.at(v.StartOffset, &Error{Key: v.member(key), Want: "a value", Got: "none"})
+		if !v.has(key) {
+			v.file.note(v.file.at(v.StartOffset, &Error{Key: v.member(key), Want: "a value", Got: "none"}))
 		}
 	}
-	return nil
 }

@@ -33,3 +33,24 @@ func Explain(err error) error {
 	}
 	return err
 }
+
+// Parse expands and reads arguments for a program that takes options alone. The
+// error is what its user is to read.
+func Parse(fs *pflag.FlagSet, args []string) error {
+	args, err := Expand(fs, args)
+	if err == nil {
+		err = Explain(fs.Parse(args))
+	}
+	if err == nil && fs.NArg() > 0 {
+		err = fmt.Errorf("%q is no option", fs.Arg(0))
+	}
+	if err != nil {
+		return Refuse(fs.Name(), err)
+	}
+	return nil
+}
+
+// Refuse says which program does not take its options, and where they are listed.
+func Refuse(program string, err error) error {
+	return fmt.Errorf("%s: %w; see %s -h", program, err, program)
+}

@@ -9,9 +9,10 @@ import (
 	"ckpool/internal/getopt"
 )
 
-// Page is what a program's manual says, in section 1.
+// Page is what a manual says of a program, or of its file.
 type Page struct {
 	Name     string
+	Chapter  int      // of the manual; 0 is 1, that of programs
 	Title    string   // what it is, in a few words
 	Synopsis []string // what follows the name on a command line
 	About    string   // paragraphs with an empty line between them
@@ -52,9 +53,11 @@ func (p Page) Print(format string) (string, error) {
 
 func (p Page) roff() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, ".TH %s 1 \"\" ckpool \"ckpool manual\"\n", strings.ToUpper(p.Name))
+	fmt.Fprintf(&b, ".TH %s %d \"\" ckpool \"ckpool manual\"\n", strings.ToUpper(p.Name), max(1, p.Chapter))
 	fmt.Fprintf(&b, ".SH NAME\n%s \\- %s\n", p.Name, escape(p.Title))
-	b.WriteString(".SH SYNOPSIS\n")
+	if len(p.Synopsis) > 0 {
+		b.WriteString(".SH SYNOPSIS\n")
+	}
 	for i, s := range p.Synopsis {
 		if i > 0 {
 			b.WriteString(".br\n")
@@ -66,7 +69,12 @@ func (p Page) roff() string {
 	if len(p.Options) > 0 {
 		b.WriteString(".SH OPTIONS\n")
 	}
+	group := ""
 	for _, o := range p.Options {
+		if o.Group != group {
+			group = o.Group
+			fmt.Fprintf(&b, ".SS %s\n", escape(group))
+		}
 		fmt.Fprintf(&b, ".TP\n%s\n", optionTerm(o))
 		writeText(&b, o.Text)
 	}
@@ -74,7 +82,7 @@ func (p Page) roff() string {
 		fmt.Fprintf(&b, ".SH %s\n", escape(strings.ToUpper(s.Title)))
 		writeText(&b, s.Text)
 		for _, i := range s.Items {
-			fmt.Fprintf(&b, ".TP\n.B %s\n", escape(i.Term))
+			fmt.Fprintf(&b, ".TP\n.B %s\n", strings.ReplaceAll(escape(i.Term), `"`, `\(dq`))
 			writeText(&b, i.Text)
 		}
 	}

@@ -27,6 +27,13 @@ func TestManualsAreCurrent(t *testing.T) {
 			}
 		}
 	}
+	for format, file := range map[string]string{"man5": contrib + "/man/ckpool.conf.5", "sample": "../../docs/ckpool.conf"} {
+		printed, err := exec.Command(filepath.Join(programs, "ckpool"), "--manual", format).Output()
+		kept, readErr := os.ReadFile(file)
+		if err != nil || readErr != nil || string(kept) != string(printed) {
+			t.Errorf("%s is out of date: run make manual (%v, %v)", file, err, readErr)
+		}
+	}
 	out, err := exec.Command(filepath.Join(programs, "ckpool"), "--manual", "html").CombinedOutput()
 	if err == nil || string(out) != "no format \"html\": want man, bash or zsh\n" {
 		t.Errorf("unknown format: %v %s", err, out)
@@ -38,10 +45,14 @@ func TestManualsAreRoff(t *testing.T) {
 	if err != nil {
 		t.Skip("no groff here")
 	}
-	for _, program := range documented {
-		out, err := exec.Command(groff, "-man", "-Tutf8", "-ww", "-z", filepath.Join(contrib, "man", program+".1")).CombinedOutput()
+	pages, err := filepath.Glob(filepath.Join(contrib, "man", "*"))
+	if err != nil || len(pages) != len(documented)+1 {
+		t.Errorf("pages %q, %v", pages, err)
+	}
+	for _, page := range pages {
+		out, err := exec.Command(groff, "-man", "-Tutf8", "-ww", "-z", page).CombinedOutput()
 		if err != nil || len(out) > 0 {
-			t.Errorf("%s: %v %s", program, err, out)
+			t.Errorf("%s: %v %s", page, err, out)
 		}
 	}
 }

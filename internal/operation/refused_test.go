@@ -23,12 +23,17 @@ func refused(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // misconfigured FILE: each pair of lines is a configuration and the line about it.
+// One without an address is read as that of a solo pool, which needs none.
 func misconfigured(ts *testscript.TestScript, neg bool, args []string) {
 	want(ts, neg, args, 1, "misconfigured FILE")
 	lines := strings.Split(strings.TrimSpace(ts.ReadFile(args[0])), "\n")
 	for i := 0; i+1 < len(lines); i += 2 {
 		ts.Check(os.WriteFile(ts.MkAbs("bad.conf"), []byte(lines[i]), 0o600))
-		refuse(ts, "ckpool -c bad.conf", lines[i+1])
+		command := "ckpool -c bad.conf"
+		if lines[i] != "{}" && !strings.Contains(lines[i], `"btcaddress"`) {
+			command += " -B"
+		}
+		refuse(ts, command, lines[i+1])
 	}
 }
 

@@ -150,12 +150,15 @@ func userOf(worker string) string {
 	return worker
 }
 
-// welcome greets miners known to display messages, and names an unusable
-// password option to all.
+// welcome greets miners known to display messages, and names to all a password
+// option that is unusable, or that the pool has another value for.
 func (q request) welcome(text string, o passwordOptions) {
 	q.messageIfShown(text)
 	if o.unusable != "" {
 		q.b.Notice("password option", "Worker "+q.logins.get(q.s.login).name+": password option \""+o.unusable+"\" is not usable, want a number above 0")
 		q.showMessage("Password option \"" + o.unusable + "\" is not usable: want a number above 0")
+	}
+	if text := q.notGranted(o); text != "" {
+		q.showMessage(text)
 	}
 }

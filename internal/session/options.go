@@ -2,6 +2,7 @@ package session
 
 import (
 	"encoding/hex"
+	"fmt"
 	"math"
 	"strconv"
 	"strings"
@@ -21,7 +22,7 @@ type passwordOptions struct {
 const maxPassword = 64
 
 // parsePassword reads the comma separated options d=, diff= and md= of a
-// password. The first of a kind counts. Names are lower case and the value
+// password. The first of a kind counts. Names are in any case and the value
 // follows the equals sign at once; anything else is an ordinary password.
 func parsePassword(password string) passwordOptions {
 	var o passwordOptions
@@ -36,7 +37,7 @@ func parsePassword(password string) passwordOptions {
 			continue
 		}
 		to, have := &o.difficulty, &haveDifficulty
-		switch name {
+		switch strings.ToLower(name) {
 		case "d", "diff":
 		case "md":
 			to, have = &o.floor, &haveFloor
@@ -70,6 +71,7 @@ func parseNumber(s string) (float64, bool) {
 	return v, err == nil && v > 0 && !math.IsInf(v, 0)
 }
 
+// applyPassword takes what a miner asked for, as far as the pool allows.
 func (q request) applyPassword(o passwordOptions) {
 	if o.floor > 0 {
 		q.s.floor = q.clamp(o.floor)
@@ -80,6 +82,33 @@ func (q request) applyPassword(o passwordOptions) {
 		q.s.want = q.s.floor
 		q.s.flags |= fixed
 	}
+}
+
+// notGranted says which option of a password the pool uses another value for, ""
+// if there is none.
+func (c client) notGranted(o passwordOptions) string {
+	for _, option := range []struct {
+		name  string
+		asked float64
+	}{{"d", o.difficulty}, {"md", o.floor}} {
+		if option.asked <= 0 {
+			continue
+		}
+		asked := difficulty.Limits{}.Clamp(option.asked) // whole from 1 on
+		granted := c.clamp(option.asked)
+		how := ""
+		switch {
+		case granted > asked:
+			how = "below the least"
+		case granted < asked:
+			how = "above the largest"
+		default:
+			continue
+		}
+		return fmt.Sprintf("Password option %s=%s is %s difficulty here: %s is used",
+			option.name, difficulty.AppendWire(nil, asked), how, difficulty.AppendWire(nil, granted))
+	}
+	return ""
 }
 
 // clamp bounds a difficulty a miner asks for.

@@ -2,6 +2,7 @@ package session
 
 import (
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -97,7 +98,7 @@ func TestPasswordOptions(t *testing.T) {
 		{"diff=0.0375", 0.0375}, {"diff=1e3", 1000}, {"diff=0x10", 16}, {"diff=1.5", 2}, {"diff=2.5", 3},
 		{"  diff=77", 77}, {"x,  diff=33", 33}, {"diff=1,diff=2", 1}, {"diff=0.00000001", 0.000001},
 		{"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa,diff=523456", 523},
-		{"diff=200x", 42}, {"diff= 200", 42}, {"xdiff=200", 42}, {"x diff=200", 42}, {"DIFF=5", 42}, {"diff=-5", 42},
+		{"diff=200x", 42}, {"diff= 200", 42}, {"xdiff=200", 42}, {"x diff=200", 42}, {"DIFF=5", 5}, {"D=5", 5}, {"Diff=5", 5}, {"MD=100", 100}, {"diff=-5", 42},
 		{"diff=inf", 42}, {"diff=0", 42}, {"diff=x,diff=2", 42}, {"diff=1_0", 42}, {"diff=nan", 42}, {"", 42}, {"x", 42},
 		{"md=20", 42}, {"md=100", 100}, {"d=10,md=20", 10},
 	} {
@@ -115,6 +116,27 @@ func TestPasswordOptions(t *testing.T) {
 	r.wantMethods(r.send(slot, `{"id":2,"method":"mining.authorize","params":["bob","d=zero"]}`), "reply true", "client.show_message")
 	if len(r.backend.notices) != 1 {
 		t.Errorf("the log says %q", r.backend.notices)
+	}
+	// What the pool has another value for is said, and what it grants is not.
+	for password, want := range map[string]string{
+		"d=0.5": "Password option d=0.5 is below the least difficulty here: 10 is used",
+		"D=0.5": "Password option d=0.5 is below the least difficulty here: 10 is used",
+		"md=3":  "Password option md=3 is below the least difficulty here: 10 is used",
+		"d=2e6": "Password option d=2000000 is above the largest difficulty here: 1000 is used",
+		"d=9.6": "", "d=77.4": "", "d=10,md=1000": "", "x": "",
+	} {
+		r := newRig(t, func(s *Settings) { s.Listeners[0] = ListenerSettings{MinDiff: 10, StartDiff: 42, MaxDiff: 1000} })
+		slot := r.open()
+		r.send(slot, `{"id":1,"method":"mining.subscribe","params":["x"]}`)
+		var got string
+		for _, line := range r.send(slot, `{"id":2,"method":"mining.authorize","params":["bob","`+password+`"]}`) {
+			if strings.Contains(line, "client.show_message") {
+				got = line
+			}
+		}
+		if want == "" && got != "" || !strings.Contains(got, want) {
+			t.Errorf("%s: told %s, want %s", password, got, want)
+		}
 	}
 	r2 := newRig(t, startDiff(42))
 	slot, _ = r2.miner("bob")

@@ -1,0 +1,55 @@
+package bitcoind_test
+
+import (
+	"net"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"ckpool/bitcoind"
+	"ckpool/internal/testkit"
+	"ckpool/internal/testkit/fakenode"
+)
+
+// What a node that is asked once says, or why it cannot be used.
+func TestProbe(t *testing.T) {
+	n := testkit.StartFakeNode(t, fakenode.Config{Chain: "main", Bits: 0x1d00ffff, Height: 900007})
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed.Close()
+	with := func(change func(*bitcoind.Config)) bitcoind.Config {
+		c := fakeConfig(n)
+		change(&c)
+		return c
+	}
+	for _, tt := range []struct {
+		name   string
+		fault  fakenode.FaultKind
+		config bitcoind.Config
+		state  string
+		reason string // a part of it
+	}{
+		{"in sync", fakenode.NoFault, fakeConfig(n), "ok", ""},
+		{"password", fakenode.NoFault, with(func(c *bitcoind.Config) { c.Pass = "wrong" }), "refused", "refuses the user or password (HTTP 401)"},
+		{"cookie", fakenode.NoFault, with(func(c *bitcoind.Config) { c.User, c.Cookie = "", filepath.Join(t.TempDir(), "none") }), "refused", "no such file or directory"},
+		{"nobody there", fakenode.NoFault, bitcoind.Config{URL: closed.Addr().String(), User: "u"}, "unreachable", "connection refused"},
+		{"not allowed", fakenode.Forbidden, fakeConfig(n), "refused", "HTTP 403"},
+		{"starting", fakenode.WarmingUp, fakeConfig(n), "starting", "is starting"},
+		{"no peers", fakenode.NotConnected, fakeConfig(n), "no peers", "has no peers"},
+		{"syncing", fakenode.Downloading, fakeConfig(n), "syncing", "is syncing"},
+		{"hangs", fakenode.Hang, fakeConfig(n), "unreachable", "no answer within 2s"},
+	} {
+		n.SetFault(fakenode.Fault{Kind: tt.fault})
+		client := bitcoind.NewClient(tt.config, bitcoind.Options{})
+		p := client.Probe(t.Context())
+		client.Close()
+		if p.State != tt.state || !strings.Contains(p.Reason, tt.reason) || (p.Reason == "") != (tt.reason == "") {
+			t.Errorf("%s: %+v", tt.name, p)
+		}
+		if answers := tt.state == "ok" || tt.state == "no peers" || tt.state == "syncing"; answers != (p.Chain == "main" && p.Height == 900007) {
+			t.Errorf("%s: chain %q, height %d", tt.name, p.Chain, p.Height)
+		}
+	}
+}

@@ -1,0 +1,155 @@
+package config
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Key is what manuals say of a key of the file.
+type Key struct {
+	Name   string
+	Sample string // its value in the sample, in JSON: the default, unless Text says otherwise
+	Text   string
+}
+
+// Group is keys that belong together.
+type Group struct {
+	Title string
+	Text  string // of all of them
+	Keys  []Key
+}
+
+// Groups are all keys that do something, in the order of the sample.
+func Groups() []Group {
+	return []Group{{
+		Title: "Bitcoin nodes",
+		Keys: []Key{
+			{"btcd", `[
+	{"url": "127.0.0.1:8332", "auth": "user", "pass": "pass"},
+	// or {"url": "127.0.0.1:8332", "cookie": "~/.bitcoin/.cookie"},
+]`, `The nodes (Bitcoin Core 25 or newer, or btcd) in order of preference. Of each: "url", the address of its RPC; "auth" and
+"pass", its rpcuser and rpcpassword, or instead of both "cookie", the path of its cookie file; "zmq", its zmqpubhashblock,
+one or an array; "notify", true where the node calls notifier, so that it is asked for a new block every 5 s only.`},
+			{"zmqblock", `"tcp://127.0.0.1:28332"`, `zmqpubhashblock of the first node that has no "zmq" of its own.`},
+			{"blockpoll", "100", "Milliseconds between asking a node for a new block."},
+			{"update_interval", "30", "Seconds between new work on the same block."},
+		},
+	}, {
+		Title: "The coinbase",
+		Keys: []Key{
+			{"btcaddress", `"` + samplePayee + `"`, "The address that blocks pay. Not needed in solo mode. There is no default: put yours here."},
+			{"solo", "false", "true: solo mode, where a user name is an address and a block pays the miner who finds it, as with the option -B."},
+			{"btcsig", `""`, "Your text in each block, at most 38 bytes."},
+			{"pooltag", `"ckpool"`, "The pool's text in each block, 1 to 64 bytes."},
+			{"donation", "0", "Percent of each block for donaddress, 0.1 to 99.9."},
+			{"donaddress", `""`, "None is built in."},
+			{"version_mask", `"1fffe000"`, "Bits of the block version that miners may roll."},
+			{"nonce1length", "4", "Bytes of extranonce1, 2 to 8."},
+			{"nonce2length", "8", "Bytes of extranonce2, 2 to 8."},
+		},
+	}, {
+		Title: "Listening for miners",
+		Keys: []Key{
+			{"serverurl", `[
+	"[::]:3333",
+	// {"url": "[::]:3334", "mindiff": 1000, "startdiff": 5000, "maxdiff": 0},
+	// {"url": "[::]:4333", "tls": {"cert": "cert.pem", "key": "key.pem"}},
+	// {"url": "10.0.0.5:5333", "proxy_protocol": true, "trusted_networks": ["10.0.0.0/8"]},
+]`, `Addresses to listen on. An entry is host:port or an object with settings of its own. A certificate is read again when
+its files change. With proxy_protocol every connection begins with a PROXY header (version 1 or 2), which only
+trusted_networks may send: the listener's, else the global ones, else loopback and private addresses. docs/connections.md
+says more.`},
+			{"trusted_networks", "[]", "Networks, or addresses, whose PROXY headers are believed."},
+		},
+	}, {
+		Title: "Difficulty",
+		Text:  "Any number above 0.",
+		Keys: []Key{
+			{"mindiff", "0.0001", "What difficulty never falls below."},
+			{"startdiff", "42", "Where a miner starts, until its speed is known."},
+			{"maxdiff", "0", "What difficulty never rises above; 0: nothing."},
+			{"highdiff", "0", `What miners start with on a serverurl with a port above 4000 that has no settings of its own. 0: such ports are like
+all others. Without the key they are too, and a warning says so.`},
+			{"allow_low_diff", "false", "Taken in old files, without effect."},
+		},
+	}, {
+		Title: "Who may mine",
+		Keys: []Key{
+			{"password", `""`, "What miners must give as password; empty: anything."},
+			{"useragent", "[]", "Only miners whose name begins with one of these; empty: all."},
+			{"dropidle", "0", "Seconds without a share until a miner is dropped; 0: never."},
+			{"drop_without_work", "300", "Seconds without a usable node until miners are sent away, to their other pools; 0: never."},
+		},
+	}, {
+		Title: "Limits",
+		Text:  "Those per address count an IPv6 address by its /64; 0 is no limit.",
+		Keys: []Key{
+			{"maxclients", "0", "Connections in all; 0: 90 % of the limit of open files."},
+			{"max_line", "8192", "Bytes a miner may send in one line."},
+			{"max_connections_per_address", "0", "Connections of one address at a time."},
+			{"new_connections_per_second", "1000", "New connections of one address."},
+			{"new_connections_burst", "10000", "How many of them may come at once."},
+			{"max_unauthorised_per_address", "2000", "Connections of one address that have not authorized yet."},
+			{"limit_exempt", `[
+	"127.0.0.0/8", "::1",
+	"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7",
+]`,
+				"Networks without these limits. The default is loopback, private addresses and trusted_networks; [] is none."},
+		},
+	}, {
+		Title: "Files",
+		Text:  "In paths ~ is the home directory. Relative ones begin at the directory ckpool is started in.",
+		Keys: []Key{
+			{"logdir", `"logs"`, "The directory of log and statistics."},
+			{"loglevel", "5", "0 to 7, as the option -l, which counts more at the start."},
+			{"max_pool_useragents", "100", "User agents listed in pool.status; 0: none."},
+		},
+	}}
+}
+
+// Sample is a configuration with every key, to be changed by its reader: as it is
+// it is refused, since it pays nobody.
+func Sample() string {
+	var b strings.Builder
+	b.WriteString(`// Sample configuration of ckpool with every key and its default value, unless
+// said otherwise. Put your address and your node's password in; all that you do
+// not change may be removed. Comments and trailing commas are allowed, text after
+// the last brace is ignored. ` + "`ckpool --check -c FILE`" + ` says what is wrong with a file.
+{
+`)
+	for i, g := range Groups() {
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		fmt.Fprintf(&b, "\t// --- %s %s\n", g.Title, strings.Repeat("-", 68-len(g.Title)))
+		if g.Text != "" {
+			comment(&b, g.Text)
+			b.WriteByte('\n')
+		}
+		for _, k := range g.Keys {
+			comment(&b, k.Text)
+			fmt.Fprintf(&b, "\t%q: %s,\n", k.Name, strings.ReplaceAll(k.Sample, "\n", "\n\t"))
+		}
+	}
+	b.WriteString("}\n")
+	return b.String()
+}
+
+// comment writes text as lines of a comment that fit 80 columns behind a tab.
+func comment(b *strings.Builder, text string) {
+	const width = 70
+	line := ""
+	for _, word := range strings.Fields(text) {
+		if line != "" && len(line)+1+len(word) > width {
+			fmt.Fprintf(b, "\t// %s\n", line)
+			line = ""
+		}
+		if line != "" {
+			line += " "
+		}
+		line += word
+	}
+	if line != "" {
+		fmt.Fprintf(b, "\t// %s\n", line)
+	}
+}

@@ -1,0 +1,28 @@
+//go:build linux
+
+package netserver
+
+import "context"
+
+// Try binds every address of the urls, as a server with all of them would, and
+// lets go of them again. It returns what each of them failed for, nil for what can
+// be listened on; an error wraps the system's errno.
+func Try(ctx context.Context, urls []string) []error {
+	s := &Server{config: Config{Event: func(int, string) {}}}
+	errs := make([]error, len(urls))
+	var bound []*Listener
+	for i, url := range urls {
+		t, err := parseTarget(ctx, Endpoint{URL: url})
+		if err == nil {
+			var l *Listener
+			if l, err = s.bind(t, bound); err == nil {
+				bound = append(bound, l)
+			}
+		}
+		errs[i] = err
+	}
+	for _, l := range bound {
+		l.close()
+	}
+	return errs
+}

@@ -1,0 +1,75 @@
+package operation
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// What make install puts where. Nothing of modes that are not there yet, no
+// configuration that would be used as it is, and units that find the programs.
+func TestInstall(t *testing.T) {
+	if _, err := exec.LookPath("make"); err != nil {
+		t.Skip("no make here")
+	}
+	dir := t.TempDir()
+	c := exec.Command("make", "-s", "install", "DESTDIR="+dir, "PREFIX=/opt/pool", "SYSCONFDIR=/etc")
+	c.Dir = "../.."
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	var got []string
+	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			got = append(got, strings.TrimPrefix(path, dir))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"/etc/logrotate.d/ckpool",
+		"/opt/pool/lib/systemd/system/ckpool.service",
+		"/opt/pool/lib/systemd/system/ckpool.socket",
+		"/opt/pool/lib/systemd/system/ckpool@.service",
+		"/opt/pool/lib/sysusers.d/ckpool.conf",
+		"/opt/pool/share/man/man5/ckpool.conf.5",
+		"/opt/pool/share/doc/ckpool/ckpool.conf",
+		"/opt/pool/share/doc/ckpool/notify-reload.conf",
+	}
+	for _, program := range documented {
+		want = append(want, "/opt/pool/bin/"+program, "/opt/pool/share/man/man1/"+program+".1",
+			"/opt/pool/share/bash-completion/completions/"+program, "/opt/pool/share/zsh/site-functions/_"+program)
+	}
+	pages, err := filepath.Glob("../../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, page := range pages {
+		want = append(want, "/opt/pool/share/doc/ckpool/"+filepath.Base(page))
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("installed\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	unit, err := os.ReadFile(filepath.Join(dir, "/opt/pool/lib/systemd/system/ckpool.service"))
+	if err != nil || !strings.Contains(string(unit), "ExecStart=/opt/pool/bin/ckpool ") || strings.Contains(string(unit), "/usr/local") {
+		t.Errorf("%v\n%s", err, unit)
+	}
+}
+
+// The programs of the image tell their revision, which go build reads from .git.
+func TestImageHasRevision(t *testing.T) {
+	ignored, err := os.ReadFile("../../.dockerignore")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if slices.Contains(strings.Fields(string(ignored)), ".git") {
+		t.Error("the image is built without .git")
+	}
+}
