@@ -74,7 +74,8 @@ func (w watcher) check(ctx context.Context) {
 			w.tr.inform(w.n, info, before)
 		}
 		w.n.deduceHeight()
-		w.n.steady = w.tr.usable(w.n) && w.n.tip.hash == w.tr.published.hash
+		crossed := info.BestBlockHash != w.n.tip.hash && (info.BestBlockHash != [32]byte{} || w.n.tips != before) // with news
+		w.n.steady = w.tr.usable(w.n) && w.n.tip.hash == w.tr.published.hash && !crossed
 	})
 	if !verified {
 		version := w.n.client.version(ctx)

@@ -248,7 +248,7 @@ func (k *check) listeners(ctx context.Context) {
 			urls, places = append(urls, l.URL), append(places, i)
 		}
 	}
-	running := instance.Running(k.options.SockDir)
+	running, _ := instance.Running(k.options.SockDir) // directories tells what is wrong with it
 	for i, err := range netserver.Try(ctx, urls) {
 		key := fmt.Sprintf("serverurl[%d]", places[i])
 		switch {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"ckpool/internal/handover"
 	"ckpool/internal/instance"
 	"ckpool/internal/logfile"
+	"ckpool/internal/netserver"
 	"ckpool/internal/pool"
 )
 
@@ -29,25 +31,32 @@ func (s *service) replace(ctx context.Context, c config.Config) (done bool, err 
 		s.close()
 		return false, err
 	}
+	pid, err := instance.Running(s.options.SockDir)
+	if err != nil {
+		return fail(err)
+	}
 	from := pool.Inheritance{Pool: s.pool}
 	if err := from.Take(old.Sockets(ctx, max(len(c.Servers), 1))); err != nil {
 		return fail(err)
 	}
-	opened, err := from.Listen(ctx)
+	opened, err := from.Listen(ctx, pid)
 	if err != nil {
 		return fail(err)
 	}
 	if err := from.Prepare(ctx); err != nil {
 		return fail(fmt.Errorf("handover: %w", err))
 	}
+	if err := instance.Prepare(s.options.SockDir, s.options.Group); err != nil {
+		return fail(err)
+	}
 	_ = old.End(ctx) // it is ended in the next step whatever it answers
 	if err := s.claimFrom(ctx); err != nil {
 		return fail(err)
 	}
-	if !opened {
-		err = listenAfter(ctx, from)
-	}
 	from.Drop()
+	if !opened {
+		err = listenAfter(ctx, s.pool)
+	}
 	if err == nil {
 		err = from.Load(time.Now())
 	}
@@ -65,19 +74,40 @@ func (s *service) replace(ctx context.Context, c config.Config) (done bool, err 
 const listenTime = 5 * time.Second
 
 // listenAfter opens the ports that another process has just given up.
-func listenAfter(ctx context.Context, from pool.Inheritance) error {
+func listenAfter(ctx context.Context, p *pool.Pool) error {
 	ctx, cancel := context.WithTimeout(ctx, listenTime)
 	defer cancel()
 	for {
-		if opened, err := from.Listen(ctx); opened || err != nil {
+		err := p.Listen(ctx)
+		if netserver.InUse(err) == nil {
 			return err
 		}
 		select {
 		case <-ctx.Done():
-			return from.Pool.Listen(context.WithoutCancel(ctx)) // to say why not
+			return err
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
+}
+
+// try sees, before the running instance is ended for this one, that this one can
+// start: it makes what can be made beside it, and gives it up again.
+func (s *service) try(ctx context.Context, c config.Config) error {
+	pid, err := instance.Running(s.options.SockDir)
+	if pid == 0 || err != nil {
+		return err
+	}
+	if err := s.makePool(c, true); err != nil {
+		return err
+	}
+	defer s.close()
+	if err := instance.Prepare(s.options.SockDir, s.options.Group); err != nil {
+		return err
+	}
+	if _, err := (pool.Inheritance{Pool: s.pool}).Listen(ctx, pid); err != nil && !errors.Is(err, pool.ErrHidden) {
+		return err
+	}
+	return nil
 }
 
 // endTime is what the running instance gets to be gone by itself.

@@ -73,7 +73,7 @@ func runPool(ctx context.Context, o Options, c config.Config, warnings, argv []s
 	signal.Notify(s.signals, syscall.SIGUSR1, syscall.SIGHUP)
 	defer signal.Stop(s.signals)
 	_ = instance.SetProcessName(o.Name) // of no use but in ps and top
-	if !o.Handover {
+	if !o.KillOld {                     // else it is not ended before this one can start
 		if err := s.claim(ctx); err != nil {
 			return err
 		}
@@ -167,7 +167,13 @@ func (s *service) open(ctx context.Context, c config.Config) error {
 		if done, err := s.takeOver(ctx, c); done || err != nil {
 			return s.tellParent(c, err)
 		}
-		if err := s.claim(ctx); err != nil {
+	}
+	if s.options.KillOld {
+		err := s.try(ctx, c)
+		if err == nil {
+			err = s.claim(ctx)
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -1,6 +1,6 @@
 // Package instance is what makes one running program out of a name: its socket
-// directory, its pid file, and what to do when it is already running. It knows
-// processes and files, nothing of pools.
+// directory, its pid file, and what to do when it is already running; and whose a
+// listening socket is. It knows processes and files, nothing of pools.
 package instance
 
 import (
@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -47,6 +49,32 @@ func Claim(ctx context.Context, dir string, gid int, killOld bool) (*Instance, e
 		return nil, err
 	}
 	return i, nil
+}
+
+// Prepare makes what Claim needs while another instance still runs in dir, and
+// tells why it would fail.
+func Prepare(dir string, gid int) error {
+	if err := makeDir(dir, gid); err != nil {
+		return err
+	}
+	return Usable(dir)
+}
+
+// Usable tells why this process cannot read and write files in dir.
+func Usable(dir string) error {
+	if err := unix.Access(dir, unix.R_OK|unix.W_OK|unix.X_OK); err != nil {
+		return fmt.Errorf("directory %s is not to be written and read: %w; give it to the user of ckpool", dir, err)
+	}
+	return nil
+}
+
+// Running is the process that uses dir, 0 for none.
+func Running(dir string) (pid int, err error) {
+	i := &Instance{Dir: dir}
+	if pid, err = i.readPID(); pid != 0 && !(alive(pid) && isPool(pid)) {
+		pid = 0 // left behind by an instance that died
+	}
+	return pid, err
 }
 
 // Inherit is the claim of another process, which has passed on the locked
@@ -118,10 +146,7 @@ func (i *Instance) tryLock() bool {
 // that holds the lock is given time to write its pid.
 func (i *Instance) running(ctx context.Context, held bool) (pid int, err error) {
 	poll(ctx, startTime, func() bool {
-		pid, err = i.readPID()
-		if pid != 0 && !(alive(pid) && isPool(pid)) {
-			pid = 0 // left behind by an instance that died
-		}
+		pid, err = Running(i.Dir)
 		return !held || pid != 0 || i.tryLock()
 	})
 	return pid, err

@@ -49,17 +49,6 @@ func program(pid int) string {
 	return strings.TrimSuffix(file, " (deleted)")
 }
 
-// Running is the process id of the instance that uses a socket directory, 0 for
-// none.
-func Running(dir string) int {
-	i := Instance{Dir: dir}
-	pid, err := i.readPID()
-	if err != nil || !alive(pid) || !isPool(pid) {
-		return 0
-	}
-	return pid
-}
-
 // AwaitEnd waits for the instance that uses dir to end, for limit at most, and
 // gives its process id, 0 where there is none.
 func AwaitEnd(ctx context.Context, dir string, limit time.Duration) (pid int, ended bool) {

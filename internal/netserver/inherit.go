@@ -23,6 +23,8 @@ type inherited struct {
 	url  string
 	addr netip.AddrPort
 	fd   int
+
+	wanted bool // by a Listen that failed
 }
 
 // inheritance are listening sockets no listener has taken. The server's mu
@@ -83,11 +85,22 @@ func inherit(k Inherited) (in inherited, err error) {
 	return in, err
 }
 
-// DropInherited closes what no Listen has taken and returns the addresses.
+// DropInherited closes what no Listen has asked for and returns the addresses.
+// What one asked for that failed is kept for the next.
 func (s *Server) DropInherited() (left []netip.AddrPort) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.inherited.close()
+	var kept inheritance
+	for _, in := range s.inherited {
+		if in.wanted {
+			kept = append(kept, in)
+			continue
+		}
+		unix.Close(in.fd)
+		left = append(left, in.addr)
+	}
+	s.inherited = kept
+	return left
 }
 
 // adopt gives the listener a socket for addr; port 0 is any port the same URL
@@ -111,19 +124,17 @@ func (h *inheritance) adopt(l *Listener, addr netip.AddrPort) bool {
 func (h *inheritance) takeBack(l *Listener) {
 	for _, in := range l.adopted {
 		l.fds = slices.DeleteFunc(l.fds, func(fd int) bool { return fd == in.fd })
+		in.wanted = true
 		*h = append(*h, in)
 	}
 	l.adopted = nil
 }
 
-// close returns the addresses of the sockets it closes.
-func (h *inheritance) close() (left []netip.AddrPort) {
+func (h *inheritance) close() {
 	for _, in := range *h {
 		unix.Close(in.fd)
-		left = append(left, in.addr)
 	}
 	*h = nil
-	return left
 }
 
 // Sockets are duplicates of all listening sockets, to pass to another process.

@@ -5,7 +5,6 @@ package netserver
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -206,20 +205,22 @@ func (s *Server) ListenAll(ctx context.Context, endpoints []Endpoint) (first int
 	defer s.mu.Unlock()
 	first = len(s.listeners)
 	all := slices.Clone(s.listeners)
+	var failed bindErrors
 	for _, t := range targets {
-		l, err := s.bind(t, all)
-		if err == nil && s.closed {
-			err = net.ErrClosed
-		}
-		if err != nil {
-			for _, l := range append(all[first:], l) {
-				s.inherited.takeBack(l)
-				l.close()
-			}
-			return 0, err
-		}
+		l, errs := s.bind(t, all, failed)
+		failed = append(failed, errs...)
 		l.index = len(all)
 		all = append(all, l)
+	}
+	if s.closed && failed == nil {
+		failed = bindErrors{net.ErrClosed}
+	}
+	if failed != nil {
+		for _, l := range all[first:] {
+			s.inherited.takeBack(l)
+			l.close()
+		}
+		return 0, failed
 	}
 	s.listeners = all
 	if s.shared {
@@ -260,18 +261,22 @@ func parseTarget(ctx context.Context, e Endpoint) (t target, err error) {
 	return t, nil
 }
 
-// bind makes a listener beside those there are. After an error it has no
-// sockets. The caller holds mu.
-func (s *Server) bind(t target, others []*Listener) (*Listener, error) {
-	l := t.listener()
+// bind makes a listener beside those there are, and those that failed. The
+// caller holds mu.
+func (s *Server) bind(t target, others []*Listener, before bindErrors) (l *Listener, failed bindErrors) {
+	l = t.listener()
 	all4 := netip.AddrPortFrom(netip.IPv4Unspecified(), t.port)
 	var skipped error
 	for _, a := range t.addrs {
+		addr := netip.AddrPortFrom(a, t.port)
 		has4 := a == netip.IPv6Unspecified() && s.inherited.adopt(l, all4) // as another pool may have it
-		if s.inherited.adopt(l, netip.AddrPortFrom(a, t.port)) {
+		if s.inherited.adopt(l, addr) {
 			continue
 		}
-		err := l.bind(netip.AddrPortFrom(a, t.port), append(others[:len(others):len(others)], l))
+		err := before.excludes(t.URL, addr)
+		if err == nil {
+			err = l.bind(addr, append(others[:len(others):len(others)], l))
+		}
 		if err != nil && missing(err) && has4 { // a machine without IPv6
 			continue
 		}
@@ -280,19 +285,18 @@ func (s *Server) bind(t target, others []*Listener) (*Listener, error) {
 		}
 		if err != nil && len(t.addrs) > 1 && missing(err) {
 			// Such as localhost, which is ::1 too, where IPv6 is off.
-			skipped = explain(t.URL, err)
-			s.config.Event(levelWarning, "Not listening on one address of several: "+skipped.Error())
+			skipped = err
+			s.config.Event(levelWarning, "Not listening on one address of several: "+err.Error())
 			continue
 		}
 		if err != nil {
-			l.close()
-			return l, s.explainInUse(t.URL, err, others)
+			failed = append(failed, s.explainInUse(err, others))
 		}
 	}
-	if len(l.fds) == 0 {
-		return l, skipped
+	if len(l.fds) == 0 && failed == nil {
+		failed = bindErrors{skipped}
 	}
-	return l, nil
+	return l, failed
 }
 
 // resolve gives the addresses of host, without repetitions.
@@ -319,63 +323,10 @@ func resolve(ctx context.Context, host string) ([]netip.Addr, error) {
 	return addrs, nil
 }
 
-// bindError is a failure to listen on one address.
-type bindError struct {
-	addr netip.AddrPort
-	op   string
-	err  error
-}
-
-func (e *bindError) Error() string { return fmt.Sprintf("%s %s: %v", e.op, e.addr, e.err) }
-func (e *bindError) Unwrap() error { return e.err }
-
-// missing tells that this machine does not have the address or its family.
-func missing(err error) bool {
-	return errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.EAFNOSUPPORT)
-}
-
-// explain says what to do about a failed bind.
-func explain(url string, err error) error {
-	var b *bindError
-	if !errors.As(err, &b) {
-		return fmt.Errorf("listen address %q: %w", url, err)
-	}
-	advice := ""
-	switch port := b.addr.Port(); {
-	case errors.Is(err, unix.EADDRINUSE):
-		advice = fmt.Sprintf("; port %d is used by another program (ss -ltnp sport = :%d shows which): stop it, or choose another port", port, port)
-	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
-		advice = fmt.Sprintf("; port %d is privileged: choose one from 1024, or give the program cap_net_bind_service", port)
-	case errors.Is(err, unix.EADDRNOTAVAIL):
-		advice = "; this machine does not have that address: use one of its own, or 0.0.0.0 or [::] for all"
-	}
-	return fmt.Errorf("listen address %q: %w%s", url, b, advice)
-}
-
-// explainInUse is explain, but knows the addresses this server has itself.
-func (s *Server) explainInUse(url string, err error, own []*Listener) error {
-	var b *bindError
-	if errors.As(err, &b) && errors.Is(err, unix.EADDRINUSE) {
-		for _, in := range s.inherited {
-			if in.addr.Port() == b.addr.Port() {
-				return fmt.Errorf("listen address %q: %w; the instance to take over from listens on %s: stop it to change that", url, b, in.addr)
-			}
-		}
-		for _, l := range own {
-			for _, a := range l.Addrs {
-				if a.Port() == b.addr.Port() && (a.Addr() == b.addr.Addr() || a.Addr().IsUnspecified() || b.addr.Addr().IsUnspecified()) {
-					return fmt.Errorf("listen address %q: %w; this server has it already by its listen address %q: remove one of them", url, b, l.URL)
-				}
-			}
-		}
-	}
-	return explain(url, err)
-}
-
 // bind adds a listening socket for addr. others are this server's listeners:
 // beside all of IPv4 on the same port, all of IPv6 does not include it.
 func (l *Listener) bind(addr netip.AddrPort, others []*Listener) error {
-	fail := func(op string, err error) error { return &bindError{addr, op, err} }
+	fail := func(op string, err error) error { return &BindError{URL: l.URL, Addr: addr, Err: err, op: op} }
 	family, sa, err := sockaddr(addr)
 	if err != nil {
 		return fail("address", err)

@@ -105,7 +105,7 @@ func TestListenErrors(t *testing.T) {
 		t.Errorf("%d listeners after failures", n)
 	}
 	// Ports below 1024 are free to root here, so the errno is made up.
-	text := explain("0.0.0.0:80", &bindError{netip.MustParseAddrPort("0.0.0.0:80"), "bind", unix.EACCES}).Error()
+	text := (&BindError{URL: "0.0.0.0:80", Addr: netip.MustParseAddrPort("0.0.0.0:80"), op: "bind", Err: unix.EACCES}).Error()
 	if !strings.Contains(text, "port 80 is privileged") || !strings.Contains(text, "cap_net_bind_service") {
 		t.Errorf("privileged port: %q", text)
 	}

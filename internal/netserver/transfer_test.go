@@ -334,6 +334,61 @@ func TestInheritListeners(t *testing.T) {
 	}
 }
 
+// A Listen that fails tells all that is in its way, also what could be in its way
+// only later; what it asked for is kept for the next.
+func TestListenAgain(t *testing.T) {
+	first, _ := newIdle(t)
+	if _, err := first.ListenAll(t.Context(), []Endpoint{{URL: "127.0.0.1:0"}, {URL: "127.0.0.1:0"}, {URL: "127.0.0.1:0"}}); err != nil {
+		t.Fatal(err)
+	}
+	given, unwanted, kept := first.Listeners()[0].Addrs[0], first.Listeners()[1].Addrs[0], first.Listeners()[2].Addrs[0]
+	sockets, err := first.Sockets()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sockets[2].File.Close() // which the process keeps to itself
+	second, _ := newIdle(t)
+	if err := second.Inherit(sockets[:2]); err != nil {
+		t.Fatal(err)
+	}
+	all := func(a netip.AddrPort) string { return fmt.Sprintf("0.0.0.0:%d", a.Port()) }
+	wanted := []Endpoint{{URL: given.String()}, {URL: all(unwanted)}, {URL: kept.String()}}
+	listen := func(more ...string) error {
+		list := slices.Clone(wanted)
+		for _, url := range more {
+			list = append(list, Endpoint{URL: url})
+		}
+		_, err := second.ListenAll(t.Context(), list)
+		return err
+	}
+	err = listen()
+	var inUse []string
+	for _, b := range InUse(err) {
+		inUse = append(inUse, b.Addr.String())
+	}
+	if want := []string{all(unwanted), kept.String()}; !slices.Equal(inUse, want) {
+		t.Errorf("in use are %v, want %v: %v", inUse, want, err)
+	}
+	for url, want := range map[string]string{
+		"203.0.113.77:3333":                          "does not have that address",
+		fmt.Sprintf("127.0.0.9:%d", kept.Port()):     "", // beside the one that is kept
+		fmt.Sprintf("127.0.0.9:%d", unwanted.Port()): fmt.Sprintf("this server has it already by its listen address %q", all(unwanted)),
+		fmt.Sprintf("[::]:%d", kept.Port()):          "this server has it already",
+	} {
+		err := listen(url)
+		if (InUse(err) == nil) != (want != "") || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s beside others: %v", url, err)
+		}
+	}
+	if left := second.DropInherited(); !slices.Equal(left, []netip.AddrPort{unwanted}) {
+		t.Errorf("left over: %v, want %v", left, unwanted)
+	}
+	first.Close()
+	if err := listen(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestInheritRefusesOtherFiles(t *testing.T) {
 	s, err := New(Config{Loops: 1}, func(*Loop) Handler { return &probe{rec: newRecord()} })
 	if err != nil {

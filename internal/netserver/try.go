@@ -11,12 +11,14 @@ func Try(ctx context.Context, urls []string) []error {
 	s := &Server{config: Config{Event: func(int, string) {}}}
 	errs := make([]error, len(urls))
 	var bound []*Listener
+	var failed bindErrors
 	for i, url := range urls {
 		t, err := parseTarget(ctx, Endpoint{URL: url})
 		if err == nil {
-			var l *Listener
-			if l, err = s.bind(t, bound); err == nil {
-				bound = append(bound, l)
+			l, own := s.bind(t, bound, failed)
+			bound, failed = append(bound, l), append(failed, own...)
+			if own != nil {
+				err = own
 			}
 		}
 		errs[i] = err

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -56,11 +57,15 @@ func TestTakeOverFromC(t *testing.T) {
 			log: []string{"does not match config"},
 		},
 		{
+			name: "one of all addresses", hosts: []string{"0.0.0.0"}, listen: []string{"127.0.0.1"}, asked: asked, ended: sure,
+			log: []string{"does not match config"},
+		},
+		{
 			name: "gives nothing", hosts: []string{"127.0.0.1"}, set: cpool.Config{Gives: -1}, ended: sure,
 			asked: []string{"handover 1", "ping", "getxfd0", "getfd", "reject", "reconnect", "shutdown"},
 		},
 		{
-			name: "keeps its port", hosts: []string{"127.0.0.1"}, set: cpool.Config{Gives: -1, Keeps: 300 * time.Millisecond}, ended: sure,
+			name: "keeps its port", hosts: []string{"127.0.0.1"}, set: cpool.Config{Gives: -1, Keeps: true}, ended: sure,
 			asked: []string{"handover 1", "ping", "getxfd0", "getfd", "reject", "reconnect", "shutdown"},
 		},
 		{name: "gives one of two", hosts: []string{"127.0.0.1", "127.0.0.1"}, set: cpool.Config{Gives: 1}, asked: two, ended: sure},
@@ -141,31 +146,183 @@ func TestTakeOverFromC(t *testing.T) {
 	}
 }
 
-// A pool in C goes on when this one cannot run.
+// A pool in C goes on when this one cannot run, and has been told nothing.
 func TestCGoesOn(t *testing.T) {
+	told := []string{"handover 1", "ping", "getxfd0"}
+	tests := []struct {
+		name    string
+		set     cpool.Config
+		change  func(t *testing.T, p *place, old *cpool.Old) map[string]any // in the configuration
+		asked   []string
+		because string
+	}{
+		{
+			name: "an address of another chain", because: "btcaddress", asked: told,
+			change: func(*testing.T, *place, *cpool.Old) map[string]any {
+				return map[string]any{"btcaddress": "bcrt1q7v96qwscwmmy7q5sjvw8rawgvxl0gamx6xlltt"}
+			},
+		},
+		{
+			name: "another program's port", because: "is used by another program", asked: append(told, "getxfd1"),
+			change: func(t *testing.T, _ *place, old *cpool.Old) map[string]any {
+				return map[string]any{"serverurl": []string{old.Addr(0), taken(t, "127.0.0.1:0")}}
+			},
+		},
+		{
+			name: "C's port on another program's address", because: "is used by another program", asked: told,
+			change: func(t *testing.T, _ *place, old *cpool.Old) map[string]any {
+				_, port, _ := net.SplitHostPort(taken(t, strings.Replace(old.Addr(0), "127.0.0.1", "127.0.0.2", 1)))
+				return map[string]any{"serverurl": []string{"0.0.0.0:" + port}}
+			},
+		},
+		{
+			name: "a socket not given, another program's port", set: cpool.Config{Gives: -1}, because: "is used by another program",
+			asked: append(told, "getfd"),
+			change: func(t *testing.T, _ *place, old *cpool.Old) map[string]any {
+				return map[string]any{"serverurl": []string{old.Addr(0), taken(t, "127.0.0.1:0")}}
+			},
+		},
+		{
+			name: "a socket not given, an address of another machine", set: cpool.Config{Gives: -1}, because: "does not have that address",
+			asked: append(told, "getfd"),
+			change: func(_ *testing.T, _ *place, old *cpool.Old) map[string]any {
+				return map[string]any{"serverurl": []string{old.Addr(0), "203.0.113.77:3333"}}
+			},
+		},
+		{
+			name: "addresses that overlap once C is gone", because: "remove one of them", asked: append(told, "getxfd1"),
+			change: func(_ *testing.T, _ *place, old *cpool.Old) map[string]any {
+				_, port, _ := net.SplitHostPort(old.Addr(0))
+				return map[string]any{"serverurl": []string{"0.0.0.0:" + port, "127.0.0.2:" + port}}
+			},
+		},
+		{
+			name: "a socket not given, nobody knows whose", set: cpool.Config{Gives: -1}, because: "which process is to be taken over from is not known",
+			asked: append(told, "getfd"),
+			change: func(_ *testing.T, p *place, _ *cpool.Old) map[string]any {
+				p.must(os.Remove(filepath.Join(p.sockets(), "main.pid")))
+				return nil
+			},
+		},
+		{
+			name: "never answers, another program's port", set: cpool.Config{Silent: true}, because: "is used by another program",
+			change: func(t *testing.T, _ *place, old *cpool.Old) map[string]any {
+				return map[string]any{"serverurl": []string{old.Addr(0), taken(t, "127.0.0.1:0")}}
+			},
+		},
+		{
+			name: "never answers, a certificate that is missing", set: cpool.Config{Silent: true}, because: "nowhere.pem",
+			change: func(t *testing.T, _ *place, old *cpool.Old) map[string]any {
+				return map[string]any{"serverurl": []any{map[string]any{"url": old.Addr(0), "tls": map[string]string{"cert": "nowhere.pem", "key": "nowhere.key"}}}}
+			},
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			p := newPlace(t)
+			tt.set.Dir, tt.set.Listen = p.sockets(), []string{"127.0.0.1:0"}
+			old := cpool.Start(t, tt.set)
+			changes := map[string]any{"serverurl": []string{old.Addr(0)}}
+			pid := p.pid()
+			maps.Copy(changes, tt.change(t, p, old))
+			p.configure(changes)
+			p.refused(p.pool("-H"), tt.because)
+			if got := old.Requests(); !slices.Equal(got, tt.asked) {
+				t.Errorf("asked %q", got)
+			}
+			select {
+			case <-old.Ended:
+				t.Fatal("C was ended")
+			default:
+			}
+			if got := p.pid(); got != pid && got != 0 {
+				t.Errorf("main.pid is %d, want %d", got, pid)
+			}
+			subscribeFails(t, dialMiner(t, old.Addr(0))) // it is the old one's
+		})
+	}
+}
+
+// Nor has it been told anything where this one may not do what it needs to, or
+// see what it must know.
+func TestCGoesOnForOthers(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can start programs as another user")
+	}
+	if err := os.Chmod(programs, 0o755); err != nil { // which may be this user's alone
+		t.Fatal(err)
+	}
+	tests := []struct {
+		name    string
+		set     cpool.Config
+		deny    string // directory that is not to be written
+		because string
+	}{
+		{name: "socket directory", deny: "s/p", because: "s/p is not to be written"},
+		{name: "statistics", deny: "logs/users", because: "logs/users is not to be written"},
+		{name: "a socket not given, files of the process not shown", set: cpool.Config{Gives: -1}, because: "it cannot be seen whether process"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			p := newPlace(t)
+			tt.set.Dir, tt.set.Listen = p.sockets(), []string{"127.0.0.1:0"}
+			old := cpool.Start(t, tt.set)
+			p.configure(map[string]any{"serverurl": []string{old.Addr(0)}})
+			p.must(os.MkdirAll(filepath.Join(p.dir, "logs", "users"), 0o777))
+			p.must(filepath.WalkDir(p.dir, func(path string, _ os.DirEntry, err error) error {
+				if err == nil {
+					err = os.Chmod(path, 0o777)
+				}
+				return err
+			}))
+			if tt.deny != "" {
+				p.must(os.Chmod(filepath.Join(p.dir, tt.deny), 0o755))
+			}
+			next := p.command(filepath.Join(programs, "ckpool"), "-s", p.sockets(), "-H")
+			next.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+			p.run(next, nil)
+			p.refused(next, tt.because)
+			if got := old.Requests(); slices.Contains(got, "reject") {
+				t.Errorf("asked %q", got)
+			}
+			subscribeFails(t, dialMiner(t, old.Addr(0)))
+		})
+	}
+}
+
+// taken is an address on which another program listens.
+func taken(t *testing.T, addr string) string {
+	t.Helper()
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l.Addr().String()
+}
+
+// A pool that is to be ended by -k goes on when the one that would come cannot
+// run.
+func TestKillOldRefused(t *testing.T) {
 	t.Parallel()
-	p := newPlace(t)
-	old := cpool.Start(t, cpool.Config{Dir: p.sockets(), Listen: []string{"127.0.0.1:0"}})
-	p.configure(map[string]any{"serverurl": []string{old.Addr(0)}, "btcaddress": "bcrt1q7v96qwscwmmy7q5sjvw8rawgvxl0gamx6xlltt"})
-	next := p.pool("-H")
-	p.await(func() error {
-		select {
-		case <-next.ended:
-			return nil
-		default:
-			return fmt.Errorf("still runs: %q", old.Requests())
-		}
-	})
-	if next.err == nil || !strings.Contains(next.said(), "btcaddress") {
-		t.Errorf("%v: %s", next.err, next.said())
-	}
-	if got := old.Requests(); !slices.Equal(got, []string{"handover 1", "ping", "getxfd0"}) {
-		t.Errorf("asked %q", got)
-	}
-	if pid := p.pid(); pid != old.PID {
-		t.Errorf("main.pid is %d, want %d", pid, old.PID)
-	}
-	subscribeFails(t, dialMiner(t, old.Addr(0))) // it is the old one's
+	addr := freeAddrs(t, "127.0.0.1")
+	p := newPlace(t, addr...)
+	old := p.pool()
+	p.serving(old.Process.Pid)
+	p.configure(map[string]any{"serverurl": []string{addr[0], taken(t, "127.0.0.1:0")}})
+	p.refused(p.pool("-k"), "is used by another program")
+	p.serving(old.Process.Pid)
+	subscribe(t, dialMiner(t, addr[0]))
+
+	p.configure(map[string]any{"serverurl": addr})
+	next := p.pool("-k")
+	p.serving(next.Process.Pid)
+	p.end(old)
+	subscribe(t, dialMiner(t, addr[0]))
+	_ = next.Process.Signal(syscall.SIGTERM)
+	p.end(next)
 }
 
 // A pool in C takes the place of this one: its miners are told to reconnect, who

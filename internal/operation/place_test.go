@@ -200,6 +200,22 @@ func (p *place) end(k *program) {
 	}
 }
 
+// refused waits for the end of a program that does not start, and says why.
+func (p *place) refused(k *program, because string) {
+	p.t.Helper()
+	p.await(func() error {
+		select {
+		case <-k.ended:
+			return nil
+		default:
+			return fmt.Errorf("%s still runs", k.Path)
+		}
+	})
+	if k.err == nil || !strings.Contains(k.said(), because) {
+		p.t.Errorf("%s: %v: %s", k.Path, k.err, k.said())
+	}
+}
+
 func (p *place) must(err error) {
 	p.t.Helper()
 	if err != nil {

@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"syscall"
 	"time"
 
+	"ckpool/internal/instance"
 	"ckpool/internal/logfile"
 	"ckpool/internal/netserver"
 )
@@ -30,17 +30,39 @@ func (i Inheritance) Take(files []*os.File) error {
 	return i.server.Inherit(sockets)
 }
 
-// Listen is that of the pool as far as it can be done while the process whose
-// sockets were taken still runs: false means that it has other ports in use.
-func (i Inheritance) Listen(ctx context.Context) (bool, error) {
+// ErrHidden is what Listen wraps where the system does not show whose an address
+// is.
+var ErrHidden = errors.New("it cannot be seen whether")
+
+// Listen is that of the pool, as far as it can be done while process pid, whose
+// place is to be taken, still runs: false means that it has other addresses in
+// use that are wanted. An address that stays in use when it has ended, or may,
+// is an error. A pid of 0 is a process that is not known.
+func (i Inheritance) Listen(ctx context.Context, pid int) (bool, error) {
 	err := i.Pool.Listen(ctx)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return false, nil
+	if err == nil {
+		return true, nil
 	}
-	return err == nil, err
+	inUse := netserver.InUse(err)
+	for _, b := range inUse {
+		if pid == 0 {
+			return false, fmt.Errorf("listen address %q: %v is in use, and which process is to be taken over from is not known: end it first", b.URL, b.Addr)
+		}
+		theirs, hidden := instance.Listens(b.Addr, pid, os.Getpid()) // this one has the sockets it was given
+		switch {
+		case hidden != nil:
+			return false, fmt.Errorf("listen address %q: %v is in use, and %w process %d, whose place is to be taken, has it: %w; start ckpool as that one's user, or end it first", b.URL, b.Addr, ErrHidden, pid, hidden)
+		case !theirs:
+			return false, b.ByOther()
+		}
+	}
+	if inUse != nil {
+		err = nil
+	}
+	return false, err
 }
 
-// Drop closes the sockets that no listen address wanted.
+// Drop closes the sockets that no listen address wants.
 func (i Inheritance) Drop() {
 	for _, addr := range i.server.DropInherited() {
 		i.logAt(logfile.LevelWarning, fmt.Sprintf("Handed over socket url %s does not match config, not listening there", addr))
@@ -50,10 +72,15 @@ func (i Inheritance) Drop() {
 // Load reads what an earlier run has left, for a pool made with TakeOver.
 func (i Inheritance) Load(now time.Time) error { return loadSaved(i.Pool, now) }
 
-// Prepare connects to the nodes and waits for a template that work can be made
-// of, before Run.
+// Prepare sees that files can be written, connects to the nodes and waits for a
+// template that work can be made of, before Run.
 func (i Inheritance) Prepare(ctx context.Context) error {
 	p, u := i.Pool, i.updater
+	for _, dir := range logDirs(p.config.Load().LogDir) {
+		if err := instance.Usable(dir); err != nil {
+			return err
+		}
+	}
 	p.background.start(p.nodes.Run)
 	select {
 	case <-ctx.Done():

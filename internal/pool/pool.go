@@ -69,7 +69,7 @@ type Pool struct {
 // run left in them.
 func New(c config.Config, o Options) (*Pool, error) {
 	now := time.Now()
-	for _, dir := range []string{c.LogDir, filepath.Join(c.LogDir, "pool"), filepath.Join(c.LogDir, "users")} {
+	for _, dir := range logDirs(c.LogDir) {
 		if err := os.MkdirAll(dir, 0o750); err != nil {
 			return nil, fmt.Errorf("make log directory: %w", err)
 		}
@@ -128,6 +128,11 @@ func New(c config.Config, o Options) (*Pool, error) {
 		return nil, err
 	}
 	return p, nil
+}
+
+// logDirs are the directories of files in the log directory, and itself.
+func logDirs(dir string) []string {
+	return []string{dir, filepath.Join(dir, "pool"), filepath.Join(dir, "users")}
 }
 
 // loadSaved reads what an earlier run has left of statistics and sessions.

@@ -28,15 +28,18 @@ type Config struct {
 	DiesAt string   // request at which it is gone without an answer
 	// Lingers: it does not end by shutdown. Stubborn: not by SIGTERM either.
 	Lingers, Stubborn bool
-	Keeps             time.Duration // its ports are open that long after its end, as those of a child
+	Keeps             bool // its ports are those of a child, which goes on for keepTime after its end
 	// At is called with each request before it is answered.
 	At func(o *Old, request string)
 	// Replies are answers to more commands; "" closes without one.
 	Replies map[string]string
 }
 
+// keepTime is how long ports stay open with Config.Keeps.
+const keepTime = "0.3" // seconds
+
 // Old is a running instance. Its process is another program of that name, which
-// has what is left when the instance ends.
+// has its TCP sockets too, and what is left when the instance ends.
 type Old struct {
 	PID   int
 	Ended chan struct{} // closed when its process is gone
@@ -63,11 +66,25 @@ func Start(t testing.TB, c Config) *Old {
 		c.Gives = len(c.Listen)
 	}
 	o := &Old{config: c, t: t, Ended: make(chan struct{}), started: make(chan struct{})}
+	for _, addr := range c.Listen {
+		o.tcp = append(o.tcp, listen(t, addr))
+	}
 	process := exec.Command("sleep", "1000")
-	if c.Stubborn {
+	switch {
+	case c.Stubborn:
 		process = exec.Command("sh", "-c", "trap '' TERM; while :; do sleep 0.05; done")
+	case c.Keeps:
+		process = exec.Command("sh", "-c", "(while kill -0 $$ 2>/dev/null; do sleep 0.02; done; sleep "+keepTime+") & exec 3>&-; wait")
 	}
 	process.Args[0] = "ckpool"
+	for _, l := range o.tcp {
+		f, err := l.File()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		process.ExtraFiles = append(process.ExtraFiles, f)
+	}
 	if err := process.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -97,20 +114,14 @@ func Start(t testing.TB, c Config) *Old {
 		o.sockets = append(o.sockets, l)
 		o.wg.Go(func() { o.serve(name, l) })
 	}
-	for _, addr := range c.Listen {
-		var lc net.ListenConfig
-		lc.SetMultipathTCP(false)
-		network := "tcp"
-		if strings.HasPrefix(addr, "0.0.0.0:") {
-			network = "tcp4"
+	for _, l := range o.tcp {
+		raw, err := l.SyscallConn()
+		if err == nil {
+			err = raw.Control(func(fd uintptr) { _ = unix.SetNonblock(int(fd), true) }) // which passing it to the process has undone
 		}
-		l, err := lc.Listen(context.Background(), network, addr)
 		if err != nil {
 			t.Fatal(err)
 		}
-		o.tcp = append(o.tcp, l.(*net.TCPListener))
-	}
-	for _, l := range o.tcp {
 		o.accepts.Go(func() { o.accept(l) })
 	}
 	if err := os.WriteFile(filepath.Join(c.Dir, "main.pid"), []byte(strconv.Itoa(o.PID)), 0o640); err != nil {
@@ -119,20 +130,28 @@ func Start(t testing.TB, c Config) *Old {
 	return o
 }
 
+func listen(t testing.TB, addr string) *net.TCPListener {
+	t.Helper()
+	var lc net.ListenConfig
+	lc.SetMultipathTCP(false)
+	network := "tcp"
+	if strings.HasPrefix(addr, "0.0.0.0:") {
+		network = "tcp4"
+	}
+	l, err := lc.Listen(context.Background(), network, addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l.(*net.TCPListener)
+}
+
 // gone is what the system does to an instance whose process has ended.
 func (o *Old) gone() {
 	for _, l := range o.sockets {
 		l.Close()
 	}
-	ports := func() {
-		for _, l := range o.tcp {
-			l.Close()
-		}
-	}
-	if o.config.Keeps > 0 {
-		time.AfterFunc(o.config.Keeps, ports)
-	} else {
-		ports()
+	for _, l := range o.tcp {
+		l.Close()
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
