@@ -20,13 +20,17 @@ type WorkerID uint32
 // Work is the newest job, published by one atomic store. Immutable.
 type Work struct {
 	Job *work.Job
-	Tip uint64 // counts changes of the previous block; equal Tip = same tip
+	Tip uint64 // id of the first job on this previous block; equal Tip = same tip
+	// Oldest is the id of the oldest job that Find still knows, of whatever tip.
+	// Everything that must outlive jobs (seen shares, earlier difficulties) is
+	// kept by it.
+	Oldest uint64
 }
 
 // Found is a job found by id.
 type Found struct {
 	Job *work.Job
-	Tip uint64
+	Tip uint64 // as in Work
 }
 
 // Login is one authorize request.

@@ -26,7 +26,8 @@ type Transport interface {
 // moved between loops and closes the connection a resumed session replaces.
 type Group struct {
 	registry *Registry
-	seen     []*seen
+	loops    int
+	seen     []*seen   // by loop; behind them those of loops that another process had
 	epoch    time.Time // when the clock of all sessions was 1 s; set by the first handler
 	// closeClient closes a client wherever it is; set before serving.
 	closeClient func(client uint64, why netserver.Reason)
@@ -35,11 +36,19 @@ type Group struct {
 // NewGroup prepares handlers for the given number of loops. closeClient must
 // close the client with the given id on whatever loop it is, asynchronously.
 func NewGroup(registry *Registry, loops int, closeClient func(client uint64, why netserver.Reason)) *Group {
-	g := &Group{registry: registry, closeClient: closeClient}
+	g := &Group{registry: registry, loops: loops, closeClient: closeClient}
 	for range loops {
 		g.seen = append(g.seen, &seen{})
 	}
 	return g
+}
+
+// follow lets a loop's sets forget what new work makes void. Those of no loop are
+// divided among all.
+func (g *Group) follow(loop int, w *Work) {
+	for i := loop; i < len(g.seen); i += g.loops {
+		g.seen[i].follow(w)
+	}
 }
 
 const (

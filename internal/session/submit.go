@@ -99,27 +99,35 @@ func (q request) judge(sh *Share, now float64) {
 		sh.Reject = &rejectMask
 	case !difficulty.Meets(&q.computed.Hash, accept) && !q.computed.Block:
 		sh.Reject = &rejectAboveTarget
-	case !q.first(now - q.t.Now().Sub(w.Job.Created).Seconds()):
-		sh.Reject = &rejectDuplicate
-	case difficulty.Meets(&q.computed.Hash, credit):
-		sh.Credit = credit
+	default:
+		if sh.Reject = q.repeated(job.ID, w); sh.Reject == nil && difficulty.Meets(&q.computed.Hash, credit) {
+			sh.Credit = credit
+		}
 	}
 }
 
-// first records the computed share and reports false when the session, here or
-// on a loop it was on before, has already been credited for it. published is
-// when the newest job was: as long as none comes the old ones stay, and what
-// was found on them must be remembered.
-func (q request) first(published float64) bool {
+// repeated remembers the computed share, and refuses it when the session, here
+// or on a loop it was on before, may already have been credited for it.
+func (q request) repeated(job uint64, w *Work) *stratum.Reject {
 	fp := binary.LittleEndian.Uint64(q.computed.Hash[:])
+	found := neverSeen
 	if q.s.loops != 1<<(q.loop%64) {
 		for i, other := range q.g.seen {
-			if i != q.loop && q.s.loops>>(i%64)&1 != 0 && other.has(fp) {
-				return false
+			if i != q.loop && q.s.loops>>(i%64)&1 != 0 && found == neverSeen {
+				found = other.look(fp, job)
 			}
 		}
 	}
-	return q.seen.add(fp, published)
+	if found == neverSeen {
+		found = q.seen.add(fp, job, w)
+	}
+	switch found {
+	case alreadySeen:
+		return &rejectDuplicate
+	case maybeSeen: // the tip has changed at this very moment
+		return &rejectStale
+	}
+	return nil
 }
 
 // account tells the backend and keeps the session's own figures.
