@@ -90,7 +90,7 @@ type counts struct {
 	lastID   int64
 	netDiff  float64
 	totals   totals
-	rejects  []int64 // in the order of rejectNames
+	rejects  []int64 // by reason, the first after Accepted
 	sums     map[string]agentSum
 	refusals map[refusal]windowCount
 	newNames map[netip.Prefix]windowCount
@@ -181,8 +181,8 @@ func (s moving) importCounts(record []byte, at time.Time) error {
 	t.round, t.credit, t.shares = k.totals.round, k.totals.credit, k.totals.shares
 	t.rates, t.sps, t.decayed, t.passes = k.totals.rates, k.totals.sps, k.totals.decayed, k.totals.passes
 	t.mu.Unlock()
-	for i, n := range k.rejects[:min(len(k.rejects), len(rejectNames))] {
-		t.loops[0].rejects[i].Store(n)
+	for i, n := range k.rejects[:min(len(k.rejects), session.Reasons-1)] {
+		t.loops[0].rejects[i+1].Store(n)
 	}
 	s.saving.Lock()
 	s.sums = k.sums

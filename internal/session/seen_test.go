@@ -47,7 +47,7 @@ func TestShareAroundTipIsCreditedOnce(t *testing.T) {
 		}
 		credited := map[[32]byte]int{}
 		for _, s := range r.backend.shares {
-			if s.Reject == nil {
+			if s.Reason == Accepted {
 				credited[s.hash]++
 			}
 			if credited[s.hash] > 1 {
