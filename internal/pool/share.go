@@ -10,14 +10,21 @@ func (s *State) Share(sh *session.Share) session.Best {
 	if sh.Reason != session.Accepted {
 		counts.rejects[sh.Reason].Add(1)
 	}
-	if w == nil || !isShare {
+	if w == nil {
 		return session.BestNone
 	}
-	if s.log != nil {
+	if s.log != nil && isShare {
 		s.log.add(sh, w)
 	}
+	now, round := s.stamp(sh.Time), s.round.Load()
 	if sh.Reason != session.Accepted {
-		counts.reject(sh.Difficulty)
+		if isShare {
+			counts.reject(sh.Difficulty)
+		}
+		w.mu.Lock()
+		w.refuse(sh.Reason, now)
+		s.touch(&w.tally)
+		w.mu.Unlock()
 		return session.BestNone
 	}
 	achieved, block := 0.0, false
@@ -29,8 +36,8 @@ func (s *State) Share(sh *session.Share) session.Best {
 		counts.offerBest(achieved)
 	}
 
-	now, round := s.stamp(sh.Time), s.round.Load()
 	w.mu.Lock()
+	w.accepted++
 	workerBest, workerEver := w.credit(now, sh.Credit, achieved, round)
 	s.touch(&w.tally)
 	w.mu.Unlock()

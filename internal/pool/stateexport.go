@@ -89,7 +89,9 @@ func (w *worker) append(b []byte) []byte {
 	b = append(b, workerEntry)
 	b = wire.AppendBytes(b, w.name)
 	b = w.tally.append(b)
-	return wire.AppendBytes(b, w.connected.one.agentName())
+	b = wire.AppendBytes(b, w.connected.one.agentName())
+	b = binary.BigEndian.AppendUint64(b, uint64(w.accepted))
+	return w.rejects.append(b)
 }
 
 func (t *tally) append(b []byte) []byte {

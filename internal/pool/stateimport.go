@@ -59,6 +59,7 @@ func (s moving) importWorker(r *wire.Reader) {
 	name := r.Text()
 	t := readTally(r)
 	agent := r.Text()
+	accepted, rejects := int64(r.Uint64()), readRejects(r)
 	if userName, _ := splitName(name); userName == "" {
 		r.Fail(fmt.Errorf("worker %.100q", name))
 	}
@@ -68,7 +69,7 @@ func (s moving) importWorker(r *wire.Reader) {
 	w, _ := s.names.makeWorker(name, 0)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.tally = t
+	w.tally, w.accepted, w.rejects = t, accepted, rejects
 	w.connected.remember(agent)
 }
 
