@@ -103,6 +103,7 @@ func (q request) call(method, arg []byte) *stratum.Reject {
 		q.write(stratum.AppendResult(q.out[:0], m.ID, `"pong"`))
 	case "pong", "mining.pong":
 	case "mining.passthrough", "mining.node", "mining.remote":
+		q.g.Log.link(q.client, method)
 		return &rejectLinks
 	default:
 		return &rejectUnknownMethod

@@ -29,6 +29,7 @@ type Group struct {
 	loops    int
 	seen     []*seen   // by loop; behind them those of loops that another process had
 	epoch    time.Time // when the clock of all sessions was 1 s; set by the first handler
+	Log      *Log      // of lines about miners, nil: none; set before serving
 	// closeClient closes a client wherever it is; set before serving.
 	closeClient func(client uint64, why netserver.Reason)
 }
@@ -180,12 +181,13 @@ func (c client) limits() difficulty.Limits {
 }
 
 // Closed implements netserver.Handler.
-func (h *Handler) Closed(slot netserver.Slot, _ netserver.Reason) {
+func (h *Handler) Closed(slot netserver.Slot, why netserver.Reason) {
 	c := h.client(slot)
 	s := c.s
 	if s.client == 0 {
 		return
 	}
+	c.g.Log.dropped(c, why)
 	c.detach()
 	h.agents.release(s.agent)
 	if s.id != 0 {

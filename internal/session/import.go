@@ -229,7 +229,9 @@ func readSession(r *wire.Reader) (k record) {
 		k.rates.average[i] = float32(positive(r))
 	}
 	k.job, k.tip = r.Uint64(), r.Uint64()
-	k.mask, k.sentMask, k.oldMask, k.later = r.Uint32(), r.Uint32(), r.Uint32(), r.Uint32()
+	for _, m := range [...]*uint32{&k.mask, &k.sentMask, &k.oldMask, &k.later, &k.accepted, &k.rejected} {
+		*m = r.Uint32()
+	}
 	k.newNames = r.Uint16()
 	k.flags = flagsOf(r.Uint16())
 	k.badLines, k.profile = r.Uint8(), work.Profile(r.Uint8())

@@ -346,7 +346,7 @@ func TestReadSessionV1(t *testing.T) {
 	}
 	before, now := change{4, 10.25, 0x6b02867d00000001, 0}, change{8, 150, 0x6b02867d00000002, 3}
 	if !slices.Equal(r.earlier[5], earlier{before}) || s.present != now || s.job != 0x6b02867d00000002 || s.tip != 9 ||
-		s.mask != 0x1fffe000 || s.sentMask != 0x1fffe000 || s.oldMask != 0x1ffff000 || s.newNames != 2 || s.badLines != 1 || s.invalid != 1 || s.profile != work.ProfileS19 || s.later != 44 {
+		s.mask != 0x1fffe000 || s.sentMask != 0x1fffe000 || s.oldMask != 0x1ffff000 || s.newNames != 2 || s.badLines != 1 || s.invalid != 1 || s.profile != work.ProfileS19 || s.later != 44 || s.accepted != 41 || s.rejected != 3 {
 		t.Errorf("%+v", s)
 	}
 	if e := r.group.registry.entries.find(s.id); e.client != 17 || e.name != nameHash("bob.rig1") || e.until != 0 || e.extranonce1 != 0x6b02867e ||

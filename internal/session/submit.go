@@ -133,9 +133,12 @@ func (q request) repeated(job uint64, w *Work) Reason {
 // account tells the backend and keeps the session's own figures.
 func (q request) account(sh *Share, now float64) {
 	best := q.b.Share(sh)
+	q.g.Log.share(q.client, sh)
 	if sh.Reason != Accepted {
+		q.s.rejected++
 		return
 	}
+	q.s.accepted++
 	q.s.lastShare = moment(now)
 	q.s.rates.add(sh.Credit, now)
 	q.s.best = max(q.s.best, sh.Computed.Difficulty)

@@ -100,6 +100,7 @@ func (c client) mayChange(now float64, w *Work) bool {
 // changed notes that the wanted difficulty goes out with the newest job.
 func (c client) changed(w *Work, suffix uint8, now float64) {
 	if c.s.sent() != 0 {
+		c.g.Log.difficulty(c)
 		c.s.vardiff.Changed(now)
 		if c.s.is(authorised) {
 			c.s.lastChange = moment(now)
