@@ -64,6 +64,11 @@ type Worker struct {
 	BestDifficulty float64 `json:"bestdiff"`
 	MinDifficulty  float64 `json:"mindiff"`
 	Idle           bool    `json:"idle"`
+	// Shares since the worker was first seen, and submits that were refused.
+	AcceptedShares int64            `json:"accepted_shares"`
+	Rejects        map[string]int64 `json:"rejects"`    // by reason
+	LastReject     string           `json:"lastreject"` // reason
+	LastRejected   Time             `json:"lastrejected"`
 }
 
 // Connection is one connected miner.

@@ -27,7 +27,9 @@ func exampleUser() UserStats {
 	return UserStats{
 		Stats: exampleStats(), Workers: 2, Authorised: time.Unix(1795300000, 0),
 		Worker: []WorkerStats{
-			{Name: "bob.rig1", Stats: exampleStats(), Started: time.Unix(1795320000, 0), UserAgent: "cgminer/4.12.1"},
+			{Name: "bob.rig1", Stats: exampleStats(), Started: time.Unix(1795320000, 0), UserAgent: "cgminer/4.12.1", Rejects: Rejects{
+				Accepted: 43812, Counts: []RejectCount{{"duplicate", 1}, {"stale", 17}}, Last: "stale", LastTime: time.Unix(1795327000, 0),
+			}},
 			{Name: "bob.rig2", Stats: Stats{LastUpdate: time.Unix(1795327726, 0)}},
 		},
 	}
@@ -96,7 +98,9 @@ func TestKeysInOrder(t *testing.T) {
 		return keys
 	}
 	got := names(ours)
-	got = slices.DeleteFunc(got, func(k string) bool { return k == "lastupdate" })
+	got = slices.DeleteFunc(got, func(k string) bool {
+		return slices.Contains([]string{"lastupdate", "accepted_shares", "rejects", "duplicate", "stale", "lastreject", "lastrejected"}, k)
+	})
 	want := slices.DeleteFunc(names(theirs), func(k string) bool { return k == "lastupdate" })
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

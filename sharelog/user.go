@@ -1,8 +1,10 @@
 package sharelog
 
 import (
+	"cmp"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"ckpool/difficulty"
@@ -23,6 +25,45 @@ type WorkerStats struct {
 	Stats
 	Started   time.Time // when the first of its connected miners connected; zero: none is
 	UserAgent string
+	Rejects
+}
+
+// Rejects are a worker's shares since it was first seen, by what was said of
+// them.
+type Rejects struct {
+	Accepted int64
+	Counts   []RejectCount
+	Last     string    // reason; empty: nothing was ever refused
+	LastTime time.Time // zero: likewise
+}
+
+// RejectCount is how many submits were refused for a reason.
+type RejectCount struct {
+	Reason string
+	Count  int64
+}
+
+// Put adds accepted_shares, rejects (an object: reason, count), lastreject and
+// lastrejected (unix seconds).
+func (r *Rejects) Put(o *Object) {
+	counts := NewObject(nil)
+	for _, c := range r.Counts {
+		counts.Int(c.Reason, c.Count)
+	}
+	o.Int("accepted_shares", r.Accepted)
+	o.Raw("rejects", counts.Close())
+	o.String("lastreject", r.Last)
+	o.Int("lastrejected", unix(r.LastTime))
+}
+
+func parseRejects(f fields) Rejects {
+	r := Rejects{Accepted: f.int("accepted_shares"), Last: f.text("lastreject"), LastTime: f.time("lastrejected")}
+	counts, _ := parseFields(f["rejects"])
+	for reason := range counts {
+		r.Counts = append(r.Counts, RejectCount{reason, counts.int(reason)})
+	}
+	slices.SortFunc(r.Counts, func(a, b RejectCount) int { return cmp.Compare(a.Reason, b.Reason) })
+	return r
 }
 
 // Stats are what users and workers have in common.
@@ -109,6 +150,7 @@ func (w *WorkerStats) append(b []byte) []byte {
 	w.putBest(&o)
 	o.String("useragent", w.UserAgent)
 	w.putExact(&o)
+	w.Rejects.Put(&o)
 	return o.Close()
 }
 
@@ -187,7 +229,7 @@ func parseWorker(f fields) WorkerStats {
 	if started.IsZero() {
 		started = f.time("connected") // its name for a while
 	}
-	return WorkerStats{f.text("workername"), parseStats(f), started, f.text("useragent")}
+	return WorkerStats{f.text("workername"), parseStats(f), started, f.text("useragent"), parseRejects(f)}
 }
 
 func parseStats(f fields) Stats {

@@ -241,3 +241,22 @@ func TestDropsBesideTable(t *testing.T) {
 		t.Errorf("got\n%s\nwant\n%s", b.String(), want)
 	}
 }
+
+// What was wrong with a worker's shares is one column of the table, in words.
+func TestRejectsOfWorkers(t *testing.T) {
+	var b strings.Builder
+	if err := (page{Writer: &b}).printReply(`{"workers":[{"worker":"bob.a","rejects":{"stale":2,"above target":1},"lastreject":"stale"},{"worker":"bob.b","rejects":{},"lastreject":""}]}`); err != nil {
+		t.Fatal(err)
+	}
+	const want = "WORKER  REJECTS                  LASTREJECT\nbob.a   2 stale, 1 above target  stale\nbob.b                            \n"
+	if b.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", b.String(), want)
+	}
+	b.Reset()
+	if err := (page{Writer: &b}).printReply(`{"worker":"bob.a","rejects":{"stale":2},"lastreject":"stale"}`); err != nil {
+		t.Fatal(err)
+	}
+	if want := "worker      bob.a\nrejects     2 stale\nlastreject  stale\n"; b.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", b.String(), want)
+	}
+}

@@ -74,7 +74,7 @@ func (p page) printObject(members []member) {
 		inner, err := parseObject(m.value)
 		row := append([]member{{"", json.RawMessage(strconv.Quote(m.key))}}, inner...)
 		switch {
-		case err != nil && m.value[0] != '[':
+		case err != nil && m.value[0] != '[', m.key == "rejects" && len(members) > 1: // of one worker
 			fmt.Fprintf(p, "%s\t%s\n", label(m.key), format(m.key, m.value))
 		case err != nil:
 		case len(members) > 1 && (len(rows) == 0 || hasKeys(rows[0], row)):
@@ -160,12 +160,19 @@ func format(key string, v json.RawMessage) string {
 	if json.Unmarshal(v, &text) == nil {
 		return oneLine(text)
 	}
+	if counts, err := parseObject(v); err == nil {
+		words := make([]string, len(counts))
+		for i, c := range counts {
+			words[i] = string(c.value) + " " + oneLine(c.key)
+		}
+		return strings.Join(words, ", ")
+	}
 	number, err := strconv.ParseFloat(string(v), 64)
 	if err != nil {
 		return string(v) // true, false, null
 	}
 	switch key {
-	case "lastshare", "start", "started", "starttime", "update", "time", "worktime":
+	case "lastshare", "lastrejected", "start", "started", "starttime", "update", "time", "worktime":
 		if number == 0 {
 			return "never"
 		}

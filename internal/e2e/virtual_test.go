@@ -113,7 +113,7 @@ func (v *virtual) loop() {
 	defer tick.Stop()
 	for seconds := 0; ; {
 		if seconds%30 == 0 {
-			v.publish(uint64(seconds/30+1), uint64(seconds/180+1))
+			v.publish(uint64(seconds/30+1), uint64(seconds/180*6+1))
 			for v.handler.Step() {
 			}
 		}
@@ -139,13 +139,13 @@ func (v *virtual) publish(id, tip uint64) {
 	if w := v.work.Load(); w != nil && w.Job.ID == id {
 		return
 	}
-	job, err := v.builder.Job(v.templates[tip%uint64(len(v.templates))], id, time.Now())
+	job, err := v.builder.Job(v.templates[tip/6%uint64(len(v.templates))], id, time.Now())
 	if err != nil {
 		v.t.Error(err)
 		return
 	}
 	v.jobs[id] = session.Found{Job: job, Tip: tip}
-	v.work.Store(&session.Work{Job: job, Tip: tip})
+	v.work.Store(&session.Work{Job: job, Tip: tip, Oldest: 1})
 }
 
 func (v *virtual) call(f func()) {

@@ -20,7 +20,7 @@ import (
 const replyTime = time.Second
 
 // volatile are the members of replies that are different each time.
-var volatile = regexp.MustCompile(`"(id|update|start|starttime|started|lastshare|lastupdate|time|memory|latency_ms|uptime|` +
+var volatile = regexp.MustCompile(`"(id|update|start|starttime|started|lastshare|lastrejected|lastupdate|time|memory|latency_ms|uptime|` +
 	`worktime|enonce1|enonce1var|enonce1_64|[ds]sps\d+|sps\d+|bestdiff|bestever|bestshare|hash|generated|since|authorised|runtime|url)": ("[^"]*"|[-0-9.e]+)`)
 
 // ask INSTANCE FILE: sends the commands of a file, each line being "SOCKET

@@ -74,9 +74,12 @@ func (m *scriptMiner) take(e client.Event) {
 }
 
 // submit sends one share and returns the text of its rejection.
-func (m *scriptMiner) submit(job string) (string, error) {
+func (m *scriptMiner) submit(job string) (string, error) { return m.submitLong(job, 0) }
+
+// submitLong does so with an extranonce2 that has some bytes more than it should.
+func (m *scriptMiner) submitLong(job string, tooLong int) (string, error) {
 	m.mu.Lock()
-	now, length := *m.job, m.extranonce.Extranonce2Len
+	now, length := *m.job, m.extranonce.Extranonce2Len+tooLong
 	m.mu.Unlock()
 	m.nonce++
 	s := client.Share{Extranonce2: make([]byte, length), NTime: now.NTime, Nonce: m.nonce}
@@ -92,7 +95,7 @@ func (m *scriptMiner) submit(job string) (string, error) {
 	return "", err
 }
 
-// mine connect|share|bad|hears|session|close MINER …: a miner of the script.
+// mine connect|share|bad|malformed|repeat|hears|session|close MINER …: a miner of the script.
 func mine(ts *testscript.TestScript, neg bool, args []string) {
 	want(ts, false, args, 2, "mine VERB MINER ...")
 	w, verb, name := worldOf(ts), args[0], args[1]
@@ -137,6 +140,12 @@ func mine(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(err)
 		if reject != args[1] {
 			ts.Fatalf("share of job %s: %q", args[0], reject)
+		}
+	case "malformed": // TEXT
+		reject, err := m.submitLong("", 1)
+		ts.Check(err)
+		if reject != args[0] {
+			ts.Fatalf("malformed share: %q", reject)
 		}
 	case "repeat": // TEXT
 		m.nonce--

@@ -61,7 +61,7 @@ func Arrive(p *Pool, from json.RawMessage, open func() error) (*Arriving, error)
 	if a.from.Loops < 1 {
 		return nil, fmt.Errorf("the running instance has %d loops", a.from.Loops)
 	}
-	a.sessions = session.Importer{Group: p.group, Workers: moving{p.State}, Loops: a.from.Loops}
+	a.sessions = session.Importer{Group: p.group, Workers: moving{p.State}}
 	if err := instanceOf(p).agrees(a.from); err != nil {
 		return nil, err
 	}
@@ -293,7 +293,7 @@ func (a *Arriving) restoreJobs() error {
 	a.pool.jobs.next = last.Job.ID + 1 // without a gap
 	a.pool.jobs.mu.Unlock()
 	a.pool.jobs.recent.Store(&recent)
-	a.pool.jobs.current.Store(&session.Work{Job: last.Job, Tip: last.Tip})
+	a.pool.jobs.current.Store(&session.Work{Job: last.Job, Tip: last.Tip, Oldest: recent[0].Job.ID})
 	a.pool.tidied = last.Job
 	a.pool.updater.inherit(recent)
 	return nil

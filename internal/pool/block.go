@@ -73,7 +73,7 @@ type solution struct {
 // Block takes a candidate from a session: it is copied and submitted elsewhere,
 // at once.
 func (p *Pool) Block(s *session.Share) {
-	if !p.candidates.add(s.Computed.Hash, s.Job, s.Reject != nil) {
+	if !p.candidates.add(s.Computed.Hash, s.Job, s.Reason != session.Accepted) {
 		return
 	}
 	f := &solution{

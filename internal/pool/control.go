@@ -128,6 +128,7 @@ func (q Queries) worker(b []byte, w *worker, now time.Time) []byte {
 	st := s.stats(&w.tally, now)
 	idle := w.idle(s.stamp(now))
 	started := s.wall(w.connected.started(), now)
+	rejects := w.shown(s.clock, now)
 	w.mu.Unlock()
 	o := sharelog.NewObject(b)
 	o.String("user", w.user.name)
@@ -139,6 +140,7 @@ func (q Queries) worker(b []byte, w *worker, now time.Time) []byte {
 	o.Real("bestdiff", st.BestShare, 17)
 	o.Int("mindiff", 0) // no worker has one of its own
 	o.Bool("idle", idle)
+	rejects.Put(&o)
 	return o.Close()
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"ckpool/difficulty"
+	"ckpool/internal/session"
 	"ckpool/sharelog"
 
 	"github.com/google/go-cmp/cmp"
@@ -99,7 +100,7 @@ func TestRestart(t *testing.T) {
 		now = now.Add(time.Second)
 		h.Share(accepted(rig1, now, 1234.567, 2000.5+float64(i)))
 		h.Share(accepted(rig2, now, 0.1, 0.123))
-		h.Share(rejected(rig2, now, 0.3, 22, "Duplicate"))
+		h.Share(rejected(rig2, now, 0.3, session.Duplicate))
 		h.tick(now)
 	}
 	h.tick(now.Add(time.Second))
@@ -292,7 +293,7 @@ func TestSaveWritesWhoTakesPart(t *testing.T) {
 	if wrote(h.State) {
 		t.Error("a user without a share has a file")
 	}
-	h.Share(rejected(w, start, 1, 22, "Duplicate"))
+	h.Share(rejected(w, start, 1, session.Duplicate))
 	if wrote(h.State) {
 		t.Error("a user without an accepted share has a file")
 	}

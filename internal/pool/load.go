@@ -175,6 +175,7 @@ func (l loader) loadWorker(name string, st *sharelog.WorkerStats) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	l.restore(&w.tally, &st.Stats)
+	l.restoreRejects(w, &st.Rejects)
 	w.connected.remember(st.UserAgent)
 }
 

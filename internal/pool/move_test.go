@@ -176,8 +176,11 @@ func TestReadUsersV1(t *testing.T) {
 	}
 	w := s.names.worker("1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2.rig1")
 	want.lastShare = never
-	if w == nil || w.tally != want || w.connected.agentName() != "cgminer/4.12.1" || w.user != u {
+	if w == nil || w.tally != want || w.connected.agentName() != "cgminer/4.12.1" || w.user != u || w.accepted != 13 {
 		t.Errorf("%+v", w)
+	}
+	if w.rejects == nil || *w.rejects != (rejects{[session.Reasons]int64{0, 101, 102, 103, 104, 105, 106, 107, 108, 109, 110}, session.Stale, 14e9}) {
+		t.Errorf("%+v", w.rejects)
 	}
 }
 

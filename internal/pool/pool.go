@@ -53,6 +53,7 @@ type Pool struct {
 	blocks     *Blocks
 	candidates candidates
 	notices    *logfile.Limiter
+	miners     *session.Log
 	published  chan struct{} // there is a job tidy has not looked at
 
 	submissions sync.WaitGroup // goroutines of Block; waited for by Run
@@ -82,7 +83,11 @@ func New(c config.Config, o Options) (*Pool, error) {
 		registry:  session.NewRegistry(c.Nonce1Length, uint64(len(c.Servers))),
 		notices:   logfile.NewLimiter(time.Minute),
 		published: make(chan struct{}, 1),
-		left:      make(departure),
+		miners: session.NewLog(
+			func(level int) bool { return o.Log.Enabled(context.Background(), logfile.Level(level)) },
+			func(level int, text string) { o.Log.Log(context.Background(), logfile.Level(level), text) },
+		),
+		left: make(departure),
 	}
 	p.updater = &updater{Pool: p}
 	p.config.Store(&c)
@@ -106,6 +111,7 @@ func New(c config.Config, o Options) (*Pool, error) {
 	p.server, err = netserver.New(serverConfig, func(l *netserver.Loop) netserver.Handler {
 		if p.group == nil {
 			p.group = session.NewGroup(p.registry, loopCount(), p.closeClient)
+			p.group.Log = p.miners
 		}
 		h := session.NewHandler(l, p, p.group)
 		p.handlers = append(p.handlers, h)

@@ -89,10 +89,10 @@ func accepted(w session.WorkerID, at time.Time, credit, achieved float64) *sessi
 	}
 }
 
-func rejected(w session.WorkerID, at time.Time, difficulty float64, code stratum.Code, text string) *session.Share {
+func rejected(w session.WorkerID, at time.Time, difficulty float64, reason session.Reason) *session.Share {
 	sh := accepted(w, at, difficulty, difficulty/2)
 	sh.Credit = 0
-	sh.Reject = &stratum.Reject{Code: code, Text: text}
+	sh.Reason = reason
 	return sh
 }
 

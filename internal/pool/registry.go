@@ -38,6 +38,8 @@ type worker struct {
 	mu sync.Mutex
 	// guarded by mu
 	tally
+	accepted  int64 // shares since it was first seen
+	rejects   *rejects
 	connected connections
 }
 

@@ -47,6 +47,7 @@ func (p *Pool) Run(until context.Context) error {
 		cancel(nil)
 	}
 	serving.Wait()
+	p.miners.Sum(time.Now(), true)
 	p.submissions.Wait()
 	stopLater()
 	p.background.end()
@@ -118,6 +119,7 @@ func (p *Pool) keepStatistics(ctx context.Context) error {
 				p.logAt(logfile.LevelWarning, fmt.Sprintf("The process stood still for %s: it was stopped, or the machine was", gap.Round(time.Second)))
 			}
 			last = now
+			p.miners.Sum(now, false)
 			p.guardWork(ctx, &guard, now)
 			err := p.Tick(now, func() Sessions {
 				p.noteSaving(saveSessions(p.registry, p.config.Load(), now))

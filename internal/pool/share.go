@@ -1,24 +1,30 @@
 package pool
 
-import (
-	"ckpool/internal/session"
-	"ckpool/stratum"
-)
+import "ckpool/internal/session"
 
 // Share accounts one judged submit. It runs on the loop that read it.
 func (s *State) Share(sh *session.Share) session.Best {
 	w := s.names.table.get(sh.Worker)
-	errn := shareError(sh.Reject)
-	if w == nil || errn == errnFormat {
-		s.totals.loop(sh.Loop).rejects[0].Add(1)
+	counts := s.totals.loop(sh.Loop)
+	_, isShare := sh.Reason.Logged()
+	if sh.Reason != session.Accepted {
+		counts.rejects[sh.Reason].Add(1)
+	}
+	if w == nil {
 		return session.BestNone
 	}
-	if s.log != nil {
-		s.log.add(sh, w, errn)
+	if s.log != nil && isShare {
+		s.log.add(sh, w)
 	}
-	counts := s.totals.loop(sh.Loop)
-	if errn != errnNone {
-		counts.reject(sh.Difficulty, errn)
+	now, round := s.stamp(sh.Time), s.round.Load()
+	if sh.Reason != session.Accepted {
+		if isShare {
+			counts.reject(sh.Difficulty)
+		}
+		w.mu.Lock()
+		w.refuse(sh.Reason, now)
+		s.touch(&w.tally)
+		w.mu.Unlock()
 		return session.BestNone
 	}
 	achieved, block := 0.0, false
@@ -30,8 +36,8 @@ func (s *State) Share(sh *session.Share) session.Best {
 		counts.offerBest(achieved)
 	}
 
-	now, round := s.stamp(sh.Time), s.round.Load()
 	w.mu.Lock()
+	w.accepted++
 	workerBest, workerEver := w.credit(now, sh.Credit, achieved, round)
 	s.touch(&w.tally)
 	w.mu.Unlock()
@@ -59,46 +65,4 @@ func (s *State) Flush(loop int) {
 	if s.log != nil {
 		s.log.flush(loop)
 	}
-}
-
-// Numbers of share logs for verdicts.
-const (
-	errnFormat = iota - 1 // a malformed submit: neither counted nor logged
-	errnNone
-	errnJobID
-	errnStale
-	errnNTime
-	errnDuplicate
-	errnAboveTarget
-	errnVersionMask
-)
-
-// rejectNames are those of the numbers above, in words; errnFormat has the place
-// of errnNone.
-var rejectNames = [...]string{
-	"malformed", "job not found", "stale", "ntime out of range", "duplicate", "above target", "invalid version mask",
-}
-
-func shareError(r *stratum.Reject) int {
-	if r == nil {
-		return errnNone
-	}
-	switch r.Code {
-	case stratum.JobNotFound:
-		if r.Text == "Stale" {
-			return errnStale
-		}
-		return errnJobID
-	case stratum.Duplicate:
-		return errnDuplicate
-	case stratum.LowDifficulty:
-		return errnAboveTarget
-	}
-	switch r.Text {
-	case "Ntime out of range":
-		return errnNTime
-	case "Invalid version mask":
-		return errnVersionMask
-	}
-	return errnFormat
 }

@@ -9,7 +9,6 @@ import (
 
 	"ckpool/difficulty"
 	"ckpool/internal/session"
-	"ckpool/stratum"
 
 	"pgregory.net/rapid"
 )
@@ -25,10 +24,10 @@ func TestShareCounts(t *testing.T) {
 		accepted(rig1, at(2*time.Second), 42, 43),
 		accepted(rig2, at(3*time.Second), 0.5, 700),
 		accepted(rig2, at(3*time.Second), 0, 300), // below its job's difficulty
-		rejected(rig2, at(4*time.Second), 42, stratum.JobNotFound, "Stale"),
-		rejected(rig2, at(4*time.Second), 8, stratum.Duplicate, "Duplicate"),
-		rejected(rig2, at(4*time.Second), 42, stratum.Other, "No nonce"),         // malformed: no count
-		rejected(0, at(4*time.Second), 42, stratum.Unauthorized, "Unauthorized"), // nobody's
+		rejected(rig2, at(4*time.Second), 42, session.Stale),
+		rejected(rig2, at(4*time.Second), 8, session.Duplicate),
+		rejected(rig2, at(4*time.Second), 42, session.Malformed), // malformed: no count
+		rejected(0, at(4*time.Second), 42, session.Unauthorized), // nobody's
 		accepted(99, at(4*time.Second), 42, 50),
 	} {
 		s.Share(sh)
@@ -56,7 +55,7 @@ func TestBestShareOfThePool(t *testing.T) {
 	block := accepted(w, at(1), 1, 5000)
 	block.Computed.Block = true
 	s.Share(block)
-	late := rejected(w, at(1), 1, stratum.JobNotFound, "Stale")
+	late := rejected(w, at(1), 1, session.Stale)
 	late.Computed.Difficulty = 900
 	s.Share(late)
 	if st := s.Status(at(2), Sessions{}); st.BestShare != 0 {
@@ -86,7 +85,7 @@ func TestShareTellsBest(t *testing.T) {
 	step(rig2, 3, session.BestWorker)
 	step(rig1, 15, session.BestUser) // the user has had 20
 	step(rig1, 30, session.BestUserEver)
-	if got := s.Share(rejected(rig1, at(1), 1e6, stratum.Duplicate, "Duplicate")); got != session.BestNone {
+	if got := s.Share(rejected(rig1, at(1), 1e6, session.Duplicate)); got != session.BestNone {
 		t.Errorf("rejected share: %v", got)
 	}
 }
@@ -95,7 +94,7 @@ func TestResetRound(t *testing.T) {
 	s := newHarness(t, nil).State
 	w := grant(t, s, "bob").Worker
 	s.Share(accepted(w, at(time.Second), 42, 50))
-	s.Share(rejected(w, at(time.Second), 42, stratum.LowDifficulty, "Above target"))
+	s.Share(rejected(w, at(time.Second), 42, session.AboveTarget))
 	s.ResetRound()
 	if st := s.Status(at(time.Second), Sessions{}); st.Accepted != 0 || st.AcceptedCount != 0 || st.Rejected != 0 || st.RejectedCount != 0 || st.BestShare != 0 {
 		t.Errorf("pool after a reset: %+v", st)
@@ -188,7 +187,7 @@ func TestShareAllocatesNothing(t *testing.T) {
 		s := newHarness(t, func(c *Config) { c.LogShares = logged }).State
 		w := grant(t, s, "bob.rig1").Worker
 		good := accepted(w, at(0), 42, 50)
-		bad := rejected(w, at(0), 42, stratum.JobNotFound, "Stale")
+		bad := rejected(w, at(0), 42, session.Stale)
 		now := start
 		step := func() {
 			now = now.Add(100 * time.Millisecond)
@@ -269,9 +268,9 @@ func TestTotalsAreSumsOfShares(t *testing.T) {
 					w, now := workers[st.worker], at(time.Duration(i)*time.Second)
 					sh := accepted(w, now, st.credit, st.credit)
 					if st.reject {
-						sh = rejected(w, now, st.credit, stratum.Duplicate, "Duplicate")
+						sh = rejected(w, now, st.credit, session.Duplicate)
 						if st.format {
-							sh.Reject = &stratum.Reject{Code: stratum.Other, Text: "No nonce"}
+							sh.Reason = session.Malformed
 						}
 					}
 					sh.Loop = loop

@@ -12,7 +12,6 @@ import (
 
 	"ckpool/internal/session"
 	"ckpool/sharelog"
-	"ckpool/stratum"
 )
 
 const (
@@ -56,8 +55,7 @@ type shareEvent struct {
 	achieved       float64
 	hash           [32]byte
 	hashed         bool
-	errn           int
-	reject         stratum.Reject
+	reason         session.Reason
 	remote         netip.Addr
 	listener       int
 	userAgent      string
@@ -81,7 +79,7 @@ func newShareLog(cfg Config, settings *atomic.Pointer[Settings]) *shareLog {
 func (l *shareLog) queue(loop int) *shareQueue { return &l.loops[uint(loop)%uint(len(l.loops))] }
 
 // add copies a share. A share of an unknown job is logged with the present one.
-func (l *shareLog) add(sh *session.Share, w *worker, errn int) {
+func (l *shareLog) add(sh *session.Share, w *worker) {
 	job := sh.Job
 	if job == nil {
 		job = sh.Current
@@ -97,7 +95,7 @@ func (l *shareLog) add(sh *session.Share, w *worker, errn int) {
 		workID:         job.ID,
 		difficulty:     sh.Difficulty,
 		achieved:       -1,
-		errn:           errn,
+		reason:         sh.Reason,
 		remote:         sh.Remote.Addr(),
 		listener:       sh.Listener,
 		userAgent:      sh.UserAgent,
@@ -111,9 +109,6 @@ func (l *shareLog) add(sh *session.Share, w *worker, errn int) {
 		e.height = job.Template.Height
 	}
 	e.extranonce1Len = copy(e.extranonce1[:], sh.Extranonce1)
-	if sh.Reject != nil {
-		e.reject = *sh.Reject
-	}
 	if c := sh.Computed; c != nil {
 		e.hash, e.achieved, e.hashed = c.Hash, c.Difficulty, true
 	}
@@ -212,6 +207,7 @@ func (p *printer) print(e *shareEvent) {
 	if e.remote.IsValid() {
 		remote = e.remote.Unmap().String()
 	}
+	errn, _ := e.reason.Logged()
 	p.record = sharelog.Record{
 		WorkID:      e.workID,
 		ClientID:    int64(e.client),
@@ -222,10 +218,8 @@ func (p *printer) print(e *shareEvent) {
 		Difficulty:  e.difficulty,
 		Achieved:    e.achieved,
 		Hash:        displayHash(e),
-		Result:      e.errn == errnNone,
-		ErrorCode:   int(e.reject.Code),
-		ErrorText:   e.reject.Text,
-		Errn:        e.errn,
+		Result:      e.reason == session.Accepted,
+		Errn:        errn,
 		Created:     e.time,
 		CreateBy:    "code",
 		CreateCode:  "parse_submit",
@@ -234,6 +228,9 @@ func (p *printer) print(e *shareEvent) {
 		UserName:    e.worker.user.name,
 		Address:     remote,
 		Agent:       e.userAgent,
+	}
+	if told := e.reason.Reject(); told != nil {
+		p.record.ErrorCode, p.record.ErrorText = int(told.Code), told.Text
 	}
 	// A line that cannot be written yet is kept; the next Flush reports it.
 	if errors.Is(p.w.Append(e.height, &p.record), sharelog.ErrFull) {

@@ -10,30 +10,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"ckpool/internal/session"
 	"ckpool/sharelog"
-	"ckpool/stratum"
 )
-
-func TestShareErrors(t *testing.T) {
-	for want, r := range map[int]*stratum.Reject{
-		0: nil,
-		1: {Code: 21, Text: "Invalid JobID"},
-		2: {Code: 21, Text: "Stale"},
-		3: {Code: 20, Text: "Ntime out of range"},
-		4: {Code: 22, Text: "Duplicate"},
-		5: {Code: 23, Text: "Above target"},
-		6: {Code: 20, Text: "Invalid version mask"},
-	} {
-		if got := shareError(r); got != want {
-			t.Errorf("%v has number %d, want %d", r, got, want)
-		}
-	}
-	for _, text := range []string{"No nonce", "Params not array", "Invalid nonce2 length"} {
-		if got := shareError(&stratum.Reject{Code: 20, Text: text}); got != errnFormat {
-			t.Errorf("%s has number %d", text, got)
-		}
-	}
-}
 
 // logged runs fn beside the writer and returns the share log files it leaves.
 func logged(t *testing.T, h *harness, fn func()) map[string]string {
@@ -75,10 +54,10 @@ func TestShareLogLines(t *testing.T) {
 			good.Computed.Hash = [32]byte{0: 0xf4, 1: 0x4e, 30: 0x02}
 			h.Share(good)
 
-			unknown := rejected(w, time.Unix(1795327619, 53012345), 42, stratum.JobNotFound, "Invalid JobID")
+			unknown := rejected(w, time.Unix(1795327619, 53012345), 42, session.UnknownJob)
 			unknown.Job, unknown.Computed, unknown.Listener, unknown.UserAgent = nil, nil, 7, ""
 			h.Share(unknown)
-			h.Share(rejected(w, start, 42, stratum.Other, "No nonce2")) // malformed
+			h.Share(rejected(w, start, 42, session.Malformed)) // malformed
 			starting := accepted(w, start, 1, 1)
 			starting.Job, starting.Current = nil, nil
 			h.Share(starting)

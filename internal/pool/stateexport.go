@@ -89,7 +89,9 @@ func (w *worker) append(b []byte) []byte {
 	b = append(b, workerEntry)
 	b = wire.AppendBytes(b, w.name)
 	b = w.tally.append(b)
-	return wire.AppendBytes(b, w.connected.one.agentName())
+	b = wire.AppendBytes(b, w.connected.one.agentName())
+	b = binary.BigEndian.AppendUint64(b, uint64(w.accepted))
+	return w.rejects.append(b)
 }
 
 func (t *tally) append(b []byte) []byte {
@@ -116,8 +118,8 @@ func (s moving) exportCounts(b []byte, now time.Time) []byte {
 	b = wire.AppendFloat(b, s.networkDifficulty())
 	b = s.totals.append(b)
 	rejects := s.totals.rejects()
-	b = binary.AppendUvarint(b, uint64(len(rejects)))
-	for _, n := range rejects {
+	b = binary.AppendUvarint(b, session.Reasons-1)
+	for _, n := range rejects[session.Accepted+1:] {
 		b = binary.BigEndian.AppendUint64(b, uint64(n))
 	}
 	b = binary.AppendUvarint(b, uint64(len(s.sums)))

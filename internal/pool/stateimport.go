@@ -59,6 +59,7 @@ func (s moving) importWorker(r *wire.Reader) {
 	name := r.Text()
 	t := readTally(r)
 	agent := r.Text()
+	accepted, rejects := int64(r.Uint64()), readRejects(r)
 	if userName, _ := splitName(name); userName == "" {
 		r.Fail(fmt.Errorf("worker %.100q", name))
 	}
@@ -68,7 +69,7 @@ func (s moving) importWorker(r *wire.Reader) {
 	w, _ := s.names.makeWorker(name, 0)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.tally = t
+	w.tally, w.accepted, w.rejects = t, accepted, rejects
 	w.connected.remember(agent)
 }
 
@@ -90,7 +91,7 @@ type counts struct {
 	lastID   int64
 	netDiff  float64
 	totals   totals
-	rejects  []int64 // in the order of rejectNames
+	rejects  []int64 // by reason, the first after Accepted
 	sums     map[string]agentSum
 	refusals map[refusal]windowCount
 	newNames map[netip.Prefix]windowCount
@@ -181,8 +182,8 @@ func (s moving) importCounts(record []byte, at time.Time) error {
 	t.round, t.credit, t.shares = k.totals.round, k.totals.credit, k.totals.shares
 	t.rates, t.sps, t.decayed, t.passes = k.totals.rates, k.totals.sps, k.totals.decayed, k.totals.passes
 	t.mu.Unlock()
-	for i, n := range k.rejects[:min(len(k.rejects), len(rejectNames))] {
-		t.loops[0].rejects[i].Store(n)
+	for i, n := range k.rejects[:min(len(k.rejects), session.Reasons-1)] {
+		t.loops[0].rejects[i+1].Store(n)
 	}
 	s.saving.Lock()
 	s.sums = k.sums

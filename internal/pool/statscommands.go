@@ -79,8 +79,10 @@ func (q Queries) BestShares(string, time.Time) []byte {
 // Rejects is rejects: shares since the start, by what was wrong.
 func (q Queries) Rejects(string, time.Time) []byte {
 	counts := sharelog.NewObject(nil)
-	for i, n := range q.State.totals.rejects() {
-		counts.Int(rejectNames[i], n)
+	for r, n := range q.State.totals.rejects() {
+		if r := session.Reason(r); r != session.Accepted {
+			counts.Int(r.String(), n)
+		}
 	}
 	o := sharelog.NewObject(nil)
 	o.Raw("rejects", counts.Close())

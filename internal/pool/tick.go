@@ -195,6 +195,7 @@ func (s *State) userStats(u *user, now time.Time) (stats sharelog.UserStats, wri
 				Stats:     s.stats(&w.tally, now),
 				Started:   s.wall(w.connected.started(), now),
 				UserAgent: w.connected.agentName(),
+				Rejects:   w.shown(s.clock, now),
 			})
 		}
 		w.mu.Unlock()

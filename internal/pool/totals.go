@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"ckpool/difficulty"
+	"ckpool/internal/session"
 )
 
 // poolWindows are those of the pool's averages in seconds: 1, 5, 15 minutes,
@@ -41,8 +42,8 @@ type loopCounts struct {
 	accepted, rejected           atomic.Uint64
 	acceptedCount, rejectedCount atomic.Int64
 	best                         atomic.Uint64
-	rejects                      [len(rejectNames)]atomic.Int64 // since the start
-	_                            [32]byte                       // keeps loops off each other's cache lines
+	rejects                      [session.Reasons]atomic.Int64 // since the start
+	_                            [32]byte                      // keeps loops off each other's cache lines
 }
 
 func (t *totals) init(loops int) { t.loops = make([]loopCounts, loops) }
@@ -54,14 +55,13 @@ func (c *loopCounts) accept(credit float64) {
 	c.acceptedCount.Add(1)
 }
 
-func (c *loopCounts) reject(difficulty float64, errn int) {
+func (c *loopCounts) reject(difficulty float64) {
 	addFloat(&c.rejected, difficulty)
 	c.rejectedCount.Add(1)
-	c.rejects[errn].Add(1)
 }
 
-// rejects are sums by number of the verdict, see rejectNames.
-func (t *totals) rejects() (sums [len(rejectNames)]int64) {
+// rejects are sums by reason.
+func (t *totals) rejects() (sums [session.Reasons]int64) {
 	for i := range t.loops {
 		for k := range sums {
 			sums[k] += t.loops[i].rejects[k].Load()

@@ -9,8 +9,10 @@ import (
 	"ckpool/work"
 )
 
+// How long shares are taken. Everything else that concerns them is kept as long
+// as the jobs are: see session.Work.
 const (
-	keepJobs   = 600 * time.Second // jobs of the present tip
+	keepJobs   = 600 * time.Second // jobs of the present tip, after the next job
 	keepStale  = 120 * time.Second // jobs of earlier tips, after the tip changed
 	maxTipJobs = 1024
 )
@@ -51,21 +53,17 @@ func (j *jobs) Find(id uint64) session.Found {
 func (j *jobs) publish(b *work.Builder, t *work.Template, now time.Time) (*session.Work, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	old := j.current.Load()
-	tip := uint64(1)
-	if old != nil {
+	tip := j.next
+	if old := j.current.Load(); old != nil && old.Job.Template.PrevHash == t.PrevHash {
 		tip = old.Tip
-		if old.Job.Template.PrevHash != t.PrevHash {
-			tip++
-		}
 	}
 	job, err := b.Job(t, j.next, now)
 	if err != nil {
 		return nil, err
 	}
 	j.next++
-	w := &session.Work{Job: job, Tip: tip}
 	recent := append(j.fresh(tip, now), session.Found{Job: job, Tip: tip})
+	w := &session.Work{Job: job, Tip: tip, Oldest: recent[0].Job.ID}
 	j.recent.Store(&recent)
 	j.current.Store(w)
 	return w, nil
@@ -80,19 +78,21 @@ func (j *jobs) fresh(tip uint64, now time.Time) []session.Found {
 	}
 	old := *p
 	drop := 0
-	superseded := now // when the tip of old[i] ended
+	replaced := now // when the next job came
+	ended := now    // when the tip of old[i] did
 	for i := len(old) - 1; i >= 0 && drop == 0; i-- {
 		f := old[i]
 		if i+1 < len(old) && old[i+1].Tip != f.Tip {
-			superseded = old[i+1].Job.Created
+			ended = replaced
 		}
 		if f.Tip == tip {
-			if now.Sub(f.Job.Created) > keepJobs || len(old)-i >= maxTipJobs {
+			if now.Sub(replaced) > keepJobs || len(old)-i >= maxTipJobs {
 				drop = i + 1
 			}
-		} else if now.Sub(superseded) > keepStale {
+		} else if now.Sub(ended) > keepStale {
 			drop = i + 1
 		}
+		replaced = f.Job.Created
 	}
 	return append(make([]session.Found, 0, len(old)-drop+1), old[drop:]...)
 }

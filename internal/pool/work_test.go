@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"ckpool/work"
+
+	"pgregory.net/rapid"
 )
 
 // jobClock publishes jobs at chosen times.
@@ -53,8 +55,8 @@ func (c *jobClock) want(id uint64, known bool) {
 	}
 }
 
-// Shares still arrive for jobs of the present tip for ten minutes, for those
-// of an earlier one for two.
+// Shares still arrive for jobs of the present tip for ten minutes after the next
+// job, for those of an earlier one for two after the tip.
 func TestJobsAreKept(t *testing.T) {
 	c := newJobClock(t)
 	if c.Find(1).Job != nil || c.Work() != nil {
@@ -65,22 +67,22 @@ func TestJobsAreKept(t *testing.T) {
 		t.Errorf("first job id %x", first)
 	}
 	second := c.at(30)
-	c.at(600)
+	c.at(630)
 	c.want(first, true)
-	c.at(601)
+	c.at(631)
 	c.want(first, false)
 	c.want(second, true)
 
 	tip := c.Work().Tip
 	c.block++
-	newTip := c.at(620)
-	if c.Work().Tip != tip+1 || c.Find(second).Tip != tip {
+	newTip := c.at(660)
+	if c.Work().Tip == tip || c.Find(second).Tip != tip {
 		t.Error("a new previous block is not a new tip")
 	}
 	c.want(second, true)
-	c.at(740)
+	c.at(780)
 	c.want(second, true)
-	c.at(741)
+	c.at(781)
 	c.want(second, false)
 	c.want(newTip, true)
 	c.want(newTip+1000, false)
@@ -98,6 +100,65 @@ func TestJobsOfManyTips(t *testing.T) {
 	for i, id := range ids {
 		c.want(id, 5*(99-i-1) <= 120)
 	}
+}
+
+// With long between updates, or a node that gave no work for long, the job the
+// miners have until the next one comes is kept as long after it as any.
+func TestJobIsKeptAfterTheNext(t *testing.T) {
+	c := newJobClock(t)
+	first := c.at(0)
+	c.at(3600)
+	c.want(first, true)
+	c.at(4200)
+	c.want(first, true)
+	c.at(4201)
+	c.want(first, false)
+}
+
+// What concerns a job is kept until Work.Oldest has passed it: no job before that
+// is found, whatever the pauses between jobs were, and none that is still worth
+// something is given up.
+func TestOldestJob(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		c := newJobClock(t)
+		type published struct {
+			id            uint64
+			tip           int
+			replaced, end int // seconds, -1 if never
+		}
+		var all []published
+		now := 0
+		for range rapid.IntRange(1, 40).Draw(rt, "jobs") {
+			now += rapid.SampledFrom([]int{0, 1, 30, 119, 120, 121, 599, 600, 601, 1800, 7200}).Draw(rt, "pause")
+			newTip := rapid.IntRange(0, 4).Draw(rt, "tip") == 0
+			if newTip {
+				c.block++
+			}
+			for i := range all {
+				p := &all[i]
+				if p.replaced < 0 {
+					p.replaced = now
+				}
+				if newTip && p.end < 0 {
+					p.end = now
+				}
+			}
+			all = append(all, published{c.at(now), c.block, -1, -1})
+			oldest := c.Work().Oldest
+			for _, p := range all {
+				taken := p.end >= 0 && p.end-p.replaced <= 600 && now-p.end <= 120 || p.end < 0 && (p.replaced < 0 || now-p.replaced <= 600)
+				if taken && p.id < oldest {
+					rt.Fatalf("job %x is still worth something, the oldest is %x", p.id, oldest)
+				}
+				if found := c.Find(p.id).Job != nil; found != (p.id >= oldest) {
+					rt.Fatalf("job %x: found %v, the oldest is %x", p.id, found, oldest)
+				}
+				if first := c.Find(p.id).Tip; p.id >= oldest && (first > p.id || (first == c.Work().Tip) != (p.tip == c.block)) {
+					rt.Fatalf("job %x: tip %x, the present one is %x", p.id, first, c.Work().Tip)
+				}
+			}
+		}
+	})
 }
 
 func TestJobsAreBounded(t *testing.T) {

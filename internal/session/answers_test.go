@@ -159,8 +159,8 @@ func TestSubmitBeforeAuthorize(t *testing.T) {
 	sent := r.send(slot, `{"id":1,"method":"mining.subscribe","params":["x"]}`)
 	n := lastJob(sent)
 	r.want(slot, submitLine(4, "bob", &n, "00000001"), rejectLine(24, "Unauthorized worker", "4"))
-	if len(r.backend.shares) != 0 {
-		t.Error("a share without a worker was counted")
+	if s := r.backend.last(); s.Worker != 0 || s.Credit != 0 || s.Reason != Unauthorized {
+		t.Errorf("a share without a worker is counted for worker %d, credit %v, %v", s.Worker, s.Credit, s.Reason)
 	}
 }
 
@@ -171,7 +171,7 @@ func TestVerdicts(t *testing.T) {
 	n := lastJob(sent)
 	good := r.solve(slot, n.JobID, 1e-7, 0)
 	r.want(slot, submitLine(1, "bob.rig1", &n, good), `{"result":true,"error":null,"id":1}`)
-	if s := r.backend.last(); s.Credit != 1e-7 || s.Difficulty != 1e-7 || s.Reject != nil {
+	if s := r.backend.last(); s.Credit != 1e-7 || s.Difficulty != 1e-7 || s.Reason != Accepted {
 		t.Errorf("credited %v of %v", s.Credit, s.Difficulty)
 	}
 	r.want(slot, submitLine(2, "bob.rig1", &n, good), rejectLine(22, "Duplicate", "2"))

@@ -40,10 +40,12 @@ func (q request) onAuthorize() *stratum.Reject {
 	greeting, r := q.login(name, password)
 	if r != nil {
 		q.reject(m.ID, r)
+		q.g.Log.refused(q.client, name, r)
 		return nil
 	}
 	if q.s.is(authorised) { // a further worker: nothing changes for the connection
 		q.accept(m.ID)
+		q.g.Log.authorised(q.client, name)
 		return nil
 	}
 	q.s.flags |= authorised
@@ -56,6 +58,7 @@ func (q request) onAuthorize() *stratum.Reject {
 	if q.s.is(subscribed) && (q.b.Settings().Solo || q.s.want != q.s.sent()) {
 		q.sendWork()
 	}
+	q.g.Log.authorised(q.client, name)
 	return nil
 }
 

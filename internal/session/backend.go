@@ -20,13 +20,17 @@ type WorkerID uint32
 // Work is the newest job, published by one atomic store. Immutable.
 type Work struct {
 	Job *work.Job
-	Tip uint64 // counts changes of the previous block; equal Tip = same tip
+	Tip uint64 // id of the first job on this previous block; equal Tip = same tip
+	// Oldest is the id of the oldest job that Find still knows, of whatever tip.
+	// Everything that must outlive jobs (seen shares, earlier difficulties) is
+	// kept by it.
+	Oldest uint64
 }
 
 // Found is a job found by id.
 type Found struct {
 	Job *work.Job
-	Tip uint64
+	Tip uint64 // as in Work
 }
 
 // Login is one authorize request.
@@ -50,7 +54,9 @@ type Grant struct {
 }
 
 // Share is one judged submit, passed by pointer and reused by the loop: the
-// Backend copies what it keeps.
+// Backend copies what it keeps. Of a submit that cannot be read, or whose sender
+// is not known, Submit may be incomplete and Worker is that of the connection, or
+// 0.
 type Share struct {
 	Time        time.Time
 	Loop        int
@@ -63,10 +69,11 @@ type Share struct {
 	Extranonce1 []byte
 	Payout      []byte
 	Profile     work.Profile
-	Mask        uint32          // version bits this session may roll
-	Difficulty  float64         // what the share was judged by
-	Credit      float64         // 0 when rejected, or accepted below its job's difficulty
-	Reject      *stratum.Reject // nil: accepted
+	Mask        uint32  // version bits this session may roll
+	Difficulty  float64 // what the share was judged by
+	Credit      float64 // 0 when rejected, or accepted below its job's difficulty
+	Reason      Reason
+	Format      *stratum.Reject // of a Malformed submit: what is wrong with it
 	Remote      netip.AddrPort
 	Listener    int
 	UserAgent   string
@@ -97,7 +104,7 @@ type Backend interface {
 	// Attach and Detach count a connection on a worker (and its user).
 	Attach(w WorkerID, client uint64, userAgent string, at time.Time)
 	Detach(w WorkerID, client uint64, userAgent string)
-	// Share accounts one judged submit.
+	// Share accounts one judged submit, also one that is no share.
 	Share(s *Share) Best
 	// Block takes a candidate block (Computed.Block is true). It is called
 	// before Share and returns at once; submission happens elsewhere.

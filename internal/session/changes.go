@@ -14,12 +14,9 @@ const (
 	// raiseGrace is how long jobs sent before a raise keep their lower
 	// difficulty, in seconds.
 	raiseGrace = 120
-	// changeLife is how long shares may still come for jobs sent before a
-	// change, in seconds: longer than any job is kept.
-	changeLife = 900
-	// maxEarlier bounds what a connection may cost. It is more than a miner can
-	// bring about in changeLife: of forgotten changes it could choose the
-	// difficulty of its older jobs.
+	// maxEarlier bounds what a connection may cost. Where so many are still
+	// needed, the difficulty stays as it is: of a forgotten change a miner could
+	// choose the difficulty of its older jobs.
 	maxEarlier = 256
 )
 
@@ -27,23 +24,26 @@ const (
 // sessions have any: they are not part of the session.
 type earlier []change
 
-// add appends a difficulty that another one has replaced at now, and forgets
-// those whose jobs are gone.
-func (e earlier) add(c change, now float64) earlier {
-	gone := 0
-	for gone < len(e) && (now-e.end(gone, &c) > changeLife || len(e)-gone >= maxEarlier) {
-		gone++
+// add appends a difficulty, and forgets those that concern only jobs before
+// oldest.
+func (e earlier) add(c change, oldest uint64) earlier {
+	if n := len(e); n == 0 || e[n-1].difficulty != c.difficulty { // or it goes on
+		e = append(e, c)
 	}
-	return append(append(e[:0], e[gone:]...), c)
+	return append(e[:0], e[e.gone(oldest):]...)
 }
 
-// end is when the difficulty at i was replaced.
-func (e earlier) end(i int, present *change) float64 {
-	if i+1 < len(e) {
-		return e[i+1].at
+// gone counts the difficulties that concern only jobs before oldest. Of the last
+// one it is not known.
+func (e earlier) gone(oldest uint64) (n int) {
+	for n+1 < len(e) && e[n+1].job < oldest {
+		n++
 	}
-	return present.at
+	return n
 }
+
+// full reports that there is no room for another one.
+func (e earlier) full(oldest uint64) bool { return len(e)-e.gone(oldest) >= maxEarlier }
 
 // judge gives the difficulty a share of the job must meet to be accepted, and
 // the one it must meet to be credited, which is the credit: exactly what the
@@ -75,14 +75,14 @@ func (e earlier) judge(present *change, job uint64, suffix uint8, now float64) (
 	return accept, credit
 }
 
-// record notes that a difficulty was sent together with job and suffix.
-func (c client) record(difficulty float64, job uint64, suffix uint8, now float64) {
+// record notes that a difficulty was sent. Jobs before oldest are gone.
+func (c client) record(to change, oldest uint64) {
 	if c.s.sent() != 0 {
-		c.earlier[c.slot] = c.earlier[c.slot].add(c.s.present, now)
+		c.earlier[c.slot] = c.earlier[c.slot].add(c.s.present, oldest)
 		c.s.flags |= hasEarlier
 	}
-	c.s.present = change{difficulty, now, job, suffix}
-	c.g.registry.changed(c.s.id, c.s.client, c.s.present, now)
+	c.s.present = to
+	c.g.registry.changed(c.s.id, c.s.client, to, oldest)
 }
 
 // judge is that of the session's difficulties.

@@ -5,7 +5,8 @@ import (
 	"ckpool/stratum"
 )
 
-// Verdicts on messages. Texts are those miners and their dashboards know.
+// Verdicts on messages other than submit, which has a list of its own: see
+// Reason. Texts are those miners and their dashboards know.
 var (
 	rejectTooLong       = stratum.Reject{Code: stratum.Other, Text: "Line too long, disconnecting"}
 	rejectInvalidJSON   = stratum.Reject{Code: stratum.Other, Text: "Invalid JSON, disconnecting"}
@@ -17,15 +18,6 @@ var (
 	rejectNoParams      = stratum.Reject{Code: stratum.Other, Text: "Params not found"}
 	rejectParamsArray   = stratum.Reject{Code: stratum.Other, Text: "Params not array"}
 	rejectParams        = stratum.Reject{Code: stratum.Other, Text: "Invalid params"}
-	rejectNotAuthorised = stratum.Reject{Code: stratum.Unauthorized, Text: "Unauthorized worker"}
-	rejectNotSubscribed = stratum.Reject{Code: stratum.NotSubscribed, Text: "Not subscribed"}
-	rejectJob           = stratum.Reject{Code: stratum.JobNotFound, Text: "Invalid JobID"}
-	rejectStale         = stratum.Reject{Code: stratum.JobNotFound, Text: "Stale"}
-	rejectDuplicate     = stratum.Reject{Code: stratum.Duplicate, Text: "Duplicate"}
-	rejectAboveTarget   = stratum.Reject{Code: stratum.LowDifficulty, Text: "Above target"}
-	rejectNTime         = stratum.Reject{Code: stratum.Other, Text: "Ntime out of range"}
-	rejectMask          = stratum.Reject{Code: stratum.Other, Text: "Invalid version mask"}
-	rejectWorker        = stratum.Reject{Code: stratum.Unauthorized, Text: "Worker mismatch"}
 	rejectUserAgent     = stratum.Reject{Code: stratum.Other, Text: "Only allowed user agents may subscribe"}
 	rejectFull          = stratum.Reject{Code: stratum.Other, Text: "Pool full of clients"}
 	rejectLinks         = stratum.Reject{Code: stratum.Other, Text: "Links between pools are not accepted here"}
@@ -111,6 +103,7 @@ func (q request) call(method, arg []byte) *stratum.Reject {
 		q.write(stratum.AppendResult(q.out[:0], m.ID, `"pong"`))
 	case "pong", "mining.pong":
 	case "mining.passthrough", "mining.node", "mining.remote":
+		q.g.Log.link(q.client, method)
 		return &rejectLinks
 	default:
 		return &rejectUnknownMethod

@@ -143,7 +143,7 @@ func (e Exporter) Session(h *Handler, slot netserver.Slot, b []byte) []byte {
 	}
 	b = binary.BigEndian.AppendUint64(b, s.job)
 	b = binary.BigEndian.AppendUint64(b, s.tip)
-	for _, m := range [...]uint32{s.mask, s.sentMask, s.oldMask, s.later} {
+	for _, m := range [...]uint32{s.mask, s.sentMask, s.oldMask, s.later, s.accepted, s.rejected} {
 		b = binary.BigEndian.AppendUint32(b, m)
 	}
 	b = binary.BigEndian.AppendUint16(b, s.newNames)

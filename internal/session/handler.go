@@ -26,8 +26,10 @@ type Transport interface {
 // moved between loops and closes the connection a resumed session replaces.
 type Group struct {
 	registry *Registry
-	seen     []*seen
+	loops    int
+	seen     []*seen   // by loop; behind them those of loops that another process had
 	epoch    time.Time // when the clock of all sessions was 1 s; set by the first handler
+	Log      *Log      // of lines about miners, nil: none; set before serving
 	// closeClient closes a client wherever it is; set before serving.
 	closeClient func(client uint64, why netserver.Reason)
 }
@@ -35,11 +37,19 @@ type Group struct {
 // NewGroup prepares handlers for the given number of loops. closeClient must
 // close the client with the given id on whatever loop it is, asynchronously.
 func NewGroup(registry *Registry, loops int, closeClient func(client uint64, why netserver.Reason)) *Group {
-	g := &Group{registry: registry, closeClient: closeClient}
+	g := &Group{registry: registry, loops: loops, closeClient: closeClient}
 	for range loops {
 		g.seen = append(g.seen, &seen{})
 	}
 	return g
+}
+
+// follow lets a loop's sets forget what new work makes void. Those of no loop are
+// divided among all.
+func (g *Group) follow(loop int, w *Work) {
+	for i := loop; i < len(g.seen); i += g.loops {
+		g.seen[i].follow(w)
+	}
 }
 
 const (
@@ -171,12 +181,13 @@ func (c client) limits() difficulty.Limits {
 }
 
 // Closed implements netserver.Handler.
-func (h *Handler) Closed(slot netserver.Slot, _ netserver.Reason) {
+func (h *Handler) Closed(slot netserver.Slot, why netserver.Reason) {
 	c := h.client(slot)
 	s := c.s
 	if s.client == 0 {
 		return
 	}
+	c.g.Log.dropped(c, why)
 	c.detach()
 	h.agents.release(s.agent)
 	if s.id != 0 {

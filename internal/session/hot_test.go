@@ -24,6 +24,7 @@ func (counting) Share(*Share) Best { return BestNone }
 
 func hotRig(t *testing.T) (*rig, netserver.Slot, func() []byte) {
 	r := newRig(t, nil)
+	r.group.Log = NewLog(func(level int) bool { return level <= 5 }, func(int, string) {}) // as by default
 	slot, sent := r.miner("bob.rig1")
 	n := lastJob(sent)
 	r.Handler.t = quiet{(*transport)(r)}

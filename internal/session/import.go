@@ -17,7 +17,6 @@ import (
 type Importer struct {
 	Group     *Group
 	Workers   Workers
-	Loops     int   // of the other process
 	Listeners []int // index here by index there
 }
 
@@ -63,12 +62,22 @@ func (m *Importer) SetClock(seconds float64, at time.Time) error {
 	return nil
 }
 
-// Seen reads one record of remembered shares. They go to the loop with the
-// same number, counted round.
+// maxLoops bounds what a damaged record can make the number of loops.
+const maxLoops = 4096
+
+// Seen reads one record of remembered shares. They go to the set with the same
+// number, which has no loop here if the other process had more loops.
 func (m *Importer) Seen(record []byte) error {
 	loop, changes, err := readSeen(record)
-	if err == nil {
-		err = m.Group.seen[loop%len(m.Group.seen)].apply(changes)
+	switch {
+	case err != nil:
+	case loop >= maxLoops:
+		err = fmt.Errorf("those of loop %d", loop)
+	default:
+		for loop >= len(m.Group.seen) {
+			m.Group.seen = append(m.Group.seen, &seen{})
+		}
+		err = m.Group.seen[loop].apply(changes)
 	}
 	if err != nil {
 		return fmt.Errorf("remembered shares: %w", err)
@@ -89,7 +98,6 @@ func (m *Importer) Registry(record []byte, now time.Time) error {
 	}
 	r.clients.Store(k.clients)
 	for id, e := range k.closed {
-		e.loops = m.mapLoops(e.loops)
 		r.restore(id, e)
 	}
 	r.mu.Lock()
@@ -99,21 +107,6 @@ func (m *Importer) Registry(record []byte, now time.Time) error {
 		r.guesses[from] = g
 	}
 	return nil
-}
-
-// mapLoops turns a set of the other process's loops into the loops here that
-// got their remembered shares.
-func (m *Importer) mapLoops(mask uint64) (mapped uint64) {
-	here := len(m.Group.seen)
-	if here == m.Loops {
-		return mask
-	}
-	for i := range m.Loops {
-		if mask>>(i%64)&1 != 0 {
-			mapped |= 1 << (i % here % 64)
-		}
-	}
-	return mapped
 }
 
 // record is what Exporter.Session writes, in the form it is kept here.
@@ -154,7 +147,7 @@ func (m *Importer) Session(h *Handler, slot netserver.Slot, r *wire.Reader) erro
 	s.listener = uint8(m.Listener(int(k.listener)))
 	// Shares found from now on are remembered here, earlier ones there.
 	if s.loops != 0 {
-		s.loops = m.mapLoops(s.loops) | 1<<(h.loop%64)
+		s.loops |= 1 << (h.loop % 64)
 	}
 	h.byID[s.client] = slot
 	s.agent = 0
@@ -162,7 +155,7 @@ func (m *Importer) Session(h *Handler, slot netserver.Slot, r *wire.Reader) erro
 		s.agent = h.agents.use(k.agent, k.agent)
 	}
 	if k.owned {
-		k.own.client, k.own.loops = s.client, m.mapLoops(k.own.loops)|1<<(h.loop%64)
+		k.own.client, k.own.loops = s.client, k.own.loops|1<<(h.loop%64)
 		m.Group.registry.restore(s.id, k.own)
 	}
 	if len(k.earlier) > 0 {
@@ -236,7 +229,9 @@ func readSession(r *wire.Reader) (k record) {
 		k.rates.average[i] = float32(positive(r))
 	}
 	k.job, k.tip = r.Uint64(), r.Uint64()
-	k.mask, k.sentMask, k.oldMask, k.later = r.Uint32(), r.Uint32(), r.Uint32(), r.Uint32()
+	for _, m := range [...]*uint32{&k.mask, &k.sentMask, &k.oldMask, &k.later, &k.accepted, &k.rejected} {
+		*m = r.Uint32()
+	}
 	k.newNames = r.Uint16()
 	k.flags = flagsOf(r.Uint16())
 	k.badLines, k.profile = r.Uint8(), work.Profile(r.Uint8())

@@ -46,7 +46,7 @@ func (r *rig) move(pause time.Duration) *rig {
 	n.Handler = NewHandler((*transport)(n), n.backend, n.group)
 
 	from := Exporter{Group: r.group, Workers: r.backend}
-	to := Importer{Group: n.group, Workers: n.backend, Loops: 1, Listeners: []int{0}}
+	to := Importer{Group: n.group, Workers: n.backend, Listeners: []int{0}}
 	must := func(err error) {
 		r.Helper()
 		if err != nil {
@@ -228,34 +228,11 @@ func TestMoveClock(t *testing.T) {
 	}
 }
 
-// With another number of loops, shares are still found in whatever loop's set
-// they went to.
-func TestMapLoops(t *testing.T) {
-	group := func(n int) *Group { return NewGroup(NewRegistry(4, 1), n, nil) }
-	tests := []struct {
-		there, here int
-		mask, want  uint64
-	}{
-		{2, 2, 0b10, 0b10},
-		{4, 2, 0b1000, 0b10},
-		{4, 2, 0b1100, 0b11},
-		{2, 8, 0b11, 0b11},
-		{1, 3, 0b1, 0b1},
-		{70, 3, 1 << 5, 1<<(5%3) | 1<<(69%3)}, // loops 5 and 69
-	}
-	for _, tt := range tests {
-		m := Importer{Group: group(tt.here), Loops: tt.there}
-		if got := m.mapLoops(tt.mask); got != tt.want {
-			t.Errorf("%b of %d loops on %d: %b, want %b", tt.mask, tt.there, tt.here, got, tt.want)
-		}
-	}
-}
-
 // Whatever happens between the copies, both sets know the same shares.
 func TestSeenCopy(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	var from, to seen
-	now := 1.0
+	w := &Work{Job: &work.Job{ID: 1}, Tip: 1, Oldest: 1}
 	check := func() {
 		t.Helper()
 		for _, s := range []struct{ a, b *fingerprints }{{&from.young, &to.young}, {&from.old, &to.old}} {
@@ -263,23 +240,24 @@ func TestSeenCopy(t *testing.T) {
 				t.Fatalf("%d shares, want %d", len(b), len(a))
 			}
 		}
-		if from.rotated != to.rotated {
-			t.Errorf("rotated %v, want %v", to.rotated, from.rotated)
+		if from.forgotten != to.forgotten || from.next != to.next {
+			t.Errorf("forgotten before %d, next %d, want %d, %d", to.forgotten, to.next, from.forgotten, from.next)
 		}
 	}
 	for range 200 {
 		for range rng.IntN(2000) {
-			from.add(rng.Uint64()>>rng.IntN(64), now)
+			from.add(rng.Uint64()>>rng.IntN(64), w.Job.ID, w)
 		}
 		switch rng.IntN(10) {
-		case 0:
-			from.reset(now)
-		case 1:
-			now += rotateAfter
-		case 2:
+		case 0: // a tip
+			w = &Work{Job: &work.Job{ID: w.Job.ID + 1}, Tip: w.Job.ID + 1, Oldest: w.Oldest}
+		case 1: // a job
+			w = &Work{Job: &work.Job{ID: w.Job.ID + 1}, Tip: w.Tip, Oldest: w.Oldest}
+		case 2: // old jobs are gone
+			w = &Work{Job: &work.Job{ID: w.Job.ID + 1}, Tip: w.Tip, Oldest: w.Job.ID}
+		case 3:
 			from.stopCopying()
 		}
-		now += 0.5
 		err := appendSeen(3, from.changesSince(), func(record []byte) error {
 			loop, changes, err := readSeen(record)
 			if loop != 3 {
@@ -351,7 +329,7 @@ func v1(t testing.TB, name string) []byte {
 
 func TestReadSessionV1(t *testing.T) {
 	r := newRig(t, nil)
-	m := Importer{Group: r.group, Workers: r.backend, Loops: 1, Listeners: []int{3, 4}}
+	m := Importer{Group: r.group, Workers: r.backend, Listeners: []int{3, 4}}
 	in := wire.NewReader(v1(t, "session"))
 	if err := firstError(m.Session(r.Handler, 5, in), in.Done()); err != nil {
 		t.Fatal(err)
@@ -368,7 +346,7 @@ func TestReadSessionV1(t *testing.T) {
 	}
 	before, now := change{4, 10.25, 0x6b02867d00000001, 0}, change{8, 150, 0x6b02867d00000002, 3}
 	if !slices.Equal(r.earlier[5], earlier{before}) || s.present != now || s.job != 0x6b02867d00000002 || s.tip != 9 ||
-		s.mask != 0x1fffe000 || s.sentMask != 0x1fffe000 || s.oldMask != 0x1ffff000 || s.newNames != 2 || s.badLines != 1 || s.invalid != 1 || s.profile != work.ProfileS19 || s.later != 44 {
+		s.mask != 0x1fffe000 || s.sentMask != 0x1fffe000 || s.oldMask != 0x1ffff000 || s.newNames != 2 || s.badLines != 1 || s.invalid != 1 || s.profile != work.ProfileS19 || s.later != 44 || s.accepted != 41 || s.rejected != 3 {
 		t.Errorf("%+v", s)
 	}
 	if e := r.group.registry.entries.find(s.id); e.client != 17 || e.name != nameHash("bob.rig1") || e.until != 0 || e.extranonce1 != 0x6b02867e ||
@@ -405,8 +383,8 @@ func TestReadSeenV1(t *testing.T) {
 	if err := s.apply(changes); err != nil {
 		t.Fatal(err)
 	}
-	if !s.old.has(1001) || !s.old.has(1002) || !s.young.has(1003) || s.young.has(1001) || s.rotated != 600.5 || s.len() != 3 {
-		t.Errorf("%v young, %v old, %v", contents(&s.young), contents(&s.old), s.rotated)
+	if !s.old.has(1001) || !s.old.has(1002) || !s.young.has(1003) || s.young.has(1001) || s.forgotten != 0x6b02867d00000001 || s.next != 0x6b02867d00000015 || s.len() != 3 {
+		t.Errorf("%v young, %v old, %v", contents(&s.young), contents(&s.old), s.next)
 	}
 }
 
@@ -415,7 +393,7 @@ func FuzzReadSession(f *testing.F) {
 	f.Add([]byte{2})
 	f.Fuzz(func(t *testing.T, in []byte) {
 		r := newRig(t, nil)
-		m := Importer{Group: r.group, Workers: r.backend, Loops: 1, Listeners: []int{0}}
+		m := Importer{Group: r.group, Workers: r.backend, Listeners: []int{0}}
 		if m.Session(r.Handler, 0, wire.NewReader(in)) != nil {
 			return
 		}
@@ -430,7 +408,7 @@ func FuzzReadSession(f *testing.F) {
 func FuzzReadRegistry(f *testing.F) {
 	f.Add(v1(f, "registry"))
 	f.Fuzz(func(t *testing.T, in []byte) {
-		m := Importer{Group: NewGroup(NewRegistry(4, 1), 1, nil), Loops: 1}
+		m := Importer{Group: NewGroup(NewRegistry(4, 1), 1, nil)}
 		if m.Registry(in, time.Unix(1795327613, 0)) == nil {
 			m.Group.registry.Sweep(time.Unix(1795327613, 0))
 		}
@@ -441,9 +419,9 @@ func FuzzReadSeen(f *testing.F) {
 	f.Add(v1(f, "seen"))
 	f.Add(binary.BigEndian.AppendUint64([]byte{1, 0, 0}, 0))
 	f.Fuzz(func(t *testing.T, in []byte) {
-		m := Importer{Group: NewGroup(NewRegistry(4, 1), 2, nil), Loops: 1}
+		m := Importer{Group: NewGroup(NewRegistry(4, 1), 2, nil)}
 		if m.Seen(in) == nil {
-			m.Group.seen[0].add(1, 1)
+			m.Group.seen[0].add(1, 1, &Work{Job: &work.Job{ID: 1}})
 		}
 	})
 }

@@ -49,6 +49,9 @@ type entry struct {
 // expired: it was closed too long ago to be resumed.
 func (e *entry) expired(now time.Time) bool { return e.until != 0 && int64(e.until) < now.Unix() }
 
+// full: nothing can be added to what its next connection would have to know.
+func (e *entry) full() bool { return len(e.difficulties) >= maxEarlier }
+
 type guessCount struct {
 	n     int
 	since time.Time
@@ -141,7 +144,7 @@ func (r *Registry) resume(id uint64, from netip.Addr, now time.Time) (e entry, o
 		return entry{}, false
 	}
 	k := r.entries.find(id)
-	if k == nil || k.name == 0 || k.expired(now) {
+	if k == nil || k.name == 0 || k.expired(now) || k.full() {
 		g.n++
 		r.guesses[from] = g
 		return entry{}, false
@@ -158,7 +161,7 @@ func (r *Registry) claim(id uint64, name string, client uint64, loop int) (e ent
 	defer r.mu.Unlock()
 	k := r.entries.find(id)
 	h := nameHash(name)
-	if k == nil || k.name != 0 && k.name != h {
+	if k == nil || k.name != 0 && k.name != h || k.client != client && k.full() {
 		return entry{}, 0, false, false
 	}
 	previous, inherited = k.client, k.client != client
@@ -194,12 +197,13 @@ func (r *Registry) announce(id, job uint64) (suffix uint8, ok bool) {
 	return e.suffix, true
 }
 
-// changed keeps a difficulty that the owner of session id was sent.
-func (r *Registry) changed(id, client uint64, to change, now float64) {
+// changed keeps a difficulty that the owner of session id was sent. Jobs before
+// oldest are gone.
+func (r *Registry) changed(id, client uint64, to change, oldest uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if e := r.entries.find(id); e != nil && e.client == client {
-		e.difficulties = e.difficulties.add(to, now)
+		e.difficulties = e.difficulties.add(to, oldest)
 	}
 }
 

@@ -211,6 +211,12 @@ func submitLine(id int, worker string, n *stratum.Notify, nonce string) string {
 		id, worker, n.JobID, n.NTime, nonce)
 }
 
+// counted is a share with a copy of what the handler uses again.
+type counted struct {
+	Share
+	hash [32]byte
+}
+
 // backend keeps everything in memory.
 type backend struct {
 	t          *testing.T
@@ -219,8 +225,9 @@ type backend struct {
 	work       *Work
 	jobs       map[uint64]Found
 	nextJob    uint64
+	keepFrom   uint64 // jobs before this one go with the next job
 	workers    map[string]WorkerID
-	shares     []Share
+	shares     []counted
 	blocks     []Share
 	notices    []string
 	height     int
@@ -269,9 +276,25 @@ func (b *backend) publish(now time.Time) {
 		b.t.Fatal(err)
 	}
 	b.nextJob++
-	tip := uint64(b.height)
+	tip := job.ID
+	if b.work != nil && b.work.Job.Template.PrevHash == tmpl.PrevHash {
+		tip = b.work.Tip
+	}
 	b.jobs[job.ID] = Found{job, tip}
-	b.work = &Work{job, tip}
+	b.work = &Work{job, tip, b.oldest(job.ID)}
+}
+
+// oldest drops jobs before keepFrom and returns the first that is left.
+func (b *backend) oldest(newest uint64) uint64 {
+	oldest := newest
+	for id := range b.jobs {
+		if id < b.keepFrom {
+			delete(b.jobs, id)
+		} else {
+			oldest = min(oldest, id)
+		}
+	}
+	return oldest
 }
 
 func (b *backend) Settings() *Settings                        { return b.set }
@@ -284,8 +307,10 @@ func (b *backend) Detach(WorkerID, uint64, string)            { b.attached-- }
 func (b *backend) Attach(WorkerID, uint64, string, time.Time) { b.attached++ }
 
 func (b *backend) Share(s *Share) Best {
-	c := *s
-	b.shares = append(b.shares, c)
+	b.shares = append(b.shares, counted{Share: *s})
+	if c := s.Computed; c != nil {
+		b.shares[len(b.shares)-1].hash = c.Hash
+	}
 	return BestNone
 }
 
@@ -308,7 +333,7 @@ func (b *backend) Authorize(l *Login) (Grant, *stratum.Reject) {
 	return g, nil
 }
 
-func (b *backend) last() Share {
+func (b *backend) last() counted {
 	b.t.Helper()
 	if len(b.shares) == 0 {
 		b.t.Fatal("no share was counted")

@@ -8,57 +8,89 @@ import "sync"
 // uncontended.
 //
 // Shares are kept as 64-bit fingerprints: the low bytes of the hash, which are
-// uniformly distributed whatever the difficulty.
+// uniformly distributed whatever the difficulty. What may be forgotten follows
+// from the ids of jobs alone, which only ever grow: a share is remembered as
+// long as the pool takes shares for its job.
 type seen struct {
-	mu      sync.Mutex
-	young   fingerprints // guarded by mu
-	old     fingerprints // guarded by mu
-	rotated float64      // guarded by mu; loop seconds
-	copied  copied       // guarded by mu
+	mu    sync.Mutex
+	young fingerprints // guarded by mu
+	old   fingerprints // guarded by mu
+	// Shares of jobs before forgotten may be missing, those in old are of jobs
+	// before next. Guarded by mu.
+	forgotten, next uint64
+	copied          copied // guarded by mu
 }
 
-// rotateAfter is how long a share may still be repeated: jobs of the present
-// tip are kept this many seconds.
-const rotateAfter = 600
+// repeat is what a set knows of a share.
+type repeat uint8
 
-// has reports whether the fingerprint is known.
-func (s *seen) has(fp uint64) bool {
+const (
+	neverSeen repeat = iota
+	alreadySeen
+	maybeSeen // its job is older than what is remembered
+)
+
+// look tells what is known of a fingerprint of a job.
+func (s *seen) look(fp, job uint64) repeat {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.young.has(fp) || s.old.has(fp)
-}
-
-// add inserts the fingerprint and reports false when it was known.
-func (s *seen) add(fp uint64, now float64) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if now-s.rotated >= rotateAfter {
-		s.rotate(now)
+	switch {
+	case job < s.forgotten:
+		return maybeSeen
+	case s.young.has(fp) || s.old.has(fp):
+		return alreadySeen
 	}
-	if s.old.has(fp) || !s.young.add(fp) {
-		return false
+	return neverSeen
+}
+
+// add tells what was known of a fingerprint of a job, and inserts it.
+func (s *seen) add(fp, job uint64, w *Work) repeat {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.forget(w)
+	switch {
+	case job < s.forgotten:
+		return maybeSeen
+	case s.old.has(fp) || !s.young.add(fp):
+		return alreadySeen
 	}
 	s.copied.added(fp)
-	return true
+	return neverSeen
 }
 
-// rotate is for a caller that holds mu.
-func (s *seen) rotate(now float64) {
-	s.young, s.old = s.old, s.young
-	s.young.reset()
-	s.rotated = now
-	s.copied.changed(opRotate, now)
-}
-
-// reset forgets everything: shares of earlier tips are stale before they are
-// duplicates.
-func (s *seen) reset(now float64) {
+// follow forgets what the new work makes void.
+func (s *seen) follow(w *Work) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.forget(w)
+}
+
+// forget is for a caller that holds mu, at any time and any number of times.
+// All shares of earlier tips go at once, those of a tip by halves.
+func (s *seen) forget(w *Work) {
+	if s.next <= w.Tip {
+		s.reset(w.Tip)
+	}
+	if s.next <= max(w.Tip, w.Oldest) {
+		s.rotate(w.Job.ID + 1)
+	}
+}
+
+// rotate is for a caller that holds mu. All shares so far are of jobs before
+// next.
+func (s *seen) rotate(next uint64) {
+	s.young, s.old = s.old, s.young
+	s.young.reset()
+	s.forgotten, s.next = s.next, next
+	s.copied.changed(opRotate, next)
+}
+
+// reset is for a caller that holds mu. Nothing is known of jobs from first on.
+func (s *seen) reset(first uint64) {
 	s.young.reset()
 	s.old.reset()
-	s.rotated = now
-	s.copied.changed(opReset, now)
+	s.forgotten, s.next = first, first
+	s.copied.changed(opReset, first)
 }
 
 // fingerprints is an open-addressing set in 16 parts, so that growing one
@@ -141,6 +173,12 @@ func (f *fingerprints) reset() {
 		}
 		p.n = 0
 	}
+}
+
+func (s *seen) len() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.young.len() + s.old.len()
 }
 
 func (f *fingerprints) len() (n int) {

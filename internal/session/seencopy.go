@@ -2,20 +2,17 @@ package session
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"math"
 
 	"ckpool/internal/wire"
 )
 
 // Fingerprints move to another process as a row of numbers: each is one to be
-// added, but a 0 is followed by an operation and the time of it, as the bits of
-// seconds. Of a set that is still being added to, first a copy goes and then
+// added, but a 0 is followed by an operation and the id of the job it is about. Of a set that is still being added to, first a copy goes and then
 // what has changed since.
 const (
-	opReset  = 1 // forget everything
-	opRotate = 2 // what was young is old
+	opReset  = 1 // forget everything; the job is the first of which there may be shares
+	opRotate = 2 // what was young is old, and of jobs before this one
 )
 
 // copied follows the changes of a set after it was copied.
@@ -38,7 +35,7 @@ func (c *copied) added(fp uint64) {
 	}
 }
 
-func (c *copied) changed(op uint64, now float64) {
+func (c *copied) changed(op, job uint64) {
 	c.breaks++
 	if !c.on {
 		return
@@ -46,7 +43,7 @@ func (c *copied) changed(op uint64, now float64) {
 	if op == opReset { // makes what was before it void
 		c.changes = c.changes[:0]
 	}
-	c.changes = append(c.changes, 0, op, math.Float64bits(now))
+	c.changes = append(c.changes, 0, op, job)
 }
 
 func (c *copied) stop() { c.on, c.changes = false, nil }
@@ -73,7 +70,7 @@ func (s *seen) changesSince() []uint64 {
 // ok when the set was reset or rotated meanwhile.
 func (s *seen) copyAll() (all []uint64, ok bool) {
 	s.mu.Lock()
-	rotated, breaks := math.Float64bits(s.rotated), s.copied.breaks
+	forgotten, next, breaks := s.forgotten, s.next, s.copied.breaks
 	all = make([]uint64, 0, s.young.len()+s.old.len()+16)
 	s.copied.on, s.copied.changes = true, nil
 	s.mu.Unlock()
@@ -88,9 +85,9 @@ func (s *seen) copyAll() (all []uint64, ok bool) {
 			s.mu.Unlock()
 		}
 	}
-	all = append(all, 0, opReset, rotated)
+	all = append(all, 0, opReset, forgotten)
 	take(&s.old)
-	all = append(all, 0, opRotate, rotated)
+	all = append(all, 0, opRotate, next)
 	take(&s.young)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -120,29 +117,18 @@ func (s *seen) apply(changes []uint64) error {
 		if i+2 >= len(changes) {
 			return wire.ErrShort
 		}
-		op, at := changes[i+1], math.Float64frombits(changes[i+2])
+		op, job := changes[i+1], changes[i+2]
 		i += 2
-		if math.IsNaN(at) || math.IsInf(at, 0) {
-			return errors.New("a time that is none")
-		}
 		switch op {
 		case opReset:
-			s.young.reset()
-			s.old.reset()
-			s.rotated = at
+			s.reset(job)
 		case opRotate:
-			s.rotate(at)
+			s.rotate(job)
 		default:
 			return fmt.Errorf("operation %d", op)
 		}
 	}
 	return nil
-}
-
-func (s *seen) len() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.young.len() + s.old.len()
 }
 
 const (

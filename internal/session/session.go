@@ -29,6 +29,7 @@ type session struct {
 
 	later                   uint32 // seconds added to the job's time when last sent
 	mask, sentMask, oldMask uint32
+	accepted, rejected      uint32 // shares
 	login, agent            uint32 // indexes of the handler's tables, 0 none
 	newNames                uint16
 	badLines                uint8

@@ -10,48 +10,48 @@ import (
 
 // onSubmit answers mining.submit. Nothing here allocates.
 func (q request) onSubmit() *stratum.Reject {
-	if !q.s.is(subscribed) {
-		q.reject(q.msg.ID, &rejectNotSubscribed)
-		return nil
-	}
-	sub := &q.submit
-	if r := sub.Parse(q.msg.Params, q.b.Settings().Extranonce2Len, q.scratch[:0]); r != nil {
-		q.reject(q.msg.ID, r)
-		q.ladder(true)
-		return nil
-	}
-	login := q.findLogin(sub.Worker)
-	now := q.seconds()
-	sh := &q.share
+	sub, sh := &q.submit, &q.share
 	*sh = Share{
 		Time: q.t.Now(), Loop: q.loop, Client: q.s.client, Submit: sub,
 		Extranonce1: q.s.extranonce1Bytes(), Payout: q.payout(), Profile: q.s.profile,
 		Remote: q.t.Remote(q.slot), Listener: int(q.s.listener), UserAgent: q.agents.get(q.s.agent),
 	}
+	now := q.seconds()
+	sh.Format = sub.Parse(q.msg.Params, q.b.Settings().Extranonce2Len, q.scratch[:0])
+	login := q.findLogin(sub.Worker)
+	if sh.Format != nil && login == 0 {
+		login = q.s.login // whoever is meant, it came from here
+	}
 	if login != 0 {
 		sh.Worker = q.logins.at(login).value.worker
 	}
-	q.judge(sh, now)
-	if login == 0 {
-		// A block is taken from anybody, credit is not.
-		sh.Reject = &rejectWorker
-		if !q.s.is(authorised) {
-			sh.Reject = &rejectNotAuthorised
+	switch {
+	case !q.s.is(subscribed):
+		sh.Reason = NotSubscribed
+	case sh.Format != nil:
+		sh.Reason = Malformed
+	default:
+		q.judge(sh, now)
+		if login == 0 { // a block is taken from anybody, credit is not
+			sh.Reason, sh.Credit = WorkerMismatch, 0
+			if !q.s.is(authorised) {
+				sh.Reason = Unauthorized
+			}
 		}
 	}
 	if sh.Computed != nil && sh.Computed.Block {
 		q.b.Block(sh)
 	}
-	if sh.Worker != 0 {
-		q.account(sh, now)
-	}
-	if sh.Reject != nil {
-		q.reject(q.msg.ID, sh.Reject)
+	q.account(sh, now)
+	if r := sh.Reject(); r != nil {
+		q.reject(q.msg.ID, r)
 	} else {
 		q.accept(q.msg.ID)
 	}
-	q.ladder(sh.Reject != nil)
-	if sh.Reject == nil {
+	if sh.Reason != NotSubscribed {
+		q.ladder(sh.Reason != Accepted)
+	}
+	if sh.Reason == Accepted {
 		q.retarget(sh, now)
 	}
 	return nil
@@ -70,7 +70,7 @@ func (q request) judge(sh *Share, now float64) {
 	// Without a sent difficulty the miner never had a job; without a payout in
 	// solo mode its coinbase is unknown.
 	if found.Job == nil || q.s.sent() == 0 || q.b.Settings().Solo && sh.Payout == nil {
-		sh.Reject = &rejectJob
+		sh.Reason = UnknownJob
 		return
 	}
 	job := found.Job
@@ -92,42 +92,53 @@ func (q request) judge(sh *Share, now float64) {
 
 	switch {
 	case found.Tip != w.Tip:
-		sh.Reject = &rejectStale
+		sh.Reason = Stale
 	case sub.NTime < job.NTimeMin || sub.NTime > job.NTimeMax:
-		sh.Reject = &rejectNTime
+		sh.Reason = NTimeRange
 	case bits&^mask != 0:
-		sh.Reject = &rejectMask
+		sh.Reason = VersionMask
 	case !difficulty.Meets(&q.computed.Hash, accept) && !q.computed.Block:
-		sh.Reject = &rejectAboveTarget
-	case !q.first(now - q.t.Now().Sub(w.Job.Created).Seconds()):
-		sh.Reject = &rejectDuplicate
-	case difficulty.Meets(&q.computed.Hash, credit):
-		sh.Credit = credit
+		sh.Reason = AboveTarget
+	default:
+		if sh.Reason = q.repeated(job.ID, w); sh.Reason == Accepted && difficulty.Meets(&q.computed.Hash, credit) {
+			sh.Credit = credit
+		}
 	}
 }
 
-// first records the computed share and reports false when the session, here or
-// on a loop it was on before, has already been credited for it. published is
-// when the newest job was: as long as none comes the old ones stay, and what
-// was found on them must be remembered.
-func (q request) first(published float64) bool {
+// repeated remembers the computed share, and refuses it when the session, here
+// or on a loop it was on before, may already have been credited for it.
+func (q request) repeated(job uint64, w *Work) Reason {
 	fp := binary.LittleEndian.Uint64(q.computed.Hash[:])
+	found := neverSeen
 	if q.s.loops != 1<<(q.loop%64) {
 		for i, other := range q.g.seen {
-			if i != q.loop && q.s.loops>>(i%64)&1 != 0 && other.has(fp) {
-				return false
+			if i != q.loop && q.s.loops>>(i%64)&1 != 0 && found == neverSeen {
+				found = other.look(fp, job)
 			}
 		}
 	}
-	return q.seen.add(fp, published)
+	if found == neverSeen {
+		found = q.seen.add(fp, job, w)
+	}
+	switch found {
+	case alreadySeen:
+		return Duplicate
+	case maybeSeen: // the tip has changed at this very moment
+		return Stale
+	}
+	return Accepted
 }
 
 // account tells the backend and keeps the session's own figures.
 func (q request) account(sh *Share, now float64) {
 	best := q.b.Share(sh)
-	if sh.Reject != nil {
+	q.g.Log.share(q.client, sh)
+	if sh.Reason != Accepted {
+		q.s.rejected++
 		return
 	}
+	q.s.accepted++
 	q.s.lastShare = moment(now)
 	q.s.rates.add(sh.Credit, now)
 	q.s.best = max(q.s.best, sh.Computed.Difficulty)

@@ -29,10 +29,12 @@ func (q request) onSubscribe() *stratum.Reject {
 	if !q.s.is(subscribed) {
 		if !q.allowed(agent) {
 			q.reject(m.ID, &rejectUserAgent)
+			q.g.Log.notSubscribed(q.client, agent, &rejectUserAgent)
 			return nil
 		}
 		if !q.newSession(resume) {
 			q.reject(m.ID, &rejectFull)
+			q.g.Log.notSubscribed(q.client, agent, &rejectFull)
 			return nil
 		}
 		if agent != "" {

@@ -54,7 +54,7 @@ func (c client) sendWork() {
 		tag = tagClean
 	}
 	difficulty := c.s.sent()
-	change := c.s.want != difficulty && c.mayChange(now)
+	change := c.s.want != difficulty && (difficulty == 0 || c.mayChange(now, w))
 	if change {
 		difficulty = c.s.want
 	}
@@ -63,7 +63,7 @@ func (c client) sendWork() {
 		out = stratum.AppendSetDifficulty(out, difficulty)
 	}
 	if change {
-		c.changed(w.Job.ID, suffix, now)
+		c.changed(w, suffix, now)
 	}
 	payout := c.payout()
 	switch {
@@ -88,20 +88,25 @@ func (c client) laterTime(j *work.Job) uint32 {
 }
 
 // mayChange keeps changes of a difficulty apart. Out of a flood of shares it
-// goes up at once.
-func (c client) mayChange(now float64) bool {
+// goes up at once. While as many changes as can be remembered are still needed
+// there is no further one.
+func (c client) mayChange(now float64, w *Work) bool {
+	if c.s.is(hasEarlier) && c.earlier[c.slot].full(w.Oldest) {
+		return false
+	}
 	return c.s.lastChange == 0 || c.s.lastChange.since(now) >= changePause || c.s.is(flooded)
 }
 
-// changed notes that the wanted difficulty goes out with a job.
-func (c client) changed(job uint64, suffix uint8, now float64) {
+// changed notes that the wanted difficulty goes out with the newest job.
+func (c client) changed(w *Work, suffix uint8, now float64) {
 	if c.s.sent() != 0 {
+		c.g.Log.difficulty(c)
 		c.s.vardiff.Changed(now)
 		if c.s.is(authorised) {
 			c.s.lastChange = moment(now)
 		}
 	}
-	c.record(c.s.want, job, suffix, now)
+	c.record(change{c.s.want, now, w.Job.ID, suffix}, w.Oldest)
 	c.s.flags &^= deferred | flooded
 }
 
@@ -125,9 +130,7 @@ func (h *Handler) Step() (more bool) {
 		return false
 	}
 	if w != h.work {
-		if h.work == nil || w.Tip != h.work.Tip {
-			h.seen.reset(h.seconds())
-		}
+		h.g.follow(h.loop, w)
 		first := h.work == nil
 		h.work, h.cursor, h.walking = w, 0, true
 		if first {
@@ -200,7 +203,7 @@ func (c client) tickAuthorised(set *Settings, now float64) {
 	if quiet > idleTime && now-c.s.rates.last >= idleTime {
 		c.s.rates.decay(now)
 	}
-	if c.s.is(hasEarlier) && now-c.s.present.at > changeLife {
+	if w := c.b.Work(); c.s.is(hasEarlier) && w != nil && c.s.present.job < w.Oldest {
 		c.forgetEarlier()
 	}
 	if !c.receives() {

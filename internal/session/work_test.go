@@ -1,14 +1,11 @@
 package session
 
 import (
-	"math"
 	"strings"
 	"testing"
 	"time"
 
 	"ckpool/internal/netserver"
-
-	"pgregory.net/rapid"
 )
 
 func startDiff(d float64) func(*Settings) {
@@ -175,62 +172,6 @@ func TestCreditAcrossChanges(t *testing.T) {
 	job := old
 	job.JobID = lowered.JobID
 	r.want(slot, submitLine(9, "bob", &job, r.solve(slot, lowered.JobID, 1e-8, 1e-6)), rejectLine(23, "Above target", "9"))
-}
-
-// Over any sequence of changes the expected credit per hash is at most 1, and
-// exactly 1 on a job mined at the difficulty it was sent with.
-func TestCreditIsNeverAboveOne(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		var present change
-		var before earlier
-		now := 1.0
-		difficulties := []float64{0.5, 1, 3, 42, 1000}
-		type sent struct {
-			job    uint64
-			suffix uint8
-			diff   float64
-			at     float64
-			index  int
-		}
-		var all []sent
-		job, suffix, changes := uint64(100), uint8(0), 0
-		for range rapid.IntRange(1, 50).Draw(t, "steps") {
-			if rapid.Bool().Draw(t, "new job") {
-				job, suffix = job+1, 0
-			} else {
-				suffix++
-			}
-			now += rapid.Float64Range(0, 60).Draw(t, "wait")
-			d := rapid.SampledFrom(difficulties).Draw(t, "difficulty")
-			if d != present.difficulty {
-				if changes > 0 {
-					before = before.add(present, now)
-				}
-				present = change{d, now, job, suffix}
-				changes++
-			}
-			all = append(all, sent{job, suffix, d, now, changes})
-		}
-		now += rapid.Float64Range(0, 300).Draw(t, "age")
-		for _, j := range all {
-			accept, credit := before.judge(&present, j.job, j.suffix, now)
-			// A hash meeting difficulty d comes once per d hashes, so credit per
-			// hash is credit divided by what it must meet to be credited.
-			if credited := credit / math.Max(accept, credit); credited > 1 {
-				t.Fatalf("credit per hash %v", credited)
-			}
-			known := now-j.at <= changeLife && changes-j.index <= maxEarlier
-			if known && credit != j.diff {
-				t.Fatalf("job sent with %v is credited %v", j.diff, credit)
-			}
-			if present.difficulty <= j.diff && accept > j.diff {
-				t.Fatalf("job sent with %v refuses its own shares: wants %v", j.diff, accept)
-			}
-			if now-j.at <= raiseGrace && known && accept > j.diff {
-				t.Fatalf("job in flight sent with %v wants %v", j.diff, accept)
-			}
-		}
-	})
 }
 
 // New work on the same tip is not clean, on a new tip it is, and unsent work is

@@ -1,0 +1,81 @@
+package session
+
+import "ckpool/stratum"
+
+// Reason is why a submit is refused. It is the one list of these reasons: what
+// the miner is told, what the share log has, and what they are called where they
+// are counted.
+type Reason uint8
+
+// The reasons, in the order they are counted and moved in.
+const (
+	Accepted Reason = iota
+	Malformed
+	UnknownJob
+	Stale
+	NTimeRange
+	Duplicate
+	AboveTarget
+	VersionMask
+	WorkerMismatch
+	Unauthorized
+	NotSubscribed
+
+	Reasons = iota // how many there are
+)
+
+// notLogged is the number of a reason that share logs do not have: it is not
+// about a share.
+const notLogged = -1
+
+var reasons = [Reasons]struct {
+	reject stratum.Reject
+	errn   int    // in share logs
+	name   string // in statistics
+}{
+	Accepted:       {errn: 0, name: "accepted"},
+	Malformed:      {stratum.Reject{Code: stratum.Other, Text: "Invalid params"}, notLogged, "malformed"},
+	UnknownJob:     {stratum.Reject{Code: stratum.JobNotFound, Text: "Invalid JobID"}, 1, "job not found"},
+	Stale:          {stratum.Reject{Code: stratum.JobNotFound, Text: "Stale"}, 2, "stale"},
+	NTimeRange:     {stratum.Reject{Code: stratum.Other, Text: "Ntime out of range"}, 3, "ntime out of range"},
+	Duplicate:      {stratum.Reject{Code: stratum.Duplicate, Text: "Duplicate"}, 4, "duplicate"},
+	AboveTarget:    {stratum.Reject{Code: stratum.LowDifficulty, Text: "Above target"}, 5, "above target"},
+	VersionMask:    {stratum.Reject{Code: stratum.Other, Text: "Invalid version mask"}, 6, "invalid version mask"},
+	WorkerMismatch: {stratum.Reject{Code: stratum.Unauthorized, Text: "Worker mismatch"}, notLogged, "worker mismatch"},
+	Unauthorized:   {stratum.Reject{Code: stratum.Unauthorized, Text: "Unauthorized worker"}, notLogged, "unauthorized worker"},
+	NotSubscribed:  {stratum.Reject{Code: stratum.NotSubscribed, Text: "Not subscribed"}, notLogged, "not subscribed"},
+}
+
+// String is the reason's name in statistics.
+func (r Reason) String() string { return reasons[r].name }
+
+// ReasonNamed is the reason with a name in statistics.
+func ReasonNamed(name string) (r Reason, ok bool) {
+	for r := range Reason(Reasons) {
+		if reasons[r].name == name {
+			return r, true
+		}
+	}
+	return Accepted, false
+}
+
+// Logged is the reason's number in share logs, 0 for accepted; not ok for a
+// submit that is no share: it is neither logged nor counted as one.
+func (r Reason) Logged() (errn int, ok bool) { return reasons[r].errn, reasons[r].errn != notLogged }
+
+// Reject is what miners are told, nil for an accepted share. Of a malformed
+// submit they are told more: see Share.Reject.
+func (r Reason) Reject() *stratum.Reject {
+	if r == Accepted {
+		return nil
+	}
+	return &reasons[r].reject
+}
+
+// Reject is what the miner is told, nil for an accepted share.
+func (s *Share) Reject() *stratum.Reject {
+	if s.Reason == Malformed {
+		return s.Format
+	}
+	return s.Reason.Reject()
+}
