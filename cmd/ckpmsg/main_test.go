@@ -165,6 +165,26 @@ func TestFitsTerminal(t *testing.T) {
 	}
 }
 
+// Whatever a pool replies is printed, and nothing in it steers the terminal.
+func FuzzReply(f *testing.F) {
+	for _, reply := range replies {
+		f.Add(reply, 80)
+		f.Add(reply, 0)
+	}
+	f.Add(`{"nodes": [{"reason": "`+strings.Repeat("long ", 30)+`"}]}`, 80)
+	f.Add(`{"users": [{}, {}]}`, 1)
+	f.Add(`{"blocks": [{"worker": "a\u001b[2J", "hash": "`+strings.Repeat("0", 64)+`"}, 5]}`, 10)
+	f.Fuzz(func(t *testing.T, reply string, columns int) {
+		var b strings.Builder
+		if err := (page{&b, columns}).printReply(reply); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := parseObject([]byte(reply)); err == nil && strings.Contains(b.String(), "\x1b") && !strings.Contains(reply, "\x1b") {
+			t.Errorf("%q is printed as %q", reply, b.String())
+		}
+	})
+}
+
 func TestStatus(t *testing.T) {
 	at := control.Time{Time: time.Unix(1795327613, 0)}
 	after := func(d time.Duration) control.Time { return control.Time{Time: at.Add(d)} }
@@ -172,7 +192,7 @@ func TestStatus(t *testing.T) {
 		version: "ckpool 1.0",
 		stats: control.PoolStats{
 			Start: at, Update: after(76 * time.Hour), Workers: 31, Users: 12, AcceptedCount: 1234567, RejectedCount: 5180, SPS1: 8.912,
-			Accepted: 1.26e12, BestShare: 12.3e9, NetworkDiff: 126e12, Height: 900008, Work: after(76*time.Hour - 12*time.Second),
+			Accepted: 1.26e12, BestShare: 12.3e9, NetworkDifficulty: 126e12, Height: 900008, Work: after(76*time.Hour - 12*time.Second),
 			Rates: control.Rates{DSPS1: 290000, DSPS5: 280000, DSPS60: 270000, DSPS1440: 260000},
 		},
 		rejects: map[string]int64{"stale": 700, "above target": 300, "duplicate": 0, "job not found": 1},
@@ -208,7 +228,7 @@ node        10.0.0.2:8332 unreachable: nothing listens there (connection
 		t.Errorf("got\n%s\nwant\n%s", b.String(), want)
 	}
 	// A private chain: the odds of a day say nothing.
-	s.stats.NetworkDiff = 540000
+	s.stats.NetworkDifficulty = 540000
 	if got := s.odds(); got != "a block every 2s on average (1h)" {
 		t.Error(got)
 	}

@@ -160,11 +160,11 @@ func (s *status) best() string {
 	switch {
 	case st.BestShare == 0:
 		return "none yet"
-	case st.NetworkDiff == 0:
+	case st.NetworkDifficulty == 0:
 		return figures.Number(st.BestShare)
 	}
-	return fmt.Sprintf("%s, a block takes %s; effort of the round %s", figures.Number(st.BestShare), figures.Number(st.NetworkDiff),
-		figures.Percent(st.Accepted/st.NetworkDiff))
+	return fmt.Sprintf("%s, a block takes %s; effort of the round %s", figures.Number(st.BestShare), figures.Number(st.NetworkDifficulty),
+		figures.Percent(st.Accepted/st.NetworkDifficulty))
 }
 
 // odds are those of a block within a day at the present hash rate, the average
@@ -179,11 +179,11 @@ func (s *status) odds() string {
 		rate, window = st.DSPS5, "5m"
 	}
 	const day = 24 * 60 * 60
-	if rate == 0 || st.NetworkDiff == 0 {
+	if rate == 0 || st.NetworkDifficulty == 0 {
 		return ""
 	}
 	const year = 365.25 * day
-	seconds := st.NetworkDiff / rate
+	seconds := st.NetworkDifficulty / rate
 	every := figures.Duration(time.Duration(min(seconds, year) * float64(time.Second)))
 	switch {
 	case seconds > 1000*year:
@@ -193,7 +193,7 @@ func (s *status) odds() string {
 	}
 	text := fmt.Sprintf("a block every %s on average (%s)", every, window)
 	if seconds > day {
-		text = figures.Odds(difficulty.Chance(rate*day, st.NetworkDiff)) + " a day, " + text
+		text = figures.Odds(difficulty.Chance(rate*day, st.NetworkDifficulty)) + " a day, " + text
 	}
 	return text
 }
