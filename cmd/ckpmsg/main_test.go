@@ -138,7 +138,7 @@ func TestFitsTerminal(t *testing.T) {
 			[]string{"900024", "900005", "bc1qw5…f3t4.rig1", "3.18273645 BTC", "confirmed 12", "--wide shows also: 5 older, "}, []string{"900004", hash, address}},
 		"nodes": {`{"nodes": [{"url": "127.0.0.1:8332", "state": "unreachable", "reason": "nothing listens there (connection refused): is the node running with server=1, and is this its rpcport?", ` +
 			`"version": "", "current": false, "height": -1, "latency_ms": 0.0}]}`,
-			[]string{"127.0.0.1:8332  unreachable", "127.0.0.1:8332: nothing listens there"}, nil},
+			[]string{"127.0.0.1:8332  unreachable", "unknown", "127.0.0.1:8332: nothing listens there"}, nil},
 	} {
 		var narrow, wide strings.Builder
 		if err := (page{&narrow, 80}).printReply(tt.reply); err != nil {
@@ -199,7 +199,7 @@ func TestStatus(t *testing.T) {
 		blocks: []control.Block{{Height: 890000, State: "orphaned"}, {Height: 890001, Worker: "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4.rig1", Reward: 318273645,
 			Time: after(time.Hour), State: "confirmed 12"}},
 		nodes: []control.Node{
-			{URL: "127.0.0.1:8332", State: "ok", Version: "Satoshi:28.1.0", Current: true, Height: 900007},
+			{URL: "127.0.0.1:8332", State: "ok", Version: "/Satoshi:28.1.0/", Current: true, Height: 900007},
 			{URL: "10.0.0.2:8332", State: "unreachable", Reason: "nothing listens there (connection refused): is the node running with server=1, and is this its rpcport?"},
 		},
 	}
@@ -230,6 +230,10 @@ node        10.0.0.2:8332 unreachable: nothing listens there (connection
 	// A private chain: the odds of a day say nothing.
 	s.stats.NetworkDifficulty = 540000
 	if got := s.odds(); got != "a block every 2s on average (1h)" {
+		t.Error(got)
+	}
+	s.stats.NetworkDifficulty = 126e17
+	if got := s.odds(); got != "1 in 540,123,457 a day, a block every million years or more on average (1h)" {
 		t.Error(got)
 	}
 	b.Reset()

@@ -186,8 +186,10 @@ func (s *status) odds() string {
 	seconds := st.NetworkDifficulty / rate
 	every := figures.Duration(time.Duration(min(seconds, year) * float64(time.Second)))
 	switch {
+	case seconds > 1e6*year:
+		every = "million years or more"
 	case seconds > 1000*year:
-		every = figures.Number(seconds/year) + " years"
+		every = figures.Count(int64(seconds/year)) + " years"
 	case seconds > year:
 		every = fmt.Sprintf("%.1f years", seconds/year)
 	}
@@ -236,7 +238,7 @@ func nodeText(n *control.Node) string {
 		text += ", in use"
 	}
 	if n.Version != "" {
-		text += ", " + oneLine(n.Version)
+		text += ", " + strings.Trim(oneLine(n.Version), "/")
 	}
 	if n.Reason != "" {
 		text += ": " + oneLine(n.Reason)
