@@ -78,7 +78,7 @@ func (v *values) set() *pflag.FlagSet {
 	fs.Usage = func() {}
 	fs.StringVarP(&v.name, "name", "n", "", "`NAME` of the instance (default ckpool, or ckproxy with -p)")
 	fs.BoolVarP(&v.proxy, "proxy", "p", false, "the instance is a proxy")
-	fs.StringVarP(&v.parent, "sockdir", "s", "", "`DIR` that holds the instance's socket directory (default /run/ckpool, then /tmp)")
+	fs.StringVarP(&v.parent, "sockdir", "s", "", "`DIR` given to ckpool as -s, or the one above it (default /run/ckpool, then /tmp)")
 	fs.StringVar(&v.manual, "manual", "", "print the manual: man, bash or zsh")
 	_ = fs.MarkHidden("manual") // it exists
 	return fs
