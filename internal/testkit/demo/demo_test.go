@@ -223,7 +223,7 @@ func TestPool(t *testing.T) {
 	r.wait(" at 127.0.0.1, as guest.bitaxe\n")
 	guest.Close()
 	r.wait("a miner left: bitaxe/")
-	if strings.Contains(r.screen.String(), "came: "+figures.Short(payout)) {
+	if strings.Contains(r.screen.String(), ", as "+figures.Short(payout)) {
 		t.Errorf("simulated miners are told of:\n%s", r.screen.String())
 	}
 
