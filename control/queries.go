@@ -92,26 +92,26 @@ type Connection struct {
 
 // PoolStats are statistics of the pool; counts and sums are of the round.
 type PoolStats struct {
-	Start         Time    `json:"start"`
-	Update        Time    `json:"update"`
-	Workers       int64   `json:"workers"` // connected
-	Users         int64   `json:"users"`   // with a connection
-	Disconnected  int64   `json:"disconnected"`
-	Shares        int64   `json:"shares"`
-	SPS1          float64 `json:"sps1"` // shares per second over a minute
-	SPS5          float64 `json:"sps5"`
-	SPS15         float64 `json:"sps15"`
-	SPS60         float64 `json:"sps60"`
-	Accepted      float64 `json:"accepted"` // difficulty
-	Rejected      float64 `json:"rejected"`
-	DSPS15        float64 `json:"dsps15"`
-	DSPS360       float64 `json:"dsps360"`
-	AcceptedCount int64   `json:"accepted_count"` // shares
-	RejectedCount int64   `json:"rejected_count"`
-	BestShare     float64 `json:"bestshare"` // difficulty
-	NetworkDiff   float64 `json:"netdiff"`
-	Height        int64   `json:"height"`   // of the block that is mined, 0 without work
-	Work          Time    `json:"worktime"` // when the work was made
+	Start             Time    `json:"start"`
+	Update            Time    `json:"update"`
+	Workers           int64   `json:"workers"` // connected
+	Users             int64   `json:"users"`   // with a connection
+	Disconnected      int64   `json:"disconnected"`
+	Shares            int64   `json:"shares"`
+	SPS1              float64 `json:"sps1"` // shares per second over a minute
+	SPS5              float64 `json:"sps5"`
+	SPS15             float64 `json:"sps15"`
+	SPS60             float64 `json:"sps60"`
+	Accepted          float64 `json:"accepted"` // difficulty
+	Rejected          float64 `json:"rejected"`
+	DSPS15            float64 `json:"dsps15"`
+	DSPS360           float64 `json:"dsps360"`
+	AcceptedCount     int64   `json:"accepted_count"` // shares
+	RejectedCount     int64   `json:"rejected_count"`
+	BestShare         float64 `json:"bestshare"` // difficulty
+	NetworkDifficulty float64 `json:"netdiff"`
+	Height            int64   `json:"height"`   // of the block that is mined, 0 without work
+	Work              Time    `json:"worktime"` // when the work was made
 	Rates
 }
 

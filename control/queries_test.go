@@ -134,7 +134,7 @@ func TestQueries(t *testing.T) {
 	check("user", control.User{User: "bob", ID: 2}, user, err)
 	stats, err := c.PoolStats(ctx)
 	check("poolstats", control.PoolStats{Start: at, Users: 2, Accepted: 1.5, DSPS360: 7, Rates: control.Rates{DSPS1: 1},
-		BestShare: 5, NetworkDiff: 9, Height: 8, Work: at}, stats, err)
+		BestShare: 5, NetworkDifficulty: 9, Height: 8, Work: at}, stats, err)
 	payout, err := c.CheckAddress(ctx, "bc1q")
 	check("checkaddr", control.Payout{Address: "bc1q", Reason: "too short"}, payout, err)
 	blocks, err := c.Blocks(ctx)

@@ -138,7 +138,7 @@ func TestFitsTerminal(t *testing.T) {
 			[]string{"900024", "900005", "bc1qw5…f3t4.rig1", "3.18273645 BTC", "confirmed 12", "--wide shows also: 5 older, "}, []string{"900004", hash, address}},
 		"nodes": {`{"nodes": [{"url": "127.0.0.1:8332", "state": "unreachable", "reason": "nothing listens there (connection refused): is the node running with server=1, and is this its rpcport?", ` +
 			`"version": "", "current": false, "height": -1, "latency_ms": 0.0}]}`,
-			[]string{"127.0.0.1:8332  unreachable", "127.0.0.1:8332: nothing listens there"}, nil},
+			[]string{"127.0.0.1:8332  unreachable", "unknown", "127.0.0.1:8332: nothing listens there"}, nil},
 	} {
 		var narrow, wide strings.Builder
 		if err := (page{&narrow, 80}).printReply(tt.reply); err != nil {
@@ -165,6 +165,26 @@ func TestFitsTerminal(t *testing.T) {
 	}
 }
 
+// Whatever a pool replies is printed, and nothing in it steers the terminal.
+func FuzzReply(f *testing.F) {
+	for _, reply := range replies {
+		f.Add(reply, 80)
+		f.Add(reply, 0)
+	}
+	f.Add(`{"nodes": [{"reason": "`+strings.Repeat("long ", 30)+`"}]}`, 80)
+	f.Add(`{"users": [{}, {}]}`, 1)
+	f.Add(`{"blocks": [{"worker": "a\u001b[2J", "hash": "`+strings.Repeat("0", 64)+`"}, 5]}`, 10)
+	f.Fuzz(func(t *testing.T, reply string, columns int) {
+		var b strings.Builder
+		if err := (page{&b, columns}).printReply(reply); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := parseObject([]byte(reply)); err == nil && strings.Contains(b.String(), "\x1b") && !strings.Contains(reply, "\x1b") {
+			t.Errorf("%q is printed as %q", reply, b.String())
+		}
+	})
+}
+
 func TestStatus(t *testing.T) {
 	at := control.Time{Time: time.Unix(1795327613, 0)}
 	after := func(d time.Duration) control.Time { return control.Time{Time: at.Add(d)} }
@@ -172,14 +192,14 @@ func TestStatus(t *testing.T) {
 		version: "ckpool 1.0",
 		stats: control.PoolStats{
 			Start: at, Update: after(76 * time.Hour), Workers: 31, Users: 12, AcceptedCount: 1234567, RejectedCount: 5180, SPS1: 8.912,
-			Accepted: 1.26e12, BestShare: 12.3e9, NetworkDiff: 126e12, Height: 900008, Work: after(76*time.Hour - 12*time.Second),
+			Accepted: 1.26e12, BestShare: 12.3e9, NetworkDifficulty: 126e12, Height: 900008, Work: after(76*time.Hour - 12*time.Second),
 			Rates: control.Rates{DSPS1: 290000, DSPS5: 280000, DSPS60: 270000, DSPS1440: 260000},
 		},
 		rejects: map[string]int64{"stale": 700, "above target": 300, "duplicate": 0, "job not found": 1},
 		blocks: []control.Block{{Height: 890000, State: "orphaned"}, {Height: 890001, Worker: "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4.rig1", Reward: 318273645,
 			Time: after(time.Hour), State: "confirmed 12"}},
 		nodes: []control.Node{
-			{URL: "127.0.0.1:8332", State: "ok", Version: "Satoshi:28.1.0", Current: true, Height: 900007},
+			{URL: "127.0.0.1:8332", State: "ok", Version: "/Satoshi:28.1.0/", Current: true, Height: 900007},
 			{URL: "10.0.0.2:8332", State: "unreachable", Reason: "nothing listens there (connection refused): is the node running with server=1, and is this its rpcport?"},
 		},
 	}
@@ -208,8 +228,12 @@ node        10.0.0.2:8332 unreachable: nothing listens there (connection
 		t.Errorf("got\n%s\nwant\n%s", b.String(), want)
 	}
 	// A private chain: the odds of a day say nothing.
-	s.stats.NetworkDiff = 540000
+	s.stats.NetworkDifficulty = 540000
 	if got := s.odds(); got != "a block every 2s on average (1h)" {
+		t.Error(got)
+	}
+	s.stats.NetworkDifficulty = 126e17
+	if got := s.odds(); got != "1 in 540,123,457 a day, a block every million years or more on average (1h)" {
 		t.Error(got)
 	}
 	b.Reset()

@@ -177,6 +177,10 @@ func format(key string, v json.RawMessage) string {
 			return "never"
 		}
 		return time.Unix(int64(number), 0).Format(timeLayout)
+	case "height":
+		if number < 0 {
+			return "unknown"
+		}
 	case "uptime":
 		return figures.Duration(time.Duration(number) * time.Second)
 	case "reward":

@@ -160,11 +160,11 @@ func (s *status) best() string {
 	switch {
 	case st.BestShare == 0:
 		return "none yet"
-	case st.NetworkDiff == 0:
+	case st.NetworkDifficulty == 0:
 		return figures.Number(st.BestShare)
 	}
-	return fmt.Sprintf("%s, a block takes %s; effort of the round %s", figures.Number(st.BestShare), figures.Number(st.NetworkDiff),
-		figures.Percent(st.Accepted/st.NetworkDiff))
+	return fmt.Sprintf("%s, a block takes %s; effort of the round %s", figures.Number(st.BestShare), figures.Number(st.NetworkDifficulty),
+		figures.Percent(st.Accepted/st.NetworkDifficulty))
 }
 
 // odds are those of a block within a day at the present hash rate, the average
@@ -179,21 +179,23 @@ func (s *status) odds() string {
 		rate, window = st.DSPS5, "5m"
 	}
 	const day = 24 * 60 * 60
-	if rate == 0 || st.NetworkDiff == 0 {
+	if rate == 0 || st.NetworkDifficulty == 0 {
 		return ""
 	}
 	const year = 365.25 * day
-	seconds := st.NetworkDiff / rate
+	seconds := st.NetworkDifficulty / rate
 	every := figures.Duration(time.Duration(min(seconds, year) * float64(time.Second)))
 	switch {
+	case seconds > 1e6*year:
+		every = "million years or more"
 	case seconds > 1000*year:
-		every = figures.Number(seconds/year) + " years"
+		every = figures.Count(int64(seconds/year)) + " years"
 	case seconds > year:
 		every = fmt.Sprintf("%.1f years", seconds/year)
 	}
 	text := fmt.Sprintf("a block every %s on average (%s)", every, window)
 	if seconds > day {
-		text = figures.Odds(difficulty.Chance(rate*day, st.NetworkDiff)) + " a day, " + text
+		text = figures.Odds(difficulty.Chance(rate*day, st.NetworkDifficulty)) + " a day, " + text
 	}
 	return text
 }
@@ -236,7 +238,7 @@ func nodeText(n *control.Node) string {
 		text += ", in use"
 	}
 	if n.Version != "" {
-		text += ", " + oneLine(n.Version)
+		text += ", " + strings.Trim(oneLine(n.Version), "/")
 	}
 	if n.Reason != "" {
 		text += ": " + oneLine(n.Reason)

@@ -56,7 +56,7 @@ func (p page) printTable(name string, rows [][]member) {
 			columns[i].shorten(time.Now())
 		}
 		columns, missing = fit(columns, wanted[name], p.columns)
-		if width(append(slices.Clone(columns), reasons...)) > p.columns {
+		if len(columns) > 0 && width(append(slices.Clone(columns), reasons...)) > p.columns {
 			defer p.printReasons(columns, reasons)
 			reasons = nil
 		}
@@ -176,7 +176,7 @@ func fit(columns []column, first []string, limit int) (kept []column, missing []
 			missing = append(missing, c.cells[0])
 		}
 	}
-	if len(kept) == 0 {
+	if len(kept) == 0 && len(columns) > 0 {
 		return columns[:1], missing[1:]
 	}
 	return kept, missing

@@ -84,7 +84,7 @@ func (v *values) set() *pflag.FlagSet {
 	fs.SortFlags = false
 	fs.StringVarP(&v.name, "name", "n", "", "`NAME` of the instance; ckpool without it")
 	fs.BoolVarP(&v.proxy, "proxy", "p", false, "the instance is a proxy")
-	fs.StringVarP(&v.parent, "sockdir", "s", "", "`DIR` that holds the instance's socket directory; without it /run/ckpool, then /tmp")
+	fs.StringVarP(&v.parent, "sockdir", "s", "", "`DIR` given to ckpool as -s, or the one above it; without it /run/ckpool, then /tmp")
 	fs.BoolVarP(&v.help, "help", "h", false, "print this")
 	fs.BoolVar(&v.version, "version", false, "print what this program was built from")
 	fs.StringVar(&v.manual, "manual", "", "print the manual: man, bash or zsh")

@@ -71,7 +71,7 @@ func Usable(dir string) error {
 // Running is the process that uses dir, 0 for none.
 func Running(dir string) (pid int, err error) {
 	i := &Instance{Dir: dir}
-	if pid, err = i.readPID(); pid != 0 && !(alive(pid) && isPool(pid)) {
+	if pid, err = i.readPID(); pid != 0 && !(Alive(pid) && isPool(pid)) {
 		pid = 0 // left behind by an instance that died
 	}
 	return pid, err

@@ -211,7 +211,7 @@ func TestKilled(t *testing.T) {
 	dir := shortDir(t)
 	old := startInstance(t, "polite", dir)
 	old.Process.Kill() // a zombie until the end of the test
-	if !poll(t.Context(), 10*time.Second, func() bool { return !alive(old.Process.Pid) }) {
+	if !poll(t.Context(), 10*time.Second, func() bool { return !Alive(old.Process.Pid) }) {
 		t.Fatal("not killed")
 	}
 	if got := pidIn(t, dir); got != strconv.Itoa(old.Process.Pid) {

@@ -19,14 +19,15 @@ const (
 	killTime   = 3 * time.Second
 )
 
-// alive is false for zombies too.
-func alive(pid int) bool {
-	if err := syscall.Kill(pid, 0); err != nil && !errors.Is(err, syscall.EPERM) {
+// Alive tells whether a process runs; false for zombies too.
+func Alive(pid int) bool {
+	signal := syscall.Kill(pid, 0)
+	if signal != nil && !errors.Is(signal, syscall.EPERM) {
 		return false
 	}
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return !errors.Is(err, fs.ErrNotExist)
+	if err != nil { // it has ended since, or /proc hides what is another user's
+		return signal != nil || !errors.Is(err, fs.ErrNotExist)
 	}
 	_, after, _ := strings.Cut(string(stat), ") ")
 	return !strings.HasPrefix(after, "Z")
@@ -85,7 +86,7 @@ func end(ctx context.Context, dir string, pid int) error {
 }
 
 func gone(ctx context.Context, pid int, limit time.Duration) bool {
-	return poll(ctx, limit, func() bool { return !alive(pid) })
+	return poll(ctx, limit, func() bool { return !Alive(pid) })
 }
 
 // Kill ends a process by SIGTERM, or SIGKILL.

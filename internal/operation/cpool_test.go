@@ -190,7 +190,7 @@ func TestCGoesOn(t *testing.T) {
 			},
 		},
 		{
-			name: "addresses that overlap once C is gone", because: "remove one of them", asked: append(told, "getxfd1"),
+			name: "addresses that overlap once C is gone", because: "want an address that no other entry listens on",
 			change: func(_ *testing.T, _ *place, old *cpool.Old) map[string]any {
 				_, port, _ := net.SplitHostPort(old.Addr(0))
 				return map[string]any{"serverurl": []string{"0.0.0.0:" + port, "127.0.0.2:" + port}}

@@ -50,6 +50,7 @@ func (i Inheritance) Listen(ctx context.Context, pid int) (bool, error) {
 		}
 		theirs, hidden := instance.Listens(b.Addr, pid, os.Getpid()) // this one has the sockets it was given
 		switch {
+		case hidden != nil && !instance.Alive(pid): // it has ended now, and lets go of what it had
 		case hidden != nil:
 			return false, fmt.Errorf("listen address %q: %v is in use, and %w process %d, whose place is to be taken, has it: %w; start ckpool as that one's user, or end it first", b.URL, b.Addr, ErrHidden, pid, hidden)
 		case !theirs:

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"ckpool/difficulty"
+	"ckpool/internal/figures"
 	"ckpool/internal/session"
 )
 
@@ -21,7 +21,10 @@ func (p Health) Alive(ctx context.Context) error {
 // Summary is what the pool does, in a line.
 func (p Health) Summary(now time.Time) string {
 	st := p.Status(now, Sessions{})
-	text := fmt.Sprintf("%d miners of %d users, %sH/s", st.Workers, st.Users, difficulty.FormatSI(st.Hashrate[0]))
+	text := "no miners"
+	if st.Workers > 0 {
+		text = fmt.Sprintf("%s of %s, %s", figures.Things(st.Workers, "miner"), figures.Things(st.Users, "user"), figures.Rate(st.Hashrate[0]))
+	}
 	if p.rejecting.Load() {
 		text += ", new connections wait"
 	}

@@ -223,7 +223,7 @@ func TestPool(t *testing.T) {
 	r.wait(" at 127.0.0.1, as guest.bitaxe\n")
 	guest.Close()
 	r.wait("a miner left: bitaxe/")
-	if strings.Contains(r.screen.String(), "came: "+figures.Short(payout)) {
+	if strings.Contains(r.screen.String(), ", as "+figures.Short(payout)) {
 		t.Errorf("simulated miners are told of:\n%s", r.screen.String())
 	}
 
@@ -325,6 +325,11 @@ func TestExistingNode(t *testing.T) {
 		t.Errorf("with an address of regtest: %v", err)
 	}
 	c.Address = "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4"
+	cookie := filepath.Join(t.TempDir(), ".cookie")
+	if err := os.WriteFile(cookie, []byte(testkit.FakeNodeUser+":"+testkit.FakeNodePassword), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c.Node = cookie + "@" + n.Addr() // the pool is given the file, too
 	n.SetFault(fakenode.Fault{Kind: fakenode.WarmingUp})
 	r = start(t, c)
 	r.wait("waiting for the node")
