@@ -29,6 +29,7 @@ type source struct {
 	pipes  []*os.File
 	copies int
 
+	copying                     func(n int) // called in each Copy with how many were before
 	copyErr, freezeErr, restErr error
 	frozen                      func() // called in Rest
 }
@@ -53,6 +54,9 @@ func (s *source) notes() string {
 func (s *source) Describe() (any, string) { return map[string]int{"loops": 2}, "1.0" }
 
 func (s *source) Copy(_ context.Context, first bool, send Send) error {
+	if s.copying != nil {
+		s.copying(s.copies)
+	}
 	s.copies++
 	if !first {
 		return s.copyErr
