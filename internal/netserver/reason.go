@@ -26,6 +26,7 @@ const (
 	ProxyMissing   // no PROXY protocol header where one must be
 	ProxyMalformed // not one, or not a whole one in time
 	ProxyUntrusted // from a peer that may not send one
+	LoginsRefused  // nothing but refused logins
 	Reasons        // number of reasons
 )
 
@@ -50,6 +51,7 @@ var reasonText = [Reasons]string{
 	ProxyMissing:        "no PROXY header",
 	ProxyMalformed:      "malformed PROXY header",
 	ProxyUntrusted:      "untrusted proxy",
+	LoginsRefused:       "logins refused",
 }
 
 // String is the reason in words, as stats and log show it.

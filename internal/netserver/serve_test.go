@@ -320,7 +320,7 @@ func TestReasonText(t *testing.T) {
 		}
 		seen[text] = true
 	}
-	if got := Reasons.String(); got != "reason 20" {
+	if got := Reason(200).String(); got != "reason 200" {
 		t.Errorf("unknown reason is %q", got)
 	}
 }

@@ -154,8 +154,8 @@ func (t *totals) append(b []byte) []byte {
 func appendWindow[K comparable](b []byte, w *window[K], key func([]byte, K) []byte) []byte {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	b = binary.AppendUvarint(b, uint64(len(w.counts)))
-	for k, c := range w.counts {
+	b = binary.AppendUvarint(b, uint64(w.counts.Len()))
+	for k, c := range w.counts.All() {
 		b = key(b, k)
 		b = binary.BigEndian.AppendUint64(b, uint64(c.begin))
 		b = binary.BigEndian.AppendUint32(b, uint32(c.n))

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"ckpool/difficulty"
+	"ckpool/internal/recent"
 	"ckpool/internal/session"
 	"ckpool/internal/wire"
 )
@@ -92,8 +93,8 @@ type counts struct {
 	totals   totals
 	rejects  []int64 // in the order of rejectNames
 	sums     map[string]agentSum
-	refusals map[refusal]windowCount
-	newNames map[netip.Prefix]windowCount
+	refusals recent.Map[refusal, windowCount]
+	newNames recent.Map[netip.Prefix, windowCount]
 }
 
 func readCounts(record []byte) (*counts, error) {
@@ -134,12 +135,12 @@ func readCounts(record []byte) (*counts, error) {
 	return k, nil
 }
 
-func readWindow[K comparable](r *wire.Reader, size int, key func() K) map[K]windowCount {
+func readWindow[K comparable](r *wire.Reader, size int, key func() K) recent.Map[K, windowCount] {
 	n := r.Count(size)
-	counts := make(map[K]windowCount, n)
+	counts := recent.New[K, windowCount](maxKeys)
 	for range n {
 		k := key()
-		counts[k] = windowCount{stamp(r.Uint64()), int(r.Uint32())}
+		counts.Put(k, windowCount{stamp(r.Uint64()), int(r.Uint32())})
 	}
 	return counts
 }
@@ -192,7 +193,7 @@ func (s moving) importCounts(record []byte, at time.Time) error {
 	return nil
 }
 
-func (w *window[K]) restore(counts map[K]windowCount) {
+func (w *window[K]) restore(counts recent.Map[K, windowCount]) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.counts = counts

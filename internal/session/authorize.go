@@ -40,8 +40,10 @@ func (q request) onAuthorize() *stratum.Reject {
 	greeting, r := q.login(name, password)
 	if r != nil {
 		q.reject(m.ID, r)
+		q.refused()
 		return nil
 	}
+	q.s.refusals = 0
 	if q.s.is(authorised) { // a further worker: nothing changes for the connection
 		q.accept(m.ID)
 		return nil
@@ -62,7 +64,7 @@ func (q request) onAuthorize() *stratum.Reject {
 // login asks the backend and adds the worker; it also settles who owns a
 // resumed session. It returns the pool's greeting.
 func (q request) login(name, password string) (string, *stratum.Reject) {
-	if len(q.extra[q.slot]) >= maxWorkers {
+	if q.extra[q.slot].count() >= maxWorkers {
 		return "", &rejectManyWorkers
 	}
 	// In solo mode the first name's address is paid for the whole connection,
@@ -96,11 +98,7 @@ func (q request) login(name, password string) (string, *stratum.Reject) {
 		name, shared = grant.Name, grant.Worker
 	}
 	i := q.logins.use(shared, login{name: name, user: grant.User, worker: grant.Worker, payout: grant.Payout})
-	if q.s.login == 0 {
-		q.s.login = i
-	} else {
-		q.extra[q.slot] = append(q.extra[q.slot], i)
-	}
+	q.addLogin(i)
 	q.b.Attach(grant.Worker, q.s.client, q.agents.get(q.s.agent), q.t.Now())
 	return grant.Message, nil
 }
@@ -126,20 +124,16 @@ func (c client) own(id uint64, name string) bool {
 	return true
 }
 
-// findLogin is the connection's login of that name, 0 when there is none.
-func (c client) findLogin(name []byte) uint32 {
-	if c.s.login == 0 {
-		return 0
+// refused counts a refused login, and closes a connection that asks for
+// nothing else: it is a miner better off with its other pool, or no miner.
+func (q request) refused() {
+	most := uint16(maxRefusals)
+	if q.s.login != 0 {
+		most = maxWorkers
 	}
-	if c.logins.at(c.s.login).value.name == string(name) {
-		return c.s.login
+	if q.s.refusals++; q.s.refusals >= most {
+		q.t.Close(q.slot, netserver.LoginsRefused)
 	}
-	for _, i := range c.extra[c.slot] {
-		if c.logins.at(i).value.name == string(name) {
-			return i
-		}
-	}
-	return 0
 }
 
 // userOf is the text before the first '.' or '_'.

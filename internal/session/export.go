@@ -179,18 +179,12 @@ func (e *entry) append(b []byte) []byte {
 }
 
 func (e Exporter) logins(h *Handler, slot netserver.Slot, b []byte) []byte {
-	s := h.session(slot)
-	if s.login == 0 {
+	if h.session(slot).login == 0 {
 		return append(b, 0)
 	}
-	extra := h.extra[slot]
-	b = binary.AppendUvarint(b, uint64(1+len(extra)))
-	for i := -1; i < len(extra); i++ {
-		at := s.login
-		if i >= 0 {
-			at = extra[i]
-		}
-		l := &h.logins.at(at).value
+	b = binary.AppendUvarint(b, uint64(1+h.extra[slot].count()))
+	for i := range h.client(slot).allLogins() {
+		l := &h.logins.at(i).value
 		b = wire.AppendBytes(b, l.name)
 		b = wire.AppendBytes(b, e.Workers.WorkerName(l.worker))
 	}

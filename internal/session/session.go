@@ -31,6 +31,7 @@ type session struct {
 	mask, sentMask, oldMask uint32
 	login, agent            uint32 // indexes of the handler's tables, 0 none
 	newNames                uint16
+	refusals                uint16 // logins refused since one was accepted, or a share
 	badLines                uint8
 	extranonce1             [8]byte
 	extranonce1Len          uint8
