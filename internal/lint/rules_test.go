@@ -1,7 +1,6 @@
 package lint
 
 import (
-	"fmt"
 	"go/ast"
 	"path"
 	"sort"
@@ -21,9 +20,7 @@ var rules = []rule{
 	{"testkit is for tests and ckbench", testkitUsers},
 	{"only commands read flags and environment or exit", commandsOnly},
 	{"no cgo", noCgo},
-	{"files are at most 500 lines, tests 1000", fileLength},
 	{"packages have a comment", packageDocs},
-	{"types have at most 30 methods", methodCount},
 	{"tests do not sleep in real time", noSleep},
 	{"nothing is a skeleton", noSkeleton},
 }
@@ -183,19 +180,6 @@ func noCgo(list []source) (bad []string) {
 	return bad
 }
 
-func fileLength(list []source) (bad []string) {
-	for _, s := range list {
-		limit := 500
-		if s.isTest() {
-			limit = 1000
-		}
-		if s.lines > limit {
-			bad = append(bad, fmt.Sprintf("%s has %d lines", s.name, s.lines))
-		}
-	}
-	return bad
-}
-
 func packageDocs(list []source) (bad []string) {
 	documented := make(map[string]bool)
 	for _, s := range list {
@@ -209,44 +193,6 @@ func packageDocs(list []source) (bad []string) {
 		}
 	}
 	return bad
-}
-
-func methodCount(list []source) (bad []string) {
-	methods := make(map[string]int)
-	for _, s := range list {
-		if s.isTest() {
-			continue
-		}
-		for _, d := range s.syntax.Decls {
-			if f, ok := d.(*ast.FuncDecl); ok && f.Recv != nil {
-				methods[s.pkg()+"."+receiver(f)]++
-			}
-		}
-	}
-	for name, n := range methods {
-		if n > 30 {
-			bad = append(bad, fmt.Sprintf("%s has %d methods", name, n))
-		}
-	}
-	return bad
-}
-
-func receiver(f *ast.FuncDecl) string {
-	t := f.Recv.List[0].Type
-	for {
-		switch x := t.(type) {
-		case *ast.StarExpr:
-			t = x.X
-		case *ast.IndexExpr:
-			t = x.X
-		case *ast.IndexListExpr:
-			t = x.X
-		case *ast.Ident:
-			return x.Name
-		default:
-			return "?"
-		}
-	}
 }
 
 // noSleep allows time.Sleep where time is not real: in packages whose tests run

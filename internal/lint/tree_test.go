@@ -20,7 +20,6 @@ type source struct {
 	name   string // from the module's root, with slashes
 	syntax *ast.File
 	fset   *token.FileSet
-	lines  int
 }
 
 // pkg is the package's directory, "." at the root.
@@ -63,7 +62,7 @@ func (s source) uses(visit func(name, place string)) {
 
 func parseSource(fset *token.FileSet, name string, text []byte) (source, error) {
 	f, err := parser.ParseFile(fset, name, text, parser.ParseComments|parser.SkipObjectResolution)
-	return source{name, f, fset, strings.Count(string(text), "\n")}, err
+	return source{name, f, fset}, err
 }
 
 // module's root, found from the directory of the test.
