@@ -151,7 +151,6 @@ func TestNewNames(t *testing.T) {
 				t.Errorf("a known name: %+v", a)
 			}
 		}
-		c.Close()
 	}
 	c := r.rawFrom(t, "127.1.0.1")
 	if a := authorize(c, "another"); a.code() != 24 || !strings.HasPrefix(a.text(), "Too many new names from your address, retry in ") {

@@ -34,8 +34,7 @@ func (s *State) Load(now time.Time) error {
 	if err := l.loadWorkers(); err != nil {
 		return err
 	}
-	users := s.names.lastID.Load()
-	s.cfg.Event(levelWarning, fmt.Sprintf("Loaded %d users and %d workers", users, s.names.table.count()))
+	s.cfg.Event(levelWarning, fmt.Sprintf("Loaded %d users and %d workers", s.names.users.Load(), s.names.table.count()))
 	return nil
 }
 
@@ -170,7 +169,7 @@ func (l loader) loadUser(file, name string) {
 }
 
 func (l loader) loadWorker(name string, st *sharelog.WorkerStats) {
-	w, _ := l.names.makeWorker(name, l.stamp(l.now))
+	w := l.names.makeWorker(name, l.stamp(l.now))
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	l.restore(&w.tally, &st.Stats)

@@ -301,7 +301,7 @@ func TestLoginConcurrently(t *testing.T) {
 			}
 		}
 	}
-	if users, workers := s.names.lastID.Load(), s.names.table.count(); users != 50 || workers != 2000 {
+	if users, workers := s.names.users.Load(), s.names.table.count(); users != 50 || workers != 2000 {
 		t.Errorf("%d users and %d workers", users, workers)
 	}
 	if w := s.names.table.get(2001); w != nil || s.names.table.get(1<<31) != nil || s.names.table.get(0) != nil {

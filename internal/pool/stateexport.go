@@ -3,6 +3,7 @@ package pool
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"time"
 
 	"ckpool/internal/session"
@@ -57,7 +58,7 @@ func (s moving) exportUsers(first bool, send func(record []byte) error) error {
 		if u.changed >= since {
 			b = u.append(b)
 		}
-		workers := u.workers
+		workers := slices.Clone(u.workers)
 		u.mu.Unlock()
 		for _, w := range workers {
 			w.mu.Lock()

@@ -66,7 +66,7 @@ func (s moving) importWorker(r *wire.Reader) {
 	if r.Err() != nil {
 		return
 	}
-	w, _ := s.names.makeWorker(name, 0)
+	w := s.names.makeWorker(name, 0)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.tally = t
@@ -201,7 +201,7 @@ func (w *window[K]) restore(counts recent.Map[K, windowCount]) {
 
 // ResumeWorker implements session.Workers.
 func (s moving) ResumeWorker(name string) session.Grant {
-	w, _ := s.names.makeWorker(name, s.stamp(time.Now()))
+	w, _ := s.names.holdNew(name, s.stamp(time.Now()))
 	w.user.mu.Lock()
 	defer w.user.mu.Unlock()
 	return session.Grant{Worker: w.id, Name: w.name, User: w.user.name, Payout: w.user.payout}

@@ -77,7 +77,7 @@ func (q request) login(name, password string) (string, *stratum.Reject) {
 	}
 	q.attempt = Login{
 		Time: q.t.Now(), Worker: full, Password: password, UserAgent: q.agents.get(q.s.agent),
-		Remote: q.t.Remote(q.slot), Client: q.s.client, NewNames: int(q.s.newNames),
+		Remote: q.t.Remote(q.slot), Client: q.s.client, NewNames: int(q.s.newNames), Further: q.s.login != 0,
 	}
 	grant, r := q.b.Authorize(&q.attempt)
 	q.attempt = Login{} // which held what the line it came with is in
@@ -88,6 +88,7 @@ func (q request) login(name, password string) (string, *stratum.Reject) {
 		q.s.newNames++
 	}
 	if q.s.login == 0 && q.s.is(subscribed) && !q.own(q.s.id, name) {
+		q.b.Detach(grant.Worker, q.s.client, q.agents.get(q.s.agent))
 		q.forget()
 		return "", &rejectOther
 	}
