@@ -27,6 +27,9 @@ const (
 	ProxyMalformed // not one, or not a whole one in time
 	ProxyUntrusted // from a peer that may not send one
 	LoginsRefused  // nothing but refused logins
+	Full           // Config.MaxClients (closed at accept, like the next two)
+	NoDescriptor   // no file descriptor is left
+	Rejecting      // by the operator's word
 	Reasons        // number of reasons
 )
 
@@ -52,6 +55,9 @@ var reasonText = [Reasons]string{
 	ProxyMalformed:      "malformed PROXY header",
 	ProxyUntrusted:      "untrusted proxy",
 	LoginsRefused:       "logins refused",
+	Full:                "server full",
+	NoDescriptor:        "no descriptor left",
+	Rejecting:           "rejected by operator",
 }
 
 // String is the reason in words, as stats and log show it.

@@ -49,6 +49,7 @@ type Pool struct {
 	sessions   atomic.Pointer[session.Settings]
 	rejecting  atomic.Bool  // by an operator's word
 	workless   atomic.Bool  // no node has been usable for long
+	shared     atomic.Bool  // another process was given a listening socket
 	resumable  atomic.Int64 // sessions
 	blocks     *Blocks
 	candidates candidates
