@@ -216,6 +216,7 @@ func (l *Loop) tick() {
 		}
 	}
 	l.handler.Tick(l.now)
+	l.more = true // it may have left work to Step
 }
 
 // Post runs fn on the loop's goroutine (any goroutine may call). Functions run

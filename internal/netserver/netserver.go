@@ -33,7 +33,7 @@ type Handler interface {
 	// more than once in an iteration and with nothing to do.
 	Flush()
 	// Step does a bounded part of pending background work (a broadcast: about
-	// 64 clients) and reports whether more remains. Called after Wake and
+	// 64 clients) and reports whether more remains. Called after Wake, after Tick and
 	// between zero-timeout waits while it returns true.
 	Step() (more bool)
 	// Tick: about once a second.

@@ -82,6 +82,7 @@ type Handler struct {
 	work     *Work // being or having been broadcast
 	cursor   netserver.Slot
 	walking  bool
+	dueList  []netserver.Slot // marked as due, for Step
 	lastIdle float64
 
 	msg      stratum.Message

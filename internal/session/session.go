@@ -60,6 +60,7 @@ const (
 	maskSent
 	holding    // has lines held until there is work
 	hasEarlier // difficulties, in the handler
+	due        // Step is to send the job again
 )
 
 func (s *session) is(f flags) bool { return s.flags&f == f }
