@@ -146,6 +146,6 @@ func (j *jobs) objects() Objects {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	o.Generated = int64(j.next & 0xffffffff)
+	o.Generated = j.made
 	return o
 }
