@@ -1,9 +1,14 @@
 package config
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 )
+
+// maxServers is how many listeners there may be: each miner remembers in a byte
+// which one it came through.
+const maxServers = 256
 
 // readServers reads "serverurl" and gives each listener the global difficulties
 // where it has none of its own.
@@ -15,6 +20,9 @@ func (r *reader) readServers() error {
 			l, err := r.readListener(e)
 			if err != nil {
 				return err
+			}
+			if len(r.Servers) == maxServers {
+				return e.wants(fmt.Sprintf("at most %d entries", maxServers))
 			}
 			r.Servers = append(r.Servers, l)
 		}

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
-	"net/netip"
 	"time"
 
 	"ckpool/internal/netserver"
@@ -90,12 +89,6 @@ func (e Exporter) Registry(b []byte, now time.Time, ending map[uint64]bool) []by
 		b = binary.BigEndian.AppendUint64(b, id)
 		b = binary.BigEndian.AppendUint64(b, uint64(end))
 		b = k.append(b)
-	}
-	b = binary.AppendUvarint(b, uint64(len(r.guesses)))
-	for from, g := range r.guesses {
-		b = wire.AppendAddr(b, from)
-		b = binary.BigEndian.AppendUint32(b, uint32(g.n))
-		b = binary.BigEndian.AppendUint64(b, uint64(now.Sub(g.since)))
 	}
 	return b
 }
@@ -263,7 +256,6 @@ type registryRecord struct {
 	length  int
 	next    uint64
 	closed  map[uint64]entry
-	guesses map[netip.Addr]guessCount
 }
 
 func readRegistry(record []byte, now time.Time) (k registryRecord, err error) {
@@ -278,12 +270,6 @@ func readRegistry(record []byte, now time.Time) (k registryRecord, err error) {
 		e := readEntry(r)
 		e.until = until
 		k.closed[id] = e
-	}
-	n = r.Count(16 + 4 + 8)
-	k.guesses = make(map[netip.Addr]guessCount, n)
-	for range n {
-		from := r.Addr()
-		k.guesses[from] = guessCount{int(r.Uint32()), now.Add(-max(time.Duration(r.Uint64()), 0))}
 	}
 	return k, r.Done()
 }

@@ -95,9 +95,6 @@ func (m *Importer) Registry(record []byte, now time.Time) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.next = k.next
-	for from, g := range k.guesses {
-		r.guesses[from] = g
-	}
 	return nil
 }
 
