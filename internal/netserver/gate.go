@@ -79,7 +79,7 @@ func (g *gate) turnAway(fd int32, why Reason, detail string) {
 }
 
 // acceptWithSpare turns away one connection when there is no descriptor for it,
-// but the spare one. False when there is no connection, or it has to wait.
+// but a spare one. False when there is no connection, or it has to wait.
 func (g *gate) acceptWithSpare(k socket, cause error) bool {
 	s := &g.server.spare
 	s.mu.Lock()
@@ -93,38 +93,43 @@ func (g *gate) acceptWithSpare(k socket, cause error) bool {
 		g.turnAway(fd, NoDescriptor, cause.Error()+"; raise the open file limit (ulimit -n, LimitNOFILE=) or lower maxclients")
 	}
 	s.keep()
-	if err == unix.EMFILE || err == unix.ENFILE { // somebody else was quicker
-		g.fail(err)
+	if err == unix.EMFILE || err == unix.ENFILE {
+		return true // somebody else was quicker: with the next one
 	}
 	return err == 0
 }
 
-// spare is a descriptor that is given up for a moment, so that a connection can
-// be closed when there is no other left.
+// spares is how many descriptors are kept. One would do, if the rest of the
+// program did not want some too at the very moment it is given up.
+const spares = 8
+
+// spare are descriptors that are given up for a moment, so that a connection
+// can be closed when there is no other left.
 type spare struct {
-	mu   sync.Mutex
-	file int  // guarded by mu
-	kept bool // guarded by mu
+	mu    sync.Mutex
+	files []int // guarded by mu
 }
 
-// keep opens the spare descriptor, if there is one to be had. The caller holds
-// mu.
+// keep opens the spare descriptors, as far as they are to be had. The caller
+// holds mu.
 func (s *spare) keep() {
-	if s.kept {
-		return
-	}
-	if fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC); err == nil {
-		s.file, s.kept = fd, true
+	for len(s.files) < spares {
+		fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+		if err != nil {
+			return
+		}
+		s.files = append(s.files, fd)
 	}
 }
 
-// lend closes the spare descriptor; false if there is none. The caller holds mu.
+// lend closes a spare descriptor; false if there is none. The caller holds mu.
 func (s *spare) lend() bool {
-	if !s.kept {
+	last := len(s.files) - 1
+	if last < 0 {
 		return false
 	}
-	unix.Close(s.file)
-	s.kept = false
+	unix.Close(s.files[last])
+	s.files = s.files[:last]
 	return true
 }
 

@@ -49,6 +49,10 @@ type Config struct {
 	Loops        int                          // [GOMAXPROCS]
 	Event        func(level int, text string) // log line, syslog levels 0-7; any goroutine, must not block [none]
 
+	// Page is the text that a web browser is shown which comes by mistake, on a
+	// port with TLS or without [one line].
+	Page func(secure bool) string
+
 	// Limits per address, an IPv6 address counting as its /64. Negative means
 	// no limit. A connection over a limit is closed at once and counted as
 	// RateLimited.

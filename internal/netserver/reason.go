@@ -30,6 +30,9 @@ const (
 	Full           // Config.MaxClients (closed at accept, like the next two)
 	NoDescriptor   // no file descriptor is left
 	Rejecting      // by the operator's word
+	UnexpectedTLS  // a TLS handshake on a port without
+	HTTPRequest    // answered with a page
+	StratumV2      // its handshake, which is not spoken here
 	Reasons        // number of reasons
 )
 
@@ -58,6 +61,9 @@ var reasonText = [Reasons]string{
 	Full:                "server full",
 	NoDescriptor:        "no descriptor left",
 	Rejecting:           "rejected by operator",
+	UnexpectedTLS:       "TLS on a plain port",
+	HTTPRequest:         "HTTP request",
+	StratumV2:           "Stratum V2 handshake",
 }
 
 // String is the reason in words, as stats and log show it.

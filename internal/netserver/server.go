@@ -123,7 +123,8 @@ func (s *Server) Close() {
 	}
 	s.inherited.close()
 	s.spare.mu.Lock()
-	s.spare.lend()
+	for s.spare.lend() {
+	}
 	s.spare.mu.Unlock()
 	for _, l := range s.loops {
 		for _, a := range l.mailbox.arrivals() { // given when it had ended

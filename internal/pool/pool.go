@@ -104,6 +104,7 @@ func New(c config.Config, o Options) (*Pool, error) {
 	serverConfig := limits(&c)
 	serverConfig.MaxLine = c.MaxLine
 	serverConfig.Event = func(level int, text string) { p.logAt(logfile.Level(level), text) }
+	serverConfig.Page = func(secure bool) string { return webPage(p.config.Load(), o.Solo, secure) }
 	p.server, err = netserver.New(serverConfig, func(l *netserver.Loop) netserver.Handler {
 		if p.group == nil {
 			p.group = session.NewGroup(p.registry, loopCount(), p.closeClient)
