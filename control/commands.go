@@ -55,7 +55,7 @@ func Commands() []Command {
 		{"stats", "", "of the socket connector that is connectorstats, else stratifierstats", plain},
 
 		{"accept", "", "accept new connections again", plain},
-		{"reject", "", "let new connections wait; miners that are connected go on", plain},
+		{"reject", "", "close new connections; miners that are connected go on", plain},
 		{"reconnect", "[HOST PORT]", "tell all miners to reconnect, to another pool if named", optional("%s:%s,%s")},
 		{"reconnclient", "ID", "tell one miner to reconnect", value},
 		{"dropall", "", "close all connections", plain},

@@ -2,6 +2,7 @@ package sharelog
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -87,11 +88,18 @@ const temporary = ".tmp-"
 // renames it to path, so that readers see the old or the new content, never a
 // part. With sync the data is on the disk before the rename.
 func ReplaceFile(path string, data []byte, sync bool) error {
+	return replaceFile(path, sync, func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	})
+}
+
+func replaceFile(path string, sync bool, write func(w io.Writer) error) error {
 	f, err := createTemporary(filepath.Dir(path))
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(data)
+	err = write(f)
 	if err == nil && sync {
 		err = f.Sync()
 	}

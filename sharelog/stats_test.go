@@ -2,6 +2,7 @@ package sharelog
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -377,4 +378,30 @@ func FuzzParseUser(f *testing.F) {
 			t.Fatalf("read %+v, written and read %+v", u, again)
 		}
 	})
+}
+
+// A file written a piece at a time is the same as one written whole.
+func TestWriteUserInPieces(t *testing.T) {
+	u := UserStats{Stats: Stats{Shares: 42}, Workers: 3}
+	for i := range 1000 {
+		u.Worker = append(u.Worker, WorkerStats{Name: fmt.Sprint("bob.", i), Stats: Stats{Shares: float64(i)}})
+	}
+	path := filepath.Join(t.TempDir(), "bob")
+	alone := u
+	alone.Worker = nil
+	var w WorkerStats // one at a time
+	err := alone.WriteWith(path, func(yield func(*WorkerStats) bool) {
+		for i := range u.Worker {
+			if w = u.Worker[i]; !yield(&w) {
+				return
+			}
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(path)
+	if err != nil || string(got) != string(u.Append(nil)) {
+		t.Errorf("%d bytes in pieces, %d at once, %v", len(got), len(u.Append(nil)), err)
+	}
 }

@@ -3,6 +3,8 @@ package sharelog
 import (
 	"cmp"
 	"fmt"
+	"io"
+	"iter"
 	"os"
 	"slices"
 	"time"
@@ -121,18 +123,36 @@ func (u *UserStats) Line() string {
 
 // Append appends the content of the file.
 func (u *UserStats) Append(b []byte) []byte {
+	return u.append(b, u.workers(), func(b []byte) []byte { return b })
+}
+
+func (u *UserStats) workers() iter.Seq[*WorkerStats] {
+	return func(yield func(*WorkerStats) bool) {
+		for i := range u.Worker {
+			if !yield(&u.Worker[i]) {
+				return
+			}
+		}
+	}
+}
+
+// append appends the content of the file with the given workers. After each of
+// them flush may take what there is.
+func (u *UserStats) append(b []byte, workers iter.Seq[*WorkerStats], flush func([]byte) []byte) []byte {
 	o := newIndented(b, "\n ")
 	u.put(&o)
 	o.key("worker")
 	o.buf = append(o.buf, '[')
-	for i := range u.Worker {
-		if i > 0 {
+	first := true
+	for w := range workers {
+		if !first {
 			o.buf = append(o.buf, ',')
 		}
+		first = false
 		o.buf = append(o.buf, "\n  "...)
-		o.buf = u.Worker[i].append(o.buf)
+		o.buf = flush(w.append(o.buf))
 	}
-	if len(u.Worker) > 0 {
+	if !first {
 		o.buf = append(o.buf, "\n "...)
 	}
 	o.buf = append(o.buf, ']')
@@ -155,8 +175,29 @@ func (w *WorkerStats) append(b []byte) []byte {
 }
 
 // Write replaces the file at path.
-func (u *UserStats) Write(path string) error {
-	return ReplaceFile(path, u.Append(nil), false)
+func (u *UserStats) Write(path string) error { return u.WriteWith(path, u.workers()) }
+
+// WriteWith is [UserStats.Write] with other workers than those of u, which are
+// asked for one at a time: however many there are, they need not be in memory
+// together.
+func (u *UserStats) WriteWith(path string, workers iter.Seq[*WorkerStats]) error {
+	const piece = 64 << 10
+	return replaceFile(path, false, func(w io.Writer) error {
+		var err error
+		b := u.append(nil, workers, func(b []byte) []byte {
+			if len(b) < piece {
+				return b
+			}
+			if err == nil {
+				_, err = w.Write(b)
+			}
+			return b[:0]
+		})
+		if err == nil {
+			_, err = w.Write(b)
+		}
+		return err
+	})
 }
 
 // ReadUser reads a user's file of any version. Files without a time of their

@@ -726,3 +726,21 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// A session remembers its listener in a byte.
+func TestTooManyServers(t *testing.T) {
+	list := func(n int) string {
+		var entries strings.Builder
+		for i := range n - 1 {
+			fmt.Fprintf(&entries, ",\n\"127.0.0.1:%d\"", 1001+i)
+		}
+		return "{\n\"serverurl\": [\"127.0.0.1:1000\"" + entries.String() + "]}"
+	}
+	if _, _, err := Parse("ckpool.conf", []byte(list(256)), Pool); err != nil && strings.Contains(err.Error(), "entries") {
+		t.Errorf("256 listeners: %v", err)
+	}
+	_, _, err := Parse("ckpool.conf", []byte(list(257)), Pool)
+	if want := `ckpool.conf:258: "serverurl[256]": want at most 256 entries`; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("257 listeners: %v, want %s", err, want)
+	}
+}

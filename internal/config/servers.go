@@ -1,9 +1,14 @@
 package config
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 )
+
+// maxServers is how many listeners there may be: each miner remembers in a byte
+// which one it came through.
+const maxServers = 256
 
 // readServers reads "serverurl" and gives each listener the global difficulties
 // where it has none of its own.
@@ -14,6 +19,10 @@ func (r *reader) readServers() {
 		for _, e := range r.servers.oneOrMore() {
 			l, err := r.readListener(e)
 			r.servers.file.note(err)
+			if len(r.Servers) == maxServers {
+				r.servers.file.note(e.wants(fmt.Sprintf("at most %d entries", maxServers)))
+				break
+			}
 			r.Servers = append(r.Servers, l)
 		}
 		if r.Servers == nil {

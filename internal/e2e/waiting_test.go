@@ -93,7 +93,15 @@ func TestMinersLeaveWithoutNode(t *testing.T) {
 	n.SetFault(fakenode.Fault{Kind: fakenode.Cut})
 	eventually(t, patience, "the miner's end", func() bool { return h.ended() != nil })
 	p.log.wait(t, 0, "1 miners closed so that they go to their other pools")
+	before := p.connections().Drops["no work"]
+	for range 3 {
+		if _, ok := p.served(t, "127.0.0.1"); ok {
+			t.Error("a miner that comes back is served without work")
+		}
+	}
+	p.dropped(t, "no work", before+3)
 	n.ClearFault()
+	p.log.wait(t, 0, "A node is usable again")
 	p.connect(t, "alice").findBlock()
 }
 

@@ -3,7 +3,10 @@
 package netserver
 
 import (
+	"bufio"
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -12,43 +15,64 @@ import (
 	"time"
 )
 
-// answered waits until want of the clients, which sent "x\n", have their
-// answer, and returns which.
-func answered(t *testing.T, clients []*client, want int) map[*client]bool {
+// settled waits until each of the clients, which sent "x\n", was answered or
+// closed, and returns both kinds.
+func settled(t *testing.T, clients []*client) (served, refused []*client) {
 	t.Helper()
-	got := make(map[*client]bool)
-	for end := time.Now().Add(patience); len(got) < want; {
-		if time.Now().After(end) {
-			t.Fatalf("%d clients answered, want %d", len(got), want)
+	for _, c := range clients {
+		if c == nil {
+			refused = append(refused, c)
+			continue
 		}
-		for _, c := range clients {
-			if !got[c] && c.readable() {
-				c.wantLine("x")
-				got[c] = true
-			}
+		_ = c.SetReadDeadline(time.Now().Add(patience))
+		line, err := c.r.ReadString('\n')
+		switch {
+		case err == nil && line == "x\n":
+			served = append(served, c)
+		case err != nil && !isTimeout(err):
+			refused = append(refused, c)
+		default:
+			t.Fatalf("neither answered nor closed: %q, %v", line, err)
 		}
 	}
-	return got
+	return served, refused
 }
 
-func (c *client) readable() bool {
-	_ = c.SetReadDeadline(time.Now().Add(time.Millisecond))
-	_, err := c.r.Peek(1)
-	_ = c.SetReadDeadline(time.Now().Add(patience))
-	return err == nil
+// crowd connects clients that send "x\n"; nil for one that was closed before it
+// could.
+func crowd(t *testing.T, addr string, n int) (clients []*client) {
+	t.Helper()
+	for range n {
+		c, err := net.Dial("tcp", addr)
+		if err != nil && !errors.Is(err, syscall.ECONNRESET) {
+			t.Fatal(err)
+		}
+		if err != nil {
+			clients = append(clients, nil)
+			continue
+		}
+		t.Cleanup(func() { c.Close() })
+		_, _ = c.Write([]byte("x\n")) // it may be closed by now
+		clients = append(clients, &client{TCPConn: c.(*net.TCPConn), t: t, r: bufio.NewReader(c)})
+	}
+	return clients
 }
 
+func isTimeout(err error) bool {
+	var t interface{ Timeout() bool }
+	return errors.As(err, &t) && t.Timeout()
+}
+
+// With all places taken a miner is closed at once, so that it goes to its next
+// pool, and taken again when somebody has left.
 func TestMaxClients(t *testing.T) {
 	r := start(t, Config{MaxClients: 3}, nil, nil)
-	var clients []*client
-	for range 6 {
-		c := r.dial()
-		c.send("x\n")
-		clients = append(clients, c)
+	served, refused := settled(t, crowd(t, r.addr, 6))
+	if len(served) != 3 || len(refused) != 3 || r.Clients() != 3 {
+		t.Errorf("%d served, %d refused, %d clients", len(served), len(refused), r.Clients())
 	}
-	first := answered(t, clients, 3)
-	if n := r.Clients(); n != 3 {
-		t.Errorf("%d clients, want 3", n)
+	if n := r.Stats().Drops[Full]; n != 3 {
+		t.Errorf("%d counted", n)
 	}
 	// Nothing turns round meanwhile.
 	before := iterations(r)
@@ -56,19 +80,16 @@ func TestMaxClients(t *testing.T) {
 	if n := iterations(r) - before; n > 20 {
 		t.Errorf("%d iterations in 300 ms with nothing to do", n)
 	}
-	if n := r.rec.eventsWith("Server full with 3 clients"); n != 1 {
-		t.Errorf("%d lines say so, want 1", n)
+	if n := r.rec.eventsWith("Refused 127.0.0.1: server full: 3 clients"); n != 1 {
+		t.Errorf("%d lines say so, want 1: %q", n, r.rec.events)
 	}
-	// Each that leaves makes room, at once.
-	var waiting []*client
-	for _, c := range clients {
-		if first[c] {
-			c.Close()
-		} else {
-			waiting = append(waiting, c)
-		}
+	for _, c := range served[:2] {
+		c.Close()
 	}
-	answered(t, waiting, 3)
+	eventually(t, "two to be gone", func() bool { return r.held.Load() == 1 })
+	if served, refused := settled(t, crowd(t, r.addr, 3)); len(served) != 2 || len(refused) != 1 {
+		t.Errorf("with two places: %d served, %d refused", len(served), len(refused))
+	}
 }
 
 func iterations(r *running) (n int64) {
@@ -78,8 +99,8 @@ func iterations(r *running) (n int64) {
 	return n
 }
 
-// With connections coming and going at the limit it is never passed and nobody
-// waits for good.
+// With connections coming and going at the limit it is never passed, and
+// nobody waits.
 func TestMaxClientsUnderChurn(t *testing.T) {
 	const limit = 4
 	var most atomic.Int64
@@ -90,13 +111,18 @@ func TestMaxClientsUnderChurn(t *testing.T) {
 			}
 		}
 	}, nil)
+	var answered atomic.Int64
 	served := make(chan error, 16)
 	for range 16 {
 		go func() {
 			for range 50 {
-				if err := echoOnce(r.addr); err != nil {
+				err := echoOnce(r.addr)
+				if isTimeout(err) {
 					served <- err
 					return
+				}
+				if err == nil {
+					answered.Add(1)
 				}
 			}
 			served <- nil
@@ -110,6 +136,12 @@ func TestMaxClientsUnderChurn(t *testing.T) {
 	if n := most.Load(); n > limit {
 		t.Errorf("%d clients at a time", n)
 	}
+	if n := r.Stats().Accepted; answered.Load() < limit || int64(n) < answered.Load() {
+		t.Errorf("%d answered, %d accepted", answered.Load(), n)
+	}
+	if held := r.held.Load(); held > limit {
+		t.Errorf("%d places held", held)
+	}
 }
 
 func TestOutOfDescriptors(t *testing.T) {
@@ -117,46 +149,29 @@ func TestOutOfDescriptors(t *testing.T) {
 	if events := p.ask("events"); !strings.Contains(events, "Setting maxclients to 72 due to max open file limit of 80") {
 		t.Errorf("start said %q: the soft limit of 40 is to be raised, both numbers told", events)
 	}
-	var clients []*client
-	for range 72 {
-		c := dialFrom(t, p.addr, "", 0)
-		c.send("x\n")
-		clients = append(clients, c)
-	}
-	eventually(t, "out of descriptors", func() bool {
-		return strings.Contains(p.ask("events"), "too many open files")
-	})
+	served, refused := settled(t, crowd(t, p.addr, 72))
 	n := p.number("clients")
-	if n < 30 || n > 59 {
-		t.Fatalf("%d clients with 80 descriptors of which 20 are used elsewhere", n)
+	if n < 30 || n > 59 || len(served) != n || len(refused) != 72-n {
+		t.Fatalf("%d clients with 80 descriptors of which 20 are used elsewhere; %d answered, %d closed", n, len(served), len(refused))
 	}
-	first := answered(t, clients, n)
 	before := p.number("iterations")
 	<-time.After(1200 * time.Millisecond)
 	if n := p.number("iterations") - before; n > 60 {
 		t.Errorf("%d iterations in 1.2 s with nothing to do", n)
 	}
-	var waiting []*client
-	closed := 0
-	for _, c := range clients {
-		if !first[c] {
-			waiting = append(waiting, c)
-		} else if closed < 5 {
-			c.Close()
-			closed++
-		}
+	for _, c := range served[:5] {
+		c.Close()
 	}
-	second := answered(t, waiting, 5)
-	p.ask("close others") // nobody tells the loops: the next tick finds out
-	left := waiting[:0]
-	for _, c := range waiting {
-		if !second[c] {
-			left = append(left, c)
-		}
+	eventually(t, "five to be gone", func() bool { return p.number("clients") == n-5 })
+	if again, _ := settled(t, crowd(t, p.addr, 8)); len(again) != 5 {
+		t.Errorf("%d served with five descriptors", len(again))
 	}
-	answered(t, left, len(left))
-	if events := p.ask("events"); strings.Count(events, "too many open files") != 1 {
-		t.Errorf("more than one line in a minute: %q", events)
+	p.ask("close others") // nobody tells the loops
+	if again, refused := settled(t, crowd(t, p.addr, 8)); len(again) != 8 {
+		t.Errorf("%d refused with descriptors left", len(refused))
+	}
+	if events := p.ask("events"); strings.Count(events, "no descriptor left: too many open files; raise the open file limit (ulimit -n, LimitNOFILE=) or lower maxclients") != 1 {
+		t.Errorf("not one line in a minute: %q", events)
 	}
 }
 

@@ -215,7 +215,9 @@ func TestLoopsShare(t *testing.T) {
 		clients[i] = r.dial()
 		clients[i].send("x\n")
 	}
-	answered(t, clients, len(clients))
+	if served, _ := settled(t, clients); len(served) != len(clients) {
+		t.Fatalf("%d of %d served", len(served), len(clients))
+	}
 	for i, l := range r.Loops() {
 		if n := l.counters.clients.Load(); n < 8 || n > 12 {
 			t.Errorf("loop %d has %d of %d clients", i, n, len(clients))

@@ -142,7 +142,7 @@ func (e *entrance) leave(s Slot, c *conn) {
 
 // open makes c a client.
 func (e *entrance) open(s Slot, c *conn, at *Listener) {
-	c.set(open)
+	c.set(open | fresh)
 	e.loop.counters.accepted.Add(1)
 	e.loop.counters.clients.Add(1)
 	e.loop.handler.Open(s, c.remote(), at.index)

@@ -267,25 +267,11 @@ func (s *Server) ImportLimits(r *wire.Reader) error {
 func (l *limiter) append(b []byte, now time.Time) []byte {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	count := len(l.buckets)
-	for key := range l.older {
-		if _, newer := l.buckets[key]; !newer {
-			count++
-		}
-	}
-	b = binary.AppendUvarint(b, uint64(count))
-	add := func(key addrKey, k bucket) {
+	b = binary.AppendUvarint(b, uint64(l.buckets.Len()))
+	for key, k := range l.buckets.All() {
 		b = binary.BigEndian.AppendUint64(b, uint64(key))
 		b = wire.AppendFloat(b, k.tokens)
 		b = binary.BigEndian.AppendUint64(b, uint64(now.Sub(k.at)))
-	}
-	for key, k := range l.buckets {
-		add(key, k)
-	}
-	for key, k := range l.older {
-		if _, newer := l.buckets[key]; !newer {
-			add(key, k)
-		}
 	}
 	return b
 }
@@ -307,7 +293,7 @@ func (l *limiter) adopt(buckets map[addrKey]bucket) {
 	defer l.mu.Unlock()
 	for key, k := range buckets {
 		k.tokens = min(k.tokens, burst)
-		l.buckets[key] = k
+		l.buckets.Put(key, k)
 	}
 }
 

@@ -4,6 +4,7 @@ package netserver
 
 import (
 	"fmt"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -11,13 +12,14 @@ import (
 // gate is the accepting side of one loop. Its listeners leave epoll while
 // nothing can be accepted, so that waiting costs nothing. Owned by the loop.
 type gate struct {
-	server  *Server
-	poller  *poller
-	sockets []socket
-	open    bool                // listeners are in epoll
-	waiting bool                // for room
-	closed  bool                // for good
-	peer    unix.RawSockaddrAny // scratch of accept
+	server   *Server
+	counters *counters // of the loop
+	poller   *poller
+	sockets  []socket
+	open     bool                // listeners are in epoll
+	waiting  bool                // for room
+	closed   bool                // for good
+	peer     unix.RawSockaddrAny // scratch of accept
 }
 
 // socket is one listening socket.
@@ -26,45 +28,114 @@ type socket struct {
 	at *Listener
 }
 
-// accept takes one connection; false when there is none or no room for it. The
-// place of the connection is held.
+// accept takes one connection; false when there is none that may stay. The
+// place of the connection is held. Who may not stay is accepted and closed, so
+// that a miner goes to its next pool at once: in the system's queue it would
+// wait for minutes.
 func (g *gate) accept(k socket) (a arrival, ok bool) {
-	if !g.open {
-		return a, false
-	}
-	if !g.server.hold() {
-		g.server.report(eventFull, fmt.Sprintf("Server full with %d clients", g.server.MaxClients()))
-		g.wait()
-		if !g.server.full() { // one was freed before we waited
-			g.again()
-		}
-		return a, false
-	}
 	for range acceptsPerEvent {
+		if !g.open {
+			break
+		}
+		why, refused := g.server.refusal()
+		detail := ""
+		if !refused && !g.server.hold() {
+			why, refused = Full, true
+			detail = fmt.Sprintf("%d clients", g.server.MaxClients())
+		}
 		fd, err := accept(k.fd, &g.peer)
+		if err == 0 && !refused {
+			return arrival{fd, k.at, peerAddress(&g.peer)}, true
+		}
+		if !refused {
+			g.server.unhold()
+		}
 		switch err {
 		case 0:
-			return arrival{fd, k.at, peerAddress(&g.peer)}, true
+			g.turnAway(fd, why, detail)
+			continue
 		case unix.EINTR, unix.ECONNABORTED, unix.EPROTO, unix.ENETDOWN, unix.ENOPROTOOPT,
 			unix.EHOSTDOWN, unix.ENONET, unix.EHOSTUNREACH, unix.ENETUNREACH:
 			continue // that connection is gone; the next may be there
 		case unix.EAGAIN:
-		default:
-			g.fail(err)
+			return a, false
+		case unix.EMFILE, unix.ENFILE:
+			if g.acceptWithSpare(k, err) {
+				continue
+			}
+			return a, false
 		}
-		break
+		g.fail(err)
+		return a, false
 	}
-	g.server.unhold()
 	return a, false
+}
+
+// turnAway closes a connection that may not stay.
+func (g *gate) turnAway(fd int32, why Reason, detail string) {
+	g.counters.drops[why].Add(1)
+	g.server.reportEnd("Refused", why, peerAddress(&g.peer).Addr(), detail)
+	abort(fd)
+}
+
+// acceptWithSpare turns away one connection when there is no descriptor for it,
+// but a spare one. False when there is no connection, or it has to wait.
+func (g *gate) acceptWithSpare(k socket, cause error) bool {
+	s := &g.server.spare
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.lend() {
+		g.fail(cause)
+		return false
+	}
+	fd, err := accept(k.fd, &g.peer)
+	if err == 0 {
+		g.turnAway(fd, NoDescriptor, cause.Error()+"; raise the open file limit (ulimit -n, LimitNOFILE=) or lower maxclients")
+	}
+	s.keep()
+	if err == unix.EMFILE || err == unix.ENFILE {
+		return true // somebody else was quicker: with the next one
+	}
+	return err == 0
+}
+
+// spares is how many descriptors are kept. One would do, if the rest of the
+// program did not want some too at the very moment it is given up.
+const spares = 8
+
+// spare are descriptors that are given up for a moment, so that a connection
+// can be closed when there is no other left.
+type spare struct {
+	mu    sync.Mutex
+	files []int // guarded by mu
+}
+
+// keep opens the spare descriptors, as far as they are to be had. The caller
+// holds mu.
+func (s *spare) keep() {
+	for len(s.files) < spares {
+		fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+		if err != nil {
+			return
+		}
+		s.files = append(s.files, fd)
+	}
+}
+
+// lend closes a spare descriptor; false if there is none. The caller holds mu.
+func (s *spare) lend() bool {
+	last := len(s.files) - 1
+	if last < 0 {
+		return false
+	}
+	unix.Close(s.files[last])
+	s.files = s.files[:last]
+	return true
 }
 
 // fail waits because a resource of the system is used up.
 func (g *gate) fail(err error) {
-	text := fmt.Sprintf("Accepting paused with %d clients: %v", g.server.Clients(), err)
-	if err == unix.EMFILE {
-		text += "; raise the open file limit (ulimit -n, LimitNOFILE=) or lower maxclients"
-	}
-	g.server.report(eventNoDescriptor, text)
+	g.server.report(eventNoResources, fmt.Sprintf("Accepting paused with %d clients: %v", g.server.Clients(), err))
 	g.wait()
 }
 
@@ -109,7 +180,7 @@ func (g *gate) close() {
 
 // update puts the listeners into epoll or takes them out of it.
 func (g *gate) update() {
-	open := !g.waiting && !g.closed && !g.server.paused.Load() && !g.server.frozen.Load()
+	open := !g.waiting && !g.closed && !g.server.leaving.Load() && !g.server.frozen.Load()
 	if open == g.open {
 		return
 	}

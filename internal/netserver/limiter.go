@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"ckpool/internal/recent"
 )
 
 // limiter holds the limits per address. It is asked when a connection begins,
@@ -19,10 +21,9 @@ type limiter struct {
 	mu sync.Mutex
 	// guarded by mu
 	clients map[addrKey]usage // addresses with something counted
-	// Buckets used in the present and in the last period: one used in neither
-	// is full, and forgetting a whole map costs nothing.
-	buckets, older map[addrKey]bucket
-	rotated        time.Time
+	// Buckets used in the present or in the last period: any other is full.
+	buckets recent.Map[addrKey, bucket]
+	aged    time.Time // when buckets last forgot
 }
 
 // limits are immutable.
@@ -47,8 +48,8 @@ type bucket struct {
 func newLimiter(c *Config, now time.Time) *limiter {
 	l := &limiter{
 		clients: make(map[addrKey]usage),
-		buckets: make(map[addrKey]bucket),
-		rotated: now,
+		buckets: recent.New[addrKey, bucket](0),
+		aged:    now,
 	}
 	l.set(c)
 	return l
@@ -124,15 +125,13 @@ func (l *limiter) admit(addr netip.Addr, now time.Time) (flags connFlags, refusa
 
 // spend takes a token from the bucket of key if it has one.
 func (l *limiter) spend(key addrKey, set *limits, now time.Time) bool {
-	if now.Sub(l.rotated) >= set.period {
-		l.older, l.buckets = l.buckets, make(map[addrKey]bucket)
-		l.rotated = now
+	if now.Sub(l.aged) >= set.period {
+		l.buckets.Age()
+		l.aged = now
 	}
-	b, ok := l.buckets[key]
+	b, ok := l.buckets.Get(key)
 	if !ok {
-		if b, ok = l.older[key]; !ok {
-			b = bucket{tokens: set.burst, at: now}
-		}
+		b = bucket{tokens: set.burst, at: now}
 	}
 	if d := now.Sub(b.at); d > 0 { // loops read the clock apart
 		b.tokens = min(b.tokens+d.Seconds()*set.rate, set.burst)
@@ -142,7 +141,7 @@ func (l *limiter) spend(key addrKey, set *limits, now time.Time) bool {
 	if enough {
 		b.tokens--
 	}
-	l.buckets[key] = b
+	l.buckets.Put(key, b)
 	return enough
 }
 

@@ -181,7 +181,7 @@ func TestConnectRateOverTime(t *testing.T) {
 	for _, after := range []time.Duration{30, 40, 50} {
 		l.admit(other, begin.Add(after*time.Second))
 	}
-	if n := len(l.buckets) + len(l.older); n > 2 {
+	if n := l.buckets.Len(); n > 2 {
 		t.Errorf("%d buckets kept, want only those of the other address", n)
 	}
 }

@@ -56,6 +56,7 @@ func newLoop(s *Server, index int) (*Loop, error) {
 		partials:  partials{lines: make(map[Slot][]byte)},
 		lingering: make(map[Slot]time.Time),
 	}
+	l.gate.counters = &l.counters
 	l.entrance = entrance{loop: l, guests: make(map[Slot]*guest)}
 	l.output = output{poller: p, counters: &l.counters, limit: s.config.Backlog,
 		backlogs: make(map[Slot]*backlog), tls: make(map[Slot]*encrypted)}
@@ -195,7 +196,10 @@ func (l *Loop) tick() {
 	// that is no fault of the clients.
 	elapsed := min(l.now.Sub(l.lastTick), 2*l.server.tickEvery)
 	l.lastTick = l.now
-	if l.gate.waiting && !l.server.full() {
+	if l.gate.waiting {
+		l.server.spare.mu.Lock()
+		l.server.spare.keep()
+		l.server.spare.mu.Unlock()
 		l.gate.again()
 	}
 	for s, b := range l.output.backlogs {
@@ -212,6 +216,7 @@ func (l *Loop) tick() {
 		}
 	}
 	l.handler.Tick(l.now)
+	l.more = true // it may have left work to Step
 }
 
 // Post runs fn on the loop's goroutine (any goroutine may call). Functions run

@@ -33,7 +33,7 @@ type Handler interface {
 	// more than once in an iteration and with nothing to do.
 	Flush()
 	// Step does a bounded part of pending background work (a broadcast: about
-	// 64 clients) and reports whether more remains. Called after Wake and
+	// 64 clients) and reports whether more remains. Called after Wake, after Tick and
 	// between zero-timeout waits while it returns true.
 	Step() (more bool)
 	// Tick: about once a second.
@@ -48,6 +48,10 @@ type Config struct {
 	MaxClients   int                          // [90 % of the descriptor limit, which is also the most]
 	Loops        int                          // [GOMAXPROCS]
 	Event        func(level int, text string) // log line, syslog levels 0-7; any goroutine, must not block [none]
+
+	// Page is the text that a web browser is shown which comes by mistake, on a
+	// port with TLS or without [one line].
+	Page func(secure bool) string
 
 	// Limits per address, an IPv6 address counting as its /64. Negative means
 	// no limit. A connection over a limit is closed at once and counted as

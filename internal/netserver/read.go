@@ -30,6 +30,9 @@ func (l *Loop) readable(s Slot, c *conn) {
 
 // lines gives the handler each line that data completes, and keeps the rest.
 func (l *Loop) lines(s Slot, c *conn, data []byte) {
+	if c.is(fresh) && len(data) > 0 && !l.greeted(s, c, data) {
+		return
+	}
 	limit := l.server.config.MaxLine
 	for len(data) > 0 && c.live() {
 		begun := 0

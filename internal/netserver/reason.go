@@ -26,6 +26,13 @@ const (
 	ProxyMissing   // no PROXY protocol header where one must be
 	ProxyMalformed // not one, or not a whole one in time
 	ProxyUntrusted // from a peer that may not send one
+	LoginsRefused  // nothing but refused logins
+	Full           // Config.MaxClients (closed at accept, like the next two)
+	NoDescriptor   // no file descriptor is left
+	Rejecting      // by the operator's word
+	UnexpectedTLS  // a TLS handshake on a port without
+	HTTPRequest    // answered with a page
+	StratumV2      // its handshake, which is not spoken here
 	Reasons        // number of reasons
 )
 
@@ -50,6 +57,13 @@ var reasonText = [Reasons]string{
 	ProxyMissing:        "no PROXY header",
 	ProxyMalformed:      "malformed PROXY header",
 	ProxyUntrusted:      "untrusted proxy",
+	LoginsRefused:       "logins refused",
+	Full:                "server full",
+	NoDescriptor:        "no descriptor left",
+	Rejecting:           "rejected by operator",
+	UnexpectedTLS:       "TLS on a plain port",
+	HTTPRequest:         "HTTP request",
+	StratumV2:           "Stratum V2 handshake",
 }
 
 // String is the reason in words, as stats and log show it.

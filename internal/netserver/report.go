@@ -13,8 +13,7 @@ import (
 type eventKind int
 
 const (
-	eventFull eventKind = eventKind(Reasons) + iota
-	eventNoDescriptor
+	eventNoResources eventKind = eventKind(Reasons) + iota
 	eventKinds
 )
 
@@ -36,9 +35,13 @@ func (s *Server) report(kind eventKind, text string) {
 // reportDrop says whom a reason drops, one of each a minute with the number of
 // all since the last. It is counted already.
 func (s *Server) reportDrop(why Reason, addr netip.Addr, detail string) {
-	if !why.logged() {
-		return
+	if why.logged() {
+		s.reportEnd("Dropped", why, addr, detail)
 	}
+}
+
+// reportEnd is reportDrop, in other words and whatever the reason.
+func (s *Server) reportEnd(what string, why Reason, addr netip.Addr, detail string) {
 	var drops uint64
 	for _, l := range s.loops {
 		drops += l.counters.drops[why].Load()
@@ -47,7 +50,7 @@ func (s *Server) reportDrop(why Reason, addr netip.Addr, detail string) {
 	if !due {
 		return
 	}
-	text := fmt.Sprintf("Dropped %s: %s", addr, why)
+	text := fmt.Sprintf("%s %s: %s", what, addr, why)
 	if detail != "" {
 		text += ": " + detail
 	}

@@ -3,7 +3,6 @@
 package netserver
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -320,27 +319,47 @@ func TestReasonText(t *testing.T) {
 		}
 		seen[text] = true
 	}
-	if got := Reasons.String(); got != "reason 20" {
+	if got := Reason(200).String(); got != "reason 200" {
 		t.Errorf("unknown reason is %q", got)
 	}
 }
 
-func TestPause(t *testing.T) {
-	r := start(t, Config{}, nil, func(s *Server) { s.Pause() })
-	c := r.dial() // into the system's backlog
-	c.send("x\n")
-	_ = c.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
-	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, unix.EAGAIN) && !isTimeout(err) {
-		t.Errorf("answered while paused: %v", err)
+// Who is refused is closed at once, never left to wait.
+func TestRefuse(t *testing.T) {
+	r := start(t, Config{}, nil, func(s *Server) { s.Refuse(Rejecting) })
+	for range 3 {
+		if !r.refused("127.0.0.2") {
+			t.Error("served while refusing")
+		}
 	}
-	_ = c.SetReadDeadline(time.Now().Add(patience))
-	r.Resume()
+	if n := r.Stats().Drops[Rejecting]; n != 3 {
+		t.Errorf("%d counted", n)
+	}
+	if n := r.rec.eventsWith("Refused 127.0.0.2: rejected by operator"); n != 1 {
+		t.Errorf("%d lines in a minute: %q", n, r.rec.events)
+	}
+	r.Refuse(NoWork)
+	if !r.refused("127.0.0.2") || r.Stats().Drops[NoWork] != 1 {
+		t.Errorf("without work: %v", r.Stats().Drops)
+	}
+	r.Admit()
+	c := r.dial()
+	c.send("x\n")
 	c.wantLine("x")
 }
 
-func isTimeout(err error) bool {
-	var t interface{ Timeout() bool }
-	return errors.As(err, &t) && t.Timeout()
+// What is another process's waits for it.
+func TestLeaveToOthers(t *testing.T) {
+	r := start(t, Config{}, nil, func(s *Server) { s.LeaveToOthers() })
+	c := r.dial() // into the system's queue
+	c.send("x\n")
+	_ = c.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+	if _, err := c.Read(make([]byte, 1)); !isTimeout(err) {
+		t.Errorf("not left alone: %v", err)
+	}
+	_ = c.SetReadDeadline(time.Now().Add(patience))
+	r.Admit()
+	c.wantLine("x")
 }
 
 func TestSocketOptions(t *testing.T) {

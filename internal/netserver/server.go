@@ -27,8 +27,10 @@ type Server struct {
 	handshakes sync.WaitGroup // goroutines of TLS handshakes; waited for by Run
 	maxClients atomic.Int64
 	held       atomic.Int64 // descriptors of connections, and places taken for them
-	waiting    atomic.Int32 // loops that wait for room
-	paused     atomic.Bool
+	waiting    atomic.Int32 // loops that wait for what the system has no more of
+	refusing   atomic.Int32 // a Reason and one, 0: nobody is refused
+	leaving    atomic.Bool  // what comes is another process's
+	spare      spare
 	frozen     atomic.Bool // between Freeze and Thaw
 	stopping   atomic.Bool
 
@@ -55,6 +57,7 @@ func New(c Config, handler func(l *Loop) Handler) (*Server, error) {
 	s := &Server{config: c, limits: newLimiter(&c, time.Now()), tickEvery: time.Second,
 		computing: make(tlspipe.Limit, max(1, runtime.GOMAXPROCS(0)/2))}
 	s.maxClients.Store(most)
+	s.spare.keep() // nobody else has s
 	for i := range c.Loops {
 		l, err := newLoop(s, i)
 		if err != nil {
@@ -119,6 +122,10 @@ func (s *Server) Close() {
 		k.close()
 	}
 	s.inherited.close()
+	s.spare.mu.Lock()
+	for s.spare.lend() {
+	}
+	s.spare.mu.Unlock()
 	for _, l := range s.loops {
 		for _, a := range l.mailbox.arrivals() { // given when it had ended
 			abort(a.fd)
@@ -139,17 +146,27 @@ func (s *Server) Listeners() []*Listener {
 	return slices.Clone(s.listeners)
 }
 
-// Pause stops accepting, soon: new connections wait in the system's backlog.
-// Any goroutine may call, also before Run.
-func (s *Server) Pause() {
-	s.paused.Store(true)
+// Refuse closes every new connection as soon as it comes, and counts it under
+// why. Any goroutine may call, also before Run.
+func (s *Server) Refuse(why Reason) { s.refusing.Store(int32(why) + 1) }
+
+// LeaveToOthers leaves new connections to another process that listens on the
+// same sockets, or is about to. Any goroutine may call, also before Run.
+func (s *Server) LeaveToOthers() {
+	s.leaving.Store(true)
 	s.recheckGates()
 }
 
-// Resume accepts again after Pause.
-func (s *Server) Resume() {
-	s.paused.Store(false)
+// Admit ends Refuse and LeaveToOthers.
+func (s *Server) Admit() {
+	s.refusing.Store(0)
+	s.leaving.Store(false)
 	s.recheckGates()
+}
+
+func (s *Server) refusal() (why Reason, refuse bool) {
+	n := s.refusing.Load()
+	return Reason(max(n, 1) - 1), n != 0
 }
 
 // Clients is the number of clients, from any goroutine.
@@ -191,9 +208,6 @@ func (s *Server) lightest(l *Loop) *Loop {
 	}
 	return best
 }
-
-// full tells that no place is left.
-func (s *Server) full() bool { return s.held.Load() >= s.maxClients.Load() }
 
 // hold takes a place for one connection, false when the server is full.
 func (s *Server) hold() bool {

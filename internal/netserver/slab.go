@@ -18,6 +18,7 @@ const (
 	entering                           // has an entry in entrance.guests, Handler.Open is to come
 	secure                             // has an entry in output.tls
 	computing                          // its handshake has what it needs, nothing is read meanwhile
+	fresh                              // it is not known yet that a miner speaks
 )
 
 // conn is what a loop keeps of each connection. It has no pointers, so that the

@@ -265,7 +265,7 @@ func TestMoveLimits(t *testing.T) {
 	if u := s.limits.clients[key]; u.open != 3 || u.unauthorized != 3 {
 		t.Errorf("counted %+v", u)
 	}
-	if k := s.limits.buckets[key]; k.tokens < 2 || k.tokens > 3 {
+	if k, _ := s.limits.buckets.Get(key); k.tokens < 2 || k.tokens > 3 {
 		t.Errorf("bucket %+v, 3 of 5 tokens are spent", k)
 	}
 	if st := s.Stats(); st.Accepted != 3 || st.Clients != 3 {
@@ -458,7 +458,7 @@ func TestReadLimitsV1(t *testing.T) {
 	if st.Accepted != 12345 || st.ReplacedNotifies != 17 || st.Drops[PeerClosed] != 100 || st.Drops[TimedOut] != 114 {
 		t.Errorf("%+v", st)
 	}
-	if k := s.limits.buckets[keyOf(netip.MustParseAddr("198.51.100.7"))]; k.tokens != 42.5 {
+	if k, _ := s.limits.buckets.Get(keyOf(netip.MustParseAddr("198.51.100.7"))); k.tokens != 42.5 {
 		t.Errorf("bucket %+v", k)
 	}
 }

@@ -85,6 +85,9 @@ func TestUserAgents(t *testing.T) {
 func TestConnections(t *testing.T) {
 	h := newHarness(t, nil)
 	id := grant(t, h.State, "bob.rig").Worker
+	for range 4 { // one for each Detach
+		grant(t, h.State, "bob.rig")
+	}
 	w := h.names.table.get(id)
 	expect := func(count int, started stamp, agent, kind string) {
 		t.Helper()

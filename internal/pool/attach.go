@@ -134,12 +134,13 @@ func (s *State) Attach(id session.WorkerID, client uint64, userAgent string, at 
 	s.count(w.user, 1)
 }
 
-// Detach is the end of what Attach began.
+// Detach gives a grant back, and is the end of what Attach began.
 func (s *State) Detach(id session.WorkerID, client uint64, userAgent string) {
 	w := s.names.table.get(id)
 	if w == nil {
 		return
 	}
+	defer s.names.release(w)
 	w.mu.Lock()
 	c, removed := w.connected.remove(client)
 	s.touch(&w.tally)

@@ -65,7 +65,7 @@ type solution struct {
 	profile     work.Profile
 	payout      []byte
 	extranonce1 []byte
-	worker      session.WorkerID
+	worker      string // full name
 	stale       bool
 	found       time.Time
 }
@@ -78,7 +78,7 @@ func (p *Pool) Block(s *session.Share) {
 	}
 	f := &solution{
 		job: s.Job, share: *s.Computed, submit: *s.Submit, profile: s.Profile, payout: s.Payout,
-		extranonce1: slices.Clone(s.Extranonce1), worker: s.Worker,
+		extranonce1: slices.Clone(s.Extranonce1), worker: p.names.workerName(s.Worker),
 		stale: s.Current != nil && s.Current.Template.PrevHash != s.Job.Template.PrevHash, found: s.Time,
 	}
 	f.submit.Worker = slices.Clone(s.Submit.Worker)
@@ -89,7 +89,7 @@ func (p *Pool) submitBlock(f *solution) {
 	block := f.job.Block(&f.share, f.profile, f.payout, f.extranonce1, &f.submit)
 	height, hash := f.job.Template.Height, f.share.Hash
 	record := Block{
-		Height: height, Hash: display(hash), Worker: p.names.workerName(f.worker), Difficulty: f.job.NetworkDifficulty,
+		Height: height, Hash: display(hash), Worker: f.worker, Difficulty: f.job.NetworkDifficulty,
 		Reward: f.job.Template.CoinbaseValue, Time: f.found,
 	}
 	kind := "Possible block solve"

@@ -72,6 +72,21 @@ func pointers(all []session.Info) []*session.Info {
 	return list
 }
 
+// workersOfUser chooses the workers of the user that args name.
+func (q Queries) workersOfUser(args string) func(session.WorkerID) bool {
+	u, _ := q.findUser("", args)
+	return func(id session.WorkerID) bool {
+		w := q.State.names.table.get(id)
+		return w != nil && w.user == u
+	}
+}
+
+// thatWorker chooses the worker that args name.
+func (q Queries) thatWorker(args string) func(session.WorkerID) bool {
+	w, _ := q.findWorker("", args)
+	return func(id session.WorkerID) bool { return w != nil && id == w.id }
+}
+
 func (q Queries) ofUser(u *user, all []session.Info) (list []*session.Info) {
 	for i := range all {
 		if w := q.workerOf(&all[i]); w != nil && w.user == u {

@@ -132,10 +132,12 @@ func (c commands) ask(question func(q Queries, args string, now time.Time) []byt
 	}
 }
 
-// about is a command that needs the sessions.
-func (c commands) about(question func(q Queries, args string, all []session.Info) []byte) handler {
+// about is a command that needs the sessions of the workers that which chooses.
+func (c commands) about(
+	question func(q Queries, args string, all []session.Info) []byte, which func(q Queries, args string) func(session.WorkerID) bool,
+) handler {
 	return func(ctx context.Context, args string) (string, error) {
-		all, err := c.Sessions(ctx)
+		all, err := c.Sessions(ctx, which(Queries{c.State}, args))
 		if err != nil {
 			return "", err
 		}
@@ -184,6 +186,8 @@ func (c commands) listenerFD(_ context.Context, n int) (*os.File, error) {
 	for _, f := range files[1:] {
 		f.Close()
 	}
+	c.shared.Store(true)
+	c.refuse(&c.rejecting, c.rejecting.Load())
 	return files[0], nil
 }
 

@@ -22,7 +22,7 @@ type Queries struct {
 
 // Users is users.
 func (q Queries) Users(now time.Time) []byte {
-	return object("users", q.State.names.all(), func(b []byte, u *user) []byte { return q.user(b, u, now) })
+	return object("users", newest(q.State.names.all()), func(b []byte, u *user) []byte { return q.user(b, u, now) })
 }
 
 // Workers is workers.
@@ -32,6 +32,7 @@ func (q Queries) Workers(now time.Time) []byte {
 		workers = append(workers, u.listWorkers()...)
 	}
 	slices.SortFunc(workers, func(a, b *worker) int { return cmp.Compare(a.id, b.id) })
+	workers = newest(workers)
 	return object("workers", workers, func(b []byte, w *worker) []byte { return q.worker(b, w, now) })
 }
 
@@ -156,6 +157,9 @@ func unix(t time.Time) int64 {
 	}
 	return t.Unix()
 }
+
+// newest is the end of a list that is too long for a reply.
+func newest[T any](list []T) []T { return list[max(0, len(list)-maxListed):] }
 
 // object is {key: [elements]}.
 func object[T any](key string, list []T, element func([]byte, T) []byte) []byte {

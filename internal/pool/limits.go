@@ -4,17 +4,22 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"ckpool/internal/recent"
 )
 
-// window counts events by key, up to a limit within a length of time.
+// window counts events by key, up to a limit within a length of time. It costs
+// the same however many keys strangers think of.
 type window[K comparable] struct {
 	// immutable
 	limit   int
 	length  stamp
 	penalty bool // reaching the limit begins a new length of time
 
-	mu     sync.Mutex
-	counts map[K]windowCount // guarded by mu
+	mu sync.Mutex
+	// guarded by mu
+	counts recent.Map[K, windowCount]
+	aged   stamp // when counts last forgot
 }
 
 type windowCount struct {
@@ -35,22 +40,20 @@ type refusal struct {
 // newRefusals: ten refusals of a name from one place in a minute, and it is
 // not looked at for a minute.
 func newRefusals() window[refusal] {
-	return window[refusal]{limit: 10, length: stamp(time.Minute), penalty: true, counts: make(map[refusal]windowCount)}
+	return window[refusal]{limit: 10, length: stamp(time.Minute), penalty: true, counts: recent.New[refusal, windowCount](maxKeys)}
 }
 
 // newNameLimit: names one place may make in an hour.
 func newNameLimit() window[netip.Prefix] {
-	return window[netip.Prefix]{limit: 10_000, length: stamp(time.Hour), counts: make(map[netip.Prefix]windowCount)}
+	return window[netip.Prefix]{limit: 10_000, length: stamp(time.Hour), counts: recent.New[netip.Prefix, windowCount](maxKeys)}
 }
 
 // add counts one event.
 func (w *window[K]) add(key K, now stamp) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	c, known := w.counts[key]
-	if !known && len(w.counts) >= maxKeys {
-		w.makeRoom(now)
-	}
+	w.age(now)
+	c, known := w.counts.Get(key)
 	if !known || now-c.begin >= w.length {
 		c = windowCount{begin: now}
 	}
@@ -58,43 +61,33 @@ func (w *window[K]) add(key K, now stamp) {
 	if c.n == w.limit && w.penalty {
 		c.begin = now
 	}
-	w.counts[key] = c
-}
-
-// makeRoom forgets what is over, or else anything.
-func (w *window[K]) makeRoom(now stamp) {
-	w.sweepLocked(now)
-	for key := range w.counts {
-		if len(w.counts) < maxKeys {
-			return
-		}
-		delete(w.counts, key)
-	}
+	w.counts.Put(key, c)
 }
 
 // wait is how long the key has to wait, 0 below the limit.
 func (w *window[K]) wait(key K, now stamp) time.Duration {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	c, known := w.counts[key]
+	c, known := w.counts.Get(key)
 	if !known || c.n < w.limit {
 		return 0
 	}
 	return max(0, time.Duration(c.begin+w.length-now))
 }
 
-// sweep forgets what is over.
+// sweep gives memory back when nothing is counted for long.
 func (w *window[K]) sweep(now stamp) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.sweepLocked(now)
+	w.age(now)
 }
 
-func (w *window[K]) sweepLocked(now stamp) {
-	for key, c := range w.counts {
-		if now-c.begin >= w.length {
-			delete(w.counts, key)
-		}
+// age forgets counts that are over: each began before the length of time that
+// has passed since it was last added to.
+func (w *window[K]) age(now stamp) {
+	if now-w.aged >= w.length {
+		w.counts.Age()
+		w.aged = now
 	}
 }
 

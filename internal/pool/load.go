@@ -34,7 +34,7 @@ func (s *State) Load(now time.Time) error {
 	if err := l.loadWorkers(); err != nil {
 		return err
 	}
-	if users := s.names.lastID.Load(); users > 0 {
+	if users := s.names.users.Load(); users > 0 {
 		s.cfg.Event(levelWarning, fmt.Sprintf("Loaded %d users and %d workers", users, s.names.table.count()))
 	}
 	return nil
@@ -171,7 +171,7 @@ func (l loader) loadUser(file, name string) {
 }
 
 func (l loader) loadWorker(name string, st *sharelog.WorkerStats) {
-	w, _ := l.names.makeWorker(name, l.stamp(l.now))
+	w := l.names.makeWorker(name, l.stamp(l.now))
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	l.restore(&w.tally, &st.Stats)

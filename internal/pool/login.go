@@ -13,7 +13,7 @@ import (
 	"ckpool/stratum"
 )
 
-// maxNewNames is how many users and workers one connection may make.
+// maxNewNames is how many workers one connection may make.
 const maxNewNames = 100
 
 // Authorize decides a login. It makes the user and the worker if there are
@@ -60,13 +60,19 @@ func (s *State) login(l *session.Login, now stamp) (g session.Grant, refused str
 		g.Payout = a.Script()
 	}
 	name := userName + rest
-	w := s.names.worker(name)
+	w := s.names.hold(name)
 	if w == nil {
-		if refused := s.checkNewName(l, now); refused != "" {
-			return g, refused
+		// A connection's own address is what the limits are not for.
+		free := err == nil && rest == "" && !l.Further
+		if !free {
+			if refused := s.checkNewName(l, now); refused != "" {
+				return g, refused
+			}
 		}
-		w, g.NewName = s.names.makeWorker(name, now)
-		if g.NewName {
+		made := false
+		w, made = s.names.holdNew(name, now)
+		if made && !free {
+			g.NewName = true
 			s.newNames.add(place(l.Remote.Addr()), now)
 		}
 	}
@@ -135,12 +141,8 @@ func (s *State) checkPayout(a address.Address, err error) string {
 	return ""
 }
 
-// checkNewName limits the names strangers can make. Where names must be
-// addresses there is no limit.
+// checkNewName limits the names strangers can make.
 func (s *State) checkNewName(l *session.Login, now stamp) string {
-	if s.cfg.Solo {
-		return ""
-	}
 	if l.NewNames >= maxNewNames {
 		return "Too many new names on this connection"
 	}

@@ -241,18 +241,35 @@ func TestLoginNewNames(t *testing.T) {
 	}
 }
 
-// What strangers can make the limits remember is bounded.
+// What strangers can make the limits remember is bounded, and so is what each
+// refusal costs however many there were.
 func TestLimitsAreBounded(t *testing.T) {
+	const some = 10_000
 	w := newRefusals()
-	for i := range maxKeys + 1000 {
-		w.add(refusal{name: fmt.Sprint(i)}, stamp(i))
+	n := 0
+	refuse := func(names int) time.Duration {
+		began := time.Now()
+		for range names {
+			w.add(refusal{name: fmt.Sprint(n)}, stamp(n))
+			n++
+		}
+		return time.Since(began)
 	}
-	if len(w.counts) > maxKeys {
-		t.Errorf("%d keys", len(w.counts))
+	first := refuse(some)
+	refuse(maxKeys - some)
+	for range 2 * maxKeys / some {
+		if took := refuse(some); took > 50*first+time.Second {
+			t.Fatalf("%d refusals take %v when the limit of names is reached, the first took %v", some, took, first)
+		}
+		if w.counts.Len() > maxKeys {
+			t.Fatalf("%d keys", w.counts.Len())
+		}
 	}
-	w.sweep(stamp(time.Hour))
-	if len(w.counts) != 0 {
-		t.Errorf("%d keys after an hour", len(w.counts))
+	for hour := range 2 {
+		w.sweep(stamp(hour+1) * stamp(time.Hour))
+	}
+	if w.counts.Len() != 0 {
+		t.Errorf("%d keys after two hours", w.counts.Len())
 	}
 }
 
@@ -284,7 +301,7 @@ func TestLoginConcurrently(t *testing.T) {
 			}
 		}
 	}
-	if users, workers := s.names.lastID.Load(), s.names.table.count(); users != 50 || workers != 2000 {
+	if users, workers := s.names.users.Load(), s.names.table.count(); users != 50 || workers != 2000 {
 		t.Errorf("%d users and %d workers", users, workers)
 	}
 	if w := s.names.table.get(2001); w != nil || s.names.table.get(1<<31) != nil || s.names.table.get(0) != nil {

@@ -198,8 +198,10 @@ func TestReadCountsV1(t *testing.T) {
 		t.Errorf("%v, %v", k.rejects, k.sums)
 	}
 	from := netip.MustParsePrefix("198.51.100.7/32")
-	if k.refusals[refusal{from, "bob"}] != (windowCount{5, 9}) || k.newNames[netip.MustParsePrefix("2001:db8::/64")] != (windowCount{6, 7}) {
-		t.Errorf("%v, %v", k.refusals, k.newNames)
+	refused, _ := k.refusals.Get(refusal{from, "bob"})
+	made, _ := k.newNames.Get(netip.MustParsePrefix("2001:db8::/64"))
+	if refused != (windowCount{5, 9}) || made != (windowCount{6, 7}) {
+		t.Errorf("%v, %v", refused, made)
 	}
 }
 

@@ -49,6 +49,7 @@ type Pool struct {
 	sessions   atomic.Pointer[session.Settings]
 	rejecting  atomic.Bool  // by an operator's word
 	workless   atomic.Bool  // no node has been usable for long
+	shared     atomic.Bool  // another process was given a listening socket
 	resumable  atomic.Int64 // sessions
 	blocks     *Blocks
 	candidates candidates
@@ -108,6 +109,7 @@ func New(c config.Config, o Options) (*Pool, error) {
 	serverConfig := limits(&c)
 	serverConfig.MaxLine = c.MaxLine
 	serverConfig.Event = func(level int, text string) { p.logAt(logfile.Level(level), text) }
+	serverConfig.Page = func(secure bool) string { return webPage(p.config.Load(), o.Solo, secure) }
 	p.server, err = netserver.New(serverConfig, func(l *netserver.Loop) netserver.Handler {
 		if p.group == nil {
 			p.group = session.NewGroup(p.registry, loopCount(), p.closeClient)

@@ -161,10 +161,15 @@ type workGuard struct {
 // when there is none.
 func (p *Pool) refuse(reason *atomic.Bool, refuse bool) {
 	reason.Store(refuse)
-	if p.rejecting.Load() || p.workless.Load() {
-		p.server.Pause()
-	} else {
-		p.server.Resume()
+	switch {
+	case p.rejecting.Load() && p.shared.Load():
+		p.server.LeaveToOthers() // C ckpool says so when it takes over
+	case p.rejecting.Load():
+		p.server.Refuse(netserver.Rejecting)
+	case p.workless.Load():
+		p.server.Refuse(netserver.NoWork)
+	default:
+		p.server.Admit()
 	}
 }
 
@@ -188,7 +193,7 @@ func (p *Pool) guardWork(ctx context.Context, g *workGuard, now time.Time) {
 		g.dropped = true
 		p.refuse(&p.workless, true)
 		n, _ := p.Drop(ctx, 0, netserver.NoWork)
-		p.logAt(logfile.LevelWarning, fmt.Sprintf("No usable node for %s: %d miners closed so that they go to their other pools, new ones wait until a node is usable", limit, n))
+		p.logAt(logfile.LevelWarning, fmt.Sprintf("No usable node for %s: %d miners closed so that they go to their other pools, new ones are refused until a node is usable", limit, n))
 	}
 }
 

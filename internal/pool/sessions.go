@@ -28,15 +28,37 @@ func onLoops[T any](ctx context.Context, p *Pool, fn func(h *session.Handler) T)
 	return all, nil
 }
 
-// Sessions is a snapshot of every connection, by id.
-func (p *Pool) Sessions(ctx context.Context) ([]session.Info, error) {
-	parts, err := onLoops(ctx, p, func(h *session.Handler) []session.Info { return h.Sessions(nil) })
+// maxListed is how many entries of a list a reply has.
+const maxListed = 100_000
+
+// Sessions is a snapshot of the connections of the workers that match chooses, by
+// id, at most maxListed. Loops serve their miners between its parts.
+func (p *Pool) Sessions(ctx context.Context, match func(session.WorkerID) bool) ([]session.Info, error) {
+	type part struct {
+		list []session.Info
+		next netserver.Slot
+		more bool
+	}
+	done := make(chan part, 1) // one is under way at a time: no loop waits
 	var all []session.Info
-	for _, part := range parts {
-		all = append(all, part...)
+	for i, l := range p.server.Loops() {
+		at := part{more: true}
+		for at.more && len(all) < maxListed {
+			l.Post(func() {
+				var r part
+				r.list, r.next, r.more = p.handlers[i].Sessions(nil, at.next, match)
+				done <- r
+			})
+			select {
+			case at = <-done:
+				all = append(all, at.list...)
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		}
 	}
 	slices.SortFunc(all, func(a, b session.Info) int { return cmp.Compare(a.ID, b.ID) })
-	return all, err
+	return all[:min(len(all), maxListed)], nil
 }
 
 func (p *Pool) countOnLoops(ctx context.Context, fn func(h *session.Handler) int) (int, error) {

@@ -3,6 +3,7 @@ package pool
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"time"
 
 	"ckpool/internal/session"
@@ -57,7 +58,7 @@ func (s moving) exportUsers(first bool, send func(record []byte) error) error {
 		if u.changed >= since {
 			b = u.append(b)
 		}
-		workers := u.workers
+		workers := slices.Clone(u.workers)
 		u.mu.Unlock()
 		for _, w := range workers {
 			w.mu.Lock()
@@ -156,8 +157,8 @@ func (t *totals) append(b []byte) []byte {
 func appendWindow[K comparable](b []byte, w *window[K], key func([]byte, K) []byte) []byte {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	b = binary.AppendUvarint(b, uint64(len(w.counts)))
-	for k, c := range w.counts {
+	b = binary.AppendUvarint(b, uint64(w.counts.Len()))
+	for k, c := range w.counts.All() {
 		b = key(b, k)
 		b = binary.BigEndian.AppendUint64(b, uint64(c.begin))
 		b = binary.BigEndian.AppendUint32(b, uint32(c.n))

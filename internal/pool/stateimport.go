@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"ckpool/difficulty"
+	"ckpool/internal/recent"
 	"ckpool/internal/session"
 	"ckpool/internal/wire"
 )
@@ -66,7 +67,7 @@ func (s moving) importWorker(r *wire.Reader) {
 	if r.Err() != nil {
 		return
 	}
-	w, _ := s.names.makeWorker(name, 0)
+	w := s.names.makeWorker(name, 0)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.tally, w.accepted, w.rejects = t, accepted, rejects
@@ -93,8 +94,8 @@ type counts struct {
 	totals   totals
 	rejects  []int64 // by reason, the first after Accepted
 	sums     map[string]agentSum
-	refusals map[refusal]windowCount
-	newNames map[netip.Prefix]windowCount
+	refusals recent.Map[refusal, windowCount]
+	newNames recent.Map[netip.Prefix, windowCount]
 }
 
 func readCounts(record []byte) (*counts, error) {
@@ -135,12 +136,12 @@ func readCounts(record []byte) (*counts, error) {
 	return k, nil
 }
 
-func readWindow[K comparable](r *wire.Reader, size int, key func() K) map[K]windowCount {
+func readWindow[K comparable](r *wire.Reader, size int, key func() K) recent.Map[K, windowCount] {
 	n := r.Count(size)
-	counts := make(map[K]windowCount, n)
+	counts := recent.New[K, windowCount](maxKeys)
 	for range n {
 		k := key()
-		counts[k] = windowCount{stamp(r.Uint64()), int(r.Uint32())}
+		counts.Put(k, windowCount{stamp(r.Uint64()), int(r.Uint32())})
 	}
 	return counts
 }
@@ -193,7 +194,7 @@ func (s moving) importCounts(record []byte, at time.Time) error {
 	return nil
 }
 
-func (w *window[K]) restore(counts map[K]windowCount) {
+func (w *window[K]) restore(counts recent.Map[K, windowCount]) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.counts = counts
@@ -201,7 +202,7 @@ func (w *window[K]) restore(counts map[K]windowCount) {
 
 // ResumeWorker implements session.Workers.
 func (s moving) ResumeWorker(name string) session.Grant {
-	w, _ := s.names.makeWorker(name, s.stamp(time.Now()))
+	w, _ := s.names.holdNew(name, s.stamp(time.Now()))
 	w.user.mu.Lock()
 	defer w.user.mu.Unlock()
 	return session.Grant{Worker: w.id, Name: w.name, User: w.user.name, Payout: w.user.payout}

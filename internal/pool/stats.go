@@ -27,7 +27,7 @@ type StratifierStats struct {
 
 // Stats is stats of the stratifier, and stratifierstats.
 func (q Queries) Stats(p StratifierStats) []byte {
-	users, workers := q.State.names.lastID.Load(), int64(q.State.names.table.count())
+	users, workers := q.State.names.users.Load(), int64(q.State.names.table.count())
 	const names = 48 // a long address
 	memory := users*(int64(unsafe.Sizeof(user{}))+names) + workers*int64(unsafe.Sizeof(worker{}))
 	o := sharelog.NewObject(nil)

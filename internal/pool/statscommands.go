@@ -18,12 +18,13 @@ func (c commands) statisticsCommands(r registrar) {
 	r.answer("poolstats", func(ctx context.Context, _ string) (string, error) {
 		return string(Queries{c.State}.PoolStats(time.Now(), c.counts(ctx, time.Now()), c.Work())), nil
 	})
-	r.answer("userclients", c.about(Queries.UserClients))
-	r.answer("workerclients", c.about(Queries.WorkerClients))
-	r.answer("clients", c.about(func(q Queries, _ string, all []session.Info) []byte { return q.Clients(all) }))
-	r.answer("getclient", c.about(Queries.GetClient))
-	r.answer("ucinfo", c.about(Queries.UserClientInfo))
-	r.answer("wcinfo", c.about(Queries.WorkerClientInfo))
+	r.answer("userclients", c.about(Queries.UserClients, Queries.workersOfUser))
+	r.answer("workerclients", c.about(Queries.WorkerClients, Queries.thatWorker))
+	r.answer("clients", c.about(func(q Queries, _ string, all []session.Info) []byte { return q.Clients(all) },
+		func(Queries, string) func(session.WorkerID) bool { return func(session.WorkerID) bool { return true } }))
+	r.answer("getclient", c.getClient)
+	r.answer("ucinfo", c.about(Queries.UserClientInfo, Queries.workersOfUser))
+	r.answer("wcinfo", c.about(Queries.WorkerClientInfo, Queries.thatWorker))
 	r.answer("getuser", c.ask(Queries.GetUser))
 	r.answer("getworker", c.ask(Queries.GetWorker))
 	r.answer("users", c.ask(func(q Queries, _ string, now time.Time) []byte { return q.Users(now) }))
@@ -37,6 +38,24 @@ func (c commands) statisticsCommands(r registrar) {
 	r.answer("stratifierstats", c.stratifierStats)
 	r.answer("connectorstats", c.connectorStats)
 	r.answer("stats", stats)
+}
+
+// getClient asks the loops for one session alone.
+func (c commands) getClient(ctx context.Context, args string) (string, error) {
+	var found []session.Info
+	if id, answer := argument[uint64]("getclient", args, "id"); answer == nil {
+		parts, err := onLoops(ctx, c.Pool, func(h *session.Handler) (list []session.Info) {
+			if i, ok := h.Session(id); ok {
+				list = append(list, i)
+			}
+			return list
+		})
+		if err != nil {
+			return "", err
+		}
+		found = slices.Concat(parts...)
+	}
+	return string(Queries{c.State}.GetClient(args, found)), nil
 }
 
 // maxBestShares is how many users bestshares lists.
@@ -148,6 +167,6 @@ func (j *jobs) objects() Objects {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	o.Generated = int64(j.next & 0xffffffff)
+	o.Generated = j.made
 	return o
 }

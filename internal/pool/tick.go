@@ -138,45 +138,44 @@ func (s *State) usersDir() string { return filepath.Join(s.cfg.LogDir, "users") 
 func (s *State) saveUsers(now time.Time, pass int, trouble *trouble) {
 	for i := pass; i < len(s.names.shards); i += passes {
 		for _, u := range s.names.shards[i].list() {
+			workers := s.names.tidy(u, s.stamp(now))
+			s.settleWorkers(workers, s.stamp(now))
 			stats, write := s.userStats(u, now)
 			if !write {
 				continue
 			}
 			s.cfg.Event(levelNotice, "User "+logName(u.name)+":"+stats.Line())
-			trouble.add(s.saveUser(u.name, &stats))
+			trouble.add(s.saveUser(u.name, &stats, workers, now))
 		}
 	}
 }
 
-func (s *State) saveUser(name string, stats *sharelog.UserStats) error {
+func (s *State) saveUser(name string, stats *sharelog.UserStats, workers []*worker, now time.Time) error {
 	file, err := sharelog.FileName(name)
 	if err != nil {
 		return err
 	}
-	return stats.Write(filepath.Join(s.usersDir(), file))
+	return stats.WriteWith(filepath.Join(s.usersDir(), file), func(yield func(*sharelog.WorkerStats) bool) {
+		for _, w := range workers {
+			w.mu.Lock()
+			st := sharelog.WorkerStats{
+				Name:      w.name,
+				Stats:     s.stats(&w.tally, now),
+				Started:   s.wall(w.connected.started(), now),
+				UserAgent: w.connected.agentName(),
+				Rejects:   w.shown(s.clock, now),
+			}
+			w.mu.Unlock()
+			if !yield(&st) {
+				return
+			}
+		}
+	})
 }
 
-// userStats is what the user's file should hold, and whether it is to be
-// written: for users that logged in in this run and ever had a share. On the
-// way it adds up what user agents do.
-func (s *State) userStats(u *user, now time.Time) (stats sharelog.UserStats, write bool) {
-	t, round := s.stamp(now), s.round.Load()
-	u.mu.Lock()
-	u.decayIdle(t)
-	s.touch(&u.tally)
-	forgot := u.settle(round) // the file must not bring back the best of an old round
-	write = u.lastShare != never && (u.loggedIn || forgot)
-	stats.Stats = s.stats(&u.tally, now)
-	stats.Workers = int64(u.attached)
-	if u.authorised != 0 {
-		stats.Authorised = time.Unix(u.authorised, 0)
-	}
-	workers := u.workers
-	u.mu.Unlock()
-
-	if write {
-		stats.Worker = make([]sharelog.WorkerStats, 0, len(workers))
-	}
+// settleWorkers brings workers up to a time, and adds up what user agents do.
+func (s *State) settleWorkers(workers []*worker, t stamp) {
+	round := s.round.Load()
 	for _, w := range workers {
 		w.mu.Lock()
 		w.decayIdle(t)
@@ -189,16 +188,24 @@ func (s *State) userStats(u *user, now time.Time) (stats sharelog.UserStats, wri
 			sum.best = max(sum.best, w.best)
 			s.sums[kind] = sum
 		}
-		if write {
-			stats.Worker = append(stats.Worker, sharelog.WorkerStats{
-				Name:      w.name,
-				Stats:     s.stats(&w.tally, now),
-				Started:   s.wall(w.connected.started(), now),
-				UserAgent: w.connected.agentName(),
-				Rejects:   w.shown(s.clock, now),
-			})
-		}
 		w.mu.Unlock()
+	}
+}
+
+// userStats is what the user's file should hold, without workers, and whether it
+// is to be written: for users that logged in in this run and ever had a share.
+func (s *State) userStats(u *user, now time.Time) (stats sharelog.UserStats, write bool) {
+	t, round := s.stamp(now), s.round.Load()
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.decayIdle(t)
+	s.touch(&u.tally)
+	forgot := u.settle(round) // the file must not bring back the best of an old round
+	write = u.lastShare != never && (u.loggedIn || forgot)
+	stats.Stats = s.stats(&u.tally, now)
+	stats.Workers = int64(u.attached)
+	if u.authorised != 0 {
+		stats.Authorised = time.Unix(u.authorised, 0)
 	}
 	return stats, write
 }

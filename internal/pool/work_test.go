@@ -172,3 +172,19 @@ func TestJobsAreBounded(t *testing.T) {
 	c.want(first, false)
 	c.want(first+1, true)
 }
+
+// Two starts within a second do not give out the same job ids.
+func TestJobIDsOfTwoStarts(t *testing.T) {
+	at := time.Unix(1795327613, 250_000_000)
+	first, second := newJobs(at), newJobs(at.Add(20*time.Millisecond))
+	const jobsOfTheFirst = 4096
+	if second.next < first.next+jobsOfTheFirst {
+		t.Errorf("ids begin at %016x and then at %016x", first.next, second.next)
+	}
+	if first.next>>32 != uint64(at.Unix()) {
+		t.Errorf("%016x does not begin with the second", first.next)
+	}
+	if next := newJobs(at.Truncate(time.Second).Add(time.Second)).next; newJobs(at.Truncate(time.Second).Add(time.Second-time.Microsecond)).next >= next {
+		t.Error("ids go back from one second to the next")
+	}
+}

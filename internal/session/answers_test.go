@@ -57,7 +57,7 @@ func TestAnswers(t *testing.T) {
 		{`{"id":9,"method":"mining.get_transactions","params":["nothex"]}`, rejectLine(21, "Invalid job_id", "9")},
 		{`{"id":9,"method":"mining.get_transactions","params":["6b02867d00000000"]}`, `{"result":0,"error":null,"id":9}`},
 		{`{"id":9,"method":"mining.get_transactions(6b02867d00000000)","params":[]}`, `{"result":0,"error":null,"id":9}`},
-		{`{"id":9,"method":"mining.get_txnhashes","params":["6b02867d00000000"]}`, `{"result":"","error":null,"id":9}`},
+		{`{"id":9,"method":"mining.get_txnhashes","params":["6b02867d00000000"]}`, rejectLine(24, "Unauthorized worker", "9")},
 		{`{"id":1,"method":"mining.submit","params":["a","b","c","d","e"]}`, rejectLine(25, "Not subscribed", "1")},
 	} {
 		r := newRig(t, nil)

@@ -41,8 +41,10 @@ func (q request) onAuthorize() *stratum.Reject {
 	if r != nil {
 		q.reject(m.ID, r)
 		q.g.Log.refused(q.client, name, r)
+		q.refused()
 		return nil
 	}
+	q.s.refusals = 0
 	if q.s.is(authorised) { // a further worker: nothing changes for the connection
 		q.accept(m.ID)
 		q.g.Log.authorised(q.client, name)
@@ -65,7 +67,7 @@ func (q request) onAuthorize() *stratum.Reject {
 // login asks the backend and adds the worker; it also settles who owns a
 // resumed session. It returns the pool's greeting.
 func (q request) login(name, password string) (string, *stratum.Reject) {
-	if len(q.extra[q.slot]) >= maxWorkers {
+	if q.extra[q.slot].count() >= maxWorkers {
 		return "", &rejectManyWorkers
 	}
 	// In solo mode the first name's address is paid for the whole connection,
@@ -78,7 +80,7 @@ func (q request) login(name, password string) (string, *stratum.Reject) {
 	}
 	q.attempt = Login{
 		Time: q.t.Now(), Worker: full, Password: password, UserAgent: q.agents.get(q.s.agent),
-		Remote: q.t.Remote(q.slot), Client: q.s.client, NewNames: int(q.s.newNames),
+		Remote: q.t.Remote(q.slot), Client: q.s.client, NewNames: int(q.s.newNames), Further: q.s.login != 0,
 	}
 	grant, r := q.b.Authorize(&q.attempt)
 	q.attempt = Login{} // which held what the line it came with is in
@@ -89,6 +91,7 @@ func (q request) login(name, password string) (string, *stratum.Reject) {
 		q.s.newNames++
 	}
 	if q.s.login == 0 && q.s.is(subscribed) && !q.own(q.s.id, name) {
+		q.b.Detach(grant.Worker, q.s.client, q.agents.get(q.s.agent))
 		q.forget()
 		return "", &rejectOther
 	}
@@ -99,11 +102,7 @@ func (q request) login(name, password string) (string, *stratum.Reject) {
 		name, shared = grant.Name, grant.Worker
 	}
 	i := q.logins.use(shared, login{name: name, user: grant.User, worker: grant.Worker, payout: grant.Payout})
-	if q.s.login == 0 {
-		q.s.login = i
-	} else {
-		q.extra[q.slot] = append(q.extra[q.slot], i)
-	}
+	q.addLogin(i)
 	q.b.Attach(grant.Worker, q.s.client, q.agents.get(q.s.agent), q.t.Now())
 	return grant.Message, nil
 }
@@ -129,20 +128,16 @@ func (c client) own(id uint64, name string) bool {
 	return true
 }
 
-// findLogin is the connection's login of that name, 0 when there is none.
-func (c client) findLogin(name []byte) uint32 {
-	if c.s.login == 0 {
-		return 0
+// refused counts a refused login, and closes a connection that asks for
+// nothing else: it is a miner better off with its other pool, or no miner.
+func (q request) refused() {
+	most := uint16(maxRefusals)
+	if q.s.login != 0 {
+		most = maxWorkers
 	}
-	if c.logins.at(c.s.login).value.name == string(name) {
-		return c.s.login
+	if q.s.refusals++; q.s.refusals >= most {
+		q.t.Close(q.slot, netserver.LoginsRefused)
 	}
-	for _, i := range c.extra[c.slot] {
-		if c.logins.at(i).value.name == string(name) {
-			return i
-		}
-	}
-	return 0
 }
 
 // userOf is the text before the first '.' or '_'.

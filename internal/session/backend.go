@@ -13,9 +13,9 @@ import (
 	"ckpool/work"
 )
 
-// WorkerID is a handle to a worker record of the Backend; 0 is none. Valid as
-// long as the process lives.
-type WorkerID uint32
+// WorkerID is a handle to a worker record of the Backend; 0 is none. One is
+// valid while somebody holds the worker, and never names another one later.
+type WorkerID uint64
 
 // Work is the newest job, published by one atomic store. Immutable.
 type Work struct {
@@ -40,16 +40,17 @@ type Login struct {
 	UserAgent        string
 	Remote           netip.AddrPort
 	Client           uint64
-	NewNames         int // new names this connection has already made
+	NewNames         int  // new names this connection has already made
+	Further          bool // the connection has a worker already
 }
 
-// Grant is a successful login.
+// Grant is a successful login. The connection holds the worker until Detach.
 type Grant struct {
 	Worker  WorkerID
 	Name    string // full worker name in the Backend's spelling, immutable
 	User    string // text before the first '.' or '_', bech32 in lower case
 	Payout  []byte // solo: output script of the user, immutable; nil in pool mode
-	NewName bool   // the login created a user or worker record
+	NewName bool   // the login made a name that counts for Login.NewNames
 	Message string // show_message text
 }
 
@@ -101,8 +102,9 @@ type Backend interface {
 	Find(id uint64) Found
 	// Authorize decides a login. A refusal is a Reject (code 24).
 	Authorize(l *Login) (Grant, *stratum.Reject)
-	// Attach and Detach count a connection on a worker (and its user).
+	// Attach counts a connection on a worker it was granted, and on its user.
 	Attach(w WorkerID, client uint64, userAgent string, at time.Time)
+	// Detach gives a Grant back, once for each, and ends what Attach began.
 	Detach(w WorkerID, client uint64, userAgent string)
 	// Share accounts one judged submit, also one that is no share.
 	Share(s *Share) Best

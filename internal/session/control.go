@@ -10,15 +10,32 @@ import (
 
 // The methods here serve operators; they run on the loop's goroutine.
 
-// Sessions appends what is known of every connected miner.
-func (h *Handler) Sessions(to []Info) []Info {
+// sessionsPart is how many places one call of Sessions looks at: about a tenth
+// of a millisecond, in which nobody is served.
+const sessionsPart = 256
+
+// Sessions appends what is known of the miners, by their first worker, whom
+// match chooses, in a part of the places from next on. It returns where the next
+// part begins; ok is false after the last.
+func (h *Handler) Sessions(to []Info, next netserver.Slot, match func(WorkerID) bool) (list []Info, then netserver.Slot, ok bool) {
 	now := h.seconds()
-	for slot := netserver.Slot(0); slot < h.top; slot++ {
-		if s := h.session(slot); s.client != 0 {
-			to = append(to, h.client(slot).info(now))
+	end := min(next+sessionsPart, h.top)
+	for ; next < end; next++ {
+		s := h.session(next)
+		if s.client != 0 && match(h.logins.get(s.login).worker) {
+			to = append(to, h.client(next).info(now))
 		}
 	}
-	return to
+	return to, next, next < h.top
+}
+
+// Session is what is known of one miner, ok false where there is none.
+func (h *Handler) Session(id uint64) (i Info, ok bool) {
+	slot, ok := h.byID[id]
+	if !ok {
+		return i, false
+	}
+	return h.client(slot).info(h.seconds()), true
 }
 
 func (c client) info(now float64) Info {

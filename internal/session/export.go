@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
-	"net/netip"
 	"time"
 
 	"ckpool/internal/netserver"
@@ -91,12 +90,6 @@ func (e Exporter) Registry(b []byte, now time.Time, ending map[uint64]bool) []by
 		b = binary.BigEndian.AppendUint64(b, uint64(end))
 		b = k.append(b)
 	}
-	b = binary.AppendUvarint(b, uint64(len(r.guesses)))
-	for from, g := range r.guesses {
-		b = wire.AppendAddr(b, from)
-		b = binary.BigEndian.AppendUint32(b, uint32(g.n))
-		b = binary.BigEndian.AppendUint64(b, uint64(now.Sub(g.since)))
-	}
 	return b
 }
 
@@ -179,18 +172,12 @@ func (e *entry) append(b []byte) []byte {
 }
 
 func (e Exporter) logins(h *Handler, slot netserver.Slot, b []byte) []byte {
-	s := h.session(slot)
-	if s.login == 0 {
+	if h.session(slot).login == 0 {
 		return append(b, 0)
 	}
-	extra := h.extra[slot]
-	b = binary.AppendUvarint(b, uint64(1+len(extra)))
-	for i := -1; i < len(extra); i++ {
-		at := s.login
-		if i >= 0 {
-			at = extra[i]
-		}
-		l := &h.logins.at(at).value
+	b = binary.AppendUvarint(b, uint64(1+h.extra[slot].count()))
+	for i := range h.client(slot).allLogins() {
+		l := &h.logins.at(i).value
 		b = wire.AppendBytes(b, l.name)
 		b = wire.AppendBytes(b, e.Workers.WorkerName(l.worker))
 	}
@@ -269,7 +256,6 @@ type registryRecord struct {
 	length  int
 	next    uint64
 	closed  map[uint64]entry
-	guesses map[netip.Addr]guessCount
 }
 
 func readRegistry(record []byte, now time.Time) (k registryRecord, err error) {
@@ -284,12 +270,6 @@ func readRegistry(record []byte, now time.Time) (k registryRecord, err error) {
 		e := readEntry(r)
 		e.until = until
 		k.closed[id] = e
-	}
-	n = r.Count(16 + 4 + 8)
-	k.guesses = make(map[netip.Addr]guessCount, n)
-	for range n {
-		from := r.Addr()
-		k.guesses[from] = guessCount{int(r.Uint32()), now.Add(-max(time.Duration(r.Uint64()), 0))}
 	}
 	return k, r.Done()
 }

@@ -57,6 +57,11 @@ const (
 	maxHeld    = 16 << 10
 	stepSize   = 64 // clients per Step of a broadcast
 	maxWorkers = 4096
+
+	// maxRefusals is how many refused logins in a row close a connection that has
+	// no worker. One that has may be a farm's, where many names are wrong: it is
+	// closed after as many as it could have workers.
+	maxRefusals = 100
 )
 
 // Tags of replaceable output.
@@ -79,7 +84,7 @@ type Handler struct {
 	logins table[WorkerID, login]
 
 	// What few sessions have, by slot.
-	extra   map[netserver.Slot][]uint32 // further logins
+	extra   map[netserver.Slot]*further // logins
 	held    map[netserver.Slot][]byte   // lines waiting for the first work
 	earlier map[netserver.Slot]earlier  // difficulties
 	told    []told                      // to reconnect, the oldest first
@@ -87,6 +92,7 @@ type Handler struct {
 	work     *Work // being or having been broadcast
 	cursor   netserver.Slot
 	walking  bool
+	dueList  []netserver.Slot // marked as due, for Step
 	lastIdle float64
 
 	msg      stratum.Message
@@ -114,7 +120,7 @@ func NewHandler(t Transport, b Backend, g *Group) *Handler {
 	h := &Handler{
 		t: t, b: b, g: g, loop: t.Index(),
 		byID:    map[uint64]netserver.Slot{},
-		extra:   map[netserver.Slot][]uint32{},
+		extra:   map[netserver.Slot]*further{},
 		held:    map[netserver.Slot][]byte{},
 		earlier: map[netserver.Slot]earlier{},
 		out:     make([]byte, 0, 4096),
@@ -201,10 +207,7 @@ func (h *Handler) Closed(slot netserver.Slot, why netserver.Reason) {
 
 // detach ends all logins of a session.
 func (c client) detach() {
-	for _, i := range append(c.extra[c.slot], c.s.login) {
-		if i == 0 {
-			continue
-		}
+	for i := range c.allLogins() {
 		c.b.Detach(c.logins.get(i).worker, c.s.client, c.agents.get(c.s.agent))
 		c.logins.release(i)
 	}

@@ -103,9 +103,6 @@ func (m *Importer) Registry(record []byte, now time.Time) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.next = k.next
-	for from, g := range k.guesses {
-		r.guesses[from] = g
-	}
 	return nil
 }
 
@@ -166,25 +163,21 @@ func (m *Importer) Session(h *Handler, slot netserver.Slot, r *wire.Reader) erro
 		h.held[slot] = append([]byte(nil), k.held...)
 	}
 	c := h.client(slot)
-	for i, l := range k.logins {
-		m.login(c, i == 0, l)
+	for _, l := range k.logins {
+		m.login(c, l)
 	}
 	return nil
 }
 
 // login logs the connection in again, which the other process has allowed.
-func (m *Importer) login(c client, first bool, l loginRecord) {
+func (m *Importer) login(c client, l loginRecord) {
 	grant := m.Workers.ResumeWorker(l.worker)
 	shared := WorkerID(0)
 	if l.name == grant.Name {
 		l.name, shared = grant.Name, grant.Worker
 	}
 	i := c.logins.use(shared, login{name: l.name, user: grant.User, worker: grant.Worker, payout: grant.Payout})
-	if first {
-		c.s.login = i
-	} else {
-		c.extra[c.slot] = append(c.extra[c.slot], i)
-	}
+	c.addLogin(i)
 	c.b.Attach(grant.Worker, c.s.client, c.agents.get(c.s.agent), c.at(float64(c.s.start)))
 }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -169,20 +168,6 @@ func TestMoveRegistry(t *testing.T) {
 		} else {
 			seen[x] = true
 		}
-	}
-}
-
-func TestMoveGuesses(t *testing.T) {
-	r := newRig(t, nil)
-	gone, _ := r.miner("carol")
-	id := formatID(r.session(gone).id)
-	r.disconnect(gone)
-	for i := range unknownIDs {
-		r.subscription(r.open(), fmt.Sprintf("%016x", i+1))
-	}
-	n := r.move(0)
-	if got, _ := n.subscription(n.open(), id); got == id {
-		t.Error("ids may be guessed again after the move")
 	}
 }
 
@@ -368,9 +353,6 @@ func TestReadRegistryV1(t *testing.T) {
 		extranonce1: 0xbb, name: 0xcc, loops: 3, until: 1795327700, job: 7, suffix: 2, difficulties: earlier{{4, 10.25, 7, 1}},
 	}) {
 		t.Errorf("%+v", k)
-	}
-	if g := k.guesses[netip.MustParseAddr("198.51.100.7")]; g.n != 4 || !g.since.Equal(now.Add(-5*time.Second)) {
-		t.Errorf("%+v", g)
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"math"
-	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -15,21 +14,16 @@ import (
 // keepSession is how long a closed, authorised session can be resumed.
 const keepSession = 10 * time.Minute
 
-// unknownIDs is how many unknown session ids an address may present a minute
-// before its ids are ignored: ids cannot be guessed by trying.
-const unknownIDs = 10
-
 // Registry hands out client ids, session ids and extranonce1 values, and keeps
 // what a reconnecting miner may resume. One for all loops.
 type Registry struct {
 	clients atomic.Uint64
 
 	mu      sync.Mutex
-	length  int                       // guarded by mu; bytes of extranonce1
-	next    uint64                    // guarded by mu; next extranonce1 to try
-	used    map[uint64]struct{}       // guarded by mu; extranonce1 values taken
-	entries table[uint64, entry]      // guarded by mu; by session id
-	guesses map[netip.Addr]guessCount // guarded by mu
+	length  int                  // guarded by mu; bytes of extranonce1
+	next    uint64               // guarded by mu; next extranonce1 to try
+	used    map[uint64]struct{}  // guarded by mu; extranonce1 values taken
+	entries table[uint64, entry] // guarded by mu; by session id
 }
 
 // entry is one session, open or resumable.
@@ -52,19 +46,13 @@ func (e *entry) expired(now time.Time) bool { return e.until != 0 && int64(e.unt
 // full: nothing can be added to what its next connection would have to know.
 func (e *entry) full() bool { return len(e.difficulties) >= maxEarlier }
 
-type guessCount struct {
-	n     int
-	since time.Time
-}
-
 // NewRegistry makes a registry whose extranonce1 values have length bytes (2 to
 // 8) and whose client ids start at first.
 func NewRegistry(length int, first uint64) *Registry {
 	r := &Registry{
-		length:  length,
-		next:    randomUint64(),
-		used:    map[uint64]struct{}{},
-		guesses: map[netip.Addr]guessCount{},
+		length: length,
+		next:   randomUint64(),
+		used:   map[uint64]struct{}{},
 	}
 	r.clients.Store(first - 1)
 	return r
@@ -132,21 +120,12 @@ func (r *Registry) forget(id uint64) {
 }
 
 // resume finds the session of an id a miner presents. It stays with its owner
-// until claim.
-func (r *Registry) resume(id uint64, from netip.Addr, now time.Time) (e entry, ok bool) {
+// until claim. Ids may be tried without a limit: 64 random bits are not guessed.
+func (r *Registry) resume(id uint64, now time.Time) (e entry, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	g := r.guesses[from]
-	if now.Sub(g.since) >= time.Minute {
-		g = guessCount{since: now}
-	}
-	if g.n >= unknownIDs {
-		return entry{}, false
-	}
 	k := r.entries.find(id)
 	if k == nil || k.name == 0 || k.expired(now) || k.full() {
-		g.n++
-		r.guesses[from] = g
 		return entry{}, false
 	}
 	return *k, true
@@ -239,11 +218,6 @@ func (r *Registry) Sweep(now time.Time) (resumable int) {
 			r.forget(id)
 		default:
 			resumable++
-		}
-	}
-	for a, g := range r.guesses {
-		if now.Sub(g.since) >= time.Minute {
-			delete(r.guesses, a)
 		}
 	}
 	return resumable

@@ -90,6 +90,13 @@ func (t *transport) Remote(netserver.Slot) netip.AddrPort {
 func (t *transport) Now() time.Time { return t.now }
 func (t *transport) Index() int     { return 0 }
 
+// Tick is what a loop does once a second.
+func (r *rig) Tick(now time.Time) {
+	r.Handler.Tick(now)
+	for r.Step() {
+	}
+}
+
 // open accepts a connection.
 func (r *rig) open() netserver.Slot {
 	slot := r.nextID

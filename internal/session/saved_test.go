@@ -1,14 +1,12 @@
 package session
 
 import (
-	"net/netip"
 	"testing"
 	"time"
 )
 
 func TestSaveAndRestore(t *testing.T) {
 	now := time.Unix(1795327613, 0)
-	from := netip.MustParseAddr("198.51.100.7")
 	old := NewRegistry(4, 1)
 	open, openE1, _ := old.subscribe(1, 0)
 	old.claim(open, "alice.rig1", 1, 0)
@@ -32,7 +30,7 @@ func TestSaveAndRestore(t *testing.T) {
 		id, extranonce1 uint64
 		worker          string
 	}{{open, openE1, "alice.rig1"}, {closed, closedE1, "bob"}} {
-		e, ok := r.resume(tt.id, from, later)
+		e, ok := r.resume(tt.id, later)
 		if !ok || e.extranonce1 != tt.extranonce1 {
 			t.Errorf("%s: %+v, %v", tt.worker, e, ok)
 		}
@@ -43,7 +41,7 @@ func TestSaveAndRestore(t *testing.T) {
 			t.Errorf("%s: %v, closes client %d", tt.worker, ok, previous)
 		}
 	}
-	if _, ok := r.resume(nameless, from, later); ok {
+	if _, ok := r.resume(nameless, later); ok {
 		t.Error("a session that never logged in is resumed")
 	}
 	r.next = openE1

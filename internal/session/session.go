@@ -32,6 +32,7 @@ type session struct {
 	accepted, rejected      uint32 // shares
 	login, agent            uint32 // indexes of the handler's tables, 0 none
 	newNames                uint16
+	refusals                uint16 // logins refused since one was accepted, or a share
 	badLines                uint8
 	extranonce1             [8]byte
 	extranonce1Len          uint8
@@ -60,6 +61,7 @@ const (
 	maskSent
 	holding    // has lines held until there is work
 	hasEarlier // difficulties, in the handler
+	due        // Step is to send the job again
 )
 
 func (s *session) is(f flags) bool { return s.flags&f == f }

@@ -139,7 +139,7 @@ func (q request) account(sh *Share, now float64) {
 		return
 	}
 	q.s.accepted++
-	q.s.lastShare = moment(now)
+	q.s.lastShare, q.s.refusals = moment(now), 0
 	q.s.rates.add(sh.Credit, now)
 	q.s.best = max(q.s.best, sh.Computed.Difficulty)
 	if best != BestNone && q.showsMessages() {

@@ -81,7 +81,7 @@ func (q request) newSession(resume string) bool {
 	found := false
 	if id, ok := parseID(resume); ok {
 		var e entry
-		e, found = q.g.registry.resume(id, q.t.Remote(q.slot).Addr(), q.t.Now())
+		e, found = q.g.registry.resume(id, q.t.Now())
 		if found && q.s.login != 0 {
 			found = q.own(id, q.logins.get(q.s.login).name)
 		}

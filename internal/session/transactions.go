@@ -35,6 +35,10 @@ func (q request) onGetTransactions(arg []byte) *stratum.Reject {
 // onGetTxnHashes answers with the transaction ids of a job in display order,
 // each followed by a space.
 func (q request) onGetTxnHashes(arg []byte) *stratum.Reject {
+	if !q.s.is(authorised) { // a list may have 650 KB
+		q.reject(q.msg.ID, Unauthorized.Reject())
+		return nil
+	}
 	now := q.seconds()
 	if q.s.lastList != 0 && q.s.lastList.since(now) < listPause {
 		q.reject(q.msg.ID, &rejectRateLimit)

@@ -38,6 +38,7 @@ func (c client) sendWork() {
 		}
 		later = c.laterTime(w.Job)
 	}
+	c.s.flags &^= due
 	if c.s.is(maskSent) {
 		c.sendMask()
 	}
@@ -123,12 +124,17 @@ func (c client) receives() bool {
 	return c.s.is(subscribed) && c.s.job != 0
 }
 
-// Step implements netserver.Handler: it brings new work to the next clients.
+// Step implements netserver.Handler: it brings new work to the next clients, or
+// else the job again to those that were sent nothing for long.
 func (h *Handler) Step() (more bool) {
 	w := h.b.Work()
 	if w == nil {
 		return false
 	}
+	return h.stepWork(w) || h.stepDue()
+}
+
+func (h *Handler) stepWork(w *Work) (more bool) {
 	if w != h.work {
 		h.g.follow(h.loop, w)
 		first := h.work == nil
@@ -150,6 +156,23 @@ func (h *Handler) Step() (more bool) {
 	}
 	h.walking = h.cursor < h.top
 	return h.walking
+}
+
+// stepDue sends the job again to the next of those Tick has marked. Their
+// list may name a slot that is another's by now, which is not marked.
+func (h *Handler) stepDue() (more bool) {
+	n := min(len(h.dueList), stepSize)
+	for _, slot := range h.dueList[:n] {
+		c := h.client(slot)
+		if c.s.is(due) && c.receives() {
+			c.sendWork()
+		}
+		c.s.flags &^= due // also when the job cannot be announced again
+	}
+	if h.dueList = h.dueList[n:]; len(h.dueList) == 0 {
+		h.dueList = nil
+	}
+	return h.dueList != nil
 }
 
 // releaseHeld handles the lines that waited for the first work.
@@ -203,7 +226,8 @@ func (c client) tickAuthorised(set *Settings, now float64) {
 	if quiet > idleTime && now-c.s.rates.last >= idleTime {
 		c.s.rates.decay(now)
 	}
-	if w := c.b.Work(); c.s.is(hasEarlier) && w != nil && c.s.present.job < w.Oldest {
+	w := c.b.Work()
+	if c.s.is(hasEarlier) && w != nil && c.s.present.job < w.Oldest {
 		c.forgetEarlier()
 	}
 	if !c.receives() {
@@ -211,12 +235,18 @@ func (c client) tickAuthorised(set *Settings, now float64) {
 	}
 	if d := c.s.vardiff.Idle(now, c.s.sent(), c.limits()); d.Difficulty > 0 {
 		c.s.want = d.Difficulty
-		c.changeNow()
+		c.s.flags |= deferred
 	}
-	switch {
-	case c.s.want != c.s.sent() && c.s.is(deferred):
-		c.changeNow()
-	case c.s.lastSent.since(now) >= silence:
-		c.sendWork()
+	if c.s.want != c.s.sent() && c.s.is(deferred) && c.mayChange(now, w) || c.s.lastSent.since(now) >= silence {
+		c.mark()
+	}
+}
+
+// mark leaves it to Step to send the job again: after a quiet time all miners
+// may be due at once.
+func (c client) mark() {
+	if !c.s.is(due) {
+		c.s.flags |= due
+		c.dueList = append(c.dueList, c.slot)
 	}
 }

@@ -1,6 +1,8 @@
 package session
 
 import (
+	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -346,4 +348,40 @@ func TestChangesAreApart(t *testing.T) {
 	r.now = r.now.Add(time.Second)
 	r.Tick(r.now)
 	r.wantMethods(r.written(slot), "set_difficulty 50", "notify false")
+}
+
+// After a quiet time all miners may be due at once: Tick only marks them, and
+// each Step sends to few.
+func TestSilenceOfManyIsInSteps(t *testing.T) {
+	const miners = 10*stepSize + 7
+	r := newRig(t, nil)
+	for i := range miners {
+		slot, _ := r.miner(fmt.Sprint("bob.", i))
+		r.written(slot)
+	}
+	sent := func() (n int) {
+		for slot := range netserver.Slot(miners) {
+			n += len(r.written(slot))
+		}
+		return n
+	}
+	r.now = r.now.Add(silence * time.Second)
+	r.Handler.Tick(r.now)
+	if n := sent(); n != 0 {
+		t.Errorf("Tick itself sent %d lines", n)
+	}
+	r.Handler.Tick(r.now) // a slow loop: nobody is sent the job twice
+	r.Closed(3, netserver.PeerClosed)
+	r.Open(3, netip.AddrPort{}, 0) // nor is who came since
+	total := 0
+	for more := true; more; {
+		more = r.Step()
+		n := sent()
+		if total += n; n > stepSize {
+			t.Errorf("one step sent to %d miners", n)
+		}
+	}
+	if total != miners-1 {
+		t.Errorf("%d of %d miners were sent their job", total, miners-1)
+	}
 }
