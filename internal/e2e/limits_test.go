@@ -206,8 +206,11 @@ func TestDropsAreCounted(t *testing.T) {
 	}
 	r.dropped(t, "bad input", each)
 	r.dropped(t, "line too long", each)
-	if n := r.log.count("Dropped"); n != 2 {
+	if n := r.log.count(" Dropped 1"); n != 2 {
 		t.Errorf("%d lines about drops", n)
+	}
+	if n := r.log.count("Dropped workerless client "); n != 50 {
+		t.Errorf("%d lines about clients that were dropped", n)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -42,12 +43,12 @@ func (l *lines) text() string {
 	return strings.Join(l.list, "\n")
 }
 
-// count is how many lines contain a text.
-func (l *lines) count(part string) (n int) {
+// count is how many lines contain all of some texts.
+func (l *lines) count(parts ...string) (n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, line := range l.list {
-		if strings.Contains(line, part) {
+		if !slices.ContainsFunc(parts, func(part string) bool { return !strings.Contains(line, part) }) {
 			n++
 		}
 	}

@@ -127,11 +127,11 @@ type connections struct {
 func (r *running) connections() connections { return ask[connections](r, "connectorstats") }
 
 // dropped waits until so many connections were dropped for a reason, and
-// expects one line about it.
+// expects one line about it beside those about single clients.
 func (r *running) dropped(t *testing.T, why string, want int) {
 	t.Helper()
 	eventually(t, patience, fmt.Sprint(want, " dropped: ", why), func() bool { return r.connections().Drops[why] == want })
-	if n := r.log.count(": " + why); n != 1 {
+	if n := r.log.count(": "+why) - r.log.count(" client ", ": "+why); n != 1 {
 		t.Errorf("%d lines say %q, want one a minute:\n%s", n, why, r.log.text())
 	}
 }

@@ -53,7 +53,7 @@ const (
 )
 
 // lineWindow is the time in which so many lines of a kind are written.
-const lineWindow = 10 * time.Second
+const lineWindow = time.Minute
 
 var lineTable = [lineKinds]struct {
 	level, most int
@@ -66,7 +66,7 @@ var lineTable = [lineKinds]struct {
 	lineNobody:     {levelInfo, 50, "Dropped workerless clients"},
 	lineDifficulty: {levelInfo, 50, "Changes of difficulty"},
 	lineRejected:   {levelInfo, 50, "Rejected shares"},
-	lineAccepted:   {levelDebug, 1000, "Accepted shares"},
+	lineAccepted:   {levelDebug, 6000, "Accepted shares"},
 }
 
 // limit counts the lines of one kind.

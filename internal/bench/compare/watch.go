@@ -71,8 +71,9 @@ var (
 	logStamp = regexp.MustCompile(`^\[([^\]]+)\] `)
 	// variable is what differs in lines that say the same.
 	variable = regexp.MustCompile(`[0-9a-f]*[0-9][0-9a-f.:]*`)
-	// usual are lines that come whatever clients do.
-	usual = regexp.MustCompile(`^(Pool:|User |Worker |New block|Network diff|ZMQ block hash|Loaded )`)
+	// usual are lines that come whatever clients do, and those about single ones,
+	// which have a limit of their own.
+	usual = regexp.MustCompile(`^(Pool:|User |Worker |New block|Network diff|ZMQ block hash|Loaded |Authorised client|Client |Dropped client |Dropped workerless|Changes of difficulty: |Rejected |Refused links: )`)
 )
 
 // readLog counts the lines of a log and returns those that came again within a
