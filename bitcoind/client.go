@@ -191,13 +191,17 @@ type submission []byte
 // requests have the same id.
 const submissionID = 1
 
+const submissionHead, submissionTail = `{"jsonrpc":"1.0","id":1,"method":"submitblock","params":["`, `"]}`
+
 func newSubmission(block []byte) submission {
-	const head, tail = `{"jsonrpc":"1.0","id":1,"method":"submitblock","params":["`, `"]}`
-	request := make([]byte, 0, len(head)+hex.EncodedLen(len(block))+len(tail))
-	request = append(request, head...)
+	request := make([]byte, 0, len(submissionHead)+hex.EncodedLen(len(block))+len(submissionTail))
+	request = append(request, submissionHead...)
 	request = hex.AppendEncode(request, block)
-	return append(request, tail...)
+	return append(request, submissionTail...)
 }
+
+// block is the block of a submission in hex.
+func (s submission) block() []byte { return s[len(submissionHead) : len(s)-len(submissionTail)] }
 
 func (c *Client) submit(ctx context.Context, s submission) (string, error) {
 	const method = "submitblock"

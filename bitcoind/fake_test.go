@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -31,13 +32,14 @@ type fakeNode struct {
 	seed      byte       // makes blocks of different nodes different
 	templates [][32]byte // what templates build on, where that is not blocks
 
-	fail       map[string]error         // by method, "" all: the connection breaks
-	answer     map[string]string        // by method: HTTP status and body, "503 text"
-	delay      map[string]time.Duration // by method
-	hang       map[string]bool          // by method, "" all
-	verdict    []string                 // of submitblock, one after the other; the last stays
-	onBlock    func()                   // after a submission
-	early      bool                     // answers are as old as their requests
+	fail       map[string]error          // by method, "" all: the connection breaks
+	answer     map[string]string         // by method: HTTP status and body, "503 text"
+	delay      map[string]time.Duration  // by method
+	hang       map[string]bool           // by method, "" all
+	verdict    []string                  // of submitblock, one after the other; the last stays
+	onBlock    func()                    // after a submission
+	onSubmit   func(block []byte) string // gives the verdict, with mu held; nil: verdict does
+	early      bool                      // answers are as old as their requests
 	noLongPoll bool
 	late       time.Duration // how long a long poll's answer takes to begin, after news
 	reading    time.Duration // and then to be there
@@ -276,6 +278,15 @@ func (f *fakeNode) reply(method string, params []json.RawMessage, due bool) (int
 		return 200, quoted(f.blocks[h])
 	case "submitblock":
 		verdict := "null"
+		if f.onSubmit != nil {
+			var text string
+			_ = json.Unmarshal(params[0], &text)
+			block, _ := hex.DecodeString(text)
+			if verdict = f.onSubmit(block); verdict != "null" {
+				verdict = fmt.Sprintf("%q", verdict)
+			}
+			return 200, verdict
+		}
 		if len(f.verdict) > 0 {
 			if verdict = f.verdict[0]; verdict != "null" {
 				verdict = fmt.Sprintf("%q", verdict)
