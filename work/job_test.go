@@ -68,8 +68,36 @@ func TestTimeWindow(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if first := tmpl.CurTime; first < j.NTimeMin || first > j.NTimeMax {
+			t.Errorf("%s: miners get %d as time, and may send %d to %d", tt.name, first, j.NTimeMin, j.NTimeMax)
+		}
 		if j.NTimeMin != tt.wantMin || j.NTimeMax != tt.wantMax {
 			t.Errorf("%s: %d to %d, want %d to %d", tt.name, j.NTimeMin, j.NTimeMax, tt.wantMin, tt.wantMax)
+		}
+	}
+}
+
+// Whatever the mask and the bits a miner sends, the header's version is one
+// that nodes take: as a signed number at least 4 (BIP65), and 001 on top (BIP9).
+func TestVersionIsValid(t *testing.T) {
+	for _, mask := range []uint32{0, 0x1fffe000, 0x3fffe000, 0x20000000, 0xe0000000, 0xffffffff} {
+		for _, required := range []uint32{0, 0x2000, 0x20000000} {
+			b := newBuilder(t)
+			b.VersionMask = mask
+			j := b.mustJob(t, newGBT().with("vbrequired", required).parse(t))
+			if want := mask & 0x1fffffff &^ required; j.Mask != want {
+				t.Errorf("mask %08x with %08x required: %08x, want %08x", mask, required, j.Mask, want)
+			}
+			for _, bits := range []uint32{0, 0x1fffe000, 0xffffffff} {
+				for _, has := range []bool{false, true} {
+					var share Share
+					s := &stratum.Submit{Extranonce2Len: 8, NTime: j.Template.CurTime, HasVersionBits: has, VersionBits: bits}
+					j.Hash(&share, ProfileS19, nil, []byte{1, 2, 3, 4}, s, j.Mask)
+					if version := le32(share.Header[:4]); int32(version) < 4 || version>>29 != 1 {
+						t.Errorf("mask %08x, bits %08x: version %08x", mask, bits, version)
+					}
+				}
+			}
 		}
 	}
 }
