@@ -92,8 +92,10 @@ func compare(t *testing.T, got *Template, want *reference) {
 		prev[i], prev[j] = prev[j], prev[i]
 	}
 	minTime, required, flags := want.CurTime, int64(0), ""
+	curTime := want.CurTime
 	if want.MinTime != nil {
 		minTime = *want.MinTime
+		curTime = max(curTime, minTime)
 	}
 	if want.VBRequired != nil {
 		required = *want.VBRequired
@@ -102,7 +104,7 @@ func compare(t *testing.T, got *Template, want *reference) {
 		flags = *want.Flags
 	}
 	switch {
-	case got.Height != want.Height, got.Version != uint32(want.Version), int64(got.CurTime) != want.CurTime,
+	case got.Height != want.Height, got.Version != uint32(want.Version), int64(got.CurTime) != curTime,
 		got.CoinbaseValue != want.CoinbaseValue, int64(got.MinTime) != minTime, int64(got.VBRequired) != required,
 		!bytes.Equal(got.PrevHash[:], prev), !strings.EqualFold(string(appendHex32(nil, got.Bits)), want.Bits),
 		got.LongPollID != want.LongPollID, !strings.EqualFold(hex.EncodeToString(got.Flags), flags),

@@ -61,6 +61,7 @@ func TestTimeWindow(t *testing.T) {
 		{"much older", cur, cur - 100, cur + 86400, cur - 100, cur + 7000},
 		{"curtime is ahead of all clocks", cur, cur, cur - 1000, cur, cur + 5600},
 		{"and farther than blocks may be", cur, cur, cur - 7100, cur, cur},
+		{"curtime is behind mintime", cur, cur + 500, cur, cur + 500, cur + 6600},
 		{"end of time", math.MaxUint32 - 5, 1, math.MaxUint32, 1, math.MaxUint32},
 	} {
 		tmpl := newGBT().with("curtime", tt.cur, "mintime", tt.min).parse(t)

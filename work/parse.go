@@ -221,6 +221,7 @@ func (f *fields) build(s *scanner) (*Template, error) {
 	}
 	if f.minTime != nil {
 		t.MinTime = uint32(*f.minTime)
+		t.CurTime = max(t.CurTime, t.MinTime) // a node whose clock is behind
 	}
 	if f.vbRequired != nil {
 		t.VBRequired = uint32(*f.vbRequired)
