@@ -43,6 +43,7 @@ type fakeNode struct {
 	noLongPoll bool
 	late       time.Duration // how long a long poll's answer takes to begin, after news
 	reading    time.Duration // and then to be there
+	ibd        string        // initialblockdownload, "" not told
 	calls      []string
 	changed    chan struct{}
 }
@@ -154,6 +155,9 @@ func (f *fakeNode) RoundTrip(r *http.Request) (*http.Response, error) {
 	if strings.Contains(string(body), "longpollid") {
 		call = "longpoll"
 	}
+	if len(request.Params) > 0 && (string(request.Params[0]) == `"`+noBlock+`"` || string(request.Params[0]) == quoted([32]byte{})) {
+		call = "no block"
+	}
 	f.mu.Lock()
 	f.calls = append(f.calls, call)
 	delay := f.delay[request.Method]
@@ -192,7 +196,7 @@ func (f *fakeNode) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	after := f.onBlock
 	f.mu.Unlock()
-	if request.Method == "submitblock" && after != nil {
+	if call == "submitblock" && after != nil {
 		after()
 	}
 	if status == 200 {
@@ -268,7 +272,7 @@ func (f *fakeNode) reply(method string, params []json.RawMessage, due bool) (int
 		if f.work > 0 {
 			work = fmt.Sprintf(`,"chainwork":"%064x"`, big.NewInt(f.work*int64(len(f.blocks))))
 		}
-		return 200, fmt.Sprintf(`{"chain":%q,"blocks":%d,"headers":%d,"bestblockhash":%s%s}`, f.chain, height, height, quoted(f.tip()), work)
+		return 200, fmt.Sprintf(`{"chain":%q,"blocks":%d,"headers":%d,"bestblockhash":%s%s%s}`, f.chain, height, height, quoted(f.tip()), work, f.ibd)
 	case "getblockhash":
 		var h int
 		_ = json.Unmarshal(params[0], &h)
@@ -278,6 +282,9 @@ func (f *fakeNode) reply(method string, params []json.RawMessage, due bool) (int
 		return 200, quoted(f.blocks[h])
 	case "submitblock":
 		verdict := "null"
+		if string(params[0]) == `"`+noBlock+`"` {
+			return 500, `{"code":-22,"message":"Block decode failed"}`
+		}
 		if f.onSubmit != nil {
 			var text string
 			_ = json.Unmarshal(params[0], &text)

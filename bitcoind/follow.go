@@ -155,10 +155,11 @@ func (b *block) patience(since time.Duration) time.Duration {
 func (b *block) look(ctx context.Context) finding {
 	b.mu.Lock()
 	var found, text string
-	var unanswered, refused bool
+	var unanswered, unfinished, refused bool
 	if o := b.offered; o != nil {
 		found, o.found = o.found, ""
 		text = o.verdictText()
+		unfinished = o.sending > 0
 		unanswered = !o.stored && text == "" && o.senders > 0
 		refused = o.senders > 0 && o.refusals == o.senders
 	}
@@ -193,6 +194,8 @@ func (b *block) look(ctx context.Context) finding {
 	case v.depth > 0:
 		text := fmt.Sprintf("%s is at height %d of bitcoind %s", displayHash(v.hash), b.height, v.node)
 		return finding{BlockState: BlockState{State: BlockOrphaned, Text: text}, safe: v.depth >= safeDepth, final: v.depth >= finalDepth}
+	case v.depth < 0 && unfinished && b.last.State == "":
+		return finding{} // a node may be about to take it
 	case v.depth < 0:
 		return pending("bitcoind %s has the blocks up to %d only", v.node, b.height+v.depth)
 	}
@@ -294,19 +297,22 @@ func (g *Group) views(ctx context.Context, height int64, hash [32]byte) (best vi
 
 // view is what the node has at a height, nil if it does not say.
 func (n *node) view(ctx context.Context, height int64, hash [32]byte) *view {
-	at, err := n.client.BlockHash(ctx, height)
-	short := outOfRange(err)
-	if err != nil && !short {
-		return nil
+	for range 2 {
+		at, err := n.client.BlockHash(ctx, height)
+		short := outOfRange(err)
+		if err != nil && !short {
+			return nil
+		}
+		count, err := n.client.BlockCount(ctx)
+		switch {
+		case err != nil:
+			return nil
+		case short == (count < height):
+			return &view{n.client.name, at, count - height, at == hash}
+		}
+		// Its tip has passed that height between the two calls.
 	}
-	count, err := n.client.BlockCount(ctx)
-	if err != nil || short && count >= height { // it has just come
-		return nil
-	}
-	if !short {
-		count = max(count, height)
-	}
-	return &view{n.client.name, at, count - height, at == hash}
+	return nil
 }
 
 // outOfRange: the node was asked for a block above its tip.
