@@ -2,6 +2,8 @@ package bitcoind
 
 import (
 	"context"
+	"net/http"
+	"strings"
 	"time"
 )
 
@@ -83,7 +85,56 @@ func (w watcher) check(ctx context.Context) {
 		w.n.version = version
 		w.tr.mu.Unlock()
 	}
+	w.checkCalls(ctx, !verified)
 }
+
+// checkCalls finds out what the node does not let the pool do: when it was
+// reached anew, and while there is something.
+func (w watcher) checkCalls(ctx context.Context, anew bool) {
+	w.tr.mu.Lock()
+	before := w.n.forbidden
+	w.tr.mu.Unlock()
+	if !anew && before == "" {
+		return
+	}
+	forbidden, ok := w.n.client.forbidden(ctx)
+	if ok && forbidden != before {
+		w.tr.update(func(time.Time) { w.n.forbidden = forbidden })
+	}
+}
+
+// forbidden are the calls the node refuses to this user, of those that are
+// needed beside templates. Else a missing word in its rpcwhitelist would show
+// when the first block is found. It is false if the node does not answer.
+func (c *Client) forbidden(ctx context.Context) (methods string, ok bool) {
+	ctx, cancel := withTimeout(ctx, c.options.Timeout)
+	defer cancel()
+	var list []string
+	for _, call := range []struct {
+		method string
+		params []any
+	}{
+		{"submitblock", []any{noBlock}},
+		{"preciousblock", []any{displayHash{}.String()}},
+		{"getblockhash", []any{0}},
+		{"getblockcount", nil},
+		{"getbestblockhash", nil},
+		{"getblockchaininfo", nil},
+	} {
+		err := c.call(ctx, c.submissions, c.options.Timeout, nil, call.method, call.params...)
+		e, answered := asRPCError(err)
+		switch {
+		case err != nil && !answered:
+			return "", false
+		case answered && (e.Status == http.StatusForbidden || e.Code == codeMethodNotFound && call.method == "submitblock"):
+			list = append(list, call.method)
+		}
+	}
+	return strings.Join(list, ", "), true
+}
+
+// noBlock is hex that no node can take for a block.
+const noBlock = "00"
 
 // unnamed notes that the node's chain is not known, now. One that never tells
 // is used: its templates count.

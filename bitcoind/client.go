@@ -160,21 +160,20 @@ func (c *Client) template(ctx context.Context, longPollID string) (*work.Templat
 	if a.status != http.StatusOK {
 		return nil, time.Time{}, c.wrap(method, a.decode(id, nil))
 	}
-	if err := a.checkTailID(id); err != nil {
-		return nil, time.Time{}, c.wrap(method, err)
-	}
-	t, code, message, err := work.ParseReply(a.body)
+	reply, err := work.ParseReply(a.body)
 	switch {
-	case code != 0 || message != "":
-		err = &RPCError{Code: code, Message: message, Status: a.status}
+	case reply.ID != "" && reply.ID != "null" && !sameID(reply.ID, id):
+		err = wrongID([]byte(reply.ID), id)
 	case err != nil:
 		err = &templateError{err}
+	case reply.Template == nil:
+		err = &RPCError{Code: reply.Code, Message: reply.Message, Status: a.status}
 	}
 	if err != nil {
 		return nil, time.Time{}, c.wrap(method, err)
 	}
 	c.templateSize.Store(int64(len(a.body)))
-	return t, a.read, nil
+	return reply.Template, a.read, nil
 }
 
 // SubmitBlock hands a serialised block to the node and returns its verdict as
@@ -191,13 +190,17 @@ type submission []byte
 // requests have the same id.
 const submissionID = 1
 
+const submissionHead, submissionTail = `{"jsonrpc":"1.0","id":1,"method":"submitblock","params":["`, `"]}`
+
 func newSubmission(block []byte) submission {
-	const head, tail = `{"jsonrpc":"1.0","id":1,"method":"submitblock","params":["`, `"]}`
-	request := make([]byte, 0, len(head)+hex.EncodedLen(len(block))+len(tail))
-	request = append(request, head...)
+	request := make([]byte, 0, len(submissionHead)+hex.EncodedLen(len(block))+len(submissionTail))
+	request = append(request, submissionHead...)
 	request = hex.AppendEncode(request, block)
-	return append(request, tail...)
+	return append(request, submissionTail...)
 }
+
+// block is the block of a submission in hex.
+func (s submission) block() []byte { return s[len(submissionHead) : len(s)-len(submissionTail)] }
 
 func (c *Client) submit(ctx context.Context, s submission) (string, error) {
 	const method = "submitblock"

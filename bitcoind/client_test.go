@@ -124,6 +124,26 @@ func TestRecordedTemplates(t *testing.T) {
 	}
 }
 
+// The id of a template's answer is checked wherever it stands.
+func TestTemplateID(t *testing.T) {
+	_, body, _ := strings.Cut(string(recorded(t, "regtest-getblocktemplate-1tx.http")), "\r\n\r\n")
+	result := body[:strings.LastIndex(body, `,"error"`)] // the first member
+	for end, want := range map[string]string{
+		`,"error":null,"id":1}`:    "",
+		`,"id":1,"jsonrpc":"2.0"}`: "",
+		`,"id":"1","error":null}`:  "",
+		`,"error":null}`:           "",
+		`,"id":2,"jsonrpc":"2.0"}`: "the answer has id 2, not 1: it belongs to another request",
+		`,"error":{}}`:             "error 0",
+	} {
+		s := httptestServer(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, result+end) })
+		tmpl, err := NewClient(Config{URL: s.Listener.Addr().String()}, Options{}).Template(t.Context(), "")
+		if want == "" && (err != nil || tmpl == nil) || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v", end, err)
+		}
+	}
+}
+
 // httptestServer is a node on a real socket.
 func httptestServer(t testing.TB, handle http.HandlerFunc) *httptest.Server {
 	s := httptest.NewServer(handle)

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -31,16 +32,18 @@ type fakeNode struct {
 	seed      byte       // makes blocks of different nodes different
 	templates [][32]byte // what templates build on, where that is not blocks
 
-	fail       map[string]error         // by method, "" all: the connection breaks
-	answer     map[string]string        // by method: HTTP status and body, "503 text"
-	delay      map[string]time.Duration // by method
-	hang       map[string]bool          // by method, "" all
-	verdict    []string                 // of submitblock, one after the other; the last stays
-	onBlock    func()                   // after a submission
-	early      bool                     // answers are as old as their requests
+	fail       map[string]error          // by method, "" all: the connection breaks
+	answer     map[string]string         // by method: HTTP status and body, "503 text"
+	delay      map[string]time.Duration  // by method
+	hang       map[string]bool           // by method, "" all
+	verdict    []string                  // of submitblock, one after the other; the last stays
+	onBlock    func()                    // after a submission
+	onSubmit   func(block []byte) string // gives the verdict, with mu held; nil: verdict does
+	early      bool                      // answers are as old as their requests
 	noLongPoll bool
 	late       time.Duration // how long a long poll's answer takes to begin, after news
 	reading    time.Duration // and then to be there
+	ibd        string        // initialblockdownload, "" not told
 	calls      []string
 	changed    chan struct{}
 }
@@ -152,6 +155,9 @@ func (f *fakeNode) RoundTrip(r *http.Request) (*http.Response, error) {
 	if strings.Contains(string(body), "longpollid") {
 		call = "longpoll"
 	}
+	if len(request.Params) > 0 && (string(request.Params[0]) == `"`+noBlock+`"` || string(request.Params[0]) == quoted([32]byte{})) {
+		call = "no block"
+	}
 	f.mu.Lock()
 	f.calls = append(f.calls, call)
 	delay := f.delay[request.Method]
@@ -190,7 +196,7 @@ func (f *fakeNode) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	after := f.onBlock
 	f.mu.Unlock()
-	if request.Method == "submitblock" && after != nil {
+	if call == "submitblock" && after != nil {
 		after()
 	}
 	if status == 200 {
@@ -266,7 +272,7 @@ func (f *fakeNode) reply(method string, params []json.RawMessage, due bool) (int
 		if f.work > 0 {
 			work = fmt.Sprintf(`,"chainwork":"%064x"`, big.NewInt(f.work*int64(len(f.blocks))))
 		}
-		return 200, fmt.Sprintf(`{"chain":%q,"blocks":%d,"headers":%d,"bestblockhash":%s%s}`, f.chain, height, height, quoted(f.tip()), work)
+		return 200, fmt.Sprintf(`{"chain":%q,"blocks":%d,"headers":%d,"bestblockhash":%s%s%s}`, f.chain, height, height, quoted(f.tip()), work, f.ibd)
 	case "getblockhash":
 		var h int
 		_ = json.Unmarshal(params[0], &h)
@@ -276,6 +282,18 @@ func (f *fakeNode) reply(method string, params []json.RawMessage, due bool) (int
 		return 200, quoted(f.blocks[h])
 	case "submitblock":
 		verdict := "null"
+		if string(params[0]) == `"`+noBlock+`"` {
+			return 500, `{"code":-22,"message":"Block decode failed"}`
+		}
+		if f.onSubmit != nil {
+			var text string
+			_ = json.Unmarshal(params[0], &text)
+			block, _ := hex.DecodeString(text)
+			if verdict = f.onSubmit(block); verdict != "null" {
+				verdict = fmt.Sprintf("%q", verdict)
+			}
+			return 200, verdict
+		}
 		if len(f.verdict) > 0 {
 			if verdict = f.verdict[0]; verdict != "null" {
 				verdict = fmt.Sprintf("%q", verdict)

@@ -7,46 +7,63 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 )
 
 const (
+	safeDepth    = 6                // confirmations after which no node is expected to lose the block
 	finalDepth   = 100              // confirmations after which nothing is expected to change
 	followEvery  = 30 * time.Second // beside every new tip
 	viewPatience = time.Second      // for other nodes' views, after the first
 )
 
 // Follow watches an earlier block to 100 confirmations, or until another block
-// has had its place for that long. changed is called with each new state.
-func (g *Group) Follow(height int64, hash [32]byte, changed func(BlockState)) {
-	if !g.begin() {
+// has had its place for that long. known is the state the caller knows: it is
+// not told again. changed is called with each new state. A block that is
+// submitted or followed already is left alone.
+func (g *Group) Follow(height int64, hash [32]byte, known BlockState, changed func(BlockState)) {
+	b := g.newBlock(height, hash, changed)
+	b.know(known)
+	if known, ended := g.begin(b); known || ended {
 		return
 	}
 	defer g.tasks.Done()
-	b := g.newBlock(height, hash, changed)
-	b.announced = true
-	g.tasks.Go(func() { b.watch(g.life) })
+	g.tasks.Go(b.watch)
+}
+
+// know sets what is known of the block from an earlier run.
+func (b *block) know(s BlockState) {
+	b.last, b.announced = s, s.State == BlockConfirmed
+}
+
+// finding is what a look at the nodes gives.
+type finding struct {
+	BlockState
+	safe  bool // the block need not be kept any more
+	final bool // the state will not change
+	short bool // the longest chain does not reach the block's height
 }
 
 // watch finds out what became of the block and reports each change.
-func (b *block) watch(ctx context.Context) {
-	decide := sync.OnceFunc(func() { close(b.decided) })
-	defer decide()
+func (b *block) watch() {
+	ctx := b.g.life
+	defer b.g.end(b)
+	defer b.decide()
 	began := time.Now()
 	for ctx.Err() == nil {
 		newTip := b.g.newTip()
-		state, final := b.look(ctx)
+		before := b.last.State
+		f := b.look(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		b.tell(state)
-		if state.State == BlockConfirmed || final {
-			decide()
-		}
-		b.keep(state, final)
-		if final {
+		b.take(f)
+		if f.final {
 			return
+		}
+		if b.isToBeOffered(before, f) {
+			began = time.Now()
+			b.offer()
 		}
 		select {
 		case <-b.kick:
@@ -58,24 +75,75 @@ func (b *block) watch(ctx context.Context) {
 				return
 			}
 			// What nodes still answer is worth knowing.
-			b.sending.Wait()
-			state, final := b.look(ctx)
-			b.tell(state)
-			b.keep(state, final)
+			for b.senders() > 0 && ctx.Err() == nil {
+				select {
+				case <-b.kick:
+				case <-ctx.Done():
+				}
+			}
+			b.take(b.look(ctx))
 			return
 		}
 	}
 }
 
+// take reports a finding and does what follows from it.
+func (b *block) take(f finding) {
+	b.tell(f.BlockState)
+	if f.State == BlockConfirmed || f.final {
+		b.decide()
+	}
+	if f.safe || f.final {
+		b.letGo(f.State == BlockRejected)
+	}
+}
+
+// decide ends the submission that is under way.
+func (b *block) decide() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.offered != nil {
+		b.offered.decide()
+	}
+}
+
+// senders are those at work.
+func (b *block) senders() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.offered == nil {
+		return 0
+	}
+	return b.offered.sending
+}
+
+// isToBeOffered: nodes must get the block again when it is no longer in the
+// chain, and from time to time while their chain is too short to have it.
+func (b *block) isToBeOffered(before string, f finding) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case b.request == nil, f.State == BlockConfirmed, f.State == "":
+		return false
+	case before == BlockConfirmed:
+		return true
+	}
+	o := b.offered
+	return f.short && (o == nil || o.sending == 0 && time.Since(o.began) >= retryLater)
+}
+
 // settled: there is no submission under way whose end matters.
 func (b *block) settled() bool {
-	return b.senders == 0 || b.last.State == BlockConfirmed || b.last.State == BlockOrphaned
+	return b.last.State == BlockConfirmed || b.last.State == BlockOrphaned || b.senders() == 0
 }
 
 // patience is the time to the next look if nothing happens.
 func (b *block) patience(since time.Duration) time.Duration {
+	b.mu.Lock()
+	kept := b.request != nil
+	b.mu.Unlock()
 	switch {
-	case b.settled():
+	case !kept, b.last.State == BlockConfirmed, b.last.State == BlockOrphaned:
 		return followEvery
 	case since < retryEagerly:
 		return retryEvery
@@ -83,50 +151,62 @@ func (b *block) patience(since time.Duration) time.Duration {
 	return retryLater
 }
 
-// look finds the block's state; final means that it will not change.
-func (b *block) look(ctx context.Context) (state BlockState, final bool) {
+// look finds the block's state.
+func (b *block) look(ctx context.Context) finding {
 	b.mu.Lock()
-	found := b.found
-	b.found = ""
-	isStored := b.stored
-	allRefuse := b.senders > 0 && b.refusals == b.senders
-	text := b.verdictText()
+	var found, text string
+	var unanswered, unfinished, refused bool
+	if o := b.offered; o != nil {
+		found, o.found = o.found, ""
+		text = o.verdictText()
+		unfinished = o.sending > 0
+		unanswered = !o.stored && text == "" && o.senders > 0
+		refused = o.senders > 0 && o.refusals == o.senders
+	}
 	b.mu.Unlock()
-	if found != "" && b.last.State != BlockConfirmed {
+	if found != "" && !b.announced && b.last.State != BlockOrphaned { // the first good news need no second opinion
 		b.by = found
 		signal(b.kick) // what others say is looked at after this
-		return BlockState{State: BlockConfirmed, Confirmations: 1}, false
+		return finding{BlockState: BlockState{State: BlockConfirmed, Confirmations: 1}}
 	}
-	if allRefuse {
-		return BlockState{State: BlockRejected, Text: text}, true
+	if refused && !b.announced { // else it was good once
+		return finding{BlockState: BlockState{State: BlockRejected, Text: text}, final: true}
 	}
-	if b.senders > 0 && !isStored && b.last.State == "" && text == "" {
-		return BlockState{}, false // no answer yet
+	if unanswered && b.last.State == "" {
+		return finding{}
 	}
 	v, ok := b.g.views(ctx, b.height, b.hash)
+	pending := func(format string, args ...any) finding {
+		if text == "" {
+			text = fmt.Sprintf(format, args...)
+		}
+		return finding{BlockState: BlockState{State: BlockPending, Text: text}, short: ok && v.depth < 0}
+	}
 	switch {
 	case !ok && (text == "" || b.settled()):
-		return b.last, false // nothing new
+		return finding{BlockState: b.last} // nothing new
 	case !ok:
-		return BlockState{State: BlockPending, Text: text}, false
+		return pending("")
 	case v.ours:
 		b.by = v.node
 		n := v.depth + 1
-		return BlockState{State: BlockConfirmed, Confirmations: n}, n >= finalDepth
+		return finding{BlockState: BlockState{State: BlockConfirmed, Confirmations: n}, safe: n >= safeDepth, final: n >= finalDepth}
 	case v.depth > 0:
-		return BlockState{State: BlockOrphaned, Text: fmt.Sprintf("%s is at height %d of bitcoind %s", displayHash(v.hash), b.height, v.node)}, v.depth >= finalDepth
+		text := fmt.Sprintf("%s is at height %d of bitcoind %s", displayHash(v.hash), b.height, v.node)
+		return finding{BlockState: BlockState{State: BlockOrphaned, Text: text}, safe: v.depth >= safeDepth, final: v.depth >= finalDepth}
+	case v.depth < 0 && unfinished && b.last.State == "":
+		return finding{} // a node may be about to take it
+	case v.depth < 0:
+		return pending("bitcoind %s has the blocks up to %d only", v.node, b.height+v.depth)
 	}
-	if text == "" {
-		text = fmt.Sprintf("%s came first at height %d, the next block decides", displayHash(v.hash), b.height)
-	}
-	return BlockState{State: BlockPending, Text: text}, false
+	return pending("%s came first at height %d, the next block decides", displayHash(v.hash), b.height)
 }
 
 // verdictText is what nodes said that did not take the block.
-func (b *block) verdictText() string {
+func (o *offering) verdictText() string {
 	var texts []string
-	for _, name := range slices.Sorted(maps.Keys(b.verdicts)) {
-		texts = append(texts, name+": "+b.verdicts[name])
+	for _, name := range slices.Sorted(maps.Keys(o.verdicts)) {
+		texts = append(texts, name+": "+o.verdicts[name])
 	}
 	return strings.Join(texts, "; ")
 }
@@ -146,14 +226,15 @@ func (b *block) tell(s BlockState) {
 
 func (b *block) announce(before string, s BlockState) {
 	b.mu.Lock()
-	clear := b.accepted
+	clear := b.offered != nil && b.offered.accepted
+	kept := b.request != nil
 	b.mu.Unlock()
 	event := func(format string, args ...any) {
 		b.g.options.Event(Event{levelWarning, fmt.Sprintf(format, args...)})
 	}
 	switch {
 	case s.State == BlockConfirmed && b.announced:
-		if before == BlockOrphaned {
+		if before != BlockConfirmed {
 			event("Block %d %s is in the chain again", b.height, displayHash(b.hash))
 		}
 	case s.State == BlockConfirmed:
@@ -163,6 +244,10 @@ func (b *block) announce(before string, s BlockState) {
 		}
 		b.g.options.Event(Event{levelNotice, // the caller tells it as news, with what only he knows
 			fmt.Sprintf("BLOCK ACCEPTED! %d %s by bitcoind %s", b.height, displayHash(b.hash), b.by)})
+	case s.State == BlockPending && before == BlockConfirmed && kept:
+		event("Block %d %s is no longer in the chain, submitting it again: %s", b.height, displayHash(b.hash), s.Text)
+	case s.State == BlockPending && before == BlockConfirmed:
+		event("Block %d %s is no longer in the chain: %s", b.height, displayHash(b.hash), s.Text)
 	case s.State == BlockOrphaned && !b.announced:
 		event("Hash for forced possibly stale block, height %d confirms block was REJECTED", b.height)
 	case s.State == BlockOrphaned:
@@ -172,29 +257,17 @@ func (b *block) announce(before string, s BlockState) {
 	}
 }
 
-// keep removes the saved file once it is of no more use.
-func (b *block) keep(s BlockState, final bool) {
-	if b.saved == nil || s.State != BlockConfirmed && !final {
-		return
-	}
-	<-b.saved
-	b.saved = nil
-	if err := b.g.unsave(b.height, b.hash, s.State == BlockRejected); err != nil {
-		b.g.options.Event(Event{levelWarning, fmt.Sprintf("Block %d %s: %v", b.height, displayHash(b.hash), err)})
-	}
-}
-
 // view is what a node has at a height.
 type view struct {
 	node  string
-	hash  [32]byte
-	depth int64 // blocks on top
+	hash  [32]byte // zero: its chain is not that long
+	depth int64    // blocks on top; negative: blocks that are missing
 	ours  bool
 }
 
 // views asks all nodes that can be reached and returns the view of the one
 // with the longest chain; of equals, the one that has hash. It is false if none
-// has a block there. A node that hangs is not waited for when others answered.
+// says what it has. A node that hangs is not waited for when others answered.
 func (g *Group) views(ctx context.Context, height int64, hash [32]byte) (best view, ok bool) {
 	nodes := g.reachable()
 	ctx, cancel := context.WithCancel(ctx)
@@ -213,7 +286,7 @@ func (g *Group) views(ctx context.Context, height int64, hash [32]byte) (best vi
 			if !ok || v.depth > best.depth || v.depth == best.depth && v.ours && !best.ours {
 				best, ok = *v, true
 			}
-			if late == nil {
+			if late == nil && v.depth >= 0 { // a node that lags does not speak for others
 				late = time.After(viewPatience)
 			}
 		case <-late:
@@ -225,15 +298,29 @@ func (g *Group) views(ctx context.Context, height int64, hash [32]byte) (best vi
 
 // view is what the node has at a height, nil if it does not say.
 func (n *node) view(ctx context.Context, height int64, hash [32]byte) *view {
-	at, err := n.client.BlockHash(ctx, height)
-	if err != nil {
-		return nil
+	for range 2 {
+		at, err := n.client.BlockHash(ctx, height)
+		short := outOfRange(err)
+		if err != nil && !short {
+			return nil
+		}
+		count, err := n.client.BlockCount(ctx)
+		switch {
+		case err != nil:
+			return nil
+		case short == (count < height):
+			return &view{n.client.name, at, count - height, at == hash}
+		}
+		// Its tip has passed that height between the two calls.
 	}
-	count, err := n.client.BlockCount(ctx)
-	if err != nil {
-		return nil
-	}
-	return &view{n.client.name, at, max(0, count-height), at == hash}
+	return nil
+}
+
+// outOfRange: the node was asked for a block above its tip.
+func outOfRange(err error) bool {
+	e, ok := asRPCError(err)
+	// Bitcoin Core: "Block height out of range", btcd: "Block number out of range".
+	return ok && (e.Code == codeParameter || e.Code == codeMisc) && strings.Contains(e.Message, "out of range")
 }
 
 func (g *Group) reachable() []*node {

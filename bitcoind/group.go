@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"ckpool/work"
@@ -34,13 +35,15 @@ type Group struct {
 	ending  chan struct{} // closed when Run ends
 	life    context.Context
 	endLife context.CancelFunc
-	tasks   sync.WaitGroup // submissions and followed blocks
-	saves   sync.WaitGroup // blocks being written to SaveDir
+	tasks   sync.WaitGroup // submissions, blocks being saved or followed
 	loops   sync.WaitGroup // of nodes
+
+	left atomic.Bool // SaveDir is another process's
 
 	// guarded by mu
 	running context.Context // of Run; nil before it and after
 	ended   bool
+	blocks  map[[32]byte]*block // submitted or followed
 }
 
 // Update is one template of the followed node.
@@ -76,6 +79,7 @@ func NewGroup(nodes []Config, o Options) (*Group, error) {
 			published: tip{height: -1},
 		},
 		ending: make(chan struct{}),
+		blocks: make(map[[32]byte]*block),
 	}
 	list, err := g.plan(nodes)
 	if err != nil {

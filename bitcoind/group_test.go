@@ -740,8 +740,70 @@ func TestChainNeverTold(t *testing.T) {
 	a.answer["getblockhash"] = `404 {"code":-32601,"message":"Method not found"}`
 	inBubble(t, Options{}, func(h *harness) {
 		h.expect(instant, "a:1", 10, true)
-		if h.Chain() != "" || h.state(0) != "ok" {
-			t.Errorf("chain %q, state %s", h.Chain(), h.state(0))
+		h.wantSaid(1, "bitcoind a:1 does not let this user call getblockchaininfo: add that to its rpcwhitelist")
+		if s := h.Status()[0]; h.Chain() != "" || !s.Current {
+			t.Errorf("chain %q, %+v", h.Chain(), s)
 		}
 	}, a)
+}
+
+// A node that does not let the pool submit blocks, or ask for them, is told at
+// once, by the names of the calls, until it does; it is used meanwhile.
+func TestForbiddenCalls(t *testing.T) {
+	for _, test := range []struct {
+		methods []string
+		answer  string
+		told    string
+	}{
+		{[]string{"submitblock"}, "403 ", "submitblock: add that to its rpcwhitelist, or a block that is found does not get there"},
+		{[]string{"submitblock"}, `404 {"code":-32601,"message":"Method not found"}`, "submitblock: add that to its rpcwhitelist, or a block that is found does not get there"},
+		{[]string{"getblockhash", "preciousblock"}, "403 ", "preciousblock, getblockhash: add that to its rpcwhitelist"},
+		{[]string{"getblockchaininfo"}, "403 ", "getblockchaininfo: add that to its rpcwhitelist"},
+	} {
+		a := newFakeNode(10)
+		for _, method := range test.methods {
+			a.answer[method] = test.answer
+		}
+		inBubble(t, Options{}, func(h *harness) {
+			h.next(instant)
+			told := "bitcoind a:1 does not let this user call " + test.told
+			h.wantSaid(1, told)
+			if s := h.Status()[0]; s.State != "refused" || !s.Current || s.Reason == "" {
+				t.Errorf("%+v", s)
+			}
+			time.Sleep(10 * time.Minute)
+			if n := h.said(told); n < 10 || n > 25 {
+				t.Errorf("said %d times in 10 minutes", n)
+			}
+			a.mine()
+			h.next(instant)
+			a.heal()
+			time.Sleep(2 * checkEvery)
+			if s := h.state(0); s != "ok" {
+				t.Errorf("state %s, when it may", s)
+			}
+			probes := a.count("no block")
+			time.Sleep(time.Hour)
+			if n := a.count("no block") - probes; n != 0 {
+				t.Errorf("asked %d times when all is well", n)
+			}
+		}, a)
+	}
+}
+
+// Test networks give work before they have the chain.
+func TestInitialBlockDownload(t *testing.T) {
+	for chain, told := range map[string]int{"testnet4": 1, "test": 1, "regtest": 0} {
+		a := newFakeNode(1)
+		a.chain, a.ibd = chain, `,"initialblockdownload":true`
+		inBubble(t, Options{}, func(h *harness) {
+			h.next(instant)
+			h.wantSaid(told, "bitcoind a:1 is in initial block download (block 0 of 0): ")
+			a.set(func() { a.ibd = `,"initialblockdownload":false` })
+			time.Sleep(2 * checkEvery)
+			if s := h.state(0); s != "ok" {
+				t.Errorf("state %s at last", s)
+			}
+		}, a)
+	}
 }

@@ -3,6 +3,7 @@ package bitcoind
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"ckpool/work"
@@ -31,9 +32,11 @@ type node struct {
 	misfit   error // why chain is none to mine on
 	info     ChainInfo
 	noWork   bool // it does not tell the work of its chain
-	version  string
-	latency  time.Duration
-	answered time.Time // when it last gave any answer
+
+	forbidden string // calls it refuses to this user, "" none
+	version   string
+	latency   time.Duration
+	answered  time.Time // when it last gave any answer
 
 	tip         tip    // what it says is its newest block
 	tips        uint64 // counts changes of tip
@@ -186,11 +189,27 @@ func (tr *tracker) state(n *node, now time.Time) problem {
 	case tr.wrongChain(n):
 		return problem{state: stateWrongChain, kind: "chain",
 			reason: fmt.Sprintf("is on chain %s, but the pool mines on %s: take it out of the list of nodes, or the others", n.chain, tr.chain)}
+	case n.forbidden != "":
+		reason := "does not let this user call " + n.forbidden + ": add that to its rpcwhitelist"
+		if strings.Contains(n.forbidden, "submitblock") {
+			reason += ", or a block that is found does not get there"
+		}
+		return problem{state: stateRefused, kind: "forbidden", reason: reason}
+	case n.downloads():
+		return problem{state: stateSyncing, kind: "download",
+			reason: fmt.Sprintf("is in initial block download (block %d of %d): on a test network it gives work all the same, which others may be far ahead of", n.info.Blocks, n.info.Headers)}
 	case !n.behind.IsZero() && now.Sub(n.behind) > lagTime:
 		return problem{state: stateLagging, kind: "lagging",
 			reason: fmt.Sprintf("lags: its newest block is %d, others have %d", n.tip.height, tr.highest())}
 	}
 	return problem{state: stateOK}
+}
+
+// downloads: it does not have the chain yet, and gives templates all the same.
+// On regtest, where nobody else mines, that means nothing.
+func (n *node) downloads() bool {
+	ibd := n.info.InitialBlockDownload
+	return ibd != nil && *ibd && n.chain != "main" && n.chain != "regtest"
 }
 
 func (tr *tracker) wrongChain(n *node) bool {

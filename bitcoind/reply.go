@@ -1,7 +1,6 @@
 package bitcoind
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -48,7 +47,7 @@ func (a answer) decode(id uint64, result any) error {
 			e.Message = firstLine(reply.Error, "")
 		}
 		// A request the node could not read is answered without an id.
-		if string(reply.ID) != "null" && !sameID(reply.ID, id) {
+		if string(reply.ID) != "null" && !sameID(string(reply.ID), id) {
 			return wrongID(reply.ID, id)
 		}
 		return &e
@@ -56,7 +55,7 @@ func (a answer) decode(id uint64, result any) error {
 	if a.status != http.StatusOK {
 		return &RPCError{Message: http.StatusText(a.status), Status: a.status}
 	}
-	if !sameID(reply.ID, id) {
+	if !sameID(string(reply.ID), id) {
 		return wrongID(reply.ID, id)
 	}
 	if reply.Result == nil {
@@ -71,28 +70,12 @@ func (a answer) decode(id uint64, result any) error {
 	return nil
 }
 
-func sameID(raw []byte, id uint64) bool {
-	return strings.Trim(string(raw), `"`) == strconv.FormatUint(id, 10)
+func sameID(raw string, id uint64) bool {
+	return strings.Trim(raw, `"`) == strconv.FormatUint(id, 10)
 }
 
 func wrongID(raw []byte, id uint64) error {
 	return &replyError{fmt.Sprintf("the answer has id %s, not %d: it belongs to another request", firstLine(raw, "(none)"), id)}
-}
-
-// checkTailID checks the id of a template reply without parsing megabytes:
-// every node writes it last. One that is elsewhere is not checked.
-func (a answer) checkTailID(id uint64) error {
-	tail := bytes.TrimRight(a.body, " \r\n\t}")
-	tail = tail[max(0, len(tail)-32):]
-	const key = `"id":`
-	i := bytes.LastIndex(tail, []byte(key))
-	if i < 0 {
-		return nil
-	}
-	if raw := bytes.TrimSpace(tail[i+len(key):]); !bytes.Equal(raw, []byte("null")) && !sameID(raw, id) {
-		return wrongID(raw, id)
-	}
-	return nil
 }
 
 // firstLine is a short printable form of a body.

@@ -1,6 +1,7 @@
 package bitcoind
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -8,8 +9,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Saved blocks are files <height>-<hash>.block: the serialised block in hex
@@ -25,49 +28,124 @@ func (g *Group) savedPath(height int64, hash [32]byte) string {
 	return filepath.Join(g.options.SaveDir, fmt.Sprintf("%d-%s%s", height, displayHash(hash), savedSuffix))
 }
 
-// save writes the block to disk, whole or not at all.
-func (g *Group) save(height int64, hash [32]byte, block []byte) error {
-	if g.options.SaveDir == "" {
-		return nil
+// save writes the block to SaveDir, trying again until it is there or need not
+// be. At the end of Run, it goes elsewhere if it must.
+func (b *block) save() {
+	defer close(b.saved)
+	b.mu.Lock()
+	request, saved := b.request, b.onDisk
+	b.mu.Unlock()
+	if saved || b.g.options.SaveDir == "" {
+		return
 	}
-	if err := os.MkdirAll(g.options.SaveDir, 0o755); err != nil {
+	path := b.g.savedPath(b.height, b.hash)
+	content := append(slices.Clip(request.block()), '\n')
+	event := func(level int, format string, args ...any) {
+		b.g.options.Event(Event{level, fmt.Sprintf("Block %d %s ", b.height, displayHash(b.hash)) + fmt.Sprintf(format, args...)})
+	}
+	var told time.Time
+	ending := b.g.ending
+	for {
+		err := writeSaved(path, content)
+		if err == nil {
+			b.mu.Lock()
+			b.onDisk = true
+			b.mu.Unlock()
+			if !told.IsZero() {
+				event(levelWarning, "is saved now: %s", path)
+			}
+			return
+		}
+		if b.g.left.Load() {
+			return
+		}
+		if now := time.Now(); told.IsZero() || now.Sub(told) >= time.Minute {
+			told = now
+			event(levelError, "is not saved, trying again: %v", err)
+		}
+		select {
+		case <-time.After(retryEvery):
+		case <-ending:
+			ending = nil // a last time at once, and then while Run waits for others
+		case <-b.unkept:
+			return
+		case <-b.g.life.Done():
+			elsewhere := filepath.Join(os.TempDir(), filepath.Base(path))
+			if err := writeSaved(elsewhere, content); err != nil {
+				event(levelError, "is LOST unless a node has it: it cannot be saved: %v", err)
+			} else {
+				event(levelError, "is saved as %s: move it to %s and start again", elsewhere, b.g.options.SaveDir)
+			}
+			return
+		}
+	}
+}
+
+// writeSaved writes a file whole or not at all, so that it survives a power cut.
+func writeSaved(path string, content []byte) error {
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	path := g.savedPath(height, hash)
-	f, err := os.Create(path + temporarySuffix)
+	// Two processes may write the same block.
+	f, err := os.Create(fmt.Sprintf("%s.%d%s", path, os.Getpid(), temporarySuffix))
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(append(hex.AppendEncode(nil, block), '\n'))
+	_, err = f.Write(content)
 	if err == nil {
 		err = f.Sync()
 	}
-	if err = errors.Join(err, f.Close()); err != nil {
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		os.Remove(f.Name())
 		return err
 	}
-	return os.Rename(f.Name(), path)
+	if d, err := os.Open(dir); err == nil { // some file systems cannot sync directories
+		_ = d.Sync()
+		d.Close()
+	}
+	return nil
 }
 
-func (g *Group) unsave(height int64, hash [32]byte, rejected bool) error {
-	if g.options.SaveDir == "" {
-		return nil
+// letGo removes what is kept of the block; of a rejected one the file stays
+// under another name.
+func (b *block) letGo(rejected bool) {
+	b.mu.Lock()
+	kept := b.request != nil
+	b.request = nil
+	b.mu.Unlock()
+	if !kept {
+		return
 	}
-	path := g.savedPath(height, hash)
+	close(b.unkept)
+	<-b.saved
+	if b.g.options.SaveDir == "" || b.g.left.Load() {
+		return
+	}
+	path := b.g.savedPath(b.height, b.hash)
 	var err error
 	if rejected {
-		err = os.Rename(path, strings.TrimSuffix(path, savedSuffix)+rejectedSuffix)
+		err = setRejected(path)
 	} else {
 		err = os.Remove(path)
 	}
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // it could not be saved
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // it could not be saved
+		b.g.options.Event(Event{levelWarning, fmt.Sprintf("Block %d %s: %v", b.height, displayHash(b.hash), err)})
 	}
-	return err
 }
 
-// Resume submits the blocks in SaveDir again that were undecided when the
-// program ended. A file that is no such block is told as an event and left.
-func (g *Group) Resume(changed func(height int64, hash [32]byte, s BlockState)) error {
+func setRejected(path string) error {
+	return os.Rename(path, strings.TrimSuffix(path, savedSuffix)+rejectedSuffix)
+}
+
+// Resume goes on with the blocks in SaveDir. known tells what the caller knows
+// of a block from an earlier run, the zero BlockState for nothing: what was
+// undecided is submitted again, the others when nodes no longer have them. A
+// file that is no such block is told as an event and left.
+func (g *Group) Resume(known func(hash [32]byte) BlockState, changed func(height int64, hash [32]byte, s BlockState)) error {
 	if g.options.SaveDir == "" {
 		return nil
 	}
@@ -79,19 +157,63 @@ func (g *Group) Resume(changed func(height int64, hash [32]byte, s BlockState)) 
 		return fmt.Errorf("saved blocks: %w", err)
 	}
 	for _, e := range entries {
-		if !strings.HasSuffix(e.Name(), savedSuffix) {
+		path := filepath.Join(g.options.SaveDir, e.Name())
+		if finished, ok := finishSaved(path); ok {
+			path = finished
+		} else if !strings.HasSuffix(path, savedSuffix) {
 			continue
 		}
-		path := filepath.Join(g.options.SaveDir, e.Name())
 		height, hash, block, err := readSaved(path)
 		if err != nil {
 			g.options.Event(Event{levelWarning, fmt.Sprintf("Saved block %s: %v", path, err)})
 			continue
 		}
-		g.options.Event(Event{levelWarning, fmt.Sprintf("Block %d %s was undecided, submitting it again", height, displayHash(hash))})
-		g.submit(height, hash, block, func(s BlockState) { changed(height, hash, s) }, true)
+		state := known(hash)
+		if state.State == BlockRejected { // and could not be renamed
+			_ = setRejected(path)
+			continue
+		}
+		g.resume(SolvedBlock{height, hash, block}, state, func(s BlockState) { changed(height, hash, s) })
 	}
 	return nil
+}
+
+func (g *Group) resume(s SolvedBlock, known BlockState, changed func(BlockState)) {
+	b := g.newBlock(s.Height, s.Hash, changed)
+	b.know(known)
+	b.keep(s.Serialised, true)
+	if known, ended := g.begin(b); known || ended {
+		return
+	}
+	defer g.tasks.Done()
+	g.tasks.Go(b.save)
+	if known.State != BlockConfirmed && known.State != BlockOrphaned {
+		b.last = BlockState{}
+		g.options.Event(Event{levelWarning, fmt.Sprintf("Block %d %s was undecided, submitting it again", s.Height, displayHash(s.Hash))})
+		b.offer()
+	}
+	g.tasks.Go(b.watch)
+}
+
+// finishSaved gives a file its name that a killed process had written but not
+// named, and removes one it had not finished.
+func finishSaved(path string) (finished string, ok bool) {
+	name, isTemporary := strings.CutSuffix(path, temporarySuffix)
+	name = strings.TrimSuffix(name, filepath.Ext(name)) // the process
+	info, err := os.Stat(path)
+	if !isTemporary || !strings.HasSuffix(name, savedSuffix) || err != nil {
+		return "", false
+	}
+	content, err := os.ReadFile(path)
+	switch {
+	case err != nil:
+		return "", false
+	case bytes.HasSuffix(content, []byte("\n")):
+		return name, os.Rename(path, name) == nil
+	case time.Since(info.ModTime()) > time.Minute: // else it may be a live process's
+		os.Remove(path)
+	}
+	return "", false
 }
 
 func readSaved(path string) (height int64, hash [32]byte, block []byte, err error) {

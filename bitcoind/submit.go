@@ -2,7 +2,10 @@ package bitcoind
 
 import (
 	"context"
+	"encoding/hex"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -14,7 +17,11 @@ const (
 	retryEagerly = 10 * time.Minute
 	retryLater   = 10 * time.Second
 	sameText     = 10 * time.Second // between two events of the same text
+	sameVerdict  = time.Hour        // likewise, of a node that has decided
 )
+
+// noParent is the verdict of a node that does not know the block below.
+const noParent = "prev-blk-not-found"
 
 // BlockState is what is known of a submitted block.
 type BlockState struct {
@@ -34,61 +41,76 @@ const (
 )
 
 // Submit starts submission of a solved block to every node at once, saves it
-// under SaveDir in parallel, retries until it is decided, and follows it to 100
-// confirmations. changed is called with each new state, one call at a time.
+// under SaveDir in parallel, retries both until they are done, and follows the
+// block to 100 confirmations. changed is called with each new state, one call
+// at a time.
 //
 // A node's word is not enough for "confirmed": some node must have hash at
-// height. Undecided blocks stay in SaveDir for Resume. Once Run has ended the
+// height. A node that loses the block again before it has 6 confirmations gets
+// it again; until then it stays in SaveDir for Resume. Once Run has ended the
 // block is only saved. The block must not be changed afterwards.
 func (g *Group) Submit(height int64, hash [32]byte, block []byte, changed func(BlockState)) {
-	g.submit(height, hash, block, changed, false)
-}
-
-func (g *Group) submit(height int64, hash [32]byte, block []byte, changed func(BlockState), isSaved bool) {
 	b := g.newBlock(height, hash, changed)
-	b.saved = make(chan struct{})
-	g.saves.Add(1)
-	save := func() {
-		defer g.saves.Done()
-		defer close(b.saved)
-		if isSaved {
-			return
-		}
-		if err := g.save(height, hash, block); err != nil {
-			g.options.Event(Event{levelError, fmt.Sprintf("Block %d %s is not saved: %v", height, displayHash(hash), err)})
-		}
-	}
-	if !g.begin() {
-		save()
+	b.keep(block, false)
+	switch known, ended := g.begin(b); {
+	case known:
+		return
+	case ended:
+		b.save()
 		return
 	}
 	defer g.tasks.Done()
-	g.tasks.Go(save)
-	g.tasks.Go(func() {
-		request := newSubmission(block)
-		nodes := g.submitters()
-		b.senders = len(nodes)
-		for _, n := range nodes {
-			b.sending.Go(func() { b.send(g.life, n, request) })
-		}
-		b.watch(g.life)
-		b.sending.Wait()
-	})
+	g.tasks.Go(b.save)
+	b.offer()
+	g.tasks.Go(b.watch)
 }
 
-// WaitSaved returns when every block given to Submit until now is in SaveDir,
-// so that another process can go on with it. No Submit may begin meanwhile.
-func (g *Group) WaitSaved() { g.saves.Wait() }
+// SolvedBlock is a block as it is submitted.
+type SolvedBlock struct {
+	Height     int64
+	Hash       [32]byte
+	Serialised []byte
+}
 
-// begin registers a task, unless Run has ended. The caller calls tasks.Done.
-func (g *Group) begin() bool {
+// Unsaved returns the blocks that are neither safe nor in SaveDir yet, for
+// another process to submit. It does not wait for the disk.
+func (g *Group) Unsaved() (list []SolvedBlock) {
+	g.mu.Lock()
+	blocks := slices.Collect(maps.Values(g.blocks))
+	g.mu.Unlock()
+	for _, b := range blocks {
+		b.mu.Lock()
+		if b.request != nil && !b.onDisk {
+			if block, err := hex.DecodeString(string(b.request.block())); err == nil { // it was encoded here
+				list = append(list, SolvedBlock{b.height, b.hash, block})
+			}
+		}
+		b.mu.Unlock()
+	}
+	return list
+}
+
+// Leave makes SaveDir another process's, which goes on with all blocks.
+func (g *Group) Leave() { g.left.Store(true) }
+
+// begin registers the task of a block, unless the block has one or Run has
+// ended. The caller calls tasks.Done.
+func (g *Group) begin(b *block) (known, ended bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.ended {
-		return false
+	known = g.blocks[b.hash] != nil
+	if !known && !g.ended {
+		g.blocks[b.hash] = b
+		g.tasks.Add(1)
 	}
-	g.tasks.Add(1)
-	return true
+	return known, g.ended
+}
+
+// end is for a block whose task ends.
+func (g *Group) end(b *block) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.blocks, b.hash)
 }
 
 // submitters are all nodes but those of another chain.
@@ -111,12 +133,10 @@ type block struct {
 	height  int64
 	hash    [32]byte
 	changed func(BlockState)
-	senders int           // nodes it is submitted to; 0 before, and if it is only followed
-	saved   chan struct{} // closed when saving ended; nil: nothing is saved
 
-	kick    chan struct{} // capacity 1: a node's verdict or view is new
-	decided chan struct{} // closed when no more submission is needed
-	sending sync.WaitGroup
+	kick   chan struct{} // capacity 1: a node's verdict or view is new
+	unkept chan struct{} // closed when the block need not be kept any more
+	saved  chan struct{} // closed when saving has ended; nil: nothing is saved
 
 	// owned by watch
 	last      BlockState
@@ -125,7 +145,24 @@ type block struct {
 
 	mu sync.Mutex
 	// guarded by mu
-	found    string            // a node that has it at its height; "" none yet
+	request submission // nil: only followed, or safe
+	parent  [32]byte
+	onDisk  bool
+	offered *offering            // the newest; nil: none
+	told    map[string]*repeated // verdicts, by node
+}
+
+// offering is one submission to every node, repeated until it is decided.
+type offering struct {
+	// immutable
+	senders int
+	began   time.Time
+	decided chan struct{} // closed when no more submission is needed
+	decide  func()        // closes it
+
+	// guarded by block.mu
+	sending  int               // senders that have not ended
+	found    string            // a node that has the block at its height; "" none yet
 	accepted bool              // a node took it without reservation
 	stored   bool              // a node has it at all
 	verdicts map[string]string // of the nodes that did not take it
@@ -135,9 +172,41 @@ type block struct {
 func (g *Group) newBlock(height int64, hash [32]byte, changed func(BlockState)) *block {
 	return &block{
 		g: g, height: height, hash: hash, changed: changed,
-		kick:     make(chan struct{}, 1),
-		decided:  make(chan struct{}),
-		verdicts: make(map[string]string),
+		kick:   make(chan struct{}, 1),
+		unkept: make(chan struct{}),
+		told:   make(map[string]*repeated),
+	}
+}
+
+// keep makes the block one that can be submitted. save is to be called then.
+func (b *block) keep(block []byte, onDisk bool) {
+	b.saved = make(chan struct{})
+	b.request, b.onDisk = newSubmission(block), onDisk
+	if len(block) >= 80 {
+		b.parent = [32]byte(block[4:36])
+	}
+}
+
+// offer begins to submit the block to every node, in place of what is under way.
+func (b *block) offer() {
+	nodes := b.g.submitters()
+	o := &offering{senders: len(nodes), sending: len(nodes), began: time.Now(), decided: make(chan struct{}), verdicts: make(map[string]string)}
+	o.decide = sync.OnceFunc(func() { close(o.decided) })
+	b.mu.Lock()
+	if b.offered != nil {
+		b.offered.decide()
+	}
+	b.offered = o
+	request := b.request
+	b.mu.Unlock()
+	for _, n := range nodes {
+		b.g.tasks.Go(func() {
+			b.send(b.g.life, n, o, request)
+			b.mu.Lock()
+			o.sending--
+			b.mu.Unlock()
+			signal(b.kick)
+		})
 	}
 }
 
@@ -164,7 +233,7 @@ func judge(verdict string, err error) outcome {
 		return accepted
 	case "inconclusive", "duplicate-inconclusive":
 		return stored
-	case "prev-blk-not-found", "time-too-new":
+	case noParent, "time-too-new":
 		return again
 	}
 	switch { // btcd
@@ -178,25 +247,22 @@ func judge(verdict string, err error) outcome {
 
 // send submits the block to one node until the node decided or no decision is
 // needed any more.
-func (b *block) send(ctx context.Context, n *node, request submission) {
-	began := time.Now()
-	var t repeated
+func (b *block) send(ctx context.Context, n *node, o *offering, request submission) {
 	for attempt := 1; ; attempt++ {
 		sent := time.Now()
 		verdict, err := n.client.submit(ctx, request)
+		if verdict == noParent && b.g.bringParent(ctx, n, b) {
+			verdict, err = n.client.submit(ctx, request)
+		}
 		if ctx.Err() != nil {
 			return
 		}
 		what := judge(verdict, err)
-		text, level := replyText(verdict, err)
-		if text, tell := t.tell(text, time.Now()); tell {
-			b.g.options.Event(Event{level, fmt.Sprintf("%s: bitcoind %s, block %d, %d ms",
-				text, n.client, b.height, time.Since(sent).Milliseconds())})
-		}
-		b.note(n, what, verdict, err)
+		b.tellVerdict(n, what, verdict, err, time.Since(sent))
+		b.note(n, o, what, verdict, err)
 		switch what {
 		case accepted, stored:
-			b.confirm(ctx, n)
+			b.confirm(ctx, n, o)
 			return
 		case refused:
 			return
@@ -205,18 +271,61 @@ func (b *block) send(ctx context.Context, n *node, request submission) {
 			continue // a connection that broke is worth another one at once
 		}
 		every := retryEvery
-		if time.Since(began) > retryEagerly {
+		if time.Since(o.began) > retryEagerly {
 			every = retryLater
 		}
 		select {
 		case <-time.After(every):
-		case <-b.decided:
+		case <-o.decided:
 			return
 		case <-b.g.ending:
 			return
 		case <-ctx.Done():
 			return
 		}
+	}
+}
+
+// bringParent submits the parent of a block to a node that does not know it, if
+// that is a block of ours that is still kept; likewise the parent's parent. It
+// reports whether the node may know it now.
+func (g *Group) bringParent(ctx context.Context, n *node, child *block) bool {
+	g.mu.Lock()
+	parent := g.blocks[child.parent]
+	g.mu.Unlock()
+	if parent == nil {
+		return false
+	}
+	parent.mu.Lock()
+	request := parent.request
+	parent.mu.Unlock()
+	if request == nil {
+		return false
+	}
+	verdict, err := n.client.submit(ctx, request)
+	if verdict == noParent && g.bringParent(ctx, n, parent) {
+		verdict, err = n.client.submit(ctx, request)
+	}
+	return err == nil && verdict != noParent
+}
+
+// tellVerdict tells what a node said, the same not again and again.
+func (b *block) tellVerdict(n *node, what outcome, verdict string, err error, took time.Duration) {
+	text, level := replyText(verdict, err)
+	every := sameText
+	if what != again {
+		every = sameVerdict
+	}
+	b.mu.Lock()
+	t := b.told[n.client.name]
+	if t == nil {
+		t = new(repeated)
+		b.told[n.client.name] = t
+	}
+	text, tell := t.tell(text, every, time.Now())
+	b.mu.Unlock()
+	if tell {
+		b.g.options.Event(Event{level, fmt.Sprintf("%s: bitcoind %s, block %d, %d ms", text, n.client, b.height, took.Milliseconds())})
 	}
 }
 
@@ -245,8 +354,9 @@ type repeated struct {
 	skipped int
 }
 
-func (r *repeated) tell(text string, now time.Time) (string, bool) {
-	if text == r.text && now.Sub(r.told) < sameText {
+// tell reports whether text is to be told now, and what of it.
+func (r *repeated) tell(text string, every time.Duration, now time.Time) (string, bool) {
+	if text == r.text && now.Sub(r.told) < every {
 		r.skipped++
 		return "", false
 	}
@@ -259,30 +369,30 @@ func (r *repeated) tell(text string, now time.Time) (string, bool) {
 }
 
 // note keeps a node's verdict.
-func (b *block) note(n *node, what outcome, verdict string, err error) {
+func (b *block) note(n *node, o *offering, what outcome, verdict string, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	delete(b.verdicts, n.client.name)
+	delete(o.verdicts, n.client.name)
 	switch what {
 	case accepted:
-		b.accepted, b.stored = true, true
+		o.accepted, o.stored = true, true
 	case stored:
-		b.stored = true
+		o.stored = true
 	default:
 		if err != nil {
 			verdict = n.client.explain(err).reason
 		}
-		b.verdicts[n.client.name] = verdict
+		o.verdicts[n.client.name] = verdict
 	}
 	if what == refused {
-		b.refusals++
+		o.refusals++
 	}
 	signal(b.kick)
 }
 
 // confirm asks the node to prefer the block over another of the same height,
 // and whether it has it in its chain. New work follows from its new tip.
-func (b *block) confirm(ctx context.Context, n *node) {
+func (b *block) confirm(ctx context.Context, n *node, o *offering) {
 	c := n.client
 	// Bitcoin Core alone has this call, and it changes nothing elsewhere.
 	_ = c.call(ctx, c.submissions, c.options.Timeout, nil, "preciousblock", displayHash(b.hash).String())
@@ -290,7 +400,7 @@ func (b *block) confirm(ctx context.Context, n *node) {
 	err := c.call(ctx, c.submissions, c.options.Timeout, &at, "getblockhash", b.height)
 	if err == nil && at == b.hash {
 		b.mu.Lock()
-		b.found = c.name
+		o.found = c.name
 		b.mu.Unlock()
 	}
 	signal(b.kick)

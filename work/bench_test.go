@@ -90,11 +90,11 @@ func BenchmarkTemplateToNotify(b *testing.B) {
 			b.SetBytes(int64(len(body)))
 			b.ReportAllocs()
 			for b.Loop() {
-				tmpl, _, _, err := ParseReply(body)
+				reply, err := ParseReply(body)
 				if err != nil {
 					b.Fatal(err)
 				}
-				builder.mustJob(b, tmpl).Notify(ProfileS19, true)
+				builder.mustJob(b, reply.Template).Notify(ProfileS19, true)
 			}
 		})
 	}

@@ -37,10 +37,15 @@ type Builder struct {
 	// them the last ones are left out and stay with the payout.
 	Extra []Output
 
-	Extranonce1Len int // all of it
-	Extranonce2Len int // at most 8
-	VersionMask    uint32
+	Extranonce1Len int    // all of it
+	Extranonce2Len int    // at most 8
+	VersionMask    uint32 // bits miners may roll; those outside RollableBits are not
 }
+
+// RollableBits are the version bits a miner may ever change (BIP310). The three
+// above tell that the others are version bits (BIP9): they are the template's,
+// without them a block is invalid.
+const RollableBits = 0x1fffffff
 
 const (
 	// maxScriptSig is consensus' limit for a coinbase.
@@ -125,7 +130,7 @@ func (b *Builder) Job(t *Template, id uint64, now time.Time) (*Job, error) {
 	if err != nil {
 		return nil, fmt.Errorf("block template at height %d: bits %08x: %w", t.Height, t.Bits, err)
 	}
-	mask := b.VersionMask &^ t.VBRequired
+	mask := b.VersionMask & RollableBits &^ t.VBRequired
 	j := &Job{
 		ID:                id,
 		Template:          t,

@@ -19,11 +19,12 @@ const reply = `{"result":{"version":536870912,"rules":["csv","!segwit","taproot"
 
 // From a node's answer to a line for miners, a share and the block it solves.
 func Example() {
-	template, code, message, err := work.ParseReply([]byte(reply))
-	if err != nil || template == nil {
-		fmt.Println(code, message, err)
+	r, err := work.ParseReply([]byte(reply))
+	if err != nil || r.Template == nil {
+		fmt.Println(r.Code, r.Message, err)
 		return
 	}
+	template := r.Template
 	payout, _ := hex.DecodeString("0014e8df018c7e326cc253faac7e46cdc51e68542c42")
 	builder := &work.Builder{
 		Tag:            "example",
@@ -58,13 +59,13 @@ func Example() {
 
 // In solo each miner's own script goes into its coinbase.
 func ExampleJob_AppendNotify() {
-	template, _, _, err := work.ParseReply([]byte(reply))
+	r, err := work.ParseReply([]byte(reply))
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
 	builder := &work.Builder{Tag: "solo", Extranonce1Len: 4, Extranonce2Len: 8, VersionMask: 0x1fffe000}
-	job, err := builder.Job(template, 1, time.Unix(1795327613, 0))
+	job, err := builder.Job(r.Template, 1, time.Unix(1795327613, 0))
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -92,8 +92,10 @@ func compare(t *testing.T, got *Template, want *reference) {
 		prev[i], prev[j] = prev[j], prev[i]
 	}
 	minTime, required, flags := want.CurTime, int64(0), ""
+	curTime := want.CurTime
 	if want.MinTime != nil {
 		minTime = *want.MinTime
+		curTime = max(curTime, minTime)
 	}
 	if want.VBRequired != nil {
 		required = *want.VBRequired
@@ -102,7 +104,7 @@ func compare(t *testing.T, got *Template, want *reference) {
 		flags = *want.Flags
 	}
 	switch {
-	case got.Height != want.Height, got.Version != uint32(want.Version), int64(got.CurTime) != want.CurTime,
+	case got.Height != want.Height, got.Version != uint32(want.Version), int64(got.CurTime) != curTime,
 		got.CoinbaseValue != want.CoinbaseValue, int64(got.MinTime) != minTime, int64(got.VBRequired) != required,
 		!bytes.Equal(got.PrevHash[:], prev), !strings.EqualFold(string(appendHex32(nil, got.Bits)), want.Bits),
 		got.LongPollID != want.LongPollID, !strings.EqualFold(hex.EncodeToString(got.Flags), flags),
@@ -150,18 +152,24 @@ func FuzzParseReply(f *testing.F) {
 	f.Add([]byte(`{"result":` + good + `,"error":null,"id":1}`))
 	f.Add([]byte(`{"result":null,"error":{"code":-8,"message":"x\"y"},"id":1}`))
 	f.Add([]byte(`{"error":"x"}`))
+	f.Add([]byte(`{"id" : "7","result":` + good + `,"jsonrpc":"2.0"}`))
+	f.Add([]byte(`{"result":` + good + `,"id":1,"jsonrpc":"2.0"}`))
 	f.Add(replyBody(f, "main-getblocktemplate-error-not-connected"))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		tmpl, code, message, err := ParseReply(body)
+		r, err := ParseReply(body)
+		tmpl, code, message := r.Template, r.Code, r.Message
 		if !utf8.Valid(body) {
 			return // encoding/json replaces what is wrong
 		}
 		var m map[string]json.RawMessage
 		jsonErr := json.Unmarshal(body, &m)
+		if err == nil && jsonErr == nil && string(m["id"]) != r.ID {
+			t.Fatalf("id %s, want %s", r.ID, m["id"])
+		}
 		switch {
 		case err != nil:
 			if tmpl != nil || code != 0 || message != "" {
-				t.Fatalf("beside an error: %v %d %q", tmpl, code, message)
+				t.Fatalf("beside an error: %+v", r)
 			}
 		case tmpl == nil:
 			if jsonErr != nil || m["error"] == nil || string(m["error"]) == "null" {

@@ -50,11 +50,11 @@ func replyBody(t testing.TB, name string) []byte {
 
 func recorded(t testing.TB, name string) *Template {
 	t.Helper()
-	tmpl, code, message, err := ParseReply(replyBody(t, name))
-	if err != nil || tmpl == nil {
-		t.Fatalf("%s: %v (%d %s)", name, err, code, message)
+	r, err := ParseReply(replyBody(t, name))
+	if err != nil || r.Template == nil {
+		t.Fatalf("%s: %v, %+v", name, err, r)
 	}
-	return tmpl
+	return r.Template
 }
 
 // gbt is a getblocktemplate result. What is nil is left out.

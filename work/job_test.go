@@ -61,6 +61,7 @@ func TestTimeWindow(t *testing.T) {
 		{"much older", cur, cur - 100, cur + 86400, cur - 100, cur + 7000},
 		{"curtime is ahead of all clocks", cur, cur, cur - 1000, cur, cur + 5600},
 		{"and farther than blocks may be", cur, cur, cur - 7100, cur, cur},
+		{"curtime is behind mintime", cur, cur + 500, cur, cur + 500, cur + 6600},
 		{"end of time", math.MaxUint32 - 5, 1, math.MaxUint32, 1, math.MaxUint32},
 	} {
 		tmpl := newGBT().with("curtime", tt.cur, "mintime", tt.min).parse(t)
@@ -68,8 +69,36 @@ func TestTimeWindow(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if first := tmpl.CurTime; first < j.NTimeMin || first > j.NTimeMax {
+			t.Errorf("%s: miners get %d as time, and may send %d to %d", tt.name, first, j.NTimeMin, j.NTimeMax)
+		}
 		if j.NTimeMin != tt.wantMin || j.NTimeMax != tt.wantMax {
 			t.Errorf("%s: %d to %d, want %d to %d", tt.name, j.NTimeMin, j.NTimeMax, tt.wantMin, tt.wantMax)
+		}
+	}
+}
+
+// Whatever the mask and the bits a miner sends, the header's version is one
+// that nodes take: as a signed number at least 4 (BIP65), and 001 on top (BIP9).
+func TestVersionIsValid(t *testing.T) {
+	for _, mask := range []uint32{0, 0x1fffe000, 0x3fffe000, 0x20000000, 0xe0000000, 0xffffffff} {
+		for _, required := range []uint32{0, 0x2000, 0x20000000} {
+			b := newBuilder(t)
+			b.VersionMask = mask
+			j := b.mustJob(t, newGBT().with("vbrequired", required).parse(t))
+			if want := mask & 0x1fffffff &^ required; j.Mask != want {
+				t.Errorf("mask %08x with %08x required: %08x, want %08x", mask, required, j.Mask, want)
+			}
+			for _, bits := range []uint32{0, 0x1fffe000, 0xffffffff} {
+				for _, has := range []bool{false, true} {
+					var share Share
+					s := &stratum.Submit{Extranonce2Len: 8, NTime: j.Template.CurTime, HasVersionBits: has, VersionBits: bits}
+					j.Hash(&share, ProfileS19, nil, []byte{1, 2, 3, 4}, s, j.Mask)
+					if version := le32(share.Header[:4]); int32(version) < 4 || version>>29 != 1 {
+						t.Errorf("mask %08x, bits %08x: version %08x", mask, bits, version)
+					}
+				}
+			}
 		}
 	}
 }

@@ -33,13 +33,23 @@ func ParseTemplate(body []byte) (*Template, error) {
 	return f.template(s)
 }
 
+// Reply is a JSON-RPC reply to getblocktemplate.
+type Reply struct {
+	ID       string    // of the request, as it stands there; "" where there is none
+	Template *Template // nil: the node answered with an error
+
+	// of the error
+	Code    int // 0 where the node gave none
+	Message string
+}
+
 // ParseReply is [ParseTemplate] for a whole JSON-RPC reply. An error member
-// that is not null is not an err: t is nil then, and code and message are the
-// node's (code 0 where it gave none).
-func ParseReply(body []byte) (t *Template, code int, message string, err error) {
+// that is not null is not an err. A reply whose template is wrong still has its
+// id.
+func ParseReply(body []byte) (r Reply, err error) {
 	s, err := newScanner(body)
 	if err != nil {
-		return nil, 0, "", err
+		return r, err
 	}
 	var f *fields
 	var failed bool
@@ -50,10 +60,15 @@ func ParseReply(body []byte) (t *Template, code int, message string, err error) 
 				f = s.fields()
 			}
 		case "error":
-			code, message = 0, ""
+			r.Code, r.Message = 0, ""
 			if failed = !s.null(); failed {
-				code, message = s.rpcError()
+				r.Code, r.Message = s.rpcError()
 			}
+		case "id":
+			s.peek()
+			from := s.i
+			s.skip()
+			r.ID = string(body[from:s.i])
 		default:
 			s.skip()
 		}
@@ -61,14 +76,14 @@ func ParseReply(body []byte) (t *Template, code int, message string, err error) 
 	s.end()
 	switch {
 	case s.err != nil:
-		return nil, 0, "", fmt.Errorf("reply with a block template: %w", s.err)
+		return Reply{}, fmt.Errorf("reply with a block template: %w", s.err)
 	case failed:
-		return nil, code, message, nil
+		return r, nil
 	case f == nil:
-		return nil, 0, "", errors.New("reply with a block template: neither result nor error in it")
+		return Reply{}, errors.New("reply with a block template: neither result nor error in it")
 	}
-	t, err = f.template(s)
-	return t, 0, "", err
+	r.Template, err = f.template(s)
+	return r, err
 }
 
 func newScanner(body []byte) (*scanner, error) {
@@ -221,6 +236,7 @@ func (f *fields) build(s *scanner) (*Template, error) {
 	}
 	if f.minTime != nil {
 		t.MinTime = uint32(*f.minTime)
+		t.CurTime = max(t.CurTime, t.MinTime) // a node whose clock is behind
 	}
 	if f.vbRequired != nil {
 		t.VBRequired = uint32(*f.vbRequired)

@@ -72,9 +72,9 @@ func TestRecordedErrors(t *testing.T) {
 			`getblocktemplate must be called with the signet rule set (call with {"rules": ["segwit", "signet"]})`},
 		"main-getblocktemplate-error-not-connected": {-9, "Bitcoin Core is not connected!"},
 	} {
-		tmpl, code, message, err := ParseReply(replyBody(t, name))
-		if tmpl != nil || err != nil || code != want.code || message != want.message {
-			t.Errorf("%s: %v, %d, %q, %v", name, tmpl, code, message, err)
+		r, err := ParseReply(replyBody(t, name))
+		if r.Template != nil || err != nil || r.Code != want.code || r.Message != want.message {
+			t.Errorf("%s: %+v, %v", name, r, err)
 		}
 	}
 }
@@ -99,13 +99,33 @@ func TestReplyForms(t *testing.T) {
 		{`[]`, "", "byte 0: '[' where { is expected"},
 		{``, "", "the text ends where { is expected"},
 	} {
-		tmpl, _, message, err := ParseReply([]byte(tt.body))
+		r, err := ParseReply([]byte(tt.body))
+		tmpl, message := r.Template, r.Message
 		checkError(t, tt.body, err, tt.err)
 		if message != tt.message {
 			t.Errorf("%.60s: message %q, want %q", tt.body, message, tt.message)
 		}
 		if (tmpl != nil) != (tt.message == "" && tt.err == "") {
 			t.Errorf("%.60s: template %v", tt.body, tmpl)
+		}
+	}
+}
+
+// The order of members means nothing.
+func TestReplyID(t *testing.T) {
+	result := `"result":` + string(newGBT().json(t))
+	for body, want := range map[string]string{
+		`{` + result + `,"error":null,"id":1}`:                   "1",
+		`{` + result + `,"id":1,"jsonrpc":"2.0"}`:                "1",
+		`{"id" : "7" ,` + result + `}`:                           `"7"`,
+		`{"jsonrpc":"2.0",` + result + `,"id":null}`:             "null",
+		`{` + result + `}`:                                       "",
+		`{"error":{"code":-9,"id":5},"id":3}`:                    "3",
+		`{` + result + `,"x":{"id":8},"id":2,"y":[{"id":9}]}`:    "2",
+		`{` + result + `,"id":4,"longpollid":"x\",\"id\":6,\""}`: "4",
+	} {
+		if r, err := ParseReply([]byte(body)); err != nil || r.ID != want {
+			t.Errorf("%.30s…%s: id %s, want %s, %v", body, body[max(0, len(body)-40):], r.ID, want, err)
 		}
 	}
 }

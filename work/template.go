@@ -13,7 +13,7 @@ type Template struct {
 	Version          uint32
 	PrevHash         [32]byte
 	Bits             uint32
-	CurTime, MinTime uint32 // unix seconds; MinTime = CurTime where the node gives none
+	CurTime, MinTime uint32 // unix seconds; MinTime = CurTime where the node gives none, CurTime is never before it
 	CoinbaseValue    int64  // satoshis
 	Flags            []byte // coinbaseaux.flags
 	Target           difficulty.Target

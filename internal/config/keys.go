@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strconv"
 	"time"
+
+	"ckpool/work"
 )
 
 // reader fills a Config. Keys whose meaning depends on others wait for the end
@@ -132,7 +134,10 @@ func (r *reader) readVersionMask(v value) error {
 	if err != nil || hexErr != nil || len(s) != 8 {
 		return v.wants(`a string of 8 hex digits like "1fffe000"`)
 	}
-	r.VersionMask = uint32(mask)
+	r.VersionMask = uint32(mask) & work.RollableBits
+	if r.VersionMask != uint32(mask) {
+		v.warnf("\"version_mask\": bits 29 to 31 are always the template's, a block without them is invalid: %q is taken as \"%08x\"", s, r.VersionMask)
+	}
 	return nil
 }
 

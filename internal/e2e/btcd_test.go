@@ -157,3 +157,12 @@ func TestSoloModeOnBtcd(t *testing.T) {
 		}
 	}
 }
+
+// A mask that asks for bits which no block may be without does not cost the
+// blocks.
+func TestGreedyVersionMaskOnBtcd(t *testing.T) {
+	t.Parallel()
+	n := testkit.StartBtcd(t, btcd.Options{})
+	p := setup{nodes: []keys{btcdEntry(n)}, keys: keys{"version_mask": "ffffffff"}}.start(t)
+	p.block(p.connect(t, "alice").findBlock().hash, "confirmed 1")
+}

@@ -63,13 +63,10 @@ func TestVerdictsOnBlocks(t *testing.T) {
 			h.jobOn(patience, n.NewBlock())
 			p.block(s.hash, strings.ReplaceAll(c.after, "ADDR", n.Addr()))
 
-			// A refused block is kept for people, one that may come back too.
-			var kept []string
-			switch {
-			case strings.HasPrefix(c.state, "rejected"):
+			// A refused block is kept for people, others until they are safe.
+			kept := []string{"1001-" + s.hash + ".block"}
+			if strings.HasPrefix(c.state, "rejected") {
 				kept = []string{"1001-" + s.hash + ".rejected"}
-			case c.after == "orphaned":
-				kept = []string{"1001-" + s.hash + ".block"}
 			}
 			eventually(t, patience, "files "+strings.Join(kept, " "), func() bool { return slices.Equal(p.saved(), kept) })
 		})
@@ -180,8 +177,105 @@ func TestBlockWhileNodeUnreachable(t *testing.T) {
 			if list := n.Submissions(); len(list[0].Block.Transactions) != 21 {
 				t.Errorf("%d transactions", len(list[0].Block.Transactions))
 			}
-			eventually(t, patience, "the file's end", func() bool { return len(p.saved()) == 0 })
 			p.connect(t, "bob").jobOn(patience, b.hash)
+			for range 5 {
+				n.NewBlock()
+			}
+			p.block(b.hash, "confirmed 6")
+			eventually(t, patience, "the file's end", func() bool { return len(p.saved()) == 0 })
 		})
 	}
+}
+
+// The disk is full when a block is found, and no node can be reached: both go
+// together where they share a disk. The block is safe all the same once there is
+// room, in this process and in the next one, however that starts.
+func TestBlockFoundWithAFullDisk(t *testing.T) {
+	t.Parallel()
+	for _, next := range []string{"same run", "next run", "handover"} {
+		t.Run(next, func(t *testing.T) {
+			t.Parallel()
+			n := testkit.StartFakeNode(t, fakenode.Config{})
+			s := setup{nodes: []keys{fakeEntry(n)}, keys: keys{"logdir": t.TempDir()}}
+			p := s.start(t)
+			h := p.connect(t, "alice")
+			j := h.job()
+			// Neither the block nor the table can be written.
+			dir := filepath.Join(p.config.LogDir, "pool")
+			inTheWay := []string{filepath.Join(dir, "blocks"), filepath.Join(dir, "blocks.json")}
+			if err := os.WriteFile(inTheWay[0], nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Mkdir(inTheWay[1], 0o700); err != nil {
+				t.Fatal(err)
+			}
+			n.SetFault(fakenode.Fault{Kind: fakenode.Cut})
+			p.log.wait(t, 0, "No bitcoinds active")
+			b := h.solveBlock(j)
+			if reject := h.submit(b); reject != nil {
+				t.Errorf("the miner was answered %v", reject)
+			}
+			p.log.wait(t, 0, "is not saved, trying again")
+			p.log.wait(t, 0, "Cannot write blocks.json, trying again")
+			free := func() {
+				for _, path := range inTheWay {
+					if err := os.Remove(path); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			switch next {
+			case "same run":
+				free()
+				eventually(t, patience, "the block's file", func() bool {
+					return slices.Equal(p.saved(), []string{"1001-" + b.hash + ".block"})
+				})
+			case "next run":
+				free()
+				p.stop()
+				p = s.start(t)
+				p.log.wait(t, 0, "was undecided, submitting it again")
+			case "handover":
+				// Another process that must be ready needs a template.
+				n.SetFault(fakenode.Fault{Kind: fakenode.Cut, Methods: []string{"submitblock"}})
+				p = p.upgrade(s)
+				free()
+			}
+			p.block(b.hash, "pending")
+			n.ClearFault()
+			if found := p.block(b.hash, "confirmed 1"); found.Worker != "alice" || found.Height != 1001 {
+				t.Errorf("%+v", found)
+			}
+			if _, tip := n.Tip(); tip != b.hash {
+				t.Errorf("the node's tip is %s", tip)
+			}
+		})
+	}
+}
+
+// At an easy network difficulty only a few blocks of one parent are submitted.
+// The node has refused them, nobody else mines: new work is tried all the same.
+func TestNewWorkIsTriedAfterRefusals(t *testing.T) {
+	t.Parallel()
+	n := testkit.StartFakeNode(t, fakenode.Config{})
+	n.SetFault(fakenode.Fault{Kind: fakenode.Verdict, Text: "bad-cb-amount"})
+	p := setup{nodes: []keys{fakeEntry(n)}}.start(t)
+	h := p.connect(t, "alice")
+	j := h.job()
+	for range 6 {
+		if reject := h.submit(h.solveBlock(j)); reject != nil {
+			t.Fatalf("the miner was answered %v", reject)
+		}
+	}
+	p.log.wait(t, 0, "only 4 blocks on the same parent are submitted, and one more with each new work; 1 more of height 1001 were not")
+	eventually(t, patience, "four submissions", func() bool { return len(n.Submissions()) == 4 })
+	n.ClearFault()
+	began := time.Now()
+	p.command("update")
+	next, _ := h.jobSince(patience, began)
+	s := h.solveBlock(next)
+	if reject := h.submit(s); reject != nil {
+		t.Errorf("the miner was answered %v", reject)
+	}
+	p.block(s.hash, "confirmed 1")
 }

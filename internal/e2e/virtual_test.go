@@ -69,11 +69,11 @@ func templates(t *testing.T, n int) (list []*work.Template) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		template, _, _, err := work.ParseReply(body)
+		reply, err := work.ParseReply(body)
 		if err != nil {
 			t.Fatal(err)
 		}
-		list = append(list, template)
+		list = append(list, reply.Template)
 		node.NewBlock()
 	}
 	return list

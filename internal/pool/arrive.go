@@ -103,6 +103,14 @@ func (a *Arriving) Section(kind handover.Kind, data []byte, fds []int) error {
 		return a.pool.server.ImportLimits(wire.NewReader(data))
 	case sectionCandidates:
 		return a.pool.candidates.read(data)
+	case sectionBlocks:
+		table, unsaved, err := readBlocks(data)
+		if err == nil {
+			a.pool.blocks.replace(table)
+			a.pool.blocks.changed() // it may not be in the file
+			a.pool.inherited = unsaved
+		}
+		return err
 	}
 	return fmt.Errorf("unknown %v", kind)
 }
@@ -247,8 +255,8 @@ func (a *Arriving) finish() error {
 
 // Complete implements handover.Sink.
 func (a *Arriving) Complete() error {
-	for kind := sectionMoment; kind < sectionSessions; kind++ {
-		if !a.have[kind] {
+	for kind := sectionMoment; kind <= sectionBlocks; kind++ {
+		if !a.have[kind] && kind != sectionSessions {
 			return fmt.Errorf("%v is missing", kind)
 		}
 	}
@@ -257,10 +265,6 @@ func (a *Arriving) Complete() error {
 		err = a.restoreJobs()
 	}
 	if err != nil {
-		return err
-	}
-	// What the other process has written until now.
-	if a.pool.blocks, err = OpenBlocks(a.pool.config.Load().LogDir); err != nil {
 		return err
 	}
 	for _, h := range a.pool.handlers {

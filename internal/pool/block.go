@@ -14,47 +14,76 @@ import (
 	"ckpool/work"
 )
 
-// trivialCandidates is how many candidates of one parent are submitted where
-// the network difficulty is below 1: there every other share is one, and a
-// single block can win.
+// trivialDifficulty is a network difficulty at which every other share is a
+// block, of which a single one can win. It is the least of all networks but
+// regtest.
+const trivialDifficulty = 1
+
+// trivialCandidates is how many candidates of one parent are submitted at once
+// at that difficulty.
 const trivialCandidates = 4
+
+// maxCandidates bounds each of the two generations of candidates.
+const maxCandidates = 4096
 
 // candidates are the hashes already submitted, so that a miner that repeats
 // its share does not repeat the submission.
 type candidates struct {
-	mu     sync.Mutex
-	hashes map[[32]byte]bool // guarded by mu
-	last   [2]siblings       // guarded by mu; of good shares, and of refused ones, which nodes may not want
+	mu sync.Mutex
+	// guarded by mu
+	hashes, old map[[32]byte]bool // old ones are forgotten when hashes is full
+	last        [2]siblings       // of good shares, and of refused ones, which nodes may not want
+	skipped     int               // since it was told
 }
 
-// siblings are the candidates on the parent of the last one.
+// siblings are the candidates on the parent of the newest job that had one, and
+// of older jobs since.
 type siblings struct {
 	parent [32]byte
+	job    uint64
 	n      int
 }
 
-// add reports whether the candidate is to be submitted.
-func (c *candidates) add(hash [32]byte, job *work.Job, refused bool) bool {
+// add reports whether the candidate is to be submitted; skipped is how many of
+// them are not, that nobody was told of.
+func (c *candidates) add(hash [32]byte, job *work.Job, refused bool) (submit bool, skipped int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.hashes[hash] {
-		return false
+	if c.hashes[hash] || c.old[hash] {
+		return false, 0
 	}
 	last := &c.last[0]
 	if refused {
 		last = &c.last[1]
 	}
-	if job.Template.PrevHash != last.parent {
-		*last = siblings{parent: job.Template.PrevHash}
+	if job.ID > last.job {
+		n := 0
+		if job.Template.PrevHash == last.parent {
+			n = min(last.n, trivialCandidates-1) // new work may be right where that before was not
+		}
+		*last = siblings{parent: job.Template.PrevHash, job: job.ID, n: n}
 	}
-	if last.n++; job.NetworkDifficulty < 1 && last.n > trivialCandidates {
-		return false
+	if last.n++; job.NetworkDifficulty <= trivialDifficulty && last.n > trivialCandidates {
+		c.skipped++
+		return false, c.skipped
 	}
-	if c.hashes == nil {
-		c.hashes = map[[32]byte]bool{}
+	c.remember(hash)
+	return true, 0
+}
+
+// remember is for a caller that holds mu.
+func (c *candidates) remember(hash [32]byte) {
+	if c.hashes == nil || len(c.hashes) >= maxCandidates {
+		c.hashes, c.old = map[[32]byte]bool{}, c.hashes
 	}
 	c.hashes[hash] = true
-	return true
+}
+
+// told: the skipped candidates were told.
+func (c *candidates) told() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.skipped = 0
 }
 
 // solution is what is kept of a share that solves a block.
@@ -73,7 +102,11 @@ type solution struct {
 // Block takes a candidate from a session: it is copied and submitted elsewhere,
 // at once.
 func (p *Pool) Block(s *session.Share) {
-	if !p.candidates.add(s.Computed.Hash, s.Job, s.Reason != session.Accepted) {
+	submit, skipped := p.candidates.add(s.Computed.Hash, s.Job, s.Reason != session.Accepted)
+	if !submit {
+		if skipped > 0 {
+			p.tellSkipped(s.Job, skipped)
+		}
 		return
 	}
 	f := &solution{
@@ -83,6 +116,16 @@ func (p *Pool) Block(s *session.Share) {
 	}
 	f.submit.Worker = slices.Clone(s.Submit.Worker)
 	p.submissions.Go(func() { p.submitBlock(f) })
+}
+
+// tellSkipped says once a minute that candidates are not submitted.
+func (p *Pool) tellSkipped(job *work.Job, n int) {
+	if _, ok := p.notices.PassKind("candidates", ""); ok {
+		p.candidates.told()
+		p.logAt(logfile.LevelWarning, fmt.Sprintf(
+			"At network difficulty %g only %d blocks on the same parent are submitted, and one more with each new work; %d more of height %d were not",
+			job.NetworkDifficulty, trivialCandidates, n, job.Template.Height))
+	}
 }
 
 func (p *Pool) submitBlock(f *solution) {
@@ -96,27 +139,17 @@ func (p *Pool) submitBlock(f *solution) {
 	if f.stale {
 		kind = "Possible stale share block solve"
 	}
-	added := make(chan struct{})
-	p.nodes.Submit(height, hash, block, func(s bitcoind.BlockState) {
-		<-added
-		p.blockChanged(record.Hash, s)
-	})
+	p.blocks.Add(record)
+	p.nodes.Submit(height, hash, block, func(s bitcoind.BlockState) { p.blockChanged(record.Hash, s) })
 	p.logAt(logfile.LevelNotice, fmt.Sprintf("%s diff %s ! Height %d, hash %s, by %s",
 		kind, difficulty.FormatAchieved(f.share.Difficulty), height, record.Hash, logName(record.Worker)))
-	if err := p.blocks.Add(record); err != nil {
-		p.logAt(logfile.LevelError, "Cannot write blocks.json: "+err.Error())
-	}
-	close(added)
 }
 
 // resumed notes what became of a block that was saved by an earlier run, which
 // may have ended before it was in the table.
 func resumed(p *Pool, height int64, hash [32]byte, s bitcoind.BlockState) {
 	whileOurs(p, func() {
-		err := p.blocks.Add(Block{Height: height, Hash: display(hash), Time: time.Now()})
-		if err != nil {
-			p.logAt(logfile.LevelError, "Cannot write blocks.json: "+err.Error())
-		}
+		p.blocks.Add(Block{Height: height, Hash: display(hash), Time: time.Now()})
 		changeBlock(p, display(hash), s)
 	})
 }
@@ -140,16 +173,13 @@ func (p *Pool) blockChanged(hash string, s bitcoind.BlockState) {
 // chain its round is over.
 func changeBlock(p *Pool, hash string, s bitcoind.BlockState) {
 	var now Block
-	known, err := p.blocks.Update(hash, func(b *Block) {
+	known := p.blocks.Update(hash, func(b *Block) {
 		b.State, b.Confirmations, b.Reason = parseBlockState(s), int(s.Confirmations), ""
 		if b.State == BlockRejected {
 			b.Reason = s.Text
 		}
 		now = *b
 	})
-	if err != nil {
-		p.logAt(logfile.LevelError, "Cannot write blocks.json: "+err.Error())
-	}
 	if known && now.State == BlockConfirmed && p.blocks.EndRound(hash) {
 		if w := p.Work(); w == nil || display(w.Job.Template.PrevHash) != hash {
 			p.nodes.Refresh("own block")
@@ -173,10 +203,35 @@ func parseBlockState(s bitcoind.BlockState) BlockState {
 	return BlockPending
 }
 
-// followBlocks goes on with blocks an earlier run has found: undecided ones are
-// submitted again, the others are followed until they are mature.
+// nodesState is what the table knows of a block, as the nodes said it.
+func (p *Pool) nodesState(hash [32]byte) (s bitcoind.BlockState) {
+	b, known := p.blocks.Get(display(hash))
+	if !known {
+		return s
+	}
+	s.Text = b.Reason
+	switch b.State {
+	case BlockPending:
+		s.State = bitcoind.BlockPending
+	case BlockConfirmed:
+		s.State, s.Confirmations = bitcoind.BlockConfirmed, int64(b.Confirmations)
+	case BlockOrphaned:
+		s.State = bitcoind.BlockOrphaned
+	case BlockRejected:
+		s.State = bitcoind.BlockRejected
+	}
+	return s
+}
+
+// followBlocks goes on with blocks an earlier run, or the process before, has
+// found: undecided ones are submitted again, the others are followed until they
+// are mature.
 func (p *Pool) followBlocks() {
-	err := p.nodes.Resume(func(height int64, hash [32]byte, s bitcoind.BlockState) { resumed(p, height, hash, s) })
+	for _, b := range p.inherited {
+		p.nodes.Submit(b.Height, b.Hash, b.Serialised, func(s bitcoind.BlockState) { resumed(p, b.Height, b.Hash, s) })
+	}
+	p.inherited = nil
+	err := p.nodes.Resume(p.nodesState, func(height int64, hash [32]byte, s bitcoind.BlockState) { resumed(p, height, hash, s) })
 	if err != nil {
 		p.logAt(logfile.LevelError, "Cannot read saved blocks: "+err.Error())
 	}
@@ -185,6 +240,6 @@ func (p *Pool) followBlocks() {
 		if err != nil {
 			continue
 		}
-		p.nodes.Follow(b.Height, hash, func(s bitcoind.BlockState) { p.blockChanged(b.Hash, s) })
+		p.nodes.Follow(b.Height, hash, p.nodesState(hash), func(s bitcoind.BlockState) { p.blockChanged(b.Hash, s) })
 	}
 }

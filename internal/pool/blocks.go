@@ -1,6 +1,8 @@
 package pool
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -113,12 +115,19 @@ func (b *Block) UnmarshalJSON(data []byte) error {
 	return b.parseState(f.State)
 }
 
-// Blocks is the table of blocks the pool has found, kept in a file. Reading it
-// never waits for the disk.
-type Blocks struct {
-	path string // immutable
+// maxBlocks is how many blocks the table has: the newest.
+const maxBlocks = 1000
 
-	saving sync.Mutex // one write at a time, the newest last
+// Blocks is the table of the newest blocks the pool has found. Run keeps it in a
+// file; reading and changing it never wait for the disk.
+type Blocks struct {
+	// immutable
+	path  string
+	event func(level int, text string)
+	wake  chan struct{} // capacity 1: the file is older than the table
+
+	saving sync.Mutex // one write at a time
+	left   bool       // guarded by saving; the file is another process's
 
 	mu   sync.Mutex
 	list []Block // guarded by mu; in the order they were found
@@ -126,58 +135,124 @@ type Blocks struct {
 	ended map[string]bool
 }
 
-// OpenBlocks reads <logdir>/pool/blocks.json; without one the table is empty.
-func OpenBlocks(logDir string) (*Blocks, error) {
-	t := &Blocks{path: filepath.Join(logDir, "pool", "blocks.json"), ended: map[string]bool{}}
+// NewBlocks makes an empty table of <logdir>/pool/blocks.json.
+func NewBlocks(logDir string, event func(level int, text string)) *Blocks {
+	return &Blocks{
+		path: filepath.Join(logDir, "pool", "blocks.json"), event: event,
+		wake: make(chan struct{}, 1), ended: map[string]bool{},
+	}
+}
+
+// Load reads what an earlier run has left. Where not all of the file can be
+// read it is put aside.
+func (t *Blocks) Load() {
 	data, err := os.ReadFile(t.path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return t, nil
+		return
 	}
+	var list []Block
+	if err == nil {
+		list, err = parseBlocks(data)
+	}
+	t.replace(list)
 	if err != nil {
-		return nil, fmt.Errorf("found blocks: %w", err)
+		t.event(levelError, putAside(t.path, err))
+		t.changed()
 	}
-	if err := json.Unmarshal(data, &t.list); err != nil {
-		return nil, fmt.Errorf("found blocks: %s: %w", t.path, err)
-	}
+}
+
+// replace takes over a table of an earlier run, or of another process.
+func (t *Blocks) replace(list []Block) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.list, t.ended = list, map[string]bool{}
 	for i := range t.list {
 		if b := &t.list[i]; b.State != BlockPending {
 			t.ended[b.Hash] = true
 		}
 	}
-	return t, nil
+	t.trim()
 }
 
-// Add puts a block into the table and the file. A block that is there already
-// is left alone.
-func (t *Blocks) Add(b Block) error {
+// parseBlocks reads as many blocks as it can; err is of the first it cannot.
+func parseBlocks(data []byte) (list []Block, err error) {
+	d := json.NewDecoder(bytes.NewReader(data))
+	if open, e := d.Token(); e != nil || open != json.Delim('[') {
+		return nil, errors.New("it is no list of blocks")
+	}
+	for d.More() {
+		var entry json.RawMessage
+		if e := d.Decode(&entry); e != nil {
+			return list, errors.Join(err, fmt.Errorf("after %d blocks: %w", len(list), e))
+		}
+		var b Block
+		if e := json.Unmarshal(entry, &b); e == nil {
+			list = append(list, b)
+		} else if err == nil {
+			err = fmt.Errorf("block %d: %w", len(list)+1, e)
+		}
+	}
+	if _, e := d.Token(); e != nil {
+		err = errors.Join(err, fmt.Errorf("after %d blocks: %w", len(list), e))
+	}
+	return list, err
+}
+
+// Add puts a block into the table. A block that is there already is left alone.
+func (t *Blocks) Add(b Block) {
 	b.Time = time.Unix(b.Time.Unix(), 0) // what the file keeps
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	if t.find(b.Hash) != nil {
-		t.mu.Unlock()
-		return nil
+		return
 	}
 	t.list = append(t.list, b)
-	t.mu.Unlock()
-	return t.save()
+	t.trim()
+	t.changed()
 }
 
-// Update changes the block with a hash and, if that changed it, the file. It
-// reports whether there is such a block.
-func (t *Blocks) Update(hash string, change func(*Block)) (found bool, err error) {
+// trim is for a caller that holds mu.
+func (t *Blocks) trim() {
+	if n := len(t.list) - maxBlocks; n > 0 {
+		for _, b := range t.list[:n] {
+			delete(t.ended, b.Hash)
+		}
+		t.list = slices.Delete(t.list, 0, n)
+	}
+}
+
+// Update changes the block with a hash and reports whether there is one.
+func (t *Blocks) Update(hash string, change func(*Block)) bool {
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	b := t.find(hash)
 	if b == nil {
-		t.mu.Unlock()
-		return false, nil
+		return false
 	}
 	old := *b
 	change(b)
-	changed := *b != old
-	t.mu.Unlock()
-	if !changed {
-		return true, nil
+	if *b != old {
+		t.changed()
 	}
-	return true, t.save()
+	return true
+}
+
+// changed asks Run to write the file.
+func (t *Blocks) changed() {
+	select {
+	case t.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Get returns the block with a hash.
+func (t *Blocks) Get(hash string) (b Block, known bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if found := t.find(hash); found != nil {
+		return *found, true
+	}
+	return b, false
 }
 
 // EndRound reports whether the round of a confirmed block is still to be ended:
@@ -206,7 +281,7 @@ func (t *Blocks) find(hash string) *Block {
 func (t *Blocks) List() []Block {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return slices.Clone(t.list)
+	return append([]Block{}, t.list...)
 }
 
 // Open returns the blocks that are not settled.
@@ -214,9 +289,52 @@ func (t *Blocks) Open() []Block {
 	return slices.DeleteFunc(t.List(), func(b Block) bool { return b.Settled() })
 }
 
+// writeBlocksEvery is between two writes of the file: on a test chain blocks
+// may come as fast as shares.
+const writeBlocksEvery = time.Second
+
+// Run writes the file when the table has changed, again and again if it cannot,
+// and a last time when ctx ends.
+func (t *Blocks) Run(ctx context.Context) {
+	var told time.Time // zero: the last write succeeded
+	write := func() {
+		err := t.save()
+		if err == nil {
+			told = time.Time{}
+			return
+		}
+		t.changed()
+		if now := time.Now(); now.Sub(told) >= time.Minute {
+			told = now
+			t.event(levelError, "Cannot write blocks.json, trying again: "+err.Error())
+		}
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			select {
+			case <-t.wake:
+				told = time.Time{}
+				write()
+			default:
+			}
+			return
+		case <-t.wake:
+		}
+		write()
+		select {
+		case <-ctx.Done():
+		case <-time.After(writeBlocksEvery):
+		}
+	}
+}
+
 func (t *Blocks) save() error {
 	t.saving.Lock()
 	defer t.saving.Unlock()
+	if t.left {
+		return nil
+	}
 	data, err := json.MarshalIndent(t.List(), "", " ")
 	if err != nil {
 		return fmt.Errorf("found blocks: %w", err)

@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -22,39 +24,31 @@ func exampleBlock(n int64) Block {
 
 func TestBlocksFile(t *testing.T) {
 	dir := t.TempDir()
-	blocks, err := OpenBlocks(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	blocks := openBlocks(t, dir)
 	want := []Block{exampleBlock(0), exampleBlock(1), exampleBlock(2), exampleBlock(3)}
 	for _, b := range want {
-		if err := blocks.Add(b); err != nil {
-			t.Fatal(err)
-		}
+		blocks.Add(b)
 	}
-	if err := blocks.Add(want[1]); err != nil { // found once more
-		t.Fatal(err)
-	}
+	blocks.Add(want[1]) // found once more
 	change := func(n int, state BlockState, confirmations int, reason string) {
 		t.Helper()
 		want[n].State, want[n].Confirmations, want[n].Reason = state, confirmations, reason
-		found, err := blocks.Update(want[n].Hash, func(b *Block) { *b = want[n] })
-		if err != nil || !found {
-			t.Errorf("update: %v, %v", found, err)
+		if !blocks.Update(want[n].Hash, func(b *Block) { *b = want[n] }) {
+			t.Error("not found")
 		}
 	}
 	change(0, BlockConfirmed, 100, "")
 	change(1, BlockConfirmed, 5, "")
 	change(2, BlockRejected, 0, "high-hash")
 	change(3, BlockOrphaned, 0, "")
-	if found, err := blocks.Update("none", func(*Block) {}); found || err != nil {
-		t.Errorf("update of no block: %v, %v", found, err)
+	if blocks.Update("none", func(*Block) {}) {
+		t.Error("update of no block")
 	}
-
-	again, err := OpenBlocks(dir)
-	if err != nil {
+	if err := blocks.save(); err != nil {
 		t.Fatal(err)
 	}
+
+	again := openBlocks(t, dir)
 	if diff := cmp.Diff(want, again.List()); diff != "" {
 		t.Error(diff)
 	}
@@ -87,42 +81,142 @@ func TestBlocksFile(t *testing.T) {
 	}
 }
 
-func TestBlocksBadFile(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "pool", "blocks.json")
-	os.MkdirAll(filepath.Dir(path), 0o755)
-	for _, text := range []string{"", "{", `[{"state": "lost"}]`, `[{"state": "confirmed x"}]`} {
-		os.WriteFile(path, []byte(text), 0o644)
-		if _, err := OpenBlocks(dir); err == nil || !strings.Contains(err.Error(), path) {
-			t.Errorf("%q: %v", text, err)
-		}
+// openBlocks reads a table whose file must be in order.
+func openBlocks(t *testing.T, dir string) *Blocks {
+	t.Helper()
+	blocks := NewBlocks(dir, func(_ int, text string) { t.Error(text) })
+	blocks.Load()
+	return blocks
+}
+
+// A file that cannot be read does not stop the start: it is put aside, and what
+// can be read of it is kept.
+func TestDamagedBlocksFile(t *testing.T) {
+	good, err := json.Marshal([]Block{exampleBlock(1), exampleBlock(2)})
+	if err != nil {
+		t.Fatal(err)
 	}
+	newer := strings.Replace(string(good), "pending", "buried 7", 1)
+	for name, c := range map[string]struct {
+		text string
+		kept int
+	}{
+		"empty":              {"", 0},
+		"NULs":               {strings.Repeat("\x00", 512), 0},
+		"cut":                {string(good[:len(good)-20]), 1},
+		"NULs at the end":    {string(good[:len(good)-20]) + strings.Repeat("\x00", 20), 1},
+		"a newer state":      {newer, 1},
+		"no confirmations":   {strings.Replace(string(good), "pending", "confirmed x", 1), 1},
+		"of another kind":    {`{"blocks": []}`, 0},
+		"of another kind, 2": {`[1, "x", null]`, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			path := filepath.Join(dir, "pool", "blocks.json")
+			var events []string
+			for run := range 2 {
+				os.MkdirAll(filepath.Dir(path), 0o755)
+				if err := os.WriteFile(path, []byte(c.text), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				blocks := NewBlocks(dir, func(_ int, text string) { events = append(events, text) })
+				blocks.Load()
+				if n := len(blocks.List()); n != c.kept {
+					t.Errorf("%d blocks kept, want %d", n, c.kept)
+				}
+				aside := path + []string{".damaged", ".damaged2"}[run]
+				if text, err := os.ReadFile(aside); err != nil || string(text) != c.text {
+					t.Errorf("put aside: %q, %v", text, err)
+				}
+				if len(events) != run+1 || !strings.HasPrefix(events[run], "Cannot read "+path+", it is now "+aside+": ") {
+					t.Errorf("said %q", events)
+				}
+				if err := blocks.save(); err != nil {
+					t.Fatal(err)
+				}
+				if n := len(openBlocks(t, dir).List()); n != c.kept {
+					t.Errorf("%d blocks in the new file", n)
+				}
+			}
+		})
+	}
+}
+
+// The table is bounded: the newest stay.
+func TestBlocksAreBounded(t *testing.T) {
+	blocks := NewBlocks(t.TempDir(), nil)
+	for n := range int64(maxBlocks + 10) {
+		blocks.Add(exampleBlock(n))
+		blocks.EndRound(exampleBlock(n).Hash)
+	}
+	list := blocks.List()
+	if len(list) != maxBlocks || list[0] != exampleBlock(10) || len(blocks.ended) != maxBlocks {
+		t.Errorf("%d blocks from %d on, %d rounds", len(list), list[0].Height, len(blocks.ended))
+	}
+}
+
+// The file is written when it can be: a full disk is told once a minute, and
+// many changes are few writes.
+func TestBlocksAreWrittenWhenTheyCanBe(t *testing.T) {
+	dir := t.TempDir()
+	inTheWay := filepath.Join(dir, "pool")
+	synctest.Test(t, func(t *testing.T) {
+		if err := os.WriteFile(inTheWay, nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		var events []string
+		blocks := NewBlocks(dir, func(_ int, text string) { events = append(events, text) })
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			blocks.Run(ctx)
+		}()
+		blocks.Add(exampleBlock(1))
+		time.Sleep(150 * time.Second)
+		synctest.Wait()
+		if len(events) != 3 || !strings.HasPrefix(events[0], "Cannot write blocks.json, trying again: ") {
+			t.Errorf("in 150 s: %q", events)
+		}
+		os.Remove(inTheWay)
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if n := len(openBlocks(t, dir).List()); n != 1 {
+			t.Errorf("%d blocks in the file", n)
+		}
+		// In the way again, and gone when the pool ends.
+		os.RemoveAll(inTheWay)
+		os.WriteFile(inTheWay, nil, 0o644)
+		blocks.Add(exampleBlock(2))
+		time.Sleep(time.Millisecond)
+		synctest.Wait()
+		os.Remove(inTheWay)
+		cancel()
+		<-ended
+		if n := len(openBlocks(t, dir).List()); n != 2 {
+			t.Errorf("%d blocks in the file at the end", n)
+		}
+	})
 }
 
 func TestBlocksConcurrently(t *testing.T) {
 	dir := t.TempDir()
-	blocks, err := OpenBlocks(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var nodes sync.WaitGroup
+	blocks := openBlocks(t, dir)
+	ctx, cancel := context.WithCancel(t.Context())
+	var nodes, writer sync.WaitGroup
+	writer.Go(func() { blocks.Run(ctx) })
 	for n := range int64(10) {
 		nodes.Go(func() {
 			b := exampleBlock(n)
-			if err := blocks.Add(b); err != nil {
-				t.Error(err)
-			}
-			if _, err := blocks.Update(b.Hash, func(b *Block) { b.State = BlockOrphaned }); err != nil {
-				t.Error(err)
-			}
+			blocks.Add(b)
+			blocks.Update(b.Hash, func(b *Block) { b.State = BlockOrphaned })
 			blocks.List()
 		})
 	}
 	nodes.Wait()
-	again, err := OpenBlocks(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	cancel()
+	writer.Wait()
+	again := openBlocks(t, dir)
 	if diff := cmp.Diff(blocks.List(), again.List()); diff != "" || len(again.List()) != 10 {
 		t.Errorf("%d blocks: %s", len(again.List()), diff)
 	}

@@ -113,25 +113,28 @@ func (l *Leaving) Freeze(ctx context.Context) (since time.Time, err error) {
 	if err := lockWithin(ctx, &p.saving); err != nil {
 		return since, err
 	}
-	since = time.Now()
-	l.frozen, err = p.server.Freeze(ctx)
-	if err != nil {
+	if err := lockWithin(ctx, &p.blocks.saving); err != nil {
 		p.saving.Unlock()
 		return since, err
 	}
-	// A block found in the last moment is on the disk for whoever goes on.
-	p.submissions.Wait()
-	p.nodes.WaitSaved()
+	since = time.Now()
+	l.frozen, err = p.server.Freeze(ctx)
+	if err != nil {
+		p.blocks.saving.Unlock()
+		p.saving.Unlock()
+		return since, err
+	}
+	p.submissions.Wait() // a block found in the last moment goes along
 	p.moving.Lock()
 	return since, nil
 }
 
-// lockWithin locks mu, waiting while statistics are being written.
+// lockWithin locks mu, waiting while files are being written.
 func lockWithin(ctx context.Context, mu *sync.Mutex) error {
 	for !mu.TryLock() {
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("statistics are being written all the time: %w", context.Cause(ctx))
+			return fmt.Errorf("files are being written all the time: %w", context.Cause(ctx))
 		case <-time.After(time.Millisecond):
 		}
 	}
@@ -148,6 +151,10 @@ func (l *Leaving) Rest(send handover.Send) error {
 	if err != nil {
 		return err
 	}
+	blocks, err := json.Marshal(describeBlocks(p.blocks, p.nodes.Unsaved()))
+	if err != nil {
+		return err
+	}
 	ending := l.ending()
 	m := moment{at: now, sessions: l.sessions.Clock(now), rejecting: p.rejecting.Load()}
 	for _, s := range []struct {
@@ -160,6 +167,7 @@ func (l *Leaving) Rest(send handover.Send) error {
 		{sectionRegistry, l.sessions.Registry(nil, now, ending)},
 		{sectionLimits, p.server.ExportLimits(nil)},
 		{sectionCandidates, p.candidates.append(nil)},
+		{sectionBlocks, blocks},
 	} {
 		if err := send(s.kind, s.record, nil); err != nil {
 			return err
@@ -227,14 +235,16 @@ func (l *Leaving) sendLoop(loop *netserver.Loop, send handover.Send) error {
 func (l *Leaving) Thaw() {
 	l.frozen.Thaw()
 	l.pool.moving.Unlock()
+	l.pool.blocks.saving.Unlock()
 	l.pool.saving.Unlock()
 }
 
 // Leave implements handover.Source. Run returns afterwards.
 func (l *Leaving) Leave() {
 	p := l.pool
+	p.nodes.Leave()
 	close(p.left)
-	p.State.left = true
+	p.State.left, p.blocks.left = true, true
 	l.frozen.Each(func(loop *netserver.Loop) {
 		for slot := range netserver.Immovable(loop) {
 			l.sessions.SendAway(p.handlers[loop.Index()], slot)
@@ -242,6 +252,7 @@ func (l *Leaving) Leave() {
 	})
 	l.frozen.Release()
 	p.moving.Unlock()
+	p.blocks.saving.Unlock()
 	p.saving.Unlock()
 }
 

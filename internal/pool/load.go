@@ -16,7 +16,7 @@ import (
 // Load makes the directories of the statistics files and reads back what an
 // earlier run, of this or of an older version, has left in them. Averages are
 // decayed for the time since. Files that cannot be read are reported as events
-// and left out. Load is for before the first login.
+// and put aside. Load is for before the first login.
 func (s *State) Load(now time.Time) error {
 	for _, dir := range []string{filepath.Dir(s.poolFile()), s.usersDir()} {
 		if err := os.MkdirAll(dir, 0o750); err != nil {
@@ -52,7 +52,7 @@ func (l loader) loadPool() {
 		return
 	}
 	if err != nil {
-		l.unreadable(err)
+		l.unreadable(l.poolFile(), err)
 		return
 	}
 	t := &l.totals
@@ -85,8 +85,8 @@ func decayed(rate float64, gap time.Duration, window float64) difficulty.Average
 	return difficulty.Average(rate)
 }
 
-func (l loader) unreadable(err error) {
-	l.cfg.Event(levelWarning, fmt.Sprintf("Statistics left out: %v", err))
+func (l loader) unreadable(path string, err error) {
+	l.cfg.Event(levelWarning, "Statistics left out: "+putAside(path, err))
 }
 
 // loadUsers reads users/*. Where two files stand for one user, the one named
@@ -149,9 +149,10 @@ func (l loader) listFiles(dir string) ([]string, error) {
 }
 
 func (l loader) loadUser(file, name string) {
-	st, err := sharelog.ReadUser(filepath.Join(l.usersDir(), file))
+	path := filepath.Join(l.usersDir(), file)
+	st, err := sharelog.ReadUser(path)
 	if err != nil {
-		l.unreadable(err)
+		l.unreadable(path, err)
 		return
 	}
 	u, _ := l.names.makeUser(name, l.stamp(l.now))
@@ -211,7 +212,7 @@ func (l loader) loadWorkers() error {
 		}
 		st, err := sharelog.ReadWorker(filepath.Join(dir, file))
 		if err != nil {
-			l.unreadable(err)
+			l.cfg.Event(levelWarning, fmt.Sprintf("Statistics left out: %v", err)) // it is never written
 			continue
 		}
 		l.loadWorker(name, &st)

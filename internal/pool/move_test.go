@@ -223,6 +223,15 @@ func TestReadSectionsV1(t *testing.T) {
 	if err := c.read(v1(t, "candidates")); err != nil || !c.hashes[[32]byte{3}] || len(c.hashes) != 1 {
 		t.Errorf("%v, %v", c.hashes, err)
 	}
+	table, unsaved, err := readBlocks(v1(t, "blocks"))
+	want := Block{
+		Height: 850000, Hash: display([32]byte{3}), Worker: "bob.rig1", Difficulty: 86388558925171.02, Reward: 312500000,
+		Time: time.Unix(1795327613, 0), State: BlockConfirmed, Confirmations: 2,
+	}
+	if err != nil || len(table) != 1 || table[0] != want || len(unsaved) != 1 || unsaved[0].Height != 850001 ||
+		unsaved[0].Hash != [32]byte{4} || !bytes.Equal(unsaved[0].Serialised, bytes.Repeat([]byte{0x5a}, 81)) {
+		t.Errorf("%+v, %+v, %v", table, unsaved, err)
+	}
 	l, err := readListeners(v1(t, "listeners"))
 	if err != nil || len(l) != 1 || l[0].URL != "localhost:3333" || len(l[0].Addrs) != 2 || l[0].Addrs[1] != netip.MustParseAddrPort("127.0.0.1:3333") {
 		t.Errorf("%+v, %v", l, err)
@@ -232,7 +241,7 @@ func TestReadSectionsV1(t *testing.T) {
 		t.Errorf("%+v, %v", i, err)
 	}
 	// The numbers of sections are part of the format.
-	if sectionListeners != 16 || sectionSessions != 26 || SectionsOfProcess != 128 || handover.FirstSection != 16 {
+	if sectionListeners != 16 || sectionSessions != 26 || sectionBlocks != 27 || SectionsOfProcess != 128 || handover.FirstSection != 16 {
 		t.Error("sections have other numbers")
 	}
 }
@@ -285,13 +294,14 @@ func FuzzReadCounts(f *testing.F) {
 }
 
 func FuzzReadSections(f *testing.F) {
-	for _, name := range []string{"moment", "jobs", "candidates", "job"} {
+	for _, name := range []string{"moment", "jobs", "candidates", "job", "blocks"} {
 		f.Add(v1(f, name))
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
 		_, _ = readMoment(in, start)
 		_, _ = readJobs(in)
 		_ = new(candidates).read(in)
+		_, _, _ = readBlocks(in)
 		_, _, _ = readJob(in, new(work.JobReader))
 	})
 }
@@ -305,6 +315,7 @@ func TestDamagedRecords(t *testing.T) {
 		"job":        func(in []byte) error { _, _, err := readJob(in, new(work.JobReader)); return err },
 		"jobs":       func(in []byte) error { _, err := readJobs(in); return err },
 		"candidates": func(in []byte) error { return new(candidates).read(in) },
+		"blocks":     func(in []byte) error { _, _, err := readBlocks(in); return err },
 		"listeners":  func(in []byte) error { _, err := readListeners(in); return err },
 	} {
 		good := bytes.TrimSuffix(v1(t, name), []byte("\n"))

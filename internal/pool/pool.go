@@ -61,6 +61,7 @@ type Pool struct {
 	moving      sync.RWMutex   // held for reading while what became of a block is noted
 	updater     *updater       // owned by Run, before it by Prepare
 	background  background
+	inherited   []bitcoind.SolvedBlock // that the process before could not save; owned by Run, before it by Arriving
 
 	certificates []*keypair.Pair // owned by Listen and Reload, which are never at the same time
 
@@ -127,13 +128,11 @@ func New(c config.Config, o Options) (*Pool, error) {
 		Loops: loopCount(),
 		Event: func(level int, text string) { p.logAt(logfile.Level(level), text) },
 	}, now)
+	p.blocks = NewBlocks(c.LogDir, p.State.cfg.Event)
 	if !o.TakeOver {
 		if err := loadSaved(p, now); err != nil {
 			return nil, err
 		}
-	}
-	if p.blocks, err = OpenBlocks(c.LogDir); err != nil {
-		return nil, err
 	}
 	return p, nil
 }
@@ -143,15 +142,17 @@ func logDirs(dir string) []string {
 	return []string{dir, filepath.Join(dir, "pool"), filepath.Join(dir, "users")}
 }
 
-// loadSaved reads what an earlier run has left of statistics and sessions.
+// loadSaved reads what an earlier run has left of blocks, statistics and
+// sessions.
 func loadSaved(p *Pool, now time.Time) error {
+	p.blocks.Load()
 	if err := p.Load(now); err != nil {
 		return err
 	}
 	c := p.config.Load()
 	resumable, err := loadSessions(p.registry, sessionsPath(c.LogDir), c.Nonce1Length, now)
 	if err != nil {
-		p.logAt(logfile.LevelWarning, "Sessions left out: "+err.Error())
+		p.logAt(logfile.LevelWarning, "Sessions left out: "+putAside(sessionsPath(c.LogDir), err))
 	}
 	if resumable > 0 {
 		p.logAt(logfile.LevelNotice, fmt.Sprintf("Loaded %d sessions that may be resumed", resumable))

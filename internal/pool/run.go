@@ -39,6 +39,10 @@ func (p *Pool) Run(until context.Context) error {
 	start(&rest, later, "nodes", p.background.wait)
 	rest.Go(func() { p.WriteShares(later) })
 	rest.Go(func() { p.tidy(later) })
+	written, stopWriting := context.WithCancel(context.WithoutCancel(ctx)) // what nodes say at last is in the file
+	defer stopWriting()
+	var writing sync.WaitGroup
+	writing.Go(func() { p.blocks.Run(written) })
 	p.followBlocks()
 
 	select {
@@ -52,6 +56,8 @@ func (p *Pool) Run(until context.Context) error {
 	stopLater()
 	p.background.end()
 	rest.Wait()
+	stopWriting()
+	writing.Wait()
 	if p.left.done() {
 		return nil
 	}

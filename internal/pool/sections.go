@@ -2,11 +2,14 @@ package pool
 
 import (
 	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
 
+	"ckpool/bitcoind"
 	"ckpool/internal/handover"
 	"ckpool/internal/session"
 	"ckpool/internal/wire"
@@ -26,6 +29,7 @@ const (
 	sectionLimits
 	sectionCandidates
 	sectionSessions
+	sectionBlocks
 
 	// SectionsOfProcess is the first section that is not the pool's.
 	SectionsOfProcess handover.Kind = 128
@@ -38,6 +42,7 @@ const (
 	momentVersion     = 1
 	candidatesVersion = 1
 	sessionsVersion   = 1
+	blocksVersion     = 1
 )
 
 // Instance is what a process that takes over must agree with.
@@ -177,13 +182,55 @@ func readJobs(record []byte) (k jobsRecord, err error) {
 	return k, nil
 }
 
+// blocksRecord is the table of found blocks, and those of them that are only in
+// memory.
+type blocksRecord struct {
+	Version int             `json:"version"`
+	Table   []Block         `json:"table"`
+	Unsaved []unsavedRecord `json:"unsaved,omitempty"`
+}
+
+type unsavedRecord struct {
+	Height int64  `json:"height"`
+	Hash   string `json:"hash"`  // as blocks.json has it
+	Block  string `json:"block"` // hex
+}
+
+func describeBlocks(t *Blocks, unsaved []bitcoind.SolvedBlock) blocksRecord {
+	r := blocksRecord{Version: blocksVersion, Table: t.List()}
+	for _, b := range unsaved {
+		r.Unsaved = append(r.Unsaved, unsavedRecord{b.Height, display(b.Hash), hex.EncodeToString(b.Serialised)})
+	}
+	return r
+}
+
+func readBlocks(record []byte) (table []Block, unsaved []bitcoind.SolvedBlock, err error) {
+	var r blocksRecord
+	err = json.Unmarshal(record, &r)
+	if err == nil && (r.Version < 1 || r.Version > blocksVersion) {
+		err = fmt.Errorf("version %d, this program reads 1 to %d", r.Version, blocksVersion)
+	}
+	for _, u := range r.Unsaved {
+		hash, hashErr := parseDisplay(u.Hash)
+		block, blockErr := hex.DecodeString(u.Block)
+		err = errors.Join(err, hashErr, blockErr)
+		unsaved = append(unsaved, bitcoind.SolvedBlock{Height: u.Height, Hash: hash, Serialised: block})
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("found blocks: %w", err)
+	}
+	return r.Table, unsaved, nil
+}
+
 func (c *candidates) append(b []byte) []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	b = append(b, candidatesVersion)
-	b = binary.AppendUvarint(b, uint64(len(c.hashes)))
-	for h := range c.hashes {
-		b = append(b, h[:]...)
+	b = binary.AppendUvarint(b, uint64(len(c.old)+len(c.hashes)))
+	for _, generation := range []map[[32]byte]bool{c.old, c.hashes} {
+		for h := range generation {
+			b = append(b, h[:]...)
+		}
 	}
 	return b
 }
@@ -193,10 +240,10 @@ func (c *candidates) read(record []byte) error {
 	defer c.mu.Unlock()
 	r := wire.NewReader(record)
 	r.Version(candidatesVersion)
-	c.hashes = map[[32]byte]bool{}
+	c.hashes, c.old = nil, nil
 	for range r.Count(32) {
 		if h := r.Take(32); h != nil {
-			c.hashes[[32]byte(h)] = true
+			c.remember([32]byte(h))
 		}
 	}
 	if err := r.Done(); err != nil {

@@ -131,7 +131,11 @@ func (u *updater) learnChain() error {
 		return err
 	}
 	if _, known := address.NetworkForChain(chain); !known {
-		u.logAt(logfile.LevelWarning, fmt.Sprintf("The node calls its chain %q, which is unknown; addresses are taken for those of the %s network", chain, to.network))
+		what := fmt.Sprintf("The node calls its chain %q, which is unknown", chain)
+		if chain == "" {
+			what = "The node does not tell its chain"
+		}
+		u.logAt(logfile.LevelWarning, fmt.Sprintf("%s; addresses are taken for those of the %s network", what, to.network))
 	}
 	c := u.config.Load()
 	b := &work.Builder{

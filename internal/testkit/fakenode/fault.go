@@ -57,8 +57,9 @@ func (s *faults) set(f Fault) {
 	s.change = make(chan struct{})
 }
 
-// failing takes the fault that hits a call of method.
-func (s *faults) failing(method string) Fault {
+// failing takes the fault that hits a call of method. One that only tries whether
+// it may call is hit by lasting faults alone.
+func (s *faults) failing(method string, tries bool) Fault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f := s.now
@@ -69,7 +70,7 @@ func (s *faults) failing(method string) Fault {
 	case Verdict:
 		hit = hit && method == "submitblock"
 	}
-	if !hit {
+	if !hit || tries && (f.Times > 0 || f.Kind == Verdict) {
 		return Fault{}
 	}
 	if f.Times > 0 {

@@ -57,7 +57,7 @@ func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		sendRecorded(w, recorded)
 		return
 	}
-	f := n.failing(req.Method)
+	f := n.failing(req.Method, req.tries())
 	if n.fail(w, r, &req, f) {
 		return
 	}
@@ -95,6 +95,12 @@ func (n *Node) fail(w http.ResponseWriter, r *http.Request, req *request, f Faul
 		return false
 	}
 	return true
+}
+
+// tries: it submits what is too short for a block, to see whether it may submit.
+func (r *request) tries() bool {
+	var text string
+	return r.Method == "submitblock" && r.param(0, &text) == nil && len(text) < 160
 }
 
 func (n *Node) count(method string) {

@@ -36,7 +36,9 @@ func (n *Node) submit(raw []byte, forced string) (verdict string, err error) {
 	b := new(wire.MsgBlock)
 	r := bytes.NewReader(raw)
 	if err := b.Deserialize(r); err != nil || r.Len() > 0 {
-		n.record(Submission{Time: time.Now(), Raw: raw, Verdict: "-22"})
+		if len(raw) >= 80 { // else it was a try
+			n.record(Submission{Time: time.Now(), Raw: raw, Verdict: "-22"})
+		}
 		return "", errDecode
 	}
 	if forced == "" {

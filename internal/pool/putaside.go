@@ -1,0 +1,22 @@
+package pool
+
+import (
+	"fmt"
+	"os"
+)
+
+// putAside gives a file of an earlier run that cannot be read another name, so
+// that it is not written over, and returns a line that says so.
+func putAside(path string, why error) string {
+	to := path + ".damaged"
+	for n := 2; n < 100; n++ {
+		if _, err := os.Lstat(to); err != nil {
+			break
+		}
+		to = fmt.Sprintf("%s.damaged%d", path, n)
+	}
+	if err := os.Rename(path, to); err != nil {
+		return fmt.Sprintf("Cannot read %s, going on without it: %v", path, why)
+	}
+	return fmt.Sprintf("Cannot read %s, it is now %s: %v", path, to, why)
+}
