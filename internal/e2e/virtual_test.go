@@ -130,6 +130,8 @@ func (v *virtual) loop() {
 			continue
 		case now := <-tick.C:
 			v.handler.Tick(now)
+			for v.handler.Step() { // as a loop does
+			}
 		}
 		seconds++
 	}
