@@ -686,7 +686,9 @@ func FuzzParse(f *testing.F) {
 	}
 	for _, seed := range []string{
 		string(sample), `{}`, `{"mindiff": 1} text }`, `{"btcd":[{"url":"h:1","cookie":"c","zmq":[]}]} "`, `{"a":"\"}"}`,
-		`{"serverurl":[{"url":"[::]:1","maxdiff":1,"tls":{}}]}`, "{//}\n}", `[{"a":/*]*/1}]`, "\xef\xbb\xbf{}", `{"donation":1,` + payTo + `}`,
+		`{"serverurl":[{"url":"[::]:1","maxdiff":1,"tls":{}}]}`, "{//}\n}", `[{"a":/*]*/1}]`, "\xef\xbb\xbf{}", "{\n# mine\n}", "btcd:\n - url", "[a]\nb = 1",
+		"{\"a\": \"x\n\"b\": 1}", `{'a': 1}`, `{“a”: 1}`, `{"a" = 1}`, `{"a": 1 "b": 2}`, `{"a": [1, /* x`, `{"a": yes}`,
+		`{"bitcoind": 1, "poolfee": 1, "btcd": [{"user": "x", "cookie": "~root/c"}]}`, `{"donation":1,` + payTo + `}`,
 	} {
 		f.Add([]byte(seed))
 	}
