@@ -271,7 +271,7 @@ func TestErrors(t *testing.T) {
 		{"two commas", "{\"mindiff\": 1,\n, \"maxdiff\": 2}", `ckpool.conf:2: a comma too many`},
 		{"unclosed", "{\n\"mindiff\": 1", `ckpool.conf:1: the { of this line is never closed`},
 		{"unclosed array", "{\n\"btcd\": [\n{\"url\": \"h\"}", `ckpool.conf:2: the [ of this line is never closed`},
-		{"wrong bracket", "{\n\"useragent\": [\"a\"}", `ckpool.conf:2: a comma is missing before }`},
+		{"wrong bracket", "{\n\"useragent\": [\"a\"}", `ckpool.conf:2: a ] is missing before }`},
 		{"unclosed string", "{\n\"mindiff: 1}", `ckpool.conf:2: a string without its closing quote`},
 		{"missing quote", "{\n\"password\": \"s3cret,\n\"mindiff\": 1}", `ckpool.conf:2: a string without its closing quote, or with a wrong escape`},
 		{"wrong escape", `{"logdir": "C:\pool"}`, `ckpool.conf:1: a string without its closing quote, or with a wrong escape`},

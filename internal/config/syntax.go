@@ -123,6 +123,9 @@ func complaint(data []byte, at int, text string) (int, string) {
 		if unclosed := missingQuote(data, at); unclosed >= 0 {
 			return unclosed, "a string without its closing quote"
 		}
+		if missing := map[string]string{"}": "]", "]": "}"}[here]; missing != "" {
+			return at, "a " + missing + " is missing before " + here
+		}
 		return at, "a comma is missing before " + here
 	case strings.Contains(text, "after object name"):
 		if here == "=" {
