@@ -87,6 +87,10 @@ func loadConfig(o Options) (config.Config, []config.Warning, error) {
 	return c, warnings, nil
 }
 
+// oneLine is an error for where there is room for one line alone: of a log, or of a
+// reply.
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
+
 // texts are the warnings as they are logged.
 func texts(warnings []config.Warning) []string {
 	lines := make([]string, len(warnings))

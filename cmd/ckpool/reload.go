@@ -64,7 +64,7 @@ func (s *service) reloadFile(ctx context.Context) (config.Merged, error) {
 	if err == nil {
 		m, err = s.pool.Reload(ctx, c)
 	} else {
-		err = errors.New(strings.ReplaceAll(err.Error(), "\n", "; "))
+		err = errors.New(oneLine(err))
 	}
 	if err != nil {
 		s.say(logfile.LevelError, "Configuration not reloaded, the old one stays in force: "+err.Error())

@@ -261,6 +261,6 @@ func (u upgrader) is() bool { return u.pipe != nil }
 // tell says why this process ends without having taken over, if err is not nil.
 func (u upgrader) tell(err error) {
 	if u.is() && err != nil {
-		_, _ = u.pipe.WriteString(err.Error()) // it may have gone on without
+		_, _ = u.pipe.WriteString(oneLine(err)) // it may have gone on without
 	}
 }

@@ -271,14 +271,15 @@ func TestErrors(t *testing.T) {
 		{"two commas", "{\"mindiff\": 1,\n, \"maxdiff\": 2}", `ckpool.conf:2: a comma too many`},
 		{"unclosed", "{\n\"mindiff\": 1", `ckpool.conf:1: the { of this line is never closed`},
 		{"unclosed array", "{\n\"btcd\": [\n{\"url\": \"h\"}", `ckpool.conf:2: the [ of this line is never closed`},
-		{"wrong bracket", "{\n\"useragent\": [\"a\"}", `ckpool.conf:2: a comma is missing before }`},
+		{"wrong bracket", "{\n\"useragent\": [\"a\"}", `ckpool.conf:2: a ] is missing before }`},
 		{"unclosed string", "{\n\"mindiff: 1}", `ckpool.conf:2: a string without its closing quote`},
 		{"missing quote", "{\n\"password\": \"s3cret,\n\"mindiff\": 1}", `ckpool.conf:2: a string without its closing quote, or with a wrong escape`},
 		{"wrong escape", `{"logdir": "C:\pool"}`, `ckpool.conf:1: a string without its closing quote, or with a wrong escape`},
 		{"single quotes", `{'mindiff': 1}`, `ckpool.conf:1: strings stand in double quotes ("), not in single ones (')`},
 		{"typographic quotes", `{“mindiff”: 1}`, `ckpool.conf:1: strings stand in straight quotes ("), not in typographic ones`},
-		{"key without quotes", "{\nmindiff: 1}", `ckpool.conf:2: want a string in double quotes, a number, true or false, got mindiff`},
-		{"number as key", `{1: 2}`, `ckpool.conf:1: a key is a string in double quotes, got 1`},
+		{"key without quotes", "{\nmindiff: 1}", `ckpool.conf:2: a key stands in double quotes, got mindiff`},
+		{"value without quotes", `{"btcsig": mine}`, `ckpool.conf:1: want a string in double quotes, a number, true or false, got mine`},
+		{"number as key", `{1: 2}`, `ckpool.conf:1: a key stands in double quotes, got 1`},
 		{"string without quotes", `{"logdir": /var/log}`, `ckpool.conf:1: want a value, got /var/log`},
 		{"not a literal", `{"notify": True}`, `ckpool.conf:1: want true, got True`},
 		{"yes", `{"notify": yes}`, `ckpool.conf:1: want true, got yes`},
@@ -690,7 +691,9 @@ func FuzzParse(f *testing.F) {
 	}
 	for _, seed := range []string{
 		string(sample), `{}`, `{"mindiff": 1} text }`, `{"btcd":[{"url":"h:1","cookie":"c","zmq":[]}]} "`, `{"a":"\"}"}`,
-		`{"serverurl":[{"url":"[::]:1","maxdiff":1,"tls":{}}]}`, "{//}\n}", `[{"a":/*]*/1}]`, "\xef\xbb\xbf{}", `{"donation":1,` + payTo + `}`,
+		`{"serverurl":[{"url":"[::]:1","maxdiff":1,"tls":{}}]}`, "{//}\n}", `[{"a":/*]*/1}]`, "\xef\xbb\xbf{}", "{\n# mine\n}", "btcd:\n - url", "[a]\nb = 1",
+		"{\"a\": \"x\n\"b\": 1}", `{'a': 1}`, `{“a”: 1}`, `{"a" = 1}`, `{"a": 1 "b": 2}`, `{"a": [1, /* x`, `{"a": yes}`,
+		`{"bitcoind": 1, "poolfee": 1, "btcd": [{"user": "x", "cookie": "~root/c"}]}`, `{"donation":1,` + payTo + `}`,
 	} {
 		f.Add([]byte(seed))
 	}

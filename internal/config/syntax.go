@@ -115,11 +115,16 @@ func complaint(data []byte, at int, text string) (int, string) {
 	switch {
 	case strings.Contains(text, "unexpected EOF"):
 		return unfinished(data, at, text)
+	case isLiteral && bytes.HasPrefix(bytes.TrimLeft(data[min(at+len(literal), len(data)):], " \t"), []byte(":")):
+		return at, "a key stands in double quotes, got " + printable(literal)
 	case isLiteral:
 		return at, wrongLiteral(literal)
 	case strings.Contains(text, "after object value"), strings.Contains(text, "after array value"):
 		if unclosed := missingQuote(data, at); unclosed >= 0 {
 			return unclosed, "a string without its closing quote"
+		}
+		if missing := map[string]string{"}": "]", "]": "}"}[here]; missing != "" {
+			return at, "a " + missing + " is missing before " + here
 		}
 		return at, "a comma is missing before " + here
 	case strings.Contains(text, "after object name"):
@@ -138,7 +143,7 @@ func complaint(data []byte, at int, text string) (int, string) {
 	case here == "}", here == "]":
 		return at, "a value is missing before " + here
 	case strings.Contains(text, "at start of object name"):
-		return at, "a key is a string in double quotes, got " + here
+		return at, "a key stands in double quotes, got " + here
 	}
 	return at, "want a value, got " + here
 }

@@ -156,7 +156,7 @@ func (q request) welcome(text string, o passwordOptions) {
 		q.b.Notice("password option", "Worker "+q.logins.get(q.s.login).name+": password option \""+o.unusable+"\" is not usable, want a number above 0")
 		q.showMessage("Password option \"" + o.unusable + "\" is not usable: want a number above 0")
 	}
-	if text := q.notGranted(o); text != "" {
+	if text := o.notGranted(q.clamp); text != "" {
 		q.showMessage(text)
 	}
 }

@@ -84,9 +84,9 @@ func (q request) applyPassword(o passwordOptions) {
 	}
 }
 
-// notGranted says which option of a password the pool uses another value for, ""
-// if there is none.
-func (c client) notGranted(o passwordOptions) string {
+// notGranted says for which option the pool, which allows what clamp does, uses
+// another value, "" if there is none.
+func (o passwordOptions) notGranted(clamp func(float64) float64) string {
 	for _, option := range []struct {
 		name  string
 		asked float64
@@ -95,7 +95,7 @@ func (c client) notGranted(o passwordOptions) string {
 			continue
 		}
 		asked := difficulty.Limits{}.Clamp(option.asked) // whole from 1 on
-		granted := c.clamp(option.asked)
+		granted := clamp(option.asked)
 		how := ""
 		switch {
 		case granted > asked:
