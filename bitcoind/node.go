@@ -25,6 +25,7 @@ type node struct {
 	asked    bool    // its first template request ended
 	answers  bool    // its last template request was answered with a template
 	verified bool    // its chain was asked for since it was last unreachable
+	losses   uint64  // how often it has become unreachable
 	problem  problem // why the last one was not
 	nameless problem // why its chain is not known
 	chain    string
@@ -122,6 +123,7 @@ func (n *node) fail(p problem) {
 	n.answers, n.steady = false, false
 	if p.gone {
 		n.verified = false // another node may come back in its place
+		n.losses++
 	}
 }
 
