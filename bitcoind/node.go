@@ -133,6 +133,11 @@ func (n *node) disagrees() bool {
 	return t != nil && t.tips == n.tips && n.tip.hash != [32]byte{} && t.built.hash != n.tip.hash
 }
 
+// outdated: the node has told of another block since the template was asked for.
+func (n *node) outdated(t *template) bool {
+	return t.tips != n.tips && t.built.hash != n.tip.hash
+}
+
 // informed: all is known of its tip that it tells.
 func (n *node) informed() bool {
 	return n.tip.height >= 0 && (n.tip.work != nil || n.noWork)
