@@ -41,7 +41,9 @@ func (w watcher) worthChecking() bool {
 
 // check asks the node for its chain and takes in the answer.
 func (w watcher) check(ctx context.Context) {
-	before, _ := w.tips()
+	w.tr.mu.Lock()
+	before, losses := w.n.tips, w.n.losses
+	w.tr.mu.Unlock()
 	asked := time.Now()
 	info, err := w.n.client.ChainInfo(ctx)
 	latency := time.Since(asked)
@@ -65,6 +67,10 @@ func (w watcher) check(ctx context.Context) {
 		info.Chain = chainOf(genesis)
 	}
 	w.tr.update(func(now time.Time) {
+		if w.n.losses != losses { // it is the answer of who was there before
+			signal(w.n.checkNow)
+			return
+		}
 		if info.Chain != "" || !w.n.verified {
 			w.tr.learnChain(w.n, info.Chain)
 		}

@@ -150,6 +150,9 @@ func (tr *tracker) worthy(n *node, t *template, now time.Time) bool {
 	if !none && built.compare(tr.published) > 0 {
 		return true
 	}
+	if n.outdated(t) && !none {
+		return false // the one that is asked for now is on the newest block
+	}
 	return n == tr.current && !tr.holds(n, built, now)
 }
 
@@ -212,7 +215,7 @@ func (tr *tracker) needs(n *node) bool {
 		return false // the fetcher asks again by itself
 	}
 	t := n.template
-	outdated := t.tips != n.tips && t.built.hash != n.tip.hash
+	outdated := n.outdated(t)
 	switch {
 	case n == tr.current && tr.wish > tr.granted:
 		return outdated || t.wish < tr.wish

@@ -26,6 +26,7 @@ type node struct {
 	asked    bool    // its first template request ended
 	answers  bool    // its last template request was answered with a template
 	verified bool    // its chain was asked for since it was last unreachable
+	losses   uint64  // how often it has become unreachable
 	problem  problem // why the last one was not
 	nameless problem // why its chain is not known
 	chain    string
@@ -125,6 +126,7 @@ func (n *node) fail(p problem) {
 	n.answers, n.steady = false, false
 	if p.gone {
 		n.verified = false // another node may come back in its place
+		n.losses++
 	}
 }
 
@@ -132,6 +134,11 @@ func (n *node) fail(p problem) {
 func (n *node) disagrees() bool {
 	t := n.template
 	return t != nil && t.tips == n.tips && n.tip.hash != [32]byte{} && t.built.hash != n.tip.hash
+}
+
+// outdated: the node has told of another block since the template was asked for.
+func (n *node) outdated(t *template) bool {
+	return t.tips != n.tips && t.built.hash != n.tip.hash
 }
 
 // informed: all is known of its tip that it tells.

@@ -45,3 +45,28 @@ func TestReturnWithoutHash(t *testing.T) {
 		}
 	}, a, b)
 }
+
+// An answer of the node that was there before says nothing of the one that has
+// come in its place.
+func TestChainChangesDuringCheck(t *testing.T) {
+	a, b := newFakeNode(10), newFakeNode(10)
+	a.work, b.work = 0, 0
+	a.early = true
+	inBubble(t, Options{}, func(h *harness) {
+		h.expect(instant, "a:1", 10, true)
+		time.Sleep(9900 * time.Millisecond)
+		a.set(func() { a.delay["getblockchaininfo"] = time.Second })
+		time.Sleep(200 * time.Millisecond) // a check is under way
+		a.dead(errRefused)
+		h.expect(soon, "b:1", 10, false)
+		a.set(func() {
+			a.fail[""] = nil
+			a.chain = "main"
+			a.blocks = append(a.blocks, blockID(10, 3), blockID(11, 3))
+		})
+		h.silent(20 * time.Second)
+		if h.state(0) != "wrong chain" {
+			t.Errorf("a is %s", h.state(0))
+		}
+	}, a, b)
+}

@@ -37,7 +37,7 @@ func TestSubmissionsGoOn(t *testing.T) {
 		}
 		in(9*time.Minute+59*time.Second, 598, 602)
 		time.Sleep(12 * time.Second)
-		in(time.Minute, 6, 7)
+		in(time.Minute, 5, 7)
 		in(time.Hour, 359, 361)
 	}, a)
 }
