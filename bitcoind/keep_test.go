@@ -167,7 +167,7 @@ func TestLostBlocksAreSubmittedAgain(t *testing.T) {
 					t.Errorf("the node's height is %d; events:\n%s", a.height(), h.events())
 				}
 				// One of them brings all the others.
-				if lost := h.said("is no longer in the chain, submitting it again: bitcoind a:1 has the blocks up to "); lost < 1 || h.said("is in the chain again") != lost {
+				if lost := h.said("is no longer in the chain: bitcoind a:1 has the blocks up to "); lost < 1 || h.said("is in the chain again") != lost {
 					t.Errorf("%d told; events:\n%s", lost, h.events())
 				}
 				h.wantSaid(0, noParent)

@@ -128,7 +128,7 @@ func TestDamagedBlocksFile(t *testing.T) {
 				if text, err := os.ReadFile(aside); err != nil || string(text) != c.text {
 					t.Errorf("put aside: %q, %v", text, err)
 				}
-				if len(events) != run+1 || !strings.HasPrefix(events[run], "Cannot read "+path+", it is now "+aside+": ") {
+				if len(events) != run+1 || !strings.HasPrefix(events[run], "Found blocks left out: "+path+": ") || !strings.HasSuffix(events[run], "; it is now "+aside) {
 					t.Errorf("said %q", events)
 				}
 				if err := blocks.save(); err != nil {
