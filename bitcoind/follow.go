@@ -42,6 +42,7 @@ type finding struct {
 	safe  bool // the block need not be kept any more
 	final bool // the state will not change
 	short bool // the longest chain does not reach the block's height
+	rival bool // another block of ours has its place
 }
 
 // watch finds out what became of the block and reports each change.
@@ -123,10 +124,10 @@ func (b *block) isToBeOffered(before string, f finding) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
-	case b.request == nil, f.State == BlockConfirmed, f.State == "":
+	case b.request == nil, f.State != BlockPending: // nodes keep what is orphaned
 		return false
 	case before == BlockConfirmed:
-		return true
+		return !f.rival // else nodes have both
 	}
 	o := b.offered
 	return f.short && (o == nil || o.sending == 0 && time.Since(o.began) >= retryLater)
@@ -199,7 +200,16 @@ func (b *block) look(ctx context.Context) finding {
 	case v.depth < 0:
 		return pending("bitcoind %s has the blocks up to %d only", v.node, b.height+v.depth)
 	}
-	return pending("%s came first at height %d, the next block decides", displayHash(v.hash), b.height)
+	f := pending("%s came first at height %d, the next block decides", displayHash(v.hash), b.height)
+	f.rival = b.g.submits(v.hash)
+	return f
+}
+
+// submits reports whether a block is one that is submitted or followed.
+func (g *Group) submits(hash [32]byte) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.blocks[hash] != nil
 }
 
 // verdictText is what nodes said that did not take the block.
@@ -227,7 +237,6 @@ func (b *block) tell(s BlockState) {
 func (b *block) announce(before string, s BlockState) {
 	b.mu.Lock()
 	clear := b.offered != nil && b.offered.accepted
-	kept := b.request != nil
 	b.mu.Unlock()
 	event := func(format string, args ...any) {
 		b.g.options.Event(Event{levelWarning, fmt.Sprintf(format, args...)})
@@ -244,8 +253,6 @@ func (b *block) announce(before string, s BlockState) {
 		}
 		b.g.options.Event(Event{levelNotice, // the caller tells it as news, with what only he knows
 			fmt.Sprintf("BLOCK ACCEPTED! %d %s by bitcoind %s", b.height, displayHash(b.hash), b.by)})
-	case s.State == BlockPending && before == BlockConfirmed && kept:
-		event("Block %d %s is no longer in the chain, submitting it again: %s", b.height, displayHash(b.hash), s.Text)
 	case s.State == BlockPending && before == BlockConfirmed:
 		event("Block %d %s is no longer in the chain: %s", b.height, displayHash(b.hash), s.Text)
 	case s.State == BlockOrphaned && !b.announced:

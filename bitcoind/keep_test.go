@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -158,7 +159,17 @@ func TestLostBlocksAreSubmittedAgain(t *testing.T) {
 			dir := t.TempDir()
 			table := map[[32]byte]BlockState{}
 			var hashes [][32]byte
-			note := func(hash [32]byte, s BlockState) { table[hash] = s } // one block at a time, by the clock
+			var mu sync.Mutex // guards table
+			note := func(hash [32]byte, s BlockState) {
+				mu.Lock()
+				defer mu.Unlock()
+				table[hash] = s
+			}
+			known := func(hash [32]byte) BlockState {
+				mu.Lock()
+				defer mu.Unlock()
+				return table[hash]
+			}
 			wantAgain := func(h *harness) {
 				t.Helper()
 				time.Sleep(5 * time.Second)
@@ -167,12 +178,12 @@ func TestLostBlocksAreSubmittedAgain(t *testing.T) {
 					t.Errorf("the node's height is %d; events:\n%s", a.height(), h.events())
 				}
 				// One of them brings all the others.
-				if lost := h.said("is no longer in the chain, submitting it again: bitcoind a:1 has the blocks up to "); lost < 1 || h.said("is in the chain again") != lost {
+				if lost := h.said("is no longer in the chain: bitcoind a:1 has the blocks up to "); lost < 1 || h.said("is in the chain again") != lost {
 					t.Errorf("%d told; events:\n%s", lost, h.events())
 				}
 				h.wantSaid(0, noParent)
 				for n, hash := range hashes {
-					if s := table[hash]; s != (BlockState{State: BlockConfirmed, Confirmations: int64(4 - n)}) {
+					if s := known(hash); s != (BlockState{State: BlockConfirmed, Confirmations: int64(4 - n)}) {
 						t.Errorf("block %d: %+v", 10+n, s)
 					}
 				}
@@ -202,7 +213,6 @@ func TestLostBlocksAreSubmittedAgain(t *testing.T) {
 			}
 			a.blocks = a.blocks[:10]
 			inBubble(t, Options{SaveDir: dir}, func(h *harness) {
-				known := func(hash [32]byte) BlockState { return table[hash] }
 				if err := h.Resume(known, func(_ int64, hash [32]byte, s BlockState) { note(hash, s) }); err != nil {
 					t.Fatal(err)
 				}

@@ -360,3 +360,42 @@ func TestFilesOfOlderVersions(t *testing.T) {
 		})
 	}
 }
+
+// Whatever an earlier run, a power cut or somebody has left in the files that
+// are read at the start, the pool mines, and does not write over what it could
+// not read.
+func TestDamagedFilesDoNotStopTheStart(t *testing.T) {
+	t.Parallel()
+	for name, text := range map[string]string{"empty": "", "NULs": strings.Repeat("\x00", 4096), "cut": `[{"height": 8, "ha`} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			files := []string{"pool/blocks.json", "pool/pool.status", "pool/sessions.json", "users/alice", "pool/blocks/8-" + strings.Repeat("0", 64) + ".block"}
+			for _, file := range files {
+				path := filepath.Join(dir, file)
+				if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			n := testkit.StartFakeNode(t, fakenode.Config{})
+			p := setup{nodes: []keys{fakeEntry(n)}, keys: keys{"logdir": dir}}.start(t)
+			p.block(p.connect(t, "alice").findBlock().hash, "confirmed 1")
+			p.stop()
+			for _, file := range files {
+				aside := file + ".damaged"
+				if strings.HasSuffix(file, ".block") {
+					aside = file
+				}
+				if kept, err := os.ReadFile(filepath.Join(dir, aside)); err != nil || string(kept) != text {
+					t.Errorf("%s: %q, %v", aside, kept, err)
+				}
+				if !strings.Contains(p.log.text(), filepath.Join(dir, file)+": ") {
+					t.Errorf("the log does not say what is wrong with %s", file)
+				}
+			}
+		})
+	}
+}

@@ -282,6 +282,10 @@ func TestHandoverWithBlockUnderWay(t *testing.T) {
 	if k := next.log.count("Solved and confirmed block"); k != 1 {
 		t.Errorf("solved %d times", k)
 	}
+	for range 5 {
+		n.NewBlock()
+	}
+	next.block(found.hash, "confirmed 6")
 	eventually(t, patience, "no file is left", func() bool { return len(next.saved()) == 0 })
 	h.connected()
 }

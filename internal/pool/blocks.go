@@ -152,11 +152,13 @@ func (t *Blocks) Load() {
 	}
 	var list []Block
 	if err == nil {
-		list, err = parseBlocks(data)
+		if list, err = parseBlocks(data); err != nil {
+			err = fmt.Errorf("%s: %w", t.path, err)
+		}
 	}
 	t.replace(list)
 	if err != nil {
-		t.event(levelError, putAside(t.path, err))
+		t.event(levelError, "Found blocks left out: "+putAside(t.path, err))
 		t.changed()
 	}
 }

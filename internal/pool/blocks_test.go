@@ -1,11 +1,13 @@
 package pool
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -128,7 +130,7 @@ func TestDamagedBlocksFile(t *testing.T) {
 				if text, err := os.ReadFile(aside); err != nil || string(text) != c.text {
 					t.Errorf("put aside: %q, %v", text, err)
 				}
-				if len(events) != run+1 || !strings.HasPrefix(events[run], "Cannot read "+path+", it is now "+aside+": ") {
+				if len(events) != run+1 || !strings.HasPrefix(events[run], "Found blocks left out: "+path+": ") || !strings.HasSuffix(events[run], "; it is now "+aside) {
 					t.Errorf("said %q", events)
 				}
 				if err := blocks.save(); err != nil {
@@ -220,6 +222,28 @@ func TestBlocksConcurrently(t *testing.T) {
 	if diff := cmp.Diff(blocks.List(), again.List()); diff != "" || len(again.List()) != 10 {
 		t.Errorf("%d blocks: %s", len(again.List()), diff)
 	}
+}
+
+// What is read of a file is read again from what is written of it.
+func FuzzParseBlocks(f *testing.F) {
+	good, _ := json.Marshal([]Block{exampleBlock(1), exampleBlock(2)})
+	for _, text := range []string{string(good), string(good[:len(good)-20]), "", "[]", "null", "\x00\x00", `[1, {"state": "lost"}]`} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		list, err := parseBlocks(text)
+		if valid := json.Valid(text); !valid && err == nil && !bytes.HasPrefix(bytes.TrimSpace(text), []byte("[")) {
+			t.Fatalf("%q is no list", text)
+		}
+		written, err := json.Marshal(append([]Block{}, list...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := parseBlocks(written)
+		if err != nil || !slices.EqualFunc(list, again, func(a, b Block) bool { return a.Hash == b.Hash && a.StateText() == b.StateText() }) {
+			t.Fatalf("%s: %v", written, err)
+		}
+	})
 }
 
 func FuzzBlockState(f *testing.F) {

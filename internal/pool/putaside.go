@@ -6,7 +6,7 @@ import (
 )
 
 // putAside gives a file of an earlier run that cannot be read another name, so
-// that it is not written over, and returns a line that says so.
+// that it is not written over. It returns why, which names the file, and that.
 func putAside(path string, why error) string {
 	to := path + ".damaged"
 	for n := 2; n < 100; n++ {
@@ -16,7 +16,7 @@ func putAside(path string, why error) string {
 		to = fmt.Sprintf("%s.damaged%d", path, n)
 	}
 	if err := os.Rename(path, to); err != nil {
-		return fmt.Sprintf("Cannot read %s, going on without it: %v", path, why)
+		return fmt.Sprintf("%v; it cannot be put aside: %v", why, err)
 	}
-	return fmt.Sprintf("Cannot read %s, it is now %s: %v", path, to, why)
+	return fmt.Sprintf("%v; it is now %s", why, to)
 }
