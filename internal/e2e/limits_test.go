@@ -197,7 +197,7 @@ func TestDropsAreCounted(t *testing.T) {
 	r := limited(t, false, nil)
 	const each = 30
 	for range each {
-		for _, line := range []string{"GET / HTTP/1.1\n", strings.Repeat("x", 9000) + "\n"} {
+		for _, line := range []string{"no JSON\n", strings.Repeat("x", 9000) + "\n"} {
 			c := r.rawFrom(t, "127.1.0.1")
 			if _, err := c.Write([]byte(line)); err != nil {
 				t.Fatal(err)
