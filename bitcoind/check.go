@@ -86,27 +86,40 @@ func (w watcher) check(ctx context.Context) {
 		w.n.steady = w.tr.usable(w.n) && w.n.tip.hash == w.tr.published.hash && !crossed
 	})
 	if !verified {
+		signal(w.n.callsNow)
 		version := w.n.client.version(ctx)
 		w.tr.mu.Lock()
 		w.n.version = version
 		w.tr.mu.Unlock()
 	}
-	w.checkCalls(ctx, !verified)
 }
 
-// checkCalls finds out what the node does not let the pool do: when it was
-// reached anew, and while there is something.
-func (w watcher) checkCalls(ctx context.Context, anew bool) {
-	w.tr.mu.Lock()
-	before := w.n.forbidden
-	w.tr.mu.Unlock()
-	if !anew && before == "" {
-		return
+// callsLoop finds out what the node does not let the pool do: when it was reached
+// anew, and while there is something. A call that hangs holds up nothing else.
+func (w watcher) callsLoop(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-w.n.callsNow:
+		}
+		for ctx.Err() == nil && w.checkCalls(ctx) {
+			sleep(ctx, checkEvery, w.n.callsNow)
+		}
 	}
+}
+
+// checkCalls reports whether it is to be repeated. A node that cannot be reached
+// is one to be reached anew.
+func (w watcher) checkCalls(ctx context.Context) (again bool) {
 	forbidden, ok := w.n.client.forbidden(ctx)
-	if ok && forbidden != before {
+	if ok {
 		w.tr.update(func(time.Time) { w.n.forbidden = forbidden })
+		return forbidden != ""
 	}
+	w.tr.mu.Lock()
+	defer w.tr.mu.Unlock()
+	return w.n.reachable()
 }
 
 // forbidden are the calls the node refuses to this user, of those that are

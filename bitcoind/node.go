@@ -18,7 +18,7 @@ type node struct {
 	subscribers []*subscriber
 
 	// Capacity 1: a full one says what there is to say.
-	checkNow, fetchNow, pollNow, longPollNow chan struct{}
+	checkNow, callsNow, fetchNow, pollNow, longPollNow chan struct{}
 
 	// guarded by Group.mu
 	index    int     // in the list of nodes
@@ -78,6 +78,7 @@ func newNode(c Config, o Options) (*node, error) {
 		client:      NewClient(c, o),
 		pollEvery:   o.BlockPoll,
 		checkNow:    make(chan struct{}, 1),
+		callsNow:    make(chan struct{}, 1),
 		fetchNow:    make(chan struct{}, 1),
 		pollNow:     make(chan struct{}, 1),
 		longPollNow: make(chan struct{}, 1),

@@ -76,7 +76,7 @@ func (g *Group) start(n *node) {
 	ctx, stop := context.WithCancel(g.running)
 	n.stop = stop
 	w := watcher{&g.tracker, n}
-	for _, loop := range []func(context.Context){w.fetchLoop, w.checkLoop, w.pollLoop, w.longPollLoop, w.warmLoop} {
+	for _, loop := range []func(context.Context){w.fetchLoop, w.checkLoop, w.callsLoop, w.pollLoop, w.longPollLoop, w.warmLoop} {
 		g.loops.Go(func() { loop(ctx) })
 	}
 	for _, s := range n.subscribers {
