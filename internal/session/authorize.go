@@ -123,7 +123,7 @@ func (c client) own(id uint64, name string) bool {
 		c.s.present = change{}
 	}
 	if previous != 0 && previous != c.s.client {
-		c.g.closeClient(previous, netserver.Replaced)
+		c.g.replace(previous, e.loops)
 	}
 	return true
 }

@@ -134,7 +134,9 @@ func (h *Handler) closeTold(now float64) {
 // Drop closes one client, or all when id is 0.
 func (h *Handler) Drop(id uint64, why netserver.Reason) int {
 	if id != 0 {
-		return h.each(id, func(c client) { c.t.Close(c.slot, why) })
+		n := h.each(id, func(c client) { c.t.Close(c.slot, why) })
+		h.seen.closed(id)
+		return n
 	}
 	n := 0
 	for slot := netserver.Slot(0); slot < h.top; slot++ {

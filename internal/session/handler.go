@@ -52,6 +52,17 @@ func (g *Group) follow(loop int, w *Work) {
 	}
 }
 
+// replace closes a client whose session another connection has taken. On a loop
+// of its own it may live a moment longer, in which its shares count no more.
+func (g *Group) replace(client, loops uint64) {
+	for i := range g.loops {
+		if loops>>(i%64)&1 != 0 {
+			g.seen[i].replace(client)
+		}
+	}
+	g.closeClient(client, netserver.Replaced)
+}
+
 const (
 	slabSize   = 1 << 10 // sessions per slab
 	maxHeld    = 16 << 10

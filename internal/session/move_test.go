@@ -231,7 +231,7 @@ func TestSeenCopy(t *testing.T) {
 	}
 	for range 200 {
 		for range rng.IntN(2000) {
-			from.add(rng.Uint64()>>rng.IntN(64), w.Job.ID, w)
+			from.add(rng.Uint64()>>rng.IntN(64), w.Job.ID, 1, w)
 		}
 		switch rng.IntN(10) {
 		case 0: // a tip
@@ -403,7 +403,7 @@ func FuzzReadSeen(f *testing.F) {
 	f.Fuzz(func(t *testing.T, in []byte) {
 		m := Importer{Group: NewGroup(NewRegistry(4, 1), 2, nil)}
 		if m.Seen(in) == nil {
-			m.Group.seen[0].add(1, 1, &Work{Job: &work.Job{ID: 1}})
+			m.Group.seen[0].add(1, 1, 1, &Work{Job: &work.Job{ID: 1}})
 		}
 	})
 }

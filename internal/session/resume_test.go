@@ -101,6 +101,33 @@ func TestResumeFindsDuplicates(t *testing.T) {
 	other.want(slot, submitLine(4, "bob", &n, nonce), rejectLine(22, "Duplicate", "4"))
 }
 
+// Until its own loop has closed it, the old connection of a session that moved
+// to another loop is paid for nothing: the new one may send the same shares.
+func TestReplacedConnectionIsNotCredited(t *testing.T) {
+	r := newRig(t, nil)
+	var closing []uint64
+	r.group.closeClient = func(c uint64, _ netserver.Reason) { closing = append(closing, c) }
+	r.group.loops, r.group.seen = 2, append(r.group.seen, &seen{})
+	old, sent := r.miner("bob")
+	n := lastJob(sent)
+	line := submitLine(3, "bob", &n, r.solve(old, n.JobID, 1e-9, 0))
+
+	other := *r
+	other.Handler = NewHandler(loopOne{(*transport)(r)}, r.backend, r.group)
+	slot := other.open()
+	other.subscription(slot, formatID(r.session(old).id))
+	other.send(slot, `{"id":2,"method":"mining.authorize","params":["bob","x"]}`)
+	other.want(slot, line, `{"result":true,"error":null,"id":3}`)
+	r.want(old, line, rejectLine(21, "Stale", "3"))
+
+	for _, c := range closing {
+		r.Drop(c, netserver.Replaced)
+	}
+	if len(closing) != 1 || len(r.group.seen[0].replaced) != 0 {
+		t.Errorf("closed %d, and %v is remembered for ever", closing, r.group.seen[0].replaced)
+	}
+}
+
 type loopOne struct{ *transport }
 
 func (loopOne) Index() int { return 1 }

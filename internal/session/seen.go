@@ -18,7 +18,8 @@ type seen struct {
 	// Shares of jobs before forgotten may be missing, those in old are of jobs
 	// before next. Guarded by mu.
 	forgotten, next uint64
-	copied          copied // guarded by mu
+	replaced        map[uint64]bool // clients of this loop whose session another connection has taken; guarded by mu
+	copied          copied          // guarded by mu
 }
 
 // repeat is what a set knows of a share.
@@ -27,7 +28,7 @@ type repeat uint8
 const (
 	neverSeen repeat = iota
 	alreadySeen
-	maybeSeen // its job is older than what is remembered
+	maybeSeen // its job is older than what is remembered, or another connection has the session
 )
 
 // look tells what is known of a fingerprint of a job.
@@ -43,19 +44,39 @@ func (s *seen) look(fp, job uint64) repeat {
 	return neverSeen
 }
 
-// add tells what was known of a fingerprint of a job, and inserts it.
-func (s *seen) add(fp, job uint64, w *Work) repeat {
+// add tells what was known of a fingerprint of a client's share of a job, and
+// inserts it.
+func (s *seen) add(fp, job, client uint64, w *Work) repeat {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.forget(w)
 	switch {
-	case job < s.forgotten:
+	case job < s.forgotten, s.replaced[client]:
 		return maybeSeen
 	case s.old.has(fp) || !s.young.add(fp):
 		return alreadySeen
 	}
 	s.copied.added(fp)
 	return neverSeen
+}
+
+// replace lets a client's shares count no more: the connection that took its
+// session looks for its own shares here, but not the other way round. It holds
+// until the loop has closed the client.
+func (s *seen) replace(client uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.replaced == nil {
+		s.replaced = make(map[uint64]bool)
+	}
+	s.replaced[client] = true
+}
+
+// closed is for a client that sends no more shares.
+func (s *seen) closed(client uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.replaced, client)
 }
 
 // follow forgets what the new work makes void.

@@ -96,7 +96,7 @@ func TestSharesOfAllLoopsMove(t *testing.T) {
 		to := NewGroup(NewRegistry(4, 1), loops.here, nil)
 		w := newRig(t, nil).backend.work
 		for i, s := range from.seen {
-			s.add(uint64(1000+i), w.Job.ID, w)
+			s.add(uint64(1000+i), w.Job.ID, 1, w)
 		}
 		m := Importer{Group: to}
 		if err := (Exporter{Group: from}).Seen(m.Seen); err != nil {

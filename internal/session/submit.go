@@ -119,12 +119,12 @@ func (q request) repeated(job uint64, w *Work) Reason {
 		}
 	}
 	if found == neverSeen {
-		found = q.seen.add(fp, job, w)
+		found = q.seen.add(fp, job, q.s.client, w)
 	}
 	switch found {
 	case alreadySeen:
 		return Duplicate
-	case maybeSeen: // the tip has changed at this very moment
+	case maybeSeen: // the tip, or the session's connection, has changed at this very moment
 		return Stale
 	}
 	return Accepted
