@@ -16,7 +16,8 @@ const (
 )
 
 // settleMaxClients raises the soft descriptor limit to the hard one and returns
-// MaxClients, bounded by 90 % of it; both numbers are reported.
+// MaxClients, bounded by 90 % of it and by what Reserve leaves; both numbers are
+// reported.
 func (c *Config) settleMaxClients() (clients int64, err error) {
 	var lim unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &lim); err != nil {
@@ -29,7 +30,10 @@ func (c *Config) settleMaxClients() (clients int64, err error) {
 		}
 	}
 	limit := int(min(lim.Cur, math.MaxInt32))
-	most := max(limit*9/10, 1)
+	most := limit - max((limit+9)/10, c.Reserve)
+	if most < 1 {
+		return 0, fmt.Errorf("the open file limit of %d is too low, %d are needed beside those of miners: raise it (ulimit -n, LimitNOFILE=)", limit, c.Reserve)
+	}
 	n := c.MaxClients
 	switch {
 	case n == 0:

@@ -46,6 +46,7 @@ type Config struct {
 	Backlog      int                          // bytes of unsent output per client [1 MiB]
 	WriteTimeout time.Duration                // without progress of a client's unsent output [60 s]
 	MaxClients   int                          // [90 % of the descriptor limit, which is also the most]
+	Reserve      int                          // descriptors that clients leave to the rest of the process, at least
 	Loops        int                          // [GOMAXPROCS]
 	Event        func(level int, text string) // log line, syslog levels 0-7; any goroutine, must not block [none]
 

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"ckpool/internal/testkit/fakenode"
 )
 
@@ -48,19 +50,15 @@ func (m *crowdMember) has(text string, within time.Duration) bool {
 	}
 }
 
-// With more miners than descriptors those that are in mine on, the others are
-// closed at once; the pool neither fills its log nor turns round.
-func TestOutOfDescriptors(t *testing.T) {
-	node, err := fakenode.Start(fakenode.Config{Chain: "main", Bits: 0x1d00ffff, User: "user", Password: "pass"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(node.Close)
+// startWithin starts a pool with a node in a directory, with a limit of open files,
+// "" for the one there is.
+func startWithin(t *testing.T, node *fakenode.Node, limit string) (c *exec.Cmd, dir, port string) {
+	t.Helper()
 	port, err := freePort()
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
+	dir = t.TempDir()
 	conf := fmt.Sprintf(defaultConfig, node.Addr(), port)
 	if err := os.WriteFile(filepath.Join(dir, "ckpool.conf"), []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
@@ -68,9 +66,11 @@ func TestOutOfDescriptors(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(dir, "s"), 0o750); err != nil {
 		t.Fatal(err)
 	}
-	// 90 % of 120 are 108 places for miners; the rest of the pool has more than
-	// the 12 that remain.
-	c := exec.Command("sh", "-c", "ulimit -n 120; exec "+filepath.Join(programs, "ckpool")+" -s s/ckpool")
+	start := "exec " + filepath.Join(programs, "ckpool") + " -s s/ckpool"
+	if limit != "" {
+		start = "ulimit -n " + limit + "; " + start
+	}
+	c = exec.Command("sh", "-c", start)
 	c.Dir = dir
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
@@ -81,6 +81,62 @@ func TestOutOfDescriptors(t *testing.T) {
 			t.Errorf("the pool ended with %v", err)
 		}
 	})
+	return c, dir, port
+}
+
+// Connections never take the descriptors that a found block needs to get to the
+// node and to the disk.
+func TestBlockWithAllConnectionsHeld(t *testing.T) {
+	node, err := fakenode.Start(fakenode.Config{Chain: "main", Bits: 0x207fffff, User: "user", Password: "pass"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(node.Close)
+	_, dir, port := startWithin(t, node, "120")
+	before, _ := node.Tip()
+	var finder *scriptMiner
+	if err := await(func() (err error) {
+		finder, err = dial("127.0.0.1:"+port, "alice", "")
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(finder.close)
+	refused := 0
+	for range 200 {
+		c, err := joinCrowd(port)
+		if err != nil {
+			refused++
+			continue
+		}
+		defer c.Close()
+	}
+	if err := await(func() error {
+		if _, err := finder.submit(""); err != nil {
+			return err
+		}
+		if height, _ := node.Tip(); height == before {
+			return errors.New("no block has come to the node")
+		}
+		return nil
+	}); err != nil {
+		t.Error(err)
+	}
+	log, _ := os.ReadFile(filepath.Join(dir, "logs", "ckpool.log"))
+	if !strings.Contains(string(log), "server full: 60 clients") || strings.Contains(string(log), "too many open files") {
+		t.Errorf("%d refused\n%s", refused, log)
+	}
+}
+
+// With more miners than descriptors those that are in mine on, the others are
+// closed at once; the pool neither fills its log nor turns round.
+func TestOutOfDescriptors(t *testing.T) {
+	node, err := fakenode.Start(fakenode.Config{Chain: "main", Bits: 0x1d00ffff, User: "user", Password: "pass"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(node.Close)
+	c, dir, port := startWithin(t, node, "")
 	logText := func() string {
 		b, _ := os.ReadFile(filepath.Join(dir, "logs", "ckpool.log"))
 		return string(b)
@@ -104,6 +160,11 @@ func TestOutOfDescriptors(t *testing.T) {
 		defer m.Close()
 		return m.has("mining.notify", time.Second)
 	})
+	// Lower than the pool knows, so that miners get more places than there are.
+	tight := unix.Rlimit{Cur: 120, Max: 120}
+	if err := unix.Prlimit(c.Process.Pid, unix.RLIMIT_NOFILE, &tight, nil); err != nil {
+		t.Fatal(err)
+	}
 	var crowd []*crowdMember
 	t.Cleanup(func() {
 		for _, m := range crowd {

@@ -11,10 +11,18 @@ import (
 // unauthorisedTimeout is how long a connection may stay without authorizing.
 const unauthorisedTimeout = 60 * time.Second
 
+// Descriptors that miners must leave: without one a found block gets neither to a
+// node nor to the disk. A node has a connection for each kind of call.
+const (
+	ownDescriptors  = 48
+	nodeDescriptors = 12
+)
+
 // limits is what connections need of the configuration.
 func limits(c *config.Config) netserver.Config {
 	return netserver.Config{
 		MaxClients:      c.MaxClients,
+		Reserve:         ownDescriptors + nodeDescriptors*len(c.Nodes),
 		ConnectRate:     unlimited(c.NewConnectionsPerSecond),
 		ConnectBurst:    unlimited(c.NewConnectionsBurst),
 		MaxUnauthorized: unlimited(c.MaxUnauthorisedPerAddress),
