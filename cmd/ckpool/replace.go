@@ -110,14 +110,18 @@ func (s *service) try(ctx context.Context, c config.Config) error {
 	return nil
 }
 
-// endTime is what the running instance gets to be gone by itself.
-const endTime = 500 * time.Millisecond
+// What the running instance gets to be gone by itself, and by SIGTERM: its miners
+// wait in the sockets meanwhile.
+const (
+	endTime  = 500 * time.Millisecond
+	termTime = 2 * time.Second
+)
 
 // claimFrom waits for the running instance to be gone, or makes it.
 func (s *service) claimFrom(ctx context.Context) error {
 	if pid, gone := instance.AwaitEnd(ctx, s.options.SockDir, endTime); !gone {
 		s.say(logfile.LevelWarning, fmt.Sprintf("Old process pid %d failed to shutdown cleanly, terminating", pid))
-		if err := instance.Kill(ctx, pid); err != nil {
+		if err := instance.Kill(ctx, pid, termTime); err != nil {
 			return err
 		}
 	}

@@ -179,8 +179,9 @@ func (s *service) open(ctx context.Context, c config.Config) error {
 	}
 	err := s.makePool(c, false)
 	if err == nil {
-		if err = s.listen(ctx); err == nil {
-			err = s.control.Listen()
+		// Who reads of open ports in the log finds the control sockets there.
+		if err = s.control.Listen(); err == nil {
+			err = s.listen(ctx)
 		}
 		err = s.tellParent(c, err)
 		if err != nil {

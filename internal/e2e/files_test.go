@@ -18,6 +18,7 @@ import (
 	"ckpool/internal/testkit"
 	"ckpool/internal/testkit/fakenode"
 	"ckpool/internal/testkit/firmware"
+	"ckpool/sharelog"
 )
 
 // Keys of the files dashboards read, in their order. More may follow.
@@ -183,6 +184,40 @@ func (r *running) accounts() (a accounts) {
 	return a
 }
 
+// asSaved are the accounts as a pool that has ended left them. An average takes in
+// what came within 50 ms of an earlier share with the next one, or once a minute has
+// passed: the files may have more of it than the pool said, never less.
+func (r *running) asSaved(a accounts) accounts {
+	r.t.Helper()
+	files := map[string]sharelog.UserStats{}
+	update := func(a account, rates [5]float64) account {
+		const perDay, hashes = 3, 1 << 32
+		rate := rates[perDay] / hashes
+		if rate < a.DSPS1440*0.9 {
+			r.t.Errorf("%s%s: the file has %g a second over a day, the pool said %g", a.User, a.Worker, rate, a.DSPS1440)
+		}
+		a.DSPS1440 = rate
+		return a
+	}
+	for i, u := range a.Users {
+		file, err := sharelog.ParseUser(r.file("users", u.User))
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		files[u.User] = file
+		a.Users[i] = update(u, file.Hashrate)
+	}
+	for i, w := range a.Workers {
+		list := files[w.User].Worker
+		at := slices.IndexFunc(list, func(s sharelog.WorkerStats) bool { return s.Name == w.Worker })
+		if at < 0 {
+			r.t.Fatalf("%s is in no file", w.Worker)
+		}
+		a.Workers[i] = update(w, list[at].Hashrate)
+	}
+	return a
+}
+
 type totals struct {
 	Accepted      float64 `json:"accepted"`
 	Rejected      float64 `json:"rejected"`
@@ -228,6 +263,7 @@ func TestFilesOfRun(t *testing.T) {
 		t.Errorf("%+v", sums)
 	}
 	p.stop()
+	before = p.asSaved(before)
 	p.checkStatus(t)
 	p.checkUser(t, users[0], users[0]+".rig1", users[0]+".rig2")
 	p.checkUser(t, users[1], users[1])

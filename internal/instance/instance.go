@@ -19,9 +19,12 @@ import (
 )
 
 const (
-	startTime  = time.Second     // for another instance to write its pid, or to let go of the directory
-	endingTime = 2 * time.Second // for one that was told to end before this one was started
-	pollEvery  = 5 * time.Millisecond
+	startTime = time.Second // for another instance to write its pid, or to let go of the directory
+	// endTime is for one that was told to end, by each way of telling it. It has
+	// miners to tell and files to write, on a machine that may be busy; once it is
+	// gone nobody waits any longer.
+	endTime   = 10 * time.Second
+	pollEvery = 5 * time.Millisecond
 )
 
 // Instance is a claimed socket directory. The claim ends with the process,
@@ -29,13 +32,19 @@ const (
 type Instance struct {
 	Dir string
 
-	lock *os.File // the directory, locked
+	lock    *os.File      // the directory, locked
+	endTime time.Duration // for an instance that runs there
 }
 
 // Claim makes dir and the process its user: main.pid holds the process's id.
 // An instance that runs there is ended when killOld is set and refused
 // otherwise. gid owns the directory, unless it is negative.
 func Claim(ctx context.Context, dir string, gid int, killOld bool) (*Instance, error) {
+	return claimWithin(ctx, endTime, dir, gid, killOld)
+}
+
+// claimWithin is Claim with another time for the instance that runs there.
+func claimWithin(ctx context.Context, limit time.Duration, dir string, gid int, killOld bool) (*Instance, error) {
 	if err := makeDir(dir, gid); err != nil {
 		return nil, err
 	}
@@ -43,7 +52,7 @@ func Claim(ctx context.Context, dir string, gid int, killOld bool) (*Instance, e
 	if err != nil {
 		return nil, fmt.Errorf("Failed to open directory %s: %w", dir, errors.Unwrap(err))
 	}
-	i := &Instance{Dir: dir, lock: d}
+	i := &Instance{Dir: dir, lock: d, endTime: limit}
 	if err := i.claim(ctx, killOld); err != nil {
 		d.Close()
 		return nil, err
@@ -126,7 +135,7 @@ func (i *Instance) claim(ctx context.Context, killOld bool) error {
 	case pid != 0 && !killOld:
 		return fmt.Errorf("Process main pid %d still exists, start ckpool with -H to get a handover or -k if you wish to kill it", pid)
 	case pid != 0:
-		if err := end(ctx, i.Dir, pid); err != nil {
+		if err := i.end(ctx, pid); err != nil {
 			return err
 		}
 	}
@@ -159,7 +168,7 @@ func (i *Instance) awaitEnding(ctx context.Context, held bool) (locked bool) {
 	if !held {
 		return false // a program that takes no lock: nothing tells when it has ended
 	}
-	poll(ctx, endingTime, func() bool {
+	poll(ctx, i.endTime, func() bool {
 		locked = i.tryLock()
 		return locked || answers(ctx, i.Dir)
 	})

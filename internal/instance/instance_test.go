@@ -22,9 +22,11 @@ import (
 // the directory and ends as its kind does.
 const playKey = "CK_TEST_INSTANCE"
 
-// A binary with the race detector sleeps a second before it exits, which is
-// longer than an instance is given.
+// A binary with the race detector sleeps a second before it exits.
 const noRaceDelay = "GORACE=atexit_sleep_ms=0"
+
+// short is how long is waited for an instance that does not end.
+const short = 50 * time.Millisecond
 
 func TestMain(m *testing.M) {
 	if kind := os.Getenv(playKey); kind != "" {
@@ -35,7 +37,7 @@ func TestMain(m *testing.M) {
 }
 
 func play(kind, dir string) {
-	i, err := Claim(context.Background(), dir, -1, false)
+	i, err := claimWithin(context.Background(), short, dir, -1, false)
 	if err != nil {
 		fmt.Println(err)
 		os.Exit(1)
@@ -47,6 +49,9 @@ func play(kind, dir string) {
 	switch kind {
 	case "polite", "slow": // slow ends when its input does
 		s := control.NewServer(dir, -1)
+		if kind == "polite" {
+			s.Handle("listener", "ping", func(context.Context, string) (string, error) { return "pong", nil })
+		}
 		s.Handle("listener", "shutdown", func(context.Context, string) (string, error) {
 			stop()
 			return "exiting", nil
@@ -157,12 +162,23 @@ func TestRunning(t *testing.T) {
 			t.Parallel()
 			dir := shortDir(t)
 			old := startInstance(t, kind, dir)
-			_, err := Claim(t.Context(), dir, -1, false)
+			limit := endTime
+			if kind != "polite" { // nothing but time tells that it does not end
+				limit = short
+			}
+			_, err := claimWithin(t.Context(), limit, dir, -1, false)
 			want := fmt.Sprintf("Process main pid %d still exists, start ckpool with -H to get a handover or -k if you wish to kill it", old.Process.Pid)
 			if err == nil || err.Error() != want {
 				t.Fatalf("second start: %v", err)
 			}
-			claim(t, dir, true)
+			if kind == "silent" {
+				limit = endTime
+			}
+			i, err := claimWithin(t.Context(), limit, dir, -1, true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(i.Release)
 			state, err := old.Process.Wait()
 			if err != nil {
 				t.Fatal(err)
@@ -203,6 +219,41 @@ func TestEnding(t *testing.T) {
 		if err := <-claimed; err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// An instance that takes its time to end is not killed: it may be writing the files
+// of many miners.
+func TestEndedInPeace(t *testing.T) {
+	t.Parallel()
+	dir := shortDir(t)
+	input, end := io.Pipe()
+	old := instanceCommand("slow", dir)
+	old.Stdin = input
+	start(t, old)
+	claimed := make(chan error)
+	go func() {
+		i, err := Claim(t.Context(), dir, -1, true)
+		if err == nil {
+			i.Release()
+		}
+		claimed <- err
+	}()
+	select {
+	case err := <-claimed:
+		t.Errorf("while the old one is there: %v", err)
+	case <-time.After(1500 * time.Millisecond): // three times what ckpool in C gives
+		end.Close()
+		if err := <-claimed; err != nil {
+			t.Error(err)
+		}
+	}
+	state, err := old.Process.Wait()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if state.Sys().(syscall.WaitStatus).Signaled() {
+		t.Errorf("old instance: %v", state)
 	}
 }
 

@@ -14,10 +14,8 @@ import (
 	"ckpool/control"
 )
 
-const (
-	politeTime = 500 * time.Millisecond // for each of shutdown and SIGTERM
-	killTime   = 3 * time.Second
-)
+// answerTime is for an instance to answer a command.
+const answerTime = 500 * time.Millisecond
 
 // Alive tells whether a process runs; false for zombies too.
 func Alive(pid int) bool {
@@ -69,32 +67,32 @@ func listener(dir string) *control.Client {
 // answers is false for an instance that is about to end: it closes its sockets
 // first.
 func answers(ctx context.Context, dir string) bool {
-	ctx, cancel := context.WithTimeout(ctx, politeTime)
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
 	reply, err := listener(dir).Do(ctx, "ping")
 	return err == nil && reply == "pong"
 }
 
 // end stops a running instance: by the shutdown command, SIGTERM, SIGKILL.
-func end(ctx context.Context, dir string, pid int) error {
-	asked, cancel := context.WithTimeout(ctx, politeTime)
+func (i *Instance) end(ctx context.Context, pid int) error {
+	asked, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
-	if _, err := listener(dir).Do(asked, "shutdown"); err == nil && gone(ctx, pid, politeTime) {
+	if _, err := listener(i.Dir).Do(asked, "shutdown"); err == nil && gone(ctx, pid, i.endTime) {
 		return nil
 	}
-	return Kill(ctx, pid)
+	return Kill(ctx, pid, i.endTime)
 }
 
 func gone(ctx context.Context, pid int, limit time.Duration) bool {
 	return poll(ctx, limit, func() bool { return !Alive(pid) })
 }
 
-// Kill ends a process by SIGTERM, or SIGKILL.
-func Kill(ctx context.Context, pid int) error {
+// Kill ends a process by SIGTERM, or by SIGKILL where it is not gone within limit.
+func Kill(ctx context.Context, pid int, limit time.Duration) error {
 	for _, s := range []struct {
 		signal syscall.Signal
 		wait   time.Duration
-	}{{syscall.SIGTERM, politeTime}, {syscall.SIGKILL, killTime}} {
+	}{{syscall.SIGTERM, limit}, {syscall.SIGKILL, endTime}} {
 		_ = syscall.Kill(pid, s.signal) // it may be gone by now
 		if gone(ctx, pid, s.wait) {
 			return nil

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -48,6 +49,24 @@ func awaitText(ts *testscript.TestScript, neg bool, args []string) {
 		b, err := os.ReadFile(ts.MkAbs(args[0]))
 		if err == nil && !re.Match(b) {
 			err = fmt.Errorf("%s has no match of %s:\n%s", args[0], args[1], b)
+		}
+		return err
+	}))
+}
+
+// answers REGEXP COMMAND: asks ckpmsg until its answer matches.
+func answers(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, neg, args, 2, "answers REGEXP COMMAND")
+	re, err := regexp.Compile(args[0])
+	ts.Check(err)
+	ts.Check(await(func() error {
+		c := exec.Command(filepath.Join(programs, "ckpmsg"), append([]string{"-s", ts.Getenv("S"), "--json"}, args[1:]...)...)
+		b, err := c.CombinedOutput()
+		if err == nil && !re.Match(b) {
+			err = fmt.Errorf("no match of %s", args[0])
+		}
+		if err != nil {
+			err = fmt.Errorf("ckpmsg %s: %w: %s", args[1], err, b)
 		}
 		return err
 	}))

@@ -65,7 +65,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"expand": expand, "log": awaitText, "signal": sendSignal, "gone": awaitEnd, "node": controlNode,
-			"mine": mine, "ask": ask, "stall": stall, "listening": listening, "save": save,
+			"mine": mine, "ask": ask, "answers": answers, "stall": stall, "listening": listening, "save": save,
 			"manager": serviceManager, "same": sameMembers, "close-to": closeMembers, "equal": equal,
 			"refused": refused, "misconfigured": misconfigured, "limit": limitDescriptors, "hold": hold, "disk": smallDisk, "fill": fill,
 		},
@@ -165,7 +165,9 @@ func readPID(file string) (int, error) {
 	return strconv.Atoi(string(b))
 }
 
-const patience = 20 * time.Second
+// patience is longer than the minute in which each file is written once. Only a
+// failure takes so long.
+const patience = 80 * time.Second
 
 // await polls until done gives no error.
 func await(done func() error) error {
