@@ -161,6 +161,7 @@ func (m *Importer) Session(h *Handler, slot netserver.Slot, r *wire.Reader) erro
 	}
 	if len(k.held) > 0 {
 		h.held[slot] = append([]byte(nil), k.held...)
+		h.heldList = append(h.heldList, slot)
 	}
 	c := h.client(slot)
 	for _, l := range k.logins {
