@@ -199,7 +199,7 @@ func (h *Handler) Closed(slot netserver.Slot, why netserver.Reason) {
 	c.detach()
 	h.agents.release(s.agent)
 	if s.id != 0 {
-		h.g.registry.release(s.id, s.client, h.t.Now())
+		h.g.registry.release(s.id, s.client, s.lastShare != 0, h.t.Now())
 	}
 	delete(h.byID, s.client)
 	delete(h.held, slot)

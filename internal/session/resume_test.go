@@ -134,7 +134,7 @@ func TestExtranonce1IsNeverSharedOrReused(t *testing.T) {
 	if _, _, ok := r.subscribe(1, 0); ok {
 		t.Fatal("more sessions than extranonce1 values")
 	}
-	r.release(last, 1, time.Now())
+	r.release(last, 1, true, time.Now())
 	if _, _, ok := r.subscribe(1, 0); !ok {
 		t.Fatal("a released extranonce1 is not used again")
 	}
