@@ -163,7 +163,9 @@ func (l *Loop) readMailbox() {
 	for _, a := range l.mailbox.arrivals() {
 		l.entrance.admit(a)
 	}
-	l.mailbox.run()
+	if l.mailbox.run() {
+		l.more = true // what ran may have left work to Step
+	}
 }
 
 // flush writes the output of the iteration and ends the closed connections,

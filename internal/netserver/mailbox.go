@@ -103,18 +103,20 @@ func (m *mailbox) next() func() {
 	return fn
 }
 
-// run calls what was posted until now. A posted function may call it too.
-func (m *mailbox) run() {
+// run calls what was posted until now and tells whether there was anything. A
+// posted function may call it too.
+func (m *mailbox) run() bool {
 	m.mu.Lock()
 	n := len(m.queue) - m.head
 	m.mu.Unlock()
 	for range n {
 		fn := m.next()
 		if fn == nil {
-			return
+			break
 		}
 		fn()
 	}
+	return n > 0
 }
 
 func (m *mailbox) close() {

@@ -10,7 +10,7 @@ import (
 
 // readSize is what one event reads at most; epoll reports the rest again, after
 // the other clients had their turn.
-const readSize = 64 << 10
+const readSize = 8 << 10
 
 func (l *Loop) readable(s Slot, c *conn) {
 	n, errno := recv(c.fd, l.input)

@@ -110,7 +110,7 @@ func (c commands) messageUser(ctx context.Context, args string) (string, error) 
 	if answer != nil {
 		return string(answer), nil
 	}
-	n, err := c.countOnLoops(ctx, func(h *session.Handler) int { return h.MessageUser(u.name, text) })
+	n, err := c.doOnLoops(ctx, func(h *session.Handler, done session.Done) { h.MessageUser(u.name, text, done) })
 	return fmt.Sprintf("sent to %d", n), err
 }
 
@@ -126,7 +126,7 @@ func (c commands) sendObject(socket string) handler {
 			return "", err
 		}
 		return toClient(strconv.FormatUint(id, 10), func(id uint64) (int, error) {
-			return c.countOnLoops(ctx, func(h *session.Handler) int { return h.Send(id, line) })
+			return c.doOnLoops(ctx, func(h *session.Handler, done session.Done) { h.Send(id, line, done) })
 		})
 	}
 }

@@ -150,7 +150,7 @@ func (p *Pool) noteSaving(err error) {
 func (p *Pool) counts(ctx context.Context, now time.Time) Sessions {
 	p.resumable.Store(int64(p.registry.Sweep(now)))
 	n := Sessions{Disconnected: p.resumable.Load()}
-	idle, err := p.countOnLoops(ctx, func(h *session.Handler) int { return h.Idle() })
+	idle, err := p.countOnLoops(ctx, (*session.Handler).Idle)
 	if err == nil {
 		n.Idle = int64(idle)
 	}

@@ -9,25 +9,6 @@ import (
 	"ckpool/internal/session"
 )
 
-// onLoops runs fn on every loop and waits for the results, or for ctx.
-func onLoops[T any](ctx context.Context, p *Pool, fn func(h *session.Handler) T) ([]T, error) {
-	results := make(chan T, len(p.handlers))
-	for i, l := range p.server.Loops() {
-		h := p.handlers[i]
-		l.Post(func() { results <- fn(h) })
-	}
-	var all []T
-	for range p.handlers {
-		select {
-		case r := <-results:
-			all = append(all, r)
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
-	return all, nil
-}
-
 // maxListed is how many entries of a list a reply has.
 const maxListed = 100_000
 
@@ -61,42 +42,64 @@ func (p *Pool) Sessions(ctx context.Context, match func(session.WorkerID) bool) 
 	return all[:min(len(all), maxListed)], nil
 }
 
-func (p *Pool) countOnLoops(ctx context.Context, fn func(h *session.Handler) int) (int, error) {
-	parts, err := onLoops(ctx, p, fn)
-	total := 0
-	for _, n := range parts {
-		total += n
+// onLoops has every loop do something and waits for what each gives to done, or
+// for ctx. done is called once, and never blocks a loop.
+func onLoops[T any](ctx context.Context, p *Pool, do func(h *session.Handler, done func(T))) ([]T, error) {
+	results := make(chan T, len(p.handlers))
+	for i, l := range p.server.Loops() {
+		l.Post(func() { do(p.handlers[i], func(r T) { results <- r }) })
 	}
-	return total, err
+	var all []T
+	for range p.handlers {
+		select {
+		case r := <-results:
+			all = append(all, r)
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return all, nil
+}
+
+// doOnLoops is onLoops for what is done to clients: it returns how many.
+func (p *Pool) doOnLoops(ctx context.Context, do func(h *session.Handler, done session.Done)) (clients int, err error) {
+	parts, err := onLoops(ctx, p, func(h *session.Handler, done func(int)) { do(h, done) })
+	for _, n := range parts {
+		clients += n
+	}
+	return clients, err
+}
+
+// countOnLoops sums what every loop knows at once.
+func (p *Pool) countOnLoops(ctx context.Context, count func(h *session.Handler) int) (int, error) {
+	return p.doOnLoops(ctx, func(h *session.Handler, done session.Done) { done(count(h)) })
 }
 
 // Message shows text on one client, or on all when client is 0.
 func (p *Pool) Message(ctx context.Context, client uint64, text string) (int, error) {
-	return p.countOnLoops(ctx, func(h *session.Handler) int { return h.Message(client, text) })
+	return p.doOnLoops(ctx, func(h *session.Handler, done session.Done) { h.Message(client, text, done) })
 }
 
 // Reconnect sends client.reconnect to one client, or to all when client is 0.
 func (p *Pool) Reconnect(ctx context.Context, client uint64, host, port string) (int, error) {
-	return p.countOnLoops(ctx, func(h *session.Handler) int { return h.Reconnect(client, host, port) })
+	return p.doOnLoops(ctx, func(h *session.Handler, done session.Done) { h.Reconnect(client, host, port, done) })
 }
 
 // Drop closes one client, or all when client is 0.
 func (p *Pool) Drop(ctx context.Context, client uint64, why netserver.Reason) (int, error) {
-	return p.countOnLoops(ctx, func(h *session.Handler) int { return h.Drop(client, why) })
+	return p.doOnLoops(ctx, func(h *session.Handler, done session.Done) { h.Drop(client, why, done) })
 }
 
 // closeClient closes a client on whatever loop it is, without waiting.
 func (p *Pool) closeClient(client uint64, why netserver.Reason) {
 	for i, l := range p.server.Loops() {
-		h := p.handlers[i]
-		l.Post(func() { h.Drop(client, why) })
+		l.Post(func() { p.handlers[i].Drop(client, why, func(int) {}) })
 	}
 }
 
 // broadcastMessage shows text on all miners, without waiting.
 func (p *Pool) broadcastMessage(text string) {
 	for i, l := range p.server.Loops() {
-		h := p.handlers[i]
-		l.Post(func() { h.Message(0, text) })
+		l.Post(func() { p.handlers[i].Message(0, text, func(int) {}) })
 	}
 }

@@ -44,11 +44,12 @@ func (c commands) statisticsCommands(r registrar) {
 func (c commands) getClient(ctx context.Context, args string) (string, error) {
 	var found []session.Info
 	if id, answer := argument[uint64]("getclient", args, "id"); answer == nil {
-		parts, err := onLoops(ctx, c.Pool, func(h *session.Handler) (list []session.Info) {
+		parts, err := onLoops(ctx, c.Pool, func(h *session.Handler, done func([]session.Info)) {
+			var list []session.Info
 			if i, ok := h.Session(id); ok {
 				list = append(list, i)
 			}
-			return list
+			done(list)
 		})
 		if err != nil {
 			return "", err

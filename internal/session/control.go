@@ -10,16 +10,16 @@ import (
 
 // The methods here serve operators; they run on the loop's goroutine.
 
-// sessionsPart is how many places one call of Sessions looks at: about a tenth
-// of a millisecond, in which nobody is served.
-const sessionsPart = 256
+// walkPart is how many places a walk over the sessions looks at before others
+// have their turn: about a tenth of a millisecond, in which nobody is served.
+const walkPart = 256
 
 // Sessions appends what is known of the miners, by their first worker, whom
 // match chooses, in a part of the places from next on. It returns where the next
 // part begins; ok is false after the last.
 func (h *Handler) Sessions(to []Info, next netserver.Slot, match func(WorkerID) bool) (list []Info, then netserver.Slot, ok bool) {
 	now := h.seconds()
-	end := min(next+sessionsPart, h.top)
+	end := min(next+walkPart, h.top)
 	for ; next < end; next++ {
 		s := h.session(next)
 		if s.client != 0 && match(h.logins.get(s.login).worker) {
@@ -56,109 +56,116 @@ func (c client) info(now float64) Info {
 	}
 }
 
-// each calls fn for one client, or for all that subscribed when id is 0,
-// and returns how many there were.
-func (h *Handler) each(id uint64, fn func(client)) int {
-	if id != 0 {
-		slot, ok := h.byID[id]
-		if !ok {
-			return 0
-		}
-		fn(h.client(slot))
-		return 1
-	}
+// Done is told to how many clients something was done. It is called on the
+// loop's goroutine, at once or in a later Step, and must not block.
+type Done func(clients int)
+
+// walk is something that is done to all clients that were there when it began.
+type walk struct {
+	next   netserver.Slot
+	latest uint64 // client id
+	do     func(client) bool
+	n      int // clients it was done to
+	done   Done
+}
+
+// all does something to all clients, a part of them in each Step; do reports
+// whether it was done to the client.
+func (h *Handler) all(do func(client) bool, done Done) {
+	h.walks = append(h.walks, walk{latest: h.g.registry.clients.Load(), do: do, done: done})
+}
+
+// stepWalks goes on with the walk that began first.
+func (h *Handler) stepWalks() {
+	w := &h.walks[0]
 	n := 0
-	for slot := netserver.Slot(0); slot < h.top; slot++ {
-		if s := h.session(slot); s.client != 0 && s.is(subscribed) {
-			fn(h.client(slot))
+	for end := min(w.next+walkPart, h.top); w.next < end && n < stepSize; w.next++ {
+		c := h.client(w.next)
+		if c.s.client != 0 && c.s.client <= w.latest && w.do(c) {
 			n++
 		}
 	}
-	return n
+	w.n += n
+	if w.next < h.top {
+		return
+	}
+	w.done(w.n)
+	if h.walks = h.walks[1:]; len(h.walks) == 0 {
+		h.walks = nil
+	}
+}
+
+// each calls fn for one client, or for all that subscribed when id is 0.
+func (h *Handler) each(id uint64, fn func(client), done Done) {
+	if id == 0 {
+		h.all(func(c client) bool {
+			if c.s.is(subscribed) {
+				fn(c)
+			}
+			return c.s.is(subscribed)
+		}, done)
+		return
+	}
+	slot, ok := h.byID[id]
+	if !ok {
+		done(0)
+		return
+	}
+	fn(h.client(slot))
+	done(1)
 }
 
 // Message shows a text on one client, or on all when id is 0.
-func (h *Handler) Message(id uint64, text string) int {
-	return h.each(id, func(c client) { c.showMessage(text) })
+func (h *Handler) Message(id uint64, text string, done Done) {
+	h.each(id, func(c client) { c.showMessage(text) }, done)
 }
 
 // MessageUser shows a text on the miners of a user.
-func (h *Handler) MessageUser(user, text string) (n int) {
-	h.each(0, func(c client) {
-		if c.s.login != 0 && c.logins.get(c.s.login).user == user {
-			c.showMessage(text)
-			n++
+func (h *Handler) MessageUser(user, text string, done Done) {
+	h.all(func(c client) bool {
+		if !c.s.is(subscribed) || c.s.login == 0 || c.logins.get(c.s.login).user != user {
+			return false
 		}
-	})
-	return n
+		c.showMessage(text)
+		return true
+	}, done)
 }
 
 // Send writes a line, its LF included, to one client.
-func (h *Handler) Send(id uint64, line []byte) int {
-	return h.each(id, func(c client) { c.write(append(h.out[:0], line...)) })
+func (h *Handler) Send(id uint64, line []byte, done Done) {
+	h.each(id, func(c client) { c.write(append(h.out[:0], line...)) }, done)
 }
 
 // Reconnect sends client.reconnect to one client, or to all when id is 0.
 // An empty host means the address the miner already uses. Who is still there
 // after a minute is closed: not every miner knows the message.
-func (h *Handler) Reconnect(id uint64, host, port string) int {
-	t := told{at: h.seconds()}
-	n := h.each(id, func(c client) {
+func (h *Handler) Reconnect(id uint64, host, port string, done Done) {
+	h.each(id, func(c client) {
 		c.write(stratum.AppendReconnect(h.out[:0], host, port))
-		t.clients = append(t.clients, c.s.client)
-	})
-	if n > 0 {
-		h.told = append(h.told, t)
-	}
-	return n
-}
-
-// told are clients that were told to reconnect.
-type told struct {
-	at      float64 // seconds, as Handler.seconds
-	clients []uint64
+		if c.s.toldToGo == 0 {
+			c.s.toldToGo = moment(c.seconds())
+		}
+	}, done)
 }
 
 const reconnectTime = 60 // seconds to follow the message
 
-// closeTold closes the clients that did not reconnect in time.
-func (h *Handler) closeTold(now float64) {
-	for len(h.told) > 0 && now-h.told[0].at > reconnectTime {
-		for _, id := range h.told[0].clients {
-			h.Drop(id, netserver.Dropped)
-		}
-		h.told = h.told[1:]
-	}
-}
-
 // Drop closes one client, or all when id is 0.
-func (h *Handler) Drop(id uint64, why netserver.Reason) int {
+func (h *Handler) Drop(id uint64, why netserver.Reason, done Done) {
 	if id != 0 {
-		n := h.each(id, func(c client) { c.t.Close(c.slot, why) })
+		h.each(id, func(c client) { c.t.Close(c.slot, why) }, done)
 		h.seen.closed(id)
-		return n
+		return
 	}
-	n := 0
-	for slot := netserver.Slot(0); slot < h.top; slot++ {
-		if s := h.session(slot); s.client != 0 {
-			h.t.Close(slot, why)
-			n++
-		}
-	}
-	return n
+	h.all(func(c client) bool {
+		c.t.Close(c.slot, why)
+		return true
+	}, done)
 }
 
-// Idle counts the authorised miners without a share for a minute.
-func (h *Handler) Idle() (n int) {
-	now := h.seconds()
-	for slot := netserver.Slot(0); slot < h.top; slot++ {
-		s := h.session(slot)
-		if s.client != 0 && s.is(authorised) && max(s.lastShare, s.start).since(now) > idleTime {
-			n++
-		}
-	}
-	return n
-}
+// Idle is how many of the authorised miners had no share for a minute when Tick
+// last looked.
+func (h *Handler) Idle() int { return h.idle }
 
 // Size is the memory of one session, in bytes.
 const Size = int64(unsafe.Sizeof(session{}))

@@ -221,12 +221,21 @@ func (r *Registry) owned(id, client uint64) (e entry, ok bool) {
 	return *k, true
 }
 
-// restore takes an entry another process had.
+// restore takes an entry another process had; closed ones are to come in the
+// order in which they expire. Whether it had shares is not known.
 func (r *Registry) restore(id uint64, e entry) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if known := r.entries.find(id); known != nil {
+		r.forget(id)
+	}
+	until := e.until
+	e.until, e.shares = 0, true
 	r.entries.put(id, e)
 	r.used[e.extranonce1] = struct{}{}
+	if until != 0 {
+		r.close(id, r.entries.find(id), until)
+	}
 }
 
 func readEntry(r *wire.Reader) entry {

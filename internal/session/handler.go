@@ -96,15 +96,17 @@ type Handler struct {
 
 	// What few sessions have, by slot.
 	extra   map[netserver.Slot]*further // logins
-	held    map[netserver.Slot][]byte   // lines waiting for the first work
+	held    map[netserver.Slot][]byte   // lines waiting for work
 	earlier map[netserver.Slot]earlier  // difficulties
-	told    []told                      // to reconnect, the oldest first
 
 	work     *Work // being or having been broadcast
 	cursor   netserver.Slot
 	walking  bool
 	dueList  []netserver.Slot // marked as due, for Step
-	lastIdle float64
+	heldList []netserver.Slot // with lines in held, in the order they came, for Step
+	ticking  tickWalk
+	walks    []walk // what operators want, for Step
+	idle     int    // as of the last tick
 
 	msg      stratum.Message
 	submit   stratum.Submit
@@ -208,7 +210,7 @@ func (h *Handler) Closed(slot netserver.Slot, why netserver.Reason) {
 	c.detach()
 	h.agents.release(s.agent)
 	if s.id != 0 {
-		h.g.registry.release(s.id, s.client, h.t.Now())
+		h.g.registry.release(s.id, s.client, s.lastShare != 0, h.t.Now())
 	}
 	delete(h.byID, s.client)
 	delete(h.held, slot)
@@ -244,6 +246,13 @@ func (h *Handler) Line(slot netserver.Slot, line []byte) {
 		h.hold(slot, s, line)
 		return
 	}
+	if s.is(holding) { // those lines come first
+		client := s.client
+		h.releaseHeld(slot)
+		if s.client != client {
+			return
+		}
+	}
 	h.request(slot).dispatch(line)
 }
 
@@ -254,6 +263,9 @@ func (h *Handler) hold(slot netserver.Slot, s *session, line []byte) {
 	if len(held)+len(line) > maxHeld {
 		h.t.Close(slot, netserver.NoWork)
 		return
+	}
+	if !s.is(holding) {
+		h.heldList = append(h.heldList, slot)
 	}
 	held = append(held, line...)
 	h.held[slot] = append(held, '\n')

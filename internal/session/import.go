@@ -1,10 +1,12 @@
 package session
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
 	"math"
+	"slices"
 	"time"
 
 	"ckpool/internal/netserver"
@@ -97,8 +99,11 @@ func (m *Importer) Registry(record []byte, now time.Time) error {
 		return fmt.Errorf("extranonce1 has %d bytes, sessions have %d: nonce1length cannot change while miners are connected", r.length, k.length)
 	}
 	r.clients.Store(k.clients)
-	for id, e := range k.closed {
-		r.restore(id, e)
+	byEnd := slices.SortedFunc(maps.Keys(k.closed), func(a, b uint64) int {
+		return cmp.Compare(k.closed[a].until, k.closed[b].until)
+	})
+	for _, id := range byEnd {
+		r.restore(id, k.closed[id])
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -161,6 +166,7 @@ func (m *Importer) Session(h *Handler, slot netserver.Slot, r *wire.Reader) erro
 	}
 	if len(k.held) > 0 {
 		h.held[slot] = append([]byte(nil), k.held...)
+		h.heldList = append(h.heldList, slot)
 	}
 	c := h.client(slot)
 	for _, l := range k.logins {

@@ -37,11 +37,11 @@ func (b *backend) ResumeWorker(name string) Grant {
 // other slots. The old one is of no more use.
 func (r *rig) move(pause time.Duration) *rig {
 	r.Helper()
-	n := newRig(r.T, func(s *Settings) { *s = *r.backend.set })
+	n := newRig(r.TB, func(s *Settings) { *s = *r.backend.set })
 	n.backend.jobs, n.backend.work, n.backend.nextJob = maps.Clone(r.backend.jobs), r.backend.work, r.backend.nextJob
 	n.now = r.now.Add(pause)
 	n.nextID = 7
-	n.group = NewGroup(NewRegistry(r.backend.set.Extranonce1Len, 1), 1, func(c uint64, why netserver.Reason) { n.Handler.Drop(c, why) })
+	n.group = NewGroup(NewRegistry(r.backend.set.Extranonce1Len, 1), 1, func(c uint64, why netserver.Reason) { n.Handler.Drop(c, why, func(int) {}) })
 	n.Handler = NewHandler((*transport)(n), n.backend, n.group)
 
 	from := Exporter{Group: r.group, Workers: r.backend}
@@ -181,7 +181,8 @@ func TestMoveHeldLines(t *testing.T) {
 	}
 	n := r.move(0)
 	n.backend.newTip(n.now)
-	n.Step()
+	for n.Step() {
+	}
 	n.wantMethods(n.written(7), "reply [[[\"mining.notify\",\""+formatID(n.session(7).id)+"\"]],\""+fmt.Sprintf("%x", n.session(7).extranonce1Bytes())+"\",8]", "set_difficulty 0.000000001", "notify true")
 }
 

@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
-	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -24,7 +23,20 @@ type Registry struct {
 	next    uint64               // guarded by mu; next extranonce1 to try
 	used    map[uint64]struct{}  // guarded by mu; extranonce1 values taken
 	entries table[uint64, entry] // guarded by mu; by session id
+
+	// Closed sessions; guarded by mu. Those without any share cost their miners
+	// nothing to make and nothing to lose.
+	closed, shareless queue
 }
+
+// queue is closed sessions in the order in which they expire.
+type queue struct {
+	first, last uint64 // session ids, 0 none
+	n           int
+}
+
+// maxShareless is how many closed sessions without a share are kept.
+const maxShareless = 1 << 16
 
 // entry is one session, open or resumable.
 type entry struct {
@@ -33,6 +45,9 @@ type entry struct {
 	client      uint64 // client id of the open connection that owns it
 	loops       uint64 // loops (modulo 64) that may hold shares of it
 	until       uint32 // unix seconds; 0 while open
+	shares      bool   // a connection of it had one
+
+	before, after uint64 // in its queue
 
 	// What its connections were sent: a later one goes on from there.
 	suffix       uint8  // how often job was announced again
@@ -97,26 +112,70 @@ func (r *Registry) subscribe(client uint64, loop int) (id, extranonce1 uint64, o
 	return id, extranonce1, true
 }
 
-// evict gives up the closed session that would be forgotten first: a miner that
-// is here comes before one that may come back.
+// evict gives up the closed session that was closed first, one without a share
+// if there is one: a miner that is here comes before one that may come back.
 func (r *Registry) evict() bool {
-	first, until := uint64(0), uint32(math.MaxUint32)
-	for id := range r.entries.index {
-		if e := r.entries.find(id); e.until != 0 && e.until < until {
-			first, until = id, e.until
-		}
+	id := r.shareless.first
+	if id == 0 {
+		id = r.closed.first
 	}
-	if first == 0 {
+	if id == 0 {
 		return false
 	}
-	r.forget(first)
+	r.forget(id)
 	return true
 }
 
 // forget is for a caller that holds mu.
 func (r *Registry) forget(id uint64) {
-	delete(r.used, r.entries.find(id).extranonce1)
+	e := r.entries.find(id)
+	r.reopen(e)
+	delete(r.used, e.extranonce1)
 	r.entries.drop(id)
+}
+
+func (r *Registry) queue(e *entry) *queue {
+	if e.shares {
+		return &r.closed
+	}
+	return &r.shareless
+}
+
+// close puts an open session into its queue; until is not before that of any
+// other there.
+func (r *Registry) close(id uint64, e *entry, until uint32) {
+	q := r.queue(e)
+	e.until, e.before, e.after = until, q.last, 0
+	if q.last != 0 {
+		r.entries.find(q.last).after = id
+	} else {
+		q.first = id
+	}
+	q.last = id
+	q.n++
+	if r.shareless.n > maxShareless {
+		r.forget(r.shareless.first)
+	}
+}
+
+// reopen takes a session out of its queue, if it is in one.
+func (r *Registry) reopen(e *entry) {
+	if e.until == 0 {
+		return
+	}
+	q := r.queue(e)
+	if e.before != 0 {
+		r.entries.find(e.before).after = e.after
+	} else {
+		q.first = e.after
+	}
+	if e.after != 0 {
+		r.entries.find(e.after).before = e.before
+	} else {
+		q.last = e.before
+	}
+	q.n--
+	e.until, e.before, e.after = 0, 0, 0
 }
 
 // resume finds the session of an id a miner presents. It stays with its owner
@@ -147,7 +206,8 @@ func (r *Registry) claim(id uint64, name string, client uint64, loop int) (e ent
 	if k.until != 0 {
 		previous = 0
 	}
-	k.name, k.client, k.until = h, client, 0
+	r.reopen(k)
+	k.name, k.client = h, client
 	k.loops |= 1 << (loop % 64)
 	e = *k
 	if inherited {
@@ -187,19 +247,20 @@ func (r *Registry) changed(id, client uint64, to change, oldest uint64) {
 }
 
 // release ends client's ownership: an authorised session is kept for a while, any
-// other is forgotten.
-func (r *Registry) release(id, client uint64, now time.Time) {
+// other is forgotten. shares tells whether the client had any.
+func (r *Registry) release(id, client uint64, shares bool, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	e := r.entries.find(id)
-	if e == nil || e.client != client {
+	if e == nil || e.client != client || e.until != 0 {
 		return
 	}
+	e.shares = e.shares || shares
 	if e.name == 0 {
 		r.forget(id)
 		return
 	}
-	e.until = uint32(now.Add(keepSession).Unix())
+	r.close(id, e, uint32(now.Add(keepSession).Unix()))
 }
 
 // Sweep forgets what has expired and returns how many sessions can be resumed.
@@ -208,19 +269,15 @@ func (r *Registry) Sweep(now time.Time) (resumable int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n := 0
-	for id := range r.entries.index {
-		if n++; n%walkStep == 0 {
-			r.letOthers()
-		}
-		switch e := r.entries.find(id); {
-		case e == nil || e.until == 0: // others had their turn
-		case e.expired(now):
-			r.forget(id)
-		default:
-			resumable++
+	for _, q := range []*queue{&r.closed, &r.shareless} {
+		for q.first != 0 && r.entries.find(q.first).expired(now) {
+			r.forget(q.first)
+			if n++; n%walkStep == 0 {
+				r.letOthers()
+			}
 		}
 	}
-	return resumable
+	return r.closed.n + r.shareless.n
 }
 
 // walkStep is how many sessions are visited before others get the registry: a

@@ -17,7 +17,7 @@ func TestExtranonce1OfClosedSessionsIsGivenAgain(t *testing.T) {
 		}
 		if client < 2 {
 			r.claim(id, "bob", client+1, 0)
-			r.release(id, client+1, now.Add(time.Duration(client)*time.Second))
+			r.release(id, client+1, true, now.Add(time.Duration(client)*time.Second))
 			second = id
 		}
 	}
@@ -30,6 +30,46 @@ func TestExtranonce1OfClosedSessionsIsGivenAgain(t *testing.T) {
 	r.subscribe(1<<17+1, 0)
 	if _, _, ok := r.subscribe(1<<17+2, 0); ok {
 		t.Error("an extranonce1 in use was given again")
+	}
+}
+
+// Closed sessions without a share go first, and only so many are kept.
+func TestSharelessSessionsAreBounded(t *testing.T) {
+	now := time.Unix(1795327613, 0)
+	r := NewRegistry(4, 1)
+	closed := func(client uint64, shares bool) uint64 {
+		id, _, ok := r.subscribe(client, 0)
+		if !ok {
+			t.Fatal("no extranonce1")
+		}
+		r.claim(id, "bob", client, 0)
+		r.release(id, client, shares, now)
+		return id
+	}
+	mined, first, second := closed(1, true), closed(2, false), closed(3, false)
+	for client := range uint64(maxShareless - 1) {
+		closed(client+4, false)
+	}
+	if r.entries.find(mined) == nil || r.entries.find(first) != nil || r.entries.find(second) == nil {
+		t.Error("not the oldest session without a share was given up")
+	}
+	if n := r.Sweep(now); n != maxShareless+1 || len(r.entries.index) != n || len(r.used) != n {
+		t.Errorf("%d can be resumed, %d entries", n, len(r.entries.index))
+	}
+	// One that comes back is not given up, and is one that had shares from then on.
+	if _, _, _, ok := r.claim(second, "bob", 1<<30, 0); !ok {
+		t.Fatal("not resumed")
+	}
+	closed(1<<31, false)
+	closed(1<<31+1, false)
+	r.release(second, 1<<30, true, now)
+	closed(1<<31+2, false)
+	r.evict()
+	if r.entries.find(second) == nil || r.entries.find(mined) == nil {
+		t.Error("a session with shares was given up")
+	}
+	if n := r.Sweep(now.Add(keepSession + 2*time.Second)); n != 0 || len(r.entries.index) != 0 || len(r.used) != 0 || r.closed != (queue{}) || r.shareless != (queue{}) {
+		t.Errorf("%d are left after their time", n)
 	}
 }
 

@@ -121,7 +121,7 @@ func TestReplacedConnectionIsNotCredited(t *testing.T) {
 	r.want(old, line, rejectLine(21, "Stale", "3"))
 
 	for _, c := range closing {
-		r.Drop(c, netserver.Replaced)
+		r.Drop(c, netserver.Replaced, func(int) {})
 	}
 	if len(closing) != 1 || len(r.group.seen[0].replaced) != 0 {
 		t.Errorf("closed %d, and %v is remembered for ever", closing, r.group.seen[0].replaced)
@@ -161,7 +161,7 @@ func TestExtranonce1IsNeverSharedOrReused(t *testing.T) {
 	if _, _, ok := r.subscribe(1, 0); ok {
 		t.Fatal("more sessions than extranonce1 values")
 	}
-	r.release(last, 1, time.Now())
+	r.release(last, 1, true, time.Now())
 	if _, _, ok := r.subscribe(1, 0); !ok {
 		t.Fatal("a released extranonce1 is not used again")
 	}

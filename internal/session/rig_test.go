@@ -18,7 +18,7 @@ import (
 // rig is a handler on a transport that keeps what is written, and a backend
 // with a real job builder.
 type rig struct {
-	*testing.T
+	testing.TB
 	*Handler
 	now     time.Time
 	group   *Group
@@ -35,7 +35,7 @@ type unsent struct {
 	tag  uint8
 }
 
-func newRig(t *testing.T, change func(*Settings)) *rig {
+func newRig(t testing.TB, change func(*Settings)) *rig {
 	set := &Settings{
 		PoolName: "ckpool", Extranonce1Len: 4, Extranonce2Len: 8, VersionMask: 0x1fffe000,
 		Listeners:     []ListenerSettings{{URL: "127.0.0.1:3333", MinDiff: 1e-9, StartDiff: 1e-9}},
@@ -45,11 +45,11 @@ func newRig(t *testing.T, change func(*Settings)) *rig {
 		change(set)
 	}
 	r := &rig{
-		T: t, now: time.Unix(1795327613, 0), out: map[netserver.Slot]*strings.Builder{},
+		TB: t, now: time.Unix(1795327613, 0), out: map[netserver.Slot]*strings.Builder{},
 		closed: map[netserver.Slot]netserver.Reason{}, block: map[netserver.Slot][]unsent{},
 	}
 	r.backend = newBackend(t, set)
-	r.group = NewGroup(NewRegistry(set.Extranonce1Len, 1), 1, func(c uint64, why netserver.Reason) { r.Handler.Drop(c, why) })
+	r.group = NewGroup(NewRegistry(set.Extranonce1Len, 1), 1, func(c uint64, why netserver.Reason) { r.Handler.Drop(c, why, func(int) {}) })
 	r.Handler = NewHandler((*transport)(r), r.backend, r.group)
 	r.backend.newTip(r.now)
 	r.Step()
@@ -226,7 +226,7 @@ type counted struct {
 
 // backend keeps everything in memory.
 type backend struct {
-	t          *testing.T
+	t          testing.TB
 	set        *Settings
 	builder    *work.Builder
 	work       *Work
@@ -244,7 +244,7 @@ type backend struct {
 	vbrequired uint32
 }
 
-func newBackend(t *testing.T, set *Settings) *backend {
+func newBackend(t testing.TB, set *Settings) *backend {
 	b := &backend{
 		t: t, set: set, jobs: map[uint64]Found{}, nextJob: 0x6b02867d00000000,
 		workers: map[string]WorkerID{}, height: 850000, version: "536870912",
@@ -258,7 +258,7 @@ func newBackend(t *testing.T, set *Settings) *backend {
 	return b
 }
 
-func script(t *testing.T, s string) []byte {
+func script(t testing.TB, s string) []byte {
 	a, err := address.Parse(s)
 	if err != nil {
 		t.Fatal(err)

@@ -1,6 +1,10 @@
 package session
 
-import "time"
+import (
+	"cmp"
+	"slices"
+	"time"
+)
 
 // Saved is a session that a miner may resume in a later run.
 type Saved struct {
@@ -34,12 +38,13 @@ func (r *Registry) Save(now time.Time, keep func(Saved)) {
 }
 
 // Restore takes sessions of an earlier run, whose extranonce1 had as many bytes
-// as now, and returns how many can be resumed. It is for before the first
-// connection.
+// as now, sorts them, and returns how many can be resumed. It is for before the
+// first connection.
 func (r *Registry) Restore(list []Saved, now time.Time) (resumable int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	latest := now.Add(keepSession).Unix()
+	slices.SortFunc(list, func(a, b Saved) int { return cmp.Compare(a.Until, b.Until) })
 	for _, s := range list {
 		known := r.entries.find(s.ID) != nil
 		_, taken := r.used[s.Extranonce1]
@@ -48,7 +53,9 @@ func (r *Registry) Restore(list []Saved, now time.Time) (resumable int) {
 			continue
 		}
 		r.used[s.Extranonce1] = struct{}{}
-		r.entries.put(s.ID, entry{extranonce1: s.Extranonce1, name: s.Worker, until: uint32(min(s.Until, latest))})
+		// Whether it had shares is not known.
+		r.entries.put(s.ID, entry{extranonce1: s.Extranonce1, name: s.Worker, shares: true})
+		r.close(s.ID, r.entries.find(s.ID), uint32(min(s.Until, latest)))
 		resumable++
 	}
 	return resumable

@@ -12,7 +12,7 @@ func TestSaveAndRestore(t *testing.T) {
 	old.claim(open, "alice.rig1", 1, 0)
 	closed, closedE1, _ := old.subscribe(2, 0)
 	old.claim(closed, "bob", 2, 0)
-	old.release(closed, 2, now.Add(-4*time.Minute))
+	old.release(closed, 2, true, now.Add(-4*time.Minute))
 	nameless, _, _ := old.subscribe(3, 0)
 
 	var list []Saved

@@ -20,6 +20,7 @@ type session struct {
 	start, lastShare, lastSent moment
 	firstInvalid, lastChange   moment
 	maskUntil, lastList        moment
+	toldToGo                   moment // to reconnect, 0 not
 
 	best  float64
 	rates rates

@@ -124,29 +124,38 @@ func (c client) receives() bool {
 	return c.s.is(subscribed) && c.s.job != 0
 }
 
-// Step implements netserver.Handler: it brings new work to the next clients, or
-// else the job again to those that were sent nothing for long.
+// Step implements netserver.Handler: it does a part of what is to be done to many
+// clients. New work comes first, then lines that waited for it, and then the job
+// again to those that were sent nothing for long.
 func (h *Handler) Step() (more bool) {
 	w := h.b.Work()
-	if w == nil {
+	switch {
+	case w != nil && h.stepWork(w):
+	case w != nil && len(h.heldList) > 0:
+		h.stepHeld()
+	case w != nil && len(h.dueList) > 0:
+		h.stepDue()
+	case len(h.walks) > 0:
+		h.stepWalks()
+	case h.ticking.under:
+		h.stepTick()
+	default:
 		return false
 	}
-	return h.stepWork(w) || h.stepDue()
+	return true
 }
 
-func (h *Handler) stepWork(w *Work) (more bool) {
+// stepWork brings new work to the next clients; it is false when all have it.
+func (h *Handler) stepWork(w *Work) bool {
 	if w != h.work {
 		h.g.follow(h.loop, w)
-		first := h.work == nil
 		h.work, h.cursor, h.walking = w, 0, true
-		if first {
-			h.releaseHeld()
-		}
 	}
 	if !h.walking {
 		return false
 	}
-	for n := 0; n < stepSize && h.cursor < h.top; h.cursor++ {
+	end := min(h.cursor+workPart, h.top)
+	for n := 0; n < stepSize && h.cursor < end; h.cursor++ {
 		c := h.client(h.cursor)
 		if c.s.client == 0 || c.s.job == w.Job.ID || !c.receives() {
 			continue
@@ -155,12 +164,15 @@ func (h *Handler) stepWork(w *Work) (more bool) {
 		n++
 	}
 	h.walking = h.cursor < h.top
-	return h.walking
+	return true
 }
+
+// workPart is how many places a Step looks at for clients that need new work.
+const workPart = 1024
 
 // stepDue sends the job again to the next of those Tick has marked. Their
 // list may name a slot that is another's by now, which is not marked.
-func (h *Handler) stepDue() (more bool) {
+func (h *Handler) stepDue() {
 	n := min(len(h.dueList), stepSize)
 	for _, slot := range h.dueList[:n] {
 		c := h.client(slot)
@@ -172,48 +184,77 @@ func (h *Handler) stepDue() (more bool) {
 	if h.dueList = h.dueList[n:]; len(h.dueList) == 0 {
 		h.dueList = nil
 	}
-	return h.dueList != nil
 }
 
-// releaseHeld handles the lines that waited for the first work.
-func (h *Handler) releaseHeld() {
-	for slot, lines := range h.held {
-		delete(h.held, slot)
-		q := h.request(slot)
-		client := q.s.client
-		q.s.flags &^= holding
-		for len(lines) > 0 && q.s.client == client {
-			n := 0
-			for lines[n] != '\n' {
-				n++
-			}
-			q.dispatch(lines[:n])
-			lines = lines[n+1:]
-		}
+// stepHeld handles lines that waited for work, those of at most stepSize
+// clients and about as much as one may have.
+func (h *Handler) stepHeld() {
+	n, size := 0, 0
+	for n < min(len(h.heldList), stepSize) && size < maxHeld {
+		size += h.releaseHeld(h.heldList[n])
+		n++
+	}
+	if h.heldList = h.heldList[n:]; len(h.heldList) == 0 {
+		h.heldList = nil
 	}
 }
 
-// Tick implements netserver.Handler: time limits, the idle rule, silence.
-func (h *Handler) Tick(time.Time) {
+// releaseHeld handles the lines of a client that waited for work and returns
+// how many bytes they were, 0 when there are none any more.
+func (h *Handler) releaseHeld(slot netserver.Slot) int {
+	lines := h.held[slot]
+	size := len(lines)
+	delete(h.held, slot)
+	q := h.request(slot)
+	client := q.s.client
+	q.s.flags &^= holding
+	for len(lines) > 0 && q.s.client == client {
+		n := 0
+		for lines[n] != '\n' {
+			n++
+		}
+		q.dispatch(lines[:n])
+		lines = lines[n+1:]
+	}
+	return size
+}
+
+// tickWalk is a walk over all sessions that Tick has begun.
+type tickWalk struct {
+	under bool // way
+	next  netserver.Slot
+	idle  int // of those before next
+}
+
+// Tick implements netserver.Handler: time limits, the idle rule, silence. Step
+// does it, unless it has not done with the tick before.
+func (h *Handler) Tick(time.Time) { h.ticking.under = true }
+
+func (h *Handler) stepTick() {
 	set := h.b.Settings()
 	now := h.seconds()
-	h.closeTold(now)
 	haveWork := h.b.Work() != nil
-	for slot := netserver.Slot(0); slot < h.top; slot++ {
-		s := h.session(slot)
-		if s.client == 0 {
-			continue
-		}
-		if !s.is(authorised) {
-			// Waiting for work is not being unauthorised.
-			if s.is(holding) || !haveWork {
-				s.start = moment(now)
-			} else if s.start.since(now) > set.UnauthTimeout.Seconds() {
-				h.t.Close(slot, netserver.UnauthorizedTimeout)
+	t := &h.ticking
+	for end := min(t.next+walkPart, h.top); t.next < end; t.next++ {
+		s := h.session(t.next)
+		switch {
+		case s.client == 0:
+		case s.toldToGo != 0 && s.toldToGo.since(now) > reconnectTime:
+			h.t.Close(t.next, netserver.Dropped)
+		case s.is(authorised):
+			if max(s.lastShare, s.start).since(now) > idleTime {
+				t.idle++
 			}
-			continue
+			h.client(t.next).tickAuthorised(set, now)
+		case s.is(holding) || !haveWork: // waiting for work is not being unauthorised
+			s.start = moment(now)
+		case s.start.since(now) > set.UnauthTimeout.Seconds():
+			h.t.Close(t.next, netserver.UnauthorizedTimeout)
 		}
-		h.client(slot).tickAuthorised(set, now)
+	}
+	if t.next >= h.top {
+		h.idle = t.idle
+		*t = tickWalk{}
 	}
 }
 

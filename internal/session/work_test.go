@@ -250,8 +250,12 @@ func TestReconnectTime(t *testing.T) {
 	r := newRig(t, nil)
 	stays, _ := r.miner("bob")
 	goes, _ := r.miner("alice")
-	if n := r.Reconnect(0, "", ""); n != 2 {
-		t.Fatalf("told %d", n)
+	told := 0
+	r.Reconnect(0, "", "", func(n int) { told = n })
+	for r.Step() {
+	}
+	if told != 2 {
+		t.Fatalf("told %d", told)
 	}
 	r.disconnect(goes)
 	later, _ := r.miner("carol")
@@ -304,7 +308,8 @@ func TestLinesWaitForWork(t *testing.T) {
 		t.Fatal("waiting for work was taken for being unauthorised")
 	}
 	r.backend.work = w
-	r.Step()
+	for r.Step() {
+	}
 	r.wantMethods(r.written(slot)[1:], "set_difficulty 42", "notify true", "reply true")
 }
 
