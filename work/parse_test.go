@@ -207,7 +207,7 @@ func TestTemplateErrors(t *testing.T) {
 func TestTemplateSyntax(t *testing.T) {
 	good := string(newGBT().json(t))
 	for _, change := range [][2]string{
-		{good, ""}, {good, good + "x"}, {good, good[:len(good)-1]}, {good, good + good},
+		{good, ""}, {good, good + "x"}, {good, good[:len(good)-1]}, {good, good[:len(good)-1] + `,":1}`}, {good, good + good},
 		{`"height":`, `"height"`}, {`"height":`, `"height"::`}, {`"height":`, `height:`}, {`"height":`, `"hei` + "\n" + `ght":`},
 		{`"height":850000`, `"height":850000,`}, {`"height":850000`, `"height":0850000`}, {`"height":850000`, `"height":--1`},
 		{`"height":850000`, `"height":`}, {`"height":850000`, `"x":tru`}, {`"height":850000`, `"x":1.`}, {`"height":850000`, `"x":1e`},

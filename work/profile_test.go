@@ -194,3 +194,13 @@ func TestBuilderErrors(t *testing.T) {
 	_, err := b.Job(newGBT().parse(t), 1, vectorTime) // with the donation it is too much
 	checkError(t, "more than the reward", err, "block template at height 850000: the coinbase outputs are worth more than the reward")
 }
+
+// A coinbase whose fixed parts alone are too long, as with a very long payout
+// script, is still made: a miner gets work, without what may be left out.
+func TestFixedPartsStayWhateverTheLimit(t *testing.T) {
+	b := newBuilder(t)
+	b.Extra = extras(3)
+	if l := b.mustJob(t, vectorTemplate(t)).fit(1); l != (layout{}) {
+		t.Errorf("%+v is left in", l)
+	}
+}

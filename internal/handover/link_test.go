@@ -173,3 +173,30 @@ func FuzzReceive(f *testing.F) {
 		}
 	})
 }
+
+// A new process that gives up is seen at once, and keeps no descriptor it was
+// given: a miner's connection would stay open for ever.
+func TestCloseEndsTheConnection(t *testing.T) {
+	a, b := links(t)
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	fd, err := unix.FcntlInt(w.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	w.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.fds = []int{fd}
+	(&Link{link: a, old: peer{fd: -1}}).Close()
+	for what, end := range map[string]interface {
+		io.Reader
+		SetDeadline(time.Time) error
+	}{"connection": b.conn, "descriptor": r} {
+		_ = end.SetDeadline(time.Now().Add(5 * time.Second))
+		if _, err := end.Read(make([]byte, 1)); err != io.EOF {
+			t.Errorf("the other end of the %s says %v", what, err)
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -435,6 +436,31 @@ func TestDamagedRecords(t *testing.T) {
 		newer := append([]byte{2}, good[1:]...)
 		if err := read(newer); err == nil || !strings.Contains(err.Error(), "version 2") {
 			t.Errorf("%s of version 2: %v", name, err)
+		}
+	}
+}
+
+// A session that cannot be is refused: its miner would be mute, or its shares
+// counted with a wrong weight.
+func TestImpossibleSessionIsRefused(t *testing.T) {
+	for name, spoil := range map[string]func(s *session){
+		"no client":                 func(s *session) { s.client = 0 },
+		"subscribed without id":     func(s *session) { s.id = 0 },
+		"subscribed, no extranonce": func(s *session) { s.extranonce1Len = 0 },
+		"unknown profile":           func(s *session) { s.profile = work.Profiles },
+		"negative difficulty":       func(s *session) { s.want = -1 },
+		"infinite difficulty":       func(s *session) { s.want = math.Inf(1) },
+		"no number":                 func(s *session) { s.best = math.NaN() },
+	} {
+		r := newRig(t, nil)
+		slot, _ := r.miner("bob.rig1")
+		from := Exporter{Group: r.group, Workers: r.backend}
+		if err := readAll(wire.NewReader(from.Session(r.Handler, slot, nil))); err != nil {
+			t.Fatal(err)
+		}
+		spoil(r.session(slot))
+		if err := readAll(wire.NewReader(from.Session(r.Handler, slot, nil))); err == nil {
+			t.Errorf("%s: taken over", name)
 		}
 	}
 }
