@@ -189,12 +189,22 @@ func (e *entrance) gone(s Slot, c *conn) {
 	}
 }
 
+// answer shows the page to a web browser that does not know that the port has TLS.
+func (e *entrance) answer(s Slot, c *conn, first []byte) {
+	_, _ = send(c.fd, e.loop.server.page(true, first)) // nothing was sent before: it fits
+	e.fail(s, c, HTTPRequest, "without TLS on a port with it")
+}
+
 func (e *entrance) received(s Slot, c *conn, data []byte) {
 	g := e.guests[s]
 	switch g.stage {
 	case stageHeader:
 		e.readHeader(s, c, g, data)
 	case stageHello:
+		if first := data[:min(len(data), greetingSize)]; recognise(first, len(data)) == greetingHTTP {
+			e.answer(s, c, first)
+			return
+		}
 		e.handshake(s, c, g)
 		e.feed(s, c, g, data)
 	case stageHandshake:

@@ -82,22 +82,23 @@ func (l *Loop) greeted(s Slot, c *conn, data []byte) bool {
 	case greetingStratumV2:
 		l.Close(s, StratumV2)
 	case greetingHTTP:
-		l.Write(s, l.server.page(c.is(secure), !bytes.HasPrefix(first[:n], []byte("HEAD "))))
+		l.Write(s, l.server.page(c.is(secure), first[:n]))
 		l.Close(s, HTTPRequest)
 	}
 	return c.live()
 }
 
-// page answers an HTTP request. Its status is that of success, because browsers
+// page answers the HTTP request that begins with first, on a port with TLS or
+// without. Its status is that of success, because browsers
 // show a short page of another one as a page of their own.
-func (s *Server) page(secure, body bool) []byte {
+func (s *Server) page(secure bool, first []byte) []byte {
 	text := "This is no web page.\n"
 	if s.config.Page != nil {
 		text = s.config.Page(secure)
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\nConnection: close\r\n\r\n", len(text))
-	if body {
+	if !bytes.HasPrefix(first, []byte("HEAD ")) {
 		b.WriteString(text)
 	}
 	return []byte(b.String())

@@ -12,6 +12,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"ckpool/internal/testkit/certificate"
 )
 
 // clientHello is what crypto/tls sends first.
@@ -92,30 +94,39 @@ func TestGreetings(t *testing.T) {
 	}
 }
 
-// A browser gets a page it understands, to the end.
+// A browser gets a page it understands, to the end, on a port with TLS or without
+// and whether it speaks TLS there or not.
 func TestPage(t *testing.T) {
 	page := func(secure bool) string { return fmt.Sprintf("port of a pool, TLS %v\n", secure) }
-	r := start(t, Config{Page: page}, nil, nil)
-	for _, method := range []string{"GET", "HEAD", "POST"} {
-		request, err := http.NewRequestWithContext(t.Context(), method, "http://"+r.addr+"/favicon.ico", strings.NewReader("x"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		client := http.Client{Timeout: patience, Transport: &http.Transport{}}
-		reply, err := client.Do(request)
-		if err != nil {
-			t.Fatal(err)
-		}
-		body, err := io.ReadAll(reply.Body)
-		reply.Body.Close()
-		want := page(false)
-		if method == "HEAD" {
-			want = ""
-		}
-		if err != nil || string(body) != want || reply.ContentLength != int64(len(page(false))) || !reply.Close {
-			t.Errorf("%s: %q, %v, %+v", method, body, err, reply)
+	pair, _ := openPair(t, certificate.New(t, "pool.example", 1))
+	r := startTLS(t, Config{Page: page}, nil, pair)
+	secured := r.Listeners()[1].Addrs[0].String()
+	for _, c := range []struct {
+		url    string
+		secure bool
+	}{{"http://" + r.addr, false}, {"http://" + secured, true}, {"https://" + secured, true}} {
+		for _, method := range []string{"GET", "HEAD", "POST"} {
+			request, err := http.NewRequestWithContext(t.Context(), method, c.url+"/favicon.ico", strings.NewReader("x"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			client := http.Client{Timeout: patience, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+			reply, err := client.Do(request)
+			if err != nil {
+				t.Fatal(c.url, err)
+			}
+			body, err := io.ReadAll(reply.Body)
+			reply.Body.Close()
+			want := page(c.secure)
+			if method == "HEAD" {
+				want = ""
+			}
+			if err != nil || string(body) != want || reply.ContentLength != int64(len(page(c.secure))) || !reply.Close {
+				t.Errorf("%s %s: %q, %v, %+v", method, c.url, body, err, reply)
+			}
 		}
 	}
+	eventually(t, "all to be counted", func() bool { return r.Stats().Drops[HTTPRequest] == 9 })
 }
 
 func FuzzRecognise(f *testing.F) {
