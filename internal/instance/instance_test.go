@@ -197,6 +197,7 @@ func TestRunning(t *testing.T) {
 func TestEnding(t *testing.T) {
 	dir := shortDir(t)
 	input, end := io.Pipe()
+	defer end.Close() // else the instance never ends
 	old := instanceCommand("slow", dir)
 	old.Stdin = input
 	start(t, old)
@@ -228,6 +229,7 @@ func TestEndedInPeace(t *testing.T) {
 	t.Parallel()
 	dir := shortDir(t)
 	input, end := io.Pipe()
+	defer end.Close() // else the instance never ends
 	old := instanceCommand("slow", dir)
 	old.Stdin = input
 	start(t, old)

@@ -115,10 +115,13 @@ func TestTakeOverFromC(t *testing.T) {
 			p.configure(map[string]any{"serverurl": listen})
 			next := p.pool("-H")
 			p.serving(next.Process.Pid)
-			select {
-			case <-old.Ended:
-			default:
+			if running(old.PID) {
 				t.Error("both run")
+			}
+			select {
+			case <-old.Ended: // what the test's process sees a moment later
+			case <-time.After(patience):
+				t.Fatal("the old one does not end")
 			}
 			if got := old.Signal(); got != tt.ended {
 				t.Errorf("ended by %v, want %v", got, tt.ended)
