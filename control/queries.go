@@ -50,7 +50,8 @@ type User struct {
 	Workers        int64   `json:"workers"`  // connected
 	BestDifficulty float64 `json:"bestdiff"` // of the round
 	Rates
-	LastShare Time `json:"lastshare"`
+	LastShare Time    `json:"lastshare"`
+	BestEver  float64 `json:"bestever"`
 }
 
 // Worker is one worker of a user.
@@ -60,7 +61,7 @@ type Worker struct {
 	ID     int64  `json:"id"`     // of the user
 	Rates
 	LastShare      Time    `json:"lastshare"`
-	Started        Time    `json:"started"` // of the connection
+	Started        Time    `json:"started"` // of the connection, never if there is none
 	BestDifficulty float64 `json:"bestdiff"`
 	MinDifficulty  float64 `json:"mindiff"`
 	Idle           bool    `json:"idle"`
@@ -69,6 +70,7 @@ type Worker struct {
 	Rejects        map[string]int64 `json:"rejects"`    // by reason
 	LastReject     string           `json:"lastreject"` // reason
 	LastRejected   Time             `json:"lastrejected"`
+	BestEver       float64          `json:"bestever"`
 }
 
 // Connection is one connected miner.
@@ -280,6 +282,15 @@ func (c *Client) Connection(ctx context.Context, id uint64) (Connection, error) 
 // UserConnections are a user's connected miners.
 func (c *Client) UserConnections(ctx context.Context, name string) ([]Connection, error) {
 	request, err := Message("ucinfo", name)
+	if err != nil {
+		return nil, err
+	}
+	return list[[]Connection](ctx, c, request, "clients")
+}
+
+// WorkerConnections are a worker's connected miners.
+func (c *Client) WorkerConnections(ctx context.Context, name string) ([]Connection, error) {
+	request, err := Message("wcinfo", name)
 	if err != nil {
 		return nil, err
 	}

@@ -81,6 +81,8 @@ func (o *options) runCommand(stdout io.Writer, words []string) error {
 	case words[0] == "help" && !o.json:
 		_, err := io.WriteString(stdout, help(p.columns))
 		return err
+	case words[0] == "getworker" && len(words) > 1 && !o.json:
+		return o.printOneWorker(ctx, p, words)
 	case words[0] != statusCommand.Name:
 	case len(words) > 1:
 		return errors.New("usage: status: it has no arguments")
@@ -109,7 +111,7 @@ func (o *options) runCommand(stdout io.Writer, words []string) error {
 		err = page{stdout, o.columns()}.printReply(reply)
 	}
 	if err == nil && failed {
-		err = fmt.Errorf("%s: %s", strings.Join(words, " "), refusal(words[0], reply))
+		err = o.refused(ctx, words, refusal(words[0], reply))
 	}
 	return err
 }

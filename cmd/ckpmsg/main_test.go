@@ -127,13 +127,13 @@ func TestFitsTerminal(t *testing.T) {
 			900000+height, hash, address))
 	}
 	worker := fmt.Sprintf(`{"user": "%[1]s", "worker": "%[1]s.rig1", "id": 1, "dsps1": 290.0, "dsps5": 280.0, "dsps60": 270.0, "dsps1440": 260.0, `+
-		`"lastshare": 1795327613, "started": 1795327000, "bestdiff": 1234567.5, "mindiff": 0, "idle": false, "somethingnew": 5}`, address)
+		`"lastshare": 1795327613, "started": 0, "bestdiff": 1234567.5, "mindiff": 0, "idle": false, "somethingnew": 5, "accepted_shares": 77, "rejects": {"stale": 3}}`, address)
 	for name, tt := range map[string]struct {
 		reply      string
 		want, none []string
 	}{
 		"workers": {`{"workers": [` + worker + `]}`,
-			[]string{"bc1qw5…f3t4.rig1", "1.2T    1.12T", "1.23M", "--wide shows also: ", "SOMETHINGNEW"}, []string{address}},
+			[]string{"bc1qw5…f3t4.rig1", "WORKER            H/s 1m  H/s 1d  LASTSHARE   BESTDIFF  ACCEPTED_SHARES  REJECTS\n", "1.25T   1.12T", "1.23M     77               3 stale", "--wide shows also: ", "SOMETHINGNEW", "what … stands for"}, []string{address, "not connected"}},
 		"blocks": {`{"blocks": [` + strings.Join(blocks, ", ") + `]}`,
 			[]string{"900024", "900005", "bc1qw5…f3t4.rig1", "3.18273645 BTC", "confirmed 12", "--wide shows also: 5 older, "}, []string{"900004", hash, address}},
 		"nodes": {`{"nodes": [{"url": "127.0.0.1:8332", "state": "unreachable", "reason": "nothing listens there (connection refused): is the node running with server=1, and is this its rpcport?", ` +
@@ -213,7 +213,7 @@ func TestStatus(t *testing.T) {
 hash rate   1.25 PH/s (1m), 1.2 PH/s (5m), 1.16 PH/s (1h), 1.12 PH/s (1d)
 miners      31 miners of 12 users
 shares      1,234,567 accepted, 5,180 rejected (0.42%) this round, 8.91 a second
-rejects     70% stale, 30% above target, 0.1% job not found since the start
+rejects     700 stale, 300 above target, 1 job not found since the start
 best share  12.3G, a block takes 126T; effort of the round 1%
 odds        1 in 5,402 a day, a block every 14.8 years on average (1h)
 last block  890,001, 3d 3h ago, 3.18273645 BTC, confirmed 12, by
@@ -244,13 +244,91 @@ node        10.0.0.2:8332 unreachable: nothing listens there (connection
 	const empty = `pool        ckpool 1.0, up 5s
 hash rate   0 H/s (1m), 0 H/s (5m), 0 H/s (1h), 0 H/s (1d)
 miners      none
-shares      none yet
-best share  none yet
+shares      none yet this round
+best share  none yet this round
 last block  none yet
 work        none: no node has been usable yet
 `
 	if b.String() != empty {
 		t.Errorf("got\n%s\nwant\n%s", b.String(), empty)
+	}
+}
+
+// A miner is fine or is not at a glance.
+func TestWorker(t *testing.T) {
+	zone := time.Local
+	time.Local = time.UTC
+	t.Cleanup(func() { time.Local = zone })
+	now := time.Date(2026, 11, 22, 12, 5, 0, 0, time.UTC)
+	ago := func(d time.Duration) control.Time { return control.Time{Time: now.Add(-d)} }
+	const name = "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4.rig1"
+	mined := control.Worker{
+		Worker: name, Rates: control.Rates{DSPS1: 290, DSPS5: 280, DSPS60: 270, DSPS1440: 260}, BestDifficulty: 1234567, BestEver: 12.3e9,
+		AcceptedShares: 12345, Rejects: map[string]int64{"stale": 3, "above target": 12}, LastReject: "above target", LastRejected: ago(time.Hour), LastShare: ago(3 * time.Second),
+	}
+	here := control.Connection{Start: ago(8 * time.Hour), Address: "192.168.1.7", UserAgent: "bitaxe/BM1370", Difficulty: 1024}
+	left := mined
+	left.LastShare, left.BestDifficulty, left.Rejects = ago(12*time.Minute), 0, nil
+	for _, tt := range []struct {
+		worker worker
+		want   string
+	}{
+		{worker{mined, []control.Connection{here}}, `miner       connected since 04:05:00, last share 3s ago
+worker      ` + name + `
+hash rate   1.25 TH/s (1m), 1.2 TH/s (5m), 1.16 TH/s (1h), 1.12 TH/s (1d)
+shares      12,345 accepted, 15 rejected (0.12%)
+rejects     12 above target, 3 stale; the last 1h 0m ago, above target
+best share  12.3G ever, 1.23M this round
+connection  bitaxe/BM1370 at 192.168.1.7, difficulty 1.02K
+`},
+		{worker{left, nil}, `miner       not connected, last share 12m 0s ago
+worker      ` + name + `
+hash rate   1.25 TH/s (1m), 1.2 TH/s (5m), 1.16 TH/s (1h), 1.12 TH/s (1d)
+shares      12,345 accepted, 0 rejected (0%)
+best share  12.3G ever, none this round
+`},
+		{worker{control.Worker{Worker: "bob.a"}, []control.Connection{{Start: ago(time.Minute), Address: "::1", Difficulty: 0.5}, here}}, `miner       2 connections since 04:05:00, no share yet
+worker      bob.a
+hash rate   0 H/s (1m), 0 H/s (5m), 0 H/s (1h), 0 H/s (1d)
+shares      none yet
+best share  none yet
+connection  a miner without a name at ::1, difficulty 0.5
+connection  bitaxe/BM1370 at 192.168.1.7, difficulty 1.02K
+`},
+	} {
+		var b strings.Builder
+		if err := (page{&b, 80}).printWorker(&tt.worker, now); err != nil {
+			t.Fatal(err)
+		}
+		if b.String() != tt.want {
+			t.Errorf("got\n%s\nwant\n%s", b.String(), tt.want)
+		}
+	}
+}
+
+// A name that is not known has others near it.
+func TestNearNames(t *testing.T) {
+	workers := []control.Worker{{User: "bc1qalice", Worker: "bc1qalice.bitaxe"}, {User: "Bob", Worker: "Bob"}, {User: "Bob", Worker: "Bob_rig1"}, {User: "carol", Worker: "carol.rig1"}}
+	for name, want := range map[string]string{
+		"bitaxe": "bc1qalice.bitaxe", "RIG1": "Bob_rig1 carol.rig1", "carol": "carol.rig1", "carol.rgi1": "carol.rig1", "bob_rig2": "Bob_rig1", "nobody.at.all": "",
+	} {
+		if got := strings.Join(nearWorkers(name, workers), " "); got != want {
+			t.Errorf("%s is near %q, want %q", name, got, want)
+		}
+	}
+	users := []control.User{{User: "bc1qalice"}, {User: "Bob"}}
+	for name, want := range map[string]string{"bc1qalice.bitaxe": "bc1qalice", "bc1qalcie": "bc1qalice", "bob": "Bob", "nobody": ""} {
+		if got := strings.Join(nearUsers(name, users), " "); got != want {
+			t.Errorf("%s is near %q, want %q", name, got, want)
+		}
+	}
+}
+
+// So easy a chain that blocks come faster than seconds pass.
+func TestOddsOfEasyChain(t *testing.T) {
+	s := status{stats: control.PoolStats{NetworkDifficulty: 4.66e-10, Rates: control.Rates{DSPS1: 1e-6}}}
+	if got, want := s.odds(), "blocks every second (1m)"; got != want {
+		t.Errorf("%s, want %s", got, want)
 	}
 }
 

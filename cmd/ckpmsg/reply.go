@@ -173,7 +173,11 @@ func format(key string, v json.RawMessage) string {
 	}
 	switch key {
 	case "lastshare", "lastrejected", "start", "started", "starttime", "update", "time", "worktime":
-		if number == 0 {
+		switch {
+		case number != 0:
+		case key == "started":
+			return "not connected"
+		default:
 			return "never"
 		}
 		return time.Unix(int64(number), 0).Format(timeLayout)

@@ -69,36 +69,47 @@ func writeStatusJSON(ctx context.Context, out io.Writer, c *control.Client) erro
 
 // printStatus prints the pool on one screen.
 func (p page) printStatus(s *status) error {
-	t := tabwriter.NewWriter(p, 0, 0, gap, ' ', 0)
-	const heads = 12 // columns of the heads and the gap
-	line := func(head, text string) {
-		limit := 0
-		if p.columns > 0 {
-			limit = max(p.columns-heads, heads)
-		}
-		for text := range strings.SplitSeq(wrap(text, limit, ""), "\n") {
-			fmt.Fprintf(t, "%s\t%s\n", head, text)
-			head = ""
-		}
-	}
+	l := p.lines()
 	st := &s.stats
-	line("pool", s.version+", up "+figures.Duration(st.Update.Sub(st.Start.Time)))
-	line("hash rate", s.hashRate())
-	line("miners", s.miners())
-	line("shares", s.shares())
+	l.print("pool", s.version+", up "+figures.Duration(st.Update.Sub(st.Start.Time)))
+	l.print("hash rate", rates(&st.Rates))
+	l.print("miners", s.miners())
+	l.print("shares", s.shares())
 	if text := s.rejected(); text != "" {
-		line("rejects", text)
+		l.print("rejects", text)
 	}
-	line("best share", s.best())
+	l.print("best share", s.best())
 	if text := s.odds(); text != "" {
-		line("odds", text)
+		l.print("odds", text)
 	}
-	line("last block", s.lastBlock())
-	line("work", s.work())
+	l.print("last block", s.lastBlock())
+	l.print("work", s.work())
 	for i := range s.nodes {
-		line("node", nodeText(&s.nodes[i]))
+		l.print("node", nodeText(&s.nodes[i]))
 	}
-	return t.Flush()
+	return l.Flush()
+}
+
+// pageLines are lines of a page, each with a head.
+type pageLines struct {
+	*tabwriter.Writer
+	limit int // columns behind the heads, 0: as many as needed
+}
+
+func (p page) lines() pageLines {
+	const heads = 12 // columns of the heads and the gap
+	l := pageLines{tabwriter.NewWriter(p, 0, 0, gap, ' ', 0), 0}
+	if p.columns > 0 {
+		l.limit = max(p.columns-heads, heads)
+	}
+	return l
+}
+
+func (l pageLines) print(head, text string) {
+	for text := range strings.SplitSeq(wrap(text, l.limit, ""), "\n") {
+		fmt.Fprintf(l, "%s\t%s\n", head, text)
+		head = ""
+	}
 }
 
 func (s *status) miners() string {
@@ -109,12 +120,12 @@ func (s *status) miners() string {
 	return fmt.Sprintf("%s of %s", figures.Things(st.Workers, "miner"), figures.Things(st.Users, "user"))
 }
 
-func (s *status) hashRate() string {
+func rates(r *control.Rates) string {
 	var parts []string
 	for _, r := range []struct {
 		window string
 		dsps   float64
-	}{{"1m", s.stats.DSPS1}, {"5m", s.stats.DSPS5}, {"1h", s.stats.DSPS60}, {"1d", s.stats.DSPS1440}} {
+	}{{"1m", r.DSPS1}, {"5m", r.DSPS5}, {"1h", r.DSPS60}, {"1d", r.DSPS1440}} {
 		parts = append(parts, fmt.Sprintf("%s (%s)", figures.Rate(r.dsps*difficulty.HashesPerDifficulty), r.window))
 	}
 	return strings.Join(parts, ", ")
@@ -124,42 +135,41 @@ func (s *status) shares() string {
 	st := &s.stats
 	all := st.AcceptedCount + st.RejectedCount
 	if all == 0 {
-		return "none yet"
+		return "none yet this round"
 	}
 	return fmt.Sprintf("%s accepted, %s rejected (%s) this round, %s a second", figures.Count(st.AcceptedCount), figures.Count(st.RejectedCount),
 		figures.Percent(float64(st.RejectedCount)/float64(all)), figures.Number(st.SPS1))
 }
 
-// rejected is why shares were rejected, the most frequent reason first.
+// rejected is why shares were rejected.
 func (s *status) rejected() string {
-	type reason struct {
-		text string
-		n    int64
+	text := countReasons(s.rejects)
+	if text != "" {
+		text += " since the start"
 	}
-	var list []reason
-	sum := int64(0)
-	for text, n := range s.rejects {
+	return text
+}
+
+// countReasons names the reasons there were, the most frequent first.
+func countReasons(counts map[string]int64) string {
+	var reasons []string
+	for reason, n := range counts {
 		if n > 0 {
-			list = append(list, reason{text, n})
-			sum += n
+			reasons = append(reasons, reason)
 		}
 	}
-	if sum == 0 {
-		return ""
+	slices.SortFunc(reasons, func(a, b string) int { return cmp.Or(cmp.Compare(counts[b], counts[a]), strings.Compare(a, b)) })
+	for i, reason := range reasons {
+		reasons[i] = figures.Count(counts[reason]) + " " + oneLine(reason)
 	}
-	slices.SortFunc(list, func(a, b reason) int { return cmp.Or(cmp.Compare(b.n, a.n), strings.Compare(a.text, b.text)) })
-	parts := make([]string, len(list))
-	for i, r := range list {
-		parts[i] = figures.Percent(float64(r.n)/float64(sum)) + " " + r.text
-	}
-	return strings.Join(parts, ", ") + " since the start"
+	return strings.Join(reasons, ", ")
 }
 
 func (s *status) best() string {
 	st := &s.stats
 	switch {
 	case st.BestShare == 0:
-		return "none yet"
+		return "none yet this round"
 	case st.NetworkDifficulty == 0:
 		return figures.Number(st.BestShare)
 	}
@@ -186,6 +196,8 @@ func (s *status) odds() string {
 	seconds := st.NetworkDifficulty / rate
 	every := figures.Duration(time.Duration(min(seconds, year) * float64(time.Second)))
 	switch {
+	case seconds < 1:
+		return fmt.Sprintf("blocks every second (%s)", window)
 	case seconds > 1e6*year:
 		every = "million years or more"
 	case seconds > 1000*year:

@@ -16,9 +16,9 @@ var unseen = []string{"enonce1var", "enonce1_64", "proxyid", "subproxyid", "serv
 // wanted are the columns of a table by what is wanted first where not all of them
 // fit; others come after these.
 var wanted = map[string][]string{
-	"users":   {"user", "dsps5", "workers", "lastshare", "dsps1440", "bestdiff"},
-	"workers": {"worker", "dsps5", "lastshare", "bestdiff", "dsps1440", "idle"},
-	"clients": {"id", "workername", "dsps5", "diff", "lastshare", "useragent", "address"},
+	"users":   {"user", "dsps1", "workers", "lastshare", "dsps1440", "bestdiff", "bestever"},
+	"workers": {"worker", "dsps1", "lastshare", "accepted_shares", "rejects", "dsps1440", "bestdiff", "started"},
+	"clients": {"id", "workername", "dsps1", "diff", "lastshare", "useragent", "address"},
 	"blocks":  {"height", "worker", "reward", "time", "state", "hash"},
 	"nodes":   {"url", "state", "height", "current", "latency_ms", "version"},
 }
@@ -51,10 +51,14 @@ func (p page) printTable(name string, rows [][]member) {
 	}
 	columns, reasons := makeColumns(rows)
 	var missing []string
+	shortened := false
 	if p.columns > 0 && width(append(slices.Clone(columns), reasons...)) > p.columns {
 		for i := range columns {
 			columns[i].shorten(time.Now())
 		}
+		shortened = slices.ContainsFunc(columns, func(c column) bool {
+			return slices.ContainsFunc(c.cells, func(cell string) bool { return strings.Contains(cell, "…") })
+		})
 		columns, missing = fit(columns, wanted[name], p.columns)
 		if len(columns) > 0 && width(append(slices.Clone(columns), reasons...)) > p.columns {
 			defer p.printReasons(columns, reasons)
@@ -73,7 +77,11 @@ func (p page) printTable(name string, rows [][]member) {
 	if hidden > 0 {
 		more = append(more, fmt.Sprintf("%d older", hidden))
 	}
-	if more = append(more, missing...); len(more) > 0 {
+	more = append(more, missing...)
+	if shortened {
+		more = append(more, "what … stands for")
+	}
+	if len(more) > 0 {
 		fmt.Fprintln(p, wrap("--wide shows also: "+strings.Join(more, ", "), p.columns, "  "))
 	}
 }

@@ -287,7 +287,7 @@ func TestSolved(t *testing.T) {
 		t.Errorf("round not reset: %+v", st)
 	}
 	headline, shown = h.Solved(&Block{Height: 850001}, now)
-	if shown != "Block solved by ckpool!" || headline != "BLOCK 850,001 FOUND, odds none" {
+	if shown != "Block solved by ckpool!" || headline != "BLOCK 850,001 FOUND" {
 		t.Errorf("of an unknown worker: %q, %q", shown, headline)
 	}
 }

@@ -120,6 +120,7 @@ func (q Queries) user(b []byte, u *user, now time.Time) []byte {
 	o.Real("bestdiff", st.BestShare, 17)
 	putRates(&o, st.Hashrate[:])
 	o.Int("lastshare", unix(st.LastShare))
+	o.Real("bestever", st.BestEver, 17)
 	return o.Close()
 }
 
@@ -142,6 +143,7 @@ func (q Queries) worker(b []byte, w *worker, now time.Time) []byte {
 	o.Int("mindiff", 0) // no worker has one of its own
 	o.Bool("idle", idle)
 	rejects.Put(&o)
+	o.Real("bestever", st.BestEver, 17)
 	return o.Close()
 }
 

@@ -76,8 +76,8 @@ func TestQueries(t *testing.T) {
 		{ID: 13, Extranonce1: "7e86026b", Difficulty: 42, DSPS1: 0.5, LastShare: start, Start: start, Address: "198.51.100.7",
 			Subscribed: true, Authorised: true, UserAgent: "cgminer/4.12.1", WorkerName: "bob.rig1", Worker: w, Listener: 1, Best: 50},
 	}
-	const user = `{"user": "bob", "id": 1, "workers": 1, "bestdiff": 50.0, "dsps1": D, "dsps5": D, "dsps60": D, "dsps1440": D, "dsps10080": D, "lastshare": 1795327623}`
-	const worker = `{"user": "bob", "worker": "bob.rig1", "id": 1, "dsps1": D, "dsps5": D, "dsps60": D, "dsps1440": D, "lastshare": 1795327623, "started": 1795327613, "bestdiff": 50.0, "mindiff": 0, "idle": false, "accepted_shares": 1, "rejects": {}, "lastreject": "", "lastrejected": 0}`
+	const user = `{"user": "bob", "id": 1, "workers": 1, "bestdiff": 50.0, "dsps1": D, "dsps5": D, "dsps60": D, "dsps1440": D, "dsps10080": D, "lastshare": 1795327623, "bestever": 50.0}`
+	const worker = `{"user": "bob", "worker": "bob.rig1", "id": 1, "dsps1": D, "dsps5": D, "dsps60": D, "dsps1440": D, "lastshare": 1795327623, "started": 1795327613, "bestdiff": 50.0, "mindiff": 0, "idle": false, "accepted_shares": 1, "rejects": {}, "lastreject": "", "lastrejected": 0, "bestever": 50.0}`
 	const client = `{"id": 13, "enonce1": "7e86026b", "enonce1var": "7e86026b", "enonce1_64": 1795327614, "diff": 42.0, "dsps1": D, "dsps5": D, "dsps60": D, "dsps1440": D, "dsps10080": D, "lastshare": 1795327613, "starttime": 1795327613, "address": "198.51.100.7", "subscribed": true, "authorised": true, "idle": false, "useragent": "cgminer/4.12.1", "workername": "bob.rig1", "userid": 1, "server": 1, "bestdiff": 50.0, "proxyid": 0, "subproxyid": 0}`
 	rate := regexp.MustCompile(`("d?sps\d+": )\d[^,}]*`)
 	for name, c := range map[string]struct {

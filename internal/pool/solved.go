@@ -31,7 +31,9 @@ func (s *State) Solved(b *Block, now time.Time) (headline, shown string) {
 	round, _, _ := s.totals.snapshot()
 	s.cfg.Event(levelNotice, fmt.Sprintf("Block solved after %.0f shares at %.1f%% diff",
 		round.accepted, effort(round.accepted, s.networkDifficulty())))
-	headline += ", odds " + figures.Odds(difficulty.Chance(round.accepted, s.networkDifficulty()))
+	if round.accepted > 0 { // else the round that it ended was another one
+		headline += ", odds " + figures.Odds(difficulty.Chance(round.accepted, s.networkDifficulty()))
+	}
 	s.ResetRound()
 	return headline, shown
 }
