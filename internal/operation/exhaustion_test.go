@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"ckpool/internal/testkit/fakenode"
+	"ckpool/internal/testkit/port"
 )
 
 // crowdMember is one of more miners than there are descriptors for.
@@ -56,7 +57,7 @@ func TestOutOfDescriptors(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(node.Close)
-	port, err := freePort()
+	port, err := port.Free()
 	if err != nil {
 		t.Fatal(err)
 	}
