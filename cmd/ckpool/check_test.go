@@ -14,6 +14,7 @@ import (
 	"ckpool/internal/testkit"
 	"ckpool/internal/testkit/certificate"
 	"ckpool/internal/testkit/fakenode"
+	"ckpool/internal/testkit/port"
 )
 
 // What a start depends on beside the file's own text, each with its line.
@@ -75,7 +76,7 @@ func TestCheckNodes(t *testing.T) {
 		return fmt.Sprintf(`{"url": %q, "auth": %q, "pass": %q}`, n.Addr(), testkit.FakeNodeUser, testkit.FakeNodePassword)
 	}
 	t.Chdir(t.TempDir())
-	port, err := freePort()
+	port, err := port.Free()
 	if err != nil {
 		t.Fatal(err)
 	}

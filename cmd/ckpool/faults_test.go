@@ -21,6 +21,7 @@ import (
 	"ckpool/internal/handover"
 	"ckpool/internal/testkit"
 	"ckpool/internal/testkit/fakenode"
+	"ckpool/internal/testkit/port"
 )
 
 // What tells a ckpool of these tests to fail.
@@ -85,7 +86,7 @@ func (f *faulty) sockets() string { return filepath.Join(f.dir, "s") }
 func startFaulty(t *testing.T, env ...string) *faulty {
 	t.Helper()
 	n := testkit.StartFakeNode(t, fakenode.Config{Chain: "main", Bits: 0x1d00ffff, User: "user", Password: "pass"})
-	port, err := freePort()
+	port, err := port.Free()
 	if err != nil {
 		t.Fatal(err)
 	}

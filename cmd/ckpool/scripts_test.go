@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,6 +22,7 @@ import (
 	"ckpool/difficulty"
 	"ckpool/internal/testkit/fakenode"
 	"ckpool/internal/testkit/miner"
+	"ckpool/internal/testkit/port"
 	"ckpool/stratum/client"
 )
 
@@ -84,7 +84,7 @@ func setUp(env *testscript.Env) error {
 	}
 	env.Defer(n.Close)
 	env.Values["node"] = n
-	port, err := freePort()
+	port, err := port.Free()
 	if err != nil {
 		return err
 	}
@@ -127,16 +127,6 @@ func derive(ts *testscript.TestScript, neg bool, args []string) {
 		config[pair[0]] = json.RawMessage(pair[1])
 	}
 	ts.Check(writeConfig(ts.MkAbs(args[0]), config))
-}
-
-func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	return port, err
 }
 
 // refuses TEXT ARG...: ckpool with these arguments ends with status 1 and

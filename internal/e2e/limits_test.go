@@ -204,7 +204,7 @@ func TestDropsAreCounted(t *testing.T) {
 			}
 		}
 	}
-	r.dropped(t, "HTTP request", each)
+	r.dropped(t, "bad input", each)
 	r.dropped(t, "line too long", each)
 	if n := r.log.count(" Dropped 1"); n != 2 {
 		t.Errorf("%d lines about drops", n)

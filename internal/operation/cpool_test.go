@@ -15,12 +15,13 @@ import (
 	"time"
 
 	"ckpool/internal/testkit/cpool"
+	"ckpool/internal/testkit/port"
 )
 
 func freeAddrs(t *testing.T, hosts ...string) (addrs []string) {
 	t.Helper()
 	for _, host := range hosts {
-		port, err := freePort()
+		port, err := port.Free()
 		if err != nil {
 			t.Fatal(err)
 		}

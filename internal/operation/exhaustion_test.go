@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpool/internal/testkit/fakenode"
+	"ckpool/internal/testkit/port"
 )
 
 // crowdMember is one of more miners than there are descriptors for.
@@ -52,14 +53,14 @@ func (m *crowdMember) has(text string, within time.Duration) bool {
 
 // startWithin starts a pool with a node in a directory, with a limit of open files,
 // "" for the one there is.
-func startWithin(t *testing.T, node *fakenode.Node, limit string) (c *exec.Cmd, dir, port string) {
+func startWithin(t *testing.T, node *fakenode.Node, limit string) (c *exec.Cmd, dir, at string) {
 	t.Helper()
-	port, err := freePort()
+	at, err := port.Free()
 	if err != nil {
 		t.Fatal(err)
 	}
 	dir = t.TempDir()
-	conf := fmt.Sprintf(defaultConfig, node.Addr(), port)
+	conf := fmt.Sprintf(defaultConfig, node.Addr(), at)
 	if err := os.WriteFile(filepath.Join(dir, "ckpool.conf"), []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +82,7 @@ func startWithin(t *testing.T, node *fakenode.Node, limit string) (c *exec.Cmd, 
 			t.Errorf("the pool ended with %v", err)
 		}
 	})
-	return c, dir, port
+	return c, dir, at
 }
 
 // Connections never take the descriptors that a found block needs to get to the

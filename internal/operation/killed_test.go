@@ -20,6 +20,7 @@ import (
 
 	"ckpool/internal/bench"
 	"ckpool/internal/testkit/fakenode"
+	"ckpool/internal/testkit/port"
 	"ckpool/sharelog"
 )
 
@@ -36,7 +37,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(node.Close)
-	port, err := freePort()
+	port, err := port.Free()
 	if err != nil {
 		t.Fatal(err)
 	}

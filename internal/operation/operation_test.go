@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpool/internal/testkit/fakenode"
+	"ckpool/internal/testkit/port"
 )
 
 // programs is the directory with the built programs.
@@ -107,7 +108,7 @@ func setUp(env *testscript.Env) error {
 	env.Setenv("NODE", node.Addr())
 	env.Setenv("S", filepath.Join(env.WorkDir, "s"))
 	for _, name := range []string{"PORT", "PORT2", "PORT3"} {
-		port, err := freePort()
+		port, err := port.Free()
 		if err != nil {
 			return err
 		}
@@ -146,15 +147,6 @@ func (w *world) close(dir string) {
 		unmount(dir)
 	}
 	w.node.Close()
-}
-
-func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port), nil
 }
 
 func readPID(file string) (int, error) {

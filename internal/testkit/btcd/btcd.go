@@ -19,11 +19,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
+
+	"ckpool/internal/testkit/port"
 )
 
 // Options of a node. The zero value is a lone node on free ports that pays the
@@ -106,7 +107,7 @@ func start(ctx context.Context, path, dir string, o Options) (*Node, error) {
 	}
 	var err error
 	if n.RPC == "" {
-		if n.RPC, err = freePort(); err != nil {
+		if n.RPC, err = freeAddr(); err != nil {
 			return nil, err
 		}
 	}
@@ -120,7 +121,7 @@ func start(ctx context.Context, path, dir string, o Options) (*Node, error) {
 		"--utxocachemaxsize=1", // it is allocated at start
 	}
 	if o.P2P {
-		if n.P2P, err = freePort(); err != nil {
+		if n.P2P, err = freeAddr(); err != nil {
 			return nil, err
 		}
 		args = append(args, "--listen="+n.P2P)
@@ -230,11 +231,7 @@ func (n *Node) complaints() string {
 	return strings.Join(found, "; ")
 }
 
-func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("free port: %w", err)
-	}
-	defer l.Close()
-	return net.JoinHostPort("127.0.0.1", strconv.Itoa(l.Addr().(*net.TCPAddr).Port)), nil
+func freeAddr() (string, error) {
+	p, err := port.Free()
+	return net.JoinHostPort("127.0.0.1", p), err
 }

@@ -24,6 +24,7 @@ import (
 	"ckpool/internal/testkit/btcd"
 	"ckpool/internal/testkit/fakenode"
 	"ckpool/internal/testkit/firmware"
+	"ckpool/internal/testkit/port"
 )
 
 // ckpool is built once for all tests.
@@ -115,14 +116,13 @@ func (r *run) stop() {
 	}
 }
 
-func freePort(t *testing.T) string {
+func freeAddr(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	p, err := port.Free()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return net.JoinHostPort("127.0.0.1", p)
 }
 
 // leftovers are the processes that work in dir.
@@ -188,7 +188,7 @@ func checkCoinbase(t *testing.T, b *wire.MsgBlock, payout string) {
 func TestPool(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	listen := freePort(t)
+	listen := freeAddr(t)
 	r := start(t, Config{Dir: dir, Listen: listen})
 	r.wait("stratum+tcp://" + listen)
 	r.wait("mining began")
@@ -229,7 +229,7 @@ func TestPool(t *testing.T) {
 
 	// A second one says so and touches nothing.
 	before := contents(t, place)
-	second := start(t, Config{Dir: dir, Listen: freePort(t)})
+	second := start(t, Config{Dir: dir, Listen: freeAddr(t)})
 	if err := <-second.ended; err == nil || !strings.Contains(err.Error(), "make run is running already, in "+place) {
 		t.Errorf("a second one: %v", err)
 	}
@@ -290,7 +290,7 @@ func readSeed(t *testing.T, dir string) string {
 func TestSolo(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	r := start(t, Config{Dir: dir, Listen: freePort(t), Solo: true})
+	r := start(t, Config{Dir: dir, Listen: freeAddr(t), Solo: true})
 	r.wait("mining began")
 	r.wait("block 3 ")
 	r.wait(" accepted: ")
@@ -312,7 +312,7 @@ func TestExistingNode(t *testing.T) {
 	t.Parallel()
 	n := testkit.StartFakeNode(t, fakenode.Config{Chain: "main", Bits: 0x1d00ffff, Transactions: 10})
 	c := Config{
-		Dir: t.TempDir(), Listen: freePort(t),
+		Dir: t.TempDir(), Listen: freeAddr(t),
 		Node: "http://" + testkit.FakeNodeUser + ":" + testkit.FakeNodePassword + "@" + n.Addr(),
 	}
 	r := start(t, c)
