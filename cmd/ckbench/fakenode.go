@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"os/signal"
@@ -18,7 +16,7 @@ import (
 // measurements against large templates can be repeated by anyone. It returns
 // the exit status.
 func runFakeNode(args []string) int {
-	flags := flag.NewFlagSet("ckbench fakenode", flag.ContinueOnError)
+	flags := newFlagSet("fakenode")
 	listen := flags.String("listen", "127.0.0.1:18443", "`host:port` of the RPC server")
 	zmq := flags.String("zmq", "", "`host:port` of the ZMQ hashblock publisher")
 	chain := flags.String("chain", "regtest", "main, test, testnet4, signet or regtest")
@@ -31,10 +29,11 @@ func runFakeNode(args []string) int {
 	cookie := flags.String("cookie", "", "`path` of a cookie file to write")
 	interval := flags.Duration("block-interval", 0, "time between blocks found by others, 0 for none")
 	mempool := flags.Duration("mempool-interval", 0, "time between changes of some transactions of the template, 0 for none")
-	if err := flags.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
+	if err := flags.parse(args); err != nil {
+		if _, err := help(os.Stdout, err); err == nil {
 			return 0
 		}
+		fmt.Fprintln(os.Stderr, "ckbench fakenode:", err)
 		return 1
 	}
 	c := fakenode.Config{

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"strings"
 
@@ -73,6 +74,9 @@ func (f *flags) parse(args []string) error {
 		return fmt.Errorf("%w; see %s --help", getopt.Explain(err), f.Name())
 	}
 	if f.NArg() > 0 {
+		if _, _, err := net.SplitHostPort(f.Arg(0)); err == nil && f.Lookup("pool") != nil {
+			return fmt.Errorf("%q is no option: --pool %s names the pool; see %s --help", f.Arg(0), f.Arg(0), f.Name())
+		}
 		return fmt.Errorf("%q is no option; see %s --help", f.Arg(0), f.Name())
 	}
 	return nil

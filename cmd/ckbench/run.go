@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"os/signal"
@@ -18,7 +17,7 @@ import (
 // runDemo is make run: node, pool and miners until Ctrl-C. It returns the exit
 // status.
 func runDemo(args []string) int {
-	flags := flag.NewFlagSet("ckbench run", flag.ContinueOnError)
+	flags := newFlagSet("run")
 	c := demo.Config{Out: os.Stdout, Terminal: term.IsTerminal(int(os.Stdout.Fd()))}
 	flags.StringVar(&c.Dir, "dir", "run", "`directory` that keeps, for each chain and mode, configuration, logs and chain")
 	flags.StringVar(&c.Listen, "listen", os.Getenv("LISTEN"), "`host:port` for miners (default 127.0.0.1:3333)")
@@ -30,10 +29,11 @@ func runDemo(args []string) int {
 		return 1
 	}
 	flags.BoolVar(&c.Solo, "solo", solo, "blocks pay whoever finds them")
-	if err := flags.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
+	if err := flags.parse(args); err != nil {
+		if _, err := help(os.Stdout, err); err == nil {
 			return 0
 		}
+		fmt.Fprintln(os.Stderr, "ckbench run:", err)
 		return 1
 	}
 	exe, err := os.Executable()

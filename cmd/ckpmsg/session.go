@@ -67,7 +67,15 @@ func (s *session) run(next func() (string, error)) error {
 
 // send reports whether to go on.
 func (s *session) send(message string) bool {
-	reply, err := s.client.Do(context.Background(), message)
+	ctx := context.Background()
+	reply, err := "", error(nil)
+	if message == statusCommand.Name { // of ckpmsg, not of the pool
+		var b strings.Builder
+		err = writeStatusJSON(ctx, &b, s.client)
+		reply = b.String()
+	} else {
+		reply, err = s.client.Do(ctx, message)
+	}
 	switch {
 	case errors.Is(err, control.ErrConnect):
 		s.failed = true

@@ -21,7 +21,10 @@ var statusCommand = control.Command{Name: "status", Text: "the pool on one scree
 
 // commands are all that may be given.
 func commands() []control.Command {
-	return append([]control.Command{statusCommand}, control.Commands()...)
+	list := append([]control.Command{statusCommand}, control.Commands()...)
+	return slices.DeleteFunc(list, func(c control.Command) bool {
+		return slices.Contains([]string{"proxyinfo", "getproxy", "setproxy"}, c.Name) // of a proxy, which there is not yet
+	})
 }
 
 // status is what is asked for the one screen.

@@ -11,7 +11,7 @@ import (
 )
 
 // unseen are members that repeat others or serve programs.
-var unseen = []string{"enonce1var", "enonce1_64", "proxyid", "subproxyid", "server", "subscribed", "userid"}
+var unseen = []string{"enonce1var", "enonce1_64", "proxyid", "subproxyid", "server", "subscribed", "userid", "mindiff"}
 
 // wanted are the columns of a table by what is wanted first where not all of them
 // fit; others come after these.
@@ -77,10 +77,10 @@ func (p page) printTable(name string, rows [][]member) {
 	if hidden > 0 {
 		more = append(more, fmt.Sprintf("%d older", hidden))
 	}
-	more = append(more, missing...)
 	if shortened {
 		more = append(more, "what … stands for")
 	}
+	more = append(more, missing...)
 	if len(more) > 0 {
 		fmt.Fprintln(p, wrap("--wide shows also: "+strings.Join(more, ", "), p.columns, "  "))
 	}

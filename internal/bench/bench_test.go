@@ -211,6 +211,20 @@ func TestMine(t *testing.T) {
 	}
 }
 
+// Without a share the report says that none was to be expected: 2^32 hashes of
+// difficulty 1 at 100 kH/s take 42,950 s.
+func TestMineTooHard(t *testing.T) {
+	p := stubpool.Start(t, stubpool.Config{Difficulty: 1})
+	r, err := Mine(t.Context(), MineConfig{Options: options(p, 1), HashRate: 100_000, Duration: 500 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := r.Print(&out); err != nil || !strings.Contains(out.String(), "a share of difficulty 1 takes 11h 55m at this hash rate: --suggest 0.0001") {
+		t.Errorf("%v\n%s", err, &out)
+	}
+}
+
 func TestNobodyToLoad(t *testing.T) {
 	closed, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"ckpool/internal/figures"
 	"ckpool/internal/testkit/miner"
 	"ckpool/stratum/client"
 )
@@ -37,6 +38,9 @@ type MineReport struct {
 	Blocks   int64            `json:"blocks"` // shares that met the target of their block
 	Latency  Latency          `json:"latency"`
 	Server   *Process         `json:"server,omitempty"`
+
+	Difficulty float64       `json:"difficulty"` // of the last job
+	expected   time.Duration // for a share of it, 0 unknown
 }
 
 // Mine lets miners hash at the difficulty they are given.
@@ -83,6 +87,9 @@ func Mine(ctx context.Context, c MineConfig) (*MineReport, error) {
 		return nil, fmt.Errorf("pool %s: %s", c.Address, sortedCounts(r.Lost)[0].name)
 	}
 	r.Seconds = time.Since(began).Seconds()
+	if seconds := r.Difficulty * (1 << 32) / max(c.HashRate*float64(c.Miners), 1); c.HashRate > 0 && seconds < 1e9 {
+		r.expected = time.Duration(seconds * float64(time.Second))
+	}
 	r.HashRate = r.Credit * (1 << 32) / r.Seconds
 	r.Latency = t.latencies.latency()
 	return r, nil
@@ -119,6 +126,11 @@ func (t *tally) share(s miner.Share) {
 }
 
 func (t *tally) event(ctx context.Context, e client.Event) {
+	if job, ok := e.(client.Notify); ok {
+		t.mu.Lock()
+		t.Difficulty = job.Difficulty
+		t.mu.Unlock()
+	}
 	if f, ok := e.(client.Failed); ok && ctx.Err() == nil {
 		t.mu.Lock()
 		t.Lost[f.Err.Error()]++
@@ -134,6 +146,9 @@ func (r *MineReport) Print(w io.Writer) error {
 	t := table{w: w}
 	t.row("miners", "%d for %.1f s", r.Miners, r.Seconds)
 	t.row("shares", "%d accepted, %d rejected, %d without a reply", r.Accepted, r.Rejected, r.NoReply)
+	if r.Accepted+r.Rejected == 0 && r.expected > 0 {
+		t.row("why none", "a share of difficulty %.4g takes %s at this hash rate: --suggest 0.0001 asks for easier ones", r.Difficulty, figures.Duration(r.expected))
+	}
 	t.counts("rejected", r.Rejects)
 	t.counts("lost", r.Lost)
 	t.row("hash rate", "%.3g H/s by accepted difficulty %g", r.HashRate, r.Credit)

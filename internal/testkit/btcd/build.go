@@ -22,25 +22,15 @@ const module = "tools/btcd"
 // the first time. It is kept in the user's cache directory; a lock file lets
 // parallel callers, also in other processes, build it once.
 func Build(ctx context.Context) (string, error) {
-	dir, err := moduleDir()
+	dir, path, err := binary()
 	if err != nil {
 		return "", err
 	}
-	version, sum, err := pinned(dir)
-	if err != nil {
-		return "", fmt.Errorf("build btcd: %w", err)
-	}
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		cache = os.TempDir()
-	}
-	cache = filepath.Join(cache, "ckpool-testkit")
-	if err := os.MkdirAll(cache, 0o750); err != nil {
-		return "", fmt.Errorf("build btcd: %w", err)
-	}
-	path := filepath.Join(cache, "btcd-"+version+"-"+sum)
 	if isFile(path) {
 		return path, nil
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
+		return "", fmt.Errorf("build btcd: %w", err)
 	}
 	unlock, err := lock(path + ".lock")
 	if err != nil {
@@ -60,6 +50,28 @@ func Build(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("build btcd: %w", err)
 	}
 	return path, nil
+}
+
+// Built tells that Build will not take long.
+func Built() bool {
+	_, path, err := binary()
+	return err == nil && isFile(path)
+}
+
+// binary is the directory of the pinned module and the path of what it becomes.
+func binary() (dir, path string, err error) {
+	if dir, err = moduleDir(); err != nil {
+		return "", "", err
+	}
+	version, sum, err := pinned(dir)
+	if err != nil {
+		return "", "", fmt.Errorf("build btcd: %w", err)
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		cache = os.TempDir()
+	}
+	return dir, filepath.Join(cache, "ckpool-testkit", "btcd-"+version+"-"+sum), nil
 }
 
 func isFile(path string) bool {

@@ -83,6 +83,11 @@ func (d *demo) describe(s *settings, n *node) {
 		say("  stratum+tcp://%s", addr)
 	}
 	say("  user: %s, password: x", user)
+	if host, port, err := net.SplitHostPort(s.listen); err == nil {
+		if ip, err := netip.ParseAddr(host); err == nil && ip.IsLoopback() || host == "localhost" {
+			say("for a miner on another machine: make run LISTEN=0.0.0.0:%s", port)
+		}
+	}
 	if d.config.Solo && n.regtest() {
 		say("  for instance %s", s.wallet("yours").Address())
 	}

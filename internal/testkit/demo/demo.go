@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"ckpool/address"
 )
 
 // Config is what to run.
@@ -43,6 +45,11 @@ func Run(ctx context.Context, c Config) (err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 
+	if c.Address != "" { // before a node is waited for
+		if _, err := address.Parse(c.Address); err != nil {
+			return fmt.Errorf("ADDRESS=%s: %w", c.Address, err)
+		}
+	}
 	n, err := d.findNode(ctx)
 	if err != nil {
 		return err

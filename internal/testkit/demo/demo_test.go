@@ -197,6 +197,9 @@ func TestPool(t *testing.T) {
 
 	place := filepath.Join(dir, "regtest-pool")
 	n := chain(t, place)
+	if another := "make run LISTEN=0.0.0.0:"; !strings.Contains(r.screen.String(), another) {
+		t.Errorf("no %q:\n%s", another, r.screen.String())
+	}
 	payout := (&settings{seed: readSeed(t, place)}).wallet("").Address()
 	block := blockAt(t, n, 2)
 	if !strings.Contains(r.screen.String(), "block 2 accepted: 50 BTC, by "+figures.Short(payout)+".rig") {
@@ -256,6 +259,12 @@ func TestPool(t *testing.T) {
 	r.wait(" accepted: ")
 	if got := blockAt(t, chain(t, place), 2).BlockHash(); got != block.BlockHash() {
 		t.Errorf("block 2 is %s after the second start, was %s", got, block.BlockHash())
+	}
+	if again := chain(t, place).RPC; again != n.RPC {
+		t.Errorf("the node is at %s after the second start, was at %s", again, n.RPC)
+	}
+	if strings.Contains(r.screen.String(), "it is built first") {
+		t.Errorf("btcd is said to be built again:\n%s", r.screen.String())
 	}
 	if strings.Contains(r.screen.String(), "block 2 ") {
 		t.Errorf("an old block is told again:\n%s", r.screen.String())
@@ -336,6 +345,11 @@ func TestExistingNode(t *testing.T) {
 	n.ClearFault()
 	r.wait("the node: main, RPC on " + n.Addr())
 	r.wait("height 1000, waiting for a miner")
+	n.SetFault(fakenode.Fault{Kind: fakenode.Cut})
+	r.wait("the node is gone: ")
+	r.wait("height 1000, the node is gone")
+	n.ClearFault()
+	r.wait("the node is back")
 	r.stop()
 	if strings.Contains(r.screen.String(), "simulated") {
 		t.Errorf("simulated miners on main:\n%s", r.screen.String())
@@ -349,6 +363,7 @@ func TestStartFailuresSayWhy(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
+	n := testkit.StartFakeNode(t, fakenode.Config{Chain: "main", Bits: 0x1d00ffff, Transactions: 10})
 	for name, c := range map[string]struct {
 		config Config
 		want   string
@@ -358,6 +373,9 @@ func TestStartFailuresSayWhy(t *testing.T) {
 		"address":     {Config{Listen: "127.0.0.1:0", Address: "bcrt1nonsense"}, "ADDRESS=bcrt1nonsense: "},
 		"node":        {Config{Listen: "127.0.0.1:0", Node: "localhost:8332"}, "NODE: want http://user:pass@host:port"},
 		"no account":  {Config{Listen: "127.0.0.1:0", Node: "http://localhost:8332"}, "NODE: want http://user:pass@host:port"},
+		"password":    {Config{Listen: "127.0.0.1:0", Node: "http://u:wrong@" + n.Addr()}, "NODE: node " + n.Addr() + ": refuses the user or password (HTTP 401): auth and pass must be"},
+		"no cookie":   {Config{Listen: "127.0.0.1:0", Node: "/nowhere/.cookie@" + n.Addr()}, "is the node running, and may this user read the file?"},
+		"address 1st": {Config{Listen: "127.0.0.1:0", Node: "http://u:p@127.0.0.1:1", Address: "bcrt1nonsense"}, "ADDRESS=bcrt1nonsense: "},
 		"no such":     {Config{Listen: "127.0.0.1:0", Node: "cookie"}, "or the node's cookie file"},
 	} {
 		c.config.Dir = t.TempDir()

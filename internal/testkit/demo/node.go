@@ -89,7 +89,11 @@ const buildTime = 10 * time.Minute
 // what depends on it.
 func (d *demo) startNode(ctx context.Context, n *node, s *settings) error {
 	if !n.foreign() {
-		d.console.print("starting btcd on regtest (the first time it is built, which takes a minute)")
+		building := ""
+		if !btcd.Built() {
+			building = " (it is built first, which takes a minute)"
+		}
+		d.console.print("starting btcd on regtest%s", building)
 		ctx, cancel := context.WithTimeout(ctx, buildTime)
 		defer cancel()
 		var err error
@@ -113,25 +117,25 @@ func (d *demo) startNode(ctx context.Context, n *node, s *settings) error {
 	return nil
 }
 
-// identify asks for the chain, as long as it takes.
+// identify asks for the chain, as long as it takes, unless the node refuses to
+// tell.
 func (d *demo) identify(ctx context.Context, n *node) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	said := ""
 	for {
-		var info struct {
-			Chain string `json:"chain"`
-		}
-		err := n.client.Call(ctx, &info, "getblockchaininfo")
-		if err == nil {
-			n.chain = info.Chain
+		probe := n.client.Probe(ctx)
+		switch {
+		case probe.Chain != "":
+			n.chain = probe.Chain
 			return nil
-		}
-		if ctx.Err() != nil {
+		case ctx.Err() != nil:
 			return ctx.Err()
+		case probe.State == "refused": // waiting changes nothing
+			return fmt.Errorf("NODE: node %s: %s", n.config.URL, probe.Reason)
 		}
-		if err.Error() != said {
-			said = err.Error()
+		if probe.Reason != said {
+			said = probe.Reason
 			d.console.print("waiting for the node at %s: %s", n.config.URL, said)
 		}
 		select {

@@ -15,7 +15,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"ckpool/address"
 	"ckpool/bitcoind"
 	"ckpool/internal/config"
 	"ckpool/internal/testkit/btcd"
@@ -45,11 +44,6 @@ func (d *demo) settle(n *node) (*settings, error) {
 	}
 	if _, _, err := net.SplitHostPort(s.listen); err != nil {
 		return s, fmt.Errorf("LISTEN=%s: want host:port", s.listen)
-	}
-	if d.config.Address != "" {
-		if _, err := address.Parse(d.config.Address); err != nil {
-			return s, fmt.Errorf("ADDRESS=%s: %w", d.config.Address, err)
-		}
 	}
 	var err error
 	if s.seed, err = d.seed(); err != nil {
@@ -164,6 +158,9 @@ func (d *demo) readConfig(s *settings, n *node) error {
 		return err
 	}
 	if end := bytes.LastIndex(b, []byte("\nWritten by make run")); end >= 0 && bytes.Equal(b, signed(b[:end])) {
+		if c, _, err := config.Load(path, config.Pool); err == nil && !n.foreign() {
+			s.node.URL = stillFree(c.Nodes)
+		}
 		return nil
 	}
 	mode := config.Pool
@@ -191,6 +188,20 @@ func (d *demo) readConfig(s *settings, n *node) error {
 	s.node = c.Nodes[0]
 	s.payout = c.BTCAddress
 	return nil
+}
+
+// stillFree is where one's own node listened in an earlier run, empty if it
+// cannot any more: whoever uses that node finds it there again.
+func stillFree(nodes []bitcoind.Config) string {
+	if len(nodes) == 0 {
+		return ""
+	}
+	l, err := net.Listen("tcp", nodes[0].URL)
+	if err != nil {
+		return ""
+	}
+	l.Close()
+	return nodes[0].URL
 }
 
 // writeConfig writes the configuration of this run unless it is the user's.

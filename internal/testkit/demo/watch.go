@@ -22,6 +22,7 @@ type status struct {
 	hashRate float64 // per second
 	workers  int
 	height   int64
+	gone     bool // the node does not answer
 	// Since the start; the pool itself counts shares and best by round.
 	shares int64
 	round  int64 // shares of it
@@ -67,7 +68,7 @@ func (d *demo) watch(ctx context.Context, p *pool, n *node, settings *settings) 
 			d.console.print("%v", err)
 		}
 		s.found = len(told) - old
-		if time.Since(lastUpkeep) > upkeepEvery {
+		if time.Since(lastUpkeep) > upkeepEvery && !s.gone {
 			lastUpkeep = time.Now()
 			if err := n.upkeep(ctx); err != nil && ctx.Err() == nil {
 				d.console.print("%v", err)
@@ -136,8 +137,18 @@ func (d *demo) look(ctx context.Context, p *pool, n *node, s *status, told map[s
 			d.console.print("block %s %s: %s, by %s", figures.Count(b.Height), state, figures.Bitcoins(b.Reward), figures.Worker(b.Worker))
 		}
 	}
-	s.height, err = n.height(ctx)
-	return err
+	height, err := n.height(ctx)
+	switch {
+	case err == nil:
+		if s.gone {
+			d.console.print("the node is back")
+		}
+		s.height, s.gone = height, false
+	case !s.gone && ctx.Err() == nil:
+		s.gone = true
+		d.console.print("the node is gone: %s", n.client.Probe(ctx).Reason)
+	}
+	return nil
 }
 
 func (p *pool) blocks(ctx context.Context) ([]control.Block, error) {
@@ -154,6 +165,9 @@ func outcome(state string) string {
 }
 
 func (s *status) line() string {
+	if s.gone {
+		return fmt.Sprintf("height %d, the node is gone  shares %d  blocks found %d", s.height, s.shares, s.found)
+	}
 	if s.workers == 0 {
 		return fmt.Sprintf("height %d, waiting for a miner", s.height)
 	}
