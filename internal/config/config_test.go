@@ -368,7 +368,7 @@ func TestWarnings(t *testing.T) {
 		{"no nodes", `{"btcd": []}`, `ckpool.conf:1: "btcd" is an empty array, taking the default node`},
 		{"no servers", `{"serverurl": []}`, `ckpool.conf:1: "serverurl" is an empty array, listening on [::]:3333`},
 		{"port above 4000", `{"serverurl": ["0.0.0.0:4444"]}`,
-			`ckpool.conf:1: "0.0.0.0:4444" has a port above 4000 but is no high difficulty listener: for that, set "highdiff", or to 0 if it is not to be one`},
+			`ckpool.conf:1: "0.0.0.0:4444" has a port above 4000, which other ckpools start at high difficulty; here it starts like any other. Set "highdiff" to a difficulty for that, or to 0 to silence this`},
 		{"port of the nodes", `{"btcd": [{"url": "127.0.0.1:8333", "cookie": "c"}]}`,
 			`ckpool.conf:1: "btcd[0].url": port 8333 is where nodes talk to each other; RPC is on port 8332 unless rpcport= of the node says otherwise`},
 	}
