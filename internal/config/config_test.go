@@ -295,6 +295,8 @@ func TestErrors(t *testing.T) {
 			`ckpool.conf:1: "btcsig": want at most 38 bytes, got "` + strings.Repeat("x", 39) + `"`},
 		{"sample's address", `{"btcaddress": "YOUR-BITCOIN-ADDRESS"}`,
 			`ckpool.conf:1: "btcaddress": want your own bitcoin address, to which blocks are to pay, got the words of the sample configuration`},
+		{"README's address", `{"btcaddress": "bc1q…"}`,
+			`ckpool.conf:1: "btcaddress": want your own bitcoin address, to which blocks are to pay, got the words of the sample configuration`},
 		{"address of the C sample", `{"btcaddress": "14BMjogz69qe8hk9thyzbmR5pg34mVKB1e"}`,
 			`ckpool.conf:1: "btcaddress": want your own bitcoin address, got "14BMjogz69qe8hk9thyzbmR5pg34mVKB1e", which is that of a stranger in the sample configuration of ckpool in C`},
 		{"address of a fork's sample", "{" + payTo + "\"donation\": 1,\n\"donaddress\": \"1PKN98VN2z5gwSGZvGKS2bj8aADZBkyhkZ\"}",
