@@ -500,8 +500,7 @@ func TestForeignKeys(t *testing.T) {
 	_, _, err := Parse("f", []byte(`{"btcd": [{"url": "h", "user": "u", "rpcpassword": "p"}]}`), Solo)
 	want := `f:1: unknown key "btcd[0].user": here it is "btcd[0].auth"
 f:1: unknown key "btcd[0].rpcpassword": here it is "btcd[0].pass"
-f:1: "btcd[0].auth": want a value, got none
-f:1: "btcd[0].pass": want a value, got none`
+f:1: "btcd[0]": want "cookie", or "auth" and "pass", got neither`
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v\nwant %s", err, want)
 	}
