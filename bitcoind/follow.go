@@ -20,9 +20,11 @@ const (
 // Follow watches an earlier block to 100 confirmations, or until another block
 // has had its place for that long. known is the state the caller knows: it is
 // not told again. changed is called with each new state. A block that is
-// submitted or followed already is left alone.
-func (g *Group) Follow(height int64, hash [32]byte, known BlockState, changed func(BlockState)) {
+// submitted or followed already is left alone, and so is one of a chain no node
+// is on. chain is named as [Group.Chain] does, "" if it is not known.
+func (g *Group) Follow(height int64, hash [32]byte, chain string, known BlockState, changed func(BlockState)) {
 	b := g.newBlock(height, hash, changed)
+	b.chain = chain
 	b.know(known)
 	if known, ended := g.begin(b); known || ended {
 		return
@@ -176,7 +178,7 @@ func (b *block) look(ctx context.Context) finding {
 	if unanswered && b.last.State == "" {
 		return finding{}
 	}
-	v, ok := b.g.views(ctx, b.height, b.hash)
+	v, ok := b.views(ctx)
 	pending := func(format string, args ...any) finding {
 		if text == "" {
 			text = fmt.Sprintf(format, args...)
@@ -273,15 +275,15 @@ type view struct {
 }
 
 // views asks all nodes that can be reached and returns the view of the one
-// with the longest chain; of equals, the one that has hash. It is false if none
-// says what it has. A node that hangs is not waited for when others answered.
-func (g *Group) views(ctx context.Context, height int64, hash [32]byte) (best view, ok bool) {
-	nodes := g.reachable()
+// with the longest chain; of equals, the one that has the block. It is false if
+// none says what it has. A node that hangs is not waited for when others answered.
+func (b *block) views(ctx context.Context) (best view, ok bool) {
+	nodes := b.witnesses()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	views := make(chan *view, len(nodes)) // nil: no answer
 	for _, n := range nodes {
-		g.tasks.Go(func() { views <- n.view(ctx, height, hash) }) // views is called by a task
+		b.g.tasks.Go(func() { views <- n.view(ctx, b.height, b.hash) }) // views is called by a task
 	}
 	var late <-chan time.Time
 	for range nodes {
@@ -330,16 +332,21 @@ func outOfRange(err error) bool {
 	return ok && (e.Code == codeParameter || e.Code == codeMisc) && strings.Contains(e.Message, "out of range")
 }
 
-func (g *Group) reachable() []*node {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+// witnesses are the nodes that can say what became of the block.
+func (b *block) witnesses() []*node {
+	b.g.mu.Lock()
+	defer b.g.mu.Unlock()
 	var list []*node
-	for _, n := range g.nodes {
-		if !g.wrongChain(n) && !n.problem.gone {
+	for _, n := range b.g.nodes {
+		if !b.g.wrongChain(n) && !n.problem.gone && b.isOf(n.chain) {
 			list = append(list, n)
 		}
 	}
 	return list
 }
+
+// isOf reports whether the block may be part of a chain. A node of another one,
+// or not heard of yet, would call it orphaned or refuse it.
+func (b *block) isOf(chain string) bool { return b.chain == "" || b.chain == chain }
 
 func asRPCError(err error) (*RPCError, bool) { return errors.AsType[*RPCError](err) }

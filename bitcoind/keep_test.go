@@ -213,7 +213,7 @@ func TestLostBlocksAreSubmittedAgain(t *testing.T) {
 			}
 			a.blocks = a.blocks[:10]
 			inBubble(t, Options{SaveDir: dir}, func(h *harness) {
-				if err := h.Resume(known, func(_ int64, hash [32]byte, s BlockState) { note(hash, s) }); err != nil {
+				if err := h.Resume(func(hash [32]byte) (BlockState, string) { return known(hash), "regtest" }, func(_ int64, hash [32]byte, s BlockState) { note(hash, s) }); err != nil {
 					t.Fatal(err)
 				}
 				wantAgain(h)
@@ -232,7 +232,7 @@ func TestTipBelowTheBlock(t *testing.T) {
 		inBubble(t, Options{}, func(h *harness) {
 			h.next(instant)
 			var s states
-			h.Follow(10, solvedHash(), BlockState{State: BlockConfirmed, Confirmations: 2}, s.changed)
+			h.Follow(10, solvedHash(), "", BlockState{State: BlockConfirmed, Confirmations: 2}, s.changed)
 			time.Sleep(time.Second)
 			s.want(t, "")
 			if answer != "" {
@@ -261,12 +261,46 @@ func TestNodeThatDoesNotSay(t *testing.T) {
 		inBubble(t, Options{}, func(h *harness) {
 			h.next(instant)
 			var s states
-			h.Follow(10, solvedHash(), BlockState{State: BlockConfirmed, Confirmations: 2}, s.changed)
+			h.Follow(10, solvedHash(), "", BlockState{State: BlockConfirmed, Confirmations: 2}, s.changed)
 			a.say("getblockhash", answer)
 			a.drop(2)
 			time.Sleep(2 * time.Minute)
 			s.want(t, "")
 		}, a)
+	}
+}
+
+// A block of another chain than the node's is neither called orphaned nor offered
+// to it: it stays what it was, for a run on its own chain.
+func TestBlocksOfAnotherChainAreLeftAlone(t *testing.T) {
+	for _, known := range []BlockState{{State: BlockConfirmed, Confirmations: 2}, {State: BlockPending}} {
+		t.Run(known.State, func(t *testing.T) {
+			a := newFakeNode(120)
+			a.takes()
+			a.verdict = []string{"bad-cb-height"}
+			dir := t.TempDir()
+			if err := writeSaved(filepath.Join(dir, savedName(10)), fmt.Appendf(nil, "%x\n", solved)); err != nil {
+				t.Fatal(err)
+			}
+			inBubble(t, Options{SaveDir: dir}, func(h *harness) {
+				var s states
+				changed := func(_ int64, _ [32]byte, b BlockState) { s.changed(b) }
+				if err := h.Resume(func([32]byte) (BlockState, string) { return known, "main" }, changed); err != nil {
+					t.Fatal(err)
+				}
+				h.Follow(11, blockID(11, 7), "main", known, s.changed)
+				h.next(instant)
+				time.Sleep(2 * time.Minute)
+				s.want(t, "")
+				h.wantSaid(0, "orphaned")
+				if n := a.count("submitblock"); n != 0 {
+					t.Errorf("submitted %d times", n)
+				}
+				if diff := cmp.Diff([]string{savedName(10)}, saved(t, dir)); diff != "" {
+					t.Error(diff)
+				}
+			}, a)
+		})
 	}
 }
 
@@ -312,10 +346,10 @@ func TestDecidedBlocksAreResumedInSilence(t *testing.T) {
 			inBubble(t, Options{SaveDir: dir}, func(h *harness) {
 				var s states
 				changed := func(_ int64, _ [32]byte, b BlockState) { s.changed(b) }
-				if err := h.Resume(func([32]byte) BlockState { return known }, changed); err != nil {
+				if err := h.Resume(func([32]byte) (BlockState, string) { return known, "" }, changed); err != nil {
 					t.Fatal(err)
 				}
-				h.Follow(10, solvedHash(), known, s.changed) // it is in the table as well
+				h.Follow(10, solvedHash(), "", known, s.changed) // it is in the table as well
 				h.next(instant)
 				time.Sleep(2 * time.Minute)
 				h.wantSaid(0, "lock 10")

@@ -143,9 +143,10 @@ func setRejected(path string) error {
 
 // Resume goes on with the blocks in SaveDir. known tells what the caller knows
 // of a block from an earlier run, the zero BlockState for nothing: what was
-// undecided is submitted again, the others when nodes no longer have them. A
-// file that is no such block is told as an event and left.
-func (g *Group) Resume(known func(hash [32]byte) BlockState, changed func(height int64, hash [32]byte, s BlockState)) error {
+// undecided is submitted again, the others when nodes no longer have them; and
+// the block's chain, see [Group.Follow]. A file that is no such block is told as
+// an event and left.
+func (g *Group) Resume(known func(hash [32]byte) (s BlockState, chain string), changed func(height int64, hash [32]byte, s BlockState)) error {
 	if g.options.SaveDir == "" {
 		return nil
 	}
@@ -168,18 +169,19 @@ func (g *Group) Resume(known func(hash [32]byte) BlockState, changed func(height
 			g.options.Event(Event{levelWarning, fmt.Sprintf("Saved block %s: %v", path, err)})
 			continue
 		}
-		state := known(hash)
+		state, chain := known(hash)
 		if state.State == BlockRejected { // and could not be renamed
 			_ = setRejected(path)
 			continue
 		}
-		g.resume(SolvedBlock{height, hash, block}, state, func(s BlockState) { changed(height, hash, s) })
+		g.resume(SolvedBlock{height, hash, block}, chain, state, func(s BlockState) { changed(height, hash, s) })
 	}
 	return nil
 }
 
-func (g *Group) resume(s SolvedBlock, known BlockState, changed func(BlockState)) {
+func (g *Group) resume(s SolvedBlock, chain string, known BlockState, changed func(BlockState)) {
 	b := g.newBlock(s.Height, s.Hash, changed)
+	b.chain = chain
 	b.know(known)
 	b.keep(s.Serialised, true)
 	if known, ended := g.begin(b); known || ended {
@@ -189,7 +191,9 @@ func (g *Group) resume(s SolvedBlock, known BlockState, changed func(BlockState)
 	g.tasks.Go(b.save)
 	if known.State != BlockConfirmed && known.State != BlockOrphaned {
 		b.last = BlockState{}
-		g.options.Event(Event{levelWarning, fmt.Sprintf("Block %d %s was undecided, submitting it again", s.Height, displayHash(s.Hash))})
+		if ours := g.Chain(); ours == "" || b.isOf(ours) {
+			g.options.Event(Event{levelWarning, fmt.Sprintf("Block %d %s was undecided, submitting it again", s.Height, displayHash(s.Hash))})
+		}
 		b.offer()
 	}
 	g.tasks.Go(b.watch)

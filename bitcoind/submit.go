@@ -132,6 +132,7 @@ type block struct {
 	g       *Group
 	height  int64
 	hash    [32]byte
+	chain   string // of a block of an earlier run; "" any
 	changed func(BlockState)
 
 	kick   chan struct{} // capacity 1: a node's verdict or view is new
@@ -248,6 +249,15 @@ func judge(verdict string, err error) outcome {
 // send submits the block to one node until the node decided or no decision is
 // needed any more.
 func (b *block) send(ctx context.Context, n *node, o *offering, request submission) {
+	for b.chain != "" {
+		chain := b.g.chainOfNode(n)
+		if b.isOf(chain) {
+			break
+		}
+		if chain != "" || !pauseUnless(ctx, retryEvery, o.decided, b.g.ending) {
+			return
+		}
+	}
 	for attempt := 1; ; attempt++ {
 		sent := time.Now()
 		verdict, err := n.client.submit(ctx, request)
@@ -274,16 +284,29 @@ func (b *block) send(ctx context.Context, n *node, o *offering, request submissi
 		if time.Since(o.began) > retryEagerly {
 			every = retryLater
 		}
-		select {
-		case <-time.After(every):
-		case <-o.decided:
-			return
-		case <-b.g.ending:
-			return
-		case <-ctx.Done():
+		if !pauseUnless(ctx, every, o.decided, b.g.ending) {
 			return
 		}
 	}
+}
+
+// pauseUnless reports whether the time has passed before anything ended.
+func pauseUnless(ctx context.Context, pause time.Duration, decided, ending <-chan struct{}) bool {
+	select {
+	case <-time.After(pause):
+		return true
+	case <-decided:
+	case <-ending:
+	case <-ctx.Done():
+	}
+	return false
+}
+
+// chainOfNode is the chain a node is on, "" unknown yet.
+func (g *Group) chainOfNode(n *node) string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return n.chain
 }
 
 // bringParent submits the parent of a block to a node that does not know it, if

@@ -80,7 +80,7 @@ func (s *states) want(t *testing.T, want string) {
 }
 
 // unknown is what a pool without a table of blocks knows of them.
-func unknown([32]byte) BlockState { return BlockState{} }
+func unknown([32]byte) (BlockState, string) { return BlockState{}, "" }
 
 func saved(t *testing.T, dir string) []string {
 	t.Helper()
@@ -342,7 +342,7 @@ func TestFollow(t *testing.T) {
 	a.blocks = append(a.blocks, solvedHash(), blockID(11, 0))
 	inBubble(t, Options{}, func(h *harness) {
 		var s states
-		h.Follow(10, solvedHash(), BlockState{State: BlockConfirmed, Confirmations: 1}, s.changed)
+		h.Follow(10, solvedHash(), "", BlockState{State: BlockConfirmed, Confirmations: 1}, s.changed)
 		h.next(instant)
 		synctest.Wait()
 		s.want(t, "confirmed 2")

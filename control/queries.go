@@ -133,6 +133,7 @@ type Block struct {
 	Reward     int64   `json:"reward"`     // satoshis
 	Time       Time    `json:"time"`
 	State      string  `json:"state"` // pending, confirmed N, orphaned, rejected: TEXT
+	Chain      string  `json:"chain"` // main, test, testnet4, signet, regtest; "" unknown
 }
 
 // Node is one of the pool's bitcoin nodes.

@@ -295,6 +295,8 @@ func TestErrors(t *testing.T) {
 			`ckpool.conf:1: "btcsig": want at most 38 bytes, got "` + strings.Repeat("x", 39) + `"`},
 		{"sample's address", `{"btcaddress": "YOUR-BITCOIN-ADDRESS"}`,
 			`ckpool.conf:1: "btcaddress": want your own bitcoin address, to which blocks are to pay, got the words of the sample configuration`},
+		{"README's address", `{"btcaddress": "bc1q…"}`,
+			`ckpool.conf:1: "btcaddress": want your own bitcoin address, to which blocks are to pay, got the words of the sample configuration`},
 		{"address of the C sample", `{"btcaddress": "14BMjogz69qe8hk9thyzbmR5pg34mVKB1e"}`,
 			`ckpool.conf:1: "btcaddress": want your own bitcoin address, got "14BMjogz69qe8hk9thyzbmR5pg34mVKB1e", which is that of a stranger in the sample configuration of ckpool in C`},
 		{"address of a fork's sample", "{" + payTo + "\"donation\": 1,\n\"donaddress\": \"1PKN98VN2z5gwSGZvGKS2bj8aADZBkyhkZ\"}",
@@ -368,7 +370,7 @@ func TestWarnings(t *testing.T) {
 		{"no nodes", `{"btcd": []}`, `ckpool.conf:1: "btcd" is an empty array, taking the default node`},
 		{"no servers", `{"serverurl": []}`, `ckpool.conf:1: "serverurl" is an empty array, listening on [::]:3333`},
 		{"port above 4000", `{"serverurl": ["0.0.0.0:4444"]}`,
-			`ckpool.conf:1: "0.0.0.0:4444" has a port above 4000 but is no high difficulty listener: for that, set "highdiff", or to 0 if it is not to be one`},
+			`ckpool.conf:1: "0.0.0.0:4444" has a port above 4000, which other ckpools start at high difficulty; here it starts like any other. Set "highdiff" to a difficulty for that, or to 0 to silence this`},
 		{"port of the nodes", `{"btcd": [{"url": "127.0.0.1:8333", "cookie": "c"}]}`,
 			`ckpool.conf:1: "btcd[0].url": port 8333 is where nodes talk to each other; RPC is on port 8332 unless rpcport= of the node says otherwise`},
 	}
@@ -498,8 +500,7 @@ func TestForeignKeys(t *testing.T) {
 	_, _, err := Parse("f", []byte(`{"btcd": [{"url": "h", "user": "u", "rpcpassword": "p"}]}`), Solo)
 	want := `f:1: unknown key "btcd[0].user": here it is "btcd[0].auth"
 f:1: unknown key "btcd[0].rpcpassword": here it is "btcd[0].pass"
-f:1: "btcd[0].auth": want a value, got none
-f:1: "btcd[0].pass": want a value, got none`
+f:1: "btcd[0]": want "cookie", or "auth" and "pass", got neither`
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v\nwant %s", err, want)
 	}

@@ -31,11 +31,14 @@ func (r *reader) readNodes(v value) error {
 			continue
 		}
 		warnAboutPort(e, n.URL)
-		required := []string{"url", "auth", "pass"}
-		if e.has("cookie") {
-			required = required[:1]
+		e.require("url")
+		switch {
+		case e.has("cookie"):
+		case e.has("auth"), e.has("pass"):
+			e.require("auth", "pass")
+		default:
+			v.file.note(v.file.at(e.StartOffset, &Error{Key: e.path, Want: `"cookie", or "auth" and "pass"`, Got: "neither"}))
 		}
-		e.require(required...)
 		r.Nodes = append(r.Nodes, n)
 	}
 	return nil

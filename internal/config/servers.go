@@ -61,7 +61,7 @@ func (r *reader) plainListener(v value) (Listener, error) {
 		if r.highDiffGiven {
 			l.HighDiff = r.HighDiff
 		} else {
-			v.warnf("%q has a port above %d but is no high difficulty listener: for that, set \"highdiff\", or to 0 if it is not to be one", url, highPort)
+			v.warnf("%q has a port above %d, which other ckpools start at high difficulty; here it starts like any other. Set \"highdiff\" to a difficulty for that, or to 0 to silence this", url, highPort)
 		}
 	}
 	return l, nil

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"strconv"
+	"strings"
 
 	"ckpool/address"
 )
@@ -120,7 +121,7 @@ var strangers = map[string]bool{
 
 func payable(key, s string) (address.Address, *Error) {
 	switch {
-	case s == samplePayee:
+	case s == samplePayee, strings.Contains(s, "…"): // as in the documentation
 		return address.Address{}, &Error{Key: key, Want: "your own bitcoin address, to which blocks are to pay", Got: "the words of the sample configuration"}
 	case strangers[s]:
 		return address.Address{}, &Error{

@@ -133,7 +133,7 @@ func (p *Pool) submitBlock(f *solution) {
 	height, hash := f.job.Template.Height, f.share.Hash
 	record := Block{
 		Height: height, Hash: display(hash), Worker: f.worker, Difficulty: f.job.NetworkDifficulty,
-		Reward: f.job.Template.CoinbaseValue, Time: f.found,
+		Reward: f.job.Template.CoinbaseValue, Time: f.found, Chain: p.nodes.Chain(),
 	}
 	kind := "Possible block solve"
 	if f.stale {
@@ -204,10 +204,10 @@ func parseBlockState(s bitcoind.BlockState) BlockState {
 }
 
 // nodesState is what the table knows of a block, as the nodes said it.
-func (p *Pool) nodesState(hash [32]byte) (s bitcoind.BlockState) {
+func (p *Pool) nodesState(hash [32]byte) (s bitcoind.BlockState, chain string) {
 	b, known := p.blocks.Get(display(hash))
 	if !known {
-		return s
+		return s, ""
 	}
 	s.Text = b.Reason
 	switch b.State {
@@ -220,7 +220,7 @@ func (p *Pool) nodesState(hash [32]byte) (s bitcoind.BlockState) {
 	case BlockRejected:
 		s.State = bitcoind.BlockRejected
 	}
-	return s
+	return s, b.Chain
 }
 
 // followBlocks goes on with blocks an earlier run, or the process before, has
@@ -240,6 +240,7 @@ func (p *Pool) followBlocks() {
 		if err != nil {
 			continue
 		}
-		p.nodes.Follow(b.Height, hash, p.nodesState(hash), func(s bitcoind.BlockState) { p.blockChanged(b.Hash, s) })
+		known, chain := p.nodesState(hash)
+		p.nodes.Follow(b.Height, hash, chain, known, func(s bitcoind.BlockState) { p.blockChanged(b.Hash, s) })
 	}
 }

@@ -43,6 +43,7 @@ type Block struct {
 	State         BlockState
 	Confirmations int    // in BlockConfirmed
 	Reason        string // in BlockRejected
+	Chain         string // main, test, testnet4, signet, regtest; "" unknown
 }
 
 // StateText is the state in a word: pending, confirmed 6, orphaned, rejected: high-hash.
@@ -95,11 +96,12 @@ type blockFile struct {
 	Reward     int64   `json:"reward"`
 	Time       int64   `json:"time"`
 	State      string  `json:"state"`
+	Chain      string  `json:"chain,omitempty"`
 }
 
 // MarshalJSON gives the form of blocks.json.
 func (b Block) MarshalJSON() ([]byte, error) {
-	return json.Marshal(blockFile{b.Height, b.Hash, b.Worker, b.Difficulty, b.Reward, b.Time.Unix(), b.StateText()})
+	return json.Marshal(blockFile{b.Height, b.Hash, b.Worker, b.Difficulty, b.Reward, b.Time.Unix(), b.StateText(), b.Chain})
 }
 
 // UnmarshalJSON is the inverse of MarshalJSON.
@@ -110,7 +112,7 @@ func (b *Block) UnmarshalJSON(data []byte) error {
 	}
 	*b = Block{
 		Height: f.Height, Hash: f.Hash, Worker: f.Worker,
-		Difficulty: f.Difficulty, Reward: f.Reward, Time: time.Unix(f.Time, 0),
+		Difficulty: f.Difficulty, Reward: f.Reward, Time: time.Unix(f.Time, 0), Chain: f.Chain,
 	}
 	return b.parseState(f.State)
 }
@@ -289,6 +291,17 @@ func (t *Blocks) List() []Block {
 // Open returns the blocks that are not settled.
 func (t *Blocks) Open() []Block {
 	return slices.DeleteFunc(t.List(), func(b Block) bool { return b.Settled() })
+}
+
+// Abroad counts the open blocks of other chains than one, by chain.
+func (t *Blocks) Abroad(chain string) map[string]int {
+	n := map[string]int{}
+	for _, b := range t.Open() {
+		if chain != "" && b.Chain != "" && b.Chain != chain {
+			n[b.Chain]++
+		}
+	}
+	return n
 }
 
 // writeBlocksEvery is between two writes of the file: on a test chain blocks

@@ -46,6 +46,11 @@ func TestBlocksFile(t *testing.T) {
 	if blocks.Update("none", func(*Block) {}) {
 		t.Error("update of no block")
 	}
+	want[3].Chain = "regtest"
+	blocks.Update(want[3].Hash, func(b *Block) { *b = want[3] })
+	if diff := cmp.Diff(map[string]int{"regtest": 1}, blocks.Abroad("main")); diff != "" || len(blocks.Abroad("regtest")) != 0 {
+		t.Errorf("of other chains: %s", diff)
+	}
 	if err := blocks.save(); err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +83,7 @@ func TestBlocksFile(t *testing.T) {
 	if want := `{"blocks": [{"height": 850000, "hash": "` + strings.Repeat("0", 64) + `", "worker": "bob.rig1", "difficulty": 86388558925171.016, "reward": 312500000, "time": 1795327613, "state": "confirmed 100"}, `; !strings.HasPrefix(answer, want) {
 		t.Errorf("answer:\n%s", answer)
 	}
-	if !strings.HasSuffix(answer, `"state": "rejected: high-hash"}, {"height": 850003, "hash": "`+want[3].Hash+`", "worker": "bob.rig1", "difficulty": 86388558925171.016, "reward": 312500000, "time": 1795327616, "state": "orphaned"}]}`) || !json.Valid([]byte(answer)) {
+	if !strings.HasSuffix(answer, `"state": "rejected: high-hash"}, {"height": 850003, "hash": "`+want[3].Hash+`", "worker": "bob.rig1", "difficulty": 86388558925171.016, "reward": 312500000, "time": 1795327616, "state": "orphaned", "chain": "regtest"}]}`) || !json.Valid([]byte(answer)) {
 		t.Errorf("answer:\n%s", answer)
 	}
 }

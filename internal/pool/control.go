@@ -104,6 +104,9 @@ func (q Queries) Blocks(t *Blocks) []byte {
 		o.Int("reward", f.Reward)
 		o.Int("time", f.Time.Unix())
 		o.String("state", f.StateText())
+		if f.Chain != "" {
+			o.String("chain", f.Chain)
+		}
 		return o.Close()
 	})
 }

@@ -137,6 +137,9 @@ func (u *updater) learnChain() error {
 		}
 		u.logAt(logfile.LevelWarning, fmt.Sprintf("%s; addresses are taken for those of the %s network", what, to.network))
 	}
+	for other, n := range u.blocks.Abroad(chain) {
+		u.logAt(logfile.LevelWarning, fmt.Sprintf("%d found blocks are of chain %s, the node is on %s: they stay as they are", n, other, chain))
+	}
 	c := u.config.Load()
 	b := &work.Builder{
 		Tag: c.PoolTag, Sig: c.BTCSig,
