@@ -46,6 +46,11 @@ func (tr *tracker) hear(n *node, hash [32]byte) {
 	if !n.answers {
 		n.want()
 	}
+	tr.wakeFollowers()
+}
+
+// wakeFollowers makes blocks that are followed look at the nodes again.
+func (tr *tracker) wakeFollowers() {
 	close(tr.changed)
 	tr.changed = make(chan struct{})
 }

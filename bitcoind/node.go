@@ -226,6 +226,9 @@ func (tr *tracker) wrongChain(n *node) bool {
 
 // learnChain takes in what chain the node is on.
 func (tr *tracker) learnChain(n *node, chain string) {
+	if n.chain != chain {
+		tr.wakeFollowers() // whose blocks may be of that chain
+	}
 	n.chain, n.misfit = chain, nil
 	if chain != "" && tr.options.Fits != nil {
 		n.misfit = tr.options.Fits(chain)

@@ -61,7 +61,8 @@ func (tr *tracker) wakeAt(t time.Time) {
 	}
 }
 
-// newTip returns a channel that is closed at the next change of a node's tip.
+// newTip returns a channel that is closed at the next change of a node's tip, or
+// of its chain.
 func (tr *tracker) newTip() <-chan struct{} {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()

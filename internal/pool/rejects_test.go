@@ -25,8 +25,8 @@ func TestRejectsOfAWorker(t *testing.T) {
 		h.Share(sh)
 	}
 	want := map[string]string{
-		"bob.bad":  `"accepted_shares": 1, "rejects": {"malformed": 1, "stale": 2, "above target": 1}, "lastreject": "above target", "lastrejected": 1795327618}`,
-		"bob.good": `"accepted_shares": 2, "rejects": {}, "lastreject": "", "lastrejected": 0}`,
+		"bob.bad":  `"accepted_shares": 1, "rejects": {"malformed": 1, "stale": 2, "above target": 1}, "lastreject": "above target", "lastrejected": 1795327618, "bestever": 1.0}`,
+		"bob.good": `"accepted_shares": 2, "rejects": {}, "lastreject": "", "lastrejected": 0, "bestever": 1.0}`,
 	}
 	check := func(s *State, after string) {
 		t.Helper()
