@@ -278,6 +278,9 @@ func readRegistry(record []byte, now time.Time) (k registryRecord, err error) {
 		until := uint32(max(min(r.Uint64(), math.MaxUint32), 1))
 		e := readEntry(r)
 		e.until = until
+		if id == 0 {
+			r.Fail(errors.New("a session without id"))
+		}
 		k.closed[id] = e
 	}
 	return k, r.Done()

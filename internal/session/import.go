@@ -255,6 +255,8 @@ func (k *record) check(r *wire.Reader) {
 		r.Fail(errors.New("a subscription without id or extranonce1"))
 	case k.is(authorised) && len(k.logins) == 0:
 		r.Fail(errors.New("an authorisation without worker"))
+	case len(k.held) > 0 && k.held[len(k.held)-1] != '\n':
+		r.Fail(errors.New("held lines without end"))
 	}
 	for _, l := range k.logins {
 		if l.name == "" || l.worker == "" {
