@@ -5,6 +5,7 @@ package netserver
 import (
 	"fmt"
 	"sync"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -43,7 +44,7 @@ func (g *gate) accept(k socket) (a arrival, ok bool) {
 			why, refused = Full, true
 			detail = fmt.Sprintf("%d clients", g.server.MaxClients())
 		}
-		fd, err := accept(k.fd, &g.peer)
+		fd, err := g.server.spare.accept(k.fd, &g.peer)
 		if err == 0 && !refused {
 			return arrival{fd, k.at, peerAddress(&g.peer)}, true
 		}
@@ -106,8 +107,15 @@ const spares = 8
 // spare are descriptors that are given up for a moment, so that a connection
 // can be closed when there is no other left.
 type spare struct {
-	mu    sync.Mutex
-	files []int // guarded by mu
+	mu    sync.RWMutex // held to read: descriptors are taken only while none is lent
+	files []int        // guarded by mu
+}
+
+// accept takes a connection, but not with a descriptor that another loop lent.
+func (s *spare) accept(fd int, peer *unix.RawSockaddrAny) (int32, syscall.Errno) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return accept(fd, peer)
 }
 
 // keep opens the spare descriptors, as far as they are to be had. The caller
