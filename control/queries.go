@@ -20,6 +20,16 @@ func (e *RefusedError) Error() string { return fmt.Sprintf("%.100s: %s", e.Comma
 // Time is a time in replies: unix seconds, 0 for never, which is the zero Time.
 type Time struct{ time.Time }
 
+// At is a time for a reply; the zero time is never.
+func At(t time.Time) Time { return Time{t} }
+
+func (t Time) seconds() int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.Unix()
+}
+
 // UnmarshalJSON reads seconds.
 func (t *Time) UnmarshalJSON(b []byte) error {
 	var seconds float64
@@ -36,11 +46,10 @@ func (t *Time) UnmarshalJSON(b []byte) error {
 // Rates are averages of difficulty per second over the last minutes; times 2^32
 // they are hashes per second.
 type Rates struct {
-	DSPS1     float64 `json:"dsps1"` // 1 minute
-	DSPS5     float64 `json:"dsps5"`
-	DSPS60    float64 `json:"dsps60"`
-	DSPS1440  float64 `json:"dsps1440"`
-	DSPS10080 float64 `json:"dsps10080"` // a week; not of workers
+	DSPS1    float64 `json:"dsps1"` // 1 minute
+	DSPS5    float64 `json:"dsps5"`
+	DSPS60   float64 `json:"dsps60"`
+	DSPS1440 float64 `json:"dsps1440"` // a day
 }
 
 // User is one user.
@@ -50,6 +59,7 @@ type User struct {
 	Workers        int64   `json:"workers"`  // connected
 	BestDifficulty float64 `json:"bestdiff"` // of the round
 	Rates
+	DSPS10080 float64 `json:"dsps10080"` // a week
 	LastShare Time    `json:"lastshare"`
 	BestEver  float64 `json:"bestever"`
 }
@@ -63,22 +73,25 @@ type Worker struct {
 	LastShare      Time    `json:"lastshare"`
 	Started        Time    `json:"started"` // of the connection, never if there is none
 	BestDifficulty float64 `json:"bestdiff"`
-	MinDifficulty  float64 `json:"mindiff"`
+	MinDifficulty  int64   `json:"mindiff"` // 0: no worker has one of its own
 	Idle           bool    `json:"idle"`
 	// Shares since the worker was first seen, and submits that were refused.
-	AcceptedShares int64            `json:"accepted_shares"`
-	Rejects        map[string]int64 `json:"rejects"`    // by reason
-	LastReject     string           `json:"lastreject"` // reason
-	LastRejected   Time             `json:"lastrejected"`
-	BestEver       float64          `json:"bestever"`
+	AcceptedShares int64   `json:"accepted_shares"`
+	Rejects        Counts  `json:"rejects"`    // by reason
+	LastReject     string  `json:"lastreject"` // reason
+	LastRejected   Time    `json:"lastrejected"`
+	BestEver       float64 `json:"bestever"`
 }
 
 // Connection is one connected miner.
 type Connection struct {
-	ID          uint64  `json:"id"`
-	Extranonce1 string  `json:"enonce1"` // hex
-	Difficulty  float64 `json:"diff"`
+	ID                uint64  `json:"id"`
+	Extranonce1       string  `json:"enonce1"`    // hex
+	Extranonce1Own    string  `json:"enonce1var"` // the part that is the miner's alone
+	Extranonce1Number int64   `json:"enonce1_64"` // as a little-endian number
+	Difficulty        float64 `json:"diff"`
 	Rates
+	DSPS10080      float64 `json:"dsps10080"` // a week
 	LastShare      Time    `json:"lastshare"`
 	Start          Time    `json:"starttime"`
 	Address        string  `json:"address"`
@@ -90,6 +103,8 @@ type Connection struct {
 	UserID         int64   `json:"userid"`
 	Server         int     `json:"server"` // index of the listen address
 	BestDifficulty float64 `json:"bestdiff"`
+	ProxyID        int64   `json:"proxyid"` // 0: work comes from nodes
+	SubProxyID     int64   `json:"subproxyid"`
 }
 
 // PoolStats are statistics of the pool; counts and sums are of the round.
@@ -106,15 +121,24 @@ type PoolStats struct {
 	SPS60             float64 `json:"sps60"`
 	Accepted          float64 `json:"accepted"` // difficulty
 	Rejected          float64 `json:"rejected"`
+	DSPS1             float64 `json:"dsps1"` // difficulty per second over a minute
+	DSPS5             float64 `json:"dsps5"`
 	DSPS15            float64 `json:"dsps15"`
+	DSPS60            float64 `json:"dsps60"`
 	DSPS360           float64 `json:"dsps360"`
+	DSPS1440          float64 `json:"dsps1440"`
+	DSPS10080         float64 `json:"dsps10080"`
 	AcceptedCount     int64   `json:"accepted_count"` // shares
 	RejectedCount     int64   `json:"rejected_count"`
 	BestShare         float64 `json:"bestshare"` // difficulty
 	NetworkDifficulty float64 `json:"netdiff"`
 	Height            int64   `json:"height"`   // of the block that is mined, 0 without work
 	Work              Time    `json:"worktime"` // when the work was made
-	Rates
+}
+
+// Uptime is how long the pool has run.
+type Uptime struct {
+	Seconds int64 `json:"uptime"`
 }
 
 // Payout says whether blocks can be paid to an address.
@@ -132,8 +156,8 @@ type Block struct {
 	Difficulty float64 `json:"difficulty"` // of the network
 	Reward     int64   `json:"reward"`     // satoshis
 	Time       Time    `json:"time"`
-	State      string  `json:"state"` // pending, confirmed N, orphaned, rejected: TEXT
-	Chain      string  `json:"chain"` // main, test, testnet4, signet, regtest; "" unknown
+	State      string  `json:"state"`           // pending, confirmed N, orphaned, rejected: TEXT
+	Chain      string  `json:"chain,omitempty"` // main, test, testnet4, signet, regtest; "" unknown
 }
 
 // Node is one of the pool's bitcoin nodes.
@@ -144,7 +168,45 @@ type Node struct {
 	Version   string  `json:"version"`
 	Current   bool    `json:"current"` // work comes from it
 	Height    int64   `json:"height"`  // -1 unknown
-	LatencyMS float64 `json:"latency_ms"`
+	LatencyMS float64 `json:"latency_ms" digits:"6"`
+}
+
+// Objects counts things in memory.
+type Objects struct {
+	Count  int64 `json:"count"`
+	Memory int64 `json:"memory"` // bytes, about
+}
+
+// Made are objects of which it is known how many were ever made.
+type Made struct {
+	Objects
+	Generated int64 `json:"generated"`
+}
+
+// StratifierStats are what a pool holds in memory.
+type StratifierStats struct {
+	Workbases       Made     `json:"workbases"` // jobs
+	RemoteWorkbases Objects  `json:"remote_workbases"`
+	UserWorkbases   *Objects `json:"userwbs,omitempty"` // solo: of addresses
+	Users           Objects  `json:"users"`
+	Clients         Made     `json:"clients"`
+	Disconnected    Made     `json:"disconnected"`
+	Shares          Made     `json:"shares"` // remembered for duplicates
+	Transactions    Made     `json:"transactions"`
+	Sends           Made     `json:"ssends"`
+	Receives        Made     `json:"srecvs"`
+	Transfers       Made     `json:"stxnq"`
+}
+
+// ConnectorStats are the connections, what slow ones cost, how many have not come
+// through PROXY header and TLS handshake, and why others ended.
+type ConnectorStats struct {
+	Clients  Made   `json:"clients"`
+	Dead     Made   `json:"dead"`
+	Sends    Made   `json:"sends"`
+	Delays   Made   `json:"delays"`
+	Entering Made   `json:"entering"`
+	Drops    Counts `json:"drops"`
 }
 
 // BestShares are the best shares of a user, or of the pool.
@@ -228,8 +290,8 @@ func (c *Client) Version(ctx context.Context) (string, error) { return c.text(ct
 
 // Uptime is the time since the start.
 func (c *Client) Uptime(ctx context.Context) (time.Duration, error) {
-	seconds, err := list[int64](ctx, c, "uptime", "uptime")
-	return time.Duration(seconds) * time.Second, err
+	up, err := query[Uptime](ctx, c, "uptime")
+	return time.Duration(up.Seconds) * time.Second, err
 }
 
 // Shutdown ends the instance. It is still ending when Shutdown returns.
@@ -338,13 +400,13 @@ func (c *Client) BestShares(ctx context.Context) ([]BestShares, error) {
 }
 
 // Rejects counts rejected shares by reason, since the start.
-func (c *Client) Rejects(ctx context.Context) (map[string]int64, error) {
-	return list[map[string]int64](ctx, c, "rejects", "rejects")
+func (c *Client) Rejects(ctx context.Context) (Counts, error) {
+	return list[Counts](ctx, c, "rejects", "rejects")
 }
 
 // Drops counts closed connections by reason, since the start.
-func (c *Client) Drops(ctx context.Context) (map[string]int64, error) {
-	return list[map[string]int64](ctx, c, "drops", "drops")
+func (c *Client) Drops(ctx context.Context) (Counts, error) {
+	return list[Counts](ctx, c, "drops", "drops")
 }
 
 // ShowMessage shows a text on all miners.

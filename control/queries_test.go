@@ -129,18 +129,18 @@ func TestQueries(t *testing.T) {
 	check("reload", control.Reload{Changed: []string{"mindiff"}, Restart: []string{}}, reloaded, err)
 	users, err := c.Users(ctx)
 	check("users", []control.User{{User: "alice", ID: 1, Workers: 2, BestDifficulty: 1234.5,
-		Rates: control.Rates{DSPS1: 1, DSPS5: 2, DSPS60: 3, DSPS1440: 4, DSPS10080: 5}, LastShare: at}}, users, err)
+		Rates: control.Rates{DSPS1: 1, DSPS5: 2, DSPS60: 3, DSPS1440: 4}, DSPS10080: 5, LastShare: at}}, users, err)
 	user, err := c.User(ctx, "bob")
 	check("user", control.User{User: "bob", ID: 2}, user, err)
 	stats, err := c.PoolStats(ctx)
-	check("poolstats", control.PoolStats{Start: at, Users: 2, Accepted: 1.5, DSPS360: 7, Rates: control.Rates{DSPS1: 1},
+	check("poolstats", control.PoolStats{Start: at, Users: 2, Accepted: 1.5, DSPS360: 7, DSPS1: 1,
 		BestShare: 5, NetworkDifficulty: 9, Height: 8, Work: at}, stats, err)
 	payout, err := c.CheckAddress(ctx, "bc1q")
 	check("checkaddr", control.Payout{Address: "bc1q", Reason: "too short"}, payout, err)
 	blocks, err := c.Blocks(ctx)
 	check("blocks", []control.Block{{Height: 850000, Hash: "00ff", Reward: 312500000, Time: at, State: "confirmed 6"}}, blocks, err)
 	rejects, err := c.Rejects(ctx)
-	check("rejects", map[string]int64{"stale": 3}, rejects, err)
+	check("rejects", control.Counts{{Name: "stale", Count: 3}}, rejects, err)
 	sent, err := c.Run(ctx, "messageuser", "bob", "good", "day")
 	check("messageuser", "sent to 1", sent, err)
 	connection, err := c.Connection(ctx, 7)

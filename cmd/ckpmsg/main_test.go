@@ -193,9 +193,9 @@ func TestStatus(t *testing.T) {
 		stats: control.PoolStats{
 			Start: at, Update: after(76 * time.Hour), Workers: 31, Users: 12, AcceptedCount: 1234567, RejectedCount: 5180, SPS1: 8.912,
 			Accepted: 1.26e12, BestShare: 12.3e9, NetworkDifficulty: 126e12, Height: 900008, Work: after(76*time.Hour - 12*time.Second),
-			Rates: control.Rates{DSPS1: 290000, DSPS5: 280000, DSPS60: 270000, DSPS1440: 260000},
+			DSPS1: 290000, DSPS5: 280000, DSPS60: 270000, DSPS1440: 260000,
 		},
-		rejects: map[string]int64{"stale": 700, "above target": 300, "duplicate": 0, "job not found": 1},
+		rejects: control.Counts{{Name: "stale", Count: 700}, {Name: "above target", Count: 300}, {Name: "duplicate"}, {Name: "job not found", Count: 1}},
 		blocks: []control.Block{{Height: 890000, State: "orphaned"}, {Height: 890001, Worker: "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4.rig1", Reward: 318273645,
 			Time: after(time.Hour), State: "confirmed 12"}},
 		nodes: []control.Node{
@@ -264,7 +264,7 @@ func TestWorker(t *testing.T) {
 	const name = "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4.rig1"
 	mined := control.Worker{
 		Worker: name, Rates: control.Rates{DSPS1: 290, DSPS5: 280, DSPS60: 270, DSPS1440: 260}, BestDifficulty: 1234567, BestEver: 12.3e9,
-		AcceptedShares: 12345, Rejects: map[string]int64{"stale": 3, "above target": 12}, LastReject: "above target", LastRejected: ago(time.Hour), LastShare: ago(3 * time.Second),
+		AcceptedShares: 12345, Rejects: control.Counts{{Name: "stale", Count: 3}, {Name: "above target", Count: 12}}, LastReject: "above target", LastRejected: ago(time.Hour), LastShare: ago(3 * time.Second),
 	}
 	here := control.Connection{Start: ago(8 * time.Hour), Address: "192.168.1.7", UserAgent: "bitaxe/BM1370", Difficulty: 1024}
 	left := mined
@@ -326,7 +326,7 @@ func TestNearNames(t *testing.T) {
 
 // So easy a chain that blocks come faster than seconds pass.
 func TestOddsOfEasyChain(t *testing.T) {
-	s := status{stats: control.PoolStats{NetworkDifficulty: 4.66e-10, Rates: control.Rates{DSPS1: 1e-6}}}
+	s := status{stats: control.PoolStats{NetworkDifficulty: 4.66e-10, DSPS1: 1e-6}}
 	if got, want := s.odds(), "blocks every second (1m)"; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}

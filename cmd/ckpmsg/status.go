@@ -31,7 +31,7 @@ func commands() []control.Command {
 type status struct {
 	version string
 	stats   control.PoolStats
-	rejects map[string]int64
+	rejects control.Counts
 	blocks  []control.Block
 	nodes   []control.Node
 }
@@ -75,7 +75,7 @@ func (p page) printStatus(s *status) error {
 	l := p.lines()
 	st := &s.stats
 	l.print("pool", s.version+", up "+figures.Duration(st.Update.Sub(st.Start.Time)))
-	l.print("hash rate", rates(&st.Rates))
+	l.print("hash rate", rates(&control.Rates{DSPS1: st.DSPS1, DSPS5: st.DSPS5, DSPS60: st.DSPS60, DSPS1440: st.DSPS1440}))
 	l.print("miners", s.miners())
 	l.print("shares", s.shares())
 	if text := s.rejected(); text != "" {
@@ -154,16 +154,15 @@ func (s *status) rejected() string {
 }
 
 // countReasons names the reasons there were, the most frequent first.
-func countReasons(counts map[string]int64) string {
+func countReasons(counts control.Counts) string {
+	counts = slices.SortedFunc(slices.Values(counts), func(a, b control.Count) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), strings.Compare(a.Name, b.Name))
+	})
 	var reasons []string
-	for reason, n := range counts {
-		if n > 0 {
-			reasons = append(reasons, reason)
+	for _, c := range counts {
+		if c.Count > 0 {
+			reasons = append(reasons, figures.Count(c.Count)+" "+oneLine(c.Name))
 		}
-	}
-	slices.SortFunc(reasons, func(a, b string) int { return cmp.Or(cmp.Compare(counts[b], counts[a]), strings.Compare(a, b)) })
-	for i, reason := range reasons {
-		reasons[i] = figures.Count(counts[reason]) + " " + oneLine(reason)
 	}
 	return strings.Join(reasons, ", ")
 }

@@ -71,8 +71,8 @@ func (w *worker) presence(now time.Time) string {
 
 func (w *worker) shares() string {
 	rejected := int64(0)
-	for _, n := range w.Rejects {
-		rejected += n
+	for _, reason := range w.Rejects {
+		rejected += reason.Count
 	}
 	all := w.AcceptedShares + rejected
 	if all == 0 {
