@@ -192,6 +192,9 @@ func (g *Group) Current() *Client {
 	return g.current.client
 }
 
+// Usable tells that some node is followed.
+func (g *Group) Usable() bool { return g.Current() != nil }
+
 // Status describes the nodes in list order.
 func (g *Group) Status() []NodeStatus {
 	g.mu.Lock()

@@ -21,9 +21,9 @@ import (
 	"ckpool/bitcoind"
 	"ckpool/internal/config"
 	"ckpool/internal/instance"
+	"ckpool/internal/jobs"
 	"ckpool/internal/keypair"
 	"ckpool/internal/netserver"
-	"ckpool/internal/pool"
 )
 
 // checkTLS reads what a listener is to show its clients.
@@ -190,7 +190,7 @@ func (k *check) node(i int, p bitcoind.Probe, chain string) {
 	k.say("node", p.URL, nodeState(p))
 	misfit := error(nil)
 	if p.Chain != "" {
-		misfit = pool.Fits(p.Chain, &k.config)
+		misfit = jobs.Fits(p.Chain, &k.config, k.config.Solo)
 	}
 	switch p.State {
 	case "ok":

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"ckpool/internal/logfile"
-	"ckpool/internal/pool"
 	"ckpool/internal/systemd"
 )
 
@@ -45,8 +44,6 @@ func (m *manager) adopt(socket string, watchdog time.Duration) (err error) {
 	return err
 }
 
-func (s *service) health() pool.Health { return pool.Health{Pool: s.pool} }
-
 // tell logs that the manager could not be told.
 func (s *service) tell(err error) {
 	if err == nil {
@@ -66,7 +63,7 @@ func (s *service) keepManager(ctx context.Context) {
 	if s.manager.watchdog > 0 {
 		every = min(every, s.manager.watchdog/3)
 	}
-	s.tell(s.manager.Ready(s.health().Summary(time.Now())))
+	s.tell(s.manager.Ready(s.pool.Operator().Summary(time.Now())))
 	s.feedWatchdog(ctx, every)
 	tick := time.NewTicker(every)
 	defer tick.Stop()
@@ -78,7 +75,7 @@ func (s *service) keepManager(ctx context.Context) {
 			}
 			return
 		case now := <-tick.C:
-			s.tell(s.manager.Status(s.health().Summary(now)))
+			s.tell(s.manager.Status(s.pool.Operator().Summary(now)))
 			s.feedWatchdog(ctx, every)
 		}
 	}
@@ -91,7 +88,7 @@ func (s *service) feedWatchdog(ctx context.Context, patience time.Duration) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	if s.health().Alive(ctx) == nil {
+	if s.pool.Operator().Alive(ctx) == nil {
 		s.tell(s.manager.Alive())
 	}
 }

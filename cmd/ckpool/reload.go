@@ -47,7 +47,7 @@ func (s *service) reload(ctx context.Context) (config.Merged, error) {
 	}
 	s.tell(s.manager.Reloading())
 	m, err := s.reloadFile(ctx)
-	status := s.health().Summary(time.Now())
+	status := s.pool.Operator().Summary(time.Now())
 	if err != nil {
 		status = "Configuration not reloaded: " + err.Error()
 	}

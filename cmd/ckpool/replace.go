@@ -12,6 +12,7 @@ import (
 	"ckpool/internal/instance"
 	"ckpool/internal/logfile"
 	"ckpool/internal/netserver"
+	"ckpool/internal/operator"
 	"ckpool/internal/pool"
 )
 
@@ -20,7 +21,7 @@ import (
 // reconnect and it is ended. Without an error, and with true, the service
 // serves as soon as it is run; false means that there is no such instance.
 func (s *service) replace(ctx context.Context, c config.Config) (done bool, err error) {
-	old := handover.NewForeign(filepath.Join(s.options.SockDir, pool.Sockets[0]), func(text string) { s.say(logfile.LevelWarning, text) })
+	old := handover.NewForeign(filepath.Join(s.options.SockDir, operator.Sockets[0]), func(text string) { s.say(logfile.LevelWarning, text) })
 	if !old.Alive(ctx) {
 		return false, nil
 	}
@@ -35,15 +36,15 @@ func (s *service) replace(ctx context.Context, c config.Config) (done bool, err 
 	if err != nil {
 		return fail(err)
 	}
-	from := pool.Inheritance{Pool: s.pool}
-	if err := from.Take(old.Sockets(ctx, max(len(c.Servers), 1))); err != nil {
+	p := s.pool
+	if err := p.Inherit(old.Sockets(ctx, max(len(c.Servers), 1))); err != nil {
 		return fail(err)
 	}
-	opened, err := from.Listen(ctx, pid)
+	opened, err := p.ListenBeside(ctx, pid)
 	if err != nil {
 		return fail(err)
 	}
-	if err := from.Prepare(ctx); err != nil {
+	if err := p.Prepare(ctx); err != nil {
 		return fail(fmt.Errorf("handover: %w", err))
 	}
 	if err := instance.Prepare(s.options.SockDir, s.options.Group); err != nil {
@@ -53,12 +54,12 @@ func (s *service) replace(ctx context.Context, c config.Config) (done bool, err 
 	if err := s.claimFrom(ctx); err != nil {
 		return fail(err)
 	}
-	from.Drop()
+	p.DropInherited()
 	if !opened {
 		err = listenAfter(ctx, s.pool)
 	}
 	if err == nil {
-		err = from.Load(time.Now())
+		err = p.Load(time.Now())
 	}
 	if err == nil {
 		err = s.control.Listen()
@@ -104,7 +105,7 @@ func (s *service) try(ctx context.Context, c config.Config) error {
 	if err := instance.Prepare(s.options.SockDir, s.options.Group); err != nil {
 		return err
 	}
-	if _, err := (pool.Inheritance{Pool: s.pool}).Listen(ctx, pid); err != nil && !errors.Is(err, pool.ErrHidden) {
+	if _, err := s.pool.ListenBeside(ctx, pid); err != nil && !errors.Is(err, pool.ErrHidden) {
 		return err
 	}
 	return nil

@@ -21,6 +21,7 @@ import (
 	"ckpool/internal/handover"
 	"ckpool/internal/instance"
 	"ckpool/internal/logfile"
+	"ckpool/internal/operator"
 	"ckpool/internal/pool"
 )
 
@@ -194,14 +195,14 @@ func (s *service) open(ctx context.Context, c config.Config) error {
 // makePool makes the pool and its commands.
 func (s *service) makePool(c config.Config, takeOver bool) (err error) {
 	s.pool, err = pool.New(c, pool.Options{
-		Solo: c.Solo, LogShares: s.options.LogShares, Version: buildinfo.Version(), Log: s.logger, TakeOver: takeOver,
+		Solo: c.Solo, LogShares: s.options.LogShares, Version: buildinfo.Version(), Log: s.logger, TakeOver: takeOver, Quiet: collect,
 	})
 	if err != nil {
 		return err
 	}
 	s.control = control.NewServer(s.options.SockDir, s.options.Group)
 	s.moveCommands()
-	s.pool.Commands(s.control, pool.Process{Shutdown: s.shutdown, SetLogLevel: s.log.SetLevel, Reload: s.reload})
+	s.pool.Commands(s.control, operator.Process{Shutdown: s.shutdown, SetLogLevel: s.log.SetLevel, Reload: s.reload})
 	return nil
 }
 
@@ -219,13 +220,12 @@ func (s *service) tellParent(c config.Config, err error) error {
 // listen opens the ports, those that a service manager has opened already among
 // them.
 func (s *service) listen(ctx context.Context) error {
-	passed := pool.Inheritance{Pool: s.pool}
-	err := passed.Take(s.manager.sockets)
+	err := s.pool.Inherit(s.manager.sockets)
 	if err == nil {
 		err = s.pool.Listen(ctx)
 	}
 	if err == nil {
-		passed.Drop()
+		s.pool.DropInherited()
 	}
 	return err
 }
@@ -267,7 +267,7 @@ func showStatus(ctx context.Context, p *pool.Pool) {
 			if err != nil || width == 0 { // a terminal that does not know
 				width = 80
 			}
-			fmt.Print(pool.Health{Pool: p}.StatusLine(now, cycle, width))
+			fmt.Print(p.Operator().StatusLine(now, cycle, width))
 		}
 	}
 }

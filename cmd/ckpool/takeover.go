@@ -12,6 +12,7 @@ import (
 	"ckpool/internal/handover"
 	"ckpool/internal/instance"
 	"ckpool/internal/logfile"
+	"ckpool/internal/operator"
 	"ckpool/internal/pool"
 )
 
@@ -35,7 +36,7 @@ type arriving struct {
 func (s *service) takeOver(ctx context.Context, c config.Config) (done bool, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, takeOverTime, errors.New("the handover takes too long"))
 	defer cancel()
-	link, err := handover.Dial(ctx, filepath.Join(s.options.SockDir, pool.Sockets[0]), handoverStep)
+	link, err := handover.Dial(ctx, filepath.Join(s.options.SockDir, operator.Sockets[0]), handoverStep)
 	switch {
 	case errors.Is(err, handover.ErrNobody):
 		return false, nil

@@ -19,7 +19,7 @@ import (
 
 	"ckpool/control"
 	"ckpool/internal/logfile"
-	"ckpool/internal/pool"
+	"ckpool/internal/operator"
 )
 
 // upgradeKey tells a program started by upgrade which descriptor wants to hear
@@ -37,7 +37,7 @@ const (
 // moveCommands registers what hands this instance to another process. They come
 // before the pool's commands.
 func (s *service) moveCommands() {
-	for _, socket := range pool.Sockets {
+	for _, socket := range operator.Sockets {
 		s.control.HandleConn(socket, "handover", s.giveAway)
 		s.control.HandleConn(socket, "upgrade", func(ctx context.Context, c *net.UnixConn, path string) {
 			s.answerUpgrade(ctx, c, path, func(o outcome) string { return fmt.Sprintf("upgraded to process %d", o.report.PID) })

@@ -15,6 +15,7 @@ import (
 
 	"ckpool/control"
 	"ckpool/internal/config"
+	"ckpool/internal/operator"
 	"ckpool/internal/pool"
 	"ckpool/internal/testkit"
 )
@@ -130,7 +131,7 @@ func (r *running) serve() {
 	r.cancel = cancel
 	server := control.NewServer(r.dir, -1)
 	r.handOver(server)
-	r.pool.Commands(server, pool.Process{Shutdown: cancel, SetLogLevel: func(int) {}})
+	r.pool.Commands(server, operator.Process{Shutdown: cancel, SetLogLevel: func(int) {}})
 	if err := server.Listen(); err != nil {
 		r.t.Fatal(err)
 	}

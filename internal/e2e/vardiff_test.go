@@ -7,8 +7,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"ckpool/internal/pool"
 	"ckpool/internal/testkit/firmware"
+	"ckpool/internal/users"
 )
 
 // Half an hour of every family: its hash rate rises and falls, vardiff follows,
@@ -42,7 +42,7 @@ func TestDifficultyFollowsHashRate(t *testing.T) {
 
 				s := d.Stats()
 				t.Logf("%d shares, difficulties %v", s.Accepted, s.Difficulties)
-				credited := v.Status(time.Now(), pool.Sessions{}).Accepted
+				credited := v.Status(time.Now(), users.Sessions{}).Accepted
 				if !near(credited, s.Worked) && !slices.Contains(inexact, f.Name) {
 					t.Errorf("credited %g for work of %g", credited, s.Worked)
 				}

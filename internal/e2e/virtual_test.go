@@ -15,17 +15,17 @@ import (
 	"time"
 
 	"ckpool/internal/netserver"
-	"ckpool/internal/pool"
 	"ckpool/internal/session"
 	"ckpool/internal/testkit"
 	"ckpool/internal/testkit/fakenode"
+	"ckpool/internal/users"
 	"ckpool/work"
 )
 
 // virtual is the pool's sessions and accounts in virtual time: pipes in place
 // of sockets, templates of a fake node in place of the node.
 type virtual struct {
-	*pool.State
+	*users.Users
 	t         *testing.T
 	handler   *session.Handler
 	settings  session.Settings
@@ -96,7 +96,7 @@ func startVirtual(t *testing.T, templates []*work.Template, nonce2 int) *virtual
 			Extranonce1Len: 4, Extranonce2Len: nonce2, VersionMask: 0x1fffe000,
 		},
 	}
-	v.State = pool.NewState(pool.Config{Settings: pool.Settings{Name: "ckpool"}, LogDir: t.TempDir(), Loops: 1}, time.Now())
+	v.Users = users.New(users.Config{Settings: users.Settings{Name: "ckpool"}, LogDir: t.TempDir(), Loops: 1}, time.Now())
 	v.handler = session.NewHandler(v, v, session.NewGroup(session.NewRegistry(4, 1), 1, func(uint64, netserver.Reason) {}))
 	v.ended.Go(v.loop)
 	t.Cleanup(func() {

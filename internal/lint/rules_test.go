@@ -33,8 +33,9 @@ var arithmetic = set("address", "difficulty", "stratum", "work")
 // level of the packages above the public ones: a package imports its own level
 // or lower ones. What is not named here stands beside level 1.
 var level = map[string]int{
-	"internal/pool": 2, "internal/upstream": 2, "internal/relay": 2, "internal/accounting": 2, "internal/web": 2,
-	"internal/bench": 3, "internal/testkit": 3, "internal/lint": 3,
+	"internal/users": 2, "internal/jobs": 3, "internal/blocks": 4, "internal/operator": 5, "internal/pool": 6,
+	"internal/upstream": 4, "internal/relay": 4, "internal/accounting": 4, "internal/web": 6,
+	"internal/bench": 7, "internal/testkit": 7, "internal/lint": 7,
 }
 
 // never are imports that no level forbids.
@@ -54,14 +55,14 @@ func set(names ...string) map[string]bool {
 // under reports whether pkg is dir or below it.
 func under(pkg, dir string) bool { return pkg == dir || strings.HasPrefix(pkg, dir+"/") }
 
-// levelOf is 0 for public packages, 4 for commands.
+// levelOf is 0 for public packages, 8 for commands.
 func levelOf(pkg string) int {
 	top := strings.SplitN(pkg, "/", 3)
 	switch {
 	case public[pkg]:
 		return 0
 	case top[0] == "cmd":
-		return 4
+		return 8
 	}
 	if n, ok := level[path.Join(top[:min(2, len(top))]...)]; ok {
 		return n

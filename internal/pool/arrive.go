@@ -12,25 +12,22 @@ import (
 	"time"
 
 	"ckpool/internal/handover"
+	"ckpool/internal/jobs"
 	"ckpool/internal/logfile"
 	"ckpool/internal/netserver"
 	"ckpool/internal/session"
 	"ckpool/internal/wire"
-	"ckpool/work"
 )
 
 // Arriving is a pool that takes over from another process, before Run; it is a
 // handover.Sink. Owned by the goroutine that runs the handover.
 type Arriving struct {
 	pool      *Pool
-	state     moving
 	from      Instance
 	sessions  session.Importer
 	listeners []listenerRecord
 	open      func() error
-	reader    work.JobReader
-	jobs      []session.Found
-	list      jobsRecord
+	jobs      jobs.Importer
 	moment    moment
 	have      map[handover.Kind]bool
 	loops     []arrivingLoop
@@ -54,18 +51,18 @@ type batch struct {
 // once the listening sockets of the other process are here and is to call
 // Listen.
 func Arrive(p *Pool, from json.RawMessage, open func() error) (*Arriving, error) {
-	a := &Arriving{pool: p, state: moving{p.State}, open: open, have: map[handover.Kind]bool{}, loops: make([]arrivingLoop, len(p.handlers))}
+	a := &Arriving{pool: p, open: open, have: map[handover.Kind]bool{}, loops: make([]arrivingLoop, len(p.miners.Handlers))}
 	if err := json.Unmarshal(from, &a.from); err != nil {
 		return nil, fmt.Errorf("the running instance describes itself: %w", err)
 	}
 	if a.from.Loops < 1 {
 		return nil, fmt.Errorf("the running instance has %d loops", a.from.Loops)
 	}
-	a.sessions = session.Importer{Group: p.group, Workers: moving{p.State}}
+	a.sessions = session.Importer{Group: p.group, Workers: p.users}
 	if err := instanceOf(p).agrees(a.from); err != nil {
 		return nil, err
 	}
-	a.sessions.MakeRoom(p.handlers, a.from.Miners)
+	a.sessions.MakeRoom(p.miners.Handlers, a.from.Miners)
 	return a, nil
 }
 
@@ -82,35 +79,25 @@ func (a *Arriving) Section(kind handover.Kind, data []byte, fds []int) error {
 	now := time.Now()
 	switch kind {
 	case sectionUsers:
-		return a.state.importUsers(data)
+		return a.pool.users.ImportUsers(data)
 	case sectionJob:
-		tip, j, err := readJob(data, &a.reader)
-		a.jobs = append(a.jobs, session.Found{Job: j, Tip: tip})
-		return err
+		return a.jobs.Job(data)
 	case sectionSeen:
 		return a.sessions.Seen(data)
 	case sectionMoment:
 		return a.takeMoment(data, now)
 	case sectionJobs:
-		var err error
-		a.list, err = readJobs(data)
-		return err
+		return a.jobs.InUse(data)
 	case sectionCounts:
-		return a.state.importCounts(data, a.moment.at)
+		return a.pool.users.ImportCounts(data, a.moment.at)
 	case sectionRegistry:
 		return a.sessions.Registry(data, now)
 	case sectionLimits:
 		return a.pool.server.ImportLimits(wire.NewReader(data))
 	case sectionCandidates:
-		return a.pool.candidates.read(data)
+		return a.pool.blocks.ImportCandidates(data)
 	case sectionBlocks:
-		table, unsaved, err := readBlocks(data)
-		if err == nil {
-			a.pool.blocks.replace(table)
-			a.pool.blocks.changed() // it may not be in the file
-			a.pool.inherited = unsaved
-		}
-		return err
+		return a.pool.blocks.Import(data)
 	}
 	return fmt.Errorf("unknown %v", kind)
 }
@@ -146,7 +133,7 @@ func (a *Arriving) takeListeners(data []byte, fds []int) error {
 }
 
 // Ready implements handover.Sink.
-func (a *Arriving) Ready(ctx context.Context) error { return Inheritance{a.pool}.Prepare(ctx) }
+func (a *Arriving) Ready(ctx context.Context) error { return a.pool.Prepare(ctx) }
 
 // listen opens the ports and finds out which of the other process's listeners
 // are which here.
@@ -181,7 +168,7 @@ func (a *Arriving) takeMoment(data []byte, now time.Time) (err error) {
 	if a.moment, err = readMoment(data, now); err != nil {
 		return err
 	}
-	a.pool.rejecting.Store(a.moment.rejecting)
+	a.pool.admission.Reject(a.moment.rejecting)
 	return a.sessions.SetClock(a.moment.sessions, a.moment.at)
 }
 
@@ -216,7 +203,7 @@ func (a *Arriving) takeSessions(data []byte, fds []int) error {
 
 // importLoop makes connections and sessions of what comes for a loop.
 func (a *Arriving) importLoop(i int, batches <-chan batch) {
-	l, loop, h := &a.loops[i], a.pool.server.Loops()[i], a.pool.handlers[i]
+	l, loop, h := &a.loops[i], a.pool.server.Loops()[i], a.pool.miners.Handlers[i]
 	for b := range batches {
 		r := wire.NewReader(b.data)
 		for k, fd := range b.fds {
@@ -262,46 +249,19 @@ func (a *Arriving) Complete() error {
 	}
 	err := a.finish()
 	if err == nil {
-		err = a.restoreJobs()
+		err = a.jobs.Restore(a.pool.generator)
 	}
 	if err != nil {
 		return err
 	}
-	for _, h := range a.pool.handlers {
+	for _, h := range a.pool.miners.Handlers {
 		h.Resume()
 	}
-	a.pool.refuse(&a.pool.rejecting, a.moment.rejecting)
 	return nil
 }
 
 // Miners is how many connections have come.
 func (a *Arriving) Miners() int { return a.pool.server.Clients() }
-
-// restoreJobs makes the other process's jobs this one's.
-func (a *Arriving) restoreJobs() error {
-	first := slices.IndexFunc(a.jobs, func(f session.Found) bool { return f.Job.ID == a.list.First })
-	if a.list.Count > 0 && (first < 0 || first+a.list.Count != len(a.jobs)) {
-		return fmt.Errorf("%d jobs, but %d from %016x on are in use", len(a.jobs), a.list.Count, a.list.First)
-	}
-	if a.list.Count == 0 {
-		return nil
-	}
-	recent := a.jobs[first:]
-	for i, f := range recent {
-		if f.Job.ID != a.list.First+uint64(i) {
-			return fmt.Errorf("job %016x stands where %016x should", f.Job.ID, a.list.First+uint64(i))
-		}
-	}
-	last := recent[len(recent)-1]
-	a.pool.jobs.mu.Lock()
-	a.pool.jobs.next = last.Job.ID + 1 // without a gap
-	a.pool.jobs.mu.Unlock()
-	a.pool.jobs.recent.Store(&recent)
-	a.pool.jobs.current.Store(&session.Work{Job: last.Job, Tip: last.Tip, Oldest: recent[0].Job.ID})
-	a.pool.tidied = last.Job
-	a.pool.updater.inherit(recent)
-	return nil
-}
 
 // Abandon lets go of everything that has come, for a process that does not
 // take over after all.

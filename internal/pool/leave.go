@@ -4,43 +4,27 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
-	"fmt"
 	"sync"
 	"time"
 
 	"ckpool/internal/handover"
+	"ckpool/internal/jobs"
 	"ckpool/internal/netserver"
 	"ckpool/internal/session"
-	"ckpool/work"
 )
 
 // Leaving is a pool on its way to another process; it is a handover.Source.
 // Owned by the goroutine that runs the handover.
 type Leaving struct {
 	pool     *Pool
-	state    moving
 	sessions session.Exporter
-	jobs     work.JobWriter
-	lastJob  uint64          // id of the last one sent
-	recent   []session.Found // the jobs in use when lastJob was sent
+	jobs     jobs.Exporter
 	frozen   *netserver.Frozen
 }
 
 // Leave prepares one attempt to move the pool to another process.
 func Leave(p *Pool) *Leaving {
-	return &Leaving{pool: p, state: moving{p.State}, sessions: session.Exporter{Group: p.group, Workers: moving{p.State}}}
-}
-
-// departure is closed when another process has taken over.
-type departure chan struct{}
-
-func (d departure) done() bool {
-	select {
-	case <-d:
-		return true
-	default:
-		return false
-	}
+	return &Leaving{pool: p, sessions: session.Exporter{Group: p.group, Workers: p.users}, jobs: jobs.Exporter{Jobs: p.jobs}}
 }
 
 // Describe implements handover.Source.
@@ -56,10 +40,10 @@ func (l *Leaving) Copy(_ context.Context, first bool, send handover.Send) error 
 	part := func(kind handover.Kind) func([]byte) error {
 		return func(record []byte) error { return send(kind, record, nil) }
 	}
-	if err := l.state.exportUsers(first, part(sectionUsers)); err != nil {
+	if err := l.pool.users.ExportUsers(first, part(sectionUsers)); err != nil {
 		return err
 	}
-	if err := l.sendJobs(send); err != nil {
+	if err := l.jobs.New(part(sectionJob)); err != nil {
 		return err
 	}
 	return l.sessions.Seen(part(sectionSeen))
@@ -86,59 +70,25 @@ func (l *Leaving) sendListeners(send handover.Send) error {
 	return send(sectionListeners, record, fds)
 }
 
-// sendJobs sends the jobs that are new since the last call.
-func (l *Leaving) sendJobs(send handover.Send) error {
-	if recent := l.pool.jobs.recent.Load(); recent != nil {
-		l.recent = *recent
-	}
-	for _, f := range l.recent {
-		if f.Job.ID <= l.lastJob {
-			continue
-		}
-		record, err := appendJob(nil, &l.jobs, f.Tip, f.Job)
-		if err != nil {
-			return err
-		}
-		if err := send(sectionJob, record, nil); err != nil {
-			return err
-		}
-		l.lastJob = f.Job.ID
-	}
-	return nil
-}
-
 // Freeze implements handover.Source.
 func (l *Leaving) Freeze(ctx context.Context) (since time.Time, err error) {
 	p := l.pool
-	if err := lockWithin(ctx, &p.saving); err != nil {
+	if err := p.users.HoldFiles(ctx); err != nil {
 		return since, err
 	}
-	if err := lockWithin(ctx, &p.blocks.saving); err != nil {
-		p.saving.Unlock()
+	if err := p.blocks.Hold(ctx); err != nil {
+		p.users.ReleaseFiles()
 		return since, err
 	}
 	since = time.Now()
 	l.frozen, err = p.server.Freeze(ctx)
 	if err != nil {
-		p.blocks.saving.Unlock()
-		p.saving.Unlock()
+		p.blocks.Release()
+		p.users.ReleaseFiles()
 		return since, err
 	}
-	p.submissions.Wait() // a block found in the last moment goes along
-	p.moving.Lock()
+	p.blocks.Stand()
 	return since, nil
-}
-
-// lockWithin locks mu, waiting while files are being written.
-func lockWithin(ctx context.Context, mu *sync.Mutex) error {
-	for !mu.TryLock() {
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("files are being written all the time: %w", context.Cause(ctx))
-		case <-time.After(time.Millisecond):
-		}
-	}
-	return nil
 }
 
 // Rest implements handover.Source.
@@ -147,26 +97,26 @@ func (l *Leaving) Rest(send handover.Send) error {
 	if err := l.Copy(context.Background(), false, send); err != nil {
 		return err
 	}
-	jobs, err := json.Marshal(describeJobs(l.recent))
+	inUse, err := l.jobs.InUse()
 	if err != nil {
 		return err
 	}
-	blocks, err := json.Marshal(describeBlocks(p.blocks, p.nodes.Unsaved()))
+	blocks, err := p.blocks.Export()
 	if err != nil {
 		return err
 	}
 	ending := l.ending()
-	m := moment{at: now, sessions: l.sessions.Clock(now), rejecting: p.rejecting.Load()}
+	m := moment{at: now, sessions: l.sessions.Clock(now), rejecting: p.admission.Rejecting()}
 	for _, s := range []struct {
 		kind   handover.Kind
 		record []byte
 	}{
 		{sectionMoment, m.append(nil)},
-		{sectionJobs, jobs},
-		{sectionCounts, l.state.exportCounts(nil, now)},
+		{sectionJobs, inUse},
+		{sectionCounts, p.users.ExportCounts(nil, now)},
 		{sectionRegistry, l.sessions.Registry(nil, now, ending)},
 		{sectionLimits, p.server.ExportLimits(nil)},
-		{sectionCandidates, p.candidates.append(nil)},
+		{sectionCandidates, p.blocks.Candidates()},
 		{sectionBlocks, blocks},
 	} {
 		if err := send(s.kind, s.record, nil); err != nil {
@@ -182,7 +132,7 @@ func (l *Leaving) ending() map[uint64]bool {
 	ids := map[uint64]bool{}
 	l.frozen.Each(func(loop *netserver.Loop) {
 		for slot := range netserver.Immovable(loop) {
-			id := l.sessions.Ending(l.pool.handlers[loop.Index()], slot)
+			id := l.sessions.Ending(l.pool.miners.Handlers[loop.Index()], slot)
 			mu.Lock()
 			ids[id] = true
 			mu.Unlock()
@@ -194,7 +144,7 @@ func (l *Leaving) ending() map[uint64]bool {
 // sendSessions sends every connection with its session, from all loops at the
 // same time.
 func (l *Leaving) sendSessions(send handover.Send) error {
-	errs := make([]error, len(l.pool.handlers))
+	errs := make([]error, len(l.pool.miners.Handlers))
 	l.frozen.Each(func(loop *netserver.Loop) {
 		errs[loop.Index()] = l.sendLoop(loop, send)
 	})
@@ -207,7 +157,7 @@ func (l *Leaving) sendSessions(send handover.Send) error {
 }
 
 func (l *Leaving) sendLoop(loop *netserver.Loop, send handover.Send) error {
-	h := l.pool.handlers[loop.Index()]
+	h := l.pool.miners.Handlers[loop.Index()]
 	var head [3]byte
 	head[0] = sessionsVersion
 	binary.BigEndian.PutUint16(head[1:], uint16(loop.Index()))
@@ -234,26 +184,23 @@ func (l *Leaving) sendLoop(loop *netserver.Loop, send handover.Send) error {
 // Thaw implements handover.Source.
 func (l *Leaving) Thaw() {
 	l.frozen.Thaw()
-	l.pool.moving.Unlock()
-	l.pool.blocks.saving.Unlock()
-	l.pool.saving.Unlock()
+	l.pool.blocks.Go()
+	l.pool.blocks.Release()
+	l.pool.users.ReleaseFiles()
 }
 
 // Leave implements handover.Source. Run returns afterwards.
 func (l *Leaving) Leave() {
 	p := l.pool
-	p.nodes.Leave()
+	p.blocks.Leave()
+	p.users.LeaveFiles()
 	close(p.left)
-	p.State.left, p.blocks.left = true, true
 	l.frozen.Each(func(loop *netserver.Loop) {
 		for slot := range netserver.Immovable(loop) {
-			l.sessions.SendAway(p.handlers[loop.Index()], slot)
+			l.sessions.SendAway(p.miners.Handlers[loop.Index()], slot)
 		}
 	})
 	l.frozen.Release()
-	p.moving.Unlock()
-	p.blocks.saving.Unlock()
-	p.saving.Unlock()
 }
 
 // Forget implements handover.Source.

@@ -6,71 +6,73 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"sync"
 	"sync/atomic"
 	"time"
 
+	"ckpool/address"
 	"ckpool/bitcoind"
+	"ckpool/control"
+	"ckpool/internal/blocks"
 	"ckpool/internal/config"
+	"ckpool/internal/jobs"
 	"ckpool/internal/keypair"
 	"ckpool/internal/logfile"
 	"ckpool/internal/netserver"
+	"ckpool/internal/operator"
 	"ckpool/internal/session"
-	"ckpool/work"
+	"ckpool/internal/users"
+	"ckpool/sharelog"
 )
 
-// Options are what the command line decides.
+// Options are what the command line and the process decide.
 type Options struct {
 	Solo      bool // pay the finder
 	LogShares bool
 	Version   string
 	Log       *slog.Logger
 	TakeOver  bool // statistics come from another process, not from files
+	// Quiet is called when miners have the newest work and nobody waits for
+	// anything; nil: nothing is done then.
+	Quiet func()
 }
 
 // Pool is a whole pool: nodes, work, sessions, statistics. Make it with New,
 // open its ports with Listen, run it with Run.
 type Pool struct {
-	*State
-	*jobs
-
 	// immutable
-	options  Options
-	log      *slog.Logger
-	started  time.Time
-	nodes    *bitcoind.Group
-	server   *netserver.Server
-	registry *session.Registry
-	group    *session.Group
-	handlers []*session.Handler // by loop
-	left     departure
+	options   Options
+	log       *slog.Logger
+	nodes     *bitcoind.Group // the source, as Reload knows it
+	source    jobs.Source
+	jobs      *jobs.Jobs
+	generator *jobs.Generator
+	users     *users.Users
+	blocks    *blocks.Blocks
+	registry  *session.Registry
+	group     *session.Group
+	miners    *session.Miners
+	server    *netserver.Server
+	admission operator.Admission
+	operator  *operator.Operator
+	left      chan struct{} // closed when another process has taken over
 
-	config     atomic.Pointer[config.Config] // what may not change while running is as at the start
-	sessions   atomic.Pointer[session.Settings]
-	rejecting  atomic.Bool  // by an operator's word
-	workless   atomic.Bool  // no node has been usable for long
-	shared     atomic.Bool  // another process was given a listening socket
-	resumable  atomic.Int64 // sessions
-	blocks     *Blocks
-	candidates candidates
-	notices    *logfile.Limiter
-	miners     *session.Log
-	published  chan struct{} // there is a job tidy has not looked at
+	// synchronised in themselves
+	config   atomic.Pointer[config.Config] // what may not change while running is as at the start
+	settings atomic.Pointer[session.Settings]
+	notices  *logfile.Limiter
+	lines    *session.Log // about miners
 
-	submissions sync.WaitGroup // goroutines of Block; waited for by Run
-	moving      sync.RWMutex   // held for reading while what became of a block is noted
-	updater     *updater       // owned by Run, before it by Prepare
-	background  background
-	inherited   []bitcoind.SolvedBlock // that the process before could not save; owned by Run, before it by Arriving
+	background background // owned by Run, before it by Prepare
 
 	certificates []*keypair.Pair // owned by Listen and Reload, which are never at the same time
-
-	tidied *work.Job // owned by tidy; the last one it saw
 }
 
 // New prepares a pool. It makes the log directories and reads what an earlier
 // run left in them.
 func New(c config.Config, o Options) (*Pool, error) {
+	if o.Quiet == nil {
+		o.Quiet = func() {}
+	}
 	now := time.Now()
 	for _, dir := range logDirs(c.LogDir) {
 		if err := os.MkdirAll(dir, 0o750); err != nil {
@@ -78,63 +80,94 @@ func New(c config.Config, o Options) (*Pool, error) {
 		}
 	}
 	p := &Pool{
-		jobs:      newJobs(now),
-		options:   o,
-		log:       o.Log,
-		started:   now,
-		registry:  session.NewRegistry(c.Nonce1Length, uint64(len(c.Servers))),
-		notices:   logfile.NewLimiter(time.Minute),
-		published: make(chan struct{}, 1),
-		miners: session.NewLog(
+		options:  o,
+		log:      o.Log,
+		jobs:     jobs.New(now),
+		registry: session.NewRegistry(c.Nonce1Length, uint64(len(c.Servers))),
+		notices:  logfile.NewLimiter(time.Minute),
+		left:     make(chan struct{}),
+		lines: session.NewLog(
 			func(level int) bool { return o.Log.Enabled(context.Background(), logfile.Level(level)) },
 			func(level int, text string) { o.Log.Log(context.Background(), logfile.Level(level), text) },
 		),
-		left: make(departure),
 	}
-	p.updater = &updater{Pool: p}
 	p.config.Store(&c)
-	p.sessions.Store(sessionSettings(&c, o.Solo))
-	var err error
-	p.nodes, err = bitcoind.NewGroup(c.Nodes, bitcoind.Options{
-		BlockPoll: c.BlockPoll,
-		SaveDir:   filepath.Join(c.LogDir, "pool", "blocks"),
-		Event:     func(e bitcoind.Event) { p.logAt(logfile.Level(e.Level), e.Text) },
-		Fits: func(chain string) error {
-			_, err := scriptsOn(chain, p.config.Load(), o.Solo)
-			return err
-		},
-	})
-	if err != nil {
+	p.settings.Store(sessionSettings(&c, o.Solo))
+	if err := p.makeNodes(&c); err != nil {
 		return nil, err
 	}
-	serverConfig := limits(&c)
-	serverConfig.MaxLine = c.MaxLine
-	serverConfig.Event = func(level int, text string) { p.logAt(logfile.Level(level), text) }
-	serverConfig.Page = func(secure bool) string { return webPage(p.config.Load(), o.Solo, secure) }
-	p.server, err = netserver.New(serverConfig, func(l *netserver.Loop) netserver.Handler {
-		if p.group == nil {
-			p.group = session.NewGroup(p.registry, loopCount(), p.closeClient)
-			p.group.Log = p.miners
-		}
-		h := session.NewHandler(l, p, p.group)
-		p.handlers = append(p.handlers, h)
-		return h
-	})
-	if err != nil {
-		return nil, err
-	}
-	p.State = NewState(Config{
-		Settings: stateSettings(&c), LogDir: c.LogDir, Solo: o.Solo, LogShares: o.LogShares,
-		Loops: loopCount(),
-		Event: func(level int, text string) { p.logAt(logfile.Level(level), text) },
+	p.users = users.New(users.Config{
+		Settings: usersSettings(&c), LogDir: c.LogDir, Solo: o.Solo, LogShares: o.LogShares,
+		Loops: loopCount(), Event: p.event,
 	}, now)
-	p.blocks = NewBlocks(c.LogDir, p.State.cfg.Event)
+	p.generator = jobs.NewGenerator(p.source, p.jobs, jobs.Options{
+		Config: p.config.Load, Solo: o.Solo, Log: p.logAt, Notice: p.notice,
+		OnChain: p.onChain, Published: p.published, Quiet: o.Quiet,
+	})
+	p.blocks = blocks.New(blocks.Options{
+		LogDir: c.LogDir, Network: p.nodes, Jobs: p.jobs, Users: p.users, Log: p.logAt,
+		Limit: func(kind string) bool { _, ok := p.notices.PassKind(kind, ""); return ok },
+		Show:  func(text string) { p.miners.Show(text) },
+	})
+	if err := p.makeServer(&c); err != nil {
+		return nil, err
+	}
+	p.admission.Server = p.server
+	p.operator = &operator.Operator{
+		Version: o.Version, Solo: o.Solo, Users: p.users, Jobs: p.jobs, Blocks: p.blocks, Source: p.source,
+		Miners: p.miners, Registry: p.registry, Server: p.server, Admission: &p.admission, Log: p.logAt,
+	}
 	if !o.TakeOver {
-		if err := loadSaved(p, now); err != nil {
+		if err := p.Load(now); err != nil {
 			return nil, err
 		}
 	}
 	return p, nil
+}
+
+func (p *Pool) makeNodes(c *config.Config) (err error) {
+	p.nodes, err = bitcoind.NewGroup(c.Nodes, bitcoind.Options{
+		BlockPoll: c.BlockPoll,
+		SaveDir:   filepath.Join(c.LogDir, "pool", "blocks"),
+		Event:     func(e bitcoind.Event) { p.event(e.Level, e.Text) },
+		Fits:      func(chain string) error { return jobs.Fits(chain, p.config.Load(), p.options.Solo) },
+	})
+	p.source = p.nodes
+	return err
+}
+
+// makeServer makes the server with a session handler on each loop.
+func (p *Pool) makeServer(c *config.Config) (err error) {
+	set := limits(c)
+	set.MaxLine = c.MaxLine
+	set.Event = p.event
+	set.Page = func(secure bool) string { return webPage(p.config.Load(), p.options.Solo, secure) }
+	p.miners = &session.Miners{}
+	p.group = session.NewGroup(p.registry, loopCount(), p.miners.Close)
+	p.group.Log = p.lines
+	p.server, err = netserver.New(set, func(l *netserver.Loop) netserver.Handler {
+		h := session.NewHandler(l, backend{p}, p.group)
+		p.miners.Handlers = append(p.miners.Handlers, h)
+		return h
+	})
+	if err == nil {
+		p.miners.Loops = p.server.Loops()
+	}
+	return err
+}
+
+// onChain is for the chain becoming known.
+func (p *Pool) onChain(chain string, network address.Network) {
+	p.users.SetNetwork(network)
+	p.blocks.OnChain(chain)
+}
+
+// published wakes the loops for new work.
+func (p *Pool) published(w *session.Work) {
+	for _, l := range p.server.Loops() {
+		l.Wake()
+	}
+	p.users.SetNetworkDifficulty(w.Job.NetworkDifficulty)
 }
 
 // logDirs are the directories of files in the log directory, and itself.
@@ -142,17 +175,17 @@ func logDirs(dir string) []string {
 	return []string{dir, filepath.Join(dir, "pool"), filepath.Join(dir, "users")}
 }
 
-// loadSaved reads what an earlier run has left of blocks, statistics and
-// sessions.
-func loadSaved(p *Pool, now time.Time) error {
+// Load reads what an earlier run has left of blocks, statistics and sessions. For a
+// pool made without TakeOver, New does it.
+func (p *Pool) Load(now time.Time) error {
 	p.blocks.Load()
-	if err := p.Load(now); err != nil {
+	if err := p.users.Load(now); err != nil {
 		return err
 	}
 	c := p.config.Load()
 	resumable, err := loadSessions(p.registry, sessionsPath(c.LogDir), c.Nonce1Length, now)
 	if err != nil {
-		p.logAt(logfile.LevelWarning, "Sessions left out: "+putAside(sessionsPath(c.LogDir), err))
+		p.logAt(logfile.LevelWarning, "Sessions left out: "+sharelog.PutAside(sessionsPath(c.LogDir), err))
 	}
 	if resumable > 0 {
 		p.logAt(logfile.LevelNotice, fmt.Sprintf("Loaded %d sessions that may be resumed", resumable))
@@ -160,56 +193,14 @@ func loadSaved(p *Pool, now time.Time) error {
 	return nil
 }
 
-// Listen opens the ports. The error says which and why.
-func (p *Pool) Listen(ctx context.Context) error { return p.listen(ctx, p.config.Load().Servers) }
+// Commands registers the pool's commands with a control server.
+func (p *Pool) Commands(s *control.Server, process operator.Process) { p.operator.Commands(s, process) }
 
-func (p *Pool) listen(ctx context.Context, list []config.Listener) error {
-	c := p.config.Load()
-	endpoints := make([]netserver.Endpoint, len(list))
-	var pairs []*keypair.Pair
-	event := func(warning bool, text string) {
-		level := logfile.LevelNotice
-		if warning {
-			level = logfile.LevelWarning
-		}
-		p.logAt(level, text)
-	}
-	for i, l := range list {
-		endpoints[i] = netserver.Endpoint{URL: l.URL, Proxies: c.ProxyNetworks(&l)}
-		if l.TLSCert == "" {
-			continue
-		}
-		pair, err := keypair.Open(l.TLSCert, l.TLSKey, event)
-		if err != nil {
-			return fmt.Errorf("listen address %q: %w", l.URL, err)
-		}
-		pairs = append(pairs, pair)
-		endpoints[i].Certificate = pair.Certificate
-	}
-	first, err := p.server.ListenAll(ctx, endpoints)
-	if err != nil {
-		return err
-	}
-	p.certificates = append(p.certificates, pairs...)
-	for i, l := range p.server.Listeners()[first:] {
-		secured := ""
-		if endpoints[i].Certificate != nil {
-			secured = " (TLS)"
-		}
-		for _, addr := range l.Addrs {
-			p.logAt(logfile.LevelWarning, "Listening on "+addr.String()+secured)
-		}
-	}
-	return nil
-}
+// Operator answers for the pool.
+func (p *Pool) Operator() *operator.Operator { return p.operator }
 
 // ReopenLogs opens the share logs by name again, after they were renamed.
-func (p *Pool) ReopenLogs() {
-	if l := p.State.log; l != nil {
-		l.reopen.Store(true)
-		l.signal()
-	}
-}
+func (p *Pool) ReopenLogs() { p.users.ReopenShareLogs() }
 
 // Close gives back what New, Listen and Prepare opened when Run is not called.
 func (p *Pool) Close() {
@@ -217,16 +208,15 @@ func (p *Pool) Close() {
 	p.server.Close()
 }
 
-// Settings implements session.Backend.
-func (p *Pool) Settings() *session.Settings { return p.sessions.Load() }
-
-// Notice implements session.Backend: one text of a kind goes to the log each
-// minute.
-func (p *Pool) Notice(kind, text string) {
+// notice puts one text of a kind into the log each minute.
+func (p *Pool) notice(kind, text string) {
 	if line, ok := p.notices.PassKind(kind, text); ok {
 		p.logAt(logfile.LevelNotice, line)
 	}
 }
+
+// event puts a line into the log, at one of syslog's levels.
+func (p *Pool) event(level int, text string) { p.logAt(logfile.Level(level), text) }
 
 func (p *Pool) logAt(level slog.Level, text string) {
 	p.log.Log(context.Background(), level, text)

@@ -23,9 +23,9 @@ func (p *Pool) Reload(ctx context.Context, next config.Config) (config.Merged, e
 	}
 	if added := m.Servers[len(old.Servers):]; len(added) > 0 {
 		// Before the ports are open, so that nobody finds no settings.
-		p.sessions.Store(sessionSettings(&m.Config, p.options.Solo))
+		p.settings.Store(sessionSettings(&m.Config, p.options.Solo))
 		if err := p.listen(ctx, added); err != nil {
-			p.sessions.Store(sessionSettings(old, p.options.Solo))
+			p.settings.Store(sessionSettings(old, p.options.Solo))
 			return m, err
 		}
 	}
@@ -39,8 +39,8 @@ func (p *Pool) Reload(ctx context.Context, next config.Config) (config.Merged, e
 			return m, err
 		}
 	}
-	p.State.Reload(stateSettings(&m.Config))
-	p.sessions.Store(sessionSettings(&m.Config, p.options.Solo))
+	p.users.Set(usersSettings(&m.Config))
+	p.settings.Store(sessionSettings(&m.Config, p.options.Solo))
 	p.config.Store(&m.Config)
 	for i, l := range p.server.Listeners() {
 		if networks := m.ProxyNetworks(&m.Servers[i]); networks != nil {

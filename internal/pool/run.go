@@ -5,12 +5,10 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"ckpool/internal/logfile"
-	"ckpool/internal/netserver"
-	"ckpool/internal/session"
+	"ckpool/internal/users"
 )
 
 func loopCount() int { return runtime.GOMAXPROCS(0) }
@@ -23,7 +21,7 @@ func (p *Pool) Run(until context.Context) error {
 	// Nodes and files outlive the connections, for what the last moment brings.
 	later, stopLater := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopLater()
-	p.background.start(p.nodes.Run)
+	p.background.start(p.source.Run)
 
 	var serving, rest sync.WaitGroup
 	start := func(wg *sync.WaitGroup, ctx context.Context, name string, run func(context.Context) error) {
@@ -34,16 +32,16 @@ func (p *Pool) Run(until context.Context) error {
 		})
 	}
 	start(&serving, ctx, "connections", p.server.Run)
-	start(&serving, ctx, "work", p.updater.run)
+	start(&serving, ctx, "work", p.generator.Run)
 	start(&serving, ctx, "statistics", p.keepStatistics)
 	start(&rest, later, "nodes", p.background.wait)
-	rest.Go(func() { p.WriteShares(later) })
-	rest.Go(func() { p.tidy(later) })
+	rest.Go(func() { p.users.WriteShares(later) })
+	rest.Go(func() { p.generator.Tidy(later) })
 	written, stopWriting := context.WithCancel(context.WithoutCancel(ctx)) // what nodes say at last is in the file
 	defer stopWriting()
 	var writing sync.WaitGroup
 	writing.Go(func() { p.blocks.Run(written) })
-	p.followBlocks()
+	p.blocks.Resume()
 
 	select {
 	case <-ctx.Done():
@@ -51,18 +49,18 @@ func (p *Pool) Run(until context.Context) error {
 		cancel(nil)
 	}
 	serving.Wait()
-	p.miners.Sum(time.Now(), true)
-	p.submissions.Wait()
+	p.lines.Sum(time.Now(), true)
+	p.blocks.Wait()
 	stopLater()
 	p.background.end()
 	rest.Wait()
 	stopWriting()
 	writing.Wait()
-	if p.left.done() {
+	if p.hasLeft() {
 		return nil
 	}
 	now := time.Now()
-	p.noteSaving(p.Save(now, Sessions{Disconnected: p.resumable.Load()}))
+	p.noteSaving(p.users.Save(now, users.Sessions{Disconnected: int64(p.registry.Resumable())}))
 	p.noteSaving(saveSessions(p.registry, p.config.Load(), now))
 	if until.Err() != nil {
 		return nil
@@ -108,13 +106,13 @@ func (b *background) end() {
 }
 
 // stoodStill is a time without statistics that cannot be a busy machine.
-const stoodStill = 5 * TickInterval
+const stoodStill = 5 * users.TickInterval
 
 // keepStatistics feeds the averages and writes the status files each minute.
 func (p *Pool) keepStatistics(ctx context.Context) error {
-	tick := time.NewTicker(TickInterval)
+	tick := time.NewTicker(users.TickInterval)
 	defer tick.Stop()
-	var guard workGuard
+	guard := workGuard{pool: p}
 	last := time.Now()
 	for {
 		select {
@@ -125,13 +123,18 @@ func (p *Pool) keepStatistics(ctx context.Context) error {
 				p.logAt(logfile.LevelWarning, fmt.Sprintf("The process stood still for %s: it was stopped, or the machine was", gap.Round(time.Second)))
 			}
 			last = now
-			p.miners.Sum(now, false)
-			p.guardWork(ctx, &guard, now)
-			err := p.Tick(now, func() Sessions {
+			p.lines.Sum(now, false)
+			guard.look(ctx, now)
+			if p.admission.EndTakeover(now) {
+				p.logAt(logfile.LevelWarning, "The process that was given the listening sockets has not ended this one in time: new connections are closed again, until ckpmsg accept")
+			}
+			var n users.Sessions
+			if p.users.MinuteBegins() {
+				p.registry.Sweep(now)
 				p.noteSaving(saveSessions(p.registry, p.config.Load(), now))
-				return p.counts(ctx, now)
-			})
-			p.noteSaving(err)
+				n = p.operator.Sessions(ctx)
+			}
+			p.noteSaving(p.users.Tick(now, n))
 		}
 	}
 }
@@ -146,82 +149,12 @@ func (p *Pool) noteSaving(err error) {
 	}
 }
 
-// counts asks the loops what only sessions know.
-func (p *Pool) counts(ctx context.Context, now time.Time) Sessions {
-	p.resumable.Store(int64(p.registry.Sweep(now)))
-	n := Sessions{Disconnected: p.resumable.Load()}
-	idle, err := p.countOnLoops(ctx, (*session.Handler).Idle)
-	if err == nil {
-		n.Idle = int64(idle)
-	}
-	return n
-}
-
-// workGuard watches for too long a time without a usable node.
-type workGuard struct {
-	since   time.Time // without a usable node, zero with one
-	dropped bool
-}
-
-// refuse notes one of the reasons not to accept connections, and accepts them
-// when there is none.
-func (p *Pool) refuse(reason *atomic.Bool, refuse bool) {
-	reason.Store(refuse)
-	switch {
-	case p.rejecting.Load() && p.shared.Load():
-		p.server.LeaveToOthers() // C ckpool says so when it takes over
-	case p.rejecting.Load():
-		p.server.Refuse(netserver.Rejecting)
-	case p.workless.Load():
-		p.server.Refuse(netserver.NoWork)
+// hasLeft tells that another process has taken over.
+func (p *Pool) hasLeft() bool {
+	select {
+	case <-p.left:
+		return true
 	default:
-		p.server.Admit()
+		return false
 	}
 }
-
-// guardWork closes miners when no node has been usable for so long that they
-// are better off with their other pools, and refuses new ones until there is
-// work again.
-func (p *Pool) guardWork(ctx context.Context, g *workGuard, now time.Time) {
-	limit := p.config.Load().DropWithoutWork
-	usable := p.nodes.Current() != nil
-	switch {
-	case usable:
-		if g.dropped {
-			g.dropped = false
-			p.refuse(&p.workless, false)
-			p.logAt(logfile.LevelWarning, "A node is usable again: miners are accepted")
-		}
-		g.since = time.Time{}
-	case g.since.IsZero():
-		g.since = now
-	case limit > 0 && !g.dropped && now.Sub(g.since) >= limit:
-		g.dropped = true
-		p.refuse(&p.workless, true)
-		n, _ := p.Drop(ctx, 0, netserver.NoWork)
-		p.logAt(logfile.LevelWarning, fmt.Sprintf("No usable node for %s: %d miners closed so that they go to their other pools, new ones are refused until a node is usable", limit, n))
-	}
-}
-
-// tidyAfter is when all miners should have a new job: what people and files want
-// of it costs milliseconds, and a loop that has to wait for them answers late.
-const tidyAfter = 400 * time.Millisecond
-
-// tidy looks at new jobs after miners have them.
-func (p *Pool) tidy(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-p.published:
-			select {
-			case <-ctx.Done():
-			case <-time.After(tidyAfter):
-			}
-			p.tidyJobs()
-			p.nodes.Prepare()
-		}
-	}
-}
-
-var _ session.Backend = (*Pool)(nil)

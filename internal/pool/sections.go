@@ -2,18 +2,13 @@ package pool
 
 import (
 	"encoding/binary"
-	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/netip"
 	"time"
 
-	"ckpool/bitcoind"
 	"ckpool/internal/handover"
-	"ckpool/internal/session"
 	"ckpool/internal/wire"
-	"ckpool/work"
 )
 
 // Sections of a handover. The numbers are part of the format.
@@ -37,12 +32,9 @@ const (
 
 // Versions of the records written here; older ones are read.
 const (
-	listenersVersion  = 1
-	jobVersion        = 1
-	momentVersion     = 1
-	candidatesVersion = 1
-	sessionsVersion   = 1
-	blocksVersion     = 1
+	listenersVersion = 1
+	momentVersion    = 1
+	sessionsVersion  = 1
 )
 
 // Instance is what a process that takes over must agree with.
@@ -56,7 +48,7 @@ type Instance struct {
 
 func instanceOf(p *Pool) Instance {
 	c := p.config.Load()
-	return Instance{p.options.Solo, c.Nonce1Length, c.Nonce2Length, len(p.handlers), p.server.Clients()}
+	return Instance{p.options.Solo, c.Nonce1Length, c.Nonce2Length, len(p.miners.Handlers), p.server.Clients()}
 }
 
 // agrees says why connected miners could not go on in another pool.
@@ -132,122 +124,4 @@ func readMoment(record []byte, now time.Time) (m moment, err error) {
 		return m, fmt.Errorf("moment: %w", err)
 	}
 	return m, nil
-}
-
-// appendJob appends the record of a job that is on a tip.
-func appendJob(b []byte, w *work.JobWriter, tip uint64, j *work.Job) ([]byte, error) {
-	b = append(b, jobVersion)
-	b = binary.BigEndian.AppendUint64(b, tip)
-	return w.Append(b, j)
-}
-
-func readJob(record []byte, from *work.JobReader) (tip uint64, j *work.Job, err error) {
-	r := wire.NewReader(record)
-	r.Version(jobVersion)
-	tip = r.Uint64()
-	if err := r.Err(); err != nil {
-		return 0, nil, fmt.Errorf("job: %w", err)
-	}
-	j, err = from.Read(r.Take(r.Left()))
-	return tip, j, err
-}
-
-// jobsRecord tells which of the jobs sent are still in use, by their ids, which
-// count up.
-type jobsRecord struct {
-	Version int    `json:"version"`
-	First   uint64 `json:"first"` // id
-	Count   int    `json:"count"`
-}
-
-func describeJobs(recent []session.Found) jobsRecord {
-	r := jobsRecord{Version: jobVersion, Count: len(recent)}
-	if r.Count > 0 {
-		r.First = recent[0].Job.ID
-	}
-	return r
-}
-
-func readJobs(record []byte) (k jobsRecord, err error) {
-	err = json.Unmarshal(record, &k)
-	if err == nil && (k.Version < 1 || k.Version > jobVersion) {
-		err = fmt.Errorf("version %d, this program reads 1 to %d", k.Version, jobVersion)
-	}
-	if err == nil && k.Count < 0 {
-		err = fmt.Errorf("%d jobs", k.Count)
-	}
-	if err != nil {
-		return k, fmt.Errorf("list of jobs: %w", err)
-	}
-	return k, nil
-}
-
-// blocksRecord is the table of found blocks, and those of them that are only in
-// memory.
-type blocksRecord struct {
-	Version int             `json:"version"`
-	Table   []Block         `json:"table"`
-	Unsaved []unsavedRecord `json:"unsaved,omitempty"`
-}
-
-type unsavedRecord struct {
-	Height int64  `json:"height"`
-	Hash   string `json:"hash"`  // as blocks.json has it
-	Block  string `json:"block"` // hex
-}
-
-func describeBlocks(t *Blocks, unsaved []bitcoind.SolvedBlock) blocksRecord {
-	r := blocksRecord{Version: blocksVersion, Table: t.List()}
-	for _, b := range unsaved {
-		r.Unsaved = append(r.Unsaved, unsavedRecord{b.Height, display(b.Hash), hex.EncodeToString(b.Serialised)})
-	}
-	return r
-}
-
-func readBlocks(record []byte) (table []Block, unsaved []bitcoind.SolvedBlock, err error) {
-	var r blocksRecord
-	err = json.Unmarshal(record, &r)
-	if err == nil && (r.Version < 1 || r.Version > blocksVersion) {
-		err = fmt.Errorf("version %d, this program reads 1 to %d", r.Version, blocksVersion)
-	}
-	for _, u := range r.Unsaved {
-		hash, hashErr := parseDisplay(u.Hash)
-		block, blockErr := hex.DecodeString(u.Block)
-		err = errors.Join(err, hashErr, blockErr)
-		unsaved = append(unsaved, bitcoind.SolvedBlock{Height: u.Height, Hash: hash, Serialised: block})
-	}
-	if err != nil {
-		return nil, nil, fmt.Errorf("found blocks: %w", err)
-	}
-	return r.Table, unsaved, nil
-}
-
-func (c *candidates) append(b []byte) []byte {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	b = append(b, candidatesVersion)
-	b = binary.AppendUvarint(b, uint64(len(c.old)+len(c.hashes)))
-	for _, generation := range []map[[32]byte]bool{c.old, c.hashes} {
-		for h := range generation {
-			b = append(b, h[:]...)
-		}
-	}
-	return b
-}
-
-func (c *candidates) read(record []byte) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	r := wire.NewReader(record)
-	r.Version(candidatesVersion)
-	c.hashes, c.old = nil, nil
-	for range r.Count(32) {
-		if h := r.Take(32); h != nil {
-			c.remember([32]byte(h))
-		}
-	}
-	if err := r.Done(); err != nil {
-		return fmt.Errorf("candidates: %w", err)
-	}
-	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"ckpool/internal/config"
 	"ckpool/internal/netserver"
 	"ckpool/internal/session"
+	"ckpool/internal/users"
 )
 
 // unauthorisedTimeout is how long a connection may stay without authorizing.
@@ -39,9 +40,9 @@ func unlimited(n int) int {
 	return n
 }
 
-// stateSettings is what logins and statistics need of the configuration.
-func stateSettings(c *config.Config) Settings {
-	s := Settings{
+// usersSettings is what logins and statistics need of the configuration.
+func usersSettings(c *config.Config) users.Settings {
+	s := users.Settings{
 		Name: c.PoolTag, Password: c.Password, MaxUserAgents: c.MaxPoolUserAgents, NameExempt: c.LimitExempt,
 	}
 	for _, l := range c.Servers {

@@ -280,6 +280,14 @@ func (r *Registry) Sweep(now time.Time) (resumable int) {
 	return r.closed.n + r.shareless.n
 }
 
+// Resumable is how many sessions can be resumed, of which some may have expired
+// since the last Sweep.
+func (r *Registry) Resumable() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.closed.n + r.shareless.n
+}
+
 // walkStep is how many sessions are visited before others get the registry: a
 // loop that has to wait for it serves nobody.
 const walkStep = 1024

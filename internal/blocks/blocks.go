@@ -1,0 +1,110 @@
+// Package blocks is what becomes of found blocks: which candidates are submitted,
+// the table of those that were, and the end of a round. It knows the source that
+// takes them and the users they are credited to, but no connection.
+package blocks
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"ckpool/bitcoind"
+	"ckpool/internal/jobs"
+	"ckpool/internal/logfile"
+	"ckpool/internal/users"
+)
+
+// Network is what takes solved blocks and tells what becomes of them;
+// *[bitcoind.Group] is one.
+type Network interface {
+	Chain() string
+	Refresh(reason string)
+	Submit(height int64, hash [32]byte, block []byte, changed func(bitcoind.BlockState))
+	Follow(height int64, hash [32]byte, chain string, known bitcoind.BlockState, changed func(bitcoind.BlockState))
+	Resume(known func(hash [32]byte) (s bitcoind.BlockState, chain string), changed func(height int64, hash [32]byte, s bitcoind.BlockState)) error
+	Unsaved() []bitcoind.SolvedBlock
+	Leave()
+}
+
+// Options are what Blocks need of the pool around them.
+type Options struct {
+	LogDir  string
+	Network Network
+	Jobs    *jobs.Jobs
+	Users   *users.Users
+	Log     func(level slog.Level, text string)
+	Limit   func(kind string) bool // whether a text of the kind may be logged now
+	Show    func(text string)      // to all miners; returns at once
+}
+
+// Blocks are the found blocks. Its methods may be called from any goroutine
+// unless they say otherwise.
+type Blocks struct {
+	Options // immutable
+
+	candidates candidates
+	table      table
+	submitting sync.WaitGroup // goroutines of Take
+
+	moving sync.RWMutex // held for reading while what became of a block is noted
+	left   bool         // guarded by moving; another process has taken over
+
+	unsaved []bitcoind.SolvedBlock // by the process before; owned by Import, then by Resume
+}
+
+// New makes an empty table of blocks.
+func New(o Options) *Blocks { return &Blocks{Options: o, table: newTable(o.LogDir, o.Log)} }
+
+// Load reads what an earlier run has left.
+func (k *Blocks) Load() { k.table.load() }
+
+// List are the newest blocks in the order they were found.
+func (k *Blocks) List() []Block { return k.table.list() }
+
+// OnChain tells which blocks are not looked after: those of other chains.
+func (k *Blocks) OnChain(chain string) {
+	for other, n := range k.table.abroad(chain) {
+		k.Log(logfile.LevelWarning, fmt.Sprintf("%d found blocks are of chain %s, the node is on %s: they stay as they are", n, other, chain))
+	}
+}
+
+// Run keeps the table in its file until ctx ends.
+func (k *Blocks) Run(ctx context.Context) { k.table.run(ctx) }
+
+// Wait waits for the submissions that Take has begun to be under way. It is for
+// when no more come.
+func (k *Blocks) Wait() { k.submitting.Wait() }
+
+// Hold waits until the file is not being written, and keeps it so until Release
+// or Leave. The error is that of ctx.
+func (k *Blocks) Hold(ctx context.Context) error {
+	select {
+	case k.table.file <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("files are being written all the time: %w", context.Cause(ctx))
+	}
+}
+
+// Release ends Hold.
+func (k *Blocks) Release() { <-k.table.file }
+
+// Stand makes what becomes of blocks wait, between Hold and Go or Leave: loops
+// stand still.
+func (k *Blocks) Stand() {
+	k.submitting.Wait() // a block found in the last moment goes along
+	k.moving.Lock()
+}
+
+// Go ends Stand.
+func (k *Blocks) Go() { k.moving.Unlock() }
+
+// Leave ends Hold and Stand when another process has taken over, which finds out
+// for itself what became of blocks.
+func (k *Blocks) Leave() {
+	k.Network.Leave()
+	k.left, k.table.left = true, true
+	k.Go()
+	k.Release()
+}

@@ -1,0 +1,112 @@
+package blocks
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"ckpool/bitcoind"
+	"ckpool/internal/jobs"
+	"ckpool/internal/wire"
+)
+
+// Versions of the records here; older ones are read.
+const (
+	candidatesVersion = 1
+	blocksVersion     = 1
+)
+
+// Candidates is the record of what was submitted.
+func (k *Blocks) Candidates() []byte { return k.candidates.append(nil) }
+
+// ImportCandidates reads the record of Candidates.
+func (k *Blocks) ImportCandidates(record []byte) error { return k.candidates.read(record) }
+
+// Export is the record of all blocks.
+func (k *Blocks) Export() ([]byte, error) {
+	return json.Marshal(describeBlocks(&k.table, k.Network.Unsaved()))
+}
+
+// Import reads the record of Export. It is for before Run.
+func (k *Blocks) Import(record []byte) error {
+	list, unsaved, err := readBlocks(record)
+	if err != nil {
+		return err
+	}
+	k.table.replace(list)
+	k.table.changed() // it may not be in the file
+	k.unsaved = unsaved
+	return nil
+}
+
+// blocksRecord is the table of found blocks, and those of them that are only in
+// memory.
+type blocksRecord struct {
+	Version int             `json:"version"`
+	Table   []Block         `json:"table"`
+	Unsaved []unsavedRecord `json:"unsaved,omitempty"`
+}
+
+type unsavedRecord struct {
+	Height int64  `json:"height"`
+	Hash   string `json:"hash"`  // as blocks.json has it
+	Block  string `json:"block"` // hex
+}
+
+func describeBlocks(t *table, unsaved []bitcoind.SolvedBlock) blocksRecord {
+	r := blocksRecord{Version: blocksVersion, Table: t.list()}
+	for _, b := range unsaved {
+		r.Unsaved = append(r.Unsaved, unsavedRecord{b.Height, jobs.Display(b.Hash), hex.EncodeToString(b.Serialised)})
+	}
+	return r
+}
+
+func readBlocks(record []byte) (table []Block, unsaved []bitcoind.SolvedBlock, err error) {
+	var r blocksRecord
+	err = json.Unmarshal(record, &r)
+	if err == nil && (r.Version < 1 || r.Version > blocksVersion) {
+		err = fmt.Errorf("version %d, this program reads 1 to %d", r.Version, blocksVersion)
+	}
+	for _, u := range r.Unsaved {
+		hash, hashErr := jobs.ParseDisplay(u.Hash)
+		block, blockErr := hex.DecodeString(u.Block)
+		err = errors.Join(err, hashErr, blockErr)
+		unsaved = append(unsaved, bitcoind.SolvedBlock{Height: u.Height, Hash: hash, Serialised: block})
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("found blocks: %w", err)
+	}
+	return r.Table, unsaved, nil
+}
+
+func (c *candidates) append(b []byte) []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	b = append(b, candidatesVersion)
+	b = binary.AppendUvarint(b, uint64(len(c.old)+len(c.hashes)))
+	for _, generation := range []map[[32]byte]bool{c.old, c.hashes} {
+		for h := range generation {
+			b = append(b, h[:]...)
+		}
+	}
+	return b
+}
+
+func (c *candidates) read(record []byte) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r := wire.NewReader(record)
+	r.Version(candidatesVersion)
+	c.hashes, c.old = nil, nil
+	for range r.Count(32) {
+		if h := r.Take(32); h != nil {
+			c.remember([32]byte(h))
+		}
+	}
+	if err := r.Done(); err != nil {
+		return fmt.Errorf("candidates: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,148 @@
+package blocks
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"ckpool/bitcoind"
+	"ckpool/difficulty"
+	"ckpool/internal/jobs"
+	"ckpool/internal/logfile"
+	"ckpool/internal/session"
+	"ckpool/internal/users"
+	"ckpool/stratum"
+	"ckpool/work"
+)
+
+// solution is what is kept of a share that solves a block.
+type solution struct {
+	job         *work.Job
+	share       work.Share
+	submit      stratum.Submit
+	profile     work.Profile
+	payout      []byte
+	extranonce1 []byte
+	worker      string // full name
+	stale       bool
+	found       time.Time
+}
+
+// Take takes a candidate from a session: it is copied and submitted elsewhere,
+// at once.
+func (k *Blocks) Take(s *session.Share) {
+	submit, skipped := k.candidates.add(s.Computed.Hash, s.Job, s.Reason != session.Accepted)
+	if !submit {
+		if skipped > 0 {
+			k.tellSkipped(s.Job, skipped)
+		}
+		return
+	}
+	f := &solution{
+		job: s.Job, share: *s.Computed, submit: *s.Submit, profile: s.Profile, payout: s.Payout,
+		extranonce1: slices.Clone(s.Extranonce1), worker: k.Users.WorkerName(s.Worker),
+		stale: s.Current != nil && s.Current.Template.PrevHash != s.Job.Template.PrevHash, found: s.Time,
+	}
+	f.submit.Worker = slices.Clone(s.Submit.Worker)
+	k.submitting.Go(func() { k.submitBlock(f) })
+}
+
+// tellSkipped says once a minute that candidates are not submitted.
+func (k *Blocks) tellSkipped(job *work.Job, n int) {
+	if k.Limit("candidates") {
+		k.candidates.told()
+		k.Log(logfile.LevelWarning, fmt.Sprintf(
+			"At network difficulty %g only %d blocks on the same parent are submitted, and one more with each new work; %d more of height %d were not",
+			job.NetworkDifficulty, trivialCandidates, n, job.Template.Height))
+	}
+}
+
+func (k *Blocks) submitBlock(f *solution) {
+	block := f.job.Block(&f.share, f.profile, f.payout, f.extranonce1, &f.submit)
+	height, hash := f.job.Template.Height, f.share.Hash
+	record := Block{
+		Height: height, Hash: jobs.Display(hash), Worker: f.worker, Difficulty: f.job.NetworkDifficulty,
+		Reward: f.job.Template.CoinbaseValue, Time: f.found, Chain: k.Network.Chain(),
+	}
+	kind := "Possible block solve"
+	if f.stale {
+		kind = "Possible stale share block solve"
+	}
+	k.table.add(record)
+	k.Network.Submit(height, hash, block, func(s bitcoind.BlockState) { k.changed(record.Hash, s) })
+	k.Log(logfile.LevelNotice, fmt.Sprintf("%s diff %s ! Height %d, hash %s, by %s",
+		kind, difficulty.FormatAchieved(f.share.Difficulty), height, record.Hash, users.LogName(record.Worker)))
+}
+
+// resumed notes what became of a block that was saved by an earlier run, which
+// may have ended before it was in the table.
+func (k *Blocks) resumed(height int64, hash [32]byte, s bitcoind.BlockState) {
+	k.whileOurs(func() {
+		k.table.add(Block{Height: height, Hash: jobs.Display(hash), Time: time.Now()})
+		k.change(jobs.Display(hash), s)
+	})
+}
+
+// whileOurs calls note unless another process has taken over, which then finds
+// out for itself what became of blocks.
+func (k *Blocks) whileOurs(note func()) {
+	k.moving.RLock()
+	defer k.moving.RUnlock()
+	if !k.left {
+		note()
+	}
+}
+
+// changed notes what became of a block.
+func (k *Blocks) changed(hash string, s bitcoind.BlockState) {
+	k.whileOurs(func() { k.change(hash, s) })
+}
+
+// change changes a block in the table. The first time it is part of the
+// chain its round is over.
+func (k *Blocks) change(hash string, s bitcoind.BlockState) {
+	var now Block
+	known := k.table.update(hash, func(b *Block) {
+		if s.State != bitcoind.BlockRejected {
+			s.Text = ""
+		}
+		b.BlockState = s
+		now = *b
+	})
+	if known && now.State == bitcoind.BlockConfirmed && k.table.endRound(hash) {
+		if w := k.Jobs.Work(); w == nil || jobs.Display(w.Job.Template.PrevHash) != hash {
+			k.Network.Refresh("own block")
+		}
+		headline, shown := k.Users.EndRound(now.Height, now.Worker, now.Reward, time.Now())
+		k.Log(logfile.LevelHeadline, headline)
+		k.Show(shown)
+	}
+}
+
+// known is what the table knows of a block.
+func (k *Blocks) known(hash [32]byte) (s bitcoind.BlockState, chain string) {
+	b, _ := k.table.get(jobs.Display(hash))
+	return b.BlockState, b.Chain
+}
+
+// Resume goes on with blocks an earlier run, or the process before, has
+// found: undecided ones are submitted again, the others are followed until they
+// are mature.
+func (k *Blocks) Resume() {
+	for _, b := range k.unsaved {
+		k.Network.Submit(b.Height, b.Hash, b.Serialised, func(s bitcoind.BlockState) { k.resumed(b.Height, b.Hash, s) })
+	}
+	k.unsaved = nil
+	err := k.Network.Resume(k.known, func(height int64, hash [32]byte, s bitcoind.BlockState) { k.resumed(height, hash, s) })
+	if err != nil {
+		k.Log(logfile.LevelError, "Cannot read saved blocks: "+err.Error())
+	}
+	for _, b := range k.table.open() {
+		hash, err := jobs.ParseDisplay(b.Hash)
+		if err != nil {
+			continue
+		}
+		known, chain := k.known(hash)
+		k.Network.Follow(b.Height, hash, chain, known, func(s bitcoind.BlockState) { k.changed(b.Hash, s) })
+	}
+}

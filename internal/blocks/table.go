@@ -1,0 +1,352 @@
+package blocks
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"ckpool/bitcoind"
+	"ckpool/internal/logfile"
+	"ckpool/sharelog"
+)
+
+// MatureConfirmations is how many confirmations a block is followed for: its
+// coinbase can be spent then.
+const MatureConfirmations = 100
+
+// Block is a block the pool has found.
+type Block struct {
+	Height     int64
+	Hash       string // 64 hex digits, most significant first
+	Worker     string
+	Difficulty float64 // of the network
+	Reward     int64   // satoshis
+	Time       time.Time
+	Chain      string // main, test, testnet4, signet, regtest; "" unknown
+
+	bitcoind.BlockState // what has become of it; the text only of a rejected one
+}
+
+// StateText is the state in a word: pending, confirmed 6, orphaned, rejected: high-hash.
+func (b *Block) StateText() string {
+	switch b.State {
+	case bitcoind.BlockConfirmed:
+		return fmt.Sprintf("confirmed %d", b.Confirmations)
+	case bitcoind.BlockRejected:
+		return "rejected: " + b.Text
+	}
+	return b.State
+}
+
+func (b *Block) parseState(text string) error {
+	if reason, ok := strings.CutPrefix(text, "rejected: "); ok {
+		b.BlockState = bitcoind.BlockState{State: bitcoind.BlockRejected, Text: reason}
+		return nil
+	}
+	if n, ok := strings.CutPrefix(text, "confirmed "); ok {
+		confirmations, err := strconv.ParseInt(n, 10, 64)
+		b.BlockState = bitcoind.BlockState{State: bitcoind.BlockConfirmed, Confirmations: confirmations}
+		return err
+	}
+	if text != bitcoind.BlockPending && text != bitcoind.BlockOrphaned {
+		return fmt.Errorf("unknown block state %q", text)
+	}
+	b.BlockState = bitcoind.BlockState{State: text}
+	return nil
+}
+
+// Settled reports whether nothing is expected to change any more: mature, or
+// rejected. An orphan may come back.
+func (b *Block) Settled() bool {
+	return b.State == bitcoind.BlockRejected || b.State == bitcoind.BlockConfirmed && b.Confirmations >= MatureConfirmations
+}
+
+// blockFile is the form of a Block in blocks.json.
+type blockFile struct {
+	Height     int64   `json:"height"`
+	Hash       string  `json:"hash"`
+	Worker     string  `json:"worker"`
+	Difficulty float64 `json:"difficulty"`
+	Reward     int64   `json:"reward"`
+	Time       int64   `json:"time"`
+	State      string  `json:"state"`
+	Chain      string  `json:"chain,omitempty"`
+}
+
+// MarshalJSON gives the form of blocks.json.
+func (b Block) MarshalJSON() ([]byte, error) {
+	return json.Marshal(blockFile{b.Height, b.Hash, b.Worker, b.Difficulty, b.Reward, b.Time.Unix(), b.StateText(), b.Chain})
+}
+
+// UnmarshalJSON is the inverse of MarshalJSON.
+func (b *Block) UnmarshalJSON(data []byte) error {
+	var f blockFile
+	if err := json.Unmarshal(data, &f); err != nil {
+		return err
+	}
+	*b = Block{
+		Height: f.Height, Hash: f.Hash, Worker: f.Worker,
+		Difficulty: f.Difficulty, Reward: f.Reward, Time: time.Unix(f.Time, 0), Chain: f.Chain,
+	}
+	return b.parseState(f.State)
+}
+
+// maxBlocks is how many blocks the table has: the newest.
+const maxBlocks = 1000
+
+// table is the newest blocks the pool has found. Its run keeps it in a file;
+// reading and changing it never wait for the disk.
+type table struct {
+	// immutable
+	path string
+	log  func(level slog.Level, text string)
+	wake chan struct{} // capacity 1: the file is older than the table
+
+	file chan struct{} // capacity 1; holds one while the file is written
+	left bool          // of who holds file; it is another process's
+
+	mu    sync.Mutex
+	found []Block // guarded by mu; in the order they were found
+	// ended are the hashes of blocks whose round is over. Guarded by mu.
+	ended map[string]bool
+}
+
+// newTable makes an empty table of <logdir>/pool/blocks.json.
+func newTable(logDir string, log func(level slog.Level, text string)) table {
+	return table{
+		path: filepath.Join(logDir, "pool", "blocks.json"), log: log,
+		wake: make(chan struct{}, 1), file: make(chan struct{}, 1), ended: map[string]bool{},
+	}
+}
+
+// load reads what an earlier run has left. Where not all of the file can be
+// read it is put aside.
+func (t *table) load() {
+	data, err := os.ReadFile(t.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	var list []Block
+	if err == nil {
+		if list, err = parseBlocks(data); err != nil {
+			err = fmt.Errorf("%s: %w", t.path, err)
+		}
+	}
+	t.replace(list)
+	if err != nil {
+		t.log(logfile.LevelError, "Found blocks left out: "+sharelog.PutAside(t.path, err))
+		t.changed()
+	}
+}
+
+// replace takes over a table of an earlier run, or of another process.
+func (t *table) replace(list []Block) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.found, t.ended = list, map[string]bool{}
+	for i := range t.found {
+		if b := &t.found[i]; b.State != bitcoind.BlockPending {
+			t.ended[b.Hash] = true
+		}
+	}
+	t.trim()
+}
+
+// parseBlocks reads as many blocks as it can; err is of the first it cannot.
+func parseBlocks(data []byte) (list []Block, err error) {
+	d := json.NewDecoder(bytes.NewReader(data))
+	if open, e := d.Token(); e != nil || open != json.Delim('[') {
+		return nil, errors.New("it is no list of blocks")
+	}
+	for d.More() {
+		var entry json.RawMessage
+		if e := d.Decode(&entry); e != nil {
+			return list, errors.Join(err, fmt.Errorf("after %d blocks: %w", len(list), e))
+		}
+		var b Block
+		if e := json.Unmarshal(entry, &b); e == nil {
+			list = append(list, b)
+		} else if err == nil {
+			err = fmt.Errorf("block %d: %w", len(list)+1, e)
+		}
+	}
+	if _, e := d.Token(); e != nil {
+		err = errors.Join(err, fmt.Errorf("after %d blocks: %w", len(list), e))
+	}
+	return list, err
+}
+
+// add puts a block into the table. A block that is there already is left alone.
+func (t *table) add(b Block) {
+	b.Time = time.Unix(b.Time.Unix(), 0) // what the file keeps
+	if b.State == "" {
+		b.State = bitcoind.BlockPending
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.find(b.Hash) != nil {
+		return
+	}
+	t.found = append(t.found, b)
+	t.trim()
+	t.changed()
+}
+
+// trim is for a caller that holds mu.
+func (t *table) trim() {
+	if n := len(t.found) - maxBlocks; n > 0 {
+		for _, b := range t.found[:n] {
+			delete(t.ended, b.Hash)
+		}
+		t.found = slices.Delete(t.found, 0, n)
+	}
+}
+
+// update changes the block with a hash and reports whether there is one.
+func (t *table) update(hash string, change func(*Block)) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	b := t.find(hash)
+	if b == nil {
+		return false
+	}
+	old := *b
+	change(b)
+	if *b != old {
+		t.changed()
+	}
+	return true
+}
+
+// changed asks Run to write the file.
+func (t *table) changed() {
+	select {
+	case t.wake <- struct{}{}:
+	default:
+	}
+}
+
+// get returns the block with a hash.
+func (t *table) get(hash string) (b Block, known bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if found := t.find(hash); found != nil {
+		return *found, true
+	}
+	return b, false
+}
+
+// endRound reports whether the round of a confirmed block is still to be ended:
+// true the first time, also where an earlier run found the block.
+func (t *table) endRound(hash string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.ended[hash] {
+		return false
+	}
+	t.ended[hash] = true
+	return true
+}
+
+// find is for a caller that holds mu.
+func (t *table) find(hash string) *Block {
+	for i := len(t.found) - 1; i >= 0; i-- { // the newest are asked for
+		if t.found[i].Hash == hash {
+			return &t.found[i]
+		}
+	}
+	return nil
+}
+
+// list returns the blocks in the order they were found.
+func (t *table) list() []Block {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return append([]Block{}, t.found...)
+}
+
+// open returns the blocks that are not settled.
+func (t *table) open() []Block {
+	return slices.DeleteFunc(t.list(), func(b Block) bool { return b.Settled() })
+}
+
+// abroad counts the open blocks of other chains than one, by chain.
+func (t *table) abroad(chain string) map[string]int {
+	n := map[string]int{}
+	for _, b := range t.open() {
+		if chain != "" && b.Chain != "" && b.Chain != chain {
+			n[b.Chain]++
+		}
+	}
+	return n
+}
+
+// writeBlocksEvery is between two writes of the file: on a test chain blocks
+// may come as fast as shares.
+const writeBlocksEvery = time.Second
+
+// run writes the file when the table has changed, again and again if it cannot,
+// and a last time when ctx ends.
+func (t *table) run(ctx context.Context) {
+	var told time.Time // zero: the last write succeeded
+	write := func() {
+		err := t.save()
+		if err == nil {
+			told = time.Time{}
+			return
+		}
+		t.changed()
+		if now := time.Now(); now.Sub(told) >= time.Minute {
+			told = now
+			t.log(logfile.LevelError, "Cannot write blocks.json, trying again: "+err.Error())
+		}
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			select {
+			case <-t.wake:
+				told = time.Time{}
+				write()
+			default:
+			}
+			return
+		case <-t.wake:
+		}
+		write()
+		select {
+		case <-ctx.Done():
+		case <-time.After(writeBlocksEvery):
+		}
+	}
+}
+
+func (t *table) save() error {
+	t.file <- struct{}{}
+	defer func() { <-t.file }()
+	if t.left {
+		return nil
+	}
+	data, err := json.MarshalIndent(t.list(), "", " ")
+	if err != nil {
+		return fmt.Errorf("found blocks: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Dir(t.path), 0o750); err != nil {
+		return fmt.Errorf("found blocks: %w", err)
+	}
+	if err := sharelog.ReplaceFile(t.path, append(data, '\n'), true); err != nil {
+		return fmt.Errorf("found blocks: %w", err)
+	}
+	return nil
+}

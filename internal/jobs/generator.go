@@ -1,0 +1,253 @@
+package jobs
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"ckpool/address"
+	"ckpool/internal/config"
+	"ckpool/internal/logfile"
+	"ckpool/internal/session"
+	"ckpool/work"
+)
+
+// easyBlockAge is when test networks allow a block of minimum difficulty: the
+// template's bits change although neither tip nor transactions do.
+const easyBlockAge = 1200 * time.Second
+
+// Options are what a Generator needs of the pool around it.
+type Options struct {
+	Config func() *config.Config // the present one
+	Solo   bool                  // every miner's own address is paid
+	Log    func(level slog.Level, text string)
+	Notice func(kind, text string) // one text of a kind goes to the log each minute
+	// OnChain is called when the chain is known, as Bitcoin Core names it, before
+	// the first work.
+	OnChain func(chain string, network address.Network)
+	// Published is called with each new work, before anything else is done: it
+	// wakes those who wait for it.
+	Published func(*session.Work)
+	// Quiet is called when miners have the newest work and nobody waits for
+	// anything.
+	Quiet func()
+}
+
+// Generator turns templates of a source into jobs.
+type Generator struct {
+	// immutable
+	Options
+	source    Source
+	jobs      *Jobs
+	published chan struct{} // capacity 1; there is a job that Tidy has not looked at
+
+	// owned by Run, before it by Prepare and Inherit
+	builder *work.Builder // nil until the chain is known
+	network address.Network
+	tipSeen time.Time // when the present tip was first seen
+	first   *Update   // Prepare has seen, to be published by Run
+	shown   bool      // whom a block would pay
+	took    time.Time // when jobs were inherited
+
+	tidied *work.Job // owned by Tidy, before it by Inherit; the last one it saw
+}
+
+// NewGenerator makes a generator that publishes in jobs.
+func NewGenerator(source Source, jobs *Jobs, o Options) *Generator {
+	return &Generator{Options: o, source: source, jobs: jobs, published: make(chan struct{}, 1)}
+}
+
+// patience is how long a template that is older than the inherited work is
+// held back: the nodes of this process may hear of a block a moment later than
+// those of the process before did.
+const patience = 10 * time.Second
+
+// inherit makes the jobs of another process those to go on from.
+func (g *Generator) inherit(jobs []session.Found) {
+	g.jobs.restore(jobs)
+	last := jobs[len(jobs)-1]
+	g.took, g.tidied = time.Now(), last.Job
+	for _, f := range jobs {
+		if f.Tip == last.Tip {
+			g.tipSeen = f.Job.Created
+			return
+		}
+	}
+}
+
+// outdated tells that a template is older than the inherited work.
+func (g *Generator) outdated(t *Update) bool {
+	w := g.jobs.Work()
+	return w != nil && t.Template.Height < w.Job.Template.Height && !g.took.IsZero() && time.Since(g.took) < patience
+}
+
+// Prepare waits for a template that work can be made of, for Run. The error is
+// that of ctx, or says why there is no work.
+func (g *Generator) Prepare(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return fmt.Errorf("no node has given a template: %w", context.Cause(ctx))
+	case t := <-g.source.Templates():
+		if err := g.learnChain(); err != nil {
+			return err
+		}
+		if _, err := g.builder.Job(t.Template, 1, time.Now()); err != nil {
+			return fmt.Errorf("template of %s gives no work: %w", t.Node, err)
+		}
+		g.first = &t
+		return nil
+	}
+}
+
+// Run turns templates into work until ctx ends. Publishing comes before
+// everything else; what only people or files need is done after it.
+func (g *Generator) Run(ctx context.Context) error {
+	timer := time.NewTimer(g.Config().UpdateInterval)
+	defer timer.Stop()
+	for {
+		t, ok := g.await(ctx, timer)
+		if !ok {
+			return nil
+		}
+		if g.outdated(&t) {
+			timer.Reset(time.Second)
+			continue
+		}
+		if g.builder == nil {
+			if err := g.learnChain(); err != nil {
+				return err
+			}
+		}
+		if err := g.publish(&t); err != nil {
+			g.Log(logfile.LevelError, "Template of "+t.Node+" gives no work: "+err.Error())
+			continue
+		}
+		timer.Reset(g.nextUpdate(&t))
+	}
+}
+
+// await is the next template to make work of; false when ctx has ended. Each
+// time the timer runs down it asks for one.
+func (g *Generator) await(ctx context.Context, timer *time.Timer) (t Update, ok bool) {
+	prepared := make(chan Update, 1)
+	if g.first != nil && len(g.source.Templates()) == 0 { // or it is older than that
+		prepared <- *g.first
+	}
+	g.first = nil
+	for {
+		select {
+		case <-ctx.Done():
+			return t, false
+		case <-timer.C:
+			g.source.Refresh("update interval")
+			timer.Reset(g.Config().UpdateInterval)
+			continue
+		case t = <-prepared:
+		case t = <-g.source.Templates():
+		}
+		return t, true
+	}
+}
+
+// nextUpdate is when work is refreshed without a new block: after the interval,
+// after half of it when the tip is new, and on test networks when an easy block
+// becomes possible.
+func (g *Generator) nextUpdate(t *Update) time.Duration {
+	wait := g.Config().UpdateInterval
+	if t.NewTip {
+		wait /= 2
+	}
+	switch g.source.Chain() {
+	case "test", "testnet4":
+		// mintime is past the median of eleven blocks; the tip's own time is not
+		// in the template, so its arrival stands for it.
+		easy := easyBlockAge - time.Since(g.tipSeen)
+		if easy > 0 && easy < wait {
+			wait = easy
+		}
+	}
+	return wait
+}
+
+// learnChain fixes what depends on the network: address encodings.
+func (g *Generator) learnChain() error {
+	chain := g.source.Chain()
+	to, err := scriptsOn(chain, g.Config(), g.Solo)
+	if err != nil {
+		return err
+	}
+	if _, known := address.NetworkForChain(chain); !known {
+		what := fmt.Sprintf("The node calls its chain %q, which is unknown", chain)
+		if chain == "" {
+			what = "The node does not tell its chain"
+		}
+		g.Log(logfile.LevelWarning, fmt.Sprintf("%s; addresses are taken for those of the %s network", what, to.network))
+	}
+	c := g.Config()
+	b := &work.Builder{
+		Tag: c.PoolTag, Sig: c.BTCSig,
+		PayoutScript: to.payout, Donation: c.Donation, DonationScript: to.donation,
+		Extranonce1Len: c.Nonce1Length, Extranonce2Len: c.Nonce2Length,
+		VersionMask: c.VersionMask,
+	}
+	if err := b.Validate(); err != nil {
+		return err
+	}
+	g.OnChain(chain, to.network)
+	g.network, g.builder = to.network, b
+	if g.Solo {
+		g.Log(logfile.LevelWarning, "Mining solo to any incoming valid BTC address username")
+	} else {
+		g.Log(logfile.LevelNotice, "Mining from any incoming username to address "+c.BTCAddress)
+	}
+	if c.Donation > 0 {
+		g.Log(logfile.LevelNotice, fmt.Sprintf("%g percent donation to %s", c.Donation, c.DonAddress))
+	}
+	return nil
+}
+
+// yieldTime is for the loops: they begin with the new work when one of the
+// processors looks at the network, which the one that is telling people does not.
+const yieldTime = 2 * time.Millisecond
+
+// publish makes the template the current work and wakes the loops.
+func (g *Generator) publish(t *Update) error {
+	old := g.jobs.Work()
+	w, err := g.jobs.publish(g.builder, t.Template, time.Now())
+	if err != nil {
+		return err
+	}
+	g.Published(w)
+	took := time.Since(t.Answered)
+	time.Sleep(yieldTime)
+
+	job := w.Job
+	if old == nil || w.Tip != old.Tip {
+		g.tipSeen = time.Now()
+		g.Log(logfile.LevelNotice, fmt.Sprintf("New block: height %d, work for %d sent %s after %s answered",
+			job.Template.Height-1, job.Template.Height, took.Round(10*time.Microsecond), t.Node))
+	}
+	if !g.shown {
+		g.shown = true
+		g.logCoinbase(job)
+	}
+	if old == nil || old.Job.NetworkDifficulty != job.NetworkDifficulty {
+		g.Log(logfile.LevelWarning, "Network diff set to "+networkText(job.NetworkDifficulty))
+	}
+	select {
+	case g.published <- struct{}{}:
+	default: // there is a job to look at anyway
+	}
+	return nil
+}
+
+// networkText is a network difficulty with the digits people want: one decimal,
+// on private chains three digits.
+func networkText(d float64) string {
+	if d < 1 {
+		return strconv.FormatFloat(d, 'g', 3, 64)
+	}
+	return strconv.FormatFloat(d, 'f', 1, 64)
+}

@@ -1,0 +1,130 @@
+package jobs
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"ckpool/internal/session"
+	"ckpool/internal/wire"
+	"ckpool/work"
+)
+
+// Version of the records here; older ones are read.
+const recordVersion = 1
+
+// Exporter writes jobs to another process, in one attempt to hand over.
+type Exporter struct {
+	Jobs   *Jobs
+	writer work.JobWriter
+	last   uint64          // id of the last one written
+	recent []session.Found // the jobs in use when last was written
+}
+
+// New writes a record of each job that is new since the last call.
+func (e *Exporter) New(send func(record []byte) error) error {
+	e.recent = e.Jobs.Recent()
+	for _, f := range e.recent {
+		if f.Job.ID <= e.last {
+			continue
+		}
+		record, err := appendJob(nil, &e.writer, f.Tip, f.Job)
+		if err != nil {
+			return err
+		}
+		if err := send(record); err != nil {
+			return err
+		}
+		e.last = f.Job.ID
+	}
+	return nil
+}
+
+// InUse is the record that tells which of the jobs written are still in use.
+func (e *Exporter) InUse() ([]byte, error) {
+	r := inUse{Version: recordVersion, Count: len(e.recent)}
+	if r.Count > 0 {
+		r.First = e.recent[0].Job.ID
+	}
+	return json.Marshal(r)
+}
+
+// Importer reads what an Exporter has written. The zero value is ready to use.
+type Importer struct {
+	reader work.JobReader
+	jobs   []session.Found
+	inUse  inUse
+}
+
+// Job reads the record of a job.
+func (m *Importer) Job(record []byte) error {
+	tip, j, err := readJob(record, &m.reader)
+	m.jobs = append(m.jobs, session.Found{Job: j, Tip: tip})
+	return err
+}
+
+// InUse reads the record that tells which of the jobs are still in use.
+func (m *Importer) InUse(record []byte) (err error) {
+	m.inUse, err = readInUse(record)
+	return err
+}
+
+// Restore makes the jobs in use those that a generator goes on from.
+func (m *Importer) Restore(g *Generator) error {
+	k := m.inUse
+	if k.Count == 0 {
+		return nil
+	}
+	first := slices.IndexFunc(m.jobs, func(f session.Found) bool { return f.Job.ID == k.First })
+	if first < 0 || first+k.Count != len(m.jobs) {
+		return fmt.Errorf("%d jobs, but %d from %016x on are in use", len(m.jobs), k.Count, k.First)
+	}
+	recent := m.jobs[first:]
+	for i, f := range recent {
+		if f.Job.ID != k.First+uint64(i) {
+			return fmt.Errorf("job %016x stands where %016x should", f.Job.ID, k.First+uint64(i))
+		}
+	}
+	g.inherit(recent)
+	return nil
+}
+
+// appendJob appends the record of a job that is on a tip.
+func appendJob(b []byte, w *work.JobWriter, tip uint64, j *work.Job) ([]byte, error) {
+	b = append(b, recordVersion)
+	b = binary.BigEndian.AppendUint64(b, tip)
+	return w.Append(b, j)
+}
+
+func readJob(record []byte, from *work.JobReader) (tip uint64, j *work.Job, err error) {
+	r := wire.NewReader(record)
+	r.Version(recordVersion)
+	tip = r.Uint64()
+	if err := r.Err(); err != nil {
+		return 0, nil, fmt.Errorf("job: %w", err)
+	}
+	j, err = from.Read(r.Take(r.Left()))
+	return tip, j, err
+}
+
+// inUse tells which jobs are in use by their ids, which count up.
+type inUse struct {
+	Version int    `json:"version"`
+	First   uint64 `json:"first"` // id
+	Count   int    `json:"count"`
+}
+
+func readInUse(record []byte) (k inUse, err error) {
+	err = json.Unmarshal(record, &k)
+	if err == nil && (k.Version < 1 || k.Version > recordVersion) {
+		err = fmt.Errorf("version %d, this program reads 1 to %d", k.Version, recordVersion)
+	}
+	if err == nil && k.Count < 0 {
+		err = fmt.Errorf("%d jobs", k.Count)
+	}
+	if err != nil {
+		return k, fmt.Errorf("list of jobs: %w", err)
+	}
+	return k, nil
+}

@@ -1,0 +1,71 @@
+package jobs
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"ckpool/internal/logfile"
+	"ckpool/sharelog"
+	"ckpool/work"
+)
+
+// tidyAfter is when all miners should have a new job: what people and files want
+// of it costs milliseconds, and a loop that has to wait for them answers late.
+const tidyAfter = 400 * time.Millisecond
+
+// Tidy looks at new jobs after miners have them, until ctx ends.
+func (g *Generator) Tidy(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-g.published:
+			select {
+			case <-ctx.Done():
+			case <-time.After(tidyAfter):
+			}
+			g.tidy()
+			g.Quiet()
+			g.source.Prepare()
+		}
+	}
+}
+
+// tidy does what must not delay work: transactions known from the job
+// before are shared with it, the witness commitment of the newest is checked,
+// and the list of its transactions is written.
+func (g *Generator) tidy() {
+	var newest *work.Job
+	for _, f := range g.jobs.Recent() {
+		if g.tidied != nil && f.Job.ID <= g.tidied.ID {
+			continue
+		}
+		var before *work.Template
+		if g.tidied != nil {
+			before = g.tidied.Template
+		}
+		f.Job.Template.Share(before)
+		g.tidied, newest = f.Job, f.Job
+	}
+	if newest == nil {
+		return
+	}
+	if err := newest.Template.CheckWitness(); err != nil {
+		g.Log(logfile.LevelError, fmt.Sprintf("Template for height %d: %v", newest.Template.Height, err))
+	}
+	if err := writeTransactions(g.Config().LogDir, newest.Template); err != nil {
+		g.Notice("pool.txns", "Cannot write pool.txns: "+err.Error())
+	}
+}
+
+// writeTransactions writes the transaction ids of the present work, one a line.
+func writeTransactions(logDir string, t *work.Template) error {
+	b := make([]byte, 0, 65*t.TxCount())
+	for i := range t.TxCount() {
+		b = append(appendDisplay(b, t.TxID(i)), '\n')
+	}
+	path := filepath.Join(logDir, "pool", "pool.txns")
+	return sharelog.ReplaceFile(path, b, false)
+}

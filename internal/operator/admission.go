@@ -1,0 +1,77 @@
+package operator
+
+import (
+	"sync"
+	"time"
+
+	"ckpool/internal/netserver"
+)
+
+// takeoverTime is how long new connections are left to a process that was given
+// the listening sockets and said reject. C ckpool, when it takes over, says
+// shutdown within a second of that.
+const takeoverTime = 10 * time.Second
+
+// Admission decides whether new connections are let in. Its methods may be called
+// from any goroutine.
+type Admission struct {
+	Server *netserver.Server // immutable
+
+	mu sync.Mutex
+	// guarded by mu
+	rejecting bool      // by an operator's word
+	workless  bool      // no node has been usable for long
+	shared    bool      // another process was given a listening socket, and may take over
+	leftSince time.Time // new connections are left to that process; zero: they are not
+}
+
+// Reject refuses new connections by an operator's word, or takes that back.
+func (a *Admission) Reject(reject bool) { a.change(&a.rejecting, reject) }
+
+// WithoutWork refuses new connections because there is no work for them, or takes
+// that back.
+func (a *Admission) WithoutWork(workless bool) { a.change(&a.workless, workless) }
+
+// Share notes that another process was given a listening socket.
+func (a *Admission) Share() { a.change(&a.shared, true) }
+
+// Rejecting tells that new connections are refused by an operator's word.
+func (a *Admission) Rejecting() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.rejecting
+}
+
+// EndTakeover closes new connections again when the process they were left to has
+// not ended this one in time: nobody may ever accept them. It reports whether that
+// is so.
+func (a *Admission) EndTakeover(now time.Time) bool {
+	a.mu.Lock()
+	over := !a.leftSince.IsZero() && now.Sub(a.leftSince) >= takeoverTime
+	a.mu.Unlock()
+	if over {
+		a.change(&a.shared, false)
+	}
+	return over
+}
+
+func (a *Admission) change(reason *bool, to bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	*reason = to
+	if leave := a.rejecting && a.shared; !leave {
+		a.leftSince = time.Time{}
+	} else if a.leftSince.IsZero() {
+		a.leftSince = time.Now()
+	}
+	switch {
+	case !a.leftSince.IsZero():
+		a.Server.LeaveToOthers()
+	case a.rejecting:
+		a.Server.Refuse(netserver.Rejecting)
+	case a.workless:
+		a.Server.Refuse(netserver.NoWork)
+	default:
+		a.Server.Admit()
+	}
+}

@@ -1,0 +1,75 @@
+package operator
+
+import (
+	"time"
+	"unicode/utf8"
+
+	"ckpool/internal/figures"
+	"ckpool/internal/users"
+	"ckpool/sharelog"
+)
+
+// glance is what the status line of the console is made of.
+type glance struct {
+	sharelog.PoolStatus
+	height   int64  // of the block that is mined; 0 without work
+	trouble  string // with the nodes, in a few words
+	rejected bool   // new connections are, by an operator's word
+	known    bool   // some miner was there, if not in this run
+}
+
+// StatusLine is what the pool does, in a line of at most width columns that
+// replaces the one before. Cycle counts the lines, which turns a wheel.
+func (o *Operator) StatusLine(now time.Time, cycle, width int) string {
+	const clearLine = "\x1b[2K\r"
+	g := glance{PoolStatus: o.Users.Status(now, users.Sessions{}), rejected: o.Admission.Rejecting()}
+	_, g.known = o.Users.Known()
+	if w := o.Jobs.Work(); w != nil {
+		g.height = w.Job.Template.Height
+	}
+	if !o.Source.Usable() {
+		g.trouble = "no usable node"
+	}
+	return clearLine + g.line(cycle, width)
+}
+
+// line has what matters most at its beginning, and leaves out what does not fit.
+func (g *glance) line(cycle, width int) string {
+	parts := []string{g.trouble}
+	switch {
+	case g.Workers > 0:
+		parts = append(parts, figures.Rate(g.Hashrate[0]), figures.Things(g.Workers, "miner"))
+	case g.known:
+		parts = append(parts, "no miners")
+	default:
+		parts = append(parts, "no miners yet")
+	}
+	if g.rejected {
+		parts = append(parts, "new ones rejected")
+	}
+	if g.height > 0 {
+		parts = append(parts, "mining block "+figures.Count(g.height))
+	}
+	if g.AcceptedCount > 0 {
+		parts = append(parts, "best "+figures.Number(g.BestShare))
+	}
+	if g.AcceptedCount > 0 && g.NetworkDifficulty > 0 {
+		parts = append(parts, "effort "+figures.Percent(g.Accepted/g.NetworkDifficulty))
+	}
+	if g.Workers > 0 {
+		parts = append(parts, figures.Number(g.SPS[0])+" shares/s", figures.Things(g.Users, "user"))
+	}
+	line := `|/-\`[uint(cycle)%4:][:1]
+	columns := 1
+	for _, part := range parts {
+		if part == "" {
+			continue
+		}
+		columns += 2 + utf8.RuneCountInString(part)
+		if columns >= width { // the last column would wrap
+			break
+		}
+		line += "  " + part
+	}
+	return line
+}

@@ -1,0 +1,137 @@
+package operator
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"ckpool/bitcoind"
+	"ckpool/control"
+	"ckpool/difficulty"
+	"ckpool/internal/jobs"
+	"ckpool/sharelog"
+)
+
+// nodes registers what is about nodes and work.
+func (o *Operator) nodes(r registrar) {
+	update := effect("updating", func() { o.Source.Refresh("operator") })
+	r.act("update", update)
+	r.act("block", update) // after "blocks"
+	r.ask("nodes", func(context.Context, time.Time) any { return o.nodesReply() })
+	r.answer("getbase", o.getBase)
+	r.answer("getbest", o.getBest)
+	r.answer("getlast", o.getBest)
+	r.answer("checkaddr:", o.checkAddress)
+	r.answer("checkaddr", o.checkAddress)
+	r.act("submitblock:", o.submitBlockText)
+}
+
+// getBest is the hash work is built on.
+func (o *Operator) getBest(context.Context, string) (string, error) {
+	if w := o.Jobs.Work(); w != nil {
+		return jobs.Display(w.Job.Template.PrevHash), nil
+	}
+	return "failed", nil
+}
+
+// getBase is a template as the node gives it, with four members of old.
+func (o *Operator) getBase(ctx context.Context, _ string) (string, error) {
+	node := o.node()
+	if node == nil {
+		return "Failed", nil
+	}
+	var raw json.RawMessage
+	params := map[string][]string{"rules": {"segwit", "signet"}}
+	if err := node.Call(ctx, &raw, "getblocktemplate", params); err != nil {
+		return "Failed", nil //nolint:nilerr // the word clients know
+	}
+	var t struct {
+		Bits    string `json:"bits"`
+		CurTime uint32 `json:"curtime"`
+		Version uint32 `json:"version"`
+	}
+	if err := json.Unmarshal(raw, &t); err != nil {
+		return "", fmt.Errorf("template of %s: %w", node, err)
+	}
+	bits, err := strconv.ParseUint(t.Bits, 16, 32)
+	if err != nil {
+		return "", fmt.Errorf("template of %s: %w", node, err)
+	}
+	e := sharelog.NewObject(nil)
+	e.Real("diff", difficulty.FromBits(uint32(bits)), 17)
+	e.String("ntime", fmt.Sprintf("%08x", t.CurTime))
+	e.String("bbversion", fmt.Sprintf("%08x", t.Version))
+	e.String("nbit", t.Bits)
+	return string(raw[:len(raw)-1]) + ", " + string(e.Close()[1:]), nil
+}
+
+// checkAddress is checkaddr:ADDRESS, answered by a word as always, or
+// checkaddr={"address":"ADDRESS"}, which is told why not.
+func (o *Operator) checkAddress(_ context.Context, args string) (string, error) {
+	if !strings.HasPrefix(args, "{") {
+		return strconv.FormatBool(o.Users.Unpayable(args) == ""), nil
+	}
+	text, err := question{command: "checkaddr", args: args}.name("address")
+	if err != nil {
+		return "", err
+	}
+	reason := o.Users.Unpayable(text)
+	return control.Encode(control.Payout{Address: text, Valid: reason == "", Reason: reason}), nil
+}
+
+// submitBlockText is submitblock:HASH,BLOCK in hex, any character between them.
+func (o *Operator) submitBlockText(ctx context.Context, args string) (string, error) {
+	const digits, header = 64, 80
+	if len(args) < digits+1 {
+		return "", errors.New("want submitblock:HASH,BLOCK in hex")
+	}
+	hash, hashErr := jobs.ParseDisplay(args[:digits])
+	block, err := hex.DecodeString(args[digits+1:])
+	if err := errors.Join(hashErr, err); err != nil || len(block) <= header {
+		return "", errors.New("want submitblock:HASH,BLOCK in hex")
+	}
+	first := sha256.Sum256(block[:header])
+	if sha256.Sum256(first[:]) != hash {
+		return "", errors.New("the block does not have that hash")
+	}
+	node := o.node()
+	if node == nil {
+		return "", errors.New("no node is usable")
+	}
+	verdict, err := node.SubmitBlock(ctx, block)
+	switch {
+	case err != nil:
+		return "", err
+	case verdict != "":
+		return "", errors.New(verdict)
+	}
+	return "accepted", nil
+}
+
+type nodesReply struct {
+	Nodes []control.Node `json:"nodes"`
+}
+
+func (o *Operator) nodesReply() (reply nodesReply) {
+	for _, n := range o.Source.Status() {
+		reply.Nodes = append(reply.Nodes, control.Node{
+			URL: n.URL, State: n.State, Reason: n.Reason, Version: n.Version, Current: n.Current, Height: n.Height,
+			LatencyMS: float64(n.Latency.Microseconds()) / 1000,
+		})
+	}
+	return reply
+}
+
+// node is the node that work comes from, nil where there is none.
+func (o *Operator) node() *bitcoind.Client {
+	if nodes, ok := o.Source.(interface{ Current() *bitcoind.Client }); ok {
+		return nodes.Current()
+	}
+	return nil
+}

@@ -1,0 +1,41 @@
+package operator
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"ckpool/internal/figures"
+	"ckpool/internal/session"
+	"ckpool/internal/users"
+)
+
+// Alive returns nil when every loop gets to its work before ctx ends.
+func (o *Operator) Alive(ctx context.Context) error {
+	_, err := o.Miners.Count(ctx, func(*session.Handler) int { return 0 })
+	return err
+}
+
+// Summary is what the pool does, in a line.
+func (o *Operator) Summary(now time.Time) string {
+	st := o.Users.Status(now, users.Sessions{})
+	text := "no miners"
+	if st.Workers > 0 {
+		text = fmt.Sprintf("%s of %s, %s", figures.Things(st.Workers, "miner"), figures.Things(st.Users, "user"), figures.Rate(st.Hashrate[0]))
+	}
+	if o.Admission.Rejecting() {
+		text += ", new connections wait"
+	}
+	if !o.Source.Usable() {
+		n := o.Source.Status()[0]
+		reason := n.Reason
+		if reason == "" { // it was not heard of yet
+			reason = "is " + n.State
+		}
+		return fmt.Sprintf("No usable node: %s %s; %s", n.URL, reason, text)
+	}
+	if w := o.Jobs.Work(); w != nil {
+		text = fmt.Sprintf("Mining block %d: ", w.Job.Template.Height) + text
+	}
+	return text
+}

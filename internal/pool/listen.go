@@ -1,0 +1,135 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+
+	"ckpool/internal/config"
+	"ckpool/internal/instance"
+	"ckpool/internal/keypair"
+	"ckpool/internal/logfile"
+	"ckpool/internal/netserver"
+)
+
+// Listen opens the ports. The error says which and why.
+func (p *Pool) Listen(ctx context.Context) error { return p.listen(ctx, p.config.Load().Servers) }
+
+func (p *Pool) listen(ctx context.Context, list []config.Listener) error {
+	c := p.config.Load()
+	endpoints := make([]netserver.Endpoint, len(list))
+	var pairs []*keypair.Pair
+	event := func(warning bool, text string) {
+		level := logfile.LevelNotice
+		if warning {
+			level = logfile.LevelWarning
+		}
+		p.logAt(level, text)
+	}
+	for i, l := range list {
+		endpoints[i] = netserver.Endpoint{URL: l.URL, Proxies: c.ProxyNetworks(&l)}
+		if l.TLSCert == "" {
+			continue
+		}
+		pair, err := keypair.Open(l.TLSCert, l.TLSKey, event)
+		if err != nil {
+			return fmt.Errorf("listen address %q: %w", l.URL, err)
+		}
+		pairs = append(pairs, pair)
+		endpoints[i].Certificate = pair.Certificate
+	}
+	first, err := p.server.ListenAll(ctx, endpoints)
+	if err != nil {
+		return err
+	}
+	p.certificates = append(p.certificates, pairs...)
+	for i, l := range p.server.Listeners()[first:] {
+		secured := ""
+		if endpoints[i].Certificate != nil {
+			secured = " (TLS)"
+		}
+		for _, addr := range l.Addrs {
+			p.logAt(logfile.LevelWarning, "Listening on "+addr.String()+secured)
+		}
+	}
+	return nil
+}
+
+// Inherit gives the pool listening sockets for Listen, of a service manager or of
+// the process whose place it takes; the files are closed.
+func (p *Pool) Inherit(files []*os.File) error {
+	var sockets []netserver.Inherited
+	for n, f := range files {
+		if l, err := net.FileListener(f); err == nil {
+			p.logAt(logfile.LevelNotice, fmt.Sprintf("Inherited server socket %d url %v", n, l.Addr()))
+			l.Close()
+		}
+		sockets = append(sockets, netserver.Inherited{File: f})
+	}
+	return p.server.Inherit(sockets)
+}
+
+// ErrHidden is what Listen wraps where the system does not show whose an address
+// is.
+var ErrHidden = errors.New("it cannot be seen whether")
+
+// ListenBeside is Listen, as far as it can be done while process pid, whose place
+// is to be taken, still runs: false means that it has other addresses in
+// use that are wanted. An address that stays in use when it has ended, or may,
+// is an error. A pid of 0 is a process that is not known.
+func (p *Pool) ListenBeside(ctx context.Context, pid int) (bool, error) {
+	err := p.Listen(ctx)
+	if err == nil {
+		return true, nil
+	}
+	inUse := netserver.InUse(err)
+	for _, b := range inUse {
+		if pid == 0 {
+			return false, fmt.Errorf("listen address %q: %v is in use, and which process is to be taken over from is not known: end it first", b.URL, b.Addr)
+		}
+		theirs, hidden := instance.Listens(b.Addr, pid, os.Getpid()) // this one has the sockets it was given
+		switch {
+		case hidden != nil && !instance.Alive(pid): // it has ended now, and lets go of what it had
+		case hidden != nil:
+			return false, fmt.Errorf("listen address %q: %v is in use, and %w process %d, whose place is to be taken, has it: %w; start ckpool as that one's user, or end it first", b.URL, b.Addr, ErrHidden, pid, hidden)
+		case !theirs:
+			return false, b.ByOther()
+		}
+	}
+	if inUse != nil {
+		err = nil
+	}
+	return false, err
+}
+
+// DropInherited closes the sockets that no listen address wants.
+func (p *Pool) DropInherited() {
+	for _, addr := range p.server.DropInherited() {
+		p.logAt(logfile.LevelWarning, fmt.Sprintf("Handed over socket url %s does not match config, not listening there", addr))
+	}
+}
+
+// Prepare sees that files can be written, connects to the nodes and waits for a
+// template that work can be made of, before Run.
+func (p *Pool) Prepare(ctx context.Context) error {
+	for _, dir := range logDirs(p.config.Load().LogDir) {
+		if err := instance.Usable(dir); err != nil {
+			return err
+		}
+	}
+	p.background.start(p.source.Run)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	prepared := make(chan error, 1)
+	go func() { prepared <- p.generator.Prepare(ctx) }()
+	select {
+	case err := <-prepared:
+		return err
+	case <-p.background.done:
+		cancel(nil)
+		<-prepared
+		return fmt.Errorf("nodes: %w", p.background.err)
+	}
+}

@@ -1,0 +1,43 @@
+package pool
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"ckpool/internal/logfile"
+	"ckpool/internal/netserver"
+)
+
+// workGuard watches for too long a time without a usable node. Owned by the
+// goroutine that keeps statistics.
+type workGuard struct {
+	pool    *Pool
+	since   time.Time // without a usable node, zero with one
+	dropped bool
+}
+
+// look closes miners when no node has been usable for so long that they
+// are better off with their other pools, and refuses new ones until there is
+// work again.
+func (g *workGuard) look(ctx context.Context, now time.Time) {
+	p := g.pool
+	limit := p.config.Load().DropWithoutWork
+	usable := p.source.Usable()
+	switch {
+	case usable:
+		if g.dropped {
+			g.dropped = false
+			p.admission.WithoutWork(false)
+			p.logAt(logfile.LevelWarning, "A node is usable again: miners are accepted")
+		}
+		g.since = time.Time{}
+	case g.since.IsZero():
+		g.since = now
+	case limit > 0 && !g.dropped && now.Sub(g.since) >= limit:
+		g.dropped = true
+		p.admission.WithoutWork(true)
+		n, _ := p.miners.Drop(ctx, 0, netserver.NoWork)
+		p.logAt(logfile.LevelWarning, fmt.Sprintf("No usable node for %s: %d miners closed so that they go to their other pools, new ones are refused until a node is usable", limit, n))
+	}
+}

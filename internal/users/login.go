@@ -1,0 +1,172 @@
+package users
+
+import (
+	"crypto/subtle"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"ckpool/address"
+	"ckpool/internal/session"
+	"ckpool/sharelog"
+	"ckpool/stratum"
+)
+
+// maxNewNames is how many workers one connection may make.
+const maxNewNames = 100
+
+// Authorize decides a login. It makes the user and the worker if there are
+// none, but never for a refused login.
+func (s *Users) Authorize(l *session.Login) (session.Grant, *stratum.Reject) {
+	now := s.stamp(l.Time)
+	from := refusal{place(l.Remote.Addr()), l.Worker[:min(len(l.Worker), 256)]}
+	if wait := s.refusals.wait(from, now); wait > 0 {
+		return session.Grant{}, unauthorized(retryIn(wait))
+	}
+	g, refused := s.login(l, now)
+	if refused != "" {
+		from.name = strings.Clone(from.name)
+		s.refusals.add(from, now)
+		return session.Grant{}, unauthorized(refused)
+	}
+	return g, nil
+}
+
+func unauthorized(text string) *stratum.Reject {
+	return &stratum.Reject{Code: stratum.Unauthorized, Text: text}
+}
+
+func retryIn(wait time.Duration) string {
+	return fmt.Sprintf("retry in %.0f s", math.Ceil(wait.Seconds()))
+}
+
+func (s *Users) login(l *session.Login, now stamp) (g session.Grant, refused string) {
+	if refused := checkName(l.Worker); refused != "" {
+		return g, refused
+	}
+	if !passwordMatches(s.settings.Load().Password, l.Password) {
+		return g, "Invalid password"
+	}
+	userName, rest := splitName(l.Worker)
+	a, err := address.Parse(userName)
+	if err == nil {
+		userName = a.String()
+	}
+	if s.cfg.Solo {
+		if refused := s.checkPayout(a, err); refused != "" {
+			return g, refused
+		}
+		g.Payout = a.Script()
+	}
+	name := userName + rest
+	w := s.names.hold(name)
+	if w == nil {
+		// A connection's own address is what the limits are not for.
+		free := err == nil && rest == "" && !l.Further
+		if !free {
+			if refused := s.checkNewName(l, now); refused != "" {
+				return g, refused
+			}
+		}
+		made := false
+		w, made = s.names.holdNew(name, now)
+		if made && !free {
+			g.NewName = true
+			s.newNames.add(place(l.Remote.Addr()), now)
+		}
+	}
+	g.Worker, g.Name, g.User = w.id, w.name, w.user.name
+	g.Payout = w.user.login(g.Payout, l.Time, s.copies.Load)
+	g.Message = fmt.Sprintf("Authorised, welcome to %s %s!", s.settings.Load().Name, g.User)
+	return g, ""
+}
+
+// login notes a successful login and returns the payout script all sessions of
+// the user share.
+func (u *user) login(payout []byte, now time.Time, copies func() uint32) []byte {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.changed = copies()
+	u.loggedIn = true
+	if u.authorised == 0 {
+		u.authorised = now.Unix()
+	}
+	if u.payout == nil {
+		u.payout = payout
+	}
+	return u.payout
+}
+
+func checkName(worker string) string {
+	userName, _ := splitName(worker)
+	switch {
+	case worker == "":
+		return "Empty workername parameter"
+	case userName == "":
+		return "Empty username parameter"
+	case strings.Contains(userName, "/"):
+		return "Invalid character in username"
+	}
+	if _, err := sharelog.FileName(worker); err != nil {
+		return "Username too long"
+	}
+	return ""
+}
+
+// passwordMatches tells whether the miner's password is, or has among its
+// options, the one that keeps strangers out.
+func passwordMatches(want, got string) bool {
+	if want == "" {
+		return true
+	}
+	match := subtle.ConstantTimeCompare([]byte(got), []byte(want))
+	for option := range strings.SplitSeq(got, ",") {
+		match |= subtle.ConstantTimeCompare([]byte(strings.TrimSpace(option)), []byte(want))
+	}
+	return match == 1
+}
+
+// Unpayable is why blocks cannot be paid to an address, "" if they can.
+func (s *Users) Unpayable(text string) string {
+	a, err := address.Parse(text)
+	refused := s.checkPayout(a, err)
+	if err == nil {
+		err = a.Payable()
+	}
+	if refused != "" && err != nil {
+		return err.Error() // what a login is told speaks of user names
+	}
+	return refused
+}
+
+// checkPayout refuses what a block's reward must not be paid to.
+func (s *Users) checkPayout(a address.Address, err error) string {
+	if err != nil {
+		return fmt.Sprintf("Username must be a bitcoin address: %v", err)
+	}
+	if n := s.network.Load(); n >= 0 && !a.On(address.Network(n)) {
+		return fmt.Sprintf("Address is for %v, this pool mines on %v", a.Network(), address.Network(n))
+	}
+	if err := a.Payable(); err != nil {
+		return fmt.Sprintf("Username must be a payable address: %v", err)
+	}
+	return ""
+}
+
+// checkNewName limits the names strangers can make.
+func (s *Users) checkNewName(l *session.Login, now stamp) string {
+	if l.NewNames >= maxNewNames {
+		return "Too many new names on this connection"
+	}
+	addr := l.Remote.Addr().Unmap()
+	for _, p := range s.settings.Load().NameExempt {
+		if p.Contains(addr) {
+			return ""
+		}
+	}
+	if wait := s.newNames.wait(place(addr), now); wait > 0 {
+		return "Too many new names from your address, " + retryIn(wait)
+	}
+	return ""
+}

@@ -1,0 +1,230 @@
+package users
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"ckpool/internal/session"
+	"ckpool/internal/testkit/record"
+)
+
+// copier moves a State to another, as two processes would.
+type copier struct {
+	t        testing.TB
+	from, to *Users
+	began    bool
+}
+
+func (c *copier) copy() {
+	c.t.Helper()
+	if err := c.from.ExportUsers(!c.began, c.to.ImportUsers); err != nil {
+		c.t.Fatal(err)
+	}
+	c.began = true
+}
+
+func (c *copier) finish(now time.Time) {
+	c.t.Helper()
+	c.copy()
+	if err := c.to.ImportCounts(c.from.ExportCounts(nil, now), now); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// everything is all Users know, in the order of users.
+func everything(t testing.TB, s *Users, now time.Time) (all []string) {
+	t.Helper()
+	for _, u := range s.names.all() {
+		all = append(all, fmt.Sprintf("%x", u.append(nil)))
+		for _, w := range u.listWorkers() {
+			all = append(all, fmt.Sprintf("%x", w.append(nil)))
+		}
+	}
+	return append(all, fmt.Sprintf("%x", s.totals.append(nil)), fmt.Sprintf("%+v", s.Status(now, Sessions{})))
+}
+
+// However sharing goes on between the copies, nothing is lost or counted twice.
+func TestMove(t *testing.T) {
+	dir := t.TempDir()
+	rapid.Check(t, func(r *rapid.T) {
+		now := start
+		make := func() *Users {
+			return New(Config{Settings: Settings{Name: "ckpool", MaxUserAgents: 10}, LogDir: dir, Loops: 2}, start)
+		}
+		c := copier{t: t, from: make(), to: make()}
+		s := c.from
+		var clients []session.WorkerID
+		for range rapid.IntRange(0, 120).Draw(r, "operations") {
+			now = now.Add(time.Duration(rapid.IntRange(0, 40000).Draw(r, "pause")) * time.Millisecond)
+			name := fmt.Sprintf("user%d.%d", rapid.IntRange(0, 3).Draw(r, "user"), rapid.IntRange(0, 2).Draw(r, "worker"))
+			switch rapid.IntRange(0, 9).Draw(r, "operation") {
+			case 0:
+				c.copy()
+			case 1:
+				s.ResetRound()
+			case 2:
+				if err := s.Tick(now, Sessions{}); err != nil && !os.IsNotExist(err) && !strings.Contains(err.Error(), "no such file") {
+					t.Fatal(err)
+				}
+			case 3:
+				if len(clients) > 0 {
+					s.Detach(clients[0], 0, "cgminer/4.12.1")
+					clients = clients[1:]
+				}
+			default:
+				l := login(name)
+				l.Time = now
+				g, refused := s.Authorize(l)
+				if refused != nil {
+					t.Fatal(refused)
+				}
+				sh := accepted(g.Worker, now, rapid.Float64Range(0, 100).Draw(r, "credit"), rapid.Float64Range(0, 1e6).Draw(r, "achieved"))
+				sh.Loop = rapid.IntRange(0, 1).Draw(r, "loop")
+				s.Share(sh)
+			}
+		}
+		c.finish(now)
+		later := now.Add(time.Minute)
+		if diff := cmp.Diff(everything(t, s, later), everything(t, c.to, later)); diff != "" {
+			t.Fatalf("moved state differs: %s", diff)
+		}
+		// It goes on in the same way.
+		for _, x := range []*Users{s, c.to} {
+			g, _ := x.Authorize(login("user0.0"))
+			x.Share(accepted(g.Worker, later, 5, 5))
+			x.totals.pass(x.stamp(later))
+		}
+		if diff := cmp.Diff(everything(t, s, later), everything(t, c.to, later)); diff != "" {
+			t.Fatalf("it goes on differently: %s", diff)
+		}
+	})
+}
+
+func TestMoveRefusals(t *testing.T) {
+	h := newHarness(t, func(c *Config) { c.Password = "secret" })
+	bad := login("bob")
+	for range 10 {
+		if _, r := h.Authorize(bad); r == nil {
+			t.Fatal("let in without the password")
+		}
+	}
+	c := copier{t: t, from: h.Users, to: h.open(t, start, func(c *Config) { c.Password = "secret" })}
+	c.finish(start.Add(10 * time.Second))
+	good := login("bob")
+	good.Password, good.Time = "secret", start.Add(20*time.Second)
+	if _, r := c.to.Authorize(good); r == nil || r.Text != "retry in 40 s" {
+		t.Errorf("refusal %v, want 40 s more", r)
+	}
+	good.Time = start.Add(61 * time.Second)
+	if _, r := c.to.Authorize(good); r != nil {
+		t.Errorf("still refused: %v", r)
+	}
+}
+
+func TestMovePayout(t *testing.T) {
+	const name = "1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2"
+	h := newHarness(t, func(c *Config) { c.Solo = true })
+	g := grant(t, h.Users, name+".rig1")
+	c := copier{t: t, from: h.Users, to: h.open(t, start, func(c *Config) { c.Solo = true })}
+	c.finish(start)
+	r := c.to.ResumeWorker(name + ".rig1")
+	if !bytes.Equal(r.Payout, g.Payout) || len(r.Payout) == 0 || r.User != g.User || r.Name != g.Name {
+		t.Errorf("%+v, was %+v", r, g)
+	}
+}
+
+func TestReadUsersV1(t *testing.T) {
+	s := New(Config{Loops: 1}, start)
+	if err := s.ImportUsers(record.V1(t, "users")); err != nil {
+		t.Fatal(err)
+	}
+	u := s.names.user("1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2")
+	if u == nil {
+		t.Fatal("no user")
+	}
+	want := tally{
+		pending: 6, decayed: 7e9, lastShare: 8e9, shares: 9, best: 10, bestEver: 11, round: 12,
+	}
+	for i := range want.rates {
+		want.rates[i]++
+		want.rates[i] *= 1.5
+	}
+	if u.tally != want || u.id != 17 || u.authorised != 1795327613 || !u.loggedIn || fmt.Sprintf("%x", u.payout) != "76a91477bff20c60e522dfaa3350c39b030a5d004e839a88ac" {
+		t.Errorf("%+v", u)
+	}
+	w := s.names.worker("1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2.rig1")
+	want.lastShare = never
+	if w == nil || w.tally != want || w.connected.agentName() != "cgminer/4.12.1" || w.user != u || w.accepted != 13 {
+		t.Errorf("%+v", w)
+	}
+	if w.rejects == nil || *w.rejects != (rejects{[session.Reasons]int64{0, 101, 102, 103, 104, 105, 106, 107, 108, 109, 110}, session.Stale, 14e9}) {
+		t.Errorf("%+v", w.rejects)
+	}
+}
+
+func TestReadCountsV1(t *testing.T) {
+	k, err := readCounts(record.V1(t, "counts"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if k.now != stamp(time.Hour) || k.round != 3 || k.lastID != 17 || k.netDiff != 1e12 ||
+		k.totals.round != (roundCounts{1.5, 2.5, 3, 4, 5.5}) || k.totals.credit != 6.5 || k.totals.shares != 7 ||
+		k.totals.rates[6] != 7 || k.totals.sps[3] != 40 || k.totals.decayed != stamp(time.Minute) || k.totals.passes != 33 {
+		t.Errorf("%+v", k)
+	}
+	if k.rejects[0] != 100 || k.rejects[6] != 106 || k.sums["cgminer"] != (agentSum{8, 9}) {
+		t.Errorf("%v, %v", k.rejects, k.sums)
+	}
+	from := netip.MustParsePrefix("198.51.100.7/32")
+	refused, _ := k.refusals.Get(refusal{from, "bob"})
+	made, _ := k.newNames.Get(netip.MustParsePrefix("2001:db8::/64"))
+	if refused != (windowCount{5, 9}) || made != (windowCount{6, 7}) {
+		t.Errorf("%v, %v", refused, made)
+	}
+}
+
+func FuzzReadUsers(f *testing.F) {
+	f.Add(record.V1(f, "users"))
+	f.Add([]byte{1, 3})
+	f.Fuzz(func(t *testing.T, in []byte) {
+		s := New(Config{Loops: 1}, start)
+		if s.ImportUsers(in) != nil {
+			return
+		}
+		var again []byte
+		if err := s.ExportUsers(true, func(record []byte) error {
+			again = record
+			return New(Config{Loops: 1}, start).ImportUsers(record)
+		}); err != nil {
+			t.Fatalf("%x: %v", again, err)
+		}
+	})
+}
+
+func FuzzReadCounts(f *testing.F) {
+	f.Add(record.V1(f, "counts"))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		s := New(Config{Loops: 1}, start)
+		if s.ImportCounts(in, start) == nil {
+			s.Status(start, Sessions{})
+			if _, err := readCounts(s.ExportCounts(nil, start)); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+// A record that is cut off, or of a newer version, is refused.
+func TestDamagedRecords(t *testing.T) {
+	const oneUserLessOrNone = 2
+	record.Damaged(t, "users", oneUserLessOrNone, New(Config{Loops: 1}, start).ImportUsers)
+	record.Damaged(t, "counts", 0, func(in []byte) error { _, err := readCounts(in); return err })
+}

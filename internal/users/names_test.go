@@ -1,0 +1,210 @@
+package users
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"ckpool/internal/session"
+)
+
+var everywhere = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}
+
+// In solo mode an address is free as a user, the text behind it is not: not on
+// a connection, not from an address.
+func TestSoloWorkerNamesAreLimited(t *testing.T) {
+	h := newHarness(t, func(c *Config) { c.Solo = true })
+	const full, tooMany = "Too many new names on this connection", "Too many new names from your address, retry in 3600 s"
+	try := func(name, from string, newNames int, further bool) (made bool, text string) {
+		l := login(name)
+		l.Remote, l.NewNames, l.Further = netip.MustParseAddrPort(from), newNames, further
+		g, r := h.Authorize(l)
+		if r != nil {
+			return false, r.Text
+		}
+		return g.NewName, ""
+	}
+	if made, text := try(soloAddress(t, 1)+".rig", "198.51.100.7:1", 99, true); !made || text != "" {
+		t.Errorf("worker 100 of a connection: %v %q", made, text)
+	}
+	if _, text := try(soloAddress(t, 1)+".rig2", "198.51.100.7:1", 100, true); text != full {
+		t.Errorf("worker 101 of a connection: %q", text)
+	}
+	for i := range 9_999 {
+		if _, text := try(fmt.Sprint(mainAddress, ".", i), "198.51.100.7:1", 0, false); text != "" {
+			t.Fatalf("worker %d of an address: %q", i+2, text)
+		}
+	}
+	if _, text := try(mainAddress+".more", "198.51.100.7:1", 0, false); text != tooMany {
+		t.Errorf("worker 10,001 of an address: %q", text)
+	}
+	if made, text := try(soloAddress(t, 2), "198.51.100.7:1", 0, false); made || text != "" {
+		t.Errorf("a miner's own address: counted %v, %q", made, text)
+	}
+	if _, text := try(mainAddress+".5", "198.51.100.7:1", 100, true); text != "" {
+		t.Errorf("a known worker: %q", text)
+	}
+	if _, text := try(mainAddress+".more", "198.51.100.8:1", 0, false); text != "" {
+		t.Errorf("from another address: %q", text)
+	}
+}
+
+// What never had an accepted share is forgotten when its last connection has
+// left, what had one is kept; memory, ids and files do not grow.
+func TestUnusedNamesAreForgotten(t *testing.T) {
+	h := newHarness(t, func(c *Config) { c.Solo, c.NameExempt = true, everywhere })
+	client := uint64(0)
+	connect := func(name string) (session.WorkerID, uint64) {
+		client++
+		g := grant(t, h.Users, name)
+		h.Attach(g.Worker, client, "x", start)
+		return g.Worker, client
+	}
+	id, a := connect(mainAddress + ".rig")
+	again, b := connect(mainAddress + ".rig")
+	if again != id {
+		t.Fatal("one name, two workers")
+	}
+	h.Detach(id, a, "x")
+	if h.names.worker(mainAddress+".rig") == nil {
+		t.Fatal("forgotten while a miner is connected")
+	}
+	h.Detach(id, b, "x")
+	if h.names.worker(mainAddress+".rig") != nil || h.names.user(mainAddress) != nil || h.names.table.get(id) != nil {
+		t.Error("not forgotten when the last connection had left")
+	}
+
+	good, c := connect(mainAddress + ".good")
+	if good == id {
+		t.Error("an id names another worker later")
+	}
+	h.Share(accepted(good, start.Add(time.Second), 42, 50))
+	h.Detach(good, c, "x")
+	if w := h.names.table.get(good); w == nil || w.shares != 42 || h.names.worker(mainAddress+".good") != w {
+		t.Error("a worker with a share was forgotten")
+	}
+
+	before := heap()
+	for i := range 50_000 {
+		id, c := connect(fmt.Sprint(soloAddress(t, i%100), ".", i))
+		h.Detach(id, c, "x")
+	}
+	if grown := heap() - before; grown > 1<<20 {
+		t.Errorf("50,000 names that are gone cost %d bytes", grown)
+	}
+	runtime.KeepAlive(h.Users)
+	if users, workers := h.names.users.Load(), h.names.table.count(); users != 1 || workers != 1 || h.names.table.places > 2 {
+		t.Errorf("%d users, %d workers in %d places", users, workers, h.names.table.places)
+	}
+
+	// A grant that comes to nothing is given back as well.
+	lost := grant(t, h.Users, mainAddress+".lost")
+	h.Detach(lost.Worker, 99, "")
+	if h.names.worker(mainAddress+".lost") != nil {
+		t.Error("a name stays although nobody was connected")
+	}
+}
+
+// What an earlier run or another process left without a share is forgotten by
+// the next pass, unless somebody is connected.
+func TestUnusedNamesOfBeforeAreForgotten(t *testing.T) {
+	h := newHarness(t, nil)
+	h.names.makeWorker("bob.gone", 0)
+	g := h.Users.ResumeWorker("eve.here")
+	h.Attach(g.Worker, 1, "x", start)
+	if err := h.Save(start.Add(time.Second), Sessions{}); err != nil {
+		t.Fatal(err)
+	}
+	if h.names.user("bob") != nil || h.names.worker("bob.gone") != nil {
+		t.Error("bob is still there")
+	}
+	if w := h.names.worker("eve.here"); w == nil || w.id != g.Worker {
+		t.Error("eve was forgotten while connected")
+	}
+}
+
+// Workers whose names come and go on several loops are never lost to those who
+// hold them.
+func TestForgettingConcurrently(t *testing.T) {
+	h := newHarness(t, func(c *Config) { c.NameExempt = everywhere })
+	var loops sync.WaitGroup
+	for loop := range 4 {
+		loops.Go(func() {
+			for i := range 20_000 {
+				g, r := h.Authorize(login(fmt.Sprintf("user.%d", i%7)))
+				if r != nil {
+					t.Error(r)
+					return
+				}
+				client := uint64(loop*20_000 + i + 1)
+				h.Attach(g.Worker, client, "x", start)
+				if w := h.names.table.get(g.Worker); w == nil || h.names.worker(g.Name) != w {
+					t.Errorf("%s is not to be found while it is held", g.Name)
+					return
+				}
+				h.Detach(g.Worker, client, "x")
+			}
+		})
+	}
+	loops.Wait()
+	if users, workers := h.names.users.Load(), h.names.table.count(); users != 0 || workers != 0 || h.workers.Load() != 0 {
+		t.Errorf("%d users, %d workers, %d connections left", users, workers, h.workers.Load())
+	}
+}
+
+// However many names somebody finds shares for, the user's file stays bounded:
+// the workers with the newest shares are kept, and all who are connected.
+func TestWorkersOfAUserAreBounded(t *testing.T) {
+	h := newHarness(t, func(c *Config) { c.NameExempt = everywhere })
+	const connected, gone = 100, keptWorkers + 500
+	for i := range connected + gone {
+		g, r := h.Authorize(&session.Login{Time: start, Worker: fmt.Sprint("bob.", i), Remote: netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 51, byte(i >> 8), byte(i)}), 1)})
+		if r != nil {
+			t.Fatal(r)
+		}
+		h.Share(accepted(g.Worker, start.Add(time.Duration(i)*time.Millisecond), 1, 2))
+		if i >= connected {
+			h.Detach(g.Worker, uint64(i), "")
+		}
+	}
+	count := func(want int) {
+		t.Helper()
+		if n := len(h.names.user("bob").listWorkers()); n != want {
+			t.Errorf("%d workers, want %d", n, want)
+		}
+	}
+	save := func(at time.Duration) {
+		t.Helper()
+		if err := h.Save(start.Add(at), Sessions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	save(time.Minute)
+	count(connected + gone) // they may still come back after a start
+	save(11 * time.Minute)
+	count(connected + keptWorkers)
+	for _, i := range []int{0, connected - 1, connected + 500, connected + gone - 1} {
+		if h.names.worker(fmt.Sprint("bob.", i)) == nil {
+			t.Errorf("bob.%d was forgotten", i)
+		}
+	}
+	if h.names.worker(fmt.Sprint("bob.", connected)) != nil {
+		t.Error("the worker whose share is the longest ago was kept")
+	}
+	if u := h.names.user("bob"); u.shares != connected+gone {
+		t.Errorf("the user has %v shares", u.shares)
+	}
+	info, err := os.Stat(filepath.Join(h.dir, "users", "bob"))
+	if err != nil || info.Size() > 1000*(connected+keptWorkers) {
+		t.Errorf("the file has %d bytes, %v", info.Size(), err)
+	}
+	again := h.open(t, start.Add(12*time.Minute), nil)
+	if n := len(again.names.user("bob").listWorkers()); n != connected+keptWorkers {
+		t.Errorf("%d workers after a restart", n)
+	}
+}

@@ -1,0 +1,90 @@
+package users
+
+import (
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"ckpool/internal/session"
+	"ckpool/internal/wire"
+	"ckpool/sharelog"
+)
+
+// rejects are a worker's refused submits since it was first seen. Most workers
+// never have any.
+type rejects struct {
+	counts [session.Reasons]int64
+	last   session.Reason
+	at     stamp // of the last one
+}
+
+// refuse counts a refused submit. The caller holds mu.
+func (w *worker) refuse(reason session.Reason, now stamp) {
+	if w.rejects == nil {
+		w.rejects = new(rejects)
+	}
+	w.rejects.counts[reason]++
+	w.rejects.last, w.rejects.at = reason, now
+}
+
+// shown is what files and replies show. The caller holds mu.
+func (w *worker) shown(c clock, now time.Time) (r sharelog.Rejects) {
+	r.Accepted = w.accepted
+	if w.rejects == nil {
+		return r
+	}
+	for reason, n := range w.rejects.counts {
+		if n > 0 {
+			r.Counts = append(r.Counts, sharelog.RejectCount{Reason: session.Reason(reason).String(), Count: n})
+		}
+	}
+	r.Last, r.LastTime = w.rejects.last.String(), c.wall(w.rejects.at, now)
+	return r
+}
+
+// restoreRejects is the inverse. The caller holds mu. Reasons this version does
+// not know are left out.
+func (l loader) restoreRejects(w *worker, r *sharelog.Rejects) {
+	w.accepted = r.Accepted
+	last, ok := session.ReasonNamed(r.Last)
+	if !ok || last == session.Accepted {
+		return
+	}
+	w.rejects = &rejects{last: last, at: l.users.loaded(r.LastTime, l.now)}
+	for _, count := range r.Counts {
+		if reason, ok := session.ReasonNamed(count.Reason); ok && reason != session.Accepted {
+			w.rejects.counts[reason] = count.Count
+		}
+	}
+}
+
+// append appends the counts to the record of a worker, nil for none.
+func (r *rejects) append(b []byte) []byte {
+	if r == nil {
+		return binary.AppendUvarint(b, 0)
+	}
+	b = binary.AppendUvarint(b, session.Reasons-1)
+	for _, n := range r.counts[session.Accepted+1:] {
+		b = binary.BigEndian.AppendUint64(b, uint64(n))
+	}
+	b = append(b, uint8(r.last))
+	return binary.BigEndian.AppendUint64(b, uint64(r.at))
+}
+
+func readRejects(r *wire.Reader) *rejects {
+	n := r.Count(8)
+	if n == 0 {
+		return nil
+	}
+	k := new(rejects)
+	for i := range n {
+		if count := int64(r.Uint64()); i < session.Reasons-1 {
+			k.counts[i+1] = count
+		}
+	}
+	k.last, k.at = session.Reason(r.Uint8()), stamp(r.Uint64())
+	if k.last == session.Accepted || k.last >= session.Reasons {
+		r.Fail(fmt.Errorf("reason %d", k.last))
+	}
+	return k
+}

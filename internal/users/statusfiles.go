@@ -1,0 +1,258 @@
+package users
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"path/filepath"
+	"time"
+
+	"ckpool/difficulty"
+	"ckpool/sharelog"
+)
+
+// TickInterval is how often Tick wants to be called.
+const TickInterval = time.Minute / passes
+
+// passes in a minute: work that is due once a minute is spread over them.
+const passes = 32
+
+// Sessions are counts of sessions, which Users do not know.
+type Sessions struct {
+	Idle         int64 // without a share for a minute
+	Disconnected int64 // that may be resumed
+}
+
+// MinuteBegins tells that the next Tick is the first of a minute.
+func (s *Users) MinuteBegins() bool { return s.totals.nextPass()%passes == 0 }
+
+// Tick brings the pool's averages up to now, and lets the averages fall, writes
+// the files and logs the lines of a 32nd of the users; with the first of a minute
+// also those of the pool. It does I/O: loops must not call it.
+func (s *Users) Tick(now time.Time, n Sessions) error {
+	_ = s.HoldFiles(context.Background())
+	defer s.ReleaseFiles()
+	if s.left {
+		return nil // the files are another process's
+	}
+	t := s.stamp(now)
+	pass := s.totals.pass(t) % passes
+	var trouble trouble
+	if pass == 0 {
+		s.refusals.sweep(t)
+		s.newNames.sweep(t)
+		trouble.add(s.savePool(now, n))
+		s.sums = make(map[string]agentSum)
+	}
+	s.saveUsers(now, pass, &trouble)
+	return trouble.err()
+}
+
+// Save writes all files at once, for the end of the pool.
+func (s *Users) Save(now time.Time, n Sessions) error {
+	_ = s.HoldFiles(context.Background())
+	defer s.ReleaseFiles()
+	s.sums = make(map[string]agentSum)
+	var trouble trouble
+	for pass := range passes {
+		s.saveUsers(now, pass, &trouble)
+	}
+	trouble.add(s.savePool(now, n))
+	return trouble.err()
+}
+
+// HoldFiles waits until no file is being written and keeps it so until
+// ReleaseFiles or LeaveFiles. The error is that of ctx.
+func (s *Users) HoldFiles(ctx context.Context) error {
+	select {
+	case s.files <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("files are being written all the time: %w", context.Cause(ctx))
+	}
+}
+
+// ReleaseFiles ends HoldFiles.
+func (s *Users) ReleaseFiles() { <-s.files }
+
+// LeaveFiles ends HoldFiles when the files have become another process's.
+func (s *Users) LeaveFiles() {
+	s.left = true
+	s.ReleaseFiles()
+}
+
+// trouble makes one line of what may be thousands of files.
+type trouble struct {
+	first error
+	more  int
+}
+
+func (t *trouble) add(err error) {
+	switch {
+	case err == nil:
+	case t.first == nil:
+		t.first = err
+	default:
+		t.more++
+	}
+}
+
+func (t *trouble) err() error {
+	if t.more > 0 {
+		return fmt.Errorf("write statistics: %w (and %d more files)", t.first, t.more)
+	}
+	if t.first != nil {
+		return fmt.Errorf("write statistics: %w", t.first)
+	}
+	return nil
+}
+
+func (s *Users) savePool(now time.Time, n Sessions) error {
+	status := s.Status(now, n)
+	status.UserAgents = s.agents.list(s.sums, s.settings.Load().MaxUserAgents)
+	for _, line := range status.Lines() {
+		s.cfg.Event(levelNotice, "Pool:"+line)
+	}
+	return status.Write(s.poolFile())
+}
+
+// Status is the pool's statistics at now, without user agents.
+func (s *Users) Status(now time.Time, n Sessions) sharelog.PoolStatus {
+	round, rates, sps := s.totals.snapshot()
+	st := sharelog.PoolStatus{
+		Runtime:           int64(now.Sub(s.start).Seconds()),
+		LastUpdate:        now,
+		Users:             s.active.Load(),
+		Workers:           s.workers.Load(),
+		Idle:              n.Idle,
+		Disconnected:      n.Disconnected,
+		NetworkDifficulty: s.networkDifficulty(),
+		Accepted:          round.accepted,
+		Rejected:          round.rejected,
+		BestShare:         round.best,
+		AcceptedCount:     round.acceptedCount,
+		RejectedCount:     round.rejectedCount,
+	}
+	for i, r := range rates {
+		st.Hashrate[i] = hashrate(r)
+	}
+	for i, r := range sps {
+		st.SPS[i] = float64(r)
+	}
+	st.Effort = math.Round(effort(st.Accepted, st.NetworkDifficulty)*100) / 100
+	return st
+}
+
+// effort is the work of a round in percent of what a block takes on average.
+func effort(accepted, networkDifficulty float64) float64 {
+	if networkDifficulty == 0 {
+		return 0
+	}
+	return accepted * 100 / networkDifficulty
+}
+
+func hashrate(a difficulty.Average) float64 { return float64(a) * difficulty.HashesPerDifficulty }
+
+func (s *Users) poolFile() string { return filepath.Join(s.cfg.LogDir, "pool", "pool.status") }
+
+func (s *Users) usersDir() string { return filepath.Join(s.cfg.LogDir, "users") }
+
+// saveUsers writes the files of one pass's users and logs them.
+func (s *Users) saveUsers(now time.Time, pass int, trouble *trouble) {
+	for i := pass; i < len(s.names.shards); i += passes {
+		for _, u := range s.names.shards[i].list() {
+			workers := s.names.tidy(u, s.stamp(now))
+			s.settleWorkers(workers, s.stamp(now))
+			stats, write := s.userStats(u, now)
+			if !write {
+				continue
+			}
+			s.cfg.Event(levelNotice, "User "+LogName(u.name)+":"+stats.Line())
+			trouble.add(s.saveUser(u.name, &stats, workers, now))
+		}
+	}
+}
+
+func (s *Users) saveUser(name string, stats *sharelog.UserStats, workers []*worker, now time.Time) error {
+	file, err := sharelog.FileName(name)
+	if err != nil {
+		return err
+	}
+	return stats.WriteWith(filepath.Join(s.usersDir(), file), func(yield func(*sharelog.WorkerStats) bool) {
+		for _, w := range workers {
+			w.mu.Lock()
+			st := sharelog.WorkerStats{
+				Name:      w.name,
+				Stats:     s.stats(&w.tally, now),
+				Started:   s.wall(w.connected.started(), now),
+				UserAgent: w.connected.agentName(),
+				Rejects:   w.shown(s.clock, now),
+			}
+			w.mu.Unlock()
+			if !yield(&st) {
+				return
+			}
+		}
+	})
+}
+
+// settleWorkers brings workers up to a time, and adds up what user agents do.
+func (s *Users) settleWorkers(workers []*worker, t stamp) {
+	round := s.round.Load()
+	for _, w := range workers {
+		w.mu.Lock()
+		w.decayIdle(t)
+		w.settle(round)
+		s.touch(&w.tally)
+		if w.connected.count > 0 {
+			kind := w.connected.kind()
+			sum := s.sums[kind]
+			sum.rate += w.rates[1]
+			sum.best = max(sum.best, w.best)
+			s.sums[kind] = sum
+		}
+		w.mu.Unlock()
+	}
+}
+
+// userStats is what the user's file should hold, without workers, and whether it
+// is to be written: for users that logged in in this run and ever had a share.
+func (s *Users) userStats(u *user, now time.Time) (stats sharelog.UserStats, write bool) {
+	t, round := s.stamp(now), s.round.Load()
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.decayIdle(t)
+	s.touch(&u.tally)
+	forgot := u.settle(round) // the file must not bring back the best of an old round
+	write = u.lastShare != never && (u.loggedIn || forgot)
+	stats.Stats = s.stats(&u.tally, now)
+	stats.Workers = int64(u.attached)
+	if u.authorised != 0 {
+		stats.Authorised = time.Unix(u.authorised, 0)
+	}
+	return stats, write
+}
+
+// stats are for a caller that holds the tally's lock.
+func (s *Users) stats(t *tally, now time.Time) sharelog.Stats {
+	st := sharelog.Stats{
+		LastShare:  s.wall(t.lastShare, now),
+		Shares:     t.shares,
+		BestShare:  t.best,
+		BestEver:   t.bestEver,
+		LastUpdate: now,
+	}
+	for i, r := range t.rates {
+		st.Hashrate[i] = hashrate(r)
+	}
+	return st
+}
+
+// LogName is a name as one word of a log line: what would break the line is
+// escaped.
+func LogName(name string) string {
+	if safe, err := sharelog.FileName(name); err == nil {
+		return safe
+	}
+	return fmt.Sprintf("%q", name)
+}

@@ -1,0 +1,110 @@
+package users
+
+import (
+	"math"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"ckpool/address"
+)
+
+// Levels of Config.Event, those of syslog.
+const (
+	levelError   = 3
+	levelWarning = 4
+	levelNotice  = 5
+)
+
+// Config is what Users need of the configuration.
+type Config struct {
+	Settings
+
+	// fixed for their life
+	LogDir    string
+	Solo      bool // user names must be payable addresses
+	LogShares bool
+	Loops     int
+	Event     func(level int, text string)
+}
+
+// Settings are the part that may change while the pool runs.
+type Settings struct {
+	Name          string         // of the pool, as miners are greeted
+	Password      string         // what miners must give; empty: nothing
+	MaxUserAgents int            // entries of the list in pool.status, 0: no list
+	NameExempt    []netip.Prefix // networks without a limit on new names per hour
+	ListenerURLs  []string       // by listener index, for share logs
+}
+
+// Users are the users and the workers of one pool, and what is counted of them.
+// Their methods may be called from any goroutine.
+type Users struct {
+	// immutable
+	cfg Config
+	clock
+	names registry
+	log   *shareLog // nil without share logs
+
+	// synchronised in themselves
+	settings atomic.Pointer[Settings]
+	totals   totals
+	agents   agents
+	refusals window[refusal]
+	newNames window[netip.Prefix]
+	round    atomic.Uint32 // counts rounds; best shares of another one are void
+	network  atomic.Int32  // an address.Network, -1 while unknown
+	netDiff  atomic.Uint64 // bits of a float64
+	active   atomic.Int64  // users with a miner connected
+	workers  atomic.Int64  // connected miners
+	copies   atomic.Uint32 // made of users and workers for another process
+
+	files chan struct{}       // capacity 1; holds one while files are written, see HoldFiles
+	sums  map[string]agentSum // of who holds files; of the users saved since the pool was
+	left  bool                // of who holds files; they are another process's
+}
+
+// New starts empty; [Users.Load] fills it from the files of an earlier run.
+func New(cfg Config, now time.Time) *Users {
+	if cfg.Event == nil {
+		cfg.Event = func(int, string) {}
+	}
+	cfg.Loops = max(cfg.Loops, 1)
+	s := &Users{
+		cfg:      cfg,
+		clock:    clock{now},
+		refusals: newRefusals(),
+		newNames: newNameLimit(),
+		files:    make(chan struct{}, 1),
+	}
+	s.Set(cfg.Settings)
+	s.names.init()
+	s.totals.init(cfg.Loops)
+	s.agents.devices = make(map[string]int64)
+	s.round.Store(1)
+	s.network.Store(-1)
+	if cfg.LogShares {
+		s.log = newShareLog(cfg, &s.settings)
+	}
+	return s
+}
+
+// Set changes the settings.
+func (s *Users) Set(settings Settings) { s.settings.Store(&settings) }
+
+// SetNetwork tells the chain's network once it is known. Until then addresses
+// of every network may log in.
+func (s *Users) SetNetwork(n address.Network) { s.network.Store(int32(n)) }
+
+// SetNetworkDifficulty tells the difficulty of the present work.
+func (s *Users) SetNetworkDifficulty(d float64) { s.netDiff.Store(math.Float64bits(d)) }
+
+func (s *Users) networkDifficulty() float64 { return math.Float64frombits(s.netDiff.Load()) }
+
+// ResetRound begins a new round: after an own block, and for resetshares. Best
+// shares of the round and the pool's counts begin at zero; totals of users and
+// their best shares ever stay.
+func (s *Users) ResetRound() {
+	s.round.Add(1)
+	s.totals.resetRound()
+}

@@ -1,0 +1,100 @@
+package users
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"ckpool/internal/session"
+	"ckpool/stratum"
+	"ckpool/work"
+)
+
+// start is the time of every test.
+var start = time.Unix(1795327613, 0)
+
+// harness is a State that keeps its events.
+type harness struct {
+	*Users
+	dir string
+
+	mu     sync.Mutex
+	events []string // guarded by mu
+}
+
+func newHarness(t testing.TB, change func(*Config)) *harness {
+	t.Helper()
+	h := &harness{dir: t.TempDir()}
+	h.Users = h.open(t, start, change)
+	return h
+}
+
+// open starts a State over the harness's directory.
+func (h *harness) open(t testing.TB, now time.Time, change func(*Config)) *Users {
+	t.Helper()
+	cfg := Config{Settings: Settings{Name: "ckpool", MaxUserAgents: 100}, LogDir: h.dir, Loops: 2, Event: h.event}
+	if change != nil {
+		change(&cfg)
+	}
+	s := New(cfg, now)
+	if err := s.Load(now); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func (h *harness) event(level int, text string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.events = append(h.events, fmt.Sprintf("%d %s", level, text))
+}
+
+// found returns the events that begin with a text, and forgets all.
+func (h *harness) found(prefix string) (list []string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, e := range h.events {
+		if strings.HasPrefix(e, prefix) {
+			list = append(list, e)
+		}
+	}
+	h.events = nil
+	return list
+}
+
+func login(worker string) *session.Login {
+	return &session.Login{Time: start, Worker: worker, Remote: netip.MustParseAddrPort("198.51.100.7:1234"), Client: 2}
+}
+
+// grant logs a worker in that must be let in.
+func grant(t testing.TB, s *Users, worker string) session.Grant {
+	t.Helper()
+	g, r := s.Authorize(login(worker))
+	if r != nil {
+		t.Fatalf("%s refused: %v", worker, r)
+	}
+	return g
+}
+
+// accepted is a share that counts.
+func accepted(w session.WorkerID, at time.Time, credit, achieved float64) *session.Share {
+	job := &work.Job{ID: 0x6b02867d00000001, Template: &work.Template{Height: 850000}}
+	return &session.Share{
+		Time: at, Worker: w, Job: job, Current: job, Submit: &stratum.Submit{Extranonce2Len: 8, NTime: 0x6b02867d, Nonce: 0x9bf79},
+		Computed: &work.Share{Difficulty: achieved}, Extranonce1: []byte{0x7e, 0x86, 0x02, 0x6b},
+		Difficulty: credit, Credit: credit, Remote: netip.MustParseAddrPort("198.51.100.7:1234"), UserAgent: "cgminer/4.12.1",
+	}
+}
+
+func rejected(w session.WorkerID, at time.Time, difficulty float64, reason session.Reason) *session.Share {
+	sh := accepted(w, at, difficulty, difficulty/2)
+	sh.Credit = 0
+	sh.Reason = reason
+	return sh
+}
+
+// tick is Tick in a test that has no sessions.
+func (s *Users) tick(now time.Time) { s.Tick(now, Sessions{}) }

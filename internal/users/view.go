@@ -1,0 +1,166 @@
+package users
+
+import (
+	"cmp"
+	"slices"
+	"time"
+	"unsafe"
+
+	"ckpool/internal/session"
+	"ckpool/sharelog"
+)
+
+// User is what is known of one user at a time.
+type User struct {
+	Name      string
+	ID        int64 // counts from 1 in every run
+	Connected int64 // miners
+	sharelog.Stats
+}
+
+// Worker is what is known of one worker at a time.
+type Worker struct {
+	Name    string // the user's name included
+	User    string
+	UserID  int64
+	Idle    bool      // no share for a minute
+	Started time.Time // of the first connection there is, zero for none
+	Rejects sharelog.Rejects
+	sharelog.Stats
+}
+
+// List are all users, by id, at most the newest limit of them.
+func (s *Users) List(now time.Time, limit int) []User {
+	all := newest(s.names.all(), limit)
+	list := make([]User, len(all))
+	for i, u := range all {
+		list[i] = s.user(u, now)
+	}
+	return list
+}
+
+// Workers are all workers in the order they were made, at most the newest limit
+// of them.
+func (s *Users) Workers(now time.Time, limit int) []Worker {
+	var all []*worker
+	for _, u := range s.names.all() {
+		all = append(all, u.listWorkers()...)
+	}
+	slices.SortFunc(all, func(a, b *worker) int { return cmp.Compare(a.id, b.id) })
+	all = newest(all, limit)
+	list := make([]Worker, len(all))
+	for i, w := range all {
+		list[i] = s.worker(w, now)
+	}
+	return list
+}
+
+// newest is the end of a list.
+func newest[T any](list []T, limit int) []T { return list[max(0, len(list)-limit):] }
+
+// User is the user of a name, however an address is spelled. Asking makes none.
+func (s *Users) User(name string, now time.Time) (User, bool) {
+	u := s.names.user(canonicalName(name))
+	if u == nil {
+		return User{}, false
+	}
+	return s.user(u, now), true
+}
+
+// Worker is the worker of a full name. Asking makes none.
+func (s *Users) Worker(name string, now time.Time) (Worker, bool) {
+	w := s.names.worker(canonicalName(name))
+	if w == nil {
+		return Worker{}, false
+	}
+	return s.worker(w, now), true
+}
+
+func (s *Users) user(u *user, now time.Time) User {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return User{Name: u.name, ID: u.id, Connected: int64(u.attached), Stats: s.stats(&u.tally, now)}
+}
+
+func (s *Users) worker(w *worker, now time.Time) Worker {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return Worker{
+		Name: w.name, User: w.user.name, UserID: w.user.id,
+		Idle: w.idle(s.stamp(now)), Started: s.wall(w.connected.started(), now),
+		Rejects: w.shown(s.clock, now), Stats: s.stats(&w.tally, now),
+	}
+}
+
+// UserID is the number of a worker's user, 0 for a worker that is not known.
+func (s *Users) UserID(id session.WorkerID) int64 {
+	if w := s.names.table.get(id); w != nil {
+		return w.user.id
+	}
+	return 0
+}
+
+// OfUser chooses the workers of a user.
+func (s *Users) OfUser(name string) func(session.WorkerID) bool {
+	u := s.names.user(canonicalName(name))
+	return func(id session.WorkerID) bool {
+		w := s.names.table.get(id)
+		return w != nil && w.user == u
+	}
+}
+
+// OfWorker chooses one worker.
+func (s *Users) OfWorker(name string) func(session.WorkerID) bool {
+	w := s.names.worker(canonicalName(name))
+	return func(id session.WorkerID) bool { return w != nil && id == w.id }
+}
+
+// Best are the best shares of a user.
+type Best struct {
+	User        string
+	Round, Ever float64
+}
+
+// BestShares is the best share of the round, and the users with the best ones
+// ever, the best first, at most limit of them.
+func (s *Users) BestShares(limit int) (round float64, list []Best) {
+	current := s.round.Load()
+	for _, u := range s.names.all() {
+		u.mu.Lock()
+		b := Best{User: u.name, Ever: u.bestEver}
+		if u.round == current {
+			b.Round = u.best
+		}
+		u.mu.Unlock()
+		if b.Ever > 0 {
+			list = append(list, b)
+		}
+	}
+	slices.SortStableFunc(list, func(a, b Best) int { return cmp.Compare(b.Ever, a.Ever) })
+	counts, _, _ := s.totals.snapshot()
+	return counts.best, list[:min(len(list), limit)]
+}
+
+// Rejects counts refused submits by reason, since the start.
+func (s *Users) Rejects() [session.Reasons]int64 { return s.totals.rejects() }
+
+// Known is how many users there are, and whether there was any, if not in this
+// run.
+func (s *Users) Known() (users int64, ever bool) {
+	return s.names.users.Load(), s.names.lastID.Load() > 0
+}
+
+// Memory is what users and workers take in memory, in bytes, about.
+func (s *Users) Memory() int64 {
+	const names = 48 // a long address
+	return s.names.users.Load()*(int64(unsafe.Sizeof(user{}))+names) +
+		int64(s.names.table.count())*int64(unsafe.Sizeof(worker{}))
+}
+
+// Started is when what is counted began: with the first of the processes that
+// handed on to each other.
+func (s *Users) Started() time.Time { return s.start }
+
+// WorkerName is the full name of a worker, "" for one that is not known. It
+// implements session.Workers.
+func (s *Users) WorkerName(id session.WorkerID) string { return s.names.workerName(id) }
