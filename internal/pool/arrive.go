@@ -22,16 +22,16 @@ import (
 // Arriving is a pool that takes over from another process, before Run; it is a
 // handover.Sink. Owned by the goroutine that runs the handover.
 type Arriving struct {
-	pool      *Pool
-	from      Instance
-	sessions  session.Importer
-	listeners []listenerRecord
-	open      func() error
-	jobs      jobs.Importer
-	moment    moment
-	have      map[handover.Kind]bool
-	loops     []arrivingLoop
-	importing sync.WaitGroup
+	pool       *Pool
+	from       Instance
+	sessions   session.Importer
+	listeners  []listenerRecord
+	open       func() error
+	jobs       jobs.Importer
+	standstill standstill
+	have       map[handover.Kind]bool
+	loops      []arrivingLoop
+	importing  sync.WaitGroup
 }
 
 // arrivingLoop takes the connections of one loop.
@@ -84,12 +84,12 @@ func (a *Arriving) Section(kind handover.Kind, data []byte, fds []int) error {
 		return a.jobs.Job(data)
 	case sectionSeen:
 		return a.sessions.Seen(data)
-	case sectionMoment:
+	case sectionStandstill:
 		return a.takeMoment(data, now)
 	case sectionJobs:
 		return a.jobs.InUse(data)
 	case sectionCounts:
-		return a.pool.users.ImportCounts(data, a.moment.at)
+		return a.pool.users.ImportCounts(data, a.standstill.at)
 	case sectionRegistry:
 		return a.sessions.Registry(data, now)
 	case sectionLimits:
@@ -165,11 +165,11 @@ func (a *Arriving) listenerHere(l listenerRecord) int {
 }
 
 func (a *Arriving) takeMoment(data []byte, now time.Time) (err error) {
-	if a.moment, err = readMoment(data, now); err != nil {
+	if a.standstill, err = readStandstill(data, now); err != nil {
 		return err
 	}
-	a.pool.admission.Reject(a.moment.rejecting)
-	return a.sessions.SetClock(a.moment.sessions, a.moment.at)
+	a.pool.admission.Reject(a.standstill.rejecting)
+	return a.sessions.SetClock(a.standstill.sessions, a.standstill.at)
 }
 
 // takeSessions passes connections to the loop they are for: the one with the
@@ -242,7 +242,7 @@ func (a *Arriving) finish() error {
 
 // Complete implements handover.Sink.
 func (a *Arriving) Complete() error {
-	for kind := sectionMoment; kind <= sectionBlocks; kind++ {
+	for kind := sectionStandstill; kind <= sectionBlocks; kind++ {
 		if !a.have[kind] && kind != sectionSessions {
 			return fmt.Errorf("%v is missing", kind)
 		}

@@ -106,12 +106,12 @@ func (l *Leaving) Rest(send handover.Send) error {
 		return err
 	}
 	ending := l.ending()
-	m := moment{at: now, sessions: l.sessions.Clock(now), rejecting: p.admission.Rejecting()}
+	m := standstill{at: now, sessions: l.sessions.Clock(now), rejecting: p.admission.Rejecting()}
 	for _, s := range []struct {
 		kind   handover.Kind
 		record []byte
 	}{
-		{sectionMoment, m.append(nil)},
+		{sectionStandstill, m.append(nil)},
 		{sectionJobs, inUse},
 		{sectionCounts, p.users.ExportCounts(nil, now)},
 		{sectionRegistry, l.sessions.Registry(nil, now, ending)},

@@ -15,7 +15,7 @@ var start = time.Unix(1795327613, 0)
 
 func TestReadSectionsV1(t *testing.T) {
 	now := time.Unix(1795327614, 0)
-	m, err := readMoment(record.V1(t, "moment"), now)
+	m, err := readStandstill(record.V1(t, "standstill"), now)
 	if err != nil || !m.at.Equal(now.Add(-750*time.Millisecond)) || m.sessions != 3600.25 || !m.rejecting {
 		t.Errorf("%+v, %v", m, err)
 	}
@@ -34,15 +34,15 @@ func TestReadSectionsV1(t *testing.T) {
 }
 
 // The wall clock may be set back or far ahead while a process takes over.
-func TestMomentAndTheWallClock(t *testing.T) {
+func TestStandstillAndTheWallClock(t *testing.T) {
 	at := time.Unix(1795327613, 0)
-	m := moment{at: at, sessions: 2}
+	m := standstill{at: at, sessions: 2}
 	record := m.append(nil)
 	for _, tt := range []struct{ late, want time.Duration }{
 		{50 * time.Millisecond, 50 * time.Millisecond}, {-time.Hour, 0}, {24 * time.Hour, maxPause},
 	} {
 		now := at.Add(tt.late)
-		got, err := readMoment(record, now)
+		got, err := readStandstill(record, now)
 		if err != nil || now.Sub(got.at) != tt.want {
 			t.Errorf("%v late: %v ago, %v; want %v", tt.late, now.Sub(got.at), err, tt.want)
 		}
@@ -50,16 +50,16 @@ func TestMomentAndTheWallClock(t *testing.T) {
 }
 
 func FuzzReadSections(f *testing.F) {
-	f.Add(record.V1(f, "moment"))
+	f.Add(record.V1(f, "standstill"))
 	f.Add(record.V1(f, "listeners"))
 	f.Fuzz(func(t *testing.T, in []byte) {
-		_, _ = readMoment(in, start)
+		_, _ = readStandstill(in, start)
 		_, _ = readListeners(in)
 	})
 }
 
 // A record that is cut off, or of a newer version, is refused.
 func TestDamagedRecords(t *testing.T) {
-	record.Damaged(t, "moment", 0, func(in []byte) error { _, err := readMoment(in, start); return err })
+	record.Damaged(t, "standstill", 0, func(in []byte) error { _, err := readStandstill(in, start); return err })
 	record.Damaged(t, "listeners", 0, func(in []byte) error { _, err := readListeners(in); return err })
 }

@@ -17,7 +17,7 @@ const (
 	sectionUsers
 	sectionJob
 	sectionSeen
-	sectionMoment
+	sectionStandstill
 	sectionJobs
 	sectionCounts
 	sectionRegistry
@@ -32,9 +32,9 @@ const (
 
 // Versions of the records written here; older ones are read.
 const (
-	listenersVersion = 1
-	momentVersion    = 1
-	sessionsVersion  = 1
+	listenersVersion  = 1
+	standstillVersion = 1
+	sessionsVersion   = 1
 )
 
 // Instance is what a process that takes over must agree with.
@@ -95,33 +95,33 @@ func readListeners(record []byte) ([]listenerRecord, error) {
 	return k.Listeners, err
 }
 
-// moment is when a pool stood still.
-type moment struct {
+// standstill is when and how a pool stood still.
+type standstill struct {
 	at        time.Time // wall clock
 	sessions  float64   // clock of the sessions, seconds
 	rejecting bool      // an operator has stopped accepting
 }
 
-func (m *moment) append(b []byte) []byte {
-	b = append(b, momentVersion)
+func (m *standstill) append(b []byte) []byte {
+	b = append(b, standstillVersion)
 	b = binary.BigEndian.AppendUint64(b, uint64(m.at.UnixNano()))
 	b = wire.AppendFloat(b, m.sessions)
 	return wire.AppendBool(b, m.rejecting)
 }
 
-// maxPause bounds how far a moment is taken to be in the past: the wall clock
+// maxPause bounds how far a standstill is taken to be in the past: the wall clock
 // may have been set meanwhile.
 const maxPause = time.Minute
 
-func readMoment(record []byte, now time.Time) (m moment, err error) {
+func readStandstill(record []byte, now time.Time) (m standstill, err error) {
 	r := wire.NewReader(record)
-	r.Version(momentVersion)
+	r.Version(standstillVersion)
 	at := time.Unix(0, int64(r.Uint64()))
 	m.sessions, m.rejecting = r.Float(), r.Bool()
 	// By the monotonic clock, as every other time of the pool.
 	m.at = now.Add(-min(max(now.Round(0).Sub(at), 0), maxPause))
 	if err := r.Done(); err != nil {
-		return m, fmt.Errorf("moment: %w", err)
+		return m, fmt.Errorf("standstill: %w", err)
 	}
 	return m, nil
 }

@@ -88,7 +88,7 @@ func TestConnections(t *testing.T) {
 	for range 4 { // one for each Detach
 		grant(t, h.Users, "bob.rig")
 	}
-	w := h.names.table.get(id)
+	w := h.directory.table.get(id)
 	expect := func(count int, started stamp, agent, kind string) {
 		t.Helper()
 		c := &w.connected

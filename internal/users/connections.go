@@ -118,7 +118,7 @@ func (n *connection) agentName() string {
 // Attach counts a miner on a worker and its user. Attaching a client twice
 // counts it once.
 func (s *Users) Attach(id session.WorkerID, client uint64, userAgent string, at time.Time) {
-	w := s.names.table.get(id)
+	w := s.directory.table.get(id)
 	if w == nil {
 		return
 	}
@@ -136,11 +136,11 @@ func (s *Users) Attach(id session.WorkerID, client uint64, userAgent string, at 
 
 // Detach gives a grant back, and is the end of what Attach began.
 func (s *Users) Detach(id session.WorkerID, client uint64, userAgent string) {
-	w := s.names.table.get(id)
+	w := s.directory.table.get(id)
 	if w == nil {
 		return
 	}
-	defer s.names.release(w)
+	defer s.directory.release(w)
 	w.mu.Lock()
 	c, removed := w.connected.remove(client)
 	s.touch(&w.tally)

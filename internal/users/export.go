@@ -47,7 +47,7 @@ func (s *Users) ExportUsers(first bool, send func(record []byte) error) error {
 		b = []byte{usersVersion}
 		return err
 	}
-	for _, u := range s.names.all() {
+	for _, u := range s.directory.all() {
 		u.mu.Lock()
 		if u.changed >= since {
 			b = u.append(b)
@@ -109,7 +109,7 @@ func (s *Users) ExportCounts(b []byte, now time.Time) []byte {
 	b = append(b, countsVersion)
 	b = binary.BigEndian.AppendUint64(b, uint64(t))
 	b = binary.BigEndian.AppendUint32(b, s.round.Load())
-	b = binary.BigEndian.AppendUint64(b, uint64(s.names.lastID.Load()))
+	b = binary.BigEndian.AppendUint64(b, uint64(s.directory.lastID.Load()))
 	b = wire.AppendFloat(b, s.networkDifficulty())
 	b = s.totals.append(b)
 	rejects := s.totals.rejects()

@@ -126,13 +126,13 @@ func TestRestart(t *testing.T) {
 		t.Errorf("events: %v", got)
 	}
 	for _, name := range []string{"bob.rig1", "bob.rig2"} {
-		a, b := h.names.worker(name), again.names.worker(name)
+		a, b := h.directory.worker(name), again.directory.worker(name)
 		compareTallies(t, name, a.tally, b.tally, h.Users, again, now)
 		if a.connected.agentName() != b.connected.agentName() {
 			t.Errorf("user agent of %s is %q", name, b.connected.agentName())
 		}
 	}
-	a, b := h.names.user("bob"), again.names.user("bob")
+	a, b := h.directory.user("bob"), again.directory.user("bob")
 	compareTallies(t, "bob", a.tally, b.tally, h.Users, again, now)
 	if a.authorised != b.authorised || b.loggedIn || b.attached != 0 {
 		t.Errorf("user read back: %+v", b)
@@ -182,13 +182,13 @@ func TestDowntime(t *testing.T) {
 		}
 	}
 	for i, window := range windows {
-		ratio("user", h.names.user("bob").rates[i], again.names.user("bob").rates[i], window)
-		ratio("worker", h.names.worker("bob.rig1").rates[i], again.names.worker("bob.rig1").rates[i], window)
+		ratio("user", h.directory.user("bob").rates[i], again.directory.user("bob").rates[i], window)
+		ratio("worker", h.directory.worker("bob.rig1").rates[i], again.directory.worker("bob.rig1").rates[i], window)
 	}
 	for i, window := range poolWindows {
 		ratio("pool", h.totals.rates[i], again.totals.rates[i], window)
 	}
-	if got := again.names.user("bob").shares; got != 60000 {
+	if got := again.directory.user("bob").shares; got != 60000 {
 		t.Errorf("shares %v", got)
 	}
 	// a clock that went back changes nothing
@@ -213,7 +213,7 @@ func TestLoadOlderVersions(t *testing.T) {
 			if got := h.found("4 "); !slices.Equal(got, []string{"4 Loaded 1 users and 1 workers"}) {
 				t.Errorf("events: %v", got)
 			}
-			u, w := s.names.user("bob"), s.names.worker("bob.rig1")
+			u, w := s.directory.user("bob"), s.directory.worker("bob.rig1")
 			if u == nil || w == nil || u.shares != 1841203 || w.shares != 1841203 || u.rates[3] == 0 || w.rates[3] == 0 || u.lastShare == never {
 				t.Fatalf("read %+v %+v", u, w)
 			}
@@ -269,7 +269,7 @@ func TestLoadLeavesOutWhatIsNoUser(t *testing.T) {
 		t.Errorf("events: %v", events)
 	}
 	for name, shares := range map[string]float64{mainAddress: 5, "50%off": 7, "a b": 8} {
-		if u := s.names.user(name); u == nil || u.shares != shares {
+		if u := s.directory.user(name); u == nil || u.shares != shares {
 			t.Errorf("%s: %+v", name, u)
 		}
 	}
@@ -376,7 +376,7 @@ func TestHostileNames(t *testing.T) {
 	}
 	again := h.open(t, start, nil)
 	for _, name := range []string{"a\nb", "a b", "%41", "C:\\x"} {
-		if u := again.names.user(name); u == nil || u.shares != 1 {
+		if u := again.directory.user(name); u == nil || u.shares != 1 {
 			t.Errorf("%q not read back", name)
 		}
 	}

@@ -45,7 +45,7 @@ func (s *Users) importUser(r *wire.Reader) {
 	if r.Err() != nil {
 		return
 	}
-	u, made := s.names.makeUser(name, 0)
+	u, made := s.directory.makeUser(name, 0)
 	if made {
 		u.id = id // nobody has seen the user yet
 	}
@@ -68,7 +68,7 @@ func (s *Users) importWorker(r *wire.Reader) {
 	if r.Err() != nil {
 		return
 	}
-	w := s.names.makeWorker(name, 0)
+	w := s.directory.makeWorker(name, 0)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.tally, w.accepted, w.rejects = t, accepted, rejects
@@ -177,7 +177,7 @@ func (s *Users) ImportCounts(record []byte, at time.Time) error {
 	}
 	s.clock.start = at.Add(-time.Duration(k.now))
 	s.round.Store(k.round)
-	s.names.lastID.Store(k.lastID)
+	s.directory.lastID.Store(k.lastID)
 	s.SetNetworkDifficulty(k.netDiff)
 	t := &s.totals
 	t.mu.Lock()
@@ -203,7 +203,7 @@ func (w *window[K]) restore(counts recent.Map[K, windowCount]) {
 
 // ResumeWorker implements session.Workers.
 func (s *Users) ResumeWorker(name string) session.Grant {
-	w, _ := s.names.holdNew(name, s.stamp(time.Now()))
+	w, _ := s.directory.holdNew(name, s.stamp(time.Now()))
 	w.user.mu.Lock()
 	defer w.user.mu.Unlock()
 	return session.Grant{Worker: w.id, Name: w.name, User: w.user.name, Payout: w.user.payout}

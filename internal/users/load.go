@@ -34,8 +34,8 @@ func (s *Users) Load(now time.Time) error {
 	if err := l.loadWorkers(); err != nil {
 		return err
 	}
-	if users := s.names.users.Load(); users > 0 {
-		s.cfg.Event(levelWarning, fmt.Sprintf("Loaded %d users and %d workers", users, s.names.table.count()))
+	if users := s.directory.users.Load(); users > 0 {
+		s.cfg.Event(levelWarning, fmt.Sprintf("Loaded %d users and %d workers", users, s.directory.table.count()))
 	}
 	return nil
 }
@@ -105,7 +105,7 @@ func (l loader) loadUsers() error {
 		}
 	}
 	for _, file := range foreign {
-		if name, _ := userOfFile(file); l.users.names.user(name) == nil {
+		if name, _ := userOfFile(file); l.users.directory.user(name) == nil {
 			l.loadUser(file, name)
 		}
 	}
@@ -155,7 +155,7 @@ func (l loader) loadUser(file, name string) {
 		l.unreadable(path, err)
 		return
 	}
-	u, _ := l.users.names.makeUser(name, l.users.stamp(l.now))
+	u, _ := l.users.directory.makeUser(name, l.users.stamp(l.now))
 	u.mu.Lock()
 	l.restore(&u.tally, &st.Stats)
 	if !st.Authorised.IsZero() {
@@ -172,7 +172,7 @@ func (l loader) loadUser(file, name string) {
 }
 
 func (l loader) loadWorker(name string, st *sharelog.WorkerStats) {
-	w := l.users.names.makeWorker(name, l.users.stamp(l.now))
+	w := l.users.directory.makeWorker(name, l.users.stamp(l.now))
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	l.restore(&w.tally, &st.Stats)
@@ -207,7 +207,7 @@ func (l loader) loadWorkers() error {
 	}
 	for _, file := range files {
 		name := canonicalName(sharelog.NameOfFile(file))
-		if user, _ := splitName(name); l.users.names.user(user) == nil || l.users.names.worker(name) != nil {
+		if user, _ := splitName(name); l.users.directory.user(user) == nil || l.users.directory.worker(name) != nil {
 			continue
 		}
 		st, err := sharelog.ReadWorker(filepath.Join(dir, file))

@@ -60,7 +60,7 @@ func (s *Users) login(l *session.Login, now stamp) (g session.Grant, refused str
 		g.Payout = a.Script()
 	}
 	name := userName + rest
-	w := s.names.hold(name)
+	w := s.directory.hold(name)
 	if w == nil {
 		// A connection's own address is what the limits are not for.
 		free := err == nil && rest == "" && !l.Further
@@ -70,7 +70,7 @@ func (s *Users) login(l *session.Login, now stamp) (g session.Grant, refused str
 			}
 		}
 		made := false
-		w, made = s.names.holdNew(name, now)
+		w, made = s.directory.holdNew(name, now)
 		if made && !free {
 			g.NewName = true
 			s.newNames.add(place(l.Remote.Addr()), now)

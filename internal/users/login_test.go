@@ -88,7 +88,7 @@ func TestLoginRefused(t *testing.T) {
 		if r == nil || r.Code != stratum.Unauthorized || !strings.HasPrefix(r.Text, c.text) {
 			t.Errorf("%q with %q: %+v %v, want %q", c.worker, c.password, g, r, c.text)
 		}
-		if n := h.names.lastID.Load(); n != 0 {
+		if n := h.directory.lastID.Load(); n != 0 {
 			t.Errorf("%q: a refused login made %d users", c.worker, n)
 		}
 	}
@@ -286,7 +286,7 @@ func TestLoginConcurrently(t *testing.T) {
 					return
 				}
 				ids[loop] = append(ids[loop], g.Worker)
-				if w := s.names.table.get(g.Worker); w == nil || w.id != g.Worker {
+				if w := s.directory.table.get(g.Worker); w == nil || w.id != g.Worker {
 					t.Errorf("worker %d not found by its id", g.Worker)
 					return
 				}
@@ -301,10 +301,10 @@ func TestLoginConcurrently(t *testing.T) {
 			}
 		}
 	}
-	if users, workers := s.names.users.Load(), s.names.table.count(); users != 50 || workers != 2000 {
+	if users, workers := s.directory.users.Load(), s.directory.table.count(); users != 50 || workers != 2000 {
 		t.Errorf("%d users and %d workers", users, workers)
 	}
-	if w := s.names.table.get(2001); w != nil || s.names.table.get(1<<31) != nil || s.names.table.get(0) != nil {
+	if w := s.directory.table.get(2001); w != nil || s.directory.table.get(1<<31) != nil || s.directory.table.get(0) != nil {
 		t.Error("found a worker that does not exist")
 	}
 }

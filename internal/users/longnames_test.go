@@ -40,7 +40,7 @@ func TestLongNames(t *testing.T) {
 	}
 	again := h.open(t, start.Add(2*time.Minute), nil)
 	for i, want := range []float64{501, 2, 3, 4} {
-		if u := again.names.user(names[i]); u == nil || u.shares != want {
+		if u := again.directory.user(names[i]); u == nil || u.shares != want {
 			t.Errorf("after a restart %q is %+v, want %v shares", names[i], u, want)
 		}
 	}

@@ -42,7 +42,7 @@ func (c *copier) finish(now time.Time) {
 // everything is all Users know, in the order of users.
 func everything(t testing.TB, s *Users, now time.Time) (all []string) {
 	t.Helper()
-	for _, u := range s.names.all() {
+	for _, u := range s.directory.all() {
 		all = append(all, fmt.Sprintf("%x", u.append(nil)))
 		for _, w := range u.listWorkers() {
 			all = append(all, fmt.Sprintf("%x", w.append(nil)))
@@ -146,7 +146,7 @@ func TestReadUsersV1(t *testing.T) {
 	if err := s.ImportUsers(record.V1(t, "users")); err != nil {
 		t.Fatal(err)
 	}
-	u := s.names.user("1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2")
+	u := s.directory.user("1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2")
 	if u == nil {
 		t.Fatal("no user")
 	}
@@ -160,7 +160,7 @@ func TestReadUsersV1(t *testing.T) {
 	if u.tally != want || u.id != 17 || u.authorised != 1795327613 || !u.loggedIn || fmt.Sprintf("%x", u.payout) != "76a91477bff20c60e522dfaa3350c39b030a5d004e839a88ac" {
 		t.Errorf("%+v", u)
 	}
-	w := s.names.worker("1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2.rig1")
+	w := s.directory.worker("1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2.rig1")
 	want.lastShare = never
 	if w == nil || w.tally != want || w.connected.agentName() != "cgminer/4.12.1" || w.user != u || w.accepted != 13 {
 		t.Errorf("%+v", w)

@@ -17,7 +17,7 @@ func (s *Users) EndRound(height int64, worker string, reward int64, now time.Tim
 	pool := s.settings.Load().Name
 	headline = "BLOCK " + figures.Count(height) + " FOUND"
 	shown = fmt.Sprintf("Block solved by %s!", pool)
-	if w := s.names.worker(worker); w != nil {
+	if w := s.directory.worker(worker); w != nil {
 		headline += " by " + figures.Worker(LogName(w.name))
 		shown = fmt.Sprintf("Block %d solved by %s @ %s!", height, w.name, pool)
 		s.cfg.Event(levelNotice, fmt.Sprintf("Solved and confirmed block %d by %s", height, LogName(w.name)))

@@ -4,7 +4,7 @@ import "ckpool/internal/session"
 
 // Share accounts one judged submit. It runs on the loop that read it.
 func (s *Users) Share(sh *session.Share) session.Best {
-	w := s.names.table.get(sh.Worker)
+	w := s.directory.table.get(sh.Worker)
 	counts := s.totals.loop(sh.Loop)
 	_, isShare := sh.Reason.Logged()
 	if sh.Reason != session.Accepted {
@@ -13,8 +13,8 @@ func (s *Users) Share(sh *session.Share) session.Best {
 	if w == nil {
 		return session.BestNone
 	}
-	if s.log != nil && isShare {
-		s.log.add(sh, w)
+	if s.shareLog != nil && isShare {
+		s.shareLog.add(sh, w)
 	}
 	now, round := s.stamp(sh.Time), s.round.Load()
 	if sh.Reason != session.Accepted {
@@ -62,7 +62,7 @@ func (s *Users) Share(sh *session.Share) session.Best {
 
 // Flush ends one iteration of a loop: what it logged goes to the writer.
 func (s *Users) Flush(loop int) {
-	if s.log != nil {
-		s.log.flush(loop)
+	if s.shareLog != nil {
+		s.shareLog.flush(loop)
 	}
 }

@@ -39,11 +39,11 @@ func TestShareCounts(t *testing.T) {
 	if st.Effort != 8.45 || st.Idle != 3 || st.Disconnected != 4 || st.Runtime != 5 {
 		t.Errorf("pool: %+v", st)
 	}
-	bob := s.names.user("bob")
+	bob := s.directory.user("bob")
 	if bob.shares != 84.5 || bob.best != 700 || bob.bestEver != 700 || s.wall(bob.lastShare, at(0)) != at(3*time.Second) {
 		t.Errorf("bob: %+v", bob.tally)
 	}
-	if w := s.names.table.get(rig1); w.shares != 84 || w.best != 50 {
+	if w := s.directory.table.get(rig1); w.shares != 84 || w.best != 50 {
 		t.Errorf("bob.rig1: %+v", w.tally)
 	}
 }
@@ -61,7 +61,7 @@ func TestBestShareOfThePool(t *testing.T) {
 	if st := s.Status(at(2), Sessions{}); st.BestShare != 0 {
 		t.Errorf("best share %v", st.BestShare)
 	}
-	if u := s.names.user("bob"); u.best != 5000 {
+	if u := s.directory.user("bob"); u.best != 5000 {
 		t.Errorf("bob's best %v", u.best)
 	}
 }
@@ -99,10 +99,10 @@ func TestResetRound(t *testing.T) {
 	if st := s.Status(at(time.Second), Sessions{}); st.Accepted != 0 || st.AcceptedCount != 0 || st.Rejected != 0 || st.RejectedCount != 0 || st.BestShare != 0 {
 		t.Errorf("pool after a reset: %+v", st)
 	}
-	if _, err := s.names.user("bob"), s.Save(at(time.Second), Sessions{}); err != nil {
+	if _, err := s.directory.user("bob"), s.Save(at(time.Second), Sessions{}); err != nil {
 		t.Fatal(err)
 	}
-	u := s.names.user("bob")
+	u := s.directory.user("bob")
 	if u.best != 0 || u.bestEver != 50 || u.shares != 42 {
 		t.Errorf("bob after a reset: %+v", u.tally)
 	}
@@ -137,14 +137,14 @@ func TestAverages(t *testing.T) {
 		}
 	}
 	st := s.Status(now, Sessions{})
-	u := s.names.user("bob")
+	u := s.directory.user("bob")
 	for i := range 3 {
 		near("pool", st.Hashrate[i], rate*difficulty.HashesPerDifficulty)
 		near("shares per second", st.SPS[i], 1/TickInterval.Seconds())
 	}
 	for i := range 2 {
 		near("user", float64(u.rates[i]), rate)
-		near("worker", float64(s.names.table.get(w).rates[i]), rate)
+		near("worker", float64(s.directory.table.get(w).rates[i]), rate)
 	}
 	for range 32 * 10 {
 		pass(false)
@@ -163,7 +163,7 @@ func TestFirstShareAndBursts(t *testing.T) {
 	s := newHarness(t, nil).Users
 	w := grant(t, s, "bob").Worker
 	s.Share(accepted(w, at(10*time.Second), 42, 1))
-	u := s.names.user("bob")
+	u := s.directory.user("bob")
 	var want difficulty.Average
 	want.Decay(42, 10, 60)
 	if u.rates[0] != want {
@@ -289,13 +289,13 @@ func TestTotalsAreSumsOfShares(t *testing.T) {
 		}
 		var users [2]float64
 		for i, id := range workers {
-			if w := s.names.table.get(id); w.shares != byWorker[i] {
+			if w := s.directory.table.get(id); w.shares != byWorker[i] {
 				rt.Fatalf("worker %d has %v, shares gave %v", i, w.shares, byWorker[i])
 			}
 			users[i%2] += byWorker[i]
 		}
 		for i, want := range users {
-			if u := s.names.user(fmt.Sprint("user", i)); u.shares != want {
+			if u := s.directory.user(fmt.Sprint("user", i)); u.shares != want {
 				rt.Fatalf("user %d has %v, shares gave %v", i, u.shares, want)
 			}
 		}

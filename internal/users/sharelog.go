@@ -78,9 +78,9 @@ func newShareLog(cfg Config, settings *atomic.Pointer[Settings]) *shareLog {
 
 // ReopenShareLogs opens the share logs by name again, after they were renamed.
 func (s *Users) ReopenShareLogs() {
-	if s.log != nil {
-		s.log.reopen.Store(true)
-		s.log.signal()
+	if s.shareLog != nil {
+		s.shareLog.reopen.Store(true)
+		s.shareLog.signal()
 	}
 }
 
@@ -152,8 +152,8 @@ func (l *shareLog) signal() {
 // WriteShares writes the share logs until ctx ends, and then what is left:
 // end it after the loops. It returns at once without share logs.
 func (s *Users) WriteShares(ctx context.Context) {
-	if s.log != nil {
-		s.log.run(ctx)
+	if s.shareLog != nil {
+		s.shareLog.run(ctx)
 	}
 }
 

@@ -142,8 +142,8 @@ func TestShareQueueIsBounded(t *testing.T) {
 		h.Share(sh)
 		h.Flush(0)
 	}
-	if q := h.log.queue(0); len(q.ready) != maxQueued || h.log.lost.Load() != 10 {
-		t.Errorf("%d queued, %d lost", len(q.ready), h.log.lost.Load())
+	if q := h.shareLog.queue(0); len(q.ready) != maxQueued || h.shareLog.lost.Load() != 10 {
+		t.Errorf("%d queued, %d lost", len(q.ready), h.shareLog.lost.Load())
 	}
 	h.WriteShares(canceled())
 	if events := h.found("3 "); len(events) != 1 || !strings.Contains(events[0], "10 shares were not logged") {

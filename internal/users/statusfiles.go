@@ -159,10 +159,10 @@ func (s *Users) usersDir() string { return filepath.Join(s.cfg.LogDir, "users") 
 
 // saveUsers writes the files of one pass's users and logs them.
 func (s *Users) saveUsers(now time.Time, pass int, trouble *trouble) {
-	for i := pass; i < len(s.names.shards); i += passes {
-		for _, u := range s.names.shards[i].list() {
-			workers := s.names.tidy(u, s.stamp(now))
-			s.settleWorkers(workers, s.stamp(now))
+	for i := pass; i < len(s.directory.shards); i += passes {
+		for _, u := range s.directory.shards[i].list() {
+			workers := s.directory.tidy(u, s.stamp(now))
+			s.refreshWorkers(workers, s.stamp(now))
 			stats, write := s.userStats(u, now)
 			if !write {
 				continue
@@ -196,13 +196,13 @@ func (s *Users) saveUser(name string, stats *sharelog.UserStats, workers []*work
 	})
 }
 
-// settleWorkers brings workers up to a time, and adds up what user agents do.
-func (s *Users) settleWorkers(workers []*worker, t stamp) {
+// refreshWorkers brings workers up to a time, and adds up what user agents do.
+func (s *Users) refreshWorkers(workers []*worker, t stamp) {
 	round := s.round.Load()
 	for _, w := range workers {
 		w.mu.Lock()
 		w.decayIdle(t)
-		w.settle(round)
+		w.enterRound(round)
 		s.touch(&w.tally)
 		if w.connected.count > 0 {
 			kind := w.connected.kind()
@@ -223,7 +223,7 @@ func (s *Users) userStats(u *user, now time.Time) (stats sharelog.UserStats, wri
 	defer u.mu.Unlock()
 	u.decayIdle(t)
 	s.touch(&u.tally)
-	forgot := u.settle(round) // the file must not bring back the best of an old round
+	forgot := u.enterRound(round) // the file must not bring back the best of an old round
 	write = u.lastShare != never && (u.loggedIn || forgot)
 	stats.Stats = s.stats(&u.tally, now)
 	stats.Workers = int64(u.attached)

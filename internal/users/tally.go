@@ -74,7 +74,7 @@ func (t *tally) credit(now stamp, credit, achieved float64, round uint32) (best,
 	t.pending += credit
 	t.lastShare = now
 	t.decay(now)
-	t.settle(round)
+	t.enterRound(round)
 	if best = achieved > t.best; best {
 		t.best = achieved
 	}
@@ -97,9 +97,9 @@ func (t *tally) decay(now stamp) {
 	t.decayed = now
 }
 
-// settle forgets the best share of an earlier round and reports whether there
+// enterRound forgets the best share of an earlier round and reports whether there
 // was one.
-func (t *tally) settle(round uint32) bool {
+func (t *tally) enterRound(round uint32) bool {
 	if t.round == round {
 		return false
 	}

@@ -43,8 +43,8 @@ type Users struct {
 	// immutable
 	cfg Config
 	clock
-	names registry
-	log   *shareLog // nil without share logs
+	directory directory
+	shareLog  *shareLog // nil without share logs
 
 	// synchronised in themselves
 	settings atomic.Pointer[Settings]
@@ -78,13 +78,13 @@ func New(cfg Config, now time.Time) *Users {
 		files:    make(chan struct{}, 1),
 	}
 	s.Set(cfg.Settings)
-	s.names.init()
+	s.directory.init()
 	s.totals.init(cfg.Loops)
 	s.agents.devices = make(map[string]int64)
 	s.round.Store(1)
 	s.network.Store(-1)
 	if cfg.LogShares {
-		s.log = newShareLog(cfg, &s.settings)
+		s.shareLog = newShareLog(cfg, &s.settings)
 	}
 	return s
 }

@@ -31,7 +31,7 @@ type Worker struct {
 
 // List are all users, by id, at most the newest limit of them.
 func (s *Users) List(now time.Time, limit int) []User {
-	all := newest(s.names.all(), limit)
+	all := newest(s.directory.all(), limit)
 	list := make([]User, len(all))
 	for i, u := range all {
 		list[i] = s.user(u, now)
@@ -43,7 +43,7 @@ func (s *Users) List(now time.Time, limit int) []User {
 // of them.
 func (s *Users) Workers(now time.Time, limit int) []Worker {
 	var all []*worker
-	for _, u := range s.names.all() {
+	for _, u := range s.directory.all() {
 		all = append(all, u.listWorkers()...)
 	}
 	slices.SortFunc(all, func(a, b *worker) int { return cmp.Compare(a.id, b.id) })
@@ -60,7 +60,7 @@ func newest[T any](list []T, limit int) []T { return list[max(0, len(list)-limit
 
 // User is the user of a name, however an address is spelled. Asking makes none.
 func (s *Users) User(name string, now time.Time) (User, bool) {
-	u := s.names.user(canonicalName(name))
+	u := s.directory.user(canonicalName(name))
 	if u == nil {
 		return User{}, false
 	}
@@ -69,7 +69,7 @@ func (s *Users) User(name string, now time.Time) (User, bool) {
 
 // Worker is the worker of a full name. Asking makes none.
 func (s *Users) Worker(name string, now time.Time) (Worker, bool) {
-	w := s.names.worker(canonicalName(name))
+	w := s.directory.worker(canonicalName(name))
 	if w == nil {
 		return Worker{}, false
 	}
@@ -94,7 +94,7 @@ func (s *Users) worker(w *worker, now time.Time) Worker {
 
 // UserID is the number of a worker's user, 0 for a worker that is not known.
 func (s *Users) UserID(id session.WorkerID) int64 {
-	if w := s.names.table.get(id); w != nil {
+	if w := s.directory.table.get(id); w != nil {
 		return w.user.id
 	}
 	return 0
@@ -102,16 +102,16 @@ func (s *Users) UserID(id session.WorkerID) int64 {
 
 // OfUser chooses the workers of a user.
 func (s *Users) OfUser(name string) func(session.WorkerID) bool {
-	u := s.names.user(canonicalName(name))
+	u := s.directory.user(canonicalName(name))
 	return func(id session.WorkerID) bool {
-		w := s.names.table.get(id)
+		w := s.directory.table.get(id)
 		return w != nil && w.user == u
 	}
 }
 
 // OfWorker chooses one worker.
 func (s *Users) OfWorker(name string) func(session.WorkerID) bool {
-	w := s.names.worker(canonicalName(name))
+	w := s.directory.worker(canonicalName(name))
 	return func(id session.WorkerID) bool { return w != nil && id == w.id }
 }
 
@@ -125,7 +125,7 @@ type Best struct {
 // ever, the best first, at most limit of them.
 func (s *Users) BestShares(limit int) (round float64, list []Best) {
 	current := s.round.Load()
-	for _, u := range s.names.all() {
+	for _, u := range s.directory.all() {
 		u.mu.Lock()
 		b := Best{User: u.name, Ever: u.bestEver}
 		if u.round == current {
@@ -147,14 +147,14 @@ func (s *Users) Rejects() [session.Reasons]int64 { return s.totals.rejects() }
 // Known is how many users there are, and whether there was any, if not in this
 // run.
 func (s *Users) Known() (users int64, ever bool) {
-	return s.names.users.Load(), s.names.lastID.Load() > 0
+	return s.directory.users.Load(), s.directory.lastID.Load() > 0
 }
 
 // Memory is what users and workers take in memory, in bytes, about.
 func (s *Users) Memory() int64 {
 	const names = 48 // a long address
-	return s.names.users.Load()*(int64(unsafe.Sizeof(user{}))+names) +
-		int64(s.names.table.count())*int64(unsafe.Sizeof(worker{}))
+	return s.directory.users.Load()*(int64(unsafe.Sizeof(user{}))+names) +
+		int64(s.directory.table.count())*int64(unsafe.Sizeof(worker{}))
 }
 
 // Started is when what is counted began: with the first of the processes that
@@ -163,4 +163,4 @@ func (s *Users) Started() time.Time { return s.start }
 
 // WorkerName is the full name of a worker, "" for one that is not known. It
 // implements session.Workers.
-func (s *Users) WorkerName(id session.WorkerID) string { return s.names.workerName(id) }
+func (s *Users) WorkerName(id session.WorkerID) string { return s.directory.workerName(id) }

@@ -71,11 +71,11 @@ func TestUnusedNamesAreForgotten(t *testing.T) {
 		t.Fatal("one name, two workers")
 	}
 	h.Detach(id, a, "x")
-	if h.names.worker(mainAddress+".rig") == nil {
+	if h.directory.worker(mainAddress+".rig") == nil {
 		t.Fatal("forgotten while a miner is connected")
 	}
 	h.Detach(id, b, "x")
-	if h.names.worker(mainAddress+".rig") != nil || h.names.user(mainAddress) != nil || h.names.table.get(id) != nil {
+	if h.directory.worker(mainAddress+".rig") != nil || h.directory.user(mainAddress) != nil || h.directory.table.get(id) != nil {
 		t.Error("not forgotten when the last connection had left")
 	}
 
@@ -85,7 +85,7 @@ func TestUnusedNamesAreForgotten(t *testing.T) {
 	}
 	h.Share(accepted(good, start.Add(time.Second), 42, 50))
 	h.Detach(good, c, "x")
-	if w := h.names.table.get(good); w == nil || w.shares != 42 || h.names.worker(mainAddress+".good") != w {
+	if w := h.directory.table.get(good); w == nil || w.shares != 42 || h.directory.worker(mainAddress+".good") != w {
 		t.Error("a worker with a share was forgotten")
 	}
 
@@ -98,14 +98,14 @@ func TestUnusedNamesAreForgotten(t *testing.T) {
 		t.Errorf("50,000 names that are gone cost %d bytes", grown)
 	}
 	runtime.KeepAlive(h.Users)
-	if users, workers := h.names.users.Load(), h.names.table.count(); users != 1 || workers != 1 || h.names.table.places > 2 {
-		t.Errorf("%d users, %d workers in %d places", users, workers, h.names.table.places)
+	if users, workers := h.directory.users.Load(), h.directory.table.count(); users != 1 || workers != 1 || h.directory.table.places > 2 {
+		t.Errorf("%d users, %d workers in %d places", users, workers, h.directory.table.places)
 	}
 
 	// A grant that comes to nothing is given back as well.
 	lost := grant(t, h.Users, mainAddress+".lost")
 	h.Detach(lost.Worker, 99, "")
-	if h.names.worker(mainAddress+".lost") != nil {
+	if h.directory.worker(mainAddress+".lost") != nil {
 		t.Error("a name stays although nobody was connected")
 	}
 }
@@ -114,16 +114,16 @@ func TestUnusedNamesAreForgotten(t *testing.T) {
 // the next pass, unless somebody is connected.
 func TestUnusedNamesOfBeforeAreForgotten(t *testing.T) {
 	h := newHarness(t, nil)
-	h.names.makeWorker("bob.gone", 0)
+	h.directory.makeWorker("bob.gone", 0)
 	g := h.Users.ResumeWorker("eve.here")
 	h.Attach(g.Worker, 1, "x", start)
 	if err := h.Save(start.Add(time.Second), Sessions{}); err != nil {
 		t.Fatal(err)
 	}
-	if h.names.user("bob") != nil || h.names.worker("bob.gone") != nil {
+	if h.directory.user("bob") != nil || h.directory.worker("bob.gone") != nil {
 		t.Error("bob is still there")
 	}
-	if w := h.names.worker("eve.here"); w == nil || w.id != g.Worker {
+	if w := h.directory.worker("eve.here"); w == nil || w.id != g.Worker {
 		t.Error("eve was forgotten while connected")
 	}
 }
@@ -143,7 +143,7 @@ func TestForgettingConcurrently(t *testing.T) {
 				}
 				client := uint64(loop*20_000 + i + 1)
 				h.Attach(g.Worker, client, "x", start)
-				if w := h.names.table.get(g.Worker); w == nil || h.names.worker(g.Name) != w {
+				if w := h.directory.table.get(g.Worker); w == nil || h.directory.worker(g.Name) != w {
 					t.Errorf("%s is not to be found while it is held", g.Name)
 					return
 				}
@@ -152,7 +152,7 @@ func TestForgettingConcurrently(t *testing.T) {
 		})
 	}
 	loops.Wait()
-	if users, workers := h.names.users.Load(), h.names.table.count(); users != 0 || workers != 0 || h.workers.Load() != 0 {
+	if users, workers := h.directory.users.Load(), h.directory.table.count(); users != 0 || workers != 0 || h.workers.Load() != 0 {
 		t.Errorf("%d users, %d workers, %d connections left", users, workers, h.workers.Load())
 	}
 }
@@ -174,7 +174,7 @@ func TestWorkersOfAUserAreBounded(t *testing.T) {
 	}
 	count := func(want int) {
 		t.Helper()
-		if n := len(h.names.user("bob").listWorkers()); n != want {
+		if n := len(h.directory.user("bob").listWorkers()); n != want {
 			t.Errorf("%d workers, want %d", n, want)
 		}
 	}
@@ -189,14 +189,14 @@ func TestWorkersOfAUserAreBounded(t *testing.T) {
 	save(11 * time.Minute)
 	count(connected + keptWorkers)
 	for _, i := range []int{0, connected - 1, connected + 500, connected + gone - 1} {
-		if h.names.worker(fmt.Sprint("bob.", i)) == nil {
+		if h.directory.worker(fmt.Sprint("bob.", i)) == nil {
 			t.Errorf("bob.%d was forgotten", i)
 		}
 	}
-	if h.names.worker(fmt.Sprint("bob.", connected)) != nil {
+	if h.directory.worker(fmt.Sprint("bob.", connected)) != nil {
 		t.Error("the worker whose share is the longest ago was kept")
 	}
-	if u := h.names.user("bob"); u.shares != connected+gone {
+	if u := h.directory.user("bob"); u.shares != connected+gone {
 		t.Errorf("the user has %v shares", u.shares)
 	}
 	info, err := os.Stat(filepath.Join(h.dir, "users", "bob"))
@@ -204,7 +204,7 @@ func TestWorkersOfAUserAreBounded(t *testing.T) {
 		t.Errorf("the file has %d bytes, %v", info.Size(), err)
 	}
 	again := h.open(t, start.Add(12*time.Minute), nil)
-	if n := len(again.names.user("bob").listWorkers()); n != connected+keptWorkers {
+	if n := len(again.directory.user("bob").listWorkers()); n != connected+keptWorkers {
 		t.Errorf("%d workers after a restart", n)
 	}
 }

@@ -1,0 +1,259 @@
+package users
+
+import (
+	"cmp"
+	"hash/maphash"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"ckpool/internal/session"
+)
+
+// directory finds users and workers by name and workers by id. A worker that
+// nobody holds and that never had a share is forgotten, and with its last worker
+// a user who never had one.
+type directory struct {
+	seed   maphash.Seed
+	shards [64]shard // by user name
+	table  workerTable
+	lastID atomic.Int64 // of users
+	users  atomic.Int64
+}
+
+type shard struct {
+	mu sync.RWMutex
+	// guarded by mu
+	users   map[string]*user
+	workers map[string]*worker
+}
+
+func (r *directory) init() {
+	r.seed = maphash.MakeSeed()
+	for i := range r.shards {
+		r.shards[i].users = make(map[string]*user)
+		r.shards[i].workers = make(map[string]*worker)
+	}
+}
+
+func (r *directory) shard(userName string) *shard {
+	return &r.shards[maphash.String(r.seed, userName)%uint64(len(r.shards))]
+}
+
+// user and worker are nil where there is none.
+func (r *directory) user(name string) *user {
+	sh := r.shard(name)
+	sh.mu.RLock()
+	defer sh.mu.RUnlock()
+	return sh.users[name]
+}
+
+func (r *directory) worker(name string) *worker {
+	userName, _ := splitName(name)
+	sh := r.shard(userName)
+	sh.mu.RLock()
+	defer sh.mu.RUnlock()
+	return sh.workers[name]
+}
+
+// makeUser finds or makes a user.
+func (r *directory) makeUser(name string, now stamp) (u *user, made bool) {
+	sh := r.shard(name)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	return r.makeUserIn(sh, name, now)
+}
+
+func (r *directory) makeUserIn(sh *shard, name string, now stamp) (u *user, made bool) {
+	if u := sh.users[name]; u != nil {
+		return u, false
+	}
+	u = &user{name: strings.Clone(name), id: r.lastID.Add(1), tally: newTally(now)}
+	sh.users[u.name] = u
+	r.users.Add(1)
+	return u, true
+}
+
+// hold finds a worker for somebody who gives it back with release; nil where
+// there is none.
+func (r *directory) hold(name string) *worker {
+	userName, _ := splitName(name)
+	sh := r.shard(userName)
+	sh.mu.RLock()
+	defer sh.mu.RUnlock()
+	w := sh.workers[name]
+	if w != nil {
+		w.holds.Add(1)
+	}
+	return w
+}
+
+// holdNew is hold, but makes the worker and its user if there are none.
+func (r *directory) holdNew(name string, now stamp) (w *worker, made bool) {
+	userName, _ := splitName(name)
+	sh := r.shard(userName)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	w, made = r.makeWorkerIn(sh, name, now)
+	w.holds.Add(1)
+	return w, made
+}
+
+// release gives back what hold or holdNew gave.
+func (r *directory) release(w *worker) {
+	if w.holds.Add(-1) == 0 {
+		r.forgetUnused(w)
+	}
+}
+
+// forgetUnused forgets a worker that nobody holds and that never had a share.
+func (r *directory) forgetUnused(w *worker) {
+	if w.holds.Load() == 0 && !w.had() {
+		r.forget(w, func() bool { return !w.had() })
+	}
+}
+
+// forget forgets a worker that nobody holds, if it still may be.
+func (r *directory) forget(w *worker, may func() bool) {
+	u := w.user
+	sh := r.shard(u.name)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if sh.workers[w.name] != w || w.holds.Load() != 0 || !may() {
+		return
+	}
+	delete(sh.workers, w.name)
+	r.table.remove(w)
+	u.mu.Lock()
+	last := len(u.workers) - 1
+	u.workers[w.place] = u.workers[last]
+	u.workers[w.place].place = w.place
+	u.workers[last] = nil
+	u.workers = u.workers[:last]
+	u.mu.Unlock()
+	sh.forgetUser(r, u)
+}
+
+// forgetUser forgets a user without workers who never had a share. The caller
+// holds mu.
+func (sh *shard) forgetUser(r *directory, u *user) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if sh.users[u.name] == u && len(u.workers) == 0 && u.lastShare == never {
+		delete(sh.users, u.name)
+		r.users.Add(-1)
+	}
+}
+
+// keptWorkers is how many workers of a user that nobody is connected to are
+// kept. Whoever finds shares can make as many as he likes.
+const keptWorkers = 20_000
+
+// returnTime is what miners get to come back after a start, before anything of
+// theirs is forgotten.
+const returnTime = stamp(10 * time.Minute)
+
+// tidy forgets workers of u that nobody needs, those whose last share is the
+// longest ago first, and returns the others.
+func (r *directory) tidy(u *user, now stamp) []*worker {
+	all := u.listWorkers()
+	type idle struct {
+		*worker
+		last stamp
+	}
+	var unheld []idle
+	for _, w := range all {
+		if w.holds.Load() != 0 {
+			continue
+		}
+		w.mu.Lock()
+		last := w.lastShare
+		w.mu.Unlock()
+		if last == never {
+			r.forgetUnused(w)
+		} else {
+			unheld = append(unheld, idle{w, last})
+		}
+	}
+	if excess := len(unheld) - keptWorkers; excess > 0 && now >= returnTime {
+		slices.SortFunc(unheld, func(a, b idle) int { return cmp.Compare(a.last, b.last) })
+		for _, w := range unheld[:excess] {
+			r.forget(w.worker, func() bool { return true })
+		}
+	}
+	if len(all) == 0 {
+		sh := r.shard(u.name)
+		sh.mu.Lock()
+		defer sh.mu.Unlock()
+		sh.forgetUser(r, u)
+	}
+	return u.listWorkers()
+}
+
+// makeWorker finds or makes a worker and its user, which nobody holds.
+func (r *directory) makeWorker(name string, now stamp) *worker {
+	userName, _ := splitName(name)
+	sh := r.shard(userName)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	w, _ := r.makeWorkerIn(sh, name, now)
+	return w
+}
+
+func (r *directory) makeWorkerIn(sh *shard, name string, now stamp) (w *worker, made bool) {
+	if w := sh.workers[name]; w != nil {
+		return w, false
+	}
+	userName, rest := splitName(name)
+	u, _ := r.makeUserIn(sh, userName, now)
+	w = &worker{name: u.name, user: u, tally: newTally(now)}
+	if rest != "" {
+		w.name = strings.Clone(name)
+	}
+	r.table.add(w)
+	sh.workers[w.name] = w
+	u.mu.Lock()
+	w.place = len(u.workers)
+	u.workers = append(u.workers, w)
+	u.mu.Unlock()
+	return w, true
+}
+
+// list returns the users of a shard.
+func (sh *shard) list() []*user {
+	sh.mu.RLock()
+	defer sh.mu.RUnlock()
+	users := make([]*user, 0, len(sh.users))
+	for _, u := range sh.users {
+		users = append(users, u)
+	}
+	return users
+}
+
+// all returns all users, by id.
+func (r *directory) all() []*user {
+	var users []*user
+	for i := range r.shards {
+		users = append(users, r.shards[i].list()...)
+	}
+	slices.SortFunc(users, func(a, b *user) int { return cmp.Compare(a.id, b.id) })
+	return users
+}
+
+// workerName is the full name of a worker, "" for an id that get does not know.
+func (r *directory) workerName(id session.WorkerID) string {
+	if w := r.table.get(id); w != nil {
+		return w.name
+	}
+	return ""
+}
+
+// workerID is 0 for a name that no worker has.
+func (r *directory) workerID(name string) session.WorkerID {
+	if w := r.worker(name); w != nil {
+		return w.id
+	}
+	return 0
+}

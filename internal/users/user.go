@@ -1,0 +1,60 @@
+package users
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"ckpool/internal/session"
+)
+
+// user owns workers; in solo mode it is an address.
+type user struct {
+	// immutable
+	name string
+	id   int64 // counts from 1 in every run
+
+	mu sync.Mutex
+	// guarded by mu
+	tally
+	payout     []byte    // solo: output script, immutable; nil before the first login
+	workers    []*worker // in no order
+	authorised int64     // unix seconds of the first login ever, 0: none
+	attached   int32     // connected miners
+	loggedIn   bool      // in this run
+}
+
+// worker is what shares are counted for.
+type worker struct {
+	// immutable
+	name string // user name included
+	user *user
+	id   session.WorkerID
+
+	// holds are the grants that are out. One is taken under the lock of the shard,
+	// so that a worker without any cannot get one while it is being forgotten.
+	holds atomic.Int32
+
+	place int // in user.workers; guarded by user.mu
+
+	mu sync.Mutex
+	// guarded by mu
+	tally
+	accepted  int64 // shares since it was first seen
+	rejects   *rejects
+	connected connections
+}
+
+// had tells whether the worker ever had a share.
+func (w *worker) had() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.lastShare != never
+}
+
+// listWorkers returns the workers u has now.
+func (u *user) listWorkers() []*worker {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return slices.Clone(u.workers)
+}
