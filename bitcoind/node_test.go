@@ -132,9 +132,9 @@ func solve(t *testing.T, tmpl *work.Template) (hash [32]byte, block []byte) {
 	var share work.Share
 	for !share.Block {
 		submit.Nonce++
-		job.Hash(&share, work.ProfileS19, nil, extranonce1, &submit, 0)
+		job.Hash(&share, 750, nil, extranonce1, &submit, 0)
 	}
-	return share.Hash, job.Block(&share, work.ProfileS19, nil, extranonce1, &submit)
+	return share.Hash, job.Block(&share, 750, nil, extranonce1, &submit)
 }
 
 func btcdConfig(n *testkit.Btcd) bitcoind.Config {

@@ -10,7 +10,7 @@ import (
 func TestHotPathAllocatesNothing(t *testing.T) {
 	for _, solo := range []bool{false, true} {
 		b := newBuilder(t)
-		b.Extra = extras(600) // as many as the profile has room for
+		b.Extra = extras(600) // as many as the limit has room for
 		payout := b.PayoutScript
 		if solo {
 			b.PayoutScript = nil
@@ -22,22 +22,22 @@ func TestHotPathAllocatesNothing(t *testing.T) {
 		s := &stratum.Submit{Extranonce2Len: 8, HasVersionBits: true, VersionBits: 0x2000}
 		var sh Share
 		line := make([]byte, 0, 64<<10)
-		for p := range Profiles {
-			j.Coinbase(p)
+		for _, limit := range limits {
+			j.Coinbase(limit)
 			if n := testing.AllocsPerRun(100, func() {
 				s.Nonce++
-				j.Hash(&sh, p, payout, extranonce1, s, j.Mask)
+				j.Hash(&sh, limit, payout, extranonce1, s, j.Mask)
 			}); n != 0 {
-				t.Errorf("solo %v, profile %d: Hash allocates %v times", solo, p, n)
+				t.Errorf("solo %v, limit %d: Hash allocates %v times", solo, limit, n)
 			}
 			if n := testing.AllocsPerRun(100, func() {
-				j.Notify(p, true)
-				line = j.AppendNotify(line[:0], p, payout, Announcement{Suffix: 1, Clean: false})
+				j.Notify(limit, true)
+				line = j.AppendNotify(line[:0], limit, payout, Announcement{Suffix: 1, Clean: false})
 			}); n != 0 {
-				t.Errorf("solo %v, profile %d: notify allocates %v times", solo, p, n)
+				t.Errorf("solo %v, limit %d: notify allocates %v times", solo, limit, n)
 			}
 		}
-		if size := len(j.CoinbaseTx(ProfileHuge, payout, extranonce1, make([]byte, 8))); size < 15_900 || size > 16_000 {
+		if size := len(j.CoinbaseTx(limitHuge, payout, extranonce1, make([]byte, 8))); size < 15_900 || size > 16_000 {
 			t.Fatalf("the largest coinbase has only %d bytes", size)
 		}
 	}
@@ -47,7 +47,7 @@ func benchmarkJob(b *testing.B, coinbase, branches int) (*Job, []byte) {
 	builder := newBuilder(b)
 	tmpl := vectorTemplate(b)
 	size := func() int {
-		return len(builder.mustJob(b, tmpl).CoinbaseTx(ProfileHuge, nil, make([]byte, 4), make([]byte, 8)))
+		return len(builder.mustJob(b, tmpl).CoinbaseTx(limitHuge, nil, make([]byte, 4), make([]byte, 8)))
 	}
 	for size() < coinbase-30 {
 		builder.Extra = extras(len(builder.Extra) + 1)
@@ -66,7 +66,7 @@ func BenchmarkHash(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				s.Nonce++
-				j.Hash(&sh, ProfileHuge, nil, extranonce1, s, j.Mask)
+				j.Hash(&sh, limitHuge, nil, extranonce1, s, j.Mask)
 			}
 		})
 	}
@@ -77,7 +77,7 @@ func BenchmarkAppendNotify(b *testing.B) {
 	var line []byte
 	b.ReportAllocs()
 	for b.Loop() {
-		line = j.AppendNotify(line[:0], ProfileS19, nil, Announcement{Suffix: 1, Clean: false})
+		line = j.AppendNotify(line[:0], limitUnknown, nil, Announcement{Suffix: 1, Clean: false})
 	}
 }
 
@@ -94,7 +94,7 @@ func BenchmarkTemplateToNotify(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				builder.mustJob(b, reply.Template).Notify(ProfileS19, true)
+				builder.mustJob(b, reply.Template).Notify(limitUnknown, true)
 			}
 		})
 	}
@@ -137,8 +137,8 @@ func BenchmarkBlock(b *testing.B) {
 	j := newBuilder(b).mustJob(b, tmpl)
 	s := &stratum.Submit{Extranonce2Len: 8}
 	var sh Share
-	j.Hash(&sh, ProfileS19, nil, make([]byte, 4), s, 0)
+	j.Hash(&sh, limitUnknown, nil, make([]byte, 4), s, 0)
 	for b.Loop() {
-		j.Block(&sh, ProfileS19, nil, make([]byte, 4), s)
+		j.Block(&sh, limitUnknown, nil, make([]byte, 4), s)
 	}
 }

@@ -165,8 +165,7 @@ func lastTime(t *Template, now time.Time) uint32 {
 	return uint32(min(max(last, int64(t.CurTime)), 1<<32-1))
 }
 
-// setCoinbase prepares what all renderings share and decides which profiles
-// get which.
+// setCoinbase prepares what all renderings share.
 func (j *Job) setCoinbase(now time.Time) error {
 	b, t := j.builder, j.Template
 	var unique [markLen]byte
@@ -186,15 +185,6 @@ func (j *Job) setCoinbase(now time.Time) error {
 			return errors.New("the coinbase outputs are worth more than the reward")
 		}
 	}
-	for p := range Profiles {
-		j.layouts[p] = j.fit(coinbaseLimit[p])
-		j.slots[p] = p
-		for q := range p {
-			if j.layouts[q] == j.layouts[p] {
-				j.slots[p] = q
-				break
-			}
-		}
-	}
+	j.measure()
 	return nil
 }

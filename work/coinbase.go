@@ -2,6 +2,7 @@ package work
 
 import (
 	"encoding/binary"
+	"math"
 	"slices"
 )
 
@@ -21,30 +22,75 @@ type layout struct {
 	extra int // how many of the builder's outputs, from the first
 }
 
-// fit is the layout for coinbases of at most limit bytes: without btcsig if
-// need be, then with fewer extra outputs. The rest stays whatever its size.
-func (j *Job) fit(limit int) layout {
-	l := layout{sig: j.Sig != "", extra: len(j.builder.Extra)}
-	if j.size(l) > limit {
-		l.sig = false
+// less is the layout that has the next part less: btcsig, then an extra output.
+// ok is false where nothing can be left out: the rest stays whatever its size.
+func (l layout) less() (less layout, ok bool) {
+	switch {
+	case l.sig:
+		return layout{false, l.extra}, true
+	case l.extra > 0:
+		return layout{false, l.extra - 1}, true
 	}
-	for over := j.size(l) - limit; l.extra > 0 && over > 0; {
-		l.extra--
-		script := len(j.builder.Extra[l.extra].Script)
-		over -= 8 + compactSizeLen(script) + script
+	return l, false
+}
+
+// fit is the layout with the most in it that has at most limit bytes. It is for
+// all limits from one up to, but not including, another.
+func (j *Job) fit(limit int) (l layout, from, to int) {
+	l, to = layout{sig: j.Sig != "", extra: len(j.builder.Extra)}, math.MaxInt
+	size := j.size(l)
+	for size > limit {
+		less, ok := l.less()
+		if !ok {
+			return l, math.MinInt, to
+		}
+		l, to = less, size
+		size = j.size(l)
 	}
-	return l
+	if _, ok := l.less(); !ok {
+		size = math.MinInt
+	}
+	return l, size, to
 }
 
 // size is that of a whole coinbase. In solo the payout script is counted with
 // its greatest length.
 func (j *Job) size(l layout) int {
-	c := j.coinbase(l)
-	n := len(c.Head) + j.builder.Extranonce1Len + j.builder.Extranonce2Len + len(c.Mid) + len(c.Tail)
-	if j.solo {
-		n += 1 + witnessScriptLen
+	return j.base + j.sigSize(l) + compactSizeLen(j.count(l)) + j.sizes[l.extra]
+}
+
+// sigSize is that of the push of btcsig.
+func (j *Job) sigSize(l layout) int {
+	if !l.sig {
+		return 0
+	}
+	return len(appendPush(nil, []byte(j.Sig)))
+}
+
+// count is the number of all outputs.
+func (j *Job) count(l layout) int {
+	n := 1 + l.extra
+	if j.donation > 0 {
+		n++
+	}
+	if j.Template.commitment() != nil {
+		n++
 	}
 	return n
+}
+
+// measure prepares size.
+func (j *Job) measure() {
+	j.sizes = make([]int, 1+len(j.builder.Extra))
+	for i, o := range j.builder.Extra {
+		j.sizes[i+1] = j.sizes[i] + 8 + compactSizeLen(len(o.Script)) + len(o.Script)
+	}
+	none := layout{}
+	c := j.coinbase(none)
+	j.base = len(c.Head) + j.builder.Extranonce1Len + j.builder.Extranonce2Len + len(c.Mid) + len(c.Tail) - compactSizeLen(j.count(none))
+	if j.solo {
+		j.base += 1 + witnessScriptLen
+	}
 }
 
 func (j *Job) coinbase(l layout) Coinbase {
@@ -102,14 +148,15 @@ func (j *Job) outputs(l layout) (outputs []Output, payout int64) {
 	return outputs, payout
 }
 
-// Coinbase is the coinbase for a profile.
-func (j *Job) Coinbase(p Profile) *Coinbase { return &j.rendering(p).coinbase }
+// Coinbase is the coinbase for miners that take at most limit bytes of one
+// without witness.
+func (j *Job) Coinbase(limit int) *Coinbase { return &j.rendering(limit).coinbase }
 
 // CoinbaseTx is the coinbase without witness for the given extranonces, whose
 // hash is its txid, as first announced. payout is nil in pool mode, the miner's output script in
 // solo.
-func (j *Job) CoinbaseTx(p Profile, payout, extranonce1, extranonce2 []byte) []byte {
-	c := j.Coinbase(p)
+func (j *Job) CoinbaseTx(limit int, payout, extranonce1, extranonce2 []byte) []byte {
+	c := j.Coinbase(limit)
 	size := j.txSize(c, payout, len(extranonce1)+len(extranonce2))
 	return j.appendTx(make([]byte, 0, size), c, 0, payout, extranonce1, extranonce2)
 }

@@ -2,7 +2,7 @@
 // of it and assembles blocks: coinbase, merkle branch, header.
 //
 // A node's answer becomes a [Template], a [Builder] makes a [Job] of it, the
-// job renders its mining.notify line once per coinbase [Profile], and every
+// job renders its mining.notify line once per size of coinbase, and every
 // submit is computed with [Job.Hash]. A share that solves a block is turned
 // into the bytes for submitblock with [Job.Block].
 //

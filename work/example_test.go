@@ -38,8 +38,8 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	profile := work.ProfileFor("bitaxe/BM1370/v2.9.0")
-	fmt.Printf("%.60s...\n", job.Notify(profile, true))
+	limit := work.CoinbaseLimit("bitaxe/BM1370/v2.9.0")
+	fmt.Printf("%.60s...\n", job.Notify(limit, true))
 
 	// What a miner sends back; on regtest every second hash is a block.
 	extranonce1 := []byte{1, 2, 3, 4}
@@ -47,9 +47,9 @@ func Example() {
 	var share work.Share
 	for !share.Block {
 		submit.Nonce++
-		job.Hash(&share, profile, nil, extranonce1, submit, job.Mask)
+		job.Hash(&share, limit, nil, extranonce1, submit, job.Mask)
 	}
-	block := job.Block(&share, profile, nil, extranonce1, submit)
+	block := job.Block(&share, limit, nil, extranonce1, submit)
 	fmt.Printf("a block of %d bytes and %d transaction\n", len(block), block[80])
 
 	// Output:
@@ -71,7 +71,7 @@ func ExampleJob_AppendNotify() {
 		return
 	}
 	payout, _ := hex.DecodeString("0014e8df018c7e326cc253faac7e46cdc51e68542c42")
-	line := job.AppendNotify(nil, work.ProfileS19, payout, work.Announcement{Suffix: 1, Clean: true})
+	line := job.AppendNotify(nil, work.CoinbaseLimit(""), payout, work.Announcement{Suffix: 1, Clean: true})
 	fmt.Printf("%s\n", line[:30])
 	// Output:
 	// {"params":["000000000000000101

@@ -1,6 +1,9 @@
 package work
 
 import (
+	"cmp"
+	"math"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -8,7 +11,7 @@ import (
 )
 
 // Job is the work made of one template. Its content never changes; what it
-// sends to the miners of a profile is rendered on first use. Safe for
+// sends to miners that take so many bytes is rendered on first use. Safe for
 // concurrent use. A Job must not be copied.
 type Job struct {
 	ID                 uint64
@@ -28,21 +31,65 @@ type Job struct {
 	key        [16]byte // secret, for marks
 	donation   int64
 
-	layouts    [Profiles]layout
-	slots      [Profiles]Profile // the first profile with the same layout
-	renderings [Profiles]atomic.Pointer[rendering]
+	base  int   // bytes of a coinbase beside its parts that may be left out
+	sizes []int // bytes of the first extra outputs, by their number
+
+	renderings atomic.Pointer[[]limited] // immutable lists
 }
 
-// rendering is what the miners of a profile get. Profiles with the same layout
-// share it.
-func (j *Job) rendering(p Profile) *rendering {
-	slot := &j.renderings[j.slots[min(p, Profiles-1)]]
-	if r := slot.Load(); r != nil {
-		return r
+// limited is a rendering and whom it is for: miners with a limit from one up to,
+// but not including, another.
+type limited struct {
+	from, to int
+	*rendering
+}
+
+// rendering is what miners with a limit get.
+func (j *Job) rendering(limit int) *rendering {
+	for {
+		list := j.renderings.Load()
+		if list != nil {
+			for i := range *list {
+				if r := &(*list)[i]; r.from <= limit && limit < r.to {
+					return r.rendering
+				}
+			}
+		}
+		j.addRendering(list, limit)
 	}
-	r := j.render(j.coinbase(j.layouts[min(p, Profiles-1)]))
-	if slot.CompareAndSwap(nil, r) {
-		return r
+}
+
+// addRendering makes the rendering for a limit, unless the list has changed.
+func (j *Job) addRendering(list *[]limited, limit int) {
+	var more []limited
+	if list != nil {
+		more = append(more, *list...)
 	}
-	return slot.Load()
+	l, from, to := j.fit(limit)
+	more = append(more, limited{from, to, j.render(j.coinbase(l))})
+	j.renderings.CompareAndSwap(list, &more)
+}
+
+// seal ends the rendering: a limit that none was made for is served with the
+// largest coinbase it takes, or else with the smallest. It returns all there are,
+// the smallest first.
+func (j *Job) seal() []limited {
+	for {
+		list := j.renderings.Load()
+		sealed := sealed(*list)
+		if j.renderings.CompareAndSwap(list, &sealed) {
+			return sealed
+		}
+	}
+}
+
+// sealed is a list that has an entry for every limit.
+func sealed(list []limited) []limited {
+	list = slices.SortedFunc(slices.Values(list), func(a, b limited) int { return cmp.Compare(a.from, b.from) })
+	list[0].from = math.MinInt
+	for i := range list[1:] {
+		list[i].to = list[i+1].from
+	}
+	list[len(list)-1].to = math.MaxInt
+	return list
 }

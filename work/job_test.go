@@ -33,12 +33,12 @@ func TestVersionBits(t *testing.T) {
 			t.Errorf("%s: version %08x, mask %08x", tt.name, j.Version, j.Mask)
 		}
 		var sh Share
-		j.Hash(&sh, ProfileS19, nil, make([]byte, 4), &stratum.Submit{Extranonce2Len: 8, VersionBits: tt.bits, HasVersionBits: tt.hasBits}, tt.sessionMask)
+		j.Hash(&sh, limitUnknown, nil, make([]byte, 4), &stratum.Submit{Extranonce2Len: 8, VersionBits: tt.bits, HasVersionBits: tt.hasBits}, tt.sessionMask)
 		if got := le32(sh.Header[:]); got != tt.rolled {
 			t.Errorf("%s: header has version %08x, want %08x", tt.name, got, tt.rolled)
 		}
-		if !strings.Contains(string(j.Notify(ProfileS19, false)), `],"`+string(appendHex32(nil, tt.wantVersion))+`",`) {
-			t.Errorf("%s: %s", tt.name, j.Notify(ProfileS19, false))
+		if !strings.Contains(string(j.Notify(limitUnknown, false)), `],"`+string(appendHex32(nil, tt.wantVersion))+`",`) {
+			t.Errorf("%s: %s", tt.name, j.Notify(limitUnknown, false))
 		}
 	}
 }
@@ -93,7 +93,7 @@ func TestVersionIsValid(t *testing.T) {
 				for _, has := range []bool{false, true} {
 					var share Share
 					s := &stratum.Submit{Extranonce2Len: 8, NTime: j.Template.CurTime, HasVersionBits: has, VersionBits: bits}
-					j.Hash(&share, ProfileS19, nil, []byte{1, 2, 3, 4}, s, j.Mask)
+					j.Hash(&share, limitUnknown, nil, []byte{1, 2, 3, 4}, s, j.Mask)
 					if version := le32(share.Header[:4]); int32(version) < 4 || version>>29 != 1 {
 						t.Errorf("mask %08x, bits %08x: version %08x", mask, bits, version)
 					}
@@ -138,15 +138,15 @@ func TestNotifySuffix(t *testing.T) {
 				want = strings.Replace(want, "true]", "false]", 1)
 			}
 			a := Announcement{Suffix: tt.suffix, Clean: clean}
-			if got := string(pool.AppendNotify([]byte("x"), ProfileHuge, nil, a)); withoutMark(got) != withoutMark("x"+want) {
+			if got := string(pool.AppendNotify([]byte("x"), limitHuge, nil, a)); withoutMark(got) != withoutMark("x"+want) {
 				t.Errorf("pool: %s", got)
 			}
-			if got := string(solo.AppendNotify([]byte("x"), ProfileHuge, payout, a)); withoutMark(got) != withoutMark("x"+want) {
+			if got := string(solo.AppendNotify([]byte("x"), limitHuge, payout, a)); withoutMark(got) != withoutMark("x"+want) {
 				t.Errorf("solo: %s", got)
 			}
 		}
 	}
-	if got := string(pool.Notify(ProfileHuge, false)); got != strings.Replace(vectorNotify, "true]", "false]", 1) {
+	if got := string(pool.Notify(limitHuge, false)); got != strings.Replace(vectorNotify, "true]", "false]", 1) {
 		t.Errorf("shared line: %s", got)
 	}
 }
@@ -156,10 +156,10 @@ func TestSoloWithoutPayout(t *testing.T) {
 	b := newBuilder(t)
 	b.PayoutScript = nil
 	j := b.mustJob(t, vectorTemplate(t))
-	if got := j.AppendNotify(nil, ProfileS19, nil, Announcement{Clean: true}); len(got) != 0 {
+	if got := j.AppendNotify(nil, limitUnknown, nil, Announcement{Clean: true}); len(got) != 0 {
 		t.Errorf("appended %s", got)
 	}
-	if got := j.Notify(ProfileS19, true); got != nil {
+	if got := j.Notify(limitUnknown, true); got != nil {
 		t.Errorf("shared line %s", got)
 	}
 }

@@ -17,7 +17,7 @@ func TestAnnouncementsAreDifferentWork(t *testing.T) {
 
 	announced := func(j *Job, extranonce1 []byte, suffix uint8) []byte {
 		var m stratum.Message
-		line := j.AppendNotify(nil, ProfileS19, nil, Announcement{Suffix: suffix, Extranonce1: extranonce1})
+		line := j.AppendNotify(nil, limitUnknown, nil, Announcement{Suffix: suffix, Extranonce1: extranonce1})
 		stratum.Scan(bytes.TrimSuffix(line, []byte("\n")), &m)
 		var n stratum.Notify
 		if err := n.Parse(m.Params); err != nil {
@@ -43,12 +43,12 @@ func TestAnnouncementsAreDifferentWork(t *testing.T) {
 		// The share and the block have the coinbase that was announced.
 		s := &stratum.Submit{Suffix: uint8(suffix), Extranonce2Len: 8, NTime: j.Template.CurTime}
 		var sh Share
-		j.Hash(&sh, ProfileS19, nil, extranonce1, s, 0)
+		j.Hash(&sh, limitUnknown, nil, extranonce1, s, 0)
 		root := MerkleRoot(doubleHash(tx), j.Branch)
 		if !bytes.Equal(sh.Header[36:68], root[:]) {
 			t.Fatalf("suffix %d: the share is not of the announced coinbase", suffix)
 		}
-		block := j.Block(&sh, ProfileS19, nil, extranonce1, s)
+		block := j.Block(&sh, limitUnknown, nil, extranonce1, s)
 		if !bytes.Contains(block, tx[4:len(tx)-4]) {
 			t.Fatalf("suffix %d: the block has another coinbase", suffix)
 		}

@@ -40,16 +40,16 @@ type jobRecord struct {
 	NTimeMax  uint32              `json:"ntime_max"`
 	Key       hexBytes            `json:"key"` // of marks
 	Branch    []hexHash           `json:"branch"`
-	Coinbases []coinbaseRecord    `json:"coinbases"`
-	Profiles  []int               `json:"profiles"` // index into Coinbases by profile
+	Coinbases []coinbaseRecord    `json:"coinbases"` // the smallest first
 	Template  templateRecord      `json:"template"`
 	New       []transactionRecord `json:"new_transactions,omitempty"`
 }
 
 type coinbaseRecord struct {
-	Head hexBytes `json:"head"`
-	Mid  hexBytes `json:"mid"`
-	Tail hexBytes `json:"tail"`
+	Limit int      `json:"limit"` // the least it is for; the first is for every smaller one, too
+	Head  hexBytes `json:"head"`
+	Mid   hexBytes `json:"mid"`
+	Tail  hexBytes `json:"tail"`
 }
 
 type templateRecord struct {
@@ -96,7 +96,9 @@ func (h *hexHash) UnmarshalText(text []byte) error {
 	return err
 }
 
-// Append appends the record of a job.
+// Append appends the record of a job. It has the coinbases that were made until
+// now and those for all of CoinbaseLimit's limits. The job makes no others
+// afterwards, so that here and there a limit gets the same one.
 func (w *JobWriter) Append(b []byte, j *Job) ([]byte, error) {
 	t := j.Template
 	r := jobRecord{
@@ -113,16 +115,13 @@ func (w *JobWriter) Append(b []byte, j *Job) ([]byte, error) {
 	for i := range j.Branch {
 		r.Branch[i] = j.Branch[i]
 	}
-	written := map[Profile]int{}
-	for p := range Profiles {
-		i, ok := written[j.slots[p]]
-		if !ok {
-			c := j.Coinbase(p)
-			i = len(r.Coinbases)
-			written[j.slots[p]] = i
-			r.Coinbases = append(r.Coinbases, coinbaseRecord{c.Head, c.Mid, c.Tail})
-		}
-		r.Profiles = append(r.Profiles, i)
+	j.Coinbase(limitUnknown)
+	for _, known := range userAgents {
+		j.Coinbase(known.limit)
+	}
+	for _, l := range j.seal() {
+		c := &l.coinbase
+		r.Coinbases = append(r.Coinbases, coinbaseRecord{max(l.from, 0), c.Head, c.Mid, c.Tail})
 	}
 	w.transactions(&r, t.txs.Load())
 	record, err := json.Marshal(&r)
@@ -224,34 +223,24 @@ func (r *JobReader) template(k *templateRecord) (*Template, error) {
 // setRenderings gives j what it had sent. All that has a builder's settings in
 // it is there afterwards.
 func (j *Job) setRenderings(k *jobRecord) error {
-	if len(k.Profiles) != int(Profiles) {
-		return fmt.Errorf("coinbases for %d profiles, want %d", len(k.Profiles), Profiles)
+	if len(k.Coinbases) == 0 {
+		return errors.New("no coinbase")
 	}
 	const plausible = 1 << 20
-	for _, c := range k.Coinbases {
+	list := make([]limited, len(k.Coinbases))
+	for i, c := range k.Coinbases {
 		if len(c.Head)+len(c.Mid)+len(c.Tail) > plausible {
 			return errors.New("a coinbase is larger than a block")
 		}
 		if len(c.Head) <= markLen || len(c.Head) > maxHead {
 			return fmt.Errorf("a coinbase with %d bytes up to the extranonces", len(c.Head))
 		}
+		if c.Limit < 0 || i > 0 && c.Limit <= k.Coinbases[i-1].Limit {
+			return fmt.Errorf("coinbase %d is for %d bytes", i, c.Limit)
+		}
+		list[i] = limited{from: c.Limit, rendering: j.render(Coinbase{c.Head, c.Mid, c.Tail})}
 	}
-	for p := range Profiles {
-		i := k.Profiles[p]
-		if i < 0 || i >= len(k.Coinbases) {
-			return fmt.Errorf("coinbase %d of %d", i, len(k.Coinbases))
-		}
-		j.slots[p] = p
-		for q := range p {
-			if k.Profiles[q] == i {
-				j.slots[p] = q
-				break
-			}
-		}
-		if j.slots[p] == p {
-			c := &k.Coinbases[i]
-			j.renderings[p].Store(j.render(Coinbase{c.Head, c.Mid, c.Tail}))
-		}
-	}
+	list = sealed(list)
+	j.renderings.Store(&list)
 	return nil
 }

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -15,29 +17,29 @@ import (
 func sameWork(t *testing.T, got, want *Job, payout []byte) {
 	t.Helper()
 	extranonce1 := []byte{9, 8, 7, 6}
-	for p := range Profiles {
+	for _, limit := range limits {
 		for suffix := range uint8(2) {
 			for _, clean := range []bool{false, true} {
 				a := Announcement{Suffix: suffix, Extranonce1: extranonce1, Later: uint32(suffix), Clean: clean}
-				g := got.AppendNotify(nil, p, payout, a)
-				if w := want.AppendNotify(nil, p, payout, a); !bytes.Equal(g, w) {
-					t.Fatalf("profile %d is sent\n%s\nwant\n%s", p, g, w)
+				g := got.AppendNotify(nil, limit, payout, a)
+				if w := want.AppendNotify(nil, limit, payout, a); !bytes.Equal(g, w) {
+					t.Fatalf("limit %d is sent\n%s\nwant\n%s", limit, g, w)
 				}
 			}
 		}
-		if !bytes.Equal(got.Notify(p, true), want.Notify(p, true)) {
-			t.Fatalf("profile %d: another notify line", p)
+		if !bytes.Equal(got.Notify(limit, true), want.Notify(limit, true)) {
+			t.Fatalf("limit %d: another notify line", limit)
 		}
 		s := stratum.Submit{Extranonce2: [8]byte{1, 2, 3, 4, 5, 6, 7, 8}, Extranonce2Len: 8, NTime: want.NTimeMin, Nonce: 7, VersionBits: 1 << 13, HasVersionBits: true}
-		s.Suffix = uint8(p)
+		s.Suffix = uint8(limit)
 		var g, w Share
-		got.Hash(&g, p, payout, extranonce1, &s, got.Mask)
-		want.Hash(&w, p, payout, extranonce1, &s, want.Mask)
+		got.Hash(&g, limit, payout, extranonce1, &s, got.Mask)
+		want.Hash(&w, limit, payout, extranonce1, &s, want.Mask)
 		if g != w {
-			t.Fatalf("profile %d: another share", p)
+			t.Fatalf("limit %d: another share", limit)
 		}
-		if !bytes.Equal(got.Block(&g, p, payout, extranonce1, &s), want.Block(&w, p, payout, extranonce1, &s)) {
-			t.Fatalf("profile %d: another block", p)
+		if !bytes.Equal(got.Block(&g, limit, payout, extranonce1, &s), want.Block(&w, limit, payout, extranonce1, &s)) {
+			t.Fatalf("limit %d: another block", limit)
 		}
 	}
 	if got.ID != want.ID || got.NTimeMin != want.NTimeMin || got.NTimeMax != want.NTimeMax || !got.Created.Equal(want.Created) ||
@@ -91,6 +93,41 @@ func TestMoveJobs(t *testing.T) {
 	}
 }
 
+// A miner may come between the record of a job and the handover, with a limit
+// that nobody had before. Both processes give it the same coinbase, or what it
+// finds would be lost: the largest there is that it takes, or the smallest.
+func TestLimitsAfterTheRecord(t *testing.T) {
+	b := newBuilder(t)
+	b.Extra = extras(100)
+	here := b.mustJob(t, vectorTemplate(t))
+	before := here.Coinbase(1234) // of a source that has limits of its own
+	record, err := new(JobWriter).Append(nil, here)
+	if err != nil {
+		t.Fatal(err)
+	}
+	there, err := new(JobReader).Read(record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := slices.Sorted(slices.Values(append([]int{1234}, limits...)))
+	size := func(limit int) int { return len(here.CoinbaseTx(limit, nil, make([]byte, 4), make([]byte, 8))) }
+	for limit := -1; limit < 20_000; limit++ {
+		best := known[0]
+		for _, k := range known {
+			if size(k) <= limit {
+				best = k
+			}
+		}
+		got, want := there.Coinbase(limit), here.Coinbase(limit)
+		if !reflect.DeepEqual(got, want) || want != here.Coinbase(best) {
+			t.Fatalf("limit %d gets another coinbase there, or not that of %d", limit, best)
+		}
+	}
+	if here.Coinbase(1234) != before {
+		t.Error("a miner's coinbase has changed under it")
+	}
+}
+
 // A template that follows a moved one shares its transactions.
 func TestMovedTemplateIsShared(t *testing.T) {
 	record, err := new(JobWriter).Append(nil, newBuilder(t).mustJob(t, recorded(t, "regtest-getblocktemplate-400tx")))
@@ -119,8 +156,8 @@ func TestBadJobRecords(t *testing.T) {
 		{"no version", `"version":1,`, ``, "version 0, this program reads 1 to 1"},
 		{"unknown transaction", `"transactions":[]`, `"transactions":[0]`, "transaction 0 of 0"},
 		{"negative transaction", `"transactions":[]`, `"transactions":[-1]`, "transaction -1 of 0"},
-		{"too few profiles", `"profiles":[0,`, `"profiles":[`, "coinbases for 5 profiles, want 6"},
-		{"unknown coinbase", `"profiles":[0,`, `"profiles":[9,`, "coinbase 9 of"},
+		{"no coinbases", `"coinbases":[`, `"coinbases":[],"x":[`, "no coinbase"},
+		{"a limit twice", `"coinbases":[{"limit":0,`, `"coinbases":[{"limit":0,"head":"0100000001","mid":"","tail":""},{"limit":0,`, "coinbase 1 is for 0 bytes"},
 		{"no key", `"key":"`, `"key":"00`, "key of 17 bytes"},
 		{"no coinbase", `"head":"01`, `"head":"","x":"01`, "0 bytes up to the extranonces"},
 		{"short hash", `"prevhash":"6f`, `"prevhash":"`, "hash of 62 digits"},
@@ -160,13 +197,13 @@ func TestReadJobV1(t *testing.T) {
 		if name == "job-solo" {
 			payout = unhex(t, vectorDonation)
 		}
-		if got := string(j.AppendNotify(nil, ProfileS19, payout, Announcement{Suffix: 5, Extranonce1: extranonce1, Clean: true})); got != want.Notify {
+		if got := string(j.AppendNotify(nil, limitUnknown, payout, Announcement{Suffix: 5, Extranonce1: extranonce1, Clean: true})); got != want.Notify {
 			t.Errorf("%s sends\n%s\nwant\n%s", name, got, want.Notify)
 		}
 		s := stratum.Submit{Suffix: 5, Extranonce2Len: 8, NTime: j.NTimeMin, Nonce: 7}
 		var sh Share
-		j.Hash(&sh, ProfileS19, payout, extranonce1, &s, 0)
-		if got := j.Block(&sh, ProfileS19, payout, extranonce1, &s); !bytes.Equal(got, unhex(t, want.Block)) {
+		j.Hash(&sh, limitUnknown, payout, extranonce1, &s, 0)
+		if got := j.Block(&sh, limitUnknown, payout, extranonce1, &s); !bytes.Equal(got, unhex(t, want.Block)) {
 			t.Errorf("%s makes the block\n%x\nwant\n%s", name, got, want.Block)
 		}
 	}
@@ -192,9 +229,9 @@ func FuzzReadJob(f *testing.F) {
 			t.Fatal(err)
 		}
 		payout := []byte{0x51}
-		for p := range Profiles {
-			if !bytes.Equal(j.AppendNotify(nil, p, payout, Announcement{}), k.AppendNotify(nil, p, payout, Announcement{})) {
-				t.Errorf("profile %d is sent something else", p)
+		for _, limit := range limits {
+			if !bytes.Equal(j.AppendNotify(nil, limit, payout, Announcement{}), k.AppendNotify(nil, limit, payout, Announcement{})) {
+				t.Errorf("limit %d is sent something else", limit)
 			}
 		}
 	})

@@ -5,7 +5,7 @@ import (
 	"encoding/hex"
 )
 
-// rendering is what miners of one layout get. Immutable.
+// rendering is what miners of one limit get. Immutable.
 type rendering struct {
 	coinbase Coinbase
 	lines    [2][]byte // mining.notify without and with clean
@@ -66,14 +66,14 @@ func (r *rendering) line(clean bool) []byte {
 	return r.lines[0]
 }
 
-// Notify is the whole mining.notify line, ready to be sent to every miner of
-// the profile in pool mode; it is shared, do not change it. In solo there is no
+// Notify is the whole mining.notify line, ready to be sent to every miner with
+// the limit in pool mode; it is shared, do not change it. In solo there is no
 // such line, it is nil.
-func (j *Job) Notify(p Profile, clean bool) []byte {
+func (j *Job) Notify(limit int, clean bool) []byte {
 	if j.solo {
 		return nil
 	}
-	return j.rendering(p).line(clean)
+	return j.rendering(limit).line(clean)
 }
 
 // Announcement is how a job is sent to one miner.
@@ -96,11 +96,11 @@ type Announcement struct {
 // room in b. The job id on it is the job's in 16 hex digits, with the suffix
 // behind. payout is nil in pool mode, the miner's output script in solo; in solo
 // nothing is appended without, since the reward would be anybody's.
-func (j *Job) AppendNotify(b []byte, p Profile, payout []byte, a Announcement) []byte {
+func (j *Job) AppendNotify(b []byte, limit int, payout []byte, a Announcement) []byte {
 	if j.solo && len(payout) == 0 {
 		return b
 	}
-	r := j.rendering(p)
+	r := j.rendering(limit)
 	line := r.line(a.Clean)
 	start := len(b)
 	b = append(b, line[:idEnd]...)

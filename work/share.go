@@ -19,8 +19,8 @@ type Share struct {
 // coinbases of up to 16,000 bytes. payout is nil in pool mode, the miner's
 // output script in solo; extranonce1 is all of it. The submit's version bits,
 // if it has any, replace those of the job under versionMask (BIP310).
-func (j *Job) Hash(out *Share, p Profile, payout, extranonce1 []byte, s *stratum.Submit, versionMask uint32) {
-	c := j.Coinbase(p)
+func (j *Job) Hash(out *Share, limit int, payout, extranonce1 []byte, s *stratum.Submit, versionMask uint32) {
+	c := j.Coinbase(limit)
 	extranonce2 := s.Extranonce2[:s.Extranonce2Len]
 	root := MerkleRoot(j.coinbaseHash(c, s.Suffix, payout, extranonce1, extranonce2), j.Branch)
 
@@ -49,7 +49,7 @@ func (j *Job) coinbaseHash(c *Coinbase, suffix uint8, payout, extranonce1, extra
 	return doubleHash(j.appendTx(b[:0], c, suffix, payout, extranonce1, extranonce2))
 }
 
-// largeCoinbaseHash has the stack for the largest profile, which would cost
+// largeCoinbaseHash has the stack for the largest limit, which would cost
 // small coinbases more to clear than to hash.
 //
 //go:noinline
@@ -61,8 +61,8 @@ func (j *Job) largeCoinbaseHash(c *Coinbase, suffix uint8, payout, extranonce1, 
 // Block is the serialised block of a share, with the coinbase's witness if and
 // only if the coinbase has a commitment output. The arguments are those of the
 // [Job.Hash] that computed sh.
-func (j *Job) Block(sh *Share, p Profile, payout, extranonce1 []byte, s *stratum.Submit) []byte {
-	c := j.Coinbase(p)
+func (j *Job) Block(sh *Share, limit int, payout, extranonce1 []byte, s *stratum.Submit) []byte {
+	c := j.Coinbase(limit)
 	extranonce2 := s.Extranonce2[:s.Extranonce2Len]
 	txs := j.Template.txs.Load()
 	size := len(sh.Header) + 9 + j.txSize(c, payout, len(extranonce1)+len(extranonce2)) + 2 + len(witness)

@@ -139,8 +139,8 @@ func TestEmptyTemplate(t *testing.T) {
 		t.Errorf("%v, %d transactions", err, tmpl.TxCount())
 	}
 	j := newBuilder(t).mustJob(t, tmpl)
-	if len(j.Branch) != 0 || !bytes.Contains(j.Notify(ProfileS19, true), []byte(`",[],"`)) {
-		t.Errorf("%s", j.Notify(ProfileS19, true))
+	if len(j.Branch) != 0 || !bytes.Contains(j.Notify(limitUnknown, true), []byte(`",[],"`)) {
+		t.Errorf("%s", j.Notify(limitUnknown, true))
 	}
 	if want := chainhash.DoubleHashB(make([]byte, 64)); !bytes.HasSuffix(tmpl.DefaultCommitment, want) {
 		t.Errorf("commitment of no transactions is %x", tmpl.DefaultCommitment)
@@ -179,8 +179,8 @@ func TestMemoryOfManyJobs(t *testing.T) {
 	b := newBuilder(t)
 	add := func(first int) {
 		j := b.mustJob(t, parseBytes(t, joinTemplate(txs[first:first+n])))
-		for p := range Profiles {
-			j.Notify(p, true)
+		for _, limit := range limits {
+			j.Notify(limit, true)
 		}
 		var prev *Template
 		if len(kept) > 0 {

@@ -46,17 +46,17 @@ func TestCompleteShare(t *testing.T) {
 	}
 	j := newBuilder(t).mustJob(t, tmpl)
 
-	c := j.Coinbase(ProfileLarge)
+	c := j.Coinbase(limitLarge)
 	if d := cmp.Diff([]string{vectorHead, vectorMid, vectorTail},
 		[]string{hex.EncodeToString(c.Head), hex.EncodeToString(c.Mid), hex.EncodeToString(c.Tail)}); d != "" {
 		t.Error(d)
 	}
-	if d := cmp.Diff(vectorNotify, string(j.Notify(ProfileLarge, true))); d != "" {
+	if d := cmp.Diff(vectorNotify, string(j.Notify(limitLarge, true))); d != "" {
 		t.Error(d)
 	}
 
 	extranonce1 := unhex(t, "7e86026b")
-	tx := j.CoinbaseTx(ProfileLarge, nil, extranonce1, []byte{0, 0, 0, 0, 0, 0, 0, 1})
+	tx := j.CoinbaseTx(limitLarge, nil, extranonce1, []byte{0, 0, 0, 0, 0, 0, 0, 1})
 	id := doubleHash(tx)
 	if got := hex.EncodeToString(id[:]); len(tx) != 213 || got != "43b19fc0548616910cea6e15b8cb45fbe35a2ecbcfc88b162e4fb8b91651cffe" {
 		t.Errorf("coinbase of %d bytes has the id %s", len(tx), got)
@@ -75,7 +75,7 @@ func TestCompleteShare(t *testing.T) {
 		submit := &stratum.Submit{Extranonce2: [8]byte{7: 1}, Extranonce2Len: 8, NTime: 0x6b02867d, Nonce: tt.nonce,
 			VersionBits: tt.versionBits, HasVersionBits: tt.versionBits != 0}
 		var sh Share
-		j.Hash(&sh, ProfileLarge, nil, extranonce1, submit, 0x1fffe000)
+		j.Hash(&sh, limitLarge, nil, extranonce1, submit, 0x1fffe000)
 		if d := cmp.Diff(tt.header, hex.EncodeToString(sh.Header[:])); d != "" {
 			t.Errorf("share %s: %s", tt.name, d)
 		}
@@ -92,10 +92,10 @@ func TestCompleteShareSolo(t *testing.T) {
 	b.PayoutScript = nil
 	j := b.mustJob(t, vectorTemplate(t))
 
-	if d := cmp.Diff(vectorNotify, string(j.AppendNotify(nil, ProfileLarge, payout, Announcement{Clean: true}))); d != "" {
+	if d := cmp.Diff(vectorNotify, string(j.AppendNotify(nil, limitLarge, payout, Announcement{Clean: true}))); d != "" {
 		t.Error(d)
 	}
-	tx := j.CoinbaseTx(ProfileLarge, payout, unhex(t, "7e86026b"), []byte{0, 0, 0, 0, 0, 0, 0, 1})
+	tx := j.CoinbaseTx(limitLarge, payout, unhex(t, "7e86026b"), []byte{0, 0, 0, 0, 0, 0, 0, 1})
 	id := doubleHash(tx)
 	if got := hex.EncodeToString(id[:]); got != "43b19fc0548616910cea6e15b8cb45fbe35a2ecbcfc88b162e4fb8b91651cffe" {
 		t.Errorf("coinbase has the id %s", got)

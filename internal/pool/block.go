@@ -91,7 +91,7 @@ type solution struct {
 	job         *work.Job
 	share       work.Share
 	submit      stratum.Submit
-	profile     work.Profile
+	limit       int
 	payout      []byte
 	extranonce1 []byte
 	worker      string // full name
@@ -110,7 +110,7 @@ func (p *Pool) Block(s *session.Share) {
 		return
 	}
 	f := &solution{
-		job: s.Job, share: *s.Computed, submit: *s.Submit, profile: s.Profile, payout: s.Payout,
+		job: s.Job, share: *s.Computed, submit: *s.Submit, limit: s.Limit, payout: s.Payout,
 		extranonce1: slices.Clone(s.Extranonce1), worker: p.names.workerName(s.Worker),
 		stale: s.Current != nil && s.Current.Template.PrevHash != s.Job.Template.PrevHash, found: s.Time,
 	}
@@ -129,7 +129,7 @@ func (p *Pool) tellSkipped(job *work.Job, n int) {
 }
 
 func (p *Pool) submitBlock(f *solution) {
-	block := f.job.Block(&f.share, f.profile, f.payout, f.extranonce1, &f.submit)
+	block := f.job.Block(&f.share, f.limit, f.payout, f.extranonce1, &f.submit)
 	height, hash := f.job.Template.Height, f.share.Hash
 	record := Block{
 		Height: height, Hash: display(hash), Worker: f.worker, Difficulty: f.job.NetworkDifficulty,

@@ -40,7 +40,7 @@ func (u *updater) logCoinbase(job *work.Job) {
 	}
 	extranonce1 := make([]byte, u.config.Load().Nonce1Length)
 	extranonce2 := make([]byte, u.config.Load().Nonce2Length)
-	tx := job.CoinbaseTx(work.ProfileFor(""), payout, extranonce1, extranonce2)
+	tx := job.CoinbaseTx(work.CoinbaseLimit(""), payout, extranonce1, extranonce2)
 	script, pays, err := u.describeCoinbase(tx)
 	if err != nil {
 		u.logAt(logfile.LevelError, "Coinbase cannot be decoded: "+err.Error())

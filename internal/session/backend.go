@@ -69,7 +69,7 @@ type Share struct {
 	Computed    *work.Share // nil when no hash was computed
 	Extranonce1 []byte
 	Payout      []byte
-	Profile     work.Profile
+	Limit       int     // of the miner's coinbase without witness, in bytes
 	Mask        uint32  // version bits this session may roll
 	Difficulty  float64 // what the share was judged by
 	Credit      float64 // 0 when rejected, or accepted below its job's difficulty

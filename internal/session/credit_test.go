@@ -207,7 +207,7 @@ func (m *toldMiner) find(j *toldJob, class []float64) (sub stratum.Submit, sh wo
 	for {
 		m.nonce++
 		sub.Nonce = m.nonce
-		m.all[id].Hash(&sh, s.profile, m.client(m.slot).payout(), s.extranonce1Bytes(), &sub, 0)
+		m.all[id].Hash(&sh, int(s.limit), m.client(m.slot).payout(), s.extranonce1Bytes(), &sub, 0)
 		if difficulty.Meets(&sh.Hash, class[0]) && (len(class) == 1 || !difficulty.Meets(&sh.Hash, class[1])) {
 			return sub, sh
 		}

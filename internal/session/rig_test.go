@@ -203,7 +203,7 @@ func (r *rig) solve(slot netserver.Slot, jobID string, low, high float64) string
 	for range 50_000_000 {
 		r.nonce++
 		sub.Nonce = r.nonce
-		job.Hash(&sh, s.profile, r.client(slot).payout(), s.extranonce1Bytes(), &sub, 0)
+		job.Hash(&sh, int(s.limit), r.client(slot).payout(), s.extranonce1Bytes(), &sub, 0)
 		if difficulty.Meets(&sh.Hash, low) && (high == 0 || !difficulty.Meets(&sh.Hash, high)) {
 			return fmt.Sprintf("%08x", sub.Nonce)
 		}

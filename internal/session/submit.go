@@ -13,7 +13,7 @@ func (q request) onSubmit() *stratum.Reject {
 	sub, sh := &q.submit, &q.share
 	*sh = Share{
 		Time: q.t.Now(), Loop: q.loop, Client: q.s.client, Submit: sub,
-		Extranonce1: q.s.extranonce1Bytes(), Payout: q.payout(), Profile: q.s.profile,
+		Extranonce1: q.s.extranonce1Bytes(), Payout: q.payout(), Limit: int(q.s.limit),
 		Remote: q.t.Remote(q.slot), Listener: int(q.s.listener), UserAgent: q.agents.get(q.s.agent),
 	}
 	now := q.seconds()
@@ -87,7 +87,7 @@ func (q request) judge(sh *Share, now float64) {
 		bits = sub.VersionBits
 	}
 	// The header is hashed with whatever bits were sent: a block is a block.
-	job.Hash(&q.computed, sh.Profile, sh.Payout, sh.Extranonce1, sub, mask|bits)
+	job.Hash(&q.computed, sh.Limit, sh.Payout, sh.Extranonce1, sub, mask|bits)
 	sh.Computed = &q.computed
 
 	switch {

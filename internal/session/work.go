@@ -69,9 +69,9 @@ func (c client) sendWork() {
 	payout := c.payout()
 	switch {
 	case len(out) == 0 && suffix == 0 && payout == nil:
-		c.t.WriteWork(c.slot, w.Job.Notify(c.s.profile, clean), tag)
+		c.t.WriteWork(c.slot, w.Job.Notify(int(c.s.limit), clean), tag)
 	default:
-		out = w.Job.AppendNotify(out, c.s.profile, payout, work.Announcement{
+		out = w.Job.AppendNotify(out, int(c.s.limit), payout, work.Announcement{
 			Suffix: suffix, Extranonce1: c.s.extranonce1Bytes(), Later: later, Clean: clean,
 		})
 		c.t.WriteWork(c.slot, out, tag)
