@@ -17,7 +17,6 @@ import (
 	"ckpool/internal/testkit"
 	"ckpool/internal/testkit/btcd"
 	"ckpool/internal/testkit/fakenode"
-	"ckpool/stratum"
 	"ckpool/work"
 )
 
@@ -127,14 +126,14 @@ func solve(t *testing.T, tmpl *work.Template) (hash [32]byte, block []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	extranonce1 := binary.BigEndian.AppendUint32(nil, uint32(time.Now().UnixNano()))
-	submit := stratum.Submit{Extranonce2Len: 8, NTime: tmpl.CurTime}
+	m := &work.Miner{Limit: 750, Extranonce1: binary.BigEndian.AppendUint32(nil, uint32(time.Now().UnixNano()))}
+	found := &work.Solution{Extranonce2: make([]byte, 8), Time: tmpl.CurTime, Version: job.Version}
 	var share work.Share
 	for !share.Block {
-		submit.Nonce++
-		job.Hash(&share, 750, nil, extranonce1, &submit, 0)
+		found.Nonce++
+		job.Hash(&share, m, found)
 	}
-	return share.Hash, job.Block(&share, 750, nil, extranonce1, &submit)
+	return share.Hash, job.Block(&share, m, found)
 }
 
 func btcdConfig(n *testkit.Btcd) bitcoind.Config {

@@ -14,8 +14,6 @@ import (
 	"github.com/btcsuite/btcd/chaincfg/v2"
 	"github.com/btcsuite/btcd/wire/v2"
 	"pgregory.net/rapid"
-
-	"ckpool/stratum"
 )
 
 func decodeTx(t fataler, raw []byte) *wire.MsgTx {
@@ -43,11 +41,11 @@ func (clock) AddTimeSample(string, time.Time) {}
 func (clock) Offset() time.Duration           { return 0 }
 
 // solve finds a share that is a block of an easy chain.
-func solve(t fataler, j *Job, limit int, payout, extranonce1 []byte, s *stratum.Submit) *Share {
+func solve(t fataler, j *Job, m *Miner, s *Solution) *Share {
 	t.Helper()
 	var sh Share
 	for s.Nonce = 0; s.Nonce < 1000; s.Nonce++ {
-		if j.Hash(&sh, limit, payout, extranonce1, s, j.Mask); sh.Block {
+		if j.Hash(&sh, m, s); sh.Block {
 			return &sh
 		}
 	}
@@ -114,11 +112,10 @@ func TestBlockOf400(t *testing.T) {
 			tmpl.Share(nil)
 		}
 		j := newBuilder(t).mustJob(t, tmpl)
-		submit := &stratum.Submit{Extranonce2: [8]byte{1, 2, 3, 4, 5, 6, 7, 8}, Extranonce2Len: 8, NTime: tmpl.CurTime + 1,
-			VersionBits: 0x2000, HasVersionBits: true}
-		extranonce1 := []byte{9, 8, 7, 6}
-		sh := solve(t, j, limitS21, nil, extranonce1, submit)
-		raw := j.Block(sh, limitS21, nil, extranonce1, submit)
+		m := &Miner{Limit: limitS21, Extranonce1: []byte{9, 8, 7, 6}}
+		s := &Solution{Extranonce2: []byte{1, 2, 3, 4, 5, 6, 7, 8}, Time: tmpl.CurTime + 1, Version: j.Version | 0x2000}
+		sh := solve(t, j, m, s)
+		raw := j.Block(sh, m, s)
 		ours := checkBlock(t, j, sh, raw, time.Unix(int64(tmpl.CurTime), 0))
 
 		if ours.Header.Version != 0x20002000 || ours.Header.Timestamp.Unix() != int64(tmpl.CurTime)+1 ||
@@ -213,15 +210,14 @@ func TestBlockProperty(t *testing.T) {
 			t.Fatal(err)
 		}
 		limit := rapid.OneOf(rapid.SampledFrom(limits), rapid.IntRange(0, 3000)).Draw(t, "limit")
-		extranonce1 := rapid.SliceOfN(rapid.Byte(), b.Extranonce1Len, b.Extranonce1Len).Draw(t, "extranonce1")
-		s := &stratum.Submit{Extranonce2Len: b.Extranonce2Len, NTime: j.NTimeMax, HasVersionBits: true,
-			VersionBits: rapid.Uint32().Draw(t, "version bits") & j.Mask}
-		var given1 []byte
+		m := &Miner{Limit: limit, Extranonce1: rapid.SliceOfN(rapid.Byte(), b.Extranonce1Len, b.Extranonce1Len).Draw(t, "extranonce1")}
+		s := &Solution{Variant: rapid.Byte().Draw(t, "variant"), Extranonce2: make([]byte, b.Extranonce2Len), Time: j.NTimeMax,
+			Version: j.Version | rapid.Uint32().Draw(t, "version bits")&j.Mask}
 		if solo {
-			given1 = payout
+			m.Payout = payout
 		}
-		sh := solve(t, j, limit, given1, extranonce1, s)
-		block := checkBlock(t, j, sh, j.Block(sh, limit, given1, extranonce1, s), time.Unix(1795327613, 0))
+		sh := solve(t, j, m, s)
+		block := checkBlock(t, j, sh, j.Block(sh, m, s), time.Unix(1795327613, 0))
 
 		coinbase := block.Transactions[0]
 		if !bytes.Equal(coinbase.TxOut[0].PkScript, payout) {
@@ -239,7 +235,7 @@ func TestBlockProperty(t *testing.T) {
 		if has != wantCommitment || has && !bytes.Equal(found, commitment[6:]) || coinbase.HasWitness() != wantCommitment {
 			t.Fatalf("commitment %x, coinbase witness %v, wanted %v", found, coinbase.HasWitness(), wantCommitment)
 		}
-		stripped := decodeTx(t, j.CoinbaseTx(limit, given1, extranonce1, s.Extranonce2[:s.Extranonce2Len]))
+		stripped := decodeTx(t, j.CoinbaseTx(m, s))
 		if stripped.TxHash() != coinbase.TxHash() {
 			t.Fatalf("CoinbaseTx is another transaction")
 		}
@@ -249,13 +245,13 @@ func TestBlockProperty(t *testing.T) {
 // The block test is exact at its edge.
 func TestBlockEdge(t *testing.T) {
 	j := newBuilder(t).mustJob(t, newGBT().with("bits", "207fffff").parse(t))
-	s := &stratum.Submit{Extranonce2Len: 8}
+	m, s := &Miner{Limit: limitUnknown, Extranonce1: make([]byte, 4)}, &Solution{Extranonce2: make([]byte, 8)}
 	var sh Share
-	j.Hash(&sh, limitUnknown, nil, make([]byte, 4), s, 0)
+	j.Hash(&sh, m, s)
 	for i := range j.Target { // the target is the hash itself
 		j.Target[i] = sh.Hash[31-i]
 	}
-	if j.Hash(&sh, limitUnknown, nil, make([]byte, 4), s, 0); !sh.Block {
+	if j.Hash(&sh, m, s); !sh.Block {
 		t.Error("a hash equal to the target is no block")
 	}
 	for i := 31; ; i-- { // one less
@@ -264,7 +260,7 @@ func TestBlockEdge(t *testing.T) {
 			break
 		}
 	}
-	if j.Hash(&sh, limitUnknown, nil, make([]byte, 4), s, 0); sh.Block {
+	if j.Hash(&sh, m, s); sh.Block {
 		t.Error("a hash above the target is a block")
 	}
 }

@@ -143,7 +143,7 @@ func (b *Builder) Job(t *Template, id uint64, now time.Time) (*Job, error) {
 		NTimeMax:          lastTime(t, now),
 		Created:           now,
 		builder:           b,
-		solo:              len(b.PayoutScript) == 0,
+		Solo:              len(b.PayoutScript) == 0,
 	}
 	if err := j.setCoinbase(now); err != nil {
 		return nil, fmt.Errorf("block template at height %d: %w", t.Height, err)

@@ -9,9 +9,11 @@ import (
 // Coinbase is one rendering of a job's coinbase without witness, cut where
 // other bytes go:
 //
-//	Head ‖ extranonce1 ‖ extranonce2 ‖ Mid ‖ [solo: length and payout script] ‖ Tail
+//	Head ‖ extranonce1 ‖ extranonce2 ‖ Mid ‖ payee ‖ Tail
 //
-// It is shared: do not change it.
+// Head is that of variant 0, [Job.AppendHead] gives those of others.
+// [Job.AppendPayee] gives the payee, which is empty but in solo. A Coinbase is
+// shared: do not change it.
 type Coinbase struct {
 	Head, Mid, Tail []byte
 }
@@ -88,12 +90,12 @@ func (j *Job) measure() {
 	none := layout{}
 	c := j.coinbase(none)
 	j.base = len(c.Head) + j.builder.Extranonce1Len + j.builder.Extranonce2Len + len(c.Mid) + len(c.Tail) - compactSizeLen(j.count(none))
-	if j.solo {
+	if j.Solo {
 		j.base += 1 + witnessScriptLen
 	}
 }
 
-func (j *Job) coinbase(l layout) Coinbase {
+func (j *Job) coinbase(l layout) *Coinbase {
 	b := j.builder
 	nonces := b.Extranonce1Len + b.Extranonce2Len
 	scriptTail := b.tagPush()
@@ -114,7 +116,7 @@ func (j *Job) coinbase(l layout) Coinbase {
 	mid := append(scriptTail, 0xff, 0xff, 0xff, 0xff) // sequence
 	mid = appendCompactSize(mid, 1+len(outputs))
 	mid = binary.LittleEndian.AppendUint64(mid, uint64(payout))
-	if !j.solo {
+	if !j.Solo {
 		mid = appendScript(mid, b.PayoutScript)
 	}
 
@@ -124,7 +126,7 @@ func (j *Job) coinbase(l layout) Coinbase {
 		tail = appendScript(tail, o.Script)
 	}
 	tail = append(tail, 0, 0, 0, 0) // lock time
-	return Coinbase{head, mid, tail}
+	return &Coinbase{head, mid, tail}
 }
 
 func appendScript(b, script []byte) []byte {
@@ -148,33 +150,47 @@ func (j *Job) outputs(l layout) (outputs []Output, payout int64) {
 	return outputs, payout
 }
 
-// Coinbase is the coinbase for miners that take at most limit bytes of one
-// without witness.
-func (j *Job) Coinbase(limit int) *Coinbase { return &j.rendering(limit).coinbase }
+// AppendHead appends what stands before the extranonces in a miner's coinbase of
+// a variant.
+func (j *Job) AppendHead(b []byte, m *Miner, variant uint8) []byte {
+	return j.appendHead(b, j.Coinbase(m.Limit), m, variant)
+}
 
-// CoinbaseTx is the coinbase without witness for the given extranonces, whose
-// hash is its txid, as first announced. payout is nil in pool mode, the miner's output script in
-// solo.
-func (j *Job) CoinbaseTx(limit int, payout, extranonce1, extranonce2 []byte) []byte {
-	c := j.Coinbase(limit)
-	size := j.txSize(c, payout, len(extranonce1)+len(extranonce2))
-	return j.appendTx(make([]byte, 0, size), c, 0, payout, extranonce1, extranonce2)
+func (j *Job) appendHead(b []byte, c *Coinbase, m *Miner, variant uint8) []byte {
+	b = append(b, c.Head...)
+	if variant != 0 {
+		j.mark(b[len(b)-len(c.Head):], m.Extranonce1, variant)
+	}
+	return b
+}
+
+// AppendPayee appends what stands between Mid and Tail in a miner's coinbase: in
+// solo its payout script with the length before it, else nothing.
+func (j *Job) AppendPayee(b []byte, m *Miner) []byte {
+	if !j.Solo {
+		return b
+	}
+	return appendScript(b, m.Payout)
+}
+
+// CoinbaseTx is the coinbase without witness of a solution, whose hash is its
+// txid.
+func (j *Job) CoinbaseTx(m *Miner, s *Solution) []byte {
+	c := j.Coinbase(m.Limit)
+	return j.appendTx(make([]byte, 0, txSize(c, m, s)), c, m, s)
 }
 
 // txSize is at most a few bytes more than appendTx appends.
-func (j *Job) txSize(c *Coinbase, payout []byte, nonces int) int {
-	return len(c.Head) + nonces + len(c.Mid) + compactSizeLen(len(payout)) + len(payout) + len(c.Tail)
+func txSize(c *Coinbase, m *Miner, s *Solution) int {
+	return len(c.Head) + len(m.Extranonce1) + len(s.Extranonce2) + len(c.Mid) + compactSizeLen(len(m.Payout)) + len(m.Payout) + len(c.Tail)
 }
 
-func (j *Job) appendTx(b []byte, c *Coinbase, suffix uint8, payout, extranonce1, extranonce2 []byte) []byte {
-	b = append(b, c.Head...)
-	j.mark(b[len(b)-len(c.Head):], extranonce1, suffix)
-	b = append(b, extranonce1...)
-	b = append(b, extranonce2...)
+func (j *Job) appendTx(b []byte, c *Coinbase, m *Miner, s *Solution) []byte {
+	b = j.appendHead(b, c, m, s.Variant)
+	b = append(b, m.Extranonce1...)
+	b = append(b, s.Extranonce2...)
 	b = append(b, c.Mid...)
-	if j.solo {
-		b = appendScript(b, payout)
-	}
+	b = j.AppendPayee(b, m)
 	return append(b, c.Tail...)
 }
 
@@ -183,8 +199,8 @@ var witness = slices.Concat([]byte{1, 32}, make([]byte, 32))
 
 // appendWitnessTx appends what appendTx does, in the form with witness
 // (BIP144).
-func (j *Job) appendWitnessTx(b []byte, c *Coinbase, suffix uint8, payout, extranonce1, extranonce2 []byte) []byte {
-	tx := j.appendTx(nil, c, suffix, payout, extranonce1, extranonce2)
+func (j *Job) appendWitnessTx(b []byte, c *Coinbase, m *Miner, s *Solution) []byte {
+	tx := j.appendTx(make([]byte, 0, txSize(c, m, s)), c, m, s)
 	lock := len(tx) - 4
 	b = append(b, tx[:4]...)
 	b = append(b, 0, 1) // marker and flag

@@ -10,9 +10,12 @@ import (
 	"ckpool/difficulty"
 )
 
-// Job is the work made of one template. Its content never changes; what it
-// sends to miners that take so many bytes is rendered on first use. Safe for
+// Job is the work made of one template. Its content never changes; the coinbase
+// for miners that take so many bytes is rendered on first use. Safe for
 // concurrent use. A Job must not be copied.
+//
+// A job has 256 variants, which differ in the coinbase: one that is sent to a
+// miner again, as another, is other work than before.
 type Job struct {
 	ID                 uint64
 	Template           *Template
@@ -24,9 +27,9 @@ type Job struct {
 	NTimeMin, NTimeMax uint32 // what a miner may set as time, both ends included
 	Created            time.Time
 	Sig                string // the builder's as far as there is room for it
+	Solo               bool   // each miner's own script is paid
 
 	builder    *Builder // nil for one read from a record: it is rendered already
-	solo       bool     // miners' own scripts are paid
 	scriptHead []byte   // scriptSig before the push of the extranonces
 	key        [16]byte // secret, for marks
 	donation   int64
@@ -34,40 +37,55 @@ type Job struct {
 	base  int   // bytes of a coinbase beside its parts that may be left out
 	sizes []int // bytes of the first extra outputs, by their number
 
-	renderings atomic.Pointer[[]limited] // immutable lists
+	coinbases atomic.Pointer[[]limited] // immutable lists
 }
 
-// limited is a rendering and whom it is for: miners with a limit from one up to,
+// limited is a coinbase and whom it is for: miners with a limit from one up to,
 // but not including, another.
 type limited struct {
 	from, to int
-	*rendering
+	*Coinbase
 }
 
-// rendering is what miners with a limit get.
-func (j *Job) rendering(limit int) *rendering {
+// Miner is what of a miner is in its coinbase.
+type Miner struct {
+	Limit       int    // most bytes of a coinbase without witness that it takes
+	Payout      []byte // in solo its output script; else nil
+	Extranonce1 []byte // all of it
+}
+
+// Solution is what a miner found for a job.
+type Solution struct {
+	Variant              uint8 // of the job, that the miner worked on
+	Extranonce2          []byte
+	Time, Nonce, Version uint32 // of the header, whole
+}
+
+// Coinbase is the coinbase for miners that take at most limit bytes of one
+// without witness.
+func (j *Job) Coinbase(limit int) *Coinbase {
 	for {
-		list := j.renderings.Load()
+		list := j.coinbases.Load()
 		if list != nil {
 			for i := range *list {
-				if r := &(*list)[i]; r.from <= limit && limit < r.to {
-					return r.rendering
+				if l := &(*list)[i]; l.from <= limit && limit < l.to {
+					return l.Coinbase
 				}
 			}
 		}
-		j.addRendering(list, limit)
+		j.addCoinbase(list, limit)
 	}
 }
 
-// addRendering makes the rendering for a limit, unless the list has changed.
-func (j *Job) addRendering(list *[]limited, limit int) {
+// addCoinbase makes the coinbase for a limit, unless the list has changed.
+func (j *Job) addCoinbase(list *[]limited, limit int) {
 	var more []limited
 	if list != nil {
 		more = append(more, *list...)
 	}
 	l, from, to := j.fit(limit)
-	more = append(more, limited{from, to, j.render(j.coinbase(l))})
-	j.renderings.CompareAndSwap(list, &more)
+	more = append(more, limited{from, to, j.coinbase(l)})
+	j.coinbases.CompareAndSwap(list, &more)
 }
 
 // seal ends the rendering: a limit that none was made for is served with the
@@ -75,9 +93,9 @@ func (j *Job) addRendering(list *[]limited, limit int) {
 // the smallest first.
 func (j *Job) seal() []limited {
 	for {
-		list := j.renderings.Load()
+		list := j.coinbases.Load()
 		sealed := sealed(*list)
-		if j.renderings.CompareAndSwap(list, &sealed) {
+		if j.coinbases.CompareAndSwap(list, &sealed) {
 			return sealed
 		}
 	}

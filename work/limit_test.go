@@ -52,7 +52,7 @@ func TestLimits(t *testing.T) {
 				if !solo {
 					paid = nil
 				}
-				tx := decodeTx(t, j.CoinbaseTx(limit, paid, make([]byte, 4), make([]byte, 8)))
+				tx := decodeTx(t, j.CoinbaseTx(&Miner{limit, paid, make([]byte, 4)}, &Solution{Extranonce2: make([]byte, 8)}))
 				size := tx.SerializeSizeStripped()
 				l, _, _ := j.fit(limit)
 				if size > limit {
@@ -86,48 +86,36 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// With every transaction that fits into a block, the lines of a miner that
-// takes 4,000 bytes are shorter.
-func TestESP32Line(t *testing.T) {
-	b := newBuilder(t)
-	b.Extra, b.Sig = extras(50), strings.Repeat("s", maxSig)
-	j := b.mustJob(t, vectorTemplate(t))
-	j.Branch = make([][32]byte, 16) // 4 MB / 60 bytes
-	if got := len(j.AppendNotify(nil, limitESP32, nil, Announcement{Suffix: 1, Clean: false})); got > 4000 {
-		t.Errorf("line of %d bytes", got)
-	}
-}
-
-func TestLimitsShareRenderings(t *testing.T) {
+func TestLimitsShareCoinbases(t *testing.T) {
 	j := newBuilder(t).mustJob(t, vectorTemplate(t))
 	for _, limit := range limits {
-		if j.rendering(limit) != j.rendering(limitUnknown) {
-			t.Errorf("limit %d has a rendering of its own", limit)
+		if j.Coinbase(limit) != j.Coinbase(limitUnknown) {
+			t.Errorf("limit %d has a coinbase of its own", limit)
 		}
 	}
 	b := newBuilder(t)
 	b.Extra = extras(30)
 	j = b.mustJob(t, vectorTemplate(t))
-	if j.rendering(limitNiceHash) == j.rendering(limitHuge) {
-		t.Error("limits that differ share a rendering")
+	if j.Coinbase(limitNiceHash) == j.Coinbase(limitHuge) {
+		t.Error("limits that differ share a coinbase")
 	}
-	if j.rendering(limitS21) != j.rendering(limitHuge) {
-		t.Error("limits with room for all have two renderings")
+	if j.Coinbase(limitS21) != j.Coinbase(limitHuge) {
+		t.Error("limits with room for all have two coinbases")
 	}
 }
 
 // Whoever comes first, everybody gets the same bytes.
-func TestConcurrentRendering(t *testing.T) {
+func TestConcurrentCoinbases(t *testing.T) {
 	j := newBuilder(t).mustJob(t, vectorTemplate(t))
-	var lines [8][]byte
+	var coinbases [8]*Coinbase
 	var wg sync.WaitGroup
-	for i := range lines {
-		wg.Go(func() { lines[i] = j.Notify(limits[i%len(limits)], true) })
+	for i := range coinbases {
+		wg.Go(func() { coinbases[i] = j.Coinbase(limits[i%len(limits)]) })
 	}
 	wg.Wait()
-	for _, line := range lines {
-		if &line[0] != &lines[0][0] {
-			t.Error("two renderings of one layout")
+	for _, c := range coinbases {
+		if c != coinbases[0] {
+			t.Error("two coinbases of one layout")
 		}
 	}
 }
@@ -166,7 +154,7 @@ func TestScriptSigLimit(t *testing.T) {
 		if len(j.Sig) != tt.wantSig {
 			t.Errorf("%s: btcsig has %d bytes left, want %d", tt.name, len(j.Sig), tt.wantSig)
 		}
-		tx := decodeTx(t, j.CoinbaseTx(limitHuge, nil, make([]byte, tt.n1), make([]byte, 8)))
+		tx := decodeTx(t, j.CoinbaseTx(&Miner{limitHuge, nil, make([]byte, tt.n1)}, &Solution{Extranonce2: make([]byte, 8)}))
 		script := tx.TxIn[0].SignatureScript
 		if len(script) > 100 || tt.wantSig > 0 && !bytes.HasSuffix(script, []byte(j.Sig)) {
 			t.Errorf("%s: scriptSig %x", tt.name, script)

@@ -102,7 +102,7 @@ func (h *hexHash) UnmarshalText(text []byte) error {
 func (w *JobWriter) Append(b []byte, j *Job) ([]byte, error) {
 	t := j.Template
 	r := jobRecord{
-		Version: recordVersion, ID: j.ID, Created: j.Created.UnixNano(), Solo: j.solo, Sig: j.Sig,
+		Version: recordVersion, ID: j.ID, Created: j.Created.UnixNano(), Solo: j.Solo, Sig: j.Sig,
 		JobBits: j.Version, Mask: j.Mask, NTimeMin: j.NTimeMin, NTimeMax: j.NTimeMax,
 		Key: j.key[:], Branch: make([]hexHash, len(j.Branch)),
 		Template: templateRecord{
@@ -120,7 +120,7 @@ func (w *JobWriter) Append(b []byte, j *Job) ([]byte, error) {
 		j.Coinbase(known.limit)
 	}
 	for _, l := range j.seal() {
-		c := &l.coinbase
+		c := l.Coinbase
 		r.Coinbases = append(r.Coinbases, coinbaseRecord{max(l.from, 0), c.Head, c.Mid, c.Tail})
 	}
 	w.transactions(&r, t.txs.Load())
@@ -187,7 +187,7 @@ func (r *JobReader) read(record []byte) (*Job, error) {
 	j := &Job{
 		ID: k.ID, Template: t, Version: k.JobBits, Mask: k.Mask, Target: t.Target,
 		NetworkDifficulty: difficulty.FromBits(t.Bits), NTimeMin: k.NTimeMin, NTimeMax: k.NTimeMax,
-		Created: time.Unix(0, k.Created), Sig: k.Sig, solo: k.Solo, Branch: make([][32]byte, len(k.Branch)),
+		Created: time.Unix(0, k.Created), Sig: k.Sig, Solo: k.Solo, Branch: make([][32]byte, len(k.Branch)),
 	}
 	for i := range k.Branch {
 		j.Branch[i] = k.Branch[i]
@@ -195,7 +195,7 @@ func (r *JobReader) read(record []byte) (*Job, error) {
 	if copy(j.key[:], k.Key) != len(j.key) || len(k.Key) != len(j.key) {
 		return nil, fmt.Errorf("key of %d bytes", len(k.Key))
 	}
-	return j, j.setRenderings(&k)
+	return j, j.setCoinbases(&k)
 }
 
 func (r *JobReader) template(k *templateRecord) (*Template, error) {
@@ -220,9 +220,9 @@ func (r *JobReader) template(k *templateRecord) (*Template, error) {
 	return t, nil
 }
 
-// setRenderings gives j what it had sent. All that has a builder's settings in
-// it is there afterwards.
-func (j *Job) setRenderings(k *jobRecord) error {
+// setCoinbases gives j those it had. All that has a builder's settings in it is
+// there afterwards.
+func (j *Job) setCoinbases(k *jobRecord) error {
 	if len(k.Coinbases) == 0 {
 		return errors.New("no coinbase")
 	}
@@ -238,9 +238,9 @@ func (j *Job) setRenderings(k *jobRecord) error {
 		if c.Limit < 0 || i > 0 && c.Limit <= k.Coinbases[i-1].Limit {
 			return fmt.Errorf("coinbase %d is for %d bytes", i, c.Limit)
 		}
-		list[i] = limited{from: c.Limit, rendering: j.render(Coinbase{c.Head, c.Mid, c.Tail})}
+		list[i] = limited{from: c.Limit, Coinbase: &Coinbase{c.Head, c.Mid, c.Tail}}
 	}
 	list = sealed(list)
-	j.renderings.Store(&list)
+	j.coinbases.Store(&list)
 	return nil
 }

@@ -9,8 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"ckpool/stratum"
 )
 
 // sameWork fails unless both jobs mean the same to every miner and node.
@@ -18,31 +16,28 @@ func sameWork(t *testing.T, got, want *Job, payout []byte) {
 	t.Helper()
 	extranonce1 := []byte{9, 8, 7, 6}
 	for _, limit := range limits {
-		for suffix := range uint8(2) {
-			for _, clean := range []bool{false, true} {
-				a := Announcement{Suffix: suffix, Extranonce1: extranonce1, Later: uint32(suffix), Clean: clean}
-				g := got.AppendNotify(nil, limit, payout, a)
-				if w := want.AppendNotify(nil, limit, payout, a); !bytes.Equal(g, w) {
-					t.Fatalf("limit %d is sent\n%s\nwant\n%s", limit, g, w)
-				}
+		m := &Miner{limit, payout, extranonce1}
+		for variant := range uint8(2) {
+			g, w := got.AppendHead(nil, m, variant), want.AppendHead(nil, m, variant)
+			if !bytes.Equal(g, w) {
+				t.Fatalf("limit %d is sent the head\n%x\nwant\n%x", limit, g, w)
 			}
 		}
-		if !bytes.Equal(got.Notify(limit, true), want.Notify(limit, true)) {
-			t.Fatalf("limit %d: another notify line", limit)
+		if g, w := got.Coinbase(limit), want.Coinbase(limit); !reflect.DeepEqual(g, w) || got.Solo != want.Solo {
+			t.Fatalf("limit %d is sent\n%x\nwant\n%x", limit, g, w)
 		}
-		s := stratum.Submit{Extranonce2: [8]byte{1, 2, 3, 4, 5, 6, 7, 8}, Extranonce2Len: 8, NTime: want.NTimeMin, Nonce: 7, VersionBits: 1 << 13, HasVersionBits: true}
-		s.Suffix = uint8(limit)
+		s := &Solution{Variant: uint8(limit), Extranonce2: []byte{1, 2, 3, 4, 5, 6, 7, 8}, Time: want.NTimeMin, Nonce: 7, Version: want.Version | 1<<13}
 		var g, w Share
-		got.Hash(&g, limit, payout, extranonce1, &s, got.Mask)
-		want.Hash(&w, limit, payout, extranonce1, &s, want.Mask)
+		got.Hash(&g, m, s)
+		want.Hash(&w, m, s)
 		if g != w {
 			t.Fatalf("limit %d: another share", limit)
 		}
-		if !bytes.Equal(got.Block(&g, limit, payout, extranonce1, &s), want.Block(&w, limit, payout, extranonce1, &s)) {
+		if !bytes.Equal(got.Block(&g, m, s), want.Block(&w, m, s)) {
 			t.Fatalf("limit %d: another block", limit)
 		}
 	}
-	if got.ID != want.ID || got.NTimeMin != want.NTimeMin || got.NTimeMax != want.NTimeMax || !got.Created.Equal(want.Created) ||
+	if got.ID != want.ID || got.Version != want.Version || got.Mask != want.Mask || !slices.Equal(got.Branch, want.Branch) || got.Template.CurTime != want.Template.CurTime || got.NTimeMin != want.NTimeMin || got.NTimeMax != want.NTimeMax || !got.Created.Equal(want.Created) ||
 		got.NetworkDifficulty != want.NetworkDifficulty || got.Target != want.Target || got.Template.PrevHash != want.Template.PrevHash {
 		t.Errorf("%+v\nwant\n%+v", got, want)
 	}
@@ -110,7 +105,7 @@ func TestLimitsAfterTheRecord(t *testing.T) {
 		t.Fatal(err)
 	}
 	known := slices.Sorted(slices.Values(append([]int{1234}, limits...)))
-	size := func(limit int) int { return len(here.CoinbaseTx(limit, nil, make([]byte, 4), make([]byte, 8))) }
+	size := func(limit int) int { return len(here.CoinbaseTx(&Miner{limit, nil, make([]byte, 4)}, &Solution{Extranonce2: make([]byte, 8)})) }
 	for limit := -1; limit < 20_000; limit++ {
 		best := known[0]
 		for _, k := range known {
@@ -175,7 +170,8 @@ func TestBadJobRecords(t *testing.T) {
 }
 
 // The first version of the record is read for ever; the file is never made
-// anew. Beside each record stand the line it must send and a block it makes.
+// anew. Beside each record stand the line it must send and a block it makes;
+// that it sends the line is a test of sessions.
 func TestReadJobV1(t *testing.T) {
 	for _, name := range []string{"job-pool", "job-solo"} {
 		dir := filepath.Join("testdata", "handover", "v1")
@@ -187,23 +183,19 @@ func TestReadJobV1(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var want struct{ Notify, Block string }
+		var want struct{ Block string }
 		b, err := os.ReadFile(filepath.Join(dir, name+".want.json"))
 		if err != nil || json.Unmarshal(b, &want) != nil {
 			t.Fatal(err)
 		}
-		var payout []byte
-		extranonce1 := []byte{9, 8, 7, 6}
+		m := &Miner{Limit: limitUnknown, Extranonce1: []byte{9, 8, 7, 6}}
 		if name == "job-solo" {
-			payout = unhex(t, vectorDonation)
+			m.Payout = unhex(t, vectorDonation)
 		}
-		if got := string(j.AppendNotify(nil, limitUnknown, payout, Announcement{Suffix: 5, Extranonce1: extranonce1, Clean: true})); got != want.Notify {
-			t.Errorf("%s sends\n%s\nwant\n%s", name, got, want.Notify)
-		}
-		s := stratum.Submit{Suffix: 5, Extranonce2Len: 8, NTime: j.NTimeMin, Nonce: 7}
+		s := &Solution{Variant: 5, Extranonce2: make([]byte, 8), Time: j.NTimeMin, Nonce: 7, Version: j.Version}
 		var sh Share
-		j.Hash(&sh, limitUnknown, payout, extranonce1, &s, 0)
-		if got := j.Block(&sh, limitUnknown, payout, extranonce1, &s); !bytes.Equal(got, unhex(t, want.Block)) {
+		j.Hash(&sh, m, s)
+		if got := j.Block(&sh, m, s); !bytes.Equal(got, unhex(t, want.Block)) {
 			t.Errorf("%s makes the block\n%x\nwant\n%s", name, got, want.Block)
 		}
 	}
@@ -228,9 +220,10 @@ func FuzzReadJob(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		payout := []byte{0x51}
 		for _, limit := range limits {
-			if !bytes.Equal(j.AppendNotify(nil, limit, payout, Announcement{}), k.AppendNotify(nil, limit, payout, Announcement{})) {
+			m := &Miner{limit, []byte{0x51}, make([]byte, 4)}
+			s := &Solution{Extranonce2: make([]byte, 8)}
+			if !bytes.Equal(j.CoinbaseTx(m, s), k.CoinbaseTx(m, s)) {
 				t.Errorf("limit %d is sent something else", limit)
 			}
 		}

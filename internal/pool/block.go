@@ -10,7 +10,6 @@ import (
 	"ckpool/difficulty"
 	"ckpool/internal/logfile"
 	"ckpool/internal/session"
-	"ckpool/stratum"
 	"ckpool/work"
 )
 
@@ -88,15 +87,13 @@ func (c *candidates) told() {
 
 // solution is what is kept of a share that solves a block.
 type solution struct {
-	job         *work.Job
-	share       work.Share
-	submit      stratum.Submit
-	limit       int
-	payout      []byte
-	extranonce1 []byte
-	worker      string // full name
-	stale       bool
-	found       time.Time
+	job    *work.Job
+	share  work.Share
+	miner  work.Miner
+	found  work.Solution
+	worker string // full name
+	stale  bool
+	at     time.Time
 }
 
 // Block takes a candidate from a session: it is copied and submitted elsewhere,
@@ -110,11 +107,11 @@ func (p *Pool) Block(s *session.Share) {
 		return
 	}
 	f := &solution{
-		job: s.Job, share: *s.Computed, submit: *s.Submit, limit: s.Limit, payout: s.Payout,
-		extranonce1: slices.Clone(s.Extranonce1), worker: p.names.workerName(s.Worker),
-		stale: s.Current != nil && s.Current.Template.PrevHash != s.Job.Template.PrevHash, found: s.Time,
+		job: s.Job, share: *s.Computed, miner: s.Miner, found: s.Solution, worker: p.names.workerName(s.Worker),
+		stale: s.Current != nil && s.Current.Template.PrevHash != s.Job.Template.PrevHash, at: s.Time,
 	}
-	f.submit.Worker = slices.Clone(s.Submit.Worker)
+	f.miner.Extranonce1 = slices.Clone(s.Miner.Extranonce1) // payouts do not change
+	f.found.Extranonce2 = slices.Clone(s.Solution.Extranonce2)
 	p.submissions.Go(func() { p.submitBlock(f) })
 }
 
@@ -129,11 +126,11 @@ func (p *Pool) tellSkipped(job *work.Job, n int) {
 }
 
 func (p *Pool) submitBlock(f *solution) {
-	block := f.job.Block(&f.share, f.limit, f.payout, f.extranonce1, &f.submit)
+	block := f.job.Block(&f.share, &f.miner, &f.found)
 	height, hash := f.job.Template.Height, f.share.Hash
 	record := Block{
 		Height: height, Hash: display(hash), Worker: f.worker, Difficulty: f.job.NetworkDifficulty,
-		Reward: f.job.Template.CoinbaseValue, Time: f.found, Chain: p.nodes.Chain(),
+		Reward: f.job.Template.CoinbaseValue, Time: f.at, Chain: p.nodes.Chain(),
 	}
 	kind := "Possible block solve"
 	if f.stale {

@@ -34,13 +34,12 @@ func parseDisplay(text string) (hash [32]byte, err error) {
 // logCoinbase shows whom a block would pay, so that an operator sees it before
 // the first share: a wrong address here is money for a stranger.
 func (u *updater) logCoinbase(job *work.Job) {
-	var payout []byte
+	c := u.config.Load()
+	m := work.Miner{Limit: work.CoinbaseLimit(""), Extranonce1: make([]byte, c.Nonce1Length)}
 	if u.options.Solo {
-		payout = []byte{0x6a} // a stand-in: the finder's own script goes here
+		m.Payout = []byte{0x6a} // a stand-in: the finder's own script goes here
 	}
-	extranonce1 := make([]byte, u.config.Load().Nonce1Length)
-	extranonce2 := make([]byte, u.config.Load().Nonce2Length)
-	tx := job.CoinbaseTx(work.CoinbaseLimit(""), payout, extranonce1, extranonce2)
+	tx := job.CoinbaseTx(&m, &work.Solution{Extranonce2: make([]byte, c.Nonce2Length)})
 	script, pays, err := u.describeCoinbase(tx)
 	if err != nil {
 		u.logAt(logfile.LevelError, "Coinbase cannot be decoded: "+err.Error())
