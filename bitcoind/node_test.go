@@ -122,7 +122,7 @@ func hashOfBlock(block []byte) [32]byte {
 func solve(t *testing.T, tmpl *work.Template) (hash [32]byte, block []byte) {
 	t.Helper()
 	b := work.Builder{PayoutScript: btcd.NewWallet("pool").Script(), Extranonce1Len: 4, Extranonce2Len: 8}
-	job, err := b.Job(tmpl, 1, time.Now())
+	job, err := b.Job(tmpl, 1, time.Now(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,14 +8,13 @@ import (
 func TestHotPathAllocatesNothing(t *testing.T) {
 	for _, solo := range []bool{false, true} {
 		b := newBuilder(t)
-		b.Extra = extras(600) // as many as the limit has room for
 		payout := b.PayoutScript
 		if solo {
 			b.PayoutScript = nil
 		} else {
 			payout = nil
 		}
-		j := b.mustJob(t, vectorTemplate(t))
+		j := b.mustJob(t, roomyTemplate(t), extras(600)...) // more than the limit has room for
 		s := &Solution{Variant: 1, Extranonce2: make([]byte, 8), Version: j.Version | 0x2000}
 		var sh Share
 		head := make([]byte, 0, 1024)
@@ -42,15 +41,16 @@ func TestHotPathAllocatesNothing(t *testing.T) {
 
 func benchmarkJob(b *testing.B, coinbase, branches int) (*Job, *Miner) {
 	builder := newBuilder(b)
-	tmpl := vectorTemplate(b)
+	tmpl := roomyTemplate(b)
+	n := 0
 	m := &Miner{Limit: limitHuge, Extranonce1: make([]byte, 4)}
 	size := func() int {
-		return len(builder.mustJob(b, tmpl).CoinbaseTx(m, &Solution{Extranonce2: make([]byte, 8)}))
+		return len(builder.mustJob(b, tmpl, extras(n)...).CoinbaseTx(m, &Solution{Extranonce2: make([]byte, 8)}))
 	}
 	for size() < coinbase-30 {
-		builder.Extra = extras(len(builder.Extra) + 1)
+		n++
 	}
-	j := builder.mustJob(b, tmpl)
+	j := builder.mustJob(b, tmpl, extras(n)...)
 	j.Branch = make([][32]byte, branches)
 	return j, m
 }

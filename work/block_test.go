@@ -191,9 +191,6 @@ func TestBlockProperty(t *testing.T) {
 		b := &Builder{
 			Tag:            rapid.StringN(-1, -1, 20).Draw(t, "tag"),
 			Sig:            rapid.StringN(-1, -1, 38).Draw(t, "sig"),
-			Donation:       rapid.Float64Range(0, 100).Draw(t, "donation"),
-			DonationScript: []byte{0x51},
-			Extra:          extras(rapid.IntRange(0, 40).Draw(t, "extra")),
 			Extranonce1Len: rapid.IntRange(1, 8).Draw(t, "n1"),
 			Extranonce2Len: rapid.IntRange(1, 8).Draw(t, "n2"),
 			VersionMask:    0x1fffe000,
@@ -202,9 +199,11 @@ func TestBlockProperty(t *testing.T) {
 		if !solo {
 			b.PayoutScript = payout
 		}
-		j, err := b.Job(tmpl, 1, vectorTime)
+		share := Output{Script: []byte{0x51}, Part: Percent(rapid.Float64Range(0, 100).Draw(t, "donation")), Required: true}
+		outputs := append([]Output{share}, extras(rapid.IntRange(0, 40).Draw(t, "extra"))...)
+		j, err := b.Job(tmpl, 1, vectorTime, outputs)
 		if err != nil {
-			if reward-b.donation(reward) < int64(len(b.Extra))*1000 {
+			if reward-share.Part.Of(reward) < int64(len(outputs)-1)*1000 {
 				return // outputs above the reward
 			}
 			t.Fatal(err)

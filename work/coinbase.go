@@ -20,18 +20,18 @@ type Coinbase struct {
 
 // layout is what of a job is in a coinbase.
 type layout struct {
-	sig   bool
-	extra int // how many of the builder's outputs, from the first
+	sig     bool
+	outputs int // how many of the job's, from the first
 }
 
-// less is the layout that has the next part less: btcsig, then an extra output.
-// ok is false where nothing can be left out: the rest stays whatever its size.
-func (l layout) less() (less layout, ok bool) {
+// less is the layout that has the next part less: btcsig, then an output. ok is
+// false where nothing can be left out: the rest stays whatever its size.
+func (j *Job) less(l layout) (less layout, ok bool) {
 	switch {
 	case l.sig:
-		return layout{false, l.extra}, true
-	case l.extra > 0:
-		return layout{false, l.extra - 1}, true
+		return layout{false, l.outputs}, true
+	case l.outputs > j.required:
+		return layout{false, l.outputs - 1}, true
 	}
 	return l, false
 }
@@ -39,17 +39,21 @@ func (l layout) less() (less layout, ok bool) {
 // fit is the layout with the most in it that has at most limit bytes. It is for
 // all limits from one up to, but not including, another.
 func (j *Job) fit(limit int) (l layout, from, to int) {
-	l, to = layout{sig: j.Sig != "", extra: len(j.builder.Extra)}, math.MaxInt
+	l, to = layout{j.Sig != "", len(j.outputs)}, math.MaxInt
 	size := j.size(l)
+	if size > j.most { // without btcsig it is not
+		l, _ = j.less(l)
+		size = j.size(l)
+	}
 	for size > limit {
-		less, ok := l.less()
+		less, ok := j.less(l)
 		if !ok {
 			return l, math.MinInt, to
 		}
 		l, to = less, size
 		size = j.size(l)
 	}
-	if _, ok := l.less(); !ok {
+	if _, ok := j.less(l); !ok {
 		size = math.MinInt
 	}
 	return l, size, to
@@ -58,7 +62,7 @@ func (j *Job) fit(limit int) (l layout, from, to int) {
 // size is that of a whole coinbase. In solo the payout script is counted with
 // its greatest length.
 func (j *Job) size(l layout) int {
-	return j.base + j.sigSize(l) + compactSizeLen(j.count(l)) + j.sizes[l.extra]
+	return j.base + j.sigSize(l) + compactSizeLen(j.count(l)) + j.sizes[l.outputs]
 }
 
 // sigSize is that of the push of btcsig.
@@ -71,10 +75,7 @@ func (j *Job) sigSize(l layout) int {
 
 // count is the number of all outputs.
 func (j *Job) count(l layout) int {
-	n := 1 + l.extra
-	if j.donation > 0 {
-		n++
-	}
+	n := 1 + l.outputs
 	if j.Template.commitment() != nil {
 		n++
 	}
@@ -83,8 +84,8 @@ func (j *Job) count(l layout) int {
 
 // measure prepares size.
 func (j *Job) measure() {
-	j.sizes = make([]int, 1+len(j.builder.Extra))
-	for i, o := range j.builder.Extra {
+	j.sizes = make([]int, 1+len(j.outputs))
+	for i, o := range j.outputs {
 		j.sizes[i+1] = j.sizes[i] + 8 + compactSizeLen(len(o.Script)) + len(o.Script)
 	}
 	none := layout{}
@@ -112,15 +113,18 @@ func (j *Job) coinbase(l layout) *Coinbase {
 	head = append(head, j.scriptHead...)
 	head = append(head, byte(nonces))
 
-	outputs, payout := j.outputs(l)
 	mid := append(scriptTail, 0xff, 0xff, 0xff, 0xff) // sequence
-	mid = appendCompactSize(mid, 1+len(outputs))
-	mid = binary.LittleEndian.AppendUint64(mid, uint64(payout))
+	mid = appendCompactSize(mid, j.count(l))
+	mid = binary.LittleEndian.AppendUint64(mid, uint64(j.payout(l)))
 	if !j.Solo {
 		mid = appendScript(mid, b.PayoutScript)
 	}
 
 	var tail []byte
+	outputs := j.outputs[:l.outputs:l.outputs]
+	if script := j.Template.commitment(); script != nil {
+		outputs = append(outputs, Output{Script: script})
+	}
 	for _, o := range outputs {
 		tail = binary.LittleEndian.AppendUint64(tail, uint64(o.Value))
 		tail = appendScript(tail, o.Script)
@@ -133,21 +137,14 @@ func appendScript(b, script []byte) []byte {
 	return append(appendCompactSize(b, len(script)), script...)
 }
 
-// outputs are those behind the payout, in order, and the payout's value.
-func (j *Job) outputs(l layout) (outputs []Output, payout int64) {
-	b := j.builder
-	payout = j.Template.CoinbaseValue
-	if j.donation > 0 {
-		outputs = append(outputs, Output{b.DonationScript, j.donation})
+// payout is what is left of the reward in satoshis: also what outputs that are
+// left out would have had, and what is less than a satoshi of each part.
+func (j *Job) payout(l layout) int64 {
+	left := j.Template.CoinbaseValue
+	for _, o := range j.outputs[:l.outputs] {
+		left -= o.Value
 	}
-	outputs = append(outputs, b.Extra[:l.extra]...)
-	for _, o := range outputs {
-		payout -= o.Value
-	}
-	if script := j.Template.commitment(); script != nil {
-		outputs = append(outputs, Output{Script: script})
-	}
-	return outputs, payout
+	return left
 }
 
 // AppendHead appends what stands before the extranonces in a miner's coinbase of

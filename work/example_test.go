@@ -32,7 +32,7 @@ func Example() {
 		Extranonce2Len: 8,
 		VersionMask:    0x1fffe000,
 	}
-	job, err := builder.Job(template, 1, time.Unix(1795327613, 0))
+	job, err := builder.Job(template, 1, time.Unix(1795327613, 0), nil)
 	if err != nil {
 		fmt.Println(err)
 		return

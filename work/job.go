@@ -29,13 +29,19 @@ type Job struct {
 	Sig                string // the builder's as far as there is room for it
 	Solo               bool   // each miner's own script is paid
 
+	// LeftOut are the outputs that no miner's coinbase has, since the block has no
+	// room for them; their value stays with the payout.
+	LeftOut []Output
+
 	builder    *Builder // nil for one read from a record: it is rendered already
 	scriptHead []byte   // scriptSig before the push of the extranonces
 	key        [16]byte // secret, for marks
-	donation   int64
 
-	base  int   // bytes of a coinbase beside its parts that may be left out
-	sizes []int // bytes of the first extra outputs, by their number
+	outputs  []Output // beside payout and commitment, with their values
+	required int      // of the outputs, the first
+	base     int      // bytes of a coinbase beside its parts that may be left out
+	sizes    []int    // bytes of the first outputs, by their number
+	most     int      // bytes of the largest coinbase that the block has room for
 
 	coinbases atomic.Pointer[[]limited] // immutable lists
 }

@@ -46,7 +46,7 @@ func TestTimeWindow(t *testing.T) {
 		{"end of time", math.MaxUint32 - 5, 1, math.MaxUint32, 1, math.MaxUint32},
 	} {
 		tmpl := newGBT().with("curtime", tt.cur, "mintime", tt.min).parse(t)
-		j, err := newBuilder(t).Job(tmpl, 1, time.Unix(tt.now, 0))
+		j, err := newBuilder(t).Job(tmpl, 1, time.Unix(tt.now, 0), nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -40,13 +40,12 @@ func TestLimits(t *testing.T) {
 	for _, solo := range []bool{false, true} {
 		for _, n := range []int{0, 1, 5, 9, 60, 200, 300, 1000} {
 			b := newBuilder(t)
-			b.Extra = extras(n)
 			payout := b.PayoutScript
 			if solo {
 				b.PayoutScript, payout = nil, append([]byte{0x60, 40}, make([]byte, 40)...) // the longest there is
 			}
-			tmpl := vectorTemplate(t)
-			j := b.mustJob(t, tmpl)
+			tmpl := roomyTemplate(t)
+			j := b.mustJob(t, tmpl, extras(n)...)
 			for _, limit := range limits {
 				paid := payout
 				if !solo {
@@ -61,13 +60,13 @@ func TestLimits(t *testing.T) {
 				if hasSig := bytes.Contains(tx.TxIn[0].SignatureScript, []byte("/specpool/")); hasSig != l.sig {
 					t.Errorf("btcsig: %v, want %v", hasSig, l.sig)
 				}
-				if got := len(tx.TxOut); got != 3+l.extra { // payout, donation, commitment
-					t.Errorf("%d outputs, want %d", got, 3+l.extra)
+				if got := len(tx.TxOut); got != 2+l.outputs { // payout and commitment
+					t.Errorf("%d outputs, want %d", got, 2+l.outputs)
 				}
-				if l.extra < n && (size+31 <= limit-3 || l.sig) {
-					t.Errorf("solo %v: %d of %d outputs are in though %d of %d bytes are used, sig %v", solo, l.extra, n, size, limit, l.sig)
+				if l.outputs <= n && (size+31 <= limit-3 || l.sig) {
+					t.Errorf("solo %v: %d of %d outputs are in though %d of %d bytes are used, sig %v", solo, l.outputs, n+1, size, limit, l.sig)
 				}
-				if !l.sig && size+11 <= limit && l.extra == n {
+				if !l.sig && size+11 <= limit && l.outputs == n+1 {
 					t.Errorf("btcsig is left out at %d of %d bytes", size, limit)
 				}
 				var sum int64
@@ -93,9 +92,7 @@ func TestLimitsShareCoinbases(t *testing.T) {
 			t.Errorf("limit %d has a coinbase of its own", limit)
 		}
 	}
-	b := newBuilder(t)
-	b.Extra = extras(30)
-	j = b.mustJob(t, vectorTemplate(t))
+	j = newBuilder(t).mustJob(t, vectorTemplate(t), extras(30)...)
 	if j.Coinbase(limitNiceHash) == j.Coinbase(limitHuge) {
 		t.Error("limits that differ share a coinbase")
 	}
@@ -146,7 +143,7 @@ func TestScriptSigLimit(t *testing.T) {
 		b := newBuilder(t)
 		b.Sig, b.Tag, b.Extranonce1Len = sig, tt.tag, tt.n1
 		checkError(t, tt.name, b.Validate(), tt.validateErr)
-		j, err := b.Job(newGBT().with("coinbaseaux", gbt{"flags": strings.Repeat("ff", tt.flags)}).parse(t), 1, vectorTime)
+		j, err := b.Job(newGBT().with("coinbaseaux", gbt{"flags": strings.Repeat("ff", tt.flags)}).parse(t), 1, vectorTime, nil)
 		checkError(t, tt.name, err, tt.jobErr)
 		if err != nil {
 			continue
@@ -172,27 +169,20 @@ func TestBuilderErrors(t *testing.T) {
 		{"no extranonce1", func(b *Builder) { b.Extranonce1Len = 0 }, "extranonces of 0 and 8 bytes"},
 		{"no extranonce2", func(b *Builder) { b.Extranonce2Len = 0 }, "extranonces of 4 and 0 bytes"},
 		{"long extranonce2", func(b *Builder) { b.Extranonce2Len = 9 }, "extranonces of 4 and 9 bytes"},
-		{"negative output", func(b *Builder) { b.Extra = []Output{{Value: -1}} }, "coinbase output of -1 satoshis"},
 		{"script too long", func(b *Builder) { b.PayoutScript = make([]byte, 10001) }, "script of 10001 bytes"},
 	} {
 		b := newBuilder(t)
 		tt.change(b)
 		checkError(t, tt.name, b.Validate(), tt.err)
-		_, err := b.Job(newGBT().parse(t), 1, vectorTime)
+		_, err := b.Job(newGBT().parse(t), 1, vectorTime, nil)
 		checkError(t, tt.name, err, tt.err)
 	}
-	b := newBuilder(t)
-	b.Extra = []Output{{Value: 312500000}}
-	_, err := b.Job(newGBT().parse(t), 1, vectorTime) // with the donation it is too much
-	checkError(t, "more than the reward", err, "block template at height 850000: the coinbase outputs are worth more than the reward")
 }
 
 // A coinbase whose fixed parts alone are too long, as with a very long payout
 // script, is still made: a miner gets work, without what may be left out.
 func TestFixedPartsStayWhateverTheLimit(t *testing.T) {
-	b := newBuilder(t)
-	b.Extra = extras(3)
-	if l, _, _ := b.mustJob(t, vectorTemplate(t)).fit(1); l != (layout{}) {
+	if l, _, _ := newBuilder(t).mustJob(t, vectorTemplate(t), extras(3)...).fit(1); l != (layout{outputs: 1}) {
 		t.Errorf("%+v is left in", l)
 	}
 }

@@ -50,12 +50,11 @@ func TestMoveJobs(t *testing.T) {
 	for _, name := range []string{"regtest-getblocktemplate-0tx", "regtest-getblocktemplate-1tx", "regtest-getblocktemplate-400tx", "signet-getblocktemplate"} {
 		for _, solo := range []bool{false, true} {
 			b := newBuilder(t)
-			b.Extra = extras(30)
-			payout := []byte(nil)
+			outputs, payout := extras(30), []byte(nil)
 			if solo {
-				b.PayoutScript, b.Extra, payout = nil, nil, unhex(t, vectorDonation)
+				b.PayoutScript, outputs, payout = nil, nil, unhex(t, vectorDonation)
 			}
-			first, second := b.mustJob(t, recorded(t, name)), b.mustJob(t, recorded(t, name))
+			first, second := b.mustJob(t, recorded(t, name), outputs...), b.mustJob(t, recorded(t, name), outputs...)
 			first.Template.Share(nil)
 			var w JobWriter
 			var r JobReader
@@ -92,9 +91,7 @@ func TestMoveJobs(t *testing.T) {
 // that nobody had before. Both processes give it the same coinbase, or what it
 // finds would be lost: the largest there is that it takes, or the smallest.
 func TestLimitsAfterTheRecord(t *testing.T) {
-	b := newBuilder(t)
-	b.Extra = extras(100)
-	here := b.mustJob(t, vectorTemplate(t))
+	here := newBuilder(t).mustJob(t, vectorTemplate(t), extras(100)...)
 	before := here.Coinbase(1234) // of a source that has limits of its own
 	record, err := new(JobWriter).Append(nil, here)
 	if err != nil {
@@ -105,7 +102,9 @@ func TestLimitsAfterTheRecord(t *testing.T) {
 		t.Fatal(err)
 	}
 	known := slices.Sorted(slices.Values(append([]int{1234}, limits...)))
-	size := func(limit int) int { return len(here.CoinbaseTx(&Miner{limit, nil, make([]byte, 4)}, &Solution{Extranonce2: make([]byte, 8)})) }
+	size := func(limit int) int {
+		return len(here.CoinbaseTx(&Miner{limit, nil, make([]byte, 4)}, &Solution{Extranonce2: make([]byte, 8)}))
+	}
 	for limit := -1; limit < 20_000; limit++ {
 		best := known[0]
 		for _, k := range known {

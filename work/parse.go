@@ -125,10 +125,21 @@ func (s *scanner) rpcError() (code int, message string) {
 type fields struct {
 	version, curTime, minTime, height, value, vbRequired *int64
 
+	weightLimit, sigopLimit *int64
+
 	prevHash, bits, flags, commitment, longPollID, challenge *string
 
 	rules []string // nil when missing
 	txs   *transactions
+	used  use
+}
+
+// use is what transactions take up of a block's weight units and sigops. Where a
+// node did not tell it of one, it is as much as that one can have at most, and
+// the sigops are not known.
+type use struct {
+	weight, sigops           int64
+	weightKnown, sigopsKnown bool
 }
 
 func (s *scanner) fields() *fields {
@@ -148,6 +159,10 @@ func (s *scanner) fields() *fields {
 			f.value = s.integer(key, 0, maxMoney)
 		case "vbrequired":
 			f.vbRequired = s.integer(key, 0, math.MaxUint32)
+		case "weightlimit":
+			f.weightLimit = s.integer(key, 0, math.MaxInt32)
+		case "sigoplimit":
+			f.sigopLimit = s.integer(key, 0, math.MaxInt32)
 		case "previousblockhash":
 			f.prevHash = s.textOrNull()
 		case "bits":
@@ -163,7 +178,7 @@ func (s *scanner) fields() *fields {
 		case "rules":
 			f.rules = s.rules()
 		case "transactions":
-			f.txs = s.transactions()
+			f.txs, f.used = s.transactions()
 		default:
 			s.skip()
 		}
@@ -256,9 +271,31 @@ func (f *fields) build(s *scanner) (*Template, error) {
 			return nil, fmt.Errorf("coinbaseaux.flags %q is not hex", *f.flags)
 		}
 	}
+	f.setCoinbaseRoom(t)
 	f.txs.setBody(s)
 	t.txs.Store(f.txs)
 	return t, t.setCommitment(f.commitment)
+}
+
+// setCoinbaseRoom computes what the transactions leave for the coinbase: at least
+// what a node leaves by default if it does not tell what they need.
+func (f *fields) setCoinbaseRoom(t *Template) {
+	weight, sigops := int64(maxWeight), int64(maxSigops)
+	if f.weightLimit != nil {
+		weight = *f.weightLimit
+	}
+	if f.sigopLimit != nil {
+		sigops = *f.sigopLimit
+	}
+	weight -= headerWeight + f.used.weight
+	if !f.used.weightKnown {
+		weight = max(weight, reservedWeight-headerWeight)
+	}
+	sigops -= f.used.sigops
+	if !f.used.sigopsKnown {
+		sigops = reservedSigops
+	}
+	t.CoinbaseWeight, t.CoinbaseSigops = int(max(weight, 1)), int(max(sigops, 1))
 }
 
 // checkChain refuses what this package does not know how to mine.

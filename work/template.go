@@ -23,6 +23,11 @@ type Template struct {
 	HasCommitment     bool
 	DefaultCommitment []byte
 
+	// What the coinbase with its witness may have in weight units, and in sigops
+	// as they are counted since BIP141; 0 is as much as Bitcoin Core leaves by
+	// default.
+	CoinbaseWeight, CoinbaseSigops int
+
 	VBRequired uint32 // version bits that must stay as they are
 	LongPollID string
 	Rules      []string // nil where the node names none
@@ -31,6 +36,33 @@ type Template struct {
 	// there are transactions with witness.
 	computed []byte
 	txs      atomic.Pointer[transactions]
+}
+
+// Of a block, in weight units and sigops; both count bytes and checks without
+// witness witnessScale times (BIP141).
+const (
+	maxWeight    = 4_000_000
+	maxSigops    = 80_000
+	witnessScale = 4
+	// headerWeight is that of the header and the largest usual count of
+	// transactions.
+	headerWeight = witnessScale * (80 + 3)
+	// What Bitcoin Core leaves for header and coinbase, unless it is told
+	// otherwise.
+	reservedWeight = 8_000
+	reservedSigops = 400
+)
+
+// coinbaseRoom is CoinbaseWeight and CoinbaseSigops with their defaults.
+func (t *Template) coinbaseRoom() (weight, sigops int) {
+	weight, sigops = t.CoinbaseWeight, t.CoinbaseSigops
+	if weight == 0 {
+		weight = reservedWeight - headerWeight
+	}
+	if sigops == 0 {
+		sigops = reservedSigops
+	}
+	return weight, sigops
 }
 
 // commitment is the script of the coinbase's commitment output, nil for none.

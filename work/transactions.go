@@ -28,11 +28,12 @@ type transaction struct {
 	raw         []byte // as it stands in a block
 }
 
-// transactions reads the array. Data and hash are not looked into: that is for
+// transactions reads the array, and what its transactions take up. Data and hash are not looked into: that is for
 // CheckWitness, or for the day when a block is made of them.
-func (s *scanner) transactions() *transactions {
+func (s *scanner) transactions() (*transactions, use) {
+	used := use{weightKnown: true, sigopsKnown: true}
 	if s.null() {
-		return nil
+		return nil, used
 	}
 	const usual = 600 // bytes of answer for a small transaction
 	n := (len(s.body) - s.i) / usual
@@ -40,6 +41,7 @@ func (s *scanner) transactions() *transactions {
 	for more := s.open('['); more; more = s.more('[') {
 		var p place
 		var txid span
+		weight, sigops := int64(-1), int64(-1)
 		for more := s.open('{'); more; more = s.more('{') {
 			switch string(s.key()) {
 			case "data":
@@ -48,6 +50,10 @@ func (s *scanner) transactions() *transactions {
 				txid = s.rawOrNull()
 			case "hash":
 				p.hash = s.rawOrNull()
+			case "weight":
+				weight = s.count()
+			case "sigops":
+				sigops = s.count()
 			default:
 				s.skip()
 			}
@@ -58,16 +64,24 @@ func (s *scanner) transactions() *transactions {
 		var id [32]byte
 		switch {
 		case s.err != nil:
-			return nil
+			return nil, used
 		case !p.data.ok():
 			s.fail("transaction %d has no data", len(txs.places))
 		case !decodeHash(&id, s.at(txid)):
 			s.fail("transaction %d has no usable txid", len(txs.places))
 		}
+		if weight < 0 {
+			weight, used.weightKnown = int64(p.data.to-p.data.from)/2*witnessScale, false
+		}
+		if sigops < 0 {
+			sigops, used.sigopsKnown = 0, false
+		}
+		used.weight += weight
+		used.sigops += sigops
 		txs.txids = append(txs.txids, id)
 		txs.places = append(txs.places, p)
 	}
-	return txs
+	return txs, used
 }
 
 func (s *scanner) rawOrNull() span {

@@ -22,7 +22,7 @@ func bigTemplate(first, n, size int) []byte {
 func bigTransactions(first, n, size int) (txs [][]byte) {
 	data := strings.Repeat("ab", size-4)
 	for i := first; i < first+n; i++ {
-		txs = append(txs, fmt.Appendf(nil, `{"data":"%08x%s","txid":"%016x%s","hash":"%016x%s","depends":[],"fee":12819,"sigops":1,"weight":561}`,
+		txs = append(txs, fmt.Appendf(nil, `{"data":"%08x%s","txid":"%016x%s","hash":"%016x%s","depends":[],"fee":12819,"sigops":1,"weight":390}`,
 			i, data, uint64(i)*0x9e3779b97f4a7c15, data[:48], uint64(i)*0xbf58476d1ce4e5b9, data[:48]))
 	}
 	return txs

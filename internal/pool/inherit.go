@@ -92,7 +92,7 @@ func (i Inheritance) Prepare(ctx context.Context) error {
 		if err := u.learnChain(); err != nil {
 			return err
 		}
-		if _, err := u.builder.Job(t.Template, 1, time.Now()); err != nil {
+		if _, err := u.builder.Job(t.Template, 1, time.Now(), u.outputs); err != nil {
 			return fmt.Errorf("template of %s gives no work: %w", t.Node, err)
 		}
 		u.first = &t

@@ -35,7 +35,7 @@ func TestTidyJobs(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := p.publish(&builder, tmpl, start.Add(time.Duration(n)*time.Second)); err != nil {
+		if _, err := p.publish(&builder, nil, tmpl, start.Add(time.Duration(n)*time.Second)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -24,6 +24,7 @@ const easyBlockAge = 1200 * time.Second
 type updater struct {
 	*Pool
 	builder *work.Builder // nil until the chain is known
+	outputs []work.Output // of each job
 	network address.Network
 	tipSeen time.Time        // when the present tip was first seen
 	first   *bitcoind.Update // Prepare has seen, to be published by run
@@ -143,8 +144,7 @@ func (u *updater) learnChain() error {
 	c := u.config.Load()
 	b := &work.Builder{
 		Tag: c.PoolTag, Sig: c.BTCSig,
-		PayoutScript: to.payout, Donation: c.Donation, DonationScript: to.donation,
-		Extranonce1Len: c.Nonce1Length, Extranonce2Len: c.Nonce2Length,
+		PayoutScript: to.payout, Extranonce1Len: c.Nonce1Length, Extranonce2Len: c.Nonce2Length,
 		VersionMask: c.VersionMask,
 	}
 	if err := b.Validate(); err != nil {
@@ -152,6 +152,9 @@ func (u *updater) learnChain() error {
 	}
 	u.SetNetwork(to.network)
 	u.network, u.builder = to.network, b
+	if to.donation != nil {
+		u.outputs = []work.Output{{Script: to.donation, Part: work.Percent(c.Donation), Required: true}}
+	}
 	if u.options.Solo {
 		u.logAt(logfile.LevelWarning, "Mining solo to any incoming valid BTC address username")
 	} else {
@@ -214,7 +217,7 @@ const yieldTime = 2 * time.Millisecond
 // publish makes the template the current work and wakes the loops.
 func (u *updater) publish(t *bitcoind.Update) error {
 	old := u.jobs.Work()
-	w, err := u.jobs.publish(u.builder, t.Template, time.Now())
+	w, err := u.jobs.publish(u.builder, u.outputs, t.Template, time.Now())
 	if err != nil {
 		return err
 	}
@@ -233,6 +236,10 @@ func (u *updater) publish(t *bitcoind.Update) error {
 	if !u.shown {
 		u.shown = true
 		u.logCoinbase(job)
+	}
+	if n := len(job.LeftOut); n > 0 && (old == nil || len(old.Job.LeftOut) == 0) {
+		u.logAt(logfile.LevelWarning, fmt.Sprintf("The block of height %d has no room for %d of %d coinbase outputs: their value goes to the payout",
+			job.Template.Height, n, len(u.outputs)))
 	}
 	if old == nil || old.Job.NetworkDifficulty != job.NetworkDifficulty {
 		u.logAt(logfile.LevelWarning, "Network diff set to "+networkText(job.NetworkDifficulty))

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -41,7 +42,7 @@ func fromWork(t testing.TB, name string) []byte {
 
 func vectorBuilder(t testing.TB, solo bool) *work.Builder {
 	b := &work.Builder{
-		Tag: "ckpool-lhr", Sig: "/specpool/", DonationScript: script(t, vectorDonation), Donation: 1,
+		Tag: "ckpool-lhr", Sig: "/specpool/",
 		Extranonce1Len: 4, Extranonce2Len: 8, VersionMask: 0x1fffe000,
 	}
 	if !solo {
@@ -50,13 +51,14 @@ func vectorBuilder(t testing.TB, solo bool) *work.Builder {
 	return b
 }
 
-func vectorWork(t testing.TB, b *work.Builder) *Work {
+func vectorWork(t testing.TB, b *work.Builder, more ...work.Output) *Work {
 	t.Helper()
 	tmpl, err := work.ParseTemplate(fromWork(t, "vector-template.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	j, err := b.Job(tmpl, 0x6b02867d00000001, time.Unix(1795327613, 576097250))
+	donation := work.Output{Script: script(t, vectorDonation), Part: work.Percent(1), Required: true}
+	j, err := b.Job(tmpl, 0x6b02867d00000001, time.Unix(1795327613, 576097250), append([]work.Output{donation}, more...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,11 +123,7 @@ func TestSoloWithoutPayout(t *testing.T) {
 // and for every limit.
 func TestLineIsTheWorkThatIsHashed(t *testing.T) {
 	for _, solo := range []bool{false, true} {
-		b := vectorBuilder(t, solo)
-		for range 100 {
-			b.Extra = append(b.Extra, work.Output{Script: []byte{0x51}, Value: 1})
-		}
-		w := vectorWork(t, b)
+		w := vectorWork(t, vectorBuilder(t, solo), slices.Repeat([]work.Output{{Script: []byte{0x51}, Value: 1}}, 100)...)
 		for _, limit := range []int{255, 500, 750, 2250} {
 			m := &work.Miner{Limit: limit, Extranonce1: []byte{1, 2, 3, 4}}
 			if solo {
@@ -175,11 +173,8 @@ func TestConcurrentLines(t *testing.T) {
 // takes 4,000 bytes are shorter.
 func TestESP32Line(t *testing.T) {
 	b := vectorBuilder(t, false)
-	for range 50 {
-		b.Extra = append(b.Extra, work.Output{Script: make([]byte, 22), Value: 1000})
-	}
 	b.Sig = strings.Repeat("s", 38)
-	w := vectorWork(t, b)
+	w := vectorWork(t, b, slices.Repeat([]work.Output{{Script: make([]byte, 22), Value: 1000}}, 50)...)
 	w.Job.Branch = make([][32]byte, 16) // 4 MB / 60 bytes
 	m := &work.Miner{Limit: work.CoinbaseLimit("NerdMinerV2/1.7.0"), Extranonce1: make([]byte, 4)}
 	if got := len(w.appendLine(nil, m, announcement{suffix: 1})); got > 4000 {
@@ -264,7 +259,7 @@ func BenchmarkTemplateToLine(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				j, err := builder.Job(reply.Template, 1, time.Unix(1795327613, 0))
+				j, err := builder.Job(reply.Template, 1, time.Unix(1795327613, 0), nil)
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -287,7 +282,7 @@ func bigReply(t testing.TB, n, size int) []byte {
 		id[0], id[1], id[2] = byte(i), byte(i>>8), 1
 		txs[i] = map[string]any{
 			"data": strings.Repeat("ab", size), "txid": hex.EncodeToString(id), "hash": hex.EncodeToString(id),
-			"depends": []int{}, "fee": 1000, "sigops": 1, "weight": 561,
+			"depends": []int{}, "fee": 1000, "sigops": 1, "weight": 390,
 		}
 	}
 	tmpl["transactions"] = txs

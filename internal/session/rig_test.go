@@ -278,7 +278,7 @@ func (b *backend) publish(now time.Time) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	job, err := b.builder.Job(tmpl, b.nextJob, now)
+	job, err := b.builder.Job(tmpl, b.nextJob, now, nil)
 	if err != nil {
 		b.t.Fatal(err)
 	}
