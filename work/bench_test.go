@@ -108,9 +108,9 @@ func BenchmarkMerkleBranch(b *testing.B) {
 func BenchmarkShareTemplate(b *testing.B) {
 	body, next := bigTemplate(0, 10_000, 400), bigTemplate(10, 10_000, 400)
 	prev := parseBytes(b, body)
-	prev.Share(nil)
+	prev.ShareTransactions(nil)
 	for b.Loop() {
-		parseBytes(b, next).Share(prev)
+		parseBytes(b, next).ShareTransactions(prev)
 	}
 }
 

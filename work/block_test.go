@@ -109,7 +109,7 @@ func TestBlockOf400(t *testing.T) {
 
 	for _, shared := range []bool{false, true} {
 		if shared {
-			tmpl.Share(nil)
+			tmpl.ShareTransactions(nil)
 		}
 		j := newBuilder(t).mustJob(t, tmpl)
 		m := &Miner{Limit: limitS21, Extranonce1: []byte{9, 8, 7, 6}}
@@ -184,7 +184,7 @@ func TestBlockProperty(t *testing.T) {
 			t.Fatal(err)
 		}
 		if rapid.Bool().Draw(t, "shared") {
-			tmpl.Share(nil)
+			tmpl.ShareTransactions(nil)
 		}
 
 		payout := append([]byte{0x51, 0x20}, rapid.SliceOfN(rapid.Byte(), 32, 32).Draw(t, "payout")...)

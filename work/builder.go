@@ -103,7 +103,7 @@ func (b *Builder) Job(t *Template, id uint64, now time.Time, outputs []Output) (
 	j := &Job{
 		ID:                id,
 		Template:          t,
-		Branch:            MerkleBranch(t.txs.Load().ids()),
+		Branch:            t.merkleBranch(),
 		Version:           t.Version &^ mask,
 		Mask:              mask,
 		Target:            target,

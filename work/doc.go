@@ -1,7 +1,7 @@
 // Package work turns a block template into a job for miners, computes shares
 // of it and assembles blocks: coinbase, merkle branch, header.
 //
-// A node's answer becomes a [Template] and a [Builder] makes a [Job] of it, whose
+// A node's answer becomes a [Template], or one is made by hand of [Parts], and a [Builder] makes a [Job] of it, whose
 // [Coinbase], branch and header fields miners are sent. Every [Solution] a [Miner]
 // submits is computed with [Job.Hash]. A share that solves a block is turned into
 // the bytes for submitblock with [Job.Block]. The package knows no protocol

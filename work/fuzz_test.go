@@ -71,8 +71,8 @@ func FuzzParseTemplate(f *testing.F) {
 			return
 		}
 		if got.CheckWitness() != nil {
-			got.Share(nil) // must not fail on it either
-			return         // the content of data and hash may be anything then, control characters too
+			got.ShareTransactions(nil) // must not fail on it either
+			return                     // the content of data and hash may be anything then, control characters too
 		}
 		if !ok {
 			t.Fatal("encoding/json does not read it")
@@ -81,7 +81,7 @@ func FuzzParseTemplate(f *testing.F) {
 			return // encoding/json replaces what is wrong
 		}
 		compare(t, got, want)
-		got.Share(nil)
+		got.ShareTransactions(nil)
 		compare(t, got, want)
 	})
 }

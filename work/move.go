@@ -66,7 +66,7 @@ type templateRecord struct {
 	VBRequired    uint32   `json:"vbrequired,omitempty"`
 	LongPollID    string   `json:"longpollid,omitempty"`
 	Rules         []string `json:"rules"`
-	Transactions  []int    `json:"transactions"` // in the order they were first written
+	Transactions  []int    `json:"transactions"` // in the order they were first written; null: not known
 }
 
 type transactionRecord struct {
@@ -123,7 +123,9 @@ func (w *JobWriter) Append(b []byte, j *Job) ([]byte, error) {
 		c := l.Coinbase
 		r.Coinbases = append(r.Coinbases, coinbaseRecord{max(l.from, 0), c.Head, c.Mid, c.Tail})
 	}
-	w.transactions(&r, t.txs.Load())
+	if t.HasTransactions() {
+		w.transactions(&r, t.txs.Load())
+	}
 	record, err := json.Marshal(&r)
 	if err != nil {
 		return b, fmt.Errorf("record of a job: %w", err)
@@ -153,7 +155,7 @@ func (w *JobWriter) transactions(r *jobRecord, txs *transactions) {
 
 // A JobReader reads what a JobWriter wrote. The zero value is ready to use.
 type JobReader struct {
-	known []*transaction
+	known []*Transaction
 }
 
 // Read makes the job of a record. After an error the reader is of no more use.
@@ -178,7 +180,7 @@ func (r *JobReader) read(record []byte) (*Job, error) {
 		return nil, err
 	}
 	for _, tx := range k.New {
-		r.known = append(r.known, &transaction{tx.TxID, tx.WTxID, tx.Data})
+		r.known = append(r.known, &Transaction{tx.TxID, tx.WTxID, tx.Data})
 	}
 	t, err := r.template(&k.Template)
 	if err != nil {
@@ -195,6 +197,9 @@ func (r *JobReader) read(record []byte) (*Job, error) {
 	if copy(j.key[:], k.Key) != len(j.key) || len(k.Key) != len(j.key) {
 		return nil, fmt.Errorf("key of %d bytes", len(k.Key))
 	}
+	if k.Template.Transactions == nil {
+		t.branch = j.Branch
+	}
 	return j, j.setCoinbases(&k)
 }
 
@@ -209,7 +214,7 @@ func (r *JobReader) template(k *templateRecord) (*Template, error) {
 		HasCommitment: k.Commitment != nil, DefaultCommitment: k.Commitment, computed: k.Computed,
 		VBRequired: k.VBRequired, LongPollID: k.LongPollID, Rules: k.Rules,
 	}
-	txs := &transactions{shared: make([]*transaction, len(k.Transactions))}
+	txs := &transactions{shared: make([]*Transaction, len(k.Transactions))}
 	for i, n := range k.Transactions {
 		if n < 0 || n >= len(r.known) {
 			return nil, fmt.Errorf("transaction %d of %d", n, len(r.known))

@@ -55,7 +55,7 @@ func TestMoveJobs(t *testing.T) {
 				b.PayoutScript, outputs, payout = nil, nil, unhex(t, vectorDonation)
 			}
 			first, second := b.mustJob(t, recorded(t, name), outputs...), b.mustJob(t, recorded(t, name), outputs...)
-			first.Template.Share(nil)
+			first.Template.ShareTransactions(nil)
 			var w JobWriter
 			var r JobReader
 			var sizes []int
@@ -133,7 +133,7 @@ func TestMovedTemplateIsShared(t *testing.T) {
 		t.Fatal(err)
 	}
 	next := recorded(t, "regtest-getblocktemplate-400tx")
-	next.Share(j.Template)
+	next.ShareTransactions(j.Template)
 	if &next.txs.Load().shared[0] != &j.Template.txs.Load().shared[0] {
 		t.Error("the transactions are there twice")
 	}

@@ -1,7 +1,6 @@
 package work
 
 import (
-	"bytes"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -18,7 +17,7 @@ import (
 // member, and of several members of one name the last counts.
 //
 // Transaction data stays where it is, as hex in body: body is kept until
-// [Template.Share] and must not be changed. Errors name the member that is
+// [Template.ShareTransactions] and must not be changed. Errors name the member that is
 // missing or wrong, and the byte where the text is not JSON.
 func ParseTemplate(body []byte) (*Template, error) {
 	s, err := newScanner(body)
@@ -364,7 +363,7 @@ func (t *Template) setCommitment(text *string) error {
 	if len(script) == 32 { // btcd gives the bare hash
 		script = commitmentScript([32]byte(script))
 	}
-	if err != nil || len(script) != 38 || !bytes.HasPrefix(script, commitmentScript([32]byte{})[:6]) {
+	if err != nil || !isCommitment(script) {
 		return fmt.Errorf("default_witness_commitment %q is neither the script of a commitment output nor a hash", *text)
 	}
 	t.HasCommitment = true

@@ -50,8 +50,12 @@ func (j *Job) largeCoinbaseHash(c *Coinbase, m *Miner, s *Solution) [32]byte {
 
 // Block is the serialised block of a share, with the coinbase's witness if and
 // only if the coinbase has a commitment output. The arguments are those of the
-// [Job.Hash] that computed sh.
+// [Job.Hash] that computed sh. It is nil where the template's transactions are not
+// known: only the source of the template can make the block.
 func (j *Job) Block(sh *Share, m *Miner, s *Solution) []byte {
+	if !j.Template.HasTransactions() {
+		return nil
+	}
 	c := j.Coinbase(m.Limit)
 	txs := j.Template.txs.Load()
 	size := len(sh.Header) + 9 + txSize(c, m, s) + 2 + len(witness)

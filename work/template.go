@@ -1,12 +1,14 @@
 package work
 
 import (
+	"bytes"
 	"sync/atomic"
 
 	"ckpool/difficulty"
 )
 
-// Template is a block template. Its content never changes; [Template.Share]
+// Template is a block template, of a node's answer ([ParseTemplate]) or made by
+// hand ([NewTemplate]). Its content never changes; [Template.ShareTransactions]
 // changes only how the transactions are kept. A Template must not be copied.
 type Template struct {
 	Height           int64
@@ -36,6 +38,7 @@ type Template struct {
 	// there are transactions with witness.
 	computed []byte
 	txs      atomic.Pointer[transactions]
+	branch   [][32]byte // where there are transactions that are not known
 }
 
 // Of a block, in weight units and sigops; both count bytes and checks without
@@ -65,12 +68,29 @@ func (t *Template) coinbaseRoom() (weight, sigops int) {
 	return weight, sigops
 }
 
+// HasTransactions tells whether the transactions are known. Without them shares of
+// a job can be computed, and no block can be made.
+func (t *Template) HasTransactions() bool { return len(t.branch) == 0 }
+
+// merkleBranch is what a coinbase hash is combined with.
+func (t *Template) merkleBranch() [][32]byte {
+	if t.branch != nil {
+		return t.branch
+	}
+	return MerkleBranch(t.txs.Load().ids())
+}
+
 // commitment is the script of the coinbase's commitment output, nil for none.
 func (t *Template) commitment() []byte {
 	if t.DefaultCommitment != nil {
 		return t.DefaultCommitment
 	}
 	return t.computed
+}
+
+// isCommitment reports whether a script is one that commitmentScript gives.
+func isCommitment(script []byte) bool {
+	return len(script) == 38 && bytes.HasPrefix(script, commitmentScript([32]byte{})[:6])
 }
 
 // commitmentScript is an output script that carries a witness commitment:

@@ -128,6 +128,11 @@ func (p *Pool) tellSkipped(job *work.Job, n int) {
 func (p *Pool) submitBlock(f *solution) {
 	block := f.job.Block(&f.share, &f.miner, &f.found)
 	height, hash := f.job.Template.Height, f.share.Hash
+	if block == nil {
+		p.logAt(logfile.LevelError, fmt.Sprintf("Block of height %d, hash %s, by %s cannot be submitted: the transactions of its template are not known",
+			height, display(hash), logName(f.worker)))
+		return
+	}
 	record := Block{
 		Height: height, Hash: display(hash), Worker: f.worker, Difficulty: f.job.NetworkDifficulty,
 		Reward: f.job.Template.CoinbaseValue, Time: f.at, Chain: p.nodes.Chain(),

@@ -274,7 +274,7 @@ func (p *Pool) tidyJobs() {
 		if p.tidied != nil {
 			before = p.tidied.Template
 		}
-		f.Job.Template.Share(before)
+		f.Job.Template.ShareTransactions(before)
 		p.tidied, newest = f.Job, f.Job
 	}
 	if newest == nil {
