@@ -17,7 +17,6 @@ import (
 	"ckpool/internal/testkit"
 	"ckpool/internal/testkit/btcd"
 	"ckpool/internal/testkit/fakenode"
-	"ckpool/stratum"
 	"ckpool/work"
 )
 
@@ -123,18 +122,18 @@ func hashOfBlock(block []byte) [32]byte {
 func solve(t *testing.T, tmpl *work.Template) (hash [32]byte, block []byte) {
 	t.Helper()
 	b := work.Builder{PayoutScript: btcd.NewWallet("pool").Script(), Extranonce1Len: 4, Extranonce2Len: 8}
-	job, err := b.Job(tmpl, 1, time.Now())
+	job, err := b.Job(tmpl, 1, time.Now(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	extranonce1 := binary.BigEndian.AppendUint32(nil, uint32(time.Now().UnixNano()))
-	submit := stratum.Submit{Extranonce2Len: 8, NTime: tmpl.CurTime}
+	m := &work.Miner{Limit: 750, Extranonce1: binary.BigEndian.AppendUint32(nil, uint32(time.Now().UnixNano()))}
+	found := &work.Solution{Extranonce2: make([]byte, 8), Time: tmpl.CurTime, Version: job.Version}
 	var share work.Share
 	for !share.Block {
-		submit.Nonce++
-		job.Hash(&share, work.ProfileS19, nil, extranonce1, &submit, 0)
+		found.Nonce++
+		job.Hash(&share, m, found)
 	}
-	return share.Hash, job.Block(&share, work.ProfileS19, nil, extranonce1, &submit)
+	return share.Hash, job.Block(&share, m, found)
 }
 
 func btcdConfig(n *testkit.Btcd) bitcoind.Config {

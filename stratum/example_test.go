@@ -40,6 +40,17 @@ func ExampleNotify() {
 	// Output: job 1f on 6f5e4d3c, clean true
 }
 
+// A pool writes a line once, and changes it where it differs from miner to miner.
+func ExampleNotifyLine() {
+	n := stratum.Notify{Coinb1: []byte{1, 0}, Coinb2: []byte{0xff, 0xff}, Version: 0x20000000, Bits: 0x1d00ffff, NTime: 0x6b02867d}
+	line := stratum.NewNotifyLine(0x6b02867d00000001, &n, 1)
+	fmt.Printf("%s", line.Line(true))
+	fmt.Printf("%s", line.Append(nil, &stratum.Recipient{Suffix: 1, Coinb1: []byte{1, 7}, Payee: []byte{0x51}, NTime: 0x6b028680}))
+	// Output:
+	// {"params":["6b02867d00000001","0000000000000000000000000000000000000000000000000000000000000000","0100","ffff",[],"20000000","1d00ffff","6b02867d",true],"id":null,"method":"mining.notify"}
+	// {"params":["6b02867d0000000101","0000000000000000000000000000000000000000000000000000000000000000","0107","ff51ff",[],"20000000","1d00ffff","6b028680",false],"id":null,"method":"mining.notify"}
+}
+
 func ExampleParams() {
 	p, ok := stratum.ParseParams([]byte(`["bob", 7, null]`))
 	for ok {

@@ -100,15 +100,27 @@ func (n *Notify) parseBranch(raw []byte) error {
 
 // Append writes the whole line, including its LF.
 func (n *Notify) Append(b []byte) []byte {
-	b = append(b, `{"params":[`...)
+	b, _ = n.append(b)
+	return b
+}
+
+// places are where in a line, from its beginning, the digits of fields begin.
+type places struct{ coinb1, coinb2, ntime int }
+
+func (n *Notify) append(b []byte) ([]byte, places) {
+	var at places
+	start := len(b)
+	b = append(b, notifyStart...)
 	b = AppendString(b, n.JobID)
 	b = append(b, ',')
 	prev := n.PrevHash
 	swapWords(&prev)
 	b = appendHexString(b, prev[:])
 	b = append(b, ',')
+	at.coinb1 = len(b) + 1 - start
 	b = appendHexString(b, n.Coinb1)
 	b = append(b, ',')
+	at.coinb2 = len(b) + 1 - start
 	b = appendHexString(b, n.Coinb2)
 	b = append(b, ",["...)
 	for i := range n.Branch {
@@ -120,6 +132,7 @@ func (n *Notify) Append(b []byte) []byte {
 	b = append(b, ']')
 	for _, v := range [3]uint32{n.Version, n.Bits, n.NTime} {
 		b = append(b, `,"`...)
+		at.ntime = len(b) - start
 		b = appendHex32(b, v)
 		b = append(b, '"')
 	}
@@ -128,7 +141,78 @@ func (n *Notify) Append(b []byte) []byte {
 	} else {
 		b = append(b, ",false"...)
 	}
-	return append(b, `],"id":null,"method":"mining.notify"}`+"\n"...)
+	return append(b, `],"id":null,"method":"mining.notify"}`+"\n"...), at
+}
+
+const notifyStart = `{"params":[`
+
+// NotifyLine is a mining.notify that was written once for many miners. Immutable.
+type NotifyLine struct {
+	lines   [2][]byte // without and with clean
+	idEnd   int       // where in both the job id ends
+	places            // in both
+	payeeAt int       // where in both the hex of a payee goes
+}
+
+// NewNotifyLine writes a notify for the job with an id; JobID and Clean are not
+// looked at. A payee goes behind so many bytes of its Coinb2.
+func NewNotifyLine(id uint64, n *Notify, payee int) *NotifyLine {
+	l := &NotifyLine{}
+	m := *n
+	m.JobID = string(appendHex32(appendHex32(nil, uint32(id>>32)), uint32(id)))
+	for i, clean := range []bool{false, true} {
+		m.Clean = clean
+		l.lines[i], l.places = m.append(nil)
+	}
+	l.idEnd = len(notifyStart) + 1 + len(m.JobID)
+	l.payeeAt = l.coinb2 + 2*payee
+	return l
+}
+
+// Line is the line as it was written, with its LF. It is shared: do not change
+// it.
+func (l *NotifyLine) Line(clean bool) []byte {
+	if clean {
+		return l.lines[1]
+	}
+	return l.lines[0]
+}
+
+// Recipient is what a line has for one miner.
+type Recipient struct {
+	// Suffix is put behind the job id in two more hex digits, unless it is 0: a
+	// job sent again needs another id, some miners ignore one they know.
+	Suffix uint8
+	Coinb1 []byte // in place of the one written, which is as long; nil: that one
+	Payee  []byte // put into Coinb2
+	NTime  uint32 // in place of the one written; 0: that one
+	Clean  bool   // give up older jobs
+}
+
+// Append appends the line for one miner, with its LF, and allocates nothing but
+// room in b.
+func (l *NotifyLine) Append(b []byte, r *Recipient) []byte {
+	line := l.Line(r.Clean)
+	start := len(b)
+	b = append(b, line[:l.idEnd]...)
+	if r.Suffix > 0 {
+		b = appendHex8(b, r.Suffix)
+	}
+	b = append(b, line[l.idEnd:l.payeeAt]...)
+	b = hex.AppendEncode(b, r.Payee)
+	b = append(b, line[l.payeeAt:]...)
+	if r.Coinb1 != nil {
+		at := l.coinb1
+		if r.Suffix > 0 {
+			at += 2
+		}
+		hex.Encode(b[start+at:], r.Coinb1)
+	}
+	if r.NTime > 0 {
+		end := len(b) - len(line) + l.ntime
+		appendHex32(b[:end], r.NTime)
+	}
+	return b
 }
 
 // swapWords reverses the bytes of each 4-byte word.

@@ -100,9 +100,14 @@ func appendInt(b []byte, v int64) []byte { return strconv.AppendInt(b, v, 10) }
 
 // appendHex32 appends 8 lower case digits.
 func appendHex32(b []byte, v uint32) []byte {
-	const hex = "0123456789abcdef"
-	for shift := 28; shift >= 0; shift -= 4 {
-		b = append(b, hex[v>>shift&15])
+	for shift := 24; shift >= 0; shift -= 8 {
+		b = appendHex8(b, byte(v>>shift))
 	}
 	return b
+}
+
+// appendHex8 appends 2 lower case digits.
+func appendHex8(b []byte, v byte) []byte {
+	const digits = "0123456789abcdef"
+	return append(b, digits[v>>4], digits[v&15])
 }

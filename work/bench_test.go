@@ -3,86 +3,75 @@ package work
 import (
 	"fmt"
 	"testing"
-
-	"ckpool/stratum"
 )
 
 func TestHotPathAllocatesNothing(t *testing.T) {
 	for _, solo := range []bool{false, true} {
 		b := newBuilder(t)
-		b.Extra = extras(600) // as many as the profile has room for
 		payout := b.PayoutScript
 		if solo {
 			b.PayoutScript = nil
 		} else {
 			payout = nil
 		}
-		j := b.mustJob(t, vectorTemplate(t))
-		extranonce1 := make([]byte, 4)
-		s := &stratum.Submit{Extranonce2Len: 8, HasVersionBits: true, VersionBits: 0x2000}
+		j := b.mustJob(t, roomyTemplate(t), extras(600)...) // more than the limit has room for
+		s := &Solution{Variant: 1, Extranonce2: make([]byte, 8), Version: j.Version | 0x2000}
 		var sh Share
-		line := make([]byte, 0, 64<<10)
-		for p := range Profiles {
-			j.Coinbase(p)
+		head := make([]byte, 0, 1024)
+		for _, limit := range limits {
+			m := &Miner{limit, payout, make([]byte, 4)}
+			j.Coinbase(limit)
 			if n := testing.AllocsPerRun(100, func() {
 				s.Nonce++
-				j.Hash(&sh, p, payout, extranonce1, s, j.Mask)
+				j.Hash(&sh, m, s)
 			}); n != 0 {
-				t.Errorf("solo %v, profile %d: Hash allocates %v times", solo, p, n)
+				t.Errorf("solo %v, limit %d: Hash allocates %v times", solo, limit, n)
 			}
 			if n := testing.AllocsPerRun(100, func() {
-				j.Notify(p, true)
-				line = j.AppendNotify(line[:0], p, payout, Announcement{Suffix: 1, Clean: false})
+				head = j.AppendPayee(j.AppendHead(head[:0], m, 1), m)
 			}); n != 0 {
-				t.Errorf("solo %v, profile %d: notify allocates %v times", solo, p, n)
+				t.Errorf("solo %v, limit %d: what a line needs allocates %v times", solo, limit, n)
 			}
 		}
-		if size := len(j.CoinbaseTx(ProfileHuge, payout, extranonce1, make([]byte, 8))); size < 15_900 || size > 16_000 {
+		if size := len(j.CoinbaseTx(&Miner{limitHuge, payout, make([]byte, 4)}, s)); size < 15_900 || size > 16_000 {
 			t.Fatalf("the largest coinbase has only %d bytes", size)
 		}
 	}
 }
 
-func benchmarkJob(b *testing.B, coinbase, branches int) (*Job, []byte) {
+func benchmarkJob(b *testing.B, coinbase, branches int) (*Job, *Miner) {
 	builder := newBuilder(b)
-	tmpl := vectorTemplate(b)
+	tmpl := roomyTemplate(b)
+	n := 0
+	m := &Miner{Limit: limitHuge, Extranonce1: make([]byte, 4)}
 	size := func() int {
-		return len(builder.mustJob(b, tmpl).CoinbaseTx(ProfileHuge, nil, make([]byte, 4), make([]byte, 8)))
+		return len(builder.mustJob(b, tmpl, extras(n)...).CoinbaseTx(m, &Solution{Extranonce2: make([]byte, 8)}))
 	}
 	for size() < coinbase-30 {
-		builder.Extra = extras(len(builder.Extra) + 1)
+		n++
 	}
-	j := builder.mustJob(b, tmpl)
+	j := builder.mustJob(b, tmpl, extras(n)...)
 	j.Branch = make([][32]byte, branches)
-	return j, make([]byte, 4)
+	return j, m
 }
 
 func BenchmarkHash(b *testing.B) {
 	for _, size := range []int{250, 500, 16_000} {
 		b.Run(fmt.Sprint(size), func(b *testing.B) {
-			j, extranonce1 := benchmarkJob(b, size, 12)
-			s := &stratum.Submit{Extranonce2Len: 8}
+			j, m := benchmarkJob(b, size, 12)
+			s := &Solution{Extranonce2: make([]byte, 8)}
 			var sh Share
 			b.ReportAllocs()
 			for b.Loop() {
 				s.Nonce++
-				j.Hash(&sh, ProfileHuge, nil, extranonce1, s, j.Mask)
+				j.Hash(&sh, m, s)
 			}
 		})
 	}
 }
 
-func BenchmarkAppendNotify(b *testing.B) {
-	j, _ := benchmarkJob(b, 250, 12)
-	var line []byte
-	b.ReportAllocs()
-	for b.Loop() {
-		line = j.AppendNotify(line[:0], ProfileS19, nil, Announcement{Suffix: 1, Clean: false})
-	}
-}
-
-// From the node's answer to the first line for miners.
-func BenchmarkTemplateToNotify(b *testing.B) {
+// From the node's answer to the coinbase for miners.
+func BenchmarkTemplateToCoinbase(b *testing.B) {
 	for _, n := range []int{4_000, 10_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			body := append(append([]byte(`{"result":`), bigTemplate(0, n, 400)...), `,"error":null,"id":1}`...)
@@ -94,7 +83,7 @@ func BenchmarkTemplateToNotify(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				builder.mustJob(b, reply.Template).Notify(ProfileS19, true)
+				builder.mustJob(b, reply.Template).Coinbase(limitUnknown)
 			}
 		})
 	}
@@ -119,9 +108,9 @@ func BenchmarkMerkleBranch(b *testing.B) {
 func BenchmarkShareTemplate(b *testing.B) {
 	body, next := bigTemplate(0, 10_000, 400), bigTemplate(10, 10_000, 400)
 	prev := parseBytes(b, body)
-	prev.Share(nil)
+	prev.ShareTransactions(nil)
 	for b.Loop() {
-		parseBytes(b, next).Share(prev)
+		parseBytes(b, next).ShareTransactions(prev)
 	}
 }
 
@@ -135,10 +124,10 @@ func BenchmarkCheckWitness(b *testing.B) {
 func BenchmarkBlock(b *testing.B) {
 	tmpl := parseBytes(b, bigTemplate(0, 4_000, 400))
 	j := newBuilder(b).mustJob(b, tmpl)
-	s := &stratum.Submit{Extranonce2Len: 8}
+	m, s := &Miner{Limit: limitUnknown, Extranonce1: make([]byte, 4)}, &Solution{Extranonce2: make([]byte, 8)}
 	var sh Share
-	j.Hash(&sh, ProfileS19, nil, make([]byte, 4), s, 0)
+	j.Hash(&sh, m, s)
 	for b.Loop() {
-		j.Block(&sh, ProfileS19, nil, make([]byte, 4), s)
+		j.Block(&sh, m, s)
 	}
 }

@@ -14,8 +14,6 @@ import (
 	"github.com/btcsuite/btcd/chaincfg/v2"
 	"github.com/btcsuite/btcd/wire/v2"
 	"pgregory.net/rapid"
-
-	"ckpool/stratum"
 )
 
 func decodeTx(t fataler, raw []byte) *wire.MsgTx {
@@ -43,11 +41,11 @@ func (clock) AddTimeSample(string, time.Time) {}
 func (clock) Offset() time.Duration           { return 0 }
 
 // solve finds a share that is a block of an easy chain.
-func solve(t fataler, j *Job, p Profile, payout, extranonce1 []byte, s *stratum.Submit) *Share {
+func solve(t fataler, j *Job, m *Miner, s *Solution) *Share {
 	t.Helper()
 	var sh Share
 	for s.Nonce = 0; s.Nonce < 1000; s.Nonce++ {
-		if j.Hash(&sh, p, payout, extranonce1, s, j.Mask); sh.Block {
+		if j.Hash(&sh, m, s); sh.Block {
 			return &sh
 		}
 	}
@@ -111,14 +109,13 @@ func TestBlockOf400(t *testing.T) {
 
 	for _, shared := range []bool{false, true} {
 		if shared {
-			tmpl.Share(nil)
+			tmpl.ShareTransactions(nil)
 		}
 		j := newBuilder(t).mustJob(t, tmpl)
-		submit := &stratum.Submit{Extranonce2: [8]byte{1, 2, 3, 4, 5, 6, 7, 8}, Extranonce2Len: 8, NTime: tmpl.CurTime + 1,
-			VersionBits: 0x2000, HasVersionBits: true}
-		extranonce1 := []byte{9, 8, 7, 6}
-		sh := solve(t, j, ProfileS21, nil, extranonce1, submit)
-		raw := j.Block(sh, ProfileS21, nil, extranonce1, submit)
+		m := &Miner{Limit: limitS21, Extranonce1: []byte{9, 8, 7, 6}}
+		s := &Solution{Extranonce2: []byte{1, 2, 3, 4, 5, 6, 7, 8}, Time: tmpl.CurTime + 1, Version: j.Version | 0x2000}
+		sh := solve(t, j, m, s)
+		raw := j.Block(sh, m, s)
 		ours := checkBlock(t, j, sh, raw, time.Unix(int64(tmpl.CurTime), 0))
 
 		if ours.Header.Version != 0x20002000 || ours.Header.Timestamp.Unix() != int64(tmpl.CurTime)+1 ||
@@ -187,16 +184,13 @@ func TestBlockProperty(t *testing.T) {
 			t.Fatal(err)
 		}
 		if rapid.Bool().Draw(t, "shared") {
-			tmpl.Share(nil)
+			tmpl.ShareTransactions(nil)
 		}
 
 		payout := append([]byte{0x51, 0x20}, rapid.SliceOfN(rapid.Byte(), 32, 32).Draw(t, "payout")...)
 		b := &Builder{
 			Tag:            rapid.StringN(-1, -1, 20).Draw(t, "tag"),
 			Sig:            rapid.StringN(-1, -1, 38).Draw(t, "sig"),
-			Donation:       rapid.Float64Range(0, 100).Draw(t, "donation"),
-			DonationScript: []byte{0x51},
-			Extra:          extras(rapid.IntRange(0, 40).Draw(t, "extra")),
 			Extranonce1Len: rapid.IntRange(1, 8).Draw(t, "n1"),
 			Extranonce2Len: rapid.IntRange(1, 8).Draw(t, "n2"),
 			VersionMask:    0x1fffe000,
@@ -205,23 +199,24 @@ func TestBlockProperty(t *testing.T) {
 		if !solo {
 			b.PayoutScript = payout
 		}
-		j, err := b.Job(tmpl, 1, vectorTime)
+		share := Output{Script: []byte{0x51}, Part: Percent(rapid.Float64Range(0, 100).Draw(t, "donation")), Required: true}
+		outputs := append([]Output{share}, extras(rapid.IntRange(0, 40).Draw(t, "extra"))...)
+		j, err := b.Job(tmpl, 1, vectorTime, outputs)
 		if err != nil {
-			if reward-b.donation(reward) < int64(len(b.Extra))*1000 {
+			if reward-share.Part.Of(reward) < int64(len(outputs)-1)*1000 {
 				return // outputs above the reward
 			}
 			t.Fatal(err)
 		}
-		p := Profile(rapid.IntRange(0, int(Profiles)-1).Draw(t, "profile"))
-		extranonce1 := rapid.SliceOfN(rapid.Byte(), b.Extranonce1Len, b.Extranonce1Len).Draw(t, "extranonce1")
-		s := &stratum.Submit{Extranonce2Len: b.Extranonce2Len, NTime: j.NTimeMax, HasVersionBits: true,
-			VersionBits: rapid.Uint32().Draw(t, "version bits") & j.Mask}
-		var given1 []byte
+		limit := rapid.OneOf(rapid.SampledFrom(limits), rapid.IntRange(0, 3000)).Draw(t, "limit")
+		m := &Miner{Limit: limit, Extranonce1: rapid.SliceOfN(rapid.Byte(), b.Extranonce1Len, b.Extranonce1Len).Draw(t, "extranonce1")}
+		s := &Solution{Variant: rapid.Byte().Draw(t, "variant"), Extranonce2: make([]byte, b.Extranonce2Len), Time: j.NTimeMax,
+			Version: j.Version | rapid.Uint32().Draw(t, "version bits")&j.Mask}
 		if solo {
-			given1 = payout
+			m.Payout = payout
 		}
-		sh := solve(t, j, p, given1, extranonce1, s)
-		block := checkBlock(t, j, sh, j.Block(sh, p, given1, extranonce1, s), time.Unix(1795327613, 0))
+		sh := solve(t, j, m, s)
+		block := checkBlock(t, j, sh, j.Block(sh, m, s), time.Unix(1795327613, 0))
 
 		coinbase := block.Transactions[0]
 		if !bytes.Equal(coinbase.TxOut[0].PkScript, payout) {
@@ -239,7 +234,7 @@ func TestBlockProperty(t *testing.T) {
 		if has != wantCommitment || has && !bytes.Equal(found, commitment[6:]) || coinbase.HasWitness() != wantCommitment {
 			t.Fatalf("commitment %x, coinbase witness %v, wanted %v", found, coinbase.HasWitness(), wantCommitment)
 		}
-		stripped := decodeTx(t, j.CoinbaseTx(p, given1, extranonce1, s.Extranonce2[:s.Extranonce2Len]))
+		stripped := decodeTx(t, j.CoinbaseTx(m, s))
 		if stripped.TxHash() != coinbase.TxHash() {
 			t.Fatalf("CoinbaseTx is another transaction")
 		}
@@ -249,13 +244,13 @@ func TestBlockProperty(t *testing.T) {
 // The block test is exact at its edge.
 func TestBlockEdge(t *testing.T) {
 	j := newBuilder(t).mustJob(t, newGBT().with("bits", "207fffff").parse(t))
-	s := &stratum.Submit{Extranonce2Len: 8}
+	m, s := &Miner{Limit: limitUnknown, Extranonce1: make([]byte, 4)}, &Solution{Extranonce2: make([]byte, 8)}
 	var sh Share
-	j.Hash(&sh, ProfileS19, nil, make([]byte, 4), s, 0)
+	j.Hash(&sh, m, s)
 	for i := range j.Target { // the target is the hash itself
 		j.Target[i] = sh.Hash[31-i]
 	}
-	if j.Hash(&sh, ProfileS19, nil, make([]byte, 4), s, 0); !sh.Block {
+	if j.Hash(&sh, m, s); !sh.Block {
 		t.Error("a hash equal to the target is no block")
 	}
 	for i := 31; ; i-- { // one less
@@ -264,7 +259,7 @@ func TestBlockEdge(t *testing.T) {
 			break
 		}
 	}
-	if j.Hash(&sh, ProfileS19, nil, make([]byte, 4), s, 0); sh.Block {
+	if j.Hash(&sh, m, s); sh.Block {
 		t.Error("a hash above the target is a block")
 	}
 }

@@ -3,19 +3,12 @@ package work
 import (
 	"crypto/rand"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	"ckpool/difficulty"
 )
-
-// Output is one coinbase output. A script has less than 10,000 bytes.
-type Output struct {
-	Script []byte
-	Value  int64 // satoshis
-}
 
 // Builder holds what all jobs of a pool have in common. It must not change
 // once it has made a job.
@@ -27,15 +20,6 @@ type Builder struct {
 	// PayoutScript is paid what is left of the reward. It is nil in solo: every
 	// miner's own script is given with each call then.
 	PayoutScript []byte
-
-	// Donation is in percent: 0.1 to 99.9, less is none, more is 99.9. Without
-	// DonationScript there is none.
-	Donation       float64
-	DonationScript []byte
-
-	// Extra outputs come off the payout. In a coinbase too small for all of
-	// them the last ones are left out and stay with the payout.
-	Extra []Output
 
 	Extranonce1Len int    // all of it
 	Extranonce2Len int    // at most 8
@@ -67,25 +51,11 @@ func (b *Builder) Validate() error {
 	case len(b.Sig) > maxSig:
 		return fmt.Errorf("btcsig has %d bytes: at most %d", len(b.Sig), maxSig)
 	}
-	for _, o := range b.Extra {
-		if o.Value < 0 || o.Value > maxMoney {
-			return fmt.Errorf("coinbase output of %d satoshis", o.Value)
-		}
-	}
-	for _, script := range append([][]byte{b.PayoutScript, b.DonationScript}, scripts(b.Extra)...) {
-		if len(script) > maxScript {
-			return fmt.Errorf("coinbase output with a script of %d bytes", len(script))
-		}
+	if len(b.PayoutScript) > maxScript {
+		return fmt.Errorf("coinbase output with a script of %d bytes", len(b.PayoutScript))
 	}
 	const longest = 5 + 1 + 6 + 5 // height, no flags, time, nanoseconds
 	return b.checkScriptSig(longest)
-}
-
-func scripts(outputs []Output) (s [][]byte) {
-	for _, o := range outputs {
-		s = append(s, o.Script)
-	}
-	return s
 }
 
 // room is what a scriptSig has left for btcsig, with n bytes before the push of
@@ -109,20 +79,19 @@ func (b *Builder) tagPush() []byte {
 	return appendPush(nil, []byte(b.Tag))
 }
 
-// donation is the satoshis given of a reward, computed in doubles and cut.
-func (b *Builder) donation(reward int64) int64 {
-	if len(b.DonationScript) == 0 || !(b.Donation >= 0.1) { // also NaN
-		return 0
-	}
-	return int64(float64(reward) / 100 * min(b.Donation, 99.9))
-}
-
 // Job makes the job with the given id of a template. now gives the coinbase its
 // time, which makes it unique, and stands for the node's clock where the
-// template does not tell it. The error is one of [Builder.Validate], or says
-// that the template leaves no room in the coinbase or pays less than is given
+// template does not tell it.
+//
+// The outputs are paid beside the payout, which has what is left of the reward.
+// They are left out from the last: of the coinbase of a miner whose limit is too
+// small for all of them, and of all where the block has no room for them, which
+// [Job.LeftOut] tells.
+//
+// The error is one of [Builder.Validate], or says that an output cannot be, or
+// that the template leaves no room for the coinbase or pays less than is given
 // away.
-func (b *Builder) Job(t *Template, id uint64, now time.Time) (*Job, error) {
+func (b *Builder) Job(t *Template, id uint64, now time.Time, outputs []Output) (*Job, error) {
 	if err := b.Validate(); err != nil {
 		return nil, err
 	}
@@ -134,7 +103,7 @@ func (b *Builder) Job(t *Template, id uint64, now time.Time) (*Job, error) {
 	j := &Job{
 		ID:                id,
 		Template:          t,
-		Branch:            MerkleBranch(t.txs.Load().ids()),
+		Branch:            t.merkleBranch(),
 		Version:           t.Version &^ mask,
 		Mask:              mask,
 		Target:            target,
@@ -143,9 +112,9 @@ func (b *Builder) Job(t *Template, id uint64, now time.Time) (*Job, error) {
 		NTimeMax:          lastTime(t, now),
 		Created:           now,
 		builder:           b,
-		solo:              len(b.PayoutScript) == 0,
+		Solo:              len(b.PayoutScript) == 0,
 	}
-	if err := j.setCoinbase(now); err != nil {
+	if err := j.setCoinbase(now, outputs); err != nil {
 		return nil, fmt.Errorf("block template at height %d: %w", t.Height, err)
 	}
 	return j, nil
@@ -165,9 +134,8 @@ func lastTime(t *Template, now time.Time) uint32 {
 	return uint32(min(max(last, int64(t.CurTime)), 1<<32-1))
 }
 
-// setCoinbase prepares what all renderings share and decides which profiles
-// get which.
-func (j *Job) setCoinbase(now time.Time) error {
+// setCoinbase prepares what all renderings share.
+func (j *Job) setCoinbase(now time.Time, outputs []Output) error {
 	b, t := j.builder, j.Template
 	var unique [markLen]byte
 	binary.LittleEndian.PutUint32(unique[:], uint32(now.Nanosecond()))
@@ -179,22 +147,9 @@ func (j *Job) setCoinbase(now time.Time) error {
 	}
 	j.Sig = b.Sig[:min(len(b.Sig), max(b.room(len(j.scriptHead))-1, 0))]
 
-	j.donation = b.donation(t.CoinbaseValue)
-	left := t.CoinbaseValue - j.donation
-	for _, o := range b.Extra {
-		if left -= o.Value; left < 0 {
-			return errors.New("the coinbase outputs are worth more than the reward")
-		}
+	if err := j.setOutputs(outputs); err != nil {
+		return err
 	}
-	for p := range Profiles {
-		j.layouts[p] = j.fit(coinbaseLimit[p])
-		j.slots[p] = p
-		for q := range p {
-			if j.layouts[q] == j.layouts[p] {
-				j.slots[p] = q
-				break
-			}
-		}
-	}
-	return nil
+	j.measure()
+	return j.leaveOut()
 }

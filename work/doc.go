@@ -1,10 +1,11 @@
 // Package work turns a block template into a job for miners, computes shares
 // of it and assembles blocks: coinbase, merkle branch, header.
 //
-// A node's answer becomes a [Template], a [Builder] makes a [Job] of it, the
-// job renders its mining.notify line once per coinbase [Profile], and every
-// submit is computed with [Job.Hash]. A share that solves a block is turned
-// into the bytes for submitblock with [Job.Block].
+// A node's answer becomes a [Template], or one is made by hand of [Parts], and a [Builder] makes a [Job] of it, whose
+// [Coinbase], branch and header fields miners are sent. Every [Solution] a [Miner]
+// submits is computed with [Job.Hash]. A share that solves a block is turned into
+// the bytes for submitblock with [Job.Block]. The package knows no protocol
+// between pool and miner.
 //
 // The package does no I/O, starts no goroutine and reads no clock: time comes
 // in as an argument. It knows no connection, session, user or node, and it

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"ckpool/stratum"
 	"ckpool/work"
 )
 
@@ -17,7 +16,7 @@ const reply = `{"result":{"version":536870912,"rules":["csv","!segwit","taproot"
 "default_witness_commitment":"6a24aa21a9ede2f61c3f71d1defd3fa999dfa36953755c690689799962b48bebd836974e8cf9"},
 "error":null,"id":1}`
 
-// From a node's answer to a line for miners, a share and the block it solves.
+// From a node's answer to work for a miner, a share and the block it solves.
 func Example() {
 	r, err := work.ParseReply([]byte(reply))
 	if err != nil || r.Template == nil {
@@ -33,48 +32,28 @@ func Example() {
 		Extranonce2Len: 8,
 		VersionMask:    0x1fffe000,
 	}
-	job, err := builder.Job(template, 1, time.Unix(1795327613, 0))
+	job, err := builder.Job(template, 1, time.Unix(1795327613, 0), nil)
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	profile := work.ProfileFor("bitaxe/BM1370/v2.9.0")
-	fmt.Printf("%.60s...\n", job.Notify(profile, true))
+	miner := &work.Miner{Limit: work.CoinbaseLimit("bitaxe/BM1370/v2.9.0"), Extranonce1: []byte{1, 2, 3, 4}}
+	coinbase := job.Coinbase(miner.Limit) // the miner's parts of it go behind Head and Mid
+	fmt.Printf("%x... version %08x, mask %08x\n", coinbase.Head[:5], job.Version, job.Mask)
 
 	// What a miner sends back; on regtest every second hash is a block.
-	extranonce1 := []byte{1, 2, 3, 4}
-	submit := &stratum.Submit{Extranonce2Len: 8, NTime: template.CurTime}
+	found := &work.Solution{Extranonce2: make([]byte, 8), Time: template.CurTime, Version: job.Version}
 	var share work.Share
 	for !share.Block {
-		submit.Nonce++
-		job.Hash(&share, profile, nil, extranonce1, submit, job.Mask)
+		found.Nonce++
+		job.Hash(&share, miner, found)
 	}
-	block := job.Block(&share, profile, nil, extranonce1, submit)
+	block := job.Block(&share, miner, found)
 	fmt.Printf("a block of %d bytes and %d transaction\n", len(block), block[80])
 
 	// Output:
-	// {"params":["0000000000000001","466e2206590b1a116012afcabf5be...
+	// 0100000001... version 20000000, mask 1fffe000
 	// a block of 279 bytes and 1 transaction
-}
-
-// In solo each miner's own script goes into its coinbase.
-func ExampleJob_AppendNotify() {
-	r, err := work.ParseReply([]byte(reply))
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	builder := &work.Builder{Tag: "solo", Extranonce1Len: 4, Extranonce2Len: 8, VersionMask: 0x1fffe000}
-	job, err := builder.Job(r.Template, 1, time.Unix(1795327613, 0))
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	payout, _ := hex.DecodeString("0014e8df018c7e326cc253faac7e46cdc51e68542c42")
-	line := job.AppendNotify(nil, work.ProfileS19, payout, work.Announcement{Suffix: 1, Clean: true})
-	fmt.Printf("%s\n", line[:30])
-	// Output:
-	// {"params":["000000000000000101
 }
 
 func ExampleMerkleRoot() {

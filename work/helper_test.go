@@ -153,17 +153,29 @@ func newBuilder(t testing.TB) *Builder {
 	return &Builder{
 		Tag: "ckpool-lhr", Sig: "/specpool/",
 		PayoutScript:   unhex(t, vectorPayout),
-		DonationScript: unhex(t, vectorDonation), Donation: 1,
 		Extranonce1Len: 4, Extranonce2Len: 8,
 		VersionMask: 0x1fffe000,
 	}
 }
 
-func (b *Builder) mustJob(t testing.TB, tmpl *Template) *Job {
+// donation is the output for the donation of the vectors.
+func donation(t testing.TB) Output {
+	return Output{Script: unhex(t, vectorDonation), Part: Percent(1), Required: true}
+}
+
+// mustJob makes a job with the donation and more outputs.
+func (b *Builder) mustJob(t testing.TB, tmpl *Template, more ...Output) *Job {
 	t.Helper()
-	j, err := b.Job(tmpl, 0x6b02867d00000001, vectorTime)
+	j, err := b.Job(tmpl, 0x6b02867d00000001, vectorTime, append([]Output{donation(t)}, more...))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return j
+}
+
+// roomyTemplate is vectorTemplate with room for every coinbase.
+func roomyTemplate(t testing.TB) *Template {
+	tmpl := vectorTemplate(t)
+	tmpl.CoinbaseWeight, tmpl.CoinbaseSigops = maxWeight, maxSigops
+	return tmpl
 }

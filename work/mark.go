@@ -2,10 +2,10 @@ package work
 
 import "crypto/sha256"
 
-// A job announced again to a miner is other work than before: its coinbase has
-// a mark. Without it a miner could tell us after it has seen a hash which of its
-// announcements, and so which difficulty, the hash was found under. For the same
-// reason nobody can know the mark of an announcement before it is made.
+// The coinbase of a variant has a mark. Without it a miner that was sent a job
+// more than once could tell us after it has seen a hash which time, and so which
+// difficulty, the hash was found under. For the same reason nobody can know the
+// mark of a variant before it is sent.
 
 // markLen is the length in bytes of the last push before the extranonces', which
 // a mark changes: the nanoseconds of the job.
@@ -15,23 +15,20 @@ const markLen = 4
 // scriptSig less the extranonces of a byte each.
 const maxHead = 42 + maxScriptSig - 2
 
-// mark changes head, a coinbase up to the extranonces, to that of the
-// announcement with the given suffix; 0 is the first, which has none.
-func (j *Job) mark(head, extranonce1 []byte, suffix uint8) {
-	if suffix == 0 {
-		return
-	}
-	mark := j.markOf(extranonce1, suffix)
+// mark changes head, a coinbase up to the extranonces, to that of another variant
+// than 0, which has no mark.
+func (j *Job) mark(head, extranonce1 []byte, variant uint8) {
+	mark := j.markOf(extranonce1, variant)
 	at := len(head) - 1 - markLen // behind it is the push of the extranonces
 	for i := range markLen {
 		head[at+i] ^= mark[i]
 	}
 }
 
-func (j *Job) markOf(extranonce1 []byte, suffix uint8) [32]byte {
+func (j *Job) markOf(extranonce1 []byte, variant uint8) [32]byte {
 	var b [64]byte
 	n := copy(b[:], j.key[:])
-	b[n] = suffix
+	b[n] = variant
 	n++
 	n += copy(b[n:], extranonce1)
 	return sha256.Sum256(b[:n])

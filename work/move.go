@@ -40,16 +40,16 @@ type jobRecord struct {
 	NTimeMax  uint32              `json:"ntime_max"`
 	Key       hexBytes            `json:"key"` // of marks
 	Branch    []hexHash           `json:"branch"`
-	Coinbases []coinbaseRecord    `json:"coinbases"`
-	Profiles  []int               `json:"profiles"` // index into Coinbases by profile
+	Coinbases []coinbaseRecord    `json:"coinbases"` // the smallest first
 	Template  templateRecord      `json:"template"`
 	New       []transactionRecord `json:"new_transactions,omitempty"`
 }
 
 type coinbaseRecord struct {
-	Head hexBytes `json:"head"`
-	Mid  hexBytes `json:"mid"`
-	Tail hexBytes `json:"tail"`
+	Limit int      `json:"limit"` // the least it is for; the first is for every smaller one, too
+	Head  hexBytes `json:"head"`
+	Mid   hexBytes `json:"mid"`
+	Tail  hexBytes `json:"tail"`
 }
 
 type templateRecord struct {
@@ -66,7 +66,7 @@ type templateRecord struct {
 	VBRequired    uint32   `json:"vbrequired,omitempty"`
 	LongPollID    string   `json:"longpollid,omitempty"`
 	Rules         []string `json:"rules"`
-	Transactions  []int    `json:"transactions"` // in the order they were first written
+	Transactions  []int    `json:"transactions"` // in the order they were first written; null: not known
 }
 
 type transactionRecord struct {
@@ -96,11 +96,13 @@ func (h *hexHash) UnmarshalText(text []byte) error {
 	return err
 }
 
-// Append appends the record of a job.
+// Append appends the record of a job. It has the coinbases that were made until
+// now and those for all of CoinbaseLimit's limits. The job makes no others
+// afterwards, so that here and there a limit gets the same one.
 func (w *JobWriter) Append(b []byte, j *Job) ([]byte, error) {
 	t := j.Template
 	r := jobRecord{
-		Version: recordVersion, ID: j.ID, Created: j.Created.UnixNano(), Solo: j.solo, Sig: j.Sig,
+		Version: recordVersion, ID: j.ID, Created: j.Created.UnixNano(), Solo: j.Solo, Sig: j.Sig,
 		JobBits: j.Version, Mask: j.Mask, NTimeMin: j.NTimeMin, NTimeMax: j.NTimeMax,
 		Key: j.key[:], Branch: make([]hexHash, len(j.Branch)),
 		Template: templateRecord{
@@ -113,18 +115,17 @@ func (w *JobWriter) Append(b []byte, j *Job) ([]byte, error) {
 	for i := range j.Branch {
 		r.Branch[i] = j.Branch[i]
 	}
-	written := map[Profile]int{}
-	for p := range Profiles {
-		i, ok := written[j.slots[p]]
-		if !ok {
-			c := j.Coinbase(p)
-			i = len(r.Coinbases)
-			written[j.slots[p]] = i
-			r.Coinbases = append(r.Coinbases, coinbaseRecord{c.Head, c.Mid, c.Tail})
-		}
-		r.Profiles = append(r.Profiles, i)
+	j.Coinbase(limitUnknown)
+	for _, known := range userAgents {
+		j.Coinbase(known.limit)
 	}
-	w.transactions(&r, t.txs.Load())
+	for _, l := range j.seal() {
+		c := l.Coinbase
+		r.Coinbases = append(r.Coinbases, coinbaseRecord{max(l.from, 0), c.Head, c.Mid, c.Tail})
+	}
+	if t.HasTransactions() {
+		w.transactions(&r, t.txs.Load())
+	}
 	record, err := json.Marshal(&r)
 	if err != nil {
 		return b, fmt.Errorf("record of a job: %w", err)
@@ -154,7 +155,7 @@ func (w *JobWriter) transactions(r *jobRecord, txs *transactions) {
 
 // A JobReader reads what a JobWriter wrote. The zero value is ready to use.
 type JobReader struct {
-	known []*transaction
+	known []*Transaction
 }
 
 // Read makes the job of a record. After an error the reader is of no more use.
@@ -179,7 +180,7 @@ func (r *JobReader) read(record []byte) (*Job, error) {
 		return nil, err
 	}
 	for _, tx := range k.New {
-		r.known = append(r.known, &transaction{tx.TxID, tx.WTxID, tx.Data})
+		r.known = append(r.known, &Transaction{tx.TxID, tx.WTxID, tx.Data})
 	}
 	t, err := r.template(&k.Template)
 	if err != nil {
@@ -188,7 +189,7 @@ func (r *JobReader) read(record []byte) (*Job, error) {
 	j := &Job{
 		ID: k.ID, Template: t, Version: k.JobBits, Mask: k.Mask, Target: t.Target,
 		NetworkDifficulty: difficulty.FromBits(t.Bits), NTimeMin: k.NTimeMin, NTimeMax: k.NTimeMax,
-		Created: time.Unix(0, k.Created), Sig: k.Sig, solo: k.Solo, Branch: make([][32]byte, len(k.Branch)),
+		Created: time.Unix(0, k.Created), Sig: k.Sig, Solo: k.Solo, Branch: make([][32]byte, len(k.Branch)),
 	}
 	for i := range k.Branch {
 		j.Branch[i] = k.Branch[i]
@@ -196,7 +197,10 @@ func (r *JobReader) read(record []byte) (*Job, error) {
 	if copy(j.key[:], k.Key) != len(j.key) || len(k.Key) != len(j.key) {
 		return nil, fmt.Errorf("key of %d bytes", len(k.Key))
 	}
-	return j, j.setRenderings(&k)
+	if k.Template.Transactions == nil {
+		t.branch = j.Branch
+	}
+	return j, j.setCoinbases(&k)
 }
 
 func (r *JobReader) template(k *templateRecord) (*Template, error) {
@@ -210,7 +214,7 @@ func (r *JobReader) template(k *templateRecord) (*Template, error) {
 		HasCommitment: k.Commitment != nil, DefaultCommitment: k.Commitment, computed: k.Computed,
 		VBRequired: k.VBRequired, LongPollID: k.LongPollID, Rules: k.Rules,
 	}
-	txs := &transactions{shared: make([]*transaction, len(k.Transactions))}
+	txs := &transactions{shared: make([]*Transaction, len(k.Transactions))}
 	for i, n := range k.Transactions {
 		if n < 0 || n >= len(r.known) {
 			return nil, fmt.Errorf("transaction %d of %d", n, len(r.known))
@@ -221,37 +225,27 @@ func (r *JobReader) template(k *templateRecord) (*Template, error) {
 	return t, nil
 }
 
-// setRenderings gives j what it had sent. All that has a builder's settings in
-// it is there afterwards.
-func (j *Job) setRenderings(k *jobRecord) error {
-	if len(k.Profiles) != int(Profiles) {
-		return fmt.Errorf("coinbases for %d profiles, want %d", len(k.Profiles), Profiles)
+// setCoinbases gives j those it had. All that has a builder's settings in it is
+// there afterwards.
+func (j *Job) setCoinbases(k *jobRecord) error {
+	if len(k.Coinbases) == 0 {
+		return errors.New("no coinbase")
 	}
 	const plausible = 1 << 20
-	for _, c := range k.Coinbases {
+	list := make([]limited, len(k.Coinbases))
+	for i, c := range k.Coinbases {
 		if len(c.Head)+len(c.Mid)+len(c.Tail) > plausible {
 			return errors.New("a coinbase is larger than a block")
 		}
 		if len(c.Head) <= markLen || len(c.Head) > maxHead {
 			return fmt.Errorf("a coinbase with %d bytes up to the extranonces", len(c.Head))
 		}
+		if c.Limit < 0 || i > 0 && c.Limit <= k.Coinbases[i-1].Limit {
+			return fmt.Errorf("coinbase %d is for %d bytes", i, c.Limit)
+		}
+		list[i] = limited{from: c.Limit, Coinbase: &Coinbase{c.Head, c.Mid, c.Tail}}
 	}
-	for p := range Profiles {
-		i := k.Profiles[p]
-		if i < 0 || i >= len(k.Coinbases) {
-			return fmt.Errorf("coinbase %d of %d", i, len(k.Coinbases))
-		}
-		j.slots[p] = p
-		for q := range p {
-			if k.Profiles[q] == i {
-				j.slots[p] = q
-				break
-			}
-		}
-		if j.slots[p] == p {
-			c := &k.Coinbases[i]
-			j.renderings[p].Store(j.render(Coinbase{c.Head, c.Mid, c.Tail}))
-		}
-	}
+	list = sealed(list)
+	j.coinbases.Store(&list)
 	return nil
 }

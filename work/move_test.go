@@ -5,42 +5,39 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
-
-	"ckpool/stratum"
 )
 
 // sameWork fails unless both jobs mean the same to every miner and node.
 func sameWork(t *testing.T, got, want *Job, payout []byte) {
 	t.Helper()
 	extranonce1 := []byte{9, 8, 7, 6}
-	for p := range Profiles {
-		for suffix := range uint8(2) {
-			for _, clean := range []bool{false, true} {
-				a := Announcement{Suffix: suffix, Extranonce1: extranonce1, Later: uint32(suffix), Clean: clean}
-				g := got.AppendNotify(nil, p, payout, a)
-				if w := want.AppendNotify(nil, p, payout, a); !bytes.Equal(g, w) {
-					t.Fatalf("profile %d is sent\n%s\nwant\n%s", p, g, w)
-				}
+	for _, limit := range limits {
+		m := &Miner{limit, payout, extranonce1}
+		for variant := range uint8(2) {
+			g, w := got.AppendHead(nil, m, variant), want.AppendHead(nil, m, variant)
+			if !bytes.Equal(g, w) {
+				t.Fatalf("limit %d is sent the head\n%x\nwant\n%x", limit, g, w)
 			}
 		}
-		if !bytes.Equal(got.Notify(p, true), want.Notify(p, true)) {
-			t.Fatalf("profile %d: another notify line", p)
+		if g, w := got.Coinbase(limit), want.Coinbase(limit); !reflect.DeepEqual(g, w) || got.Solo != want.Solo {
+			t.Fatalf("limit %d is sent\n%x\nwant\n%x", limit, g, w)
 		}
-		s := stratum.Submit{Extranonce2: [8]byte{1, 2, 3, 4, 5, 6, 7, 8}, Extranonce2Len: 8, NTime: want.NTimeMin, Nonce: 7, VersionBits: 1 << 13, HasVersionBits: true}
-		s.Suffix = uint8(p)
+		s := &Solution{Variant: uint8(limit), Extranonce2: []byte{1, 2, 3, 4, 5, 6, 7, 8}, Time: want.NTimeMin, Nonce: 7, Version: want.Version | 1<<13}
 		var g, w Share
-		got.Hash(&g, p, payout, extranonce1, &s, got.Mask)
-		want.Hash(&w, p, payout, extranonce1, &s, want.Mask)
+		got.Hash(&g, m, s)
+		want.Hash(&w, m, s)
 		if g != w {
-			t.Fatalf("profile %d: another share", p)
+			t.Fatalf("limit %d: another share", limit)
 		}
-		if !bytes.Equal(got.Block(&g, p, payout, extranonce1, &s), want.Block(&w, p, payout, extranonce1, &s)) {
-			t.Fatalf("profile %d: another block", p)
+		if !bytes.Equal(got.Block(&g, m, s), want.Block(&w, m, s)) {
+			t.Fatalf("limit %d: another block", limit)
 		}
 	}
-	if got.ID != want.ID || got.NTimeMin != want.NTimeMin || got.NTimeMax != want.NTimeMax || !got.Created.Equal(want.Created) ||
+	if got.ID != want.ID || got.Version != want.Version || got.Mask != want.Mask || !slices.Equal(got.Branch, want.Branch) || got.Template.CurTime != want.Template.CurTime || got.NTimeMin != want.NTimeMin || got.NTimeMax != want.NTimeMax || !got.Created.Equal(want.Created) ||
 		got.NetworkDifficulty != want.NetworkDifficulty || got.Target != want.Target || got.Template.PrevHash != want.Template.PrevHash {
 		t.Errorf("%+v\nwant\n%+v", got, want)
 	}
@@ -53,13 +50,12 @@ func TestMoveJobs(t *testing.T) {
 	for _, name := range []string{"regtest-getblocktemplate-0tx", "regtest-getblocktemplate-1tx", "regtest-getblocktemplate-400tx", "signet-getblocktemplate"} {
 		for _, solo := range []bool{false, true} {
 			b := newBuilder(t)
-			b.Extra = extras(30)
-			payout := []byte(nil)
+			outputs, payout := extras(30), []byte(nil)
 			if solo {
-				b.PayoutScript, b.Extra, payout = nil, nil, unhex(t, vectorDonation)
+				b.PayoutScript, outputs, payout = nil, nil, unhex(t, vectorDonation)
 			}
-			first, second := b.mustJob(t, recorded(t, name)), b.mustJob(t, recorded(t, name))
-			first.Template.Share(nil)
+			first, second := b.mustJob(t, recorded(t, name), outputs...), b.mustJob(t, recorded(t, name), outputs...)
+			first.Template.ShareTransactions(nil)
 			var w JobWriter
 			var r JobReader
 			var sizes []int
@@ -91,6 +87,41 @@ func TestMoveJobs(t *testing.T) {
 	}
 }
 
+// A miner may come between the record of a job and the handover, with a limit
+// that nobody had before. Both processes give it the same coinbase, or what it
+// finds would be lost: the largest there is that it takes, or the smallest.
+func TestLimitsAfterTheRecord(t *testing.T) {
+	here := newBuilder(t).mustJob(t, vectorTemplate(t), extras(100)...)
+	before := here.Coinbase(1234) // of a source that has limits of its own
+	record, err := new(JobWriter).Append(nil, here)
+	if err != nil {
+		t.Fatal(err)
+	}
+	there, err := new(JobReader).Read(record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := slices.Sorted(slices.Values(append([]int{1234}, limits...)))
+	size := func(limit int) int {
+		return len(here.CoinbaseTx(&Miner{limit, nil, make([]byte, 4)}, &Solution{Extranonce2: make([]byte, 8)}))
+	}
+	for limit := -1; limit < 20_000; limit++ {
+		best := known[0]
+		for _, k := range known {
+			if size(k) <= limit {
+				best = k
+			}
+		}
+		got, want := there.Coinbase(limit), here.Coinbase(limit)
+		if !reflect.DeepEqual(got, want) || want != here.Coinbase(best) {
+			t.Fatalf("limit %d gets another coinbase there, or not that of %d", limit, best)
+		}
+	}
+	if here.Coinbase(1234) != before {
+		t.Error("a miner's coinbase has changed under it")
+	}
+}
+
 // A template that follows a moved one shares its transactions.
 func TestMovedTemplateIsShared(t *testing.T) {
 	record, err := new(JobWriter).Append(nil, newBuilder(t).mustJob(t, recorded(t, "regtest-getblocktemplate-400tx")))
@@ -102,7 +133,7 @@ func TestMovedTemplateIsShared(t *testing.T) {
 		t.Fatal(err)
 	}
 	next := recorded(t, "regtest-getblocktemplate-400tx")
-	next.Share(j.Template)
+	next.ShareTransactions(j.Template)
 	if &next.txs.Load().shared[0] != &j.Template.txs.Load().shared[0] {
 		t.Error("the transactions are there twice")
 	}
@@ -119,8 +150,8 @@ func TestBadJobRecords(t *testing.T) {
 		{"no version", `"version":1,`, ``, "version 0, this program reads 1 to 1"},
 		{"unknown transaction", `"transactions":[]`, `"transactions":[0]`, "transaction 0 of 0"},
 		{"negative transaction", `"transactions":[]`, `"transactions":[-1]`, "transaction -1 of 0"},
-		{"too few profiles", `"profiles":[0,`, `"profiles":[`, "coinbases for 5 profiles, want 6"},
-		{"unknown coinbase", `"profiles":[0,`, `"profiles":[9,`, "coinbase 9 of"},
+		{"no coinbases", `"coinbases":[`, `"coinbases":[],"x":[`, "no coinbase"},
+		{"a limit twice", `"coinbases":[{"limit":0,`, `"coinbases":[{"limit":0,"head":"0100000001","mid":"","tail":""},{"limit":0,`, "coinbase 1 is for 0 bytes"},
 		{"no key", `"key":"`, `"key":"00`, "key of 17 bytes"},
 		{"no coinbase", `"head":"01`, `"head":"","x":"01`, "0 bytes up to the extranonces"},
 		{"short hash", `"prevhash":"6f`, `"prevhash":"`, "hash of 62 digits"},
@@ -138,7 +169,8 @@ func TestBadJobRecords(t *testing.T) {
 }
 
 // The first version of the record is read for ever; the file is never made
-// anew. Beside each record stand the line it must send and a block it makes.
+// anew. Beside each record stand the line it must send and a block it makes;
+// that it sends the line is a test of sessions.
 func TestReadJobV1(t *testing.T) {
 	for _, name := range []string{"job-pool", "job-solo"} {
 		dir := filepath.Join("testdata", "handover", "v1")
@@ -150,23 +182,19 @@ func TestReadJobV1(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var want struct{ Notify, Block string }
+		var want struct{ Block string }
 		b, err := os.ReadFile(filepath.Join(dir, name+".want.json"))
 		if err != nil || json.Unmarshal(b, &want) != nil {
 			t.Fatal(err)
 		}
-		var payout []byte
-		extranonce1 := []byte{9, 8, 7, 6}
+		m := &Miner{Limit: limitUnknown, Extranonce1: []byte{9, 8, 7, 6}}
 		if name == "job-solo" {
-			payout = unhex(t, vectorDonation)
+			m.Payout = unhex(t, vectorDonation)
 		}
-		if got := string(j.AppendNotify(nil, ProfileS19, payout, Announcement{Suffix: 5, Extranonce1: extranonce1, Clean: true})); got != want.Notify {
-			t.Errorf("%s sends\n%s\nwant\n%s", name, got, want.Notify)
-		}
-		s := stratum.Submit{Suffix: 5, Extranonce2Len: 8, NTime: j.NTimeMin, Nonce: 7}
+		s := &Solution{Variant: 5, Extranonce2: make([]byte, 8), Time: j.NTimeMin, Nonce: 7, Version: j.Version}
 		var sh Share
-		j.Hash(&sh, ProfileS19, payout, extranonce1, &s, 0)
-		if got := j.Block(&sh, ProfileS19, payout, extranonce1, &s); !bytes.Equal(got, unhex(t, want.Block)) {
+		j.Hash(&sh, m, s)
+		if got := j.Block(&sh, m, s); !bytes.Equal(got, unhex(t, want.Block)) {
 			t.Errorf("%s makes the block\n%x\nwant\n%s", name, got, want.Block)
 		}
 	}
@@ -191,10 +219,11 @@ func FuzzReadJob(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		payout := []byte{0x51}
-		for p := range Profiles {
-			if !bytes.Equal(j.AppendNotify(nil, p, payout, Announcement{}), k.AppendNotify(nil, p, payout, Announcement{})) {
-				t.Errorf("profile %d is sent something else", p)
+		for _, limit := range limits {
+			m := &Miner{limit, []byte{0x51}, make([]byte, 4)}
+			s := &Solution{Extranonce2: make([]byte, 8)}
+			if !bytes.Equal(j.CoinbaseTx(m, s), k.CoinbaseTx(m, s)) {
+				t.Errorf("limit %d is sent something else", limit)
 			}
 		}
 	})

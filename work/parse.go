@@ -1,7 +1,6 @@
 package work
 
 import (
-	"bytes"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -18,7 +17,7 @@ import (
 // member, and of several members of one name the last counts.
 //
 // Transaction data stays where it is, as hex in body: body is kept until
-// [Template.Share] and must not be changed. Errors name the member that is
+// [Template.ShareTransactions] and must not be changed. Errors name the member that is
 // missing or wrong, and the byte where the text is not JSON.
 func ParseTemplate(body []byte) (*Template, error) {
 	s, err := newScanner(body)
@@ -125,10 +124,21 @@ func (s *scanner) rpcError() (code int, message string) {
 type fields struct {
 	version, curTime, minTime, height, value, vbRequired *int64
 
+	weightLimit, sigopLimit *int64
+
 	prevHash, bits, flags, commitment, longPollID, challenge *string
 
 	rules []string // nil when missing
 	txs   *transactions
+	used  use
+}
+
+// use is what transactions take up of a block's weight units and sigops. Where a
+// node did not tell it of one, it is as much as that one can have at most, and
+// the sigops are not known.
+type use struct {
+	weight, sigops           int64
+	weightKnown, sigopsKnown bool
 }
 
 func (s *scanner) fields() *fields {
@@ -148,6 +158,10 @@ func (s *scanner) fields() *fields {
 			f.value = s.integer(key, 0, maxMoney)
 		case "vbrequired":
 			f.vbRequired = s.integer(key, 0, math.MaxUint32)
+		case "weightlimit":
+			f.weightLimit = s.integer(key, 0, math.MaxInt32)
+		case "sigoplimit":
+			f.sigopLimit = s.integer(key, 0, math.MaxInt32)
 		case "previousblockhash":
 			f.prevHash = s.textOrNull()
 		case "bits":
@@ -163,7 +177,7 @@ func (s *scanner) fields() *fields {
 		case "rules":
 			f.rules = s.rules()
 		case "transactions":
-			f.txs = s.transactions()
+			f.txs, f.used = s.transactions()
 		default:
 			s.skip()
 		}
@@ -256,9 +270,31 @@ func (f *fields) build(s *scanner) (*Template, error) {
 			return nil, fmt.Errorf("coinbaseaux.flags %q is not hex", *f.flags)
 		}
 	}
+	f.setCoinbaseRoom(t)
 	f.txs.setBody(s)
 	t.txs.Store(f.txs)
 	return t, t.setCommitment(f.commitment)
+}
+
+// setCoinbaseRoom computes what the transactions leave for the coinbase: at least
+// what a node leaves by default if it does not tell what they need.
+func (f *fields) setCoinbaseRoom(t *Template) {
+	weight, sigops := int64(maxWeight), int64(maxSigops)
+	if f.weightLimit != nil {
+		weight = *f.weightLimit
+	}
+	if f.sigopLimit != nil {
+		sigops = *f.sigopLimit
+	}
+	weight -= headerWeight + f.used.weight
+	if !f.used.weightKnown {
+		weight = max(weight, reservedWeight-headerWeight)
+	}
+	sigops -= f.used.sigops
+	if !f.used.sigopsKnown {
+		sigops = reservedSigops
+	}
+	t.CoinbaseWeight, t.CoinbaseSigops = int(max(weight, 1)), int(max(sigops, 1))
 }
 
 // checkChain refuses what this package does not know how to mine.
@@ -327,7 +363,7 @@ func (t *Template) setCommitment(text *string) error {
 	if len(script) == 32 { // btcd gives the bare hash
 		script = commitmentScript([32]byte(script))
 	}
-	if err != nil || len(script) != 38 || !bytes.HasPrefix(script, commitmentScript([32]byte{})[:6]) {
+	if err != nil || !isCommitment(script) {
 		return fmt.Errorf("default_witness_commitment %q is neither the script of a commitment output nor a hash", *text)
 	}
 	t.HasCommitment = true

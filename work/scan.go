@@ -246,6 +246,24 @@ func (s *scanner) integer(name string, lo, hi int64) *int64 {
 	return &n
 }
 
+// count reads a whole number below some billions; -1 is any other value.
+func (s *scanner) count() int64 {
+	s.peek()
+	from, i, n := s.i, s.i, int64(0)
+	for ; i < len(s.body) && s.body[i]-'0' <= 9 && n < 1<<32; i++ {
+		n = 10*n + int64(s.body[i]-'0')
+	}
+	if i < len(s.body) && i > from && (i == from+1 || s.body[from] != '0') {
+		switch s.body[i] {
+		case ',', '}', ' ', '\t', '\n', '\r':
+			s.i = i
+			return n
+		}
+	}
+	s.skip()
+	return -1
+}
+
 // skip reads over any value.
 func (s *scanner) skip() { s.skipValue(0) }
 

@@ -44,6 +44,42 @@ func appendPush(b, data []byte) []byte {
 	return append(append(b, byte(len(data))), data...)
 }
 
+// countSigops counts the signature checks in a script as consensus counts those
+// of a coinbase: without looking at how many keys CHECKMULTISIG has, which counts
+// 20, and up to the first push that is longer than the script.
+func countSigops(script []byte) (n int) {
+	for i := 0; i < len(script); {
+		op := script[i]
+		i++
+		var size int // of the number that tells a push's length
+		switch {
+		case op <= 75:
+			i += int(op)
+		case op == 0x4c, op == 0x4d, op == 0x4e: // OP_PUSHDATA1, 2, 4
+			size = 1 << (op - 0x4c)
+		case op == 0xac, op == 0xad: // OP_CHECKSIG, OP_CHECKSIGVERIFY
+			n++
+		case op == 0xae, op == 0xaf: // OP_CHECKMULTISIG, OP_CHECKMULTISIGVERIFY
+			n += 20
+		}
+		if size > 0 {
+			var length uint64
+			for k := range size {
+				if i+k >= len(script) {
+					return n
+				}
+				length |= uint64(script[i+k]) << (8 * k)
+			}
+			i += size
+			if length > uint64(len(script)-i) {
+				return n
+			}
+			i += int(length)
+		}
+	}
+	return n
+}
+
 // appendCompactSize appends n as transactions and blocks count things.
 func appendCompactSize(b []byte, n int) []byte {
 	switch {

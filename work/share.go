@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 
 	"ckpool/difficulty"
-	"ckpool/stratum"
 )
 
 // Share is a computed share.
@@ -15,24 +14,15 @@ type Share struct {
 	Block      bool     // Hash meets the target of the job, compared exactly
 }
 
-// Hash computes the share of a submit into out. It allocates nothing for
-// coinbases of up to 16,000 bytes. payout is nil in pool mode, the miner's
-// output script in solo; extranonce1 is all of it. The submit's version bits,
-// if it has any, replace those of the job under versionMask (BIP310).
-func (j *Job) Hash(out *Share, p Profile, payout, extranonce1 []byte, s *stratum.Submit, versionMask uint32) {
-	c := j.Coinbase(p)
-	extranonce2 := s.Extranonce2[:s.Extranonce2Len]
-	root := MerkleRoot(j.coinbaseHash(c, s.Suffix, payout, extranonce1, extranonce2), j.Branch)
-
-	version := j.Version
-	if s.HasVersionBits {
-		version = version&^versionMask | s.VersionBits&versionMask
-	}
+// Hash computes the share of a solution into out. It allocates nothing for
+// coinbases of up to 16,000 bytes.
+func (j *Job) Hash(out *Share, m *Miner, s *Solution) {
+	root := MerkleRoot(j.coinbaseHash(j.Coinbase(m.Limit), m, s), j.Branch)
 	h := &out.Header
-	binary.LittleEndian.PutUint32(h[0:], version)
+	binary.LittleEndian.PutUint32(h[0:], s.Version)
 	copy(h[4:], j.Template.PrevHash[:])
 	copy(h[36:], root[:])
-	binary.LittleEndian.PutUint32(h[68:], s.NTime)
+	binary.LittleEndian.PutUint32(h[68:], s.Time)
 	binary.LittleEndian.PutUint32(h[72:], j.Template.Bits)
 	binary.LittleEndian.PutUint32(h[76:], s.Nonce)
 
@@ -41,31 +31,34 @@ func (j *Job) Hash(out *Share, p Profile, payout, extranonce1 []byte, s *stratum
 	out.Block = j.Target.MetBy(&out.Hash)
 }
 
-func (j *Job) coinbaseHash(c *Coinbase, suffix uint8, payout, extranonce1, extranonce2 []byte) [32]byte {
+func (j *Job) coinbaseHash(c *Coinbase, m *Miner, s *Solution) [32]byte {
 	var b [512]byte
-	if j.txSize(c, payout, len(extranonce1)+len(extranonce2)) > len(b) {
-		return j.largeCoinbaseHash(c, suffix, payout, extranonce1, extranonce2)
+	if txSize(c, m, s) > len(b) {
+		return j.largeCoinbaseHash(c, m, s)
 	}
-	return doubleHash(j.appendTx(b[:0], c, suffix, payout, extranonce1, extranonce2))
+	return doubleHash(j.appendTx(b[:0], c, m, s))
 }
 
-// largeCoinbaseHash has the stack for the largest profile, which would cost
-// small coinbases more to clear than to hash.
+// largeCoinbaseHash has the stack for the largest limit, which would cost small
+// coinbases more to clear than to hash.
 //
 //go:noinline
-func (j *Job) largeCoinbaseHash(c *Coinbase, suffix uint8, payout, extranonce1, extranonce2 []byte) [32]byte {
+func (j *Job) largeCoinbaseHash(c *Coinbase, m *Miner, s *Solution) [32]byte {
 	var b [16 << 10]byte
-	return doubleHash(j.appendTx(b[:0], c, suffix, payout, extranonce1, extranonce2))
+	return doubleHash(j.appendTx(b[:0], c, m, s))
 }
 
 // Block is the serialised block of a share, with the coinbase's witness if and
 // only if the coinbase has a commitment output. The arguments are those of the
-// [Job.Hash] that computed sh.
-func (j *Job) Block(sh *Share, p Profile, payout, extranonce1 []byte, s *stratum.Submit) []byte {
-	c := j.Coinbase(p)
-	extranonce2 := s.Extranonce2[:s.Extranonce2Len]
+// [Job.Hash] that computed sh. It is nil where the template's transactions are not
+// known: only the source of the template can make the block.
+func (j *Job) Block(sh *Share, m *Miner, s *Solution) []byte {
+	if !j.Template.HasTransactions() {
+		return nil
+	}
+	c := j.Coinbase(m.Limit)
 	txs := j.Template.txs.Load()
-	size := len(sh.Header) + 9 + j.txSize(c, payout, len(extranonce1)+len(extranonce2)) + 2 + len(witness)
+	size := len(sh.Header) + 9 + txSize(c, m, s) + 2 + len(witness)
 	for i := range txs.count() {
 		size += txs.size(i)
 	}
@@ -73,9 +66,9 @@ func (j *Job) Block(sh *Share, p Profile, payout, extranonce1 []byte, s *stratum
 	b = append(b, sh.Header[:]...)
 	b = appendCompactSize(b, 1+txs.count())
 	if j.Template.commitment() != nil {
-		b = j.appendWitnessTx(b, c, s.Suffix, payout, extranonce1, extranonce2)
+		b = j.appendWitnessTx(b, c, m, s)
 	} else {
-		b = j.appendTx(b, c, s.Suffix, payout, extranonce1, extranonce2)
+		b = j.appendTx(b, c, m, s)
 	}
 	for i := range txs.count() {
 		b = txs.appendRaw(b, i)

@@ -1,12 +1,14 @@
 package work
 
 import (
+	"bytes"
 	"sync/atomic"
 
 	"ckpool/difficulty"
 )
 
-// Template is a block template. Its content never changes; [Template.Share]
+// Template is a block template, of a node's answer ([ParseTemplate]) or made by
+// hand ([NewTemplate]). Its content never changes; [Template.ShareTransactions]
 // changes only how the transactions are kept. A Template must not be copied.
 type Template struct {
 	Height           int64
@@ -23,6 +25,11 @@ type Template struct {
 	HasCommitment     bool
 	DefaultCommitment []byte
 
+	// What the coinbase with its witness may have in weight units, and in sigops
+	// as they are counted since BIP141; 0 is as much as Bitcoin Core leaves by
+	// default.
+	CoinbaseWeight, CoinbaseSigops int
+
 	VBRequired uint32 // version bits that must stay as they are
 	LongPollID string
 	Rules      []string // nil where the node names none
@@ -31,6 +38,46 @@ type Template struct {
 	// there are transactions with witness.
 	computed []byte
 	txs      atomic.Pointer[transactions]
+	branch   [][32]byte // where there are transactions that are not known
+}
+
+// Of a block, in weight units and sigops; both count bytes and checks without
+// witness witnessScale times (BIP141).
+const (
+	maxWeight    = 4_000_000
+	maxSigops    = 80_000
+	witnessScale = 4
+	// headerWeight is that of the header and the largest usual count of
+	// transactions.
+	headerWeight = witnessScale * (80 + 3)
+	// What Bitcoin Core leaves for header and coinbase, unless it is told
+	// otherwise.
+	reservedWeight = 8_000
+	reservedSigops = 400
+)
+
+// coinbaseRoom is CoinbaseWeight and CoinbaseSigops with their defaults.
+func (t *Template) coinbaseRoom() (weight, sigops int) {
+	weight, sigops = t.CoinbaseWeight, t.CoinbaseSigops
+	if weight == 0 {
+		weight = reservedWeight - headerWeight
+	}
+	if sigops == 0 {
+		sigops = reservedSigops
+	}
+	return weight, sigops
+}
+
+// HasTransactions tells whether the transactions are known. Without them shares of
+// a job can be computed, and no block can be made.
+func (t *Template) HasTransactions() bool { return len(t.branch) == 0 }
+
+// merkleBranch is what a coinbase hash is combined with.
+func (t *Template) merkleBranch() [][32]byte {
+	if t.branch != nil {
+		return t.branch
+	}
+	return MerkleBranch(t.txs.Load().ids())
 }
 
 // commitment is the script of the coinbase's commitment output, nil for none.
@@ -39,6 +86,11 @@ func (t *Template) commitment() []byte {
 		return t.DefaultCommitment
 	}
 	return t.computed
+}
+
+// isCommitment reports whether a script is one that commitmentScript gives.
+func isCommitment(script []byte) bool {
+	return len(script) == 38 && bytes.HasPrefix(script, commitmentScript([32]byte{})[:6])
 }
 
 // commitmentScript is an output script that carries a witness commitment:

@@ -15,24 +15,19 @@ type transactions struct {
 	txids  [][32]byte
 	places []place
 
-	shared []*transaction
+	shared []*Transaction
 }
 
 // place is where a transaction stands in the node's answer, as hex. Without
 // hash it is that of a transaction without witness.
 type place struct{ data, hash span }
 
-// transaction is a transaction on its own. Immutable.
-type transaction struct {
-	txid, wtxid [32]byte
-	raw         []byte // as it stands in a block
-}
-
-// transactions reads the array. Data and hash are not looked into: that is for
+// transactions reads the array, and what its transactions take up. Data and hash are not looked into: that is for
 // CheckWitness, or for the day when a block is made of them.
-func (s *scanner) transactions() *transactions {
+func (s *scanner) transactions() (*transactions, use) {
+	used := use{weightKnown: true, sigopsKnown: true}
 	if s.null() {
-		return nil
+		return nil, used
 	}
 	const usual = 600 // bytes of answer for a small transaction
 	n := (len(s.body) - s.i) / usual
@@ -40,6 +35,7 @@ func (s *scanner) transactions() *transactions {
 	for more := s.open('['); more; more = s.more('[') {
 		var p place
 		var txid span
+		weight, sigops := int64(-1), int64(-1)
 		for more := s.open('{'); more; more = s.more('{') {
 			switch string(s.key()) {
 			case "data":
@@ -48,6 +44,10 @@ func (s *scanner) transactions() *transactions {
 				txid = s.rawOrNull()
 			case "hash":
 				p.hash = s.rawOrNull()
+			case "weight":
+				weight = s.count()
+			case "sigops":
+				sigops = s.count()
 			default:
 				s.skip()
 			}
@@ -58,16 +58,24 @@ func (s *scanner) transactions() *transactions {
 		var id [32]byte
 		switch {
 		case s.err != nil:
-			return nil
+			return nil, used
 		case !p.data.ok():
 			s.fail("transaction %d has no data", len(txs.places))
 		case !decodeHash(&id, s.at(txid)):
 			s.fail("transaction %d has no usable txid", len(txs.places))
 		}
+		if weight < 0 {
+			weight, used.weightKnown = int64(p.data.to-p.data.from)/2*witnessScale, false
+		}
+		if sigops < 0 {
+			sigops, used.sigopsKnown = 0, false
+		}
+		used.weight += weight
+		used.sigops += sigops
 		txs.txids = append(txs.txids, id)
 		txs.places = append(txs.places, p)
 	}
-	return txs
+	return txs, used
 }
 
 func (s *scanner) rawOrNull() span {
@@ -92,7 +100,7 @@ func (txs *transactions) count() int {
 
 func (txs *transactions) txid(i int) [32]byte {
 	if txs.shared != nil {
-		return txs.shared[i].txid
+		return txs.shared[i].TxID
 	}
 	return txs.txids[i]
 }
@@ -106,7 +114,7 @@ func (txs *transactions) hex(i int) []byte {
 // size is that of transaction i in a block.
 func (txs *transactions) size(i int) int {
 	if txs.shared != nil {
-		return len(txs.shared[i].raw)
+		return len(txs.shared[i].Data)
 	}
 	return len(txs.hex(i)) / 2
 }
@@ -114,7 +122,7 @@ func (txs *transactions) size(i int) int {
 // decode is transaction i as it stands in a block, appended to b.
 func (txs *transactions) decode(b []byte, i int) ([]byte, error) {
 	if txs.shared != nil {
-		return append(b, txs.shared[i].raw...), nil
+		return append(b, txs.shared[i].Data...), nil
 	}
 	begin := len(b)
 	b, err := hex.AppendDecode(b, txs.hex(i))
@@ -126,7 +134,7 @@ func (txs *transactions) decode(b []byte, i int) ([]byte, error) {
 
 func (txs *transactions) wtxid(i int) ([32]byte, error) {
 	if txs.shared != nil {
-		return txs.shared[i].wtxid, nil
+		return txs.shared[i].WTxID, nil
 	}
 	p := txs.places[i].hash
 	if !p.ok() {
@@ -156,7 +164,8 @@ func (txs *transactions) wtxids() (ids [][32]byte, witness bool, err error) {
 	return ids, witness, nil
 }
 
-// TxCount is the number of transactions without the coinbase.
+// TxCount is the number of transactions without the coinbase, 0 where they are not
+// known.
 func (t *Template) TxCount() int { return t.txs.Load().count() }
 
 // TxID is the id of transaction i, in template order.
@@ -185,7 +194,7 @@ func (txs *transactions) ids() [][32]byte {
 	}
 	ids := make([][32]byte, len(txs.shared))
 	for i, tx := range txs.shared {
-		ids[i] = tx.txid
+		ids[i] = tx.TxID
 	}
 	return ids
 }
@@ -203,11 +212,14 @@ func (t *Template) computeCommitment() error {
 }
 
 // CheckWitness checks what is not needed to give work to miners but for the
-// block they may find: that the data of every transaction is hex, and that the
+// block they may find, as far as the transactions are known: that the data of every transaction is hex, and that the
 // witness commitment the node gave is the one its transactions have. It costs
 // some milliseconds; run it after the work is out. It may run concurrently with
 // everything else.
 func (t *Template) CheckWitness() error {
+	if !t.HasTransactions() {
+		return nil
+	}
 	txs := t.txs.Load()
 	var raw []byte
 	for i := range txs.count() {
@@ -230,28 +242,28 @@ func (t *Template) CheckWitness() error {
 	return nil
 }
 
-// Share makes t keep its transactions as records, those that prev also has in
+// ShareTransactions makes t keep its transactions as records, those that prev also has in
 // common with it, and lets go of the node's answer. With each template given
 // its predecessor (nil for none), a long row of templates costs one pointer per
 // transaction and template. It takes some milliseconds: call it after the work
 // is out, once. It may run concurrently with every other use of t and prev.
-func (t *Template) Share(prev *Template) {
+func (t *Template) ShareTransactions(prev *Template) {
 	txs := t.txs.Load()
 	if txs == nil || txs.shared != nil || len(txs.places) == 0 {
 		return
 	}
-	var before []*transaction
+	var before []*Transaction
 	if prev != nil {
 		if p := prev.txs.Load(); p != nil {
 			before = p.shared
 		}
 	}
 	// The same txid may come with another witness, the same wtxid may not.
-	known := make(map[[32]byte]*transaction, len(before))
+	known := make(map[[32]byte]*Transaction, len(before))
 	for _, tx := range before {
-		known[tx.wtxid] = tx
+		known[tx.WTxID] = tx
 	}
-	shared := make([]*transaction, len(txs.places))
+	shared := make([]*Transaction, len(txs.places))
 	same := len(before) == len(shared)
 	var raw []byte
 	for i := range shared {
@@ -260,11 +272,11 @@ func (t *Template) Share(prev *Template) {
 			return // CheckWitness tells
 		}
 		tx := known[wtxid]
-		if tx == nil || tx.txid != txs.txids[i] {
+		if tx == nil || tx.TxID != txs.txids[i] {
 			if raw, err = txs.decode(raw[:0], i); err != nil {
 				return // CheckWitness tells
 			}
-			tx = &transaction{txs.txids[i], wtxid, bytes.Clone(raw)}
+			tx = &Transaction{txs.txids[i], wtxid, bytes.Clone(raw)}
 		}
 		shared[i] = tx
 		same = same && before[i] == tx

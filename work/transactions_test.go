@@ -22,7 +22,7 @@ func bigTemplate(first, n, size int) []byte {
 func bigTransactions(first, n, size int) (txs [][]byte) {
 	data := strings.Repeat("ab", size-4)
 	for i := first; i < first+n; i++ {
-		txs = append(txs, fmt.Appendf(nil, `{"data":"%08x%s","txid":"%016x%s","hash":"%016x%s","depends":[],"fee":12819,"sigops":1,"weight":561}`,
+		txs = append(txs, fmt.Appendf(nil, `{"data":"%08x%s","txid":"%016x%s","hash":"%016x%s","depends":[],"fee":12819,"sigops":1,"weight":390}`,
 			i, data, uint64(i)*0x9e3779b97f4a7c15, data[:48], uint64(i)*0xbf58476d1ce4e5b9, data[:48]))
 	}
 	return txs
@@ -53,7 +53,7 @@ func TestShareKeepsContent(t *testing.T) {
 	for round, first := range []int{0, 0, 5, 3, 1000, 0} {
 		body := bigTemplate(first, n, 50)
 		fresh, shared := parseBytes(t, bytes.Clone(body)), parseBytes(t, body)
-		shared.Share(prev)
+		shared.ShareTransactions(prev)
 		clear(body) // the answer is no longer needed
 		if shared.TxCount() != n {
 			t.Fatalf("%d transactions", shared.TxCount())
@@ -75,9 +75,9 @@ func TestShareKeepsContent(t *testing.T) {
 
 func TestShareHasInCommon(t *testing.T) {
 	a, b, c := parseBytes(t, bigTemplate(0, 100, 50)), parseBytes(t, bigTemplate(0, 100, 50)), parseBytes(t, bigTemplate(10, 100, 50))
-	a.Share(nil)
-	b.Share(a)
-	c.Share(b)
+	a.ShareTransactions(nil)
+	b.ShareTransactions(a)
+	c.ShareTransactions(b)
 	as, bs, cs := a.txs.Load().shared, b.txs.Load().shared, c.txs.Load().shared
 	if &as[0] != &bs[0] {
 		t.Error("equal templates have two lists")
@@ -96,8 +96,8 @@ func TestShareKeepsWitnessesApart(t *testing.T) {
 		return newGBT().with("transactions", []any{gbt{"data": data, "txid": id, "hash": hash}}).parse(t)
 	}
 	a, b := template("01", other), template("02", id)
-	a.Share(nil)
-	b.Share(a)
+	a.ShareTransactions(nil)
+	b.ShareTransactions(a)
 	if got := hex.EncodeToString(b.AppendTransaction(nil, 0)); got != "02" {
 		t.Errorf("transaction is %s", got)
 	}
@@ -125,7 +125,7 @@ func TestCheckWitness(t *testing.T) {
 	} {
 		tmpl := tt.g.parse(t)
 		checkError(t, tt.name, tmpl.CheckWitness(), tt.err)
-		tmpl.Share(nil)
+		tmpl.ShareTransactions(nil)
 		checkError(t, tt.name+", shared", tmpl.CheckWitness(), tt.err)
 	}
 }
@@ -134,13 +134,13 @@ func TestCheckWitness(t *testing.T) {
 func TestEmptyTemplate(t *testing.T) {
 	tmpl := &Template{Height: 1, Version: 4, Bits: 0x207fffff, CurTime: 100, CoinbaseValue: 50e8,
 		DefaultCommitment: commitmentScript(WitnessCommitment([][32]byte{{}}))}
-	tmpl.Share(nil)
+	tmpl.ShareTransactions(nil)
 	if err := tmpl.CheckWitness(); err != nil || tmpl.TxCount() != 0 {
 		t.Errorf("%v, %d transactions", err, tmpl.TxCount())
 	}
 	j := newBuilder(t).mustJob(t, tmpl)
-	if len(j.Branch) != 0 || !bytes.Contains(j.Notify(ProfileS19, true), []byte(`",[],"`)) {
-		t.Errorf("%s", j.Notify(ProfileS19, true))
+	if len(j.Branch) != 0 {
+		t.Errorf("branch %x", j.Branch)
 	}
 	if want := chainhash.DoubleHashB(make([]byte, 64)); !bytes.HasSuffix(tmpl.DefaultCommitment, want) {
 		t.Errorf("commitment of no transactions is %x", tmpl.DefaultCommitment)
@@ -152,8 +152,8 @@ func TestShareWhileInUse(t *testing.T) {
 	j := newBuilder(t).mustJob(t, tmpl)
 	next := recorded(t, "regtest-getblocktemplate-400tx")
 	var wg sync.WaitGroup
-	wg.Go(func() { tmpl.Share(nil) })
-	wg.Go(func() { next.Share(tmpl) })
+	wg.Go(func() { tmpl.ShareTransactions(nil) })
+	wg.Go(func() { next.ShareTransactions(tmpl) })
 	for range 2 {
 		wg.Go(func() {
 			if err := tmpl.CheckWitness(); err != nil {
@@ -179,14 +179,14 @@ func TestMemoryOfManyJobs(t *testing.T) {
 	b := newBuilder(t)
 	add := func(first int) {
 		j := b.mustJob(t, parseBytes(t, joinTemplate(txs[first:first+n])))
-		for p := range Profiles {
-			j.Notify(p, true)
+		for _, limit := range limits {
+			j.Coinbase(limit)
 		}
 		var prev *Template
 		if len(kept) > 0 {
 			prev = kept[len(kept)-1].Template
 		}
-		j.Template.Share(prev)
+		j.Template.ShareTransactions(prev)
 		kept = append(kept, j)
 	}
 	heap := func() uint64 {

@@ -11,21 +11,18 @@ import (
 	"ckpool/internal/logfile"
 	"ckpool/internal/session"
 	"ckpool/internal/users"
-	"ckpool/stratum"
 	"ckpool/work"
 )
 
 // solution is what is kept of a share that solves a block.
 type solution struct {
-	job         *work.Job
-	share       work.Share
-	submit      stratum.Submit
-	profile     work.Profile
-	payout      []byte
-	extranonce1 []byte
-	worker      string // full name
-	stale       bool
-	found       time.Time
+	job    *work.Job
+	share  work.Share
+	miner  work.Miner
+	found  work.Solution
+	worker string // full name
+	stale  bool
+	at     time.Time
 }
 
 // Take takes a candidate from a session: it is copied and submitted elsewhere,
@@ -39,11 +36,11 @@ func (k *Blocks) Take(s *session.Share) {
 		return
 	}
 	f := &solution{
-		job: s.Job, share: *s.Computed, submit: *s.Submit, profile: s.Profile, payout: s.Payout,
-		extranonce1: slices.Clone(s.Extranonce1), worker: k.Users.WorkerName(s.Worker),
-		stale: s.Current != nil && s.Current.Template.PrevHash != s.Job.Template.PrevHash, found: s.Time,
+		job: s.Job, share: *s.Computed, miner: s.Miner, found: s.Solution, worker: k.Users.WorkerName(s.Worker),
+		stale: s.Current != nil && s.Current.Template.PrevHash != s.Job.Template.PrevHash, at: s.Time,
 	}
-	f.submit.Worker = slices.Clone(s.Submit.Worker)
+	f.miner.Extranonce1 = slices.Clone(s.Miner.Extranonce1) // payouts do not change
+	f.found.Extranonce2 = slices.Clone(s.Solution.Extranonce2)
 	k.submitting.Go(func() { k.submitBlock(f) })
 }
 
@@ -58,11 +55,16 @@ func (k *Blocks) tellSkipped(job *work.Job, n int) {
 }
 
 func (k *Blocks) submitBlock(f *solution) {
-	block := f.job.Block(&f.share, f.profile, f.payout, f.extranonce1, &f.submit)
+	block := f.job.Block(&f.share, &f.miner, &f.found)
 	height, hash := f.job.Template.Height, f.share.Hash
+	if block == nil {
+		k.Log(logfile.LevelError, fmt.Sprintf("Block of height %d, hash %s, by %s cannot be submitted: the transactions of its template are not known",
+			height, jobs.Display(hash), users.LogName(f.worker)))
+		return
+	}
 	record := Block{
 		Height: height, Hash: jobs.Display(hash), Worker: f.worker, Difficulty: f.job.NetworkDifficulty,
-		Reward: f.job.Template.CoinbaseValue, Time: f.found, Chain: k.Network.Chain(),
+		Reward: f.job.Template.CoinbaseValue, Time: f.at, Chain: k.Network.Chain(),
 	}
 	kind := "Possible block solve"
 	if f.stale {

@@ -141,7 +141,7 @@ func (v *virtual) publish(id, tip uint64) {
 	if w := v.work.Load(); w != nil && w.Job.ID == id {
 		return
 	}
-	job, err := v.builder.Job(v.templates[tip/6%uint64(len(v.templates))], id, time.Now())
+	job, err := v.builder.Job(v.templates[tip/6%uint64(len(v.templates))], id, time.Now(), nil)
 	if err != nil {
 		v.t.Error(err)
 		return

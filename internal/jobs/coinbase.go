@@ -35,13 +35,12 @@ func ParseDisplay(text string) (hash [32]byte, err error) {
 // logCoinbase shows whom a block would pay, so that an operator sees it before
 // the first share: a wrong address here is money for a stranger.
 func (g *Generator) logCoinbase(job *work.Job) {
-	var payout []byte
+	c := g.Config()
+	m := work.Miner{Limit: work.CoinbaseLimit(""), Extranonce1: make([]byte, c.Nonce1Length)}
 	if g.Solo {
-		payout = []byte{0x6a} // a stand-in: the finder's own script goes here
+		m.Payout = []byte{0x6a} // a stand-in: the finder's own script goes here
 	}
-	extranonce1 := make([]byte, g.Config().Nonce1Length)
-	extranonce2 := make([]byte, g.Config().Nonce2Length)
-	tx := job.CoinbaseTx(work.ProfileFor(""), payout, extranonce1, extranonce2)
+	tx := job.CoinbaseTx(&m, &work.Solution{Extranonce2: make([]byte, c.Nonce2Length)})
 	script, pays, err := g.describeCoinbase(tx)
 	if err != nil {
 		g.Log(logfile.LevelError, "Coinbase cannot be decoded: "+err.Error())

@@ -45,6 +45,7 @@ type Generator struct {
 
 	// owned by Run, before it by Prepare and Inherit
 	builder *work.Builder // nil until the chain is known
+	outputs []work.Output // of each job
 	network address.Network
 	tipSeen time.Time // when the present tip was first seen
 	first   *Update   // Prepare has seen, to be published by Run
@@ -93,7 +94,7 @@ func (g *Generator) Prepare(ctx context.Context) error {
 		if err := g.learnChain(); err != nil {
 			return err
 		}
-		if _, err := g.builder.Job(t.Template, 1, time.Now()); err != nil {
+		if _, err := g.builder.Job(t.Template, 1, time.Now(), g.outputs); err != nil {
 			return fmt.Errorf("template of %s gives no work: %w", t.Node, err)
 		}
 		g.first = &t
@@ -188,8 +189,7 @@ func (g *Generator) learnChain() error {
 	c := g.Config()
 	b := &work.Builder{
 		Tag: c.PoolTag, Sig: c.BTCSig,
-		PayoutScript: to.payout, Donation: c.Donation, DonationScript: to.donation,
-		Extranonce1Len: c.Nonce1Length, Extranonce2Len: c.Nonce2Length,
+		PayoutScript: to.payout, Extranonce1Len: c.Nonce1Length, Extranonce2Len: c.Nonce2Length,
 		VersionMask: c.VersionMask,
 	}
 	if err := b.Validate(); err != nil {
@@ -197,6 +197,9 @@ func (g *Generator) learnChain() error {
 	}
 	g.OnChain(chain, to.network)
 	g.network, g.builder = to.network, b
+	if to.donation != nil {
+		g.outputs = []work.Output{{Script: to.donation, Part: work.Percent(c.Donation), Required: true}}
+	}
 	if g.Solo {
 		g.Log(logfile.LevelWarning, "Mining solo to any incoming valid BTC address username")
 	} else {
@@ -215,7 +218,7 @@ const yieldTime = 2 * time.Millisecond
 // publish makes the template the current work and wakes the loops.
 func (g *Generator) publish(t *Update) error {
 	old := g.jobs.Work()
-	w, err := g.jobs.publish(g.builder, t.Template, time.Now())
+	w, err := g.jobs.publish(g.builder, g.outputs, t.Template, time.Now())
 	if err != nil {
 		return err
 	}
@@ -232,6 +235,10 @@ func (g *Generator) publish(t *Update) error {
 	if !g.shown {
 		g.shown = true
 		g.logCoinbase(job)
+	}
+	if n := len(job.LeftOut); n > 0 && (old == nil || len(old.Job.LeftOut) == 0) {
+		g.Log(logfile.LevelWarning, fmt.Sprintf("The block of height %d has no room for %d of %d coinbase outputs: their value goes to the payout",
+			job.Template.Height, n, len(g.outputs)))
 	}
 	if old == nil || old.Job.NetworkDifficulty != job.NetworkDifficulty {
 		g.Log(logfile.LevelWarning, "Network diff set to "+networkText(job.NetworkDifficulty))

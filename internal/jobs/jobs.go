@@ -52,15 +52,15 @@ func (j *Jobs) Find(id uint64) session.Found {
 	return recent[id-first]
 }
 
-// publish builds the job of a template and makes it the current work.
-func (j *Jobs) publish(b *work.Builder, t *work.Template, now time.Time) (*session.Work, error) {
+// publish builds the job of a template, which pays outputs, and makes it the current work.
+func (j *Jobs) publish(b *work.Builder, outputs []work.Output, t *work.Template, now time.Time) (*session.Work, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	tip := j.next
 	if old := j.current.Load(); old != nil && old.Job.Template.PrevHash == t.PrevHash {
 		tip = old.Tip
 	}
-	job, err := b.Job(t, j.next, now)
+	job, err := b.Job(t, j.next, now, outputs)
 	if err != nil {
 		return nil, err
 	}

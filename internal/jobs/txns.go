@@ -46,7 +46,7 @@ func (g *Generator) tidy() {
 		if g.tidied != nil {
 			before = g.tidied.Template
 		}
-		f.Job.Template.Share(before)
+		f.Job.Template.ShareTransactions(before)
 		g.tidied, newest = f.Job, f.Job
 	}
 	if newest == nil {

@@ -40,7 +40,7 @@ func TestTidy(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := g.jobs.publish(&builder, tmpl, start.Add(time.Duration(n)*time.Second)); err != nil {
+		if _, err := g.jobs.publish(&builder, nil, tmpl, start.Add(time.Duration(n)*time.Second)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -42,6 +42,7 @@ var level = map[string]int{
 var never = map[string]string{
 	"internal/pool":       "internal/store",
 	"internal/accounting": "internal/netserver",
+	"work":                "stratum", // no protocol between pool and miner
 }
 
 func set(names ...string) map[string]bool {

@@ -7,6 +7,7 @@ package session
 
 import (
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"ckpool/stratum"
@@ -17,7 +18,9 @@ import (
 // valid while somebody holds the worker, and never names another one later.
 type WorkerID uint64
 
-// Work is the newest job, published by one atomic store. Immutable.
+// Work is the newest job, published by one atomic store. Its content never
+// changes; lines for miners are rendered on first use. Safe for concurrent use. A
+// Work must not be copied.
 type Work struct {
 	Job *work.Job
 	Tip uint64 // id of the first job on this previous block; equal Tip = same tip
@@ -25,6 +28,8 @@ type Work struct {
 	// Everything that must outlive jobs (seen shares, earlier difficulties) is
 	// kept by it.
 	Oldest uint64
+
+	lines atomic.Pointer[[]coinbaseLine] // immutable lists
 }
 
 // Found is a job found by id.
@@ -59,25 +64,24 @@ type Grant struct {
 // is not known, Submit may be incomplete and Worker is that of the connection, or
 // 0.
 type Share struct {
-	Time        time.Time
-	Loop        int
-	Client      uint64
-	Worker      WorkerID
-	Job         *work.Job // nil: unknown job id
-	Current     *work.Job // the newest job at that time
-	Submit      *stratum.Submit
-	Computed    *work.Share // nil when no hash was computed
-	Extranonce1 []byte
-	Payout      []byte
-	Profile     work.Profile
-	Mask        uint32  // version bits this session may roll
-	Difficulty  float64 // what the share was judged by
-	Credit      float64 // 0 when rejected, or accepted below its job's difficulty
-	Reason      Reason
-	Format      *stratum.Reject // of a Malformed submit: what is wrong with it
-	Remote      netip.AddrPort
-	Listener    int
-	UserAgent   string
+	Time       time.Time
+	Loop       int
+	Client     uint64
+	Worker     WorkerID
+	Job        *work.Job // nil: unknown job id
+	Current    *work.Job // the newest job at that time
+	Submit     *stratum.Submit
+	Computed   *work.Share // nil when no hash was computed
+	Miner      work.Miner
+	Solution   work.Solution // where Computed is there
+	Mask       uint32        // version bits this session may roll
+	Difficulty float64       // what the share was judged by
+	Credit     float64       // 0 when rejected, or accepted below its job's difficulty
+	Reason     Reason
+	Format     *stratum.Reject // of a Malformed submit: what is wrong with it
+	Remote     netip.AddrPort
+	Listener   int
+	UserAgent  string
 }
 
 // Best is what a share improved.

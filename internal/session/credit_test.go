@@ -202,12 +202,13 @@ func TestCreditIsWhatTheJobWasSentWith(t *testing.T) {
 // and not the second.
 func (m *toldMiner) find(j *toldJob, class []float64) (sub stratum.Submit, sh work.Share) {
 	id, suffix, _ := stratum.JobID([]byte(j.JobID))
-	s := m.session(m.slot)
+	miner, job := m.client(m.slot).miner(), m.all[id]
+	found := work.Solution{Variant: suffix, Extranonce2: make([]byte, 8), Time: j.NTime, Version: job.Version}
 	sub = stratum.Submit{JobID: id, Suffix: suffix, Extranonce2Len: 8, NTime: j.NTime}
 	for {
 		m.nonce++
-		sub.Nonce = m.nonce
-		m.all[id].Hash(&sh, s.profile, m.client(m.slot).payout(), s.extranonce1Bytes(), &sub, 0)
+		sub.Nonce, found.Nonce = m.nonce, m.nonce
+		job.Hash(&sh, &miner, &found)
 		if difficulty.Meets(&sh.Hash, class[0]) && (len(class) == 1 || !difficulty.Meets(&sh.Hash, class[1])) {
 			return sub, sh
 		}

@@ -141,7 +141,9 @@ func (e Exporter) Session(h *Handler, slot netserver.Slot, b []byte) []byte {
 	}
 	b = binary.BigEndian.AppendUint16(b, s.newNames)
 	b = binary.BigEndian.AppendUint16(b, flagBits(s.flags))
-	b = append(b, s.badLines, uint8(s.profile), s.listener, s.invalid)
+	b = append(b, s.badLines)
+	b = binary.BigEndian.AppendUint32(b, s.limit)
+	b = append(b, s.listener, s.invalid)
 	b = wire.AppendBytes(b, h.agents.get(s.agent))
 	b = wire.AppendBytes(b, h.held[slot])
 	return e.logins(h, slot, b)

@@ -168,7 +168,7 @@ func (h *Handler) Open(slot netserver.Slot, _ netip.AddrPort, listener int) {
 	s := h.session(slot)
 	*s = session{
 		client: h.g.registry.nextClient(), listener: uint8(listener),
-		start: moment(now), lastSent: moment(now), profile: work.ProfileFor(""),
+		start: moment(now), lastSent: moment(now), limit: uint32(work.CoinbaseLimit("")),
 	}
 	c := h.client(slot)
 	set := c.listener()

@@ -11,7 +11,6 @@ import (
 
 	"ckpool/internal/netserver"
 	"ckpool/internal/wire"
-	"ckpool/work"
 )
 
 // Importer reads what an Exporter of another process has written, before the
@@ -233,7 +232,7 @@ func readSession(r *wire.Reader) (k record) {
 	}
 	k.newNames = r.Uint16()
 	k.flags = flagsOf(r.Uint16())
-	k.badLines, k.profile = r.Uint8(), work.Profile(r.Uint8())
+	k.badLines, k.limit = r.Uint8(), r.Uint32()
 	k.listener, k.invalid = r.Uint8(), r.Uint8()
 	k.agent = r.Text()
 	k.held = r.Bytes()
@@ -249,8 +248,6 @@ func (k *record) check(r *wire.Reader) {
 	switch {
 	case k.client == 0:
 		r.Fail(errors.New("no client id"))
-	case k.profile >= work.Profiles:
-		r.Fail(fmt.Errorf("coinbase profile %d of %d", k.profile, work.Profiles))
 	case k.is(subscribed) && (k.id == 0 || k.extranonce1Len == 0), k.owned && k.id == 0:
 		r.Fail(errors.New("a subscription without id or extranonce1"))
 	case k.is(authorised) && len(k.logins) == 0:

@@ -333,7 +333,7 @@ func TestReadSessionV1(t *testing.T) {
 	}
 	before, now := change{4, 10.25, 0x6b02867d00000001, 0}, change{8, 150, 0x6b02867d00000002, 3}
 	if !slices.Equal(r.earlier[5], earlier{before}) || s.present != now || s.job != 0x6b02867d00000002 || s.tip != 9 ||
-		s.mask != 0x1fffe000 || s.sentMask != 0x1fffe000 || s.oldMask != 0x1ffff000 || s.newNames != 2 || s.badLines != 1 || s.invalid != 1 || s.profile != work.ProfileS19 || s.later != 44 || s.accepted != 41 || s.rejected != 3 {
+		s.mask != 0x1fffe000 || s.sentMask != 0x1fffe000 || s.oldMask != 0x1ffff000 || s.newNames != 2 || s.badLines != 1 || s.invalid != 1 || s.limit != 750 || s.later != 44 || s.accepted != 41 || s.rejected != 3 {
 		t.Errorf("%+v", s)
 	}
 	if e := r.group.registry.entries.find(s.id); e.client != 17 || e.name != nameHash("bob.rig1") || e.until != 0 || e.extranonce1 != 0x6b02867e ||
@@ -447,7 +447,6 @@ func TestImpossibleSessionIsRefused(t *testing.T) {
 		"no client":                 func(s *session) { s.client = 0 },
 		"subscribed without id":     func(s *session) { s.id = 0 },
 		"subscribed, no extranonce": func(s *session) { s.extranonce1Len = 0 },
-		"unknown profile":           func(s *session) { s.profile = work.Profiles },
 		"negative difficulty":       func(s *session) { s.want = -1 },
 		"infinite difficulty":       func(s *session) { s.want = math.Inf(1) },
 		"no number":                 func(s *session) { s.best = math.NaN() },

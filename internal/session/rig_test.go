@@ -192,20 +192,20 @@ func (r *rig) miner(name string) (netserver.Slot, []string) {
 // what is harder than it: hash difficulty in [low, high).
 func (r *rig) solve(slot netserver.Slot, jobID string, low, high float64) string {
 	r.Helper()
-	s := r.session(slot)
 	id, suffix, ok := stratum.JobID([]byte(jobID))
 	if !ok {
 		r.Fatalf("job id %q", jobID)
 	}
 	job := r.backend.Find(id).Job
-	sub := stratum.Submit{JobID: id, Suffix: suffix, Extranonce2Len: 8, NTime: job.Template.CurTime}
+	m := r.client(slot).miner()
+	found := work.Solution{Variant: suffix, Extranonce2: make([]byte, 8), Time: job.Template.CurTime, Version: job.Version}
 	var sh work.Share
 	for range 50_000_000 {
 		r.nonce++
-		sub.Nonce = r.nonce
-		job.Hash(&sh, s.profile, r.client(slot).payout(), s.extranonce1Bytes(), &sub, 0)
+		found.Nonce = r.nonce
+		job.Hash(&sh, &m, &found)
 		if difficulty.Meets(&sh.Hash, low) && (high == 0 || !difficulty.Meets(&sh.Hash, high)) {
-			return fmt.Sprintf("%08x", sub.Nonce)
+			return fmt.Sprintf("%08x", found.Nonce)
 		}
 	}
 	r.Fatal("no share found")
@@ -278,7 +278,7 @@ func (b *backend) publish(now time.Time) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	job, err := b.builder.Job(tmpl, b.nextJob, now)
+	job, err := b.builder.Job(tmpl, b.nextJob, now, nil)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -288,7 +288,7 @@ func (b *backend) publish(now time.Time) {
 		tip = b.work.Tip
 	}
 	b.jobs[job.ID] = Found{job, tip}
-	b.work = &Work{job, tip, b.oldest(job.ID)}
+	b.work = &Work{Job: job, Tip: tip, Oldest: b.oldest(job.ID)}
 }
 
 // oldest drops jobs before keepFrom and returns the first that is left.

@@ -1,9 +1,6 @@
 package session
 
-import (
-	"ckpool/difficulty"
-	"ckpool/work"
-)
+import "ckpool/difficulty"
 
 // session is one miner's state. No pointers: slabs of it cost the collector
 // nothing. Owned by the loop. Times are seconds of the loop's clock.
@@ -32,12 +29,12 @@ type session struct {
 	mask, sentMask, oldMask uint32
 	accepted, rejected      uint32 // shares
 	login, agent            uint32 // indexes of the handler's tables, 0 none
+	limit                   uint32 // of a coinbase without witness, in bytes
 	newNames                uint16
 	refusals                uint16 // logins refused since one was accepted, or a share
 	badLines                uint8
 	extranonce1             [8]byte
 	extranonce1Len          uint8
-	profile                 work.Profile
 	listener                uint8
 	invalid                 uint8 // steps of the invalid share ladder taken
 	flags                   flags

@@ -6,14 +6,14 @@ import (
 	"ckpool/difficulty"
 	"ckpool/internal/netserver"
 	"ckpool/stratum"
+	"ckpool/work"
 )
 
 // onSubmit answers mining.submit. Nothing here allocates.
 func (q request) onSubmit() *stratum.Reject {
 	sub, sh := &q.submit, &q.share
 	*sh = Share{
-		Time: q.t.Now(), Loop: q.loop, Client: q.s.client, Submit: sub,
-		Extranonce1: q.s.extranonce1Bytes(), Payout: q.payout(), Profile: q.s.profile,
+		Time: q.t.Now(), Loop: q.loop, Client: q.s.client, Submit: sub, Miner: q.miner(),
 		Remote: q.t.Remote(q.slot), Listener: int(q.s.listener), UserAgent: q.agents.get(q.s.agent),
 	}
 	now := q.seconds()
@@ -69,7 +69,7 @@ func (q request) judge(sh *Share, now float64) {
 	}
 	// Without a sent difficulty the miner never had a job; without a payout in
 	// solo mode its coinbase is unknown.
-	if found.Job == nil || q.s.sent() == 0 || q.b.Settings().Solo && sh.Payout == nil {
+	if found.Job == nil || q.s.sent() == 0 || q.b.Settings().Solo && sh.Miner.Payout == nil {
 		sh.Reason = UnknownJob
 		return
 	}
@@ -82,12 +82,16 @@ func (q request) judge(sh *Share, now float64) {
 		mask |= q.s.oldMask & job.Mask
 	}
 	sh.Mask = mask
+	sh.Solution = work.Solution{
+		Variant: sub.Suffix, Extranonce2: sub.Extranonce2[:sub.Extranonce2Len],
+		Time: sub.NTime, Nonce: sub.Nonce, Version: job.Version,
+	}
 	var bits uint32
 	if sub.HasVersionBits {
 		bits = sub.VersionBits
+		sh.Solution.Version = rolled(job.Version, mask, bits)
 	}
-	// The header is hashed with whatever bits were sent: a block is a block.
-	job.Hash(&q.computed, sh.Profile, sh.Payout, sh.Extranonce1, sub, mask|bits)
+	job.Hash(&q.computed, &sh.Miner, &sh.Solution)
 	sh.Computed = &q.computed
 
 	switch {
@@ -105,6 +109,10 @@ func (q request) judge(sh *Share, now float64) {
 		}
 	}
 }
+
+// rolled is the version of a header whose miner sent bits: they replace those under
+// the mask (BIP310). Others are in it as well, if any were sent: a block is a block.
+func rolled(version, mask, bits uint32) uint32 { return version&^mask | bits }
 
 // repeated remembers the computed share, and refuses it when the session, here
 // or on a loop it was on before, may already have been credited for it.

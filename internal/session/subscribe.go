@@ -40,7 +40,7 @@ func (q request) onSubscribe() *stratum.Reject {
 		if agent != "" {
 			q.s.agent = q.agents.use(agent, agent)
 		}
-		q.s.profile = work.ProfileFor(agent)
+		q.s.limit = uint32(work.CoinbaseLimit(agent))
 		q.s.flags |= subscribed
 	}
 	q.write(stratum.AppendSubscribeResult(q.out[:0], m.ID,

@@ -15,6 +15,7 @@ const listPause = 30
 
 var (
 	rejectJobID     = stratum.Reject{Code: stratum.JobNotFound, Text: "Invalid job_id"}
+	rejectUnknown   = stratum.Reject{Code: stratum.Other, Text: "Transactions not known"}
 	rejectRateLimit = stratum.Reject{Code: stratum.Other, Text: "Ratelimit"}
 )
 
@@ -26,6 +27,8 @@ func (q request) onGetTransactions(arg []byte) *stratum.Reject {
 		return r
 	case job == nil:
 		q.reject(q.msg.ID, &rejectJobID)
+	case !job.Template.HasTransactions():
+		q.reject(q.msg.ID, &rejectUnknown)
 	default:
 		q.write(stratum.AppendResult(q.out[:0], q.msg.ID, strconv.Itoa(job.Template.TxCount())))
 	}
@@ -50,6 +53,10 @@ func (q request) onGetTxnHashes(arg []byte) *stratum.Reject {
 	}
 	if job == nil {
 		q.reject(q.msg.ID, &rejectJobID)
+		return nil
+	}
+	if !job.Template.HasTransactions() {
+		q.reject(q.msg.ID, &rejectUnknown)
 		return nil
 	}
 	q.s.lastList = moment(now)

@@ -66,14 +66,12 @@ func (c client) sendWork() {
 	if change {
 		c.changed(w, suffix, now)
 	}
-	payout := c.payout()
+	m := c.miner()
 	switch {
-	case len(out) == 0 && suffix == 0 && payout == nil:
-		c.t.WriteWork(c.slot, w.Job.Notify(c.s.profile, clean), tag)
+	case len(out) == 0 && suffix == 0 && m.Payout == nil:
+		c.t.WriteWork(c.slot, w.shared(m.Limit, clean), tag)
 	default:
-		out = w.Job.AppendNotify(out, c.s.profile, payout, work.Announcement{
-			Suffix: suffix, Extranonce1: c.s.extranonce1Bytes(), Later: later, Clean: clean,
-		})
+		out = w.appendLine(out, &m, announcement{suffix, later, clean})
 		c.t.WriteWork(c.slot, out, tag)
 		c.out = out[:0]
 	}
@@ -111,12 +109,13 @@ func (c client) changed(w *Work, suffix uint8, now float64) {
 	c.s.flags &^= deferred | flooded
 }
 
-// payout is the script of a solo miner's coinbase, nil in pool mode.
-func (c client) payout() []byte {
-	if c.s.login == 0 {
-		return nil
+// miner is what of the client is in its coinbase. It aliases the session.
+func (c client) miner() work.Miner {
+	m := work.Miner{Limit: int(c.s.limit), Extranonce1: c.s.extranonce1Bytes()}
+	if c.s.login != 0 {
+		m.Payout = c.logins.at(c.s.login).value.payout
 	}
-	return c.logins.at(c.s.login).value.payout
+	return m
 }
 
 // receives reports whether the session gets jobs.

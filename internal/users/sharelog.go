@@ -116,7 +116,7 @@ func (l *shareLog) add(sh *session.Share, w *worker) {
 	if job.Template != nil {
 		e.height = job.Template.Height
 	}
-	e.extranonce1Len = copy(e.extranonce1[:], sh.Extranonce1)
+	e.extranonce1Len = copy(e.extranonce1[:], sh.Miner.Extranonce1)
 	if c := sh.Computed; c != nil {
 		e.hash, e.achieved, e.hashed = c.Hash, c.Difficulty, true
 	}

@@ -84,7 +84,7 @@ func accepted(w session.WorkerID, at time.Time, credit, achieved float64) *sessi
 	job := &work.Job{ID: 0x6b02867d00000001, Template: &work.Template{Height: 850000}}
 	return &session.Share{
 		Time: at, Worker: w, Job: job, Current: job, Submit: &stratum.Submit{Extranonce2Len: 8, NTime: 0x6b02867d, Nonce: 0x9bf79},
-		Computed: &work.Share{Difficulty: achieved}, Extranonce1: []byte{0x7e, 0x86, 0x02, 0x6b},
+		Computed: &work.Share{Difficulty: achieved}, Miner: work.Miner{Extranonce1: []byte{0x7e, 0x86, 0x02, 0x6b}},
 		Difficulty: credit, Credit: credit, Remote: netip.MustParseAddrPort("198.51.100.7:1234"), UserAgent: "cgminer/4.12.1",
 	}
 }

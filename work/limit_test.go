@@ -7,18 +7,21 @@ import (
 	"testing"
 )
 
-func TestProfileFor(t *testing.T) {
-	for userAgent, want := range map[string]Profile{
-		"": ProfileS19, "cgminer/4.11.1": ProfileS19, "bmminer/2.0.0": ProfileS19, "Antminer S19j Pro/x": ProfileS19,
-		"Antminer S2": ProfileS19, "stratum-proxy/NerdMiner": ProfileS19, "NerdQAxe+/BM1368/v1.0": ProfileS19,
-		"NerdMinerV2/1.7.0": ProfileESP32, "nerdminer": ProfileESP32, "SparkMiner/2.1": ProfileESP32, "ESP32-CYD/1": ProfileESP32,
-		"HAN_SOLOminer/1": ProfileESP32, "NMMiner/v0.3": ProfileESP32,
-		"NiceHash/1.0.0": ProfileNiceHash, "nicehash/2": ProfileNiceHash,
-		"Antminer S21/Mon Jan 1": ProfileS21, "Antminer S21 XP/x": ProfileS21, "bosminer-plus-tuner 0.2.0": ProfileS21,
-		"whatsminer/v1.1": ProfileLarge, "bitaxe/BM1370/v2.9.0": ProfileLarge, "xminer-1.2.6": ProfileHuge, "PowerPlay-BM/1.0": ProfileHuge,
+// limits are all that CoinbaseLimit gives.
+var limits = []int{limitESP32, limitNiceHash, limitUnknown, limitS21, limitLarge, limitHuge}
+
+func TestCoinbaseLimit(t *testing.T) {
+	for userAgent, want := range map[string]int{
+		"": limitUnknown, "cgminer/4.11.1": limitUnknown, "bmminer/2.0.0": limitUnknown, "Antminer S19j Pro/x": limitUnknown,
+		"Antminer S2": limitUnknown, "stratum-proxy/NerdMiner": limitUnknown, "NerdQAxe+/BM1368/v1.0": limitUnknown,
+		"NerdMinerV2/1.7.0": limitESP32, "nerdminer": limitESP32, "SparkMiner/2.1": limitESP32, "ESP32-CYD/1": limitESP32,
+		"HAN_SOLOminer/1": limitESP32, "NMMiner/v0.3": limitESP32,
+		"NiceHash/1.0.0": limitNiceHash, "nicehash/2": limitNiceHash,
+		"Antminer S21/Mon Jan 1": limitS21, "Antminer S21 XP/x": limitS21, "bosminer-plus-tuner 0.2.0": limitS21,
+		"whatsminer/v1.1": limitLarge, "bitaxe/BM1370/v2.9.0": limitLarge, "xminer-1.2.6": limitHuge, "PowerPlay-BM/1.0": limitHuge,
 	} {
-		if got := ProfileFor(userAgent); got != want {
-			t.Errorf("ProfileFor(%q) = %d, want %d", userAgent, got, want)
+		if got := CoinbaseLimit(userAgent); got != want {
+			t.Errorf("CoinbaseLimit(%q) = %d, want %d", userAgent, got, want)
 		}
 	}
 }
@@ -33,38 +36,38 @@ func extras(n int) (out []Output) {
 
 // What does not fit is left out, btcsig first, then extra outputs from the last;
 // every satoshi stays in the coinbase.
-func TestProfileLimits(t *testing.T) {
+func TestLimits(t *testing.T) {
 	for _, solo := range []bool{false, true} {
 		for _, n := range []int{0, 1, 5, 9, 60, 200, 300, 1000} {
 			b := newBuilder(t)
-			b.Extra = extras(n)
 			payout := b.PayoutScript
 			if solo {
 				b.PayoutScript, payout = nil, append([]byte{0x60, 40}, make([]byte, 40)...) // the longest there is
 			}
-			tmpl := vectorTemplate(t)
-			j := b.mustJob(t, tmpl)
-			for p := range Profiles {
+			tmpl := roomyTemplate(t)
+			j := b.mustJob(t, tmpl, extras(n)...)
+			for _, limit := range limits {
 				paid := payout
 				if !solo {
 					paid = nil
 				}
-				tx := decodeTx(t, j.CoinbaseTx(p, paid, make([]byte, 4), make([]byte, 8)))
-				size, limit, l := tx.SerializeSizeStripped(), coinbaseLimit[p], j.layouts[p]
+				tx := decodeTx(t, j.CoinbaseTx(&Miner{limit, paid, make([]byte, 4)}, &Solution{Extranonce2: make([]byte, 8)}))
+				size := tx.SerializeSizeStripped()
+				l, _, _ := j.fit(limit)
 				if size > limit {
-					t.Errorf("solo %v, %d extra: coinbase of profile %d has %d bytes", solo, n, p, size)
+					t.Errorf("solo %v, %d extra: coinbase for %d has %d bytes", solo, n, limit, size)
 				}
 				if hasSig := bytes.Contains(tx.TxIn[0].SignatureScript, []byte("/specpool/")); hasSig != l.sig {
 					t.Errorf("btcsig: %v, want %v", hasSig, l.sig)
 				}
-				if got := len(tx.TxOut); got != 3+l.extra { // payout, donation, commitment
-					t.Errorf("%d outputs, want %d", got, 3+l.extra)
+				if got := len(tx.TxOut); got != 2+l.outputs { // payout and commitment
+					t.Errorf("%d outputs, want %d", got, 2+l.outputs)
 				}
-				if l.extra < n && (size+31 <= limit-3 || l.sig) {
-					t.Errorf("solo %v: profile %d leaves out outputs (%d of %d) though %d of %d bytes are used, sig %v", solo, p, l.extra, n, size, limit, l.sig)
+				if l.outputs <= n && (size+31 <= limit-3 || l.sig) {
+					t.Errorf("solo %v: %d of %d outputs are in though %d of %d bytes are used, sig %v", solo, l.outputs, n+1, size, limit, l.sig)
 				}
-				if !l.sig && size+11 <= limit && l.extra == n {
-					t.Errorf("profile %d leaves out btcsig at %d of %d bytes", p, size, limit)
+				if !l.sig && size+11 <= limit && l.outputs == n+1 {
+					t.Errorf("btcsig is left out at %d of %d bytes", size, limit)
 				}
 				var sum int64
 				for _, o := range tx.TxOut {
@@ -82,48 +85,34 @@ func TestProfileLimits(t *testing.T) {
 	}
 }
 
-// With every transaction that fits into a block, the lines of a miner that
-// takes 4,000 bytes are shorter.
-func TestESP32Line(t *testing.T) {
-	b := newBuilder(t)
-	b.Extra, b.Sig = extras(50), strings.Repeat("s", maxSig)
-	j := b.mustJob(t, vectorTemplate(t))
-	j.Branch = make([][32]byte, 16) // 4 MB / 60 bytes
-	if got := len(j.AppendNotify(nil, ProfileESP32, nil, Announcement{Suffix: 1, Clean: false})); got > 4000 {
-		t.Errorf("line of %d bytes", got)
-	}
-}
-
-func TestProfilesShareRenderings(t *testing.T) {
+func TestLimitsShareCoinbases(t *testing.T) {
 	j := newBuilder(t).mustJob(t, vectorTemplate(t))
-	for p := range Profiles {
-		if j.rendering(p) != j.rendering(ProfileS19) {
-			t.Errorf("profile %d has a rendering of its own", p)
+	for _, limit := range limits {
+		if j.Coinbase(limit) != j.Coinbase(limitUnknown) {
+			t.Errorf("limit %d has a coinbase of its own", limit)
 		}
 	}
-	b := newBuilder(t)
-	b.Extra = extras(30)
-	j = b.mustJob(t, vectorTemplate(t))
-	if j.rendering(ProfileNiceHash) == j.rendering(ProfileHuge) {
-		t.Error("profiles that differ share a rendering")
+	j = newBuilder(t).mustJob(t, vectorTemplate(t), extras(30)...)
+	if j.Coinbase(limitNiceHash) == j.Coinbase(limitHuge) {
+		t.Error("limits that differ share a coinbase")
 	}
-	if j.rendering(ProfileS21) != j.rendering(ProfileHuge) {
-		t.Error("profiles with room for all have two renderings")
+	if j.Coinbase(limitS21) != j.Coinbase(limitHuge) {
+		t.Error("limits with room for all have two coinbases")
 	}
 }
 
 // Whoever comes first, everybody gets the same bytes.
-func TestConcurrentRendering(t *testing.T) {
+func TestConcurrentCoinbases(t *testing.T) {
 	j := newBuilder(t).mustJob(t, vectorTemplate(t))
-	var lines [8][]byte
+	var coinbases [8]*Coinbase
 	var wg sync.WaitGroup
-	for i := range lines {
-		wg.Go(func() { lines[i] = j.Notify(Profile(i%int(Profiles)), true) })
+	for i := range coinbases {
+		wg.Go(func() { coinbases[i] = j.Coinbase(limits[i%len(limits)]) })
 	}
 	wg.Wait()
-	for _, line := range lines {
-		if &line[0] != &lines[0][0] {
-			t.Error("two renderings of one layout")
+	for _, c := range coinbases {
+		if c != coinbases[0] {
+			t.Error("two coinbases of one layout")
 		}
 	}
 }
@@ -154,7 +143,7 @@ func TestScriptSigLimit(t *testing.T) {
 		b := newBuilder(t)
 		b.Sig, b.Tag, b.Extranonce1Len = sig, tt.tag, tt.n1
 		checkError(t, tt.name, b.Validate(), tt.validateErr)
-		j, err := b.Job(newGBT().with("coinbaseaux", gbt{"flags": strings.Repeat("ff", tt.flags)}).parse(t), 1, vectorTime)
+		j, err := b.Job(newGBT().with("coinbaseaux", gbt{"flags": strings.Repeat("ff", tt.flags)}).parse(t), 1, vectorTime, nil)
 		checkError(t, tt.name, err, tt.jobErr)
 		if err != nil {
 			continue
@@ -162,7 +151,7 @@ func TestScriptSigLimit(t *testing.T) {
 		if len(j.Sig) != tt.wantSig {
 			t.Errorf("%s: btcsig has %d bytes left, want %d", tt.name, len(j.Sig), tt.wantSig)
 		}
-		tx := decodeTx(t, j.CoinbaseTx(ProfileHuge, nil, make([]byte, tt.n1), make([]byte, 8)))
+		tx := decodeTx(t, j.CoinbaseTx(&Miner{limitHuge, nil, make([]byte, tt.n1)}, &Solution{Extranonce2: make([]byte, 8)}))
 		script := tx.TxIn[0].SignatureScript
 		if len(script) > 100 || tt.wantSig > 0 && !bytes.HasSuffix(script, []byte(j.Sig)) {
 			t.Errorf("%s: scriptSig %x", tt.name, script)
@@ -180,27 +169,20 @@ func TestBuilderErrors(t *testing.T) {
 		{"no extranonce1", func(b *Builder) { b.Extranonce1Len = 0 }, "extranonces of 0 and 8 bytes"},
 		{"no extranonce2", func(b *Builder) { b.Extranonce2Len = 0 }, "extranonces of 4 and 0 bytes"},
 		{"long extranonce2", func(b *Builder) { b.Extranonce2Len = 9 }, "extranonces of 4 and 9 bytes"},
-		{"negative output", func(b *Builder) { b.Extra = []Output{{Value: -1}} }, "coinbase output of -1 satoshis"},
 		{"script too long", func(b *Builder) { b.PayoutScript = make([]byte, 10001) }, "script of 10001 bytes"},
 	} {
 		b := newBuilder(t)
 		tt.change(b)
 		checkError(t, tt.name, b.Validate(), tt.err)
-		_, err := b.Job(newGBT().parse(t), 1, vectorTime)
+		_, err := b.Job(newGBT().parse(t), 1, vectorTime, nil)
 		checkError(t, tt.name, err, tt.err)
 	}
-	b := newBuilder(t)
-	b.Extra = []Output{{Value: 312500000}}
-	_, err := b.Job(newGBT().parse(t), 1, vectorTime) // with the donation it is too much
-	checkError(t, "more than the reward", err, "block template at height 850000: the coinbase outputs are worth more than the reward")
 }
 
 // A coinbase whose fixed parts alone are too long, as with a very long payout
 // script, is still made: a miner gets work, without what may be left out.
 func TestFixedPartsStayWhateverTheLimit(t *testing.T) {
-	b := newBuilder(t)
-	b.Extra = extras(3)
-	if l := b.mustJob(t, vectorTemplate(t)).fit(1); l != (layout{}) {
+	if l, _, _ := newBuilder(t).mustJob(t, vectorTemplate(t), extras(3)...).fit(1); l != (layout{outputs: 1}) {
 		t.Errorf("%+v is left in", l)
 	}
 }
