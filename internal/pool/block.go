@@ -130,11 +130,11 @@ func (p *Pool) submitBlock(f *solution) {
 	height, hash := f.job.Template.Height, f.share.Hash
 	if block == nil {
 		p.logAt(logfile.LevelError, fmt.Sprintf("Block of height %d, hash %s, by %s cannot be submitted: the transactions of its template are not known",
-			height, display(hash), logName(f.worker)))
+			height, work.FormatHash(hash), logName(f.worker)))
 		return
 	}
 	record := Block{
-		Height: height, Hash: display(hash), Worker: f.worker, Difficulty: f.job.NetworkDifficulty,
+		Height: height, Hash: work.FormatHash(hash), Worker: f.worker, Difficulty: f.job.NetworkDifficulty,
 		Reward: f.job.Template.CoinbaseValue, Time: f.at, Chain: p.nodes.Chain(),
 	}
 	kind := "Possible block solve"
@@ -151,8 +151,8 @@ func (p *Pool) submitBlock(f *solution) {
 // may have ended before it was in the table.
 func resumed(p *Pool, height int64, hash [32]byte, s bitcoind.BlockState) {
 	whileOurs(p, func() {
-		p.blocks.Add(Block{Height: height, Hash: display(hash), Time: time.Now()})
-		changeBlock(p, display(hash), s)
+		p.blocks.Add(Block{Height: height, Hash: work.FormatHash(hash), Time: time.Now()})
+		changeBlock(p, work.FormatHash(hash), s)
 	})
 }
 
@@ -183,7 +183,7 @@ func changeBlock(p *Pool, hash string, s bitcoind.BlockState) {
 		now = *b
 	})
 	if known && now.State == BlockConfirmed && p.blocks.EndRound(hash) {
-		if w := p.Work(); w == nil || display(w.Job.Template.PrevHash) != hash {
+		if w := p.Work(); w == nil || work.FormatHash(w.Job.Template.PrevHash) != hash {
 			p.nodes.Refresh("own block")
 		}
 		headline, shown := p.Solved(&now, time.Now())
@@ -207,7 +207,7 @@ func parseBlockState(s bitcoind.BlockState) BlockState {
 
 // nodesState is what the table knows of a block, as the nodes said it.
 func (p *Pool) nodesState(hash [32]byte) (s bitcoind.BlockState, chain string) {
-	b, known := p.blocks.Get(display(hash))
+	b, known := p.blocks.Get(work.FormatHash(hash))
 	if !known {
 		return s, ""
 	}
@@ -238,7 +238,7 @@ func (p *Pool) followBlocks() {
 		p.logAt(logfile.LevelError, "Cannot read saved blocks: "+err.Error())
 	}
 	for _, b := range p.blocks.Open() {
-		hash, err := parseDisplay(b.Hash)
+		hash, err := work.ParseHash(b.Hash)
 		if err != nil {
 			continue
 		}

@@ -100,10 +100,10 @@ func TestResumedBlockIsInTheTable(t *testing.T) {
 	blocks := NewBlocks(t.TempDir(), func(_ int, text string) { t.Error(text) })
 	p := &Pool{blocks: blocks}
 	hash := [32]byte{7}
-	blocks.EndRound(display(hash)) // there is no pool that could
+	blocks.EndRound(work.FormatHash(hash)) // there is no pool that could
 	resumed(p, 850000, hash, bitcoind.BlockState{State: bitcoind.BlockConfirmed, Confirmations: 2})
 	list := blocks.List()
-	if len(list) != 1 || list[0].Height != 850000 || list[0].Hash != display(hash) || list[0].StateText() != "confirmed 2" {
+	if len(list) != 1 || list[0].Height != 850000 || list[0].Hash != work.FormatHash(hash) || list[0].StateText() != "confirmed 2" {
 		t.Errorf("blocks %+v", list)
 	}
 }

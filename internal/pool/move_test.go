@@ -225,7 +225,7 @@ func TestReadSectionsV1(t *testing.T) {
 	}
 	table, unsaved, err := readBlocks(v1(t, "blocks"))
 	want := Block{
-		Height: 850000, Hash: display([32]byte{3}), Worker: "bob.rig1", Difficulty: 86388558925171.02, Reward: 312500000,
+		Height: 850000, Hash: work.FormatHash([32]byte{3}), Worker: "bob.rig1", Difficulty: 86388558925171.02, Reward: 312500000,
 		Time: time.Unix(1795327613, 0), State: BlockConfirmed, Confirmations: 2,
 	}
 	if err != nil || len(table) != 1 || table[0] != want || len(unsaved) != 1 || unsaved[0].Height != 850001 ||

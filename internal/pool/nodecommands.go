@@ -14,6 +14,7 @@ import (
 	"ckpool/bitcoind"
 	"ckpool/difficulty"
 	"ckpool/sharelog"
+	"ckpool/work"
 )
 
 // nodeCommands registers what is about nodes and work.
@@ -33,7 +34,7 @@ func (c commands) nodeCommands(r registrar) {
 // getBest is the hash work is built on.
 func (c commands) getBest(context.Context, string) (string, error) {
 	if w := c.Work(); w != nil {
-		return display(w.Job.Template.PrevHash), nil
+		return work.FormatHash(w.Job.Template.PrevHash), nil
 	}
 	return "failed", nil
 }
@@ -106,7 +107,7 @@ func (c commands) submitBlockText(ctx context.Context, args string) (string, err
 	if len(args) < digits+1 {
 		return "", errors.New("want submitblock:HASH,BLOCK in hex")
 	}
-	hash, hashErr := parseDisplay(args[:digits])
+	hash, hashErr := work.ParseHash(args[:digits])
 	block, err := hex.DecodeString(args[digits+1:])
 	if err := errors.Join(hashErr, err); err != nil || len(block) <= header {
 		return "", errors.New("want submitblock:HASH,BLOCK in hex")

@@ -199,7 +199,7 @@ type unsavedRecord struct {
 func describeBlocks(t *Blocks, unsaved []bitcoind.SolvedBlock) blocksRecord {
 	r := blocksRecord{Version: blocksVersion, Table: t.List()}
 	for _, b := range unsaved {
-		r.Unsaved = append(r.Unsaved, unsavedRecord{b.Height, display(b.Hash), hex.EncodeToString(b.Serialised)})
+		r.Unsaved = append(r.Unsaved, unsavedRecord{b.Height, work.FormatHash(b.Hash), hex.EncodeToString(b.Serialised)})
 	}
 	return r
 }
@@ -211,7 +211,7 @@ func readBlocks(record []byte) (table []Block, unsaved []bitcoind.SolvedBlock, e
 		err = fmt.Errorf("version %d, this program reads 1 to %d", r.Version, blocksVersion)
 	}
 	for _, u := range r.Unsaved {
-		hash, hashErr := parseDisplay(u.Hash)
+		hash, hashErr := work.ParseHash(u.Hash)
 		block, blockErr := hex.DecodeString(u.Block)
 		err = errors.Join(err, hashErr, blockErr)
 		unsaved = append(unsaved, bitcoind.SolvedBlock{Height: u.Height, Hash: hash, Serialised: block})
