@@ -4,9 +4,9 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
-	"fmt"
 	"math/big"
-	"slices"
+
+	"ckpool/work"
 )
 
 // BlockHash is the hash of the block at height in the node's active chain.
@@ -38,23 +38,12 @@ func (c *Client) hash(ctx context.Context, method string, params ...any) ([32]by
 // displayHash reads a hash as nodes print it: hex, reversed.
 type displayHash [32]byte
 
-func (h *displayHash) UnmarshalText(text []byte) error {
-	var b [32]byte
-	if len(text) != 64 {
-		return fmt.Errorf("a hash of %d digits, want 64", len(text))
-	}
-	if _, err := hex.Decode(b[:], text); err != nil {
-		return fmt.Errorf("a hash that is not hex: %w", err)
-	}
-	slices.Reverse(b[:])
-	*h = b
-	return nil
+func (h *displayHash) UnmarshalText(text []byte) (err error) {
+	*h, err = work.ParseHash(string(text))
+	return err
 }
 
-func (h displayHash) String() string {
-	slices.Reverse(h[:])
-	return hex.EncodeToString(h[:])
-}
+func (h displayHash) String() string { return work.FormatHash(h) }
 
 // ChainInfo is what a node says of its chain. What it does not say is unknown.
 type ChainInfo struct {

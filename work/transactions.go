@@ -286,29 +286,3 @@ func (t *Template) ShareTransactions(prev *Template) {
 	}
 	t.txs.Store(&transactions{shared: shared})
 }
-
-// decodeHash reads 64 hex digits in display order into internal order.
-func decodeHash(h *[32]byte, text []byte) bool {
-	if len(text) != 64 {
-		return false
-	}
-	var bad byte
-	for i := range h {
-		hi, lo := hexDigit[text[62-2*i]], hexDigit[text[63-2*i]]
-		bad |= hi | lo
-		h[i] = hi<<4 | lo
-	}
-	return bad < 16
-}
-
-// hexDigit is the value of a hex digit, 0xff of anything else.
-var hexDigit = func() (v [256]byte) {
-	for c := range v {
-		v[c] = 0xff
-	}
-	for i := range 16 {
-		v["0123456789abcdef"[i]] = byte(i)
-		v["0123456789ABCDEF"[i]] = byte(i)
-	}
-	return v
-}()

@@ -8,8 +8,8 @@ import (
 	"fmt"
 
 	"ckpool/bitcoind"
-	"ckpool/internal/jobs"
 	"ckpool/internal/wire"
+	"ckpool/work"
 )
 
 // Versions of the records here; older ones are read.
@@ -58,7 +58,7 @@ type unsavedRecord struct {
 func describeBlocks(t *table, unsaved []bitcoind.SolvedBlock) blocksRecord {
 	r := blocksRecord{Version: blocksVersion, Table: t.list()}
 	for _, b := range unsaved {
-		r.Unsaved = append(r.Unsaved, unsavedRecord{b.Height, jobs.Display(b.Hash), hex.EncodeToString(b.Serialised)})
+		r.Unsaved = append(r.Unsaved, unsavedRecord{b.Height, work.FormatHash(b.Hash), hex.EncodeToString(b.Serialised)})
 	}
 	return r
 }
@@ -70,7 +70,7 @@ func readBlocks(record []byte) (table []Block, unsaved []bitcoind.SolvedBlock, e
 		err = fmt.Errorf("version %d, this program reads 1 to %d", r.Version, blocksVersion)
 	}
 	for _, u := range r.Unsaved {
-		hash, hashErr := jobs.ParseDisplay(u.Hash)
+		hash, hashErr := work.ParseHash(u.Hash)
 		block, blockErr := hex.DecodeString(u.Block)
 		err = errors.Join(err, hashErr, blockErr)
 		unsaved = append(unsaved, bitcoind.SolvedBlock{Height: u.Height, Hash: hash, Serialised: block})

@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"ckpool/bitcoind"
-	"ckpool/internal/jobs"
 	"ckpool/internal/testkit/record"
+	"ckpool/work"
 )
 
 func TestReadRecordsV1(t *testing.T) {
@@ -17,7 +17,7 @@ func TestReadRecordsV1(t *testing.T) {
 	}
 	table, unsaved, err := readBlocks(record.V1(t, "blocks"))
 	want := Block{
-		Height: 850000, Hash: jobs.Display([32]byte{3}), Worker: "bob.rig1", Difficulty: 86388558925171.02, Reward: 312500000,
+		Height: 850000, Hash: work.FormatHash([32]byte{3}), Worker: "bob.rig1", Difficulty: 86388558925171.02, Reward: 312500000,
 		Time: time.Unix(1795327613, 0), BlockState: bitcoind.BlockState{State: bitcoind.BlockConfirmed, Confirmations: 2},
 	}
 	if err != nil || len(table) != 1 || table[0] != want || len(unsaved) != 1 || unsaved[0].Height != 850001 ||

@@ -7,7 +7,6 @@ import (
 
 	"ckpool/bitcoind"
 	"ckpool/difficulty"
-	"ckpool/internal/jobs"
 	"ckpool/internal/logfile"
 	"ckpool/internal/session"
 	"ckpool/internal/users"
@@ -59,11 +58,11 @@ func (k *Blocks) submitBlock(f *solution) {
 	height, hash := f.job.Template.Height, f.share.Hash
 	if block == nil {
 		k.Log(logfile.LevelError, fmt.Sprintf("Block of height %d, hash %s, by %s cannot be submitted: the transactions of its template are not known",
-			height, jobs.Display(hash), users.LogName(f.worker)))
+			height, work.FormatHash(hash), users.LogName(f.worker)))
 		return
 	}
 	record := Block{
-		Height: height, Hash: jobs.Display(hash), Worker: f.worker, Difficulty: f.job.NetworkDifficulty,
+		Height: height, Hash: work.FormatHash(hash), Worker: f.worker, Difficulty: f.job.NetworkDifficulty,
 		Reward: f.job.Template.CoinbaseValue, Time: f.at, Chain: k.Network.Chain(),
 	}
 	kind := "Possible block solve"
@@ -80,8 +79,8 @@ func (k *Blocks) submitBlock(f *solution) {
 // may have ended before it was in the table.
 func (k *Blocks) resumed(height int64, hash [32]byte, s bitcoind.BlockState) {
 	k.whileOurs(func() {
-		k.table.add(Block{Height: height, Hash: jobs.Display(hash), Time: time.Now()})
-		k.change(jobs.Display(hash), s)
+		k.table.add(Block{Height: height, Hash: work.FormatHash(hash), Time: time.Now()})
+		k.change(work.FormatHash(hash), s)
 	})
 }
 
@@ -112,7 +111,7 @@ func (k *Blocks) change(hash string, s bitcoind.BlockState) {
 		now = *b
 	})
 	if known && now.State == bitcoind.BlockConfirmed && k.table.endRound(hash) {
-		if w := k.Jobs.Work(); w == nil || jobs.Display(w.Job.Template.PrevHash) != hash {
+		if w := k.Jobs.Work(); w == nil || work.FormatHash(w.Job.Template.PrevHash) != hash {
 			k.Network.Refresh("own block")
 		}
 		headline, shown := k.Users.EndRound(now.Height, now.Worker, now.Reward, time.Now())
@@ -123,7 +122,7 @@ func (k *Blocks) change(hash string, s bitcoind.BlockState) {
 
 // known is what the table knows of a block.
 func (k *Blocks) known(hash [32]byte) (s bitcoind.BlockState, chain string) {
-	b, _ := k.table.get(jobs.Display(hash))
+	b, _ := k.table.get(work.FormatHash(hash))
 	return b.BlockState, b.Chain
 }
 
@@ -140,7 +139,7 @@ func (k *Blocks) Resume() {
 		k.Log(logfile.LevelError, "Cannot read saved blocks: "+err.Error())
 	}
 	for _, b := range k.table.open() {
-		hash, err := jobs.ParseDisplay(b.Hash)
+		hash, err := work.ParseHash(b.Hash)
 		if err != nil {
 			continue
 		}

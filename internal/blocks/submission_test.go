@@ -5,17 +5,17 @@ import (
 	"testing"
 
 	"ckpool/bitcoind"
-	"ckpool/internal/jobs"
+	"ckpool/work"
 )
 
 // The program may have been killed between saving a block and noting it.
 func TestResumedBlockIsInTheTable(t *testing.T) {
 	k := New(Options{LogDir: t.TempDir(), Log: func(_ slog.Level, text string) { t.Error(text) }})
 	hash := [32]byte{7}
-	k.table.endRound(jobs.Display(hash)) // there is no pool that could
+	k.table.endRound(work.FormatHash(hash)) // there is no pool that could
 	k.resumed(850000, hash, bitcoind.BlockState{State: bitcoind.BlockConfirmed, Confirmations: 2})
 	list := k.List()
-	if len(list) != 1 || list[0].Height != 850000 || list[0].Hash != jobs.Display(hash) || list[0].StateText() != "confirmed 2" {
+	if len(list) != 1 || list[0].Height != 850000 || list[0].Hash != work.FormatHash(hash) || list[0].StateText() != "confirmed 2" {
 		t.Errorf("blocks %+v", list)
 	}
 }

@@ -64,7 +64,7 @@ func (g *Generator) tidy() {
 func writeTransactions(logDir string, t *work.Template) error {
 	b := make([]byte, 0, 65*t.TxCount())
 	for i := range t.TxCount() {
-		b = append(appendDisplay(b, t.TxID(i)), '\n')
+		b = append(work.AppendHash(b, t.TxID(i)), '\n')
 	}
 	path := filepath.Join(logDir, "pool", "pool.txns")
 	return sharelog.ReplaceFile(path, b, false)

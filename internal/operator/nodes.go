@@ -14,8 +14,8 @@ import (
 	"ckpool/bitcoind"
 	"ckpool/control"
 	"ckpool/difficulty"
-	"ckpool/internal/jobs"
 	"ckpool/sharelog"
+	"ckpool/work"
 )
 
 // nodes registers what is about nodes and work.
@@ -35,7 +35,7 @@ func (o *Operator) nodes(r registrar) {
 // getBest is the hash work is built on.
 func (o *Operator) getBest(context.Context, string) (string, error) {
 	if w := o.Jobs.Work(); w != nil {
-		return jobs.Display(w.Job.Template.PrevHash), nil
+		return work.FormatHash(w.Job.Template.PrevHash), nil
 	}
 	return "failed", nil
 }
@@ -91,7 +91,7 @@ func (o *Operator) submitBlockText(ctx context.Context, args string) (string, er
 	if len(args) < digits+1 {
 		return "", errors.New("want submitblock:HASH,BLOCK in hex")
 	}
-	hash, hashErr := jobs.ParseDisplay(args[:digits])
+	hash, hashErr := work.ParseHash(args[:digits])
 	block, err := hex.DecodeString(args[digits+1:])
 	if err := errors.Join(hashErr, err); err != nil || len(block) <= header {
 		return "", errors.New("want submitblock:HASH,BLOCK in hex")

@@ -1,8 +1,6 @@
 package session
 
 import (
-	"encoding/hex"
-	"slices"
 	"strconv"
 
 	"ckpool/stratum"
@@ -64,9 +62,7 @@ func (q request) onGetTxnHashes(arg []byte) *stratum.Reject {
 	b := make([]byte, 0, 2+65*count)
 	b = append(b, '"')
 	for i := range count {
-		id := job.Template.TxID(i)
-		slices.Reverse(id[:])
-		b = hex.AppendEncode(b, id[:])
+		b = work.AppendHash(b, job.Template.TxID(i))
 		b = append(b, ' ')
 	}
 	q.write(stratum.AppendResult(nil, q.msg.ID, string(append(b, '"'))))

@@ -12,6 +12,7 @@ import (
 
 	"ckpool/internal/session"
 	"ckpool/sharelog"
+	"ckpool/work"
 )
 
 const (
@@ -251,11 +252,7 @@ func displayHash(e *shareEvent) string {
 	if !e.hashed {
 		return ""
 	}
-	var h [32]byte
-	for i, b := range e.hash {
-		h[len(h)-1-i] = b
-	}
-	return hex.EncodeToString(h[:])
+	return work.FormatHash(e.hash)
 }
 
 // report tells of trouble at most once a minute.
