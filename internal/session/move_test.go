@@ -469,3 +469,42 @@ func readAll(r *wire.Reader) error {
 	_ = readSession(r)
 	return r.Done()
 }
+
+// An upgrade stands still for as long as its sessions take.
+func BenchmarkMoveSessions(b *testing.B) {
+	const sessions = 10_000
+	r := newRig(b, nil)
+	for range sessions {
+		r.miner("bob.rig1")
+	}
+	from := Exporter{Group: r.group, Workers: r.backend}
+	var record []byte
+	b.Run("export", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			record = record[:0]
+			for slot := range r.top {
+				record = from.Session(r.Handler, slot, record)
+			}
+		}
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/sessions, "ns/session")
+		b.ReportMetric(float64(len(record))/sessions, "B/session")
+	})
+	b.Run("import", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			b.StopTimer()
+			n := newRig(b, nil)
+			to := Importer{Group: n.group, Workers: n.backend, Listeners: []int{0}}
+			to.MakeRoom([]*Handler{n.Handler}, sessions)
+			in := wire.NewReader(record)
+			b.StartTimer()
+			for slot := range r.top {
+				if err := to.Session(n.Handler, slot, in); err != nil {
+					b.Fatal(err)
+				}
+			}
+		}
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/sessions, "ns/session")
+	})
+}

@@ -1,7 +1,3 @@
-// Package wire is the field encoding of state that moves between processes:
-// fixed-size numbers big-endian, texts and byte strings with their length
-// before them. It knows no record; each owner of state writes its own with it,
-// a version first.
 package wire
 
 import (
