@@ -222,6 +222,13 @@ func readBlocks(record []byte) (table []Block, unsaved []bitcoind.SolvedBlock, e
 	return r.Table, unsaved, nil
 }
 
+// batchRecord is at the head of connections with their sessions.
+type batchRecord struct {
+	loop uint16 // that they were on
+}
+
+func (k *batchRecord) fields(c *wire.Codec) { wire.Uint(c, &k.loop) }
+
 func (c *candidates) append(b []byte) []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -2,12 +2,12 @@
 // passes a record's fields either way, so that each record lists them once:
 //
 //	func (c *change) fields(w *wire.Codec) {
-//		wire.Amount(w, &c.difficulty)
-//		wire.Uint(w, &c.job)
+//		wire.Amount(w, &c.difficulty, &c.at)
+//		wire.Word(w, &c.job)
 //	}
 //
-// Integers are varints, however wide the field is in memory; floating-point
-// numbers eight bytes, big-endian; texts and byte strings come after their length
+// Integers are varints, however wide the field is in memory; hashes, ids and
+// floating-point numbers are eight bytes, big-endian; texts and byte strings come after their length
 // as a varint. A record is its fields after their length in bytes, four bytes
 // big-endian, and a list is the same with its elements. So records can grow at the
 // end: fields that a reader does not know are skipped, those that a writer did not
@@ -27,8 +27,8 @@ import (
 // lengthSize is that of the length before a record or a list.
 const lengthSize = 4
 
-// Codec passes fields to bytes or from them. Its methods take pointers: the
-// writer reads what they point to, the reader sets it, to zero after the first
+// Codec passes fields to bytes or from them. Fields are given as pointers: a
+// writer reads what they point to, a reader sets it, to zero after the first
 // error.
 type Codec struct {
 	b       []byte // written, or left to read of the innermost record
@@ -166,6 +166,14 @@ func (c *Codec) field(n int) []byte {
 	return c.take(n)
 }
 
+// word is 0 for none.
+func (c *Codec) word() uint64 {
+	if p := c.field(8); p != nil {
+		return binary.BigEndian.Uint64(p)
+	}
+	return 0
+}
+
 // uvarint is 0 for none.
 func (c *Codec) uvarint() uint64 {
 	if c.absent() {
@@ -180,58 +188,91 @@ func (c *Codec) uvarint() uint64 {
 	return v
 }
 
-// Uint passes an unsigned integer. Reading one that is too large for its field
-// is an error.
-func Uint[T ~uint8 | ~uint16 | ~uint32 | ~uint64](c *Codec, v *T) {
-	if !c.reading {
-		c.b = binary.AppendUvarint(c.b, uint64(*v))
-		return
-	}
-	n := c.uvarint()
-	if *v = T(n); uint64(*v) != n {
-		c.Fail(fmt.Errorf("the number %d is too large", n))
-		*v = 0
-	}
-}
-
-// Int passes a signed integer. Reading one that is too large for its field is an
+// Uint passes unsigned integers. Reading one that is too large for its field is an
 // error.
-func Int[T ~int8 | ~int16 | ~int32 | ~int64 | ~int](c *Codec, v *T) {
+func Uint[T ~uint8 | ~uint16 | ~uint32 | ~uint64](c *Codec, fields ...*T) {
 	if !c.reading {
-		c.b = binary.AppendVarint(c.b, int64(*v))
+		b := c.b
+		for _, v := range fields {
+			b = binary.AppendUvarint(b, uint64(*v))
+		}
+		c.b = b
 		return
 	}
-	u := c.uvarint()
-	n := int64(u>>1) ^ -int64(u&1) // zigzag, as binary.Varint
-	if *v = T(n); int64(*v) != n {
-		c.Fail(fmt.Errorf("the number %d is too large", n))
-		*v = 0
+	for _, v := range fields {
+		n := c.uvarint()
+		if *v = T(n); uint64(*v) != n {
+			c.Fail(fmt.Errorf("the number %d is too large", n))
+			*v = 0
+		}
 	}
 }
 
-// Float passes a finite number; reading another one is an error.
-func Float[T ~float32 | ~float64](c *Codec, v *T) {
+// Int passes signed integers. Reading one that is too large for its field is an
+// error.
+func Int[T ~int8 | ~int16 | ~int32 | ~int64 | ~int](c *Codec, fields ...*T) {
 	if !c.reading {
-		c.b = binary.BigEndian.AppendUint64(c.b, math.Float64bits(float64(*v)))
+		for _, v := range fields {
+			c.b = binary.AppendVarint(c.b, int64(*v))
+		}
 		return
 	}
-	*v = 0
-	p := c.field(8)
-	if p == nil {
+	for _, v := range fields {
+		u := c.uvarint()
+		n := int64(u>>1) ^ -int64(u&1) // zigzag, as binary.Varint
+		if *v = T(n); int64(*v) != n {
+			c.Fail(fmt.Errorf("the number %d is too large", n))
+			*v = 0
+		}
+	}
+}
+
+// Word passes numbers of eight bytes, big-endian: hashes and ids, most of which
+// are large.
+func Word[T ~uint64](c *Codec, fields ...*T) {
+	if !c.reading {
+		b := c.b
+		for _, v := range fields {
+			b = binary.BigEndian.AppendUint64(b, uint64(*v))
+		}
+		c.b = b
 		return
 	}
-	f := math.Float64frombits(binary.BigEndian.Uint64(p))
-	if *v = T(f); math.IsNaN(f) || math.IsInf(float64(*v), 0) {
-		c.Fail(fmt.Errorf("the number %g", f))
-		*v = 0
+	for _, v := range fields {
+		*v = T(c.word())
+	}
+}
+
+// Float passes finite numbers; reading another one is an error.
+func Float[T ~float32 | ~float64](c *Codec, fields ...*T) {
+	if !c.reading {
+		b := c.b
+		for _, v := range fields {
+			b = binary.BigEndian.AppendUint64(b, math.Float64bits(float64(*v)))
+		}
+		c.b = b
+		return
+	}
+	for _, v := range fields {
+		f := math.Float64frombits(c.word())
+		if *v = T(f); math.IsNaN(f) || math.IsInf(float64(*v), 0) {
+			c.Fail(fmt.Errorf("the number %g", f))
+			*v = 0
+		}
 	}
 }
 
 // Amount is Float for what is never negative.
-func Amount[T ~float32 | ~float64](c *Codec, v *T) {
-	if Float(c, v); c.reading && *v < 0 {
-		c.Fail(fmt.Errorf("the number %g", *v))
-		*v = 0
+func Amount[T ~float32 | ~float64](c *Codec, fields ...*T) {
+	Float(c, fields...)
+	if !c.reading {
+		return
+	}
+	for _, v := range fields {
+		if *v < 0 {
+			c.Fail(fmt.Errorf("the number %g", *v))
+			*v = 0
+		}
 	}
 }
 
@@ -323,31 +364,47 @@ func (c *Codec) Words(v *[]uint64) {
 
 // List passes the elements of a slice, each as a record. None are read as nil.
 func List[T any](c *Codec, v *[]T, fields func(*T, *Codec)) {
-	if c.reading {
-		*v = nil
-		readList(c, func(e *T) { *v = append(*v, *e) }, fields)
+	if !c.reading {
+		at := c.begin()
+		for i := range *v {
+			appendElement(c, &(*v)[i], fields)
+		}
+		c.end(at)
 		return
 	}
-	at := c.begin()
-	for i := range *v {
-		appendElement(c, &(*v)[i], fields)
+	list := []T(nil)
+	rest, inside := c.enter()
+	for c.More() {
+		list = append(list, *new(T))
+		readElement(c, &list[len(list)-1], fields)
 	}
-	c.end(at)
+	c.leave(rest, inside)
+	if *v = list; c.err != nil {
+		*v = nil
+	}
 }
 
 // Elements is List for what is no slice: all are those to write, and put takes
 // one that was read, which is its own until it returns. put is not called after an
 // error.
 func Elements[T any](c *Codec, all iter.Seq[*T], put func(*T), fields func(*T, *Codec)) {
-	if c.reading {
-		readList(c, put, fields)
+	if !c.reading {
+		at := c.begin()
+		for e := range all {
+			appendElement(c, e, fields)
+		}
+		c.end(at)
 		return
 	}
-	at := c.begin()
-	for e := range all {
-		appendElement(c, e, fields)
+	rest, inside := c.enter()
+	e := new(T)
+	for c.More() {
+		*e = *new(T)
+		if readElement(c, e, fields); c.err == nil {
+			put(e)
+		}
 	}
-	c.end(at)
+	c.leave(rest, inside)
 }
 
 func appendElement[T any](c *Codec, e *T, fields func(*T, *Codec)) {
@@ -356,20 +413,8 @@ func appendElement[T any](c *Codec, e *T, fields func(*T, *Codec)) {
 	c.end(at)
 }
 
-func readList[T any](c *Codec, put func(*T), fields func(*T, *Codec)) {
+func readElement[T any](c *Codec, e *T, fields func(*T, *Codec)) {
 	rest, inside := c.enter()
-	var e *T
-	for c.More() {
-		if e == nil {
-			e = new(T)
-		}
-		*e = *new(T)
-		restOfList, _ := c.enter()
-		fields(e, c)
-		c.leave(restOfList, true)
-		if c.err == nil {
-			put(e)
-		}
-	}
+	fields(e, c)
 	c.leave(rest, inside)
 }

@@ -14,6 +14,7 @@ import (
 type sample struct {
 	Small  uint8
 	Large  uint64
+	ID     uint64
 	Signed int64
 	Ratio  float32
 	Credit float64
@@ -41,6 +42,7 @@ func (v *inner) fields(c *Codec) {
 func (v *sample) fields(c *Codec) {
 	Uint(c, &v.Small)
 	Uint(c, &v.Large)
+	Word(c, &v.ID)
 	Int(c, &v.Signed)
 	Float(c, &v.Ratio)
 	Amount(c, &v.Credit)
@@ -57,14 +59,14 @@ func (v *sample) fields(c *Codec) {
 
 func newSample() sample {
 	return sample{
-		7, 300, -2, -0.5, 1.5, true, []byte{1, 2}, "text", [4]byte{0xde, 0xad, 0xbe, 0xef},
+		7, 300, 0xfedcba9876543210, -2, -0.5, 1.5, true, []byte{1, 2}, "text", [4]byte{0xde, 0xad, 0xbe, 0xef},
 		netip.MustParseAddr("198.51.100.7"), []uint64{1, math.MaxUint64}, inner{9, "in"}, []inner{{1, ""}, {2, "b"}}, 77,
 	}
 }
 
 // The bytes of each kind of field, written by hand.
-const sampleBytes = "01" + "0000005f" + // version, length
-	"07" + "ac02" + "03" + // 7, 300, -2
+const sampleBytes = "01" + "00000067" + // version, length
+	"07" + "ac02" + "fedcba9876543210" + "03" + // 7, 300, the id, -2
 	"bfe0000000000000" + "3ff8000000000000" + "01" + // -0.5, 1.5, true
 	"020102" + "0474657874" + "deadbeef" +
 	"00000000000000000000ffffc6336407" +

@@ -1,20 +1,17 @@
 // Package records is for tests of the records that programs of different releases
-// pass to each other: what this release writes is in testdata/handover/v1 of each
-// package, and read by every later one.
+// pass to each other: what the first release writes is in testdata/handover/v1 of
+// each package, and read by every later one.
 package records
 
 import (
 	"bytes"
-	"encoding/binary"
-	"errors"
-	"flag"
-	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"testing"
-)
 
-var write = flag.Bool("write-records", false, "write the records of testdata/handover/v1 that are missing; those that are there never change")
+	"ckpool/internal/wire"
+)
 
 // V1 is a record of the first release.
 func V1(t testing.TB, name string) []byte {
@@ -26,35 +23,49 @@ func V1(t testing.TB, name string) []byte {
 	return b
 }
 
-// Written is V1 of what a test has written, which must be the same byte by byte.
-func Written(t testing.TB, name string, record []byte) []byte {
+// Check reads a versioned record of the fields of a T, and tests that it is written
+// as it was, byte by byte; that a record which a later release has added a field
+// to is read as if it had not; and that a later release reads this one, with
+// nothing in its field. It returns what was read.
+func Check[T any](t testing.TB, record []byte, version uint8, fields func(*T, *wire.Codec)) *T {
 	t.Helper()
-	path := filepath.Join("testdata", "handover", "v1", name)
-	if _, err := os.Stat(path); *write && errors.Is(err, fs.ErrNotExist) {
-		if err := os.WriteFile(path, record, 0o644); err != nil {
-			t.Fatal(err)
+	v := new(T)
+	read(t, "a record", record, version, func(c *wire.Codec) { fields(v, c) })
+	w := wire.Append(nil)
+	w.Versioned(version, func(c *wire.Codec) { fields(v, c) })
+	if !bytes.Equal(w.Written(), record) {
+		t.Errorf("written in another form than by earlier programs\n%x\nwas\n%x", w.Written(), record)
+	}
+
+	const added = "a field of a later release"
+	more := added
+	w = wire.Append(nil)
+	later := func(v *T) func(*wire.Codec) {
+		return func(c *wire.Codec) {
+			fields(v, c)
+			c.Text(&more)
 		}
 	}
-	v1 := V1(t, name)
-	if !bytes.Equal(record, v1) {
-		t.Errorf("%s is written in another form than by earlier programs, which cannot read it\n%x\nwas\n%x", name, record, v1)
+	w.Versioned(version, later(v))
+	got := new(T)
+	read(t, "a record of a later release", w.Written(), version, func(c *wire.Codec) { fields(got, c) })
+	if !reflect.DeepEqual(got, v) {
+		t.Errorf("a record of a later release is read as\n%+v\nwant\n%+v", got, v)
 	}
-	return v1
+
+	got = new(T)
+	read(t, "a record, by a later release,", record, version, later(got))
+	if !reflect.DeepEqual(got, v) || more != "" {
+		t.Errorf("a later release reads\n%+v and %q\nwant\n%+v", got, more, v)
+	}
+	return v
 }
 
-// A versioned record is a version of one byte, the length of the rest in four, and
-// its fields.
-const head = 1 + 4
-
-// Longer is the versioned record with bytes of fields after its last one, as a
-// later release may write it.
-func Longer(record []byte, fields ...byte) []byte { return withLength(record, record[head:], fields) }
-
-// Shorter is the versioned record without the last n bytes of its fields, as an
-// earlier release writes it that does not know them.
-func Shorter(record []byte, n int) []byte { return withLength(record, record[head:len(record)-n], nil) }
-
-func withLength(record, fields, more []byte) []byte {
-	b := binary.BigEndian.AppendUint32([]byte{record[0]}, uint32(len(fields)+len(more)))
-	return append(append(b, fields...), more...)
+func read(t testing.TB, what string, record []byte, version uint8, fields func(*wire.Codec)) {
+	t.Helper()
+	c := wire.Read(record)
+	c.Versioned(version, fields)
+	if err := c.Done(); err != nil {
+		t.Errorf("%s is not read: %v\n%x", what, err, record)
+	}
 }
