@@ -117,7 +117,7 @@ func (c *Codec) Record(fields func(*Codec)) {
 
 // begin leaves room for the length of what is written next, and end fills it.
 func (c *Codec) begin() int {
-	c.b = append(c.b, make([]byte, lengthSize)...)
+	c.b = append(c.b, 0, 0, 0, 0)
 	return len(c.b)
 }
 
@@ -194,7 +194,11 @@ func Uint[T ~uint8 | ~uint16 | ~uint32 | ~uint64](c *Codec, fields ...*T) {
 	if !c.reading {
 		b := c.b
 		for _, v := range fields {
-			b = binary.AppendUvarint(b, uint64(*v))
+			if n := uint64(*v); n < 0x80 {
+				b = append(b, byte(n))
+			} else {
+				b = binary.AppendUvarint(b, n)
+			}
 		}
 		c.b = b
 		return
@@ -278,11 +282,15 @@ func Amount[T ~float32 | ~float64](c *Codec, fields ...*T) {
 
 // Bool passes 1 for true and 0 for false.
 func (c *Codec) Bool(v *bool) {
-	var n uint8
-	if *v {
-		n = 1
+	if !c.reading {
+		n := byte(0)
+		if *v {
+			n = 1
+		}
+		c.b = append(c.b, n)
+		return
 	}
-	Uint(c, &n)
+	n := c.uvarint()
 	if *v = n == 1; n > 1 {
 		c.Fail(errors.New("record has a truth value that is neither 0 nor 1"))
 	}
