@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +15,8 @@ import (
 
 	"ckpool/internal/handover"
 	"ckpool/internal/session"
+	"ckpool/internal/testkit/records"
+	"ckpool/internal/wire"
 	"ckpool/work"
 )
 
@@ -45,13 +46,19 @@ func (c *copier) finish(now time.Time) {
 // everything is all a State knows, in the order of users.
 func everything(t testing.TB, s *State, now time.Time) (all []string) {
 	t.Helper()
+	record := func(export func(*wire.Codec)) string {
+		c := wire.Append(nil)
+		export(c)
+		return fmt.Sprintf("%x", c.Written())
+	}
 	for _, u := range s.names.all() {
-		all = append(all, fmt.Sprintf("%x", u.append(nil)))
+		all = append(all, record(u.export))
 		for _, w := range u.listWorkers() {
-			all = append(all, fmt.Sprintf("%x", w.append(nil)))
+			all = append(all, record(w.export))
 		}
 	}
-	return append(all, fmt.Sprintf("%x", s.totals.append(nil)), fmt.Sprintf("%+v", s.Status(now, Sessions{})))
+	s.totals.collect()
+	return append(all, record(s.totals.fields), fmt.Sprintf("%+v", s.Status(now, Sessions{})))
 }
 
 // However sharing goes on between the copies, nothing is lost or counted twice.
@@ -144,20 +151,20 @@ func TestMovePayout(t *testing.T) {
 	}
 }
 
-// Records of the first version are read for ever; the files are never made
-// anew.
-func v1(t testing.TB, name string) []byte {
-	t.Helper()
-	b, err := os.ReadFile(filepath.Join("testdata", "handover", "v1", name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
-
+// The first form of the records is read for ever, and grows only at the end: the
+// files are never made anew.
 func TestReadUsersV1(t *testing.T) {
 	s := NewState(Config{Loops: 1}, start)
-	if err := (moving{s}).importUsers(v1(t, "users")); err != nil {
+	v1 := records.V1(t, "users")
+	if err := (moving{s}).importUsers(v1); err != nil {
+		t.Fatal(err)
+	}
+	if err := (moving{s}).exportUsers(true, func(again []byte) error {
+		if !bytes.Equal(again, v1) {
+			t.Errorf("written as\n%x\nwas\n%x", again, v1)
+		}
+		return nil
+	}); err != nil {
 		t.Fatal(err)
 	}
 	u := s.names.user("1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2")
@@ -184,8 +191,46 @@ func TestReadUsersV1(t *testing.T) {
 	}
 }
 
+// A later release adds fields at the ends of users and workers, and has more
+// reasons to reject a share.
+func TestReadUsersOfALaterRelease(t *testing.T) {
+	more := "a field of a later release"
+	c := wire.Append(nil)
+	c.Version(usersVersion)
+	for name, kind := range map[string]uint8{"bob": userEntry, "bob.rig1": workerEntry, "bob.rig2": workerEntry} {
+		wire.Uint(c, &kind)
+		c.Record(func(c *wire.Codec) {
+			if kind == userEntry {
+				k := userRecord{name: name, id: 5, tally: tally{shares: 17}}
+				k.fields(c)
+			} else {
+				k := workerRecord{name: name, accepted: 3, rejects: &rejects{last: session.Stale}}
+				if name == "bob.rig2" {
+					k.rejects.last = session.Reasons
+				}
+				k.fields(c)
+			}
+			c.Text(&more)
+		})
+	}
+	s := NewState(Config{Loops: 1}, start)
+	if err := (moving{s}).importUsers(c.Written()); err != nil {
+		t.Fatal(err)
+	}
+	u, w, later := s.names.user("bob"), s.names.worker("bob.rig1"), s.names.worker("bob.rig2")
+	if u == nil || u.shares != 17 || w == nil || w.accepted != 3 || w.rejects.last != session.Stale || later == nil || later.rejects != nil {
+		t.Errorf("%+v\n%+v\n%+v", u, w, later)
+	}
+}
+
 func TestReadCountsV1(t *testing.T) {
-	k, err := readCounts(v1(t, "counts"))
+	records.Check(t, records.V1(t, "counts"), countsVersion, func(k *counts, c *wire.Codec) {
+		if c.Reading() {
+			*k = *newCounts()
+		}
+		k.fields(c)
+	})
+	k, err := readCounts(records.V1(t, "counts"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -194,7 +239,7 @@ func TestReadCountsV1(t *testing.T) {
 		k.totals.rates[6] != 7 || k.totals.sps[3] != 40 || k.totals.decayed != stamp(time.Minute) || k.totals.passes != 33 {
 		t.Errorf("%+v", k)
 	}
-	if k.rejects[0] != 100 || k.rejects[6] != 106 || k.sums["cgminer"] != (agentSum{8, 9}) {
+	if k.rejects != [session.Reasons]int64{0, 100, 101, 102, 103, 104, 105, 106, 107, 108, 109} || k.sums["cgminer"] != (agentSum{8, 9}) {
 		t.Errorf("%v, %v", k.rejects, k.sums)
 	}
 	from := netip.MustParsePrefix("198.51.100.7/32")
@@ -207,23 +252,25 @@ func TestReadCountsV1(t *testing.T) {
 
 func TestReadSectionsV1(t *testing.T) {
 	now := time.Unix(1795327614, 0)
-	m, err := readMoment(v1(t, "moment"), now)
+	records.Check(t, records.V1(t, "moment"), momentVersion, (*moment).fields)
+	m, err := readMoment(records.V1(t, "moment"), now)
 	if err != nil || !m.at.Equal(now.Add(-750*time.Millisecond)) || m.sessions != 3600.25 || !m.rejecting {
 		t.Errorf("%+v, %v", m, err)
 	}
-	tip, j, err := readJob(v1(t, "job"), new(work.JobReader))
+	tip, j, err := readJob(records.V1(t, "job"), new(work.JobReader))
 	if err != nil || tip != 9 || j.ID != 0x6b02867d00000001 {
 		t.Errorf("%d, %+v, %v", tip, j, err)
 	}
-	k, err := readJobs(v1(t, "jobs"))
+	k, err := readJobs(records.V1(t, "jobs"))
 	if err != nil || k != (jobsRecord{1, 0x6b02867d00000001, 3}) {
 		t.Errorf("%+v, %v", k, err)
 	}
+	records.Check(t, records.V1(t, "candidates"), candidatesVersion, (*candidates).fields)
 	var c candidates
-	if err := c.read(v1(t, "candidates")); err != nil || !c.hashes[[32]byte{3}] || len(c.hashes) != 1 {
+	if err := c.read(records.V1(t, "candidates")); err != nil || !c.hashes[[32]byte{3}] || len(c.hashes) != 1 {
 		t.Errorf("%v, %v", c.hashes, err)
 	}
-	table, unsaved, err := readBlocks(v1(t, "blocks"))
+	table, unsaved, err := readBlocks(records.V1(t, "blocks"))
 	want := Block{
 		Height: 850000, Hash: display([32]byte{3}), Worker: "bob.rig1", Difficulty: 86388558925171.02, Reward: 312500000,
 		Time: time.Unix(1795327613, 0), State: BlockConfirmed, Confirmations: 2,
@@ -232,12 +279,12 @@ func TestReadSectionsV1(t *testing.T) {
 		unsaved[0].Hash != [32]byte{4} || !bytes.Equal(unsaved[0].Serialised, bytes.Repeat([]byte{0x5a}, 81)) {
 		t.Errorf("%+v, %+v, %v", table, unsaved, err)
 	}
-	l, err := readListeners(v1(t, "listeners"))
+	l, err := readListeners(records.V1(t, "listeners"))
 	if err != nil || len(l) != 1 || l[0].URL != "localhost:3333" || len(l[0].Addrs) != 2 || l[0].Addrs[1] != netip.MustParseAddrPort("127.0.0.1:3333") {
 		t.Errorf("%+v, %v", l, err)
 	}
 	var i Instance
-	if err := json.Unmarshal(v1(t, "instance"), &i); err != nil || i != (Instance{true, 4, 8, 2, 0}) {
+	if err := json.Unmarshal(records.V1(t, "instance"), &i); err != nil || i != (Instance{true, 4, 8, 2, 0}) {
 		t.Errorf("%+v, %v", i, err)
 	}
 	// The numbers of sections are part of the format.
@@ -263,7 +310,7 @@ func TestMomentAndTheWallClock(t *testing.T) {
 }
 
 func FuzzReadUsers(f *testing.F) {
-	f.Add(v1(f, "users"))
+	f.Add(records.V1(f, "users"))
 	f.Add([]byte{1, 3})
 	f.Fuzz(func(t *testing.T, in []byte) {
 		s := NewState(Config{Loops: 1}, start)
@@ -281,7 +328,7 @@ func FuzzReadUsers(f *testing.F) {
 }
 
 func FuzzReadCounts(f *testing.F) {
-	f.Add(v1(f, "counts"))
+	f.Add(records.V1(f, "counts"))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		s := NewState(Config{Loops: 1}, start)
 		if (moving{s}).importCounts(in, start) == nil {
@@ -295,7 +342,7 @@ func FuzzReadCounts(f *testing.F) {
 
 func FuzzReadSections(f *testing.F) {
 	for _, name := range []string{"moment", "jobs", "candidates", "job", "blocks"} {
-		f.Add(v1(f, name))
+		f.Add(records.V1(f, name))
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
 		_, _ = readMoment(in, start)
@@ -318,7 +365,7 @@ func TestDamagedRecords(t *testing.T) {
 		"blocks":     func(in []byte) error { _, _, err := readBlocks(in); return err },
 		"listeners":  func(in []byte) error { _, err := readListeners(in); return err },
 	} {
-		good := bytes.TrimSuffix(v1(t, name), []byte("\n"))
+		good := bytes.TrimSuffix(records.V1(t, name), []byte("\n"))
 		if err := read(good); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -335,6 +382,9 @@ func TestDamagedRecords(t *testing.T) {
 		newer := append([]byte{2}, good[1:]...)
 		if good[0] == '{' {
 			newer = bytes.Replace(good, []byte(`"version":1`), []byte(`"version":2`), 1)
+			if err := read(records.LaterJSON(good)); err != nil {
+				t.Errorf("%s of a later release: %v", name, err)
+			}
 		}
 		if err := read(newer); err == nil || !strings.Contains(err.Error(), "version 2") {
 			t.Errorf("%s of version 2: %v", name, err)

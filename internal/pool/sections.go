@@ -1,7 +1,6 @@
 package pool
 
 import (
-	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -110,11 +109,19 @@ type moment struct {
 	rejecting bool      // an operator has stopped accepting
 }
 
+func (m *moment) fields(c *wire.Codec) {
+	at := m.at.UnixNano()
+	wire.Int(c, &at)
+	wire.Float(c, &m.sessions)
+	if c.Bool(&m.rejecting); c.Reading() {
+		m.at = time.Unix(0, at)
+	}
+}
+
 func (m *moment) append(b []byte) []byte {
-	b = append(b, momentVersion)
-	b = binary.BigEndian.AppendUint64(b, uint64(m.at.UnixNano()))
-	b = wire.AppendFloat(b, m.sessions)
-	return wire.AppendBool(b, m.rejecting)
+	c := wire.Append(b)
+	c.Versioned(momentVersion, m.fields)
+	return c.Written()
 }
 
 // maxPause bounds how far a moment is taken to be in the past: the wall clock
@@ -122,34 +129,39 @@ func (m *moment) append(b []byte) []byte {
 const maxPause = time.Minute
 
 func readMoment(record []byte, now time.Time) (m moment, err error) {
-	r := wire.NewReader(record)
-	r.Version(momentVersion)
-	at := time.Unix(0, int64(r.Uint64()))
-	m.sessions, m.rejecting = r.Float(), r.Bool()
+	c := wire.Read(record)
+	c.Versioned(momentVersion, m.fields)
 	// By the monotonic clock, as every other time of the pool.
-	m.at = now.Add(-min(max(now.Round(0).Sub(at), 0), maxPause))
-	if err := r.Done(); err != nil {
+	m.at = now.Add(-min(max(now.Round(0).Sub(m.at), 0), maxPause))
+	if err := c.Done(); err != nil {
 		return m, fmt.Errorf("moment: %w", err)
 	}
 	return m, nil
 }
 
+// jobRecord is before a job, which has a form of its own.
+type jobRecord struct {
+	tip uint64 // that the job is on
+}
+
+func (k *jobRecord) fields(c *wire.Codec) { wire.Word(c, &k.tip) }
+
 // appendJob appends the record of a job that is on a tip.
 func appendJob(b []byte, w *work.JobWriter, tip uint64, j *work.Job) ([]byte, error) {
-	b = append(b, jobVersion)
-	b = binary.BigEndian.AppendUint64(b, tip)
-	return w.Append(b, j)
+	k, c := jobRecord{tip}, wire.Append(b)
+	c.Versioned(jobVersion, k.fields)
+	return w.Append(c.Written(), j)
 }
 
 func readJob(record []byte, from *work.JobReader) (tip uint64, j *work.Job, err error) {
-	r := wire.NewReader(record)
-	r.Version(jobVersion)
-	tip = r.Uint64()
-	if err := r.Err(); err != nil {
+	var k jobRecord
+	c := wire.Read(record)
+	c.Versioned(jobVersion, k.fields)
+	if err := c.Err(); err != nil {
 		return 0, nil, fmt.Errorf("job: %w", err)
 	}
-	j, err = from.Read(r.Take(r.Left()))
-	return tip, j, err
+	j, err = from.Read(c.Rest())
+	return k.tip, j, err
 }
 
 // jobsRecord tells which of the jobs sent are still in use, by their ids, which
@@ -229,30 +241,33 @@ type batchRecord struct {
 
 func (k *batchRecord) fields(c *wire.Codec) { wire.Uint(c, &k.loop) }
 
+// fields is for a caller that holds mu.
+func (c *candidates) fields(w *wire.Codec) {
+	wire.Elements(w, func(yield func(*[32]byte) bool) {
+		for _, generation := range []map[[32]byte]bool{c.old, c.hashes} {
+			for h := range generation {
+				if !yield(&h) {
+					return
+				}
+			}
+		}
+	}, func(h *[32]byte) { c.remember(*h) }, func(h *[32]byte, w *wire.Codec) { w.Array(h[:]) })
+}
+
 func (c *candidates) append(b []byte) []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	b = append(b, candidatesVersion)
-	b = binary.AppendUvarint(b, uint64(len(c.old)+len(c.hashes)))
-	for _, generation := range []map[[32]byte]bool{c.old, c.hashes} {
-		for h := range generation {
-			b = append(b, h[:]...)
-		}
-	}
-	return b
+	w := wire.Append(b)
+	w.Versioned(candidatesVersion, c.fields)
+	return w.Written()
 }
 
 func (c *candidates) read(record []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	r := wire.NewReader(record)
-	r.Version(candidatesVersion)
 	c.hashes, c.old = nil, nil
-	for range r.Count(32) {
-		if h := r.Take(32); h != nil {
-			c.remember([32]byte(h))
-		}
-	}
+	r := wire.Read(record)
+	r.Versioned(candidatesVersion, c.fields)
 	if err := r.Done(); err != nil {
 		return fmt.Errorf("candidates: %w", err)
 	}

@@ -61,6 +61,11 @@ func Check[T any](t testing.TB, record []byte, version uint8, fields func(*T, *w
 	return v
 }
 
+// LaterJSON is a record in JSON, an object, with a member of a later release.
+func LaterJSON(record []byte) []byte {
+	return bytes.Replace(record, []byte("{"), []byte(`{"later": {"a": [1, null]}, `), 1)
+}
+
 func read(t testing.TB, what string, record []byte, version uint8, fields func(*wire.Codec)) {
 	t.Helper()
 	c := wire.Read(record)
