@@ -2,30 +2,20 @@ package main
 
 import (
 	"bytes"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"ckpool/internal/testkit/records"
 )
 
-// Records of the first version are read for ever; the files are never made
-// anew.
-func v1(t testing.TB, name string) []byte {
-	t.Helper()
-	b, err := os.ReadFile(filepath.Join("testdata", "handover", "v1", name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
-
+// The first form of the records is read for ever; the files are never made anew.
 func TestReadRecordsV1(t *testing.T) {
-	r, err := readProcess(v1(t, "process"))
+	r, err := readProcess(records.V1(t, "process"))
 	if err != nil || r.LogLevel == nil || *r.LogLevel != 6 || r.Notify != "/run/systemd/notify" || r.Watchdog != 30_000_000 {
 		t.Errorf("%+v, %v", r, err)
 	}
-	sockets, err := readControl(v1(t, "control"))
+	sockets, err := readControl(records.V1(t, "control"))
 	if err != nil || !slices.Equal(sockets, []string{"connector", "generator", "listener", "stratifier"}) {
 		t.Errorf("%q, %v", sockets, err)
 	}
@@ -41,11 +31,14 @@ func TestDamagedRecords(t *testing.T) {
 		"process": func(in []byte) error { _, err := readProcess(in); return err },
 		"control": func(in []byte) error { _, err := readControl(in); return err },
 	} {
-		good := v1(t, name)
+		good := records.V1(t, name)
 		for n := range good {
 			if read(good[:n]) == nil {
 				t.Errorf("%s: the first %d of %d bytes are taken for all", name, n, len(good))
 			}
+		}
+		if err := read(records.LaterJSON(good)); err != nil {
+			t.Errorf("%s of a later release: %v", name, err)
 		}
 		newer := bytes.Replace(good, []byte(`"version":1`), []byte(`"version":2`), 1)
 		if err := read(newer); err == nil || !strings.Contains(err.Error(), "version 2") {
@@ -55,8 +48,8 @@ func TestDamagedRecords(t *testing.T) {
 }
 
 func FuzzReadRecords(f *testing.F) {
-	f.Add(v1(f, "process"))
-	f.Add(v1(f, "control"))
+	f.Add(records.V1(f, "process"))
+	f.Add(records.V1(f, "control"))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		if r, err := readProcess(in); err == nil && (r.Version != processVersion || r.Watchdog < 0) {
 			t.Errorf("%+v", r)

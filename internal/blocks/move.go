@@ -1,7 +1,6 @@
 package blocks
 
 import (
-	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -81,30 +80,33 @@ func readBlocks(record []byte) (table []Block, unsaved []bitcoind.SolvedBlock, e
 	return r.Table, unsaved, nil
 }
 
+// fields is for a caller that holds mu.
+func (c *candidates) fields(w *wire.Codec) {
+	wire.Elements(w, func(yield func(*[32]byte) bool) {
+		for _, generation := range []map[[32]byte]bool{c.old, c.hashes} {
+			for h := range generation {
+				if !yield(&h) {
+					return
+				}
+			}
+		}
+	}, func(h *[32]byte) { c.remember(*h) }, func(h *[32]byte, w *wire.Codec) { w.Array(h[:]) })
+}
+
 func (c *candidates) append(b []byte) []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	b = append(b, candidatesVersion)
-	b = binary.AppendUvarint(b, uint64(len(c.old)+len(c.hashes)))
-	for _, generation := range []map[[32]byte]bool{c.old, c.hashes} {
-		for h := range generation {
-			b = append(b, h[:]...)
-		}
-	}
-	return b
+	w := wire.Append(b)
+	w.Versioned(candidatesVersion, c.fields)
+	return w.Written()
 }
 
 func (c *candidates) read(record []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	r := wire.NewReader(record)
-	r.Version(candidatesVersion)
 	c.hashes, c.old = nil, nil
-	for range r.Count(32) {
-		if h := r.Take(32); h != nil {
-			c.remember([32]byte(h))
-		}
-	}
+	r := wire.Read(record)
+	r.Versioned(candidatesVersion, c.fields)
 	if err := r.Done(); err != nil {
 		return fmt.Errorf("candidates: %w", err)
 	}

@@ -6,16 +6,17 @@ import (
 	"time"
 
 	"ckpool/bitcoind"
-	"ckpool/internal/testkit/record"
+	"ckpool/internal/testkit/records"
 	"ckpool/work"
 )
 
 func TestReadRecordsV1(t *testing.T) {
+	records.Check(t, records.V1(t, "candidates"), candidatesVersion, (*candidates).fields)
 	var c candidates
-	if err := c.read(record.V1(t, "candidates")); err != nil || !c.hashes[[32]byte{3}] || len(c.hashes) != 1 {
+	if err := c.read(records.V1(t, "candidates")); err != nil || !c.hashes[[32]byte{3}] || len(c.hashes) != 1 {
 		t.Errorf("%v, %v", c.hashes, err)
 	}
-	table, unsaved, err := readBlocks(record.V1(t, "blocks"))
+	table, unsaved, err := readBlocks(records.V1(t, "blocks"))
 	want := Block{
 		Height: 850000, Hash: work.FormatHash([32]byte{3}), Worker: "bob.rig1", Difficulty: 86388558925171.02, Reward: 312500000,
 		Time: time.Unix(1795327613, 0), BlockState: bitcoind.BlockState{State: bitcoind.BlockConfirmed, Confirmations: 2},
@@ -27,8 +28,8 @@ func TestReadRecordsV1(t *testing.T) {
 }
 
 func FuzzReadRecords(f *testing.F) {
-	f.Add(record.V1(f, "candidates"))
-	f.Add(record.V1(f, "blocks"))
+	f.Add(records.V1(f, "candidates"))
+	f.Add(records.V1(f, "blocks"))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		_ = new(candidates).read(in)
 		_, _, _ = readBlocks(in)
@@ -37,6 +38,6 @@ func FuzzReadRecords(f *testing.F) {
 
 // A record that is cut off, or of a newer version, is refused.
 func TestDamagedRecords(t *testing.T) {
-	record.Damaged(t, "candidates", 0, func(in []byte) error { return new(candidates).read(in) })
-	record.Damaged(t, "blocks", 0, func(in []byte) error { _, _, err := readBlocks(in); return err })
+	records.Damaged(t, "candidates", 0, func(in []byte) error { return new(candidates).read(in) })
+	records.Damaged(t, "blocks", 0, func(in []byte) error { _, _, err := readBlocks(in); return err })
 }

@@ -1,7 +1,6 @@
 package jobs
 
 import (
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -90,22 +89,29 @@ func (m *Importer) Restore(g *Generator) error {
 	return nil
 }
 
+// jobRecord is before a job, which has a form of its own.
+type jobRecord struct {
+	tip uint64 // that the job is on
+}
+
+func (k *jobRecord) fields(c *wire.Codec) { wire.Word(c, &k.tip) }
+
 // appendJob appends the record of a job that is on a tip.
 func appendJob(b []byte, w *work.JobWriter, tip uint64, j *work.Job) ([]byte, error) {
-	b = append(b, recordVersion)
-	b = binary.BigEndian.AppendUint64(b, tip)
-	return w.Append(b, j)
+	k, c := jobRecord{tip}, wire.Append(b)
+	c.Versioned(recordVersion, k.fields)
+	return w.Append(c.Written(), j)
 }
 
 func readJob(record []byte, from *work.JobReader) (tip uint64, j *work.Job, err error) {
-	r := wire.NewReader(record)
-	r.Version(recordVersion)
-	tip = r.Uint64()
-	if err := r.Err(); err != nil {
+	var k jobRecord
+	c := wire.Read(record)
+	c.Versioned(recordVersion, k.fields)
+	if err := c.Err(); err != nil {
 		return 0, nil, fmt.Errorf("job: %w", err)
 	}
-	j, err = from.Read(r.Take(r.Left()))
-	return tip, j, err
+	j, err = from.Read(c.Rest())
+	return k.tip, j, err
 }
 
 // inUse tells which jobs are in use by their ids, which count up.

@@ -3,8 +3,6 @@
 package netserver
 
 import (
-	"encoding/binary"
-	"errors"
 	"fmt"
 	"iter"
 	"net/netip"
@@ -13,15 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpool/internal/wire"
-)
-
-// recordVersion is that of every record of this file; older ones are read.
-const recordVersion = 1
-
-// What a moved connection is.
-const (
-	movedOpen  = 1 // known to the handler
-	movedGuest = 2 // waiting for its PROXY header or the first byte of TLS
 )
 
 // Movable gives the connections of a frozen loop that can be exported: those
@@ -48,120 +37,49 @@ func Immovable(l *Loop) iter.Seq[Slot] {
 	}
 }
 
-// Export appends the record of the movable connection in s, for Import in
-// another process, and gives its descriptor, which stays the loop's: nothing
-// changes here until Frozen.Release. The handler knows only those that are
-// open.
-func Export(l *Loop, s Slot, b []byte) (record []byte, fd int, isOpen bool) {
+// Export writes the record of the movable connection in s, for Import in another
+// process, and gives its descriptor, which stays the loop's: nothing changes here
+// until Frozen.Release. The handler knows only those that are open.
+func Export(l *Loop, s Slot, w *wire.Codec) (fd int, isOpen bool) {
 	c := l.slab.at(s)
 	l.moved = append(l.moved, s)
-	b = append(b, recordVersion)
-	b = wire.AppendAddr(b, c.remote().Addr())
-	b = binary.BigEndian.AppendUint16(b, c.port)
-	b = wire.AppendBool(b, c.is(unauthorized))
+	k := connRecord{addr: c.remote().Addr(), port: c.port, unauthorized: c.is(unauthorized), kind: movedOpen}
 	if !c.is(open) {
 		g := l.entrance.guests[s]
-		b = append(b, movedGuest, uint8(g.at.index), uint8(g.stage))
-		b = wire.AppendBytes(b, g.header)
-		return binary.BigEndian.AppendUint64(b, uint64(g.waited)), int(c.fd), false
+		k.kind, k.guest = movedGuest, guestRecord{uint8(g.at.index), g.stage, g.header, g.waited}
 	}
-	b = append(b, movedOpen)
 	if c.is(partial) {
-		b = wire.AppendBytes(b, l.partials.lines[s])
-	} else {
-		b = append(b, 0)
+		k.partial = l.partials.lines[s]
 	}
-	if !c.is(backlogged) {
-		return append(b, 0), int(c.fd), true
+	if c.is(backlogged) {
+		k.backlog = l.output.backlogs[s].record()
 	}
-	return l.output.backlogs[s].append(b), int(c.fd), true
-}
-
-func (k *backlog) append(b []byte) []byte {
-	b = wire.AppendBytes(b, k.buf[k.sent:])
-	b = binary.AppendUvarint(b, uint64(len(k.work)))
-	for _, u := range k.work {
-		b = binary.BigEndian.AppendUint32(b, uint32(u.start-k.sent))
-		b = binary.BigEndian.AppendUint32(b, uint32(u.end-k.sent))
-		b = append(b, u.tag)
-	}
-	return binary.BigEndian.AppendUint64(b, uint64(k.stalled))
-}
-
-// connRecord is what Export writes.
-type connRecord struct {
-	remote       netip.AddrPort
-	unauthorized bool
-	partial      []byte
-	backlog      *backlog // nil for none
-	guest        *guest   // nil for one that is open
-	listener     int      // of the guest, in the other process
-}
-
-// readConn reads a record from the front of what r has.
-func readConn(r *wire.Reader) (k connRecord) {
-	r.Version(recordVersion)
-	k.remote = netip.AddrPortFrom(r.Addr(), r.Uint16())
-	k.unauthorized = r.Bool()
-	switch kind := r.Uint8(); kind {
-	case movedOpen:
-		k.partial = r.Bytes()
-		k.backlog = readBacklog(r)
-	case movedGuest:
-		k.listener = int(r.Uint8())
-		k.guest = &guest{stage: stage(r.Uint8()), header: append([]byte(nil), r.Bytes()...), waited: time.Duration(r.Uint64())}
-	default:
-		r.Fail(fmt.Errorf("a connection of kind %d", kind))
-	}
-	return k
-}
-
-func readBacklog(r *wire.Reader) *backlog {
-	unsent := r.Bytes()
-	if len(unsent) == 0 {
-		return nil
-	}
-	k := &backlog{buf: append([]byte(nil), unsent...)}
-	end := 0
-	for range r.Count(9) {
-		u := unit{int(r.Uint32()), int(r.Uint32()), r.Uint8()}
-		if u.start < end || u.end <= u.start || u.end > len(unsent) {
-			r.Fail(errors.New("replaceable output is not where it can be"))
-			return nil
-		}
-		end = u.end
-		k.work = append(k.work, u)
-	}
-	if k.stalled = time.Duration(r.Uint64()); k.stalled < 0 {
-		r.Fail(errors.New("output is stalled for a negative time"))
-	}
-	return k
+	w.Versioned(connectionVersion, k.fields)
+	return int(c.fd), k.kind == movedOpen
 }
 
 // Import makes the socket fd, received from another process and non-blocking as it
-// was there, a connection of the loop with what the record at the front of r says of it; Handler.Open is
-// not called, and isOpen tells whether the handler is to know it. listener gives
-// the index here of a listener there. fd is the loop's from then on, also after
-// an error. Only before Run, one call at a time on a loop.
-func Import(l *Loop, fd int, r *wire.Reader, listener func(int) int) (s Slot, isOpen bool, err error) {
-	k := readConn(r)
-	err = r.Err()
-	if err == nil && !k.remote.IsValid() {
-		err = errors.New("no address of the peer")
-	}
-	if err != nil {
+// was there, a connection of the loop with what the record at the front of what r
+// has left says of it; Handler.Open is not called, and isOpen tells whether the
+// handler is to know it. listener gives the index here of a listener there. fd is
+// the loop's from then on, also after an error. Only before Run, one call at a
+// time on a loop.
+func Import(l *Loop, fd int, r *wire.Codec, listener func(int) int) (s Slot, isOpen bool, err error) {
+	var k connRecord
+	r.Versioned(connectionVersion, k.fields)
+	if err := r.Err(); err != nil {
 		unix.Close(fd)
 		return 0, false, fmt.Errorf("netserver: import of a connection: %w", err)
 	}
 	s, c := l.slab.take()
 	c.fd = int32(fd)
-	c.setRemote(k.remote)
-	c.flags = l.server.limits.readmit(k.remote.Addr(), k.unauthorized)
+	c.setRemote(netip.AddrPortFrom(k.addr, k.port))
+	c.flags = l.server.limits.readmit(k.addr, k.unauthorized)
 	l.server.held.Add(1)
 	l.counters.assigned.Add(1)
-	if k.guest == nil {
+	if k.kind == movedOpen {
 		importOpen(l, s, c, &k)
-	} else if !importGuest(l, s, c, k.guest, listener(k.listener)) {
+	} else if !importGuest(l, s, c, &k.guest, listener(int(k.guest.listener))) {
 		l.moved = append(l.moved, s)
 		abandon(l)
 		return 0, false, nil
@@ -178,7 +96,7 @@ func Import(l *Loop, fd int, r *wire.Reader, listener func(int) int) (s Slot, is
 		abandon(l)
 		return 0, false, fmt.Errorf("netserver: import of a connection: epoll_ctl: %w", err)
 	}
-	return s, k.guest == nil, nil
+	return s, k.kind == movedOpen, nil
 }
 
 func importOpen(l *Loop, s Slot, c *conn, k *connRecord) {
@@ -187,25 +105,26 @@ func importOpen(l *Loop, s Slot, c *conn, k *connRecord) {
 	if len(k.partial) > 0 {
 		l.partials.add(s, c, k.partial)
 	}
-	if k.backlog == nil {
+	if len(k.backlog.unsent) == 0 {
 		return
 	}
-	l.output.backlogs[s] = k.backlog
+	b := &backlog{buf: append([]byte(nil), k.backlog.unsent...), work: k.backlog.work, stalled: k.backlog.stalled}
+	l.output.backlogs[s] = b
 	l.counters.backlogClients.Add(1)
-	l.counters.backlogBytes.Add(int64(k.backlog.unsent()))
+	l.counters.backlogBytes.Add(int64(b.unsent()))
 	c.set(backlogged)
-	if k.backlog.unsent() > muteAt {
+	if b.unsent() > muteAt {
 		c.set(muted)
 	}
 }
 
 // importGuest is false where nothing is to be waited for any more.
-func importGuest(l *Loop, s Slot, c *conn, g *guest, listener int) bool {
+func importGuest(l *Loop, s Slot, c *conn, k *guestRecord, listener int) bool {
 	listeners := l.server.Listeners()
 	if listener < 0 || listener >= len(listeners) {
 		return false
 	}
-	g.at = listeners[listener]
+	g := &guest{at: listeners[listener], stage: k.stage, header: append([]byte(nil), k.header...), waited: k.waited}
 	if g.stage == stageHeader && g.at.proxied || g.stage == stageHello && g.at.tls != nil {
 		l.entrance.wait(s, c, g)
 		return true
@@ -230,70 +149,48 @@ func Disown(s *Server) {
 // connections: the limits per address, accepted and dropped connections. Any
 // goroutine may call.
 func (s *Server) ExportLimits(b []byte) []byte {
-	b = append(b, recordVersion)
 	st := s.Stats()
-	b = binary.BigEndian.AppendUint64(b, st.Accepted)
-	b = binary.BigEndian.AppendUint64(b, st.ReplacedNotifies)
-	b = binary.AppendUvarint(b, uint64(len(st.Drops)))
-	for _, n := range st.Drops {
-		b = binary.BigEndian.AppendUint64(b, n)
-	}
-	return s.limits.append(b, time.Now())
+	k := limitsRecord{accepted: st.Accepted, replaced: st.ReplacedNotifies, drops: st.Drops[:], buckets: s.limits.notFull(time.Now())}
+	c := wire.Append(b)
+	c.Versioned(limitsVersion, k.fields)
+	return c.Written()
 }
 
 // ImportLimits is the inverse of ExportLimits, before Run.
-func (s *Server) ImportLimits(r *wire.Reader) error {
-	r.Version(recordVersion)
-	accepted, replaced := r.Uint64(), r.Uint64()
-	drops := make([]uint64, r.Count(8))
-	for i := range drops {
-		drops[i] = r.Uint64()
-	}
-	buckets := readBuckets(r, time.Now())
-	if err := r.Err(); err != nil {
+func (s *Server) ImportLimits(record []byte) error {
+	var k limitsRecord
+	r := wire.Read(record)
+	r.Versioned(limitsVersion, k.fields)
+	if err := r.Done(); err != nil {
 		return fmt.Errorf("netserver: import of limits: %w", err)
 	}
 	c := &s.loops[0].counters
-	c.accepted.Store(accepted)
-	c.replaced.Store(replaced)
-	for i, n := range drops[:min(len(drops), int(Reasons))] {
+	c.accepted.Store(k.accepted)
+	c.replaced.Store(k.replaced)
+	for i, n := range k.drops[:min(len(k.drops), int(Reasons))] {
 		c.drops[i].Store(n)
 	}
-	s.limits.adopt(buckets)
+	s.limits.adopt(k.buckets, time.Now())
 	return nil
 }
 
-// append appends the buckets that are not known to be full.
-func (l *limiter) append(b []byte, now time.Time) []byte {
+// notFull gives the buckets that are not known to be full.
+func (l *limiter) notFull(now time.Time) []bucketRecord {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	b = binary.AppendUvarint(b, uint64(l.buckets.Len()))
+	list := make([]bucketRecord, 0, l.buckets.Len())
 	for key, k := range l.buckets.All() {
-		b = binary.BigEndian.AppendUint64(b, uint64(key))
-		b = wire.AppendFloat(b, k.tokens)
-		b = binary.BigEndian.AppendUint64(b, uint64(now.Sub(k.at)))
+		list = append(list, bucketRecord{key, k.tokens, now.Sub(k.at)})
 	}
-	return b
+	return list
 }
 
-func readBuckets(r *wire.Reader, now time.Time) map[addrKey]bucket {
-	n := r.Count(24)
-	buckets := make(map[addrKey]bucket, n)
-	for range n {
-		key := addrKey(r.Uint64())
-		tokens := r.Float()
-		buckets[key] = bucket{tokens, now.Add(-max(time.Duration(r.Uint64()), 0))}
-	}
-	return buckets
-}
-
-func (l *limiter) adopt(buckets map[addrKey]bucket) {
+func (l *limiter) adopt(buckets []bucketRecord, now time.Time) {
 	burst := l.limits.Load().burst
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for key, k := range buckets {
-		k.tokens = min(k.tokens, burst)
-		l.buckets.Put(key, k)
+	for _, k := range buckets {
+		l.buckets.Put(k.key, bucket{min(k.tokens, burst), now.Add(-max(k.age, 0))})
 	}
 }
 

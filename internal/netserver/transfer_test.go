@@ -3,13 +3,13 @@
 package netserver
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"os"
-	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpool/internal/testkit/records"
 	"ckpool/internal/wire"
 )
 
@@ -36,13 +37,14 @@ func exportAll(t *testing.T, f *Frozen) (all []moved) {
 		mu.Lock()
 		defer mu.Unlock()
 		for s := range Movable(l) {
-			record, fd, _ := Export(l, s, nil)
+			c := wire.Append(nil)
+			fd, _ := Export(l, s, c)
 			dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 			if err != nil {
 				t.Error(err)
 				return
 			}
-			all = append(all, moved{record, dup})
+			all = append(all, moved{c.Written(), dup})
 		}
 	})
 	return all
@@ -78,7 +80,7 @@ func successor(t *testing.T, from *running, all []moved, c Config) *running {
 	}
 	for i, m := range all {
 		l := s.loops[i%len(s.loops)]
-		slot, isOpen, err := Import(l, m.fd, wire.NewReader(m.record), func(i int) int { return i })
+		slot, isOpen, err := Import(l, m.fd, wire.Read(m.record), func(i int) int { return i })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -255,7 +257,7 @@ func TestMoveLimits(t *testing.T) {
 	}
 	f := freeze(t, old.Server)
 	s := successor(t, old, exportAll(t, f), c)
-	if err := s.ImportLimits(wire.NewReader(old.ExportLimits(nil))); err != nil {
+	if err := s.ImportLimits(old.ExportLimits(nil)); err != nil {
 		t.Fatal(err)
 	}
 	old.rec.isOpen = map[string]bool{}
@@ -405,130 +407,123 @@ func TestInheritRefusesOtherFiles(t *testing.T) {
 	}
 }
 
-// The first version of the records is read for ever; these files are never
-// made anew.
+// The first form of the records is read for ever, and grows only at the end: the
+// files are never made anew.
 func TestReadConnectionV1(t *testing.T) {
-	data, err := os.ReadFile(filepath.Join("testdata", "handover", "v1", "connection"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := wire.NewReader(data)
-	k := readConn(r)
-	if err := r.Done(); err != nil {
-		t.Fatal(err)
-	}
-	if k.remote != netip.MustParseAddrPort("198.51.100.7:4711") || !k.unauthorized || string(k.partial) != `{"id":4,"meth` {
-		t.Errorf("%+v", k)
-	}
-	if b := k.backlog; b == nil || string(b.buf) != "an answer\na job\nanother job\n" || b.stalled != 1500*time.Millisecond ||
-		!slices.Equal(b.work, []unit{{10, 16, 1}, {16, 28, 3}}) {
-		t.Errorf("backlog %+v", b)
+	k := records.Check(t, records.V1(t, "connection"), connectionVersion, (*connRecord).fields)
+	if want := (connRecord{
+		addr: netip.MustParseAddr("198.51.100.7"), port: 4711, unauthorized: true, kind: movedOpen, partial: []byte(`{"id":4,"meth`),
+		backlog: backlogRecord{[]byte("an answer\na job\nanother job\n"), []unit{{10, 16, 1}, {16, 28, 3}}, 1500 * time.Millisecond},
+	}); !reflect.DeepEqual(*k, want) {
+		t.Errorf("%+v\nwant %+v", *k, want)
 	}
 }
 
 func TestReadGuestV1(t *testing.T) {
-	data, err := os.ReadFile(filepath.Join("testdata", "handover", "v1", "guest"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := wire.NewReader(data)
-	k := readConn(r)
-	if err := r.Done(); err != nil {
-		t.Fatal(err)
-	}
-	if g := k.guest; g == nil || k.listener != 2 || g.stage != stageHeader || string(g.header) != "PROXY TCP4" || g.waited != 3*time.Second {
-		t.Errorf("%+v, %+v", k, k.guest)
+	k := records.Check(t, records.V1(t, "guest"), connectionVersion, (*connRecord).fields)
+	if want := (connRecord{
+		addr: netip.MustParseAddr("2001:db8::7"), port: 4711, kind: movedGuest,
+		guest: guestRecord{2, stageHeader, []byte("PROXY TCP4"), 3 * time.Second},
+	}); !reflect.DeepEqual(*k, want) {
+		t.Errorf("%+v\nwant %+v", *k, want)
 	}
 }
 
 func TestReadLimitsV1(t *testing.T) {
-	data, err := os.ReadFile(filepath.Join("testdata", "handover", "v1", "limits"))
-	if err != nil {
-		t.Fatal(err)
+	v1 := records.V1(t, "limits")
+	k := records.Check(t, v1, limitsVersion, (*limitsRecord).fields)
+	if want := []bucketRecord{{keyOf(netip.MustParseAddr("198.51.100.7")), 42.5, time.Minute}}; !slices.Equal(k.buckets, want) {
+		t.Errorf("buckets %+v, want %+v", k.buckets, want)
 	}
-	s, err := New(Config{Loops: 1}, func(*Loop) Handler { return &probe{rec: newRecord()} })
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.Close)
-	if err := s.ImportLimits(wire.NewReader(data)); err != nil {
+	s, _ := newIdle(t)
+	if err := s.ImportLimits(v1); err != nil {
 		t.Fatal(err)
 	}
 	st := s.Stats()
 	if st.Accepted != 12345 || st.ReplacedNotifies != 17 || st.Drops[PeerClosed] != 100 || st.Drops[TimedOut] != 114 {
 		t.Errorf("%+v", st)
 	}
-	if k, _ := s.limits.buckets.Get(keyOf(netip.MustParseAddr("198.51.100.7"))); k.tokens != 42.5 {
-		t.Errorf("bucket %+v", k)
-	}
 }
 
 func FuzzReadConnection(f *testing.F) {
-	if data, err := os.ReadFile(filepath.Join("testdata", "handover", "v1", "connection")); err == nil {
-		f.Add(data)
-	}
-	if data, err := os.ReadFile(filepath.Join("testdata", "handover", "v1", "guest")); err == nil {
-		f.Add(data)
-	}
+	f.Add(records.V1(f, "connection"))
+	f.Add(records.V1(f, "guest"))
 	f.Fuzz(func(t *testing.T, in []byte) {
-		r := wire.NewReader(in)
-		k := readConn(r)
-		if r.Err() != nil || k.backlog == nil {
+		k, err := readConn(in)
+		if err != nil || len(k.backlog.unsent) == 0 {
 			return
 		}
 		// What was read can be used.
-		k.backlog.dropWork()
-		if _, err := io.Discard.Write(k.backlog.buf); err != nil || k.backlog.unsent() < 0 {
+		b := backlog{buf: bytes.Clone(k.backlog.unsent), work: k.backlog.work}
+		if b.dropWork(); b.unsent() < 0 || b.unsent() > len(k.backlog.unsent) {
 			t.Errorf("%+v", k.backlog)
 		}
 	})
 }
 
+func readConn(in []byte) (k connRecord, err error) {
+	c := wire.Read(in)
+	c.Versioned(connectionVersion, k.fields)
+	return k, c.Done()
+}
+
 // A record that is cut off, or of a newer version, is refused.
 func TestDamagedRecords(t *testing.T) {
-	read := func(name string, in []byte) error {
-		r := wire.NewReader(in)
-		if name == "limits" {
-			s, err := New(Config{Loops: 1}, func(*Loop) Handler { return &probe{rec: newRecord()} })
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer s.Close()
-			return errors.Join(s.ImportLimits(r), r.Done())
-		}
-		readConn(r)
-		return r.Done()
+	s, _ := newIdle(t)
+	readConnection := func(in []byte) error {
+		_, err := readConn(in)
+		return err
 	}
-	for _, name := range []string{"connection", "guest", "limits"} {
-		good, err := os.ReadFile(filepath.Join("testdata", "handover", "v1", name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := read(name, good); err != nil {
+	for name, read := range map[string]func([]byte) error{
+		"connection": readConnection, "guest": readConnection, "limits": s.ImportLimits,
+	} {
+		good := records.V1(t, name)
+		if err := read(good); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		for n := range good {
-			if read(name, good[:n:n]) == nil {
+			if read(good[:n:n]) == nil {
 				t.Errorf("%s: the first %d of %d bytes are taken for all", name, n, len(good))
 			}
 		}
-		if err := read(name, append([]byte{2}, good[1:]...)); err == nil || !strings.Contains(err.Error(), "version 2") {
+		if err := read(append([]byte{2}, good[1:]...)); err == nil || !strings.Contains(err.Error(), "version 2") {
 			t.Errorf("%s of version 2: %v", name, err)
 		}
 	}
 }
 
-func FuzzReadLimits(f *testing.F) {
-	if data, err := os.ReadFile(filepath.Join("testdata", "handover", "v1", "limits")); err == nil {
-		f.Add(data)
+// What is wrong with a connection would show when it is used: it is refused.
+func TestImpossibleConnectionIsRefused(t *testing.T) {
+	for name, spoil := range map[string]func(k *connRecord){
+		"unknown kind":        func(k *connRecord) { k.kind = 3 },
+		"work before another": func(k *connRecord) { k.backlog.work[1].start = 15 },
+		"empty work":          func(k *connRecord) { k.backlog.work[1].start = 28 },
+		"work past the end":   func(k *connRecord) { k.backlog.work[1].end = 29 },
+		"work at nothing":     func(k *connRecord) { k.backlog.unsent = nil },
+		"negative time":       func(k *connRecord) { k.backlog.stalled = -1 },
+	} {
+		k, err := readConn(records.V1(t, "connection"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		spoil(&k)
+		c := wire.Append(nil)
+		c.Versioned(connectionVersion, k.fields)
+		if _, err := readConn(c.Written()); err == nil {
+			t.Errorf("%s: taken over", name)
+		}
 	}
+}
+
+func FuzzReadLimits(f *testing.F) {
+	f.Add(records.V1(f, "limits"))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		s, err := New(Config{Loops: 1}, func(*Loop) Handler { return &probe{rec: newRecord()} })
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer s.Close()
-		if s.ImportLimits(wire.NewReader(in)) == nil {
+		if s.ImportLimits(in) == nil {
 			s.limits.admit(netip.MustParseAddr("198.51.100.7"), time.Now())
 			s.Stats()
 		}

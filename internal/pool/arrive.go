@@ -91,9 +91,9 @@ func (a *Arriving) Section(kind handover.Kind, data []byte, fds []int) error {
 	case sectionCounts:
 		return a.pool.users.ImportCounts(data, a.standstill.at)
 	case sectionRegistry:
-		return a.sessions.Registry(data, now)
+		return a.sessions.Registry(data)
 	case sectionLimits:
-		return a.pool.server.ImportLimits(wire.NewReader(data))
+		return a.pool.server.ImportLimits(data)
 	case sectionCandidates:
 		return a.pool.blocks.ImportCandidates(data)
 	case sectionBlocks:
@@ -175,9 +175,10 @@ func (a *Arriving) takeMoment(data []byte, now time.Time) (err error) {
 // takeSessions passes connections to the loop they are for: the one with the
 // same number, where there are as many loops, or the one with the fewest.
 func (a *Arriving) takeSessions(data []byte, fds []int) error {
-	r := wire.NewReader(data)
-	r.Version(sessionsVersion)
-	i := int(r.Uint16())
+	var k batchRecord
+	r := wire.Read(data)
+	r.Versioned(sessionsVersion, k.fields)
+	i := int(k.loop)
 	if err := r.Err(); err != nil {
 		handover.CloseAll(fds)
 		return fmt.Errorf("sessions: %w", err)
@@ -197,7 +198,7 @@ func (a *Arriving) takeSessions(data []byte, fds []int) error {
 		a.importing.Go(func() { a.importLoop(i, batches) })
 	}
 	l.given += len(fds)
-	l.batches <- batch{r.Take(r.Left()), fds}
+	l.batches <- batch{r.Rest(), fds}
 	return nil
 }
 
@@ -205,7 +206,7 @@ func (a *Arriving) takeSessions(data []byte, fds []int) error {
 func (a *Arriving) importLoop(i int, batches <-chan batch) {
 	l, loop, h := &a.loops[i], a.pool.server.Loops()[i], a.pool.miners.Handlers[i]
 	for b := range batches {
-		r := wire.NewReader(b.data)
+		r := wire.Read(b.data)
 		for k, fd := range b.fds {
 			slot, known, err := netserver.Import(loop, fd, r, a.sessions.Listener)
 			if err == nil && known {

@@ -2,7 +2,6 @@ package pool
 
 import (
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"sync"
 	"time"
@@ -11,6 +10,7 @@ import (
 	"ckpool/internal/jobs"
 	"ckpool/internal/netserver"
 	"ckpool/internal/session"
+	"ckpool/internal/wire"
 )
 
 // Leaving is a pool on its way to another process; it is a handover.Source.
@@ -157,28 +157,28 @@ func (l *Leaving) sendSessions(send handover.Send) error {
 }
 
 func (l *Leaving) sendLoop(loop *netserver.Loop, send handover.Send) error {
-	h := l.pool.miners.Handlers[loop.Index()]
-	var head [3]byte
-	head[0] = sessionsVersion
-	binary.BigEndian.PutUint16(head[1:], uint16(loop.Index()))
-	b, fds := head[:], make([]int, 0, handover.MaxFDs)
+	h, sessions := l.pool.miners.Handlers[loop.Index()], l.sessions
+	c, fds := wire.Append(nil), make([]int, 0, handover.MaxFDs)
+	head := batchRecord{uint16(loop.Index())}
+	c.Versioned(sessionsVersion, head.fields)
+	empty := len(c.Written())
 	for slot := range netserver.Movable(loop) {
-		var fd int
-		var known bool
-		if b, fd, known = netserver.Export(loop, slot, b); known {
-			b = l.sessions.Session(h, slot, b)
+		fd, known := netserver.Export(loop, slot, c)
+		if known {
+			sessions.Session(h, slot, c)
 		}
 		if fds = append(fds, fd); len(fds) == handover.MaxFDs {
-			if err := send(sectionSessions, b, fds); err != nil {
+			if err := send(sectionSessions, c.Written(), fds); err != nil {
 				return err
 			}
-			b, fds = append(b[:0], head[:]...), fds[:0]
+			c.Reset(empty)
+			fds = fds[:0]
 		}
 	}
 	if len(fds) == 0 {
 		return nil
 	}
-	return send(sectionSessions, b, fds)
+	return send(sectionSessions, c.Written(), fds)
 }
 
 // Thaw implements handover.Source.

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"ckpool/internal/handover"
-	"ckpool/internal/testkit/record"
+	"ckpool/internal/testkit/records"
 )
 
 // start is the time of every test.
@@ -15,16 +15,17 @@ var start = time.Unix(1795327613, 0)
 
 func TestReadSectionsV1(t *testing.T) {
 	now := time.Unix(1795327614, 0)
-	m, err := readStandstill(record.V1(t, "standstill"), now)
+	records.Check(t, records.V1(t, "standstill"), standstillVersion, (*standstill).fields)
+	m, err := readStandstill(records.V1(t, "standstill"), now)
 	if err != nil || !m.at.Equal(now.Add(-750*time.Millisecond)) || m.sessions != 3600.25 || !m.rejecting {
 		t.Errorf("%+v, %v", m, err)
 	}
-	l, err := readListeners(record.V1(t, "listeners"))
+	l, err := readListeners(records.V1(t, "listeners"))
 	if err != nil || len(l) != 1 || l[0].URL != "localhost:3333" || len(l[0].Addrs) != 2 || l[0].Addrs[1] != netip.MustParseAddrPort("127.0.0.1:3333") {
 		t.Errorf("%+v, %v", l, err)
 	}
 	var i Instance
-	if err := json.Unmarshal(record.V1(t, "instance"), &i); err != nil || i != (Instance{true, 4, 8, 2, 0}) {
+	if err := json.Unmarshal(records.V1(t, "instance"), &i); err != nil || i != (Instance{true, 4, 8, 2, 0}) {
 		t.Errorf("%+v, %v", i, err)
 	}
 	// The numbers of sections are part of the format.
@@ -50,8 +51,8 @@ func TestStandstillAndTheWallClock(t *testing.T) {
 }
 
 func FuzzReadSections(f *testing.F) {
-	f.Add(record.V1(f, "standstill"))
-	f.Add(record.V1(f, "listeners"))
+	f.Add(records.V1(f, "standstill"))
+	f.Add(records.V1(f, "listeners"))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		_, _ = readStandstill(in, start)
 		_, _ = readListeners(in)
@@ -60,6 +61,6 @@ func FuzzReadSections(f *testing.F) {
 
 // A record that is cut off, or of a newer version, is refused.
 func TestDamagedRecords(t *testing.T) {
-	record.Damaged(t, "standstill", 0, func(in []byte) error { _, err := readStandstill(in, start); return err })
-	record.Damaged(t, "listeners", 0, func(in []byte) error { _, err := readListeners(in); return err })
+	records.Damaged(t, "standstill", 0, func(in []byte) error { _, err := readStandstill(in, start); return err })
+	records.Damaged(t, "listeners", 0, func(in []byte) error { _, err := readListeners(in); return err })
 }

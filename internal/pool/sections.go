@@ -1,7 +1,6 @@
 package pool
 
 import (
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"net/netip"
@@ -102,11 +101,19 @@ type standstill struct {
 	rejecting bool      // an operator has stopped accepting
 }
 
+func (m *standstill) fields(c *wire.Codec) {
+	at := m.at.UnixNano()
+	wire.Int(c, &at)
+	wire.Float(c, &m.sessions)
+	if c.Bool(&m.rejecting); c.Reading() {
+		m.at = time.Unix(0, at)
+	}
+}
+
 func (m *standstill) append(b []byte) []byte {
-	b = append(b, standstillVersion)
-	b = binary.BigEndian.AppendUint64(b, uint64(m.at.UnixNano()))
-	b = wire.AppendFloat(b, m.sessions)
-	return wire.AppendBool(b, m.rejecting)
+	c := wire.Append(b)
+	c.Versioned(standstillVersion, m.fields)
+	return c.Written()
 }
 
 // maxPause bounds how far a standstill is taken to be in the past: the wall clock
@@ -114,14 +121,19 @@ func (m *standstill) append(b []byte) []byte {
 const maxPause = time.Minute
 
 func readStandstill(record []byte, now time.Time) (m standstill, err error) {
-	r := wire.NewReader(record)
-	r.Version(standstillVersion)
-	at := time.Unix(0, int64(r.Uint64()))
-	m.sessions, m.rejecting = r.Float(), r.Bool()
+	c := wire.Read(record)
+	c.Versioned(standstillVersion, m.fields)
 	// By the monotonic clock, as every other time of the pool.
-	m.at = now.Add(-min(max(now.Round(0).Sub(at), 0), maxPause))
-	if err := r.Done(); err != nil {
+	m.at = now.Add(-min(max(now.Round(0).Sub(m.at), 0), maxPause))
+	if err := c.Done(); err != nil {
 		return m, fmt.Errorf("standstill: %w", err)
 	}
 	return m, nil
 }
+
+// batchRecord is at the head of connections with their sessions.
+type batchRecord struct {
+	loop uint16 // that they were on
+}
+
+func (k *batchRecord) fields(c *wire.Codec) { wire.Uint(c, &k.loop) }

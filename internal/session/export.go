@@ -1,20 +1,11 @@
 package session
 
 import (
-	"encoding/binary"
-	"errors"
-	"math"
 	"time"
 
 	"ckpool/internal/netserver"
 	"ckpool/internal/wire"
 	"ckpool/stratum"
-)
-
-// Versions of the records of this file; older ones are read.
-const (
-	sessionVersion  = 1
-	registryVersion = 1
 )
 
 // Workers is what moving sessions need of the Backend beside serving them.
@@ -31,6 +22,8 @@ type Workers interface {
 type Exporter struct {
 	Group   *Group
 	Workers Workers
+
+	logins []loginRecord // room for those of one session
 }
 
 // Clock is the time of all sessions in seconds, which goes on in the other
@@ -62,35 +55,20 @@ func (e Exporter) Registry(b []byte, now time.Time, ending map[uint64]bool) []by
 	r := e.Group.registry
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	b = append(b, registryVersion)
-	b = binary.BigEndian.AppendUint64(b, r.clients.Load())
-	b = append(b, uint8(r.length))
-	b = binary.BigEndian.AppendUint64(b, r.next)
 	latest := uint32(now.Add(keepSession).Unix())
-	until := func(id uint64, k *entry) uint32 {
-		if k.until == 0 && k.name != 0 && ending[id] {
-			return latest
-		}
-		return k.until
-	}
-	closed := 0
+	k := registryRecord{clients: r.clients.Load(), length: uint8(r.length), next: r.next}
 	for id := range r.entries.index {
-		if until(id, r.entries.find(id)) != 0 {
-			closed++
+		closed := closedRecord{id, *r.entries.find(id)}
+		if closed.until == 0 && closed.name != 0 && ending[id] {
+			closed.until = latest
+		}
+		if closed.until != 0 {
+			k.closed = append(k.closed, closed)
 		}
 	}
-	b = binary.AppendUvarint(b, uint64(closed))
-	for id := range r.entries.index {
-		k := r.entries.find(id)
-		end := until(id, k)
-		if end == 0 {
-			continue
-		}
-		b = binary.BigEndian.AppendUint64(b, id)
-		b = binary.BigEndian.AppendUint64(b, uint64(end))
-		b = k.append(b)
-	}
-	return b
+	c := wire.Append(b)
+	c.Versioned(registryVersion, k.fields)
+	return c.Written()
 }
 
 // Ending is the id of the session in slot, whose connection does not move; 0
@@ -103,110 +81,23 @@ func (e Exporter) SendAway(h *Handler, slot netserver.Slot) {
 	h.client(slot).write(stratum.AppendReconnect(h.out[:0], "", ""))
 }
 
-// Session appends the record of the session in slot. It is for the loop's
-// goroutine while the loop stands still.
-func (e Exporter) Session(h *Handler, slot netserver.Slot, b []byte) []byte {
+// Session writes the record of the session in slot. It is for the loop's
+// goroutine, with an Exporter of its own, while the loop stands still.
+func (e *Exporter) Session(h *Handler, slot netserver.Slot, c *wire.Codec) {
 	s := h.session(slot)
-	own, owned := e.Group.registry.owned(s.id, s.client)
-	b = append(b, sessionVersion)
-	b = binary.BigEndian.AppendUint64(b, s.client)
-	b = binary.BigEndian.AppendUint64(b, s.id)
-	if b = wire.AppendBool(b, owned); owned {
-		b = own.append(b)
-	}
-	b = binary.BigEndian.AppendUint64(b, s.loops)
-	b = wire.AppendBytes(b, s.extranonce1Bytes())
-	var vardiff [64]byte
-	measured, _ := s.vardiff.AppendBinary(vardiff[:0]) // never fails
-	b = wire.AppendBytes(b, measured)
-	b = appendChanges(b, h.earlier[slot])
-	if b = wire.AppendBool(b, s.sent() != 0); s.sent() != 0 {
-		b = appendChange(b, s.present)
-	}
-	for _, m := range [...]moment{
-		s.start, s.lastShare, s.lastSent, s.firstInvalid, s.lastChange, s.maskUntil, s.lastList,
-	} {
-		b = wire.AppendFloat(b, float64(m))
-	}
-	for _, f := range [...]float64{s.want, s.floor, s.best, s.rates.last, float64(s.rates.amount)} {
-		b = wire.AppendFloat(b, f)
-	}
-	for _, f := range s.rates.average {
-		b = wire.AppendFloat(b, float64(f))
-	}
-	b = binary.BigEndian.AppendUint64(b, s.job)
-	b = binary.BigEndian.AppendUint64(b, s.tip)
-	for _, m := range [...]uint32{s.mask, s.sentMask, s.oldMask, s.later, s.accepted, s.rejected} {
-		b = binary.BigEndian.AppendUint32(b, m)
-	}
-	b = binary.BigEndian.AppendUint16(b, s.newNames)
-	b = binary.BigEndian.AppendUint16(b, flagBits(s.flags))
-	b = append(b, s.badLines)
-	b = binary.BigEndian.AppendUint32(b, s.limit)
-	b = append(b, s.listener, s.invalid)
-	b = wire.AppendBytes(b, h.agents.get(s.agent))
-	b = wire.AppendBytes(b, h.held[slot])
-	return e.logins(h, slot, b)
-}
-
-func appendChanges(b []byte, changes []change) []byte {
-	b = binary.AppendUvarint(b, uint64(len(changes)))
-	for _, c := range changes {
-		b = appendChange(b, c)
-	}
-	return b
-}
-
-func appendChange(b []byte, c change) []byte {
-	b = wire.AppendFloat(b, c.difficulty)
-	b = wire.AppendFloat(b, c.at)
-	b = binary.BigEndian.AppendUint64(b, c.job)
-	return append(b, c.suffix)
-}
-
-// append appends what is moved of an entry.
-func (e *entry) append(b []byte) []byte {
-	for _, v := range [...]uint64{e.extranonce1, e.name, e.loops, e.job} {
-		b = binary.BigEndian.AppendUint64(b, v)
-	}
-	b = append(b, e.suffix)
-	return appendChanges(b, e.difficulties)
-}
-
-func (e Exporter) logins(h *Handler, slot netserver.Slot, b []byte) []byte {
-	if h.session(slot).login == 0 {
-		return append(b, 0)
-	}
-	b = binary.AppendUvarint(b, uint64(1+h.extra[slot].count()))
-	for i := range h.client(slot).allLogins() {
-		l := &h.logins.at(i).value
-		b = wire.AppendBytes(b, l.name)
-		b = wire.AppendBytes(b, e.Workers.WorkerName(l.worker))
-	}
-	return b
-}
-
-// recordFlags are the flags in the order of their bits in records.
-var recordFlags = [...]flags{
-	subscribed, authorised, configured, fixed, deferred, flooded, resumed, maskSent, holding,
-}
-
-func flagBits(f flags) (bits uint16) {
-	for i, flag := range recordFlags {
-		if f&flag != 0 {
-			bits |= 1 << i
+	var k record
+	k.session = *s
+	k.earlier, k.agent, k.held = h.earlier[slot], h.agents.get(s.agent), h.held[slot]
+	k.own, k.owned = e.Group.registry.owned(s.id, s.client)
+	e.logins = e.logins[:0]
+	if s.login != 0 {
+		for i := range h.client(slot).allLogins() {
+			l := &h.logins.at(i).value
+			e.logins = append(e.logins, loginRecord{l.name, e.Workers.WorkerName(l.worker)})
 		}
 	}
-	return bits
-}
-
-func flagsOf(bits uint16) (f flags) {
-	for i, flag := range recordFlags {
-		if bits>>i&1 != 0 {
-			f |= flag
-		}
-	}
-	return f
+	k.logins = e.logins
+	c.Versioned(sessionVersion, k.fields)
 }
 
 // owned is the session if client has it open.
@@ -238,52 +129,4 @@ func (r *Registry) restore(id uint64, e entry) {
 	if until != 0 {
 		r.close(id, r.entries.find(id), until)
 	}
-}
-
-func readEntry(r *wire.Reader) entry {
-	e := entry{extranonce1: r.Uint64(), name: r.Uint64(), loops: r.Uint64(), job: r.Uint64(), suffix: r.Uint8()}
-	e.difficulties = readChanges(r)
-	return e
-}
-
-func readChanges(r *wire.Reader) (changes []change) {
-	for range r.Count(25) {
-		changes = append(changes, readChange(r))
-	}
-	return changes
-}
-
-func readChange(r *wire.Reader) change {
-	c := change{positive(r), positive(r), r.Uint64(), r.Uint8()}
-	if c.difficulty == 0 {
-		r.Fail(errors.New("a difficulty of 0"))
-	}
-	return c
-}
-
-// registryRecord is what Exporter.Registry writes.
-type registryRecord struct {
-	clients uint64
-	length  int
-	next    uint64
-	closed  map[uint64]entry
-}
-
-func readRegistry(record []byte, now time.Time) (k registryRecord, err error) {
-	r := wire.NewReader(record)
-	r.Version(registryVersion)
-	k = registryRecord{clients: r.Uint64(), length: int(r.Uint8()), next: r.Uint64()}
-	n := r.Count(6 * 8)
-	k.closed = make(map[uint64]entry, n)
-	for range n {
-		id := r.Uint64()
-		until := uint32(max(min(r.Uint64(), math.MaxUint32), 1))
-		e := readEntry(r)
-		e.until = until
-		if id == 0 {
-			r.Fail(errors.New("a session without id"))
-		}
-		k.closed[id] = e
-	}
-	return k, r.Done()
 }

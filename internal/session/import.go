@@ -2,10 +2,8 @@ package session
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
 	"time"
 
@@ -69,8 +67,11 @@ const maxLoops = 4096
 // Seen reads one record of remembered shares. They go to the set with the same
 // number, which has no loop here if the other process had more loops.
 func (m *Importer) Seen(record []byte) error {
-	loop, changes, err := readSeen(record)
-	switch {
+	var k seenRecord
+	c := wire.Read(record)
+	c.Versioned(seenVersion, k.fields)
+	err := c.Done()
+	switch loop := int(k.loop); {
 	case err != nil:
 	case loop >= maxLoops:
 		err = fmt.Errorf("those of loop %d", loop)
@@ -78,7 +79,7 @@ func (m *Importer) Seen(record []byte) error {
 		for loop >= len(m.Group.seen) {
 			m.Group.seen = append(m.Group.seen, &seen{})
 		}
-		err = m.Group.seen[loop].apply(changes)
+		err = m.Group.seen[loop].apply(k.changes)
 	}
 	if err != nil {
 		return fmt.Errorf("remembered shares: %w", err)
@@ -88,40 +89,27 @@ func (m *Importer) Seen(record []byte) error {
 
 // Registry reads the record of the registry. The length of extranonce1 must be
 // the same, or the sessions could not go on.
-func (m *Importer) Registry(record []byte, now time.Time) error {
-	k, err := readRegistry(record, now)
-	if err != nil {
+func (m *Importer) Registry(record []byte) error {
+	var k registryRecord
+	c := wire.Read(record)
+	c.Versioned(registryVersion, k.fields)
+	if err := c.Done(); err != nil {
 		return fmt.Errorf("registry of sessions: %w", err)
 	}
 	r := m.Group.registry
-	if k.length != r.length {
+	if int(k.length) != r.length {
 		return fmt.Errorf("extranonce1 has %d bytes, sessions have %d: nonce1length cannot change while miners are connected", r.length, k.length)
 	}
 	r.clients.Store(k.clients)
-	byEnd := slices.SortedFunc(maps.Keys(k.closed), func(a, b uint64) int {
-		return cmp.Compare(k.closed[a].until, k.closed[b].until)
-	})
-	for _, id := range byEnd {
-		r.restore(id, k.closed[id])
+	slices.SortFunc(k.closed, func(a, b closedRecord) int { return cmp.Compare(a.until, b.until) })
+	for i := range k.closed {
+		r.restore(k.closed[i].id, k.closed[i].entry)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.next = k.next
 	return nil
 }
-
-// record is what Exporter.Session writes, in the form it is kept here.
-type record struct {
-	session
-	earlier earlier
-	owned   bool
-	own     entry // if owned
-	agent   string
-	held    []byte
-	logins  []loginRecord
-}
-
-type loginRecord struct{ name, worker string }
 
 // Listener is the index here of a listener there; the first for one that is
 // not known.
@@ -132,11 +120,16 @@ func (m *Importer) Listener(there int) int {
 	return 0
 }
 
-// Session reads the record at the front of r into slot, which the loop's
-// netserver has for the connection.
-func (m *Importer) Session(h *Handler, slot netserver.Slot, r *wire.Reader) error {
-	k := readSession(r)
-	if err := r.Err(); err != nil {
+// Session reads the record at the front of what c has left into slot, which the
+// loop's netserver has for the connection.
+func (m *Importer) Session(h *Handler, slot netserver.Slot, c *wire.Codec) error {
+	var k record
+	c.Versioned(sessionVersion, k.fields)
+	err := c.Err()
+	if err == nil {
+		err = k.check()
+	}
+	if err != nil {
 		return fmt.Errorf("session: %w", err)
 	}
 	for int(slot/slabSize) >= len(h.slabs) {
@@ -167,9 +160,8 @@ func (m *Importer) Session(h *Handler, slot netserver.Slot, r *wire.Reader) erro
 		h.held[slot] = append([]byte(nil), k.held...)
 		h.heldList = append(h.heldList, slot)
 	}
-	c := h.client(slot)
 	for _, l := range k.logins {
-		m.login(c, l)
+		m.login(h.client(slot), l)
 	}
 	return nil
 }
@@ -192,82 +184,4 @@ func (h *Handler) Resume() {
 	if h.work = h.b.Work(); h.work != nil {
 		h.cursor, h.walking = 0, true
 	}
-}
-
-func readSession(r *wire.Reader) (k record) {
-	r.Version(sessionVersion)
-	k.client, k.id = r.Uint64(), r.Uint64()
-	if k.owned = r.Bool(); k.owned {
-		k.own = readEntry(r)
-	}
-	k.loops = r.Uint64()
-	extranonce1 := r.Bytes()
-	if len(extranonce1) > len(k.extranonce1) {
-		r.Fail(fmt.Errorf("extranonce1 of %d bytes", len(extranonce1)))
-	}
-	k.extranonce1Len = uint8(copy(k.extranonce1[:], extranonce1))
-	if err := k.vardiff.UnmarshalBinary(r.Bytes()); err != nil {
-		r.Fail(err)
-	}
-	k.earlier = readChanges(r)
-	if r.Bool() {
-		k.present = readChange(r)
-	}
-	for _, m := range [...]*moment{
-		&k.start, &k.lastShare, &k.lastSent, &k.firstInvalid, &k.lastChange, &k.maskUntil, &k.lastList,
-	} {
-		*m = moment(positive(r))
-	}
-	var amount float64
-	for _, f := range [...]*float64{&k.want, &k.floor, &k.best, &k.rates.last, &amount} {
-		*f = positive(r)
-	}
-	k.rates.amount = float32(amount)
-	for i := range k.rates.average {
-		k.rates.average[i] = float32(positive(r))
-	}
-	k.job, k.tip = r.Uint64(), r.Uint64()
-	for _, m := range [...]*uint32{&k.mask, &k.sentMask, &k.oldMask, &k.later, &k.accepted, &k.rejected} {
-		*m = r.Uint32()
-	}
-	k.newNames = r.Uint16()
-	k.flags = flagsOf(r.Uint16())
-	k.badLines, k.limit = r.Uint8(), r.Uint32()
-	k.listener, k.invalid = r.Uint8(), r.Uint8()
-	k.agent = r.Text()
-	k.held = r.Bytes()
-	for range r.Count(2) {
-		k.logins = append(k.logins, loginRecord{r.Text(), r.Text()})
-	}
-	k.check(r)
-	return k
-}
-
-// check refuses what this program would stumble over.
-func (k *record) check(r *wire.Reader) {
-	switch {
-	case k.client == 0:
-		r.Fail(errors.New("no client id"))
-	case k.is(subscribed) && (k.id == 0 || k.extranonce1Len == 0), k.owned && k.id == 0:
-		r.Fail(errors.New("a subscription without id or extranonce1"))
-	case k.is(authorised) && len(k.logins) == 0:
-		r.Fail(errors.New("an authorisation without worker"))
-	case len(k.held) > 0 && k.held[len(k.held)-1] != '\n':
-		r.Fail(errors.New("held lines without end"))
-	}
-	for _, l := range k.logins {
-		if l.name == "" || l.worker == "" {
-			r.Fail(errors.New("a worker without name"))
-		}
-	}
-}
-
-// positive reads a number that is neither negative nor infinite.
-func positive(r *wire.Reader) float64 {
-	v := r.Float()
-	if v < 0 || math.IsInf(v, 0) {
-		r.Fail(fmt.Errorf("the number %g", v))
-		return 0
-	}
-	return v
 }

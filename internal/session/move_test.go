@@ -2,20 +2,19 @@ package session
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
 	"maps"
 	"math"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"ckpool/difficulty"
 	"ckpool/internal/netserver"
+	"ckpool/internal/testkit/records"
 	"ckpool/internal/wire"
 	"ckpool/work"
 )
@@ -45,7 +44,7 @@ func (r *rig) move(pause time.Duration) *rig {
 	n.group = NewGroup(NewRegistry(r.backend.set.Extranonce1Len, 1), 1, func(c uint64, why netserver.Reason) { n.Handler.Drop(c, why, func(int) {}) })
 	n.Handler = NewHandler((*transport)(n), n.backend, n.group)
 
-	from := Exporter{Group: r.group, Workers: r.backend}
+	from := &Exporter{Group: r.group, Workers: r.backend}
 	to := Importer{Group: n.group, Workers: n.backend, Listeners: []int{0}}
 	must := func(err error) {
 		r.Helper()
@@ -55,16 +54,16 @@ func (r *rig) move(pause time.Duration) *rig {
 	}
 	must(to.SetClock(from.Clock(r.now), r.now))
 	must(from.Seen(to.Seen))
-	must(to.Registry(from.Registry(nil, r.now, nil), n.now))
+	must(to.Registry(from.Registry(nil, r.now, nil)))
 	for slot := range r.top {
 		if r.session(slot).client == 0 {
 			continue
 		}
-		record := from.Session(r.Handler, slot, nil)
-		in := wire.NewReader(record)
+		record := exported(from, r.Handler, slot)
+		in := wire.Read(record)
 		must(to.Session(n.Handler, n.nextID, in))
 		must(in.Done())
-		again := Exporter{Group: n.group, Workers: n.backend}.Session(n.Handler, n.nextID, nil)
+		again := exported(&Exporter{Group: n.group, Workers: n.backend}, n.Handler, n.nextID)
 		if !bytes.Equal(record, again) {
 			r.Fatalf("session changed on its way\n%x\nwas\n%x", again, record)
 		}
@@ -72,6 +71,13 @@ func (r *rig) move(pause time.Duration) *rig {
 	}
 	n.Resume()
 	return n
+}
+
+// exported is the record of a session.
+func exported(from *Exporter, h *Handler, slot netserver.Slot) []byte {
+	c := wire.Append(nil)
+	from.Session(h, slot, c)
+	return c.Written()
 }
 
 func TestMoveSession(t *testing.T) {
@@ -246,14 +252,14 @@ func TestSeenCopy(t *testing.T) {
 			from.stopCopying()
 		}
 		err := appendSeen(3, from.changesSince(), func(record []byte) error {
-			loop, changes, err := readSeen(record)
-			if loop != 3 {
-				t.Errorf("loop %d", loop)
+			k, err := readSeen(record)
+			if k.loop != 3 {
+				t.Errorf("loop %d", k.loop)
 			}
 			if err != nil {
 				return err
 			}
-			return to.apply(changes)
+			return to.apply(k.changes)
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -284,9 +290,9 @@ func TestSeenChunks(t *testing.T) {
 		changes = append(changes, 0, opRotate, 0, 7, 8)
 		n := 0
 		err := appendSeen(0, changes, func(record []byte) error {
-			_, part, err := readSeen(record)
-			n += len(part)
-			return firstError(err, new(seen).apply(part))
+			k, err := readSeen(record)
+			n += len(k.changes)
+			return firstError(err, new(seen).apply(k.changes))
 		})
 		if err != nil || n != len(changes) {
 			t.Errorf("%d numbers of %d, %v", n, len(changes), err)
@@ -303,21 +309,20 @@ func firstError(errs ...error) error {
 	return nil
 }
 
-// The first version of the records is read for ever; the files are never made
-// anew.
-func v1(t testing.TB, name string) []byte {
-	t.Helper()
-	b, err := os.ReadFile(filepath.Join("testdata", "handover", "v1", name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
+func readSeen(record []byte) (k seenRecord, err error) {
+	c := wire.Read(record)
+	c.Versioned(seenVersion, k.fields)
+	return k, c.Done()
 }
 
+// The first form of the records is read for ever, and grows only at the end: the
+// files are never made anew.
 func TestReadSessionV1(t *testing.T) {
 	r := newRig(t, nil)
 	m := Importer{Group: r.group, Workers: r.backend, Listeners: []int{3, 4}}
-	in := wire.NewReader(v1(t, "session"))
+	v1 := records.V1(t, "session")
+	records.Check(t, v1, sessionVersion, (*record).fields)
+	in := wire.Read(v1)
 	if err := firstError(m.Session(r.Handler, 5, in), in.Done()); err != nil {
 		t.Fatal(err)
 	}
@@ -333,7 +338,7 @@ func TestReadSessionV1(t *testing.T) {
 	}
 	before, now := change{4, 10.25, 0x6b02867d00000001, 0}, change{8, 150, 0x6b02867d00000002, 3}
 	if !slices.Equal(r.earlier[5], earlier{before}) || s.present != now || s.job != 0x6b02867d00000002 || s.tip != 9 ||
-		s.mask != 0x1fffe000 || s.sentMask != 0x1fffe000 || s.oldMask != 0x1ffff000 || s.newNames != 2 || s.badLines != 1 || s.invalid != 1 || s.limit != 750 || s.later != 44 || s.accepted != 41 || s.rejected != 3 {
+		s.vardiff != v1Vardiff() || s.loops != 1<<4|1 || s.mask != 0x1fffe000 || s.sentMask != 0x1fffe000 || s.oldMask != 0x1ffff000 || s.newNames != 2 || s.badLines != 1 || s.invalid != 1 || s.limit != 750 || s.later != 44 || s.accepted != 41 || s.rejected != 3 {
 		t.Errorf("%+v", s)
 	}
 	if e := r.group.registry.entries.find(s.id); e.client != 17 || e.name != nameHash("bob.rig1") || e.until != 0 || e.extranonce1 != 0x6b02867e ||
@@ -345,27 +350,32 @@ func TestReadSessionV1(t *testing.T) {
 	}
 }
 
+// v1Vardiff has a value in each of its fields.
+func v1Vardiff() (v difficulty.Vardiff) {
+	l := difficulty.Limits{Min: 1}
+	v.Start(10)
+	v.Share(12, 8, 8, l)
+	v.Idle(300, 8, l)
+	v.Share(301, 8, 8, l)
+	v.Share(301.25, 8, 8, l)
+	v.Share(301.28, 8, 8, l)
+	return v
+}
+
 func TestReadRegistryV1(t *testing.T) {
-	now := time.Unix(1795327613, 0)
-	k, err := readRegistry(v1(t, "registry"), now)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if k.clients != 99 || k.length != 4 || k.next != 0x1122334455 || len(k.closed) != 1 || !reflect.DeepEqual(k.closed[0xaa], entry{
+	k := records.Check(t, records.V1(t, "registry"), registryVersion, (*registryRecord).fields)
+	if want := (registryRecord{99, 4, 0x1122334455, []closedRecord{{0xaa, entry{
 		extranonce1: 0xbb, name: 0xcc, loops: 3, until: 1795327700, job: 7, suffix: 2, difficulties: earlier{{4, 10.25, 7, 1}},
-	}) {
-		t.Errorf("%+v", k)
+	}}}}); !reflect.DeepEqual(*k, want) {
+		t.Errorf("%+v, want %+v", *k, want)
 	}
 }
 
 func TestReadSeenV1(t *testing.T) {
-	loop, changes, err := readSeen(v1(t, "seen"))
-	if err != nil || loop != 1 {
-		t.Fatal(loop, err)
-	}
+	k := records.Check(t, records.V1(t, "seen"), seenVersion, (*seenRecord).fields)
 	var s seen
-	if err := s.apply(changes); err != nil {
-		t.Fatal(err)
+	if err := s.apply(k.changes); err != nil || k.loop != 1 {
+		t.Fatal(k.loop, err)
 	}
 	if !s.old.has(1001) || !s.old.has(1002) || !s.young.has(1003) || s.young.has(1001) || s.forgotten != 0x6b02867d00000001 || s.next != 0x6b02867d00000015 || s.len() != 3 {
 		t.Errorf("%v young, %v old, %v", contents(&s.young), contents(&s.old), s.next)
@@ -373,12 +383,12 @@ func TestReadSeenV1(t *testing.T) {
 }
 
 func FuzzReadSession(f *testing.F) {
-	f.Add(v1(f, "session"))
+	f.Add(records.V1(f, "session"))
 	f.Add([]byte{2})
 	f.Fuzz(func(t *testing.T, in []byte) {
 		r := newRig(t, nil)
 		m := Importer{Group: r.group, Workers: r.backend, Listeners: []int{0}}
-		if m.Session(r.Handler, 0, wire.NewReader(in)) != nil {
+		if m.Session(r.Handler, 0, wire.Read(in)) != nil {
 			return
 		}
 		r.Resume()
@@ -390,18 +400,20 @@ func FuzzReadSession(f *testing.F) {
 }
 
 func FuzzReadRegistry(f *testing.F) {
-	f.Add(v1(f, "registry"))
+	f.Add(records.V1(f, "registry"))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		m := Importer{Group: NewGroup(NewRegistry(4, 1), 1, nil)}
-		if m.Registry(in, time.Unix(1795327613, 0)) == nil {
+		if m.Registry(in) == nil {
 			m.Group.registry.Sweep(time.Unix(1795327613, 0))
 		}
 	})
 }
 
 func FuzzReadSeen(f *testing.F) {
-	f.Add(v1(f, "seen"))
-	f.Add(binary.BigEndian.AppendUint64([]byte{1, 0, 0}, 0))
+	f.Add(records.V1(f, "seen"))
+	c := wire.Append(nil)
+	c.Versioned(seenVersion, (&seenRecord{0, []uint64{0}}).fields)
+	f.Add(c.Written())
 	f.Fuzz(func(t *testing.T, in []byte) {
 		m := Importer{Group: NewGroup(NewRegistry(4, 1), 2, nil)}
 		if m.Seen(in) == nil {
@@ -413,23 +425,16 @@ func FuzzReadSeen(f *testing.F) {
 // A record that is cut off, or of a newer version, is refused.
 func TestDamagedRecords(t *testing.T) {
 	for name, read := range map[string]func(in []byte) error{
-		"session": func(in []byte) error { return readAll(wire.NewReader(in)) },
-		"registry": func(in []byte) error {
-			_, err := readRegistry(in, time.Unix(1795327613, 0))
-			return err
-		},
-		"seen": func(in []byte) error {
-			_, changes, err := readSeen(in)
-			return firstError(err, new(seen).apply(changes))
-		},
+		"session":  func(in []byte) error { return readSession(t, in) },
+		"registry": (&Importer{Group: NewGroup(NewRegistry(4, 1), 1, nil)}).Registry,
+		"seen":     (&Importer{Group: NewGroup(NewRegistry(4, 1), 2, nil)}).Seen,
 	} {
-		good := v1(t, name)
+		good := records.V1(t, name)
 		if err := read(good); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		for n := range good {
-			whole := name == "seen" && n >= 3 && (n-3)%8 == 0 // numbers it holds less of
-			if err := read(good[:n:n]); err == nil && !whole {
+			if err := read(good[:n:n]); err == nil {
 				t.Errorf("%s: the first %d of %d bytes are taken for all", name, n, len(good))
 			}
 		}
@@ -453,18 +458,76 @@ func TestImpossibleSessionIsRefused(t *testing.T) {
 	} {
 		r := newRig(t, nil)
 		slot, _ := r.miner("bob.rig1")
-		from := Exporter{Group: r.group, Workers: r.backend}
-		if err := readAll(wire.NewReader(from.Session(r.Handler, slot, nil))); err != nil {
+		from := &Exporter{Group: r.group, Workers: r.backend}
+		if err := readSession(t, exported(from, r.Handler, slot)); err != nil {
 			t.Fatal(err)
 		}
 		spoil(r.session(slot))
-		if err := readAll(wire.NewReader(from.Session(r.Handler, slot, nil))); err == nil {
+		if err := readSession(t, exported(from, r.Handler, slot)); err == nil {
 			t.Errorf("%s: taken over", name)
 		}
 	}
 }
 
-func readAll(r *wire.Reader) error {
-	_ = readSession(r)
-	return r.Done()
+func readSession(t testing.TB, in []byte) error {
+	r := newRig(t, nil)
+	c := wire.Read(in)
+	m := Importer{Group: r.group, Workers: r.backend, Listeners: []int{0}}
+	return firstError(m.Session(r.Handler, 0, c), c.Done())
+}
+
+// A session that is written costs no memory of its own: there may be 100,000 while
+// the pool stands still.
+func TestWritingASessionAllocatesNothing(t *testing.T) {
+	r := newRig(t, nil)
+	slot, _ := r.miner("bob.rig1")
+	from := &Exporter{Group: r.group, Workers: r.backend}
+	c := wire.Append(make([]byte, 0, 4096))
+	if n := testing.AllocsPerRun(100, func() {
+		c.Reset(0)
+		from.Session(r.Handler, slot, c)
+	}); n > 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+// An upgrade stands still for as long as its sessions take.
+func BenchmarkMoveSessions(b *testing.B) {
+	const sessions = 10_000
+	r := newRig(b, nil)
+	for range sessions {
+		r.miner("bob.rig1")
+	}
+	from := &Exporter{Group: r.group, Workers: r.backend}
+	var record []byte
+	b.Run("export", func(b *testing.B) {
+		b.ReportAllocs()
+		c := wire.Append(nil)
+		for b.Loop() {
+			c.Reset(0)
+			for slot := range r.top {
+				from.Session(r.Handler, slot, c)
+			}
+			record = c.Written()
+		}
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/sessions, "ns/session")
+		b.ReportMetric(float64(len(record))/sessions, "B/session")
+	})
+	b.Run("import", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			b.StopTimer()
+			n := newRig(b, nil)
+			to := Importer{Group: n.group, Workers: n.backend, Listeners: []int{0}}
+			to.MakeRoom([]*Handler{n.Handler}, sessions)
+			in := wire.Read(record)
+			b.StartTimer()
+			for slot := range r.top {
+				if err := to.Session(n.Handler, slot, in); err != nil {
+					b.Fatal(err)
+				}
+			}
+		}
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/sessions, "ns/session")
+	})
 }

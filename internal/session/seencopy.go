@@ -1,7 +1,6 @@
 package session
 
 import (
-	"encoding/binary"
 	"fmt"
 
 	"ckpool/internal/wire"
@@ -131,42 +130,26 @@ func (s *seen) apply(changes []uint64) error {
 	return nil
 }
 
-const (
-	seenVersion = 1
-	// seenChunk is how many numbers go into a record, so that records stay of a
-	// size that is easily passed on.
-	seenChunk = 64 << 10
-)
+// seenChunk is how many numbers go into a record, so that records stay of a size
+// that is easily passed on.
+const seenChunk = 64 << 10
 
 // appendSeen makes records of changes, each at most seenChunk numbers long and
 // none cut within an operation.
 func appendSeen(loop int, changes []uint64, send func(record []byte) error) error {
+	c := wire.Append(nil)
 	for len(changes) > 0 {
 		n := min(len(changes), seenChunk)
 		for n < len(changes) && (changes[n-1] == 0 || n > 1 && changes[n-2] == 0) {
 			n--
 		}
-		b := make([]byte, 0, 3+8*n)
-		b = append(b, seenVersion)
-		b = binary.BigEndian.AppendUint16(b, uint16(loop))
-		for _, v := range changes[:n] {
-			b = binary.BigEndian.AppendUint64(b, v)
-		}
-		if err := send(b); err != nil {
+		k := seenRecord{uint16(loop), changes[:n]}
+		c.Reset(0)
+		c.Versioned(seenVersion, k.fields)
+		if err := send(c.Written()); err != nil {
 			return err
 		}
 		changes = changes[n:]
 	}
 	return nil
-}
-
-func readSeen(record []byte) (loop int, changes []uint64, err error) {
-	r := wire.NewReader(record)
-	r.Version(seenVersion)
-	loop = int(r.Uint16())
-	changes = make([]uint64, 0, r.Left()/8)
-	for r.More() {
-		changes = append(changes, r.Uint64())
-	}
-	return loop, changes, r.Err()
 }

@@ -1,11 +1,12 @@
 package users
 
 import (
-	"encoding/binary"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
+	"ckpool/internal/recent"
 	"ckpool/internal/session"
 	"ckpool/internal/wire"
 )
@@ -38,26 +39,28 @@ func (s *Users) ExportUsers(first bool, send func(record []byte) error) error {
 	if first {
 		since = 0
 	}
-	b := []byte{usersVersion}
+	c := wire.Append(nil)
+	c.Version(usersVersion)
+	empty := len(c.Written())
 	flush := func(limit int) error {
-		if len(b) <= limit {
+		if len(c.Written()) <= limit {
 			return nil
 		}
-		err := send(b)
-		b = []byte{usersVersion}
+		err := send(c.Written())
+		c.Reset(empty)
 		return err
 	}
 	for _, u := range s.directory.all() {
 		u.mu.Lock()
 		if u.changed >= since {
-			b = u.append(b)
+			u.export(c)
 		}
 		workers := slices.Clone(u.workers)
 		u.mu.Unlock()
 		for _, w := range workers {
 			w.mu.Lock()
 			if w.changed >= since {
-				b = w.append(b)
+				w.export(c)
 			}
 			w.mu.Unlock()
 			if err := flush(usersChunk); err != nil {
@@ -65,101 +68,184 @@ func (s *Users) ExportUsers(first bool, send func(record []byte) error) error {
 			}
 		}
 	}
-	return flush(1)
+	return flush(empty)
 }
 
-// append is for a caller that holds mu.
-func (u *user) append(b []byte) []byte {
-	b = append(b, userEntry)
-	b = wire.AppendBytes(b, u.name)
-	b = binary.BigEndian.AppendUint64(b, uint64(u.id))
-	b = u.tally.append(b)
-	b = wire.AppendBytes(b, u.payout)
-	b = binary.BigEndian.AppendUint64(b, uint64(u.authorised))
-	return wire.AppendBool(b, u.loggedIn)
+// export is for a caller that holds mu.
+func (u *user) export(c *wire.Codec) {
+	kind, k := uint8(userEntry), userRecord{u.name, u.id, u.tally, u.payout, u.authorised, u.loggedIn}
+	wire.Uint(c, &kind)
+	c.Record(k.fields)
 }
 
-// append is for a caller that holds mu.
-func (w *worker) append(b []byte) []byte {
-	b = append(b, workerEntry)
-	b = wire.AppendBytes(b, w.name)
-	b = w.tally.append(b)
-	b = wire.AppendBytes(b, w.connected.one.agentName())
-	b = binary.BigEndian.AppendUint64(b, uint64(w.accepted))
-	return w.rejects.append(b)
+// export is for a caller that holds mu.
+func (w *worker) export(c *wire.Codec) {
+	kind, k := uint8(workerEntry), workerRecord{w.name, w.tally, w.connected.one.agentName(), w.accepted, w.rejects}
+	wire.Uint(c, &kind)
+	c.Record(k.fields)
 }
 
-func (t *tally) append(b []byte) []byte {
-	for _, r := range t.rates {
-		b = wire.AppendFloat(b, float64(r))
+// userRecord is what is moved of a user.
+type userRecord struct {
+	name       string
+	id         int64
+	tally      tally
+	payout     []byte
+	authorised int64
+	loggedIn   bool
+}
+
+func (k *userRecord) fields(c *wire.Codec) {
+	c.Text(&k.name)
+	wire.Int(c, &k.id)
+	c.Record(k.tally.fields)
+	c.Bytes(&k.payout)
+	wire.Int(c, &k.authorised)
+	c.Bool(&k.loggedIn)
+}
+
+// workerRecord is what is moved of a worker.
+type workerRecord struct {
+	name     string
+	tally    tally
+	agent    string
+	accepted int64
+	rejects  *rejects
+}
+
+func (k *workerRecord) fields(c *wire.Codec) {
+	c.Text(&k.name)
+	c.Record(k.tally.fields)
+	c.Text(&k.agent)
+	wire.Int(c, &k.accepted)
+	refused := k.rejects != nil
+	if c.Bool(&refused); refused {
+		if c.Reading() {
+			k.rejects = new(rejects)
+		}
+		c.Record(k.rejects.fields)
 	}
-	b = wire.AppendFloat(b, t.pending)
-	b = binary.BigEndian.AppendUint64(b, uint64(t.decayed))
-	b = binary.BigEndian.AppendUint64(b, uint64(t.lastShare))
-	for _, v := range [...]float64{t.shares, t.best, t.bestEver} {
-		b = wire.AppendFloat(b, v)
+}
+
+func (t *tally) fields(c *wire.Codec) {
+	for i := range t.rates {
+		wire.Amount(c, &t.rates[i])
 	}
-	return binary.BigEndian.AppendUint32(b, t.round)
+	wire.Amount(c, &t.pending)
+	wire.Int(c, &t.decayed, &t.lastShare)
+	wire.Amount(c, &t.shares, &t.best, &t.bestEver)
+	wire.Uint(c, &t.round)
 }
 
 // ExportCounts appends what is counted for the whole pool, and the limits on
 // logins. Nothing may be counted meanwhile, and files must be held, see HoldFiles.
 func (s *Users) ExportCounts(b []byte, now time.Time) []byte {
-	t := s.stamp(now)
-	b = append(b, countsVersion)
-	b = binary.BigEndian.AppendUint64(b, uint64(t))
-	b = binary.BigEndian.AppendUint32(b, s.round.Load())
-	b = binary.BigEndian.AppendUint64(b, uint64(s.directory.lastID.Load()))
-	b = wire.AppendFloat(b, s.networkDifficulty())
-	b = s.totals.append(b)
-	rejects := s.totals.rejects()
-	b = binary.AppendUvarint(b, session.Reasons-1)
-	for _, n := range rejects[session.Accepted+1:] {
-		b = binary.BigEndian.AppendUint64(b, uint64(n))
+	t := &s.totals
+	k := counts{
+		now: s.stamp(now), round: s.round.Load(), lastID: s.directory.lastID.Load(), netDiff: s.networkDifficulty(),
+		totals: t, rejects: t.rejects(), sums: s.sums, refusals: &s.refusals.counts, newNames: &s.newNames.counts,
 	}
-	b = binary.AppendUvarint(b, uint64(len(s.sums)))
-	for kind, sum := range s.sums {
-		b = wire.AppendBytes(b, kind)
-		b = wire.AppendFloat(b, float64(sum.rate))
-		b = wire.AppendFloat(b, sum.best)
+	for _, mu := range []*sync.Mutex{&t.mu, &s.refusals.mu, &s.newNames.mu} {
+		mu.Lock()
+		defer mu.Unlock()
 	}
-	b = appendWindow(b, &s.refusals, func(b []byte, k refusal) []byte {
-		return wire.AppendBytes(appendPrefix(b, k.from), k.name)
-	})
-	return appendWindow(b, &s.newNames, appendPrefix)
-}
-
-func (t *totals) append(b []byte) []byte {
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	t.collect()
-	for _, v := range [...]float64{t.round.accepted, t.round.rejected, t.round.best, t.credit, t.shares} {
-		b = wire.AppendFloat(b, v)
-	}
-	b = binary.BigEndian.AppendUint64(b, uint64(t.round.acceptedCount))
-	b = binary.BigEndian.AppendUint64(b, uint64(t.round.rejectedCount))
-	for _, r := range t.rates {
-		b = wire.AppendFloat(b, float64(r))
-	}
-	for _, r := range t.sps {
-		b = wire.AppendFloat(b, float64(r))
-	}
-	b = binary.BigEndian.AppendUint64(b, uint64(t.decayed))
-	return binary.BigEndian.AppendUint32(b, uint32(t.passes))
+	c := wire.Append(b)
+	c.Versioned(countsVersion, k.fields)
+	return c.Written()
 }
 
-func appendWindow[K comparable](b []byte, w *window[K], key func([]byte, K) []byte) []byte {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	b = binary.AppendUvarint(b, uint64(w.counts.Len()))
-	for k, c := range w.counts.All() {
-		b = key(b, k)
-		b = binary.BigEndian.AppendUint64(b, uint64(c.begin))
-		b = binary.BigEndian.AppendUint32(b, uint32(c.n))
-	}
-	return b
+// counts is what is moved beside users and workers.
+type counts struct {
+	now      stamp
+	round    uint32
+	lastID   int64
+	netDiff  float64
+	totals   *totals
+	rejects  [session.Reasons]int64 // by reason, none Accepted
+	sums     map[string]agentSum
+	refusals *recent.Map[refusal, windowCount]
+	newNames *recent.Map[netip.Prefix, windowCount]
 }
 
-func appendPrefix(b []byte, p netip.Prefix) []byte {
-	return append(wire.AppendAddr(b, p.Addr()), uint8(p.Bits()))
+func (k *counts) fields(c *wire.Codec) {
+	wire.Int(c, &k.now)
+	wire.Uint(c, &k.round)
+	wire.Int(c, &k.lastID)
+	wire.Amount(c, &k.netDiff)
+	c.Record(k.totals.fields)
+	rejectFields(c, &k.rejects)
+	type sum struct {
+		kind string
+		agentSum
+	}
+	wire.Elements(c, func(yield func(*sum) bool) {
+		for kind, s := range k.sums {
+			if !yield(&sum{kind, s}) {
+				return
+			}
+		}
+	}, func(s *sum) { k.sums[s.kind] = s.agentSum }, func(s *sum, c *wire.Codec) {
+		c.Text(&s.kind)
+		wire.Amount(c, &s.rate)
+		wire.Amount(c, &s.best)
+	})
+	windowFields(c, k.refusals, func(k *refusal, c *wire.Codec) {
+		prefixFields(&k.from, c)
+		c.Text(&k.name)
+	})
+	windowFields(c, k.newNames, prefixFields)
+}
+
+// fields is for a caller that holds mu.
+func (t *totals) fields(c *wire.Codec) {
+	wire.Amount(c, &t.round.accepted, &t.round.rejected, &t.round.best, &t.credit, &t.shares)
+	wire.Int(c, &t.round.acceptedCount, &t.round.rejectedCount)
+	for i := range t.rates {
+		wire.Amount(c, &t.rates[i])
+	}
+	for i := range t.sps {
+		wire.Amount(c, &t.sps[i])
+	}
+	wire.Int(c, &t.decayed)
+	wire.Int(c, &t.passes)
+}
+
+// rejectFields passes counts by reason, of which later releases may have more.
+func rejectFields(c *wire.Codec, counts *[session.Reasons]int64) {
+	c.Record(func(c *wire.Codec) {
+		for reason := session.Accepted + 1; reason < session.Reasons; reason++ {
+			wire.Int(c, &counts[reason])
+		}
+	})
+}
+
+// windowFields is for a caller that holds the window's lock.
+func windowFields[K comparable](c *wire.Codec, counts *recent.Map[K, windowCount], key func(*K, *wire.Codec)) {
+	type count struct {
+		key K
+		windowCount
+	}
+	wire.Elements(c, func(yield func(*count) bool) {
+		for k, n := range counts.All() {
+			if !yield(&count{k, n}) {
+				return
+			}
+		}
+	}, func(k *count) { counts.Put(k.key, k.windowCount) }, func(k *count, c *wire.Codec) {
+		key(&k.key, c)
+		wire.Int(c, &k.begin)
+		wire.Int(c, &k.n)
+	})
+}
+
+func prefixFields(p *netip.Prefix, c *wire.Codec) {
+	addr, bits := p.Addr(), uint8(p.Bits())
+	c.Addr(&addr)
+	if wire.Uint(c, &bits); c.Reading() {
+		var err error
+		if *p, err = addr.Prefix(int(bits)); err != nil {
+			c.Fail(err)
+		}
+	}
 }

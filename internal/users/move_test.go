@@ -13,7 +13,8 @@ import (
 	"pgregory.net/rapid"
 
 	"ckpool/internal/session"
-	"ckpool/internal/testkit/record"
+	"ckpool/internal/testkit/records"
+	"ckpool/internal/wire"
 )
 
 // copier moves a State to another, as two processes would.
@@ -42,13 +43,19 @@ func (c *copier) finish(now time.Time) {
 // everything is all Users know, in the order of users.
 func everything(t testing.TB, s *Users, now time.Time) (all []string) {
 	t.Helper()
+	record := func(export func(*wire.Codec)) string {
+		c := wire.Append(nil)
+		export(c)
+		return fmt.Sprintf("%x", c.Written())
+	}
 	for _, u := range s.directory.all() {
-		all = append(all, fmt.Sprintf("%x", u.append(nil)))
+		all = append(all, record(u.export))
 		for _, w := range u.listWorkers() {
-			all = append(all, fmt.Sprintf("%x", w.append(nil)))
+			all = append(all, record(w.export))
 		}
 	}
-	return append(all, fmt.Sprintf("%x", s.totals.append(nil)), fmt.Sprintf("%+v", s.Status(now, Sessions{})))
+	s.totals.collect()
+	return append(all, record(s.totals.fields), fmt.Sprintf("%+v", s.Status(now, Sessions{})))
 }
 
 // However sharing goes on between the copies, nothing is lost or counted twice.
@@ -143,7 +150,16 @@ func TestMovePayout(t *testing.T) {
 
 func TestReadUsersV1(t *testing.T) {
 	s := New(Config{Loops: 1}, start)
-	if err := s.ImportUsers(record.V1(t, "users")); err != nil {
+	v1 := records.V1(t, "users")
+	if err := s.ImportUsers(v1); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.ExportUsers(true, func(again []byte) error {
+		if !bytes.Equal(again, v1) {
+			t.Errorf("written as\n%x\nwas\n%x", again, v1)
+		}
+		return nil
+	}); err != nil {
 		t.Fatal(err)
 	}
 	u := s.directory.user("1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2")
@@ -170,8 +186,46 @@ func TestReadUsersV1(t *testing.T) {
 	}
 }
 
+// A later release adds fields at the ends of users and workers, and has more
+// reasons to reject a share.
+func TestReadUsersOfALaterRelease(t *testing.T) {
+	more := "a field of a later release"
+	c := wire.Append(nil)
+	c.Version(usersVersion)
+	for name, kind := range map[string]uint8{"bob": userEntry, "bob.rig1": workerEntry, "bob.rig2": workerEntry} {
+		wire.Uint(c, &kind)
+		c.Record(func(c *wire.Codec) {
+			if kind == userEntry {
+				k := userRecord{name: name, id: 5, tally: tally{shares: 17}}
+				k.fields(c)
+			} else {
+				k := workerRecord{name: name, accepted: 3, rejects: &rejects{last: session.Stale}}
+				if name == "bob.rig2" {
+					k.rejects.last = session.Reasons
+				}
+				k.fields(c)
+			}
+			c.Text(&more)
+		})
+	}
+	s := New(Config{Loops: 1}, start)
+	if err := s.ImportUsers(c.Written()); err != nil {
+		t.Fatal(err)
+	}
+	u, w, later := s.directory.user("bob"), s.directory.worker("bob.rig1"), s.directory.worker("bob.rig2")
+	if u == nil || u.shares != 17 || w == nil || w.accepted != 3 || w.rejects.last != session.Stale || later == nil || later.rejects != nil {
+		t.Errorf("%+v\n%+v\n%+v", u, w, later)
+	}
+}
+
 func TestReadCountsV1(t *testing.T) {
-	k, err := readCounts(record.V1(t, "counts"))
+	records.Check(t, records.V1(t, "counts"), countsVersion, func(k *counts, c *wire.Codec) {
+		if c.Reading() {
+			*k = *newCounts()
+		}
+		k.fields(c)
+	})
+	k, err := readCounts(records.V1(t, "counts"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,7 +234,7 @@ func TestReadCountsV1(t *testing.T) {
 		k.totals.rates[6] != 7 || k.totals.sps[3] != 40 || k.totals.decayed != stamp(time.Minute) || k.totals.passes != 33 {
 		t.Errorf("%+v", k)
 	}
-	if k.rejects[0] != 100 || k.rejects[6] != 106 || k.sums["cgminer"] != (agentSum{8, 9}) {
+	if k.rejects != [session.Reasons]int64{0, 100, 101, 102, 103, 104, 105, 106, 107, 108, 109} || k.sums["cgminer"] != (agentSum{8, 9}) {
 		t.Errorf("%v, %v", k.rejects, k.sums)
 	}
 	from := netip.MustParsePrefix("198.51.100.7/32")
@@ -192,7 +246,7 @@ func TestReadCountsV1(t *testing.T) {
 }
 
 func FuzzReadUsers(f *testing.F) {
-	f.Add(record.V1(f, "users"))
+	f.Add(records.V1(f, "users"))
 	f.Add([]byte{1, 3})
 	f.Fuzz(func(t *testing.T, in []byte) {
 		s := New(Config{Loops: 1}, start)
@@ -210,7 +264,7 @@ func FuzzReadUsers(f *testing.F) {
 }
 
 func FuzzReadCounts(f *testing.F) {
-	f.Add(record.V1(f, "counts"))
+	f.Add(records.V1(f, "counts"))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		s := New(Config{Loops: 1}, start)
 		if s.ImportCounts(in, start) == nil {
@@ -225,6 +279,6 @@ func FuzzReadCounts(f *testing.F) {
 // A record that is cut off, or of a newer version, is refused.
 func TestDamagedRecords(t *testing.T) {
 	const oneUserLessOrNone = 2
-	record.Damaged(t, "users", oneUserLessOrNone, New(Config{Loops: 1}, start).ImportUsers)
-	record.Damaged(t, "counts", 0, func(in []byte) error { _, err := readCounts(in); return err })
+	records.Damaged(t, "users", oneUserLessOrNone, New(Config{Loops: 1}, start).ImportUsers)
+	records.Damaged(t, "counts", 0, func(in []byte) error { _, err := readCounts(in); return err })
 }

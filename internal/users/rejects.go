@@ -1,8 +1,7 @@
 package users
 
 import (
-	"encoding/binary"
-	"fmt"
+	"errors"
 	"time"
 
 	"ckpool/internal/session"
@@ -58,33 +57,10 @@ func (l loader) restoreRejects(w *worker, r *sharelog.Rejects) {
 	}
 }
 
-// append appends the counts to the record of a worker, nil for none.
-func (r *rejects) append(b []byte) []byte {
-	if r == nil {
-		return binary.AppendUvarint(b, 0)
+func (r *rejects) fields(c *wire.Codec) {
+	rejectFields(c, &r.counts)
+	wire.Uint(c, &r.last)
+	if wire.Int(c, &r.at); r.last == session.Accepted {
+		c.Fail(errors.New("an accepted share among rejects"))
 	}
-	b = binary.AppendUvarint(b, session.Reasons-1)
-	for _, n := range r.counts[session.Accepted+1:] {
-		b = binary.BigEndian.AppendUint64(b, uint64(n))
-	}
-	b = append(b, uint8(r.last))
-	return binary.BigEndian.AppendUint64(b, uint64(r.at))
-}
-
-func readRejects(r *wire.Reader) *rejects {
-	n := r.Count(8)
-	if n == 0 {
-		return nil
-	}
-	k := new(rejects)
-	for i := range n {
-		if count := int64(r.Uint64()); i < session.Reasons-1 {
-			k.counts[i+1] = count
-		}
-	}
-	k.last, k.at = session.Reason(r.Uint8()), stamp(r.Uint64())
-	if k.last == session.Accepted || k.last >= session.Reasons {
-		r.Fail(fmt.Errorf("reason %d", k.last))
-	}
-	return k
 }

@@ -1,0 +1,185 @@
+package session
+
+import (
+	"errors"
+	"fmt"
+
+	"ckpool/internal/wire"
+)
+
+// Versions of the records; older ones are read.
+const (
+	sessionVersion  = 1
+	registryVersion = 1
+	seenVersion     = 1
+)
+
+// record is what is moved of a session.
+type record struct {
+	session
+	earlier earlier
+	owned   bool
+	own     entry // if owned
+	agent   string
+	held    []byte
+	logins  []loginRecord
+}
+
+func (k *record) fields(c *wire.Codec) {
+	wire.Uint(c, &k.client)
+	wire.Word(c, &k.id)
+	if c.Bool(&k.owned); k.owned {
+		c.Record(k.own.fields)
+	}
+	wire.Uint(c, &k.loops)
+	extranonce1 := k.extranonce1Bytes()
+	if c.Bytes(&extranonce1); len(extranonce1) > len(k.extranonce1) {
+		c.Fail(fmt.Errorf("extranonce1 of %d bytes", len(extranonce1)))
+	}
+	k.extranonce1Len = uint8(copy(k.extranonce1[:], extranonce1))
+	k.measurement(c)
+	wire.List(c, (*[]change)(&k.earlier), (*change).fields)
+	sent := k.sent() != 0
+	if c.Bool(&sent); sent {
+		c.Record(k.present.fields)
+	}
+	wire.Amount(c, &k.start, &k.lastShare, &k.lastSent, &k.firstInvalid, &k.lastChange, &k.maskUntil, &k.lastList)
+	wire.Amount(c, &k.want, &k.floor, &k.best)
+	c.Record(k.rates.fields)
+	wire.Word(c, &k.job, &k.tip)
+	wire.Uint(c, &k.mask, &k.sentMask, &k.oldMask, &k.later, &k.accepted, &k.rejected)
+	wire.Uint(c, &k.newNames)
+	bits := flagBits(k.flags)
+	if wire.Uint(c, &bits); c.Reading() {
+		k.flags = flagsOf(bits)
+	}
+	wire.Uint(c, &k.limit)
+	wire.Uint(c, &k.badLines, &k.listener, &k.invalid)
+	c.Text(&k.agent)
+	c.Bytes(&k.held)
+	wire.List(c, &k.logins, (*loginRecord).fields)
+}
+
+// measurement is the vardiff's own record.
+func (k *record) measurement(c *wire.Codec) {
+	var room [64]byte
+	var measured []byte
+	if !c.Reading() {
+		measured, _ = k.vardiff.AppendBinary(room[:0]) // never fails
+	}
+	c.Bytes(&measured)
+	if c.Reading() {
+		if err := k.vardiff.UnmarshalBinary(measured); err != nil {
+			c.Fail(err)
+		}
+	}
+}
+
+// check refuses what this program would stumble over.
+func (k *record) check() error {
+	switch {
+	case k.client == 0:
+		return errors.New("no client id")
+	case k.is(subscribed) && (k.id == 0 || k.extranonce1Len == 0), k.owned && k.id == 0:
+		return errors.New("a subscription without id or extranonce1")
+	case k.is(authorised) && len(k.logins) == 0:
+		return errors.New("an authorisation without worker")
+	case len(k.held) > 0 && k.held[len(k.held)-1] != '\n':
+		return errors.New("held lines without end")
+	}
+	return nil
+}
+
+type loginRecord struct{ name, worker string }
+
+func (l *loginRecord) fields(c *wire.Codec) {
+	c.Text(&l.name)
+	if c.Text(&l.worker); l.name == "" || l.worker == "" {
+		c.Fail(errors.New("a worker without name"))
+	}
+}
+
+func (v *change) fields(c *wire.Codec) {
+	wire.Amount(c, &v.difficulty)
+	wire.Amount(c, &v.at)
+	wire.Word(c, &v.job)
+	if wire.Uint(c, &v.suffix); v.difficulty == 0 {
+		c.Fail(errors.New("a difficulty of 0"))
+	}
+}
+
+func (r *rates) fields(c *wire.Codec) {
+	a := &r.average
+	wire.Amount(c, &a[0], &a[1], &a[2], &a[3], &a[4], &r.amount)
+	wire.Amount(c, &r.last)
+}
+
+// fields are those that are moved of an entry, open or closed.
+func (e *entry) fields(c *wire.Codec) {
+	wire.Word(c, &e.extranonce1, &e.name, &e.job)
+	wire.Uint(c, &e.loops)
+	wire.Uint(c, &e.suffix)
+	wire.List(c, (*[]change)(&e.difficulties), (*change).fields)
+}
+
+// recordFlags are the flags in the order of their bits in records.
+var recordFlags = [...]flags{
+	subscribed, authorised, configured, fixed, deferred, flooded, resumed, maskSent, holding,
+}
+
+func flagBits(f flags) (bits uint16) {
+	for i, flag := range recordFlags {
+		if f&flag != 0 {
+			bits |= 1 << i
+		}
+	}
+	return bits
+}
+
+func flagsOf(bits uint16) (f flags) {
+	for i, flag := range recordFlags {
+		if bits>>i&1 != 0 {
+			f |= flag
+		}
+	}
+	return f
+}
+
+// registryRecord is what is moved of a registry beside the open sessions.
+type registryRecord struct {
+	clients uint64
+	length  uint8
+	next    uint64
+	closed  []closedRecord
+}
+
+type closedRecord struct {
+	id uint64
+	entry
+}
+
+func (k *registryRecord) fields(c *wire.Codec) {
+	wire.Uint(c, &k.clients)
+	wire.Uint(c, &k.length)
+	wire.Word(c, &k.next)
+	wire.List(c, &k.closed, (*closedRecord).fields)
+}
+
+func (k *closedRecord) fields(c *wire.Codec) {
+	wire.Word(c, &k.id)
+	wire.Uint(c, &k.until)
+	if c.Record(k.entry.fields); k.id == 0 || k.until == 0 {
+		c.Fail(errors.New("a closed session without id or time"))
+	}
+}
+
+// seenRecord is a part of the changes of a loop's set.
+type seenRecord struct {
+	loop    uint16
+	changes []uint64
+}
+
+func (k *seenRecord) fields(c *wire.Codec) {
+	wire.Uint(c, &k.loop)
+	c.Words(&k.changes)
+}

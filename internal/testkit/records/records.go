@@ -1,0 +1,107 @@
+// Package records is for tests of the records that programs of different releases
+// pass to each other: what the first release writes is in testdata/handover/v1 of
+// each package, and read by every later one.
+package records
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"ckpool/internal/wire"
+)
+
+// V1 is a record of the first release.
+func V1(t testing.TB, name string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("testdata", "handover", "v1", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// Check reads a versioned record of the fields of a T, and tests that it is written
+// as it was, byte by byte; that a record which a later release has added a field
+// to is read as if it had not; and that a later release reads this one, with
+// nothing in its field. It returns what was read.
+func Check[T any](t testing.TB, record []byte, version uint8, fields func(*T, *wire.Codec)) *T {
+	t.Helper()
+	v := new(T)
+	read(t, "a record", record, version, func(c *wire.Codec) { fields(v, c) })
+	w := wire.Append(nil)
+	w.Versioned(version, func(c *wire.Codec) { fields(v, c) })
+	if !bytes.Equal(w.Written(), record) {
+		t.Errorf("written in another form than by earlier programs\n%x\nwas\n%x", w.Written(), record)
+	}
+
+	const added = "a field of a later release"
+	more := added
+	w = wire.Append(nil)
+	later := func(v *T) func(*wire.Codec) {
+		return func(c *wire.Codec) {
+			fields(v, c)
+			c.Text(&more)
+		}
+	}
+	w.Versioned(version, later(v))
+	got := new(T)
+	read(t, "a record of a later release", w.Written(), version, func(c *wire.Codec) { fields(got, c) })
+	if !reflect.DeepEqual(got, v) {
+		t.Errorf("a record of a later release is read as\n%+v\nwant\n%+v", got, v)
+	}
+
+	got = new(T)
+	read(t, "a record, by a later release,", record, version, later(got))
+	if !reflect.DeepEqual(got, v) || more != "" {
+		t.Errorf("a later release reads\n%+v and %q\nwant\n%+v", got, more, v)
+	}
+	return v
+}
+
+// LaterJSON is a record in JSON, an object, with a member of a later release.
+func LaterJSON(record []byte) []byte {
+	return bytes.Replace(record, []byte("{"), []byte(`{"later": {"a": [1, null]}, `), 1)
+}
+
+// Damaged tests that a record of the first release is read, and if it is JSON also
+// one that a later release has added a member to, but not one that is cut off,
+// except for so many parts that are records too, nor one of a newer version.
+func Damaged(t *testing.T, name string, parts int, read func([]byte) error) {
+	t.Helper()
+	good := bytes.TrimSuffix(V1(t, name), []byte("\n"))
+	if err := read(good); err != nil {
+		t.Errorf("%s: %v", name, err)
+	}
+	taken := 0
+	for n := range good {
+		if read(good[:n:n]) == nil {
+			taken++
+		}
+	}
+	if taken != parts {
+		t.Errorf("%s: %d parts of it are taken for all", name, taken)
+	}
+	newer := append([]byte{2}, good[1:]...)
+	if good[0] == '{' {
+		newer = bytes.Replace(good, []byte(`"version":1`), []byte(`"version":2`), 1)
+		if err := read(LaterJSON(good)); err != nil {
+			t.Errorf("%s of a later release: %v", name, err)
+		}
+	}
+	if err := read(newer); err == nil || !strings.Contains(err.Error(), "version 2") {
+		t.Errorf("%s of version 2: %v", name, err)
+	}
+}
+
+func read(t testing.TB, what string, record []byte, version uint8, fields func(*wire.Codec)) {
+	t.Helper()
+	c := wire.Read(record)
+	c.Versioned(version, fields)
+	if err := c.Done(); err != nil {
+		t.Errorf("%s is not read: %v\n%x", what, err, record)
+	}
+}
