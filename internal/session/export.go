@@ -58,12 +58,14 @@ func (e Exporter) Registry(b []byte, now time.Time, ending map[uint64]bool) []by
 	latest := uint32(now.Add(keepSession).Unix())
 	k := registryRecord{clients: r.clients.Load(), length: uint8(r.length), next: r.next}
 	for id := range r.entries.index {
-		closed := closedRecord{id, *r.entries.find(id)}
-		if closed.until == 0 && closed.name != 0 && ending[id] {
-			closed.until = latest
+		e := r.entries.find(id)
+		until := e.until
+		if until == 0 && e.name != 0 && ending[id] {
+			until = latest
 		}
-		if closed.until != 0 {
-			k.closed = append(k.closed, closed)
+		if until != 0 {
+			k.closed = append(k.closed, closedRecord{id, *e})
+			k.closed[len(k.closed)-1].until = until
 		}
 	}
 	c := wire.Append(b)
