@@ -34,7 +34,7 @@ func (q Queries) UserClients(arg string, all []session.Info) []byte {
 	if answer != nil {
 		return answer
 	}
-	return named("user", u.name, q.ofUser(u, all), clientID)
+	return named("user", u.Name, q.ofUser(u, all), clientID)
 }
 
 // WorkerClients is workerclients={"worker":"W"}.
@@ -52,7 +52,7 @@ func (q Queries) UserClientInfo(arg string, all []session.Info) []byte {
 	if answer != nil {
 		return answer
 	}
-	return named("user", u.name, q.ofUser(u, all), q.client)
+	return named("user", u.Name, q.ofUser(u, all), q.client)
 }
 
 // WorkerClientInfo is wcinfo={"worker":"W"}.
@@ -61,7 +61,7 @@ func (q Queries) WorkerClientInfo(arg string, all []session.Info) []byte {
 	if answer != nil {
 		return answer
 	}
-	return named("user", w.user.name, q.ofWorker(w, all), q.client)
+	return named("user", w.user.Name, q.ofWorker(w, all), q.client)
 }
 
 func pointers(all []session.Info) []*session.Info {

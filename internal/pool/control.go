@@ -117,7 +117,7 @@ func (q Queries) user(b []byte, u *user, now time.Time) []byte {
 	attached := u.attached
 	u.mu.Unlock()
 	o := sharelog.NewObject(b)
-	o.String("user", u.name)
+	o.String("user", u.Name)
 	o.Int("id", u.id)
 	o.Int("workers", int64(attached))
 	o.Real("bestdiff", st.BestShare, 17)
@@ -136,7 +136,7 @@ func (q Queries) worker(b []byte, w *worker, now time.Time) []byte {
 	rejects := w.shown(s.clock, now)
 	w.mu.Unlock()
 	o := sharelog.NewObject(b)
-	o.String("user", w.user.name)
+	o.String("user", w.user.Name)
 	o.String("worker", w.name)
 	o.Int("id", w.user.id)
 	putRates(&o, st.Hashrate[:4])

@@ -53,11 +53,12 @@ func (s *State) login(l *session.Login, now stamp) (g session.Grant, refused str
 	if err == nil {
 		userName = a.String()
 	}
+	var payout []byte
 	if s.cfg.Solo {
 		if refused := s.checkPayout(a, err); refused != "" {
 			return g, refused
 		}
-		g.Payout = a.Script()
+		payout = a.Script()
 	}
 	name := userName + rest
 	w := s.names.hold(name)
@@ -76,15 +77,15 @@ func (s *State) login(l *session.Login, now stamp) (g session.Grant, refused str
 			s.newNames.add(place(l.Remote.Addr()), now)
 		}
 	}
-	g.Worker, g.Name, g.User = w.id, w.name, w.user.name
-	g.Payout = w.user.login(g.Payout, l.Time, s.copies.Load)
-	g.Message = fmt.Sprintf("Authorised, welcome to %s %s!", s.settings.Load().Name, g.User)
+	g.Worker, g.Name = w.id, w.name
+	g.User = w.user.login(payout, l.Time, s.copies.Load)
+	g.Message = fmt.Sprintf("Authorised, welcome to %s %s!", s.settings.Load().Name, w.user.Name)
 	return g, ""
 }
 
-// login notes a successful login and returns the payout script all sessions of
-// the user share.
-func (u *user) login(payout []byte, now time.Time, copies func() uint32) []byte {
+// login notes a successful login and returns what all sessions of the user share,
+// with the payout script of the first.
+func (u *user) login(payout []byte, now time.Time, copies func() uint32) *session.User {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.changed = copies()
@@ -92,10 +93,10 @@ func (u *user) login(payout []byte, now time.Time, copies func() uint32) []byte 
 	if u.authorised == 0 {
 		u.authorised = now.Unix()
 	}
-	if u.payout == nil {
-		u.payout = payout
+	if u.Payout == nil {
+		u.Payout = payout
 	}
-	return u.payout
+	return &u.User
 }
 
 func checkName(worker string) string {

@@ -110,7 +110,7 @@ func (c commands) messageUser(ctx context.Context, args string) (string, error) 
 	if answer != nil {
 		return string(answer), nil
 	}
-	n, err := c.doOnLoops(ctx, func(h *session.Handler, done session.Done) { h.MessageUser(u.name, text, done) })
+	n, err := c.doOnLoops(ctx, func(h *session.Handler, done session.Done) { h.MessageUser(u.Name, text, done) })
 	return fmt.Sprintf("sent to %d", n), err
 }
 

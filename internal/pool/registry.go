@@ -16,13 +16,12 @@ import (
 // user owns workers; in solo mode it is an address.
 type user struct {
 	// immutable
-	name string
-	id   int64 // counts from 1 in every run
+	id           int64 // counts from 1 in every run
+	session.User       // Payout: nil before the first login, which sets it under mu
 
 	mu sync.Mutex
 	// guarded by mu
 	tally
-	payout     []byte    // solo: output script, immutable; nil before the first login
 	workers    []*worker // in no order
 	authorised int64     // unix seconds of the first login ever, 0: none
 	attached   int32     // connected miners
@@ -40,7 +39,7 @@ type worker struct {
 	// so that a worker without any cannot get one while it is being forgotten.
 	holds atomic.Int32
 
-	place int // in user.workers; guarded by user.mu
+	place uint32 // in user.workers; guarded by user.mu
 
 	mu sync.Mutex
 	// guarded by mu
@@ -108,8 +107,8 @@ func (r *registry) makeUserIn(sh *shard, name string, now stamp) (u *user, made 
 	if u := sh.users[name]; u != nil {
 		return u, false
 	}
-	u = &user{name: strings.Clone(name), id: r.lastID.Add(1), tally: newTally(now)}
-	sh.users[u.name] = u
+	u = &user{id: r.lastID.Add(1), User: session.User{Name: strings.Clone(name)}, tally: newTally(now)}
+	sh.users[u.Name] = u
 	r.users.Add(1)
 	return u, true
 }
@@ -156,7 +155,7 @@ func (r *registry) forgetUnused(w *worker) {
 // forget forgets a worker that nobody holds, if it still may be.
 func (r *registry) forget(w *worker, may func() bool) {
 	u := w.user
-	sh := r.shard(u.name)
+	sh := r.shard(u.Name)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if sh.workers[w.name] != w || w.holds.Load() != 0 || !may() {
@@ -179,8 +178,8 @@ func (r *registry) forget(w *worker, may func() bool) {
 func (sh *shard) forgetUser(r *registry, u *user) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if sh.users[u.name] == u && len(u.workers) == 0 && u.lastShare == never {
-		delete(sh.users, u.name)
+	if sh.users[u.Name] == u && len(u.workers) == 0 && u.lastShare == never {
+		delete(sh.users, u.Name)
 		r.users.Add(-1)
 	}
 }
@@ -222,7 +221,7 @@ func (r *registry) tidy(u *user, now stamp) []*worker {
 		}
 	}
 	if len(all) == 0 {
-		sh := r.shard(u.name)
+		sh := r.shard(u.Name)
 		sh.mu.Lock()
 		defer sh.mu.Unlock()
 		sh.forgetUser(r, u)
@@ -253,14 +252,14 @@ func (r *registry) makeWorkerIn(sh *shard, name string, now stamp) (w *worker, m
 	}
 	userName, rest := splitName(name)
 	u, _ := r.makeUserIn(sh, userName, now)
-	w = &worker{name: u.name, user: u, tally: newTally(now)}
+	w = &worker{name: u.Name, user: u, tally: newTally(now)}
 	if rest != "" {
 		w.name = strings.Clone(name)
 	}
 	r.table.add(w)
 	sh.workers[w.name] = w
 	u.mu.Lock()
-	w.place = len(u.workers)
+	w.place = uint32(len(u.workers))
 	u.workers = append(u.workers, w)
 	u.mu.Unlock()
 	return w, true

@@ -43,7 +43,7 @@ func (s *State) userLine(u *user, now time.Time) string {
 	st := s.stats(&u.tally, now)
 	authorised := u.authorised
 	u.mu.Unlock()
-	o := sharelog.NewObject([]byte("User " + logName(u.name) + ":"))
+	o := sharelog.NewObject([]byte("User " + logName(u.Name) + ":"))
 	st.PutHashrates(&o)
 	o.Whole("shares", st.Shares)
 	o.Int("authorised", authorised)

@@ -77,10 +77,10 @@ func (s moving) exportUsers(first bool, send func(record []byte) error) error {
 // append is for a caller that holds mu.
 func (u *user) append(b []byte) []byte {
 	b = append(b, userEntry)
-	b = wire.AppendBytes(b, u.name)
+	b = wire.AppendBytes(b, u.Name)
 	b = binary.BigEndian.AppendUint64(b, uint64(u.id))
 	b = u.tally.append(b)
-	b = wire.AppendBytes(b, u.payout)
+	b = wire.AppendBytes(b, u.Payout)
 	b = binary.BigEndian.AppendUint64(b, uint64(u.authorised))
 	return wire.AppendBool(b, u.loggedIn)
 }

@@ -51,8 +51,8 @@ func (s moving) importUser(r *wire.Reader) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.tally, u.authorised, u.loggedIn = t, authorised, loggedIn
-	if u.payout == nil && len(payout) > 0 {
-		u.payout = append([]byte(nil), payout...)
+	if u.Payout == nil && len(payout) > 0 {
+		u.Payout = append([]byte(nil), payout...)
 	}
 }
 
@@ -205,5 +205,5 @@ func (s moving) ResumeWorker(name string) session.Grant {
 	w, _ := s.names.holdNew(name, s.stamp(time.Now()))
 	w.user.mu.Lock()
 	defer w.user.mu.Unlock()
-	return session.Grant{Worker: w.id, Name: w.name, User: w.user.name, Payout: w.user.payout}
+	return session.Grant{Worker: w.id, Name: w.name, User: &w.user.User}
 }

@@ -73,7 +73,7 @@ func (q Queries) BestShares(string, time.Time) []byte {
 	var list []best
 	for _, u := range q.State.names.all() {
 		u.mu.Lock()
-		b := best{user: u.name, ever: u.bestEver}
+		b := best{user: u.Name, ever: u.bestEver}
 		if u.round == current {
 			b.round = u.best
 		}

@@ -144,8 +144,8 @@ func (s *State) saveUsers(now time.Time, pass int, trouble *trouble) {
 			if !write {
 				continue
 			}
-			s.cfg.Event(levelNotice, "User "+logName(u.name)+":"+stats.Line())
-			trouble.add(s.saveUser(u.name, &stats, workers, now))
+			s.cfg.Event(levelNotice, "User "+logName(u.Name)+":"+stats.Line())
+			trouble.add(s.saveUser(u.Name, &stats, workers, now))
 		}
 	}
 }
@@ -181,7 +181,7 @@ func (s *State) settleWorkers(workers []*worker, t stamp) {
 		w.decayIdle(t)
 		w.settle(round)
 		s.touch(&w.tally)
-		if w.connected.count > 0 {
+		if w.connected.count() > 0 {
 			kind := w.connected.kind()
 			sum := s.sums[kind]
 			sum.rate += w.rates[1]

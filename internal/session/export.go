@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
+	"slices"
 	"time"
 
 	"ckpool/internal/netserver"
@@ -88,7 +89,7 @@ func (e Exporter) Registry(b []byte, now time.Time, ending map[uint64]bool) []by
 		}
 		b = binary.BigEndian.AppendUint64(b, id)
 		b = binary.BigEndian.AppendUint64(b, uint64(end))
-		b = k.append(b)
+		b = entryRecord{*k, r.earlier[id]}.append(b)
 	}
 	return b
 }
@@ -157,18 +158,27 @@ func appendChanges(b []byte, changes []change) []byte {
 
 func appendChange(b []byte, c change) []byte {
 	b = wire.AppendFloat(b, c.difficulty)
-	b = wire.AppendFloat(b, c.at)
+	b = wire.AppendFloat(b, float64(c.at))
 	b = binary.BigEndian.AppendUint64(b, c.job)
 	return append(b, c.suffix)
 }
 
-// append appends what is moved of an entry.
-func (e *entry) append(b []byte) []byte {
+// entryRecord is what is moved of an entry.
+type entryRecord struct {
+	entry
+	earlier earlier
+}
+
+func (e entryRecord) append(b []byte) []byte {
 	for _, v := range [...]uint64{e.extranonce1, e.name, e.loops, e.job} {
 		b = binary.BigEndian.AppendUint64(b, v)
 	}
 	b = append(b, e.suffix)
-	return appendChanges(b, e.difficulties)
+	difficulties := e.earlier
+	if e.present.difficulty != 0 {
+		difficulties = append(slices.Clip(difficulties), e.present)
+	}
+	return appendChanges(b, difficulties)
 }
 
 func (e Exporter) logins(h *Handler, slot netserver.Slot, b []byte) []byte {
@@ -208,7 +218,7 @@ func flagsOf(bits uint16) (f flags) {
 }
 
 // owned is the session if client has it open.
-func (r *Registry) owned(id, client uint64) (e entry, ok bool) {
+func (r *Registry) owned(id, client uint64) (e entryRecord, ok bool) {
 	if id == 0 {
 		return e, false
 	}
@@ -218,29 +228,35 @@ func (r *Registry) owned(id, client uint64) (e entry, ok bool) {
 	if k == nil || k.client != client || k.until != 0 {
 		return e, false
 	}
-	return *k, true
+	return entryRecord{*k, r.earlier[id]}, true
 }
 
 // restore takes an entry another process had; closed ones are to come in the
 // order in which they expire. Whether it had shares is not known.
-func (r *Registry) restore(id uint64, e entry) {
+func (r *Registry) restore(id uint64, e entryRecord) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if known := r.entries.find(id); known != nil {
-		r.forget(id)
+	if known := r.entries.row(id); known != 0 {
+		r.forget(known)
 	}
 	until := e.until
 	e.until, e.shares = 0, true
-	r.entries.put(id, e)
+	row := r.entries.use(id, e.entry)
 	r.used[e.extranonce1] = struct{}{}
+	if len(e.earlier) > 0 {
+		r.earlier[id] = e.earlier
+	}
 	if until != 0 {
-		r.close(id, r.entries.find(id), until)
+		r.close(row, until)
 	}
 }
 
-func readEntry(r *wire.Reader) entry {
-	e := entry{extranonce1: r.Uint64(), name: r.Uint64(), loops: r.Uint64(), job: r.Uint64(), suffix: r.Uint8()}
-	e.difficulties = readChanges(r)
+func readEntry(r *wire.Reader) (e entryRecord) {
+	e.entry = entry{extranonce1: r.Uint64(), name: r.Uint64(), loops: r.Uint64(), job: r.Uint64(), suffix: r.Uint8()}
+	difficulties := readChanges(r)
+	if last := len(difficulties) - 1; last >= 0 {
+		e.earlier, e.present = difficulties[:last], difficulties[last]
+	}
 	return e
 }
 
@@ -252,7 +268,7 @@ func readChanges(r *wire.Reader) (changes []change) {
 }
 
 func readChange(r *wire.Reader) change {
-	c := change{positive(r), positive(r), r.Uint64(), r.Uint8()}
+	c := change{difficulty: positive(r), at: moment(positive(r)), job: r.Uint64(), suffix: r.Uint8()}
 	if c.difficulty == 0 {
 		r.Fail(errors.New("a difficulty of 0"))
 	}
@@ -264,7 +280,7 @@ type registryRecord struct {
 	clients uint64
 	length  int
 	next    uint64
-	closed  map[uint64]entry
+	closed  map[uint64]entryRecord
 }
 
 func readRegistry(record []byte, now time.Time) (k registryRecord, err error) {
@@ -272,7 +288,7 @@ func readRegistry(record []byte, now time.Time) (k registryRecord, err error) {
 	r.Version(registryVersion)
 	k = registryRecord{clients: r.Uint64(), length: int(r.Uint8()), next: r.Uint64()}
 	n := r.Count(6 * 8)
-	k.closed = make(map[uint64]entry, n)
+	k.closed = make(map[uint64]entryRecord, n)
 	for range n {
 		id := r.Uint64()
 		until := uint32(max(min(r.Uint64(), math.MaxUint32), 1))

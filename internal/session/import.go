@@ -116,7 +116,7 @@ type record struct {
 	session
 	earlier earlier
 	owned   bool
-	own     entry // if owned
+	own     entryRecord // if owned
 	agent   string
 	held    []byte
 	logins  []loginRecord
@@ -182,7 +182,7 @@ func (m *Importer) login(c client, l loginRecord) {
 	if l.name == grant.Name {
 		l.name, shared = grant.Name, grant.Worker
 	}
-	i := c.logins.use(shared, login{name: l.name, user: grant.User, worker: grant.Worker, payout: grant.Payout})
+	i := c.logins.use(shared, login{name: l.name, user: grant.User, worker: grant.Worker})
 	c.addLogin(i)
 	c.b.Attach(grant.Worker, c.s.client, c.agents.get(c.s.agent), c.at(float64(c.s.start)))
 }

@@ -107,7 +107,7 @@ func (c client) changed(w *Work, suffix uint8, now float64) {
 			c.s.lastChange = moment(now)
 		}
 	}
-	c.record(change{c.s.want, now, w.Job.ID, suffix}, w.Oldest)
+	c.record(change{c.s.want, w.Job.ID, moment(now), suffix}, w.Oldest)
 	c.s.flags &^= deferred | flooded
 }
 
@@ -116,7 +116,7 @@ func (c client) payout() []byte {
 	if c.s.login == 0 {
 		return nil
 	}
-	return c.logins.at(c.s.login).value.payout
+	return c.logins.at(c.s.login).value.user.Payout
 }
 
 // receives reports whether the session gets jobs.
@@ -270,6 +270,7 @@ func (c client) tickAuthorised(set *Settings, now float64) {
 	w := c.b.Work()
 	if c.s.is(hasEarlier) && w != nil && c.s.present.job < w.Oldest {
 		c.forgetEarlier()
+		c.g.registry.forgetEarlier(c.s.id, c.s.client)
 	}
 	if !c.receives() {
 		return
