@@ -48,23 +48,24 @@ func (s *State) login(l *session.Login, now stamp) (g session.Grant, refused str
 	if !passwordMatches(s.settings.Load().Password, l.Password) {
 		return g, "Invalid password"
 	}
-	userName, rest := splitName(l.Worker)
-	a, err := address.Parse(userName)
-	if err == nil {
-		userName = a.String()
-	}
-	var payout []byte
-	if s.cfg.Solo {
-		if refused := s.checkPayout(a, err); refused != "" {
-			return g, refused
+	name, payout, free := l.Worker, []byte(nil), false
+	if !s.checked(l) {
+		userName, rest := splitName(name)
+		a, err := address.Parse(userName)
+		if err == nil {
+			name = a.String() + rest
 		}
-		payout = a.Script()
+		if s.cfg.Solo {
+			if refused := s.checkPayout(a, err); refused != "" {
+				return g, refused
+			}
+			payout = a.Script()
+		}
+		// A connection's own address is what the limits are not for.
+		free = err == nil && rest == "" && !l.Further
 	}
-	name := userName + rest
 	w := s.names.hold(name)
 	if w == nil {
-		// A connection's own address is what the limits are not for.
-		free := err == nil && rest == "" && !l.Further
 		if !free {
 			if refused := s.checkNewName(l, now); refused != "" {
 				return g, refused
@@ -81,6 +82,23 @@ func (s *State) login(l *session.Login, now stamp) (g session.Grant, refused str
 	g.User = w.user.login(payout, l.Time, s.copies.Load)
 	g.Message = fmt.Sprintf("Authorised, welcome to %s %s!", s.settings.Load().Name, w.user.Name)
 	return g, ""
+}
+
+// checked tells that a login in solo mode is a further one of a user whose address
+// was looked at before. For a taproot address that takes as long as twenty shares
+// do, and a connection may ask for many names.
+func (s *State) checked(l *session.Login) bool {
+	if !s.cfg.Solo || !l.Further {
+		return false
+	}
+	userName, _ := splitName(l.Worker)
+	u := s.names.user(userName)
+	if u == nil {
+		return false
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.Payout != nil
 }
 
 // login notes a successful login and returns what all sessions of the user share,
