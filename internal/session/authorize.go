@@ -74,7 +74,7 @@ func (q request) login(name, password string) (string, *stratum.Reject) {
 	// so that further names are workers of it.
 	full := name
 	if q.b.Settings().Solo && q.s.login != 0 {
-		if owner := q.logins.get(q.s.login).user; userOf(name) != owner {
+		if owner := q.logins.get(q.s.login).user.Name; userOf(name) != owner {
 			full = owner + "." + name
 		}
 	}
@@ -101,7 +101,7 @@ func (q request) login(name, password string) (string, *stratum.Reject) {
 	if name == grant.Name {
 		name, shared = grant.Name, grant.Worker
 	}
-	i := q.logins.use(shared, login{name: name, user: grant.User, worker: grant.Worker, payout: grant.Payout})
+	i := q.logins.use(shared, login{name: name, user: grant.User, worker: grant.Worker})
 	q.addLogin(i)
 	q.b.Attach(grant.Worker, q.s.client, q.agents.get(q.s.agent), q.t.Now())
 	return grant.Message, nil
@@ -110,20 +110,21 @@ func (q request) login(name, password string) (string, *stratum.Reject) {
 // own makes the connection the owner of a session under its first worker name,
 // and closes the connection that owned it before.
 func (c client) own(id uint64, name string) bool {
-	e, previous, inherited, ok := c.g.registry.claim(id, name, c.s.client, c.loop)
+	loops, from, ok := c.g.registry.claim(id, name, c.s.client, c.loop)
 	if !ok {
 		return false
 	}
-	c.s.loops = e.loops
-	if inherited {
-		// Its work so far has the difficulties it was sent with. What this
-		// connection was sent before it was the owner is sent again.
-		c.earlier[c.slot] = e.difficulties
-		c.s.flags |= hasEarlier
-		c.s.present = change{}
+	c.s.loops = loops
+	if from == nil {
+		return true
 	}
-	if previous != 0 && previous != c.s.client {
-		c.g.replace(previous, e.loops)
+	// Its work so far has the difficulties it was sent with. What this
+	// connection was sent before it was the owner is sent again.
+	c.earlier[c.slot] = from.difficulties
+	c.s.flags |= hasEarlier
+	c.s.present = change{}
+	if from.open != 0 {
+		c.g.replace(from.open, loops)
 	}
 	return true
 }

@@ -53,10 +53,15 @@ type Login struct {
 type Grant struct {
 	Worker  WorkerID
 	Name    string // full worker name in the Backend's spelling, immutable
-	User    string // text before the first '.' or '_', bech32 in lower case
-	Payout  []byte // solo: output script of the user, immutable; nil in pool mode
+	User    *User
 	NewName bool   // the login made a name that counts for Login.NewNames
 	Message string // show_message text
+}
+
+// User is whom a worker belongs to, one for all connections. Immutable.
+type User struct {
+	Name   string // text before the first '.' or '_', bech32 in lower case
+	Payout []byte // solo: output script; nil in pool mode
 }
 
 // Share is one judged submit, passed by pointer and reused by the loop: the

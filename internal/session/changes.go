@@ -5,8 +5,8 @@ import "math"
 // change is a difficulty with the first job announced under it.
 type change struct {
 	difficulty float64
-	at         float64
 	job        uint64
+	at         moment
 	suffix     uint8
 }
 
@@ -68,7 +68,7 @@ func (e earlier) judge(present *change, job uint64, suffix uint8, now float64) (
 	credit = at(i).difficulty
 	accept = math.Inf(1)
 	for k := i; k < n; k++ {
-		if k == n-1 || now-at(k+1).at <= raiseGrace {
+		if k == n-1 || at(k+1).at.since(now) <= raiseGrace {
 			accept = min(accept, at(k).difficulty)
 		}
 	}

@@ -123,7 +123,7 @@ func (h *Handler) Message(id uint64, text string, done Done) {
 // MessageUser shows a text on the miners of a user.
 func (h *Handler) MessageUser(user, text string, done Done) {
 	h.all(func(c client) bool {
-		if !c.s.is(subscribed) || c.s.login == 0 || c.logins.get(c.s.login).user != user {
+		if !c.s.is(subscribed) || c.s.login == 0 || c.logins.get(c.s.login).user.Name != user {
 			return false
 		}
 		c.showMessage(text)

@@ -23,7 +23,9 @@ type Exporter struct {
 	Group   *Group
 	Workers Workers
 
-	logins []loginRecord // room for those of one session
+	// room for those of one session
+	logins       []loginRecord
+	difficulties earlier
 }
 
 // Clock is the time of all sessions in seconds, which goes on in the other
@@ -64,7 +66,7 @@ func (e Exporter) Registry(b []byte, now time.Time, ending map[uint64]bool) []by
 			until = latest
 		}
 		if until != 0 {
-			k.closed = append(k.closed, closedRecord{id, *e})
+			k.closed = append(k.closed, closedRecord{id, r.record(id, e, nil)})
 			k.closed[len(k.closed)-1].until = until
 		}
 	}
@@ -90,7 +92,8 @@ func (e *Exporter) Session(h *Handler, slot netserver.Slot, c *wire.Codec) {
 	var k record
 	k.session = *s
 	k.earlier, k.agent, k.held = h.earlier[slot], h.agents.get(s.agent), h.held[slot]
-	k.own, k.owned = e.Group.registry.owned(s.id, s.client)
+	k.own, k.owned = e.Group.registry.owned(s.id, s.client, e.difficulties[:0])
+	e.difficulties = k.own.difficulties
 	e.logins = e.logins[:0]
 	if s.login != 0 {
 		for i := range h.client(slot).allLogins() {
@@ -102,8 +105,8 @@ func (e *Exporter) Session(h *Handler, slot netserver.Slot, c *wire.Codec) {
 	c.Versioned(sessionVersion, k.fields)
 }
 
-// owned is the session if client has it open.
-func (r *Registry) owned(id, client uint64) (e entry, ok bool) {
+// owned is the session if client has it open; room is used for its difficulties.
+func (r *Registry) owned(id, client uint64, room earlier) (e entryRecord, ok bool) {
 	if id == 0 {
 		return e, false
 	}
@@ -113,22 +116,38 @@ func (r *Registry) owned(id, client uint64) (e entry, ok bool) {
 	if k == nil || k.client != client || k.until != 0 {
 		return e, false
 	}
-	return *k, true
+	return r.record(id, k, room), true
+}
+
+// record is what is moved of a session; room is used for its difficulties. The
+// caller holds mu.
+func (r *Registry) record(id uint64, e *entry, room earlier) entryRecord {
+	difficulties := append(room, r.earlier[id]...)
+	if e.present.difficulty != 0 {
+		difficulties = append(difficulties, e.present)
+	}
+	return entryRecord{*e, difficulties}
 }
 
 // restore takes an entry another process had; closed ones are to come in the
 // order in which they expire. Whether it had shares is not known.
-func (r *Registry) restore(id uint64, e entry) {
+func (r *Registry) restore(id uint64, e entryRecord) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if known := r.entries.find(id); known != nil {
-		r.forget(id)
+	if known := r.entries.row(id); known != 0 {
+		r.forget(known)
 	}
 	until := e.until
 	e.until, e.shares = 0, true
-	r.entries.put(id, e)
+	if last := len(e.difficulties) - 1; last >= 0 {
+		e.present = e.difficulties[last]
+		if last > 0 {
+			r.earlier[id] = e.difficulties[:last]
+		}
+	}
+	row := r.entries.use(id, e.entry)
 	r.used[e.extranonce1] = struct{}{}
 	if until != 0 {
-		r.close(id, r.entries.find(id), until)
+		r.close(row, until)
 	}
 }

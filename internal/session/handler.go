@@ -120,9 +120,8 @@ type Handler struct {
 // login is one worker name in use on this loop.
 type login struct {
 	name   string
-	user   string
+	user   *User
 	worker WorkerID
-	payout []byte
 }
 
 // NewHandler makes the handler of one loop.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"ckpool/internal/netserver"
+	"ckpool/stratum"
 )
 
 // quiet is a transport that keeps nothing.
@@ -111,4 +112,16 @@ func FuzzLine(f *testing.F) {
 			t.Fatalf("%d workers still attached", r.backend.attached)
 		}
 	})
+}
+
+// A login that is refused, of a connection that has a worker.
+func BenchmarkRefuse(b *testing.B) {
+	r, slot, _ := hotRig(&testing.T{})
+	r.backend.refuse = &stratum.Reject{Code: stratum.Unauthorized, Text: "Username must be a bitcoin address"}
+	line := []byte(`{"id":7,"method":"mining.authorize","params":["jack"]}`)
+	b.ReportAllocs()
+	for b.Loop() {
+		r.session(slot).refusals = 0
+		r.Line(slot, line)
+	}
 }

@@ -103,7 +103,7 @@ func (m *Importer) Registry(record []byte) error {
 	r.clients.Store(k.clients)
 	slices.SortFunc(k.closed, func(a, b closedRecord) int { return cmp.Compare(a.until, b.until) })
 	for i := range k.closed {
-		r.restore(k.closed[i].id, k.closed[i].entry)
+		r.restore(k.closed[i].id, k.closed[i].entryRecord)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -173,7 +173,7 @@ func (m *Importer) login(c client, l loginRecord) {
 	if l.name == grant.Name {
 		l.name, shared = grant.Name, grant.Worker
 	}
-	i := c.logins.use(shared, login{name: l.name, user: grant.User, worker: grant.Worker, payout: grant.Payout})
+	i := c.logins.use(shared, login{name: l.name, user: grant.User, worker: grant.Worker})
 	c.addLogin(i)
 	c.b.Attach(grant.Worker, c.s.client, c.agents.get(c.s.agent), c.at(float64(c.s.start)))
 }

@@ -174,7 +174,7 @@ func from(c client) netip.Addr { return c.t.Remote(c.slot).Addr().Unmap() }
 func (l *Log) authorised(c client, worker string) {
 	if l.pass(lineAuthorised, c.t.Now()) {
 		l.printf(lineAuthorised, "Authorised client %d %v worker %s as user %s, difficulty %g, %s",
-			c.s.client, from(c), word(worker), word(c.logins.get(c.findLogin([]byte(worker))).user), c.s.want, quoted(c.agents.get(c.s.agent)))
+			c.s.client, from(c), word(worker), word(c.logins.get(c.findLogin([]byte(worker))).user.Name), c.s.want, quoted(c.agents.get(c.s.agent)))
 	}
 }
 
@@ -206,7 +206,7 @@ func (l *Log) dropped(c client, why netserver.Reason) {
 	}
 	login := c.logins.get(c.s.login)
 	l.printf(kind, "Dropped client %d %v user %s worker %s: %v after %v, %d shares, %d rejected",
-		c.s.client, from(c), word(login.user), word(login.name), why, after, c.s.accepted, c.s.rejected)
+		c.s.client, from(c), word(login.user.Name), word(login.name), why, after, c.s.accepted, c.s.rejected)
 }
 
 func (l *Log) link(c client, method []byte) {

@@ -336,13 +336,13 @@ func TestReadSessionV1(t *testing.T) {
 		s.maskUntil != 210 || s.lastList != 20 || s.best != 12345.5 || s.rates != (rates{[5]float32{1, 2, 3, 4, 5}, 6, 199}) {
 		t.Errorf("%+v", s)
 	}
-	before, now := change{4, 10.25, 0x6b02867d00000001, 0}, change{8, 150, 0x6b02867d00000002, 3}
+	before, now := change{4, 0x6b02867d00000001, 10.25, 0}, change{8, 0x6b02867d00000002, 150, 3}
 	if !slices.Equal(r.earlier[5], earlier{before}) || s.present != now || s.job != 0x6b02867d00000002 || s.tip != 9 ||
 		s.vardiff != v1Vardiff() || s.loops != 1<<4|1 || s.mask != 0x1fffe000 || s.sentMask != 0x1fffe000 || s.oldMask != 0x1ffff000 || s.newNames != 2 || s.badLines != 1 || s.invalid != 1 || s.limit != 750 || s.later != 44 || s.accepted != 41 || s.rejected != 3 {
 		t.Errorf("%+v", s)
 	}
 	if e := r.group.registry.entries.find(s.id); e.client != 17 || e.name != nameHash("bob.rig1") || e.until != 0 || e.extranonce1 != 0x6b02867e ||
-		e.job != s.job || e.suffix != 3 || !slices.Equal(e.difficulties, earlier{before, now}) {
+		e.job != s.job || e.suffix != 3 || e.present != now || !slices.Equal(r.group.registry.earlier[s.id], earlier{before}) {
 		t.Errorf("%+v", e)
 	}
 	if c.findLogin([]byte("bob.rig1")) == 0 || c.findLogin([]byte("bob.rig2")) == 0 || string(r.held[5]) != "{}\n" {
@@ -364,8 +364,8 @@ func v1Vardiff() (v difficulty.Vardiff) {
 
 func TestReadRegistryV1(t *testing.T) {
 	k := records.Check(t, records.V1(t, "registry"), registryVersion, (*registryRecord).fields)
-	if want := (registryRecord{99, 4, 0x1122334455, []closedRecord{{0xaa, entry{
-		extranonce1: 0xbb, name: 0xcc, loops: 3, until: 1795327700, job: 7, suffix: 2, difficulties: earlier{{4, 10.25, 7, 1}},
+	if want := (registryRecord{99, 4, 0x1122334455, []closedRecord{{0xaa, entryRecord{
+		entry{extranonce1: 0xbb, name: 0xcc, loops: 3, until: 1795327700, job: 7, suffix: 2}, earlier{{4, 7, 10.25, 1}},
 	}}}}); !reflect.DeepEqual(*k, want) {
 		t.Errorf("%+v, want %+v", *k, want)
 	}

@@ -19,7 +19,7 @@ type record struct {
 	session
 	earlier earlier
 	owned   bool
-	own     entry // if owned
+	own     entryRecord // if owned
 	agent   string
 	held    []byte
 	logins  []loginRecord
@@ -114,8 +114,13 @@ func (r *rates) fields(c *wire.Codec) {
 	wire.Amount(c, &r.last)
 }
 
-// fields are those that are moved of an entry, open or closed.
-func (e *entry) fields(c *wire.Codec) {
+// entryRecord is what is moved of an entry, open or closed.
+type entryRecord struct {
+	entry
+	difficulties earlier // the present one last
+}
+
+func (e *entryRecord) fields(c *wire.Codec) {
 	wire.Word(c, &e.extranonce1, &e.name, &e.job)
 	wire.Uint(c, &e.loops)
 	wire.Uint(c, &e.suffix)
@@ -155,7 +160,7 @@ type registryRecord struct {
 
 type closedRecord struct {
 	id uint64
-	entry
+	entryRecord
 }
 
 func (k *registryRecord) fields(c *wire.Codec) {
@@ -168,7 +173,7 @@ func (k *registryRecord) fields(c *wire.Codec) {
 func (k *closedRecord) fields(c *wire.Codec) {
 	wire.Word(c, &k.id)
 	wire.Uint(c, &k.until)
-	if c.Record(k.entry.fields); k.id == 0 || k.until == 0 {
+	if c.Record(k.entryRecord.fields); k.id == 0 || k.until == 0 {
 		c.Fail(errors.New("a closed session without id or time"))
 	}
 }

@@ -23,6 +23,7 @@ type Registry struct {
 	next    uint64               // guarded by mu; next extranonce1 to try
 	used    map[uint64]struct{}  // guarded by mu; extranonce1 values taken
 	entries table[uint64, entry] // guarded by mu; by session id
+	earlier map[uint64]earlier   // guarded by mu; difficulties, by the ids of the few sessions that have any
 
 	// Closed sessions; guarded by mu. Those without any share cost their miners
 	// nothing to make and nothing to lose.
@@ -31,35 +32,33 @@ type Registry struct {
 
 // queue is closed sessions in the order in which they expire.
 type queue struct {
-	first, last uint64 // session ids, 0 none
+	first, last uint32 // rows of entries, 0 none
 	n           int
 }
 
 // maxShareless is how many closed sessions without a share are kept.
 const maxShareless = 1 << 16
 
-// entry is one session, open or resumable.
+// entry is one session, open or resumable. There is one for each miner: what few
+// have is beside it.
 type entry struct {
 	extranonce1 uint64
 	name        uint64 // hash of the first authorised worker name, 0 before
 	client      uint64 // client id of the open connection that owns it
 	loops       uint64 // loops (modulo 64) that may hold shares of it
-	until       uint32 // unix seconds; 0 while open
-	shares      bool   // a connection of it had one
-
-	before, after uint64 // in its queue
 
 	// What its connections were sent: a later one goes on from there.
-	suffix       uint8  // how often job was announced again
-	job          uint64 // last announced again
-	difficulties earlier
+	job     uint64 // last announced again
+	present change // difficulty, zero before the first
+
+	until         uint32 // unix seconds; 0 while open
+	before, after uint32 // rows in its queue, 0 none
+	suffix        uint8  // how often job was announced again
+	shares        bool   // a connection of it had one
 }
 
 // expired: it was closed too long ago to be resumed.
 func (e *entry) expired(now time.Time) bool { return e.until != 0 && int64(e.until) < now.Unix() }
-
-// full: nothing can be added to what its next connection would have to know.
-func (e *entry) full() bool { return len(e.difficulties) >= maxEarlier }
 
 // NewRegistry makes a registry whose extranonce1 values have length bytes (2 to
 // 8) and whose client ids start at first.
@@ -68,6 +67,8 @@ func NewRegistry(length int, first uint64) *Registry {
 		length: length,
 		next:   randomUint64(),
 		used:   map[uint64]struct{}{},
+
+		earlier: map[uint64]earlier{},
 	}
 	r.clients.Store(first - 1)
 	return r
@@ -108,30 +109,34 @@ func (r *Registry) subscribe(client uint64, loop int) (id, extranonce1 uint64, o
 		}
 	}
 	r.used[extranonce1] = struct{}{}
-	r.entries.put(id, entry{extranonce1: extranonce1, client: client, loops: 1 << (loop % 64)})
+	r.entries.use(id, entry{extranonce1: extranonce1, client: client, loops: 1 << (loop % 64)})
 	return id, extranonce1, true
 }
 
 // evict gives up the closed session that was closed first, one without a share
 // if there is one: a miner that is here comes before one that may come back.
 func (r *Registry) evict() bool {
-	id := r.shareless.first
-	if id == 0 {
-		id = r.closed.first
+	row := r.shareless.first
+	if row == 0 {
+		row = r.closed.first
 	}
-	if id == 0 {
+	if row == 0 {
 		return false
 	}
-	r.forget(id)
+	r.forget(row)
 	return true
 }
 
+// entry is that in a row.
+func (r *Registry) entry(row uint32) *entry { return &r.entries.at(row).value }
+
 // forget is for a caller that holds mu.
-func (r *Registry) forget(id uint64) {
-	e := r.entries.find(id)
+func (r *Registry) forget(row uint32) {
+	e := r.entry(row)
 	r.reopen(e)
 	delete(r.used, e.extranonce1)
-	r.entries.drop(id)
+	delete(r.earlier, r.entries.at(row).key)
+	r.entries.release(row)
 }
 
 func (r *Registry) queue(e *entry) *queue {
@@ -143,15 +148,16 @@ func (r *Registry) queue(e *entry) *queue {
 
 // close puts an open session into its queue; until is not before that of any
 // other there.
-func (r *Registry) close(id uint64, e *entry, until uint32) {
+func (r *Registry) close(row, until uint32) {
+	e := r.entry(row)
 	q := r.queue(e)
 	e.until, e.before, e.after = until, q.last, 0
 	if q.last != 0 {
-		r.entries.find(q.last).after = id
+		r.entry(q.last).after = row
 	} else {
-		q.first = id
+		q.first = row
 	}
-	q.last = id
+	q.last = row
 	q.n++
 	if r.shareless.n > maxShareless {
 		r.forget(r.shareless.first)
@@ -165,12 +171,12 @@ func (r *Registry) reopen(e *entry) {
 	}
 	q := r.queue(e)
 	if e.before != 0 {
-		r.entries.find(e.before).after = e.after
+		r.entry(e.before).after = e.after
 	} else {
 		q.first = e.after
 	}
 	if e.after != 0 {
-		r.entries.find(e.after).before = e.before
+		r.entry(e.after).before = e.before
 	} else {
 		q.last = e.before
 	}
@@ -184,36 +190,46 @@ func (r *Registry) resume(id uint64, now time.Time) (e entry, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	k := r.entries.find(id)
-	if k == nil || k.name == 0 || k.expired(now) || k.full() {
+	if k == nil || k.name == 0 || k.expired(now) || r.full(id) {
 		return entry{}, false
 	}
 	return *k, true
 }
 
+// full: nothing can be added to what the next connection of a session would have
+// to know.
+func (r *Registry) full(id uint64) bool { return len(r.earlier[id])+1 >= maxEarlier }
+
+// inheritance is what an owner of a session takes over from the one before.
+type inheritance struct {
+	open         uint64 // client id of that one where it is still connected, else 0
+	difficulties earlier
+}
+
 // claim makes client the owner of session id under the given worker name. It
-// fails when the session belongs to another name. previous is the client that
-// owned it and may still be open. inherited tells that the owner was another
-// client.
-func (r *Registry) claim(id uint64, name string, client uint64, loop int) (e entry, previous uint64, inherited, ok bool) {
+// fails when the session belongs to another name. loops are those of the session.
+// from is nil where the session is the client's own.
+func (r *Registry) claim(id uint64, name string, client uint64, loop int) (loops uint64, from *inheritance, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	k := r.entries.find(id)
+	e := r.entries.find(id)
 	h := nameHash(name)
-	if k == nil || k.name != 0 && k.name != h || k.client != client && k.full() {
-		return entry{}, 0, false, false
+	if e == nil || e.name != 0 && e.name != h || e.client != client && r.full(id) {
+		return 0, nil, false
 	}
-	previous, inherited = k.client, k.client != client
-	if k.until != 0 {
-		previous = 0
+	if e.client != client {
+		from = &inheritance{difficulties: slices.Clone(r.earlier[id])}
+		if e.present.difficulty != 0 {
+			from.difficulties = append(from.difficulties, e.present)
+		}
+		if e.until == 0 {
+			from.open = e.client
+		}
 	}
-	r.reopen(k)
-	k.name, k.client = h, client
-	k.loops |= 1 << (loop % 64)
-	e = *k
-	if inherited {
-		e.difficulties = slices.Clone(e.difficulties)
-	}
-	return e, previous, inherited, true
+	r.reopen(e)
+	e.name, e.client = h, client
+	e.loops |= 1 << (loop % 64)
+	return e.loops, from, true
 }
 
 // announce is the next suffix of a job that is announced again in session id. It
@@ -241,8 +257,23 @@ func (r *Registry) announce(id, job uint64) (suffix uint8, ok bool) {
 func (r *Registry) changed(id, client uint64, to change, oldest uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	e := r.entries.find(id)
+	if e == nil || e.client != client || e.present.difficulty == to.difficulty { // it goes on
+		return
+	}
+	if e.present.difficulty != 0 {
+		r.earlier[id] = r.earlier[id].add(e.present, oldest)
+	}
+	e.present = to
+}
+
+// forgetEarlier forgets all difficulties of session id but the present one, for
+// its owner: there are no jobs any more that they concern.
+func (r *Registry) forgetEarlier(id, client uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if e := r.entries.find(id); e != nil && e.client == client {
-		e.difficulties = e.difficulties.add(to, oldest)
+		delete(r.earlier, id)
 	}
 }
 
@@ -251,16 +282,20 @@ func (r *Registry) changed(id, client uint64, to change, oldest uint64) {
 func (r *Registry) release(id, client uint64, shares bool, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	e := r.entries.find(id)
-	if e == nil || e.client != client || e.until != 0 {
+	row := r.entries.row(id)
+	if row == 0 {
+		return
+	}
+	e := r.entry(row)
+	if e.client != client || e.until != 0 {
 		return
 	}
 	e.shares = e.shares || shares
 	if e.name == 0 {
-		r.forget(id)
+		r.forget(row)
 		return
 	}
-	r.close(id, e, uint32(now.Add(keepSession).Unix()))
+	r.close(row, uint32(now.Add(keepSession).Unix()))
 }
 
 // Sweep forgets what has expired and returns how many sessions can be resumed.
@@ -270,7 +305,7 @@ func (r *Registry) Sweep(now time.Time) (resumable int) {
 	defer r.mu.Unlock()
 	n := 0
 	for _, q := range []*queue{&r.closed, &r.shareless} {
-		for q.first != 0 && r.entries.find(q.first).expired(now) {
+		for q.first != 0 && r.entry(q.first).expired(now) {
 			r.forget(q.first)
 			if n++; n%walkStep == 0 {
 				r.letOthers()

@@ -57,7 +57,7 @@ func TestSharelessSessionsAreBounded(t *testing.T) {
 		t.Errorf("%d can be resumed, %d entries", n, len(r.entries.index))
 	}
 	// One that comes back is not given up, and is one that had shares from then on.
-	if _, _, _, ok := r.claim(second, "bob", 1<<30, 0); !ok {
+	if _, _, ok := r.claim(second, "bob", 1<<30, 0); !ok {
 		t.Fatal("not resumed")
 	}
 	closed(1<<31, false)

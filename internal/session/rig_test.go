@@ -325,13 +325,13 @@ func (b *backend) Authorize(l *Login) (Grant, *stratum.Reject) {
 	if b.refuse != nil {
 		return Grant{}, b.refuse
 	}
-	g := Grant{User: userOf(l.Worker), Message: "welcome"}
+	g := Grant{User: &User{Name: userOf(l.Worker)}, Message: "welcome"}
 	if b.set.Solo {
-		a, err := address.Parse(g.User)
+		a, err := address.Parse(g.User.Name)
 		if err != nil {
 			return Grant{}, &stratum.Reject{Code: stratum.Unauthorized, Text: "Invalid address"}
 		}
-		g.Payout = a.Script()
+		g.User.Payout = a.Script()
 	}
 	if b.workers[l.Worker] == 0 {
 		b.workers[l.Worker] = WorkerID(len(b.workers) + 1)

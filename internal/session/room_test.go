@@ -5,7 +5,7 @@ import "testing"
 // Room is made without losing what is there, and whatever number is given.
 func TestMakeRoom(t *testing.T) {
 	r := NewRegistry(4, 1)
-	r.entries.put(7, entry{extranonce1: 9})
+	r.entries.use(7, entry{extranonce1: 9})
 	r.used[9] = struct{}{}
 	m := Importer{Group: &Group{registry: r}}
 	handlers := []*Handler{{}, {}}
@@ -15,7 +15,7 @@ func TestMakeRoom(t *testing.T) {
 		t.Errorf("%v %v", e, r.used)
 	}
 	for id := range uint64(4 * slabSize) { // more than there is room for
-		r.entries.put(100+id, entry{extranonce1: id})
+		r.entries.use(100+id, entry{extranonce1: id})
 	}
 	for id := range uint64(4 * slabSize) {
 		if e := r.entries.find(100 + id); e == nil || e.extranonce1 != id {

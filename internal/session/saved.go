@@ -54,8 +54,8 @@ func (r *Registry) Restore(list []Saved, now time.Time) (resumable int) {
 		}
 		r.used[s.Extranonce1] = struct{}{}
 		// Whether it had shares is not known.
-		r.entries.put(s.ID, entry{extranonce1: s.Extranonce1, name: s.Worker, shares: true})
-		r.close(s.ID, r.entries.find(s.ID), uint32(min(s.Until, latest)))
+		row := r.entries.use(s.ID, entry{extranonce1: s.Extranonce1, name: s.Worker, shares: true})
+		r.close(row, uint32(min(s.Until, latest)))
 		resumable++
 	}
 	return resumable

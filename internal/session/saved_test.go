@@ -34,11 +34,11 @@ func TestSaveAndRestore(t *testing.T) {
 		if !ok || e.extranonce1 != tt.extranonce1 {
 			t.Errorf("%s: %+v, %v", tt.worker, e, ok)
 		}
-		if _, _, _, ok := r.claim(tt.id, "eve", 9, 0); ok {
+		if _, _, ok := r.claim(tt.id, "eve", 9, 0); ok {
 			t.Errorf("%s: another worker takes the session", tt.worker)
 		}
-		if _, previous, _, ok := r.claim(tt.id, tt.worker, 10, 0); !ok || previous != 0 {
-			t.Errorf("%s: %v, closes client %d", tt.worker, ok, previous)
+		if _, from, ok := r.claim(tt.id, tt.worker, 10, 0); !ok || from == nil || from.open != 0 {
+			t.Errorf("%s: %v, %+v", tt.worker, ok, from)
 		}
 	}
 	if _, ok := r.resume(nameless, later); ok {

@@ -30,25 +30,16 @@ func (t *table[K, T]) get(i uint32) T {
 	return t.at(i).value
 }
 
+// row is the index of the value under key, 0 if there is none.
+func (t *table[K, T]) row(key K) uint32 { return t.index[key] }
+
 // find is the value under key, nil if there is none. It stays where it is.
 func (t *table[K, T]) find(key K) *T {
-	if i := t.index[key]; i != 0 {
+	if i := t.row(key); i != 0 {
 		return &t.at(i).value
 	}
 	return nil
 }
-
-// put makes value the one under key; only put and drop are for such a key.
-func (t *table[K, T]) put(key K, value T) {
-	if known := t.find(key); known != nil {
-		*known = value
-		return
-	}
-	t.use(key, value)
-}
-
-// drop removes the value put under key, if there is one.
-func (t *table[K, T]) drop(key K) { t.release(t.index[key]) }
 
 // use returns the index of the value made under key, counting one more use. A
 // value under the zero key has one use only.

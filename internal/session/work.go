@@ -105,7 +105,7 @@ func (c client) changed(w *Work, suffix uint8, now float64) {
 			c.s.lastChange = moment(now)
 		}
 	}
-	c.record(change{c.s.want, now, w.Job.ID, suffix}, w.Oldest)
+	c.record(change{c.s.want, w.Job.ID, moment(now), suffix}, w.Oldest)
 	c.s.flags &^= deferred | flooded
 }
 
@@ -113,7 +113,7 @@ func (c client) changed(w *Work, suffix uint8, now float64) {
 func (c client) miner() work.Miner {
 	m := work.Miner{Limit: int(c.s.limit), Extranonce1: c.s.extranonce1Bytes()}
 	if c.s.login != 0 {
-		m.Payout = c.logins.at(c.s.login).value.payout
+		m.Payout = c.logins.at(c.s.login).value.user.Payout
 	}
 	return m
 }
@@ -269,6 +269,7 @@ func (c client) tickAuthorised(set *Settings, now float64) {
 	w := c.b.Work()
 	if c.s.is(hasEarlier) && w != nil && c.s.present.job < w.Oldest {
 		c.forgetEarlier()
+		c.g.registry.forgetEarlier(c.s.id, c.s.client)
 	}
 	if !c.receives() {
 		return

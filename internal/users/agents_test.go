@@ -46,8 +46,8 @@ func TestUserAgents(t *testing.T) {
 	agents := []string{"cgminer/4.12", "cgminer/4.11", "bitaxe/BM1370/v2", "NerdMiner", "zminer", ""}
 	for i, agent := range agents {
 		w := grant(t, h.Users, fmt.Sprintf("bob.rig%d", i)).Worker
-		h.Attach(w, uint64(i), agent, now)
-		h.Attach(w, uint64(i), agent, now) // twice is once
+		h.Attach(w, uint64(i+1), agent, now)
+		h.Attach(w, uint64(i+1), agent, now) // twice is once
 		h.Share(accepted(w, now.Add(10*time.Second), 60, float64(100+i)))
 	}
 	gone := grant(t, h.Users, "bob.gone").Worker
@@ -92,8 +92,8 @@ func TestConnections(t *testing.T) {
 	expect := func(count int, started stamp, agent, kind string) {
 		t.Helper()
 		c := &w.connected
-		if c.count != count || c.started() != started || c.agentName() != agent || c.kind() != kind {
-			t.Errorf("%d since %v, %q, %q; want %d since %v, %q, %q", c.count, c.started(), c.agentName(), c.kind(), count, started, agent, kind)
+		if c.count() != count || c.started() != started || c.agentName() != agent || c.kind() != kind {
+			t.Errorf("%d since %v, %q, %q; want %d since %v, %q, %q", c.count(), c.started(), c.agentName(), c.kind(), count, started, agent, kind)
 		}
 		if h.workers.Load() != int64(count) || h.active.Load() != int64(min(count, 1)) {
 			t.Errorf("%d workers, %d users", h.workers.Load(), h.active.Load())

@@ -10,13 +10,23 @@ import (
 // connections are the miners connected to one worker: nearly always one, which
 // then costs no map.
 type connections struct {
-	count int
-	one   connection // while count is 1; at 0 the last there was
-	many  map[uint64]connection
+	one  connection            // while there is no other; client 0: the last there was
+	many map[uint64]connection // two and more, by client
+}
+
+// count is how many miners are connected.
+func (c *connections) count() int {
+	switch {
+	case c.many != nil:
+		return len(c.many)
+	case c.one.client != 0:
+		return 1
+	}
+	return 0
 }
 
 type connection struct {
-	client uint64
+	client uint64 // from 1
 	at     stamp
 	agent  unique.Handle[string]
 }
@@ -26,20 +36,19 @@ func (c *connections) add(n connection) bool {
 	switch {
 	case c.has(n.client):
 		return false
-	case c.count == 0:
-		c.one = n
-	case c.count == 1:
+	case c.many != nil:
+		c.many[n.client] = n
+	case c.one.client != 0:
 		c.many = map[uint64]connection{c.one.client: c.one, n.client: n}
 	default:
-		c.many[n.client] = n
+		c.one = n
 	}
-	c.count++
 	return true
 }
 
 func (c *connections) has(client uint64) bool {
-	if c.count <= 1 {
-		return c.count == 1 && c.one.client == client
+	if c.many == nil {
+		return client != 0 && c.one.client == client
 	}
 	_, ok := c.many[client]
 	return ok
@@ -50,13 +59,14 @@ func (c *connections) remove(client uint64) (connection, bool) {
 	if !c.has(client) {
 		return connection{}, false
 	}
-	c.count--
 	if c.many == nil {
-		return c.one, true
+		n := c.one
+		c.one.client = 0
+		return n, true
 	}
 	n := c.many[client]
 	delete(c.many, client)
-	if c.count == 1 {
+	if len(c.many) == 1 {
 		for _, left := range c.many {
 			c.one = left
 		}
@@ -67,7 +77,7 @@ func (c *connections) remove(client uint64) (connection, bool) {
 
 // started is when the first of the connected miners connected, never if none is.
 func (c *connections) started() stamp {
-	if c.count == 0 {
+	if c.count() == 0 {
 		return never
 	}
 	if c.many == nil {
@@ -85,7 +95,7 @@ func (c *connections) started() stamp {
 // agentName is the user agent of the miner, Other where several are connected,
 // the last known where none is.
 func (c *connections) agentName() string {
-	if c.count > 1 {
+	if c.many != nil {
 		return otherAgent
 	}
 	return c.one.agentName()
@@ -94,7 +104,7 @@ func (c *connections) agentName() string {
 // kind is the normalised user agent that all connected miners share, Other
 // where they differ.
 func (c *connections) kind() string {
-	if c.count <= 1 {
+	if c.many == nil {
 		return normalAgent(c.one.agentName())
 	}
 	kind := ""
@@ -167,7 +177,7 @@ func (s *Users) count(u *user, by int32) {
 
 // remember sets the last known user agent of a worker nobody is connected to.
 func (c *connections) remember(userAgent string) {
-	if c.count == 0 {
+	if c.count() == 0 {
 		c.one.agent = unique.Make(userAgent)
 	}
 }

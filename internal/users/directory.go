@@ -70,8 +70,8 @@ func (r *directory) makeUserIn(sh *shard, name string, now stamp) (u *user, made
 	if u := sh.users[name]; u != nil {
 		return u, false
 	}
-	u = &user{name: strings.Clone(name), id: r.lastID.Add(1), tally: newTally(now)}
-	sh.users[u.name] = u
+	u = &user{id: r.lastID.Add(1), User: session.User{Name: strings.Clone(name)}, tally: newTally(now)}
+	sh.users[u.Name] = u
 	r.users.Add(1)
 	return u, true
 }
@@ -118,7 +118,7 @@ func (r *directory) forgetUnused(w *worker) {
 // forget forgets a worker that nobody holds, if it still may be.
 func (r *directory) forget(w *worker, may func() bool) {
 	u := w.user
-	sh := r.shard(u.name)
+	sh := r.shard(u.Name)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if sh.workers[w.name] != w || w.holds.Load() != 0 || !may() {
@@ -141,8 +141,8 @@ func (r *directory) forget(w *worker, may func() bool) {
 func (sh *shard) forgetUser(r *directory, u *user) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if sh.users[u.name] == u && len(u.workers) == 0 && u.lastShare == never {
-		delete(sh.users, u.name)
+	if sh.users[u.Name] == u && len(u.workers) == 0 && u.lastShare == never {
+		delete(sh.users, u.Name)
 		r.users.Add(-1)
 	}
 }
@@ -184,7 +184,7 @@ func (r *directory) tidy(u *user, now stamp) []*worker {
 		}
 	}
 	if len(all) == 0 {
-		sh := r.shard(u.name)
+		sh := r.shard(u.Name)
 		sh.mu.Lock()
 		defer sh.mu.Unlock()
 		sh.forgetUser(r, u)
@@ -208,14 +208,14 @@ func (r *directory) makeWorkerIn(sh *shard, name string, now stamp) (w *worker, 
 	}
 	userName, rest := splitName(name)
 	u, _ := r.makeUserIn(sh, userName, now)
-	w = &worker{name: u.name, user: u, tally: newTally(now)}
+	w = &worker{name: u.Name, user: u, tally: newTally(now)}
 	if rest != "" {
 		w.name = strings.Clone(name)
 	}
 	r.table.add(w)
 	sh.workers[w.name] = w
 	u.mu.Lock()
-	w.place = len(u.workers)
+	w.place = uint32(len(u.workers))
 	u.workers = append(u.workers, w)
 	u.mu.Unlock()
 	return w, true

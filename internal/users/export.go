@@ -73,7 +73,7 @@ func (s *Users) ExportUsers(first bool, send func(record []byte) error) error {
 
 // export is for a caller that holds mu.
 func (u *user) export(c *wire.Codec) {
-	kind, k := uint8(userEntry), userRecord{u.name, u.id, u.tally, u.payout, u.authorised, u.loggedIn}
+	kind, k := uint8(userEntry), userRecord{u.Name, u.id, u.tally, u.Payout, u.authorised, u.loggedIn}
 	wire.Uint(c, &kind)
 	c.Record(k.fields)
 }

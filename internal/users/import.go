@@ -49,8 +49,8 @@ func (s *Users) importUser(c *wire.Codec) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.tally, u.authorised, u.loggedIn = k.tally, k.authorised, k.loggedIn
-	if u.payout == nil && len(k.payout) > 0 {
-		u.payout = append([]byte(nil), k.payout...)
+	if u.Payout == nil && len(k.payout) > 0 {
+		u.Payout = append([]byte(nil), k.payout...)
 	}
 }
 
@@ -129,5 +129,5 @@ func (s *Users) ResumeWorker(name string) session.Grant {
 	w, _ := s.directory.holdNew(name, s.stamp(time.Now()))
 	w.user.mu.Lock()
 	defer w.user.mu.Unlock()
-	return session.Grant{Worker: w.id, Name: w.name, User: w.user.name, Payout: w.user.payout}
+	return session.Grant{Worker: w.id, Name: w.name, User: &w.user.User}
 }

@@ -48,22 +48,24 @@ func (s *Users) login(l *session.Login, now stamp) (g session.Grant, refused str
 	if !passwordMatches(s.settings.Load().Password, l.Password) {
 		return g, "Invalid password"
 	}
-	userName, rest := splitName(l.Worker)
-	a, err := address.Parse(userName)
-	if err == nil {
-		userName = a.String()
-	}
-	if s.cfg.Solo {
-		if refused := s.checkPayout(a, err); refused != "" {
-			return g, refused
+	name, payout, free := l.Worker, []byte(nil), false
+	if !s.checked(l) {
+		userName, rest := splitName(name)
+		a, err := address.Parse(userName)
+		if err == nil {
+			name = a.String() + rest
 		}
-		g.Payout = a.Script()
+		if s.cfg.Solo {
+			if refused := s.checkPayout(a, err); refused != "" {
+				return g, refused
+			}
+			payout = a.Script()
+		}
+		// A connection's own address is what the limits are not for.
+		free = err == nil && rest == "" && !l.Further
 	}
-	name := userName + rest
 	w := s.directory.hold(name)
 	if w == nil {
-		// A connection's own address is what the limits are not for.
-		free := err == nil && rest == "" && !l.Further
 		if !free {
 			if refused := s.checkNewName(l, now); refused != "" {
 				return g, refused
@@ -76,15 +78,32 @@ func (s *Users) login(l *session.Login, now stamp) (g session.Grant, refused str
 			s.newNames.add(place(l.Remote.Addr()), now)
 		}
 	}
-	g.Worker, g.Name, g.User = w.id, w.name, w.user.name
-	g.Payout = w.user.login(g.Payout, l.Time, s.copies.Load)
-	g.Message = fmt.Sprintf("Authorised, welcome to %s %s!", s.settings.Load().Name, g.User)
+	g.Worker, g.Name = w.id, w.name
+	g.User = w.user.login(payout, l.Time, s.copies.Load)
+	g.Message = fmt.Sprintf("Authorised, welcome to %s %s!", s.settings.Load().Name, w.user.Name)
 	return g, ""
 }
 
-// login notes a successful login and returns the payout script all sessions of
-// the user share.
-func (u *user) login(payout []byte, now time.Time, copies func() uint32) []byte {
+// checked tells that a login in solo mode is a further one of a user whose address
+// was looked at before. For a taproot address that takes as long as twenty shares
+// do, and a connection may ask for many names.
+func (s *Users) checked(l *session.Login) bool {
+	if !s.cfg.Solo || !l.Further {
+		return false
+	}
+	userName, _ := splitName(l.Worker)
+	u := s.directory.user(userName)
+	if u == nil {
+		return false
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.Payout != nil
+}
+
+// login notes a successful login and returns what all sessions of the user share,
+// with the payout script of the first.
+func (u *user) login(payout []byte, now time.Time, copies func() uint32) *session.User {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.changed = copies()
@@ -92,10 +111,10 @@ func (u *user) login(payout []byte, now time.Time, copies func() uint32) []byte 
 	if u.authorised == 0 {
 		u.authorised = now.Unix()
 	}
-	if u.payout == nil {
-		u.payout = payout
+	if u.Payout == nil {
+		u.Payout = payout
 	}
-	return u.payout
+	return &u.User
 }
 
 func checkName(worker string) string {

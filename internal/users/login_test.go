@@ -41,7 +41,7 @@ func TestLoginAnyName(t *testing.T) {
 			t.Errorf("%s refused: %v", worker, r)
 			continue
 		}
-		if g.User != want || g.Worker == 0 || g.Payout != nil || !g.NewName {
+		if g.User.Name != want || g.Worker == 0 || g.User.Payout != nil || !g.NewName {
 			t.Errorf("%s: %+v", worker, g)
 		}
 		if text := "Authorised, welcome to ckpool " + want + "!"; g.Message != text {
@@ -122,7 +122,7 @@ func TestReload(t *testing.T) {
 func TestLoginSolo(t *testing.T) {
 	h := newHarness(t, func(c *Config) { c.Solo = true })
 	// Before the chain is known any address will do.
-	if g := grant(t, h.Users, testAddress); len(g.Payout) == 0 {
+	if g := grant(t, h.Users, testAddress); len(g.User.Payout) == 0 {
 		t.Errorf("no payout before the chain is known: %+v", g)
 	}
 	h.SetNetwork(address.Main)
@@ -132,13 +132,13 @@ func TestLoginSolo(t *testing.T) {
 		oldAddress + ".rig1":                   oldScript,
 	} {
 		g := grant(t, h.Users, worker)
-		if got := hex.EncodeToString(g.Payout); got != script {
+		if got := hex.EncodeToString(g.User.Payout); got != script {
 			t.Errorf("%s is paid to %s, want %s", worker, got, script)
 		}
 	}
 	// sessions of a user share one script
 	a, b := grant(t, h.Users, mainAddress), grant(t, h.Users, mainAddress+".rig1")
-	if &a.Payout[0] != &b.Payout[0] {
+	if &a.User.Payout[0] != &b.User.Payout[0] {
 		t.Error("two workers of a user have scripts of their own")
 	}
 }

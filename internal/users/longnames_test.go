@@ -18,8 +18,8 @@ func TestLongNames(t *testing.T) {
 	names := []string{cut, cut + "a", cut + "b", strings.Repeat("n", 255)}
 	for i, name := range names {
 		g := grant(t, h.Users, name)
-		if g.User != name {
-			t.Errorf("name of %d bytes is user %q", len(name), g.User)
+		if g.User.Name != name {
+			t.Errorf("name of %d bytes is user %q", len(name), g.User.Name)
 		}
 		h.Share(accepted(g.Worker, start, float64(i+1), 1))
 	}

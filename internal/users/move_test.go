@@ -143,7 +143,7 @@ func TestMovePayout(t *testing.T) {
 	c := copier{t: t, from: h.Users, to: h.open(t, start, func(c *Config) { c.Solo = true })}
 	c.finish(start)
 	r := c.to.ResumeWorker(name + ".rig1")
-	if !bytes.Equal(r.Payout, g.Payout) || len(r.Payout) == 0 || r.User != g.User || r.Name != g.Name {
+	if !bytes.Equal(r.User.Payout, g.User.Payout) || len(r.User.Payout) == 0 || r.User.Name != g.User.Name || r.Name != g.Name {
 		t.Errorf("%+v, was %+v", r, g)
 	}
 }
@@ -173,7 +173,7 @@ func TestReadUsersV1(t *testing.T) {
 		want.rates[i]++
 		want.rates[i] *= 1.5
 	}
-	if u.tally != want || u.id != 17 || u.authorised != 1795327613 || !u.loggedIn || fmt.Sprintf("%x", u.payout) != "76a91477bff20c60e522dfaa3350c39b030a5d004e839a88ac" {
+	if u.tally != want || u.id != 17 || u.authorised != 1795327613 || !u.loggedIn || fmt.Sprintf("%x", u.Payout) != "76a91477bff20c60e522dfaa3350c39b030a5d004e839a88ac" {
 		t.Errorf("%+v", u)
 	}
 	w := s.directory.worker("1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2.rig1")

@@ -44,7 +44,7 @@ func (s *Users) userLine(u *user, now time.Time) string {
 	st := s.stats(&u.tally, now)
 	authorised := u.authorised
 	u.mu.Unlock()
-	o := sharelog.NewObject([]byte("User " + LogName(u.name) + ":"))
+	o := sharelog.NewObject([]byte("User " + LogName(u.Name) + ":"))
 	st.PutHashrates(&o)
 	o.Whole("shares", st.Shares)
 	o.Int("authorised", authorised)

@@ -234,7 +234,7 @@ func (p *printer) print(e *shareEvent) {
 		CreateCode:  "parse_submit",
 		CreateInet:  listener,
 		WorkerName:  e.worker.name,
-		UserName:    e.worker.user.name,
+		UserName:    e.worker.user.Name,
 		Address:     remote,
 		Agent:       e.userAgent,
 	}

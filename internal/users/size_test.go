@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"testing"
 	"time"
+	"unsafe"
 
 	"ckpool/address"
 	"ckpool/internal/session"
@@ -35,7 +36,7 @@ func loginMany(t testing.TB, s *Users, names []string) {
 		if r != nil {
 			t.Fatal(r)
 		}
-		s.Attach(g.Worker, uint64(i), "cgminer/4.12.1", start)
+		s.Attach(g.Worker, uint64(i+1), "cgminer/4.12.1", start)
 		sh.Worker = g.Worker
 		s.Share(sh)
 	}
@@ -61,6 +62,13 @@ func TestMemoryOfAMiner(t *testing.T) {
 			t.Errorf("%d users", n)
 		}
 		runtime.KeepAlive(names)
+	}
+}
+
+// These are in the allocator's classes of 192 bytes; the next is 208.
+func TestSizesOfRecords(t *testing.T) {
+	if u, w := unsafe.Sizeof(user{}), unsafe.Sizeof(worker{}); u > 192 || w > 192 {
+		t.Errorf("%d bytes per user, %d per worker, want at most 192", u, w)
 	}
 }
 
@@ -113,5 +121,72 @@ func BenchmarkLoad(b *testing.B) {
 	}
 	for b.Loop() {
 		h.open(b, start.Add(3*time.Second), nil)
+	}
+}
+
+// taproot is an address that takes long to check.
+const taproot = "bc1p0xlxvlhemja6c4dqv22uapctqupfhlxm9h8z3k2e72q4k9hcz7vqzk5jj0"
+
+// Further names of a connection do not have its address checked each time, which
+// allocates a hundred times; another user's is checked.
+func TestFurtherNames(t *testing.T) {
+	s := New(Config{Solo: true}, start)
+	s.SetNetwork(address.Main)
+	own := grant(t, s, taproot)
+	l := login("")
+	l.Further, l.NewNames = true, maxNewNames
+	names := make([]string, 101)
+	for i := range names {
+		names[i] = fmt.Sprint(taproot, ".j", i)
+	}
+	i := 0
+	n := testing.AllocsPerRun(len(names)-1, func() {
+		l.Worker = names[i]
+		i++
+		if _, r := s.Authorize(l); r == nil {
+			t.Fatal("not refused")
+		}
+	})
+	if n > 10 {
+		t.Errorf("a refused name allocates %v times", n)
+	}
+	l.NewNames = 0
+	if g, r := s.Authorize(l); r != nil || g.User != own.User || len(g.User.Payout) == 0 {
+		t.Errorf("a further worker: %+v, %v", g, r)
+	}
+	for _, name := range []string{"bob.rig1", "tb1qw508d6qejxtdg4y5r3zarvary0c5xw7kxpjzsx.rig1"} {
+		l.Worker = name
+		if _, r := s.Authorize(l); r == nil {
+			t.Errorf("%s is not refused", name)
+		}
+	}
+}
+
+// Logins that are refused under names not heard of before: no address, and further
+// names of a connection with a worker.
+func BenchmarkRefuse(b *testing.B) {
+	for name, prefix := range map[string]string{"nobody": "j", "address": soloAddress(b, 1) + ".j", "taproot": taproot + ".j"} {
+		b.Run(name, func(b *testing.B) {
+			s := New(Config{Solo: true}, start)
+			s.SetNetwork(address.Main)
+			l := login("")
+			if own, _ := splitName(prefix); own != prefix {
+				grant(b, s, own)
+				l.Further, l.NewNames = true, maxNewNames
+			}
+			names := make([]string, 1<<16)
+			for i := range names {
+				names[i] = fmt.Sprint(prefix, i)
+			}
+			i := 0
+			b.ReportAllocs()
+			for b.Loop() {
+				l.Worker = names[i%len(names)]
+				i++
+				if _, r := s.Authorize(l); r == nil {
+					b.Fatal("not refused")
+				}
+			}
+		})
 	}
 }

@@ -167,8 +167,8 @@ func (s *Users) saveUsers(now time.Time, pass int, trouble *trouble) {
 			if !write {
 				continue
 			}
-			s.cfg.Event(levelNotice, "User "+LogName(u.name)+":"+stats.Line())
-			trouble.add(s.saveUser(u.name, &stats, workers, now))
+			s.cfg.Event(levelNotice, "User "+LogName(u.Name)+":"+stats.Line())
+			trouble.add(s.saveUser(u.Name, &stats, workers, now))
 		}
 	}
 }
@@ -204,7 +204,7 @@ func (s *Users) refreshWorkers(workers []*worker, t stamp) {
 		w.decayIdle(t)
 		w.enterRound(round)
 		s.touch(&w.tally)
-		if w.connected.count > 0 {
+		if w.connected.count() > 0 {
 			kind := w.connected.kind()
 			sum := s.sums[kind]
 			sum.rate += w.rates[1]

@@ -11,13 +11,12 @@ import (
 // user owns workers; in solo mode it is an address.
 type user struct {
 	// immutable
-	name string
-	id   int64 // counts from 1 in every run
+	id           int64 // counts from 1 in every run
+	session.User       // Payout: nil before the first login, which sets it under mu
 
 	mu sync.Mutex
 	// guarded by mu
 	tally
-	payout     []byte    // solo: output script, immutable; nil before the first login
 	workers    []*worker // in no order
 	authorised int64     // unix seconds of the first login ever, 0: none
 	attached   int32     // connected miners
@@ -35,7 +34,7 @@ type worker struct {
 	// so that a worker without any cannot get one while it is being forgotten.
 	holds atomic.Int32
 
-	place int // in user.workers; guarded by user.mu
+	place uint32 // in user.workers; guarded by user.mu
 
 	mu sync.Mutex
 	// guarded by mu

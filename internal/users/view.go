@@ -79,14 +79,14 @@ func (s *Users) Worker(name string, now time.Time) (Worker, bool) {
 func (s *Users) user(u *user, now time.Time) User {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return User{Name: u.name, ID: u.id, Connected: int64(u.attached), Stats: s.stats(&u.tally, now)}
+	return User{Name: u.Name, ID: u.id, Connected: int64(u.attached), Stats: s.stats(&u.tally, now)}
 }
 
 func (s *Users) worker(w *worker, now time.Time) Worker {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return Worker{
-		Name: w.name, User: w.user.name, UserID: w.user.id,
+		Name: w.name, User: w.user.Name, UserID: w.user.id,
 		Idle: w.idle(s.stamp(now)), Started: s.wall(w.connected.started(), now),
 		Rejects: w.shown(s.clock, now), Stats: s.stats(&w.tally, now),
 	}
@@ -127,7 +127,7 @@ func (s *Users) BestShares(limit int) (round float64, list []Best) {
 	current := s.round.Load()
 	for _, u := range s.directory.all() {
 		u.mu.Lock()
-		b := Best{User: u.name, Ever: u.bestEver}
+		b := Best{User: u.Name, Ever: u.bestEver}
 		if u.round == current {
 			b.Round = u.best
 		}
