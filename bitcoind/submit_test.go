@@ -455,6 +455,29 @@ func TestEndDuringHangingSubmission(t *testing.T) {
 	}
 }
 
+// Nodes that cannot be reached do not hold up the end: the block goes on in the
+// next run.
+func TestEndWithAnUndecidedBlock(t *testing.T) {
+	nodes := []*fakeNode{newFakeNode(10), newFakeNode(10), newFakeNode(10)}
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, Options{SaveDir: t.TempDir()}, nodes...)
+		var end time.Time
+		h.run(func() {
+			h.next(instant)
+			for _, n := range nodes {
+				n.dead(errRefused)
+			}
+			h.Submit(10, solvedHash(), solved, func(BlockState) {})
+			time.Sleep(time.Second)
+			synctest.Wait()
+			end = time.Now()
+		})
+		if took := time.Since(end); took > instant {
+			t.Errorf("took %v", took)
+		}
+	})
+}
+
 func TestSaveReportsErrors(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o644); err != nil {
