@@ -114,7 +114,7 @@ func (p *Pool) Block(s *session.Share) {
 		extranonce1: slices.Clone(s.Extranonce1), worker: p.names.workerName(s.Worker),
 		stale: s.Current != nil && s.Current.Template.PrevHash != s.Job.Template.PrevHash, found: s.Time,
 	}
-	f.submit.Worker = slices.Clone(s.Submit.Worker)
+	f.submit.Worker = nil // it is in the session's buffer
 	p.submissions.Go(func() { p.submitBlock(f) })
 }
 

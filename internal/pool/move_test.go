@@ -2,6 +2,7 @@ package pool
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"net/netip"
@@ -141,6 +142,56 @@ func TestMovePayout(t *testing.T) {
 	r := moving{c.to}.ResumeWorker(name + ".rig1")
 	if !bytes.Equal(r.Payout, g.Payout) || len(r.Payout) == 0 || r.User != g.User || r.Name != g.Name {
 		t.Errorf("%+v, was %+v", r, g)
+	}
+}
+
+// A user of an earlier run logs in, and a worker is refused shares, while the rest
+// is being copied: that goes along too. Without his script a solo miner's block
+// would pay nobody.
+func TestMoveBetweenCopies(t *testing.T) {
+	const name = "1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2"
+	solo := func(c *Config) { c.Solo = true }
+	h := newHarness(t, solo)
+	h.Share(accepted(grant(t, h.State, name+".rig1").Worker, start, 42, 50))
+	if err := h.Save(start, Sessions{}); err != nil {
+		t.Fatal(err)
+	}
+	c := copier{t: t, from: h.open(t, start, solo), to: h.open(t, start, solo)}
+	c.copy()
+	g := grant(t, c.from, name+".rig1")
+	c.copy()
+	c.from.Share(rejected(g.Worker, at(time.Second), 42, session.Stale))
+	c.finish(at(2 * time.Second))
+	if r := (moving{c.to}).ResumeWorker(name + ".rig1"); len(r.Payout) == 0 || !bytes.Equal(r.Payout, g.Payout) {
+		t.Errorf("pays %x, was %x", r.Payout, g.Payout)
+	}
+	if diff := cmp.Diff(everything(t, c.from, at(3*time.Second)), everything(t, c.to, at(3*time.Second))); diff != "" {
+		t.Errorf("moved state differs: %s", diff)
+	}
+}
+
+// However many users there are, each goes along once, in records of a bounded size.
+func TestRecordsOfUsersAreBounded(t *testing.T) {
+	h := newHarness(t, nil)
+	const users = 5000
+	for n := range users {
+		l := login(fmt.Sprintf("user%d.rig", n))
+		l.Remote = netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 51, byte(n >> 8), byte(n)}), 1234)
+		if _, r := h.Authorize(l); r != nil {
+			t.Fatal(r)
+		}
+	}
+	to := NewState(Config{Loops: 1}, start)
+	total, largest := 0, 0
+	err := moving{h.State}.exportUsers(true, func(record []byte) error {
+		total, largest = total+len(record), max(largest, len(record))
+		return moving{to}.importUsers(record)
+	})
+	if err != nil || largest > usersChunk+4096 || total < 2*usersChunk || total > users*600 {
+		t.Errorf("%d bytes, at most %d in a record, %v", total, largest, err)
+	}
+	if n := len(to.names.all()); n != users {
+		t.Errorf("%d users came", n)
 	}
 }
 
@@ -304,6 +355,18 @@ func FuzzReadSections(f *testing.F) {
 		_, _, _ = readBlocks(in)
 		_, _, _ = readJob(in, new(work.JobReader))
 	})
+}
+
+// A clock that no process can have had would make all times of shares wrong.
+func TestCountsOfAnImpossibleClock(t *testing.T) {
+	good := bytes.TrimSuffix(v1(t, "counts"), []byte("\n"))
+	for _, uptime := range []time.Duration{-time.Second, 101 * 365 * 24 * time.Hour} {
+		record := bytes.Clone(good)
+		binary.BigEndian.PutUint64(record[1:], uint64(uptime))
+		if _, err := readCounts(record); err == nil || !strings.Contains(err.Error(), "uptime "+uptime.String()) {
+			t.Errorf("uptime %v: %v", uptime, err)
+		}
+	}
 }
 
 // A record that is cut off, or of a newer version, is refused.
