@@ -370,9 +370,35 @@ func TestDecidedBlocksAreResumedInSilence(t *testing.T) {
 				if got := len(saved(t, dir)); got != 0 && known.State != BlockRejected {
 					t.Errorf("%d files when it is safe", got)
 				}
+				h.wantSaid(0, "lock 10")
 			}, a)
 		})
 	}
+}
+
+// The file of a block that is safe stays where it cannot be removed: the operator
+// is told why.
+func TestSavedBlockThatCannotBeRemoved(t *testing.T) {
+	a := newFakeNode(10)
+	a.takes()
+	dir := t.TempDir()
+	inBubble(t, Options{SaveDir: dir}, func(h *harness) {
+		h.next(instant)
+		h.Submit(10, solvedHash(), solved, func(BlockState) {})
+		time.Sleep(time.Second)
+		path := filepath.Join(dir, savedName(10))
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.MkdirAll(filepath.Join(path, "in the way"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for range safeDepth - 1 {
+			a.mine()
+		}
+		time.Sleep(time.Second)
+		h.wantSaid(1, "Block 10 "+displayHash(solvedHash()).String()+": remove "+path+": ")
+	}, a)
 }
 
 // A program killed between writing and naming a file has saved the block.

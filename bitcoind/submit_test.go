@@ -137,6 +137,19 @@ func TestSubmit(t *testing.T) {
 	}, a, b)
 }
 
+// An own block gives new work at once, also where the node tells no new tip: it is
+// asked.
+func TestOwnBlockGivesWorkAtOnce(t *testing.T) {
+	a := newFakeNode(10)
+	a.noLongPoll = true
+	a.takes()
+	inBubble(t, Options{}, func(h *harness) {
+		h.next(instant)
+		h.Submit(10, solvedHash(), solved, func(BlockState) {})
+		h.expect(instant, "a:1", 11, true)
+	}, a)
+}
+
 // What a node says to submitblock does not decide; its chain does.
 func TestVerdicts(t *testing.T) {
 	for _, test := range []struct {
@@ -151,6 +164,7 @@ func TestVerdicts(t *testing.T) {
 		{"btcd has it", "rejected: already have block 5a", true, "confirmed 1", "height 10 confirms block was ACCEPTED"},
 		{"btcd does not know the parent", "null", false, "pending 0", "Block taken"},
 		{"inconclusive", "inconclusive", false, "pending 0", "SUBMIT BLOCK RETURNED: inconclusive"},
+		{"inconclusive before", "duplicate-inconclusive", false, "pending 0", "SUBMIT BLOCK RETURNED: duplicate-inconclusive"},
 		{"high hash", "high-hash", false, "rejected 0", "was rejected: a:1: high-hash"},
 		{"bad merkle root", "bad-txnmrklroot", false, "rejected 0", "SUBMIT BLOCK RETURNED: bad-txnmrklroot"},
 		{"parent missing", "prev-blk-not-found", false, "pending 0", "SUBMIT BLOCK RETURNED: prev-blk-not-found"},
@@ -171,6 +185,180 @@ func TestVerdicts(t *testing.T) {
 			}, a)
 		})
 	}
+}
+
+// A node that cannot decide yet gets the block again every second: one that
+// catches up, or whose clock is behind.
+func TestUndecidedNodeGetsTheBlockAgain(t *testing.T) {
+	for _, verdict := range []string{
+		"prev-blk-not-found", "time-too-new",
+		"rejected: block timestamp of 2026-11-19 12:00:00 +0000 UTC is too far in the future", // btcd
+	} {
+		t.Run(verdict, func(t *testing.T) {
+			a := newFakeNode(10)
+			inBubble(t, Options{}, func(h *harness) {
+				h.next(instant)
+				a.set(func() { a.verdict = []string{verdict} })
+				var s states
+				h.Submit(10, solvedHash(), solved, s.changed)
+				time.Sleep(3*retryEvery + instant)
+				h.wantSaid(1, "SUBMIT BLOCK RETURNED: "+verdict)
+				s.want(t, "")
+				a.set(func() { a.verdict = nil })
+				a.set(a.takes)
+				time.Sleep(retryEvery)
+				s.want(t, "confirmed 1")
+			}, a)
+		})
+	}
+}
+
+// One node's refusal is not all nodes': the block is lost when the last of them
+// refuses it, and not before.
+func TestRefusedByOneNode(t *testing.T) {
+	for _, taken := range []bool{true, false} {
+		t.Run(fmt.Sprint("taken by the other ", taken), func(t *testing.T) {
+			a, b := newFakeNode(10), newFakeNode(10)
+			a.verdict = []string{"bad-cb-height"}
+			b.delay["submitblock"] = 3 * time.Second
+			want := "rejected 0"
+			if taken {
+				b.takes()
+				want = "confirmed 1"
+			} else {
+				b.verdict = []string{"bad-cb-height"}
+			}
+			inBubble(t, Options{}, func(h *harness) {
+				h.next(instant)
+				var s states
+				h.Submit(10, solvedHash(), solved, s.changed)
+				time.Sleep(2 * time.Second)
+				s.want(t, "") // the other may be about to take it
+				time.Sleep(2 * time.Second)
+				s.want(t, want)
+			}, a, b)
+		})
+	}
+}
+
+// A node of another chain has no say in a block: it does not get it, and what it
+// has at that height does not make an orphan of it.
+func TestNodeOfAnotherChainHasNoSay(t *testing.T) {
+	a, b := newFakeNode(10), newFakeNode(200)
+	a.takes()
+	b.chain = "main"
+	b.fail[""] = errRefused
+	inBubble(t, Options{}, func(h *harness) {
+		h.expect(rankPatience+instant, "a:1", 10, true)
+		b.dead(nil)
+		time.Sleep(time.Minute)
+		if got := h.state(1); got != stateWrongChain {
+			t.Fatalf("the other node's state is %q", got)
+		}
+		before := b.count("submitblock")
+		var s states
+		h.Submit(10, solvedHash(), solved, s.changed)
+		time.Sleep(2 * time.Minute)
+		s.want(t, "confirmed 1")
+		if n := b.count("submitblock") - before; n != 0 {
+			t.Errorf("submitted %d times", n)
+		}
+	}, a, b)
+}
+
+// A node takes the block and loses it before anybody has seen it there: it gets
+// it again after ten seconds.
+func TestTakenBlockThatIsNowhere(t *testing.T) {
+	a := newFakeNode(10)
+	inBubble(t, Options{}, func(h *harness) {
+		h.next(instant)
+		var s states
+		h.Submit(10, solvedHash(), solved, s.changed)
+		time.Sleep(time.Second)
+		s.want(t, "pending 0")
+		before := a.count("submitblock")
+		a.set(a.takes)
+		time.Sleep(retryLater)
+		s.want(t, "pending 0, confirmed 1")
+		if n := a.count("submitblock") - before; n != 1 {
+			t.Errorf("submitted %d times more", n)
+		}
+	}, a)
+}
+
+// A block that is submitted, and is in the table and in a file as well, is
+// submitted and told once.
+func TestBlockIsFollowedOnce(t *testing.T) {
+	a := newFakeNode(10)
+	a.takes()
+	dir := t.TempDir()
+	inBubble(t, Options{SaveDir: dir}, func(h *harness) {
+		h.next(instant)
+		before := a.count("submitblock")
+		var s states
+		h.Submit(10, solvedHash(), solved, s.changed)
+		h.Submit(10, solvedHash(), solved, s.changed)
+		time.Sleep(time.Second)
+		if err := h.Resume(unknown, func(_ int64, _ [32]byte, b BlockState) { s.changed(b) }); err != nil {
+			t.Fatal(err)
+		}
+		h.Follow(10, solvedHash(), "", BlockState{State: BlockPending}, s.changed)
+		time.Sleep(time.Second)
+		s.want(t, "confirmed 1")
+		if n := a.count("submitblock") - before; n != 1 {
+			t.Errorf("submitted %d times", n)
+		}
+	}, a)
+}
+
+// Of two own blocks of the same height one loses its place to the other: the nodes
+// have both. To submit the loser again would make them prefer it.
+func TestOwnBlocksOfOneHeight(t *testing.T) {
+	a := newFakeNode(10)
+	a.takes()
+	inBubble(t, Options{}, func(h *harness) {
+		h.next(instant)
+		var first, second states
+		h.Submit(10, solvedHash(), solved, first.changed)
+		time.Sleep(time.Second)
+		sibling, hash := chainBlock(blockID(9, 0), 1)
+		a.set(func() { a.onBlock = nil })
+		h.Submit(10, hash, sibling, second.changed)
+		time.Sleep(time.Second)
+		second.want(t, "pending 0")
+		before := a.count("submitblock")
+		a.set(func() { a.blocks[10] = hash })
+		time.Sleep(2 * time.Minute)
+		first.want(t, "confirmed 1, pending 0")
+		second.want(t, "pending 0, confirmed 1")
+		if n := a.count("submitblock") - before; n != 0 {
+			t.Errorf("submitted %d times more", n)
+		}
+	}, a)
+}
+
+// An orphan may come back until the other block has had 100 on top of it.
+func TestOrphanIsFollowedToTheEnd(t *testing.T) {
+	a := newFakeNode(10 + finalDepth)
+	inBubble(t, Options{}, func(h *harness) {
+		var s states
+		h.next(instant)
+		h.Follow(10, solvedHash(), "", BlockState{State: BlockOrphaned}, s.changed)
+		time.Sleep(time.Minute)
+		asked := func() int {
+			before := a.count("getblockhash")
+			a.mine()
+			time.Sleep(time.Minute)
+			return a.count("getblockhash") - before
+		}
+		if asked() == 0 {
+			t.Error("it was not looked at with 100 blocks on top")
+		}
+		if n := asked(); n != 0 {
+			t.Errorf("looked at %d times afterwards", n)
+		}
+		s.want(t, "orphaned 0")
+	}, a)
 }
 
 // Undecodable is final, every other error is not.
@@ -453,6 +641,29 @@ func TestEndDuringHangingSubmission(t *testing.T) {
 	if diff := cmp.Diff([]string{savedName(10), savedName(11)}, saved(t, dir)); diff != "" {
 		t.Error(diff)
 	}
+}
+
+// Nodes that cannot be reached do not hold up the end: the block goes on in the
+// next run.
+func TestEndWithAnUndecidedBlock(t *testing.T) {
+	nodes := []*fakeNode{newFakeNode(10), newFakeNode(10), newFakeNode(10)}
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, Options{SaveDir: t.TempDir()}, nodes...)
+		var end time.Time
+		h.run(func() {
+			h.next(instant)
+			for _, n := range nodes {
+				n.dead(errRefused)
+			}
+			h.Submit(10, solvedHash(), solved, func(BlockState) {})
+			time.Sleep(time.Second)
+			synctest.Wait()
+			end = time.Now()
+		})
+		if took := time.Since(end); took > instant {
+			t.Errorf("took %v", took)
+		}
+	})
 }
 
 func TestSaveReportsErrors(t *testing.T) {

@@ -145,15 +145,16 @@ func TestDamagedBlocksFile(t *testing.T) {
 	}
 }
 
-// The table is bounded: the newest stay.
+// The table is bounded: the newest 1,000 stay, as the manual says.
 func TestBlocksAreBounded(t *testing.T) {
+	const kept = 1000
 	blocks := newTable(t.TempDir(), nil)
-	for n := range int64(maxBlocks + 10) {
+	for n := range int64(kept + 10) {
 		blocks.add(exampleBlock(n))
 		blocks.endRound(exampleBlock(n).Hash)
 	}
 	list := blocks.list()
-	if len(list) != maxBlocks || list[0] != exampleBlock(10) || len(blocks.ended) != maxBlocks {
+	if len(list) != kept || list[0] != exampleBlock(10) || len(blocks.ended) != kept {
 		t.Errorf("%d blocks from %d on, %d rounds", len(list), list[0].Height, len(blocks.ended))
 	}
 }

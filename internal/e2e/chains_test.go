@@ -31,7 +31,9 @@ func TestNetworks(t *testing.T) {
 			t.Parallel()
 			n := testkit.StartFakeNode(t, fakenode.Config{Chain: c.chain, Transactions: 10})
 			p := setup{nodes: []keys{fakeEntry(n)}, keys: keys{"btcaddress": c.address}}.start(t)
-			p.block(p.connect(t, "alice").findBlock().hash, "confirmed 1")
+			if found := p.block(p.connect(t, "alice").findBlock().hash, "confirmed 1"); found.Chain != c.chain {
+				t.Errorf("the block is said to be of chain %q", found.Chain)
+			}
 			a, err := address.DecodeAddress(c.address, c.params)
 			if err != nil {
 				t.Fatal(err)

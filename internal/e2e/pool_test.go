@@ -200,6 +200,7 @@ type foundBlock struct {
 	Reward     int64   `json:"reward"`
 	Time       int64   `json:"time"`
 	State      string  `json:"state"`
+	Chain      string  `json:"chain"`
 }
 
 // blocks is what blocks.json says now.

@@ -35,4 +35,15 @@ func TestRoundEndsOnce(t *testing.T) {
 	if k := p.log.count("Solved and confirmed block"); k != 0 {
 		t.Errorf("solved %d times more", k)
 	}
+
+	// Where it is safe the table alone knows of it, and another run goes on.
+	for range 5 {
+		n.NewBlock()
+	}
+	p.block(found.hash, "confirmed 7")
+	eventually(t, patience, "the file's end", func() bool { return len(p.saved()) == 0 })
+	p.stop()
+	p = s.start(t)
+	n.NewBlock()
+	p.block(found.hash, "confirmed 8")
 }

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -54,6 +55,8 @@ func TestNewBlock(t *testing.T) {
 				}
 				h.jobOn(quick, tip)
 			}
+			height, _ := n.Tip()
+			p.log.wait(t, 0, fmt.Sprintf("New block: height %d, work for %d sent ", height, height+1))
 			// The node gives up two blocks for three others.
 			tip, err := n.Reorg(2)
 			if err != nil {

@@ -1,7 +1,9 @@
 package session
 
 import (
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -55,6 +57,32 @@ func TestAllClientsInSteps(t *testing.T) {
 		if told != clients || r.touched() != clients {
 			t.Errorf("%s: told of %d, done to %d, want %d", name, told, r.touched(), clients)
 		}
+	}
+}
+
+// A place whose miner has left is nobody: it is neither listed nor counted when
+// all are closed.
+func TestWhoLeftIsNobody(t *testing.T) {
+	r := newRig(t, nil)
+	bob, _ := r.miner("bob")
+	carol, _ := r.miner("carol")
+	dave, _ := r.miner("dave")
+	r.Closed(carol, netserver.Dropped)
+	all, _, more := r.Sessions(nil, 0, func(WorkerID) bool { return true })
+	var names []string
+	for _, s := range all {
+		names = append(names, s.WorkerName)
+	}
+	if !slices.Equal(names, []string{"bob", "dave"}) || more {
+		t.Errorf("listed %q, more %v", names, more)
+	}
+	told := -1
+	r.Drop(0, netserver.Dropped, func(n int) { told = n })
+	for r.Step() {
+	}
+	want := map[netserver.Slot]netserver.Reason{bob: netserver.Dropped, dave: netserver.Dropped}
+	if told != 2 || !maps.Equal(r.closed, want) {
+		t.Errorf("told of %d, closed %v", told, r.closed)
 	}
 }
 

@@ -148,6 +148,56 @@ func TestMovePayout(t *testing.T) {
 	}
 }
 
+// A user of an earlier run logs in, and a worker is refused shares, while the rest
+// is being copied: that goes along too. Without his script a solo miner's block
+// would pay nobody.
+func TestMoveBetweenCopies(t *testing.T) {
+	const name = "1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2"
+	solo := func(c *Config) { c.Solo = true }
+	h := newHarness(t, solo)
+	h.Share(accepted(grant(t, h.Users, name+".rig1").Worker, start, 42, 50))
+	if err := h.Save(start, Sessions{}); err != nil {
+		t.Fatal(err)
+	}
+	c := copier{t: t, from: h.open(t, start, solo), to: h.open(t, start, solo)}
+	c.copy()
+	g := grant(t, c.from, name+".rig1")
+	c.copy()
+	c.from.Share(rejected(g.Worker, at(time.Second), 42, session.Stale))
+	c.finish(at(2 * time.Second))
+	if r := c.to.ResumeWorker(name + ".rig1"); len(r.User.Payout) == 0 || !bytes.Equal(r.User.Payout, g.User.Payout) {
+		t.Errorf("pays %x, was %x", r.User.Payout, g.User.Payout)
+	}
+	if diff := cmp.Diff(everything(t, c.from, at(3*time.Second)), everything(t, c.to, at(3*time.Second))); diff != "" {
+		t.Errorf("moved state differs: %s", diff)
+	}
+}
+
+// However many users there are, each goes along once, in records of a bounded size.
+func TestRecordsOfUsersAreBounded(t *testing.T) {
+	h := newHarness(t, nil)
+	const users = 5000
+	for n := range users {
+		l := login(fmt.Sprintf("user%d.rig", n))
+		l.Remote = netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 51, byte(n >> 8), byte(n)}), 1234)
+		if _, r := h.Authorize(l); r != nil {
+			t.Fatal(r)
+		}
+	}
+	to := New(Config{Loops: 1}, start)
+	total, largest := 0, 0
+	err := h.ExportUsers(true, func(record []byte) error {
+		total, largest = total+len(record), max(largest, len(record))
+		return to.ImportUsers(record)
+	})
+	if err != nil || largest > usersChunk+4096 || total < 2*usersChunk || total > users*600 {
+		t.Errorf("%d bytes, at most %d in a record, %v", total, largest, err)
+	}
+	if n := len(to.directory.all()); n != users {
+		t.Errorf("%d users came", n)
+	}
+}
+
 func TestReadUsersV1(t *testing.T) {
 	s := New(Config{Loops: 1}, start)
 	v1 := records.V1(t, "users")
@@ -274,6 +324,19 @@ func FuzzReadCounts(f *testing.F) {
 			}
 		}
 	})
+}
+
+// A clock that no process can have had would make all times of shares wrong.
+func TestCountsOfAnImpossibleClock(t *testing.T) {
+	for _, uptime := range []time.Duration{-time.Second, 101 * 365 * 24 * time.Hour} {
+		k := newCounts()
+		k.now = stamp(uptime)
+		c := wire.Append(nil)
+		c.Versioned(countsVersion, k.fields)
+		if _, err := readCounts(c.Written()); err == nil || !strings.Contains(err.Error(), "uptime "+uptime.String()) {
+			t.Errorf("uptime %v: %v", uptime, err)
+		}
+	}
 }
 
 // A record that is cut off, or of a newer version, is refused.

@@ -19,11 +19,13 @@ func TestShareCounts(t *testing.T) {
 	s := newHarness(t, nil).Users
 	rig1, rig2 := grant(t, s, "bob.rig1").Worker, grant(t, s, "bob.rig2").Worker
 	s.SetNetworkDifficulty(1000)
+	below := accepted(rig2, at(3*time.Second), 0, 300) // a block below its job's difficulty
+	below.Difficulty = 900
 	for _, sh := range []*session.Share{
 		accepted(rig1, at(1*time.Second), 42, 50),
 		accepted(rig1, at(2*time.Second), 42, 43),
 		accepted(rig2, at(3*time.Second), 0.5, 700),
-		accepted(rig2, at(3*time.Second), 0, 300), // below its job's difficulty
+		below,
 		rejected(rig2, at(4*time.Second), 42, session.Stale),
 		rejected(rig2, at(4*time.Second), 8, session.Duplicate),
 		rejected(rig2, at(4*time.Second), 42, session.Malformed), // malformed: no count

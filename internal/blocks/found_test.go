@@ -1,0 +1,170 @@
+package blocks
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/btcsuite/btcd/blockchain"
+	"github.com/btcsuite/btcd/btcutil/v2"
+
+	"ckpool/bitcoind"
+	"ckpool/internal/jobs"
+	"ckpool/internal/session"
+	"ckpool/internal/users"
+	"ckpool/stratum"
+	"ckpool/work"
+)
+
+// start is the time of every test.
+var start = time.Unix(1795327613, 0)
+
+// unconnected are the blocks of a pool whose node cannot say anything of what is
+// submitted, which is saved when end is called.
+func unconnected(t *testing.T) (k *Blocks, logDir string, end func()) {
+	t.Helper()
+	logDir = t.TempDir()
+	nodes, err := bitcoind.NewGroup([]bitcoind.Config{{URL: "127.0.0.1:1"}}, bitcoind.Options{SaveDir: filepath.Join(logDir, "pool", "blocks")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	k = New(Options{
+		LogDir: logDir, Network: nodes, Jobs: jobs.New(start),
+		Users: users.New(users.Config{LogDir: logDir, Loops: 1}, start),
+		Log:   func(slog.Level, string) {}, Limit: func(string) bool { return true }, Show: func(string) {},
+	})
+	end = sync.OnceFunc(func() {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := nodes.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(end)
+	return k, logDir, end
+}
+
+// worker logs one in.
+func worker(t *testing.T, k *Blocks, name string) session.WorkerID {
+	t.Helper()
+	g, refused := k.Users.Authorize(&session.Login{Time: start, Worker: name, Remote: netip.MustParseAddrPort("198.51.100.7:1234"), Client: 2})
+	if refused != nil {
+		t.Fatal(refused)
+	}
+	return g.Worker
+}
+
+// What a session gives of a block is the session's: it goes on with it at once,
+// for the next line. The block is the one that was found all the same.
+func TestBlockIsCopiedFromItsSession(t *testing.T) {
+	k, logDir, end := unconnected(t)
+	template, err := work.ParseTemplate(fmt.Appendf(nil, `{"version":536870912,"previousblockhash":"%064x","transactions":[],
+		"coinbasevalue":312500000,"curtime":%d,"bits":"1d00ffff","height":850000}`, 1, start.Unix()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	builder := work.Builder{PayoutScript: make([]byte, 22), Extranonce1Len: 4, Extranonce2Len: 8}
+	job, err := builder.Job(template, 7, start, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	extranonce1, extranonce2 := []byte{1, 2, 3, 4}, make([]byte, 8)
+	sh := session.Share{
+		Time: start, Worker: worker(t, k, "bob.rig1"), Job: job, Current: job, Computed: new(work.Share), Submit: &stratum.Submit{},
+		Miner:    work.Miner{Limit: 750, Extranonce1: extranonce1},
+		Solution: work.Solution{Extranonce2: extranonce2, Time: uint32(start.Unix()), Nonce: 7, Version: job.Version},
+	}
+	job.Hash(sh.Computed, &sh.Miner, &sh.Solution)
+	hash := sh.Computed.Hash
+	k.Take(&sh)
+	copy(extranonce1, "\xff\xff\xff\xff")
+	copy(extranonce2, "\xff\xff\xff\xff")
+	*sh.Computed, sh.Solution = work.Share{}, work.Solution{}
+	k.Wait()
+	end()
+
+	path := filepath.Join(logDir, "pool", "blocks", "850000-"+work.FormatHash(hash)+".block")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := hex.DecodeString(strings.TrimSpace(string(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, err := btcutil.NewBlockFromBytes(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := blockchain.CalcMerkleRoot(block.Transactions(), false)
+	if header := block.MsgBlock().Header; header.MerkleRoot != root || [32]byte(*block.Hash()) != hash || header.Nonce != 7 {
+		t.Errorf("block %v has merkle root %v, its transactions have %v", block.Hash(), header.MerkleRoot, root)
+	}
+	if list := k.List(); len(list) != 1 || list[0].Worker != "bob.rig1" || list[0].Reward != 312500000 || list[0].Height != 850000 {
+		t.Errorf("in the table: %+v", list)
+	}
+}
+
+// A round ends with a block in the chain, once, and not with one that nodes refuse
+// or that comes too late.
+func TestRoundEndsWithAConfirmedBlock(t *testing.T) {
+	k, _, _ := unconnected(t)
+	w := worker(t, k, "bob")
+	shares := func(want int64) {
+		t.Helper()
+		if st := k.Users.Status(start, users.Sessions{}); st.AcceptedCount != want {
+			t.Errorf("%d shares in the round, want %d", st.AcceptedCount, want)
+		}
+	}
+	k.Users.Share(accepted(w))
+	blocks := []Block{exampleBlock(1), exampleBlock(2), exampleBlock(3)}
+	for _, b := range blocks {
+		k.table.add(b)
+	}
+	k.changed(blocks[0].Hash, bitcoind.BlockState{State: bitcoind.BlockPending, Text: "no node answers"})
+	k.changed(blocks[1].Hash, bitcoind.BlockState{State: bitcoind.BlockRejected, Text: "high-hash"})
+	k.changed(blocks[2].Hash, bitcoind.BlockState{State: bitcoind.BlockOrphaned})
+	shares(1)
+	k.changed(blocks[0].Hash, bitcoind.BlockState{State: bitcoind.BlockConfirmed, Confirmations: 1})
+	shares(0)
+	k.Users.Share(accepted(w))
+	k.changed(blocks[0].Hash, bitcoind.BlockState{State: bitcoind.BlockOrphaned})
+	k.changed(blocks[0].Hash, bitcoind.BlockState{State: bitcoind.BlockConfirmed, Confirmations: 3})
+	shares(1)
+}
+
+// What the table says of a block is what the nodes are asked about when it is
+// followed again: else it is submitted, or told, once more.
+func TestBlocksAreFollowedAsTheyWere(t *testing.T) {
+	k, _, _ := unconnected(t)
+	for n, state := range []bitcoind.BlockState{
+		{State: bitcoind.BlockPending}, {State: bitcoind.BlockConfirmed, Confirmations: 42},
+		{State: bitcoind.BlockOrphaned}, {State: bitcoind.BlockRejected, Text: "a:1: high-hash"},
+	} {
+		hash := [32]byte{byte(n + 1)}
+		k.table.add(Block{Height: 850000, Hash: work.FormatHash(hash), Chain: "testnet4", Time: start})
+		k.changed(work.FormatHash(hash), state)
+		if got, chain := k.known(hash); got != state || chain != "testnet4" {
+			t.Errorf("%+v of chain %s, want %+v", got, chain, state)
+		}
+	}
+	if got, chain := k.known([32]byte{9}); got != (bitcoind.BlockState{}) || chain != "" {
+		t.Errorf("of an unknown block: %+v, chain %q", got, chain)
+	}
+}
+
+// accepted is a share that counts.
+func accepted(w session.WorkerID) *session.Share {
+	job := &work.Job{ID: 1, Template: &work.Template{Height: 850000}}
+	return &session.Share{
+		Time: start, Worker: w, Job: job, Current: job, Submit: &stratum.Submit{}, Computed: &work.Share{Difficulty: 50}, Difficulty: 42, Credit: 42,
+	}
+}
