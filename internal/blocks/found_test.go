@@ -20,7 +20,6 @@ import (
 	"ckpool/internal/jobs"
 	"ckpool/internal/session"
 	"ckpool/internal/users"
-	"ckpool/stratum"
 	"ckpool/work"
 )
 
@@ -76,18 +75,18 @@ func TestBlockIsCopiedFromItsSession(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	extranonce1, extranonce2 := []byte{1, 2, 3, 4}, make([]byte, 8)
 	sh := session.Share{
-		Time: start, Worker: worker(t, k, "bob.rig1"), Job: job, Current: job, Computed: new(work.Share), Submit: &stratum.Submit{},
-		Miner:    work.Miner{Limit: 750, Extranonce1: extranonce1},
-		Solution: work.Solution{Extranonce2: extranonce2, Time: uint32(start.Unix()), Nonce: 7, Version: job.Version},
+		Time: start, Worker: worker(t, k, "bob.rig1"), Job: job, Current: job, Hashed: true, Limit: 750,
+		Extranonce1: session.MakeExtranonce([]byte{1, 2, 3, 4}), Extranonce2: session.MakeExtranonce(make([]byte, 8)),
+		NTime: uint32(start.Unix()), Nonce: 7, Version: job.Version,
 	}
-	job.Hash(sh.Computed, &sh.Miner, &sh.Solution)
+	m, solution := sh.Miner(), sh.Solution()
+	job.Hash(&sh.Computed, &m, &solution)
 	hash := sh.Computed.Hash
 	k.Take(&sh)
-	copy(extranonce1, "\xff\xff\xff\xff")
-	copy(extranonce2, "\xff\xff\xff\xff")
-	*sh.Computed, sh.Solution = work.Share{}, work.Solution{}
+	copy(sh.Extranonce1.Bytes(), "\xff\xff\xff\xff")
+	copy(sh.Extranonce2.Bytes(), "\xff\xff\xff\xff")
+	sh = session.Share{}
 	k.Wait()
 	end()
 
@@ -165,6 +164,6 @@ func TestBlocksAreFollowedAsTheyWere(t *testing.T) {
 func accepted(w session.WorkerID) *session.Share {
 	job := &work.Job{ID: 1, Template: &work.Template{Height: 850000}}
 	return &session.Share{
-		Time: start, Worker: w, Job: job, Current: job, Submit: &stratum.Submit{}, Computed: &work.Share{Difficulty: 50}, Difficulty: 42, Credit: 42,
+		Time: start, Worker: w, Job: job, Current: job, Hashed: true, Computed: work.Share{Difficulty: 50}, Difficulty: 42, Credit: 42,
 	}
 }

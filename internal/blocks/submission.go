@@ -2,7 +2,6 @@ package blocks
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"ckpool/bitcoind"
@@ -12,17 +11,6 @@ import (
 	"ckpool/internal/users"
 	"ckpool/work"
 )
-
-// solution is what is kept of a share that solves a block.
-type solution struct {
-	job    *work.Job
-	share  work.Share
-	miner  work.Miner
-	found  work.Solution
-	worker string // full name
-	stale  bool
-	at     time.Time
-}
 
 // Take takes a candidate from a session: it is copied and submitted elsewhere,
 // at once.
@@ -34,13 +22,8 @@ func (k *Blocks) Take(s *session.Share) {
 		}
 		return
 	}
-	f := &solution{
-		job: s.Job, share: *s.Computed, miner: s.Miner, found: s.Solution, worker: k.Users.WorkerName(s.Worker),
-		stale: s.Current != nil && s.Current.Template.PrevHash != s.Job.Template.PrevHash, at: s.Time,
-	}
-	f.miner.Extranonce1 = slices.Clone(s.Miner.Extranonce1) // payouts do not change
-	f.found.Extranonce2 = slices.Clone(s.Solution.Extranonce2)
-	k.submitting.Go(func() { k.submitBlock(f) })
+	found := *s
+	k.submitting.Go(func() { k.submit(&found, k.Users.WorkerName(found.Worker)) })
 }
 
 // tellSkipped says once a minute that candidates are not submitted.
@@ -53,26 +36,27 @@ func (k *Blocks) tellSkipped(job *work.Job, n int) {
 	}
 }
 
-func (k *Blocks) submitBlock(f *solution) {
-	block := f.job.Block(&f.share, &f.miner, &f.found)
-	height, hash := f.job.Template.Height, f.share.Hash
+func (k *Blocks) submit(s *session.Share, worker string) {
+	m, solution := s.Miner(), s.Solution()
+	block := s.Job.Block(&s.Computed, &m, &solution)
+	height, hash := s.Job.Template.Height, s.Computed.Hash
 	if block == nil {
 		k.Log(logfile.LevelError, fmt.Sprintf("Block of height %d, hash %s, by %s cannot be submitted: the transactions of its template are not known",
-			height, work.FormatHash(hash), users.LogName(f.worker)))
+			height, work.FormatHash(hash), users.LogName(worker)))
 		return
 	}
 	record := Block{
-		Height: height, Hash: work.FormatHash(hash), Worker: f.worker, Difficulty: f.job.NetworkDifficulty,
-		Reward: f.job.Template.CoinbaseValue, Time: f.at, Chain: k.Network.Chain(),
+		Height: height, Hash: work.FormatHash(hash), Worker: worker, Difficulty: s.Job.NetworkDifficulty,
+		Reward: s.Job.Template.CoinbaseValue, Time: s.Time, Chain: k.Network.Chain(),
 	}
 	kind := "Possible block solve"
-	if f.stale {
+	if s.Current != nil && s.Current.Template.PrevHash != s.Job.Template.PrevHash {
 		kind = "Possible stale share block solve"
 	}
 	k.table.add(record)
-	k.Network.Submit(height, hash, block, func(s bitcoind.BlockState) { k.changed(record.Hash, s) })
+	k.Network.Submit(height, hash, block, func(state bitcoind.BlockState) { k.changed(record.Hash, state) })
 	k.Log(logfile.LevelNotice, fmt.Sprintf("%s diff %s ! Height %d, hash %s, by %s",
-		kind, difficulty.FormatAchieved(f.share.Difficulty), height, record.Hash, users.LogName(record.Worker)))
+		kind, difficulty.FormatAchieved(s.Computed.Difficulty), height, record.Hash, users.LogName(record.Worker)))
 }
 
 // resumed notes what became of a block that was saved by an earlier run, which

@@ -38,7 +38,7 @@ type virtual struct {
 	ctx   context.Context
 
 	// owned by the loop
-	jobs  map[uint64]session.Found
+	jobs  map[uint64]*session.Work
 	conns []*pipe // by slot
 }
 
@@ -85,7 +85,7 @@ func startVirtual(t *testing.T, templates []*work.Template, nonce2 int) *virtual
 	<-time.After(time.Until(time.Unix(int64(templates[len(templates)-1].CurTime), 0)))
 	ctx, cancel := context.WithCancel(t.Context())
 	v := &virtual{
-		t: t, ctx: ctx, calls: make(chan func()), jobs: map[uint64]session.Found{}, templates: templates,
+		t: t, ctx: ctx, calls: make(chan func()), jobs: map[uint64]*session.Work{}, templates: templates,
 		settings: session.Settings{
 			PoolName: "ckpool", Extranonce1Len: 4, Extranonce2Len: nonce2, VersionMask: 0x1fffe000,
 			Listeners:     []session.ListenerSettings{{MinDiff: 1e-9, StartDiff: 1e-8}},
@@ -97,7 +97,12 @@ func startVirtual(t *testing.T, templates []*work.Template, nonce2 int) *virtual
 		},
 	}
 	v.Users = users.New(users.Config{Settings: users.Settings{Name: "ckpool"}, LogDir: t.TempDir(), Loops: 1}, time.Now())
-	v.handler = session.NewHandler(v, v, session.NewGroup(session.NewRegistry(4, 1), 1, func(uint64, netserver.Reason) {}))
+	backend := session.Backend{
+		Settings: func() *session.Settings { return &v.settings }, Jobs: v, Workers: v.Users, Sinks: v.Sinks(),
+		Block:  func(s *session.Share) { t.Errorf("a block at difficulty 1: %x", s.Computed.Hash) },
+		Notice: func(string, string) {},
+	}
+	v.handler = session.NewHandler(v, backend, session.NewGroup(session.NewRegistry(4, 1), 1, func(uint64, netserver.Reason) {}))
 	v.ended.Go(v.loop)
 	t.Cleanup(func() {
 		cancel()
@@ -146,8 +151,9 @@ func (v *virtual) publish(id, tip uint64) {
 		v.t.Error(err)
 		return
 	}
-	v.jobs[id] = session.Found{Job: job, Tip: tip}
-	v.work.Store(&session.Work{Job: job, Tip: tip, Oldest: 1})
+	w := &session.Work{Job: job, Tip: tip, Oldest: 1}
+	v.jobs[id] = w
+	v.work.Store(w)
 }
 
 func (v *virtual) call(f func()) {
@@ -198,10 +204,7 @@ func (v *virtual) Close(s netserver.Slot, why netserver.Reason) {
 	v.conns[s].Close()
 }
 
-// The backend of sessions, beside what State has of it.
+// The jobs of sessions.
 
-func (v *virtual) Settings() *session.Settings  { return &v.settings }
 func (v *virtual) Work() *session.Work          { return v.work.Load() }
-func (v *virtual) Find(id uint64) session.Found { return v.jobs[id] }
-func (v *virtual) Block(s *session.Share)       { v.t.Errorf("a block at difficulty 1: %x", s.Computed.Hash) }
-func (v *virtual) Notice(string, string)        {}
+func (v *virtual) Find(id uint64) *session.Work { return v.jobs[id] }

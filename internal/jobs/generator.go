@@ -66,7 +66,7 @@ func NewGenerator(source Source, jobs *Jobs, o Options) *Generator {
 const patience = 10 * time.Second
 
 // inherit makes the jobs of another process those to go on from.
-func (g *Generator) inherit(jobs []session.Found) {
+func (g *Generator) inherit(jobs []*session.Work) {
 	g.jobs.restore(jobs)
 	last := jobs[len(jobs)-1]
 	g.took, g.tidied = time.Now(), last.Job

@@ -25,7 +25,7 @@ func TestOutdatedTemplates(t *testing.T) {
 		want("no work", 849999, false)
 		id := c.at(0)
 		want("work of its own", 849999, false) // the node went back: it is followed
-		g.inherit([]session.Found{c.Find(id)})
+		g.inherit([]*session.Work{c.Find(id)})
 		want("at once", 849999, true)
 		want("at once", 850000, false)
 		want("at once", 850001, false)

@@ -21,7 +21,7 @@ const (
 // goroutine at a time; lookups are lock-free from anywhere.
 type Jobs struct {
 	current atomic.Pointer[session.Work]
-	recent  atomic.Pointer[[]session.Found] // ids count up without a gap
+	recent  atomic.Pointer[[]*session.Work] // ids count up without a gap
 
 	mu   sync.Mutex
 	next uint64 // guarded by mu
@@ -39,15 +39,15 @@ func New(start time.Time) *Jobs {
 // Work is the newest work, nil before the first.
 func (j *Jobs) Work() *session.Work { return j.current.Load() }
 
-// Find looks a job up by its id.
-func (j *Jobs) Find(id uint64) session.Found {
+// Find looks the work of a job up by its id; nil: unknown or aged out.
+func (j *Jobs) Find(id uint64) *session.Work {
 	recent := j.Recent()
 	if len(recent) == 0 {
-		return session.Found{}
+		return nil
 	}
 	first := recent[0].Job.ID
 	if id < first || id-first >= uint64(len(recent)) {
-		return session.Found{}
+		return nil
 	}
 	return recent[id-first]
 }
@@ -66,8 +66,9 @@ func (j *Jobs) publish(b *work.Builder, outputs []work.Output, t *work.Template,
 	}
 	j.next++
 	j.made++
-	recent := append(j.fresh(tip, now), session.Found{Job: job, Tip: tip})
-	w := &session.Work{Job: job, Tip: tip, Oldest: recent[0].Job.ID}
+	w := &session.Work{Job: job, Tip: tip}
+	recent := append(j.fresh(tip, now), w)
+	w.Oldest = recent[0].Job.ID
 	j.recent.Store(&recent)
 	j.current.Store(w)
 	return w, nil
@@ -75,7 +76,7 @@ func (j *Jobs) publish(b *work.Builder, outputs []work.Output, t *work.Template,
 
 // fresh copies the jobs that may still get shares. They are dropped from the
 // front only, so that ids stay without a gap.
-func (j *Jobs) fresh(tip uint64, now time.Time) []session.Found {
+func (j *Jobs) fresh(tip uint64, now time.Time) []*session.Work {
 	old := j.Recent()
 	if len(old) == 0 {
 		return nil
@@ -97,12 +98,12 @@ func (j *Jobs) fresh(tip uint64, now time.Time) []session.Found {
 		}
 		replaced = f.Job.Created
 	}
-	return append(make([]session.Found, 0, len(old)-drop+1), old[drop:]...)
+	return append(make([]*session.Work, 0, len(old)-drop+1), old[drop:]...)
 }
 
 // Recent are the jobs that shares are taken for, the oldest first. They are
 // shared: do not change them.
-func (j *Jobs) Recent() []session.Found {
+func (j *Jobs) Recent() []*session.Work {
 	if recent := j.recent.Load(); recent != nil {
 		return *recent
 	}
@@ -110,13 +111,14 @@ func (j *Jobs) Recent() []session.Found {
 }
 
 // restore makes recent, which is not empty, the jobs; ids go on after them.
-func (j *Jobs) restore(recent []session.Found) {
+func (j *Jobs) restore(recent []*session.Work) {
 	last := recent[len(recent)-1]
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.next = last.Job.ID + 1 // without a gap
 	j.recent.Store(&recent)
-	j.current.Store(&session.Work{Job: last.Job, Tip: last.Tip, Oldest: recent[0].Job.ID})
+	last.Oldest = recent[0].Job.ID
+	j.current.Store(last)
 }
 
 // Made is how many jobs were made in this process.

@@ -18,7 +18,7 @@ type Exporter struct {
 	Jobs   *Jobs
 	writer work.JobWriter
 	last   uint64          // id of the last one written
-	recent []session.Found // the jobs in use when last was written
+	recent []*session.Work // the jobs in use when last was written
 }
 
 // New writes a record of each job that is new since the last call.
@@ -52,14 +52,14 @@ func (e *Exporter) InUse() ([]byte, error) {
 // Importer reads what an Exporter has written. The zero value is ready to use.
 type Importer struct {
 	reader work.JobReader
-	jobs   []session.Found
+	jobs   []*session.Work
 	inUse  inUse
 }
 
 // Job reads the record of a job.
 func (m *Importer) Job(record []byte) error {
 	tip, j, err := readJob(record, &m.reader)
-	m.jobs = append(m.jobs, session.Found{Job: j, Tip: tip})
+	m.jobs = append(m.jobs, &session.Work{Job: j, Tip: tip})
 	return err
 }
 
@@ -75,7 +75,7 @@ func (m *Importer) Restore(g *Generator) error {
 	if k.Count == 0 {
 		return nil
 	}
-	first := slices.IndexFunc(m.jobs, func(f session.Found) bool { return f.Job.ID == k.First })
+	first := slices.IndexFunc(m.jobs, func(w *session.Work) bool { return w.Job.ID == k.First })
 	if first < 0 || first+k.Count != len(m.jobs) {
 		return fmt.Errorf("%d jobs, but %d from %016x on are in use", len(m.jobs), k.Count, k.First)
 	}

@@ -22,7 +22,6 @@ import (
 	"ckpool/internal/netserver"
 	"ckpool/internal/session"
 	"ckpool/internal/users"
-	"ckpool/stratum"
 	"ckpool/work"
 )
 
@@ -107,8 +106,8 @@ func (h *harness) login(t *testing.T, worker string) session.WorkerID {
 	h.Users.Attach(g.Worker, 13, "cgminer/4.12.1", start)
 	job := &work.Job{ID: 0x6b02867d00000001, Template: &work.Template{Height: 850000}}
 	h.Users.Share(&session.Share{
-		Time: start.Add(10 * time.Second), Worker: g.Worker, Job: job, Current: job, Submit: &stratum.Submit{},
-		Computed: &work.Share{Difficulty: 50}, Difficulty: 42, Credit: 42, Remote: remote,
+		Time: start.Add(10 * time.Second), Worker: g.Worker, Job: job, Current: job,
+		Hashed: true, Computed: work.Share{Difficulty: 50}, Difficulty: 42, Credit: 42, Remote: remote,
 	})
 	return g.Worker
 }

@@ -58,7 +58,7 @@ func Arrive(p *Pool, from json.RawMessage, open func() error) (*Arriving, error)
 	if a.from.Loops < 1 {
 		return nil, fmt.Errorf("the running instance has %d loops", a.from.Loops)
 	}
-	a.sessions = session.Importer{Group: p.group, Workers: p.users}
+	a.sessions = session.Importer{Group: p.group}
 	if err := instanceOf(p).agrees(a.from); err != nil {
 		return nil, err
 	}

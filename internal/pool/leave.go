@@ -24,7 +24,7 @@ type Leaving struct {
 
 // Leave prepares one attempt to move the pool to another process.
 func Leave(p *Pool) *Leaving {
-	return &Leaving{pool: p, sessions: session.Exporter{Group: p.group, Workers: p.users}, jobs: jobs.Exporter{Jobs: p.jobs}}
+	return &Leaving{pool: p, sessions: session.Exporter{Group: p.group}, jobs: jobs.Exporter{Jobs: p.jobs}}
 }
 
 // Describe implements handover.Source.

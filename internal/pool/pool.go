@@ -147,8 +147,11 @@ func (p *Pool) makeServer(c *config.Config) (err error) {
 	p.miners = &session.Miners{}
 	p.group = session.NewGroup(p.registry, loopCount(), p.miners.Close)
 	p.group.Log = p.lines
+	backend := session.Backend{
+		Settings: p.settings.Load, Jobs: p.jobs, Workers: p.users, Sinks: p.users.Sinks(), Block: p.blocks.Take, Notice: p.notice,
+	}
 	p.server, err = netserver.New(set, func(l *netserver.Loop) netserver.Handler {
-		h := session.NewHandler(l, backend{p}, p.group)
+		h := session.NewHandler(l, backend, p.group)
 		p.miners.Handlers = append(p.miners.Handlers, h)
 		return h
 	})

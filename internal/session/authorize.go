@@ -82,7 +82,7 @@ func (q request) login(name, password string) (string, *stratum.Reject) {
 		Time: q.t.Now(), Worker: full, Password: password, UserAgent: q.agents.get(q.s.agent),
 		Remote: q.t.Remote(q.slot), Client: q.s.client, NewNames: int(q.s.newNames), Further: q.s.login != 0,
 	}
-	grant, r := q.b.Authorize(&q.attempt)
+	grant, r := q.b.Workers.Authorize(&q.attempt)
 	q.attempt = Login{} // which held what the line it came with is in
 	if r != nil {
 		return "", r
@@ -91,7 +91,7 @@ func (q request) login(name, password string) (string, *stratum.Reject) {
 		q.s.newNames++
 	}
 	if q.s.login == 0 && q.s.is(subscribed) && !q.own(q.s.id, name) {
-		q.b.Detach(grant.Worker, q.s.client, q.agents.get(q.s.agent))
+		q.b.Workers.Detach(grant.Worker, q.s.client, q.agents.get(q.s.agent))
 		q.forget()
 		return "", &rejectOther
 	}
@@ -103,7 +103,7 @@ func (q request) login(name, password string) (string, *stratum.Reject) {
 	}
 	i := q.logins.use(shared, login{name: name, user: grant.User, worker: grant.Worker})
 	q.addLogin(i)
-	q.b.Attach(grant.Worker, q.s.client, q.agents.get(q.s.agent), q.t.Now())
+	q.b.Workers.Attach(grant.Worker, q.s.client, q.agents.get(q.s.agent), q.t.Now())
 	return grant.Message, nil
 }
 

@@ -32,12 +32,6 @@ type Work struct {
 	lines atomic.Pointer[[]coinbaseLine] // immutable lists
 }
 
-// Found is a job found by id.
-type Found struct {
-	Job *work.Job
-	Tip uint64 // as in Work
-}
-
 // Login is one authorize request.
 type Login struct {
 	Time             time.Time
@@ -64,67 +58,49 @@ type User struct {
 	Payout []byte // solo: output script; nil in pool mode
 }
 
-// Share is one judged submit, passed by pointer and reused by the loop: the
-// Backend copies what it keeps. Of a submit that cannot be read, or whose sender
-// is not known, Submit may be incomplete and Worker is that of the connection, or
-// 0.
-type Share struct {
-	Time       time.Time
-	Loop       int
-	Client     uint64
-	Worker     WorkerID
-	Job        *work.Job // nil: unknown job id
-	Current    *work.Job // the newest job at that time
-	Submit     *stratum.Submit
-	Computed   *work.Share // nil when no hash was computed
-	Miner      work.Miner
-	Solution   work.Solution // where Computed is there
-	Mask       uint32        // version bits this session may roll
-	Difficulty float64       // what the share was judged by
-	Credit     float64       // 0 when rejected, or accepted below its job's difficulty
-	Reason     Reason
-	Format     *stratum.Reject // of a Malformed submit: what is wrong with it
-	Remote     netip.AddrPort
-	Listener   int
-	UserAgent  string
+// Backend is the pool as sessions see it. Its functions and methods are called
+// from any loop, never block and do no I/O.
+type Backend struct {
+	Settings func() *Settings // the present configuration snapshot
+	Jobs     Jobs
+	Workers  Workers
+	Sinks    []Sink // of every judged submit, in this order
+	// Block takes a candidate block (Computed.Block is true). It is called before
+	// the sinks and returns at once; submission happens elsewhere.
+	Block func(*Share)
+	// Notice puts a line into the log; how often for a kind is limited.
+	Notice func(kind, text string)
 }
 
-// Best is what a share improved.
-type Best uint8
-
-const (
-	BestNone   Best = iota
-	BestWorker      // the worker's best of the round
-	BestUser        // the user's best of the round
-	BestWorkerEver
-	BestUserEver
-)
-
-// Backend is the pool as sessions see it. Methods are called from any loop,
-// never block and do no I/O.
-type Backend interface {
-	// Settings is the present configuration snapshot.
-	Settings() *Settings
+// Jobs are those that shares may come for.
+type Jobs interface {
 	// Work is the newest work, nil before the first template.
 	Work() *Work
-	// Find looks a job up by id; nil Job: unknown or aged out.
-	Find(id uint64) Found
+	// Find looks the work of a job up by its id; nil: unknown or aged out.
+	Find(id uint64) *Work
+}
+
+// Workers are whom shares are credited to.
+type Workers interface {
 	// Authorize decides a login. A refusal is a Reject (code 24).
 	Authorize(l *Login) (Grant, *stratum.Reject)
 	// Attach counts a connection on a worker it was granted, and on its user.
 	Attach(w WorkerID, client uint64, userAgent string, at time.Time)
 	// Detach gives a Grant back, once for each, and ends what Attach began.
 	Detach(w WorkerID, client uint64, userAgent string)
-	// Share accounts one judged submit, also one that is no share.
-	Share(s *Share) Best
-	// Block takes a candidate block (Computed.Block is true). It is called
-	// before Share and returns at once; submission happens elsewhere.
-	Block(s *Share)
-	// Flush ends one loop iteration, before replies are written (journal,
-	// share log).
+	// WorkerName is the full name of a worker.
+	WorkerName(id WorkerID) string
+	// ResumeWorker is the worker of a session that was logged in under that full
+	// name in another process.
+	ResumeWorker(name string) Grant
+}
+
+// Sink takes every judged submit, also one that is no share.
+type Sink interface {
+	// Share takes one; it copies what it keeps.
+	Share(s *Share)
+	// Flush ends one iteration of a loop, before replies are written.
 	Flush(loop int)
-	// Notice puts a line into the log; the Backend limits how often for a kind.
-	Notice(kind, text string)
 }
 
 // Settings is one immutable snapshot of what sessions need of the

@@ -8,20 +8,10 @@ import (
 	"ckpool/stratum"
 )
 
-// Workers is what moving sessions need of the Backend beside serving them.
-type Workers interface {
-	// WorkerName is the full name of a worker.
-	WorkerName(id WorkerID) string
-	// ResumeWorker is the worker of a session that was logged in under that
-	// full name.
-	ResumeWorker(name string) Grant
-}
-
 // Exporter writes what sessions are to another process. Its methods may be
 // called while the loops run unless they say otherwise.
 type Exporter struct {
-	Group   *Group
-	Workers Workers
+	Group *Group
 
 	// room for those of one session
 	logins       []loginRecord
@@ -98,7 +88,7 @@ func (e *Exporter) Session(h *Handler, slot netserver.Slot, c *wire.Codec) {
 	if s.login != 0 {
 		for i := range h.client(slot).allLogins() {
 			l := &h.logins.at(i).value
-			e.logins = append(e.logins, loginRecord{l.name, e.Workers.WorkerName(l.worker)})
+			e.logins = append(e.logins, loginRecord{l.name, h.b.Workers.WorkerName(l.worker)})
 		}
 	}
 	k.logins = e.logins

@@ -108,13 +108,12 @@ type Handler struct {
 	walks    []walk // what operators want, for Step
 	idle     int    // as of the last tick
 
-	msg      stratum.Message
-	submit   stratum.Submit
-	computed work.Share
-	share    Share
-	attempt  Login
-	out      []byte
-	scratch  []byte
+	msg     stratum.Message
+	submit  stratum.Submit
+	share   Share
+	attempt Login
+	out     []byte
+	scratch []byte
 }
 
 // login is one worker name in use on this loop.
@@ -192,7 +191,7 @@ func (c client) listener() *ListenerSettings {
 func (c client) limits() difficulty.Limits {
 	set := c.listener()
 	l := difficulty.Limits{Min: set.MinDiff, Max: set.MaxDiff, Floor: c.s.floor}
-	if w := c.b.Work(); w != nil {
+	if w := c.b.Jobs.Work(); w != nil {
 		l.Network = w.Job.NetworkDifficulty
 	}
 	return l
@@ -220,7 +219,7 @@ func (h *Handler) Closed(slot netserver.Slot, why netserver.Reason) {
 // detach ends all logins of a session.
 func (c client) detach() {
 	for i := range c.allLogins() {
-		c.b.Detach(c.logins.get(i).worker, c.s.client, c.agents.get(c.s.agent))
+		c.b.Workers.Detach(c.logins.get(i).worker, c.s.client, c.agents.get(c.s.agent))
 		c.logins.release(i)
 	}
 	delete(c.extra, c.slot)
@@ -233,7 +232,11 @@ func (h *Handler) TooLong(slot netserver.Slot) {
 }
 
 // Flush implements netserver.Handler.
-func (h *Handler) Flush() { h.b.Flush(h.loop) }
+func (h *Handler) Flush() {
+	for _, s := range h.b.Sinks {
+		s.Flush(h.loop)
+	}
+}
 
 // Line implements netserver.Handler.
 func (h *Handler) Line(slot netserver.Slot, line []byte) {
@@ -241,7 +244,7 @@ func (h *Handler) Line(slot netserver.Slot, line []byte) {
 	if s.client == 0 {
 		return
 	}
-	if h.b.Work() == nil {
+	if h.b.Jobs.Work() == nil {
 		h.hold(slot, s, line)
 		return
 	}

@@ -17,11 +17,12 @@ func (quiet) Write(netserver.Slot, []byte)            {}
 func (quiet) WriteWork(netserver.Slot, []byte, uint8) {}
 func (quiet) Remote(netserver.Slot) netip.AddrPort    { return netip.AddrPort{} }
 
-// counting is a backend that counts without keeping, so that only the
-// session's own allocations show.
-type counting struct{ *backend }
+// forgetful is a sink that keeps nothing, so that only the session's own
+// allocations show.
+type forgetful struct{}
 
-func (counting) Share(*Share) Best { return BestNone }
+func (forgetful) Share(*Share) {}
+func (forgetful) Flush(int)    {}
 
 func hotRig(t *testing.T) (*rig, netserver.Slot, func() []byte) {
 	r := newRig(t, nil)
@@ -29,7 +30,7 @@ func hotRig(t *testing.T) (*rig, netserver.Slot, func() []byte) {
 	slot, sent := r.miner("bob.rig1")
 	n := lastJob(sent)
 	r.Handler.t = quiet{(*transport)(r)}
-	r.Handler.b = counting{r.backend}
+	r.Handler.b.Sinks = []Sink{forgetful{}}
 	var line []byte
 	nonce := uint32(0)
 	return r, slot, func() []byte {

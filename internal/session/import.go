@@ -15,7 +15,6 @@ import (
 // loops run.
 type Importer struct {
 	Group     *Group
-	Workers   Workers
 	Listeners []int // index here by index there
 }
 
@@ -168,20 +167,20 @@ func (m *Importer) Session(h *Handler, slot netserver.Slot, c *wire.Codec) error
 
 // login logs the connection in again, which the other process has allowed.
 func (m *Importer) login(c client, l loginRecord) {
-	grant := m.Workers.ResumeWorker(l.worker)
+	grant := c.b.Workers.ResumeWorker(l.worker)
 	shared := WorkerID(0)
 	if l.name == grant.Name {
 		l.name, shared = grant.Name, grant.Worker
 	}
 	i := c.logins.use(shared, login{name: l.name, user: grant.User, worker: grant.Worker})
 	c.addLogin(i)
-	c.b.Attach(grant.Worker, c.s.client, c.agents.get(c.s.agent), c.at(float64(c.s.start)))
+	c.b.Workers.Attach(grant.Worker, c.s.client, c.agents.get(c.s.agent), c.at(float64(c.s.start)))
 }
 
 // Resume makes the loop go on with the present work: it goes to the miners
 // that do not have it.
 func (h *Handler) Resume() {
-	if h.work = h.b.Work(); h.work != nil {
+	if h.work = h.b.Jobs.Work(); h.work != nil {
 		h.cursor, h.walking = 0, true
 	}
 }

@@ -232,12 +232,9 @@ func (l *Log) share(c client, sh *Share) {
 	if !l.pass(kind, sh.Time) {
 		return
 	}
-	reached := 0.0
-	if sh.Computed != nil {
-		reached = sh.Computed.Difficulty
-	}
-	worker := word(string(sh.Submit.Worker))
-	if len(sh.Submit.Worker) == 0 { // the submit could not be read
+	reached := sh.Computed.Difficulty
+	worker := word(string(c.submit.Worker))
+	if len(c.submit.Worker) == 0 { // the submit could not be read
 		worker = word(c.logins.get(c.s.login).name)
 	}
 	if kind == lineAccepted {

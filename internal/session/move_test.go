@@ -42,10 +42,10 @@ func (r *rig) move(pause time.Duration) *rig {
 	n.now = r.now.Add(pause)
 	n.nextID = 7
 	n.group = NewGroup(NewRegistry(r.backend.set.Extranonce1Len, 1), 1, func(c uint64, why netserver.Reason) { n.Handler.Drop(c, why, func(int) {}) })
-	n.Handler = NewHandler((*transport)(n), n.backend, n.group)
+	n.Handler = NewHandler((*transport)(n), n.backend.asBackend(), n.group)
 
-	from := &Exporter{Group: r.group, Workers: r.backend}
-	to := Importer{Group: n.group, Workers: n.backend, Listeners: []int{0}}
+	from := &Exporter{Group: r.group}
+	to := Importer{Group: n.group, Listeners: []int{0}}
 	must := func(err error) {
 		r.Helper()
 		if err != nil {
@@ -63,7 +63,7 @@ func (r *rig) move(pause time.Duration) *rig {
 		in := wire.Read(record)
 		must(to.Session(n.Handler, n.nextID, in))
 		must(in.Done())
-		again := exported(&Exporter{Group: n.group, Workers: n.backend}, n.Handler, n.nextID)
+		again := exported(&Exporter{Group: n.group}, n.Handler, n.nextID)
 		if !bytes.Equal(record, again) {
 			r.Fatalf("session changed on its way\n%x\nwas\n%x", again, record)
 		}
@@ -319,7 +319,7 @@ func readSeen(record []byte) (k seenRecord, err error) {
 // files are never made anew.
 func TestReadSessionV1(t *testing.T) {
 	r := newRig(t, nil)
-	m := Importer{Group: r.group, Workers: r.backend, Listeners: []int{3, 4}}
+	m := Importer{Group: r.group, Listeners: []int{3, 4}}
 	v1 := records.V1(t, "session")
 	records.Check(t, v1, sessionVersion, (*record).fields)
 	in := wire.Read(v1)
@@ -387,7 +387,7 @@ func FuzzReadSession(f *testing.F) {
 	f.Add([]byte{2})
 	f.Fuzz(func(t *testing.T, in []byte) {
 		r := newRig(t, nil)
-		m := Importer{Group: r.group, Workers: r.backend, Listeners: []int{0}}
+		m := Importer{Group: r.group, Listeners: []int{0}}
 		if m.Session(r.Handler, 0, wire.Read(in)) != nil {
 			return
 		}
@@ -458,7 +458,7 @@ func TestImpossibleSessionIsRefused(t *testing.T) {
 	} {
 		r := newRig(t, nil)
 		slot, _ := r.miner("bob.rig1")
-		from := &Exporter{Group: r.group, Workers: r.backend}
+		from := &Exporter{Group: r.group}
 		if err := readSession(t, exported(from, r.Handler, slot)); err != nil {
 			t.Fatal(err)
 		}
@@ -472,7 +472,7 @@ func TestImpossibleSessionIsRefused(t *testing.T) {
 func readSession(t testing.TB, in []byte) error {
 	r := newRig(t, nil)
 	c := wire.Read(in)
-	m := Importer{Group: r.group, Workers: r.backend, Listeners: []int{0}}
+	m := Importer{Group: r.group, Listeners: []int{0}}
 	return firstError(m.Session(r.Handler, 0, c), c.Done())
 }
 
@@ -481,7 +481,7 @@ func readSession(t testing.TB, in []byte) error {
 func TestWritingASessionAllocatesNothing(t *testing.T) {
 	r := newRig(t, nil)
 	slot, _ := r.miner("bob.rig1")
-	from := &Exporter{Group: r.group, Workers: r.backend}
+	from := &Exporter{Group: r.group}
 	c := wire.Append(make([]byte, 0, 4096))
 	if n := testing.AllocsPerRun(100, func() {
 		c.Reset(0)
@@ -498,7 +498,7 @@ func BenchmarkMoveSessions(b *testing.B) {
 	for range sessions {
 		r.miner("bob.rig1")
 	}
-	from := &Exporter{Group: r.group, Workers: r.backend}
+	from := &Exporter{Group: r.group}
 	var record []byte
 	b.Run("export", func(b *testing.B) {
 		b.ReportAllocs()
@@ -518,7 +518,7 @@ func BenchmarkMoveSessions(b *testing.B) {
 		for b.Loop() {
 			b.StopTimer()
 			n := newRig(b, nil)
-			to := Importer{Group: n.group, Workers: n.backend, Listeners: []int{0}}
+			to := Importer{Group: n.group, Listeners: []int{0}}
 			to.MakeRoom([]*Handler{n.Handler}, sessions)
 			in := wire.Read(record)
 			b.StartTimer()

@@ -192,7 +192,7 @@ const changePause = 10
 func (c client) changeNow() {
 	switch {
 	case !c.s.is(subscribed|authorised) || c.s.want == c.s.sent():
-	case c.mayChange(c.seconds(), c.b.Work()):
+	case c.mayChange(c.seconds(), c.b.Jobs.Work()):
 		c.sendWork()
 	default:
 		c.s.flags |= deferred

@@ -94,7 +94,7 @@ func TestResumeFindsDuplicates(t *testing.T) {
 	// On another loop of the same server.
 	r.group.seen = append(r.group.seen, &seen{})
 	other := *r
-	other.Handler = NewHandler(loopOne{(*transport)(r)}, r.backend, r.group)
+	other.Handler = NewHandler(loopOne{(*transport)(r)}, r.backend.asBackend(), r.group)
 	slot = other.open()
 	other.subscription(slot, id)
 	other.send(slot, `{"id":2,"method":"mining.authorize","params":["bob","x"]}`)
@@ -113,7 +113,7 @@ func TestReplacedConnectionIsNotCredited(t *testing.T) {
 	line := submitLine(3, "bob", &n, r.solve(old, n.JobID, 1e-9, 0))
 
 	other := *r
-	other.Handler = NewHandler(loopOne{(*transport)(r)}, r.backend, r.group)
+	other.Handler = NewHandler(loopOne{(*transport)(r)}, r.backend.asBackend(), r.group)
 	slot := other.open()
 	other.subscription(slot, formatID(r.session(old).id))
 	other.send(slot, `{"id":2,"method":"mining.authorize","params":["bob","x"]}`)

@@ -50,7 +50,7 @@ func newRig(t testing.TB, change func(*Settings)) *rig {
 	}
 	r.backend = newBackend(t, set)
 	r.group = NewGroup(NewRegistry(set.Extranonce1Len, 1), 1, func(c uint64, why netserver.Reason) { r.Handler.Drop(c, why, func(int) {}) })
-	r.Handler = NewHandler((*transport)(r), r.backend, r.group)
+	r.Handler = NewHandler((*transport)(r), r.backend.asBackend(), r.group)
 	r.backend.newTip(r.now)
 	r.Step()
 	return r
@@ -218,23 +218,17 @@ func submitLine(id int, worker string, n *stratum.Notify, nonce string) string {
 		id, worker, n.JobID, n.NTime, nonce)
 }
 
-// counted is a share with a copy of what the handler uses again.
-type counted struct {
-	Share
-	hash [32]byte
-}
-
 // backend keeps everything in memory.
 type backend struct {
 	t          testing.TB
 	set        *Settings
 	builder    *work.Builder
 	work       *Work
-	jobs       map[uint64]Found
+	jobs       map[uint64]*Work
 	nextJob    uint64
 	keepFrom   uint64 // jobs before this one go with the next job
 	workers    map[string]WorkerID
-	shares     []counted
+	shares     []Share
 	blocks     []Share
 	notices    []string
 	height     int
@@ -244,9 +238,13 @@ type backend struct {
 	vbrequired uint32
 }
 
+func (b *backend) asBackend() Backend {
+	return Backend{Settings: b.Settings, Jobs: b, Workers: b, Sinks: []Sink{b}, Block: b.Block, Notice: b.Notice}
+}
+
 func newBackend(t testing.TB, set *Settings) *backend {
 	b := &backend{
-		t: t, set: set, jobs: map[uint64]Found{}, nextJob: 0x6b02867d00000000,
+		t: t, set: set, jobs: map[uint64]*Work{}, nextJob: 0x6b02867d00000000,
 		workers: map[string]WorkerID{}, height: 850000, version: "536870912",
 		builder: &work.Builder{
 			Tag: "ckpool", Extranonce1Len: set.Extranonce1Len, Extranonce2Len: set.Extranonce2Len, VersionMask: set.VersionMask,
@@ -287,8 +285,9 @@ func (b *backend) publish(now time.Time) {
 	if b.work != nil && b.work.Job.Template.PrevHash == tmpl.PrevHash {
 		tip = b.work.Tip
 	}
-	b.jobs[job.ID] = Found{job, tip}
-	b.work = &Work{Job: job, Tip: tip, Oldest: b.oldest(job.ID)}
+	b.work = &Work{Job: job, Tip: tip}
+	b.jobs[job.ID] = b.work
+	b.work.Oldest = b.oldest(job.ID)
 }
 
 // oldest drops jobs before keepFrom and returns the first that is left.
@@ -306,20 +305,14 @@ func (b *backend) oldest(newest uint64) uint64 {
 
 func (b *backend) Settings() *Settings                        { return b.set }
 func (b *backend) Work() *Work                                { return b.work }
-func (b *backend) Find(id uint64) Found                       { return b.jobs[id] }
+func (b *backend) Find(id uint64) *Work                       { return b.jobs[id] }
 func (b *backend) Flush(int)                                  {}
 func (b *backend) Notice(_, text string)                      { b.notices = append(b.notices, text) }
 func (b *backend) Block(s *Share)                             { b.blocks = append(b.blocks, *s) }
 func (b *backend) Detach(WorkerID, uint64, string)            { b.attached-- }
 func (b *backend) Attach(WorkerID, uint64, string, time.Time) { b.attached++ }
 
-func (b *backend) Share(s *Share) Best {
-	b.shares = append(b.shares, counted{Share: *s})
-	if c := s.Computed; c != nil {
-		b.shares[len(b.shares)-1].hash = c.Hash
-	}
-	return BestNone
-}
+func (b *backend) Share(s *Share) { b.shares = append(b.shares, *s) }
 
 func (b *backend) Authorize(l *Login) (Grant, *stratum.Reject) {
 	if b.refuse != nil {
@@ -340,7 +333,7 @@ func (b *backend) Authorize(l *Login) (Grant, *stratum.Reject) {
 	return g, nil
 }
 
-func (b *backend) last() counted {
+func (b *backend) last() Share {
 	b.t.Helper()
 	if len(b.shares) == 0 {
 		b.t.Fatal("no share was counted")

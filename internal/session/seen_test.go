@@ -48,16 +48,16 @@ func TestShareAroundTipIsCreditedOnce(t *testing.T) {
 		credited := map[[32]byte]int{}
 		for _, s := range r.backend.shares {
 			if s.Reason == Accepted {
-				credited[s.hash]++
+				credited[s.Computed.Hash]++
 			}
-			if credited[s.hash] > 1 {
+			if credited[s.Computed.Hash] > 1 {
 				t.Fatalf("%s: a share is credited twice", order)
 			}
 		}
 	}
 }
 
-// late is a backend whose newest work one loop has not seen yet.
+// late are jobs whose newest work one loop has not seen yet.
 type late struct {
 	*backend
 	work *Work
@@ -78,7 +78,8 @@ func TestShareForgottenByAnotherLoop(t *testing.T) {
 
 	r.group.seen = append(r.group.seen, &seen{})
 	other := *r
-	other.Handler = NewHandler(loopOne{(*transport)(r)}, late{r.backend, r.backend.work}, r.group)
+	other.Handler = NewHandler(loopOne{(*transport)(r)}, r.backend.asBackend(), r.group)
+	other.Handler.b.Jobs = late{r.backend, r.backend.work}
 	slot = other.open()
 	other.subscription(slot, id)
 	other.send(slot, `{"id":2,"method":"mining.authorize","params":["bob","x"]}`)

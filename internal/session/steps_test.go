@@ -164,7 +164,7 @@ func BenchmarkSteps(b *testing.B) {
 	} {
 		b.Run(name, func(b *testing.B) {
 			r := newRig(b, nil)
-			h := NewHandler(silent{r.now}, r.backend, r.group)
+			h := NewHandler(silent{r.now}, r.backend.asBackend(), r.group)
 			h.Step()
 			for slot := range netserver.Slot(clients) {
 				h.Open(slot, netip.AddrPort{}, 0)

@@ -6,18 +6,20 @@ import (
 	"ckpool/difficulty"
 	"ckpool/internal/netserver"
 	"ckpool/stratum"
-	"ckpool/work"
 )
 
 // onSubmit answers mining.submit. Nothing here allocates.
 func (q request) onSubmit() *stratum.Reject {
 	sub, sh := &q.submit, &q.share
 	*sh = Share{
-		Time: q.t.Now(), Loop: q.loop, Client: q.s.client, Submit: sub, Miner: q.miner(),
+		Time: q.t.Now(), Loop: q.loop, Client: q.s.client,
 		Remote: q.t.Remote(q.slot), Listener: int(q.s.listener), UserAgent: q.agents.get(q.s.agent),
+		Limit: int(q.s.limit), Payout: q.payout(), Extranonce1: MakeExtranonce(q.s.extranonce1Bytes()),
 	}
 	now := q.seconds()
 	sh.Format = sub.Parse(q.msg.Params, q.b.Settings().Extranonce2Len, q.scratch[:0])
+	sh.Variant, sh.NTime, sh.Nonce = sub.Suffix, sub.NTime, sub.Nonce
+	sh.Extranonce2 = MakeExtranonce(sub.Extranonce2[:sub.Extranonce2Len])
 	login := q.findLogin(sub.Worker)
 	if sh.Format != nil && login == 0 {
 		login = q.s.login // whoever is meant, it came from here
@@ -31,7 +33,7 @@ func (q request) onSubmit() *stratum.Reject {
 	case sh.Format != nil:
 		sh.Reason = Malformed
 	default:
-		q.judge(sh, now)
+		q.judge(sh, sub, now)
 		if login == 0 { // a block is taken from anybody, credit is not
 			sh.Reason, sh.Credit = WorkerMismatch, 0
 			if !q.s.is(authorised) {
@@ -39,7 +41,7 @@ func (q request) onSubmit() *stratum.Reject {
 			}
 		}
 	}
-	if sh.Computed != nil && sh.Computed.Block {
+	if sh.Computed.Block {
 		q.b.Block(sh)
 	}
 	q.account(sh, now)
@@ -58,18 +60,17 @@ func (q request) onSubmit() *stratum.Reject {
 }
 
 // judge computes the share and fills in the verdict.
-func (q request) judge(sh *Share, now float64) {
-	w := q.b.Work()
-	sub := sh.Submit
+func (q request) judge(sh *Share, sub *stratum.Submit, now float64) {
+	w := q.b.Jobs.Work()
 	sh.Current = w.Job
 	sh.Difficulty = q.s.sent()
-	found := Found{}
+	var found *Work
 	if !sub.JobIDBad {
-		found = q.b.Find(sub.JobID)
+		found = q.b.Jobs.Find(sub.JobID)
 	}
 	// Without a sent difficulty the miner never had a job; without a payout in
 	// solo mode its coinbase is unknown.
-	if found.Job == nil || q.s.sent() == 0 || q.b.Settings().Solo && sh.Miner.Payout == nil {
+	if found == nil || q.s.sent() == 0 || q.b.Settings().Solo && sh.Payout == nil {
 		sh.Reason = UnknownJob
 		return
 	}
@@ -81,18 +82,15 @@ func (q request) judge(sh *Share, now float64) {
 	if now < float64(q.s.maskUntil) {
 		mask |= q.s.oldMask & job.Mask
 	}
-	sh.Mask = mask
-	sh.Solution = work.Solution{
-		Variant: sub.Suffix, Extranonce2: sub.Extranonce2[:sub.Extranonce2Len],
-		Time: sub.NTime, Nonce: sub.Nonce, Version: job.Version,
-	}
+	sh.Mask, sh.Version = mask, job.Version
 	var bits uint32
 	if sub.HasVersionBits {
 		bits = sub.VersionBits
-		sh.Solution.Version = rolled(job.Version, mask, bits)
+		sh.Version = rolled(job.Version, mask, bits)
 	}
-	job.Hash(&q.computed, &sh.Miner, &sh.Solution)
-	sh.Computed = &q.computed
+	m, solution := sh.Miner(), sh.Solution()
+	job.Hash(&sh.Computed, &m, &solution)
+	sh.Hashed = true
 
 	switch {
 	case found.Tip != w.Tip:
@@ -101,10 +99,10 @@ func (q request) judge(sh *Share, now float64) {
 		sh.Reason = NTimeRange
 	case bits&^mask != 0:
 		sh.Reason = VersionMask
-	case !difficulty.Meets(&q.computed.Hash, accept) && !q.computed.Block:
+	case !difficulty.Meets(&sh.Computed.Hash, accept) && !sh.Computed.Block:
 		sh.Reason = AboveTarget
 	default:
-		if sh.Reason = q.repeated(job.ID, w); sh.Reason == Accepted && difficulty.Meets(&q.computed.Hash, credit) {
+		if sh.Reason = q.repeated(sh, w); sh.Reason == Accepted && difficulty.Meets(&sh.Computed.Hash, credit) {
 			sh.Credit = credit
 		}
 	}
@@ -116,8 +114,9 @@ func rolled(version, mask, bits uint32) uint32 { return version&^mask | bits }
 
 // repeated remembers the computed share, and refuses it when the session, here
 // or on a loop it was on before, may already have been credited for it.
-func (q request) repeated(job uint64, w *Work) Reason {
-	fp := binary.LittleEndian.Uint64(q.computed.Hash[:])
+func (q request) repeated(sh *Share, w *Work) Reason {
+	job := sh.Job.ID
+	fp := binary.LittleEndian.Uint64(sh.Computed.Hash[:])
 	found := neverSeen
 	if q.s.loops != 1<<(q.loop%64) {
 		for i, other := range q.g.seen {
@@ -140,7 +139,9 @@ func (q request) repeated(job uint64, w *Work) Reason {
 
 // account tells the backend and keeps the session's own figures.
 func (q request) account(sh *Share, now float64) {
-	best := q.b.Share(sh)
+	for _, s := range q.b.Sinks {
+		s.Share(sh)
+	}
 	q.g.Log.share(q.client, sh)
 	if sh.Reason != Accepted {
 		q.s.rejected++
@@ -150,8 +151,8 @@ func (q request) account(sh *Share, now float64) {
 	q.s.lastShare, q.s.refusals = moment(now), 0
 	q.s.rates.add(sh.Credit, now)
 	q.s.best = max(q.s.best, sh.Computed.Difficulty)
-	if best != BestNone && q.showsMessages() {
-		q.showMessage(bestText(best, sh.Computed.Difficulty))
+	if sh.Best != BestNone && q.showsMessages() {
+		q.showMessage(bestText(sh.Best, sh.Computed.Difficulty))
 	}
 }
 

@@ -82,5 +82,8 @@ func (q request) jobParam(arg []byte) (*work.Job, *stratum.Reject) {
 	if err != nil {
 		return nil, nil
 	}
-	return q.b.Find(id).Job, nil
+	if w := q.b.Jobs.Find(id); w != nil {
+		return w.Job, nil
+	}
+	return nil, nil
 }

@@ -30,7 +30,7 @@ func TestTransactionsThatAreNotKnown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.backend.jobs[7] = Found{Job: job}
+	r.backend.jobs[7] = &Work{Job: job}
 	for _, method := range []string{"mining.get_transactions", "mining.get_txnhashes"} {
 		r.want(slot, `{"id":9,"method":"`+method+`","params":["0000000000000007"]}`, rejectLine(20, "Transactions not known", "9"))
 	}

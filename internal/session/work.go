@@ -19,7 +19,7 @@ const (
 // fresh wire id and with a later time: much firmware ignores an id it knows, and
 // begins anew with every other, which would find the same shares again.
 func (c client) sendWork() {
-	w := c.b.Work()
+	w := c.b.Jobs.Work()
 	if w == nil {
 		return
 	}
@@ -111,11 +111,15 @@ func (c client) changed(w *Work, suffix uint8, now float64) {
 
 // miner is what of the client is in its coinbase. It aliases the session.
 func (c client) miner() work.Miner {
-	m := work.Miner{Limit: int(c.s.limit), Extranonce1: c.s.extranonce1Bytes()}
-	if c.s.login != 0 {
-		m.Payout = c.logins.at(c.s.login).value.user.Payout
+	return work.Miner{Limit: int(c.s.limit), Payout: c.payout(), Extranonce1: c.s.extranonce1Bytes()}
+}
+
+// payout is the script of a solo miner's coinbase, nil in pool mode.
+func (c client) payout() []byte {
+	if c.s.login == 0 {
+		return nil
 	}
-	return m
+	return c.logins.at(c.s.login).value.user.Payout
 }
 
 // receives reports whether the session gets jobs.
@@ -127,7 +131,7 @@ func (c client) receives() bool {
 // clients. New work comes first, then lines that waited for it, and then the job
 // again to those that were sent nothing for long.
 func (h *Handler) Step() (more bool) {
-	w := h.b.Work()
+	w := h.b.Jobs.Work()
 	switch {
 	case w != nil && h.stepWork(w):
 	case w != nil && len(h.heldList) > 0:
@@ -232,7 +236,7 @@ func (h *Handler) Tick(time.Time) { h.ticking.under = true }
 func (h *Handler) stepTick() {
 	set := h.b.Settings()
 	now := h.seconds()
-	haveWork := h.b.Work() != nil
+	haveWork := h.b.Jobs.Work() != nil
 	t := &h.ticking
 	for end := min(t.next+walkPart, h.top); t.next < end; t.next++ {
 		s := h.session(t.next)
@@ -266,7 +270,7 @@ func (c client) tickAuthorised(set *Settings, now float64) {
 	if quiet > idleTime && now-c.s.rates.last >= idleTime {
 		c.s.rates.decay(now)
 	}
-	w := c.b.Work()
+	w := c.b.Jobs.Work()
 	if c.s.is(hasEarlier) && w != nil && c.s.present.job < w.Oldest {
 		c.forgetEarlier()
 		c.g.registry.forgetEarlier(c.s.id, c.s.client)

@@ -2,8 +2,9 @@ package users
 
 import "ckpool/internal/session"
 
-// Share accounts one judged submit. It runs on the loop that read it.
-func (s *Users) Share(sh *session.Share) session.Best {
+// Share implements session.Sink: it counts one judged submit and notes what it
+// improved. It runs on the loop that read it.
+func (s *Users) Share(sh *session.Share) {
 	w := s.directory.table.get(sh.Worker)
 	counts := s.totals.loop(sh.Loop)
 	_, isShare := sh.Reason.Logged()
@@ -11,10 +12,7 @@ func (s *Users) Share(sh *session.Share) session.Best {
 		counts.rejects[sh.Reason].Add(1)
 	}
 	if w == nil {
-		return session.BestNone
-	}
-	if s.shareLog != nil && isShare {
-		s.shareLog.add(sh, w)
+		return
 	}
 	now, round := s.stamp(sh.Time), s.round.Load()
 	if sh.Reason != session.Accepted {
@@ -25,14 +23,11 @@ func (s *Users) Share(sh *session.Share) session.Best {
 		w.refuse(sh.Reason, now)
 		s.touch(&w.tally)
 		w.mu.Unlock()
-		return session.BestNone
+		return
 	}
-	achieved, block := 0.0, false
-	if sh.Computed != nil {
-		achieved, block = sh.Computed.Difficulty, sh.Computed.Block
-	}
+	achieved := sh.Computed.Difficulty
 	counts.accept(sh.Credit)
-	if !block {
+	if !sh.Computed.Block {
 		counts.offerBest(achieved)
 	}
 
@@ -49,20 +44,24 @@ func (s *Users) Share(sh *session.Share) session.Best {
 
 	switch {
 	case userBest && userEver:
-		return session.BestUserEver
+		sh.Best = session.BestUserEver
 	case userBest:
-		return session.BestUser
+		sh.Best = session.BestUser
 	case workerBest && workerEver:
-		return session.BestWorkerEver
+		sh.Best = session.BestWorkerEver
 	case workerBest:
-		return session.BestWorker
+		sh.Best = session.BestWorker
 	}
-	return session.BestNone
 }
 
-// Flush ends one iteration of a loop: what it logged goes to the writer.
-func (s *Users) Flush(loop int) {
-	if s.shareLog != nil {
-		s.shareLog.flush(loop)
+// Flush implements session.Sink.
+func (s *Users) Flush(int) {}
+
+// Sinks are what every judged submit goes to: these statistics, and the share log
+// if there is one.
+func (s *Users) Sinks() []session.Sink {
+	if s.shareLog == nil {
+		return []session.Sink{s}
 	}
+	return []session.Sink{s, s.shareLog}
 }

@@ -32,7 +32,7 @@ func TestShareCounts(t *testing.T) {
 		rejected(0, at(4*time.Second), 42, session.Unauthorized), // nobody's
 		accepted(99, at(4*time.Second), 42, 50),
 	} {
-		s.Share(sh)
+		s.take(sh)
 	}
 	st := s.Status(at(5*time.Second), Sessions{Idle: 3, Disconnected: 4})
 	if st.Accepted != 84.5 || st.AcceptedCount != 4 || st.Rejected != 50 || st.RejectedCount != 2 || st.BestShare != 700 {
@@ -56,10 +56,10 @@ func TestBestShareOfThePool(t *testing.T) {
 	w := grant(t, s, "bob").Worker
 	block := accepted(w, at(1), 1, 5000)
 	block.Computed.Block = true
-	s.Share(block)
+	s.take(block)
 	late := rejected(w, at(1), 1, session.Stale)
 	late.Computed.Difficulty = 900
-	s.Share(late)
+	s.take(late)
 	if st := s.Status(at(2), Sessions{}); st.BestShare != 0 {
 		t.Errorf("best share %v", st.BestShare)
 	}
@@ -73,7 +73,7 @@ func TestShareTellsBest(t *testing.T) {
 	rig1, rig2 := grant(t, s, "bob.rig1").Worker, grant(t, s, "bob.rig2").Worker
 	step := func(w session.WorkerID, achieved float64, want session.Best) {
 		t.Helper()
-		if got := s.Share(accepted(w, at(1), 1, achieved)); got != want {
+		if got := s.take(accepted(w, at(1), 1, achieved)); got != want {
 			t.Errorf("share of %v: %v, want %v", achieved, got, want)
 		}
 	}
@@ -87,7 +87,7 @@ func TestShareTellsBest(t *testing.T) {
 	step(rig2, 3, session.BestWorker)
 	step(rig1, 15, session.BestUser) // the user has had 20
 	step(rig1, 30, session.BestUserEver)
-	if got := s.Share(rejected(rig1, at(1), 1e6, session.Duplicate)); got != session.BestNone {
+	if got := s.take(rejected(rig1, at(1), 1e6, session.Duplicate)); got != session.BestNone {
 		t.Errorf("rejected share: %v", got)
 	}
 }
@@ -95,8 +95,8 @@ func TestShareTellsBest(t *testing.T) {
 func TestResetRound(t *testing.T) {
 	s := newHarness(t, nil).Users
 	w := grant(t, s, "bob").Worker
-	s.Share(accepted(w, at(time.Second), 42, 50))
-	s.Share(rejected(w, at(time.Second), 42, session.AboveTarget))
+	s.take(accepted(w, at(time.Second), 42, 50))
+	s.take(rejected(w, at(time.Second), 42, session.AboveTarget))
 	s.ResetRound()
 	if st := s.Status(at(time.Second), Sessions{}); st.Accepted != 0 || st.AcceptedCount != 0 || st.Rejected != 0 || st.RejectedCount != 0 || st.BestShare != 0 {
 		t.Errorf("pool after a reset: %+v", st)
@@ -125,7 +125,7 @@ func TestAverages(t *testing.T) {
 	pass := func(feed bool) {
 		now = now.Add(TickInterval)
 		if feed {
-			s.Share(accepted(w, now, rate*TickInterval.Seconds(), 1))
+			s.take(accepted(w, now, rate*TickInterval.Seconds(), 1))
 		}
 		s.tick(now)
 	}
@@ -164,7 +164,7 @@ func TestAverages(t *testing.T) {
 func TestFirstShareAndBursts(t *testing.T) {
 	s := newHarness(t, nil).Users
 	w := grant(t, s, "bob").Worker
-	s.Share(accepted(w, at(10*time.Second), 42, 1))
+	s.take(accepted(w, at(10*time.Second), 42, 1))
 	u := s.directory.user("bob")
 	var want difficulty.Average
 	want.Decay(42, 10, 60)
@@ -172,12 +172,12 @@ func TestFirstShareAndBursts(t *testing.T) {
 		t.Errorf("after the first share %v, want %v", u.rates[0], want)
 	}
 	for i := range 5 {
-		s.Share(accepted(w, at(10*time.Second+time.Duration(i)*10*time.Millisecond), 1, 1))
+		s.take(accepted(w, at(10*time.Second+time.Duration(i)*10*time.Millisecond), 1, 1))
 	}
 	if u.rates[0] != want {
 		t.Errorf("a burst was not gathered: %v", u.rates[0])
 	}
-	s.Share(accepted(w, at(10060*time.Millisecond), 1, 1))
+	s.take(accepted(w, at(10060*time.Millisecond), 1, 1))
 	want.Decay(6, 0.06, 60)
 	if math.Abs(float64(u.rates[0]-want)) > 1e-12 {
 		t.Errorf("after the burst %v, want %v", u.rates[0], want)
@@ -195,9 +195,9 @@ func TestShareAllocatesNothing(t *testing.T) {
 			now = now.Add(100 * time.Millisecond)
 			good.Time = now
 			good.Computed.Difficulty++
-			s.Share(good)
-			s.Share(bad)
-			s.Flush(0)
+			s.take(good)
+			s.take(bad)
+			s.flush(0)
 		}
 		if logged { // buffers grow once, as far as they may
 			for range maxQueued {
@@ -276,8 +276,8 @@ func TestTotalsAreSumsOfShares(t *testing.T) {
 						}
 					}
 					sh.Loop = loop
-					s.Share(sh)
-					s.Flush(loop)
+					s.take(sh)
+					s.flush(loop)
 				}
 			})
 		}
@@ -319,8 +319,8 @@ func BenchmarkShare(b *testing.B) {
 				now = now.Add(500 * time.Microsecond)
 				i++
 				sh.Time, sh.Worker = now, workers[i%len(workers)]
-				s.Share(sh)
-				s.Flush(0)
+				s.take(sh)
+				s.flush(0)
 			}
 		})
 	}

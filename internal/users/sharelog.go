@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,14 +22,12 @@ const (
 )
 
 // shareLog carries shares from the loops to the goroutine that writes them:
-// loops copy, the writer prints.
+// loops copy, the writer prints. It is a session.Sink.
 type shareLog struct {
 	// immutable
-	dir      string
-	settings *atomic.Pointer[Settings]
-	event    func(level int, text string)
-	loops    []shareQueue
-	wake     chan struct{}
+	users *Users
+	loops []shareQueue
+	wake  chan struct{}
 
 	lost   atomic.Uint64 // shares that were not logged
 	reopen atomic.Bool   // the files were renamed
@@ -38,43 +35,23 @@ type shareLog struct {
 
 // shareQueue is one loop's.
 type shareQueue struct {
-	events []shareEvent // owned by the loop
+	shares []loggedShare // owned by the loop
 
 	mu    sync.Mutex
-	ready []shareEvent // guarded by mu
-	_     [64]byte     // keeps loops off each other's cache lines
+	ready []loggedShare // guarded by mu
+	_     [64]byte      // keeps loops off each other's cache lines
 }
 
-// shareEvent is a copy of a share.
-type shareEvent struct {
-	time           time.Time
-	client         uint64
-	worker         *worker
-	height         int64
-	workID         uint64
-	difficulty     float64
-	achieved       float64
-	hash           [32]byte
-	hashed         bool
-	reason         session.Reason
-	remote         netip.Addr
-	listener       int
-	userAgent      string
-	extranonce1    [32]byte
-	extranonce1Len int
-	extranonce2    [8]byte
-	extranonce2Len int
-	ntime, nonce   uint32
+// loggedShare is a copy of a share without its jobs, which are large.
+type loggedShare struct {
+	session.Share
+	worker *worker
+	height int64
+	job    uint64 // id
 }
 
-func newShareLog(cfg Config, settings *atomic.Pointer[Settings]) *shareLog {
-	return &shareLog{
-		dir:      cfg.LogDir,
-		settings: settings,
-		event:    cfg.Event,
-		loops:    make([]shareQueue, cfg.Loops),
-		wake:     make(chan struct{}, 1),
-	}
+func newShareLog(s *Users) *shareLog {
+	return &shareLog{users: s, loops: make([]shareQueue, s.cfg.Loops), wake: make(chan struct{}, 1)}
 }
 
 // ReopenShareLogs opens the share logs by name again, after they were renamed.
@@ -87,59 +64,43 @@ func (s *Users) ReopenShareLogs() {
 
 func (l *shareLog) queue(loop int) *shareQueue { return &l.loops[uint(loop)%uint(len(l.loops))] }
 
-// add copies a share. A share of an unknown job is logged with the present one.
-func (l *shareLog) add(sh *session.Share, w *worker) {
+// Share implements session.Sink. A share of an unknown job is logged with the
+// present one.
+func (l *shareLog) Share(sh *session.Share) {
+	w := l.users.directory.table.get(sh.Worker)
 	job := sh.Job
 	if job == nil {
 		job = sh.Current
 	}
-	if job == nil || sh.Submit == nil {
+	if _, isShare := sh.Reason.Logged(); !isShare || w == nil || job == nil {
 		return
 	}
 	q := l.queue(sh.Loop)
-	q.events = append(q.events, shareEvent{
-		time:           sh.Time,
-		client:         sh.Client,
-		worker:         w,
-		workID:         job.ID,
-		difficulty:     sh.Difficulty,
-		achieved:       -1,
-		reason:         sh.Reason,
-		remote:         sh.Remote.Addr(),
-		listener:       sh.Listener,
-		userAgent:      sh.UserAgent,
-		extranonce2:    sh.Submit.Extranonce2,
-		extranonce2Len: sh.Submit.Extranonce2Len,
-		ntime:          sh.Submit.NTime,
-		nonce:          sh.Submit.Nonce,
-	})
-	e := &q.events[len(q.events)-1]
+	q.shares = append(q.shares, loggedShare{Share: *sh, worker: w, job: job.ID})
+	k := &q.shares[len(q.shares)-1]
+	k.Job, k.Current = nil, nil
 	if job.Template != nil {
-		e.height = job.Template.Height
-	}
-	e.extranonce1Len = copy(e.extranonce1[:], sh.Miner.Extranonce1)
-	if c := sh.Computed; c != nil {
-		e.hash, e.achieved, e.hashed = c.Hash, c.Difficulty, true
+		k.height = job.Template.Height
 	}
 }
 
-// flush hands the loop's shares over. What is too much for the queue is lost
+// Flush implements session.Sink: it hands the loop's shares over. What is too much for the queue is lost
 // and counted: a loop never waits for a disk.
-func (l *shareLog) flush(loop int) {
+func (l *shareLog) Flush(loop int) {
 	q := l.queue(loop)
-	if len(q.events) == 0 {
+	if len(q.shares) == 0 {
 		return
 	}
 	q.mu.Lock()
 	if len(q.ready) == 0 {
-		q.ready, q.events = q.events, q.ready
+		q.ready, q.shares = q.shares, q.ready
 	} else {
-		room := min(len(q.events), maxQueued-len(q.ready))
-		q.ready = append(q.ready, q.events[:room]...)
-		l.lost.Add(uint64(len(q.events) - room))
+		room := min(len(q.shares), maxQueued-len(q.ready))
+		q.ready = append(q.ready, q.shares[:room]...)
+		l.lost.Add(uint64(len(q.shares) - room))
 	}
 	q.mu.Unlock()
-	q.events = q.events[:0]
+	q.shares = q.shares[:0]
 	l.signal()
 }
 
@@ -159,7 +120,7 @@ func (s *Users) WriteShares(ctx context.Context) {
 }
 
 func (l *shareLog) run(ctx context.Context) {
-	w := sharelog.OpenWriter(l.dir)
+	w := sharelog.OpenWriter(l.users.cfg.LogDir)
 	p := printer{w: w, log: l}
 	for ended := false; !ended; {
 		select {
@@ -180,7 +141,7 @@ func (l *shareLog) run(ctx context.Context) {
 		}
 	}
 	if err := w.Close(); err != nil {
-		l.event(levelError, fmt.Sprintf("Failed to write share log: %v", err))
+		l.users.cfg.Event(levelError, fmt.Sprintf("Failed to write share log: %v", err))
 	}
 }
 
@@ -188,7 +149,7 @@ func (l *shareLog) run(ctx context.Context) {
 type printer struct {
 	w      *sharelog.Writer
 	log    *shareLog
-	spare  []shareEvent
+	spare  []loggedShare
 	record sharelog.Record
 
 	reported time.Time
@@ -208,51 +169,45 @@ func (p *printer) drain() {
 	}
 }
 
-func (p *printer) print(e *shareEvent) {
+func (p *printer) print(k *loggedShare) {
 	listener, remote := "", ""
-	if urls := p.log.settings.Load().ListenerURLs; e.listener >= 0 && e.listener < len(urls) {
-		listener = urls[e.listener]
+	if urls := p.log.users.settings.Load().ListenerURLs; k.Listener >= 0 && k.Listener < len(urls) {
+		listener = urls[k.Listener]
 	}
-	if e.remote.IsValid() {
-		remote = e.remote.Unmap().String()
+	if k.Remote.IsValid() {
+		remote = k.Remote.Addr().Unmap().String()
 	}
-	errn, _ := e.reason.Logged()
+	errn, _ := k.Reason.Logged()
 	p.record = sharelog.Record{
-		WorkID:      e.workID,
-		ClientID:    int64(e.client),
-		Extranonce1: hex.EncodeToString(e.extranonce1[:e.extranonce1Len]),
-		Extranonce2: hex.EncodeToString(e.extranonce2[:min(e.extranonce2Len, len(e.extranonce2))]),
-		Nonce:       fmt.Sprintf("%08x", e.nonce),
-		NTime:       fmt.Sprintf("%08x", e.ntime),
-		Difficulty:  e.difficulty,
-		Achieved:    e.achieved,
-		Hash:        displayHash(e),
-		Result:      e.reason == session.Accepted,
+		WorkID:      k.job,
+		ClientID:    int64(k.Client),
+		Extranonce1: hex.EncodeToString(k.Extranonce1.Bytes()),
+		Extranonce2: hex.EncodeToString(k.Extranonce2.Bytes()),
+		Nonce:       fmt.Sprintf("%08x", k.Nonce),
+		NTime:       fmt.Sprintf("%08x", k.NTime),
+		Difficulty:  k.Difficulty,
+		Achieved:    -1,
+		Result:      k.Reason == session.Accepted,
 		Errn:        errn,
-		Created:     e.time,
+		Created:     k.Time,
 		CreateBy:    "code",
 		CreateCode:  "parse_submit",
 		CreateInet:  listener,
-		WorkerName:  e.worker.name,
-		UserName:    e.worker.user.Name,
+		WorkerName:  k.worker.name,
+		UserName:    k.worker.user.Name,
 		Address:     remote,
-		Agent:       e.userAgent,
+		Agent:       k.UserAgent,
 	}
-	if told := e.reason.Reject(); told != nil {
+	if k.Hashed {
+		p.record.Achieved, p.record.Hash = k.Computed.Difficulty, work.FormatHash(k.Computed.Hash)
+	}
+	if told := k.Reason.Reject(); told != nil {
 		p.record.ErrorCode, p.record.ErrorText = int(told.Code), told.Text
 	}
 	// A line that cannot be written yet is kept; the next Flush reports it.
-	if errors.Is(p.w.Append(e.height, &p.record), sharelog.ErrFull) {
+	if errors.Is(p.w.Append(k.height, &p.record), sharelog.ErrFull) {
 		p.log.lost.Add(1)
 	}
-}
-
-// displayHash is the hash most significant byte first, empty without one.
-func displayHash(e *shareEvent) string {
-	if !e.hashed {
-		return ""
-	}
-	return work.FormatHash(e.hash)
 }
 
 // report tells of trouble at most once a minute.
@@ -263,10 +218,10 @@ func (p *printer) report(err error) {
 	}
 	p.reported = time.Now()
 	if err != nil {
-		p.log.event(levelError, fmt.Sprintf("Failed to write share log: %v", err))
+		p.log.users.cfg.Event(levelError, fmt.Sprintf("Failed to write share log: %v", err))
 	}
 	if lost != p.lost {
-		p.log.event(levelError, fmt.Sprintf("Share log: %d shares were not logged, the disk did not keep up", lost-p.lost))
+		p.log.users.cfg.Event(levelError, fmt.Sprintf("Share log: %d shares were not logged, the disk did not keep up", lost-p.lost))
 		p.lost = lost
 	}
 }

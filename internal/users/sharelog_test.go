@@ -12,6 +12,7 @@ import (
 
 	"ckpool/internal/session"
 	"ckpool/sharelog"
+	"ckpool/work"
 )
 
 // logged runs fn beside the writer and returns the share log files it leaves.
@@ -50,18 +51,18 @@ func TestShareLogLines(t *testing.T) {
 		files := logged(t, h, func() {
 			good := accepted(w, time.Unix(1795327619, 853012345), 0.001, 0.0018773287351401137)
 			good.Client = 2
-			good.Submit.Extranonce2 = [8]byte{7: 1}
+			good.Extranonce2 = session.MakeExtranonce([]byte{7: 1})
 			good.Computed.Hash = [32]byte{0: 0xf4, 1: 0x4e, 30: 0x02}
-			h.Share(good)
+			h.take(good)
 
 			unknown := rejected(w, time.Unix(1795327619, 53012345), 42, session.UnknownJob)
-			unknown.Job, unknown.Computed, unknown.Listener, unknown.UserAgent = nil, nil, 7, ""
-			h.Share(unknown)
-			h.Share(rejected(w, start, 42, session.Malformed)) // malformed
+			unknown.Job, unknown.Hashed, unknown.Computed, unknown.Listener, unknown.UserAgent = nil, false, work.Share{}, 7, ""
+			h.take(unknown)
+			h.take(rejected(w, start, 42, session.Malformed)) // malformed
 			starting := accepted(w, start, 1, 1)
 			starting.Job, starting.Current = nil, nil
-			h.Share(starting)
-			h.Flush(0)
+			h.take(starting)
+			h.flush(0)
 		})
 		const path = "/000cf850/6b02867d00000001.sharelog"
 		want := `{"workinfoid": 7710873383440744449, "clientid": 2, "enonce1": "7e86026b", "nonce2": "0000000000000001", "nonce": "0009bf79", "ntime": "6b02867d", "diff": 0.001, "sdiff": 0.0018773287351401137, "hash": "0002000000000000000000000000000000000000000000000000000000004ef4", "result": true, "errn": 0, "createdate": "1795327619,853012345", "createby": "code", "createcode": "parse_submit", "createinet": "0.0.0.0:3333", "workername": "bob.rig1", "username": "bob", "address": "198.51.100.7", "agent": "cgminer/4.12.1"}
@@ -85,12 +86,12 @@ func TestShareLogOrder(t *testing.T) {
 				for i := range shares {
 					sh := accepted(w, start, 1, float64(i))
 					sh.Loop, sh.Client = loop, uint64(loop)
-					h.Share(sh)
+					h.take(sh)
 					if i%3 == 0 {
-						h.Flush(loop)
+						h.flush(loop)
 					}
 				}
-				h.Flush(loop)
+				h.flush(loop)
 			})
 		}
 		run.Wait()
@@ -115,8 +116,8 @@ func TestShareLogDiskTrouble(t *testing.T) {
 		w := grant(t, h.Users, "bob").Worker
 		h.write(t, "", "000cf850") // a file where the directory should be
 		files := logged(t, h, func() {
-			h.Share(accepted(w, start, 1, 1))
-			h.Flush(0)
+			h.take(accepted(w, start, 1, 1))
+			h.flush(0)
 			time.Sleep(time.Second)
 			synctest.Wait()
 			if events := h.found("3 Failed to write share log: "); len(events) != 1 {
@@ -125,8 +126,8 @@ func TestShareLogDiskTrouble(t *testing.T) {
 			if err := os.Remove(filepath.Join(h.dir, "000cf850")); err != nil {
 				t.Fatal(err)
 			}
-			h.Share(accepted(w, start, 1, 2))
-			h.Flush(0)
+			h.take(accepted(w, start, 1, 2))
+			h.flush(0)
 		})
 		if n := strings.Count(files["/000cf850/6b02867d00000001.sharelog"], "\n"); n != 2 {
 			t.Errorf("%d lines", n)
@@ -139,8 +140,8 @@ func TestShareQueueIsBounded(t *testing.T) {
 	w := grant(t, h.Users, "bob").Worker
 	sh := accepted(w, start, 1, 1)
 	for range maxQueued + 10 { // nobody writes
-		h.Share(sh)
-		h.Flush(0)
+		h.take(sh)
+		h.flush(0)
 	}
 	if q := h.shareLog.queue(0); len(q.ready) != maxQueued || h.shareLog.lost.Load() != 10 {
 		t.Errorf("%d queued, %d lost", len(q.ready), h.shareLog.lost.Load())

@@ -84,7 +84,7 @@ func New(cfg Config, now time.Time) *Users {
 	s.round.Store(1)
 	s.network.Store(-1)
 	if cfg.LogShares {
-		s.shareLog = newShareLog(cfg, &s.settings)
+		s.shareLog = newShareLog(s)
 	}
 	return s
 }

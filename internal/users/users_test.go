@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"ckpool/internal/session"
-	"ckpool/stratum"
 	"ckpool/work"
 )
 
@@ -83,8 +82,8 @@ func grant(t testing.TB, s *Users, worker string) session.Grant {
 func accepted(w session.WorkerID, at time.Time, credit, achieved float64) *session.Share {
 	job := &work.Job{ID: 0x6b02867d00000001, Template: &work.Template{Height: 850000}}
 	return &session.Share{
-		Time: at, Worker: w, Job: job, Current: job, Submit: &stratum.Submit{Extranonce2Len: 8, NTime: 0x6b02867d, Nonce: 0x9bf79},
-		Computed: &work.Share{Difficulty: achieved}, Miner: work.Miner{Extranonce1: []byte{0x7e, 0x86, 0x02, 0x6b}},
+		Time: at, Worker: w, Job: job, Current: job, NTime: 0x6b02867d, Nonce: 0x9bf79, Hashed: true, Computed: work.Share{Difficulty: achieved},
+		Extranonce1: session.MakeExtranonce([]byte{0x7e, 0x86, 0x02, 0x6b}), Extranonce2: session.MakeExtranonce(make([]byte, 8)),
 		Difficulty: credit, Credit: credit, Remote: netip.MustParseAddrPort("198.51.100.7:1234"), UserAgent: "cgminer/4.12.1",
 	}
 }
@@ -94,6 +93,21 @@ func rejected(w session.WorkerID, at time.Time, difficulty float64, reason sessi
 	sh.Credit = 0
 	sh.Reason = reason
 	return sh
+}
+
+// take gives a share to all sinks and returns what it improved.
+func (s *Users) take(sh *session.Share) session.Best {
+	for _, k := range s.Sinks() {
+		k.Share(sh)
+	}
+	return sh.Best
+}
+
+// flush ends an iteration of a loop.
+func (s *Users) flush(loop int) {
+	for _, k := range s.Sinks() {
+		k.Flush(loop)
+	}
 }
 
 // tick is Tick in a test that has no sessions.

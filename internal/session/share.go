@@ -1,0 +1,84 @@
+package session
+
+import (
+	"net/netip"
+	"time"
+
+	"ckpool/stratum"
+	"ckpool/work"
+)
+
+// Share is one judged submit: the record that statistics, share log and block are
+// made of. It is passed by pointer and used again by the loop; a copy of it is
+// whole. Of a submit that cannot be read the fields of what was found may be
+// incomplete; where its sender is not known, Worker is that of the connection, or
+// 0.
+type Share struct {
+	Time      time.Time
+	Loop      int
+	Client    uint64
+	Worker    WorkerID
+	Remote    netip.AddrPort
+	Listener  int
+	UserAgent string
+
+	Job     *work.Job // nil: unknown job id
+	Current *work.Job // the newest job at that time
+
+	// Of the miner.
+	Limit       int    // the largest coinbase it takes, in bytes
+	Payout      []byte // solo: output script, immutable; nil in pool mode
+	Extranonce1 Extranonce
+	Mask        uint32 // version bits it may roll
+
+	// What it found.
+	Variant               uint8 // of the job
+	Extranonce2           Extranonce
+	NTime, Nonce, Version uint32 // Version: of the header
+
+	Hashed   bool
+	Computed work.Share // if Hashed
+
+	// The verdict.
+	Difficulty float64 // what the share was judged by
+	Credit     float64 // 0 when rejected, or accepted below its job's difficulty
+	Reason     Reason
+	Format     *stratum.Reject // of a Malformed submit: what is wrong with it
+	Best       Best            // what it improved; set by the sink that counts
+}
+
+// Miner is what of the miner is in the coinbase. It aliases s.
+func (s *Share) Miner() work.Miner {
+	return work.Miner{Limit: s.Limit, Payout: s.Payout, Extranonce1: s.Extranonce1.Bytes()}
+}
+
+// Solution is what the miner found. It aliases s.
+func (s *Share) Solution() work.Solution {
+	return work.Solution{Variant: s.Variant, Extranonce2: s.Extranonce2.Bytes(), Time: s.NTime, Nonce: s.Nonce, Version: s.Version}
+}
+
+// Extranonce is an extranonce of at most 16 bytes.
+type Extranonce struct {
+	bytes  [16]byte
+	length uint8
+}
+
+// MakeExtranonce is one with the bytes of b, of which it has at most 16.
+func MakeExtranonce(b []byte) (e Extranonce) {
+	e.length = uint8(copy(e.bytes[:], b))
+	return e
+}
+
+// Bytes aliases e.
+func (e *Extranonce) Bytes() []byte { return e.bytes[:e.length] }
+
+// Best is what a share improved.
+type Best uint8
+
+const (
+	BestNone   Best = iota
+	BestWorker      // the worker's best of the round
+	BestUser        // the user's best of the round
+	BestWorkerEver
+	BestUserEver
+)
