@@ -186,8 +186,7 @@ func (c commands) listenerFD(_ context.Context, n int) (*os.File, error) {
 	for _, f := range files[1:] {
 		f.Close()
 	}
-	c.shared.Store(true)
-	c.refuse(&c.rejecting, c.rejecting.Load())
+	c.refuse(&c.shared, true)
 	return files[0], nil
 }
 

@@ -49,7 +49,9 @@ type Pool struct {
 	sessions   atomic.Pointer[session.Settings]
 	rejecting  atomic.Bool  // by an operator's word
 	workless   atomic.Bool  // no node has been usable for long
-	shared     atomic.Bool  // another process was given a listening socket
+	shared     atomic.Bool  // another process was given a listening socket, and may take over
+	admission  sync.Mutex   // held while one of these three changes
+	leftSince  time.Time    // new connections are left to that process; zero: they are not; guarded by admission
 	resumable  atomic.Int64 // sessions
 	blocks     *Blocks
 	candidates candidates

@@ -127,6 +127,7 @@ func (p *Pool) keepStatistics(ctx context.Context) error {
 			last = now
 			p.miners.Sum(now, false)
 			p.guardWork(ctx, &guard, now)
+			p.guardTakeover(now)
 			err := p.Tick(now, func() Sessions {
 				p.noteSaving(saveSessions(p.registry, p.config.Load(), now))
 				return p.counts(ctx, now)
@@ -163,13 +164,25 @@ type workGuard struct {
 	dropped bool
 }
 
+// takeoverTime is how long new connections are left to a process that was given
+// the listening sockets and said reject. C ckpool, when it takes over, says
+// shutdown within a second of that.
+const takeoverTime = 10 * time.Second
+
 // refuse notes one of the reasons not to accept connections, and accepts them
 // when there is none.
 func (p *Pool) refuse(reason *atomic.Bool, refuse bool) {
+	p.admission.Lock()
+	defer p.admission.Unlock()
 	reason.Store(refuse)
+	if leave := p.rejecting.Load() && p.shared.Load(); !leave {
+		p.leftSince = time.Time{}
+	} else if p.leftSince.IsZero() {
+		p.leftSince = time.Now()
+	}
 	switch {
-	case p.rejecting.Load() && p.shared.Load():
-		p.server.LeaveToOthers() // C ckpool says so when it takes over
+	case !p.leftSince.IsZero():
+		p.server.LeaveToOthers()
 	case p.rejecting.Load():
 		p.server.Refuse(netserver.Rejecting)
 	case p.workless.Load():
@@ -177,6 +190,19 @@ func (p *Pool) refuse(reason *atomic.Bool, refuse bool) {
 	default:
 		p.server.Admit()
 	}
+}
+
+// guardTakeover closes new connections again when the process they were left to
+// has not ended this one: nobody may ever accept them.
+func (p *Pool) guardTakeover(now time.Time) {
+	p.admission.Lock()
+	over := !p.leftSince.IsZero() && now.Sub(p.leftSince) >= takeoverTime
+	p.admission.Unlock()
+	if !over {
+		return
+	}
+	p.refuse(&p.shared, false)
+	p.logAt(logfile.LevelWarning, fmt.Sprintf("The process that was given the listening sockets has not ended this one in %s: new connections are closed again, until ckpmsg accept", takeoverTime))
 }
 
 // guardWork closes miners when no node has been usable for so long that they
