@@ -1,17 +1,24 @@
 package pool
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"os"
+	"strings"
 	"time"
 
 	"ckpool/internal/instance"
 	"ckpool/internal/logfile"
 	"ckpool/internal/netserver"
 )
+
+// templateTime is how long a node has for its first template before the other
+// process is left to go on. It is shorter than what that one waits for, so that it
+// hears the reason.
+const templateTime = 18 * time.Second
 
 // Inheritance is what a pool is given by others before it runs: listening
 // sockets of a service manager, or of the process whose place it takes.
@@ -75,17 +82,21 @@ func (i Inheritance) Load(now time.Time) error { return loadSaved(i.Pool, now) }
 
 // Prepare sees that files can be written, connects to the nodes and waits for a
 // template that work can be made of, before Run.
-func (i Inheritance) Prepare(ctx context.Context) error {
+func (i Inheritance) Prepare(until context.Context) error {
 	p, u := i.Pool, i.updater
 	for _, dir := range logDirs(p.config.Load().LogDir) {
 		if err := instance.Usable(dir); err != nil {
 			return err
 		}
 	}
+	ctx, cancel := context.WithTimeout(until, templateTime)
+	defer cancel()
 	p.background.start(p.nodes.Run)
 	select {
+	case <-until.Done():
+		return fmt.Errorf("no node has given a template: %w", context.Cause(until))
 	case <-ctx.Done():
-		return fmt.Errorf("no node has given a template: %w", context.Cause(ctx))
+		return fmt.Errorf("no node has given a template within %v: %s", templateTime, p.nodeTrouble())
 	case <-p.background.done:
 		return fmt.Errorf("nodes: %w", p.background.err)
 	case t := <-p.nodes.Templates():
@@ -98,4 +109,13 @@ func (i Inheritance) Prepare(ctx context.Context) error {
 		u.first = &t
 		return nil
 	}
+}
+
+// nodeTrouble is why nodes cannot be used.
+func (p *Pool) nodeTrouble() string {
+	var texts []string
+	for _, n := range p.nodes.Status() {
+		texts = append(texts, fmt.Sprintf("node %s %s", n.URL, cmp.Or(n.Reason, "is "+n.State)))
+	}
+	return strings.Join(texts, "; ")
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -127,6 +128,23 @@ func (l *Leaving) Freeze(ctx context.Context) (since time.Time, err error) {
 	p.submissions.Wait() // a block found in the last moment goes along
 	p.moving.Lock()
 	return since, nil
+}
+
+// Unsaved names the blocks that no node and no file has yet, and why; "" none.
+func (p *Pool) Unsaved() string {
+	var texts []string
+	list := p.nodes.Unsaved()
+	for _, b := range list[:min(len(list), 3)] {
+		why := ""
+		if b.Trouble != "" {
+			why = " (" + b.Trouble + ")"
+		}
+		texts = append(texts, fmt.Sprintf("block %d %s is not saved%s: this process alone has it until a node takes it", b.Height, display(b.Hash), why))
+	}
+	if more := len(list) - len(texts); more > 0 {
+		texts = append(texts, fmt.Sprintf("%d more blocks likewise", more))
+	}
+	return strings.Join(texts, "; ")
 }
 
 // lockWithin locks mu, waiting while files are being written.
