@@ -1,6 +1,7 @@
 package work
 
 import (
+	"math"
 	"sync/atomic"
 
 	"ckpool/difficulty"
@@ -31,6 +32,20 @@ type Template struct {
 	// there are transactions with witness.
 	computed []byte
 	txs      atomic.Pointer[transactions]
+}
+
+// Later is the template as it would be so many seconds later, with the same
+// transactions.
+func (t *Template) Later(seconds uint32) *Template {
+	later := &Template{
+		Height: t.Height, Version: t.Version, PrevHash: t.PrevHash, Bits: t.Bits,
+		CurTime: t.CurTime + min(seconds, math.MaxUint32-t.CurTime), MinTime: t.MinTime,
+		CoinbaseValue: t.CoinbaseValue, Flags: t.Flags, Target: t.Target,
+		HasCommitment: t.HasCommitment, DefaultCommitment: t.DefaultCommitment,
+		VBRequired: t.VBRequired, LongPollID: t.LongPollID, Rules: t.Rules, computed: t.computed,
+	}
+	later.txs.Store(t.txs.Load())
+	return later
 }
 
 // commitment is the script of the coinbase's commitment output, nil for none.

@@ -56,7 +56,7 @@ func (u *updater) outdated(t *bitcoind.Update) bool {
 // run turns templates into work until ctx ends. Publishing comes before
 // everything else; what only people or files need is done after it.
 func (u *updater) run(ctx context.Context) error {
-	timer := time.NewTimer(u.config.Load().UpdateInterval)
+	timer := time.NewTimer(u.interval())
 	defer timer.Stop()
 	for {
 		t, ok := u.await(ctx, timer)
@@ -81,7 +81,8 @@ func (u *updater) run(ctx context.Context) error {
 }
 
 // await is the next template to make work of; false when ctx has ended. Each
-// time the timer runs down it asks for one.
+// time the timer runs down it asks for one, and makes do with the last if no node
+// has answered for long.
 func (u *updater) await(ctx context.Context, timer *time.Timer) (t bitcoind.Update, ok bool) {
 	prepared := make(chan bitcoind.Update, 1)
 	if u.first != nil && len(u.nodes.Templates()) == 0 { // or it is older than that
@@ -94,8 +95,10 @@ func (u *updater) await(ctx context.Context, timer *time.Timer) (t bitcoind.Upda
 			return t, false
 		case <-timer.C:
 			u.nodes.Refresh("update interval")
-			timer.Reset(u.config.Load().UpdateInterval)
-			continue
+			timer.Reset(u.interval())
+			if t, ok = u.renewed(time.Now()); !ok {
+				continue
+			}
 		case t = <-prepared:
 		case t = <-u.nodes.Templates():
 		}
@@ -103,11 +106,32 @@ func (u *updater) await(ctx context.Context, timer *time.Timer) (t bitcoind.Upda
 	}
 }
 
+// interval is how often nodes are asked.
+func (u *updater) interval() time.Duration {
+	return min(u.config.Load().UpdateInterval, session.RenewAfter)
+}
+
+// renewed is the present work's template once more, when it was announced for so
+// long that miners would not hear of it again. Its time has gone on, where the
+// difficulty does not depend on that.
+func (u *updater) renewed(now time.Time) (t bitcoind.Update, ok bool) {
+	w := u.jobs.Work()
+	if w == nil || now.Sub(w.Job.Created) < session.RenewAfter {
+		return t, false
+	}
+	passed := now.Sub(w.Job.Created)
+	switch u.nodes.Chain() {
+	case "test", "testnet4":
+		passed = 0
+	}
+	return bitcoind.Update{Template: w.Job.Template.Later(uint32(passed / time.Second)), Node: "none", Answered: now}, true
+}
+
 // nextUpdate is when work is refreshed without a new block: after the interval,
 // after half of it when the tip is new, and on test networks when an easy block
 // becomes possible.
 func (u *updater) nextUpdate(t *bitcoind.Update) time.Duration {
-	wait := u.config.Load().UpdateInterval
+	wait := u.interval()
 	if t.NewTip {
 		wait /= 2
 	}
