@@ -431,7 +431,7 @@ func TestCookieRotation(t *testing.T) {
 	})
 	c := NewClient(Config{URL: s.URL, Cookie: path}, Options{})
 	defer c.Close()
-	if _, err := c.BlockCount(t.Context()); err == nil || c.explain(err).state != stateRefused || refusals.Load() != 0 {
+	if _, err := c.BlockCount(t.Context()); err == nil || c.explain(err).state != stateNotAsked || refusals.Load() != 0 {
 		t.Errorf("without a cookie: %v", err)
 	}
 	modified := time.Unix(1.7e9, 0)

@@ -57,7 +57,7 @@ type Update struct {
 // NodeStatus is for control and status.
 type NodeStatus struct {
 	URL     string // host:port
-	State   string // ok, starting, syncing, no peers, lagging, unreachable, refused, failing, wrong chain
+	State   string // ok, starting, syncing, no peers, lagging, unreachable, refused, not asked, failing, wrong chain
 	Reason  string // why it is not ok
 	Version string // as the node calls itself, "" unknown
 	Current bool

@@ -42,7 +42,8 @@ func TestBlockIsSavedWhenThereIsRoom(t *testing.T) {
 		h.Submit(10, solvedHash(), solved, func(BlockState) {})
 		time.Sleep(150 * time.Second)
 		h.wantSaid(3, "is not saved, trying again: ")
-		if list := h.Unsaved(); len(list) != 1 || cmp.Diff(list[0], SolvedBlock{10, solvedHash(), solved}) != "" {
+		want := SolvedBlock{10, solvedHash(), solved, "mkdir " + dir + ": not a directory"}
+		if list := h.Unsaved(); len(list) != 1 || cmp.Diff(list[0], want) != "" {
 			t.Errorf("unsaved: %+v", list)
 		}
 		free()

@@ -118,7 +118,7 @@ func (n *node) want() {
 
 // reachable: it may answer, whatever it says.
 func (n *node) reachable() bool {
-	return !n.problem.gone && n.problem.state != stateRefused
+	return !n.problem.gone && !n.problem.barred()
 }
 
 // fail notes why the node cannot be used.

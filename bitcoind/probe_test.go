@@ -33,7 +33,7 @@ func TestProbe(t *testing.T) {
 	}{
 		{"in sync", fakenode.NoFault, fakeConfig(n), "ok", ""},
 		{"password", fakenode.NoFault, with(func(c *bitcoind.Config) { c.Pass = "wrong" }), "refused", "refuses the user or password (HTTP 401)"},
-		{"cookie", fakenode.NoFault, with(func(c *bitcoind.Config) { c.User, c.Cookie = "", filepath.Join(t.TempDir(), "none") }), "refused", "no such file or directory"},
+		{"cookie", fakenode.NoFault, with(func(c *bitcoind.Config) { c.User, c.Cookie = "", filepath.Join(t.TempDir(), "none") }), "not asked", "no such file or directory"},
 		{"nobody there", fakenode.NoFault, bitcoind.Config{URL: closed.Addr().String(), User: "u"}, "unreachable", "connection refused"},
 		{"not allowed", fakenode.Forbidden, fakeConfig(n), "refused", "HTTP 403"},
 		{"starting", fakenode.WarmingUp, fakeConfig(n), "starting", "is starting"},

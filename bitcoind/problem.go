@@ -20,6 +20,7 @@ const (
 	stateLagging     = "lagging"
 	stateUnreachable = "unreachable"
 	stateRefused     = "refused"
+	stateNotAsked    = "not asked" // there is no user and password to ask with
 	stateFailing     = "failing"
 	stateWrongChain  = "wrong chain"
 )
@@ -55,6 +56,9 @@ func (p problem) refusal() bool {
 	return !p.gone && p.state != stateStarting && p.kind != kindPassword && p.kind != kindCookie
 }
 
+// barred: only an operator can mend it.
+func (p problem) barred() bool { return p.state == stateRefused || p.state == stateNotAsked }
+
 // templateError is a template that came and cannot be used.
 type templateError struct{ err error }
 
@@ -70,7 +74,7 @@ func (c *Client) explain(err error) problem {
 		return c.explainAnswer(e)
 	}
 	if e, ok := errors.AsType[*cookieError](err); ok {
-		return problem{stateRefused, kindCookie, e.Error() + ": is the node running, and may this user read the file?", false}
+		return problem{stateNotAsked, kindCookie, e.Error() + ": is the node running, and may this user read the file?", false}
 	}
 	if e, ok := errors.AsType[*templateError](err); ok {
 		return problem{stateFailing, "template", "gives a template that cannot be used: " + e.Error(), false}

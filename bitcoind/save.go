@@ -47,10 +47,13 @@ func (b *block) save() {
 	ending := b.g.ending
 	for {
 		err := writeSaved(path, content)
+		b.mu.Lock()
+		b.onDisk = err == nil
+		if err != nil {
+			b.trouble = err.Error()
+		}
+		b.mu.Unlock()
 		if err == nil {
-			b.mu.Lock()
-			b.onDisk = true
-			b.mu.Unlock()
 			if !told.IsZero() {
 				event(levelWarning, "is saved now: %s", path)
 			}
@@ -174,7 +177,7 @@ func (g *Group) Resume(known func(hash [32]byte) (s BlockState, chain string), c
 			_ = setRejected(path)
 			continue
 		}
-		g.resume(SolvedBlock{height, hash, block}, chain, state, func(s BlockState) { changed(height, hash, s) })
+		g.resume(SolvedBlock{Height: height, Hash: hash, Serialised: block}, chain, state, func(s BlockState) { changed(height, hash, s) })
 	}
 	return nil
 }

@@ -70,6 +70,7 @@ type SolvedBlock struct {
 	Height     int64
 	Hash       [32]byte
 	Serialised []byte
+	Trouble    string // why it could not be saved, of Unsaved alone; "" it is being saved
 }
 
 // Unsaved returns the blocks that are neither safe nor in SaveDir yet, for
@@ -82,7 +83,7 @@ func (g *Group) Unsaved() (list []SolvedBlock) {
 		b.mu.Lock()
 		if b.request != nil && !b.onDisk {
 			if block, err := hex.DecodeString(string(b.request.block())); err == nil { // it was encoded here
-				list = append(list, SolvedBlock{b.height, b.hash, block})
+				list = append(list, SolvedBlock{b.height, b.hash, block, b.trouble})
 			}
 		}
 		b.mu.Unlock()
@@ -149,6 +150,7 @@ type block struct {
 	request submission // nil: only followed, or safe
 	parent  [32]byte
 	onDisk  bool
+	trouble string               // why it is not
 	offered *offering            // the newest; nil: none
 	told    map[string]*repeated // verdicts, by node
 }

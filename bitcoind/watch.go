@@ -36,7 +36,7 @@ func (w watcher) fetchLoop(ctx context.Context) {
 func (w watcher) refuses() bool {
 	w.tr.mu.Lock()
 	defer w.tr.mu.Unlock()
-	return w.n.problem.state == stateRefused
+	return w.n.problem.barred()
 }
 
 // fetch makes one request and reports whether it has to be repeated.

@@ -2,6 +2,7 @@ package work
 
 import (
 	"bytes"
+	"math"
 	"sync/atomic"
 
 	"ckpool/difficulty"
@@ -78,6 +79,21 @@ func (t *Template) merkleBranch() [][32]byte {
 		return t.branch
 	}
 	return MerkleBranch(t.txs.Load().ids())
+}
+
+// Later is the template as it would be so many seconds later, with the same
+// transactions.
+func (t *Template) Later(seconds uint32) *Template {
+	later := &Template{
+		Height: t.Height, Version: t.Version, PrevHash: t.PrevHash, Bits: t.Bits,
+		CurTime: t.CurTime + min(seconds, math.MaxUint32-t.CurTime), MinTime: t.MinTime,
+		CoinbaseValue: t.CoinbaseValue, Flags: t.Flags, Target: t.Target,
+		HasCommitment: t.HasCommitment, DefaultCommitment: t.DefaultCommitment,
+		CoinbaseWeight: t.CoinbaseWeight, CoinbaseSigops: t.CoinbaseSigops,
+		VBRequired: t.VBRequired, LongPollID: t.LongPollID, Rules: t.Rules, computed: t.computed, branch: t.branch,
+	}
+	later.txs.Store(t.txs.Load())
+	return later
 }
 
 // commitment is the script of the coinbase's commitment output, nil for none.

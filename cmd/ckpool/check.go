@@ -82,7 +82,7 @@ func loadConfig(o Options) (config.Config, []config.Warning, error) {
 		}
 	}
 	if len(errs) > 0 {
-		return c, warnings, errs
+		return c, warnings, errs.Causes()
 	}
 	return c, warnings, nil
 }
@@ -108,6 +108,8 @@ type check struct {
 	errors   config.Errors
 	warnings []config.Warning
 	report   [][3]string // what is looked at, its name, how it is
+
+	unchecked []string // what may be wrong all the same
 }
 
 // errNotUsable is a configuration of which check has said what is wrong.
@@ -194,13 +196,23 @@ func (k *check) node(i int, p bitcoind.Probe, chain string) {
 	}
 	switch p.State {
 	case "ok":
-	case "refused", "failing":
-		if strings.HasPrefix(p.Reason, "cookie file") {
-			key += ".cookie"
-		}
+	case "not asked":
+		key += ".cookie"
 		k.fail(key, "node %s: %s", p.URL, p.Reason)
+	case "refused", "failing":
+		k.fail(key, "node %s: %s", p.URL, p.Reason)
+	case "unreachable":
+		hint := config.PeerPort(k.config.Nodes[i].URL)
+		if hint == "" {
+			k.open(key, p)
+			break
+		}
+		key += ".url"
+		told := fmt.Sprintf("%q: %s", key, hint)
+		k.warnings = slices.DeleteFunc(k.warnings, func(w config.Warning) bool { return w.Text == told })
+		k.fail(key, "node %s: %s (%s)", p.URL, hint, p.Reason)
 	default:
-		k.warn(key, "node %s: %s", p.URL, p.Reason)
+		k.open(key, p)
 	}
 	switch {
 	case misfit != nil && k.paysSomebody():
@@ -210,9 +222,17 @@ func (k *check) node(i int, p bitcoind.Probe, chain string) {
 	}
 }
 
-// paysSomebody: the addresses are ones, and not complained of already.
+// open warns of a node that may be usable another time.
+func (k *check) open(key string, p bitcoind.Probe) {
+	k.warn(key, "node %s: %s", p.URL, p.Reason)
+	k.unchecked = append(k.unchecked, "node "+p.URL)
+}
+
+// paysSomebody: the addresses are there and are ones, and not complained of
+// already.
 func (k *check) paysSomebody() bool {
-	return !slices.ContainsFunc(k.errors, func(e *config.Error) bool { return e.Key == "btcaddress" || e.Key == "donaddress" })
+	c := &k.config
+	return (c.Solo || c.BTCAddress != "") && (c.Donation == 0 || c.DonAddress != "") && !slices.ContainsFunc(k.errors, func(e *config.Error) bool { return e.Key == "btcaddress" || e.Key == "donaddress" })
 }
 
 // nodeState is "main, height 900,007, in sync".
@@ -365,6 +385,9 @@ func (k *check) print(stdout, stderr io.Writer) {
 	verdict := counted(len(k.errors), "error")
 	if n := len(k.warnings); n > 0 {
 		verdict += ", " + counted(n, "warning")
+	}
+	if len(k.unchecked) > 0 {
+		verdict += "; not checked: " + strings.Join(k.unchecked, ", ")
 	}
 	fmt.Fprintf(stdout, "%s: %s\n", k.options.Config, verdict)
 }

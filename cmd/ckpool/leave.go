@@ -103,7 +103,7 @@ func (s *service) giveAway(ctx context.Context, c *net.UnixConn, arg string) {
 	}
 	report, err := handover.Give(ctx, c, leaving{pool.Leave(s.pool), s, pid}, handover.DefaultLimits)
 	if err != nil {
-		s.say(logfile.LevelError, fmt.Sprintf("Handover to process %d failed, going on: %v", report.PID, err))
+		s.say(logfile.LevelError, fmt.Sprintf("Handover to process %d failed, going on: %v", report.PID, s.withUnsaved(err)))
 	} else {
 		s.say(logfile.LevelWarning, fmt.Sprintf("Handed over to process %d after a pause of %v", report.PID, report.Pause.Round(100*time.Microsecond)))
 	}

@@ -117,7 +117,7 @@ func writeConfig(path string, config map[string]any) error {
 }
 
 // derive FILE KEY VALUE...: a configuration that differs from pool.conf in
-// these keys; values are JSON.
+// these keys; values are JSON, "" for none.
 func derive(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 3 || len(args)%2 == 0 {
 		ts.Fatalf("usage: config file key value [key value...]")
@@ -125,6 +125,9 @@ func derive(ts *testscript.TestScript, neg bool, args []string) {
 	config := maps.Clone(ts.Value("config").(map[string]any))
 	for pair := range slices.Chunk(args[1:], 2) {
 		config[pair[0]] = json.RawMessage(pair[1])
+		if pair[1] == "" {
+			delete(config, pair[0])
+		}
 	}
 	ts.Check(writeConfig(ts.MkAbs(args[0]), config))
 }

@@ -56,11 +56,21 @@ func (s *service) answerUpgrade(ctx context.Context, c *net.UnixConn, path strin
 	}
 	reply := []byte(done(o))
 	if err != nil {
+		err = s.withUnsaved(err)
 		s.say(logfile.LevelError, "Upgrade failed, going on: "+err.Error())
 		reply = errorObject(err)
 	}
 	_ = c.SetWriteDeadline(time.Now().Add(time.Second))
 	_ = control.WriteFrame(c, reply) // the operator may not wait
+}
+
+// withUnsaved adds to the failure of an upgrade what would be lost if an operator
+// ended this process for it.
+func (s *service) withUnsaved(err error) error {
+	if text := s.pool.Unsaved(); text != "" {
+		err = fmt.Errorf("%w; %s", err, text)
+	}
+	return err
 }
 
 // upgrade starts the program at path, this one's own by default, and waits

@@ -7,12 +7,14 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 
 	"ckpool/bitcoind"
 	"ckpool/internal/jobs"
 	"ckpool/internal/logfile"
 	"ckpool/internal/users"
+	"ckpool/work"
 )
 
 // Network is what takes solved blocks and tells what becomes of them;
@@ -75,6 +77,23 @@ func (k *Blocks) Run(ctx context.Context) { k.table.run(ctx) }
 // Wait waits for the submissions that Take has begun to be under way. It is for
 // when no more come.
 func (k *Blocks) Wait() { k.submitting.Wait() }
+
+// Unsaved names the blocks that no node and no file has yet, and why; "" none.
+func (k *Blocks) Unsaved() string {
+	var texts []string
+	list := k.Network.Unsaved()
+	for _, b := range list[:min(len(list), 3)] {
+		why := ""
+		if b.Trouble != "" {
+			why = " (" + b.Trouble + ")"
+		}
+		texts = append(texts, fmt.Sprintf("block %d %s is not saved%s: this process alone has it until a node takes it", b.Height, work.FormatHash(b.Hash), why))
+	}
+	if more := len(list) - len(texts); more > 0 {
+		texts = append(texts, fmt.Sprintf("%d more blocks likewise", more))
+	}
+	return strings.Join(texts, "; ")
+}
 
 // Hold waits until the file is not being written, and keeps it so until Release
 // or Leave. The error is that of ctx.

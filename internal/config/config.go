@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -120,6 +121,9 @@ type Error struct {
 	Want, Got    string
 	Text         string // instead of Key, Want and Got
 	Unknown      bool   // a key that is not ours and may be ignored
+
+	meant   string   // the key that an unknown one stands for
+	missing []string // keys of which one would have been enough
 }
 
 func (e *Error) Error() string {
@@ -139,6 +143,14 @@ func (e Errors) Error() string {
 		lines[i] = e[i].Error()
 	}
 	return strings.Join(lines, "\n")
+}
+
+// Causes leaves out what is missing only because it has the name it has in other
+// software, which is told.
+func (e Errors) Causes() Errors {
+	return slices.DeleteFunc(slices.Clone(e), func(lack *Error) bool {
+		return slices.ContainsFunc(e, func(k *Error) bool { return k.meant != "" && slices.Contains(lack.missing, k.meant) })
+	})
 }
 
 func position(file string, line int) string {

@@ -257,7 +257,7 @@ func TestErrors(t *testing.T) {
 		{"address", "{\n\"btcaddress\": \"1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN3\"}", `ckpool.conf:2: "btcaddress": want a bitcoin address, got "1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN3": `},
 		{"networks differ", "{" + payTo + "\n\"donation\": 1,\n\"donaddress\": \"tb1qw508d6qejxtdg4y5r3zarvary0c5xw7kxpjzsx\"}",
 			`ckpool.conf:3: "donaddress": want an address of the same network as btcaddress, got "tb1qw508d6qejxtdg4y5r3zarvary0c5xw7kxpjzsx"`},
-		{"no address", `{}`, `ckpool.conf: Non-solo mining must have a btcaddress in config, aborting! Set "btcaddress" to whom blocks are to pay, or "solo": true to pay the miners who find them`},
+		{"no address", `{}`, `ckpool.conf: "btcaddress" is missing: set it to the address that blocks are to pay, or "solo": true to pay the miners who find them`},
 		{"not an object", `[1]`, `ckpool.conf:1: want an object {…}, got an array`},
 		{"empty", ``, `ckpool.conf:1: the file is empty, want an object {…}`},
 		{"missing comma", "{\n\"mindiff\": 1\n  \"maxdiff\": 2}", `ckpool.conf:3: a comma is missing before "maxdiff"`},
@@ -332,8 +332,8 @@ func TestRequiredByMode(t *testing.T) {
 		text string
 		want string // empty: accepted
 	}{
-		{Pool, `{}`, "Non-solo mining must have a btcaddress in config, aborting!"},
-		{Remote, `{"upstream": "h:1"}`, "Non-solo mining must have a btcaddress in config, aborting!"},
+		{Pool, `{}`, `"btcaddress" is missing: set it to the address`},
+		{Remote, `{"upstream": "h:1"}`, `"btcaddress" is missing: set it to the address`},
 		{Remote, `{` + payTo + `}`, "No upstream server set in remote trusted server mode"},
 		{Remote, `{` + payTo + `"upstream": "h:1"}`, ""},
 		{Solo, `{}`, ""},

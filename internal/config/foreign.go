@@ -103,12 +103,13 @@ func (v value) judge(key string, at int, fields map[string]setter) {
 		"": synonyms, "btcd": nodeSynonyms, "serverurl": listenerSynonyms,
 	}[strings.TrimRight(v.path, "[]0123456789")]
 	ours := meaning(key, synonyms)
-	text := ""
+	text, meant := "", ""
 	switch {
 	case ours != "" && v.has(ours):
 		v.file.warnf(at, "unknown key %q, ignored; %q counts", cut(path, 80), v.member(ours))
 		return
 	case ours != "":
+		meant = v.member(ours)
 		text = fmt.Sprintf("unknown key %q: here it is %q%s", cut(path, 80), v.member(ours), example(v.path, ours))
 	case v.path == "" && unsupported[plain(key)] != "":
 		text = fmt.Sprintf("%q is not supported: %s; remove it, or start with --ignore-unknown", cut(path, 80), unsupported[plain(key)])
@@ -116,7 +117,7 @@ func (v value) judge(key string, at int, fields map[string]setter) {
 		v.file.warnf(at, "unknown key %q%s", cut(path, 80), suggestion(key, fields))
 		return
 	}
-	e := &Error{Text: text, Unknown: true}
+	e := &Error{Text: text, Unknown: true, meant: meant}
 	v.file.note(v.file.at(at, e))
 }
 

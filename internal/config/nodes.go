@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"strings"
 
 	"ckpool/bitcoind"
@@ -30,27 +31,33 @@ func (r *reader) readNodes(v value) error {
 			v.file.note(err)
 			continue
 		}
-		warnAboutPort(e, n.URL)
+		if hint := PeerPort(n.URL); hint != "" {
+			e.warnf("%q: %s", e.member("url"), hint)
+		}
 		e.require("url")
 		switch {
 		case e.has("cookie"):
 		case e.has("auth"), e.has("pass"):
 			e.require("auth", "pass")
 		default:
-			v.file.note(v.file.at(e.StartOffset, &Error{Key: e.path, Want: `"cookie", or "auth" and "pass"`, Got: "neither"}))
+			v.file.note(v.file.at(e.StartOffset, &Error{
+				Key: e.path, Want: `"cookie", or "auth" and "pass"`, Got: "neither",
+				missing: []string{e.member("cookie"), e.member("auth"), e.member("pass")},
+			}))
 		}
 		r.Nodes = append(r.Nodes, n)
 	}
 	return nil
 }
 
-// warnAboutPort names a port that nodes have for each other.
-func warnAboutPort(node value, url string) {
+// PeerPort tells of a port that nodes have for each other on one of the networks;
+// "" for all others.
+func PeerPort(url string) (hint string) {
 	rpc := map[uint16]string{8333: "8332", 18333: "18332", 48333: "48332", 38333: "38332", 18444: "18443"}
 	if _, port, err := splitURL(url); err == nil && rpc[port] != "" {
-		node.warnf("%q: port %d is where nodes talk to each other; RPC is on port %s unless rpcport= of the node says otherwise",
-			node.member("url"), port, rpc[port])
+		hint = fmt.Sprintf("port %d is where nodes talk to each other; RPC is on port %s unless rpcport= of the node says otherwise", port, rpc[port])
 	}
+	return hint
 }
 
 func (r *reader) readProxies(v value) error {

@@ -90,8 +90,9 @@ func (c *Config) validatePayout(m Mode) (errs Errors) {
 	case m == Solo:
 	case c.BTCAddress == "":
 		errs = append(errs, &Error{
-			Key:  "btcaddress",
-			Text: `Non-solo mining must have a btcaddress in config, aborting! Set "btcaddress" to whom blocks are to pay, or "solo": true to pay the miners who find them`,
+			Key:     "btcaddress",
+			Text:    `"btcaddress" is missing: set it to the address that blocks are to pay, or "solo": true to pay the miners who find them`,
+			missing: []string{"btcaddress"},
 		})
 	default:
 		pays("btcaddress", c.BTCAddress)
@@ -99,7 +100,7 @@ func (c *Config) validatePayout(m Mode) (errs Errors) {
 	switch {
 	case c.Donation == 0:
 	case c.DonAddress == "":
-		errs = append(errs, &Error{Key: "donation", Want: `a "donaddress" beside it (none is built in)`, Got: "none"})
+		errs = append(errs, &Error{Key: "donation", Want: `a "donaddress" beside it (none is built in)`, Got: "none", missing: []string{"donaddress"}})
 	default:
 		pays("donaddress", c.DonAddress)
 	}

@@ -256,7 +256,7 @@ func (v value) has(key string) bool {
 func (v value) require(keys ...string) {
 	for _, key := range keys {
 		if !v.has(key) {
-			v.file.note(v.file.at(v.StartOffset, &Error{Key: v.member(key), Want: "a value", Got: "none"}))
+			v.file.note(v.file.at(v.StartOffset, &Error{Key: v.member(key), Want: "a value", Got: "none", missing: []string{v.member(key)}}))
 		}
 	}
 }

@@ -29,7 +29,7 @@ func Listens(addr netip.AddrPort, pids ...int) (bool, error) {
 type processes string
 
 func (p processes) listens(addr netip.AddrPort, pids []int) (bool, error) {
-	listening, err := p.listeningOn(addr)
+	listening, err := lookAgain(func() (map[uint64]bool, error) { return p.listeningOn(addr) })
 	if err != nil || len(listening) == 0 {
 		return false, err
 	}
@@ -51,6 +51,21 @@ func (p processes) listens(addr netip.AddrPort, pids []int) (bool, error) {
 		return false, hidden
 	}
 	return true, nil
+}
+
+// looks is how often the tables of sockets are read before nobody listens. The
+// kernel gives them a page at a time, and one page may begin behind a socket that
+// was to be its first when others came or went meanwhile.
+const looks = 5
+
+// lookAgain looks until something is seen, looks times at most.
+func lookAgain(look func() (map[uint64]bool, error)) (inodes map[uint64]bool, err error) {
+	for range looks {
+		if inodes, err = look(); err != nil || len(inodes) > 0 {
+			break
+		}
+	}
+	return inodes, err
 }
 
 // listeningOn are the inodes of the sockets that listen where addr is.

@@ -103,6 +103,28 @@ func TestListensIPv6(t *testing.T) {
 	}
 }
 
+// A table that lacks the socket, as it may while others come and go, is read again.
+func TestListensInATableThatSkips(t *testing.T) {
+	read := 0
+	table := func(skips int) func() (map[uint64]bool, error) {
+		read = 0
+		return func() (map[uint64]bool, error) {
+			if read++; read <= skips {
+				return nil, nil
+			}
+			return map[uint64]bool{4711: true}, nil
+		}
+	}
+	for _, skips := range []int{0, 1, 4} {
+		if got, err := lookAgain(table(skips)); !got[4711] || err != nil || read != skips+1 {
+			t.Errorf("skipped %d times: %v, %v after %d reads", skips, got, err, read)
+		}
+	}
+	if got, err := lookAgain(table(1000)); len(got) != 0 || err != nil || read > 10 {
+		t.Errorf("nobody listens: %v, %v after %d reads", got, err, read)
+	}
+}
+
 // A process whose files this one may not see.
 func TestListensHidden(t *testing.T) {
 	proc := t.TempDir()

@@ -1,10 +1,12 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
 	"strconv"
+	"strings"
 	"time"
 
 	"ckpool/address"
@@ -84,12 +86,21 @@ func (g *Generator) outdated(t *Update) bool {
 	return w != nil && t.Template.Height < w.Job.Template.Height && !g.took.IsZero() && time.Since(g.took) < patience
 }
 
+// templateTime is how long a node has for its first template before the other
+// process is left to go on. It is shorter than what that one waits for, so that it
+// hears the reason.
+const templateTime = 18 * time.Second
+
 // Prepare waits for a template that work can be made of, for Run. The error is
 // that of ctx, or says why there is no work.
 func (g *Generator) Prepare(ctx context.Context) error {
+	patience := time.NewTimer(templateTime)
+	defer patience.Stop()
 	select {
 	case <-ctx.Done():
 		return fmt.Errorf("no node has given a template: %w", context.Cause(ctx))
+	case <-patience.C:
+		return fmt.Errorf("no node has given a template within %v: %s", templateTime, g.trouble())
 	case t := <-g.source.Templates():
 		if err := g.learnChain(); err != nil {
 			return err
@@ -102,10 +113,19 @@ func (g *Generator) Prepare(ctx context.Context) error {
 	}
 }
 
+// trouble is why the source cannot be used.
+func (g *Generator) trouble() string {
+	var texts []string
+	for _, n := range g.source.Status() {
+		texts = append(texts, fmt.Sprintf("node %s %s", n.URL, cmp.Or(n.Reason, "is "+n.State)))
+	}
+	return strings.Join(texts, "; ")
+}
+
 // Run turns templates into work until ctx ends. Publishing comes before
 // everything else; what only people or files need is done after it.
 func (g *Generator) Run(ctx context.Context) error {
-	timer := time.NewTimer(g.Config().UpdateInterval)
+	timer := time.NewTimer(g.interval())
 	defer timer.Stop()
 	for {
 		t, ok := g.await(ctx, timer)
@@ -130,7 +150,8 @@ func (g *Generator) Run(ctx context.Context) error {
 }
 
 // await is the next template to make work of; false when ctx has ended. Each
-// time the timer runs down it asks for one.
+// time the timer runs down it asks for one, and makes do with the last if no node
+// has answered for long.
 func (g *Generator) await(ctx context.Context, timer *time.Timer) (t Update, ok bool) {
 	prepared := make(chan Update, 1)
 	if g.first != nil && len(g.source.Templates()) == 0 { // or it is older than that
@@ -143,13 +164,36 @@ func (g *Generator) await(ctx context.Context, timer *time.Timer) (t Update, ok 
 			return t, false
 		case <-timer.C:
 			g.source.Refresh("update interval")
-			timer.Reset(g.Config().UpdateInterval)
-			continue
+			timer.Reset(g.interval())
+			if t, ok = g.renewed(time.Now()); !ok {
+				continue
+			}
 		case t = <-prepared:
 		case t = <-g.source.Templates():
 		}
 		return t, true
 	}
+}
+
+// interval is how often nodes are asked.
+func (g *Generator) interval() time.Duration {
+	return min(g.Config().UpdateInterval, session.RenewAfter)
+}
+
+// renewed is the present work's template once more, when it was announced for so
+// long that miners would not hear of it again. Its time has gone on, where the
+// difficulty does not depend on that.
+func (g *Generator) renewed(now time.Time) (t Update, ok bool) {
+	w := g.jobs.Work()
+	if w == nil || now.Sub(w.Job.Created) < session.RenewAfter {
+		return t, false
+	}
+	passed := now.Sub(w.Job.Created)
+	switch g.source.Chain() {
+	case "test", "testnet4":
+		passed = 0
+	}
+	return Update{Template: w.Job.Template.Later(uint32(passed / time.Second)), Node: "none", Answered: now}, true
 }
 
 // nextUpdate is when work is refreshed without a new block: after the interval,

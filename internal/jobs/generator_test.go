@@ -1,10 +1,13 @@
 package jobs
 
 import (
+	"context"
+	"log/slog"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"ckpool/internal/config"
 	"ckpool/internal/session"
 	"ckpool/work"
 )
@@ -34,4 +37,51 @@ func TestOutdatedTemplates(t *testing.T) {
 		time.Sleep(200 * time.Millisecond)
 		want("after 10.1 s", 849999, false)
 	})
+}
+
+// silent is a source that gives nothing.
+type silent struct{ Source }
+
+func (silent) Templates() <-chan Update { return nil }
+func (silent) Refresh(string)           {}
+func (silent) Chain() string            { return "main" }
+
+// With nodes that are silent for hours miners get another job before the present
+// one can be announced no more, with transactions and tip as they were.
+func TestSilentNodeJobIsRenewed(t *testing.T) {
+	for _, tt := range []struct {
+		age   time.Duration
+		renew bool
+	}{{20 * time.Minute, false}, {25 * time.Minute, true}, {3 * time.Hour, true}} {
+		c := newJobClock(t)
+		g := NewGenerator(silent{}, c.Jobs, Options{
+			Config: func() *config.Config { return &config.Config{UpdateInterval: 30 * time.Second} },
+			Log:    func(slog.Level, string) {}, Published: func(*session.Work) {},
+		})
+		g.builder, g.shown = &c.builder, true
+		c.start = time.Now().Add(-tt.age)
+		id := c.at(0)
+		update, ok := g.renewed(time.Now())
+		if tt.renew {
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			update, ok = g.await(ctx, time.NewTimer(0))
+			cancel()
+		}
+		if ok != tt.renew {
+			t.Errorf("after %v: renewed %v", tt.age, ok)
+		}
+		if !ok {
+			continue
+		}
+		before := c.Find(id).Job.Template
+		if got := update.Template; got.PrevHash != before.PrevHash || got.Height != before.Height || time.Unix(int64(got.CurTime), 0).Before(time.Now().Add(-2*time.Second)) {
+			t.Errorf("after %v: a template of height %d, time %d, was %d, %d", tt.age, got.Height, got.CurTime, before.Height, before.CurTime)
+		}
+		if err := g.publish(&update); err != nil {
+			t.Fatal(err)
+		}
+		if w := c.Work(); w.Job.ID != id+1 || w.Tip != id {
+			t.Errorf("after %v: job %x of tip %x", tt.age, w.Job.ID, w.Tip)
+		}
+	}
 }

@@ -147,8 +147,13 @@ func (s *Server) Listeners() []*Listener {
 }
 
 // Refuse closes every new connection as soon as it comes, and counts it under
-// why. Any goroutine may call, also before Run.
-func (s *Server) Refuse(why Reason) { s.refusing.Store(int32(why) + 1) }
+// why. It ends LeaveToOthers. Any goroutine may call, also before Run.
+func (s *Server) Refuse(why Reason) {
+	s.refusing.Store(int32(why) + 1)
+	if s.leaving.Swap(false) {
+		s.recheckGates()
+	}
+}
 
 // LeaveToOthers leaves new connections to another process that listens on the
 // same sockets, or is about to. Any goroutine may call, also before Run.

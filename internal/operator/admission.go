@@ -7,10 +7,10 @@ import (
 	"ckpool/internal/netserver"
 )
 
-// takeoverTime is how long new connections are left to a process that was given
+// TakeoverTime is how long new connections are left to a process that was given
 // the listening sockets and said reject. C ckpool, when it takes over, says
 // shutdown within a second of that.
-const takeoverTime = 10 * time.Second
+const TakeoverTime = 10 * time.Second
 
 // Admission decides whether new connections are let in. Its methods may be called
 // from any goroutine.
@@ -47,7 +47,7 @@ func (a *Admission) Rejecting() bool {
 // is so.
 func (a *Admission) EndTakeover(now time.Time) bool {
 	a.mu.Lock()
-	over := !a.leftSince.IsZero() && now.Sub(a.leftSince) >= takeoverTime
+	over := !a.leftSince.IsZero() && now.Sub(a.leftSince) >= TakeoverTime
 	a.mu.Unlock()
 	if over {
 		a.change(&a.shared, false)

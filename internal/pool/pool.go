@@ -204,6 +204,9 @@ func (p *Pool) Commands(s *control.Server, process operator.Process) { p.operato
 // Operator answers for the pool.
 func (p *Pool) Operator() *operator.Operator { return p.operator }
 
+// Unsaved names the found blocks that no node and no file has yet; "" none.
+func (p *Pool) Unsaved() string { return p.blocks.Unsaved() }
+
 // ReopenLogs opens the share logs by name again, after they were renamed.
 func (p *Pool) ReopenLogs() { p.users.ReopenShareLogs() }
 

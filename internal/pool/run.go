@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"ckpool/internal/logfile"
+	"ckpool/internal/operator"
 	"ckpool/internal/users"
 )
 
@@ -126,7 +127,7 @@ func (p *Pool) keepStatistics(ctx context.Context) error {
 			p.lines.Sum(now, false)
 			guard.look(ctx, now)
 			if p.admission.EndTakeover(now) {
-				p.logAt(logfile.LevelWarning, "The process that was given the listening sockets has not ended this one in time: new connections are closed again, until ckpmsg accept")
+				p.logAt(logfile.LevelWarning, fmt.Sprintf("The process that was given the listening sockets has not ended this one in %s: new connections are closed again, until ckpmsg accept", operator.TakeoverTime))
 			}
 			var n users.Sessions
 			if p.users.MinuteBegins() {

@@ -3,24 +3,25 @@ package pool
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
+	"net"
+	"os"
+	"syscall"
 	"testing"
 	"time"
 
 	"ckpool/internal/config"
+	"ckpool/internal/netserver"
+	"ckpool/internal/operator"
 	"ckpool/internal/testkit/fakenode"
 )
 
-// Miners are closed when no node has been usable for the whole time at a
-// stretch, and not when it was away several times for a part of it.
-func TestGuardWork(t *testing.T) {
-	node, err := fakenode.Start(fakenode.Config{Chain: "regtest", User: "user", Password: "pass"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer node.Close()
+// newPool is a pool that does not run, with one node.
+func newPool(t *testing.T, node string) *Pool {
+	t.Helper()
 	text, err := json.Marshal(map[string]any{
-		"btcd": []any{map[string]any{"url": node.Addr(), "auth": "user", "pass": "pass"}}, "drop_without_work": 300,
+		"btcd": []any{map[string]any{"url": node, "auth": "user", "pass": "pass"}}, "drop_without_work": 300,
 		"btcaddress": "bcrt1q7v96qwscwmmy7q5sjvw8rawgvxl0gamx6xlltt", "logdir": t.TempDir(), "serverurl": []string{"127.0.0.1:3333"},
 	})
 	if err != nil {
@@ -34,7 +35,19 @@ func TestGuardWork(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer p.Close()
+	t.Cleanup(func() { p.Close() })
+	return p
+}
+
+// Miners are closed when no node has been usable for the whole time at a
+// stretch, and not when it was away several times for a part of it.
+func TestGuardWork(t *testing.T) {
+	node, err := fakenode.Start(fakenode.Config{Chain: "regtest", User: "user", Password: "pass"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer node.Close()
+	p := newPool(t, node.Addr())
 	ctx, cancel := context.WithCancel(t.Context())
 	ran := make(chan error)
 	go func() { ran <- p.nodes.Run(ctx) }()
@@ -87,4 +100,58 @@ func TestGuardWork(t *testing.T) {
 	at(902, false)
 	at(1201, false)
 	at(1202, true)
+}
+
+// Who connects after reject is left to a process that was given the listening
+// socket, but not for ever: a miner in the queue of one that never takes over is
+// closed.
+func TestRejectLeavesToTakeover(t *testing.T) {
+	p := newPool(t, "127.0.0.1:1")
+	if _, err := p.server.Listen(t.Context(), "127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ran := make(chan error)
+	go func() { ran <- p.server.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-ran; err != nil {
+			t.Error(err)
+		}
+	}()
+	// closed dials and tells whether the connection ends within a time.
+	closed := func(within time.Duration) bool {
+		t.Helper()
+		c, err := net.Dial("tcp", p.server.Listeners()[0].Addrs[0].String())
+		if err != nil {
+			return errors.Is(err, syscall.ECONNRESET) // that quickly
+		}
+		defer c.Close()
+		_ = c.SetReadDeadline(time.Now().Add(within))
+		_, err = c.Read(make([]byte, 1))
+		return !errors.Is(err, os.ErrDeadlineExceeded)
+	}
+	const short, patience = 50 * time.Millisecond, 20 * time.Second
+
+	p.admission.Share()
+	p.admission.Reject(true)
+	said := time.Now()
+	p.admission.EndTakeover(said.Add(operator.TakeoverTime - time.Second))
+	if closed(short) {
+		t.Error("a connection is not left to the other process")
+	}
+	p.admission.EndTakeover(said.Add(operator.TakeoverTime))
+	if !closed(patience) {
+		t.Error("a miner waits for a process that does not take over")
+	}
+	p.admission.EndTakeover(said.Add(time.Hour))
+	p.admission.WithoutWork(true)
+	p.admission.WithoutWork(false)
+	if !closed(patience) || p.server.Stats().Drops[netserver.Rejecting] < 2 {
+		t.Errorf("not closed as rejected: %v", p.server.Stats().Drops)
+	}
+	p.admission.Reject(false)
+	if closed(short) {
+		t.Error("a connection is closed after accept")
+	}
 }

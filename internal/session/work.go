@@ -14,6 +14,11 @@ const (
 	maxSuffix = 255
 )
 
+// RenewAfter is when a job needs another in its place although no node has given
+// one: it can be announced again maxSuffix times in a session, which are used up by
+// changes of difficulty in twice this time, and by silence in six times.
+const RenewAfter = maxSuffix / 2 * changePause * time.Second
+
 // sendWork sends the newest job, with the wanted difficulty before it if that
 // is not what the miner has. The job the miner already has goes out under a
 // fresh wire id and with a later time: much firmware ignores an id it knows, and

@@ -131,7 +131,7 @@ func (d *demo) identify(ctx context.Context, n *node) error {
 			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case probe.State == "refused": // waiting changes nothing
+		case probe.State == "refused", probe.State == "not asked": // waiting changes nothing
 			return fmt.Errorf("NODE: node %s: %s", n.config.URL, probe.Reason)
 		}
 		if probe.Reason != said {
