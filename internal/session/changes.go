@@ -45,7 +45,7 @@ func (e earlier) gone(oldest uint64) (n int) {
 // full reports that there is no room for another one.
 func (e earlier) full(oldest uint64) bool { return len(e)-e.gone(oldest) >= maxEarlier }
 
-// judge gives the difficulty a share of the job must meet to be accepted, and
+// ofJob gives the difficulty a share of the job must meet to be accepted, and
 // the one it must meet to be credited, which is the credit: exactly what the
 // job was sent with.
 //
@@ -53,7 +53,7 @@ func (e earlier) full(oldest uint64) bool { return len(e)-e.gone(oldest) >= maxE
 // job's own difficulty: a miner that switches at once and one that switches
 // with the next job are both paid exactly what they hashed. A raise leaves
 // older jobs their difficulty for raiseGrace seconds.
-func (e earlier) judge(present *change, job uint64, suffix uint8, now float64) (accept, credit float64) {
+func (e earlier) ofJob(present *change, job uint64, suffix uint8, now float64) (accept, credit float64) {
 	at := func(i int) *change {
 		if i < len(e) {
 			return &e[i]
@@ -85,12 +85,12 @@ func (c client) record(to change, oldest uint64) {
 	c.g.registry.changed(c.s.id, c.s.client, to, oldest)
 }
 
-// judge is that of the session's difficulties.
-func (c client) judge(job uint64, suffix uint8, now float64) (accept, credit float64) {
+// difficultyOfJob is ofJob for the session's difficulties.
+func (c client) difficultyOfJob(job uint64, suffix uint8, now float64) (accept, credit float64) {
 	if !c.s.is(hasEarlier) {
 		return c.s.present.difficulty, c.s.present.difficulty
 	}
-	return c.earlier[c.slot].judge(&c.s.present, job, suffix, now)
+	return c.earlier[c.slot].ofJob(&c.s.present, job, suffix, now)
 }
 
 // forgetEarlier gives back the memory of earlier difficulties.

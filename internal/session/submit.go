@@ -75,7 +75,7 @@ func (q request) judge(sh *Share, sub *stratum.Submit, now float64) {
 		return
 	}
 	job := found.Job
-	accept, credit := q.client.judge(sub.JobID, sub.Suffix, now)
+	accept, credit := q.difficultyOfJob(sub.JobID, sub.Suffix, now)
 	sh.Job, sh.Difficulty = job, credit
 
 	mask := q.jobMask(job.Mask)
