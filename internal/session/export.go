@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
+	"slices"
 	"time"
 
 	"ckpool/internal/netserver"
@@ -66,29 +67,30 @@ func (e Exporter) Registry(b []byte, now time.Time, ending map[uint64]bool) []by
 	b = binary.BigEndian.AppendUint64(b, r.clients.Load())
 	b = append(b, uint8(r.length))
 	b = binary.BigEndian.AppendUint64(b, r.next)
-	latest := uint32(now.Add(keepSession).Unix())
-	until := func(id uint64, k *entry) uint32 {
-		if k.until == 0 && k.name != 0 && ending[id] {
-			return latest
-		}
-		return k.until
-	}
-	closed := 0
-	for id := range r.entries.index {
-		if until(id, r.entries.find(id)) != 0 {
-			closed++
+	left := make([]uint64, 0, len(ending)) // whose connections end, of those that may be resumed
+	for id := range ending {
+		if k := r.entries.find(id); k != nil && k.until == 0 && k.name != 0 {
+			left = append(left, id)
 		}
 	}
-	b = binary.AppendUvarint(b, uint64(closed))
-	for id := range r.entries.index {
-		k := r.entries.find(id)
-		end := until(id, k)
-		if end == 0 {
-			continue
-		}
+	n := r.closed.n + r.shareless.n + len(left)
+	b = slices.Grow(b, binary.MaxVarintLen64+n*64)
+	b = binary.AppendUvarint(b, uint64(n))
+	add := func(id uint64, k *entry, until uint32) {
 		b = binary.BigEndian.AppendUint64(b, id)
-		b = binary.BigEndian.AppendUint64(b, uint64(end))
+		b = binary.BigEndian.AppendUint64(b, uint64(until))
 		b = k.append(b)
+	}
+	for _, q := range []*queue{&r.closed, &r.shareless} {
+		for id := q.first; id != 0; {
+			k := r.entries.find(id)
+			add(id, k, k.until)
+			id = k.after
+		}
+	}
+	latest := uint32(now.Add(keepSession).Unix())
+	for _, id := range left {
+		add(id, r.entries.find(id), latest)
 	}
 	return b
 }
