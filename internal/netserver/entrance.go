@@ -341,23 +341,22 @@ func explainTLS(err error) string {
 	return err.Error()
 }
 
-// tick drops those that take too long.
-func (e *entrance) tick(elapsed time.Duration) {
-	for s, g := range e.guests {
-		c := e.loop.slab.at(s)
-		if !c.waits() || g.tls != nil && !g.tls.Waiting() {
-			continue
-		}
-		if g.waited += elapsed; g.waited < entranceTimeout {
-			continue
-		}
-		switch {
-		case g.stage != stageHeader:
-			e.fail(s, c, TLSTimeout, "")
-		case len(g.header) > 0:
-			e.fail(s, c, ProxyMalformed, "incomplete after "+entranceTimeout.String())
-		default:
-			e.fail(s, c, ProxyMissing, "nothing received in "+entranceTimeout.String())
-		}
+// overdue drops a guest that takes too long.
+func (e *entrance) overdue(s Slot, c *conn, elapsed time.Duration) bool {
+	g := e.guests[s]
+	if g.tls != nil && !g.tls.Waiting() {
+		return false
 	}
+	if g.waited += elapsed; g.waited < entranceTimeout {
+		return false
+	}
+	switch {
+	case g.stage != stageHeader:
+		e.fail(s, c, TLSTimeout, "")
+	case len(g.header) > 0:
+		e.fail(s, c, ProxyMalformed, "incomplete after "+entranceTimeout.String())
+	default:
+		e.fail(s, c, ProxyMissing, "nothing received in "+entranceTimeout.String())
+	}
+	return true
 }

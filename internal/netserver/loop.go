@@ -35,7 +35,8 @@ type Loop struct {
 	closing   []Slot             // Close was called
 	lingering map[Slot]time.Time // closed, until when the peer may take to read
 	more      bool               // Step wants to go on
-	moved     []Slot             // exported since the loop was frozen
+	round     round
+	moved     []Slot // exported since the loop was frozen
 }
 
 // wakeIndex is the epoll data of the mailbox, generation 0 like listeners.
@@ -94,7 +95,7 @@ func (l *Loop) run() error {
 
 // iterate handles the events of one wait; with park it may wait for them.
 func (l *Loop) iterate(park bool) error {
-	n, err := l.poller.wait(park && !l.more)
+	n, err := l.poller.wait(park && !l.more && !l.round.under)
 	if err != nil {
 		return err
 	}
@@ -111,9 +112,12 @@ func (l *Loop) iterate(park bool) error {
 			l.flush()
 		}
 	}
-	if !l.now.Before(l.poller.end) {
+	switch {
+	case !l.now.Before(l.poller.end):
 		l.tick()
 		err = l.poller.until(l.now.Add(l.server.tickEvery))
+	case l.round.under:
+		l.stepRound()
 	}
 	l.flush()
 	return err
@@ -204,21 +208,61 @@ func (l *Loop) tick() {
 		l.server.spare.mu.Unlock()
 		l.gate.again()
 	}
-	for s, b := range l.output.backlogs {
-		if b.stalled += elapsed; b.stalled >= l.server.config.WriteTimeout {
-			if c := l.slab.at(s); !c.is(closing) {
-				l.end(s, c, WriteStalled)
-			}
-		}
+	l.round.later += elapsed
+	if !l.round.under {
+		l.round = round{under: true, elapsed: l.round.later}
 	}
-	l.entrance.tick(elapsed)
-	for s, until := range l.lingering {
-		if !l.now.Before(until) {
-			l.release(s, closeSocket)
-		}
-	}
+	l.stepRound()
 	l.handler.Tick(l.now)
 	l.more = true // it may have left work to Step
+}
+
+// round is a walk over all connections for their time limits, which a tick
+// begins and the iterations after it go on with.
+type round struct {
+	under   bool // way
+	next    Slot
+	elapsed time.Duration // from the round before to this one
+	later   time.Duration // since this one began
+}
+
+// A step of a round looks at roundPart connections at most, and ends roundEnds.
+const (
+	roundPart = 1024
+	roundEnds = 64
+)
+
+func (l *Loop) stepRound() {
+	r, ended := &l.round, 0
+	for end := min(r.next+roundPart, l.slab.used); r.next < end && ended < roundEnds; r.next++ {
+		if c := l.slab.at(r.next); c.is(backlogged|entering|lingering) && l.overdue(r.next, c, r.elapsed) {
+			ended++
+		}
+	}
+	r.under = r.next < l.slab.used
+}
+
+// overdue ends a connection that has waited too long for its peer.
+func (l *Loop) overdue(s Slot, c *conn, elapsed time.Duration) bool {
+	if c.is(lingering) {
+		if l.now.Before(l.lingering[s]) {
+			return false
+		}
+		l.release(s, closeSocket)
+		return true
+	}
+	if c.waits() && l.entrance.overdue(s, c, elapsed) {
+		return true
+	}
+	if !c.is(backlogged) || c.is(closing) {
+		return false
+	}
+	b := l.output.backlogs[s]
+	if b.stalled += elapsed; b.stalled < l.server.config.WriteTimeout {
+		return false
+	}
+	l.end(s, c, WriteStalled)
+	return true
 }
 
 // Post runs fn on the loop's goroutine (any goroutine may call). Functions run

@@ -335,3 +335,79 @@ func TestOnlySendingIsMuted(t *testing.T) {
 	}
 	eventually(t, "backlog given back", func() bool { return r.Stats().BacklogClients == 0 })
 }
+
+// When many clients have stalled, as after an outage, a loop ends them a few at a
+// time, and each one's time goes on once a tick however long the round takes.
+func TestStalledClientsEndInSteps(t *testing.T) {
+	const clients = 3*roundEnds + 1
+	st := newStepped(t, Config{WriteTimeout: time.Minute})
+	for range clients {
+		s, _ := st.connect(t, 4096)
+		st.Write(s, make([]byte, 100<<10))
+	}
+	st.once()
+	tick := func(d time.Duration) {
+		st.now = st.lastTick.Add(d)
+		st.tick()
+	}
+	tick(0)
+	for st.round.under {
+		st.once()
+	}
+	for range 30 {
+		tick(2 * time.Second) // as much as counts
+		for range 3 {
+			if n := len(st.closing); n > roundEnds {
+				t.Fatalf("%d clients ended in one step", n)
+			}
+			st.once()
+		}
+	}
+	for st.round.under {
+		st.once()
+	}
+	if n := st.counters.drops[WriteStalled].Load(); n != clients {
+		t.Errorf("%d of %d clients dropped", n, clients)
+	}
+	// A round that ticks overtake gives the next one their time.
+	s, _ := st.connect(t, 4096)
+	st.Write(s, make([]byte, 100<<10))
+	st.once()
+	st.round = round{}
+	stalled := st.output.backlogs[s].stalled
+	tick(0)
+	st.round.under = true
+	tick(time.Second)
+	tick(time.Second)
+	for st.round.under {
+		st.once()
+	}
+	tick(0)
+	if got := st.output.backlogs[s].stalled - stalled; got != 2*time.Second {
+		t.Errorf("stalled for %v, want 2 s", got)
+	}
+}
+
+// A tick with 100,000 clients that do not read, and the longest a loop is away.
+func BenchmarkTick(b *testing.B) {
+	st := newStepped(b, Config{})
+	for range 100_000 {
+		s, c := st.slab.take()
+		c.set(open | backlogged)
+		st.output.backlogs[s] = &backlog{buf: make([]byte, 64)}
+	}
+	var longest time.Duration
+	for b.Loop() {
+		for first := true; first || st.round.under; first = false {
+			began := time.Now()
+			if first {
+				st.now, st.lastTick = began, began
+				st.tick()
+			} else {
+				st.stepRound()
+			}
+			longest = max(longest, time.Since(began))
+		}
+	}
+	b.ReportMetric(float64(longest.Microseconds()), "µs/longest")
+}

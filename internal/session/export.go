@@ -47,18 +47,29 @@ func (e Exporter) Registry(b []byte, now time.Time, ending map[uint64]bool) []by
 	r := e.Group.registry
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	left := make([]uint32, 0, len(ending)) // rows of those whose connections end and that may be resumed
+	for id := range ending {
+		if row := r.entries.row(id); row != 0 && r.entry(row).until == 0 && r.entry(row).name != 0 {
+			left = append(left, row)
+		}
+	}
+	k := registryRecord{
+		clients: r.clients.Load(), length: uint8(r.length), next: r.next,
+		closed: make([]closedRecord, 0, r.closed.n+r.shareless.n+len(left)),
+	}
+	add := func(row, until uint32) {
+		id := r.entries.at(row).key
+		k.closed = append(k.closed, closedRecord{id, r.record(id, r.entry(row), nil)})
+		k.closed[len(k.closed)-1].until = until
+	}
+	for _, q := range []*queue{&r.closed, &r.shareless} {
+		for row := q.first; row != 0; row = r.entry(row).after {
+			add(row, r.entry(row).until)
+		}
+	}
 	latest := uint32(now.Add(keepSession).Unix())
-	k := registryRecord{clients: r.clients.Load(), length: uint8(r.length), next: r.next}
-	for id := range r.entries.index {
-		e := r.entries.find(id)
-		until := e.until
-		if until == 0 && e.name != 0 && ending[id] {
-			until = latest
-		}
-		if until != 0 {
-			k.closed = append(k.closed, closedRecord{id, r.record(id, e, nil)})
-			k.closed[len(k.closed)-1].until = until
-		}
+	for _, row := range left {
+		add(row, latest)
 	}
 	c := wire.Append(b)
 	c.Versioned(registryVersion, k.fields)
