@@ -144,6 +144,9 @@ func (tr *tracker) worthy(n *node, t *template, now time.Time) bool {
 	if n == tr.current && n == tr.source && built.height > tr.published.height {
 		return true // the usual new block; its work need not be asked for
 	}
+	if n.outdated(t) && n.tip.compare(built) < 0 {
+		return false // the node has given that block up
+	}
 	if n.owesWork(built) || tr.usable(tr.source) && tr.source.owesWork(tr.published) {
 		return false
 	}

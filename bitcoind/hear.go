@@ -27,7 +27,7 @@ func (n *node) tipIsNews(t *template) bool {
 	if t.tips == n.tips {
 		return t.built.height >= n.tip.height
 	}
-	return n.tip.height >= 0 && t.built.height > n.tip.height
+	return n.tip.height >= 0 && t.built.height > n.tip.height && t.built.hash != t.had
 }
 
 // hear takes in that hash is the node's newest block.

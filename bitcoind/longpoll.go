@@ -22,7 +22,7 @@ func (w watcher) longPollLoop(ctx context.Context) {
 		}
 		asked := time.Now()
 		t := new(template)
-		t.tips, _ = w.tips()
+		w.asked(t)
 		poll := w.newLongPoll()
 		err := poll.ask(ctx, t, id)
 		if ctx.Err() != nil {

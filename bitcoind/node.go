@@ -57,8 +57,9 @@ type template struct {
 	built    tip            // what it builds on
 	longPoll string         // id
 	answered time.Time
-	tips     uint64 // the node's count of tips when it was asked for
-	wish     uint64 // the group's count of wishes then
+	tips     uint64   // the node's count of tips when it was asked for
+	had      [32]byte // the node's tip then
+	wish     uint64   // the group's count of wishes then
 }
 
 // ask fills the template with the client's answer.

@@ -38,3 +38,31 @@ func TestTemplateFromBeforeTheNews(t *testing.T) {
 		})
 	}
 }
+
+// A template that was asked for before its node gave the block up, and is there
+// when another node's work has taken the place, is not gone back to, however high
+// it was.
+func TestTemplateOfAGivenUpBlock(t *testing.T) {
+	a, b := newFakeNode(12), newFakeNode(11)
+	a.early = true
+	inBubble(t, Options{}, func(h *harness) {
+		h.expect(instant, "a:1", 12, true)
+		time.Sleep(time.Minute + 37*time.Millisecond)
+		a.set(func() { a.delay["getblocktemplate"] = 5 * time.Second })
+		h.Refresh("timer")
+		time.Sleep(100 * time.Millisecond)
+		a.set(func() { a.delay["getblocktemplate"] = 0 }) // of later requests
+		a.drop(2)
+		h.expect(soon, "b:1", 11, true)
+		for range 10 {
+			time.Sleep(time.Second)
+			select {
+			case u := <-h.Templates(): // a fresher one
+				if u.NewTip || u.Node != "b:1" {
+					t.Errorf("went back to height %d of %s, new tip %v", u.Template.Height, u.Node, u.NewTip)
+				}
+			default:
+			}
+		}
+	}, a, b)
+}

@@ -44,7 +44,7 @@ func (w watcher) fetch(ctx context.Context) (again bool) {
 	var t template
 	w.tr.update(func(time.Time) {
 		w.n.fetching = true
-		t.tips, t.wish = w.n.tips, w.tr.wish
+		t.tips, t.had, t.wish = w.n.tips, w.n.tip.hash, w.tr.wish
 		// On another block this is what a long poll would bring, too.
 		if had := w.n.template; had != nil && had.built.hash != w.n.tip.hash && w.n.endLongPoll != nil {
 			w.n.endLongPoll()
@@ -77,6 +77,13 @@ func (w watcher) tips() (count uint64, answers bool) {
 	w.tr.mu.Lock()
 	defer w.tr.mu.Unlock()
 	return w.n.tips, w.n.answers
+}
+
+// asked notes what the node has told when a template is asked for.
+func (w watcher) asked(t *template) {
+	w.tr.mu.Lock()
+	defer w.tr.mu.Unlock()
+	t.tips, t.had = w.n.tips, w.n.tip.hash
 }
 
 // lost takes in that a call other than getblocktemplate failed. Only what
