@@ -92,9 +92,7 @@ func TestTakeOverFromC(t *testing.T) {
 			t.Parallel()
 			p := newPlace(t)
 			tt.set.Dir = p.sockets()
-			for _, host := range tt.hosts {
-				tt.set.Listen = append(tt.set.Listen, host+":0")
-			}
+			tt.set.Listen = freeAddrs(t, tt.hosts...) // also free when the old one has died
 			early := make(chan net.Conn, len(tt.hosts))
 			tt.set.At = func(old *cpool.Old, request string) {
 				if request == "shutdown" { // nobody is accepted any more
@@ -225,7 +223,7 @@ func TestCGoesOn(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			p := newPlace(t)
-			tt.set.Dir, tt.set.Listen = p.sockets(), []string{"127.0.0.1:0"}
+			tt.set.Dir, tt.set.Listen = p.sockets(), freeAddrs(t, "127.0.0.1")
 			old := cpool.Start(t, tt.set)
 			changes := map[string]any{"serverurl": []string{old.Addr(0)}}
 			pid := p.pid()
@@ -271,7 +269,7 @@ func TestCGoesOnForOthers(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			p := newPlace(t)
-			tt.set.Dir, tt.set.Listen = p.sockets(), []string{"127.0.0.1:0"}
+			tt.set.Dir, tt.set.Listen = p.sockets(), freeAddrs(t, "127.0.0.1")
 			old := cpool.Start(t, tt.set)
 			p.configure(map[string]any{"serverurl": []string{old.Addr(0)}})
 			p.must(os.MkdirAll(filepath.Join(p.dir, "logs", "users"), 0o777))
