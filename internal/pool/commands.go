@@ -104,7 +104,7 @@ func (c commands) processCommands(r registrar, process Process) {
 // help lists the commands.
 func help() string {
 	var b strings.Builder
-	for _, k := range control.Commands() {
+	for _, k := range control.PoolCommands() {
 		fmt.Fprintf(&b, "%-28s %s\n", strings.TrimSpace(k.Name+" "+k.Args), k.Text)
 	}
 	return b.String()

@@ -131,7 +131,7 @@ func (q Queries) worker(b []byte, w *worker, now time.Time) []byte {
 	s := q.State
 	w.mu.Lock()
 	st := s.stats(&w.tally, now)
-	idle := w.idle(s.stamp(now))
+	idle := w.connected.count == 0 || w.idle(s.stamp(now))
 	started := s.wall(w.connected.started(), now)
 	rejects := w.shown(s.clock, now)
 	w.mu.Unlock()

@@ -107,6 +107,11 @@ func TestQueries(t *testing.T) {
 	if got := keys(q.Clients(clients[:1])); got != "clients "+clientKeys {
 		t.Errorf("keys of a client: %s", got)
 	}
+	s.Detach(w, 13, "cgminer/4.12.1")
+	gone := strings.NewReplacer(`"started": 1795327613`, `"started": 0`, `"idle": false`, `"idle": true`).Replace(worker)
+	if got := rate.ReplaceAllString(string(q.GetWorker(`{"worker":"bob.rig1"}`, now)), "${1}D"); got != gone {
+		t.Errorf("a worker that has left:\n got %s\nwant %s", got, gone)
+	}
 }
 
 func TestQueriesThatFail(t *testing.T) {
