@@ -79,6 +79,14 @@ func Commands() []Command {
 	}
 }
 
+// PoolCommands are those of an instance that mines from nodes, which has no
+// upstream pools.
+func PoolCommands() []Command {
+	return slices.DeleteFunc(Commands(), func(c Command) bool {
+		return slices.Contains([]string{"proxyinfo", "getproxy", "setproxy"}, c.Name)
+	})
+}
+
 // IsCommand reports whether name is that of one of [Commands].
 func IsCommand(name string) bool {
 	return slices.ContainsFunc(Commands(), func(c Command) bool { return c.Name == strings.ToLower(name) })

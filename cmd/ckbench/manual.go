@@ -35,6 +35,17 @@ try, with a node and miners of its own.`,
 				{Term: "fakenode", Text: "a bitcoin node that is none, for templates of any size"},
 			},
 		}, {
+			Title: "Examples",
+			Items: []manual.Item{
+				{Term: "ckbench run", Text: "a pool to try, with two miners and a node of its own"},
+				{Term: "ckbench mine --pool 127.0.0.1:3333 --suggest 0.0001", Text: "a miner for a pool on this machine, so easy that it has shares at once"},
+				{Term: "ckbench mine --user ADDRESS --miners 5 --duration 10m", Text: "five miners of a solo pool for ten minutes"},
+				{Term: "ckbench shares --miners 100 --pid 4711", Text: "how many shares a second the pool takes, which is process 4711, and what each costs it"},
+				{Term: "ckbench storm --miners 10000", Text: "how soon 10,000 miners that connect at once have work"},
+				{Term: "ckbench notify --rpc http://user:pass@127.0.0.1:18443 --miners 1000", Text: "how soon they have work after a new block of a regtest node"},
+				{Term: "ckbench shares --json --count 100000", Text: "a result for a program to read"},
+			},
+		}, {
 			Title: "Exit status",
 			Text:  "0; 1 if something could not be measured, or the pool lost shares or connections.",
 		}, {

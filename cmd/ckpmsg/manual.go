@@ -30,6 +30,15 @@ ckpool, and in /tmp/NAME.`,
 object: 'messageuser={"user":"alice","text":"hello"}'. Commands are found by their beginning,
 in upper or lower case.`,
 		}, {
+			Title: "Examples",
+			Items: []manual.Item{
+				{Term: "ckpmsg status", Text: "how the pool does, on one screen"},
+				{Term: "ckpmsg getworker bc1q....rig1", Text: "whether a miner is fine"},
+				{Term: "ckpmsg -n solo nodes", Text: "the bitcoin nodes of the instance solo"},
+				{Term: "ckpmsg --json blocks", Text: "blocks found, for a program to read"},
+				{Term: "ckpmsg upgrade", Text: "change to the program that is installed now; miners stay connected"},
+			},
+		}, {
 			Title: "Exit status",
 			Text:  "0; 1 if the instance could not be reached or a command failed.",
 		}, {

@@ -21,10 +21,7 @@ var statusCommand = control.Command{Name: "status", Text: "the pool on one scree
 
 // commands are all that may be given.
 func commands() []control.Command {
-	list := append([]control.Command{statusCommand}, control.Commands()...)
-	return slices.DeleteFunc(list, func(c control.Command) bool {
-		return slices.Contains([]string{"proxyinfo", "getproxy", "setproxy"}, c.Name) // of a proxy, which there is not yet
-	})
+	return append([]control.Command{statusCommand}, control.PoolCommands()...)
 }
 
 // status is what is asked for the one screen.

@@ -28,15 +28,18 @@ func configPage() manual.Page {
 		About: `The file is one JSON object. Comments (// and /* */) and trailing commas are allowed,
 text behind the object is ignored. It is read from the current directory, or where the
 option -c says. "ckpool --check" says what is wrong with it. The least that is needed
-in pool mode, where blocks pay one address:
-
-	{ "btcd": [{"url": "127.0.0.1:8332", "auth": "user", "pass": "password"}],
-	  "btcaddress": "bc1q..." }
-
-and in solo mode, where a block pays the miner who finds it:
+in pool mode, where blocks pay one address, with the node's cookie file:
 
 	{ "btcd": [{"url": "127.0.0.1:8332", "cookie": "~/.bitcoin/.cookie"}],
+	  "btcaddress": "bc1q..." }
+
+and in solo mode, where a block pays the miner who finds it, with a user and password
+that the node has by rpcauth:
+
+	{ "btcd": [{"url": "10.0.0.2:8332", "auth": "user", "pass": "password"}],
 	  "solo": true }
+
+The cookie file is for a node on the same machine, as a user who may read it.
 
 Below, the value behind a key is its default, unless its text says otherwise.`,
 	}
@@ -77,7 +80,7 @@ Long options may be abbreviated as long as they are unique.`,
 		Sections: []manual.Section{
 			{Title: "Configuration", Text: `The file is described in ckpool.conf(5). The least that is needed:
 
-	{ "btcd": [{"url": "127.0.0.1:8332", "auth": "user", "pass": "password"}],
+	{ "btcd": [{"url": "127.0.0.1:8332", "cookie": "~/.bitcoin/.cookie"}],
 	  "btcaddress": "bc1q..." }
 
 --check reads the file and all it names, tries the ports, asks each node for two
@@ -111,6 +114,13 @@ wait for the next start, and a wrong file changes nothing.`},
 			{Title: "Environment", Items: []manual.Item{
 				{Term: "NOTIFY_SOCKET, WATCHDOG_USEC, LISTEN_FDS", Text: "as systemd sets them: see sd_notify(3) and sd_listen_fds(3). " +
 					"Sockets passed on are used where their address is one of the configuration."},
+			}},
+			{Title: "Examples", Items: []manual.Item{
+				{Term: "ckpool --check -c pool.conf", Text: "say what is wrong with a configuration, and whether its node can be mined from"},
+				{Term: "ckpool -c pool.conf", Text: "run a pool on this terminal"},
+				{Term: "ckpool -B -D -n solo -c solo.conf", Text: "run a solo pool in the background, beside others, under a name of its own"},
+				{Term: "ckpool -H -c pool.conf", Text: "take the place of the running instance, ckpool in C too; miners stay connected where both are this program"},
+				{Term: "ckpool -k -c pool.conf", Text: "end the running instance first"},
 			}},
 			{Title: "Exit status", Text: `0 after a signal or the command shutdown, 1 after an error. What a node says is no
 error: the pool waits until it can be used.`},

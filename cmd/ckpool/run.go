@@ -95,7 +95,7 @@ func runPool(ctx context.Context, o Options, c config.Config, warnings, argv []s
 		s.say(logfile.LevelWarning, line)
 	}
 	defer context.AfterFunc(signals, func() {
-		s.say(logfile.LevelWarning, fmt.Sprintf("Process %s: %v, shutting down", o.Name, context.Cause(signals)))
+		s.say(logfile.LevelInfo, fmt.Sprintf("Process %s: %v", o.Name, context.Cause(signals)))
 	})()
 	err = s.open(ctx, c)
 	if err == nil {

@@ -21,6 +21,10 @@ It is not needed where the node publishes blocks over ZMQ. Other arguments, such
 the hash of the block, are ignored; so are unknown options, with a complaint.`,
 		Options: getopt.List(fs),
 		Sections: []manual.Section{
+			{Title: "Examples", Items: []manual.Item{
+				{Term: "notifier", Text: "tell the instance ckpool"},
+				{Term: "notifier --name solo", Text: "tell the instance solo"},
+			}},
 			{Title: "Exit status", Text: "0; 1 if the instance could not be reached or refused."},
 			{Title: "See also", Text: "ckpool(1), ckpmsg(1)"},
 		},

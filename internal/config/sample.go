@@ -26,9 +26,10 @@ func Groups() []Group {
 		Keys: []Key{
 			{"btcd", `[
 	{"url": "127.0.0.1:8332", "auth": "user", "pass": "pass"},
-	// or {"url": "127.0.0.1:8332", "cookie": "~/.bitcoin/.cookie"},
+	// or instead {"url": "127.0.0.1:8332", "cookie": "~/.bitcoin/.cookie"},
 ]`, `The nodes (Bitcoin Core 25 or newer, or btcd) in order of preference. Of each: "url", the address of its RPC; "auth" and
-"pass", its rpcuser and rpcpassword, or instead of both "cookie", the path of its cookie file; "zmq", its zmqpubhashblock,
+"pass", its rpcuser and rpcpassword, or instead of both "cookie", the path of its cookie file (on a test network
+one like ~/.bitcoin/testnet4/.cookie); "zmq", its zmqpubhashblock,
 one or an array; "notify", true where the node calls notifier, so that it is asked for a new block every 5 s only.`},
 			{"zmqblock", `"tcp://127.0.0.1:28332"`, `zmqpubhashblock of the first node that has no "zmq" of its own.`},
 			{"blockpoll", "100", "Milliseconds between asking a node for a new block."},

@@ -40,6 +40,47 @@ func TestManualsAreCurrent(t *testing.T) {
 	}
 }
 
+// Every manual has examples, with options that there are.
+func TestExamplesOfManuals(t *testing.T) {
+	for _, program := range documented {
+		page, err := os.ReadFile(filepath.Join(contrib, "man", program+".1"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, examples, _ := strings.Cut(string(page), "\n.SH EXAMPLES\n")
+		examples, _, _ = strings.Cut(examples, "\n.SH ")
+		n := 0
+		for line := range strings.Lines(strings.ReplaceAll(examples, `\-`, "-")) {
+			term, isTerm := strings.CutPrefix(line, ".B ")
+			words := strings.Fields(term)
+			if !isTerm {
+				continue
+			}
+			n++
+			if words[0] != program {
+				t.Errorf("example of %s: %s", program, line)
+				continue
+			}
+			ask := []string{"--help"}
+			if program == "ckbench" {
+				ask = []string{words[1], "--help"}
+			}
+			help, err := exec.Command(filepath.Join(programs, program), ask...).Output()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, word := range words[1:] {
+				if strings.HasPrefix(word, "-") && !slices.Contains(strings.FieldsFunc(string(help), func(r rune) bool { return strings.ContainsRune(" ,\n", r) }), word) {
+					t.Errorf("%s has no %s", strings.Join(words, " "), word)
+				}
+			}
+		}
+		if n == 0 {
+			t.Errorf("%s has no examples", program)
+		}
+	}
+}
+
 func TestManualsAreRoff(t *testing.T) {
 	groff, err := exec.LookPath("groff")
 	if err != nil {

@@ -139,7 +139,7 @@ func (o *Operator) process(r registrar, p Process) {
 // help lists the commands.
 func help() string {
 	var b strings.Builder
-	for _, k := range control.Commands() {
+	for _, k := range control.PoolCommands() {
 		fmt.Fprintf(&b, "%-28s %s\n", strings.TrimSpace(k.Name+" "+k.Args), k.Text)
 	}
 	return b.String()

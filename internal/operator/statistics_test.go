@@ -122,7 +122,7 @@ const (
 // rates and times.
 func TestReplies(t *testing.T) {
 	h := newHarness(t, false)
-	h.login(t, "bob.rig1")
+	w := h.login(t, "bob.rig1")
 	h.Users.SetNetworkDifficulty(1000)
 	rate := regexp.MustCompile(`("d?sps\d+": )\d[^,}]*`)
 	times := regexp.MustCompile(`("(?:lastshare|started|start|update|uptime)": )\d{2,}`)
@@ -189,6 +189,11 @@ func TestReplies(t *testing.T) {
 		if got != want {
 			t.Errorf("%s:\n got %s\nwant %s", request, got, want)
 		}
+	}
+	h.Users.Detach(w, 13, "cgminer/4.12.1")
+	got, _ := h.client(listenerSocket).Do(t.Context(), `getworker={"worker":"bob.rig1"}`)
+	if gone := strings.Replace(aWorker, `"started": T`, `"started": 0`, 1); rate.ReplaceAllString(times.ReplaceAllString(got, "${1}T"), "${1}D") != gone {
+		t.Errorf("a worker that has left:\n got %s\nwant %s", got, gone)
 	}
 	if users, _ := h.Users.Known(); users != 1 {
 		t.Errorf("asking made users: %d", users)

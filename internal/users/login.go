@@ -6,6 +6,7 @@ import (
 	"math"
 	"strings"
 	"time"
+	"unicode"
 
 	"ckpool/address"
 	"ckpool/internal/session"
@@ -57,6 +58,9 @@ func (s *Users) login(l *session.Login, now stamp) (g session.Grant, refused str
 		}
 		if s.cfg.Solo {
 			if refused := s.checkPayout(a, err); refused != "" {
+				if err != nil {
+					refused += addressHint(l.Worker, userName)
+				}
 				return g, refused
 			}
 			payout = a.Script()
@@ -169,6 +173,32 @@ func (s *Users) checkPayout(a address.Address, err error) string {
 	}
 	if err := a.Payable(); err != nil {
 		return fmt.Sprintf("Username must be a payable address: %v", err)
+	}
+	return ""
+}
+
+// shortestAddress is below the length of any address.
+const shortestAddress = 26
+
+// addressHint is what a solo miner whose user name is no address should put there,
+// if the mistake is plain.
+func addressHint(worker, userName string) string {
+	parts := strings.FieldsFunc(worker, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
+	for i, part := range parts {
+		if len(part) < shortestAddress {
+			continue
+		}
+		if _, err := address.Parse(part); err != nil {
+			continue
+		}
+		rig := "rig1"
+		if i > 0 && i == len(parts)-1 && len(parts[0]) < shortestAddress && !strings.Contains(worker, ":") { // as in bitcoin:ADDRESS
+			rig = parts[0]
+		}
+		return "; use " + part + "." + rig
+	}
+	if len(userName) < shortestAddress {
+		return "; use ADDRESS." + userName + " with your own address"
 	}
 	return ""
 }

@@ -94,6 +94,26 @@ func TestLoginRefused(t *testing.T) {
 	}
 }
 
+// Who puts something else in the place of the address is told what to put there.
+func TestSoloLoginHint(t *testing.T) {
+	for _, c := range []struct{ worker, hint string }{
+		{"rig1", "; use ADDRESS.rig1 with your own address"},
+		{"alice.rig2", "; use ADDRESS.alice with your own address"},
+		{"rig1." + mainAddress, "; use " + mainAddress + ".rig1"},
+		{"rig1_" + mainAddress, "; use " + mainAddress + ".rig1"},
+		{"bitcoin:" + mainAddress, "; use " + mainAddress + ".rig1"},
+		{"<" + mainAddress + ">.a", "; use " + mainAddress + ".rig1"},
+		{mainAddress[:41] + "x", ""}, // mistyped, as is said
+	} {
+		h := newHarness(t, func(c *Config) { c.Solo = true })
+		h.SetNetwork(address.Main)
+		_, r := h.Authorize(login(c.worker))
+		if r == nil || c.hint == "" && strings.Contains(r.Text, "use") || !strings.HasSuffix(r.Text, c.hint) {
+			t.Errorf("%q: %v, want …%s", c.worker, r, c.hint)
+		}
+	}
+}
+
 func TestLoginPassword(t *testing.T) {
 	h := newHarness(t, func(c *Config) { c.Password = "secret" })
 	for _, password := range []string{"secret", "secret,d=200", "d=200, secret", " secret "} {

@@ -23,7 +23,7 @@ type Worker struct {
 	Name    string // the user's name included
 	User    string
 	UserID  int64
-	Idle    bool      // no share for a minute
+	Idle    bool      // not connected, or no share for a minute
 	Started time.Time // of the first connection there is, zero for none
 	Rejects sharelog.Rejects
 	sharelog.Stats
@@ -87,7 +87,7 @@ func (s *Users) worker(w *worker, now time.Time) Worker {
 	defer w.mu.Unlock()
 	return Worker{
 		Name: w.name, User: w.user.Name, UserID: w.user.id,
-		Idle: w.idle(s.stamp(now)), Started: s.wall(w.connected.started(), now),
+		Idle: w.connected.count() == 0 || w.idle(s.stamp(now)), Started: s.wall(w.connected.started(), now),
 		Rejects: w.shown(s.clock, now), Stats: s.stats(&w.tally, now),
 	}
 }

@@ -399,12 +399,15 @@ func TestEditedConfiguration(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.miners, s.payout = "127.0.0.1:1", s.wallet("").Address()
+	s.listen, s.miners, s.payout = "127.0.0.1:4443", "127.0.0.1:1", s.wallet("").Address()
 	n.config.URL, n.config.User, n.config.Pass = "127.0.0.1:2", "u", "p"
 	if err := d.writeConfig(s, n); err != nil {
 		t.Fatal(err)
 	}
 	path := d.path(configFile)
+	if _, warnings, err := config.Load(path, config.Pool); err != nil || len(warnings) > 0 {
+		t.Errorf("what make run wrote: %v, %v", warnings, err)
+	}
 	if s, err = d.settle(n); err != nil || s.edited {
 		t.Errorf("a file of make run counts as changed: %v", err)
 	}
@@ -412,7 +415,7 @@ func TestEditedConfiguration(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b = bytes.Replace(b, []byte("127.0.0.1:3333"), []byte("127.0.0.1:4444"), 1)
+	b = bytes.Replace(b, []byte("127.0.0.1:4443"), []byte("127.0.0.1:4444"), 1)
 	if err := os.WriteFile(path, b, 0o640); err != nil {
 		t.Fatal(err)
 	}

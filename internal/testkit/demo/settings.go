@@ -229,6 +229,7 @@ func (d *demo) writeConfig(s *settings, n *node) error {
 		Nodes   []map[string]string `json:"btcd"`
 		Address string              `json:"btcaddress,omitempty"`
 		Servers []any               `json:"serverurl"`
+		High    int                 `json:"highdiff"` // nobody expects more of a port above 4000
 		LogDir  string              `json:"logdir"`
 	}{
 		Nodes:   []map[string]string{account},
