@@ -7,8 +7,8 @@ import (
 
 	"ckpool/bitcoind"
 	"ckpool/difficulty"
+	"ckpool/event"
 	"ckpool/internal/jobs"
-	"ckpool/internal/logfile"
 	"ckpool/internal/session"
 	"ckpool/internal/users"
 	"ckpool/stratum"
@@ -51,7 +51,7 @@ func (k *Blocks) Take(s *session.Share) {
 func (k *Blocks) tellSkipped(job *work.Job, n int) {
 	if k.Limit("candidates") {
 		k.candidates.told()
-		k.Log(logfile.LevelWarning, fmt.Sprintf(
+		k.Events.Say(event.Warning, fmt.Sprintf(
 			"At network difficulty %g only %d blocks on the same parent are submitted, and one more with each new work; %d more of height %d were not",
 			job.NetworkDifficulty, trivialCandidates, n, job.Template.Height))
 	}
@@ -70,8 +70,13 @@ func (k *Blocks) submitBlock(f *solution) {
 	}
 	k.table.add(record)
 	k.Network.Submit(height, hash, block, func(s bitcoind.BlockState) { k.changed(record.Hash, s) })
-	k.Log(logfile.LevelNotice, fmt.Sprintf("%s diff %s ! Height %d, hash %s, by %s",
-		kind, difficulty.FormatAchieved(f.share.Difficulty), height, record.Hash, users.LogName(record.Worker)))
+	record.State = bitcoind.BlockPending
+	k.Events.Tell(event.Event{
+		Level: event.Notice,
+		Text: fmt.Sprintf("%s diff %s ! Height %d, hash %s, by %s",
+			kind, difficulty.FormatAchieved(f.share.Difficulty), height, record.Hash, users.LogName(record.Worker)),
+		What: Found{Block: record, Achieved: f.share.Difficulty, Stale: f.stale},
+	})
 }
 
 // resumed notes what became of a block that was saved by an earlier run, which
@@ -114,7 +119,7 @@ func (k *Blocks) change(hash string, s bitcoind.BlockState) {
 			k.Network.Refresh("own block")
 		}
 		headline, shown := k.Users.EndRound(now.Height, now.Worker, now.Reward, time.Now())
-		k.Log(logfile.LevelHeadline, headline)
+		k.Events.Tell(event.Event{Level: event.Warning, Text: headline, Headline: true, What: RoundEnded{now}})
 		k.Show(shown)
 	}
 }
@@ -135,7 +140,7 @@ func (k *Blocks) Resume() {
 	k.unsaved = nil
 	err := k.Network.Resume(k.known, func(height int64, hash [32]byte, s bitcoind.BlockState) { k.resumed(height, hash, s) })
 	if err != nil {
-		k.Log(logfile.LevelError, "Cannot read saved blocks: "+err.Error())
+		k.Events.Say(event.Error, "Cannot read saved blocks: "+err.Error())
 	}
 	for _, b := range k.table.open() {
 		hash, err := jobs.ParseDisplay(b.Hash)

@@ -25,7 +25,7 @@ var rules = []rule{
 	{"nothing is a skeleton", noSkeleton},
 }
 
-var public = set("address", "difficulty", "stratum", "stratum/client", "work", "bitcoind", "sharelog", "control")
+var public = set("address", "difficulty", "stratum", "stratum/client", "work", "bitcoind", "sharelog", "control", "event")
 
 // arithmetic are the public packages that only compute.
 var arithmetic = set("address", "difficulty", "stratum", "work")

@@ -49,9 +49,6 @@ func (c *Config) complete() error {
 	if c.LimitExempt == nil {
 		c.LimitExempt = localPrefixes
 	}
-	if c.Event == nil {
-		c.Event = func(int, string) {}
-	}
 	return nil
 }
 

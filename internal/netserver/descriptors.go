@@ -7,12 +7,8 @@ import (
 	"math"
 
 	"golang.org/x/sys/unix"
-)
 
-// Levels of Config.Event.
-const (
-	levelWarning = 4
-	levelNotice  = 5
+	"ckpool/event"
 )
 
 // settleMaxClients raises the soft descriptor limit to the hard one and returns
@@ -38,12 +34,12 @@ func (c *Config) settleMaxClients() (clients int64, err error) {
 	switch {
 	case n == 0:
 		n = most
-		c.Event(levelNotice, fmt.Sprintf("Setting maxclients to %d due to max open file limit of %d", most, limit))
+		c.Events.Say(event.Notice, fmt.Sprintf("Setting maxclients to %d due to max open file limit of %d", most, limit))
 	case n > most:
-		c.Event(levelWarning, fmt.Sprintf("Cannot set maxclients to %d due to max open file limit of %d, reducing to %d", n, limit, most))
+		c.Events.Say(event.Warning, fmt.Sprintf("Cannot set maxclients to %d due to max open file limit of %d, reducing to %d", n, limit, most))
 		n = most
 	default:
-		c.Event(levelNotice, fmt.Sprintf("Maxclients is %d, max open file limit is %d", n, limit))
+		c.Events.Say(event.Notice, fmt.Sprintf("Maxclients is %d, max open file limit is %d", n, limit))
 	}
 	growDescriptorTable(min(n+n/8+64, limit))
 	return int64(n), nil

@@ -6,7 +6,7 @@ package netserver
 // runs; the rest of c is not looked at. Nobody is dropped for a lower limit.
 // Any goroutine may call.
 func (s *Server) SetLimits(c Config) error {
-	c.Event = s.config.Event
+	c.Events = s.config.Events
 	if err := c.complete(); err != nil {
 		return err
 	}

@@ -16,6 +16,8 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+
+	"ckpool/event"
 )
 
 const (
@@ -286,7 +288,7 @@ func (s *Server) bind(t target, others []*Listener, before bindErrors) (l *Liste
 		if err != nil && len(t.addrs) > 1 && missing(err) {
 			// Such as localhost, which is ::1 too, where IPv6 is off.
 			skipped = err
-			s.config.Event(levelWarning, "Not listening on one address of several: "+err.Error())
+			s.config.Events.Say(event.Warning, "Not listening on one address of several: "+err.Error())
 			continue
 		}
 		if err != nil {

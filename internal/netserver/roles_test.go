@@ -35,7 +35,7 @@ func echoProcess() int {
 	}
 	rec := newRecord()
 	var probes []*probe
-	s, err := New(Config{Event: rec.event}, func(l *Loop) Handler {
+	s, err := New(Config{Events: rec.event}, func(l *Loop) Handler {
 		p := &probe{l: l, rec: rec}
 		probes = append(probes, p)
 		return p

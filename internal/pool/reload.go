@@ -5,8 +5,8 @@ import (
 	"reflect"
 
 	"ckpool/bitcoind"
+	"ckpool/event"
 	"ckpool/internal/config"
-	"ckpool/internal/logfile"
 )
 
 // Reload takes over what of next may change while the pool runs: settings of
@@ -49,7 +49,7 @@ func (p *Pool) Reload(ctx context.Context, next config.Config) (config.Merged, e
 	}
 	for _, pair := range p.certificates {
 		if err := pair.Reload(); err != nil {
-			p.logAt(logfile.LevelWarning, "Keeping the TLS certificate in use: "+err.Error())
+			p.events.Say(event.Warning, "Keeping the TLS certificate in use: "+err.Error())
 		}
 	}
 	return m, nil

@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"ckpool/internal/logfile"
+	"ckpool/event"
 	"ckpool/internal/users"
 )
 
@@ -120,13 +120,13 @@ func (p *Pool) keepStatistics(ctx context.Context) error {
 			return nil
 		case now := <-tick.C:
 			if gap := now.Sub(last); gap > stoodStill {
-				p.logAt(logfile.LevelWarning, fmt.Sprintf("The process stood still for %s: it was stopped, or the machine was", gap.Round(time.Second)))
+				p.events.Say(event.Warning, fmt.Sprintf("The process stood still for %s: it was stopped, or the machine was", gap.Round(time.Second)))
 			}
 			last = now
 			p.lines.Sum(now, false)
 			guard.look(ctx, now)
 			if p.admission.EndTakeover(now) {
-				p.logAt(logfile.LevelWarning, "The process that was given the listening sockets has not ended this one in time: new connections are closed again, until ckpmsg accept")
+				p.events.Say(event.Warning, "The process that was given the listening sockets has not ended this one in time: new connections are closed again, until ckpmsg accept")
 			}
 			var n users.Sessions
 			if p.users.MinuteBegins() {
@@ -145,7 +145,7 @@ func (p *Pool) noteSaving(err error) {
 		return
 	}
 	if line, ok := p.notices.Pass("Cannot write statistics"); ok {
-		p.logAt(logfile.LevelError, line+": "+err.Error())
+		p.events.Say(event.Error, line+": "+err.Error())
 	}
 }
 

@@ -3,10 +3,10 @@ package pool
 import (
 	"context"
 	"encoding/json"
-	"log/slog"
 	"testing"
 	"time"
 
+	"ckpool/event"
 	"ckpool/internal/config"
 	"ckpool/internal/testkit/fakenode"
 )
@@ -30,7 +30,7 @@ func TestGuardWork(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := New(c, Options{Log: slog.New(slog.DiscardHandler)})
+	p, err := New(c, Options{Wants: func(event.Level) bool { return false }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,19 @@
 package users
 
-import "ckpool/internal/session"
+import (
+	"fmt"
+
+	"ckpool/difficulty"
+	"ckpool/event"
+	"ckpool/internal/session"
+)
+
+// BestShare is an event: a share is better than all of its user's before. Of a user
+// with n shares about ln n were.
+type BestShare struct {
+	User, Worker string
+	Difficulty   float64 // of its hash
+}
 
 // Share accounts one judged submit. It runs on the loop that read it.
 func (s *Users) Share(sh *session.Share) session.Best {
@@ -49,6 +62,9 @@ func (s *Users) Share(sh *session.Share) session.Best {
 
 	switch {
 	case userBest && userEver:
+		if s.cfg.Events != nil {
+			s.tellBest(w, achieved)
+		}
 		return session.BestUserEver
 	case userBest:
 		return session.BestUser
@@ -58,6 +74,15 @@ func (s *Users) Share(sh *session.Share) session.Best {
 		return session.BestWorker
 	}
 	return session.BestNone
+}
+
+func (s *Users) tellBest(w *worker, achieved float64) {
+	s.cfg.Events.Tell(event.Event{
+		Level: event.Debug,
+		Text: fmt.Sprintf("New best share ever for user %s, of worker %s: %s",
+			LogName(w.user.name), LogName(w.name), difficulty.FormatAchieved(achieved)),
+		What: BestShare{User: w.user.name, Worker: w.name, Difficulty: achieved},
+	})
 }
 
 // Flush ends one iteration of a loop: what it logged goes to the writer.

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"ckpool/event"
 	"ckpool/internal/session"
 	"ckpool/sharelog"
 )
@@ -27,7 +28,7 @@ type shareLog struct {
 	// immutable
 	dir      string
 	settings *atomic.Pointer[Settings]
-	event    func(level int, text string)
+	events   event.Func
 	loops    []shareQueue
 	wake     chan struct{}
 
@@ -70,7 +71,7 @@ func newShareLog(cfg Config, settings *atomic.Pointer[Settings]) *shareLog {
 	return &shareLog{
 		dir:      cfg.LogDir,
 		settings: settings,
-		event:    cfg.Event,
+		events:   cfg.Events,
 		loops:    make([]shareQueue, cfg.Loops),
 		wake:     make(chan struct{}, 1),
 	}
@@ -179,7 +180,7 @@ func (l *shareLog) run(ctx context.Context) {
 		}
 	}
 	if err := w.Close(); err != nil {
-		l.event(levelError, fmt.Sprintf("Failed to write share log: %v", err))
+		l.events.Say(event.Error, fmt.Sprintf("Failed to write share log: %v", err))
 	}
 }
 
@@ -266,10 +267,10 @@ func (p *printer) report(err error) {
 	}
 	p.reported = time.Now()
 	if err != nil {
-		p.log.event(levelError, fmt.Sprintf("Failed to write share log: %v", err))
+		p.log.events.Say(event.Error, fmt.Sprintf("Failed to write share log: %v", err))
 	}
 	if lost != p.lost {
-		p.log.event(levelError, fmt.Sprintf("Share log: %d shares were not logged, the disk did not keep up", lost-p.lost))
+		p.log.events.Say(event.Error, fmt.Sprintf("Share log: %d shares were not logged, the disk did not keep up", lost-p.lost))
 		p.lost = lost
 	}
 }
