@@ -63,6 +63,7 @@ func (s *service) reloadFile(ctx context.Context) (config.Merged, error) {
 	}
 	if err == nil {
 		m, err = s.pool.Reload(ctx, c)
+		s.makeRoom()
 	} else {
 		err = errors.New(oneLine(err))
 	}

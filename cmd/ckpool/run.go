@@ -18,6 +18,7 @@ import (
 	"ckpool/event"
 	"ckpool/internal/buildinfo"
 	"ckpool/internal/config"
+	"ckpool/internal/descriptors"
 	"ckpool/internal/handover"
 	"ckpool/internal/instance"
 	"ckpool/internal/logfile"
@@ -192,16 +193,27 @@ func (s *service) open(ctx context.Context, c config.Config) error {
 func (s *service) makePool(c config.Config, takeOver bool) (err error) {
 	s.pool, err = pool.New(c, pool.Options{
 		Solo: c.Solo, LogShares: s.options.LogShares, Version: buildinfo.Version(), Events: s.events, Wants: s.log.Wants,
-		TakeOver: takeOver, Quiet: collect,
+		Descriptors: mayOpen, TakeOver: takeOver, Quiet: collect,
 	})
 	if err != nil {
 		return err
 	}
+	s.makeRoom()
 	s.control = control.NewServer(s.options.SockDir, s.options.Group)
 	s.moveCommands()
 	s.pool.Commands(s.control, operator.Process{Shutdown: s.shutdown, SetLogLevel: s.log.SetLevel, Reload: s.reload})
 	return nil
 }
+
+// mayOpen is how many descriptors the process may have. Where the system does not
+// tell, the pool says so.
+func mayOpen() int {
+	limit, _ := descriptors.Raise()
+	return limit
+}
+
+// makeRoom makes room for the descriptors of all miners that may come.
+func (s *service) makeRoom() { descriptors.Grow(s.pool.Operator().Server.MaxClients()) }
 
 // tellParent tells the program that has detached this one that it is up.
 func (s *service) tellParent(c config.Config, err error) error {

@@ -2,7 +2,7 @@
 
 package netserver
 
-// SetLimits changes MaxClients and the limits per address while the server
+// SetLimits changes MaxClients, Descriptors and the limits per address while the server
 // runs; the rest of c is not looked at. Nobody is dropped for a lower limit.
 // Any goroutine may call.
 func (s *Server) SetLimits(c Config) error {

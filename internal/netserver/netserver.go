@@ -47,7 +47,8 @@ type Config struct {
 	MaxLine      int           // bytes of a line with its LF [8192]
 	Backlog      int           // bytes of unsent output per client [1 MiB]
 	WriteTimeout time.Duration // without progress of a client's unsent output [60 s]
-	MaxClients   int           // [90 % of the descriptor limit, which is also the most]
+	MaxClients   int           // [90 % of Descriptors, which is also the most]
+	Descriptors  int           // that this server and what Reserve is for may have [the soft limit of the process]
 	Reserve      int           // descriptors that clients leave to the rest of the process, at least
 	Loops        int           // [GOMAXPROCS]
 	Events       event.Func    // also told by loops

@@ -30,7 +30,9 @@ type Options struct {
 	Version   string
 	Events    event.Func
 	Wants     func(event.Level) bool // whether anybody reads texts of a level at present
-	TakeOver  bool                   // statistics come from another process, not from files
+	// Descriptors tells how many the pool may have; nil: the soft limit of the process.
+	Descriptors func() int
+	TakeOver    bool // statistics come from another process, not from files
 	// Quiet is called when miners have the newest work and nobody waits for
 	// anything; nil: nothing is done then.
 	Quiet func()
@@ -135,7 +137,7 @@ func (p *Pool) makeNodes(c *config.Config) (err error) {
 
 // makeServer makes the server with a session handler on each loop.
 func (p *Pool) makeServer(c *config.Config) (err error) {
-	set := limits(c)
+	set := p.limits(c)
 	set.MaxLine = c.MaxLine
 	set.Events = p.events
 	set.Page = func(secure bool) string { return webPage(p.config.Load(), p.options.Solo, secure) }

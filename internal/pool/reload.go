@@ -34,8 +34,8 @@ func (p *Pool) Reload(ctx context.Context, next config.Config) (config.Merged, e
 			return m, err
 		}
 	}
-	if set := limits(&m.Config); !reflect.DeepEqual(limits(old), set) {
-		if err := p.server.SetLimits(set); err != nil {
+	if !reflect.DeepEqual(limits(old), limits(&m.Config)) {
+		if err := p.server.SetLimits(p.limits(&m.Config)); err != nil {
 			return m, err
 		}
 	}
