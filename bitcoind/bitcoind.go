@@ -3,7 +3,7 @@
 // delivers block templates and submits solved blocks to every node at once.
 //
 // Bitcoin Core 25 and later and btcd are supported. The package never logs and
-// knows no miner: what an operator should read comes through Options.Event.
+// knows no miner: what an operator should know comes through Options.Events.
 //
 // Hashes are [32]byte in internal byte order, as double SHA-256 yields them;
 // nodes print them reversed.
@@ -11,6 +11,8 @@ package bitcoind
 
 import (
 	"time"
+
+	"ckpool/event"
 )
 
 // Config is one node.
@@ -34,7 +36,7 @@ type Options struct {
 	TemplateTimeout, SubmitTimeout, Timeout time.Duration // 20 s, 60 s, 10 s
 	BlockPoll                               time.Duration // 100 ms
 	SaveDir                                 string        // where undecided blocks are kept; "": nowhere
-	Event                                   func(Event)   // called from any goroutine, must not block
+	Events                                  event.Func
 	// Fits says why the caller cannot mine on a chain, named as Bitcoin Core
 	// does. It must not block. nil: on the chain of the first node that answers.
 	Fits func(chain string) error
@@ -54,23 +56,5 @@ func (o Options) withDefaults() Options {
 			*d.set = d.to
 		}
 	}
-	if o.Event == nil {
-		o.Event = func(Event) {}
-	}
 	return o
 }
-
-// Event is something an operator wants to read: one line, with a level.
-type Event struct {
-	Level int // syslog 0..7
-	Text  string
-}
-
-// Levels of events.
-const (
-	levelError   = 3
-	levelWarning = 4
-	levelNotice  = 5
-	levelInfo    = 6
-	levelDebug   = 7
-)

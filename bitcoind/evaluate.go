@@ -2,6 +2,8 @@ package bitcoind
 
 import (
 	"time"
+
+	"ckpool/event"
 )
 
 // evaluate decides what to follow, deliver, ask for and tell. The caller holds
@@ -80,17 +82,17 @@ func (tr *tracker) follow(n *node) {
 	if tr.chain == "" {
 		tr.chain = n.chain
 	}
-	level := levelWarning
+	level := event.Warning
 	tr.leading = tr.leading && tr.usable(tr.current)
 	if tr.leading {
-		level = levelInfo
+		level = event.Info
 	} else if tr.published.hash != [32]byte{} {
 		tr.wish++
 	}
 	if tr.last == nil {
-		tr.say(levelWarning, "Connected to bitcoind: %s", n.client)
+		tr.tell(NodeFollowed{n.client.name}, event.Warning, "Connected to bitcoind: %s", n.client)
 	} else if tr.last != n {
-		tr.say(level, "Failed over to bitcoind: %s", n.client)
+		tr.tell(NodeFollowed{n.client.name}, level, "Failed over to bitcoind: %s", n.client)
 	}
 	tr.current, tr.last = n, n
 	if n.tip.hash == tr.published.hash {
@@ -130,7 +132,7 @@ func (tr *tracker) deliverFrom(n *node, now time.Time) {
 		other.steady = false
 	}
 	if n != tr.current {
-		tr.say(levelInfo, "Failed over to bitcoind: %s, first with block %d", n.client, t.built.height)
+		tr.tell(NodeFollowed{n.client.name}, event.Info, "Failed over to bitcoind: %s, first with block %d", n.client, t.built.height)
 		tr.current, tr.last, tr.leading = n, n, true
 	}
 	tr.deliver(n, t, true)
@@ -185,7 +187,7 @@ func (tr *tracker) holds(n *node, built tip, now time.Time) bool {
 	}
 	if !tr.warned {
 		tr.warned = true
-		tr.say(levelWarning, "bitcoind %s knows block %s but gives no work for it; going on at block %d of %s",
+		tr.tell(nil, event.Warning, "bitcoind %s knows block %s but gives no work for it; going on at block %d of %s",
 			better.client, better.tip, built.height, n.client)
 	}
 	return false

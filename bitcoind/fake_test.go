@@ -20,6 +20,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"ckpool/event"
 )
 
 // fakeNode is a node inside a test's bubble: no sockets, so that virtual time
@@ -329,7 +331,7 @@ type harness struct {
 	t     *testing.T
 	fakes []*fakeNode
 	mu    sync.Mutex
-	log   []Event
+	log   []event.Event
 }
 
 // inBubble runs test with virtual time and a group of the nodes, named a:1,
@@ -357,7 +359,7 @@ func (h *harness) run(test func()) {
 
 func newHarness(t *testing.T, o Options, fakes ...*fakeNode) *harness {
 	h := &harness{t: t, fakes: fakes}
-	o.Event = func(e Event) {
+	o.Events = func(e event.Event) {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		h.log = append(h.log, e)
@@ -427,7 +429,7 @@ func (h *harness) said(text string) int {
 	defer h.mu.Unlock()
 	n := 0
 	for _, e := range h.log {
-		if e.Level < levelDebug && strings.Contains(e.Text, text) {
+		if e.Level < event.Debug && strings.Contains(e.Text, text) {
 			n++
 		}
 	}

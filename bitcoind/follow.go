@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"ckpool/event"
 )
 
 const (
@@ -240,29 +242,32 @@ func (b *block) announce(before string, s BlockState) {
 	b.mu.Lock()
 	clear := b.offered != nil && b.offered.accepted
 	b.mu.Unlock()
-	event := func(format string, args ...any) {
-		b.g.options.Event(Event{levelWarning, fmt.Sprintf(format, args...)})
+	tell := func(level event.Level, format string, args ...any) {
+		b.g.options.Events.Tell(event.Event{
+			Level: level, Text: fmt.Sprintf(format, args...),
+			What: BlockChange{Height: b.height, Hash: b.hash, BlockState: s, Before: before},
+		})
 	}
 	switch {
 	case s.State == BlockConfirmed && b.announced:
 		if before != BlockConfirmed {
-			event("Block %d %s is in the chain again", b.height, displayHash(b.hash))
+			tell(event.Warning, "Block %d %s is in the chain again", b.height, displayHash(b.hash))
 		}
 	case s.State == BlockConfirmed:
 		b.announced = true
 		if !clear {
-			event("Hash for forced possibly stale block, height %d confirms block was ACCEPTED", b.height)
+			b.g.options.Events.Say(event.Warning, fmt.Sprintf("Hash for forced possibly stale block, height %d confirms block was ACCEPTED", b.height))
 		}
-		b.g.options.Event(Event{levelNotice, // the caller tells it as news, with what only he knows
-			fmt.Sprintf("BLOCK ACCEPTED! %d %s by bitcoind %s", b.height, displayHash(b.hash), b.by)})
+		// The caller tells it as news, with what only he knows.
+		tell(event.Notice, "BLOCK ACCEPTED! %d %s by bitcoind %s", b.height, displayHash(b.hash), b.by)
 	case s.State == BlockPending && before == BlockConfirmed:
-		event("Block %d %s is no longer in the chain: %s", b.height, displayHash(b.hash), s.Text)
+		tell(event.Warning, "Block %d %s is no longer in the chain: %s", b.height, displayHash(b.hash), s.Text)
 	case s.State == BlockOrphaned && !b.announced:
-		event("Hash for forced possibly stale block, height %d confirms block was REJECTED", b.height)
+		tell(event.Warning, "Hash for forced possibly stale block, height %d confirms block was REJECTED", b.height)
 	case s.State == BlockOrphaned:
-		event("Block %d %s was orphaned: %s", b.height, displayHash(b.hash), s.Text)
+		tell(event.Warning, "Block %d %s was orphaned: %s", b.height, displayHash(b.hash), s.Text)
 	case s.State == BlockRejected:
-		event("Block %d %s was rejected: %s", b.height, displayHash(b.hash), s.Text)
+		tell(event.Warning, "Block %d %s was rejected: %s", b.height, displayHash(b.hash), s.Text)
 	}
 }
 

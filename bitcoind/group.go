@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"ckpool/event"
 	"ckpool/work"
 )
 
@@ -158,7 +159,7 @@ func (g *Group) Templates() <-chan Update { return g.updates }
 func (g *Group) Refresh(reason string) {
 	g.update(func(time.Time) {
 		g.wish++
-		g.say(levelDebug, "Template asked for: %s", reason)
+		g.tell(nil, event.Debug, "Template asked for: %s", reason)
 		if g.current == nil {
 			for _, n := range g.nodes {
 				n.want()

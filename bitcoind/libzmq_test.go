@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"ckpool/event"
 )
 
 // Publishes on a free port as a node does; each line on standard input says
@@ -96,8 +98,8 @@ func TestLibzmq(t *testing.T) {
 	told := make(chan string, 1000)
 	s.block = func(hash [32]byte) { told <- fmt.Sprint("block ", hash[0]) }
 	s.missed = func() { told <- "missed" }
-	s.event = func(level int, text string) {
-		if level <= levelWarning {
+	s.events = func(e event.Event) {
+		if e.Level <= event.Warning {
 			told <- "warning"
 		}
 	}

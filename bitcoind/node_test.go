@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"ckpool/bitcoind"
+	"ckpool/event"
 	"ckpool/internal/testkit"
 	"ckpool/internal/testkit/btcd"
 	"ckpool/internal/testkit/fakenode"
@@ -31,7 +32,7 @@ type running struct {
 func run(t *testing.T, o bitcoind.Options, nodes ...bitcoind.Config) *running {
 	t.Helper()
 	r := &running{t: t}
-	o.Event = func(e bitcoind.Event) {
+	o.Events = func(e event.Event) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.events = append(r.events, fmt.Sprintf("%s %d %s", time.Now().Format("05.000"), e.Level, e.Text))

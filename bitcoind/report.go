@@ -3,6 +3,8 @@ package bitcoind
 import (
 	"fmt"
 	"time"
+
+	"ckpool/event"
 )
 
 // remindEvery is when what lasts is told again.
@@ -40,12 +42,12 @@ func (tr *tracker) report(now time.Time) {
 		if tr.usable(n) != n.alive {
 			n.alive = !n.alive
 			if n.alive {
-				tr.say(levelNotice, "Server alive: %s", n.client)
+				tr.tell(NodeChange{Node: n.client.name, State: p.state}, event.Notice, "Server alive: %s", n.client)
 			}
 		}
 		tell, next := n.told.due(p.kind, now)
 		if tell {
-			tr.say(levelWarning, "bitcoind %s %s", n.client, p.reason)
+			tr.tell(NodeChange{n.client.name, p.state, p.reason}, event.Warning, "bitcoind %s %s", n.client, p.reason)
 		}
 		if p.kind != "" {
 			tr.wakeAt(next)
@@ -57,7 +59,7 @@ func (tr *tracker) report(now time.Time) {
 	}
 	tell, next := tr.told.due(kind, now)
 	if tell {
-		tr.say(levelWarning, "CRITICAL: No bitcoinds active!")
+		tr.tell(NoNode{}, event.Warning, "CRITICAL: No bitcoinds active!")
 	}
 	if kind != "" {
 		tr.wakeAt(next)
@@ -74,7 +76,8 @@ func (tr *tracker) verifying() bool {
 	return false
 }
 
-// say queues an event; update sends it when the lock is free.
-func (tr *tracker) say(level int, format string, args ...any) {
-	tr.events = append(tr.events, Event{level, fmt.Sprintf(format, args...)})
+// tell queues an event, of a value if what is not nil; update sends it when the
+// lock is free.
+func (tr *tracker) tell(what any, level event.Level, format string, args ...any) {
+	tr.events = append(tr.events, event.Event{Level: level, Text: fmt.Sprintf(format, args...), What: what})
 }

@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"ckpool/event"
 )
 
 // Saved blocks are files <height>-<hash>.block: the serialised block in hex
@@ -40,8 +42,8 @@ func (b *block) save() {
 	}
 	path := b.g.savedPath(b.height, b.hash)
 	content := append(slices.Clip(request.block()), '\n')
-	event := func(level int, format string, args ...any) {
-		b.g.options.Event(Event{level, fmt.Sprintf("Block %d %s ", b.height, displayHash(b.hash)) + fmt.Sprintf(format, args...)})
+	say := func(level event.Level, format string, args ...any) {
+		b.g.options.Events.Say(level, fmt.Sprintf("Block %d %s ", b.height, displayHash(b.hash))+fmt.Sprintf(format, args...))
 	}
 	var told time.Time
 	ending := b.g.ending
@@ -55,7 +57,7 @@ func (b *block) save() {
 		b.mu.Unlock()
 		if err == nil {
 			if !told.IsZero() {
-				event(levelWarning, "is saved now: %s", path)
+				say(event.Warning, "is saved now: %s", path)
 			}
 			return
 		}
@@ -64,7 +66,7 @@ func (b *block) save() {
 		}
 		if now := time.Now(); told.IsZero() || now.Sub(told) >= time.Minute {
 			told = now
-			event(levelError, "is not saved, trying again: %v", err)
+			say(event.Error, "is not saved, trying again: %v", err)
 		}
 		select {
 		case <-time.After(retryEvery):
@@ -75,9 +77,9 @@ func (b *block) save() {
 		case <-b.g.life.Done():
 			elsewhere := filepath.Join(os.TempDir(), filepath.Base(path))
 			if err := writeSaved(elsewhere, content); err != nil {
-				event(levelError, "is LOST unless a node has it: it cannot be saved: %v", err)
+				say(event.Error, "is LOST unless a node has it: it cannot be saved: %v", err)
 			} else {
-				event(levelError, "is saved as %s: move it to %s and start again", elsewhere, b.g.options.SaveDir)
+				say(event.Error, "is saved as %s: move it to %s and start again", elsewhere, b.g.options.SaveDir)
 			}
 			return
 		}
@@ -136,7 +138,7 @@ func (b *block) letGo(rejected bool) {
 		err = os.Remove(path)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) { // it could not be saved
-		b.g.options.Event(Event{levelWarning, fmt.Sprintf("Block %d %s: %v", b.height, displayHash(b.hash), err)})
+		b.g.options.Events.Say(event.Warning, fmt.Sprintf("Block %d %s: %v", b.height, displayHash(b.hash), err))
 	}
 }
 
@@ -169,7 +171,7 @@ func (g *Group) Resume(known func(hash [32]byte) (s BlockState, chain string), c
 		}
 		height, hash, block, err := readSaved(path)
 		if err != nil {
-			g.options.Event(Event{levelWarning, fmt.Sprintf("Saved block %s: %v", path, err)})
+			g.options.Events.Say(event.Warning, fmt.Sprintf("Saved block %s: %v", path, err))
 			continue
 		}
 		state, chain := known(hash)
@@ -195,7 +197,7 @@ func (g *Group) resume(s SolvedBlock, chain string, known BlockState, changed fu
 	if known.State != BlockConfirmed && known.State != BlockOrphaned {
 		b.last = BlockState{}
 		if ours := g.Chain(); ours == "" || b.isOf(ours) {
-			g.options.Event(Event{levelWarning, fmt.Sprintf("Block %d %s was undecided, submitting it again", s.Height, displayHash(s.Hash))})
+			g.options.Events.Say(event.Warning, fmt.Sprintf("Block %d %s was undecided, submitting it again", s.Height, displayHash(s.Hash)))
 		}
 		b.offer()
 	}

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"ckpool/event"
 )
 
 // Retries of a submission: every second for 10 minutes, then every 10 s.
@@ -350,26 +352,26 @@ func (b *block) tellVerdict(n *node, what outcome, verdict string, err error, to
 	text, tell := t.tell(text, every, time.Now())
 	b.mu.Unlock()
 	if tell {
-		b.g.options.Event(Event{level, fmt.Sprintf("%s: bitcoind %s, block %d, %d ms", text, n.client, b.height, took.Milliseconds())})
+		b.g.options.Events.Say(level, fmt.Sprintf("%s: bitcoind %s, block %d, %d ms", text, n.client, b.height, took.Milliseconds()))
 	}
 }
 
 // replyText is what an operator reads of a reply. Where several nodes get the
 // block, it is usual that one has it from the other already.
-func replyText(verdict string, err error) (text string, level int) {
+func replyText(verdict string, err error) (text string, level event.Level) {
 	if e, ok := asRPCError(err); ok {
-		return "SUBMIT BLOCK RETURNED: " + e.Error(), levelWarning
+		return "SUBMIT BLOCK RETURNED: " + e.Error(), event.Warning
 	}
 	if err != nil {
-		return "SUBMIT BLOCK GOT NO RESPONSE! " + err.Error(), levelWarning
+		return "SUBMIT BLOCK GOT NO RESPONSE! " + err.Error(), event.Warning
 	}
 	switch verdict {
 	case "":
-		return "Block taken", levelNotice
+		return "Block taken", event.Notice
 	case "duplicate":
-		return "Block taken before (duplicate)", levelNotice
+		return "Block taken before (duplicate)", event.Notice
 	}
-	return "SUBMIT BLOCK RETURNED: " + verdict, levelWarning
+	return "SUBMIT BLOCK RETURNED: " + verdict, event.Warning
 }
 
 // repeated keeps the same text from being told at every attempt.

@@ -3,6 +3,8 @@ package bitcoind
 import (
 	"sync"
 	"time"
+
+	"ckpool/event"
 )
 
 // tracker knows what all nodes said last, and decides which of them to follow
@@ -28,7 +30,7 @@ type tracker struct {
 	held          time.Time // since when work is held back; zero: it is not
 	warned        bool      // that it is held back no more
 	told          schedule
-	events        []Event
+	events        []event.Event
 	wake          time.Time     // when to evaluate again
 	changed       chan struct{} // closed and replaced when a node's tip changes
 }
@@ -50,7 +52,7 @@ func (tr *tracker) update(change func(now time.Time)) {
 	tr.events = nil
 	tr.mu.Unlock()
 	for _, e := range events {
-		tr.options.Event(e)
+		tr.options.Events.Tell(e)
 	}
 }
 

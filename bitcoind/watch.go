@@ -147,7 +147,7 @@ func (w watcher) connect(s *subscriber) {
 		w.tr.update(func(time.Time) { w.tr.hear(w.n, hash) })
 	}
 	s.missed = func() { signal(w.n.pollNow) }
-	s.event = func(level int, text string) { w.tr.options.Event(Event{level, text}) }
+	s.events = w.tr.options.Events
 }
 
 // warmLoop keeps a submission connection open: a solved block must not wait

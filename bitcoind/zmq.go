@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"ckpool/event"
 )
 
 const zmqTopic = "hashblock"
@@ -21,7 +23,7 @@ type subscriber struct {
 	// Called from run's goroutine.
 	block  func(hash [32]byte)
 	missed func() // blocks may have been missed: a new or lost connection, a gap
-	event  func(level int, text string)
+	events event.Func
 }
 
 // newSubscriber reads an endpoint as Bitcoin Core's zmqpubhashblock has it.
@@ -76,7 +78,7 @@ func (s *subscriber) run(ctx context.Context) {
 			for inner := err; inner != nil; inner = errors.Unwrap(inner) {
 				err = inner // the outer texts repeat the address
 			}
-			s.event(levelWarning, fmt.Sprintf("ZMQ %s: %v; blocks are heard of by long poll (zmqpubhashblock of the node is faster)", s.name, err))
+			s.events.Say(event.Warning, fmt.Sprintf("ZMQ %s: %v; blocks are heard of by long poll (zmqpubhashblock of the node is faster)", s.name, err))
 		}
 		p.sleep(ctx, nil)
 	}
@@ -94,7 +96,7 @@ func (s *subscriber) once(ctx context.Context) (connected bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	s.event(levelNotice, "ZMQ connected to "+s.name)
+	s.events.Say(event.Notice, "ZMQ connected to "+s.name)
 	s.missed()
 	var expected uint32
 	for first := true; ; {
@@ -107,11 +109,11 @@ func (s *subscriber) once(ctx context.Context) (connected bool, err error) {
 		}
 		hash, sequence, err := readAnnouncement(message)
 		if err != nil {
-			s.event(levelWarning, fmt.Sprintf("ZMQ %s: %v", s.name, err))
+			s.events.Say(event.Warning, fmt.Sprintf("ZMQ %s: %v", s.name, err))
 			s.missed()
 			continue
 		}
-		s.event(levelNotice, "ZMQ block hash "+displayHash(hash).String())
+		s.events.Say(event.Notice, "ZMQ block hash "+displayHash(hash).String())
 		s.block(hash)
 		if sequence != nil {
 			if !first && *sequence != expected {

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"ckpool/event"
 )
 
 // stream is a connection that has everything it will ever receive.
@@ -262,7 +264,7 @@ func testSubscriber(t *testing.T) (*subscriber, *heard) {
 	h := &heard{}
 	s.block = func(hash [32]byte) { h.note(func() { h.blocks = append(h.blocks, hash[0]) }) }
 	s.missed = func() { h.note(func() { h.missed++ }) }
-	s.event = func(level int, text string) { h.note(func() { h.events = append(h.events, text) }) }
+	s.events = func(e event.Event) { h.note(func() { h.events = append(h.events, e.Text) }) }
 	return s, h
 }
 

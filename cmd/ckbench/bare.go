@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"ckpool/internal/bench/bare"
+	"ckpool/internal/descriptors"
 )
 
 // runBare serves as the bare loop until it is interrupted.
@@ -24,6 +25,11 @@ func runBare(ctx context.Context, args []string, out io.Writer) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	limit, err := descriptors.Raise()
+	if err != nil {
+		return false, err
+	}
+	descriptors.Grow(limit) // as the pool does
 	s, err := bare.New(ctx, *listen, answers)
 	if err != nil {
 		return false, err

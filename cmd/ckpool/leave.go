@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"ckpool/control"
+	"ckpool/event"
 	"ckpool/internal/handover"
-	"ckpool/internal/logfile"
 	"ckpool/internal/pool"
 )
 
@@ -26,8 +26,8 @@ const (
 
 // processRecord is what else moves to the new process.
 type processRecord struct {
-	Version  int  `json:"version"`
-	LogLevel *int `json:"loglevel,omitempty"` // as an operator has set it
+	Version  int          `json:"version"`
+	LogLevel *event.Level `json:"loglevel,omitempty"` // as an operator has set it
 	// The service manager and its patience in microseconds, for a process it has
 	// not started.
 	Notify   string `json:"notify,omitempty"`
@@ -103,9 +103,9 @@ func (s *service) giveAway(ctx context.Context, c *net.UnixConn, arg string) {
 	}
 	report, err := handover.Give(ctx, c, leaving{pool.Leave(s.pool), s, pid}, handover.DefaultLimits)
 	if err != nil {
-		s.say(logfile.LevelError, fmt.Sprintf("Handover to process %d failed, going on: %v", report.PID, s.withUnsaved(err)))
+		s.events.Say(event.Error, fmt.Sprintf("Handover to process %d failed, going on: %v", report.PID, s.withUnsaved(err)))
 	} else {
-		s.say(logfile.LevelWarning, fmt.Sprintf("Handed over to process %d after a pause of %v", report.PID, report.Pause.Round(100*time.Microsecond)))
+		s.events.Say(event.Warning, fmt.Sprintf("Handed over to process %d after a pause of %v", report.PID, report.Pause.Round(100*time.Microsecond)))
 	}
 	select {
 	case s.handovers <- outcome{report, err}:
@@ -195,7 +195,7 @@ func (l leaving) Rest(send handover.Send) error {
 func (l leaving) Thaw() {
 	l.Leaving.Thaw()
 	if err := l.s.instance.SetPID(os.Getpid()); err != nil { // the new process may have written its id
-		l.s.say(logfile.LevelError, err.Error())
+		l.s.events.Say(event.Error, err.Error())
 	}
 }
 

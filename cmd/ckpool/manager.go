@@ -6,6 +6,7 @@ import (
 	"os"
 	"time"
 
+	"ckpool/event"
 	"ckpool/internal/logfile"
 	"ckpool/internal/systemd"
 )
@@ -50,7 +51,7 @@ func (s *service) tell(err error) {
 		return
 	}
 	if line, ok := s.manager.troubles.Pass(err.Error()); ok {
-		s.say(logfile.LevelWarning, line)
+		s.events.Say(event.Warning, line)
 	}
 }
 

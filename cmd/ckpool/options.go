@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"ckpool/event"
 	"ckpool/internal/config"
 	"ckpool/internal/getopt"
 )
@@ -198,15 +199,14 @@ func (f *flags) resolveLogLevel() error {
 
 // logLevel is what the log begins with: the option's level, the configuration's,
 // which is negative without one, or the default.
-func (o Options) logLevel(configured int) int {
-	const notices = 5
+func (o Options) logLevel(configured int) event.Level {
 	switch {
 	case o.LogLevel >= 0:
-		return o.LogLevel
+		return event.Level(o.LogLevel)
 	case configured >= 0:
-		return configured
+		return event.Level(configured)
 	}
-	return notices
+	return event.Notice
 }
 
 func (f *flags) resolveGroup() error {

@@ -8,8 +8,8 @@ import (
 	"syscall"
 	"time"
 
+	"ckpool/event"
 	"ckpool/internal/config"
-	"ckpool/internal/logfile"
 )
 
 // reloadTime is for names of listen addresses to be resolved.
@@ -59,19 +59,20 @@ func (s *service) reloadFile(ctx context.Context) (config.Merged, error) {
 	var m config.Merged
 	c, warnings, err := loadConfig(s.options)
 	for _, line := range texts(warnings) {
-		s.say(logfile.LevelWarning, line)
+		s.events.Say(event.Warning, line)
 	}
 	if err == nil {
 		m, err = s.pool.Reload(ctx, c)
+		s.makeRoom()
 	} else {
 		err = errors.New(oneLine(err))
 	}
 	if err != nil {
-		s.say(logfile.LevelError, "Configuration not reloaded, the old one stays in force: "+err.Error())
+		s.events.Say(event.Error, "Configuration not reloaded, the old one stays in force: "+err.Error())
 		return m, err
 	}
 	if slices.Contains(m.Changed, "loglevel") {
-		s.level = m.LogLevel // who changes the file means it, whatever -l says
+		s.level = event.Level(m.LogLevel) // who changes the file means it, whatever -l says
 		if s.level < 0 {
 			s.level = s.options.logLevel(m.LogLevel)
 		}
@@ -81,9 +82,9 @@ func (s *service) reloadFile(ctx context.Context) (config.Merged, error) {
 	if len(m.Changed) > 0 {
 		changed = "changed " + strings.Join(m.Changed, ", ")
 	}
-	s.say(logfile.LevelWarning, "Configuration reloaded: "+changed)
+	s.events.Say(event.Warning, "Configuration reloaded: "+changed)
 	if len(m.Restart) > 0 {
-		s.say(logfile.LevelWarning, "Changes that wait for the next start: "+strings.Join(m.Restart, ", "))
+		s.events.Say(event.Warning, "Changes that wait for the next start: "+strings.Join(m.Restart, ", "))
 	}
 	return m, nil
 }

@@ -7,10 +7,10 @@ import (
 	"path/filepath"
 	"time"
 
+	"ckpool/event"
 	"ckpool/internal/config"
 	"ckpool/internal/handover"
 	"ckpool/internal/instance"
-	"ckpool/internal/logfile"
 	"ckpool/internal/netserver"
 	"ckpool/internal/operator"
 	"ckpool/internal/pool"
@@ -21,7 +21,7 @@ import (
 // reconnect and it is ended. Without an error, and with true, the service
 // serves as soon as it is run; false means that there is no such instance.
 func (s *service) replace(ctx context.Context, c config.Config) (done bool, err error) {
-	old := handover.NewForeign(filepath.Join(s.options.SockDir, operator.Sockets[0]), func(text string) { s.say(logfile.LevelWarning, text) })
+	old := handover.NewForeign(filepath.Join(s.options.SockDir, operator.Sockets[0]), s.events)
 	if !old.Alive(ctx) {
 		return false, nil
 	}
@@ -121,7 +121,7 @@ const (
 // claimFrom waits for the running instance to be gone, or makes it.
 func (s *service) claimFrom(ctx context.Context) error {
 	if pid, gone := instance.AwaitEnd(ctx, s.options.SockDir, endTime); !gone {
-		s.say(logfile.LevelWarning, fmt.Sprintf("Old process pid %d failed to shutdown cleanly, terminating", pid))
+		s.events.Say(event.Warning, fmt.Sprintf("Old process pid %d failed to shutdown cleanly, terminating", pid))
 		if err := instance.Kill(ctx, pid, termTime); err != nil {
 			return err
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -16,8 +15,10 @@ import (
 	"golang.org/x/term"
 
 	"ckpool/control"
+	"ckpool/event"
 	"ckpool/internal/buildinfo"
 	"ckpool/internal/config"
+	"ckpool/internal/descriptors"
 	"ckpool/internal/handover"
 	"ckpool/internal/instance"
 	"ckpool/internal/logfile"
@@ -45,12 +46,12 @@ type service struct {
 	shutdown func()
 	instance *instance.Instance
 	log      *logfile.Log
-	logger   *slog.Logger
+	events   event.Func // writes to the log
 	pool     *pool.Pool
 	control  *control.Server
 	manager  manager
 
-	level int // of the log as options and configuration have it; guarded by reloading while the service runs
+	level event.Level // of the log as options and configuration have it; guarded by reloading while the service runs
 
 	reloading sync.Mutex   // one at a time, and not while moving
 	moving    sync.Mutex   // likewise
@@ -87,15 +88,15 @@ func runPool(ctx context.Context, o Options, c config.Config, warnings, argv []s
 	defer s.closeLog()
 	var err error
 	if s.manager, err = findManager(); err != nil {
-		s.say(logfile.LevelWarning, err.Error())
+		s.events.Say(event.Warning, err.Error())
 	}
 	defer func() { s.manager.Close() }() // which a handover may bring
-	s.say(logfile.LevelWarning, fmt.Sprintf("%s %s starting, log %s", o.Name, buildinfo.Version(), shown(s.logFile(c.LogDir))))
+	s.events.Say(event.Warning, fmt.Sprintf("%s %s starting, log %s", o.Name, buildinfo.Version(), shown(s.logFile(c.LogDir))))
 	for _, line := range warnings {
-		s.say(logfile.LevelWarning, line)
+		s.events.Say(event.Warning, line)
 	}
 	defer context.AfterFunc(signals, func() {
-		s.say(logfile.LevelInfo, fmt.Sprintf("Process %s: %v", o.Name, context.Cause(signals)))
+		s.events.Say(event.Info, fmt.Sprintf("Process %s: %v", o.Name, context.Cause(signals)))
 	})()
 	err = s.open(ctx, c)
 	if err == nil {
@@ -103,11 +104,11 @@ func runPool(ctx context.Context, o Options, c config.Config, warnings, argv []s
 		err = s.run(ctx)
 	}
 	if err != nil {
-		s.say(logfile.LevelEmergency, err.Error())
+		s.events.Say(event.Emergency, err.Error())
 		return loggedError{err}
 	}
 	if !s.moved.Load() { // else it goes on in another process
-		s.say(logfile.LevelWarning, o.Name+" shutting down")
+		s.events.Say(event.Warning, o.Name+" shutting down")
 	}
 	return nil
 }
@@ -147,7 +148,7 @@ func (s *service) openLog(dir string) error {
 	if err != nil {
 		return fmt.Errorf("Failed to make open log file %s: %w; \"logdir\" of the configuration is its directory", s.logFile(dir), errors.Unwrap(err))
 	}
-	s.log, s.logger = log, log.Logger()
+	s.log, s.events = log, log.Tell
 	return nil
 }
 
@@ -155,10 +156,6 @@ func (s *service) closeLog() {
 	last, cancel := context.WithTimeout(context.Background(), flushLog)
 	defer cancel()
 	_ = s.log.Close(last) // there is nowhere left to tell
-}
-
-func (s *service) say(level slog.Level, text string) {
-	s.logger.Log(context.Background(), level, text)
 }
 
 // open makes everything that can fail at the start, or takes it over from the
@@ -195,16 +192,28 @@ func (s *service) open(ctx context.Context, c config.Config) error {
 // makePool makes the pool and its commands.
 func (s *service) makePool(c config.Config, takeOver bool) (err error) {
 	s.pool, err = pool.New(c, pool.Options{
-		Solo: c.Solo, LogShares: s.options.LogShares, Version: buildinfo.Version(), Log: s.logger, TakeOver: takeOver, Quiet: collect,
+		Solo: c.Solo, LogShares: s.options.LogShares, Version: buildinfo.Version(), Events: s.events, Wants: s.log.Wants,
+		Descriptors: mayOpen, TakeOver: takeOver, Quiet: collect,
 	})
 	if err != nil {
 		return err
 	}
+	s.makeRoom()
 	s.control = control.NewServer(s.options.SockDir, s.options.Group)
 	s.moveCommands()
 	s.pool.Commands(s.control, operator.Process{Shutdown: s.shutdown, SetLogLevel: s.log.SetLevel, Reload: s.reload})
 	return nil
 }
+
+// mayOpen is how many descriptors the process may have. Where the system does not
+// tell, the pool says so.
+func mayOpen() int {
+	limit, _ := descriptors.Raise()
+	return limit
+}
+
+// makeRoom makes room for the descriptors of all miners that may come.
+func (s *service) makeRoom() { descriptors.Grow(s.pool.Operator().Server.MaxClients()) }
 
 // tellParent tells the program that has detached this one that it is up.
 func (s *service) tellParent(c config.Config, err error) error {

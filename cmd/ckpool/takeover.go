@@ -8,10 +8,10 @@ import (
 	"path/filepath"
 	"time"
 
+	"ckpool/event"
 	"ckpool/internal/config"
 	"ckpool/internal/handover"
 	"ckpool/internal/instance"
-	"ckpool/internal/logfile"
 	"ckpool/internal/operator"
 	"ckpool/internal/pool"
 )
@@ -47,7 +47,7 @@ func (s *service) takeOver(ctx context.Context, c config.Config) (done bool, err
 	}
 	if err := s.receive(ctx, c, link); err != nil {
 		if link.Gone(err) {
-			s.say(logfile.LevelError, fmt.Sprintf("Handover failed, starting without: process %d died: %v", link.Hello().PID, err))
+			s.events.Say(event.Error, fmt.Sprintf("Handover failed, starting without: process %d died: %v", link.Hello().PID, err))
 			link.Close()
 			return false, nil
 		}
@@ -61,7 +61,7 @@ func (s *service) takeOver(ctx context.Context, c config.Config) (done bool, err
 
 func (s *service) receive(ctx context.Context, c config.Config, link *handover.Link) error {
 	began := time.Now()
-	s.say(logfile.LevelNotice, fmt.Sprintf("Taking over from process %d, version %s", link.Hello().PID, link.Hello().Program))
+	s.events.Say(event.Notice, fmt.Sprintf("Taking over from process %d, version %s", link.Hello().PID, link.Hello().Program))
 	if err := s.makePool(c, true); err != nil {
 		return err
 	}
@@ -84,7 +84,7 @@ func (s *service) receive(ctx context.Context, c config.Config, link *handover.L
 		s.close()
 		return err
 	}
-	s.say(logfile.LevelWarning, fmt.Sprintf("Took over %d miners from process %d in %v", in.Miners(), link.Hello().PID, time.Since(began).Round(time.Millisecond)))
+	s.events.Say(event.Warning, fmt.Sprintf("Took over %d miners from process %d in %v", in.Miners(), link.Hello().PID, time.Since(began).Round(time.Millisecond)))
 	return nil
 }
 

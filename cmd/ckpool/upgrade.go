@@ -18,7 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpool/control"
-	"ckpool/internal/logfile"
+	"ckpool/event"
 	"ckpool/internal/operator"
 )
 
@@ -57,7 +57,7 @@ func (s *service) answerUpgrade(ctx context.Context, c *net.UnixConn, path strin
 	reply := []byte(done(o))
 	if err != nil {
 		err = s.withUnsaved(err)
-		s.say(logfile.LevelError, "Upgrade failed, going on: "+err.Error())
+		s.events.Say(event.Error, "Upgrade failed, going on: "+err.Error())
 		reply = errorObject(err)
 	}
 	_ = c.SetWriteDeadline(time.Now().Add(time.Second))
@@ -94,7 +94,7 @@ func (s *service) upgrade(ctx context.Context, path string) (outcome, error) {
 	if err != nil {
 		return outcome{}, err
 	}
-	s.say(logfile.LevelWarning, fmt.Sprintf("Upgrading to %s, process %d", child.path, child.Process.Pid))
+	s.events.Say(event.Warning, fmt.Sprintf("Upgrading to %s, process %d", child.path, child.Process.Pid))
 	var o outcome
 	tooLate := time.NewTimer(upgradeTime)
 	defer tooLate.Stop()

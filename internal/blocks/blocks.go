@@ -6,13 +6,12 @@ package blocks
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"strings"
 	"sync"
 
 	"ckpool/bitcoind"
+	"ckpool/event"
 	"ckpool/internal/jobs"
-	"ckpool/internal/logfile"
 	"ckpool/internal/users"
 	"ckpool/work"
 )
@@ -29,13 +28,24 @@ type Network interface {
 	Leave()
 }
 
+// Found is an event: a block that miners of the pool have found is on its way to
+// the nodes. What becomes of it is told by bitcoind.BlockChange.
+type Found struct {
+	Block
+	Achieved float64 // difficulty of its hash
+	Stale    bool    // another block of its height was known when it came
+}
+
+// RoundEnded is an event: a found block is part of the chain for the first time.
+type RoundEnded struct{ Block }
+
 // Options are what Blocks need of the pool around them.
 type Options struct {
 	LogDir  string
 	Network Network
 	Jobs    *jobs.Jobs
 	Users   *users.Users
-	Log     func(level slog.Level, text string)
+	Events  event.Func
 	Limit   func(kind string) bool // whether a text of the kind may be logged now
 	Show    func(text string)      // to all miners; returns at once
 }
@@ -56,7 +66,7 @@ type Blocks struct {
 }
 
 // New makes an empty table of blocks.
-func New(o Options) *Blocks { return &Blocks{Options: o, table: newTable(o.LogDir, o.Log)} }
+func New(o Options) *Blocks { return &Blocks{Options: o, table: newTable(o.LogDir, o.Events)} }
 
 // Load reads what an earlier run has left.
 func (k *Blocks) Load() { k.table.load() }
@@ -67,7 +77,7 @@ func (k *Blocks) List() []Block { return k.table.list() }
 // OnChain tells which blocks are not looked after: those of other chains.
 func (k *Blocks) OnChain(chain string) {
 	for other, n := range k.table.abroad(chain) {
-		k.Log(logfile.LevelWarning, fmt.Sprintf("%d found blocks are of chain %s, the node is on %s: they stay as they are", n, other, chain))
+		k.Events.Say(event.Warning, fmt.Sprintf("%d found blocks are of chain %s, the node is on %s: they stay as they are", n, other, chain))
 	}
 }
 

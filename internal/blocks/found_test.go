@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
-	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -38,7 +37,7 @@ func unconnected(t *testing.T) (k *Blocks, logDir string, end func()) {
 	k = New(Options{
 		LogDir: logDir, Network: nodes, Jobs: jobs.New(start),
 		Users: users.New(users.Config{LogDir: logDir, Loops: 1}, start),
-		Log:   func(slog.Level, string) {}, Limit: func(string) bool { return true }, Show: func(string) {},
+		Limit: func(string) bool { return true }, Show: func(string) {},
 	})
 	end = sync.OnceFunc(func() {
 		ctx, cancel := context.WithCancel(t.Context())

@@ -6,7 +6,7 @@ import (
 
 	"ckpool/bitcoind"
 	"ckpool/difficulty"
-	"ckpool/internal/logfile"
+	"ckpool/event"
 	"ckpool/internal/session"
 	"ckpool/internal/users"
 	"ckpool/work"
@@ -30,7 +30,7 @@ func (k *Blocks) Take(s *session.Share) {
 func (k *Blocks) tellSkipped(job *work.Job, n int) {
 	if k.Limit("candidates") {
 		k.candidates.told()
-		k.Log(logfile.LevelWarning, fmt.Sprintf(
+		k.Events.Say(event.Warning, fmt.Sprintf(
 			"At network difficulty %g only %d blocks on the same parent are submitted, and one more with each new work; %d more of height %d were not",
 			job.NetworkDifficulty, trivialCandidates, n, job.Template.Height))
 	}
@@ -41,7 +41,7 @@ func (k *Blocks) submit(s *session.Share, worker string) {
 	block := s.Job.Block(&s.Computed, &m, &solution)
 	height, hash := s.Job.Template.Height, s.Computed.Hash
 	if block == nil {
-		k.Log(logfile.LevelError, fmt.Sprintf("Block of height %d, hash %s, by %s cannot be submitted: the transactions of its template are not known",
+		k.Events.Say(event.Error, fmt.Sprintf("Block of height %d, hash %s, by %s cannot be submitted: the transactions of its template are not known",
 			height, work.FormatHash(hash), users.LogName(worker)))
 		return
 	}
@@ -50,13 +50,19 @@ func (k *Blocks) submit(s *session.Share, worker string) {
 		Reward: s.Job.Template.CoinbaseValue, Time: s.Time, Chain: k.Network.Chain(),
 	}
 	kind := "Possible block solve"
-	if s.Current != nil && s.Current.Template.PrevHash != s.Job.Template.PrevHash {
+	stale := s.Current != nil && s.Current.Template.PrevHash != s.Job.Template.PrevHash
+	if stale {
 		kind = "Possible stale share block solve"
 	}
 	k.table.add(record)
 	k.Network.Submit(height, hash, block, func(state bitcoind.BlockState) { k.changed(record.Hash, state) })
-	k.Log(logfile.LevelNotice, fmt.Sprintf("%s diff %s ! Height %d, hash %s, by %s",
-		kind, difficulty.FormatAchieved(s.Computed.Difficulty), height, record.Hash, users.LogName(record.Worker)))
+	record.State = bitcoind.BlockPending
+	k.Events.Tell(event.Event{
+		Level: event.Notice,
+		Text: fmt.Sprintf("%s diff %s ! Height %d, hash %s, by %s",
+			kind, difficulty.FormatAchieved(s.Computed.Difficulty), height, record.Hash, users.LogName(record.Worker)),
+		What: Found{Block: record, Achieved: s.Computed.Difficulty, Stale: stale},
+	})
 }
 
 // resumed notes what became of a block that was saved by an earlier run, which
@@ -99,7 +105,7 @@ func (k *Blocks) change(hash string, s bitcoind.BlockState) {
 			k.Network.Refresh("own block")
 		}
 		headline, shown := k.Users.EndRound(now.Height, now.Worker, now.Reward, time.Now())
-		k.Log(logfile.LevelHeadline, headline)
+		k.Events.Tell(event.Event{Level: event.Warning, Text: headline, Headline: true, What: RoundEnded{now}})
 		k.Show(shown)
 	}
 }
@@ -120,7 +126,7 @@ func (k *Blocks) Resume() {
 	k.unsaved = nil
 	err := k.Network.Resume(k.known, func(height int64, hash [32]byte, s bitcoind.BlockState) { k.resumed(height, hash, s) })
 	if err != nil {
-		k.Log(logfile.LevelError, "Cannot read saved blocks: "+err.Error())
+		k.Events.Say(event.Error, "Cannot read saved blocks: "+err.Error())
 	}
 	for _, b := range k.table.open() {
 		hash, err := work.ParseHash(b.Hash)

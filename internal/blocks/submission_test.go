@@ -1,16 +1,16 @@
 package blocks
 
 import (
-	"log/slog"
 	"testing"
 
 	"ckpool/bitcoind"
+	"ckpool/event"
 	"ckpool/work"
 )
 
 // The program may have been killed between saving a block and noting it.
 func TestResumedBlockIsInTheTable(t *testing.T) {
-	k := New(Options{LogDir: t.TempDir(), Log: func(_ slog.Level, text string) { t.Error(text) }})
+	k := New(Options{LogDir: t.TempDir(), Events: func(e event.Event) { t.Error(e.Text) }})
 	hash := [32]byte{7}
 	k.table.endRound(work.FormatHash(hash)) // there is no pool that could
 	k.resumed(850000, hash, bitcoind.BlockState{State: bitcoind.BlockConfirmed, Confirmations: 2})

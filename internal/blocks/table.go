@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,7 +16,7 @@ import (
 	"time"
 
 	"ckpool/bitcoind"
-	"ckpool/internal/logfile"
+	"ckpool/event"
 	"ckpool/sharelog"
 )
 
@@ -109,9 +108,9 @@ const maxBlocks = 1000
 // reading and changing it never wait for the disk.
 type table struct {
 	// immutable
-	path string
-	log  func(level slog.Level, text string)
-	wake chan struct{} // capacity 1: the file is older than the table
+	path   string
+	events event.Func
+	wake   chan struct{} // capacity 1: the file is older than the table
 
 	file chan struct{} // capacity 1; holds one while the file is written
 	left bool          // of who holds file; it is another process's
@@ -123,9 +122,9 @@ type table struct {
 }
 
 // newTable makes an empty table of <logdir>/pool/blocks.json.
-func newTable(logDir string, log func(level slog.Level, text string)) table {
+func newTable(logDir string, events event.Func) table {
 	return table{
-		path: filepath.Join(logDir, "pool", "blocks.json"), log: log,
+		path: filepath.Join(logDir, "pool", "blocks.json"), events: events,
 		wake: make(chan struct{}, 1), file: make(chan struct{}, 1), ended: map[string]bool{},
 	}
 }
@@ -145,7 +144,7 @@ func (t *table) load() {
 	}
 	t.replace(list)
 	if err != nil {
-		t.log(logfile.LevelError, "Found blocks left out: "+sharelog.PutAside(t.path, err))
+		t.events.Say(event.Error, "Found blocks left out: "+sharelog.PutAside(t.path, err))
 		t.changed()
 	}
 }
@@ -309,7 +308,7 @@ func (t *table) run(ctx context.Context) {
 		t.changed()
 		if now := time.Now(); now.Sub(told) >= time.Minute {
 			told = now
-			t.log(logfile.LevelError, "Cannot write blocks.json, trying again: "+err.Error())
+			t.events.Say(event.Error, "Cannot write blocks.json, trying again: "+err.Error())
 		}
 	}
 	for {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"ckpool/bitcoind"
+	"ckpool/event"
 )
 
 func exampleBlock(n int64) Block {
@@ -87,7 +87,7 @@ func TestBlocksFile(t *testing.T) {
 // openBlocks reads a table whose file must be in order.
 func openBlocks(t *testing.T, dir string) *table {
 	t.Helper()
-	blocks := newTable(dir, func(_ slog.Level, text string) { t.Error(text) })
+	blocks := newTable(dir, func(e event.Event) { t.Error(e.Text) })
 	blocks.load()
 	return &blocks
 }
@@ -122,7 +122,7 @@ func TestDamagedBlocksFile(t *testing.T) {
 				if err := os.WriteFile(path, []byte(c.text), 0o644); err != nil {
 					t.Fatal(err)
 				}
-				blocks := newTable(dir, func(_ slog.Level, text string) { events = append(events, text) })
+				blocks := newTable(dir, func(e event.Event) { events = append(events, e.Text) })
 				blocks.load()
 				if n := len(blocks.list()); n != c.kept {
 					t.Errorf("%d blocks kept, want %d", n, c.kept)
@@ -169,7 +169,7 @@ func TestBlocksAreWrittenWhenTheyCanBe(t *testing.T) {
 			t.Fatal(err)
 		}
 		var events []string
-		blocks := newTable(dir, func(_ slog.Level, text string) { events = append(events, text) })
+		blocks := newTable(dir, func(e event.Event) { events = append(events, e.Text) })
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() {

@@ -5,27 +5,16 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+
+	"ckpool/internal/hostport"
 )
 
-// splitURL splits [scheme://]host[:port][/path] and [v6]:port. port is 0 when
-// there is none; the host may be empty.
+// splitURL is [hostport.Split] of what the configuration takes: a usable name and a
+// port from 1 to 65535. port is 0 when there is none; the host may be empty.
 func splitURL(s string) (host string, port uint16, err error) {
-	if _, after, ok := strings.Cut(s, "//"); ok {
-		s = after
-	}
-	s, _, _ = strings.Cut(s, "/")
-	if addr, err := netip.ParseAddr(s); err == nil {
-		return addr.String(), 0, nil
-	}
-	host, digits, hasPort := strings.Cut(s, ":")
-	if strings.HasPrefix(s, "[") {
-		inside, after, closed := strings.Cut(s[1:], "]")
-		host = inside
-		digits, hasPort = strings.CutPrefix(after, ":")
-		_, err := netip.ParseAddr(host)
-		if err != nil || !closed || after != "" && !hasPort {
-			return "", 0, errors.New("not [v6]:port")
-		}
+	host, digits, hasPort, err := hostport.Split(s)
+	if err != nil {
+		return "", 0, err
 	}
 	if strings.ContainsFunc(host, notInHost) {
 		return "", 0, errors.New("not a host name")

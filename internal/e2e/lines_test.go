@@ -1,40 +1,36 @@
 package e2e
 
 import (
-	"context"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"ckpool/internal/logfile"
+	"ckpool/event"
 )
 
 // lines is a log that is kept in memory.
 type lines struct {
 	mu      sync.Mutex
 	list    []string      // guarded by mu
+	what    []any         // guarded by mu; that had a value
 	changed chan struct{} // guarded by mu; closed and replaced with every line
 }
 
 func newLines() *lines { return &lines{changed: make(chan struct{})} }
 
-func (l *lines) logger() *slog.Logger { return slog.New(l) }
-
-func (l *lines) Enabled(context.Context, slog.Level) bool { return true }
-func (l *lines) WithAttrs([]slog.Attr) slog.Handler       { return l }
-func (l *lines) WithGroup(string) slog.Handler            { return l }
-
-func (l *lines) Handle(_ context.Context, r slog.Record) error {
+// add is an [event.Func].
+func (l *lines) add(e event.Event) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.list = append(l.list, fmt.Sprintf("%s %d %s", r.Time.Format("05.000"), logfile.Number(r.Level), r.Message))
+	l.list = append(l.list, fmt.Sprintf("%s %d %s", time.Now().Format("05.000"), e.Level, e.Text))
+	if e.What != nil {
+		l.what = append(l.what, e.What)
+	}
 	close(l.changed)
 	l.changed = make(chan struct{})
-	return nil
 }
 
 func (l *lines) text() string {

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"ckpool/control"
+	"ckpool/event"
 	"ckpool/internal/config"
 	"ckpool/internal/operator"
 	"ckpool/internal/pool"
@@ -117,7 +118,7 @@ func (s setup) prepare(t *testing.T, takeOver bool) *running {
 			t.Logf("the pool ended with %v; its log:\n%s", r.err, r.log.text())
 		}
 	})
-	r.pool, err = pool.New(c, pool.Options{Solo: s.solo, LogShares: s.logShares, Version: "test", Log: r.log.logger(), TakeOver: takeOver})
+	r.pool, err = pool.New(c, pool.Options{Solo: s.solo, LogShares: s.logShares, Version: "test", Events: r.log.add, Wants: func(event.Level) bool { return true }, TakeOver: takeOver})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +132,7 @@ func (r *running) serve() {
 	r.cancel = cancel
 	server := control.NewServer(r.dir, -1)
 	r.handOver(server)
-	r.pool.Commands(server, operator.Process{Shutdown: cancel, SetLogLevel: func(int) {}})
+	r.pool.Commands(server, operator.Process{Shutdown: cancel, SetLogLevel: func(event.Level) {}})
 	if err := server.Listen(); err != nil {
 		r.t.Fatal(err)
 	}

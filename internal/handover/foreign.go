@@ -7,27 +7,28 @@ import (
 	"time"
 
 	"ckpool/control"
+	"ckpool/event"
 )
 
 // Foreign is a running instance that passes on its listening sockets and
 // nothing else: ckpool in C, or a version before this exchange.
 type Foreign struct {
 	Control *control.Client // of its listener socket
-	Log     func(text string)
+	Events  event.Func      // told what it answers
 }
 
 // replyTime is for each of its answers.
 const replyTime = 5 * time.Second
 
 // NewForeign is for the instance whose listener socket is at path.
-func NewForeign(path string, log func(text string)) *Foreign {
-	return &Foreign{&control.Client{Path: path, ReplyTimeout: replyTime, BodyTimeout: replyTime}, log}
+func NewForeign(path string, events event.Func) *Foreign {
+	return &Foreign{&control.Client{Path: path, ReplyTimeout: replyTime, BodyTimeout: replyTime}, events}
 }
 
 // Alive asks whether the instance answers.
 func (f *Foreign) Alive(ctx context.Context) bool {
 	if reply, err := f.Control.Do(ctx, "ping"); err != nil || reply == "" {
-		f.Log("Received no response to ping request")
+		f.Events.Say(event.Warning, "Received no response to ping request")
 		return false
 	}
 	return true
@@ -54,10 +55,10 @@ func (f *Foreign) End(ctx context.Context) error {
 		var reply string
 		reply, err = f.Control.Do(ctx, request)
 		if err != nil {
-			f.Log(fmt.Sprintf("Received no response to %s request: %v", request, err))
+			f.Events.Say(event.Warning, fmt.Sprintf("Received no response to %s request: %v", request, err))
 			continue
 		}
-		f.Log(fmt.Sprintf("Received: %s in response to %s request", reply, request))
+		f.Events.Say(event.Warning, fmt.Sprintf("Received: %s in response to %s request", reply, request))
 	}
 	return err
 }

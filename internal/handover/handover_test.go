@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"ckpool/control"
+	"ckpool/event"
 )
 
 func TestHandover(t *testing.T) {
@@ -348,7 +349,7 @@ func TestForeign(t *testing.T) {
 	defer func() { cancel(); <-done }()
 
 	var log []string
-	f := NewForeign(filepath.Join(dir, "listener"), func(text string) { log = append(log, text) })
+	f := NewForeign(filepath.Join(dir, "listener"), func(e event.Event) { log = append(log, e.Text) })
 	if !f.Alive(t.Context()) {
 		t.Error("not alive")
 	}
@@ -370,7 +371,7 @@ func TestForeign(t *testing.T) {
 	}) {
 		t.Errorf("logged %q", log)
 	}
-	gone := NewForeign(filepath.Join(dir, "nobody"), func(text string) { log = []string{text} })
+	gone := NewForeign(filepath.Join(dir, "nobody"), func(e event.Event) { log = []string{e.Text} })
 	if gone.Alive(t.Context()) || !slices.Equal(log, []string{"Received no response to ping request"}) {
 		t.Errorf("logged %q", log)
 	}

@@ -5,8 +5,8 @@ import (
 	"strings"
 
 	"ckpool/address"
+	"ckpool/event"
 	"ckpool/internal/figures"
-	"ckpool/internal/logfile"
 	"ckpool/work"
 )
 
@@ -21,15 +21,15 @@ func (g *Generator) logCoinbase(job *work.Job) {
 	tx := job.CoinbaseTx(&m, &work.Solution{Extranonce2: make([]byte, c.Nonce2Length)})
 	script, pays, err := g.describeCoinbase(tx)
 	if err != nil {
-		g.Log(logfile.LevelError, "Coinbase cannot be decoded: "+err.Error())
+		g.Events.Say(event.Error, "Coinbase cannot be decoded: "+err.Error())
 		return
 	}
 	line := "Coinbase: " + strings.Join(pays, ", ") + ", tag " + g.builder.Tag
 	if g.builder.Sig != "" {
 		line += ", signature " + g.builder.Sig
 	}
-	g.Log(logfile.LevelWarning, line)
-	g.Log(logfile.LevelInfo, fmt.Sprintf("Coinbase script: %x", script))
+	g.Events.Say(event.Warning, line)
+	g.Events.Say(event.Info, fmt.Sprintf("Coinbase script: %x", script))
 }
 
 // describeCoinbase is the script of a coinbase without witness, and what each

@@ -4,14 +4,13 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"log/slog"
 	"strconv"
 	"strings"
 	"time"
 
 	"ckpool/address"
+	"ckpool/event"
 	"ckpool/internal/config"
-	"ckpool/internal/logfile"
 	"ckpool/internal/session"
 	"ckpool/work"
 )
@@ -20,11 +19,19 @@ import (
 // template's bits change although neither tip nor transactions do.
 const easyBlockAge = 1200 * time.Second
 
+// NewTip is an event: there is work on a new block.
+type NewTip struct {
+	Height int64         // of the new block; the work is for the one after it
+	Hash   [32]byte      // of the new block, in internal byte order
+	Node   string        // whose template came first, as host:port
+	Took   time.Duration // from its answer until the work was published
+}
+
 // Options are what a Generator needs of the pool around it.
 type Options struct {
 	Config func() *config.Config // the present one
 	Solo   bool                  // every miner's own address is paid
-	Log    func(level slog.Level, text string)
+	Events event.Func
 	Notice func(kind, text string) // one text of a kind goes to the log each minute
 	// OnChain is called when the chain is known, as Bitcoin Core names it, before
 	// the first work.
@@ -142,7 +149,7 @@ func (g *Generator) Run(ctx context.Context) error {
 			}
 		}
 		if err := g.publish(&t); err != nil {
-			g.Log(logfile.LevelError, "Template of "+t.Node+" gives no work: "+err.Error())
+			g.Events.Say(event.Error, "Template of "+t.Node+" gives no work: "+err.Error())
 			continue
 		}
 		timer.Reset(g.nextUpdate(&t))
@@ -228,7 +235,7 @@ func (g *Generator) learnChain() error {
 		if chain == "" {
 			what = "The node does not tell its chain"
 		}
-		g.Log(logfile.LevelWarning, fmt.Sprintf("%s; addresses are taken for those of the %s network", what, to.network))
+		g.Events.Say(event.Warning, fmt.Sprintf("%s; addresses are taken for those of the %s network", what, to.network))
 	}
 	c := g.Config()
 	b := &work.Builder{
@@ -245,12 +252,12 @@ func (g *Generator) learnChain() error {
 		g.outputs = []work.Output{{Script: to.donation, Part: work.Percent(c.Donation), Required: true}}
 	}
 	if g.Solo {
-		g.Log(logfile.LevelWarning, "Mining solo to any incoming valid BTC address username")
+		g.Events.Say(event.Warning, "Mining solo to any incoming valid BTC address username")
 	} else {
-		g.Log(logfile.LevelNotice, "Mining from any incoming username to address "+c.BTCAddress)
+		g.Events.Say(event.Notice, "Mining from any incoming username to address "+c.BTCAddress)
 	}
 	if c.Donation > 0 {
-		g.Log(logfile.LevelNotice, fmt.Sprintf("%g percent donation to %s", c.Donation, c.DonAddress))
+		g.Events.Say(event.Notice, fmt.Sprintf("%g percent donation to %s", c.Donation, c.DonAddress))
 	}
 	return nil
 }
@@ -273,19 +280,23 @@ func (g *Generator) publish(t *Update) error {
 	job := w.Job
 	if old == nil || w.Tip != old.Tip {
 		g.tipSeen = time.Now()
-		g.Log(logfile.LevelNotice, fmt.Sprintf("New block: height %d, work for %d sent %s after %s answered",
-			job.Template.Height-1, job.Template.Height, took.Round(10*time.Microsecond), t.Node))
+		g.Events.Tell(event.Event{
+			Level: event.Notice,
+			Text: fmt.Sprintf("New block: height %d, work for %d sent %s after %s answered",
+				job.Template.Height-1, job.Template.Height, took.Round(10*time.Microsecond), t.Node),
+			What: NewTip{Height: job.Template.Height - 1, Hash: job.Template.PrevHash, Node: t.Node, Took: took},
+		})
 	}
 	if !g.shown {
 		g.shown = true
 		g.logCoinbase(job)
 	}
 	if n := len(job.LeftOut); n > 0 && (old == nil || len(old.Job.LeftOut) == 0) {
-		g.Log(logfile.LevelWarning, fmt.Sprintf("The block of height %d has no room for %d of %d coinbase outputs: their value goes to the payout",
+		g.Events.Say(event.Warning, fmt.Sprintf("The block of height %d has no room for %d of %d coinbase outputs: their value goes to the payout",
 			job.Template.Height, n, len(g.outputs)))
 	}
 	if old == nil || old.Job.NetworkDifficulty != job.NetworkDifficulty {
-		g.Log(logfile.LevelWarning, "Network diff set to "+networkText(job.NetworkDifficulty))
+		g.Events.Say(event.Warning, "Network diff set to "+networkText(job.NetworkDifficulty))
 	}
 	select {
 	case g.published <- struct{}{}:

@@ -6,7 +6,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"ckpool/internal/logfile"
+	"ckpool/event"
 	"ckpool/sharelog"
 	"ckpool/work"
 )
@@ -53,7 +53,7 @@ func (g *Generator) tidy() {
 		return
 	}
 	if err := newest.Template.CheckWitness(); err != nil {
-		g.Log(logfile.LevelError, fmt.Sprintf("Template for height %d: %v", newest.Template.Height, err))
+		g.Events.Say(event.Error, fmt.Sprintf("Template for height %d: %v", newest.Template.Height, err))
 	}
 	if err := writeTransactions(g.Config().LogDir, newest.Template); err != nil {
 		g.Notice("pool.txns", "Cannot write pool.txns: "+err.Error())

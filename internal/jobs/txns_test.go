@@ -3,7 +3,6 @@ package jobs
 import (
 	"bytes"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -11,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"ckpool/event"
 	"ckpool/internal/config"
 	"ckpool/work"
 )
@@ -24,10 +24,9 @@ func TestTidy(t *testing.T) {
 		t.Fatal(err)
 	}
 	var log bytes.Buffer
-	say := func(_ any, text string) { log.WriteString(text) }
 	g := NewGenerator(nil, New(start), Options{
 		Config: func() *config.Config { return &config.Config{LogDir: dir} },
-		Log:    func(level slog.Level, text string) { say(level, text) }, Notice: func(kind, text string) { say(kind, text) },
+		Events: func(e event.Event) { log.WriteString(e.Text) }, Notice: func(_, text string) { log.WriteString(text) },
 	})
 	builder := work.Builder{PayoutScript: make([]byte, 22), Extranonce1Len: 4, Extranonce2Len: 8}
 	publish := func(n, firstTx int) {

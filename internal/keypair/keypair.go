@@ -13,6 +13,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"ckpool/event"
 )
 
 // checkEvery is how often a handshake looks whether the files have changed.
@@ -22,7 +24,7 @@ const checkEvery = 5 * time.Second
 type Pair struct {
 	// immutable
 	cert, key string
-	event     func(warning bool, text string)
+	events    event.Func
 
 	current atomic.Pointer[tls.Certificate]
 	checked atomic.Int64 // when, in nanoseconds since 1970
@@ -40,13 +42,10 @@ func same(a, b os.FileInfo) bool {
 }
 
 // Open reads a certificate, with the chain to its issuer if there is one, and
-// its key. event is told, from any goroutine, of a new certificate read later,
-// or that what is there then is not usable; nil for nobody.
-func Open(cert, key string, event func(warning bool, text string)) (*Pair, error) {
-	if event == nil {
-		event = func(bool, string) {}
-	}
-	p := &Pair{cert: cert, key: key, event: event}
+// its key. events is told of a new certificate read later, or that what is there
+// then is not usable.
+func Open(cert, key string, events event.Func) (*Pair, error) {
+	p := &Pair{cert: cert, key: key, events: events}
 	return p, p.Reload()
 }
 
@@ -82,7 +81,7 @@ func (p *Pair) reloadChanged() {
 	}
 	p.seen = seen
 	if err := p.load(); err != nil {
-		p.event(true, "Keeping the TLS certificate in use: "+err.Error())
+		p.events.Say(event.Warning, "Keeping the TLS certificate in use: "+err.Error())
 	}
 }
 
@@ -113,7 +112,7 @@ func (p *Pair) load() error {
 	old := p.current.Swap(&pair)
 	p.checked.Store(time.Now().UnixNano())
 	if old != nil && !bytes.Equal(old.Certificate[0], pair.Certificate[0]) {
-		p.event(false, fmt.Sprintf("New TLS certificate in %s, valid until %s", p.cert, p.Expires().Format(time.DateOnly)))
+		p.events.Say(event.Notice, fmt.Sprintf("New TLS certificate in %s, valid until %s", p.cert, p.Expires().Format(time.DateOnly)))
 	}
 	return nil
 }

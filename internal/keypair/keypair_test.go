@@ -10,14 +10,15 @@ import (
 	"testing/synctest"
 	"time"
 
+	"ckpool/event"
 	"ckpool/internal/testkit/certificate"
 )
 
 // events are what a pair says.
 type events []string
 
-func (e *events) add(warning bool, text string) {
-	*e = append(*e, fmt.Sprintf("%v %s", warning, text))
+func (e *events) add(told event.Event) {
+	*e = append(*e, fmt.Sprintf("%v %s", told.Level == event.Warning, told.Text))
 }
 
 func serial(t *testing.T, p *Pair) int64 {

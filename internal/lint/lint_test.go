@@ -53,6 +53,8 @@ func TestRules(t *testing.T) {
 		{commandsOnly, "exit", "internal/pool/a.go", `package pool; import "os"; func f() { os.Exit(1) }`, "internal/pool/a.go:1 uses os.Exit"},
 		{commandsOnly, "renamed", "internal/pool/a.go", `package pool; import sys "os"; var a = sys.Getenv("A")`, "internal/pool/a.go:1 uses os.Getenv"},
 		{commandsOnly, "flag", "work/a.go", `package work; import "flag"`, "work/a.go:1 imports flag"},
+		{commandsOnly, "limit", "internal/pool/a.go", `package pool; import "golang.org/x/sys/unix"; func f() { unix.Setrlimit(0, nil) }`, "internal/pool/a.go:1 uses golang.org/x/sys/unix.Setrlimit"},
+		{commandsOnly, "limits", "internal/pool/a.go", `package pool; import "ckpool/internal/descriptors"`, "internal/pool/a.go:1 imports ckpool/internal/descriptors"},
 		{commandsOnly, "command", "cmd/ckpool/a.go", `package main; import "os"; func f() { os.Exit(1) }`, ""},
 		{commandsOnly, "another os", "internal/pool/a.go", `package pool; var os struct{ Exit func() }; func f() { os.Exit() }`, ""},
 		{noCgo, "cgo", "work/a.go", `package work; import "C"`, "work/a.go:1 imports C"},

@@ -18,14 +18,14 @@ var rules = []rule{
 	{"arithmetic packages do no I/O and start no goroutine", pureArithmetic},
 	{"imports point downwards", direction},
 	{"testkit is for tests and ckbench", testkitUsers},
-	{"only commands read flags and environment or exit", commandsOnly},
+	{"only commands read flags and environment, change what is the process's, or exit", commandsOnly},
 	{"no cgo", noCgo},
 	{"packages have a comment", packageDocs},
 	{"tests do not sleep in real time", noSleep},
 	{"nothing is a skeleton", noSkeleton},
 }
 
-var public = set("address", "difficulty", "stratum", "stratum/client", "work", "bitcoind", "sharelog", "control")
+var public = set("address", "difficulty", "stratum", "stratum/client", "work", "bitcoind", "sharelog", "control", "event")
 
 // arithmetic are the public packages that only compute.
 var arithmetic = set("address", "difficulty", "stratum", "work")
@@ -150,14 +150,21 @@ func testkitUsers(list []source) (bad []string) {
 	return bad
 }
 
+// processWide is a package for commands alone.
+const processWide = "internal/descriptors"
+
 func commandsOnly(list []source) (bad []string) {
-	calls := set("os.Exit", "os.Getenv", "os.LookupEnv", "os.Environ", "os.Args", "log.Fatal", "log.Fatalf", "log.Fatalln")
+	calls := set("os.Chdir", "runtime/debug.SetGCPercent", "runtime/debug.SetMemoryLimit", "golang.org/x/sys/unix.Setrlimit", "syscall.Setrlimit",
+		"os.Exit", "os.Getenv", "os.LookupEnv", "os.Environ", "os.Args", "log.Fatal", "log.Fatalf", "log.Fatalln")
 	for _, s := range list {
 		pkg := s.pkg()
-		if s.isTest() || under(pkg, "cmd") || under(pkg, "internal/testkit") {
+		if s.isTest() || under(pkg, "cmd") || under(pkg, "internal/testkit") || pkg == processWide {
 			continue
 		}
 		s.imports(func(p, place string) {
+			if dir, _ := own(p); dir == processWide {
+				bad = append(bad, place+" imports "+p)
+			}
 			if p == "flag" || p == "github.com/spf13/pflag" && pkg != "internal/getopt" {
 				bad = append(bad, place+" imports "+p)
 			}

@@ -1,61 +1,28 @@
-// Package logfile writes the log file and the console in ckpool's line format,
-// as a slog handler. It knows levels, lines and files, not what is logged. The
-// caller of a log function never waits for a disk or a terminal.
+// Package logfile writes the log file and the console in ckpool's line format.
+// It knows levels, lines and files, not what is logged. Who tells an event never
+// waits for a disk or a terminal.
 package logfile
 
 import (
 	"context"
 	"errors"
 	"io"
-	"log/slog"
 	"sync/atomic"
 	"time"
+
+	"ckpool/event"
 )
-
-// The syslog levels as slog levels. Debug, Info, Warn and Error of slog are 7,
-// 6, 4 and 3. A headline is 4 as well, and stands out on a terminal.
-const (
-	LevelEmergency slog.Level = 20
-	LevelAlert     slog.Level = 16
-	LevelCritical  slog.Level = 12
-	LevelError                = slog.LevelError
-	LevelHeadline  slog.Level = 5
-	LevelWarning              = slog.LevelWarn
-	LevelNotice    slog.Level = 2
-	LevelInfo                 = slog.LevelInfo
-	LevelDebug                = slog.LevelDebug
-)
-
-// levels by syslog number.
-var levels = [8]slog.Level{
-	LevelEmergency, LevelAlert, LevelCritical, LevelError,
-	LevelWarning, LevelNotice, LevelInfo, LevelDebug,
-}
-
-// Level is the slog level of syslog number n, 0 (emergency) to 7 (debug).
-func Level(n int) slog.Level { return levels[min(max(n, 0), len(levels)-1)] }
-
-// Number is the syslog number of a slog level. A level between two counts as
-// the less severe.
-func Number(l slog.Level) int {
-	for n, level := range levels {
-		if l >= level {
-			return n
-		}
-	}
-	return len(levels) - 1
-}
 
 // consoleLevel is the least severe level the console shows.
-const consoleLevel = 4
+const consoleLevel = event.Warning
 
 // Config says where lines go.
 type Config struct {
-	Path     string    // log file, appended to; empty: none
-	Console  io.Writer // nil: none
-	Terminal bool      // the console is one, and may have a status line, which is wiped
-	Colours  bool      // on a terminal
-	Level    int       // syslog number; less severe lines are left out
+	Path     string      // log file, appended to; empty: none
+	Console  io.Writer   // nil: none
+	Terminal bool        // the console is one, and may have a status line, which is wiped
+	Colours  bool        // on a terminal
+	Level    event.Level // less severe lines are left out
 }
 
 // Log is an open log. Its methods may be called from any goroutine.
@@ -91,7 +58,7 @@ func Open(c Config) (*Log, error) {
 
 // tellConsole is how trouble with the log file is told.
 func (l *Log) tellConsole(text string) {
-	l.console.add(LevelError, time.Now(), appendEscaped(nil, text))
+	l.console.add(event.Event{Level: event.Error, Text: text}, time.Now())
 }
 
 // FlushConsole waits until the console has what was said until now, or ctx has
@@ -99,10 +66,13 @@ func (l *Log) tellConsole(text string) {
 func (l *Log) FlushConsole(ctx context.Context) { l.console.flush(ctx) }
 
 // SetLevel changes the level for file and console.
-func (l *Log) SetLevel(n int) { l.level.Store(int32(n)) }
+func (l *Log) SetLevel(n event.Level) { l.level.Store(int32(n)) }
 
-// Level is the syslog number of the least severe lines that are written.
-func (l *Log) Level() int { return int(l.level.Load()) }
+// Level is that of the least severe lines that are written.
+func (l *Log) Level() event.Level { return event.Level(l.level.Load()) }
+
+// Wants tells whether lines of a level are written at present.
+func (l *Log) Wants(level event.Level) bool { return level <= l.Level() }
 
 // Reopen opens the log file anew after it was renamed. Lines logged after the
 // call go to the new file.
@@ -121,12 +91,16 @@ func (l *Log) Close(ctx context.Context) error {
 	return errors.Join(err, l.console.close(ctx))
 }
 
-// Logger is a logger that writes to l.
-func (l *Log) Logger() *slog.Logger { return slog.New(&handler{log: l}) }
+// Tell writes an event's text as a line, if its level is wanted; it is an
+// [event.Func].
+func (l *Log) Tell(e event.Event) { l.tell(e, time.Now()) }
 
-func (l *Log) write(level slog.Level, when time.Time, text []byte) {
-	l.file.add(level, when, text)
-	if Number(level) <= consoleLevel {
-		l.console.add(level, when, text)
+func (l *Log) tell(e event.Event, when time.Time) {
+	if !l.Wants(e.Level) {
+		return
+	}
+	l.file.add(e, when)
+	if e.Level <= consoleLevel {
+		l.console.add(e, when)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -14,6 +13,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"ckpool/event"
 )
 
 // screen is a console whose writes can be held up or refused.
@@ -59,6 +60,8 @@ func open(t *testing.T, c Config) *Log {
 	return l
 }
 
+func say(l *Log, level event.Level, text string) { event.Func(l.Tell).Say(level, text) }
+
 func read(t *testing.T, path string) string {
 	t.Helper()
 	b, err := os.ReadFile(path)
@@ -70,83 +73,39 @@ func read(t *testing.T, path string) string {
 
 func TestLine(t *testing.T) {
 	when := time.Date(2026, 1, 31, 9, 5, 7, 42e6, time.Local)
-	tests := []struct {
-		name string
-		log  func(*slog.Logger)
-		want string
-	}{
-		{"plain", func(l *slog.Logger) { l.Info("Network diff set to 1.0") }, "Network diff set to 1.0"},
-		{"attributes", func(l *slog.Logger) {
-			l.Info("Accepted", "diff", 42.5, "worker", "a b", "empty", "", "n", 3)
-		}, `Accepted diff=42.5 worker="a b" empty="" n=3`},
-		{"one line", func(l *slog.Logger) { l.Info("a\nb\r", "k", "x\ny") }, `a\nb\r k=x\ny`},
-		{"terminal codes", func(l *slog.Logger) { l.Info("evil\x1b[2J\u0085\xff") }, `evil\x1b[2J\u0085\xff`},
-		{"other languages", func(l *slog.Logger) { l.Info("矿池 ünï") }, `矿池 ünï`},
-		{"groups", func(l *slog.Logger) {
-			l.With("a", 1).WithGroup("g").With("b", 2).Info("x", slog.Group("h", "c", 3))
-		}, `x a=1 g.b=2 g.h.c=3`},
-		{"valuer", func(l *slog.Logger) { l.Info("x", "err", errors.New("no route")) }, `x err="no route"`},
-		{"attribute order", func(l *slog.Logger) {
-			parent := l.With("a", 1)
-			parent.With("b", 2)
-			parent.With("c", 3).Info("x")
-		}, `x a=1 c=3`},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			path := filepath.Join(t.TempDir(), "ckpool.log")
-			l := open(t, Config{Path: path, Level: 7})
-			tt.log(slog.New(at{l.Logger().Handler(), when}))
-			if err := l.Close(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			want := "[2026-01-31 09:05:07.042] " + tt.want + "\n"
-			if got := read(t, path); got != want {
-				t.Errorf("got  %q\nwant %q", got, want)
-			}
-		})
+	for text, want := range map[string]string{
+		"Network diff set to 1.0": "Network diff set to 1.0",
+		"a\nb\r k=x\ny":           `a\nb\r k=x\ny`,
+		"evil\x1b[2J\u0085\xff":   `evil\x1b[2J\u0085\xff`,
+		"矿池 ünï":                  "矿池 ünï",
+	} {
+		path := filepath.Join(t.TempDir(), "ckpool.log")
+		l := open(t, Config{Path: path, Level: event.Debug})
+		l.tell(event.Event{Level: event.Info, Text: text}, when)
+		if err := l.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		want = "[2026-01-31 09:05:07.042] " + want + "\n"
+		if got := read(t, path); got != want {
+			t.Errorf("got  %q\nwant %q", got, want)
+		}
 	}
 }
-
-// at gives all records one time.
-type at struct {
-	slog.Handler
-	when time.Time
-}
-
-func (h at) Handle(ctx context.Context, r slog.Record) error {
-	r.Time = h.when
-	return h.Handler.Handle(ctx, r)
-}
-func (h at) WithAttrs(a []slog.Attr) slog.Handler { return at{h.Handler.WithAttrs(a), h.when} }
-func (h at) WithGroup(name string) slog.Handler   { return at{h.Handler.WithGroup(name), h.when} }
 
 func TestLevels(t *testing.T) {
-	for n := range 8 {
-		if got := Number(Level(n)); got != n {
-			t.Errorf("Number(Level(%d)) = %d", n, got)
-		}
-	}
-	for level, want := range map[slog.Level]int{
-		slog.LevelDebug - 4: 7, slog.LevelInfo + 1: 6, slog.LevelError + 1: 3, 99: 0,
-	} {
-		if got := Number(level); got != want {
-			t.Errorf("Number(%v) = %d, want %d", level, got, want)
-		}
-	}
-	for loglevel := range 8 {
+	for loglevel := range event.Debug + 1 {
 		t.Run(fmt.Sprint(loglevel), func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "ckpool.log")
 			stderr := &screen{}
 			l := open(t, Config{Path: path, Console: stderr, Level: 7})
 			l.SetLevel(loglevel)
 			var file, console string
-			for n := range 8 {
-				l.Logger().Log(t.Context(), Level(n), fmt.Sprint("level", n))
+			for n := range event.Debug + 1 {
+				say(l, n, fmt.Sprint("level", n))
 				if n <= loglevel {
 					file += fmt.Sprint("level", n, " ")
 				}
-				if n <= min(loglevel, 4) {
+				if n <= min(loglevel, event.Warning) {
 					console += fmt.Sprint("level", n, " ")
 				}
 			}
@@ -173,12 +132,12 @@ func TestTerminal(t *testing.T) {
 	const wipe = "\x1b[2K\r"
 	when := time.Date(2026, 1, 31, 9, 5, 7, 42e6, time.Local)
 	for _, tt := range []struct {
-		level                     slog.Level
+		event                     event.Event
 		colours, plain, elsewhere string
 	}{
-		{LevelWarning, "Jan 31 09:05:07 x", "Jan 31 09:05:07 x", "[2026-01-31 09:05:07.042] x"},
-		{LevelHeadline, "Jan 31 09:05:07 \x1b[1;32mx\x1b[0m", "Jan 31 09:05:07 x", "[2026-01-31 09:05:07.042] x"},
-		{LevelError, "Jan 31 09:05:07 \x1b[31mx\x1b[0m", "Jan 31 09:05:07 x", "[2026-01-31 09:05:07.042] x"},
+		{event.Event{Level: event.Warning}, "Jan 31 09:05:07 x", "Jan 31 09:05:07 x", "[2026-01-31 09:05:07.042] x"},
+		{event.Event{Level: event.Warning, Headline: true}, "Jan 31 09:05:07 \x1b[1;32mx\x1b[0m", "Jan 31 09:05:07 x", "[2026-01-31 09:05:07.042] x"},
+		{event.Event{Level: event.Error}, "Jan 31 09:05:07 \x1b[31mx\x1b[0m", "Jan 31 09:05:07 x", "[2026-01-31 09:05:07.042] x"},
 	} {
 		for c, want := range map[Config]string{
 			{Terminal: true, Colours: true}:  wipe + tt.colours,
@@ -188,10 +147,11 @@ func TestTerminal(t *testing.T) {
 			stderr := &screen{}
 			c.Console, c.Level = stderr, 4
 			l := open(t, c)
-			slog.New(at{l.Logger().Handler(), when}).Log(t.Context(), tt.level, "x")
+			tt.event.Text = "x"
+			l.tell(tt.event, when)
 			l.Close(t.Context())
 			if got := stderr.String(); got != want+"\n" {
-				t.Errorf("%+v: console got %q, want %q", tt.level, got, want)
+				t.Errorf("%+v: console got %q, want %q", tt.event, got, want)
 			}
 		}
 	}
@@ -202,17 +162,17 @@ func TestRename(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "ckpool.log")
 		old := path + ".1"
 		l := open(t, Config{Path: path, Level: 5})
-		say := func(text string) {
-			l.Logger().Warn(text)
+		write := func(text string) {
+			say(l, event.Warning, text)
 			synctest.Wait()
 		}
-		say("one")
+		write("one")
 		if err := os.Rename(path, old); err != nil {
 			t.Fatal(err)
 		}
-		say("two")
+		write("two")
 		time.Sleep(61 * time.Second)
-		say("three")
+		write("three")
 		if got := texts(read(t, old)); got != "one two " {
 			t.Errorf("renamed file has %q", got)
 		}
@@ -221,7 +181,7 @@ func TestRename(t *testing.T) {
 		}
 		os.Rename(path, old)
 		l.Reopen()
-		say("four")
+		write("four")
 		if got := texts(read(t, path)); got != "four " {
 			t.Errorf("after Reopen: new file has %q", got)
 		}
@@ -240,7 +200,7 @@ func TestReopenFails(t *testing.T) {
 		os.Rename(dir, moved)
 		for range 3 {
 			l.Reopen()
-			l.Logger().Log(t.Context(), LevelNotice, "still here")
+			say(l, event.Notice, "still here")
 			synctest.Wait()
 		}
 		if got := strings.Count(read(t, filepath.Join(moved, "ckpool.log")), "still here"); got != 3 {
@@ -264,7 +224,7 @@ func TestDiskFull(t *testing.T) {
 		stderr := &screen{}
 		l := open(t, Config{Path: path, Console: stderr, Level: 5})
 		for range 100 {
-			l.Logger().Log(t.Context(), LevelNotice, "kept")
+			say(l, event.Notice, "kept")
 			time.Sleep(time.Second)
 		}
 		if got := strings.Count(stderr.String(), "cannot write the log, will try again: write "+path+": no space left"); got != 2 {
@@ -272,7 +232,7 @@ func TestDiskFull(t *testing.T) {
 		}
 		os.Remove(path)
 		time.Sleep(2 * time.Minute)
-		l.Logger().Log(t.Context(), LevelNotice, "after")
+		say(l, event.Notice, "after")
 		synctest.Wait()
 		got := texts(read(t, path))
 		if strings.Count(got, "kept ") != 100 || !strings.HasSuffix(got, "kept after ") {
@@ -292,7 +252,7 @@ func TestSlowConsole(t *testing.T) {
 		start := time.Now()
 		const n = 3000
 		for range n {
-			l.Logger().Warn(long)
+			say(l, event.Warning, long)
 		}
 		if waited := time.Since(start); waited != 0 {
 			t.Errorf("the caller waited %v", waited)
@@ -325,7 +285,7 @@ func TestFlushConsole(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stderr := &screen{hold: make(chan struct{})}
 		l := open(t, Config{Console: stderr, Level: 5})
-		l.Logger().Warn("one")
+		say(l, event.Warning, "one")
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		start := time.Now()
@@ -335,7 +295,7 @@ func TestFlushConsole(t *testing.T) {
 		}
 		close(stderr.hold)
 		for _, line := range []string{"two", "three"} {
-			l.Logger().Warn(line)
+			say(l, event.Warning, line)
 			l.FlushConsole(t.Context())
 			if !strings.HasSuffix(stderr.String(), line+"\n") {
 				t.Errorf("%q is not written: %q", line, stderr)
@@ -363,9 +323,9 @@ func TestTornWriteContinues(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &partial{failing: true}
 		l := open(t, Config{Console: p, Level: 5})
-		l.Logger().Warn("one")
+		say(l, event.Warning, "one")
 		time.Sleep(3 * time.Second)
-		l.Logger().Warn("two")
+		say(l, event.Warning, "two")
 		time.Sleep(time.Minute)
 		if got := texts(p.String()); got != "one two " {
 			t.Errorf("got %q", p.String())
@@ -377,7 +337,7 @@ func TestCloseIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stderr := &screen{hold: make(chan struct{})}
 		l := open(t, Config{Console: stderr, Level: 5})
-		l.Logger().Warn("x")
+		say(l, event.Warning, "x")
 		synctest.Wait()
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 		defer cancel()
@@ -396,7 +356,7 @@ func TestCloseTellsError(t *testing.T) {
 	l := open(t, Config{Console: stderr, Level: 5})
 	broken := errors.New("broken pipe")
 	stderr.refuse(broken)
-	l.Logger().Warn("x")
+	say(l, event.Warning, "x")
 	if err := l.Close(t.Context()); !errors.Is(err, broken) {
 		t.Errorf("Close: %v", err)
 	}
@@ -417,7 +377,7 @@ func TestConcurrent(t *testing.T) {
 	for w := range writers {
 		wg.Go(func() {
 			for i := range each {
-				l.Logger().Warn("line", "writer", w, "i", i)
+				say(l, event.Warning, fmt.Sprintf("line writer=%d i=%d", w, i))
 				l.Reopen()
 			}
 		})
@@ -470,9 +430,8 @@ func BenchmarkLog(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer l.Close(b.Context())
-	logger := l.Logger()
 	b.ReportAllocs()
 	for b.Loop() {
-		logger.Warn("Accepted client share", "diff", 42)
+		say(l, event.Warning, "Accepted client share diff=42")
 	}
 }

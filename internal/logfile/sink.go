@@ -3,9 +3,10 @@ package logfile
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"sync"
 	"time"
+
+	"ckpool/event"
 )
 
 const (
@@ -57,11 +58,11 @@ func newSink(out destination, lines layout, report func(string)) *sink {
 }
 
 // add queues one line, or drops it when the queue is full.
-func (s *sink) add(level slog.Level, when time.Time, text []byte) {
+func (s *sink) add(e event.Event, when time.Time) {
 	if s == nil {
 		return
 	}
-	line := s.lines(level, when, text)
+	line := s.lines(e, when)
 	s.mu.Lock()
 	if len(s.pending)+len(line) > maxPending {
 		s.lost++
@@ -220,7 +221,7 @@ func (w *writer) take() (reopen bool) {
 	w.batch, w.pending = w.pending, w.batch
 	if now := time.Now(); w.lost > 0 && now.Sub(w.toldLost) >= reportEvery {
 		text := fmt.Sprintf("%d log lines dropped: they came faster than they could be written", w.lost)
-		w.batch = append(w.batch, w.lines(LevelWarning, now, []byte(text))...)
+		w.batch = append(w.batch, w.lines(event.Event{Level: event.Warning, Text: text}, now)...)
 		w.lost, w.toldLost = 0, now
 	}
 	return reopen

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -82,6 +83,9 @@ func TestMaxClients(t *testing.T) {
 	}
 	if n := r.rec.eventsWith("Refused 127.0.0.1: server full: 3 clients"); n != 1 {
 		t.Errorf("%d lines say so, want 1: %q", n, r.rec.events)
+	}
+	if want := (Drop{Addr: netip.MustParseAddr("127.0.0.1"), Why: Full, Count: 1}); len(r.rec.drops) != 1 || r.rec.drops[0] != want {
+		t.Errorf("drops told: %v", r.rec.drops)
 	}
 	for _, c := range served[:2] {
 		c.Close()
@@ -206,7 +210,7 @@ func TestStopAndContinue(t *testing.T) {
 
 func TestMaxClientsAboveLimit(t *testing.T) {
 	rec := newRecord()
-	s, err := New(Config{MaxClients: 1 << 30, Event: rec.event}, func(l *Loop) Handler { return &probe{l: l, rec: rec} })
+	s, err := New(Config{MaxClients: 1 << 30, Events: rec.event}, func(l *Loop) Handler { return &probe{l: l, rec: rec} })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -165,7 +165,7 @@ func TestStaleEvent(t *testing.T) {
 }
 
 func TestStorm(t *testing.T) {
-	before := descriptors(t)
+	before := openDescriptors(t)
 	n := 5000
 	if testing.Short() {
 		n = 500
@@ -202,7 +202,7 @@ func TestStorm(t *testing.T) {
 		t.Errorf("%d slots used for %d connections at a time", slots, workers)
 	}
 	r.stop()
-	if after := descriptors(t); after > before {
+	if after := openDescriptors(t); after > before {
 		t.Errorf("%d descriptors before, %d after", before, after)
 	}
 }
@@ -225,7 +225,7 @@ func TestLoopsShare(t *testing.T) {
 	}
 }
 
-func descriptors(t *testing.T) int {
+func openDescriptors(t *testing.T) int {
 	t.Helper()
 	d, err := os.ReadDir("/proc/self/fd")
 	if err != nil {

@@ -22,8 +22,8 @@ var localPrefixes = []netip.Prefix{
 	netip.MustParsePrefix("fe80::/10"),
 }
 
-// complete checks c and fills in the defaults, MaxClients excepted: it needs
-// the descriptor limit.
+// complete checks c and fills in the defaults, MaxClients and
+// Descriptors excepted: see settleMaxClients.
 func (c *Config) complete() error {
 	for _, v := range []struct {
 		name  string
@@ -33,6 +33,7 @@ func (c *Config) complete() error {
 		{"Backlog", int64(c.Backlog)},
 		{"WriteTimeout", int64(c.WriteTimeout)},
 		{"MaxClients", int64(c.MaxClients)},
+		{"Descriptors", int64(c.Descriptors)},
 		{"Loops", int64(c.Loops)},
 	} {
 		if v.value < 0 {
@@ -48,9 +49,6 @@ func (c *Config) complete() error {
 	setDefault(&c.MaxUnauthorized, 2000)
 	if c.LimitExempt == nil {
 		c.LimitExempt = localPrefixes
-	}
-	if c.Event == nil {
-		c.Event = func(int, string) {}
 	}
 	return nil
 }

@@ -18,6 +18,8 @@ import (
 
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
+
+	"ckpool/event"
 )
 
 func TestMain(m *testing.M) {
@@ -53,16 +55,20 @@ type record struct {
 	double []string // broken promises
 	isOpen map[string]bool
 	events []string
+	drops  []Drop
 }
 
 func newRecord() *record {
 	return &record{closed: make(map[Reason]int), isOpen: make(map[string]bool)}
 }
 
-func (r *record) event(_ int, text string) {
+func (r *record) event(e event.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.events = append(r.events, text)
+	r.events = append(r.events, e.Text)
+	if d, ok := e.What.(Drop); ok {
+		r.drops = append(r.drops, d)
+	}
 }
 
 func (r *record) eventsWith(part string) (n int) {
@@ -98,7 +104,7 @@ func (p *probe) Open(s Slot, remote netip.AddrPort, _ int) {
 	p.rec.isOpen[key] = true
 	p.rec.mu.Unlock()
 	if got := p.l.Remote(s); got != remote || !p.l.Open(s) {
-		p.rec.event(0, fmt.Sprintf("BROKEN: Remote is %v, opened as %v", got, remote))
+		p.rec.event(event.Event{Text: fmt.Sprintf("BROKEN: Remote is %v, opened as %v", got, remote)})
 	}
 	if p.open != nil {
 		p.open(p, s)
@@ -161,7 +167,7 @@ type running struct {
 func start(t *testing.T, c Config, set func(p *probe), prepare func(s *Server)) *running {
 	t.Helper()
 	r := &running{t: t, rec: newRecord()}
-	c.Event = r.rec.event
+	c.Events = r.rec.event
 	s, err := New(c, func(l *Loop) Handler {
 		p := &probe{l: l, rec: r.rec}
 		if set != nil {

@@ -2,11 +2,11 @@
 
 package netserver
 
-// SetLimits changes MaxClients and the limits per address while the server
+// SetLimits changes MaxClients, Descriptors and the limits per address while the server
 // runs; the rest of c is not looked at. Nobody is dropped for a lower limit.
 // Any goroutine may call.
 func (s *Server) SetLimits(c Config) error {
-	c.Event = s.config.Event
+	c.Events = s.config.Events
 	if err := c.complete(); err != nil {
 		return err
 	}

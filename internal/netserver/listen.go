@@ -16,6 +16,9 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+
+	"ckpool/event"
+	"ckpool/internal/hostport"
 )
 
 const (
@@ -114,33 +117,12 @@ func (l *Listener) close() {
 	l.fds = nil
 }
 
-// listenURL takes a listen address apart: "host:port", "[v6]:port", either
-// without port, ":port" or nothing; a scheme before it and a path after it are
-// dropped. An empty host means all addresses.
+// listenURL takes a listen address apart, see [hostport.Split]. An empty host means
+// all addresses.
 func listenURL(url string) (host string, port uint16, err error) {
-	s := strings.TrimSpace(url)
-	if _, rest, ok := strings.Cut(s, "://"); ok {
-		s = rest
-	}
-	s, _, _ = strings.Cut(s, "/")
-	portText := ""
-	switch {
-	case strings.HasPrefix(s, "["):
-		h, rest, ok := strings.Cut(s[1:], "]")
-		if !ok || rest != "" && rest[0] != ':' {
-			return "", 0, fmt.Errorf("listen address %q: want [address]:port", url)
-		}
-		host, portText = h, strings.TrimPrefix(rest, ":")
-		if _, err := netip.ParseAddr(host); err != nil {
-			return "", 0, fmt.Errorf("listen address %q: %q is not an IPv6 address", url, host)
-		}
-	case strings.Count(s, ":") > 1: // an IPv6 address alone
-		if _, err := netip.ParseAddr(s); err != nil {
-			return "", 0, fmt.Errorf("listen address %q: want host:port, or [address]:port for IPv6", url)
-		}
-		host = s
-	default:
-		host, portText, _ = strings.Cut(s, ":")
+	host, portText, _, err := hostport.Split(strings.TrimSpace(url))
+	if err != nil {
+		return "", 0, fmt.Errorf("listen address %q: %w", url, err)
 	}
 	if host == "*" {
 		host = ""
@@ -286,7 +268,7 @@ func (s *Server) bind(t target, others []*Listener, before bindErrors) (l *Liste
 		if err != nil && len(t.addrs) > 1 && missing(err) {
 			// Such as localhost, which is ::1 too, where IPv6 is off.
 			skipped = err
-			s.config.Event(levelWarning, "Not listening on one address of several: "+err.Error())
+			s.config.Events.Say(event.Warning, "Not listening on one address of several: "+err.Error())
 			continue
 		}
 		if err != nil {

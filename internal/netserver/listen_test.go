@@ -59,7 +59,7 @@ func TestListenURL(t *testing.T) {
 func newIdle(t *testing.T) (*Server, *record) {
 	t.Helper()
 	rec := newRecord()
-	s, err := New(Config{Loops: 1, Event: rec.event}, func(l *Loop) Handler { return &probe{l: l, rec: rec} })
+	s, err := New(Config{Loops: 1, Events: rec.event}, func(l *Loop) Handler { return &probe{l: l, rec: rec} })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,8 @@ package netserver
 import (
 	"net/netip"
 	"time"
+
+	"ckpool/event"
 )
 
 // Slot is a connection's dense index in its loop, reused after Closed. Handlers
@@ -42,13 +44,14 @@ type Handler interface {
 
 // Config of a server. Zero values mean the defaults in brackets.
 type Config struct {
-	MaxLine      int                          // bytes of a line with its LF [8192]
-	Backlog      int                          // bytes of unsent output per client [1 MiB]
-	WriteTimeout time.Duration                // without progress of a client's unsent output [60 s]
-	MaxClients   int                          // [90 % of the descriptor limit, which is also the most]
-	Reserve      int                          // descriptors that clients leave to the rest of the process, at least
-	Loops        int                          // [GOMAXPROCS]
-	Event        func(level int, text string) // log line, syslog levels 0-7; any goroutine, must not block [none]
+	MaxLine      int           // bytes of a line with its LF [8192]
+	Backlog      int           // bytes of unsent output per client [1 MiB]
+	WriteTimeout time.Duration // without progress of a client's unsent output [60 s]
+	MaxClients   int           // [90 % of Descriptors, which is also the most]
+	Descriptors  int           // that this server and what Reserve is for may have [the soft limit of the process]
+	Reserve      int           // descriptors that clients leave to the rest of the process, at least
+	Loops        int           // [GOMAXPROCS]
+	Events       event.Func    // also told by loops
 
 	// Page is the text that a web browser is shown which comes by mistake, on a
 	// port with TLS or without [one line].

@@ -6,9 +6,19 @@ import (
 	"fmt"
 	"net/netip"
 	"time"
+
+	"ckpool/event"
 )
 
-// eventKind is something that Config.Event is told of once a minute: a Reason,
+// Drop is an event: a connection that was refused, or that was closed for what it
+// did. One of each reason is told a minute.
+type Drop struct {
+	Addr  netip.Addr // of the peer
+	Why   Reason
+	Count uint64 // of connections with that reason since it was last told, this one included
+}
+
+// eventKind is something that Config.Events is told of once a minute: a Reason,
 // or one of these.
 type eventKind int
 
@@ -28,7 +38,7 @@ type reported struct {
 // report passes a warning on, one of a kind each minute.
 func (s *Server) report(kind eventKind, text string) {
 	if _, due := s.due(kind, 0); due {
-		s.config.Event(levelWarning, text)
+		s.config.Events.Say(event.Warning, text)
 	}
 }
 
@@ -57,7 +67,7 @@ func (s *Server) reportEnd(what string, why Reason, addr netip.Addr, detail stri
 	if since > 1 {
 		text += fmt.Sprintf(" (%d since the last such line)", since)
 	}
-	s.config.Event(levelNotice, text)
+	s.config.Events.Tell(event.Event{Level: event.Notice, Text: text, What: Drop{Addr: addr, Why: why, Count: since}})
 }
 
 // due tells whether an event may be told again, and how many drops there were

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"ckpool/internal/descriptors"
 )
 
 // roles are what this test binary does as a process of its own.
@@ -33,9 +35,14 @@ func echoProcess() int {
 			return 1
 		}
 	}
+	raised, err := descriptors.Raise()
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
 	rec := newRecord()
 	var probes []*probe
-	s, err := New(Config{Event: rec.event}, func(l *Loop) Handler {
+	s, err := New(Config{Descriptors: raised, Events: rec.event}, func(l *Loop) Handler {
 		p := &probe{l: l, rec: rec}
 		probes = append(probes, p)
 		return p

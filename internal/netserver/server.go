@@ -43,9 +43,8 @@ type Server struct {
 	reported  [eventKinds]reported
 }
 
-// New prepares the loops of a server; handler makes the protocol of each. It
-// raises the process's soft descriptor limit to the hard one. The caller ends
-// the server with Run or Close.
+// New prepares the loops of a server; handler makes the protocol of each.
+// The caller ends the server with Run or Close.
 func New(c Config, handler func(l *Loop) Handler) (*Server, error) {
 	if err := c.complete(); err != nil {
 		return nil, err

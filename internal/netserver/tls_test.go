@@ -248,7 +248,7 @@ func TestTLSComingAndGoing(t *testing.T) {
 	r := startTLS(t, Config{}, nil, pair)
 	r.dial().send("warm\n")
 	eventually(t, "one", func() bool { return r.Clients() == 1 })
-	before := descriptors(t)
+	before := openDescriptors(t)
 	const each, at = 250, 8
 	var all sync.WaitGroup
 	errs := make(chan error, at)
@@ -272,7 +272,7 @@ func TestTLSComingAndGoing(t *testing.T) {
 		st := r.Stats()
 		return st.Clients == 1 && st.Entering == 0 && r.held.Load() == 1
 	})
-	if n := descriptors(t); n > before {
+	if n := openDescriptors(t); n > before {
 		t.Errorf("%d descriptors, %d before", n, before)
 	}
 	for _, l := range r.loops {

@@ -54,7 +54,7 @@ func exportAll(t *testing.T, f *Frozen) (all []moved) {
 func successor(t *testing.T, from *running, all []moved, c Config) *running {
 	t.Helper()
 	r := &running{t: t, rec: newRecord()}
-	c.Event = r.rec.event
+	c.Events = r.rec.event
 	s, err := New(c, func(l *Loop) Handler {
 		p := &probe{l: l, rec: r.rec}
 		r.probes = append(r.probes, p)

@@ -8,7 +8,7 @@ import "context"
 // lets go of them again. It returns what each of them failed for, nil for what can
 // be listened on; an error wraps the system's errno.
 func Try(ctx context.Context, urls []string) []error {
-	s := &Server{config: Config{Event: func(int, string) {}}}
+	s := &Server{}
 	errs := make([]error, len(urls))
 	var bound []*Listener
 	var failed bindErrors

@@ -7,17 +7,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"strconv"
 	"strings"
 	"time"
 
 	"ckpool/control"
+	"ckpool/event"
 	"ckpool/internal/blocks"
 	"ckpool/internal/config"
 	"ckpool/internal/jobs"
-	"ckpool/internal/logfile"
 	"ckpool/internal/netserver"
 	"ckpool/internal/session"
 	"ckpool/internal/users"
@@ -35,13 +34,13 @@ type Operator struct {
 	Registry  *session.Registry
 	Server    *netserver.Server
 	Admission *Admission
-	Log       func(level slog.Level, text string)
+	Events    event.Func
 }
 
 // Process is what control commands do to the program around the pool.
 type Process struct {
 	Shutdown    func()
-	SetLogLevel func(level int)
+	SetLogLevel func(level event.Level)
 	Reload      func(ctx context.Context) (config.Merged, error)
 }
 
@@ -62,7 +61,7 @@ type handler = func(ctx context.Context, args string) (string, error)
 // registrar registers commands on one socket.
 type registrar struct {
 	server *control.Server
-	log    func(level slog.Level, text string)
+	events event.Func
 	socket string
 }
 
@@ -102,7 +101,7 @@ func (r registrar) act(prefix string, h handler) {
 		case control.Failed(reply):
 			line += " failed: " + reply
 		}
-		r.log(logfile.LevelNotice, line)
+		r.events.Say(event.Notice, line)
 		return reply, err
 	})
 }
@@ -111,7 +110,7 @@ func (r registrar) act(prefix string, h handler) {
 // found by prefix, so that longer ones come before shorter ones.
 func (o *Operator) Commands(s *control.Server, p Process) {
 	for _, socket := range Sockets {
-		r := registrar{s, o.Log, socket}
+		r := registrar{s, o.Events, socket}
 		o.process(r, p)
 		o.statistics(r)
 		o.toMiners(r)
@@ -168,7 +167,7 @@ func setLogLevel(p Process, args string) string {
 	case n < 0 || n > 7:
 		return "Invalid"
 	}
-	p.SetLogLevel(n)
+	p.SetLogLevel(event.Level(n))
 	return "success"
 }
 
@@ -187,7 +186,7 @@ func reload(p Process) handler {
 func (o *Operator) listener(_ context.Context, n int) (*os.File, error) {
 	listeners := o.Server.Listeners()
 	if n < 0 || n >= len(listeners) {
-		o.Log(logfile.LevelWarning, fmt.Sprintf("Connector asked to send invalid fd %d", n))
+		o.Events.Say(event.Warning, fmt.Sprintf("Connector asked to send invalid fd %d", n))
 		return nil, fmt.Errorf("no listening socket %d", n)
 	}
 	files, err := listeners[n].Files()

@@ -3,7 +3,6 @@ package operator
 import (
 	"context"
 	"encoding/json"
-	"log/slog"
 	"net/netip"
 	"path/filepath"
 	"reflect"
@@ -16,6 +15,7 @@ import (
 
 	"ckpool/bitcoind"
 	"ckpool/control"
+	"ckpool/event"
 	"ckpool/internal/blocks"
 	"ckpool/internal/config"
 	"ckpool/internal/jobs"
@@ -63,18 +63,17 @@ func newHarness(t *testing.T, solo bool) *harness {
 		t.Fatal(err)
 	}
 	t.Cleanup(server.Close)
-	log := func(slog.Level, string) {}
 	o := &Operator{
 		Version: "1.0", Solo: solo, Jobs: jobs.New(start), Source: source{}, Miners: &session.Miners{},
 		Users:    users.New(users.Config{Settings: users.Settings{Name: "ckpool"}, LogDir: dir, Solo: solo, Loops: 1}, start),
-		Registry: session.NewRegistry(4, 1), Server: server, Admission: &Admission{Server: server}, Log: log,
+		Registry: session.NewRegistry(4, 1), Server: server, Admission: &Admission{Server: server},
 	}
-	o.Blocks = blocks.New(blocks.Options{LogDir: dir, Network: source{}, Jobs: o.Jobs, Users: o.Users, Log: log, Limit: func(string) bool { return true }, Show: func(string) {}})
+	o.Blocks = blocks.New(blocks.Options{LogDir: dir, Network: source{}, Jobs: o.Jobs, Users: o.Users, Limit: func(string) bool { return true }, Show: func(string) {}})
 	h := &harness{o, filepath.Join(dir, "sockets")}
 	h.dir = dir
 	s := control.NewServer(dir, -1)
 	o.Commands(s, Process{
-		Shutdown: func() {}, SetLogLevel: func(int) {},
+		Shutdown: func() {}, SetLogLevel: func(event.Level) {},
 		Reload: func(context.Context) (config.Merged, error) {
 			return config.Merged{Changed: []string{"mindiff"}, Restart: []string{"logdir"}}, nil
 		},

@@ -11,9 +11,9 @@ import (
 	"sync"
 	"time"
 
+	"ckpool/event"
 	"ckpool/internal/handover"
 	"ckpool/internal/jobs"
-	"ckpool/internal/logfile"
 	"ckpool/internal/netserver"
 	"ckpool/internal/session"
 	"ckpool/internal/wire"
@@ -142,7 +142,7 @@ func (a *Arriving) listen() error {
 		return err
 	}
 	for _, addr := range a.pool.server.DropInherited() {
-		a.pool.logAt(logfile.LevelWarning, fmt.Sprintf("No longer listening on %s: it is not in the configuration", addr))
+		a.pool.events.Say(event.Warning, fmt.Sprintf("No longer listening on %s: it is not in the configuration", addr))
 	}
 	a.sessions.Listeners = make([]int, len(a.listeners))
 	for i, l := range a.listeners {

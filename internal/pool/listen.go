@@ -7,10 +7,10 @@ import (
 	"net"
 	"os"
 
+	"ckpool/event"
 	"ckpool/internal/config"
 	"ckpool/internal/instance"
 	"ckpool/internal/keypair"
-	"ckpool/internal/logfile"
 	"ckpool/internal/netserver"
 )
 
@@ -21,19 +21,12 @@ func (p *Pool) listen(ctx context.Context, list []config.Listener) error {
 	c := p.config.Load()
 	endpoints := make([]netserver.Endpoint, len(list))
 	var pairs []*keypair.Pair
-	event := func(warning bool, text string) {
-		level := logfile.LevelNotice
-		if warning {
-			level = logfile.LevelWarning
-		}
-		p.logAt(level, text)
-	}
 	for i, l := range list {
 		endpoints[i] = netserver.Endpoint{URL: l.URL, Proxies: c.ProxyNetworks(&l)}
 		if l.TLSCert == "" {
 			continue
 		}
-		pair, err := keypair.Open(l.TLSCert, l.TLSKey, event)
+		pair, err := keypair.Open(l.TLSCert, l.TLSKey, p.events)
 		if err != nil {
 			return fmt.Errorf("listen address %q: %w", l.URL, err)
 		}
@@ -51,7 +44,7 @@ func (p *Pool) listen(ctx context.Context, list []config.Listener) error {
 			secured = " (TLS)"
 		}
 		for _, addr := range l.Addrs {
-			p.logAt(logfile.LevelWarning, "Listening on "+addr.String()+secured)
+			p.events.Say(event.Warning, "Listening on "+addr.String()+secured)
 		}
 	}
 	return nil
@@ -63,7 +56,7 @@ func (p *Pool) Inherit(files []*os.File) error {
 	var sockets []netserver.Inherited
 	for n, f := range files {
 		if l, err := net.FileListener(f); err == nil {
-			p.logAt(logfile.LevelNotice, fmt.Sprintf("Inherited server socket %d url %v", n, l.Addr()))
+			p.events.Say(event.Notice, fmt.Sprintf("Inherited server socket %d url %v", n, l.Addr()))
 			l.Close()
 		}
 		sockets = append(sockets, netserver.Inherited{File: f})
@@ -107,7 +100,7 @@ func (p *Pool) ListenBeside(ctx context.Context, pid int) (bool, error) {
 // DropInherited closes the sockets that no listen address wants.
 func (p *Pool) DropInherited() {
 	for _, addr := range p.server.DropInherited() {
-		p.logAt(logfile.LevelWarning, fmt.Sprintf("Handed over socket url %s does not match config, not listening there", addr))
+		p.events.Say(event.Warning, fmt.Sprintf("Handed over socket url %s does not match config, not listening there", addr))
 	}
 }
 

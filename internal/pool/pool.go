@@ -3,9 +3,7 @@
 package pool
 
 import (
-	"context"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -14,6 +12,7 @@ import (
 	"ckpool/address"
 	"ckpool/bitcoind"
 	"ckpool/control"
+	"ckpool/event"
 	"ckpool/internal/blocks"
 	"ckpool/internal/config"
 	"ckpool/internal/jobs"
@@ -31,8 +30,11 @@ type Options struct {
 	Solo      bool // pay the finder
 	LogShares bool
 	Version   string
-	Log       *slog.Logger
-	TakeOver  bool // statistics come from another process, not from files
+	Events    event.Func
+	Wants     func(event.Level) bool // whether anybody reads texts of a level at present
+	// Descriptors tells how many the pool may have; nil: the soft limit of the process.
+	Descriptors func() int
+	TakeOver    bool // statistics come from another process, not from files
 	// Quiet is called when miners have the newest work and nobody waits for
 	// anything; nil: nothing is done then.
 	Quiet func()
@@ -43,7 +45,7 @@ type Options struct {
 type Pool struct {
 	// immutable
 	options   Options
-	log       *slog.Logger
+	events    event.Func
 	nodes     *bitcoind.Group // the source, as Reload knows it
 	source    jobs.Source
 	jobs      *jobs.Jobs
@@ -83,15 +85,12 @@ func New(c config.Config, o Options) (*Pool, error) {
 	}
 	p := &Pool{
 		options:  o,
-		log:      o.Log,
+		events:   o.Events,
 		jobs:     jobs.New(now),
 		registry: session.NewRegistry(c.Nonce1Length, uint64(len(c.Servers))),
 		notices:  logfile.NewLimiter(time.Minute),
 		left:     make(chan struct{}),
-		lines: session.NewLog(
-			func(level int) bool { return o.Log.Enabled(context.Background(), logfile.Level(level)) },
-			func(level int, text string) { o.Log.Log(context.Background(), logfile.Level(level), text) },
-		),
+		lines:    session.NewLog(o.Wants, o.Events),
 	}
 	p.config.Store(&c)
 	p.settings.Store(sessionSettings(&c, o.Solo))
@@ -100,14 +99,14 @@ func New(c config.Config, o Options) (*Pool, error) {
 	}
 	p.users = users.New(users.Config{
 		Settings: usersSettings(&c), LogDir: c.LogDir, Solo: o.Solo, LogShares: o.LogShares,
-		Loops: loopCount(), Event: p.event,
+		Loops: loopCount(), Events: o.Events,
 	}, now)
 	p.generator = jobs.NewGenerator(p.source, p.jobs, jobs.Options{
-		Config: p.config.Load, Solo: o.Solo, Log: p.logAt, Notice: p.notice,
+		Config: p.config.Load, Solo: o.Solo, Events: o.Events, Notice: p.notice,
 		OnChain: p.onChain, Published: p.published, Quiet: o.Quiet,
 	})
 	p.blocks = blocks.New(blocks.Options{
-		LogDir: c.LogDir, Network: p.nodes, Jobs: p.jobs, Users: p.users, Log: p.logAt,
+		LogDir: c.LogDir, Network: p.nodes, Jobs: p.jobs, Users: p.users, Events: o.Events,
 		Limit: func(kind string) bool { _, ok := p.notices.PassKind(kind, ""); return ok },
 		Show:  func(text string) { p.miners.Show(text) },
 	})
@@ -117,7 +116,7 @@ func New(c config.Config, o Options) (*Pool, error) {
 	p.admission.Server = p.server
 	p.operator = &operator.Operator{
 		Version: o.Version, Solo: o.Solo, Users: p.users, Jobs: p.jobs, Blocks: p.blocks, Source: p.source,
-		Miners: p.miners, Registry: p.registry, Server: p.server, Admission: &p.admission, Log: p.logAt,
+		Miners: p.miners, Registry: p.registry, Server: p.server, Admission: &p.admission, Events: o.Events,
 	}
 	if !o.TakeOver {
 		if err := p.Load(now); err != nil {
@@ -131,7 +130,7 @@ func (p *Pool) makeNodes(c *config.Config) (err error) {
 	p.nodes, err = bitcoind.NewGroup(c.Nodes, bitcoind.Options{
 		BlockPoll: c.BlockPoll,
 		SaveDir:   filepath.Join(c.LogDir, "pool", "blocks"),
-		Event:     func(e bitcoind.Event) { p.event(e.Level, e.Text) },
+		Events:    p.events,
 		Fits:      func(chain string) error { return jobs.Fits(chain, p.config.Load(), p.options.Solo) },
 	})
 	p.source = p.nodes
@@ -140,9 +139,9 @@ func (p *Pool) makeNodes(c *config.Config) (err error) {
 
 // makeServer makes the server with a session handler on each loop.
 func (p *Pool) makeServer(c *config.Config) (err error) {
-	set := limits(c)
+	set := p.limits(c)
 	set.MaxLine = c.MaxLine
-	set.Event = p.event
+	set.Events = p.events
 	set.Page = func(secure bool) string { return webPage(p.config.Load(), p.options.Solo, secure) }
 	p.miners = &session.Miners{}
 	p.group = session.NewGroup(p.registry, loopCount(), p.miners.Close)
@@ -190,10 +189,10 @@ func (p *Pool) Load(now time.Time) error {
 	c := p.config.Load()
 	resumable, err := loadSessions(p.registry, sessionsPath(c.LogDir), c.Nonce1Length, now)
 	if err != nil {
-		p.logAt(logfile.LevelWarning, "Sessions left out: "+sharelog.PutAside(sessionsPath(c.LogDir), err))
+		p.events.Say(event.Warning, "Sessions left out: "+sharelog.PutAside(sessionsPath(c.LogDir), err))
 	}
 	if resumable > 0 {
-		p.logAt(logfile.LevelNotice, fmt.Sprintf("Loaded %d sessions that may be resumed", resumable))
+		p.events.Say(event.Notice, fmt.Sprintf("Loaded %d sessions that may be resumed", resumable))
 	}
 	return nil
 }
@@ -219,13 +218,6 @@ func (p *Pool) Close() {
 // notice puts one text of a kind into the log each minute.
 func (p *Pool) notice(kind, text string) {
 	if line, ok := p.notices.PassKind(kind, text); ok {
-		p.logAt(logfile.LevelNotice, line)
+		p.events.Say(event.Notice, line)
 	}
-}
-
-// event puts a line into the log, at one of syslog's levels.
-func (p *Pool) event(level int, text string) { p.logAt(logfile.Level(level), text) }
-
-func (p *Pool) logAt(level slog.Level, text string) {
-	p.log.Log(context.Background(), level, text)
 }

@@ -5,8 +5,8 @@ import (
 	"reflect"
 
 	"ckpool/bitcoind"
+	"ckpool/event"
 	"ckpool/internal/config"
-	"ckpool/internal/logfile"
 )
 
 // Reload takes over what of next may change while the pool runs: settings of
@@ -34,8 +34,8 @@ func (p *Pool) Reload(ctx context.Context, next config.Config) (config.Merged, e
 			return m, err
 		}
 	}
-	if set := limits(&m.Config); !reflect.DeepEqual(limits(old), set) {
-		if err := p.server.SetLimits(set); err != nil {
+	if !reflect.DeepEqual(limits(old), limits(&m.Config)) {
+		if err := p.server.SetLimits(p.limits(&m.Config)); err != nil {
 			return m, err
 		}
 	}
@@ -49,7 +49,7 @@ func (p *Pool) Reload(ctx context.Context, next config.Config) (config.Merged, e
 	}
 	for _, pair := range p.certificates {
 		if err := pair.Reload(); err != nil {
-			p.logAt(logfile.LevelWarning, "Keeping the TLS certificate in use: "+err.Error())
+			p.events.Say(event.Warning, "Keeping the TLS certificate in use: "+err.Error())
 		}
 	}
 	return m, nil

@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"ckpool/internal/logfile"
+	"ckpool/event"
 	"ckpool/internal/operator"
 	"ckpool/internal/users"
 )
@@ -121,13 +121,13 @@ func (p *Pool) keepStatistics(ctx context.Context) error {
 			return nil
 		case now := <-tick.C:
 			if gap := now.Sub(last); gap > stoodStill {
-				p.logAt(logfile.LevelWarning, fmt.Sprintf("The process stood still for %s: it was stopped, or the machine was", gap.Round(time.Second)))
+				p.events.Say(event.Warning, fmt.Sprintf("The process stood still for %s: it was stopped, or the machine was", gap.Round(time.Second)))
 			}
 			last = now
 			p.lines.Sum(now, false)
 			guard.look(ctx, now)
 			if p.admission.EndTakeover(now) {
-				p.logAt(logfile.LevelWarning, fmt.Sprintf("The process that was given the listening sockets has not ended this one in %s: new connections are closed again, until ckpmsg accept", operator.TakeoverTime))
+				p.events.Say(event.Warning, fmt.Sprintf("The process that was given the listening sockets has not ended this one in %s: new connections are closed again, until ckpmsg accept", operator.TakeoverTime))
 			}
 			var n users.Sessions
 			if p.users.MinuteBegins() {
@@ -146,7 +146,7 @@ func (p *Pool) noteSaving(err error) {
 		return
 	}
 	if line, ok := p.notices.Pass("Cannot write statistics"); ok {
-		p.logAt(logfile.LevelError, line+": "+err.Error())
+		p.events.Say(event.Error, line+": "+err.Error())
 	}
 }
 

@@ -32,6 +32,15 @@ func limits(c *config.Config) netserver.Config {
 	}
 }
 
+// limits are those of the configuration with the descriptors there are now.
+func (p *Pool) limits(c *config.Config) netserver.Config {
+	set := limits(c)
+	if p.options.Descriptors != nil {
+		set.Descriptors = p.options.Descriptors()
+	}
+	return set
+}
+
 // unlimited turns the configuration's 0, no limit, into netserver's.
 func unlimited(n int) int {
 	if n == 0 {

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"ckpool/internal/logfile"
+	"ckpool/event"
 	"ckpool/internal/netserver"
 )
 
@@ -29,7 +29,7 @@ func (g *workGuard) look(ctx context.Context, now time.Time) {
 		if g.dropped {
 			g.dropped = false
 			p.admission.WithoutWork(false)
-			p.logAt(logfile.LevelWarning, "A node is usable again: miners are accepted")
+			p.events.Say(event.Warning, "A node is usable again: miners are accepted")
 		}
 		g.since = time.Time{}
 	case g.since.IsZero():
@@ -38,6 +38,6 @@ func (g *workGuard) look(ctx context.Context, now time.Time) {
 		g.dropped = true
 		p.admission.WithoutWork(true)
 		n, _ := p.miners.Drop(ctx, 0, netserver.NoWork)
-		p.logAt(logfile.LevelWarning, fmt.Sprintf("No usable node for %s: %d miners closed so that they go to their other pools, new ones are refused until a node is usable", limit, n))
+		p.events.Say(event.Warning, fmt.Sprintf("No usable node for %s: %d miners closed so that they go to their other pools, new ones are refused until a node is usable", limit, n))
 	}
 }

@@ -4,13 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"log/slog"
 	"net"
 	"os"
 	"syscall"
 	"testing"
 	"time"
 
+	"ckpool/event"
 	"ckpool/internal/config"
 	"ckpool/internal/netserver"
 	"ckpool/internal/operator"
@@ -31,7 +31,7 @@ func newPool(t *testing.T, node string) *Pool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := New(c, Options{Log: slog.New(slog.DiscardHandler)})
+	p, err := New(c, Options{Wants: func(event.Level) bool { return false }})
 	if err != nil {
 		t.Fatal(err)
 	}

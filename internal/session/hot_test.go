@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"ckpool/event"
 	"ckpool/internal/netserver"
 	"ckpool/stratum"
 )
@@ -26,7 +27,7 @@ func (forgetful) Flush(int)    {}
 
 func hotRig(t *testing.T) (*rig, netserver.Slot, func() []byte) {
 	r := newRig(t, nil)
-	r.group.Log = NewLog(func(level int) bool { return level <= 5 }, func(int, string) {}) // as by default
+	r.group.Log = NewLog(func(l event.Level) bool { return l <= event.Notice }, nil) // as by default
 	slot, sent := r.miner("bob.rig1")
 	n := lastJob(sent)
 	r.Handler.t = quiet{(*transport)(r)}

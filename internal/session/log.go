@@ -10,6 +10,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"ckpool/event"
 	"ckpool/internal/netserver"
 	"ckpool/stratum"
 )
@@ -19,16 +20,27 @@ import (
 // counted, for Sum. Safe for all loops at once.
 type Log struct {
 	// immutable
-	wants func(level int) bool
-	write func(level int, text string)
+	wants  func(event.Level) bool
+	events event.Func
 
 	kinds [lineKinds]limit
 }
 
-// NewLog writes lines to write, which must not block. wants tells whether those
-// of a level (as in syslog) are written at present.
-func NewLog(wants func(level int) bool, write func(level int, text string)) *Log {
-	return &Log{wants: wants, write: write}
+// NewLog tells lines to events. wants tells whether those of a level are written at
+// present.
+func NewLog(wants func(event.Level) bool, events event.Func) *Log {
+	return &Log{wants: wants, events: events}
+}
+
+// Left is an event: a miner's connection has ended. It is told as often as its line
+// may be, so that not all are.
+type Left struct {
+	Client             uint64
+	Addr               netip.Addr
+	User, Worker       string // of the first login; "" that there was none
+	Why                netserver.Reason
+	After              time.Duration // since it came
+	Accepted, Rejected uint32        // shares
 }
 
 // lineKind is what a line is about.
@@ -46,27 +58,22 @@ const (
 	lineKinds
 )
 
-const (
-	levelNotice = 5
-	levelInfo   = 6
-	levelDebug  = 7
-)
-
 // lineWindow is the time in which so many lines of a kind are written.
 const lineWindow = time.Minute
 
 var lineTable = [lineKinds]struct {
-	level, most int
-	name        string // of several of them
+	level event.Level
+	most  int
+	name  string // of several of them
 }{
-	lineAuthorised: {levelNotice, 50, "Authorised clients"},
-	lineRefused:    {levelNotice, 50, "Clients that failed to authorise"},
-	lineDropped:    {levelNotice, 50, "Dropped clients"},
-	lineLink:       {levelNotice, 10, "Refused links"},
-	lineNobody:     {levelInfo, 50, "Dropped workerless clients"},
-	lineDifficulty: {levelInfo, 50, "Changes of difficulty"},
-	lineRejected:   {levelInfo, 50, "Rejected shares"},
-	lineAccepted:   {levelDebug, 6000, "Accepted shares"},
+	lineAuthorised: {event.Notice, 50, "Authorised clients"},
+	lineRefused:    {event.Notice, 50, "Clients that failed to authorise"},
+	lineDropped:    {event.Notice, 50, "Dropped clients"},
+	lineLink:       {event.Notice, 10, "Refused links"},
+	lineNobody:     {event.Info, 50, "Dropped workerless clients"},
+	lineDifficulty: {event.Info, 50, "Changes of difficulty"},
+	lineRejected:   {event.Info, 50, "Rejected shares"},
+	lineAccepted:   {event.Debug, 6000, "Accepted shares"},
 }
 
 // limit counts the lines of one kind.
@@ -118,13 +125,13 @@ func (l *Log) Sum(now time.Time, end bool) {
 		}
 		k.mu.Unlock()
 		if n > 0 && l.wants(line.level) {
-			l.write(line.level, line.name+": "+thousands(n)+" more")
+			l.events.Say(line.level, line.name+": "+thousands(n)+" more")
 		}
 	}
 }
 
 func (l *Log) printf(kind lineKind, format string, args ...any) {
-	l.write(lineTable[kind].level, fmt.Sprintf(format, args...))
+	l.events.Say(lineTable[kind].level, fmt.Sprintf(format, args...))
 }
 
 // thousands prints 9950 as 9,950.
@@ -199,14 +206,18 @@ func (l *Log) dropped(c client, why netserver.Reason) {
 	if !l.pass(kind, c.t.Now()) {
 		return
 	}
-	after := time.Duration(c.s.start.since(c.seconds())) * time.Second
-	if c.s.login == 0 {
-		l.printf(kind, "Dropped workerless client %d %v: %v after %v", c.s.client, from(c), why, after)
-		return
+	left := Left{
+		Client: c.s.client, Addr: from(c), Why: why, After: time.Duration(c.s.start.since(c.seconds())) * time.Second,
+		Accepted: c.s.accepted, Rejected: c.s.rejected,
 	}
-	login := c.logins.get(c.s.login)
-	l.printf(kind, "Dropped client %d %v user %s worker %s: %v after %v, %d shares, %d rejected",
-		c.s.client, from(c), word(login.user.Name), word(login.name), why, after, c.s.accepted, c.s.rejected)
+	text := fmt.Sprintf("Dropped workerless client %d %v: %v after %v", left.Client, left.Addr, why, left.After)
+	if c.s.login != 0 {
+		login := c.logins.get(c.s.login)
+		left.User, left.Worker = login.user.Name, login.name
+		text = fmt.Sprintf("Dropped client %d %v user %s worker %s: %v after %v, %d shares, %d rejected",
+			left.Client, left.Addr, word(left.User), word(left.Worker), why, left.After, left.Accepted, left.Rejected)
+	}
+	l.events.Tell(event.Event{Level: lineTable[kind].level, Text: text, What: left})
 }
 
 func (l *Log) link(c client, method []byte) {

@@ -7,16 +7,17 @@ import (
 	"testing"
 	"time"
 
+	"ckpool/event"
 	"ckpool/internal/netserver"
 )
 
 // logged is a rig whose lines about miners, each behind its level, are kept.
-func logged(t *testing.T, level int, change func(*Settings)) (*rig, *[]string) {
+func logged(t *testing.T, level event.Level, change func(*Settings)) (*rig, *[]string) {
 	r := newRig(t, change)
 	lines := new([]string)
 	r.group.Log = NewLog(
-		func(l int) bool { return l <= level },
-		func(l int, text string) { *lines = append(*lines, fmt.Sprintf("%d %s", l, text)) })
+		func(l event.Level) bool { return l <= level },
+		func(e event.Event) { *lines = append(*lines, fmt.Sprintf("%d %s", e.Level, e.Text)) })
 	return r, lines
 }
 
@@ -34,7 +35,7 @@ func TestLogTellsOfMiners(t *testing.T) {
 		`6 Dropped workerless client 2 198.51.100.7: not authorised in time after 1m1s`,
 		`5 Dropped client 1 198.51.100.7 user bob worker bob.rig1: closed by peer after 1m1s, 1 shares, 2 rejected`,
 	}
-	for level := 4; level <= 7; level++ {
+	for level := event.Warning; level <= event.Debug; level++ {
 		r, lines := logged(t, level, nil)
 		slot, sent := r.miner("bob.rig1")
 		job := lastJob(sent)
@@ -60,7 +61,7 @@ func TestLogTellsOfMiners(t *testing.T) {
 		}
 		var want []string
 		for _, l := range all {
-			if int(l[0]-'0') <= level {
+			if event.Level(l[0]-'0') <= level {
 				want = append(want, l)
 			}
 		}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"ckpool/difficulty"
+	"ckpool/event"
 	"ckpool/sharelog"
 )
 
@@ -35,7 +36,7 @@ func (s *Users) Load(now time.Time) error {
 		return err
 	}
 	if users := s.directory.users.Load(); users > 0 {
-		s.cfg.Event(levelWarning, fmt.Sprintf("Loaded %d users and %d workers", users, s.directory.table.count()))
+		s.cfg.Events.Say(event.Warning, fmt.Sprintf("Loaded %d users and %d workers", users, s.directory.table.count()))
 	}
 	return nil
 }
@@ -86,7 +87,7 @@ func decayed(rate float64, gap time.Duration, window float64) difficulty.Average
 }
 
 func (l loader) unreadable(path string, err error) {
-	l.users.cfg.Event(levelWarning, "Statistics left out: "+sharelog.PutAside(path, err))
+	l.users.cfg.Events.Say(event.Warning, "Statistics left out: "+sharelog.PutAside(path, err))
 }
 
 // loadUsers reads users/*. Where two files stand for one user, the one named
@@ -212,7 +213,7 @@ func (l loader) loadWorkers() error {
 		}
 		st, err := sharelog.ReadWorker(filepath.Join(dir, file))
 		if err != nil {
-			l.users.cfg.Event(levelWarning, fmt.Sprintf("Statistics left out: %v", err)) // it is never written
+			l.users.cfg.Events.Say(event.Warning, fmt.Sprintf("Statistics left out: %v", err)) // it is never written
 			continue
 		}
 		l.loadWorker(name, &st)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"ckpool/difficulty"
+	"ckpool/event"
 	"ckpool/internal/figures"
 	"ckpool/sharelog"
 )
@@ -20,17 +21,17 @@ func (s *Users) EndRound(height int64, worker string, reward int64, now time.Tim
 	if w := s.directory.worker(worker); w != nil {
 		headline += " by " + figures.Worker(LogName(w.name))
 		shown = fmt.Sprintf("Block %d solved by %s @ %s!", height, w.name, pool)
-		s.cfg.Event(levelNotice, fmt.Sprintf("Solved and confirmed block %d by %s", height, LogName(w.name)))
-		s.cfg.Event(levelNotice, s.userLine(w.user, now))
-		s.cfg.Event(levelNotice, s.workerLine(w, now))
+		s.cfg.Events.Say(event.Notice, fmt.Sprintf("Solved and confirmed block %d by %s", height, LogName(w.name)))
+		s.cfg.Events.Say(event.Notice, s.userLine(w.user, now))
+		s.cfg.Events.Say(event.Notice, s.workerLine(w, now))
 	} else {
-		s.cfg.Event(levelNotice, fmt.Sprintf("Solved and confirmed block %d", height))
+		s.cfg.Events.Say(event.Notice, fmt.Sprintf("Solved and confirmed block %d", height))
 	}
 	if reward > 0 { // else an earlier run found it
 		headline += ": " + figures.Bitcoins(reward)
 	}
 	round, _, _ := s.totals.snapshot()
-	s.cfg.Event(levelNotice, fmt.Sprintf("Block solved after %.0f shares at %.1f%% diff",
+	s.cfg.Events.Say(event.Notice, fmt.Sprintf("Block solved after %.0f shares at %.1f%% diff",
 		round.accepted, effort(round.accepted, s.networkDifficulty())))
 	if round.accepted > 0 { // else the round that it ended was another one
 		headline += ", odds " + figures.Odds(difficulty.Chance(round.accepted, s.networkDifficulty()))

@@ -1,6 +1,19 @@
 package users
 
-import "ckpool/internal/session"
+import (
+	"fmt"
+
+	"ckpool/difficulty"
+	"ckpool/event"
+	"ckpool/internal/session"
+)
+
+// BestShare is an event: a share is better than all of its user's before. Of a user
+// with n shares about ln n were.
+type BestShare struct {
+	User, Worker string
+	Difficulty   float64 // of its hash
+}
 
 // Share implements session.Sink: it counts one judged submit and notes what it
 // improved. It runs on the loop that read it.
@@ -45,6 +58,9 @@ func (s *Users) Share(sh *session.Share) {
 	switch {
 	case userBest && userEver:
 		sh.Best = session.BestUserEver
+		if s.cfg.Events != nil {
+			s.tellBest(w, achieved)
+		}
 	case userBest:
 		sh.Best = session.BestUser
 	case workerBest && workerEver:
@@ -52,6 +68,15 @@ func (s *Users) Share(sh *session.Share) {
 	case workerBest:
 		sh.Best = session.BestWorker
 	}
+}
+
+func (s *Users) tellBest(w *worker, achieved float64) {
+	s.cfg.Events.Tell(event.Event{
+		Level: event.Debug,
+		Text: fmt.Sprintf("New best share ever for user %s, of worker %s: %s",
+			LogName(w.user.Name), LogName(w.name), difficulty.FormatAchieved(achieved)),
+		What: BestShare{User: w.user.Name, Worker: w.name, Difficulty: achieved},
+	})
 }
 
 // Flush implements session.Sink.

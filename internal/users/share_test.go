@@ -3,11 +3,13 @@ package users
 import (
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 
 	"ckpool/difficulty"
+	"ckpool/event"
 	"ckpool/internal/session"
 
 	"pgregory.net/rapid"
@@ -89,6 +91,27 @@ func TestShareTellsBest(t *testing.T) {
 	step(rig1, 30, session.BestUserEver)
 	if got := s.take(rejected(rig1, at(1), 1e6, session.Duplicate)); got != session.BestNone {
 		t.Errorf("rejected share: %v", got)
+	}
+}
+
+// A share that is better than all of its user's before is an event, and no other.
+func TestBestShareIsAnEvent(t *testing.T) {
+	var told []any
+	s := newHarness(t, func(c *Config) { c.Events = func(e event.Event) { told = append(told, e.What, e.Text) } }).Users
+	rig1, rig2 := grant(t, s, "bob.rig1").Worker, grant(t, s, "bob.rig2").Worker
+	for _, sh := range []*session.Share{
+		accepted(rig1, at(1), 1, 10), accepted(rig2, at(1), 1, 9), rejected(rig2, at(1), 1, session.Stale), accepted(rig2, at(1), 1, 2e6),
+	} {
+		s.Share(sh)
+	}
+	s.ResetRound()
+	s.Share(accepted(rig1, at(1), 1, 1e6)) // of the round alone
+	want := []any{
+		BestShare{"bob", "bob.rig1", 10}, "New best share ever for user bob, of worker bob.rig1: 10.000000",
+		BestShare{"bob", "bob.rig2", 2e6}, "New best share ever for user bob, of worker bob.rig2: 2000000.000000",
+	}
+	if !slices.Equal(told, want) {
+		t.Errorf("told %v\nwant %v", told, want)
 	}
 }
 
@@ -188,6 +211,8 @@ func TestShareAllocatesNothing(t *testing.T) {
 	for _, logged := range []bool{false, true} {
 		s := newHarness(t, func(c *Config) { c.LogShares = logged }).Users
 		w := grant(t, s, "bob.rig1").Worker
+		s.Share(accepted(w, at(0), 42, 1e9)) // only what is better than that may be told
+		s.ResetRound()
 		good := accepted(w, at(0), 42, 50)
 		bad := rejected(w, at(0), 42, session.Stale)
 		now := start

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"ckpool/event"
 	"ckpool/internal/session"
 	"ckpool/sharelog"
 	"ckpool/work"
@@ -141,7 +142,7 @@ func (l *shareLog) run(ctx context.Context) {
 		}
 	}
 	if err := w.Close(); err != nil {
-		l.users.cfg.Event(levelError, fmt.Sprintf("Failed to write share log: %v", err))
+		l.users.cfg.Events.Say(event.Error, fmt.Sprintf("Failed to write share log: %v", err))
 	}
 }
 
@@ -218,10 +219,10 @@ func (p *printer) report(err error) {
 	}
 	p.reported = time.Now()
 	if err != nil {
-		p.log.users.cfg.Event(levelError, fmt.Sprintf("Failed to write share log: %v", err))
+		p.log.users.cfg.Events.Say(event.Error, fmt.Sprintf("Failed to write share log: %v", err))
 	}
 	if lost != p.lost {
-		p.log.users.cfg.Event(levelError, fmt.Sprintf("Share log: %d shares were not logged, the disk did not keep up", lost-p.lost))
+		p.log.users.cfg.Events.Say(event.Error, fmt.Sprintf("Share log: %d shares were not logged, the disk did not keep up", lost-p.lost))
 		p.lost = lost
 	}
 }

@@ -87,7 +87,7 @@ func BenchmarkSave(b *testing.B) {
 			for i := range names {
 				names[i] = soloAddress(b, i) + ".rig1"
 			}
-			s := newHarness(b, func(c *Config) { c.Solo, c.Event = true, nil }).Users
+			s := newHarness(b, func(c *Config) { c.Solo, c.Events = true, nil }).Users
 			loginMany(b, s, names)
 			for b.Loop() {
 				if err := s.Save(start.Add(2*time.Second), Sessions{}); err != nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"ckpool/difficulty"
+	"ckpool/event"
 	"ckpool/sharelog"
 )
 
@@ -111,7 +112,7 @@ func (s *Users) savePool(now time.Time, n Sessions) error {
 	status := s.Status(now, n)
 	status.UserAgents = s.agents.list(s.sums, s.settings.Load().MaxUserAgents)
 	for _, line := range status.Lines() {
-		s.cfg.Event(levelNotice, "Pool:"+line)
+		s.cfg.Events.Say(event.Notice, "Pool:"+line)
 	}
 	return status.Write(s.poolFile())
 }
@@ -167,7 +168,7 @@ func (s *Users) saveUsers(now time.Time, pass int, trouble *trouble) {
 			if !write {
 				continue
 			}
-			s.cfg.Event(levelNotice, "User "+LogName(u.Name)+":"+stats.Line())
+			s.cfg.Events.Say(event.Notice, "User "+LogName(u.Name)+":"+stats.Line())
 			trouble.add(s.saveUser(u.Name, &stats, workers, now))
 		}
 	}

@@ -7,13 +7,7 @@ import (
 	"time"
 
 	"ckpool/address"
-)
-
-// Levels of Config.Event, those of syslog.
-const (
-	levelError   = 3
-	levelWarning = 4
-	levelNotice  = 5
+	"ckpool/event"
 )
 
 // Config is what Users need of the configuration.
@@ -25,7 +19,7 @@ type Config struct {
 	Solo      bool // user names must be payable addresses
 	LogShares bool
 	Loops     int
-	Event     func(level int, text string)
+	Events    event.Func // also told by loops
 }
 
 // Settings are the part that may change while the pool runs.
@@ -66,9 +60,6 @@ type Users struct {
 
 // New starts empty; [Users.Load] fills it from the files of an earlier run.
 func New(cfg Config, now time.Time) *Users {
-	if cfg.Event == nil {
-		cfg.Event = func(int, string) {}
-	}
 	cfg.Loops = max(cfg.Loops, 1)
 	s := &Users{
 		cfg:      cfg,

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"ckpool/event"
 	"ckpool/internal/session"
 	"ckpool/work"
 )
@@ -34,7 +35,7 @@ func newHarness(t testing.TB, change func(*Config)) *harness {
 // open starts a State over the harness's directory.
 func (h *harness) open(t testing.TB, now time.Time, change func(*Config)) *Users {
 	t.Helper()
-	cfg := Config{Settings: Settings{Name: "ckpool", MaxUserAgents: 100}, LogDir: h.dir, Loops: 2, Event: h.event}
+	cfg := Config{Settings: Settings{Name: "ckpool", MaxUserAgents: 100}, LogDir: h.dir, Loops: 2, Events: h.tell}
 	if change != nil {
 		change(&cfg)
 	}
@@ -45,10 +46,10 @@ func (h *harness) open(t testing.TB, now time.Time, change func(*Config)) *Users
 	return s
 }
 
-func (h *harness) event(level int, text string) {
+func (h *harness) tell(e event.Event) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.events = append(h.events, fmt.Sprintf("%d %s", level, text))
+	h.events = append(h.events, fmt.Sprintf("%d %s", e.Level, e.Text))
 }
 
 // found returns the events that begin with a text, and forgets all.
