@@ -18,19 +18,25 @@ import (
 
 // Listens tells whether what listens on addr, or on an address that keeps
 // another program from listening there, is all of the given processes or of
-// those they have started. It is false where nobody is seen to listen. An error
-// says why it cannot be known: /proc shows open files to their owner and to root
-// only.
+// those they have started. An error says why it cannot be known: /proc shows open
+// files to their owner and to root only. It is ErrNobody where nobody is seen to
+// listen.
 func Listens(addr netip.AddrPort, pids ...int) (bool, error) {
 	return processes("/proc").listens(addr, pids)
 }
+
+// ErrNobody is said of an address that nobody is seen to listen on.
+var ErrNobody = errors.New("nobody listens there")
 
 // processes is where the kernel shows them.
 type processes string
 
 func (p processes) listens(addr netip.AddrPort, pids []int) (bool, error) {
 	listening, err := lookAgain(func() (map[uint64]bool, error) { return p.listeningOn(addr) })
-	if err != nil || len(listening) == 0 {
+	if err == nil && len(listening) == 0 {
+		err = ErrNobody
+	}
+	if err != nil {
 		return false, err
 	}
 	all, err := p.withChildren(pids)

@@ -57,18 +57,19 @@ func TestListens(t *testing.T) {
 		addr netip.AddrPort
 		pid  int
 		want bool
+		err  error
 	}{
-		{"its own", at, child, true},
-		{"that of a child", at, os.Getpid(), true},
-		{"another's", at, stranger.Process.Pid, false},
-		{"all of IPv4", elsewhere("0.0.0.0"), child, true},
-		{"all addresses", elsewhere("::"), child, true},
-		{"all of IPv4, another's", elsewhere("0.0.0.0"), stranger.Process.Pid, false},
-		{"nobody on that address", elsewhere("127.0.0.2"), child, false},
-		{"nobody on that address of IPv6", elsewhere("::1"), child, false},
+		{"its own", at, child, true, nil},
+		{"that of a child", at, os.Getpid(), true, nil},
+		{"another's", at, stranger.Process.Pid, false, nil},
+		{"all of IPv4", elsewhere("0.0.0.0"), child, true, nil},
+		{"all addresses", elsewhere("::"), child, true, nil},
+		{"all of IPv4, another's", elsewhere("0.0.0.0"), stranger.Process.Pid, false, nil},
+		{"nobody on that address", elsewhere("127.0.0.2"), child, false, ErrNobody},
+		{"nobody on that address of IPv6", elsewhere("::1"), child, false, ErrNobody},
 	}
 	for _, tt := range tests {
-		if got, err := Listens(tt.addr, tt.pid); got != tt.want || err != nil {
+		if got, err := Listens(tt.addr, tt.pid); got != tt.want || !errors.Is(err, tt.err) {
 			t.Errorf("%s: %v, %v", tt.name, got, err)
 		}
 	}

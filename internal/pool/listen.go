@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"time"
 
 	"ckpool/event"
 	"ckpool/internal/config"
@@ -73,6 +74,25 @@ var ErrHidden = errors.New("it cannot be seen whether")
 // use that are wanted. An address that stays in use when it has ended, or may,
 // is an error. A pid of 0 is a process that is not known.
 func (p *Pool) ListenBeside(ctx context.Context, pid int) (bool, error) {
+	for until := time.Now().Add(freedTime); ; {
+		opened, err := p.listenBeside(ctx, pid)
+		if !errors.Is(err, instance.ErrNobody) || time.Now().After(until) {
+			return opened, err
+		}
+		select {
+		case <-ctx.Done():
+			return false, err
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// freedTime is how long an address may be in use without anybody who listens on
+// it: who had it may have ended between the two looks, the one to be taken over from
+// too.
+const freedTime = time.Second
+
+func (p *Pool) listenBeside(ctx context.Context, pid int) (bool, error) {
 	err := p.Listen(ctx)
 	if err == nil {
 		return true, nil
@@ -84,6 +104,8 @@ func (p *Pool) ListenBeside(ctx context.Context, pid int) (bool, error) {
 		}
 		theirs, hidden := instance.Listens(b.Addr, pid, os.Getpid()) // this one has the sockets it was given
 		switch {
+		case errors.Is(hidden, instance.ErrNobody):
+			return false, fmt.Errorf("%w (%w)", b.ByOther(), hidden)
 		case hidden != nil && !instance.Alive(pid): // it has ended now, and lets go of what it had
 		case hidden != nil:
 			return false, fmt.Errorf("listen address %q: %v is in use, and %w process %d, whose place is to be taken, has it: %w; start ckpool as that one's user, or end it first", b.URL, b.Addr, ErrHidden, pid, hidden)
