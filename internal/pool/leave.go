@@ -192,9 +192,9 @@ func (l *Leaving) Thaw() {
 // Leave implements handover.Source. Run returns afterwards.
 func (l *Leaving) Leave() {
 	p := l.pool
+	close(p.left) // before the files are let go
 	p.blocks.Leave()
 	p.users.LeaveFiles()
-	close(p.left)
 	l.frozen.Each(func(loop *netserver.Loop) {
 		for slot := range netserver.Immovable(loop) {
 			l.sessions.SendAway(p.miners.Handlers[loop.Index()], slot)

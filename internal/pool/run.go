@@ -131,13 +131,26 @@ func (p *Pool) keepStatistics(ctx context.Context) error {
 			}
 			var n users.Sessions
 			if p.users.MinuteBegins() {
-				p.registry.Sweep(now)
-				p.noteSaving(saveSessions(p.registry, p.config.Load(), now))
-				n = p.operator.Sessions(ctx)
+				n = p.minute(ctx, now)
 			}
 			p.noteSaving(p.users.Tick(now, n))
 		}
 	}
+}
+
+// minute forgets sessions that have expired, keeps the others in their file, and
+// counts them. Nothing is written where another process has taken over.
+func (p *Pool) minute(ctx context.Context, now time.Time) (n users.Sessions) {
+	if p.users.HoldFiles(ctx) != nil {
+		return n
+	}
+	defer p.users.ReleaseFiles()
+	if p.hasLeft() {
+		return n
+	}
+	p.registry.Sweep(now)
+	p.noteSaving(saveSessions(p.registry, p.config.Load(), now))
+	return p.operator.Sessions(ctx)
 }
 
 // noteSaving logs that statistics could not be written, once a minute.
