@@ -130,6 +130,7 @@ func createTemporary(dir string) (*os.File, error) {
 // IsTemporary reports whether a file name is that of an unfinished file of
 // [ReplaceFile], left behind by a process that was killed.
 func IsTemporary(name string) bool { return strings.HasPrefix(name, temporary) }
+
 // PutAside gives a file of an earlier run that cannot be read another name, so
 // that it is not written over. It returns why, which names the file, and that.
 func PutAside(path string, why error) string {

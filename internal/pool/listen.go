@@ -137,10 +137,14 @@ func (p *Pool) Prepare(ctx context.Context) error {
 	p.background.start(p.source.Run)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	prepared := make(chan error, 1)
-	go func() { prepared <- p.generator.Prepare(ctx) }()
+	var err error // valid after prepared
+	prepared := make(chan struct{})
+	go func() {
+		err = p.generator.Prepare(ctx)
+		close(prepared)
+	}()
 	select {
-	case err := <-prepared:
+	case <-prepared:
 		return err
 	case <-p.background.done:
 		cancel(nil)
