@@ -115,7 +115,7 @@ func (u *user) login(payout []byte, now time.Time, copies func() uint32) *sessio
 	if u.authorised == 0 {
 		u.authorised = now.Unix()
 	}
-	if u.Payout == nil {
+	if u.Payout == nil && payout != nil { // sessions read it without the lock
 		u.Payout = payout
 	}
 	return &u.User
