@@ -87,7 +87,7 @@ lint:
 
 race:
 	@command -v gcc >/dev/null || { echo "make check: the race detector needs gcc: apt-get install gcc libc6-dev"; exit 1; }
-	CGO_ENABLED=1 $(GO) test -race -p $(P) -timeout 10m ./...
+	@GO=$(GO) P=$(P) .ci/race
 
 fuzz:
 	@GO=$(GO) .ci/fuzz
