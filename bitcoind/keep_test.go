@@ -427,3 +427,30 @@ func TestUnnamedSavedBlock(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// A block may be refused before its saving is under way: that goes on all the same,
+// and the file of a refused block stays.
+func TestBlockIsLetGoBeforeItIsSaved(t *testing.T) {
+	dir := t.TempDir()
+	g, err := NewGroup([]Config{{URL: "127.0.0.1:1"}}, Options{SaveDir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		b := g.newBlock(10, solvedHash(), func(BlockState) {})
+		b.keep([]byte("block"), false)
+		request := b.request
+		ended := make(chan struct{})
+		go func() {
+			b.letGo(true)
+			close(ended)
+		}()
+		synctest.Wait()
+		b.save(request)
+		<-ended
+	})
+	files, err := os.ReadDir(dir)
+	if err != nil || len(files) != 1 || !strings.HasSuffix(files[0].Name(), rejectedSuffix) {
+		t.Errorf("files %v, %v", files, err)
+	}
+}

@@ -31,11 +31,12 @@ func (g *Group) savedPath(height int64, hash [32]byte) string {
 }
 
 // save writes the block to SaveDir, trying again until it is there or need not
-// be. At the end of Run, it goes elsewhere if it must.
-func (b *block) save() {
+// be. At the end of Run, it goes elsewhere if it must. request is the block's, which
+// may be let go before save is under way.
+func (b *block) save(request submission) {
 	defer close(b.saved)
 	b.mu.Lock()
-	request, saved := b.request, b.onDisk
+	saved := b.onDisk
 	b.mu.Unlock()
 	if saved || b.g.options.SaveDir == "" {
 		return
@@ -193,7 +194,8 @@ func (g *Group) resume(s SolvedBlock, chain string, known BlockState, changed fu
 		return
 	}
 	defer g.tasks.Done()
-	g.tasks.Go(b.save)
+	request := b.request // nobody has let it go yet
+	g.tasks.Go(func() { b.save(request) })
 	if known.State != BlockConfirmed && known.State != BlockOrphaned {
 		b.last = BlockState{}
 		if ours := g.Chain(); ours == "" || b.isOf(ours) {

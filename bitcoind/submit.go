@@ -58,11 +58,12 @@ func (g *Group) Submit(height int64, hash [32]byte, block []byte, changed func(B
 	case known:
 		return
 	case ended:
-		b.save()
+		b.save(b.request)
 		return
 	}
 	defer g.tasks.Done()
-	g.tasks.Go(b.save)
+	request := b.request // nobody has let it go yet
+	g.tasks.Go(func() { b.save(request) })
 	b.offer()
 	g.tasks.Go(b.watch)
 }
