@@ -64,6 +64,8 @@ type templateRecord struct {
 	Commitment    hexBytes `json:"commitment,omitempty"` // the node's
 	Computed      hexBytes `json:"computed,omitempty"`   // ours where the node gave none
 	VBRequired    uint32   `json:"vbrequired,omitempty"`
+	Weight        int      `json:"coinbase_weight,omitempty"` // room for the coinbase
+	Sigops        int      `json:"coinbase_sigops,omitempty"`
 	LongPollID    string   `json:"longpollid,omitempty"`
 	Rules         []string `json:"rules"`
 	Transactions  []int    `json:"transactions"` // in the order they were first written; null: not known
@@ -109,7 +111,7 @@ func (w *JobWriter) Append(b []byte, j *Job) ([]byte, error) {
 			Height: t.Height, Version: t.Version, PrevHash: t.PrevHash, Bits: t.Bits,
 			CurTime: t.CurTime, MinTime: t.MinTime, CoinbaseValue: t.CoinbaseValue, Flags: t.Flags,
 			Commitment: t.DefaultCommitment, Computed: t.computed,
-			VBRequired: t.VBRequired, LongPollID: t.LongPollID, Rules: t.Rules,
+			VBRequired: t.VBRequired, Weight: t.CoinbaseWeight, Sigops: t.CoinbaseSigops, LongPollID: t.LongPollID, Rules: t.Rules,
 		},
 	}
 	for i := range j.Branch {
@@ -212,7 +214,7 @@ func (r *JobReader) template(k *templateRecord) (*Template, error) {
 		Height: k.Height, Version: k.Version, PrevHash: k.PrevHash, Bits: k.Bits, CurTime: k.CurTime, MinTime: k.MinTime,
 		CoinbaseValue: k.CoinbaseValue, Flags: k.Flags, Target: target,
 		HasCommitment: k.Commitment != nil, DefaultCommitment: k.Commitment, computed: k.Computed,
-		VBRequired: k.VBRequired, LongPollID: k.LongPollID, Rules: k.Rules,
+		VBRequired: k.VBRequired, CoinbaseWeight: k.Weight, CoinbaseSigops: k.Sigops, LongPollID: k.LongPollID, Rules: k.Rules,
 	}
 	txs := &transactions{shared: make([]*Transaction, len(k.Transactions))}
 	for i, n := range k.Transactions {

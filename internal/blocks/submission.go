@@ -22,8 +22,8 @@ func (k *Blocks) Take(s *session.Share) {
 		}
 		return
 	}
-	found := *s
-	k.submitting.Go(func() { k.submit(&found, k.Users.WorkerName(found.Worker)) })
+	found, worker := *s, k.Users.WorkerName(s.Worker) // which may be forgotten in a moment
+	k.submitting.Go(func() { k.submit(&found, worker) })
 }
 
 // tellSkipped says once a minute that candidates are not submitted.

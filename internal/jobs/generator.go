@@ -165,6 +165,7 @@ func (g *Generator) await(ctx context.Context, timer *time.Timer) (t Update, ok 
 		prepared <- *g.first
 	}
 	g.first = nil
+	asked := false // in vain, for a job that is to be renewed
 	for {
 		select {
 		case <-ctx.Done():
@@ -175,12 +176,20 @@ func (g *Generator) await(ctx context.Context, timer *time.Timer) (t Update, ok 
 			if t, ok = g.renewed(time.Now()); !ok {
 				continue
 			}
+			if !asked { // an answer is better
+				asked = true
+				timer.Reset(renewPatience)
+				continue
+			}
 		case t = <-prepared:
 		case t = <-g.source.Templates():
 		}
 		return t, true
 	}
 }
+
+// renewPatience is what nodes have to answer before the last template is used again.
+const renewPatience = 2 * time.Second
 
 // interval is how often nodes are asked.
 func (g *Generator) interval() time.Duration {
@@ -207,7 +216,7 @@ func (g *Generator) renewed(now time.Time) (t Update, ok bool) {
 // after half of it when the tip is new, and on test networks when an easy block
 // becomes possible.
 func (g *Generator) nextUpdate(t *Update) time.Duration {
-	wait := g.Config().UpdateInterval
+	wait := g.interval()
 	if t.NewTip {
 		wait /= 2
 	}

@@ -67,3 +67,47 @@ func TestWorkersPerConnection(t *testing.T) {
 		}
 	}
 }
+
+// A session whose job cannot be announced again is not gone on with: its next
+// connection would have no work, or the same work as an earlier one under another
+// difficulty, chosen by who knows what it found.
+func TestNoMoreAnnouncements(t *testing.T) {
+	r := newRig(t, nil)
+	slot, _ := r.miner("bob")
+	s := r.session(slot)
+	id := formatID(s.id)
+	usedUp := func() {
+		e := r.group.registry.entries.find(s.id)
+		e.job, e.suffix = r.backend.work.Job.ID, maxSuffix
+	}
+	usedUp()
+	r.disconnect(slot)
+	slot = r.open()
+	if now, _ := r.subscription(slot, id); now == id {
+		t.Error("gone on with")
+	}
+	// In the middle of a connection: the next job brings work, this one does not come
+	// again as if it were the first time.
+	slot, _ = r.miner("alice")
+	s = r.session(slot)
+	id = formatID(s.id)
+	r.disconnect(slot)
+	slot = r.open()
+	if now, _ := r.subscription(slot, id); now != id {
+		t.Fatal("not gone on with")
+	}
+	s = r.session(slot)
+	s.job, s.tip, s.present = 0, 0, change{} // as if nothing had been sent yet
+	s.flags |= resumed
+	usedUp()
+	for i, line := range []string{`{"id":2,"method":"mining.authorize","params":["alice","d=2"]}`, `{"id":3,"method":"mining.suggest_difficulty","params":[3]}`} {
+		if lines := r.send(slot, line); strings.Contains(strings.Join(lines, ""), "mining.notify") {
+			t.Errorf("%d: sent %s", i, lines)
+		}
+	}
+	r.backend.newJob(r.now)
+	r.Step()
+	if job := lastJob(r.written(slot)); job.JobID != fmt.Sprintf("%016x", r.backend.work.Job.ID) {
+		t.Errorf("the next job did not come: %q", job.JobID)
+	}
+}

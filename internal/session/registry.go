@@ -186,11 +186,13 @@ func (r *Registry) reopen(e *entry) {
 
 // resume finds the session of an id a miner presents. It stays with its owner
 // until claim. Ids may be tried without a limit: 64 random bits are not guessed.
-func (r *Registry) resume(id uint64, now time.Time) (e entry, ok bool) {
+// One that the present job cannot be announced in any more is not resumed: its miner
+// would have no work until the next.
+func (r *Registry) resume(id, job uint64, now time.Time) (e entry, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	k := r.entries.find(id)
-	if k == nil || k.name == 0 || k.expired(now) || r.full(id) {
+	if k == nil || k.name == 0 || k.expired(now) || r.full(id) || k.job == job && k.suffix == maxSuffix {
 		return entry{}, false
 	}
 	return *k, true

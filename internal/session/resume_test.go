@@ -165,7 +165,7 @@ func TestExtranonce1IsNeverSharedOrReused(t *testing.T) {
 	if _, _, ok := r.subscribe(1, 0); !ok {
 		t.Fatal("a released extranonce1 is not used again")
 	}
-	if _, ok := r.resume(12345, time.Now()); ok {
+	if _, ok := r.resume(12345, 0, time.Now()); ok {
 		t.Fatal("resumed an unknown session")
 	}
 }

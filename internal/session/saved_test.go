@@ -30,7 +30,7 @@ func TestSaveAndRestore(t *testing.T) {
 		id, extranonce1 uint64
 		worker          string
 	}{{open, openE1, "alice.rig1"}, {closed, closedE1, "bob"}} {
-		e, ok := r.resume(tt.id, later)
+		e, ok := r.resume(tt.id, 0, later)
 		if !ok || e.extranonce1 != tt.extranonce1 {
 			t.Errorf("%s: %+v, %v", tt.worker, e, ok)
 		}
@@ -41,7 +41,7 @@ func TestSaveAndRestore(t *testing.T) {
 			t.Errorf("%s: %v, %+v", tt.worker, ok, from)
 		}
 	}
-	if _, ok := r.resume(nameless, later); ok {
+	if _, ok := r.resume(nameless, 0, later); ok {
 		t.Error("a session that never logged in is resumed")
 	}
 	r.next = openE1

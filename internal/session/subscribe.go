@@ -81,7 +81,7 @@ func (q request) newSession(resume string) bool {
 	found := false
 	if id, ok := parseID(resume); ok {
 		var e entry
-		e, found = q.g.registry.resume(id, q.t.Now())
+		e, found = q.g.registry.resume(id, q.presentJob(), q.t.Now())
 		if found && q.s.login != 0 {
 			found = q.own(id, q.logins.get(q.s.login).name)
 		}
@@ -105,6 +105,14 @@ func (q request) newSession(resume string) bool {
 	binary.LittleEndian.PutUint64(b[:], extranonce1)
 	copy(q.s.extranonce1[:], b[:q.s.extranonce1Len])
 	return true
+}
+
+// presentJob is the id of the newest job, 0 before the first.
+func (c client) presentJob() uint64 {
+	if w := c.b.Jobs.Work(); w != nil {
+		return w.Job.ID
+	}
+	return 0
 }
 
 func parseID(text string) (id uint64, ok bool) {

@@ -39,7 +39,8 @@ func (c client) sendWork() {
 	if again {
 		var ok bool
 		if suffix, ok = c.g.registry.announce(c.s.id, w.Job.ID); !ok {
-			return // the next job brings it
+			c.s.job = w.Job.ID // it is not sent this one again in any way: the next job brings it
+			return
 		}
 		later = c.laterTime(w.Job)
 	}
@@ -276,7 +277,7 @@ func (c client) tickAuthorised(set *Settings, now float64) {
 		c.s.rates.decay(now)
 	}
 	w := c.b.Jobs.Work()
-	if c.s.is(hasEarlier) && w != nil && c.s.present.job < w.Oldest {
+	if c.s.is(hasEarlier) && c.s.sent() != 0 && w != nil && c.s.present.job < w.Oldest {
 		c.forgetEarlier()
 		c.g.registry.forgetEarlier(c.s.id, c.s.client)
 	}
