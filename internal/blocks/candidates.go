@@ -71,7 +71,7 @@ func (c *candidates) remember(hash [32]byte) {
 	c.hashes[hash] = true
 }
 
-// told: the skipped candidates were told.
+// told starts the count of skipped candidates anew, after they were logged.
 func (c *candidates) told() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

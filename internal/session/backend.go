@@ -2,7 +2,7 @@
 // configure, suggest, submit, and what is sent to the miner and when. One
 // Handler per event loop owns the sessions of that loop; it never blocks and
 // takes no lock but the registry's. It knows work and shares, but neither
-// nodes, files nor users: those are the Backend's.
+// nodes, files nor users: those are for whoever gives it a Backend.
 package session
 
 import (

@@ -54,7 +54,7 @@ type tally struct {
 	best      float64 // of the round numbered round
 	bestEver  float64
 	round     uint32
-	changed   uint32 // State.copies when it last changed
+	changed   uint32 // Users.copies at its last change
 }
 
 // windows of the averages of users and workers, in seconds: 1, 5 minutes, 1

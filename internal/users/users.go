@@ -51,7 +51,7 @@ type Users struct {
 	netDiff  atomic.Uint64 // bits of a float64
 	active   atomic.Int64  // users with a miner connected
 	workers  atomic.Int64  // connected miners
-	copies   atomic.Uint32 // made of users and workers for another process
+	copies   atomic.Uint32 // number of the latest copy for another process
 
 	files chan struct{}       // capacity 1; holds one while files are written, see HoldFiles
 	sums  map[string]agentSum // of who holds files; of the users saved since the pool was
