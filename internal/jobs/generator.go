@@ -96,7 +96,7 @@ func (g *Generator) outdated(t *Update) bool {
 // templateTime is how long a node has for its first template before the other
 // process is left to go on. It is shorter than what that one waits for, so that it
 // hears the reason.
-const templateTime = 18 * time.Second
+const templateTime = 12 * time.Second
 
 // Prepare waits for a template that work can be made of, for Run. The error is
 // that of ctx, or says why there is no work.

@@ -166,7 +166,7 @@ func TestRefusedUpgradeNamesUnsavedBlock(t *testing.T) {
 	}
 	text := out + err.Error()
 	for _, want := range []string{
-		"no node has given a template within 18s: node " + c.node.Addr() + " closed the connection",
+		"no node has given a template within 12s: node " + c.node.Addr() + " closed the connection",
 		"block 1001 " + c.found + " is not saved (", "logs/pool/blocks",
 	} {
 		if !strings.Contains(text, want) {
