@@ -30,6 +30,4 @@ type Source interface {
 	Usable() bool
 	// Status is how the places of the source do, in order of preference.
 	Status() []Status
-	// Submit takes a solved block; see [bitcoind.Group.Submit].
-	Submit(height int64, hash [32]byte, block []byte, changed func(bitcoind.BlockState))
 }
