@@ -10,7 +10,6 @@ import (
 	"ckpool/internal/netserver"
 	"ckpool/internal/session"
 	"ckpool/internal/testkit"
-	"ckpool/internal/testkit/btcd"
 	"ckpool/internal/users"
 )
 
@@ -19,12 +18,7 @@ import (
 // for the other's chain.
 func TestEventsOfABlock(t *testing.T) {
 	t.Parallel()
-	a := testkit.StartBtcd(t, btcd.Options{})
-	b := testkit.StartBtcd(t, btcd.Options{})
-	fork := a.Generate(1)[0]
-	if verdict, err := b.SubmitBlock(t.Context(), a.BlockAt(1)); verdict != "" || err != nil {
-		t.Fatal(verdict, err)
-	}
+	a, b, fork := unconnectedNodes(t)
 	p := setup{nodes: []keys{btcdEntry(a), btcdEntry(b)}}.start(t)
 	h := p.connect(t, "alice.rig1")
 	h.jobOn(patience, fork)

@@ -9,16 +9,24 @@ import (
 	"ckpool/internal/testkit/btcd"
 )
 
+// unconnectedNodes starts two nodes of one height that do not hear of each
+// other's blocks, and gives the hash of the tip they share.
+func unconnectedNodes(t *testing.T) (a, b *testkit.Btcd, tip string) {
+	t.Helper()
+	a = testkit.StartBtcd(t, btcd.Options{})
+	b = testkit.StartBtcd(t, btcd.Options{})
+	tip = a.Generate(1)[0]
+	if verdict, err := b.SubmitBlock(t.Context(), a.BlockAt(1)); verdict != "" || err != nil {
+		t.Fatal(verdict, err)
+	}
+	return a, b, tip
+}
+
 // Two nodes that are not connected disagree: the pool follows the longer
 // chain, and tells what became of the block it found on the shorter one.
 func TestReorganisationOnBtcd(t *testing.T) {
 	t.Parallel()
-	a := testkit.StartBtcd(t, btcd.Options{})
-	b := testkit.StartBtcd(t, btcd.Options{})
-	fork := a.Generate(1)[0]
-	if verdict, err := b.SubmitBlock(t.Context(), a.BlockAt(1)); verdict != "" || err != nil {
-		t.Fatal(verdict, err)
-	}
+	a, b, fork := unconnectedNodes(t)
 	p := setup{nodes: []keys{btcdEntry(a), btcdEntry(b)}}.start(t)
 	h := p.connect(t, "alice")
 	h.jobOn(patience, fork)
