@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -18,6 +17,7 @@ import (
 
 	"ckpool/internal/bench"
 	"ckpool/internal/bench/bare"
+	"ckpool/internal/testkit/port"
 )
 
 const (
@@ -301,15 +301,6 @@ func sleep(ctx context.Context, d time.Duration) error {
 // freeAddress is a port nobody listens on now, and below those that the system
 // gives to the thousands of connections of a measurement.
 func freeAddress() (string, error) {
-	for {
-		l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", 10_000+rand.IntN(20_000)))
-		if errors.Is(err, syscall.EADDRINUSE) {
-			continue
-		}
-		if err != nil {
-			return "", err
-		}
-		defer l.Close()
-		return l.Addr().String(), nil
-	}
+	p, err := port.Free()
+	return "127.0.0.1:" + p, err
 }
