@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"ckpool/internal/testkit/port"
 )
 
 func TestRecordedAnswers(t *testing.T) {
@@ -462,12 +464,11 @@ func TestCookieRotation(t *testing.T) {
 }
 
 func TestConnectionProblems(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	closed, err := port.Free()
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr := l.Addr().String()
-	l.Close()
+	addr := "127.0.0.1:" + closed
 	for url, want := range map[string]problem{
 		addr:              {stateUnreachable, "connect", "nothing listens there (connection refused): is the node running with server=1, and is this its rpcport?", true},
 		"name.invalid:1":  {stateUnreachable, "dns", "the name name.invalid cannot be resolved", true},

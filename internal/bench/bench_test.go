@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -17,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
 
+	"ckpool/internal/testkit/port"
 	"ckpool/internal/testkit/stubpool"
 )
 
@@ -226,11 +226,10 @@ func TestMineTooHard(t *testing.T) {
 }
 
 func TestNobodyToLoad(t *testing.T) {
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	closed, err := port.Free()
 	if err != nil {
 		t.Fatal(err)
 	}
-	closed.Close()
 	refused := stubpool.Start(t, stubpool.Config{NoAuthorize: true})
 	stuck := stubpool.Start(t, stubpool.Config{Stuck: true})
 	for _, tt := range []struct {
@@ -238,7 +237,7 @@ func TestNobodyToLoad(t *testing.T) {
 		change func(*Options)
 		want   string
 	}{
-		{"no listener", func(o *Options) { o.Address = closed.Addr().String() }, "no miner got work: 5 × connect: connection refused"},
+		{"no listener", func(o *Options) { o.Address = "127.0.0.1:" + closed }, "no miner got work: 5 × connect: connection refused"},
 		{"refused", func(o *Options) { o.Address = refused.Addr }, "5 × authorize refused: no (24)"},
 		{"stuck", func(o *Options) { o.Address, o.Ready = stuck.Addr, 50*time.Millisecond }, "no miner got work in 50ms"},
 		{"remote", func(o *Options) { o.Address = "192.0.2.1:3333" }, "is not on this machine: load goes to others only with --allow-remote"},

@@ -10,6 +10,7 @@ import (
 
 	"ckpool/internal/testkit"
 	"ckpool/internal/testkit/fakenode"
+	"ckpool/internal/testkit/port"
 )
 
 // waits starts a pool whose node cannot be used, checks that it says so and
@@ -74,11 +75,16 @@ func TestWaitsForNode(t *testing.T) {
 
 func TestWaitsForNodeToListen(t *testing.T) {
 	t.Parallel()
-	n := testkit.StartFakeNode(t, fakenode.Config{})
+	p, err := port.Free() // nobody else gets it while it is closed
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := fakenode.Config{Listen: "127.0.0.1:" + p}
+	n := testkit.StartFakeNode(t, at)
 	entry := fakeEntry(n)
 	n.Close()
 	waits(t, setup{nodes: []keys{entry}}, "nothing listens there (connection refused)", func() {
-		testkit.StartFakeNode(t, fakenode.Config{Listen: n.Addr()})
+		testkit.StartFakeNode(t, at)
 	})
 }
 

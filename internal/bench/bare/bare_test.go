@@ -12,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"ckpool/internal/bench"
+	"ckpool/internal/testkit/port"
 	"ckpool/internal/testkit/stubpool"
 )
 
@@ -93,12 +94,11 @@ func TestNobodyToCopy(t *testing.T) {
 	if _, err := Sample(t.Context(), stuck.Addr, "bench", "x"); err != nil && !strings.Contains(err.Error(), stuck.Addr) {
 		t.Error(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	closed, err := port.Free()
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.Close()
-	if a, err := Sample(t.Context(), l.Addr().String(), "bench", "x"); err == nil {
+	if a, err := Sample(t.Context(), "127.0.0.1:"+closed, "bench", "x"); err == nil {
 		t.Errorf("%q", a)
 	}
 	if _, err := New(t.Context(), "127.0.0.1:x", nil); err == nil {
