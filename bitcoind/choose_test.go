@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"ckpool/source"
 )
 
 func TestChoose(t *testing.T) {
@@ -98,7 +100,7 @@ func chaos(t *testing.T, random *rand.Rand) {
 	h := newHarness(t, Options{}, fakes...)
 	h.run(func() {
 		var prev [32]byte
-		take := func(u Update) {
+		take := func(u source.Update) {
 			if u.NewTip != (u.Template.PrevHash != prev) {
 				t.Errorf("new tip %v, but it is %x after %x", u.NewTip, u.Template.PrevHash[:4], prev[:4])
 			}

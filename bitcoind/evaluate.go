@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"ckpool/event"
+	"ckpool/source"
 )
 
 // evaluate decides what to follow, deliver, ask for and tell. The caller holds
@@ -197,7 +198,7 @@ func (tr *tracker) holds(n *node, built tip, now time.Time) bool {
 func (tr *tracker) deliver(n *node, t *template, newTip bool) {
 	tr.granted = max(tr.granted, t.wish)
 	tr.source = n
-	u := Update{Template: t.work, NewTip: newTip, Node: n.client.name, Answered: t.answered}
+	u := source.Update{Template: t.work, NewTip: newTip, From: n.client.name, Received: t.answered}
 	select {
 	case unread := <-tr.updates:
 		u.NewTip = u.NewTip || unread.NewTip

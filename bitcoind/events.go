@@ -4,7 +4,7 @@ package bitcoind
 // being used is told each minute while it lasts.
 type NodeChange struct {
 	Node   string // host:port
-	State  string // as NodeStatus has it
+	State  string // as Group.Status tells it
 	Reason string // why it cannot be used, or not well; "" that it can be
 }
 
@@ -15,12 +15,3 @@ type NodeFollowed struct {
 
 // NoNode is an event, told each minute while it lasts: no node can be used.
 type NoNode struct{}
-
-// BlockChange is an event: what became of a block of the pool's. More
-// confirmations are none.
-type BlockChange struct {
-	Height int64
-	Hash   [32]byte // in internal byte order
-	BlockState
-	Before string // BlockState.State until then; "" where that is not known
-}

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"ckpool/event"
+	"ckpool/source"
 )
 
 // fakeNode is a node inside a test's bubble: no sockets, so that virtual time
@@ -382,14 +383,14 @@ func newHarness(t *testing.T, o Options, fakes ...*fakeNode) *harness {
 }
 
 // next returns the next update, which must come within d.
-func (h *harness) next(d time.Duration) Update {
+func (h *harness) next(d time.Duration) source.Update {
 	h.t.Helper()
 	select {
 	case u := <-h.Templates():
 		return u
 	case <-time.After(d):
 		h.t.Fatalf("no template within %v; events:\n%s", d, h.events())
-		return Update{}
+		return source.Update{}
 	}
 }
 
@@ -398,7 +399,7 @@ func (h *harness) silent(d time.Duration) {
 	h.t.Helper()
 	select {
 	case u := <-h.Templates():
-		h.t.Fatalf("unexpected template of %s at height %d, new tip %v; events:\n%s", u.Node, u.Template.Height, u.NewTip, h.events())
+		h.t.Fatalf("unexpected template of %s at height %d, new tip %v; events:\n%s", u.From, u.Template.Height, u.NewTip, h.events())
 	case <-time.After(d):
 	}
 }
@@ -407,9 +408,9 @@ func (h *harness) silent(d time.Duration) {
 func (h *harness) expect(d time.Duration, node string, height int, newTip bool) {
 	h.t.Helper()
 	u := h.next(d)
-	if u.Node != node || u.Template.Height != int64(height) || u.NewTip != newTip {
+	if u.From != node || u.Template.Height != int64(height) || u.NewTip != newTip {
 		h.t.Fatalf("template of %s at height %d, new tip %v; want %s, %d, %v; events:\n%s",
-			u.Node, u.Template.Height, u.NewTip, node, height, newTip, h.events())
+			u.From, u.Template.Height, u.NewTip, node, height, newTip, h.events())
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"ckpool/event"
+	"ckpool/source"
 )
 
 const (
@@ -24,7 +25,7 @@ const (
 // not told again. changed is called with each new state. A block that is
 // submitted or followed already is left alone, and so is one of a chain no node
 // is on. chain is named as [Group.Chain] does, "" if it is not known.
-func (g *Group) Follow(height int64, hash [32]byte, chain string, known BlockState, changed func(BlockState)) {
+func (g *Group) Follow(height int64, hash [32]byte, chain string, known source.BlockState, changed func(source.BlockState)) {
 	b := g.newBlock(height, hash, changed)
 	b.chain = chain
 	b.know(known)
@@ -36,13 +37,13 @@ func (g *Group) Follow(height int64, hash [32]byte, chain string, known BlockSta
 }
 
 // know sets what is known of the block from an earlier run.
-func (b *block) know(s BlockState) {
-	b.last, b.announced = s, s.State == BlockConfirmed
+func (b *block) know(s source.BlockState) {
+	b.last, b.announced = s, s.State == source.BlockConfirmed
 }
 
 // finding is what a look at the nodes gives.
 type finding struct {
-	BlockState
+	source.BlockState
 	safe  bool // the block need not be kept any more
 	final bool // the state will not change
 	short bool // the longest chain does not reach the block's height
@@ -95,11 +96,11 @@ func (b *block) watch() {
 // take reports a finding and does what follows from it.
 func (b *block) take(f finding) {
 	b.tell(f.BlockState)
-	if f.State == BlockConfirmed || f.final {
+	if f.State == source.BlockConfirmed || f.final {
 		b.decide()
 	}
 	if f.safe || f.final {
-		b.letGo(f.State == BlockRejected)
+		b.letGo(f.State == source.BlockRejected)
 	}
 }
 
@@ -128,9 +129,9 @@ func (b *block) isToBeOffered(before string, f finding) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
-	case b.request == nil, f.State != BlockPending: // nodes keep what is orphaned
+	case b.request == nil, f.State != source.BlockPending: // nodes keep what is orphaned
 		return false
-	case before == BlockConfirmed:
+	case before == source.BlockConfirmed:
 		return !f.rival // else nodes have both
 	}
 	o := b.offered
@@ -139,7 +140,7 @@ func (b *block) isToBeOffered(before string, f finding) bool {
 
 // settled: there is no submission under way whose end matters.
 func (b *block) settled() bool {
-	return b.last.State == BlockConfirmed || b.last.State == BlockOrphaned || b.senders() == 0
+	return b.last.State == source.BlockConfirmed || b.last.State == source.BlockOrphaned || b.senders() == 0
 }
 
 // patience is the time to the next look if nothing happens.
@@ -148,7 +149,7 @@ func (b *block) patience(since time.Duration) time.Duration {
 	kept := b.request != nil
 	b.mu.Unlock()
 	switch {
-	case !kept, b.last.State == BlockConfirmed, b.last.State == BlockOrphaned:
+	case !kept, b.last.State == source.BlockConfirmed, b.last.State == source.BlockOrphaned:
 		return followEvery
 	case since < retryEagerly:
 		return retryEvery
@@ -169,13 +170,13 @@ func (b *block) look(ctx context.Context) finding {
 		refused = o.senders > 0 && o.refusals == o.senders
 	}
 	b.mu.Unlock()
-	if found != "" && !b.announced && b.last.State != BlockOrphaned { // the first good news need no second opinion
+	if found != "" && !b.announced && b.last.State != source.BlockOrphaned { // the first good news need no second opinion
 		b.by = found
 		signal(b.kick) // what others say is looked at after this
-		return finding{BlockState: BlockState{State: BlockConfirmed, Confirmations: 1}}
+		return finding{BlockState: source.BlockState{State: source.BlockConfirmed, Confirmations: 1}}
 	}
 	if refused && !b.announced { // else it was good once
-		return finding{BlockState: BlockState{State: BlockRejected, Text: text}, final: true}
+		return finding{BlockState: source.BlockState{State: source.BlockRejected, Text: text}, final: true}
 	}
 	if unanswered && b.last.State == "" {
 		return finding{}
@@ -185,7 +186,7 @@ func (b *block) look(ctx context.Context) finding {
 		if text == "" {
 			text = fmt.Sprintf(format, args...)
 		}
-		return finding{BlockState: BlockState{State: BlockPending, Text: text}, short: ok && v.depth < 0}
+		return finding{BlockState: source.BlockState{State: source.BlockPending, Text: text}, short: ok && v.depth < 0}
 	}
 	switch {
 	case !ok && (text == "" || b.settled()):
@@ -195,10 +196,10 @@ func (b *block) look(ctx context.Context) finding {
 	case v.ours:
 		b.by = v.node
 		n := v.depth + 1
-		return finding{BlockState: BlockState{State: BlockConfirmed, Confirmations: n}, safe: n >= safeDepth, final: n >= finalDepth}
+		return finding{BlockState: source.BlockState{State: source.BlockConfirmed, Confirmations: n}, safe: n >= safeDepth, final: n >= finalDepth}
 	case v.depth > 0:
 		text := fmt.Sprintf("%s is at height %d of bitcoind %s", displayHash(v.hash), b.height, v.node)
-		return finding{BlockState: BlockState{State: BlockOrphaned, Text: text}, safe: v.depth >= safeDepth, final: v.depth >= finalDepth}
+		return finding{BlockState: source.BlockState{State: source.BlockOrphaned, Text: text}, safe: v.depth >= safeDepth, final: v.depth >= finalDepth}
 	case v.depth < 0 && unfinished && b.last.State == "":
 		return finding{} // a node may be about to take it
 	case v.depth < 0:
@@ -226,7 +227,7 @@ func (o *offering) verdictText() string {
 }
 
 // tell reports a state if it is another than before.
-func (b *block) tell(s BlockState) {
+func (b *block) tell(s source.BlockState) {
 	if s == b.last || s.State == "" {
 		return
 	}
@@ -238,35 +239,35 @@ func (b *block) tell(s BlockState) {
 	b.changed(s)
 }
 
-func (b *block) announce(before string, s BlockState) {
+func (b *block) announce(before string, s source.BlockState) {
 	b.mu.Lock()
 	clear := b.offered != nil && b.offered.accepted
 	b.mu.Unlock()
 	tell := func(level event.Level, format string, args ...any) {
 		b.g.options.Events.Tell(event.Event{
 			Level: level, Text: fmt.Sprintf(format, args...),
-			What: BlockChange{Height: b.height, Hash: b.hash, BlockState: s, Before: before},
+			What: source.BlockChange{Height: b.height, Hash: b.hash, BlockState: s, Before: before},
 		})
 	}
 	switch {
-	case s.State == BlockConfirmed && b.announced:
-		if before != BlockConfirmed {
+	case s.State == source.BlockConfirmed && b.announced:
+		if before != source.BlockConfirmed {
 			tell(event.Warning, "Block %d %s is in the chain again", b.height, displayHash(b.hash))
 		}
-	case s.State == BlockConfirmed:
+	case s.State == source.BlockConfirmed:
 		b.announced = true
 		if !clear {
 			b.g.options.Events.Say(event.Warning, fmt.Sprintf("Hash for forced possibly stale block, height %d confirms block was ACCEPTED", b.height))
 		}
 		// The caller tells it as news, with what only he knows.
 		tell(event.Notice, "BLOCK ACCEPTED! %d %s by bitcoind %s", b.height, displayHash(b.hash), b.by)
-	case s.State == BlockPending && before == BlockConfirmed:
+	case s.State == source.BlockPending && before == source.BlockConfirmed:
 		tell(event.Warning, "Block %d %s is no longer in the chain: %s", b.height, displayHash(b.hash), s.Text)
-	case s.State == BlockOrphaned && !b.announced:
+	case s.State == source.BlockOrphaned && !b.announced:
 		tell(event.Warning, "Hash for forced possibly stale block, height %d confirms block was REJECTED", b.height)
-	case s.State == BlockOrphaned:
+	case s.State == source.BlockOrphaned:
 		tell(event.Warning, "Block %d %s was orphaned: %s", b.height, displayHash(b.hash), s.Text)
-	case s.State == BlockRejected:
+	case s.State == source.BlockRejected:
 		tell(event.Warning, "Block %d %s was rejected: %s", b.height, displayHash(b.hash), s.Text)
 	}
 }

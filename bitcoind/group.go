@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"ckpool/event"
-	"ckpool/work"
+	"ckpool/source"
 )
 
 // Times of a group.
@@ -47,25 +47,6 @@ type Group struct {
 	blocks  map[[32]byte]*block // submitted or followed
 }
 
-// Update is one template of the followed node.
-type Update struct {
-	Template *work.Template
-	NewTip   bool      // it builds on another block than the update before
-	Node     string    // host:port
-	Answered time.Time // when the last byte of the answer was read
-}
-
-// NodeStatus is for control and status.
-type NodeStatus struct {
-	URL     string // host:port
-	State   string // ok, starting, syncing, no peers, lagging, unreachable, refused, not asked, failing, wrong chain
-	Reason  string // why it is not ok
-	Version string // as the node calls itself, "" unknown
-	Current bool
-	Height  int64 // of its tip, -1 unknown
-	Latency time.Duration
-}
-
 // NewGroup makes a group of nodes, best first. It does not connect.
 func NewGroup(nodes []Config, o Options) (*Group, error) {
 	if len(nodes) == 0 {
@@ -74,7 +55,7 @@ func NewGroup(nodes []Config, o Options) (*Group, error) {
 	g := &Group{
 		tracker: tracker{
 			options:   o.withDefaults(),
-			updates:   make(chan Update, 1),
+			updates:   make(chan source.Update, 1),
 			rearm:     make(chan struct{}, 1),
 			changed:   make(chan struct{}),
 			published: tip{height: -1},
@@ -151,7 +132,7 @@ func (g *Group) clockLoop(ctx context.Context) error {
 
 // Templates delivers a new template of the followed node whenever the tip
 // changed or Refresh asked; only the newest unread one is kept.
-func (g *Group) Templates() <-chan Update { return g.updates }
+func (g *Group) Templates() <-chan source.Update { return g.updates }
 
 // Refresh asks for a template now (timer, operator, notifier, own block), also
 // from nodes that are pausing after a failure. Calls while a request is under
@@ -197,14 +178,14 @@ func (g *Group) Current() *Client {
 func (g *Group) Usable() bool { return g.Current() != nil }
 
 // Status describes the nodes in list order.
-func (g *Group) Status() []NodeStatus {
+func (g *Group) Status() []source.Status {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := time.Now()
-	var list []NodeStatus
+	var list []source.Status
 	for _, n := range g.nodes {
 		p := g.state(n, now)
-		list = append(list, NodeStatus{
+		list = append(list, source.Status{
 			URL:     n.client.name,
 			State:   p.state,
 			Reason:  p.reason,

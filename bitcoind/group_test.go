@@ -436,7 +436,7 @@ func TestGivenUpTip(t *testing.T) {
 		time.Sleep(20 * time.Second)
 		select {
 		case u := <-h.Templates(): // a fresher one
-			if u.NewTip || u.Node != "b:1" {
+			if u.NewTip || u.From != "b:1" {
 				t.Errorf("%+v", u)
 			}
 		default:
@@ -465,7 +465,7 @@ func TestWithoutChainWork(t *testing.T) {
 	a, b := newFakeNode(10), newFakeNode(12)
 	a.work, b.work = 0, 0
 	inBubble(t, Options{}, func(h *harness) {
-		if u := h.next(instant); u.Node == "a:1" {
+		if u := h.next(instant); u.From == "a:1" {
 			h.expect(soon, "b:1", 12, true)
 		}
 		b.mine()

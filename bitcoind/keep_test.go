@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"ckpool/source"
 )
 
 // inTheWay makes dir impossible until the returned function is called, as a full
@@ -39,10 +41,10 @@ func TestBlockIsSavedWhenThereIsRoom(t *testing.T) {
 		h.next(instant)
 		a.dead(errRefused)
 		time.Sleep(time.Second)
-		h.Submit(10, solvedHash(), solved, func(BlockState) {})
+		h.Submit(10, solvedHash(), solved, func(source.BlockState) {})
 		time.Sleep(150 * time.Second)
 		h.wantSaid(3, "is not saved, trying again: ")
-		want := SolvedBlock{10, solvedHash(), solved, "mkdir " + dir + ": not a directory"}
+		want := source.SolvedBlock{Height: 10, Hash: solvedHash(), Serialised: solved, Trouble: "mkdir " + dir + ": not a directory"}
 		if list := h.Unsaved(); len(list) != 1 || cmp.Diff(list[0], want) != "" {
 			t.Errorf("unsaved: %+v", list)
 		}
@@ -79,7 +81,7 @@ func TestBlockIsSavedAtTheEnd(t *testing.T) {
 					h.next(instant)
 					a.dead(errRefused)
 					time.Sleep(time.Second)
-					h.Submit(10, solvedHash(), solved, func(BlockState) {})
+					h.Submit(10, solvedHash(), solved, func(source.BlockState) {})
 					time.Sleep(time.Second / 2)
 					synctest.Wait()
 					if room {
@@ -111,7 +113,7 @@ func TestLeave(t *testing.T) {
 	inBubble(t, Options{SaveDir: dir}, func(h *harness) {
 		h.next(instant)
 		a.dead(errRefused)
-		h.Submit(10, solvedHash(), solved, func(BlockState) {})
+		h.Submit(10, solvedHash(), solved, func(source.BlockState) {})
 		time.Sleep(time.Second / 2)
 		h.Leave()
 		time.Sleep(time.Minute)
@@ -158,15 +160,15 @@ func TestLostBlocksAreSubmittedAgain(t *testing.T) {
 			a := newFakeNode(10)
 			a.takesOnTop()
 			dir := t.TempDir()
-			table := map[[32]byte]BlockState{}
+			table := map[[32]byte]source.BlockState{}
 			var hashes [][32]byte
 			var mu sync.Mutex // guards table
-			note := func(hash [32]byte, s BlockState) {
+			note := func(hash [32]byte, s source.BlockState) {
 				mu.Lock()
 				defer mu.Unlock()
 				table[hash] = s
 			}
-			known := func(hash [32]byte) BlockState {
+			known := func(hash [32]byte) source.BlockState {
 				mu.Lock()
 				defer mu.Unlock()
 				return table[hash]
@@ -184,7 +186,7 @@ func TestLostBlocksAreSubmittedAgain(t *testing.T) {
 				}
 				h.wantSaid(0, noParent)
 				for n, hash := range hashes {
-					if s := known(hash); s != (BlockState{State: BlockConfirmed, Confirmations: int64(4 - n)}) {
+					if s := known(hash); s != (source.BlockState{State: source.BlockConfirmed, Confirmations: int64(4 - n)}) {
 						t.Errorf("block %d: %+v", 10+n, s)
 					}
 				}
@@ -197,7 +199,7 @@ func TestLostBlocksAreSubmittedAgain(t *testing.T) {
 				parent := a.best()
 				for n := range 4 {
 					block, hash := chainBlock(parent, byte(n))
-					h.Submit(int64(10+n), hash, block, func(s BlockState) { note(hash, s) })
+					h.Submit(int64(10+n), hash, block, func(s source.BlockState) { note(hash, s) })
 					time.Sleep(time.Second)
 					hashes, parent = append(hashes, hash), hash
 				}
@@ -214,7 +216,7 @@ func TestLostBlocksAreSubmittedAgain(t *testing.T) {
 			}
 			a.blocks = a.blocks[:10]
 			inBubble(t, Options{SaveDir: dir}, func(h *harness) {
-				if err := h.Resume(func(hash [32]byte) (BlockState, string) { return known(hash), "regtest" }, func(_ int64, hash [32]byte, s BlockState) { note(hash, s) }); err != nil {
+				if err := h.Resume(func(hash [32]byte) (source.BlockState, string) { return known(hash), "regtest" }, func(_ int64, hash [32]byte, s source.BlockState) { note(hash, s) }); err != nil {
 					t.Fatal(err)
 				}
 				wantAgain(h)
@@ -233,7 +235,7 @@ func TestTipBelowTheBlock(t *testing.T) {
 		inBubble(t, Options{}, func(h *harness) {
 			h.next(instant)
 			var s states
-			h.Follow(10, solvedHash(), "", BlockState{State: BlockConfirmed, Confirmations: 2}, s.changed)
+			h.Follow(10, solvedHash(), "", source.BlockState{State: source.BlockConfirmed, Confirmations: 2}, s.changed)
 			time.Sleep(time.Second)
 			s.want(t, "")
 			if answer != "" {
@@ -262,7 +264,7 @@ func TestNodeThatDoesNotSay(t *testing.T) {
 		inBubble(t, Options{}, func(h *harness) {
 			h.next(instant)
 			var s states
-			h.Follow(10, solvedHash(), "", BlockState{State: BlockConfirmed, Confirmations: 2}, s.changed)
+			h.Follow(10, solvedHash(), "", source.BlockState{State: source.BlockConfirmed, Confirmations: 2}, s.changed)
 			a.say("getblockhash", answer)
 			a.drop(2)
 			time.Sleep(2 * time.Minute)
@@ -274,7 +276,7 @@ func TestNodeThatDoesNotSay(t *testing.T) {
 // A block of another chain than the node's is neither called orphaned nor offered
 // to it: it stays what it was, for a run on its own chain.
 func TestBlocksOfAnotherChainAreLeftAlone(t *testing.T) {
-	for _, known := range []BlockState{{State: BlockConfirmed, Confirmations: 2}, {State: BlockPending}} {
+	for _, known := range []source.BlockState{{State: source.BlockConfirmed, Confirmations: 2}, {State: source.BlockPending}} {
 		t.Run(known.State, func(t *testing.T) {
 			a := newFakeNode(120)
 			a.takes()
@@ -285,8 +287,8 @@ func TestBlocksOfAnotherChainAreLeftAlone(t *testing.T) {
 			}
 			inBubble(t, Options{SaveDir: dir}, func(h *harness) {
 				var s states
-				changed := func(_ int64, _ [32]byte, b BlockState) { s.changed(b) }
-				if err := h.Resume(func([32]byte) (BlockState, string) { return known, "main" }, changed); err != nil {
+				changed := func(_ int64, _ [32]byte, b source.BlockState) { s.changed(b) }
+				if err := h.Resume(func([32]byte) (source.BlockState, string) { return known, "main" }, changed); err != nil {
 					t.Fatal(err)
 				}
 				h.Follow(11, blockID(11, 7), "main", known, s.changed)
@@ -318,13 +320,13 @@ func TestInvalidatedBlockIsNotRejected(t *testing.T) {
 		a.set(func() { a.onBlock, a.verdict = nil, []string{"duplicate-invalid"} })
 		a.drop(1)
 		time.Sleep(10 * time.Minute)
-		if last := s.last(); last.State != BlockPending {
+		if last := s.last(); last.State != source.BlockPending {
 			t.Errorf("%+v", last)
 		}
 		h.wantSaid(1, "SUBMIT BLOCK RETURNED: duplicate-invalid")
 		a.add(solvedHash())
 		time.Sleep(time.Minute)
-		if last := s.last(); last.State != BlockConfirmed {
+		if last := s.last(); last.State != source.BlockConfirmed {
 			t.Errorf("%+v", last)
 		}
 	}, a)
@@ -332,12 +334,12 @@ func TestInvalidatedBlockIsNotRejected(t *testing.T) {
 
 // What was decided before the program ended is not told, nor submitted, again.
 func TestDecidedBlocksAreResumedInSilence(t *testing.T) {
-	for _, known := range []BlockState{
-		{State: BlockOrphaned}, {State: BlockConfirmed, Confirmations: 2}, {State: BlockRejected, Text: "a:1: high-hash"},
+	for _, known := range []source.BlockState{
+		{State: source.BlockOrphaned}, {State: source.BlockConfirmed, Confirmations: 2}, {State: source.BlockRejected, Text: "a:1: high-hash"},
 	} {
 		t.Run(known.State, func(t *testing.T) {
 			a := newFakeNode(12)
-			if known.State == BlockConfirmed {
+			if known.State == source.BlockConfirmed {
 				a.blocks[10] = solvedHash()
 			}
 			dir := t.TempDir()
@@ -346,8 +348,8 @@ func TestDecidedBlocksAreResumedInSilence(t *testing.T) {
 			}
 			inBubble(t, Options{SaveDir: dir}, func(h *harness) {
 				var s states
-				changed := func(_ int64, _ [32]byte, b BlockState) { s.changed(b) }
-				if err := h.Resume(func([32]byte) (BlockState, string) { return known, "" }, changed); err != nil {
+				changed := func(_ int64, _ [32]byte, b source.BlockState) { s.changed(b) }
+				if err := h.Resume(func([32]byte) (source.BlockState, string) { return known, "" }, changed); err != nil {
 					t.Fatal(err)
 				}
 				h.Follow(10, solvedHash(), "", known, s.changed) // it is in the table as well
@@ -358,7 +360,7 @@ func TestDecidedBlocksAreResumedInSilence(t *testing.T) {
 					t.Errorf("submitted %d times", n)
 				}
 				want := savedName(10)
-				if known.State == BlockRejected {
+				if known.State == source.BlockRejected {
 					want = strings.TrimSuffix(want, savedSuffix) + rejectedSuffix
 				}
 				if diff := cmp.Diff([]string{want}, saved(t, dir)); diff != "" {
@@ -368,7 +370,7 @@ func TestDecidedBlocksAreResumedInSilence(t *testing.T) {
 					a.mine()
 				}
 				time.Sleep(time.Second)
-				if got := len(saved(t, dir)); got != 0 && known.State != BlockRejected {
+				if got := len(saved(t, dir)); got != 0 && known.State != source.BlockRejected {
 					t.Errorf("%d files when it is safe", got)
 				}
 				h.wantSaid(0, "lock 10")
@@ -385,7 +387,7 @@ func TestSavedBlockThatCannotBeRemoved(t *testing.T) {
 	dir := t.TempDir()
 	inBubble(t, Options{SaveDir: dir}, func(h *harness) {
 		h.next(instant)
-		h.Submit(10, solvedHash(), solved, func(BlockState) {})
+		h.Submit(10, solvedHash(), solved, func(source.BlockState) {})
 		time.Sleep(time.Second)
 		path := filepath.Join(dir, savedName(10))
 		if err := os.Remove(path); err != nil {
@@ -437,7 +439,7 @@ func TestBlockIsLetGoBeforeItIsSaved(t *testing.T) {
 		t.Fatal(err)
 	}
 	synctest.Test(t, func(t *testing.T) {
-		b := g.newBlock(10, solvedHash(), func(BlockState) {})
+		b := g.newBlock(10, solvedHash(), func(source.BlockState) {})
 		b.keep([]byte("block"), false)
 		request := b.request
 		ended := make(chan struct{})

@@ -177,7 +177,7 @@ func (n *node) builtOn(t *template) tip {
 	return t.built
 }
 
-// state tells how the node does: a state of NodeStatus and, if it is not ok, a
+// state tells how the node does: a state as Status tells it and, if it is not ok, a
 // kind and a reason for the operator.
 func (tr *tracker) state(n *node, now time.Time) problem {
 	switch {

@@ -18,6 +18,7 @@ import (
 	"ckpool/internal/testkit"
 	"ckpool/internal/testkit/btcd"
 	"ckpool/internal/testkit/fakenode"
+	"ckpool/source"
 	"ckpool/work"
 )
 
@@ -67,7 +68,7 @@ func (r *running) said() string {
 }
 
 // until returns the first update that fits, within 20 s.
-func (r *running) until(what string, fits func(bitcoind.Update) bool) bitcoind.Update {
+func (r *running) until(what string, fits func(source.Update) bool) source.Update {
 	r.t.Helper()
 	timeout := time.After(20 * time.Second)
 	for {
@@ -82,17 +83,17 @@ func (r *running) until(what string, fits func(bitcoind.Update) bool) bitcoind.U
 	}
 }
 
-func (r *running) untilOn(hash string) bitcoind.Update {
+func (r *running) untilOn(hash string) source.Update {
 	r.t.Helper()
-	return r.until("on "+hash, func(u bitcoind.Update) bool { return display(u.Template.PrevHash) == hash })
+	return r.until("on "+hash, func(u source.Update) bool { return display(u.Template.PrevHash) == hash })
 }
 
 // watched collects the states of a block.
-type watched chan bitcoind.BlockState
+type watched chan source.BlockState
 
 func watch() watched { return make(watched, 1000) }
 
-func (w watched) changed(s bitcoind.BlockState) { w <- s }
+func (w watched) changed(s source.BlockState) { w <- s }
 
 func (w watched) until(t *testing.T, state string, confirmations int64) {
 	t.Helper()
@@ -150,7 +151,7 @@ func TestBtcd(t *testing.T) {
 	dir := t.TempDir()
 	r := run(t, bitcoind.Options{SaveDir: dir}, btcdConfig(n))
 	u := r.untilOn(n.BestBlockHash())
-	if r.Chain() != "regtest" || !u.NewTip || u.Node != n.RPC || u.Template.TxCount() != 3 || time.Since(u.Answered) > 10*time.Second {
+	if r.Chain() != "regtest" || !u.NewTip || u.From != n.RPC || u.Template.TxCount() != 3 || time.Since(u.Received) > 10*time.Second {
 		t.Errorf("chain %q, update %+v", r.Chain(), u)
 	}
 	if err := u.Template.CheckWitness(); err != nil {
@@ -202,10 +203,10 @@ func TestBtcdFailover(t *testing.T) {
 	t.Parallel()
 	a, b := testkit.StartBtcdPair(t, nil)
 	r := run(t, bitcoind.Options{}, btcdConfig(a), btcdConfig(b))
-	r.until("of the first", func(u bitcoind.Update) bool { return u.Node == a.RPC })
+	r.until("of the first", func(u source.Update) bool { return u.From == a.RPC })
 	a.Kill()
 	killed := time.Now()
-	u := r.until("of the second", func(u bitcoind.Update) bool { return u.Node == b.RPC })
+	u := r.until("of the second", func(u source.Update) bool { return u.From == b.RPC })
 	if took := time.Since(killed); took > 5*time.Second {
 		t.Errorf("work of the other node after %v", took)
 	}
@@ -232,7 +233,7 @@ func TestAllHintsTogether(t *testing.T) {
 	t.Parallel()
 	n := testkit.StartFakeNode(t, fakenode.Config{ZMQ: "127.0.0.1:0", Transactions: 100})
 	r := run(t, bitcoind.Options{}, fakeConfig(n))
-	r.until("first", func(bitcoind.Update) bool { return true })
+	r.until("first", func(source.Update) bool { return true })
 	waitFor(t, "subscription", func() bool { return n.Publisher().Subscribers("hashblock") == 1 })
 	before := n.Calls("getblocktemplate")
 	for range 20 {
@@ -295,7 +296,7 @@ func TestFaults(t *testing.T) {
 			})
 			n.ClearFault()
 			r.Refresh("operator")
-			u := r.until("after the fault", func(bitcoind.Update) bool { return true })
+			u := r.until("after the fault", func(source.Update) bool { return true })
 			_, tip := n.Tip()
 			if !u.NewTip || display(u.Template.PrevHash) != tip {
 				t.Errorf("%+v", u)
@@ -306,7 +307,7 @@ func TestFaults(t *testing.T) {
 			waitFor(t, "state "+test.state, func() bool { return r.Status()[0].State == test.state })
 			n.ClearFault()
 			r.Refresh("operator")
-			r.until("after the second fault", func(bitcoind.Update) bool { return true })
+			r.until("after the second fault", func(source.Update) bool { return true })
 		})
 	}
 }
@@ -326,7 +327,7 @@ func TestSubmitThroughFaults(t *testing.T) {
 			t.Parallel()
 			n := testkit.StartFakeNode(t, fakenode.Config{Transactions: 5})
 			r := run(t, bitcoind.Options{SubmitTimeout: 300 * time.Millisecond}, fakeConfig(n))
-			u := r.until("first", func(bitcoind.Update) bool { return true })
+			u := r.until("first", func(source.Update) bool { return true })
 			hash, block := solve(t, u.Template)
 			n.SetFault(fault)
 			w := watch()
@@ -347,7 +348,7 @@ func TestCookieOfRestartedNode(t *testing.T) {
 	path := filepath.Join(t.TempDir(), ".cookie")
 	n := testkit.StartFakeNode(t, fakenode.Config{CookieFile: path})
 	r := run(t, bitcoind.Options{}, bitcoind.Config{URL: n.Addr(), Cookie: filepath.Dir(path)})
-	r.until("first", func(bitcoind.Update) bool { return true })
+	r.until("first", func(source.Update) bool { return true })
 	if err := n.RotateCookie(); err != nil {
 		t.Fatal(err)
 	}
@@ -406,7 +407,7 @@ func BenchmarkNewTip(b *testing.B) {
 		n.NewBlock()
 		for u := range g.Templates() {
 			if u.NewTip {
-				answered += time.Since(u.Answered)
+				answered += time.Since(u.Received)
 				break
 			}
 		}

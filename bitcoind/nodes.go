@@ -7,14 +7,15 @@ import (
 	"slices"
 )
 
-// SetNodes replaces the list of nodes, best first. A node whose configuration
-// is in the old list too stays connected. After an error nothing has changed.
-func (g *Group) SetNodes(nodes []Config) error {
+// PlanNodes prepares to replace the list of nodes, best first, and returns what
+// then does so, which cannot fail. A node whose configuration is in the old list too
+// stays connected. One change at a time.
+func (g *Group) PlanNodes(nodes []Config) (replace func(), err error) {
 	list, err := g.plan(nodes)
-	if err == nil {
-		g.replace(list)
+	if err != nil {
+		return nil, err
 	}
-	return err
+	return func() { g.replace(list) }, nil
 }
 
 // plan makes a node for each configuration that has none.

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// setNodes is SetNodes with fake nodes behind the names that are new.
+// setNodes replaces the nodes as PlanNodes does, with fake nodes behind the names that are new.
 func (h *harness) setNodes(names string, fakes map[string]*fakeNode) {
 	h.t.Helper()
 	var configs []Config
@@ -26,7 +26,7 @@ func (h *harness) setNodes(names string, fakes map[string]*fakeNode) {
 	h.replace(list)
 }
 
-func TestSetNodes(t *testing.T) {
+func TestPlanNodes(t *testing.T) {
 	a, b := newFakeNode(10), newFakeNode(10)
 	inBubble(t, Options{}, func(h *harness) {
 		h.expect(instant, "a:1", 10, true)
@@ -60,10 +60,10 @@ func TestSetNodes(t *testing.T) {
 		h.setNodes("b", map[string]*fakeNode{"b": b})
 		h.expect(soon, "b:1", 12, true)
 
-		if err := h.SetNodes(nil); err == nil {
+		if _, err := h.PlanNodes(nil); err == nil {
 			t.Error("an empty list is taken")
 		}
-		if err := h.SetNodes([]Config{{URL: "a:1:1"}}); err == nil {
+		if _, err := h.PlanNodes([]Config{{URL: "a:1:1"}}); err == nil {
 			t.Error("a wrong address is taken")
 		}
 		if len(h.Status()) != 1 {

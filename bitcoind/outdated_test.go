@@ -58,8 +58,8 @@ func TestTemplateOfAGivenUpBlock(t *testing.T) {
 			time.Sleep(time.Second)
 			select {
 			case u := <-h.Templates(): // a fresher one
-				if u.NewTip || u.Node != "b:1" {
-					t.Errorf("went back to height %d of %s, new tip %v", u.Template.Height, u.Node, u.NewTip)
+				if u.NewTip || u.From != "b:1" {
+					t.Errorf("went back to height %d of %s, new tip %v", u.Template.Height, u.From, u.NewTip)
 				}
 			default:
 			}

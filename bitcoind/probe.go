@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"ckpool/source"
 )
 
 // probeTime is how long a node may take for all that Probe asks.
@@ -12,15 +14,15 @@ const probeTime = 2 * time.Second
 // Probe is what a node says when it is asked once, for somebody who sets a pool
 // up.
 type Probe struct {
-	NodeStatus        // without Current
-	Chain      string // as Bitcoin Core names it, "" unknown
+	source.Status        // without Current
+	Chain         string // as Bitcoin Core names it, "" unknown
 }
 
 // Probe asks the node for its chain and for a template, within two seconds.
 func (c *Client) Probe(ctx context.Context) Probe {
 	ctx, cancel := withTimeout(ctx, probeTime)
 	defer cancel()
-	p := Probe{NodeStatus: NodeStatus{URL: c.name, Height: -1}}
+	p := Probe{Status: source.Status{URL: c.name, Height: -1}}
 	asked := time.Now()
 	info, err := c.ChainInfo(ctx)
 	p.Latency = time.Since(asked)

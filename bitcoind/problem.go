@@ -10,7 +10,7 @@ import (
 	"syscall"
 )
 
-// States of a node as NodeStatus tells them.
+// States of a node as Status tells them.
 const (
 	stateOK          = "ok"
 	stateChecking    = "starting" // also before the first answer
@@ -45,7 +45,7 @@ const (
 
 // problem is why a node cannot be used, in an operator's words.
 type problem struct {
-	state  string // for NodeStatus; "" is no problem
+	state  string // for Status; "" is no problem
 	kind   string // problems of one kind are told again on a schedule only
 	reason string // what is wrong and what to do
 	gone   bool   // the connection failed: the node may be dead

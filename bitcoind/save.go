@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"ckpool/event"
+	"ckpool/source"
 )
 
 // Saved blocks are files <height>-<hash>.block: the serialised block in hex
@@ -152,7 +153,7 @@ func setRejected(path string) error {
 // undecided is submitted again, the others when nodes no longer have them; and
 // the block's chain, see [Group.Follow]. A file that is no such block is told as
 // an event and left.
-func (g *Group) Resume(known func(hash [32]byte) (s BlockState, chain string), changed func(height int64, hash [32]byte, s BlockState)) error {
+func (g *Group) Resume(known func(hash [32]byte) (s source.BlockState, chain string), changed func(height int64, hash [32]byte, s source.BlockState)) error {
 	if g.options.SaveDir == "" {
 		return nil
 	}
@@ -176,16 +177,16 @@ func (g *Group) Resume(known func(hash [32]byte) (s BlockState, chain string), c
 			continue
 		}
 		state, chain := known(hash)
-		if state.State == BlockRejected { // and could not be renamed
+		if state.State == source.BlockRejected { // and could not be renamed
 			_ = setRejected(path)
 			continue
 		}
-		g.resume(SolvedBlock{Height: height, Hash: hash, Serialised: block}, chain, state, func(s BlockState) { changed(height, hash, s) })
+		g.resume(source.SolvedBlock{Height: height, Hash: hash, Serialised: block}, chain, state, func(s source.BlockState) { changed(height, hash, s) })
 	}
 	return nil
 }
 
-func (g *Group) resume(s SolvedBlock, chain string, known BlockState, changed func(BlockState)) {
+func (g *Group) resume(s source.SolvedBlock, chain string, known source.BlockState, changed func(source.BlockState)) {
 	b := g.newBlock(s.Height, s.Hash, changed)
 	b.chain = chain
 	b.know(known)
@@ -196,8 +197,8 @@ func (g *Group) resume(s SolvedBlock, chain string, known BlockState, changed fu
 	defer g.tasks.Done()
 	request := b.request // nobody has let it go yet
 	g.tasks.Go(func() { b.save(request) })
-	if known.State != BlockConfirmed && known.State != BlockOrphaned {
-		b.last = BlockState{}
+	if known.State != source.BlockConfirmed && known.State != source.BlockOrphaned {
+		b.last = source.BlockState{}
 		if ours := g.Chain(); ours == "" || b.isOf(ours) {
 			g.options.Events.Say(event.Warning, fmt.Sprintf("Block %d %s was undecided, submitting it again", s.Height, displayHash(s.Hash)))
 		}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"ckpool/event"
+	"ckpool/source"
 )
 
 // Retries of a submission: every second for 10 minutes, then every 10 s.
@@ -25,23 +26,6 @@ const (
 // noParent is the verdict of a node that does not know the block below.
 const noParent = "prev-blk-not-found"
 
-// BlockState is what is known of a submitted block.
-type BlockState struct {
-	// State is pending, confirmed (a node has it at its height), orphaned
-	// (another block is there; it may become confirmed again) or rejected.
-	State         string
-	Confirmations int64  // 1 for the tip; 0 unless confirmed
-	Text          string // why, in words of nodes
-}
-
-// States of a block: BlockState.State.
-const (
-	BlockPending   = "pending"
-	BlockConfirmed = "confirmed"
-	BlockOrphaned  = "orphaned"
-	BlockRejected  = "rejected"
-)
-
 // Submit starts submission of a solved block to every node at once, saves it
 // under SaveDir in parallel, retries both until they are done, and follows the
 // block to 100 confirmations. changed is called with each new state, one call
@@ -51,7 +35,7 @@ const (
 // height. A node that loses the block again before it has 6 confirmations gets
 // it again; until then it stays in SaveDir for Resume. Once Run has ended the
 // block is only saved. The block must not be changed afterwards.
-func (g *Group) Submit(height int64, hash [32]byte, block []byte, changed func(BlockState)) {
+func (g *Group) Submit(height int64, hash [32]byte, block []byte, changed func(source.BlockState)) {
 	b := g.newBlock(height, hash, changed)
 	b.keep(block, false)
 	switch known, ended := g.begin(b); {
@@ -68,17 +52,9 @@ func (g *Group) Submit(height int64, hash [32]byte, block []byte, changed func(B
 	g.tasks.Go(b.watch)
 }
 
-// SolvedBlock is a block as it is submitted.
-type SolvedBlock struct {
-	Height     int64
-	Hash       [32]byte
-	Serialised []byte
-	Trouble    string // why it could not be saved, of Unsaved alone; "" it is being saved
-}
-
 // Unsaved returns the blocks that are neither safe nor in SaveDir yet, for
 // another process to submit. It does not wait for the disk.
-func (g *Group) Unsaved() (list []SolvedBlock) {
+func (g *Group) Unsaved() (list []source.SolvedBlock) {
 	g.mu.Lock()
 	blocks := slices.Collect(maps.Values(g.blocks))
 	g.mu.Unlock()
@@ -86,7 +62,7 @@ func (g *Group) Unsaved() (list []SolvedBlock) {
 		b.mu.Lock()
 		if b.request != nil && !b.onDisk {
 			if block, err := hex.DecodeString(string(b.request.block())); err == nil { // it was encoded here
-				list = append(list, SolvedBlock{b.height, b.hash, block, b.trouble})
+				list = append(list, source.SolvedBlock{Height: b.height, Hash: b.hash, Serialised: block, Trouble: b.trouble})
 			}
 		}
 		b.mu.Unlock()
@@ -137,14 +113,14 @@ type block struct {
 	height  int64
 	hash    [32]byte
 	chain   string // of a block of an earlier run; "" any
-	changed func(BlockState)
+	changed func(source.BlockState)
 
 	kick   chan struct{} // capacity 1: a node's verdict or view is new
 	unkept chan struct{} // closed when the block need not be kept any more
 	saved  chan struct{} // closed when saving has ended; nil: nothing is saved
 
 	// owned by watch
-	last      BlockState
+	last      source.BlockState
 	by        string // the node that has it in its chain
 	announced bool   // that it was confirmed
 
@@ -175,7 +151,7 @@ type offering struct {
 	refusals int               // nodes that never will
 }
 
-func (g *Group) newBlock(height int64, hash [32]byte, changed func(BlockState)) *block {
+func (g *Group) newBlock(height int64, hash [32]byte, changed func(source.BlockState)) *block {
 	return &block{
 		g: g, height: height, hash: hash, changed: changed,
 		kick:   make(chan struct{}, 1),

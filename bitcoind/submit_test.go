@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"ckpool/source"
 )
 
 // solved is a block that the fake nodes take as the next one.
@@ -41,26 +43,26 @@ func (f *fakeNode) takes() {
 // states collects what is said of a block.
 type states struct {
 	mu   sync.Mutex
-	list []BlockState
+	list []source.BlockState
 }
 
-func (s *states) changed(b BlockState) {
+func (s *states) changed(b source.BlockState) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.list = append(s.list, b)
 }
 
-func (s *states) all() []BlockState {
+func (s *states) all() []source.BlockState {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.list)
 }
 
-func (s *states) last() BlockState {
+func (s *states) last() source.BlockState {
 	if all := s.all(); len(all) > 0 {
 		return all[len(all)-1]
 	}
-	return BlockState{}
+	return source.BlockState{}
 }
 
 func (s *states) String() string {
@@ -80,7 +82,7 @@ func (s *states) want(t *testing.T, want string) {
 }
 
 // unknown is what a pool without a table of blocks knows of them.
-func unknown([32]byte) (BlockState, string) { return BlockState{}, "" }
+func unknown([32]byte) (source.BlockState, string) { return source.BlockState{}, "" }
 
 func saved(t *testing.T, dir string) []string {
 	t.Helper()
@@ -128,7 +130,7 @@ func TestSubmit(t *testing.T) {
 			a.mine()
 			time.Sleep(time.Second)
 		}
-		if last := s.last(); last != (BlockState{State: "confirmed", Confirmations: 100}) {
+		if last := s.last(); last != (source.BlockState{State: "confirmed", Confirmations: 100}) {
 			t.Errorf("at last %+v", last)
 		}
 		if n := len(s.all()); n != 100 {
@@ -145,7 +147,7 @@ func TestOwnBlockGivesWorkAtOnce(t *testing.T) {
 	a.takes()
 	inBubble(t, Options{}, func(h *harness) {
 		h.next(instant)
-		h.Submit(10, solvedHash(), solved, func(BlockState) {})
+		h.Submit(10, solvedHash(), solved, func(source.BlockState) {})
 		h.expect(instant, "a:1", 11, true)
 	}, a)
 }
@@ -299,10 +301,10 @@ func TestBlockIsFollowedOnce(t *testing.T) {
 		h.Submit(10, solvedHash(), solved, s.changed)
 		h.Submit(10, solvedHash(), solved, s.changed)
 		time.Sleep(time.Second)
-		if err := h.Resume(unknown, func(_ int64, _ [32]byte, b BlockState) { s.changed(b) }); err != nil {
+		if err := h.Resume(unknown, func(_ int64, _ [32]byte, b source.BlockState) { s.changed(b) }); err != nil {
 			t.Fatal(err)
 		}
-		h.Follow(10, solvedHash(), "", BlockState{State: BlockPending}, s.changed)
+		h.Follow(10, solvedHash(), "", source.BlockState{State: source.BlockPending}, s.changed)
 		time.Sleep(time.Second)
 		s.want(t, "confirmed 1")
 		if n := a.count("submitblock") - before; n != 1 {
@@ -343,7 +345,7 @@ func TestOrphanIsFollowedToTheEnd(t *testing.T) {
 	inBubble(t, Options{}, func(h *harness) {
 		var s states
 		h.next(instant)
-		h.Follow(10, solvedHash(), "", BlockState{State: BlockOrphaned}, s.changed)
+		h.Follow(10, solvedHash(), "", source.BlockState{State: source.BlockOrphaned}, s.changed)
 		time.Sleep(time.Minute + 17*time.Second) // not when it is looked at anyway
 		asked := func() int {
 			before := a.count("getblockhash")
@@ -530,7 +532,7 @@ func TestFollow(t *testing.T) {
 	a.blocks = append(a.blocks, solvedHash(), blockID(11, 0))
 	inBubble(t, Options{}, func(h *harness) {
 		var s states
-		h.Follow(10, solvedHash(), "", BlockState{State: BlockConfirmed, Confirmations: 1}, s.changed)
+		h.Follow(10, solvedHash(), "", source.BlockState{State: source.BlockConfirmed, Confirmations: 1}, s.changed)
 		h.next(instant)
 		synctest.Wait()
 		s.want(t, "confirmed 2")
@@ -558,7 +560,7 @@ func TestResume(t *testing.T) {
 	a.takes()
 	inBubble(t, Options{SaveDir: dir}, func(h *harness) {
 		h.next(instant)
-		h.Submit(10, solvedHash(), solved, func(BlockState) {})
+		h.Submit(10, solvedHash(), solved, func(source.BlockState) {})
 		time.Sleep(time.Minute)
 	}, a)
 	for name, content := range map[string]string{
@@ -575,7 +577,7 @@ func TestResume(t *testing.T) {
 	a.fail["submitblock"] = nil
 	inBubble(t, Options{SaveDir: dir}, func(h *harness) {
 		var s states
-		err := h.Resume(unknown, func(height int64, hash [32]byte, b BlockState) {
+		err := h.Resume(unknown, func(height int64, hash [32]byte, b source.BlockState) {
 			if height != 10 || hash != solvedHash() {
 				t.Errorf("height %d, hash %x", height, hash)
 			}
@@ -629,14 +631,14 @@ func TestEndDuringHangingSubmission(t *testing.T) {
 		h := newHarness(t, Options{SaveDir: dir}, a)
 		h.run(func() {
 			h.next(instant)
-			h.Submit(10, solvedHash(), solved, func(BlockState) {})
+			h.Submit(10, solvedHash(), solved, func(source.BlockState) {})
 			time.Sleep(time.Second)
 			end = time.Now()
 		})
 		if took := time.Since(end); took > endPatience {
 			t.Errorf("took %v", took)
 		}
-		h.Submit(11, solvedHash(), solved, func(BlockState) {})
+		h.Submit(11, solvedHash(), solved, func(source.BlockState) {})
 	})
 	if diff := cmp.Diff([]string{savedName(10), savedName(11)}, saved(t, dir)); diff != "" {
 		t.Error(diff)
@@ -655,7 +657,7 @@ func TestEndWithAnUndecidedBlock(t *testing.T) {
 			for _, n := range nodes {
 				n.dead(errRefused)
 			}
-			h.Submit(10, solvedHash(), solved, func(BlockState) {})
+			h.Submit(10, solvedHash(), solved, func(source.BlockState) {})
 			time.Sleep(time.Second)
 			synctest.Wait()
 			end = time.Now()

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"ckpool/event"
+	"ckpool/source"
 )
 
 // tracker knows what all nodes said last, and decides which of them to follow
@@ -13,7 +14,7 @@ import (
 type tracker struct {
 	// immutable
 	options Options
-	updates chan Update
+	updates chan source.Update
 	rearm   chan struct{} // capacity 1: wake is earlier than it was
 
 	mu sync.Mutex

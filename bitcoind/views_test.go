@@ -4,12 +4,14 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"ckpool/source"
 )
 
 // submitted submits a block and collects what is told of it.
 func (h *harness) submitted(hash [32]byte) <-chan string {
 	states := make(chan string, 16)
-	h.Submit(11, hash, make([]byte, 80), func(s BlockState) { states <- fmt.Sprint(s.State, " ", s.Confirmations) })
+	h.Submit(11, hash, make([]byte, 80), func(s source.BlockState) { states <- fmt.Sprint(s.State, " ", s.Confirmations) })
 	return states
 }
 

@@ -1,6 +1,6 @@
 // Package blocks is what becomes of found blocks: which candidates are submitted,
-// the table of those that were, and the end of a round. It knows the source that
-// takes them and the users they are credited to, but no connection.
+// the table of those that were, and the end of a round. It knows the network
+// that takes them and the users they are credited to, but no connection.
 package blocks
 
 import (
@@ -9,27 +9,26 @@ import (
 	"strings"
 	"sync"
 
-	"ckpool/bitcoind"
 	"ckpool/event"
 	"ckpool/internal/jobs"
 	"ckpool/internal/users"
+	"ckpool/source"
 	"ckpool/work"
 )
 
-// Network is what takes solved blocks and tells what becomes of them;
-// *[bitcoind.Group] is one.
+// Network is what takes solved blocks and tells what becomes of them, such as nodes.
 type Network interface {
 	Chain() string
 	Refresh(reason string)
-	Submit(height int64, hash [32]byte, block []byte, changed func(bitcoind.BlockState))
-	Follow(height int64, hash [32]byte, chain string, known bitcoind.BlockState, changed func(bitcoind.BlockState))
-	Resume(known func(hash [32]byte) (s bitcoind.BlockState, chain string), changed func(height int64, hash [32]byte, s bitcoind.BlockState)) error
-	Unsaved() []bitcoind.SolvedBlock
+	Submit(height int64, hash [32]byte, block []byte, changed func(source.BlockState))
+	Follow(height int64, hash [32]byte, chain string, known source.BlockState, changed func(source.BlockState))
+	Resume(known func(hash [32]byte) (s source.BlockState, chain string), changed func(height int64, hash [32]byte, s source.BlockState)) error
+	Unsaved() []source.SolvedBlock
 	Leave()
 }
 
 // Found is an event: a block that miners of the pool have found is on its way to
-// the nodes. What becomes of it is told by bitcoind.BlockChange.
+// the nodes. What becomes of it is told by source.BlockChange.
 type Found struct {
 	Block
 	Achieved float64 // difficulty of its hash
@@ -62,7 +61,7 @@ type Blocks struct {
 	moving sync.RWMutex // held for reading while what became of a block is noted
 	left   bool         // guarded by moving; another process has taken over
 
-	unsaved []bitcoind.SolvedBlock // by the process before; owned by Import, then by Resume
+	unsaved []source.SolvedBlock // by the process before; owned by Import, then by Resume
 }
 
 // New makes an empty table of blocks.

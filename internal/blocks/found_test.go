@@ -19,6 +19,7 @@ import (
 	"ckpool/internal/jobs"
 	"ckpool/internal/session"
 	"ckpool/internal/users"
+	"ckpool/source"
 	"ckpool/work"
 )
 
@@ -127,15 +128,15 @@ func TestRoundEndsWithAConfirmedBlock(t *testing.T) {
 	for _, b := range blocks {
 		k.table.add(b)
 	}
-	k.changed(blocks[0].Hash, bitcoind.BlockState{State: bitcoind.BlockPending, Text: "no node answers"})
-	k.changed(blocks[1].Hash, bitcoind.BlockState{State: bitcoind.BlockRejected, Text: "high-hash"})
-	k.changed(blocks[2].Hash, bitcoind.BlockState{State: bitcoind.BlockOrphaned})
+	k.changed(blocks[0].Hash, source.BlockState{State: source.BlockPending, Text: "no node answers"})
+	k.changed(blocks[1].Hash, source.BlockState{State: source.BlockRejected, Text: "high-hash"})
+	k.changed(blocks[2].Hash, source.BlockState{State: source.BlockOrphaned})
 	shares(1)
-	k.changed(blocks[0].Hash, bitcoind.BlockState{State: bitcoind.BlockConfirmed, Confirmations: 1})
+	k.changed(blocks[0].Hash, source.BlockState{State: source.BlockConfirmed, Confirmations: 1})
 	shares(0)
 	k.Users.Share(accepted(w))
-	k.changed(blocks[0].Hash, bitcoind.BlockState{State: bitcoind.BlockOrphaned})
-	k.changed(blocks[0].Hash, bitcoind.BlockState{State: bitcoind.BlockConfirmed, Confirmations: 3})
+	k.changed(blocks[0].Hash, source.BlockState{State: source.BlockOrphaned})
+	k.changed(blocks[0].Hash, source.BlockState{State: source.BlockConfirmed, Confirmations: 3})
 	shares(1)
 }
 
@@ -143,9 +144,9 @@ func TestRoundEndsWithAConfirmedBlock(t *testing.T) {
 // followed again: else it is submitted, or told, once more.
 func TestBlocksAreFollowedAsTheyWere(t *testing.T) {
 	k, _, _ := unconnected(t)
-	for n, state := range []bitcoind.BlockState{
-		{State: bitcoind.BlockPending}, {State: bitcoind.BlockConfirmed, Confirmations: 42},
-		{State: bitcoind.BlockOrphaned}, {State: bitcoind.BlockRejected, Text: "a:1: high-hash"},
+	for n, state := range []source.BlockState{
+		{State: source.BlockPending}, {State: source.BlockConfirmed, Confirmations: 42},
+		{State: source.BlockOrphaned}, {State: source.BlockRejected, Text: "a:1: high-hash"},
 	} {
 		hash := [32]byte{byte(n + 1)}
 		k.table.add(Block{Height: 850000, Hash: work.FormatHash(hash), Chain: "testnet4", Time: start})
@@ -154,7 +155,7 @@ func TestBlocksAreFollowedAsTheyWere(t *testing.T) {
 			t.Errorf("%+v of chain %s, want %+v", got, chain, state)
 		}
 	}
-	if got, chain := k.known([32]byte{9}); got != (bitcoind.BlockState{}) || chain != "" {
+	if got, chain := k.known([32]byte{9}); got != (source.BlockState{}) || chain != "" {
 		t.Errorf("of an unknown block: %+v, chain %q", got, chain)
 	}
 }

@@ -6,8 +6,8 @@ import (
 	"errors"
 	"fmt"
 
-	"ckpool/bitcoind"
 	"ckpool/internal/wire"
+	"ckpool/source"
 	"ckpool/work"
 )
 
@@ -54,7 +54,7 @@ type unsavedRecord struct {
 	Block  string `json:"block"` // hex
 }
 
-func describeBlocks(t *table, unsaved []bitcoind.SolvedBlock) blocksRecord {
+func describeBlocks(t *table, unsaved []source.SolvedBlock) blocksRecord {
 	r := blocksRecord{Version: blocksVersion, Table: t.list()}
 	for _, b := range unsaved {
 		r.Unsaved = append(r.Unsaved, unsavedRecord{b.Height, work.FormatHash(b.Hash), hex.EncodeToString(b.Serialised)})
@@ -62,7 +62,7 @@ func describeBlocks(t *table, unsaved []bitcoind.SolvedBlock) blocksRecord {
 	return r
 }
 
-func readBlocks(record []byte) (table []Block, unsaved []bitcoind.SolvedBlock, err error) {
+func readBlocks(record []byte) (table []Block, unsaved []source.SolvedBlock, err error) {
 	var r blocksRecord
 	err = json.Unmarshal(record, &r)
 	if err == nil && (r.Version < 1 || r.Version > blocksVersion) {
@@ -72,7 +72,7 @@ func readBlocks(record []byte) (table []Block, unsaved []bitcoind.SolvedBlock, e
 		hash, hashErr := work.ParseHash(u.Hash)
 		block, blockErr := hex.DecodeString(u.Block)
 		err = errors.Join(err, hashErr, blockErr)
-		unsaved = append(unsaved, bitcoind.SolvedBlock{Height: u.Height, Hash: hash, Serialised: block})
+		unsaved = append(unsaved, source.SolvedBlock{Height: u.Height, Hash: hash, Serialised: block})
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("found blocks: %w", err)

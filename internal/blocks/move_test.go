@@ -5,8 +5,8 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/bitcoind"
 	"ckpool/internal/testkit/records"
+	"ckpool/source"
 	"ckpool/work"
 )
 
@@ -19,7 +19,7 @@ func TestReadRecordsV1(t *testing.T) {
 	table, unsaved, err := readBlocks(records.V1(t, "blocks"))
 	want := Block{
 		Height: 850000, Hash: work.FormatHash([32]byte{3}), Worker: "bob.rig1", Difficulty: 86388558925171.02, Reward: 312500000,
-		Time: time.Unix(1795327613, 0), BlockState: bitcoind.BlockState{State: bitcoind.BlockConfirmed, Confirmations: 2},
+		Time: time.Unix(1795327613, 0), BlockState: source.BlockState{State: source.BlockConfirmed, Confirmations: 2},
 	}
 	if err != nil || len(table) != 1 || table[0] != want || len(unsaved) != 1 || unsaved[0].Height != 850001 ||
 		unsaved[0].Hash != [32]byte{4} || !bytes.Equal(unsaved[0].Serialised, bytes.Repeat([]byte{0x5a}, 81)) {

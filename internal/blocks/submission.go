@@ -4,11 +4,11 @@ import (
 	"fmt"
 	"time"
 
-	"ckpool/bitcoind"
 	"ckpool/difficulty"
 	"ckpool/event"
 	"ckpool/internal/session"
 	"ckpool/internal/users"
+	"ckpool/source"
 	"ckpool/work"
 )
 
@@ -55,8 +55,8 @@ func (k *Blocks) submit(s *session.Share, worker string) {
 		kind = "Possible stale share block solve"
 	}
 	k.table.add(record)
-	k.Network.Submit(height, hash, block, func(state bitcoind.BlockState) { k.changed(record.Hash, state) })
-	record.State = bitcoind.BlockPending
+	k.Network.Submit(height, hash, block, func(state source.BlockState) { k.changed(record.Hash, state) })
+	record.State = source.BlockPending
 	k.Events.Tell(event.Event{
 		Level: event.Notice,
 		Text: fmt.Sprintf("%s diff %s ! Height %d, hash %s, by %s",
@@ -67,7 +67,7 @@ func (k *Blocks) submit(s *session.Share, worker string) {
 
 // resumed notes what became of a block that was saved by an earlier run, which
 // may have ended before it was in the table.
-func (k *Blocks) resumed(height int64, hash [32]byte, s bitcoind.BlockState) {
+func (k *Blocks) resumed(height int64, hash [32]byte, s source.BlockState) {
 	k.whileOurs(func() {
 		k.table.add(Block{Height: height, Hash: work.FormatHash(hash), Time: time.Now()})
 		k.change(work.FormatHash(hash), s)
@@ -85,22 +85,22 @@ func (k *Blocks) whileOurs(note func()) {
 }
 
 // changed notes what became of a block.
-func (k *Blocks) changed(hash string, s bitcoind.BlockState) {
+func (k *Blocks) changed(hash string, s source.BlockState) {
 	k.whileOurs(func() { k.change(hash, s) })
 }
 
 // change changes a block in the table. The first time it is part of the
 // chain its round is over.
-func (k *Blocks) change(hash string, s bitcoind.BlockState) {
+func (k *Blocks) change(hash string, s source.BlockState) {
 	var now Block
 	known := k.table.update(hash, func(b *Block) {
-		if s.State != bitcoind.BlockRejected {
+		if s.State != source.BlockRejected {
 			s.Text = ""
 		}
 		b.BlockState = s
 		now = *b
 	})
-	if known && now.State == bitcoind.BlockConfirmed && k.table.endRound(hash) {
+	if known && now.State == source.BlockConfirmed && k.table.endRound(hash) {
 		if w := k.Jobs.Work(); w == nil || work.FormatHash(w.Job.Template.PrevHash) != hash {
 			k.Network.Refresh("own block")
 		}
@@ -111,7 +111,7 @@ func (k *Blocks) change(hash string, s bitcoind.BlockState) {
 }
 
 // known is what the table knows of a block.
-func (k *Blocks) known(hash [32]byte) (s bitcoind.BlockState, chain string) {
+func (k *Blocks) known(hash [32]byte) (s source.BlockState, chain string) {
 	b, _ := k.table.get(work.FormatHash(hash))
 	return b.BlockState, b.Chain
 }
@@ -121,10 +121,10 @@ func (k *Blocks) known(hash [32]byte) (s bitcoind.BlockState, chain string) {
 // are mature.
 func (k *Blocks) Resume() {
 	for _, b := range k.unsaved {
-		k.Network.Submit(b.Height, b.Hash, b.Serialised, func(s bitcoind.BlockState) { k.resumed(b.Height, b.Hash, s) })
+		k.Network.Submit(b.Height, b.Hash, b.Serialised, func(s source.BlockState) { k.resumed(b.Height, b.Hash, s) })
 	}
 	k.unsaved = nil
-	err := k.Network.Resume(k.known, func(height int64, hash [32]byte, s bitcoind.BlockState) { k.resumed(height, hash, s) })
+	err := k.Network.Resume(k.known, func(height int64, hash [32]byte, s source.BlockState) { k.resumed(height, hash, s) })
 	if err != nil {
 		k.Events.Say(event.Error, "Cannot read saved blocks: "+err.Error())
 	}
@@ -134,6 +134,6 @@ func (k *Blocks) Resume() {
 			continue
 		}
 		known, chain := k.known(hash)
-		k.Network.Follow(b.Height, hash, chain, known, func(s bitcoind.BlockState) { k.changed(b.Hash, s) })
+		k.Network.Follow(b.Height, hash, chain, known, func(s source.BlockState) { k.changed(b.Hash, s) })
 	}
 }

@@ -3,8 +3,8 @@ package blocks
 import (
 	"testing"
 
-	"ckpool/bitcoind"
 	"ckpool/event"
+	"ckpool/source"
 	"ckpool/work"
 )
 
@@ -13,7 +13,7 @@ func TestResumedBlockIsInTheTable(t *testing.T) {
 	k := New(Options{LogDir: t.TempDir(), Events: func(e event.Event) { t.Error(e.Text) }})
 	hash := [32]byte{7}
 	k.table.endRound(work.FormatHash(hash)) // there is no pool that could
-	k.resumed(850000, hash, bitcoind.BlockState{State: bitcoind.BlockConfirmed, Confirmations: 2})
+	k.resumed(850000, hash, source.BlockState{State: source.BlockConfirmed, Confirmations: 2})
 	list := k.List()
 	if len(list) != 1 || list[0].Height != 850000 || list[0].Hash != work.FormatHash(hash) || list[0].StateText() != "confirmed 2" {
 		t.Errorf("blocks %+v", list)

@@ -15,9 +15,9 @@ import (
 	"sync"
 	"time"
 
-	"ckpool/bitcoind"
 	"ckpool/event"
 	"ckpool/sharelog"
+	"ckpool/source"
 )
 
 // MatureConfirmations is how many confirmations a block is followed for: its
@@ -34,15 +34,15 @@ type Block struct {
 	Time       time.Time
 	Chain      string // main, test, testnet4, signet, regtest; "" unknown
 
-	bitcoind.BlockState // what has become of it; the text only of a rejected one
+	source.BlockState // what has become of it; the text only of a rejected one
 }
 
 // StateText is the state in a word: pending, confirmed 6, orphaned, rejected: high-hash.
 func (b *Block) StateText() string {
 	switch b.State {
-	case bitcoind.BlockConfirmed:
+	case source.BlockConfirmed:
 		return fmt.Sprintf("confirmed %d", b.Confirmations)
-	case bitcoind.BlockRejected:
+	case source.BlockRejected:
 		return "rejected: " + b.Text
 	}
 	return b.State
@@ -50,25 +50,25 @@ func (b *Block) StateText() string {
 
 func (b *Block) parseState(text string) error {
 	if reason, ok := strings.CutPrefix(text, "rejected: "); ok {
-		b.BlockState = bitcoind.BlockState{State: bitcoind.BlockRejected, Text: reason}
+		b.BlockState = source.BlockState{State: source.BlockRejected, Text: reason}
 		return nil
 	}
 	if n, ok := strings.CutPrefix(text, "confirmed "); ok {
 		confirmations, err := strconv.ParseInt(n, 10, 64)
-		b.BlockState = bitcoind.BlockState{State: bitcoind.BlockConfirmed, Confirmations: confirmations}
+		b.BlockState = source.BlockState{State: source.BlockConfirmed, Confirmations: confirmations}
 		return err
 	}
-	if text != bitcoind.BlockPending && text != bitcoind.BlockOrphaned {
+	if text != source.BlockPending && text != source.BlockOrphaned {
 		return fmt.Errorf("unknown block state %q", text)
 	}
-	b.BlockState = bitcoind.BlockState{State: text}
+	b.BlockState = source.BlockState{State: text}
 	return nil
 }
 
 // Settled reports whether nothing is expected to change any more: mature, or
 // rejected. An orphan may come back.
 func (b *Block) Settled() bool {
-	return b.State == bitcoind.BlockRejected || b.State == bitcoind.BlockConfirmed && b.Confirmations >= MatureConfirmations
+	return b.State == source.BlockRejected || b.State == source.BlockConfirmed && b.Confirmations >= MatureConfirmations
 }
 
 // blockFile is the form of a Block in blocks.json.
@@ -155,7 +155,7 @@ func (t *table) replace(list []Block) {
 	defer t.mu.Unlock()
 	t.found, t.ended = list, map[string]bool{}
 	for i := range t.found {
-		if b := &t.found[i]; b.State != bitcoind.BlockPending {
+		if b := &t.found[i]; b.State != source.BlockPending {
 			t.ended[b.Hash] = true
 		}
 	}
@@ -190,7 +190,7 @@ func parseBlocks(data []byte) (list []Block, err error) {
 func (t *table) add(b Block) {
 	b.Time = time.Unix(b.Time.Unix(), 0) // what the file keeps
 	if b.State == "" {
-		b.State = bitcoind.BlockPending
+		b.State = source.BlockPending
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -16,14 +16,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"ckpool/bitcoind"
 	"ckpool/event"
+	"ckpool/source"
 )
 
 func exampleBlock(n int64) Block {
 	return Block{
 		Height: 850000 + n, Hash: fmt.Sprintf("%064x", n), Worker: "bob.rig1", Difficulty: 86388558925171.02,
-		Reward: 312500000, Time: time.Unix(1795327613+n, 0), BlockState: bitcoind.BlockState{State: bitcoind.BlockPending},
+		Reward: 312500000, Time: time.Unix(1795327613+n, 0), BlockState: source.BlockState{State: source.BlockPending},
 	}
 }
 
@@ -37,15 +37,15 @@ func TestBlocksFile(t *testing.T) {
 	blocks.add(want[1]) // found once more
 	change := func(n int, state string, confirmations int64, reason string) {
 		t.Helper()
-		want[n].BlockState = bitcoind.BlockState{State: state, Confirmations: confirmations, Text: reason}
+		want[n].BlockState = source.BlockState{State: state, Confirmations: confirmations, Text: reason}
 		if !blocks.update(want[n].Hash, func(b *Block) { *b = want[n] }) {
 			t.Error("not found")
 		}
 	}
-	change(0, bitcoind.BlockConfirmed, 100, "")
-	change(1, bitcoind.BlockConfirmed, 5, "")
-	change(2, bitcoind.BlockRejected, 0, "high-hash")
-	change(3, bitcoind.BlockOrphaned, 0, "")
+	change(0, source.BlockConfirmed, 100, "")
+	change(1, source.BlockConfirmed, 5, "")
+	change(2, source.BlockRejected, 0, "high-hash")
+	change(3, source.BlockOrphaned, 0, "")
 	if blocks.update("none", func(*Block) {}) {
 		t.Error("update of no block")
 	}
@@ -213,7 +213,7 @@ func TestBlocksConcurrently(t *testing.T) {
 		nodes.Go(func() {
 			b := exampleBlock(n)
 			blocks.add(b)
-			blocks.update(b.Hash, func(b *Block) { b.State = bitcoind.BlockOrphaned })
+			blocks.update(b.Hash, func(b *Block) { b.State = source.BlockOrphaned })
 			blocks.list()
 		})
 	}

@@ -11,6 +11,7 @@ import (
 	"ckpool/internal/session"
 	"ckpool/internal/testkit"
 	"ckpool/internal/users"
+	"ckpool/source"
 )
 
 // What becomes of a block, and of those around it, is told as values beside the
@@ -33,27 +34,27 @@ func TestEventsOfABlock(t *testing.T) {
 	h.client.Close()
 
 	found := wantEvent(t, p.log, func(e blocks.Found) bool { return e.Hash == s.hash })
-	if found.Height != 2 || found.Worker != "alice.rig1" || found.Stale || found.Achieved < found.Difficulty || found.State != bitcoind.BlockPending {
+	if found.Height != 2 || found.Worker != "alice.rig1" || found.Stale || found.Achieved < found.Difficulty || found.State != source.BlockPending {
 		t.Errorf("found: %+v", found)
 	}
 	ended := wantEvent(t, p.log, func(e blocks.RoundEnded) bool { return e.Hash == s.hash })
-	if ended.Worker != "alice.rig1" || ended.State != bitcoind.BlockConfirmed {
+	if ended.Worker != "alice.rig1" || ended.State != source.BlockConfirmed {
 		t.Errorf("round: %+v", ended)
 	}
 	change := func(state, before string) {
 		t.Helper()
-		wantEvent(t, p.log, func(e bitcoind.BlockChange) bool {
+		wantEvent(t, p.log, func(e source.BlockChange) bool {
 			return e.Height == 2 && display(e.Hash) == s.hash && e.State == state && e.Before == before
 		})
 	}
-	change(bitcoind.BlockConfirmed, "")
-	change(bitcoind.BlockOrphaned, bitcoind.BlockConfirmed)
+	change(source.BlockConfirmed, "")
+	change(source.BlockOrphaned, source.BlockConfirmed)
 	for _, n := range []*testkit.Btcd{a, b} {
 		wantEvent(t, p.log, func(e bitcoind.NodeChange) bool { return e == bitcoind.NodeChange{Node: n.RPC, State: "ok"} })
 		wantEvent(t, p.log, func(e bitcoind.NodeFollowed) bool { return e.Node == n.RPC })
 	}
 	wantEvent(t, p.log, func(e jobs.NewTip) bool {
-		return e.Height == 3 && display(e.Hash) == other[1] && e.Node == b.RPC && e.Took > 0
+		return e.Height == 3 && display(e.Hash) == other[1] && e.From == b.RPC && e.Took > 0
 	})
 	wantEvent(t, p.log, func(e users.BestShare) bool {
 		return e.User == "alice" && e.Worker == "alice.rig1" && e.Difficulty == found.Achieved

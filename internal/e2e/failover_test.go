@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"bytes"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -128,4 +130,34 @@ func (r *running) follows(url string) {
 		}
 		return false
 	})
+}
+
+// An operator gives the node that work comes from a block, and asks it for a
+// template: the block is in the chain, and the template is on it.
+func TestBlockOfTheOperator(t *testing.T) {
+	t.Parallel()
+	a, b, tip := unconnectedNodes(t)
+	p := setup{nodes: []keys{btcdEntry(b)}}.start(t)
+	h := p.connect(t, "alice")
+	h.jobOn(patience, tip)
+	next := a.Generate(1)[0]
+	var block bytes.Buffer
+	if err := a.BlockAt(2).Serialize(&block); err != nil {
+		t.Fatal(err)
+	}
+	submit := fmt.Sprintf("submitblock:%s,%x", next, block.Bytes())
+	if got := p.command(submit); got != "accepted" {
+		t.Errorf("a block: %s", got)
+	}
+	h.jobOn(patience, next)
+	if base := ask[struct {
+		Previous string  `json:"previousblockhash"`
+		Height   int64   `json:"height"`
+		Diff     float64 `json:"diff"`
+	}](p, "getbase"); base.Previous != next || base.Height != 3 || base.Diff <= 0 {
+		t.Errorf("the template: %+v", base)
+	}
+	if got := p.command(submit); !strings.Contains(got, `"errormsg"`) || !strings.Contains(got, "already have block") {
+		t.Errorf("the same block: %s", got)
+	}
 }

@@ -12,6 +12,7 @@ import (
 	"ckpool/event"
 	"ckpool/internal/config"
 	"ckpool/internal/session"
+	"ckpool/source"
 	"ckpool/work"
 )
 
@@ -23,7 +24,7 @@ const easyBlockAge = 1200 * time.Second
 type NewTip struct {
 	Height int64         // of the new block; the work is for the one after it
 	Hash   [32]byte      // of the new block, in internal byte order
-	Node   string        // whose template came first, as host:port
+	From   string        // host:port of the place whose template came first
 	Took   time.Duration // from its answer until the work was published
 }
 
@@ -56,17 +57,17 @@ type Generator struct {
 	builder *work.Builder // nil until the chain is known
 	outputs []work.Output // of each job
 	network address.Network
-	tipSeen time.Time // when the present tip was first seen
-	first   *Update   // Prepare has seen, to be published by Run
-	shown   bool      // whom a block would pay
-	took    time.Time // when jobs were inherited
+	tipSeen time.Time      // when the present tip was first seen
+	first   *source.Update // Prepare has seen, to be published by Run
+	shown   bool           // whom a block would pay
+	took    time.Time      // when jobs were inherited
 
 	tidied *work.Job // owned by Tidy, before it by Inherit; the last one it saw
 }
 
 // NewGenerator makes a generator that publishes in jobs.
-func NewGenerator(source Source, jobs *Jobs, o Options) *Generator {
-	return &Generator{Options: o, source: source, jobs: jobs, published: make(chan struct{}, 1)}
+func NewGenerator(from Source, jobs *Jobs, o Options) *Generator {
+	return &Generator{Options: o, source: from, jobs: jobs, published: make(chan struct{}, 1)}
 }
 
 // patience is how long a template that is older than the inherited work is
@@ -88,7 +89,7 @@ func (g *Generator) inherit(jobs []*session.Work) {
 }
 
 // outdated tells that a template is older than the inherited work.
-func (g *Generator) outdated(t *Update) bool {
+func (g *Generator) outdated(t *source.Update) bool {
 	w := g.jobs.Work()
 	return w != nil && t.Template.Height < w.Job.Template.Height && !g.took.IsZero() && time.Since(g.took) < patience
 }
@@ -113,7 +114,7 @@ func (g *Generator) Prepare(ctx context.Context) error {
 			return err
 		}
 		if _, err := g.builder.Job(t.Template, 1, time.Now(), g.outputs); err != nil {
-			return fmt.Errorf("template of %s gives no work: %w", t.Node, err)
+			return fmt.Errorf("template of %s gives no work: %w", t.From, err)
 		}
 		g.first = &t
 		return nil
@@ -149,7 +150,7 @@ func (g *Generator) Run(ctx context.Context) error {
 			}
 		}
 		if err := g.publish(&t); err != nil {
-			g.Events.Say(event.Error, "Template of "+t.Node+" gives no work: "+err.Error())
+			g.Events.Say(event.Error, "Template of "+t.From+" gives no work: "+err.Error())
 			continue
 		}
 		timer.Reset(g.nextUpdate(&t))
@@ -159,8 +160,8 @@ func (g *Generator) Run(ctx context.Context) error {
 // await is the next template to make work of; false when ctx has ended. Each
 // time the timer runs down it asks for one, and makes do with the last if no node
 // has answered for long.
-func (g *Generator) await(ctx context.Context, timer *time.Timer) (t Update, ok bool) {
-	prepared := make(chan Update, 1)
+func (g *Generator) await(ctx context.Context, timer *time.Timer) (t source.Update, ok bool) {
+	prepared := make(chan source.Update, 1)
 	if g.first != nil && len(g.source.Templates()) == 0 { // or it is older than that
 		prepared <- *g.first
 	}
@@ -199,7 +200,7 @@ func (g *Generator) interval() time.Duration {
 // renewed is the present work's template once more, when it was announced for so
 // long that miners would not hear of it again. Its time has gone on, where the
 // difficulty does not depend on that.
-func (g *Generator) renewed(now time.Time) (t Update, ok bool) {
+func (g *Generator) renewed(now time.Time) (t source.Update, ok bool) {
 	w := g.jobs.Work()
 	if w == nil || now.Sub(w.Job.Created) < session.RenewAfter {
 		return t, false
@@ -209,13 +210,13 @@ func (g *Generator) renewed(now time.Time) (t Update, ok bool) {
 	case "test", "testnet4":
 		passed = 0
 	}
-	return Update{Template: w.Job.Template.Later(uint32(passed / time.Second)), Node: "none", Answered: now}, true
+	return source.Update{Template: w.Job.Template.Later(uint32(passed / time.Second)), From: "none", Received: now}, true
 }
 
 // nextUpdate is when work is refreshed without a new block: after the interval,
 // after half of it when the tip is new, and on test networks when an easy block
 // becomes possible.
-func (g *Generator) nextUpdate(t *Update) time.Duration {
+func (g *Generator) nextUpdate(t *source.Update) time.Duration {
 	wait := g.interval()
 	if t.NewTip {
 		wait /= 2
@@ -276,14 +277,14 @@ func (g *Generator) learnChain() error {
 const yieldTime = 2 * time.Millisecond
 
 // publish makes the template the current work and wakes the loops.
-func (g *Generator) publish(t *Update) error {
+func (g *Generator) publish(t *source.Update) error {
 	old := g.jobs.Work()
 	w, err := g.jobs.publish(g.builder, g.outputs, t.Template, time.Now())
 	if err != nil {
 		return err
 	}
 	g.Published(w)
-	took := time.Since(t.Answered)
+	took := time.Since(t.Received)
 	time.Sleep(yieldTime)
 
 	job := w.Job
@@ -292,8 +293,8 @@ func (g *Generator) publish(t *Update) error {
 		g.Events.Tell(event.Event{
 			Level: event.Notice,
 			Text: fmt.Sprintf("New block: height %d, work for %d sent %s after %s answered",
-				job.Template.Height-1, job.Template.Height, took.Round(10*time.Microsecond), t.Node),
-			What: NewTip{Height: job.Template.Height - 1, Hash: job.Template.PrevHash, Node: t.Node, Took: took},
+				job.Template.Height-1, job.Template.Height, took.Round(10*time.Microsecond), t.From),
+			What: NewTip{Height: job.Template.Height - 1, Hash: job.Template.PrevHash, From: t.From, Took: took},
 		})
 	}
 	if !g.shown {

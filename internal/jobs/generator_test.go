@@ -8,6 +8,7 @@ import (
 
 	"ckpool/internal/config"
 	"ckpool/internal/session"
+	"ckpool/source"
 	"ckpool/work"
 )
 
@@ -19,7 +20,7 @@ func TestOutdatedTemplates(t *testing.T) {
 		g := NewGenerator(nil, c.Jobs, Options{})
 		want := func(when string, height int64, want bool) {
 			t.Helper()
-			update := &Update{Template: &work.Template{Height: height}}
+			update := &source.Update{Template: &work.Template{Height: height}}
 			if got := g.outdated(update); got != want {
 				t.Errorf("%s: a template of height %d is outdated: %v", when, height, got)
 			}
@@ -41,9 +42,9 @@ func TestOutdatedTemplates(t *testing.T) {
 // silent is a source that gives nothing.
 type silent struct{ Source }
 
-func (silent) Templates() <-chan Update { return nil }
-func (silent) Refresh(string)           {}
-func (silent) Chain() string            { return "main" }
+func (silent) Templates() <-chan source.Update { return nil }
+func (silent) Refresh(string)                  {}
+func (silent) Chain() string                   { return "main" }
 
 // With nodes that are silent for hours miners get another job before the present
 // one can be announced no more, with transactions and tip as they were.

@@ -2,7 +2,10 @@ package jobs
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -61,11 +64,18 @@ func (g *Generator) tidy() {
 }
 
 // writeTransactions writes the transaction ids of the present work, one a line.
+// Where they are not known there is no file.
 func writeTransactions(logDir string, t *work.Template) error {
+	path := filepath.Join(logDir, "pool", "pool.txns")
+	if !t.HasTransactions() {
+		if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil
+	}
 	b := make([]byte, 0, 65*t.TxCount())
 	for i := range t.TxCount() {
 		b = append(work.AppendHash(b, t.TxID(i)), '\n')
 	}
-	path := filepath.Join(logDir, "pool", "pool.txns")
 	return sharelog.ReplaceFile(path, b, false)
 }

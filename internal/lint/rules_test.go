@@ -18,6 +18,7 @@ var rules = []rule{
 	{"arithmetic packages do no I/O and start no goroutine", pureArithmetic},
 	{"imports point downwards", direction},
 	{"testkit is for tests and ckbench", testkitUsers},
+	{"who works with sources does not know nodes", nodeUsers},
 	{"only commands read flags and environment, change what is the process's, or exit", commandsOnly},
 	{"no cgo", noCgo},
 	{"packages have a comment", packageDocs},
@@ -25,7 +26,7 @@ var rules = []rule{
 	{"nothing is a skeleton", noSkeleton},
 }
 
-var public = set("address", "difficulty", "stratum", "stratum/client", "work", "bitcoind", "sharelog", "control", "event")
+var public = set("address", "difficulty", "stratum", "stratum/client", "work", "bitcoind", "source", "sharelog", "control", "event")
 
 // arithmetic are the public packages that only compute.
 var arithmetic = set("address", "difficulty", "stratum", "work")
@@ -143,6 +144,22 @@ func testkitUsers(list []source) (bad []string) {
 		}
 		s.imports(func(p, place string) {
 			if dir, ours := own(p); ours && under(dir, "internal/testkit") {
+				bad = append(bad, place+" imports "+p)
+			}
+		})
+	}
+	return bad
+}
+
+// nodeUsers allows nodes where a pool is made of them and where they are configured.
+func nodeUsers(list []source) (bad []string) {
+	for _, s := range list {
+		pkg := s.pkg()
+		if s.isTest() || under(pkg, "cmd") || under(pkg, "internal/testkit") || pkg == "internal/config" || s.name == "internal/pool/pool.go" {
+			continue
+		}
+		s.imports(func(p, place string) {
+			if dir, _ := own(p); dir == "bitcoind" {
 				bad = append(bad, place+" imports "+p)
 			}
 		})

@@ -11,12 +11,22 @@ import (
 	"strings"
 	"time"
 
-	"ckpool/bitcoind"
 	"ckpool/control"
 	"ckpool/difficulty"
 	"ckpool/sharelog"
 	"ckpool/work"
 )
+
+// Node is a node that work comes from, for those who want to ask it themselves.
+type Node interface {
+	// String is where it is, as host:port.
+	String() string
+	// Call calls method with params, encoded as JSON, and decodes its result.
+	Call(ctx context.Context, result any, method string, params ...any) error
+	// SubmitBlock hands it a serialised block and returns its verdict as BIP22 has
+	// it, "" for null.
+	SubmitBlock(ctx context.Context, block []byte) (verdict string, err error)
+}
 
 // nodes registers what is about nodes and work.
 func (o *Operator) nodes(r registrar) {
@@ -42,7 +52,7 @@ func (o *Operator) getBest(context.Context, string) (string, error) {
 
 // getBase is a template as the node gives it, with four members of old.
 func (o *Operator) getBase(ctx context.Context, _ string) (string, error) {
-	node := o.node()
+	node := o.Node()
 	if node == nil {
 		return "Failed", nil
 	}
@@ -100,7 +110,7 @@ func (o *Operator) submitBlockText(ctx context.Context, args string) (string, er
 	if sha256.Sum256(first[:]) != hash {
 		return "", errors.New("the block does not have that hash")
 	}
-	node := o.node()
+	node := o.Node()
 	if node == nil {
 		return "", errors.New("no node is usable")
 	}
@@ -126,12 +136,4 @@ func (o *Operator) nodesReply() (reply nodesReply) {
 		})
 	}
 	return reply
-}
-
-// node is the node that work comes from, nil where there is none.
-func (o *Operator) node() *bitcoind.Client {
-	if nodes, ok := o.Source.(interface{ Current() *bitcoind.Client }); ok {
-		return nodes.Current()
-	}
-	return nil
 }

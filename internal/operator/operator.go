@@ -30,6 +30,7 @@ type Operator struct {
 	Jobs      *jobs.Jobs
 	Blocks    *blocks.Blocks
 	Source    jobs.Source
+	Node      func() Node // that work comes from at present; nil: from none
 	Miners    *session.Miners
 	Registry  *session.Registry
 	Server    *netserver.Server

@@ -13,7 +13,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"ckpool/bitcoind"
 	"ckpool/control"
 	"ckpool/event"
 	"ckpool/internal/blocks"
@@ -22,31 +21,32 @@ import (
 	"ckpool/internal/netserver"
 	"ckpool/internal/session"
 	"ckpool/internal/users"
+	"ckpool/source"
 	"ckpool/work"
 )
 
 // start is the time of every test.
 var start = time.Unix(1795327613, 0)
 
-// source is nodes that do nothing.
-type source struct{}
+// idle is a source and a network that do nothing.
+type idle struct{}
 
-func (source) Run(context.Context) error                                         { return nil }
-func (source) Templates() <-chan jobs.Update                                     { return nil }
-func (source) Refresh(string)                                                    {}
-func (source) Prepare()                                                          {}
-func (source) Chain() string                                                     { return "main" }
-func (source) Usable() bool                                                      { return true }
-func (source) Unsaved() []bitcoind.SolvedBlock                                   { return nil }
-func (source) Leave()                                                            {}
-func (source) Submit(_ int64, _ [32]byte, _ []byte, _ func(bitcoind.BlockState)) {}
-func (source) Follow(_ int64, _ [32]byte, _ string, _ bitcoind.BlockState, _ func(bitcoind.BlockState)) {
+func (idle) Run(context.Context) error                                       { return nil }
+func (idle) Templates() <-chan source.Update                                 { return nil }
+func (idle) Refresh(string)                                                  {}
+func (idle) Prepare()                                                        {}
+func (idle) Chain() string                                                   { return "main" }
+func (idle) Usable() bool                                                    { return true }
+func (idle) Unsaved() []source.SolvedBlock                                   { return nil }
+func (idle) Leave()                                                          {}
+func (idle) Submit(_ int64, _ [32]byte, _ []byte, _ func(source.BlockState)) {}
+func (idle) Follow(_ int64, _ [32]byte, _ string, _ source.BlockState, _ func(source.BlockState)) {
 }
-func (source) Resume(func([32]byte) (bitcoind.BlockState, string), func(int64, [32]byte, bitcoind.BlockState)) error {
+func (idle) Resume(func([32]byte) (source.BlockState, string), func(int64, [32]byte, source.BlockState)) error {
 	return nil
 }
-func (source) Status() []jobs.Status {
-	return []jobs.Status{{URL: "127.0.0.1:8332", State: "ok", Version: "/Satoshi:29.0.0/", Current: true, Height: 849999, Latency: 300 * time.Microsecond}}
+func (idle) Status() []source.Status {
+	return []source.Status{{URL: "127.0.0.1:8332", State: "ok", Version: "/Satoshi:29.0.0/", Current: true, Height: 849999, Latency: 300 * time.Microsecond}}
 }
 
 // harness is an operator whose commands are answered on real sockets.
@@ -64,11 +64,11 @@ func newHarness(t *testing.T, solo bool) *harness {
 	}
 	t.Cleanup(server.Close)
 	o := &Operator{
-		Version: "1.0", Solo: solo, Jobs: jobs.New(start), Source: source{}, Miners: &session.Miners{},
+		Version: "1.0", Solo: solo, Jobs: jobs.New(start), Source: idle{}, Node: func() Node { return nil }, Miners: &session.Miners{},
 		Users:    users.New(users.Config{Settings: users.Settings{Name: "ckpool"}, LogDir: dir, Solo: solo, Loops: 1}, start),
 		Registry: session.NewRegistry(4, 1), Server: server, Admission: &Admission{Server: server},
 	}
-	o.Blocks = blocks.New(blocks.Options{LogDir: dir, Network: source{}, Jobs: o.Jobs, Users: o.Users, Limit: func(string) bool { return true }, Show: func(string) {}})
+	o.Blocks = blocks.New(blocks.Options{LogDir: dir, Network: idle{}, Jobs: o.Jobs, Users: o.Users, Limit: func(string) bool { return true }, Show: func(string) {}})
 	h := &harness{o, filepath.Join(dir, "sockets")}
 	h.dir = dir
 	s := control.NewServer(dir, -1)

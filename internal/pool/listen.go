@@ -75,8 +75,9 @@ var ErrHidden = errors.New("it cannot be seen whether")
 // is an error. A pid of 0 is a process that is not known.
 func (p *Pool) ListenBeside(ctx context.Context, pid int) (bool, error) {
 	for until := time.Now().Add(freedTime); ; {
+		last := time.Now().After(until) // before it: looking whose an address is may take long
 		opened, err := p.listenBeside(ctx, pid)
-		if !errors.Is(err, instance.ErrNobody) || time.Now().After(until) {
+		if !errors.Is(err, instance.ErrNobody) || last {
 			return opened, err
 		}
 		select {

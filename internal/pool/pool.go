@@ -46,7 +46,6 @@ type Pool struct {
 	// immutable
 	options   Options
 	events    event.Func
-	nodes     *bitcoind.Group // the source, as Reload knows it
 	source    jobs.Source
 	jobs      *jobs.Jobs
 	generator *jobs.Generator
@@ -59,6 +58,8 @@ type Pool struct {
 	admission operator.Admission
 	operator  *operator.Operator
 	left      chan struct{} // closed when another process has taken over
+	// planNodes prepares what changes the nodes that the source is made of.
+	planNodes func([]bitcoind.Config) (replace func(), err error)
 
 	// synchronised in themselves
 	config   atomic.Pointer[config.Config] // what may not change while running is as at the start
@@ -94,9 +95,11 @@ func New(c config.Config, o Options) (*Pool, error) {
 	}
 	p.config.Store(&c)
 	p.settings.Store(sessionSettings(&c, o.Solo))
-	if err := p.makeNodes(&c); err != nil {
+	nodes, err := p.makeNodes(&c)
+	if err != nil {
 		return nil, err
 	}
+	p.source, p.planNodes = nodes, nodes.PlanNodes
 	p.users = users.New(users.Config{
 		Settings: usersSettings(&c), LogDir: c.LogDir, Solo: o.Solo, LogShares: o.LogShares,
 		Loops: loopCount(), Events: o.Events,
@@ -106,7 +109,7 @@ func New(c config.Config, o Options) (*Pool, error) {
 		OnChain: p.onChain, Published: p.published, Quiet: o.Quiet,
 	})
 	p.blocks = blocks.New(blocks.Options{
-		LogDir: c.LogDir, Network: p.nodes, Jobs: p.jobs, Users: p.users, Events: o.Events,
+		LogDir: c.LogDir, Network: nodes, Jobs: p.jobs, Users: p.users, Events: o.Events,
 		Limit: func(kind string) bool { _, ok := p.notices.PassKind(kind, ""); return ok },
 		Show:  func(text string) { p.miners.Show(text) },
 	})
@@ -117,6 +120,12 @@ func New(c config.Config, o Options) (*Pool, error) {
 	p.operator = &operator.Operator{
 		Version: o.Version, Solo: o.Solo, Users: p.users, Jobs: p.jobs, Blocks: p.blocks, Source: p.source,
 		Miners: p.miners, Registry: p.registry, Server: p.server, Admission: &p.admission, Events: o.Events,
+		Node: func() operator.Node {
+			if c := nodes.Current(); c != nil {
+				return c
+			}
+			return nil
+		},
 	}
 	if !o.TakeOver {
 		if err := p.Load(now); err != nil {
@@ -126,15 +135,13 @@ func New(c config.Config, o Options) (*Pool, error) {
 	return p, nil
 }
 
-func (p *Pool) makeNodes(c *config.Config) (err error) {
-	p.nodes, err = bitcoind.NewGroup(c.Nodes, bitcoind.Options{
+func (p *Pool) makeNodes(c *config.Config) (*bitcoind.Group, error) {
+	return bitcoind.NewGroup(c.Nodes, bitcoind.Options{
 		BlockPoll: c.BlockPoll,
 		SaveDir:   filepath.Join(c.LogDir, "pool", "blocks"),
 		Events:    p.events,
 		Fits:      func(chain string) error { return jobs.Fits(chain, p.config.Load(), p.options.Solo) },
 	})
-	p.source = p.nodes
-	return err
 }
 
 // makeServer makes the server with a session handler on each loop.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"reflect"
 
-	"ckpool/bitcoind"
 	"ckpool/event"
 	"ckpool/internal/config"
 )
@@ -15,9 +14,10 @@ import (
 func (p *Pool) Reload(ctx context.Context, next config.Config) (config.Merged, error) {
 	old := p.config.Load()
 	m := old.Merge(&next)
-	nodes := !reflect.DeepEqual(old.Nodes, m.Nodes)
-	if nodes { // SetNodes must not fail when the ports are open
-		if _, err := bitcoind.NewGroup(m.Nodes, bitcoind.Options{}); err != nil {
+	replaceNodes := func() {}
+	if !reflect.DeepEqual(old.Nodes, m.Nodes) {
+		var err error
+		if replaceNodes, err = p.planNodes(m.Nodes); err != nil {
 			return m, err
 		}
 	}
@@ -29,11 +29,7 @@ func (p *Pool) Reload(ctx context.Context, next config.Config) (config.Merged, e
 			return m, err
 		}
 	}
-	if nodes {
-		if err := p.nodes.SetNodes(m.Nodes); err != nil {
-			return m, err
-		}
-	}
+	replaceNodes()
 	if !reflect.DeepEqual(limits(old), limits(&m.Config)) {
 		if err := p.server.SetLimits(p.limits(&m.Config)); err != nil {
 			return m, err

@@ -50,7 +50,7 @@ func TestGuardWork(t *testing.T) {
 	p := newPool(t, node.Addr())
 	ctx, cancel := context.WithCancel(t.Context())
 	ran := make(chan error)
-	go func() { ran <- p.nodes.Run(ctx) }()
+	go func() { ran <- p.source.Run(ctx) }()
 	defer func() {
 		cancel()
 		if err := <-ran; err != nil {
@@ -64,9 +64,9 @@ func TestGuardWork(t *testing.T) {
 		} else {
 			node.SetFault(fakenode.Fault{Kind: fakenode.Cut})
 		}
-		for deadline := time.Now().Add(20 * time.Second); (p.nodes.Current() != nil) != want; {
+		for deadline := time.Now().Add(20 * time.Second); p.source.Usable() != want; {
 			if time.Now().After(deadline) {
-				t.Fatalf("the node is usable: %v, after 20 s: %+v", !want, p.nodes.Status())
+				t.Fatalf("the node is usable: %v, after 20 s: %+v", !want, p.source.Status())
 			}
 			<-time.After(5 * time.Millisecond)
 		}
