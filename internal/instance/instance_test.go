@@ -273,6 +273,34 @@ func TestKilled(t *testing.T) {
 	claim(t, dir, false)
 }
 
+// Who has ended does not run again: not while its parent asks how, either.
+func TestAliveNoMore(t *testing.T) {
+	for range 500 {
+		child := exec.Command("true")
+		if err := child.Start(); err != nil {
+			t.Fatal(err)
+		}
+		asked := make(chan struct{})
+		go func() {
+			defer close(asked)
+			child.Wait()
+		}()
+		ended := false
+		for waiting := true; waiting; {
+			select {
+			case <-asked:
+				waiting = false
+			default:
+			}
+			alive := Alive(child.Process.Pid)
+			if ended && alive && waiting {
+				t.Error("runs after its end")
+			}
+			ended = ended || !alive
+		}
+	}
+}
+
 func TestStalePID(t *testing.T) {
 	other := exec.Command("sleep", "60")
 	if err := other.Start(); err != nil {

@@ -17,7 +17,8 @@ import (
 // answerTime is for an instance to answer a command.
 const answerTime = 500 * time.Millisecond
 
-// Alive tells whether a process runs; false for zombies too.
+// Alive tells whether a process runs; false also for one that has ended and whose
+// parent has not asked, or just asks, how.
 func Alive(pid int) bool {
 	signal := syscall.Kill(pid, 0)
 	if signal != nil && !errors.Is(signal, syscall.EPERM) {
@@ -25,10 +26,10 @@ func Alive(pid int) bool {
 	}
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil { // it has ended since, or /proc hides what is another user's
-		return signal != nil || !errors.Is(err, fs.ErrNotExist)
+		return signal != nil || !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ESRCH)
 	}
-	_, after, _ := strings.Cut(string(stat), ") ")
-	return !strings.HasPrefix(after, "Z")
+	_, state, _ := strings.Cut(string(stat), ") ")
+	return !strings.HasPrefix(state, "Z") && !strings.HasPrefix(state, "X") // proc(5)
 }
 
 // isPool is false for a program that got the pid of an instance that died: pids

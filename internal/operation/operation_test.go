@@ -185,7 +185,7 @@ func running(pid int) bool {
 		return false
 	}
 	_, after, _ := strings.Cut(string(stat), ") ")
-	return !strings.HasPrefix(after, "Z")
+	return !strings.HasPrefix(after, "Z") && !strings.HasPrefix(after, "X") // proc(5): ended, and just asked how
 }
 
 func awaitExit(pid int) error {
