@@ -2,7 +2,6 @@ package control
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -72,8 +71,7 @@ func NewServer(dir string, gid int) *Server {
 // Handle registers a command. args is what follows the prefix, less one
 // separator character; if the prefix itself ends in punctuation ("message:",
 // "{") or is empty, nothing more is cut. An empty reply is sent as "ok", an error as
-// {"errormsg": "text"}. f has 0.9 s, then the client is told so; it must
-// return when ctx ends.
+// [Fault]. f has 0.9 s, then the client is told so; it must return when ctx ends.
 func (s *Server) Handle(socket, prefix string, f func(ctx context.Context, args string) (reply string, err error)) {
 	s.register(socket, command{prefix: prefix, handle: f})
 }
@@ -360,7 +358,7 @@ func (s *Server) answer(ctx context.Context, k *socket, c *net.UnixConn, request
 	}
 	switch {
 	case r.err != nil:
-		return errorReply(r.err), false
+		return Fault(r.err), false
 	case r.reply == "":
 		return "ok", false
 	}
@@ -405,9 +403,4 @@ func argument(prefix, rest string) string {
 		return rest[1:]
 	}
 	return rest
-}
-
-func errorReply(err error) string {
-	text, _ := json.Marshal(err.Error())
-	return `{"errormsg": ` + string(text) + `}`
 }

@@ -81,7 +81,7 @@ type leaving struct {
 
 // giveAway answers a new process that wants to take over.
 func (s *service) giveAway(ctx context.Context, c *net.UnixConn, arg string) {
-	refuse := func(err error) { _ = control.WriteFrame(c, errorObject(err)) } // the other side may be gone
+	refuse := func(err error) { _ = control.WriteFrame(c, []byte(control.Fault(err))) } // the other side may be gone
 	pid, err := allowed(c)
 	if err == nil && os.Getpid() == 1 && pid != 0 {
 		err = errProcess1
@@ -131,11 +131,6 @@ func allowed(c *net.UnixConn) (pid int, err error) {
 		err = fmt.Errorf("only root and user %d may do that, you are user %d", os.Geteuid(), uid)
 	}
 	return pid, err
-}
-
-func errorObject(err error) []byte {
-	text, _ := json.Marshal(err.Error()) // strings always can
-	return []byte(`{"errormsg": ` + string(text) + `}`)
 }
 
 // Copy implements handover.Source.

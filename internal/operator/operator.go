@@ -202,7 +202,7 @@ func (o *Operator) listener(_ context.Context, n int) (*os.File, error) {
 
 // proxies answers what only an instance with upstream pools can do.
 func proxies(r registrar) {
-	r.answer("proxyinfo", word(`{"proxies": []}`))
+	r.answer("proxyinfo", word(control.Encode(control.ProxyList{})))
 	r.about("getproxy", noProxy("id"))
 	r.about("setproxy", noProxy("id", "priority"))
 	for _, prefix := range []string{
