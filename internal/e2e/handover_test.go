@@ -31,21 +31,12 @@ func (r *running) handOver(server *control.Server) {
 			return
 		}
 		limits := handover.Limits{Ready: patience, Pause: patience, Start: patience}
-		if _, err := handover.Give(ctx, c, leaving{pool.Leave(r.pool), r.cancel}, limits); err != nil {
+		if _, err := handover.Give(ctx, c, pool.NewOutgoing(r.pool), limits); err != nil {
 			r.t.Logf("not handed over: %v", err)
+			return
 		}
+		r.cancel() // the control sockets end with the pool
 	})
-}
-
-// leaving ends the control sockets with the pool.
-type leaving struct {
-	*pool.Leaving
-	end func()
-}
-
-func (l leaving) Leave() {
-	l.Leaving.Leave()
-	l.end()
 }
 
 // succeed lets a pool with another configuration take over from r. fail, if not
@@ -73,7 +64,7 @@ func (r *running) succeed(s setup, fail func(step string) error) (*running, erro
 		return nil, err
 	}
 	defer link.Close()
-	in, err := pool.Arrive(n.pool, link.Hello().Instance, func() error { return n.pool.Listen(ctx) })
+	in, err := pool.NewIncoming(n.pool, link.Hello().Instance, func() error { return n.pool.Listen(ctx) })
 	if err == nil {
 		if err = link.Take(ctx, in); err == nil {
 			err = link.Start()

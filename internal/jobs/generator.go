@@ -36,9 +36,9 @@ type Options struct {
 	// OnChain is called when the chain is known, as Bitcoin Core names it, before
 	// the first work.
 	OnChain func(chain string, network address.Network)
-	// Published is called with each new work, before anything else is done: it
-	// wakes those who wait for it.
-	Published func(*session.Work)
+	// Wake is called with each new work, before anything else is done, to wake
+	// those who wait for it.
+	Wake func(*session.Work)
 	// Quiet is called when miners have the newest work and nobody waits for
 	// anything.
 	Quiet func()
@@ -47,7 +47,7 @@ type Options struct {
 // Generator turns templates of a source into jobs.
 type Generator struct {
 	// immutable
-	Options
+	options   Options
 	source    Source
 	jobs      *Jobs
 	published chan struct{} // capacity 1; there is a job that Tidy has not looked at
@@ -66,7 +66,7 @@ type Generator struct {
 
 // NewGenerator makes a generator that publishes in jobs.
 func NewGenerator(source Source, jobs *Jobs, o Options) *Generator {
-	return &Generator{Options: o, source: source, jobs: jobs, published: make(chan struct{}, 1)}
+	return &Generator{options: o, source: source, jobs: jobs, published: make(chan struct{}, 1)}
 }
 
 // patience is how long a template that is older than the inherited work is
@@ -149,7 +149,7 @@ func (g *Generator) Run(ctx context.Context) error {
 			}
 		}
 		if err := g.publish(&t); err != nil {
-			g.Events.Say(event.Error, "Template of "+t.Node+" gives no work: "+err.Error())
+			g.options.Events.Say(event.Error, "Template of "+t.Node+" gives no work: "+err.Error())
 			continue
 		}
 		timer.Reset(g.nextUpdate(&t))
@@ -193,7 +193,7 @@ const renewPatience = 2 * time.Second
 
 // interval is how often nodes are asked.
 func (g *Generator) interval() time.Duration {
-	return min(g.Config().UpdateInterval, session.RenewAfter)
+	return min(g.options.Config().UpdateInterval, session.RenewAfter)
 }
 
 // renewed is the present work's template once more, when it was announced for so
@@ -235,7 +235,7 @@ func (g *Generator) nextUpdate(t *Update) time.Duration {
 // learnChain fixes what depends on the network: address encodings.
 func (g *Generator) learnChain() error {
 	chain := g.source.Chain()
-	to, err := scriptsOn(chain, g.Config(), g.Solo)
+	to, err := scriptsOn(chain, g.options.Config(), g.options.Solo)
 	if err != nil {
 		return err
 	}
@@ -244,9 +244,9 @@ func (g *Generator) learnChain() error {
 		if chain == "" {
 			what = "The node does not tell its chain"
 		}
-		g.Events.Say(event.Warning, fmt.Sprintf("%s; addresses are taken for those of the %s network", what, to.network))
+		g.options.Events.Say(event.Warning, fmt.Sprintf("%s; addresses are taken for those of the %s network", what, to.network))
 	}
-	c := g.Config()
+	c := g.options.Config()
 	b := &work.Builder{
 		Tag: c.PoolTag, Sig: c.BTCSig,
 		PayoutScript: to.payout, Extranonce1Len: c.Nonce1Length, Extranonce2Len: c.Nonce2Length,
@@ -255,18 +255,18 @@ func (g *Generator) learnChain() error {
 	if err := b.Validate(); err != nil {
 		return err
 	}
-	g.OnChain(chain, to.network)
+	g.options.OnChain(chain, to.network)
 	g.network, g.builder = to.network, b
 	if to.donation != nil {
 		g.outputs = []work.Output{{Script: to.donation, Part: work.Percent(c.Donation), Required: true}}
 	}
-	if g.Solo {
-		g.Events.Say(event.Warning, "Mining solo to any incoming valid BTC address username")
+	if g.options.Solo {
+		g.options.Events.Say(event.Warning, "Mining solo to any incoming valid BTC address username")
 	} else {
-		g.Events.Say(event.Notice, "Mining from any incoming username to address "+c.BTCAddress)
+		g.options.Events.Say(event.Notice, "Mining from any incoming username to address "+c.BTCAddress)
 	}
 	if c.Donation > 0 {
-		g.Events.Say(event.Notice, fmt.Sprintf("%g percent donation to %s", c.Donation, c.DonAddress))
+		g.options.Events.Say(event.Notice, fmt.Sprintf("%g percent donation to %s", c.Donation, c.DonAddress))
 	}
 	return nil
 }
@@ -282,14 +282,14 @@ func (g *Generator) publish(t *Update) error {
 	if err != nil {
 		return err
 	}
-	g.Published(w)
+	g.options.Wake(w)
 	took := time.Since(t.Answered)
 	time.Sleep(yieldTime)
 
 	job := w.Job
 	if old == nil || w.Tip != old.Tip {
 		g.tipSeen = time.Now()
-		g.Events.Tell(event.Event{
+		g.options.Events.Tell(event.Event{
 			Level: event.Notice,
 			Text: fmt.Sprintf("New block: height %d, work for %d sent %s after %s answered",
 				job.Template.Height-1, job.Template.Height, took.Round(10*time.Microsecond), t.Node),
@@ -301,11 +301,11 @@ func (g *Generator) publish(t *Update) error {
 		g.logCoinbase(job)
 	}
 	if n := len(job.LeftOut); n > 0 && (old == nil || len(old.Job.LeftOut) == 0) {
-		g.Events.Say(event.Warning, fmt.Sprintf("The block of height %d has no room for %d of %d coinbase outputs: their value goes to the payout",
+		g.options.Events.Say(event.Warning, fmt.Sprintf("The block of height %d has no room for %d of %d coinbase outputs: their value goes to the payout",
 			job.Template.Height, n, len(g.outputs)))
 	}
 	if old == nil || old.Job.NetworkDifficulty != job.NetworkDifficulty {
-		g.Events.Say(event.Warning, "Network diff set to "+networkText(job.NetworkDifficulty))
+		g.options.Events.Say(event.Warning, "Network diff set to "+networkText(job.NetworkDifficulty))
 	}
 	select {
 	case g.published <- struct{}{}:

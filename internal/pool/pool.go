@@ -103,7 +103,7 @@ func New(c config.Config, o Options) (*Pool, error) {
 	}, now)
 	p.generator = jobs.NewGenerator(p.source, p.jobs, jobs.Options{
 		Config: p.config.Load, Solo: o.Solo, Events: o.Events, Notice: p.notice,
-		OnChain: p.onChain, Published: p.published, Quiet: o.Quiet,
+		OnChain: p.onChain, Wake: p.wake, Quiet: o.Quiet,
 	})
 	p.blocks = blocks.New(blocks.Options{
 		LogDir: c.LogDir, Network: p.nodes, Jobs: p.jobs, Users: p.users, Events: o.Events,
@@ -166,8 +166,8 @@ func (p *Pool) onChain(chain string, network address.Network) {
 	p.blocks.OnChain(chain)
 }
 
-// published wakes the loops for new work.
-func (p *Pool) published(w *session.Work) {
+// wake tells the loops that there is new work.
+func (p *Pool) wake(w *session.Work) {
 	for _, l := range p.server.Loops() {
 		l.Wake()
 	}
