@@ -269,8 +269,8 @@ type Base struct {
 	Bits       string  `json:"nbit"`
 }
 
-// Reload tells what reading the configuration again has changed.
-type Reload struct {
+// Reloaded tells what reading the configuration again has changed.
+type Reloaded struct {
 	Changed []string `json:"changed"` // keys in force
 	Restart []string `json:"restart"` // keys that wait for the next start
 }
@@ -356,8 +356,8 @@ func (c *Client) SetLogLevel(ctx context.Context, level int) error {
 }
 
 // Reload makes the instance read its configuration again.
-func (c *Client) Reload(ctx context.Context) (Reload, error) {
-	return query[Reload](ctx, c, "reload")
+func (c *Client) Reload(ctx context.Context) (Reloaded, error) {
+	return query[Reloaded](ctx, c, "reload")
 }
 
 // Update makes the pool ask its node for new work.

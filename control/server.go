@@ -39,7 +39,7 @@ type Server struct {
 	replyTime time.Duration
 	wholeTime time.Duration // for a connection
 
-	left atomic.Bool // the sockets' files are another process's
+	moved atomic.Bool // the sockets' files are another process's
 
 	mu    sync.Mutex
 	conns map[*net.UnixConn]struct{} // guarded by mu
@@ -199,7 +199,7 @@ func (s *Server) Files() (map[string]*os.File, error) {
 // Leave makes Close, and the end of Serve, leave the sockets in their
 // directory, where they are another process's, and accept no more connections.
 // Any goroutine may call.
-func (s *Server) Leave() { s.left.Store(true) }
+func (s *Server) Leave() { s.moved.Store(true) }
 
 // Close closes and removes the sockets, except those that another process has
 // replaced meanwhile. Serve does it itself.
@@ -213,7 +213,7 @@ func (s *Server) Close() {
 			continue
 		}
 		path := filepath.Join(s.dir, k.name)
-		if now, err := os.Lstat(path); err == nil && !s.left.Load() && k.file != nil && os.SameFile(now, k.file) {
+		if now, err := os.Lstat(path); err == nil && !s.moved.Load() && k.file != nil && os.SameFile(now, k.file) {
 			os.Remove(path)
 		}
 		k.listener.Close()
@@ -246,7 +246,7 @@ func hurry(c *net.UnixConn) {
 }
 
 func (s *Server) accept(ctx context.Context, k *socket, l *net.UnixListener) {
-	for ctx.Err() == nil && !s.left.Load() {
+	for ctx.Err() == nil && !s.moved.Load() {
 		c, err := l.AcceptUnix()
 		if err != nil {
 			if errors.Is(err, syscall.EMFILE) && s.lendSpare() {

@@ -28,7 +28,7 @@ const (
 type processRecord struct {
 	Version  int          `json:"version"`
 	LogLevel *event.Level `json:"loglevel,omitempty"` // as an operator has set it
-	// The service manager and its patience in microseconds, for a process it has
+	// The service manager and its watchdog timeout in microseconds, for a process it has
 	// not started.
 	Notify   string `json:"notify,omitempty"`
 	Watchdog int64  `json:"watchdog,omitempty"`

@@ -60,7 +60,7 @@ type Blocks struct {
 	submitting sync.WaitGroup // goroutines of Take
 
 	moving sync.RWMutex // held for reading while what became of a block is noted
-	left   bool         // guarded by moving; another process has taken over
+	moved  bool         // guarded by moving; another process has taken over
 
 	unsaved []bitcoind.SolvedBlock // by the process before; owned by Import, then by Resume
 }
@@ -133,7 +133,7 @@ func (k *Blocks) Go() { k.moving.Unlock() }
 // for itself what became of blocks.
 func (k *Blocks) Leave() {
 	k.options.Network.Leave()
-	k.left, k.table.left = true, true
+	k.moved, k.table.moved = true, true
 	k.Go()
 	k.Release()
 }

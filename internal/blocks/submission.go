@@ -79,7 +79,7 @@ func (k *Blocks) resumed(height int64, hash [32]byte, s bitcoind.BlockState) {
 func (k *Blocks) whileOurs(note func()) {
 	k.moving.RLock()
 	defer k.moving.RUnlock()
-	if !k.left {
+	if !k.moved {
 		note()
 	}
 }

@@ -52,16 +52,16 @@ type Generator struct {
 	jobs      *Jobs
 	published chan struct{} // capacity 1; there is a job that Tidy has not looked at
 
-	// owned by Run, before it by Prepare and Inherit
-	builder *work.Builder // nil until the chain is known
-	outputs []work.Output // of each job
-	network address.Network
-	tipSeen time.Time // when the present tip was first seen
-	first   *Update   // Prepare has seen, to be published by Run
-	shown   bool      // whom a block would pay
-	took    time.Time // when jobs were inherited
+	// owned by Run, before it by AwaitTemplate and inherit
+	builder   *work.Builder // nil until the chain is known
+	outputs   []work.Output // of each job
+	network   address.Network
+	tipSeen   time.Time // when the present tip was first seen
+	first     *Update   // AwaitTemplate has had, to be published by Run
+	shown     bool      // whom a block would pay
+	inherited time.Time // when jobs of another process were
 
-	tidied *work.Job // owned by Tidy, before it by Inherit; the last one it saw
+	tidied *work.Job // owned by Tidy, before it by inherit; the last one it saw
 }
 
 // NewGenerator makes a generator that publishes in jobs.
@@ -69,16 +69,16 @@ func NewGenerator(source Source, jobs *Jobs, o Options) *Generator {
 	return &Generator{options: o, source: source, jobs: jobs, published: make(chan struct{}, 1)}
 }
 
-// patience is how long a template that is older than the inherited work is
+// outdatedTime is how long a template that is older than the inherited work is
 // held back: the nodes of this process may hear of a block a moment later than
 // those of the process before did.
-const patience = 10 * time.Second
+const outdatedTime = 10 * time.Second
 
 // inherit makes the jobs of another process those to go on from.
 func (g *Generator) inherit(jobs []*session.Work) {
 	g.jobs.restore(jobs)
 	last := jobs[len(jobs)-1]
-	g.took, g.tidied = time.Now(), last.Job
+	g.inherited, g.tidied = time.Now(), last.Job
 	for _, f := range jobs {
 		if f.Tip == last.Tip {
 			g.tipSeen = f.Job.Created
@@ -90,7 +90,7 @@ func (g *Generator) inherit(jobs []*session.Work) {
 // outdated tells that a template is older than the inherited work.
 func (g *Generator) outdated(t *Update) bool {
 	w := g.jobs.Work()
-	return w != nil && t.Template.Height < w.Job.Template.Height && !g.took.IsZero() && time.Since(g.took) < patience
+	return w != nil && t.Template.Height < w.Job.Template.Height && !g.inherited.IsZero() && time.Since(g.inherited) < outdatedTime
 }
 
 // templateTime is how long a node has for its first template before the other
@@ -98,15 +98,15 @@ func (g *Generator) outdated(t *Update) bool {
 // hears the reason.
 const templateTime = 12 * time.Second
 
-// Prepare waits for a template that work can be made of, for Run. The error is
+// AwaitTemplate waits for a template that work can be made of, for Run. The error is
 // that of ctx, or says why there is no work.
-func (g *Generator) Prepare(ctx context.Context) error {
-	patience := time.NewTimer(templateTime)
-	defer patience.Stop()
+func (g *Generator) AwaitTemplate(ctx context.Context) error {
+	deadline := time.NewTimer(templateTime)
+	defer deadline.Stop()
 	select {
 	case <-ctx.Done():
 		return fmt.Errorf("no node has given a template: %w", context.Cause(ctx))
-	case <-patience.C:
+	case <-deadline.C:
 		return fmt.Errorf("no node has given a template within %v: %s", templateTime, g.trouble())
 	case t := <-g.source.Templates():
 		if err := g.learnChain(); err != nil {
@@ -178,7 +178,7 @@ func (g *Generator) await(ctx context.Context, timer *time.Timer) (t Update, ok 
 			}
 			if !asked { // an answer is better
 				asked = true
-				timer.Reset(renewPatience)
+				timer.Reset(renewTime)
 				continue
 			}
 		case t = <-prepared:
@@ -188,8 +188,8 @@ func (g *Generator) await(ctx context.Context, timer *time.Timer) (t Update, ok 
 	}
 }
 
-// renewPatience is what nodes have to answer before the last template is used again.
-const renewPatience = 2 * time.Second
+// renewTime is what nodes have to answer before the last template is used again.
+const renewTime = 2 * time.Second
 
 // interval is how often nodes are asked.
 func (g *Generator) interval() time.Duration {

@@ -168,7 +168,7 @@ func (o *output) drain(s Slot, c *conn) (why Reason, ok bool) {
 	if errno != 0 && errno != unix.EAGAIN {
 		return lost(errno), false
 	}
-	o.settle(s, c, b)
+	o.endBacklog(s, c, b)
 	return 0, true
 }
 
@@ -181,12 +181,12 @@ func (o *output) dropWork(s Slot, c *conn) (tags uint8) {
 	tags, units, bytes := b.dropWork()
 	o.counters.replaced.Add(uint64(units))
 	o.counters.backlogBytes.Add(int64(-bytes))
-	o.settle(s, c, b)
+	o.endBacklog(s, c, b)
 	return tags
 }
 
-// settle ends a backlog that is empty.
-func (o *output) settle(s Slot, c *conn, b *backlog) {
+// endBacklog ends a backlog that is empty.
+func (o *output) endBacklog(s Slot, c *conn, b *backlog) {
 	if b.unsent() == 0 {
 		o.forget(s, c)
 		o.poller.watch(s, c)

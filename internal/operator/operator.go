@@ -178,7 +178,7 @@ func reload(p Process) handler {
 		if err != nil {
 			return "", err
 		}
-		return control.Encode(control.Reload{Changed: m.Changed, Restart: m.Restart}), nil
+		return control.Encode(control.Reloaded{Changed: m.Changed, Restart: m.Restart}), nil
 	}
 }
 

@@ -192,7 +192,7 @@ func (l *Outgoing) Thaw() {
 // Leave implements handover.Source. Run returns afterwards.
 func (l *Outgoing) Leave() {
 	p := l.pool
-	close(p.left) // before the files are let go
+	close(p.moved) // before the files are let go
 	p.blocks.Leave()
 	p.users.LeaveFiles()
 	l.frozen.Each(func(loop *netserver.Loop) {

@@ -46,7 +46,7 @@ type Pool struct {
 	// immutable
 	options   Options
 	events    event.Func
-	nodes     *bitcoind.Group // the source, as Reload knows it
+	nodes     *bitcoind.Group // the source, as Apply knows it
 	source    jobs.Source
 	jobs      *jobs.Jobs
 	generator *jobs.Generator
@@ -58,7 +58,7 @@ type Pool struct {
 	server    *netserver.Server
 	admission operator.Admission
 	operator  *operator.Operator
-	left      chan struct{} // closed when another process has taken over
+	moved     chan struct{} // closed when another process has taken over
 
 	// synchronised in themselves
 	config   atomic.Pointer[config.Config] // what may not change while running is as at the start
@@ -68,7 +68,7 @@ type Pool struct {
 
 	background background // owned by Run, before it by Prepare
 
-	certificates []*keypair.Pair // owned by Listen and Reload, which are never at the same time
+	certificates []*keypair.Pair // owned by Listen and Apply, which are never at the same time
 }
 
 // New prepares a pool. It makes the log directories and reads what an earlier
@@ -89,7 +89,7 @@ func New(c config.Config, o Options) (*Pool, error) {
 		jobs:     jobs.New(now),
 		registry: session.NewRegistry(c.Nonce1Length, uint64(len(c.Servers))),
 		notices:  logfile.NewLimiter(time.Minute),
-		left:     make(chan struct{}),
+		moved:    make(chan struct{}),
 		lines:    session.NewLog(o.Wants, o.Events),
 	}
 	p.config.Store(&c)

@@ -46,7 +46,7 @@ func (p *Pool) Run(until context.Context) error {
 
 	select {
 	case <-ctx.Done():
-	case <-p.left:
+	case <-p.moved:
 		cancel(nil)
 	}
 	serving.Wait()
@@ -57,7 +57,7 @@ func (p *Pool) Run(until context.Context) error {
 	rest.Wait()
 	stopWriting()
 	writing.Wait()
-	if p.hasLeft() {
+	if p.hasMoved() {
 		return nil
 	}
 	now := time.Now()
@@ -145,7 +145,7 @@ func (p *Pool) minute(ctx context.Context, now time.Time) (n users.Sessions) {
 		return n
 	}
 	defer p.users.ReleaseFiles()
-	if p.hasLeft() {
+	if p.hasMoved() {
 		return n
 	}
 	p.registry.Sweep(now)
@@ -163,10 +163,10 @@ func (p *Pool) noteSaving(err error) {
 	}
 }
 
-// hasLeft tells that another process has taken over.
-func (p *Pool) hasLeft() bool {
+// hasMoved tells that another process has taken over.
+func (p *Pool) hasMoved() bool {
 	select {
-	case <-p.left:
+	case <-p.moved:
 		return true
 	default:
 		return false

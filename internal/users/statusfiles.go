@@ -33,7 +33,7 @@ func (s *Users) MinuteBegins() bool { return s.totals.nextPass()%passes == 0 }
 func (s *Users) Tick(now time.Time, n Sessions) error {
 	_ = s.HoldFiles(context.Background())
 	defer s.ReleaseFiles()
-	if s.left {
+	if s.moved {
 		return nil // the files are another process's
 	}
 	t := s.stamp(now)
@@ -78,7 +78,7 @@ func (s *Users) ReleaseFiles() { <-s.files }
 
 // LeaveFiles ends HoldFiles when the files have become another process's.
 func (s *Users) LeaveFiles() {
-	s.left = true
+	s.moved = true
 	s.ReleaseFiles()
 }
 
@@ -162,7 +162,7 @@ func (s *Users) usersDir() string { return filepath.Join(s.cfg.LogDir, "users") 
 func (s *Users) saveUsers(now time.Time, pass int, trouble *trouble) {
 	for i := pass; i < len(s.directory.shards); i += passes {
 		for _, u := range s.directory.shards[i].list() {
-			workers := s.directory.tidy(u, s.stamp(now))
+			workers := s.directory.sweep(u, s.stamp(now))
 			s.refreshWorkers(workers, s.stamp(now))
 			stats, write := s.userStats(u, now)
 			if !write {

@@ -55,7 +55,7 @@ type Users struct {
 
 	files chan struct{}       // capacity 1; holds one while files are written, see HoldFiles
 	sums  map[string]agentSum // of who holds files; of the users saved since the pool was
-	left  bool                // of who holds files; they are another process's
+	moved bool                // of who holds files; they are another process's
 }
 
 // New starts empty; [Users.Load] fills it from the files of an earlier run.
