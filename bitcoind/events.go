@@ -1,7 +1,7 @@
 package bitcoind
 
-// NodeChange is an event: a node can be used again, or cannot. What keeps it from
-// being used is told each minute while it lasts.
+// NodeChange is an event: a node has become usable, or unusable, which is told
+// again each minute while it lasts.
 type NodeChange struct {
 	Node   string // host:port
 	State  string // as NodeStatus has it
@@ -16,8 +16,8 @@ type NodeFollowed struct {
 // NoNode is an event, told each minute while it lasts: no node can be used.
 type NoNode struct{}
 
-// BlockChange is an event: what became of a block of the pool's. More
-// confirmations are none.
+// BlockChange is an event: what became of a block of the pool's. Further
+// confirmations of it are not told.
 type BlockChange struct {
 	Height int64
 	Hash   [32]byte // in internal byte order

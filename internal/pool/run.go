@@ -38,7 +38,8 @@ func (p *Pool) Run(until context.Context) error {
 	start(&rest, later, "nodes", p.background.wait)
 	rest.Go(func() { p.users.WriteShares(later) })
 	rest.Go(func() { p.generator.Tidy(later) })
-	written, stopWriting := context.WithCancel(context.WithoutCancel(ctx)) // what nodes say at last is in the file
+	// The table of blocks outlives the nodes: the last they say of a block is in it.
+	written, stopWriting := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWriting()
 	var writing sync.WaitGroup
 	writing.Go(func() { p.blocks.Run(written) })

@@ -24,7 +24,8 @@ type Sessions struct {
 	Disconnected int64 // that may be resumed
 }
 
-// MinuteBegins tells that the next Tick is the first of a minute.
+// MinuteBegins tells whether the next Tick wants the counts of sessions: the
+// first of a minute does.
 func (s *Users) MinuteBegins() bool { return s.totals.nextPass()%passes == 0 }
 
 // Tick brings the pool's averages up to now, and lets the averages fall, writes
