@@ -6,13 +6,15 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"ckpool/internal/epoll"
 )
 
 // output is what a loop writes. It collects what is written in one iteration,
 // so that each slot needs one system call at its end, and keeps what sockets do
 // not take. Owned by the loop.
 type output struct {
-	poller   *poller
+	poller   *epoll.Poller
 	counters *counters
 	limit    int // Config.Backlog
 
@@ -138,7 +140,7 @@ func (o *output) queue(s Slot, c *conn, p []byte, n int) int {
 	}
 	if flags != c.flags {
 		c.flags = flags
-		o.poller.watch(s, c)
+		watch(o.poller, s, c)
 	}
 	return b.unsent()
 }
@@ -189,7 +191,7 @@ func (o *output) dropWork(s Slot, c *conn) (tags uint8) {
 func (o *output) endBacklog(s Slot, c *conn, b *backlog) {
 	if b.unsent() == 0 {
 		o.forget(s, c)
-		o.poller.watch(s, c)
+		watch(o.poller, s, c)
 	}
 }
 
