@@ -19,6 +19,7 @@ import (
 	"ckpool/internal/operator"
 	"ckpool/internal/pool"
 	"ckpool/internal/testkit"
+	"ckpool/internal/testkit/wait"
 )
 
 func TestMain(m *testing.M) {
@@ -254,17 +255,4 @@ func btcdEntry(n *testkit.Btcd) keys {
 }
 
 // eventually waits for a condition.
-func eventually(t *testing.T, within time.Duration, what string, is func() bool) {
-	t.Helper()
-	deadline := time.NewTimer(within)
-	defer deadline.Stop()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !is() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			t.Fatalf("not within %v: %s", within, what)
-		}
-	}
-}
+var eventually = wait.Until
