@@ -20,14 +20,14 @@ import (
 // changes nothing: it never makes a user or worker.
 func (o *Operator) statistics(r registrar) {
 	r.ask("poolstats", func(ctx context.Context, now time.Time) any { return o.poolStats(ctx, now) })
-	r.about("userclients", o.userClients)
-	r.about("workerclients", o.workerClients)
+	r.about("userclients", found(o.findUser, o.userClients))
+	r.about("workerclients", found(o.findWorker, o.workerClients))
 	r.about("clients", o.clients)
 	r.about("getclient", o.client)
-	r.about("ucinfo", o.userConnections)
-	r.about("wcinfo", o.workerConnections)
-	r.about("getuser", o.user)
-	r.about("getworker", o.worker)
+	r.about("ucinfo", found(o.findUser, o.userConnections))
+	r.about("wcinfo", found(o.findWorker, o.workerConnections))
+	r.about("getuser", found(o.findUser, user))
+	r.about("getworker", found(o.findWorker, worker))
 	r.ask("users", func(_ context.Context, now time.Time) any { return o.users(now) })
 	r.ask("workers", func(_ context.Context, now time.Time) any { return o.workers(now) })
 	r.ask("blocks", func(context.Context, time.Time) any { return o.blocks() })
@@ -93,17 +93,22 @@ func (o *Operator) workers(now time.Time) control.WorkerList {
 	return reply
 }
 
-// user is getuser={"user":"U"}.
-func (o *Operator) user(_ context.Context, q question) (any, error) {
-	u, err := o.findUser(q)
-	return showUser(&u), err
+// found answers a question about a user or worker, which find looks for.
+func found[T any](find func(question) (T, error), reply func(context.Context, *T) (any, error)) func(context.Context, question) (any, error) {
+	return func(ctx context.Context, q question) (any, error) {
+		v, err := find(q)
+		if err != nil {
+			return nil, err
+		}
+		return reply(ctx, &v)
+	}
 }
 
+// user is getuser={"user":"U"}.
+func user(_ context.Context, u *users.User) (any, error) { return showUser(u), nil }
+
 // worker is getworker={"worker":"W"}.
-func (o *Operator) worker(_ context.Context, q question) (any, error) {
-	w, err := o.findWorker(q)
-	return showWorker(&w), err
-}
+func worker(_ context.Context, w *users.Worker) (any, error) { return showWorker(w), nil }
 
 func (o *Operator) findUser(q question) (users.User, error) {
 	name, err := q.name("user")
@@ -175,41 +180,25 @@ func (o *Operator) client(ctx context.Context, q question) (any, error) {
 }
 
 // userClients is userclients={"user":"U"}: the ids of a user's connections.
-func (o *Operator) userClients(ctx context.Context, q question) (any, error) {
-	u, err := o.findUser(q)
-	if err != nil {
-		return nil, err
-	}
+func (o *Operator) userClients(ctx context.Context, u *users.User) (any, error) {
 	ids, err := o.ids(ctx, o.Users.OfUser(u.Name))
 	return control.ConnectionIDs{User: u.Name, Clients: ids}, err
 }
 
 // workerClients is workerclients={"worker":"W"}.
-func (o *Operator) workerClients(ctx context.Context, q question) (any, error) {
-	w, err := o.findWorker(q)
-	if err != nil {
-		return nil, err
-	}
+func (o *Operator) workerClients(ctx context.Context, w *users.Worker) (any, error) {
 	ids, err := o.ids(ctx, o.Users.OfWorker(w.Name))
 	return control.ConnectionIDs{Worker: w.Name, Clients: ids}, err
 }
 
 // userConnections is ucinfo={"user":"U"}.
-func (o *Operator) userConnections(ctx context.Context, q question) (any, error) {
-	u, err := o.findUser(q)
-	if err != nil {
-		return nil, err
-	}
+func (o *Operator) userConnections(ctx context.Context, u *users.User) (any, error) {
 	list, err := o.connections(ctx, o.Users.OfUser(u.Name))
 	return control.ConnectionList{User: u.Name, Clients: list}, err
 }
 
 // workerConnections is wcinfo={"worker":"W"}.
-func (o *Operator) workerConnections(ctx context.Context, q question) (any, error) {
-	w, err := o.findWorker(q)
-	if err != nil {
-		return nil, err
-	}
+func (o *Operator) workerConnections(ctx context.Context, w *users.Worker) (any, error) {
 	list, err := o.connections(ctx, o.Users.OfWorker(w.Name))
 	return control.ConnectionList{User: w.User, Clients: list}, err
 }
