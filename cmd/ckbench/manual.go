@@ -27,12 +27,16 @@ func manualPage() manual.Page {
 		About: `Simulated miners do real hashing against a pool, in one of several modes, and what
 the pool took for it is printed as a table. "ckbench run" starts a complete pool to
 try, with a node and miners of its own.`,
-		Sections: []manual.Section{
-			{Title: "Modes", Text: "\"ckbench MODE --help\" lists the options of a mode.", Items: []manual.Item{
+		Sections: []manual.Section{{
+			Title: "Modes",
+			Text:  "\"ckbench MODE --help\" lists the options of a mode.",
+			Items: []manual.Item{
 				{Term: "run", Text: "a complete pool to try, with its own node and miners"},
 				{Term: "fakenode", Text: "a bitcoin node that is none, for templates of any size"},
-			}},
-			{Title: "Examples", Items: []manual.Item{
+			},
+		}, {
+			Title: "Examples",
+			Items: []manual.Item{
 				{Term: "ckbench run", Text: "a pool to try, with two miners and a node of its own"},
 				{Term: "ckbench mine --pool 127.0.0.1:3333 --suggest 0.0001", Text: "a miner for a pool on this machine, so easy that it has shares at once"},
 				{Term: "ckbench mine --user ADDRESS --miners 5 --duration 10m", Text: "five miners of a solo pool for ten minutes"},
@@ -40,10 +44,14 @@ try, with a node and miners of its own.`,
 				{Term: "ckbench storm --miners 10000", Text: "how soon 10,000 miners that connect at once have work"},
 				{Term: "ckbench notify --rpc http://user:pass@127.0.0.1:18443 --miners 1000", Text: "how soon they have work after a new block of a regtest node"},
 				{Term: "ckbench shares --json --count 100000", Text: "a result for a program to read"},
-			}},
-			{Title: "Exit status", Text: "0; 1 if something could not be measured, or the pool lost shares or connections."},
-			{Title: "See also", Text: "ckpool(1)"},
-		},
+			},
+		}, {
+			Title: "Exit status",
+			Text:  "0; 1 if something could not be measured, or the pool lost shares or connections.",
+		}, {
+			Title: "See also",
+			Text:  "ckpool(1)",
+		}},
 		Words: []string{"run", "fakenode", "--version"},
 	}
 	for _, m := range modes {

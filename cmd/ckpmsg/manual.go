@@ -24,20 +24,27 @@ status shows how the pool does on one screen.
 The sockets are looked for in /run/ckpool/NAME, in /run/ckpool for the instance
 ckpool, and in /tmp/NAME.`,
 		Options: getopt.List(new(values).set()),
-		Sections: []manual.Section{
-			{Title: "Commands", Text: `In the input a command and its argument are one word, "loglevel=5", and several arguments an
+		Sections: []manual.Section{{
+			Title: "Commands",
+			Text: `In the input a command and its argument are one word, "loglevel=5", and several arguments an
 object: 'messageuser={"user":"alice","text":"hello"}'. Commands are found by their beginning,
-in upper or lower case.`},
-			{Title: "Examples", Items: []manual.Item{
+in upper or lower case.`,
+		}, {
+			Title: "Examples",
+			Items: []manual.Item{
 				{Term: "ckpmsg status", Text: "how the pool does, on one screen"},
 				{Term: "ckpmsg getworker bc1q....rig1", Text: "whether a miner is fine"},
 				{Term: "ckpmsg -n solo nodes", Text: "the bitcoin nodes of the instance solo"},
 				{Term: "ckpmsg --json blocks", Text: "blocks found, for a program to read"},
 				{Term: "ckpmsg upgrade", Text: "change to the program that is installed now; miners stay connected"},
-			}},
-			{Title: "Exit status", Text: "0; 1 if the instance could not be reached or a command failed."},
-			{Title: "See also", Text: "ckpool(1), notifier(1), docs/operations.md"},
-		},
+			},
+		}, {
+			Title: "Exit status",
+			Text:  "0; 1 if the instance could not be reached or a command failed.",
+		}, {
+			Title: "See also",
+			Text:  "ckpool(1), notifier(1), docs/operations.md",
+		}},
 	}
 	for _, c := range commands() {
 		term := c.Name

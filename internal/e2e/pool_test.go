@@ -19,6 +19,7 @@ import (
 	"ckpool/internal/operator"
 	"ckpool/internal/pool"
 	"ckpool/internal/testkit"
+	"ckpool/internal/testkit/fakenode"
 	"ckpool/internal/testkit/wait"
 )
 
@@ -248,6 +249,14 @@ func fakeEntry(n *testkit.FakeNode) keys {
 		k["zmq"] = n.ZMQ()
 	}
 	return k
+}
+
+// startFake starts a fake node, a pool on it and a miner.
+func startFake(t *testing.T) (n *testkit.FakeNode, p *running, h *hand) {
+	t.Helper()
+	n = testkit.StartFakeNode(t, fakenode.Config{})
+	p = setup{nodes: []keys{fakeEntry(n)}}.start(t)
+	return n, p, p.connect(t, "alice")
 }
 
 func btcdEntry(n *testkit.Btcd) keys {

@@ -308,29 +308,19 @@ func comeAndGo(addr string, how int) error {
 func TestShutdownWithinHandshakes(t *testing.T) {
 	pair, _ := openPair(t, certificate.NewRSA(t, "a", 1))
 	r := startTLS(t, Config{}, nil, pair)
-	var load sync.WaitGroup
-	stop := make(chan struct{})
 	for range 20 {
-		c := dialFrom(t, r.second(), "", 0)
-		c.send("\x16\x03\x01\x01\x00\x01")
-		load.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				if c, _, err := dialTLS(r.second()); err == nil {
-					_ = echoTLS(c, "x\n")
-					c.Close()
-				}
-			}
-		})
+		dialFrom(t, r.second(), "", 0).send("\x16\x03\x01\x01\x00\x01")
 	}
+	end := load(20, func() bool {
+		if c, _, err := dialTLS(r.second()); err == nil {
+			_ = echoTLS(c, "x\n")
+			c.Close()
+		}
+		return true
+	})
 	eventually(t, "some", func() bool { return r.Stats().Accepted > 20 })
 	r.stop()
-	close(stop)
-	load.Wait()
+	end()
 }
 
 // Others have their answers while handshakes take all the time they are given.
