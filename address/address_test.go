@@ -31,16 +31,22 @@ func TestBech32Strings(t *testing.T) {
 	}
 }
 
+// parsed is an address that is to be read, and to have a script, in hex.
+func parsed(t *testing.T, addr, script string) Address {
+	t.Helper()
+	a, err := Parse(addr)
+	if err != nil {
+		t.Fatalf("%s: %v", addr, err)
+	}
+	if got := hex.EncodeToString(a.Script()); got != script {
+		t.Errorf("%s: script %s, want %s", addr, got, script)
+	}
+	return a
+}
+
 func TestWitnessVectors(t *testing.T) {
 	for _, tt := range validWitness {
-		a, err := Parse(tt.addr)
-		if err != nil {
-			t.Errorf("%s: %v", tt.addr, err)
-			continue
-		}
-		if got := hex.EncodeToString(a.Script()); got != tt.script {
-			t.Errorf("%s: script %s, want %s", tt.addr, got, tt.script)
-		}
+		a := parsed(t, tt.addr, tt.script)
 		if got := a.String(); got != strings.ToLower(tt.addr) {
 			t.Errorf("%s: String %s", tt.addr, got)
 		}
@@ -54,14 +60,7 @@ func TestWitnessVectors(t *testing.T) {
 
 func TestAddresses(t *testing.T) {
 	for _, tt := range addresses {
-		a, err := Parse(tt.addr)
-		if err != nil {
-			t.Errorf("%s: %v", tt.addr, err)
-			continue
-		}
-		if got := hex.EncodeToString(a.Script()); got != tt.script {
-			t.Errorf("%s: script %s, want %s", tt.addr, got, tt.script)
-		}
+		a := parsed(t, tt.addr, tt.script)
 		if a.Type() != tt.kind || a.Network() != tt.network {
 			t.Errorf("%s: %v on %v, want %v on %v", tt.addr, a.Type(), a.Network(), tt.kind, tt.network)
 		}

@@ -1,7 +1,7 @@
 package bitcoind
 
-// NodeChange is an event: a node can be used again, or cannot. What keeps it from
-// being used is told each minute while it lasts.
+// NodeChange is an event: a node has become usable, or unusable, which is told
+// again each minute while it lasts.
 type NodeChange struct {
 	Node   string // host:port
 	State  string // as Group.Status tells it

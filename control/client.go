@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -143,14 +142,4 @@ func cause(ctx context.Context, err error) error {
 		return ctx.Err()
 	}
 	return err
-}
-
-// Failed reports whether a reply says that the command was not carried out:
-// it is unknown, failed, invalid or an object with errormsg.
-func Failed(reply string) bool {
-	switch strings.ToLower(reply) {
-	case "unknown", "failed", "invalid":
-		return true
-	}
-	return strings.HasPrefix(reply, `{"errormsg"`)
 }

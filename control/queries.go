@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"strconv"
 	"time"
 )
@@ -216,8 +217,60 @@ type BestShares struct {
 	BestEver  float64 `json:"bestever"`
 }
 
-// Reload tells what reading the configuration again has changed.
-type Reload struct {
+// Replies with a list.
+type (
+	UserList struct {
+		Users []User `json:"users"`
+	}
+	WorkerList struct {
+		Workers []Worker `json:"workers"`
+	}
+	// ConnectionList are connections, all or those of one user.
+	ConnectionList struct {
+		User    string       `json:"user,omitempty"`
+		Clients []Connection `json:"clients"`
+	}
+	// ConnectionIDs are the connections of a user or worker.
+	ConnectionIDs struct {
+		User    string   `json:"user,omitempty"`
+		Worker  string   `json:"worker,omitempty"`
+		Clients []uint64 `json:"clients"`
+	}
+	BlockList struct {
+		Blocks []Block `json:"blocks"`
+	}
+	NodeList struct {
+		Nodes []Node `json:"nodes"`
+	}
+	BestShareList struct {
+		BestShare float64      `json:"bestshare"` // of the round
+		Users     []BestShares `json:"users"`
+	}
+	// RejectCounts are rejected shares by reason.
+	RejectCounts struct {
+		Rejects Counts `json:"rejects"`
+	}
+	// DropCounts are closed connections by reason.
+	DropCounts struct {
+		Drops Counts `json:"drops"`
+	}
+	// ProxyList are upstream pools, of which an instance that mines from nodes
+	// has none.
+	ProxyList struct {
+		Proxies []struct{} `json:"proxies"`
+	}
+)
+
+// Base is what getbase adds to the template of the node.
+type Base struct {
+	Difficulty float64 `json:"diff"`
+	Time       string  `json:"ntime"` // this and the next in hex, most significant byte first
+	Version    string  `json:"bbversion"`
+	Bits       string  `json:"nbit"`
+}
+
+// Reloaded tells what reading the configuration again has changed.
+type Reloaded struct {
 	Changed []string `json:"changed"` // keys in force
 	Restart []string `json:"restart"` // keys that wait for the next start
 }
@@ -232,11 +285,7 @@ func (c *Client) text(ctx context.Context, request string) (string, error) {
 	if !Failed(reply) {
 		return reply, nil
 	}
-	refusal := struct {
-		Text string `json:"errormsg"`
-	}{reply}
-	_ = json.Unmarshal([]byte(reply), &refusal) // else it is the word that says it
-	return "", &RefusedError{request, refusal.Text}
+	return "", &RefusedError{request, Refusal(reply)}
 }
 
 // query decodes a reply's object.
@@ -251,17 +300,17 @@ func query[T any](ctx context.Context, c *Client, request string) (v T, err erro
 	return v, err
 }
 
-// list decodes the one member of a reply's object.
-func list[T any](ctx context.Context, c *Client, request, key string) (v T, err error) {
-	o, err := query[map[string]json.RawMessage](ctx, c, request)
+// list is a query for a reply with a list, which must be there.
+func list[T any](ctx context.Context, c *Client, request string) (v T, err error) {
+	v, err = query[T](ctx, c, request)
 	if err != nil {
 		return v, err
 	}
-	if o[key] == nil {
-		return v, fmt.Errorf("reply to %.100s: no %s", request, key)
-	}
-	if err := json.Unmarshal(o[key], &v); err != nil {
-		return v, fmt.Errorf("reply to %.100s: %w", request, err)
+	for f, field := range reflect.ValueOf(v).Fields() {
+		if field.Kind() == reflect.Slice && field.IsNil() {
+			name, _ := key(f)
+			return v, fmt.Errorf("reply to %.100s: no %s", request, name)
+		}
 	}
 	return v, nil
 }
@@ -307,8 +356,8 @@ func (c *Client) SetLogLevel(ctx context.Context, level int) error {
 }
 
 // Reload makes the instance read its configuration again.
-func (c *Client) Reload(ctx context.Context) (Reload, error) {
-	return query[Reload](ctx, c, "reload")
+func (c *Client) Reload(ctx context.Context) (Reloaded, error) {
+	return query[Reloaded](ctx, c, "reload")
 }
 
 // Update makes the pool ask its node for new work.
@@ -324,17 +373,20 @@ func (c *Client) PoolStats(ctx context.Context) (PoolStats, error) {
 
 // Users are all users of this run and those read from files.
 func (c *Client) Users(ctx context.Context) ([]User, error) {
-	return list[[]User](ctx, c, "users", "users")
+	reply, err := list[UserList](ctx, c, "users")
+	return reply.Users, err
 }
 
 // Workers are all workers.
 func (c *Client) Workers(ctx context.Context) ([]Worker, error) {
-	return list[[]Worker](ctx, c, "workers", "workers")
+	reply, err := list[WorkerList](ctx, c, "workers")
+	return reply.Workers, err
 }
 
 // Clients are all connected miners.
 func (c *Client) Clients(ctx context.Context) ([]Connection, error) {
-	return list[[]Connection](ctx, c, "clients", "clients")
+	reply, err := list[ConnectionList](ctx, c, "clients")
+	return reply.Clients, err
 }
 
 // Connection is one connected miner.
@@ -344,20 +396,22 @@ func (c *Client) Connection(ctx context.Context, id uint64) (Connection, error) 
 
 // UserConnections are a user's connected miners.
 func (c *Client) UserConnections(ctx context.Context, name string) ([]Connection, error) {
-	request, err := Message("ucinfo", name)
-	if err != nil {
-		return nil, err
-	}
-	return list[[]Connection](ctx, c, request, "clients")
+	return connections(ctx, c, "ucinfo", name)
 }
 
 // WorkerConnections are a worker's connected miners.
 func (c *Client) WorkerConnections(ctx context.Context, name string) ([]Connection, error) {
-	request, err := Message("wcinfo", name)
+	return connections(ctx, c, "wcinfo", name)
+}
+
+// connections are those of a user or worker.
+func connections(ctx context.Context, c *Client, command, name string) ([]Connection, error) {
+	request, err := Message(command, name)
 	if err != nil {
 		return nil, err
 	}
-	return list[[]Connection](ctx, c, request, "clients")
+	reply, err := list[ConnectionList](ctx, c, request)
+	return reply.Clients, err
 }
 
 // User is one user; the error is a [*RefusedError] if there is none.
@@ -386,27 +440,32 @@ func (c *Client) CheckAddress(ctx context.Context, address string) (Payout, erro
 
 // Blocks are the blocks the pool has found, the oldest first.
 func (c *Client) Blocks(ctx context.Context) ([]Block, error) {
-	return list[[]Block](ctx, c, "blocks", "blocks")
+	reply, err := list[BlockList](ctx, c, "blocks")
+	return reply.Blocks, err
 }
 
 // Nodes are the pool's nodes, in order of preference.
 func (c *Client) Nodes(ctx context.Context) ([]Node, error) {
-	return list[[]Node](ctx, c, "nodes", "nodes")
+	reply, err := list[NodeList](ctx, c, "nodes")
+	return reply.Nodes, err
 }
 
 // BestShares are those of the users with the best shares, the best first.
 func (c *Client) BestShares(ctx context.Context) ([]BestShares, error) {
-	return list[[]BestShares](ctx, c, "bestshares", "users")
+	reply, err := list[BestShareList](ctx, c, "bestshares")
+	return reply.Users, err
 }
 
 // Rejects counts rejected shares by reason, since the start.
 func (c *Client) Rejects(ctx context.Context) (Counts, error) {
-	return list[Counts](ctx, c, "rejects", "rejects")
+	reply, err := list[RejectCounts](ctx, c, "rejects")
+	return reply.Rejects, err
 }
 
 // Drops counts closed connections by reason, since the start.
 func (c *Client) Drops(ctx context.Context) (Counts, error) {
-	return list[Counts](ctx, c, "drops", "drops")
+	reply, err := list[DropCounts](ctx, c, "drops")
+	return reply.Drops, err
 }
 
 // ShowMessage shows a text on all miners.

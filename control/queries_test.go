@@ -126,7 +126,7 @@ func TestQueries(t *testing.T) {
 	uptime, err := c.Uptime(ctx)
 	check("uptime", 90*time.Second, uptime, err)
 	reloaded, err := c.Reload(ctx)
-	check("reload", control.Reload{Changed: []string{"mindiff"}, Restart: []string{}}, reloaded, err)
+	check("reload", control.Reloaded{Changed: []string{"mindiff"}, Restart: []string{}}, reloaded, err)
 	users, err := c.Users(ctx)
 	check("users", []control.User{{User: "alice", ID: 1, Workers: 2, BestDifficulty: 1234.5,
 		Rates: control.Rates{DSPS1: 1, DSPS5: 2, DSPS60: 3, DSPS1440: 4}, DSPS10080: 5, LastShare: at}}, users, err)

@@ -69,7 +69,7 @@ func putFields(o *sharelog.Object, v reflect.Value) {
 			putFields(o, v.Field(i))
 			continue
 		}
-		key, option, _ := strings.Cut(f.Tag.Get("json"), ",")
+		key, option := key(f)
 		if option == "omitempty" && v.Field(i).IsZero() {
 			continue
 		}
@@ -81,13 +81,37 @@ func putFields(o *sharelog.Object, v reflect.Value) {
 	}
 }
 
+// key is the name of a member, and the option behind it.
+func key(f reflect.StructField) (name, option string) {
+	name, option, _ = strings.Cut(f.Tag.Get("json"), ",")
+	return name, option
+}
+
 // fault is a reply that says that a command was not carried out, and why.
 type fault struct {
 	Text string `json:"errormsg"`
 }
 
-// Fault is the reply of a command that was not carried out.
-func Fault(text string) string { return Encode(fault{text}) }
+// Fault is the reply of a command that was not carried out, for the reason err.
+func Fault(err error) string { return Encode(fault{err.Error()}) }
+
+// Failed reports whether a reply says that the command was not carried out:
+// it is unknown, failed, invalid or a [Fault].
+func Failed(reply string) bool {
+	switch strings.ToLower(reply) {
+	case "unknown", "failed", "invalid":
+		return true
+	}
+	return strings.HasPrefix(reply, strings.TrimSuffix(Encode(fault{}), `: ""}`))
+}
+
+// Refusal is why a command was not carried out, as its reply says: the text of a
+// [Fault], else the reply itself, which is a word then.
+func Refusal(reply string) string {
+	f := fault{reply}
+	_ = json.Unmarshal([]byte(reply), &f)
+	return f.Text
+}
 
 // Counts are numbers by name, in the order of the pool's list of names.
 type Counts []Count
@@ -119,6 +143,7 @@ func (c *Counts) UnmarshalJSON(b []byte) error {
 	if open != json.Delim('{') {
 		return fmt.Errorf("counts are no object but %.20s", b)
 	}
+	*c = Counts{}
 	for d.More() {
 		name, err := d.Token()
 		if err != nil {

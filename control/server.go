@@ -2,7 +2,6 @@ package control
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -40,7 +39,7 @@ type Server struct {
 	replyTime time.Duration
 	wholeTime time.Duration // for a connection
 
-	left atomic.Bool // the sockets' files are another process's
+	moved atomic.Bool // the sockets' files are another process's
 
 	mu    sync.Mutex
 	conns map[*net.UnixConn]struct{} // guarded by mu
@@ -72,8 +71,7 @@ func NewServer(dir string, gid int) *Server {
 // Handle registers a command. args is what follows the prefix, less one
 // separator character; if the prefix itself ends in punctuation ("message:",
 // "{") or is empty, nothing more is cut. An empty reply is sent as "ok", an error as
-// {"errormsg": "text"}. f has 0.9 s, then the client is told so; it must
-// return when ctx ends.
+// [Fault]. f has 0.9 s, then the client is told so; it must return when ctx ends.
 func (s *Server) Handle(socket, prefix string, f func(ctx context.Context, args string) (reply string, err error)) {
 	s.register(socket, command{prefix: prefix, handle: f})
 }
@@ -201,7 +199,7 @@ func (s *Server) Files() (map[string]*os.File, error) {
 // Leave makes Close, and the end of Serve, leave the sockets in their
 // directory, where they are another process's, and accept no more connections.
 // Any goroutine may call.
-func (s *Server) Leave() { s.left.Store(true) }
+func (s *Server) Leave() { s.moved.Store(true) }
 
 // Close closes and removes the sockets, except those that another process has
 // replaced meanwhile. Serve does it itself.
@@ -215,7 +213,7 @@ func (s *Server) Close() {
 			continue
 		}
 		path := filepath.Join(s.dir, k.name)
-		if now, err := os.Lstat(path); err == nil && !s.left.Load() && k.file != nil && os.SameFile(now, k.file) {
+		if now, err := os.Lstat(path); err == nil && !s.moved.Load() && k.file != nil && os.SameFile(now, k.file) {
 			os.Remove(path)
 		}
 		k.listener.Close()
@@ -248,7 +246,7 @@ func hurry(c *net.UnixConn) {
 }
 
 func (s *Server) accept(ctx context.Context, k *socket, l *net.UnixListener) {
-	for ctx.Err() == nil && !s.left.Load() {
+	for ctx.Err() == nil && !s.moved.Load() {
 		c, err := l.AcceptUnix()
 		if err != nil {
 			if errors.Is(err, syscall.EMFILE) && s.lendSpare() {
@@ -360,7 +358,7 @@ func (s *Server) answer(ctx context.Context, k *socket, c *net.UnixConn, request
 	}
 	switch {
 	case r.err != nil:
-		return errorReply(r.err), false
+		return Fault(r.err), false
 	case r.reply == "":
 		return "ok", false
 	}
@@ -405,9 +403,4 @@ func argument(prefix, rest string) string {
 		return rest[1:]
 	}
 	return rest
-}
-
-func errorReply(err error) string {
-	text, _ := json.Marshal(err.Error())
-	return `{"errormsg": ` + string(text) + `}`
 }

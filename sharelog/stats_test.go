@@ -334,13 +334,7 @@ func TestBadStatsFilesNameThePlace(t *testing.T) {
 }
 
 func FuzzParsePoolStatus(f *testing.F) {
-	for _, file := range []string{"pool.v17", "pool.v23", "pool.v26", "pool.golden"} {
-		data, err := os.ReadFile("testdata/" + file)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(data)
-	}
+	addFiles(f, "pool.v17", "pool.v23", "pool.v26", "pool.golden")
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s, err := ParsePoolStatus(data)
 		if err != nil {
@@ -358,13 +352,7 @@ func FuzzParsePoolStatus(f *testing.F) {
 }
 
 func FuzzParseUser(f *testing.F) {
-	for _, file := range []string{"user.v17", "user.v23", "user.v26", "user.golden", "worker.v17"} {
-		data, err := os.ReadFile("testdata/" + file)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(data)
-	}
+	addFiles(f, "user.v17", "user.v23", "user.v26", "user.golden", "worker.v17")
 	f.Fuzz(func(t *testing.T, data []byte) {
 		u, err := ParseUser(data)
 		if err != nil {
@@ -403,5 +391,17 @@ func TestWriteUserInPieces(t *testing.T) {
 	got, err := os.ReadFile(path)
 	if err != nil || string(got) != string(u.Append(nil)) {
 		t.Errorf("%d bytes in pieces, %d at once, %v", len(got), len(u.Append(nil)), err)
+	}
+}
+
+// addFiles adds files of testdata to the corpus.
+func addFiles(f *testing.F, names ...string) {
+	f.Helper()
+	for _, name := range names {
+		data, err := os.ReadFile("testdata/" + name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
 	}
 }

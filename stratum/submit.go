@@ -16,16 +16,19 @@ type Submit struct {
 // The refusals of a malformed submit. The texts are those miners' logs and
 // dashboards know from ckpool.
 var (
-	paramsNotArray     = &Reject{Other, "Params not array"}
-	invalidArraySize   = &Reject{Other, "Invalid array size"}
-	noUsername         = &Reject{Other, "No username"}
-	noJobID            = &Reject{Other, "No job_id"}
-	noNonce2           = &Reject{Other, "No nonce2"}
-	noNTime            = &Reject{Other, "No ntime"}
-	noNonce            = &Reject{Other, "No nonce"}
-	invalidNonce2Len   = &Reject{Other, "Invalid nonce2 length"}
-	invalidVersionMask = &Reject{Other, "Invalid version mask"}
+	paramsNotArray   = &Reject{Other, "Params not array"}
+	invalidArraySize = &Reject{Other, "Invalid array size"}
+	noUsername       = &Reject{Other, "No username"}
+	noJobID          = &Reject{Other, "No job_id"}
+	noNonce2         = &Reject{Other, "No nonce2"}
+	noNTime          = &Reject{Other, "No ntime"}
+	noNonce          = &Reject{Other, "No nonce"}
+	invalidNonce2Len = &Reject{Other, "Invalid nonce2 length"}
 )
+
+// InvalidVersionMask is the refusal of version bits with too many digits, and of
+// bits outside the miner's mask, which a pool refuses itself.
+var InvalidVersionMask = &Reject{Other, "Invalid version mask"}
 
 // Parse reads the params of a mining.submit: worker, job id, extranonce2,
 // ntime, nonce and, optionally, version bits. extranonce2Len is the announced
@@ -79,7 +82,7 @@ func (s *Submit) Parse(params []byte, extranonce2Len int, scratch []byte) *Rejec
 		text = raw[5].unescape(unescaped[:0])
 		s.VersionBits, s.HasVersionBits = Hex32(text)
 		if !s.HasVersionBits && isHex(trim0x(text)) {
-			return invalidVersionMask // too long
+			return InvalidVersionMask // too long
 		}
 	}
 	return nil

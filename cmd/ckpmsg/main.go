@@ -5,7 +5,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -160,14 +159,8 @@ func (o *options) explain(err error) error {
 
 // refusal is why a command failed.
 func refusal(command, reply string) string {
-	var r struct {
-		Text string `json:"errormsg"`
-	}
-	switch {
-	case json.Unmarshal([]byte(reply), &r) == nil:
-		return r.Text
-	case reply != "unknown":
-		return reply
+	if reply != "unknown" {
+		return control.Refusal(reply)
 	}
 	var names []string
 	for _, c := range commands() {

@@ -83,11 +83,11 @@ func (s *service) keepManager(ctx context.Context) {
 }
 
 // feedWatchdog tells the manager that the loops work, if they do.
-func (s *service) feedWatchdog(ctx context.Context, patience time.Duration) {
+func (s *service) feedWatchdog(ctx context.Context, timeout time.Duration) {
 	if s.manager.watchdog == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	if s.pool.Operator().Alive(ctx) == nil {
 		s.tell(s.manager.Alive())

@@ -62,7 +62,7 @@ func (s *service) reloadFile(ctx context.Context) (config.Merged, error) {
 		s.events.Say(event.Warning, line)
 	}
 	if err == nil {
-		m, err = s.pool.Reload(ctx, c)
+		m, err = s.pool.Apply(ctx, c)
 		s.makeRoom()
 	} else {
 		err = errors.New(oneLine(err))

@@ -23,6 +23,7 @@ import (
 	"ckpool/internal/testkit/fakenode"
 	"ckpool/internal/testkit/miner"
 	"ckpool/internal/testkit/port"
+	"ckpool/internal/testkit/wait"
 	"ckpool/stratum/client"
 )
 
@@ -212,21 +213,6 @@ func submitOne(ctx context.Context, pool, worker string) error {
 	return errors.New("connection closed")
 }
 
-// poll waits for a condition.
-func poll(ts *testscript.TestScript, what string, is func() bool) {
-	deadline := time.NewTimer(patience)
-	defer deadline.Stop()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !is() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			ts.Fatalf("not within %v: %s", patience, what)
-		}
-	}
-}
-
 // waitFor FILE PATTERN: until the file, which may not be there yet, has a match.
 func waitFor(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
@@ -240,7 +226,7 @@ func waitFor(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Logf("%s:\n%s", args[0], text)
 		}
 	}()
-	poll(ts, args[0]+" has "+args[1], func() bool {
+	wait.Until(ts, patience, args[0]+" has "+args[1], func() bool {
 		text, _ = os.ReadFile(ts.MkAbs(args[0]))
 		return pattern.Match(text)
 	})
@@ -251,7 +237,7 @@ func gone(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 1 {
 		ts.Fatalf("usage: gone file...")
 	}
-	poll(ts, strings.Join(args, " ")+" removed", func() bool {
+	wait.Until(ts, patience, strings.Join(args, " ")+" removed", func() bool {
 		for _, name := range args {
 			if _, err := os.Lstat(ts.MkAbs(name)); err == nil {
 				return false

@@ -24,10 +24,11 @@ const takeOverTime = 30 * time.Second
 // the process fail there.
 var handoverStep func(name string)
 
-// arriving is an instance that takes over from another process.
-type arriving struct {
-	*pool.Arriving
-	s *service
+// incoming is an instance that takes over from another process; it is a
+// handover.Sink.
+type incoming struct {
+	pool *pool.Incoming
+	s    *service
 }
 
 // takeOver makes the service the successor of a running instance. Without an
@@ -65,13 +66,13 @@ func (s *service) receive(ctx context.Context, c config.Config, link *handover.L
 	if err := s.makePool(c, true); err != nil {
 		return err
 	}
-	in, err := pool.Arrive(s.pool, link.Hello().Instance, func() error { return s.pool.Listen(ctx) })
+	in, err := pool.NewIncoming(s.pool, link.Hello().Instance, func() error { return s.pool.Listen(ctx) })
 	if err != nil {
 		s.control.Leave()
 		s.close()
 		return err
 	}
-	if err = link.Take(ctx, arriving{in, s}); err == nil {
+	if err = link.Take(ctx, incoming{in, s}); err == nil {
 		err = s.start(link)
 	}
 	if err != nil {
@@ -115,9 +116,9 @@ func part(ctx context.Context, from *handover.Link) {
 }
 
 // Section implements handover.Sink.
-func (a arriving) Section(kind handover.Kind, data []byte, fds []int) error {
+func (a incoming) Section(kind handover.Kind, data []byte, fds []int) error {
 	if kind < pool.SectionsOfProcess {
-		return a.Arriving.Section(kind, data, fds)
+		return a.pool.Section(kind, data, fds)
 	}
 	var files []*os.File
 	for _, fd := range fds {
@@ -132,7 +133,7 @@ func (a arriving) Section(kind handover.Kind, data []byte, fds []int) error {
 	return err
 }
 
-func (a arriving) process(kind handover.Kind, data []byte, files []*os.File) error {
+func (a incoming) process(kind handover.Kind, data []byte, files []*os.File) error {
 	switch kind {
 	case sectionControl:
 		names, err := readControl(data)
@@ -166,12 +167,15 @@ func (a arriving) process(kind handover.Kind, data []byte, files []*os.File) err
 	return fmt.Errorf("unknown %v", kind)
 }
 
+// Ready implements handover.Sink.
+func (a incoming) Ready(ctx context.Context) error { return a.pool.Ready(ctx) }
+
 // Complete implements handover.Sink.
-func (a arriving) Complete() error {
+func (a incoming) Complete() error {
 	if a.s.instance == nil {
 		return errors.New("no claim of the socket directory")
 	}
-	if err := a.Arriving.Complete(); err != nil {
+	if err := a.pool.Complete(); err != nil {
 		return err
 	}
 	return a.s.control.Listen()

@@ -58,7 +58,7 @@ func (s *service) answerUpgrade(ctx context.Context, c *net.UnixConn, path strin
 	if err != nil {
 		err = s.withUnsaved(err)
 		s.events.Say(event.Error, "Upgrade failed, going on: "+err.Error())
-		reply = errorObject(err)
+		reply = []byte(control.Fault(err))
 	}
 	_ = c.SetWriteDeadline(time.Now().Add(time.Second))
 	_ = control.WriteFrame(c, reply) // the operator may not wait

@@ -125,7 +125,7 @@ func (l *loop) connect(c *conn, slot int32) {
 		err = nil
 	}
 	if err == nil {
-		err = l.poller.control(unix.EPOLL_CTL_ADD, c.fd, events, slot)
+		err = l.poller.Control(unix.EPOLL_CTL_ADD, int(c.fd), events, slot, 0)
 	}
 	switch {
 	case err != nil:
@@ -163,7 +163,7 @@ func (l *loop) watch(c *conn, write bool) {
 	if write {
 		events |= unix.EPOLLOUT
 	}
-	if err := l.poller.control(unix.EPOLL_CTL_MOD, c.fd, events, c.slot); err != nil {
+	if err := l.poller.Control(unix.EPOLL_CTL_MOD, int(c.fd), events, c.slot, 0); err != nil {
 		l.drop(c, err.Error())
 	}
 }

@@ -34,21 +34,11 @@ func Idle(ctx context.Context, c IdleConfig) (*IdleReport, error) {
 	if err := checkDuration("duration", c.Duration); err != nil {
 		return nil, err
 	}
-	meter, err := newMeter(c.Pid)
-	if err != nil {
-		return nil, err
-	}
-	e, err := start(ctx, c.Options, plan{others: c.Miners})
+	e, meter, err := startMeasured(ctx, c.Options, plan{others: c.Miners})
 	if err != nil {
 		return nil, err
 	}
 	defer e.close()
-	if err := e.allReady(ctx); err != nil {
-		return nil, err
-	}
-	if err := meter.begin(); err != nil {
-		return nil, err
-	}
 	if _, err := e.run(ctx, c.Duration, nil, 0); err != nil {
 		return nil, err
 	}

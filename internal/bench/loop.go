@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpool/internal/epoll"
 	"ckpool/internal/testkit/miner"
 	"ckpool/stratum"
 )
@@ -28,7 +29,7 @@ const (
 type loop struct {
 	engine *engine
 	index  int
-	poller *poller
+	poller *epoll.Poller
 	conns  []conn
 	totals totals
 
@@ -61,7 +62,7 @@ type loop struct {
 }
 
 func newLoop(e *engine, index int) (*loop, error) {
-	p, err := newPoller()
+	p, err := epoll.New()
 	if err != nil {
 		return nil, err
 	}
@@ -91,18 +92,27 @@ func (l *loop) run() {
 		if l.unopened < len(l.conns) && l.handshakes < maxHandshakes {
 			park = 0
 		}
-		n, err := l.poller.wait(park)
-		if err != nil {
+		if err := l.wait(park); err != nil {
 			l.engine.failed <- fmt.Errorf("load client: %w", err)
 			return
 		}
 		l.round = l.engine.round.Load()
-		for i := range n {
-			ev := &l.poller.events[i]
+		for _, ev := range l.poller.Events {
 			l.serve(&l.conns[ev.Fd], ev.Events)
 		}
 		l.drained.Store(l.owed == 0 && l.engine.goal.Load() == draining)
 	}
+}
+
+// wait fetches events and waits for one for at most the given time.
+func (l *loop) wait(most time.Duration) error {
+	if err := l.poller.Wait(false); err != nil || len(l.poller.Events) > 0 || most <= 0 {
+		return err
+	}
+	if err := l.poller.Until(time.Now().Add(most)); err != nil {
+		return err
+	}
+	return l.poller.Wait(true)
 }
 
 // end closes all sockets.
@@ -112,7 +122,7 @@ func (l *loop) end() {
 			c.close()
 		}
 	}
-	l.poller.file.Close()
+	l.poller.Close()
 }
 
 // open connects a few more, but leaves the pool's accept queue room.
@@ -228,7 +238,7 @@ func (l *loop) serve(c *conn, events uint32) {
 // read takes all lines that are there and answers them in one write.
 func (l *loop) read(c *conn) {
 	for {
-		n, errno := receive(c.fd, l.in)
+		n, errno := epoll.Receive(c.fd, l.in)
 		switch {
 		case errno == unix.EAGAIN || errno == unix.EINTR:
 			l.refill(c)
@@ -302,7 +312,7 @@ func (l *loop) flush(c *conn) {
 	l.out = l.out[:0]
 	waiting := len(c.unsent) > 0
 	for len(data) > 0 {
-		n, errno := transmit(c.fd, data)
+		n, errno := epoll.Send(c.fd, data)
 		if errno == unix.EINTR {
 			continue
 		}

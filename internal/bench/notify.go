@@ -53,21 +53,11 @@ func Notify(ctx context.Context, c NotifyConfig) (*NotifyReport, error) {
 	if err := checkDuration("interval", c.Interval); err != nil {
 		return nil, err
 	}
-	meter, err := newMeter(c.Pid)
-	if err != nil {
-		return nil, err
-	}
-	e, err := start(ctx, c.Options, plan{others: c.Miners})
+	e, meter, err := startMeasured(ctx, c.Options, plan{others: c.Miners})
 	if err != nil {
 		return nil, err
 	}
 	defer e.close()
-	if err := e.allReady(ctx); err != nil {
-		return nil, err
-	}
-	if err := meter.begin(); err != nil {
-		return nil, err
-	}
 	r := &NotifyReport{Mode: "notify", Miners: c.Miners}
 	for range c.Rounds {
 		if _, err := e.until(ctx, c.Interval, func() bool { return false }); err != nil {

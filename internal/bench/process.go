@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"strconv"
@@ -101,6 +102,25 @@ func newMeter(pid int) (*meter, error) {
 func (m *meter) begin() (err error) {
 	m.start, err = processUsage(m.pid)
 	return err
+}
+
+// startMeasured starts a load client of the plan, and when all its connections are
+// ready the measurement of CPU. The client is the caller's to close.
+func startMeasured(ctx context.Context, o Options, p plan) (e *engine, m *meter, err error) {
+	if m, err = newMeter(o.Pid); err != nil {
+		return nil, nil, err
+	}
+	if e, err = start(ctx, o, p); err != nil {
+		return nil, nil, err
+	}
+	if err = e.allReady(ctx); err == nil {
+		err = m.begin()
+	}
+	if err != nil {
+		e.close()
+		return nil, nil, err
+	}
+	return e, m, nil
 }
 
 func (m *meter) end() (*Process, error) {

@@ -67,22 +67,11 @@ func Shares(ctx context.Context, c SharesConfig) (*SharesReport, error) {
 			return nil, err
 		}
 	}
-	meter, err := newMeter(c.Pid)
-	if err != nil {
-		return nil, err
-	}
-	e, err := start(ctx, c.Options, p)
+	e, meter, err := startMeasured(ctx, c.Options, p)
 	if err != nil {
 		return nil, err
 	}
 	defer e.close()
-	if err := e.allReady(ctx); err != nil {
-		return nil, err
-	}
-
-	if err := meter.begin(); err != nil {
-		return nil, err
-	}
 	cpu, began := ownCPU(), e.now()
 	e.goal.Store(submitting)
 	var blocks int

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpool/internal/epoll"
 	"ckpool/internal/tlspipe"
 	"ckpool/stratum/client"
 )
@@ -36,7 +37,7 @@ func newLimit() tlspipe.Limit { return make(tlspipe.Limit, max(1, runtime.GOMAXP
 func (l *loop) begin(c *conn) {
 	if l.engine.opts.ProxyProtocol {
 		header := appendProxyHeader(nil, l.engine.opts.source(c.number), l.engine.target)
-		if n, _ := transmit(c.fd, header); n < len(header) {
+		if n, _ := epoll.Send(c.fd, header); n < len(header) {
 			l.drop(c, "PROXY header not taken")
 			return
 		}
@@ -51,13 +52,13 @@ func (l *loop) begin(c *conn) {
 	go func() {
 		defer close(t.done)
 		t.err = t.Handshake(l.engine.computing, func(b []byte) {
-			if n, _ := transmit(fd, b); n < len(b) {
+			if n, _ := epoll.Send(fd, b); n < len(b) {
 				t.Abort()
 			}
 		})
 		t.ended.Store(true)
 		// A socket that can be written is an event at once.
-		_ = l.poller.control(unix.EPOLL_CTL_MOD, fd, readEvents|unix.EPOLLOUT, slot)
+		_ = l.poller.Control(unix.EPOLL_CTL_MOD, int(fd), readEvents|unix.EPOLLOUT, slot, 0)
 	}()
 }
 

@@ -52,20 +52,20 @@ type Options struct {
 // Blocks are the found blocks. Its methods may be called from any goroutine
 // unless they say otherwise.
 type Blocks struct {
-	Options // immutable
+	options Options // immutable
 
 	candidates candidates
 	table      table
 	submitting sync.WaitGroup // goroutines of Take
 
 	moving sync.RWMutex // held for reading while what became of a block is noted
-	left   bool         // guarded by moving; another process has taken over
+	moved  bool         // guarded by moving; another process has taken over
 
 	unsaved []source.SolvedBlock // by the process before; owned by Import, then by Resume
 }
 
 // New makes an empty table of blocks.
-func New(o Options) *Blocks { return &Blocks{Options: o, table: newTable(o.LogDir, o.Events)} }
+func New(o Options) *Blocks { return &Blocks{options: o, table: newTable(o.LogDir, o.Events)} }
 
 // Load reads what an earlier run has left.
 func (k *Blocks) Load() { k.table.load() }
@@ -76,7 +76,7 @@ func (k *Blocks) List() []Block { return k.table.list() }
 // OnChain tells which blocks are not looked after: those of other chains.
 func (k *Blocks) OnChain(chain string) {
 	for other, n := range k.table.abroad(chain) {
-		k.Events.Say(event.Warning, fmt.Sprintf("%d found blocks are of chain %s, the node is on %s: they stay as they are", n, other, chain))
+		k.options.Events.Say(event.Warning, fmt.Sprintf("%d found blocks are of chain %s, the node is on %s: they stay as they are", n, other, chain))
 	}
 }
 
@@ -90,7 +90,7 @@ func (k *Blocks) Wait() { k.submitting.Wait() }
 // Unsaved names the blocks that no node and no file has yet, and why; "" none.
 func (k *Blocks) Unsaved() string {
 	var texts []string
-	list := k.Network.Unsaved()
+	list := k.options.Network.Unsaved()
 	for _, b := range list[:min(len(list), 3)] {
 		why := ""
 		if b.Trouble != "" {
@@ -131,8 +131,8 @@ func (k *Blocks) Go() { k.moving.Unlock() }
 // Leave ends Hold and Stand when another process has taken over, which finds out
 // for itself what became of blocks.
 func (k *Blocks) Leave() {
-	k.Network.Leave()
-	k.left, k.table.left = true, true
+	k.options.Network.Leave()
+	k.moved, k.table.moved = true, true
 	k.Go()
 	k.Release()
 }

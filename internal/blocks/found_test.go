@@ -54,7 +54,7 @@ func unconnected(t *testing.T) (k *Blocks, logDir string, end func()) {
 // worker logs one in.
 func worker(t *testing.T, k *Blocks, name string) session.WorkerID {
 	t.Helper()
-	g, refused := k.Users.Authorize(&session.Login{Time: start, Worker: name, Remote: netip.MustParseAddrPort("198.51.100.7:1234"), Client: 2})
+	g, refused := k.options.Users.Authorize(&session.Login{Time: start, Worker: name, Remote: netip.MustParseAddrPort("198.51.100.7:1234"), Client: 2})
 	if refused != nil {
 		t.Fatal(refused)
 	}
@@ -119,11 +119,11 @@ func TestRoundEndsWithAConfirmedBlock(t *testing.T) {
 	w := worker(t, k, "bob")
 	shares := func(want int64) {
 		t.Helper()
-		if st := k.Users.Status(start, users.Sessions{}); st.AcceptedCount != want {
+		if st := k.options.Users.Status(start, users.Sessions{}); st.AcceptedCount != want {
 			t.Errorf("%d shares in the round, want %d", st.AcceptedCount, want)
 		}
 	}
-	k.Users.Share(accepted(w))
+	k.options.Users.Share(accepted(w))
 	blocks := []Block{exampleBlock(1), exampleBlock(2), exampleBlock(3)}
 	for _, b := range blocks {
 		k.table.add(b)
@@ -134,7 +134,7 @@ func TestRoundEndsWithAConfirmedBlock(t *testing.T) {
 	shares(1)
 	k.changed(blocks[0].Hash, source.BlockState{State: source.BlockConfirmed, Confirmations: 1})
 	shares(0)
-	k.Users.Share(accepted(w))
+	k.options.Users.Share(accepted(w))
 	k.changed(blocks[0].Hash, source.BlockState{State: source.BlockOrphaned})
 	k.changed(blocks[0].Hash, source.BlockState{State: source.BlockConfirmed, Confirmations: 3})
 	shares(1)

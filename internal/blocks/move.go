@@ -25,7 +25,7 @@ func (k *Blocks) ImportCandidates(record []byte) error { return k.candidates.rea
 
 // Export is the record of all blocks.
 func (k *Blocks) Export() ([]byte, error) {
-	return json.Marshal(describeBlocks(&k.table, k.Network.Unsaved()))
+	return json.Marshal(describeBlocks(&k.table, k.options.Network.Unsaved()))
 }
 
 // Import reads the record of Export. It is for before Run.

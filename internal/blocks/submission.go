@@ -22,15 +22,15 @@ func (k *Blocks) Take(s *session.Share) {
 		}
 		return
 	}
-	found, worker := *s, k.Users.WorkerName(s.Worker) // which may be forgotten in a moment
+	found, worker := *s, k.options.Users.WorkerName(s.Worker) // which may be forgotten in a moment
 	k.submitting.Go(func() { k.submit(&found, worker) })
 }
 
 // tellSkipped says once a minute that candidates are not submitted.
 func (k *Blocks) tellSkipped(job *work.Job, n int) {
-	if k.Limit("candidates") {
+	if k.options.Limit("candidates") {
 		k.candidates.told()
-		k.Events.Say(event.Warning, fmt.Sprintf(
+		k.options.Events.Say(event.Warning, fmt.Sprintf(
 			"At network difficulty %g only %d blocks on the same parent are submitted, and one more with each new work; %d more of height %d were not",
 			job.NetworkDifficulty, trivialCandidates, n, job.Template.Height))
 	}
@@ -41,13 +41,13 @@ func (k *Blocks) submit(s *session.Share, worker string) {
 	block := s.Job.Block(&s.Computed, &m, &solution)
 	height, hash := s.Job.Template.Height, s.Computed.Hash
 	if block == nil {
-		k.Events.Say(event.Error, fmt.Sprintf("Block of height %d, hash %s, by %s cannot be submitted: the transactions of its template are not known",
+		k.options.Events.Say(event.Error, fmt.Sprintf("Block of height %d, hash %s, by %s cannot be submitted: the transactions of its template are not known",
 			height, work.FormatHash(hash), users.LogName(worker)))
 		return
 	}
 	record := Block{
 		Height: height, Hash: work.FormatHash(hash), Worker: worker, Difficulty: s.Job.NetworkDifficulty,
-		Reward: s.Job.Template.CoinbaseValue, Time: s.Time, Chain: k.Network.Chain(),
+		Reward: s.Job.Template.CoinbaseValue, Time: s.Time, Chain: k.options.Network.Chain(),
 	}
 	kind := "Possible block solve"
 	stale := s.Current != nil && s.Current.Template.PrevHash != s.Job.Template.PrevHash
@@ -55,9 +55,9 @@ func (k *Blocks) submit(s *session.Share, worker string) {
 		kind = "Possible stale share block solve"
 	}
 	k.table.add(record)
-	k.Network.Submit(height, hash, block, func(state source.BlockState) { k.changed(record.Hash, state) })
+	k.options.Network.Submit(height, hash, block, func(state source.BlockState) { k.changed(record.Hash, state) })
 	record.State = source.BlockPending
-	k.Events.Tell(event.Event{
+	k.options.Events.Tell(event.Event{
 		Level: event.Notice,
 		Text: fmt.Sprintf("%s diff %s ! Height %d, hash %s, by %s",
 			kind, difficulty.FormatAchieved(s.Computed.Difficulty), height, record.Hash, users.LogName(record.Worker)),
@@ -79,7 +79,7 @@ func (k *Blocks) resumed(height int64, hash [32]byte, s source.BlockState) {
 func (k *Blocks) whileOurs(note func()) {
 	k.moving.RLock()
 	defer k.moving.RUnlock()
-	if !k.left {
+	if !k.moved {
 		note()
 	}
 }
@@ -101,12 +101,12 @@ func (k *Blocks) change(hash string, s source.BlockState) {
 		now = *b
 	})
 	if known && now.State == source.BlockConfirmed && k.table.endRound(hash) {
-		if w := k.Jobs.Work(); w == nil || work.FormatHash(w.Job.Template.PrevHash) != hash {
-			k.Network.Refresh("own block")
+		if w := k.options.Jobs.Work(); w == nil || work.FormatHash(w.Job.Template.PrevHash) != hash {
+			k.options.Network.Refresh("own block")
 		}
-		headline, shown := k.Users.EndRound(now.Height, now.Worker, now.Reward, time.Now())
-		k.Events.Tell(event.Event{Level: event.Warning, Text: headline, Headline: true, What: RoundEnded{now}})
-		k.Show(shown)
+		headline, shown := k.options.Users.EndRound(now.Height, now.Worker, now.Reward, time.Now())
+		k.options.Events.Tell(event.Event{Level: event.Warning, Text: headline, Headline: true, What: RoundEnded{now}})
+		k.options.Show(shown)
 	}
 }
 
@@ -121,12 +121,12 @@ func (k *Blocks) known(hash [32]byte) (s source.BlockState, chain string) {
 // are mature.
 func (k *Blocks) Resume() {
 	for _, b := range k.unsaved {
-		k.Network.Submit(b.Height, b.Hash, b.Serialised, func(s source.BlockState) { k.resumed(b.Height, b.Hash, s) })
+		k.options.Network.Submit(b.Height, b.Hash, b.Serialised, func(s source.BlockState) { k.resumed(b.Height, b.Hash, s) })
 	}
 	k.unsaved = nil
-	err := k.Network.Resume(k.known, func(height int64, hash [32]byte, s source.BlockState) { k.resumed(height, hash, s) })
+	err := k.options.Network.Resume(k.known, func(height int64, hash [32]byte, s source.BlockState) { k.resumed(height, hash, s) })
 	if err != nil {
-		k.Events.Say(event.Error, "Cannot read saved blocks: "+err.Error())
+		k.options.Events.Say(event.Error, "Cannot read saved blocks: "+err.Error())
 	}
 	for _, b := range k.table.open() {
 		hash, err := work.ParseHash(b.Hash)
@@ -134,6 +134,6 @@ func (k *Blocks) Resume() {
 			continue
 		}
 		known, chain := k.known(hash)
-		k.Network.Follow(b.Height, hash, chain, known, func(s source.BlockState) { k.changed(b.Hash, s) })
+		k.options.Network.Follow(b.Height, hash, chain, known, func(s source.BlockState) { k.changed(b.Hash, s) })
 	}
 }

@@ -65,9 +65,9 @@ func (b *Block) parseState(text string) error {
 	return nil
 }
 
-// Settled reports whether nothing is expected to change any more: mature, or
+// Final reports whether nothing is expected to change any more: mature, or
 // rejected. An orphan may come back.
-func (b *Block) Settled() bool {
+func (b *Block) Final() bool {
 	return b.State == source.BlockRejected || b.State == source.BlockConfirmed && b.Confirmations >= MatureConfirmations
 }
 
@@ -112,8 +112,8 @@ type table struct {
 	events event.Func
 	wake   chan struct{} // capacity 1: the file is older than the table
 
-	file chan struct{} // capacity 1; holds one while the file is written
-	left bool          // of who holds file; it is another process's
+	file  chan struct{} // capacity 1; holds one while the file is written
+	moved bool          // of who holds file; it is another process's
 
 	mu    sync.Mutex
 	found []Block // guarded by mu; in the order they were found
@@ -275,9 +275,9 @@ func (t *table) list() []Block {
 	return append([]Block{}, t.found...)
 }
 
-// open returns the blocks that are not settled.
+// open returns the blocks that are not final.
 func (t *table) open() []Block {
-	return slices.DeleteFunc(t.list(), func(b Block) bool { return b.Settled() })
+	return slices.DeleteFunc(t.list(), func(b Block) bool { return b.Final() })
 }
 
 // abroad counts the open blocks of other chains than one, by chain.
@@ -334,7 +334,7 @@ func (t *table) run(ctx context.Context) {
 func (t *table) save() error {
 	t.file <- struct{}{}
 	defer func() { <-t.file }()
-	if t.left {
+	if t.moved {
 		return nil
 	}
 	data, err := json.MarshalIndent(t.list(), "", " ")

@@ -23,6 +23,15 @@ import (
 // rareBlocks is a difficulty of 1e-5: of a thousand shares one is a block.
 const rareBlocks = 0x1f0186a0
 
+// startRare starts a node with rare blocks, a pool on it and a miner.
+func startRare(t *testing.T, worker string) (n *testkit.FakeNode, s setup, p *running, h *hand) {
+	t.Helper()
+	n = testkit.StartFakeNode(t, fakenode.Config{Bits: rareBlocks})
+	s = setup{nodes: []keys{fakeEntry(n)}}
+	p = s.start(t)
+	return n, s, p, p.connect(t, worker)
+}
+
 // handOver adds the command of a new process to a pool's control sockets.
 func (r *running) handOver(server *control.Server) {
 	server.HandleConn("listener", handover.Command, func(ctx context.Context, c *net.UnixConn, arg string) {
@@ -31,21 +40,12 @@ func (r *running) handOver(server *control.Server) {
 			return
 		}
 		limits := handover.Limits{Ready: patience, Pause: patience, Start: patience}
-		if _, err := handover.Give(ctx, c, leaving{pool.Leave(r.pool), r.cancel}, limits); err != nil {
+		if _, err := handover.Give(ctx, c, pool.NewOutgoing(r.pool), limits); err != nil {
 			r.t.Logf("not handed over: %v", err)
+			return
 		}
+		r.cancel() // the control sockets end with the pool
 	})
-}
-
-// leaving ends the control sockets with the pool.
-type leaving struct {
-	*pool.Leaving
-	end func()
-}
-
-func (l leaving) Leave() {
-	l.Leaving.Leave()
-	l.end()
 }
 
 // succeed lets a pool with another configuration take over from r. fail, if not
@@ -73,7 +73,7 @@ func (r *running) succeed(s setup, fail func(step string) error) (*running, erro
 		return nil, err
 	}
 	defer link.Close()
-	in, err := pool.Arrive(n.pool, link.Hello().Instance, func() error { return n.pool.Listen(ctx) })
+	in, err := pool.NewIncoming(n.pool, link.Hello().Instance, func() error { return n.pool.Listen(ctx) })
 	if err == nil {
 		if err = link.Take(ctx, in); err == nil {
 			err = link.Start()
@@ -113,10 +113,7 @@ func (r *running) upgrade(s setup) *running {
 // configuration says of coinbases.
 func TestHandover(t *testing.T) {
 	t.Parallel()
-	n := testkit.StartFakeNode(t, fakenode.Config{Bits: rareBlocks})
-	s := setup{nodes: []keys{fakeEntry(n)}}
-	old := s.start(t)
-	h := old.connect(t, "alice.rig1")
+	n, s, old, h := startRare(t, "alice.rig1")
 	j := h.job()
 	first, second, block := h.solve(j, targetOf(j)), h.solve(j, targetOf(j)), h.solveBlock(j)
 	if r := h.submit(first); r != nil {
@@ -176,10 +173,7 @@ type poolStats struct {
 // A process that ends at any step leaves the old one as it was.
 func TestHandoverFails(t *testing.T) {
 	t.Parallel()
-	n := testkit.StartFakeNode(t, fakenode.Config{Bits: rareBlocks})
-	s := setup{nodes: []keys{fakeEntry(n)}}
-	old := s.start(t)
-	h := old.connect(t, "alice.rig1")
+	n, s, old, h := startRare(t, "alice.rig1")
 	tip := ""
 	for _, step := range []string{"hello", "copied", "ready", "section", "end", "complete", "have", "yours"} {
 		next, err := old.succeed(s, func(at string) error {
@@ -221,10 +215,7 @@ func TestHandoverFails(t *testing.T) {
 
 func TestHandoverRefused(t *testing.T) {
 	t.Parallel()
-	n := testkit.StartFakeNode(t, fakenode.Config{Bits: rareBlocks})
-	s := setup{nodes: []keys{fakeEntry(n)}}
-	old := s.start(t)
-	h := old.connect(t, "alice")
+	_, s, old, h := startRare(t, "alice")
 	for name, v := range map[string]struct {
 		s    setup
 		want string
@@ -261,10 +252,7 @@ func TestHandoverRefused(t *testing.T) {
 // one, which also ends its round.
 func TestHandoverWithBlockUnderWay(t *testing.T) {
 	t.Parallel()
-	n := testkit.StartFakeNode(t, fakenode.Config{Bits: rareBlocks})
-	s := setup{nodes: []keys{fakeEntry(n)}}
-	old := s.start(t)
-	h := old.connect(t, "alice.rig1")
+	n, s, old, h := startRare(t, "alice.rig1")
 	n.SetFault(fakenode.Fault{Kind: fakenode.WorkQueue, Methods: []string{"submitblock"}, Times: 1000})
 	found := h.findBlock()
 	old.block(found.hash, "pending")

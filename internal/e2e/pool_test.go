@@ -19,6 +19,8 @@ import (
 	"ckpool/internal/operator"
 	"ckpool/internal/pool"
 	"ckpool/internal/testkit"
+	"ckpool/internal/testkit/fakenode"
+	"ckpool/internal/testkit/wait"
 )
 
 func TestMain(m *testing.M) {
@@ -249,22 +251,17 @@ func fakeEntry(n *testkit.FakeNode) keys {
 	return k
 }
 
+// startFake starts a fake node, a pool on it and a miner.
+func startFake(t *testing.T) (n *testkit.FakeNode, p *running, h *hand) {
+	t.Helper()
+	n = testkit.StartFakeNode(t, fakenode.Config{})
+	p = setup{nodes: []keys{fakeEntry(n)}}.start(t)
+	return n, p, p.connect(t, "alice")
+}
+
 func btcdEntry(n *testkit.Btcd) keys {
 	return keys{"url": n.RPC, "auth": n.User, "pass": n.Pass, "zmq": []string{}}
 }
 
 // eventually waits for a condition.
-func eventually(t *testing.T, within time.Duration, what string, is func() bool) {
-	t.Helper()
-	deadline := time.NewTimer(within)
-	defer deadline.Stop()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !is() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			t.Fatalf("not within %v: %s", within, what)
-		}
-	}
-}
+var eventually = wait.Until

@@ -47,9 +47,7 @@ func TestVerdictsOnBlocks(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			n := testkit.StartFakeNode(t, fakenode.Config{})
-			p := setup{nodes: []keys{fakeEntry(n)}}.start(t)
-			h := p.connect(t, "alice")
+			n, p, h := startFake(t)
 			j := h.job()
 			n.SetFault(c.fault)
 			s := h.solveBlock(j)
@@ -78,9 +76,7 @@ func TestVerdictsOnBlocks(t *testing.T) {
 // it.
 func TestStaleBlock(t *testing.T) {
 	t.Parallel()
-	n := testkit.StartFakeNode(t, fakenode.Config{})
-	p := setup{nodes: []keys{fakeEntry(n)}}.start(t)
-	h := p.connect(t, "alice")
+	n, p, h := startFake(t)
 	s := h.solveBlock(h.job())
 	h.jobOn(patience, n.NewBlock())
 	if reject := h.submit(s); reject == nil || reject.Code != stratum.JobNotFound || reject.Text != "Stale" {
@@ -95,10 +91,8 @@ func TestStaleBlock(t *testing.T) {
 // A repeated share is a duplicate, and its block is submitted once.
 func TestRepeatedBlock(t *testing.T) {
 	t.Parallel()
-	n := testkit.StartFakeNode(t, fakenode.Config{})
+	n, p, h := startFake(t)
 	n.SetFault(fakenode.Fault{Kind: fakenode.Verdict, Text: "inconclusive"})
-	p := setup{nodes: []keys{fakeEntry(n)}}.start(t)
-	h := p.connect(t, "alice")
 	s := h.findBlock()
 	for range 3 {
 		if reject := h.submit(s); reject == nil || reject.Code != stratum.Duplicate {
@@ -257,10 +251,8 @@ func TestBlockFoundWithAFullDisk(t *testing.T) {
 // The node has refused them, nobody else mines: new work is tried all the same.
 func TestNewWorkIsTriedAfterRefusals(t *testing.T) {
 	t.Parallel()
-	n := testkit.StartFakeNode(t, fakenode.Config{})
+	n, p, h := startFake(t)
 	n.SetFault(fakenode.Fault{Kind: fakenode.Verdict, Text: "bad-cb-amount"})
-	p := setup{nodes: []keys{fakeEntry(n)}}.start(t)
-	h := p.connect(t, "alice")
 	j := h.job()
 	for range 6 {
 		if reject := h.submit(h.solveBlock(j)); reject != nil {

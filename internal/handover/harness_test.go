@@ -2,7 +2,6 @@ package handover
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -161,8 +160,7 @@ func (m *move) run() {
 	server := serve(m.t, func(ctx context.Context, c *net.UnixConn, arg string) {
 		defer close(gave)
 		if err := Accept(c, arg); err != nil {
-			reply, _ := json.Marshal(map[string]string{"errormsg": err.Error()})
-			_ = control.WriteFrame(c, reply)
+			_ = control.WriteFrame(c, []byte(control.Fault(err)))
 			m.gaveErr = err
 			return
 		}

@@ -6,24 +6,14 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
-	"os"
-	"path/filepath"
 	"slices"
 	"testing"
+
+	"ckpool/internal/testkit/records"
 )
 
-// What processes of the first version say is understood for ever; the files are
-// never made anew.
-func v1(t testing.TB, name string) []byte {
-	t.Helper()
-	b, err := os.ReadFile(filepath.Join("testdata", "handover", "v1", name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
-
-// recorded are the frames of a side, what came before them in front.
+// recorded are the frames of a side, what came before them in front. What processes
+// of the first version say is understood for ever.
 func recorded(t testing.TB, b []byte) (frames [][]byte) {
 	t.Helper()
 	next := func(n int) {
@@ -43,7 +33,7 @@ func recorded(t testing.TB, b []byte) (frames [][]byte) {
 // An old process of the first version is taken over, word for word.
 func TestOldProcessOfV1(t *testing.T) {
 	a, b := pair(t)
-	answers := recorded(t, v1(t, "new"))
+	answers := recorded(t, records.V1(t, "new"))
 	played := make(chan error, 1)
 	go func() {
 		hear := func() error {
@@ -58,7 +48,7 @@ func TestOldProcessOfV1(t *testing.T) {
 			return nil
 		}
 		err := hear()
-		for i, f := range recorded(t, v1(t, "old")) {
+		for i, f := range recorded(t, records.V1(t, "old")) {
 			if err == nil {
 				_, err = a.Write(f)
 			}
@@ -90,7 +80,7 @@ func TestOldProcessOfV1(t *testing.T) {
 // A new process of the first version takes over, word for word.
 func TestNewProcessOfV1(t *testing.T) {
 	a, b := pair(t)
-	words := recorded(t, v1(t, "new"))
+	words := recorded(t, records.V1(t, "new"))
 	src := &source{state: []string{"users"}}
 	gave := make(chan error, 1)
 	go func() {
@@ -113,7 +103,7 @@ func TestNewProcessOfV1(t *testing.T) {
 	}
 	say(0)
 	reply := make([]byte, 4+len(Command)+2)
-	if _, err := io.ReadFull(b, reply); err != nil || !bytes.Equal(reply, recorded(t, v1(t, "old"))[0]) {
+	if _, err := io.ReadFull(b, reply); err != nil || !bytes.Equal(reply, recorded(t, records.V1(t, "old"))[0]) {
 		t.Fatalf("%q, %v", reply, err)
 	}
 	l := newLink(t.Context(), b)
@@ -141,7 +131,7 @@ func TestNewProcessOfV1(t *testing.T) {
 
 // Whatever an old process says, nobody takes over by mistake.
 func FuzzOldProcess(f *testing.F) {
-	f.Add(v1(f, "old"))
+	f.Add(records.V1(f, "old"))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		if len(in) > 100_000 {
 			return

@@ -106,7 +106,7 @@ func (l *Link) agree() error {
 	case strings.EqualFold(string(reply), "unknown"):
 		return ErrForeign
 	case control.Failed(string(reply)):
-		return fmt.Errorf("the running instance refuses: %s", refusal(reply))
+		return fmt.Errorf("the running instance refuses: %s", control.Refusal(string(reply)))
 	case !strings.HasPrefix(string(reply), Command+" "):
 		return fmt.Errorf("the running instance answers %.100q to %s", reply, Command)
 	}
@@ -128,15 +128,6 @@ func (l *Link) agree() error {
 	}
 	l.step("hello")
 	return nil
-}
-
-// refusal is the text of an error reply.
-func refusal(reply []byte) string {
-	var e struct{ ErrorMsg string }
-	if json.Unmarshal(reply, &e) == nil && e.ErrorMsg != "" {
-		return e.ErrorMsg
-	}
-	return string(reply)
 }
 
 // Hello is what the old process said of itself.

@@ -204,23 +204,7 @@ func TestEnding(t *testing.T) {
 	if _, err := listener(dir).Do(t.Context(), "shutdown"); err != nil {
 		t.Fatal(err)
 	}
-	claimed := make(chan error)
-	go func() {
-		i, err := Claim(t.Context(), dir, -1, false)
-		if err == nil {
-			i.Release()
-		}
-		claimed <- err
-	}()
-	select {
-	case err := <-claimed:
-		t.Errorf("while the old one is there: %v", err)
-	case <-time.After(100 * time.Millisecond):
-		end.Close()
-		if err := <-claimed; err != nil {
-			t.Error(err)
-		}
-	}
+	claimAfter(t, dir, false, 100*time.Millisecond, end)
 }
 
 // An instance that takes its time to end is not killed: it may be writing the files
@@ -233,23 +217,7 @@ func TestEndedInPeace(t *testing.T) {
 	old := instanceCommand("slow", dir)
 	old.Stdin = input
 	start(t, old)
-	claimed := make(chan error)
-	go func() {
-		i, err := Claim(t.Context(), dir, -1, true)
-		if err == nil {
-			i.Release()
-		}
-		claimed <- err
-	}()
-	select {
-	case err := <-claimed:
-		t.Errorf("while the old one is there: %v", err)
-	case <-time.After(1500 * time.Millisecond): // three times what ckpool in C gives
-		end.Close()
-		if err := <-claimed; err != nil {
-			t.Error(err)
-		}
-	}
+	claimAfter(t, dir, true, 1500*time.Millisecond, end) // three times what ckpool in C gives
 	state, err := old.Process.Wait()
 	if err != nil {
 		t.Fatal(err)
@@ -420,5 +388,28 @@ func TestProcessName(t *testing.T) {
 	}
 	if got, _ := os.ReadFile("/proc/self/comm"); string(got) != "ckpool-of-the-\n" {
 		t.Errorf("%q", got)
+	}
+}
+
+// claimAfter sees that dir cannot be claimed for a while, ends the instance that
+// has it, and claims it.
+func claimAfter(t *testing.T, dir string, killOld bool, while time.Duration, end io.Closer) {
+	t.Helper()
+	claimed := make(chan error)
+	go func() {
+		i, err := Claim(t.Context(), dir, -1, killOld)
+		if err == nil {
+			i.Release()
+		}
+		claimed <- err
+	}()
+	select {
+	case err := <-claimed:
+		t.Errorf("while the old one is there: %v", err)
+	case <-time.After(while):
+		end.Close()
+		if err := <-claimed; err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -13,23 +13,23 @@ import (
 // logCoinbase shows whom a block would pay, so that an operator sees it before
 // the first share: a wrong address here is money for a stranger.
 func (g *Generator) logCoinbase(job *work.Job) {
-	c := g.Config()
+	c := g.options.Config()
 	m := work.Miner{Limit: work.CoinbaseLimit(""), Extranonce1: make([]byte, c.Nonce1Length)}
-	if g.Solo {
+	if g.options.Solo {
 		m.Payout = []byte{0x6a} // a stand-in: the finder's own script goes here
 	}
 	tx := job.CoinbaseTx(&m, &work.Solution{Extranonce2: make([]byte, c.Nonce2Length)})
 	script, pays, err := g.describeCoinbase(tx)
 	if err != nil {
-		g.Events.Say(event.Error, "Coinbase cannot be decoded: "+err.Error())
+		g.options.Events.Say(event.Error, "Coinbase cannot be decoded: "+err.Error())
 		return
 	}
 	line := "Coinbase: " + strings.Join(pays, ", ") + ", tag " + g.builder.Tag
 	if g.builder.Sig != "" {
 		line += ", signature " + g.builder.Sig
 	}
-	g.Events.Say(event.Warning, line)
-	g.Events.Say(event.Info, fmt.Sprintf("Coinbase script: %x", script))
+	g.options.Events.Say(event.Warning, line)
+	g.options.Events.Say(event.Info, fmt.Sprintf("Coinbase script: %x", script))
 }
 
 // describeCoinbase is the script of a coinbase without witness, and what each
@@ -48,7 +48,7 @@ func (g *Generator) describeScript(script []byte) string {
 	switch a, err := address.FromScript(script, g.network); {
 	case err == nil:
 		return a.String()
-	case len(script) == 1 && g.Solo:
+	case len(script) == 1 && g.options.Solo:
 		return "the miner that finds the block"
 	default:
 		return fmt.Sprintf("script %x", script)

@@ -37,9 +37,9 @@ type Options struct {
 	// OnChain is called when the chain is known, as Bitcoin Core names it, before
 	// the first work.
 	OnChain func(chain string, network address.Network)
-	// Published is called with each new work, before anything else is done: it
-	// wakes those who wait for it.
-	Published func(*session.Work)
+	// Wake is called with each new work, before anything else is done, to wake
+	// those who wait for it.
+	Wake func(*session.Work)
 	// Quiet is called when miners have the newest work and nobody waits for
 	// anything.
 	Quiet func()
@@ -48,38 +48,38 @@ type Options struct {
 // Generator turns templates of a source into jobs.
 type Generator struct {
 	// immutable
-	Options
+	options   Options
 	source    Source
 	jobs      *Jobs
 	published chan struct{} // capacity 1; there is a job that Tidy has not looked at
 
-	// owned by Run, before it by Prepare and Inherit
-	builder *work.Builder // nil until the chain is known
-	outputs []work.Output // of each job
-	network address.Network
-	tipSeen time.Time      // when the present tip was first seen
-	first   *source.Update // Prepare has seen, to be published by Run
-	shown   bool           // whom a block would pay
-	took    time.Time      // when jobs were inherited
+	// owned by Run, before it by AwaitTemplate and inherit
+	builder   *work.Builder // nil until the chain is known
+	outputs   []work.Output // of each job
+	network   address.Network
+	tipSeen   time.Time      // when the present tip was first seen
+	first     *source.Update // AwaitTemplate has had, to be published by Run
+	shown     bool           // whom a block would pay
+	inherited time.Time      // when jobs of another process were
 
-	tidied *work.Job // owned by Tidy, before it by Inherit; the last one it saw
+	tidied *work.Job // owned by Tidy, before it by inherit; the last one it saw
 }
 
 // NewGenerator makes a generator that publishes in jobs.
 func NewGenerator(from Source, jobs *Jobs, o Options) *Generator {
-	return &Generator{Options: o, source: from, jobs: jobs, published: make(chan struct{}, 1)}
+	return &Generator{options: o, source: from, jobs: jobs, published: make(chan struct{}, 1)}
 }
 
-// patience is how long a template that is older than the inherited work is
+// outdatedTime is how long a template that is older than the inherited work is
 // held back: the nodes of this process may hear of a block a moment later than
 // those of the process before did.
-const patience = 10 * time.Second
+const outdatedTime = 10 * time.Second
 
 // inherit makes the jobs of another process those to go on from.
 func (g *Generator) inherit(jobs []*session.Work) {
 	g.jobs.restore(jobs)
 	last := jobs[len(jobs)-1]
-	g.took, g.tidied = time.Now(), last.Job
+	g.inherited, g.tidied = time.Now(), last.Job
 	for _, f := range jobs {
 		if f.Tip == last.Tip {
 			g.tipSeen = f.Job.Created
@@ -91,7 +91,7 @@ func (g *Generator) inherit(jobs []*session.Work) {
 // outdated tells that a template is older than the inherited work.
 func (g *Generator) outdated(t *source.Update) bool {
 	w := g.jobs.Work()
-	return w != nil && t.Template.Height < w.Job.Template.Height && !g.took.IsZero() && time.Since(g.took) < patience
+	return w != nil && t.Template.Height < w.Job.Template.Height && !g.inherited.IsZero() && time.Since(g.inherited) < outdatedTime
 }
 
 // templateTime is how long a node has for its first template before the other
@@ -99,15 +99,15 @@ func (g *Generator) outdated(t *source.Update) bool {
 // hears the reason.
 const templateTime = 12 * time.Second
 
-// Prepare waits for a template that work can be made of, for Run. The error is
+// AwaitTemplate waits for a template that work can be made of, for Run. The error is
 // that of ctx, or says why there is no work.
-func (g *Generator) Prepare(ctx context.Context) error {
-	patience := time.NewTimer(templateTime)
-	defer patience.Stop()
+func (g *Generator) AwaitTemplate(ctx context.Context) error {
+	deadline := time.NewTimer(templateTime)
+	defer deadline.Stop()
 	select {
 	case <-ctx.Done():
 		return fmt.Errorf("no node has given a template: %w", context.Cause(ctx))
-	case <-patience.C:
+	case <-deadline.C:
 		return fmt.Errorf("no node has given a template within %v: %s", templateTime, g.trouble())
 	case t := <-g.source.Templates():
 		if err := g.learnChain(); err != nil {
@@ -150,7 +150,7 @@ func (g *Generator) Run(ctx context.Context) error {
 			}
 		}
 		if err := g.publish(&t); err != nil {
-			g.Events.Say(event.Error, "Template of "+t.From+" gives no work: "+err.Error())
+			g.options.Events.Say(event.Error, "Template of "+t.From+" gives no work: "+err.Error())
 			continue
 		}
 		timer.Reset(g.nextUpdate(&t))
@@ -179,7 +179,7 @@ func (g *Generator) await(ctx context.Context, timer *time.Timer) (t source.Upda
 			}
 			if !asked { // an answer is better
 				asked = true
-				timer.Reset(renewPatience)
+				timer.Reset(renewTime)
 				continue
 			}
 		case t = <-prepared:
@@ -189,12 +189,12 @@ func (g *Generator) await(ctx context.Context, timer *time.Timer) (t source.Upda
 	}
 }
 
-// renewPatience is what nodes have to answer before the last template is used again.
-const renewPatience = 2 * time.Second
+// renewTime is what nodes have to answer before the last template is used again.
+const renewTime = 2 * time.Second
 
 // interval is how often nodes are asked.
 func (g *Generator) interval() time.Duration {
-	return min(g.Config().UpdateInterval, session.RenewAfter)
+	return min(g.options.Config().UpdateInterval, session.RenewAfter)
 }
 
 // renewed is the present work's template once more, when it was announced for so
@@ -236,7 +236,7 @@ func (g *Generator) nextUpdate(t *source.Update) time.Duration {
 // learnChain fixes what depends on the network: address encodings.
 func (g *Generator) learnChain() error {
 	chain := g.source.Chain()
-	to, err := scriptsOn(chain, g.Config(), g.Solo)
+	to, err := scriptsOn(chain, g.options.Config(), g.options.Solo)
 	if err != nil {
 		return err
 	}
@@ -245,9 +245,9 @@ func (g *Generator) learnChain() error {
 		if chain == "" {
 			what = "The node does not tell its chain"
 		}
-		g.Events.Say(event.Warning, fmt.Sprintf("%s; addresses are taken for those of the %s network", what, to.network))
+		g.options.Events.Say(event.Warning, fmt.Sprintf("%s; addresses are taken for those of the %s network", what, to.network))
 	}
-	c := g.Config()
+	c := g.options.Config()
 	b := &work.Builder{
 		Tag: c.PoolTag, Sig: c.BTCSig,
 		PayoutScript: to.payout, Extranonce1Len: c.Nonce1Length, Extranonce2Len: c.Nonce2Length,
@@ -256,18 +256,18 @@ func (g *Generator) learnChain() error {
 	if err := b.Validate(); err != nil {
 		return err
 	}
-	g.OnChain(chain, to.network)
+	g.options.OnChain(chain, to.network)
 	g.network, g.builder = to.network, b
 	if to.donation != nil {
 		g.outputs = []work.Output{{Script: to.donation, Part: work.Percent(c.Donation), Required: true}}
 	}
-	if g.Solo {
-		g.Events.Say(event.Warning, "Mining solo to any incoming valid BTC address username")
+	if g.options.Solo {
+		g.options.Events.Say(event.Warning, "Mining solo to any incoming valid BTC address username")
 	} else {
-		g.Events.Say(event.Notice, "Mining from any incoming username to address "+c.BTCAddress)
+		g.options.Events.Say(event.Notice, "Mining from any incoming username to address "+c.BTCAddress)
 	}
 	if c.Donation > 0 {
-		g.Events.Say(event.Notice, fmt.Sprintf("%g percent donation to %s", c.Donation, c.DonAddress))
+		g.options.Events.Say(event.Notice, fmt.Sprintf("%g percent donation to %s", c.Donation, c.DonAddress))
 	}
 	return nil
 }
@@ -283,14 +283,14 @@ func (g *Generator) publish(t *source.Update) error {
 	if err != nil {
 		return err
 	}
-	g.Published(w)
+	g.options.Wake(w)
 	took := time.Since(t.Received)
 	time.Sleep(yieldTime)
 
 	job := w.Job
 	if old == nil || w.Tip != old.Tip {
 		g.tipSeen = time.Now()
-		g.Events.Tell(event.Event{
+		g.options.Events.Tell(event.Event{
 			Level: event.Notice,
 			Text: fmt.Sprintf("New block: height %d, work for %d sent %s after %s answered",
 				job.Template.Height-1, job.Template.Height, took.Round(10*time.Microsecond), t.From),
@@ -302,11 +302,11 @@ func (g *Generator) publish(t *source.Update) error {
 		g.logCoinbase(job)
 	}
 	if n := len(job.LeftOut); n > 0 && (old == nil || len(old.Job.LeftOut) == 0) {
-		g.Events.Say(event.Warning, fmt.Sprintf("The block of height %d has no room for %d of %d coinbase outputs: their value goes to the payout",
+		g.options.Events.Say(event.Warning, fmt.Sprintf("The block of height %d has no room for %d of %d coinbase outputs: their value goes to the payout",
 			job.Template.Height, n, len(g.outputs)))
 	}
 	if old == nil || old.Job.NetworkDifficulty != job.NetworkDifficulty {
-		g.Events.Say(event.Warning, "Network diff set to "+networkText(job.NetworkDifficulty))
+		g.options.Events.Say(event.Warning, "Network diff set to "+networkText(job.NetworkDifficulty))
 	}
 	select {
 	case g.published <- struct{}{}:

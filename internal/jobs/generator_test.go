@@ -55,8 +55,8 @@ func TestSilentNodeJobIsRenewed(t *testing.T) {
 	}{{20 * time.Minute, false}, {25 * time.Minute, true}, {3 * time.Hour, true}} {
 		c := newJobClock(t)
 		g := NewGenerator(silent{}, c.Jobs, Options{
-			Config:    func() *config.Config { return &config.Config{UpdateInterval: 30 * time.Second} },
-			Published: func(*session.Work) {},
+			Config: func() *config.Config { return &config.Config{UpdateInterval: 30 * time.Second} },
+			Wake:   func(*session.Work) {},
 		})
 		g.builder, g.shown = &c.builder, true
 		c.start = time.Now().Add(-tt.age)

@@ -20,9 +20,9 @@ type scripts struct {
 	payout, donation []byte // nil: none
 }
 
-// scriptsOn translates the configured addresses for a chain. That none of the
-// nodes' chains knows them is the one thing of their words that ends the
-// program.
+// scriptsOn are the output scripts of the configured addresses on a chain. The
+// error, an address of another network, ends the program: nothing else that a
+// node answers does.
 func scriptsOn(chain string, c *config.Config, solo bool) (s scripts, err error) {
 	network, known := address.NetworkForChain(chain)
 	if !known {

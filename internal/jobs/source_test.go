@@ -71,7 +71,7 @@ func TestSourceWithoutTransactions(t *testing.T) {
 			},
 			Notice:    func(_, text string) { t.Error(text) },
 			OnChain:   func(string, address.Network) {},
-			Published: func(*session.Work) {},
+			Wake: func(*session.Work) {},
 			Quiet:     func() {},
 		})
 		ctx, cancel := context.WithCancel(t.Context())

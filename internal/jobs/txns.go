@@ -30,7 +30,7 @@ func (g *Generator) Tidy(ctx context.Context) {
 			case <-time.After(tidyAfter):
 			}
 			g.tidy()
-			g.Quiet()
+			g.options.Quiet()
 			g.source.Prepare()
 		}
 	}
@@ -56,10 +56,10 @@ func (g *Generator) tidy() {
 		return
 	}
 	if err := newest.Template.CheckWitness(); err != nil {
-		g.Events.Say(event.Error, fmt.Sprintf("Template for height %d: %v", newest.Template.Height, err))
+		g.options.Events.Say(event.Error, fmt.Sprintf("Template for height %d: %v", newest.Template.Height, err))
 	}
-	if err := writeTransactions(g.Config().LogDir, newest.Template); err != nil {
-		g.Notice("pool.txns", "Cannot write pool.txns: "+err.Error())
+	if err := writeTransactions(g.options.Config().LogDir, newest.Template); err != nil {
+		g.options.Notice("pool.txns", "Cannot write pool.txns: "+err.Error())
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"ckpool/internal/epoll"
 )
 
 const (
@@ -56,7 +58,7 @@ func (l *Loop) finish(s Slot) {
 	case why.polite() && unix.Shutdown(int(c.fd), unix.SHUT_WR) == nil:
 		c.set(lingering)
 		l.lingering[s] = l.now.Add(lingerFor)
-		l.poller.watch(s, c)
+		watch(l.poller, s, c)
 	case why.abortive():
 		l.release(s, abort)
 	default:
@@ -74,7 +76,7 @@ func (l *Loop) release(s Slot, closeFD func(fd int32)) {
 
 // ended reads what a lingering peer still sends, until it closes.
 func ended(fd int32, scratch []byte) bool {
-	n, errno := recv(fd, scratch)
+	n, errno := epoll.Receive(fd, scratch)
 	return n == 0 && errno != unix.EAGAIN && errno != unix.EINTR
 }
 
@@ -115,19 +117,19 @@ func (l *Loop) flushBacklogs(end time.Time) error {
 	for s := range l.output.backlogs {
 		c := l.slab.at(s)
 		c.set(muted)
-		l.poller.watch(s, c)
+		watch(l.poller, s, c)
 	}
-	if err := l.poller.until(end); err != nil {
+	if err := l.poller.Until(end); err != nil {
 		return err
 	}
 	for len(l.output.backlogs) > 0 && l.now.Before(end) {
-		n, err := l.poller.wait(true)
-		if err != nil {
+		if err := l.poller.Wait(true); err != nil {
 			return err
 		}
 		l.now = time.Now()
-		for i := range n {
-			l.lastEvent(&l.poller.events[i])
+		events := l.poller.Events
+		for i := range events {
+			l.lastEvent(&events[i])
 		}
 		l.flush()
 	}

@@ -155,8 +155,8 @@ func TestStaleEvent(t *testing.T) {
 	write(peerA, "from a\n")
 	write(peerB, "from b\n")
 	st.once()
-	if st.poller.n != 2 || len(lines) != 1 {
-		t.Errorf("of %d events came %q, want 2 and only a's line", st.poller.n, lines)
+	if len(st.poller.Events) != 2 || len(lines) != 1 {
+		t.Errorf("of %d events came %q, want 2 and only a's line", len(st.poller.Events), lines)
 	}
 	st.once()
 	if len(lines) != 2 || lines[1] != "from c" {

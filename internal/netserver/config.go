@@ -23,7 +23,7 @@ var localPrefixes = []netip.Prefix{
 }
 
 // complete checks c and fills in the defaults, MaxClients and
-// Descriptors excepted: see settleMaxClients.
+// Descriptors excepted: see boundMaxClients.
 func (c *Config) complete() error {
 	for _, v := range []struct {
 		name  string

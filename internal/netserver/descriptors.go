@@ -11,9 +11,9 @@ import (
 	"ckpool/event"
 )
 
-// settleMaxClients returns MaxClients, bounded by 90 % of the descriptors there
+// boundMaxClients is MaxClients, bounded by 90 % of the descriptors there
 // are and by what Reserve leaves; both numbers are told.
-func (c *Config) settleMaxClients() (clients int64, err error) {
+func (c *Config) boundMaxClients() (clients int64, err error) {
 	limit := c.Descriptors
 	if limit == 0 {
 		var lim unix.Rlimit

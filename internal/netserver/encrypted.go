@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpool/internal/epoll"
 	"ckpool/internal/tlspipe"
 )
 
@@ -91,7 +92,7 @@ func (o *output) farewell(s Slot, c *conn, tell bool) {
 		return
 	}
 	if t := o.tls[s]; tell && len(t.unsent) == 0 {
-		_, _ = send(c.fd, t.Close(o.scratch[:0])) // the peer need not be there any more
+		_, _ = epoll.Send(c.fd, t.Close(o.scratch[:0])) // the peer need not be there any more
 	}
 	delete(o.tls, s)
 }
@@ -100,7 +101,7 @@ func (o *output) farewell(s Slot, c *conn, tell bool) {
 // the rest, also of what TLS took, has to wait.
 func (o *output) write(s Slot, c *conn, p []byte) (n int, errno syscall.Errno) {
 	if !c.is(secure) {
-		return send(c.fd, p)
+		return epoll.Send(c.fd, p)
 	}
 	t := o.tls[s]
 	if errno := t.flush(c.fd); errno != 0 {
@@ -111,7 +112,7 @@ func (o *output) write(s Slot, c *conn, p []byte) (n int, errno syscall.Errno) {
 		record := t.Seal(o.scratch[:0], p[n:n+size])
 		o.scratch = room(record)
 		n += size
-		k, errno := send(c.fd, record)
+		k, errno := epoll.Send(c.fd, record)
 		if k < len(record) {
 			t.unsent = bytes.Clone(record[k:])
 			if errno == 0 {
@@ -128,7 +129,7 @@ func (t *encrypted) flush(fd int32) syscall.Errno {
 	if len(t.unsent) == 0 {
 		return 0
 	}
-	n, errno := send(fd, t.unsent)
+	n, errno := epoll.Send(fd, t.unsent)
 	if n < len(t.unsent) {
 		t.unsent = t.unsent[n:]
 		if errno == 0 {

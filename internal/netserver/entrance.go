@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpool/internal/epoll"
 	"ckpool/internal/tlspipe"
 )
 
@@ -91,7 +92,7 @@ func (e *entrance) admit(a arrival) {
 		flags = limited
 	}
 	slot, c := l.slab.take()
-	if err := l.poller.ctl(unix.EPOLL_CTL_ADD, int(a.fd), readEvents, int32(slot), c.generation); err != nil {
+	if err := l.poller.Control(unix.EPOLL_CTL_ADD, int(a.fd), readEvents, int32(slot), c.generation); err != nil {
 		l.slab.release(slot)
 		l.server.limits.forget(a.remote.Addr(), flags)
 		abort(a.fd)
@@ -166,7 +167,7 @@ func (e *entrance) event(s Slot, c *conn, events uint32) {
 	if events&(unix.EPOLLIN|hangups) == 0 {
 		return
 	}
-	n, errno := recv(c.fd, l.input)
+	n, errno := epoll.Receive(c.fd, l.input)
 	switch {
 	case errno == unix.EAGAIN || errno == unix.EINTR:
 	case errno != 0 || n == 0:
@@ -191,7 +192,7 @@ func (e *entrance) gone(s Slot, c *conn) {
 
 // answer shows the page to a web browser that does not know that the port has TLS.
 func (e *entrance) answer(s Slot, c *conn, first []byte) {
-	_, _ = send(c.fd, e.loop.server.page(true, first)) // nothing was sent before: it fits
+	_, _ = epoll.Send(c.fd, e.loop.server.page(true, first)) // nothing was sent before: it fits
 	e.fail(s, c, HTTPRequest, "without TLS on a port with it")
 }
 
@@ -308,7 +309,7 @@ func (e *entrance) read(s Slot, c *conn, read bool) {
 		return
 	}
 	c.flags ^= computing
-	e.loop.poller.watch(s, c)
+	watch(e.loop.poller, s, c)
 }
 
 // send sends what a handshake has to say.

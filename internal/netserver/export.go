@@ -91,7 +91,7 @@ func Import(l *Loop, fd int, r *wire.Codec, listener func(int) int) (s Slot, isO
 	if c.is(muted) {
 		events &^= unix.EPOLLIN
 	}
-	if err := l.poller.ctl(unix.EPOLL_CTL_ADD, fd, events, int32(s), c.generation); err != nil {
+	if err := l.poller.Control(unix.EPOLL_CTL_ADD, fd, events, int32(s), c.generation); err != nil {
 		l.moved = append(l.moved, s)
 		abandon(l)
 		return 0, false, fmt.Errorf("netserver: import of a connection: epoll_ctl: %w", err)

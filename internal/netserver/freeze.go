@@ -47,12 +47,12 @@ func (s *Server) Freeze(ctx context.Context) (*Frozen, error) {
 		}
 	}
 	// Every gate is closed by now: nothing comes any more.
-	f.Each(settle)
+	f.Each(quiesce)
 	return f, nil
 }
 
-// settle brings a loop that stands still to where nothing is under way.
-func settle(l *Loop) {
+// quiesce does on a loop that stands still what is under way there.
+func quiesce(l *Loop) {
 	l.now = time.Now()
 	for _, a := range l.mailbox.arrivals() {
 		l.entrance.admit(a)

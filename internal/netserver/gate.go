@@ -8,6 +8,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"ckpool/internal/epoll"
 )
 
 // gate is the accepting side of one loop. Its listeners leave epoll while
@@ -15,7 +17,7 @@ import (
 type gate struct {
 	server   *Server
 	counters *counters // of the loop
-	poller   *poller
+	poller   *epoll.Poller
 	sockets  []socket
 	open     bool                // listeners are in epoll
 	waiting  bool                // for room
@@ -173,7 +175,7 @@ func (g *gate) add(sockets []socket) {
 		return
 	}
 	for i, k := range sockets {
-		if err := g.poller.ctl(unix.EPOLL_CTL_ADD, k.fd, unix.EPOLLIN, int32(first+i), 0); err != nil {
+		if err := g.poller.Control(unix.EPOLL_CTL_ADD, k.fd, unix.EPOLLIN, int32(first+i), 0); err != nil {
 			g.fail(fmt.Errorf("epoll_ctl: %w", err))
 			return
 		}
@@ -199,7 +201,7 @@ func (g *gate) update() {
 	}
 	for i, k := range g.sockets {
 		// Generation 0 marks what is not a client.
-		if err := g.poller.ctl(op, k.fd, unix.EPOLLIN, int32(i), 0); err != nil && open {
+		if err := g.poller.Control(op, k.fd, unix.EPOLLIN, int32(i), 0); err != nil && open {
 			g.fail(fmt.Errorf("epoll_ctl: %w", err))
 			return
 		}

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpool/event"
+	"ckpool/internal/testkit/wait"
 )
 
 func TestMain(m *testing.M) {
@@ -301,11 +302,7 @@ func (c *client) rest() (string, error) {
 // eventually waits for ok.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(patience); !ok(); <-time.After(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("not in %v: %s", patience, what)
-		}
-	}
+	wait.Until(t, patience, what, ok)
 }
 
 // onLoop runs fn on a loop and waits for it.

@@ -10,7 +10,7 @@ func (s *Server) SetLimits(c Config) error {
 	if err := c.complete(); err != nil {
 		return err
 	}
-	most, err := c.settleMaxClients()
+	most, err := c.boundMaxClients()
 	if err != nil {
 		return err
 	}

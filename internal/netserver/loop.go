@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"ckpool/internal/epoll"
 )
 
 // Loop is one event loop. Its methods are for its own goroutine unless they say
@@ -24,7 +26,7 @@ type Loop struct {
 	// owned by the loop
 	now       time.Time
 	lastTick  time.Time
-	poller    *poller
+	poller    *epoll.Poller
 	gate      gate
 	entrance  entrance
 	slab      slab
@@ -43,7 +45,7 @@ type Loop struct {
 const wakeIndex = -1
 
 func newLoop(s *Server, index int) (*Loop, error) {
-	p, err := newPoller()
+	p, err := epoll.New()
 	if err != nil {
 		return nil, err
 	}
@@ -62,10 +64,10 @@ func newLoop(s *Server, index int) (*Loop, error) {
 	l.output = output{poller: p, counters: &l.counters, limit: s.config.Backlog,
 		backlogs: make(map[Slot]*backlog), tls: make(map[Slot]*encrypted)}
 	if err := l.mailbox.init(); err != nil {
-		p.close()
+		p.Close()
 		return nil, err
 	}
-	if err := p.ctl(unix.EPOLL_CTL_ADD, l.mailbox.fd, unix.EPOLLIN, wakeIndex, 0); err != nil {
+	if err := p.Control(unix.EPOLL_CTL_ADD, l.mailbox.fd, unix.EPOLLIN, wakeIndex, 0); err != nil {
 		l.close()
 		return nil, err
 	}
@@ -74,7 +76,7 @@ func newLoop(s *Server, index int) (*Loop, error) {
 
 func (l *Loop) close() {
 	l.mailbox.close()
-	l.poller.close()
+	l.poller.Close()
 }
 
 // run serves until the server stops.
@@ -82,7 +84,7 @@ func (l *Loop) run() error {
 	l.now = time.Now()
 	l.lastTick = l.now
 	l.gate.update()
-	err := l.poller.until(l.now.Add(l.server.tickEvery))
+	err := l.poller.Until(l.now.Add(l.server.tickEvery))
 	for err == nil && !l.server.stopping.Load() {
 		err = l.iterate(true)
 	}
@@ -95,8 +97,7 @@ func (l *Loop) run() error {
 
 // iterate handles the events of one wait; with park it may wait for them.
 func (l *Loop) iterate(park bool) error {
-	n, err := l.poller.wait(park && !l.more && !l.round.under)
-	if err != nil {
+	if err := l.poller.Wait(park && !l.more && !l.round.under); err != nil {
 		return err
 	}
 	l.now = time.Now()
@@ -106,16 +107,18 @@ func (l *Loop) iterate(park bool) error {
 		l.more = l.handler.Step()
 		l.flush()
 	}
-	for i := range n {
-		l.event(&l.poller.events[i])
+	events := l.poller.Events
+	for i := range events {
+		l.event(&events[i])
 		if len(l.output.arena) > flushAt {
 			l.flush()
 		}
 	}
+	var err error
 	switch {
-	case !l.now.Before(l.poller.end):
+	case !l.now.Before(l.poller.End()):
 		l.tick()
-		err = l.poller.until(l.now.Add(l.server.tickEvery))
+		err = l.poller.Until(l.now.Add(l.server.tickEvery))
 	case l.round.under:
 		l.stepRound()
 	}

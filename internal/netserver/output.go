@@ -6,13 +6,15 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"ckpool/internal/epoll"
 )
 
 // output is what a loop writes. It collects what is written in one iteration,
 // so that each slot needs one system call at its end, and keeps what sockets do
 // not take. Owned by the loop.
 type output struct {
-	poller   *poller
+	poller   *epoll.Poller
 	counters *counters
 	limit    int // Config.Backlog
 
@@ -138,7 +140,7 @@ func (o *output) queue(s Slot, c *conn, p []byte, n int) int {
 	}
 	if flags != c.flags {
 		c.flags = flags
-		o.poller.watch(s, c)
+		watch(o.poller, s, c)
 	}
 	return b.unsent()
 }
@@ -168,7 +170,7 @@ func (o *output) drain(s Slot, c *conn) (why Reason, ok bool) {
 	if errno != 0 && errno != unix.EAGAIN {
 		return lost(errno), false
 	}
-	o.settle(s, c, b)
+	o.endBacklog(s, c, b)
 	return 0, true
 }
 
@@ -181,15 +183,15 @@ func (o *output) dropWork(s Slot, c *conn) (tags uint8) {
 	tags, units, bytes := b.dropWork()
 	o.counters.replaced.Add(uint64(units))
 	o.counters.backlogBytes.Add(int64(-bytes))
-	o.settle(s, c, b)
+	o.endBacklog(s, c, b)
 	return tags
 }
 
-// settle ends a backlog that is empty.
-func (o *output) settle(s Slot, c *conn, b *backlog) {
+// endBacklog ends a backlog that is empty.
+func (o *output) endBacklog(s Slot, c *conn, b *backlog) {
 	if b.unsent() == 0 {
 		o.forget(s, c)
-		o.poller.watch(s, c)
+		watch(o.poller, s, c)
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"bytes"
 
 	"golang.org/x/sys/unix"
+
+	"ckpool/internal/epoll"
 )
 
 // readSize is what one event reads at most; epoll reports the rest again, after
@@ -13,7 +15,7 @@ import (
 const readSize = 8 << 10
 
 func (l *Loop) readable(s Slot, c *conn) {
-	n, errno := recv(c.fd, l.input)
+	n, errno := epoll.Receive(c.fd, l.input)
 	switch {
 	case errno == unix.EAGAIN || errno == unix.EINTR:
 	case errno != 0:

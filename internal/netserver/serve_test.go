@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -296,7 +297,8 @@ func TestLoopFailure(t *testing.T) {
 	}
 	defer null.Close()
 	l := s.Loops()[1]
-	l.Post(func() { _ = unix.Dup3(int(null.Fd()), l.poller.fd, unix.O_CLOEXEC) })
+	poller := int(reflect.ValueOf(l.poller).Elem().FieldByName("fd").Int())
+	l.Post(func() { _ = unix.Dup3(int(null.Fd()), poller, unix.O_CLOEXEC) })
 	if err := <-done; err == nil || !strings.Contains(err.Error(), "epoll_wait") {
 		t.Errorf("Run returned %v", err)
 	}

@@ -49,7 +49,7 @@ func New(c Config, handler func(l *Loop) Handler) (*Server, error) {
 	if err := c.complete(); err != nil {
 		return nil, err
 	}
-	most, err := c.settleMaxClients()
+	most, err := c.boundMaxClients()
 	if err != nil {
 		return nil, err
 	}

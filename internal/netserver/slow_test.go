@@ -34,7 +34,7 @@ func newStepped(t testing.TB, c Config) *stepped {
 	t.Cleanup(s.Close)
 	st := &stepped{Loop: s.loops[0], probe: p}
 	st.t, _ = t.(*testing.T)
-	if err := st.poller.until(time.Now().Add(time.Hour)); err != nil {
+	if err := st.poller.Until(time.Now().Add(time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	return st

@@ -185,32 +185,21 @@ func TestRotationUnderLoad(t *testing.T) {
 	defer stays.Close()
 	var newest atomic.Int64
 	var failed atomic.Pointer[error]
-	stop := make(chan struct{})
-	var load sync.WaitGroup
-	for range 4 {
-		load.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				before := newest.Load()
-				c, serial, err := dialTLS(r.second())
-				if err == nil {
-					err = echoTLS(c, "a line\n")
-					c.Close()
-				}
-				if err == nil && serial < before {
-					err = fmt.Errorf("certificate %d after %d was shown", serial, before)
-				}
-				if err != nil {
-					failed.Store(&err)
-					return
-				}
-			}
-		})
-	}
+	end := load(4, func() bool {
+		before := newest.Load()
+		c, serial, err := dialTLS(r.second())
+		if err == nil {
+			err = echoTLS(c, "a line\n")
+			c.Close()
+		}
+		if err == nil && serial < before {
+			err = fmt.Errorf("certificate %d after %d was shown", serial, before)
+		}
+		if err != nil {
+			failed.Store(&err)
+		}
+		return err == nil
+	})
 	for serial := int64(2); serial <= 5; serial++ {
 		certificate.New(t, "a", serial).Write(t, dir)
 		if err := pair.Reload(); err != nil {
@@ -231,8 +220,7 @@ func TestRotationUnderLoad(t *testing.T) {
 	}
 	before := r.Stats().Accepted
 	eventually(t, "clients with the old pair", func() bool { return r.Stats().Accepted > before+20 || failed.Load() != nil })
-	close(stop)
-	load.Wait()
+	end()
 	if err := failed.Load(); err != nil {
 		t.Error(*err)
 	}
@@ -320,29 +308,19 @@ func comeAndGo(addr string, how int) error {
 func TestShutdownWithinHandshakes(t *testing.T) {
 	pair, _ := openPair(t, certificate.NewRSA(t, "a", 1))
 	r := startTLS(t, Config{}, nil, pair)
-	var load sync.WaitGroup
-	stop := make(chan struct{})
 	for range 20 {
-		c := dialFrom(t, r.second(), "", 0)
-		c.send("\x16\x03\x01\x01\x00\x01")
-		load.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				if c, _, err := dialTLS(r.second()); err == nil {
-					_ = echoTLS(c, "x\n")
-					c.Close()
-				}
-			}
-		})
+		dialFrom(t, r.second(), "", 0).send("\x16\x03\x01\x01\x00\x01")
 	}
+	end := load(20, func() bool {
+		if c, _, err := dialTLS(r.second()); err == nil {
+			_ = echoTLS(c, "x\n")
+			c.Close()
+		}
+		return true
+	})
 	eventually(t, "some", func() bool { return r.Stats().Accepted > 20 })
 	r.stop()
-	close(stop)
-	load.Wait()
+	end()
 }
 
 // Others have their answers while handshakes take all the time they are given.
@@ -350,22 +328,12 @@ func TestHandshakesLeaveLoopsAlone(t *testing.T) {
 	pair, _ := openPair(t, certificate.NewRSA(t, "a", 1))
 	r := startTLS(t, Config{}, nil, pair)
 	c := r.dial()
-	stop := make(chan struct{})
-	var load sync.WaitGroup
-	for range 50 {
-		load.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				if c, _, err := dialTLS(r.second()); err == nil {
-					c.Close()
-				}
-			}
-		})
-	}
+	end := load(50, func() bool {
+		if c, _, err := dialTLS(r.second()); err == nil {
+			c.Close()
+		}
+		return true
+	})
 	eventually(t, "a queue", func() bool { return r.Stats().Entering > 10 })
 	for range 200 {
 		c.send("x\n")
@@ -378,6 +346,27 @@ func TestHandshakesLeaveLoopsAlone(t *testing.T) {
 	if most > cap(r.computing) || cap(r.computing) < 1 {
 		t.Errorf("%d handshakes compute at once", most)
 	}
-	close(stop)
-	load.Wait()
+	end()
+}
+
+// load does something in n goroutines, again and again while it reports true, until
+// end is called.
+func load(n int, do func() bool) (end func()) {
+	stop := make(chan struct{})
+	var running sync.WaitGroup
+	for range n {
+		running.Go(func() {
+			for do() {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+			}
+		})
+	}
+	return func() {
+		close(stop)
+		running.Wait()
+	}
 }

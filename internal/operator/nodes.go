@@ -13,7 +13,6 @@ import (
 
 	"ckpool/control"
 	"ckpool/difficulty"
-	"ckpool/sharelog"
 	"ckpool/work"
 )
 
@@ -73,12 +72,11 @@ func (o *Operator) getBase(ctx context.Context, _ string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("template of %s: %w", node, err)
 	}
-	e := sharelog.NewObject(nil)
-	e.Real("diff", difficulty.FromBits(uint32(bits)), 17)
-	e.String("ntime", fmt.Sprintf("%08x", t.CurTime))
-	e.String("bbversion", fmt.Sprintf("%08x", t.Version))
-	e.String("nbit", t.Bits)
-	return string(raw[:len(raw)-1]) + ", " + string(e.Close()[1:]), nil
+	base := control.Encode(control.Base{
+		Difficulty: difficulty.FromBits(uint32(bits)), Bits: t.Bits,
+		Time: fmt.Sprintf("%08x", t.CurTime), Version: fmt.Sprintf("%08x", t.Version),
+	})
+	return string(raw[:len(raw)-1]) + ", " + base[1:], nil
 }
 
 // checkAddress is checkaddr:ADDRESS, answered by a word as always, or
@@ -124,11 +122,7 @@ func (o *Operator) submitBlockText(ctx context.Context, args string) (string, er
 	return "accepted", nil
 }
 
-type nodesReply struct {
-	Nodes []control.Node `json:"nodes"`
-}
-
-func (o *Operator) nodesReply() (reply nodesReply) {
+func (o *Operator) nodesReply() (reply control.NodeList) {
 	for _, n := range o.Source.Status() {
 		reply.Nodes = append(reply.Nodes, control.Node{
 			URL: n.URL, State: n.State, Reason: n.Reason, Version: n.Version, Current: n.Current, Height: n.Height,

@@ -179,7 +179,7 @@ func reload(p Process) handler {
 		if err != nil {
 			return "", err
 		}
-		return control.Encode(control.Reload{Changed: m.Changed, Restart: m.Restart}), nil
+		return control.Encode(control.Reloaded{Changed: m.Changed, Restart: m.Restart}), nil
 	}
 }
 
@@ -203,7 +203,7 @@ func (o *Operator) listener(_ context.Context, n int) (*os.File, error) {
 
 // proxies answers what only an instance with upstream pools can do.
 func proxies(r registrar) {
-	r.answer("proxyinfo", word(`{"proxies": []}`))
+	r.answer("proxyinfo", word(control.Encode(control.ProxyList{})))
 	r.about("getproxy", noProxy("id"))
 	r.about("setproxy", noProxy("id", "priority"))
 	for _, prefix := range []string{

@@ -20,20 +20,20 @@ import (
 // changes nothing: it never makes a user or worker.
 func (o *Operator) statistics(r registrar) {
 	r.ask("poolstats", func(ctx context.Context, now time.Time) any { return o.poolStats(ctx, now) })
-	r.about("userclients", o.userClients)
-	r.about("workerclients", o.workerClients)
+	r.about("userclients", found(o.findUser, o.userClients))
+	r.about("workerclients", found(o.findWorker, o.workerClients))
 	r.about("clients", o.clients)
 	r.about("getclient", o.client)
-	r.about("ucinfo", o.userConnections)
-	r.about("wcinfo", o.workerConnections)
-	r.about("getuser", o.user)
-	r.about("getworker", o.worker)
+	r.about("ucinfo", found(o.findUser, o.userConnections))
+	r.about("wcinfo", found(o.findWorker, o.workerConnections))
+	r.about("getuser", found(o.findUser, user))
+	r.about("getworker", found(o.findWorker, worker))
 	r.ask("users", func(_ context.Context, now time.Time) any { return o.users(now) })
 	r.ask("workers", func(_ context.Context, now time.Time) any { return o.workers(now) })
 	r.ask("blocks", func(context.Context, time.Time) any { return o.blocks() })
 	r.ask("bestshares", func(context.Context, time.Time) any { return o.bestShares() })
 	r.ask("rejects", func(context.Context, time.Time) any { return o.rejects() })
-	r.ask("drops", func(context.Context, time.Time) any { return dropsReply{o.drops()} })
+	r.ask("drops", func(context.Context, time.Time) any { return control.DropCounts{Drops: o.drops()} })
 	r.ask("uptime", func(_ context.Context, now time.Time) any {
 		return control.Uptime{Seconds: int64(now.Sub(o.Users.Started()).Seconds())}
 	})
@@ -47,44 +47,6 @@ func (o *Operator) statistics(r registrar) {
 		r.ask("stats", stratifier)
 	}
 }
-
-// Replies that are a list in an object.
-type (
-	usersReply struct {
-		Users []control.User `json:"users"`
-	}
-	workersReply struct {
-		Workers []control.Worker `json:"workers"`
-	}
-	clientsReply struct {
-		Clients []control.Connection `json:"clients"`
-	}
-	blocksReply struct {
-		Blocks []control.Block `json:"blocks"`
-	}
-	rejectsReply struct {
-		Rejects control.Counts `json:"rejects"`
-	}
-	dropsReply struct {
-		Drops control.Counts `json:"drops"`
-	}
-	bestSharesReply struct {
-		BestShare float64              `json:"bestshare"` // of the round
-		Users     []control.BestShares `json:"users"`
-	}
-	userClientsReply struct {
-		User    string   `json:"user"`
-		Clients []uint64 `json:"clients"`
-	}
-	workerClientsReply struct {
-		Worker  string   `json:"worker"`
-		Clients []uint64 `json:"clients"`
-	}
-	connectionsReply struct {
-		User    string               `json:"user"`
-		Clients []control.Connection `json:"clients"`
-	}
-)
 
 func (o *Operator) poolStats(ctx context.Context, now time.Time) control.PoolStats {
 	st := o.Users.Status(now, o.Sessions(ctx))
@@ -113,35 +75,40 @@ func (o *Operator) Sessions(ctx context.Context) users.Sessions {
 	return n
 }
 
-func (o *Operator) users(now time.Time) usersReply {
+func (o *Operator) users(now time.Time) control.UserList {
 	list := o.Users.List(now, session.MaxListed)
-	reply := usersReply{make([]control.User, len(list))}
+	reply := control.UserList{Users: make([]control.User, len(list))}
 	for i := range list {
 		reply.Users[i] = showUser(&list[i])
 	}
 	return reply
 }
 
-func (o *Operator) workers(now time.Time) workersReply {
+func (o *Operator) workers(now time.Time) control.WorkerList {
 	list := o.Users.Workers(now, session.MaxListed)
-	reply := workersReply{make([]control.Worker, len(list))}
+	reply := control.WorkerList{Workers: make([]control.Worker, len(list))}
 	for i := range list {
 		reply.Workers[i] = showWorker(&list[i])
 	}
 	return reply
 }
 
-// user is getuser={"user":"U"}.
-func (o *Operator) user(_ context.Context, q question) (any, error) {
-	u, err := o.findUser(q)
-	return showUser(&u), err
+// found answers a question about a user or worker, which find looks for.
+func found[T any](find func(question) (T, error), reply func(context.Context, *T) (any, error)) func(context.Context, question) (any, error) {
+	return func(ctx context.Context, q question) (any, error) {
+		v, err := find(q)
+		if err != nil {
+			return nil, err
+		}
+		return reply(ctx, &v)
+	}
 }
 
+// user is getuser={"user":"U"}.
+func user(_ context.Context, u *users.User) (any, error) { return showUser(u), nil }
+
 // worker is getworker={"worker":"W"}.
-func (o *Operator) worker(_ context.Context, q question) (any, error) {
-	w, err := o.findWorker(q)
-	return showWorker(&w), err
-}
+func worker(_ context.Context, w *users.Worker) (any, error) { return showWorker(w), nil }
 
 func (o *Operator) findUser(q question) (users.User, error) {
 	name, err := q.name("user")
@@ -196,7 +163,7 @@ func rates(hashrate []float64) control.Rates {
 // clients is clients: all connections.
 func (o *Operator) clients(ctx context.Context, _ question) (any, error) {
 	list, err := o.connections(ctx, func(session.WorkerID) bool { return true })
-	return clientsReply{list}, err
+	return control.ConnectionList{Clients: list}, err
 }
 
 // client is getclient={"id":N}.
@@ -213,43 +180,27 @@ func (o *Operator) client(ctx context.Context, q question) (any, error) {
 }
 
 // userClients is userclients={"user":"U"}: the ids of a user's connections.
-func (o *Operator) userClients(ctx context.Context, q question) (any, error) {
-	u, err := o.findUser(q)
-	if err != nil {
-		return nil, err
-	}
+func (o *Operator) userClients(ctx context.Context, u *users.User) (any, error) {
 	ids, err := o.ids(ctx, o.Users.OfUser(u.Name))
-	return userClientsReply{u.Name, ids}, err
+	return control.ConnectionIDs{User: u.Name, Clients: ids}, err
 }
 
 // workerClients is workerclients={"worker":"W"}.
-func (o *Operator) workerClients(ctx context.Context, q question) (any, error) {
-	w, err := o.findWorker(q)
-	if err != nil {
-		return nil, err
-	}
+func (o *Operator) workerClients(ctx context.Context, w *users.Worker) (any, error) {
 	ids, err := o.ids(ctx, o.Users.OfWorker(w.Name))
-	return workerClientsReply{w.Name, ids}, err
+	return control.ConnectionIDs{Worker: w.Name, Clients: ids}, err
 }
 
 // userConnections is ucinfo={"user":"U"}.
-func (o *Operator) userConnections(ctx context.Context, q question) (any, error) {
-	u, err := o.findUser(q)
-	if err != nil {
-		return nil, err
-	}
+func (o *Operator) userConnections(ctx context.Context, u *users.User) (any, error) {
 	list, err := o.connections(ctx, o.Users.OfUser(u.Name))
-	return connectionsReply{u.Name, list}, err
+	return control.ConnectionList{User: u.Name, Clients: list}, err
 }
 
 // workerConnections is wcinfo={"worker":"W"}.
-func (o *Operator) workerConnections(ctx context.Context, q question) (any, error) {
-	w, err := o.findWorker(q)
-	if err != nil {
-		return nil, err
-	}
+func (o *Operator) workerConnections(ctx context.Context, w *users.Worker) (any, error) {
 	list, err := o.connections(ctx, o.Users.OfWorker(w.Name))
-	return connectionsReply{w.User, list}, err
+	return control.ConnectionList{User: w.User, Clients: list}, err
 }
 
 // ids are those of the miners of the workers that match chooses.
@@ -296,9 +247,9 @@ func extranonceNumber(extranonce1 string) int64 {
 	return int64(binary.LittleEndian.Uint64(b[:]))
 }
 
-func (o *Operator) blocks() blocksReply {
+func (o *Operator) blocks() control.BlockList {
 	list := o.Blocks.List()
-	reply := blocksReply{make([]control.Block, len(list))}
+	reply := control.BlockList{Blocks: make([]control.Block, len(list))}
 	for i := range list {
 		b := &list[i]
 		reply.Blocks[i] = control.Block{
@@ -312,16 +263,16 @@ func (o *Operator) blocks() blocksReply {
 // maxBestShares is how many users bestshares lists.
 const maxBestShares = 100
 
-func (o *Operator) bestShares() bestSharesReply {
+func (o *Operator) bestShares() control.BestShareList {
 	round, list := o.Users.BestShares(maxBestShares)
-	reply := bestSharesReply{round, make([]control.BestShares, len(list))}
+	reply := control.BestShareList{BestShare: round, Users: make([]control.BestShares, len(list))}
 	for i, b := range list {
 		reply.Users[i] = control.BestShares{User: b.User, BestShare: b.Round, BestEver: b.Ever}
 	}
 	return reply
 }
 
-func (o *Operator) rejects() (reply rejectsReply) {
+func (o *Operator) rejects() (reply control.RejectCounts) {
 	for r, n := range o.Users.Rejects() {
 		if r := session.Reason(r); r != session.Accepted {
 			reply.Rejects = append(reply.Rejects, control.Count{Name: r.String(), Count: n})

@@ -210,24 +210,24 @@ func TestClientReadsReplies(t *testing.T) {
 	c, ctx := h.client(stratifierSocket), t.Context()
 	for request, read := range map[string]func() (any, error){
 		"poolstats":                       func() (any, error) { return c.PoolStats(ctx) },
-		"users":                           func() (any, error) { l, err := c.Users(ctx); return usersReply{l}, err },
-		"workers":                         func() (any, error) { l, err := c.Workers(ctx); return workersReply{l}, err },
-		"clients":                         func() (any, error) { l, err := c.Clients(ctx); return clientsReply{l}, err },
+		"users":                           func() (any, error) { l, err := c.Users(ctx); return control.UserList{Users: l}, err },
+		"workers":                         func() (any, error) { l, err := c.Workers(ctx); return control.WorkerList{Workers: l}, err },
+		"clients":                         func() (any, error) { l, err := c.Clients(ctx); return control.ConnectionList{Clients: l}, err },
 		`getuser={"user":"bob"}`:          func() (any, error) { return c.User(ctx, "bob") },
 		`getworker={"worker":"bob.rig1"}`: func() (any, error) { return c.Worker(ctx, "bob.rig1") },
 		`ucinfo={"user":"bob"}`: func() (any, error) {
 			l, err := c.UserConnections(ctx, "bob")
-			return connectionsReply{"bob", l}, err
+			return control.ConnectionList{User: "bob", Clients: l}, err
 		},
 		`wcinfo={"worker":"bob.rig1"}`: func() (any, error) {
 			l, err := c.WorkerConnections(ctx, "bob.rig1")
-			return connectionsReply{"bob", l}, err
+			return control.ConnectionList{User: "bob", Clients: l}, err
 		},
 		`checkaddr={"address":"x"}`: func() (any, error) { return c.CheckAddress(ctx, "x") },
-		"blocks":                    func() (any, error) { l, err := c.Blocks(ctx); return blocksReply{l}, err },
-		"nodes":                     func() (any, error) { l, err := c.Nodes(ctx); return nodesReply{l}, err },
-		"rejects":                   func() (any, error) { l, err := c.Rejects(ctx); return rejectsReply{l}, err },
-		"drops":                     func() (any, error) { l, err := c.Drops(ctx); return dropsReply{l}, err },
+		"blocks":                    func() (any, error) { l, err := c.Blocks(ctx); return control.BlockList{Blocks: l}, err },
+		"nodes":                     func() (any, error) { l, err := c.Nodes(ctx); return control.NodeList{Nodes: l}, err },
+		"rejects":                   func() (any, error) { l, err := c.Rejects(ctx); return control.RejectCounts{Rejects: l}, err },
+		"drops":                     func() (any, error) { l, err := c.Drops(ctx); return control.DropCounts{Drops: l}, err },
 		"reload":                    func() (any, error) { return c.Reload(ctx) },
 	} {
 		v, err := read()
@@ -239,8 +239,8 @@ func TestClientReadsReplies(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		settle := regexp.MustCompile(`("(?:d?sps\d+|update|start)": )\d[^,}]*`)
-		want, got := settle.ReplaceAllString(reply, "$1"), settle.ReplaceAllString(control.Encode(v), "$1")
+		varying := regexp.MustCompile(`("(?:d?sps\d+|update|start)": )\d[^,}]*`)
+		want, got := varying.ReplaceAllString(reply, "$1"), varying.ReplaceAllString(control.Encode(v), "$1")
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s: -reply +read and encoded again\n%s", request, diff)
 		}

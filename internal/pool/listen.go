@@ -141,7 +141,7 @@ func (p *Pool) Prepare(ctx context.Context) error {
 	var err error // valid after prepared
 	prepared := make(chan struct{})
 	go func() {
-		err = p.generator.Prepare(ctx)
+		err = p.generator.AwaitTemplate(ctx)
 		close(prepared)
 	}()
 	select {

@@ -57,7 +57,7 @@ type Pool struct {
 	server    *netserver.Server
 	admission operator.Admission
 	operator  *operator.Operator
-	left      chan struct{} // closed when another process has taken over
+	moved     chan struct{} // closed when another process has taken over
 	// planNodes prepares what changes the nodes that the source is made of.
 	planNodes func([]bitcoind.Config) (replace func(), err error)
 
@@ -69,7 +69,7 @@ type Pool struct {
 
 	background background // owned by Run, before it by Prepare
 
-	certificates []*keypair.Pair // owned by Listen and Reload, which are never at the same time
+	certificates []*keypair.Pair // owned by Listen and Apply, which are never at the same time
 }
 
 // New prepares a pool. It makes the log directories and reads what an earlier
@@ -90,7 +90,7 @@ func New(c config.Config, o Options) (*Pool, error) {
 		jobs:     jobs.New(now),
 		registry: session.NewRegistry(c.Nonce1Length, uint64(len(c.Servers))),
 		notices:  logfile.NewLimiter(time.Minute),
-		left:     make(chan struct{}),
+		moved:    make(chan struct{}),
 		lines:    session.NewLog(o.Wants, o.Events),
 	}
 	p.config.Store(&c)
@@ -106,7 +106,7 @@ func New(c config.Config, o Options) (*Pool, error) {
 	}, now)
 	p.generator = jobs.NewGenerator(p.source, p.jobs, jobs.Options{
 		Config: p.config.Load, Solo: o.Solo, Events: o.Events, Notice: p.notice,
-		OnChain: p.onChain, Published: p.published, Quiet: o.Quiet,
+		OnChain: p.onChain, Wake: p.wake, Quiet: o.Quiet,
 	})
 	p.blocks = blocks.New(blocks.Options{
 		LogDir: c.LogDir, Network: nodes, Jobs: p.jobs, Users: p.users, Events: o.Events,
@@ -173,8 +173,8 @@ func (p *Pool) onChain(chain string, network address.Network) {
 	p.blocks.OnChain(chain)
 }
 
-// published wakes the loops for new work.
-func (p *Pool) published(w *session.Work) {
+// wake tells the loops that there is new work.
+func (p *Pool) wake(w *session.Work) {
 	for _, l := range p.server.Loops() {
 		l.Wake()
 	}

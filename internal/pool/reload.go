@@ -8,10 +8,10 @@ import (
 	"ckpool/internal/config"
 )
 
-// Reload takes over what of next may change while the pool runs: settings of
+// Apply puts in force what of next may change while the pool runs: settings of
 // difficulty and logins, limits, nodes, further listen addresses, certificates. After an
-// error nothing has changed. One Reload at a time.
-func (p *Pool) Reload(ctx context.Context, next config.Config) (config.Merged, error) {
+// error nothing has changed. One Apply at a time.
+func (p *Pool) Apply(ctx context.Context, next config.Config) (config.Merged, error) {
 	old := p.config.Load()
 	m := old.Merge(&next)
 	replaceNodes := func() {}

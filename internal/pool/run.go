@@ -38,7 +38,8 @@ func (p *Pool) Run(until context.Context) error {
 	start(&rest, later, "nodes", p.background.wait)
 	rest.Go(func() { p.users.WriteShares(later) })
 	rest.Go(func() { p.generator.Tidy(later) })
-	written, stopWriting := context.WithCancel(context.WithoutCancel(ctx)) // what nodes say at last is in the file
+	// The table of blocks outlives the nodes: the last they say of a block is in it.
+	written, stopWriting := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWriting()
 	var writing sync.WaitGroup
 	writing.Go(func() { p.blocks.Run(written) })
@@ -46,7 +47,7 @@ func (p *Pool) Run(until context.Context) error {
 
 	select {
 	case <-ctx.Done():
-	case <-p.left:
+	case <-p.moved:
 		cancel(nil)
 	}
 	serving.Wait()
@@ -57,7 +58,7 @@ func (p *Pool) Run(until context.Context) error {
 	rest.Wait()
 	stopWriting()
 	writing.Wait()
-	if p.hasLeft() {
+	if p.hasMoved() {
 		return nil
 	}
 	now := time.Now()
@@ -145,7 +146,7 @@ func (p *Pool) minute(ctx context.Context, now time.Time) (n users.Sessions) {
 		return n
 	}
 	defer p.users.ReleaseFiles()
-	if p.hasLeft() {
+	if p.hasMoved() {
 		return n
 	}
 	p.registry.Sweep(now)
@@ -163,10 +164,10 @@ func (p *Pool) noteSaving(err error) {
 	}
 }
 
-// hasLeft tells that another process has taken over.
-func (p *Pool) hasLeft() bool {
+// hasMoved tells that another process has taken over.
+func (p *Pool) hasMoved() bool {
 	select {
-	case <-p.left:
+	case <-p.moved:
 		return true
 	default:
 		return false

@@ -47,15 +47,15 @@ func (e Exporter) Registry(b []byte, now time.Time, ending map[uint64]bool) []by
 	r := e.Group.registry
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	left := make([]uint32, 0, len(ending)) // rows of those whose connections end and that may be resumed
+	ended := make([]uint32, 0, len(ending)) // rows of those whose connections end and that may be resumed
 	for id := range ending {
 		if row := r.entries.row(id); row != 0 && r.entry(row).until == 0 && r.entry(row).name != 0 {
-			left = append(left, row)
+			ended = append(ended, row)
 		}
 	}
 	k := registryRecord{
 		clients: r.clients.Load(), length: uint8(r.length), next: r.next,
-		closed: make([]closedRecord, 0, r.closed.n+r.shareless.n+len(left)),
+		closed: make([]closedRecord, 0, r.closed.n+r.shareless.n+len(ended)),
 	}
 	add := func(row, until uint32) {
 		id := r.entries.at(row).key
@@ -68,7 +68,7 @@ func (e Exporter) Registry(b []byte, now time.Time, ending map[uint64]bool) []by
 		}
 	}
 	latest := uint32(now.Add(keepSession).Unix())
-	for _, row := range left {
+	for _, row := range ended {
 		add(row, latest)
 	}
 	c := wire.Append(b)

@@ -8,11 +8,11 @@ import (
 	"ckpool/work"
 )
 
-// Share is one judged submit: the record that statistics, share log and block are
-// made of. It is passed by pointer and used again by the loop; a copy of it is
-// whole. Of a submit that cannot be read the fields of what was found may be
-// incomplete; where its sender is not known, Worker is that of the connection, or
-// 0.
+// Share is one submit with the verdict on it: the record that statistics, share
+// log and block are made of. It is passed by pointer, and the loop uses it again:
+// who keeps it copies it, which needs no more than an assignment. In a malformed
+// submit the fields of what was found may be empty. Worker is that of the
+// connection, or 0, where the submit's own is unknown.
 type Share struct {
 	Time      time.Time
 	Loop      int

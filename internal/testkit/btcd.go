@@ -52,25 +52,19 @@ func StartBtcdPair(t testing.TB, w *btcd.Wallet) (a, b *Btcd) {
 // displayed.
 func (n *Btcd) Generate(count int) []string {
 	n.t.Helper()
-	v, err := n.Node.Generate(n.t.Context(), count)
-	n.check(err)
-	return v
+	return must(n.Node.Generate(n.t.Context(), count))(n)
 }
 
 // MineEmpty mines count blocks that leave the mempool alone.
 func (n *Btcd) MineEmpty(count int) []string {
 	n.t.Helper()
-	v, err := n.Node.MineEmpty(n.t.Context(), count)
-	n.check(err)
-	return v
+	return must(n.Node.MineEmpty(n.t.Context(), count))(n)
 }
 
 // Reorg replaces the last depth blocks by depth+1 others.
 func (n *Btcd) Reorg(depth int) []string {
 	n.t.Helper()
-	v, err := n.Node.Reorg(n.t.Context(), depth)
-	n.check(err)
-	return v
+	return must(n.Node.Reorg(n.t.Context(), depth))(n)
 }
 
 // SegwitTemplate fills the templates with count transactions that have
@@ -86,41 +80,31 @@ func (n *Btcd) SegwitTemplate(count int) []string {
 // BlockCount is the height of the best chain.
 func (n *Btcd) BlockCount() int64 {
 	n.t.Helper()
-	v, err := n.Node.BlockCount(n.t.Context())
-	n.check(err)
-	return v
+	return must(n.Node.BlockCount(n.t.Context()))(n)
 }
 
 // BlockHash is the hash of the best chain at height, as displayed.
 func (n *Btcd) BlockHash(height int64) string {
 	n.t.Helper()
-	v, err := n.Node.BlockHash(n.t.Context(), height)
-	n.check(err)
-	return v
+	return must(n.Node.BlockHash(n.t.Context(), height))(n)
 }
 
 // BestBlockHash is the hash of the tip, as displayed.
 func (n *Btcd) BestBlockHash() string {
 	n.t.Helper()
-	v, err := n.Node.BestBlockHash(n.t.Context())
-	n.check(err)
-	return v
+	return must(n.Node.BestBlockHash(n.t.Context()))(n)
 }
 
 // BlockAt is the block of the best chain at height.
 func (n *Btcd) BlockAt(height int64) *wire.MsgBlock {
 	n.t.Helper()
-	v, err := n.Node.BlockAt(n.t.Context(), height)
-	n.check(err)
-	return v
+	return must(n.Node.BlockAt(n.t.Context(), height))(n)
 }
 
 // Template is the node's present block template.
 func (n *Btcd) Template() btcd.Template {
 	n.t.Helper()
-	v, err := n.Node.Template(n.t.Context())
-	n.check(err)
-	return v
+	return must(n.Node.Template(n.t.Context()))(n)
 }
 
 // WaitTip waits up to 30 s for hash, as displayed, to be the tip.
@@ -129,6 +113,15 @@ func (n *Btcd) WaitTip(hash string) {
 	ctx, cancel := context.WithTimeout(n.t.Context(), 30*time.Second)
 	defer cancel()
 	n.check(n.Node.WaitTip(ctx, hash))
+}
+
+// must is the value of a call that may not fail.
+func must[T any](v T, err error) func(*Btcd) T {
+	return func(n *Btcd) T {
+		n.t.Helper()
+		n.check(err)
+		return v
+	}
 }
 
 func (n *Btcd) check(err error) {

@@ -155,9 +155,9 @@ const keptWorkers = 20_000
 // theirs is forgotten.
 const returnTime = stamp(10 * time.Minute)
 
-// tidy forgets workers of u that nobody needs, those whose last share is the
+// sweep forgets workers of u that nobody needs, those whose last share is the
 // longest ago first, and returns the others.
-func (r *directory) tidy(u *user, now stamp) []*worker {
+func (r *directory) sweep(u *user, now stamp) []*worker {
 	all := u.listWorkers()
 	type idle struct {
 		*worker

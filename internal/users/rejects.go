@@ -17,7 +17,7 @@ type rejects struct {
 	at     stamp // of the last one
 }
 
-// refuse counts a refused submit. The caller holds mu.
+// refuse is for a caller that holds mu.
 func (w *worker) refuse(reason session.Reason, now stamp) {
 	if w.rejects == nil {
 		w.rejects = new(rejects)

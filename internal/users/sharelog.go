@@ -85,8 +85,9 @@ func (l *shareLog) Share(sh *session.Share) {
 	}
 }
 
-// Flush implements session.Sink: it hands the loop's shares over. What is too much for the queue is lost
-// and counted: a loop never waits for a disk.
+// Flush implements session.Sink: it hands the loop's shares to the writer. A loop
+// never waits for a disk: shares that the queue has no room for are lost, and
+// counted.
 func (l *shareLog) Flush(loop int) {
 	q := l.queue(loop)
 	if len(q.shares) == 0 {

@@ -24,7 +24,8 @@ type Sessions struct {
 	Disconnected int64 // that may be resumed
 }
 
-// MinuteBegins tells that the next Tick is the first of a minute.
+// MinuteBegins tells whether the next Tick wants the counts of sessions: the
+// first of a minute does.
 func (s *Users) MinuteBegins() bool { return s.totals.nextPass()%passes == 0 }
 
 // Tick brings the pool's averages up to now, and lets the averages fall, writes
@@ -33,7 +34,7 @@ func (s *Users) MinuteBegins() bool { return s.totals.nextPass()%passes == 0 }
 func (s *Users) Tick(now time.Time, n Sessions) error {
 	_ = s.HoldFiles(context.Background())
 	defer s.ReleaseFiles()
-	if s.left {
+	if s.moved {
 		return nil // the files are another process's
 	}
 	t := s.stamp(now)
@@ -78,7 +79,7 @@ func (s *Users) ReleaseFiles() { <-s.files }
 
 // LeaveFiles ends HoldFiles when the files have become another process's.
 func (s *Users) LeaveFiles() {
-	s.left = true
+	s.moved = true
 	s.ReleaseFiles()
 }
 
@@ -162,7 +163,7 @@ func (s *Users) usersDir() string { return filepath.Join(s.cfg.LogDir, "users") 
 func (s *Users) saveUsers(now time.Time, pass int, trouble *trouble) {
 	for i := pass; i < len(s.directory.shards); i += passes {
 		for _, u := range s.directory.shards[i].list() {
-			workers := s.directory.tidy(u, s.stamp(now))
+			workers := s.directory.sweep(u, s.stamp(now))
 			s.refreshWorkers(workers, s.stamp(now))
 			stats, write := s.userStats(u, now)
 			if !write {

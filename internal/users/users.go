@@ -53,9 +53,11 @@ type Users struct {
 	workers  atomic.Int64  // connected miners
 	copies   atomic.Uint32 // number of the latest copy for another process
 
-	files chan struct{}       // capacity 1; holds one while files are written, see HoldFiles
-	sums  map[string]agentSum // of who holds files; of the users saved since the pool was
-	left  bool                // of who holds files; they are another process's
+	files chan struct{} // capacity 1; full while files are written, see HoldFiles
+
+	// owned by who has filled files
+	sums  map[string]agentSum // of the users written since pool.status was, by user agent
+	moved bool                // another process has taken over: the files are its own
 }
 
 // New starts empty; [Users.Load] fills it from the files of an earlier run.

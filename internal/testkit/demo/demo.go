@@ -58,7 +58,7 @@ func Run(ctx context.Context, c Config) (err error) {
 		return err
 	}
 	defer d.lock.Close()
-	settings, err := d.settle(n)
+	settings, err := d.chooseSettings(n)
 	if err != nil {
 		return err
 	}

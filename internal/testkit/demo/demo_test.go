@@ -395,7 +395,7 @@ func TestEditedConfiguration(t *testing.T) {
 	d := &demo{config: Config{Dir: t.TempDir()}}
 	d.dir = d.config.Dir
 	n := &node{chain: "regtest"}
-	s, err := d.settle(n)
+	s, err := d.chooseSettings(n)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -408,7 +408,7 @@ func TestEditedConfiguration(t *testing.T) {
 	if _, warnings, err := config.Load(path, config.Pool); err != nil || len(warnings) > 0 {
 		t.Errorf("what make run wrote: %v, %v", warnings, err)
 	}
-	if s, err = d.settle(n); err != nil || s.edited {
+	if s, err = d.chooseSettings(n); err != nil || s.edited {
 		t.Errorf("a file of make run counts as changed: %v", err)
 	}
 	b, err := os.ReadFile(path)
@@ -419,16 +419,16 @@ func TestEditedConfiguration(t *testing.T) {
 	if err := os.WriteFile(path, b, 0o640); err != nil {
 		t.Fatal(err)
 	}
-	s, err = d.settle(n)
+	s, err = d.chooseSettings(n)
 	if err != nil || !s.edited || s.listen != "127.0.0.1:4444" || s.miners != "127.0.0.1:1" || s.node.URL != "127.0.0.1:2" {
 		t.Errorf("%+v, %v", s, err)
 	}
 	d.config.Listen = "127.0.0.1:5555"
-	if _, err := d.settle(n); err == nil || !strings.Contains(err.Error(), "has 127.0.0.1:4444, so LISTEN= has no effect") {
+	if _, err := d.chooseSettings(n); err == nil || !strings.Contains(err.Error(), "has 127.0.0.1:4444, so LISTEN= has no effect") {
 		t.Errorf("%v", err)
 	}
 	d.config.Listen = "127.0.0.1:4444"
-	if _, err := d.settle(n); err != nil {
+	if _, err := d.chooseSettings(n); err != nil {
 		t.Errorf("what the file says is refused: %v", err)
 	}
 }

@@ -37,7 +37,7 @@ const (
 	configFile    = "ckpool.conf"
 )
 
-func (d *demo) settle(n *node) (*settings, error) {
+func (d *demo) chooseSettings(n *node) (*settings, error) {
 	s := &settings{listen: d.config.Listen}
 	if s.listen == "" {
 		s.listen = defaultListen

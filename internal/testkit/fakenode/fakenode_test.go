@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"ckpool/internal/testkit/wait"
 )
 
 func start(t *testing.T, c Config) *Node {
@@ -78,13 +80,7 @@ func parseAnswer(resp *http.Response, body []byte) answer {
 // eventually waits up to 10 s for a condition.
 func eventually(t *testing.T, holds func() bool) {
 	t.Helper()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(10 * time.Second); !holds(); <-tick.C {
-		if time.Now().After(deadline) {
-			t.Fatal("waited in vain")
-		}
-	}
+	wait.Until(t, 10*time.Second, "what the test waits for", holds)
 }
 
 func (n *Node) rpc(t *testing.T, method string, params ...any) answer {

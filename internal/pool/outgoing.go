@@ -13,25 +13,25 @@ import (
 	"ckpool/internal/wire"
 )
 
-// Leaving is a pool on its way to another process; it is a handover.Source.
+// Outgoing is a pool on its way to another process; it is a handover.Source.
 // Owned by the goroutine that runs the handover.
-type Leaving struct {
+type Outgoing struct {
 	pool     *Pool
 	sessions session.Exporter
 	jobs     jobs.Exporter
 	frozen   *netserver.Frozen
 }
 
-// Leave prepares one attempt to move the pool to another process.
-func Leave(p *Pool) *Leaving {
-	return &Leaving{pool: p, sessions: session.Exporter{Group: p.group}, jobs: jobs.Exporter{Jobs: p.jobs}}
+// NewOutgoing prepares one attempt to move the pool to another process.
+func NewOutgoing(p *Pool) *Outgoing {
+	return &Outgoing{pool: p, sessions: session.Exporter{Group: p.group}, jobs: jobs.Exporter{Jobs: p.jobs}}
 }
 
 // Describe implements handover.Source.
-func (l *Leaving) Describe() (any, string) { return instanceOf(l.pool), l.pool.options.Version }
+func (l *Outgoing) Describe() (any, string) { return instanceOf(l.pool), l.pool.options.Version }
 
 // Copy implements handover.Source.
-func (l *Leaving) Copy(_ context.Context, first bool, send handover.Send) error {
+func (l *Outgoing) Copy(_ context.Context, first bool, send handover.Send) error {
 	if first {
 		if err := l.sendListeners(send); err != nil {
 			return err
@@ -49,7 +49,7 @@ func (l *Leaving) Copy(_ context.Context, first bool, send handover.Send) error 
 	return l.sessions.Seen(part(sectionSeen))
 }
 
-func (l *Leaving) sendListeners(send handover.Send) error {
+func (l *Outgoing) sendListeners(send handover.Send) error {
 	sockets, err := l.pool.server.Sockets()
 	if err != nil {
 		return err
@@ -71,7 +71,7 @@ func (l *Leaving) sendListeners(send handover.Send) error {
 }
 
 // Freeze implements handover.Source.
-func (l *Leaving) Freeze(ctx context.Context) (since time.Time, err error) {
+func (l *Outgoing) Freeze(ctx context.Context) (since time.Time, err error) {
 	p := l.pool
 	if err := p.users.HoldFiles(ctx); err != nil {
 		return since, err
@@ -92,7 +92,7 @@ func (l *Leaving) Freeze(ctx context.Context) (since time.Time, err error) {
 }
 
 // Rest implements handover.Source.
-func (l *Leaving) Rest(send handover.Send) error {
+func (l *Outgoing) Rest(send handover.Send) error {
 	p, now := l.pool, time.Now()
 	if err := l.Copy(context.Background(), false, send); err != nil {
 		return err
@@ -127,7 +127,7 @@ func (l *Leaving) Rest(send handover.Send) error {
 }
 
 // ending are the sessions of miners that have to connect again, by id.
-func (l *Leaving) ending() map[uint64]bool {
+func (l *Outgoing) ending() map[uint64]bool {
 	var mu sync.Mutex
 	ids := map[uint64]bool{}
 	l.frozen.Each(func(loop *netserver.Loop) {
@@ -143,7 +143,7 @@ func (l *Leaving) ending() map[uint64]bool {
 
 // sendSessions sends every connection with its session, from all loops at the
 // same time.
-func (l *Leaving) sendSessions(send handover.Send) error {
+func (l *Outgoing) sendSessions(send handover.Send) error {
 	errs := make([]error, len(l.pool.miners.Handlers))
 	l.frozen.Each(func(loop *netserver.Loop) {
 		errs[loop.Index()] = l.sendLoop(loop, send)
@@ -156,7 +156,7 @@ func (l *Leaving) sendSessions(send handover.Send) error {
 	return nil
 }
 
-func (l *Leaving) sendLoop(loop *netserver.Loop, send handover.Send) error {
+func (l *Outgoing) sendLoop(loop *netserver.Loop, send handover.Send) error {
 	h, sessions := l.pool.miners.Handlers[loop.Index()], l.sessions
 	c, fds := wire.Append(nil), make([]int, 0, handover.MaxFDs)
 	head := batchRecord{uint16(loop.Index())}
@@ -182,7 +182,7 @@ func (l *Leaving) sendLoop(loop *netserver.Loop, send handover.Send) error {
 }
 
 // Thaw implements handover.Source.
-func (l *Leaving) Thaw() {
+func (l *Outgoing) Thaw() {
 	l.frozen.Thaw()
 	l.pool.blocks.Go()
 	l.pool.blocks.Release()
@@ -190,9 +190,9 @@ func (l *Leaving) Thaw() {
 }
 
 // Leave implements handover.Source. Run returns afterwards.
-func (l *Leaving) Leave() {
+func (l *Outgoing) Leave() {
 	p := l.pool
-	close(p.left) // before the files are let go
+	close(p.moved) // before the files are let go
 	p.blocks.Leave()
 	p.users.LeaveFiles()
 	l.frozen.Each(func(loop *netserver.Loop) {
@@ -204,4 +204,4 @@ func (l *Leaving) Leave() {
 }
 
 // Forget implements handover.Source.
-func (l *Leaving) Forget() { l.sessions.StopSeen() }
+func (l *Outgoing) Forget() { l.sessions.StopSeen() }

@@ -19,9 +19,9 @@ import (
 	"ckpool/internal/wire"
 )
 
-// Arriving is a pool that takes over from another process, before Run; it is a
+// Incoming is a pool that takes over from another process, before Run; it is a
 // handover.Sink. Owned by the goroutine that runs the handover.
-type Arriving struct {
+type Incoming struct {
 	pool       *Pool
 	from       Instance
 	sessions   session.Importer
@@ -30,12 +30,12 @@ type Arriving struct {
 	jobs       jobs.Importer
 	standstill standstill
 	have       map[handover.Kind]bool
-	loops      []arrivingLoop
+	loops      []incomingLoop
 	importing  sync.WaitGroup
 }
 
-// arrivingLoop takes the connections of one loop.
-type arrivingLoop struct {
+// incomingLoop takes the connections of one loop.
+type incomingLoop struct {
 	batches chan batch // nil until the first
 	given   int        // connections
 	err     error      // owned by the goroutine of importing
@@ -47,11 +47,11 @@ type batch struct {
 	fds  []int
 }
 
-// Arrive prepares to take over what described itself as from. open is called
-// once the listening sockets of the other process are here and is to call
-// Listen.
-func Arrive(p *Pool, from json.RawMessage, open func() error) (*Arriving, error) {
-	a := &Arriving{pool: p, open: open, have: map[handover.Kind]bool{}, loops: make([]arrivingLoop, len(p.miners.Handlers))}
+// NewIncoming prepares p to take over from a pool that described itself as from.
+// open is called once the listening sockets of the other process are here and is
+// to call Listen.
+func NewIncoming(p *Pool, from json.RawMessage, open func() error) (*Incoming, error) {
+	a := &Incoming{pool: p, open: open, have: map[handover.Kind]bool{}, loops: make([]incomingLoop, len(p.miners.Handlers))}
 	if err := json.Unmarshal(from, &a.from); err != nil {
 		return nil, fmt.Errorf("the running instance describes itself: %w", err)
 	}
@@ -67,7 +67,7 @@ func Arrive(p *Pool, from json.RawMessage, open func() error) (*Arriving, error)
 }
 
 // Section implements handover.Sink.
-func (a *Arriving) Section(kind handover.Kind, data []byte, fds []int) error {
+func (a *Incoming) Section(kind handover.Kind, data []byte, fds []int) error {
 	a.have[kind] = true
 	switch kind {
 	case sectionListeners:
@@ -85,7 +85,7 @@ func (a *Arriving) Section(kind handover.Kind, data []byte, fds []int) error {
 	case sectionSeen:
 		return a.sessions.Seen(data)
 	case sectionStandstill:
-		return a.takeMoment(data, now)
+		return a.takeStandstill(data, now)
 	case sectionJobs:
 		return a.jobs.InUse(data)
 	case sectionCounts:
@@ -102,7 +102,7 @@ func (a *Arriving) Section(kind handover.Kind, data []byte, fds []int) error {
 	return fmt.Errorf("unknown %v", kind)
 }
 
-func (a *Arriving) takeListeners(data []byte, fds []int) error {
+func (a *Incoming) takeListeners(data []byte, fds []int) error {
 	files := make([]*os.File, len(fds))
 	for i, fd := range fds {
 		files[i] = os.NewFile(uintptr(fd), "listener")
@@ -133,11 +133,11 @@ func (a *Arriving) takeListeners(data []byte, fds []int) error {
 }
 
 // Ready implements handover.Sink.
-func (a *Arriving) Ready(ctx context.Context) error { return a.pool.Prepare(ctx) }
+func (a *Incoming) Ready(ctx context.Context) error { return a.pool.Prepare(ctx) }
 
 // listen opens the ports and finds out which of the other process's listeners
 // are which here.
-func (a *Arriving) listen() error {
+func (a *Incoming) listen() error {
 	if err := a.open(); err != nil {
 		return err
 	}
@@ -153,7 +153,7 @@ func (a *Arriving) listen() error {
 
 // listenerHere is the index of the listener with the same URL, or else an
 // address in common, or else the first.
-func (a *Arriving) listenerHere(l listenerRecord) int {
+func (a *Incoming) listenerHere(l listenerRecord) int {
 	list := a.pool.server.Listeners()
 	if i := slices.IndexFunc(list, func(k *netserver.Listener) bool { return k.URL == l.URL }); i >= 0 {
 		return i
@@ -164,7 +164,7 @@ func (a *Arriving) listenerHere(l listenerRecord) int {
 	return max(i, 0)
 }
 
-func (a *Arriving) takeMoment(data []byte, now time.Time) (err error) {
+func (a *Incoming) takeStandstill(data []byte, now time.Time) (err error) {
 	if a.standstill, err = readStandstill(data, now); err != nil {
 		return err
 	}
@@ -174,7 +174,7 @@ func (a *Arriving) takeMoment(data []byte, now time.Time) (err error) {
 
 // takeSessions passes connections to the loop they are for: the one with the
 // same number, where there are as many loops, or the one with the fewest.
-func (a *Arriving) takeSessions(data []byte, fds []int) error {
+func (a *Incoming) takeSessions(data []byte, fds []int) error {
 	var k batchRecord
 	r := wire.Read(data)
 	r.Versioned(sessionsVersion, k.fields)
@@ -203,7 +203,7 @@ func (a *Arriving) takeSessions(data []byte, fds []int) error {
 }
 
 // importLoop makes connections and sessions of what comes for a loop.
-func (a *Arriving) importLoop(i int, batches <-chan batch) {
+func (a *Incoming) importLoop(i int, batches <-chan batch) {
 	l, loop, h := &a.loops[i], a.pool.server.Loops()[i], a.pool.miners.Handlers[i]
 	for b := range batches {
 		r := wire.Read(b.data)
@@ -225,7 +225,7 @@ func (a *Arriving) importLoop(i int, batches <-chan batch) {
 }
 
 // finish waits until all connections are imported.
-func (a *Arriving) finish() error {
+func (a *Incoming) finish() error {
 	for i := range a.loops {
 		if a.loops[i].batches != nil {
 			close(a.loops[i].batches)
@@ -242,7 +242,7 @@ func (a *Arriving) finish() error {
 }
 
 // Complete implements handover.Sink.
-func (a *Arriving) Complete() error {
+func (a *Incoming) Complete() error {
 	for kind := sectionStandstill; kind <= sectionBlocks; kind++ {
 		if !a.have[kind] && kind != sectionSessions {
 			return fmt.Errorf("%v is missing", kind)
@@ -262,11 +262,11 @@ func (a *Arriving) Complete() error {
 }
 
 // Miners is how many connections have come.
-func (a *Arriving) Miners() int { return a.pool.server.Clients() }
+func (a *Incoming) Miners() int { return a.pool.server.Clients() }
 
 // Abandon lets go of everything that has come, for a process that does not
 // take over after all.
-func (a *Arriving) Abandon() {
+func (a *Incoming) Abandon() {
 	_ = a.finish() // there is a first error already
 	netserver.Disown(a.pool.server)
 }

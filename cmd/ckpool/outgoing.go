@@ -28,7 +28,7 @@ const (
 type processRecord struct {
 	Version  int          `json:"version"`
 	LogLevel *event.Level `json:"loglevel,omitempty"` // as an operator has set it
-	// The service manager and its patience in microseconds, for a process it has
+	// The service manager and its watchdog timeout in microseconds, for a process it has
 	// not started.
 	Notify   string `json:"notify,omitempty"`
 	Watchdog int64  `json:"watchdog,omitempty"`
@@ -72,16 +72,16 @@ func readControl(record []byte) (sockets []string, err error) {
 	return r.Sockets, err
 }
 
-// leaving is an instance on its way to another process.
-type leaving struct {
-	*pool.Leaving
-	s  *service
-	to int // process
+// outgoing is an instance on its way to another process; it is a handover.Source.
+type outgoing struct {
+	pool *pool.Outgoing
+	s    *service
+	to   int // process
 }
 
 // giveAway answers a new process that wants to take over.
 func (s *service) giveAway(ctx context.Context, c *net.UnixConn, arg string) {
-	refuse := func(err error) { _ = control.WriteFrame(c, errorObject(err)) } // the other side may be gone
+	refuse := func(err error) { _ = control.WriteFrame(c, []byte(control.Fault(err))) } // the other side may be gone
 	pid, err := allowed(c)
 	if err == nil && os.Getpid() == 1 && pid != 0 {
 		err = errProcess1
@@ -101,7 +101,7 @@ func (s *service) giveAway(ctx context.Context, c *net.UnixConn, arg string) {
 		refuse(err)
 		return
 	}
-	report, err := handover.Give(ctx, c, leaving{pool.Leave(s.pool), s, pid}, handover.DefaultLimits)
+	report, err := handover.Give(ctx, c, outgoing{pool.NewOutgoing(s.pool), s, pid}, handover.DefaultLimits)
 	if err != nil {
 		s.events.Say(event.Error, fmt.Sprintf("Handover to process %d failed, going on: %v", report.PID, s.withUnsaved(err)))
 	} else {
@@ -133,23 +133,21 @@ func allowed(c *net.UnixConn) (pid int, err error) {
 	return pid, err
 }
 
-func errorObject(err error) []byte {
-	text, _ := json.Marshal(err.Error()) // strings always can
-	return []byte(`{"errormsg": ` + string(text) + `}`)
-}
+// Describe implements handover.Source.
+func (l outgoing) Describe() (instance any, program string) { return l.pool.Describe() }
 
 // Copy implements handover.Source.
-func (l leaving) Copy(ctx context.Context, first bool, send handover.Send) error {
+func (l outgoing) Copy(ctx context.Context, first bool, send handover.Send) error {
 	if first {
 		if err := l.sendProcess(send); err != nil {
 			return err
 		}
 	}
-	return l.Leaving.Copy(ctx, first, send)
+	return l.pool.Copy(ctx, first, send)
 }
 
 // sendProcess passes on the control sockets and the claim of their directory.
-func (l leaving) sendProcess(send handover.Send) error {
+func (l outgoing) sendProcess(send handover.Send) error {
 	files, err := l.s.control.Files()
 	if err != nil {
 		return err
@@ -174,8 +172,11 @@ func (l leaving) sendProcess(send handover.Send) error {
 	return send(sectionLock, nil, []int{handover.FD(l.s.instance.Lock())})
 }
 
+// Freeze implements handover.Source.
+func (l outgoing) Freeze(ctx context.Context) (since time.Time, err error) { return l.pool.Freeze(ctx) }
+
 // Rest implements handover.Source.
-func (l leaving) Rest(send handover.Send) error {
+func (l outgoing) Rest(send handover.Send) error {
 	m := &l.s.manager
 	r := processRecord{Version: processVersion, Notify: m.socket, Watchdog: m.watchdog.Microseconds()}
 	if level := l.s.log.Level(); level != l.s.level {
@@ -188,24 +189,27 @@ func (l leaving) Rest(send handover.Send) error {
 	if err := send(sectionProcess, record, nil); err != nil {
 		return err
 	}
-	return l.Leaving.Rest(send)
+	return l.pool.Rest(send)
 }
 
 // Thaw implements handover.Source.
-func (l leaving) Thaw() {
-	l.Leaving.Thaw()
+func (l outgoing) Thaw() {
+	l.pool.Thaw()
 	if err := l.s.instance.SetPID(os.Getpid()); err != nil { // the new process may have written its id
 		l.s.events.Say(event.Error, err.Error())
 	}
 }
 
 // Leave implements handover.Source.
-func (l leaving) Leave() {
+func (l outgoing) Leave() {
 	l.s.moved.Store(true)
 	if l.to != 0 {
 		l.s.tell(l.s.manager.MainPID(l.to))
 	}
 	l.s.control.Leave()
-	l.Leaving.Leave()
+	l.pool.Leave()
 	l.s.shutdown()
 }
+
+// Forget implements handover.Source.
+func (l outgoing) Forget() { l.pool.Forget() }
