@@ -16,8 +16,8 @@ type NodeFollowed struct {
 // NoNode is an event, told each minute while it lasts: no node can be used.
 type NoNode struct{}
 
-// BlockChange is an event: what became of a block of the pool's. Further
-// confirmations of it are not told.
+// BlockChange is an event: what became of a block of the pool's. More
+// confirmations are none.
 type BlockChange struct {
 	Height int64
 	Hash   [32]byte // in internal byte order

@@ -16,7 +16,7 @@ func (p *Pool) Apply(ctx context.Context, next config.Config) (config.Merged, er
 	old := p.config.Load()
 	m := old.Merge(&next)
 	nodes := !reflect.DeepEqual(old.Nodes, m.Nodes)
-	if nodes { // tried before ports are opened, after which SetNodes must not fail
+	if nodes { // SetNodes must not fail when the ports are open
 		if _, err := bitcoind.NewGroup(m.Nodes, bitcoind.Options{}); err != nil {
 			return m, err
 		}
