@@ -237,6 +237,19 @@ func TestSendFDData(t *testing.T) {
 	}
 }
 
+// A refusal's text arrives as it was, whatever characters it has.
+func TestRefusal(t *testing.T) {
+	for _, want := range []string{`no user "bob"`, "a <tag> & more\n", ""} {
+		reply := Fault(errors.New(want))
+		if got := Refusal(reply); got != want || !Failed(reply) {
+			t.Errorf("%s: %q, want %q", reply, got, want)
+		}
+	}
+	if got := Refusal("Invalid"); got != "Invalid" {
+		t.Errorf("a word is %q", got)
+	}
+}
+
 func TestFailed(t *testing.T) {
 	for reply, want := range map[string]bool{
 		"pong": false, "ok": false, "exiting": false, `{"uptime": 60}`: false, "": false,

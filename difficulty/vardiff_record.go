@@ -17,46 +17,68 @@ const (
 // reading. Later ones go to the end.
 func (v *Vardiff) fields(r *vardiffRecord) {
 	for _, f := range [...]*float64{&v.origin, &v.changed, &v.decayed} {
-		*f = math.Float64frombits(r.field(8, math.Float64bits(*f)))
+		*f = math.Float64frombits(r.eight(math.Float64bits(*f)))
 	}
 	for _, f := range [...]*float32{&v.avg15, &v.avg60, &v.avg300, &v.pending} {
-		*f = math.Float32frombits(uint32(r.field(4, uint64(math.Float32bits(*f)))))
+		*f = math.Float32frombits(r.four(math.Float32bits(*f)))
 	}
-	v.shares = uint32(r.field(4, uint64(v.shares)))
-	v.measuring = r.field(1, bit(v.measuring)) != 0
-	v.idle = uint8(r.field(1, uint64(v.idle)))
-	v.recovering = r.field(1, bit(v.recovering)) != 0
+	v.shares = r.four(v.shares)
+	v.measuring = r.one(bit(v.measuring)) != 0
+	v.idle = r.one(v.idle)
+	v.recovering = r.one(bit(v.recovering)) != 0
 }
 
-func bit(v bool) uint64 {
+func bit(v bool) uint8 {
 	if v {
 		return 1
 	}
 	return 0
 }
 
-// vardiffRecord is what is left of a record to fill or to read.
+// vardiffRecord is what is left of a record to fill or to read. eight, four and
+// one pass a field of so many bytes, big-endian: they give what they wrote or
+// read, 0 where the record has ended.
 type vardiffRecord struct {
 	b       []byte
 	reading bool
 }
 
-// field passes a field of n bytes, at most 8, big-endian. It gives what it wrote or
-// read, 0 where the record has ended.
-func (r *vardiffRecord) field(n int, v uint64) uint64 {
-	if len(r.b) < n {
+func (r *vardiffRecord) eight(v uint64) uint64 {
+	if len(r.b) < 8 {
 		return 0
 	}
-	var whole [8]byte
-	part := whole[len(whole)-n:]
 	if r.reading {
-		copy(part, r.b)
-		v = binary.BigEndian.Uint64(whole[:])
+		v = binary.BigEndian.Uint64(r.b)
 	} else {
-		binary.BigEndian.PutUint64(whole[:], v)
-		copy(r.b, part)
+		binary.BigEndian.PutUint64(r.b, v)
 	}
-	r.b = r.b[n:]
+	r.b = r.b[8:]
+	return v
+}
+
+func (r *vardiffRecord) four(v uint32) uint32 {
+	if len(r.b) < 4 {
+		return 0
+	}
+	if r.reading {
+		v = binary.BigEndian.Uint32(r.b)
+	} else {
+		binary.BigEndian.PutUint32(r.b, v)
+	}
+	r.b = r.b[4:]
+	return v
+}
+
+func (r *vardiffRecord) one(v uint8) uint8 {
+	if len(r.b) < 1 {
+		return 0
+	}
+	if r.reading {
+		v = r.b[0]
+	} else {
+		r.b[0] = v
+	}
+	r.b = r.b[1:]
 	return v
 }
 

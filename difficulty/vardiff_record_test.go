@@ -70,7 +70,7 @@ func TestReadVardiffV1(t *testing.T) {
 		t.Errorf("of a later release: %+v, %v", v, err)
 	}
 	later := vardiffRecord{b: record[1:], reading: true}
-	if v.fields(&later); v != want || later.field(4, 99) != 0 {
+	if v.fields(&later); v != want || later.four(99) != 0 {
 		t.Errorf("by a later release: %+v", v)
 	}
 }

@@ -134,21 +134,21 @@ func allowed(c *net.UnixConn) (pid int, err error) {
 }
 
 // Describe implements handover.Source.
-func (l outgoing) Describe() (instance any, program string) { return l.pool.Describe() }
+func (o outgoing) Describe() (instance any, program string) { return o.pool.Describe() }
 
 // Copy implements handover.Source.
-func (l outgoing) Copy(ctx context.Context, first bool, send handover.Send) error {
+func (o outgoing) Copy(ctx context.Context, first bool, send handover.Send) error {
 	if first {
-		if err := l.sendProcess(send); err != nil {
+		if err := o.sendProcess(send); err != nil {
 			return err
 		}
 	}
-	return l.pool.Copy(ctx, first, send)
+	return o.pool.Copy(ctx, first, send)
 }
 
 // sendProcess passes on the control sockets and the claim of their directory.
-func (l outgoing) sendProcess(send handover.Send) error {
-	files, err := l.s.control.Files()
+func (o outgoing) sendProcess(send handover.Send) error {
+	files, err := o.s.control.Files()
 	if err != nil {
 		return err
 	}
@@ -169,17 +169,17 @@ func (l outgoing) sendProcess(send handover.Send) error {
 	if err := send(sectionControl, record, fds); err != nil {
 		return err
 	}
-	return send(sectionLock, nil, []int{handover.FD(l.s.instance.Lock())})
+	return send(sectionLock, nil, []int{handover.FD(o.s.instance.Lock())})
 }
 
 // Freeze implements handover.Source.
-func (l outgoing) Freeze(ctx context.Context) (since time.Time, err error) { return l.pool.Freeze(ctx) }
+func (o outgoing) Freeze(ctx context.Context) (since time.Time, err error) { return o.pool.Freeze(ctx) }
 
 // Rest implements handover.Source.
-func (l outgoing) Rest(send handover.Send) error {
-	m := &l.s.manager
+func (o outgoing) Rest(send handover.Send) error {
+	m := &o.s.manager
 	r := processRecord{Version: processVersion, Notify: m.socket, Watchdog: m.watchdog.Microseconds()}
-	if level := l.s.log.Level(); level != l.s.level {
+	if level := o.s.log.Level(); level != o.s.level {
 		r.LogLevel = &level
 	}
 	record, err := json.Marshal(r)
@@ -189,27 +189,27 @@ func (l outgoing) Rest(send handover.Send) error {
 	if err := send(sectionProcess, record, nil); err != nil {
 		return err
 	}
-	return l.pool.Rest(send)
+	return o.pool.Rest(send)
 }
 
 // Thaw implements handover.Source.
-func (l outgoing) Thaw() {
-	l.pool.Thaw()
-	if err := l.s.instance.SetPID(os.Getpid()); err != nil { // the new process may have written its id
-		l.s.events.Say(event.Error, err.Error())
+func (o outgoing) Thaw() {
+	o.pool.Thaw()
+	if err := o.s.instance.SetPID(os.Getpid()); err != nil { // the new process may have written its id
+		o.s.events.Say(event.Error, err.Error())
 	}
 }
 
 // Leave implements handover.Source.
-func (l outgoing) Leave() {
-	l.s.moved.Store(true)
-	if l.to != 0 {
-		l.s.tell(l.s.manager.MainPID(l.to))
+func (o outgoing) Leave() {
+	o.s.moved.Store(true)
+	if o.to != 0 {
+		o.s.tell(o.s.manager.MainPID(o.to))
 	}
-	l.s.control.Leave()
-	l.pool.Leave()
-	l.s.shutdown()
+	o.s.control.Leave()
+	o.pool.Leave()
+	o.s.shutdown()
 }
 
 // Forget implements handover.Source.
-func (l outgoing) Forget() { l.pool.Forget() }
+func (o outgoing) Forget() { o.pool.Forget() }

@@ -116,15 +116,15 @@ func part(ctx context.Context, from *handover.Link) {
 }
 
 // Section implements handover.Sink.
-func (a incoming) Section(kind handover.Kind, data []byte, fds []int) error {
+func (i incoming) Section(kind handover.Kind, data []byte, fds []int) error {
 	if kind < pool.SectionsOfProcess {
-		return a.pool.Section(kind, data, fds)
+		return i.pool.Section(kind, data, fds)
 	}
 	var files []*os.File
 	for _, fd := range fds {
 		files = append(files, os.NewFile(uintptr(fd), "received"))
 	}
-	err := a.process(kind, data, files)
+	err := i.process(kind, data, files)
 	if err != nil {
 		for _, f := range files {
 			f.Close()
@@ -133,7 +133,7 @@ func (a incoming) Section(kind handover.Kind, data []byte, fds []int) error {
 	return err
 }
 
-func (a incoming) process(kind handover.Kind, data []byte, files []*os.File) error {
+func (i incoming) process(kind handover.Kind, data []byte, files []*os.File) error {
 	switch kind {
 	case sectionControl:
 		names, err := readControl(data)
@@ -143,15 +143,15 @@ func (a incoming) process(kind handover.Kind, data []byte, files []*os.File) err
 		if err != nil {
 			return err
 		}
-		for i, name := range names {
-			a.s.control.Inherit(name, files[i])
+		for n, name := range names {
+			i.s.control.Inherit(name, files[n])
 		}
 		return nil
 	case sectionLock:
 		if len(files) != 1 {
 			return errors.New("no claim of the socket directory")
 		}
-		a.s.instance = instance.Inherit(a.s.options.SockDir, files[0])
+		i.s.instance = instance.Inherit(i.s.options.SockDir, files[0])
 		return nil
 	case sectionProcess:
 		r, err := readProcess(data)
@@ -159,24 +159,24 @@ func (a incoming) process(kind handover.Kind, data []byte, files []*os.File) err
 			return err
 		}
 		if r.LogLevel != nil {
-			a.s.log.SetLevel(*r.LogLevel)
+			i.s.log.SetLevel(*r.LogLevel)
 		}
-		a.s.tell(a.s.manager.adopt(r.Notify, time.Duration(r.Watchdog)*time.Microsecond))
+		i.s.tell(i.s.manager.adopt(r.Notify, time.Duration(r.Watchdog)*time.Microsecond))
 		return nil
 	}
 	return fmt.Errorf("unknown %v", kind)
 }
 
 // Ready implements handover.Sink.
-func (a incoming) Ready(ctx context.Context) error { return a.pool.Ready(ctx) }
+func (i incoming) Ready(ctx context.Context) error { return i.pool.Ready(ctx) }
 
 // Complete implements handover.Sink.
-func (a incoming) Complete() error {
-	if a.s.instance == nil {
+func (i incoming) Complete() error {
+	if i.s.instance == nil {
 		return errors.New("no claim of the socket directory")
 	}
-	if err := a.pool.Complete(); err != nil {
+	if err := i.pool.Complete(); err != nil {
 		return err
 	}
-	return a.s.control.Listen()
+	return i.s.control.Listen()
 }

@@ -66,9 +66,8 @@ func (e bindErrors) Error() string {
 
 func (e bindErrors) Unwrap() []error { return e }
 
-// excludes is an error where addr cannot be had beside an address that failed:
-// what keeps that one from being bound now may be gone when Listen is called
-// again.
+// excludes is an error where addr and an address that failed cannot both be bound:
+// the one that failed may be free when Listen is called again.
 func (e bindErrors) excludes(url string, addr netip.AddrPort) error {
 	for _, err := range e {
 		var b *BindError

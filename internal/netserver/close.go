@@ -136,7 +136,7 @@ func (l *Loop) flushBacklogs(end time.Time) error {
 	return nil
 }
 
-// lastEvent is event when the server stops.
+// lastEvent is event while the server stops: output goes on, input does not.
 func (l *Loop) lastEvent(e *unix.EpollEvent) {
 	if e.Pad == 0 {
 		l.mailbox.seen()

@@ -15,8 +15,8 @@ import (
 
 // recordSize is the plain text of a TLS record. The library would take 16 KiB;
 // small devices have buffers of 4 KiB and read nothing of a record before all
-// of it. It is also what of a slow client's output is beyond replacing: sealed
-// records have to be sent in order.
+// of it. So much of a slow client's output cannot be replaced by newer work: a
+// sealed record has to be sent.
 const recordSize = 4 << 10
 
 // encrypted is the TLS of a client.

@@ -155,7 +155,7 @@ func (e *entrance) fail(s Slot, c *conn, why Reason, detail string) {
 	e.loop.server.reportDrop(why, c.remote().Addr(), detail)
 }
 
-// event is what epoll says of a guest.
+// event handles what epoll says of a guest.
 func (e *entrance) event(s Slot, c *conn, events uint32) {
 	l := e.loop
 	if events&unix.EPOLLOUT != 0 {
@@ -177,8 +177,8 @@ func (e *entrance) event(s Slot, c *conn, events uint32) {
 	}
 }
 
-// gone is that the peer has left. One that never said anything, as monitoring
-// does, is no failure.
+// gone ends a guest whose peer has left. One that never said anything, as
+// monitoring does, is no failure.
 func (e *entrance) gone(s Slot, c *conn) {
 	switch g := e.guests[s]; {
 	case g.stage == stageHandshake:
@@ -321,7 +321,7 @@ func (e *entrance) send(s Slot, c *conn, b []byte) {
 	}
 }
 
-// shaken is the end of a handshake.
+// shaken takes the result of a handshake.
 func (e *entrance) shaken(s Slot, c *conn, g *guest, err error) {
 	if err != nil {
 		e.fail(s, c, TLSFailed, explainTLS(err))

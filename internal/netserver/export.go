@@ -58,12 +58,11 @@ func Export(l *Loop, s Slot, w *wire.Codec) (fd int, isOpen bool) {
 	return int(c.fd), k.kind == movedOpen
 }
 
-// Import makes the socket fd, received from another process and non-blocking as it
-// was there, a connection of the loop with what the record at the front of what r
-// has left says of it; Handler.Open is not called, and isOpen tells whether the
-// handler is to know it. listener gives the index here of a listener there. fd is
-// the loop's from then on, also after an error. Only before Run, one call at a
-// time on a loop.
+// Import makes a socket received from another process, fd, a connection of the
+// loop: the next record of r says the rest. fd is non-blocking, as it was there, and
+// the loop's from then on, also after an error. Handler.Open is not called; isOpen
+// tells whether the handler is to know the connection. listener gives the index here
+// of a listener there. Only before Run, one call at a time on a loop.
 func Import(l *Loop, fd int, r *wire.Codec, listener func(int) int) (s Slot, isOpen bool, err error) {
 	var k connRecord
 	r.Versioned(connectionVersion, k.fields)

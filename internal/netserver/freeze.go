@@ -51,7 +51,8 @@ func (s *Server) Freeze(ctx context.Context) (*Frozen, error) {
 	return f, nil
 }
 
-// quiesce does on a loop that stands still what is under way there.
+// quiesce ends what is under way on a loop that stands still: sockets it was given,
+// posted functions, output.
 func quiesce(l *Loop) {
 	l.now = time.Now()
 	for _, a := range l.mailbox.arrivals() {

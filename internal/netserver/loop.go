@@ -97,7 +97,7 @@ func (l *Loop) run() error {
 
 // iterate handles the events of one wait; with park it may wait for them.
 func (l *Loop) iterate(park bool) error {
-	if err := l.poller.Wait(park && !l.more && !l.round.under); err != nil {
+	if err := l.poller.Wait(park && !l.more && !l.round.underway); err != nil {
 		return err
 	}
 	l.now = time.Now()
@@ -119,7 +119,7 @@ func (l *Loop) iterate(park bool) error {
 	case !l.now.Before(l.poller.End()):
 		l.tick()
 		err = l.poller.Until(l.now.Add(l.server.tickEvery))
-	case l.round.under:
+	case l.round.underway:
 		l.stepRound()
 	}
 	l.flush()
@@ -199,7 +199,7 @@ func (l *Loop) flush() {
 	}
 }
 
-// tick is about once a second.
+// tick runs about once a second.
 func (l *Loop) tick() {
 	// If more time passed the process was stopped, or the machine suspended:
 	// that is no fault of the clients.
@@ -212,8 +212,8 @@ func (l *Loop) tick() {
 		l.gate.again()
 	}
 	l.round.later += elapsed
-	if !l.round.under {
-		l.round = round{under: true, elapsed: l.round.later}
+	if !l.round.underway {
+		l.round = round{underway: true, elapsed: l.round.later}
 	}
 	l.stepRound()
 	l.handler.Tick(l.now)
@@ -223,10 +223,10 @@ func (l *Loop) tick() {
 // round is a walk over all connections for their time limits, which a tick
 // begins and the iterations after it go on with.
 type round struct {
-	under   bool // way
-	next    Slot
-	elapsed time.Duration // from the round before to this one
-	later   time.Duration // since this one began
+	underway bool
+	next     Slot
+	elapsed  time.Duration // from the round before to this one
+	later    time.Duration // since this one began
 }
 
 // A step of a round looks at roundPart connections at most, and ends roundEnds.
@@ -242,7 +242,7 @@ func (l *Loop) stepRound() {
 			ended++
 		}
 	}
-	r.under = r.next < l.slab.used
+	r.underway = r.next < l.slab.used
 }
 
 // overdue ends a connection that has waited too long for its peer.

@@ -351,7 +351,7 @@ func TestStalledClientsEndInSteps(t *testing.T) {
 		st.tick()
 	}
 	tick(0)
-	for st.round.under {
+	for st.round.underway {
 		st.once()
 	}
 	for range 30 {
@@ -363,7 +363,7 @@ func TestStalledClientsEndInSteps(t *testing.T) {
 			st.once()
 		}
 	}
-	for st.round.under {
+	for st.round.underway {
 		st.once()
 	}
 	if n := st.counters.drops[WriteStalled].Load(); n != clients {
@@ -376,10 +376,10 @@ func TestStalledClientsEndInSteps(t *testing.T) {
 	st.round = round{}
 	stalled := st.output.backlogs[s].stalled
 	tick(0)
-	st.round.under = true
+	st.round.underway = true
 	tick(time.Second)
 	tick(time.Second)
-	for st.round.under {
+	for st.round.underway {
 		st.once()
 	}
 	tick(0)
@@ -398,7 +398,7 @@ func BenchmarkTick(b *testing.B) {
 	}
 	var longest time.Duration
 	for b.Loop() {
-		for first := true; first || st.round.under; first = false {
+		for first := true; first || st.round.underway; first = false {
 			began := time.Now()
 			if first {
 				st.now, st.lastTick = began, began

@@ -136,7 +136,6 @@ func (o *Operator) process(r registrar, p Process) {
 	r.server.HandleFD(r.socket, "getfd", o.listener)
 }
 
-// help lists the commands.
 func help() string {
 	var b strings.Builder
 	for _, k := range control.PoolCommands() {

@@ -226,9 +226,13 @@ func TestClientReadsReplies(t *testing.T) {
 		`checkaddr={"address":"x"}`: func() (any, error) { return c.CheckAddress(ctx, "x") },
 		"blocks":                    func() (any, error) { l, err := c.Blocks(ctx); return control.BlockList{Blocks: l}, err },
 		"nodes":                     func() (any, error) { l, err := c.Nodes(ctx); return control.NodeList{Nodes: l}, err },
-		"rejects":                   func() (any, error) { l, err := c.Rejects(ctx); return control.RejectCounts{Rejects: l}, err },
-		"drops":                     func() (any, error) { l, err := c.Drops(ctx); return control.DropCounts{Drops: l}, err },
-		"reload":                    func() (any, error) { return c.Reload(ctx) },
+		"bestshares": func() (any, error) {
+			l, err := c.BestShares(ctx)
+			return control.BestShareList{BestShare: 50, Users: l}, err
+		},
+		"rejects": func() (any, error) { l, err := c.Rejects(ctx); return control.RejectCounts{Rejects: l}, err },
+		"drops":   func() (any, error) { l, err := c.Drops(ctx); return control.DropCounts{Drops: l}, err },
+		"reload":  func() (any, error) { return c.Reload(ctx) },
 	} {
 		v, err := read()
 		if err != nil {

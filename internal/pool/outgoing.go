@@ -28,29 +28,29 @@ func NewOutgoing(p *Pool) *Outgoing {
 }
 
 // Describe implements handover.Source.
-func (l *Outgoing) Describe() (any, string) { return instanceOf(l.pool), l.pool.options.Version }
+func (o *Outgoing) Describe() (any, string) { return instanceOf(o.pool), o.pool.options.Version }
 
 // Copy implements handover.Source.
-func (l *Outgoing) Copy(_ context.Context, first bool, send handover.Send) error {
+func (o *Outgoing) Copy(_ context.Context, first bool, send handover.Send) error {
 	if first {
-		if err := l.sendListeners(send); err != nil {
+		if err := o.sendListeners(send); err != nil {
 			return err
 		}
 	}
 	part := func(kind handover.Kind) func([]byte) error {
 		return func(record []byte) error { return send(kind, record, nil) }
 	}
-	if err := l.pool.users.ExportUsers(first, part(sectionUsers)); err != nil {
+	if err := o.pool.users.ExportUsers(first, part(sectionUsers)); err != nil {
 		return err
 	}
-	if err := l.jobs.New(part(sectionJob)); err != nil {
+	if err := o.jobs.New(part(sectionJob)); err != nil {
 		return err
 	}
-	return l.sessions.Seen(part(sectionSeen))
+	return o.sessions.Seen(part(sectionSeen))
 }
 
-func (l *Outgoing) sendListeners(send handover.Send) error {
-	sockets, err := l.pool.server.Sockets()
+func (o *Outgoing) sendListeners(send handover.Send) error {
+	sockets, err := o.pool.server.Sockets()
 	if err != nil {
 		return err
 	}
@@ -60,7 +60,7 @@ func (l *Outgoing) sendListeners(send handover.Send) error {
 		fds = append(fds, handover.FD(s.File))
 	}
 	list := listenersRecord{Version: listenersVersion}
-	for _, k := range l.pool.server.Listeners() {
+	for _, k := range o.pool.server.Listeners() {
 		list.Listeners = append(list.Listeners, listenerRecord{k.URL, k.Addrs})
 	}
 	record, err := json.Marshal(list)
@@ -71,8 +71,8 @@ func (l *Outgoing) sendListeners(send handover.Send) error {
 }
 
 // Freeze implements handover.Source.
-func (l *Outgoing) Freeze(ctx context.Context) (since time.Time, err error) {
-	p := l.pool
+func (o *Outgoing) Freeze(ctx context.Context) (since time.Time, err error) {
+	p := o.pool
 	if err := p.users.HoldFiles(ctx); err != nil {
 		return since, err
 	}
@@ -81,7 +81,7 @@ func (l *Outgoing) Freeze(ctx context.Context) (since time.Time, err error) {
 		return since, err
 	}
 	since = time.Now()
-	l.frozen, err = p.server.Freeze(ctx)
+	o.frozen, err = p.server.Freeze(ctx)
 	if err != nil {
 		p.blocks.Release()
 		p.users.ReleaseFiles()
@@ -92,12 +92,12 @@ func (l *Outgoing) Freeze(ctx context.Context) (since time.Time, err error) {
 }
 
 // Rest implements handover.Source.
-func (l *Outgoing) Rest(send handover.Send) error {
-	p, now := l.pool, time.Now()
-	if err := l.Copy(context.Background(), false, send); err != nil {
+func (o *Outgoing) Rest(send handover.Send) error {
+	p, now := o.pool, time.Now()
+	if err := o.Copy(context.Background(), false, send); err != nil {
 		return err
 	}
-	inUse, err := l.jobs.InUse()
+	inUse, err := o.jobs.InUse()
 	if err != nil {
 		return err
 	}
@@ -105,8 +105,8 @@ func (l *Outgoing) Rest(send handover.Send) error {
 	if err != nil {
 		return err
 	}
-	ending := l.ending()
-	m := standstill{at: now, sessions: l.sessions.Clock(now), rejecting: p.admission.Rejecting()}
+	ending := o.ending()
+	m := standstill{at: now, sessions: o.sessions.Clock(now), rejecting: p.admission.Rejecting()}
 	for _, s := range []struct {
 		kind   handover.Kind
 		record []byte
@@ -114,7 +114,7 @@ func (l *Outgoing) Rest(send handover.Send) error {
 		{sectionStandstill, m.append(nil)},
 		{sectionJobs, inUse},
 		{sectionCounts, p.users.ExportCounts(nil, now)},
-		{sectionRegistry, l.sessions.Registry(nil, now, ending)},
+		{sectionRegistry, o.sessions.Registry(nil, now, ending)},
 		{sectionLimits, p.server.ExportLimits(nil)},
 		{sectionCandidates, p.blocks.Candidates()},
 		{sectionBlocks, blocks},
@@ -123,16 +123,16 @@ func (l *Outgoing) Rest(send handover.Send) error {
 			return err
 		}
 	}
-	return l.sendSessions(send)
+	return o.sendSessions(send)
 }
 
 // ending are the sessions of miners that have to connect again, by id.
-func (l *Outgoing) ending() map[uint64]bool {
+func (o *Outgoing) ending() map[uint64]bool {
 	var mu sync.Mutex
 	ids := map[uint64]bool{}
-	l.frozen.Each(func(loop *netserver.Loop) {
+	o.frozen.Each(func(loop *netserver.Loop) {
 		for slot := range netserver.Immovable(loop) {
-			id := l.sessions.Ending(l.pool.miners.Handlers[loop.Index()], slot)
+			id := o.sessions.Ending(o.pool.miners.Handlers[loop.Index()], slot)
 			mu.Lock()
 			ids[id] = true
 			mu.Unlock()
@@ -143,10 +143,10 @@ func (l *Outgoing) ending() map[uint64]bool {
 
 // sendSessions sends every connection with its session, from all loops at the
 // same time.
-func (l *Outgoing) sendSessions(send handover.Send) error {
-	errs := make([]error, len(l.pool.miners.Handlers))
-	l.frozen.Each(func(loop *netserver.Loop) {
-		errs[loop.Index()] = l.sendLoop(loop, send)
+func (o *Outgoing) sendSessions(send handover.Send) error {
+	errs := make([]error, len(o.pool.miners.Handlers))
+	o.frozen.Each(func(loop *netserver.Loop) {
+		errs[loop.Index()] = o.sendLoop(loop, send)
 	})
 	for _, err := range errs {
 		if err != nil {
@@ -156,8 +156,8 @@ func (l *Outgoing) sendSessions(send handover.Send) error {
 	return nil
 }
 
-func (l *Outgoing) sendLoop(loop *netserver.Loop, send handover.Send) error {
-	h, sessions := l.pool.miners.Handlers[loop.Index()], l.sessions
+func (o *Outgoing) sendLoop(loop *netserver.Loop, send handover.Send) error {
+	h, sessions := o.pool.miners.Handlers[loop.Index()], o.sessions
 	c, fds := wire.Append(nil), make([]int, 0, handover.MaxFDs)
 	head := batchRecord{uint16(loop.Index())}
 	c.Versioned(sessionsVersion, head.fields)
@@ -182,26 +182,26 @@ func (l *Outgoing) sendLoop(loop *netserver.Loop, send handover.Send) error {
 }
 
 // Thaw implements handover.Source.
-func (l *Outgoing) Thaw() {
-	l.frozen.Thaw()
-	l.pool.blocks.Go()
-	l.pool.blocks.Release()
-	l.pool.users.ReleaseFiles()
+func (o *Outgoing) Thaw() {
+	o.frozen.Thaw()
+	o.pool.blocks.Go()
+	o.pool.blocks.Release()
+	o.pool.users.ReleaseFiles()
 }
 
 // Leave implements handover.Source. Run returns afterwards.
-func (l *Outgoing) Leave() {
-	p := l.pool
+func (o *Outgoing) Leave() {
+	p := o.pool
 	close(p.moved) // before the files are let go
 	p.blocks.Leave()
 	p.users.LeaveFiles()
-	l.frozen.Each(func(loop *netserver.Loop) {
+	o.frozen.Each(func(loop *netserver.Loop) {
 		for slot := range netserver.Immovable(loop) {
-			l.sessions.SendAway(p.miners.Handlers[loop.Index()], slot)
+			o.sessions.SendAway(p.miners.Handlers[loop.Index()], slot)
 		}
 	})
-	l.frozen.Release()
+	o.frozen.Release()
 }
 
 // Forget implements handover.Source.
-func (l *Outgoing) Forget() { l.sessions.StopSeen() }
+func (o *Outgoing) Forget() { o.sessions.StopSeen() }

@@ -33,8 +33,8 @@ func (e earlier) add(c change, oldest uint64) earlier {
 	return append(e[:0], e[e.gone(oldest):]...)
 }
 
-// gone counts the difficulties that concern only jobs before oldest. Of the last
-// one it is not known.
+// gone counts the difficulties that concern only jobs before oldest. The last is
+// none of them: it is still in force.
 func (e earlier) gone(oldest uint64) (n int) {
 	for n+1 < len(e) && e[n+1].job < oldest {
 		n++

@@ -14,9 +14,9 @@ import (
 // have their turn: about a tenth of a millisecond, in which nobody is served.
 const walkPart = 256
 
-// Sessions appends what is known of the miners, by their first worker, whom
-// match chooses, in a part of the places from next on. It returns where the next
-// part begins; ok is false after the last.
+// Sessions appends the miners whose first worker match chooses, those of one part
+// of the slots, which begins at next. It returns where the next part begins; ok is
+// false after the last.
 func (h *Handler) Sessions(to []Info, next netserver.Slot, match func(WorkerID) bool) (list []Info, then netserver.Slot, ok bool) {
 	now := h.seconds()
 	end := min(next+walkPart, h.top)

@@ -52,8 +52,8 @@ func (g *Group) follow(loop int, w *Work) {
 	}
 }
 
-// replace closes a client whose session another connection has taken. On a loop
-// of its own it may live a moment longer, in which its shares count no more.
+// replace closes a client whose session another connection has taken. Until its
+// loop has done so its shares count no more.
 func (g *Group) replace(client, loops uint64) {
 	for i := range g.loops {
 		if loops>>(i%64)&1 != 0 {

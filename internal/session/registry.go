@@ -127,7 +127,6 @@ func (r *Registry) evict() bool {
 	return true
 }
 
-// entry is that in a row.
 func (r *Registry) entry(row uint32) *entry { return &r.entries.at(row).value }
 
 // forget is for a caller that holds mu.
@@ -186,8 +185,8 @@ func (r *Registry) reopen(e *entry) {
 
 // resume finds the session of an id a miner presents. It stays with its owner
 // until claim. Ids may be tried without a limit: 64 random bits are not guessed.
-// One that the present job cannot be announced in any more is not resumed: its miner
-// would have no work until the next.
+// A session that has used up its announcements of the present job is not resumed:
+// its miner would have no work until the next.
 func (r *Registry) resume(id, job uint64, now time.Time) (e entry, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -198,8 +197,8 @@ func (r *Registry) resume(id, job uint64, now time.Time) (e entry, ok bool) {
 	return *k, true
 }
 
-// full: nothing can be added to what the next connection of a session would have
-// to know.
+// full tells that no further difficulty of a session can be kept for its next
+// connection.
 func (r *Registry) full(id uint64) bool { return len(r.earlier[id])+1 >= maxEarlier }
 
 // inheritance is what an owner of a session takes over from the one before.

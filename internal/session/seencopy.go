@@ -7,8 +7,8 @@ import (
 )
 
 // Fingerprints move to another process as a row of numbers: each is one to be
-// added, but a 0 is followed by an operation and the id of the job it is about. Of a set that is still being added to, first a copy goes and then
-// what has changed since.
+// added, but a 0 is followed by an operation and the id of the job it is about. A
+// set that is in use goes as a copy first, then as the changes since.
 const (
 	opReset  = 1 // forget everything; the job is the first of which there may be shares
 	opRotate = 2 // what was young is old, and of jobs before this one

@@ -14,9 +14,9 @@ const (
 	maxSuffix = 255
 )
 
-// RenewAfter is when a job needs another in its place although no node has given
-// one: it can be announced again maxSuffix times in a session, which are used up by
-// changes of difficulty in twice this time, and by silence in six times.
+// RenewAfter is the age at which a job is replaced even if no node has given a
+// template. A session can have a job announced again maxSuffix times: changes of
+// difficulty use them up in twice this age, silence in six times.
 const RenewAfter = maxSuffix / 2 * changePause * time.Second
 
 // sendWork sends the newest job, with the wanted difficulty before it if that
@@ -39,7 +39,7 @@ func (c client) sendWork() {
 	if again {
 		var ok bool
 		if suffix, ok = c.g.registry.announce(c.s.id, w.Job.ID); !ok {
-			c.s.job = w.Job.ID // it is not sent this one again in any way: the next job brings it
+			c.s.job = w.Job.ID // no announcement of it is left: the next job brings what is new
 			return
 		}
 		later = c.laterTime(w.Job)
@@ -146,7 +146,7 @@ func (h *Handler) Step() (more bool) {
 		h.stepDue()
 	case len(h.walks) > 0:
 		h.stepWalks()
-	case h.ticking.under:
+	case h.ticking.underway:
 		h.stepTick()
 	default:
 		return false
@@ -230,14 +230,14 @@ func (h *Handler) releaseHeld(slot netserver.Slot) int {
 
 // tickWalk is a walk over all sessions that Tick has begun.
 type tickWalk struct {
-	under bool // way
-	next  netserver.Slot
-	idle  int // of those before next
+	underway bool
+	next     netserver.Slot
+	idle     int // of those before next
 }
 
 // Tick implements netserver.Handler: time limits, the idle rule, silence. Step
 // does it, unless it has not done with the tick before.
-func (h *Handler) Tick(time.Time) { h.ticking.under = true }
+func (h *Handler) Tick(time.Time) { h.ticking.underway = true }
 
 func (h *Handler) stepTick() {
 	set := h.b.Settings()

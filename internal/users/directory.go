@@ -221,7 +221,6 @@ func (r *directory) makeWorkerIn(sh *shard, name string, now stamp) (w *worker, 
 	return w, true
 }
 
-// list returns the users of a shard.
 func (sh *shard) list() []*user {
 	sh.mu.RLock()
 	defer sh.mu.RUnlock()

@@ -48,7 +48,6 @@ func newNameLimit() window[netip.Prefix] {
 	return window[netip.Prefix]{limit: 10_000, length: stamp(time.Hour), counts: recent.New[netip.Prefix, windowCount](maxKeys)}
 }
 
-// add counts one event.
 func (w *window[K]) add(key K, now stamp) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -82,8 +81,7 @@ func (w *window[K]) sweep(now stamp) {
 	w.age(now)
 }
 
-// age forgets counts that are over: each began before the length of time that
-// has passed since it was last added to.
+// age forgets the counts that nothing was added to for the length of time.
 func (w *window[K]) age(now stamp) {
 	if now-w.aged >= w.length {
 		w.counts.Age()

@@ -65,7 +65,7 @@ func (s *Users) login(l *session.Login, now stamp) (g session.Grant, refused str
 			}
 			payout = a.Script()
 		}
-		// A connection's own address is what the limits are not for.
+		// The limits are not for the address that a connection mines for.
 		free = err == nil && rest == "" && !l.Further
 	}
 	w := s.directory.hold(name)

@@ -10,10 +10,9 @@ import (
 	"ckpool/sharelog"
 )
 
-// EndRound is for a block that the network has accepted, which a worker found:
-// it logs what the round took and begins a new one. The reward is in satoshis, 0
-// where it is not known. The headline says all of that to the operator, in a line
-// for one screen; shown is the text for miners.
+// EndRound is for a block of a worker that the network has accepted: it logs what
+// the round took and begins a new one. The reward is in satoshis, 0 unknown. The
+// headline is a line for the operator's screen; shown is the text for miners.
 func (s *Users) EndRound(height int64, worker string, reward int64, now time.Time) (headline, shown string) {
 	pool := s.settings.Load().Name
 	headline = "BLOCK " + figures.Count(height) + " FOUND"

@@ -8,8 +8,8 @@ import (
 	"ckpool/internal/session"
 )
 
-// BestShare is an event: a share is better than all of its user's before. Of a user
-// with n shares about ln n were.
+// BestShare is an event: a share is better than all of its user's before. Of n
+// shares about ln n are.
 type BestShare struct {
 	User, Worker string
 	Difficulty   float64 // of its hash

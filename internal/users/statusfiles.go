@@ -28,9 +28,9 @@ type Sessions struct {
 // first of a minute does.
 func (s *Users) MinuteBegins() bool { return s.totals.nextPass()%passes == 0 }
 
-// Tick brings the pool's averages up to now, and lets the averages fall, writes
-// the files and logs the lines of a 32nd of the users; with the first of a minute
-// also those of the pool. It does I/O: loops must not call it.
+// Tick brings the pool's averages up to now. For a 32nd of the users it lets the
+// averages fall, writes the files and logs the lines; the first Tick of a minute
+// does so for the pool. It does I/O: loops must not call it.
 func (s *Users) Tick(now time.Time, n Sessions) error {
 	_ = s.HoldFiles(context.Background())
 	defer s.ReleaseFiles()
