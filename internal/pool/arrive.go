@@ -204,13 +204,13 @@ func (a *Arriving) takeSessions(data []byte, fds []int) error {
 
 // importLoop makes connections and sessions of what comes for a loop.
 func (a *Arriving) importLoop(i int, batches <-chan batch) {
-	l, loop, h := &a.loops[i], a.pool.server.Loops()[i], a.pool.miners.Handlers[i]
+	l, loop, h, sessions := &a.loops[i], a.pool.server.Loops()[i], a.pool.miners.Handlers[i], a.sessions
 	for b := range batches {
 		r := wire.Read(b.data)
 		for k, fd := range b.fds {
-			slot, known, err := netserver.Import(loop, fd, r, a.sessions.Listener)
+			slot, known, err := netserver.Import(loop, fd, r, sessions.Listener)
 			if err == nil && known {
-				err = a.sessions.Session(h, slot, r)
+				err = sessions.Session(h, slot, r)
 			}
 			if err != nil {
 				l.err = errors.Join(l.err, err)

@@ -1,7 +1,6 @@
 package pool
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/netip"
 	"time"
@@ -84,10 +83,7 @@ type listenerRecord struct {
 
 func readListeners(record []byte) ([]listenerRecord, error) {
 	var k listenersRecord
-	err := json.Unmarshal(record, &k)
-	if err == nil && (k.Version < 1 || k.Version > listenersVersion) {
-		err = fmt.Errorf("version %d, this program reads 1 to %d", k.Version, listenersVersion)
-	}
+	err := wire.ReadJSON(record, listenersVersion, &k)
 	if err != nil {
 		err = fmt.Errorf("listeners: %w", err)
 	}
