@@ -163,7 +163,10 @@ func (a arriving) process(kind handover.Kind, data []byte, files []*os.File) err
 		a.s.tell(a.s.manager.adopt(r.Notify, time.Duration(r.Watchdog)*time.Microsecond))
 		return nil
 	}
-	return fmt.Errorf("unknown %v", kind)
+	for _, f := range files {
+		f.Close()
+	}
+	return handover.Unknown(kind)
 }
 
 // Complete implements handover.Sink.

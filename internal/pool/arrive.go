@@ -99,7 +99,7 @@ func (a *Arriving) Section(kind handover.Kind, data []byte, fds []int) error {
 	case sectionBlocks:
 		return a.pool.blocks.Import(data)
 	}
-	return fmt.Errorf("unknown %v", kind)
+	return handover.Unknown(kind)
 }
 
 func (a *Arriving) takeListeners(data []byte, fds []int) error {

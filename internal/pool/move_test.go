@@ -2,9 +2,15 @@ package pool
 
 import (
 	"encoding/json"
+	"fmt"
+	"io"
 	"net/netip"
+	"os"
+	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"ckpool/internal/handover"
 	"ckpool/internal/testkit/records"
@@ -63,4 +69,29 @@ func FuzzReadSections(f *testing.F) {
 func TestDamagedRecords(t *testing.T) {
 	records.Damaged(t, "standstill", 0, func(in []byte) error { _, err := readStandstill(in, start); return err })
 	records.Damaged(t, "listeners", 0, func(in []byte) error { _, err := readListeners(in); return err })
+}
+
+// A later release says by the number of a section whether this one may take over
+// without it: what would be lost refuses, the rest is left out.
+func TestSectionsOfALaterRelease(t *testing.T) {
+	for kind, refused := range map[handover.Kind]bool{sectionBlocks + 1: true, 63: true, 64: false, 127: false} {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		fd, err := unix.Dup(int(w.Fd()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.Close()
+		a := &Arriving{have: map[handover.Kind]bool{}}
+		err = a.Section(kind, []byte{1, 2, 3}, []int{fd})
+		if refused != (err != nil) || err != nil && !strings.Contains(err.Error(), fmt.Sprintf("section %d holds state that this version does not know and would lose", kind)) {
+			t.Errorf("%v: %v", kind, err)
+		}
+		if n, err := r.Read(make([]byte, 1)); err != io.EOF { // nobody has the other end any more
+			t.Errorf("%v: its descriptor is open: %d, %v", kind, n, err)
+		}
+		r.Close()
+	}
 }

@@ -9,7 +9,8 @@ import (
 	"ckpool/internal/wire"
 )
 
-// Sections of a handover. The numbers are part of the format.
+// Sections of a handover. The numbers are part of the format; whether one that is
+// new may be left out by an older version its number says, see handover.Kind.
 const (
 	sectionListeners handover.Kind = handover.FirstSection + iota
 	sectionUsers
