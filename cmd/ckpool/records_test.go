@@ -20,6 +20,8 @@ func TestReadRecordsV1(t *testing.T) {
 	if err != nil || !slices.Equal(sockets, []string{"connector", "generator", "listener", "stratifier"}) {
 		t.Errorf("%q, %v", sockets, err)
 	}
+	records.JSON[processRecord](t, records.V1(t, "process"))
+	records.JSON[controlRecord](t, records.V1(t, "control"))
 	// The numbers of sections are part of the format.
 	if sectionControl != 128 || sectionLock != 129 || sectionProcess != 130 {
 		t.Error("sections have other numbers")

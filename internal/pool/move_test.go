@@ -1,7 +1,6 @@
 package pool
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/netip"
@@ -26,13 +25,16 @@ func TestReadSectionsV1(t *testing.T) {
 	if err != nil || !m.at.Equal(now.Add(-750*time.Millisecond)) || m.sessions != 3600.25 || !m.rejecting {
 		t.Errorf("%+v, %v", m, err)
 	}
+	if k := records.Check(t, records.V1(t, "sessions"), sessionsVersion, (*batchRecord).fields); k.loop != 3 {
+		t.Errorf("connections of loop %d", k.loop)
+	}
+	records.JSON[listenersRecord](t, records.V1(t, "listeners"))
 	l, err := readListeners(records.V1(t, "listeners"))
 	if err != nil || len(l) != 1 || l[0].URL != "localhost:3333" || len(l[0].Addrs) != 2 || l[0].Addrs[1] != netip.MustParseAddrPort("127.0.0.1:3333") {
 		t.Errorf("%+v, %v", l, err)
 	}
-	var i Instance
-	if err := json.Unmarshal(records.V1(t, "instance"), &i); err != nil || i != (Instance{true, 4, 8, 2, 0}) {
-		t.Errorf("%+v, %v", i, err)
+	if i := records.JSON[Instance](t, records.V1(t, "instance")); i != (Instance{true, 4, 8, 2, 5100}) {
+		t.Errorf("%+v", i)
 	}
 	// The numbers of sections are part of the format.
 	if sectionListeners != 16 || sectionSessions != 26 || sectionBlocks != 27 || SectionsOfProcess != 128 || handover.FirstSection != 16 {

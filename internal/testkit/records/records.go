@@ -6,6 +6,7 @@ package records
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -100,6 +101,19 @@ func Array[T any, F ~float32 | ~float64](t testing.TB, v *T, array []F, reader f
 			t.Errorf("%d elements are read as\n%+v\nwant\n%+v", len(written), got, v)
 		}
 	}
+}
+
+// JSON reads a record in JSON, and tests that it is written as it was, byte by byte.
+func JSON[T any](t testing.TB, record []byte) (v T) {
+	t.Helper()
+	if err := json.Unmarshal(record, &v); err != nil {
+		t.Fatal(err)
+	}
+	again, err := json.Marshal(v)
+	if was := bytes.TrimSuffix(record, []byte("\n")); err != nil || !bytes.Equal(again, was) {
+		t.Errorf("%v: written in another form than by earlier programs\n%s\nwas\n%s", err, again, was)
+	}
+	return v
 }
 
 // LaterJSON is a record in JSON, an object, with a member of a later release.
