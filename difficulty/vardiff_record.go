@@ -13,6 +13,15 @@ const (
 	vardiffSize    = 1 + 3*8 + 4*4 + 4 + 3
 )
 
+// vardiffRecord is a record with the place of the next field, and zeros behind its
+// end. eight, four and one pass a field of so many bytes, big-endian: they give
+// what they wrote or read, 0 where the record has ended.
+type vardiffRecord struct {
+	b       [64]byte
+	at      int
+	reading bool
+}
+
 // fields passes the fields of the record, each listed once for writing and
 // reading. Later ones go to the end.
 func (v *Vardiff) fields(r *vardiffRecord) {
@@ -35,62 +44,43 @@ func bit(v bool) uint8 {
 	return 0
 }
 
-// vardiffRecord is what is left of a record to fill or to read. eight, four and
-// one pass a field of so many bytes, big-endian: they give what they wrote or
-// read, 0 where the record has ended.
-type vardiffRecord struct {
-	b       []byte
-	reading bool
-}
-
 func (r *vardiffRecord) eight(v uint64) uint64 {
-	if len(r.b) < 8 {
-		return 0
-	}
+	b := r.b[r.at:]
+	r.at += 8
 	if r.reading {
-		v = binary.BigEndian.Uint64(r.b)
-	} else {
-		binary.BigEndian.PutUint64(r.b, v)
+		return binary.BigEndian.Uint64(b)
 	}
-	r.b = r.b[8:]
+	binary.BigEndian.PutUint64(b, v)
 	return v
 }
 
 func (r *vardiffRecord) four(v uint32) uint32 {
-	if len(r.b) < 4 {
-		return 0
-	}
+	b := r.b[r.at:]
+	r.at += 4
 	if r.reading {
-		v = binary.BigEndian.Uint32(r.b)
-	} else {
-		binary.BigEndian.PutUint32(r.b, v)
+		return binary.BigEndian.Uint32(b)
 	}
-	r.b = r.b[4:]
+	binary.BigEndian.PutUint32(b, v)
 	return v
 }
 
 func (r *vardiffRecord) one(v uint8) uint8 {
-	if len(r.b) < 1 {
-		return 0
+	b := &r.b[r.at]
+	r.at++
+	if !r.reading {
+		*b = v
 	}
-	if r.reading {
-		v = r.b[0]
-	} else {
-		r.b[0] = v
-	}
-	r.b = r.b[1:]
-	return v
+	return *b
 }
 
 // AppendBinary appends the measurement as a record for UnmarshalBinary in another
 // process whose times are on the same scale. It tells its version but not its
 // length: later releases may add to its end. The error is nil.
 func (v *Vardiff) AppendBinary(b []byte) ([]byte, error) {
-	b = append(b, make([]byte, vardiffSize)...)
-	record := b[len(b)-vardiffSize:]
-	record[0] = vardiffVersion
-	v.fields(&vardiffRecord{b: record[1:]})
-	return b, nil
+	var r vardiffRecord
+	r.one(vardiffVersion)
+	v.fields(&r)
+	return append(b, r.b[:r.at]...), nil
 }
 
 // UnmarshalBinary reads what AppendBinary appended, here or in another release,
@@ -103,7 +93,9 @@ func (v *Vardiff) UnmarshalBinary(b []byte) error {
 	if len(b) < vardiffSize {
 		return fmt.Errorf("vardiff record of %d bytes, want %d", len(b), vardiffSize)
 	}
-	v.fields(&vardiffRecord{b: b[1:], reading: true})
+	r := vardiffRecord{at: 1, reading: true}
+	copy(r.b[:], b)
+	v.fields(&r)
 	for _, f := range [...]float64{v.origin, v.changed, v.decayed, float64(v.avg15), float64(v.avg60), float64(v.avg300), float64(v.pending)} {
 		if math.IsNaN(f) || math.IsInf(f, 0) {
 			*v = Vardiff{}

@@ -69,7 +69,8 @@ func TestReadVardiffV1(t *testing.T) {
 	if err := v.UnmarshalBinary(append(record, 1, 2, 3)); err != nil || v != want {
 		t.Errorf("of a later release: %+v, %v", v, err)
 	}
-	later := vardiffRecord{b: record[1:], reading: true}
+	later := vardiffRecord{at: 1, reading: true}
+	copy(later.b[:], record)
 	if v.fields(&later); v != want || later.four(99) != 0 {
 		t.Errorf("by a later release: %+v", v)
 	}

@@ -15,6 +15,7 @@ import (
 	"ckpool/event"
 	"ckpool/internal/handover"
 	"ckpool/internal/pool"
+	"ckpool/internal/wire"
 )
 
 // Sections that a process adds to its pool's.
@@ -47,10 +48,7 @@ const (
 )
 
 func readProcess(record []byte) (r processRecord, err error) {
-	err = json.Unmarshal(record, &r)
-	if err == nil && (r.Version < 1 || r.Version > processVersion) {
-		err = fmt.Errorf("version %d, this program reads 1 to %d", r.Version, processVersion)
-	}
+	err = wire.ReadJSON(record, processVersion, &r)
 	if err == nil && (r.Watchdog < 0 || r.Watchdog > math.MaxInt64/1000) {
 		err = fmt.Errorf("a watchdog of %d µs", r.Watchdog)
 	}
@@ -62,10 +60,7 @@ func readProcess(record []byte) (r processRecord, err error) {
 
 func readControl(record []byte) (sockets []string, err error) {
 	var r controlRecord
-	err = json.Unmarshal(record, &r)
-	if err == nil && (r.Version < 1 || r.Version > controlVersion) {
-		err = fmt.Errorf("version %d, this program reads 1 to %d", r.Version, controlVersion)
-	}
+	err = wire.ReadJSON(record, controlVersion, &r)
 	if err != nil {
 		err = fmt.Errorf("control sockets: %w", err)
 	}

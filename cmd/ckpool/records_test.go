@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"ckpool/internal/handover"
 	"ckpool/internal/testkit/records"
 )
 
@@ -19,6 +20,8 @@ func TestReadRecordsV1(t *testing.T) {
 	if err != nil || !slices.Equal(sockets, []string{"connector", "generator", "listener", "stratifier"}) {
 		t.Errorf("%q, %v", sockets, err)
 	}
+	records.JSON[processRecord](t, records.V1(t, "process"))
+	records.JSON[controlRecord](t, records.V1(t, "control"))
 	// The numbers of sections are part of the format.
 	if sectionControl != 128 || sectionLock != 129 || sectionProcess != 130 {
 		t.Error("sections have other numbers")
@@ -56,4 +59,15 @@ func FuzzReadRecords(f *testing.F) {
 		}
 		_, _ = readControl(in)
 	})
+}
+
+// Sections of the process are numbered from 128 on: those of a later release that
+// may be left out from 192 on.
+func TestSectionsOfALaterRelease(t *testing.T) {
+	for kind, refused := range map[handover.Kind]bool{sectionProcess + 1: true, 191: true, 192: false, 255: false} {
+		err := incoming{}.Section(kind, []byte{1, 2, 3}, nil)
+		if refused != (err != nil) || err != nil && !strings.Contains(err.Error(), "it is too old to take over") {
+			t.Errorf("%v: %v", kind, err)
+		}
+	}
 }

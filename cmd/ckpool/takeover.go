@@ -164,7 +164,10 @@ func (i incoming) process(kind handover.Kind, data []byte, files []*os.File) err
 		i.s.tell(i.s.manager.adopt(r.Notify, time.Duration(r.Watchdog)*time.Microsecond))
 		return nil
 	}
-	return fmt.Errorf("unknown %v", kind)
+	for _, f := range files {
+		f.Close()
+	}
+	return handover.Unknown(kind)
 }
 
 // Ready implements handover.Sink.

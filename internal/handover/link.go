@@ -13,7 +13,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Kind says what a frame is. Those from FirstSection on are the owners'.
+// Kind says what a frame is. Those from FirstSection on are sections, the owners'.
+//
+// A section that a process does not know is of a later version, which it is to
+// take over from. What it may do then the number says, so that the later version
+// decides: a section with the bit LeftOut may be left out, as statistics may. Any
+// other refuses the handover, and the later version goes on: what is in it would be
+// lost, and it may be shares, found blocks or miners.
 type Kind uint8
 
 const (
@@ -28,7 +34,18 @@ const (
 
 	// FirstSection is the first kind of a section.
 	FirstSection Kind = 16
+	// LeftOut is the bit of sections that a process which does not know them may
+	// leave out.
+	LeftOut Kind = 64
 )
+
+// Unknown is a sink's answer to a section that it does not know.
+func Unknown(k Kind) error {
+	if k&LeftOut != 0 {
+		return nil
+	}
+	return fmt.Errorf("%v holds state that this version does not know and would lose: it is too old to take over", k)
+}
 
 func (k Kind) String() string {
 	names := [...]string{"nothing", "hello", "mark", "marked", "end", "have", "yours", "running", "refusal"}

@@ -136,7 +136,7 @@ func (l *Link) Hello() Hello { return l.hello }
 // Sink is where the instance moves to.
 type Sink interface {
 	// Section takes a section with its descriptors, which are the sink's from
-	// then on.
+	// then on. One that it does not know it answers with Unknown.
 	Section(kind Kind, data []byte, fds []int) error
 	// Ready makes ready to serve, within ctx. It runs beside Section until the
 	// first copy is over.

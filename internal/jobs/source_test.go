@@ -69,10 +69,10 @@ func TestSourceWithoutTransactions(t *testing.T) {
 					tips = append(tips, tip)
 				}
 			},
-			Notice:    func(_, text string) { t.Error(text) },
-			OnChain:   func(string, address.Network) {},
-			Wake: func(*session.Work) {},
-			Quiet:     func() {},
+			Notice:  func(_, text string) { t.Error(text) },
+			OnChain: func(string, address.Network) {},
+			Wake:    func(*session.Work) {},
+			Quiet:   func() {},
 		})
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)

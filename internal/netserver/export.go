@@ -51,7 +51,7 @@ func Export(l *Loop, s Slot, w *wire.Codec) (fd int, isOpen bool) {
 	if c.is(partial) {
 		k.partial = l.partials.lines[s]
 	}
-	if c.is(backlogged) {
+	if k.backlogged = c.is(backlogged); k.backlogged {
 		k.backlog = l.output.backlogs[s].record()
 	}
 	w.Versioned(connectionVersion, k.fields)

@@ -29,8 +29,9 @@ type connRecord struct {
 	port         uint16
 	unauthorized bool
 	kind         uint8
-	partial      []byte        // a line without its end
-	backlog      backlogRecord // without anything unsent: none
+	partial      []byte // a line without its end
+	backlogged   bool
+	backlog      backlogRecord // if backlogged
 	guest        guestRecord   // of movedGuest
 }
 
@@ -41,7 +42,9 @@ func (k *connRecord) fields(c *wire.Codec) {
 	wire.Uint(c, &k.kind)
 	switch c.Bytes(&k.partial); k.kind {
 	case movedOpen:
-		c.Record(k.backlog.fields)
+		if c.Bool(&k.backlogged); k.backlogged {
+			c.Record(k.backlog.fields)
+		}
 	case movedGuest:
 		c.Record(k.guest.fields)
 	default:

@@ -413,7 +413,7 @@ func TestReadConnectionV1(t *testing.T) {
 	k := records.Check(t, records.V1(t, "connection"), connectionVersion, (*connRecord).fields)
 	if want := (connRecord{
 		addr: netip.MustParseAddr("198.51.100.7"), port: 4711, unauthorized: true, kind: movedOpen, partial: []byte(`{"id":4,"meth`),
-		backlog: backlogRecord{[]byte("an answer\na job\nanother job\n"), []unit{{10, 16, 1}, {16, 28, 3}}, 1500 * time.Millisecond},
+		backlogged: true, backlog: backlogRecord{[]byte("an answer\na job\nanother job\n"), []unit{{10, 16, 1}, {16, 28, 3}}, 1500 * time.Millisecond},
 	}); !reflect.DeepEqual(*k, want) {
 		t.Errorf("%+v\nwant %+v", *k, want)
 	}

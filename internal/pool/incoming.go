@@ -99,7 +99,7 @@ func (a *Incoming) Section(kind handover.Kind, data []byte, fds []int) error {
 	case sectionBlocks:
 		return a.pool.blocks.Import(data)
 	}
-	return fmt.Errorf("unknown %v", kind)
+	return handover.Unknown(kind)
 }
 
 func (a *Incoming) takeListeners(data []byte, fds []int) error {
@@ -204,13 +204,13 @@ func (a *Incoming) takeSessions(data []byte, fds []int) error {
 
 // importLoop makes connections and sessions of what comes for a loop.
 func (a *Incoming) importLoop(i int, batches <-chan batch) {
-	l, loop, h := &a.loops[i], a.pool.server.Loops()[i], a.pool.miners.Handlers[i]
+	l, loop, h, sessions := &a.loops[i], a.pool.server.Loops()[i], a.pool.miners.Handlers[i], a.sessions
 	for b := range batches {
 		r := wire.Read(b.data)
 		for k, fd := range b.fds {
-			slot, known, err := netserver.Import(loop, fd, r, a.sessions.Listener)
+			slot, known, err := netserver.Import(loop, fd, r, sessions.Listener)
 			if err == nil && known {
-				err = a.sessions.Session(h, slot, r)
+				err = sessions.Session(h, slot, r)
 			}
 			if err != nil {
 				l.err = errors.Join(l.err, err)

@@ -1,10 +1,15 @@
 package pool
 
 import (
-	"encoding/json"
+	"fmt"
+	"io"
 	"net/netip"
+	"os"
+	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"ckpool/internal/handover"
 	"ckpool/internal/testkit/records"
@@ -20,13 +25,16 @@ func TestReadSectionsV1(t *testing.T) {
 	if err != nil || !m.at.Equal(now.Add(-750*time.Millisecond)) || m.sessions != 3600.25 || !m.rejecting {
 		t.Errorf("%+v, %v", m, err)
 	}
+	if k := records.Check(t, records.V1(t, "sessions"), sessionsVersion, (*batchRecord).fields); k.loop != 3 {
+		t.Errorf("connections of loop %d", k.loop)
+	}
+	records.JSON[listenersRecord](t, records.V1(t, "listeners"))
 	l, err := readListeners(records.V1(t, "listeners"))
 	if err != nil || len(l) != 1 || l[0].URL != "localhost:3333" || len(l[0].Addrs) != 2 || l[0].Addrs[1] != netip.MustParseAddrPort("127.0.0.1:3333") {
 		t.Errorf("%+v, %v", l, err)
 	}
-	var i Instance
-	if err := json.Unmarshal(records.V1(t, "instance"), &i); err != nil || i != (Instance{true, 4, 8, 2, 0}) {
-		t.Errorf("%+v, %v", i, err)
+	if i := records.JSON[Instance](t, records.V1(t, "instance")); i != (Instance{true, 4, 8, 2, 5100}) {
+		t.Errorf("%+v", i)
 	}
 	// The numbers of sections are part of the format.
 	if sectionListeners != 16 || sectionSessions != 26 || sectionBlocks != 27 || SectionsOfProcess != 128 || handover.FirstSection != 16 {
@@ -63,4 +71,29 @@ func FuzzReadSections(f *testing.F) {
 func TestDamagedRecords(t *testing.T) {
 	records.Damaged(t, "standstill", 0, func(in []byte) error { _, err := readStandstill(in, start); return err })
 	records.Damaged(t, "listeners", 0, func(in []byte) error { _, err := readListeners(in); return err })
+}
+
+// A later release says by the number of a section whether this one may take over
+// without it: what would be lost refuses, the rest is left out.
+func TestSectionsOfALaterRelease(t *testing.T) {
+	for kind, refused := range map[handover.Kind]bool{sectionBlocks + 1: true, 63: true, 64: false, 127: false} {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		fd, err := unix.Dup(int(w.Fd()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.Close()
+		a := &Incoming{have: map[handover.Kind]bool{}}
+		err = a.Section(kind, []byte{1, 2, 3}, []int{fd})
+		if refused != (err != nil) || err != nil && !strings.Contains(err.Error(), fmt.Sprintf("section %d holds state that this version does not know and would lose", kind)) {
+			t.Errorf("%v: %v", kind, err)
+		}
+		if n, err := r.Read(make([]byte, 1)); err != io.EOF { // nobody has the other end any more
+			t.Errorf("%v: its descriptor is open: %d, %v", kind, n, err)
+		}
+		r.Close()
+	}
 }

@@ -1,7 +1,6 @@
 package pool
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/netip"
 	"time"
@@ -10,7 +9,8 @@ import (
 	"ckpool/internal/wire"
 )
 
-// Sections of a handover. The numbers are part of the format.
+// Sections of a handover. The numbers are part of the format; whether one that is
+// new may be left out by an older version its number says, see handover.Kind.
 const (
 	sectionListeners handover.Kind = handover.FirstSection + iota
 	sectionUsers
@@ -84,10 +84,7 @@ type listenerRecord struct {
 
 func readListeners(record []byte) ([]listenerRecord, error) {
 	var k listenersRecord
-	err := json.Unmarshal(record, &k)
-	if err == nil && (k.Version < 1 || k.Version > listenersVersion) {
-		err = fmt.Errorf("version %d, this program reads 1 to %d", k.Version, listenersVersion)
-	}
+	err := wire.ReadJSON(record, listenersVersion, &k)
 	if err != nil {
 		err = fmt.Errorf("listeners: %w", err)
 	}

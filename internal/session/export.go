@@ -90,8 +90,7 @@ func (e Exporter) SendAway(h *Handler, slot netserver.Slot) {
 // goroutine, with an Exporter of its own, while the loop stands still.
 func (e *Exporter) Session(h *Handler, slot netserver.Slot, c *wire.Codec) {
 	s := h.session(slot)
-	var k record
-	k.session = *s
+	k := record{session: s}
 	k.earlier, k.agent, k.held = h.earlier[slot], h.agents.get(s.agent), h.held[slot]
 	k.own, k.owned = e.Group.registry.owned(s.id, s.client, e.difficulties[:0])
 	e.difficulties = k.own.difficulties

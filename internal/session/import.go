@@ -16,6 +16,8 @@ import (
 type Importer struct {
 	Group     *Group
 	Listeners []int // index here by index there
+
+	agent string // of the session read last: most have the same
 }
 
 // MakeRoom prepares for about so many sessions, so that memory need not be found
@@ -120,23 +122,24 @@ func (m *Importer) Listener(there int) int {
 }
 
 // Session reads the record at the front of what c has left into slot, which the
-// loop's netserver has for the connection.
+// loop's netserver has for the connection. Each loop needs an Importer of its own.
 func (m *Importer) Session(h *Handler, slot netserver.Slot, c *wire.Codec) error {
-	var k record
-	c.Versioned(sessionVersion, k.fields)
-	err := c.Err()
-	if err == nil {
-		err = k.check()
-	}
-	if err != nil {
-		return fmt.Errorf("session: %w", err)
-	}
 	for int(slot/slabSize) >= len(h.slabs) {
 		h.slabs = append(h.slabs, new([slabSize]session))
 	}
 	h.top = max(h.top, slot+1)
 	s := h.session(slot)
-	*s = k.session
+	k := record{session: s, agent: m.agent}
+	c.Versioned(sessionVersion, k.fields)
+	m.agent = k.agent
+	err := c.Err()
+	if err == nil {
+		err = k.check()
+	}
+	if err != nil {
+		*s = session{}
+		return fmt.Errorf("session: %w", err)
+	}
 	s.listener = uint8(m.Listener(int(k.listener)))
 	// Shares found from now on are remembered here, earlier ones there.
 	if s.loops != 0 {

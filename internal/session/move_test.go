@@ -321,7 +321,12 @@ func TestReadSessionV1(t *testing.T) {
 	r := newRig(t, nil)
 	m := Importer{Group: r.group, Listeners: []int{3, 4}}
 	v1 := records.V1(t, "session")
-	records.Check(t, v1, sessionVersion, (*record).fields)
+	records.Check(t, v1, sessionVersion, func(k *record, c *wire.Codec) {
+		if c.Reading() {
+			k.session = new(session)
+		}
+		k.fields(c)
+	})
 	in := wire.Read(v1)
 	if err := firstError(m.Session(r.Handler, 5, in), in.Done()); err != nil {
 		t.Fatal(err)
@@ -360,6 +365,17 @@ func v1Vardiff() (v difficulty.Vardiff) {
 	v.Share(301.25, 8, 8, l)
 	v.Share(301.28, 8, 8, l)
 	return v
+}
+
+// A later release may have another window of the averages, at their end.
+func TestAveragesOfALaterRelease(t *testing.T) {
+	in := wire.Read(records.V1(t, "session"))
+	k := &record{session: new(session)}
+	in.Versioned(sessionVersion, k.fields)
+	records.Array(t, k, k.rates.average[:], func() (*record, []float32) {
+		k := &record{session: new(session)}
+		return k, k.rates.average[:]
+	}, (*record).fields)
 }
 
 func TestReadRegistryV1(t *testing.T) {
@@ -529,5 +545,31 @@ func BenchmarkMoveSessions(b *testing.B) {
 			}
 		}
 		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/sessions, "ns/session")
+	})
+}
+
+// What a session costs beside finding it in memory.
+func BenchmarkSessionRecord(b *testing.B) {
+	r := newRig(b, nil)
+	slot, _ := r.miner("bob.rig1")
+	from := &Exporter{Group: r.group}
+	b.Run("write", func(b *testing.B) {
+		c := wire.Append(nil)
+		for b.Loop() {
+			c.Reset(0)
+			from.Session(r.Handler, slot, c)
+		}
+	})
+	in := exported(from, r.Handler, slot)
+	b.Run("read", func(b *testing.B) {
+		var s session
+		for b.Loop() {
+			k := record{session: &s, agent: "cgminer/4.12.1"}
+			c := wire.Read(in)
+			c.Versioned(sessionVersion, k.fields)
+			if err := c.Done(); err != nil {
+				b.Fatal(err)
+			}
+		}
 	})
 }

@@ -16,7 +16,7 @@ const (
 
 // record is what is moved of a session.
 type record struct {
-	session
+	*session
 	earlier earlier
 	owned   bool
 	own     entryRecord // if owned
@@ -25,36 +25,36 @@ type record struct {
 	logins  []loginRecord
 }
 
+// fields has those of a kind together: the pool stands still for as long as its
+// sessions take to write and read, and one call is faster than several.
 func (k *record) fields(c *wire.Codec) {
-	wire.Uint(c, &k.client)
-	wire.Word(c, &k.id)
-	if c.Bool(&k.owned); k.owned {
-		c.Record(k.own.fields)
+	wire.Word(c, &k.client, &k.id, &k.loops, &k.job, &k.tip)
+	wire.Uint(c, &k.mask, &k.sentMask, &k.oldMask, &k.later, &k.accepted, &k.rejected, &k.limit)
+	moved := uint16(k.flags &^ notMoved)
+	if wire.Uint(c, &k.newNames, &moved); c.Reading() {
+		k.flags = flags(moved) &^ notMoved
 	}
-	wire.Uint(c, &k.loops)
+	wire.Uint(c, &k.badLines, &k.listener, &k.invalid)
+	wire.Amount(c, &k.start, &k.lastShare, &k.lastSent, &k.firstInvalid, &k.lastChange, &k.maskUntil, &k.lastList)
+	wire.Amount(c, &k.want, &k.floor, &k.best, &k.rates.last)
+	wire.Amount(c, &k.rates.amount)
+	wire.Amounts(c, k.rates.average[:])
 	extranonce1 := k.extranonce1Bytes()
 	if c.Bytes(&extranonce1); len(extranonce1) > len(k.extranonce1) {
 		c.Fail(fmt.Errorf("extranonce1 of %d bytes", len(extranonce1)))
 	}
-	k.extranonce1Len = uint8(copy(k.extranonce1[:], extranonce1))
+	if c.Reading() {
+		k.extranonce1Len = uint8(copy(k.extranonce1[:], extranonce1))
+	}
 	k.measurement(c)
-	wire.List(c, (*[]change)(&k.earlier), (*change).fields)
 	sent := k.sent() != 0
 	if c.Bool(&sent); sent {
 		c.Record(k.present.fields)
 	}
-	wire.Amount(c, &k.start, &k.lastShare, &k.lastSent, &k.firstInvalid, &k.lastChange, &k.maskUntil, &k.lastList)
-	wire.Amount(c, &k.want, &k.floor, &k.best)
-	c.Record(k.rates.fields)
-	wire.Word(c, &k.job, &k.tip)
-	wire.Uint(c, &k.mask, &k.sentMask, &k.oldMask, &k.later, &k.accepted, &k.rejected)
-	wire.Uint(c, &k.newNames)
-	bits := flagBits(k.flags)
-	if wire.Uint(c, &bits); c.Reading() {
-		k.flags = flagsOf(bits)
+	wire.List(c, (*[]change)(&k.earlier), (*change).fields)
+	if c.Bool(&k.owned); k.owned {
+		c.Record(k.own.fields)
 	}
-	wire.Uint(c, &k.limit)
-	wire.Uint(c, &k.badLines, &k.listener, &k.invalid)
 	c.Text(&k.agent)
 	c.Bytes(&k.held)
 	wire.List(c, &k.logins, (*loginRecord).fields)
@@ -93,7 +93,9 @@ func (k *record) check() error {
 type loginRecord struct{ name, worker string }
 
 func (l *loginRecord) fields(c *wire.Codec) {
-	c.Text(&l.name)
+	if c.Text(&l.name); c.Reading() {
+		l.worker = l.name // most often
+	}
 	if c.Text(&l.worker); l.name == "" || l.worker == "" {
 		c.Fail(errors.New("a worker without name"))
 	}
@@ -108,12 +110,6 @@ func (v *change) fields(c *wire.Codec) {
 	}
 }
 
-func (r *rates) fields(c *wire.Codec) {
-	a := &r.average
-	wire.Amount(c, &a[0], &a[1], &a[2], &a[3], &a[4], &r.amount)
-	wire.Amount(c, &r.last)
-}
-
 // entryRecord is what is moved of an entry, open or closed.
 type entryRecord struct {
 	entry
@@ -121,33 +117,9 @@ type entryRecord struct {
 }
 
 func (e *entryRecord) fields(c *wire.Codec) {
-	wire.Word(c, &e.extranonce1, &e.name, &e.job)
-	wire.Uint(c, &e.loops)
+	wire.Word(c, &e.extranonce1, &e.name, &e.loops, &e.job)
 	wire.Uint(c, &e.suffix)
 	wire.List(c, (*[]change)(&e.difficulties), (*change).fields)
-}
-
-// recordFlags are the flags in the order of their bits in records.
-var recordFlags = [...]flags{
-	subscribed, authorised, configured, fixed, deferred, flooded, resumed, maskSent, holding,
-}
-
-func flagBits(f flags) (bits uint16) {
-	for i, flag := range recordFlags {
-		if f&flag != 0 {
-			bits |= 1 << i
-		}
-	}
-	return bits
-}
-
-func flagsOf(bits uint16) (f flags) {
-	for i, flag := range recordFlags {
-		if bits>>i&1 != 0 {
-			f |= flag
-		}
-	}
-	return f
 }
 
 // registryRecord is what is moved of a registry beside the open sessions.

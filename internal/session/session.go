@@ -46,6 +46,7 @@ type moment float32
 // since is how many seconds before now it was.
 func (m moment) since(now float64) float64 { return now - float64(m) }
 
+// flags are moved as they are: later ones go to the end.
 type flags uint16
 
 const (
@@ -60,6 +61,8 @@ const (
 	holding    // has lines held until there is work
 	hasEarlier // difficulties, in the handler
 	due        // Step is to send the job again
+
+	notMoved = hasEarlier | due
 )
 
 func (s *session) is(f flags) bool { return s.flags&f == f }

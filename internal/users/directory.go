@@ -70,7 +70,7 @@ func (r *directory) makeUserIn(sh *shard, name string, now stamp) (u *user, made
 	if u := sh.users[name]; u != nil {
 		return u, false
 	}
-	u = &user{id: r.lastID.Add(1), User: session.User{Name: strings.Clone(name)}, tally: newTally(now)}
+	u = &user{id: r.lastID.Add(1), User: session.User{Name: strings.Clone(name)}, userState: userState{tally: newTally(now)}}
 	sh.users[u.Name] = u
 	r.users.Add(1)
 	return u, true
@@ -208,7 +208,7 @@ func (r *directory) makeWorkerIn(sh *shard, name string, now stamp) (w *worker, 
 	}
 	userName, rest := splitName(name)
 	u, _ := r.makeUserIn(sh, userName, now)
-	w = &worker{name: u.Name, user: u, tally: newTally(now)}
+	w = &worker{name: u.Name, user: u, workerState: workerState{tally: newTally(now)}}
 	if rest != "" {
 		w.name = strings.Clone(name)
 	}

@@ -219,3 +219,11 @@ func (s *Users) checkNewName(l *session.Login, now stamp) string {
 	}
 	return ""
 }
+
+// ResumeWorker implements session.Workers.
+func (s *Users) ResumeWorker(name string) session.Grant {
+	w, _ := s.directory.holdNew(name, s.stamp(time.Now()))
+	w.user.mu.Lock()
+	defer w.user.mu.Unlock()
+	return session.Grant{Worker: w.id, Name: w.name, User: &w.user.User}
+}

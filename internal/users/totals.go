@@ -18,8 +18,12 @@ var poolWindows = [...]float64{60, 300, 900, 3600, 21600, 86400, 604800}
 type totals struct {
 	loops []loopCounts
 
-	mu sync.Mutex
-	// guarded by mu
+	mu        sync.Mutex
+	poolTally // guarded by mu
+}
+
+// poolTally is what moves to another process of the totals beside the rejects.
+type poolTally struct {
 	round   roundCounts
 	credit  float64 // not yet in the averages
 	shares  float64 // likewise

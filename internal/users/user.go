@@ -16,11 +16,16 @@ type user struct {
 
 	mu sync.Mutex
 	// guarded by mu
+	userState
+	workers  []*worker // in no order
+	attached int32     // connected miners
+	loggedIn bool      // in this run; moves too
+}
+
+// userState is what moves to another process beside whom it is of.
+type userState struct {
 	tally
-	workers    []*worker // in no order
-	authorised int64     // unix seconds of the first login ever, 0: none
-	attached   int32     // connected miners
-	loggedIn   bool      // in this run
+	authorised int64 // unix seconds of the first login ever, 0: none
 }
 
 // worker is what shares are counted for.
@@ -38,10 +43,15 @@ type worker struct {
 
 	mu sync.Mutex
 	// guarded by mu
-	tally
-	accepted  int64 // shares since it was first seen
-	rejects   *rejects
+	workerState
 	connected connections
+}
+
+// workerState is what moves to another process beside whom it is of.
+type workerState struct {
+	tally
+	accepted int64 // shares since it was first seen
+	rejects  *rejects
 }
 
 // had tells whether the worker ever had a share.

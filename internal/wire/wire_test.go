@@ -18,6 +18,7 @@ type sample struct {
 	Signed int64
 	Ratio  float32
 	Credit float64
+	Rates  [2]float32
 	Yes    bool
 	Bytes  []byte
 	Text   string
@@ -46,6 +47,7 @@ func (v *sample) fields(c *Codec) {
 	Int(c, &v.Signed)
 	Float(c, &v.Ratio)
 	Amount(c, &v.Credit)
+	Amounts(c, v.Rates[:])
 	c.Bool(&v.Yes)
 	c.Bytes(&v.Bytes)
 	c.Text(&v.Text)
@@ -59,15 +61,16 @@ func (v *sample) fields(c *Codec) {
 
 func newSample() sample {
 	return sample{
-		7, 300, 0xfedcba9876543210, -2, -0.5, 1.5, true, []byte{1, 2}, "text", [4]byte{0xde, 0xad, 0xbe, 0xef},
+		7, 300, 0xfedcba9876543210, -2, -0.5, 1.5, [2]float32{0.5, 2}, true, []byte{1, 2}, "text", [4]byte{0xde, 0xad, 0xbe, 0xef},
 		netip.MustParseAddr("198.51.100.7"), []uint64{1, math.MaxUint64}, inner{9, "in"}, []inner{{1, ""}, {2, "b"}}, 77,
 	}
 }
 
 // The bytes of each kind of field, written by hand.
-const sampleBytes = "01" + "00000067" + // version, length
+const sampleBytes = "01" + "0000007b" + // version, length
 	"07" + "ac02" + "fedcba9876543210" + "03" + // 7, 300, the id, -2
-	"bfe0000000000000" + "3ff8000000000000" + "01" + // -0.5, 1.5, true
+	"bfe0000000000000" + "3ff8000000000000" + // -0.5, 1.5
+	"00000010" + "3fe0000000000000" + "4000000000000000" + "01" + // 0.5 and 2, true
 	"020102" + "0474657874" + "deadbeef" +
 	"00000000000000000000ffffc6336407" +
 	"00000010" + "0000000000000001" + "ffffffffffffffff" +
@@ -147,6 +150,32 @@ func TestRecordOfAnEarlierRelease(t *testing.T) {
 	}
 }
 
+// An array of a later release has more elements, and nothing behind it shifts.
+func TestArrayOfALaterRelease(t *testing.T) {
+	pass := func(array []float64, last *uint16) func(*Codec) {
+		return func(c *Codec) {
+			Amounts(c, array)
+			Uint(c, last)
+		}
+	}
+	last := uint16(77)
+	for _, tt := range []struct{ written, want []float64 }{
+		{[]float64{1, 2, 3}, []float64{1, 2, 3}},
+		{[]float64{1, 2, 3, 4}, []float64{1, 2, 3}},
+		{[]float64{1, 2}, []float64{1, 2, 0}},
+		{nil, []float64{0, 0, 0}},
+	} {
+		w := Append(nil)
+		w.Record(pass(tt.written, &last))
+		got, end := []float64{9, 9, 9}, uint16(0)
+		r := Read(w.Written())
+		r.Record(pass(got, &end))
+		if err := r.Done(); err != nil || !reflect.DeepEqual(got, tt.want) || end != last {
+			t.Errorf("%v read as %v and %d, %v", tt.written, got, end, err)
+		}
+	}
+}
+
 // What a record has less of, of any kind, is zero, whatever was there.
 func TestFieldsThatAreNotThere(t *testing.T) {
 	v := newSample()
@@ -199,6 +228,8 @@ func TestRefused(t *testing.T) {
 		{"infinite", float(math.Inf(1)), func(c *Codec) { Float(c, new(float64)) }, "number +Inf"},
 		{"infinite in its field", float(1e300), func(c *Codec) { Float(c, new(float32)) }, "number 1e+300"},
 		{"negative amount", float(-1), func(c *Codec) { Amount(c, new(float64)) }, "number -1"},
+		{"negative in an array", append([]byte{0, 0, 0, 8}, float(-1)...), func(c *Codec) { Amounts(c, make([]float32, 1)) }, "number -1"},
+		{"half an element", []byte{0, 0, 0, 3, 1, 2, 3}, func(c *Codec) { Amounts(c, make([]float32, 1)) }, "cut off"},
 		{"version 0", []byte{0}, func(c *Codec) { c.Version(3) }, "version 0, this program reads 1 to 3"},
 		{"version of the future", []byte{4}, func(c *Codec) { c.Version(3) }, "version 4, this program reads 1 to 3"},
 		{"nothing", nil, func(c *Codec) { c.Record(func(*Codec) {}) }, "cut off"},
@@ -233,6 +264,25 @@ func TestWritingAllocatesNothing(t *testing.T) {
 		w.Versioned(1, v.fields)
 	}); n > 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+func TestReadJSON(t *testing.T) {
+	for in, want := range map[string]string{
+		`{"version":1,"count":5}`:                     "",
+		`{"later":{"count":7},"version":2,"count":5}`: "",
+		`{"version":3,"count":5}`:                     "version 3, this program reads 1 to 2",
+		`{"version":0,"count":5}`:                     "version 0, this program reads 1 to 2",
+		`{"count":5}`:                                 "version 0, this program reads 1 to 2",
+		`{"version":1,"count":"5"}`:                   "cannot unmarshal",
+		`{"version":1,"count":5`:                      "unexpected end",
+		``:                                            "unexpected end",
+	} {
+		var v struct{ Count int }
+		err := ReadJSON([]byte(in), 2, &v)
+		if want == "" && (err != nil || v.Count != 5) || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %+v, %v", in, v, err)
+		}
 	}
 }
 

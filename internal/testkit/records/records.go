@@ -5,9 +5,12 @@ package records
 
 import (
 	"bytes"
+	"encoding/binary"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -58,6 +61,57 @@ func Check[T any](t testing.TB, record []byte, version uint8, fields func(*T, *w
 	read(t, "a record, by a later release,", record, version, later(got))
 	if !reflect.DeepEqual(got, v) || more != "" {
 		t.Errorf("a later release reads\n%+v and %q\nwant\n%+v", got, more, v)
+	}
+	return v
+}
+
+// Array tests that fields reads a record as it would, whatever the last element is
+// and whatever follows it, where a later release writes one more element of an
+// array, or an earlier one wrote one less. v is what fields writes; array is in it,
+// with elements other than 0 that nothing else in the record equals; reader is
+// empty.
+func Array[T any, F ~float32 | ~float64](t testing.TB, v *T, array []F, reader func() (*T, []F), fields func(*T, *wire.Codec)) {
+	t.Helper()
+	encoded := func(array []F) []byte {
+		c := wire.Append(nil)
+		wire.Amounts(c, array)
+		return c.Written()
+	}
+	body := wire.Append(nil)
+	fields(v, body)
+	for _, written := range [][]F{append(slices.Clone(array), 99), array[:len(array)-1]} {
+		if !bytes.Contains(body.Written(), encoded(array)) {
+			t.Fatal("the array is no record of its own")
+		}
+		other := bytes.Replace(body.Written(), encoded(array), encoded(written), 1)
+		record := append(binary.BigEndian.AppendUint32(nil, uint32(len(other))), other...)
+		got, there := reader()
+		c := wire.Read(record)
+		c.Record(func(c *wire.Codec) { fields(got, c) })
+		if err := c.Done(); err != nil {
+			t.Errorf("%d elements are not read: %v", len(written), err)
+		}
+		if last := len(array) - 1; len(written) == last {
+			if there[last] != 0 {
+				t.Errorf("an element that was not written is read as %v", there[last])
+			}
+			there[last] = array[last]
+		}
+		if !reflect.DeepEqual(got, v) {
+			t.Errorf("%d elements are read as\n%+v\nwant\n%+v", len(written), got, v)
+		}
+	}
+}
+
+// JSON reads a record in JSON, and tests that it is written as it was, byte by byte.
+func JSON[T any](t testing.TB, record []byte) (v T) {
+	t.Helper()
+	if err := json.Unmarshal(record, &v); err != nil {
+		t.Fatal(err)
+	}
+	again, err := json.Marshal(v)
+	if was := bytes.TrimSuffix(record, []byte("\n")); err != nil || !bytes.Equal(again, was) {
+		t.Errorf("%v: written in another form than by earlier programs\n%s\nwas\n%s", err, again, was)
 	}
 	return v
 }

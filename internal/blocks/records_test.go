@@ -16,6 +16,7 @@ func TestReadRecordsV1(t *testing.T) {
 	if err := c.read(records.V1(t, "candidates")); err != nil || !c.hashes[[32]byte{3}] || len(c.hashes) != 1 {
 		t.Errorf("%v, %v", c.hashes, err)
 	}
+	records.JSON[blocksRecord](t, records.V1(t, "blocks"))
 	table, unsaved, err := readBlocks(records.V1(t, "blocks"))
 	want := Block{
 		Height: 850000, Hash: work.FormatHash([32]byte{3}), Worker: "bob.rig1", Difficulty: 86388558925171.02, Reward: 312500000,

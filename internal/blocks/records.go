@@ -64,10 +64,7 @@ func describeBlocks(t *table, unsaved []source.SolvedBlock) blocksRecord {
 
 func readBlocks(record []byte) (table []Block, unsaved []source.SolvedBlock, err error) {
 	var r blocksRecord
-	err = json.Unmarshal(record, &r)
-	if err == nil && (r.Version < 1 || r.Version > blocksVersion) {
-		err = fmt.Errorf("version %d, this program reads 1 to %d", r.Version, blocksVersion)
-	}
+	err = wire.ReadJSON(record, blocksVersion, &r)
 	for _, u := range r.Unsaved {
 		hash, hashErr := work.ParseHash(u.Hash)
 		block, blockErr := hex.DecodeString(u.Block)

@@ -122,10 +122,7 @@ type inUse struct {
 }
 
 func readInUse(record []byte) (k inUse, err error) {
-	err = json.Unmarshal(record, &k)
-	if err == nil && (k.Version < 1 || k.Version > recordVersion) {
-		err = fmt.Errorf("version %d, this program reads 1 to %d", k.Version, recordVersion)
-	}
+	err = wire.ReadJSON(record, recordVersion, &k)
 	if err == nil && k.Count < 0 {
 		err = fmt.Errorf("%d jobs", k.Count)
 	}

@@ -1,6 +1,8 @@
 package users
 
 import (
+	"context"
+	"fmt"
 	"net/netip"
 	"slices"
 	"sync"
@@ -73,50 +75,47 @@ func (s *Users) ExportUsers(first bool, send func(record []byte) error) error {
 
 // export is for a caller that holds mu.
 func (u *user) export(c *wire.Codec) {
-	kind, k := uint8(userEntry), userRecord{u.Name, u.id, u.tally, u.Payout, u.authorised, u.loggedIn}
+	kind, k := uint8(userEntry), userRecord{u.Name, u.id, u.Payout, u.userState, u.loggedIn}
 	wire.Uint(c, &kind)
 	c.Record(k.fields)
 }
 
 // export is for a caller that holds mu.
 func (w *worker) export(c *wire.Codec) {
-	kind, k := uint8(workerEntry), workerRecord{w.name, w.tally, w.connected.one.agentName(), w.accepted, w.rejects}
+	kind, k := uint8(workerEntry), workerRecord{w.name, w.connected.one.agentName(), w.workerState}
 	wire.Uint(c, &kind)
 	c.Record(k.fields)
 }
 
 // userRecord is what is moved of a user.
 type userRecord struct {
-	name       string
-	id         int64
-	tally      tally
-	payout     []byte
-	authorised int64
-	loggedIn   bool
+	name   string
+	id     int64
+	payout []byte
+	userState
+	loggedIn bool
 }
 
 func (k *userRecord) fields(c *wire.Codec) {
 	c.Text(&k.name)
 	wire.Int(c, &k.id)
-	c.Record(k.tally.fields)
 	c.Bytes(&k.payout)
+	c.Record(k.tally.fields)
 	wire.Int(c, &k.authorised)
 	c.Bool(&k.loggedIn)
 }
 
 // workerRecord is what is moved of a worker.
 type workerRecord struct {
-	name     string
-	tally    tally
-	agent    string
-	accepted int64
-	rejects  *rejects
+	name  string
+	agent string
+	workerState
 }
 
 func (k *workerRecord) fields(c *wire.Codec) {
 	c.Text(&k.name)
-	c.Record(k.tally.fields)
 	c.Text(&k.agent)
+	c.Record(k.tally.fields)
 	wire.Int(c, &k.accepted)
 	refused := k.rejects != nil
 	if c.Bool(&refused); refused {
@@ -128,13 +127,72 @@ func (k *workerRecord) fields(c *wire.Codec) {
 }
 
 func (t *tally) fields(c *wire.Codec) {
-	for i := range t.rates {
-		wire.Amount(c, &t.rates[i])
-	}
-	wire.Amount(c, &t.pending)
+	wire.Amounts(c, t.rates[:])
+	wire.Amount(c, &t.pending, &t.shares, &t.best, &t.bestEver)
 	wire.Int(c, &t.decayed, &t.lastShare)
-	wire.Amount(c, &t.shares, &t.best, &t.bestEver)
 	wire.Uint(c, &t.round)
+}
+
+// ImportUsers reads a record of users. What it holds replaces what is known of
+// the same users and workers.
+func (s *Users) ImportUsers(record []byte) error {
+	c := wire.Read(record)
+	c.Version(usersVersion)
+	for c.More() {
+		var kind uint8
+		switch wire.Uint(c, &kind); kind {
+		case userEntry:
+			s.importUser(c)
+		case workerEntry:
+			s.importWorker(c)
+		default:
+			c.Fail(fmt.Errorf("entry of kind %d", kind))
+		}
+	}
+	if err := c.Err(); err != nil {
+		return fmt.Errorf("users: %w", err)
+	}
+	return nil
+}
+
+func (s *Users) importUser(c *wire.Codec) {
+	var k userRecord
+	c.Record(k.fields)
+	if userName, _ := splitName(k.name); k.name == "" || userName != k.name || k.id <= 0 {
+		c.Fail(fmt.Errorf("user %.100q with number %d", k.name, k.id))
+	}
+	if c.Err() != nil {
+		return
+	}
+	u, made := s.directory.makeUser(k.name, 0)
+	if made {
+		u.id = k.id // nobody has seen the user yet
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.userState, u.loggedIn = k.userState, k.loggedIn
+	if u.Payout == nil && len(k.payout) > 0 {
+		u.Payout = append([]byte(nil), k.payout...)
+	}
+}
+
+func (s *Users) importWorker(c *wire.Codec) {
+	var k workerRecord
+	c.Record(k.fields)
+	if userName, _ := splitName(k.name); userName == "" {
+		c.Fail(fmt.Errorf("worker %.100q", k.name))
+	}
+	if c.Err() != nil {
+		return
+	}
+	if k.rejects != nil && k.rejects.last >= session.Reasons {
+		k.rejects = nil // of a later release, left out as from files
+	}
+	w := s.directory.makeWorker(k.name, 0)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.workerState = k.workerState
+	w.connected.remember(k.agent)
 }
 
 // ExportCounts appends what is counted for the whole pool, and the limits on
@@ -143,7 +201,7 @@ func (s *Users) ExportCounts(b []byte, now time.Time) []byte {
 	t := &s.totals
 	k := counts{
 		now: s.stamp(now), round: s.round.Load(), lastID: s.directory.lastID.Load(), netDiff: s.networkDifficulty(),
-		totals: t, rejects: t.rejects(), sums: s.sums, refusals: &s.refusals.counts, newNames: &s.newNames.counts,
+		tally: &t.poolTally, rejects: t.rejects(), sums: s.sums, refusals: &s.refusals.counts, newNames: &s.newNames.counts,
 	}
 	for _, mu := range []*sync.Mutex{&t.mu, &s.refusals.mu, &s.newNames.mu} {
 		mu.Lock()
@@ -161,7 +219,7 @@ type counts struct {
 	round    uint32
 	lastID   int64
 	netDiff  float64
-	totals   *totals
+	tally    *poolTally
 	rejects  [session.Reasons]int64 // by reason, none Accepted
 	sums     map[string]agentSum
 	refusals *recent.Map[refusal, windowCount]
@@ -173,7 +231,7 @@ func (k *counts) fields(c *wire.Codec) {
 	wire.Uint(c, &k.round)
 	wire.Int(c, &k.lastID)
 	wire.Amount(c, &k.netDiff)
-	c.Record(k.totals.fields)
+	c.Record(k.tally.fields)
 	rejectFields(c, &k.rejects)
 	type sum struct {
 		kind string
@@ -197,18 +255,18 @@ func (k *counts) fields(c *wire.Codec) {
 	windowFields(c, k.newNames, prefixFields)
 }
 
-// fields is for a caller that holds mu.
-func (t *totals) fields(c *wire.Codec) {
-	wire.Amount(c, &t.round.accepted, &t.round.rejected, &t.round.best, &t.credit, &t.shares)
-	wire.Int(c, &t.round.acceptedCount, &t.round.rejectedCount)
-	for i := range t.rates {
-		wire.Amount(c, &t.rates[i])
-	}
-	for i := range t.sps {
-		wire.Amount(c, &t.sps[i])
-	}
+func (t *poolTally) fields(c *wire.Codec) {
+	wire.Amounts(c, t.rates[:])
+	wire.Amounts(c, t.sps[:])
+	wire.Amount(c, &t.credit, &t.shares)
+	c.Record(t.round.fields)
 	wire.Int(c, &t.decayed)
 	wire.Int(c, &t.passes)
+}
+
+func (r *roundCounts) fields(c *wire.Codec) {
+	wire.Amount(c, &r.accepted, &r.rejected, &r.best)
+	wire.Int(c, &r.acceptedCount, &r.rejectedCount)
 }
 
 // rejectFields passes counts by reason, of which later releases may have more.
@@ -248,4 +306,54 @@ func prefixFields(p *netip.Prefix, c *wire.Codec) {
 			c.Fail(err)
 		}
 	}
+}
+
+// newCounts is empty, to be read into.
+func newCounts() *counts {
+	refusals, newNames := recent.New[refusal, windowCount](maxKeys), recent.New[netip.Prefix, windowCount](maxKeys)
+	return &counts{tally: new(poolTally), sums: make(map[string]agentSum), refusals: &refusals, newNames: &newNames}
+}
+
+func readCounts(record []byte) (*counts, error) {
+	k, c := newCounts(), wire.Read(record)
+	c.Versioned(countsVersion, k.fields)
+	if k.now < 0 || k.now > stamp(100*365*24*time.Hour) {
+		c.Fail(fmt.Errorf("uptime %v", time.Duration(k.now)))
+	}
+	if err := c.Done(); err != nil {
+		return nil, fmt.Errorf("counts of the pool: %w", err)
+	}
+	return k, nil
+}
+
+// ImportCounts reads the record of ExportCounts, which was true at a time. The
+// clock goes on from there.
+func (s *Users) ImportCounts(record []byte, at time.Time) error {
+	k, err := readCounts(record)
+	if err != nil {
+		return err
+	}
+	s.clock.start = at.Add(-time.Duration(k.now))
+	s.round.Store(k.round)
+	s.directory.lastID.Store(k.lastID)
+	s.SetNetworkDifficulty(k.netDiff)
+	t := &s.totals
+	t.mu.Lock()
+	t.poolTally = *k.tally
+	t.mu.Unlock()
+	for reason, n := range k.rejects {
+		t.loops[0].rejects[reason].Store(n)
+	}
+	_ = s.HoldFiles(context.Background())
+	s.sums = k.sums
+	s.ReleaseFiles()
+	s.refusals.restore(*k.refusals)
+	s.newNames.restore(*k.newNames)
+	return nil
+}
+
+func (w *window[K]) restore(counts recent.Map[K, windowCount]) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.counts = counts
 }

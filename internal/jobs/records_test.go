@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"bytes"
 	"testing"
 
 	"ckpool/internal/testkit/records"
@@ -12,6 +13,11 @@ func TestReadRecordsV1(t *testing.T) {
 	if err != nil || tip != 9 || j.ID != 0x6b02867d00000001 {
 		t.Errorf("%d, %+v, %v", tip, j, err)
 	}
+	again, err := appendJob(nil, new(work.JobWriter), tip, j)
+	if was := records.V1(t, "job"); err != nil || !bytes.Equal(again, was) {
+		t.Errorf("%v: written as\n%s\nwas\n%s", err, again, was)
+	}
+	records.JSON[inUse](t, records.V1(t, "jobs"))
 	k, err := readInUse(records.V1(t, "jobs"))
 	if err != nil || k != (inUse{1, 0x6b02867d00000001, 3}) {
 		t.Errorf("%+v, %v", k, err)

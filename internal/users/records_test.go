@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"ckpool/difficulty"
 	"ckpool/internal/session"
 	"ckpool/internal/testkit/records"
 	"ckpool/internal/wire"
@@ -55,7 +56,7 @@ func everything(t testing.TB, s *Users, now time.Time) (all []string) {
 		}
 	}
 	s.totals.collect()
-	return append(all, record(s.totals.fields), fmt.Sprintf("%+v", s.Status(now, Sessions{})))
+	return append(all, record(s.totals.poolTally.fields), fmt.Sprintf("%+v", s.Status(now, Sessions{})))
 }
 
 // However sharing goes on between the copies, nothing is lost or counted twice.
@@ -246,10 +247,11 @@ func TestReadUsersOfALaterRelease(t *testing.T) {
 		wire.Uint(c, &kind)
 		c.Record(func(c *wire.Codec) {
 			if kind == userEntry {
-				k := userRecord{name: name, id: 5, tally: tally{shares: 17}}
+				k := userRecord{name: name, id: 5}
+				k.shares = 17
 				k.fields(c)
 			} else {
-				k := workerRecord{name: name, accepted: 3, rejects: &rejects{last: session.Stale}}
+				k := workerRecord{name: name, workerState: workerState{accepted: 3, rejects: &rejects{last: session.Stale}}}
 				if name == "bob.rig2" {
 					k.rejects.last = session.Reasons
 				}
@@ -268,6 +270,24 @@ func TestReadUsersOfALaterRelease(t *testing.T) {
 	}
 }
 
+// A later release may have another window of the averages, at their end.
+func TestAveragesOfALaterRelease(t *testing.T) {
+	one := tally{pending: 6, decayed: 7e9, lastShare: 8e9, shares: 9, best: 10, bestEver: 11, round: 12}
+	all := poolTally{credit: 1.25, shares: 2.25, round: roundCounts{1.5, 2.5, 3, 4, 5.5}, decayed: 5, passes: 7}
+	for i := range one.rates {
+		one.rates[i] = difficulty.Average(100 + i)
+	}
+	for i := range all.rates {
+		all.rates[i] = difficulty.Average(200 + i)
+	}
+	for i := range all.sps {
+		all.sps[i] = difficulty.Average(300 + i)
+	}
+	records.Array(t, &one, one.rates[:], func() (*tally, []difficulty.Average) { v := new(tally); return v, v.rates[:] }, (*tally).fields)
+	records.Array(t, &all, all.rates[:], func() (*poolTally, []difficulty.Average) { v := new(poolTally); return v, v.rates[:] }, (*poolTally).fields)
+	records.Array(t, &all, all.sps[:], func() (*poolTally, []difficulty.Average) { v := new(poolTally); return v, v.sps[:] }, (*poolTally).fields)
+}
+
 func TestReadCountsV1(t *testing.T) {
 	records.Check(t, records.V1(t, "counts"), countsVersion, func(k *counts, c *wire.Codec) {
 		if c.Reading() {
@@ -280,8 +300,8 @@ func TestReadCountsV1(t *testing.T) {
 		t.Fatal(err)
 	}
 	if k.now != stamp(time.Hour) || k.round != 3 || k.lastID != 17 || k.netDiff != 1e12 ||
-		k.totals.round != (roundCounts{1.5, 2.5, 3, 4, 5.5}) || k.totals.credit != 6.5 || k.totals.shares != 7 ||
-		k.totals.rates[6] != 7 || k.totals.sps[3] != 40 || k.totals.decayed != stamp(time.Minute) || k.totals.passes != 33 {
+		k.tally.round != (roundCounts{1.5, 2.5, 3, 4, 5.5}) || k.tally.credit != 6.5 || k.tally.shares != 7 ||
+		k.tally.rates[6] != 7 || k.tally.sps[3] != 40 || k.tally.decayed != stamp(time.Minute) || k.tally.passes != 33 {
 		t.Errorf("%+v", k)
 	}
 	if k.rejects != [session.Reasons]int64{0, 100, 101, 102, 103, 104, 105, 106, 107, 108, 109} || k.sums["cgminer"] != (agentSum{8, 9}) {
