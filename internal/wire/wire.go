@@ -157,7 +157,7 @@ func (c *Codec) begin() enclosing {
 	}
 	r := enclosing{c.end, c.inside}
 	if p := c.field(lengthSize); p != nil {
-		if n := int(binary.BigEndian.Uint32(p)); n <= c.end-c.at {
+		if n := int(binary.BigEndian.Uint32(p)); n >= 0 && n <= c.end-c.at {
 			c.end = c.at + n
 		} else {
 			c.Fail(ErrShort)
