@@ -85,7 +85,7 @@ type Share struct {
 
 	Difficulty float64 // what it was judged by: that which its job was sent with
 	Credit     float64 // what it earns; 0 if refused
-	Reason     uint8   // why it was refused: index into Options.Reasons
+	Reason     uint8   // why it was refused: index into Options.Reasons, of which 0 is that it was not
 	Scheme     uint8   // of reward it earns in: index into Options.Schemes
 }
 
