@@ -11,6 +11,7 @@ import (
 // benchWriter is a writer that has room for n shares.
 func benchWriter(b testing.TB, n int64) *Writer {
 	o := testOptions(b)
+	o.Dir = filepath.Join(b.TempDir(), "journal")
 	o.RingSize = n * 300
 	return mustOpen(b, o)
 }

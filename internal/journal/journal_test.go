@@ -62,10 +62,10 @@ func memory(t testing.TB) string {
 
 func testOptions(t testing.TB) Options {
 	return Options{
-		Dir: filepath.Join(t.TempDir(), "journal"), RingDirs: []string{memory(t)},
+		Dir: filepath.Join(memory(t), "journal"), RingDirs: []string{memory(t)},
 		Name: "ckpool", Network: "regtest", Program: "ckpool 1.0",
 		Reasons: []string{"accepted", "malformed", "stale"}, Schemes: []string{"pplns", "solo"},
-		Loops: 2, RingSize: 1 << 20,
+		Loops: 2, RingSize: 256 << 10,
 	}
 }
 

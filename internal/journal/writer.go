@@ -144,8 +144,12 @@ func (w *Writer) start() error {
 		var id [16]byte
 		rand.Read(id[:]) // never fails
 		s.Instance = hex.EncodeToString(id[:])
+		s.Network = w.options.Network
+		// Before there are rings, which are found again by it.
+		if err := w.writeState(&s); err != nil {
+			return err
+		}
 	}
-	s.Format, s.Network = formatVersion, w.options.Network
 	// Nobody may have read further than the journal has come.
 	cursors, _ := listCursors(w.dir)
 	for _, c := range cursors {
@@ -158,15 +162,11 @@ func (w *Writer) start() error {
 	if err != nil {
 		return err
 	}
-	b, err := json.MarshalIndent(&s, "", "\t")
-	if err == nil {
-		err = replaceFile(filepath.Join(w.dir, stateFile), append(b, '\n'))
-	}
-	if err != nil {
+	if err := w.writeState(&s); err != nil {
 		for _, k := range rings {
 			os.Remove(k.path)
 		}
-		return fmt.Errorf("journal: %w", err)
+		return err
 	}
 	w.instance = s.Instance
 	w.loops, w.shared = rings[:w.options.Loops], rings[w.options.Loops]
@@ -176,6 +176,18 @@ func (w *Writer) start() error {
 	}
 	w.drain.header.After = r.after
 	w.safeSince.Store(time.Now().UnixNano())
+	return nil
+}
+
+func (w *Writer) writeState(s *state) error {
+	s.Format = formatVersion
+	b, err := json.MarshalIndent(s, "", "\t")
+	if err == nil {
+		err = replaceFile(filepath.Join(w.dir, stateFile), append(b, '\n'))
+	}
+	if err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
 	return nil
 }
 
