@@ -21,6 +21,10 @@ const recordVersion = 1
 // of them: records must be read in the order they were written. The zero value
 // is ready to use.
 type JobWriter struct {
+	// WithoutTransactions leaves the transactions out: the job read computes the
+	// same shares, and makes no blocks unless it has none.
+	WithoutTransactions bool
+
 	known map[transactionID]int
 }
 
@@ -125,7 +129,7 @@ func (w *JobWriter) Append(b []byte, j *Job) ([]byte, error) {
 		c := l.Coinbase
 		r.Coinbases = append(r.Coinbases, coinbaseRecord{max(l.from, 0), c.Head, c.Mid, c.Tail})
 	}
-	if t.HasTransactions() {
+	if t.HasTransactions() && !w.WithoutTransactions {
 		w.transactions(&r, t.txs.Load())
 	}
 	record, err := json.Marshal(&r)

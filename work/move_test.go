@@ -122,6 +122,43 @@ func TestLimitsAfterTheRecord(t *testing.T) {
 	}
 }
 
+// Who keeps jobs to check shares later has no use for their transactions, which
+// are most of a record.
+func TestJobWithoutTransactions(t *testing.T) {
+	for _, name := range []string{"regtest-getblocktemplate-0tx", "regtest-getblocktemplate-400tx"} {
+		want := newBuilder(t).mustJob(t, recorded(t, name), extras(30)...)
+		whole, err := new(JobWriter).Append(nil, want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		record, err := (&JobWriter{WithoutTransactions: true}).Append(nil, want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := new(JobReader).Read(record)
+		if err != nil {
+			t.Fatal(err)
+		}
+		known := want.Template.TxCount() == 0
+		if got.Template.HasTransactions() != known || !known && len(record) > len(whole)/10 {
+			t.Errorf("%s: a record of %d bytes, with transactions %d", name, len(record), len(whole))
+		}
+		for _, limit := range limits {
+			m := &Miner{Limit: limit, Extranonce1: []byte{9, 8, 7, 6}}
+			s := &Solution{Variant: 3, Extranonce2: make([]byte, 8), Time: want.NTimeMin, Nonce: 7, Version: want.Version}
+			var g, w Share
+			got.Hash(&g, m, s)
+			want.Hash(&w, m, s)
+			if g != w || !reflect.DeepEqual(got.Coinbase(limit), want.Coinbase(limit)) {
+				t.Errorf("%s, limit %d: another share", name, limit)
+			}
+			if !known && got.Block(&g, m, s) != nil {
+				t.Error("a block without its transactions")
+			}
+		}
+	}
+}
+
 // A template that follows a moved one shares its transactions.
 func TestMovedTemplateIsShared(t *testing.T) {
 	record, err := new(JobWriter).Append(nil, newBuilder(t).mustJob(t, recorded(t, "regtest-getblocktemplate-400tx")))

@@ -1,0 +1,86 @@
+package journal
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Cursor is how far a reader has come. The zero value is at the beginning.
+type Cursor struct {
+	// What it is a place in; "" is any journal, or any network. A Reader refuses
+	// another one.
+	Instance string `json:"instance"`
+	Network  string `json:"network"`
+
+	Position       // of the last record read
+	Time     int64 `json:"time"` // of that record
+}
+
+const (
+	cursorPrefix = "cursor-"
+	cursorSuffix = ".json"
+)
+
+func cursorPath(dir, name string) (string, error) {
+	if name == "" || strings.ContainsAny(name, "/\x00") {
+		return "", fmt.Errorf("cursor %q: want a name that can be part of a file's", name)
+	}
+	return filepath.Join(dir, cursorPrefix+name+cursorSuffix), nil
+}
+
+// WriteCursor replaces the cursor of a reader. What is behind it may be deleted: write
+// it after the records are safe elsewhere.
+func WriteCursor(dir, name string, c Cursor) error {
+	path, err := cursorPath(dir, name)
+	if err != nil {
+		return err
+	}
+	b, err := json.Marshal(c)
+	if err != nil {
+		return err
+	}
+	return replaceFile(path, append(b, '\n'))
+}
+
+// ReadCursor is the cursor of a reader; that of a new one is at the beginning.
+func ReadCursor(dir, name string) (c Cursor, err error) {
+	path, err := cursorPath(dir, name)
+	if err != nil {
+		return c, err
+	}
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Cursor{}, nil
+	}
+	if err != nil {
+		return Cursor{}, err
+	}
+	if err := json.Unmarshal(b, &c); err != nil {
+		return Cursor{}, fmt.Errorf("%s: %w", path, err)
+	}
+	return c, nil
+}
+
+// listCursors are the cursors of a directory by name. One that cannot be read is at
+// the beginning, so that nothing is deleted behind it.
+func listCursors(dir string) (list map[string]Cursor, bad error) {
+	paths, err := filepath.Glob(filepath.Join(dir, cursorPrefix+"*"+cursorSuffix))
+	if err != nil {
+		return nil, err
+	}
+	list = map[string]Cursor{}
+	for _, path := range paths {
+		name := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(path), cursorPrefix), cursorSuffix)
+		c, err := ReadCursor(dir, name)
+		if err != nil {
+			bad = err
+		}
+		list[name] = c
+	}
+	return list, bad
+}

@@ -1,0 +1,261 @@
+package journal
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"ckpool/event"
+)
+
+// told collects events.
+type told struct {
+	mu   sync.Mutex
+	list []event.Event
+}
+
+func (t *told) tell(e event.Event) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.list = append(t.list, e)
+}
+
+func (t *told) has(text string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.ContainsFunc(t.list, func(e event.Event) bool { return strings.Contains(e.Text, text) })
+}
+
+func (t *told) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var b strings.Builder
+	for _, e := range t.list {
+		fmt.Fprintln(&b, e.Level, e.Text)
+	}
+	return b.String()
+}
+
+// memory is a directory for rings.
+func memory(t testing.TB) string {
+	t.Helper()
+	if !onMemory("/dev/shm") {
+		return t.TempDir()
+	}
+	dir, err := os.MkdirTemp("/dev/shm", "journal-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+func testOptions(t testing.TB) Options {
+	return Options{
+		Dir: filepath.Join(memory(t), "journal"), RingDirs: []string{memory(t)},
+		Name: "ckpool", Network: "regtest", Program: "ckpool 1.0",
+		Reasons: []string{"accepted", "malformed", "stale"}, Schemes: []string{"pplns", "solo"},
+		Loops: 2, RingSize: 256 << 10,
+	}
+}
+
+func mustOpen(t testing.TB, o Options) *Writer {
+	t.Helper()
+	w, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { w.lock.Close() })
+	return w
+}
+
+// mustRound writes all that was told.
+func mustRound(t testing.TB, w *Writer) {
+	t.Helper()
+	if err := w.write(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func mustClose(t testing.TB, w *Writer) {
+	t.Helper()
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// testShare is a share with a number that no other has.
+func testShare(loop int, n uint32) *Share {
+	s := &Share{
+		Time: 1_795_327_613_000_000 + int64(n), Job: 0, Variant: uint8(n % 3),
+		Extranonce1: []byte{1, 2, 3, byte(loop)}, Extranonce2: []byte{0, 0, 0, 0, byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)},
+		NTime: 1_795_327_613, Nonce: n, Version: 0x20000000,
+		Difficulty: 1024, Credit: 1024, Scheme: uint8(n % 2),
+	}
+	if n%10 == 9 {
+		s.Credit, s.Reason = 0, 2
+	} else {
+		for i := range 28 {
+			s.Hash[i] = byte(n>>(i%4*8)) | 1
+		}
+	}
+	return s
+}
+
+func testMiner(n int) *Miner {
+	return &Miner{User: fmt.Sprint("user", n), Worker: fmt.Sprintf("user%d.rig", n), Agent: "cgminer/4.12", Address: "10.0.0.1", Limit: 750}
+}
+
+// readAll reads until there is no more.
+func readAll(t testing.TB, r *Reader) (list []Record) {
+	t.Helper()
+	for {
+		k, err := r.Read()
+		if err == io.EOF {
+			return list
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, lasting(k))
+	}
+}
+
+// lasting is a copy of a record that stays as it is.
+func lasting(k *Record) Record {
+	c := *k
+	c.Share.Extranonce1, c.Share.Extranonce2 = slices.Clone(k.Share.Extranonce1), slices.Clone(k.Share.Extranonce2)
+	return c
+}
+
+func readJournal(t testing.TB, dir string, after Cursor) []Record {
+	t.Helper()
+	r, err := NewReader(dir, after)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	return readAll(t, r)
+}
+
+// shares are those of a list of records, and nothing may be missing.
+func shares(t testing.TB, list []Record) (s []Share) {
+	t.Helper()
+	for _, k := range list {
+		switch k.Kind {
+		case KindShare:
+			s = append(s, k.Share)
+		case KindMissing:
+			t.Errorf("missing up to %v: %+v", k.Position, k.Missing)
+		}
+	}
+	return s
+}
+
+// What was told is read as it was told, in order, with a number each, by who reads
+// it later and by who follows.
+func TestRecords(t *testing.T) {
+	o := testOptions(t)
+	w := mustOpen(t, o)
+	r, err := NewReader(o.Dir, Cursor{Network: "regtest"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	var want []Share
+	for n := range uint32(1000) {
+		loop := int(n % 2)
+		s := testShare(loop, n)
+		w.Share(loop, s, testMiner(int(n%7)))
+		w.Flush(loop)
+		want = append(want, *s)
+		if n == 500 {
+			mustRound(t, w)
+		}
+	}
+	slices.SortStableFunc(want[:501], func(a, b Share) int { return int(a.Extranonce1[3]) - int(b.Extranonce1[3]) })
+	slices.SortStableFunc(want[501:], func(a, b Share) int { return int(a.Extranonce1[3]) - int(b.Extranonce1[3]) })
+	m := testMiner(3)
+	w.Worker(0, &Worker{1, 77}, m)
+	w.Connect(1, &Connect{2, 78}, m)
+	w.Leave(0, &Leave{3, 77, "idle"}, m)
+	w.Difficulty(1, &Difficulty{4, 78, 0x99, 2048.5}, m)
+	w.Flush(0)
+	w.Flush(1)
+	w.Block(&Block{5, 0x99, 850_000, [32]byte{7}, 1e12, 312500000, "orphaned", 3, "high-hash"}, m)
+	st := &Statistics{Time: 6}
+	st.Runtime, st.Users, st.Hashrate[6], st.SPS[3], st.BestShare, st.RejectedCount = 60, 5, 1e15, 2.5, 77, 8
+	w.Statistics(st)
+	mustRound(t, w)
+	following := readAll(t, r)
+	mustClose(t, w)
+	list := readJournal(t, o.Dir, Cursor{})
+	if diff := cmp.Diff(list, following); diff != "" {
+		t.Errorf("who follows reads something else:\n%s", diff)
+	}
+	if diff := cmp.Diff(want, shares(t, list)); diff != "" {
+		t.Errorf("-told +read:\n%s", diff)
+	}
+	others := map[Kind]Record{}
+	for i, k := range list {
+		if (k.Position != Position{1, uint64(i + 1)}) {
+			t.Fatalf("record %d is at %v", i, k.Position)
+		}
+		switch k.Kind {
+		case KindShare:
+			if !reflect.DeepEqual(k.Miner, testMiner(int(k.Share.Nonce%7))) {
+				t.Fatalf("share %d is of %+v", k.Share.Nonce, k.Miner)
+			}
+			if reason, scheme := o.Reasons[k.Share.Reason], o.Schemes[k.Share.Scheme]; k.Reason != reason || k.Scheme != scheme {
+				t.Fatalf("share %d: %s, %s", k.Share.Nonce, k.Reason, k.Scheme)
+			}
+		default:
+			others[k.Kind] = k
+		}
+	}
+	for kind, want := range map[Kind]any{
+		KindWorker: Worker{1, 77}, KindConnect: Connect{2, 78}, KindLeave: Leave{3, 77, "idle"}, KindDifficulty: Difficulty{4, 78, 0x99, 2048.5},
+		KindBlock: Block{5, 0x99, 850_000, [32]byte{7}, 1e12, 312500000, "orphaned", 3, "high-hash"}, KindStatistics: *st,
+	} {
+		k := others[kind]
+		got := map[Kind]any{KindWorker: k.Worker, KindConnect: k.Connect, KindLeave: k.Leave, KindDifficulty: k.Difficulty, KindBlock: k.Block, KindStatistics: k.Statistics}[kind]
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%v: -told +read:\n%s", kind, diff)
+		}
+		if kind != KindStatistics && !reflect.DeepEqual(k.Miner, m) {
+			t.Errorf("%v is of %+v", kind, k.Miner)
+		}
+	}
+}
+
+// run runs a writer until the end of the test, or until stop is called.
+func run(t testing.TB, w *Writer) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); w.Run(ctx) }()
+	stop = func() { cancel(); <-done }
+	t.Cleanup(stop)
+	return stop
+}
+
+// eventually waits for something.
+func eventually(t testing.TB, what string, is func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for !is() {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited too long: %s", what)
+		}
+		<-time.After(5 * time.Millisecond)
+	}
+}

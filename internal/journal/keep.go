@@ -1,0 +1,267 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"ckpool/event"
+)
+
+const (
+	keepEvery  = 10 * time.Second
+	watchEvery = time.Second
+	// stalledAfter is how long a disk may take.
+	stalledAfter = 3 * time.Second
+	// tellEvery is how often the same trouble is told.
+	tellEvery = time.Minute
+)
+
+// kept is what is known of the directory. It is immutable.
+type kept struct {
+	segments []keptSegment
+	size     int64 // without the current segment
+	cursors  map[string]Cursor
+}
+
+// keptSegment is a segment, and the last record of the epoch before it.
+type keptSegment struct {
+	segmentFile
+	size  int64
+	after Position // zero if its header cannot be read
+}
+
+// end is the position of the last record in segment i, as far as later segments tell.
+func (k *kept) end(i int) (end Position, ok bool) {
+	if i+1 >= len(k.segments) {
+		return end, false
+	}
+	g, next := k.segments[i], k.segments[i+1]
+	if next.epoch == g.epoch {
+		return Position{g.epoch, next.first - 1}, true
+	}
+	return next.after, next.after.Epoch == g.epoch
+}
+
+// behind is how many records there are after a position, up to the last.
+func (k *kept) behind(p, last Position) (n uint64) {
+	for i, g := range k.segments {
+		end, ok := k.end(i)
+		if !ok || end.Epoch == last.Epoch {
+			end = Position{g.epoch, max(end.Number, g.first-1)}
+			if g.epoch == last.Epoch && i+1 == len(k.segments) {
+				end = last
+			}
+		}
+		first := g.first
+		if p.Epoch == g.epoch {
+			first = max(first, p.Number+1)
+		}
+		if p.Epoch <= g.epoch && end.Number+1 > first {
+			n += end.Number + 1 - first
+		}
+	}
+	return n
+}
+
+// keep deletes what all readers have read, and what there is no room for.
+func (w *Writer) keep(ctx context.Context) {
+	timer := time.NewTicker(keepEvery)
+	defer timer.Stop()
+	var told time.Time
+	for {
+		if err := w.clean(ctx); err != nil && ctx.Err() == nil && time.Since(told) >= tellEvery {
+			told = time.Now()
+			w.options.Events.Say(event.Error, fmt.Sprintf("Journal %s: %v", w.dir, err))
+		}
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// clean is one look at the directory.
+func (w *Writer) clean(ctx context.Context) error {
+	k, bad := w.look()
+	if k == nil {
+		return bad
+	}
+	current := ""
+	if name := w.drain.current.Load(); name != nil {
+		current = *name
+	}
+	var deleted int
+	size := k.size + w.drain.size.Load()
+	for i, g := range k.segments {
+		if g.name == current || i == len(k.segments)-1 {
+			break
+		}
+		end, known := k.end(i)
+		read := known && len(k.cursors) > 0
+		for _, c := range k.cursors {
+			read = read && c.Instance == w.instance && !c.Position.Before(end)
+		}
+		if !read && size <= w.options.MaxSize {
+			break
+		}
+		if !read {
+			if err := w.tellUnread(ctx, k, i); err != nil {
+				return err
+			}
+		}
+		if err := os.Remove(filepath.Join(w.dir, g.name)); err != nil {
+			return err
+		}
+		size -= g.size
+		k.size -= g.size
+		deleted++
+	}
+	k.segments = k.segments[deleted:]
+	w.kept.Store(k)
+	return bad
+}
+
+// look lists segments and cursors.
+func (w *Writer) look() (*kept, error) {
+	list, err := listSegments(w.dir)
+	if err != nil {
+		return nil, err
+	}
+	k := &kept{}
+	var bad error
+	if k.cursors, bad = listCursors(w.dir); k.cursors == nil {
+		return nil, bad
+	}
+	var before map[string]keptSegment
+	if last := w.kept.Load(); last != nil {
+		before = make(map[string]keptSegment, len(last.segments))
+		for _, g := range last.segments {
+			before[g.name] = g
+		}
+	}
+	for _, s := range list {
+		info, err := os.Stat(filepath.Join(w.dir, s.name))
+		if err != nil {
+			return nil, err
+		}
+		g, known := before[s.name]
+		if !known {
+			if open, err := openSegment(w.dir, s); err == nil {
+				g.after = open.header.After
+				open.close()
+			} else if !errors.Is(err, errNoHeader) {
+				return nil, err
+			}
+		}
+		g.segmentFile, g.size = s, info.Size()
+		k.segments = append(k.segments, g)
+		k.size += g.size
+	}
+	k.size -= w.drain.size.Load()
+	return k, bad
+}
+
+// tellUnread tells which readers lose how many shares with segment i, which must go
+// before they have read it.
+func (w *Writer) tellUnread(ctx context.Context, k *kept, i int) error {
+	names := slices.Sorted(maps.Keys(k.cursors))
+	counts := make([]uint64, len(names))
+	var all uint64
+	r, err := newReader(w.dir, Cursor{Instance: w.instance}, k.segments[i].segmentFile)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	for ctx.Err() == nil {
+		record, err := r.readSegment()
+		if err != nil || record == nil {
+			break // the end, or what nobody can read
+		}
+		if record.Kind != KindShare {
+			continue
+		}
+		all++
+		for j, name := range names {
+			if c := k.cursors[name]; c.Instance != w.instance || c.Position.Before(record.Position) {
+				counts[j]++
+			}
+		}
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	var lost []string
+	for j, name := range names {
+		if counts[j] > 0 {
+			lost = append(lost, fmt.Sprintf("%s has lost %d shares", name, counts[j]))
+		}
+	}
+	if len(names) == 0 {
+		lost = []string{fmt.Sprintf("nobody has read its %d shares", all)}
+	}
+	text := "nothing was lost by that"
+	if len(lost) > 0 {
+		text = strings.Join(lost, ", ")
+	}
+	w.options.Events.Tell(event.Event{Level: event.Error, Headline: true, Text: fmt.Sprintf(
+		"Journal %s is larger than %d MB: %s is deleted although not all have read it: %s", w.dir, w.options.MaxSize/1e6, k.segments[i].name, text)})
+	return nil
+}
+
+// watch tells trouble with the disk, and what was lost by it.
+func (w *Writer) watch(ctx context.Context) {
+	ticker := time.NewTicker(watchEvery)
+	defer ticker.Stop()
+	t := troubles{}
+	for {
+		select {
+		case <-ticker.C:
+			t.tell(w.dir, w.options.Events, w.Status(), time.Now())
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// troubles is what was told.
+type troubles struct {
+	troubled bool
+	told     time.Time
+	lost     uint64 // records that were told of
+}
+
+func (t *troubles) tell(dir string, events event.Func, s Status, now time.Time) {
+	stalled := s.UnsafeAge > stalledAfter
+	if !stalled && s.Err == nil {
+		if t.troubled {
+			text := "nothing was lost"
+			if s.LostRecords > t.lost {
+				text = fmt.Sprintf("%d records are lost, of them %d shares, in all since the start", s.LostRecords, s.LostShares)
+			}
+			events.Say(event.Notice, fmt.Sprintf("Journal %s is written again: %s", dir, text))
+		}
+		*t = troubles{lost: s.LostRecords}
+		return
+	}
+	if t.troubled && now.Sub(t.told) < tellEvery {
+		return
+	}
+	t.troubled, t.told = true, now
+	why := fmt.Sprintf("its disk has taken nothing for %v", s.UnsafeAge.Round(time.Second))
+	if s.Err != nil {
+		why = s.Err.Error()
+	}
+	text := fmt.Sprintf("Journal %s cannot be written: %s; %d shares are held in memory and are not yet safe", dir, why, s.UnsafeShares)
+	if s.LostRecords > t.lost {
+		text += fmt.Sprintf("; there is no more room: %d records are lost, of them %d shares", s.LostRecords, s.LostShares)
+	}
+	events.Say(event.Error, text)
+}

@@ -1,0 +1,231 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"ckpool/difficulty"
+	"ckpool/work"
+)
+
+// Segment is what a segment has in it.
+type Segment struct {
+	Name    string
+	Size    int64
+	Header  Header // zero if it is damaged
+	Last    Position
+	Records uint64
+	Shares  uint64
+	Whole   bool // it was ended; nothing more comes
+	Damaged []Damage
+}
+
+// Damage is bytes of a file that are no part of any frame. At the end of the newest
+// segment it may be what is being written.
+type Damage struct{ Offset, Bytes int64 }
+
+// Segments lists the segments of a journal, the oldest first, and looks at every byte
+// of them.
+func Segments(dir string) ([]Segment, error) {
+	files, err := listSegments(dir)
+	if err != nil {
+		return nil, err
+	}
+	var list []Segment
+	for _, f := range files {
+		s, err := listSegment(dir, f)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, s)
+	}
+	return list, nil
+}
+
+func listSegment(dir string, f segmentFile) (s Segment, err error) {
+	s = Segment{Name: f.name, Last: Position{f.epoch, f.first - 1}}
+	g, err := openSegment(dir, f)
+	if errors.Is(err, errNoHeader) {
+		if info, err := os.Stat(filepath.Join(dir, f.name)); err == nil {
+			s.Size, s.Damaged = info.Size(), []Damage{{0, info.Size()}}
+		}
+		return s, nil
+	}
+	if err != nil {
+		return s, err
+	}
+	defer g.close()
+	s.Header = g.header
+	for {
+		at := g.at
+		var k frame
+		skipped, whole, err := g.next(&k)
+		if err != nil {
+			return s, fmt.Errorf("%s: %w", g.path, err)
+		}
+		if !whole {
+			break
+		}
+		if skipped > 0 {
+			s.Damaged = append(s.Damaged, Damage{at, skipped})
+		}
+		s.Records += uint64(k.count)
+		s.Shares += uint64(k.shares)
+		s.Last.Number = max(s.Last.Number, k.first+uint64(k.count)-1)
+		s.Whole = k.kind == frameEnd
+	}
+	info, err := g.file.Stat()
+	if err != nil {
+		return s, err
+	}
+	if s.Size = info.Size(); s.Size > g.at {
+		s.Damaged = append(s.Damaged, Damage{g.at, s.Size - g.at})
+	}
+	return s, nil
+}
+
+// Summary is what a check has seen.
+type Summary struct {
+	Segments, Records, Shares uint64
+	Computed                  uint64 // shares whose hash and difficulty were computed again
+	JobMissing                uint64 // shares that were not, since their job is not in the journal
+	Missing                   uint64 // records, where it is known how many
+	Wrong                     uint64 // shares that are not what package work computes
+}
+
+// Finding is something that is not right.
+type Finding struct {
+	Position Position // zero: it is about a file
+	Text     string
+}
+
+// Check reads a whole journal and computes its shares again. report is told what is
+// not right; an error is about what could not be checked.
+func Check(dir string, report func(Finding)) (s Summary, err error) {
+	list, err := Segments(dir)
+	if err != nil {
+		return s, err
+	}
+	for i, g := range list {
+		s.Segments++
+		for _, d := range g.Damaged {
+			text := fmt.Sprintf("%s: %d bytes from %d on are damaged", g.Name, d.Bytes, d.Offset)
+			if i == len(list)-1 && d.Offset+d.Bytes == g.Size {
+				text = fmt.Sprintf("%s: the last %d bytes are not whole, unless they are being written", g.Name, d.Bytes)
+			}
+			report(Finding{Text: text})
+		}
+	}
+	r, err := NewReader(dir, Cursor{})
+	if err != nil {
+		return s, err
+	}
+	defer r.Close()
+	c := checker{reader: r, jobs: map[uint64]*work.Job{}}
+	for {
+		k, err := r.Read()
+		if err == io.EOF {
+			return s, nil
+		}
+		if err != nil {
+			return s, err
+		}
+		switch s.Records++; k.Kind {
+		case KindMissing:
+			s.Records--
+			s.Missing += k.Missing.Count
+			report(Finding{k.Position, k.Missing.String()})
+		case KindJob:
+			if _, err := new(work.JobReader).Read(k.Job.Record); err != nil {
+				report(Finding{k.Position, fmt.Sprintf("job %016x: %v", k.Job.ID, err)})
+			}
+		case KindShare:
+			s.Shares++
+			if err := c.share(k, &s); err != nil {
+				s.Wrong++
+				report(Finding{k.Position, err.Error()})
+			}
+		}
+	}
+}
+
+// String tells what is missing up to the position of the record.
+func (m Missing) String() string {
+	text := fmt.Sprintf("records from %v on are missing: %s", m.First, m.Why)
+	if m.Count > 0 {
+		text = fmt.Sprintf("%d %s", m.Count, text)
+	}
+	if m.Bytes > 0 {
+		text += fmt.Sprintf(" (%d bytes of %s from %d on)", m.Bytes, m.File, m.Offset)
+	}
+	return text
+}
+
+// checker computes shares again.
+type checker struct {
+	reader *Reader
+	jobs   map[uint64]*work.Job // nil: it is not in the journal
+}
+
+// maxJobs bounds the jobs that are kept.
+const maxJobs = 256
+
+func (c *checker) job(id uint64) (*work.Job, error) {
+	if j, ok := c.jobs[id]; ok {
+		return j, nil
+	}
+	record, err := c.reader.JobRecord(id)
+	if err != nil {
+		return nil, err
+	}
+	var j *work.Job
+	if record != nil {
+		if j, err = new(work.JobReader).Read(record); err != nil {
+			return nil, err
+		}
+	}
+	if len(c.jobs) >= maxJobs {
+		clear(c.jobs)
+	}
+	if j != nil { // it may be defined further on
+		c.jobs[id] = j
+	}
+	return j, nil
+}
+
+// share tells what is wrong with a share.
+func (c *checker) share(k *Record, s *Summary) error {
+	sh := &k.Share
+	if sh.Reason != 0 && sh.Credit != 0 {
+		return fmt.Errorf("a share that was refused (%s) has a credit of %g", k.Reason, sh.Credit)
+	}
+	if !sh.Hashed() || k.Miner == nil {
+		if sh.Credit != 0 {
+			return fmt.Errorf("a share with a credit of %g has no hash or no miner", sh.Credit)
+		}
+		return nil
+	}
+	j, err := c.job(sh.Job)
+	if err != nil {
+		return err
+	}
+	if j == nil {
+		s.JobMissing++
+		return nil
+	}
+	var got work.Share
+	j.Hash(&got,
+		&work.Miner{Limit: k.Miner.Limit, Payout: k.Miner.Payout, Extranonce1: sh.Extranonce1},
+		&work.Solution{Variant: sh.Variant, Extranonce2: sh.Extranonce2, Time: sh.NTime, Nonce: sh.Nonce, Version: sh.Version})
+	s.Computed++
+	if got.Hash != sh.Hash {
+		return fmt.Errorf("a share of %s has the hash %s, and the journal says %s", k.Miner.Worker, work.FormatHash(got.Hash), work.FormatHash(sh.Hash))
+	}
+	if sh.Credit > 0 && !difficulty.Meets(&got.Hash, sh.Credit) {
+		return fmt.Errorf("a share of %s with a credit of %g has the difficulty %g", k.Miner.Worker, sh.Credit, got.Difficulty)
+	}
+	return nil
+}

@@ -1,0 +1,499 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Reader reads the records of a journal in their order, and follows it as it is
+// written. It is for one goroutine.
+//
+// What cannot be read is told by a record of [KindMissing] in its place, and never
+// guessed.
+type Reader struct {
+	// immutable
+	dir string
+
+	cursor Cursor // of the last record returned
+	g      *segment
+	next   uint64 // number of the next record
+	newer  bool   // there is a newer segment than g
+	failed error  // what the reader cannot go beyond
+
+	// Of the frame that is being read.
+	frame   frame
+	parts   recordsFrame
+	rest    []byte
+	number  uint64
+	time    int64
+	skipped int64 // damaged bytes before it
+
+	record  Record
+	pending []Record // to return before anything else
+	unread  Missing  // of the frame, records in a row that are none; Count 0: there are none
+	reason  string   // why records of the last frames could not be read
+}
+
+// pollEvery is how often a reader looks for more.
+const pollEvery = 20 * time.Millisecond
+
+// ErrInstance is wrapped by errors about a journal that is not the one of a cursor.
+var ErrInstance = errors.New("it is not the journal that was read before")
+
+// NewReader reads what is after a cursor.
+func NewReader(dir string, after Cursor) (*Reader, error) {
+	r := &Reader{dir: dir, cursor: after}
+	if st, err := readState(dir); err != nil {
+		return nil, err
+	} else if st != nil {
+		if err := r.check(filepath.Join(dir, stateFile), st.Instance, st.Network); err != nil {
+			return nil, err
+		}
+		if st.Epoch < after.Epoch {
+			return nil, fmt.Errorf("journal %s has come to epoch %d, and was read up to %v: %w; has an older copy been put back?", dir, st.Epoch, after.Position, ErrInstance)
+		}
+	}
+	list, err := listSegments(dir)
+	if err != nil {
+		return nil, err
+	}
+	start := segmentFile{}
+	for _, s := range list {
+		if s.epoch == after.Epoch && s.first <= after.Number+1 {
+			start = s
+		}
+	}
+	if start.name == "" {
+		return r, nil // the first segment behind the cursor, when there is one
+	}
+	if err := r.enter(start); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// newReader reads one segment.
+func newReader(dir string, after Cursor, s segmentFile) (*Reader, error) {
+	r := &Reader{dir: dir, cursor: after}
+	r.cursor.Position = Position{s.epoch, s.first - 1}
+	if err := r.enter(s); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// Close closes files. Records and miners that were read stay valid.
+func (r *Reader) Close() {
+	if r.g != nil {
+		r.g.close()
+		r.g = nil
+	}
+}
+
+// Cursor is that of the last record returned: store it with the record.
+func (r *Reader) Cursor() Cursor { return r.cursor }
+
+// Header is that of the segment that the last record was in.
+func (r *Reader) Header() *Header {
+	if r.g == nil {
+		return &Header{}
+	}
+	return &r.g.header
+}
+
+// check refuses another journal.
+func (r *Reader) check(path, instance, network string) error {
+	if r.cursor.Network == "" {
+		r.cursor.Network = network
+	}
+	if r.cursor.Instance == "" {
+		r.cursor.Instance = instance
+	}
+	if r.cursor.Network != network {
+		return fmt.Errorf("%s has shares of the network %s, want those of %s", path, network, r.cursor.Network)
+	}
+	if r.cursor.Instance != instance {
+		return fmt.Errorf("%s: %w: its instance is %s, and was %s", path, ErrInstance, instance, r.cursor.Instance)
+	}
+	return nil
+}
+
+// enter begins to read a segment.
+func (r *Reader) enter(s segmentFile) error {
+	g, err := openSegment(r.dir, s)
+	if errors.Is(err, errNoHeader) {
+		return r.pass(s)
+	}
+	if err != nil {
+		return err
+	}
+	if err := r.check(g.path, g.header.Instance, g.header.Network); err != nil {
+		g.close()
+		return err
+	}
+	r.Close()
+	from := r.cursor.Position
+	r.g, r.newer, r.rest = g, false, nil
+	r.next = s.first
+	if from.Epoch == s.epoch {
+		r.next = max(r.next, from.Number+1)
+	}
+	if from == (Position{}) {
+		return nil
+	}
+	if from.Epoch == s.epoch {
+		r.miss(from, Position{s.epoch, s.first - 1}, true)
+		return nil
+	}
+	if after := g.header.After; after.Epoch >= from.Epoch {
+		r.miss(from, after, after.Epoch == from.Epoch)
+	}
+	r.miss(Position{s.epoch, 0}, Position{s.epoch, s.first - 1}, true)
+	return nil
+}
+
+// pass passes over a segment without a header.
+func (r *Reader) pass(s segmentFile) error {
+	list, err := listSegments(r.dir)
+	if err != nil {
+		return err
+	}
+	last, known := Position{s.epoch, s.first}, false
+	for _, next := range list {
+		if next.epoch == s.epoch && next.first > s.first {
+			last, known = Position{s.epoch, next.first - 1}, true
+			break
+		}
+	}
+	if !known && len(list) > 0 && list[len(list)-1].name == s.name {
+		// The header is whole before a segment has its name.
+		return fmt.Errorf("%s: %w", filepath.Join(r.dir, s.name), errNoHeader)
+	}
+	from := Position{s.epoch, s.first - 1}
+	if r.cursor.Epoch == s.epoch {
+		from.Number = max(from.Number, r.cursor.Number)
+	}
+	r.reason = errNoHeader.Error()
+	r.miss(from, last, known)
+	if n := len(r.pending); n > 0 {
+		r.pending[n-1].Missing.File = s.name
+		if info, err := os.Stat(filepath.Join(r.dir, s.name)); err == nil {
+			r.pending[n-1].Missing.Bytes = info.Size()
+		}
+	}
+	r.Close()
+	r.next = last.Number + 1
+	if len(r.pending) == 0 && r.cursor.Before(last) {
+		r.cursor.Position = last
+	}
+	return nil
+}
+
+// miss tells that what is between a position and the end of another is missing.
+func (r *Reader) miss(after, last Position, counted bool) {
+	if !after.Before(last) {
+		return
+	}
+	m := Missing{First: Position{after.Epoch, after.Number + 1}, Why: "they are not there"}
+	if counted {
+		m.Count = last.Number - after.Number
+	}
+	if r.reason != "" {
+		m.Why = r.reason
+	}
+	if r.skipped > 0 && r.g != nil {
+		m.File, m.Offset, m.Bytes = r.g.name, r.frame.at-r.skipped, r.skipped
+	}
+	r.pending = append(r.pending, Record{Position: last, Kind: KindMissing, Time: r.cursor.Time, Missing: m})
+	r.reason, r.skipped = "", 0
+}
+
+// Read is the next record, which is valid until the next call. The error is io.EOF
+// while there is none. Any other error comes again: the reader cannot go beyond that
+// place.
+func (r *Reader) Read() (*Record, error) {
+	for r.failed == nil {
+		k, err := r.readSegment()
+		if k != nil {
+			return k, nil
+		}
+		if err == nil {
+			var more bool
+			if more, err = r.follow(); err == nil && !more {
+				return nil, io.EOF
+			}
+		}
+		r.failed = err
+	}
+	return nil, r.failed
+}
+
+// Next is Read, but waits for a record.
+func (r *Reader) Next(ctx context.Context) (*Record, error) {
+	for {
+		k, err := r.Read()
+		if err != io.EOF {
+			return k, err
+		}
+		select {
+		case <-time.After(pollEvery):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// readSegment is the next record of the present segment, nil if there is none now.
+func (r *Reader) readSegment() (*Record, error) {
+	for {
+		if len(r.pending) > 0 {
+			r.record = r.pending[0]
+			r.pending = r.pending[1:]
+			return r.returned(), nil
+		}
+		if r.g == nil {
+			return nil, nil
+		}
+		if len(r.rest) > 0 || r.number < r.frame.first+uint64(r.frame.count) {
+			k, err := r.readRecord()
+			if r.unread.Count > 0 && (k != nil || err != nil || r.rest == nil) {
+				r.tellUnread(k)
+				continue // an error comes again
+			}
+			if k != nil || err != nil {
+				return k, err
+			}
+			continue
+		}
+		skipped, whole, err := r.g.next(&r.frame)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", r.g.path, err)
+		}
+		if !whole {
+			r.frame = frame{}
+			r.number = 0
+			return nil, nil
+		}
+		r.skipped = skipped
+		if skipped > 0 {
+			r.reason = "bytes are damaged"
+		}
+		r.enterFrame()
+	}
+}
+
+func (r *Reader) enterFrame() {
+	f := &r.frame
+	if f.first > r.next {
+		r.miss(Position{r.g.epoch, r.next - 1}, Position{r.g.epoch, f.first - 1}, true)
+		r.next = f.first
+	}
+	r.skipped, r.reason = 0, ""
+	r.number, r.rest = f.first+uint64(f.count), nil
+	if f.kind == frameHeader || f.kind == frameEnd {
+		return
+	}
+	parts, ok := f.records()
+	if !ok || !r.g.define(f, &parts) {
+		r.undone("a frame is not one")
+		return
+	}
+	r.parts, r.rest, r.number, r.time = parts, parts.records, f.first, parts.time
+}
+
+// undone passes over the rest of the frame.
+func (r *Reader) undone(why string) {
+	if r.unread.Count > 0 {
+		r.tellUnread(nil)
+	}
+	last := r.frame.first + uint64(r.frame.count) - 1
+	r.reason = why
+	if r.frame.count > 0 {
+		r.miss(Position{r.g.epoch, r.next - 1}, Position{r.g.epoch, last}, true)
+	}
+	r.number, r.rest, r.reason = last+1, nil, ""
+	r.next = max(r.next, last+1)
+}
+
+// readRecord is the next record of the frame, nil if it is none to return.
+func (r *Reader) readRecord() (*Record, error) {
+	if r.number == r.frame.first+uint64(r.frame.count) {
+		r.rest = nil
+		return nil, nil
+	}
+	k, rest, ok := nextRecord(r.rest, r.time)
+	if !ok {
+		r.undone("a frame is not one")
+		return nil, nil
+	}
+	number := r.number
+	if number >= r.next && (k.kind == 0 || k.kind >= kinds) {
+		return nil, &LaterError{r.g.path, r.g.header.Program, fmt.Sprintf("records of the kind %q", r.g.kindName(k.kind))}
+	}
+	r.rest, r.time = rest, k.time
+	r.number++
+	if number < r.next {
+		return nil, nil // read before
+	}
+	r.next = number + 1
+	if why := r.fill(&k); why != "" {
+		if r.unread.Count == 0 {
+			r.unread = Missing{First: Position{r.g.epoch, number}, Why: why}
+		}
+		r.unread.Count++
+		if r.number == r.frame.first+uint64(r.frame.count) {
+			r.rest = nil
+		}
+		return nil, nil
+	}
+	r.record.Position = Position{r.g.epoch, number}
+	return r.returned(), nil
+}
+
+// tellUnread tells of records in a row that are none, and then of k, if there is one.
+func (r *Reader) tellUnread(k *Record) {
+	u := r.unread
+	r.unread = Missing{}
+	last := Position{u.First.Epoch, u.First.Number + u.Count - 1}
+	r.pending = append(r.pending, Record{Position: last, Kind: KindMissing, Time: r.cursor.Time, Missing: u})
+	if k != nil {
+		r.pending = append(r.pending, *k)
+	}
+}
+
+// fill makes the record of what stands in the segment, or tells why it is none.
+func (r *Reader) fill(k *segmentRecord) (why string) {
+	g, o := r.g, &r.record
+	o.Kind, o.Time, o.Miner, o.Reason, o.Scheme = k.kind, k.time, nil, "", ""
+	if k.miner > 0 {
+		if k.miner > uint64(len(g.miners)) || g.miners[k.miner-1] == nil {
+			return "who it is of was in damaged bytes"
+		}
+		o.Miner = g.miners[k.miner-1]
+	}
+	job := k.id
+	if k.job >= jobDefined {
+		n := k.job - jobDefined
+		if n >= uint64(len(g.jobs)) || g.jobs[n].id == 0 {
+			return "its job was in damaged bytes"
+		}
+		job = g.jobs[n].id
+	}
+	if err := o.readBody(k.body, job); err != nil {
+		return err.Error()
+	}
+	switch k.kind {
+	case KindShare:
+		o.Reason, o.Scheme = name(g.header.Reasons, o.Share.Reason), name(g.header.Schemes, o.Share.Scheme)
+	case KindJob:
+		if k.job < jobDefined {
+			return "its job is not there"
+		}
+		var err error
+		if o.Job.Record, err = g.job(int(k.job-jobDefined), nil); err != nil {
+			return err.Error()
+		}
+	}
+	return ""
+}
+
+func name(names []string, n uint8) string {
+	if int(n) < len(names) {
+		return names[n]
+	}
+	return fmt.Sprint(n)
+}
+
+// JobRecord is the record of a job that shares of the present segment name, for
+// work.JobReader; nil if it is not there.
+func (r *Reader) JobRecord(id uint64) ([]byte, error) {
+	if r.g == nil {
+		return nil, nil
+	}
+	n, ok := r.g.byID[id]
+	if !ok {
+		return nil, nil
+	}
+	return r.g.job(n, nil)
+}
+
+func (r *Reader) returned() *Record {
+	r.cursor.Position, r.cursor.Time = r.record.Position, r.record.Time
+	return &r.record
+}
+
+// follow goes on with the next segment, when the present one has no more.
+func (r *Reader) follow() (more bool, err error) {
+	if !r.newer {
+		next, err := r.newest()
+		if err != nil || next.name == "" {
+			return false, err
+		}
+		// More may have been written before the next one was begun.
+		r.newer = true
+		if r.g != nil {
+			return true, nil
+		}
+	}
+	next, err := r.newest()
+	if err != nil {
+		return false, err
+	}
+	if next.name == "" { // it was deleted at this very moment
+		r.newer = false
+		return false, nil
+	}
+	if r.g != nil {
+		if info, err := r.g.file.Stat(); err == nil && info.Size() > r.g.at {
+			r.frame.at, r.skipped, r.reason = info.Size(), info.Size()-r.g.at, "the end of a file is not whole"
+		}
+	}
+	r.cursor.Position = r.position()
+	r.newer = false
+	err = r.enter(next)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	r.skipped, r.reason = 0, ""
+	return err == nil, err
+}
+
+// position is that of all that was read of the present segment.
+func (r *Reader) position() Position {
+	if r.g == nil {
+		return r.cursor.Position
+	}
+	return Position{r.g.epoch, r.next - 1}
+}
+
+// newest is the segment after the present one, or the present one under another file
+// that has taken its place; none without a name.
+func (r *Reader) newest() (s segmentFile, err error) {
+	list, err := listSegments(r.dir)
+	if err != nil {
+		return s, err
+	}
+	epoch, first := r.cursor.Epoch, r.cursor.Number
+	if r.g != nil {
+		epoch, first = r.g.epoch, r.g.first
+	}
+	for _, s := range list {
+		if r.g != nil && s.name == r.g.name {
+			if now, err := os.Stat(r.g.path); err == nil {
+				if was, err := r.g.file.Stat(); err == nil && !os.SameFile(was, now) {
+					return s, nil
+				}
+			}
+		}
+		if (Position{epoch, first}).Before(Position{s.epoch, s.first}) {
+			return s, nil
+		}
+	}
+	return segmentFile{}, nil
+}

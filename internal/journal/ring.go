@@ -1,0 +1,300 @@
+package journal
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"ckpool/internal/wire"
+)
+
+// A ring is a file in memory, which outlives the process: one goroutine appends
+// records to it and publishes them, another one takes them out and gives the room
+// back. Positions in it count bytes and only grow; a record is not cut at the end of
+// the file, where one that does not fit is preceded by a mark.
+//
+// The file is a page that tells whose it is, and the records. Numbers in it have the
+// machine's byte order: it never leaves the machine.
+type ring struct {
+	// immutable
+	path string
+	file []byte
+	data []byte // the records; their number of bytes is a power of two
+
+	// In the file, written by the appending goroutine.
+	head                    *atomic.Uint64 // position up to which records are published
+	lostRecords, lostShares *atomic.Uint64 // that there was no room for, since the epoch began
+
+	freed atomic.Uint64 // position up to which there is room again; written by the taking goroutine
+
+	// Owned by the appending goroutine.
+	at          uint64 // position of the next record
+	free        uint64 // freed, as it was last seen
+	lost        [2]uint64
+	shares      uint64
+	scratch     []byte
+	told        atomic.Uint64 // shares published
+	unpublished bool
+
+	_ [64]byte // keeps loops off each other's cache lines
+}
+
+const (
+	ringPage  = 4096
+	ringMagic = "ckjring1"
+
+	// Of the page.
+	ringInstanceAt = 8
+	ringEpochAt    = 24
+	ringIndexAt    = 32
+	ringBootAt     = 40
+	ringBootLen    = 36
+	ringHeadAt     = 128
+	ringLostAt     = 192
+
+	// Of a record: bytes behind this number, length of the miner, kind, nothing,
+	// time, job; then miner and body.
+	ringRecordHead = 4 + 2 + 1 + 1 + 8 + 8
+	ringAlign      = 8
+	ringSkip       = math.MaxUint32 // in place of a length: the next record is at the beginning
+)
+
+// minRing is the least size of a ring.
+const minRing = 64 << 10
+
+// ringOwner tells whose a ring is.
+type ringOwner struct {
+	instance [16]byte
+	epoch    uint64
+	index    int
+}
+
+func ringName(instance [16]byte, epoch uint64, index int) string {
+	return fmt.Sprintf("ckpool-%x-%08x-%d.ring", instance, epoch, index)
+}
+
+// makeRing makes a ring of at least size bytes. The memory is reserved now, so that
+// no write to it can fail later.
+func makeRing(dir string, o ringOwner, size int64) (*ring, error) {
+	data := int64(minRing)
+	for data < size {
+		data *= 2
+	}
+	path := filepath.Join(dir, ringName(o.instance, o.epoch, o.index))
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if err := unix.Fallocate(int(f.Fd()), 0, 0, ringPage+data); err != nil {
+		os.Remove(path)
+		return nil, &fs.PathError{Op: fmt.Sprintf("reserve %d bytes for", ringPage+data), Path: path, Err: err}
+	}
+	r, err := mapRing(f, path, ringPage+data)
+	if err != nil {
+		os.Remove(path)
+		return nil, err
+	}
+	page := r.file[:ringPage]
+	copy(page[ringInstanceAt:], o.instance[:])
+	binary.NativeEndian.PutUint64(page[ringEpochAt:], o.epoch)
+	binary.NativeEndian.PutUint64(page[ringIndexAt:], uint64(o.index))
+	copy(page[ringBootAt:ringBootAt+ringBootLen], bootID())
+	copy(page, ringMagic)
+	return r, nil
+}
+
+// openRing opens a ring that another process has left. The error is fs.ErrNotExist if
+// there is none any more.
+func openRing(path string, o ringOwner) (*ring, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	data := info.Size() - ringPage
+	if st, ok := info.Sys().(*syscall.Stat_t); !ok || int(st.Uid) != os.Geteuid() || !info.Mode().IsRegular() || data < minRing || data&(data-1) != 0 {
+		return nil, fmt.Errorf("%s is no ring of this journal", path)
+	}
+	r, err := mapRing(f, path, info.Size())
+	if err != nil {
+		return nil, err
+	}
+	page := r.file[:ringPage]
+	switch {
+	case string(page[:len(ringMagic)]) != ringMagic || [16]byte(page[ringInstanceAt:]) != o.instance ||
+		binary.NativeEndian.Uint64(page[ringEpochAt:]) != o.epoch || binary.NativeEndian.Uint64(page[ringIndexAt:]) != uint64(o.index):
+		err = fmt.Errorf("%s is no ring of this journal", path)
+	case string(page[ringBootAt:ringBootAt+ringBootLen]) != bootID():
+		// On a disk, after a power cut: some of its pages may be old.
+		err = &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+func mapRing(f *os.File, path string, size int64) (*ring, error) {
+	m, err := unix.Mmap(int(f.Fd()), 0, int(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return nil, &fs.PathError{Op: "map", Path: path, Err: err}
+	}
+	word := func(at int) *atomic.Uint64 { return (*atomic.Uint64)(unsafe.Pointer(&m[at])) }
+	r := &ring{
+		path: path, file: m, data: m[ringPage:],
+		head: word(ringHeadAt), lostRecords: word(ringLostAt), lostShares: word(ringLostAt + 8),
+	}
+	// Not before nobody can append to it any more.
+	runtime.AddCleanup(r, func(m []byte) { unix.Munmap(m) }, m)
+	return r, nil
+}
+
+// bootID differs from one start of the machine to the next.
+func bootID() string {
+	b, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return fmt.Sprintf("%-*.*s", ringBootLen, ringBootLen, strings.TrimSpace(string(b)))
+}
+
+// put appends a record, which publish makes one to take. What there is no room for is
+// counted.
+func (r *ring) put(kind Kind, time int64, job uint64, m *Miner, fields func(*wire.Codec)) {
+	r.begin(m)
+	r.scratch = appendFields(r.scratch, fields)
+	r.end(kind, time, job)
+}
+
+// begin prepares scratch for the body of a record, and end appends it.
+func (r *ring) begin(m *Miner) {
+	b := append(r.scratch[:0], make([]byte, ringRecordHead)...)
+	if m != nil {
+		b = appendMiner(b, m)
+	}
+	binary.NativeEndian.PutUint16(b[4:], uint16(min(len(b)-ringRecordHead, 1<<16-1)))
+	r.scratch = b
+}
+
+func (r *ring) end(kind Kind, time int64, job uint64) {
+	b := r.scratch
+	binary.NativeEndian.PutUint32(b, uint32(len(b)-4))
+	b[6] = byte(kind)
+	binary.NativeEndian.PutUint64(b[8:], uint64(time))
+	binary.NativeEndian.PutUint64(b[16:], job)
+	r.unpublished = true
+	if binary.NativeEndian.Uint16(b[4:]) == 1<<16-1 || !r.append(b) {
+		r.lost[0]++
+		if kind == KindShare {
+			r.lost[1]++
+		}
+		return
+	}
+	if kind == KindShare {
+		r.shares++
+	}
+}
+
+// append copies b to the ring, if there is room.
+func (r *ring) append(b []byte) bool {
+	size := uint64(len(r.data))
+	n := (uint64(len(b)) + ringAlign - 1) &^ (ringAlign - 1)
+	at, offset := r.at, r.at&(size-1)
+	if n > size/4 {
+		return false
+	}
+	if left := size - offset; n > left {
+		at += left
+	}
+	if at+n-r.free > size {
+		if r.free = r.freed.Load(); at+n-r.free > size {
+			return false
+		}
+	}
+	if at != r.at {
+		binary.NativeEndian.PutUint32(r.data[offset:], ringSkip)
+		offset = 0
+	}
+	copy(r.data[offset:], b)
+	r.at = at + n
+	return true
+}
+
+// publish makes all records that were put ones to take: from now on they outlive the
+// process.
+func (r *ring) publish() {
+	if !r.unpublished {
+		return
+	}
+	r.unpublished = false
+	r.head.Store(r.at)
+	if r.lost[0] != r.lostRecords.Load() {
+		r.lostShares.Store(r.lost[1])
+		r.lostRecords.Store(r.lost[0])
+	}
+	r.told.Store(r.shares)
+}
+
+// ringRecord is a record in a ring. Its slices alias the ring.
+type ringRecord struct {
+	kind        Kind
+	time        int64
+	job         uint64
+	miner, body []byte
+	next        uint64 // position behind it
+}
+
+var errRing = errors.New("what is in it is no record")
+
+// take reads the record at a position before end, which was published. The ring may
+// have been written by a process that is no more, so nothing in it is trusted.
+func (r *ring) take(at, end uint64) (k ringRecord, err error) {
+	size := uint64(len(r.data))
+	if end-at > size || at%ringAlign != 0 {
+		return k, errRing
+	}
+	offset := at & (size - 1)
+	if binary.NativeEndian.Uint32(r.data[offset:]) == ringSkip {
+		at += size - offset
+		offset = 0
+	}
+	if at >= end {
+		return k, errRing
+	}
+	n := uint64(binary.NativeEndian.Uint32(r.data[offset:])) + 4
+	if n < ringRecordHead || n > size-offset || n > end-at {
+		return k, errRing
+	}
+	b := r.data[offset : offset+n : offset+n]
+	miner := uint64(binary.NativeEndian.Uint16(b[4:]))
+	if miner > n-ringRecordHead {
+		return k, errRing
+	}
+	k.kind, k.time, k.job = Kind(b[6]), int64(binary.NativeEndian.Uint64(b[8:])), binary.NativeEndian.Uint64(b[16:])
+	b = b[ringRecordHead:]
+	k.miner, k.body = b[:miner:miner], b[miner:]
+	k.next = at + (n+ringAlign-1)&^uint64(ringAlign-1)
+	return k, nil
+}
+
+// onMemory tells whether a directory is on a file system that is kept in memory.
+func onMemory(dir string) bool {
+	var s unix.Statfs_t
+	return unix.Statfs(dir, &s) == nil && s.Type == unix.TMPFS_MAGIC
+}

@@ -1,0 +1,430 @@
+package journal
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ckpool/event"
+	"ckpool/internal/wire"
+	"ckpool/work"
+)
+
+// Options are what a Writer is made with. All but Dir, Network and Loops have
+// defaults.
+type Options struct {
+	Dir string
+	// RingDirs are where rings may be. The first that is kept in memory and has room
+	// is taken; without one they are in Dir.
+	RingDirs []string
+
+	Name    string // of the pool's instance
+	Network string
+	Program string // that writes, with its version
+
+	// Reasons and Schemes are the names of the numbers in shares.
+	Reasons, Schemes []string
+
+	Loops       int           // how many goroutines tell records of their own
+	Sync        time.Duration // what a power cut may cost, beside the time that the disk takes
+	SegmentSize int64         // bytes, about
+	MaxSize     int64         // bytes of all segments
+	RingSize    int64         // bytes of each ring, of which there is one more than loops
+
+	Events event.Func
+}
+
+// Defaults of Options.
+const (
+	DefaultSync        = 50 * time.Millisecond
+	DefaultSegmentSize = 64 << 20
+	DefaultMaxSize     = 10 << 30
+	DefaultRingSize    = 16 << 20
+)
+
+func (o *Options) setDefaults() {
+	if o.Sync <= 0 {
+		o.Sync = DefaultSync
+	}
+	if o.SegmentSize <= 0 {
+		o.SegmentSize = DefaultSegmentSize
+	}
+	if o.MaxSize <= 0 {
+		o.MaxSize = DefaultMaxSize
+	}
+	if o.RingSize <= 0 {
+		o.RingSize = DefaultRingSize
+	}
+}
+
+// Writer writes a journal. What the loops tell is for one goroutine per loop, and all
+// other records are for any; neither waits for a disk.
+type Writer struct {
+	// immutable
+	dir      string
+	options  Options
+	instance string
+	loops    []*ring
+	lock     *os.File
+	open     func(path string) (file, error)
+	drain    *drain // owned by Run while it runs
+
+	mu     sync.Mutex
+	shared *ring // its appending side is guarded by mu
+	jobs   work.JobWriter
+
+	safeSince atomic.Int64 // unix nanoseconds: what was told before is safe
+	failure   atomic.Pointer[failure]
+	kept      atomic.Pointer[kept]
+}
+
+// failure is why nothing can be written at present.
+type failure struct {
+	err   error
+	since time.Time
+}
+
+// Open takes the journal of a directory, which is made if there is none, ends what a
+// process that was killed has left, and begins an epoch. Only one process at a time
+// has it. Tell all jobs that shares may come for after that.
+func Open(o Options) (*Writer, error) { return openWith(o, createFile) }
+
+func openWith(o Options, open func(path string) (file, error)) (*Writer, error) {
+	o.setDefaults()
+	w := &Writer{dir: o.Dir, options: o, open: open, jobs: work.JobWriter{WithoutTransactions: true}}
+	if err := os.MkdirAll(w.dir, 0o750); err != nil {
+		return nil, fmt.Errorf("journal: %w", err)
+	}
+	if err := w.takeLock(); err != nil {
+		return nil, err
+	}
+	if err := w.start(); err != nil {
+		w.lock.Close()
+		return nil, err
+	}
+	return w, nil
+}
+
+func (w *Writer) takeLock() error {
+	f, err := os.OpenFile(filepath.Join(w.dir, "lock"), os.O_RDWR|os.O_CREATE, 0o640)
+	if err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return fmt.Errorf("journal %s is being written by another process: give each instance a directory of its own", w.dir)
+		}
+		return fmt.Errorf("journal %s: lock: %w", w.dir, err)
+	}
+	w.lock = f
+	return nil
+}
+
+func (w *Writer) start() error {
+	r, err := w.recover()
+	if err != nil {
+		return err
+	}
+	s := r.state
+	if s.Instance == "" {
+		var id [16]byte
+		rand.Read(id[:]) // never fails
+		s.Instance = hex.EncodeToString(id[:])
+		s.Network = w.options.Network
+		// Before there are rings, which are found again by it.
+		if err := w.writeState(&s); err != nil {
+			return err
+		}
+	}
+	// Nobody may have read further than the journal has come.
+	cursors, _ := listCursors(w.dir)
+	for _, c := range cursors {
+		if c.Instance == s.Instance {
+			s.Epoch = max(s.Epoch, c.Epoch)
+		}
+	}
+	s.Epoch++
+	rings, err := w.makeRings(&s)
+	if err != nil {
+		return err
+	}
+	if err := w.writeState(&s); err != nil {
+		for _, k := range rings {
+			os.Remove(k.path)
+		}
+		return err
+	}
+	w.instance = s.Instance
+	w.loops, w.shared = rings[:w.options.Loops], rings[w.options.Loops]
+	w.drain = &drain{
+		dir: w.dir, segmentSize: w.options.SegmentSize, rings: rings, open: w.open,
+		header: w.header(s.Instance, s.Epoch), number: 1, states: make([]ringState, len(rings)),
+	}
+	w.drain.header.After = r.after
+	w.safeSince.Store(time.Now().UnixNano())
+	return nil
+}
+
+func (w *Writer) writeState(s *state) error {
+	s.Format = formatVersion
+	b, err := json.MarshalIndent(s, "", "\t")
+	if err == nil {
+		err = replaceFile(filepath.Join(w.dir, stateFile), append(b, '\n'))
+	}
+	if err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	return nil
+}
+
+func (w *Writer) header(instance string, epoch uint64) Header {
+	h := Header{
+		Format: formatVersion, Instance: instance, Name: w.options.Name, Network: w.options.Network, Program: w.options.Program,
+		Epoch: epoch, Kinds: map[Kind]string{}, Reasons: w.options.Reasons, Schemes: w.options.Schemes,
+	}
+	for k := KindShare; k < kinds; k++ {
+		h.Kinds[k] = kindNames[k]
+	}
+	return h
+}
+
+// makeRings makes the rings of an epoch in the first directory that takes them.
+func (w *Writer) makeRings(s *state) (rings []*ring, err error) {
+	id, _ := s.id()
+	var dirs []string
+	for _, dir := range w.options.RingDirs {
+		if onMemory(dir) {
+			dirs = append(dirs, dir)
+		}
+	}
+	for _, dir := range append(dirs, w.dir) {
+		if rings, err = w.makeRingsIn(dir, s, id); err == nil {
+			if dir == w.dir && !onMemory(dir) {
+				w.options.Events.Say(event.Warning, fmt.Sprintf(
+					"Journal %s: none of %v is kept in memory and has room for %d MiB: what is not yet written is in the journal's directory, and a disk that stalls can delay replies to miners",
+					w.dir, w.options.RingDirs, w.options.RingSize*int64(w.options.Loops+1)>>20))
+			}
+			return rings, nil
+		}
+	}
+	return nil, fmt.Errorf("journal: %w", err)
+}
+
+func (w *Writer) makeRingsIn(dir string, s *state, id [16]byte) (rings []*ring, err error) {
+	// Of a process that was killed before it had begun its epoch.
+	left, _ := filepath.Glob(filepath.Join(dir, fmt.Sprintf("ckpool-%x-*.ring", id)))
+	for _, path := range left {
+		os.Remove(path)
+	}
+	s.Rings = nil
+	for i := range w.options.Loops + 1 {
+		k, err := makeRing(dir, ringOwner{id, s.Epoch, i}, w.options.RingSize)
+		if err != nil {
+			for _, k := range rings {
+				os.Remove(k.path)
+			}
+			return nil, err
+		}
+		rings, s.Rings = append(rings, k), append(s.Rings, k.path)
+	}
+	return rings, nil
+}
+
+// Share tells a share of a loop. It is safe once Flush has returned.
+func (w *Writer) Share(loop int, s *Share, m *Miner) {
+	r := w.loops[loop]
+	r.begin(m)
+	r.scratch = appendShare(r.scratch, s)
+	r.end(KindShare, s.Time, s.Job)
+}
+
+// Worker tells on a loop that a worker may mine.
+func (w *Writer) Worker(loop int, k *Worker, m *Miner) {
+	w.loops[loop].put(KindWorker, k.Time, 0, m, k.fields)
+}
+
+// Connect tells a new connection of a loop.
+func (w *Writer) Connect(loop int, k *Connect, m *Miner) {
+	w.loops[loop].put(KindConnect, k.Time, 0, m, k.fields)
+}
+
+// Leave tells the end of a connection of a loop.
+func (w *Writer) Leave(loop int, k *Leave, m *Miner) {
+	w.loops[loop].put(KindLeave, k.Time, 0, m, k.fields)
+}
+
+// Difficulty tells another difficulty of a miner of a loop.
+func (w *Writer) Difficulty(loop int, k *Difficulty, m *Miner) {
+	w.loops[loop].put(KindDifficulty, k.Time, k.Job, m, k.fields)
+}
+
+// Flush makes all that a loop has told safe against the end of the process. Replies
+// that say so are sent after it.
+func (w *Writer) Flush(loop int) { w.loops[loop].publish() }
+
+// Job tells a job, with the id of the oldest that shares are still taken for: before
+// any miner gets it, and for any goroutine.
+func (w *Writer) Job(j *work.Job, oldest uint64) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	record, err := w.jobs.Append(nil, j)
+	if err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	r := w.shared
+	r.begin(nil)
+	r.scratch = append(binary.BigEndian.AppendUint64(r.scratch, oldest), record...)
+	r.end(KindJob, j.Created.UnixMicro(), j.ID)
+	r.publish()
+	return nil
+}
+
+// Block tells a block, or another fate of one, from any goroutine.
+func (w *Writer) Block(b *Block, m *Miner) { w.tell(KindBlock, b.Time, b.Job, m, b.fields) }
+
+// Statistics tells the pool's, from any goroutine.
+func (w *Writer) Statistics(s *Statistics) { w.tell(KindStatistics, s.Time, 0, nil, s.fields) }
+
+func (w *Writer) tell(kind Kind, time int64, job uint64, m *Miner, fields func(*wire.Codec)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.shared.put(kind, time, job, m, fields)
+	w.shared.publish()
+}
+
+// Run writes what is told until ctx ends, and deletes what all readers have read.
+func (w *Writer) Run(ctx context.Context) {
+	var wg sync.WaitGroup
+	wg.Go(func() { w.keep(ctx) })
+	wg.Go(func() { w.watch(ctx) })
+	// Half of what a power cut may cost is for waiting, the other half for the disk.
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for ctx.Err() == nil {
+		select {
+		case <-timer.C:
+			pause := w.options.Sync / 2
+			if w.write() != nil {
+				pause = max(pause, retryAfter)
+			}
+			timer.Reset(pause)
+		case <-ctx.Done():
+		}
+	}
+	wg.Wait()
+}
+
+// retryAfter is how long a disk that has failed is left alone.
+const retryAfter = 500 * time.Millisecond
+
+// write is a round of the drain.
+func (w *Writer) write() error {
+	begun := time.Now()
+	err := w.drain.round()
+	if err != nil {
+		if f := w.failure.Load(); f == nil || f.err.Error() != err.Error() {
+			since := begun
+			if f != nil {
+				since = f.since
+			}
+			w.failure.Store(&failure{err, since})
+		}
+		return err
+	}
+	w.safeSince.Store(begun.UnixNano())
+	w.failure.Store(nil)
+	return nil
+}
+
+// Close writes what is left and ends the epoch, so that another process can go on
+// with the next one. Nobody may tell anything meanwhile or afterwards, and Run must
+// have returned. After an error all is as it was: Run can go on, Close can be tried
+// again, and if the process ends instead, the next Open finds in the rings what is
+// missing.
+func (w *Writer) Close() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.drain.finish(); err != nil {
+		return fmt.Errorf("journal %s: %w", w.dir, err)
+	}
+	for _, r := range w.drain.rings {
+		os.Remove(r.path)
+	}
+	return w.lock.Close()
+}
+
+// Status is how a Writer does.
+type Status struct {
+	Instance string
+	Position Position // of the last record that is safe
+
+	// What is told and not yet safe against a power cut.
+	UnsafeShares uint64
+	UnsafeBytes  int64
+	UnsafeAge    time.Duration // of the oldest of it, at most
+
+	// What there was no room for, since the epoch began.
+	LostRecords, LostShares uint64
+
+	Size    int64          // of all segments, in bytes
+	Readers []ReaderStatus // by name
+
+	// Why nothing can be written at present, nil when it can, and since when.
+	Err   error
+	Since time.Time
+}
+
+// ReaderStatus is how far a reader has come.
+type ReaderStatus struct {
+	Name string
+	Cursor
+	Behind uint64 // records
+}
+
+// Status is for any goroutine, and cheap.
+func (w *Writer) Status() Status {
+	d := w.drain
+	s := Status{Instance: w.instance, Position: Position{d.header.Epoch, d.synced.Load()}}
+	safe := d.safeShares.Load()
+	var told uint64
+	for _, r := range d.rings {
+		told += r.told.Load()
+		// The other way round it might be negative.
+		freed := r.freed.Load()
+		s.UnsafeBytes += int64(r.head.Load() - freed)
+		s.LostRecords += r.lostRecords.Load()
+		s.LostShares += r.lostShares.Load()
+	}
+	if told > safe {
+		s.UnsafeShares = told - safe
+	}
+	if s.UnsafeBytes > 0 {
+		s.UnsafeAge = time.Since(time.Unix(0, w.safeSince.Load()))
+	}
+	if f := w.failure.Load(); f != nil {
+		s.Err, s.Since = f.err, f.since
+	}
+	s.Size = d.size.Load()
+	if k := w.kept.Load(); k != nil {
+		s.Size += k.size
+		for _, name := range slices.Sorted(maps.Keys(k.cursors)) {
+			c := k.cursors[name]
+			s.Readers = append(s.Readers, ReaderStatus{name, c, k.behind(c.Position, s.Position)})
+		}
+	}
+	return s
+}
