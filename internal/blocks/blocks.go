@@ -31,9 +31,13 @@ type Network interface {
 // the nodes. What becomes of it is told by source.BlockChange.
 type Found struct {
 	Block
+	Job      uint64  // id
 	Achieved float64 // difficulty of its hash
 	Stale    bool    // another block of its height was known when it came
 }
+
+// Changed is an event: another thing has become of a found block.
+type Changed struct{ Block }
 
 // RoundEnded is an event: a found block is part of the chain for the first time.
 type RoundEnded struct{ Block }

@@ -61,7 +61,7 @@ func (k *Blocks) submit(s *session.Share, worker string) {
 		Level: event.Notice,
 		Text: fmt.Sprintf("%s diff %s ! Height %d, hash %s, by %s",
 			kind, difficulty.FormatAchieved(s.Computed.Difficulty), height, record.Hash, users.LogName(record.Worker)),
-		What: Found{Block: record, Achieved: s.Computed.Difficulty, Stale: stale},
+		What: Found{Block: record, Job: s.Job.ID, Achieved: s.Computed.Difficulty, Stale: stale},
 	})
 }
 
@@ -100,6 +100,11 @@ func (k *Blocks) change(hash string, s source.BlockState) {
 		b.BlockState = s
 		now = *b
 	})
+	if known {
+		k.options.Events.Tell(event.Event{
+			Level: event.Debug, Text: fmt.Sprintf("Block %d %s is %s", now.Height, hash, now.StateText()), What: Changed{now},
+		})
+	}
 	if known && now.State == source.BlockConfirmed && k.table.endRound(hash) {
 		if w := k.options.Jobs.Work(); w == nil || work.FormatHash(w.Job.Template.PrevHash) != hash {
 			k.options.Network.Refresh("own block")

@@ -70,8 +70,11 @@ type Config struct {
 	RedirectURLs []string
 
 	LogDir            string
-	LogLevel          int      // 0 to 7; -1: not given
-	UserAgents        []string // prefixes that may connect; empty: all
+	LogLevel          int           // 0 to 7; -1: not given
+	Journal           string        // directory, in LogDir unless absolute; "" is not in the file
+	JournalSync       time.Duration // what a power cut may cost
+	JournalSize       int64         // bytes
+	UserAgents        []string      // prefixes that may connect; empty: all
 	MaxPoolUserAgents int
 	Password          string        // what miners must give; empty: anything
 	DropIdle          time.Duration // 0: never
@@ -178,6 +181,8 @@ func Default(m Mode) Config {
 		HighDiff:                1000000,
 		LogDir:                  "logs",
 		LogLevel:                -1,
+		JournalSync:             50 * time.Millisecond,
+		JournalSize:             10 << 30,
 		MaxPoolUserAgents:       100,
 		DropWithoutWork:         300 * time.Second,
 		MaxLine:                 8192,

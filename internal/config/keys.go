@@ -52,6 +52,9 @@ func (r *reader) fields() map[string]setter {
 
 		"logdir":              path(&r.LogDir),
 		"loglevel":            r.readLogLevel,
+		"journal":             optional(path(&r.Journal), &r.Journal),
+		"journal_sync":        interval(&r.JournalSync, time.Millisecond),
+		"journal_size":        r.readJournalSize,
 		"useragent":           texts(&r.UserAgents),
 		"max_pool_useragents": count(&r.MaxPoolUserAgents, "0 for none"),
 		"password":            secret(text(&r.Password)),
@@ -143,6 +146,12 @@ func (r *reader) readVersionMask(v value) error {
 
 func (r *reader) readLogLevel(v value) (err error) {
 	r.LogLevel, err = v.integer("a whole number from 0 to 7", 0, 7)
+	return err
+}
+
+func (r *reader) readJournalSize(v value) error {
+	n, err := v.integer("a whole number of gigabytes, 1 or more", 1, 1<<20)
+	r.JournalSize = int64(n) << 30
 	return err
 }
 

@@ -43,6 +43,9 @@ var parts = []part{
 
 	{"logdir", false, func(c *Config) any { return &c.LogDir }},
 	{"loglevel", true, func(c *Config) any { return &c.LogLevel }},
+	{"journal", false, func(c *Config) any { return &c.Journal }},
+	{"journal_sync", false, func(c *Config) any { return &c.JournalSync }},
+	{"journal_size", false, func(c *Config) any { return &c.JournalSize }},
 	{"useragent", true, func(c *Config) any { return &c.UserAgents }},
 	{"max_pool_useragents", true, func(c *Config) any { return &c.MaxPoolUserAgents }},
 	{"password", true, func(c *Config) any { return &c.Password }},

@@ -103,6 +103,10 @@ all others. Without the key they are too, and a warning says so.`},
 		Keys: []Key{
 			{"logdir", `"logs"`, "The directory of log and statistics."},
 			{"loglevel", "5", "0 to 7, as the option -l, which counts more at the start."},
+			{"journal", `""`, `The directory, in logdir, of the journal that ckdb reads: every share, safe before the miner is answered.
+Empty: it is "journal", written with the options -d or -S or where a ckdb answers at the start; else shares are only counted.`},
+			{"journal_sync", "50", "Milliseconds of shares that a power cut may cost. The end of the process, however it ends, costs none."},
+			{"journal_size", "10", "Gigabytes at most; what nobody has read by then is lost, with a warning."},
 			{"max_pool_useragents", "100", "User agents listed in pool.status; 0: none."},
 		},
 	}}

@@ -104,6 +104,17 @@ func count(to *int, zero string) setter {
 	}
 }
 
+// optional takes an empty text as none.
+func optional(set setter, to *string) setter {
+	return func(v value) error {
+		if s, err := v.text(); err == nil && s == "" {
+			*to = ""
+			return nil
+		}
+		return set(v)
+	}
+}
+
 // interval takes a number of units; 0 leaves the default.
 func interval(to *time.Duration, unit time.Duration) setter {
 	return func(v value) error {

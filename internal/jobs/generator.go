@@ -35,8 +35,10 @@ type Options struct {
 	Events event.Func
 	Notice func(kind, text string) // one text of a kind goes to the log each minute
 	// OnChain is called when the chain is known, as Bitcoin Core names it, before
-	// the first work.
-	OnChain func(chain string, network address.Network)
+	// the first work, which does not come after an error.
+	OnChain func(chain string, network address.Network) error
+	// Before is told each new work before any miner can have it; nil: nobody is.
+	Before func(*session.Work)
 	// Wake is called with each new work, before anything else is done, to wake
 	// those who wait for it.
 	Wake func(*session.Work)
@@ -256,7 +258,9 @@ func (g *Generator) learnChain() error {
 	if err := b.Validate(); err != nil {
 		return err
 	}
-	g.options.OnChain(chain, to.network)
+	if err := g.options.OnChain(chain, to.network); err != nil {
+		return err
+	}
 	g.network, g.builder = to.network, b
 	if to.donation != nil {
 		g.outputs = []work.Output{{Script: to.donation, Part: work.Percent(c.Donation), Required: true}}
@@ -279,7 +283,7 @@ const yieldTime = 2 * time.Millisecond
 // publish makes the template the current work and wakes the loops.
 func (g *Generator) publish(t *source.Update) error {
 	old := g.jobs.Work()
-	w, err := g.jobs.publish(g.builder, g.outputs, t.Template, time.Now())
+	w, err := g.jobs.publish(g.builder, g.outputs, t.Template, time.Now(), g.options.Before)
 	if err != nil {
 		return err
 	}

@@ -52,8 +52,9 @@ func (j *Jobs) Find(id uint64) *session.Work {
 	return recent[id-first]
 }
 
-// publish builds the job of a template, which pays outputs, and makes it the current work.
-func (j *Jobs) publish(b *work.Builder, outputs []work.Output, t *work.Template, now time.Time) (*session.Work, error) {
+// publish builds the job of a template, which pays outputs, and makes it the current
+// work, once before, if any, has been told.
+func (j *Jobs) publish(b *work.Builder, outputs []work.Output, t *work.Template, now time.Time, before func(*session.Work)) (*session.Work, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	tip := j.next
@@ -69,6 +70,9 @@ func (j *Jobs) publish(b *work.Builder, outputs []work.Output, t *work.Template,
 	w := &session.Work{Job: job, Tip: tip}
 	recent := append(j.fresh(tip, now), w)
 	w.Oldest = recent[0].Job.ID
+	if before != nil {
+		before(w)
+	}
 	j.recent.Store(&recent)
 	j.current.Store(w)
 	return w, nil

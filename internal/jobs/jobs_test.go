@@ -37,7 +37,7 @@ func (c *jobClock) at(seconds int) uint64 {
 	if err != nil {
 		c.Fatal(err)
 	}
-	w, err := c.publish(&c.builder, nil, tmpl, now)
+	w, err := c.publish(&c.builder, nil, tmpl, now, nil)
 	if err != nil {
 		c.Fatal(err)
 	}

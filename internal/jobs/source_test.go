@@ -70,7 +70,7 @@ func TestSourceWithoutTransactions(t *testing.T) {
 				}
 			},
 			Notice:  func(_, text string) { t.Error(text) },
-			OnChain: func(string, address.Network) {},
+			OnChain: func(string, address.Network) error { return nil },
 			Wake:    func(*session.Work) {},
 			Quiet:   func() {},
 		})

@@ -39,7 +39,7 @@ func TestTidy(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := g.jobs.publish(&builder, nil, tmpl, start.Add(time.Duration(n)*time.Second)); err != nil {
+		if _, err := g.jobs.publish(&builder, nil, tmpl, start.Add(time.Duration(n)*time.Second), nil); err != nil {
 			t.Fatal(err)
 		}
 	}

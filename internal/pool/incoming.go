@@ -252,6 +252,9 @@ func (a *Incoming) Complete() error {
 	if err == nil {
 		err = a.jobs.Restore(a.pool.generator)
 	}
+	if err == nil && a.pool.journal != nil {
+		err = a.pool.journal.begin()
+	}
 	if err != nil {
 		return err
 	}
@@ -268,5 +271,8 @@ func (a *Incoming) Miners() int { return a.pool.server.Clients() }
 // take over after all.
 func (a *Incoming) Abandon() {
 	_ = a.finish() // there is a first error already
+	if a.pool.journal != nil {
+		_ = a.pool.journal.end() // what is left in memory the other process finds
+	}
 	netserver.Disown(a.pool.server)
 }

@@ -88,6 +88,12 @@ func (o *Outgoing) Freeze(ctx context.Context) (since time.Time, err error) {
 		return since, err
 	}
 	p.blocks.Stand()
+	if p.journal != nil {
+		if err := p.journal.end(); err != nil {
+			o.thaw()
+			return since, err
+		}
+	}
 	return since, nil
 }
 
@@ -183,6 +189,13 @@ func (o *Outgoing) sendLoop(loop *netserver.Loop, send handover.Send) error {
 
 // Thaw implements handover.Source.
 func (o *Outgoing) Thaw() {
+	if o.pool.journal != nil {
+		o.pool.journal.again()
+	}
+	o.thaw()
+}
+
+func (o *Outgoing) thaw() {
 	o.frozen.Thaw()
 	o.pool.blocks.Go()
 	o.pool.blocks.Release()

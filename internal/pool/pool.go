@@ -3,6 +3,7 @@
 package pool
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -29,6 +30,9 @@ import (
 type Options struct {
 	Solo      bool // pay the finder
 	LogShares bool
+	Journal   bool   // keep shares, for ckdb
+	Name      string // of the instance
+	SockDir   string // of the instance
 	Version   string
 	Events    event.Func
 	Wants     func(event.Level) bool // whether anybody reads texts of a level at present
@@ -50,6 +54,7 @@ type Pool struct {
 	jobs      *jobs.Jobs
 	generator *jobs.Generator
 	users     *users.Users
+	journal   *shareJournal // nil: none
 	blocks    *blocks.Blocks
 	registry  *session.Registry
 	group     *session.Group
@@ -104,12 +109,22 @@ func New(c config.Config, o Options) (*Pool, error) {
 		Settings: usersSettings(&c), LogDir: c.LogDir, Solo: o.Solo, LogShares: o.LogShares,
 		Loops: loopCount(), Events: o.Events,
 	}, now)
-	p.generator = jobs.NewGenerator(p.source, p.jobs, jobs.Options{
+	made := jobs.Options{
 		Config: p.config.Load, Solo: o.Solo, Events: o.Events, Notice: p.notice,
 		OnChain: p.onChain, Wake: p.wake, Quiet: o.Quiet,
-	})
+	}
+	found := o.Events
+	if o.Journal {
+		p.journal = newShareJournal(&c, &o, p.users, p.jobs.Recent)
+		made.Before = p.journal.work
+		found = func(e event.Event) {
+			p.journal.told(e)
+			o.Events.Tell(e)
+		}
+	}
+	p.generator = jobs.NewGenerator(p.source, p.jobs, made)
 	p.blocks = blocks.New(blocks.Options{
-		LogDir: c.LogDir, Network: nodes, Jobs: p.jobs, Users: p.users, Events: o.Events,
+		LogDir: c.LogDir, Network: nodes, Jobs: p.jobs, Users: p.users, Events: found,
 		Limit: func(kind string) bool { _, ok := p.notices.PassKind(kind, ""); return ok },
 		Show:  func(text string) { p.miners.Show(text) },
 	})
@@ -156,6 +171,10 @@ func (p *Pool) makeServer(c *config.Config) (err error) {
 	backend := session.Backend{
 		Settings: p.settings.Load, Jobs: p.jobs, Workers: p.users, Sinks: p.users.Sinks(), Block: p.blocks.Take, Notice: p.notice,
 	}
+	if p.journal != nil { // before statistics, which say what is kept
+		backend.Sinks = append(backend.Sinks, p.journal)
+		backend.Witness = p.journal
+	}
 	p.server, err = netserver.New(set, func(l *netserver.Loop) netserver.Handler {
 		h := session.NewHandler(l, backend, p.group)
 		p.miners.Handlers = append(p.miners.Handlers, h)
@@ -168,9 +187,13 @@ func (p *Pool) makeServer(c *config.Config) (err error) {
 }
 
 // onChain is for the chain becoming known.
-func (p *Pool) onChain(chain string, network address.Network) {
+func (p *Pool) onChain(chain string, network address.Network) error {
 	p.users.SetNetwork(network)
 	p.blocks.OnChain(chain)
+	if p.journal == nil {
+		return nil
+	}
+	return p.journal.setNetwork(cmp.Or(chain, network.String()))
 }
 
 // wake tells the loops that there is new work.

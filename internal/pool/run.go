@@ -22,6 +22,11 @@ func (p *Pool) Run(until context.Context) error {
 	// Nodes and files outlive the connections, for what the last moment brings.
 	later, stopLater := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopLater()
+	if p.journal != nil {
+		if err := p.journal.begin(); err != nil {
+			return err
+		}
+	}
 	p.background.start(p.source.Run)
 
 	var serving, rest sync.WaitGroup
@@ -60,6 +65,11 @@ func (p *Pool) Run(until context.Context) error {
 	writing.Wait()
 	if p.hasMoved() {
 		return nil
+	}
+	if p.journal != nil {
+		if err := p.journal.end(); err != nil {
+			p.events.Say(event.Error, "What is not yet written is kept for the next start: "+err.Error())
+		}
 	}
 	now := time.Now()
 	p.noteSaving(p.users.Save(now, users.Sessions{Disconnected: int64(p.registry.Resumable())}))
@@ -151,7 +161,11 @@ func (p *Pool) minute(ctx context.Context, now time.Time) (n users.Sessions) {
 	}
 	p.registry.Sweep(now)
 	p.noteSaving(saveSessions(p.registry, p.config.Load(), now))
-	return p.operator.Sessions(ctx)
+	n = p.operator.Sessions(ctx)
+	if p.journal != nil {
+		p.journal.statistics(p.users.Status(now, n))
+	}
+	return n
 }
 
 // noteSaving logs that statistics could not be written, once a minute.

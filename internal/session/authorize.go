@@ -45,6 +45,9 @@ func (q request) onAuthorize() *stratum.Reject {
 		return nil
 	}
 	q.s.refusals = 0
+	if q.b.Witness != nil {
+		q.b.Witness.Authorised(q.event(q.logins.get(q.findLogin([]byte(name))).worker), !q.s.is(authorised))
+	}
 	if q.s.is(authorised) { // a further worker: nothing changes for the connection
 		q.accept(m.ID)
 		q.g.Log.authorised(q.client, name)

@@ -64,7 +64,8 @@ type Backend struct {
 	Settings func() *Settings // the present configuration snapshot
 	Jobs     Jobs
 	Workers  Workers
-	Sinks    []Sink // of every judged submit, in this order
+	Sinks    []Sink  // of every judged submit, in this order
+	Witness  Witness // of what else miners do; nil: nobody
 	// Block takes a candidate block (Computed.Block is true). It is called before
 	// the sinks and returns at once; submission happens elsewhere.
 	Block func(*Share)
@@ -101,6 +102,29 @@ type Sink interface {
 	Share(s *Share)
 	// Flush ends one iteration of a loop, before replies are written.
 	Flush(loop int)
+}
+
+// Witness is told what miners do beside shares, on their loops and before they
+// hear of it. It copies what it keeps.
+type Witness interface {
+	// Authorised: a worker may mine. It is the connection's first, or a further one.
+	Authorised(m *Event, first bool)
+	// Difficulty: the connection has another difficulty, from a job on.
+	Difficulty(m *Event, difficulty float64, job uint64)
+	// Left: a connection that had a worker has ended.
+	Left(m *Event, why string)
+}
+
+// Event is who does something, and when.
+type Event struct {
+	Time      time.Time
+	Loop      int
+	Client    uint64
+	Worker    WorkerID // the first of the connection, where no other is meant
+	Remote    netip.AddrPort
+	UserAgent string
+	Limit     int    // as in Share
+	Payout    []byte // likewise
 }
 
 // Settings is one immutable snapshot of what sessions need of the

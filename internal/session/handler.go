@@ -108,12 +108,13 @@ type Handler struct {
 	walks    []walk // what operators want, for Step
 	idle     int    // as of the last tick
 
-	msg     stratum.Message
-	submit  stratum.Submit
-	share   Share
-	attempt Login
-	out     []byte
-	scratch []byte
+	msg       stratum.Message
+	submit    stratum.Submit
+	share     Share
+	attempt   Login
+	witnessed Event
+	out       []byte
+	scratch   []byte
 }
 
 // login is one worker name in use on this loop.
@@ -205,6 +206,9 @@ func (h *Handler) Closed(slot netserver.Slot, why netserver.Reason) {
 		return
 	}
 	c.g.Log.dropped(c, why)
+	if c.b.Witness != nil && s.login != 0 {
+		c.b.Witness.Left(c.event(c.logins.get(s.login).worker), why.String())
+	}
 	c.detach()
 	h.agents.release(s.agent)
 	if s.id != 0 {
@@ -214,6 +218,15 @@ func (h *Handler) Closed(slot netserver.Slot, why netserver.Reason) {
 	delete(h.held, slot)
 	c.forgetEarlier()
 	*s = session{}
+}
+
+// event is one of a worker of the client. It is used again for the next.
+func (c client) event(worker WorkerID) *Event {
+	c.witnessed = Event{
+		Time: c.t.Now(), Loop: c.loop, Client: c.s.client, Worker: worker, Remote: c.t.Remote(c.slot),
+		UserAgent: c.agents.get(c.s.agent), Limit: int(c.s.limit), Payout: c.payout(),
+	}
+	return &c.witnessed
 }
 
 // detach ends all logins of a session.

@@ -109,6 +109,9 @@ func (c client) changed(w *Work, suffix uint8, now float64) {
 		c.s.vardiff.Changed(now)
 		if c.s.is(authorised) {
 			c.s.lastChange = moment(now)
+			if c.b.Witness != nil {
+				c.b.Witness.Difficulty(c.event(c.logins.get(c.s.login).worker), c.s.want, w.Job.ID)
+			}
 		}
 	}
 	c.record(change{c.s.want, w.Job.ID, moment(now), suffix}, w.Oldest)

@@ -7,6 +7,12 @@ import (
 )
 
 // splitName cuts a worker name before the first '.' or '_'.
+// UserOf is whom a worker belongs to, by the name of the worker.
+func UserOf(worker string) string {
+	user, _ := splitName(worker)
+	return user
+}
+
 func splitName(worker string) (user, rest string) {
 	if i := strings.IndexAny(worker, "._"); i >= 0 {
 		return worker[:i], worker[i:]

@@ -29,6 +29,15 @@ type Worker struct {
 	sharelog.Stats
 }
 
+// Names are those of a worker and of its user; false for one that is not known.
+func (s *Users) Names(id session.WorkerID) (user, worker string, ok bool) {
+	w := s.directory.table.get(id)
+	if w == nil {
+		return "", "", false
+	}
+	return w.user.Name, w.name, true
+}
+
 // List are all users, by id, at most the newest limit of them.
 func (s *Users) List(now time.Time, limit int) []User {
 	all := newest(s.directory.all(), limit)

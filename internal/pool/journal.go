@@ -1,0 +1,331 @@
+package pool
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"ckpool/event"
+	"ckpool/internal/blocks"
+	"ckpool/internal/config"
+	"ckpool/internal/journal"
+	"ckpool/internal/session"
+	"ckpool/internal/users"
+	"ckpool/sharelog"
+	"ckpool/source"
+	"ckpool/work"
+)
+
+// Schemes of reward, as journals number them.
+const (
+	schemePool = iota // whoever mines for the pool has a part of its blocks
+	schemeSolo        // who finds a block has it
+)
+
+var schemes = []string{schemePool: "pplns", schemeSolo: "solo"}
+
+// maxRefused is how many refused shares a second each loop tells: an honest miner
+// has few, and a stranger is not to fill the disk with others.
+const maxRefused = 500
+
+// shareJournal tells a journal what the parts of the pool do. It is a session.Sink
+// and a session.Witness.
+//
+// The journal is open while the pool is the one that mines, and the network is known:
+// loops use it without a lock, since nobody is served at other times.
+type shareJournal struct {
+	// immutable
+	options journal.Options // Network is set when it is known
+	scheme  uint8
+	users   *users.Users
+	recent  func() []*session.Work // that shares may come for
+	loops   []journalLoop
+
+	writer atomic.Pointer[journal.Writer]
+
+	mu sync.RWMutex // held for reading by who tells from another goroutine than a loop's
+	// guarded by mu
+	network string // "" unknown
+	ours    bool   // this process is the one that mines
+	stop    context.CancelFunc
+	running sync.WaitGroup
+
+	withheld atomic.Uint64 // refused shares that were not told
+}
+
+// journalLoop is owned by its loop.
+type journalLoop struct {
+	miner   journal.Miner
+	share   journal.Share
+	address [64]byte // text of the miner's
+	second  int64    // in which so many refused shares were told
+	refused int
+	_       [64]byte // keeps loops off each other's cache lines
+}
+
+// journalDir is where the journal of a configuration is.
+func journalDir(c *config.Config) string {
+	name := cmp.Or(c.Journal, "journal")
+	if filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(c.LogDir, name)
+}
+
+func newShareJournal(c *config.Config, o *Options, u *users.Users, recent func() []*session.Work) *shareJournal {
+	reasons := make([]string, session.Reasons)
+	for i := range reasons {
+		reasons[i] = session.Reason(i).String()
+	}
+	j := &shareJournal{
+		options: journal.Options{
+			Dir: journalDir(c), RingDirs: []string{"/dev/shm", o.SockDir},
+			Name: o.Name, Program: "ckpool " + o.Version, Reasons: reasons, Schemes: schemes,
+			Loops: loopCount(), Sync: c.JournalSync, MaxSize: c.JournalSize, Events: o.Events,
+		},
+		users: u, recent: recent, loops: make([]journalLoop, loopCount()),
+	}
+	if o.Solo {
+		j.scheme = schemeSolo
+	}
+	return j
+}
+
+// setNetwork tells the network of the pool, and opens the journal if this process
+// is the one that mines.
+func (j *shareJournal) setNetwork(network string) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.network = network
+	return j.open()
+}
+
+// begin opens the journal once the network is known: this process mines from now on.
+func (j *shareJournal) begin() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.ours = true
+	return j.open()
+}
+
+// againTime is how long a process that did not take over after all has to let the
+// journal go.
+const againTime = 3 * time.Second
+
+// again opens the journal once more after end. If that cannot be, shares are only
+// counted until it can, which is tried each minute.
+func (j *shareJournal) again() {
+	err := j.begin()
+	for begun := time.Now(); err != nil && time.Since(begun) < againTime; err = j.begin() {
+		time.Sleep(10 * time.Millisecond)
+	}
+	if err != nil {
+		j.notKept(err)
+	}
+}
+
+func (j *shareJournal) notKept(err error) {
+	j.options.Events.Say(event.Critical, "Shares are counted, but not kept for ckdb: "+err.Error())
+}
+
+// open is for who holds mu.
+func (j *shareJournal) open() error {
+	if j.network == "" || !j.ours || j.writer.Load() != nil {
+		return nil
+	}
+	j.options.Network = j.network
+	w, err := journal.Open(j.options)
+	if err != nil {
+		return err
+	}
+	for _, k := range j.recent() {
+		if err := w.Job(k.Job, k.Oldest); err != nil {
+			return fmt.Errorf("journal: %w", err)
+		}
+	}
+	j.start(w)
+	return nil
+}
+
+// start is for who holds mu.
+func (j *shareJournal) start(w *journal.Writer) {
+	ctx, stop := context.WithCancel(context.Background())
+	j.stop = stop
+	j.running.Go(func() { w.Run(ctx) })
+	j.writer.Store(w)
+}
+
+// end closes the journal, so that another process can have it. The loops must stand
+// still. After an error the journal is as it was.
+func (j *shareJournal) end() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	w := j.writer.Load()
+	j.ours = false
+	if w == nil {
+		return nil
+	}
+	j.stop()
+	j.running.Wait()
+	j.writer.Store(nil)
+	if err := w.Close(); err != nil {
+		j.ours = true
+		j.start(w)
+		return err
+	}
+	return nil
+}
+
+// Share implements session.Sink.
+func (j *shareJournal) Share(sh *session.Share) {
+	w := j.writer.Load()
+	user, worker, known := j.users.Names(sh.Worker)
+	if w == nil || !known {
+		return
+	}
+	l := &j.loops[sh.Loop]
+	if sh.Reason != session.Accepted {
+		if second := sh.Time.Unix(); second != l.second {
+			l.second, l.refused = second, 0
+		}
+		if l.refused++; l.refused > maxRefused {
+			j.withheld.Add(1)
+			return
+		}
+	}
+	k := &l.share
+	*k = journal.Share{
+		Time: sh.Time.UnixMicro(), Variant: sh.Variant,
+		Extranonce1: sh.Extranonce1.Bytes(), Extranonce2: sh.Extranonce2.Bytes(),
+		NTime: sh.NTime, Nonce: sh.Nonce, Version: sh.Version,
+		Difficulty: sh.Difficulty, Credit: sh.Credit, Reason: uint8(sh.Reason), Scheme: j.scheme,
+	}
+	if sh.Job != nil {
+		k.Job = sh.Job.ID
+	}
+	if sh.Hashed {
+		k.Hash = sh.Computed.Hash
+	}
+	w.Share(sh.Loop, k, l.of(user, worker, sh.UserAgent, sh.Remote, sh.Limit, sh.Payout))
+}
+
+// of is valid until the next call.
+func (l *journalLoop) of(user, worker, agent string, remote netip.AddrPort, limit int, payout []byte) *journal.Miner {
+	address := remote.Addr().Unmap().AppendTo(l.address[:0])
+	l.miner = journal.Miner{
+		User: user, Worker: worker, Agent: agent, Limit: limit, Payout: payout,
+		Address: unsafe.String(unsafe.SliceData(address), len(address)), // the journal copies it
+	}
+	return &l.miner
+}
+
+// Flush implements session.Sink.
+func (j *shareJournal) Flush(loop int) {
+	if w := j.writer.Load(); w != nil {
+		w.Flush(loop)
+	}
+}
+
+// event is the writer and who an event is of; nil: it cannot be told.
+func (j *shareJournal) event(m *session.Event) (*journal.Writer, *journal.Miner) {
+	w := j.writer.Load()
+	user, worker, known := j.users.Names(m.Worker)
+	if w == nil || !known {
+		return nil, nil
+	}
+	return w, j.loops[m.Loop].of(user, worker, m.UserAgent, m.Remote, m.Limit, m.Payout)
+}
+
+// Authorised implements session.Witness.
+func (j *shareJournal) Authorised(m *session.Event, first bool) {
+	w, miner := j.event(m)
+	if w == nil {
+		return
+	}
+	if first {
+		w.Connect(m.Loop, &journal.Connect{Time: m.Time.UnixMicro(), Client: m.Client}, miner)
+	}
+	w.Worker(m.Loop, &journal.Worker{Time: m.Time.UnixMicro(), Client: m.Client}, miner)
+}
+
+// Difficulty implements session.Witness.
+func (j *shareJournal) Difficulty(m *session.Event, difficulty float64, job uint64) {
+	if w, miner := j.event(m); w != nil {
+		w.Difficulty(m.Loop, &journal.Difficulty{Time: m.Time.UnixMicro(), Client: m.Client, Job: job, Difficulty: difficulty}, miner)
+	}
+}
+
+// Left implements session.Witness.
+func (j *shareJournal) Left(m *session.Event, why string) {
+	if w, miner := j.event(m); w != nil {
+		w.Leave(m.Loop, &journal.Leave{Time: m.Time.UnixMicro(), Client: m.Client, Why: why}, miner)
+	}
+}
+
+// work tells new work, before any miner has it.
+func (j *shareJournal) work(k *session.Work) {
+	j.mu.RLock()
+	defer j.mu.RUnlock()
+	if w := j.writer.Load(); w != nil {
+		if err := w.Job(k.Job, k.Oldest); err != nil {
+			j.options.Events.Say(event.Error, "Journal: "+err.Error())
+		}
+	}
+}
+
+// statistics tells those of a minute.
+func (j *shareJournal) statistics(s sharelog.PoolStatus) {
+	j.mu.Lock()
+	err := j.open()
+	j.mu.Unlock()
+	if err != nil {
+		j.notKept(err)
+	}
+	j.mu.RLock()
+	defer j.mu.RUnlock()
+	if w := j.writer.Load(); w != nil {
+		w.Statistics(&journal.Statistics{Time: s.LastUpdate.UnixMicro(), PoolStatus: s})
+	}
+	if n := j.withheld.Swap(0); n > 0 {
+		j.options.Events.Say(event.Warning, fmt.Sprintf("%d refused shares are not in the journal: more than %d a second of a loop are not kept", n, maxRefused))
+	}
+}
+
+// told tells what has happened to blocks.
+func (j *shareJournal) told(e event.Event) {
+	switch k := e.What.(type) {
+	case blocks.Found:
+		j.block(&k.Block, k.Job)
+	case blocks.Changed:
+		j.block(&k.Block, 0)
+	}
+}
+
+func (j *shareJournal) block(b *blocks.Block, job uint64) {
+	hash, err := work.ParseHash(b.Hash)
+	if err != nil {
+		return
+	}
+	at := b.Time
+	if job == 0 {
+		at = time.Now()
+	}
+	k := journal.Block{
+		Time: at.UnixMicro(), Job: job, Height: b.Height, Hash: hash, NetworkDifficulty: b.Difficulty,
+		Reward: b.Reward, State: b.State, Confirmations: b.Confirmations, Text: b.Text,
+	}
+	if k.State == "" {
+		k.State = source.BlockPending
+	}
+	j.mu.RLock()
+	defer j.mu.RUnlock()
+	if w := j.writer.Load(); w != nil {
+		w.Block(&k, &journal.Miner{User: users.UserOf(b.Worker), Worker: b.Worker})
+	}
+}
