@@ -19,6 +19,7 @@ type faults struct {
 	room  int64 // bytes that can still be written; -1: as much as there is
 	sync  error // of each sync
 	after int   // syncs that succeed before
+	drops bool  // a sync that fails drops what was written since the last one
 }
 
 func newFaults() *faults {
@@ -36,13 +37,14 @@ func (f *faults) open(path string) (file, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &faultyFile{real, f, path}, nil
+	return &faultyFile{file: real, f: f}, nil
 }
 
 type faultyFile struct {
 	file
-	f    *faults
-	path string
+	f      *faults
+	synced int64
+	end    int64
 }
 
 func (k *faultyFile) WriteAt(b []byte, at int64) (int, error) {
@@ -56,6 +58,7 @@ func (k *faultyFile) WriteAt(b []byte, at int64) (int, error) {
 	if _, err := k.file.WriteAt(b[:n], at); err != nil {
 		return 0, err
 	}
+	k.end = max(k.end, at+n)
 	if n < int64(len(b)) {
 		return int(n), unix.ENOSPC
 	}
@@ -67,10 +70,14 @@ func (k *faultyFile) Sync() error {
 	defer k.f.mu.Unlock()
 	if k.f.sync != nil {
 		if k.f.after == 0 {
+			if k.f.drops {
+				k.file.(diskFile).Truncate(k.synced)
+			}
 			return k.f.sync
 		}
 		k.f.after--
 	}
+	k.synced = k.end
 	return nil
 }
 
@@ -140,15 +147,16 @@ func TestFullDisk(t *testing.T) {
 // fdatasync fails: what it was for is written again under the same numbers, to
 // another segment. A kill in the middle of that changes nothing.
 func TestSyncFails(t *testing.T) {
-	for after := range 12 {
+	for after := range 16 {
 		for _, killed := range []bool{false, true} {
 			o, f := testOptions(t), newFaults()
-			o.SegmentSize = 6000
+			o.SegmentSize = 6000 << (after % 2 * 8) // one per chunk, or one for all
 			w := openFaulty(t, o, f)
 			r, err := NewReader(o.Dir, Cursor{})
 			if err != nil {
 				t.Fatal(err)
 			}
+			f.drops = !killed
 			var next [2]uint32
 			tell(w, &next, 30)
 			mustRound(t, w)
@@ -164,7 +172,8 @@ func TestSyncFails(t *testing.T) {
 			}
 			if killed {
 				// In the middle of the next attempt.
-				f.set(int64(8192+after*500), 0, unix.EIO)
+				tell(w, &next, 30)
+				f.set(int64(8192+after*500), 1, unix.EIO)
 				w.write()
 				w.lock.Close()
 				f.set(-1, 0, nil)

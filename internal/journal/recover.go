@@ -17,7 +17,6 @@ type tail struct {
 	whole  bool // it has its end
 	states []ringState
 	jobs   []liveJob
-	chunks []chunk // its frames with records
 }
 
 // isWhole tells whether the file ends with its end, and the number of the next record
@@ -61,7 +60,6 @@ func (g *segment) tail() (*tail, error) {
 		if !ok || f.ring >= len(t.states) || !g.define(&f, &r) || f.count == 0 {
 			continue
 		}
-		c := chunk{ring: f.ring, from: t.states[f.ring].At, to: f.position, first: f.first}
 		t.states[f.ring].At = f.position
 		// What was lost, and which jobs are old, is in records that few frames have.
 		if f.kind == frameLost || f.ring == len(t.states)-1 {
@@ -75,9 +73,7 @@ func (g *segment) tail() (*tail, error) {
 				switch k.kind {
 				case KindLost:
 					if record.readBody(k.body, 0) == nil {
-						l := record.Lost
-						c.lost = &l
-						t.states[f.ring].Lost, t.states[f.ring].Shares = l.TotalRecords, l.TotalShares
+						t.states[f.ring].Lost, t.states[f.ring].Shares = record.Lost.TotalRecords, record.Lost.TotalShares
 					}
 				case KindJob:
 					if record.readBody(k.body, 0) == nil {
@@ -86,7 +82,6 @@ func (g *segment) tail() (*tail, error) {
 				}
 			}
 		}
-		t.chunks = append(t.chunks, c)
 	}
 	for i, j := range g.jobs {
 		if j.id == 0 || j.id < oldest || g.byID[j.id] != i {
@@ -197,9 +192,6 @@ func (w *Writer) endEpoch(r *recovered, list []segmentFile, last *segment) error
 			if d.number, d.jobs = t.number, t.jobs; len(t.states) == len(rings) {
 				d.states = t.states
 			}
-			if d.redo, err = w.overlap(list, t.number); err != nil {
-				return err
-			}
 		}
 	}
 	if last == nil || last.epoch != epoch {
@@ -274,29 +266,4 @@ func (w *Writer) cut(g *segment, t *tail) error {
 		}
 	}
 	return f.Sync()
-}
-
-// overlap are the parts of rings that the segment before the last one has from a
-// number on: a sync of it has failed, and who has read it there must find them under
-// the same numbers in the last one.
-func (w *Writer) overlap(list []segmentFile, number uint64) ([]chunk, error) {
-	if len(list) < 2 || list[len(list)-2].epoch != list[len(list)-1].epoch {
-		return nil, nil
-	}
-	g, err := openSegment(w.dir, list[len(list)-2])
-	if errors.Is(err, errNoHeader) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer g.close()
-	if n, whole, err := g.isWhole(); err != nil || whole && n <= number {
-		return nil, err
-	}
-	t, err := g.tail()
-	if err != nil {
-		return nil, err
-	}
-	return slices.DeleteFunc(t.chunks, func(c chunk) bool { return c.first < number }), nil
 }
