@@ -508,6 +508,14 @@ func (d *drain) publish() error {
 	return nil
 }
 
+// currentName is for any goroutine; "" before there is a segment.
+func (d *drain) currentName() string {
+	if name := d.current.Load(); name != nil {
+		return *name
+	}
+	return ""
+}
+
 // finish drains the rings for the last time and ends the epoch: nobody appends to
 // them any more.
 func (d *drain) finish() error {

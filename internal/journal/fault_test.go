@@ -413,8 +413,9 @@ func TestStalledDisk(t *testing.T) {
 	thawed()
 	eventually(t, "all is written", func() bool { return w.Status().UnsafeShares == 0 })
 	stop()
+	lost := w.Status().LostRecords
 	mustClose(t, w)
-	if got := history(t, allShares(t, o.Dir)); got != next || w.Status().LostRecords != 0 {
-		t.Errorf("%v shares are there, %v were told", got, next)
+	if got := history(t, allShares(t, o.Dir)); got != next || lost != 0 {
+		t.Errorf("%v shares are there, %v were told, %d are lost", got, next, lost)
 	}
 }

@@ -306,3 +306,35 @@ func TestTroubles(t *testing.T) {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 }
+
+// A process that has passed the journal on, and still tells something, does not
+// disturb the one that writes it now.
+func TestPassed(t *testing.T) {
+	o := testOptions(t)
+	old := mustOpen(t, o)
+	var next [2]uint32
+	tell(old, &next, 10)
+	if err := old.Pass(); err != nil {
+		t.Fatal(err)
+	}
+	w := mustOpen(t, o)
+	if w.drain.rings[0].path != old.drain.rings[0].path {
+		t.Fatal("the memory is not passed on")
+	}
+	tell(w, &next, 10)
+	for n := range uint32(50) {
+		old.Share(0, testShare(0, 1000+n), testMiner(9))
+		old.Flush(0)
+		old.Statistics(&Statistics{Time: 1})
+	}
+	if s := old.Status(); s.UnsafeBytes < 0 {
+		t.Errorf("%+v", s)
+	}
+	tell(w, &next, 10)
+	w.Statistics(&Statistics{Time: 2})
+	w.lock.Close() // killed
+	mustClose(t, mustOpen(t, o))
+	if got := history(t, allShares(t, o.Dir)); got != next {
+		t.Errorf("%v shares are there, want %v", got, next)
+	}
+}

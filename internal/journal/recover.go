@@ -105,7 +105,6 @@ type recovered struct {
 // recover ends the epoch that the last writer has begun: what was written of it and
 // what is in its rings is made one.
 func (w *Writer) recover() (*recovered, error) {
-	removeTemporary(w.dir)
 	st, err := readState(w.dir)
 	if err != nil {
 		return nil, err
@@ -217,7 +216,7 @@ func (w *Writer) endEpoch(r *recovered, list []segmentFile, last *segment) error
 	w.options.Events.Say(event.Notice, fmt.Sprintf("Journal %s: it was not closed; %d records were still in memory, and are in it now", w.dir, d.number-before))
 	for _, k := range rings {
 		if k != nil {
-			os.Remove(k.path)
+			k.leave()
 		}
 	}
 	return nil
@@ -227,10 +226,9 @@ func (w *Writer) endEpoch(r *recovered, list []segmentFile, last *segment) error
 func (w *Writer) oldRings(r *recovered, id [16]byte) (rings []*ring, left bool, err error) {
 	rings = make([]*ring, len(r.state.Rings))
 	for i, path := range r.state.Rings {
-		k, err := openRing(path, ringOwner{id, r.state.Epoch, i})
+		k, err := openRing(path, ringOwner{id, i}, r.state.Epoch)
 		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			os.Remove(path) // one of before a power cut
+		case err == errSpare || errors.Is(err, fs.ErrNotExist):
 		case err != nil:
 			return nil, false, err
 		default:
