@@ -243,7 +243,7 @@ func TestKilled(t *testing.T) {
 
 // Who has ended does not run again: not while its parent asks how, either.
 func TestAliveNoMore(t *testing.T) {
-	for range 500 {
+	for range 200 {
 		child := exec.Command("true")
 		if err := child.Start(); err != nil {
 			t.Fatal(err)
@@ -265,6 +265,29 @@ func TestAliveNoMore(t *testing.T) {
 				t.Error("runs after its end")
 			}
 			ended = ended || !alive
+		}
+	}
+}
+
+// An instance is one until it has ended, also while it is ending.
+func TestPoolUntilItsEnd(t *testing.T) {
+	for range 200 {
+		child := exec.Command("true")
+		child.Args = []string{"ckpool"}
+		if err := child.Start(); err != nil {
+			t.Fatal(err)
+		}
+		pid := child.Process.Pid
+		for Alive(pid) { // until it is a zombie
+			if !isPool(pid) && Alive(pid) {
+				t.Error("is no instance, and runs")
+			}
+		}
+		child.Wait()
+	}
+	if isPool(2) { // kthreadd, where it can be seen
+		if _, err := os.Stat("/proc/2/stat"); err == nil && kernelThread(2) {
+			t.Error("a kernel thread is taken for an instance")
 		}
 	}
 }

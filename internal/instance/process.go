@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -24,12 +25,31 @@ func Alive(pid int) bool {
 	if signal != nil && !errors.Is(signal, syscall.EPERM) {
 		return false
 	}
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	fields, err := stat(pid)
 	if err != nil { // it has ended since, or /proc hides what is another user's
 		return signal != nil || !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ESRCH)
 	}
-	_, state, _ := strings.Cut(string(stat), ") ")
-	return !strings.HasPrefix(state, "Z") && !strings.HasPrefix(state, "X") // proc(5)
+	return fields[0] != "Z" && fields[0] != "X"
+}
+
+// stat are the fields of /proc/PID/stat from the state on (proc(5)).
+func stat(pid int) ([]string, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, fields, _ := strings.Cut(string(b), ") ")
+	if list := strings.Fields(fields); err != nil || len(list) > 6 {
+		return list, err
+	}
+	return nil, fmt.Errorf("/proc/%d/stat: %q", pid, b)
+}
+
+// kernelThread is for pids of no program: their flags have PF_KTHREAD.
+func kernelThread(pid int) bool {
+	fields, err := stat(pid)
+	if err != nil {
+		return false
+	}
+	flags, err := strconv.ParseUint(fields[6], 10, 64)
+	return err == nil && flags&0x00200000 != 0
 }
 
 // isPool is false for a program that got the pid of an instance that died: pids
@@ -38,6 +58,9 @@ func isPool(pid int) bool {
 	command, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 	if err != nil {
 		return true
+	}
+	if len(command) == 0 { // of a program that is just ending it is gone first
+		return !kernelThread(pid)
 	}
 	name := filepath.Base(strings.Split(string(command), "\x00")[0])
 	return strings.Contains(name, "ck") || program(pid) == program(os.Getpid())

@@ -168,3 +168,20 @@ func BenchmarkRead(b *testing.B) {
 	b.ReportMetric(float64(read)/b.Elapsed().Seconds(), "shares/s")
 	b.ReportMetric(float64(size)/n, "bytes/share")
 }
+
+// What an upgrade waits for: the end of one epoch and the beginning of the next, with
+// rings of their usual size.
+func BenchmarkReopen(b *testing.B) {
+	o := testOptions(b)
+	o.Dir, o.RingSize = filepath.Join(b.TempDir(), "journal"), DefaultRingSize
+	w := mustOpen(b, o)
+	s, m := toldShare()
+	for b.Loop() {
+		w.Share(0, s, m)
+		w.Flush(0)
+		if err := w.Pass(); err != nil {
+			b.Fatal(err)
+		}
+		w = mustOpen(b, o)
+	}
+}

@@ -38,6 +38,7 @@ type child struct {
 	Answered     string    // file of what was flushed
 	Next         [2]uint32 // number of the next share of each loop
 	Shares       uint32    // closes the journal after so many per loop; 0: never
+	Pass         bool      // to the next process
 }
 
 func (c *child) options() Options {
@@ -83,7 +84,11 @@ func (c *child) main() {
 	<-finished
 	cancel()
 	<-done
-	if err := w.Close(); err != nil {
+	end := w.Close
+	if c.Pass {
+		end = w.Pass
+	}
+	if err := end(); err != nil {
 		panic(err)
 	}
 	os.Exit(0)
@@ -257,17 +262,17 @@ func TestKilled(t *testing.T) {
 func TestUpgrade(t *testing.T) {
 	c := child{Dir: filepath.Join(t.TempDir(), "journal"), RingDir: memory(t)}
 	c.Answered = filepath.Join(c.RingDir, "answered")
-	const processes = 4
-	for range processes {
-		c.Shares = 3000
+	const processes = 6
+	for i := range processes {
+		c.Shares, c.Pass = 1500, i%3 != 2
 		cmd := c.start(t)
 		if err := cmd.Wait(); err != nil {
 			t.Fatal(err)
 		}
 		answered := counters(c.Answered)
 		c.Next = [2]uint32{answered[0].Load(), answered[1].Load()}
-		if left, _ := filepath.Glob(filepath.Join(c.RingDir, "*.ring")); left != nil {
-			t.Fatalf("rings are left behind: %v", left)
+		if left, _ := filepath.Glob(filepath.Join(c.RingDir, "*.ring")); (left != nil) != c.Pass {
+			t.Fatalf("passed on %v: rings %v are there", c.Pass, left)
 		}
 	}
 	list := readJournal(t, c.Dir, Cursor{})

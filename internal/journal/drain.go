@@ -31,7 +31,6 @@ type drain struct {
 
 	// Of the current segment.
 	file    file // nil: there is none yet, or the last one is whole
-	name    string
 	mark    [markLen]byte
 	first   uint64
 	offset  int64  // of what is written
@@ -362,7 +361,9 @@ func (d *drain) safe() {
 // and another sync would not tell. All since the last good one is written again into
 // another segment, out of the rings, which still have it.
 func (d *drain) failed() {
-	d.redo = append(d.unsynced, d.redo...)
+	if d.redo = append(d.unsynced, d.redo...); len(d.redo) == 0 {
+		d.redo = nil
+	}
 	d.unsynced = nil
 	d.leave()
 }
@@ -372,10 +373,11 @@ func (d *drain) leave() {
 	d.file, d.pending = nil, d.pending[:0]
 }
 
-// again writes what must be written again.
+// again writes what must be written again, in the same order under the same numbers:
+// some may have read it already. The segment gets its name when all of that is safe;
+// until then the one that was left tells who opens the journal what the numbers are.
 func (d *drain) again() error {
-	if len(d.redo) == 0 {
-		d.redo = nil
+	if d.redo == nil {
 		return nil
 	}
 	if d.file == nil {
@@ -387,11 +389,11 @@ func (d *drain) again() error {
 				d.states[c.ring].Lost, d.states[c.ring].Shares = c.lost.TotalRecords-c.lost.Records, c.lost.TotalShares-c.lost.Shares
 			}
 		}
-	}
-	for len(d.redo) > 0 {
-		if err := d.ready(); err != nil {
+		if err := d.begin(); err != nil {
 			return err
 		}
+	}
+	for len(d.redo) > 0 {
 		c := &d.redo[0]
 		err := d.encode(chunk{ring: c.ring, from: c.from, to: c.to, first: d.number, lost: c.lost})
 		if to := d.unsynced[len(d.unsynced)-1].to; c.lost == nil && to != c.to {
@@ -403,19 +405,34 @@ func (d *drain) again() error {
 			return err
 		}
 	}
+	if err := d.write(); err != nil {
+		return err
+	}
+	if err := d.publish(); err != nil {
+		d.failed()
+		return err
+	}
 	d.redo = nil
-	return d.sync()
+	d.safe()
+	return nil
 }
 
 // ready makes sure that there is a segment with room.
 func (d *drain) ready() error {
-	if d.file != nil && d.offset+int64(len(d.pending)) >= d.segmentSize && d.offset+int64(len(d.pending)) > 0 && d.number > d.first {
+	if d.file != nil && d.offset+int64(len(d.pending)) >= d.segmentSize && d.number > d.first {
 		if err := d.end(); err != nil {
 			return err
 		}
 	}
-	if d.file == nil {
-		return d.begin()
+	if d.file != nil {
+		return nil
+	}
+	if err := d.begin(); err != nil {
+		return err
+	}
+	if err := d.publish(); err != nil {
+		d.leave()
+		return err
 	}
 	return nil
 }
@@ -439,8 +456,8 @@ func (d *drain) end() error {
 	return nil
 }
 
-// begin begins a segment, with all jobs that shares may still come for. It has its
-// name once all of that is safe.
+// begin begins a segment, with all jobs that shares may still come for. It has no
+// name yet.
 func (d *drain) begin() error {
 	rand.Read(d.mark[:]) // never fails
 	h := d.header
@@ -451,12 +468,11 @@ func (d *drain) begin() error {
 	}
 	d.miners, d.defined = map[string]uint64{}, map[uint64]uint64{}
 	d.frameMiners, d.frameJobs, d.frameTime = 0, 0, h.Created
-	path := filepath.Join(d.dir, temporary+"segment")
-	f, err := d.open(path)
-	if err != nil {
+	if d.file, err = d.open(filepath.Join(d.dir, temporary+"segment")); err != nil {
+		d.file = nil
 		return err
 	}
-	d.file, d.offset, d.pending, d.first = f, 0, b, d.number
+	d.offset, d.pending, d.first = 0, b, d.number
 	for i := range d.jobs {
 		d.define(&d.jobs[i])
 		if len(d.defs) >= frameSize || i == len(d.jobs)-1 {
@@ -468,26 +484,36 @@ func (d *drain) begin() error {
 	if err == nil {
 		err = d.write()
 	}
-	if err == nil {
-		err = f.Sync()
-	}
-	name := segmentName(h.Epoch, h.First)
-	if err == nil {
-		err = os.Rename(path, filepath.Join(d.dir, name))
-	}
-	if err == nil {
-		err = syncDir(d.dir)
-	}
 	if err != nil {
-		d.frame, d.defs, d.count, d.shares = d.frame[:0], d.defs[:0], 0, 0
+		d.defs = d.defs[:0]
 		d.leave()
-		os.Remove(path)
+	}
+	return err
+}
+
+// publish makes a segment safe that was begun, and gives it its name.
+func (d *drain) publish() error {
+	if err := d.file.Sync(); err != nil {
 		return err
 	}
-	d.name = name
+	name := segmentName(d.header.Epoch, d.first)
+	if err := os.Rename(filepath.Join(d.dir, temporary+"segment"), filepath.Join(d.dir, name)); err != nil {
+		return err
+	}
+	if err := syncDir(d.dir); err != nil {
+		return err
+	}
 	d.current.Store(&name)
 	d.size.Store(d.offset)
 	return nil
+}
+
+// currentName is for any goroutine; "" before there is a segment.
+func (d *drain) currentName() string {
+	if name := d.current.Load(); name != nil {
+		return *name
+	}
+	return ""
 }
 
 // finish drains the rings for the last time and ends the epoch: nobody appends to

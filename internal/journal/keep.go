@@ -94,10 +94,7 @@ func (w *Writer) clean(ctx context.Context) error {
 	if k == nil {
 		return bad
 	}
-	current := ""
-	if name := w.drain.current.Load(); name != nil {
-		current = *name
-	}
+	current := w.drain.currentName()
 	var deleted int
 	size := k.size + w.drain.size.Load()
 	for i, g := range k.segments {
@@ -147,6 +144,7 @@ func (w *Writer) look() (*kept, error) {
 			before[g.name] = g
 		}
 	}
+	current := w.drain.currentName()
 	for _, s := range list {
 		info, err := os.Stat(filepath.Join(w.dir, s.name))
 		if err != nil {
@@ -163,9 +161,10 @@ func (w *Writer) look() (*kept, error) {
 		}
 		g.segmentFile, g.size = s, info.Size()
 		k.segments = append(k.segments, g)
-		k.size += g.size
+		if s.name != current {
+			k.size += g.size
+		}
 	}
-	k.size -= w.drain.size.Load()
 	return k, bad
 }
 

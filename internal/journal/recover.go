@@ -17,7 +17,6 @@ type tail struct {
 	whole  bool // it has its end
 	states []ringState
 	jobs   []liveJob
-	chunks []chunk // its frames with records
 }
 
 // isWhole tells whether the file ends with its end, and the number of the next record
@@ -61,7 +60,6 @@ func (g *segment) tail() (*tail, error) {
 		if !ok || f.ring >= len(t.states) || !g.define(&f, &r) || f.count == 0 {
 			continue
 		}
-		c := chunk{ring: f.ring, from: t.states[f.ring].At, to: f.position, first: f.first}
 		t.states[f.ring].At = f.position
 		// What was lost, and which jobs are old, is in records that few frames have.
 		if f.kind == frameLost || f.ring == len(t.states)-1 {
@@ -75,9 +73,7 @@ func (g *segment) tail() (*tail, error) {
 				switch k.kind {
 				case KindLost:
 					if record.readBody(k.body, 0) == nil {
-						l := record.Lost
-						c.lost = &l
-						t.states[f.ring].Lost, t.states[f.ring].Shares = l.TotalRecords, l.TotalShares
+						t.states[f.ring].Lost, t.states[f.ring].Shares = record.Lost.TotalRecords, record.Lost.TotalShares
 					}
 				case KindJob:
 					if record.readBody(k.body, 0) == nil {
@@ -86,7 +82,6 @@ func (g *segment) tail() (*tail, error) {
 				}
 			}
 		}
-		t.chunks = append(t.chunks, c)
 	}
 	for i, j := range g.jobs {
 		if j.id == 0 || j.id < oldest || g.byID[j.id] != i {
@@ -110,7 +105,6 @@ type recovered struct {
 // recover ends the epoch that the last writer has begun: what was written of it and
 // what is in its rings is made one.
 func (w *Writer) recover() (*recovered, error) {
-	removeTemporary(w.dir)
 	st, err := readState(w.dir)
 	if err != nil {
 		return nil, err
@@ -197,9 +191,6 @@ func (w *Writer) endEpoch(r *recovered, list []segmentFile, last *segment) error
 			if d.number, d.jobs = t.number, t.jobs; len(t.states) == len(rings) {
 				d.states = t.states
 			}
-			if d.redo, err = w.overlap(list, t.number); err != nil {
-				return err
-			}
 		}
 	}
 	if last == nil || last.epoch != epoch {
@@ -225,7 +216,7 @@ func (w *Writer) endEpoch(r *recovered, list []segmentFile, last *segment) error
 	w.options.Events.Say(event.Notice, fmt.Sprintf("Journal %s: it was not closed; %d records were still in memory, and are in it now", w.dir, d.number-before))
 	for _, k := range rings {
 		if k != nil {
-			os.Remove(k.path)
+			k.leave()
 		}
 	}
 	return nil
@@ -235,10 +226,9 @@ func (w *Writer) endEpoch(r *recovered, list []segmentFile, last *segment) error
 func (w *Writer) oldRings(r *recovered, id [16]byte) (rings []*ring, left bool, err error) {
 	rings = make([]*ring, len(r.state.Rings))
 	for i, path := range r.state.Rings {
-		k, err := openRing(path, ringOwner{id, r.state.Epoch, i})
+		k, err := openRing(path, ringOwner{id, i}, r.state.Epoch)
 		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			os.Remove(path) // one of before a power cut
+		case err == errSpare || errors.Is(err, fs.ErrNotExist):
 		case err != nil:
 			return nil, false, err
 		default:
@@ -274,29 +264,4 @@ func (w *Writer) cut(g *segment, t *tail) error {
 		}
 	}
 	return f.Sync()
-}
-
-// overlap are the parts of rings that the segment before the last one has from a
-// number on: a sync of it has failed, and who has read it there must find them under
-// the same numbers in the last one.
-func (w *Writer) overlap(list []segmentFile, number uint64) ([]chunk, error) {
-	if len(list) < 2 || list[len(list)-2].epoch != list[len(list)-1].epoch {
-		return nil, nil
-	}
-	g, err := openSegment(w.dir, list[len(list)-2])
-	if errors.Is(err, errNoHeader) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer g.close()
-	if n, whole, err := g.isWhole(); err != nil || whole && n <= number {
-		return nil, err
-	}
-	t, err := g.tail()
-	if err != nil {
-		return nil, err
-	}
-	return slices.DeleteFunc(t.chunks, func(c chunk) bool { return c.first < number }), nil
 }

@@ -35,6 +35,7 @@ type ring struct {
 	// In the file, written by the appending goroutine.
 	head                    *atomic.Uint64 // position up to which records are published
 	lostRecords, lostShares *atomic.Uint64 // that there was no room for, since the epoch began
+	epoch                   *atomic.Uint64
 
 	freed atomic.Uint64 // position up to which there is room again; written by the taking goroutine
 
@@ -76,22 +77,26 @@ const minRing = 64 << 10
 // ringOwner tells whose a ring is.
 type ringOwner struct {
 	instance [16]byte
-	epoch    uint64
 	index    int
 }
 
-func ringName(instance [16]byte, epoch uint64, index int) string {
-	return fmt.Sprintf("ckpool-%x-%08x-%d.ring", instance, epoch, index)
-}
+func (o ringOwner) name() string { return fmt.Sprintf("ckpool-%x-%d.ring", o.instance, o.index) }
 
-// makeRing makes a ring of at least size bytes. The memory is reserved now, so that
-// no write to it can fail later.
+// errSpare is about a ring that has nothing in it: its epoch was ended, or never
+// begun.
+var errSpare = errors.New("nothing is in it")
+
+// makeRing makes a ring of at least size bytes, or takes one that another process has
+// passed on. The memory is reserved now, so that no write to it can fail later.
 func makeRing(dir string, o ringOwner, size int64) (*ring, error) {
 	data := int64(minRing)
 	for data < size {
 		data *= 2
 	}
-	path := filepath.Join(dir, ringName(o.instance, o.epoch, o.index))
+	path := filepath.Join(dir, o.name())
+	if r, err := openRing(path, o, noEpoch); err == errSpare && int64(len(r.data)) == data {
+		return r, nil
+	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
@@ -111,16 +116,38 @@ func makeRing(dir string, o ringOwner, size int64) (*ring, error) {
 	}
 	page := r.file[:ringPage]
 	copy(page[ringInstanceAt:], o.instance[:])
-	binary.NativeEndian.PutUint64(page[ringEpochAt:], o.epoch)
 	binary.NativeEndian.PutUint64(page[ringIndexAt:], uint64(o.index))
 	copy(page[ringBootAt:ringBootAt+ringBootLen], bootID())
 	copy(page, ringMagic)
 	return r, nil
 }
 
-// openRing opens a ring that another process has left. The error is fs.ErrNotExist if
-// there is none any more.
-func openRing(path string, o ringOwner) (*ring, error) {
+// noEpoch is the epoch of rings with nothing in them.
+const noEpoch = 0
+
+// enter makes an empty ring the one of an epoch, which is in the journal's state
+// already, and leave ends that once all of it is in segments.
+func (r *ring) enter(epoch uint64) {
+	r.head.Store(0)
+	r.lostRecords.Store(0)
+	r.lostShares.Store(0)
+	r.epoch.Store(epoch)
+}
+
+func (r *ring) leave() { r.epoch.Store(noEpoch) }
+
+// detach puts other memory in the place of the file's, which another process may use
+// from now on: what is still appended here goes nowhere.
+func (r *ring) detach() error {
+	_, err := unix.MmapPtr(-1, 0, unsafe.Pointer(&r.file[0]), uintptr(len(r.file)),
+		unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_FIXED)
+	r.freed.Store(0)
+	return err
+}
+
+// openRing opens a ring that another process has left, of an epoch. The error is
+// fs.ErrNotExist if there is none any more, and errSpare if it is of no epoch.
+func openRing(path string, o ringOwner, epoch uint64) (*ring, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return nil, err
@@ -140,15 +167,13 @@ func openRing(path string, o ringOwner) (*ring, error) {
 	}
 	page := r.file[:ringPage]
 	switch {
-	case string(page[:len(ringMagic)]) != ringMagic || [16]byte(page[ringInstanceAt:]) != o.instance ||
-		binary.NativeEndian.Uint64(page[ringEpochAt:]) != o.epoch || binary.NativeEndian.Uint64(page[ringIndexAt:]) != uint64(o.index):
-		err = fmt.Errorf("%s is no ring of this journal", path)
+	case string(page[:len(ringMagic)]) != ringMagic || [16]byte(page[ringInstanceAt:]) != o.instance || binary.NativeEndian.Uint64(page[ringIndexAt:]) != uint64(o.index):
+		return nil, fmt.Errorf("%s is no ring of this journal", path)
 	case string(page[ringBootAt:ringBootAt+ringBootLen]) != bootID():
 		// On a disk, after a power cut: some of its pages may be old.
-		err = &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
-	}
-	if err != nil {
-		return nil, err
+		return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
+	case r.epoch.Load() == noEpoch || r.epoch.Load() != epoch:
+		return r, errSpare
 	}
 	return r, nil
 }
@@ -161,7 +186,7 @@ func mapRing(f *os.File, path string, size int64) (*ring, error) {
 	word := func(at int) *atomic.Uint64 { return (*atomic.Uint64)(unsafe.Pointer(&m[at])) }
 	r := &ring{
 		path: path, file: m, data: m[ringPage:],
-		head: word(ringHeadAt), lostRecords: word(ringLostAt), lostShares: word(ringLostAt + 8),
+		head: word(ringHeadAt), lostRecords: word(ringLostAt), lostShares: word(ringLostAt + 8), epoch: word(ringEpochAt),
 	}
 	// Not before nobody can append to it any more.
 	runtime.AddCleanup(r, func(m []byte) { unix.Munmap(m) }, m)

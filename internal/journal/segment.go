@@ -303,17 +303,14 @@ func readState(dir string) (*state, error) {
 }
 
 // replaceFile puts a file in the place of another one, so that after a power cut
-// there is one of both, whole.
+// there is one of both, whole. One process at a time does.
 func replaceFile(path string, b []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), temporary+"*")
+	next := filepath.Join(filepath.Dir(path), temporary+filepath.Base(path))
+	f, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o640)
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name()) // unless it was renamed
 	_, err = f.Write(b)
-	if err == nil {
-		err = f.Chmod(0o640)
-	}
 	if err == nil {
 		err = f.Sync()
 	}
@@ -321,7 +318,7 @@ func replaceFile(path string, b []byte) error {
 		err = e
 	}
 	if err == nil {
-		err = os.Rename(f.Name(), path)
+		err = os.Rename(next, path)
 	}
 	if err == nil {
 		err = syncDir(filepath.Dir(path))
@@ -331,13 +328,6 @@ func replaceFile(path string, b []byte) error {
 
 // temporary begins the names of files that are not there yet.
 const temporary = ".new-"
-
-func removeTemporary(dir string) {
-	list, _ := filepath.Glob(filepath.Join(dir, temporary+"*"))
-	for _, name := range list {
-		os.Remove(name)
-	}
-}
 
 func syncDir(dir string) error {
 	d, err := os.Open(dir)

@@ -168,6 +168,14 @@ func (w *Writer) start() error {
 		}
 		return err
 	}
+	for _, k := range rings {
+		k.enter(s.Epoch)
+	}
+	for _, path := range r.state.Rings {
+		if !slices.Contains(s.Rings, path) {
+			os.Remove(path) // more loops than now, or in another directory
+		}
+	}
 	w.instance = s.Instance
 	w.loops, w.shared = rings[:w.options.Loops], rings[w.options.Loops]
 	w.drain = &drain{
@@ -225,14 +233,9 @@ func (w *Writer) makeRings(s *state) (rings []*ring, err error) {
 }
 
 func (w *Writer) makeRingsIn(dir string, s *state, id [16]byte) (rings []*ring, err error) {
-	// Of a process that was killed before it had begun its epoch.
-	left, _ := filepath.Glob(filepath.Join(dir, fmt.Sprintf("ckpool-%x-*.ring", id)))
-	for _, path := range left {
-		os.Remove(path)
-	}
 	s.Rings = nil
 	for i := range w.options.Loops + 1 {
-		k, err := makeRing(dir, ringOwner{id, s.Epoch, i}, w.options.RingSize)
+		k, err := makeRing(dir, ringOwner{id, i}, w.options.RingSize)
 		if err != nil {
 			for _, k := range rings {
 				os.Remove(k.path)
@@ -277,7 +280,8 @@ func (w *Writer) Difficulty(loop int, k *Difficulty, m *Miner) {
 func (w *Writer) Flush(loop int) { w.loops[loop].publish() }
 
 // Job tells a job, with the id of the oldest that shares are still taken for: before
-// any miner gets it, and for any goroutine.
+// any miner gets it, on any goroutine. The job makes no coinbases for more limits
+// afterwards: see work.JobWriter.
 func (w *Writer) Job(j *work.Job, oldest uint64) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -350,21 +354,42 @@ func (w *Writer) write() error {
 	return nil
 }
 
-// Close writes what is left and ends the epoch, so that another process can go on
-// with the next one. Nobody may tell anything meanwhile or afterwards, and Run must
-// have returned. After an error all is as it was: Run can go on, Close can be tried
-// again, and if the process ends instead, the next Open finds in the rings what is
-// missing.
+// Close writes what is left and ends the epoch. Run must have returned, and nobody may
+// tell anything meanwhile; what is told afterwards goes nowhere. After an error all is
+// as it was: Run can go on, Close can be tried again, and if the process ends instead,
+// the next Open finds in the rings what is missing.
 func (w *Writer) Close() error {
+	if err := w.end(); err != nil {
+		return err
+	}
+	for _, r := range w.drain.rings {
+		os.Remove(r.path)
+	}
+	return w.lock.Close()
+}
+
+// Pass is Close for a process that opens the journal right after, and finds its memory
+// there.
+func (w *Writer) Pass() error {
+	if err := w.end(); err != nil {
+		return err
+	}
+	return w.lock.Close()
+}
+
+func (w *Writer) end() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if err := w.drain.finish(); err != nil {
 		return fmt.Errorf("journal %s: %w", w.dir, err)
 	}
 	for _, r := range w.drain.rings {
-		os.Remove(r.path)
+		r.leave()
+		if err := r.detach(); err != nil {
+			return fmt.Errorf("journal %s: %s: %w", w.dir, r.path, err)
+		}
 	}
-	return w.lock.Close()
+	return nil
 }
 
 // Status is how a Writer does.

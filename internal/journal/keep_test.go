@@ -1,0 +1,340 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// segmentsOf are the first positions of the segments that are there.
+func segmentsOf(t testing.TB, dir string) (list []Position) {
+	t.Helper()
+	files, err := listSegments(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range files {
+		list = append(list, Position{s.epoch, s.first})
+	}
+	return list
+}
+
+// filled is a journal of two epochs with 50 shares in each of their segments, of
+// which the first epoch has three and the second two.
+func filled(t testing.TB, o *Options) *Writer {
+	t.Helper()
+	o.SegmentSize = 10_000
+	for epoch := range 2 {
+		w := mustOpen(t, *o)
+		for range 3 - epoch {
+			for n := range uint32(50) {
+				w.Share(0, testShare(0, n), testMiner(0))
+			}
+			w.Flush(0)
+			mustRound(t, w)
+		}
+		if epoch == 1 {
+			return w
+		}
+		mustClose(t, w)
+	}
+	panic("unreachable")
+}
+
+// Segments are deleted when the slowest reader has read them, not a record before,
+// and never without a reader.
+func TestDelete(t *testing.T) {
+	o := testOptions(t)
+	w := filled(t, &o)
+	all := []Position{{1, 1}, {1, 51}, {1, 101}, {2, 1}, {2, 51}}
+	check := func(want []Position) {
+		t.Helper()
+		if err := w.clean(context.Background()); err != nil {
+			t.Error(err)
+		}
+		if diff := cmp.Diff(want, segmentsOf(t, o.Dir)); diff != "" {
+			t.Fatalf("-want +got:\n%s", diff)
+		}
+	}
+	if w.drain.segmentSize = 1 << 20; segmentsOf(t, o.Dir)[0] != all[0] {
+		t.Fatal(segmentsOf(t, o.Dir))
+	}
+	check(all)
+	at := func(name string, epoch, number uint64) {
+		t.Helper()
+		if err := WriteCursor(o.Dir, name, Cursor{w.instance, "regtest", Position{epoch, number}, 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	at("fast", 2, 90)
+	at("slow", 1, 49)
+	check(all)
+	at("slow", 1, 50)
+	check(all[1:])
+	at("other", 1, 149)
+	at("slow", 1, 149)
+	check(all[2:])
+	if err := WriteCursor(o.Dir, "slow", Cursor{"00", "regtest", Position{9, 9}, 1}); err != nil {
+		t.Fatal(err)
+	}
+	check(all[2:]) // of another journal: it has read nothing of this one
+	os.WriteFile(filepath.Join(o.Dir, "cursor-slow.json"), []byte("{"), 0o600)
+	if err := w.clean(context.Background()); err == nil || !strings.Contains(err.Error(), "cursor-slow.json") {
+		t.Errorf("a damaged cursor: %v", err)
+	}
+	at("slow", 2, 90)
+	check(all[2:])
+	at("other", 1, 150)
+	check(all[3:])
+	at("other", 2, 0)
+	check(all[3:])
+	s := w.Status()
+	if len(s.Readers) != 3 || s.Readers[0].Name != "fast" || s.Readers[0].Behind != 10 || s.Readers[1].Behind != 100 || s.Position != (Position{2, 100}) {
+		t.Errorf("%+v", s)
+	}
+	at("other", 2, 100)
+	at("fast", 2, 100)
+	at("slow", 2, 100)
+	check(all[4:]) // the one that is being written stays
+	mustClose(t, w)
+}
+
+// At the size limit the oldest segment goes, and each reader's loss is told to the
+// share. Who reads later is told what is missing.
+func TestSizeLimit(t *testing.T) {
+	o := testOptions(t)
+	var events told
+	o.Events = events.tell
+	w := filled(t, &o)
+	size := func() int64 {
+		k, err := w.look()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k.size + w.drain.size.Load()
+	}
+	w.options.MaxSize = size() - 1
+	WriteCursor(o.Dir, "ckdb", Cursor{w.instance, "regtest", Position{1, 20}, 1})
+	WriteCursor(o.Dir, "forward", Cursor{w.instance, "regtest", Position{1, 120}, 1})
+	if err := w.clean(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if !events.has("00000001-0000000000000001.journal is deleted although not all have read it: ckdb has lost 30 shares") || events.has("forward has lost") {
+		t.Errorf("events\n%s", &events)
+	}
+	for _, name := range []string{"ckdb", "forward"} {
+		c, err := ReadCursor(o.Dir, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list := readJournal(t, o.Dir, c)
+		if name == "ckdb" {
+			m := list[0]
+			if m.Kind != KindMissing || m.Missing.First != (Position{1, 21}) || m.Position != (Position{1, 50}) || m.Missing.Count != 30 {
+				t.Errorf("%+v", m)
+			}
+			list = list[1:]
+		}
+		if n := len(shares(t, list)); name == "ckdb" && n != 200 || name == "forward" && n != 130 {
+			t.Errorf("%s reads %d shares", name, n)
+		}
+	}
+	// Without any reader.
+	os.Remove(filepath.Join(o.Dir, "cursor-ckdb.json"))
+	os.Remove(filepath.Join(o.Dir, "cursor-forward.json"))
+	w.options.MaxSize = size() - 1
+	if err := w.clean(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if !events.has("nobody has read its 50 shares") {
+		t.Errorf("events\n%s", &events)
+	}
+	mustClose(t, w)
+}
+
+// A reader goes on from any record, over segments and epochs, and past what a power
+// cut took from behind it.
+func TestCursor(t *testing.T) {
+	o := testOptions(t)
+	mustClose(t, filled(t, &o))
+	whole := readJournal(t, o.Dir, Cursor{})
+	if len(whole) != 250 {
+		t.Fatal(len(whole))
+	}
+	for i := 0; i < len(whole); i += 7 {
+		list := readJournal(t, o.Dir, Cursor{Network: "regtest", Position: whole[i].Position})
+		if diff := cmp.Diff(whole[i+1:], list); diff != "" {
+			t.Fatalf("after %v:\n%s", whole[i].Position, diff)
+		}
+	}
+	if list := readJournal(t, o.Dir, Cursor{Position: Position{1, 170}}); len(shares(t, list)) != 100 {
+		t.Errorf("%d shares after what was never safe", len(list))
+	}
+	// An epoch that the reader has not come to is gone.
+	files, _ := listSegments(o.Dir)
+	for _, f := range files[:3] {
+		os.Remove(filepath.Join(o.Dir, f.name))
+	}
+	list := readJournal(t, o.Dir, Cursor{Position: Position{1, 120}})
+	if len(list) != 101 || list[0].Kind != KindMissing || list[0].Missing.Count != 30 || list[0].Position != (Position{1, 150}) {
+		t.Errorf("%+v", list[0])
+	}
+}
+
+// A reader that waits is given what comes, and ends when it is told to.
+func TestNext(t *testing.T) {
+	o := testOptions(t)
+	o.Sync = time.Millisecond
+	w := mustOpen(t, o)
+	stop := run(t, w)
+	r, err := NewReader(o.Dir, Cursor{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	ctx, cancel := context.WithCancel(context.Background())
+	for n := range uint32(5) {
+		w.Share(0, testShare(0, n), testMiner(0))
+		w.Flush(0)
+		if k, err := r.Next(ctx); err != nil || k.Share.Nonce != n {
+			t.Fatal(k, err)
+		}
+	}
+	if _, err := r.Read(); err != io.EOF {
+		t.Error(err)
+	}
+	cancel()
+	if _, err := r.Next(ctx); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	stop()
+	mustClose(t, w)
+}
+
+// Clocks may say what they want: records are in the order of their numbers, and their
+// times are what was told.
+func TestClockJumps(t *testing.T) {
+	o := testOptions(t)
+	w := mustOpen(t, o)
+	times := []int64{5e15, -7, 1 << 62, 0, -(1 << 62), 3, 3, 1_795_327_613_000_000}
+	for i, at := range times {
+		s := testShare(0, uint32(i))
+		s.Time = at
+		w.Share(0, s, testMiner(0))
+	}
+	w.Flush(0)
+	mustClose(t, w)
+	for i, s := range shares(t, readJournal(t, o.Dir, Cursor{})) {
+		if s.Nonce != uint32(i) || s.Time != times[i] {
+			t.Errorf("share %d is share %d of %d", i, s.Nonce, s.Time)
+		}
+	}
+}
+
+// Without memory that outlives the process the rings are in the journal's directory,
+// and that is said.
+func TestNoMemory(t *testing.T) {
+	o := testOptions(t)
+	o.Dir, o.RingDirs = filepath.Join(t.TempDir(), "journal"), []string{t.TempDir(), "/nonexistent"}
+	var events told
+	o.Events = events.tell
+	w := mustOpen(t, o)
+	if filepath.Dir(w.drain.rings[0].path) != o.Dir || !events.has("a disk that stalls can delay replies") {
+		t.Errorf("%s, events\n%s", w.drain.rings[0].path, &events)
+	}
+	var next [2]uint32
+	tell(w, &next, 5)
+	w.lock.Close()
+	mustClose(t, mustOpen(t, o))
+	if history(t, allShares(t, o.Dir)) != next {
+		t.Error("they are not read again")
+	}
+	if left, _ := filepath.Glob(filepath.Join(o.Dir, "*.ring")); left != nil {
+		t.Error(left)
+	}
+}
+
+// A process that could not close goes on.
+func TestCloseFails(t *testing.T) {
+	o, f := testOptions(t), newFaults()
+	w := openFaulty(t, o, f)
+	var next [2]uint32
+	tell(w, &next, 10)
+	f.set(100, 0, nil)
+	if err := w.Close(); err == nil {
+		t.Fatal("closed without room")
+	}
+	tell(w, &next, 10)
+	if _, err := Open(o); err == nil {
+		t.Fatal("the lock is gone")
+	}
+	f.set(-1, 0, nil)
+	mustClose(t, w)
+	if history(t, allShares(t, o.Dir)) != next {
+		t.Error("not all are there")
+	}
+}
+
+// Trouble is told once, then once a minute, and its end with what was lost.
+func TestTroubles(t *testing.T) {
+	var events told
+	var tr troubles
+	now := time.Unix(1000, 0)
+	full := Status{Err: errors.New("no space left on device"), UnsafeShares: 7}
+	tr.tell("j", events.tell, Status{UnsafeAge: time.Second}, now)
+	tr.tell("j", events.tell, full, now)
+	tr.tell("j", events.tell, full, now.Add(59*time.Second))
+	full.LostRecords, full.LostShares = 5, 4
+	tr.tell("j", events.tell, full, now.Add(60*time.Second))
+	tr.tell("j", events.tell, Status{LostRecords: 5, LostShares: 4}, now.Add(70*time.Second))
+	tr.tell("j", events.tell, Status{UnsafeAge: 4 * time.Second, LostRecords: 5, LostShares: 4}, now.Add(71*time.Second))
+	tr.tell("j", events.tell, Status{LostRecords: 5, LostShares: 4}, now.Add(72*time.Second))
+	want := `3 Journal j cannot be written: no space left on device; 7 shares are held in memory and are not yet safe
+3 Journal j cannot be written: no space left on device; 7 shares are held in memory and are not yet safe; there is no more room: 5 records are lost, of them 4 shares
+5 Journal j is written again: 5 records are lost, of them 4 shares, in all since the start
+3 Journal j cannot be written: its disk has taken nothing for 4s; 0 shares are held in memory and are not yet safe
+5 Journal j is written again: nothing was lost
+`
+	if diff := cmp.Diff(want, events.String()); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+// A process that has passed the journal on, and still tells something, does not
+// disturb the one that writes it now.
+func TestPassed(t *testing.T) {
+	o := testOptions(t)
+	old := mustOpen(t, o)
+	var next [2]uint32
+	tell(old, &next, 10)
+	if err := old.Pass(); err != nil {
+		t.Fatal(err)
+	}
+	w := mustOpen(t, o)
+	if w.drain.rings[0].path != old.drain.rings[0].path {
+		t.Fatal("the memory is not passed on")
+	}
+	tell(w, &next, 10)
+	for n := range uint32(50) {
+		old.Share(0, testShare(0, 1000+n), testMiner(9))
+		old.Flush(0)
+		old.Statistics(&Statistics{Time: 1})
+	}
+	if s := old.Status(); s.UnsafeBytes < 0 {
+		t.Errorf("%+v", s)
+	}
+	tell(w, &next, 10)
+	w.Statistics(&Statistics{Time: 2})
+	w.lock.Close() // killed
+	mustClose(t, mustOpen(t, o))
+	if got := history(t, allShares(t, o.Dir)); got != next {
+		t.Errorf("%v shares are there, want %v", got, next)
+	}
+}
