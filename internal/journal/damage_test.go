@@ -80,6 +80,7 @@ func numbersOf(t testing.TB, dir string) (read, missing []uint64) {
 
 // Whatever byte is damaged, what is read is right, and what is not read is named.
 func TestDamagedBytes(t *testing.T) {
+	t.Parallel()
 	o, path := smallJournal(t)
 	whole, err := os.ReadFile(path)
 	if err != nil {
@@ -170,6 +171,7 @@ func TestDamagedMiner(t *testing.T) {
 // Whatever of the last segment has come to the disk, the journal opens: what is whole
 // stays, the rest is cut off and nothing more is missing.
 func TestTornTail(t *testing.T) {
+	t.Parallel()
 	o, path := smallJournal(t)
 	whole, err := os.ReadFile(path)
 	if err != nil {
