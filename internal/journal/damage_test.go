@@ -523,3 +523,57 @@ func FuzzRecordBody(f *testing.F) {
 		parseSegmentName(string(b))
 	})
 }
+
+// growing is a file that is written while it is read: the first reads see less of it.
+type growing struct {
+	b     []byte
+	reads int // that see only the first bytes
+	first int
+}
+
+func (g *growing) ReadAt(b []byte, at int64) (int, error) {
+	all := g.b
+	if g.reads > 0 {
+		all = all[:g.first]
+		g.reads--
+	}
+	if at >= int64(len(all)) {
+		return 0, io.EOF
+	}
+	n := copy(b, all[at:])
+	if n < len(b) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+// What is being written at this moment is not taken for damaged.
+func TestReadWhileWritten(t *testing.T) {
+	whole := segmentV1(t)
+	dir := memory(t)
+	os.WriteFile(filepath.Join(dir, segmentName(1, 1)), whole, 0o600)
+	g, err := openSegment(dir, segmentFile{segmentName(1, 1), 1, 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.close()
+	for reads := range 8 {
+		for first := int(g.at); first < len(whole); first += 50 {
+			s := scanner{file: &growing{whole, reads, first}, mark: g.mark, at: g.at}
+			frames := 0
+			for range 40 {
+				var f frame
+				skipped, found, err := s.next(&f)
+				if err != nil || skipped > 0 {
+					t.Fatalf("%d reads see %d bytes: %d are taken for damaged, %v", reads, first, skipped, err)
+				}
+				if found {
+					frames++
+				}
+			}
+			if frames != 4 {
+				t.Fatalf("%d reads see %d bytes: %d frames", reads, first, frames)
+			}
+		}
+	}
+}
