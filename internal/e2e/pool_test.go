@@ -120,7 +120,10 @@ func (s setup) prepare(t *testing.T, takeOver bool) *running {
 			t.Logf("the pool ended with %v; its log:\n%s", r.err, r.log.text())
 		}
 	})
-	r.pool, err = pool.New(c, pool.Options{Solo: s.solo, LogShares: s.logShares, Version: "test", Events: r.log.add, Wants: func(event.Level) bool { return true }, TakeOver: takeOver})
+	r.pool, err = pool.New(c, pool.Options{
+		Solo: s.solo, LogShares: s.logShares, Journal: c.Journal != "", Name: "ckpool", SockDir: dir, Version: "test",
+		Events: r.log.add, Wants: func(event.Level) bool { return true }, TakeOver: takeOver,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
