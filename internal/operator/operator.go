@@ -196,7 +196,7 @@ func (o *Operator) listener(_ context.Context, n int) (*os.File, error) {
 	for _, f := range files[1:] {
 		f.Close()
 	}
-	o.Admission.Share()
+	o.Admission.GaveSocket()
 	return files[0], nil
 }
 

@@ -138,8 +138,8 @@ type Settings struct {
 	UserAgents      []string // prefix whitelist; empty: all
 	Listeners       []ListenerSettings
 	DropIdle        time.Duration // 0: never
-	UnauthTimeout   time.Duration // 60 s
-	DropWithoutWork time.Duration // 300 s, 0: never
+	UnauthTimeout   time.Duration
+	DropWithoutWork time.Duration // 0: never
 }
 
 // ListenerSettings are the difficulty settings of one listener (index as given
