@@ -337,3 +337,14 @@ func (j *shareJournal) block(b *blocks.Block, job uint64) {
 		w.Block(&k, &journal.Miner{User: users.UserOf(b.Worker), Worker: b.Worker})
 	}
 }
+
+// journalStatus is how the journal does; false: there is none, or it is not open.
+func (p *Pool) journalStatus() (journal.Status, bool) {
+	if p.journal == nil {
+		return journal.Status{}, false
+	}
+	if w := p.journal.writer.Load(); w != nil {
+		return w.Status(), true
+	}
+	return journal.Status{}, false
+}
