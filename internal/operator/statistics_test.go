@@ -2,8 +2,8 @@ package operator
 
 import (
 	"context"
-	"errors"
 	"encoding/json"
+	"errors"
 	"net/netip"
 	"path/filepath"
 	"reflect"

@@ -79,7 +79,9 @@ func journalDir(c *config.Config) string {
 }
 
 // ringSize is that of one of so many loops' rings: all have some 64 MiB together.
-func ringSize(loops int) int64 { return min(max(64<<20/int64(loops+1), 1<<20), journal.DefaultRingSize) }
+func ringSize(loops int) int64 {
+	return min(max(64<<20/int64(loops+1), 1<<20), journal.DefaultRingSize)
+}
 
 func newShareJournal(c *config.Config, o *Options, u *users.Users, recent func() []*session.Work) *shareJournal {
 	reasons := make([]string, session.Reasons)
