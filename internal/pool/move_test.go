@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"ckpool/internal/authority"
 	"ckpool/internal/handover"
 	"ckpool/internal/testkit/records"
 )
@@ -17,7 +18,7 @@ func TestReadSectionsV1(t *testing.T) {
 	now := time.Unix(1795327614, 0)
 	records.Check(t, records.V1(t, "standstill"), standstillVersion, (*standstill).fields)
 	m, err := readStandstill(records.V1(t, "standstill"), now)
-	if err != nil || !m.at.Equal(now.Add(-750*time.Millisecond)) || m.sessions != 3600.25 || !m.rejecting {
+	if err != nil || !m.at.Equal(now.Add(-750*time.Millisecond)) || m.sessions != 3600.25 || !m.rejecting || m.changes != (authority.Position{Store: "s1", Number: 7}) {
 		t.Errorf("%+v, %v", m, err)
 	}
 	l, err := readListeners(records.V1(t, "listeners"))
@@ -25,7 +26,7 @@ func TestReadSectionsV1(t *testing.T) {
 		t.Errorf("%+v, %v", l, err)
 	}
 	var i Instance
-	if err := json.Unmarshal(records.V1(t, "instance"), &i); err != nil || i != (Instance{true, 4, 8, 2, 0}) {
+	if err := json.Unmarshal(records.V1(t, "instance"), &i); err != nil || i != (Instance{true, 4, 8, 2, 0, false}) {
 		t.Errorf("%+v, %v", i, err)
 	}
 	// The numbers of sections are part of the format.

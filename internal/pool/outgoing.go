@@ -107,6 +107,9 @@ func (l *Outgoing) Rest(send handover.Send) error {
 	}
 	ending := l.ending()
 	m := standstill{at: now, sessions: l.sessions.Clock(now), rejecting: p.admission.Rejecting()}
+	if p.accounts != nil {
+		m.changes = p.accounts.Position()
+	}
 	for _, s := range []struct {
 		kind   handover.Kind
 		record []byte

@@ -329,7 +329,7 @@ func TestReadSessionV1(t *testing.T) {
 	s := r.session(5)
 	c := r.client(5)
 	if s.client != 17 || formatID(s.id) != "00112233445566aa" || fmt.Sprintf("%x", s.extranonce1Bytes()) != "7e86026b" || s.listener != 4 ||
-		c.agents.get(s.agent) != "cgminer/4.12.1" || s.flags != subscribed|authorised|configured|maskSent|resumed|hasEarlier {
+		c.agents.get(s.agent) != "cgminer/4.12.1" || s.flags != subscribed|authorised|configured|maskSent|resumed|hasEarlier|hasMinimum || c.minimum() != 4 {
 		t.Errorf("%+v", s)
 	}
 	if s.want != 8 || s.floor != 2 || s.start != 10 || s.lastShare != 200.5 || s.lastSent != 201.5 || s.firstInvalid != 190 || s.lastChange != 150 ||

@@ -90,13 +90,17 @@ func (k *record) check() error {
 	return nil
 }
 
-type loginRecord struct{ name, worker string }
+type loginRecord struct {
+	name, worker string
+	minimum      float64 // least difficulty, 0 none
+}
 
 func (l *loginRecord) fields(c *wire.Codec) {
 	c.Text(&l.name)
 	if c.Text(&l.worker); l.name == "" || l.worker == "" {
 		c.Fail(errors.New("a worker without name"))
 	}
+	wire.Amount(c, &l.minimum)
 }
 
 func (v *change) fields(c *wire.Codec) {

@@ -89,6 +89,7 @@ func (t *transport) Remote(netserver.Slot) netip.AddrPort {
 }
 func (t *transport) Now() time.Time { return t.now }
 func (t *transport) Index() int     { return 0 }
+func (t *transport) Post(fn func()) { fn() }
 
 // Tick is what a loop does once a second.
 func (r *rig) Tick(now time.Time) {
