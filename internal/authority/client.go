@@ -46,7 +46,7 @@ type Client struct {
 	asked    map[uint64]*asked
 	unsent   []*asked // in the order they came; some may be over
 	lastID   uint64
-	up       bool      // connected
+	up       bool      // connected, and something sensible has come
 	since    time.Time // when up changed last
 	position Position
 }
@@ -149,15 +149,15 @@ func (c *Client) Run(ctx context.Context) {
 	limits.Go(func() { c.keepLimits(ctx) })
 	pause, last := firstPause, ""
 	for ctx.Err() == nil {
-		connected, err := c.connection(ctx)
+		wasUp, err := c.connection(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		if connected {
+		if wasUp {
 			pause = firstPause
 		}
 		// Of the next attempts, all for the same reason, nobody wants to hear.
-		if text := reason(err); connected || text != last {
+		if text := reason(err); wasUp || text != last {
 			last = text
 			c.options.Events.Say(event.Warning, "ckdb is away: "+text+"; known users go on, addresses may mine, other new names are told to try again")
 		}
@@ -181,7 +181,7 @@ func reason(err error) string {
 }
 
 // connection is one connection to ckdb, from hello to end.
-func (c *Client) connection(ctx context.Context) (connected bool, err error) {
+func (c *Client) connection(ctx context.Context) (wasUp bool, err error) {
 	conn, theirs, err := c.options.Place.dial(ctx, hello{Version: version, Program: c.options.Program, Position: c.Position()})
 	if err != nil {
 		return false, err
@@ -191,29 +191,26 @@ func (c *Client) connection(ctx context.Context) (connected bool, err error) {
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	fresh := c.begin(theirs.Position)
-	c.options.Events.Say(event.Notice, fmt.Sprintf("Asking ckdb (%s) who may mine", theirs.Program))
 	var writing sync.WaitGroup
 	writing.Go(func() {
 		if c.write(ctx, conn) != nil {
 			_ = conn.CloseRead()
 		}
 	})
-	err = c.read(conn, fresh)
+	err = c.read(conn, fresh, theirs.Program)
 	cancel()
 	writing.Wait()
-	c.end()
-	return true, err
+	return c.end(), err
 }
 
 // newStore is a store that changes are not known of. Until all is that was changed
 // before, it is none to go on from.
 type newStore struct{ until Position }
 
-// begin is for a connection that is up.
+// begin is for a connection after the hellos.
 func (c *Client) begin(theirs Position) *newStore {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.up, c.since = true, time.Now()
 	if c.position.Store == theirs.Store && c.position.Number <= theirs.Number {
 		return nil
 	}
@@ -229,11 +226,23 @@ func (c *Client) begin(theirs Position) *newStore {
 	return &newStore{theirs}
 }
 
-// end leaves questions to the next connection.
-func (c *Client) end() {
+// isUp notes that ckdb talks.
+func (c *Client) isUp(program string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.up, c.since = false, time.Now()
+	if !c.up {
+		c.up, c.since = true, time.Now()
+		c.options.Events.Say(event.Notice, fmt.Sprintf("Asking ckdb (%.60s) who may mine", program))
+	}
+}
+
+// end leaves questions to the next connection.
+func (c *Client) end() (wasUp bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if wasUp = c.up; wasUp {
+		c.up, c.since = false, time.Now()
+	}
 	c.unsent = c.unsent[:0]
 	for id, k := range c.asked {
 		if k.done == nil {
@@ -242,21 +251,15 @@ func (c *Client) end() {
 		}
 		c.send(k)
 	}
+	return wasUp
 }
 
 // write sends questions as they come, and a ping when there are none.
 func (c *Client) write(ctx context.Context, conn *net.UnixConn) error {
 	ping := time.NewTicker(pingEvery)
 	defer ping.Stop()
+	m := message{Ping: true}
 	for {
-		var m message
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ping.C:
-			m.Ping = true
-		case <-c.wake:
-		}
 		for {
 			m.Questions = c.take()
 			if len(m.Questions) == 0 && !m.Ping {
@@ -267,6 +270,13 @@ func (c *Client) write(ctx context.Context, conn *net.UnixConn) error {
 				return err
 			}
 			m.Ping = false
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ping.C:
+			m.Ping = true
+		case <-c.wake:
 		}
 	}
 }
@@ -291,13 +301,14 @@ func (c *Client) take() (list []Question) {
 }
 
 // read takes answers and changes until the connection ends.
-func (c *Client) read(conn *net.UnixConn, fresh *newStore) error {
+func (c *Client) read(conn *net.UnixConn, fresh *newStore, program string) error {
 	for {
 		_ = conn.SetReadDeadline(time.Now().Add(silentTime))
 		m, err := readMessage(conn)
 		if err != nil {
 			return err
 		}
+		c.isUp(program)
 		for i := range m.Changes {
 			c.changed(&m.Changes[i])
 		}

@@ -93,12 +93,12 @@ func greet(c *net.UnixConn, mine hello) (theirs hello, err error) {
 
 // otherVersion is why nothing is said to a program of another release.
 func otherVersion(who string, h hello) error {
-	later := "later"
+	age := "a later"
 	if h.Version < version {
-		later = "earlier"
+		age = "an earlier"
 	}
-	return fmt.Errorf("%w: %s (%.60s) is of a %s release: it speaks version %d, this program %d; install both of one release",
-		errOther, who, h.Program, later, h.Version, version)
+	return fmt.Errorf("%w: %s (%.60s) is of %s release: it speaks version %d, this program %d; install both of one release",
+		errOther, who, h.Program, age, h.Version, version)
 }
 
 // trust refuses a socket that a stranger may have made.
