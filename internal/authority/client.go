@@ -70,7 +70,7 @@ const (
 	sweepEvery = 250 * time.Millisecond
 	// Pauses between attempts to connect, doubled from the first to the last.
 	firstPause = 100 * time.Millisecond
-	lastPause  = 5 * time.Second
+	lastPause  = time.Second
 )
 
 // NewClient makes a client that knows nothing yet.

@@ -19,7 +19,7 @@ import (
 	"ckpool/control"
 	"ckpool/event"
 	"ckpool/internal/authority"
-	"ckpool/internal/testkit/accounts"
+	"ckpool/internal/testkit/ckdb"
 	"ckpool/internal/testkit/wait"
 )
 
@@ -71,9 +71,9 @@ func socketDir(t *testing.T) string {
 	return dir
 }
 
-func startCkdb(t *testing.T) *accounts.Ckdb {
+func startCkdb(t *testing.T) *ckdb.Daemon {
 	t.Helper()
-	d := &accounts.Ckdb{Store: accounts.New("store"), Dir: socketDir(t)}
+	d := &ckdb.Daemon{Store: ckdb.New("store"), Dir: socketDir(t)}
 	if err := d.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -228,7 +228,7 @@ func TestAnotherStore(t *testing.T) {
 	a := startClient(t, *d.Place(), authority.Position{})
 	a.h.await(t, "lock bob: unpaid")
 	d.Stop()
-	d.Store = accounts.New("restored")
+	d.Store = ckdb.New("restored")
 	for range 10 {
 		d.Store.Register("bob", "")
 	}

@@ -1,6 +1,6 @@
-// Package accounts is a ckdb for tests of who asks it: accounts in memory, behind the
+// Package ckdb is one for tests of who asks it: accounts in memory, behind the
 // real server on a real socket, that can be stopped, started again and made slow.
-package accounts
+package ckdb
 
 import (
 	"context"
@@ -147,8 +147,8 @@ func (s *Store) Changes(ctx context.Context, after uint64, most int) (list []aut
 	}
 }
 
-// Ckdb serves a store while it runs.
-type Ckdb struct {
+// Daemon serves a store while it runs.
+type Daemon struct {
 	Store *Store
 	Dir   string // of its socket
 
@@ -157,7 +157,7 @@ type Ckdb struct {
 }
 
 // Start serves the store on the socket in Dir.
-func (c *Ckdb) Start() error {
+func (c *Daemon) Start() error {
 	if c.cancel != nil {
 		return errors.New("it runs")
 	}
@@ -173,7 +173,7 @@ func (c *Ckdb) Start() error {
 }
 
 // Stop ends it as a process would: connections end, the socket is gone.
-func (c *Ckdb) Stop() {
+func (c *Daemon) Stop() {
 	if c.cancel == nil {
 		return
 	}
@@ -183,6 +183,6 @@ func (c *Ckdb) Stop() {
 }
 
 // Place is where it is asked.
-func (c *Ckdb) Place() *authority.Place {
+func (c *Daemon) Place() *authority.Place {
 	return &authority.Place{Dir: c.Dir, Name: filepath.Base(c.Dir)}
 }
