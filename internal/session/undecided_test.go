@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/difficulty"
 	"ckpool/internal/netserver"
 	"ckpool/stratum"
 )
@@ -94,13 +93,10 @@ func TestUndecidedLogin(t *testing.T) {
 func TestBlockOfAnUndecidedLogin(t *testing.T) {
 	r := askingRig(t)
 	slot, n := r.subscribed()
-	w := *r.backend.work.Job
-	w.Target = difficulty.Target{} // any hash is one
-	for i := range w.Target {
-		w.Target[i] = 0xff
+	target := &r.backend.work.Job.Target
+	for i := range target { // any hash is one
+		target[i] = 0xff
 	}
-	changed := &Work{Job: &w, Tip: r.backend.work.Tip, Oldest: r.backend.work.Oldest}
-	r.backend.jobs[w.ID], r.backend.work = changed, changed
 	r.send(slot, `{"id":2,"method":"mining.authorize","params":["bob.rig1","x"]}`)
 	r.send(slot, submitLine(4, "bob.rig1", &n, "00000001"))
 	if len(r.backend.blocks) != 1 {
