@@ -193,7 +193,7 @@ func (s *service) open(ctx context.Context, c config.Config) error {
 func (s *service) makePool(c config.Config, takeOver bool) (err error) {
 	s.pool, err = pool.New(c, pool.Options{
 		Solo: c.Solo, LogShares: s.options.LogShares, Version: buildinfo.Version(), Events: s.events, Wants: s.log.Wants,
-		Descriptors: mayOpen, TakeOver: takeOver, Quiet: collect,
+		Descriptors: mayOpen, TakeOver: takeOver, Ckdb: s.ckdb(), Quiet: collect,
 		Journal: c.Journal != "", Name: s.options.Name, SockDir: s.options.SockDir,
 	})
 	if err != nil {

@@ -29,6 +29,7 @@ const maxBadLines = 10
 // dispatch handles one line.
 func (q request) dispatch(line []byte) {
 	m := &q.msg
+	q.line = line
 	switch stratum.Scan(line, m) {
 	case stratum.Empty:
 		return
