@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 
+	"ckpool/event"
 	"ckpool/internal/authority"
+	"ckpool/internal/config"
 )
 
 // ckdb is where the database is that belongs to the pool, nil if there is none: it
@@ -17,4 +19,17 @@ func (s *service) ckdb() *authority.Place {
 		return p
 	}
 	return nil
+}
+
+// keepsShares tells whether shares go to the journal, for a ckdb that is there or is
+// to come.
+func (s *service) keepsShares(c *config.Config, ckdb *authority.Place) bool {
+	switch {
+	case s.options.Standalone:
+		return false
+	case c.Journal != "" || ckdb != nil:
+		return true
+	}
+	s.events.Say(event.Notice, `Shares are counted and not kept for payment: no ckdb answers, and there is no "journal" in the configuration (-A: that is meant)`)
+	return false
 }
