@@ -275,7 +275,6 @@ func (a *application) putSums(ctx context.Context, fates []fate) (int64, error) 
 // how much may be pending next time: rows of the same workers are written once for
 // several of theirs, and few enough are left for who reads sums.
 func (a *application) fold(ctx context.Context) (int64, error) {
-	const most = 1_000_000
 	mine := " and p.instance = $1"
 	if _, err := a.tx.Fold(ctx, jobSums, []string{"p.instance", "p.job", "p.hour", "p.worker", "p.agent"}, source(pending.Name, false)+mine, a.instance); err != nil {
 		return 0, err
@@ -291,7 +290,7 @@ func (a *application) fold(ctx context.Context) (int64, error) {
 		}
 	}
 	_, err := a.tx.Exec(ctx, "delete from pending where instance = $1", a.instance)
-	return max(a.store.foldAt, min(8*hours, most)), err
+	return min(max(a.store.foldLeast, 8*hours), a.store.foldMost), err
 }
 
 // putOthers stores what is not of shares.

@@ -334,7 +334,7 @@ func TestSums(t *testing.T) {
 			t.Logf("seed %d", seed)
 			each(t, func(t *testing.T, where string) {
 				s := open(t, where)
-				s.foldAt = foldAt
+				s.foldLeast, s.foldMost = foldAt, foldAt
 				r := rand.New(rand.NewPCG(seed, 1))
 				const pools = 3
 				all := journals(r, pools, 14)

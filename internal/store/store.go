@@ -30,7 +30,8 @@ type Store struct {
 	db table.Database
 	// immutable; others in tests
 	workersPerAccount int64
-	foldAt            int64 // pending sums, at least
+	foldLeast         int64 // pending sums, when they are folded
+	foldMost          int64
 
 	// names that are in the database, which have their numbers for ever
 	mu      sync.Mutex
@@ -63,7 +64,7 @@ func Open(ctx context.Context, where string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("database %s: %w", Redacted(where), err)
 	}
-	return &Store{db: db, workersPerAccount: WorkersPerAccount, foldAt: 20_000, workers: map[Worker]int64{}, agents: map[string]int64{}}, nil
+	return &Store{db: db, workersPerAccount: WorkersPerAccount, foldLeast: 20_000, foldMost: 1_000_000, workers: map[Worker]int64{}, agents: map[string]int64{}}, nil
 }
 
 // Redacted is what Open takes without the password in it.
