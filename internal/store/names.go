@@ -17,7 +17,7 @@ type names struct {
 }
 
 // namesKept in memory at most.
-const namesKept = 1_000_000
+const namesKept = 250_000
 
 // remember keeps names of a transaction that was committed.
 func (s *Store) remember(n names) {
@@ -26,7 +26,14 @@ func (s *Store) remember(n names) {
 	if len(s.workers) > namesKept {
 		clear(s.workers)
 	}
-	maps.Copy(s.workers, n.workers)
+	if len(s.agents) > namesKept {
+		clear(s.agents)
+	}
+	for w, id := range n.workers {
+		if id != n.workers[Worker{w.Kind, w.Account, Rest}] || w.Name == Rest { // random names do not come again
+			s.workers[w] = id
+		}
+	}
 	maps.Copy(s.agents, n.agents)
 }
 

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -24,7 +25,11 @@ import (
 var migrations embed.FS
 
 // DB is a database. It is safe for concurrent use, by other processes as well.
-type DB struct{ pool *sql.DB }
+type DB struct {
+	pool *sql.DB
+	// Long is for how long a transaction may be open before Warnings tells.
+	Long time.Duration
+}
 
 // Open connects to the database of a URL and brings its tables to the form of this
 // program. check is asked before, with the numbers of the tables there and of the
@@ -44,7 +49,7 @@ func Open(ctx context.Context, url string, check func(tables int, version, known
 			config.RuntimeParams[name] = value
 		}
 	}
-	db := &DB{stdlib.OpenDB(*config)}
+	db := &DB{stdlib.OpenDB(*config), 10 * time.Minute}
 	if err := db.migrate(ctx, check); err != nil {
 		db.pool.Close()
 		return nil, err
@@ -248,7 +253,7 @@ func aggregate(c table.Column) string {
 func (db *DB) Warnings(ctx context.Context) (lines []string, err error) {
 	rows, err := db.pool.QueryContext(ctx, `select format('a transaction of %s (%s, process %s) is open for %s minutes: dead rows cannot be cleaned up until it ends',
 			usename, coalesce(nullif(application_name, ''), 'a program without name'), pid, floor(extract(epoch from now() - xact_start) / 60))
-		from pg_stat_activity where datname = current_database() and xact_start < now() - interval '10 minutes' order by xact_start`)
+		from pg_stat_activity where datname = current_database() and xact_start < now() - $1 * interval '1 second' and pid <> pg_backend_pid() order by xact_start`, db.Long.Seconds())
 	if err != nil {
 		return nil, err
 	}

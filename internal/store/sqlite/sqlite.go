@@ -38,6 +38,8 @@ type DB struct {
 	path  string
 	write *sql.DB // one connection, whose transactions begin by taking the lock
 	read  *sql.DB
+	// Long is how many bytes the write-ahead log may have before Warnings tells.
+	Long int64
 }
 
 // Open opens the database in a directory, which is made if it is not there, and
@@ -48,7 +50,7 @@ func Open(ctx context.Context, dir string, check func(tables int, version, known
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, err
 	}
-	db := &DB{path: filepath.Join(dir, File)}
+	db := &DB{path: filepath.Join(dir, File), Long: 1 << 30}
 	absolute, err := filepath.Abs(db.path)
 	if err != nil {
 		return nil, err
@@ -258,9 +260,8 @@ func aggregate(c table.Column) []string {
 
 // Warnings is that of [table.Database].
 func (db *DB) Warnings(context.Context) ([]string, error) {
-	const most = 1 << 30
 	wal := db.path + "-wal"
-	if info, err := os.Stat(wal); err == nil && info.Size() > most {
+	if info, err := os.Stat(wal); err == nil && info.Size() > db.Long {
 		return []string{fmt.Sprintf("%s has %d MB: some program has been reading the database for long; it shrinks when that ends", wal, info.Size()>>20)}, nil
 	}
 	return nil, nil
