@@ -269,7 +269,7 @@ func TestCase40(t *testing.T) {
 	if sum.Accepted.Count != n || credited != int(n) || sum.Repeated.Count != 0 {
 		t.Errorf("%d of %d shares are there, %d told, %d twice", sum.Accepted.Count, n, credited, sum.Repeated.Count)
 	}
-	t.Logf("%d batches, cut %d times", n/3, p.most/4*3)
+	t.Logf("%d batches, cut %d times", n/3, p.most-p.most/4)
 	consistent(t, s)
 }
 
