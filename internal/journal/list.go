@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -228,4 +229,30 @@ func (c *checker) share(k *Record, s *Summary) error {
 		return fmt.Errorf("a share of %s with a credit of %g has the difficulty %g", k.Miner.Worker, sh.Credit, got.Difficulty)
 	}
 	return nil
+}
+
+// ErrNone tells that a directory has no journal, or none that anything was written to.
+var ErrNone = errors.New("there is no journal in it")
+
+// Describe is the header of the newest segment that has one: whose the journal of a
+// directory is.
+func Describe(dir string) (Header, error) {
+	list, err := listSegments(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	for i := len(list) - 1; i >= 0 && err == nil; i-- {
+		var g *segment
+		if g, err = openSegment(dir, list[i]); err == nil {
+			g.close()
+			return g.header, nil
+		}
+		if errors.Is(err, errNoHeader) || errors.Is(err, fs.ErrNotExist) { // deleted since
+			err = nil
+		}
+	}
+	if err == nil {
+		err = ErrNone
+	}
+	return Header{}, fmt.Errorf("%s: %w", dir, err)
 }
