@@ -194,6 +194,7 @@ func (s *service) makePool(c config.Config, takeOver bool) (err error) {
 	s.pool, err = pool.New(c, pool.Options{
 		Solo: c.Solo, LogShares: s.options.LogShares, Version: buildinfo.Version(), Events: s.events, Wants: s.log.Wants,
 		Descriptors: mayOpen, TakeOver: takeOver, Quiet: collect,
+		Journal: c.Journal != "", Name: s.options.Name, SockDir: s.options.SockDir,
 	})
 	if err != nil {
 		return err

@@ -172,6 +172,7 @@ func history(t *testing.T, list []Share) (next [2]uint32) {
 // What Flush has returned for is in the journal once, in order, whenever the process
 // is killed; also for who follows it meanwhile, and whichever process comes next.
 func TestKilled(t *testing.T) {
+	t.Parallel()
 	rounds := 12
 	if testing.Short() {
 		rounds = 5
@@ -260,6 +261,7 @@ func TestKilled(t *testing.T) {
 // One process closes, the next opens, as in an upgrade: numbers go on in the next
 // epoch, none twice and none missing.
 func TestUpgrade(t *testing.T) {
+	t.Parallel()
 	c := child{Dir: filepath.Join(t.TempDir(), "journal"), RingDir: memory(t)}
 	c.Answered = filepath.Join(c.RingDir, "answered")
 	const processes = 6

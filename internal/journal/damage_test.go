@@ -2,7 +2,6 @@ package journal
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -80,6 +79,7 @@ func numbersOf(t testing.TB, dir string) (read, missing []uint64) {
 
 // Whatever byte is damaged, what is read is right, and what is not read is named.
 func TestDamagedBytes(t *testing.T) {
+	t.Parallel()
 	o, path := smallJournal(t)
 	whole, err := os.ReadFile(path)
 	if err != nil {
@@ -170,6 +170,7 @@ func TestDamagedMiner(t *testing.T) {
 // Whatever of the last segment has come to the disk, the journal opens: what is whole
 // stays, the rest is cut off and nothing more is missing.
 func TestTornTail(t *testing.T) {
+	t.Parallel()
 	o, path := smallJournal(t)
 	whole, err := os.ReadFile(path)
 	if err != nil {
@@ -390,20 +391,36 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// A reader of any bytes ends, invents nothing, and tells what it has read in order.
-func FuzzReader(f *testing.F) {
-	o, path := smallJournal(f)
-	whole, err := os.ReadFile(path)
+// segmentV1 is a segment of the first form, for ever: what smallJournal makes.
+func segmentV1(t testing.TB) []byte {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("testdata", "v1.journal"))
 	if err != nil {
-		f.Fatal(err)
+		t.Fatal(err)
 	}
+	return b
+}
+
+// What the first release wrote is read by every later one.
+func TestSegmentV1(t *testing.T) {
+	dir := memory(t)
+	if err := os.WriteFile(filepath.Join(dir, segmentName(1, 1)), segmentV1(t), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if read, missing := numbersOf(t, dir); len(read) != smallShares || missing != nil {
+		t.Errorf("read %v, missing %v", read, missing)
+	}
+}
+
+// A reader of any bytes ends, tells what it has read in order, and, of a segment with
+// damaged bytes, invents nothing.
+func FuzzReader(f *testing.F) {
+	whole := segmentV1(f)
 	f.Add(whole, []byte{}, uint32(0), byte(0))
 	f.Add(whole, []byte("payload"), uint32(len(whole)-200), byte(7))
+	f.Add(whole, whole[len(whole)-900:], uint32(8192), byte(0))
 	f.Add([]byte{}, []byte{}, uint32(0), byte(0))
 	f.Add(whole[:len(whole)-50], whole[len(whole)-50:], uint32(9000), byte(1))
-	state, _ := os.ReadFile(filepath.Join(o.Dir, stateFile))
-	var id struct{ Instance string }
-	json.Unmarshal(state, &id)
 	f.Fuzz(func(t *testing.T, file, insert []byte, at uint32, flip byte) {
 		dir := memory(t)
 		b := slices.Clone(file)
@@ -433,9 +450,9 @@ func FuzzReader(f *testing.F) {
 			if n > len(b) {
 				t.Fatal("more records than bytes")
 			}
-			if k.Kind == KindShare && bytes.Equal(file, whole) && insert == nil {
-				if want := testShare(0, uint32(k.Number-1)); !bytes.Equal(appendShare(nil, want), appendShare(nil, &k.Share)) {
-					t.Fatalf("record %d is read as %+v", k.Number, k.Share)
+			if k.Kind == KindShare && bytes.Equal(file, whole) {
+				if want := testShare(0, uint32(k.Number-1)); !bytes.Equal(appendShare(nil, want), appendShare(nil, &k.Share)) || k.Miner.User != testMiner(int((k.Number-1)/smallFrame)).User {
+					t.Fatalf("record %d is read as %+v of %+v", k.Number, k.Share, k.Miner)
 				}
 			}
 			if k.Kind != KindJob {
@@ -505,4 +522,58 @@ func FuzzRecordBody(f *testing.F) {
 		nextRecord(b, 0)
 		parseSegmentName(string(b))
 	})
+}
+
+// growing is a file that is written while it is read: the first reads see less of it.
+type growing struct {
+	b     []byte
+	reads int // that see only the first bytes
+	first int
+}
+
+func (g *growing) ReadAt(b []byte, at int64) (int, error) {
+	all := g.b
+	if g.reads > 0 {
+		all = all[:g.first]
+		g.reads--
+	}
+	if at >= int64(len(all)) {
+		return 0, io.EOF
+	}
+	n := copy(b, all[at:])
+	if n < len(b) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+// What is being written at this moment is not taken for damaged.
+func TestReadWhileWritten(t *testing.T) {
+	whole := segmentV1(t)
+	dir := memory(t)
+	os.WriteFile(filepath.Join(dir, segmentName(1, 1)), whole, 0o600)
+	g, err := openSegment(dir, segmentFile{segmentName(1, 1), 1, 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.close()
+	for reads := range 8 {
+		for first := int(g.at); first < len(whole); first += 50 {
+			s := scanner{file: &growing{whole, reads, first}, mark: g.mark, at: g.at}
+			frames := 0
+			for range 40 {
+				var f frame
+				skipped, found, err := s.next(&f)
+				if err != nil || skipped > 0 {
+					t.Fatalf("%d reads see %d bytes: %d are taken for damaged, %v", reads, first, skipped, err)
+				}
+				if found {
+					frames++
+				}
+			}
+			if frames != 4 {
+				t.Fatalf("%d reads see %d bytes: %d frames", reads, first, frames)
+			}
+		}
+	}
 }

@@ -326,20 +326,31 @@ func mount(t *testing.T, args ...string) (dir string) {
 	return dir
 }
 
-// tellSlowly tells shares for a while and gives the longest time that one took.
-func tellSlowly(w *Writer, next *[2]uint32, span time.Duration) (longest time.Duration) {
+// tellSlowly tells shares for a while, of which none may wait for a disk that takes
+// seconds. Some wait for a processor, where a machine is busy.
+func tellSlowly(t *testing.T, w *Writer, next *[2]uint32, span time.Duration) {
+	t.Helper()
+	var slow int
+	var longest time.Duration
 	for begun := time.Now(); time.Since(begun) < span; {
 		at := time.Now()
 		tell(w, next, 3)
-		longest = max(longest, time.Since(at))
+		took := time.Since(at)
+		if longest = max(longest, took); took > 100*time.Millisecond {
+			slow++
+		}
 		<-time.After(2 * time.Millisecond)
 	}
-	return longest
+	t.Logf("the longest took %v", longest)
+	if slow > 2 || longest > time.Second {
+		t.Errorf("%d times it took more than 100 ms to tell shares, the longest %v", slow, longest)
+	}
 }
 
 // A disk that is really full: nothing waits for it, and all is written once there is
 // room.
 func TestFullFileSystem(t *testing.T) {
+	t.Parallel()
 	dir := mount(t, "-t", "tmpfs", "-o", "size=2m", "none")
 	o := testOptions(t)
 	o.Dir, o.Sync, o.RingSize = filepath.Join(dir, "journal"), 5*time.Millisecond, 4<<20
@@ -352,7 +363,7 @@ func TestFullFileSystem(t *testing.T) {
 	}
 	stop := run(t, w)
 	var next [2]uint32
-	longest := tellSlowly(w, &next, 1500*time.Millisecond)
+	tellSlowly(t, w, &next, 1500*time.Millisecond)
 	eventually(t, "the trouble is seen", func() bool { s := w.Status(); return errors.Is(s.Err, unix.ENOSPC) && s.UnsafeShares > 0 })
 	eventually(t, "the trouble is told", func() bool { return events.has("no space left on device") })
 	if err := os.Remove(filler); err != nil {
@@ -365,13 +376,11 @@ func TestFullFileSystem(t *testing.T) {
 	if got := history(t, allShares(t, o.Dir)); got != next {
 		t.Errorf("%v shares are there, %v were told", got, next)
 	}
-	if longest > 100*time.Millisecond {
-		t.Errorf("a share took %v", longest)
-	}
 }
 
 // A disk that stalls: the same.
 func TestStalledDisk(t *testing.T) {
+	t.Parallel()
 	image := filepath.Join(t.TempDir(), "image")
 	f, err := os.Create(image)
 	if err != nil {
@@ -388,7 +397,7 @@ func TestStalledDisk(t *testing.T) {
 	w := mustOpen(t, o)
 	stop := run(t, w)
 	var next [2]uint32
-	tellSlowly(w, &next, 200*time.Millisecond)
+	tellSlowly(t, w, &next, 200*time.Millisecond)
 	d, err := os.Open(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -401,14 +410,10 @@ func TestStalledDisk(t *testing.T) {
 	thawed := sync.OnceFunc(func() { unix.IoctlSetInt(int(d.Fd()), thaw, 0) })
 	defer thawed()
 	before := w.Status().Position
-	longest := tellSlowly(w, &next, 4*time.Second)
+	tellSlowly(t, w, &next, 4*time.Second)
 	s := w.Status()
-	t.Logf("after 4 s: %+v; the longest share took %v", s, longest)
 	if s.UnsafeShares == 0 || s.UnsafeAge < 3*time.Second || s.Position.Number > before.Number+1000 {
 		t.Errorf("the disk did not stall: %+v", s)
-	}
-	if longest > 100*time.Millisecond {
-		t.Errorf("a share took %v", longest)
 	}
 	thawed()
 	eventually(t, "all is written", func() bool { return w.Status().UnsafeShares == 0 })

@@ -179,12 +179,8 @@ func (s *scanner) next(f *frame) (skipped int64, whole bool, err error) {
 		s.advance(f, whole)
 		return 0, whole, err
 	}
-	s.forget() // what is there may have been written meanwhile
-	if whole, err = s.tryAt(s.at, f); whole || err != nil {
-		s.advance(f, whole)
-		return 0, whole, err
-	}
-	for at := s.at + 1; ; {
+	s.forget() // more may have been written meanwhile
+	for at := s.at; ; {
 		b, err := s.window(at, 128<<10)
 		if err != nil || len(b) < markLen {
 			s.forget()
@@ -196,12 +192,25 @@ func (s *scanner) next(f *frame) (skipped int64, whole bool, err error) {
 			continue
 		}
 		at += int64(i)
-		if whole, err := s.tryAt(at, f); whole || err != nil {
-			skipped = at - s.at
-			s.advance(f, whole)
-			return skipped, whole, err
+		if whole, err = s.tryAt(at, f); err != nil {
+			return 0, false, err
 		}
-		at++
+		if !whole {
+			at++
+			continue
+		}
+		// Frames are written in their order: what is before this one is there by now,
+		// unless it is damaged.
+		found := *f
+		s.forget()
+		for _, at := range []int64{s.at, found.at} {
+			if whole, err = s.tryAt(at, f); whole || err != nil {
+				skipped = at - s.at
+				s.advance(f, whole)
+				return skipped, whole, err
+			}
+		}
+		return 0, false, nil
 	}
 }
 

@@ -338,3 +338,46 @@ func TestPassed(t *testing.T) {
 		t.Errorf("%v shares are there, want %v", got, next)
 	}
 }
+
+// Where memory is small, as in a container, rings are smaller before they are on a
+// disk.
+func TestLittleMemory(t *testing.T) {
+	dir := mount(t, "-t", "tmpfs", "-o", "size=8m", "none")
+	o := testOptions(t)
+	o.RingDirs, o.RingSize = []string{dir}, DefaultRingSize
+	var events told
+	o.Events = events.tell
+	w := mustOpen(t, o)
+	if r := w.drain.rings[0]; filepath.Dir(r.path) != dir || len(r.data) != 2<<20 || !events.has("has room for 48 MiB: what is not yet written has 2048 KiB for each loop, in "+dir) {
+		t.Errorf("%s of %d bytes, events\n%s", r.path, len(r.data), &events)
+	}
+	var next [2]uint32
+	tell(w, &next, 5)
+	mustClose(t, w)
+	if history(t, allShares(t, o.Dir)) != next {
+		t.Error("not all are there")
+	}
+}
+
+// A process that was killed while it made its rings stops nobody.
+func TestHalfMadeRing(t *testing.T) {
+	for _, size := range []int64{0, ringPage + minRing} {
+		o := testOptions(t)
+		w := mustOpen(t, o)
+		var next [2]uint32
+		tell(w, &next, 5)
+		mustClose(t, w)
+		f, err := os.Create(w.drain.rings[0].path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Truncate(size)
+		f.Close()
+		w = mustOpen(t, o)
+		tell(w, &next, 5)
+		mustClose(t, w)
+		if history(t, allShares(t, o.Dir)) != next {
+			t.Error("not all are there")
+		}
+	}
+}

@@ -217,6 +217,7 @@ func (w *Writer) endEpoch(r *recovered, list []segmentFile, last *segment) error
 	for _, k := range rings {
 		if k != nil {
 			k.leave()
+			k.unmap()
 		}
 	}
 	return nil
@@ -228,7 +229,9 @@ func (w *Writer) oldRings(r *recovered, id [16]byte) (rings []*ring, left bool, 
 	for i, path := range r.state.Rings {
 		k, err := openRing(path, ringOwner{id, i}, r.state.Epoch)
 		switch {
-		case err == errSpare || errors.Is(err, fs.ErrNotExist):
+		case err == errSpare:
+			k.unmap()
+		case errors.Is(err, fs.ErrNotExist):
 		case err != nil:
 			return nil, false, err
 		default:

@@ -28,9 +28,10 @@ import (
 // machine's byte order: it never leaves the machine.
 type ring struct {
 	// immutable
-	path string
-	file []byte
-	data []byte // the records; their number of bytes is a power of two
+	path    string
+	file    []byte
+	cleanup runtime.Cleanup
+	data    []byte // the records; their number of bytes is a power of two
 
 	// In the file, written by the appending goroutine.
 	head                    *atomic.Uint64 // position up to which records are published
@@ -94,8 +95,11 @@ func makeRing(dir string, o ringOwner, size int64) (*ring, error) {
 		data *= 2
 	}
 	path := filepath.Join(dir, o.name())
-	if r, err := openRing(path, o, noEpoch); err == errSpare && int64(len(r.data)) == data {
-		return r, nil
+	if r, err := openRing(path, o, noEpoch); err == errSpare {
+		if int64(len(r.data)) == data {
+			return r, nil
+		}
+		r.unmap()
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -157,6 +161,9 @@ func openRing(path string, o ringOwner, epoch uint64) (*ring, error) {
 	if err != nil {
 		return nil, err
 	}
+	if info.Size() == 0 { // who made it was killed
+		return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
+	}
 	data := info.Size() - ringPage
 	if st, ok := info.Sys().(*syscall.Stat_t); !ok || int(st.Uid) != os.Geteuid() || !info.Mode().IsRegular() || data < minRing || data&(data-1) != 0 {
 		return nil, fmt.Errorf("%s is no ring of this journal", path)
@@ -167,10 +174,15 @@ func openRing(path string, o ringOwner, epoch uint64) (*ring, error) {
 	}
 	page := r.file[:ringPage]
 	switch {
+	case string(page[:len(ringMagic)]) == string(make([]byte, len(ringMagic))): // the magic comes last
+		r.unmap()
+		return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
 	case string(page[:len(ringMagic)]) != ringMagic || [16]byte(page[ringInstanceAt:]) != o.instance || binary.NativeEndian.Uint64(page[ringIndexAt:]) != uint64(o.index):
+		r.unmap()
 		return nil, fmt.Errorf("%s is no ring of this journal", path)
 	case string(page[ringBootAt:ringBootAt+ringBootLen]) != bootID():
 		// On a disk, after a power cut: some of its pages may be old.
+		r.unmap()
 		return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
 	case r.epoch.Load() == noEpoch || r.epoch.Load() != epoch:
 		return r, errSpare
@@ -189,8 +201,14 @@ func mapRing(f *os.File, path string, size int64) (*ring, error) {
 		head: word(ringHeadAt), lostRecords: word(ringLostAt), lostShares: word(ringLostAt + 8), epoch: word(ringEpochAt),
 	}
 	// Not before nobody can append to it any more.
-	runtime.AddCleanup(r, func(m []byte) { unix.Munmap(m) }, m)
+	r.cleanup = runtime.AddCleanup(r, func(m []byte) { unix.Munmap(m) }, m)
 	return r, nil
+}
+
+// unmap is for a ring that nobody has appended to here.
+func (r *ring) unmap() {
+	r.cleanup.Stop()
+	unix.Munmap(r.file)
 }
 
 // bootID differs from one start of the machine to the next.

@@ -28,7 +28,7 @@ import (
 type Options struct {
 	Dir string
 	// RingDirs are where rings may be. The first that is kept in memory and has room
-	// is taken; without one they are in Dir.
+	// is taken, if need be for smaller ones; without one they are in Dir.
 	RingDirs []string
 
 	Name    string // of the pool's instance
@@ -210,34 +210,47 @@ func (w *Writer) header(instance string, epoch uint64) Header {
 	return h
 }
 
+// leastRing is the size down to which smaller rings are made where there is not room
+// for larger ones: in memory they are worth more than on a disk.
+const leastRing = 1 << 20
+
 // makeRings makes the rings of an epoch in the first directory that takes them.
 func (w *Writer) makeRings(s *state) (rings []*ring, err error) {
 	id, _ := s.id()
-	var dirs []string
-	for _, dir := range w.options.RingDirs {
-		if onMemory(dir) {
-			dirs = append(dirs, dir)
-		}
+	say := func(text string) {
+		w.options.Events.Say(event.Warning, fmt.Sprintf("Journal %s: none of %v is kept in memory and has room for %d MiB: %s",
+			w.dir, w.options.RingDirs, w.options.RingSize*int64(w.options.Loops+1)>>20, text))
 	}
-	for _, dir := range append(dirs, w.dir) {
-		if rings, err = w.makeRingsIn(dir, s, id); err == nil {
-			if dir == w.dir && !onMemory(dir) {
-				w.options.Events.Say(event.Warning, fmt.Sprintf(
-					"Journal %s: none of %v is kept in memory and has room for %d MiB: what is not yet written is in the journal's directory, and a disk that stalls can delay replies to miners",
-					w.dir, w.options.RingDirs, w.options.RingSize*int64(w.options.Loops+1)>>20))
+	for size := w.options.RingSize; size >= min(leastRing, w.options.RingSize); size /= 2 {
+		for _, dir := range w.options.RingDirs {
+			if !onMemory(dir) {
+				continue
+			}
+			if rings, err = w.makeRingsIn(dir, s, id, size); err != nil {
+				continue
+			}
+			if size < w.options.RingSize {
+				say(fmt.Sprintf("what is not yet written has %d KiB for each loop, in %s", size>>10, dir))
 			}
 			return rings, nil
 		}
 	}
-	return nil, fmt.Errorf("journal: %w", err)
+	if rings, err = w.makeRingsIn(w.dir, s, id, w.options.RingSize); err != nil {
+		return nil, fmt.Errorf("journal: %w", err)
+	}
+	if !onMemory(w.dir) {
+		say("what is not yet written is in the journal's directory, and a disk that stalls can delay replies to miners")
+	}
+	return rings, nil
 }
 
-func (w *Writer) makeRingsIn(dir string, s *state, id [16]byte) (rings []*ring, err error) {
+func (w *Writer) makeRingsIn(dir string, s *state, id [16]byte, size int64) (rings []*ring, err error) {
 	s.Rings = nil
 	for i := range w.options.Loops + 1 {
-		k, err := makeRing(dir, ringOwner{id, i}, w.options.RingSize)
+		k, err := makeRing(dir, ringOwner{id, i}, size)
 		if err != nil {
 			for _, k := range rings {
+				k.unmap()
 				os.Remove(k.path)
 			}
 			return nil, err
@@ -310,7 +323,8 @@ func (w *Writer) tell(kind Kind, time int64, job uint64, m *Miner, fields func(*
 	w.shared.publish()
 }
 
-// Run writes what is told until ctx ends, and deletes what all readers have read.
+// Run writes what is told until ctx ends, and deletes what all readers have read. It
+// returns when the disk lets it.
 func (w *Writer) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	wg.Go(func() { w.keep(ctx) })

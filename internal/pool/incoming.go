@@ -272,7 +272,7 @@ func (a *Incoming) Miners() int { return a.pool.server.Clients() }
 func (a *Incoming) Abandon() {
 	_ = a.finish() // there is a first error already
 	if a.pool.journal != nil {
-		_ = a.pool.journal.end() // what is left in memory the other process finds
+		_ = a.pool.journal.pass() // the other process goes on
 	}
 	netserver.Disown(a.pool.server)
 }

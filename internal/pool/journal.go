@@ -78,6 +78,9 @@ func journalDir(c *config.Config) string {
 	return filepath.Join(c.LogDir, name)
 }
 
+// ringSize is that of one of so many loops' rings: all have some 64 MiB together.
+func ringSize(loops int) int64 { return min(max(64<<20/int64(loops+1), 1<<20), journal.DefaultRingSize) }
+
 func newShareJournal(c *config.Config, o *Options, u *users.Users, recent func() []*session.Work) *shareJournal {
 	reasons := make([]string, session.Reasons)
 	for i := range reasons {
@@ -87,7 +90,7 @@ func newShareJournal(c *config.Config, o *Options, u *users.Users, recent func()
 		options: journal.Options{
 			Dir: journalDir(c), RingDirs: []string{"/dev/shm", o.SockDir},
 			Name: o.Name, Program: "ckpool " + o.Version, Reasons: reasons, Schemes: schemes,
-			Loops: loopCount(), Sync: c.JournalSync, MaxSize: c.JournalSize, Events: o.Events,
+			Loops: loopCount(), RingSize: ringSize(loopCount()), Sync: c.JournalSync, MaxSize: c.JournalSize, Events: o.Events,
 		},
 		users: u, recent: recent, loops: make([]journalLoop, loopCount()),
 	}
@@ -161,9 +164,14 @@ func (j *shareJournal) start(w *journal.Writer) {
 	j.writer.Store(w)
 }
 
-// end closes the journal, so that another process can have it. The loops must stand
-// still. After an error the journal is as it was.
-func (j *shareJournal) end() error {
+// close ends the journal with the pool.
+func (j *shareJournal) close() error { return j.end((*journal.Writer).Close) }
+
+// pass ends the journal so that another process can go on with it.
+func (j *shareJournal) pass() error { return j.end((*journal.Writer).Pass) }
+
+// end needs the loops to stand still. After an error the journal is as it was.
+func (j *shareJournal) end(how func(*journal.Writer) error) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	w := j.writer.Load()
@@ -174,7 +182,7 @@ func (j *shareJournal) end() error {
 	j.stop()
 	j.running.Wait()
 	j.writer.Store(nil)
-	if err := w.Close(); err != nil {
+	if err := how(w); err != nil {
 		j.ours = true
 		j.start(w)
 		return err

@@ -89,7 +89,7 @@ func (o *Outgoing) Freeze(ctx context.Context) (since time.Time, err error) {
 	}
 	p.blocks.Stand()
 	if p.journal != nil {
-		if err := p.journal.end(); err != nil {
+		if err := p.journal.pass(); err != nil {
 			o.thaw()
 			return since, err
 		}

@@ -67,7 +67,7 @@ func (p *Pool) Run(until context.Context) error {
 		return nil
 	}
 	if p.journal != nil {
-		if err := p.journal.end(); err != nil {
+		if err := p.journal.close(); err != nil {
 			p.events.Say(event.Error, "What is not yet written is kept for the next start: "+err.Error())
 		}
 	}
