@@ -2,6 +2,7 @@ package difficulty
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"math"
 	"math/bits"
@@ -178,4 +179,20 @@ func (x Exact) MarshalText() ([]byte, error) { return x.Append(nil), nil }
 func (x *Exact) UnmarshalText(b []byte) (err error) {
 	*x, err = ParseExact(string(b))
 	return err
+}
+
+// AppendBinary appends the number of units as 16 bytes, the most significant first:
+// they sort as the amounts do.
+func (x Exact) AppendBinary(b []byte) ([]byte, error) {
+	b = binary.BigEndian.AppendUint64(b, x.hi)
+	return binary.BigEndian.AppendUint64(b, x.lo), nil
+}
+
+// UnmarshalBinary reads the 16 bytes of AppendBinary.
+func (x *Exact) UnmarshalBinary(b []byte) error {
+	if len(b) != 16 {
+		return fmt.Errorf("an exact difficulty has 16 bytes, not %d", len(b))
+	}
+	*x = Exact{binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])}
+	return nil
 }

@@ -81,6 +81,11 @@ func TestExactOf(t *testing.T) {
 		if decimal(n) != x.String() || low >= 1e18 || high > math.MaxInt64 {
 			t.Fatalf("%s splits into %d and %d", x, high, low)
 		}
+		b, _ := x.AppendBinary(nil)
+		var back difficulty.Exact
+		if err := back.UnmarshalBinary(b); err != nil || back != x || units(d).Cmp(new(big.Int).SetBytes(b)) != 0 {
+			t.Fatalf("%s is %x, read as %s, %v", x, b, back, err)
+		}
 	})
 }
 
