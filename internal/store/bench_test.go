@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"testing"
 
 	"ckpool/difficulty"
@@ -62,6 +63,7 @@ func BenchmarkApply(b *testing.B) {
 	if err != nil {
 		b.Skip(err)
 	}
+	defer os.RemoveAll(server.Dir)
 	defer server.Stop()
 	databases := 0
 	for _, backend := range []struct {
