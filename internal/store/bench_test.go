@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"testing"
 
 	"ckpool/difficulty"
@@ -29,7 +30,8 @@ func newStream(in Instance, workers int) *stream {
 }
 
 func (s *stream) batch(n int) *Batch {
-	b := &Batch{Instance: s.in.ID, From: s.at, Agents: []string{"cgminer/4.12", "bitaxe", "bosminer"}, Workers: s.workers, Shares: make([]Share, n)}
+	b := &Batch{Instance: s.in.ID, From: s.at, Agents: []string{"cgminer/4.12", "bitaxe", "bosminer"}, Shares: make([]Share, n)}
+	index := map[int]int32{} // of the workers that have shares
 	to := Position{1, s.at.Number}
 	for i := range b.Shares {
 		to.Number++
@@ -40,7 +42,11 @@ func (s *stream) batch(n int) *Batch {
 		}
 		v := &b.Shares[i]
 		worker := s.random.IntN(len(s.workers))
-		*v = Share{Number: to.Number, Received: started + to.Number*200, NTime: uint32(started/1_000_000 + t), Worker: int32(worker), Agent: int32(worker % 3), Job: job,
+		if _, ok := index[worker]; !ok {
+			index[worker] = int32(len(b.Workers))
+			b.Workers = append(b.Workers, s.workers[worker])
+		}
+		*v = Share{Number: to.Number, Received: started + to.Number*200, NTime: uint32(started/1_000_000 + t), Worker: index[worker], Agent: int32(worker % 3), Job: job,
 			Credit: difficulty.ExactOf(float64(int(512) << (worker % 8))), Achieved: difficulty.ExactOf(512 / s.random.Float64())}
 		binary.LittleEndian.PutUint64(v.Hash[:], s.random.Uint64())
 		binary.LittleEndian.PutUint64(v.Hash[8:], s.random.Uint64())
@@ -57,6 +63,7 @@ func BenchmarkApply(b *testing.B) {
 	if err != nil {
 		b.Skip(err)
 	}
+	defer os.RemoveAll(server.Dir)
 	defer server.Stop()
 	databases := 0
 	for _, backend := range []struct {

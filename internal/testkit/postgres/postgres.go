@@ -120,7 +120,18 @@ func Start(settings ...string) (*Server, error) {
 }
 
 // Run starts the server again after Kill or Stop.
-func (s *Server) Run() error {
+func (s *Server) Run() (err error) {
+	// What is left of a killed server may be in the way for a moment.
+	for range 50 {
+		if err = s.run(); err == nil {
+			return nil
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	return err
+}
+
+func (s *Server) run() error {
 	s.cmd = s.command("postgres", s.args...)
 	log, err := os.OpenFile(filepath.Join(s.Dir, "log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
@@ -166,12 +177,9 @@ func (s *Server) URL(database string) string {
 	return "postgres:///" + database + "?" + q.Encode()
 }
 
-// Socket is the path that the server listens on.
-func (s *Server) Socket() string { return filepath.Join(s.Dir, ".s.PGSQL.5432") }
-
 // Kill ends the server as a crash does, with all its processes.
 func (s *Server) Kill() {
-	// The server's own processes end when they find it gone; a new one waits for that.
+	// Its processes end when they find it gone.
 	s.cmd.Process.Kill()
 	<-s.exited
 }
