@@ -62,6 +62,8 @@ run: build
 	@exec bin/ckbench run
 
 test:
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || \
+		echo 'make test: PostgreSQL is not installed, its tests are skipped: apt-get install postgresql'
 	$(GO) test -p $(P) -timeout 8m ./...
 
 # What the test run leaves out. Needs gcc for the race detector.

@@ -108,6 +108,50 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// What is behind a position is counted as a reader counts it, at each position.
+func TestBehind(t *testing.T) {
+	o := testOptions(t)
+	o.SegmentSize = 12 << 10
+	n := uint32(0)
+	for range 2 {
+		w := mustOpen(t, o)
+		for range 12 {
+			for range 17 {
+				n++
+				w.Share(0, testShare(0, n), testMiner(1))
+				if n%5 == 0 {
+					w.Worker(0, &Worker{int64(n), 7}, testMiner(2))
+				}
+			}
+			w.Flush(0)
+			mustRound(t, w)
+		}
+		mustClose(t, w)
+	}
+	list := readJournal(t, o.Dir, Cursor{})
+	if segments := segmentsOf(t, o.Dir); len(segments) < 4 {
+		t.Fatalf("segments %v", segments)
+	}
+	at := Position{}
+	for i := range len(list) + 1 {
+		want := Backlog{Records: uint64(len(list) - i)}
+		for _, k := range list[i:] {
+			if k.Kind == KindShare {
+				want.Shares++
+			}
+		}
+		if i < len(list) {
+			want.Since = list[i].Time
+		}
+		if got, err := Behind(o.Dir, at); err != nil || got != want {
+			t.Fatalf("behind %v: %+v, %v, want %+v", at, got, err, want)
+		}
+		if i < len(list) {
+			at = list[i].Position
+		}
+	}
+}
+
 // A record is a line of JSON for people.
 func TestAppendJSON(t *testing.T) {
 	o := testOptions(t)

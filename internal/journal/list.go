@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -85,6 +86,84 @@ func listSegment(dir string, f segmentFile) (s Segment, err error) {
 		s.Damaged = append(s.Damaged, Damage{g.at, s.Size - g.at})
 	}
 	return s, nil
+}
+
+// Backlog is what a journal has behind a position.
+type Backlog struct {
+	Records, Shares uint64
+	Since           int64 // time of the first of the records, 0 if there is none
+}
+
+// Behind counts what a reader at a position has not read yet. It looks at frames, so
+// that it takes far less time than reading them.
+func Behind(dir string, p Position) (b Backlog, err error) {
+	list, err := listSegments(dir)
+	if err != nil {
+		return b, err
+	}
+	for i, f := range list {
+		if f.epoch < p.Epoch || i+1 < len(list) && list[i+1].epoch == p.Epoch && list[i+1].first <= p.Number+1 {
+			continue
+		}
+		next := f.first
+		if f.epoch == p.Epoch {
+			next = max(next, p.Number+1)
+		}
+		end, err := b.add(dir, f, next)
+		if err != nil && !errors.Is(err, errNoHeader) && !errors.Is(err, fs.ErrNotExist) { // deleted since
+			return b, err
+		}
+		p = Position{f.epoch, end - 1}
+	}
+	return b, nil
+}
+
+// add adds the records of a segment from a number on, and returns the one behind them.
+func (b *Backlog) add(dir string, f segmentFile, next uint64) (uint64, error) {
+	g, err := openSegment(dir, f)
+	if err != nil {
+		return next, err
+	}
+	defer g.close()
+	var k frame
+	for {
+		_, whole, err := g.next(&k)
+		if err != nil {
+			return next, fmt.Errorf("%s: %w", g.path, err)
+		}
+		if !whole {
+			return next, nil
+		}
+		end := k.first + uint64(k.count)
+		if end <= next {
+			continue
+		}
+		if k.first >= next && b.Since != 0 {
+			b.Records, b.Shares = b.Records+uint64(k.count), b.Shares+uint64(k.shares)
+			next = end
+			continue
+		}
+		parts, ok := k.records()
+		if !ok {
+			continue
+		}
+		for n, rest, at := k.first, parts.records, parts.time; n < end; n++ {
+			var r segmentRecord
+			if r, rest, ok = nextRecord(rest, at); !ok {
+				break
+			}
+			if at = r.time; n < next {
+				continue
+			}
+			if b.Since == 0 {
+				b.Since = r.time
+			}
+			if b.Records++; r.kind == KindShare {
+				b.Shares++
+			}
+		}
+		next = end
+	}
 }
 
 // Summary is what a check has seen.
@@ -228,4 +307,30 @@ func (c *checker) share(k *Record, s *Summary) error {
 		return fmt.Errorf("a share of %s with a credit of %g has the difficulty %g", k.Miner.Worker, sh.Credit, got.Difficulty)
 	}
 	return nil
+}
+
+// ErrNone tells that a directory has no journal, or none that anything was written to.
+var ErrNone = errors.New("there is no journal in it")
+
+// Describe is the header of the newest segment that has one: whose the journal of a
+// directory is.
+func Describe(dir string) (Header, error) {
+	list, err := listSegments(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	for i := len(list) - 1; i >= 0 && err == nil; i-- {
+		var g *segment
+		if g, err = openSegment(dir, list[i]); err == nil {
+			g.close()
+			return g.header, nil
+		}
+		if errors.Is(err, errNoHeader) || errors.Is(err, fs.ErrNotExist) { // deleted since
+			err = nil
+		}
+	}
+	if err == nil {
+		err = ErrNone
+	}
+	return Header{}, fmt.Errorf("%s: %w", dir, err)
 }

@@ -17,6 +17,7 @@ var rules = []rule{
 	{"public packages import only the standard library, each other and golang.org/x", publicImports},
 	{"arithmetic packages do no I/O and start no goroutine", pureArithmetic},
 	{"imports point downwards", direction},
+	{"the database is for accounting, the web and ckdb", storeUsers},
 	{"testkit is for tests and ckbench", testkitUsers},
 	{"who works with sources does not know nodes", nodeUsers},
 	{"only commands read flags and environment, change what is the process's, or exit", commandsOnly},
@@ -41,7 +42,6 @@ var level = map[string]int{
 
 // never are imports that no level forbids.
 var never = map[string]string{
-	"internal/pool":       "internal/store",
 	"internal/accounting": "internal/netserver",
 	"work":                "stratum", // no protocol between pool and miner
 }
@@ -129,6 +129,23 @@ func direction(list []source) (bad []string) {
 			}
 			forbidden := never[pkg]
 			if levelOf(dir) > levelOf(pkg) || forbidden != "" && under(dir, forbidden) {
+				bad = append(bad, place+" imports "+p)
+			}
+		})
+	}
+	return bad
+}
+
+// storeUsers keeps databases, and all that they bring along, out of ckpool: it
+// writes the journal.
+func storeUsers(list []source) (bad []string) {
+	for _, s := range list {
+		pkg := s.pkg()
+		if s.isTest() || under(pkg, "internal/store") || under(pkg, "internal/accounting") || under(pkg, "internal/web") || under(pkg, "cmd/ckdb") {
+			continue
+		}
+		s.imports(func(p, place string) {
+			if dir, ours := own(p); ours && under(dir, "internal/store") {
 				bad = append(bad, place+" imports "+p)
 			}
 		})

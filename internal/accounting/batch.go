@@ -1,0 +1,216 @@
+package accounting
+
+import (
+	"encoding/hex"
+	"fmt"
+	"strings"
+
+	"ckpool/address"
+	"ckpool/difficulty"
+	"ckpool/internal/journal"
+	"ckpool/internal/store"
+	"ckpool/source"
+	"ckpool/work"
+)
+
+// batch gathers records until they are stored together.
+type batch struct {
+	rows    store.Batch
+	network address.Network
+	named   bool // the network is one whose addresses are known
+
+	workers map[store.Worker]int32
+	agents  map[string]int32
+	miners  map[*journal.Miner]miner // what each is of the two above
+	seen    map[int32]int            // index in rows.Seen by worker
+	records int
+	cursor  journal.Cursor  // of the last one
+	ahead   *journal.Record // read, and not yet added
+}
+
+// miner is who a record is of, as rows name it.
+type miner struct{ worker, agent int32 }
+
+func newBatch(instance [16]byte, network string) *batch {
+	b := &batch{
+		rows:    store.Batch{Instance: instance},
+		workers: map[store.Worker]int32{}, agents: map[string]int32{}, miners: map[*journal.Miner]miner{}, seen: map[int32]int{},
+	}
+	b.network, b.named = address.NetworkForChain(network)
+	return b
+}
+
+// reset begins another batch behind the last.
+func (b *batch) reset() {
+	r := &b.rows
+	*r = store.Batch{
+		Instance: r.Instance, From: r.To, To: r.To, Workers: r.Workers[:0], Agents: r.Agents[:0], Jobs: r.Jobs[:0], Shares: r.Shares[:0],
+		Rejects: r.Rejects[:0], Seen: r.Seen[:0], Blocks: r.Blocks[:0], Changes: r.Changes[:0], Minutes: r.Minutes[:0], Gaps: r.Gaps[:0],
+	}
+	clear(b.workers)
+	clear(b.agents)
+	clear(b.miners)
+	clear(b.seen)
+	b.records = 0
+}
+
+// add adds a record, which must be of the epoch of those before it.
+func (b *batch) add(k *journal.Record) error {
+	at := store.Position{Epoch: int64(k.Epoch), Number: int64(k.Number)}
+	b.rows.To, b.rows.At = at, k.Time
+	b.records++
+	var err error
+	switch k.Kind {
+	case journal.KindShare:
+		b.share(k, at)
+	case journal.KindJob:
+		err = b.job(k, at)
+	case journal.KindWorker, journal.KindConnect, journal.KindLeave:
+		b.see(b.miner(k.Miner).worker, k.Time)
+	case journal.KindDifficulty: // shares have it
+	case journal.KindBlock:
+		b.block(k)
+	case journal.KindStatistics:
+		b.minute(&k.Statistics)
+	case journal.KindLost:
+		b.gap(at, at.Number, at.Number, k.Time, fmt.Sprintf("lost: %d records, %d shares of them, for which there was no room in memory", k.Lost.Records, k.Lost.Shares))
+	case journal.KindMissing:
+		m := &k.Missing
+		first := int64(m.First.Number)
+		if m.First.Epoch != k.Epoch {
+			first = 1
+		}
+		b.gap(at, first, at.Number, k.Time, "missing: "+m.String())
+	default:
+		return fmt.Errorf("record %v is of a kind that this program does not store: %v", k.Position, k.Kind)
+	}
+	if err != nil {
+		return fmt.Errorf("record %v: %w", k.Position, err)
+	}
+	return nil
+}
+
+func (b *batch) gap(at store.Position, first, last, seen int64, cause string) {
+	b.rows.Gaps = append(b.rows.Gaps, store.Gap{Epoch: at.Epoch, First: first, Last: last, Seen: seen, Cause: cause})
+}
+
+// worker is who a name earns for: an address of the pool's network, or a user.
+func (b *batch) worker(m *journal.Miner) store.Worker {
+	w := store.Worker{Kind: store.User, Account: m.User, Name: strings.TrimPrefix(strings.TrimPrefix(m.Worker, m.User), ".")}
+	if a, err := address.Parse(m.User); err == nil && b.named && a.On(b.network) {
+		w.Kind, w.Account = store.Address, a.String()
+	}
+	return w
+}
+
+func (b *batch) miner(m *journal.Miner) miner {
+	if k, ok := b.miners[m]; ok {
+		return k
+	}
+	k := miner{index(b.workers, &b.rows.Workers, b.worker(m)), index(b.agents, &b.rows.Agents, m.Agent)}
+	b.miners[m] = k
+	return k
+}
+
+// index is that of a value in a list, to which it is added if it is not there.
+func index[T comparable](known map[T]int32, list *[]T, v T) int32 {
+	i, ok := known[v]
+	if !ok {
+		i = int32(len(*list))
+		*list = append(*list, v)
+		known[v] = i
+	}
+	return i
+}
+
+func (b *batch) see(worker int32, at int64) {
+	i, ok := b.seen[worker]
+	if !ok {
+		b.seen[worker] = len(b.rows.Seen)
+		b.rows.Seen = append(b.rows.Seen, store.Seen{Worker: worker, At: at})
+		return
+	}
+	b.rows.Seen[i].At = max(b.rows.Seen[i].At, at)
+}
+
+// accepted is the reason of a share that was not refused, as pools name it.
+const accepted = "accepted"
+
+// reasons are those that are counted apart, as pools name them.
+var reasons = map[string]store.Reason{"stale": store.Stale, "duplicate": store.Duplicate, "above target": store.Above}
+
+// schemes of reward by the names that pools have for them, as the store numbers them.
+var schemes = map[string]uint8{"pplns": 0, "solo": 1}
+
+func (b *batch) share(k *journal.Record, at store.Position) {
+	s, m := &k.Share, b.miner(k.Miner)
+	if k.Reason != accepted {
+		reason, ok := reasons[k.Reason]
+		if !ok {
+			reason = store.Other
+		}
+		b.rows.Rejects = append(b.rows.Rejects, store.Reject{
+			Received: s.Time, Worker: m.worker, Agent: m.agent, Job: s.Job, Reason: reason, Difficulty: difficulty.ExactOf(s.Difficulty),
+		})
+		return
+	}
+	b.rows.Shares = append(b.rows.Shares, store.Share{
+		Number: at.Number, Received: s.Time, NTime: s.NTime, Hash: [16]byte(s.Hash[:16]), Worker: m.worker, Agent: m.agent,
+		Scheme: schemes[k.Scheme], Job: s.Job, Credit: difficulty.ExactOf(s.Credit), Achieved: difficulty.ExactOf(s.Achieved()),
+	})
+}
+
+func (b *batch) job(k *journal.Record, at store.Position) error {
+	var r work.JobReader
+	j, err := r.Read(k.Job.Record)
+	if err != nil {
+		return err
+	}
+	t := j.Template
+	b.rows.Jobs = append(b.rows.Jobs, store.Job{
+		Number: at.Number, ID: j.ID, Height: t.Height, PrevHash: t.PrevHash, Bits: t.Bits, Difficulty: difficulty.ExactOf(j.NetworkDifficulty),
+		Version: t.Version, NTime: j.NTimeMin, Reward: t.CoinbaseValue, Created: j.Created.UnixMicro(), Record: append([]byte(nil), k.Job.Record...),
+	})
+	return nil
+}
+
+func (b *batch) block(k *journal.Record) {
+	v := &k.Block
+	if v.State == source.BlockPending && v.Job != 0 {
+		finder := int32(-1)
+		if k.Miner != nil && k.Miner.Worker != "" {
+			finder = b.miner(k.Miner).worker
+		}
+		b.rows.Blocks = append(b.rows.Blocks, store.Block{
+			Hash: v.Hash, Height: v.Height, Job: v.Job, Worker: finder, Difficulty: difficulty.ExactOf(v.NetworkDifficulty), Reward: v.Reward, Found: v.Time,
+		})
+	}
+	b.rows.Changes = append(b.rows.Changes, store.BlockChange{Hash: v.Hash, At: v.Time, State: v.State, Confirmations: v.Confirmations, Note: v.Text})
+}
+
+// Places of sharelog.PoolStatus.Hashrate.
+const (
+	rate1m  = 0
+	rate5m  = 1
+	rate1h  = 3
+	rate24h = 5
+)
+
+func (b *batch) minute(s *journal.Statistics) {
+	rate := func(i int) difficulty.Exact { return difficulty.ExactOf(s.Hashrate[i] / hashesPerDifficulty) }
+	b.rows.Minutes = append(b.rows.Minutes, store.Minute{
+		At: s.Time, Users: s.Users, Workers: s.Workers,
+		Rate1m: rate(rate1m), Rate5m: rate(rate5m), Rate1h: rate(rate1h), Rate24h: rate(rate24h),
+	})
+}
+
+// hashesPerDifficulty is how many hashes a share of difficulty 1 takes on average.
+const hashesPerDifficulty = 1 << 32
+
+// instanceOf is the id of a journal in bytes.
+func instanceOf(id string) (b [16]byte, err error) {
+	if n, err := hex.Decode(b[:], []byte(id)); err != nil || n != len(b) {
+		return b, fmt.Errorf("the journal's instance is %q, want 32 hex digits", id)
+	}
+	return b, nil
+}

@@ -1,0 +1,39 @@
+/*
+Package store keeps what pools did in a database: shares, each once, the sums of
+them, jobs, shifts, blocks, and how far each pool's journal was read.
+
+It has two backends that do the same, package postgres and sqlite, and knows rows,
+not journals: who reads a journal makes a [Batch] of its records and gives it to
+[Store.Apply], which stores it, the sums and the new [Position] in one transaction.
+A batch is stored whole and once or not at all, whatever breaks in between.
+
+# Shares
+
+A share is told from all others by its header's hash, stored as the header's time
+and 16 bytes of the hash. The header commits to job, extranonces, time, nonce and
+version: the same work has the same identity on whatever instance, after whatever
+crash, from whatever import. It is credited the first time; later it only counts as
+repeated. Shares are kept in one table per day of the header's time. Days are dropped
+by [Store.Retain]; a share of a dropped day cannot be told from one that was credited,
+and is refused as expired.
+
+# Sums
+
+Sums count shares by the hour they were received in, of the pool's clock, and by job.
+They do not depend on the order of shares and are exact ([difficulty.Exact]). A batch
+appends its sums to table pending, in the transaction of its shares; when there are
+many they are folded into the tables that are kept for ever: per job, per shift, hour
+and day of each worker, per hour and day of each user agent. So rows of workers are
+written once a minute and not once a batch. Everything that reads sums adds what is
+pending. [Store.Check] computes them anew from the shares.
+
+# Shifts
+
+The jobs of an instance, in the order of its journal, are cut into shifts: after 100
+jobs, after a job in which a block was found, before other bits, a halving, or another
+epoch of the journal. That depends on jobs and blocks alone: a block found late on an
+older job moves the jobs after it, with their sums.
+
+Nothing is ordered by an id that the database gave. Times are microseconds since 1970.
+*/
+package store

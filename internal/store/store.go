@@ -1,0 +1,112 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"sync"
+
+	"ckpool/internal/store/postgres"
+	"ckpool/internal/store/sqlite"
+	"ckpool/internal/store/table"
+)
+
+// Limits of what strangers can fill the database with.
+const (
+	// WorkersPerAccount is how many names of workers an account has; shares under
+	// further ones count under Rest.
+	WorkersPerAccount = 10_000
+	// UserAgents is how many of them are told apart, likewise.
+	UserAgents = 10_000
+	// Rest is the name of the worker and of the user agent that stand for the rest.
+	Rest = "*"
+)
+
+// Store is a database. It is safe for concurrent use; several programs may use one
+// database at once.
+type Store struct {
+	db table.Database
+	// immutable; others in tests
+	workersPerAccount int64
+	foldLeast         int64 // pending sums, when they are folded
+	foldMost          int64
+
+	// names that are in the database, which have their numbers for ever
+	mu      sync.Mutex
+	workers map[Worker]int64 // the account as it is compared
+	agents  map[string]int64
+}
+
+// Open opens the database of a URL, postgres://user:password@host/name, or in a
+// directory, given by its path or as sqlite:path, and brings its tables to the form
+// of this program. A database that is not a store's, or of a later form, is refused
+// and not changed.
+func Open(ctx context.Context, where string) (*Store, error) {
+	check := func(tables int, version, known int64) error {
+		switch {
+		case version > known:
+			return fmt.Errorf("it was made by a later version of ckdb (form %d, this version knows %d): update ckdb", version, known)
+		case version == 0 && tables > 0:
+			return errors.New("it has tables that are not ckdb's: want an empty database, or one of ckdb's")
+		}
+		return nil
+	}
+	var db table.Database
+	var err error
+	switch scheme, _, _ := strings.Cut(where, ":"); scheme {
+	case "postgres", "postgresql":
+		db, err = postgres.Open(ctx, where, check)
+	default:
+		db, err = sqlite.Open(ctx, strings.TrimPrefix(where, "sqlite:"), check)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("database %s: %w", Redacted(where), err)
+	}
+	return &Store{db: db, workersPerAccount: WorkersPerAccount, foldLeast: 20_000, foldMost: 1_000_000, workers: map[Worker]int64{}, agents: map[string]int64{}}, nil
+}
+
+// Redacted is what Open takes without the password in it.
+func Redacted(where string) string {
+	if u, err := url.Parse(where); err == nil && u.Scheme != "" {
+		if q := u.Query(); q.Has("password") {
+			q.Set("password", "xxxxx")
+			u.RawQuery = q.Encode()
+		}
+		return u.Redacted()
+	}
+	return where
+}
+
+// Close closes the database.
+func (s *Store) Close() error { return s.db.Close() }
+
+// ErrNetwork tells that a database has another network's shares.
+var ErrNetwork = errors.New("other network")
+
+// Register makes an instance known, or its new name, and says where its journal goes
+// on. A database holds instances of one network: that of the first.
+func (s *Store) Register(ctx context.Context, in Instance) (at Position, err error) {
+	err = s.db.Write(ctx, func(tx table.Tx) error {
+		var network string
+		if err := rows(ctx, tx, "select network from ckdb"+s.db.Lock(), nil, func(scan func(...any) error) error { return scan(&network) }); err != nil {
+			return err
+		}
+		if network == "" {
+			if _, err := tx.Exec(ctx, "update ckdb set network = $1", in.Network); err != nil {
+				return err
+			}
+		} else if network != in.Network {
+			return fmt.Errorf("%w: pool %s is on %s, the database has shares of %s", ErrNetwork, in.Name, in.Network, network)
+		}
+		if _, err := tx.Exec(ctx, `insert into instances (uid, name, network) values ($1, $2, $3)
+			on conflict (uid) do update set name = excluded.name`, in.ID[:], clean(in.Name), in.Network); err != nil {
+			return err
+		}
+		return rows(ctx, tx, "select epoch, number from instances where uid = $1", []any{in.ID[:]}, func(scan func(...any) error) error {
+			return scan(&at.Epoch, &at.Number)
+		})
+	})
+	return at, err
+}
