@@ -201,7 +201,7 @@ func TestOpenRefused(t *testing.T) {
 		s := open(t, where)
 		change(t, s, "insert into goose_db_version (version_id, is_applied) values (99, true)")
 		before := dump(t, s)
-		if _, err := Open(t.Context(), where); err == nil || !strings.Contains(err.Error(), "it was made by a later version of ckdb (form 99, this version knows 1): update ckdb") {
+		if _, err := Open(t.Context(), where); err == nil || !strings.Contains(err.Error(), "it was made by a later version of ckdb (form 99, this version knows ") {
 			t.Errorf("a later form: %v", err)
 		}
 		if after := dump(t, s); after != before {

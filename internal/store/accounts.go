@@ -1,0 +1,215 @@
+package store
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"time"
+
+	"ckpool/difficulty"
+	"ckpool/internal/store/table"
+)
+
+// Account is what an operator has said of an account, and of one of its workers.
+type Account struct {
+	Worker             // of the question
+	Registered bool    // somebody has said anything of it
+	Password   string  // hashed; "" none
+	Locked     bool    // it may not mine
+	Reason     string  // why it is locked, for its miners
+	Minimum    float64 // least difficulty of the worker, 0 none
+}
+
+// Change is something that was said of an account or worker, for pools to hear.
+type Change struct {
+	Number  uint64 // grows in the order that changes are seen in
+	Kind    ChangeKind
+	Account string
+	Worker  string // its name behind the account's, of a Minimum
+	Reason  string // of a Lock; the text of a Message
+	Minimum float64
+}
+
+// ChangeKind is what a Change is of.
+type ChangeKind string
+
+// Kinds of changes.
+const (
+	Locked      ChangeKind = "lock"
+	Unlocked    ChangeKind = "unlock"
+	NewPassword ChangeKind = "password"
+	NewMinimum  ChangeKind = "minimum"
+	NewMessage  ChangeKind = "message"
+)
+
+// messageTime is how long a message is kept for pools that are away.
+const messageTime = 24 * time.Hour
+
+// SetPassword registers an account, or gives it another password, hashed; "" is none.
+func (s *Store) SetPassword(ctx context.Context, kind Kind, name, hash string) error {
+	return s.say(ctx, Change{Kind: NewPassword, Account: name}, kind, "password = $2", hash)
+}
+
+// Lock keeps an account from mining, for a reason that its miners are told.
+func (s *Store) Lock(ctx context.Context, kind Kind, name, reason string) error {
+	return s.say(ctx, Change{Kind: Locked, Account: name, Reason: reason}, kind, "locked = $2, reason = $3", now(), clean(reason))
+}
+
+// Unlock ends Lock.
+func (s *Store) Unlock(ctx context.Context, kind Kind, name string) error {
+	return s.say(ctx, Change{Kind: Unlocked, Account: name}, kind, "locked = $2, reason = $3", int64(0), "")
+}
+
+// Message is shown to the miners of an account.
+func (s *Store) Message(ctx context.Context, kind Kind, name, text string) error {
+	return s.say(ctx, Change{Kind: NewMessage, Account: name, Reason: text}, kind, "")
+}
+
+// SetMinimum gives a worker a least difficulty; 0 is none.
+func (s *Store) SetMinimum(ctx context.Context, w Worker, least float64) error {
+	return s.say(ctx, Change{Kind: NewMinimum, Account: w.Account, Worker: w.Name, Minimum: least}, w.Kind, "")
+}
+
+func now() int64 { return time.Now().UnixMicro() }
+
+// say stores what is said of an account, whose row is changed as set says, and the
+// change of it.
+func (s *Store) say(ctx context.Context, c Change, kind Kind, set string, args ...any) error {
+	return s.db.Write(ctx, func(tx table.Tx) error {
+		at := now()
+		var number int64
+		if err := rows(ctx, tx, "select changes from feed"+s.db.Lock(), nil, func(scan func(...any) error) error { return scan(&number) }); err != nil {
+			return err
+		}
+		number++
+		if _, err := tx.Exec(ctx, "update feed set changes = $1", number); err != nil {
+			return err
+		}
+		id, name, err := account(ctx, tx, kind, clean(c.Account), at)
+		if err != nil {
+			return err
+		}
+		if set != "" {
+			if _, err := tx.Exec(ctx, "update accounts set "+set+" where id = $1", append([]any{id}, args...)...); err != nil {
+				return err
+			}
+		}
+		if c.Kind != NewMessage {
+			if _, err := tx.Exec(ctx, "update accounts set registered = $2 where id = $1 and registered = 0", id, at); err != nil {
+				return err
+			}
+		}
+		c.Account = name
+		minimum := ""
+		if c.Minimum > 0 {
+			minimum = difficulty.ExactOf(c.Minimum).String()
+		}
+		if c.Kind == NewMinimum {
+			if _, err := tx.Exec(ctx, "insert into workers (account, name, created) values ($1, $2, $3) on conflict do nothing", id, clean(c.Worker), at); err != nil {
+				return err
+			}
+			if _, err := tx.Exec(ctx, "update workers set minimum = $3 where account = $1 and name = $2", id, clean(c.Worker), minimum); err != nil {
+				return err
+			}
+		}
+		if err := forget(ctx, tx, &c, at); err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, "insert into changes (number, at, kind, account, worker, reason, minimum) values ($1, $2, $3, $4, $5, $6, $7)",
+			number, at, string(c.Kind), c.Account, clean(c.Worker), clean(c.Reason), minimum)
+		return err
+	})
+}
+
+// forget deletes changes that the new one makes void, and old messages.
+func forget(ctx context.Context, tx table.Tx, c *Change, at int64) error {
+	void := []ChangeKind{c.Kind}
+	switch c.Kind {
+	case Locked:
+		void = append(void, Unlocked)
+	case Unlocked:
+		void = append(void, Locked)
+	case NewMessage:
+		_, err := tx.Exec(ctx, "delete from changes where kind = $1 and at < $2", string(NewMessage), at-messageTime.Microseconds())
+		return err
+	}
+	for _, kind := range void {
+		if _, err := tx.Exec(ctx, "delete from changes where kind = $1 and account = $2 and worker = $3", string(kind), c.Account, clean(c.Worker)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// account is the number of an account, which is made if it is not there, and its name
+// as it was written first.
+func account(ctx context.Context, tx table.Tx, kind Kind, name string, at int64) (id int64, first string, err error) {
+	folded := fold(kind, name)
+	if folded == "" {
+		return 0, "", fmt.Errorf("account %q: it has no name", name)
+	}
+	if _, err := tx.Exec(ctx, "insert into accounts (kind, folded, name, created) values ($1, $2, $3, $4) on conflict do nothing", string(kind), folded, name, at); err != nil {
+		return 0, "", err
+	}
+	err = rows(ctx, tx, "select id, name from accounts where kind = $1 and folded = $2", []any{string(kind), folded}, func(scan func(...any) error) error { return scan(&id, &first) })
+	return id, first, err
+}
+
+// Account is what was said of a worker's account, and of the worker. One of which
+// nothing was said is no error.
+func (s *Store) Account(ctx context.Context, w Worker) (a Account, err error) {
+	a.Worker = w
+	var minimum string
+	err = s.db.Read(ctx, func(tx table.Tx) error {
+		return rows(ctx, tx, `select a.registered, a.password, a.locked, a.reason, coalesce(w.minimum, '') from accounts a
+			left join workers w on w.account = a.id and w.name = $3 where a.kind = $1 and a.folded = $2`,
+			[]any{string(w.Kind), fold(w.Kind, clean(w.Account)), clean(w.Name)}, func(scan func(...any) error) error {
+				var registered, locked int64
+				err := scan(&registered, &a.Password, &locked, &a.Reason, &minimum)
+				a.Registered, a.Locked = registered != 0, locked != 0
+				return err
+			})
+	})
+	if err == nil && minimum != "" {
+		a.Minimum, err = parseMinimum(minimum)
+	}
+	return a, err
+}
+
+func parseMinimum(text string) (float64, error) {
+	least, err := difficulty.ParseExact(text)
+	return least.Float64(), err
+}
+
+// Newest is the number of the newest change, and a name of the database that no other
+// has.
+func (s *Store) Newest(ctx context.Context) (name string, number uint64, err error) {
+	err = s.db.Read(ctx, func(tx table.Tx) error {
+		return rows(ctx, tx, "select uid, changes from feed", nil, func(scan func(...any) error) error {
+			var uid []byte
+			err := scan(&uid, &number)
+			name = hex.EncodeToString(uid)
+			return err
+		})
+	})
+	return name, number, err
+}
+
+// Changes are those after a number, at most so many, the oldest first. Of changes
+// that later ones made void only the last is there.
+func (s *Store) Changes(ctx context.Context, after uint64, most int) (list []Change, err error) {
+	err = s.db.Read(ctx, func(tx table.Tx) error {
+		return rows(ctx, tx, "select number, kind, account, worker, reason, minimum from changes where number > $1 order by number limit $2",
+			[]any{int64(after), int64(most)}, func(scan func(...any) error) error {
+				var c Change
+				var minimum string
+				err := scan(&c.Number, &c.Kind, &c.Account, &c.Worker, &c.Reason, &minimum)
+				if err == nil && minimum != "" {
+					c.Minimum, err = parseMinimum(minimum)
+				}
+				list = append(list, c)
+				return err
+			})
+	})
+	return list, err
+}

@@ -1,0 +1,107 @@
+package store
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// What is said of accounts is what is found, however their names are written, and is
+// fed to pools in order: of what was said twice the last alone.
+func TestAccounts(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		s := open(t, where)
+		ctx := t.Context()
+		name, number, err := s.Newest(ctx)
+		if err != nil || number != 0 || len(name) != 32 {
+			t.Fatalf("%q %d %v", name, number, err)
+		}
+		if a, err := s.Account(ctx, Worker{User, "nobody", "x"}); err != nil || a.Registered || a.Locked || a.Minimum != 0 {
+			t.Errorf("%+v, %v", a, err)
+		}
+		const address = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
+		for _, err := range []error{
+			s.SetPassword(ctx, User, "Alice", "hash1"),
+			s.SetPassword(ctx, User, "alice", "hash2"),
+			s.Lock(ctx, User, "ALICE", "unpaid"),
+			s.SetMinimum(ctx, Worker{User, "alice", "rig1"}, 4096),
+			s.SetMinimum(ctx, Worker{User, "alice", "rig2"}, 0.001),
+			s.SetMinimum(ctx, Worker{User, "alice", "rig2"}, 0),
+			s.Lock(ctx, Address, strings.ToUpper(address), "stolen"),
+			s.Unlock(ctx, Address, address),
+			s.Message(ctx, User, "alice", "hello"),
+			s.Message(ctx, User, "bob", "who are you"),
+		} {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		for w, want := range map[Worker]Account{
+			{User, "aLiCe", "rig1"}: {Registered: true, Password: "hash2", Locked: true, Reason: "unpaid", Minimum: 4096},
+			{User, "alice", "rig2"}: {Registered: true, Password: "hash2", Locked: true, Reason: "unpaid"},
+			{User, "alice", "new"}:  {Registered: true, Password: "hash2", Locked: true, Reason: "unpaid"},
+			{Address, address, ""}:  {Registered: true},
+			{User, "bob", ""}:       {}, // a message makes nobody
+		} {
+			want.Worker = w
+			if a, err := s.Account(ctx, w); err != nil || a != want {
+				t.Errorf("%+v, want %+v (%v)", a, want, err)
+			}
+		}
+		list, err := s.Changes(ctx, 0, 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for i, c := range list {
+			if i > 0 && c.Number <= list[i-1].Number {
+				t.Errorf("%d after %d", c.Number, list[i-1].Number)
+			}
+			got = append(got, fmt.Sprintf("%s %s %s %s %g", c.Kind, strings.ToLower(c.Account), c.Worker, c.Reason, c.Minimum))
+		}
+		want := "password alice   0, lock alice  unpaid 0, minimum alice rig1  4096, minimum alice rig2  0, unlock " + address + "   0, message alice  hello 0, message bob  who are you 0"
+		if strings.Join(got, ", ") != want {
+			t.Errorf("%s\nwant %s", strings.Join(got, ", "), want)
+		}
+		if _, number, err = s.Newest(ctx); err != nil || number != list[len(list)-1].Number {
+			t.Errorf("newest is %d, %v", number, err)
+		}
+		if rest, err := s.Changes(ctx, list[2].Number, 2); err != nil || len(rest) != 2 || rest[0] != list[3] {
+			t.Errorf("%+v, %v", rest, err)
+		}
+	})
+}
+
+// No change is passed over by who reads behind the last number he saw, whoever makes
+// them at the same time.
+func TestChangesInOrder(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		s := open(t, where)
+		const writers, each = 8, 20
+		var wg sync.WaitGroup
+		for w := range writers {
+			wg.Go(func() {
+				for i := range each {
+					if err := s.Message(t.Context(), User, "alice", fmt.Sprintf("%d %d", w, i)); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		seen := map[string]bool{}
+		for last := uint64(0); len(seen) < writers*each && !t.Failed(); {
+			list, err := s.Changes(t.Context(), last, 7)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, c := range list {
+				seen[c.Reason], last = true, c.Number
+			}
+			if _, newest, _ := s.Newest(t.Context()); newest == writers*each && last == newest && len(seen) < writers*each {
+				t.Fatalf("%d of %d were seen", len(seen), writers*each)
+			}
+		}
+		wg.Wait()
+	})
+}

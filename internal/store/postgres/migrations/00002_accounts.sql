@@ -1,0 +1,27 @@
+-- +goose Up
+-- What an operator says of accounts and workers, and the feed of it for pools. Its
+-- numbers are given under a lock that is held until the commit: they grow in the order
+-- in which changes are seen.
+create table feed (
+	one smallint primary key default 1 check (one = 1),
+	uid bytea not null,
+	changes bigint not null default 0
+);
+insert into feed (uid) values (decode(replace(gen_random_uuid()::text, '-', ''), 'hex'));
+
+alter table accounts add column registered bigint not null default 0; -- when; 0: by nobody
+alter table accounts add column password text not null default '';
+alter table accounts add column locked bigint not null default 0; -- since when; 0: not
+alter table accounts add column reason text not null default '';
+alter table workers add column minimum text not null default ''; -- least difficulty
+
+create table changes (
+	number bigint primary key,
+	at bigint not null,
+	kind text not null,
+	account text not null,
+	worker text not null,
+	reason text not null,
+	minimum text not null
+);
+create index on changes (kind, account, worker);
