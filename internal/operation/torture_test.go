@@ -1,0 +1,290 @@
+package operation
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"ckpool/internal/bench"
+	"ckpool/internal/store"
+	"ckpool/internal/testkit/postgres"
+)
+
+// For make torture.
+var (
+	tortureRounds = flag.Int("torture.rounds", 4, "rounds of TestTorture")
+	tortureRate   = flag.Float64("torture.rate", 500, "shares a second of TestTorture")
+	tortureSeed   = flag.Uint64("torture.seed", 0, "of TestTorture; 0: of the time")
+)
+
+// tortured is a pool, a ckdb that reads its journal, and the database.
+type tortured struct {
+	*killed
+	random *rand.Rand
+	server *postgres.Server // nil: SQLite
+	db     string
+	pool   *exec.Cmd // nil: killed
+	ckdb   *exec.Cmd // likewise
+	told   *verdicts
+}
+
+// Killed at random moments under load, and upgraded in between, pool, ckdb and
+// database have in the end each share that a miner was told is accepted, once, and
+// none that was refused.
+func TestTorture(t *testing.T) {
+	for _, name := range []string{"sqlite", "postgres"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			seed := *tortureSeed
+			if seed == 0 {
+				seed = uint64(time.Now().UnixNano())
+			}
+			t.Logf("seed %d", seed)
+			k := &tortured{killed: journaled(t, "journal"), random: rand.New(rand.NewPCG(seed, 0)), told: newVerdicts()}
+			k.db = "sqlite:" + filepath.Join(k.dir, "db")
+			if name == "postgres" {
+				k.startPostgres()
+			}
+			k.pool = k.start()
+			k.startCkdb()
+			for round := range *tortureRounds {
+				what := k.round()
+				t.Logf("round %d: %s; %d shares are accepted so far", round+1, what, len(k.told.accepted))
+			}
+			k.settle()
+			k.compare()
+		})
+	}
+}
+
+func (k *tortured) startPostgres() {
+	k.t.Helper()
+	var err error
+	k.server, err = postgres.Start()
+	if errors.Is(err, postgres.ErrNotInstalled) {
+		k.t.Skip(err)
+	}
+	if err == nil {
+		err = k.server.Create(k.t.Context(), "ckdb")
+	}
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	k.t.Cleanup(func() {
+		k.server.Stop()
+		os.RemoveAll(k.server.Dir)
+	})
+	k.db = k.server.URL("ckdb")
+}
+
+func (k *tortured) startCkdb() {
+	k.t.Helper()
+	out, err := os.OpenFile(filepath.Join(k.dir, "ckdb.out"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	defer out.Close()
+	k.ckdb = exec.Command(filepath.Join(programs, "ckdb"), "--db", k.db, "-r", "logs", "-s", "s/ckdb")
+	k.ckdb.Dir, k.ckdb.Stdout, k.ckdb.Stderr = k.dir, out, out
+	if err := k.ckdb.Start(); err != nil {
+		k.t.Fatal(err)
+	}
+	c := k.ckdb
+	k.t.Cleanup(func() { _ = c.Process.Kill() })
+}
+
+// round lets miners work, does something terrible meanwhile, and mends it.
+func (k *tortured) round() (what string) {
+	actions := []string{"pool killed", "ckdb killed", "both killed", "pool upgraded", "pool upgraded, then killed"}
+	if k.server != nil {
+		actions = append(actions, "PostgreSQL killed", "all killed")
+	}
+	what = actions[k.random.IntN(len(actions))]
+	before := time.Duration(k.random.Int64N(int64(1500 * time.Millisecond)))
+	after := time.Duration(k.random.Int64N(int64(500 * time.Millisecond)))
+	_, err := bench.Shares(k.t.Context(), bench.SharesConfig{Options: k.load(40), Rate: *tortureRate, Answered: k.told.add,
+		During: func(ctx context.Context, _ func() time.Duration) error {
+			<-time.After(before)
+			if strings.Contains(what, "upgraded") {
+				k.upgrade(ctx)
+				<-time.After(after)
+			}
+			if strings.Contains(what, "PostgreSQL") || what == "all killed" {
+				k.server.Kill()
+			}
+			if strings.Contains(what, "ckdb") || what == "both killed" || what == "all killed" {
+				k.ckdb = k.end(k.ckdb)
+			}
+			if strings.HasSuffix(what, "killed") && !strings.HasPrefix(what, "ckdb") && !strings.HasPrefix(what, "PostgreSQL") {
+				k.pool = k.end(k.pool)
+			}
+			<-time.After(after)
+			return nil
+		}})
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	if strings.Contains(what, "PostgreSQL") || what == "all killed" {
+		if err := k.server.Run(); err != nil {
+			k.t.Fatal(err)
+		}
+	}
+	if k.pool == nil {
+		k.pool = k.start()
+	}
+	if k.ckdb == nil {
+		k.startCkdb()
+	}
+	return what
+}
+
+// end kills a program and waits for its end. A pool that was upgraded is no child.
+func (k *tortured) end(c *exec.Cmd) *exec.Cmd {
+	_ = c.Process.Kill()
+	if c.Path != "" {
+		_ = c.Wait()
+	} else if err := awaitExit(c.Process.Pid); err != nil {
+		k.t.Error(err)
+	}
+	return nil
+}
+
+// upgrade replaces the pool's process, which is no child of this one afterwards.
+func (k *tortured) upgrade(ctx context.Context) {
+	c := exec.CommandContext(ctx, filepath.Join(programs, "ckpmsg"), "-s", "s", "upgrade")
+	c.Dir = k.dir
+	if out, err := c.CombinedOutput(); err != nil {
+		k.t.Errorf("upgrade: %v: %s", err, out)
+		return
+	}
+	_ = k.pool.Wait()
+	pid, err := os.ReadFile(filepath.Join(k.dir, "s", "ckpool", "main.pid"))
+	if err != nil {
+		k.t.Error(err)
+		return
+	}
+	k.pool = &exec.Cmd{}
+	n := 0
+	fmt.Sscan(string(pid), &n)
+	k.pool.Process, _ = os.FindProcess(n)
+}
+
+// settle ends the pool and waits until all that it has told is stored.
+func (k *tortured) settle() {
+	k.t.Helper()
+	if err := k.pool.Process.Signal(syscall.SIGTERM); err != nil {
+		k.t.Error(err)
+	}
+	if err := awaitExit(k.pool.Process.Pid); err != nil {
+		k.t.Error(err)
+	}
+	stored := 0
+	if err := await(func() error {
+		kept := k.stored()
+		stored = len(kept)
+		for hash := range k.told.accepted {
+			if !kept[[16]byte(hash[:16])] {
+				return fmt.Errorf("%d shares are stored, %d were accepted", len(kept), len(k.told.accepted))
+			}
+		}
+		return nil
+	}); err != nil {
+		k.t.Errorf("%v: %s", err, k.said())
+	}
+	k.t.Logf("%d shares were answered true, %d are stored", len(k.told.accepted), stored)
+	if err := k.ckdb.Process.Signal(syscall.SIGTERM); err != nil {
+		k.t.Error(err)
+	}
+	if err := k.ckdb.Wait(); err != nil {
+		k.t.Errorf("ckdb: %v: %s", err, k.said())
+	}
+}
+
+func (k *tortured) said() string {
+	b, _ := os.ReadFile(filepath.Join(k.dir, "ckdb.out"))
+	return string(b[max(0, len(b)-2000):])
+}
+
+// stored are the shares in the database, by the beginning of their hash.
+func (k *tortured) stored() map[[16]byte]bool {
+	kept := map[[16]byte]bool{}
+	driver, where, tables := "pgx", k.db, []string{"shares"}
+	if k.server == nil {
+		driver, where = "sqlite", "file:"+filepath.Join(k.dir, "db", "ckdb.sqlite")+"?mode=ro&_pragma=busy_timeout(5000)"
+	}
+	db, err := sql.Open(driver, where)
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	defer db.Close()
+	if k.server == nil {
+		tables = k.column(db, "select name from sqlite_master where type = 'table' and name like 'shares\\_2%' escape '\\'")
+	}
+	for _, table := range tables {
+		for _, hash := range k.column(db, "select hash from "+table) {
+			if kept[[16]byte([]byte(hash))] {
+				k.t.Errorf("%x is stored twice", hash)
+			}
+			kept[[16]byte([]byte(hash))] = true
+		}
+	}
+	return kept
+}
+
+func (k *tortured) column(db *sql.DB, query string) (list []string) {
+	rows, err := db.Query(query)
+	if err != nil {
+		return nil // not yet
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var v []byte
+		if rows.Scan(&v) == nil {
+			list = append(list, string(v))
+		}
+	}
+	return list
+}
+
+// compare checks what is stored with what miners were told, and its sums.
+func (k *tortured) compare() {
+	k.t.Helper()
+	kept := k.stored()
+	lost, wrong := 0, 0
+	for hash := range k.told.accepted {
+		if !kept[[16]byte(hash[:16])] {
+			lost++
+		}
+	}
+	for hash := range k.told.rejected {
+		if kept[[16]byte(hash[:16])] && !k.told.accepted[hash] {
+			wrong++
+		}
+	}
+	if lost > 0 || wrong > 0 || len(k.told.accepted) == 0 {
+		k.t.Errorf("%d lost, %d stored though refused, of %d", lost, wrong, len(k.told.accepted))
+	}
+	s, err := store.Open(k.t.Context(), k.db)
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	defer s.Close()
+	differences, err := s.Check(k.t.Context())
+	if err != nil || len(differences) > 0 {
+		k.t.Errorf("%q, %v", differences, err)
+	}
+	sums, err := s.Sums(k.t.Context(), store.Query{By: store.ByPool})
+	if err != nil || len(sums) != 1 || sums[0].Accepted.Count != int64(len(kept)) {
+		k.t.Errorf("%d shares, sums %+v, %v", len(kept), sums, err)
+	}
+}
