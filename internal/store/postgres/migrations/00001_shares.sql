@@ -143,15 +143,19 @@ create table pending (
 	last_accepted bigint not null default 0,
 	best numeric(39,12) not null default 0
 );
-create table job_sums (like pending including defaults, primary key (instance, job, hour, worker, agent));
+-- Several rows may have one key: each fold of table pending appends its own.
+create table job_sums (like pending including defaults);
+create index on job_sums (instance, job);
 
-create table shift_workers (like pending including defaults);
+-- Rows are written again and again while their time lasts, and find room in their page.
+
+create table shift_workers (like pending including defaults) with (fillfactor = 50);
 alter table shift_workers drop column job, drop column hour, drop column agent, add column shift bigint not null,
 	add primary key (instance, shift, worker);
-create table worker_hours (like pending including defaults);
+create table worker_hours (like pending including defaults) with (fillfactor = 50);
 alter table worker_hours drop column job, drop column agent, add primary key (instance, hour, worker);
 create index on worker_hours (worker, hour);
-create table worker_days (like pending including defaults);
+create table worker_days (like pending including defaults) with (fillfactor = 50);
 alter table worker_days drop column job, drop column hour, drop column agent, add column day bigint not null,
 	add primary key (instance, day, worker);
 create index on worker_days (worker, day);
