@@ -65,6 +65,7 @@ func Commands() []Command {
 		{"messageuser", "USER TEXT", "show a text on a user's miners", object("user", "text")},
 
 		{"blocks", "", "blocks found and what became of them", plain},
+		{"journal", "", "the journal of shares: how much is not safe yet, and who reads it", plain},
 		{"nodes", "", "the bitcoin nodes", plain},
 		{"update", "", "make new work now", plain},
 		{"getbase", "", "a block template of the node", plain},

@@ -172,6 +172,29 @@ type Node struct {
 	LatencyMS float64 `json:"latency_ms" digits:"6"`
 }
 
+// Journal is that of the pool's shares. Sizes are bytes.
+type Journal struct {
+	Kept         bool            `json:"kept"`          // there is one, and it is open
+	Epoch        uint64          `json:"epoch"`         // of the last record that is safe against a power cut
+	Number       uint64          `json:"number"`        // of that record
+	UnsafeShares uint64          `json:"unsafe_shares"` // safe against the end of the process alone
+	UnsafeBytes  int64           `json:"unsafe_bytes"`  // of them and of other records
+	UnsafeAgeMS  float64         `json:"unsafe_age_ms"` // of the oldest, at most
+	LostRecords  uint64          `json:"lost_records"`  // that there was no room for while the disk did not take more
+	LostShares   uint64          `json:"lost_shares"`   // of them
+	Size         int64           `json:"size"`          // on disk
+	Error        string          `json:"error"`         // why nothing can be written at present
+	Readers      []JournalReader `json:"readers"`
+}
+
+// JournalReader is who reads a journal, such as ckdb.
+type JournalReader struct {
+	Name   string `json:"name"`
+	Epoch  uint64 `json:"epoch"`  // of the last record that it has stored
+	Number uint64 `json:"number"` // of that record
+	Behind uint64 `json:"behind"` // records that it has not stored
+}
+
 // Objects counts things in memory.
 type Objects struct {
 	Count  int64 `json:"count"`
@@ -448,6 +471,11 @@ func (c *Client) Blocks(ctx context.Context) ([]Block, error) {
 func (c *Client) Nodes(ctx context.Context) ([]Node, error) {
 	reply, err := list[NodeList](ctx, c, "nodes")
 	return reply.Nodes, err
+}
+
+// Journal is how the journal of shares does.
+func (c *Client) Journal(ctx context.Context) (Journal, error) {
+	return ask[Journal](ctx, c, "journal")
 }
 
 // BestShares are those of the users with the best shares, the best first.

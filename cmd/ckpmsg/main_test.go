@@ -61,6 +61,7 @@ var replies = map[string]string{
 	"stratifierstats": `{"workbases": {"count": 3, "memory": 7800, "generated": 3}, "users": {"count": 2, "memory": 480}}`,
 	"connectorstats":  `{"clients": {"count": 2, "memory": 0, "generated": 2}, "drops": {"stale": 3, "idle": 0}}`,
 	"nodes":           `{"nodes": [{"url": "a:1", "state": "ok", "reason": "", "latency_ms": 1.5}, {"url": "b:2", "state": "down", "reason": "why not", "latency_ms": 0.0}]}`,
+	"journal":         `{"kept": true, "epoch": 3, "number": 1042, "unsafe_shares": 12, "readers": [{"name": "ckdb", "epoch": 3, "number": 1000, "behind": 42}]}`,
 	"userclients":     `{"user": "alice", "clients": [13, 14]}`,
 	"bestshares":      `{"bestshare": 5.0, "users": [{"user": "alice", "bestshare": 5.0, "bestever": 10.0}]}`,
 	"wrong":           `{"user": "ali`,

@@ -31,6 +31,7 @@ type status struct {
 	rejects control.Counts
 	blocks  []control.Block
 	nodes   []control.Node
+	journal control.Journal
 }
 
 func askStatus(ctx context.Context, c *control.Client) (s status, err error) {
@@ -46,14 +47,17 @@ func askStatus(ctx context.Context, c *control.Client) (s status, err error) {
 	if s.blocks, err = c.Blocks(ctx); err != nil {
 		return s, err
 	}
-	s.nodes, err = c.Nodes(ctx)
+	if s.nodes, err = c.Nodes(ctx); err != nil {
+		return s, err
+	}
+	s.journal, err = c.Journal(ctx)
 	return s, err
 }
 
 // writeStatusJSON writes the replies status is made of as members of an object.
 func writeStatusJSON(ctx context.Context, out io.Writer, c *control.Client) error {
 	replies := map[string]json.RawMessage{}
-	for _, command := range []string{"poolstats", "rejects", "blocks", "nodes"} {
+	for _, command := range []string{"poolstats", "rejects", "blocks", "nodes", "journal"} {
 		reply, err := c.Run(ctx, command)
 		if err != nil {
 			return err
@@ -84,10 +88,36 @@ func printStatus(p page.Page, s *status) error {
 	}
 	l.Print("last block", s.lastBlock())
 	l.Print("work", s.work())
+	if s.journal.Kept {
+		l.Print("journal", journalText(&s.journal))
+	}
 	for i := range s.nodes {
 		l.Print("node", nodeText(&s.nodes[i]))
 	}
 	return l.Flush()
+}
+
+// journalText says first what is wrong.
+func journalText(j *control.Journal) string {
+	var parts []string
+	if j.LostShares > 0 {
+		parts = append(parts, figures.Things(int64(j.LostShares), "share")+" LOST while the disk took no more")
+	}
+	if j.Error != "" {
+		parts = append(parts, "cannot be written: "+page.OneLine(j.Error))
+	}
+	if j.UnsafeShares > 0 {
+		parts = append(parts, figures.Things(int64(j.UnsafeShares), "share")+" not yet safe against a power cut")
+	} else {
+		parts = append(parts, "all shares are safe")
+	}
+	for _, r := range j.Readers {
+		parts = append(parts, fmt.Sprintf("%s is %s behind", page.OneLine(r.Name), figures.Things(int64(r.Behind), "record")))
+	}
+	if len(j.Readers) == 0 {
+		parts = append(parts, "nobody reads it")
+	}
+	return strings.Join(parts, ", ")
 }
 
 func (s *status) miners() string {

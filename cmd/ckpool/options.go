@@ -30,11 +30,16 @@ type Options struct {
 	Handover  bool // implies KillOld
 	KillOld   bool
 	LogShares bool
-	Quiet     bool   // no status line
-	Check     bool   // check the configuration and exit
-	Help      bool   // print usage and exit
-	Version   bool   // print the version and exit
-	Manual    string // format of the manual to print; empty: none
+	Quiet     bool // no status line
+	// Of ckdb, which says who may mine.
+	CkdbName   string
+	CkdbDir    string // of its socket; empty: where instances usually are
+	WithCkdb   bool   // there is one: its name or directory was given
+	Standalone bool   // there is none, and it is not looked for
+	Check      bool   // check the configuration and exit
+	Help       bool   // print usage and exit
+	Version    bool   // print the version and exit
+	Manual     string // format of the manual to print; empty: none
 
 	IgnoreUnknown bool // keys of other pools are no errors
 }
@@ -76,6 +81,10 @@ func (f *flags) set() *pflag.FlagSet {
 	fs.StringVarP(&f.SockDir, "sockdir", "s", "", "`DIR` of this instance's control sockets and pid file; without it /tmp/NAME")
 	fs.StringVarP(&f.group, "group", "g", "", "`GROUP` that owns the control sockets and their directory")
 	getopt.Group(fs, "The running instance")
+	fs.StringVarP(&f.CkdbName, "ckdb-name", "d", "ckdb", "ask the ckdb of this `NAME` who may mine; without -d and -S the one called ckdb, if it answers at the start")
+	fs.StringVarP(&f.CkdbDir, "ckdb-sockdir", "S", "", "`DIR` of ckdb's socket; without it /run/ckpool/NAME or /tmp/NAME")
+	fs.BoolVarP(&f.Standalone, "standalone", "A", false, "no database is meant: shares are only counted, ckdb is not looked for, -d and -S have no effect")
+	getopt.Group(fs, "The database")
 	fs.StringVarP(&f.logLevel, "loglevel", "l", "", "log up to this `LEVEL`: 0 emergencies, 3 errors, 4 warnings, 5 notices, 6 information, 7 all; without it \"loglevel\" of the configuration, or 5")
 	fs.BoolVarP(&f.LogShares, "log-shares", "L", false, "log every share")
 	fs.BoolVarP(&f.Quiet, "quiet", "q", false, "no status line on the terminal")
@@ -84,18 +93,13 @@ func (f *flags) set() *pflag.FlagSet {
 	fs.BoolVar(&f.Version, "version", false, "print what this program was built from")
 	fs.StringVar(&f.Manual, "manual", "", "print the manual: man, bash, zsh, man5 or sample")
 	getopt.Group(fs, "Help")
-	fs.BoolP("standalone", "A", false, "of a time when ckpool needed a database")
-	fs.StringP("ckdb-name", "d", "", "likewise")
-	fs.StringP("ckdb-sockdir", "S", "", "likewise")
 	for _, short := range slices.Sorted(maps.Keys(modeOptions)) {
 		if name, ok := later[modeOptions[short]]; ok {
 			fs.BoolP(name, short, false, "not in this version")
 			_ = fs.MarkHidden(name) // it exists, as these do
 		}
 	}
-	for _, name := range []string{"manual", "standalone", "ckdb-name", "ckdb-sockdir"} {
-		_ = fs.MarkHidden(name)
-	}
+	_ = fs.MarkHidden("manual")
 	return fs
 }
 
@@ -156,6 +160,7 @@ func readFlags(args []string) (*flags, error) {
 		return nil, err
 	}
 	f.logLevelGiven = fs.Changed("loglevel")
+	f.WithCkdb = !f.Standalone && (fs.Changed("ckdb-name") || fs.Changed("ckdb-sockdir"))
 	fs.Visit(func(o *pflag.Flag) {
 		if _, ok := modeOptions[o.Shorthand]; ok && o.Value.String() == "true" {
 			f.modes = append(f.modes, o.Shorthand)
@@ -231,6 +236,9 @@ func (f *flags) resolveName() error {
 	}
 	if strings.ContainsAny(f.Name, "/\x00") || f.Name == "." || f.Name == ".." {
 		return fmt.Errorf("Invalid name %q: it becomes a file name", f.Name)
+	}
+	if strings.ContainsAny(f.CkdbName, "/\x00") || f.CkdbName == "" || f.CkdbName == "." || f.CkdbName == ".." {
+		return fmt.Errorf("Invalid name %q of ckdb: it is that of a directory; its place is -S", f.CkdbName)
 	}
 	if f.Config == "" {
 		f.Config = defaultConfig(f.Name, f.Mode)

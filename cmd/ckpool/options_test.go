@@ -12,7 +12,7 @@ import (
 )
 
 func TestOptions(t *testing.T) {
-	def := Options{Name: "ckpool", Config: "ckpool.conf", SockDir: "/tmp/ckpool", Group: -1, LogLevel: -1}
+	def := Options{Name: "ckpool", Config: "ckpool.conf", SockDir: "/tmp/ckpool", Group: -1, LogLevel: -1, CkdbName: "ckdb"}
 	tests := []struct {
 		args string
 		want func(*Options)
@@ -31,7 +31,11 @@ func TestOptions(t *testing.T) {
 		{"--logl 0", func(o *Options) { o.LogLevel = 0 }},
 		{"-l 3 -l 4", func(o *Options) { o.LogLevel = 4 }},
 		{"-g root", func(o *Options) { o.Group = 0 }},
-		{"-A -d ckdb2 -S /opt/ckdb2 --standalone --ckdb-n x --ckdb-s y", func(*Options) {}},
+		{"-A", func(o *Options) { o.Standalone = true }},
+		{"-d ckdb", func(o *Options) { o.WithCkdb = true }},
+		{"--ckdb-n x", func(o *Options) { o.CkdbName, o.WithCkdb = "x", true }},
+		{"-S /opt/ckdb", func(o *Options) { o.CkdbDir, o.WithCkdb = "/opt/ckdb", true }},
+		{"-A -d ckdb2 -S /opt/ckdb2 --standalone --ckdb-n x --ckdb-s y", func(o *Options) { o.Standalone, o.CkdbName, o.CkdbDir = true, "x", "y" }},
 		{"--check", func(o *Options) { o.Check = true }},
 		{"--ignore-unknown", func(o *Options) { o.IgnoreUnknown = true }},
 		{"--version", func(o *Options) { o.Version = true }},
@@ -98,6 +102,7 @@ func TestOptionErrors(t *testing.T) {
 		{"ckpool -l 8", "Invalid loglevel (range 0 - 7): 8"},
 		{"ckpool -l -1", "Invalid loglevel (range 0 - 7): -1"},
 		{"ckpool -g no-such-group", "Failed to find group no-such-group"},
+		{"ckpool -d /opt/ckdb", `Invalid name "/opt/ckdb" of ckdb: it is that of a directory; its place is -S`},
 		{"ckpool -n a/b", `Invalid name "a/b": it becomes a file name`},
 	}
 	for _, tt := range tests {
@@ -158,6 +163,10 @@ The running instance
 -k, --killold
 -s, --sockdir DIR
 -g, --group GROUP
+The database
+-d, --ckdb-name NAME
+-S, --ckdb-sockdir DIR
+-A, --standalone
 What it tells
 -l, --loglevel LEVEL
 -L, --log-shares

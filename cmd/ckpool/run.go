@@ -191,10 +191,11 @@ func (s *service) open(ctx context.Context, c config.Config) error {
 
 // makePool makes the pool and its commands.
 func (s *service) makePool(c config.Config, takeOver bool) (err error) {
+	ckdb := s.ckdb()
 	s.pool, err = pool.New(c, pool.Options{
 		Solo: c.Solo, LogShares: s.options.LogShares, Version: buildinfo.Version(), Events: s.events, Wants: s.log.Wants,
-		Descriptors: mayOpen, TakeOver: takeOver, Quiet: collect,
-		Journal: c.Journal != "", Name: s.options.Name, SockDir: s.options.SockDir,
+		Descriptors: mayOpen, TakeOver: takeOver, Ckdb: ckdb, Quiet: collect,
+		Journal: s.keepsShares(&c, ckdb), Name: s.options.Name, SockDir: s.options.SockDir,
 	})
 	if err != nil {
 		return err

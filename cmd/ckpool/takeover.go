@@ -63,6 +63,9 @@ func (s *service) takeOver(ctx context.Context, c config.Config) (done bool, err
 func (s *service) receive(ctx context.Context, c config.Config, link *handover.Link) error {
 	began := time.Now()
 	s.events.Say(event.Notice, fmt.Sprintf("Taking over from process %d, version %s", link.Hello().PID, link.Hello().Program))
+	if pool.WithCkdb(link.Hello().Instance) && !s.options.Standalone {
+		s.options.WithCkdb = true
+	}
 	if err := s.makePool(c, true); err != nil {
 		return err
 	}

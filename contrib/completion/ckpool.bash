@@ -3,12 +3,12 @@ _ckpool() {
 	local word=${COMP_WORDS[COMP_CWORD]}
 	case ${COMP_WORDS[COMP_CWORD-1]} in
 	-c|--config) COMPREPLY=($(compgen -f -- "$word")); return ;;
-	-s|--sockdir) COMPREPLY=($(compgen -d -- "$word")); return ;;
+	-s|--sockdir|-S|--ckdb-sockdir) COMPREPLY=($(compgen -d -- "$word")); return ;;
 	-g|--group) COMPREPLY=($(compgen -g -- "$word")); return ;;
-	-n|--name|-l|--loglevel) COMPREPLY=($(true -- "$word")); return ;;
+	-n|--name|-d|--ckdb-name|-l|--loglevel) COMPREPLY=($(true -- "$word")); return ;;
 	esac
 	if [[ $word == -* ]]; then
-		COMPREPLY=($(compgen -W "-c --config -B --btcsolo --check -D --daemonise -n --name --ignore-unknown -H --handover -k --killold -s --sockdir -g --group -l --loglevel -L --log-shares -q --quiet -h --help --version" -- "$word"))
+		COMPREPLY=($(compgen -W "-c --config -B --btcsolo --check -D --daemonise -n --name --ignore-unknown -H --handover -k --killold -s --sockdir -g --group -d --ckdb-name -S --ckdb-sockdir -A --standalone -l --loglevel -L --log-shares -q --quiet -h --help --version" -- "$word"))
 	else
 		COMPREPLY=($(compgen -W "" -- "$word"))
 	fi

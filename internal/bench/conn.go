@@ -76,6 +76,7 @@ type conn struct {
 type owed struct {
 	id   uint64
 	sent time.Duration
+	hash [32]byte // where answers are told
 }
 
 // addressMiners come from one address of 127.0.0.0/8: it has not ports for all.

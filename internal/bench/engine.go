@@ -29,6 +29,8 @@ type plan struct {
 	window int           // shares of a miner without a reply
 	shares int64         // to submit in all, 0: no limit
 	every  time.Duration // between shares of all miners together; 0: as the window allows
+
+	answered func(hash [32]byte, accepted bool)
 }
 
 // engine is all connections of a measurement.

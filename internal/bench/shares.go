@@ -24,6 +24,9 @@ type SharesConfig struct {
 	// During, if not nil, is what the load goes on for, instead of Duration.
 	// slowest is the longest that a reply has taken since it was called last.
 	During func(ctx context.Context, slowest func() time.Duration) error
+	// Answered, if not nil, is told the hash of each share that was answered, in
+	// internal order, by any goroutine.
+	Answered func(hash [32]byte, accepted bool)
 }
 
 // SharesReport is what Shares measured.
@@ -47,7 +50,7 @@ type SharesReport struct {
 // Shares lets miners submit valid shares, each with a window of replies
 // outstanding or all together at a rate.
 func Shares(ctx context.Context, c SharesConfig) (*SharesReport, error) {
-	p := plan{miners: c.Miners, others: c.Idle, window: c.Window, shares: c.Count}
+	p := plan{miners: c.Miners, others: c.Idle, window: c.Window, shares: c.Count, answered: c.Answered}
 	switch {
 	case c.Rate < 0 || c.Rate > 1e7 || math.IsNaN(c.Rate):
 		return nil, fmt.Errorf("rate %v: must be 0 to 10,000,000 shares per second", c.Rate)

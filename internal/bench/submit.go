@@ -55,7 +55,7 @@ func (l *loop) submit(c *conn) bool {
 	var digits [20]byte
 	l.out = stratum.AppendSubmit(l.out, strconv.AppendUint(digits[:0], c.nextID, 10), c.worker, c.searched.JobID,
 		c.extranonce2, c.searched.NTime, c.search.Nonce, 0, false)
-	place.id = c.nextID
+	place.id, place.hash = c.nextID, c.search.Hash
 	c.nextID++
 	c.outstanding++
 	l.owed++
@@ -69,7 +69,7 @@ func (l *loop) find(c *conn) bool {
 		if c.jobChanged {
 			l.newSearch(c)
 		}
-		if c.target == everyHash {
+		if c.target == everyHash && l.engine.plan.answered == nil {
 			if c.search.Count() {
 				return true
 			}
@@ -114,9 +114,13 @@ func (l *loop) verdict(c *conn, id uint64, m *stratum.Message, now time.Duration
 		l.slowest.Store(int64(took))
 	}
 	l.totals.lastReply = now
+	hash := place.hash
 	*place = owed{}
 	c.outstanding--
 	l.owed--
+	if told := l.engine.plan.answered; told != nil {
+		told(hash, m.Verdict() == nil)
+	}
 	if r := m.Verdict(); r != nil {
 		l.totals.Rejected++
 		l.totals.Rejects[r.String()]++

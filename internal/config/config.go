@@ -88,7 +88,7 @@ type Config struct {
 	NewConnectionsBurst       int
 	MaxUnauthorisedPerAddress int
 	LimitExempt               []netip.Prefix // no limits per address here
-	TrustedNetworks           []netip.Prefix // may open links, beside loopback and private
+	TrustedNetworks           []netip.Prefix // may speak the PROXY protocol where a listener has none of its own; empty: loopback and private
 }
 
 // Listener is one entry of "serverurl", its difficulties resolved against the
@@ -99,7 +99,7 @@ type Listener struct {
 	HighDiff                    float64 // above 0 on a high difficulty listener
 	TLSCert, TLSKey             string  // both or none
 	ProxyProtocol               bool
-	TrustedNetworks             []netip.Prefix // may speak the PROXY protocol or open links here
+	TrustedNetworks             []netip.Prefix // may speak the PROXY protocol here; empty: the global ones
 }
 
 // Upstream is one entry of "proxy".

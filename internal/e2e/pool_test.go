@@ -15,6 +15,7 @@ import (
 
 	"ckpool/control"
 	"ckpool/event"
+	"ckpool/internal/authority"
 	"ckpool/internal/config"
 	"ckpool/internal/operator"
 	"ckpool/internal/pool"
@@ -51,6 +52,7 @@ type setup struct {
 	logShares bool
 	nodes     []keys
 	keys      keys // beside the defaults of configuration
+	ckdb      *authority.Place
 }
 
 // configuration is easy for miners.
@@ -120,7 +122,10 @@ func (s setup) prepare(t *testing.T, takeOver bool) *running {
 			t.Logf("the pool ended with %v; its log:\n%s", r.err, r.log.text())
 		}
 	})
-	r.pool, err = pool.New(c, pool.Options{Solo: s.solo, LogShares: s.logShares, Version: "test", Events: r.log.add, Wants: func(event.Level) bool { return true }, TakeOver: takeOver})
+	r.pool, err = pool.New(c, pool.Options{
+		Solo: s.solo, LogShares: s.logShares, Journal: c.Journal != "", Name: "ckpool", SockDir: dir, Version: "test",
+		Events: r.log.add, Wants: func(event.Level) bool { return true }, TakeOver: takeOver, Ckdb: s.ckdb,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -79,6 +79,11 @@ func (c *raw) ask(method string, params ...any) (a answer, err error) {
 	if _, err := c.Write(append(line, '\n')); err != nil {
 		return a, err
 	}
+	return c.answer(c.id)
+}
+
+// answer waits for the answer to a request.
+func (c *raw) answer(id int) (a answer, err error) {
 	for {
 		line, err := c.read.ReadBytes('\n')
 		if err != nil {
@@ -88,7 +93,7 @@ func (c *raw) ask(method string, params ...any) (a answer, err error) {
 		if err := json.Unmarshal(line, &a); err != nil {
 			return a, fmt.Errorf("%q: %w", line, err)
 		}
-		if a.ID == c.id {
+		if a.ID == id {
 			return a, nil
 		}
 	}

@@ -199,6 +199,7 @@ func (v *virtual) Remote(netserver.Slot) netip.AddrPort {
 }
 func (v *virtual) Now() time.Time { return time.Now() }
 func (v *virtual) Index() int     { return 0 }
+func (v *virtual) Post(fn func()) { v.call(fn) }
 func (v *virtual) Close(s netserver.Slot, why netserver.Reason) {
 	v.t.Errorf("connection %d closed: %v", s, why)
 	v.conns[s].Close()

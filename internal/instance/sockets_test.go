@@ -11,7 +11,20 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"ckpool/internal/testkit/port"
 )
+
+// freePort is one that nobody else listens on, on any address: other tests on this
+// machine may listen on what the kernel gives.
+func freePort(t *testing.T) string {
+	t.Helper()
+	p, err := port.Free()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
 
 // listening is a socket on addr that this process has, with a process that was
 // started with it, too.
@@ -41,7 +54,7 @@ func listening(t *testing.T, addr string) (at netip.AddrPort, l *net.TCPListener
 }
 
 func TestListens(t *testing.T) {
-	at, l, child := listening(t, "127.0.0.1:0")
+	at, l, child := listening(t, "127.0.0.1:"+freePort(t))
 	l.Close() // the child's now
 	stranger := exec.Command("sleep", "100")
 	if err := stranger.Start(); err != nil {
@@ -91,7 +104,7 @@ func TestListens(t *testing.T) {
 }
 
 func TestListensIPv6(t *testing.T) {
-	l, err := net.Listen("tcp6", "[::]:0")
+	l, err := net.Listen("tcp6", "[::]:"+freePort(t))
 	if err != nil {
 		t.Skip("no IPv6 here: ", err)
 	}

@@ -3,7 +3,6 @@ package journal
 import (
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -11,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"ckpool/internal/testkit/disk"
 )
 
 // faults are files that fail when they are told to.
@@ -308,24 +309,6 @@ func TestRingOfAnotherBoot(t *testing.T) {
 	}
 }
 
-// mount mounts a file system for the test, where that is allowed.
-func mount(t *testing.T, args ...string) (dir string) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("only root can mount a file system")
-	}
-	dir = t.TempDir()
-	if out, err := exec.Command("mount", append(args, dir)...).CombinedOutput(); err != nil {
-		t.Skipf("no file system can be mounted here: %v: %s", err, out)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(dir, 0); err != nil {
-			t.Errorf("unmount %s: %v", dir, err)
-		}
-	})
-	return dir
-}
-
 // tellSlowly tells shares for a while, of which none may wait for a disk that takes
 // seconds. Some wait for a processor, where a machine is busy.
 func tellSlowly(t *testing.T, w *Writer, next *[2]uint32, span time.Duration) {
@@ -351,7 +334,7 @@ func tellSlowly(t *testing.T, w *Writer, next *[2]uint32, span time.Duration) {
 // room.
 func TestFullFileSystem(t *testing.T) {
 	t.Parallel()
-	dir := mount(t, "-t", "tmpfs", "-o", "size=2m", "none")
+	dir := disk.Mount(t, "-t", "tmpfs", "-o", "size=2m", "none")
 	o := testOptions(t)
 	o.Dir, o.Sync, o.RingSize = filepath.Join(dir, "journal"), 5*time.Millisecond, 4<<20
 	var events told
@@ -381,41 +364,21 @@ func TestFullFileSystem(t *testing.T) {
 // A disk that stalls: the same.
 func TestStalledDisk(t *testing.T) {
 	t.Parallel()
-	image := filepath.Join(t.TempDir(), "image")
-	f, err := os.Create(image)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.Truncate(32 << 20)
-	f.Close()
-	if out, err := exec.Command("mkfs.ext4", "-q", image).CombinedOutput(); err != nil {
-		t.Skipf("no file system can be made here: %v: %s", err, out)
-	}
-	dir := mount(t, "-o", "loop", image)
+	dir, stall := disk.Stalling(t, 32<<20)
 	o := testOptions(t)
 	o.Dir, o.Sync, o.RingSize = filepath.Join(dir, "journal"), 5*time.Millisecond, 4<<20
 	w := mustOpen(t, o)
 	stop := run(t, w)
 	var next [2]uint32
 	tellSlowly(t, w, &next, 200*time.Millisecond)
-	d, err := os.Open(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.Close()
-	const freeze, thaw = 0xc0045877, 0xc0045878 // FIFREEZE, FITHAW
-	if err := unix.IoctlSetInt(int(d.Fd()), freeze, 0); err != nil {
-		t.Skipf("the file system cannot be frozen: %v", err)
-	}
-	thawed := sync.OnceFunc(func() { unix.IoctlSetInt(int(d.Fd()), thaw, 0) })
-	defer thawed()
+	goOn := stall()
 	before := w.Status().Position
 	tellSlowly(t, w, &next, 4*time.Second)
 	s := w.Status()
 	if s.UnsafeShares == 0 || s.UnsafeAge < 3*time.Second || s.Position.Number > before.Number+1000 {
 		t.Errorf("the disk did not stall: %+v", s)
 	}
-	thawed()
+	goOn()
 	eventually(t, "all is written", func() bool { return w.Status().UnsafeShares == 0 })
 	stop()
 	lost := w.Status().LostRecords

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"ckpool/internal/testkit/disk"
 )
 
 // segmentsOf are the first positions of the segments that are there.
@@ -342,7 +344,7 @@ func TestPassed(t *testing.T) {
 // Where memory is small, as in a container, rings are smaller before they are on a
 // disk.
 func TestLittleMemory(t *testing.T) {
-	dir := mount(t, "-t", "tmpfs", "-o", "size=8m", "none")
+	dir := disk.Mount(t, "-t", "tmpfs", "-o", "size=8m", "none")
 	o := testOptions(t)
 	o.RingDirs, o.RingSize = []string{dir}, DefaultRingSize
 	var events told

@@ -329,14 +329,18 @@ func (w *Writer) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	wg.Go(func() { w.keep(ctx) })
 	wg.Go(func() { w.watch(ctx) })
-	// Half of what a power cut may cost is for waiting, the other half for the disk.
+	// What a power cut may cost is for waiting as far as the disk does not need it.
+	slowest := w.options.Sync
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for ctx.Err() == nil {
 		select {
 		case <-timer.C:
-			pause := w.options.Sync / 2
-			if w.write() != nil {
+			begun := time.Now()
+			err := w.write()
+			slowest = max(time.Since(begun), slowest*9/10)
+			pause := max(w.options.Sync-2*slowest, w.options.Sync/2)
+			if err != nil {
 				pause = max(pause, retryAfter)
 			}
 			timer.Reset(pause)

@@ -33,6 +33,7 @@ const (
 	UnexpectedTLS  // a TLS handshake on a port without
 	HTTPRequest    // answered with a page
 	StratumV2      // its handshake, which is not spoken here
+	Locked         // the account
 	Reasons        // number of reasons
 )
 
@@ -64,6 +65,7 @@ var reasonText = [Reasons]string{
 	UnexpectedTLS:       "TLS on a plain port",
 	HTTPRequest:         "HTTP request",
 	StratumV2:           "Stratum V2 handshake",
+	Locked:              "account locked",
 }
 
 // String is the reason in words, as stats and log show it.
@@ -100,7 +102,7 @@ func (r Reason) abortive() bool {
 // time, nor of what operators did themselves.
 func (r Reason) logged() bool {
 	switch r {
-	case PeerClosed, PeerReset, TimedOut, Idle, Dropped, Shutdown, NoWork, Replaced:
+	case PeerClosed, PeerReset, TimedOut, Idle, Dropped, Shutdown, NoWork, Replaced, Locked:
 		return false
 	}
 	return true

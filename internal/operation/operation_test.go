@@ -16,6 +16,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
 
+	"ckpool/internal/testkit/ckdb"
 	"ckpool/internal/testkit/fakenode"
 	"ckpool/internal/testkit/port"
 )
@@ -68,7 +69,7 @@ func TestScripts(t *testing.T) {
 			"expand": expand, "log": awaitText, "signal": sendSignal, "gone": awaitEnd, "node": controlNode,
 			"mine": mine, "ask": ask, "answers": answers, "stall": stall, "listening": listening, "save": save,
 			"manager": serviceManager, "same": sameMembers, "close-to": closeMembers, "equal": equal,
-			"refused": refused, "misconfigured": misconfigured, "limit": limitDescriptors, "hold": hold, "disk": smallDisk, "fill": fill,
+			"refused": refused, "misconfigured": misconfigured, "limit": limitDescriptors, "hold": hold, "disk": smallDisk, "fill": fill, "database": database,
 		},
 	})
 }
@@ -80,6 +81,7 @@ type world struct {
 	held    []net.Conn
 	manager *net.UnixConn
 	mounts  []string
+	ckdb    *ckdb.Daemon
 	limit   unix.Rlimit // of descriptors, before it was changed
 }
 
@@ -134,6 +136,9 @@ func (w *world) close(dir string) {
 	}
 	if w.manager != nil {
 		w.manager.Close()
+	}
+	if w.ckdb != nil {
+		w.ckdb.Stop()
 	}
 	files, _ := filepath.Glob(filepath.Join(dir, "s", "*", "main.pid"))
 	for _, f := range files {

@@ -32,8 +32,8 @@ func (a *Admission) Reject(reject bool) { a.change(&a.rejecting, reject) }
 // that back.
 func (a *Admission) WithoutWork(workless bool) { a.change(&a.workless, workless) }
 
-// Share notes that another process was given a listening socket.
-func (a *Admission) Share() { a.change(&a.shared, true) }
+// GaveSocket notes that another process was given a listening socket.
+func (a *Admission) GaveSocket() { a.change(&a.shared, true) }
 
 // Rejecting tells that new connections are refused by an operator's word.
 func (a *Admission) Rejecting() bool {

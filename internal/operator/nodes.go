@@ -33,12 +33,33 @@ func (o *Operator) nodes(r registrar) {
 	r.act("update", update)
 	r.act("block", update) // after "blocks"
 	r.ask("nodes", func(context.Context, time.Time) any { return o.nodesReply() })
+	r.ask("journal", func(context.Context, time.Time) any { return o.journalReply() })
 	r.answer("getbase", o.getBase)
 	r.answer("getbest", o.getBest)
 	r.answer("getlast", o.getBest)
 	r.answer("checkaddr:", o.checkAddress)
 	r.answer("checkaddr", o.checkAddress)
 	r.act("submitblock:", o.submitBlockText)
+}
+
+func (o *Operator) journalReply() control.Journal {
+	j := control.Journal{Readers: []control.JournalReader{}}
+	s, kept := o.Journal()
+	if !kept {
+		return j
+	}
+	j = control.Journal{
+		Kept: true, Epoch: s.Position.Epoch, Number: s.Position.Number,
+		UnsafeShares: s.UnsafeShares, UnsafeBytes: s.UnsafeBytes, UnsafeAgeMS: float64(s.UnsafeAge.Microseconds()) / 1000,
+		LostRecords: s.LostRecords, LostShares: s.LostShares, Size: s.Size, Readers: j.Readers,
+	}
+	if s.Err != nil {
+		j.Error = s.Err.Error()
+	}
+	for _, r := range s.Readers {
+		j.Readers = append(j.Readers, control.JournalReader{Name: r.Name, Epoch: r.Epoch, Number: r.Number, Behind: r.Behind})
+	}
+	return j
 }
 
 // getBest is the hash work is built on.

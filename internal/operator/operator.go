@@ -17,6 +17,7 @@ import (
 	"ckpool/internal/blocks"
 	"ckpool/internal/config"
 	"ckpool/internal/jobs"
+	"ckpool/internal/journal"
 	"ckpool/internal/netserver"
 	"ckpool/internal/session"
 	"ckpool/internal/users"
@@ -30,7 +31,8 @@ type Operator struct {
 	Jobs      *jobs.Jobs
 	Blocks    *blocks.Blocks
 	Source    jobs.Source
-	Node      func() Node // that work comes from at present; nil: from none
+	Node      func() Node                   // that work comes from at present; nil: from none
+	Journal   func() (journal.Status, bool) // false: there is none
 	Miners    *session.Miners
 	Registry  *session.Registry
 	Server    *netserver.Server
@@ -196,7 +198,7 @@ func (o *Operator) listener(_ context.Context, n int) (*os.File, error) {
 	for _, f := range files[1:] {
 		f.Close()
 	}
-	o.Admission.Share()
+	o.Admission.GaveSocket()
 	return files[0], nil
 }
 

@@ -3,6 +3,7 @@ package operator
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/netip"
 	"path/filepath"
 	"reflect"
@@ -18,6 +19,7 @@ import (
 	"ckpool/internal/blocks"
 	"ckpool/internal/config"
 	"ckpool/internal/jobs"
+	"ckpool/internal/journal"
 	"ckpool/internal/netserver"
 	"ckpool/internal/session"
 	"ckpool/internal/users"
@@ -64,6 +66,13 @@ func newHarness(t *testing.T, solo bool) *harness {
 	}
 	t.Cleanup(server.Close)
 	o := &Operator{
+		Journal: func() (journal.Status, bool) {
+			return journal.Status{
+				Position: journal.Position{Epoch: 3, Number: 1042}, UnsafeShares: 7, UnsafeBytes: 900, UnsafeAge: 12500 * time.Microsecond,
+				LostRecords: 2, LostShares: 1, Size: 4096, Err: errors.New("disk full"),
+				Readers: []journal.ReaderStatus{{Name: "ckdb", Cursor: journal.Cursor{Position: journal.Position{Epoch: 3, Number: 1000}}, Behind: 42}},
+			}, true
+		},
 		Version: "1.0", Solo: solo, Jobs: jobs.New(start), Source: idle{}, Node: func() Node { return nil }, Miners: &session.Miners{},
 		Users:    users.New(users.Config{Settings: users.Settings{Name: "ckpool"}, LogDir: dir, Solo: solo, Loops: 1}, start),
 		Registry: session.NewRegistry(4, 1), Server: server, Admission: &Admission{Server: server},
@@ -144,6 +153,7 @@ func TestReplies(t *testing.T) {
 		"rejects":                             `{"rejects": {"malformed": 0, "job not found": 0, "stale": 0, "ntime out of range": 0, "duplicate": 0, "above target": 0, "invalid version mask": 0, "worker mismatch": 0, "unauthorized worker": 0, "not subscribed": 0}}`,
 		"drops":                               `{DROPS}`,
 		"nodes":                               `{"nodes": [{"url": "127.0.0.1:8332", "state": "ok", "reason": "", "version": "/Satoshi:29.0.0/", "current": true, "height": 849999, "latency_ms": 0.3}]}`,
+		"journal":                             `{"kept": true, "epoch": 3, "number": 1042, "unsafe_shares": 7, "unsafe_bytes": 900, "unsafe_age_ms": 12.5, "lost_records": 2, "lost_shares": 1, "size": 4096, "error": "disk full", "readers": [{"name": "ckdb", "epoch": 3, "number": 1000, "behind": 42}]}`,
 		"reload":                              `{"changed": ["mindiff"], "restart": ["logdir"]}`,
 		"checkaddr:nonsense":                  "false",
 		"checkaddr:1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2": "true",
@@ -226,6 +236,7 @@ func TestClientReadsReplies(t *testing.T) {
 		`checkaddr={"address":"x"}`: func() (any, error) { return c.CheckAddress(ctx, "x") },
 		"blocks":                    func() (any, error) { l, err := c.Blocks(ctx); return control.BlockList{Blocks: l}, err },
 		"nodes":                     func() (any, error) { l, err := c.Nodes(ctx); return control.NodeList{Nodes: l}, err },
+		"journal":                   func() (any, error) { return c.Journal(ctx) },
 		"bestshares": func() (any, error) {
 			l, err := c.BestShares(ctx)
 			return control.BestShareList{BestShare: 50, Users: l}, err

@@ -169,6 +169,9 @@ func (a *Incoming) takeStandstill(data []byte, now time.Time) (err error) {
 		return err
 	}
 	a.pool.admission.Reject(a.standstill.rejecting)
+	if a.pool.accounts != nil {
+		a.pool.accounts.SetPosition(a.standstill.changes)
+	}
 	return a.sessions.SetClock(a.standstill.sessions, a.standstill.at)
 }
 

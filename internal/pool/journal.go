@@ -79,7 +79,9 @@ func journalDir(c *config.Config) string {
 }
 
 // ringSize is that of one of so many loops' rings: all have some 64 MiB together.
-func ringSize(loops int) int64 { return min(max(64<<20/int64(loops+1), 1<<20), journal.DefaultRingSize) }
+func ringSize(loops int) int64 {
+	return min(max(64<<20/int64(loops+1), 1<<20), journal.DefaultRingSize)
+}
 
 func newShareJournal(c *config.Config, o *Options, u *users.Users, recent func() []*session.Work) *shareJournal {
 	reasons := make([]string, session.Reasons)
@@ -336,4 +338,15 @@ func (j *shareJournal) block(b *blocks.Block, job uint64) {
 	if w := j.writer.Load(); w != nil {
 		w.Block(&k, &journal.Miner{User: users.UserOf(b.Worker), Worker: b.Worker})
 	}
+}
+
+// journalStatus is how the journal does; false: there is none, or it is not open.
+func (p *Pool) journalStatus() (journal.Status, bool) {
+	if p.journal == nil {
+		return journal.Status{}, false
+	}
+	if w := p.journal.writer.Load(); w != nil {
+		return w.Status(), true
+	}
+	return journal.Status{}, false
 }

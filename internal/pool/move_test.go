@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpool/internal/authority"
 	"ckpool/internal/handover"
 	"ckpool/internal/testkit/records"
 )
@@ -20,7 +21,11 @@ var start = time.Unix(1795327613, 0)
 
 func TestReadSectionsV1(t *testing.T) {
 	now := time.Unix(1795327614, 0)
-	records.Check(t, records.V1(t, "standstill"), standstillVersion, (*standstill).fields)
+	records.Earlier(t, records.V1(t, "standstill"), standstillVersion, (*standstill).fields)
+	v2 := records.Check(t, records.Of(t, "v2", "standstill"), standstillVersion, (*standstill).fields)
+	if v2.changes != (authority.Position{Store: "s1", Number: 7}) { // which v1 has not
+		t.Errorf("%+v", v2)
+	}
 	m, err := readStandstill(records.V1(t, "standstill"), now)
 	if err != nil || !m.at.Equal(now.Add(-750*time.Millisecond)) || m.sessions != 3600.25 || !m.rejecting {
 		t.Errorf("%+v, %v", m, err)
@@ -33,7 +38,10 @@ func TestReadSectionsV1(t *testing.T) {
 	if err != nil || len(l) != 1 || l[0].URL != "localhost:3333" || len(l[0].Addrs) != 2 || l[0].Addrs[1] != netip.MustParseAddrPort("127.0.0.1:3333") {
 		t.Errorf("%+v, %v", l, err)
 	}
-	if i := records.JSON[Instance](t, records.V1(t, "instance")); i != (Instance{true, 4, 8, 2, 5100}) {
+	if i := records.JSON[Instance](t, records.V1(t, "instance")); i != (Instance{true, 4, 8, 2, 5100, false}) {
+		t.Errorf("%+v", i)
+	}
+	if i := records.JSON[Instance](t, records.Of(t, "v2", "instance")); i != (Instance{true, 4, 8, 2, 5100, true}) {
 		t.Errorf("%+v", i)
 	}
 	// The numbers of sections are part of the format.

@@ -113,6 +113,9 @@ func (o *Outgoing) Rest(send handover.Send) error {
 	}
 	ending := o.ending()
 	m := standstill{at: now, sessions: o.sessions.Clock(now), rejecting: p.admission.Rejecting()}
+	if p.accounts != nil {
+		m.changes = p.accounts.Position()
+	}
 	for _, s := range []struct {
 		kind   handover.Kind
 		record []byte

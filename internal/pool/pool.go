@@ -14,6 +14,7 @@ import (
 	"ckpool/bitcoind"
 	"ckpool/control"
 	"ckpool/event"
+	"ckpool/internal/authority"
 	"ckpool/internal/blocks"
 	"ckpool/internal/config"
 	"ckpool/internal/jobs"
@@ -39,6 +40,8 @@ type Options struct {
 	// Descriptors tells how many the pool may have; nil: the soft limit of the process.
 	Descriptors func() int
 	TakeOver    bool // statistics come from another process, not from files
+	// Ckdb is where the one is that says who may mine; nil: all may.
+	Ckdb *authority.Place
 	// Quiet is called when miners have the newest work and nobody waits for
 	// anything; nil: nothing is done then.
 	Quiet func()
@@ -54,7 +57,8 @@ type Pool struct {
 	jobs      *jobs.Jobs
 	generator *jobs.Generator
 	users     *users.Users
-	journal   *shareJournal // nil: none
+	journal   *shareJournal     // nil: none
+	accounts  *authority.Client // nil: there is no ckdb
 	blocks    *blocks.Blocks
 	registry  *session.Registry
 	group     *session.Group
@@ -105,9 +109,12 @@ func New(c config.Config, o Options) (*Pool, error) {
 		return nil, err
 	}
 	p.source, p.planNodes = nodes, nodes.PlanNodes
+	if o.Ckdb != nil {
+		p.accounts = authority.NewClient(authority.Options{Place: *o.Ckdb, Program: "ckpool " + o.Version, Miners: accountHolders{p}, Events: o.Events})
+	}
 	p.users = users.New(users.Config{
 		Settings: usersSettings(&c), LogDir: c.LogDir, Solo: o.Solo, LogShares: o.LogShares,
-		Loops: loopCount(), Events: o.Events,
+		Loops: loopCount(), Accounts: p.accounts, Events: o.Events,
 	}, now)
 	made := jobs.Options{
 		Config: p.config.Load, Solo: o.Solo, Events: o.Events, Notice: p.notice,
@@ -126,14 +133,14 @@ func New(c config.Config, o Options) (*Pool, error) {
 	p.blocks = blocks.New(blocks.Options{
 		LogDir: c.LogDir, Network: nodes, Jobs: p.jobs, Users: p.users, Events: found,
 		Limit: func(kind string) bool { _, ok := p.notices.PassKind(kind, ""); return ok },
-		Show:  func(text string) { p.miners.Show(text) },
+		Show:  func(text string) { p.miners.Show("", text) },
 	})
 	if err := p.makeServer(&c); err != nil {
 		return nil, err
 	}
 	p.admission.Server = p.server
 	p.operator = &operator.Operator{
-		Version: o.Version, Solo: o.Solo, Users: p.users, Jobs: p.jobs, Blocks: p.blocks, Source: p.source,
+		Version: o.Version, Solo: o.Solo, Users: p.users, Jobs: p.jobs, Blocks: p.blocks, Source: p.source, Journal: p.journalStatus,
 		Miners: p.miners, Registry: p.registry, Server: p.server, Admission: &p.admission, Events: o.Events,
 		Node: func() operator.Node {
 			if c := nodes.Current(); c != nil {

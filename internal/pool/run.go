@@ -40,6 +40,9 @@ func (p *Pool) Run(until context.Context) error {
 	start(&serving, ctx, "connections", p.server.Run)
 	start(&serving, ctx, "work", p.generator.Run)
 	start(&serving, ctx, "statistics", p.keepStatistics)
+	if p.accounts != nil {
+		serving.Go(func() { p.accounts.Run(ctx) })
+	}
 	start(&rest, later, "nodes", p.background.wait)
 	rest.Go(func() { p.users.WriteShares(later) })
 	rest.Go(func() { p.generator.Tidy(later) })

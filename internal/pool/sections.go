@@ -1,10 +1,12 @@
 package pool
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/netip"
 	"time"
 
+	"ckpool/internal/authority"
 	"ckpool/internal/handover"
 	"ckpool/internal/wire"
 )
@@ -42,12 +44,20 @@ type Instance struct {
 	Nonce1Length int  `json:"nonce1length"`
 	Nonce2Length int  `json:"nonce2length"`
 	Loops        int  `json:"loops"`
-	Miners       int  `json:"miners"` // about how many are to come
+	Miners       int  `json:"miners"`         // about how many are to come
+	Ckdb         bool `json:"ckdb,omitempty"` // is asked who may mine
+}
+
+// WithCkdb tells whether the pool that describes itself like this asks ckdb. So does
+// the one that takes over from it, even if ckdb is away at this moment.
+func WithCkdb(instance json.RawMessage) bool {
+	var i Instance
+	return json.Unmarshal(instance, &i) == nil && i.Ckdb
 }
 
 func instanceOf(p *Pool) Instance {
 	c := p.config.Load()
-	return Instance{p.options.Solo, c.Nonce1Length, c.Nonce2Length, len(p.miners.Handlers), p.server.Clients()}
+	return Instance{p.options.Solo, c.Nonce1Length, c.Nonce2Length, len(p.miners.Handlers), p.server.Clients(), p.accounts != nil}
 }
 
 // agrees says why connected miners could not go on in another pool.
@@ -93,9 +103,10 @@ func readListeners(record []byte) ([]listenerRecord, error) {
 
 // standstill is when and how a pool stood still.
 type standstill struct {
-	at        time.Time // wall clock
-	sessions  float64   // clock of the sessions, seconds
-	rejecting bool      // an operator has stopped accepting
+	at        time.Time          // wall clock
+	sessions  float64            // clock of the sessions, seconds
+	rejecting bool               // an operator has stopped accepting
+	changes   authority.Position // up to where those of accounts are known
 }
 
 func (m *standstill) fields(c *wire.Codec) {
@@ -105,6 +116,8 @@ func (m *standstill) fields(c *wire.Codec) {
 	if c.Bool(&m.rejecting); c.Reading() {
 		m.at = time.Unix(0, at)
 	}
+	c.Text(&m.changes.Store)
+	wire.Word(c, &m.changes.Number)
 }
 
 func (m *standstill) append(b []byte) []byte {

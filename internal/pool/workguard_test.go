@@ -133,7 +133,7 @@ func TestRejectLeavesToTakeover(t *testing.T) {
 	}
 	const short, patience = 50 * time.Millisecond, 20 * time.Second
 
-	p.admission.Share()
+	p.admission.GaveSocket()
 	p.admission.Reject(true)
 	said := time.Now()
 	p.admission.EndTakeover(said.Add(operator.TakeoverTime - time.Second))

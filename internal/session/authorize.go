@@ -30,14 +30,21 @@ func (q request) onAuthorize() *stratum.Reject {
 	if !ok {
 		return &rejectWorkerName
 	}
+	known, first := q.findLogin(v) != 0, q.undecided.find(q.slot, v)
 	name := string(v)
 	password := q.nextString(&p)
 
-	if q.findLogin(v) != 0 {
+	if known {
 		q.accept(m.ID)
 		return nil
 	}
-	greeting, r := q.login(name, password)
+	if first != nil && q.undecided.hold(first, q.line) {
+		return nil // it is answered after the first of that name
+	}
+	greeting, undecided, r := q.login(name, password)
+	if undecided {
+		return nil
+	}
 	if r != nil {
 		q.reject(m.ID, r)
 		q.g.Log.refused(q.client, name, r)
@@ -68,10 +75,11 @@ func (q request) onAuthorize() *stratum.Reject {
 }
 
 // login asks the backend and adds the worker; it also settles who owns a
-// resumed session. It returns the pool's greeting.
-func (q request) login(name, password string) (string, *stratum.Reject) {
+// resumed session. It returns the pool's greeting. While it is undecided the line
+// is kept.
+func (q request) login(name, password string) (greeting string, undecided bool, r *stratum.Reject) {
 	if q.extra[q.slot].count() >= maxWorkers {
-		return "", &rejectManyWorkers
+		return "", false, &rejectManyWorkers
 	}
 	// In solo mode the first name's address is paid for the whole connection,
 	// so that further names are workers of it.
@@ -84,11 +92,19 @@ func (q request) login(name, password string) (string, *stratum.Reject) {
 	q.attempt = Login{
 		Time: q.t.Now(), Worker: full, Password: password, UserAgent: q.agents.get(q.s.agent),
 		Remote: q.t.Remote(q.slot), Client: q.s.client, NewNames: int(q.s.newNames), Further: q.s.login != 0,
+		Verdict: q.verdict, Ticket: q.ticket(),
+	}
+	if q.verdict == nil && !q.undecided.hasRoom(q.slot, q.line) {
+		q.attempt.Verdict = new(Verdict)
 	}
 	grant, r := q.b.Workers.Authorize(&q.attempt)
 	q.attempt = Login{} // which held what the line it came with is in
-	if r != nil {
-		return "", r
+	switch {
+	case r != nil:
+		return "", false, r
+	case grant.Undecided:
+		q.undecided.add(q.slot, q.s.client, name, q.line)
+		return "", true, nil
 	}
 	if grant.NewName {
 		q.s.newNames++
@@ -96,7 +112,7 @@ func (q request) login(name, password string) (string, *stratum.Reject) {
 	if q.s.login == 0 && q.s.is(subscribed) && !q.own(q.s.id, name) {
 		q.b.Workers.Detach(grant.Worker, q.s.client, q.agents.get(q.s.agent))
 		q.forget()
-		return "", &rejectOther
+		return "", false, &rejectOther
 	}
 	// Connections share what they have in common. Of a worker that a miner spells
 	// otherwise than the backend there is one for each connection.
@@ -107,7 +123,10 @@ func (q request) login(name, password string) (string, *stratum.Reject) {
 	i := q.logins.use(shared, login{name: name, user: grant.User, worker: grant.Worker})
 	q.addLogin(i)
 	q.b.Workers.Attach(grant.Worker, q.s.client, q.agents.get(q.s.agent), q.t.Now())
-	return grant.Message, nil
+	if grant.Minimum > 0 {
+		q.setMinimum(grant.Worker, grant.Minimum)
+	}
+	return grant.Message, false, nil
 }
 
 // own makes the connection the owner of a session under its first worker name,

@@ -41,6 +41,17 @@ type Login struct {
 	Client           uint64
 	NewNames         int  // new names this connection has already made
 	Further          bool // the connection has a worker already
+
+	// Verdict is what came to the Ticket of this login; nil at first.
+	Verdict *Verdict
+	Ticket  Ticket
+}
+
+// Verdict is what somebody says of a login whom the Backend has asked.
+type Verdict struct {
+	Answered bool    // false: nobody says anything, the Backend is to decide alone
+	Refused  string  // text for the miner; "" that the login is allowed
+	Minimum  float64 // least difficulty of the worker, 0 none
 }
 
 // Grant is a successful login. The connection holds the worker until Detach.
@@ -48,8 +59,13 @@ type Grant struct {
 	Worker  WorkerID
 	Name    string // full worker name in the Backend's spelling, immutable
 	User    *User
-	NewName bool   // the login made a name that counts for Login.NewNames
-	Message string // show_message text
+	NewName bool    // the login made a name that counts for Login.NewNames
+	Message string  // show_message text
+	Minimum float64 // least difficulty of the worker, 0 none
+
+	// Undecided is no grant yet: nothing is held, the miner waits for its answer.
+	// Login.Ticket gets a Verdict within seconds, with which Authorize decides.
+	Undecided bool
 }
 
 // User is whom a worker belongs to, one for all connections. Immutable.
@@ -83,7 +99,8 @@ type Jobs interface {
 
 // Workers are whom shares are credited to.
 type Workers interface {
-	// Authorize decides a login. A refusal is a Reject (code 24).
+	// Authorize decides a login, at once if it has a Verdict. A refusal is a Reject
+	// (code 24).
 	Authorize(l *Login) (Grant, *stratum.Reject)
 	// Attach counts a connection on a worker it was granted, and on its user.
 	Attach(w WorkerID, client uint64, userAgent string, at time.Time)
@@ -138,8 +155,8 @@ type Settings struct {
 	UserAgents      []string // prefix whitelist; empty: all
 	Listeners       []ListenerSettings
 	DropIdle        time.Duration // 0: never
-	UnauthTimeout   time.Duration // 60 s
-	DropWithoutWork time.Duration // 300 s, 0: never
+	UnauthTimeout   time.Duration
+	DropWithoutWork time.Duration // 0: never
 }
 
 // ListenerSettings are the difficulty settings of one listener (index as given

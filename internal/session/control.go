@@ -123,11 +123,46 @@ func (h *Handler) Message(id uint64, text string, done Done) {
 // MessageUser shows a text on the miners of a user.
 func (h *Handler) MessageUser(user, text string, done Done) {
 	h.all(func(c client) bool {
-		if !c.s.is(subscribed) || c.s.login == 0 || c.logins.get(c.s.login).user.Name != user {
+		if !c.s.is(subscribed) || !c.isOf(user) {
 			return false
 		}
 		c.showMessage(text)
 		return true
+	}, done)
+}
+
+// Lock tells the miners of a user why they may mine no more, and closes them.
+func (h *Handler) Lock(user, text string, done Done) {
+	h.all(func(c client) bool {
+		if !c.isOf(user) {
+			return false
+		}
+		c.showMessage(text)
+		c.t.Close(c.slot, netserver.Locked)
+		return true
+	}, done)
+}
+
+// isOf tells whether one of the client's workers is the user's.
+func (c client) isOf(user string) bool {
+	for i := range c.allLogins() {
+		if c.logins.at(i).value.user.Name == user {
+			return true
+		}
+	}
+	return false
+}
+
+// SetMinimum gives a worker another least difficulty, 0 for none.
+func (h *Handler) SetMinimum(w WorkerID, difficulty float64, done Done) {
+	h.all(func(c client) bool {
+		for i := range c.allLogins() {
+			if c.logins.at(i).value.worker == w {
+				c.setMinimum(w, difficulty)
+				return true
+			}
+		}
+		return false
 	}, done)
 }
 

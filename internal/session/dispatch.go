@@ -29,6 +29,7 @@ const maxBadLines = 10
 // dispatch handles one line.
 func (q request) dispatch(line []byte) {
 	m := &q.msg
+	q.line = line
 	switch stratum.Scan(line, m) {
 	case stratum.Empty:
 		return
@@ -71,14 +72,8 @@ func (q request) bad(id []byte, r *stratum.Reject) {
 // has not been answered.
 func (q request) call(method, arg []byte) *stratum.Reject {
 	m := &q.msg
-	if m.Params == nil && arg == nil {
-		switch string(method) {
-		case "mining.ping", "mining.pong", "pong", "mining.extranonce.subscribe":
-		default:
-			if known(method) {
-				return &rejectNoParams
-			}
-		}
+	if m.Params == nil && arg == nil && needsParams(method) {
+		return &rejectNoParams
 	}
 	switch string(method) {
 	case "mining.submit":
@@ -111,7 +106,8 @@ func (q request) call(method, arg []byte) *stratum.Reject {
 	return nil
 }
 
-func known(method []byte) bool {
+// needsParams tells that a method is nothing without params.
+func needsParams(method []byte) bool {
 	switch string(method) {
 	case "mining.submit", "mining.subscribe", "mining.authorize", "mining.authorise", "mining.auth", "login",
 		"mining.configure", "mining.suggest_difficulty", "mining.suggest_target",

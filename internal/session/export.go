@@ -92,13 +92,17 @@ func (e *Exporter) Session(h *Handler, slot netserver.Slot, c *wire.Codec) {
 	s := h.session(slot)
 	k := record{session: s}
 	k.earlier, k.agent, k.held = h.earlier[slot], h.agents.get(s.agent), h.held[slot]
+	if waiting := h.undecided.waiting(slot); waiting != nil {
+		k.held = append(k.held[:len(k.held):len(k.held)], waiting...)
+		k.also = holding
+	}
 	k.own, k.owned = e.Group.registry.owned(s.id, s.client, e.difficulties[:0])
 	e.difficulties = k.own.difficulties
 	e.logins = e.logins[:0]
 	if s.login != 0 {
 		for i := range h.client(slot).allLogins() {
 			l := &h.logins.at(i).value
-			e.logins = append(e.logins, loginRecord{l.name, h.b.Workers.WorkerName(l.worker)})
+			e.logins = append(e.logins, loginRecord{l.name, h.b.Workers.WorkerName(l.worker), h.minimums[slot].of[l.worker]})
 		}
 	}
 	k.logins = e.logins

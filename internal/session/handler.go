@@ -20,6 +20,7 @@ type Transport interface {
 	Remote(s netserver.Slot) netip.AddrPort
 	Now() time.Time
 	Index() int
+	Post(fn func()) // from any goroutine
 }
 
 // Group is the handlers of all loops: it finds duplicates of sessions that
@@ -99,6 +100,9 @@ type Handler struct {
 	held    map[netserver.Slot][]byte   // lines waiting for work
 	earlier map[netserver.Slot]earlier  // difficulties
 
+	minimums  map[netserver.Slot]minimums
+	undecided undecidedLogins
+
 	work     *Work // being or having been broadcast
 	cursor   netserver.Slot
 	walking  bool
@@ -113,6 +117,8 @@ type Handler struct {
 	share     Share
 	attempt   Login
 	witnessed Event
+	line      []byte   // under way
+	verdict   *Verdict // on the login that is in line
 	out       []byte
 	scratch   []byte
 }
@@ -135,6 +141,10 @@ func NewHandler(t Transport, b Backend, g *Group) *Handler {
 		extra:   map[netserver.Slot]*further{},
 		held:    map[netserver.Slot][]byte{},
 		earlier: map[netserver.Slot]earlier{},
+
+		minimums:  map[netserver.Slot]minimums{},
+		undecided: newUndecidedLogins(),
+
 		out:     make([]byte, 0, 4096),
 		scratch: make([]byte, 0, 512),
 	}
@@ -191,7 +201,7 @@ func (c client) listener() *ListenerSettings {
 
 func (c client) limits() difficulty.Limits {
 	set := c.listener()
-	l := difficulty.Limits{Min: set.MinDiff, Max: set.MaxDiff, Floor: c.s.floor}
+	l := difficulty.Limits{Min: set.MinDiff, Max: set.MaxDiff, Floor: max(c.s.floor, c.minimum())}
 	if w := c.b.Jobs.Work(); w != nil {
 		l.Network = w.Job.NetworkDifficulty
 	}
@@ -216,6 +226,8 @@ func (h *Handler) Closed(slot netserver.Slot, why netserver.Reason) {
 	}
 	delete(h.byID, s.client)
 	delete(h.held, slot)
+	delete(h.minimums, slot)
+	h.undecided.forget(slot)
 	c.forgetEarlier()
 	*s = session{}
 }

@@ -178,6 +178,15 @@ func (m *Importer) login(c client, l loginRecord) {
 	i := c.logins.use(shared, login{name: l.name, user: grant.User, worker: grant.Worker})
 	c.addLogin(i)
 	c.b.Workers.Attach(grant.Worker, c.s.client, c.agents.get(c.s.agent), c.at(float64(c.s.start)))
+	if l.minimum > 0 {
+		m := c.minimums[c.slot]
+		if m.of == nil {
+			m.of = map[WorkerID]float64{}
+		}
+		m.of[grant.Worker], m.most = l.minimum, max(m.most, l.minimum)
+		c.minimums[c.slot] = m
+		c.s.flags |= hasMinimum
+	}
 }
 
 // Resume makes the loop go on with the present work: it goes to the miners

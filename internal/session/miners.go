@@ -103,6 +103,35 @@ func (m *Miners) MessageUser(ctx context.Context, user, text string) (int, error
 	return m.do(ctx, func(h *Handler, done Done) { h.MessageUser(user, text, done) })
 }
 
+// Lock tells the miners of a user why they may mine no more, and closes them, without
+// waiting.
+func (m *Miners) Lock(user, text string) {
+	m.post(func(h *Handler) { h.Lock(user, text, func(int) {}) })
+}
+
+// SetMinimum gives a worker another least difficulty, 0 for none, without waiting.
+func (m *Miners) SetMinimum(w WorkerID, difficulty float64) {
+	m.post(func(h *Handler) { h.SetMinimum(w, difficulty, func(int) {}) })
+}
+
+// Show shows text on the miners of a user, or on all if it is "", without waiting.
+func (m *Miners) Show(user, text string) {
+	m.post(func(h *Handler) {
+		if user == "" {
+			h.Message(0, text, func(int) {})
+		} else {
+			h.MessageUser(user, text, func(int) {})
+		}
+	})
+}
+
+// post has every loop do something some time.
+func (m *Miners) post(do func(h *Handler)) {
+	for i, l := range m.Loops {
+		l.Post(func() { do(m.Handlers[i]) })
+	}
+}
+
 // Send writes a line, its LF included, to one client.
 func (m *Miners) Send(ctx context.Context, client uint64, line []byte) (int, error) {
 	return m.do(ctx, func(h *Handler, done Done) { h.Send(client, line, done) })
@@ -125,14 +154,5 @@ func (m *Miners) Drop(ctx context.Context, client uint64, why netserver.Reason) 
 
 // Close closes a client on whatever loop it is, without waiting.
 func (m *Miners) Close(client uint64, why netserver.Reason) {
-	for i, l := range m.Loops {
-		l.Post(func() { m.Handlers[i].Drop(client, why, func(int) {}) })
-	}
-}
-
-// Show shows text on all miners, without waiting.
-func (m *Miners) Show(text string) {
-	for i, l := range m.Loops {
-		l.Post(func() { m.Handlers[i].Message(0, text, func(int) {}) })
-	}
+	m.post(func(h *Handler) { h.Drop(client, why, func(int) {}) })
 }

@@ -321,12 +321,11 @@ func TestReadSessionV1(t *testing.T) {
 	r := newRig(t, nil)
 	m := Importer{Group: r.group, Listeners: []int{3, 4}}
 	v1 := records.V1(t, "session")
-	records.Check(t, v1, sessionVersion, func(k *record, c *wire.Codec) {
-		if c.Reading() {
-			k.session = new(session)
-		}
-		k.fields(c)
-	})
+	records.Earlier(t, v1, sessionVersion, newRecord)
+	v2 := records.Check(t, records.Of(t, "v2", "session"), sessionVersion, newRecord)
+	if v2.logins[0].minimum != 4 || v2.logins[1].minimum != 0 { // which v1 has not
+		t.Errorf("%+v", v2.logins)
+	}
 	in := wire.Read(v1)
 	if err := firstError(m.Session(r.Handler, 5, in), in.Done()); err != nil {
 		t.Fatal(err)
@@ -353,6 +352,14 @@ func TestReadSessionV1(t *testing.T) {
 	if c.findLogin([]byte("bob.rig1")) == 0 || c.findLogin([]byte("bob.rig2")) == 0 || string(r.held[5]) != "{}\n" {
 		t.Errorf("logins %v, held %q", r.extra[5], r.held[5])
 	}
+}
+
+// newRecord are the fields of a record and of the session that it is of.
+func newRecord(k *record, c *wire.Codec) {
+	if c.Reading() {
+		k.session = new(session)
+	}
+	k.fields(c)
 }
 
 // v1Vardiff has a value in each of its fields.

@@ -114,7 +114,7 @@ func (o passwordOptions) notGranted(clamp func(float64) float64) string {
 // clamp bounds a difficulty a miner asks for.
 func (c client) clamp(d float64) float64 {
 	l := c.limits()
-	l.Floor = 0
+	l.Floor = c.minimum()
 	return l.Clamp(d)
 }
 

@@ -17,6 +17,7 @@ const (
 // record is what is moved of a session.
 type record struct {
 	*session
+	also    flags // that the session has once it is moved
 	earlier earlier
 	owned   bool
 	own     entryRecord // if owned
@@ -30,7 +31,7 @@ type record struct {
 func (k *record) fields(c *wire.Codec) {
 	wire.Word(c, &k.client, &k.id, &k.loops, &k.job, &k.tip)
 	wire.Uint(c, &k.mask, &k.sentMask, &k.oldMask, &k.later, &k.accepted, &k.rejected, &k.limit)
-	moved := uint16(k.flags &^ notMoved)
+	moved := uint16(k.flags&^notMoved | k.also)
 	if wire.Uint(c, &k.newNames, &moved); c.Reading() {
 		k.flags = flags(moved) &^ notMoved
 	}
@@ -90,7 +91,10 @@ func (k *record) check() error {
 	return nil
 }
 
-type loginRecord struct{ name, worker string }
+type loginRecord struct {
+	name, worker string
+	minimum      float64 // least difficulty, 0 none
+}
 
 func (l *loginRecord) fields(c *wire.Codec) {
 	if c.Text(&l.name); c.Reading() {
@@ -99,6 +103,7 @@ func (l *loginRecord) fields(c *wire.Codec) {
 	if c.Text(&l.worker); l.name == "" || l.worker == "" {
 		c.Fail(errors.New("a worker without name"))
 	}
+	wire.Amount(c, &l.minimum)
 }
 
 func (v *change) fields(c *wire.Codec) {

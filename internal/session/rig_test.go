@@ -89,6 +89,7 @@ func (t *transport) Remote(netserver.Slot) netip.AddrPort {
 }
 func (t *transport) Now() time.Time { return t.now }
 func (t *transport) Index() int     { return 0 }
+func (t *transport) Post(fn func()) { fn() }
 
 // Tick is what a loop does once a second.
 func (r *rig) Tick(now time.Time) {
@@ -236,6 +237,10 @@ type backend struct {
 	attached   int
 	version    string
 	vbrequired uint32
+
+	asks    bool // logins are undecided at first
+	tickets map[string]Ticket
+	minimum float64 // of every worker
 }
 
 func (b *backend) asBackend() Backend {
@@ -245,7 +250,7 @@ func (b *backend) asBackend() Backend {
 func newBackend(t testing.TB, set *Settings) *backend {
 	b := &backend{
 		t: t, set: set, jobs: map[uint64]*Work{}, nextJob: 0x6b02867d00000000,
-		workers: map[string]WorkerID{}, height: 850000, version: "536870912",
+		workers: map[string]WorkerID{}, tickets: map[string]Ticket{}, height: 850000, version: "536870912",
 		builder: &work.Builder{
 			Tag: "ckpool", Extranonce1Len: set.Extranonce1Len, Extranonce2Len: set.Extranonce2Len, VersionMask: set.VersionMask,
 		},
@@ -318,7 +323,17 @@ func (b *backend) Authorize(l *Login) (Grant, *stratum.Reject) {
 	if b.refuse != nil {
 		return Grant{}, b.refuse
 	}
-	g := Grant{User: &User{Name: userOf(l.Worker)}, Message: "welcome"}
+	g := Grant{User: &User{Name: userOf(l.Worker)}, Message: "welcome", Minimum: b.minimum}
+	if b.asks && l.Verdict == nil {
+		b.tickets[strings.Clone(l.Worker)] = l.Ticket
+		return Grant{Undecided: true}, nil
+	}
+	if l.Verdict != nil {
+		if l.Verdict.Refused != "" {
+			return Grant{}, &stratum.Reject{Code: stratum.Unauthorized, Text: l.Verdict.Refused}
+		}
+		g.Minimum = l.Verdict.Minimum
+	}
 	if b.set.Solo {
 		a, err := address.Parse(g.User.Name)
 		if err != nil {

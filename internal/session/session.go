@@ -61,8 +61,9 @@ const (
 	holding    // has lines held until there is work
 	hasEarlier // difficulties, in the handler
 	due        // Step is to send the job again
+	hasMinimum // difficulty, in the handler
 
-	notMoved = hasEarlier | due
+	notMoved = hasEarlier | due | hasMinimum
 )
 
 func (s *session) is(f flags) bool { return s.flags&f == f }

@@ -201,3 +201,4 @@ func (silent) Close(netserver.Slot, netserver.Reason)  {}
 func (silent) Remote(netserver.Slot) netip.AddrPort    { return netip.AddrPort{} }
 func (s silent) Now() time.Time                        { return s.now }
 func (silent) Index() int                              { return 0 }
+func (silent) Post(fn func())                          { fn() }

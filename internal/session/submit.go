@@ -26,6 +26,9 @@ func (q request) onSubmit() *stratum.Reject {
 	}
 	if login != 0 {
 		sh.Worker = q.logins.at(login).value.worker
+	} else if u := q.undecided.find(q.slot, sub.Worker); u != nil && q.s.is(subscribed) && q.undecided.hold(u, q.line) {
+		q.lookForBlock(sh, sub)
+		return nil // judged when the login is decided
 	}
 	switch {
 	case !q.s.is(subscribed):
@@ -62,42 +65,21 @@ func (q request) onSubmit() *stratum.Reject {
 // judge computes the share and fills in the verdict.
 func (q request) judge(sh *Share, sub *stratum.Submit, now float64) {
 	w := q.b.Jobs.Work()
-	sh.Current = w.Job
 	sh.Difficulty = q.s.sent()
-	var found *Work
-	if !sub.JobIDBad {
-		found = q.b.Jobs.Find(sub.JobID)
-	}
-	// Without a sent difficulty the miner never had a job; without a payout in
-	// solo mode its coinbase is unknown.
-	if found == nil || q.s.sent() == 0 || q.b.Settings().Solo && sh.Payout == nil {
+	found, bits := q.hash(sh, sub, w, now)
+	if found == nil {
 		sh.Reason = UnknownJob
 		return
 	}
 	job := found.Job
 	accept, credit := q.difficultyOfJob(sub.JobID, sub.Suffix, now)
-	sh.Job, sh.Difficulty = job, credit
-
-	mask := q.jobMask(job.Mask)
-	if now < float64(q.s.maskUntil) {
-		mask |= q.s.oldMask & job.Mask
-	}
-	sh.Mask, sh.Version = mask, job.Version
-	var bits uint32
-	if sub.HasVersionBits {
-		bits = sub.VersionBits
-		sh.Version = rolled(job.Version, mask, bits)
-	}
-	m, solution := sh.Miner(), sh.Solution()
-	job.Hash(&sh.Computed, &m, &solution)
-	sh.Hashed = true
-
+	sh.Difficulty = credit
 	switch {
 	case found.Tip != w.Tip:
 		sh.Reason = Stale
 	case sub.NTime < job.NTimeMin || sub.NTime > job.NTimeMax:
 		sh.Reason = NTimeRange
-	case bits&^mask != 0:
+	case bits&^sh.Mask != 0:
 		sh.Reason = VersionMask
 	case !difficulty.Meets(&sh.Computed.Hash, accept) && !sh.Computed.Block:
 		sh.Reason = AboveTarget
@@ -105,6 +87,45 @@ func (q request) judge(sh *Share, sub *stratum.Submit, now float64) {
 		if sh.Reason = q.repeated(sh, w); sh.Reason == Accepted && difficulty.Meets(&sh.Computed.Hash, credit) {
 			sh.Credit = credit
 		}
+	}
+}
+
+// hash computes the share on its job, which is nil where there is none to compute it
+// on. bits are those of the version that the miner sent.
+func (q request) hash(sh *Share, sub *stratum.Submit, w *Work, now float64) (found *Work, bits uint32) {
+	sh.Current = w.Job
+	if !sub.JobIDBad {
+		found = q.b.Jobs.Find(sub.JobID)
+	}
+	// Without a sent difficulty the miner never had a job; without a payout in
+	// solo mode its coinbase is unknown.
+	if found == nil || q.s.sent() == 0 || q.b.Settings().Solo && sh.Payout == nil {
+		return nil, 0
+	}
+	job := found.Job
+	mask := q.jobMask(job.Mask)
+	if now < float64(q.s.maskUntil) {
+		mask |= q.s.oldMask & job.Mask
+	}
+	sh.Job, sh.Mask, sh.Version = job, mask, job.Version
+	if sub.HasVersionBits {
+		bits = sub.VersionBits
+		sh.Version = rolled(job.Version, mask, bits)
+	}
+	m, solution := sh.Miner(), sh.Solution()
+	job.Hash(&sh.Computed, &m, &solution)
+	sh.Hashed = true
+	return found, bits
+}
+
+// lookForBlock takes the block that a share may be which is judged later: a block
+// waits for nobody.
+func (q request) lookForBlock(sh *Share, sub *stratum.Submit) {
+	if sh.Format != nil {
+		return
+	}
+	if q.hash(sh, sub, q.b.Jobs.Work(), q.seconds()); sh.Computed.Block {
+		q.b.Block(sh)
 	}
 }
 

@@ -137,12 +137,14 @@ func (c client) receives() bool {
 }
 
 // Step implements netserver.Handler: it does a part of what is to be done to many
-// clients. New work comes first, then lines that waited for it, and then the job
-// again to those that were sent nothing for long.
+// clients. New work comes first, then lines that waited for a verdict or for work,
+// and then the job again to those that were sent nothing for long.
 func (h *Handler) Step() (more bool) {
 	w := h.b.Jobs.Work()
 	switch {
 	case w != nil && h.stepWork(w):
+	case w != nil && len(h.undecided.decided) > 0:
+		h.stepDecided()
 	case w != nil && len(h.heldList) > 0:
 		h.stepHeld()
 	case w != nil && len(h.dueList) > 0:

@@ -249,6 +249,9 @@ func (r *directory) workerName(id session.WorkerID) string {
 	return ""
 }
 
+// WorkerID is 0 for a name that no worker has.
+func (s *Users) WorkerID(name string) session.WorkerID { return s.directory.workerID(name) }
+
 // workerID is 0 for a name that no worker has.
 func (r *directory) workerID(name string) session.WorkerID {
 	if w := r.worker(name); w != nil {

@@ -26,7 +26,10 @@ func (s *Users) Authorize(l *session.Login) (session.Grant, *stratum.Reject) {
 		return session.Grant{}, unauthorized(retryIn(wait))
 	}
 	g, refused := s.login(l, now)
-	if refused != "" {
+	switch {
+	case refused == tryAgain: // nothing is wrong with it
+		return session.Grant{}, unauthorized(refused)
+	case refused != "":
 		from.name = strings.Clone(from.name)
 		s.refusals.add(from, now)
 		return session.Grant{}, unauthorized(refused)
@@ -50,14 +53,20 @@ func (s *Users) login(l *session.Login, now stamp) (g session.Grant, refused str
 		return g, "Invalid password"
 	}
 	name, payout, free := l.Worker, []byte(nil), false
+	payable := true
 	if !s.checked(l) {
 		userName, rest := splitName(name)
 		a, err := address.Parse(userName)
 		if err == nil {
 			name = a.String() + rest
 		}
+		refused := ""
+		if s.cfg.Solo || s.cfg.Accounts != nil {
+			refused = s.checkPayout(a, err)
+			payable = refused == ""
+		}
 		if s.cfg.Solo {
-			if refused := s.checkPayout(a, err); refused != "" {
+			if refused != "" {
 				if err != nil {
 					refused += addressHint(l.Worker, userName)
 				}
@@ -67,6 +76,11 @@ func (s *Users) login(l *session.Login, now stamp) (g session.Grant, refused str
 		}
 		// The limits are not for the address that a connection mines for.
 		free = err == nil && rest == "" && !l.Further
+	}
+	if s.cfg.Accounts != nil {
+		if refused := s.ask(l, name, payable, &g); refused != "" || g.Undecided {
+			return g, refused
+		}
 	}
 	w := s.directory.hold(name)
 	if w == nil {

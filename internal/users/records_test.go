@@ -18,7 +18,7 @@ import (
 	"ckpool/internal/wire"
 )
 
-// copier moves a State to another, as two processes would.
+// copier moves Users to others, as two processes would.
 type copier struct {
 	t        testing.TB
 	from, to *Users
@@ -206,9 +206,7 @@ func TestReadUsersV1(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := s.ExportUsers(true, func(again []byte) error {
-		if !bytes.Equal(again, v1) {
-			t.Errorf("written as\n%x\nwas\n%x", again, v1)
-		}
+		records.Same(t, again, v1)
 		return nil
 	}); err != nil {
 		t.Fatal(err)

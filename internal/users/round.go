@@ -29,7 +29,7 @@ func (s *Users) EndRound(height int64, worker string, reward int64, now time.Tim
 	if reward > 0 { // else an earlier run found it
 		headline += ": " + figures.Bitcoins(reward)
 	}
-	round, _, _ := s.totals.snapshot()
+	round := s.totals.snapshot().round
 	s.cfg.Events.Say(event.Notice, fmt.Sprintf("Block solved after %.0f shares at %.1f%% diff",
 		round.accepted, effort(round.accepted, s.networkDifficulty())))
 	if round.accepted > 0 { // else the round that it ended was another one

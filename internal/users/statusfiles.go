@@ -120,7 +120,7 @@ func (s *Users) savePool(now time.Time, n Sessions) error {
 
 // Status is the pool's statistics at now, without user agents.
 func (s *Users) Status(now time.Time, n Sessions) sharelog.PoolStatus {
-	round, rates, sps := s.totals.snapshot()
+	all := s.totals.snapshot()
 	st := sharelog.PoolStatus{
 		Runtime:           int64(now.Sub(s.start).Seconds()),
 		LastUpdate:        now,
@@ -129,16 +129,16 @@ func (s *Users) Status(now time.Time, n Sessions) sharelog.PoolStatus {
 		Idle:              n.Idle,
 		Disconnected:      n.Disconnected,
 		NetworkDifficulty: s.networkDifficulty(),
-		Accepted:          round.accepted,
-		Rejected:          round.rejected,
-		BestShare:         round.best,
-		AcceptedCount:     round.acceptedCount,
-		RejectedCount:     round.rejectedCount,
+		Accepted:          all.round.accepted,
+		Rejected:          all.round.rejected,
+		BestShare:         all.round.best,
+		AcceptedCount:     all.round.acceptedCount,
+		RejectedCount:     all.round.rejectedCount,
 	}
-	for i, r := range rates {
+	for i, r := range all.rates {
 		st.Hashrate[i] = hashrate(r)
 	}
-	for i, r := range sps {
+	for i, r := range all.sps {
 		st.SPS[i] = float64(r)
 	}
 	st.Effort = math.Round(effort(st.Accepted, st.NetworkDifficulty)*100) / 100

@@ -144,11 +144,11 @@ func (t *totals) resetRound() {
 	t.round = roundCounts{}
 }
 
-// snapshot is the round with what loops have counted until now, and the
-// averages of the last pass.
-func (t *totals) snapshot() (round roundCounts, rates [len(poolWindows)]difficulty.Average, sps [4]difficulty.Average) {
+// snapshot has what loops have counted until now; its averages are those of the
+// last pass.
+func (t *totals) snapshot() poolTally {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.collect()
-	return t.round, t.rates, t.sps
+	return t.poolTally
 }

@@ -8,6 +8,7 @@ import (
 
 	"ckpool/address"
 	"ckpool/event"
+	"ckpool/internal/authority"
 )
 
 // Config is what Users need of the configuration.
@@ -19,7 +20,8 @@ type Config struct {
 	Solo      bool // user names must be payable addresses
 	LogShares bool
 	Loops     int
-	Events    event.Func // also told by loops
+	Accounts  *authority.Client // who is asked whether users may mine; nil: all may
+	Events    event.Func        // also told by loops
 }
 
 // Settings are the part that may change while the pool runs.

@@ -146,8 +146,7 @@ func (s *Users) BestShares(limit int) (round float64, list []Best) {
 		}
 	}
 	slices.SortStableFunc(list, func(a, b Best) int { return cmp.Compare(b.Ever, a.Ever) })
-	counts, _, _ := s.totals.snapshot()
-	return counts.best, list[:min(len(list), limit)]
+	return s.totals.snapshot().round.best, list[:min(len(list), limit)]
 }
 
 // Rejects counts refused submits by reason, since the start.

@@ -1,0 +1,35 @@
+package main
+
+import (
+	"context"
+
+	"ckpool/event"
+	"ckpool/internal/authority"
+	"ckpool/internal/config"
+)
+
+// ckdb is where the database is that belongs to the pool, nil if there is none: it
+// was named, or one of the default name answers now.
+func (s *service) ckdb() *authority.Place {
+	p := &authority.Place{Dir: s.options.CkdbDir, Name: s.options.CkdbName}
+	switch {
+	case s.options.Standalone:
+		return nil
+	case s.options.WithCkdb, p.Answers(context.Background()):
+		return p
+	}
+	return nil
+}
+
+// keepsShares tells whether shares go to the journal, for a ckdb that is there or is
+// to come.
+func (s *service) keepsShares(c *config.Config, ckdb *authority.Place) bool {
+	switch {
+	case s.options.Standalone:
+		return false
+	case c.Journal != "" || ckdb != nil:
+		return true
+	}
+	s.events.Say(event.Notice, `Shares are counted and not kept for payment: no ckdb answers, and there is no "journal" in the configuration (-A: that is meant)`)
+	return false
+}

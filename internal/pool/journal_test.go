@@ -1,0 +1,128 @@
+package pool
+
+import (
+	"io"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"ckpool/event"
+	"ckpool/internal/config"
+	"ckpool/internal/journal"
+	"ckpool/internal/session"
+	"ckpool/internal/users"
+)
+
+// kept is an open journal with a user in it, and what it says.
+func kept(t *testing.T) (j *shareJournal, share *session.Share, said *[]string) {
+	t.Helper()
+	said = new([]string)
+	c := config.Default(config.Pool)
+	c.LogDir = t.TempDir()
+	u := users.New(users.Config{LogDir: c.LogDir, Loops: 1}, time.Now())
+	login := session.Login{Time: time.Now(), Worker: "alice.rig1", Remote: netip.MustParseAddrPort("[::ffff:198.51.100.7]:4000")}
+	grant, refused := u.Authorize(&login)
+	if refused != nil {
+		t.Fatal(refused)
+	}
+	o := &Options{Name: "ckpool", SockDir: t.TempDir(), Version: "test", Events: func(e event.Event) { *said = append(*said, e.Text) }}
+	j = newShareJournal(&c, o, u, func() []*session.Work { return nil })
+	if err := j.begin(); err != nil || j.writer.Load() != nil {
+		t.Fatalf("open without a network: %v", err)
+	}
+	if err := j.setNetwork("regtest"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := j.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return j, &session.Share{
+		Time: time.Now(), Worker: grant.Worker, Remote: login.Remote, UserAgent: "cgminer/4.9", Limit: 750,
+		Extranonce1: session.MakeExtranonce([]byte{1, 2, 3, 4}), Extranonce2: session.MakeExtranonce(make([]byte, 8)), Difficulty: 42, Credit: 42,
+	}, said
+}
+
+func TestJournalAllocatesNothing(t *testing.T) {
+	j, share, _ := kept(t)
+	if n := testing.AllocsPerRun(1000, func() {
+		share.Nonce++
+		j.Share(share)
+		j.Flush(0)
+	}); n != 0 {
+		t.Errorf("%v allocations per share", n)
+	}
+}
+
+// Who is known has its shares in the journal, refused ones up to a bound, of which
+// the rest is said.
+func TestJournalOfRefusedShares(t *testing.T) {
+	j, share, said := kept(t)
+	share.Reason, share.Credit = session.Duplicate, 0
+	for range 2 * maxRefused {
+		j.Share(share)
+	}
+	share.Time = share.Time.Add(time.Second)
+	j.Share(share)
+	share.Reason, share.Credit = session.Accepted, 42
+	j.Share(share)
+	share.Worker = 0
+	j.Share(share)
+	j.Flush(0)
+	j.statistics(j.users.Status(share.Time, users.Sessions{}))
+	if len(*said) != 1 || !strings.HasPrefix((*said)[0], "500 refused shares are not in the journal") {
+		t.Errorf("%q", *said)
+	}
+	dir := j.options.Dir
+	if err := j.close(); err != nil {
+		t.Fatal(err)
+	}
+	r, err := journal.NewReader(dir, journal.Cursor{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	reasons := map[string]int{}
+	for {
+		k, err := r.Read()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if k.Kind == journal.KindShare {
+			reasons[k.Reason]++
+			if m := k.Miner; m.User != "alice" || m.Worker != "alice.rig1" || m.Address != "198.51.100.7" || m.Agent != "cgminer/4.9" || k.Scheme != "pplns" {
+				t.Fatalf("%+v %+v", k, m)
+			}
+		}
+	}
+	if reasons["duplicate"] != maxRefused+1 || reasons["accepted"] != 1 || len(reasons) != 2 {
+		t.Errorf("%v", reasons)
+	}
+}
+
+// The journal of another network is not gone on with, nor that of another process.
+func TestJournalIsNotOurs(t *testing.T) {
+	j, _, _ := kept(t)
+	other := &shareJournal{options: j.options, users: j.users, recent: j.recent, loops: j.loops}
+	if err := other.setNetwork("regtest"); err != nil {
+		t.Fatal(err)
+	}
+	if err := other.begin(); err == nil || !strings.Contains(err.Error(), "is being written by another process") {
+		t.Errorf("%v", err)
+	}
+	if err := j.close(); err != nil {
+		t.Fatal(err)
+	}
+	other.network = "main"
+	if err := other.begin(); err == nil || !strings.Contains(err.Error(), "regtest") {
+		t.Errorf("%v", err)
+	}
+	if err := j.begin(); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,71 @@
+package users
+
+import (
+	"ckpool/internal/authority"
+	"ckpool/internal/session"
+)
+
+// tryAgain is for a registered name that nobody can tell anything about.
+const tryAgain = "Accounts cannot be checked at the moment: try again in a minute, or use a bitcoin address as user name"
+
+// ask finds out whether a login is allowed by who keeps the accounts. It fills in the
+// grant, or leaves it undecided; refused is "" if the login goes on.
+func (s *Users) ask(l *session.Login, name string, payable bool, g *session.Grant) (refused string) {
+	user, _ := splitName(name)
+	q := authority.Question{
+		User: user, Worker: name, Password: l.Password, Remote: l.Remote.Addr().Unmap(), UserAgent: l.UserAgent, Payable: payable,
+	}
+	v := l.Verdict
+	if v == nil || !v.Answered { // a change may say what no answer did
+		a, ok := authority.Answer{}, false
+		if v == nil {
+			a, ok = s.cfg.Accounts.Ask(q, s.answerTo(l.Ticket))
+		} else {
+			a, ok = s.cfg.Accounts.Known(q)
+		}
+		switch {
+		case ok:
+			now := verdict(a)
+			v = &now
+		case v == nil:
+			g.Undecided = true
+			return ""
+		}
+	}
+	switch {
+	case v.Refused != "":
+		return v.Refused
+	case !v.Answered && !payable && !s.knows(user):
+		return tryAgain
+	}
+	g.Minimum = v.Minimum
+	return ""
+}
+
+// answerTo passes an answer on.
+func (s *Users) answerTo(t session.Ticket) func(authority.Answer) {
+	return func(a authority.Answer) { t.Give(verdict(a)) }
+}
+
+func verdict(a authority.Answer) (v session.Verdict) {
+	switch a.Verdict {
+	case authority.Allowed:
+		v = session.Verdict{Answered: true, Minimum: a.Minimum}
+	case authority.Refused, authority.Locked:
+		if v = (session.Verdict{Answered: true, Refused: a.Text}); v.Refused == "" {
+			v.Refused = "This account may not mine"
+		}
+	}
+	return v
+}
+
+// knows tells whether the user has mined here, in this run or an earlier one.
+func (s *Users) knows(name string) bool {
+	u := s.directory.user(name)
+	if u == nil {
+		return false
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.loggedIn || u.lastShare != never
+}
