@@ -10,7 +10,7 @@ RUN go mod download
 # With .git, for the revision in --version.
 COPY . .
 RUN make build && install -d -m 1777 /root.fs/run/ckpool /root.fs/var/lib/ckpool && \
-    install -D -t /root.fs/usr/local/bin bin/ckpool bin/ckpmsg bin/notifier && \
+    install -D -t /root.fs/usr/local/bin bin/ckpool bin/ckdb bin/ckpmsg bin/notifier && \
     install -D -m 644 -t /root.fs/etc/ssl/certs /etc/ssl/certs/ca-certificates.crt
 
 # The programs need nothing but themselves.

@@ -142,6 +142,9 @@ func (x Exact) Split() (high, low uint64) {
 	return bits.Div64(x.hi, x.lo, limb)
 }
 
+// Units is x in units of 10⁻¹², high·2⁶⁴ + low.
+func (x Exact) Units() (high, low uint64) { return x.hi, x.lo }
+
 // String is the plain decimal, without zeros at its end: 42, 0.000000000001.
 func (x Exact) String() string { return string(x.Append(nil)) }
 

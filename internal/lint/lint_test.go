@@ -2,6 +2,8 @@ package lint
 
 import (
 	"go/token"
+	"os/exec"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -18,6 +20,24 @@ func TestModule(t *testing.T) {
 				t.Error(line)
 			}
 		})
+	}
+}
+
+// Neither ckpool nor its tools have a driver of a database in them, by whatever way.
+func TestDrivers(t *testing.T) {
+	for _, program := range []string{"ckpool", "ckpmsg", "notifier"} {
+		c := exec.Command("go", "list", "-deps", "ckpool/cmd/"+program)
+		out, err := c.Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for path := range strings.Lines(string(out)) {
+			for _, driver := range []string{"modernc.org/", "github.com/jackc/", "github.com/pressly/", "ckpool/internal/store", "ckpool/internal/accounting"} {
+				if strings.HasPrefix(path, driver) {
+					t.Errorf("%s has %s", program, path)
+				}
+			}
+		}
 	}
 }
 
@@ -48,6 +68,7 @@ func TestRules(t *testing.T) {
 		{direction, "commands", "cmd/ckpool/a.go", `package main; import "ckpool/internal/pool"`, ""},
 		{storeUsers, "pool", "internal/pool/a.go", `package pool; import "ckpool/internal/store/sqlite"`, "internal/pool/a.go:1 imports ckpool/internal/store/sqlite"},
 		{storeUsers, "ckpool", "cmd/ckpool/a.go", `package main; import "ckpool/internal/store"`, "cmd/ckpool/a.go:1 imports ckpool/internal/store"},
+		{storeUsers, "accounting", "internal/operator/a.go", `package operator; import "ckpool/internal/accounting"`, "internal/operator/a.go:1 imports ckpool/internal/accounting"},
 		{storeUsers, "ckdb", "cmd/ckdb/a.go", `package main; import "ckpool/internal/store"`, ""},
 		{testkitUsers, "program", "cmd/ckpool/a.go", `package main; import "ckpool/internal/testkit/node"`, "cmd/ckpool/a.go:1 imports ckpool/internal/testkit/node"},
 		{testkitUsers, "bench", "cmd/ckbench/a.go", `package main; import "ckpool/internal/testkit"`, ""},

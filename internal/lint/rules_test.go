@@ -136,8 +136,8 @@ func direction(list []source) (bad []string) {
 	return bad
 }
 
-// storeUsers keeps databases, and all that they bring along, out of ckpool: it
-// writes the journal.
+// storeUsers keeps databases, all that they bring along, and who stores in them out of
+// ckpool: it writes the journal.
 func storeUsers(list []source) (bad []string) {
 	for _, s := range list {
 		pkg := s.pkg()
@@ -145,7 +145,7 @@ func storeUsers(list []source) (bad []string) {
 			continue
 		}
 		s.imports(func(p, place string) {
-			if dir, ours := own(p); ours && under(dir, "internal/store") {
+			if dir, ours := own(p); ours && (under(dir, "internal/store") || under(dir, "internal/accounting")) {
 				bad = append(bad, place+" imports "+p)
 			}
 		})

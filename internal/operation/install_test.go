@@ -33,6 +33,7 @@ func TestInstall(t *testing.T) {
 	}
 	want := []string{
 		"/etc/logrotate.d/ckpool",
+		"/opt/pool/lib/systemd/system/ckdb.service",
 		"/opt/pool/lib/systemd/system/ckpool.service",
 		"/opt/pool/lib/systemd/system/ckpool.socket",
 		"/opt/pool/lib/systemd/system/ckpool@.service",

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-var documented = []string{"ckpool", "ckpmsg", "notifier", "ckbench"}
+var documented = []string{"ckpool", "ckdb", "ckpmsg", "notifier", "ckbench"}
 
 // What is installed is what the programs say of themselves.
 func TestManualsAreCurrent(t *testing.T) {

@@ -41,7 +41,7 @@ func build(then func()) (err error) {
 	}
 	defer os.RemoveAll(programs)
 	arguments := append([]string{"build", "-buildvcs=false"}, buildFlags...)
-	arguments = append(arguments, "-o", programs, "ckpool/cmd/ckpool", "ckpool/cmd/ckpmsg", "ckpool/cmd/notifier", "ckpool/cmd/ckbench", "ckpool/cmd/ckdb")
+	arguments = append(arguments, "-o", programs, "ckpool/cmd/ckpool", "ckpool/cmd/ckdb", "ckpool/cmd/ckpmsg", "ckpool/cmd/notifier", "ckpool/cmd/ckbench")
 	c := exec.Command("go", arguments...)
 	if out, err := c.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w: %s", err, out)

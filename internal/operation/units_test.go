@@ -20,7 +20,7 @@ func TestUnits(t *testing.T) {
 	dir := t.TempDir()
 	var units []string
 	for name, instance := range map[string]string{
-		"ckpool.service": "ckpool.service", "ckpool@.service": "ckpool@test.service", "ckpool.socket": "ckpool.socket",
+		"ckpool.service": "ckpool.service", "ckpool@.service": "ckpool@test.service", "ckpool.socket": "ckpool.socket", "ckdb.service": "ckdb.service",
 	} {
 		text, err := os.ReadFile(filepath.Join(contrib, "systemd", name))
 		if err != nil {

@@ -24,7 +24,8 @@ They do not depend on the order of shares and are exact ([difficulty.Exact]). A 
 appends its sums to table pending, in the transaction of its shares; when there are
 many they are folded into the tables that are kept for ever: per job, per shift, hour
 and day of each worker, per hour and day of each user agent. So rows of workers are
-written once a minute and not once a batch. Everything that reads sums adds what is
+written once a minute and not once a batch. Sums per job are only ever appended to:
+a job whose time spans several folds has a row of each. Everything that reads sums adds what is
 pending. [Store.Check] computes them anew from the shares.
 
 # Shifts

@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/pressly/goose/v3"
@@ -283,30 +284,70 @@ func (x *tx) Query(ctx context.Context, query string, args ...any) (*sql.Rows, e
 
 // Merge is that of [table.Tx].
 func (x *tx) Merge(ctx context.Context, t *table.Table, into string, n int, rows table.Rows) (written int64, err error) {
-	return written, x.insert(ctx, t, into, n, rows, func(_ int, rows int64) { written += rows })
+	return written, x.insert(ctx, t, into, n, rows, func(_, _ int, rows int64) { written += rows })
 }
 
 // Insert is that of [table.Tx].
 func (x *tx) Insert(ctx context.Context, t *table.Table, into string, n int, rows table.Rows) ([]bool, error) {
-	added := make([]bool, n)
-	return added, x.insert(ctx, t, into, n, rows, func(i int, rows int64) { added[i] = rows > 0 })
+	added := slices.Repeat([]bool{true}, n)
+	var partly [][2]int // rows from until before to, of which some were there
+	if err := x.insert(ctx, t, into, n, rows, func(from, to int, rows int64) {
+		if rows != int64(to-from) {
+			partly = append(partly, [2]int{from, to})
+		}
+	}); err != nil || len(partly) == 0 {
+		return added, err
+	}
+	// Rows that are there and have our marks are those just written: what is written
+	// once is not offered again under the same marks.
+	var marks []table.Column
+	var values table.Rows
+	var names []string
+	for i, c := range t.Columns {
+		if c.Merge == table.Key || c.Merge == table.Mark {
+			marks, values, names = append(marks, c), append(values, rows[i]), append(names, c.Name)
+		}
+	}
+	s, err := x.PrepareContext(ctx, "select count(*) from "+into+" where "+strings.Join(names, " = ? and ")+" = ?")
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	for _, p := range partly {
+		for i := p[0]; i < p[1]; i++ {
+			if err := s.QueryRowContext(ctx, parameters(nil, marks, values, i)...).Scan(&added[i]); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return added, nil
 }
 
-func (x *tx) insert(ctx context.Context, t *table.Table, into string, n int, rows table.Rows, written func(i int, rows int64)) error {
+// insert inserts rows, some at a time, and tells how many of those were written.
+func (x *tx) insert(ctx context.Context, t *table.Table, into string, n int, rows table.Rows, written func(from, to int, rows int64)) error {
+	const most = 64 // few calls, and a statement that is prepared in no time
 	filled, rows := table.Filled(t.Columns, rows)
 	var names []string
 	for _, c := range filled {
 		names = append(names, columns(c)...)
 	}
-	query := fmt.Sprintf("insert into %s as t (%s) values (?%s)%s", into, strings.Join(names, ", "), strings.Repeat(", ?", len(names)-1), conflict(t, filled))
-	s, err := x.PrepareContext(ctx, query)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	args := make([]any, 0, len(names))
-	for i := range n {
-		args = parameters(args[:0], filled, rows, i)
+	row := "(?" + strings.Repeat(", ?", len(names)-1) + ")"
+	var s *sql.Stmt
+	var args []any
+	for from, size := 0, 0; from < n; from += size {
+		if left := n - from; s == nil || left < size {
+			size = min(left, most)
+			var err error
+			if s, err = x.PrepareContext(ctx, fmt.Sprintf("insert into %s as t (%s) values %s%s%s", into, strings.Join(names, ", "),
+				row, strings.Repeat(", "+row, size-1), conflict(t, filled))); err != nil {
+				return err
+			}
+			defer s.Close()
+		}
+		args = args[:0]
+		for i := from; i < from+size; i++ {
+			args = parameters(args, filled, rows, i)
+		}
 		r, err := s.ExecContext(ctx, args...)
 		if err != nil {
 			return err
@@ -315,7 +356,7 @@ func (x *tx) insert(ctx context.Context, t *table.Table, into string, n int, row
 		if err != nil {
 			return err
 		}
-		written(i, count)
+		written(from, from+size, count)
 	}
 	return nil
 }
@@ -393,9 +434,13 @@ func (x *tx) Find(ctx context.Context, t *table.Table, n int, keys table.Rows) (
 
 // Fold is that of [table.Tx].
 func (x *tx) Fold(ctx context.Context, t *table.Table, by []string, from string, args ...any) (int64, error) {
-	names, values := t.Keys(), append([]string(nil), by...)
+	var names []string
+	for _, c := range t.Columns {
+		names = append(names, columns(c)...)
+	}
+	values := append([]string(nil), by...)
 	for _, c := range t.Sums() {
-		names, values = append(names, columns(c)...), append(values, aggregate(c)...)
+		values = append(values, aggregate(c)...)
 	}
 	return x.Exec(ctx, fmt.Sprintf("insert into %s as t (%s) select %s from %s group by %s%s", t.Name, strings.Join(names, ", "),
 		strings.Join(values, ", "), from, strings.Join(by, ", "), conflict(t, t.Columns)), args...)

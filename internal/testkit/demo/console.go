@@ -95,7 +95,11 @@ func (d *demo) describe(s *settings, n *node) {
 		say("two simulated miners find a block about every %s", blockEvery)
 	}
 	say("ask it how it does, from another terminal")
-	say("  %s -s %s status", typed(filepath.Join(filepath.Dir(d.config.Ckpool), "ckpmsg")), typed(d.path(sockets)))
+	say("  %s -s %s status", typed(d.beside("ckpmsg")), typed(d.path(sockets)))
+	if s.journal != "" {
+		say("what ckdb has stored, each share once")
+		say("  %s -s %s status", typed(d.beside("ckdb")), typed(d.path(databaseSockets)))
+	}
 	say("Ctrl-C ends all of it")
 }
 

@@ -1,5 +1,5 @@
 // Package demo is what make run shows: a private chain with its node, the pool
-// on it, two simulated miners, and a line that says how they do. It runs the
+// on it with its database, two simulated miners, and a line that says how they do. It runs the
 // programs a user would run and looks at them from outside, through files, RPC
 // and control sockets.
 //
@@ -27,7 +27,7 @@ import (
 // Config is what to run.
 type Config struct {
 	Dir      string    // holds a directory for each chain and mode
-	Ckpool   string    // path of the pool's program, ckpmsg is beside it
+	Ckpool   string    // path of the pool's program, ckpmsg and ckdb are beside it
 	Listen   string    // host:port for miners
 	Node     string    // see parseNode; empty: a btcd of one's own
 	Address  string    // that blocks pay; empty: one is made, on regtest only
@@ -71,6 +71,19 @@ func Run(ctx context.Context, c Config) (err error) {
 	defer func() { err = errors.Join(err, n.stop()) }()
 	if err := d.writeConfig(settings, n); err != nil {
 		return err
+	}
+	if settings.journal != "" {
+		var db *program
+		if db, err = d.startDatabase(ctx, settings); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, db.stop()) }()
+		go func() { // ends with it, at the latest in stop
+			<-db.exited
+			if ctx.Err() == nil {
+				d.console.print("ckdb ended: %s", db.complaints())
+			}
+		}()
 	}
 	p, err := d.startPool(ctx)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -25,6 +26,7 @@ import (
 	"ckpool/internal/testkit/fakenode"
 	"ckpool/internal/testkit/firmware"
 	"ckpool/internal/testkit/port"
+	"ckpool/internal/testkit/wait"
 )
 
 // ckpool is built once for all tests.
@@ -34,7 +36,7 @@ var ckpool = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	path := filepath.Join(dir, "ckpool")
-	cmd := exec.Command("go", "build", "-o", dir, "ckpool/cmd/ckpool", "ckpool/cmd/ckpmsg")
+	cmd := exec.Command("go", "build", "-o", dir, "ckpool/cmd/ckpool", "ckpool/cmd/ckpmsg", "ckpool/cmd/ckdb")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		os.Stderr.Write(out)
 		return "", err
@@ -215,6 +217,14 @@ func TestPool(t *testing.T) {
 	if err != nil || !strings.Contains(string(out), "2 miners of 1 user") {
 		t.Errorf("%s: %v\n%s", command, err, out)
 	}
+
+	_, command, _ = strings.Cut(r.screen.String(), "each share once\n")
+	command, _, _ = strings.Cut(command, "\n")
+	words = strings.Fields(command)
+	wait.Until(t, time.Minute, command+" tells of shares", func() bool {
+		out, err = exec.Command(words[0], words[1:]...).CombinedOutput()
+		return err == nil && regexp.MustCompile(`shares +[1-9][0-9,]* accepted`).Match(out) && strings.Contains(string(out), "running, ")
+	})
 
 	// Somebody's own miner is told of, the simulated ones are not.
 	family, _ := firmware.Find("Bitaxe")

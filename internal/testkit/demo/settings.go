@@ -30,6 +30,8 @@ type settings struct {
 	seed   string          // of the wallets
 	payout string          // address that blocks pay, empty in solo mode
 	users  []string        // of the simulated miners
+
+	journal string // directory that the pool writes, empty if it does not
 }
 
 const (
@@ -38,7 +40,7 @@ const (
 )
 
 func (d *demo) chooseSettings(n *node) (*settings, error) {
-	s := &settings{listen: d.config.Listen}
+	s := &settings{listen: d.config.Listen, journal: filepath.Join("logs", "journal")}
 	if s.listen == "" {
 		s.listen = defaultListen
 	}
@@ -187,6 +189,10 @@ func (d *demo) readConfig(s *settings, n *node) error {
 	s.miners = c.Servers[len(c.Servers)-1].URL
 	s.node = c.Nodes[0]
 	s.payout = c.BTCAddress
+	s.journal = c.Journal
+	if c.Journal != "" && !filepath.IsAbs(c.Journal) {
+		s.journal = filepath.Join(c.LogDir, c.Journal)
+	}
 	return nil
 }
 
@@ -231,11 +237,13 @@ func (d *demo) writeConfig(s *settings, n *node) error {
 		Servers []any               `json:"serverurl"`
 		High    int                 `json:"highdiff"` // nobody expects more of a port above 4000
 		LogDir  string              `json:"logdir"`
+		Journal string              `json:"journal"`
 	}{
 		Nodes:   []map[string]string{account},
 		Address: s.payout,
 		Servers: servers,
 		LogDir:  "logs",
+		Journal: "journal",
 	}
 	b, err := json.MarshalIndent(c, "", "\t")
 	if err != nil {

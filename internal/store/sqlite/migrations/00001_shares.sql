@@ -152,6 +152,7 @@ create table pending (
 	last_accepted integer not null default 0,
 	best blob not null default x'00000000000000000000000000000000'
 ) strict;
+-- Several rows may have one key: each fold of table pending appends its own.
 create table job_sums (
 	instance integer not null,
 	job integer not null,
@@ -179,9 +180,9 @@ create table job_sums (
 	first_share integer not null default 0,
 	last_share integer not null default 0,
 	last_accepted integer not null default 0,
-	best blob not null default x'00000000000000000000000000000000',
-	primary key (instance, job, hour, worker, agent)
-) strict, without rowid;
+	best blob not null default x'00000000000000000000000000000000'
+) strict;
+create index job_sums_of_job on job_sums (instance, job);
 create table shift_workers (
 	instance integer not null,
 	shift integer not null,
