@@ -22,13 +22,23 @@ const (
 	retryTime = time.Second
 )
 
+// Store is what takes batches: a database, or what sends them to where one is. It
+// does as [store.Store] does.
+type Store interface {
+	Register(context.Context, store.Instance) (store.Position, error)
+	Apply(context.Context, *store.Batch) (store.Result, error)
+}
+
 // Follower stores what one pool's journal tells. Make it with its exported fields,
 // which are immutable.
 type Follower struct {
 	Dir    string // the journal
-	Reader string // name of the cursor in it
-	Store  *store.Store
+	Reader string // name of the cursor in it; "": what takes the batches writes it
+	Store  Store
 	Events event.Func
+	// MaxSize is the bytes that a batch may have, about, as package forward writes
+	// it; 0: any. One record is a batch however long it is.
+	MaxSize int
 
 	mu sync.Mutex
 	// guarded by mu
@@ -160,6 +170,9 @@ func (f *Follower) gather(ctx context.Context, r *journal.Reader, b *batch) erro
 			return refusal{err}
 		}
 		b.cursor, b.ahead = r.Cursor(), nil
+		if f.MaxSize > 0 && b.size >= f.MaxSize {
+			return nil
+		}
 		k, err := r.Read()
 		for err == io.EOF && time.Now().Before(deadline) {
 			wait, cancel := context.WithDeadline(ctx, deadline)
@@ -204,5 +217,8 @@ func (f *Follower) apply(ctx context.Context, r *journal.Reader, b *batch) error
 		f.Events.Say(event.Error, fmt.Sprintf("Journal %s: records %d to %d of epoch %d: %s", f.Dir, g.First, g.Last, g.Epoch, g.Cause))
 	}
 	b.reset()
+	if f.Reader == "" {
+		return nil
+	}
 	return journal.WriteCursor(f.Dir, f.Reader, b.cursor)
 }
