@@ -26,8 +26,8 @@ const (
 // tls://…, of which there may be several with commas between, with the credentials
 // of a file unless it is "". It does not wait for a server: one that is away is tried
 // again for ever, and told of when that changes. Close the connection when done.
-func Connect(servers, credentials, name string, events event.Func) (*nats.Conn, error) {
-	options := []nats.Option{
+func Connect(servers, credentials, name string, events event.Func, others ...nats.Option) (*nats.Conn, error) {
+	options := append(others,
 		nats.Name(name),
 		nats.RetryOnFailedConnect(true),
 		nats.MaxReconnects(-1),
@@ -50,7 +50,7 @@ func Connect(servers, credentials, name string, events event.Func) (*nats.Conn, 
 			events.Say(event.Warning, fmt.Sprintf("Connection to NATS is lost: %v; journals keep what is not sent", err))
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { events.Say(event.Warning, "NATS: "+err.Error()) }),
-	}
+	)
 	if credentials != "" {
 		options = append(options, nats.UserCredentials(credentials))
 	}
