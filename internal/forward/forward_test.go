@@ -305,6 +305,7 @@ func TestFaults(t *testing.T) {
 		}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			w := &world{broker: startBroker(t), database: openDatabase(t)}
 			w.link = startLink(t, w.address)
 			w.pools = []*pool{startPool(t, 1), startPool(t, 2)}
@@ -313,7 +314,7 @@ func TestFaults(t *testing.T) {
 			w.pools[1].forward(w.link.url(), w.log)
 			var group sync.WaitGroup
 			for _, p := range w.pools {
-				group.Go(func() { p.mineFor(3*time.Second, 5000) })
+				group.Go(func() { p.mineFor(3*time.Second, 3000) })
 			}
 			until(t, "shares of both", func() bool { // before the fault
 				list, _, err := w.store.Status(t.Context())
@@ -365,6 +366,7 @@ func TestCase36(t *testing.T) {
 		}, "the stream has lost what was in it"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			b, d, p := startBroker(t), openDatabase(t), startPool(t, 1)
 			_, receiver := d.receive(b.url())
 			f, _ := p.forward(b.url(), d.log)
