@@ -30,7 +30,7 @@ func (c *counter) Apply(_ context.Context, b *store.Batch) (store.Result, error)
 // BenchmarkStream brings a backlog of shares from a journal through a server in
 // another process to a database, and to nothing in its place.
 func BenchmarkStream(b *testing.B) {
-	const shares = 300_000
+	const shares = 100_000
 	for _, tt := range []struct {
 		name  string
 		store func(b *testing.B) (to accounting.Store, stored func() int64)
