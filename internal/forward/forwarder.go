@@ -16,6 +16,7 @@ import (
 	"ckpool/event"
 	"ckpool/internal/accounting"
 	"ckpool/internal/journal"
+	"ckpool/internal/logfile"
 	"ckpool/internal/store"
 )
 
@@ -41,6 +42,8 @@ const (
 	countEvery = 5 * time.Second
 	// retryTime is between tries of what fails.
 	retryTime = time.Second
+	// tellEvery is how often the same trouble is told.
+	tellEvery = time.Minute
 )
 
 // Forwarder sends what one pool's journal tells to the accounting database. Make it
@@ -130,17 +133,21 @@ func (f *Forwarder) Run(ctx context.Context) error {
 	group.Go(func() { f.watch(watching) })
 	defer group.Wait()
 	defer cancel()
-	for {
-		again, err := f.follow(ctx)
+	for limiter := logfile.NewLimiter(tellEvery); ; {
+		why, at, err := f.follow(ctx)
 		if err != nil || ctx.Err() != nil {
 			return err
 		}
-		f.Events.Say(event.Warning, "Journal "+f.Dir+": "+again)
+		text := fmt.Sprintf("Journal %s: %s; it is sent again from record %s on, where the accounting database is", f.Dir, why, at)
+		if text, ok := limiter.PassKind(why, text); ok {
+			f.Events.Say(event.Warning, text)
+		}
 	}
 }
 
-// follow follows the journal for one generation and tells why that is over.
-func (f *Forwarder) follow(ctx context.Context) (again string, err error) {
+// follow follows the journal for one generation, and tells why that is over and where
+// the database is then.
+func (f *Forwarder) follow(ctx context.Context) (why string, at store.Position, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	f.mu.Lock()
@@ -150,7 +157,7 @@ func (f *Forwarder) follow(ctx context.Context) (again string, err error) {
 	err = f.follower.Run(ctx)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.again, err
+	return f.again, f.committed, err
 }
 
 // forget ends a generation but for what is true of any. f.mu is held.
@@ -321,8 +328,7 @@ func (f *Forwarder) publishedAs(sequence uint64, b *store.Batch) {
 
 // restart ends the generation. f.mu is held.
 func (f *Forwarder) restart(why string) {
-	f.again = fmt.Sprintf("%s; it is sent again from record %s on, where the accounting database is", why, f.committed)
-	f.generation = 0
+	f.again, f.generation = why, 0
 	f.end()
 }
 
