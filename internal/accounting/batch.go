@@ -26,9 +26,13 @@ type batch struct {
 	seen    map[int32]int            // index in rows.Seen by worker
 	losses  []string                 // what the gaps are, for the log
 	records int
+	size    int             // at most what its rows take where they are sent
 	cursor  journal.Cursor  // of the last one
 	ahead   *journal.Record // read, and not yet added
 }
+
+// rowSize is more than a row takes without its texts.
+const rowSize = 128
 
 // miner is who a record is of, as rows name it.
 type miner struct{ worker, agent int32 }
@@ -53,7 +57,7 @@ func (b *batch) reset() {
 	clear(b.agents)
 	clear(b.miners)
 	clear(b.seen)
-	b.losses, b.records = nil, 0
+	b.losses, b.records, b.size = nil, 0, 0
 }
 
 // add adds a record, which must be of the epoch of those before it.
@@ -61,6 +65,7 @@ func (b *batch) add(k *journal.Record) error {
 	at := store.Position{Epoch: int64(k.Epoch), Number: int64(k.Number)}
 	b.rows.To, b.rows.At = at, k.Time
 	b.records++
+	b.size += rowSize
 	var err error
 	switch k.Kind {
 	case journal.KindShare:
@@ -91,6 +96,7 @@ func (b *batch) add(k *journal.Record) error {
 }
 
 func (b *batch) gap(at store.Position, first, last, seen int64, cause string) {
+	b.size += len(cause)
 	b.rows.Gaps = append(b.rows.Gaps, store.Gap{Epoch: at.Epoch, First: first, Last: last, Seen: seen, Cause: cause})
 }
 
@@ -127,6 +133,7 @@ func (b *batch) miner(m *journal.Miner) miner {
 	}
 	k := miner{index(b.workers, &b.rows.Workers, b.worker(m)), index(b.agents, &b.rows.Agents, m.Agent)}
 	b.miners[m] = k
+	b.size += rowSize + len(m.User) + len(m.Worker) + len(m.Agent)
 	return k
 }
 
@@ -194,6 +201,7 @@ func (b *batch) job(k *journal.Record, at store.Position) error {
 		return err
 	}
 	t := j.Template
+	b.size += len(k.Job.Record)
 	b.rows.Jobs = append(b.rows.Jobs, store.Job{
 		Number: at.Number, ID: j.ID, Height: t.Height, PrevHash: t.PrevHash, Bits: t.Bits, Difficulty: difficulty.ExactOf(j.NetworkDifficulty),
 		Version: t.Version, NTime: j.NTimeMin, Reward: t.CoinbaseValue, Created: j.Created.UnixMicro(), Record: append([]byte(nil), k.Job.Record...),
@@ -212,6 +220,7 @@ func (b *batch) block(k *journal.Record) {
 			Hash: v.Hash, Height: v.Height, Job: v.Job, Worker: finder, Difficulty: difficulty.ExactOf(v.NetworkDifficulty), Reward: v.Reward, Found: v.Time,
 		})
 	}
+	b.size += rowSize + len(v.Text)
 	b.rows.Changes = append(b.rows.Changes, store.BlockChange{Hash: v.Hash, At: v.Time, State: v.State, Confirmations: v.Confirmations, Note: v.Text})
 }
 

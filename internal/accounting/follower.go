@@ -28,13 +28,23 @@ const (
 	tellEvery = time.Minute
 )
 
+// Store is what takes batches: a database, or what sends them to where one is. It
+// does as [store.Store] does.
+type Store interface {
+	Register(context.Context, store.Instance) (store.Position, error)
+	Apply(context.Context, *store.Batch) (store.Result, error)
+}
+
 // Follower stores what one pool's journal tells. Make it with its exported fields,
 // which are immutable.
 type Follower struct {
 	Dir    string // the journal
-	Reader string // name of the cursor in it
-	Store  *store.Store
+	Reader string // name of the cursor in it; "": what takes the batches writes it
+	Store  Store
 	Events event.Func
+	// MaxSize is the bytes that a batch may have, about, as package forward writes
+	// it; 0: any. One record is a batch however long it is.
+	MaxSize int
 
 	// owned by Run
 	troubled bool // and that was told
@@ -207,6 +217,9 @@ func (f *Follower) gather(ctx context.Context, r *journal.Reader, b *batch) erro
 			return refusal{err}
 		}
 		b.cursor, b.ahead = r.Cursor(), nil
+		if f.MaxSize > 0 && b.size >= f.MaxSize {
+			return nil
+		}
 		k, err := r.Read()
 		if err == io.EOF {
 			wait, cancel := context.WithDeadline(ctx, deadline)
@@ -293,6 +306,9 @@ func (f *Follower) apply(ctx context.Context, b *batch) error {
 
 // writeCursor lets go of what is stored. Where that fails the journal is only longer.
 func (f *Follower) writeCursor(c journal.Cursor) {
+	if f.Reader == "" {
+		return
+	}
 	err := journal.WriteCursor(f.Dir, f.Reader, c)
 	if err != nil && f.cursor == nil {
 		f.Events.Say(event.Warning, fmt.Sprintf("Journal %s: what is stored of it cannot be deleted: %v", f.Dir, err))

@@ -18,6 +18,7 @@ var rules = []rule{
 	{"arithmetic packages do no I/O and start no goroutine", pureArithmetic},
 	{"imports point downwards", direction},
 	{"the database is for accounting, the web and ckdb", storeUsers},
+	{"NATS is for forward, and forward for accounting and ckdb", forwardUsers},
 	{"testkit is for tests and ckbench", testkitUsers},
 	{"who works with sources does not know nodes", nodeUsers},
 	{"only commands read flags and environment, change what is the process's, or exit", commandsOnly},
@@ -36,7 +37,7 @@ var arithmetic = set("address", "difficulty", "stratum", "work")
 // or lower ones. What is not named here stands beside level 1.
 var level = map[string]int{
 	"internal/users": 2, "internal/jobs": 3, "internal/blocks": 4, "internal/operator": 5, "internal/pool": 6,
-	"internal/upstream": 4, "internal/relay": 4, "internal/accounting": 4, "internal/web": 6,
+	"internal/upstream": 4, "internal/relay": 4, "internal/accounting": 4, "internal/forward": 4, "internal/web": 6,
 	"internal/bench": 7, "internal/testkit": 7, "internal/lint": 7,
 }
 
@@ -141,11 +142,30 @@ func direction(list []source) (bad []string) {
 func storeUsers(list []source) (bad []string) {
 	for _, s := range list {
 		pkg := s.pkg()
-		if s.isTest() || under(pkg, "internal/store") || under(pkg, "internal/accounting") || under(pkg, "internal/web") || under(pkg, "cmd/ckdb") {
+		if s.isTest() || under(pkg, "internal/store") || under(pkg, "internal/accounting") || under(pkg, "internal/forward") || under(pkg, "internal/web") || under(pkg, "cmd/ckdb") {
 			continue
 		}
 		s.imports(func(p, place string) {
 			if dir, ours := own(p); ours && (under(dir, "internal/store") || under(dir, "internal/accounting")) {
+				bad = append(bad, place+" imports "+p)
+			}
+		})
+	}
+	return bad
+}
+
+// forwardUsers keeps NATS, and all that it brings along, out of ckpool and of who does
+// not need it.
+func forwardUsers(list []source) (bad []string) {
+	for _, s := range list {
+		pkg := s.pkg()
+		if under(pkg, "internal/forward") {
+			continue
+		}
+		ckdb := under(pkg, "internal/accounting") || under(pkg, "cmd/ckdb")
+		s.imports(func(p, place string) {
+			dir, ours := own(p)
+			if strings.HasPrefix(p, "github.com/nats-io/") || ours && under(dir, "internal/forward") && !ckdb {
 				bad = append(bad, place+" imports "+p)
 			}
 		})

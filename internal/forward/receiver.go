@@ -1,0 +1,314 @@
+package forward
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"ckpool/event"
+	"ckpool/internal/accounting"
+	"ckpool/internal/store"
+)
+
+const (
+	// listEvery is how often streams are looked for whose forwarder does not ask.
+	listEvery = 5 * time.Second
+	// pollEvery is how often a stream is looked at that has nothing.
+	pollEvery = 100 * time.Millisecond
+	// purgeAfter so many messages they are purged, where more are there.
+	purgeAfter = 32
+)
+
+// Receiver stores what forwarders send. Make it with its exported fields, which are
+// immutable. Several may run with one database.
+type Receiver struct {
+	Conn   *nats.Conn
+	Store  accounting.Store
+	Events event.Func
+
+	js jetstream.JetStream // immutable once Run runs
+
+	mu    sync.Mutex
+	sites map[string]*site // by instance in hexadecimal; guarded by mu
+}
+
+// site is an instance that sends.
+type site struct {
+	id string // immutable
+	// guarded by the Receiver's mu
+	SiteProgress
+	hole    uint64 // see answer
+	network bool   // Refused is because of it
+}
+
+// SiteProgress is how an instance does that sends.
+type SiteProgress struct {
+	store.Instance
+	Known    bool           // that the database is at Position
+	Position store.Position // the last record stored
+	Shares   uint64         // stored by this process
+	Waiting  uint64         // messages in the stream
+	Asked    time.Time      // when its forwarder asked last; what follows is as of then
+	Behind   uint64         // shares in its journal that are not stored
+	Since    int64          // time of the first record of them, microseconds since 1970
+	Refused  string         // why nothing is stored
+}
+
+// Progress are the instances that send, by name. It is for any goroutine.
+func (r *Receiver) Progress() (list []SiteProgress) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for s := range maps.Values(r.sites) {
+		list = append(list, s.SiteProgress)
+	}
+	slices.SortFunc(list, func(a, b SiteProgress) int {
+		return strings.Compare(a.Name+string(a.ID[:]), b.Name+string(b.ID[:]))
+	})
+	return list
+}
+
+// Run stores until ctx ends.
+func (r *Receiver) Run(ctx context.Context) error {
+	js, err := jetstream.New(r.Conn, jetstream.WithDefaultTimeout(requestTimeout))
+	if err != nil {
+		return err
+	}
+	r.js, r.sites = js, map[string]*site{}
+	asked := make(chan *nats.Msg, 1024)
+	sub, err := r.Conn.ChanSubscribe(askSubject("*"), asked)
+	if err != nil {
+		return fmt.Errorf("NATS: %w", err)
+	}
+	defer sub.Unsubscribe() // fails where the connection is closed
+	var group sync.WaitGroup
+	defer group.Wait()
+	ticker := time.NewTicker(listEvery)
+	defer ticker.Stop()
+	for r.list(ctx, &group); ; {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			r.list(ctx, &group)
+		case m := <-asked:
+			r.answer(ctx, &group, m)
+		}
+	}
+}
+
+// list finds streams.
+func (r *Receiver) list(ctx context.Context, group *sync.WaitGroup) {
+	ctx2, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	names := r.js.StreamNames(ctx2, jetstream.WithStreamListSubject(batchSubject("*")))
+	for name := range names.Name() {
+		if id, ok := instanceIn(name, streamPrefix, ""); ok {
+			r.site(ctx, group, id)
+		}
+	}
+	// An error is that NATS is away: the connection tells.
+}
+
+// site is that of an instance; a new one is read from now on.
+func (r *Receiver) site(ctx context.Context, group *sync.WaitGroup, id [16]byte) *site {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	text := hex.EncodeToString(id[:])
+	s := r.sites[text]
+	if s == nil {
+		s = &site{id: text, SiteProgress: SiteProgress{Instance: store.Instance{ID: id}}}
+		r.sites[text] = s
+		group.Go(func() { r.read(ctx, s) })
+	}
+	return s
+}
+
+// answer answers a forwarder. Where the database is away it does not.
+func (r *Receiver) answer(ctx context.Context, group *sync.WaitGroup, m *nats.Msg) {
+	id, ok := instanceIn(m.Subject, subjectPrefix, askSuffix)
+	if !ok {
+		return
+	}
+	a := answer{Version: version}
+	var q question
+	if err := readJSON(m.Data, "a question", &q); err != nil {
+		a.Refused = err.Error()
+	} else {
+		s := r.site(ctx, group, id)
+		r.mu.Lock()
+		s.Asked, s.Behind, s.Since = time.Now(), q.Behind, q.Since
+		known := s.Known && s.Name == q.Name && s.Instance.Network == q.Network
+		r.mu.Unlock()
+		if q.Begin || !known {
+			ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+			err := r.register(ctx, s, q.Name, q.Network)
+			cancel()
+			if err != nil && !errors.Is(err, store.ErrNetwork) {
+				return
+			}
+		}
+		r.mu.Lock()
+		a.Epoch, a.Number, a.Hole, a.Refused, a.Network = s.Position.Epoch, s.Position.Number, s.hole, s.Refused, s.network
+		r.mu.Unlock()
+	}
+	if data, err := json.Marshal(a); err == nil {
+		m.Respond(data) // the forwarder asks again
+	}
+}
+
+// register asks the database where it is.
+func (r *Receiver) register(ctx context.Context, s *site, name, network string) error {
+	r.mu.Lock()
+	in := store.Instance{ID: s.ID, Name: name, Network: network}
+	r.mu.Unlock()
+	at, err := r.Store.Register(ctx, in)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case errors.Is(err, store.ErrNetwork):
+		s.Name, s.Instance.Network = name, network
+		s.Known, s.Refused, s.network = false, err.Error(), true
+	case err == nil:
+		s.Instance, s.Known, s.Position, s.Refused, s.network = in, true, at, "", false
+	}
+	return err
+}
+
+// read stores what an instance sends.
+func (r *Receiver) read(ctx context.Context, s *site) {
+	told := ""
+	for {
+		err := r.drain(ctx, s)
+		if ctx.Err() != nil {
+			return
+		}
+		wait := pollEvery
+		if err != nil {
+			wait = retryTime
+		}
+		var later *laterError
+		r.mu.Lock()
+		if errors.As(err, &later) {
+			s.Refused = err.Error()
+		}
+		r.mu.Unlock()
+		if text := fmt.Sprint(err); err != nil && text != told && r.Conn.IsConnected() {
+			r.Events.Say(event.Warning, fmt.Sprintf("Stream %s: %s; trying again", streamName(s.id), text))
+			told = text
+		} else if err == nil {
+			told = ""
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+	}
+}
+
+// drain stores all that the stream has now, from its first message.
+func (r *Receiver) drain(ctx context.Context, s *site) error {
+	stream, err := r.js.Stream(ctx, streamName(s.id))
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	state := stream.CachedInfo().State
+	r.mu.Lock()
+	s.Waiting = state.Msgs
+	r.mu.Unlock()
+	if state.Msgs == 0 {
+		return nil
+	}
+	next, purged := state.FirstSeq, state.FirstSeq
+	purge := func() error {
+		if next == purged {
+			return nil
+		}
+		purged = next
+		return stream.Purge(ctx, jetstream.WithPurgeSequence(next))
+	}
+	for next <= state.LastSeq {
+		m, err := stream.GetMsg(ctx, next, jetstream.WithGetMsgSubject(batchSubject(s.id)))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			break
+		}
+		if err == nil {
+			err = r.take(ctx, s, m.Data)
+		}
+		if err != nil {
+			return errors.Join(err, purge())
+		}
+		next = m.Sequence + 1
+		r.mu.Lock()
+		if s.Waiting > 0 {
+			s.Waiting--
+		}
+		r.mu.Unlock()
+		if next-purged >= purgeAfter {
+			if err := purge(); err != nil {
+				return err
+			}
+		}
+	}
+	return purge()
+}
+
+// take deals with a message: without an error it is not needed any more. What is not
+// stored then, of a hole or of bytes that are no batch, is sent again.
+func (r *Receiver) take(ctx context.Context, s *site, data []byte) error {
+	var m message
+	if err := m.decode(data); err != nil {
+		var later *laterError
+		if errors.As(err, &later) {
+			return err
+		}
+		r.Events.Say(event.Error, fmt.Sprintf("Stream %s has a message that is no batch: %v; it is to be sent again", streamName(s.id), err))
+		return nil
+	}
+	b := &m.batch
+	if b.Instance != s.ID {
+		r.Events.Say(event.Error, fmt.Sprintf("Stream %s has a batch of another instance, %x, which is not stored", streamName(s.id), b.Instance))
+		return nil
+	}
+	r.mu.Lock()
+	known := s.Known && s.Instance.Network == m.network && s.Refused == ""
+	r.mu.Unlock()
+	if !known {
+		if err := r.register(ctx, s, m.name, m.network); err != nil {
+			return err
+		}
+	}
+	result, err := r.Store.Apply(ctx, b)
+	var moved *store.CursorError
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case errors.As(err, &moved):
+		s.Position = moved.Present
+		if b.To.After(moved.Present) {
+			s.hole = m.generation
+		}
+	case err != nil:
+		return err
+	default:
+		s.Position = b.To
+		s.Shares += uint64(result.New)
+		for _, g := range b.Gaps {
+			r.Events.Say(event.Error, fmt.Sprintf("Journal of pool %s: epoch %d: %s", s.Name, g.Epoch, g.Cause))
+		}
+	}
+	return nil
+}
