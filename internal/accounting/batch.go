@@ -3,7 +3,6 @@ package accounting
 import (
 	"encoding/hex"
 	"fmt"
-	"strings"
 
 	"ckpool/address"
 	"ckpool/difficulty"
@@ -96,11 +95,7 @@ func (b *batch) gap(at store.Position, first, last, seen int64, cause string) {
 
 // worker is who a name earns for: an address of the pool's network, or a user.
 func (b *batch) worker(m *journal.Miner) store.Worker {
-	w := store.Worker{Kind: store.User, Account: m.User, Name: strings.TrimPrefix(strings.TrimPrefix(m.Worker, m.User), ".")}
-	if a, err := address.Parse(m.User); err == nil && b.named && a.On(b.network) {
-		w.Kind, w.Account = store.Address, a.String()
-	}
-	return w
+	return workerOf(b.network, b.named, m.User, m.Worker)
 }
 
 func (b *batch) miner(m *journal.Miner) miner {
