@@ -2,7 +2,9 @@ package accounting
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"math"
 
 	"ckpool/address"
 	"ckpool/difficulty"
@@ -22,6 +24,7 @@ type batch struct {
 	agents  map[string]int32
 	miners  map[*journal.Miner]miner // what each is of the two above
 	seen    map[int32]int            // index in rows.Seen by worker
+	losses  []string                 // what the gaps are, for the log
 	records int
 	cursor  journal.Cursor  // of the last one
 	ahead   *journal.Record // read, and not yet added
@@ -50,7 +53,7 @@ func (b *batch) reset() {
 	clear(b.agents)
 	clear(b.miners)
 	clear(b.seen)
-	b.records = 0
+	b.losses, b.records = nil, 0
 }
 
 // add adds a record, which must be of the epoch of those before it.
@@ -61,25 +64,23 @@ func (b *batch) add(k *journal.Record) error {
 	var err error
 	switch k.Kind {
 	case journal.KindShare:
-		b.share(k, at)
+		err = b.share(k, at)
 	case journal.KindJob:
 		err = b.job(k, at)
 	case journal.KindWorker, journal.KindConnect, journal.KindLeave:
-		b.see(b.miner(k.Miner).worker, k.Time)
+		if k.Miner != nil && k.Miner.User != "" {
+			b.see(b.miner(k.Miner).worker, k.Time)
+		}
 	case journal.KindDifficulty: // shares have it
 	case journal.KindBlock:
 		b.block(k)
 	case journal.KindStatistics:
 		b.minute(&k.Statistics)
 	case journal.KindLost:
-		b.gap(at, at.Number, at.Number, k.Time, fmt.Sprintf("lost: %d records, %d shares of them, for which there was no room in memory", k.Lost.Records, k.Lost.Shares))
+		b.gap(at, at.Number, at.Number, k.Time, "lost")
+		b.losses = append(b.losses, fmt.Sprintf("%d records, %d shares of them, were lost before record %v: there was no room in memory", k.Lost.Records, k.Lost.Shares, k.Position))
 	case journal.KindMissing:
-		m := &k.Missing
-		first := int64(m.First.Number)
-		if m.First.Epoch != k.Epoch {
-			first = 1
-		}
-		b.gap(at, first, at.Number, k.Time, "missing: "+m.String())
+		b.missing(k, at)
 	default:
 		return fmt.Errorf("record %v is of a kind that this program does not store: %v", k.Position, k.Kind)
 	}
@@ -91,6 +92,24 @@ func (b *batch) add(k *journal.Record) error {
 
 func (b *batch) gap(at store.Position, first, last, seen int64, cause string) {
 	b.rows.Gaps = append(b.rows.Gaps, store.Gap{Epoch: at.Epoch, First: first, Last: last, Seen: seen, Cause: cause})
+}
+
+// ToEnd is the last record of a gap that goes to the end of its epoch.
+const ToEnd = math.MaxInt64
+
+func (b *batch) missing(k *journal.Record, at store.Position) {
+	m := &k.Missing
+	cause := "missing"
+	if m.Bytes > 0 {
+		cause = "damaged"
+	}
+	b.losses = append(b.losses, m.String())
+	first := store.Position{Epoch: int64(m.First.Epoch), Number: int64(m.First.Number)}
+	if first.Epoch != at.Epoch {
+		b.gap(first, first.Number, ToEnd, k.Time, cause)
+		first.Number = 1
+	}
+	b.gap(at, first.Number, at.Number, k.Time, cause)
 }
 
 // worker is who a name earns for: an address of the pool's network, or a user.
@@ -128,18 +147,19 @@ func (b *batch) see(worker int32, at int64) {
 	b.rows.Seen[i].At = max(b.rows.Seen[i].At, at)
 }
 
-// accepted is the reason of a share that was not refused, as pools name it.
-const accepted = "accepted"
-
 // reasons are those that are counted apart, as pools name them.
 var reasons = map[string]store.Reason{"stale": store.Stale, "duplicate": store.Duplicate, "above target": store.Above}
 
 // schemes of reward by the names that pools have for them, as the store numbers them.
 var schemes = map[string]uint8{"pplns": 0, "solo": 1}
 
-func (b *batch) share(k *journal.Record, at store.Position) {
-	s, m := &k.Share, b.miner(k.Miner)
-	if k.Reason != accepted {
+func (b *batch) share(k *journal.Record, at store.Position) error {
+	s := &k.Share
+	if k.Miner == nil {
+		return errors.New("a share is nobody's")
+	}
+	m := b.miner(k.Miner)
+	if s.Reason != 0 {
 		reason, ok := reasons[k.Reason]
 		if !ok {
 			reason = store.Other
@@ -147,12 +167,20 @@ func (b *batch) share(k *journal.Record, at store.Position) {
 		b.rows.Rejects = append(b.rows.Rejects, store.Reject{
 			Received: s.Time, Worker: m.worker, Agent: m.agent, Job: s.Job, Reason: reason, Difficulty: difficulty.ExactOf(s.Difficulty),
 		})
-		return
+		return nil
+	}
+	scheme, ok := schemes[k.Scheme]
+	switch {
+	case !ok:
+		return fmt.Errorf("a share earns in the scheme %q, which this release does not know: install a later one", k.Scheme)
+	case !s.Hashed():
+		return errors.New("an accepted share has no hash")
 	}
 	b.rows.Shares = append(b.rows.Shares, store.Share{
 		Number: at.Number, Received: s.Time, NTime: s.NTime, Hash: [16]byte(s.Hash[:16]), Worker: m.worker, Agent: m.agent,
-		Scheme: schemes[k.Scheme], Job: s.Job, Credit: difficulty.ExactOf(s.Credit), Achieved: difficulty.ExactOf(s.Achieved()),
+		Scheme: scheme, Job: s.Job, Credit: difficulty.ExactOf(s.Credit), Achieved: difficulty.ExactOf(s.Achieved()),
 	})
+	return nil
 }
 
 func (b *batch) job(k *journal.Record, at store.Position) error {
@@ -192,15 +220,14 @@ const (
 )
 
 func (b *batch) minute(s *journal.Statistics) {
-	rate := func(i int) difficulty.Exact { return difficulty.ExactOf(s.Hashrate[i] / hashesPerDifficulty) }
+	rate := func(i int) difficulty.Exact {
+		return difficulty.ExactOf(s.Hashrate[i] / difficulty.HashesPerDifficulty)
+	}
 	b.rows.Minutes = append(b.rows.Minutes, store.Minute{
 		At: s.Time, Users: s.Users, Workers: s.Workers,
 		Rate1m: rate(rate1m), Rate5m: rate(rate5m), Rate1h: rate(rate1h), Rate24h: rate(rate24h),
 	})
 }
-
-// hashesPerDifficulty is how many hashes a share of difficulty 1 takes on average.
-const hashesPerDifficulty = 1 << 32
 
 // instanceOf is the id of a journal in bytes.
 func instanceOf(id string) (b [16]byte, err error) {

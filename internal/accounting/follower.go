@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"sync"
 	"time"
 
 	"ckpool/event"
 	"ckpool/internal/journal"
+	"ckpool/internal/logfile"
 	"ckpool/internal/store"
 )
 
@@ -18,8 +20,11 @@ const (
 	maxRecords = 50_000
 	// gatherTime is how long records are gathered for one where fewer come.
 	gatherTime = 200 * time.Millisecond
-	// retryTime is between tries of what fails.
+	// retryTime is between tries of what fails, and between looks at whether the
+	// directory has another journal by now.
 	retryTime = time.Second
+	// tellEvery is how often the same trouble is told.
+	tellEvery = time.Minute
 )
 
 // Follower stores what one pool's journal tells. Make it with its exported fields,
@@ -29,6 +34,11 @@ type Follower struct {
 	Reader string // name of the cursor in it
 	Store  *store.Store
 	Events event.Func
+
+	// owned by Run
+	troubled bool // and that was told
+	limiter  *logfile.Limiter
+	cursor   error // that was told
 
 	mu sync.Mutex
 	// guarded by mu
@@ -42,9 +52,10 @@ type Progress struct {
 	Name     string // of the instance
 	Network  string
 	Position journal.Position // of the last record stored
-	Time     int64            // of that record, microseconds since 1970
+	Time     int64            // of that record, microseconds since 1970; 0 if none was since the start
 	Shares   uint64           // stored by this process
 	Err      string           // why it does not go on
+	Refused  bool             // and will not by itself
 }
 
 // Progress is for any goroutine.
@@ -65,11 +76,16 @@ func (f *Follower) note(change func(*Progress)) {
 // refusal is an error that trying again does not mend.
 type refusal struct{ error }
 
+func (r refusal) Unwrap() error { return r.error }
+
+// errReplaced tells that the directory has another journal by now.
+var errReplaced = errors.New("another journal is in its place")
+
 // Run stores until ctx ends. The error is of what a person has to mend: a journal
 // that is not to be stored here, or is a later release's. What else fails, such as a
-// database that is away, is told once and tried again.
+// database that is away, is told and tried again.
 func (f *Follower) Run(ctx context.Context) error {
-	told := ""
+	f.limiter = logfile.NewLimiter(tellEvery)
 	for {
 		err := f.follow(ctx)
 		if ctx.Err() != nil {
@@ -77,20 +93,43 @@ func (f *Follower) Run(ctx context.Context) error {
 		}
 		var no refusal
 		if errors.As(err, &no) {
-			f.note(func(p *Progress) { p.Err = err.Error() })
+			err = fmt.Errorf("journal %s is not stored: %w", f.Dir, no.error)
+			f.note(func(p *Progress) { p.Err, p.Refused = err.Error(), true })
 			return err
 		}
-		if text := err.Error(); text != told {
-			f.Events.Say(event.Warning, "Journal "+f.Dir+": "+text+"; trying again")
-			told = text
-		}
-		f.note(func(p *Progress) { p.Err = err.Error() })
+		f.tell(err)
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-time.After(retryTime):
 		}
 	}
+}
+
+// tell tells trouble that may pass.
+func (f *Follower) tell(err error) {
+	var moved *store.CursorError
+	text := err.Error()
+	switch {
+	case errors.As(err, &moved):
+		text = "somebody else stores it as well: another ckdb with the same database, or this one from a copy of it in another directory; end one of them"
+	case errors.Is(err, journal.ErrNone), errors.Is(err, fs.ErrNotExist):
+		text = "there is none yet; ckpool writes it where its configuration has the key \"journal\""
+	}
+	f.note(func(p *Progress) { p.Err = text })
+	if text, ok := f.limiter.Pass(text); ok {
+		f.troubled = true
+		f.Events.Say(event.Warning, "Journal "+f.Dir+": "+text+"; trying again")
+	}
+}
+
+// mended tells that trouble has passed, if it was told.
+func (f *Follower) mended() {
+	f.note(func(p *Progress) { p.Err = "" })
+	if f.troubled {
+		f.Events.Say(event.Notice, "Journal "+f.Dir+" is stored again")
+	}
+	f.troubled = false
 }
 
 // follow stores until something fails.
@@ -104,17 +143,18 @@ func (f *Follower) follow(ctx context.Context) error {
 		if err := f.gather(ctx, r, b); err != nil {
 			return err
 		}
-		if err := f.apply(ctx, r, b); err != nil {
+		if err := f.apply(ctx, b); err != nil {
 			return err
 		}
 	}
 }
 
-// begin finds out where the database is and reads from there.
+// begin finds out where the database is and reads from there: the cursor in the
+// journal says no more than what may be deleted.
 func (f *Follower) begin(ctx context.Context) (*journal.Reader, *batch, error) {
 	h, err := journal.Describe(f.Dir)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, f.reading(err, "")
 	}
 	id, err := instanceOf(h.Instance)
 	if err != nil {
@@ -122,22 +162,28 @@ func (f *Follower) begin(ctx context.Context) (*journal.Reader, *batch, error) {
 	}
 	at, err := f.Store.Register(ctx, store.Instance{ID: id, Name: h.Name, Network: h.Network})
 	if errors.Is(err, store.ErrNetwork) {
-		return nil, nil, refusal{fmt.Errorf("journal %s: %w", f.Dir, err)}
+		return nil, nil, refusal{err}
 	}
 	if err != nil {
 		return nil, nil, err
 	}
-	r, err := journal.NewReader(f.Dir, journal.Cursor{
-		Instance: h.Instance, Network: h.Network, Position: journal.Position{Epoch: uint64(at.Epoch), Number: uint64(at.Number)},
-	})
+	position := journal.Position{Epoch: uint64(at.Epoch), Number: uint64(at.Number)}
+	r, err := journal.NewReader(f.Dir, journal.Cursor{Instance: h.Instance, Network: h.Network, Position: position})
 	if err != nil {
-		return nil, nil, refusal{err}
+		return nil, nil, f.reading(err, h.Instance)
 	}
+	f.writeCursor(r.Cursor())
 	b := newBatch(id, h.Network)
 	b.rows.From, b.rows.To = at, at
+	if last := f.Progress(); last.Instance != "" && last.Instance != h.Instance {
+		f.Events.Say(event.Warning, fmt.Sprintf("Journal %s: %v: that of the instance %s is gone, with what was not stored of it after record %v",
+			f.Dir, errReplaced, last.Instance, last.Position))
+	}
 	f.note(func(p *Progress) {
-		p.Instance, p.Name, p.Network, p.Err = h.Instance, h.Name, h.Network, ""
-		p.Position = journal.Position{Epoch: uint64(at.Epoch), Number: uint64(at.Number)}
+		if p.Instance != h.Instance {
+			*p = Progress{Instance: h.Instance}
+		}
+		p.Name, p.Network, p.Position = h.Name, h.Network, position
 	})
 	return r, b, nil
 }
@@ -146,9 +192,9 @@ func (f *Follower) begin(ctx context.Context) (*journal.Reader, *batch, error) {
 // gatherTime at most after the first.
 func (f *Follower) gather(ctx context.Context, r *journal.Reader, b *batch) error {
 	if b.ahead == nil {
-		k, err := r.Next(ctx)
+		k, err := f.next(ctx, r, b)
 		if err != nil {
-			return f.reading(err)
+			return err
 		}
 		b.ahead = k
 	}
@@ -161,48 +207,94 @@ func (f *Follower) gather(ctx context.Context, r *journal.Reader, b *batch) erro
 		}
 		b.cursor, b.ahead = r.Cursor(), nil
 		k, err := r.Read()
-		for err == io.EOF && time.Now().Before(deadline) {
+		if err == io.EOF {
 			wait, cancel := context.WithDeadline(ctx, deadline)
 			k, err = r.Next(wait)
 			cancel()
-			if ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
-				return nil
+			if errors.Is(err, context.DeadlineExceeded) {
+				return ctx.Err()
 			}
 		}
-		if err == io.EOF {
-			return nil
-		}
 		if err != nil {
-			return f.reading(err)
+			// What was gathered is stored first; then the error comes again.
+			if ctx.Err() == nil {
+				return nil
+			}
+			return err
 		}
 		b.ahead = k
 	}
 	return nil
 }
 
-// reading tells apart what a person has to mend.
-func (f *Follower) reading(err error) error {
-	var later *journal.LaterError
-	if errors.As(err, &later) || errors.Is(err, journal.ErrInstance) {
-		return refusal{err}
+// next waits for a record.
+func (f *Follower) next(ctx context.Context, r *journal.Reader, b *batch) (*journal.Record, error) {
+	instance := fmt.Sprintf("%x", b.rows.Instance)
+	for {
+		wait, cancel := context.WithTimeout(ctx, retryTime)
+		k, err := r.Next(wait)
+		cancel()
+		switch {
+		case err == nil:
+			return k, nil
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case !errors.Is(err, context.DeadlineExceeded):
+			return nil, f.reading(err, instance)
+		}
+		f.mended() // there is nothing to store
+		if f.replaced(instance) {
+			return nil, f.reading(journal.ErrInstance, instance)
+		}
 	}
-	return err
+}
+
+// replaced tells whether the directory has another journal than the one that is read.
+func (f *Follower) replaced(instance string) bool {
+	h, err := journal.Describe(f.Dir)
+	return err == nil && instance != "" && h.Instance != instance
+}
+
+// reading tells apart what a person has to mend.
+func (f *Follower) reading(err error, instance string) error {
+	var file *fs.PathError
+	var later *journal.LaterError
+	switch {
+	case errors.As(err, &later):
+		return refusal{err}
+	case errors.Is(err, journal.ErrNone), errors.As(err, &file):
+		return err
+	case f.replaced(instance):
+		return errReplaced
+	}
+	return refusal{err}
 }
 
 // apply stores a batch and says in the journal that it is stored.
-func (f *Follower) apply(ctx context.Context, r *journal.Reader, b *batch) error {
+func (f *Follower) apply(ctx context.Context, b *batch) error {
 	result, err := f.Store.Apply(ctx, &b.rows)
 	if err != nil {
 		return err
 	}
 	f.note(func(p *Progress) {
 		p.Position = journal.Position{Epoch: uint64(b.rows.To.Epoch), Number: uint64(b.rows.To.Number)}
-		p.Time, p.Err = b.rows.At, ""
+		p.Time = b.rows.At
 		p.Shares += uint64(result.New)
 	})
-	for _, g := range b.rows.Gaps {
-		f.Events.Say(event.Error, fmt.Sprintf("Journal %s: records %d to %d of epoch %d: %s", f.Dir, g.First, g.Last, g.Epoch, g.Cause))
+	f.mended()
+	for _, text := range b.losses {
+		f.Events.Say(event.Error, "Journal "+f.Dir+": "+text)
 	}
 	b.reset()
-	return journal.WriteCursor(f.Dir, f.Reader, b.cursor)
+	f.writeCursor(b.cursor)
+	return nil
+}
+
+// writeCursor lets go of what is stored. Where that fails the journal is only longer.
+func (f *Follower) writeCursor(c journal.Cursor) {
+	err := journal.WriteCursor(f.Dir, f.Reader, c)
+	if err != nil && f.cursor == nil {
+		f.Events.Say(event.Warning, fmt.Sprintf("Journal %s: what is stored of it cannot be deleted: %v", f.Dir, err))
+	}
+	f.cursor = err
 }
