@@ -22,7 +22,7 @@ help:
 
 PREFIX     ?= /usr/local
 SYSCONFDIR ?= /etc
-PROGRAMS = ckpool ckpmsg notifier ckbench
+PROGRAMS = ckpool ckdb ckpmsg notifier ckbench
 TO       = $(DESTDIR)$(PREFIX)
 # Into $(DESTDIR)$(PREFIX). The capability is for ports below 1024. The sample
 # configuration is refused until somebody's address is in it: contrib/systemd says
@@ -39,7 +39,7 @@ install: build
 	done
 	install -m 644 contrib/man/ckpool.conf.5 $(TO)/share/man/man5/
 	install -m 644 docs/* contrib/systemd/notify-reload.conf $(TO)/share/doc/ckpool/
-	for u in ckpool.service ckpool@.service ckpool.socket; do \
+	for u in ckpool.service ckpool@.service ckpool.socket ckdb.service; do \
 		sed 's|/usr/local/|$(PREFIX)/|' contrib/systemd/$$u > $(TO)/lib/systemd/system/$$u && \
 		chmod 644 $(TO)/lib/systemd/system/$$u || exit 1; \
 	done

@@ -20,6 +20,7 @@ import (
 	"ckpool/internal/buildinfo"
 	"ckpool/internal/getopt"
 	"ckpool/internal/nearest"
+	"ckpool/internal/page"
 )
 
 func main() {
@@ -76,9 +77,9 @@ func run(args []string, stdin *os.File, stdout, stderr io.Writer) int {
 func (o *options) runCommand(stdout io.Writer, words []string) error {
 	ctx := context.Background()
 	words[0] = strings.ToLower(words[0])
-	switch p := (page{stdout, o.columns()}); {
+	switch p := (page.Page{Writer: stdout, Columns: o.columns()}); {
 	case words[0] == "help" && !o.json:
-		_, err := io.WriteString(stdout, help(p.columns))
+		_, err := io.WriteString(stdout, help(p.Columns))
 		return err
 	case words[0] == "getworker" && len(words) > 1 && !o.json:
 		return o.printOneWorker(ctx, p, words)
@@ -92,7 +93,7 @@ func (o *options) runCommand(stdout io.Writer, words []string) error {
 		if err != nil {
 			return o.explain(err)
 		}
-		return p.printStatus(&s)
+		return printStatus(p, &s)
 	}
 	request, err := control.Message(words...)
 	if err != nil {
@@ -107,7 +108,7 @@ func (o *options) runCommand(stdout io.Writer, words []string) error {
 	case o.json:
 		_, err = io.WriteString(stdout, strings.TrimSuffix(reply, "\n")+"\n")
 	case !failed:
-		err = page{stdout, o.columns()}.printReply(reply)
+		err = page.Page{Writer: stdout, Columns: o.columns()}.PrintReply(reply)
 	}
 	if err == nil && failed {
 		err = o.refused(ctx, words, refusal(words[0], reply))
@@ -178,7 +179,7 @@ func help(columns int) string {
 	var b strings.Builder
 	for _, c := range commands() {
 		line := fmt.Sprintf("%-*s%s", names, strings.TrimSpace(c.Name+" "+c.Args), c.Text)
-		b.WriteString(wrapBehind(line, columns, names) + "\n")
+		b.WriteString(page.WrapBehind(line, columns, names) + "\n")
 	}
 	return b.String()
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"ckpool/control"
+	"ckpool/internal/page"
 )
 
 func TestMain(m *testing.M) {
@@ -111,7 +112,7 @@ func TestStamp(t *testing.T) {
 }
 
 func TestOneLine(t *testing.T) {
-	if got := oneLine("a\nb\r\n\x1b[2Jc é\x7f\n"); got != "a b   [2Jc é " {
+	if got := page.OneLine("a\nb\r\n\x1b[2Jc é\x7f\n"); got != "a b   [2Jc é " {
 		t.Errorf("%q", got)
 	}
 }
@@ -141,10 +142,10 @@ func TestFitsTerminal(t *testing.T) {
 			[]string{"127.0.0.1:8332  unreachable", "unknown", "127.0.0.1:8332: nothing listens there"}, nil},
 	} {
 		var narrow, wide strings.Builder
-		if err := (page{&narrow, 80}).printReply(tt.reply); err != nil {
+		if err := (page.Page{Writer: &narrow, Columns: 80}).PrintReply(tt.reply); err != nil {
 			t.Fatal(err)
 		}
-		if err := (page{Writer: &wide}).printReply(tt.reply); err != nil {
+		if err := (page.Page{Writer: &wide}).PrintReply(tt.reply); err != nil {
 			t.Fatal(err)
 		}
 		for line := range strings.Lines(narrow.String()) {
@@ -176,10 +177,10 @@ func FuzzReply(f *testing.F) {
 	f.Add(`{"blocks": [{"worker": "a\u001b[2J", "hash": "`+strings.Repeat("0", 64)+`"}, 5]}`, 10)
 	f.Fuzz(func(t *testing.T, reply string, columns int) {
 		var b strings.Builder
-		if err := (page{&b, columns}).printReply(reply); err != nil {
+		if err := (page.Page{Writer: &b, Columns: columns}).PrintReply(reply); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := parseObject([]byte(reply)); err == nil && strings.Contains(b.String(), "\x1b") && !strings.Contains(reply, "\x1b") {
+		if _, err := page.ParseObject([]byte(reply)); err == nil && strings.Contains(b.String(), "\x1b") && !strings.Contains(reply, "\x1b") {
 			t.Errorf("%q is printed as %q", reply, b.String())
 		}
 	})
@@ -204,7 +205,7 @@ func TestStatus(t *testing.T) {
 		},
 	}
 	var b strings.Builder
-	if err := (page{&b, 80}).printStatus(&s); err != nil {
+	if err := printStatus(page.Page{Writer: &b, Columns: 80}, &s); err != nil {
 		t.Fatal(err)
 	}
 	// 270,000 difficulty a second is 126T in 466,667,000 s, which is 14.8 years:
@@ -238,7 +239,7 @@ node        10.0.0.2:8332 unreachable: nothing listens there (connection
 	}
 	b.Reset()
 	first := status{version: "ckpool 1.0", stats: control.PoolStats{Start: at, Update: after(5 * time.Second)}}
-	if err := (page{&b, 80}).printStatus(&first); err != nil {
+	if err := printStatus(page.Page{Writer: &b, Columns: 80}, &first); err != nil {
 		t.Fatal(err)
 	}
 	const empty = `pool        ckpool 1.0, up 5s
@@ -297,7 +298,7 @@ connection  bitaxe/BM1370 at 192.168.1.7, difficulty 1.02K
 `},
 	} {
 		var b strings.Builder
-		if err := (page{&b, 80}).printWorker(&tt.worker, now); err != nil {
+		if err := printWorker(page.Page{Writer: &b, Columns: 80}, &tt.worker, now); err != nil {
 			t.Fatal(err)
 		}
 		if b.String() != tt.want {
@@ -335,7 +336,7 @@ func TestOddsOfEasyChain(t *testing.T) {
 // Reasons for drops are not columns of the table of connections.
 func TestDropsBesideTable(t *testing.T) {
 	var b strings.Builder
-	if err := (page{Writer: &b}).printReply(`{"clients":{"count":3,"memory":0},"drops":{"closed by peer":4,"TLS failed":1},"dead":{"count":0,"memory":0}}`); err != nil {
+	if err := (page.Page{Writer: &b}).PrintReply(`{"clients":{"count":3,"memory":0},"drops":{"closed by peer":4,"TLS failed":1},"dead":{"count":0,"memory":0}}`); err != nil {
 		t.Fatal(err)
 	}
 	const want = "         COUNT  MEMORY\nclients  3      0\ndead     0      0\n\nDROPS\nclosed by peer  4\nTLS failed      1\n"
@@ -347,7 +348,7 @@ func TestDropsBesideTable(t *testing.T) {
 // What was wrong with a worker's shares is one column of the table, in words.
 func TestRejectsOfWorkers(t *testing.T) {
 	var b strings.Builder
-	if err := (page{Writer: &b}).printReply(`{"workers":[{"worker":"bob.a","rejects":{"stale":2,"above target":1},"lastreject":"stale"},{"worker":"bob.b","rejects":{},"lastreject":""}]}`); err != nil {
+	if err := (page.Page{Writer: &b}).PrintReply(`{"workers":[{"worker":"bob.a","rejects":{"stale":2,"above target":1},"lastreject":"stale"},{"worker":"bob.b","rejects":{},"lastreject":""}]}`); err != nil {
 		t.Fatal(err)
 	}
 	const want = "WORKER  REJECTS                  LASTREJECT\nbob.a   2 stale, 1 above target  stale\nbob.b                            \n"
@@ -355,7 +356,7 @@ func TestRejectsOfWorkers(t *testing.T) {
 		t.Errorf("got\n%s\nwant\n%s", b.String(), want)
 	}
 	b.Reset()
-	if err := (page{Writer: &b}).printReply(`{"worker":"bob.a","rejects":{"stale":2},"lastreject":"stale"}`); err != nil {
+	if err := (page.Page{Writer: &b}).PrintReply(`{"worker":"bob.a","rejects":{"stale":2},"lastreject":"stale"}`); err != nil {
 		t.Fatal(err)
 	}
 	if want := "worker      bob.a\nrejects     2 stale\nlastreject  stale\n"; b.String() != want {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"ckpool/control"
+	"ckpool/internal/page"
 )
 
 // Levels of output lines, as in syslog.
@@ -95,22 +96,12 @@ func (s *session) send(message string) bool {
 	if control.Failed(reply) {
 		s.failed = true
 	}
-	s.stamped(levelNotice, "Received response: "+oneLine(reply))
+	s.stamped(levelNotice, "Received response: "+page.OneLine(reply))
 	s.replies++
 	if s.counter && s.replies%100 == 0 {
 		fmt.Fprintf(s.out, "%8d\r", s.replies)
 	}
 	return true
-}
-
-// oneLine keeps programs that read the output line by line in step.
-func oneLine(reply string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return ' '
-		}
-		return r
-	}, strings.TrimRight(reply, "\r\n"))
 }
 
 func (s *session) stamped(level int, text string) {

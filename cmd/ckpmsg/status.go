@@ -8,12 +8,12 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"ckpool/control"
 	"ckpool/difficulty"
 	"ckpool/internal/figures"
+	"ckpool/internal/page"
 )
 
 // statusCommand is the one command that is not the pool's: it asks several.
@@ -68,48 +68,26 @@ func writeStatusJSON(ctx context.Context, out io.Writer, c *control.Client) erro
 }
 
 // printStatus prints the pool on one screen.
-func (p page) printStatus(s *status) error {
-	l := p.lines()
+func printStatus(p page.Page, s *status) error {
+	l := p.Lines()
 	st := &s.stats
-	l.print("pool", s.version+", up "+figures.Duration(st.Update.Sub(st.Start.Time)))
-	l.print("hash rate", rates(&control.Rates{DSPS1: st.DSPS1, DSPS5: st.DSPS5, DSPS60: st.DSPS60, DSPS1440: st.DSPS1440}))
-	l.print("miners", s.miners())
-	l.print("shares", s.shares())
+	l.Print("pool", s.version+", up "+figures.Duration(st.Update.Sub(st.Start.Time)))
+	l.Print("hash rate", rates(&control.Rates{DSPS1: st.DSPS1, DSPS5: st.DSPS5, DSPS60: st.DSPS60, DSPS1440: st.DSPS1440}))
+	l.Print("miners", s.miners())
+	l.Print("shares", s.shares())
 	if text := s.rejected(); text != "" {
-		l.print("rejects", text)
+		l.Print("rejects", text)
 	}
-	l.print("best share", s.best())
+	l.Print("best share", s.best())
 	if text := s.odds(); text != "" {
-		l.print("odds", text)
+		l.Print("odds", text)
 	}
-	l.print("last block", s.lastBlock())
-	l.print("work", s.work())
+	l.Print("last block", s.lastBlock())
+	l.Print("work", s.work())
 	for i := range s.nodes {
-		l.print("node", nodeText(&s.nodes[i]))
+		l.Print("node", nodeText(&s.nodes[i]))
 	}
 	return l.Flush()
-}
-
-// pageLines are lines of a page, each with a head.
-type pageLines struct {
-	*tabwriter.Writer
-	limit int // columns behind the heads, 0: as many as needed
-}
-
-func (p page) lines() pageLines {
-	const heads = 12 // columns of the heads and the gap
-	l := pageLines{tabwriter.NewWriter(p, 0, 0, gap, ' ', 0), 0}
-	if p.columns > 0 {
-		l.limit = max(p.columns-heads, heads)
-	}
-	return l
-}
-
-func (l pageLines) print(head, text string) {
-	for text := range strings.SplitSeq(wrap(text, l.limit, ""), "\n") {
-		fmt.Fprintf(l, "%s\t%s\n", head, text)
-		head = ""
-	}
 }
 
 func (s *status) miners() string {
@@ -158,7 +136,7 @@ func countReasons(counts control.Counts) string {
 	var reasons []string
 	for _, c := range counts {
 		if c.Count > 0 {
-			reasons = append(reasons, figures.Count(c.Count)+" "+oneLine(c.Name))
+			reasons = append(reasons, figures.Count(c.Count)+" "+page.OneLine(c.Name))
 		}
 	}
 	return strings.Join(reasons, ", ")
@@ -220,9 +198,9 @@ func (s *status) lastBlock() string {
 	if b.Reward > 0 {
 		text += ", " + figures.Bitcoins(b.Reward)
 	}
-	text += ", " + oneLine(b.State)
+	text += ", " + page.OneLine(b.State)
 	if b.Worker != "" {
-		text += ", by " + figures.Worker(oneLine(b.Worker))
+		text += ", by " + figures.Worker(page.OneLine(b.Worker))
 	}
 	if len(s.blocks) == 1 {
 		return text
@@ -244,15 +222,15 @@ func (s *status) work() string {
 }
 
 func nodeText(n *control.Node) string {
-	text := oneLine(n.URL) + " " + oneLine(n.State)
+	text := page.OneLine(n.URL) + " " + page.OneLine(n.State)
 	if n.Current {
 		text += ", in use"
 	}
 	if n.Version != "" {
-		text += ", " + strings.Trim(oneLine(n.Version), "/")
+		text += ", " + strings.Trim(page.OneLine(n.Version), "/")
 	}
 	if n.Reason != "" {
-		text += ": " + oneLine(n.Reason)
+		text += ": " + page.OneLine(n.Reason)
 	}
 	return text
 }

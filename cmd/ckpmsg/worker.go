@@ -12,6 +12,7 @@ import (
 	"ckpool/control"
 	"ckpool/internal/figures"
 	"ckpool/internal/nearest"
+	"ckpool/internal/page"
 )
 
 // worker is what is asked to say whether a miner is fine.
@@ -33,21 +34,21 @@ func askWorker(ctx context.Context, c *control.Client, name string) (w worker, e
 const shownConnections = 10
 
 // printWorker prints a worker on one screen, and first whether it mines.
-func (p page) printWorker(w *worker, now time.Time) error {
-	l := p.lines()
-	l.print("miner", w.presence(now))
-	l.print("worker", oneLine(w.Worker.Worker))
-	l.print("hash rate", rates(&w.Rates))
-	l.print("shares", w.shares())
+func printWorker(p page.Page, w *worker, now time.Time) error {
+	l := p.Lines()
+	l.Print("miner", w.presence(now))
+	l.Print("worker", page.OneLine(w.Worker.Worker))
+	l.Print("hash rate", rates(&w.Rates))
+	l.Print("shares", w.shares())
 	if text := w.rejected(now); text != "" {
-		l.print("rejects", text)
+		l.Print("rejects", text)
 	}
-	l.print("best share", w.best())
+	l.Print("best share", w.best())
 	for i := range w.connections[:min(len(w.connections), shownConnections)] {
-		l.print("connection", connectionText(&w.connections[i]))
+		l.Print("connection", connectionText(&w.connections[i]))
 	}
 	if more := len(w.connections) - shownConnections; more > 0 {
-		l.print("", figures.Count(int64(more))+" more: wcinfo lists all")
+		l.Print("", figures.Count(int64(more))+" more: wcinfo lists all")
 	}
 	return l.Flush()
 }
@@ -61,7 +62,7 @@ func (w *worker) presence(now time.Time) string {
 		if n > 1 {
 			text = figures.Things(int64(n), "connection")
 		}
-		text += " since " + shortTime(first.Start.Local(), now)
+		text += " since " + page.ShortTime(first.Start.Local(), now)
 	}
 	if w.LastShare.IsZero() {
 		return text + ", no share yet"
@@ -85,7 +86,7 @@ func (w *worker) shares() string {
 func (w *worker) rejected(now time.Time) string {
 	text := countReasons(w.Rejects)
 	if text != "" && !w.LastRejected.IsZero() {
-		text += "; the last " + figures.Duration(now.Sub(w.LastRejected.Time)) + " ago, " + oneLine(w.LastReject)
+		text += "; the last " + figures.Duration(now.Sub(w.LastRejected.Time)) + " ago, " + page.OneLine(w.LastReject)
 	}
 	return text
 }
@@ -103,7 +104,7 @@ func (w *worker) best() string {
 
 func connectionText(c *control.Connection) string {
 	agent := cmp.Or(figures.Cut(c.UserAgent, 40), "a miner without a name")
-	return fmt.Sprintf("%s at %s, difficulty %s", agent, oneLine(c.Address), figures.Number(c.Difficulty))
+	return fmt.Sprintf("%s at %s, difficulty %s", agent, page.OneLine(c.Address), figures.Number(c.Difficulty))
 }
 
 // hint is what to do about a name that the pool does not know, "" where the
@@ -144,7 +145,7 @@ const shownNames = 3
 func nearWorkers(name string, list []control.Worker) (near []string) {
 	names := make([]string, len(list))
 	for i, w := range list {
-		names[i] = oneLine(w.Worker)
+		names[i] = page.OneLine(w.Worker)
 		if rig := strings.TrimLeft(strings.TrimPrefix(w.Worker, w.User), "._"); strings.EqualFold(name, rig) || strings.EqualFold(name, w.User) {
 			near = append(near, names[i])
 		}
@@ -159,7 +160,7 @@ func nearWorkers(name string, list []control.Worker) (near []string) {
 func nearUsers(name string, list []control.User) []string {
 	names := make([]string, len(list))
 	for i, u := range list {
-		names[i] = oneLine(u.User)
+		names[i] = page.OneLine(u.User)
 		if rest, ok := strings.CutPrefix(name, u.User); ok && rest != "" && strings.ContainsAny(rest[:1], "._") {
 			return names[i : i+1]
 		}
@@ -184,7 +185,7 @@ func (o *options) refused(ctx context.Context, words []string, text string) erro
 }
 
 // printOneWorker is the command getworker for people.
-func (o *options) printOneWorker(ctx context.Context, p page, words []string) error {
+func (o *options) printOneWorker(ctx context.Context, p page.Page, words []string) error {
 	w, err := askWorker(ctx, o.client, strings.Join(words[1:], " "))
 	if refusal := (*control.RefusedError)(nil); errors.As(err, &refusal) {
 		return o.refused(ctx, words, refusal.Text)
@@ -192,5 +193,5 @@ func (o *options) printOneWorker(ctx context.Context, p page, words []string) er
 	if err != nil {
 		return o.explain(err)
 	}
-	return p.printWorker(&w, time.Now())
+	return printWorker(p, &w, time.Now())
 }

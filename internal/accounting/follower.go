@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"strings"
 	"sync"
 	"time"
 
@@ -109,7 +110,7 @@ func (f *Follower) Run(ctx context.Context) error {
 // tell tells trouble that may pass.
 func (f *Follower) tell(err error) {
 	var moved *store.CursorError
-	text := err.Error()
+	text := strings.Join(strings.Fields(err.Error()), " ") // drivers of databases break lines
 	switch {
 	case errors.As(err, &moved):
 		text = "somebody else stores it as well: another ckdb with the same database, or this one from a copy of it in another directory; end one of them"

@@ -1,4 +1,4 @@
-package main
+package page
 
 import (
 	"fmt"
@@ -11,20 +11,24 @@ import (
 )
 
 // unseen are members that repeat others or serve programs.
-var unseen = []string{"enonce1var", "enonce1_64", "proxyid", "subproxyid", "server", "subscribed", "userid", "mindiff"}
+var unseen = []string{"enonce1var", "enonce1_64", "proxyid", "subproxyid", "server", "subscribed", "userid", "mindiff", "kind", "rejected_work"}
 
 // wanted are the columns of a table by what is wanted first where not all of them
 // fit; others come after these.
 var wanted = map[string][]string{
-	"users":   {"user", "dsps1", "workers", "lastshare", "dsps1440", "bestdiff", "bestever"},
-	"workers": {"worker", "dsps1", "lastshare", "accepted_shares", "rejects", "dsps1440", "bestdiff", "started"},
-	"clients": {"id", "workername", "dsps1", "diff", "lastshare", "useragent", "address"},
-	"blocks":  {"height", "worker", "reward", "time", "state", "hash"},
-	"nodes":   {"url", "state", "height", "current", "latency_ms", "version"},
+	"users":    {"user", "dsps1", "hashrate", "workers", "lastshare", "dsps1440", "shares", "work", "bestdiff", "bestever"},
+	"workers":  {"worker", "dsps1", "hashrate", "lastshare", "accepted_shares", "shares", "work", "rejects", "dsps1440", "bestdiff", "started"},
+	"clients":  {"id", "workername", "dsps1", "diff", "lastshare", "useragent", "address"},
+	"blocks":   {"height", "worker", "reward", "time", "state", "hash"},
+	"shifts":   {"pool", "shift", "started", "shares", "work", "jobs", "cause"},
+	"segments": {"name", "first", "last", "shares", "bytes", "whole", "damaged"},
+	"nodes":    {"url", "state", "height", "current", "latency_ms", "version"},
 }
 
-// newest is how many blocks a terminal is shown.
+// newest is how many a terminal is shown of lists that grow for ever.
 const newest = 20
+
+var growing = []string{"blocks", "shifts"}
 
 // column is a column of a table, its head first.
 type column struct {
@@ -43,24 +47,24 @@ func (c *column) width() int {
 // printTable prints a row for each object of the list called name. The first
 // one's keys are the columns, but for those without a text in any row. What a
 // terminal has no room for is shortened or left out, and the last line says so.
-func (p page) printTable(name string, rows [][]member) {
+func (p Page) printTable(name string, rows [][]member) {
 	hidden := 0
-	if p.columns > 0 && name == "blocks" && len(rows) > newest {
+	if p.Columns > 0 && slices.Contains(growing, name) && len(rows) > newest {
 		hidden = len(rows) - newest
 		rows = rows[hidden:]
 	}
 	columns, reasons := makeColumns(rows)
 	var missing []string
 	shortened := false
-	if p.columns > 0 && width(append(slices.Clone(columns), reasons...)) > p.columns {
+	if p.Columns > 0 && width(append(slices.Clone(columns), reasons...)) > p.Columns {
 		for i := range columns {
 			columns[i].shorten(time.Now())
 		}
 		shortened = slices.ContainsFunc(columns, func(c column) bool {
 			return slices.ContainsFunc(c.cells, func(cell string) bool { return strings.Contains(cell, "…") })
 		})
-		columns, missing = fit(columns, wanted[name], p.columns)
-		if len(columns) > 0 && width(append(slices.Clone(columns), reasons...)) > p.columns {
+		columns, missing = fit(columns, wanted[name], p.Columns)
+		if len(columns) > 0 && width(append(slices.Clone(columns), reasons...)) > p.Columns {
 			defer p.printReasons(columns, reasons)
 			reasons = nil
 		}
@@ -82,7 +86,7 @@ func (p page) printTable(name string, rows [][]member) {
 	}
 	more = append(more, missing...)
 	if len(more) > 0 {
-		fmt.Fprintln(p, wrap("--wide shows also: "+strings.Join(more, ", "), p.columns, "  "))
+		fmt.Fprintln(p, Wrap("--wide shows also: "+strings.Join(more, ", "), p.Columns, "  "))
 	}
 }
 
@@ -111,11 +115,11 @@ func makeColumns(rows [][]member) (columns, reasons []column) {
 }
 
 // printReasons prints a line for each row that has a reason.
-func (p page) printReasons(columns, reasons []column) {
+func (p Page) printReasons(columns, reasons []column) {
 	for i := range columns[0].cells[1:] {
 		for _, r := range reasons {
 			if text := r.cells[i+1]; text != "" {
-				fmt.Fprintf(p, "%s\n", wrap(columns[0].cells[i+1]+": "+text, p.columns, "  "))
+				fmt.Fprintf(p, "%s\n", Wrap(columns[0].cells[i+1]+": "+text, p.Columns, "  "))
 			}
 		}
 	}
@@ -142,16 +146,16 @@ func (c *column) shorten(now time.Time) {
 			c.cells[i] = figures.Short(cell)
 		case "useragent", "version":
 			c.cells[i] = figures.Cut(cell, 20)
-		case "lastshare", "started", "starttime", "time":
+		case "lastshare", "started", "starttime", "time", "ended", "seen":
 			if at, err := time.ParseInLocation(timeLayout, cell, time.Local); err == nil {
-				c.cells[i] = shortTime(at, now)
+				c.cells[i] = ShortTime(at, now)
 			}
 		}
 	}
 }
 
-// shortTime is the time of a day not long ago, else the day.
-func shortTime(at, now time.Time) string {
+// ShortTime is the time of a day not long ago, else the day.
+func ShortTime(at, now time.Time) string {
 	if age := now.Sub(at); age >= 0 && age < 20*time.Hour {
 		return at.Format("15:04:05")
 	}
@@ -190,9 +194,9 @@ func fit(columns []column, first []string, limit int) (kept []column, missing []
 	return kept, missing
 }
 
-// wrap breaks text at blanks into lines of at most limit columns; all but the
+// Wrap breaks text at blanks into lines of at most limit columns; all but the
 // first begin with indent. A limit of 0 is none.
-func wrap(text string, limit int, indent string) string {
+func Wrap(text string, limit int, indent string) string {
 	if limit == 0 {
 		return text
 	}
@@ -215,11 +219,11 @@ func wrap(text string, limit int, indent string) string {
 	return b.String()
 }
 
-// wrapBehind is wrap for a text whose first columns hold what the rest is about,
+// WrapBehind is Wrap for a text whose first columns hold what the rest is about,
 // and stay empty in further lines.
-func wrapBehind(line string, limit, first int) string {
+func WrapBehind(line string, limit, first int) string {
 	if limit <= first {
 		return line
 	}
-	return line[:first] + strings.ReplaceAll(wrap(line[first:], limit-first, ""), "\n", "\n"+strings.Repeat(" ", first))
+	return line[:first] + strings.ReplaceAll(Wrap(line[first:], limit-first, ""), "\n", "\n"+strings.Repeat(" ", first))
 }

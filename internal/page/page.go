@@ -1,4 +1,8 @@
-package main
+// Package page prints replies of a pool and of ckdb, which are JSON, for people:
+// objects as tables that fit a terminal, each value as the name of its member wants
+// it. What the members are called, and so how they are printed, stands here for all
+// programs; who sends replies, and what they are about, does not.
+package page
 
 import (
 	"bytes"
@@ -22,30 +26,30 @@ type member struct {
 	value json.RawMessage
 }
 
-// page is what replies are printed on.
-type page struct {
+// Page is what replies are printed on.
+type Page struct {
 	io.Writer
-	columns int // of a terminal; 0: as many as needed
+	Columns int // of a terminal; 0: as many as needed
 }
 
-// printReply prints a reply for people: objects as tables, anything else as it
+// PrintReply prints a reply for people: objects as tables, anything else as it
 // is.
-func (p page) printReply(reply string) error {
-	members, err := parseObject([]byte(reply))
+func (p Page) PrintReply(reply string) error {
+	members, err := ParseObject([]byte(reply))
 	if err != nil {
 		_, err := io.WriteString(p, strings.TrimSuffix(reply, "\n")+"\n")
 		return err
 	}
 	t := tabwriter.NewWriter(p, 0, 0, gap, ' ', 0)
-	page{t, p.columns}.printObject(members)
+	Page{t, p.Columns}.printObject(members)
 	return t.Flush()
 }
 
 // gap is between two columns.
 const gap = 2
 
-// parseObject reads an object and keeps the order of its members.
-func parseObject(text []byte) (members []member, err error) {
+// ParseObject reads an object and keeps the order of its members.
+func ParseObject(text []byte) (members []member, err error) {
 	d := json.NewDecoder(bytes.NewReader(text))
 	if open, err := d.Token(); err != nil || open != json.Delim('{') {
 		return nil, errors.New("no object")
@@ -67,11 +71,11 @@ func parseObject(text []byte) (members []member, err error) {
 
 // printObject prints plain members a line each, then those that are lists or
 // objects themselves: objects of a kind as rows of a table.
-func (p page) printObject(members []member) {
+func (p Page) printObject(members []member) {
 	var rows [][]member // of members that are objects like the first one
 	var others []member // that are other objects
 	for _, m := range members {
-		inner, err := parseObject(m.value)
+		inner, err := ParseObject(m.value)
 		row := append([]member{{"", json.RawMessage(strconv.Quote(m.key))}}, inner...)
 		switch {
 		case err != nil && m.value[0] != '[', m.key == "rejects" && len(members) > 1: // of one worker
@@ -90,7 +94,7 @@ func (p page) printObject(members []member) {
 		if len(members) > 1 { // else it is what was asked for
 			fmt.Fprintf(p, "\n%s\n", title(m.key))
 		}
-		inner, _ := parseObject(m.value)
+		inner, _ := ParseObject(m.value)
 		p.printObject(inner)
 	}
 	for _, m := range members {
@@ -107,7 +111,7 @@ func hasKeys(like, row []member) bool {
 	})
 }
 
-func (p page) printList(m member) {
+func (p Page) printList(m member) {
 	var list []json.RawMessage
 	if json.Unmarshal(m.value, &list) != nil || len(list) == 0 {
 		fmt.Fprintf(p, "%s\tnone\n", m.key)
@@ -115,7 +119,7 @@ func (p page) printList(m member) {
 	}
 	var rows [][]member
 	for _, v := range list {
-		if inner, err := parseObject(v); err == nil {
+		if inner, err := ParseObject(v); err == nil {
 			rows = append(rows, inner)
 		}
 	}
@@ -138,18 +142,27 @@ var windows = map[string]string{
 	"dsps1": "1m", "dsps5": "5m", "dsps15": "15m", "dsps60": "1h", "dsps360": "6h", "dsps1440": "1d", "dsps10080": "7d",
 }
 
+// labels of members that are called otherwise on a screen.
+var labels = map[string]string{"hashrate": "H/s", "hashrate1d": "H/s 1d", "workers_list": "WORKERS"}
+
+// exact are numbers in text.
+var exact = []string{"work", "bestdiff", "netdiff"}
+
 // label names a plain member.
 func label(key string) string {
 	if window, ok := windows[key]; ok {
 		return "H/s " + window
+	}
+	if name, ok := labels[key]; ok {
+		return name
 	}
 	return key
 }
 
 // title heads a column.
 func title(key string) string {
-	if _, ok := windows[key]; ok {
-		return label(key)
+	if name := label(key); name != key {
+		return name
 	}
 	return strings.ToUpper(key)
 }
@@ -158,12 +171,15 @@ func title(key string) string {
 func format(key string, v json.RawMessage) string {
 	var text string
 	if json.Unmarshal(v, &text) == nil {
-		return oneLine(text)
+		if amount, err := strconv.ParseFloat(text, 64); err == nil && slices.Contains(exact, key) {
+			return figures.Number(amount)
+		}
+		return OneLine(text)
 	}
-	if counts, err := parseObject(v); err == nil {
+	if counts, err := ParseObject(v); err == nil {
 		words := make([]string, len(counts))
 		for i, c := range counts {
-			words[i] = string(c.value) + " " + oneLine(c.key)
+			words[i] = string(c.value) + " " + OneLine(c.key)
 		}
 		return strings.Join(words, ", ")
 	}
@@ -172,11 +188,13 @@ func format(key string, v json.RawMessage) string {
 		return string(v) // true, false, null
 	}
 	switch key {
-	case "lastshare", "lastrejected", "start", "started", "starttime", "update", "time", "worktime":
+	case "lastshare", "lastrejected", "start", "started", "starttime", "update", "time", "worktime", "ended", "seen", "created":
 		switch {
 		case number != 0:
 		case key == "started":
 			return "not connected"
+		case key == "ended":
+			return "open"
 		default:
 			return "never"
 		}
@@ -193,8 +211,21 @@ func format(key string, v json.RawMessage) string {
 	if _, ok := windows[key]; ok {
 		return difficulty.FormatSI(number * difficulty.HashesPerDifficulty)
 	}
+	if key == "hashrate" || key == "hashrate1d" {
+		return difficulty.FormatSI(number)
+	}
 	if !bytes.ContainsAny(v, ".e") {
 		return string(v)
 	}
 	return figures.Number(number)
+}
+
+// OneLine keeps programs that read the output line by line in step.
+func OneLine(reply string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, strings.TrimRight(reply, "\r\n"))
 }

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"ckpool/internal/figures"
+	"ckpool/internal/journal"
+	"ckpool/internal/page"
+	"ckpool/internal/store"
+)
+
+func (c *call) check(ctx context.Context) error {
+	return c.with(ctx, func(s *store.Store) error {
+		differences, err := s.Check(ctx)
+		if err != nil {
+			return err
+		}
+		if c.json {
+			err = c.print(struct {
+				Differences []string `json:"differences"`
+			}{append([]string{}, differences...)})
+		} else {
+			for _, d := range differences {
+				fmt.Fprintln(c, page.OneLine(d))
+			}
+		}
+		if len(differences) > 0 {
+			return fmt.Errorf("%s: what is stored is not what its parts add up to", figures.Things(int64(len(differences)), "difference"))
+		}
+		if err == nil && !c.json {
+			_, err = fmt.Fprintln(c, "all sums and shifts are what shares and jobs add up to")
+		}
+		return err
+	})
+}
+
+// dir is the journal that was named, or the usual one.
+func (c *call) dir() (string, error) {
+	switch {
+	case len(c.args) > 0:
+		return c.args[0], nil
+	case len(c.journals) > 1:
+		return "", errors.New("which journal? name its directory behind the command")
+	}
+	return c.journals[0], nil
+}
+
+// segment is a part of a journal.
+type segment struct {
+	Name    string `json:"name"`
+	Epoch   uint64 `json:"epoch"`
+	First   uint64 `json:"first"`
+	Last    uint64 `json:"last"`
+	Shares  uint64 `json:"shares"`
+	Bytes   int64  `json:"bytes"`
+	Whole   bool   `json:"whole"` // it was ended
+	Damaged int64  `json:"damaged"`
+	Created int64  `json:"created"`
+	Program string `json:"program"`
+}
+
+func (c *call) journalList(context.Context) error {
+	dir, err := c.dir()
+	if err != nil {
+		return err
+	}
+	rows, err := journal.Segments(dir)
+	if err != nil {
+		return err
+	}
+	list := []segment{}
+	for _, g := range rows {
+		v := segment{
+			Name: g.Name, Epoch: g.Header.Epoch, First: g.Header.First, Last: g.Last.Number, Shares: g.Shares, Bytes: g.Size,
+			Whole: g.Whole, Created: g.Header.Created / 1_000_000, Program: g.Header.Program,
+		}
+		for _, d := range g.Damaged {
+			v.Damaged += d.Bytes
+		}
+		list = append(list, v)
+	}
+	return c.print(struct {
+		Segments []segment `json:"segments"`
+	}{list})
+}
+
+func (c *call) journalPrint(ctx context.Context) error {
+	dir, err := c.dir()
+	if err != nil {
+		return err
+	}
+	r, err := journal.NewReader(dir, journal.Cursor{})
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	out := bufio.NewWriterSize(c, 1<<16)
+	var line []byte
+	for ctx.Err() == nil {
+		k, err := r.Read()
+		if err == io.EOF {
+			break
+		}
+		if err == nil {
+			line, err = k.AppendJSON(line[:0])
+		}
+		if err == nil {
+			_, err = out.Write(line)
+		}
+		if err != nil {
+			return errors.Join(out.Flush(), err)
+		}
+	}
+	return out.Flush()
+}
+
+func (c *call) journalCheck(context.Context) error {
+	dir, err := c.dir()
+	if err != nil {
+		return err
+	}
+	type finding struct {
+		Position string `json:"at,omitempty"`
+		Text     string `json:"text"`
+	}
+	findings := []finding{}
+	s, err := journal.Check(dir, func(f journal.Finding) {
+		v := finding{Text: page.OneLine(f.Text)}
+		if f.Position != (journal.Position{}) {
+			v.Position = f.Position.String()
+		}
+		if findings = append(findings, v); !c.json {
+			fmt.Fprintln(c, v.Position, v.Text)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	if c.json {
+		err = c.print(struct {
+			Segments uint64    `json:"segments"`
+			Records  uint64    `json:"records"`
+			Shares   uint64    `json:"shares"`
+			Computed uint64    `json:"computed"`
+			Missing  uint64    `json:"missing"`
+			Wrong    uint64    `json:"wrong"`
+			Findings []finding `json:"findings"`
+		}{s.Segments, s.Records, s.Shares, s.Computed, s.Missing, s.Wrong, findings})
+	} else {
+		_, err = fmt.Fprintf(c, "%s, %s; %s computed anew, %d wrong, %d records missing\n", figures.Things(int64(s.Segments), "segment"),
+			figures.Things(int64(s.Shares), "share"), figures.Things(int64(s.Computed), "share"), s.Wrong, s.Missing)
+	}
+	if err == nil && (s.Wrong > 0 || s.Missing > 0) {
+		err = fmt.Errorf("journal %s is not whole, or not right", dir)
+	}
+	return err
+}

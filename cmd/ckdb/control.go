@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"ckpool/control"
+	"ckpool/event"
+	"ckpool/internal/buildinfo"
+	"ckpool/internal/store"
+)
+
+// socket is the name of the control socket.
+const socket = "listener"
+
+// daemon is how a running instance does, as its socket tells.
+type daemon struct {
+	Version  string    `json:"version"`
+	PID      int       `json:"pid"`
+	Database string    `json:"database"` // without its password
+	Whole    bool      `json:"whole"`    // it has none
+	Journals []journey `json:"journals"`
+}
+
+// journey is how far a journal is stored.
+type journey struct {
+	Dir      string `json:"dir"`
+	Instance string `json:"instance"` // "" until there is a journal
+	Name     string `json:"name"`
+	Epoch    uint64 `json:"epoch"`
+	Number   uint64 `json:"number"`
+	Shares   uint64 `json:"shares"` // stored by this process
+	Trouble  string `json:"trouble"`
+	Refused  bool   `json:"refused"`
+}
+
+func (s *service) daemon() daemon {
+	d := daemon{Version: buildinfo.Version(), PID: os.Getpid(), Database: store.Redacted(s.where)}
+	d.Whole = d.Database == s.where
+	if !strings.Contains(s.where, "://") {
+		d.Database = absolute(s.where)
+	}
+	for _, f := range s.followers {
+		p := f.Progress()
+		d.Journals = append(d.Journals, journey{p.Dir, p.Instance, p.Name, p.Position.Epoch, p.Position.Number, p.Shares, p.Err, p.Refused})
+	}
+	return d
+}
+
+// commands registers those that the control socket takes.
+func (s *service) commands(server *control.Server) {
+	word := func(reply string) func(context.Context, string) (string, error) {
+		return func(context.Context, string) (string, error) { return reply, nil }
+	}
+	server.Handle(socket, "ping", word("pong"))
+	server.Handle(socket, "version", word("ckdb "+buildinfo.Version()))
+	server.Handle(socket, "status", func(context.Context, string) (string, error) { return control.Encode(s.daemon()), nil })
+	server.Handle(socket, "loglevel", func(_ context.Context, args string) (string, error) {
+		n, err := strconv.Atoi(args)
+		switch {
+		case err != nil:
+			return "Failed", nil
+		case n < 0 || n > 7:
+			return "Invalid", nil
+		}
+		s.log.SetLevel(event.Level(n))
+		s.events.Say(event.Notice, fmt.Sprintf("Control: loglevel %d", n))
+		return "success", nil
+	})
+	server.Handle(socket, "shutdown", func(context.Context, string) (string, error) {
+		s.events.Say(event.Notice, "Control: shutdown")
+		s.shutdown()
+		return "exiting", nil
+	})
+}

@@ -1,0 +1,206 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/term"
+
+	"ckpool/control"
+	"ckpool/event"
+	"ckpool/internal/accounting"
+	"ckpool/internal/buildinfo"
+	"ckpool/internal/instance"
+	"ckpool/internal/logfile"
+	"ckpool/internal/store"
+)
+
+// errLogged is an error the log and the console have told already.
+var errLogged = errors.New("reported")
+
+// flushLog is how long the log may take to write its last lines.
+const flushLog = 300 * time.Millisecond
+
+// service is one running instance. Its fields are immutable once it runs.
+type service struct {
+	options   *options
+	where     string // the database
+	log       *logfile.Log
+	events    event.Func // writes to the log
+	store     *store.Store
+	followers []*accounting.Follower
+	shutdown  func()
+}
+
+// serve is the life of one instance.
+func serve(ctx context.Context, o *options, stderr io.Writer) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	signal.Ignore(syscall.SIGPIPE)
+	_ = instance.SetProcessName(o.name) // of no use but in ps and top
+	dir := cmp.Or(o.sockDir, filepath.Join("/tmp", o.name))
+	if pid, err := instance.Running(dir); err == nil && pid != 0 && !o.killOld {
+		return fmt.Errorf("%s is already running, as process %d in %s: -k ends it first, -n and -s start another", o.name, pid, dir)
+	}
+	claim, err := instance.Claim(ctx, dir, o.group, o.killOld)
+	if err != nil {
+		return err
+	}
+	defer claim.Release()
+	s := &service{options: o, where: cmp.Or(o.db, defaultDB), shutdown: cancel}
+	if err := s.openLog(stderr); err != nil {
+		return err
+	}
+	defer s.closeLog()
+	s.events.Say(event.Warning, fmt.Sprintf("%s %s starting", o.name, buildinfo.Version()))
+	if err := s.run(ctx, claim.Dir); err != nil {
+		s.events.Say(event.Emergency, oneLine(err))
+		return errLogged
+	}
+	s.events.Say(event.Warning, o.name+" shutting down")
+	return nil
+}
+
+func (s *service) openLog(stderr io.Writer) error {
+	if err := os.MkdirAll(s.options.ownLog, 0o750); err != nil {
+		return fmt.Errorf("log directory %s: %w", s.options.ownLog, errors.Unwrap(err))
+	}
+	f, ok := stderr.(*os.File)
+	log, err := logfile.Open(logfile.Config{
+		Path: filepath.Join(s.options.ownLog, s.options.name+".log"), Console: stderr, Terminal: ok && term.IsTerminal(int(f.Fd())),
+		Level: s.options.level, Colours: os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb",
+	})
+	if err != nil {
+		return fmt.Errorf("log: %w", err)
+	}
+	s.log, s.events = log, log.Tell
+	return nil
+}
+
+func (s *service) closeLog() {
+	last, cancel := context.WithTimeout(context.Background(), flushLog)
+	defer cancel()
+	_ = s.log.Close(last) // there is nowhere left to tell
+}
+
+// run serves until ctx ends, or no journal can be stored any more.
+func (s *service) run(ctx context.Context, dir string) (err error) {
+	manager, err := findManager()
+	if err != nil {
+		s.events.Say(event.Warning, err.Error())
+	}
+	defer manager.Close()
+	if s.store, err = store.Open(ctx, s.where); err != nil {
+		return err
+	}
+	defer s.store.Close()
+	for _, dir := range s.options.journals {
+		if slices.ContainsFunc(s.followers, func(f *accounting.Follower) bool { return f.Dir == dir }) {
+			return fmt.Errorf("journal %s is named twice", dir)
+		}
+		s.followers = append(s.followers, &accounting.Follower{Dir: dir, Reader: s.options.name, Store: s.store, Events: s.events})
+	}
+	server := control.NewServer(dir, s.options.group)
+	s.commands(server)
+	if err := server.Listen(); err != nil {
+		return err
+	}
+	s.events.Say(event.Notice, fmt.Sprintf("Database %s, shares are kept for %s", store.Redacted(s.where), s.kept()))
+
+	// What runs beside the followers, and ends with the last of them.
+	ctx, cancel := context.WithCancel(ctx)
+	var around sync.WaitGroup
+	defer around.Wait()
+	defer cancel()
+	around.Go(func() { server.Serve(ctx) })
+	around.Go(func() { s.retain(ctx) })
+	around.Go(func() { s.reopenLog(ctx) })
+	around.Go(func() { s.keepManager(ctx, manager) })
+	return s.follow(ctx)
+}
+
+// follow stores all journals. One that cannot be stored stops no other; the last
+// one's error is returned.
+func (s *service) follow(ctx context.Context) error {
+	ended := make(chan error)
+	for _, f := range s.followers {
+		go func() { ended <- f.Run(ctx) }()
+	}
+	var last error
+	for n := len(s.followers); n > 0; n-- {
+		err := <-ended
+		if err != nil && n > 1 {
+			s.events.Say(event.Critical, oneLine(err))
+		}
+		last = err
+	}
+	return last
+}
+
+// reopenLog opens the log anew when it may have been renamed.
+func (s *service) reopenLog(ctx context.Context) {
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGUSR1, syscall.SIGHUP)
+	defer signal.Stop(signals)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-signals:
+			s.log.Reopen()
+		}
+	}
+}
+
+func (s *service) kept() string {
+	if s.options.keep == 0 {
+		return "ever"
+	}
+	return fmt.Sprintf("%d days", s.options.keep)
+}
+
+// retainEvery is how often old shares are looked for.
+const retainEvery = time.Hour
+
+// retain drops the days of shares that are old enough. Days are those of the shares'
+// own times, and so the newest one stored tells which day it is: a clock that is ahead
+// drops nothing.
+func (s *service) retain(ctx context.Context) {
+	if s.options.keep == 0 {
+		return
+	}
+	tick := time.NewTicker(retainEvery)
+	defer tick.Stop()
+	for {
+		now := time.Now()
+		list, _, err := s.store.Status(ctx)
+		newest := int64(0)
+		for _, i := range list {
+			newest = max(newest, i.Time)
+		}
+		if newest > 0 && newest < now.UnixMicro() {
+			now = time.UnixMicro(newest)
+		}
+		if err == nil && newest > 0 {
+			err = s.store.Retain(ctx, now.AddDate(0, 0, -s.options.keep).Unix())
+		}
+		if err != nil && ctx.Err() == nil {
+			s.events.Say(event.Warning, "Old shares are not dropped: "+err.Error()+"; trying again in an hour")
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"strings"
+
+	"ckpool/internal/getopt"
+	"ckpool/internal/manual"
+)
+
+func manualPage() manual.Page {
+	p := manual.Page{
+		Name:     "ckdb",
+		Title:    "database of a bitcoin mining pool",
+		Synopsis: synopsis,
+		About: `ckdb reads what ckpool writes in its journal and stores it in a database: each share
+once, whatever is stopped, killed or away in between, and its sums by worker, hour, day
+and shift. It runs until SIGTERM; kill -9 loses nothing. Without options the journal is
+logs/journal, where the key "journal" of ckpool.conf(5) puts it, and the database is
+SQLite, in the directory ckdb.
+
+With a command it shows what is stored, while it runs or not, and changes nothing. The
+database of the running instance is asked for by its socket; --db names another.
+
+Long options may be abbreviated as long as they are unique.`,
+		Options: getopt.List(new(flags).set()),
+		Sections: []manual.Section{{
+			Title: "Commands",
+			Text: `On a terminal tables fit its width. Numbers that --json prints as text are exact: difficulties
+have up to twelve decimals. The running instance answers ckpmsg -n ckdb, too: ping, version,
+status, loglevel=N and shutdown.`,
+		}, {
+			Title: "Environment",
+			Items: []manual.Item{
+				{Term: envDB, Text: "the database, where --db does not name it"},
+				{Term: "PGPASSWORD, PGHOST and others", Text: "of PostgreSQL, for what its URL does not say"},
+			},
+		}, {
+			Title: "Examples",
+			Items: []manual.Item{
+				{Term: "ckdb", Text: "store logs/journal in ckdb/"},
+				{Term: "ckdb --db postgres://ckdb@db.example/ckdb -j /var/lib/ckpool/logs/journal -j /var/lib/ckpool/solo/journal", Text: "store two pools in PostgreSQL"},
+				{Term: "ckdb status", Text: "how far it is"},
+				{Term: "ckdb --json blocks", Text: "blocks found, for a program to read"},
+			},
+		}, {
+			Title: "Exit status",
+			Text: `0; 1 if a command failed or "check" found a difference, or if it could not start, or no journal
+could be stored any more: that of another network, or of a later release.`,
+		}, {
+			Title: "See also",
+			Text:  "ckpool(1), ckpool.conf(5), ckpmsg(1), docs/ckdb.md",
+		}},
+	}
+	for _, c := range commands {
+		p.Sections[0].Items = append(p.Sections[0].Items, manual.Item{Term: strings.TrimSpace(c.name + " " + c.args), Text: c.text})
+		if word, _, two := strings.Cut(c.name, " "); !two || p.Words[len(p.Words)-1] != word {
+			p.Words = append(p.Words, word)
+		}
+	}
+	return p
+}

@@ -1,0 +1,184 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/pflag"
+	"golang.org/x/term"
+
+	"ckpool/event"
+	"ckpool/internal/getopt"
+)
+
+// options is the command line.
+type options struct {
+	name     string // of the instance
+	sockDir  string // that was named; empty: none
+	group    int    // owner of the socket; -1: the process's group
+	level    event.Level
+	killOld  bool
+	logDir   string   // the pool's
+	ownLog   string   // directory of the log
+	journals []string // directories
+	named    bool     // the journals are
+	db       string   // of the database; empty: none was named
+	keep     int      // days that shares are kept; 0: for ever
+	json     bool
+	wide     bool
+	command  []string
+	help     bool
+	version  bool
+	manual   string // format of the manual to print; empty: none
+}
+
+// flags are the options as they are read.
+type flags struct {
+	options
+	groupName, levelText   string
+	dbName, dbUser, dbPass string
+}
+
+// Defaults.
+const (
+	defaultDB   = "ckdb" // directory
+	defaultKeep = 30
+	envDB       = "CKDB_DB"
+)
+
+// set declares the options, the common ones first.
+func (f *flags) set() *pflag.FlagSet {
+	fs := pflag.NewFlagSet("ckdb", pflag.ContinueOnError)
+	fs.Usage = func() {}
+	fs.SortFlags = false
+	fs.StringVar(&f.db, "db", "", "`DATABASE`: postgres://USER:PASSWORD@HOST/NAME, or a directory for one in SQLite; without it $CKDB_DB, or the directory ckdb")
+	fs.StringVarP(&f.dbName, "dbname", "d", "", "`NAME` of a PostgreSQL database on this machine, ckdb without it")
+	fs.StringVarP(&f.dbUser, "dbuser", "u", "", "`USER` of it, postgres without it")
+	fs.StringVarP(&f.dbPass, "dbpass", "p", "", "`PASSWORD` of it, which others can see in the list of processes: better in ~/.pgpass or $PGPASSWORD")
+	getopt.Group(fs, "The database")
+	fs.StringVarP(&f.logDir, "logdir", "r", "logs", "`DIR` of the pool's logs, in which its journal is; logs without it")
+	fs.StringArrayVarP(&f.journals, "journal", "j", nil, "`DIR` of a journal, instead; may be given for each of several pools")
+	getopt.Group(fs, "What is stored")
+	fs.IntVar(&f.keep, "keep", defaultKeep, "`DAYS` that each share is kept, 30 without it, 0 for ever; sums are kept for ever")
+	fs.StringVarP(&f.name, "name", "n", "ckdb", "`NAME` of the instance, ckdb without it: of its log and socket directory")
+	fs.StringVarP(&f.sockDir, "sockdir", "s", "", "`DIR` of its control socket and pid file; without it /tmp/NAME")
+	fs.StringVarP(&f.groupName, "group", "g", "", "`GROUP` that owns the control socket and its directory")
+	fs.BoolVarP(&f.killOld, "killold", "k", false, "end the running instance of the same name first")
+	fs.StringVarP(&f.levelText, "loglevel", "l", "5", "log up to this `LEVEL`: 0 emergencies, 3 errors, 4 warnings, 5 notices, 6 information, 7 all; 5 without it")
+	fs.StringVarP(&f.ownLog, "ckdb-logdir", "R", "", "`DIR` of its own log; without it that of the pool's logs")
+	getopt.Group(fs, "The running instance")
+	fs.BoolVar(&f.json, "json", false, "print the answer to a command for programs")
+	fs.BoolVar(&f.wide, "wide", false, "print all of a table, however wide the terminal is")
+	getopt.Group(fs, "Commands")
+	fs.BoolVarP(&f.help, "help", "h", false, "print this")
+	fs.BoolVar(&f.version, "version", false, "print what this program was built from")
+	fs.StringVar(&f.manual, "manual", "", "print the manual: man, bash or zsh")
+	getopt.Group(fs, "Help")
+	_ = fs.MarkHidden("manual") // it exists
+	return fs
+}
+
+// synopsis are the ways to call the program.
+var synopsis = []string{"[options]", "[options] COMMAND [ARGUMENT...]"}
+
+func usage(width int) string {
+	text := getopt.Usage(new(flags).set(), synopsis,
+		"Stores what pools tell in their journals in a database, until it is ended; with a command, shows what is there. See ckdb(1), or docs/ckdb.md.", width)
+	var b strings.Builder
+	b.WriteString(text + "\nCommands:\n")
+	for _, c := range commands {
+		b.WriteString(getopt.Wrap(fmt.Sprintf("  %-26s%s", strings.TrimSpace(c.name+" "+c.args), c.text), width, 28) + "\n")
+	}
+	return b.String()
+}
+
+// parseOptions reads the command line. The error is what the user is to read.
+func parseOptions(args []string) (*options, error) {
+	f := &flags{}
+	fs := f.set()
+	args, err := getopt.Expand(fs, args)
+	if err == nil {
+		err = fs.Parse(args)
+	}
+	switch {
+	case f.help:
+		return &f.options, nil
+	case err != nil:
+		return nil, fmt.Errorf("%w; \"ckdb --help\" lists the options", getopt.Explain(err))
+	}
+	f.command = fs.Args()
+	return &f.options, f.resolve(fs)
+}
+
+// resolve checks the options and fills in what depends on others.
+func (f *flags) resolve(fs *pflag.FlagSet) error {
+	if strings.ContainsAny(f.name, "/\x00") || f.name == "." || f.name == ".." || f.name == "" {
+		return fmt.Errorf("invalid name %q: it becomes a file name", f.name)
+	}
+	n, err := strconv.Atoi(f.levelText)
+	if err != nil || n < 0 || n > 7 {
+		return fmt.Errorf("-l %s: want a level from 0 to 7", f.levelText)
+	}
+	f.level = event.Level(n)
+	if f.keep < 0 {
+		return fmt.Errorf("--keep %d: want days, or 0 for ever", f.keep)
+	}
+	f.group = -1
+	if f.groupName != "" {
+		g, err := user.LookupGroup(f.groupName)
+		if err != nil {
+			return fmt.Errorf("there is no group %s", f.groupName)
+		}
+		if f.group, err = strconv.Atoi(g.Gid); err != nil {
+			return err
+		}
+	}
+	if f.named = len(f.journals) > 0 || fs.Changed("logdir"); len(f.journals) == 0 {
+		f.journals = []string{filepath.Join(f.logDir, "journal")}
+	}
+	for i, dir := range f.journals {
+		if f.journals[i], err = filepath.Abs(dir); err != nil {
+			return err
+		}
+	}
+	f.ownLog = cmp.Or(f.ownLog, f.logDir)
+	return f.resolveDB(fs)
+}
+
+func (f *flags) resolveDB(fs *pflag.FlagSet) error {
+	server := fs.Changed("dbname") || fs.Changed("dbuser") || fs.Changed("dbpass")
+	switch {
+	case f.db != "" && server:
+		return errors.New("--db names the whole database: -d, -u and -p are not for it")
+	case f.db == "" && server:
+		u := url.URL{Scheme: "postgres", User: url.User(cmp.Or(f.dbUser, "postgres")), Host: "127.0.0.1", Path: "/" + cmp.Or(f.dbName, "ckdb")}
+		if f.dbPass != "" {
+			u.User = url.UserPassword(u.User.Username(), f.dbPass)
+		}
+		f.db = u.String()
+	case f.db == "":
+		f.db = os.Getenv(envDB)
+	}
+	return nil
+}
+
+// columns are those of a terminal that tables have to fit, 0 where they need not.
+func (o *options) columns(out io.Writer) int {
+	f, ok := out.(*os.File)
+	if !ok || o.wide {
+		return 0
+	}
+	width, _, err := term.GetSize(int(f.Fd()))
+	if err != nil {
+		return 0
+	}
+	return width
+}

@@ -1,0 +1,229 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"ckpool/internal/accounting"
+	"ckpool/internal/figures"
+	"ckpool/internal/journal"
+	"ckpool/internal/page"
+	"ckpool/internal/store"
+)
+
+// status is the answer of the command.
+type status struct {
+	Running  bool            `json:"running"`
+	Version  string          `json:"version,omitempty"` // of the running instance
+	Database string          `json:"database"`
+	Journals []journalStatus `json:"journals"`
+	Gaps     []gap           `json:"gaps"`
+	Total    amounts         `json:"total"`
+	Block    *block          `json:"last_block"`
+	Warnings []string        `json:"warnings"`
+}
+
+// journalStatus is how far the journal of a pool is stored.
+type journalStatus struct {
+	Pool     string  `json:"pool"`
+	Instance string  `json:"instance"`
+	Dir      string  `json:"dir,omitempty"`  // "": it is not on this machine
+	Stored   string  `json:"stored_to"`      // position
+	Time     int64   `json:"time"`           // of that record
+	Behind   uint64  `json:"behind_shares"`  // that are not stored
+	Seconds  float64 `json:"behind_seconds"` // since the first of the records that are not
+	Shares   int64   `json:"shares"`         // stored
+	Repeated int64   `json:"repeated"`
+	Expired  int64   `json:"expired"`
+	Trouble  string  `json:"trouble,omitempty"`
+}
+
+// gap is what the journal of a pool does not have.
+type gap struct {
+	Pool  string `json:"pool"`
+	Epoch int64  `json:"epoch"`
+	First int64  `json:"first"`
+	Last  int64  `json:"last"` // 0: to the end of the epoch
+	Cause string `json:"cause"`
+}
+
+func (c *call) status(ctx context.Context) error {
+	d, err := c.daemon(ctx)
+	if err != nil {
+		return err
+	}
+	s, where, err := c.open(ctx, d)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	st := status{Database: store.Redacted(where), Journals: []journalStatus{}, Gaps: []gap{}, Warnings: []string{}}
+	if d != nil {
+		st.Running, st.Version = true, d.Version
+	}
+	if err := c.fill(ctx, &st, s, d); err != nil {
+		return err
+	}
+	if c.json {
+		return c.print(&st)
+	}
+	return c.printStatus(&st)
+}
+
+func (c *call) fill(ctx context.Context, st *status, s *store.Store, d *daemon) error {
+	list, warnings, err := s.Status(ctx)
+	if err != nil {
+		return err
+	}
+	st.Warnings = append(st.Warnings, warnings...)
+	for i := range list {
+		v := &list[i]
+		st.Journals = append(st.Journals, journalStatus{
+			Pool: v.Name, Instance: hex.EncodeToString(v.ID[:]), Stored: v.At.String(), Time: v.Time / 1_000_000,
+			Shares: v.Shares, Repeated: v.Repeated, Expired: v.Expired,
+		})
+		for _, g := range v.Gaps {
+			if g.Last == accounting.ToEnd {
+				g.Last = 0
+			}
+			st.Gaps = append(st.Gaps, gap{v.Name, g.Epoch, g.First, g.Last, g.Cause})
+		}
+	}
+	if err := c.addJournals(st, list, d); err != nil {
+		return err
+	}
+	sums, err := s.Sums(ctx, store.Query{By: store.ByPool, Days: true})
+	if err != nil {
+		return err
+	}
+	recent, err := recentSums(ctx, s, store.Query{By: store.ByPool})
+	if err != nil {
+		return err
+	}
+	var all store.Sum
+	var last recently
+	for i := range sums {
+		all.Add(&sums[i].Sum)
+		last.add(recent[nameOf(&sums[i])])
+	}
+	st.Total = amountsOf(&all, last)
+	blocks, err := s.Blocks(ctx, 1)
+	if err == nil && len(blocks) > 0 {
+		b := blockOf(&blocks[0])
+		st.Block = &b
+	}
+	return err
+}
+
+// addJournals looks how far the journals on this machine are stored: those that the
+// running instance has, or the ones that were named.
+func (c *call) addJournals(st *status, list []store.InstanceStatus, d *daemon) error {
+	dirs := c.journals
+	trouble := map[string]string{}
+	if d != nil && !c.named {
+		dirs = nil
+		for _, j := range d.Journals {
+			dirs = append(dirs, j.Dir)
+			trouble[j.Dir] = j.Trouble
+		}
+	}
+	for _, dir := range dirs {
+		h, err := journal.Describe(dir)
+		if errors.Is(err, journal.ErrNone) || errors.Is(err, fs.ErrNotExist) {
+			st.Journals = append(st.Journals, journalStatus{Dir: dir, Trouble: "there is none yet"})
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		at := -1
+		var position journal.Position
+		for i := range list {
+			if st.Journals[i].Instance == h.Instance {
+				at, position = i, journal.Position{Epoch: uint64(list[i].At.Epoch), Number: uint64(list[i].At.Number)}
+			}
+		}
+		if at < 0 {
+			st.Journals = append(st.Journals, journalStatus{Pool: h.Name, Instance: h.Instance, Stored: position.String()})
+			at = len(st.Journals) - 1
+		}
+		j := &st.Journals[at]
+		b, err := journal.Behind(dir, position)
+		if err != nil {
+			return err
+		}
+		j.Dir, j.Behind, j.Trouble = dir, b.Shares, trouble[dir]
+		if b.Records > 0 {
+			j.Seconds = max(0, time.Since(time.UnixMicro(b.Since)).Seconds())
+		}
+	}
+	return nil
+}
+
+func (c *call) printStatus(st *status) error {
+	l := c.Lines()
+	if st.Running {
+		l.Print("ckdb", "running, "+st.Version)
+	} else {
+		l.Print("ckdb", "not running")
+	}
+	l.Print("database", st.Database)
+	for i := range st.Journals {
+		l.Print("journal", st.Journals[i].text())
+	}
+	for _, g := range st.Gaps {
+		to := fmt.Sprintf("to %d", g.Last)
+		if g.Last == 0 {
+			to = "on"
+		}
+		l.Print("gap", fmt.Sprintf("%s, epoch %d, records from %d %s: %s", page.OneLine(g.Pool), g.Epoch, g.First, to, g.Cause))
+	}
+	if len(st.Gaps) == 0 {
+		l.Print("gaps", "none")
+	}
+	l.Print("shares", st.Total.text())
+	if st.Total.Rejected > 0 {
+		l.Print("rejects", figures.Count(st.Total.Rejected))
+	}
+	l.Print("hash rate", fmt.Sprintf("%s (1h), %s (1d)", figures.Rate(st.Total.Hashrate), figures.Rate(st.Total.Hashrate1d)))
+	if b := st.Block; b != nil {
+		l.Print("last block", fmt.Sprintf("%s, %s ago, %s, %s, by %s", figures.Count(b.Height), figures.Duration(time.Since(time.Unix(b.Time, 0))),
+			figures.Bitcoins(b.Reward), b.State, figures.Worker(page.OneLine(b.Worker))))
+	} else {
+		l.Print("last block", "none yet")
+	}
+	for _, w := range st.Warnings {
+		l.Print("warning", page.OneLine(w))
+	}
+	return l.Flush()
+}
+
+func (j *journalStatus) text() string {
+	text := "of " + page.OneLine(j.Pool)
+	if j.Pool == "" {
+		text = page.OneLine(j.Dir)
+	}
+	switch {
+	case j.Dir == "":
+		text += fmt.Sprintf(", not on this machine: stored to record %s", j.Stored)
+	case j.Instance == "":
+	case j.Behind == 0:
+		text += ": all shares stored"
+	default:
+		text += fmt.Sprintf(": %s not stored yet, the first of %s ago", figures.Things(int64(j.Behind), "share"), figures.Duration(time.Duration(j.Seconds*float64(time.Second))))
+	}
+	if j.Repeated > 0 {
+		text += fmt.Sprintf("; %s were there before and are credited once", figures.Things(j.Repeated, "share"))
+	}
+	if j.Expired > 0 {
+		text += fmt.Sprintf("; %s came after their day was dropped", figures.Things(j.Expired, "share"))
+	}
+	if j.Trouble != "" {
+		text += ": " + page.OneLine(j.Trouble)
+	}
+	return text
+}

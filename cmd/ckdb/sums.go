@@ -1,0 +1,302 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"ckpool/difficulty"
+	"ckpool/internal/figures"
+	"ckpool/internal/store"
+	"ckpool/work"
+)
+
+// amounts are sums as answers have them. Difficulties are decimal numbers in text, and
+// exact.
+type amounts struct {
+	Hashrate     float64 `json:"hashrate"`   // hashes per second, over one to two hours
+	Hashrate1d   float64 `json:"hashrate1d"` // over a day
+	Shares       int64   `json:"shares"`     // accepted
+	Work         string  `json:"work"`       // difficulty of them
+	Rejected     int64   `json:"rejected"`
+	RejectedWork string  `json:"rejected_work"`
+	Best         string  `json:"bestdiff"`
+	LastShare    int64   `json:"lastshare"` // unix seconds, 0 for never
+}
+
+// recently is what was accepted of late, and over how long.
+type recently struct {
+	hour, day     difficulty.Exact
+	inHour, inDay time.Duration
+}
+
+func (r *recently) add(o recently) {
+	r.hour, r.day = r.hour.Add(o.hour), r.day.Add(o.day)
+	r.inHour, r.inDay = max(r.inHour, o.inHour), max(r.inDay, o.inDay)
+}
+
+func amountsOf(s *store.Sum, r recently) amounts {
+	rejected := s.Rejected()
+	a := amounts{
+		Shares: s.Accepted.Count, Work: s.Accepted.Work.String(), Rejected: rejected.Count, RejectedWork: rejected.Work.String(),
+		Best: s.Best.String(), LastShare: s.LastShare / 1_000_000,
+	}
+	if r.inHour > 0 {
+		a.Hashrate, a.Hashrate1d = store.HashRate(r.hour, r.inHour), store.HashRate(r.day, r.inDay)
+	}
+	return a
+}
+
+func (a *amounts) text() string {
+	return fmt.Sprintf("%s accepted, work %s", figures.Count(a.Shares), figures.Number(number(a.Work)))
+}
+
+// number is a decimal number for people.
+func number(text string) float64 {
+	x, err := difficulty.ParseExact(text)
+	if err != nil {
+		return 0
+	}
+	return x.Float64()
+}
+
+// nameOf tells the rows of a query apart.
+func nameOf(r *store.Row) [4]string {
+	return [4]string{string(r.Kind), r.Account, r.Name, r.Pool}
+}
+
+// recentSums are what the rows of a query had of late. Sums are by the hour, and so
+// the time is what has passed since an hour began.
+func recentSums(ctx context.Context, s *store.Store, q store.Query) (map[[4]string]recently, error) {
+	now := time.Now()
+	hour := now.Unix() / 3600
+	all := map[[4]string]recently{}
+	for _, from := range []int64{hour - 1, hour - 23} {
+		q.From, q.To = from, hour+1
+		rows, err := s.Sums(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		in := now.Sub(time.Unix(from*3600, 0))
+		for i := range rows {
+			r := all[nameOf(&rows[i])]
+			first := time.UnixMicro(rows[i].FirstShare)
+			span := max(min(in, now.Sub(first)), time.Minute)
+			if from == hour-1 {
+				r.hour, r.inHour = rows[i].Accepted.Work, span
+			} else {
+				r.day, r.inDay = rows[i].Accepted.Work, span
+			}
+			all[nameOf(&rows[i])] = r
+		}
+	}
+	return all, nil
+}
+
+// account is one, with the number of its workers.
+type account struct {
+	User    string `json:"user"`
+	Kind    string `json:"kind"` // address or user
+	Workers int    `json:"workers"`
+	amounts
+}
+
+func (c *call) users(ctx context.Context) error {
+	return c.with(ctx, func(s *store.Store) error {
+		list, err := accounts(ctx, s, "")
+		if err != nil {
+			return err
+		}
+		return c.print(struct {
+			Users []account `json:"users"`
+		}{list})
+	})
+}
+
+func accounts(ctx context.Context, s *store.Store, name string) ([]account, error) {
+	rows, err := s.Sums(ctx, store.Query{By: store.ByAccount, Days: true, Account: name})
+	if err != nil {
+		return nil, err
+	}
+	recent, err := recentSums(ctx, s, store.Query{By: store.ByAccount, Account: name})
+	if err != nil {
+		return nil, err
+	}
+	workers, err := s.Sums(ctx, store.Query{By: store.ByWorker, Days: true, Account: name})
+	if err != nil {
+		return nil, err
+	}
+	count := map[[2]string]int{}
+	for i := range workers {
+		count[[2]string{string(workers[i].Kind), workers[i].Account}]++
+	}
+	list := []account{}
+	for i := range rows {
+		r := &rows[i]
+		list = append(list, account{r.Account, string(r.Kind), count[[2]string{string(r.Kind), r.Account}], amountsOf(&r.Sum, recent[nameOf(r)])})
+	}
+	return list, nil
+}
+
+// worker is one of an account.
+type worker struct {
+	Worker string `json:"worker"` // the account's name included
+	User   string `json:"user"`
+	amounts
+	Seen int64 `json:"seen"` // unix seconds
+}
+
+func workerName(w *store.Worker) string {
+	if w.Name == "" {
+		return w.Account
+	}
+	return w.Account + "." + w.Name
+}
+
+func (c *call) workers(ctx context.Context) error {
+	name := ""
+	if len(c.args) > 0 {
+		name = c.args[0]
+	}
+	return c.with(ctx, func(s *store.Store) error {
+		list, err := workers(ctx, s, name)
+		if err == nil && name != "" && len(list) == 0 {
+			err = fmt.Errorf("no worker of %q has sent a share", name)
+		}
+		if err != nil {
+			return err
+		}
+		return c.print(struct {
+			Workers []worker `json:"workers"`
+		}{list})
+	})
+}
+
+func workers(ctx context.Context, s *store.Store, name string) ([]worker, error) {
+	q := store.Query{By: store.ByWorker, Days: true, Account: name}
+	rows, err := s.Sums(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	q.Days = false
+	recent, err := recentSums(ctx, s, q)
+	list := []worker{}
+	for i := range rows {
+		r := &rows[i]
+		list = append(list, worker{workerName(&r.Worker), r.Account, amountsOf(&r.Sum, recent[nameOf(r)]), r.Seen / 1_000_000})
+	}
+	return list, err
+}
+
+// day is one of an account.
+type day struct {
+	Day      string `json:"day"` // in UTC
+	Shares   int64  `json:"shares"`
+	Work     string `json:"work"`
+	Rejected int64  `json:"rejected"`
+	Best     string `json:"bestdiff"`
+}
+
+func (c *call) user(ctx context.Context) error {
+	return c.with(ctx, func(s *store.Store) error {
+		list, err := accounts(ctx, s, c.args[0])
+		if err == nil && len(list) == 0 {
+			err = fmt.Errorf("%q has sent no share; \"ckdb users\" lists who has", c.args[0])
+		}
+		if err != nil {
+			return err
+		}
+		answer := struct {
+			account
+			Machines []worker `json:"workers_list"`
+			Days     []day    `json:"days"`
+		}{account: list[0], Days: []day{}}
+		if answer.Machines, err = workers(ctx, s, c.args[0]); err != nil {
+			return err
+		}
+		const shown = 14
+		hours := (time.Now().Unix()/86400 - shown + 1) * 24
+		rows, err := s.Sums(ctx, store.Query{By: store.ByAccount, Account: c.args[0], Days: true, Each: true, From: hours})
+		if err != nil {
+			return err
+		}
+		for i := range rows {
+			r := &rows[i]
+			rejected := r.Rejected()
+			answer.Days = append(answer.Days, day{
+				time.UnixMicro(r.Start).UTC().Format("2006-01-02"), r.Accepted.Count, r.Accepted.Work.String(), rejected.Count, r.Best.String(),
+			})
+		}
+		return c.print(answer)
+	})
+}
+
+// shift is one of a pool.
+type shift struct {
+	Pool     string `json:"pool"`
+	Shift    int64  `json:"shift"`
+	Name     string `json:"name"`
+	Started  int64  `json:"started"`
+	Ended    int64  `json:"ended"` // 0: it is open
+	Jobs     int64  `json:"jobs"`
+	Shares   int64  `json:"shares"`
+	Work     string `json:"work"`
+	Rejected int64  `json:"rejected"`
+	Cause    string `json:"cause"` // of its end
+}
+
+func (c *call) shifts(ctx context.Context) error {
+	return c.with(ctx, func(s *store.Store) error {
+		rows, err := s.Shifts(ctx, store.ShiftQuery{})
+		if err != nil {
+			return err
+		}
+		slices.SortStableFunc(rows, func(a, b store.Shift) int { return int(min(max(a.Started-b.Started, -1), 1)) })
+		list := []shift{}
+		for i := range rows {
+			r := &rows[i]
+			rejected := r.Rejected()
+			list = append(list, shift{
+				r.Pool, r.Number, r.Name, r.Started / 1_000_000, r.Ended / 1_000_000, r.Jobs, r.Accepted.Count, r.Accepted.Work.String(), rejected.Count, r.Reason,
+			})
+		}
+		return c.print(struct {
+			Shifts []shift `json:"shifts"`
+		}{list})
+	})
+}
+
+// block is one that was found.
+type block struct {
+	Height        int64  `json:"height"`
+	Worker        string `json:"worker"`
+	Reward        int64  `json:"reward"` // satoshis
+	Time          int64  `json:"time"`
+	State         string `json:"state"`
+	Confirmations int64  `json:"confirmations"`
+	Pool          string `json:"pool"`
+	Difficulty    string `json:"netdiff"`
+	Hash          string `json:"hash"`
+	Note          string `json:"note"`
+}
+
+func blockOf(b *store.StoredBlock) block {
+	return block{b.Height, workerName(&b.Finder), b.Reward, b.Found / 1_000_000, b.State, b.Confirmations, b.Pool, b.Difficulty.String(), work.FormatHash(b.Hash), b.Note}
+}
+
+func (c *call) blocks(ctx context.Context) error {
+	return c.with(ctx, func(s *store.Store) error {
+		rows, err := s.Blocks(ctx, 0)
+		if err != nil {
+			return err
+		}
+		list := []block{}
+		for i := range slices.Backward(rows) {
+			list = append(list, blockOf(&rows[i]))
+		}
+		return c.print(struct {
+			Blocks []block `json:"blocks"`
+		}{list})
+	})
+}

@@ -1,0 +1,20 @@
+#compdef ckdb
+_arguments \
+  '--db[DATABASE\: postgres\://USER\:PASSWORD@HOST/NAME, or a directory for one in SQLite; without it $CKDB_DB, or the directory ckdb]:DATABASE:' \
+  '(-d --dbname)'{-d,--dbname}'[NAME of a PostgreSQL database on this machine, ckdb without it]:NAME:' \
+  '(-u --dbuser)'{-u,--dbuser}'[USER of it, postgres without it]:USER:' \
+  '(-p --dbpass)'{-p,--dbpass}'[PASSWORD of it, which others can see in the list of processes\: better in ~/.pgpass or $PGPASSWORD]:PASSWORD:' \
+  '(-r --logdir)'{-r,--logdir}'[DIR of the pool'\''s logs, in which its journal is; logs without it]:DIR:_files -/' \
+  '(-j --journal)'{-j,--journal}'[DIR of a journal, instead; may be given for each of several pools]:DIR:_files -/' \
+  '--keep[DAYS that each share is kept, 30 without it, 0 for ever; sums are kept for ever]:DAYS:' \
+  '(-n --name)'{-n,--name}'[NAME of the instance, ckdb without it\: of its log and socket directory]:NAME:' \
+  '(-s --sockdir)'{-s,--sockdir}'[DIR of its control socket and pid file; without it /tmp/NAME]:DIR:_files -/' \
+  '(-g --group)'{-g,--group}'[GROUP that owns the control socket and its directory]:GROUP:_groups' \
+  '(-k --killold)'{-k,--killold}'[end the running instance of the same name first]' \
+  '(-l --loglevel)'{-l,--loglevel}'[log up to this LEVEL\: 0 emergencies, 3 errors, 4 warnings, 5 notices, 6 information, 7 all; 5 without it]:LEVEL:' \
+  '(-R --ckdb-logdir)'{-R,--ckdb-logdir}'[DIR of its own log; without it that of the pool'\''s logs]:DIR:_files -/' \
+  '--json[print the answer to a command for programs]' \
+  '--wide[print all of a table, however wide the terminal is]' \
+  '(-h --help)'{-h,--help}'[print this]' \
+  '--version[print what this program was built from]' \
+  '1::word:(status users user workers shifts blocks check journal)'
