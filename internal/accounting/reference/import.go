@@ -109,7 +109,7 @@ func (i *Import) Run(ctx context.Context) (Summary, error) {
 		i.summary.Bytes += f.size
 	}
 	if last != 0 && !begun && i.summary.Skipped > 0 {
-		return i.summary, fmt.Errorf("%s: the last import of %s ended in the log of hour %d, which is not there: give other logs another --name, or move away the %d older ones",
+		return i.summary, fmt.Errorf("%s: the last import of %s ended in the log of hour %d, which is not there: give other logs another --as, or move away the %d older ones",
 			i.Dir, i.Name, last, i.summary.Skipped)
 	}
 	for n, f := range files {
@@ -200,7 +200,7 @@ func (i *Import) skip(ctx context.Context, r *lineReader, f hourFile, start time
 	for n := int64(1); n <= lines; n++ {
 		line, err := r.next()
 		if err != nil && err != errLong && err != errUnfinished {
-			return fmt.Errorf("%s:%d: %w; the last import of %s went to line %d: give other logs another --name", f.path, n, err, i.Name, lines)
+			return fmt.Errorf("%s:%d: %w; the last import of %s went to line %d: give other logs another --as", f.path, n, err, i.Name, lines)
 		}
 		if err != nil {
 			continue
@@ -212,7 +212,7 @@ func (i *Import) skip(ctx context.Context, r *lineReader, f hourFile, start time
 		}
 	}
 	if last != 0 && last != stored {
-		return fmt.Errorf("%s: it is not the log that the last import of %s ended in, at line %d: give other logs another --name", f.path, i.Name, lines)
+		return fmt.Errorf("%s: it is not the log that the last import of %s ended in, at line %d: give other logs another --as", f.path, i.Name, lines)
 	}
 	i.batch.rows.At = stored
 	return ctx.Err()

@@ -620,7 +620,7 @@ func TestRefused(t *testing.T) {
 		{"ckdb2017061606.log ckpool2017061606.log", Import{}, "there are request logs of ckdb, ckpool: say of which with --logs"},
 		{"ckdb2017061607.log.lrz", Import{}, "ckdb2017061607.log.lrz: cannot be read: unpack it with lrzip -d first"},
 		{"ckdb2017061607.log a/ckdb2017061607.log.gz", Import{}, "are of the same hour: move away the one that is not to be read"},
-		{"ckdb2017061606.log", Import{}, "it is not the log that the last import of ckdb ended in, at line 1: give other logs another --name"},
+		{"ckdb2017061606.log", Import{}, "it is not the log that the last import of ckdb ended in, at line 1: give other logs another --as"},
 		{"ckdb2017061605.log ckdb2017061607.log", Import{}, "the last import of ckdb ended in the log of hour 2017061606, which is not there"},
 		{"ckdb2017061607.log", Import{Network: "test"}, "pool ckdb is on test, the database has shares of main"},
 	} {
