@@ -39,6 +39,7 @@ func init() { // they list each other
 		{"shifts", "", "the shifts of each pool, with their shares", 0, 0, (*call).shifts},
 		{"blocks", "", "blocks found and what became of them", 0, 0, (*call).blocks},
 		{"check", "", "compute all sums and shifts anew and compare", 0, 0, (*call).check},
+		{"import", "[DIR]", "store the reference's request logs in DIR, or with --pg its database", 0, 1, (*call).importPool},
 		{"journal ls", "[DIR]", "the segments of a journal", 0, 1, (*call).journalList},
 		{"journal cat", "[DIR]", "its records, a JSON object in a line each", 0, 1, (*call).journalPrint},
 		{"journal check", "[DIR]", "compute each of its shares anew", 0, 1, (*call).journalCheck},

@@ -33,6 +33,7 @@ type options struct {
 	db       string   // of the database; empty: none was named
 	keep     int      // days that shares are kept; 0: for ever
 	json     bool
+	from     origin // of an import
 	wide     bool
 	command  []string
 	help     bool
@@ -78,6 +79,11 @@ func (f *flags) set() *pflag.FlagSet {
 	fs.BoolVar(&f.json, "json", false, "print the answer to a command for programs")
 	fs.BoolVar(&f.wide, "wide", false, "print all of a table, however wide the terminal is")
 	getopt.Group(fs, "Commands")
+	fs.StringVar(&f.from.url, "pg", "", "`URL` of a database of the reference, postgres://USER:PASSWORD@HOST/NAME, that import reads")
+	fs.StringVar(&f.from.prefix, "logs", "", "`PREFIX` of the request logs that import reads, where there are several, such as ckdb")
+	fs.StringVar(&f.from.as, "as", "", "`NAME` that the imported pool gets; without it what the names of the logs or the database begin with")
+	fs.StringVar(&f.from.network, "network", "main", "`NETWORK` of the imported pool: main, test, signet or regtest; main without it")
+	getopt.Group(fs, "Import")
 	fs.BoolVarP(&f.help, "help", "h", false, "print this")
 	fs.BoolVar(&f.version, "version", false, "print what this program was built from")
 	fs.StringVar(&f.manual, "manual", "", "print the manual: man, bash or zsh")

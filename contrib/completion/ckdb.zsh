@@ -15,6 +15,10 @@ _arguments \
   '(-R --ckdb-logdir)'{-R,--ckdb-logdir}'[DIR of its own log; without it that of the pool'\''s logs]:DIR:_files -/' \
   '--json[print the answer to a command for programs]' \
   '--wide[print all of a table, however wide the terminal is]' \
+  '--pg[URL of a database of the reference, postgres\://USER\:PASSWORD@HOST/NAME, that import reads]:URL:' \
+  '--logs[PREFIX of the request logs that import reads, where there are several, such as ckdb]:PREFIX:' \
+  '--as[NAME that the imported pool gets; without it what the names of the logs or the database begin with]:NAME:' \
+  '--network[NETWORK of the imported pool\: main, test, signet or regtest; main without it]:NETWORK:' \
   '(-h --help)'{-h,--help}'[print this]' \
   '--version[print what this program was built from]' \
-  '1::word:(status users user workers shifts blocks check journal)'
+  '1::word:(status users user workers shifts blocks check import journal)'

@@ -120,11 +120,7 @@ func (b *batch) missing(k *journal.Record, at store.Position) {
 
 // worker is who a name earns for: an address of the pool's network, or a user.
 func (b *batch) worker(m *journal.Miner) store.Worker {
-	w := store.Worker{Kind: store.User, Account: m.User, Name: workerName(m.User, m.Worker)}
-	if a, err := address.Parse(m.User); err == nil && b.named && a.On(b.network) {
-		w.Kind, w.Account = store.Address, a.String()
-	}
-	return w
+	return workerOf(b.network, b.named, m.User, m.Worker)
 }
 
 func (b *batch) miner(m *journal.Miner) miner {

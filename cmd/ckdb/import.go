@@ -1,0 +1,114 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"strings"
+
+	"golang.org/x/term"
+
+	"ckpool/address"
+	"ckpool/internal/accounting/reference"
+	"ckpool/internal/figures"
+	"ckpool/internal/store"
+)
+
+// origin is what is imported.
+type origin struct{ url, prefix, as, network string }
+
+// importPool stores what a pool of the reference has. The error says also what could
+// not be imported.
+func (c *call) importPool(ctx context.Context) error {
+	if (c.from.url == "") == (len(c.args) == 0) {
+		return errors.New("usage: ckdb import DIR, or ckdb import --pg URL")
+	}
+	if _, ok := address.NetworkForChain(c.from.network); !ok {
+		return fmt.Errorf("--network %s: want main, test, signet or regtest", c.from.network)
+	}
+	// There need not be a database yet.
+	where := c.db
+	if where == "" {
+		d, err := c.daemon(ctx)
+		if err != nil {
+			return err
+		}
+		if where = defaultDB; d != nil {
+			if where = d.Database; !d.Whole {
+				return fmt.Errorf("the database is %s: say it with its password, by --db or $%s", where, envDB)
+			}
+		}
+	}
+	s, err := store.Open(ctx, where)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	if c.from.url != "" {
+		return c.importDatabase(ctx, s)
+	}
+	return c.importLogs(ctx, s)
+}
+
+func (c *call) importLogs(ctx context.Context, s *store.Store) error {
+	bar := term.IsTerminal(int(os.Stderr.Fd()))
+	clear := func() {
+		if bar {
+			fmt.Fprint(os.Stderr, "\r\x1b[K")
+		}
+	}
+	i := &reference.Import{
+		Dir: c.args[0], Prefix: c.from.prefix, Name: c.from.as, Network: c.from.network, Store: s,
+		Damaged: func(d reference.Damage) {
+			clear()
+			fmt.Fprintf(os.Stderr, "%s\n", d)
+		},
+	}
+	if bar {
+		i.Progress = func(s reference.Summary) {
+			const width = 30
+			done := int(width * s.Read / max(s.Bytes, 1))
+			clear()
+			fmt.Fprintf(os.Stderr, "[%s%s] %s lines, %s shares", strings.Repeat("#", done), strings.Repeat(".", width-done), figures.Count(s.Lines), figures.Count(s.Shares))
+		}
+	}
+	sum, err := i.Run(ctx)
+	clear()
+	if err != nil {
+		return err
+	}
+	if err := c.print(sum); err != nil {
+		return err
+	}
+	if n := sum.Damaged + sum.Expired; n > 0 {
+		return fmt.Errorf("not imported: %s that cannot be understood, %s of days that the database has dropped", figures.Things(sum.Damaged, "line"), figures.Things(sum.Expired, "share"))
+	}
+	return nil
+}
+
+func (c *call) importDatabase(ctx context.Context, s *store.Store) error {
+	name := c.from.as
+	if name == "" {
+		if u, err := url.Parse(c.from.url); err == nil {
+			name = strings.TrimPrefix(u.Path, "/")
+		}
+	}
+	i := &reference.DatabaseImport{
+		URL: c.from.url, Name: cmp.Or(name, "ckdb"), Network: c.from.network, Store: s,
+		Damaged: func(err error) { fmt.Fprintf(os.Stderr, "%v\n", err) },
+	}
+	sum, err := i.Run(ctx)
+	if err != nil {
+		return err
+	}
+	if err := c.print(sum); err != nil {
+		return err
+	}
+	if sum.Damaged > 0 {
+		return fmt.Errorf("not imported: %s that cannot be understood", figures.Things(int64(sum.Damaged), "row"))
+	}
+	return nil
+}

@@ -1,0 +1,22 @@
+package accounting
+
+import (
+	"ckpool/address"
+	"ckpool/internal/store"
+)
+
+// WorkerOf is who a user's name and the whole name of a worker stand for on a network
+// (main, test, signet, regtest): an address of it, which is paid, or a user.
+func WorkerOf(network, user, worker string) store.Worker {
+	n, named := address.NetworkForChain(network)
+	return workerOf(n, named, user, worker)
+}
+
+// workerOf is WorkerOf; named tells whether the network's addresses are known.
+func workerOf(n address.Network, named bool, user, worker string) store.Worker {
+	w := store.Worker{Kind: store.User, Account: user, Name: workerName(user, worker)}
+	if a, err := address.Parse(user); err == nil && named && a.On(n) {
+		w.Kind, w.Account = store.Address, a.String()
+	}
+	return w
+}
