@@ -51,7 +51,7 @@ func (s *service) replace(ctx context.Context, c config.Config) (done bool, err 
 		return fail(err)
 	}
 	_ = old.End(ctx) // it is ended in the next step whatever it answers
-	if err := s.claimFrom(ctx); err != nil {
+	if err := s.claimFrom(ctx, pid); err != nil {
 		return fail(err)
 	}
 	p.DropInherited()
@@ -118,9 +118,10 @@ const (
 	termTime = 2 * time.Second
 )
 
-// claimFrom waits for the running instance to be gone, or makes it.
-func (s *service) claimFrom(ctx context.Context) error {
-	if pid, gone := instance.AwaitEnd(ctx, s.options.SockDir, endTime); !gone {
+// claimFrom waits for the running instance to be gone, or makes it; pid is its
+// process, 0 for none. It has removed its pid file before its end.
+func (s *service) claimFrom(ctx context.Context, pid int) error {
+	if pid != 0 && !instance.AwaitEnd(ctx, pid, endTime) {
 		s.events.Say(event.Warning, fmt.Sprintf("Old process pid %d failed to shutdown cleanly, terminating", pid))
 		if err := instance.Kill(ctx, pid, termTime); err != nil {
 			return err

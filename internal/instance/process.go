@@ -72,15 +72,9 @@ func program(pid int) string {
 	return strings.TrimSuffix(file, " (deleted)")
 }
 
-// AwaitEnd waits for the instance that uses dir to end, for limit at most, and
-// gives its process id, 0 where there is none.
-func AwaitEnd(ctx context.Context, dir string, limit time.Duration) (pid int, ended bool) {
-	i := &Instance{Dir: dir}
-	pid, err := i.readPID()
-	if err != nil || pid == 0 || !isPool(pid) {
-		return 0, true
-	}
-	return pid, gone(ctx, pid, limit)
+// AwaitEnd waits for a process to end, for limit at most.
+func AwaitEnd(ctx context.Context, pid int, limit time.Duration) (ended bool) {
+	return poll(ctx, limit, func() bool { return !Alive(pid) })
 }
 
 func listener(dir string) *control.Client {
@@ -101,14 +95,10 @@ func answers(ctx context.Context, dir string) bool {
 func (i *Instance) end(ctx context.Context, pid int) error {
 	asked, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
-	if _, err := listener(i.Dir).Do(asked, "shutdown"); err == nil && gone(ctx, pid, i.endTime) {
+	if _, err := listener(i.Dir).Do(asked, "shutdown"); err == nil && AwaitEnd(ctx, pid, i.endTime) {
 		return nil
 	}
 	return Kill(ctx, pid, i.endTime)
-}
-
-func gone(ctx context.Context, pid int, limit time.Duration) bool {
-	return poll(ctx, limit, func() bool { return !Alive(pid) })
 }
 
 // Kill ends a process by SIGTERM, or by SIGKILL where it is not gone within limit.
@@ -118,7 +108,7 @@ func Kill(ctx context.Context, pid int, limit time.Duration) error {
 		wait   time.Duration
 	}{{syscall.SIGTERM, limit}, {syscall.SIGKILL, endTime}} {
 		_ = syscall.Kill(pid, s.signal) // it may be gone by now
-		if gone(ctx, pid, s.wait) {
+		if AwaitEnd(ctx, pid, s.wait) {
 			return nil
 		}
 	}

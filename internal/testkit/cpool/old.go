@@ -38,6 +38,9 @@ type Config struct {
 // keepTime is how long ports stay open with Config.Keeps.
 const keepTime = "0.3" // seconds
 
+// endTime is what the process still takes once its pid file is gone.
+const endTime = 50 * time.Millisecond
+
 // Old is a running instance. Its process is another program of that name, which
 // has its TCP sockets too, and what is left when the instance ends.
 type Old struct {
@@ -247,12 +250,16 @@ func (o *Old) answer(socket string, c *net.UnixConn) {
 	if reply == "" {
 		return
 	}
+	ends := request == "shutdown" && !o.config.Lingers && !o.config.Stubborn
+	if ends {
+		_ = os.Remove(filepath.Join(o.config.Dir, "main.pid"))
+	}
 	if _, err := c.Write(frame(reply)); err != nil {
 		o.fault("%s: reply to %s: %v", socket, request, err)
 	}
 	_ = c.CloseWrite()
-	if request == "shutdown" && !o.config.Lingers && !o.config.Stubborn {
-		_ = os.Remove(filepath.Join(o.config.Dir, "main.pid"))
+	if ends {
+		<-time.After(endTime)
 		o.gone() // a process is there as long as its sockets
 		_ = syscall.Kill(o.PID, syscall.SIGKILL)
 	}
