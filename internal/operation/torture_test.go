@@ -142,6 +142,10 @@ func (k *tortured) round() (what string) {
 	if k.pool == nil {
 		k.pool = k.start()
 	}
+	if k.ckdb != nil && !running(k.ckdb.Process.Pid) { // it found no database, as a service manager would see
+		_ = k.ckdb.Wait()
+		k.ckdb = nil
+	}
 	if k.ckdb == nil {
 		k.startCkdb()
 	}
@@ -167,7 +171,7 @@ func (k *tortured) upgrade(ctx context.Context) {
 		k.t.Errorf("upgrade: %v: %s", err, out)
 		return
 	}
-	_ = k.pool.Wait()
+	_, _ = k.pool.Process.Wait() // its output goes on, from the new process
 	pid, err := os.ReadFile(filepath.Join(k.dir, "s", "ckpool", "main.pid"))
 	if err != nil {
 		k.t.Error(err)

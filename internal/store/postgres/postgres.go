@@ -82,11 +82,14 @@ func (db *DB) migrate(ctx context.Context, check func(tables int, version, known
 		return err
 	}
 	var version int64
-	var ours bool
-	if err := conn.QueryRowContext(ctx, "select to_regclass('ckdb') is not null and to_regclass('goose_db_version') is not null").Scan(&ours); err != nil {
+	var ours, begun bool // begun: the table of versions is there, which comes first
+	if err := conn.QueryRowContext(ctx, "select to_regclass('ckdb') is not null, to_regclass('goose_db_version') is not null").Scan(&ours, &begun); err != nil {
 		return err
 	}
-	if ours {
+	if begun && !ours && tables == 1 { // what was to make the others was cut off
+		tables = 0
+	}
+	if begun && ours {
 		if err := conn.QueryRowContext(ctx, "select coalesce(max(version_id), 0) from goose_db_version where is_applied").Scan(&version); err != nil {
 			return err
 		}

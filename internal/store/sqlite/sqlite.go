@@ -88,7 +88,8 @@ func Open(ctx context.Context, dir string, check func(tables int, version, known
 func (db *DB) migrate(ctx context.Context, check func(tables int, version, known int64) error) error {
 	var tables int
 	var version int64
-	if err := db.write.QueryRowContext(ctx, "select count(*) from sqlite_master").Scan(&tables); err != nil {
+	// Where that of versions is alone, what was to make the others was cut off.
+	if err := db.write.QueryRowContext(ctx, "select count(*) from sqlite_master where tbl_name not in ('goose_db_version', 'sqlite_sequence')").Scan(&tables); err != nil {
 		return err
 	}
 	var ours bool
