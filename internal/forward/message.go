@@ -150,11 +150,11 @@ func shareFields(v *store.Share, w *wire.Codec) {
 func exact(w *wire.Codec, x *difficulty.Exact) {
 	var b [16]byte
 	if !w.Reading() {
-		x.AppendBinary(b[:0]) // never fails
+		_, _ = x.AppendBinary(b[:0]) // never fails
 	}
 	w.Array(b[:])
 	if w.Reading() {
-		x.UnmarshalBinary(b[:]) // of 16 bytes never fails
+		_ = x.UnmarshalBinary(b[:]) // of 16 bytes never fails
 	}
 }
 

@@ -89,7 +89,7 @@ func (r *Receiver) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("NATS: %w", err)
 	}
-	defer sub.Unsubscribe() // fails where the connection is closed
+	defer func() { _ = sub.Unsubscribe() }() // fails where the connection is closed
 	var group sync.WaitGroup
 	defer group.Wait()
 	ticker := time.NewTicker(listEvery)
@@ -162,7 +162,7 @@ func (r *Receiver) answer(ctx context.Context, group *sync.WaitGroup, m *nats.Ms
 		r.mu.Unlock()
 	}
 	if data, err := json.Marshal(a); err == nil {
-		m.Respond(data) // the forwarder asks again
+		_ = m.Respond(data) // the forwarder asks again
 	}
 }
 

@@ -121,7 +121,7 @@ func jobName(id uint64) string {
 func statisticsLine(s *sharelog.PoolStatus) map[string]any {
 	all := map[string]any{}
 	for _, text := range s.Lines() {
-		json.Unmarshal([]byte(text), &all) // our own
+		_ = json.Unmarshal([]byte(text), &all) // our own
 	}
 	delete(all, "lastupdate") // the record's time
 	return all

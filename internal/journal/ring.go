@@ -201,14 +201,14 @@ func mapRing(f *os.File, path string, size int64) (*ring, error) {
 		head: word(ringHeadAt), lostRecords: word(ringLostAt), lostShares: word(ringLostAt + 8), epoch: word(ringEpochAt),
 	}
 	// Not before nobody can append to it any more.
-	r.cleanup = runtime.AddCleanup(r, func(m []byte) { unix.Munmap(m) }, m)
+	r.cleanup = runtime.AddCleanup(r, func(m []byte) { _ = unix.Munmap(m) }, m)
 	return r, nil
 }
 
 // unmap is for a ring that nobody has appended to here.
 func (r *ring) unmap() {
 	r.cleanup.Stop()
-	unix.Munmap(r.file)
+	_ = unix.Munmap(r.file)
 }
 
 // bootID differs from one start of the machine to the next.

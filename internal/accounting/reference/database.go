@@ -76,7 +76,7 @@ func (i *DatabaseImport) run(ctx context.Context, s *DatabaseSummary) error {
 	if err != nil {
 		return err
 	}
-	defer tx.Rollback()
+	defer func() { _ = tx.Rollback() }()
 	var version string
 	if err := tx.QueryRowContext(ctx, "select version from version").Scan(&version); err != nil {
 		return fmt.Errorf("it is none of the reference's: %w", err)

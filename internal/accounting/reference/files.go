@@ -73,7 +73,8 @@ func findFiles(dir, prefix string) (list []hourFile, found string, err error) {
 		slices.Sort(all)
 		return nil, "", fmt.Errorf("%s: there are request logs of %s: say of which with --logs", dir, strings.Join(all, ", "))
 	}
-	for found, list = range byPrefix {
+	for p, files := range byPrefix { // the one there is
+		found, list = p, files
 	}
 	slices.SortFunc(list, func(a, b hourFile) int { return cmp.Compare(a.hour, b.hour) })
 	for i := 1; i < len(list); i++ {

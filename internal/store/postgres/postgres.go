@@ -76,7 +76,9 @@ func (db *DB) migrate(ctx context.Context, check func(tables int, version, known
 	if _, err := conn.ExecContext(ctx, "select pg_advisory_lock"+lock); err != nil {
 		return err
 	}
-	defer conn.ExecContext(context.WithoutCancel(ctx), "select pg_advisory_unlock"+lock)
+	defer func() { // it ends with the connection in any case
+		_, _ = conn.ExecContext(context.WithoutCancel(ctx), "select pg_advisory_unlock"+lock)
+	}()
 	var tables int
 	if err := conn.QueryRowContext(ctx, "select count(*) from pg_class c where relnamespace = current_schema()::regnamespace and relkind in ('r', 'p', 'v', 'f')").Scan(&tables); err != nil {
 		return err
@@ -130,7 +132,7 @@ func (db *DB) Write(ctx context.Context, f func(table.Tx) error) error {
 	if err != nil {
 		return err
 	}
-	defer t.Rollback()
+	defer func() { _ = t.Rollback() }() // of what was not committed
 	if err := f(&tx{t, conn}); err != nil {
 		return err
 	}
@@ -146,7 +148,7 @@ func (db *DB) Read(ctx context.Context, f func(table.Tx) error) error {
 	if err != nil {
 		return err
 	}
-	defer t.Rollback()
+	defer func() { _ = t.Rollback() }() // of what was not committed
 	return f(&tx{t, nil})
 }
 

@@ -136,7 +136,7 @@ func (db *DB) Write(ctx context.Context, f func(table.Tx) error) error {
 	if err != nil {
 		return err
 	}
-	defer t.Rollback()
+	defer func() { _ = t.Rollback() }() // of what was not committed
 	if err := f(&tx{t}); err != nil {
 		return err
 	}
@@ -149,7 +149,7 @@ func (db *DB) Read(ctx context.Context, f func(table.Tx) error) error {
 	if err != nil {
 		return err
 	}
-	defer t.Rollback()
+	defer func() { _ = t.Rollback() }() // of what was not committed
 	return f(&tx{t})
 }
 

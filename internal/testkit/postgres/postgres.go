@@ -144,7 +144,7 @@ func (s *Server) run() error {
 	}
 	s.exited = make(chan struct{})
 	go func(c *exec.Cmd, exited chan struct{}) {
-		c.Wait()
+		_ = c.Wait()
 		close(exited)
 	}(s.cmd, s.exited)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -180,13 +180,13 @@ func (s *Server) URL(database string) string {
 // Kill ends the server as a crash does, with all its processes.
 func (s *Server) Kill() {
 	// Its processes end when they find it gone.
-	s.cmd.Process.Kill()
+	_ = s.cmd.Process.Kill()
 	<-s.exited
 }
 
 // Stop ends the server and waits for it; connections are closed.
 func (s *Server) Stop() {
-	s.cmd.Process.Signal(syscall.SIGINT)
+	_ = s.cmd.Process.Signal(syscall.SIGINT)
 	<-s.exited
 }
 
