@@ -202,7 +202,7 @@ const (
 	again                   // not decided
 )
 
-func judge(verdict string, err error) outcome {
+func outcomeOf(verdict string, err error) outcome {
 	if err != nil {
 		const codeUndecodable = -22
 		if e, ok := asRPCError(err); ok && e.Code == codeUndecodable {
@@ -248,7 +248,7 @@ func (b *block) send(ctx context.Context, n *node, o *offering, request submissi
 		if ctx.Err() != nil {
 			return
 		}
-		what := judge(verdict, err)
+		what := outcomeOf(verdict, err)
 		b.tellVerdict(n, what, verdict, err, time.Since(sent))
 		b.note(n, o, what, verdict, err)
 		switch what {

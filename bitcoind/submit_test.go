@@ -365,13 +365,13 @@ func TestOrphanIsFollowedToTheEnd(t *testing.T) {
 
 // Undecodable is final, every other error is not.
 func TestJudge(t *testing.T) {
-	if got := judge("", &RPCError{Code: -22, Message: "Block decode failed", Status: 500}); got != refused {
+	if got := outcomeOf("", &RPCError{Code: -22, Message: "Block decode failed", Status: 500}); got != refused {
 		t.Error(got)
 	}
 	for _, err := range []error{
 		&RPCError{Code: -28, Status: 500}, &RPCError{Status: 401}, &RPCError{Status: 503}, &timeoutError{}, errRefused,
 	} {
-		if got := judge("", err); got != again {
+		if got := outcomeOf("", err); got != again {
 			t.Errorf("%v: %v", err, got)
 		}
 	}

@@ -95,9 +95,9 @@ func meaning(key string, of map[string][]string) string {
 	return ""
 }
 
-// judge says what an object's unknown key means for its owner. What would silently
+// tellUnknown says what an object's unknown key means for its owner. What would silently
 // be something else than it was meant to be is an error, all else a warning.
-func (v value) judge(key string, at int, fields map[string]setter) {
+func (v value) tellUnknown(key string, at int, fields map[string]setter) {
 	path := v.member(key)
 	synonyms := map[string]map[string][]string{
 		"": synonyms, "btcd": nodeSynonyms, "serverurl": listenerSynonyms,

@@ -233,7 +233,7 @@ func (v value) members(fields map[string]setter) error {
 	}
 	for i, m := range object.Members {
 		if key := m.Name.Value.(hujson.Literal).String(); last[key] == i && fields[key] == nil {
-			v.judge(key, m.Name.StartOffset, fields)
+			v.tellUnknown(key, m.Name.StartOffset, fields)
 		}
 	}
 	return nil

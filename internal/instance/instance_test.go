@@ -285,6 +285,17 @@ func TestPoolUntilItsEnd(t *testing.T) {
 		}
 		child.Wait()
 	}
+	stranger := exec.Command("sleep", "60")
+	if err := stranger.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		stranger.Process.Kill()
+		stranger.Wait()
+	}()
+	if !poll(t.Context(), 10*time.Second, func() bool { return AwaitEnd(t.Context(), stranger.Process.Pid, 0) }) {
+		t.Error("another program with the pid is waited for, and would be ended")
+	}
 	if isPool(2) { // kthreadd, where it can be seen
 		if _, err := os.Stat("/proc/2/stat"); err == nil && kernelThread(2) {
 			t.Error("a kernel thread is taken for an instance")

@@ -72,9 +72,10 @@ func program(pid int) string {
 	return strings.TrimSuffix(file, " (deleted)")
 }
 
-// AwaitEnd waits for a process to end, for limit at most.
+// AwaitEnd waits for the process of an instance to end, for limit at most. It has
+// also ended where its pid is another program's by now.
 func AwaitEnd(ctx context.Context, pid int, limit time.Duration) (ended bool) {
-	return poll(ctx, limit, func() bool { return !Alive(pid) })
+	return poll(ctx, limit, func() bool { return !Alive(pid) || !isPool(pid) })
 }
 
 func listener(dir string) *control.Client {

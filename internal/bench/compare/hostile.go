@@ -75,7 +75,7 @@ func Hostile(ctx context.Context, c HostileConfig) (*HostileReport, error) {
 		}
 	}
 	h.Faults = append(h.Faults, r.report.Faults...)
-	h.judge()
+	h.findFaults()
 	return h, nil
 }
 
@@ -152,8 +152,8 @@ func (h *HostileReport) readLog(s *server) error {
 	return err
 }
 
-// judge adds what is beyond the budget to the faults.
-func (h *HostileReport) judge() {
+// findFaults adds what is beyond the budget to the faults.
+func (h *HostileReport) findFaults() {
 	fault := func(format string, args ...any) { h.Faults = append(h.Faults, fmt.Sprintf(format, args...)) }
 	ours, bare := medianOf(h.Of[pool].P99), medianOf(h.Of[floor].P99)
 	if ours > 2*bare {

@@ -77,7 +77,7 @@ func Upgrade(ctx context.Context, c UpgradeConfig) (*UpgradeReport, error) {
 	if u.Counted, err = s.accepted(ctx); err == nil {
 		err = u.readPauses(s.log)
 	}
-	u.judge()
+	u.findFaults()
 	return u, err
 }
 
@@ -172,8 +172,8 @@ func (u *UpgradeReport) readPauses(log string) error {
 	return nil
 }
 
-// judge says what was not as it should be.
-func (u *UpgradeReport) judge() {
+// findFaults says what was not as it should be.
+func (u *UpgradeReport) findFaults() {
 	fault := func(is bool, format string, args ...any) {
 		if is {
 			u.Faults = append(u.Faults, fmt.Sprintf(format, args...))
