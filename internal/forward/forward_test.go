@@ -330,9 +330,10 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// Case 36: what a broker has acknowledged is gone, all of it, its end, or one message
-// of many. The journal keeps it until the database has it.
-func TestCase36(t *testing.T) {
+// 36: what a broker has acknowledged is gone, all of it, its end, or one message of
+// many. The journal keeps it until the database has it. TestCase36Database in package
+// accounting is of a database that is away.
+func TestCase36Broker(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		lose func(t *testing.T, b *broker, p *pool)
