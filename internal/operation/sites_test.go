@@ -23,7 +23,7 @@ import (
 // sites are two pools whose shares go to the database of a third site, by the NATS
 // server there. Each site is a network namespace; miners reach their pool from here.
 type sites struct {
-	*tortured // the site with the database; its directory is that of the first pool
+	*tortured // the site with the database, which has no pool
 	far       [2]*farSite
 	center    string // namespace
 	port      string // of the NATS server
@@ -104,7 +104,7 @@ func (k *sites) startBroker() {
 }
 
 func (k *sites) startReceiver() {
-	k.ckdb = k.spawn(k.center, k.dir, "ckdb.out", "ckdb", "--db", k.db, "-s", "s/center", "-R", "center", "--nats", "nats://127.0.0.1:"+k.port)
+	k.ckdb = k.spawn(k.center, k.dir, "ckdb.out", "ckdb", "--db", k.db, "-s", "sockets", "--nats", "nats://127.0.0.1:"+k.port)
 }
 
 func (k *sites) startForwarder(s *farSite) {
@@ -186,7 +186,7 @@ func TestSites(t *testing.T) {
 		k.far[i] = &farSite{killed: journaled(t, "journal")}
 		k.far[i].name = name
 	}
-	k.tortured = &tortured{killed: k.far[0].killed, random: random, told: newVerdicts()}
+	k.tortured = &tortured{killed: &killed{t: t, dir: t.TempDir()}, random: random, told: newVerdicts()}
 	k.db = "sqlite:" + filepath.Join(k.dir, "db")
 	k.connect()
 	var err error
@@ -270,7 +270,7 @@ func (k *sites) arrive() {
 				return err
 			}
 		}
-		return behind(k.dir, "s/center", "north", "south")
+		return behind(k.dir, "sockets", "north", "south")
 	}); err != nil {
 		k.t.Errorf("%v: %s", err, k.said())
 	}
