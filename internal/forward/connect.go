@@ -99,7 +99,11 @@ func Connect(servers, credentials, name string, events event.Func, others ...nat
 		return nil, fmt.Errorf("NATS %s: %w", Redacted(servers), err)
 	}
 	if !c.IsConnected() {
-		events.Say(event.Warning, fmt.Sprintf("NATS %s cannot be reached: %v; journals keep what is not sent", Redacted(servers), c.LastError()))
+		why := ""
+		if err := c.LastError(); err != nil {
+			why = ": " + err.Error()
+		}
+		events.Say(event.Warning, fmt.Sprintf("NATS %s cannot be reached%s; trying again, journals keep what is not sent", Redacted(servers), why))
 	}
 	return c, nil
 }

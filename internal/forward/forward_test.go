@@ -527,7 +527,7 @@ func TestBehind(t *testing.T) {
 	p.mine(5000)
 	until(t, "trouble and what is behind", func() bool {
 		q := f.Progress()
-		return q.Trouble != "" && q.Behind.Shares == 5000 && q.Behind.Since > 0
+		return q.Trouble == "NATS cannot be reached" && q.Behind.Shares == 5000 && q.Behind.Since > 0
 	})
 	b.start()
 	d.complete(p)

@@ -226,6 +226,8 @@ func (f *Forwarder) ask(ctx context.Context, id string, q question) (*answer, er
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
 		return nil, errors.New("no ckdb with an accounting database answers")
+	case err != nil && !f.Conn.IsConnected():
+		return nil, errors.New("NATS cannot be reached")
 	case err != nil:
 		return nil, fmt.Errorf("NATS: %w", err)
 	}
