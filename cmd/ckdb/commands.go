@@ -118,6 +118,9 @@ func (c *call) daemon(ctx context.Context) (*daemon, error) {
 // the usual one.
 func (c *call) open(ctx context.Context, d *daemon) (s *store.Store, where string, err error) {
 	where = c.db
+	if c.forward || where == "" && d != nil && d.Forward {
+		return nil, "", errors.New("the database is at another site: ask the ckdb there")
+	}
 	if where == "" && d != nil {
 		if where = d.Database; !d.Whole {
 			return nil, "", fmt.Errorf("the database is %s: say it with its password, by --db or $%s", where, envDB)
