@@ -14,7 +14,7 @@ type rule struct {
 }
 
 var rules = []rule{
-	{"public packages import only the standard library, each other and golang.org/x", publicImports},
+	{"public packages import only the standard library, each other, leaves and golang.org/x", publicImports},
 	{"arithmetic packages do no I/O and start no goroutine", pureArithmetic},
 	{"imports point downwards", direction},
 	{"the database is for accounting, the web and ckdb", storeUsers},
@@ -30,8 +30,11 @@ var rules = []rule{
 
 var public = set("address", "difficulty", "stratum", "stratum/client", "work", "bitcoind", "source", "sharelog", "control", "event")
 
-// arithmetic are the public packages that only compute.
-var arithmetic = set("address", "difficulty", "stratum", "work")
+// leaves are internal packages that public ones may import, and stand where they do.
+var leaves = set("internal/hexdigit", "internal/jsontext")
+
+// arithmetic are those of them that only compute.
+var arithmetic = set("address", "difficulty", "stratum", "work", "internal/hexdigit", "internal/jsontext")
 
 // level of the packages above the public ones: a package imports its own level
 // or lower ones. What is not named here stands beside level 1.
@@ -62,7 +65,7 @@ func under(pkg, dir string) bool { return pkg == dir || strings.HasPrefix(pkg, d
 func levelOf(pkg string) int {
 	top := strings.SplitN(pkg, "/", 3)
 	switch {
-	case public[pkg]:
+	case public[pkg] || leaves[pkg]:
 		return 0
 	case top[0] == "cmd":
 		return 8
@@ -83,12 +86,12 @@ func standard(p string) bool {
 
 func publicImports(list []source) (bad []string) {
 	for _, s := range list {
-		if !public[s.pkg()] || s.isTest() {
+		if levelOf(s.pkg()) > 0 || s.isTest() {
 			continue
 		}
 		s.imports(func(p, place string) {
 			dir, ours := own(p)
-			if p == "log" || p == "log/slog" || !standard(p) && !strings.HasPrefix(p, "golang.org/x/") && !(ours && public[dir]) {
+			if p == "log" || p == "log/slog" || !standard(p) && !strings.HasPrefix(p, "golang.org/x/") && !(ours && levelOf(dir) == 0) {
 				bad = append(bad, place+" imports "+p)
 			}
 		})
