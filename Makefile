@@ -71,7 +71,7 @@ test:
 ROUNDS ?= 50
 RATE   ?= 5000
 torture:
-	$(GO) test -count 1 -timeout 3h -parallel 1 -v ./internal/operation -run 'TestTorture$$' \
+	$(GO) test -count 1 -timeout 3h -parallel 1 -v ./internal/operation -run 'TestTorture$$|TestSites$$' \
 		-torture.rounds $(ROUNDS) -torture.rate $(RATE) -torture.seed $(or $(SEED),0)
 
 # What the test run leaves out. Needs gcc for the race detector.
