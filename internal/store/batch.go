@@ -59,7 +59,7 @@ const (
 // Worker of an account.
 type Worker struct {
 	Kind    Kind
-	Account string // a user's name, whose case does not matter, or an address
+	Account string // a user's name, as it is, or an address in any case
 	Name    string // what stands behind it; "" is a worker as well
 }
 
