@@ -138,8 +138,9 @@ func TestCkdbRestart(t *testing.T) {
 	carol := p.allows(t, "carol.rig", "x", "")
 	c := p.mine(t, 20_000, "carol.one", "carol.two", unlisted)
 	for round := range 3 {
+		away := p.log.count("ckdb is away: ")
 		d.Stop()
-		eventually(t, patience, "ckdb away", func() bool { return p.log.count("ckdb is away: it has closed") > round })
+		eventually(t, patience, "ckdb away", func() bool { return p.log.count("ckdb is away: ") > away })
 		<-time.After(authority.AnswerTime) // in which it may still come back
 		before := len(c.all())
 		p.allows(t, "carol.rig", "x", "")
