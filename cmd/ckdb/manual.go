@@ -18,8 +18,8 @@ and shift. It runs until SIGTERM; kill -9 loses nothing. Without options the jou
 logs/journal, where the key "journal" of ckpool.conf(5) puts it, and the database is
 SQLite, in the directory ckdb.
 
-With a command it shows what is stored, while it runs or not, and changes nothing. The
-database of the running instance is asked for by its socket; --db names another.
+With a command it shows what is stored, while it runs or not, and changes nothing but
+with "user add" and those after it, which say who may mine. The database of the running instance is asked for by its socket; --db names another.
 
 Long options may be abbreviated as long as they are unique.`,
 		Options: getopt.List(new(flags).set()),

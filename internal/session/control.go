@@ -2,6 +2,7 @@ package session
 
 import (
 	"encoding/hex"
+	"strings"
 	"unsafe"
 
 	"ckpool/internal/netserver"
@@ -143,10 +144,11 @@ func (h *Handler) Lock(user, text string, done Done) {
 	}, done)
 }
 
-// isOf tells whether one of the client's workers is the user's.
+// isOf tells whether one of the client's workers is the user's, in whatever case that is
+// written.
 func (c client) isOf(user string) bool {
 	for i := range c.allLogins() {
-		if c.logins.at(i).value.user.Name == user {
+		if strings.EqualFold(c.logins.at(i).value.user.Name, user) {
 			return true
 		}
 	}

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -38,16 +39,19 @@ func TestAccounts(t *testing.T) {
 			}
 		}
 		for w, want := range map[Worker]Account{
-			{User, "aLiCe", "rig1"}: {Registered: true, Password: "hash2", Locked: true, Reason: "unpaid", Minimum: 4096},
-			{User, "alice", "rig2"}: {Registered: true, Password: "hash2", Locked: true, Reason: "unpaid"},
-			{User, "alice", "new"}:  {Registered: true, Password: "hash2", Locked: true, Reason: "unpaid"},
-			{Address, address, ""}:  {Registered: true},
-			{User, "bob", ""}:       {}, // a message makes nobody
+			{User, "aLiCe", "rig1"}: {Exists: true, Registered: true, Password: "hash2", Locked: true, Reason: "unpaid", Minimum: 4096},
+			{User, "alice", "rig2"}: {Exists: true, Registered: true, Password: "hash2", Locked: true, Reason: "unpaid"},
+			{User, "alice", "new"}:  {Exists: true, Registered: true, Password: "hash2", Locked: true, Reason: "unpaid"},
+			{Address, address, ""}:  {Exists: true}, // a lock registers nobody
+			{User, "bob", ""}:       {Exists: true}, // nor does a message
 		} {
 			want.Worker = w
 			if a, err := s.Account(ctx, w); err != nil || a != want {
 				t.Errorf("%+v, want %+v (%v)", a, want, err)
 			}
+		}
+		if err := s.Add(ctx, User, "ALICE"); !errors.Is(err, ErrRegistered) {
+			t.Errorf("registered twice: %v", err)
 		}
 		list, err := s.Changes(ctx, 0, 100)
 		if err != nil {
