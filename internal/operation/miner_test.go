@@ -115,6 +115,9 @@ func mine(ts *testscript.TestScript, neg bool, args []string) {
 			return
 		}
 		ts.Check(err)
+		if neg {
+			ts.Fatalf("%s is let in", args[0])
+		}
 		if w.miners == nil {
 			w.miners = map[string]*scriptMiner{}
 		}
