@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -38,11 +39,11 @@ func TestAccounts(t *testing.T) {
 			}
 		}
 		for w, want := range map[Worker]Account{
-			{User, "alice", "rig1"}: {Registered: true, Password: "hash2", Locked: true, Reason: "unpaid", Minimum: 4096},
-			{User, "alice", "rig2"}: {Registered: true, Password: "hash2", Locked: true, Reason: "unpaid"},
-			{User, "alice", "new"}:  {Registered: true, Password: "hash2", Locked: true, Reason: "unpaid"},
-			{Address, address, ""}:  {Registered: true},
-			{User, "bob", ""}:       {}, // a message makes nobody
+			{User, "alice", "rig1"}: {Exists: true, Registered: true, Password: "hash2", Locked: true, Reason: "unpaid", Minimum: 4096},
+			{User, "alice", "rig2"}: {Exists: true, Registered: true, Password: "hash2", Locked: true, Reason: "unpaid"},
+			{User, "alice", "new"}:  {Exists: true, Registered: true, Password: "hash2", Locked: true, Reason: "unpaid"},
+			{Address, address, ""}:  {Exists: true}, // a lock registers nobody
+			{User, "bob", ""}:       {Exists: true}, // nor does a message
 		} {
 			want.Worker = w
 			if a, err := s.Account(ctx, w); err != nil || a != want {
@@ -54,6 +55,9 @@ func TestAccounts(t *testing.T) {
 			if a, err := s.Account(ctx, Worker{User, name, "rig1"}); err != nil || a != (Account{Worker: Worker{User, name, "rig1"}}) {
 				t.Errorf("%+v, %v", a, err)
 			}
+		}
+		if err := s.Add(ctx, User, "alice"); !errors.Is(err, ErrRegistered) {
+			t.Errorf("registered twice: %v", err)
 		}
 		list, err := s.Changes(ctx, 0, 100)
 		if err != nil {
