@@ -149,7 +149,10 @@ func (c *call) setPassword(ctx context.Context) error {
 		if err != nil {
 			return "", err
 		}
-		return w.Account + " has that password from now on" + first, s.SetPassword(ctx, w.Kind, w.Account, hash)
+		if err := s.SetPassword(ctx, w.Kind, w.Account, hash); err != nil {
+			return "", fmt.Errorf("%q: %w", w.Account, err)
+		}
+		return w.Account + " has that password from now on" + first, nil
 	})
 }
 

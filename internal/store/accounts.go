@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"ckpool/difficulty"
@@ -49,6 +50,14 @@ const messageTime = 24 * time.Hour
 
 // ErrRegistered tells that an account is registered already.
 var ErrRegistered = errors.New("it is registered already")
+
+// SimilarError tells that a name would be taken for that of an account which is
+// registered already.
+type SimilarError struct{ Name string }
+
+func (e *SimilarError) Error() string {
+	return "a user named " + e.Name + " is registered, and the two would be taken for each other"
+}
 
 // Add registers an account, without a password.
 func (s *Store) Add(ctx context.Context, kind Kind, name string) error {
@@ -109,8 +118,13 @@ func (s *Store) say(ctx context.Context, c Change, kind Kind, set string, add bo
 			if err != nil {
 				return err
 			}
-			if add && n == 0 {
+			switch {
+			case add && n == 0:
 				return ErrRegistered
+			case n > 0:
+				if err := unlike(ctx, tx, id, name); err != nil {
+					return err
+				}
 			}
 		}
 		c.Account = name
@@ -132,6 +146,22 @@ func (s *Store) say(ctx context.Context, c Change, kind Kind, set string, add bo
 		_, err = tx.Exec(ctx, "insert into changes (number, at, kind, account, worker, reason, minimum) values ($1, $2, $3, $4, $5, $6, $7)",
 			number, at, string(c.Kind), c.Account, clean(c.Worker), clean(c.Reason), minimum)
 		return err
+	})
+}
+
+// unlike fails where another registered name differs from an account's in case and white
+// space alone.
+func unlike(ctx context.Context, tx table.Tx, id int64, name string) error {
+	plain := func(name string) string { return strings.ToLower(strings.TrimSpace(name)) }
+	return rows(ctx, tx, "select name from accounts where registered > 0 and id <> $1", []any{id}, func(scan func(...any) error) error {
+		var other string
+		if err := scan(&other); err != nil {
+			return err
+		}
+		if plain(other) == plain(name) {
+			return &SimilarError{other}
+		}
+		return nil
 	})
 }
 

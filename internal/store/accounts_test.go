@@ -59,6 +59,12 @@ func TestAccounts(t *testing.T) {
 		if err := s.Add(ctx, User, "alice"); !errors.Is(err, ErrRegistered) {
 			t.Errorf("registered twice: %v", err)
 		}
+		var similar *SimilarError
+		for _, name := range []string{"Alice", " ALICE "} {
+			if err := s.Add(ctx, User, name); !errors.As(err, &similar) || similar.Name != "alice" {
+				t.Errorf("%q beside alice: %v", name, err)
+			}
+		}
 		list, err := s.Changes(ctx, 0, 100)
 		if err != nil {
 			t.Fatal(err)
