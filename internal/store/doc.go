@@ -19,7 +19,8 @@ and is refused as expired.
 
 # Sums
 
-Sums count shares by the hour they were received in, of the pool's clock, and by job.
+Sums count shares by the hour they were received in, of the pool's clock, by job and,
+since money is made of them, by the scheme they earn in.
 They do not depend on the order of shares and are exact ([difficulty.Exact]). A batch
 appends its sums to table pending, in the transaction of its shares; when there are
 many they are folded into the tables that are kept for ever: per job, per shift, hour
