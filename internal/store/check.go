@@ -25,7 +25,10 @@ func (s *Store) Check(ctx context.Context) (differences []string, err error) {
 				return err
 			}
 		}
-		return s.checkShifts(ctx, tx, tell)
+		if err := s.checkShifts(ctx, tx, tell); err != nil {
+			return err
+		}
+		return s.checkLedger(ctx, tx, tell)
 	})
 	return differences, err
 }
