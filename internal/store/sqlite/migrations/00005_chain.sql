@@ -3,8 +3,7 @@
 -- pay the pool. What pools tell of their blocks is in table blocks.
 create table chain_head (
 	one integer primary key default 1 check (one = 1),
-	start integer not null default -1, -- height of the first block that counts; -1: not known yet
-	lowest integer not null default -1 -- height that was followed from
+	start integer not null default 1125899906842624 -- height of the first job of all pools; 2⁵⁰: none was told yet
 ) strict;
 insert into chain_head default values;
 
