@@ -95,14 +95,22 @@ func (c *Chain) Step(ctx context.Context) (more bool, err error) {
 		}
 		list = append(list, b)
 	}
-	if len(list) == 0 {
-		return false, nil
+	if len(list) > 0 {
+		if err := c.Store.Advance(ctx, top, fork, list); errors.Is(err, store.ErrPlace) {
+			return true, nil
+		} else if err != nil {
+			return false, err
+		}
+		if list[len(list)-1].Height < tip {
+			return true, nil
+		}
 	}
-	err = c.Store.Advance(ctx, top, fork, list)
-	if errors.Is(err, store.ErrPlace) {
-		return true, nil
+	// Only at the tip: what is posted on the way would be taken back.
+	told, err := c.Store.Settle(ctx)
+	for _, text := range told {
+		c.Events.Say(event.Warning, text)
 	}
-	return err == nil && list[len(list)-1].Height < tip, err
+	return false, err
 }
 
 // synced is the height of the node's tip, if it is a node to be believed.
@@ -163,11 +171,16 @@ func (c *Chain) fork(ctx context.Context, kept []store.Place, tip int64) (store.
 			low = middle + 1
 		}
 	}
-	if low == len(kept) {
+	last := kept[len(kept)-1]
+	switch {
+	case low < len(kept):
+		return kept[low], nil
+	case len(kept) < store.ChainKept: // the chain is followed from there
+		return store.Place{Height: last.Height - 1}, nil
+	default:
 		return store.Place{}, fmt.Errorf("bitcoind %s has none of the last %d blocks that were followed, of heights %d to %d: is it the right node?",
-			c.Node, len(kept), kept[len(kept)-1].Height, kept[0].Height)
+			c.Node, len(kept), last.Height, kept[0].Height)
 	}
-	return kept[low], nil
 }
 
 // block is that of the node's chain at a height.

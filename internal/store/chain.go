@@ -16,15 +16,15 @@ import (
 
 // What is taken for true of the chain.
 const (
-	// Matured is how many confirmations a coinbase has when it is paid from: consensus
+	// MaturedAt is how many confirmations a coinbase has when it is paid from: consensus
 	// lets it be spent at 100, the wallet of Bitcoin Core at 101.
 	MaturedAt = 101
 	// OrphanedAt is how many confirmations the block has that stands in a block's place
 	// when that is taken for orphaned.
 	OrphanedAt = 6
-	// chainKept are the newest blocks of the chain whose hashes are kept: the deepest
+	// ChainKept are the newest blocks of the chain whose hashes are kept: the deepest
 	// reorganisation that is followed.
-	chainKept = 1000
+	ChainKept = 1000
 )
 
 // Fate of a block, as the node has it that is followed.
@@ -302,10 +302,10 @@ func (s *Store) Advance(ctx context.Context, top, fork Place, list []ChainBlock)
 			}
 		}
 		last := list[len(list)-1].Height
-		if _, err := tx.Exec(ctx, "delete from chain where height <= $1", last-chainKept); err != nil {
+		if _, err := tx.Exec(ctx, "delete from chain where height <= $1", last-ChainKept); err != nil {
 			return err
 		}
-		return s.judge(ctx, tx, list[0].Height, last)
+		return s.judge(ctx, tx, last)
 	})
 }
 
@@ -337,10 +337,9 @@ func (s *Store) place(ctx context.Context, tx table.Tx, b *ChainBlock, scripts m
 	return s.changed(ctx, tx, b.Hash[:], New, 0)
 }
 
-// judge says what becomes of the pool's blocks where the chain has grown from a height
-// to its tip: of those that are not mature, and of all from that height on. Where the
-// chain that is kept has no block, nothing changes.
-func (s *Store) judge(ctx context.Context, tx table.Tx, from, tip int64) error {
+// judge says what becomes of the pool's blocks where the chain has grown to a tip. Where
+// the chain that is kept has no block, nothing changes.
+func (s *Store) judge(ctx context.Context, tx table.Tx, tip int64) error {
 	type row struct {
 		hash, there []byte
 		height      int64
@@ -348,7 +347,7 @@ func (s *Store) judge(ctx context.Context, tx table.Tx, from, tip int64) error {
 	}
 	var list []row
 	if err := rows(ctx, tx, `select b.hash, b.height, b.state, c.hash from chain_blocks b join chain c on c.height = b.height
-		where b.state in ('new', 'confirmed') or b.state = 'orphaned' and c.hash = b.hash or b.height >= $1 order by b.height, b.hash`, []any{from}, func(scan func(...any) error) error {
+		where b.state in ('new', 'confirmed') or b.state = 'orphaned' and c.hash = b.hash or b.state = 'matured' and c.hash <> b.hash order by b.height, b.hash`, nil, func(scan func(...any) error) error {
 		var r row
 		err := scan(&r.hash, &r.height, &r.state, &r.there)
 		list = append(list, r)
@@ -361,8 +360,6 @@ func (s *Store) judge(ctx context.Context, tx table.Tx, from, tip int64) error {
 		switch in := bytes.Equal(r.hash, r.there); {
 		case in && n >= MaturedAt:
 			r.next = Mature
-		case in && r.state == Mature: // the chain is only followed anew
-			continue
 		case in:
 			r.next = InChain
 		case n >= OrphanedAt:

@@ -10,7 +10,7 @@ import (
 
 // Check computes sums anew, of shares where they are kept and of sums per job, cuts
 // shifts anew, and says what differs from what is stored, a line each. It reads one
-// snapshot and changes nothing.
+// snapshot, then one for each block that was rewarded, and changes nothing.
 func (s *Store) Check(ctx context.Context) (differences []string, err error) {
 	tell := func(format string, args ...any) { differences = append(differences, fmt.Sprintf(format, args...)) }
 	err = s.db.Read(ctx, func(tx table.Tx) error {
@@ -30,6 +30,9 @@ func (s *Store) Check(ctx context.Context) (differences []string, err error) {
 		}
 		return s.checkLedger(ctx, tx, tell)
 	})
+	if err == nil {
+		err = s.checkBlocks(ctx, tell)
+	}
 	return differences, err
 }
 
