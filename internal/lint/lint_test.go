@@ -87,6 +87,7 @@ func TestRules(t *testing.T) {
 		{nodeUsers, "jobs", "internal/jobs/a.go", `package jobs; import "ckpool/bitcoind"`, "internal/jobs/a.go:1 imports ckpool/bitcoind"},
 		{nodeUsers, "reload", "internal/pool/reload.go", `package pool; import "ckpool/bitcoind"`, "internal/pool/reload.go:1 imports ckpool/bitcoind"},
 		{nodeUsers, "made", "internal/pool/pool.go", `package pool; import "ckpool/bitcoind"`, ""},
+		{nodeUsers, "chain", "internal/accounting/a.go", `package accounting; import "ckpool/bitcoind"`, ""},
 		{nodeUsers, "node's test", "internal/jobs/a_test.go", `package jobs; import "ckpool/bitcoind"`, ""},
 		{commandsOnly, "exit", "internal/pool/a.go", `package pool; import "os"; func f() { os.Exit(1) }`, "internal/pool/a.go:1 uses os.Exit"},
 		{commandsOnly, "renamed", "internal/pool/a.go", `package pool; import sys "os"; var a = sys.Getenv("A")`, "internal/pool/a.go:1 uses os.Getenv"},

@@ -38,7 +38,10 @@ var arithmetic = set("address", "difficulty", "stratum", "work", "internal/rewar
 
 // money are packages, and files of others, in which nothing but integers may be
 // computed with: what comes out of them is paid.
-var money = []string{"internal/rewards/"}
+var money = []string{
+	"internal/rewards/", "internal/store/ledger.go", "internal/store/settings.go", "internal/store/chain.go", "internal/store/settle.go", "internal/store/fate.go",
+	"internal/store/source.go", "internal/accounting/chain.go",
+}
 
 // level of the packages above the public ones: a package imports its own level
 // or lower ones. What is not named here stands beside level 1.
@@ -233,11 +236,12 @@ func testkitUsers(list []source) (bad []string) {
 	return bad
 }
 
-// nodeUsers allows nodes where a pool is made of them and where they are configured.
+// nodeUsers allows nodes where a pool is made of them, where they are configured, and
+// where money follows the chain.
 func nodeUsers(list []source) (bad []string) {
 	for _, s := range list {
 		pkg := s.pkg()
-		if s.isTest() || under(pkg, "cmd") || under(pkg, "internal/testkit") || pkg == "internal/config" || s.name == "internal/pool/pool.go" {
+		if s.isTest() || under(pkg, "cmd") || under(pkg, "internal/testkit") || pkg == "internal/config" || s.name == "internal/pool/pool.go" || pkg == "internal/accounting" {
 			continue
 		}
 		s.imports(func(p, place string) {
