@@ -269,6 +269,9 @@ func (s *Sender) refused(ctx context.Context, p Payment, why error) (Payment, er
 	} else if code(why) == 0 {
 		return p, why
 	}
+	if c.To == p.State && c.Reason == p.Reason {
+		return p, why
+	}
 	now, err := s.Book.Change(ctx, p.ID, p.Serial, c)
 	if err != nil {
 		return p, errors.Join(why, err)
@@ -696,4 +699,3 @@ func (s *Sender) Auto(ctx context.Context, payees []Payee, l Limits, solvency in
 	}
 	return list, errors.Join(failed...)
 }
-
