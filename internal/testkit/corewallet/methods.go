@@ -377,14 +377,18 @@ func (w *Wallet) testAccept(ctx context.Context, v *view, p params) (any, error)
 	return []any{verdict}, nil
 }
 
-func (w *Wallet) sinceBlock(_ context.Context, v *view, p params) (any, error) {
+func (w *Wallet) sinceBlock(ctx context.Context, v *view, p params) (any, error) {
 	var since string
 	target := int64(1)
 	if err := errors.Join(p.get(0, &since), p.get(1, &target)); err != nil {
 		return nil, err
 	}
+	var genesis string
+	if err := w.node.Call(ctx, &genesis, "getblockhash", 0); err != nil {
+		return nil, err
+	}
 	from := int64(0)
-	if since != "" {
+	if since != "" && since != genesis {
 		i := slices.IndexFunc(w.blocks, func(b block) bool { return b.hash == since })
 		if i < 0 {
 			return nil, refuse(-5, "Block not found")
@@ -407,16 +411,11 @@ func (w *Wallet) sinceBlock(_ context.Context, v *view, p params) (any, error) {
 			}
 		}
 	}
-	last := ""
+	last := genesis
 	if at := v.tip - target + 1; at >= 1 {
 		last = w.blocks[at-1].hash
-	} else if err := w.node.Call(context.Background(), &last, "getblockhash", 0); err != nil {
-		return nil, err
 	}
-	if since == "" || from > 0 {
-		return map[string]any{"transactions": list, "removed": []any{}, "lastblock": last}, nil
-	}
-	return nil, refuse(-5, "Block not found")
+	return map[string]any{"transactions": list, "removed": []any{}, "lastblock": last}, nil
 }
 
 func (w *Wallet) fetch(ctx context.Context, txid string) (*wire.MsgTx, error) {
