@@ -2,7 +2,9 @@ package lint
 
 import (
 	"go/ast"
+	"go/token"
 	"path"
+	"slices"
 	"sort"
 	"strings"
 )
@@ -22,6 +24,7 @@ var rules = []rule{
 	{"testkit is for tests and ckbench", testkitUsers},
 	{"who works with sources does not know nodes", nodeUsers},
 	{"only commands read flags and environment, change what is the process's, or exit", commandsOnly},
+	{"money has no floating point", noFloat},
 	{"no cgo", noCgo},
 	{"packages have a comment", packageDocs},
 	{"tests do not sleep in real time", noSleep},
@@ -44,7 +47,8 @@ var level = map[string]int{
 // never are imports that no level forbids.
 var never = map[string]string{
 	"internal/accounting": "internal/netserver",
-	"work":                "stratum", // no protocol between pool and miner
+	"internal/payout":     "internal/store", // which keeps its book
+	"work":                "stratum",        // no protocol between pool and miner
 }
 
 func set(names ...string) map[string]bool {
@@ -192,13 +196,39 @@ func testkitUsers(list []source) (bad []string) {
 func nodeUsers(list []source) (bad []string) {
 	for _, s := range list {
 		pkg := s.pkg()
-		if s.isTest() || under(pkg, "cmd") || under(pkg, "internal/testkit") || pkg == "internal/config" || s.name == "internal/pool/pool.go" {
+		if s.isTest() || under(pkg, "cmd") || under(pkg, "internal/testkit") || pkg == "internal/config" || pkg == "internal/payout" || s.name == "internal/pool/pool.go" {
 			continue
 		}
 		s.imports(func(p, place string) {
 			if dir, _ := own(p); dir == "bitcoind" {
 				bad = append(bad, place+" imports "+p)
 			}
+		})
+	}
+	return bad
+}
+
+// money are the packages whose amounts are whole satoshis.
+var money = []string{"internal/rewards", "internal/payout"}
+
+// noFloat allows no floating point where money is: not its types, and not its numbers.
+func noFloat(list []source) (bad []string) {
+	for _, s := range list {
+		if s.isTest() || !slices.ContainsFunc(money, func(dir string) bool { return under(s.pkg(), dir) }) {
+			continue
+		}
+		ast.Inspect(s.syntax, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.Ident:
+				if n.Name == "float32" || n.Name == "float64" || n.Name == "ParseFloat" || n.Name == "Float64" {
+					bad = append(bad, s.place(n)+" has "+n.Name)
+				}
+			case *ast.BasicLit:
+				if n.Kind == token.FLOAT {
+					bad = append(bad, s.place(n)+" has "+n.Value)
+				}
+			}
+			return true
 		})
 	}
 	return bad

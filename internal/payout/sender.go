@@ -620,7 +620,12 @@ func (s *Sender) spender(ctx context.Context, p *Payment) (txid string, confirma
 		if !spends {
 			continue
 		}
-		if p.is(tx) {
+		strangers, err := s.Book.Strangers(ctx, []string{id})
+		if err != nil {
+			return "", 0, err
+		}
+		// One of the book is that of a replacement, which may be the same to the byte.
+		if len(strangers) > 0 && p.is(tx) {
 			return "", 0, fmt.Errorf("payout: payment %d was sent by its signer, as %s: give the signed file", p.ID, id)
 		}
 		if seen.Confirmations >= confirmations {
