@@ -56,7 +56,7 @@ func (m *memory) dump() string {
 	return string(b)
 }
 
-// restore is the book as it was when it was copied.
+// backup is a copy of the book as it is.
 func (m *memory) backup() *memory {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -106,7 +106,8 @@ func (m *memory) Change(_ context.Context, id, serial int64, c Change) (Payment,
 	}
 	for _, in := range c.Inputs {
 		for _, o := range m.payments {
-			if o.ID != id && o.ID != p.Replaces && o.State != Cancelled && o.State != Planned && o.spends(in.Point) {
+			replaced := o.ID == p.Replaces && o.State == Exported
+			if o.ID != id && !replaced && o.State != Cancelled && o.State != Planned && o.spends(in.Point) {
 				return p, &TakenError{in.Point, o.ID}
 			}
 		}

@@ -139,14 +139,22 @@ func (s *Sender) Fund(ctx context.Context, p *Payment) (*Funded, []Input, error)
 		return nil, nil, err
 	}
 	var with []wire.OutPoint
+	if p.Replaces != 0 {
+		replaced, err := s.Book.Payment(ctx, p.Replaces)
+		if err != nil {
+			return nil, nil, err
+		}
+		if replaced.State != Exported {
+			// Without an input in common both would be paid.
+			return nil, nil, fmt.Errorf("payout: payment %d replaces payment %d, which is %s now: cancel it", p.ID, p.Replaces, replaced.State)
+		}
+		with = []wire.OutPoint{replaced.Inputs[0].Point}
+		if err := s.Wallet.Lock(ctx, with, false); err != nil {
+			return nil, nil, err
+		}
+	}
 	for _, o := range open {
-		switch {
-		case o.ID == p.Replaces && len(o.Inputs) > 0:
-			with = []wire.OutPoint{o.Inputs[0].Point}
-			if err := s.Wallet.Lock(ctx, with, false); err != nil {
-				return nil, nil, err
-			}
-		case o.State == Exported || o.State == Signed || o.State == Unknown:
+		if o.ID != p.Replaces && (o.State == Exported || o.State == Signed || o.State == Unknown) {
 			// The wallet does not know what these spend, or lost its locks.
 			if err := s.Wallet.Lock(ctx, points(o.Inputs), true); err != nil {
 				return nil, nil, err
@@ -168,6 +176,9 @@ func (s *Sender) Fund(ctx context.Context, p *Payment) (*Funded, []Input, error)
 		return nil, nil, err
 	}
 	inputs, err := s.coins(ctx, f.Packet, nil)
+	if err == nil && len(with) > 0 && !slices.Contains(points(inputs), with[0]) {
+		err = fmt.Errorf("payout: the wallet's transaction does not spend %s: it would not replace payment %d; nothing was sent", with[0], p.Replaces)
+	}
 	return f, inputs, err
 }
 

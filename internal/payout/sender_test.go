@@ -493,6 +493,48 @@ func TestCase7Exported(t *testing.T) {
 	x.sums(false)
 }
 
+// What was exported comes back signed while its replacement is planned: only one of them
+// is debited.
+func TestCase7ImportedAndReplaced(t *testing.T) {
+	t.Parallel()
+	x := start(t, 104)
+	s := x.sender("op")
+	p := x.planned(s)
+	text, err := s.Export(t.Context(), p.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := s.Replace(t.Context(), p.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var signed struct{ PSBT string }
+	if err := x.client.Call(t.Context(), &signed, "walletprocesspsbt", text); err != nil {
+		t.Fatal(err)
+	}
+	x.fault = func(method string) error {
+		if method == "sendrawtransaction" {
+			return errors.New("cut")
+		}
+		return nil
+	}
+	x.is(s.Import(t.Context(), p.ID, []byte(signed.PSBT)))(Unknown)
+	x.fault = nil
+	for account, balance := range x.book.balance { // enough for both
+		x.book.balance[account] = balance + 200_000_000
+	}
+	if _, err := s.Send(t.Context(), r.ID); err == nil || !strings.Contains(err.Error(), "replaces payment 1, which is unknown now") {
+		t.Errorf("%v", err)
+	}
+	x.is(s.Follow(t.Context(), p.ID))(Broadcast)
+	// The book itself refuses what read the payment before it was signed.
+	p, _ = x.book.Payment(t.Context(), p.ID)
+	_, err = x.book.Change(t.Context(), r.ID, r.Serial, Change{To: Signed, By: "late", Inputs: p.Inputs, Postings: []Posting{debit(&r)}})
+	if _, ok := errors.AsType[*TakenError](err); !ok {
+		t.Error(err)
+	}
+}
+
 // Case 8: the payment's block leaves the chain: broadcast again, the same bytes, and the
 // balances as they were; confirmed again, nothing is booked again.
 func TestCase8Reorganised(t *testing.T) {

@@ -151,7 +151,7 @@ func (w *Wallet) Sign(ctx context.Context, text string) ([]byte, error) {
 		PSBT     string `json:"psbt"`
 		Complete bool   `json:"complete"`
 	}
-	if err := w.call(ctx, &raw, "walletprocesspsbt", text, true, "ALL"); err != nil {
+	if err := w.call(ctx, &raw, "walletprocesspsbt", text); err != nil {
 		return nil, err
 	}
 	if !raw.Complete {
@@ -354,7 +354,7 @@ func (w *Wallet) Send(ctx context.Context, raw []byte, txid string) (Verdict, st
 	return Unclear, err.Error()
 }
 
-// Output is an unspent output of the chain, as the node has it.
+// Coin is an unspent output of the chain, as the node has it.
 type Coin struct {
 	Value         int64
 	Script        []byte
