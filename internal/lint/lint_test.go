@@ -96,6 +96,8 @@ func TestRules(t *testing.T) {
 		{commandsOnly, "limits", "internal/pool/a.go", `package pool; import "ckpool/internal/descriptors"`, "internal/pool/a.go:1 imports ckpool/internal/descriptors"},
 		{commandsOnly, "command", "cmd/ckpool/a.go", `package main; import "os"; func f() { os.Exit(1) }`, ""},
 		{commandsOnly, "another os", "internal/pool/a.go", `package pool; var os struct{ Exit func() }; func f() { os.Exit() }`, ""},
+		{exactMoney, "payout", "internal/payout/a.go", `package payout; func f(a float64) {}`, "internal/payout/a.go:1 has float64"},
+		{direction, "payout to store", "internal/payout/a.go", `package payout; import "ckpool/internal/store"`, "internal/payout/a.go:1 imports ckpool/internal/store"},
 		{noCgo, "cgo", "work/a.go", `package work; import "C"`, "work/a.go:1 imports C"},
 		{packageDocs, "none", "work/a.go", `package work`, "work has no package comment"},
 		{packageDocs, "documented", "work/a.go", "// Package work works.\npackage work", ""},

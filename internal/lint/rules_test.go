@@ -42,7 +42,7 @@ var arithmetic = set("address", "difficulty", "stratum", "work", "internal/hexdi
 // money are packages, and files of others, in which nothing but integers may be
 // computed with: what comes out of them is paid.
 var money = []string{
-	"internal/rewards/", "internal/store/ledger.go", "internal/store/settings.go", "internal/store/chain.go", "internal/store/settle.go", "internal/store/fate.go",
+	"internal/rewards/", "internal/payout/", "internal/store/ledger.go", "internal/store/settings.go", "internal/store/chain.go", "internal/store/settle.go", "internal/store/fate.go",
 	"internal/store/source.go", "internal/accounting/chain.go",
 }
 
@@ -57,7 +57,8 @@ var level = map[string]int{
 // never are imports that no level forbids.
 var never = map[string]string{
 	"internal/accounting": "internal/netserver",
-	"work":                "stratum", // no protocol between pool and miner
+	"internal/payout":     "internal/store", // which keeps its book
+	"work":                "stratum",        // no protocol between pool and miner
 }
 
 func set(names ...string) map[string]bool {
@@ -244,7 +245,7 @@ func testkitUsers(list []source) (bad []string) {
 func nodeUsers(list []source) (bad []string) {
 	for _, s := range list {
 		pkg := s.pkg()
-		if s.isTest() || under(pkg, "cmd") || under(pkg, "internal/testkit") || pkg == "internal/config" || s.name == "internal/pool/pool.go" || pkg == "internal/accounting" {
+		if s.isTest() || under(pkg, "cmd") || under(pkg, "internal/testkit") || pkg == "internal/config" || s.name == "internal/pool/pool.go" || pkg == "internal/accounting" || pkg == "internal/payout" {
 			continue
 		}
 		s.imports(func(p, place string) {
