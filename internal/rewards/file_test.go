@@ -172,8 +172,7 @@ func TestVerifyErrors(t *testing.T) {
 	}
 }
 
-// FuzzVerify: what is verified adds up, and says of itself all there is: it is written
-// again as it was.
+// FuzzVerify: what is verified adds up, and what is not is told in one line.
 func FuzzVerify(f *testing.F) {
 	for _, text := range examples(f) {
 		f.Add([]byte(text))
