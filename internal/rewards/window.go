@@ -26,6 +26,7 @@ type window struct {
 	numbers  map[Account]int
 	accounts []Account
 	work     []difficulty.Exact // of each account, in the window
+	next     int                // the account behind the last one: most sources have them in some order
 
 	height level // that is being read
 	seen   bool  // any sum
@@ -66,7 +67,12 @@ func newWindow(b Block, p Parameters) (*window, error) {
 
 // number of an account. Accounts have them in the order that they come in.
 func (w *window) number(a Account) (int, error) {
+	if w.next < len(w.accounts) && w.accounts[w.next] == a {
+		w.next++
+		return w.next - 1, nil
+	}
 	if n, ok := w.numbers[a]; ok {
+		w.next = n + 1
 		return n, nil
 	}
 	if err := a.check(); err != nil {
