@@ -67,6 +67,10 @@ func Open(ctx context.Context, where string) (*Store, error) {
 	return &Store{db: db, workersPerAccount: WorkersPerAccount, foldLeast: 20_000, foldMost: 1_000_000, workers: map[Worker]int64{}, agents: map[string]int64{}}, nil
 }
 
+// Away reports an error of [Open] that is worth another try later: the server of the
+// database cannot be reached, or does not serve yet.
+func Away(err error) bool { return postgres.Away(err) }
+
 // Redacted is what Open takes without the password in it.
 func Redacted(where string) string {
 	if u, err := url.Parse(where); err == nil && u.Scheme != "" {
