@@ -6,7 +6,7 @@ export CGO_ENABLED = 0
 # For `make run`: LISTEN=host:port, NODE=COOKIEFILE or http://user:pass@host:port, ADDRESS=…, MODE=solo
 export LISTEN NODE ADDRESS MODE
 
-.PHONY: build help install manual run test check bench fmt vet lint tidy race fuzz
+.PHONY: build help install manual run test torture check bench fmt vet lint tidy race fuzz
 build:
 	$(GO) build -trimpath -o bin/ ./cmd/...
 
@@ -16,6 +16,7 @@ help:
 	@echo '                LISTEN=host:port NODE=http://user:pass@host:port ADDRESS=… MODE=solo'
 	@echo 'make test       run the tests'
 	@echo 'make check      formatting, vet, lint, race detector, fuzzing'
+	@echo 'make torture    kill pool, ckdb and database under load, fill and stall the disk: half an hour'
 	@echo 'make bench      measure it, for docs/performance.md'
 	@echo 'make install    into PREFIX=/usr/local (DESTDIR= before it), logrotate into SYSCONFDIR=/etc'
 	@echo 'make manual     write manual pages, completions and the sample configuration anew'
@@ -65,6 +66,13 @@ test:
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || \
 		echo 'make test: PostgreSQL is not installed, its tests are skipped: apt-get install postgresql'
 	$(GO) test -p $(P) -timeout 8m ./...
+
+# ROUNDS, RATE (shares a second) and SEED can be given; see docs/reliability.md.
+ROUNDS ?= 50
+RATE   ?= 5000
+torture:
+	$(GO) test -count 1 -timeout 3h -parallel 1 -v ./internal/operation -run 'TestTorture$$|TestSites$$' \
+		-torture.rounds $(ROUNDS) -torture.rate $(RATE) -torture.seed $(or $(SEED),0)
 
 # What the test run leaves out. Needs gcc for the race detector.
 check: fmt vet tidy lint race fuzz

@@ -41,10 +41,10 @@ type Server struct {
 
 	moved atomic.Bool // the sockets' files are another process's
 
-	mu    sync.Mutex
-	conns map[*net.UnixConn]struct{} // guarded by mu
-	spare *os.File                   // guarded by mu; see lendSpare
-	wg    sync.WaitGroup             // accept loops, connections and handlers
+	mu     sync.Mutex
+	conns  map[*net.UnixConn]struct{} // guarded by mu
+	spares []*os.File                 // guarded by mu; see lendSpare
+	wg     sync.WaitGroup             // accept loops, connections and handlers
 }
 
 type socket struct {
@@ -224,8 +224,11 @@ func (s *Server) Close() {
 // Serve answers until ctx ends, then gives replies under way 0.3 s, waits for
 // its goroutines and closes the sockets.
 func (s *Server) Serve(ctx context.Context) {
-	s.keepSpare()
-	defer s.lendSpare()
+	s.keepSpares()
+	defer func() {
+		for s.lendSpare() {
+		}
+	}()
 	for _, k := range s.sockets {
 		l := k.listener // Close forgets it
 		s.wg.Go(func() { s.accept(ctx, k, l) })
@@ -264,30 +267,39 @@ func (s *Server) accept(ctx context.Context, k *socket, l *net.UnixListener) {
 			delete(s.conns, c)
 			s.mu.Unlock()
 			c.Close()
-			s.keepSpare()
+			s.keepSpares()
 		})
 	}
 }
 
-// keepSpare keeps one descriptor that can be given up, so that an operator is
-// heard when there is no other left.
-func (s *Server) keepSpare() {
+// spares is how many descriptors are kept. One would do, if the rest of the program
+// did not take what is given up now and then, and keep it.
+const spares = 8
+
+// keepSpares keeps descriptors that can be given up, so that an operator is heard
+// when there is no other left.
+func (s *Server) keepSpares() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.spare == nil {
-		s.spare, _ = os.Open(os.DevNull) // nil: there is none left, next time perhaps
+	for len(s.spares) < spares {
+		f, err := os.Open(os.DevNull)
+		if err != nil {
+			return // there is none left, next time perhaps
+		}
+		s.spares = append(s.spares, f)
 	}
 }
 
-// lendSpare gives the spare descriptor up for the connection that waits.
+// lendSpare gives a spare descriptor up for the connection that waits.
 func (s *Server) lendSpare() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.spare == nil {
+	last := len(s.spares) - 1
+	if last < 0 {
 		return false
 	}
-	s.spare.Close()
-	s.spare = nil
+	s.spares[last].Close()
+	s.spares = s.spares[:last]
 	return true
 }
 

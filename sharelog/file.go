@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"ckpool/internal/hexdigit"
 )
 
 const maxFileName = 255 // of every file system in use
@@ -55,8 +57,8 @@ func NameOfFile(file string) string {
 	b := make([]byte, 0, len(file))
 	for i := 0; i < len(file); i++ {
 		if file[i] == '%' && i+2 < len(file) {
-			if hi, lo := unhex(file[i+1]), unhex(file[i+2]); hi >= 0 && lo >= 0 {
-				if c := byte(hi<<4 | lo); escaped(string([]byte{c}), 0) && (c != '.' || i == 0) {
+			if hi, lo := hexdigit.Value(file[i+1]), hexdigit.Value(file[i+2]); hi|lo < 16 {
+				if c := hi<<4 | lo; escaped(string([]byte{c}), 0) && (c != '.' || i == 0) {
 					b = append(b, c)
 					i += 2
 					continue
@@ -66,18 +68,6 @@ func NameOfFile(file string) string {
 		b = append(b, file[i])
 	}
 	return string(b)
-}
-
-func unhex(c byte) int {
-	switch {
-	case '0' <= c && c <= '9':
-		return int(c - '0')
-	case 'A' <= c && c <= 'F':
-		return int(c-'A') + 10
-	case 'a' <= c && c <= 'f':
-		return int(c-'a') + 10
-	}
-	return -1
 }
 
 // temporary is how names of unfinished files begin. No user's file does,

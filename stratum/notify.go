@@ -4,6 +4,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+
+	"ckpool/internal/jsontext"
 )
 
 // Notify is a mining.notify as a miner receives it.
@@ -46,7 +48,7 @@ func (n *Notify) Parse(params []byte) error {
 
 	id, ok := String(raw[0], nil)
 	if !ok {
-		if id = raw[0]; len(id) == 0 || !isDigit(id[0]) {
+		if id = raw[0]; len(id) == 0 || !jsontext.IsDigit(id[0]) {
 			return errors.New("notify: job id is not a string")
 		}
 	}

@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"math"
 	"strconv"
+
+	"ckpool/internal/hexdigit"
+	"ckpool/internal/jsontext"
 )
 
 // SplitMethod cuts a trailing "(…)" off a method name, as in
@@ -27,7 +30,7 @@ func ParseParams(raw []byte) (p Params, ok bool) {
 	if len(raw) < 2 || raw[0] != '[' {
 		return Params{}, false
 	}
-	i := skipSpace(raw, 1)
+	i := jsontext.Space(raw, 1)
 	if i < len(raw) && raw[i] == ']' {
 		return Params{}, true
 	}
@@ -37,7 +40,7 @@ func ParseParams(raw []byte) (p Params, ok bool) {
 // Next returns the next element as a raw JSON value; ok is false at the end,
 // and where the array is malformed.
 func (p *Params) Next() (value []byte, ok bool) {
-	end := skipValue(p.rest, 0, 0)
+	end := jsontext.Value(p.rest, 0, 0)
 	if end < 0 {
 		p.rest = nil
 		return nil, false
@@ -58,7 +61,7 @@ func (p *Params) nextField() (f field, ok bool) {
 		_, ok = p.Next()
 		return field{}, ok
 	}
-	end, escaped := scanString(p.rest, 0)
+	end, escaped := jsontext.String(p.rest, 0)
 	if end < 0 {
 		p.rest = nil
 		return field{}, false
@@ -86,7 +89,7 @@ func ParseMembers(raw []byte) (m Members, ok bool) {
 	if len(raw) < 2 || raw[0] != '{' {
 		return Members{}, false
 	}
-	i := skipSpace(raw, 1)
+	i := jsontext.Space(raw, 1)
 	if i < len(raw) && raw[i] == '}' {
 		return Members{}, true
 	}
@@ -96,7 +99,7 @@ func ParseMembers(raw []byte) (m Members, ok bool) {
 // Next returns the next unescaped key and its raw JSON value; ok is false at
 // the end, and where the object is malformed.
 func (m *Members) Next() (key, value []byte, ok bool) {
-	raw, value, end := member(m.rest, 0, 0)
+	raw, value, end := jsontext.Member(m.rest, 0, 0)
 	if end < 0 {
 		m.rest = nil
 		return nil, nil, false
@@ -109,11 +112,11 @@ func (m *Members) Next() (key, value []byte, ok bool) {
 // afterComma is what follows the comma behind the value that ends at b[end],
 // nil when there is none.
 func afterComma(b []byte, end int) []byte {
-	i := skipSpace(b, end)
+	i := jsontext.Space(b, end)
 	if i >= len(b) || b[i] != ',' {
 		return nil
 	}
-	return b[skipSpace(b, i+1):]
+	return b[jsontext.Space(b, i+1):]
 }
 
 // Number reads a raw JSON number, or a string that holds one, as some miners
@@ -122,7 +125,7 @@ func Number(raw []byte) (x float64, ok bool) {
 	if s, isString := String(raw, nil); isString {
 		raw = bytes.TrimSpace(s)
 	}
-	if len(raw) == 0 || skipNumber(raw, 0) != len(raw) {
+	if len(raw) == 0 || jsontext.Number(raw, 0) != len(raw) {
 		return 0, false
 	}
 	x, err := strconv.ParseFloat(string(raw), 64)
@@ -164,7 +167,7 @@ func JobID(s []byte) (id uint64, suffix uint8, ok bool) {
 func hex64(s []byte) (v uint64, ok bool) {
 	var bad byte
 	for _, c := range s {
-		d := hexDigit(c)
+		d := hexdigit.Value(c)
 		bad |= d
 		v = v<<4 | uint64(d&15)
 	}
@@ -188,25 +191,9 @@ func hexBytes(dst, s []byte) bool {
 	}
 	var bad byte
 	for i := range dst {
-		h, l := hexDigit(s[2*i]), hexDigit(s[2*i+1])
+		h, l := hexdigit.Value(s[2*i]), hexdigit.Value(s[2*i+1])
 		bad |= h | l
 		dst[i] = h<<4 | l&15
 	}
 	return bad <= 15
 }
-
-// hexDigit is the value of a hexadecimal digit, 0xff when it is none.
-func hexDigit(c byte) byte { return hexDigits[c] }
-
-var hexDigits = func() (t [256]byte) {
-	for i := range t {
-		t[i] = 0xff
-	}
-	for i := range byte(10) {
-		t['0'+i] = i
-	}
-	for i := range byte(6) {
-		t['a'+i], t['A'+i] = 10+i, 10+i
-	}
-	return t
-}()

@@ -1,5 +1,9 @@
 package stratum
 
+import (
+	"ckpool/internal/hexdigit"
+)
+
 // Submit is a parsed mining.submit.
 type Submit struct {
 	Worker         []byte // unescaped; a part of the line, or of scratch
@@ -104,7 +108,7 @@ func (s *Submit) setExtranonce2(text []byte) *Reject {
 func isHex(s []byte) bool {
 	var bad byte
 	for _, c := range s {
-		bad |= hexDigit(c)
+		bad |= hexdigit.Value(c)
 	}
 	return bad <= 15 && len(s) > 0
 }

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"ckpool/internal/jsontext"
 )
 
 func TestSubmitParse(t *testing.T) {
@@ -120,7 +122,7 @@ func FuzzSubmit(f *testing.F) {
 		if Scan(params, &m) == Invalid {
 			return
 		}
-		if i := skipValue(params, 0, 0); i > 0 {
+		if i := jsontext.Value(params, 0, 0); i > 0 {
 			params = params[:i]
 		}
 		var got Submit

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"ckpool/internal/jsontext"
 )
 
 // String returns the unescaped content of a raw JSON string value; ok is false
@@ -32,7 +34,7 @@ func unescape(raw, scratch []byte) []byte {
 		}
 		s = append(s, raw[:plain]...)
 		raw = raw[plain:]
-		n := escapeLen(raw)
+		n := jsontext.EscapeLen(raw)
 		if n == 0 {
 			return nil
 		}
@@ -48,9 +50,9 @@ func unescape(raw, scratch []byte) []byte {
 		case 't':
 			s = append(s, '\t')
 		case 'u':
-			r := escapedUnit(raw)
+			r := jsontext.EscapedUnit(raw)
 			if utf16.IsSurrogate(r) {
-				r = utf16.DecodeRune(r, escapedUnit(raw[6:]))
+				r = utf16.DecodeRune(r, jsontext.EscapedUnit(raw[6:]))
 				if r != utf8.RuneError {
 					n = 12
 				}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"ckpool/internal/hexdigit"
 )
 
 // FormatHash is a hash as people, nodes and explorers have it: 64 hex digits, the
@@ -37,21 +39,9 @@ func decodeHash(h *[32]byte, text []byte) bool {
 	}
 	var bad byte
 	for i := range h {
-		hi, lo := hexDigit[text[62-2*i]], hexDigit[text[63-2*i]]
+		hi, lo := hexdigit.Value(text[62-2*i]), hexdigit.Value(text[63-2*i])
 		bad |= hi | lo
 		h[i] = hi<<4 | lo
 	}
 	return bad < 16
 }
-
-// hexDigit is the value of a hex digit, 0xff of anything else.
-var hexDigit = func() (v [256]byte) {
-	for c := range v {
-		v[c] = 0xff
-	}
-	for i := range 16 {
-		v["0123456789abcdef"[i]] = byte(i)
-		v["0123456789ABCDEF"[i]] = byte(i)
-	}
-	return v
-}()

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+
+	"ckpool/internal/jsontext"
 )
 
 // span is a part of a scanned text: the content of a string, without quotes.
@@ -24,9 +26,6 @@ type scanner struct {
 	// begin at len(body) and go on from there.
 	unescaped []byte
 }
-
-// maxDepth bounds recursion; encoding/json has the same bound.
-const maxDepth = 10000
 
 func (s *scanner) fail(format string, args ...any) {
 	if s.err == nil {
@@ -172,61 +171,33 @@ func (s *scanner) at(p span) []byte {
 // text reads a string and returns its content.
 func (s *scanner) text() []byte {
 	s.expect('"')
-	for i := s.i; i < len(s.body); i++ {
-		switch c := s.body[i]; {
-		case c == '"':
-			v := s.body[s.i:i]
-			s.i = i + 1
-			return v
-		case c == '\\':
-			return s.at(s.rawEscaped(s.i))
-		case c < ' ':
-			s.i = i
-			s.fail("a control character in a string")
-			return nil
-		}
+	if s.err != nil {
+		return nil
 	}
-	s.fail("a string without end")
-	return nil
+	from := s.i
+	end, escaped := jsontext.String(s.body, from-1)
+	switch {
+	case end < 0:
+		s.fail("a string without end, or with what may not stand in one")
+		return nil
+	case escaped:
+		return s.at(s.rawEscaped(from))
+	}
+	s.i = end
+	return s.body[from : end-1]
 }
 
 // number reads a number and returns its text.
 func (s *scanner) number() []byte {
 	s.peek()
-	from := s.i
-	s.accept('-')
-	if !s.accept('0') && !s.digits() {
+	end := jsontext.Number(s.body, s.i)
+	if end < 0 {
 		s.unexpected("a value")
 		return nil
 	}
-	if s.accept('.') && !s.digits() {
-		s.unexpected("a digit")
-		return nil
-	}
-	if s.accept('e') || s.accept('E') {
-		_ = s.accept('+') || s.accept('-')
-		if !s.digits() {
-			s.unexpected("a digit")
-			return nil
-		}
-	}
-	return s.body[from:s.i]
-}
-
-func (s *scanner) accept(c byte) bool {
-	if s.i < len(s.body) && s.body[s.i] == c {
-		s.i++
-		return true
-	}
-	return false
-}
-
-func (s *scanner) digits() bool {
-	from := s.i
-	for s.i < len(s.body) && s.body[s.i]-'0' <= 9 {
-		s.i++
-	}
-	return s.i > from
+	text := s.body[s.i:end]
+	s.i = end
+	return text
 }
 
 // integer reads a whole number from lo to hi; a null is nil.
@@ -250,7 +221,7 @@ func (s *scanner) integer(name string, lo, hi int64) *int64 {
 func (s *scanner) count() int64 {
 	s.peek()
 	from, i, n := s.i, s.i, int64(0)
-	for ; i < len(s.body) && s.body[i]-'0' <= 9 && n < 1<<32; i++ {
+	for ; i < len(s.body) && jsontext.IsDigit(s.body[i]) && n < 1<<32; i++ {
 		n = 10*n + int64(s.body[i]-'0')
 	}
 	if i < len(s.body) && i > from && (i == from+1 || s.body[from] != '0') {
@@ -265,32 +236,12 @@ func (s *scanner) count() int64 {
 }
 
 // skip reads over any value.
-func (s *scanner) skip() { s.skipValue(0) }
-
-func (s *scanner) skipValue(depth int) {
-	if depth == maxDepth {
-		s.fail("nested too deeply")
+func (s *scanner) skip() {
+	s.peek()
+	end := jsontext.Value(s.body, s.i, 0)
+	if end < 0 {
+		s.unexpected("a value that ends")
 		return
 	}
-	switch c := s.peek(); c {
-	case '"':
-		s.text()
-	case '{':
-		for more := s.open(c); more; more = s.more(c) {
-			s.key()
-			s.skipValue(depth + 1)
-		}
-	case '[':
-		for more := s.open(c); more; more = s.more(c) {
-			s.skipValue(depth + 1)
-		}
-	case 't':
-		s.literal("true")
-	case 'f':
-		s.literal("false")
-	case 'n':
-		s.literal("null")
-	default:
-		s.number()
-	}
+	s.i = end
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -9,7 +10,10 @@ import (
 
 	"ckpool/control"
 	"ckpool/event"
+	"ckpool/internal/accounting"
+	"ckpool/internal/authority"
 	"ckpool/internal/buildinfo"
+	"ckpool/internal/forward"
 	"ckpool/internal/store"
 )
 
@@ -20,32 +24,50 @@ const socket = "listener"
 type daemon struct {
 	Version  string    `json:"version"`
 	PID      int       `json:"pid"`
-	Database string    `json:"database"` // without its password
+	Database string    `json:"database"` // without its password; "": it is at another site
 	Whole    bool      `json:"whole"`    // it has none
+	Forward  bool      `json:"forward"`  // the journals go to another site
+	NATS     string    `json:"nats"`     // servers, without what is secret
 	Journals []journey `json:"journals"`
+	Visits   []visit   `json:"sites"` // that send
 }
 
-// journey is how far a journal is stored.
+// journey is how far a journal is stored, here or where it is forwarded to.
 type journey struct {
 	Dir      string `json:"dir"`
 	Instance string `json:"instance"` // "" until there is a journal
 	Name     string `json:"name"`
 	Epoch    uint64 `json:"epoch"`
 	Number   uint64 `json:"number"`
-	Shares   uint64 `json:"shares"` // stored by this process
+	Shares   uint64 `json:"shares"` // stored or sent by this process
+	Sent     uint64 `json:"sent"`   // to another site, and not known to be stored
 	Trouble  string `json:"trouble"`
 	Refused  bool   `json:"refused"`
 }
 
 func (s *service) daemon() daemon {
-	d := daemon{Version: buildinfo.Version(), PID: os.Getpid(), Database: store.Redacted(s.where)}
-	d.Whole = d.Database == s.where
-	if !strings.Contains(s.where, "://") {
-		d.Database = absolute(s.where)
+	d := daemon{
+		Version: buildinfo.Version(), PID: os.Getpid(), Forward: s.options.forward, NATS: forward.Redacted(s.options.nats), Visits: s.visits(),
+	}
+	if !d.Forward {
+		d.Database = store.Redacted(s.where)
+		d.Whole = d.Database == s.where
+		if !strings.Contains(s.where, "://") {
+			d.Database = absolute(strings.TrimPrefix(s.where, "sqlite:"))
+		}
 	}
 	for _, f := range s.followers {
 		p := f.Progress()
-		d.Journals = append(d.Journals, journey{p.Dir, p.Instance, p.Name, p.Position.Epoch, p.Position.Number, p.Shares, p.Err, p.Refused})
+		if s.usual() && p.Instance == "" && p.Err == "" {
+			continue // there is none, and need not be
+		}
+		d.Journals = append(d.Journals, journey{p.Dir, p.Instance, p.Name, p.Position.Epoch, p.Position.Number, p.Shares, 0, p.Err, p.Refused})
+	}
+	for _, f := range s.forwarders {
+		p := f.Progress()
+		d.Journals = append(d.Journals, journey{
+			p.Dir, p.Instance, p.Name, uint64(p.Committed.Epoch), uint64(p.Committed.Number), p.Shares, p.Sent, cmp.Or(p.Err, p.Trouble), p.Refused,
+		})
 	}
 	return d
 }
@@ -70,6 +92,7 @@ func (s *service) commands(server *control.Server) {
 		s.events.Say(event.Notice, fmt.Sprintf("Control: loglevel %d", n))
 		return "success", nil
 	})
+	authority.NewServer(accounting.Authority{Store: s.store}, "ckdb "+buildinfo.Version(), s.events).Commands(server)
 	server.Handle(socket, "shutdown", func(context.Context, string) (string, error) {
 		s.events.Say(event.Notice, "Control: shutdown")
 		s.shutdown()

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -20,6 +19,7 @@ import (
 	"ckpool/event"
 	"ckpool/internal/accounting"
 	"ckpool/internal/buildinfo"
+	"ckpool/internal/forward"
 	"ckpool/internal/instance"
 	"ckpool/internal/logfile"
 	"ckpool/internal/store"
@@ -33,13 +33,16 @@ const flushLog = 300 * time.Millisecond
 
 // service is one running instance. Its fields are immutable once it runs.
 type service struct {
-	options   *options
-	where     string // the database
-	log       *logfile.Log
-	events    event.Func // writes to the log
-	store     *store.Store
-	followers []*accounting.Follower
-	shutdown  func()
+	options  *options
+	where    string // the database
+	log      *logfile.Log
+	events   event.Func // writes to the log
+	shutdown func()
+
+	store      *store.Store           // nil: journals go to another site
+	followers  []*accounting.Follower // of the journals here, or
+	forwarders []*forward.Forwarder
+	receiver   *forward.Receiver // of other sites; nil: there are none
 }
 
 // serve is the life of one instance.
@@ -100,24 +103,32 @@ func (s *service) run(ctx context.Context, dir string) (err error) {
 		s.events.Say(event.Warning, err.Error())
 	}
 	defer manager.Close()
-	if s.store, err = store.Open(ctx, s.where); err != nil {
+	if !s.options.forward {
+		if s.store, err = s.openStore(ctx, manager); err != nil || s.store == nil {
+			return err
+		}
+		defer s.store.Close()
+		for _, dir := range s.options.journals {
+			s.followers = append(s.followers, &accounting.Follower{Dir: dir, Reader: s.options.name, Store: s.store, Events: s.events})
+		}
+	}
+	disconnect, err := s.connect()
+	if err != nil {
 		return err
 	}
-	defer s.store.Close()
-	for _, dir := range s.options.journals {
-		if slices.ContainsFunc(s.followers, func(f *accounting.Follower) bool { return f.Dir == dir }) {
-			return fmt.Errorf("journal %s is named twice", dir)
-		}
-		s.followers = append(s.followers, &accounting.Follower{Dir: dir, Reader: s.options.name, Store: s.store, Events: s.events})
-	}
+	defer disconnect()
 	server := control.NewServer(dir, s.options.group)
 	s.commands(server)
 	if err := server.Listen(); err != nil {
 		return err
 	}
-	s.events.Say(event.Notice, fmt.Sprintf("Database %s, shares are kept for %s", store.Redacted(s.where), s.kept()))
+	if s.options.forward {
+		s.events.Say(event.Notice, "The database is at another site, shares are sent by NATS "+forward.Redacted(s.options.nats))
+	} else {
+		s.events.Say(event.Notice, fmt.Sprintf("Database %s, shares are kept for %s", store.Redacted(s.where), s.kept()))
+	}
 
-	// What runs beside the followers, and ends with the last of them.
+	// What runs beside those that store, and ends with the last of them.
 	ctx, cancel := context.WithCancel(ctx)
 	var around sync.WaitGroup
 	defer around.Wait()
@@ -129,15 +140,70 @@ func (s *service) run(ctx context.Context, dir string) (err error) {
 	return s.follow(ctx)
 }
 
-// follow stores all journals. One that cannot be stored stops no other; the last
-// one's error is returned.
+// openEvery is how often a database that is away is looked for.
+const openEvery = time.Second
+
+// openStore waits for a database that is away; the journals keep what comes. nil: ctx has
+// ended before.
+func (s *service) openStore(ctx context.Context, m manager) (*store.Store, error) {
+	tick := time.NewTicker(openEvery)
+	defer tick.Stop()
+	for told := ""; ; {
+		if m.watchdog > 0 {
+			_ = m.Alive()
+		}
+		opened, err := store.Open(ctx, s.where)
+		switch {
+		case ctx.Err() != nil:
+			if err == nil {
+				opened.Close()
+			}
+			return nil, nil
+		case err == nil || !store.Away(err):
+			return opened, err
+		}
+		if text := oneLine(err); text != told {
+			s.events.Say(event.Warning, text+"; trying again, journals keep what comes")
+			told = text
+			if m.Notifier != nil {
+				_ = m.Ready("Waiting for the database") // it hears of what fails from keepManager
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil, nil
+		case <-tick.C:
+		}
+	}
+}
+
+// usual is whether a journal is the one that nobody has named, and that need not be
+// there as there are other sites.
+func (s *service) usual() bool { return s.receiver != nil && !s.options.named }
+
+// follow stores or sends all journals. One for which that cannot be stops no other;
+// the last one's error is returned.
 func (s *service) follow(ctx context.Context) error {
-	ended := make(chan error)
+	var list []func(context.Context) error
 	for _, f := range s.followers {
-		go func() { ended <- f.Run(ctx) }()
+		if s.usual() {
+			list = append(list, func(ctx context.Context) error { return s.followUsual(ctx, f) })
+		} else {
+			list = append(list, f.Run)
+		}
+	}
+	for _, f := range s.forwarders {
+		list = append(list, f.Run)
+	}
+	if s.receiver != nil {
+		list = append(list, s.receiver.Run)
+	}
+	ended := make(chan error)
+	for _, run := range list {
+		go func() { ended <- run(ctx) }()
 	}
 	var last error
-	for n := len(s.followers); n > 0; n-- {
+	for n := len(list); n > 0; n-- {
 		err := <-ended
 		if err != nil && n > 1 {
 			s.events.Say(event.Critical, oneLine(err))
@@ -176,7 +242,7 @@ const retainEvery = time.Hour
 // own times, and so the newest one stored tells which day it is: a clock that is ahead
 // drops nothing.
 func (s *service) retain(ctx context.Context) {
-	if s.options.keep == 0 {
+	if s.options.keep == 0 || s.store == nil {
 		return
 	}
 	tick := time.NewTicker(retainEvery)

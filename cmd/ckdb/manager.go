@@ -61,13 +61,24 @@ func (s *service) keepManager(ctx context.Context, m manager) {
 
 // summary says in a line how it goes.
 func (s *service) summary() string {
-	var shares uint64
-	for _, f := range s.followers {
-		p := f.Progress()
-		if p.Err != "" {
-			return "Journal " + p.Dir + ": " + p.Err
+	d := s.daemon()
+	var shares, sent uint64
+	for _, j := range d.Journals {
+		if j.Trouble != "" {
+			return "Journal " + j.Dir + ": " + j.Trouble
 		}
-		shares += p.Shares
+		shares += j.Shares
+		sent += j.Sent
 	}
-	return fmt.Sprintf("%s of %s stored since the start", figures.Things(int64(shares), "share"), figures.Things(int64(len(s.followers)), "journal"))
+	for _, v := range d.Visits {
+		shares += v.Shares
+	}
+	from := figures.Things(int64(len(d.Journals)), "journal")
+	if d.Forward {
+		return fmt.Sprintf("%s of %s sent since the start, %s of them not known to be stored", figures.Things(int64(shares), "share"), from, figures.Count(int64(sent)))
+	}
+	if s.receiver != nil {
+		from += " and " + figures.Things(int64(len(d.Visits)), "other site")
+	}
+	return fmt.Sprintf("%s of %s stored since the start", figures.Things(int64(shares), "share"), from)
 }

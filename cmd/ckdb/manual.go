@@ -18,8 +18,13 @@ and shift. It runs until SIGTERM; kill -9 loses nothing. Without options the jou
 logs/journal, where the key "journal" of ckpool.conf(5) puts it, and the database is
 SQLite, in the directory ckdb.
 
-With a command it shows what is stored, while it runs or not, and changes nothing. The
-database of the running instance is asked for by its socket; --db names another.
+Pools at other sites send their shares over NATS JetStream: there ckdb runs with --forward
+and needs no database; the one with the database takes them by --nats, beside the journals
+of its own machine. There need be none; logs/journal is read as soon as it is there.
+
+With a command it shows what is stored, while it runs or not, and changes nothing but
+with "user add" and those after it, which say who may mine. The database of the running
+instance is asked for by its socket; --db names another.
 
 Long options may be abbreviated as long as they are unique.`,
 		Options: getopt.List(new(flags).set()),
@@ -32,6 +37,8 @@ status, loglevel=N and shutdown.`,
 			Title: "Environment",
 			Items: []manual.Item{
 				{Term: envDB, Text: "the database, where --db does not name it"},
+				{Term: envNATS, Text: "the NATS servers, where --nats does not name them: with a password in it, others do not see it in the list of processes"},
+				{Term: "SSL_CERT_FILE", Text: "certificates of authorities, for servers by tls:// whose one the system does not know"},
 				{Term: "PGPASSWORD, PGHOST and others", Text: "of PostgreSQL, for what its URL does not say"},
 			},
 		}, {
@@ -39,6 +46,8 @@ status, loglevel=N and shutdown.`,
 			Items: []manual.Item{
 				{Term: "ckdb", Text: "store logs/journal in ckdb/"},
 				{Term: "ckdb --db postgres://ckdb@db.example/ckdb -j /var/lib/ckpool/logs/journal -j /var/lib/ckpool/solo/journal", Text: "store two pools in PostgreSQL"},
+				{Term: "ckdb --db postgres://ckdb@db.example/ckdb --nats tls://a.example,tls://b.example", Text: "take shares of other sites as well"},
+				{Term: "ckdb --forward --nats tls://a.example,tls://b.example", Text: "at another site: send logs/journal there"},
 				{Term: "ckdb status", Text: "how far it is"},
 				{Term: "ckdb --json blocks", Text: "blocks found, for a program to read"},
 			},
@@ -48,7 +57,7 @@ status, loglevel=N and shutdown.`,
 could be stored any more: that of another network, or of a later release.`,
 		}, {
 			Title: "See also",
-			Text:  "ckpool(1), ckpool.conf(5), ckpmsg(1), docs/ckdb.md",
+			Text:  "ckpool(1), ckpool.conf(5), ckpmsg(1), docs/ckdb.md, docs/scaling.md",
 		}},
 	}
 	for _, c := range commands {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -32,13 +33,22 @@ type options struct {
 	named    bool     // the journals are
 	db       string   // of the database; empty: none was named
 	keep     int      // days that shares are kept; 0: for ever
-	json     bool
-	from     origin // of an import
-	wide     bool
-	command  []string
-	help     bool
-	version  bool
-	manual   string // format of the manual to print; empty: none
+	sites
+	json    bool
+	from    origin // of an import
+	wide    bool
+	command []string
+	help    bool
+	version bool
+	manual  string // format of the manual to print; empty: none
+}
+
+// sites is how other sites are reached.
+type sites struct {
+	forward     bool   // the journals go to another site
+	nats        string // servers; empty: there are no other sites
+	credentials string // file; empty: none
+	replicas    int
 }
 
 // flags are the options as they are read.
@@ -53,6 +63,9 @@ const (
 	defaultDB   = "ckdb" // directory
 	defaultKeep = 30
 	envDB       = "CKDB_DB"
+	envNATS     = "CKDB_NATS"
+	// mostReplicas is what JetStream takes.
+	mostReplicas = 5
 )
 
 // set declares the options, the common ones first.
@@ -68,6 +81,11 @@ func (f *flags) set() *pflag.FlagSet {
 	fs.StringVarP(&f.logDir, "logdir", "r", "logs", "`DIR` of the pool's logs, in which its journal is; logs without it")
 	fs.StringArrayVarP(&f.journals, "journal", "j", nil, "`DIR` of a journal, instead; may be given for each of several pools")
 	getopt.Group(fs, "What is stored")
+	fs.StringVar(&f.nats, "nats", "", "`URL` of the NATS servers that other sites send by, tls://HOST, several with commas between; without it $CKDB_NATS")
+	fs.StringVar(&f.credentials, "nats-creds", "", "`FILE` with the credentials for them")
+	fs.BoolVar(&f.forward, "forward", false, "send the journals to the ckdb with the database, store nothing here")
+	fs.IntVar(&f.replicas, "replicas", 1, "`NUMBER` of NATS servers that have what is under way, for --forward; 1 without it")
+	getopt.Group(fs, "Several sites")
 	fs.IntVar(&f.keep, "keep", defaultKeep, "`DAYS` that each share is kept, 30 without it, 0 for ever; sums are kept for ever")
 	fs.StringVarP(&f.name, "name", "n", "ckdb", "`NAME` of the instance, ckdb without it: of its log and socket directory")
 	fs.StringVarP(&f.sockDir, "sockdir", "s", "", "`DIR` of its control socket and pid file; without it /tmp/NAME")
@@ -154,14 +172,42 @@ func (f *flags) resolve(fs *pflag.FlagSet) error {
 		if f.journals[i], err = filepath.Abs(dir); err != nil {
 			return err
 		}
+		if slices.Contains(f.journals[:i], f.journals[i]) {
+			return fmt.Errorf("journal %s is named twice", f.journals[i])
+		}
 	}
 	f.ownLog = cmp.Or(f.ownLog, f.logDir)
+	if err := f.resolveSites(fs); err != nil {
+		return err
+	}
 	return f.resolveDB(fs)
+}
+
+func (f *flags) resolveSites(fs *pflag.FlagSet) error {
+	if f.nats == "" {
+		f.nats = os.Getenv(envNATS)
+	}
+	switch {
+	case f.replicas < 1 || f.replicas > mostReplicas:
+		return fmt.Errorf("--replicas %d: want 1 to %d", f.replicas, mostReplicas)
+	case !f.forward && fs.Changed("replicas"):
+		return errors.New("--replicas is for --forward")
+	case f.nats == "" && f.credentials != "":
+		return errors.New("--nats-creds is for --nats, which names the servers")
+	case f.forward && f.nats == "" && len(f.command) == 0:
+		return errors.New("--forward: where to? --nats names the NATS servers")
+	case f.forward && fs.Changed("keep"):
+		return errors.New("--keep is for the ckdb with the database, --forward stores nothing here")
+	}
+	return nil
 }
 
 func (f *flags) resolveDB(fs *pflag.FlagSet) error {
 	server := fs.Changed("dbname") || fs.Changed("dbuser") || fs.Changed("dbpass")
 	switch {
+	case f.forward && (f.db != "" || server):
+		return errors.New("--forward stores nothing here: no database is to be named with it")
+	case f.forward: // nor is the usual one
 	case f.db != "" && server:
 		return errors.New("--db names the whole database: -d, -u and -p are not for it")
 	case f.db == "" && server:

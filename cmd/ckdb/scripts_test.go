@@ -39,10 +39,14 @@ func (s suite) Run() int { return postgres.Main(s.m) }
 const patience = 20 * time.Second
 
 // The scripts run the real ckdb beside a real ckpool on a fake node. $PORT is the
-// pool's, whose directory is that of the script; $POSTGRES an empty database, where
+// pool's, whose directory is that of the script, $PORT2 is free; $POSTGRES an empty database, where
 // the condition postgres holds, and $POSTGRES2 another.
 func TestScripts(t *testing.T) {
 	tools := t.TempDir()
+	server := exec.Command("go", "build", "-o", filepath.Join(tools, "nats-server"), "github.com/nats-io/nats-server/v2")
+	if out, err := server.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
 	build := exec.Command("go", "build", "-o", tools+"/", "ckpool/cmd/ckpool", "ckpool/cmd/ckpmsg")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
@@ -66,7 +70,7 @@ func TestScripts(t *testing.T) {
 			return setUp(env)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"mine": mine, "waitfor": waitFor, "stored": stored, "sigterm": signals(syscall.SIGTERM), "sigkill": signals(syscall.SIGKILL),
+			"mine": mine, "waitfor": waitFor, "stored": stored, "shown": shown, "sigterm": signals(syscall.SIGTERM), "sigkill": signals(syscall.SIGKILL),
 		},
 		Condition: func(name string) (bool, error) {
 			if name == "postgres" {
@@ -83,16 +87,18 @@ func setUp(env *testscript.Env) error {
 		return err
 	}
 	env.Defer(n.Close)
-	port, err := port.Free()
-	if err != nil {
-		return err
+	for _, name := range []string{"PORT", "PORT2"} {
+		port, err := port.Free()
+		if err != nil {
+			return err
+		}
+		env.Setenv(name, port)
 	}
 	env.Setenv("GORACE", "atexit_sleep_ms=0")
-	env.Setenv("PORT", port)
 	text, err := json.Marshal(map[string]any{
 		"btcd":       []any{map[string]any{"url": n.Addr(), "auth": "user", "pass": "pass", "zmq": []string{}}},
 		"btcaddress": "bcrt1q7v96qwscwmmy7q5sjvw8rawgvxl0gamx6xlltt",
-		"serverurl":  map[string]any{"url": "127.0.0.1:" + port},
+		"serverurl":  map[string]any{"url": "127.0.0.1:" + env.Getenv("PORT")},
 		"mindiff":    1e-9, "startdiff": 1e-9, "journal": "journal",
 	})
 	if err != nil {
@@ -182,6 +188,17 @@ func stored(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		text = ts.ReadFile("stdout")
 		return regexp.MustCompile(want).MatchString(text) && !regexp.MustCompile(`"behind_shares":[1-9]`).MatchString(text)
+	})
+}
+
+// shown PATTERN ARG...: until ckdb status with these options prints a match.
+func shown(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 {
+		ts.Fatalf("usage: shown pattern [option...]")
+	}
+	pattern := regexp.MustCompile("(?m)" + args[0])
+	wait.Until(ts, patience, "shown: "+args[0], func() bool {
+		return ts.Exec("ckdb", append(args[1:], "status")...) == nil && pattern.MatchString(ts.ReadFile("stdout"))
 	})
 }
 

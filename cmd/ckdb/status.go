@@ -19,10 +19,12 @@ import (
 type status struct {
 	Running  bool            `json:"running"`
 	Version  string          `json:"version,omitempty"` // of the running instance
-	Database string          `json:"database"`
+	Database string          `json:"database"`          // "": it is at another site
+	Forward  bool            `json:"forward"`           // likewise
+	NATS     string          `json:"nats,omitempty"`    // servers, without what is secret
 	Journals []journalStatus `json:"journals"`
-	Gaps     []gap           `json:"gaps"`
-	Total    amounts         `json:"total"`
+	Gaps     []gap           `json:"gaps"`  // null without a database
+	Total    *amounts        `json:"total"` // likewise
 	Block    *block          `json:"last_block"`
 	Warnings []string        `json:"warnings"`
 }
@@ -36,10 +38,15 @@ type journalStatus struct {
 	Time     int64   `json:"time"`           // of that record
 	Behind   uint64  `json:"behind_shares"`  // that are not stored
 	Seconds  float64 `json:"behind_seconds"` // since the first of the records that are not
-	Shares   int64   `json:"shares"`         // stored
-	Repeated int64   `json:"repeated"`
-	Expired  int64   `json:"expired"`
-	Trouble  string  `json:"trouble,omitempty"`
+	Sent     uint64  `json:"sent,omitempty"` // shares behind that are under way to another site
+	// Elsewhere: it is at another site, which has told at Told, 0 for never, what is
+	// behind.
+	Elsewhere bool   `json:"elsewhere,omitempty"`
+	Told      int64  `json:"told,omitempty"`
+	Shares    int64  `json:"shares"` // stored
+	Repeated  int64  `json:"repeated"`
+	Expired   int64  `json:"expired"`
+	Trouble   string `json:"trouble,omitempty"`
 }
 
 // gap is what the journal of a pool does not have.
@@ -56,6 +63,9 @@ func (c *call) status(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if c.forward || c.db == "" && d != nil && d.Forward {
+		return c.siteStatus(d)
+	}
 	s, where, err := c.open(ctx, d)
 	if err != nil {
 		return err
@@ -63,7 +73,7 @@ func (c *call) status(ctx context.Context) error {
 	defer s.Close()
 	st := status{Database: store.Redacted(where), Journals: []journalStatus{}, Gaps: []gap{}, Warnings: []string{}}
 	if d != nil {
-		st.Running, st.Version = true, d.Version
+		st.Running, st.Version, st.NATS = true, d.Version, d.NATS
 	}
 	if err := c.fill(ctx, &st, s, d); err != nil {
 		return err
@@ -96,6 +106,9 @@ func (c *call) fill(ctx context.Context, st *status, s *store.Store, d *daemon) 
 	if err := c.addJournals(st, list, d); err != nil {
 		return err
 	}
+	if d != nil {
+		st.addVisits(d.Visits)
+	}
 	sums, err := s.Sums(ctx, store.Query{By: store.ByPool, Days: true})
 	if err != nil {
 		return err
@@ -110,7 +123,8 @@ func (c *call) fill(ctx context.Context, st *status, s *store.Store, d *daemon) 
 		all.Add(&sums[i].Sum)
 		last.add(recent[nameOf(&sums[i])])
 	}
-	st.Total = amountsOf(&all, last)
+	total := amountsOf(&all, last)
+	st.Total = &total
 	blocks, err := s.Blocks(ctx, 1)
 	if err == nil && len(blocks) > 0 {
 		b := blockOf(&blocks[0])
@@ -156,10 +170,8 @@ func (c *call) addJournals(st *status, list []store.InstanceStatus, d *daemon) e
 		if err != nil {
 			return err
 		}
-		j.Dir, j.Behind, j.Trouble = dir, b.Shares, trouble[dir]
-		if b.Records > 0 {
-			j.Seconds = max(0, time.Since(time.UnixMicro(b.Since)).Seconds())
-		}
+		j.Dir, j.Trouble = dir, trouble[dir]
+		j.behind(b)
 	}
 	return nil
 }
@@ -171,10 +183,28 @@ func (c *call) printStatus(st *status) error {
 	} else {
 		l.Print("ckdb", "not running")
 	}
-	l.Print("database", st.Database)
+	if st.Forward {
+		l.Print("database", "at another site")
+	} else {
+		l.Print("database", st.Database)
+	}
+	if st.NATS != "" {
+		l.Print("NATS", page.OneLine(st.NATS))
+	}
 	for i := range st.Journals {
 		l.Print("journal", st.Journals[i].text())
 	}
+	if !st.Forward {
+		st.printStored(l)
+	}
+	for _, w := range st.Warnings {
+		l.Print("warning", page.OneLine(w))
+	}
+	return l.Flush()
+}
+
+// printStored prints what the database has.
+func (st *status) printStored(l page.Lines) {
 	for _, g := range st.Gaps {
 		to := fmt.Sprintf("to %d", g.Last)
 		if g.Last == 0 {
@@ -196,10 +226,6 @@ func (c *call) printStatus(st *status) error {
 	} else {
 		l.Print("last block", "none yet")
 	}
-	for _, w := range st.Warnings {
-		l.Print("warning", page.OneLine(w))
-	}
-	return l.Flush()
 }
 
 func (j *journalStatus) text() string {
@@ -208,13 +234,18 @@ func (j *journalStatus) text() string {
 		text = page.OneLine(j.Dir)
 	}
 	switch {
+	case j.Elsewhere:
+		text += j.elsewhere()
 	case j.Dir == "":
 		text += fmt.Sprintf(", not on this machine: stored to record %s", j.Stored)
 	case j.Instance == "":
 	case j.Behind == 0:
 		text += ": all shares stored"
 	default:
-		text += fmt.Sprintf(": %s not stored yet, the first of %s ago", figures.Things(int64(j.Behind), "share"), figures.Duration(time.Duration(j.Seconds*float64(time.Second))))
+		text += ": " + j.notStored()
+	}
+	if j.Sent > 0 {
+		text += fmt.Sprintf(", %s under way", figures.Things(int64(j.Sent), "share"))
 	}
 	if j.Repeated > 0 {
 		text += fmt.Sprintf("; %s were there before and are credited once", figures.Things(j.Repeated, "share"))

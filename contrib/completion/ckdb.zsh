@@ -6,6 +6,10 @@ _arguments \
   '(-p --dbpass)'{-p,--dbpass}'[PASSWORD of it, which others can see in the list of processes\: better in ~/.pgpass or $PGPASSWORD]:PASSWORD:' \
   '(-r --logdir)'{-r,--logdir}'[DIR of the pool'\''s logs, in which its journal is; logs without it]:DIR:_files -/' \
   '(-j --journal)'{-j,--journal}'[DIR of a journal, instead; may be given for each of several pools]:DIR:_files -/' \
+  '--nats[URL of the NATS servers that other sites send by, tls\://HOST, several with commas between; without it $CKDB_NATS]:URL:' \
+  '--nats-creds[FILE with the credentials for them]:FILE:_files' \
+  '--forward[send the journals to the ckdb with the database, store nothing here]' \
+  '--replicas[NUMBER of NATS servers that have what is under way, for --forward; 1 without it]:NUMBER:' \
   '--keep[DAYS that each share is kept, 30 without it, 0 for ever; sums are kept for ever]:DAYS:' \
   '(-n --name)'{-n,--name}'[NAME of the instance, ckdb without it\: of its log and socket directory]:NAME:' \
   '(-s --sockdir)'{-s,--sockdir}'[DIR of its control socket and pid file; without it /tmp/NAME]:DIR:_files -/' \

@@ -301,8 +301,9 @@ func TestTwoReaders(t *testing.T) {
 }
 
 // 36: what may be deleted of a journal is behind what the database has committed:
-// while it is away nothing is.
-func TestCase36(t *testing.T) {
+// while it is away nothing is. TestCase36Broker in package forward is of a broker that
+// loses what it has acknowledged.
+func TestCase36Database(t *testing.T) {
 	s, p := open(t, "sqlite:"+t.TempDir()), newPool(t)
 	p.options.SegmentSize = 16 << 10
 	stop := p.run()

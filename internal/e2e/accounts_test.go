@@ -138,8 +138,9 @@ func TestCkdbRestart(t *testing.T) {
 	carol := p.allows(t, "carol.rig", "x", "")
 	c := p.mine(t, 20_000, "carol.one", "carol.two", unlisted)
 	for round := range 3 {
+		away := p.log.count("ckdb is away: ")
 		d.Stop()
-		eventually(t, patience, "ckdb away", func() bool { return p.log.count("ckdb is away: it has closed") > round })
+		eventually(t, patience, "ckdb away", func() bool { return p.log.count("ckdb is away: ") > away })
 		<-time.After(authority.AnswerTime) // in which it may still come back
 		before := len(c.all())
 		p.allows(t, "carol.rig", "x", "")
@@ -153,7 +154,10 @@ func TestCkdbRestart(t *testing.T) {
 			t.Errorf("round %d: %q", round, got)
 		}
 	}
-	p.allows(t, "bob", "secret", "")
+	eventually(t, patience, "bob is let in", func() bool {
+		_, a := p.login(t, "bob", "secret")
+		return string(a.Result) == "true"
+	})
 	c.stop()
 	c.undisturbed()
 }
@@ -205,6 +209,7 @@ func TestUpgradeWithUndecidedLogin(t *testing.T) {
 	c := p.rawFrom(t, "127.0.0.1")
 	c.mustAsk("mining.subscribe", "e2e/1")
 	asked := d.Store.Asked()
+	began := time.Now()
 	fmt.Fprintln(c, `{"id":77,"method":"mining.authorize","params":["bob.rig1","secret"]}`)
 	eventually(t, patience, "asked", func() bool { return d.Store.Asked() > asked })
 	d.Store.SetDelay(0, nil)
@@ -212,7 +217,8 @@ func TestUpgradeWithUndecidedLogin(t *testing.T) {
 	d.Store.Message("carol", "in between")
 	next := p.upgrade(s)
 	start(t, d)
-	if a, err := c.answer(77); err != nil || string(a.Result) != "true" {
+	// A machine that is too busy to be back in time has it tried again.
+	if a, err := c.answer(77); err != nil || string(a.Result) != "true" && time.Since(began) < authority.AnswerTime {
 		t.Errorf("the login is answered %s %v, %v", a.Result, a.Error, err)
 	}
 	if got := carol.line("client.show_message"); got != "in between" {

@@ -1,9 +1,14 @@
 package forward
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"net/url"
+	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,11 +27,46 @@ const (
 	mostWait  = 10 * time.Second
 )
 
+// check tells apart what trying again does not mend.
+func check(servers, credentials string) error {
+	for text := range strings.SplitSeq(servers, ",") {
+		scheme, rest, ok := strings.Cut(strings.TrimSpace(text), "://")
+		if !ok {
+			scheme, rest = "nats", scheme
+		}
+		if !slices.Contains([]string{"nats", "tls", "ws", "wss"}, scheme) || rest == "" {
+			return fmt.Errorf("NATS %s: want tls://HOST or nats://HOST", Redacted(servers))
+		}
+	}
+	if credentials == "" {
+		return nil
+	}
+	text, err := os.ReadFile(credentials)
+	if err == nil && !bytes.Contains(text, []byte("BEGIN NATS USER JWT")) {
+		err = errors.New("there are no credentials of NATS in it")
+	}
+	if err != nil {
+		return fmt.Errorf("NATS: %s: %w", credentials, unwrapped(err))
+	}
+	return nil
+}
+
+// unwrapped is an error of a file without its name.
+func unwrapped(err error) error {
+	if file, ok := errors.AsType[*fs.PathError](err); ok {
+		return file.Err
+	}
+	return err
+}
+
 // Connect connects to the NATS servers of a URL, nats://user:password@host:4222 or
 // tls://…, of which there may be several with commas between, with the credentials
 // of a file unless it is "". It does not wait for a server: one that is away is tried
 // again for ever, and told of when that changes. Close the connection when done.
 func Connect(servers, credentials, name string, events event.Func, others ...nats.Option) (*nats.Conn, error) {
+	if err := check(servers, credentials); err != nil {
+		return nil, err
+	}
 	options := append(others,
 		nats.Name(name),
 		nats.RetryOnFailedConnect(true),
@@ -59,7 +99,11 @@ func Connect(servers, credentials, name string, events event.Func, others ...nat
 		return nil, fmt.Errorf("NATS %s: %w", Redacted(servers), err)
 	}
 	if !c.IsConnected() {
-		events.Say(event.Warning, fmt.Sprintf("NATS %s cannot be reached: %v; journals keep what is not sent", Redacted(servers), c.LastError()))
+		why := ""
+		if err := c.LastError(); err != nil {
+			why = ": " + err.Error()
+		}
+		events.Say(event.Warning, fmt.Sprintf("NATS %s cannot be reached%s; trying again, journals keep what is not sent", Redacted(servers), why))
 	}
 	return c, nil
 }

@@ -13,7 +13,8 @@ database is the truth; the stream between them is only a way:
   - The receiver keeps no state of its own in the broker. It reads the stream from its
     first message and purges what it has dealt with. The store takes a batch only
     where the database stands right before it, so one that comes again changes
-    nothing.
+    nothing. Neighbours are stored in one transaction, as one batch; where the
+    database is not right before the first, each goes its own way.
   - What the stream has lost is noticed by the receiver, to which a batch comes that
     does not begin where the database is, or by the forwarder, when the stream is
     emptier than it should be and the database does not come on. The forwarder then

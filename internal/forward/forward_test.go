@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"ckpool/difficulty"
 	"ckpool/internal/journal"
@@ -330,9 +331,10 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// Case 36: what a broker has acknowledged is gone, all of it, its end, or one message
-// of many. The journal keeps it until the database has it.
-func TestCase36(t *testing.T) {
+// 36: what a broker has acknowledged is gone, all of it, its end, or one message of
+// many. The journal keeps it until the database has it. TestCase36Database in package
+// accounting is of a database that is away.
+func TestCase36Broker(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		lose func(t *testing.T, b *broker, p *pool)
@@ -397,8 +399,48 @@ func TestCase36(t *testing.T) {
 	}
 }
 
+// Of three servers that have the stream the one that leads dies with all that it has:
+// shares come on by the other two, and it gets back what it has lost.
+func TestCluster(t *testing.T) {
+	t.Parallel()
+	brokers, url := startCluster(t)
+	d, p := openDatabase(t), startPool(t, 1)
+	d.receive(url)
+	c, err := Connect(url, "", "forwarder", d.log.tell)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &Forwarder{Dir: p.dir, Reader: reader, Conn: c, Replicas: 3, MaxBytes: 64 << 20, Events: d.log.tell}
+	run(t, c, f.Run)
+	p.mine(1000)
+	d.complete(p)
+	leader := brokers[0].stream(p.id).CachedInfo().Cluster.Leader
+	for i, b := range brokers {
+		if b.peers[0] != leader {
+			continue
+		}
+		b.kill()
+		if err := os.RemoveAll(b.dir); err != nil {
+			t.Fatal(err)
+		}
+		p.mineFor(500*time.Millisecond, 2000)
+		d.complete(p)
+		b.start()
+		until(t, "the stream on all three", func() bool {
+			info, err := brokers[(i+1)%3].stream(p.id).Info(t.Context())
+			return err == nil && info.Cluster.Leader != "" && len(info.Cluster.Replicas) == 2 &&
+				!slices.ContainsFunc(info.Cluster.Replicas, func(r *jetstream.PeerInfo) bool { return r.Offline || !r.Current })
+		})
+		p.mine(1000)
+		d.complete(p)
+		return
+	}
+	t.Errorf("none of the servers is %q, which leads", leader)
+}
+
 // A database that was restored from a backup gets again what it does not have any more.
 func TestBackup(t *testing.T) {
+	t.Parallel()
 	b, d, p := startBroker(t), openDatabase(t), startPool(t, 1)
 	_, receiver := d.receive(b.url())
 	p.forward(b.url(), d.log)
@@ -415,6 +457,7 @@ func TestBackup(t *testing.T) {
 
 // A pool of another network is refused at both ends by name, and nothing is stored.
 func TestOtherNetwork(t *testing.T) {
+	t.Parallel()
 	b, d, p := startBroker(t), openDatabase(t), startPool(t, 1)
 	if _, err := d.store.Register(t.Context(), store.Instance{ID: [16]byte{1}, Name: "first", Network: "main"}); err != nil {
 		t.Fatal(err)
@@ -436,6 +479,7 @@ func TestOtherNetwork(t *testing.T) {
 
 // What a later release has written is refused by its version, and stays where it is.
 func TestLater(t *testing.T) {
+	t.Parallel()
 	b, d, p := startBroker(t), openDatabase(t), startPool(t, 1)
 	r, receiver := d.receive(b.url())
 	p.forward(b.url(), d.log)
@@ -473,6 +517,7 @@ func TestLater(t *testing.T) {
 // What is behind is seen at both ends while the server is away, and nothing is let go
 // of.
 func TestBehind(t *testing.T) {
+	t.Parallel()
 	b, d, p := startBroker(t), openDatabase(t), startPool(t, 1)
 	r, _ := d.receive(b.url())
 	f, _ := p.forward(b.url(), d.log)
@@ -482,7 +527,7 @@ func TestBehind(t *testing.T) {
 	p.mine(5000)
 	until(t, "trouble and what is behind", func() bool {
 		q := f.Progress()
-		return q.Trouble != "" && q.Behind.Shares == 5000 && q.Behind.Since > 0
+		return q.Trouble == "NATS cannot be reached" && q.Behind.Shares == 5000 && q.Behind.Since > 0
 	})
 	b.start()
 	d.complete(p)

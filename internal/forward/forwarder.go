@@ -58,7 +58,7 @@ type Forwarder struct {
 	MaxBytes int64
 	Events   event.Func
 
-	follower accounting.Follower
+	follower accounting.Follower // its exported fields are guarded by mu until Run runs
 	js       jetstream.JetStream // immutable once Run runs
 
 	// owned by watch
@@ -106,9 +106,9 @@ type Progress struct {
 
 // Progress is for any goroutine.
 func (f *Forwarder) Progress() Progress {
-	p := Progress{Progress: f.follower.Progress()}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	p := Progress{Progress: f.follower.Progress()}
 	p.Dir, p.Committed, p.Sent, p.Behind, p.Trouble = f.Dir, f.committed, f.shares, f.backlog, f.trouble
 	return p
 }
@@ -121,13 +121,13 @@ func (f *Forwarder) Run(ctx context.Context) error {
 		return err
 	}
 	f.js = js
-	// As far as is known until the database is asked.
-	if c, err := journal.ReadCursor(f.Dir, f.Reader); err == nil {
-		f.mu.Lock()
+	c, err := journal.ReadCursor(f.Dir, f.Reader)
+	f.mu.Lock()
+	if err == nil { // as far as is known until the database is asked
 		f.committed, f.time = store.Position{Epoch: int64(c.Epoch), Number: int64(c.Number)}, c.Time
-		f.mu.Unlock()
 	}
 	f.follower.Dir, f.follower.Store, f.follower.Events, f.follower.MaxSize = f.Dir, f, f.Events, batchSize
+	f.mu.Unlock()
 	watching, cancel := context.WithCancel(ctx)
 	var group sync.WaitGroup
 	group.Go(func() { f.watch(watching) })
@@ -226,6 +226,8 @@ func (f *Forwarder) ask(ctx context.Context, id string, q question) (*answer, er
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
 		return nil, errors.New("no ckdb with an accounting database answers")
+	case err != nil && !f.Conn.IsConnected():
+		return nil, errors.New("NATS cannot be reached")
 	case err != nil:
 		return nil, fmt.Errorf("NATS: %w", err)
 	}

@@ -1,6 +1,7 @@
 package forward
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -25,6 +26,9 @@ const (
 	listEvery = 5 * time.Second
 	// pollEvery is how often a stream is looked at that has nothing.
 	pollEvery = 100 * time.Millisecond
+	// mostTogether is the bytes of messages that are stored in one transaction, or
+	// one that is larger.
+	mostTogether = 4 << 20
 	// purgeAfter so many messages they are purged, where more are there.
 	purgeAfter = 32
 )
@@ -83,7 +87,10 @@ func (r *Receiver) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.js, r.sites = js, map[string]*site{}
+	r.js = js
+	r.mu.Lock()
+	r.sites = map[string]*site{}
+	r.mu.Unlock()
 	asked := make(chan *nats.Msg, 1024)
 	sub, err := r.Conn.ChanSubscribe(askSubject("*"), asked)
 	if err != nil {
@@ -232,83 +239,123 @@ func (r *Receiver) drain(ctx context.Context, s *site) error {
 	if state.Msgs == 0 {
 		return nil
 	}
-	next, purged := state.FirstSeq, state.FirstSeq
+	// Of the messages before next, those before done are not needed any more, and
+	// those before purged are gone.
+	next, done, purged := state.FirstSeq, state.FirstSeq, state.FirstSeq
+	var row []message // from done on, to be stored together
+	size := 0
 	purge := func() error {
-		if next == purged {
+		if purged == done {
 			return nil
 		}
-		purged = next
-		return stream.Purge(ctx, jetstream.WithPurgeSequence(next))
+		purged = done
+		return stream.Purge(ctx, jetstream.WithPurgeSequence(done))
+	}
+	put := func() error {
+		if err := r.put(ctx, s, row); err != nil {
+			return err
+		}
+		r.mu.Lock()
+		s.Waiting -= min(s.Waiting, next-done)
+		r.mu.Unlock()
+		row, size, done = row[:0], 0, next
+		if done-purged < purgeAfter {
+			return nil
+		}
+		return purge()
 	}
 	for next <= state.LastSeq {
-		m, err := stream.GetMsg(ctx, next, jetstream.WithGetMsgSubject(batchSubject(s.id)))
+		raw, err := stream.GetMsg(ctx, next, jetstream.WithGetMsgSubject(batchSubject(s.id)))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			break
 		}
+		var m *message
 		if err == nil {
-			err = r.take(ctx, s, m.Data)
+			m, err = r.open(ctx, s, raw.Data)
 		}
-		if err != nil {
-			return errors.Join(err, purge())
+		if err != nil { // it stays, and what was before it is stored
+			return cmp.Or(put(), err, purge())
 		}
-		next = m.Sequence + 1
-		r.mu.Lock()
-		if s.Waiting > 0 {
-			s.Waiting--
-		}
-		r.mu.Unlock()
-		if next-purged >= purgeAfter {
-			if err := purge(); err != nil {
-				return err
+		if m != nil {
+			if len(row) > 0 && (size+len(raw.Data) > mostTogether || !m.follows(&row[len(row)-1])) {
+				if err := put(); err != nil {
+					return cmp.Or(err, purge())
+				}
 			}
+			row, size = append(row, *m), size+len(raw.Data)
 		}
+		next = raw.Sequence + 1
 	}
-	return purge()
+	return cmp.Or(put(), purge())
 }
 
-// take deals with a message: without an error it is not needed any more. What is not
-// stored then, of a hole or of bytes that are no batch, is sent again.
-func (r *Receiver) take(ctx context.Context, s *site, data []byte) error {
+// open reads a message; nil is one that is nothing to store. An error is that it can
+// not be dealt with yet.
+func (r *Receiver) open(ctx context.Context, s *site, data []byte) (*message, error) {
 	var m message
-	if err := m.decode(data); err != nil {
-		var later *laterError
-		if errors.As(err, &later) {
-			return err
-		}
+	var later *laterError
+	err := m.decode(data)
+	switch {
+	case errors.As(err, &later):
+		return nil, err
+	case err != nil:
 		r.Events.Say(event.Error, fmt.Sprintf("Stream %s has a message that is no batch: %v; it is to be sent again", streamName(s.id), err))
-		return nil
+		return nil, nil
+	case m.batch.Instance != s.ID:
+		r.Events.Say(event.Error, fmt.Sprintf("Stream %s has a batch of another instance, %x, which is not stored", streamName(s.id), m.batch.Instance))
+		return nil, nil
 	}
-	b := &m.batch
-	if b.Instance != s.ID {
-		r.Events.Say(event.Error, fmt.Sprintf("Stream %s has a batch of another instance, %x, which is not stored", streamName(s.id), b.Instance))
-		return nil
+	if err := m.batch.Check(); err != nil {
+		return nil, err
 	}
 	r.mu.Lock()
 	known := s.Known && s.Instance.Network == m.network && s.Refused == ""
 	r.mu.Unlock()
-	if !known {
-		if err := r.register(ctx, s, m.name, m.network); err != nil {
+	if known {
+		return &m, nil
+	}
+	return &m, r.register(ctx, s, m.name, m.network)
+}
+
+// put stores a row of messages of which each follows the one before it, in one
+// transaction. Where the database is not right before the first, each goes its own
+// way.
+func (r *Receiver) put(ctx context.Context, s *site, row []message) error {
+	var moved *store.CursorError
+	if len(row) > 1 {
+		if err := r.take(ctx, s, join(row)); !errors.As(err, &moved) {
 			return err
 		}
 	}
+	for i := range row {
+		m := &row[i]
+		err := r.take(ctx, s, &m.batch)
+		if errors.As(err, &moved) {
+			// It was stored before, or it is sent again.
+			r.mu.Lock()
+			if s.Position = moved.Present; m.batch.To.After(moved.Present) {
+				s.hole = m.generation
+			}
+			r.mu.Unlock()
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// take stores a batch.
+func (r *Receiver) take(ctx context.Context, s *site, b *store.Batch) error {
 	result, err := r.Store.Apply(ctx, b)
-	var moved *store.CursorError
+	if err != nil {
+		return err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	switch {
-	case errors.As(err, &moved):
-		s.Position = moved.Present
-		if b.To.After(moved.Present) {
-			s.hole = m.generation
-		}
-	case err != nil:
-		return err
-	default:
-		s.Position = b.To
-		s.Shares += uint64(result.New)
-		for _, g := range b.Gaps {
-			r.Events.Say(event.Error, fmt.Sprintf("Journal of pool %s: epoch %d: %s", s.Name, g.Epoch, g.Cause))
-		}
+	s.Position = b.To
+	s.Shares += uint64(result.New)
+	for _, g := range b.Gaps {
+		r.Events.Say(event.Error, fmt.Sprintf("Journal of pool %s: epoch %d: %s", s.Name, g.Epoch, g.Cause))
 	}
 	return nil
 }

@@ -17,10 +17,12 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"ckpool/event"
+	"ckpool/internal/testkit/port"
 )
 
-// serverVariable makes this program a NATS server, with an address and a directory, so
-// that it can be killed.
+// serverVariable makes this program a NATS server, with an address, a directory and,
+// if it is one of a cluster, the addresses of all servers between each other, its own
+// first, so that it can be killed.
 const serverVariable = "FORWARD_TEST_SERVER"
 
 func TestMain(m *testing.M) {
@@ -32,10 +34,19 @@ func TestMain(m *testing.M) {
 
 // serve never returns.
 func serve(where string) {
-	address, dir, _ := strings.Cut(where, " ")
-	host, port, _ := net.SplitHostPort(address)
-	o := &server.Options{Host: host, JetStream: true, StoreDir: dir, NoSigs: true}
-	fmt.Sscan(port, &o.Port)
+	words := strings.Fields(where)
+	o := &server.Options{JetStream: true, StoreDir: words[1], NoSigs: true}
+	listen := func(address string, host *string, number *int) {
+		h, p, _ := net.SplitHostPort(address)
+		*host = h
+		fmt.Sscan(p, number)
+	}
+	listen(words[0], &o.Host, &o.Port)
+	if peers := words[2:]; len(peers) > 0 {
+		o.ServerName, o.Cluster.Name = peers[0], "test"
+		listen(peers[0], &o.Cluster.Host, &o.Cluster.Port)
+		o.Routes = server.RoutesFromStr("nats://" + strings.Join(peers[1:], ",nats://"))
+	}
 	s, err := server.NewServer(o)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -52,29 +63,49 @@ type broker struct {
 	t       testing.TB
 	address string
 	dir     string
-	prefix  []string // command that runs it, such as in a network namespace
+	peers   []string // see serverVariable
 
 	process *exec.Cmd
 }
 
 func startBroker(t testing.TB) *broker {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.Close()
-	b := &broker{t: t, address: l.Addr().String(), dir: filepath.Join(t.TempDir(), "jetstream")}
+	b := &broker{t: t, address: address(t), dir: filepath.Join(t.TempDir(), "jetstream")}
 	b.start()
 	t.Cleanup(b.kill)
 	return b
 }
 
+// address is a free one.
+func address(t testing.TB) string {
+	t.Helper()
+	port, err := port.Free()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return "127.0.0.1:" + port
+}
+
+// startCluster starts three brokers that are one cluster.
+func startCluster(t testing.TB) (list [3]*broker, url string) {
+	t.Helper()
+	var peers, urls []string
+	for i := range list {
+		list[i] = &broker{t: t, address: address(t), dir: filepath.Join(t.TempDir(), "jetstream")}
+		peers, urls = append(peers, address(t)), append(urls, list[i].url())
+	}
+	for i, b := range list {
+		b.peers = []string{peers[i], peers[(i+1)%3], peers[(i+2)%3]}
+		b.start()
+		t.Cleanup(b.kill)
+	}
+	return list, strings.Join(urls, ",")
+}
+
 func (b *broker) start() {
 	b.t.Helper()
-	command := append(append([]string{}, b.prefix...), os.Args[0])
-	b.process = exec.Command(command[0], command[1:]...)
-	b.process.Env = append(os.Environ(), serverVariable+"="+b.address+" "+b.dir)
+	b.process = exec.Command(os.Args[0])
+	b.process.Env = append(os.Environ(), serverVariable+"="+b.address+" "+b.dir+" "+strings.Join(b.peers, " "))
 	b.process.Stderr = os.Stderr
 	if _, err := b.process.StdinPipe(); err != nil {
 		b.t.Fatal(err)

@@ -16,7 +16,7 @@ type rule struct {
 }
 
 var rules = []rule{
-	{"public packages import only the standard library, each other and golang.org/x", publicImports},
+	{"public packages import only the standard library, each other, leaves and golang.org/x", publicImports},
 	{"arithmetic packages do no I/O and start no goroutine", pureArithmetic},
 	{"money has no floating point", exactMoney},
 	{"imports point downwards", direction},
@@ -33,8 +33,11 @@ var rules = []rule{
 
 var public = set("address", "difficulty", "stratum", "stratum/client", "work", "bitcoind", "source", "sharelog", "control", "event")
 
+// leaves are internal packages that public ones may import, and stand where they do.
+var leaves = set("internal/hexdigit", "internal/jsontext")
+
 // arithmetic are the packages that only compute.
-var arithmetic = set("address", "difficulty", "stratum", "work", "internal/rewards", "internal/luck")
+var arithmetic = set("address", "difficulty", "stratum", "work", "internal/hexdigit", "internal/jsontext", "internal/rewards", "internal/luck")
 
 // money are packages, and files of others, in which nothing but integers may be
 // computed with: what comes out of them is paid.
@@ -72,7 +75,7 @@ func under(pkg, dir string) bool { return pkg == dir || strings.HasPrefix(pkg, d
 func levelOf(pkg string) int {
 	top := strings.SplitN(pkg, "/", 3)
 	switch {
-	case public[pkg]:
+	case public[pkg] || leaves[pkg]:
 		return 0
 	case top[0] == "cmd":
 		return 8
@@ -93,12 +96,12 @@ func standard(p string) bool {
 
 func publicImports(list []source) (bad []string) {
 	for _, s := range list {
-		if !public[s.pkg()] || s.isTest() {
+		if levelOf(s.pkg()) > 0 || s.isTest() {
 			continue
 		}
 		s.imports(func(p, place string) {
 			dir, ours := own(p)
-			if p == "log" || p == "log/slog" || !standard(p) && !strings.HasPrefix(p, "golang.org/x/") && !(ours && public[dir]) {
+			if p == "log" || p == "log/slog" || !standard(p) && !strings.HasPrefix(p, "golang.org/x/") && !(ours && levelOf(dir) == 0) {
 				bad = append(bad, place+" imports "+p)
 			}
 		})

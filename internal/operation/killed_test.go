@@ -98,6 +98,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 type killed struct {
 	t         *testing.T
 	dir, addr string
+	name      string // of the instance; empty: the usual one
 
 	// as the files said last
 	shares   map[string]float64 // of each user
@@ -112,6 +113,9 @@ func (k *killed) load(miners int) bench.Options {
 func (k *killed) start() *exec.Cmd {
 	k.t.Helper()
 	c := exec.Command(filepath.Join(programs, "ckpool"), "-s", "s/ckpool", "-L", "-q")
+	if k.name != "" {
+		c.Args = append(c.Args, "-n", k.name, "-c", "ckpool.conf")
+	}
 	c.Dir = k.dir
 	var errors bytes.Buffer
 	c.Stderr = &errors

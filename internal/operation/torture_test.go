@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -17,6 +18,7 @@ import (
 
 	"ckpool/internal/bench"
 	"ckpool/internal/store"
+	"ckpool/internal/testkit/disk"
 	"ckpool/internal/testkit/postgres"
 )
 
@@ -36,13 +38,16 @@ type tortured struct {
 	pool   *exec.Cmd // nil: killed
 	ckdb   *exec.Cmd // likewise
 	told   *verdicts
+
+	disk  string        // of the journal alone; empty: it is on that of all
+	stall func() func() // lets the disk take nothing until what it returns is called
 }
 
 // Killed at random moments under load, and upgraded in between, pool, ckdb and
 // database have in the end each share that a miner was told is accepted, once, and
 // none that was refused.
 func TestTorture(t *testing.T) {
-	for _, name := range []string{"sqlite", "postgres"} {
+	for _, name := range []string{"sqlite", "postgres", "disk"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			seed := *tortureSeed
@@ -50,7 +55,13 @@ func TestTorture(t *testing.T) {
 				seed = uint64(time.Now().UnixNano())
 			}
 			t.Logf("seed %d", seed)
-			k := &tortured{killed: journaled(t, "journal"), random: rand.New(rand.NewPCG(seed, 0)), told: newVerdicts()}
+			k := &tortured{random: rand.New(rand.NewPCG(seed, 0)), told: newVerdicts()}
+			at := "journal"
+			if name == "disk" {
+				k.disk, k.stall = disk.Stalling(t, 1<<30)
+				at = filepath.Join(k.disk, "journal")
+			}
+			k.killed = journaled(t, at)
 			k.db = "sqlite:" + filepath.Join(k.dir, "db")
 			if name == "postgres" {
 				k.startPostgres()
@@ -95,6 +106,9 @@ func (k *tortured) startCkdb() {
 	}
 	defer out.Close()
 	k.ckdb = exec.Command(filepath.Join(programs, "ckdb"), "--db", k.db, "-r", "logs", "-s", "s/ckdb")
+	if k.disk != "" {
+		k.ckdb.Args = append(k.ckdb.Args, "-j", filepath.Join(k.disk, "journal"))
+	}
 	k.ckdb.Dir, k.ckdb.Stdout, k.ckdb.Stderr = k.dir, out, out
 	if err := k.ckdb.Start(); err != nil {
 		k.t.Fatal(err)
@@ -103,29 +117,75 @@ func (k *tortured) startCkdb() {
 	k.t.Cleanup(func() { _ = c.Process.Kill() })
 }
 
+// terror is what a round does.
+type terror struct {
+	what                        string
+	full, stalled               bool // the journal's disk
+	upgrade, pool, ckdb, server bool // the others are killed
+	early                       bool // ckdb is back before the server
+}
+
+var (
+	terrors = []terror{
+		{what: "pool killed", pool: true},
+		{what: "ckdb killed", ckdb: true},
+		{what: "both killed", pool: true, ckdb: true},
+		{what: "pool upgraded", upgrade: true},
+		{what: "pool upgraded, then killed", upgrade: true, pool: true},
+	}
+	serverTerrors = []terror{
+		{what: "PostgreSQL killed", server: true},
+		{what: "all killed", pool: true, ckdb: true, server: true},
+		{what: "all killed, ckdb back first", pool: true, ckdb: true, server: true, early: true},
+	}
+	diskTerrors = []terror{
+		{what: "disk full", full: true},
+		{what: "disk full, pool killed", full: true, pool: true},
+		{what: "disk full, ckdb killed", full: true, ckdb: true},
+		{what: "disk full, pool upgraded", full: true, upgrade: true},
+		{what: "disk stalled", stalled: true},
+		{what: "disk stalled, ckdb killed", stalled: true, ckdb: true},
+	}
+)
+
 // round lets miners work, does something terrible meanwhile, and mends it.
 func (k *tortured) round() (what string) {
-	actions := []string{"pool killed", "ckdb killed", "both killed", "pool upgraded", "pool upgraded, then killed"}
-	if k.server != nil {
-		actions = append(actions, "PostgreSQL killed", "all killed")
+	list := terrors
+	switch {
+	case k.server != nil:
+		list = slices.Concat(terrors, serverTerrors)
+	case k.disk != "":
+		list = slices.Concat(terrors, diskTerrors)
 	}
-	what = actions[k.random.IntN(len(actions))]
+	do := list[k.random.IntN(len(list))]
 	before := time.Duration(k.random.Int64N(int64(1500 * time.Millisecond)))
 	after := time.Duration(k.random.Int64N(int64(500 * time.Millisecond)))
 	_, err := bench.Shares(k.t.Context(), bench.SharesConfig{Options: k.load(40), Rate: *tortureRate, Answered: k.told.add,
 		During: func(ctx context.Context, _ func() time.Duration) error {
 			<-time.After(before)
-			if strings.Contains(what, "upgraded") {
-				k.upgrade(ctx)
+			mend := func() {}
+			if do.full || do.stalled {
+				mend = k.spoil(&do)
+				<-time.After(time.Second + 4*after)
+			}
+			if do.upgrade {
+				k.upgrade(ctx, do.full)
 				<-time.After(after)
 			}
-			if strings.Contains(what, "PostgreSQL") || what == "all killed" {
+			if do.server {
 				k.server.Kill()
 			}
-			if strings.Contains(what, "ckdb") || what == "both killed" || what == "all killed" {
+			if do.ckdb {
+				_ = k.ckdb.Process.Kill()
+			}
+			if do.pool {
+				_ = k.pool.Process.Kill()
+			}
+			mend() // what writes to a disk that stalls ends when it goes on
+			if do.ckdb {
 				k.ckdb = k.end(k.ckdb)
 			}
-			if strings.HasSuffix(what, "killed") && !strings.HasPrefix(what, "ckdb") && !strings.HasPrefix(what, "PostgreSQL") {
+			if do.pool {
 				k.pool = k.end(k.pool)
 			}
 			<-time.After(after)
@@ -134,7 +194,10 @@ func (k *tortured) round() (what string) {
 	if err != nil {
 		k.t.Fatal(err)
 	}
-	if strings.Contains(what, "PostgreSQL") || what == "all killed" {
+	if do.early {
+		k.startCkdb()
+	}
+	if do.server {
 		if err := k.server.Run(); err != nil {
 			k.t.Fatal(err)
 		}
@@ -142,14 +205,37 @@ func (k *tortured) round() (what string) {
 	if k.pool == nil {
 		k.pool = k.start()
 	}
-	if k.ckdb != nil && !running(k.ckdb.Process.Pid) { // it found no database, as a service manager would see
-		_ = k.ckdb.Wait()
-		k.ckdb = nil
-	}
 	if k.ckdb == nil {
 		k.startCkdb()
 	}
-	return what
+	return do.what
+}
+
+// spoil lets the journal's disk be full or stand still until what it returns is called.
+func (k *tortured) spoil(do *terror) (mend func()) {
+	k.t.Helper()
+	if do.stalled {
+		return k.stall()
+	}
+	path := filepath.Join(k.disk, "filling")
+	f, err := os.Create(path)
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	for block := make([]byte, 1<<20); err == nil && len(block) > 0; {
+		if _, err = f.Write(block); errors.Is(err, syscall.ENOSPC) { // less may still go in
+			block, err = block[:len(block)/2], nil
+		}
+	}
+	f.Close()
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	return func() {
+		if err := os.Remove(path); err != nil {
+			k.t.Error(err)
+		}
+	}
 }
 
 // end kills a program and waits for its end. A pool that was upgraded is no child.
@@ -163,11 +249,16 @@ func (k *tortured) end(c *exec.Cmd) *exec.Cmd {
 	return nil
 }
 
-// upgrade replaces the pool's process, which is no child of this one afterwards.
-func (k *tortured) upgrade(ctx context.Context) {
+// upgrade replaces the pool's process, which is no child of this one afterwards. On a
+// full disk there is none: the new process could not write the journal.
+func (k *tortured) upgrade(ctx context.Context, full bool) {
 	c := exec.CommandContext(ctx, filepath.Join(programs, "ckpmsg"), "-s", "s", "upgrade")
 	c.Dir = k.dir
-	if out, err := c.CombinedOutput(); err != nil {
+	out, err := c.CombinedOutput()
+	if full && strings.Contains(string(out), "the old process goes on: journal") {
+		return
+	}
+	if err != nil {
 		k.t.Errorf("upgrade: %v: %s", err, out)
 		return
 	}
@@ -205,7 +296,7 @@ func (k *tortured) settle() {
 	}); err != nil {
 		k.t.Errorf("%v: %s", err, k.said())
 	}
-	k.t.Logf("%d shares were answered true, %d are stored", len(k.told.accepted), stored)
+	k.t.Logf("%d shares were answered true, %d are stored, those without an answer among them", len(k.told.accepted), stored)
 	if err := k.ckdb.Process.Signal(syscall.SIGTERM); err != nil {
 		k.t.Error(err)
 	}
@@ -288,7 +379,11 @@ func (k *tortured) compare() {
 		k.t.Errorf("%q, %v", differences, err)
 	}
 	sums, err := s.Sums(k.t.Context(), store.Query{By: store.ByPool})
-	if err != nil || len(sums) != 1 || sums[0].Accepted.Count != int64(len(kept)) {
+	var summed int64
+	for i := range sums {
+		summed += sums[i].Accepted.Count
+	}
+	if err != nil || summed != int64(len(kept)) {
 		k.t.Errorf("%d shares, sums %+v, %v", len(kept), sums, err)
 	}
 }

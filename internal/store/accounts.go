@@ -3,7 +3,9 @@ package store
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"ckpool/difficulty"
@@ -13,7 +15,8 @@ import (
 // Account is what an operator has said of an account, and of one of its workers.
 type Account struct {
 	Worker             // of the question
-	Registered bool    // somebody has said anything of it
+	Exists     bool    // it is registered, has mined, or somebody has said something of it
+	Registered bool    // by Add or SetPassword
 	Password   string  // hashed; "" none
 	Locked     bool    // it may not mine
 	Reason     string  // why it is locked, for its miners
@@ -45,36 +48,52 @@ const (
 // messageTime is how long a message is kept for pools that are away.
 const messageTime = 24 * time.Hour
 
+// ErrRegistered tells that an account is registered already.
+var ErrRegistered = errors.New("it is registered already")
+
+// SimilarError tells that a name would be taken for that of an account which is
+// registered already.
+type SimilarError struct{ Name string }
+
+func (e *SimilarError) Error() string {
+	return "a user named " + e.Name + " is registered, and the two would be taken for each other"
+}
+
+// Add registers an account, without a password.
+func (s *Store) Add(ctx context.Context, kind Kind, name string) error {
+	return s.say(ctx, Change{Kind: NewPassword, Account: name}, kind, "", true)
+}
+
 // SetPassword registers an account, or gives it another password, hashed; "" is none.
 func (s *Store) SetPassword(ctx context.Context, kind Kind, name, hash string) error {
-	return s.say(ctx, Change{Kind: NewPassword, Account: name}, kind, "password = $2", hash)
+	return s.say(ctx, Change{Kind: NewPassword, Account: name}, kind, "password = $2", false, hash)
 }
 
 // Lock keeps an account from mining, for a reason that its miners are told.
 func (s *Store) Lock(ctx context.Context, kind Kind, name, reason string) error {
-	return s.say(ctx, Change{Kind: Locked, Account: name, Reason: reason}, kind, "locked = $2, reason = $3", now(), clean(reason))
+	return s.say(ctx, Change{Kind: Locked, Account: name, Reason: reason}, kind, "locked = $2, reason = $3", false, now(), clean(reason))
 }
 
 // Unlock ends Lock.
 func (s *Store) Unlock(ctx context.Context, kind Kind, name string) error {
-	return s.say(ctx, Change{Kind: Unlocked, Account: name}, kind, "locked = $2, reason = $3", int64(0), "")
+	return s.say(ctx, Change{Kind: Unlocked, Account: name}, kind, "locked = $2, reason = $3", false, int64(0), "")
 }
 
 // Message is shown to the miners of an account.
 func (s *Store) Message(ctx context.Context, kind Kind, name, text string) error {
-	return s.say(ctx, Change{Kind: NewMessage, Account: name, Reason: text}, kind, "")
+	return s.say(ctx, Change{Kind: NewMessage, Account: name, Reason: text}, kind, "", false)
 }
 
 // SetMinimum gives a worker a least difficulty; 0 is none.
 func (s *Store) SetMinimum(ctx context.Context, w Worker, least float64) error {
-	return s.say(ctx, Change{Kind: NewMinimum, Account: w.Account, Worker: w.Name, Minimum: least}, w.Kind, "")
+	return s.say(ctx, Change{Kind: NewMinimum, Account: w.Account, Worker: w.Name, Minimum: least}, w.Kind, "", false)
 }
 
 func now() int64 { return time.Now().UnixMicro() }
 
 // say stores what is said of an account, whose row is changed as set says, and the
-// change of it.
-func (s *Store) say(ctx context.Context, c Change, kind Kind, set string, args ...any) error {
+// change of it. It must not be registered where that is what is said.
+func (s *Store) say(ctx context.Context, c Change, kind Kind, set string, add bool, args ...any) error {
 	return s.db.Write(ctx, func(tx table.Tx) error {
 		at := now()
 		var number int64
@@ -94,9 +113,18 @@ func (s *Store) say(ctx context.Context, c Change, kind Kind, set string, args .
 				return err
 			}
 		}
-		if c.Kind != NewMessage {
-			if _, err := tx.Exec(ctx, "update accounts set registered = $2 where id = $1 and registered = 0", id, at); err != nil {
+		if c.Kind == NewPassword {
+			n, err := tx.Exec(ctx, "update accounts set registered = $2 where id = $1 and registered = 0", id, at)
+			if err != nil {
 				return err
+			}
+			switch {
+			case add && n == 0:
+				return ErrRegistered
+			case n > 0:
+				if err := unlike(ctx, tx, id, name); err != nil {
+					return err
+				}
 			}
 		}
 		c.Account = name
@@ -118,6 +146,22 @@ func (s *Store) say(ctx context.Context, c Change, kind Kind, set string, args .
 		_, err = tx.Exec(ctx, "insert into changes (number, at, kind, account, worker, reason, minimum) values ($1, $2, $3, $4, $5, $6, $7)",
 			number, at, string(c.Kind), c.Account, clean(c.Worker), clean(c.Reason), minimum)
 		return err
+	})
+}
+
+// unlike fails where another registered name differs from an account's in case and white
+// space alone.
+func unlike(ctx context.Context, tx table.Tx, id int64, name string) error {
+	plain := func(name string) string { return strings.ToLower(strings.TrimSpace(name)) }
+	return rows(ctx, tx, "select name from accounts where registered > 0 and id <> $1", []any{id}, func(scan func(...any) error) error {
+		var other string
+		if err := scan(&other); err != nil {
+			return err
+		}
+		if plain(other) == plain(name) {
+			return &SimilarError{other}
+		}
+		return nil
 	})
 }
 
@@ -166,7 +210,7 @@ func (s *Store) Account(ctx context.Context, w Worker) (a Account, err error) {
 			[]any{string(w.Kind), fold(w.Kind, clean(w.Account)), clean(w.Name)}, func(scan func(...any) error) error {
 				var registered, locked int64
 				err := scan(&registered, &a.Password, &locked, &a.Reason, &minimum)
-				a.Registered, a.Locked = registered != 0, locked != 0
+				a.Exists, a.Registered, a.Locked = true, registered != 0, locked != 0
 				return err
 			})
 	})
@@ -174,6 +218,25 @@ func (s *Store) Account(ctx context.Context, w Worker) (a Account, err error) {
 		a.Minimum, err = parseMinimum(minimum)
 	}
 	return a, err
+}
+
+// Registers tells whether users are registered: one is.
+func (s *Store) Registers(ctx context.Context) (yes bool, err error) {
+	err = s.db.Read(ctx, func(tx table.Tx) error {
+		return rows(ctx, tx, "select 1 from accounts where kind = 'user' and registered > 0 limit 1", nil, func(scan func(...any) error) error {
+			yes = true
+			return nil
+		})
+	})
+	return yes, err
+}
+
+// Network is that of the pools in the database, "" while there is none.
+func (s *Store) Network(ctx context.Context) (network string, err error) {
+	err = s.db.Read(ctx, func(tx table.Tx) error {
+		return rows(ctx, tx, "select network from ckdb", nil, func(scan func(...any) error) error { return scan(&network) })
+	})
+	return network, err
 }
 
 func parseMinimum(text string) (float64, error) {

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -22,9 +23,9 @@ func TestAccounts(t *testing.T) {
 		}
 		const address = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
 		for _, err := range []error{
-			s.SetPassword(ctx, User, "Alice", "hash1"),
+			s.SetPassword(ctx, User, "alice", "hash1"),
 			s.SetPassword(ctx, User, "alice", "hash2"),
-			s.Lock(ctx, User, "ALICE", "unpaid"),
+			s.Lock(ctx, User, "alice", "unpaid"),
 			s.SetMinimum(ctx, Worker{User, "alice", "rig1"}, 4096),
 			s.SetMinimum(ctx, Worker{User, "alice", "rig2"}, 0.001),
 			s.SetMinimum(ctx, Worker{User, "alice", "rig2"}, 0),
@@ -38,15 +39,30 @@ func TestAccounts(t *testing.T) {
 			}
 		}
 		for w, want := range map[Worker]Account{
-			{User, "aLiCe", "rig1"}: {Registered: true, Password: "hash2", Locked: true, Reason: "unpaid", Minimum: 4096},
-			{User, "alice", "rig2"}: {Registered: true, Password: "hash2", Locked: true, Reason: "unpaid"},
-			{User, "alice", "new"}:  {Registered: true, Password: "hash2", Locked: true, Reason: "unpaid"},
-			{Address, address, ""}:  {Registered: true},
-			{User, "bob", ""}:       {}, // a message makes nobody
+			{User, "alice", "rig1"}: {Exists: true, Registered: true, Password: "hash2", Locked: true, Reason: "unpaid", Minimum: 4096},
+			{User, "alice", "rig2"}: {Exists: true, Registered: true, Password: "hash2", Locked: true, Reason: "unpaid"},
+			{User, "alice", "new"}:  {Exists: true, Registered: true, Password: "hash2", Locked: true, Reason: "unpaid"},
+			{Address, address, ""}:  {Exists: true}, // a lock registers nobody
+			{User, "bob", ""}:       {Exists: true}, // nor does a message
 		} {
 			want.Worker = w
 			if a, err := s.Account(ctx, w); err != nil || a != want {
 				t.Errorf("%+v, want %+v (%v)", a, want, err)
+			}
+		}
+		// The pool has them as others: what is said of one is not of them.
+		for _, name := range []string{"Alice", "ALICE", " alice"} {
+			if a, err := s.Account(ctx, Worker{User, name, "rig1"}); err != nil || a != (Account{Worker: Worker{User, name, "rig1"}}) {
+				t.Errorf("%+v, %v", a, err)
+			}
+		}
+		if err := s.Add(ctx, User, "alice"); !errors.Is(err, ErrRegistered) {
+			t.Errorf("registered twice: %v", err)
+		}
+		var similar *SimilarError
+		for _, name := range []string{"Alice", " ALICE "} {
+			if err := s.Add(ctx, User, name); !errors.As(err, &similar) || similar.Name != "alice" {
+				t.Errorf("%q beside alice: %v", name, err)
 			}
 		}
 		list, err := s.Changes(ctx, 0, 100)
@@ -103,5 +119,33 @@ func TestChangesInOrder(t *testing.T) {
 			}
 		}
 		wg.Wait()
+	})
+}
+
+// Users whose names differ in case alone are two accounts, as they are two users of
+// the pool; an address in any case is one.
+func TestCaseOfNames(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		s, in := registered(t, where, 1)
+		const address = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
+		b := batch(in, 1, 6)
+		b.Workers = []Worker{{User, "alice", "rig"}, {User, "Alice", "rig"}, {User, " alice", "rig"}, {Address, address, "rig"}, {Address, strings.ToUpper(address), "rig"}, {Address, address, "RIG"}}
+		for i := range b.Shares {
+			b.Shares[i].Worker = int32(i)
+		}
+		apply(t, s, b)
+		for name, want := range map[string]int64{"alice": 1, "Alice": 1, " alice": 1, "ALICE": 0, address: 3, strings.ToUpper(address): 3} {
+			list, err := s.Sums(t.Context(), Query{By: ByAccount, Account: name})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := int64(0)
+			for _, r := range list {
+				got += r.Accepted.Count
+			}
+			if got != want {
+				t.Errorf("%q has %d shares, want %d", name, got, want)
+			}
+		}
 	})
 }

@@ -43,7 +43,7 @@ type Result struct {
 // Where the answer to the commit was lost, Apply looks on a new connection whether
 // the batch is stored.
 func (s *Store) Apply(ctx context.Context, b *Batch) (Result, error) {
-	if err := b.check(); err != nil {
+	if err := b.Check(); err != nil {
 		return Result{}, err
 	}
 	const attempts = 10

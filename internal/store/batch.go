@@ -59,7 +59,7 @@ const (
 // Worker of an account.
 type Worker struct {
 	Kind    Kind
-	Account string // a user's name, whose case does not matter, or an address
+	Account string // a user's name, as it is, or an address in any case
 	Name    string // what stands behind it; "" is a worker as well
 }
 
@@ -157,7 +157,8 @@ type Gap struct {
 // maxCredit is the most that a share is credited with.
 var maxCredit = difficulty.ExactOf(1e18)
 
-func (b *Batch) check() error {
+// Check tells whether a batch can be: Apply refuses one that it finds an error in.
+func (b *Batch) Check() error {
 	if !b.To.After(b.From) {
 		return fmt.Errorf("batch to record %s begins after %s", b.To, b.From)
 	}

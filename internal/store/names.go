@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"ckpool/address"
 	"ckpool/internal/store/table"
 )
 
@@ -48,14 +49,14 @@ func clean(s string) string {
 	return s
 }
 
-// fold is an account's name as names are compared: case does not matter in names of
-// users and in bech32 addresses, which are written in one case.
+// fold is an account's name as names are compared: users are told apart as the pool
+// does, each by the name as it is; case does not matter in bech32 addresses, which are
+// written in one case.
 func fold(kind Kind, name string) string {
-	name = strings.TrimSpace(name)
-	if lower := strings.ToLower(name); kind == User || strings.HasPrefix(lower, "bc1") || strings.HasPrefix(lower, "tb1") || strings.HasPrefix(lower, "bcrt1") {
-		return lower
+	if kind == User {
+		return name
 	}
-	return name
+	return address.Fold(strings.TrimSpace(name))
 }
 
 // resolve finds the numbers of the batch's workers and user agents, and gives new

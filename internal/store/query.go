@@ -140,7 +140,7 @@ func (s *Store) sums(ctx context.Context, tx table.Tx, q Query) ([]Row, error) {
 		default:
 			tables += " join workers w on w.id = p.worker join accounts a on a.id = w.account"
 			if q.Account != "" {
-				// An address is one in any case; as a user's name it is in lower case.
+				// An address is one in any case; a user's name is as it is.
 				limit("(a.kind = 'user' and a.folded = $%d", fold(User, q.Account))
 				args = append(args, fold(Address, q.Account))
 				where += fmt.Sprintf(" or a.kind = 'address' and a.folded = $%d)", len(args))

@@ -76,7 +76,7 @@ func TestEverything(t *testing.T) {
 		if w := workers[2]; w.Account != "bob\uFFFD\uFFFD" || w.Name != strings.Repeat("é", 128) {
 			t.Errorf("%+v", w)
 		}
-		if list, err := s.Sums(t.Context(), Query{By: ByWorker, Account: "aLICE"}); err != nil || len(list) != 1 {
+		if list, err := s.Sums(t.Context(), Query{By: ByWorker, Account: "Alice"}); err != nil || len(list) != 1 {
 			t.Errorf("%+v, %v", list, err)
 		}
 		if list, err := s.Sums(t.Context(), Query{By: ByWorker, From: started/3_600_000_000 + 1}); err != nil || len(list) != 0 {

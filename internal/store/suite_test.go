@@ -234,6 +234,43 @@ func change(t testing.TB, s *Store, query string, args ...any) {
 	}
 }
 
+// A database whose first migration was cut off, so that there is no more than the
+// table of versions, is made.
+func TestOpenAfterCutOff(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		s := open(t, where)
+		list := "select name from sqlite_master where type = 'table' and name not like 'sqlite%' and name <> 'goose_db_version'"
+		if strings.HasPrefix(where, "postgres") {
+			list = "select relname from pg_class where relnamespace = current_schema()::regnamespace and relkind in ('r', 'p') and relname <> 'goose_db_version'"
+		}
+		var tables []string
+		if err := s.db.Read(t.Context(), func(tx table.Tx) error {
+			return rows(t.Context(), tx, list, nil, func(scan func(...any) error) error {
+				tables = append(tables, "")
+				return scan(&tables[len(tables)-1])
+			})
+		}); err != nil || len(tables) < 10 {
+			t.Fatal(tables, err)
+		}
+		if strings.HasPrefix(where, "postgres") {
+			change(t, s, "drop table "+strings.Join(tables, ", "))
+		} else {
+			slices.Reverse(tables) // those that refer to others first
+			for _, name := range tables {
+				change(t, s, "drop table "+name)
+			}
+		}
+		change(t, s, "delete from goose_db_version where version_id > 0")
+		s.Close()
+		s, in := registered(t, where, 1)
+		apply(t, s, batch(in, 1, 10))
+		if sum := total(t, s); sum.Accepted.Count != 10 {
+			t.Errorf("%d shares of 10", sum.Accepted.Count)
+		}
+		consistent(t, s)
+	})
+}
+
 // Two programs that open an empty database at once both find it ready.
 func TestOpenAtOnce(t *testing.T) {
 	each(t, func(t *testing.T, where string) {

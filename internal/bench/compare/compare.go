@@ -59,10 +59,11 @@ const (
 	floor
 	other
 	solo
+	journaled
 	kinds
 )
 
-var kindNames = [kinds]string{"ckpool", "bare loop", "other", "ckpool -B"}
+var kindNames = [kinds]string{"ckpool", "bare loop", "other", "ckpool -B", "ckpool with a journal"}
 
 // Run measures and returns the table.
 func Run(ctx context.Context, c Config) (*Report, error) {
@@ -143,7 +144,7 @@ type section struct {
 const mostName = "most"
 
 var sections = []section{
-	{"shares", []kind{pool, floor, other}, (*run).shares},
+	{"shares", []kind{pool, journaled, floor, other}, (*run).shares},
 	{"memory", []kind{pool, floor, other}, (*run).memory},
 	{mostName, []kind{pool, floor, other}, (*run).most},
 	{"blocks", []kind{pool, floor, other}, (*run).blocks},

@@ -13,21 +13,25 @@ import (
 
 // shares: as fast as eight outstanding replies allow, then at a steady rate.
 func (r *run) shares(ctx context.Context, s *server) error {
+	prefix := ""
+	if s.kind == journaled {
+		prefix = journalPrefix
+	}
 	p, err := r.pipelined(ctx, s)
 	if err != nil {
 		return err
 	}
-	r.report.add("pipelined CPU", s.kind, p.CPUPerShare)
-	r.report.add("pipelined rate", s.kind, p.PerSecond/1e3)
-	r.report.add("memory after shares", s.kind, float64(p.Server.RSSAfter-p.Server.RSSBefore)/1e6)
+	r.report.add(prefix+"pipelined CPU", s.kind, p.CPUPerShare)
+	r.report.add(prefix+"pipelined rate", s.kind, p.PerSecond/1e3)
+	r.report.add(prefix+"memory after shares", s.kind, float64(p.Server.RSSAfter-p.Server.RSSBefore)/1e6)
 	steady, err := r.steady(ctx, s, 0)
 	if err != nil {
 		return err
 	}
-	r.report.add("steady CPU", s.kind, steady.CPUPerShare)
-	r.report.add("steady p50", s.kind, steady.Latency.P50/1e3)
-	r.report.add("steady p99", s.kind, steady.Latency.P99/1e3)
-	r.report.add("steady max", s.kind, steady.Latency.Max/1e3)
+	r.report.add(prefix+"steady CPU", s.kind, steady.CPUPerShare)
+	r.report.add(prefix+"steady p50", s.kind, steady.Latency.P50/1e3)
+	r.report.add(prefix+"steady p99", s.kind, steady.Latency.P99/1e3)
+	r.report.add(prefix+"steady max", s.kind, steady.Latency.Max/1e3)
 	return nil
 }
 

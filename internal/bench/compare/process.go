@@ -227,7 +227,7 @@ const poolSettings = `{
 	"btcd": [{"url": %q, "auth": %q, "pass": %q, "zmq": %q}],
 	"btcaddress": "1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2",
 	"serverurl": [%q], "logdir": %q,
-	"mindiff": 1e-10, "startdiff": 1e-10, "maxdiff": 1e-10, "highdiff": 1e-10, "update_interval": %d,
+	"mindiff": 1e-10, "startdiff": 1e-10, "maxdiff": 1e-10, "highdiff": 1e-10, "update_interval": %d, "journal": %q
 }`
 
 func (r *run) startPool(ctx context.Context, k kind) (*server, error) {
@@ -243,7 +243,11 @@ func (r *run) startPool(ctx context.Context, k kind) (*server, error) {
 	if r.changing {
 		interval = 1
 	}
-	settings := fmt.Sprintf(poolSettings, r.node.address, nodeUser, nodePassword, r.node.zmq, address, filepath.Join(dir, "logs"), interval)
+	journal := ""
+	if k == journaled {
+		journal = "journal"
+	}
+	settings := fmt.Sprintf(poolSettings, r.node.address, nodeUser, nodePassword, r.node.zmq, address, filepath.Join(dir, "logs"), interval, journal)
 	file := filepath.Join(dir, "ckpool.conf")
 	if err := os.WriteFile(file, []byte(settings), 0o600); err != nil {
 		return nil, err

@@ -25,8 +25,8 @@ type reference struct {
 	kind kind
 }
 
-// rows are the table, in its order. A solo row stands in the column of the
-// pool.
+// rows are the table, in its order. Rows of solo and of a pool with a journal stand in
+// the column of the pool.
 var rows = []row{
 	{"pipelined CPU", "CPU per share, %[1]d miners with 8 outstanding each", "µs", budget{most: 7, above: 5}},
 	{"pipelined rate", "… shares per second", "k/s", budget{}},
@@ -53,6 +53,10 @@ var rows = []row{
 	{"notify CPU", "… CPU per miner", "µs", budget{}},
 	{"storm last", "%[4]d miners connect, subscribe, authorize, get work", "s", budget{most: 1.1}},
 	{"storm CPU", "… CPU", "s", budget{most: 0.6}},
+	{"journal pipelined CPU", "with a journal: CPU per share, as in the first row", "µs", budget{ratio: 1.2, than: reference{"pipelined CPU", pool}}},
+	{"journal steady CPU", "… %[3]g/s of %[2]d miners", "µs", budget{ratio: 1.2, than: reference{"steady CPU", pool}}},
+	{"journal steady p99", "… reply latency, p99", "ms", budget{ratio: 1.5, than: reference{"steady p99", pool}}},
+	{"journal memory after shares", "… more memory after %[7]d shares, 16 MB of it for each core", "MB", budget{}},
 	{"solo CPU", "solo: CPU per share, as in the first row", "µs", budget{ratio: 1.2, than: reference{"pipelined CPU", pool}}},
 	{"solo last", "solo: new block → last of %[4]d addresses has clean work", "ms", budget{ratio: 1.6, than: reference{"many last", floor}}},
 	{"solo memory", "solo: resident memory per idle miner", "KB", budget{most: 2}},
@@ -65,10 +69,16 @@ func (r *row) title(s Size) string {
 	return name
 }
 
+// journalPrefix is how the keys begin of what a pool with a journal is measured by as well.
+const journalPrefix = "journal "
+
 // kind of server whose figures stand in the pool's column.
 func (r *row) kind() kind {
-	if strings.HasPrefix(r.key, "solo ") {
+	switch {
+	case strings.HasPrefix(r.key, "solo "):
 		return solo
+	case strings.HasPrefix(r.key, journalPrefix):
+		return journaled
 	}
 	return pool
 }
