@@ -22,6 +22,12 @@ type Cursor struct {
 	Life     string `json:"life"` // of its epoch: see Header; "" if it is not known
 }
 
+// Beyond reports whether the newest segment of the journal, whose header is h, is older
+// than the cursor's place, or has other records there.
+func (c Cursor) Beyond(h *Header) bool {
+	return h.Epoch < c.Epoch || h.Epoch == c.Epoch && c.Life != "" && h.Life != c.Life
+}
+
 // in reports whether a journal that has these epochs is the one that the cursor came
 // to its place in. It is not where an older copy was put back since then, and went on:
 // other records have the same numbers.

@@ -273,7 +273,7 @@ type state struct {
 	Instance string   `json:"instance"`
 	Network  string   `json:"network"`
 	Epoch    uint64   `json:"epoch"`
-	Life     string   `json:"life"` // of the epoch
+	Life     string   `json:"life"`  // of the epoch
 	Rings    []string `json:"rings"` // where they are, by their number
 }
 
