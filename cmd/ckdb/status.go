@@ -180,12 +180,15 @@ func (c *call) addJournals(st *status, list []store.InstanceStatus, d *daemon) e
 		}
 		j.Dir, j.Trouble = dir, trouble[dir]
 		if parted && j.Trouble == "" {
-			j.Trouble = "an older copy of it was put back, and ckdb has not seen that yet"
+			j.Trouble = olderCopy
 		}
 		j.behind(b)
 	}
 	return nil
 }
+
+// olderCopy is the trouble of a journal until ckdb goes on with it.
+const olderCopy = "an older copy of it was put back, and ckdb has not seen that yet"
 
 func (c *call) printStatus(st *status) error {
 	l := c.Lines()

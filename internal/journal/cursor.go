@@ -28,10 +28,10 @@ func (c Cursor) Beyond(h *Header) bool {
 	return h.Epoch < c.Epoch || h.Epoch == c.Epoch && c.Life != "" && h.Life != c.Life
 }
 
-// in reports whether a journal that has these epochs is the one that the cursor came
+// In reports whether a journal that has these epochs is the one that the cursor came
 // to its place in. It is not where an older copy was put back since then, and went on:
 // other records have the same numbers.
-func (c *Cursor) in(epochs []Epoch) bool {
+func (c Cursor) In(epochs []Epoch) bool {
 	later := true // all epochs are: those up to the cursor's are deleted
 	for _, e := range epochs {
 		if e.Number == c.Epoch && (e.Life == c.Life || e.Life == "" || c.Life == "") {

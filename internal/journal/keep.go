@@ -48,7 +48,7 @@ func (k *kept) take(cursors map[string]Cursor, instance string) {
 	}
 	k.cursors, k.read = cursors, map[string]Position{}
 	for name, c := range cursors {
-		if c.Instance == instance && c.in(epochs) {
+		if c.Instance == instance && c.In(epochs) {
 			k.read[name] = c.Position
 		}
 	}
