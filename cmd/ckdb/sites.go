@@ -163,11 +163,18 @@ func (c *call) forwarded(dir string, known *journey) (j journalStatus, err error
 	if err != nil {
 		return j, err
 	}
+	epochs, err := journal.Epochs(dir)
+	if err != nil {
+		return j, err
+	}
 	at := cursor.Position
+	if cursor.Instance == h.Instance && !cursor.In(epochs) {
+		at, j.Trouble = journal.Position{}, olderCopy
+	}
 	if known != nil && known.Instance == h.Instance {
 		at, j.Sent = journal.Position{Epoch: known.Epoch, Number: known.Number}, known.Sent
 	}
-	if known != nil {
+	if known != nil && known.Trouble != "" {
 		j.Trouble = known.Trouble
 	}
 	b, err := journal.Behind(dir, at)

@@ -97,7 +97,7 @@ func (c *call) fill(ctx context.Context, st *status, s *store.Store, d *daemon) 
 			Shares: v.Shares, Repeated: v.Repeated, Expired: v.Expired,
 		})
 		for _, g := range v.Gaps {
-			if g.Last == accounting.ToEnd {
+			if g.Last == store.ToEnd {
 				g.Last = 0
 			}
 			st.Gaps = append(st.Gaps, gap{v.Name, g.Epoch, g.First, g.Last, g.Cause})
@@ -154,16 +154,24 @@ func (c *call) addJournals(st *status, list []store.InstanceStatus, d *daemon) e
 		if err != nil {
 			return err
 		}
-		at := -1
+		epochs, err := journal.Epochs(dir)
+		if err != nil {
+			return err
+		}
+		at, parted := -1, false
 		var position journal.Position
 		for i := range list {
 			if st.Journals[i].Instance == h.Instance {
-				at, position = i, journal.Position{Epoch: uint64(list[i].At.Epoch), Number: uint64(list[i].At.Number)}
+				at = i
 			}
 		}
 		if at < 0 {
 			st.Journals = append(st.Journals, journalStatus{Pool: h.Name, Instance: h.Instance, Stored: position.String()})
 			at = len(st.Journals) - 1
+		}
+		if at < len(list) {
+			place := list[at].Place(accounting.EpochsOf(epochs))
+			position, parted = journal.Position{Epoch: uint64(place.Epoch), Number: uint64(place.Number)}, place != list[at].At
 		}
 		j := &st.Journals[at]
 		b, err := journal.Behind(dir, position)
@@ -171,10 +179,16 @@ func (c *call) addJournals(st *status, list []store.InstanceStatus, d *daemon) e
 			return err
 		}
 		j.Dir, j.Trouble = dir, trouble[dir]
+		if parted && j.Trouble == "" {
+			j.Trouble = olderCopy
+		}
 		j.behind(b)
 	}
 	return nil
 }
+
+// olderCopy is the trouble of a journal until ckdb goes on with it.
+const olderCopy = "an older copy of it was put back, and ckdb has not seen that yet"
 
 func (c *call) printStatus(st *status) error {
 	l := c.Lines()
@@ -210,7 +224,11 @@ func (st *status) printStored(l page.Lines) {
 		if g.Last == 0 {
 			to = "on"
 		}
-		l.Print("gap", fmt.Sprintf("%s, epoch %d, records from %d %s: %s", page.OneLine(g.Pool), g.Epoch, g.First, to, g.Cause))
+		cause := g.Cause
+		if cause == "replaced" {
+			cause = "replaced by an older copy of the journal"
+		}
+		l.Print("gap", fmt.Sprintf("%s, epoch %d, records from %d %s: %s", page.OneLine(g.Pool), g.Epoch, g.First, to, cause))
 	}
 	if len(st.Gaps) == 0 {
 		l.Print("gaps", "none")

@@ -4,7 +4,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"math"
 
 	"ckpool/address"
 	"ckpool/difficulty"
@@ -60,9 +59,10 @@ func (b *batch) reset() {
 	b.losses, b.records, b.size = nil, 0, 0
 }
 
-// add adds a record, which must be of the epoch of those before it.
-func (b *batch) add(k *journal.Record) error {
-	at := store.Position{Epoch: int64(k.Epoch), Number: int64(k.Number)}
+// add adds a record, which must be of the epoch of those before it, with that epoch's
+// life.
+func (b *batch) add(k *journal.Record, life string) error {
+	at := store.Position{Epoch: int64(k.Epoch), Number: int64(k.Number), Life: life}
 	b.rows.To, b.rows.At = at, k.Time
 	b.records++
 	b.size += rowSize
@@ -100,9 +100,6 @@ func (b *batch) gap(at store.Position, first, last, seen int64, cause string) {
 	b.rows.Gaps = append(b.rows.Gaps, store.Gap{Epoch: at.Epoch, First: first, Last: last, Seen: seen, Cause: cause})
 }
 
-// ToEnd is the last record of a gap that goes to the end of its epoch.
-const ToEnd = math.MaxInt64
-
 func (b *batch) missing(k *journal.Record, at store.Position) {
 	m := &k.Missing
 	cause := "missing"
@@ -112,7 +109,7 @@ func (b *batch) missing(k *journal.Record, at store.Position) {
 	b.losses = append(b.losses, m.String())
 	first := store.Position{Epoch: int64(m.First.Epoch), Number: int64(m.First.Number)}
 	if first.Epoch != at.Epoch {
-		b.gap(first, first.Number, ToEnd, k.Time, cause)
+		b.gap(first, first.Number, store.ToEnd, k.Time, cause)
 		first.Number = 1
 	}
 	b.gap(at, first.Number, at.Number, k.Time, cause)

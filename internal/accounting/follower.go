@@ -31,7 +31,7 @@ const (
 // Store is what takes batches: a database, or what sends them to where one is. It
 // does as [store.Store] does.
 type Store interface {
-	Register(context.Context, store.Instance) (store.Position, error)
+	Begin(context.Context, store.Instance, []store.Epoch) (store.Start, error)
 	Apply(context.Context, *store.Batch) (store.Result, error)
 }
 
@@ -92,6 +92,9 @@ func (r refusal) Unwrap() error { return r.error }
 // errReplaced tells that the directory has another journal by now.
 var errReplaced = errors.New("another journal is in its place")
 
+// errParted tells that the directory has other records by now. The next begin tells it.
+var errParted = errors.New("an older copy of it was put back")
+
 // Run stores until ctx ends. The error is of what a person has to mend: a journal
 // that is not to be stored here, or is a later release's. What else fails, such as a
 // database that is away, is told and tried again.
@@ -108,7 +111,9 @@ func (f *Follower) Run(ctx context.Context) error {
 			f.note(func(p *Progress) { p.Err, p.Refused = err.Error(), true })
 			return err
 		}
-		f.tell(err)
+		if !errors.Is(err, errParted) {
+			f.tell(err)
+		}
 		select {
 		case <-ctx.Done():
 			return nil
@@ -171,15 +176,23 @@ func (f *Follower) begin(ctx context.Context) (*journal.Reader, *batch, error) {
 	if err != nil {
 		return nil, nil, refusal{err}
 	}
-	at, err := f.Store.Register(ctx, store.Instance{ID: id, Name: h.Name, Network: h.Network})
+	list, err := journal.Epochs(f.Dir)
+	if err != nil {
+		return nil, nil, f.reading(err, h.Instance)
+	}
+	start, err := f.Store.Begin(ctx, store.Instance{ID: id, Name: h.Name, Network: h.Network}, EpochsOf(list))
 	if errors.Is(err, store.ErrNetwork) {
 		return nil, nil, refusal{err}
 	}
 	if err != nil {
 		return nil, nil, err
 	}
+	at := start.At
+	if start.Replaced != (store.Position{}) {
+		f.parted(&start)
+	}
 	position := journal.Position{Epoch: uint64(at.Epoch), Number: uint64(at.Number)}
-	r, err := journal.NewReader(f.Dir, journal.Cursor{Instance: h.Instance, Network: h.Network, Position: position})
+	r, err := journal.NewReader(f.Dir, journal.Cursor{Instance: h.Instance, Network: h.Network, Position: position, Life: at.Life})
 	if err != nil {
 		return nil, nil, f.reading(err, h.Instance)
 	}
@@ -199,6 +212,27 @@ func (f *Follower) begin(ctx context.Context) (*journal.Reader, *batch, error) {
 	return r, b, nil
 }
 
+// parted tells that an older copy of the journal was put back.
+func (f *Follower) parted(start *store.Start) {
+	from := "its beginning"
+	if start.At != (store.Position{}) {
+		from = fmt.Sprintf("record %s", start.At)
+	}
+	text := fmt.Sprintf("an older copy of it was put back: it has other records than the database since %s, and is read from there; what it had after record %s is gone, unless the database has it",
+		from, start.Replaced)
+	if text, ok := f.limiter.PassKind(errParted.Error(), text); ok {
+		f.Events.Say(event.Warning, "Journal "+f.Dir+": "+text)
+	}
+}
+
+// EpochsOf are those of a journal as a database has them.
+func EpochsOf(list []journal.Epoch) (epochs []store.Epoch) {
+	for _, e := range list {
+		epochs = append(epochs, store.Epoch{Number: int64(e.Number), Life: e.Life})
+	}
+	return epochs
+}
+
 // gather reads what is stored together: of one epoch, at most maxRecords, for
 // gatherTime at most after the first.
 func (f *Follower) gather(ctx context.Context, r *journal.Reader, b *batch) error {
@@ -213,7 +247,7 @@ func (f *Follower) gather(ctx context.Context, r *journal.Reader, b *batch) erro
 		if b.records > 0 && int64(b.ahead.Epoch) != b.rows.To.Epoch {
 			return nil
 		}
-		if err := b.add(b.ahead); err != nil {
+		if err := b.add(b.ahead, r.Cursor().Life); err != nil {
 			return refusal{err}
 		}
 		b.cursor, b.ahead = r.Cursor(), nil
@@ -253,12 +287,18 @@ func (f *Follower) next(ctx context.Context, r *journal.Reader, b *batch) (*jour
 			return k, nil
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
+		case errors.Is(err, journal.ErrHistory):
+			return nil, errParted
 		case !errors.Is(err, context.DeadlineExceeded):
 			return nil, f.reading(err, instance)
 		}
 		f.mended() // there is nothing to store
-		if f.replaced(instance) {
-			return nil, f.reading(journal.ErrInstance, instance)
+		switch h, err := journal.Describe(f.Dir); {
+		case err != nil || instance == "":
+		case h.Instance != instance:
+			return nil, errReplaced
+		case r.Cursor().Beyond(&h):
+			return nil, errParted
 		}
 	}
 }
@@ -276,7 +316,7 @@ func (f *Follower) reading(err error, instance string) error {
 	switch {
 	case errors.As(err, &later):
 		return refusal{err}
-	case errors.Is(err, journal.ErrNone), errors.As(err, &file):
+	case errors.Is(err, journal.ErrNone), errors.As(err, &file), errors.Is(err, journal.ErrHistory):
 		return err
 	case f.replaced(instance):
 		return errReplaced

@@ -16,7 +16,9 @@ type counter struct {
 	shares atomic.Int64
 }
 
-func (c *counter) Register(context.Context, store.Instance) (store.Position, error) { return c.at, nil }
+func (c *counter) Begin(context.Context, store.Instance, []store.Epoch) (store.Start, error) {
+	return store.Start{At: c.at}, nil
+}
 
 func (c *counter) Apply(_ context.Context, b *store.Batch) (store.Result, error) {
 	if b.From != c.at {

@@ -15,6 +15,9 @@ database is the truth; the stream between them is only a way:
     where the database stands right before it, so one that comes again changes
     nothing. Neighbours are stored in one transaction, as one batch; where the
     database is not right before the first, each goes its own way.
+  - Where the journal's directory was put back from an older copy, its epochs tell the
+    receiver, whose database says where both part: see [store.Store.Begin]. A batch of
+    the records before begins where the database is no more, and is dropped.
   - What the stream has lost is noticed by the receiver, to which a batch comes that
     does not begin where the database is, or by the forwarder, when the stream is
     emptier than it should be and the database does not come on. The forwarder then

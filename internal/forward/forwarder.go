@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -33,6 +34,9 @@ const (
 	maxAge = 7 * 24 * time.Hour
 	// repeatWindow is how long JetStream knows a message again.
 	repeatWindow = 2 * time.Minute
+
+	// mostEpochs are asked about: those that a journal was not stored of for long.
+	mostEpochs = 1000
 
 	askEvery = 500 * time.Millisecond
 	// stalledAfter is how long the database may stand still before the stream is
@@ -124,7 +128,7 @@ func (f *Forwarder) Run(ctx context.Context) error {
 	c, err := journal.ReadCursor(f.Dir, f.Reader)
 	f.mu.Lock()
 	if err == nil { // as far as is known until the database is asked
-		f.committed, f.time = store.Position{Epoch: int64(c.Epoch), Number: int64(c.Number)}, c.Time
+		f.committed, f.time = store.Position{Epoch: int64(c.Epoch), Number: int64(c.Number), Life: c.Life}, c.Time
 	}
 	f.follower.Dir, f.follower.Store, f.follower.Events, f.follower.MaxSize = f.Dir, f, f.Events, batchSize
 	f.mu.Unlock()
@@ -165,27 +169,33 @@ func (f *Forwarder) forget() {
 	f.state = state{committed: f.committed, time: f.time, backlog: f.backlog, trouble: f.trouble}
 }
 
-// Register begins a generation where the database is. It is the follower's.
-func (f *Forwarder) Register(ctx context.Context, in store.Instance) (store.Position, error) {
+// Begin begins a generation where the database is. It is the follower's.
+func (f *Forwarder) Begin(ctx context.Context, in store.Instance, epochs []store.Epoch) (start store.Start, err error) {
 	f.mu.Lock()
 	f.forget()
 	f.mu.Unlock()
 	id := hex.EncodeToString(in.ID[:])
-	a, err := f.ask(ctx, id, question{Name: in.Name, Network: in.Network, Begin: true})
+	// A question has to fit a message of NATS.
+	epochs = epochs[max(0, len(epochs)-mostEpochs):]
+	a, err := f.ask(ctx, id, question{Name: in.Name, Network: in.Network, Begin: true, Epochs: epochs})
 	if err != nil {
-		return store.Position{}, err
+		return start, err
 	}
 	if a.Refused != "" {
-		return store.Position{}, refusal(a)
+		return start, refusal(a)
 	}
 	if err := f.makeStream(ctx, in); err != nil {
-		return store.Position{}, err
+		return start, err
 	}
 	at := a.position()
+	start.At = at
+	if a.Replaced != nil {
+		start.Replaced = a.Replaced.position()
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.state = state{generation: rand.Uint64() | 1, instance: in, committed: at, published: at, moved: time.Now(), backlog: f.backlog}
-	return at, nil
+	return start, nil
 }
 
 func refusal(a *answer) error {
@@ -413,6 +423,9 @@ func (f *Forwarder) heard(a *answer, generation uint64, empty bool) (store.Posit
 	case at.After(f.published):
 		f.committed = at
 		f.restart("another forwarder has sent more of this journal: end one of them")
+	case at.Life != f.committed.Life && at.Life != f.published.Life && !slices.ContainsFunc(f.sent, func(b sentBatch) bool { return b.to.Life == at.Life }):
+		f.committed = at
+		f.restart("another forwarder sends another copy of this journal: end one of them")
 	case a.Hole == generation:
 		f.committed = at
 		f.restart("the stream has lost some of what was in it")
@@ -439,7 +452,7 @@ func (f *Forwarder) heard(a *answer, generation uint64, empty bool) (store.Posit
 func (f *Forwarder) writeCursor(in *store.Instance, at store.Position, time int64) {
 	c := journal.Cursor{
 		Instance: hex.EncodeToString(in.ID[:]), Network: in.Network,
-		Position: journal.Position{Epoch: uint64(at.Epoch), Number: uint64(at.Number)}, Time: time,
+		Position: journal.Position{Epoch: uint64(at.Epoch), Number: uint64(at.Number)}, Time: time, Life: at.Life,
 	}
 	if c == f.written {
 		return

@@ -47,7 +47,7 @@ func named(list ...*store.Batch) (rows []string) {
 // What is stored of several batches together is what would be stored of each.
 func TestJoin(t *testing.T) {
 	a, b := full(), full()
-	b.batch.From, b.batch.To, b.batch.At = a.batch.To, store.Position{Epoch: 2, Number: 9}, a.batch.At+5
+	b.batch.From, b.batch.To, b.batch.At = a.batch.To, store.Position{Epoch: 2, Number: 9, Life: "b6"}, a.batch.At+5
 	b.batch.Workers = []store.Worker{{Kind: store.User, Account: "bob", Name: "x"}, a.batch.Workers[0], {Kind: store.User, Account: "carol"}}
 	b.batch.Agents = []string{"bitaxe", "", "cgminer/4.12"}
 	other := b.batch.Shares[0]
@@ -128,7 +128,7 @@ func TestTogether(t *testing.T) {
 			r := &Receiver{Store: d.store}
 			s := &site{}
 			s.ID = [16]byte{1}
-			if err := r.register(t.Context(), s, "pool", "regtest"); err != nil {
+			if _, err := r.begin(t.Context(), s, "pool", "regtest", nil); err != nil {
 				t.Fatal(err)
 			}
 			for i := range tt.before {

@@ -80,7 +80,9 @@ func (m *message) fields(w *wire.Codec) {
 	w.Text(&m.name)
 	w.Text(&m.network)
 	w.Array(b.Instance[:])
-	wire.Int(w, &b.From.Epoch, &b.From.Number, &b.To.Epoch, &b.To.Number, &b.At)
+	positionFields(&b.From, w)
+	positionFields(&b.To, w)
+	wire.Int(w, &b.At)
 	wire.List(w, &b.Workers, func(v *store.Worker, w *wire.Codec) {
 		w.Text((*string)(&v.Kind))
 		w.Text(&v.Account)
@@ -126,6 +128,11 @@ func (m *message) fields(w *wire.Codec) {
 	})
 }
 
+func positionFields(p *store.Position, w *wire.Codec) {
+	wire.Int(w, &p.Epoch, &p.Number)
+	w.Text(&p.Life)
+}
+
 func jobFields(v *store.Job, w *wire.Codec) {
 	wire.Int(w, &v.Number, &v.Height, &v.Reward, &v.Created)
 	wire.Word(w, &v.ID)
@@ -164,8 +171,10 @@ type question struct {
 	Version int    `json:"version"`
 	Name    string `json:"name"`
 	Network string `json:"network"`
-	// Begin: the database itself is to be asked, not who last wrote to it.
-	Begin bool `json:"begin,omitempty"`
+	// Begin: the database itself is to be asked, not who last wrote to it. Epochs are
+	// those of the journal then, if it is to be read from where the answer says.
+	Begin  bool          `json:"begin,omitempty"`
+	Epochs []store.Epoch `json:"epochs,omitempty"`
 	// Behind are shares in the journal that the database has not, and Since the time
 	// of the first record of them, microseconds since 1970.
 	Behind uint64 `json:"behind"`
@@ -174,9 +183,10 @@ type question struct {
 
 // answer is where the database is.
 type answer struct {
-	Version int   `json:"version"`
-	Epoch   int64 `json:"epoch"`
-	Number  int64 `json:"number"`
+	Version int `json:"version"`
+	place
+	// Replaced is where it had come in records that the journal has no more.
+	Replaced *place `json:"replaced,omitempty"`
 	// Hole is the generation of the last batch before which others are missing.
 	Hole uint64 `json:"hole,omitempty"`
 	// Refused is why nothing of the instance is stored; Network: it is of another one.
@@ -184,7 +194,18 @@ type answer struct {
 	Network bool   `json:"other_network,omitempty"`
 }
 
-func (a *answer) position() store.Position { return store.Position{Epoch: a.Epoch, Number: a.Number} }
+// place is a position in JSON.
+type place struct {
+	Epoch  int64  `json:"epoch"`
+	Number int64  `json:"number"`
+	Life   string `json:"life"`
+}
+
+func (p *place) position() store.Position {
+	return store.Position{Epoch: p.Epoch, Number: p.Number, Life: p.Life}
+}
+
+func placeOf(p store.Position) place { return place{p.Epoch, p.Number, p.Life} }
 
 // readJSON reads a question or an answer, whose version is told apart first.
 func readJSON(data []byte, what string, v any) error {

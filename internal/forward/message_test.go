@@ -14,7 +14,7 @@ import (
 func full() message {
 	x := difficulty.ExactOf(0.1)
 	return message{generation: 1<<63 | 5, name: "pool", network: "regtest", batch: store.Batch{
-		Instance: [16]byte{1, 15: 2}, From: store.Position{Epoch: 1, Number: 7}, To: store.Position{Epoch: 2, Number: 3}, At: 1_795_327_613_000_000,
+		Instance: [16]byte{1, 15: 2}, From: store.Position{Epoch: 1, Number: 7, Life: "a5"}, To: store.Position{Epoch: 2, Number: 3, Life: "b6"}, At: 1_795_327_613_000_000,
 		Workers: []store.Worker{{Kind: store.User, Account: "alice", Name: "rig"}, {Kind: store.Address, Account: "bcrt1q", Name: ""}},
 		Agents:  []string{"", "cgminer/4.12"},
 		Jobs: []store.Job{{Number: 1, ID: 1 << 60, Height: 840_000, PrevHash: [32]byte{3, 31: 4}, Bits: 0x1d00ffff, Difficulty: difficulty.MaxExact,

@@ -51,8 +51,9 @@ type site struct {
 	id string // immutable
 	// guarded by the Receiver's mu
 	SiteProgress
-	hole    uint64 // see answer
-	network bool   // Refused is because of it
+	hole    uint64    // see answer
+	network bool      // Refused is because of it
+	parted  time.Time // when it was told that an older copy of its journal was put back
 }
 
 // SiteProgress is how an instance does that sends.
@@ -158,14 +159,18 @@ func (r *Receiver) answer(ctx context.Context, group *sync.WaitGroup, m *nats.Ms
 		r.mu.Unlock()
 		if q.Begin || !known {
 			ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-			err := r.register(ctx, s, q.Name, q.Network)
+			start, err := r.begin(ctx, s, q.Name, q.Network, q.Epochs)
 			cancel()
 			if err != nil && !errors.Is(err, store.ErrNetwork) {
 				return
 			}
+			if start.Replaced != (store.Position{}) {
+				replaced := placeOf(start.Replaced)
+				a.Replaced = &replaced
+			}
 		}
 		r.mu.Lock()
-		a.Epoch, a.Number, a.Hole, a.Refused, a.Network = s.Position.Epoch, s.Position.Number, s.hole, s.Refused, s.network
+		a.place, a.Hole, a.Refused, a.Network = placeOf(s.Position), s.hole, s.Refused, s.network
 		r.mu.Unlock()
 	}
 	if data, err := json.Marshal(a); err == nil {
@@ -173,12 +178,12 @@ func (r *Receiver) answer(ctx context.Context, group *sync.WaitGroup, m *nats.Ms
 	}
 }
 
-// register asks the database where it is.
-func (r *Receiver) register(ctx context.Context, s *site, name, network string) error {
+// begin asks the database where it is.
+func (r *Receiver) begin(ctx context.Context, s *site, name, network string, epochs []store.Epoch) (store.Start, error) {
 	r.mu.Lock()
 	in := store.Instance{ID: s.ID, Name: name, Network: network}
 	r.mu.Unlock()
-	at, err := r.Store.Register(ctx, in)
+	start, err := r.Store.Begin(ctx, in, epochs)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
@@ -186,9 +191,14 @@ func (r *Receiver) register(ctx context.Context, s *site, name, network string) 
 		s.Name, s.Instance.Network = name, network
 		s.Known, s.Refused, s.network = false, err.Error(), true
 	case err == nil:
-		s.Instance, s.Known, s.Position, s.Refused, s.network = in, true, at, "", false
+		s.Instance, s.Known, s.Position, s.Refused, s.network = in, true, start.At, "", false
+		if start.Replaced != (store.Position{}) && time.Since(s.parted) > tellEvery {
+			s.parted = time.Now()
+			r.Events.Say(event.Warning, fmt.Sprintf("Journal of pool %s: an older copy of it was put back: it is stored from record %s on, and what it had after record %s is gone, unless it is in the database",
+				name, start.At, start.Replaced))
+		}
 	}
-	return err
+	return start, err
 }
 
 // read stores what an instance sends.
@@ -314,7 +324,8 @@ func (r *Receiver) open(ctx context.Context, s *site, data []byte) (*message, er
 	if known {
 		return &m, nil
 	}
-	return &m, r.register(ctx, s, m.name, m.network)
+	_, err = r.begin(ctx, s, m.name, m.network, nil)
+	return &m, err
 }
 
 // put stores a row of messages of which each follows the one before it, in one

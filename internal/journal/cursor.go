@@ -17,8 +17,29 @@ type Cursor struct {
 	Instance string `json:"instance"`
 	Network  string `json:"network"`
 
-	Position       // of the last record read
-	Time     int64 `json:"time"` // of that record
+	Position        // of the last record read
+	Time     int64  `json:"time"` // of that record
+	Life     string `json:"life"` // of its epoch: see Header; "" if it is not known
+}
+
+// Beyond reports whether the newest segment of the journal, whose header is h, is older
+// than the cursor's place, or has other records there.
+func (c Cursor) Beyond(h *Header) bool {
+	return h.Epoch < c.Epoch || h.Epoch == c.Epoch && c.Life != "" && h.Life != c.Life
+}
+
+// In reports whether a journal that has these epochs is the one that the cursor came
+// to its place in. It is not where an older copy was put back since then, and went on:
+// other records have the same numbers.
+func (c Cursor) In(epochs []Epoch) bool {
+	later := true // all epochs are: those up to the cursor's are deleted
+	for _, e := range epochs {
+		if e.Number == c.Epoch && (e.Life == c.Life || e.Life == "" || c.Life == "") {
+			return true
+		}
+		later = later && e.Number > c.Epoch
+	}
+	return later
 }
 
 const (

@@ -336,7 +336,8 @@ func TestLaterRelease(t *testing.T) {
 	}
 }
 
-// Another network, another journal, an older copy: each is refused with its name.
+// Another network, another journal: each is refused with its name. An older copy is told
+// apart.
 func TestRefused(t *testing.T) {
 	o, path := smallJournal(t)
 	other := o
@@ -347,7 +348,7 @@ func TestRefused(t *testing.T) {
 	if _, err := NewReader(o.Dir, Cursor{Network: "main"}); err == nil || !strings.Contains(err.Error(), "regtest") {
 		t.Errorf("a reader of another network: %v", err)
 	}
-	if _, err := NewReader(o.Dir, Cursor{Position: Position{9, 1}}); !errors.Is(err, ErrInstance) {
+	if _, err := NewReader(o.Dir, Cursor{Position: Position{9, 1}}); !errors.Is(err, ErrHistory) {
 		t.Errorf("an older copy: %v", err)
 	}
 	r, err := NewReader(o.Dir, Cursor{})

@@ -28,6 +28,7 @@ type kept struct {
 	segments []keptSegment
 	size     int64 // without the current segment
 	cursors  map[string]Cursor
+	read     map[string]Position // how far each says that this journal was read
 }
 
 // keptSegment is a segment, and the last record of the epoch before it.
@@ -35,6 +36,22 @@ type keptSegment struct {
 	segmentFile
 	size  int64
 	after Position // zero if its header cannot be read
+	life  string   // likewise
+}
+
+// take notes how far the cursors say that this journal was read. One of another journal,
+// or of records in whose place an older copy was put back, says nothing.
+func (k *kept) take(cursors map[string]Cursor, instance string) {
+	var epochs []Epoch
+	for _, g := range k.segments {
+		epochs = append(epochs, Epoch{g.epoch, g.life})
+	}
+	k.cursors, k.read = cursors, map[string]Position{}
+	for name, c := range cursors {
+		if c.Instance == instance && c.In(epochs) {
+			k.read[name] = c.Position
+		}
+	}
 }
 
 // end is the position of the last record in segment i, as far as later segments tell.
@@ -103,8 +120,8 @@ func (w *Writer) clean(ctx context.Context) error {
 		}
 		end, known := k.end(i)
 		read := known && len(k.cursors) > 0
-		for _, c := range k.cursors {
-			read = read && c.Instance == w.instance && !c.Position.Before(end)
+		for name := range k.cursors {
+			read = read && !k.read[name].Before(end)
 		}
 		if !read && size <= w.options.MaxSize {
 			break
@@ -133,8 +150,8 @@ func (w *Writer) look() (*kept, error) {
 		return nil, err
 	}
 	k := &kept{}
-	var bad error
-	if k.cursors, bad = listCursors(w.dir); k.cursors == nil {
+	cursors, bad := listCursors(w.dir)
+	if cursors == nil {
 		return nil, bad
 	}
 	var before map[string]keptSegment
@@ -153,7 +170,7 @@ func (w *Writer) look() (*kept, error) {
 		g, known := before[s.name]
 		if !known {
 			if open, err := openSegment(w.dir, s); err == nil {
-				g.after = open.header.After
+				g.after, g.life = open.header.After, open.header.Life
 				open.close()
 			} else if !errors.Is(err, errNoHeader) {
 				return nil, err
@@ -165,6 +182,7 @@ func (w *Writer) look() (*kept, error) {
 			k.size += g.size
 		}
 	}
+	k.take(cursors, w.instance)
 	return k, bad
 }
 
@@ -189,7 +207,7 @@ func (w *Writer) tellUnread(ctx context.Context, k *kept, i int) error {
 		}
 		all++
 		for j, name := range names {
-			if c := k.cursors[name]; c.Instance != w.instance || c.Position.Before(record.Position) {
+			if k.read[name].Before(record.Position) {
 				counts[j]++
 			}
 		}

@@ -71,7 +71,7 @@ func TestDelete(t *testing.T) {
 	check(all)
 	at := func(name string, epoch, number uint64) {
 		t.Helper()
-		if err := WriteCursor(o.Dir, name, Cursor{w.instance, "regtest", Position{epoch, number}, 1}); err != nil {
+		if err := WriteCursor(o.Dir, name, Cursor{Instance: w.instance, Network: "regtest", Position: Position{epoch, number}, Time: 1}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -83,7 +83,7 @@ func TestDelete(t *testing.T) {
 	at("other", 1, 149)
 	at("slow", 1, 149)
 	check(all[2:])
-	if err := WriteCursor(o.Dir, "slow", Cursor{"00", "regtest", Position{9, 9}, 1}); err != nil {
+	if err := WriteCursor(o.Dir, "slow", Cursor{Instance: "00", Network: "regtest", Position: Position{9, 9}, Time: 1}); err != nil {
 		t.Fatal(err)
 	}
 	check(all[2:]) // of another journal: it has read nothing of this one
@@ -123,8 +123,8 @@ func TestSizeLimit(t *testing.T) {
 		return k.size + w.drain.size.Load()
 	}
 	w.options.MaxSize = size() - 1
-	WriteCursor(o.Dir, "ckdb", Cursor{w.instance, "regtest", Position{1, 20}, 1})
-	WriteCursor(o.Dir, "forward", Cursor{w.instance, "regtest", Position{1, 120}, 1})
+	WriteCursor(o.Dir, "ckdb", Cursor{Instance: w.instance, Network: "regtest", Position: Position{1, 20}, Time: 1})
+	WriteCursor(o.Dir, "forward", Cursor{Instance: w.instance, Network: "regtest", Position: Position{1, 120}, Time: 1})
 	if err := w.clean(context.Background()); err != nil {
 		t.Fatal(err)
 	}

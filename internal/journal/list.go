@@ -88,6 +88,41 @@ func listSegment(dir string, f segmentFile) (s Segment, err error) {
 	return s, nil
 }
 
+// Epoch is one that a journal has records of, and the Life of it, "" if no header of it
+// can be read.
+type Epoch struct {
+	Number uint64
+	Life   string
+}
+
+// Epochs lists the epochs of a journal, the oldest first.
+func Epochs(dir string) ([]Epoch, error) {
+	list, err := listSegments(dir)
+	if err != nil {
+		return nil, err
+	}
+	var epochs []Epoch
+	for _, f := range list {
+		if n := len(epochs); n == 0 || epochs[n-1].Number != f.epoch {
+			epochs = append(epochs, Epoch{Number: f.epoch})
+		}
+		e := &epochs[len(epochs)-1]
+		if e.Life != "" {
+			continue
+		}
+		g, err := openSegment(dir, f)
+		if errors.Is(err, errNoHeader) || errors.Is(err, fs.ErrNotExist) { // deleted since
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		e.Life = g.header.Life
+		g.close()
+	}
+	return epochs, nil
+}
+
 // Backlog is what a journal has behind a position.
 type Backlog struct {
 	Records, Shares uint64

@@ -46,6 +46,10 @@ const pollEvery = 20 * time.Millisecond
 // ErrInstance is wrapped by errors about a journal that is not the one of a cursor.
 var ErrInstance = errors.New("it is not the journal that was read before")
 
+// ErrHistory is wrapped by errors about a journal whose records are not those that were
+// read up to a cursor, although it is the same journal: an older copy of it was put back.
+var ErrHistory = errors.New("an older copy of it was put back")
+
 // NewReader reads what is after a cursor.
 func NewReader(dir string, after Cursor) (*Reader, error) {
 	r := &Reader{dir: dir, cursor: after}
@@ -56,7 +60,7 @@ func NewReader(dir string, after Cursor) (*Reader, error) {
 			return nil, err
 		}
 		if st.Epoch < after.Epoch {
-			return nil, fmt.Errorf("journal %s has come to epoch %d, and was read up to %v: %w; has an older copy been put back?", dir, st.Epoch, after.Position, ErrInstance)
+			return nil, fmt.Errorf("journal %s has come to epoch %d, and was read up to %v: %w", dir, st.Epoch, after.Position, ErrHistory)
 		}
 	}
 	list, err := listSegments(dir)
@@ -137,6 +141,10 @@ func (r *Reader) enter(s segmentFile) error {
 		g.close()
 		return err
 	}
+	if err := r.follows(&g.header); err != nil {
+		g.close()
+		return fmt.Errorf("%s: %w", g.path, err)
+	}
 	r.Close()
 	from := r.cursor.Position
 	r.g, r.newer, r.rest = g, false, nil
@@ -155,6 +163,28 @@ func (r *Reader) enter(s segmentFile) error {
 		r.miss(from, after, after.Epoch == from.Epoch)
 	}
 	r.miss(Position{s.epoch, 0}, Position{s.epoch, s.first - 1}, true)
+	return nil
+}
+
+// follows refuses a segment that does not go on from what was read.
+func (r *Reader) follows(h *Header) error {
+	c := &r.cursor
+	life := c.Life
+	switch {
+	case c.Life == "" || h.Epoch < c.Epoch:
+		return nil // not known; and nobody asks for what was read
+	case h.Epoch == c.Epoch:
+		life = h.Life
+	case h.After.Epoch == c.Epoch:
+		if life = h.Before; life == "" {
+			return nil
+		}
+	case h.After.Epoch < c.Epoch:
+		life = "" // it knows nothing of that epoch
+	}
+	if life != c.Life {
+		return fmt.Errorf("it does not go on from record %v, which was read before: %w", c.Position, ErrHistory)
+	}
 	return nil
 }
 
@@ -190,7 +220,7 @@ func (r *Reader) pass(s segmentFile) error {
 	r.Close()
 	r.next = last.Number + 1
 	if len(r.pending) == 0 && r.cursor.Before(last) {
-		r.cursor.Position = last
+		r.came(last)
 	}
 	return nil
 }
@@ -424,8 +454,23 @@ func (r *Reader) JobRecord(id uint64) ([]byte, error) {
 }
 
 func (r *Reader) returned() *Record {
-	r.cursor.Position, r.cursor.Time = r.record.Position, r.record.Time
+	r.came(r.record.Position)
+	r.cursor.Time = r.record.Time
 	return &r.record
+}
+
+// came moves the cursor.
+func (r *Reader) came(to Position) {
+	switch {
+	case r.g != nil && to.Epoch == r.g.epoch:
+		r.cursor.Life = r.g.header.Life
+	case to.Epoch == r.cursor.Epoch:
+	case r.g != nil && to.Epoch == r.g.header.After.Epoch:
+		r.cursor.Life = r.g.header.Before
+	default: // of a segment without a header
+		r.cursor.Life = ""
+	}
+	r.cursor.Position = to
 }
 
 // follow goes on with the next segment, when the present one has no more.
@@ -454,7 +499,7 @@ func (r *Reader) follow() (more bool, err error) {
 			r.frame.at, r.skipped, r.reason = info.Size(), info.Size()-r.g.at, "the end of a file is not whole"
 		}
 	}
-	r.cursor.Position = r.position()
+	r.came(r.position())
 	r.newer = false
 	err = r.enter(next)
 	if errors.Is(err, fs.ErrNotExist) {

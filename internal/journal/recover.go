@@ -100,6 +100,7 @@ func (g *segment) tail() (*tail, error) {
 type recovered struct {
 	state state
 	after Position
+	life  string // of the epoch of after, "" if it is not known
 }
 
 // recover ends the epoch that the last writer has begun: what was written of it and
@@ -141,7 +142,10 @@ func (w *Writer) recover() (*recovered, error) {
 		return nil, fmt.Errorf("journal %s has shares of the network %s, and this pool mines on %s: give it another directory", w.dir, r.state.Network, w.options.Network)
 	}
 	if n := len(list); n > 0 && list[n-1].epoch > r.state.Epoch {
-		r.state.Epoch, r.state.Rings = list[n-1].epoch, nil // an older state was put back
+		r.state.Epoch, r.state.Life, r.state.Rings = list[n-1].epoch, "", nil // an older state was put back
+	}
+	if last != nil && last.epoch == r.state.Epoch {
+		r.state.Life = last.header.Life
 	}
 	return r, w.endEpoch(r, list, last)
 }
@@ -153,13 +157,21 @@ func (w *Writer) endEpoch(r *recovered, list []segmentFile, last *segment) error
 		return fmt.Errorf("journal %s: instance %q: want 32 hex digits", w.dir, r.state.Instance)
 	}
 	epoch := r.state.Epoch
+	defer func() {
+		switch {
+		case r.after.Epoch == epoch:
+			r.life = r.state.Life
+		case last != nil && r.after.Epoch == last.epoch:
+			r.life = last.header.Life
+		}
+	}()
 	rings, left, err := w.oldRings(r, id)
 	if err != nil {
 		return err
 	}
 	d := &drain{
 		dir: w.dir, segmentSize: w.options.SegmentSize, rings: rings, open: w.open,
-		header: w.header(r.state.Instance, epoch), number: 1, states: make([]ringState, len(rings)),
+		header: w.header(&r.state), number: 1, states: make([]ringState, len(rings)),
 	}
 	if last != nil {
 		// A segment without a header has numbers up to that of the next one.
@@ -187,7 +199,7 @@ func (w *Writer) endEpoch(r *recovered, list []segmentFile, last *segment) error
 		}
 		r.after = Position{last.epoch, t.number - 1}
 		if last.epoch == epoch {
-			d.header.After = last.header.After
+			d.header.After, d.header.Before = last.header.After, last.header.Before
 			if d.number, d.jobs = t.number, t.jobs; len(t.states) == len(rings) {
 				d.states = t.states
 			}
@@ -195,6 +207,9 @@ func (w *Writer) endEpoch(r *recovered, list []segmentFile, last *segment) error
 	}
 	if last == nil || last.epoch != epoch {
 		d.header.After = r.after
+		if last != nil && last.epoch == r.after.Epoch {
+			d.header.Before = last.header.Life
+		}
 	}
 	if !left {
 		if last != nil && last.epoch == epoch || len(r.state.Rings) > 0 {

@@ -24,8 +24,10 @@ type Header struct {
 	Network  string   `json:"network"`
 	Program  string   `json:"program"` // that wrote it, with its version
 	Epoch    uint64   `json:"epoch"`
+	Life     string   `json:"life"`    // what tells the epoch from others of its number: 16 hex digits, random
 	First    uint64   `json:"first"`   // number of the first record
 	After    Position `json:"after"`   // of the last record of the epoch before
+	Before   string   `json:"before"`  // the Life of that epoch, "" if it is not known
 	Created  int64    `json:"created"` // microseconds since 1970
 	Mark     string   `json:"mark"`    // of its frames, 16 hex digits
 
@@ -271,6 +273,7 @@ type state struct {
 	Instance string   `json:"instance"`
 	Network  string   `json:"network"`
 	Epoch    uint64   `json:"epoch"`
+	Life     string   `json:"life"`  // of the epoch
 	Rings    []string `json:"rings"` // where they are, by their number
 }
 

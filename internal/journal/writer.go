@@ -158,6 +158,7 @@ func (w *Writer) start() error {
 		}
 	}
 	s.Epoch++
+	s.Life = newLife()
 	rings, err := w.makeRings(&s)
 	if err != nil {
 		return err
@@ -180,9 +181,9 @@ func (w *Writer) start() error {
 	w.loops, w.shared = rings[:w.options.Loops], rings[w.options.Loops]
 	w.drain = &drain{
 		dir: w.dir, segmentSize: w.options.SegmentSize, rings: rings, open: w.open,
-		header: w.header(s.Instance, s.Epoch), number: 1, states: make([]ringState, len(rings)),
+		header: w.header(&s), number: 1, states: make([]ringState, len(rings)),
 	}
-	w.drain.header.After = r.after
+	w.drain.header.After, w.drain.header.Before = r.after, r.life
 	w.safeSince.Store(time.Now().UnixNano())
 	return nil
 }
@@ -199,10 +200,17 @@ func (w *Writer) writeState(s *state) error {
 	return nil
 }
 
-func (w *Writer) header(instance string, epoch uint64) Header {
+// newLife is that of a new epoch.
+func newLife() string {
+	var b [8]byte
+	rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
+
+func (w *Writer) header(s *state) Header {
 	h := Header{
-		Format: formatVersion, Instance: instance, Name: w.options.Name, Network: w.options.Network, Program: w.options.Program,
-		Epoch: epoch, Kinds: map[Kind]string{}, Reasons: w.options.Reasons, Schemes: w.options.Schemes,
+		Format: formatVersion, Instance: s.Instance, Name: w.options.Name, Network: w.options.Network, Program: w.options.Program,
+		Epoch: s.Epoch, Life: s.Life, Kinds: map[Kind]string{}, Reasons: w.options.Reasons, Schemes: w.options.Schemes,
 	}
 	for k := KindShare; k < kinds; k++ {
 		h.Kinds[k] = kindNames[k]
@@ -466,7 +474,7 @@ func (w *Writer) Status() Status {
 		s.Size += k.size
 		for _, name := range slices.Sorted(maps.Keys(k.cursors)) {
 			c := k.cursors[name]
-			s.Readers = append(s.Readers, ReaderStatus{name, c, k.behind(c.Position, s.Position)})
+			s.Readers = append(s.Readers, ReaderStatus{name, c, k.behind(k.read[name], s.Position)})
 		}
 	}
 	return s

@@ -80,6 +80,7 @@ type application struct {
 	tx       table.Tx
 	store    *Store
 	instance int64
+	history  int64 // of the instance
 	names    names
 	worker   []int64 // by index
 	agent    []int64
@@ -102,9 +103,9 @@ func (a *application) run(ctx context.Context) error {
 	var at Position
 	var waiting, foldAt int64
 	// Whoever else has a batch of this instance waits here.
-	err := rows(ctx, a.tx, "select id, epoch, number, pending, fold_at from instances where uid = $1"+a.store.db.Lock(), []any{a.Instance[:]},
+	err := rows(ctx, a.tx, "select id, epoch, number, life, history, pending, fold_at from instances where uid = $1"+a.store.db.Lock(), []any{a.Instance[:]},
 		func(scan func(...any) error) error {
-			return scan(&a.instance, &at.Epoch, &at.Number, &waiting, &foldAt)
+			return scan(&a.instance, &at.Epoch, &at.Number, &at.Life, &a.history, &waiting, &foldAt)
 		})
 	switch {
 	case err != nil:
@@ -137,9 +138,14 @@ func (a *application) run(ctx context.Context) error {
 		}
 		waiting = 0
 	}
-	_, err = a.tx.Exec(ctx, `update instances set epoch = $1, number = $2, at = $3, pending = $4, fold_at = $5,
-		shares = shares + $6, repeated = repeated + $7, expired = expired + $8 where id = $9`,
-		a.To.Epoch, a.To.Number, a.At, waiting, foldAt, a.result.New, a.result.Repeated, a.result.Expired, a.instance)
+	if at.Life != a.To.Life {
+		if err := leave(ctx, a.tx, a.instance, at); err != nil {
+			return err
+		}
+	}
+	_, err = a.tx.Exec(ctx, `update instances set epoch = $1, number = $2, life = $3, at = $4, pending = $5, fold_at = $6,
+		shares = shares + $7, repeated = repeated + $8, expired = expired + $9 where id = $10`,
+		a.To.Epoch, a.To.Number, a.To.Life, a.At, waiting, foldAt, a.result.New, a.result.Repeated, a.result.Expired, a.instance)
 	return err
 }
 

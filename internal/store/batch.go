@@ -2,13 +2,25 @@ package store
 
 import (
 	"fmt"
+	"math"
 
 	"ckpool/difficulty"
 )
 
 // Position is a record's place in the journal of an instance. Journals begin at
 // epoch 1, number 1; the zero Position is before them.
-type Position struct{ Epoch, Number int64 }
+type Position struct {
+	Epoch, Number int64
+	// Life tells the epoch from another one of that number, of a journal of which an
+	// older copy was put back; "" where that is not known.
+	Life string
+}
+
+// Epoch of a journal.
+type Epoch struct {
+	Number int64  `json:"number"`
+	Life   string `json:"life"` // as in Position
+}
 
 // String is as people write it, 3/1042.
 func (p Position) String() string { return fmt.Sprintf("%d/%d", p.Epoch, p.Number) }
@@ -151,8 +163,11 @@ type Minute struct {
 type Gap struct {
 	Epoch, First, Last int64
 	Seen               int64
-	Cause              string // damaged, lost, missing
+	Cause              string // damaged, lost, missing, replaced by an older copy
 }
+
+// ToEnd is the last record of a gap that goes to the end of its epoch.
+const ToEnd = math.MaxInt64
 
 // maxCredit is the most that a share is credited with.
 var maxCredit = difficulty.ExactOf(1e18)
@@ -167,7 +182,7 @@ func (b *Batch) Check() error {
 	for i := range b.Shares {
 		s := &b.Shares[i]
 		if !worker(s.Worker) || !agent(s.Agent) || s.Received <= 0 || s.Credit.Cmp(maxCredit) > 0 || s.Achieved.Cmp(difficulty.MaxExact) > 0 {
-			return fmt.Errorf("record %s: share with worker %d, agent %d, time %d, credit %s cannot be", Position{b.To.Epoch, s.Number}, s.Worker, s.Agent, s.Received, s.Credit)
+			return fmt.Errorf("record %s: share with worker %d, agent %d, time %d, credit %s cannot be", Position{Epoch: b.To.Epoch, Number: s.Number}, s.Worker, s.Agent, s.Received, s.Credit)
 		}
 	}
 	for _, r := range b.Rejects {

@@ -32,7 +32,7 @@ func newStream(in Instance, workers int) *stream {
 func (s *stream) batch(n int) *Batch {
 	b := &Batch{Instance: s.in.ID, From: s.at, Agents: []string{"cgminer/4.12", "bitaxe", "bosminer"}, Shares: make([]Share, n)}
 	index := map[int]int32{} // of the workers that have shares
-	to := Position{1, s.at.Number}
+	to := Position{Epoch: 1, Number: s.at.Number}
 	for i := range b.Shares {
 		to.Number++
 		t := to.Number / 5000

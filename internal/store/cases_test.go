@@ -63,9 +63,9 @@ func TestCase25(t *testing.T) {
 		}
 		apply(t, s, batch(in, 1, 10))
 		crash := batch(in, 1, 10)
-		crash.From, crash.To = Position{1, 10}, Position{2, 10}
+		crash.From, crash.To = Position{Epoch: 1, Number: 10}, Position{Epoch: 2, Number: 10}
 		upgrade := batch(in, 1, 11)
-		upgrade.From, upgrade.To = Position{2, 10}, Position{3, 12}
+		upgrade.From, upgrade.To = Position{Epoch: 2, Number: 10}, Position{Epoch: 3, Number: 12}
 		twice := upgrade.Shares[10]
 		twice.Number = 12
 		upgrade.Shares = append(upgrade.Shares, twice)
@@ -100,7 +100,7 @@ func TestCase39(t *testing.T) {
 		before := dump(t, s)
 		for _, b := range all {
 			var moved *CursorError
-			if _, err := s.Apply(t.Context(), b); !errors.As(err, &moved) || *moved != (CursorError{b.From, Position{1, 100}}) {
+			if _, err := s.Apply(t.Context(), b); !errors.As(err, &moved) || *moved != (CursorError{b.From, Position{Epoch: 1, Number: 100}}) {
 				t.Errorf("%v", err)
 			}
 		}
@@ -565,7 +565,7 @@ func TestCase53(t *testing.T) {
 		for i, off := range clock {
 			n := int64(200*i + 1)
 			b := batch(in, n, n+199)
-			b.From, b.To = at, Position{int64(i/2 + 1), n + 199} // restarts with another clock
+			b.From, b.To = at, Position{Epoch: int64(i/2 + 1), Number: n + 199} // restarts with another clock
 			at = b.To
 			for k := range b.Shares {
 				v := &b.Shares[k]

@@ -265,9 +265,9 @@ func journals(r *rand.Rand, pools, batches int) map[byte][]*Batch {
 		height, bits, job := int64(209_990), uint32(0x207fffff), uint64(0)
 		var ids []uint64
 		for range batches {
-			to := Position{max(at.Epoch, 1), at.Number}
+			to := Position{Epoch: max(at.Epoch, 1), Number: at.Number}
 			if r.IntN(8) == 0 {
-				to = Position{to.Epoch + 1, 0}
+				to = Position{Epoch: to.Epoch + 1}
 			}
 			b := &Batch{Instance: instance(n + 1).ID, From: at, Agents: []string{"cgminer/4.12", "bitaxe", "x" + strconv.Itoa(r.IntN(3))}}
 			for range 1 + r.IntN(4) {

@@ -25,6 +25,13 @@ type InstanceStatus struct {
 	Time                      int64 // of that record
 	Shares, Repeated, Expired int64
 	Gaps                      []Gap
+	Before                    []Position // the last that is stored of other epochs
+}
+
+// Place is where [Store.Begin] would say that a journal with these epochs goes on.
+func (v *InstanceStatus) Place(epochs []Epoch) Position {
+	p := progress{at: v.At, before: v.Before}
+	return p.place(epochs)
 }
 
 // Status is that of all instances, by name, and what is wrong with the database, a
@@ -32,17 +39,25 @@ type InstanceStatus struct {
 func (s *Store) Status(ctx context.Context) (list []InstanceStatus, warnings []string, err error) {
 	err = s.db.Read(ctx, func(tx table.Tx) error {
 		numbers := map[int64]int{}
-		if err := rows(ctx, tx, "select id, uid, name, network, epoch, number, at, shares, repeated, expired from instances order by name, uid", nil, func(scan func(...any) error) error {
+		if err := rows(ctx, tx, "select id, uid, name, network, shares, repeated, expired from instances order by name, uid", nil, func(scan func(...any) error) error {
 			var v InstanceStatus
 			var id int64
 			var uid []byte
-			err := scan(&id, &uid, &v.Name, &v.Network, &v.At.Epoch, &v.At.Number, &v.Time, &v.Shares, &v.Repeated, &v.Expired)
+			err := scan(&id, &uid, &v.Name, &v.Network, &v.Shares, &v.Repeated, &v.Expired)
 			copy(v.ID[:], uid)
 			numbers[id] = len(list)
 			list = append(list, v)
 			return err
 		}); err != nil {
 			return err
+		}
+		for id, i := range numbers {
+			v := &list[i]
+			p, err := progressOf(ctx, tx, id)
+			if err != nil {
+				return err
+			}
+			v.At, v.Time, v.Before = p.at, p.time, p.before
 		}
 		return rows(ctx, tx, "select instance, epoch, first, last, seen, cause from gaps order by instance, epoch, first", nil, func(scan func(...any) error) error {
 			var g Gap

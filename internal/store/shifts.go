@@ -17,9 +17,9 @@ const (
 
 // shiftJob is a job as shifts see it.
 type shiftJob struct {
-	id, epoch, height, bits, created int64
-	found                            int64 // when a block of it was, 0: none
-	shift                            int64 // 0: none yet
+	id, history, epoch, height, bits, created int64
+	found                                     int64 // when a block of it was, 0: none
+	shift                                     int64 // 0: none yet
 }
 
 // shiftRow is a shift.
@@ -64,7 +64,7 @@ func ends(last, next *shiftJob, jobs int64) string {
 		return "block " + strconv.FormatInt(last.height, 10)
 	case jobs >= jobsPerShift:
 		return strconv.Itoa(jobsPerShift) + " jobs"
-	case last.epoch != next.epoch:
+	case last.history != next.history || last.epoch != next.epoch:
 		return "restart"
 	case last.bits != next.bits:
 		return "bits"
@@ -131,20 +131,20 @@ func (a *application) insertJobs(ctx context.Context) (fresh []int64, err error)
 	if n == 0 {
 		return nil, nil
 	}
-	integers := make([][]int64, 10)
+	integers := make([][]int64, 11)
 	for i := range integers {
 		integers[i] = make([]int64, n)
 	}
 	prev, record, network := make([][]byte, n), make([][]byte, n), make([]difficulty.Exact, n)
 	for i := range a.Jobs {
 		v := &a.Jobs[i]
-		for c, value := range [...]int64{a.instance, int64(v.ID), a.To.Epoch, v.Number, v.Height, int64(v.Bits), int64(v.Version), int64(v.NTime), v.Reward, v.Created} {
+		for c, value := range [...]int64{a.instance, int64(v.ID), a.history, a.To.Epoch, v.Number, v.Height, int64(v.Bits), int64(v.Version), int64(v.NTime), v.Reward, v.Created} {
 			integers[c][i] = value
 		}
 		prev[i], record[i], network[i] = v.PrevHash[:], append([]byte{}, v.Record...), v.Difficulty
 	}
-	added, err := a.tx.Insert(ctx, jobs, jobs.Name, n, table.Rows{integers[0], integers[1], integers[2], integers[3], integers[4], prev, integers[5], network,
-		integers[6], integers[7], integers[8], integers[9], record})
+	added, err := a.tx.Insert(ctx, jobs, jobs.Name, n, table.Rows{integers[0], integers[1], integers[2], integers[3], integers[4], integers[5], prev, integers[6], network,
+		integers[7], integers[8], integers[9], integers[10], record})
 	for i, ok := range added {
 		if ok {
 			fresh = append(fresh, integers[1][i])
@@ -223,12 +223,12 @@ func (a *application) summed(ctx context.Context, ids []int64) (map[int64]bool, 
 	return early, err
 }
 
-// shiftJobs are the jobs from a shift on, in the order of the journal.
+// shiftJobs are the jobs from a shift on, in the order in which journals had them.
 func shiftJobs(ctx context.Context, tx table.Tx, instance, from int64) (list []shiftJob, err error) {
-	err = rows(ctx, tx, "select id, epoch, height, bits, created, block, shift from jobs where instance = $1 and (shift >= $2 or shift = 0) order by epoch, number",
+	err = rows(ctx, tx, "select id, history, epoch, height, bits, created, block, shift from jobs where instance = $1 and (shift >= $2 or shift = 0) order by history, epoch, number",
 		[]any{instance, from}, func(scan func(...any) error) error {
 			var j shiftJob
-			err := scan(&j.id, &j.epoch, &j.height, &j.bits, &j.created, &j.found, &j.shift)
+			err := scan(&j.id, &j.history, &j.epoch, &j.height, &j.bits, &j.created, &j.found, &j.shift)
 			list = append(list, j)
 			return err
 		})

@@ -85,32 +85,3 @@ func Redacted(where string) string {
 
 // Close closes the database.
 func (s *Store) Close() error { return s.db.Close() }
-
-// ErrNetwork tells that a database has another network's shares.
-var ErrNetwork = errors.New("other network")
-
-// Register makes an instance known, or its new name, and says where its journal goes
-// on. A database holds instances of one network: that of the first.
-func (s *Store) Register(ctx context.Context, in Instance) (at Position, err error) {
-	err = s.db.Write(ctx, func(tx table.Tx) error {
-		var network string
-		if err := rows(ctx, tx, "select network from ckdb"+s.db.Lock(), nil, func(scan func(...any) error) error { return scan(&network) }); err != nil {
-			return err
-		}
-		if network == "" {
-			if _, err := tx.Exec(ctx, "update ckdb set network = $1", in.Network); err != nil {
-				return err
-			}
-		} else if network != in.Network {
-			return fmt.Errorf("%w: pool %s is on %s, the database has shares of %s", ErrNetwork, in.Name, in.Network, network)
-		}
-		if _, err := tx.Exec(ctx, `insert into instances (uid, name, network) values ($1, $2, $3)
-			on conflict (uid) do update set name = excluded.name`, in.ID[:], clean(in.Name), in.Network); err != nil {
-			return err
-		}
-		return rows(ctx, tx, "select epoch, number from instances where uid = $1", []any{in.ID[:]}, func(scan func(...any) error) error {
-			return scan(&at.Epoch, &at.Number)
-		})
-	})
-	return at, err
-}

@@ -81,7 +81,7 @@ func share(n int64, credit float64) Share {
 
 // batch of shares first to last of one worker.
 func batch(in Instance, first, last int64) *Batch {
-	b := &Batch{Instance: in.ID, From: Position{1, first - 1}, To: Position{1, last}, At: started + last,
+	b := &Batch{Instance: in.ID, From: Position{Epoch: 1, Number: first - 1}, To: Position{Epoch: 1, Number: last}, At: started + last,
 		Workers: []Worker{{Address, "bcrt1qexample", "rig"}}, Agents: []string{"cgminer/4.12"}}
 	if first == 1 {
 		b.From = Position{}
@@ -130,7 +130,7 @@ func TestOpen(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer s.Close()
-		if at, err := s.Register(t.Context(), in); err != nil || at != (Position{1, 10}) {
+		if at, err := s.Register(t.Context(), in); err != nil || at != (Position{Epoch: 1, Number: 10}) {
 			t.Errorf("goes on at %s, %v", at, err)
 		}
 		other := instance(2)
@@ -148,7 +148,7 @@ func TestOpen(t *testing.T) {
 func dump(t testing.TB, s *Store) string {
 	t.Helper()
 	var b strings.Builder
-	for _, name := range []string{"ckdb", "instances", "gaps", "accounts", "workers", "agents", "seen", "jobs", "shifts", "share_days", "pending", "job_sums",
+	for _, name := range []string{"ckdb", "instances", "epochs", "gaps", "accounts", "workers", "agents", "seen", "jobs", "shifts", "share_days", "pending", "job_sums",
 		"shift_workers", "worker_hours", "worker_days", "agent_hours", "agent_days", "blocks", "block_changes", "pool_minutes"} {
 		b.WriteString(dumpTable(t, s, name))
 	}

@@ -171,7 +171,7 @@ var (
 		columns(table.Integer, table.Keep, "created"))}
 	agents = &table.Table{Name: "agents", Columns: columns(table.Text, table.Key, "name")}
 	seen   = &table.Table{Name: "seen", Columns: join(columns(table.Integer, table.Key, "instance", "worker"), columns(table.Integer, table.Greatest, "at"))}
-	jobs   = &table.Table{Name: "jobs", Columns: join(columns(table.Integer, table.Key, "instance", "id"), columns(table.Integer, table.Keep, "epoch", "number", "height"),
+	jobs   = &table.Table{Name: "jobs", Columns: join(columns(table.Integer, table.Key, "instance", "id"), columns(table.Integer, table.Keep, "history", "epoch", "number", "height"),
 		columns(table.Bytes, table.Keep, "prevhash"), columns(table.Integer, table.Keep, "bits"), columns(table.Exact, table.Keep, "difficulty"),
 		columns(table.Integer, table.Keep, "version", "ntime", "reward", "created"), columns(table.Bytes, table.Keep, "record"))}
 	shares = &table.Table{Name: "shares", Columns: join(columns(table.Integer, table.Key, "ntime"), columns(table.Bytes, table.Key, "hash"),

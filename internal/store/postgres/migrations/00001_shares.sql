@@ -13,9 +13,12 @@ create table instances (
 	uid bytea not null unique check (length(uid) = 16),
 	name text not null,
 	network text not null,
-	-- the last record of its journal that is in the database, and its time
+	-- the last record of its journal that is in the database, what tells its epoch from
+	-- others of that number, and its time
 	epoch bigint not null default 0,
 	number bigint not null default 0,
+	life text not null default '',
+	history bigint not null default 0, -- how often an older copy was put back
 	at bigint not null default 0,
 	-- sums that are still in table pending, and when they are folded
 	pending bigint not null default 0,
@@ -26,13 +29,22 @@ create table instances (
 	expired bigint not null default 0
 );
 
+-- the last record of each epoch before that is in the database
+create table epochs (
+	instance bigint not null references instances,
+	life text not null,
+	epoch bigint not null,
+	number bigint not null,
+	primary key (instance, life)
+);
+
 create table gaps (
 	instance bigint not null references instances,
 	epoch bigint not null,
 	first bigint not null,
 	last bigint not null,
 	seen bigint not null,
-	cause text not null check (cause in ('damaged', 'lost', 'missing')),
+	cause text not null check (cause in ('damaged', 'lost', 'missing', 'replaced')),
 	primary key (instance, epoch, first)
 );
 
@@ -68,6 +80,7 @@ create table seen (
 create table jobs (
 	instance bigint not null references instances,
 	id bigint not null,
+	history bigint not null, -- of the instance then; jobs are in the order of this and what follows
 	epoch bigint not null,
 	number bigint not null,
 	height bigint not null,

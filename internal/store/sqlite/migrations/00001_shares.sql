@@ -14,9 +14,12 @@ create table instances (
 	uid blob not null unique check (length(uid) = 16),
 	name text not null,
 	network text not null,
-	-- the last record of its journal that is in the database, and its time
+	-- the last record of its journal that is in the database, what tells its epoch from
+	-- others of that number, and its time
 	epoch integer not null default 0,
 	number integer not null default 0,
+	life text not null default '',
+	history integer not null default 0, -- how often an older copy was put back
 	at integer not null default 0,
 	-- sums that are still in table pending, and when they are folded
 	pending integer not null default 0,
@@ -27,13 +30,22 @@ create table instances (
 	expired integer not null default 0
 ) strict;
 
+-- the last record of each epoch before that is in the database
+create table epochs (
+	instance integer not null references instances,
+	life text not null,
+	epoch integer not null,
+	number integer not null,
+	primary key (instance, life)
+) strict;
+
 create table gaps (
 	instance integer not null references instances,
 	epoch integer not null,
 	first integer not null,
 	last integer not null,
 	seen integer not null,
-	cause text not null check (cause in ('damaged', 'lost', 'missing')),
+	cause text not null check (cause in ('damaged', 'lost', 'missing', 'replaced')),
 	primary key (instance, epoch, first)
 ) strict;
 
@@ -69,6 +81,7 @@ create table seen (
 create table jobs (
 	instance integer not null references instances,
 	id integer not null,
+	history integer not null, -- of the instance then; jobs are in the order of this and what follows
 	epoch integer not null,
 	number integer not null,
 	height integer not null,

@@ -1,0 +1,144 @@
+package accounting
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"ckpool/internal/journal"
+	"ckpool/internal/store"
+	"ckpool/internal/testkit/wait"
+)
+
+// put puts a copy of a directory in the place of another, as people do.
+func put(t testing.TB, dir, by string) {
+	t.Helper()
+	if err := os.Rename(dir, filepath.Join(t.TempDir(), "away")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(dir, os.DirFS(by)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// An older copy of a journal is put back after more of it was stored, and the pool goes on
+// in epochs of numbers that were stored with other records: every share is in the database
+// once, and every reject is counted. The parts are told: where the journals part, and what
+// may be missing.
+func TestOlderCopyPutBack(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		stored  []int // shares of the epochs that are stored and not in the copy
+		since   []int // shares of those that are written in the copy
+		running bool  // ckdb runs meanwhile
+	}{
+		{"fewer", []int{200}, []int{50}, false},
+		{"more", []int{50}, []int{200}, false},
+		{"more while ckdb runs", []int{50}, []int{200}, true},
+		{"fewer while ckdb runs", []int{200}, []int{50}, true},
+		{"fewer epochs", []int{50, 50, 50}, []int{70}, false},
+		{"more epochs", []int{50, 50}, []int{20, 70, 90}, false},
+		{"more epochs while ckdb runs", []int{50, 50}, []int{20, 70, 90}, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			each(t, func(t *testing.T, where string) {
+				s, p := open(t, where), newPool(t)
+				aside := filepath.Join(t.TempDir(), "aside")
+				p.write(func() { p.tell(100) })
+				p.write(func() { p.tell(100) })
+				put(t, aside, p.options.Dir)
+				for _, n := range tt.stored {
+					p.write(func() { p.tell(n) })
+				}
+				f := follow(t, s, p.options.Dir)
+				f.behind()
+				before := status(t, s)
+				if !tt.running {
+					f.stop()
+				}
+				put(t, p.options.Dir, aside)
+				for _, n := range tt.since {
+					p.write(func() { p.tell(n) })
+				}
+				if !tt.running {
+					f = follow(t, s, p.options.Dir)
+				}
+				f.says("an older copy of it was put back: it has other records than the database since record 2/101")
+				last := store.Position{Epoch: int64(2 + len(tt.since)), Number: int64(1 + tt.since[len(tt.since)-1])}
+				wait.Until(t, patience, "all stored", func() bool {
+					at := status(t, s).At
+					return at.Epoch == last.Epoch && at.Number == last.Number && at.Life != before.At.Life
+				})
+				f.stop()
+				p.matches(s)
+				st := status(t, s)
+				if st.Repeated != 0 || len(st.Gaps) != 1 || st.Gaps[0].Cause != "replaced" || st.Gaps[0].Epoch != before.At.Epoch || st.Gaps[0].First != before.At.Number+1 {
+					t.Errorf("%d repeated, gaps %+v, want one after %s", st.Repeated, st.Gaps, before.At)
+				}
+				if n := strings.Count(f.told.String(), "put back"); n != 1 {
+					t.Errorf("told %d times:\n%s", n, f.told)
+				}
+				c, err := journal.ReadCursor(p.options.Dir, "ckdb")
+				if err != nil || c.Life != st.At.Life || fmt.Sprint(c.Position) != st.At.String() {
+					t.Errorf("the cursor is %+v, %v, want that of %+v", c, err, st.At)
+				}
+			})
+		})
+	}
+}
+
+// A copy that has nothing more than was stored changes nothing: what is written after it
+// goes on behind what is stored.
+func TestCopyThatIsWhole(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		s, p := open(t, where), newPool(t)
+		aside := filepath.Join(t.TempDir(), "aside")
+		p.write(func() { p.tell(100) })
+		put(t, aside, p.options.Dir)
+		f := follow(t, s, p.options.Dir)
+		f.behind()
+		f.stop()
+		put(t, p.options.Dir, aside)
+		p.write(func() { p.tell(100) })
+		f = follow(t, s, p.options.Dir)
+		f.behind()
+		f.stop()
+		p.matches(s)
+		if st := status(t, s); st.Repeated != 0 || len(st.Gaps) != 0 || strings.Contains(f.told.String(), "put back") {
+			t.Errorf("%+v, told:\n%s", st, f.told)
+		}
+	})
+}
+
+// A machine is copied, and both go on: each stores what the other has not, whatever is in
+// between, and nothing is missing in the end.
+func TestTwoCopiesGoOn(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		s, p := open(t, where), newPool(t)
+		p.write(func() { p.tell(100) })
+		mine := p.options.Dir
+		other := filepath.Join(t.TempDir(), "other", "journal")
+		put(t, other, mine)
+		for i := range 3 {
+			for _, dir := range []string{mine, other} {
+				p.options.Dir = dir
+				p.write(func() { p.tell(30 + 10*i) })
+				f := follow(t, s, dir)
+				f.behind()
+				f.stop()
+			}
+		}
+		p.matches(s)
+		f := follow(t, s, mine) // it was whole, so nothing is said to be missing of it
+		f.behind()
+		f.stop()
+		st := status(t, s)
+		if st.Repeated != 0 || len(st.Gaps) != 1 {
+			t.Errorf("%d repeated, gaps %+v", st.Repeated, st.Gaps)
+		}
+	})
+}
