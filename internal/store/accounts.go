@@ -231,6 +231,12 @@ func (s *Store) Registers(ctx context.Context) (yes bool, err error) {
 	return yes, err
 }
 
+// Network is that of the pools in the database, "" while there is none.
+func (s *Store) Network(ctx context.Context) (network string, err error) {
+	err = s.db.Read(ctx, func(tx table.Tx) error { return one(ctx, tx, "select network from ckdb", nil, &network) })
+	return network, err
+}
+
 func parseMinimum(text string) (float64, error) {
 	least, err := difficulty.ParseExact(text)
 	return least.Float64(), err

@@ -33,7 +33,7 @@ func TestWindow(t *testing.T) {
 			v.NTime, v.Job, v.Worker = p.ntime, p.job.ID, int32(i)
 			b.Shares = append(b.Shares, v)
 		}
-		b.Instance, b.From, p.at = p.in.ID, p.at, Position{1, p.at.Number + accounts}
+		b.Instance, b.From, p.at = p.in.ID, p.at, Position{Epoch: 1, Number: p.at.Number + accounts}
 		for i := range b.Shares {
 			b.Shares[i].Number = b.From.Number + 1 + int64(i)
 		}
