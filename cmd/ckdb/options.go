@@ -34,6 +34,7 @@ type options struct {
 	db       string   // of the database; empty: none was named
 	keep     int      // days that shares are kept; 0: for ever
 	sites
+	nodeOptions
 	json    bool
 	when    string // a setting begins to hold; empty: now
 	of      string // whom alone a setting is of; empty: of all
@@ -88,6 +89,8 @@ func (f *flags) set() *pflag.FlagSet {
 	fs.BoolVar(&f.forward, "forward", false, "send the journals to the ckdb with the database, store nothing here")
 	fs.IntVar(&f.replicas, "replicas", 1, "`NUMBER` of NATS servers that have what is under way, for --forward; 1 without it")
 	getopt.Group(fs, "Several sites")
+	f.nodeOptions.set(fs)
+	getopt.Group(fs, "The node")
 	fs.IntVar(&f.keep, "keep", defaultKeep, "`DAYS` that each share is kept, 30 without it, 0 for ever; sums are kept for ever")
 	fs.StringVarP(&f.name, "name", "n", "ckdb", "`NAME` of the instance, ckdb without it: of its log and socket directory")
 	fs.StringVarP(&f.sockDir, "sockdir", "s", "", "`DIR` of its control socket and pid file; without it /tmp/NAME")
@@ -187,6 +190,9 @@ func (f *flags) resolve(fs *pflag.FlagSet) error {
 	}
 	f.ownLog = cmp.Or(f.ownLog, f.logDir)
 	if err := f.resolveSites(fs); err != nil {
+		return err
+	}
+	if err := f.nodeOptions.resolve(); err != nil {
 		return err
 	}
 	return f.resolveDB(fs)
