@@ -36,6 +36,8 @@ type options struct {
 	sites
 	nodeOptions
 	json    bool
+	when    string // a setting begins to hold; empty: now
+	of      string // whom alone a setting is of; empty: of all
 	from    origin // of an import
 	wide    bool
 	command []string
@@ -99,6 +101,8 @@ func (f *flags) set() *pflag.FlagSet {
 	getopt.Group(fs, "The running instance")
 	fs.BoolVar(&f.json, "json", false, "print the answer to a command for programs")
 	fs.BoolVar(&f.wide, "wide", false, "print all of a table, however wide the terminal is")
+	fs.StringVar(&f.when, "from", "", "`WHEN` a setting begins to hold, for set: a height, or a time as 2026-01-31 or \"2026-01-31 12:00\"; without it now")
+	fs.StringVar(&f.of, "user", "", "`NAME` of the account that a setting is of, for set; without it of all")
 	getopt.Group(fs, "Commands")
 	fs.StringVar(&f.from.url, "pg", "", "`URL` of a database of the reference, postgres://USER:PASSWORD@HOST/NAME, that import reads")
 	fs.StringVar(&f.from.prefix, "logs", "", "`PREFIX` of the request logs that import reads, where there are several, such as ckdb")
@@ -122,7 +126,12 @@ func usage(width int) string {
 	var b strings.Builder
 	b.WriteString(text + "\nCommands:\n")
 	for _, c := range commands {
-		b.WriteString(getopt.Wrap(fmt.Sprintf("  %-26s%s", strings.TrimSpace(c.name+" "+c.args), c.text), width, 28) + "\n")
+		const indent = 28
+		term := fmt.Sprintf("  %-*s", indent-2, strings.TrimSpace(c.name+" "+c.args))
+		if len(term) > indent || term[indent-1] != ' ' {
+			term += "\n" + strings.Repeat(" ", indent)
+		}
+		b.WriteString(term + getopt.Wrap(c.text, width, indent) + "\n")
 	}
 	return b.String()
 }
