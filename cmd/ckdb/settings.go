@@ -29,6 +29,8 @@ var meanings = map[string]string{
 	store.SettingLeast:    "satoshis that an account must have to be paid",
 	store.SettingFeeMost:  "satoshis of the network's fee of one payout at most",
 	store.SettingRateMost: "satoshis of it per 1,000 virtual bytes at most",
+	store.SettingAutopay:  "satoshis that a payout which no person sends may have at most; 0: none is sent",
+	store.SettingDay:      "satoshis that such payouts may have in a day together",
 	store.SettingRetired:  "ids of pools that rewards do not wait for",
 	store.SettingStart:    "height of the first block that is rewarded; without it that of the first job",
 	store.SettingScripts:  "scripts of the pool's outputs, in hex, besides those of its jobs",
