@@ -7,9 +7,12 @@ import (
 	"fmt"
 	"io"
 
+	"ckpool/address"
+	"ckpool/internal/accounting"
 	"ckpool/internal/figures"
 	"ckpool/internal/journal"
 	"ckpool/internal/page"
+	"ckpool/internal/payout"
 	"ckpool/internal/store"
 )
 
@@ -19,10 +22,16 @@ func (c *call) check(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		more, solvency, err := c.checkNode(ctx, s)
+		if err != nil {
+			return err
+		}
+		differences = append(differences, more...)
 		if c.json {
 			err = c.print(struct {
-				Differences []string `json:"differences"`
-			}{append([]string{}, differences...)})
+				Differences []string             `json:"differences"`
+				Solvency    *accounting.Solvency `json:"solvency"`
+			}{append([]string{}, differences...), solvency})
 		} else {
 			for _, d := range differences {
 				fmt.Fprintln(c, page.OneLine(d))
@@ -32,10 +41,68 @@ func (c *call) check(ctx context.Context) error {
 			return fmt.Errorf("%s: what is stored is not what its parts add up to", figures.Things(int64(len(differences)), "difference"))
 		}
 		if err == nil && !c.json {
-			_, err = fmt.Fprintln(c, "all sums and shifts are what shares and jobs add up to")
+			err = c.printChecked(solvency)
 		}
 		return err
 	})
+}
+
+// checkNode compares with the chain and the wallet of the node, if one is named; there is
+// no solvency where the node has no wallet.
+func (c *call) checkNode(ctx context.Context, s *store.Store) (differences []string, v *accounting.Solvency, err error) {
+	node := c.node()
+	if node == nil {
+		return nil, nil, nil
+	}
+	defer node.Close()
+	name, err := s.Network(ctx)
+	network, ok := address.NetworkForChain(name)
+	if err != nil || !ok {
+		return nil, nil, err // nothing is stored
+	}
+	chain := &accounting.Chain{Node: node, Store: s}
+	if differences, err = chain.Check(ctx); err != nil {
+		return nil, nil, err
+	}
+	client := c.walletNode()
+	defer client.Close()
+	has, err := accounting.SolvencyOf(ctx, s, payout.NewWallet(client, network))
+	if err != nil && c.wallet == "" && accounting.NoWallet(err) {
+		return differences, nil, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return append(differences, has.Differences()...), &has, nil
+}
+
+// printChecked says what was compared, and was right.
+func (c *call) printChecked(v *accounting.Solvency) error {
+	fmt.Fprintln(c, "all sums and shifts are what shares and jobs add up to, all rewards and balances what they are computed as")
+	switch {
+	case c.nodeURL == "":
+		fmt.Fprintln(c, "the chain and the wallet were not compared: --node names the node that has them")
+		return nil
+	case v == nil:
+		fmt.Fprintln(c, "all blocks are in the chain as they are here; the node has no wallet that could be compared")
+		return nil
+	}
+	fmt.Fprintln(c, "all blocks are in the chain as they are here, and the wallet has what is owed:")
+	l := c.Lines()
+	l.Print("coins", figures.Count(v.Coins)+" satoshis in the wallet that can be spent")
+	l.Print("owed", figures.Count(v.Owed)+" to accounts")
+	l.Print("over", figures.Count(v.Line())+", of which the ledger knows "+figures.Count(v.Pool)+" as the pool's")
+	if v.Debts != 0 {
+		l.Print("debts", figures.Count(v.Debts)+" of accounts that were paid too much")
+	}
+	if v.Paying != 0 {
+		l.Print("paying", figures.Count(v.Paying)+" in payouts that are not confirmed")
+	}
+	if v.Held != 0 {
+		l.Print("held", figures.Count(v.Held)+" of coinbases that no pool has told of")
+	}
+	l.Print("immature", figures.Count(v.Immature)+" in the wallet that cannot be spent yet")
+	return l.Flush()
 }
 
 // dir is the journal that was named, or the usual one.

@@ -10,6 +10,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,12 +49,41 @@ func init() { // they list each other
 		{"workers", "[NAME]", "all workers, or those of an account", 0, 1, (*call).workers},
 		{"shifts", "", "the shifts of each pool, with their shares", 0, 0, (*call).shifts},
 		{"blocks", "", "blocks found and what became of them", 0, 0, (*call).blocks},
-		{"check", "", "compute all sums and shifts anew and compare", 0, 0, (*call).check},
+		{"luck", "", "how lucky the pools were with their blocks", 0, 0, (*call).luck},
+		{"rewards", "[BLOCK|USER]", "what each block was worth and what it waits for; who got how much of one, by height or hash; or what an account got", 0, 1, (*call).rewards},
+		{"explain block", "HEIGHT", "how a block, by height or hash, is divided, so that it can be followed by hand", 1, 1, (*call).explainBlock},
+		{"explain user", "NAME", "how an account came to its newest rewards, and all that was posted to it", 1, 1, (*call).explainUser},
+		{"export block", "HEIGHT", "all that a reward is computed from, and the result, a JSON object in a line each", 1, 1, (*call).export},
+		{"verify", "FILE", "compute the reward in a file of \"export block\" anew, without a database; - is standard input", 1, 1, (*call).verify},
+		{"set", "[NAME [VALUE]]", "show the settings of rewards and payouts, or one with its history; or set it, from now on or --from, of all or of one --user", 0, 2, (*call).set},
+		{"audit", "", "what people changed, with before and after", 0, 0, (*call).auditLog},
+		{"block book", "HASH miners|pool", "book the money of a coinbase that no pool told of, to the miners as of any block or to the pool", 2, 2, (*call).bookBlock},
+		{"block pass", "HASH", "let higher blocks be rewarded before one that has no reward", 1, 1, (*call).passBlock},
+		{"retire", "INSTANCE", "say that a pool, by name or id, never comes back: rewards do not wait for its journal", 1, 1, (*call).retire},
+		{"check", "", "compute all sums, shifts, rewards and balances anew and compare, with --node also the chain and the wallet", 0, 0, (*call).check},
 		{"import", "[DIR]", "store the reference's request logs in DIR, or with --pg its database", 0, 1, (*call).importPool},
 		{"journal ls", "[DIR]", "the segments of a journal", 0, 1, (*call).journalList},
 		{"journal cat", "[DIR]", "its records, a JSON object in a line each", 0, 1, (*call).journalPrint},
 		{"journal check", "[DIR]", "compute each of its shares anew", 0, 1, (*call).journalCheck},
 	}
+}
+
+// parted are the first words of commands that have two.
+var parted = []string{"journal", "explain", "export", "block"}
+
+// usageOf is how the commands are called that begin with the first word of a name.
+func usageOf(name string) string {
+	first, _, _ := strings.Cut(name, " ")
+	if !slices.Contains(parted, first) {
+		return ""
+	}
+	var list []string
+	for _, c := range commands {
+		if strings.HasPrefix(c.name, first+" ") {
+			list = append(list, "ckdb "+c.name+" "+c.args)
+		}
+	}
+	return "usage: " + strings.Join(list, ", or ")
 }
 
 // call is a command that was given.
@@ -67,7 +97,7 @@ type call struct {
 func (o *options) runCommand(ctx context.Context, stdout io.Writer) error {
 	name, args := o.command[0], o.command[1:]
 	// A user may be called as a command is: user with nothing behind its name shows it.
-	if name == "journal" && len(args) > 0 || name == "user" && len(args) > 1 {
+	if slices.Contains(parted, name) && len(args) > 0 || name == "user" && len(args) > 1 {
 		name, args = name+" "+args[0], args[1:]
 	}
 	var names []string
@@ -84,8 +114,8 @@ func (o *options) runCommand(ctx context.Context, stdout io.Writer) error {
 	if strings.HasPrefix(name, "user ") {
 		return errors.New("usage: ckdb user NAME, or ckdb user add|password|lock|unlock|minimum|message NAME ...")
 	}
-	if name == "journal" {
-		return errors.New("usage: ckdb journal ls|cat|check [DIR]")
+	if usage := usageOf(name); usage != "" {
+		return errors.New(usage)
 	}
 	if word := nearest.Word(strings.ToLower(name), names); word != "" {
 		return fmt.Errorf("unknown command %q, did you mean %q? \"ckdb --help\" lists all", name, word)
@@ -95,12 +125,19 @@ func (o *options) runCommand(ctx context.Context, stdout io.Writer) error {
 
 // print prints an answer, as it is or as tables.
 func (c *call) print(answer any) error {
+	if !c.json {
+		return c.printTable(answer)
+	}
+	text, err := json.Marshal(answer)
+	if err == nil {
+		_, err = fmt.Fprintf(c, "%s\n", text)
+	}
+	return err
+}
+
+func (c *call) printTable(answer any) error {
 	text, err := json.Marshal(answer)
 	if err != nil {
-		return err
-	}
-	if c.json {
-		_, err = fmt.Fprintf(c, "%s\n", text)
 		return err
 	}
 	return c.PrintReply(string(text))

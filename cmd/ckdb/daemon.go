@@ -43,6 +43,7 @@ type service struct {
 	followers  []*accounting.Follower // of the journals here, or
 	forwarders []*forward.Forwarder
 	receiver   *forward.Receiver // of other sites; nil: there are none
+	chain      *accounting.Chain // nil: no node was named, or there is no store
 }
 
 // serve is the life of one instance.
@@ -112,6 +113,10 @@ func (s *service) run(ctx context.Context, dir string) (err error) {
 			s.followers = append(s.followers, &accounting.Follower{Dir: dir, Reader: s.options.name, Store: s.store, Events: s.events})
 		}
 	}
+	if node := s.options.node(); node != nil && s.store != nil {
+		defer node.Close()
+		s.chain = &accounting.Chain{Node: node, Store: s.store, Events: s.events}
+	}
 	disconnect, err := s.connect()
 	if err != nil {
 		return err
@@ -126,6 +131,11 @@ func (s *service) run(ctx context.Context, dir string) (err error) {
 		s.events.Say(event.Notice, "The database is at another site, shares are sent by NATS "+forward.Redacted(s.options.nats))
 	} else {
 		s.events.Say(event.Notice, fmt.Sprintf("Database %s, shares are kept for %s", store.Redacted(s.where), s.kept()))
+		if s.chain == nil {
+			s.events.Say(event.Notice, notFollowed)
+		} else {
+			s.events.Say(event.Notice, "Blocks are followed on node "+s.chain.Node.String())
+		}
 	}
 
 	// What runs beside those that store, and ends with the last of them.
@@ -135,6 +145,9 @@ func (s *service) run(ctx context.Context, dir string) (err error) {
 	defer cancel()
 	around.Go(func() { server.Serve(ctx) })
 	around.Go(func() { s.retain(ctx) })
+	if s.chain != nil {
+		around.Go(func() { s.chain.Run(ctx) })
+	}
 	around.Go(func() { s.reopenLog(ctx) })
 	around.Go(func() { s.keepManager(ctx, manager) })
 	return s.follow(ctx)
@@ -176,6 +189,9 @@ func (s *service) openStore(ctx context.Context, m manager) (*store.Store, error
 		}
 	}
 }
+
+// notFollowed says what is not done where no node is named.
+const notFollowed = "No node is named: blocks are not followed, and no rewards are made; --node names one"
 
 // usual is whether a journal is the one that nobody has named, and that need not be
 // there as there are other sites.

@@ -37,6 +37,7 @@ status, loglevel=N and shutdown.`,
 			Title: "Environment",
 			Items: []manual.Item{
 				{Term: envDB, Text: "the database, where --db does not name it"},
+				{Term: envNode, Text: "the node, where --node does not name it: with its password in it, others do not see it in the list of processes"},
 				{Term: envNATS, Text: "the NATS servers, where --nats does not name them: with a password in it, others do not see it in the list of processes"},
 				{Term: "SSL_CERT_FILE", Text: "certificates of authorities, for servers by tls:// whose one the system does not know"},
 				{Term: "PGPASSWORD, PGHOST and others", Text: "of PostgreSQL, for what its URL does not say"},

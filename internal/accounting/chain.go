@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/btcsuite/btcd/wire/v2"
@@ -39,6 +40,36 @@ type Chain struct {
 	// owned by Run
 	limiter  *logfile.Limiter
 	troubled bool
+
+	mu       sync.Mutex
+	progress ChainProgress // guarded by mu
+}
+
+// ChainProgress is how far a node's chain is followed.
+type ChainProgress struct {
+	Node    string // host:port
+	Tip     int64  // height of the node's newest block; 0 before it answered
+	At      int64  // when it was as it should be last, unix seconds; 0: never
+	Trouble string // of the last look; "": none
+}
+
+// Progress may be asked for at any time.
+func (c *Chain) Progress() ChainProgress {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.progress.Node = c.Node.String()
+	return c.progress
+}
+
+// note keeps how a look at the node went.
+func (c *Chain) note(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.progress.Trouble = ""; err != nil {
+		c.progress.Trouble = err.Error()
+		return
+	}
+	c.progress.At = time.Now().Unix()
 }
 
 // Run follows until ctx ends.
@@ -46,9 +77,11 @@ func (c *Chain) Run(ctx context.Context) {
 	c.limiter = logfile.NewLimiter(tellEvery)
 	for {
 		again, err := c.Step(ctx)
-		switch {
-		case ctx.Err() != nil:
+		if ctx.Err() != nil {
 			return
+		}
+		c.note(err)
+		switch {
 		case err != nil:
 			if text, ok := c.limiter.Pass(err.Error()); ok {
 				c.troubled = true
@@ -75,6 +108,9 @@ func (c *Chain) Step(ctx context.Context) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	c.mu.Lock()
+	c.progress.Tip = tip
+	c.mu.Unlock()
 	kept, first, err := c.Store.Follow(ctx)
 	if err != nil {
 		return false, err

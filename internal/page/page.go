@@ -205,7 +205,7 @@ func format(key string, v json.RawMessage) string {
 		}
 	case "uptime":
 		return figures.Duration(time.Duration(number) * time.Second)
-	case "reward":
+	case "reward", "value", "fee", "credited", "amount":
 		return figures.Bitcoins(int64(number))
 	}
 	if _, ok := windows[key]; ok {

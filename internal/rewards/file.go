@@ -143,24 +143,24 @@ func (r *Reward) lines(yield func(any) bool) {
 	}
 	var d divisionLine
 	d.Division.Value, d.Division.Direct, d.Division.Fee, d.Division.Divided = r.Block.Value, r.Block.Direct, r.Fee, r.Divided
-	d.Division.Weights, d.Division.Left = fraction(r.Weights), r.Left
+	d.Division.Weights, d.Division.Left = Fraction(r.Weights), r.Left
 	if !yield(d) {
 		return
 	}
 	for i := range r.Credits {
 		c := &r.Credits[i]
 		var l creditLine
-		l.Credit.Account, l.Credit.Work, l.Credit.Fee, l.Credit.Weight, l.Credit.Whole = c.Account, c.Work, c.Fee, fraction(c.Weight), c.Whole
-		l.Credit.Remainder, l.Credit.Rank, l.Credit.Amount = fraction(c.Remainder), c.Rank, c.Amount
+		l.Credit.Account, l.Credit.Work, l.Credit.Fee, l.Credit.Weight, l.Credit.Whole = c.Account, c.Work, c.Fee, Fraction(c.Weight), c.Whole
+		l.Credit.Remainder, l.Credit.Rank, l.Credit.Amount = Fraction(c.Remainder), c.Rank, c.Amount
 		if !yield(l) {
 			return
 		}
 	}
 }
 
-// fraction is a weight, or a remainder over the sum of weights, in units of 10⁻¹⁸, as
+// Fraction is a weight, or a remainder over the sum of weights, in units of 10⁻¹⁸, as
 // the decimal of work × part of the whole that is not fee.
-func fraction(units *big.Int) string {
+func Fraction(units *big.Int) string {
 	const places = 18
 	s := units.String()
 	if len(s) <= places {

@@ -314,18 +314,12 @@ func (s *Store) place(ctx context.Context, tx table.Tx, b *ChainBlock, scripts m
 	if _, err := tx.Exec(ctx, "insert into chain (height, hash) values ($1, $2)", b.Height, b.Hash[:]); err != nil {
 		return err
 	}
-	_, outputs, err := work.DecodeCoinbase(b.Coinbase)
+	value, pays, err := own(b.Coinbase, scripts)
 	if err != nil {
 		return fmt.Errorf("coinbase of block %s: %w", work.FormatHash(b.Hash), err)
 	}
-	value, own := int64(0), false
-	for _, o := range outputs {
-		if scripts[string(o.Script)] {
-			value, own = value+o.Value, true
-		}
-	}
 	n, err := tx.Exec(ctx, "update chain_blocks set coinbase = $2, ntime = $3, value = $4 where hash = $1 and rewarded = 0 and held = 0", b.Hash[:], b.Coinbase, int64(b.NTime), value)
-	if err != nil || n > 0 || !own {
+	if err != nil || n > 0 || !pays {
 		return err
 	}
 	at := now()
@@ -335,6 +329,20 @@ func (s *Store) place(ctx context.Context, tx table.Tx, b *ChainBlock, scripts m
 		return err
 	}
 	return s.changed(ctx, tx, b.Hash[:], New, 0)
+}
+
+// own is what a coinbase pays the pool, and whether any output of it is the pool's.
+func own(coinbase []byte, scripts map[string]bool) (value int64, pays bool, err error) {
+	if len(coinbase) == 0 { // it was not seen
+		return 0, false, nil
+	}
+	_, outputs, err := work.DecodeCoinbase(coinbase)
+	for _, o := range outputs {
+		if scripts[string(o.Script)] {
+			value, pays = value+o.Value, true
+		}
+	}
+	return value, pays, err
 }
 
 // judge says what becomes of the pool's blocks where the chain has grown to a tip. Where

@@ -28,7 +28,10 @@ func (s *Store) Check(ctx context.Context) (differences []string, err error) {
 		if err := s.checkShifts(ctx, tx, tell); err != nil {
 			return err
 		}
-		return s.checkLedger(ctx, tx, tell)
+		if err := s.checkLedger(ctx, tx, tell); err != nil {
+			return err
+		}
+		return s.Payments().checkPayments(ctx, tx, tell)
 	})
 	if err == nil {
 		err = s.checkBlocks(ctx, tell)

@@ -178,6 +178,20 @@ func (s *Store) Alarms(ctx context.Context) (list []Alarm, err error) {
 	return list, err
 }
 
+// came is what the reward of a block took from outside, or from what was held of it: what
+// its coinbase paid the pool, since what it paid who found it went outside again.
+func (s *Store) came(ctx context.Context, tx table.Tx, b *poolBlock) (total int64, err error) {
+	list, err := transactions(ctx, tx, "t.kind in ('reward', 'payout') and t.reference = $1", b.name())
+	for _, t := range list {
+		for _, e := range t.Entries {
+			if e.Book == Chain || e.Book == Held {
+				total -= e.Amount
+			}
+		}
+	}
+	return total, err
+}
+
 // checkBlocks compares what is in the ledger of each block with its state, and its reward
 // with what is computed anew, as long as its shares are kept.
 func (s *Store) checkBlocks(ctx context.Context, tell func(string, ...any)) error {
@@ -192,8 +206,19 @@ func (s *Store) checkBlocks(ctx context.Context, tell func(string, ...any)) erro
 		b := &list[i]
 		var posted []Transaction
 		var net []Entry
-		var dropped int64
+		var dropped, value, came int64
 		if err := s.db.Read(ctx, func(tx table.Tx) (err error) {
+			known, err := s.scripts(ctx, tx)
+			if err == nil {
+				value, _, err = own(b.coinbase, known)
+			}
+			if err != nil {
+				return err
+			}
+			came, err = s.came(ctx, tx, b)
+			if err != nil {
+				return err
+			}
 			if posted, err = transactions(ctx, tx, "t.kind = 'reward' and t.reference = $1", b.name()); err != nil {
 				return err
 			}
@@ -214,6 +239,12 @@ func (s *Store) checkBlocks(ctx context.Context, tell func(string, ...any)) erro
 		if (b.rewarded != 0) != (len(posted) == 1) {
 			tell("ledger: block %s is rewarded: %t, %d rewards of it are posted", b.name(), b.rewarded != 0, len(posted))
 			continue
+		}
+		if len(b.coinbase) > 0 && value != b.value {
+			tell("chain: the coinbase of block %s pays the pool %d satoshis, stored are %d", b.name(), value, b.value)
+		}
+		if b.rewarded != 0 && came != b.value {
+			tell("ledger: block %s pays the pool %d satoshis, its reward is of %d", b.name(), b.value, came)
 		}
 		if b.rewarded == 0 || b.parameters == "" { // booked to the pool
 			continue

@@ -73,9 +73,8 @@ func TestCase46(t *testing.T) {
 		for w := range writers {
 			wg.Go(func() {
 				r := reward("block", 70+int64(w%2), 30, 5)
-				if w%3 == 0 { // another spelling of the same
+				if w%3 == 0 { // the same
 					slices.Reverse(r.Entries)
-					r.Entries[2].Owner.Name = "bob"
 				}
 				p, err := s.Post(t.Context(), r)
 				mu.Lock()

@@ -24,6 +24,8 @@ const (
 	SettingLeast    = "minimum"     // satoshis of a payout; of all, or of an account
 	SettingFeeMost  = "maximumfee"  // satoshis of a payout's transaction
 	SettingRateMost = "maximumrate" // satoshis per 1,000 virtual bytes
+	SettingAutopay  = "autopay"     // satoshis of a run without a person; 0: there is none
+	SettingDay      = "autopayday"  // satoshis of such runs in a day
 	SettingRetired  = "retired"     // instances by id, that nothing more comes from
 	SettingStart    = "start"       // height of the first block that is rewarded
 	SettingScripts  = "scripts"     // of outputs, in hex: the pool's, beside those of its jobs
@@ -88,6 +90,8 @@ var settings = map[string]setting{
 	SettingLeast:    {"100000", true, whole(1, LeastMost)},
 	SettingFeeMost:  {"1000000", false, whole(0, satoshis)},
 	SettingRateMost: {"100000", false, whole(0, satoshis)},
+	SettingAutopay:  {"0", false, whole(0, satoshis)},
+	SettingDay:      {"0", false, whole(0, satoshis)},
 	SettingRetired:  {"", false, hexOf(16, 16)},
 	SettingStart:    {"", false, whole(0, 1<<40)},
 	SettingScripts:  {"", false, hexOf(1, 10_000)},

@@ -1,0 +1,116 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"ckpool/address"
+	"ckpool/internal/payout"
+	"ckpool/internal/store/table"
+)
+
+// PayoutSettings are the settings of payouts that hold now, and the limits of those that
+// no person sends, which are 0 where there are to be none.
+func (s *Store) PayoutSettings(ctx context.Context) (v payout.Settings, auto payout.Limits, err error) {
+	err = s.db.Read(ctx, func(tx table.Tx) error {
+		var name string
+		if err := one(ctx, tx, "select network from ckdb", nil, &name); err != nil {
+			return err
+		}
+		network, ok := address.NetworkForChain(name)
+		if !ok {
+			return errors.New("the database is of no network yet: no journal was stored, and nobody is owed anything")
+		}
+		v = payout.Defaults(network)
+		v.MaxMinimum = LeastMost
+		height, err := s.tip(ctx, tx)
+		if err != nil {
+			return err
+		}
+		payer, _, err := s.setting(ctx, tx, SettingPayer, 0, now(), height)
+		if err != nil {
+			return err
+		}
+		v.PayeesPay = payer == "users"
+		for _, n := range []struct {
+			name string
+			to   *int64
+		}{{SettingLeast, &v.Minimum}, {SettingFeeMost, &v.MaxFee}, {SettingRateMost, &v.MaxRate}, {SettingAutopay, &auto.Run}, {SettingDay, &auto.Day}} {
+			text, _, err := s.setting(ctx, tx, n.name, 0, now(), height)
+			if err != nil {
+				return err
+			}
+			if *n.to, err = strconv.ParseInt(text, 10, 64); err != nil {
+				return fmt.Errorf("setting %q: %w", n.name, err)
+			}
+		}
+		v.MinRate = min(v.MinRate, v.MaxRate)
+		return nil
+	})
+	return v, auto, err
+}
+
+// tip is the height of the chain that is followed, for settings that hold from one on.
+func (s *Store) tip(ctx context.Context, tx table.Tx) (height int64, err error) {
+	err = one(ctx, tx, "select coalesce(max(height), 0) from chain", nil, &height)
+	return height, err
+}
+
+// Payees are all accounts that have a balance, by number, with what was said of them.
+func (s *Store) Payees(ctx context.Context) (list []payout.Payee, err error) {
+	err = s.db.Read(ctx, func(tx table.Tx) error {
+		least, err := s.leasts(ctx, tx)
+		if err != nil {
+			return err
+		}
+		sum := s.db.Sum(table.Column{Name: "e.amount", Merge: table.Add})
+		return rows(ctx, tx, "select a.id, a.kind, a.name, a.locked, a.reason, "+sum+` from ledger_entries e join accounts a on a.id = e.account
+			where e.book = 'balance' group by a.id, a.kind, a.name, a.locked, a.reason having sum(e.amount) <> 0 order by a.id`, nil, func(scan func(...any) error) error {
+			var p payout.Payee
+			var kind Kind
+			var locked int64
+			var reason string
+			if err := scan(&p.Account, &kind, &p.Name, &locked, &reason, &p.Balance); err != nil {
+				return err
+			}
+			p.Minimum = least[p.Account]
+			if kind == Address {
+				p.Targets = []payout.Target{{Address: p.Name, Parts: 1}}
+			}
+			if locked != 0 {
+				p.Held = "locked"
+				if reason != "" {
+					p.Held += ": " + reason
+				}
+			}
+			list = append(list, p)
+			return nil
+		})
+	})
+	return list, err
+}
+
+// leasts are the minimum payouts that hold of one account alone.
+func (s *Store) leasts(ctx context.Context, tx table.Tx) (map[int64]int64, error) {
+	height, err := s.tip(ctx, tx)
+	if err != nil {
+		return nil, err
+	}
+	least := map[int64]int64{}
+	return least, rows(ctx, tx, "select account, value from settings where name = $1 and account > 0 and since <= $2 and height <= $3 order by account, since desc, height desc, number desc",
+		[]any{SettingLeast, now(), height}, func(scan func(...any) error) error {
+			var id int64
+			var text string
+			if err := scan(&id, &text); err != nil {
+				return err
+			}
+			if _, ok := least[id]; ok {
+				return nil
+			}
+			n, err := strconv.ParseInt(text, 10, 64)
+			least[id] = n
+			return err
+		})
+}
