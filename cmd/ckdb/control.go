@@ -29,8 +29,8 @@ type daemon struct {
 	Forward  bool       `json:"forward"`  // the journals go to another site
 	NATS     string     `json:"nats"`     // servers, without what is secret
 	Journals []journey  `json:"journals"`
-	Visits   []visit    `json:"sites"` // that send
-	Chain    *following `json:"chain"` // null: no node was named
+	Visits   []visit    `json:"sites"`           // that send
+	Chain    *following `json:"chain,omitempty"` // nil: no node was named
 }
 
 // following is how the running instance follows the chain of a node.

@@ -33,7 +33,7 @@ func waits(ctx context.Context, s *store.Store, blocks []store.PoolBlock) (map[[
 		case b.State == store.New:
 			list[b.Hash] = "it is not in the chain that is followed"
 		case lower >= 0 && b.Told:
-			list[b.Hash] = fmt.Sprintf("the block at height %d comes first", lower)
+			list[b.Hash] = fmt.Sprintf("another block comes first, at height %d", lower)
 		default:
 			awaited, err := s.Awaited(ctx, b.Height)
 			if err != nil {
@@ -104,6 +104,9 @@ func rewardList(ctx context.Context, s *store.Store) ([]reward, error) {
 	list := []reward{}
 	for _, b := range slices.Backward(blocks) {
 		p := posted[b.Hash]
+		if p.Number != 0 { // perhaps by now
+			delete(why, b.Hash)
+		}
 		list = append(list, reward{b.Height, string(b.State), b.Confirmations, b.Value, p.Fee, p.Credited, p.Accounts, work.FormatHash(b.Hash), why[b.Hash]})
 	}
 	return list, err

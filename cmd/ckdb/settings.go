@@ -144,7 +144,11 @@ func (c *call) history(ctx context.Context, s *store.Store, of store.Owner) erro
 			list = append(list, said{v.Number, v.At / 1_000_000, v.By, v.Name, v.Owner.Name, v.Value, v.Since / 1_000_000, v.Height, from(&v)})
 		}
 	}
-	value, err := s.SettingAt(ctx, c.args[0], of, time.Now().UnixMicro(), math.MaxInt64)
+	tip, _, err := s.Tip(ctx)
+	if err != nil {
+		return err
+	}
+	value, err := s.SettingAt(ctx, c.args[0], of, time.Now().UnixMicro(), tip.Height+1)
 	if err != nil {
 		return err
 	}
@@ -189,7 +193,7 @@ func (c *call) change(ctx context.Context, s *store.Store, of store.Owner) error
 		text = fmt.Sprintf("%s of %s is %s from %s on", v.Name, of, v.Value, from(&v))
 	}
 	for _, o := range all {
-		if o.Name == v.Name && o.Owner == v.Owner && o.Since < v.Since && o.Height > v.Height {
+		if o.Name == v.Name && o.Owner == v.Owner && o.Since < v.Since && v.Since <= v.At && o.Height > v.Height {
 			text += fmt.Sprintf("; %s, which was set from %s on, holds no more", o.Value, from(&o))
 		}
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 // unseen are members that repeat others or serve programs.
-var unseen = []string{"enonce1var", "enonce1_64", "proxyid", "subproxyid", "server", "subscribed", "userid", "mindiff", "kind", "rejected_work"}
+var unseen = []string{"enonce1var", "enonce1_64", "proxyid", "subproxyid", "server", "subscribed", "userid", "mindiff", "kind", "rejected_work", "since", "from_height"}
 
 // wanted are the columns of a table by what is wanted first where not all of them
 // fit; others come after these.

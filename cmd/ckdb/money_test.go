@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"ckpool/internal/accounting"
+	"ckpool/internal/store"
+	"ckpool/internal/testkit/btcd"
+	"ckpool/internal/testkit/corewallet"
+	"ckpool/internal/testkit/postgres"
+)
+
+// coins are the node of a script: a real one, whose blocks pay somebody else unless a
+// script says so, and Bitcoin Core's wallet on top of it, which has the pool's key.
+type coins struct {
+	node        *btcd.Node
+	pool, other *btcd.Wallet
+}
+
+// The scripts about money run on a real node, in both kinds of database. $DB is that of
+// the script, $NODE the RPC of the node with its wallet.
+func TestMoneyScripts(t *testing.T) {
+	tools := buildTools(t)
+	scripts, err := filepath.Glob("testdata/money/*.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, kind := range []string{"sqlite", "postgres"} {
+		t.Run(kind, func(t *testing.T) {
+			databases := make(chan string, len(scripts))
+			for range scripts {
+				if kind == "postgres" {
+					databases <- postgres.Database(t)
+				} else {
+					databases <- filepath.Join(t.TempDir(), "db")
+				}
+			}
+			testscript.Run(t, testscript.Params{
+				Dir: "testdata/money",
+				Setup: func(env *testscript.Env) error {
+					env.Setenv("PATH", tools+":"+env.Getenv("PATH"))
+					env.Setenv("CKDB_DB", <-databases)
+					return setUpCoins(env)
+				},
+				Cmds: scriptCommands,
+			})
+		})
+	}
+}
+
+func setUpCoins(env *testscript.Env) error {
+	// Building it for the first time takes minutes on a small machine.
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	dir, err := os.MkdirTemp("", "btcd")
+	if err != nil {
+		return err
+	}
+	env.Defer(func() { os.RemoveAll(dir) })
+	c := &coins{pool: btcd.NewWallet("pool"), other: btcd.NewWallet("other")}
+	if c.node, err = btcd.Start(ctx, dir, btcd.Options{Wallet: c.other}); err != nil {
+		return err
+	}
+	env.Defer(c.node.Kill)
+	if err := c.node.EnsureCurrent(ctx); err != nil {
+		return err
+	}
+	wallet := btcd.Attach(c.node.RPC, c.node.User, c.node.Pass)
+	wallet.Wallet = c.pool
+	server := httptest.NewServer(corewallet.New(wallet))
+	env.Defer(server.Close)
+	env.Values["coins"] = c
+	env.Setenv("NODE", "http://user:secret@"+server.Listener.Addr().String())
+	return configure(env, c.node.RPC, c.node.User, c.node.Pass, c.pool.Address())
+}
+
+// argument is the number that a command has.
+func argument(ts *testscript.TestScript, neg bool, args []string) int {
+	if neg || len(args) == 0 {
+		ts.Fatalf("want a number")
+	}
+	n, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	return n
+}
+
+// blocks N [pool]: the node mines blocks, which the pool knows nothing of; they pay it
+// where that is said.
+func mineBlocks(ts *testscript.TestScript, neg bool, args []string) {
+	n, c := argument(ts, neg, args), ts.Value("coins").(*coins)
+	if len(args) > 1 {
+		c.node.Wallet = c.pool
+		defer func() { c.node.Wallet = c.other }()
+	}
+	_, err := c.node.MineEmpty(context.Background(), n)
+	ts.Check(err)
+}
+
+// reorg N: other blocks come in the place of the last N.
+func reorg(ts *testscript.TestScript, neg bool, args []string) {
+	_, err := ts.Value("coins").(*coins).node.Reorg(context.Background(), argument(ts, neg, args))
+	ts.Check(err)
+}
+
+// spend N: N coins of the pool's key are spent back to it, for a fee of 10,000 satoshis
+// each, by somebody who tells nobody, in a block.
+func spend(ts *testscript.TestScript, neg bool, args []string) {
+	n, c := argument(ts, neg, args), ts.Value("coins").(*coins)
+	c.node.Wallet = c.pool
+	_, err := c.node.SendSegwit(context.Background(), n)
+	c.node.Wallet = c.other
+	ts.Check(err)
+	_, err = c.node.Generate(context.Background(), 1)
+	ts.Check(err)
+}
+
+// sethash HEIGHT: $HASH is the block of the pool's at that height, $OTHER none.
+func setHash(ts *testscript.TestScript, neg bool, args []string) {
+	n, c := argument(ts, neg, args), ts.Value("coins").(*coins)
+	hash, err := c.node.BlockHash(context.Background(), int64(n))
+	ts.Check(err)
+	ts.Setenv("HASH", hash)
+	if hash, err = c.node.BlockHash(context.Background(), 0); err == nil {
+		ts.Setenv("OTHER", hash)
+	}
+	ts.Check(err)
+}
+
+// What a wallet lacks is told to the satoshi.
+func TestSolvency(t *testing.T) {
+	for name, tt := range map[string]struct {
+		has  accounting.Solvency
+		want int // differences
+	}{
+		"even":          {accounting.Solvency{Coins: 1000, Owed: 900, Pool: 100}, 0},
+		"one less":      {accounting.Solvency{Coins: 999, Owed: 900, Pool: 100}, 1},
+		"one more":      {accounting.Solvency{Coins: 1001, Owed: 900, Pool: 100}, 0},
+		"insolvent":     {accounting.Solvency{Coins: 899, Owed: 900, Pool: 0}, 2},
+		"on its way":    {accounting.Solvency{Coins: 950, Owed: 900, Pool: 100, Paying: 60}, 0},
+		"debts":         {accounting.Solvency{Coins: 999, Owed: 1000, Debts: -100, Pool: 99}, 1},
+		"fees of nodes": {accounting.Solvency{Coins: 899, Owed: 900, Pool: -1}, 1},
+	} {
+		if got := tt.has.Differences(); len(got) != tt.want {
+			t.Errorf("%s: %q, want %d", name, got, tt.want)
+		}
+	}
+}
+
+func TestMeanings(t *testing.T) {
+	for _, name := range store.SettingNames() {
+		if meanings[name] == "" {
+			t.Errorf("setting %q is not explained", name)
+		}
+	}
+}
