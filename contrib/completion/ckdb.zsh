@@ -24,10 +24,12 @@ _arguments \
   '--wide[print all of a table, however wide the terminal is]' \
   '--from[WHEN a setting begins to hold, for set\: a height, or a time as 2026-01-31 or "2026-01-31 12\:00"; without it now]:WHEN:' \
   '--user[NAME of the account that a setting is of, for set; without it of all]:NAME:' \
+  '--yes[do not ask before money moves, for scripts]' \
+  '--fee-rate[RATE in satoshis per virtual byte that payouts pay to the network; without it the node'\''s estimate]:RATE:' \
   '--pg[URL of a database of the reference, postgres\://USER\:PASSWORD@HOST/NAME, that import reads]:URL:' \
   '--logs[PREFIX of the request logs that import reads, where there are several, such as ckdb]:PREFIX:' \
   '--as[NAME that the imported pool gets; without it what the names of the logs or the database begin with]:NAME:' \
   '--network[NETWORK of the imported pool\: main, test, signet or regtest; main without it]:NETWORK:' \
   '(-h --help)'{-h,--help}'[print this]' \
   '--version[print what this program was built from]' \
-  '1::word:(status users user workers shifts blocks luck rewards explain export verify set audit block retire check import journal)'
+  '1::word:(status users user workers shifts blocks luck rewards explain export verify balances payout set audit block retire check import journal)'
