@@ -55,6 +55,16 @@ func init() { // they list each other
 		{"explain user", "NAME", "how an account came to its newest rewards, and all that was posted to it", 1, 1, (*call).explainUser},
 		{"export block", "HEIGHT", "all that a reward is computed from, and the result, a JSON object in a line each", 1, 1, (*call).export},
 		{"verify", "FILE", "compute the reward in a file of \"export block\" anew, without a database; - is standard input", 1, 1, (*call).verify},
+		{"balances", "", "what each account is owed, mature and not, and with --json the pool's own books", 0, 0, (*call).balances},
+		{"payout plan", "", "who would be paid what, and who not, and why; changes nothing", 0, 0, (*call).payoutPlan},
+		{"payout send", "[ID]", "plan, sign with the node's wallet and send; or send on what is under way", 0, 1, (*call).payoutSend},
+		{"payout export", "FILE [ID]", "plan, and write the unsigned PSBT for a signer elsewhere; further ones to FILE.2 and so on", 1, 2, (*call).payoutExport},
+		{"payout import", "FILE", "check and send what the signer made of it", 1, 1, (*call).payoutImport},
+		{"payout show", "[ID]", "the newest payments and their states, or all of one", 0, 1, (*call).payoutShow},
+		{"payout bump", "ID", "replace a payment's transaction by one with a higher fee, --fee-rate", 1, 1, (*call).payoutBump},
+		{"payout replace", "ID", "send another transaction for a payment that its signer does not send", 1, 1, (*call).payoutReplace},
+		{"payout cancel", "ID", "end a payment that was not sent and cannot be any more", 1, 1, (*call).payoutCancel},
+		{"payout book", "TXID", "book a spend of the wallet that is no payment, so that sending goes on", 1, 1, (*call).payoutBook},
 		{"set", "[NAME [VALUE]]", "show the settings of rewards and payouts, or one with its history; or set it, from now on or --from, of all or of one --user", 0, 2, (*call).set},
 		{"audit", "", "what people changed, with before and after", 0, 0, (*call).auditLog},
 		{"block book", "HASH miners|pool", "book the money of a coinbase that no pool told of, to the miners as of any block or to the pool", 2, 2, (*call).bookBlock},
@@ -69,7 +79,7 @@ func init() { // they list each other
 }
 
 // parted are the first words of commands that have two.
-var parted = []string{"journal", "explain", "export", "block"}
+var parted = []string{"journal", "explain", "export", "block", "payout"}
 
 // usageOf is how the commands are called that begin with the first word of a name.
 func usageOf(name string) string {
@@ -77,11 +87,14 @@ func usageOf(name string) string {
 	if !slices.Contains(parted, first) {
 		return ""
 	}
-	var list []string
+	var list, words, args []string
 	for _, c := range commands {
-		if strings.HasPrefix(c.name, first+" ") {
-			list = append(list, "ckdb "+c.name+" "+c.args)
+		if word, ok := strings.CutPrefix(c.name, first+" "); ok {
+			list, words, args = append(list, "ckdb "+c.name+" "+c.args), append(words, word), append(args, c.args)
 		}
+	}
+	if len(slices.Compact(args)) == 1 {
+		return fmt.Sprintf("usage: ckdb %s %s %s", first, strings.Join(words, "|"), args[0])
 	}
 	return "usage: " + strings.Join(list, ", or ")
 }

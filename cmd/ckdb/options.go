@@ -38,6 +38,8 @@ type options struct {
 	json    bool
 	when    string // a setting begins to hold; empty: now
 	of      string // whom alone a setting is of; empty: of all
+	yes     bool   // money may move without a question
+	feeRate string // satoshis per virtual byte; empty: the node's estimate
 	from    origin // of an import
 	wide    bool
 	command []string
@@ -103,6 +105,8 @@ func (f *flags) set() *pflag.FlagSet {
 	fs.BoolVar(&f.wide, "wide", false, "print all of a table, however wide the terminal is")
 	fs.StringVar(&f.when, "from", "", "`WHEN` a setting begins to hold, for set: a height, or a time as 2026-01-31 or \"2026-01-31 12:00\"; without it now")
 	fs.StringVar(&f.of, "user", "", "`NAME` of the account that a setting is of, for set; without it of all")
+	fs.BoolVar(&f.yes, "yes", false, "do not ask before money moves, for scripts")
+	fs.StringVar(&f.feeRate, "fee-rate", "", "`RATE` in satoshis per virtual byte that payouts pay to the network; without it the node's estimate")
 	getopt.Group(fs, "Commands")
 	fs.StringVar(&f.from.url, "pg", "", "`URL` of a database of the reference, postgres://USER:PASSWORD@HOST/NAME, that import reads")
 	fs.StringVar(&f.from.prefix, "logs", "", "`PREFIX` of the request logs that import reads, where there are several, such as ckdb")

@@ -205,7 +205,7 @@ func format(key string, v json.RawMessage) string {
 		}
 	case "uptime":
 		return figures.Duration(time.Duration(number) * time.Second)
-	case "reward", "value", "fee", "credited", "amount":
+	case "reward", "value", "fee", "credited", "amount", "debit", "balance", "immature", "network_fee":
 		return figures.Bitcoins(int64(number))
 	}
 	if _, ok := windows[key]; ok {

@@ -23,6 +23,11 @@ var wanted = map[string][]string{
 	"shifts":   {"pool", "shift", "started", "shares", "work", "jobs", "cause"},
 	"rewards":  {"height", "state", "value", "amount", "credited", "fee", "accounts", "confirmations", "time", "hash"},
 	"credits":  {"user", "amount", "satoshis", "counted", "ppm", "weight", "whole", "rank", "remainder"},
+	"balances": {"user", "balance", "immature"},
+	"payees":   {"user", "amount", "address", "debit", "transaction"},
+	"outputs":  {"user", "amount", "address", "debit"},
+	"left":     {"user", "balance"},
+	"payments": {"payment", "state", "debit", "network_fee", "payees", "confirmations", "txid", "by", "run"},
 	"settings": {"name", "user", "value", "from", "meaning"},
 	"changes":  {"time", "by", "what", "subject", "after", "before"},
 	"segments": {"name", "first", "last", "shares", "bytes", "whole", "damaged"},
@@ -32,7 +37,7 @@ var wanted = map[string][]string{
 // newest is how many a terminal is shown of lists that grow for ever.
 const newest = 20
 
-var growing = []string{"blocks", "shifts", "rewards", "changes", "posted"}
+var growing = []string{"blocks", "shifts", "rewards", "changes", "posted", "payments"}
 
 // column is a column of a table, its head first.
 type column struct {

@@ -95,7 +95,7 @@ type Posting struct {
 
 // Entry of a posting.
 type Entry struct {
-	Ledger  string // Balance, Paying, Fees or Chain
+	Ledger  string // Balance, Paying, Fees, Pool or Chain
 	Account int64  // of Balance
 	Amount  int64
 }
@@ -105,6 +105,7 @@ const (
 	Balance = "balance"     // of one account: owed, and payable
 	Paying  = "paying"      // owed, and on its way
 	Fees    = "network fee" // the pool's: what network fees cost it, negative
+	Pool    = "fee"         // the pool's: what it earned
 	Chain   = "chain"       // the outside: negative of all coins that came
 )
 

@@ -167,7 +167,7 @@ func (s *Sender) Fund(ctx context.Context, p *Payment) (*Funded, []Input, error)
 			return nil, nil, err
 		}
 		if rate < s.Settings.MinRate || rate > s.Settings.MaxRate {
-			return nil, nil, fmt.Errorf("payout: the node's estimate, %d satoshis per 1000 vbytes, is not within the bounds %d and %d: name a rate",
+			return nil, nil, fmt.Errorf("payout: the node's estimate, %d satoshis per 1000 vbytes, is not within the bounds %d and %d: name one with --fee-rate",
 				rate, s.Settings.MinRate, s.Settings.MaxRate)
 		}
 	}
@@ -482,6 +482,32 @@ func (s *Sender) Import(ctx context.Context, id int64, file []byte) (Payment, er
 		return p, err
 	}
 	return s.transmit(ctx, p)
+}
+
+// Exported finds the exported payment that a signed file is of.
+func (s *Sender) Exported(ctx context.Context, file []byte) (Payment, error) {
+	tx := new(wire.MsgTx)
+	if raw, err := hex.DecodeString(strings.TrimSpace(string(file))); err == nil {
+		if err := tx.Deserialize(bytes.NewReader(raw)); err != nil {
+			return Payment{}, fmt.Errorf("payout: the signed file is no transaction in hex: %w", err)
+		}
+	} else {
+		p, err := psbt.Decode(file)
+		if err != nil {
+			return Payment{}, fmt.Errorf("payout: the signed file is neither a PSBT nor a transaction in hex: %w", err)
+		}
+		tx = p.Tx
+	}
+	open, err := s.Book.Open(ctx, s.Settings.Deep)
+	if err != nil {
+		return Payment{}, err
+	}
+	for _, p := range open {
+		if p.PSBT != "" && p.is(tx) {
+			return p, nil
+		}
+	}
+	return Payment{}, errors.New("payout: the signed file is of no payment that was exported")
 }
 
 // Bump replaces a payment by one with a higher fee, which the pool pays. The outputs to

@@ -298,7 +298,7 @@ func (w *Wallet) Rate(ctx context.Context, blocks int) (int64, error) {
 		return 0, err
 	}
 	if raw.Rate == nil || *raw.Rate <= 0 {
-		return 0, fmt.Errorf("payout: the node has no estimate of the fee rate (%s): name one", strings.Join(raw.Errors, "; "))
+		return 0, fmt.Errorf("payout: the node has no estimate of the fee rate (%s): name one with --fee-rate", strings.Join(raw.Errors, "; "))
 	}
 	return int64(*raw.Rate), nil
 }

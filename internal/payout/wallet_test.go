@@ -147,7 +147,7 @@ func TestRecordedAbsence(t *testing.T) {
 		t.Error(err)
 	}
 	// Case 29: no estimate is asked for, not invented.
-	if _, err := w.Rate(ctx, 6); err == nil || !strings.Contains(err.Error(), "Insufficient data or no feerate found): name one") {
+	if _, err := w.Rate(ctx, 6); err == nil || !strings.Contains(err.Error(), "Insufficient data or no feerate found): name one with --fee-rate") {
 		t.Error(err)
 	}
 	if locked, err := w.Locked(ctx); err != nil || locked {

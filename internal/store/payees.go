@@ -114,3 +114,21 @@ func (s *Store) leasts(ctx context.Context, tx table.Tx) (map[int64]int64, error
 			return err
 		})
 }
+
+// PaidTo are the accounts that are paid to addresses, by address.
+func (s *Store) PaidTo(ctx context.Context, addresses []string) (accounts map[string]int64, err error) {
+	accounts = map[string]int64{}
+	err = s.db.Read(ctx, func(tx table.Tx) error {
+		for _, a := range addresses {
+			var id int64
+			if err := one(ctx, tx, "select id from accounts where kind = 'address' and folded = $1", []any{fold(Address, a)}, &id); err != nil {
+				return err
+			}
+			if id != 0 {
+				accounts[a] = id
+			}
+		}
+		return nil
+	})
+	return accounts, err
+}
