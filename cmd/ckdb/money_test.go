@@ -78,6 +78,9 @@ func setUpCoins(env *testscript.Env) error {
 	server := httptest.NewServer(corewallet.New(wallet))
 	env.Defer(server.Close)
 	env.Values["coins"] = c
+	for _, name := range []string{"ALICE", "BOB", "CAROL"} {
+		env.Setenv(name, btcd.NewWallet(name).Address())
+	}
 	env.Setenv("NODE", "http://user:secret@"+server.Listener.Addr().String())
 	return configure(env, c.node.RPC, c.node.User, c.node.Pass, c.pool.Address())
 }
@@ -92,10 +95,15 @@ func argument(ts *testscript.TestScript, neg bool, args []string) int {
 	return n
 }
 
-// blocks N [pool]: the node mines blocks, which the pool knows nothing of; they pay it
-// where that is said.
+// blocks N [pool|full]: the node mines blocks, which the pool knows nothing of; they pay it
+// where that is said, and have in them what waits where that is.
 func mineBlocks(ts *testscript.TestScript, neg bool, args []string) {
 	n, c := argument(ts, neg, args), ts.Value("coins").(*coins)
+	if len(args) > 1 && args[1] == "full" {
+		_, err := c.node.Generate(context.Background(), n)
+		ts.Check(err)
+		return
+	}
 	if len(args) > 1 {
 		c.node.Wallet = c.pool
 		defer func() { c.node.Wallet = c.other }()
