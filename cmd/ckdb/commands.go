@@ -87,11 +87,14 @@ func usageOf(name string) string {
 	if !slices.Contains(parted, first) {
 		return ""
 	}
-	var list []string
+	var list, words, args []string
 	for _, c := range commands {
-		if strings.HasPrefix(c.name, first+" ") {
-			list = append(list, "ckdb "+c.name+" "+c.args)
+		if word, ok := strings.CutPrefix(c.name, first+" "); ok {
+			list, words, args = append(list, "ckdb "+c.name+" "+c.args), append(words, word), append(args, c.args)
 		}
+	}
+	if len(slices.Compact(args)) == 1 {
+		return fmt.Sprintf("usage: ckdb %s %s %s", first, strings.Join(words, "|"), args[0])
 	}
 	return "usage: " + strings.Join(list, ", or ")
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"ckpool/bitcoind"
 	"ckpool/internal/payout"
@@ -24,13 +25,30 @@ type Solvency struct {
 
 // SolvencyOf compares a wallet with the ledger.
 func SolvencyOf(ctx context.Context, s *store.Store, w *payout.Wallet) (v Solvency, err error) {
-	// The wallet first: what is posted in between makes what it is to have less.
-	has, err := w.Balances(ctx)
+	books, err := s.Balances(ctx)
 	if err != nil {
 		return v, err
 	}
-	v.Coins, v.Immature = has.Trusted, has.Immature
-	books, err := s.Balances(ctx)
+	// What is posted meanwhile may be of coins that had come, or had not left, when the
+	// wallet was asked.
+	const attempts = 10
+	for i := 1; ; i++ {
+		has, err := w.Balances(ctx)
+		if err != nil {
+			return v, err
+		}
+		v.Coins, v.Immature = has.Trusted, has.Immature
+		again, err := s.Balances(ctx)
+		if err != nil {
+			return v, err
+		}
+		if slices.Equal(books, again) {
+			break
+		}
+		if books = again; i == attempts {
+			return v, errors.New("the ledger is written to all the time: try again")
+		}
+	}
 	for _, b := range books {
 		switch b.Book {
 		case store.Balance:
@@ -44,7 +62,7 @@ func SolvencyOf(ctx context.Context, s *store.Store, w *payout.Wallet) (v Solven
 			v.Held += b.Amount
 		}
 	}
-	return v, err
+	return v, nil
 }
 
 // Line is what the pool has beyond what it owes to accounts; negative: it cannot pay all.

@@ -153,6 +153,15 @@ func TestExplanation(t *testing.T) {
 	}
 }
 
+// The example of docs/accounting.md, computed there by hand.
+func TestByHand(t *testing.T) {
+	r := compute(t, block(t, 312_500_001, "2"), rewards.Parameters{Scheme: rewards.PPLNS, Times: exact(t, "5"), Fee: 9000},
+		worked(t, "101 alice 2", "101 bob 2", "102 alice 4", "103 alice 2", "103 bob 3"))
+	if diff := cmp.Diff(map[string]int64{"alice": 185_812_501, "bob": 123_875_000}, amounts(r)); diff != "" || r.Fee != 2_812_500 || r.Divided != 309_687_501 || r.Left != 1 {
+		t.Errorf("fee %d, divided %d, left %d, -want +got:\n%s", r.Fee, r.Divided, r.Left, diff)
+	}
+}
+
 // Case 19: a window that is not full has the whole reward.
 func TestCase19(t *testing.T) {
 	p := rewards.Parameters{Scheme: rewards.PPLNS, Times: exact(t, "5"), Fee: 10_000}
