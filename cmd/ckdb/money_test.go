@@ -2,17 +2,26 @@ package main
 
 import (
 	"context"
+	"database/sql"
+	"errors"
+	"fmt"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"ckpool/address"
+	"ckpool/bitcoind"
 	"ckpool/internal/accounting"
+	"ckpool/internal/payout"
 	"ckpool/internal/store"
+	"ckpool/internal/store/sqlite"
 	"ckpool/internal/testkit/btcd"
 	"ckpool/internal/testkit/corewallet"
 	"ckpool/internal/testkit/postgres"
@@ -22,6 +31,7 @@ import (
 // script says so, and Bitcoin Core's wallet on top of it, which has the pool's key.
 type coins struct {
 	node        *btcd.Node
+	wallet      *corewallet.Wallet
 	pool, other *btcd.Wallet
 }
 
@@ -75,11 +85,12 @@ func setUpCoins(env *testscript.Env) error {
 	}
 	wallet := btcd.Attach(c.node.RPC, c.node.User, c.node.Pass)
 	wallet.Wallet = c.pool
-	server := httptest.NewServer(corewallet.New(wallet))
+	c.wallet = corewallet.New(wallet)
+	server := httptest.NewServer(c.wallet)
 	env.Defer(server.Close)
 	env.Values["coins"] = c
 	for _, name := range []string{"ALICE", "BOB", "CAROL"} {
-		env.Setenv(name, btcd.NewWallet(name).Address())
+		env.Setenv(name, btcd.NewWallet(strings.ToLower(name)).Address())
 	}
 	env.Setenv("NODE", "http://user:secret@"+server.Listener.Addr().String())
 	return configure(env, c.node.RPC, c.node.User, c.node.Pass, c.pool.Address())
@@ -95,11 +106,11 @@ func argument(ts *testscript.TestScript, neg bool, args []string) int {
 	return n
 }
 
-// blocks N [pool|full]: the node mines blocks, which the pool knows nothing of; they pay it
-// where that is said, and have in them what waits where that is.
+// blocks N [pool|mempool]: the node mines blocks, which the pool knows nothing of; they
+// pay it, or have the transactions of the mempool, where that is said.
 func mineBlocks(ts *testscript.TestScript, neg bool, args []string) {
 	n, c := argument(ts, neg, args), ts.Value("coins").(*coins)
-	if len(args) > 1 && args[1] == "full" {
+	if len(args) > 1 && args[1] == "mempool" {
 		_, err := c.node.Generate(context.Background(), n)
 		ts.Check(err)
 		return
@@ -128,6 +139,77 @@ func spend(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	_, err = c.node.Generate(context.Background(), 1)
 	ts.Check(err)
+}
+
+// wallet locked|unlocked|rate: whether the node's wallet signs; it has an estimate of the
+// fee rate from now on.
+func setWallet(ts *testscript.TestScript, _ bool, args []string) {
+	w := ts.Value("coins").(*coins).wallet
+	if args[0] == "rate" {
+		w.SetRate(5000)
+		return
+	}
+	w.SetLocked(args[0] == "locked")
+}
+
+// sign FROM TO: the node's wallet signs the PSBT of a file.
+func sign(ts *testscript.TestScript, _ bool, args []string) {
+	client := bitcoind.NewClient(bitcoind.Config{URL: ts.Getenv("NODE")}, bitcoind.Options{})
+	var signed struct {
+		PSBT string `json:"psbt"`
+	}
+	ts.Check(client.Call(context.Background(), &signed, "walletprocesspsbt", strings.TrimSpace(ts.ReadFile(args[0]))))
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(signed.PSBT), 0o600))
+}
+
+// dump FILE: all tables about money, to compare.
+func dump(ts *testscript.TestScript, _ bool, args []string) {
+	where, driver := ts.Getenv("CKDB_DB"), "pgx"
+	if !strings.Contains(where, "://") {
+		where, driver = "file:"+filepath.Join(where, sqlite.File), "sqlite"
+	}
+	db, err := sql.Open(driver, where)
+	ts.Check(err)
+	defer db.Close()
+	var text strings.Builder
+	for _, table := range []string{"accounts", "settings", "audit", "ledger_head", "ledger", "ledger_entries", "payment_head", "payment_runs", "payments", "payment_outputs",
+		"payment_versions", "payment_amounts", "payment_inputs", "payment_strangers"} {
+		rows, err := db.Query("select * from " + table)
+		ts.Check(err)
+		columns, err := rows.Columns()
+		ts.Check(err)
+		var lines []string
+		for rows.Next() {
+			values, places := make([]any, len(columns)), make([]any, len(columns))
+			for i := range places {
+				places[i] = &values[i]
+			}
+			ts.Check(rows.Scan(places...))
+			lines = append(lines, fmt.Sprintln(values...))
+		}
+		ts.Check(errors.Join(rows.Err(), rows.Close()))
+		slices.Sort(lines)
+		text.WriteString(table + "\n" + strings.Join(lines, ""))
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text.String()), 0o600))
+}
+
+// pay ADDRESS SATOSHIS: a person pays with the wallet, as $TXID, in a block.
+func payByHand(ts *testscript.TestScript, _ bool, args []string) {
+	ctx := context.Background()
+	client := bitcoind.NewClient(bitcoind.Config{URL: ts.Getenv("NODE")}, bitcoind.Options{})
+	w := payout.NewWallet(client, address.Regtest)
+	amount, err := strconv.ParseInt(args[1], 10, 64)
+	ts.Check(err)
+	f, err := w.Fund(ctx, []payout.Output{{Address: args[0], Debit: amount}}, nil, 10_000, false)
+	ts.Check(err)
+	raw, err := w.Sign(ctx, f.PSBT)
+	ts.Check(err)
+	txid := f.Packet.Tx.TxHash().String()
+	if verdict, why := w.Send(ctx, raw, txid); verdict != payout.Taken {
+		ts.Fatalf("%s", why)
+	}
+	ts.Setenv("TXID", txid)
 }
 
 // sethash HEIGHT: $HASH is the block of the pool's at that height, $OTHER none.

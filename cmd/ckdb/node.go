@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -20,6 +21,9 @@ type nodeOptions struct {
 }
 
 const envNode = "CKDB_NODE"
+
+// nodeTime is what a wallet with many coins may take.
+const nodeTime = time.Minute
 
 func (n *nodeOptions) set(fs *pflag.FlagSet) {
 	fs.StringVar(&n.nodeURL, "node", "", "`URL` of the node's RPC, http://USER:PASSWORD@HOST:PORT; without it $CKDB_NODE")
@@ -45,7 +49,7 @@ func (n *nodeOptions) node() *bitcoind.Client {
 	if n.nodeURL == "" {
 		return nil
 	}
-	return bitcoind.NewClient(bitcoind.Config{URL: n.nodeURL, Cookie: n.cookie}, bitcoind.Options{})
+	return bitcoind.NewClient(bitcoind.Config{URL: n.nodeURL, Cookie: n.cookie}, bitcoind.Options{Timeout: nodeTime})
 }
 
 // walletNode is the client whose calls are for the wallet; nil: no node was named.
@@ -55,5 +59,5 @@ func (n *nodeOptions) walletNode() *bitcoind.Client {
 	}
 	return bitcoind.NewClient(bitcoind.Config{
 		URL: strings.TrimRight(n.nodeURL, "/") + "/wallet/" + url.PathEscape(n.wallet), Cookie: n.cookie,
-	}, bitcoind.Options{})
+	}, bitcoind.Options{Timeout: nodeTime})
 }
