@@ -147,6 +147,7 @@ func (s *service) run(ctx context.Context, dir string) (err error) {
 	around.Go(func() { s.retain(ctx) })
 	if s.chain != nil {
 		around.Go(func() { s.chain.Run(ctx) })
+		around.Go(func() { s.pay(ctx) })
 	}
 	around.Go(func() { s.reopenLog(ctx) })
 	around.Go(func() { s.keepManager(ctx, manager) })

@@ -6,12 +6,16 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"ckpool/address"
+	"ckpool/bitcoind"
 	"ckpool/internal/accounting"
+	"ckpool/internal/payout"
 	"ckpool/internal/store"
 	"ckpool/internal/testkit/btcd"
 	"ckpool/internal/testkit/corewallet"
@@ -22,6 +26,7 @@ import (
 // script says so, and Bitcoin Core's wallet on top of it, which has the pool's key.
 type coins struct {
 	node        *btcd.Node
+	wallet      *corewallet.Wallet
 	pool, other *btcd.Wallet
 }
 
@@ -75,9 +80,11 @@ func setUpCoins(env *testscript.Env) error {
 	}
 	wallet := btcd.Attach(c.node.RPC, c.node.User, c.node.Pass)
 	wallet.Wallet = c.pool
-	server := httptest.NewServer(corewallet.New(wallet))
+	c.wallet = corewallet.New(wallet)
+	server := httptest.NewServer(c.wallet)
 	env.Defer(server.Close)
 	env.Values["coins"] = c
+	env.Setenv("ALICE", btcd.NewWallet("alice").Address())
 	env.Setenv("NODE", "http://user:secret@"+server.Listener.Addr().String())
 	return configure(env, c.node.RPC, c.node.User, c.node.Pass, c.pool.Address())
 }
@@ -92,10 +99,15 @@ func argument(ts *testscript.TestScript, neg bool, args []string) int {
 	return n
 }
 
-// blocks N [pool]: the node mines blocks, which the pool knows nothing of; they pay it
-// where that is said.
+// blocks N [pool|mempool]: the node mines blocks, which the pool knows nothing of; they
+// pay it, or have the transactions of the mempool, where that is said.
 func mineBlocks(ts *testscript.TestScript, neg bool, args []string) {
 	n, c := argument(ts, neg, args), ts.Value("coins").(*coins)
+	if len(args) > 1 && args[1] == "mempool" {
+		_, err := c.node.Generate(context.Background(), n)
+		ts.Check(err)
+		return
+	}
 	if len(args) > 1 {
 		c.node.Wallet = c.pool
 		defer func() { c.node.Wallet = c.other }()
@@ -120,6 +132,45 @@ func spend(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	_, err = c.node.Generate(context.Background(), 1)
 	ts.Check(err)
+}
+
+// wallet locked|unlocked|rate: whether the node's wallet signs; it has an estimate of the
+// fee rate from now on.
+func setWallet(ts *testscript.TestScript, _ bool, args []string) {
+	w := ts.Value("coins").(*coins).wallet
+	if args[0] == "rate" {
+		w.SetRate(5000)
+		return
+	}
+	w.SetLocked(args[0] == "locked")
+}
+
+// sign FROM TO: the node's wallet signs the PSBT of a file.
+func sign(ts *testscript.TestScript, _ bool, args []string) {
+	client := bitcoind.NewClient(bitcoind.Config{URL: ts.Getenv("NODE")}, bitcoind.Options{})
+	var signed struct {
+		PSBT string `json:"psbt"`
+	}
+	ts.Check(client.Call(context.Background(), &signed, "walletprocesspsbt", strings.TrimSpace(ts.ReadFile(args[0]))))
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(signed.PSBT), 0o600))
+}
+
+// pay ADDRESS SATOSHIS: a person pays with the wallet, as $TXID, in a block.
+func payByHand(ts *testscript.TestScript, _ bool, args []string) {
+	ctx := context.Background()
+	client := bitcoind.NewClient(bitcoind.Config{URL: ts.Getenv("NODE")}, bitcoind.Options{})
+	w := payout.NewWallet(client, address.Regtest)
+	amount, err := strconv.ParseInt(args[1], 10, 64)
+	ts.Check(err)
+	f, err := w.Fund(ctx, []payout.Output{{Address: args[0], Debit: amount}}, nil, 10_000, false)
+	ts.Check(err)
+	raw, err := w.Sign(ctx, f.PSBT)
+	ts.Check(err)
+	txid := f.Packet.Tx.TxHash().String()
+	if verdict, why := w.Send(ctx, raw, txid); verdict != payout.Taken {
+		ts.Fatalf("%s", why)
+	}
+	ts.Setenv("TXID", txid)
 }
 
 // sethash HEIGHT: $HASH is the block of the pool's at that height, $OTHER none.

@@ -55,7 +55,9 @@ func (c *call) pay(ctx context.Context, wallet bool, f func(p *paying) error) er
 			return f(p)
 		}
 		defer client.Close()
-		if err := rightNode(ctx, s, client); err != nil {
+		node := c.node()
+		defer node.Close()
+		if err := rightNode(ctx, s, node); err != nil {
 			return err
 		}
 		p.sender.Wallet = payout.NewWallet(client, settings.Network)
@@ -98,11 +100,11 @@ func parseRate(text string) (int64, error) {
 
 // plannedPayee is an output of a plan.
 type plannedPayee struct {
-	Transaction int    `json:"transaction"`
 	User        string `json:"user"`
 	Amount      int64  `json:"amount"` // what arrives, without a node that is not known, and Debit
 	Debit       int64  `json:"debit"`
 	Address     string `json:"address"`
+	Transaction int    `json:"transaction,omitempty"` // of the run, from 1
 }
 
 // leftPayee is who is paid nothing.
@@ -144,7 +146,7 @@ func (p *paying) plan(ctx context.Context) (*payout.Plan, *planned, error) {
 		}
 		fee += of
 		for i, o := range outputs {
-			v.Payees = append(v.Payees, plannedPayee{n + 1, o.Name, amounts[i], o.Debit, o.Address})
+			v.Payees = append(v.Payees, plannedPayee{o.Name, amounts[i], o.Debit, o.Address, n + 1})
 		}
 	}
 	if p.sender.Wallet != nil {
@@ -392,7 +394,7 @@ func (c *call) payoutShow(ctx context.Context) error {
 			if v := counting(&one); v != nil {
 				amount = v.Amounts[i]
 			}
-			answer.Outputs = append(answer.Outputs, plannedPayee{1, o.Name, amount, o.Debit, o.Address})
+			answer.Outputs = append(answer.Outputs, plannedPayee{User: o.Name, Amount: amount, Debit: o.Debit, Address: o.Address})
 		}
 		for _, v := range one.Versions {
 			row := version{Txid: v.Txid, Fee: v.Fee, Size: v.Size}
