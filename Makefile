@@ -16,7 +16,7 @@ help:
 	@echo '                LISTEN=host:port NODE=http://user:pass@host:port ADDRESS=… MODE=solo'
 	@echo 'make test       run the tests'
 	@echo 'make check      formatting, vet, lint, race detector, fuzzing'
-	@echo 'make torture    kill pool, ckdb and database under load, fill and stall the disk: half an hour'
+	@echo 'make torture    kill pool, ckdb and database under load, fill and stall the disk: an hour'
 	@echo 'make bench      measure it, for docs/performance.md'
 	@echo 'make install    into PREFIX=/usr/local (DESTDIR= before it), logrotate into SYSCONFDIR=/etc'
 	@echo 'make manual     write manual pages, completions and the sample configuration anew'

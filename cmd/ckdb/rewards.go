@@ -103,13 +103,16 @@ func rewardList(ctx context.Context, s *store.Store) ([]reward, error) {
 	posted, err := s.PostedRewards(ctx)
 	list := []reward{}
 	for _, b := range slices.Backward(blocks) {
-		p := posted[b.Hash]
-		if p.Number != 0 { // perhaps by now
-			delete(why, b.Hash)
-		}
-		list = append(list, reward{b.Height, string(b.State), b.Confirmations, b.Value, p.Fee, p.Credited, p.Accounts, work.FormatHash(b.Hash), why[b.Hash]})
+		list = append(list, rewardOf(&b, posted[b.Hash], why[b.Hash]))
 	}
 	return list, err
+}
+
+func rewardOf(b *store.PoolBlock, p store.PostedReward, why string) reward {
+	if p.Number != 0 { // perhaps since it was asked
+		why = ""
+	}
+	return reward{b.Height, string(b.State), b.Confirmations, b.Value, p.Fee, p.Credited, p.Accounts, work.FormatHash(b.Hash), why}
 }
 
 // blockNamed is the pool's block of a height or hash; ok is false where the text is
@@ -161,31 +164,39 @@ type credited struct {
 }
 
 func (c *call) rewardsOfBlock(ctx context.Context, s *store.Store, b *store.PoolBlock) error {
-	why, err := rewardList(ctx, s)
+	blocks, err := s.PoolBlocks(ctx, 0)
 	if err != nil {
 		return err
 	}
-	answer := struct {
-		reward
-		Credits []credited `json:"credits"`
-	}{Credits: []credited{}}
-	for _, r := range why {
-		if r.Hash == work.FormatHash(b.Hash) {
-			answer.reward = r
-		}
+	why, err := waits(ctx, s, blocks)
+	if err != nil {
+		return err
 	}
 	posted, err := s.OfBlock(ctx, b.Hash)
 	if err != nil {
 		return err
 	}
+	var p store.PostedReward
+	credits := []credited{}
 	for _, t := range posted {
+		if t.Kind != store.Reward {
+			continue
+		}
+		p.Number = t.Number
 		for _, e := range t.Entries {
-			if t.Kind == store.Reward && e.Book == store.Immature {
-				answer.Credits = append(answer.Credits, credited{e.Owner.Name, string(e.Owner.Kind), e.Amount})
+			switch e.Book {
+			case store.FeeImmature:
+				p.Fee += e.Amount
+			case store.Immature:
+				p.Credited, p.Accounts = p.Credited+e.Amount, p.Accounts+1
+				credits = append(credits, credited{e.Owner.Name, string(e.Owner.Kind), e.Amount})
 			}
 		}
 	}
-	return c.print(answer)
+	return c.print(struct {
+		reward
+		Credits []credited `json:"credits"`
+	}{rewardOf(b, p, why[b.Hash]), credits})
 }
 
 // ownReward is what an account has of one block.
@@ -374,7 +385,9 @@ func (c *call) printComputation(v *computation) error {
 	l.Print("divided", fmt.Sprintf("%s − %s = %s satoshis", figures.Count(b.Value), figures.Count(v.Fee), figures.Count(v.Divided)))
 	l.Print("weight", fmt.Sprintf("counted × (1,000,000 − ppm) / 1,000,000; the sum of all is %s", v.Weights))
 	l.Print("whole", fmt.Sprintf("%s × weight / %s, rounded down; what is over is the remainder, / %s", figures.Count(v.Divided), v.Weights, v.Weights))
-	l.Print("left", fmt.Sprintf("%s: 1 each for the largest remainders, those of rank 1 to %d", figures.Things(v.Left, "satoshi"), v.Left))
+	if v.Left > 0 {
+		l.Print("left", fmt.Sprintf("%s: 1 each for the largest remainders, those of rank 1 to %d", figures.Things(v.Left, "satoshi"), v.Left))
+	}
 	if err := l.Flush(); err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	"ckpool/internal/accounting"
@@ -13,6 +14,7 @@ import (
 	"ckpool/internal/journal"
 	"ckpool/internal/page"
 	"ckpool/internal/store"
+	"ckpool/work"
 )
 
 // status is the answer of the command.
@@ -172,13 +174,17 @@ func (st *status) addChain(ctx context.Context, s *store.Store, d *daemon) error
 	if d != nil {
 		st.Chain.following = d.Chain
 	}
-	list, err := rewardList(ctx, s)
+	blocks, err := s.PoolBlocks(ctx, 0)
 	if err != nil {
 		return err
 	}
-	for _, r := range list {
-		if r.Waits != "" {
-			st.Open = append(st.Open, openBlock{r.Height, r.Hash, r.Waits})
+	why, err := waits(ctx, s, blocks)
+	if err != nil {
+		return err
+	}
+	for _, b := range slices.Backward(blocks) {
+		if text := why[b.Hash]; text != "" {
+			st.Open = append(st.Open, openBlock{b.Height, work.FormatHash(b.Hash), text})
 		}
 	}
 	alarms, err := s.Alarms(ctx)

@@ -373,6 +373,38 @@ func TestCase14(t *testing.T) {
 	})
 }
 
+// What is here and is not in the node's chain is told, once it is deep enough.
+func TestCheckChain(t *testing.T) {
+	m := startMined(t, "sqlite:"+t.TempDir())
+	check := func(want ...string) {
+		t.Helper()
+		got, err := m.chain.Check(t.Context())
+		if err != nil || len(got) != len(want) {
+			t.Fatalf("%q, %v", got, err)
+		}
+		for i := range want {
+			if !strings.HasPrefix(got[i], want[i]) {
+				t.Errorf("%q, want %q", got[i], want[i])
+			}
+		}
+	}
+	name := m.find(true)
+	m.btcd.MineEmpty(3)
+	m.follow()
+	check()
+	m.btcd.Reorg(4) // 5 blocks
+	check()
+	m.btcd.MineEmpty(1)
+	check("chain: block " + name + " is confirmed here, the node has ")
+	m.follow()
+	check()
+	m.is(name, "orphaned 0")
+	m.node.set(func(string, map[string]any) int { return http.StatusInternalServerError })
+	if _, err := m.chain.Check(t.Context()); err == nil {
+		t.Error("a node that does not answer is taken for one that has all")
+	}
+}
+
 // A follower that runs tells trouble once, goes on by itself, and ends when it is told to.
 func TestChainRun(t *testing.T) {
 	m := startMined(t, "sqlite:"+t.TempDir())

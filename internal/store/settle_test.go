@@ -320,6 +320,52 @@ func TestSettle(t *testing.T) {
 	})
 }
 
+// One satoshi more or less than the coinbase pays the pool is told, wherever it is wrong.
+func TestCheckOfBlocks(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		n := newNetwork(t, where)
+		p := n.pool(1)
+		p.jobAt(101, 10)
+		p.share("alice", 40)
+		hash := p.find("alice", 20, true, out(1000, poolScript))
+		p.over()
+		n.follow()
+		name := work.FormatHash(hash)
+		for what, tt := range map[string]struct {
+			do, undo string
+			want     []string
+		}{
+			"value": {"update chain_blocks set value = 999", "update chain_blocks set value = 1000", []string{
+				"chain: the coinbase of block " + name + " pays the pool 1000 satoshis, stored are 999",
+				"ledger: block " + name + " pays the pool 999 satoshis, its reward is of 1000",
+				"rewards: block " + name + ", immature user alice: computed as 999 satoshis, posted as 1000"}},
+			"not rewarded": {"update chain_blocks set rewarded = 0", "update chain_blocks set rewarded = 1", []string{
+				"ledger: block " + name + " is rewarded: false, 1 rewards of it are posted"}},
+		} {
+			change(t, n.s, tt.do)
+			got, err := n.s.Check(t.Context())
+			if err != nil || !slices.Equal(got, tt.want) {
+				t.Errorf("%s: %q, %v, want %q", what, got, err, tt.want)
+			}
+			change(t, n.s, tt.undo)
+			consistent(t, n.s)
+		}
+		// What reads the ledger for commands.
+		posted, err := n.s.PostedRewards(t.Context())
+		if r := posted[hash]; err != nil || len(posted) != 1 || r != (PostedReward{Number: 1, Credited: 1000, Accounts: 1}) {
+			t.Errorf("%+v, %v", posted, err)
+		}
+		list, err := n.s.OfBlock(t.Context(), hash)
+		if err != nil || len(list) != 1 || list[0].Kind != Reward {
+			t.Errorf("%+v, %v", list, err)
+		}
+		sums, err := n.s.WorkAt(t.Context())
+		if err != nil || sums[101].String() != "60" || len(sums) != 1 {
+			t.Errorf("%v, %v", sums, err)
+		}
+	})
+}
+
 // 11: a block that no pool told of raises an alarm, and its money is held until somebody
 // books it, once.
 func TestCase11(t *testing.T) {
