@@ -10,7 +10,7 @@ import (
 
 // Check computes sums anew, of shares where they are kept and of sums per job, cuts
 // shifts anew, and says what differs from what is stored, a line each. It reads one
-// snapshot and changes nothing.
+// snapshot, then one for each block that was rewarded, and changes nothing.
 func (s *Store) Check(ctx context.Context) (differences []string, err error) {
 	tell := func(format string, args ...any) { differences = append(differences, fmt.Sprintf(format, args...)) }
 	err = s.db.Read(ctx, func(tx table.Tx) error {
@@ -25,8 +25,14 @@ func (s *Store) Check(ctx context.Context) (differences []string, err error) {
 				return err
 			}
 		}
-		return s.checkShifts(ctx, tx, tell)
+		if err := s.checkShifts(ctx, tx, tell); err != nil {
+			return err
+		}
+		return s.checkLedger(ctx, tx, tell)
 	})
+	if err == nil {
+		err = s.checkBlocks(ctx, tell)
+	}
 	return differences, err
 }
 
@@ -49,22 +55,22 @@ func (s *Store) checkShares(ctx context.Context, tx table.Tx, tell func(string, 
 	achieved := table.Column{Name: "achieved", Kind: table.Peak, Merge: table.Greatest}
 	var parts []string
 	for _, day := range kept {
-		parts = append(parts, fmt.Sprintf("select instance, job, received, worker, agent, %s from %s",
+		parts = append(parts, fmt.Sprintf("select instance, job, received, worker, agent, scheme, %s from %s",
 			s.equal([]table.Column{credit, achieved}, false), dayTable(day)))
 	}
 	// A job's shares have its time or a later one.
 	const whole = " join jobs j on j.instance = p.instance and j.id = p.job and j.ntime >= $1 "
-	const keys = "p.instance, p.job, p.hour, p.worker, p.agent"
-	made := "select p.instance, p.job, p.received / 3600000000, p.worker, p.agent, count(*), max(p.received), " + s.equal([]table.Column{credit, achieved}, true) +
-		" from (" + strings.Join(parts, " union all ") + ") p" + whole + "group by p.instance, p.job, p.received / 3600000000, p.worker, p.agent"
+	const keys = "p.instance, p.job, p.hour, p.worker, p.agent, p.scheme"
+	made := "select p.instance, p.job, p.received / 3600000000, p.worker, p.agent, p.scheme, count(*), max(p.received), " + s.equal([]table.Column{credit, achieved}, true) +
+		" from (" + strings.Join(parts, " union all ") + ") p" + whole + "group by p.instance, p.job, p.received / 3600000000, p.worker, p.agent, p.scheme"
 	sum := []table.Column{
 		{Name: "accepted", Kind: table.Integer, Merge: table.Add}, {Name: "last_accepted", Kind: table.Integer, Merge: table.Greatest},
 		{Name: "accepted_work", Kind: table.Exact, Merge: table.Add}, {Name: "best", Kind: table.Peak, Merge: table.Greatest},
 	}
-	list := "instance, job, hour, worker, agent, " + s.equal(sum, false)
+	list := "instance, job, hour, worker, agent, scheme, " + s.equal(sum, false)
 	stored := "select * from (select " + keys + ", " + s.equal(sum, true) + " from (select " + list + " from job_sums union all select " + list + " from pending) p" + whole +
 		"group by " + keys + " having sum(p.accepted) > 0) q"
-	return differ(ctx, tx, "shares and job_sums", []string{"instance", "job", "hour", "worker", "agent"}, made, stored, []any{(dropped + 1) * secondsPerDay}, tell)
+	return differ(ctx, tx, "shares and job_sums", []string{"instance", "job", "hour", "worker", "agent", "scheme"}, made, stored, []any{(dropped + 1) * secondsPerDay}, tell)
 }
 
 // differ tells what one query has and the other has not.

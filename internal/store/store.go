@@ -110,3 +110,9 @@ func (s *Store) Register(ctx context.Context, in Instance) (at Position, err err
 	})
 	return at, err
 }
+
+// Network is that of the first instance that was registered, "" before.
+func (s *Store) Network(ctx context.Context) (name string, err error) {
+	err = s.db.Read(ctx, func(tx table.Tx) error { return one(ctx, tx, "select network from ckdb", nil, &name) })
+	return name, err
+}
