@@ -8,6 +8,7 @@ import (
 
 	"ckpool/control"
 	"ckpool/internal/authority"
+	"ckpool/internal/credentials"
 	"ckpool/internal/store"
 	"ckpool/internal/testkit/wait"
 )
@@ -27,14 +28,14 @@ func TestAuthority(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	hash, err := authority.HashPassword("secret")
+	hash, err := credentials.HashPassword("secret")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, err := range []error{
-		s.SetPassword(t.Context(), store.User, "alice", hash),
-		s.SetMinimum(t.Context(), store.Worker{Kind: store.User, Account: "alice", Name: "rig1"}, 512),
-		s.Lock(t.Context(), store.User, "mallory", "unpaid"),
+		s.SetPassword(t.Context(), "ann", store.User, "alice", hash),
+		s.SetMinimum(t.Context(), "ann", store.Worker{Kind: store.User, Account: "alice", Name: "rig1"}, 512),
+		s.Lock(t.Context(), "ann", store.User, "mallory", "unpaid"),
 	} {
 		if err != nil {
 			t.Fatal(err)
@@ -98,9 +99,9 @@ func TestAuthority(t *testing.T) {
 		}
 	}
 	for _, err := range []error{
-		s.Lock(t.Context(), store.Address, address, "stolen"),
-		s.SetMinimum(t.Context(), store.Worker{Kind: store.User, Account: "alice", Name: "_rig2"}, 64),
-		s.Message(t.Context(), store.User, "alice", "hello"),
+		s.Lock(t.Context(), "ann", store.Address, address, "stolen"),
+		s.SetMinimum(t.Context(), "ann", store.Worker{Kind: store.User, Account: "alice", Name: "_rig2"}, 64),
+		s.Message(t.Context(), "ann", store.User, "alice", "hello"),
 	} {
 		if err != nil {
 			t.Fatal(err)

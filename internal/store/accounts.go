@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"fmt"
@@ -46,48 +47,95 @@ const (
 const messageTime = 24 * time.Hour
 
 // SetPassword registers an account, or gives it another password, hashed; "" is none.
-func (s *Store) SetPassword(ctx context.Context, kind Kind, name, hash string) error {
-	return s.say(ctx, Change{Kind: NewPassword, Account: name}, kind, "password = $2", hash)
+func (s *Store) SetPassword(ctx context.Context, by string, kind Kind, name, hash string) error {
+	return s.say(ctx, by, Change{Kind: NewPassword, Account: name}, kind, nil, "password = $2", hash)
 }
 
 // Lock keeps an account from mining, for a reason that its miners are told.
-func (s *Store) Lock(ctx context.Context, kind Kind, name, reason string) error {
-	return s.say(ctx, Change{Kind: Locked, Account: name, Reason: reason}, kind, "locked = $2, reason = $3", now(), clean(reason))
+func (s *Store) Lock(ctx context.Context, by string, kind Kind, name, reason string) error {
+	return s.say(ctx, by, Change{Kind: Locked, Account: name, Reason: reason}, kind, nil, "locked = $2, reason = $3", now(), clean(reason))
 }
 
 // Unlock ends Lock.
-func (s *Store) Unlock(ctx context.Context, kind Kind, name string) error {
-	return s.say(ctx, Change{Kind: Unlocked, Account: name}, kind, "locked = $2, reason = $3", int64(0), "")
+func (s *Store) Unlock(ctx context.Context, by string, kind Kind, name string) error {
+	return s.say(ctx, by, Change{Kind: Unlocked, Account: name}, kind, nil, "locked = $2, reason = $3", int64(0), "")
 }
 
 // Message is shown to the miners of an account.
-func (s *Store) Message(ctx context.Context, kind Kind, name, text string) error {
-	return s.say(ctx, Change{Kind: NewMessage, Account: name, Reason: text}, kind, "")
+func (s *Store) Message(ctx context.Context, by string, kind Kind, name, text string) error {
+	return s.say(ctx, by, Change{Kind: NewMessage, Account: name, Reason: text}, kind, nil, "")
 }
 
 // SetMinimum gives a worker a least difficulty; 0 is none.
-func (s *Store) SetMinimum(ctx context.Context, w Worker, least float64) error {
-	return s.say(ctx, Change{Kind: NewMinimum, Account: w.Account, Worker: w.Name, Minimum: least}, w.Kind, "")
+func (s *Store) SetMinimum(ctx context.Context, by string, w Worker, least float64) error {
+	return s.say(ctx, by, Change{Kind: NewMinimum, Account: w.Account, Worker: w.Name, Minimum: least}, w.Kind, nil, "")
 }
 
 func now() int64 { return time.Now().UnixMicro() }
 
-// say stores what is said of an account, whose row is changed as set says, and the
-// change of it.
-func (s *Store) say(ctx context.Context, c Change, kind Kind, set string, args ...any) error {
+// said is what was said of an account before.
+type said struct {
+	registered bool
+	password   string
+	locked     int64
+	reason     string
+	minimum    string // of the worker
+}
+
+// of are what is before and after a change, for the audit log.
+func (a *said) of(c *Change, hash, minimum string) (before, after string) {
+	locked := func(since int64, reason string) string {
+		if since == 0 {
+			return "not locked"
+		}
+		return "locked: " + reason
+	}
+	password := func(hash string) string {
+		if hash == "" {
+			return "no password"
+		}
+		return "a password"
+	}
+	switch c.Kind {
+	case Locked, Unlocked:
+		return locked(a.locked, a.reason), locked(map[ChangeKind]int64{Locked: 1}[c.Kind], c.Reason)
+	case NewPassword:
+		return password(a.password), password(hash)
+	case NewMinimum:
+		return "least difficulty " + cmp.Or(a.minimum, "none"), "least difficulty " + cmp.Or(minimum, "none")
+	}
+	return "", c.Reason
+}
+
+// say stores what somebody says of an account, whose row is changed as set says, and
+// the change of it. check, if any, may refuse it.
+func (s *Store) say(ctx context.Context, by string, c Change, kind Kind, check func(table.Tx, int64, *said) error, set string, args ...any) error {
+	if err := errBy(by); err != nil {
+		return fmt.Errorf("%s of %s: %w", c.Kind, Owner{kind, c.Account}, err)
+	}
 	return s.db.Write(ctx, func(tx table.Tx) error {
 		at := now()
-		var number int64
-		if err := rows(ctx, tx, "select changes from feed"+s.db.Lock(), nil, func(scan func(...any) error) error { return scan(&number) }); err != nil {
-			return err
-		}
-		number++
-		if _, err := tx.Exec(ctx, "update feed set changes = $1", number); err != nil {
+		row, err := s.nextAudit(ctx, tx)
+		if err != nil {
 			return err
 		}
 		id, name, err := account(ctx, tx, kind, clean(c.Account), at)
 		if err != nil {
 			return err
+		}
+		var before said
+		var registered int64
+		if err := one(ctx, tx, "select registered, password, locked, reason from accounts where id = $1", []any{id}, &registered, &before.password, &before.locked, &before.reason); err != nil {
+			return err
+		}
+		before.registered = registered != 0
+		if err := one(ctx, tx, "select minimum from workers where account = $1 and name = $2", []any{id, clean(c.Worker)}, &before.minimum); err != nil {
+			return err
+		}
+		if check != nil {
+			if err := check(tx, id, &before); err != nil {
+				return err
+			}
 		}
 		if set != "" {
 			if _, err := tx.Exec(ctx, "update accounts set "+set+" where id = $1", append([]any{id}, args...)...); err != nil {
@@ -100,25 +148,51 @@ func (s *Store) say(ctx context.Context, c Change, kind Kind, set string, args .
 			}
 		}
 		c.Account = name
-		minimum := ""
-		if c.Minimum > 0 {
-			minimum = difficulty.ExactOf(c.Minimum).String()
-		}
-		if c.Kind == NewMinimum {
-			if _, err := tx.Exec(ctx, "insert into workers (account, name, created) values ($1, $2, $3) on conflict do nothing", id, clean(c.Worker), at); err != nil {
-				return err
-			}
-			if _, err := tx.Exec(ctx, "update workers set minimum = $3 where account = $1 and name = $2", id, clean(c.Worker), minimum); err != nil {
-				return err
-			}
-		}
-		if err := forget(ctx, tx, &c, at); err != nil {
+		minimum, err := s.tell(ctx, tx, &c, id, at)
+		if err != nil {
 			return err
 		}
-		_, err = tx.Exec(ctx, "insert into changes (number, at, kind, account, worker, reason, minimum) values ($1, $2, $3, $4, $5, $6, $7)",
-			number, at, string(c.Kind), c.Account, clean(c.Worker), clean(c.Reason), minimum)
-		return err
+		subject := Owner{kind, name}.String()
+		if c.Kind == NewMinimum {
+			subject += ", worker " + c.Worker
+		}
+		hash := ""
+		if c.Kind == NewPassword {
+			hash, _ = args[0].(string)
+		}
+		was, is := before.of(&c, hash, minimum)
+		return s.audit(ctx, tx, AuditRow{Number: row, At: at, By: by, What: string(c.Kind), Subject: subject, Before: was, After: is})
 	})
+}
+
+// tell adds a change of an account to those that pools hear of, and stores a least
+// difficulty, whose text it gives.
+func (s *Store) tell(ctx context.Context, tx table.Tx, c *Change, id, at int64) (minimum string, err error) {
+	var number int64
+	if err := rows(ctx, tx, "select changes from feed"+s.db.Lock(), nil, func(scan func(...any) error) error { return scan(&number) }); err != nil {
+		return "", err
+	}
+	number++
+	if _, err := tx.Exec(ctx, "update feed set changes = $1", number); err != nil {
+		return "", err
+	}
+	if c.Minimum > 0 {
+		minimum = difficulty.ExactOf(c.Minimum).String()
+	}
+	if c.Kind == NewMinimum {
+		if _, err := tx.Exec(ctx, "insert into workers (account, name, created) values ($1, $2, $3) on conflict do nothing", id, clean(c.Worker), at); err != nil {
+			return "", err
+		}
+		if _, err := tx.Exec(ctx, "update workers set minimum = $3 where account = $1 and name = $2", id, clean(c.Worker), minimum); err != nil {
+			return "", err
+		}
+	}
+	if err := forget(ctx, tx, c, at); err != nil {
+		return "", err
+	}
+	_, err = tx.Exec(ctx, "insert into changes (number, at, kind, account, worker, reason, minimum) values ($1, $2, $3, $4, $5, $6, $7)",
+		number, at, string(c.Kind), c.Account, clean(c.Worker), clean(c.Reason), minimum)
+	return minimum, err
 }
 
 // forget deletes changes that the new one makes void, and old messages.

@@ -26,7 +26,7 @@ func money(t testing.TB, s *Store) string {
 func people(t testing.TB, s *Store, names ...string) {
 	t.Helper()
 	for _, n := range names {
-		if err := s.Message(t.Context(), User, n, "hello"); err != nil {
+		if err := s.Message(t.Context(), "ann", User, n, "hello"); err != nil {
 			t.Fatal(err)
 		}
 	}
