@@ -92,6 +92,22 @@ type Address struct {
 	network Network // base58: Main or Test
 }
 
+// Fold is a name as accounts are compared: bech32, which may be written in capital
+// letters (BIP173), in small ones, and everything else as it is. It need be no address.
+func Fold(name string) string {
+	i := strings.IndexByte(name, '1')
+	if i < 0 || name != strings.ToUpper(name) {
+		return name
+	}
+	lower := strings.ToLower(name)
+	for _, prefix := range bech32Prefix {
+		if lower[:i] == prefix {
+			return lower
+		}
+	}
+	return name
+}
+
 // Parse decodes s and checks its checksum, prefix and length. Bech32 may be
 // all lower or all upper case, not mixed. The error says what is wrong with s
 // without repeating it.

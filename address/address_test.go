@@ -352,3 +352,17 @@ func BenchmarkParse(b *testing.B) {
 		})
 	}
 }
+
+// Accounts are compared as miners may write them: bech32 in capital letters is the same.
+func TestFold(t *testing.T) {
+	const segwit = "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4"
+	for name, want := range map[string]string{
+		segwit: segwit, strings.ToUpper(segwit): segwit, "BCRT1X": "bcrt1x", "TB1": "tb1",
+		"Bc1q": "Bc1q", "alice": "alice", "Alice": "Alice", "ALICE1": "ALICE1", "LTC1Q": "LTC1Q", "": "",
+		"1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2": "1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2",
+	} {
+		if got := Fold(name); got != want {
+			t.Errorf("%q is %q, want %q", name, got, want)
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,6 +28,9 @@ type command struct {
 	run              func(c *call, ctx context.Context) error
 }
 
+// many arguments are words of one text.
+const many = math.MaxInt
+
 // commands are all, as help lists them.
 var commands []command
 
@@ -35,6 +39,12 @@ func init() { // they list each other
 		{"status", "", "how far each journal is stored, gaps, sums, the last block", 0, 0, (*call).status},
 		{"users", "", "all accounts: addresses and users", 0, 0, (*call).users},
 		{"user", "NAME", "an account, its workers and its last days", 1, 1, (*call).user},
+		{"user add", "NAME", "register a user; from the first one on, names that are no address need it", 1, 1, (*call).addUser},
+		{"user password", "NAME", "ask for its password, or read it from standard input; a user is registered", 1, 1, (*call).setPassword},
+		{"user lock", "NAME [REASON]", "keep an account from mining, for a reason that its miners are shown", 1, many, (*call).lock},
+		{"user unlock", "NAME", "let it mine again", 1, 1, (*call).unlock},
+		{"user minimum", "WORKER DIFF", "give a worker, such as NAME.RIG, a least difficulty; 0 is none", 2, 2, (*call).setMinimum},
+		{"user message", "NAME TEXT", "show a text to the miners of an account", 2, many, (*call).message},
 		{"workers", "[NAME]", "all workers, or those of an account", 0, 1, (*call).workers},
 		{"shifts", "", "the shifts of each pool, with their shares", 0, 0, (*call).shifts},
 		{"blocks", "", "blocks found and what became of them", 0, 0, (*call).blocks},
@@ -56,7 +66,8 @@ type call struct {
 // runCommand runs what was given on the command line.
 func (o *options) runCommand(ctx context.Context, stdout io.Writer) error {
 	name, args := o.command[0], o.command[1:]
-	if name == "journal" && len(args) > 0 {
+	// A user may be called as a command is: user with nothing behind its name shows it.
+	if name == "journal" && len(args) > 0 || name == "user" && len(args) > 1 {
 		name, args = name+" "+args[0], args[1:]
 	}
 	var names []string
@@ -69,6 +80,9 @@ func (o *options) runCommand(ctx context.Context, stdout io.Writer) error {
 			return fmt.Errorf("usage: ckdb %s", strings.TrimSpace(c.name+" "+c.args))
 		}
 		return c.run(&call{o, page.Page{Writer: stdout, Columns: o.columns(stdout)}, args}, ctx)
+	}
+	if strings.HasPrefix(name, "user ") {
+		return errors.New("usage: ckdb user NAME, or ckdb user add|password|lock|unlock|minimum|message NAME ...")
 	}
 	if name == "journal" {
 		return errors.New("usage: ckdb journal ls|cat|check [DIR]")

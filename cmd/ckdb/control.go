@@ -10,6 +10,8 @@ import (
 
 	"ckpool/control"
 	"ckpool/event"
+	"ckpool/internal/accounting"
+	"ckpool/internal/authority"
 	"ckpool/internal/buildinfo"
 	"ckpool/internal/forward"
 	"ckpool/internal/store"
@@ -90,6 +92,7 @@ func (s *service) commands(server *control.Server) {
 		s.events.Say(event.Notice, fmt.Sprintf("Control: loglevel %d", n))
 		return "success", nil
 	})
+	authority.NewServer(accounting.Authority{Store: s.store}, "ckdb "+buildinfo.Version(), s.events).Commands(server)
 	server.Handle(socket, "shutdown", func(context.Context, string) (string, error) {
 		s.events.Say(event.Notice, "Control: shutdown")
 		s.shutdown()

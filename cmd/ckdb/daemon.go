@@ -104,7 +104,7 @@ func (s *service) run(ctx context.Context, dir string) (err error) {
 	}
 	defer manager.Close()
 	if !s.options.forward {
-		if s.store, err = store.Open(ctx, s.where); err != nil {
+		if s.store, err = s.openStore(ctx, manager); err != nil || s.store == nil {
 			return err
 		}
 		defer s.store.Close()
@@ -138,6 +138,43 @@ func (s *service) run(ctx context.Context, dir string) (err error) {
 	around.Go(func() { s.reopenLog(ctx) })
 	around.Go(func() { s.keepManager(ctx, manager) })
 	return s.follow(ctx)
+}
+
+// openEvery is how often a database that is away is looked for.
+const openEvery = time.Second
+
+// openStore waits for a database that is away; the journals keep what comes. nil: ctx has
+// ended before.
+func (s *service) openStore(ctx context.Context, m manager) (*store.Store, error) {
+	tick := time.NewTicker(openEvery)
+	defer tick.Stop()
+	for told := ""; ; {
+		if m.watchdog > 0 {
+			_ = m.Alive()
+		}
+		opened, err := store.Open(ctx, s.where)
+		switch {
+		case ctx.Err() != nil:
+			if err == nil {
+				opened.Close()
+			}
+			return nil, nil
+		case err == nil || !store.Away(err):
+			return opened, err
+		}
+		if text := oneLine(err); text != told {
+			s.events.Say(event.Warning, text+"; trying again, journals keep what comes")
+			told = text
+			if m.Notifier != nil {
+				_ = m.Ready("Waiting for the database") // it hears of what fails from keepManager
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil, nil
+		case <-tick.C:
+		}
+	}
 }
 
 // usual is whether a journal is the one that nobody has named, and that need not be

@@ -22,8 +22,9 @@ Pools at other sites send their shares over NATS JetStream: there ckdb runs with
 and needs no database; the one with the database takes them by --nats, beside the journals
 of its own machine. There need be none; logs/journal is read as soon as it is there.
 
-With a command it shows what is stored, while it runs or not, and changes nothing. The
-database of the running instance is asked for by its socket; --db names another.
+With a command it shows what is stored, while it runs or not, and changes nothing but
+with "user add" and those after it, which say who may mine. The database of the running
+instance is asked for by its socket; --db names another.
 
 Long options may be abbreviated as long as they are unique.`,
 		Options: getopt.List(new(flags).set()),

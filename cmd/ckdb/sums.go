@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"ckpool/difficulty"
+	"ckpool/internal/accounting"
 	"ckpool/internal/figures"
 	"ckpool/internal/store"
 	"ckpool/work"
@@ -201,17 +202,29 @@ type day struct {
 func (c *call) user(ctx context.Context) error {
 	return c.with(ctx, func(s *store.Store) error {
 		list, err := accounts(ctx, s, c.args[0])
-		if err == nil && len(list) == 0 {
-			err = fmt.Errorf("%q has sent no share; \"ckdb users\" lists who has", c.args[0])
+		if err != nil {
+			return err
+		}
+		network, err := s.Network(ctx)
+		if err != nil {
+			return err
+		}
+		said, err := s.Account(ctx, accounting.ParseWorker(network, c.args[0]))
+		if err == nil && len(list) == 0 && !said.Exists {
+			err = fmt.Errorf("%q has sent no share and is not registered; \"ckdb users\" lists who has", c.args[0])
 		}
 		if err != nil {
 			return err
 		}
+		if len(list) == 0 {
+			list = []account{{User: said.Account, Kind: string(said.Kind), amounts: amountsOf(&store.Sum{}, recently{})}}
+		}
 		answer := struct {
 			account
+			standing
 			Machines []worker `json:"workers_list"`
 			Days     []day    `json:"days"`
-		}{account: list[0], Days: []day{}}
+		}{account: list[0], standing: standingOf(&said), Days: []day{}}
 		if answer.Machines, err = workers(ctx, s, c.args[0]); err != nil {
 			return err
 		}

@@ -17,16 +17,28 @@ const lookTime = 500 * time.Millisecond
 // Authority is what a store knows of accounts, for pools that ask.
 type Authority struct{ Store *store.Store }
 
-// Find implements authority.Accounts.
+// Find implements authority.Accounts. Until the first user is registered, every name
+// may mine.
 func (a Authority) Find(ctx context.Context, q authority.Question) (authority.Account, error) {
 	kind := store.User
 	if q.Payable {
 		kind = store.Address
 	}
 	found, err := a.Store.Account(ctx, store.Worker{Kind: kind, Account: q.User, Name: workerName(q.User, q.Worker)})
+	if err != nil {
+		return authority.Account{}, err
+	}
+	open := false
+	if !found.Registered && !q.Payable {
+		registers, err := a.Store.Registers(ctx)
+		if err != nil {
+			return authority.Account{}, err
+		}
+		open = !registers
+	}
 	return authority.Account{
-		Registered: found.Registered, Password: found.Password, Locked: found.Locked, Text: found.Reason, Minimum: found.Minimum,
-	}, err
+		Registered: found.Registered, Open: open, Password: found.Password, Locked: found.Locked, Text: found.Reason, Minimum: found.Minimum,
+	}, nil
 }
 
 // Position implements authority.Accounts.

@@ -208,7 +208,7 @@ func follow(t testing.TB, s *store.Store, dir string) *following {
 	return f
 }
 
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // behind waits until all is stored that is in the journal.
 func (f *following) behind() {

@@ -1,6 +1,8 @@
 package accounting
 
 import (
+	"strings"
+
 	"ckpool/address"
 	"ckpool/internal/store"
 )
@@ -10,6 +12,16 @@ import (
 func WorkerOf(network, user, worker string) store.Worker {
 	n, named := address.NetworkForChain(network)
 	return workerOf(n, named, user, worker)
+}
+
+// ParseWorker is WorkerOf of a whole name alone, which the first point or underscore
+// parts into the user's and the rest.
+func ParseWorker(network, name string) store.Worker {
+	user := name
+	if i := strings.IndexAny(name, "._"); i >= 0 {
+		user = name[:i]
+	}
+	return WorkerOf(network, user, name)
 }
 
 // workerOf is WorkerOf; named tells whether the network's addresses are known.

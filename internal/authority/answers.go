@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"ckpool/address"
 	"ckpool/internal/recent"
 )
 
@@ -42,6 +43,12 @@ const (
 	passwordsOfUser = 4
 )
 
+// foldWorker is a worker as workers are compared, whose name begins with the user's.
+func foldWorker(user, worker string) string {
+	n := min(len(user), len(worker))
+	return address.Fold(worker[:n]) + worker[n:]
+}
+
 func newAnswers() answers {
 	a := answers{
 		users: recent.New[string, knownUser](knownUsers), minimums: recent.New[string, float64](knownWorkers),
@@ -57,29 +64,32 @@ func (a *answers) digest(password string) passwordDigest {
 
 // find is the answer to a question.
 func (a *answers) find(q *Question) (Answer, bool) {
-	u, ok := a.users.Get(q.User)
+	u, ok := a.users.Get(address.Fold(q.User))
 	if !ok {
 		return Answer{}, false
 	}
 	if u.locked {
 		return Answer{Verdict: Locked, Text: u.text}, true
 	}
-	minimum, ok := a.minimums.Get(q.Worker)
+	minimum, ok := a.minimums.Get(foldWorker(q.User, q.Worker))
 	if !ok || !u.allowed || u.password && !slices.Contains(u.passwords, a.digest(cut(q.Password))) {
 		return Answer{}, false
 	}
-	a.users.Put(q.User, u)
-	a.minimums.Put(q.Worker, minimum)
+	a.users.Put(address.Fold(q.User), u)
+	a.minimums.Put(foldWorker(q.User, q.Worker), minimum)
 	return Answer{Verdict: Allowed, Minimum: minimum, Password: u.password}, true
 }
 
 // put remembers an answer.
 func (a *answers) put(q *Question, n *Answer) {
-	u, _ := a.users.Get(q.User)
+	u, _ := a.users.Get(address.Fold(q.User))
 	switch n.Verdict {
 	case Locked:
 		u.locked, u.text = true, lockText(n.Text)
 	case Allowed:
+		if n.Open {
+			return
+		}
 		u.locked, u.text, u.allowed, u.password = false, "", true, n.Password
 		if d := a.digest(q.Password); n.Password && !slices.Contains(u.passwords, d) {
 			if len(u.passwords) == passwordsOfUser {
@@ -87,11 +97,11 @@ func (a *answers) put(q *Question, n *Answer) {
 			}
 			u.passwords = append(slices.Clip(u.passwords), d)
 		}
-		a.minimums.Put(q.Worker, n.Minimum)
+		a.minimums.Put(foldWorker(q.User, q.Worker), n.Minimum)
 	default:
 		return
 	}
-	a.users.Put(q.User, u)
+	a.users.Put(address.Fold(q.User), u)
 }
 
 // apply brings what is known up to date.
@@ -100,8 +110,8 @@ func (a *answers) apply(n *Change) {
 	if n.Kind == Message {
 		return
 	}
-	a.changes.Put(n.User, a.change)
-	u, known := a.users.Get(n.User)
+	a.changes.Put(address.Fold(n.User), a.change)
+	u, known := a.users.Get(address.Fold(n.User))
 	switch n.Kind {
 	case Lock:
 		u.locked, u.text, known = true, lockText(n.Text), true
@@ -110,19 +120,20 @@ func (a *answers) apply(n *Change) {
 	case Password:
 		u.allowed, u.passwords = false, nil
 	case Minimum:
-		if _, known := a.minimums.Get(n.Worker); known {
-			a.minimums.Put(n.Worker, n.Minimum)
+		w := foldWorker(n.User, n.Worker)
+		if _, known := a.minimums.Get(w); known {
+			a.minimums.Put(w, n.Minimum)
 		}
 		return
 	}
 	if known {
-		a.users.Put(n.User, u)
+		a.users.Put(address.Fold(n.User), u)
 	}
 }
 
 // isLater tells whether the user of a question was changed after that change.
 func (a *answers) isLater(q *Question, change uint64) bool {
-	last, ok := a.changes.Get(q.User)
+	last, ok := a.changes.Get(address.Fold(q.User))
 	return ok && last > change
 }
 

@@ -82,6 +82,9 @@ type Answer struct {
 	// Password tells that the password was looked at: with another one the answer
 	// may be another.
 	Password bool `json:"password,omitempty"`
+	// Open tells that the user is allowed because nobody has registered yet. It is
+	// asked for again: somebody may have by then.
+	Open bool `json:"open,omitempty"`
 }
 
 func (a *Answer) check() error {

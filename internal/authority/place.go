@@ -27,11 +27,12 @@ type Place struct {
 // path is looked for anew each time: ckdb may come later than the pool.
 func (p Place) path() string { return sockdir.Find(p.Dir, p.Name, Socket) }
 
-// Answers tells whether there is a ckdb that answers.
+// Answers tells whether there is a ckdb that answers, though it may be that its
+// database is away.
 func (p Place) Answers(ctx context.Context) bool {
-	c, _, err := p.dial(ctx, hello{Version: version})
+	c, theirs, err := p.dial(ctx, hello{Version: version})
 	if err != nil {
-		return false
+		return theirs.Version == version
 	}
 	c.Close()
 	return true

@@ -19,6 +19,7 @@ import (
 // Account is what is known of a user and one of its workers.
 type Account struct {
 	Registered bool    // there is one of that name
+	Open       bool    // there is none, and none is needed: nobody has registered
 	Password   string  // hashed, see package credentials; "": every password will do
 	Locked     bool    // it may not mine
 	Text       string  // for its miners: why it is locked
@@ -265,6 +266,9 @@ func (s *Server) decide(ctx context.Context, q *Question) (Answer, error) {
 	}
 	a := Answer{Verdict: Allowed, Minimum: account.Minimum}
 	switch {
+	case !account.Registered && !q.Payable && account.Locked: // no password keeps it from strangers
+	case !account.Registered && !q.Payable && account.Open:
+		a.Open = true
 	case !account.Registered && !q.Payable:
 		return Answer{Verdict: Refused, Text: "No account of that name: register it, or use a bitcoin address as user name"}, nil
 	case account.Registered && account.Password != "":

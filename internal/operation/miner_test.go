@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -95,7 +96,7 @@ func (m *scriptMiner) submitLong(job string, tooLong int) (string, error) {
 	return "", err
 }
 
-// mine connect|share|bad|malformed|repeat|hears|session|close MINER …: a miner of the script.
+// mine connect|joins|share|bad|malformed|repeat|hears|session|close MINER …: a miner of the script.
 func mine(ts *testscript.TestScript, neg bool, args []string) {
 	want(ts, false, args, 2, "mine VERB MINER ...")
 	w, verb, name := worldOf(ts), args[0], args[1]
@@ -114,10 +115,25 @@ func mine(ts *testscript.TestScript, neg bool, args []string) {
 			return
 		}
 		ts.Check(err)
+		if neg {
+			ts.Fatalf("%s is let in", args[0])
+		}
 		if w.miners == nil {
 			w.miners = map[string]*scriptMiner{}
 		}
 		w.miners[name] = m
+		return
+	}
+	if verb == "joins" { // USER: it is let in in the end
+		ts.Check(await(func() error {
+			m, err := dial("127.0.0.1:"+ts.Getenv("PORT"), args[0], "")
+			if err != nil {
+				<-time.After(time.Second) // who tries again at once is kept waiting for longer
+				return err
+			}
+			w.miners[name] = m
+			return nil
+		}))
 		return
 	}
 	m := w.miners[name]

@@ -122,6 +122,7 @@ type terror struct {
 	what                        string
 	full, stalled               bool // the journal's disk
 	upgrade, pool, ckdb, server bool // the others are killed
+	early                       bool // ckdb is back before the server
 }
 
 var (
@@ -135,6 +136,7 @@ var (
 	serverTerrors = []terror{
 		{what: "PostgreSQL killed", server: true},
 		{what: "all killed", pool: true, ckdb: true, server: true},
+		{what: "all killed, ckdb back first", pool: true, ckdb: true, server: true, early: true},
 	}
 	diskTerrors = []terror{
 		{what: "disk full", full: true},
@@ -192,6 +194,9 @@ func (k *tortured) round() (what string) {
 	if err != nil {
 		k.t.Fatal(err)
 	}
+	if do.early {
+		k.startCkdb()
+	}
 	if do.server {
 		if err := k.server.Run(); err != nil {
 			k.t.Fatal(err)
@@ -199,10 +204,6 @@ func (k *tortured) round() (what string) {
 	}
 	if k.pool == nil {
 		k.pool = k.start()
-	}
-	if k.ckdb != nil && !running(k.ckdb.Process.Pid) { // it found no database, as a service manager would see
-		_ = k.ckdb.Wait()
-		k.ckdb = nil
 	}
 	if k.ckdb == nil {
 		k.startCkdb()

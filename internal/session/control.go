@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"unsafe"
 
+	"ckpool/address"
 	"ckpool/internal/netserver"
 	"ckpool/stratum"
 )
@@ -143,10 +144,11 @@ func (h *Handler) Lock(user, text string, done Done) {
 	}, done)
 }
 
-// isOf tells whether one of the client's workers is the user's.
+// isOf tells whether one of the client's workers is the user's, as accounts are compared.
 func (c client) isOf(user string) bool {
+	user = address.Fold(user)
 	for i := range c.allLogins() {
-		if c.logins.at(i).value.user.Name == user {
+		if address.Fold(c.logins.at(i).value.user.Name) == user {
 			return true
 		}
 	}

@@ -3,8 +3,11 @@ package store
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"ckpool/difficulty"
@@ -14,7 +17,8 @@ import (
 // Account is what an operator has said of an account, and of one of its workers.
 type Account struct {
 	Worker             // of the question
-	Registered bool    // somebody has said anything of it
+	Exists     bool    // it is registered, has mined, or somebody has said something of it
+	Registered bool    // by Add or SetPassword
 	Password   string  // hashed; "" none
 	Locked     bool    // it may not mine
 	Reason     string  // why it is locked, for its miners
@@ -46,70 +50,88 @@ const (
 // messageTime is how long a message is kept for pools that are away.
 const messageTime = 24 * time.Hour
 
+// ErrRegistered tells that an account is registered already.
+var ErrRegistered = errors.New("it is registered already")
+
+// SimilarError tells that a name would be taken for that of an account which is
+// registered already.
+type SimilarError struct{ Name string }
+
+func (e *SimilarError) Error() string {
+	return "a user named " + e.Name + " is registered, and the two would be taken for each other"
+}
+
+// Add registers an account, without a password.
+func (s *Store) Add(ctx context.Context, by string, kind Kind, name string) error {
+	return s.say(ctx, by, Change{Kind: NewPassword, Account: name}, kind, "", true)
+}
+
 // SetPassword registers an account, or gives it another password, hashed; "" is none.
 func (s *Store) SetPassword(ctx context.Context, by string, kind Kind, name, hash string) error {
-	return s.say(ctx, by, Change{Kind: NewPassword, Account: name}, kind, nil, "password = $2", hash)
+	return s.say(ctx, by, Change{Kind: NewPassword, Account: name}, kind, "password = $2", false, hash)
 }
 
 // Lock keeps an account from mining, for a reason that its miners are told.
 func (s *Store) Lock(ctx context.Context, by string, kind Kind, name, reason string) error {
-	return s.say(ctx, by, Change{Kind: Locked, Account: name, Reason: reason}, kind, nil, "locked = $2, reason = $3", now(), clean(reason))
+	return s.say(ctx, by, Change{Kind: Locked, Account: name, Reason: reason}, kind, "locked = $2, reason = $3", false, now(), clean(reason))
 }
 
 // Unlock ends Lock.
 func (s *Store) Unlock(ctx context.Context, by string, kind Kind, name string) error {
-	return s.say(ctx, by, Change{Kind: Unlocked, Account: name}, kind, nil, "locked = $2, reason = $3", int64(0), "")
+	return s.say(ctx, by, Change{Kind: Unlocked, Account: name}, kind, "locked = $2, reason = $3", false, int64(0), "")
 }
 
 // Message is shown to the miners of an account.
 func (s *Store) Message(ctx context.Context, by string, kind Kind, name, text string) error {
-	return s.say(ctx, by, Change{Kind: NewMessage, Account: name, Reason: text}, kind, nil, "")
+	return s.say(ctx, by, Change{Kind: NewMessage, Account: name, Reason: text}, kind, "", false)
 }
 
 // SetMinimum gives a worker a least difficulty; 0 is none.
 func (s *Store) SetMinimum(ctx context.Context, by string, w Worker, least float64) error {
-	return s.say(ctx, by, Change{Kind: NewMinimum, Account: w.Account, Worker: w.Name, Minimum: least}, w.Kind, nil, "")
+	return s.say(ctx, by, Change{Kind: NewMinimum, Account: w.Account, Worker: w.Name, Minimum: least}, w.Kind, "", false)
 }
 
 func now() int64 { return time.Now().UnixMicro() }
 
-// said is what was said of an account before.
-type said struct {
-	registered bool
-	password   string
-	locked     int64
-	reason     string
-	minimum    string // of the worker
+// standing is what was said of an account, and of one of its workers.
+type standing struct {
+	registered, locked        int64 // since when; 0: not
+	password, reason, minimum string
 }
 
-// of are what is before and after a change, for the audit log.
-func (a *said) of(c *Change, hash, minimum string) (before, after string) {
-	locked := func(since int64, reason string) string {
-		if since == 0 {
+func (s *Store) standing(ctx context.Context, tx table.Tx, id int64, worker string) (a standing, err error) {
+	if err := one(ctx, tx, "select registered, password, locked, reason from accounts where id = $1", []any{id}, &a.registered, &a.password, &a.locked, &a.reason); err != nil {
+		return a, err
+	}
+	return a, one(ctx, tx, "select minimum from workers where account = $1 and name = $2", []any{id, worker}, &a.minimum)
+}
+
+// of is what the audit log says of it where a change of a kind is made.
+func (a *standing) of(kind ChangeKind) string {
+	switch kind {
+	case Locked, Unlocked:
+		if a.locked == 0 {
 			return "not locked"
 		}
-		return "locked: " + reason
-	}
-	password := func(hash string) string {
-		if hash == "" {
-			return "no password"
-		}
-		return "a password"
-	}
-	switch c.Kind {
-	case Locked, Unlocked:
-		return locked(a.locked, a.reason), locked(map[ChangeKind]int64{Locked: 1}[c.Kind], c.Reason)
+		return "locked: " + a.reason
 	case NewPassword:
-		return password(a.password), password(hash)
+		switch {
+		case a.registered == 0:
+			return "not registered"
+		case a.password == "":
+			return "registered, without a password"
+		}
+		sum := sha256.Sum256([]byte(a.password)) // tells one from another, and nothing of it
+		return fmt.Sprintf("registered, with password %x", sum[:4])
 	case NewMinimum:
-		return "least difficulty " + cmp.Or(a.minimum, "none"), "least difficulty " + cmp.Or(minimum, "none")
+		return "least difficulty " + cmp.Or(a.minimum, "none")
 	}
-	return "", c.Reason
+	return ""
 }
 
-// say stores what somebody says of an account, whose row is changed as set says, and
-// the change of it. check, if any, may refuse it.
-func (s *Store) say(ctx context.Context, by string, c Change, kind Kind, check func(table.Tx, int64, *said) error, set string, args ...any) error {
+// say stores what somebody says of an account, whose row is changed as set says, and the
+// change of it. It must not be registered where that is what is said.
+func (s *Store) say(ctx context.Context, by string, c Change, kind Kind, set string, add bool, args ...any) error {
 	if err := errBy(by); err != nil {
 		return fmt.Errorf("%s of %s: %w", c.Kind, Owner{kind, c.Account}, err)
 	}
@@ -123,76 +145,93 @@ func (s *Store) say(ctx context.Context, by string, c Change, kind Kind, check f
 		if err != nil {
 			return err
 		}
-		var before said
-		var registered int64
-		if err := one(ctx, tx, "select registered, password, locked, reason from accounts where id = $1", []any{id}, &registered, &before.password, &before.locked, &before.reason); err != nil {
+		before, err := s.standing(ctx, tx, id, clean(c.Worker))
+		if err != nil {
 			return err
-		}
-		before.registered = registered != 0
-		if err := one(ctx, tx, "select minimum from workers where account = $1 and name = $2", []any{id, clean(c.Worker)}, &before.minimum); err != nil {
-			return err
-		}
-		if check != nil {
-			if err := check(tx, id, &before); err != nil {
-				return err
-			}
 		}
 		if set != "" {
 			if _, err := tx.Exec(ctx, "update accounts set "+set+" where id = $1", append([]any{id}, args...)...); err != nil {
 				return err
 			}
 		}
-		if c.Kind != NewMessage {
-			if _, err := tx.Exec(ctx, "update accounts set registered = $2 where id = $1 and registered = 0", id, at); err != nil {
+		if c.Kind == NewPassword {
+			n, err := tx.Exec(ctx, "update accounts set registered = $2 where id = $1 and registered = 0", id, at)
+			if err != nil {
 				return err
+			}
+			switch {
+			case add && n == 0:
+				return ErrRegistered
+			case n > 0:
+				if err := unlike(ctx, tx, id, name); err != nil {
+					return err
+				}
 			}
 		}
 		c.Account = name
-		minimum, err := s.tell(ctx, tx, &c, id, at)
+		if err := s.tell(ctx, tx, &c, id, at); err != nil {
+			return err
+		}
+		after, err := s.standing(ctx, tx, id, clean(c.Worker))
 		if err != nil {
 			return err
 		}
-		subject := Owner{kind, name}.String()
-		if c.Kind == NewMinimum {
-			subject += ", worker " + c.Worker
+		r := AuditRow{Number: row, At: at, By: by, What: string(c.Kind), Subject: Owner{kind, name}.String(), Before: before.of(c.Kind), After: after.of(c.Kind)}
+		switch c.Kind {
+		case NewMinimum:
+			r.Subject += ", worker " + c.Worker
+		case NewMessage:
+			r.After = c.Reason
 		}
-		hash := ""
-		if c.Kind == NewPassword {
-			hash, _ = args[0].(string)
-		}
-		was, is := before.of(&c, hash, minimum)
-		return s.audit(ctx, tx, AuditRow{Number: row, At: at, By: by, What: string(c.Kind), Subject: subject, Before: was, After: is})
+		return s.audit(ctx, tx, r)
 	})
 }
 
 // tell adds a change of an account to those that pools hear of, and stores a least
-// difficulty, whose text it gives.
-func (s *Store) tell(ctx context.Context, tx table.Tx, c *Change, id, at int64) (minimum string, err error) {
+// difficulty.
+func (s *Store) tell(ctx context.Context, tx table.Tx, c *Change, id, at int64) error {
 	var number int64
-	if err := rows(ctx, tx, "select changes from feed"+s.db.Lock(), nil, func(scan func(...any) error) error { return scan(&number) }); err != nil {
-		return "", err
+	if err := one(ctx, tx, "select changes from feed"+s.db.Lock(), nil, &number); err != nil {
+		return err
 	}
 	number++
 	if _, err := tx.Exec(ctx, "update feed set changes = $1", number); err != nil {
-		return "", err
+		return err
 	}
+	minimum := ""
 	if c.Minimum > 0 {
 		minimum = difficulty.ExactOf(c.Minimum).String()
 	}
 	if c.Kind == NewMinimum {
 		if _, err := tx.Exec(ctx, "insert into workers (account, name, created) values ($1, $2, $3) on conflict do nothing", id, clean(c.Worker), at); err != nil {
-			return "", err
+			return err
 		}
 		if _, err := tx.Exec(ctx, "update workers set minimum = $3 where account = $1 and name = $2", id, clean(c.Worker), minimum); err != nil {
-			return "", err
+			return err
 		}
 	}
 	if err := forget(ctx, tx, c, at); err != nil {
-		return "", err
+		return err
 	}
-	_, err = tx.Exec(ctx, "insert into changes (number, at, kind, account, worker, reason, minimum) values ($1, $2, $3, $4, $5, $6, $7)",
+	_, err := tx.Exec(ctx, "insert into changes (number, at, kind, account, worker, reason, minimum) values ($1, $2, $3, $4, $5, $6, $7)",
 		number, at, string(c.Kind), c.Account, clean(c.Worker), clean(c.Reason), minimum)
-	return minimum, err
+	return err
+}
+
+// unlike fails where another registered name differs from an account's in case and white
+// space alone.
+func unlike(ctx context.Context, tx table.Tx, id int64, name string) error {
+	plain := func(name string) string { return strings.ToLower(strings.TrimSpace(name)) }
+	return rows(ctx, tx, "select name from accounts where registered > 0 and id <> $1", []any{id}, func(scan func(...any) error) error {
+		var other string
+		if err := scan(&other); err != nil {
+			return err
+		}
+		if plain(other) == plain(name) {
+			return &SimilarError{other}
+		}
+		return nil
+	})
 }
 
 // forget deletes changes that the new one makes void, and old messages.
@@ -240,7 +279,7 @@ func (s *Store) Account(ctx context.Context, w Worker) (a Account, err error) {
 			[]any{string(w.Kind), fold(w.Kind, clean(w.Account)), clean(w.Name)}, func(scan func(...any) error) error {
 				var registered, locked int64
 				err := scan(&registered, &a.Password, &locked, &a.Reason, &minimum)
-				a.Registered, a.Locked = registered != 0, locked != 0
+				a.Exists, a.Registered, a.Locked = true, registered != 0, locked != 0
 				return err
 			})
 	})
@@ -248,6 +287,25 @@ func (s *Store) Account(ctx context.Context, w Worker) (a Account, err error) {
 		a.Minimum, err = parseMinimum(minimum)
 	}
 	return a, err
+}
+
+// Registers tells whether users are registered: one is.
+func (s *Store) Registers(ctx context.Context) (yes bool, err error) {
+	err = s.db.Read(ctx, func(tx table.Tx) error {
+		return rows(ctx, tx, "select 1 from accounts where kind = 'user' and registered > 0 limit 1", nil, func(scan func(...any) error) error {
+			yes = true
+			return nil
+		})
+	})
+	return yes, err
+}
+
+// Network is that of the pools in the database, "" while there is none.
+func (s *Store) Network(ctx context.Context) (network string, err error) {
+	err = s.db.Read(ctx, func(tx table.Tx) error {
+		return rows(ctx, tx, "select network from ckdb", nil, func(scan func(...any) error) error { return scan(&network) })
+	})
+	return network, err
 }
 
 func parseMinimum(text string) (float64, error) {

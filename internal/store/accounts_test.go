@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -38,11 +39,11 @@ func TestAccounts(t *testing.T) {
 			}
 		}
 		for w, want := range map[Worker]Account{
-			{User, "alice", "rig1"}: {Registered: true, Password: "hash2", Locked: true, Reason: "unpaid", Minimum: 4096},
-			{User, "alice", "rig2"}: {Registered: true, Password: "hash2", Locked: true, Reason: "unpaid"},
-			{User, "alice", "new"}:  {Registered: true, Password: "hash2", Locked: true, Reason: "unpaid"},
-			{Address, address, ""}:  {Registered: true},
-			{User, "bob", ""}:       {}, // a message makes nobody
+			{User, "alice", "rig1"}: {Exists: true, Registered: true, Password: "hash2", Locked: true, Reason: "unpaid", Minimum: 4096},
+			{User, "alice", "rig2"}: {Exists: true, Registered: true, Password: "hash2", Locked: true, Reason: "unpaid"},
+			{User, "alice", "new"}:  {Exists: true, Registered: true, Password: "hash2", Locked: true, Reason: "unpaid"},
+			{Address, address, ""}:  {Exists: true}, // a lock registers nobody
+			{User, "bob", ""}:       {Exists: true}, // nor does a message
 		} {
 			want.Worker = w
 			if a, err := s.Account(ctx, w); err != nil || a != want {
@@ -53,6 +54,15 @@ func TestAccounts(t *testing.T) {
 		for _, name := range []string{"Alice", "ALICE", " alice"} {
 			if a, err := s.Account(ctx, Worker{User, name, "rig1"}); err != nil || a != (Account{Worker: Worker{User, name, "rig1"}}) {
 				t.Errorf("%+v, %v", a, err)
+			}
+		}
+		if err := s.Add(ctx, "ann", User, "alice"); !errors.Is(err, ErrRegistered) {
+			t.Errorf("registered twice: %v", err)
+		}
+		var similar *SimilarError
+		for _, name := range []string{"Alice", " ALICE "} {
+			if err := s.Add(ctx, "ann", User, name); !errors.As(err, &similar) || similar.Name != "alice" {
+				t.Errorf("%q beside alice: %v", name, err)
 			}
 		}
 		list, err := s.Changes(ctx, 0, 100)

@@ -55,7 +55,7 @@ func balances(t testing.TB, s *Store) string {
 
 func reward(reference string, alice, bob, fee int64) Transaction {
 	return Transaction{Kind: Reward, Reference: reference, Entries: []Entry{
-		{Immature, user("Alice"), alice}, {Immature, user("bob"), bob}, {FeeImmature, Owner{}, fee}, {Chain, Owner{}, -alice - bob - fee},
+		{Immature, user("alice"), alice}, {Immature, user("bob"), bob}, {FeeImmature, Owner{}, fee}, {Chain, Owner{}, -alice - bob - fee},
 	}}
 }
 
@@ -64,7 +64,7 @@ func reward(reference string, alice, bob, fee int64) Transaction {
 func TestCase46(t *testing.T) {
 	each(t, func(t *testing.T, where string) {
 		s := open(t, where)
-		people(t, s, "Alice", "bob")
+		people(t, s, "alice", "bob")
 		const writers = 50
 		var wg sync.WaitGroup
 		var mu sync.Mutex
@@ -75,7 +75,7 @@ func TestCase46(t *testing.T) {
 				r := reward("block", 70+int64(w%2), 30, 5)
 				if w%3 == 0 { // another spelling of the same
 					slices.Reverse(r.Entries)
-					r.Entries[2].Owner.Name = "BOB"
+					r.Entries[2].Owner.Name = "bob"
 				}
 				p, err := s.Post(t.Context(), r)
 				mu.Lock()
@@ -228,7 +228,7 @@ func TestLedger(t *testing.T) {
 		if _, err := s.Correct(t.Context(), "ann", Reward, "b", []Entry{{Immature, user("alice"), -1}, {Immature, user("bob"), 1}}, ""); !errors.Is(err, ErrPosted) {
 			t.Errorf("a second correction: %v", err)
 		}
-		list, err := s.Statement(t.Context(), user("ALICE"))
+		list, err := s.Statement(t.Context(), user("alice"))
 		var got []string
 		for _, p := range list {
 			for _, e := range p.Entries {
@@ -265,7 +265,7 @@ func TestSettings(t *testing.T) {
 			{Name: SettingFee, Value: "20000", Height: 200, By: "ann"},
 			{Name: SettingFee, Value: "15000", Height: 150, By: "bea"},
 			{Name: SettingFee, Value: "30000", Since: 5000, By: "ann"},
-			{Name: SettingFee, Owner: user("Alice"), Value: "0", Height: 120, By: "ann"},
+			{Name: SettingFee, Owner: user("alice"), Value: "0", Height: 120, By: "ann"},
 			{Name: SettingFee, Value: "20001", Height: 200, By: "cora"}, // in the place of the second
 		} {
 			if _, err := s.Set(t.Context(), v); err != nil {

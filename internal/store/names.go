@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"ckpool/address"
 	"ckpool/internal/store/table"
 )
 
@@ -55,11 +56,7 @@ func fold(kind Kind, name string) string {
 	if kind == User {
 		return name
 	}
-	name = strings.TrimSpace(name)
-	if lower := strings.ToLower(name); strings.HasPrefix(lower, "bc1") || strings.HasPrefix(lower, "tb1") || strings.HasPrefix(lower, "bcrt1") {
-		return lower
-	}
-	return name
+	return address.Fold(strings.TrimSpace(name))
 }
 
 // resolve finds the numbers of the batch's workers and user agents, and gives new

@@ -8,60 +8,9 @@ import (
 	"strings"
 	"time"
 
-	"ckpool/address"
 	"ckpool/internal/credentials"
 	"ckpool/internal/store/table"
 )
-
-// Rules of names: what could be taken for another one is refused.
-const (
-	leastName = 3
-	mostName  = 64
-)
-
-// checkName refuses names that cannot be registered.
-func checkName(name string) error {
-	base58 := func(r rune) bool {
-		return !strings.ContainsRune("123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz", r)
-	}
-	trimmed := strings.Trim(name, "_.- ")
-	_, err := address.Parse(trimmed)
-	switch {
-	case len(name) < leastName || len(name) > mostName:
-		return fmt.Errorf("user %q: want a name of %d to %d bytes", name, leastName, mostName)
-	case strings.ContainsAny(name, "/._*") || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r == 0x7f || r == 0xfffd }):
-		return fmt.Errorf(`user %q: want a name without / . _ *, spaces and control characters`, name)
-	case err == nil, len(trimmed) >= 16 && strings.ContainsAny(trimmed[:1], "13") && !strings.ContainsFunc(trimmed, base58):
-		return fmt.Errorf("user %q: it looks like an address, whose owner would be robbed of it", name)
-	}
-	return nil
-}
-
-// AddUser registers a user with a password, hashed.
-func (s *Store) AddUser(ctx context.Context, by, name, hash string) error {
-	if err := checkName(name); err != nil {
-		return err
-	}
-	if hash == "" {
-		return fmt.Errorf("user %q: want a password", name)
-	}
-	return s.say(ctx, by, Change{Kind: NewPassword, Account: name}, User, func(tx table.Tx, _ int64, a *said) error {
-		if a.registered {
-			return fmt.Errorf("user %q: there is one", name)
-		}
-		lower := func(name string) string { return strings.ToLower(strings.Trim(name, "_.- ")) }
-		return rows(ctx, tx, "select name from accounts where kind = 'user' and registered > 0", nil, func(scan func(...any) error) error {
-			var other string
-			if err := scan(&other); err != nil {
-				return err
-			}
-			if lower(other) == lower(name) {
-				return fmt.Errorf("user %q: there is %q, who could be taken for it", name, other)
-			}
-			return nil
-		})
-	}, "password = $2", hash)
-}
 
 // owner is the account of an Owner, which has to be there.
 func (s *Store) owner(ctx context.Context, tx table.Tx, of Owner) (id int64, name string, err error) {

@@ -496,7 +496,6 @@ func TestCase14(t *testing.T) {
 		if _, err := n.s.Post(t.Context(), Transaction{Kind: Payout, Reference: "payment 1", Entries: []Entry{{Balance, user("alice"), -588}, {Paying, Owner{}, 588}}}); err != nil {
 			t.Fatal(err)
 		}
-		a = slices.Clone(n.chain)
 		n.grow(101, 150, 2)
 		n.follow()
 		n.has("chain 0, fee 0, fee immature 0, paying 588, alice balance -588, alice immature 0, bob balance 0, bob immature 0")

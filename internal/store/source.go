@@ -40,7 +40,7 @@ type finding struct {
 // chunk is how many heights are summed up in one query at first; then twice as many.
 const (
 	firstChunk = 16
-	mostChunk  = 2048
+	mostChunk  = 256
 )
 
 // Sums implements rewards.Source.
@@ -88,9 +88,12 @@ func (s *shareSource) sums(ctx context.Context, where string, args []any, yield 
 	value := s.store.db.Sum(table.Column{Name: "p.accepted_work", Kind: table.Exact, Merge: table.Add})
 	var parts []string
 	for _, of := range []string{jobSums.Name, pending.Name} {
-		parts = append(parts, fmt.Sprintf(`select j.height, i.uid, a.kind, a.folded, %s from jobs j join %s p on p.instance = j.instance and p.job = j.id
-			join workers w on w.id = p.worker join accounts a on a.id = w.account join instances i on i.id = j.instance
-			where %s and p.scheme = 0 and p.accepted > 0 group by j.height, i.uid, a.kind, a.folded`, value, of, where))
+		// By numbers first: names are longer, and rows of sums many.
+		parts = append(parts, fmt.Sprintf(`select g.height, i.uid, a.kind, a.folded, g.work from
+			(select j.height as height, p.instance as instance, w.account as account, %s as work from jobs j
+				join %s p on p.instance = j.instance and p.job = j.id join workers w on w.id = p.worker
+				where %s and p.scheme = 0 and p.accepted > 0 group by j.height, p.instance, w.account) g
+			join accounts a on a.id = g.account join instances i on i.id = g.instance`, value, of, where))
 	}
 	return rows(ctx, s.tx, strings.Join(parts, " union all ")+" order by 1 desc", args, func(scan func(...any) error) error {
 		var v rewards.Sum

@@ -67,6 +67,10 @@ func Open(ctx context.Context, where string) (*Store, error) {
 	return &Store{db: db, workersPerAccount: WorkersPerAccount, foldLeast: 20_000, foldMost: 1_000_000, workers: map[Worker]int64{}, agents: map[string]int64{}}, nil
 }
 
+// Away reports an error of [Open] that is worth another try later: the server of the
+// database cannot be reached, or does not serve yet.
+func Away(err error) bool { return postgres.Away(err) }
+
 // Redacted is what Open takes without the password in it.
 func Redacted(where string) string {
 	if u, err := url.Parse(where); err == nil && u.Scheme != "" {
@@ -109,10 +113,4 @@ func (s *Store) Register(ctx context.Context, in Instance) (at Position, err err
 		})
 	})
 	return at, err
-}
-
-// Network is that of the first instance that was registered, "" before.
-func (s *Store) Network(ctx context.Context) (name string, err error) {
-	err = s.db.Read(ctx, func(tx table.Tx) error { return one(ctx, tx, "select network from ckdb", nil, &name) })
-	return name, err
 }

@@ -32,6 +32,9 @@ type DB struct {
 	Long time.Duration
 }
 
+// connectTime is how long a server may take to answer that was not given another time.
+const connectTime = 10 * time.Second
+
 // Open connects to the database of a URL and brings its tables to the form of this
 // program. check is asked before, with the numbers of the tables there and of the
 // newest migration that was run, 0 for none, and of that this program knows.
@@ -39,6 +42,9 @@ func Open(ctx context.Context, url string, check func(tables int, version, known
 	config, err := pgx.ParseConfig(url)
 	if err != nil {
 		return nil, err
+	}
+	if config.ConnectTimeout == 0 {
+		config.ConnectTimeout = connectTime
 	}
 	for name, value := range map[string]string{
 		"application_name": "ckdb",

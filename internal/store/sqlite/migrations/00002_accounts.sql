@@ -13,6 +13,7 @@ alter table accounts add column registered integer not null default 0; -- when; 
 alter table accounts add column password text not null default '';
 alter table accounts add column locked integer not null default 0; -- since when; 0: not
 alter table accounts add column reason text not null default '';
+create index accounts_registered on accounts (registered) where kind = 'user' and registered > 0;
 alter table workers add column minimum text not null default ''; -- least difficulty
 
 create table changes (
