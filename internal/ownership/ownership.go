@@ -27,7 +27,7 @@ import (
 
 // Limits of what is looked at.
 const (
-	MaxMessage   = 1_000  // bytes
+	MaxMessage   = 2_000  // bytes
 	MaxSignature = 16_000 // bytes, in base64: more than the largest script that may be spent
 )
 

@@ -439,7 +439,7 @@ func TestRecovered(t *testing.T) {
 func TestLimits(t *testing.T) {
 	a := wallets(t)["p2wpkh"].address
 	big := strings.Repeat("x", MaxMessage+1)
-	if err := Verify(a, big, recovered(key(1), big, true, 0)); err == nil || !strings.Contains(err.Error(), "at most 1000") {
+	if err := Verify(a, big, recovered(key(1), big, true, 0)); err == nil || !strings.Contains(err.Error(), "at most 2000") {
 		t.Error(err)
 	}
 	if err := Verify(a, "", strings.Repeat("A", MaxSignature+1)); err == nil || !strings.Contains(err.Error(), "at most 16000") {
@@ -490,7 +490,7 @@ func TestClaim(t *testing.T) {
 			t.Errorf("%s it is a proof", name)
 		}
 	}
-	for _, bad := range [][3]string{{"", "a", "b"}, {"p", "a | Change: c", "b"}, {"p", "a\n", "b"}, {"p", "a", strings.Repeat("x", 1000)}, {"p", "a", "b|c"}} {
+	for _, bad := range [][3]string{{"", "a", "b"}, {"p", "a | Change: c", "b"}, {"p", "a\n", "b"}, {"p", "a", strings.Repeat("x", MaxMessage)}, {"p", "a", "b|c"}} {
 		if c, err := NewClaim(bad[0], bad[1], bad[2], now); err == nil {
 			t.Errorf("%q is claimed as %q", bad, c.Text())
 		}

@@ -61,6 +61,9 @@ func (s *Store) SetRole(ctx context.Context, by, name string, role credentials.R
 		if err := one(ctx, tx, "select role from accounts where id = $1", []any{id}, &before); err != nil {
 			return "", "", err
 		}
+		if _, err := credentials.ParseRole(string(role)); role != credentials.Member && err != nil {
+			return "", "", err
+		}
 		_, err = tx.Exec(ctx, "update accounts set role = $2 where id = $1", id, string(role))
 		return before, string(role), err
 	})
