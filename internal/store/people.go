@@ -174,7 +174,7 @@ func onOff(secret string) string {
 }
 
 // TrySecret puts the secret that was offered in force, by a code of it, with new recovery
-// codes. Tries of it are limited as those of logins.
+// codes. The secret is that of who tries: there is nothing to guess.
 func (s *Store) TrySecret(ctx context.Context, by, name, code string, at time.Time, codes []credentials.Digest) error {
 	return s.person(ctx, by, "one-time codes", Owner{User, name}, func(tx table.Tx, id int64) (before, after string, err error) {
 		var old, text string
