@@ -559,7 +559,7 @@ func (c *call) payoutBook(ctx context.Context) error {
 		for _, o := range v.Outputs {
 			addresses = append(addresses, o.Address)
 		}
-		accounts, err := p.store.PaidTo(ctx, addresses)
+		accounts, err := p.store.AccountsPaid(ctx, addresses)
 		if err != nil {
 			return err
 		}

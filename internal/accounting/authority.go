@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"ckpool/internal/authority"
+	"ckpool/internal/credentials"
 	"ckpool/internal/store"
 )
 
@@ -66,6 +67,16 @@ func (a Authority) Changes(ctx context.Context, after uint64, most int) ([]autho
 		case <-time.After(lookTime):
 		}
 	}
+}
+
+// AddTry implements authority.Accounts.
+func (a Authority) AddTry(ctx context.Context, limits []credentials.Limit) (time.Duration, error) {
+	return a.Store.AddTry(ctx, limits)
+}
+
+// TakeBackTry implements authority.Accounts.
+func (a Authority) TakeBackTry(ctx context.Context, limits []credentials.Limit) error {
+	return a.Store.TakeBackTry(ctx, limits)
 }
 
 var kinds = map[store.ChangeKind]authority.Kind{

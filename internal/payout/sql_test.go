@@ -43,7 +43,7 @@ var users = []string{"u1", "u2"}
 func empty(t *testing.T, where string) *book {
 	b := open(t, where)
 	for _, name := range users {
-		if err := b.store.Add(t.Context(), store.User, name); err != nil {
+		if err := b.store.Add(t.Context(), "ann", store.User, name); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -26,9 +26,7 @@ func money(t testing.TB, s *Store) string {
 func people(t testing.TB, s *Store, names ...string) {
 	t.Helper()
 	for _, n := range names {
-		if err := s.Message(t.Context(), User, n, "hello"); err != nil {
-			t.Fatal(err)
-		}
+		change(t, s, "insert into accounts (kind, folded, name, created) values ('user', $1, $2, 1)", n, n)
 	}
 }
 

@@ -65,31 +65,46 @@ func (s *Store) Payees(ctx context.Context) (list []payout.Payee, err error) {
 		if err != nil {
 			return err
 		}
+		sets, err := addressSets(ctx, tx, "true") // what waits may take back what holds
+		if err != nil {
+			return err
+		}
+		at := now()
 		sum := s.db.Sum(table.Column{Name: "e.amount", Merge: table.Add})
-		return rows(ctx, tx, "select a.id, a.kind, a.name, a.locked, a.reason, "+sum+` from ledger_entries e join accounts a on a.id = e.account
-			where e.book = 'balance' group by a.id, a.kind, a.name, a.locked, a.reason having sum(e.amount) <> 0 order by a.id`, nil, func(scan func(...any) error) error {
+		return rows(ctx, tx, "select a.id, a.kind, a.folded, a.name, a.locked, a.reason, a.held, a.held_reason, "+sum+` from ledger_entries e join accounts a on a.id = e.account
+			where e.book = 'balance' group by a.id, a.kind, a.folded, a.name, a.locked, a.reason, a.held, a.held_reason having sum(e.amount) <> 0 order by a.id`, nil, func(scan func(...any) error) error {
 			var p payout.Payee
-			var kind Kind
-			var locked int64
-			var reason string
-			if err := scan(&p.Account, &kind, &p.Name, &locked, &reason, &p.Balance); err != nil {
+			var o Owner
+			var locked, held int64
+			var lockedFor, heldFor string
+			if err := scan(&p.Account, &o.Kind, &o.Name, &p.Name, &locked, &lockedFor, &held, &heldFor, &p.Balance); err != nil {
 				return err
 			}
 			p.Minimum = least[p.Account]
-			if kind == Address {
-				p.Targets = []payout.Target{{Address: p.Name, Parts: 1}}
+			paid := holding(sets[o], o, at)
+			for _, part := range paid.Parts {
+				p.Targets = append(p.Targets, payout.Target{Address: part.Address, Parts: part.PPM})
 			}
-			if locked != 0 {
-				p.Held = "locked"
-				if reason != "" {
-					p.Held += ": " + reason
-				}
+			switch {
+			case locked != 0:
+				p.Held = because("locked", lockedFor)
+			case held != 0:
+				p.Held = because("held", heldFor)
+			case len(paid.Parts) == 0:
+				p.Held = paid.Void
 			}
 			list = append(list, p)
 			return nil
 		})
 	})
 	return list, err
+}
+
+func because(what, reason string) string {
+	if reason == "" {
+		return what
+	}
+	return what + ": " + reason
 }
 
 // leasts are the minimum payouts that hold of one account alone.
@@ -115,8 +130,8 @@ func (s *Store) leasts(ctx context.Context, tx table.Tx) (map[int64]int64, error
 		})
 }
 
-// PaidTo are the accounts that are paid to addresses, by address.
-func (s *Store) PaidTo(ctx context.Context, addresses []string) (accounts map[string]int64, err error) {
+// AccountsPaid are the accounts that are paid to addresses, by address.
+func (s *Store) AccountsPaid(ctx context.Context, addresses []string) (accounts map[string]int64, err error) {
 	accounts = map[string]int64{}
 	err = s.db.Read(ctx, func(tx table.Tx) error {
 		for _, a := range addresses {

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"ckpool/difficulty"
+	"ckpool/internal/ownership"
 	"ckpool/internal/store/table"
 )
 
@@ -28,6 +29,7 @@ const (
 	SettingDay      = "autopayday"  // satoshis of such runs in a day
 	SettingRetired  = "retired"     // instances by id, that nothing more comes from
 	SettingStart    = "start"       // height of the first block that is rewarded
+	SettingWait     = "addresswait" // seconds until a changed payout address holds
 	SettingScripts  = "scripts"     // of outputs, in hex: the pool's, beside those of its jobs
 )
 
@@ -94,6 +96,7 @@ var settings = map[string]setting{
 	SettingDay:      {"0", false, whole(0, satoshis)},
 	SettingRetired:  {"", false, hexOf(16, 16)},
 	SettingStart:    {"", false, whole(0, 1<<40)},
+	SettingWait:     {"259200", false, whole(0, 30*24*3600)},
 	SettingScripts:  {"", false, hexOf(1, 10_000)},
 }
 
@@ -107,6 +110,9 @@ type Setting struct {
 	Height int64 // and height
 	At     int64 // when it was said; given
 	By     string
+	// Proof that it is the owner who says it: SettingLeast of an address account needs
+	// one. What was signed is LeastWhat of the value, for the account.
+	Proof *ownership.Proof
 }
 
 // ErrSettled tells that a setting would have held for a block that is rewarded.
@@ -155,6 +161,9 @@ func (s *Store) set(ctx context.Context, tx table.Tx, v *Setting) error {
 			return fmt.Errorf("%w: %s", ErrAccount, v.Owner)
 		}
 		subject += " of " + v.Owner.String()
+		if err := owned(ctx, tx, v, at); err != nil {
+			return err
+		}
 	}
 	before, _, err := s.setting(ctx, tx, v.Name, id, at, satoshis)
 	if err != nil {
@@ -176,6 +185,18 @@ func (s *Store) set(ctx context.Context, tx table.Tx, v *Setting) error {
 	}
 	return s.audit(ctx, tx, AuditRow{Number: number, At: at, By: v.By, What: "set", Subject: subject, Before: before,
 		After: fmt.Sprintf("%s from time %d, height %d", v.Value, v.Since, v.Height)})
+}
+
+// owned refuses what is for the owner of an address alone to say.
+func owned(ctx context.Context, tx table.Tx, v *Setting, at int64) error {
+	if v.Owner.Kind != Address || v.Name != SettingLeast {
+		return nil
+	}
+	if v.Proof == nil || fold(Address, v.Proof.Address().String()) != v.Owner.Name {
+		return ErrProof
+	}
+	_, err := spend(ctx, tx, v.Owner, LeastWhat(v.Value), at, []*ownership.Proof{v.Proof})
+	return err
 }
 
 // SettingNames are the names of all settings, sorted.

@@ -254,6 +254,9 @@ func TestOpenAfterCutOff(t *testing.T) {
 		}
 		if strings.HasPrefix(where, "postgres") {
 			change(t, s, "drop table "+strings.Join(tables, ", "))
+			change(t, s, `do $$ declare f text; begin
+				for f in select oid::regprocedure::text from pg_proc where pronamespace = current_schema()::regnamespace loop execute 'drop function ' || f; end loop;
+			end $$`)
 		} else {
 			slices.Reverse(tables) // those that refer to others first
 			for _, name := range tables {
