@@ -23,11 +23,12 @@ and needs no database; the one with the database takes them by --nats, beside th
 of its own machine. There need be none; logs/journal is read as soon as it is there.
 
 With --node it follows the chain of that node, divides the pool's blocks among those who
-worked for them, and keeps a ledger of what they are owed: see docs/accounting.md.
+worked for them, and keeps a ledger of what they are owed: see docs/accounting.md. "payout"
+pays it from the wallet of that node; where money moves you are asked.
 
 With a command it shows what is stored, while it runs or not, and changes nothing but
 with "user add" and those after it, which say who may mine, and with "set NAME VALUE",
-"block" and "retire", which are about rewards and are kept in an audit log. The database of the running
+"block" and "retire", which are about rewards and are kept in an audit log, and with "payout". The database of the running
 instance is asked for by its socket; --db names another.
 
 Long options may be abbreviated as long as they are unique.`,
@@ -57,6 +58,7 @@ status, loglevel=N and shutdown.`,
 				{Term: "ckdb --json blocks", Text: "blocks found, for a program to read"},
 				{Term: "ckdb --node http://user:password@127.0.0.1:8332", Text: "store, follow the chain and make rewards"},
 				{Term: "ckdb set fee 0.9%", Text: "the pool keeps 0.9 % of blocks that are found from now on"},
+				{Term: "ckdb --node http://user:password@127.0.0.1:8332 --wallet pool payout send", Text: "pay who is owed enough"},
 				{Term: "ckdb explain block 900000", Text: "who gets how much of it, to follow by hand"},
 			},
 		}, {

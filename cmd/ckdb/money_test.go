@@ -2,9 +2,13 @@ package main
 
 import (
 	"context"
+	"database/sql"
+	"errors"
+	"fmt"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -17,6 +21,7 @@ import (
 	"ckpool/internal/accounting"
 	"ckpool/internal/payout"
 	"ckpool/internal/store"
+	"ckpool/internal/store/sqlite"
 	"ckpool/internal/testkit/btcd"
 	"ckpool/internal/testkit/corewallet"
 	"ckpool/internal/testkit/postgres"
@@ -153,6 +158,38 @@ func sign(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	ts.Check(client.Call(context.Background(), &signed, "walletprocesspsbt", strings.TrimSpace(ts.ReadFile(args[0]))))
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(signed.PSBT), 0o600))
+}
+
+// dump FILE: all tables about money, to compare.
+func dump(ts *testscript.TestScript, _ bool, args []string) {
+	where, driver := ts.Getenv("CKDB_DB"), "pgx"
+	if !strings.Contains(where, "://") {
+		where, driver = "file:"+filepath.Join(where, sqlite.File), "sqlite"
+	}
+	db, err := sql.Open(driver, where)
+	ts.Check(err)
+	defer db.Close()
+	var text strings.Builder
+	for _, table := range []string{"accounts", "settings", "audit", "ledger_head", "ledger", "ledger_entries", "payment_head", "payment_runs", "payments", "payment_outputs",
+		"payment_versions", "payment_amounts", "payment_inputs", "payment_strangers"} {
+		rows, err := db.Query("select * from " + table)
+		ts.Check(err)
+		columns, err := rows.Columns()
+		ts.Check(err)
+		var lines []string
+		for rows.Next() {
+			values, places := make([]any, len(columns)), make([]any, len(columns))
+			for i := range places {
+				places[i] = &values[i]
+			}
+			ts.Check(rows.Scan(places...))
+			lines = append(lines, fmt.Sprintln(values...))
+		}
+		ts.Check(errors.Join(rows.Err(), rows.Close()))
+		slices.Sort(lines)
+		text.WriteString(table + "\n" + strings.Join(lines, ""))
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text.String()), 0o600))
 }
 
 // pay ADDRESS SATOSHIS: a person pays with the wallet, as $TXID, in a block.

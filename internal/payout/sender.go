@@ -105,30 +105,38 @@ func (s *Sender) Replace(ctx context.Context, id int64) (Payment, error) {
 }
 
 // Guard reports spends of the wallet that the book does not know, as a *StrangeError.
-func (s *Sender) Guard(ctx context.Context) error { return s.guard(ctx, "") }
+// Nothing is stored.
+func (s *Sender) Guard(ctx context.Context) error {
+	_, _, err := s.strangers(ctx, "")
+	return err
+}
 
-// guard knows one more txid.
+// guard is Guard, and stores how far the wallet was compared. It knows one more txid,
+// unless that is "".
 func (s *Sender) guard(ctx context.Context, known string) error {
-	since, err := s.Book.Cursor(ctx)
-	if err != nil {
+	since, next, err := s.strangers(ctx, known)
+	if err != nil || next == since || known != "" {
 		return err
+	}
+	return s.Book.SetCursor(ctx, next)
+}
+
+func (s *Sender) strangers(ctx context.Context, known string) (since, next string, err error) {
+	if since, err = s.Book.Cursor(ctx); err != nil {
+		return since, since, err
 	}
 	txids, next, err := s.Wallet.Spends(ctx, since)
 	if err != nil {
-		return err
+		return since, next, err
 	}
-	strangers, err := s.Book.Strangers(ctx, txids)
+	list, err := s.Book.Strangers(ctx, txids)
 	if err != nil {
-		return err
+		return since, next, err
 	}
-	strangers = slices.DeleteFunc(strangers, func(txid string) bool { return txid == known })
-	if len(strangers) > 0 {
-		return &StrangeError{strangers}
+	if list = slices.DeleteFunc(list, func(txid string) bool { return txid == known }); len(list) > 0 {
+		return since, next, &StrangeError{list}
 	}
-	if next == since || known != "" {
-		return nil
-	}
-	return s.Book.SetCursor(ctx, next)
+	return since, next, nil
 }
 
 // Fund makes the unsigned transaction of a planned payment, and looks its inputs up in
@@ -241,7 +249,7 @@ func (s *Sender) Send(ctx context.Context, id int64) (Payment, error) {
 	case Exported:
 		return p, fmt.Errorf("payout: payment %d is with its signer: give the signed file", id)
 	}
-	if err := s.Guard(ctx); err != nil {
+	if err := s.guard(ctx, ""); err != nil {
 		return p, err
 	}
 	if p.State == Planned {
@@ -409,7 +417,7 @@ func (s *Sender) Export(ctx context.Context, id int64) (string, error) {
 	if p.State != Planned {
 		return "", fmt.Errorf("payout: payment %d is %s: only one that is planned is exported", id, p.State)
 	}
-	if err := s.Guard(ctx); err != nil {
+	if err := s.guard(ctx, ""); err != nil {
 		return "", err
 	}
 	f, inputs, err := s.Fund(ctx, &p)
@@ -523,7 +531,7 @@ func (s *Sender) Bump(ctx context.Context, id, rate int64) (Payment, error) {
 	if rate < s.Settings.MinRate || rate > s.Settings.MaxRate {
 		return p, fmt.Errorf("payout: fee rate %d is not within its bounds %d and %d", rate, s.Settings.MinRate, s.Settings.MaxRate)
 	}
-	if err := s.Guard(ctx); err != nil {
+	if err := s.guard(ctx, ""); err != nil {
 		return p, err
 	}
 	last := p.Versions[len(p.Versions)-1]
@@ -700,7 +708,7 @@ func (s *Sender) Auto(ctx context.Context, payees []Payee, l Limits, solvency in
 	if solvency < 0 {
 		return nil, fmt.Errorf("payout: autopay stopped: the pool owes %s more than it has: run ckdb check", FormatBitcoins(-solvency))
 	}
-	if err := s.Guard(ctx); err != nil {
+	if err := s.guard(ctx, ""); err != nil {
 		return nil, err
 	}
 	auto := *s

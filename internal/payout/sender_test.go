@@ -732,7 +732,7 @@ func TestAutopay(t *testing.T) { each(t, testAutopay) }
 func testAutopay(t *testing.T, empty func(*testing.T) TestBook) {
 	x := start(t, empty, 105)
 	s := x.sender("op")
-	if err := s.Guard(t.Context()); err != nil { // where its cursor stays
+	if err := s.guard(t.Context(), ""); err != nil { // where its cursor stays
 		t.Fatal(err)
 	}
 	was := x.book.Dump()
