@@ -539,19 +539,19 @@ func TestCase14(t *testing.T) {
 		n.follow()
 		n.has(mature)
 		// Once more, and alice was paid already.
-		if _, err := n.s.Post(t.Context(), Transaction{Kind: Payout, Reference: "payment 1", Entries: []Entry{{Balance, user("alice"), -588}, {Paying, Owner{}, 588}}}); err != nil {
+		if _, err := n.s.Post(t.Context(), Transaction{Kind: Payout, Reference: "payment 1", Entries: []Entry{{Balance, user("alice"), -588}, {Chain, Owner{}, 588}}}); err != nil {
 			t.Fatal(err)
 		}
 		n.grow(101, 150, 2)
 		n.follow()
-		n.has("chain 0, fee 0, fee immature 0, paying 588, alice balance -588, alice immature 0, bob balance 0, bob immature 0")
+		n.has("chain 588, fee 0, fee immature 0, alice balance -588, alice immature 0, bob balance 0, bob immature 0")
 		p.jobAt(251, 10)
 		p.find("alice", 50, true, out(1000, poolScript))
 		p.over()
 		n.bury(101)
 		n.follow()
 		n.follow()
-		n.has("chain -1000, fee 20, fee immature 0, paying 588, alice balance 392, alice immature 0, bob balance 0, bob immature 0")
+		n.has("chain -412, fee 20, fee immature 0, alice balance 392, alice immature 0, bob balance 0, bob immature 0")
 		var kinds []string
 		list, err := n.s.Statement(t.Context(), user("bob"))
 		for _, p := range list {

@@ -1,0 +1,94 @@
+package store
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"ckpool/internal/payout"
+)
+
+// Who has a balance is a payee: an address is paid to itself, a user has no address, who
+// is locked is held; what is said of one account alone is its own minimum, and what holds
+// only later does not hold now.
+func TestPayees(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		s, _ := registered(t, where, 1)
+		const address = "bcrt1ql2dr3h6gxtffkym0sxslvfxcpsgy0cmg0887vm"
+		people(t, s, "bob", "eve", "zoe")
+		if err := s.Message(t.Context(), Address, strings.ToUpper(address), "hello"); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Lock(t.Context(), User, "eve", "asked for it"); err != nil {
+			t.Fatal(err)
+		}
+		owners := []Owner{user("bob"), user("eve"), {Address, address}}
+		for i, o := range owners {
+			if _, err := s.Post(t.Context(), Transaction{Kind: Maturity, Reference: fmt.Sprint(i), Entries: []Entry{{Balance, o, int64(i + 1)}, {Chain, Owner{}, -int64(i + 1)}}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, v := range []Setting{{Name: SettingLeast, Value: "7", Owner: user("bob")}, {Name: SettingLeast, Value: "8", Owner: user("bob"), Height: 1_000_000}, {Name: SettingLeast, Value: "5000"},
+			{Name: SettingPayer, Value: "pool"}, {Name: SettingRateMost, Value: "500"}, {Name: SettingAutopay, Value: "10"}, {Name: SettingDay, Value: "20"}} {
+			v.By = "op"
+			if _, err := s.Set(t.Context(), v); err != nil {
+				t.Fatal(err)
+			}
+		}
+		list, err := s.Payees(t.Context())
+		if err != nil || len(list) != 3 {
+			t.Fatalf("%+v, %v", list, err)
+		}
+		got := map[string]string{}
+		for _, p := range list {
+			got[p.Name] = fmt.Sprintf("%d %d %s %v", p.Balance, p.Minimum, p.Held, p.Targets)
+		}
+		for name, want := range map[string]string{
+			"bob": "1 7  []", "eve": "2 0 locked: asked for it []", strings.ToUpper(address): "3 0  [{" + strings.ToUpper(address) + " 1}]",
+		} {
+			if got[name] != want {
+				t.Errorf("%s is %q, want %q", name, got[name], want)
+			}
+		}
+		settings, limits, err := s.PayoutSettings(t.Context())
+		if err != nil || settings.Minimum != 5000 || settings.PayeesPay || settings.MaxRate != 500 || limits != (payout.Limits{Run: 10, Day: 20}) || settings.Check() != nil {
+			t.Errorf("%+v, %+v, %v", settings, limits, err)
+		}
+		if plan, err := payout.Make(list, settings); err != nil || len(plan.Payments) != 0 || len(plan.Left) != 3 {
+			t.Errorf("%+v, %v", plan, err)
+		}
+		to, err := s.PaidTo(t.Context(), []string{address, "script 51"})
+		if err != nil || len(to) != 1 || to[address] == 0 {
+			t.Errorf("%v, %v", to, err)
+		}
+	})
+}
+
+// A spend that a person books debits who was paid by it, once, below zero too.
+func TestBookStranger(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		s, _ := registered(t, where, 1)
+		people(t, s, "bob")
+		b := s.Payments()
+		entries := []payout.Entry{{Ledger: payout.Fees, Amount: -2}, {Ledger: payout.Balance, Account: 1, Amount: -10}, {Ledger: payout.Pool, Amount: -5}, {Ledger: payout.Chain, Amount: 17}}
+		for range 2 {
+			if err := b.BookStranger(t.Context(), "op", "ab", entries); err != nil {
+				t.Fatal(err)
+			}
+		}
+		list, err := s.Balances(t.Context())
+		if text := fmt.Sprint(list, err); len(list) != 4 || !strings.Contains(text, "bob -10") || !strings.Contains(text, "{network fee    -2}") || !strings.Contains(text, "{fee    -5}") {
+			t.Error(text)
+		}
+		if left, err := b.Strangers(t.Context(), []string{"ab", "cd"}); err != nil || fmt.Sprint(left) != "[cd]" {
+			t.Error(left, err)
+		}
+		if audit, err := s.Audit(t.Context(), 0); err != nil || len(audit) != 1 || audit[0].Subject != "ab" {
+			t.Error(audit, err)
+		}
+		if err := b.BookStranger(t.Context(), "op", "cd", []payout.Entry{{Ledger: payout.Balance, Account: 99, Amount: -1}, {Ledger: payout.Chain, Amount: 1}}); err == nil {
+			t.Error("an account that does not exist is debited")
+		}
+		consistent(t, s)
+	})
+}
