@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -88,6 +89,31 @@ func TestBookStranger(t *testing.T) {
 		}
 		if err := b.BookStranger(t.Context(), "op", "cd", []payout.Entry{{Ledger: payout.Balance, Account: 99, Amount: -1}, {Ledger: payout.Chain, Amount: 1}}); err == nil {
 			t.Error("an account that does not exist is debited")
+		}
+		consistent(t, s)
+	})
+}
+
+// An account is not debited of more than it has, and nothing of the change is stored.
+func TestDebitTooMuch(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		s, _ := registered(t, where, 1)
+		people(t, s, "bob")
+		if _, err := s.Post(t.Context(), Transaction{Kind: Maturity, Reference: "a", Entries: []Entry{{Balance, user("bob"), 9}, {Chain, Owner{}, -9}}}); err != nil {
+			t.Fatal(err)
+		}
+		b := s.Payments()
+		list, err := b.Begin(t.Context(), "op", []payout.Payment{{Outputs: []payout.Output{{Account: 1, Name: "bob", Address: "x", Script: []byte{1}, Debit: 10, Amount: 10}}}})
+		if err != nil || len(list) != 1 {
+			t.Fatal(list, err)
+		}
+		_, err = b.Change(t.Context(), list[0].ID, 0, payout.Change{To: payout.Signed, By: "op", Version: &payout.Version{Txid: "ab", Raw: []byte{1}, Amounts: []int64{10}},
+			Postings: []payout.Posting{{Kind: payout.KindPayout, Reference: "payment 1", Entries: []payout.Entry{{Ledger: payout.Balance, Account: 1, Amount: -10}, {Ledger: payout.Paying, Amount: 10}}}}})
+		if e, ok := errors.AsType[*payout.ShortError](err); !ok || e.Balance != 9 || e.Want != 10 {
+			t.Error(err)
+		}
+		if now, err := b.Payment(t.Context(), list[0].ID); err != nil || now.State != payout.Planned || now.Serial != 0 || len(now.Versions) != 0 {
+			t.Errorf("%+v, %v", now, err)
 		}
 		consistent(t, s)
 	})
