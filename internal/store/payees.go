@@ -130,13 +130,15 @@ func (s *Store) leasts(ctx context.Context, tx table.Tx) (map[int64]int64, error
 		})
 }
 
-// AccountsPaid are the accounts that are paid to addresses, by address.
+// AccountsPaid are the accounts that addresses belong to, by address: whoever is paid
+// there has said so, or mines under it.
 func (s *Store) AccountsPaid(ctx context.Context, addresses []string) (accounts map[string]int64, err error) {
 	accounts = map[string]int64{}
 	err = s.db.Read(ctx, func(tx table.Tx) error {
 		for _, a := range addresses {
 			var id int64
-			if err := one(ctx, tx, "select id from accounts where kind = 'address' and folded = $1", []any{fold(Address, a)}, &id); err != nil {
+			if err := one(ctx, tx, `select coalesce((select account from address_owners where address = $1),
+				(select id from accounts where kind = 'address' and folded = $1), 0)`, []any{fold(Address, a)}, &id); err != nil {
 				return err
 			}
 			if id != 0 {

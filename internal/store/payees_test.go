@@ -9,21 +9,28 @@ import (
 	"ckpool/internal/payout"
 )
 
-// Who has a balance is a payee: an address is paid to itself, a user has no address, who
-// is locked is held; what is said of one account alone is its own minimum, and what holds
+// Who has a balance is a payee: an address is paid to itself, a user where he says, who
+// is locked or held is not; what is said of one account alone is its own minimum, and what holds
 // only later does not hold now.
 func TestPayees(t *testing.T) {
 	each(t, func(t *testing.T, where string) {
 		s, _ := registered(t, where, 1)
 		const address = "bcrt1ql2dr3h6gxtffkym0sxslvfxcpsgy0cmg0887vm"
 		people(t, s, "bob", "eve", "zoe")
-		if err := s.Message(t.Context(), Address, strings.ToUpper(address), "hello"); err != nil {
+		if err := s.Message(t.Context(), "op", Address, strings.ToUpper(address), "hello"); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.Lock(t.Context(), User, "eve", "asked for it"); err != nil {
+		if err := s.Lock(t.Context(), "op", User, "eve", "asked for it"); err != nil {
 			t.Fatal(err)
 		}
-		owners := []Owner{user("bob"), user("eve"), {Address, address}}
+		if err := s.Hold(t.Context(), "op", user("zoe"), "who is she"); err != nil {
+			t.Fatal(err)
+		}
+		parts := []Part{{"moZGzkhP4BRTf2cUcXgaYbcTBk4FMtdSTN", 600_000}, {"2N8HhjcaL2vxACDhdYjzEsGmDJuU3ZFG7zr", 400_000}}
+		if _, err := s.SetAddresses(t.Context(), AddressChange{Owner: user("zoe"), Parts: parts, By: "zoe"}); err != nil {
+			t.Fatal(err)
+		}
+		owners := []Owner{user("bob"), user("eve"), {Address, address}, user("zoe")}
 		for i, o := range owners {
 			if _, err := s.Post(t.Context(), Transaction{Kind: Maturity, Reference: fmt.Sprint(i), Entries: []Entry{{Balance, o, int64(i + 1)}, {Chain, Owner{}, -int64(i + 1)}}}); err != nil {
 				t.Fatal(err)
@@ -37,7 +44,7 @@ func TestPayees(t *testing.T) {
 			}
 		}
 		list, err := s.Payees(t.Context())
-		if err != nil || len(list) != 3 {
+		if err != nil || len(list) != 4 {
 			t.Fatalf("%+v, %v", list, err)
 		}
 		got := map[string]string{}
@@ -45,7 +52,8 @@ func TestPayees(t *testing.T) {
 			got[p.Name] = fmt.Sprintf("%d %d %s %v", p.Balance, p.Minimum, p.Held, p.Targets)
 		}
 		for name, want := range map[string]string{
-			"bob": "1 7  []", "eve": "2 0 locked: asked for it []", strings.ToUpper(address): "3 0  [{" + strings.ToUpper(address) + " 1}]",
+			"bob": "1 7  []", "eve": "2 0 locked: asked for it []", strings.ToUpper(address): "3 0  [{" + address + " 1000000}]",
+			"zoe": "4 0 held: who is she [{2N8HhjcaL2vxACDhdYjzEsGmDJuU3ZFG7zr 400000} {moZGzkhP4BRTf2cUcXgaYbcTBk4FMtdSTN 600000}]",
 		} {
 			if got[name] != want {
 				t.Errorf("%s is %q, want %q", name, got[name], want)
@@ -55,11 +63,11 @@ func TestPayees(t *testing.T) {
 		if err != nil || settings.Minimum != 5000 || settings.PayeesPay || settings.MaxRate != 500 || limits != (payout.Limits{Run: 10, Day: 20}) || settings.Check() != nil {
 			t.Errorf("%+v, %+v, %v", settings, limits, err)
 		}
-		if plan, err := payout.Make(list, settings); err != nil || len(plan.Payments) != 0 || len(plan.Left) != 3 {
+		if plan, err := payout.Make(list, settings); err != nil || len(plan.Payments) != 0 || len(plan.Left) != 4 {
 			t.Errorf("%+v, %v", plan, err)
 		}
-		to, err := s.PaidTo(t.Context(), []string{address, "script 51"})
-		if err != nil || len(to) != 1 || to[address] == 0 {
+		to, err := s.AccountsPaid(t.Context(), []string{address, parts[0].Address, "script 51"})
+		if err != nil || len(to) != 2 || to[address] == 0 || to[parts[0].Address] == 0 || to[address] == to[parts[0].Address] {
 			t.Errorf("%v, %v", to, err)
 		}
 	})
