@@ -45,6 +45,9 @@ func init() { // they list each other
 		{"user lock", "NAME [REASON]", "keep an account from mining, for a reason that its miners are shown", 1, many, (*call).lock},
 		{"user unlock", "NAME", "let it mine again", 1, 1, (*call).unlock},
 		{"user minimum", "WORKER DIFF", "give a worker, such as NAME.RIG, a least difficulty; 0 is none", 2, 2, (*call).setMinimum},
+		{"user hold", "NAME REASON", "do not pay it, until there is \"user unhold\"; it earns on", 2, many, (*call).hold},
+		{"user unhold", "NAME", "pay it again", 1, 1, (*call).unhold},
+		{"user address", "NAME [ADDRESS[=PERCENT]...]", "show where a user is paid, or say it; a change waits some days", 1, many, (*call).addresses},
 		{"user message", "NAME TEXT", "show a text to the miners of an account", 2, many, (*call).message},
 		{"workers", "[NAME]", "all workers, or those of an account", 0, 1, (*call).workers},
 		{"shifts", "", "the shifts of each pool, with their shares", 0, 0, (*call).shifts},
@@ -125,7 +128,7 @@ func (o *options) runCommand(ctx context.Context, stdout io.Writer) error {
 		return c.run(&call{o, page.Page{Writer: stdout, Columns: o.columns(stdout)}, args}, ctx)
 	}
 	if strings.HasPrefix(name, "user ") {
-		return errors.New("usage: ckdb user NAME, or ckdb user add|password|lock|unlock|minimum|message NAME ...")
+		return errors.New("usage: ckdb user NAME, or ckdb user add|password|lock|unlock|minimum|hold|unhold|address|message NAME ...")
 	}
 	if usage := usageOf(name); usage != "" {
 		return errors.New(usage)

@@ -171,7 +171,7 @@ func (c *call) change(ctx context.Context, s *store.Store, of store.Owner) error
 	v := store.Setting{Name: c.args[0], Owner: of, Value: c.args[1], Since: time.Now().UnixMicro(), By: person()}
 	if v.Name == store.SettingFee {
 		var err error
-		if v.Value, err = millionths(v.Value); err != nil {
+		if v.Value, err = millionths("fee", v.Value); err != nil {
 			return err
 		}
 	}
@@ -230,8 +230,8 @@ func begin(v *store.Setting, text string, all []store.Setting) error {
 	return fmt.Errorf("--from %q: want a height, such as 900000, or a time, such as 2026-01-31 or \"2026-01-31 12:00\"", text)
 }
 
-// millionths reads a fee: millionths, or a percentage with % behind it.
-func millionths(text string) (string, error) {
+// millionths reads a ratio: millionths, or a percentage with % behind it.
+func millionths(what, text string) (string, error) {
 	percent, ok := strings.CutSuffix(text, "%")
 	if !ok {
 		return text, nil // the store judges it
@@ -241,7 +241,7 @@ func millionths(text string) (string, error) {
 	const places = 4
 	n, err := strconv.ParseUint(whole+part+strings.Repeat("0", max(places-len(part), 0)), 10, 32)
 	if err != nil || whole == "" || len(part) > places || n > 1_000_000 {
-		return "", fmt.Errorf("fee %q: want a percentage from 0%% to 100%% with at most %d decimals, such as 0.9%%, or millionths", text, places)
+		return "", fmt.Errorf("%s %q: want a percentage from 0%% to 100%% with at most %d decimals, such as 0.9%%, or millionths", what, text, places)
 	}
 	return strconv.FormatUint(n, 10), nil
 }

@@ -65,13 +65,13 @@ func AddressWhat(parts []Part) string {
 		if i > 0 {
 			b.WriteByte(',')
 		}
-		fmt.Fprintf(&b, " %s %s%%", p.Address, percent(p.PPM))
+		fmt.Fprintf(&b, " %s %s%%", p.Address, Percent(p.PPM))
 	}
 	return b.String()
 }
 
-// percent is a ratio without a rounding.
-func percent(ppm int64) string {
+// Percent is a ratio in millionths as people read it, without a rounding.
+func Percent(ppm int64) string {
 	return strings.TrimSuffix(strings.TrimRight(fmt.Sprintf("%d.%04d", ppm/10_000, ppm%10_000), "0"), ".")
 }
 
@@ -105,7 +105,7 @@ func (s *Store) parts(ctx context.Context, tx table.Tx, list []Part) ([]Part, er
 		case !a.On(network):
 			return nil, fmt.Errorf("address %s is of %s, the pool is on %s", a, a.Network(), network)
 		case p.PPM < 1 || p.PPM > Whole:
-			return nil, fmt.Errorf("address %s: it would have %s %%, want more than 0 and at most 100", a, percent(p.PPM))
+			return nil, fmt.Errorf("address %s: it would have %s %%, want more than 0 and at most 100", a, Percent(p.PPM))
 		}
 		p.Address = a.String()
 		total += p.PPM
@@ -117,7 +117,7 @@ func (s *Store) parts(ctx context.Context, tx table.Tx, list []Part) ([]Part, er
 		}
 	}
 	if total != Whole {
-		return nil, fmt.Errorf("the ratios sum up to %s %%: want 100", percent(total))
+		return nil, fmt.Errorf("the ratios sum up to %s %%: want 100", Percent(total))
 	}
 	return list, nil
 }
