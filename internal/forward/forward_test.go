@@ -240,6 +240,7 @@ func TestFaults(t *testing.T) {
 		pools     []*pool
 		forwarder *running // of the first pool
 		receiver  *running
+		published *nats.Subscription // hears the batches of the first pool
 	}
 	for _, tt := range []struct {
 		name  string
@@ -288,12 +289,11 @@ func TestFaults(t *testing.T) {
 		}, "Connection to NATS is lost"},
 		{"messages published twice", func(t *testing.T, w *world) {
 			c := connect(t, w.broker.url())
-			published, err := c.SubscribeSync(batchSubject(w.pools[0].id))
-			if err != nil {
-				t.Fatal(err)
-			}
-			for range 3 {
-				m, err := published.NextMsg(40 * time.Second)
+			for copies := range 3 {
+				m, err := w.published.NextMsg(5 * time.Second)
+				if copies > 0 && errors.Is(err, nats.ErrTimeout) {
+					return // all that there was
+				}
 				if err == nil {
 					err = c.Publish(m.Subject, m.Data)
 				}
@@ -308,6 +308,12 @@ func TestFaults(t *testing.T) {
 			w := &world{broker: startBroker(t), database: openDatabase(t)}
 			w.link = startLink(t, w.address)
 			w.pools = []*pool{startPool(t, 1), startPool(t, 2)}
+			if tt.name == "messages published twice" {
+				var err error
+				if w.published, err = connect(t, w.broker.url()).SubscribeSync(batchSubject(w.pools[0].id)); err != nil {
+					t.Fatal(err)
+				}
+			}
 			_, w.receiver = w.receive(w.broker.url())
 			_, w.forwarder = w.pools[0].forward(w.link.url(), w.log)
 			w.pools[1].forward(w.link.url(), w.log)
