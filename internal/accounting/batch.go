@@ -124,14 +124,14 @@ func (b *batch) miner(m *journal.Miner) miner {
 	if k, ok := b.miners[m]; ok {
 		return k
 	}
-	k := miner{index(b.workers, &b.rows.Workers, b.worker(m)), index(b.agents, &b.rows.Agents, m.Agent)}
+	k := miner{Index(b.workers, &b.rows.Workers, b.worker(m)), Index(b.agents, &b.rows.Agents, m.Agent)}
 	b.miners[m] = k
 	b.size += rowSize + len(m.User) + len(m.Worker) + len(m.Agent)
 	return k
 }
 
-// index is that of a value in a list, to which it is added if it is not there.
-func index[T comparable](known map[T]int32, list *[]T, v T) int32 {
+// Index is that of a value in a list, to which it is added if it is not there.
+func Index[T comparable](known map[T]int32, list *[]T, v T) int32 {
 	i, ok := known[v]
 	if !ok {
 		i = int32(len(*list))

@@ -426,19 +426,8 @@ func (b *batch) worker(network, user, worker string) int32 {
 	name := [2]string{user, worker}
 	n, ok := b.names[name]
 	if !ok {
-		n = index(b.workers, &b.rows.Workers, accounting.WorkerOf(network, user, worker))
+		n = accounting.Index(b.workers, &b.rows.Workers, accounting.WorkerOf(network, user, worker))
 		b.names[name] = n
-	}
-	return n
-}
-
-// index is that of a value in a list, to which it is added if it is not there.
-func index[T comparable](known map[T]int32, list *[]T, v T) int32 {
-	n, ok := known[v]
-	if !ok {
-		n = int32(len(*list))
-		*list = append(*list, v)
-		known[v] = n
 	}
 	return n
 }
@@ -507,7 +496,9 @@ func (b *batch) share(v *values, network string, number, at int64) {
 	})
 }
 
-func (b *batch) agent(v *values) int32 { return index(b.agents, &b.rows.Agents, v.optional("agent")) }
+func (b *batch) agent(v *values) int32 {
+	return accounting.Index(b.agents, &b.rows.Agents, v.optional("agent"))
+}
 
 // reject adds a share that the pool could not judge, so that it has no difficulty.
 func (b *batch) reject(v *values, network string, at int64) {

@@ -432,7 +432,7 @@ func TestKilled(t *testing.T) {
 					return list[0].At
 				}
 				begun := at()
-				after := time.After(time.Duration(r.IntN(200)) * time.Millisecond)
+				after := time.After(time.Duration(r.IntN(60)) * time.Millisecond) // an idle machine is done in half a second
 				for wait := true; wait; {
 					select {
 					case err := <-ended:
