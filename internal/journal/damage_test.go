@@ -478,6 +478,7 @@ func FuzzRing(f *testing.F) {
 	}
 	f.Add(slices.Clone(r.data[:r.at]), uint64(0), uint64(r.at))
 	f.Add([]byte{0xff, 0xff, 0xff, 0xff}, uint64(0), uint64(minRing))
+	f.Add(slices.Clone(r.data[:r.at]), uint64(0), uint64(r.at-6)) // a position that is between records
 	f.Fuzz(func(t *testing.T, b []byte, at, n uint64) {
 		r := &ring{data: make([]byte, minRing)}
 		copy(r.data, b)
@@ -487,7 +488,7 @@ func FuzzRing(f *testing.F) {
 			if err != nil {
 				return
 			}
-			if k.next-at > minRing*2 || k.next == at || end-k.next > n {
+			if k.next == at || k.next-at > n {
 				t.Fatalf("from %d to %d, of %d", at, k.next, end)
 			}
 			n = end - k.next

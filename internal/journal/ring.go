@@ -321,7 +321,8 @@ func (r *ring) take(at, end uint64) (k ringRecord, err error) {
 		return k, errRing
 	}
 	n := uint64(binary.NativeEndian.Uint32(r.data[offset:])) + 4
-	if n < ringRecordHead || n > size-offset || n > end-at {
+	padded := (n + ringAlign - 1) &^ uint64(ringAlign-1)
+	if n < ringRecordHead || n > size-offset || padded > end-at {
 		return k, errRing
 	}
 	b := r.data[offset : offset+n : offset+n]
@@ -332,7 +333,7 @@ func (r *ring) take(at, end uint64) (k ringRecord, err error) {
 	k.kind, k.time, k.job = Kind(b[6]), int64(binary.NativeEndian.Uint64(b[8:])), binary.NativeEndian.Uint64(b[16:])
 	b = b[ringRecordHead:]
 	k.miner, k.body = b[:miner:miner], b[miner:]
-	k.next = at + (n+ringAlign-1)&^uint64(ringAlign-1)
+	k.next = at + padded
 	return k, nil
 }
 
