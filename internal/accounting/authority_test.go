@@ -14,6 +14,7 @@ import (
 	"golang.org/x/crypto/argon2"
 
 	"ckpool/control"
+	"ckpool/event"
 	"ckpool/internal/authority"
 	"ckpool/internal/credentials"
 	"ckpool/internal/store"
@@ -135,7 +136,7 @@ func TestCase50(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		server := authority.NewServer(Authority{s}, "ckdb test", nil)
+		server := authority.NewServer(Authority{s}, "ckdb test", func(e event.Event) { t.Log(e.Text) })
 		try := func(from, user, password string) authority.Answer {
 			return server.Answer(t.Context(), authority.Question{User: user, Worker: user, Password: password, Remote: netip.MustParseAddr(from)})
 		}

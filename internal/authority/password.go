@@ -58,13 +58,24 @@ type passwords struct {
 	mu    sync.Mutex
 	known recent.Map[digest, bool] // guarded by mu
 	aged  time.Time                // guarded by mu; when known last forgot
+	// Who is over a limit, by source and account: until when it waits, and when that
+	// was found. Guarded by mu.
+	over recent.Map[string, overLimit]
 }
+
+type overLimit struct{ until, found time.Time }
+
+// overTime is how long who is over a limit is refused without another look at what is
+// stored: a flood of guesses costs little, and where a right password has made room
+// again, that soon counts.
+const overTime = time.Second
 
 type digest [sha256.Size]byte
 
 const (
 	knownPasswords = 100_000
 	knownTime      = time.Hour
+	knownOver      = 10_000
 )
 
 func newPasswords(accounts Accounts) *passwords {
@@ -73,6 +84,7 @@ func newPasswords(accounts Accounts) *passwords {
 		computing: make(chan struct{}, max(runtime.GOMAXPROCS(0)/2, 1)),
 		accounts:  accounts,
 		known:     recent.New[digest, bool](knownPasswords),
+		over:      recent.New[string, overLimit](knownOver),
 	}
 	rand.Read(p.key[:])
 	return p
@@ -102,7 +114,11 @@ func (p *passwords) check(ctx context.Context, q *Question, hash string) (right 
 	}
 	// Counted before it is known to be one: many may come at once.
 	limits := credentials.PasswordLimits(q.User, q.Remote)
+	if wait := p.waits(limits[0].Key); wait > 0 {
+		return false, wait, nil
+	}
 	if wait, err := p.accounts.AddTry(ctx, limits); err != nil || wait > 0 {
+		p.isOver(limits[0].Key, wait)
 		return false, wait, err
 	}
 	if right = slices.ContainsFunc(candidates(q.Password), h.Matches); right {
@@ -114,6 +130,26 @@ func (p *passwords) check(ctx context.Context, q *Question, hash string) (right 
 	defer p.mu.Unlock()
 	p.known.Put(d, right)
 	return right, 0, nil
+}
+
+// waits is how long who was over a limit a moment ago must wait.
+func (p *passwords) waits(who string) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if o, ok := p.over.Get(who); ok && time.Since(o.found) < overTime {
+		return time.Until(o.until)
+	}
+	return 0
+}
+
+func (p *passwords) isOver(who string, wait time.Duration) {
+	if wait <= 0 {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	p.over.Put(who, overLimit{now.Add(wait), now})
 }
 
 func (p *passwords) digest(parts ...string) (d digest) {
