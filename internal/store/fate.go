@@ -231,7 +231,7 @@ func (s *Store) checkBlocks(ctx context.Context, tell func(string, ...any)) erro
 			return err
 		}
 		for _, e := range net {
-			bad := b.posted == "" || b.posted == postedMature && (e.Book == Immature || e.Book == FeeImmature)
+			bad := b.posted == "" || b.posted == postedMature && (e.Book == Immature || e.Book == FeeImmature) || e.Book == Held && b.posted != postedHeld
 			if bad && e.Amount != 0 {
 				tell("ledger: block %s is %s, and there are %d satoshis of it in book %q of %q", b.name(), b.state, e.Amount, e.Book, e.Owner.Name)
 			}

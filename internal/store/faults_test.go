@@ -1,0 +1,87 @@
+package store
+
+import (
+	"slices"
+	"testing"
+)
+
+// A block that is booked to miners leaves the chain before it is rewarded, and comes back:
+// what was held comes back first, and the reward takes it.
+func TestBookedAndOrphaned(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		n := newNetwork(t, where)
+		p := n.pool(1)
+		p.jobAt(101, 10)
+		p.share("alice", 50)
+		hash := p.find("bob", 50, false, out(1000, poolScript))
+		p.over()
+		n.follow()
+		n.has("chain -1000, held 1000")
+		if err := n.s.Book(t.Context(), "ann", hash, ToMiners); err != nil {
+			t.Fatal(err)
+		}
+		a := slices.Clone(n.chain)
+		n.grow(101, 10, 1)
+		n.follow()
+		n.has("chain 0, held 0")
+		n.chain = a
+		n.bury(20)
+		n.follow()
+		n.follow()
+		n.has("chain -1000, fee immature 0, held 0, bob immature 1000")
+		consistent(t, n.s)
+	})
+}
+
+// Of blocks that were rewarded and orphaned together, each is computed anew as it was.
+func TestProportionalOrphans(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		n := newNetwork(t, where)
+		n.set(SettingScheme, "proportional", 0)
+		p := n.pool(1)
+		p.jobAt(101, 10)
+		p.share("alice", 30)
+		p.find("bob", 70, true, out(1000, poolScript))
+		p.jobAt(102, 10)
+		p.share("carol", 10)
+		p.find("alice", 30, true, out(1000, poolScript))
+		p.over()
+		n.follow()
+		consistent(t, n.s)
+		n.grow(101, 20, 1)
+		n.follow()
+		consistent(t, n.s)
+	})
+}
+
+// A correction of a reward follows what it corrects: at maturity, and back where that is
+// taken back.
+func TestCorrectedReward(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		n := newNetwork(t, where)
+		p := n.pool(1)
+		p.jobAt(101, 10)
+		p.share("alice", 20)
+		hash := p.find("bob", 30, true, out(1000, poolScript))
+		p.over()
+		n.follow()
+		n.has("chain -1000, fee immature 0, alice immature 400, bob immature 600")
+		b := &poolBlock{Place: Place{Hash: hash}}
+		if _, err := n.s.Correct(t.Context(), "ann", Reward, b.name(), []Entry{{Immature, user("alice"), 100}, {Immature, user("bob"), -100}}, "x"); err != nil {
+			t.Fatal(err)
+		}
+		a := slices.Clone(n.chain)
+		n.bury(101)
+		n.follow()
+		n.has("chain -1000, fee 0, fee immature 0, alice balance 500, alice immature 0, bob balance 500, bob immature 0")
+		n.chain = slices.Clone(a)
+		n.grow(101, 200, 1)
+		n.follow()
+		n.has("chain 0, fee 0, fee immature 0, alice balance 0, alice immature 0, bob balance 0, bob immature 0")
+		n.chain = a
+		n.bury(300)
+		n.follow()
+		n.has("chain -1000, fee 0, fee immature 0, alice balance 500, alice immature 0, bob balance 500, bob immature 0")
+		consistent(t, n.s)
+	})
+}
