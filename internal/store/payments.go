@@ -254,11 +254,18 @@ func (b *Payments) Change(ctx context.Context, id, serial int64, c payout.Change
 
 // free refuses inputs that another payment has.
 func (b *Payments) free(ctx context.Context, tx table.Tx, p *payout.Payment, inputs []payout.Input) error {
+	var replaced []int64
+	for id := p.Replaces; id != 0; {
+		replaced = append(replaced, id)
+		if err := one(ctx, tx, "select replaces from payments where id = $1", []any{id}, &id); err != nil {
+			return err
+		}
+	}
 	for _, in := range inputs {
 		var by int64
 		if err := one(ctx, tx, `select o.id from payment_inputs i join payments o on o.id = i.payment where i.txid = $1 and i.vout = $2 and o.id <> $3
-			and o.state not in ('cancelled', 'planned') and not (o.id = $4 and o.state = 'exported') limit 1`,
-			[]any{in.Point.Hash.String(), int64(in.Point.Index), p.ID, p.Replaces}, &by); err != nil {
+			and o.state not in ('cancelled', 'planned') and not (o.id `+b.store.db.In(4)+` and o.state = 'exported') limit 1`,
+			[]any{in.Point.Hash.String(), int64(in.Point.Index), p.ID, b.store.db.List(replaced)}, &by); err != nil {
 			return err
 		}
 		if by != 0 {
