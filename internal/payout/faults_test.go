@@ -2,8 +2,12 @@ package payout
 
 import (
 	"context"
+	"errors"
 	"slices"
+	"strings"
 	"testing"
+
+	"github.com/btcsuite/btcd/wire/v2"
 )
 
 // backwards stores inputs in another order, as wallets put them in any.
@@ -55,4 +59,75 @@ func testCase7ReplacedTwice(t *testing.T, empty func(*testing.T) TestBook) {
 		}
 	}
 	x.sums(false)
+}
+
+// Case 2: the backup is older than a bump, or than the signed file of what was exported:
+// what a person would book as strange is the payment's own, and nobody is debited twice.
+func TestCase2OwnSpends(t *testing.T) { each(t, testCase2OwnSpends) }
+
+func testCase2OwnSpends(t *testing.T, empty func(*testing.T) TestBook) {
+	x := start(t, empty, 104)
+	s := x.sender("op")
+	p := x.is(s.Send(t.Context(), x.planned(s).ID))(Broadcast)
+	old := x.book.Backup()
+	bumped := x.is(s.Bump(t.Context(), p.ID, 20_000))(Broadcast).Versions[1]
+	x.node.Generate(1)
+	x.book = old
+	s = x.sender("op")
+	_, err := s.Send(t.Context(), p.ID)
+	if e, ok := errors.AsType[*StrangeError](err); !ok || e.Txids[0] != bumped.Txid {
+		t.Fatalf("%v", err)
+	}
+	v, err := s.Stranger(t.Context(), bumped.Txid)
+	if err != nil || v.Fee != bumped.Fee {
+		t.Fatalf("%+v, %v", v, err)
+	}
+	q, own, err := s.Adopt(t.Context(), v)
+	if err != nil || !own {
+		t.Fatalf("%t, %v", own, err)
+	}
+	x.is(q, nil)(Confirmed)
+	x.sums(true)
+	if fees := x.book.Ledger()[Fees]; fees != -bumped.Fee {
+		t.Errorf("fees %d, want %d", fees, -bumped.Fee)
+	}
+	x.is(s.Send(t.Context(), p.ID))(Confirmed)
+
+	// What its signer sent is his payment's, and his file is wanted.
+	credit(x.book, payees())
+	p = x.planned(s)
+	text, err := s.Export(t.Context(), p.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var signed struct{ Hex string }
+	if err := x.client.Call(t.Context(), &signed, "walletprocesspsbt", text); err != nil {
+		t.Fatal(err)
+	}
+	var txid string
+	if err := x.client.Call(t.Context(), &txid, "sendrawtransaction", signed.Hex); err != nil {
+		t.Fatal(err)
+	}
+	x.node.Generate(1)
+	was := x.book.Dump()
+	if v, err = s.Stranger(t.Context(), txid); err != nil {
+		t.Fatal(err)
+	}
+	if _, own, err = s.Adopt(t.Context(), v); own || err == nil || !strings.Contains(err.Error(), "its signer sent") || x.book.Dump() != was {
+		t.Errorf("%t, %v, or the book changed", own, err)
+	}
+	// A spend of nobody's payment is a person's own.
+	x.is(s.Import(t.Context(), p.ID, []byte(signed.Hex)))(Broadcast)
+	p = x.is(s.Follow(t.Context(), p.ID))(Confirmed)
+	v = &Stranger{Txid: "ab", tx: v.tx, inputs: []Input{{Point: wire.OutPoint{Index: 7}}}}
+	if _, own, err = s.Adopt(t.Context(), v); own || err != nil {
+		t.Errorf("%t, %v", own, err)
+	}
+	// One that spends the payment's input and pays a payee otherwise is not guessed.
+	v = &Stranger{Txid: "ab", tx: wire.NewMsgTx(2), inputs: p.Inputs, Outputs: p.Outputs[:1]}
+	v.tx.AddTxOut(wire.NewTxOut(5, p.Outputs[0].Script))
+	was = x.book.Dump()
+	if _, own, err = s.Adopt(t.Context(), v); own || err == nil || !strings.Contains(err.Error(), "otherwise") || x.book.Dump() != was {
+		t.Errorf("%t, %v, or the book changed", own, err)
+	}
 }
