@@ -131,3 +131,28 @@ func testCase2OwnSpends(t *testing.T, empty func(*testing.T) TestBook) {
 		t.Errorf("%t, %v, or the book changed", own, err)
 	}
 }
+
+// Case 33: where payees pay the network fee, one whose amount does not carry its part is
+// left out with its reason, and the rest are paid.
+func TestCase33Small(t *testing.T) { each(t, testCase33Small) }
+
+func testCase33Small(t *testing.T, empty func(*testing.T) TestBook) {
+	x := start(t, empty, 104)
+	s := x.sender("op")
+	s.Settings.PayeesPay = true
+	list := payees()[:1]
+	small := one(2, 400, bob.Address())
+	small.Minimum = 1
+	plan, err := s.Plan(t.Context(), append(list, small))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(plan.Left) != 1 || plan.Left[0].Account != 2 || !strings.Contains(plan.Left[0].Reason, "0.00000400 to "+bob.Address()+" do not carry their part of the network fee") {
+		t.Errorf("%+v", plan.Left)
+	}
+	begun, err := s.Begin(t.Context(), plan)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x.is(s.Send(t.Context(), begun[0].ID))(Broadcast)
+}

@@ -63,7 +63,42 @@ func (s *Sender) Plan(ctx context.Context, payees []Payee) (*Plan, error) {
 			payees[i].Held = reason
 		}
 	}
-	return Make(payees, s.Settings)
+	plan, err := Make(payees, s.Settings)
+	for err == nil && s.Settings.PayeesPay && s.Wallet != nil {
+		least := s.tooSmall(ctx, plan)
+		if least == 0 {
+			break
+		}
+		// What needs more than one round is at an end soon.
+		for _, outputs := range plan.Payments {
+			for _, o := range outputs {
+				if o.Debit >= 2*least {
+					continue
+				}
+				i := slices.IndexFunc(payees, func(p Payee) bool { return p.Account == o.Account })
+				payees[i].Held = fmt.Sprintf("%s to %s do not carry their part of the network fee now, carried", FormatBitcoins(o.Debit), o.Address)
+			}
+		}
+		plan, err = Make(payees, s.Settings)
+	}
+	return plan, err
+}
+
+// tooSmall is the least output of a payment that the wallet cannot make since an output
+// of it does not carry its part of the fee; 0: there is none.
+func (s *Sender) tooSmall(ctx context.Context, plan *Plan) (least int64) {
+	for _, outputs := range plan.Payments {
+		_, _, err := s.Fund(ctx, &Payment{Outputs: outputs, PayeesPay: true})
+		if code(err) != codeWallet || !strings.Contains(err.Error(), "amount is too small") {
+			continue
+		}
+		for _, o := range outputs {
+			if least == 0 || o.Debit < least {
+				least = o.Debit
+			}
+		}
+	}
+	return least
 }
 
 // Begin stores a plan as a run.

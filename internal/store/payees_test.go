@@ -126,3 +126,45 @@ func TestDebitTooMuch(t *testing.T) {
 		consistent(t, s)
 	})
 }
+
+// Who is locked or held after a payment was planned is not paid by it.
+func TestHeldAfterPlan(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		s, _ := registered(t, where, 1)
+		people(t, s, "bob")
+		if _, err := s.Post(t.Context(), Transaction{Kind: Maturity, Reference: "a", Entries: []Entry{{Balance, user("bob"), 10}, {Chain, Owner{}, -10}}}); err != nil {
+			t.Fatal(err)
+		}
+		b := s.Payments()
+		list, err := b.Begin(t.Context(), "op", []payout.Payment{{Outputs: []payout.Output{{Account: 1, Name: "bob", Address: "x", Script: []byte{1}, Debit: 10, Amount: 10}}}})
+		if err != nil || len(list) != 1 {
+			t.Fatal(list, err)
+		}
+		signed := payout.Change{To: payout.Signed, By: "op", Version: &payout.Version{Txid: "ab", Raw: []byte{1}, Amounts: []int64{10}},
+			Postings: []payout.Posting{{Kind: payout.KindPayout, Reference: "payment 1", Entries: []payout.Entry{{Ledger: payout.Balance, Account: 1, Amount: -10}, {Ledger: payout.Paying, Amount: 10}}}}}
+		refused := func(why string) {
+			t.Helper()
+			was := money(t, s)
+			for _, c := range []payout.Change{signed, {To: payout.Exported, By: "op", PSBT: "x"}} {
+				if p, err := b.Change(t.Context(), list[0].ID, 0, c); err == nil || !strings.Contains(err.Error(), "would pay bob") || money(t, s) != was {
+					t.Errorf("%s: %s, %v", why, p.State, err)
+				}
+			}
+		}
+		if err := s.Hold(t.Context(), "op", user("bob"), "who is he"); err != nil {
+			t.Fatal(err)
+		}
+		refused("held")
+		if err := errors.Join(s.Hold(t.Context(), "op", user("bob"), ""), s.Lock(t.Context(), "op", User, "bob", "asked")); err != nil {
+			t.Fatal(err)
+		}
+		refused("locked")
+		if err := s.Unlock(t.Context(), "op", User, "bob"); err != nil {
+			t.Fatal(err)
+		}
+		if p, err := b.Change(t.Context(), list[0].ID, 0, signed); err != nil || p.State != payout.Signed {
+			t.Errorf("%s, %v", p.State, err)
+		}
+		consistent(t, s)
+	})
+}

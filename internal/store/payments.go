@@ -230,6 +230,11 @@ func (b *Payments) Change(ctx context.Context, id, serial int64, c payout.Change
 			}
 			return &payout.LostError{Now: p}
 		}
+		if p.State == payout.Planned && (c.To == payout.Signed || c.To == payout.Exported) {
+			if err := b.payable(ctx, tx, &p); err != nil {
+				return err
+			}
+		}
 		if err := b.free(ctx, tx, &p, c.Inputs); err != nil {
 			return err
 		}
@@ -250,6 +255,21 @@ func (b *Payments) Change(ctx context.Context, id, serial int64, c payout.Change
 		return err
 	})
 	return p, err
+}
+
+// payable refuses to pay an account that is locked or held since the payment was planned.
+func (b *Payments) payable(ctx context.Context, tx table.Tx, p *payout.Payment) error {
+	ids := make([]int64, len(p.Outputs))
+	for i, o := range p.Outputs {
+		ids[i] = o.Account
+	}
+	return rows(ctx, tx, "select name from accounts where id "+b.store.db.In(1)+" and (locked > 0 or held > 0) order by id limit 1", []any{b.store.db.List(ids)}, func(scan func(...any) error) error {
+		var name string
+		if err := scan(&name); err != nil {
+			return err
+		}
+		return fmt.Errorf("payment %d would pay %s, who is locked or held by now; nothing was debited: cancel it and plan again", p.ID, name)
+	})
 }
 
 // free refuses inputs that another payment has.
