@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -166,5 +167,45 @@ func TestHeldAfterPlan(t *testing.T) {
 			t.Errorf("%s, %v", p.State, err)
 		}
 		consistent(t, s)
+	})
+}
+
+// 9: a payment without a transaction that is not open either, and one of which not all is
+// booked that left the wallet, are told by check.
+func TestCase9Check(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		s, _ := registered(t, where, 1)
+		people(t, s, "bob")
+		if _, err := s.Post(t.Context(), Transaction{Kind: Maturity, Reference: "a", Entries: []Entry{{Balance, user("bob"), 30}, {Chain, Owner{}, -30}}}); err != nil {
+			t.Fatal(err)
+		}
+		b := s.Payments()
+		pay := func(version *payout.Version, chain int64) {
+			t.Helper()
+			list, err := b.Begin(t.Context(), "op", []payout.Payment{{Outputs: []payout.Output{{Account: 1, Name: "bob", Address: "x", Script: []byte{1}, Debit: 10, Amount: 10}}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ref := fmt.Sprintf("payment %d", list[0].ID)
+			if _, err = b.Change(t.Context(), list[0].ID, 0, payout.Change{To: payout.Signed, By: "op", Version: version,
+				Postings: []payout.Posting{{Kind: payout.KindPayout, Reference: ref, Entries: []payout.Entry{{Ledger: payout.Balance, Account: 1, Amount: -10}, {Ledger: payout.Paying, Amount: 10}}}}}); err != nil {
+				t.Fatal(err)
+			}
+			if version == nil {
+				return
+			}
+			if _, err = b.Change(t.Context(), list[0].ID, 1, payout.Change{To: payout.Confirmed, By: "op", Booked: version.Txid, Block: &payout.Block{Txid: version.Txid, Hash: "cd", Height: 1, Confirmations: 1},
+				Postings: []payout.Posting{{Kind: payout.KindConfirmed, Reference: ref, Entries: []payout.Entry{{Ledger: payout.Paying, Amount: -10}, {Ledger: payout.Chain, Amount: chain}, {Ledger: payout.Fees, Amount: 10 - chain}}}}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		pay(&payout.Version{Txid: "ab", Raw: []byte{1}, Fee: 3, Amounts: []int64{10}}, 13)
+		consistent(t, s)
+		pay(&payout.Version{Txid: "ac", Raw: []byte{1}, Fee: 3, Amounts: []int64{10}}, 12)
+		pay(nil, 0)
+		list, err := s.Check(t.Context())
+		if want := []string{"payment 3 is signed, and there is no transaction of it that was", "payment 2: 13 satoshis left the wallet by it, booked are 12"}; err != nil || !slices.Equal(list, want) {
+			t.Errorf("%q, %v", list, err)
+		}
 	})
 }

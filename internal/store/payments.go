@@ -513,6 +513,28 @@ func (b *Payments) checkPayments(ctx context.Context, tx table.Tx, tell func(str
 	}); err != nil {
 		return err
 	}
+	if err := rows(ctx, tx, `select p.id, p.state from payments p where p.state in ('signed', 'unknown', 'broadcast', 'confirmed')
+		and (not exists (select 1 from payment_versions v where v.payment = p.id) or p.state = 'confirmed' and (p.booked = '' or p.block_txid = '')) order by p.id`, nil, func(scan func(...any) error) error {
+		var id int64
+		var state payout.State
+		err := scan(&id, &state)
+		tell("payment %d is %s, and there is no transaction of it that was", id, state)
+		return err
+	}); err != nil {
+		return err
+	}
+	spent := "v.fee + " + sum("a.amount") + "payment_amounts a where a.payment = v.payment and a.version = v.number), 0)"
+	left := sum("e.amount") + "ledger t join ledger_entries e on e.number = t.number where e.book = 'chain' and t.kind in ('confirmed', 'bump') and (t.reference = 'payment ' || p.id or t.reference like 'payment ' || p.id || ' %')), 0)"
+	if err := rows(ctx, tx, "select p.id, "+spent+", "+left+" from payments p join payment_versions v on v.payment = p.id and v.txid = p.booked order by p.id", nil, func(scan func(...any) error) error {
+		var id, want, have int64
+		err := scan(&id, &want, &have)
+		if want != have {
+			tell("payment %d: %d satoshis left the wallet by it, booked are %d", id, want, have)
+		}
+		return err
+	}); err != nil {
+		return err
+	}
 	var paying, want int64
 	if err := one(ctx, tx, "select "+sum("e.amount")+"ledger_entries e where e.book = 'paying'), 0), "+
 		sum("o.debit")+"payment_outputs o join payments p on p.id = o.payment where p.booked = '' and p.state not in ('planned', 'exported', 'cancelled')), 0)", nil, &paying, &want); err != nil {
