@@ -523,7 +523,9 @@ func TestRefused(t *testing.T) {
 		{"value", func(b *rewards.Block, _ *rewards.Parameters, _ *lying) { b.Value = -1 }, "value of -1 and 0 satoshis cannot be"},
 		{"paid by the coinbase", func(b *rewards.Block, _ *rewards.Parameters, _ *lying) { b.Direct = 1 }, `pays the finder 1 satoshis, but the scheme is "pplns"`},
 		{"scheme", func(_ *rewards.Block, p *rewards.Parameters, _ *lying) { p.Scheme = "pps" }, `scheme "pps": want`},
-		{"after itself", func(_ *rewards.Block, p *rewards.Parameters, _ *lying) { p.Scheme, p.Previous = rewards.Proportional, 1300 }, "the previous block at height 1300 is not below the block"},
+		{"after itself", func(_ *rewards.Block, p *rewards.Parameters, _ *lying) {
+			p.Scheme, p.Previous = rewards.Proportional, 1300
+		}, "the previous block at height 1300 is not below the block"},
 		{"above the block", func(_ *rewards.Block, _ *rewards.Parameters, s *lying) { s.shares[0].height = 1301 }, "shares of height 1301 are above the block"},
 		{"before the previous block", func(_ *rewards.Block, p *rewards.Parameters, s *lying) {
 			p.Scheme, p.Previous, s.shares[0].height = rewards.Proportional, 1299, 1298
