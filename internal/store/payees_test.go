@@ -166,6 +166,31 @@ func TestHeldAfterPlan(t *testing.T) {
 		if p, err := b.Change(t.Context(), list[0].ID, 0, signed); err != nil || p.State != payout.Signed {
 			t.Errorf("%s, %v", p.State, err)
 		}
+		// Who planned and sent is in the audit log, and what the chain makes of it is not.
+		if _, err := b.Change(t.Context(), list[0].ID, 1, payout.Change{To: payout.Broadcast, By: "ckdb"}); err != nil {
+			t.Fatal(err)
+		}
+		if list, err := b.Begin(t.Context(), "ann", list); err != nil {
+			t.Fatal(err)
+		} else if _, err := b.Change(t.Context(), list[0].ID, 0, payout.Change{To: payout.Cancelled, By: "joe"}); err != nil {
+			t.Fatal(err)
+		}
+		rows, err := s.Audit(t.Context(), 0)
+		var got []string
+		for _, r := range rows {
+			if r.What == "payout" {
+				got = append(got, strings.Join([]string{r.By, r.Subject, r.Before, r.After}, "; "))
+			}
+		}
+		want := []string{
+			"joe; payment 2; planned, 10 satoshis to 1 addresses; cancelled, 10 satoshis to 1 addresses",
+			"ann; payment 2; none; planned, 10 satoshis to 1 addresses",
+			"op; payment 1; planned, 10 satoshis to 1 addresses; signed, 10 satoshis to 1 addresses, transaction ab",
+			"op; payment 1; none; planned, 10 satoshis to 1 addresses",
+		}
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("%q, %v", got, err)
+		}
 		consistent(t, s)
 	})
 }

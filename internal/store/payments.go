@@ -59,6 +59,15 @@ func (b *Payments) Begin(ctx context.Context, by string, list []payout.Payment) 
 			if run, err = b.begin(ctx, tx, by, mark, list); err != nil {
 				return err
 			}
+			if begun, err = b.read(ctx, tx, "run = $1", run); err != nil {
+				return err
+			}
+			for i := range begun {
+				if err := b.store.audit(ctx, tx, AuditRow{By: by, What: "payout", Subject: fmt.Sprintf("payment %d", begun[i].ID), Before: "none", After: standingOf(&begun[i])}); err != nil {
+					return err
+				}
+			}
+			return nil
 		}
 		begun, err = b.read(ctx, tx, "run = $1", run)
 		return err
@@ -251,10 +260,26 @@ func (b *Payments) Change(ctx context.Context, id, serial int64, c payout.Change
 		if err := b.write(ctx, tx, &p, c, mark); err != nil {
 			return err
 		}
-		p, err = b.payment(ctx, tx, id)
-		return err
+		was := p
+		if p, err = b.payment(ctx, tx, id); err != nil {
+			return err
+		}
+		// What the chain makes of a payment is nobody's change.
+		if c.Version == nil && (c.To == was.State || c.To != payout.Exported && c.To != payout.Cancelled) {
+			return nil
+		}
+		return b.store.audit(ctx, tx, AuditRow{By: c.By, What: "payout", Subject: fmt.Sprintf("payment %d", id), Before: standingOf(&was), After: standingOf(&p)})
 	})
 	return p, err
+}
+
+// standingOf is what the audit log says of a payment.
+func standingOf(p *payout.Payment) string {
+	text := fmt.Sprintf("%s, %d satoshis to %d addresses", p.State, payout.Debits(p.Outputs), len(p.Outputs))
+	if n := len(p.Versions); n > 0 {
+		text += ", transaction " + p.Versions[n-1].Txid
+	}
+	return text
 }
 
 // payable refuses to pay an account that is locked or held since the payment was planned.
