@@ -208,7 +208,13 @@ func (s *Store) checkBlocks(ctx context.Context, tell func(string, ...any)) erro
 		var net []Entry
 		var dropped, value, came int64
 		if err := s.db.Read(ctx, func(tx table.Tx) (err error) {
-			known, err := s.scripts(ctx, tx)
+			at := now() // that its money was posted, and its value fixed
+			if b.held > 0 {
+				at = b.held
+			} else if b.rewarded > 0 {
+				at = b.rewarded
+			}
+			known, err := s.scripts(ctx, tx, at)
 			if err == nil {
 				value, _, err = own(b.coinbase, known)
 			}

@@ -85,3 +85,47 @@ func TestCorrectedReward(t *testing.T) {
 		consistent(t, n.s)
 	})
 }
+
+// Blocks below the first that is rewarded were paid elsewhere, and are nobody's alarm.
+func TestStart(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		n := newNetwork(t, where)
+		n.set(SettingStart, "102", 0)
+		p := n.pool(1)
+		p.jobAt(101, 10)
+		p.find("bob", 30, true, out(1000, poolScript))
+		p.jobAt(102, 10)
+		p.find("bob", 30, true, out(500, poolScript))
+		p.over()
+		n.follow()
+		n.has("chain -500, fee immature 0, bob immature 500")
+		if list, err := n.s.Alarms(t.Context()); err != nil || len(list) != 0 {
+			t.Errorf("%+v, %v", list, err)
+		}
+		consistent(t, n.s)
+	})
+}
+
+// A script that somebody says is the pool's counts in blocks that are not rewarded yet,
+// and does not make those wrong that are.
+func TestScripts(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		n := newNetwork(t, where)
+		p := n.pool(1)
+		p.jobAt(101, 10)
+		p.find("bob", 30, true, out(1000, poolScript), out(7, []byte{0x51}))
+		p.jobAt(102, 10)
+		p.find("bob", 30, true, out(500, poolScript), out(7, []byte{0x52}))
+		n.follow()
+		n.set(SettingScripts, "52", 0)
+		p.over()
+		n.follow()
+		const want = "chain -1507, fee immature 0, bob immature 1507"
+		n.has(want)
+		n.set(SettingScripts, "51,52", 0)
+		n.bury(20)
+		n.follow()
+		n.has(want)
+		consistent(t, n.s)
+	})
+}

@@ -330,7 +330,7 @@ func (s *Store) direct(ctx context.Context, tx table.Tx, coinbase []byte, finder
 	if err != nil || finder.Kind != string(Address) {
 		return 0, nil // whatever it is paid, is paid by the ledger
 	}
-	scripts, err := s.scripts(ctx, tx)
+	scripts, err := s.scripts(ctx, tx, now())
 	if err != nil {
 		return 0, err
 	}
