@@ -1,13 +1,19 @@
 package payout
 
 import (
+	"bytes"
 	"context"
+	"encoding/hex"
 	"errors"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/btcsuite/btcd/txscript/v2"
 	"github.com/btcsuite/btcd/wire/v2"
+
+	"ckpool/internal/payout/psbt"
+	"ckpool/internal/testkit/btcd"
 )
 
 // backwards stores inputs in another order, as wallets put them in any.
@@ -155,4 +161,78 @@ func testCase33Small(t *testing.T, empty func(*testing.T) TestBook) {
 		t.Fatal(err)
 	}
 	x.is(s.Send(t.Context(), begun[0].ID))(Broadcast)
+}
+
+// A signer that pays the change to somebody else is refused, and nothing is debited.
+func TestStolenChange(t *testing.T) { each(t, testStolenChange) }
+
+func testStolenChange(t *testing.T, empty func(*testing.T) TestBook) {
+	x := start(t, empty, 103)
+	s := x.sender("op")
+	p := x.planned(s)
+	text, err := s.Export(t.Context(), p.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := psbt.Decode([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p, err = x.book.Payment(t.Context(), p.ID); err != nil {
+		t.Fatal(err)
+	}
+	coins := map[wire.OutPoint]*wire.TxOut{}
+	for _, in := range p.Inputs {
+		coins[in.Point] = wire.NewTxOut(in.Value, in.Script)
+	}
+	change := f.Tx.TxOut[len(f.Tx.TxOut)-1]
+	if !bytes.Equal(change.PkScript, x.node.Wallet.Script()) {
+		t.Fatal("the last output is no change")
+	}
+	change.PkScript = btcd.NewWallet("thief").Script()
+	if err := x.node.Wallet.Sign(f.Tx, txscript.NewMultiPrevOutFetcher(coins)); err != nil {
+		t.Fatal(err)
+	}
+	was := x.book.Dump()
+	if _, err := s.Import(t.Context(), p.ID, []byte(hex.EncodeToString(serialize(f.Tx)))); err == nil || !strings.Contains(err.Error(), "to a script that is not the wallet's") {
+		t.Error(err)
+	}
+	if x.book.Dump() != was || len(x.mempool()) != 0 {
+		t.Error("something was debited or sent")
+	}
+}
+
+// What is spent is confirmed, and worth what its PSBT says.
+func TestCoins(t *testing.T) {
+	t.Parallel()
+	x := start(t, Backends[0].Empty, 103)
+	s := x.sender("op")
+	block := x.node.BlockAt(1).Transactions[0]
+	at := wire.OutPoint{Hash: block.TxHash()}
+	packet := func(at wire.OutPoint) *psbt.Packet {
+		tx := wire.NewMsgTx(2)
+		tx.AddTxIn(wire.NewTxIn(&at, nil, nil))
+		return encodePacket(t, tx)
+	}
+	p := packet(at)
+	for _, tt := range []struct {
+		value int64
+		pk    []byte
+		good  bool
+	}{{block.TxOut[0].Value, block.TxOut[0].PkScript, true}, {block.TxOut[0].Value + 1, block.TxOut[0].PkScript, false}, {block.TxOut[0].Value, alice.Script(), false}} {
+		p.Inputs[0].Output = wire.NewTxOut(tt.value, tt.pk)
+		if _, err := s.coins(t.Context(), p, nil); (err == nil) != tt.good || err != nil && !strings.Contains(err.Error(), "in the PSBT") {
+			t.Errorf("%d: %v", tt.value, err)
+		}
+	}
+	spend, err := x.node.Wallet.Spend(at, block.TxOut[0].Value, 10_000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if verdict, why := s.Wallet.Send(t.Context(), serialize(spend), spend.TxHash().String()); verdict != Taken {
+		t.Fatal(why)
+	}
+	if _, err := s.coins(t.Context(), packet(wire.OutPoint{Hash: spend.TxHash()}), nil); err == nil || !strings.Contains(err.Error(), "is not confirmed") {
+		t.Error(err)
+	}
 }
