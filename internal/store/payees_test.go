@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/btcsuite/btcd/wire/v2"
+
 	"ckpool/internal/payout"
 )
 
@@ -231,6 +233,41 @@ func TestCase9Check(t *testing.T) {
 		list, err := s.Check(t.Context())
 		if want := []string{"payment 3 is signed, and there is no transaction of it that was", "payment 2: 13 satoshis left the wallet by it, booked are 12"}; err != nil || !slices.Equal(list, want) {
 			t.Errorf("%q, %v", list, err)
+		}
+	})
+}
+
+// An input is one payment's, as long as that may still be sent.
+func TestInputTaken(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		s, _ := registered(t, where, 1)
+		people(t, s, "bob")
+		b := s.Payments()
+		var list []payout.Payment
+		for range 2 {
+			begun, err := b.Begin(t.Context(), "op", []payout.Payment{{Outputs: []payout.Output{{Account: 1, Name: "bob", Address: "x", Script: []byte{1}, Debit: 10, Amount: 10}}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			list = append(list, begun...)
+		}
+		inputs := []payout.Input{{Point: wire.OutPoint{Index: 7}, Value: 20, Script: []byte{1}}}
+		exported := payout.Change{To: payout.Exported, By: "op", PSBT: "x", Inputs: inputs}
+		if _, err := b.Change(t.Context(), list[0].ID, 0, exported); err != nil {
+			t.Fatal(err)
+		}
+		was := money(t, s)
+		for _, c := range []payout.Change{exported, {To: payout.Signed, By: "op", Version: &payout.Version{Txid: "ab", Raw: []byte{1}, Amounts: []int64{10}, Inputs: inputs}}} {
+			_, err := b.Change(t.Context(), list[1].ID, 0, c)
+			if e, ok := errors.AsType[*payout.TakenError](err); !ok || e.By != list[0].ID || money(t, s) != was {
+				t.Errorf("%s: %v", c.To, err)
+			}
+		}
+		if _, err := b.Change(t.Context(), list[0].ID, 1, payout.Change{To: payout.Cancelled, By: "op"}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.Change(t.Context(), list[1].ID, 0, exported); err != nil {
+			t.Error(err)
 		}
 	})
 }
