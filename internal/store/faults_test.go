@@ -2,7 +2,10 @@ package store
 
 import (
 	"slices"
+	"strings"
 	"testing"
+
+	"ckpool/internal/store/table"
 )
 
 // A block that is booked to miners leaves the chain before it is rewarded, and comes back:
@@ -127,5 +130,57 @@ func TestScripts(t *testing.T) {
 		n.follow()
 		n.has(want)
 		consistent(t, n.s)
+	})
+}
+
+// A reward is not posted where a setting, or what became of its block, has changed since
+// it was computed; and it is posted once, by whoever comes first.
+func TestChangedMeanwhile(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		n := newNetwork(t, where)
+		p := n.pool(1)
+		p.jobAt(101, 10)
+		hash := p.find("bob", 60, true, out(1000, poolScript))
+		n.follow()
+		block := func() (b poolBlock) {
+			t.Helper()
+			if err := n.s.db.Read(t.Context(), func(tx table.Tx) (err error) {
+				b, err = n.s.poolBlock(t.Context(), tx, hash, "")
+				return err
+			}); err != nil {
+				t.Fatal(err)
+			}
+			return b
+		}
+		b := block()
+		c, err := n.s.compute(t.Context(), &b, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.set(SettingFee, "20000", 0)
+		if told, err := n.s.postReward(t.Context(), &b, c); err == nil || !strings.Contains(err.Error(), "a setting was changed") {
+			t.Errorf("%q, %v", told, err)
+		}
+		n.has("")
+		if c, err = n.s.compute(t.Context(), &b, nil); err != nil {
+			t.Fatal(err)
+		}
+		a := slices.Clone(n.chain)
+		n.grow(101, 10, 1)
+		n.follow()
+		if told, err := n.s.postReward(t.Context(), &b, c); err != nil || told != "" {
+			t.Errorf("%q, %v", told, err)
+		}
+		n.has("")
+		n.chain = a
+		n.bury(10)
+		n.follow()
+		b = block()
+		for first := range 2 {
+			if told, err := n.s.postReward(t.Context(), &b, c); err != nil || (told == "") != (first > 0) {
+				t.Errorf("%q, %v", told, err)
+			}
+		}
+		n.has("chain -1000, fee immature 20, bob immature 980")
 	})
 }

@@ -349,6 +349,11 @@ func (s *Store) reward(ctx context.Context, b *poolBlock) (told string, err erro
 	if err != nil {
 		return "", err
 	}
+	return s.postReward(ctx, b, c)
+}
+
+// postReward posts what was computed, if all is as it was then.
+func (s *Store) postReward(ctx context.Context, b *poolBlock, c computation) (told string, err error) {
 	entries := []Entry{{FeeImmature, Owner{}, c.Fee}, {Chain, Owner{}, -c.Block.Direct}}
 	from := Chain
 	if b.held != 0 {
