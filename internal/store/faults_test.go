@@ -1,6 +1,7 @@
 package store
 
 import (
+	"encoding/hex"
 	"slices"
 	"strings"
 	"testing"
@@ -182,5 +183,27 @@ func TestChangedMeanwhile(t *testing.T) {
 			}
 		}
 		n.has("chain -1000, fee immature 20, bob immature 980")
+	})
+}
+
+// Where the finder of a solo block mines to the pool's own script, its coins are counted
+// once: they are the pool's, and owed to the finder.
+func TestSoloToPool(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		n := newNetwork(t, where)
+		const miner = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
+		n.set(SettingScripts, "0014751e76e8199196d454941c45d1b3a323f1433bd6", 0)
+		p := n.pool(1)
+		p.solo = true
+		p.jobAt(101, 10)
+		script, err := hex.DecodeString("0014751e76e8199196d454941c45d1b3a323f1433bd6")
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.find(miner, 7, true, out(1000, script))
+		p.over()
+		n.follow()
+		n.has("chain -1000, fee immature 0, " + miner + " immature 1000")
+		consistent(t, n.s)
 	})
 }
