@@ -207,3 +207,26 @@ func TestSoloToPool(t *testing.T) {
 		consistent(t, n.s)
 	})
 }
+
+// What is held stays so until a person books it, also when a pool tells of it at last.
+func TestToldWhenHeld(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		n := newNetwork(t, where)
+		p := n.pool(1)
+		p.jobAt(101, 10)
+		job := p.job
+		hash := p.find("bob", 60, false, out(1000, poolScript))
+		p.over()
+		n.follow()
+		n.has("chain -1000, held 1000")
+		p.tell(&Batch{Blocks: []Block{{Hash: hash, Height: 101, Job: job.ID, Worker: 0, Difficulty: job.Difficulty, Reward: 1000, Found: p.now}}, Workers: []Worker{{User, "bob", "rig"}}})
+		n.follow()
+		n.has("chain -1000, held 1000")
+		if err := n.s.Book(t.Context(), "ann", hash, ToMiners); err != nil {
+			t.Fatal(err)
+		}
+		n.follow()
+		n.has("chain -1000, fee immature 0, held 0, bob immature 1000")
+		consistent(t, n.s)
+	})
+}

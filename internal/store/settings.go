@@ -183,7 +183,7 @@ func (s *Store) set(ctx context.Context, tx table.Tx, v *Setting) error {
 		if err := one(ctx, tx, "select start from chain_head"+s.db.Lock(), nil, &start); err != nil {
 			return err
 		}
-		if _, err := tx.Exec(ctx, "delete from chain where height > (select min(height) from chain)"); err != nil {
+		if _, err := tx.Exec(ctx, "delete from chain where height > (select min(height) from chain) or (select count(*) from chain) < $1", ChainKept); err != nil {
 			return err
 		}
 	}
