@@ -230,3 +230,21 @@ func TestToldWhenHeld(t *testing.T) {
 		consistent(t, n.s)
 	})
 }
+
+// Case 23: solo shares at the block's own height, of the pool that found it, do not count.
+func TestSoloAtOwnHeight(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		n := newNetwork(t, where)
+		p := n.pool(1)
+		p.jobAt(101, 10)
+		p.share("alice", 20)
+		p.solo = true // its miner has switched
+		p.share("carol", 20)
+		p.solo = false
+		p.find("bob", 20, true, out(1000, poolScript))
+		p.over()
+		n.follow()
+		n.has("chain -1000, fee immature 0, alice immature 500, bob immature 500")
+		consistent(t, n.s)
+	})
+}
