@@ -555,6 +555,13 @@ func (c *call) payoutBook(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		one, own, err := p.sender.Adopt(ctx, v)
+		if err != nil {
+			return err
+		}
+		if own { // nobody is debited: there is nothing to ask
+			return p.printPayments([]payout.Payment{one})
+		}
 		var addresses []string
 		for _, o := range v.Outputs {
 			addresses = append(addresses, o.Address)

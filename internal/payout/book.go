@@ -130,8 +130,8 @@ type Book interface {
 	// not, the error is a *LostError, and nothing changed. Nothing changes either, and
 	// the error says so: if a posting would make a Balance negative (*ShortError), or if
 	// an input of the change is one of another payment, or of a version of it
-	// (*TakenError), that is neither cancelled nor planned; what [Payment.Replaces] names
-	// does not count while it is exported.
+	// (*TakenError), that is neither cancelled nor planned; what [Payment.Replaces] names,
+	// and what that replaces in turn, does not count while it is exported.
 	Change(ctx context.Context, id, serial int64, c Change) (Payment, error)
 	// Strangers are those of the txids that are no version of a payment and were not
 	// booked otherwise.

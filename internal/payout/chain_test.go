@@ -13,6 +13,7 @@ import (
 	"github.com/btcsuite/btcd/txscript/v2"
 	"github.com/btcsuite/btcd/wire/v2"
 
+	"ckpool/address"
 	"ckpool/internal/payout/psbt"
 )
 
@@ -98,4 +99,44 @@ func (a *alteredBump) Call(ctx context.Context, result any, method string, param
 	}
 	raw.PSBT = base64.StdEncoding.EncodeToString(b)
 	return nil
+}
+
+// falseBump is a node whose psbtbumpfee gives the transaction that was made first again,
+// or one with the same outputs that spends other coins.
+type falseBump struct {
+	Node
+	other bool
+	made  string // PSBT
+}
+
+func (f *falseBump) Call(ctx context.Context, result any, method string, params ...any) error {
+	if method != "psbtbumpfee" {
+		err := f.Node.Call(ctx, result, method, params...)
+		if method == "walletcreatefundedpsbt" && err == nil {
+			f.made = result.(*struct {
+				PSBT string `json:"psbt"`
+			}).PSBT
+		}
+		return err
+	}
+	raw := result.(*struct {
+		PSBT   string   `json:"psbt"`
+		Errors []string `json:"errors"`
+	})
+	if raw.PSBT = f.made; !f.other {
+		return nil
+	}
+	p, err := psbt.Decode([]byte(f.made))
+	if err != nil {
+		return err
+	}
+	var outputs []any
+	for _, o := range p.Tx.TxOut[:3] {
+		a, err := address.FromScript(o.PkScript, address.Regtest)
+		if err != nil {
+			return err
+		}
+		outputs = append(outputs, map[string]Bitcoins{a.String(): Bitcoins(o.Value)})
+	}
+	return f.Node.Call(ctx, raw, "walletcreatefundedpsbt", []any{}, outputs, 0, map[string]any{"fee_rate": rateText(20_000), "changePosition": 3, "minconf": 1}, true, 0)
 }

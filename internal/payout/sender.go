@@ -63,7 +63,42 @@ func (s *Sender) Plan(ctx context.Context, payees []Payee) (*Plan, error) {
 			payees[i].Held = reason
 		}
 	}
-	return Make(payees, s.Settings)
+	plan, err := Make(payees, s.Settings)
+	for err == nil && s.Settings.PayeesPay && s.Wallet != nil {
+		least := s.tooSmall(ctx, plan)
+		if least == 0 {
+			break
+		}
+		// What needs more than one round is at an end soon.
+		for _, outputs := range plan.Payments {
+			for _, o := range outputs {
+				if o.Debit >= 2*least {
+					continue
+				}
+				i := slices.IndexFunc(payees, func(p Payee) bool { return p.Account == o.Account })
+				payees[i].Held = fmt.Sprintf("%s to %s do not carry their part of the network fee now, carried", FormatBitcoins(o.Debit), o.Address)
+			}
+		}
+		plan, err = Make(payees, s.Settings)
+	}
+	return plan, err
+}
+
+// tooSmall is the least output of a payment that the wallet cannot make since an output
+// of it does not carry its part of the fee; 0: there is none.
+func (s *Sender) tooSmall(ctx context.Context, plan *Plan) (least int64) {
+	for _, outputs := range plan.Payments {
+		_, _, err := s.Fund(ctx, &Payment{Outputs: outputs, PayeesPay: true})
+		if code(err) != codeWallet || !strings.Contains(err.Error(), "amount is too small") {
+			continue
+		}
+		for _, o := range outputs {
+			if least == 0 || o.Debit < least {
+				least = o.Debit
+			}
+		}
+	}
+	return least
 }
 
 // Begin stores a plan as a run.
@@ -146,25 +181,18 @@ func (s *Sender) Fund(ctx context.Context, p *Payment) (*Funded, []Input, error)
 	if err != nil {
 		return nil, nil, err
 	}
-	var with []wire.OutPoint
-	if p.Replaces != 0 {
-		replaced, err := s.Book.Payment(ctx, p.Replaces)
-		if err != nil {
-			return nil, nil, err
-		}
-		if replaced.State != Exported {
-			// Without an input in common both would be paid.
-			return nil, nil, fmt.Errorf("payout: payment %d replaces payment %d, which is %s now: cancel it", p.ID, p.Replaces, replaced.State)
-		}
-		with = []wire.OutPoint{replaced.Inputs[0].Point}
-		if err := s.Wallet.Lock(ctx, with, false); err != nil {
-			return nil, nil, err
-		}
+	with, err := s.shared(ctx, p)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := s.Wallet.Lock(ctx, with, false); err != nil {
+		return nil, nil, err
 	}
 	for _, o := range open {
-		if o.ID != p.Replaces && (o.State == Exported || o.State == Signed || o.State == Unknown) {
+		if o.State == Exported || o.State == Signed || o.State == Unknown {
 			// The wallet does not know what these spend, or lost its locks.
-			if err := s.Wallet.Lock(ctx, points(o.Inputs), true); err != nil {
+			held := slices.DeleteFunc(points(o.Inputs), func(at wire.OutPoint) bool { return slices.Contains(with, at) })
+			if err := s.Wallet.Lock(ctx, held, true); err != nil {
 				return nil, nil, err
 			}
 		}
@@ -184,10 +212,32 @@ func (s *Sender) Fund(ctx context.Context, p *Payment) (*Funded, []Input, error)
 		return nil, nil, err
 	}
 	inputs, err := s.coins(ctx, f.Packet, nil)
-	if err == nil && len(with) > 0 && !slices.Contains(points(inputs), with[0]) {
-		err = fmt.Errorf("payout: the wallet's transaction does not spend %s: it would not replace payment %d; nothing was sent", with[0], p.Replaces)
+	for _, at := range with {
+		if err == nil && !slices.Contains(points(inputs), at) {
+			err = fmt.Errorf("payout: the wallet's transaction does not spend %s: it would not replace payment %d; nothing was sent", at, p.Replaces)
+		}
 	}
 	return f, inputs, err
+}
+
+// shared is an input of each payment that one replaces, and of what that replaces in
+// turn: they all have left, and without an input in common two could be confirmed.
+func (s *Sender) shared(ctx context.Context, p *Payment) (with []wire.OutPoint, err error) {
+	for id := p.Replaces; id != 0; {
+		replaced, err := s.Book.Payment(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		switch {
+		case replaced.State == Cancelled && id != p.Replaces: // it never will be confirmed
+		case replaced.State != Exported:
+			return nil, fmt.Errorf("payout: payment %d replaces payment %d, which is %s now: cancel it", p.ID, id, replaced.State)
+		case !slices.ContainsFunc(points(replaced.Inputs), func(at wire.OutPoint) bool { return slices.Contains(with, at) }):
+			with = append(with, replaced.Inputs[0].Point)
+		}
+		id = replaced.Replaces
+	}
+	return with, nil
 }
 
 func points(inputs []Input) []wire.OutPoint {

@@ -672,8 +672,10 @@ func (s *staleCoins) Call(ctx context.Context, result any, method string, params
 func TestCase35Bump(t *testing.T) { each(t, testCase35Bump) }
 
 func testCase35Bump(t *testing.T, empty func(*testing.T) TestBook) {
-	x := start(t, empty, 103)
+	x := start(t, empty, 105)
 	s := x.sender("op")
+	made := &falseBump{Node: x}
+	s.Wallet = NewWallet(made, address.Regtest)
 	p := x.is(s.Send(t.Context(), x.planned(s).ID))(Broadcast)
 	first := p.Versions[0]
 	was := x.book.Dump()
@@ -684,6 +686,15 @@ func testCase35Bump(t *testing.T, empty func(*testing.T) TestBook) {
 	}
 	if x.book.Dump() != was || x.mempool()[0] != first.Txid {
 		t.Error("it changed something")
+	}
+	for name, why := range map[string]string{"other": "both could be mined", "same": "has no higher fee"} {
+		s.Wallet = NewWallet(&falseBump{Node: x, other: name == "other", made: made.made}, address.Regtest)
+		if _, err := s.Bump(t.Context(), p.ID, 20_000); err == nil || !strings.Contains(err.Error(), why) {
+			t.Errorf("a bump that is the %s transaction: %v", name, err)
+		}
+		if x.book.Dump() != was || x.mempool()[0] != first.Txid {
+			t.Error("it changed something")
+		}
 	}
 	s.Wallet = NewWallet(x, address.Regtest)
 	p = x.is(s.Bump(t.Context(), p.ID, 20_000))(Broadcast)
@@ -705,6 +716,9 @@ func testCase35Bump(t *testing.T, empty func(*testing.T) TestBook) {
 		t.Errorf("%+v, fee %d, want %d", p.Block, x.book.Ledger()[Fees], -first.Fee)
 	}
 	x.sums(true)
+	if _, err := s.Bump(t.Context(), p.ID, 40_000); err == nil || !strings.Contains(err.Error(), "only one that waits for confirmation is bumped") {
+		t.Errorf("bumped when it was confirmed: %v", err)
+	}
 
 	// The chain goes back, and the bump is mined: the difference is booked.
 	if _, err := x.node.Branch(t.Context(), fork, 2); err != nil {
@@ -753,7 +767,23 @@ func testAutopay(t *testing.T, empty func(*testing.T) TestBook) {
 		t.Fatalf("%+v, %v", list, err)
 	}
 	x.sums(false)
-	if _, err := s.Auto(t.Context(), []Payee{one(2, 1_000_000, bob.Address())}, Limits{180_000_000, 180_000_000}, 0, time.Now()); err == nil {
-		t.Error("the limit of a day is passed")
+	x.book.Credit(2, 1_000_000)
+	again := []Payee{one(2, 1_000_000, bob.Address())}
+	if _, err := s.Auto(t.Context(), again, Limits{180_000_000, 180_999_999}, 0, time.Now()); err == nil || !strings.Contains(err.Error(), "the limits are") {
+		t.Errorf("the limit of a day is passed: %v", err)
 	}
+	// What a person has planned is the person's.
+	plan, err := s.Plan(t.Context(), again)
+	if err != nil {
+		t.Fatal(err)
+	}
+	begun, err := s.Begin(t.Context(), plan)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if list, err := s.Auto(t.Context(), again, Limits{maxMoney, maxMoney}, 0, time.Now()); err != nil || len(list) != 0 {
+		t.Errorf("%+v, %v", list, err)
+	}
+	x.node.Generate(1) // its change can be spent
+	x.is(s.Send(t.Context(), begun[0].ID))(Broadcast)
 }

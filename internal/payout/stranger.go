@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"slices"
 
 	"github.com/btcsuite/btcd/wire/v2"
 
@@ -17,6 +18,9 @@ type Stranger struct {
 	Txid    string
 	Fee     int64
 	Outputs []Output // those that are not the wallet's; the caller says of which account
+
+	tx     *wire.MsgTx
+	inputs []Input
 }
 
 // Stranger reads what a transaction of the chain spent.
@@ -28,7 +32,7 @@ func (s *Sender) Stranger(ctx context.Context, txid string) (*Stranger, error) {
 	if confirmations < 1 {
 		return nil, fmt.Errorf("payout: transaction %s is not confirmed: wait until the chain has it", txid)
 	}
-	v := &Stranger{Txid: txid}
+	v := &Stranger{Txid: txid, tx: tx}
 	for n, in := range tx.TxIn {
 		from, _, err := s.transaction(ctx, in.PreviousOutPoint.Hash.String())
 		if err != nil {
@@ -46,6 +50,7 @@ func (s *Sender) Stranger(ctx context.Context, txid string) (*Stranger, error) {
 			return nil, fmt.Errorf("payout: input %d of transaction %s is not the wallet's", n, txid)
 		}
 		v.Fee += coin.Value
+		v.inputs = append(v.inputs, Input{in.PreviousOutPoint, coin.Value, coin.PkScript})
 	}
 	for _, o := range tx.TxOut {
 		v.Fee -= o.Value
@@ -63,6 +68,55 @@ func (s *Sender) Stranger(ctx context.Context, txid string) (*Stranger, error) {
 		v.Outputs = append(v.Outputs, Output{Address: to, Script: o.PkScript, Debit: o.Value, Amount: o.Value})
 	}
 	return v, nil
+}
+
+// Adopt looks whether the transaction is a payment's own that the book does not know: it
+// spends an input of one that was signed, and pays its payees the same, as a bump that is
+// younger than a backup. Then it becomes a version of the payment, and nobody is debited
+// again. An error are others that must not be booked as strange.
+func (s *Sender) Adopt(ctx context.Context, v *Stranger) (p Payment, own bool, err error) {
+	open, err := s.Book.Open(ctx, s.Settings.Deep)
+	if err != nil {
+		return p, false, err
+	}
+	for _, p := range open {
+		inputs := slices.Clone(p.Inputs)
+		for _, version := range p.Versions {
+			inputs = append(inputs, version.Inputs...)
+		}
+		if !slices.ContainsFunc(v.inputs, func(in Input) bool { return slices.Contains(points(inputs), in.Point) }) {
+			continue
+		}
+		if p.State == Exported && p.is(v.tx) {
+			return p, false, fmt.Errorf("payout: transaction %s is payment %d, which its signer sent: give the signed file; nothing was booked", v.Txid, p.ID)
+		}
+		if !p.State.left() || p.version(v.Txid) != nil {
+			continue
+		}
+		outputs := slices.Clone(p.Outputs)
+		for i := range outputs {
+			outputs[i].Amount = p.Versions[len(p.Versions)-1].Amounts[i]
+		}
+		amounts, _, err := match(v.tx.TxOut, outputs, 0, false)
+		if err != nil && !slices.ContainsFunc(outputs, func(o Output) bool {
+			return slices.ContainsFunc(v.Outputs, func(to Output) bool { return bytes.Equal(to.Script, o.Script) })
+		}) {
+			continue // nobody is paid by it who is paid by the payment
+		}
+		if err != nil {
+			return p, false, fmt.Errorf("payout: transaction %s spends an input of payment %d, which debited its payees, and pays some of them otherwise: %w; nothing was booked", v.Txid, p.ID, err)
+		}
+		size := int64(3*v.tx.SerializeSizeStripped()+v.tx.SerializeSize()+3) / 4
+		if p, err = s.Book.Change(ctx, p.ID, p.Serial, Change{
+			To: p.State, By: s.By, Reason: p.Reason, Block: p.Block, Inputs: v.inputs,
+			Version: &Version{v.Txid, serialize(v.tx), v.Fee, size, amounts, v.inputs},
+		}); err != nil {
+			return p, false, err
+		}
+		p, err = s.Follow(ctx, p.ID)
+		return p, true, err
+	}
+	return p, false, nil
 }
 
 func (s *Sender) transaction(ctx context.Context, txid string) (*wire.MsgTx, int64, error) {

@@ -349,6 +349,22 @@ func TestCase20(t *testing.T) {
 	}
 }
 
+// Where a window ends between two heights nothing is cut, and where it ends between two
+// shares, none is cut and the older one is not named.
+func TestWindowEnds(t *testing.T) {
+	list := worked(t, "1298 old 9", "1299 carol 4", "1299 alice 3", "1300 bob 3")
+	for add, want := range map[string]string{"10": "", "6": "alice 3 of 3, 1 shares, 4 left", "5": "alice 2 of 3, 1 shares, 5 left"} {
+		r := compute(t, block(t, 1000, "1"), rewards.Parameters{Scheme: rewards.PPLNS, Add: exact(t, add)}, list)
+		got := ""
+		if c := r.Window.Cut; c != nil {
+			got = fmt.Sprintf("%s %s of %s, %d shares, %s left", c.Account.Name, c.Kept, c.Share, c.Shares, c.Left)
+		}
+		if got != want || !r.Window.Full || r.Window.Work != exact(t, add) {
+			t.Errorf("%s: cut %q, want %q; %+v", add, got, want, r.Window)
+		}
+	}
+}
+
 // Case 21: the weight is the assigned difficulty on both sides of a retarget, and N is
 // that of the block's own.
 func TestCase21(t *testing.T) {
@@ -382,6 +398,10 @@ func TestCase23(t *testing.T) {
 	r = compute(t, b, rewards.Parameters{Scheme: rewards.Solo, Fee: 15_000}, nil)
 	if diff := cmp.Diff(map[string]int64{"alice": 985}, amounts(r)); diff != "" || r.Fee != 15 {
 		t.Errorf("fee %d, -want +got:\n%s", r.Fee, diff)
+	}
+	b.Value = 199 // of which the fee is 2.985
+	if r = compute(t, b, rewards.Parameters{Scheme: rewards.Solo, Fee: 15_000}, nil); r.Fee != 2 || r.Divided != 197 {
+		t.Errorf("fee %d, divided %d", r.Fee, r.Divided)
 	}
 	// The coinbase paid alice herself, and the pool a fee.
 	b.Direct, b.Value = 990, 10
@@ -503,6 +523,9 @@ func TestRefused(t *testing.T) {
 		{"value", func(b *rewards.Block, _ *rewards.Parameters, _ *lying) { b.Value = -1 }, "value of -1 and 0 satoshis cannot be"},
 		{"paid by the coinbase", func(b *rewards.Block, _ *rewards.Parameters, _ *lying) { b.Direct = 1 }, `pays the finder 1 satoshis, but the scheme is "pplns"`},
 		{"scheme", func(_ *rewards.Block, p *rewards.Parameters, _ *lying) { p.Scheme = "pps" }, `scheme "pps": want`},
+		{"after itself", func(_ *rewards.Block, p *rewards.Parameters, _ *lying) {
+			p.Scheme, p.Previous = rewards.Proportional, 1300
+		}, "the previous block at height 1300 is not below the block"},
 		{"above the block", func(_ *rewards.Block, _ *rewards.Parameters, s *lying) { s.shares[0].height = 1301 }, "shares of height 1301 are above the block"},
 		{"before the previous block", func(_ *rewards.Block, p *rewards.Parameters, s *lying) {
 			p.Scheme, p.Previous, s.shares[0].height = rewards.Proportional, 1299, 1298

@@ -119,7 +119,7 @@ const nowhere = 1 << 50
 // learnScripts finds the scripts of new jobs, and where those begin that were not known;
 // and the height of the first job of all.
 func (s *Store) learnScripts(ctx context.Context, tx table.Tx, start int64) (first, back int64, err error) {
-	known, err := s.scripts(ctx, tx)
+	known, err := s.scripts(ctx, tx, now())
 	if err != nil {
 		return 0, 0, err
 	}
@@ -191,8 +191,9 @@ func payoutScript(record []byte) ([]byte, error) {
 	return outputs[0].Script, nil
 }
 
-// scripts are all of the pool's that are known.
-func (s *Store) scripts(ctx context.Context, tx table.Tx) (map[string]bool, error) {
+// scripts are all of the pool's that are known, with those that somebody had said by a
+// time.
+func (s *Store) scripts(ctx context.Context, tx table.Tx, at int64) (map[string]bool, error) {
 	known := map[string]bool{}
 	if err := rows(ctx, tx, "select script from chain_scripts", nil, func(scan func(...any) error) error {
 		var b []byte
@@ -202,7 +203,9 @@ func (s *Store) scripts(ctx context.Context, tx table.Tx) (map[string]bool, erro
 	}); err != nil {
 		return nil, err
 	}
-	text, _, err := s.setting(ctx, tx, SettingScripts, 0, now(), satoshis)
+	text := ""
+	err := one(ctx, tx, "select value from settings where name = $1 and account = 0 and since <= $2 and at <= $2 order by since desc, height desc, number desc limit 1",
+		[]any{SettingScripts, at}, &text)
 	for part := range strings.SplitSeq(text, ",") {
 		if b, err := hex.DecodeString(part); err == nil && len(b) > 0 {
 			known[string(b)] = true
@@ -289,15 +292,23 @@ func (s *Store) Advance(ctx context.Context, top, fork Place, list []ChainBlock)
 			}
 			return ErrPlace
 		}
-		scripts, err := s.scripts(ctx, tx)
+		scripts, err := s.scripts(ctx, tx, now())
 		if err != nil {
 			return err
+		}
+		start := int64(0)
+		if text, found, err := s.setting(ctx, tx, SettingStart, 0, now(), satoshis); err != nil {
+			return err
+		} else if found {
+			if start, err = strconv.ParseInt(text, 10, 64); err != nil {
+				return err
+			}
 		}
 		if _, err := tx.Exec(ctx, "delete from chain where height > $1", fork.Height); err != nil {
 			return err
 		}
 		for i := range list {
-			if err := s.place(ctx, tx, &list[i], scripts); err != nil {
+			if err := s.place(ctx, tx, &list[i], scripts, start); err != nil {
 				return err
 			}
 		}
@@ -309,8 +320,9 @@ func (s *Store) Advance(ctx context.Context, top, fork Place, list []ChainBlock)
 	})
 }
 
-// place puts a block on the chain, and keeps its coinbase if it is one of the pool's.
-func (s *Store) place(ctx context.Context, tx table.Tx, b *ChainBlock, scripts map[string]bool) error {
+// place puts a block on the chain, and keeps its coinbase if it is one of the pool's, from
+// the height of start on.
+func (s *Store) place(ctx context.Context, tx table.Tx, b *ChainBlock, scripts map[string]bool, start int64) error {
 	if _, err := tx.Exec(ctx, "insert into chain (height, hash) values ($1, $2)", b.Height, b.Hash[:]); err != nil {
 		return err
 	}
@@ -319,7 +331,7 @@ func (s *Store) place(ctx context.Context, tx table.Tx, b *ChainBlock, scripts m
 		return fmt.Errorf("coinbase of block %s: %w", work.FormatHash(b.Hash), err)
 	}
 	n, err := tx.Exec(ctx, "update chain_blocks set coinbase = $2, ntime = $3, value = $4 where hash = $1 and rewarded = 0 and held = 0", b.Hash[:], b.Coinbase, int64(b.NTime), value)
-	if err != nil || n > 0 || !pays {
+	if err != nil || n > 0 || !pays || b.Height < start {
 		return err
 	}
 	at := now()

@@ -208,7 +208,13 @@ func (s *Store) checkBlocks(ctx context.Context, tell func(string, ...any)) erro
 		var net []Entry
 		var dropped, value, came int64
 		if err := s.db.Read(ctx, func(tx table.Tx) (err error) {
-			known, err := s.scripts(ctx, tx)
+			at := now() // that its money was posted, and its value fixed
+			if b.held > 0 {
+				at = b.held
+			} else if b.rewarded > 0 {
+				at = b.rewarded
+			}
+			known, err := s.scripts(ctx, tx, at)
 			if err == nil {
 				value, _, err = own(b.coinbase, known)
 			}
@@ -231,7 +237,7 @@ func (s *Store) checkBlocks(ctx context.Context, tell func(string, ...any)) erro
 			return err
 		}
 		for _, e := range net {
-			bad := b.posted == "" || b.posted == postedMature && (e.Book == Immature || e.Book == FeeImmature)
+			bad := b.posted == "" || b.posted == postedMature && (e.Book == Immature || e.Book == FeeImmature) || e.Book == Held && b.posted != postedHeld
 			if bad && e.Amount != 0 {
 				tell("ledger: block %s is %s, and there are %d satoshis of it in book %q of %q", b.name(), b.state, e.Amount, e.Book, e.Owner.Name)
 			}

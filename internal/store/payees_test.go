@@ -3,8 +3,11 @@ package store
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/btcsuite/btcd/wire/v2"
 
 	"ckpool/internal/payout"
 )
@@ -124,5 +127,147 @@ func TestDebitTooMuch(t *testing.T) {
 			t.Errorf("%+v, %v", now, err)
 		}
 		consistent(t, s)
+	})
+}
+
+// Who is locked or held after a payment was planned is not paid by it.
+func TestHeldAfterPlan(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		s, _ := registered(t, where, 1)
+		people(t, s, "bob")
+		if _, err := s.Post(t.Context(), Transaction{Kind: Maturity, Reference: "a", Entries: []Entry{{Balance, user("bob"), 10}, {Chain, Owner{}, -10}}}); err != nil {
+			t.Fatal(err)
+		}
+		b := s.Payments()
+		list, err := b.Begin(t.Context(), "op", []payout.Payment{{Outputs: []payout.Output{{Account: 1, Name: "bob", Address: "x", Script: []byte{1}, Debit: 10, Amount: 10}}}})
+		if err != nil || len(list) != 1 {
+			t.Fatal(list, err)
+		}
+		signed := payout.Change{To: payout.Signed, By: "op", Version: &payout.Version{Txid: "ab", Raw: []byte{1}, Amounts: []int64{10}},
+			Postings: []payout.Posting{{Kind: payout.KindPayout, Reference: "payment 1", Entries: []payout.Entry{{Ledger: payout.Balance, Account: 1, Amount: -10}, {Ledger: payout.Paying, Amount: 10}}}}}
+		refused := func(why string) {
+			t.Helper()
+			was := money(t, s)
+			for _, c := range []payout.Change{signed, {To: payout.Exported, By: "op", PSBT: "x"}} {
+				if p, err := b.Change(t.Context(), list[0].ID, 0, c); err == nil || !strings.Contains(err.Error(), "would pay bob") || money(t, s) != was {
+					t.Errorf("%s: %s, %v", why, p.State, err)
+				}
+			}
+		}
+		if err := s.Hold(t.Context(), "op", user("bob"), "who is he"); err != nil {
+			t.Fatal(err)
+		}
+		refused("held")
+		if err := errors.Join(s.Hold(t.Context(), "op", user("bob"), ""), s.Lock(t.Context(), "op", User, "bob", "asked")); err != nil {
+			t.Fatal(err)
+		}
+		refused("locked")
+		if err := s.Unlock(t.Context(), "op", User, "bob"); err != nil {
+			t.Fatal(err)
+		}
+		if p, err := b.Change(t.Context(), list[0].ID, 0, signed); err != nil || p.State != payout.Signed {
+			t.Errorf("%s, %v", p.State, err)
+		}
+		// Who planned and sent is in the audit log, and what the chain makes of it is not.
+		if _, err := b.Change(t.Context(), list[0].ID, 1, payout.Change{To: payout.Broadcast, By: "ckdb"}); err != nil {
+			t.Fatal(err)
+		}
+		if list, err := b.Begin(t.Context(), "ann", list); err != nil {
+			t.Fatal(err)
+		} else if _, err := b.Change(t.Context(), list[0].ID, 0, payout.Change{To: payout.Cancelled, By: "joe"}); err != nil {
+			t.Fatal(err)
+		}
+		rows, err := s.Audit(t.Context(), 0)
+		var got []string
+		for _, r := range rows {
+			if r.What == "payout" {
+				got = append(got, strings.Join([]string{r.By, r.Subject, r.Before, r.After}, "; "))
+			}
+		}
+		want := []string{
+			"joe; payment 2; planned, 10 satoshis to 1 addresses; cancelled, 10 satoshis to 1 addresses",
+			"ann; payment 2; none; planned, 10 satoshis to 1 addresses",
+			"op; payment 1; planned, 10 satoshis to 1 addresses; signed, 10 satoshis to 1 addresses, transaction ab",
+			"op; payment 1; none; planned, 10 satoshis to 1 addresses",
+		}
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("%q, %v", got, err)
+		}
+		consistent(t, s)
+	})
+}
+
+// 9: a payment without a transaction that is not open either, and one of which not all is
+// booked that left the wallet, are told by check.
+func TestCase9Check(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		s, _ := registered(t, where, 1)
+		people(t, s, "bob")
+		if _, err := s.Post(t.Context(), Transaction{Kind: Maturity, Reference: "a", Entries: []Entry{{Balance, user("bob"), 30}, {Chain, Owner{}, -30}}}); err != nil {
+			t.Fatal(err)
+		}
+		b := s.Payments()
+		pay := func(version *payout.Version, chain int64) {
+			t.Helper()
+			list, err := b.Begin(t.Context(), "op", []payout.Payment{{Outputs: []payout.Output{{Account: 1, Name: "bob", Address: "x", Script: []byte{1}, Debit: 10, Amount: 10}}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ref := fmt.Sprintf("payment %d", list[0].ID)
+			if _, err = b.Change(t.Context(), list[0].ID, 0, payout.Change{To: payout.Signed, By: "op", Version: version,
+				Postings: []payout.Posting{{Kind: payout.KindPayout, Reference: ref, Entries: []payout.Entry{{Ledger: payout.Balance, Account: 1, Amount: -10}, {Ledger: payout.Paying, Amount: 10}}}}}); err != nil {
+				t.Fatal(err)
+			}
+			if version == nil {
+				return
+			}
+			if _, err = b.Change(t.Context(), list[0].ID, 1, payout.Change{To: payout.Confirmed, By: "op", Booked: version.Txid, Block: &payout.Block{Txid: version.Txid, Hash: "cd", Height: 1, Confirmations: 1},
+				Postings: []payout.Posting{{Kind: payout.KindConfirmed, Reference: ref, Entries: []payout.Entry{{Ledger: payout.Paying, Amount: -10}, {Ledger: payout.Chain, Amount: chain}, {Ledger: payout.Fees, Amount: 10 - chain}}}}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		pay(&payout.Version{Txid: "ab", Raw: []byte{1}, Fee: 3, Amounts: []int64{10}}, 13)
+		consistent(t, s)
+		pay(&payout.Version{Txid: "ac", Raw: []byte{1}, Fee: 3, Amounts: []int64{10}}, 12)
+		pay(nil, 0)
+		list, err := s.Check(t.Context())
+		if want := []string{"payment 3 is signed, and there is no transaction of it that was", "payment 2: 13 satoshis left the wallet by it, booked are 12"}; err != nil || !slices.Equal(list, want) {
+			t.Errorf("%q, %v", list, err)
+		}
+	})
+}
+
+// An input is one payment's, as long as that may still be sent.
+func TestInputTaken(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		s, _ := registered(t, where, 1)
+		people(t, s, "bob")
+		b := s.Payments()
+		var list []payout.Payment
+		for range 2 {
+			begun, err := b.Begin(t.Context(), "op", []payout.Payment{{Outputs: []payout.Output{{Account: 1, Name: "bob", Address: "x", Script: []byte{1}, Debit: 10, Amount: 10}}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			list = append(list, begun...)
+		}
+		inputs := []payout.Input{{Point: wire.OutPoint{Index: 7}, Value: 20, Script: []byte{1}}}
+		exported := payout.Change{To: payout.Exported, By: "op", PSBT: "x", Inputs: inputs}
+		if _, err := b.Change(t.Context(), list[0].ID, 0, exported); err != nil {
+			t.Fatal(err)
+		}
+		was := money(t, s)
+		for _, c := range []payout.Change{exported, {To: payout.Signed, By: "op", Version: &payout.Version{Txid: "ab", Raw: []byte{1}, Amounts: []int64{10}, Inputs: inputs}}} {
+			_, err := b.Change(t.Context(), list[1].ID, 0, c)
+			if e, ok := errors.AsType[*payout.TakenError](err); !ok || e.By != list[0].ID || money(t, s) != was {
+				t.Errorf("%s: %v", c.To, err)
+			}
+		}
+		if _, err := b.Change(t.Context(), list[0].ID, 1, payout.Change{To: payout.Cancelled, By: "op"}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.Change(t.Context(), list[1].ID, 0, exported); err != nil {
+			t.Error(err)
+		}
 	})
 }

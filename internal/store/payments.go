@@ -59,6 +59,15 @@ func (b *Payments) Begin(ctx context.Context, by string, list []payout.Payment) 
 			if run, err = b.begin(ctx, tx, by, mark, list); err != nil {
 				return err
 			}
+			if begun, err = b.read(ctx, tx, "run = $1", run); err != nil {
+				return err
+			}
+			for i := range begun {
+				if err := b.store.audit(ctx, tx, AuditRow{By: by, What: "payout", Subject: fmt.Sprintf("payment %d", begun[i].ID), Before: "none", After: standingOf(&begun[i])}); err != nil {
+					return err
+				}
+			}
+			return nil
 		}
 		begun, err = b.read(ctx, tx, "run = $1", run)
 		return err
@@ -230,6 +239,11 @@ func (b *Payments) Change(ctx context.Context, id, serial int64, c payout.Change
 			}
 			return &payout.LostError{Now: p}
 		}
+		if p.State == payout.Planned && (c.To == payout.Signed || c.To == payout.Exported) {
+			if err := b.payable(ctx, tx, &p); err != nil {
+				return err
+			}
+		}
 		if err := b.free(ctx, tx, &p, c.Inputs); err != nil {
 			return err
 		}
@@ -246,19 +260,57 @@ func (b *Payments) Change(ctx context.Context, id, serial int64, c payout.Change
 		if err := b.write(ctx, tx, &p, c, mark); err != nil {
 			return err
 		}
-		p, err = b.payment(ctx, tx, id)
-		return err
+		was := p
+		if p, err = b.payment(ctx, tx, id); err != nil {
+			return err
+		}
+		// What the chain makes of a payment is nobody's change.
+		if c.Version == nil && (c.To == was.State || c.To != payout.Exported && c.To != payout.Cancelled) {
+			return nil
+		}
+		return b.store.audit(ctx, tx, AuditRow{By: c.By, What: "payout", Subject: fmt.Sprintf("payment %d", id), Before: standingOf(&was), After: standingOf(&p)})
 	})
 	return p, err
 }
 
+// standingOf is what the audit log says of a payment.
+func standingOf(p *payout.Payment) string {
+	text := fmt.Sprintf("%s, %d satoshis to %d addresses", p.State, payout.Debits(p.Outputs), len(p.Outputs))
+	if n := len(p.Versions); n > 0 {
+		text += ", transaction " + p.Versions[n-1].Txid
+	}
+	return text
+}
+
+// payable refuses to pay an account that is locked or held since the payment was planned.
+func (b *Payments) payable(ctx context.Context, tx table.Tx, p *payout.Payment) error {
+	ids := make([]int64, len(p.Outputs))
+	for i, o := range p.Outputs {
+		ids[i] = o.Account
+	}
+	return rows(ctx, tx, "select name from accounts where id "+b.store.db.In(1)+" and (locked > 0 or held > 0) order by id limit 1", []any{b.store.db.List(ids)}, func(scan func(...any) error) error {
+		var name string
+		if err := scan(&name); err != nil {
+			return err
+		}
+		return fmt.Errorf("payment %d would pay %s, who is locked or held by now; nothing was debited: cancel it and plan again", p.ID, name)
+	})
+}
+
 // free refuses inputs that another payment has.
 func (b *Payments) free(ctx context.Context, tx table.Tx, p *payout.Payment, inputs []payout.Input) error {
+	var replaced []int64
+	for id := p.Replaces; id != 0; {
+		replaced = append(replaced, id)
+		if err := one(ctx, tx, "select replaces from payments where id = $1", []any{id}, &id); err != nil {
+			return err
+		}
+	}
 	for _, in := range inputs {
 		var by int64
 		if err := one(ctx, tx, `select o.id from payment_inputs i join payments o on o.id = i.payment where i.txid = $1 and i.vout = $2 and o.id <> $3
-			and o.state not in ('cancelled', 'planned') and not (o.id = $4 and o.state = 'exported') limit 1`,
-			[]any{in.Point.Hash.String(), int64(in.Point.Index), p.ID, p.Replaces}, &by); err != nil {
+			and o.state not in ('cancelled', 'planned') and not (o.id `+b.store.db.In(4)+` and o.state = 'exported') limit 1`,
+			[]any{in.Point.Hash.String(), int64(in.Point.Index), p.ID, b.store.db.List(replaced)}, &by); err != nil {
 			return err
 		}
 		if by != 0 {
@@ -481,6 +533,28 @@ func (b *Payments) checkPayments(ctx context.Context, tx table.Tx, tell func(str
 		}
 		if want != have {
 			tell("payment %d is %s: its payees are debited %d satoshis in the ledger, want %d", id, state, have, want)
+		}
+		return err
+	}); err != nil {
+		return err
+	}
+	if err := rows(ctx, tx, `select p.id, p.state from payments p where p.state in ('signed', 'unknown', 'broadcast', 'confirmed')
+		and (not exists (select 1 from payment_versions v where v.payment = p.id) or p.state = 'confirmed' and (p.booked = '' or p.block_txid = '')) order by p.id`, nil, func(scan func(...any) error) error {
+		var id int64
+		var state payout.State
+		err := scan(&id, &state)
+		tell("payment %d is %s, and there is no transaction of it that was", id, state)
+		return err
+	}); err != nil {
+		return err
+	}
+	spent := "v.fee + " + sum("a.amount") + "payment_amounts a where a.payment = v.payment and a.version = v.number), 0)"
+	left := sum("e.amount") + "ledger t join ledger_entries e on e.number = t.number where e.book = 'chain' and t.kind in ('confirmed', 'bump') and (t.reference = 'payment ' || p.id or t.reference like 'payment ' || p.id || ' %')), 0)"
+	if err := rows(ctx, tx, "select p.id, "+spent+", "+left+" from payments p join payment_versions v on v.payment = p.id and v.txid = p.booked order by p.id", nil, func(scan func(...any) error) error {
+		var id, want, have int64
+		err := scan(&id, &want, &have)
+		if want != have {
+			tell("payment %d: %d satoshis left the wallet by it, booked are %d", id, want, have)
 		}
 		return err
 	}); err != nil {

@@ -178,6 +178,15 @@ func (s *Store) set(ctx context.Context, tx table.Tx, v *Setting) error {
 			return fmt.Errorf("%w: the block at height %d, for example; want a later time or height", ErrSettled, height)
 		}
 	}
+	if v.Name == SettingScripts { // they are looked for in what is kept of the chain
+		var start int64
+		if err := one(ctx, tx, "select start from chain_head"+s.db.Lock(), nil, &start); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, "delete from chain where height > (select min(height) from chain) or (select count(*) from chain) < $1", ChainKept); err != nil {
+			return err
+		}
+	}
 	v.Number, v.At = number, at
 	if _, err := tx.Exec(ctx, "insert into settings (number, name, account, value, since, height, at, by) values ($1, $2, $3, $4, $5, $6, $7, $8)",
 		number, v.Name, id, v.Value, v.Since, v.Height, at, v.By); err != nil {

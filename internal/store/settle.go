@@ -128,7 +128,7 @@ func (s *Store) settle(ctx context.Context, b *poolBlock, waits bool) (told stri
 		}
 		told, err = s.reward(ctx, b)
 		return told, err == nil && told != "", err
-	case b.rewarded == 0 && b.told && in: // booked
+	case b.rewarded == 0 && b.told && in && b.posted == postedHeld: // booked
 		if told, err = s.reward(ctx, b); err != nil || told == "" {
 			return told, true, err
 		}
@@ -212,7 +212,15 @@ func (s *Store) hold(ctx context.Context, b *poolBlock) (told string, err error)
 // computation is a reward and what it was computed from.
 type computation struct {
 	*rewards.Reward
-	settings int64 // number of the last setting
+	settings int64        // number of the last setting
+	previous rewards.Hash // of the block that a proportional round begins behind
+}
+
+// settled is what is kept of a reward, beside what it posted.
+type settled struct {
+	Parameters rewards.Parameters `json:"parameters"`
+	Window     rewards.Window     `json:"window"`
+	Previous   rewards.Hash       `json:"previous"`
 }
 
 // compute computes the reward of a block; to a file with all of its inputs where to is
@@ -244,6 +252,7 @@ func (s *Store) compute(ctx context.Context, b *poolBlock, to io.Writer) (c comp
 		} else {
 			c.Reward, err = rewards.Compute(ctx, block, p, src)
 		}
+		c.previous = src.previousHash
 		return err
 	})
 	return c, err
@@ -297,10 +306,19 @@ func (s *Store) parameters(ctx context.Context, tx table.Tx, b *poolBlock, src *
 	if p.Scheme != rewards.Proportional {
 		return p, nil
 	}
-	list, err := s.poolBlocks(ctx, tx, "height < $1 and rewarded > 0 and state <> 'orphaned' order by height desc, hash limit 1", b.Height)
+	where, args := "height < $1 and rewarded > 0 and state in ('confirmed', 'matured') order by height desc limit 1", []any{b.Height}
+	if b.parameters != "" { // rewarded: it may have been orphaned since
+		var was settled
+		if err := json.Unmarshal([]byte(b.parameters), &was); err != nil {
+			return p, err
+		}
+		where, args = "hash = $1", []any{was.Previous[:]}
+	}
+	list, err := s.poolBlocks(ctx, tx, where, args...)
 	if err != nil || len(list) == 0 {
 		return p, err
 	}
+	src.previousHash = list[0].Hash
 	previous, err := s.findShare(ctx, tx, &list[0])
 	p.Previous, src.previous = list[0].Height, &previous
 	return p, err
@@ -312,7 +330,7 @@ func (s *Store) direct(ctx context.Context, tx table.Tx, coinbase []byte, finder
 	if err != nil || finder.Kind != string(Address) {
 		return 0, nil // whatever it is paid, is paid by the ledger
 	}
-	scripts, err := s.scripts(ctx, tx)
+	scripts, err := s.scripts(ctx, tx, now())
 	if err != nil {
 		return 0, err
 	}
@@ -331,6 +349,11 @@ func (s *Store) reward(ctx context.Context, b *poolBlock) (told string, err erro
 	if err != nil {
 		return "", err
 	}
+	return s.postReward(ctx, b, c)
+}
+
+// postReward posts what was computed, if all is as it was then.
+func (s *Store) postReward(ctx context.Context, b *poolBlock, c computation) (told string, err error) {
 	entries := []Entry{{FeeImmature, Owner{}, c.Fee}, {Chain, Owner{}, -c.Block.Direct}}
 	from := Chain
 	if b.held != 0 {
@@ -340,10 +363,7 @@ func (s *Store) reward(ctx context.Context, b *poolBlock) (told string, err erro
 	for _, k := range c.Credits {
 		entries = append(entries, Entry{Immature, Owner{Kind(k.Account.Kind), k.Account.Name}, k.Amount})
 	}
-	parameters, err := json.Marshal(struct {
-		Parameters rewards.Parameters `json:"parameters"`
-		Window     rewards.Window     `json:"window"`
-	}{c.Parameters, c.Window})
+	parameters, err := json.Marshal(settled{c.Parameters, c.Window, c.previous})
 	if err != nil {
 		return "", err
 	}
@@ -394,9 +414,10 @@ func (s *Store) net(ctx context.Context, tx table.Tx, where string, args ...any)
 	return tidy(all)
 }
 
-// whole is all that was posted of a block.
+// whole is all that was posted of a block, corrections of that too.
 func (s *Store) whole(ctx context.Context, tx table.Tx, b *poolBlock) ([]Entry, error) {
-	return s.net(ctx, tx, ofBlock+" and (t.reference = $1 or t.reference like $2)", b.name(), b.name()+"/%")
+	return s.net(ctx, tx, ofBlock+" and (t.reference = $1 or t.reference like $2) or t.kind = 'correction' and (t.reference like $3 or t.reference like $4)",
+		b.name(), b.name()+"/%", "% of "+b.name(), "% of "+b.name()+"/%")
 }
 
 // posts posts what make says of a block, which then is posted as so.
@@ -443,7 +464,7 @@ func (s *Store) again(ctx context.Context, b *poolBlock) (string, error) {
 		posted = postedHeld
 	}
 	return s.posts(ctx, b, Return, posted, b.reversals, "in the chain again, and so is its money", func(tx table.Tx) ([]Entry, error) {
-		return s.net(ctx, tx, "t.kind in ('hold', 'reward', 'payout') and t.reference = $1", b.name())
+		return s.net(ctx, tx, "t.kind in ('hold', 'reward', 'payout') and t.reference = $1 or t.kind = 'correction' and t.reference like $2", b.name(), "% of "+b.name())
 	})
 }
 

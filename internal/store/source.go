@@ -23,7 +23,8 @@ type shareSource struct {
 	block finding
 	// previous is the pool's block that the shares come after; without one there is no
 	// height, and all count.
-	previous *finding
+	previous     *finding
+	previousHash rewards.Hash // of it
 }
 
 // finding is a share that is a block.

@@ -232,8 +232,8 @@ func (db *DB) Drop(ctx context.Context, t *table.Table, part string) error {
 // In is that of [table.Database].
 func (db *DB) In(n int) string { return fmt.Sprintf("= any($%d)", n) }
 
-// List is that of [table.Database].
-func (db *DB) List(values []int64) any { return values }
+// List is that of [table.Database]: nil would be null, and not an empty list.
+func (db *DB) List(values []int64) any { return append([]int64{}, values...) }
 
 // Lock is that of [table.Database].
 func (db *DB) Lock() string { return " for update" }
