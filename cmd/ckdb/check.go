@@ -18,7 +18,9 @@ import (
 
 func (c *call) check(ctx context.Context) error {
 	return c.with(ctx, func(s *store.Store) error {
-		differences, err := s.Check(ctx)
+		bar := newBar()
+		differences, err := s.Check(ctx, func(what string, step, steps int) { bar.show(uint64(step), uint64(steps), what) })
+		bar.clear()
 		if err != nil {
 			return err
 		}
@@ -195,7 +197,9 @@ func (c *call) journalCheck(context.Context) error {
 		Text     string `json:"text"`
 	}
 	findings := []finding{}
+	bar := newBar()
 	s, err := journal.Check(dir, func(f journal.Finding) {
+		bar.clear()
 		v := finding{Text: page.OneLine(f.Text)}
 		if f.Position != (journal.Position{}) {
 			v.Position = f.Position.String()
@@ -203,7 +207,8 @@ func (c *call) journalCheck(context.Context) error {
 		if findings = append(findings, v); !c.json {
 			fmt.Fprintln(c, v.Position, v.Text)
 		}
-	})
+	}, func(done, of uint64) { bar.show(done, of, figures.Things(int64(done), "record")) })
+	bar.clear()
 	if err != nil {
 		return err
 	}

@@ -175,7 +175,7 @@ func (m *mined) has(want string) {
 	if got := strings.Join(lines, ", "); got != want {
 		m.t.Errorf("has  %s\nwant %s", got, want)
 	}
-	differences, err := m.s.Check(m.t.Context())
+	differences, err := m.s.Check(m.t.Context(), nil)
 	if err != nil || len(differences) > 0 {
 		m.t.Errorf("%q, %v", differences, err)
 	}

@@ -513,7 +513,7 @@ func (k *tortured) compare() {
 		k.t.Fatal(err)
 	}
 	defer s.Close()
-	differences, err := s.Check(k.t.Context())
+	differences, err := s.Check(k.t.Context(), nil)
 	if err != nil || len(differences) > 0 {
 		k.t.Errorf("%q, %v", differences, err)
 	}

@@ -174,7 +174,7 @@ func (b *book) amounts() []store.BookBalance {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	if differences, err := b.store.Check(b.t.Context()); err != nil || len(differences) > 0 {
+	if differences, err := b.store.Check(b.t.Context(), nil); err != nil || len(differences) > 0 {
 		b.t.Errorf("check: %v, %v", differences, err)
 	}
 	return list

@@ -10,14 +10,26 @@ import (
 
 // Check computes sums anew, of shares where they are kept and of sums per job, cuts
 // shifts anew, and says what differs from what is stored, a line each. It reads one
-// snapshot, then one for each block that was rewarded, and changes nothing.
-func (s *Store) Check(ctx context.Context) (differences []string, err error) {
+// snapshot, then one for each block that was rewarded, and changes nothing. progress,
+// unless it is nil, is told what comes next: the shares and so on are a step each, then
+// each block is one.
+func (s *Store) Check(ctx context.Context, progress func(what string, step, steps int)) (differences []string, err error) {
+	if progress == nil {
+		progress = func(string, int, int) {}
+	}
 	tell := func(format string, args ...any) { differences = append(differences, fmt.Sprintf(format, args...)) }
 	err = s.db.Read(ctx, func(tx table.Tx) error {
+		step := 0
+		next := func(what string) {
+			progress(what, step, len(derived)+4)
+			step++
+		}
+		next("shares")
 		if err := s.checkShares(ctx, tx, tell); err != nil {
 			return err
 		}
 		for _, d := range derived {
+			next(strings.ReplaceAll(d.table.Name, "_", " "))
 			made := fmt.Sprintf("select %s, %s from %s group by %s", strings.Join(d.by, ", "), s.equal(d.table.Sums(), true),
 				source(jobSums.Name, d.shifts), strings.Join(d.by, ", "))
 			stored := fmt.Sprintf("select %s, %s from %s", strings.Join(d.table.Keys(), ", "), s.equal(d.table.Sums(), false), d.table.Name)
@@ -25,16 +37,19 @@ func (s *Store) Check(ctx context.Context) (differences []string, err error) {
 				return err
 			}
 		}
+		next("shifts")
 		if err := s.checkShifts(ctx, tx, tell); err != nil {
 			return err
 		}
+		next("ledger")
 		if err := s.checkLedger(ctx, tx, tell); err != nil {
 			return err
 		}
+		next("payouts")
 		return s.Payments().checkPayments(ctx, tx, tell)
 	})
 	if err == nil {
-		err = s.checkBlocks(ctx, tell)
+		err = s.checkBlocks(ctx, tell, progress)
 	}
 	return differences, err
 }

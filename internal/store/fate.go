@@ -194,7 +194,7 @@ func (s *Store) came(ctx context.Context, tx table.Tx, b *poolBlock) (total int6
 
 // checkBlocks compares what is in the ledger of each block with its state, and its reward
 // with what is computed anew, as long as its shares are kept.
-func (s *Store) checkBlocks(ctx context.Context, tell func(string, ...any)) error {
+func (s *Store) checkBlocks(ctx context.Context, tell func(string, ...any), progress func(what string, step, steps int)) error {
 	var list []poolBlock
 	if err := s.db.Read(ctx, func(tx table.Tx) (err error) {
 		list, err = s.poolBlocks(ctx, tx, "true order by height, hash")
@@ -203,6 +203,7 @@ func (s *Store) checkBlocks(ctx context.Context, tell func(string, ...any)) erro
 		return err
 	}
 	for i := range list {
+		progress("rewards", i, len(list))
 		b := &list[i]
 		var posted []Transaction
 		var net []Entry

@@ -343,7 +343,7 @@ func TestCheckOfBlocks(t *testing.T) {
 				"ledger: block " + name + " is rewarded: false, 1 rewards of it are posted"}},
 		} {
 			change(t, n.s, tt.do)
-			got, err := n.s.Check(t.Context())
+			got, err := n.s.Check(t.Context(), nil)
 			if err != nil || !slices.Equal(got, tt.want) {
 				t.Errorf("%s: %q, %v, want %q", what, got, err, tt.want)
 			}

@@ -171,7 +171,7 @@ func TestCheck(t *testing.T) {
 			{"update shifts set jobs = 2", "update shifts set jobs = 1", "shifts: instance 1, shift 1: "},
 		} {
 			change(t, s, tt.change)
-			list, err := s.Check(t.Context())
+			list, err := s.Check(t.Context(), nil)
 			if err != nil || len(list) == 0 || !strings.Contains(strings.Join(list, "\n"), tt.want) {
 				t.Errorf("%s: %q, %v", tt.change, list, err)
 			}

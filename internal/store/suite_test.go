@@ -107,7 +107,7 @@ func total(t testing.TB, s *Store) (sum Sum) {
 
 func consistent(t testing.TB, s *Store) {
 	t.Helper()
-	differences, err := s.Check(t.Context())
+	differences, err := s.Check(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
