@@ -30,7 +30,7 @@ const (
 	// feeRate is the node's estimate, in satoshis per 1000 virtual bytes.
 	feeRate = 5000
 	// bumpTime is how long the pool's blocks leave a payment alone, so that a person
-	// can replace it; one that was replaced is mined at once.
+	// can replace it; one that replaced another is mined soon.
 	bumpTime = 45 * time.Second
 	// moneyEvery is how often ckdb is asked what is new.
 	moneyEvery = 2 * time.Second
@@ -59,9 +59,10 @@ type money struct {
 	shown    map[string]bool  // steps of the tour
 
 	// guarded by mu
-	mu    sync.Mutex
-	first []string  // txids that the mempool had when it was no longer empty
-	since time.Time // when that was
+	mu       sync.Mutex
+	first    []string  // txids that the mempool had when it was no longer empty
+	since    time.Time // when that was
+	replaced int64     // height of the chain when none of them was there any more; 0: one is
 }
 
 // fate is what became of a block.
@@ -164,22 +165,32 @@ func (m *money) others(ctx context.Context) {
 	}
 }
 
-// waiting tells that there is a payment that a person may want to replace.
+// waiting tells that there is a payment that a person may want to replace, or one that
+// the pool's work may still have after it was replaced.
 func (m *money) waiting(ctx context.Context) bool {
 	var pool []string
 	if err := m.node.Call(ctx, &pool, "getrawmempool"); err != nil {
 		return false
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if len(pool) == 0 {
-		m.first = nil
+	height, err := m.node.BlockCount(ctx)
+	if err != nil {
 		return false
 	}
-	if m.first == nil {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case len(pool) == 0:
+		m.first, m.replaced = nil, 0
+		return false
+	case m.first == nil:
 		m.first, m.since = pool, time.Now()
+	case m.replaced == 0 && !slices.ContainsFunc(m.first, func(txid string) bool { return slices.Contains(pool, txid) }):
+		m.replaced = height
 	}
-	return time.Since(m.since) < bumpTime && slices.ContainsFunc(m.first, func(txid string) bool { return slices.Contains(pool, txid) })
+	if m.replaced > 0 { // a block on later work has the new one
+		return height <= m.replaced
+	}
+	return time.Since(m.since) < bumpTime
 }
 
 // describe says who mines, and how to look at the money.
@@ -227,10 +238,7 @@ func (m *money) step(name, about string, commands ...string) {
 		return
 	}
 	m.shown[name] = true
-	m.d.console.print("%s", about)
-	for _, c := range commands {
-		m.d.console.print("  %s", c)
-	}
+	m.d.console.print("%s\n  %s", about, strings.Join(commands, "\n  "))
 }
 
 // look asks ckdb now and then, and tells what is new.
