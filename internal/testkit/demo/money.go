@@ -40,6 +40,9 @@ const (
 // that of a window without an addition one miner would have nearly all.
 var chosen = []struct{ name, value string }{{"add", "0.0000001"}, {"fee", "1%"}}
 
+// rates of the miners, in shares a second.
+var rates = [3]float64{6, 3, 1}
+
 // money is what make run-pool has beyond make run: a wallet of the node's, a chain that
 // has other miners, and somebody who says what can be looked at.
 type money struct {
@@ -196,7 +199,7 @@ func (m *money) waiting(ctx context.Context) bool {
 // describe says who mines, and how to look at the money.
 func (m *money) describe(s *settings) {
 	say, p := m.d.console.print, m.d.config.pace
-	say("three simulated miners, of 6, 3 and 1 shares a second")
+	say("three simulated miners, of %v, %v and %v shares a second", rates[0], rates[1], rates[2])
 	for _, user := range s.users {
 		address, name, _ := strings.Cut(user, ".")
 		say("  %-6s%s", name, address)
@@ -285,7 +288,7 @@ func (m *money) lookAtBlocks(ctx context.Context) error {
 				m.d.console.print("block %s orphaned: nobody is owed anything for it", height)
 			}
 		}
-		if now.rewarded && now.state != "orphaned" {
+		if now.rewarded && now.state != "orphaned" && b.Accounts >= int64(len(rates)) { // there is something to divide
 			m.afterReward(b.Height)
 		}
 		if now.rewarded && now.state == "matured" {
@@ -336,7 +339,7 @@ func (m *money) lookAtPayments(ctx context.Context) error {
 			m.step("bump", fmt.Sprintf("the pool's blocks leave it alone for %s, as if it paid too little; pay more", bumpTime),
 				m.command("ckdb", fmt.Sprintf("payout show %d", p.Payment)), m.command("ckdb", fmt.Sprintf("payout bump %d --fee-rate 20", p.Payment)))
 		case "confirmed":
-			m.step("paid", "they are paid; see that it all adds up, and who changed what",
+			m.step("paid", "they are paid, and owed what matured since; see that all adds up",
 				m.command("ckdb", "balances"), m.command("ckdb", fmt.Sprintf("payout show %d", p.Payment)),
 				m.command("ckdb", "check"), m.command("ckdb", "audit"))
 		}

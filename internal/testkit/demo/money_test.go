@@ -141,7 +141,7 @@ func TestMoney(t *testing.T) {
 	before := txid.FindString(sh.run(bump[0], `(?m)^state +broadcast$`))
 	sh.answer(bump[1], "20.000 satoshis per virtual byte? [yes/no]", `(?m)^1 +1 +broadcast `)
 
-	paid := r.commands("they are paid; see that it all adds up")
+	paid := r.commands("they are paid, and owed what matured since")
 	r.wait("payment 1 of ")
 	sh.run(paid[0], "owed and mature: ")
 	shown := sh.run(paid[1], `(?m)^state +confirmed$`)

@@ -57,10 +57,10 @@ func (d *demo) chooseSettings(n *node) (*settings, error) {
 	}
 	s.payout = d.config.Address
 	if d.config.Money {
-		for i, name := range []string{"alice", "bob", "carol"} {
+		for _, name := range []string{"alice", "bob", "carol"} {
 			s.users = append(s.users, s.wallet(name).Address()+"."+name)
-			s.rates = append(s.rates, []float64{6, 3, 1}[i])
 		}
+		s.rates = rates[:]
 		return s, d.readConfig(s, n)
 	}
 	for i, name := range []string{"rig1", "rig2"} {
