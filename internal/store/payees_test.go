@@ -230,7 +230,7 @@ func TestCase9Check(t *testing.T) {
 		consistent(t, s)
 		pay(&payout.Version{Txid: "ac", Raw: []byte{1}, Fee: 3, Amounts: []int64{10}}, 12)
 		pay(nil, 0)
-		list, err := s.Check(t.Context())
+		list, err := s.Check(t.Context(), nil)
 		if want := []string{"payment 3 is signed, and there is no transaction of it that was", "payment 2: 13 satoshis left the wallet by it, booked are 12"}; err != nil || !slices.Equal(list, want) {
 			t.Errorf("%q, %v", list, err)
 		}
