@@ -6,6 +6,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha1"
 	"crypto/sha256"
+	"database/sql"
 	"encoding/base32"
 	"encoding/base64"
 	"encoding/binary"
@@ -31,6 +32,7 @@ import (
 	"ckpool/address"
 	"ckpool/internal/credentials"
 	"ckpool/internal/store"
+	"ckpool/internal/testkit/postgres"
 )
 
 // holder is a wallet of one key, which signs texts as BIP322 and signmessage say, by btcd.
@@ -168,15 +170,29 @@ func login(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// The scripts about people run in both kinds of database, which know shares of each
-// holder on regtest.
+// The scripts about people run in both kinds of database. In logs are request logs with
+// shares of each holder, $REFERENCE is a database of the reference.
 func TestUserScripts(t *testing.T) {
+	tables, err := os.ReadFile("testdata/users/reference.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	reference := postgres.Database(t)
+	db, err := sql.Open("pgx", reference)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.ExecContext(t.Context(), string(tables)); err != nil {
+		t.Fatal(err)
+	}
 	onBoth(t, "testdata/users", func(env *testscript.Env) error {
 		all, err := holders()
 		if err != nil {
 			return err
 		}
 		env.Values["holders"] = all
+		env.Setenv("REFERENCE", reference)
 		var log strings.Builder
 		share := 0
 		for name, h := range all {
