@@ -48,6 +48,11 @@ func init() { // they list each other
 		{"user hold", "NAME REASON", "do not pay it, until there is \"user unhold\"; it earns on", 2, many, (*call).hold},
 		{"user unhold", "NAME", "pay it again", 1, 1, (*call).unhold},
 		{"user address", "NAME [ADDRESS[=PERCENT]...]", "show where a user is paid, or say it; a change waits some days", 1, many, (*call).addresses},
+		{"user prove", "NAME CHANGE...", "print the text that the owner of an address signs for a change: addresses as for \"user address\", or minimum SATOSHIS; or make the change, by that text and --signature", 2, many, (*call).prove},
+		{"user fee", "NAME [FEE]", "show what the pool keeps of a user's rewards, or set it, such as 0.9% or 9000 millionths, from now on or --from", 1, 2, (*call).fee},
+		{"user role", "NAME ROLE", "make a user admin, accountant, support, reader, or member again, who sees its own account alone", 2, 2, (*call).setRole},
+		{"user totp", "NAME offer|confirm CODE|off|codes", "one-time codes beside a password: make a secret for an app, try a code of it, which puts it in force and prints recovery codes; end them; print new recovery codes", 2, many, (*call).oneTimeCodes},
+		{"user token", "NAME add SCOPES DAYS TEXT|list|revoke NUMBER", "tokens of programs: make one for some of what its user may do, with commas between, and say what it is for; list them; end one", 2, many, (*call).tokens},
 		{"user message", "NAME TEXT", "show a text to the miners of an account", 2, many, (*call).message},
 		{"workers", "[NAME]", "all workers, or those of an account", 0, 1, (*call).workers},
 		{"shifts", "", "the shifts of each pool, with their shares", 0, 0, (*call).shifts},
@@ -128,7 +133,7 @@ func (o *options) runCommand(ctx context.Context, stdout io.Writer) error {
 		return c.run(&call{o, page.Page{Writer: stdout, Columns: o.columns(stdout)}, args}, ctx)
 	}
 	if strings.HasPrefix(name, "user ") {
-		return errors.New("usage: ckdb user NAME, or ckdb user add|password|lock|unlock|minimum|hold|unhold|address|message NAME ...")
+		return errors.New("usage: ckdb user NAME, or ckdb user add|password|lock|unlock|minimum|hold|unhold|address|prove|fee|role|totp|token|message NAME ...")
 	}
 	if usage := usageOf(name); usage != "" {
 		return errors.New(usage)

@@ -85,7 +85,7 @@ func (c *call) importDatabase(ctx context.Context, s *store.Store) error {
 		}
 	}
 	i := &reference.DatabaseImport{
-		URL: c.from.url, Name: cmp.Or(name, "ckdb"), Network: c.from.network, Store: s,
+		URL: c.from.url, Name: cmp.Or(name, "ckdb"), Network: c.from.network, Store: s, By: person(),
 		Damaged: func(err error) { fmt.Fprintf(os.Stderr, "%v\n", err) },
 	}
 	sum, err := i.Run(ctx)

@@ -35,11 +35,19 @@ type coins struct {
 	pool, other *btcd.Wallet
 }
 
-// The scripts about money run on a real node, in both kinds of database. $DB is that of
-// the script, $NODE the RPC of the node with its wallet.
+// The scripts about money run on a real node; $NODE is its RPC, with its wallet.
 func TestMoneyScripts(t *testing.T) {
 	tools := buildTools(t)
-	scripts, err := filepath.Glob("testdata/money/*.txt")
+	onBoth(t, "testdata/money", func(env *testscript.Env) error {
+		env.Setenv("PATH", tools+":"+env.Getenv("PATH"))
+		return setUpCoins(env)
+	})
+}
+
+// onBoth runs the scripts of a directory in both kinds of database. $CKDB_DB is that of
+// the script.
+func onBoth(t *testing.T, dir string, setUp func(env *testscript.Env) error) {
+	scripts, err := filepath.Glob(filepath.Join(dir, "*.txt"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,11 +62,10 @@ func TestMoneyScripts(t *testing.T) {
 				}
 			}
 			testscript.Run(t, testscript.Params{
-				Dir: "testdata/money",
+				Dir: dir,
 				Setup: func(env *testscript.Env) error {
-					env.Setenv("PATH", tools+":"+env.Getenv("PATH"))
 					env.Setenv("CKDB_DB", <-databases)
-					return setUpCoins(env)
+					return setUp(env)
 				},
 				Cmds: scriptCommands,
 			})
@@ -162,7 +169,7 @@ func sign(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(signed.PSBT), 0o600))
 }
 
-// dump FILE: all tables about money, to compare.
+// dump FILE: all tables about money and people, to compare.
 func dump(ts *testscript.TestScript, _ bool, args []string) {
 	where, driver := ts.Getenv("CKDB_DB"), "pgx"
 	if !strings.Contains(where, "://") {
@@ -173,7 +180,8 @@ func dump(ts *testscript.TestScript, _ bool, args []string) {
 	defer db.Close()
 	var text strings.Builder
 	for _, table := range []string{"accounts", "settings", "audit", "ledger_head", "ledger", "ledger_entries", "payment_head", "payment_runs", "payments", "payment_outputs",
-		"payment_versions", "payment_amounts", "payment_inputs", "payment_strangers"} {
+		"payment_versions", "payment_amounts", "payment_inputs", "payment_strangers",
+		"recovery_codes", "tokens", "proofs", "address_owners", "address_sets", "address_parts", "changes"} {
 		rows, err := db.Query("select * from " + table)
 		ts.Check(err)
 		columns, err := rows.Columns()

@@ -36,11 +36,12 @@ type options struct {
 	sites
 	nodeOptions
 	json    bool
-	when    string // a setting begins to hold; empty: now
-	of      string // whom alone a setting is of; empty: of all
-	yes     bool   // money may move without a question
-	feeRate string // satoshis per virtual byte; empty: the node's estimate
-	from    origin // of an import
+	when    string   // a setting begins to hold; empty: now
+	signed  []string // signatures of owners of addresses, each [ADDRESS=]SIGNATURE
+	of      string   // whom alone a setting is of; empty: of all
+	yes     bool     // money may move without a question
+	feeRate string   // satoshis per virtual byte; empty: the node's estimate
+	from    origin   // of an import
 	wide    bool
 	command []string
 	help    bool
@@ -103,8 +104,9 @@ func (f *flags) set() *pflag.FlagSet {
 	getopt.Group(fs, "The running instance")
 	fs.BoolVar(&f.json, "json", false, "print the answer to a command for programs")
 	fs.BoolVar(&f.wide, "wide", false, "print all of a table, however wide the terminal is")
-	fs.StringVar(&f.when, "from", "", "`WHEN` a setting begins to hold, for set: a height, or a time as 2026-01-31 or \"2026-01-31 12:00\"; without it now")
+	fs.StringVar(&f.when, "from", "", "`WHEN` a setting begins to hold, for set and user fee: a height, or a time as 2026-01-31 or \"2026-01-31 12:00\"; without it now")
 	fs.StringVar(&f.of, "user", "", "`NAME` of the account that a setting is of, for set; without it of all")
+	fs.StringArrayVar(&f.signed, "signature", nil, "`SIGNATURE` over the text of \"user prove\", by BIP322 or signmessage; ADDRESS=SIGNATURE where another address than the account's signed; may be given for each")
 	fs.BoolVar(&f.yes, "yes", false, "do not ask before money moves, for scripts")
 	fs.StringVar(&f.feeRate, "fee-rate", "", "`RATE` in satoshis per virtual byte that payouts pay to the network; without it the node's estimate")
 	getopt.Group(fs, "Commands")

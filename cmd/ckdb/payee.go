@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"ckpool/internal/page"
 	"ckpool/internal/store"
@@ -30,7 +31,8 @@ func (c *call) holdFor(ctx context.Context, reason string) error {
 
 // addressSet is where an account is paid from a time on, as it is printed.
 type addressSet struct {
-	From      int64  `json:"from"`
+	Since     int64  `json:"since"`
+	From      string `json:"from"`
 	By        string `json:"by"`
 	Addresses string `json:"addresses"`
 	Void      string `json:"void"`
@@ -57,7 +59,7 @@ func (c *call) addresses(ctx context.Context) error {
 			return err
 		}
 		if _, err := s.SetAddresses(ctx, store.AddressChange{Owner: of, Parts: parts, By: person()}); err != nil {
-			return err
+			return orProve(of, err)
 		}
 		return c.printAddresses(ctx, s, of)
 	})
@@ -74,7 +76,7 @@ func (c *call) printAddresses(ctx context.Context, s *store.Store, of store.Owne
 		for _, p := range v.Parts {
 			parts = append(parts, fmt.Sprintf("%s=%s%%", p.Address, store.Percent(p.PPM)))
 		}
-		shown = append(shown, addressSet{v.Since / 1_000_000, v.By, strings.Join(parts, " "), v.Void})
+		shown = append(shown, addressSet{v.Since / 1_000_000, time.UnixMicro(v.Since).Format(timeLayout), v.By, strings.Join(parts, " "), v.Void})
 	}
 	if len(shown) == 0 && !c.json {
 		text := "no address to pay to is known: \"ckdb user address " + of.Name + " ADDRESS\" says it"

@@ -33,6 +33,7 @@ var meanings = map[string]string{
 	store.SettingDay:      "satoshis that such payouts may have in a day together",
 	store.SettingRetired:  "ids of pools that rewards do not wait for",
 	store.SettingStart:    "height of the first block that is rewarded; without it that of the first job",
+	store.SettingWait:     "seconds until a changed payout address holds",
 	store.SettingScripts:  "scripts of the pool's outputs, in hex, besides those of its jobs",
 }
 
@@ -74,6 +75,21 @@ func (c *call) set(ctx context.Context) error {
 		case 0:
 			return c.settings(ctx, s, of)
 		case 1:
+			return c.history(ctx, s, of)
+		}
+		return c.change(ctx, s, of)
+	})
+}
+
+// fee is the setting of one account: what the pool keeps of its rewards.
+func (c *call) fee(ctx context.Context) error {
+	return c.with(ctx, func(s *store.Store) error {
+		of, err := ownerNamed(ctx, s, c.args[0])
+		if err != nil {
+			return err
+		}
+		c.args = append([]string{store.SettingFee}, c.args[1:]...)
+		if len(c.args) == 1 {
 			return c.history(ctx, s, of)
 		}
 		return c.change(ctx, s, of)
@@ -183,7 +199,7 @@ func (c *call) change(ctx context.Context, s *store.Store, of store.Owner) error
 		return err
 	}
 	if v, err = s.Set(ctx, v); err != nil {
-		return err
+		return orProve(of, err)
 	}
 	if c.json {
 		return c.print(said{v.Number, v.At / 1_000_000, v.By, v.Name, v.Owner.Name, v.Value, v.Since / 1_000_000, v.Height, from(&v)})

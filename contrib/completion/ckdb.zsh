@@ -22,8 +22,9 @@ _arguments \
   '(-R --ckdb-logdir)'{-R,--ckdb-logdir}'[DIR of its own log; without it that of the pool'\''s logs]:DIR:_files -/' \
   '--json[print the answer to a command for programs]' \
   '--wide[print all of a table, however wide the terminal is]' \
-  '--from[WHEN a setting begins to hold, for set\: a height, or a time as 2026-01-31 or "2026-01-31 12\:00"; without it now]:WHEN:' \
+  '--from[WHEN a setting begins to hold, for set and user fee\: a height, or a time as 2026-01-31 or "2026-01-31 12\:00"; without it now]:WHEN:' \
   '--user[NAME of the account that a setting is of, for set; without it of all]:NAME:' \
+  '--signature[SIGNATURE over the text of "user prove", by BIP322 or signmessage; ADDRESS=SIGNATURE where another address than the account'\''s signed; may be given for each]:SIGNATURE:' \
   '--yes[do not ask before money moves, for scripts]' \
   '--fee-rate[RATE in satoshis per virtual byte that payouts pay to the network; without it the node'\''s estimate]:RATE:' \
   '--pg[URL of a database of the reference, postgres\://USER\:PASSWORD@HOST/NAME, that import reads]:URL:' \

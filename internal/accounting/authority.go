@@ -36,8 +36,12 @@ func (a Authority) Find(ctx context.Context, q authority.Question) (authority.Ac
 		}
 		open = !registers
 	}
+	password := found.Password
+	if credentials.IsReference(password) { // which never asked miners for it
+		password = ""
+	}
 	return authority.Account{
-		Registered: found.Registered, Open: open, Password: found.Password, Locked: found.Locked, Text: found.Reason, Minimum: found.Minimum,
+		Registered: found.Registered, Open: open, Password: password, Locked: found.Locked, Text: found.Reason, Minimum: found.Minimum,
 	}, nil
 }
 

@@ -40,8 +40,13 @@ func TestAuthority(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	imported, err := credentials.OfReference(strings.Repeat("00", 32), "")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, err := range []error{
 		s.SetPassword(t.Context(), "ann", store.User, "alice", hash),
+		s.SetPassword(t.Context(), "ann", store.User, "carol", imported),
 		s.SetMinimum(t.Context(), "ann", store.Worker{Kind: store.User, Account: "alice", Name: "rig1"}, 512),
 		s.Lock(t.Context(), "ann", store.User, "mallory", "unpaid"),
 	} {
@@ -84,6 +89,7 @@ func TestAuthority(t *testing.T) {
 		{authority.Question{User: "alice", Worker: "alice.rig1", Password: "secret"}, authority.Allowed, 512},
 		{authority.Question{User: "alice", Worker: "alice.rig2", Password: "secret"}, authority.Allowed, 0},
 		{authority.Question{User: "alice", Worker: "alice.rig3", Password: "wrong"}, authority.Refused, 0},
+		{authority.Question{User: "carol", Worker: "carol.rig", Password: "x"}, authority.Allowed, 0}, // as the reference let it
 		{authority.Question{User: "stranger", Worker: "stranger"}, authority.Refused, 0},
 		{authority.Question{User: "mallory", Worker: "mallory.x"}, authority.Locked, 0},
 		{authority.Question{User: address, Worker: address + ".rig", Payable: true}, authority.Allowed, 0},

@@ -59,6 +59,10 @@ func OfReference(hash, salt string) (string, error) {
 	return referencePrefix + hex.EncodeToString(grain) + "$" + hex.EncodeToString(sum), nil
 }
 
+// IsReference tells whether what is kept of a password is what OfReference made: nobody
+// has logged in with it here.
+func IsReference(hash string) bool { return strings.HasPrefix(hash, referencePrefix) }
+
 // Hash is what is kept of a password, taken apart.
 type Hash struct {
 	memory, passes uint32 // of argon2id; 0: the reference's SHA-256

@@ -30,6 +30,7 @@ var wanted = map[string][]string{
 	"payments": {"payment", "state", "debit", "network_fee", "payees", "confirmations", "txid", "by", "run"},
 	"settings": {"name", "user", "value", "from", "meaning"},
 	"changes":  {"time", "by", "what", "subject", "after", "before"},
+	"tokens":   {"number", "name", "expires", "revoked", "scopes", "created"},
 	"segments": {"name", "first", "last", "shares", "bytes", "whole", "damaged"},
 	"nodes":    {"url", "state", "height", "current", "latency_ms", "version"},
 }

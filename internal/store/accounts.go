@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"ckpool/difficulty"
+	"ckpool/internal/credentials"
 	"ckpool/internal/store/table"
 )
 
@@ -120,6 +121,8 @@ func (a *standing) of(kind ChangeKind) string {
 			return "not registered"
 		case a.password == "":
 			return "registered, without a password"
+		case credentials.IsReference(a.password): // without salt it could be guessed from a sum
+			return "registered, with a password of the reference"
 		}
 		sum := sha256.Sum256([]byte(a.password)) // tells one from another, and nothing of it
 		return fmt.Sprintf("registered, with password %x", sum[:4])

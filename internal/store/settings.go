@@ -115,25 +115,34 @@ type Setting struct {
 	Proof *ownership.Proof
 }
 
+// CheckSetting refuses what no setting of that name could be.
+func CheckSetting(name, value string) error {
+	known, ok := settings[name]
+	if !ok {
+		return fmt.Errorf("setting %q: there is no such, want one of %s", name, strings.Join(SettingNames(), ", "))
+	}
+	if err := known.check(value); err != nil {
+		return fmt.Errorf("setting %q: %q: %w", name, value, err)
+	}
+	return nil
+}
+
 // ErrSettled tells that a setting would have held for a block that is rewarded.
 var ErrSettled = errors.New("it would change what is rewarded already")
 
 // Set appends a setting. What it says of blocks that are rewarded already is refused:
 // that is what corrections are for.
 func (s *Store) Set(ctx context.Context, v Setting) (Setting, error) {
-	known, ok := settings[v.Name]
+	if err := CheckSetting(v.Name, v.Value); err != nil {
+		return v, err
+	}
 	switch {
-	case !ok:
-		return v, fmt.Errorf("setting %q: there is no such, want one of %s", v.Name, strings.Join(SettingNames(), ", "))
 	case v.By == "" || v.By != clean(v.By):
 		return v, fmt.Errorf("setting %q: it has to be somebody's who sets it", v.Name)
-	case v.Owner != Owner{} && !known.accounts:
+	case v.Owner != Owner{} && !settings[v.Name].accounts:
 		return v, fmt.Errorf("setting %q: it is of all, and not of %s alone", v.Name, v.Owner)
 	case v.Since < 0 || v.Height < 0:
 		return v, fmt.Errorf("setting %q: it cannot hold from time %d, height %d on", v.Name, v.Since, v.Height)
-	}
-	if err := known.check(v.Value); err != nil {
-		return v, fmt.Errorf("setting %q: %q: %w", v.Name, v.Value, err)
 	}
 	err := s.change(ctx, func(tx table.Tx) error { return s.set(ctx, tx, &v) })
 	if err != nil {
