@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -229,6 +230,11 @@ func (b *Payments) Change(ctx context.Context, id, serial int64, c payout.Change
 				return err
 			}
 			return &payout.LostError{Now: p}
+		}
+		if c.To == payout.Exported || c.To == payout.Signed && len(p.Versions) == 0 {
+			if stop, err := suspended(ctx, tx); err != nil || stop {
+				return cmp.Or(err, error(ErrImplausible))
+			}
 		}
 		if err := b.free(ctx, tx, &p, c.Inputs); err != nil {
 			return err

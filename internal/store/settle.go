@@ -75,7 +75,13 @@ func (b *poolBlock) reference(n int64) string {
 // A block is rewarded when the journals of all instances that are not retired are stored
 // past it, and all lower blocks are rewarded, orphaned, or passed by name: no share and no
 // block can then come that would have counted.
+//
+// First it weighs the hours that ended: work that cannot have been done raises an alarm,
+// and nothing is paid until somebody has booked it.
 func (s *Store) Settle(ctx context.Context) (told []string, err error) {
+	if told, err = s.weigh(ctx); err != nil {
+		return told, err
+	}
 	for { // what was posted may make more due
 		more, err := s.settleAll(ctx)
 		told = append(told, more...)
