@@ -10,6 +10,7 @@ import (
 
 	"github.com/btcsuite/btcd/chainhash/v2"
 
+	"ckpool/internal/figures"
 	"ckpool/internal/payout"
 	"ckpool/internal/store/table"
 )
@@ -422,6 +423,14 @@ func (b *Payments) SetCursor(ctx context.Context, block string) error {
 	})
 }
 
+// Pool is that of [payout.Book].
+func (b *Payments) Pool(ctx context.Context) (sum int64, err error) {
+	err = b.store.db.Read(ctx, func(tx table.Tx) error {
+		return one(ctx, tx, "select coalesce("+b.store.db.Sum(table.Column{Name: "e.amount", Merge: table.Add})+", 0) from ledger_entries e where e.book in ('fee', 'network fee')", nil, &sum)
+	})
+	return sum, err
+}
+
 // Debited is that of [payout.Book].
 func (b *Payments) Debited(ctx context.Context, since time.Time) (sum int64, err error) {
 	err = b.store.db.Read(ctx, func(tx table.Tx) error {
@@ -486,7 +495,7 @@ func (b *Payments) checkPayments(ctx context.Context, tx table.Tx, tell func(str
 			want = 0
 		}
 		if want != have {
-			tell("payment %d is %s: its payees are debited %d satoshis in the ledger, want %d", id, state, have, want)
+			tell("payment %d is %s: its payees are debited %s in the ledger, want %s", id, state, figures.Things(have, "satoshi"), figures.Count(want))
 		}
 		return err
 	}); err != nil {
@@ -498,7 +507,7 @@ func (b *Payments) checkPayments(ctx context.Context, tx table.Tx, tell func(str
 		return err
 	}
 	if paying != want {
-		tell("payments that are on their way have %d satoshis, the ledger %d", want, paying)
+		tell("payments that are on their way have %s, the ledger %s", figures.Things(want, "satoshi"), figures.Count(paying))
 	}
 	return nil
 }
