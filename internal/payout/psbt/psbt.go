@@ -14,6 +14,8 @@ import (
 
 	"github.com/btcsuite/btcd/chainhash/v2"
 	"github.com/btcsuite/btcd/wire/v2"
+
+	"ckpool/internal/figures"
 )
 
 // MaxSize is the longest packet read, in bytes. A standard transaction has 100 kB, and
@@ -154,7 +156,7 @@ func parsePacket(raw []byte) (*Packet, error) {
 		}
 	}
 	if r.Len() != 0 {
-		return nil, fmt.Errorf("%d bytes follow its end", r.Len())
+		return nil, fmt.Errorf("%s follow its end", figures.Things(int64(r.Len()), "byte"))
 	}
 	return p, nil
 }
