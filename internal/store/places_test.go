@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"ckpool/internal/rewards"
+	"ckpool/internal/store/table"
 )
 
 // anew computes all rewards anew, and has Verify do it from their files alone.
@@ -162,5 +163,51 @@ func TestLostFirstJob(t *testing.T) {
 			t.Errorf("%v, %v", list, err)
 		}
 		consistent(t, n.s)
+	})
+}
+
+// A reward is not posted if jobs of its heights came after it was computed; of others they
+// may come.
+func TestStill(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		n := newNetwork(t, where)
+		p := n.pool(1)
+		p.jobAt(101, 10)
+		p.share("alice", 100)
+		p.jobAt(102, 10)
+		hash := p.find("alice", 60, true, out(1000, poolScript)) // its window is of height 102 alone
+		p.over()
+		n.follow()
+		still := func(want bool) {
+			t.Helper()
+			var b poolBlock
+			if err := n.s.db.Read(t.Context(), func(tx table.Tx) (err error) {
+				b, err = n.s.poolBlock(t.Context(), tx, hash, "")
+				return err
+			}); err != nil {
+				t.Fatal(err)
+			}
+			c, err := n.s.compute(t.Context(), &b, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.jobAt(p.job.Height, 10)
+			if err := n.s.db.Write(t.Context(), func(tx table.Tx) error {
+				ok, err := n.s.still(t.Context(), tx, &c)
+				if ok != want {
+					t.Errorf("still %t after a job of height %d", ok, p.job.Height)
+				}
+				return err
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, v := range []struct {
+			height int64
+			want   bool
+		}{{103, true}, {102, false}, {101, true}} {
+			p.job.Height = v.height
+			still(v.want)
+		}
 	})
 }
