@@ -36,9 +36,9 @@ func (c *call) check(ctx context.Context) error {
 		if c.json {
 			err = c.print(struct {
 				Differences []string             `json:"differences"`
-				Lost        []stray              `json:"shares_of_lost_jobs"` // paid, at a height that is a guess
 				Solvency    *accounting.Solvency `json:"solvency"`
-			}{append([]string{}, differences...), lost, solvency})
+				Lost        []stray              `json:"shares_of_lost_jobs"` // paid, at a height that is a guess
+			}{append([]string{}, differences...), solvency, lost})
 		} else {
 			for _, d := range differences {
 				fmt.Fprintln(c, page.OneLine(d))
