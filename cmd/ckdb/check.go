@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 
 	"ckpool/address"
 	"ckpool/internal/accounting"
@@ -13,6 +14,7 @@ import (
 	"ckpool/internal/journal"
 	"ckpool/internal/page"
 	"ckpool/internal/payout"
+	"ckpool/internal/rewards"
 	"ckpool/internal/store"
 )
 
@@ -29,11 +31,16 @@ func (c *call) check(ctx context.Context) error {
 			return err
 		}
 		differences = append(differences, more...)
+		lost, err := straysOf(ctx, s, math.MaxInt64, nil)
+		if err != nil {
+			return err
+		}
 		if c.json {
 			err = c.print(struct {
 				Differences []string             `json:"differences"`
 				Solvency    *accounting.Solvency `json:"solvency"`
-			}{append([]string{}, differences...), solvency})
+				Lost        []stray              `json:"shares_of_lost_jobs"` // paid, at a height that is a guess
+			}{append([]string{}, differences...), solvency, lost})
 		} else {
 			for _, d := range differences {
 				fmt.Fprintln(c, page.OneLine(d))
@@ -45,8 +52,51 @@ func (c *call) check(ctx context.Context) error {
 		if err == nil && !c.json {
 			err = c.printChecked(solvency)
 		}
+		if err == nil && !c.json {
+			err = c.printStrays(lost)
+		}
 		return err
 	})
+}
+
+// stray is the work of an account on jobs whose records were lost.
+type stray struct {
+	Pool   string `json:"pool"`
+	Name   string `json:"name"`
+	Shares int64  `json:"shares"`
+	Work   string `json:"work"`
+	Height int64  `json:"height"`
+}
+
+// straysOf are those up to a height, or of the window of a reward that was posted, or may be.
+func straysOf(ctx context.Context, s *store.Store, to int64, r *rewards.Reward, posted ...store.Transaction) ([]stray, error) {
+	from, before := int64(0), int64(0)
+	if r != nil {
+		from, to = r.Window.Lowest, r.Window.Highest
+	}
+	for _, t := range posted {
+		if t.Kind == store.Reward {
+			before = t.Number
+		}
+	}
+	found, err := s.Strays(ctx, from, to, before)
+	list := []stray{}
+	for _, v := range found {
+		list = append(list, stray{v.Pool, v.Owner.Name, v.Count, v.Work.String(), v.Height})
+	}
+	return list, err
+}
+
+func (c *call) printStrays(list []stray) error {
+	if len(list) == 0 {
+		return nil
+	}
+	if _, err := fmt.Fprintln(c, "\nThe journal lost the record of the work that these shares were found on. They are paid; they\ncount at the height that their pool was last known to work at:"); err != nil {
+		return err
+	}
+	return c.printTable(struct {
+		Strays []stray `json:"shares"`
+	}{list})
 }
 
 // checkNode compares with the chain and the wallet of the node, if one is named; there is
@@ -223,8 +273,8 @@ func (c *call) journalCheck(context.Context) error {
 			Findings []finding `json:"findings"`
 		}{s.Segments, s.Records, s.Shares, s.Computed, s.Missing, s.Wrong, findings})
 	} else {
-		_, err = fmt.Fprintf(c, "%s, %s; %s computed anew, %d wrong, %d records missing\n", figures.Things(int64(s.Segments), "segment"),
-			figures.Things(int64(s.Shares), "share"), figures.Things(int64(s.Computed), "share"), s.Wrong, s.Missing)
+		_, err = fmt.Fprintf(c, "%s, %s; %s computed anew, %d wrong, %s missing\n", figures.Things(int64(s.Segments), "segment"),
+			figures.Things(int64(s.Shares), "share"), figures.Things(int64(s.Computed), "share"), s.Wrong, figures.Things(int64(s.Missing), "record"))
 	}
 	if err == nil && (s.Wrong > 0 || s.Missing > 0) {
 		err = fmt.Errorf("journal %s is not whole, or not right", dir)

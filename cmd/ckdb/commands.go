@@ -77,6 +77,7 @@ func init() { // they list each other
 		{"audit", "", "what people changed, with before and after", 0, 0, (*call).auditLog},
 		{"block book", "HASH miners|pool", "book the money of a coinbase that no pool told of, to the miners as of any block or to the pool", 2, 2, (*call).bookBlock},
 		{"block pass", "HASH", "let higher blocks be rewarded before one that has no reward", 1, 1, (*call).passBlock},
+		{"alarm book", "SUBJECT REASON", "end an alarm of work that cannot have been done, so that payouts go on", 2, many, (*call).bookAlarm},
 		{"retire", "INSTANCE", "say that a pool, by name or id, never comes back: rewards do not wait for its journal", 1, 1, (*call).retire},
 		{"check", "", "compute all sums, shifts, rewards and balances anew and compare, with --node also the chain and the wallet", 0, 0, (*call).check},
 		{"import", "[DIR]", "store the reference's request logs in DIR, or with --pg its database", 0, 1, (*call).importPool},
@@ -87,7 +88,7 @@ func init() { // they list each other
 }
 
 // parted are the first words of commands that have two.
-var parted = []string{"journal", "explain", "export", "block", "payout"}
+var parted = []string{"journal", "explain", "export", "block", "payout", "alarm"}
 
 // usageOf is how the commands are called that begin with the first word of a name.
 func usageOf(name string) string {

@@ -19,6 +19,7 @@ import (
 	"ckpool/event"
 	"ckpool/internal/accounting"
 	"ckpool/internal/buildinfo"
+	"ckpool/internal/figures"
 	"ckpool/internal/forward"
 	"ckpool/internal/instance"
 	"ckpool/internal/logfile"
@@ -145,6 +146,7 @@ func (s *service) run(ctx context.Context, dir string) (err error) {
 	defer cancel()
 	around.Go(func() { server.Serve(ctx) })
 	around.Go(func() { s.retain(ctx) })
+	around.Go(func() { s.announce(ctx) })
 	if s.chain != nil {
 		around.Go(func() { s.chain.Run(ctx) })
 		around.Go(func() { s.pay(ctx) })
@@ -249,7 +251,7 @@ func (s *service) kept() string {
 	if s.options.keep == 0 {
 		return "ever"
 	}
-	return fmt.Sprintf("%d days", s.options.keep)
+	return figures.Things(int64(s.options.keep), "day")
 }
 
 // retainEvery is how often old shares are looked for.
@@ -279,6 +281,28 @@ func (s *service) retain(ctx context.Context) {
 		}
 		if err != nil && ctx.Err() == nil {
 			s.events.Say(event.Warning, "Old shares are not dropped: "+err.Error()+"; trying again in an hour")
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// announceEvery is how often changes that wait are looked for, of which miners are told.
+const announceEvery = time.Hour
+
+// announce tells miners of changed payout addresses for as long as these wait.
+func (s *service) announce(ctx context.Context) {
+	if s.store == nil {
+		return
+	}
+	tick := time.NewTicker(announceEvery)
+	defer tick.Stop()
+	for {
+		if err := s.store.Announce(ctx, time.Now().UnixMicro()); err != nil && ctx.Err() == nil {
+			s.events.Say(event.Warning, "Changed payout addresses are not announced: "+err.Error()+"; trying again in an hour")
 		}
 		select {
 		case <-ctx.Done():

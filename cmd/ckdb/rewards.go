@@ -419,17 +419,25 @@ func (c *call) explainBlock(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		lost, err := straysOf(ctx, s, 0, r, posted...)
+		if err != nil {
+			return err
+		}
 		answer := struct {
 			computation
+			Lost          []stray   `json:"shares_of_lost_jobs"`
 			State         string    `json:"state"`
 			Confirmations int64     `json:"confirmations"`
 			Waits         string    `json:"waits"`
 			Posted        []posting `json:"posted"`
-		}{computationOf(r), string(b.State), b.Confirmations, why[b.Hash], postings(posted)}
+		}{computationOf(r), lost, string(b.State), b.Confirmations, why[b.Hash], postings(posted)}
 		if c.json {
 			return c.print(answer)
 		}
 		if err := c.printComputation(&answer.computation); err != nil {
+			return err
+		}
+		if err := c.printStrays(lost); err != nil {
 			return err
 		}
 		fmt.Fprintln(c)

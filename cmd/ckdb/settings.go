@@ -339,6 +339,15 @@ func (c *call) passBlock(ctx context.Context) error {
 	return c.ofBlock(ctx, "higher blocks do not wait for it", func(s *store.Store, hash [32]byte) error { return s.Pass(ctx, person(), hash) })
 }
 
+func (c *call) bookAlarm(ctx context.Context) error {
+	return c.with(ctx, func(s *store.Store) error {
+		if err := s.BookWork(ctx, person(), c.args[0], strings.Join(c.args[1:], " ")); err != nil {
+			return err
+		}
+		return c.done("booked; payouts go on if there is no other alarm of work")
+	})
+}
+
 // retire says that an instance never comes back.
 func (c *call) retire(ctx context.Context) error {
 	return c.with(ctx, func(s *store.Store) error {

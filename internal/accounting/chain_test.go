@@ -358,7 +358,7 @@ func TestCase14(t *testing.T) {
 		m.btcd.MineEmpty(99)
 		m.follow()
 		m.is(held, "confirmed 100")
-		if !strings.Contains(m.told.String(), "pays the pool 2500000000 satoshis, and no pool has told of it") {
+		if !strings.Contains(m.told.String(), "pays the pool 2,500,000,000 satoshis, and no pool has told of it") {
 			t.Errorf("told:\n%s", m.told)
 		}
 		m.has("chain -7500000000, held 2500000000, alice balance 3333333333, bob balance 1666666667")
@@ -420,7 +420,7 @@ func TestChainRun(t *testing.T) {
 	m.node.set(nil)
 	wait.Until(t, patience, "rewarded", func() bool { return m.state(name) == "confirmed 1" })
 	wait.Until(t, patience, "told", func() bool {
-		return strings.Contains(m.told.String(), "Blocks are followed again") && strings.Contains(m.told.String(), name+" at height 6: 5000000000 satoshis for 2 accounts")
+		return strings.Contains(m.told.String(), "Blocks are followed again") && strings.Contains(m.told.String(), name+" at height 6: 5,000,000,000 satoshis for 2 accounts")
 	})
 	cancel()
 	<-ended

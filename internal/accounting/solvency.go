@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"ckpool/bitcoind"
+	"ckpool/internal/figures"
 	"ckpool/internal/payout"
 	"ckpool/internal/store"
 	"ckpool/work"
@@ -72,11 +73,11 @@ func (v *Solvency) Line() int64 { return v.Coins - v.Owed }
 // know are none: they may be the pool's own, or of a block that is posted in a moment.
 func (v *Solvency) Differences() (list []string) {
 	if n := v.Line(); n < 0 {
-		list = append(list, fmt.Sprintf("wallet: it has %d satoshis that can be spent, accounts are owed %d: %d are missing", v.Coins, v.Owed, -n))
+		list = append(list, fmt.Sprintf("wallet: it has %s that can be spent, accounts are owed %s; missing: %s", figures.Things(v.Coins, "satoshi"), figures.Count(v.Owed), figures.Count(-n)))
 	}
 	// While a payout is on its way nobody can tell whether its coins have left.
 	if n := v.Coins - v.Owed - v.Debts - v.Pool; n < 0 && v.Paying == 0 {
-		list = append(list, fmt.Sprintf("wallet: it has %d satoshis that can be spent, by the ledger there are %d: %d have left that were not booked", v.Coins, v.Coins-n, -n))
+		list = append(list, fmt.Sprintf("wallet: it has %s that can be spent, by the ledger there are %s; left and not booked: %s", figures.Things(v.Coins, "satoshi"), figures.Count(v.Coins-n), figures.Count(-n)))
 	}
 	return list
 }

@@ -139,6 +139,8 @@ type Book interface {
 	// Cursor is the block from which the wallet's spends are to be compared, "" first.
 	Cursor(ctx context.Context) (string, error)
 	SetCursor(ctx context.Context, block string) error
+	// Pool is what the pool has of its own in the ledger: its fees, less network fees.
+	Pool(ctx context.Context) (int64, error)
 	// Debited is the sum of debits of payments since a time.
 	Debited(ctx context.Context, since time.Time) (int64, error)
 }
@@ -220,6 +222,21 @@ func spent(v *Version) int64 {
 		sum += a
 	}
 	return sum
+}
+
+// cost is what a payment takes from the pool's own, by its dearest version: any may be
+// mined. What is booked is in the pool's books already.
+func (p *Payment) cost() (most int64) {
+	if p.Booked != "" {
+		most = spent(p.version(p.Booked))
+	} else {
+		most = Debits(p.Outputs)
+	}
+	already := most
+	for i := range p.Versions {
+		most = max(most, spent(&p.Versions[i]))
+	}
+	return most - already
 }
 
 func (p *Payment) version(txid string) *Version {

@@ -11,6 +11,7 @@ import (
 type TestBook interface {
 	Book
 	Credit(account, amount int64) // adds to a balance
+	Earn(amount int64)            // adds to the pool's fees
 	Dump() string                 // all tables
 	Backup() TestBook             // another database, as this one is
 	Balances() map[int64]int64    // by account

@@ -7,6 +7,8 @@ import (
 
 	"github.com/btcsuite/btcd/txscript/v2"
 	"github.com/btcsuite/btcd/wire/v2"
+
+	"ckpool/internal/figures"
 )
 
 // Input is an output that a payment spends.
@@ -43,7 +45,7 @@ func Check(raw []byte, outputs []Output, inputs []Input, payeesPay bool, s *Sett
 		return nil, fmt.Errorf("payout: transaction %s is not what was planned: %s; nothing was sent", c.Txid, fmt.Sprintf(format, args...))
 	}
 	if r.Len() != 0 {
-		return fail("%d bytes follow its end", r.Len())
+		return fail("%s follow its end", figures.Things(int64(r.Len()), "byte"))
 	}
 	if !bytes.Equal(serialize(tx), raw) {
 		return fail("its bytes are not the usual form")
@@ -75,7 +77,7 @@ func Check(raw []byte, outputs []Output, inputs []Input, payeesPay bool, s *Sett
 	}
 	for n, o := range tx.TxOut {
 		if o.Value < 0 || o.Value > maxMoney || out > maxMoney {
-			return fail("output %d has %d satoshis", n, o.Value)
+			return fail("output %d has %s", n, figures.Things(o.Value, "satoshi"))
 		}
 		out += o.Value
 	}

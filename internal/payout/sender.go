@@ -12,6 +12,7 @@ import (
 
 	"github.com/btcsuite/btcd/wire/v2"
 
+	"ckpool/internal/figures"
 	"ckpool/internal/payout/psbt"
 )
 
@@ -264,7 +265,7 @@ func (s *Sender) coins(ctx context.Context, p *psbt.Packet, known []Input) ([]In
 		case coin == nil:
 			return nil, s.gone(ctx, at)
 		case coin.Coinbase && coin.Confirmations < Maturity:
-			return nil, fmt.Errorf("payout: input %s is of a coinbase with %d confirmations: it is spent from %d", at, coin.Confirmations, Maturity)
+			return nil, fmt.Errorf("payout: input %s is of a coinbase with %s: it is spent from %d", at, figures.Things(coin.Confirmations, "confirmation"), Maturity)
 		case coin.Confirmations < 1:
 			return nil, fmt.Errorf("payout: input %s is not confirmed", at)
 		}
@@ -435,7 +436,7 @@ func (s *Sender) rival(ctx context.Context, p *Payment) string {
 				continue
 			}
 			if other, err := s.Wallet.Seen(ctx, txid, ""); err == nil && other.Confirmations > 0 {
-				return fmt.Sprintf("; its input is spent by %s with %d confirmations: book it by hand", txid, other.Confirmations)
+				return fmt.Sprintf("; its input is spent by %s with %s: book it by hand", txid, figures.Things(other.Confirmations, "confirmation"))
 			}
 		}
 	}
@@ -613,11 +614,43 @@ func (s *Sender) Bump(ctx context.Context, id, rate int64) (Payment, error) {
 	if v.Fee <= last.Fee {
 		return p, fmt.Errorf("payout: the bump of payment %d has no higher fee; nothing was sent", id)
 	}
+	if err := s.covered(ctx, &p, v); err != nil {
+		return p, err
+	}
 	p, err = s.Book.Change(ctx, id, p.Serial, Change{To: p.State, By: s.By, Version: v, Inputs: inputs})
 	if err != nil {
 		return p, err
 	}
 	return s.transmit(ctx, p)
+}
+
+// covered refuses a bump that the pool would pay with what it owes to others: payees get
+// what they were promised, so the difference is the pool's. Where the settings say that
+// the pool pays network fees, it is for its operator to see that it can.
+func (s *Sender) covered(ctx context.Context, p *Payment, v *Version) error {
+	if !s.Settings.PayeesPay {
+		return nil
+	}
+	has, err := s.Book.Pool(ctx)
+	if err != nil {
+		return err
+	}
+	open, err := s.Book.Open(ctx, s.Settings.Deep)
+	if err != nil {
+		return err
+	}
+	for i := range open {
+		if open[i].ID != p.ID && open[i].State.left() {
+			has -= open[i].cost()
+		}
+	}
+	next := *p
+	next.Versions = append(slices.Clone(p.Versions), *v)
+	if cost := next.cost(); cost > has {
+		return fmt.Errorf("payout: the bump of payment %d would cost the pool %s, and of its own it has %s: the rest would be taken from what accounts are owed; name a lower --fee-rate, or say that the pool pays network fees, with coins of your own in the wallet: ckdb set networkfee pool; nothing was sent",
+			p.ID, FormatBitcoins(cost), FormatBitcoins(max(has, 0)))
+	}
+	return nil
 }
 
 // Follow looks what the chain has of a payment that was signed, books its confirmation,

@@ -669,6 +669,50 @@ func (s *staleCoins) Call(ctx context.Context, result any, method string, params
 
 // Case 35: a payment and its bump: whichever is mined is booked, once, with its own fee;
 // a bump that changes a payee's output is refused.
+// A bump costs the pool what it is more, where payees pay the network fee: where it has
+// less than that of its own, it would pay with what it owes, and nothing is sent; unless the
+// settings say by now that the pool pays.
+func TestBumpNobodyPays(t *testing.T) { each(t, testBumpNobodyPays) }
+
+func testBumpNobodyPays(t *testing.T, empty func(*testing.T) TestBook) {
+	x := start(t, empty, 103)
+	s := x.sender("op")
+	s.Settings.PayeesPay = true
+	p := x.is(s.Send(t.Context(), x.planned(s).ID))(Broadcast)
+	first := p.Versions[0]
+	more := first.Size*20_000/1000 - first.Fee
+	refused := func(has string) {
+		t.Helper()
+		was := x.book.Dump()
+		want := "payment 1 would cost the pool " + FormatBitcoins(more) + ", and of its own it has " + has + ": "
+		if _, err := s.Bump(t.Context(), p.ID, 20_000); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+		if x.book.Dump() != was || len(x.mempool()) != 1 || x.mempool()[0] != first.Txid {
+			t.Error("it changed something")
+		}
+	}
+	refused("0.00000000")
+	x.book.Earn(more - 1)
+	refused(FormatBitcoins(more - 1))
+	x.book.Earn(1)
+	p = x.is(s.Bump(t.Context(), p.ID, 20_000))(Broadcast)
+	if p.Versions[1].Fee != first.Fee+more {
+		t.Fatalf("a fee of %d, want %d", p.Versions[1].Fee, first.Fee+more)
+	}
+	// What is not booked yet is spent all the same.
+	if _, err := s.Bump(t.Context(), p.ID, 30_000); err == nil || !strings.Contains(err.Error(), "of its own it has "+FormatBitcoins(more)) {
+		t.Errorf("bumped again: %v", err)
+	}
+	s.Settings.PayeesPay = false
+	p = x.is(s.Bump(t.Context(), p.ID, 30_000))(Broadcast)
+	x.node.Generate(1)
+	x.is(s.Follow(t.Context(), p.ID))(Confirmed)
+	if paid := x.book.Ledger()[Fees]; paid != -(p.Versions[2].Fee - first.Fee) {
+		t.Errorf("it cost %d", paid)
+	}
+}
+
 func TestCase35Bump(t *testing.T) { each(t, testCase35Bump) }
 
 func testCase35Bump(t *testing.T, empty func(*testing.T) TestBook) {

@@ -72,6 +72,15 @@ func (b *book) Credit(account, amount int64) {
 	}
 }
 
+func (b *book) Earn(amount int64) {
+	b.t.Helper()
+	if _, err := b.store.Post(b.t.Context(), store.Transaction{Kind: store.Maturity, Reference: fmt.Sprintf("block %d", credits.Add(1)), Entries: []store.Entry{
+		{Book: store.Fee, Amount: amount}, {Book: store.Chain, Amount: -amount},
+	}}); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
 func (b *book) db() *sql.DB {
 	b.t.Helper()
 	driver, where := "pgx", b.where

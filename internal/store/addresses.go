@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -230,7 +231,7 @@ func (s *Store) setAddresses(ctx context.Context, tx table.Tx, c *AddressChange)
 	}
 	from := time.UnixMicro(set.Since).UTC().Format("2006-01-02 15:04") + " UTC"
 	// Who mines is the owner, whoever asked for it.
-	text := "From " + from + " this account is paid to other addresses: if that is not your wish, change it back before"
+	text := set.announcement()
 	if same {
 		text = "This account stays paid to the addresses it has"
 	}
@@ -243,6 +244,59 @@ func (s *Store) setAddresses(ctx context.Context, tx table.Tx, c *AddressChange)
 	}
 	return set, s.audit(ctx, tx, AuditRow{Number: row, At: at, By: c.By, What: "addresses", Subject: Owner{c.Owner.Kind, name}.String(),
 		Before: before, After: "from " + from + " " + AddressWhat(parts)})
+}
+
+// announcement is what miners are shown of addresses that hold later.
+func (v *AddressSet) announcement() string {
+	return "From " + time.UnixMicro(v.Since).UTC().Format("2006-01-02 15:04") + " UTC this account is paid to other addresses: if that is not your wish, change it back before"
+}
+
+// announceEvery is how often a change of addresses that waits is announced: who mines at
+// night alone, or is away for a day, hears of it too.
+const announceEvery = 6 * time.Hour
+
+// Announce tells the miners of each account whose changed addresses wait at a time, if
+// they were not told for some hours. It is to be called every hour or so.
+func (s *Store) Announce(ctx context.Context, at int64) error {
+	var waiting int64
+	if err := s.db.Read(ctx, func(tx table.Tx) error {
+		return one(ctx, tx, "select count(*) from address_sets where since > $1 and at <= $1", []any{at}, &waiting)
+	}); err != nil || waiting == 0 {
+		return err
+	}
+	return s.change(ctx, func(tx table.Tx) error {
+		// The order of locks is that of all who change accounts.
+		if _, err := s.nextAudit(ctx, tx); err != nil {
+			return err
+		}
+		sets, err := addressSets(ctx, tx, "s.account in (select account from address_sets where since > $1 and at <= $1)", at)
+		if err != nil {
+			return err
+		}
+		owners := slices.SortedFunc(maps.Keys(sets), Owner.compare)
+		for _, o := range owners {
+			for _, v := range sets[o] {
+				if v.Since <= at || v.At > at || v.Void != "" {
+					continue
+				}
+				var id, told int64
+				var name string
+				if err := one(ctx, tx, "select id, name from accounts where kind = $1 and folded = $2", []any{string(o.Kind), o.Name}, &id, &name); err != nil {
+					return err
+				}
+				if err := one(ctx, tx, "select coalesce(max(at), 0) from changes where kind = $1 and account = $2 and reason = $3", []any{string(NewMessage), name, v.announcement()}, &told); err != nil {
+					return err
+				}
+				if told > at-announceEvery.Microseconds() {
+					continue
+				}
+				if err := s.tell(ctx, tx, &Change{Kind: NewMessage, Account: name, Reason: v.announcement()}, id, at); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
 }
 
 // claim makes an address an account's, if it is nobody else's or is proved. Of who has

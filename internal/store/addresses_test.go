@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -299,6 +300,77 @@ func TestBadAddresses(t *testing.T) {
 		}
 		if got := paid(t, s, user("bob"), now()); got != "pay to "+a+" 100%" {
 			t.Error(got)
+		}
+	})
+}
+
+// 49: a change that waits is announced for as long as it waits, also to who mines only in
+// the last hours of that; not what was taken back, and not what holds.
+func TestCase49Announced(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		s, _ := registered(t, where, 1)
+		people(t, s, "bob", "eve", "zoe")
+		_, a := keyOf(t, 1)
+		_, b := keyOf(t, 2)
+		_, c := keyOf(t, 3)
+		set := func(name, where string) {
+			t.Helper()
+			if _, err := s.SetAddresses(t.Context(), AddressChange{Owner: user(name), Parts: all(where), By: name}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		set("bob", a)
+		set("eve", b)
+		set("bob", c) // waits
+		begun := now()
+		set("eve", b) // is what holds
+		heard := func(after uint64) (texts []string, last uint64) {
+			t.Helper()
+			list, err := s.Changes(t.Context(), after, 1000)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for last = after; len(list) > 0; list = list[1:] {
+				if list[0].Kind == NewMessage && strings.Contains(list[0].Reason, "other addresses") {
+					texts = append(texts, list[0].Account)
+				}
+				last = list[0].Number
+			}
+			return texts, last
+		}
+		_, last := heard(0)
+		const hour = 3600_000_000
+		for _, at := range []int64{hour, 5 * hour} {
+			if err := s.Announce(t.Context(), begun+at); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if texts, _ := heard(last); len(texts) != 0 {
+			t.Errorf("told at once again: %v", texts)
+		}
+		// A pool that comes now hears what was told in the last hours, at any time.
+		for at := int64(7); at < 72; at++ {
+			if err := s.Announce(t.Context(), begun+at*hour); err != nil {
+				t.Fatal(err)
+			}
+			var texts []string
+			if texts, last = heard(last); len(texts) > 1 || slices.ContainsFunc(texts, func(name string) bool { return name != "bob" }) {
+				t.Errorf("hour %d: %v", at, texts)
+			}
+		}
+		day, _ := heard(0)
+		if len(day) < 4 {
+			t.Errorf("told %d times in the last day", len(day))
+		}
+		set("bob", a) // is taken back
+		_, last = heard(0)
+		for at := int64(72); at < 100; at += 5 {
+			if err := s.Announce(t.Context(), begun+at*hour); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if texts, _ := heard(last); len(texts) != 0 {
+			t.Errorf("taken back, and told: %v", texts)
 		}
 	})
 }

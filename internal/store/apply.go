@@ -125,6 +125,9 @@ func (a *application) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := a.placeShares(ctx, fates); err != nil {
+		return err
+	}
 	n, err := a.putSums(ctx, fates)
 	if err != nil {
 		return err

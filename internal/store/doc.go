@@ -36,6 +36,15 @@ jobs, after a job in which a block was found, before other bits, a halving, or a
 epoch of the journal. That depends on jobs and blocks alone: a block found late on an
 older job moves the jobs after it, with their sums.
 
+# Places
+
+Where the shares of a job stand in the order that rewards are computed in is in table
+places, since shares are acknowledged and paid also where the record of their job was lost:
+these stand at the height of the last job before them that their pool told of. A place also
+tells after which transaction of the ledger it came, and a reward is computed, then and
+ever after, of places alone that came before it: what comes later at a height that was
+rewarded, as a node steps back or a pool was taken for gone, counts in later rewards.
+
 # Money
 
 The ledger has double entries in satoshis: each transaction sums to zero, is posted once

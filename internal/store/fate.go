@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 
+	"ckpool/internal/figures"
 	"ckpool/internal/rewards"
 	"ckpool/internal/store/table"
 	"ckpool/work"
@@ -102,7 +103,7 @@ func (s *Store) Book(ctx context.Context, by string, hash [32]byte, to Booking) 
 		if _, err := tx.Exec(ctx, "update alarms set ended = $2 where subject = $1 and ended = 0", b.name(), now()); err != nil {
 			return "", "", err
 		}
-		before, after = fmt.Sprintf("%d satoshis held", b.value), "to "+string(to)
+		before, after = fmt.Sprintf("%s held", figures.Things(b.value, "satoshi")), "to "+string(to)
 		switch to {
 		case ToMiners:
 			f, err := s.findShare(ctx, tx, b)
@@ -240,18 +241,18 @@ func (s *Store) checkBlocks(ctx context.Context, tell func(string, ...any), prog
 		for _, e := range net {
 			bad := b.posted == "" || b.posted == postedMature && (e.Book == Immature || e.Book == FeeImmature) || e.Book == Held && b.posted != postedHeld
 			if bad && e.Amount != 0 {
-				tell("ledger: block %s is %s, and there are %d satoshis of it in book %q of %q", b.name(), b.state, e.Amount, e.Book, e.Owner.Name)
+				tell("ledger: block %s is %s, and there is %s of it in book %q of %q", b.name(), b.state, figures.Things(e.Amount, "satoshi"), e.Book, e.Owner.Name)
 			}
 		}
 		if (b.rewarded != 0) != (len(posted) == 1) {
-			tell("ledger: block %s is rewarded: %t, %d rewards of it are posted", b.name(), b.rewarded != 0, len(posted))
+			tell("ledger: block %s is rewarded: %t, posted of it: %s", b.name(), b.rewarded != 0, figures.Things(int64(len(posted)), "reward"))
 			continue
 		}
 		if len(b.coinbase) > 0 && value != b.value {
-			tell("chain: the coinbase of block %s pays the pool %d satoshis, stored are %d", b.name(), value, b.value)
+			tell("chain: the coinbase of block %s pays the pool %s, stored are %s", b.name(), figures.Things(value, "satoshi"), figures.Count(b.value))
 		}
 		if b.rewarded != 0 && came != b.value {
-			tell("ledger: block %s pays the pool %d satoshis, its reward is of %d", b.name(), b.value, came)
+			tell("ledger: block %s pays the pool %s, its reward is of %s", b.name(), figures.Things(b.value, "satoshi"), figures.Count(came))
 		}
 		if b.rewarded == 0 || b.parameters == "" { // booked to the pool
 			continue
@@ -273,13 +274,13 @@ func (s *Store) checkBlocks(ctx context.Context, tell func(string, ...any), prog
 			}
 			key := string(e.Book) + " " + e.Owner.String()
 			if want[key] != e.Amount {
-				tell("rewards: block %s, %s: computed as %d satoshis, posted as %d", b.name(), strings.TrimSpace(key), want[key], e.Amount)
+				tell("rewards: block %s, %s: computed as %s, posted as %s", b.name(), strings.TrimSpace(key), figures.Things(want[key], "satoshi"), figures.Count(e.Amount))
 			}
 			delete(want, key)
 		}
 		for key, amount := range want {
 			if amount != 0 {
-				tell("rewards: block %s, %s: computed as %d satoshis, not posted", b.name(), strings.TrimSpace(key), amount)
+				tell("rewards: block %s, %s: computed as %s, not posted", b.name(), strings.TrimSpace(key), figures.Things(amount, "satoshi"))
 			}
 		}
 	}

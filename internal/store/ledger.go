@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"ckpool/internal/figures"
 	"ckpool/internal/store/table"
 )
 
@@ -116,7 +117,7 @@ func tidy(list []Entry) ([]Entry, error) {
 	for i := range list {
 		e := &list[i]
 		if e.Owner.Name = fold(e.Owner.Kind, e.Owner.Name); e.Book.ofUsers() != (e.Owner != Owner{}) {
-			return nil, fmt.Errorf("entry of %d satoshis in book %q of account %q cannot be", e.Amount, e.Book, e.Owner.Name)
+			return nil, fmt.Errorf("entry of %s in book %q of account %q cannot be", figures.Things(e.Amount, "satoshi"), e.Book, e.Owner.Name)
 		}
 	}
 	slices.SortStableFunc(list, func(a, b Entry) int { return cmp.Or(cmp.Compare(a.Book, b.Book), a.Owner.compare(b.Owner)) })
@@ -131,7 +132,7 @@ func tidy(list []Entry) ([]Entry, error) {
 		merged = append(merged, e)
 	}
 	if total != 0 || len(merged) == 0 {
-		return nil, fmt.Errorf("%d entries sum to %d satoshis: want some, and 0", len(list), total)
+		return nil, fmt.Errorf("the sum of what is to be posted is %s, of as many entries as %d: want 0, of some", figures.Things(total, "satoshi"), len(list))
 	}
 	return merged, nil
 }
@@ -338,7 +339,7 @@ func (s *Store) checkLedger(ctx context.Context, tx table.Tx, tell func(string, 
 	if err := rows(ctx, tx, "select e.number, "+sum+" from ledger_entries e group by e.number having sum(e.amount) <> 0", nil, func(scan func(...any) error) error {
 		var number, sum int64
 		err := scan(&number, &sum)
-		tell("ledger: transaction %d sums to %d satoshis", number, sum)
+		tell("ledger: transaction %d sums to %s", number, figures.Things(sum, "satoshi"))
 		return err
 	}); err != nil {
 		return err

@@ -69,6 +69,10 @@ func (s *Store) Payees(ctx context.Context) (list []payout.Payee, err error) {
 		if err != nil {
 			return err
 		}
+		stop, err := suspended(ctx, tx)
+		if err != nil {
+			return err
+		}
 		at := now()
 		sum := s.db.Sum(table.Column{Name: "e.amount", Merge: table.Add})
 		return rows(ctx, tx, "select a.id, a.kind, a.folded, a.name, a.locked, a.reason, a.held, a.held_reason, "+sum+` from ledger_entries e join accounts a on a.id = e.account
@@ -86,6 +90,8 @@ func (s *Store) Payees(ctx context.Context) (list []payout.Payee, err error) {
 				p.Targets = append(p.Targets, payout.Target{Address: part.Address, Parts: part.PPM})
 			}
 			switch {
+			case stop:
+				p.Held = ErrImplausible.Error()
 			case locked != 0:
 				p.Held = because("locked", lockedFor)
 			case held != 0:

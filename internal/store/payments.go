@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/btcsuite/btcd/chainhash/v2"
 
+	"ckpool/internal/figures"
 	"ckpool/internal/payout"
 	"ckpool/internal/store/table"
 )
@@ -244,6 +246,11 @@ func (b *Payments) Change(ctx context.Context, id, serial int64, c payout.Change
 				return err
 			}
 		}
+		if c.To == payout.Exported || c.To == payout.Signed && len(p.Versions) == 0 {
+			if stop, err := suspended(ctx, tx); err != nil || stop {
+				return cmp.Or(err, error(ErrImplausible))
+			}
+		}
 		if err := b.free(ctx, tx, &p, c.Inputs); err != nil {
 			return err
 		}
@@ -468,6 +475,14 @@ func (b *Payments) SetCursor(ctx context.Context, block string) error {
 	})
 }
 
+// Pool is that of [payout.Book].
+func (b *Payments) Pool(ctx context.Context) (sum int64, err error) {
+	err = b.store.db.Read(ctx, func(tx table.Tx) error {
+		return one(ctx, tx, "select coalesce("+b.store.db.Sum(table.Column{Name: "e.amount", Merge: table.Add})+", 0) from ledger_entries e where e.book in ('fee', 'network fee')", nil, &sum)
+	})
+	return sum, err
+}
+
 // Debited is that of [payout.Book].
 func (b *Payments) Debited(ctx context.Context, since time.Time) (sum int64, err error) {
 	err = b.store.db.Read(ctx, func(tx table.Tx) error {
@@ -532,7 +547,7 @@ func (b *Payments) checkPayments(ctx context.Context, tx table.Tx, tell func(str
 			want = 0
 		}
 		if want != have {
-			tell("payment %d is %s: its payees are debited %d satoshis in the ledger, want %d", id, state, have, want)
+			tell("payment %d is %s: its payees are debited %s in the ledger, want %s", id, state, figures.Things(have, "satoshi"), figures.Count(want))
 		}
 		return err
 	}); err != nil {
@@ -566,7 +581,7 @@ func (b *Payments) checkPayments(ctx context.Context, tx table.Tx, tell func(str
 		return err
 	}
 	if paying != want {
-		tell("payments that are on their way have %d satoshis, the ledger %d", want, paying)
+		tell("payments that are on their way have %s, the ledger %s", figures.Things(want, "satoshi"), figures.Count(paying))
 	}
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 
 	"ckpool/address"
 	"ckpool/difficulty"
+	"ckpool/internal/figures"
 	"ckpool/internal/rewards"
 	"ckpool/internal/store/table"
 	"ckpool/work"
@@ -75,7 +76,13 @@ func (b *poolBlock) reference(n int64) string {
 // A block is rewarded when the journals of all instances that are not retired are stored
 // past it, and all lower blocks are rewarded, orphaned, or passed by name: no share and no
 // block can then come that would have counted.
+//
+// First it weighs the hours that ended: work that cannot have been done raises an alarm,
+// and nothing is paid until somebody has booked it.
 func (s *Store) Settle(ctx context.Context) (told []string, err error) {
+	if told, err = s.weigh(ctx); err != nil {
+		return told, err
+	}
 	for { // what was posted may make more due
 		more, err := s.settleAll(ctx)
 		told = append(told, more...)
@@ -200,7 +207,7 @@ func (s *Store) hold(ctx context.Context, b *poolBlock) (told string, err error)
 			Entries: []Entry{{Chain, Owner{}, -b.value}, {Held, Owner{}, b.value}}}); err != nil {
 			return err
 		}
-		told = fmt.Sprintf("Block %s at height %d pays the pool %d satoshis, and no pool has told of it: they are held until somebody books it", b.name(), b.Height, b.value)
+		told = fmt.Sprintf("Block %s at height %d pays the pool %s, and no pool has told of it: they are held until somebody books it", b.name(), b.Height, figures.Things(b.value, "satoshi"))
 		if _, err := tx.Exec(ctx, "update chain_blocks set held = $2, posted = $3 where hash = $1", b.Hash[:], now(), postedHeld); err != nil {
 			return err
 		}
@@ -212,15 +219,16 @@ func (s *Store) hold(ctx context.Context, b *poolBlock) (told string, err error)
 // computation is a reward and what it was computed from.
 type computation struct {
 	*rewards.Reward
-	settings int64        // number of the last setting
-	previous rewards.Hash // of the block that a proportional round begins behind
+	settings int64  // number of the last setting
+	places   int64  // that it may have been computed from
+	previous string // block of a proportional reward, as people write it; "" there is none
 }
 
-// settled is what is kept of a reward, beside what it posted.
-type settled struct {
+// computed is what is kept of a reward beside what was posted.
+type computed struct {
 	Parameters rewards.Parameters `json:"parameters"`
 	Window     rewards.Window     `json:"window"`
-	Previous   rewards.Hash       `json:"previous"`
+	Previous   string             `json:"previous"`
 }
 
 // compute computes the reward of a block; to a file with all of its inputs where to is
@@ -231,6 +239,9 @@ func (s *Store) compute(ctx context.Context, b *poolBlock, to io.Writer) (c comp
 			return err
 		}
 		src := &shareSource{store: s, tx: tx}
+		if err := one(ctx, tx, "select number from ledger where kind = $1 and reference = $2", []any{string(Reward), b.name()}, &src.rewarded); err != nil {
+			return err
+		}
 		if src.block, err = s.findShare(ctx, tx, b); err != nil {
 			return err
 		}
@@ -252,7 +263,11 @@ func (s *Store) compute(ctx context.Context, b *poolBlock, to io.Writer) (c comp
 		} else {
 			c.Reward, err = rewards.Compute(ctx, block, p, src)
 		}
-		c.previous = src.previousHash
+		if err != nil {
+			return err
+		}
+		c.previous = src.previousName
+		c.places, err = countPlaces(ctx, tx, c.Reward)
 		return err
 	})
 	return c, err
@@ -306,22 +321,33 @@ func (s *Store) parameters(ctx context.Context, tx table.Tx, b *poolBlock, src *
 	if p.Scheme != rewards.Proportional {
 		return p, nil
 	}
-	where, args := "height < $1 and rewarded > 0 and state in ('confirmed', 'matured') order by height desc limit 1", []any{b.Height}
-	if b.parameters != "" { // rewarded: it may have been orphaned since
-		var was settled
-		if err := json.Unmarshal([]byte(b.parameters), &was); err != nil {
-			return p, err
-		}
-		where, args = "hash = $1", []any{was.Previous[:]}
-	}
-	list, err := s.poolBlocks(ctx, tx, where, args...)
+	list, err := s.previous(ctx, tx, b)
 	if err != nil || len(list) == 0 {
 		return p, err
 	}
-	src.previousHash = list[0].Hash
 	previous, err := s.findShare(ctx, tx, &list[0])
-	p.Previous, src.previous = list[0].Height, &previous
+	if err == nil {
+		err = one(ctx, tx, "select number from ledger where kind = $1 and reference = $2", []any{string(Reward), list[0].name()}, &src.previousRewarded)
+	}
+	p.Previous, src.previous, src.previousName = min(list[0].Height, previous.height), &previous, list[0].name()
 	return p, err
+}
+
+// previous is the block whose reward comes before that of another; of one that is rewarded
+// it is the one that it was then, whatever became of that since.
+func (s *Store) previous(ctx context.Context, tx table.Tx, b *poolBlock) ([]poolBlock, error) {
+	if b.rewarded == 0 || b.parameters == "" {
+		return s.poolBlocks(ctx, tx, "height < $1 and rewarded > 0 and state <> 'orphaned' order by height desc, hash limit 1", b.Height)
+	}
+	var was computed
+	if err := json.Unmarshal([]byte(b.parameters), &was); err != nil || was.Previous == "" {
+		return nil, err
+	}
+	hash, err := work.ParseHash(was.Previous)
+	if err != nil {
+		return nil, err
+	}
+	return s.poolBlocks(ctx, tx, "hash = $1", hash[:])
 }
 
 // direct is what a coinbase pays the address of who found it.
@@ -363,12 +389,17 @@ func (s *Store) postReward(ctx context.Context, b *poolBlock, c computation) (to
 	for _, k := range c.Credits {
 		entries = append(entries, Entry{Immature, Owner{Kind(k.Account.Kind), k.Account.Name}, k.Amount})
 	}
-	parameters, err := json.Marshal(settled{c.Parameters, c.Window, c.previous})
+	parameters, err := json.Marshal(computed{c.Parameters, c.Window, c.previous})
 	if err != nil {
 		return "", err
 	}
 	err = s.change(ctx, func(tx table.Tx) error {
 		told = ""
+		if ok, err := s.still(ctx, tx, &c); err != nil {
+			return err
+		} else if !ok {
+			return errors.New("jobs came while it was computed; it is computed again")
+		}
 		if ok, err := s.locked(ctx, tx, b); err != nil || !ok {
 			return err
 		}
@@ -391,7 +422,8 @@ func (s *Store) postReward(ctx context.Context, b *poolBlock, c computation) (to
 				return err
 			}
 		}
-		told = fmt.Sprintf("Block %s at height %d: %d satoshis for %d accounts, %d of fee, held until it is mature", b.name(), b.Height, c.Divided, len(c.Credits), c.Fee)
+		told = fmt.Sprintf("Block %s at height %d: %s for %s, %s of fee, held until it is mature", b.name(), b.Height,
+			figures.Things(c.Divided, "satoshi"), figures.Things(int64(len(c.Credits)), "account"), figures.Count(c.Fee))
 		_, err = tx.Exec(ctx, "update chain_blocks set rewarded = $2, posted = $3, parameters = $4 where hash = $1", b.Hash[:], posted.At, postedReward, string(parameters))
 		return err
 	})

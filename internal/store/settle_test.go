@@ -336,11 +336,11 @@ func TestCheckOfBlocks(t *testing.T) {
 			want     []string
 		}{
 			"value": {"update chain_blocks set value = 999", "update chain_blocks set value = 1000", []string{
-				"chain: the coinbase of block " + name + " pays the pool 1000 satoshis, stored are 999",
-				"ledger: block " + name + " pays the pool 999 satoshis, its reward is of 1000",
-				"rewards: block " + name + ", immature user alice: computed as 999 satoshis, posted as 1000"}},
+				"chain: the coinbase of block " + name + " pays the pool 1,000 satoshis, stored are 999",
+				"ledger: block " + name + " pays the pool 999 satoshis, its reward is of 1,000",
+				"rewards: block " + name + ", immature user alice: computed as 999 satoshis, posted as 1,000"}},
 			"not rewarded": {"update chain_blocks set rewarded = 0", "update chain_blocks set rewarded = 1", []string{
-				"ledger: block " + name + " is rewarded: false, 1 rewards of it are posted"}},
+				"ledger: block " + name + " is rewarded: false, posted of it: 1 reward"}},
 		} {
 			change(t, n.s, tt.do)
 			got, err := n.s.Check(t.Context(), nil)
@@ -382,7 +382,7 @@ func TestCase11(t *testing.T) {
 			t.Errorf("held before the journal was there: %q", told)
 		}
 		p.over()
-		if told := n.follow(); len(told) != 2 || !strings.Contains(told[0], work.FormatHash(first)) || !strings.Contains(told[0], "1000 satoshis") {
+		if told := n.follow(); len(told) != 2 || !strings.Contains(told[0], work.FormatHash(first)) || !strings.Contains(told[0], "1,000 satoshis") {
 			t.Errorf("%q", told)
 		}
 		n.has("chain -1500, held 1500")

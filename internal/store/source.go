@@ -21,10 +21,14 @@ type shareSource struct {
 	store *Store
 	tx    table.Tx // a snapshot, of which one query can be open
 	block finding
+	// rewarded is the number of the block's reward in the ledger: what came later does not
+	// count; 0: it has none yet.
+	rewarded int64
 	// previous is the pool's block that the shares come after; without one there is no
 	// height, and all count.
-	previous     *finding
-	previousHash rewards.Hash // of it
+	previous         *finding
+	previousName     string // of its block, as people write it
+	previousRewarded int64  // number of its reward
 }
 
 // finding is a share that is a block.
@@ -51,7 +55,7 @@ func (s *shareSource) Sums(ctx context.Context) iter.Seq2[rewards.Sum, error] {
 		if s.previous != nil {
 			least = s.previous.height + 1
 		}
-		err := one(ctx, s.tx, "select coalesce(min(height), 0) from jobs", nil, &lowest)
+		err := one(ctx, s.tx, "select coalesce(min(height), 0) from places", nil, &lowest)
 		if err == nil {
 			err = s.ownHeight(ctx, yield)
 		}
@@ -59,15 +63,35 @@ func (s *shareSource) Sums(ctx context.Context) iter.Seq2[rewards.Sum, error] {
 			low := max(high-size+1, lowest, least)
 			err = s.sums(ctx, "j.height >= $1 and j.height <= $2", []any{low, high}, yield)
 			high, size = low-1, min(2*size, mostChunk)
+			if err == nil && high > lowest { // there may be none for long
+				err = one(ctx, s.tx, "select coalesce(max(height), -1) from places where height <= $1", []any{high}, &high)
+			}
 		}
 		if err == nil && s.previous != nil && s.previous.at != (Position{}) {
 			// Of the previous block's own height, what came after it.
 			err = s.single(ctx, s.previous, true, yield)
 		}
+		if err == nil && s.previous != nil {
+			err = s.late(ctx, yield)
+		}
 		if err != nil && err != errEnough {
 			yield(rewards.Sum{}, err)
 		}
 	}
+}
+
+// late gives what came after the previous block was rewarded, of heights up to its own, as
+// if it were of that. What its own pool had at its height single gives.
+func (s *shareSource) late(ctx context.Context, yield func(rewards.Sum, error) bool) error {
+	of := s.previous
+	where, args := "j.height <= $1 and j.after >= $2", []any{of.height, s.previousRewarded}
+	if of.at != (Position{}) {
+		where, args = where+" and not (j.height = $1 and j.instance = $3)", append(args, of.instance)
+	}
+	return s.sums(ctx, where, args, func(v rewards.Sum, err error) bool {
+		v.Height = of.height
+		return yield(v, err)
+	})
 }
 
 // errEnough tells that no more is wanted.
@@ -84,6 +108,14 @@ func (s *shareSource) ownHeight(ctx context.Context, yield func(rewards.Sum, err
 	return s.sums(ctx, "j.height = $1 and j.instance <> $2", []any{s.block.height, s.block.instance}, yield)
 }
 
+// counted is the condition of places j that count.
+func (s *shareSource) counted() string {
+	if s.rewarded == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" and j.after < %d", s.rewarded)
+}
+
 // sums gives the sums of jobs by height, the highest first.
 func (s *shareSource) sums(ctx context.Context, where string, args []any, yield func(rewards.Sum, error) bool) error {
 	value := s.store.db.Sum(table.Column{Name: "p.accepted_work", Kind: table.Exact, Merge: table.Add})
@@ -91,10 +123,10 @@ func (s *shareSource) sums(ctx context.Context, where string, args []any, yield 
 	for _, of := range []string{jobSums.Name, pending.Name} {
 		// By numbers first: names are longer, and rows of sums many.
 		parts = append(parts, fmt.Sprintf(`select g.height, i.uid, a.kind, a.folded, g.work from
-			(select j.height as height, p.instance as instance, w.account as account, %s as work from jobs j
-				join %s p on p.instance = j.instance and p.job = j.id join workers w on w.id = p.worker
-				where %s and p.scheme = 0 and p.accepted > 0 group by j.height, p.instance, w.account) g
-			join accounts a on a.id = g.account join instances i on i.id = g.instance`, value, of, where))
+			(select j.height as height, p.instance as instance, w.account as account, %s as work from places j
+				join %s p on p.instance = j.instance and p.job = j.job join workers w on w.id = p.worker
+				where %s%s and p.scheme = 0 and p.accepted > 0 group by j.height, p.instance, w.account) g
+			join accounts a on a.id = g.account join instances i on i.id = g.instance`, value, of, where, s.counted()))
 	}
 	return rows(ctx, s.tx, strings.Join(parts, " union all ")+" order by 1 desc", args, func(scan func(...any) error) error {
 		var v rewards.Sum
@@ -111,7 +143,7 @@ func (s *shareSource) sums(ctx context.Context, where string, args []any, yield 
 // single gives the sums of the shares of a block's instance at its height that came up to
 // it, or after it.
 func (s *shareSource) single(ctx context.Context, of *finding, after bool, yield func(rewards.Sum, error) bool) error {
-	from, args, err := s.store.sharesAt(ctx, s.tx, of.height, of.instance)
+	from, args, err := s.sharesAt(ctx, s.tx, of.height, of.instance)
 	if err != nil || from == "" {
 		return err
 	}
@@ -140,7 +172,7 @@ func (s *shareSource) Shares(ctx context.Context, height int64, of rewards.Insta
 			if err := one(ctx, tx, "select id from instances where uid = $1", []any{of[:]}, &instance); err != nil {
 				return err
 			}
-			from, args, err := s.store.sharesAt(ctx, tx, height, instance)
+			from, args, err := s.sharesAt(ctx, tx, height, instance)
 			if err != nil || from == "" {
 				return err
 			}
@@ -168,31 +200,38 @@ func (s *shareSource) Shares(ctx context.Context, height int64, of rewards.Insta
 
 // sharesAt is what follows "from" for the single shares of an instance at a height, x,
 // with two arguments; "" where there are none.
-func (s *Store) sharesAt(ctx context.Context, tx table.Tx, height, instance int64) (from string, args []any, err error) {
+func (s *shareSource) sharesAt(ctx context.Context, tx table.Tx, height, instance int64) (from string, args []any, err error) {
 	// A share's time is one that its job allows.
 	least, most := int64(1)<<40, int64(-1)
-	if err := rows(ctx, tx, "select ntime, record from jobs where instance = $1 and height = $2", []any{instance, height}, func(scan func(...any) error) error {
-		var ntime int64
-		var record []byte
-		if err := scan(&ntime, &record); err != nil {
-			return err
-		}
-		least, most = min(least, ntime), max(most, ntime)
-		if len(record) > 0 {
-			var r work.JobReader
-			j, err := r.Read(record)
-			if err != nil {
+	if err := rows(ctx, tx, "select coalesce(k.ntime, 0), coalesce(k.record, $3), j.least, j.most from places j left join jobs k on k.instance = j.instance and k.id = j.job where j.instance = $1 and j.height = $2"+s.counted(),
+		[]any{instance, height, []byte{}}, func(scan func(...any) error) error {
+			var ntime, first, last int64
+			var record []byte
+			if err := scan(&ntime, &record, &first, &last); err != nil {
 				return err
 			}
-			most = max(most, int64(j.NTimeMax))
-		} else {
-			most = max(most, ntime+secondsPerDay)
-		}
-		return nil
-	}); err != nil || most < 0 {
+			if last > 0 { // as its shares are
+				least, most = min(least, first), max(most, last)
+			}
+			if ntime == 0 {
+				return nil
+			}
+			least, most = min(least, ntime), max(most, ntime)
+			if len(record) > 0 {
+				var r work.JobReader
+				j, err := r.Read(record)
+				if err != nil {
+					return err
+				}
+				most = max(most, int64(j.NTimeMax))
+			} else {
+				most = max(most, ntime+secondsPerDay)
+			}
+			return nil
+		}); err != nil || most < 0 {
 		return "", nil, err
 	}
-	kept, _, err := s.days(ctx, tx)
+	kept, _, err := s.store.days(ctx, tx)
 	if err != nil {
 		return "", nil, err
 	}
@@ -201,8 +240,8 @@ func (s *Store) sharesAt(ctx context.Context, tx table.Tx, height, instance int6
 		if day < least/secondsPerDay || day > most/secondsPerDay {
 			continue
 		}
-		parts = append(parts, fmt.Sprintf("select * from %s where instance = $1 and ntime >= %d and ntime <= %d and job in (select id from jobs where instance = $1 and height = $2)",
-			dayTable(day), least, most))
+		parts = append(parts, fmt.Sprintf("select * from %s where instance = $1 and ntime >= %d and ntime <= %d and job in (select j.job from places j where j.instance = $1 and j.height = $2%s)",
+			dayTable(day), least, most, s.counted()))
 	}
 	if len(parts) == 0 {
 		return "", nil, nil
@@ -239,6 +278,17 @@ func (s *Store) findShare(ctx context.Context, tx table.Tx, b *poolBlock) (f fin
 		if err := read("select x.instance, i.uid, x.epoch, x.number, a.kind, a.folded, x.scheme, "+network+", j.record from "+dayTable(day)+" x"+who+
 			" where x.ntime = $1 and x.hash = $2 and j.height = $3", b.ntime, b.Hash[:16], b.Height); err != nil || f.instance != 0 {
 			return f, err
+		}
+		// Where its job's record was lost, any job of that height tells the difficulty.
+		lost := strings.Replace(who, "join jobs j on j.instance = x.instance and j.id = x.job",
+			"join places l on l.instance = x.instance and l.job = x.job and l.most > 0 join (select * from jobs where height = $3 order by instance, id limit 1) j on true", 1)
+		if err := read("select x.instance, i.uid, x.epoch, x.number, a.kind, a.folded, x.scheme, "+network+", j.record from "+dayTable(day)+" x"+lost+
+			" where x.ntime = $1 and x.hash = $2 and not exists (select 1 from jobs k where k.instance = x.instance and k.id = x.job)", b.ntime, b.Hash[:16], b.Height); err != nil {
+			return f, err
+		}
+		if f.instance != 0 {
+			return f, one(ctx, tx, "select l.height from "+dayTable(day)+" x join places l on l.instance = x.instance and l.job = x.job where x.ntime = $1 and x.hash = $2",
+				[]any{b.ntime, b.Hash[:16]}, &f.height)
 		}
 	}
 	err = read("select x.instance, i.uid, 0, 0, coalesce(a.kind, 'user'), coalesce(a.folded, '*'), -1, "+network+", j.record from blocks x"+
@@ -293,7 +343,7 @@ func (s *Store) needed(ctx context.Context, tx table.Tx) (day int64, err error) 
 	}
 	// A share's time is not before its job's.
 	day = never
-	err = one(ctx, tx, "select coalesce(min(ntime) / 86400, $2) from jobs where height >= $1", []any{lowest, never}, &day)
+	err = one(ctx, tx, "select coalesce(min(coalesce(k.ntime, j.least)) / 86400, $2) from places j left join jobs k on k.instance = j.instance and k.id = j.job where j.height >= $1", []any{lowest, never}, &day)
 	return day, err
 }
 

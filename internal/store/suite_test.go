@@ -148,7 +148,7 @@ func TestOpen(t *testing.T) {
 func dump(t testing.TB, s *Store) string {
 	t.Helper()
 	var b strings.Builder
-	for _, name := range []string{"ckdb", "instances", "epochs", "gaps", "accounts", "workers", "agents", "seen", "jobs", "shifts", "share_days", "pending", "job_sums",
+	for _, name := range []string{"ckdb", "instances", "epochs", "gaps", "accounts", "workers", "agents", "seen", "jobs", "places", "shifts", "share_days", "pending", "job_sums",
 		"shift_workers", "worker_hours", "worker_days", "agent_hours", "agent_days", "blocks", "block_changes", "pool_minutes"} {
 		b.WriteString(dumpTable(t, s, name))
 	}

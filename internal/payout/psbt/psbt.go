@@ -14,6 +14,8 @@ import (
 
 	"github.com/btcsuite/btcd/chainhash/v2"
 	"github.com/btcsuite/btcd/wire/v2"
+
+	"ckpool/internal/figures"
 )
 
 // MaxSize is the longest packet read, in bytes. A standard transaction has 100 kB, and
@@ -59,6 +61,30 @@ const (
 	outputScript      = 0x04
 )
 
+// keys tells which types of a map have keys that are the type alone, and which have a
+// public key behind it. Others are of no use here.
+type keys struct{ alone, pubkey string }
+
+var (
+	globalKeys = keys{alone: "\x00\x02\x03\x04\x05\x06\xfb"}
+	inputKeys  = keys{alone: "\x00\x01\x03\x04\x05\x07\x08\x09\x0e\x0f\x10\x11\x12\x13\x17\x18", pubkey: "\x02\x06"}
+	outputKeys = keys{alone: "\x00\x01\x03\x04\x05\x06", pubkey: "\x02"}
+)
+
+func (k *keys) check(key []byte) error {
+	ok := true
+	switch {
+	case strings.IndexByte(k.alone, key[0]) >= 0:
+		ok = len(key) == 1
+	case strings.IndexByte(k.pubkey, key[0]) >= 0:
+		ok = len(key) == 1+33 || len(key) == 1+65
+	}
+	if !ok {
+		return fmt.Errorf("key %x is not of the length that its type has", key)
+	}
+	return nil
+}
+
 const magic = "psbt\xff"
 
 // smallestMap is the end of a map, which every input and output has.
@@ -99,7 +125,7 @@ func parsePacket(raw []byte) (*Packet, error) {
 		return nil, errors.New("it does not begin as one")
 	}
 	r := bytes.NewReader(rest)
-	global, err := readMap(r)
+	global, err := readMap(r, &globalKeys)
 	if err != nil {
 		return nil, fmt.Errorf("global map: %w", err)
 	}
@@ -130,7 +156,7 @@ func parsePacket(raw []byte) (*Packet, error) {
 		}
 	}
 	if r.Len() != 0 {
-		return nil, fmt.Errorf("%d bytes follow its end", r.Len())
+		return nil, fmt.Errorf("%s follow its end", figures.Things(int64(r.Len()), "byte"))
 	}
 	return p, nil
 }
@@ -182,7 +208,7 @@ func (p *Packet) begin2(global fields, left int) (inputs, outputs int, err error
 }
 
 func (p *Packet) readInput(r *bytes.Reader, i int) error {
-	f, err := readMap(r)
+	f, err := readMap(r, &inputKeys)
 	if err != nil {
 		return err
 	}
@@ -255,7 +281,7 @@ func (p *Packet) addInput(f fields) error {
 }
 
 func (p *Packet) readOutput(r *bytes.Reader) error {
-	f, err := readMap(r)
+	f, err := readMap(r, &outputKeys)
 	if err != nil || p.Version == 0 {
 		return err
 	}
@@ -279,7 +305,7 @@ func (p *Packet) Final() (*wire.MsgTx, bool) {
 	return tx, len(p.Inputs) > 0
 }
 
-func readMap(r *bytes.Reader) (fields, error) {
+func readMap(r *bytes.Reader, k *keys) (fields, error) {
 	f := fields{}
 	seen := map[string]bool{}
 	for {
@@ -289,6 +315,9 @@ func readMap(r *bytes.Reader) (fields, error) {
 		}
 		if len(key) == 0 {
 			return f, nil
+		}
+		if err := k.check(key); err != nil {
+			return nil, err
 		}
 		value, err := readBytes(r)
 		if err != nil {

@@ -25,8 +25,18 @@ func recorded(t testing.TB, name string) (result struct{ PSBT, Hex string }) {
 	return result
 }
 
-// version0 is the packet of BIP174's test vectors with one P2PKH input and two outputs.
-const version0 = "cHNidP8BAHUCAAAAASaBcTce3/KF6Tet7qSze3gADAVmy7OtZGQXE8pCFxv2AAAAAAD+////AtPf9QUAAAAAGXapFNDFmQPFusKGh2DpD9UhpGZap2UgiKwA4fUFAAAAABepFDVF5uM7gyxHBQ8k0+65PJwDlIvHh7MuEwAAAQD9pQEBAAAAAAECiaPHHqtNIOA3G7ukzGmPopXJRjr6Ljl/hTPMti+VZ+UBAAAAFxYAFL4Y0VKpsBIDna89p95PUzSe7LmF/////4b4qkOnHf8USIk6UwpyN+9rRgi7st0tAXHmOuxqSJC0AQAAABcWABT+Pp7xp0XpdNkCxDVZQ6vLNL1TU/////8CAMLrCwAAAAAZdqkUhc/xCX/Z4Ai7NK9wnGIZeziXikiIrHL++E4sAAAAF6kUM5cluiHv1irHU6m80GfWx6ajnQWHAkcwRAIgJxK+IuAnDzlPVoMR3HyppolwuAJf3TskAinwf4pfOiQCIAGLONfc0xTnNMkna9b7QPZzMlvEuqFEyADS8vAtsnZcASED0uFWdJQbrUqZY3LLh+GFbTZSYG2YVi/jnF6efkE/IQUCSDBFAiEA0SuFLYXc2WHS9fSrZgZU327tzHlMDDPOXMMJ/7X85Y0CIGczio4OFyXBl/saiK9Z9R5E5CVbIBZ8hoQDHAXR8lkqASECI7cr7vCWXRC+B3jv7NYfysb3mk6haTkzgHNEZPhPKrMAAAAAAAAA"
+// bip174 are the test vectors of BIP174.
+func bip174(t testing.TB) (vectors struct{ Valid, Invalid []struct{ Case, PSBT string } }) {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("testdata", "bip174.json"))
+	if err == nil {
+		err = json.Unmarshal(b, &vectors)
+	}
+	if err != nil || len(vectors.Valid) != 7 || len(vectors.Invalid) != 18 {
+		t.Fatalf("%d and %d vectors, %v", len(vectors.Valid), len(vectors.Invalid), err)
+	}
+	return vectors
+}
 
 // What Bitcoin Core made is read as it says itself what it is: the transaction that it
 // finalised is that of its packet.
@@ -60,17 +70,29 @@ func TestRecorded(t *testing.T) {
 	}
 }
 
-func TestVersion0(t *testing.T) {
-	p, err := Decode([]byte(version0 + "\n"))
-	if err != nil {
-		t.Fatal(err)
+// What is valid by BIP174 is read, and what is not is refused.
+func TestBIP174(t *testing.T) {
+	vectors := bip174(t)
+	for _, v := range vectors.Valid {
+		p, err := Decode([]byte(v.PSBT + "\n"))
+		if err != nil || p.Version != 0 || len(p.Inputs) != len(p.Tx.TxIn) {
+			t.Errorf("%s: %+v, %v", v.Case, p, err)
+		}
 	}
-	if p.Version != 0 || len(p.Tx.TxOut) != 2 || p.Tx.LockTime != 1257139 || p.Inputs[0].Output.Value != 200_000_000 {
-		t.Errorf("%+v", p)
+	for _, v := range vectors.Invalid {
+		if _, err := Decode([]byte(v.PSBT)); err == nil {
+			t.Errorf("%s: read", v.Case)
+		}
+	}
+	// What the first one is, as the BIP says in words and Bitcoin Core's decodepsbt in numbers.
+	p, err := Decode([]byte(vectors.Valid[0].PSBT))
+	if err != nil || len(p.Tx.TxOut) != 2 || p.Tx.LockTime != 1257139 || p.Inputs[0].Output.Value != 200_000_000 {
+		t.Errorf("%+v, %v", p, err)
 	}
 }
 
 func TestDamage(t *testing.T) {
+	version0 := bip174(t).Valid[0].PSBT
 	for name, text := range map[string]string{
 		"empty": "", "no base64": "psbt?", "another file": "aGVsbG8=", "no global map": "cHNidP8=", "cut off": version0[:len(version0)-8],
 		"more": "cHNidP8BAHUCAAAAASaBcTce3/KF6Tet7qSze3gADAVmy7OtZGQXE8pCFxv2AAAAAAD+////AtPf9QUAAAAAGXapFNDFmQPFusKGh2DpD9UhpGZap2UgiKwA4fUFAAAAABepFDVF5uM7gyxHBQ8k0+65PJwDlIvHh7MuEwAAAAAAAAA=",
@@ -85,7 +107,9 @@ func FuzzDecode(f *testing.F) {
 	for _, name := range []string{"walletcreatefundedpsbt", "walletprocesspsbt", "psbtbumpfee", "walletprocesspsbt-watchonly"} {
 		f.Add([]byte(recorded(f, name).PSBT))
 	}
-	f.Add([]byte(version0))
+	for _, v := range append(bip174(f).Valid, bip174(f).Invalid...) {
+		f.Add([]byte(v.PSBT))
+	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		p, err := Decode(text)
 		if err != nil {

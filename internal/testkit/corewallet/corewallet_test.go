@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"ckpool/internal/testkit"
@@ -135,4 +136,57 @@ func TestAsRecorded(t *testing.T) {
 	same("gettxout", "/", "gettxout", second, 0)
 	node.Reorg(1)
 	same("gettransaction-afterreorg", "/", "gettransaction", second)
+
+	// These were not recorded: they are as the documentation of Bitcoin Core's RPC has them
+	// (listsinceblock and lockunspent of 28.0), and its errors.
+	var since struct {
+		Transactions []struct {
+			Txid, Category string
+			Confirmations  int64
+		}
+		Last string `json:"lastblock"`
+	}
+	tip := node.BestBlockHash()
+	// The block is not in the chain any more: from where it left it, its transactions too,
+	// also the one that was replaced, since what replaced it is not confirmed any more.
+	_, r = ask("/", "listsinceblock", block, 1, true, false)
+	decodeInto(r, &since)
+	if len(since.Transactions) != 2 || !bytes.Contains(r.Result, []byte(second)) || !bytes.Contains(r.Result, []byte(txid)) || since.Transactions[0].Category != "send" || since.Last != tip || bytes.Contains(r.Result, []byte("removed")) {
+		t.Errorf("listsinceblock: %s %v", r.Result, r.Error)
+	}
+	if _, r = ask("/", "listsinceblock"); !bytes.Contains(r.Result, []byte(`"removed"`)) {
+		t.Errorf("listsinceblock: %s %v", r.Result, r.Error)
+	}
+	list := func(txid string, vout int) []any { return []any{map[string]any{"txid": txid, "vout": vout}} }
+	coin := node.Generate(1)
+	mined, err := node.Node.Block(t.Context(), coin[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := mined.Transactions[0].TxHash().String()
+	for _, v := range []struct {
+		method string
+		params []any
+		code   int
+		text   string
+	}{
+		{"listsinceblock", []any{strings.Repeat("00", 32)}, -5, "Block not found"},
+		{"listsinceblock", []any{tip, 0}, -8, "Invalid parameter"},
+		{"lockunspent", []any{false, list(strings.Repeat("00", 32), 0)}, -8, "Invalid parameter, unknown transaction"},
+		{"lockunspent", []any{false, list(own, 9)}, -8, "Invalid parameter, vout index out of bounds"},
+		{"lockunspent", []any{true, list(own, 0)}, -8, "Invalid parameter, expected locked output"},
+		{"lockunspent", []any{false, list(own, 0)}, 0, ""},
+		{"lockunspent", []any{false, list(own, 0)}, -8, "Invalid parameter, output already locked"},
+		{"lockunspent", []any{false, list(own, 0), true}, 0, ""},
+		{"lockunspent", []any{true, list(own, 0)}, 0, ""},
+		{"lockunspent", []any{false, list(mined.Transactions[1].TxIn[0].PreviousOutPoint.Hash.String(), int(mined.Transactions[1].TxIn[0].PreviousOutPoint.Index))}, -8, "Invalid parameter, expected unspent output"},
+	} {
+		_, r := ask("/", v.method, v.params...)
+		if v.code == 0 && r.Error == nil {
+			continue
+		}
+		if r.Error == nil || r.Error.Code != v.code || r.Error.Message != v.text {
+			t.Errorf("%s %v: %+v, want %d %s", v.method, v.params, r.Error, v.code, v.text)
+		}
+	}
 }

@@ -144,6 +144,8 @@ func (w *Wallet) lockUnspent(_ context.Context, v *view, p params) (any, error) 
 		switch {
 		case v.txs[o.Txid] == nil:
 			return nil, refuse(-8, "Invalid parameter, unknown transaction")
+		case int64(o.Vout) >= int64(len(v.txs[o.Txid].TxOut)):
+			return nil, refuse(-8, "Invalid parameter, vout index out of bounds")
 		case v.mined[at] != "" || v.pool[at] != "":
 			return nil, refuse(-8, "Invalid parameter, expected unspent output")
 		case unlock && !locked:
@@ -379,21 +381,28 @@ func (w *Wallet) testAccept(ctx context.Context, v *view, p params) (any, error)
 
 func (w *Wallet) sinceBlock(ctx context.Context, v *view, p params) (any, error) {
 	var since string
-	target := int64(1)
-	if err := errors.Join(p.get(0, &since), p.get(1, &target)); err != nil {
+	target, removed := int64(1), true
+	if err := errors.Join(p.get(0, &since), p.get(1, &target), p.get(3, &removed)); err != nil {
 		return nil, err
+	}
+	if target < 1 {
+		return nil, refuse(-8, "Invalid parameter")
 	}
 	var genesis string
 	if err := w.node.Call(ctx, &genesis, "getblockhash", 0); err != nil {
 		return nil, err
 	}
 	from := int64(0)
-	if since != "" && since != genesis {
-		i := slices.IndexFunc(w.blocks, func(b block) bool { return b.hash == since })
-		if i < 0 {
+	for since != "" && since != genesis && from == 0 {
+		if from = int64(slices.IndexFunc(w.blocks, func(b block) bool { return b.hash == since })) + 1; from > 0 {
+			break
+		}
+		// Of a block that is not in the chain any more, from where it left it.
+		left, err := w.node.Block(ctx, since)
+		if err != nil {
 			return nil, refuse(-5, "Block not found")
 		}
-		from = int64(i) + 1
+		since = left.Header.PrevBlock.String()
 	}
 	list := []any{}
 	for _, txid := range slices.Sorted(maps.Keys(v.txs)) {
@@ -415,7 +424,11 @@ func (w *Wallet) sinceBlock(ctx context.Context, v *view, p params) (any, error)
 	if at := v.tip - target + 1; at >= 1 {
 		last = w.blocks[at-1].hash
 	}
-	return map[string]any{"transactions": list, "removed": []any{}, "lastblock": last}, nil
+	answer := map[string]any{"transactions": list, "lastblock": last}
+	if removed {
+		answer["removed"] = []any{}
+	}
+	return answer, nil
 }
 
 func (w *Wallet) fetch(ctx context.Context, txid string) (*wire.MsgTx, error) {
