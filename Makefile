@@ -3,10 +3,10 @@ GO    ?= go
 # Packages tested at the same time. Some tests measure time, so not all cores.
 P     ?= 2
 export CGO_ENABLED = 0
-# For `make run`: LISTEN=host:port, NODE=COOKIEFILE or http://user:pass@host:port, ADDRESS=…, MODE=solo
+# For `make run`, the first also for `make run-pool`: LISTEN=host:port, NODE=COOKIEFILE or http://user:pass@host:port, ADDRESS=…, MODE=solo
 export LISTEN NODE ADDRESS MODE
 
-.PHONY: build help install manual run test torture check bench fmt vet lint tidy race fuzz
+.PHONY: build help install manual run run-pool test torture check bench fmt vet lint tidy race fuzz
 build:
 	$(GO) build -trimpath -o bin/ ./cmd/...
 
@@ -14,9 +14,11 @@ help:
 	@echo 'make            build the programs into bin/'
 	@echo 'make run        try it: a private chain, a pool and two simulated miners, in run/'
 	@echo '                LISTEN=host:port NODE=http://user:pass@host:port ADDRESS=… MODE=solo'
+	@echo 'make run-pool   try the money: blocks are divided among three miners and paid out'
+	@echo '                LISTEN=host:port'
 	@echo 'make test       run the tests'
 	@echo 'make check      formatting, vet, lint, race detector, fuzzing'
-	@echo 'make torture    kill pool, ckdb and database under load, fill and stall the disk: half an hour'
+	@echo 'make torture    kill pool, ckdb and database under load, fill and stall the disk: an hour'
 	@echo 'make bench      measure it, for docs/performance.md'
 	@echo 'make install    into PREFIX=/usr/local (DESTDIR= before it), logrotate into SYSCONFDIR=/etc'
 	@echo 'make manual     write manual pages, completions and the sample configuration anew'
@@ -61,6 +63,9 @@ manual: build
 
 run: build
 	@exec bin/ckbench run
+
+run-pool: build
+	@exec bin/ckbench run-pool
 
 test:
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || \

@@ -99,9 +99,9 @@ func chainName(name string) string {
 	return name
 }
 
-// chainOf names the chain a genesis block belongs to, "" unknown. Custom
+// ChainOf names the chain a genesis block belongs to, "" unknown. Custom
 // signets have the genesis block of the public one.
-func chainOf(genesis [32]byte) string {
+func ChainOf(genesis [32]byte) string {
 	switch displayHash(genesis).String() {
 	case "000000000019d6689c085ae165831e934ff763ae46a2a6c172b3f1b60a8ce26f":
 		return "main"

@@ -12,7 +12,7 @@ func TestChainOfGenesisBlock(t *testing.T) {
 		"main": &chaincfg.MainNetParams, "test": &chaincfg.TestNet3Params, "testnet4": &chaincfg.TestNet4Params,
 		"signet": &chaincfg.SigNetParams, "regtest": &chaincfg.RegressionNetParams, "": &chaincfg.SimNetParams,
 	} {
-		if got := chainOf(*params.GenesisHash); got != want {
+		if got := ChainOf(*params.GenesisHash); got != want {
 			t.Errorf("%s: %q, want %q", params.Name, got, want)
 		}
 	}

@@ -64,7 +64,7 @@ func (w watcher) check(ctx context.Context) {
 			w.unnamed(err)
 			return
 		}
-		info.Chain = chainOf(genesis)
+		info.Chain = ChainOf(genesis)
 	}
 	w.tr.update(func(now time.Time) {
 		if w.n.losses != losses { // it is the answer of who was there before

@@ -30,7 +30,7 @@ func (c *Client) Probe(ctx context.Context) Probe {
 	if err == nil || unsupported(err) {
 		if p.Chain == "" {
 			if genesis, genesisErr := c.BlockHash(ctx, 0); genesisErr == nil {
-				p.Chain = chainOf(genesis)
+				p.Chain = ChainOf(genesis)
 			}
 		}
 		template, templateErr := c.Template(ctx, "")

@@ -114,6 +114,16 @@ func (x Exact) Add(y Exact) Exact {
 	return Exact{hi, lo}
 }
 
+// Sub is x - y. It panics where y is more than x: there is no negative work.
+func (x Exact) Sub(y Exact) Exact {
+	lo, borrow := bits.Sub64(x.lo, y.lo, 0)
+	hi, borrow := bits.Sub64(x.hi, y.hi, borrow)
+	if borrow != 0 {
+		panic("difficulty: " + y.String() + " is more than " + x.String())
+	}
+	return Exact{hi, lo}
+}
+
 // Cmp is -1, 0 or +1 where x is less than, equal to or more than y.
 func (x Exact) Cmp(y Exact) int {
 	switch {

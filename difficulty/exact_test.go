@@ -108,6 +108,9 @@ func TestExactSum(t *testing.T) {
 			if a.Cmp(b) != units(list[0]).Cmp(units(list[i])) {
 				t.Fatalf("%s and %s compare as %d", a, b, a.Cmp(b))
 			}
+			if got := forth.Sub(a); got.String() != decimal(want.Sub(want, units(list[0]))) {
+				t.Fatalf("%s less %s is %s", forth, a, got)
+			}
 		}
 	})
 	defer func() {
@@ -119,6 +122,15 @@ func TestExactSum(t *testing.T) {
 	for range 10 {
 		x = x.Add(x)
 	}
+}
+
+func TestExactSubTooMuch(t *testing.T) {
+	defer func() {
+		if recover() == nil {
+			t.Error("negative work is not told")
+		}
+	}()
+	difficulty.ExactOf(1).Sub(difficulty.ExactOf(2))
 }
 
 // FuzzParseExact: what is read is a decimal, and what is written is read again.

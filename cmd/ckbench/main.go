@@ -35,6 +35,14 @@ var modes = []struct {
 	{"bare", "serve as the floor to compare with: fixed answers, no pool behind them", runBare},
 }
 
+// tools are the subcommands that do not measure.
+var tools = []struct{ name, about string }{
+	{"run", "a complete pool to try, with its own node and miners"},
+	{"run-pool", "one whose blocks are divided among miners and paid out, with a wallet"},
+	{"orphan", "have the newest block of run-pool orphaned"},
+	{"fakenode", "a bitcoin node that is none, for templates of any size"},
+}
+
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
 // run is the program; its result is the exit status: 0, or 1 when something could
@@ -48,6 +56,10 @@ func run(args []string, out, errs io.Writer) int {
 	switch name {
 	case "run":
 		return runDemo(args)
+	case "run-pool":
+		return runMoney(args)
+	case "orphan":
+		return runOrphan(args)
 	case "fakenode":
 		return runFakeNode(args)
 	case "-h", "-help", "--help", "help":
@@ -84,6 +96,7 @@ func usage(w io.Writer) {
 	for _, m := range modes {
 		fmt.Fprintf(w, "  %-10s%s\n", m.name, m.about)
 	}
-	fmt.Fprintf(w, "  %-10s%s\n", "run", "a complete pool to try, with its own node and miners")
-	fmt.Fprintf(w, "  %-10s%s\n", "fakenode", "a bitcoin node that is none, for templates of any size")
+	for _, m := range tools {
+		fmt.Fprintf(w, "  %-10s%s\n", m.name, m.about)
+	}
 }

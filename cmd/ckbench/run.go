@@ -19,7 +19,7 @@ import (
 func runDemo(args []string) int {
 	flags := newFlagSet("run")
 	c := demo.Config{Out: os.Stdout, Terminal: term.IsTerminal(int(os.Stdout.Fd()))}
-	flags.StringVar(&c.Dir, "dir", "run", "`directory` that keeps, for each chain and mode, configuration, logs and chain")
+	flags.StringVar(&c.Dir, "dir", demo.DefaultDir, "`directory` that keeps, for each chain and mode, configuration, logs and chain")
 	flags.StringVar(&c.Listen, "listen", os.Getenv("LISTEN"), "`host:port` for miners (default 127.0.0.1:3333)")
 	flags.StringVar(&c.Node, "node", os.Getenv("NODE"), "a node to use instead of btcd: its `COOKIEFILE`, or http[s]://user:pass@host:port")
 	flags.StringVar(&c.Address, "address", os.Getenv("ADDRESS"), "`address` that blocks pay (default, on regtest, one of its own)")
@@ -29,24 +29,65 @@ func runDemo(args []string) int {
 		return 1
 	}
 	flags.BoolVar(&c.Solo, "solo", solo, "blocks pay whoever finds them")
+	return start("run", flags, args, &c)
+}
+
+// runMoney is make run-pool: a pool whose blocks are divided and paid out. It returns the
+// exit status.
+func runMoney(args []string) int {
+	flags := newFlagSet("run-pool")
+	c := demo.Config{Money: true, Out: os.Stdout, Terminal: term.IsTerminal(int(os.Stdout.Fd()))}
+	flags.StringVar(&c.Dir, "dir", demo.DefaultDir, "`directory` that keeps configuration, logs, chain and database, in one of its own")
+	flags.StringVar(&c.Listen, "listen", os.Getenv("LISTEN"), "`host:port` for miners (default 127.0.0.1:3333)")
+	for _, name := range []string{"NODE", "ADDRESS", "MODE"} {
+		if os.Getenv(name) != "" {
+			fmt.Fprintf(os.Stderr, "ckbench run-pool: %s= is for make run: this one has a chain and a wallet of its own\n", name)
+			return 1
+		}
+	}
+	return start("run-pool", flags, args, &c)
+}
+
+// start reads the arguments and runs until there is a signal.
+func start(name string, flags *flags, args []string, c *demo.Config) int {
 	if err := flags.parse(args); err != nil {
 		if _, err := help(os.Stdout, err); err == nil {
 			return 0
 		}
-		fmt.Fprintln(os.Stderr, "ckbench run:", err)
+		fmt.Fprintf(os.Stderr, "ckbench %s: %v\n", name, err)
 		return 1
 	}
 	exe, err := os.Executable()
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "ckbench run:", err)
+		fmt.Fprintf(os.Stderr, "ckbench %s: %v\n", name, err)
 		return 1
 	}
 	c.Ckpool = filepath.Join(filepath.Dir(exe), "ckpool")
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	if err := demo.Run(ctx, c); err != nil && !errors.Is(err, context.Canceled) {
-		fmt.Fprintln(os.Stderr, "ckbench run:", err)
+	if err := demo.Run(ctx, *c); err != nil && !errors.Is(err, context.Canceled) {
+		fmt.Fprintf(os.Stderr, "ckbench %s: %v\n", name, err)
 		return 1
 	}
+	return 0
+}
+
+// runOrphan has a block of make run-pool orphaned. It returns the exit status.
+func runOrphan(args []string) int {
+	flags := newFlagSet("orphan")
+	dir := flags.String("dir", demo.DefaultDir, "`directory` that run-pool was given")
+	if err := flags.parse(args); err != nil {
+		if _, err := help(os.Stdout, err); err == nil {
+			return 0
+		}
+		fmt.Fprintln(os.Stderr, "ckbench orphan:", err)
+		return 1
+	}
+	text, err := demo.Orphan(context.Background(), *dir)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "ckbench orphan:", err)
+		return 1
+	}
+	fmt.Println(text)
 	return 0
 }

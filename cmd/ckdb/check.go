@@ -6,23 +6,41 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 
+	"ckpool/address"
+	"ckpool/internal/accounting"
 	"ckpool/internal/figures"
 	"ckpool/internal/journal"
 	"ckpool/internal/page"
+	"ckpool/internal/payout"
+	"ckpool/internal/rewards"
 	"ckpool/internal/store"
 )
 
 func (c *call) check(ctx context.Context) error {
 	return c.with(ctx, func(s *store.Store) error {
-		differences, err := s.Check(ctx)
+		bar := newBar()
+		differences, err := s.Check(ctx, func(what string, step, steps int) { bar.show(uint64(step), uint64(steps), what) })
+		bar.clear()
+		if err != nil {
+			return err
+		}
+		more, solvency, err := c.checkNode(ctx, s)
+		if err != nil {
+			return err
+		}
+		differences = append(differences, more...)
+		lost, err := straysOf(ctx, s, math.MaxInt64, nil)
 		if err != nil {
 			return err
 		}
 		if c.json {
 			err = c.print(struct {
-				Differences []string `json:"differences"`
-			}{append([]string{}, differences...)})
+				Differences []string             `json:"differences"`
+				Solvency    *accounting.Solvency `json:"solvency"`
+				Lost        []stray              `json:"shares_of_lost_jobs"` // paid, at a height that is a guess
+			}{append([]string{}, differences...), solvency, lost})
 		} else {
 			for _, d := range differences {
 				fmt.Fprintln(c, page.OneLine(d))
@@ -32,10 +50,111 @@ func (c *call) check(ctx context.Context) error {
 			return fmt.Errorf("%s: what is stored is not what its parts add up to", figures.Things(int64(len(differences)), "difference"))
 		}
 		if err == nil && !c.json {
-			_, err = fmt.Fprintln(c, "all sums and shifts are what shares and jobs add up to")
+			err = c.printChecked(solvency)
+		}
+		if err == nil && !c.json {
+			err = c.printStrays(lost)
 		}
 		return err
 	})
+}
+
+// stray is the work of an account on jobs whose records were lost.
+type stray struct {
+	Pool   string `json:"pool"`
+	Name   string `json:"name"`
+	Shares int64  `json:"shares"`
+	Work   string `json:"work"`
+	Height int64  `json:"height"`
+}
+
+// straysOf are those up to a height, or of the window of a reward that was posted, or may be.
+func straysOf(ctx context.Context, s *store.Store, to int64, r *rewards.Reward, posted ...store.Transaction) ([]stray, error) {
+	from, before := int64(0), int64(0)
+	if r != nil {
+		from, to = r.Window.Lowest, r.Window.Highest
+	}
+	for _, t := range posted {
+		if t.Kind == store.Reward {
+			before = t.Number
+		}
+	}
+	found, err := s.Strays(ctx, from, to, before)
+	list := []stray{}
+	for _, v := range found {
+		list = append(list, stray{v.Pool, v.Owner.Name, v.Count, v.Work.String(), v.Height})
+	}
+	return list, err
+}
+
+func (c *call) printStrays(list []stray) error {
+	if len(list) == 0 {
+		return nil
+	}
+	if _, err := fmt.Fprintln(c, "\nThe journal lost the record of the work that these shares were found on. They are paid; they\ncount at the height that their pool was last known to work at:"); err != nil {
+		return err
+	}
+	return c.printTable(struct {
+		Strays []stray `json:"shares"`
+	}{list})
+}
+
+// checkNode compares with the chain and the wallet of the node, if one is named; there is
+// no solvency where the node has no wallet.
+func (c *call) checkNode(ctx context.Context, s *store.Store) (differences []string, v *accounting.Solvency, err error) {
+	node := c.node()
+	if node == nil {
+		return nil, nil, nil
+	}
+	defer node.Close()
+	name, err := s.Network(ctx)
+	network, ok := address.NetworkForChain(name)
+	if err != nil || !ok {
+		return nil, nil, err // nothing is stored
+	}
+	chain := &accounting.Chain{Node: node, Store: s}
+	if differences, err = chain.Check(ctx); err != nil {
+		return nil, nil, err
+	}
+	client := c.walletNode()
+	defer client.Close()
+	has, err := accounting.SolvencyOf(ctx, s, payout.NewWallet(client, network))
+	if err != nil && c.wallet == "" && accounting.NoWallet(err) {
+		return differences, nil, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return append(differences, has.Differences()...), &has, nil
+}
+
+// printChecked says what was compared, and was right.
+func (c *call) printChecked(v *accounting.Solvency) error {
+	fmt.Fprintln(c, "all sums and shifts are what shares and jobs add up to, all rewards and balances what they are computed as")
+	switch {
+	case c.nodeURL == "":
+		fmt.Fprintln(c, "the chain and the wallet were not compared: --node names the node that has them")
+		return nil
+	case v == nil:
+		fmt.Fprintln(c, "all blocks are in the chain as they are here; the node has no wallet that could be compared")
+		return nil
+	}
+	fmt.Fprintln(c, "all blocks are in the chain as they are here, and the wallet has what is owed:")
+	l := c.Lines()
+	l.Print("coins", figures.Count(v.Coins)+" satoshis in the wallet that can be spent")
+	l.Print("owed", figures.Count(v.Owed)+" to accounts")
+	l.Print("over", figures.Count(v.Line())+", of which the ledger knows "+figures.Count(v.Pool)+" as the pool's")
+	if v.Debts != 0 {
+		l.Print("debts", figures.Count(v.Debts)+" of accounts that were paid too much")
+	}
+	if v.Paying != 0 {
+		l.Print("paying", figures.Count(v.Paying)+" in payouts that are not confirmed")
+	}
+	if v.Held != 0 {
+		l.Print("held", figures.Count(v.Held)+" of coinbases that no pool has told of")
+	}
+	l.Print("immature", figures.Count(v.Immature)+" in the wallet that cannot be spent yet")
+	return l.Flush()
 }
 
 // dir is the journal that was named, or the usual one.
@@ -128,7 +247,9 @@ func (c *call) journalCheck(context.Context) error {
 		Text     string `json:"text"`
 	}
 	findings := []finding{}
+	bar := newBar()
 	s, err := journal.Check(dir, func(f journal.Finding) {
+		bar.clear()
 		v := finding{Text: page.OneLine(f.Text)}
 		if f.Position != (journal.Position{}) {
 			v.Position = f.Position.String()
@@ -136,7 +257,8 @@ func (c *call) journalCheck(context.Context) error {
 		if findings = append(findings, v); !c.json {
 			fmt.Fprintln(c, v.Position, v.Text)
 		}
-	})
+	}, func(done, of uint64) { bar.show(done, of, figures.Things(int64(done), "record")) })
+	bar.clear()
 	if err != nil {
 		return err
 	}
@@ -151,8 +273,8 @@ func (c *call) journalCheck(context.Context) error {
 			Findings []finding `json:"findings"`
 		}{s.Segments, s.Records, s.Shares, s.Computed, s.Missing, s.Wrong, findings})
 	} else {
-		_, err = fmt.Fprintf(c, "%s, %s; %s computed anew, %d wrong, %d records missing\n", figures.Things(int64(s.Segments), "segment"),
-			figures.Things(int64(s.Shares), "share"), figures.Things(int64(s.Computed), "share"), s.Wrong, s.Missing)
+		_, err = fmt.Fprintf(c, "%s, %s; %s computed anew, %d wrong, %s missing\n", figures.Things(int64(s.Segments), "segment"),
+			figures.Things(int64(s.Shares), "share"), figures.Things(int64(s.Computed), "share"), s.Wrong, figures.Things(int64(s.Missing), "record"))
 	}
 	if err == nil && (s.Wrong > 0 || s.Missing > 0) {
 		err = fmt.Errorf("journal %s is not whole, or not right", dir)

@@ -22,14 +22,23 @@ const socket = "listener"
 
 // daemon is how a running instance does, as its socket tells.
 type daemon struct {
-	Version  string    `json:"version"`
-	PID      int       `json:"pid"`
-	Database string    `json:"database"` // without its password; "": it is at another site
-	Whole    bool      `json:"whole"`    // it has none
-	Forward  bool      `json:"forward"`  // the journals go to another site
-	NATS     string    `json:"nats"`     // servers, without what is secret
-	Journals []journey `json:"journals"`
-	Visits   []visit   `json:"sites"` // that send
+	Version  string     `json:"version"`
+	PID      int        `json:"pid"`
+	Database string     `json:"database"` // without its password; "": it is at another site
+	Whole    bool       `json:"whole"`    // it has none
+	Forward  bool       `json:"forward"`  // the journals go to another site
+	NATS     string     `json:"nats"`     // servers, without what is secret
+	Journals []journey  `json:"journals"`
+	Visits   []visit    `json:"sites"`           // that send
+	Chain    *following `json:"chain,omitempty"` // nil: no node was named
+}
+
+// following is how the running instance follows the chain of a node.
+type following struct {
+	Node    string `json:"node"`
+	Tip     int64  `json:"tip"`  // of the node; 0 before it has answered
+	At      int64  `json:"time"` // when all was taken over last; 0: never
+	Trouble string `json:"trouble"`
 }
 
 // journey is how far a journal is stored, here or where it is forwarded to.
@@ -55,6 +64,10 @@ func (s *service) daemon() daemon {
 		if !strings.Contains(s.where, "://") {
 			d.Database = absolute(strings.TrimPrefix(s.where, "sqlite:"))
 		}
+	}
+	if s.chain != nil {
+		p := s.chain.Progress()
+		d.Chain = &following{p.Node, p.Tip, p.At, p.Trouble}
 	}
 	for _, f := range s.followers {
 		p := f.Progress()

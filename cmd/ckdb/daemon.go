@@ -19,6 +19,7 @@ import (
 	"ckpool/event"
 	"ckpool/internal/accounting"
 	"ckpool/internal/buildinfo"
+	"ckpool/internal/figures"
 	"ckpool/internal/forward"
 	"ckpool/internal/instance"
 	"ckpool/internal/logfile"
@@ -43,6 +44,7 @@ type service struct {
 	followers  []*accounting.Follower // of the journals here, or
 	forwarders []*forward.Forwarder
 	receiver   *forward.Receiver // of other sites; nil: there are none
+	chain      *accounting.Chain // nil: no node was named, or there is no store
 }
 
 // serve is the life of one instance.
@@ -112,6 +114,10 @@ func (s *service) run(ctx context.Context, dir string) (err error) {
 			s.followers = append(s.followers, &accounting.Follower{Dir: dir, Reader: s.options.name, Store: s.store, Events: s.events})
 		}
 	}
+	if node := s.options.node(); node != nil && s.store != nil {
+		defer node.Close()
+		s.chain = &accounting.Chain{Node: node, Store: s.store, Events: s.events}
+	}
 	disconnect, err := s.connect()
 	if err != nil {
 		return err
@@ -126,6 +132,11 @@ func (s *service) run(ctx context.Context, dir string) (err error) {
 		s.events.Say(event.Notice, "The database is at another site, shares are sent by NATS "+forward.Redacted(s.options.nats))
 	} else {
 		s.events.Say(event.Notice, fmt.Sprintf("Database %s, shares are kept for %s", store.Redacted(s.where), s.kept()))
+		if s.chain == nil {
+			s.events.Say(event.Notice, notFollowed)
+		} else {
+			s.events.Say(event.Notice, "Blocks are followed on node "+s.chain.Node.String())
+		}
 	}
 
 	// What runs beside those that store, and ends with the last of them.
@@ -135,6 +146,11 @@ func (s *service) run(ctx context.Context, dir string) (err error) {
 	defer cancel()
 	around.Go(func() { server.Serve(ctx) })
 	around.Go(func() { s.retain(ctx) })
+	around.Go(func() { s.announce(ctx) })
+	if s.chain != nil {
+		around.Go(func() { s.chain.Run(ctx) })
+		around.Go(func() { s.pay(ctx) })
+	}
 	around.Go(func() { s.reopenLog(ctx) })
 	around.Go(func() { s.keepManager(ctx, manager) })
 	return s.follow(ctx)
@@ -176,6 +192,9 @@ func (s *service) openStore(ctx context.Context, m manager) (*store.Store, error
 		}
 	}
 }
+
+// notFollowed says what is not done where no node is named.
+const notFollowed = "No node is named: blocks are not followed, and no rewards are made; --node names one"
 
 // usual is whether a journal is the one that nobody has named, and that need not be
 // there as there are other sites.
@@ -232,7 +251,7 @@ func (s *service) kept() string {
 	if s.options.keep == 0 {
 		return "ever"
 	}
-	return fmt.Sprintf("%d days", s.options.keep)
+	return figures.Things(int64(s.options.keep), "day")
 }
 
 // retainEvery is how often old shares are looked for.
@@ -262,6 +281,28 @@ func (s *service) retain(ctx context.Context) {
 		}
 		if err != nil && ctx.Err() == nil {
 			s.events.Say(event.Warning, "Old shares are not dropped: "+err.Error()+"; trying again in an hour")
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// announceEvery is how often changes that wait are looked for, of which miners are told.
+const announceEvery = time.Hour
+
+// announce tells miners of changed payout addresses for as long as these wait.
+func (s *service) announce(ctx context.Context) {
+	if s.store == nil {
+		return
+	}
+	tick := time.NewTicker(announceEvery)
+	defer tick.Stop()
+	for {
+		if err := s.store.Announce(ctx, time.Now().UnixMicro()); err != nil && ctx.Err() == nil {
+			s.events.Say(event.Warning, "Changed payout addresses are not announced: "+err.Error()+"; trying again in an hour")
 		}
 		select {
 		case <-ctx.Done():

@@ -9,8 +9,6 @@ import (
 	"os"
 	"strings"
 
-	"golang.org/x/term"
-
 	"ckpool/address"
 	"ckpool/internal/accounting/reference"
 	"ckpool/internal/figures"
@@ -54,29 +52,19 @@ func (c *call) importPool(ctx context.Context) error {
 }
 
 func (c *call) importLogs(ctx context.Context, s *store.Store) error {
-	bar := term.IsTerminal(int(os.Stderr.Fd()))
-	clear := func() {
-		if bar {
-			fmt.Fprint(os.Stderr, "\r\x1b[K")
-		}
-	}
+	bar := newBar()
 	i := &reference.Import{
 		Dir: c.args[0], Prefix: c.from.prefix, Name: c.from.as, Network: c.from.network, Store: s,
 		Damaged: func(d reference.Damage) {
-			clear()
+			bar.clear()
 			fmt.Fprintf(os.Stderr, "%s\n", d)
 		},
-	}
-	if bar {
-		i.Progress = func(s reference.Summary) {
-			const width = 30
-			done := int(width * s.Read / max(s.Bytes, 1))
-			clear()
-			fmt.Fprintf(os.Stderr, "[%s%s] %s lines, %s shares", strings.Repeat("#", done), strings.Repeat(".", width-done), figures.Count(s.Lines), figures.Count(s.Shares))
-		}
+		Progress: func(s reference.Summary) {
+			bar.show(uint64(s.Read), uint64(s.Bytes), figures.Count(s.Lines)+" lines, "+figures.Count(s.Shares)+" shares")
+		},
 	}
 	sum, err := i.Run(ctx)
-	clear()
+	bar.clear()
 	if err != nil {
 		return err
 	}
@@ -97,7 +85,7 @@ func (c *call) importDatabase(ctx context.Context, s *store.Store) error {
 		}
 	}
 	i := &reference.DatabaseImport{
-		URL: c.from.url, Name: cmp.Or(name, "ckdb"), Network: c.from.network, Store: s,
+		URL: c.from.url, Name: cmp.Or(name, "ckdb"), Network: c.from.network, Store: s, By: person(),
 		Damaged: func(err error) { fmt.Fprintf(os.Stderr, "%v\n", err) },
 	}
 	sum, err := i.Run(ctx)

@@ -34,8 +34,14 @@ type options struct {
 	db       string   // of the database; empty: none was named
 	keep     int      // days that shares are kept; 0: for ever
 	sites
+	nodeOptions
 	json    bool
-	from    origin // of an import
+	when    string   // a setting begins to hold; empty: now
+	signed  []string // signatures of owners of addresses, each [ADDRESS=]SIGNATURE
+	of      string   // whom alone a setting is of; empty: of all
+	yes     bool     // money may move without a question
+	feeRate string   // satoshis per virtual byte; empty: the node's estimate
+	from    origin   // of an import
 	wide    bool
 	command []string
 	help    bool
@@ -86,6 +92,8 @@ func (f *flags) set() *pflag.FlagSet {
 	fs.BoolVar(&f.forward, "forward", false, "send the journals to the ckdb with the database, store nothing here")
 	fs.IntVar(&f.replicas, "replicas", 1, "`NUMBER` of NATS servers that have what is under way, for --forward; 1 without it")
 	getopt.Group(fs, "Several sites")
+	f.nodeOptions.set(fs)
+	getopt.Group(fs, "The node")
 	fs.IntVar(&f.keep, "keep", defaultKeep, "`DAYS` that each share is kept, 30 without it, 0 for ever; sums are kept for ever")
 	fs.StringVarP(&f.name, "name", "n", "ckdb", "`NAME` of the instance, ckdb without it: of its log and socket directory")
 	fs.StringVarP(&f.sockDir, "sockdir", "s", "", "`DIR` of its control socket and pid file; without it /tmp/NAME")
@@ -96,6 +104,11 @@ func (f *flags) set() *pflag.FlagSet {
 	getopt.Group(fs, "The running instance")
 	fs.BoolVar(&f.json, "json", false, "print the answer to a command for programs")
 	fs.BoolVar(&f.wide, "wide", false, "print all of a table, however wide the terminal is")
+	fs.StringVar(&f.when, "from", "", "`WHEN` a setting begins to hold, for set and user fee: a height, or a time as 2026-01-31 or \"2026-01-31 12:00\"; without it now")
+	fs.StringVar(&f.of, "user", "", "`NAME` of the account that a setting is of, for set; without it of all")
+	fs.StringArrayVar(&f.signed, "signature", nil, "`SIGNATURE` over the text of \"user prove\", by BIP322 or signmessage; ADDRESS=SIGNATURE where another address than the account's signed; may be given for each")
+	fs.BoolVar(&f.yes, "yes", false, "do not ask before money moves, for scripts")
+	fs.StringVar(&f.feeRate, "fee-rate", "", "`RATE` in satoshis per virtual byte that payouts pay to the network; without it the node's estimate")
 	getopt.Group(fs, "Commands")
 	fs.StringVar(&f.from.url, "pg", "", "`URL` of a database of the reference, postgres://USER:PASSWORD@HOST/NAME, that import reads")
 	fs.StringVar(&f.from.prefix, "logs", "", "`PREFIX` of the request logs that import reads, where there are several, such as ckdb")
@@ -119,7 +132,12 @@ func usage(width int) string {
 	var b strings.Builder
 	b.WriteString(text + "\nCommands:\n")
 	for _, c := range commands {
-		b.WriteString(getopt.Wrap(fmt.Sprintf("  %-26s%s", strings.TrimSpace(c.name+" "+c.args), c.text), width, 28) + "\n")
+		const indent = 28
+		term := fmt.Sprintf("  %-*s", indent-2, strings.TrimSpace(c.name+" "+c.args))
+		if len(term) > indent || term[indent-1] != ' ' {
+			term += "\n" + strings.Repeat(" ", indent)
+		}
+		b.WriteString(term + getopt.Wrap(c.text, width, indent) + "\n")
 	}
 	return b.String()
 }
@@ -178,6 +196,9 @@ func (f *flags) resolve(fs *pflag.FlagSet) error {
 	}
 	f.ownLog = cmp.Or(f.ownLog, f.logDir)
 	if err := f.resolveSites(fs); err != nil {
+		return err
+	}
+	if err := f.nodeOptions.resolve(); err != nil {
 		return err
 	}
 	return f.resolveDB(fs)

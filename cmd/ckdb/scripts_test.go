@@ -38,10 +38,8 @@ func (s suite) Run() int { return postgres.Main(s.m) }
 // patience is how long a script waits for something before it fails.
 const patience = 20 * time.Second
 
-// The scripts run the real ckdb beside a real ckpool on a fake node. $PORT is the
-// pool's, whose directory is that of the script, $PORT2 is free; $POSTGRES an empty database, where
-// the condition postgres holds, and $POSTGRES2 another.
-func TestScripts(t *testing.T) {
+// buildTools builds the programs that scripts run, and returns their directory.
+func buildTools(t *testing.T) string {
 	tools := t.TempDir()
 	server := exec.Command("go", "build", "-o", filepath.Join(tools, "nats-server"), "github.com/nats-io/nats-server/v2")
 	if out, err := server.CombinedOutput(); err != nil {
@@ -51,6 +49,14 @@ func TestScripts(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
+	return tools
+}
+
+// The scripts run the real ckdb beside a real ckpool on a fake node. $PORT is the
+// pool's, whose directory is that of the script, $PORT2 is free; $POSTGRES an empty database, where
+// the condition postgres holds, and $POSTGRES2 another.
+func TestScripts(t *testing.T) {
+	tools := buildTools(t)
 	installed := false
 	var databases []string
 	t.Run("postgres", func(t *testing.T) {
@@ -69,9 +75,7 @@ func TestScripts(t *testing.T) {
 			}
 			return setUp(env)
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"mine": mine, "waitfor": waitFor, "stored": stored, "shown": shown, "sigterm": signals(syscall.SIGTERM), "sigkill": signals(syscall.SIGKILL),
-		},
+		Cmds: scriptCommands,
 		Condition: func(name string) (bool, error) {
 			if name == "postgres" {
 				return installed, nil
@@ -81,12 +85,23 @@ func TestScripts(t *testing.T) {
 	})
 }
 
+var scriptCommands = map[string]func(*testscript.TestScript, bool, []string){
+	"mine": mine, "waitfor": waitFor, "stored": stored, "shown": shown, "until": until, "sigterm": signals(syscall.SIGTERM), "sigkill": signals(syscall.SIGKILL),
+	"blocks": mineBlocks, "reorg": reorg, "spend": spend, "sethash": setHash, "wallet": setWallet, "sign": sign, "pay": payByHand, "dump": dump,
+	"signtext": signText, "code": setCode, "login": login, "field": field,
+}
+
 func setUp(env *testscript.Env) error {
 	n, err := fakenode.Start(fakenode.Config{User: "user", Password: "pass"})
 	if err != nil {
 		return err
 	}
 	env.Defer(n.Close)
+	return configure(env, n.Addr(), "user", "pass", "bcrt1q7v96qwscwmmy7q5sjvw8rawgvxl0gamx6xlltt")
+}
+
+// configure writes the pool's configuration.
+func configure(env *testscript.Env, node, user, pass, address string) error {
 	for _, name := range []string{"PORT", "PORT2"} {
 		port, err := port.Free()
 		if err != nil {
@@ -96,8 +111,8 @@ func setUp(env *testscript.Env) error {
 	}
 	env.Setenv("GORACE", "atexit_sleep_ms=0")
 	text, err := json.Marshal(map[string]any{
-		"btcd":       []any{map[string]any{"url": n.Addr(), "auth": "user", "pass": "pass", "zmq": []string{}}},
-		"btcaddress": "bcrt1q7v96qwscwmmy7q5sjvw8rawgvxl0gamx6xlltt",
+		"btcd":       []any{map[string]any{"url": node, "auth": user, "pass": pass, "zmq": []string{}}},
+		"btcaddress": address,
 		"serverurl":  map[string]any{"url": "127.0.0.1:" + env.Getenv("PORT")},
 		"mindiff":    1e-9, "startdiff": 1e-9, "journal": "journal",
 	})
@@ -199,6 +214,18 @@ func shown(ts *testscript.TestScript, neg bool, args []string) {
 	pattern := regexp.MustCompile("(?m)" + args[0])
 	wait.Until(ts, patience, "shown: "+args[0], func() bool {
 		return ts.Exec("ckdb", append(args[1:], "status")...) == nil && pattern.MatchString(ts.ReadFile("stdout"))
+	})
+}
+
+// until PATTERN ARG...: until ckdb with these arguments prints a match, whatever its exit status.
+func until(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: until pattern argument...")
+	}
+	pattern := regexp.MustCompile("(?m)" + args[0])
+	wait.Until(ts, patience, strings.Join(args[1:], " ")+" prints "+args[0], func() bool {
+		_ = ts.Exec("ckdb", args[1:]...)
+		return pattern.MatchString(ts.ReadFile("stdout"))
 	})
 }
 

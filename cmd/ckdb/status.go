@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	"ckpool/internal/accounting"
@@ -13,6 +14,7 @@ import (
 	"ckpool/internal/journal"
 	"ckpool/internal/page"
 	"ckpool/internal/store"
+	"ckpool/work"
 )
 
 // status is the answer of the command.
@@ -26,6 +28,9 @@ type status struct {
 	Gaps     []gap           `json:"gaps"`  // null without a database
 	Total    *amounts        `json:"total"` // likewise
 	Block    *block          `json:"last_block"`
+	Chain    *chainStatus    `json:"chain"`  // null without a database
+	Open     []openBlock     `json:"open"`   // blocks that have no reward yet
+	Alarms   []alarm         `json:"alarms"` // that a person has to look after
 	Warnings []string        `json:"warnings"`
 }
 
@@ -58,6 +63,26 @@ type gap struct {
 	Cause string `json:"cause"`
 }
 
+// chainStatus is how far the chain is followed.
+type chainStatus struct {
+	Height int64 `json:"height"` // of the newest block that was taken over; -1: none
+	*following
+}
+
+// openBlock is one that waits for its reward.
+type openBlock struct {
+	Height int64  `json:"height"`
+	Hash   string `json:"hash"`
+	Waits  string `json:"waits"`
+}
+
+// alarm is one that was not ended.
+type alarm struct {
+	Time    int64  `json:"time"`
+	Subject string `json:"subject"`
+	Text    string `json:"text"`
+}
+
 func (c *call) status(ctx context.Context) error {
 	d, err := c.daemon(ctx)
 	if err != nil {
@@ -71,7 +96,7 @@ func (c *call) status(ctx context.Context) error {
 		return err
 	}
 	defer s.Close()
-	st := status{Database: store.Redacted(where), Journals: []journalStatus{}, Gaps: []gap{}, Warnings: []string{}}
+	st := status{Database: store.Redacted(where), Journals: []journalStatus{}, Gaps: []gap{}, Open: []openBlock{}, Alarms: []alarm{}, Warnings: []string{}}
 	if d != nil {
 		st.Running, st.Version, st.NATS = true, d.Version, d.NATS
 	}
@@ -126,11 +151,81 @@ func (c *call) fill(ctx context.Context, st *status, s *store.Store, d *daemon) 
 	total := amountsOf(&all, last)
 	st.Total = &total
 	blocks, err := s.Blocks(ctx, 1)
-	if err == nil && len(blocks) > 0 {
+	if err != nil {
+		return err
+	}
+	if len(blocks) > 0 {
 		b := blockOf(&blocks[0])
 		st.Block = &b
 	}
+	return st.addChain(ctx, s, d)
+}
+
+// addChain adds what is known of the chain and of the money that waits for it.
+func (st *status) addChain(ctx context.Context, s *store.Store, d *daemon) error {
+	tip, ok, err := s.Tip(ctx)
+	if err != nil {
+		return err
+	}
+	st.Chain = &chainStatus{Height: tip.Height}
+	if !ok {
+		st.Chain.Height = -1
+	}
+	if d != nil {
+		st.Chain.following = d.Chain
+	}
+	blocks, err := s.PoolBlocks(ctx, 0)
+	if err != nil {
+		return err
+	}
+	why, err := waits(ctx, s, blocks)
+	if err != nil {
+		return err
+	}
+	for _, b := range slices.Backward(blocks) {
+		if text := why[b.Hash]; text != "" {
+			st.Open = append(st.Open, openBlock{b.Height, work.FormatHash(b.Hash), text})
+		}
+	}
+	alarms, err := s.Alarms(ctx)
+	for _, a := range alarms {
+		if a.Ended == 0 {
+			st.Alarms = append(st.Alarms, alarm{a.At / 1_000_000, a.Subject, a.Text})
+		}
+	}
 	return err
+}
+
+// printChain prints it.
+func (st *status) printChain(l page.Lines) {
+	k := st.Chain
+	text := "not followed yet"
+	if k.Height >= 0 {
+		text = "followed to height " + figures.Count(k.Height)
+	}
+	switch f := k.following; {
+	case f != nil && f.Trouble != "":
+		text += ", on node " + page.OneLine(f.Node+": "+f.Trouble)
+	case f != nil:
+		text += ", on node " + page.OneLine(f.Node)
+		if f.Tip > k.Height {
+			text += ", which is at " + figures.Count(f.Tip)
+		}
+	case st.Running:
+		text += ": no node is named, and no rewards are made"
+	}
+	l.Print("chain", text)
+	const shown = 5
+	for i, o := range st.Open {
+		if i == shown {
+			l.Print("", fmt.Sprintf("%d more; \"ckdb rewards\" lists all", len(st.Open)-shown))
+			break
+		}
+		l.Print("no reward", fmt.Sprintf("block %d: %s", o.Height, page.OneLine(o.Waits)))
+	}
+	for _, a := range st.Alarms {
+		l.Print("alarm", page.OneLine(a.Text))
+	}
 }
 
 // addJournals looks how far the journals on this machine are stored: those that the
@@ -244,6 +339,7 @@ func (st *status) printStored(l page.Lines) {
 	} else {
 		l.Print("last block", "none yet")
 	}
+	st.printChain(l)
 }
 
 func (j *journalStatus) text() string {

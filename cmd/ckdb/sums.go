@@ -222,9 +222,18 @@ func (c *call) user(ctx context.Context) error {
 		answer := struct {
 			account
 			standing
+			Role     string   `json:"role"`
+			Codes    bool     `json:"one_time_codes"` // are wanted where it logs in
 			Machines []worker `json:"workers_list"`
 			Days     []day    `json:"days"`
 		}{account: list[0], standing: standingOf(&said), Days: []day{}}
+		if said.Kind == store.User {
+			known, err := s.Known(ctx, said.Account)
+			if err != nil {
+				return err
+			}
+			answer.Role, answer.Codes = string(known.Role), known.Secret != ""
+		}
 		if answer.Machines, err = workers(ctx, s, c.args[0]); err != nil {
 			return err
 		}

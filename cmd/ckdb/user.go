@@ -16,7 +16,7 @@ import (
 	"ckpool/address"
 	"ckpool/difficulty"
 	"ckpool/internal/accounting"
-	"ckpool/internal/authority"
+	"ckpool/internal/credentials"
 	"ckpool/internal/figures"
 	"ckpool/internal/page"
 	"ckpool/internal/store"
@@ -113,7 +113,7 @@ func (c *call) addUser(ctx context.Context) error {
 		if err != nil {
 			return "", err
 		}
-		if err := s.Add(ctx, w.Kind, w.Account); err != nil {
+		if err := s.Add(ctx, person(), w.Kind, w.Account); err != nil {
 			return "", fmt.Errorf("%q: %w", w.Account, err)
 		}
 		return w.Account + " is registered, and any password will do: \"ckdb user password " + w.Account + "\" sets one" + first, nil
@@ -145,11 +145,11 @@ func (c *call) setPassword(ctx context.Context) error {
 		if err != nil {
 			return "", err
 		}
-		hash, err := authority.HashPassword(password)
+		hash, err := credentials.HashPassword(password)
 		if err != nil {
 			return "", err
 		}
-		if err := s.SetPassword(ctx, w.Kind, w.Account, hash); err != nil {
+		if err := s.SetPassword(ctx, person(), w.Kind, w.Account, hash); err != nil {
 			return "", fmt.Errorf("%q: %w", w.Account, err)
 		}
 		return w.Account + " has that password from now on" + first, nil
@@ -188,7 +188,7 @@ func (c *call) lock(ctx context.Context) error {
 		if err := errors.Join(whole(w), known(ctx, s, w)); err != nil {
 			return "", err
 		}
-		return w.Account + " is locked", s.Lock(ctx, w.Kind, w.Account, strings.Join(c.args[1:], " "))
+		return w.Account + " is locked", s.Lock(ctx, person(), w.Kind, w.Account, strings.Join(c.args[1:], " "))
 	})
 }
 
@@ -197,7 +197,7 @@ func (c *call) unlock(ctx context.Context) error {
 		if err := errors.Join(whole(w), known(ctx, s, w)); err != nil {
 			return "", err
 		}
-		return w.Account + " is not locked", s.Unlock(ctx, w.Kind, w.Account)
+		return w.Account + " is not locked", s.Unlock(ctx, person(), w.Kind, w.Account)
 	})
 }
 
@@ -206,7 +206,7 @@ func (c *call) message(ctx context.Context) error {
 		if err := errors.Join(whole(w), known(ctx, s, w)); err != nil {
 			return "", err
 		}
-		return "shown to the miners of " + w.Account + " that are connected", s.Message(ctx, w.Kind, w.Account, strings.Join(c.args[1:], " "))
+		return "shown to the miners of " + w.Account + " that are connected", s.Message(ctx, person(), w.Kind, w.Account, strings.Join(c.args[1:], " "))
 	})
 }
 
@@ -227,7 +227,7 @@ func (c *call) setMinimum(ctx context.Context) error {
 		if least == 0 {
 			done = workerName(&w) + " has no least difficulty of its own"
 		}
-		return done, s.SetMinimum(ctx, w, least)
+		return done, s.SetMinimum(ctx, person(), w, least)
 	})
 }
 

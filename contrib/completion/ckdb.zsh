@@ -10,6 +10,9 @@ _arguments \
   '--nats-creds[FILE with the credentials for them]:FILE:_files' \
   '--forward[send the journals to the ckdb with the database, store nothing here]' \
   '--replicas[NUMBER of NATS servers that have what is under way, for --forward; 1 without it]:NUMBER:' \
+  '--node[URL of the node'\''s RPC, http\://USER\:PASSWORD@HOST\:PORT; without it $CKDB_NODE]:URL:' \
+  '--cookie[FILE of the node'\''s cookie, or its directory, instead of user and password]:FILE:_files' \
+  '--wallet[NAME of the node'\''s wallet that has the pool'\''s coins; without it the only one that is loaded]:NAME:' \
   '--keep[DAYS that each share is kept, 30 without it, 0 for ever; sums are kept for ever]:DAYS:' \
   '(-n --name)'{-n,--name}'[NAME of the instance, ckdb without it\: of its log and socket directory]:NAME:' \
   '(-s --sockdir)'{-s,--sockdir}'[DIR of its control socket and pid file; without it /tmp/NAME]:DIR:_files -/' \
@@ -19,10 +22,15 @@ _arguments \
   '(-R --ckdb-logdir)'{-R,--ckdb-logdir}'[DIR of its own log; without it that of the pool'\''s logs]:DIR:_files -/' \
   '--json[print the answer to a command for programs]' \
   '--wide[print all of a table, however wide the terminal is]' \
+  '--from[WHEN a setting begins to hold, for set and user fee\: a height, or a time as 2026-01-31 or "2026-01-31 12\:00"; without it now]:WHEN:' \
+  '--user[NAME of the account that a setting is of, for set; without it of all]:NAME:' \
+  '--signature[SIGNATURE over the text of "user prove", by BIP322 or signmessage; ADDRESS=SIGNATURE where another address than the account'\''s signed; may be given for each]:SIGNATURE:' \
+  '--yes[do not ask before money moves, for scripts]' \
+  '--fee-rate[RATE in satoshis per virtual byte that payouts pay to the network; without it the node'\''s estimate]:RATE:' \
   '--pg[URL of a database of the reference, postgres\://USER\:PASSWORD@HOST/NAME, that import reads]:URL:' \
   '--logs[PREFIX of the request logs that import reads, where there are several, such as ckdb]:PREFIX:' \
   '--as[NAME that the imported pool gets; without it what the names of the logs or the database begin with]:NAME:' \
   '--network[NETWORK of the imported pool\: main, test, signet or regtest; main without it]:NETWORK:' \
   '(-h --help)'{-h,--help}'[print this]' \
   '--version[print what this program was built from]' \
-  '1::word:(status users user workers shifts blocks check import journal)'
+  '1::word:(status users user workers shifts blocks luck rewards explain export verify balances payout set audit block alarm retire check import journal)'

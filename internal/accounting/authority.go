@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"ckpool/internal/authority"
+	"ckpool/internal/credentials"
 	"ckpool/internal/store"
 )
 
@@ -35,8 +36,12 @@ func (a Authority) Find(ctx context.Context, q authority.Question) (authority.Ac
 		}
 		open = !registers
 	}
+	password := found.Password
+	if credentials.IsReference(password) { // which never asked miners for it
+		password = ""
+	}
 	return authority.Account{
-		Registered: found.Registered, Open: open, Password: found.Password, Locked: found.Locked, Text: found.Reason, Minimum: found.Minimum,
+		Registered: found.Registered, Open: open, Password: password, Locked: found.Locked, Text: found.Reason, Minimum: found.Minimum,
 	}, nil
 }
 
@@ -66,6 +71,16 @@ func (a Authority) Changes(ctx context.Context, after uint64, most int) ([]autho
 		case <-time.After(lookTime):
 		}
 	}
+}
+
+// AddTry implements authority.Accounts.
+func (a Authority) AddTry(ctx context.Context, limits []credentials.Limit) (time.Duration, error) {
+	return a.Store.AddTry(ctx, limits)
+}
+
+// TakeBackTry implements authority.Accounts.
+func (a Authority) TakeBackTry(ctx context.Context, limits []credentials.Limit) error {
+	return a.Store.TakeBackTry(ctx, limits)
 }
 
 var kinds = map[store.ChangeKind]authority.Kind{

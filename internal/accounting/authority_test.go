@@ -1,13 +1,22 @@
 package accounting
 
 import (
+	"encoding/base64"
+	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"golang.org/x/crypto/argon2"
+
 	"ckpool/control"
+	"ckpool/event"
 	"ckpool/internal/authority"
+	"ckpool/internal/credentials"
 	"ckpool/internal/store"
 	"ckpool/internal/testkit/wait"
 )
@@ -27,14 +36,19 @@ func TestAuthority(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	hash, err := authority.HashPassword("secret")
+	hash, err := credentials.HashPassword("secret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	imported, err := credentials.OfReference(strings.Repeat("00", 32), "")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, err := range []error{
-		s.SetPassword(t.Context(), store.User, "alice", hash),
-		s.SetMinimum(t.Context(), store.Worker{Kind: store.User, Account: "alice", Name: "rig1"}, 512),
-		s.Lock(t.Context(), store.User, "mallory", "unpaid"),
+		s.SetPassword(t.Context(), "ann", store.User, "alice", hash),
+		s.SetPassword(t.Context(), "ann", store.User, "carol", imported),
+		s.SetMinimum(t.Context(), "ann", store.Worker{Kind: store.User, Account: "alice", Name: "rig1"}, 512),
+		s.Lock(t.Context(), "ann", store.User, "mallory", "unpaid"),
 	} {
 		if err != nil {
 			t.Fatal(err)
@@ -75,6 +89,7 @@ func TestAuthority(t *testing.T) {
 		{authority.Question{User: "alice", Worker: "alice.rig1", Password: "secret"}, authority.Allowed, 512},
 		{authority.Question{User: "alice", Worker: "alice.rig2", Password: "secret"}, authority.Allowed, 0},
 		{authority.Question{User: "alice", Worker: "alice.rig3", Password: "wrong"}, authority.Refused, 0},
+		{authority.Question{User: "carol", Worker: "carol.rig", Password: "x"}, authority.Allowed, 0}, // as the reference let it
 		{authority.Question{User: "stranger", Worker: "stranger"}, authority.Refused, 0},
 		{authority.Question{User: "mallory", Worker: "mallory.x"}, authority.Locked, 0},
 		{authority.Question{User: address, Worker: address + ".rig", Payable: true}, authority.Allowed, 0},
@@ -98,9 +113,9 @@ func TestAuthority(t *testing.T) {
 		}
 	}
 	for _, err := range []error{
-		s.Lock(t.Context(), store.Address, address, "stolen"),
-		s.SetMinimum(t.Context(), store.Worker{Kind: store.User, Account: "alice", Name: "_rig2"}, 64),
-		s.Message(t.Context(), store.User, "alice", "hello"),
+		s.Lock(t.Context(), "ann", store.Address, address, "stolen"),
+		s.SetMinimum(t.Context(), "ann", store.Worker{Kind: store.User, Account: "alice", Name: "_rig2"}, 64),
+		s.Message(t.Context(), "ann", store.User, "alice", "hello"),
 	} {
 		if err != nil {
 			t.Fatal(err)
@@ -112,4 +127,69 @@ func TestAuthority(t *testing.T) {
 	if a := ask(authority.Question{User: address, Worker: address, Payable: true}); a.Verdict != authority.Locked {
 		t.Errorf("%+v", a)
 	}
+}
+
+// 50: a thousand wrong passwords from elsewhere do not keep an owner's miners out, no
+// source gets more than a few looked at, and a restart of ckdb forgives nothing.
+func TestCase50(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		s := open(t, where)
+		// argon2id at a cost that a test can pay a thousand times.
+		sum := argon2.IDKey([]byte("secret"), []byte("saltsalt"), 1, 8, 1, 32)
+		hash := "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$" + base64.RawStdEncoding.EncodeToString(sum)
+		for _, name := range []string{"bob", "farm"} {
+			if err := s.SetPassword(t.Context(), "ann", store.User, name, hash); err != nil {
+				t.Fatal(err)
+			}
+		}
+		server := authority.NewServer(Authority{s}, "ckdb test", func(e event.Event) { t.Log(e.Text) })
+		try := func(from, user, password string) authority.Answer {
+			return server.Answer(t.Context(), authority.Question{User: user, Worker: user, Password: password, Remote: netip.MustParseAddr(from)})
+		}
+		looked := 0
+		for half := range 2 {
+			// At the same time, so that none is counted before others are looked at.
+			var tries sync.WaitGroup
+			var mu sync.Mutex
+			for i := range 500 {
+				tries.Go(func() {
+					a := try(fmt.Sprintf("2001:db8::%x", i+1), "bob", fmt.Sprint("guess", half, i))
+					mu.Lock()
+					defer mu.Unlock()
+					switch {
+					case a.Text == "Wrong password":
+						looked++
+					case !strings.HasPrefix(a.Text, "Too many wrong passwords from your address, retry in "):
+						t.Errorf("%+v", a)
+					}
+				})
+			}
+			tries.Wait()
+			s.Close()
+			s = open(t, where)
+			server = authority.NewServer(Authority{s}, "ckdb test", nil)
+		}
+		if looked != 10 {
+			t.Errorf("%d of 1000 guesses from one network are looked at, want 10", looked)
+		}
+		if a := try("2001:db8:0:1::1", "bob", "secret"); a.Verdict != authority.Allowed {
+			t.Errorf("the owner elsewhere: %+v", a)
+		}
+		// Known to be right: also from where somebody guesses.
+		if a := try("2001:db8::1", "bob", "secret"); a.Verdict != authority.Allowed {
+			t.Errorf("the owner beside who guesses: %+v", a)
+		}
+		// The same wrong password again is no guess, and is not computed again.
+		for range 50 {
+			if a := try("192.0.2.1", "bob", "old"); a.Text != "Wrong password" {
+				t.Fatalf("a miner that repeats its old password is taken for one that guesses: %+v", a)
+			}
+		}
+		// Right ones are no guesses.
+		for i := range 30 {
+			if a := try("192.0.2.9", "farm", "secret,d="+fmt.Sprint(i)); a.Verdict != authority.Allowed {
+				t.Fatalf("%d: %+v", i, a)
+			}
+		}
+	})
 }

@@ -7,6 +7,7 @@ import (
 
 	"ckpool/address"
 	"ckpool/difficulty"
+	"ckpool/internal/figures"
 	"ckpool/internal/journal"
 	"ckpool/internal/store"
 	"ckpool/source"
@@ -83,7 +84,7 @@ func (b *batch) add(k *journal.Record, life string) error {
 		b.minute(&k.Statistics)
 	case journal.KindLost:
 		b.gap(at, at.Number, at.Number, k.Time, "lost")
-		b.losses = append(b.losses, fmt.Sprintf("%d records, %d shares of them, were lost before record %v: there was no room in memory", k.Lost.Records, k.Lost.Shares, k.Position))
+		b.losses = append(b.losses, fmt.Sprintf("lost before record %v, for there was no room in memory: %s, of which %s", k.Position, figures.Things(int64(k.Lost.Records), "record"), figures.Things(int64(k.Lost.Shares), "share")))
 	case journal.KindMissing:
 		b.missing(k, at)
 	default:

@@ -283,7 +283,7 @@ func (p *pool) matches(s *store.Store) {
 	if len(got) != len(p.accepted) || refused != p.refused {
 		p.t.Errorf("%d accounts, want %d; %d refused, want %d", len(got), len(p.accepted), refused, p.refused)
 	}
-	differences, err := s.Check(p.t.Context())
+	differences, err := s.Check(p.t.Context(), nil)
 	if err != nil || len(differences) > 0 {
 		p.t.Errorf("%q, %v", differences, err)
 	}

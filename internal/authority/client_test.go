@@ -19,6 +19,7 @@ import (
 	"ckpool/control"
 	"ckpool/event"
 	"ckpool/internal/authority"
+	"ckpool/internal/credentials"
 	"ckpool/internal/testkit/ckdb"
 	"ckpool/internal/testkit/wait"
 )
@@ -137,7 +138,7 @@ func (a *asker) want(user, password string, want authority.Answer) {
 
 func hash(t *testing.T, password string) string {
 	t.Helper()
-	h, err := authority.HashPassword(password)
+	h, err := credentials.HashPassword(password)
 	if err != nil {
 		t.Fatal(err)
 	}

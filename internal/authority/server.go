@@ -13,13 +13,14 @@ import (
 
 	"ckpool/control"
 	"ckpool/event"
+	"ckpool/internal/credentials"
 )
 
 // Account is what is known of a user and one of its workers.
 type Account struct {
 	Registered bool    // there is one of that name
 	Open       bool    // there is none, and none is needed: nobody has registered
-	Password   string  // what HashPassword made of it; "": every password will do
+	Password   string  // hashed, see package credentials; "": every password will do
 	Locked     bool    // it may not mine
 	Text       string  // for its miners: why it is locked
 	Minimum    float64 // least difficulty of the worker, 0 none
@@ -37,6 +38,11 @@ type Accounts interface {
 	// waits until there is one or ctx ends. Of several locks, unlocks, passwords
 	// or minimums of the same user or worker the last is enough.
 	Changes(ctx context.Context, after uint64, most int) ([]Change, error)
+	// AddTry counts a try of a password by each of the limits, or by none and says
+	// how long to wait. It outlives this process.
+	AddTry(ctx context.Context, limits []credentials.Limit) (wait time.Duration, err error)
+	// TakeBackTry takes back what AddTry counted.
+	TakeBackTry(ctx context.Context, limits []credentials.Limit) error
 }
 
 // Server answers pools. Its methods may be called from any goroutine.
@@ -53,7 +59,7 @@ type Server struct {
 
 // NewServer serves accounts. program is the name and version that pools are told.
 func NewServer(accounts Accounts, program string, events event.Func) *Server {
-	return &Server{accounts: accounts, program: program, events: events, passwords: newPasswords()}
+	return &Server{accounts: accounts, program: program, events: events, passwords: newPasswords(accounts)}
 }
 
 // Commands registers what pools ask for with a control server.

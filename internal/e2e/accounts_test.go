@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"ckpool/internal/authority"
+	"ckpool/internal/credentials"
 	"ckpool/internal/testkit"
 	"ckpool/internal/testkit/ckdb"
 	"ckpool/internal/testkit/fakenode"
@@ -29,7 +30,7 @@ func startAccounts(t *testing.T, more keys) (*ckdb.Daemon, setup, *running) {
 		d.Stop()
 		os.RemoveAll(dir)
 	})
-	hash, err := authority.HashPassword("secret")
+	hash, err := credentials.HashPassword("secret")
 	if err != nil {
 		t.Fatal(err)
 	}

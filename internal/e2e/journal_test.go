@@ -20,7 +20,7 @@ import (
 func (r *running) records(each func(k *journal.Record)) {
 	r.t.Helper()
 	dir := filepath.Join(r.config.LogDir, "journal")
-	s, err := journal.Check(dir, func(f journal.Finding) { r.t.Errorf("%v: %s", f.Position, f.Text) })
+	s, err := journal.Check(dir, func(f journal.Finding) { r.t.Errorf("%v: %s", f.Position, f.Text) }, nil)
 	if err != nil || s.Wrong > 0 || s.Missing > 0 || s.JobMissing > 0 {
 		r.t.Errorf("%+v, %v", s, err)
 	}

@@ -216,7 +216,7 @@ func (d *database) complete(pools ...*pool) {
 
 func (d *database) consistent() {
 	d.t.Helper()
-	if differences, err := d.store.Check(d.t.Context()); err != nil || len(differences) > 0 {
+	if differences, err := d.store.Check(d.t.Context(), nil); err != nil || len(differences) > 0 {
 		d.t.Errorf("%v %q", err, differences)
 	}
 	list, _, err := d.store.Status(d.t.Context())

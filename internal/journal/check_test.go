@@ -85,7 +85,7 @@ func TestCheck(t *testing.T) {
 		mustClose(t, w)
 	}
 	var found []string
-	s, err := Check(o.Dir, func(f Finding) { found = append(found, f.Position.String()+" "+f.Text) })
+	s, err := Check(o.Dir, func(f Finding) { found = append(found, f.Position.String()+" "+f.Text) }, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

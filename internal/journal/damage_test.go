@@ -131,7 +131,7 @@ func TestDamagedHeader(t *testing.T) {
 		t.Errorf("%+v", list)
 	}
 	var found []Finding
-	if _, err := Check(o.Dir, func(f Finding) { found = append(found, f) }); err != nil || len(found) == 0 {
+	if _, err := Check(o.Dir, func(f Finding) { found = append(found, f) }, nil); err != nil || len(found) == 0 {
 		t.Errorf("%v, %v", err, found)
 	}
 }

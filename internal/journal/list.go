@@ -216,15 +216,21 @@ type Finding struct {
 	Text     string
 }
 
+// progressStep is after how many records Check tells how far it is.
+const progressStep = 4096
+
 // Check reads a whole journal and computes its shares again. report is told what is
-// not right; an error is about what could not be checked.
-func Check(dir string, report func(Finding)) (s Summary, err error) {
+// not right; an error is about what could not be checked. progress, unless it is nil, is
+// told now and then how many records were looked at, of how many.
+func Check(dir string, report func(Finding), progress func(done, of uint64)) (s Summary, err error) {
 	list, err := Segments(dir)
 	if err != nil {
 		return s, err
 	}
+	all := uint64(0)
 	for i, g := range list {
 		s.Segments++
+		all += g.Records
 		for _, d := range g.Damaged {
 			text := fmt.Sprintf("%s: %d bytes from %d on are damaged", g.Name, d.Bytes, d.Offset)
 			if i == len(list)-1 && d.Offset+d.Bytes == g.Size {
@@ -240,6 +246,9 @@ func Check(dir string, report func(Finding)) (s Summary, err error) {
 	defer r.Close()
 	c := checker{reader: r, jobs: map[uint64]*work.Job{}}
 	for {
+		if progress != nil && s.Records%progressStep == 0 {
+			progress(s.Records, all)
+		}
 		k, err := r.Read()
 		if err == io.EOF {
 			return s, nil

@@ -2,7 +2,9 @@ package lint
 
 import (
 	"go/ast"
+	"go/token"
 	"path"
+	"slices"
 	"sort"
 	"strings"
 )
@@ -16,6 +18,7 @@ type rule struct {
 var rules = []rule{
 	{"public packages import only the standard library, each other, leaves and golang.org/x", publicImports},
 	{"arithmetic packages do no I/O and start no goroutine", pureArithmetic},
+	{"money has no floating point", exactMoney},
 	{"imports point downwards", direction},
 	{"the database is for accounting, the web and ckdb", storeUsers},
 	{"NATS is for forward, and forward for accounting and ckdb", forwardUsers},
@@ -33,8 +36,15 @@ var public = set("address", "difficulty", "stratum", "stratum/client", "work", "
 // leaves are internal packages that public ones may import, and stand where they do.
 var leaves = set("internal/hexdigit", "internal/jsontext")
 
-// arithmetic are those of them that only compute.
-var arithmetic = set("address", "difficulty", "stratum", "work", "internal/hexdigit", "internal/jsontext")
+// arithmetic are packages that only compute.
+var arithmetic = set("address", "difficulty", "stratum", "work", "internal/hexdigit", "internal/jsontext", "internal/rewards", "internal/luck")
+
+// money are packages, and files of others, in which nothing but integers may be
+// computed with: what comes out of them is paid.
+var money = []string{
+	"internal/rewards/", "internal/payout/", "internal/store/ledger.go", "internal/store/settings.go", "internal/store/chain.go", "internal/store/settle.go", "internal/store/fate.go",
+	"internal/store/source.go", "internal/store/addresses.go", "internal/store/payments.go", "internal/store/payees.go", "internal/store/rewards.go", "internal/accounting/chain.go",
+}
 
 // level of the packages above the public ones: a package imports its own level
 // or lower ones. What is not named here stands beside level 1.
@@ -47,7 +57,8 @@ var level = map[string]int{
 // never are imports that no level forbids.
 var never = map[string]string{
 	"internal/accounting": "internal/netserver",
-	"work":                "stratum", // no protocol between pool and miner
+	"internal/payout":     "internal/store", // which keeps its book
+	"work":                "stratum",        // no protocol between pool and miner
 }
 
 func set(names ...string) map[string]bool {
@@ -115,6 +126,44 @@ func pureArithmetic(list []source) (bad []string) {
 				bad = append(bad, s.place(g)+" starts a goroutine")
 			}
 			return true
+		})
+	}
+	return bad
+}
+
+// exactMoney forbids types and literals of floating point, and what takes or gives them.
+func exactMoney(list []source) (bad []string) {
+	types := set("float32", "float64", "complex64", "complex128")
+	calls := set("math/big.Float", "math/big.NewFloat", "math/big.ParseFloat", "strconv.ParseFloat", "strconv.FormatFloat", "strconv.AppendFloat", "strconv.ParseComplex",
+		"ckpool/difficulty.ExactOf")
+	methods := set("Float", "Float32", "Float64", "SetFloat64", "AsFloat", "Seconds", "Minutes", "Hours")
+	for _, s := range list {
+		if s.isTest() || !slices.ContainsFunc(money, func(prefix string) bool { return strings.HasPrefix(s.name, prefix) }) {
+			continue
+		}
+		ast.Inspect(s.syntax, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.BasicLit:
+				if n.Kind == token.FLOAT || n.Kind == token.IMAG {
+					bad = append(bad, s.place(n)+" has "+n.Value)
+				}
+			case *ast.Ident:
+				if types[n.Name] {
+					bad = append(bad, s.place(n)+" has "+n.Name)
+				}
+			case *ast.CallExpr:
+				if sel, ok := n.Fun.(*ast.SelectorExpr); ok && methods[sel.Sel.Name] {
+					bad = append(bad, s.place(n)+" calls "+sel.Sel.Name)
+				}
+			}
+			return true
+		})
+		s.uses(func(name, place string) {
+			// Of math the bounds of integers are allowed.
+			bound := strings.HasPrefix(name, "math.MaxInt") || strings.HasPrefix(name, "math.MinInt") || strings.HasPrefix(name, "math.MaxUint")
+			if calls[name] || strings.HasPrefix(name, "math.") && !bound {
+				bad = append(bad, place+" uses "+name)
+			}
 		})
 	}
 	return bad
@@ -191,11 +240,12 @@ func testkitUsers(list []source) (bad []string) {
 	return bad
 }
 
-// nodeUsers allows nodes where a pool is made of them and where they are configured.
+// nodeUsers allows nodes where a pool is made of them, where they are configured, and
+// where money follows the chain.
 func nodeUsers(list []source) (bad []string) {
 	for _, s := range list {
 		pkg := s.pkg()
-		if s.isTest() || under(pkg, "cmd") || under(pkg, "internal/testkit") || pkg == "internal/config" || s.name == "internal/pool/pool.go" {
+		if s.isTest() || under(pkg, "cmd") || under(pkg, "internal/testkit") || pkg == "internal/config" || s.name == "internal/pool/pool.go" || pkg == "internal/accounting" || pkg == "internal/payout" {
 			continue
 		}
 		s.imports(func(p, place string) {

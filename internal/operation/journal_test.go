@@ -100,7 +100,7 @@ func TestJournalOfKilledPools(t *testing.T) {
 	}
 
 	dir := filepath.Join(k.dir, "logs", "shares")
-	s, err := journal.Check(dir, func(f journal.Finding) { t.Errorf("%v: %s", f.Position, f.Text) })
+	s, err := journal.Check(dir, func(f journal.Finding) { t.Errorf("%v: %s", f.Position, f.Text) }, nil)
 	if err != nil || s.Wrong > 0 || s.JobMissing > 0 || s.Computed != s.Shares {
 		t.Errorf("%+v, %v", s, err)
 	}
@@ -195,7 +195,7 @@ func TestJournalOnStalledDisk(t *testing.T) {
 	if err := c.Wait(); err != nil {
 		t.Error(err)
 	}
-	s, err := journal.Check(filepath.Join(dir, "journal"), func(f journal.Finding) { t.Errorf("%v: %s", f.Position, f.Text) })
+	s, err := journal.Check(filepath.Join(dir, "journal"), func(f journal.Finding) { t.Errorf("%v: %s", f.Position, f.Text) }, nil)
 	if err != nil || s.Missing > 0 || s.Shares != uint64(len(told.accepted)+len(told.rejected)) {
 		t.Errorf("%+v, %d were answered, %v", s, len(told.accepted)+len(told.rejected), err)
 	}

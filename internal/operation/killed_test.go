@@ -3,6 +3,7 @@ package operation
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -99,6 +100,7 @@ type killed struct {
 	t         *testing.T
 	dir, addr string
 	name      string // of the instance; empty: the usual one
+	chain     string // whose addresses mine; empty: main
 
 	// as the files said last
 	shares   map[string]float64 // of each user
@@ -107,7 +109,7 @@ type killed struct {
 }
 
 func (k *killed) load(miners int) bench.Options {
-	return bench.Options{Address: k.addr, Miners: miners, Addresses: "main", Password: "x"}
+	return bench.Options{Address: k.addr, Miners: miners, Addresses: cmp.Or(k.chain, "main"), Password: "x"}
 }
 
 func (k *killed) start() *exec.Cmd {

@@ -1,8 +1,10 @@
 package operation
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
+	"encoding/hex"
 	"errors"
 	"flag"
 	"fmt"
@@ -18,6 +20,8 @@ import (
 
 	"ckpool/internal/bench"
 	"ckpool/internal/store"
+	"ckpool/internal/testkit"
+	"ckpool/internal/testkit/btcd"
 	"ckpool/internal/testkit/disk"
 	"ckpool/internal/testkit/postgres"
 )
@@ -35,8 +39,10 @@ type tortured struct {
 	random *rand.Rand
 	server *postgres.Server // nil: SQLite
 	db     string
-	pool   *exec.Cmd // nil: killed
-	ckdb   *exec.Cmd // likewise
+	node   *testkit.Btcd // on which blocks are found; nil: a fake one, where none are
+	rate   float64       // shares a second
+	pool   *exec.Cmd     // nil: killed
+	ckdb   *exec.Cmd     // likewise
 	told   *verdicts
 
 	disk  string        // of the journal alone; empty: it is on that of all
@@ -47,7 +53,7 @@ type tortured struct {
 // database have in the end each share that a miner was told is accepted, once, and
 // none that was refused.
 func TestTorture(t *testing.T) {
-	for _, name := range []string{"sqlite", "postgres", "disk"} {
+	for _, name := range []string{"sqlite", "postgres", "disk", "money", "money in postgres"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			seed := *tortureSeed
@@ -55,7 +61,7 @@ func TestTorture(t *testing.T) {
 				seed = uint64(time.Now().UnixNano())
 			}
 			t.Logf("seed %d", seed)
-			k := &tortured{random: rand.New(rand.NewPCG(seed, 0)), told: newVerdicts()}
+			k := &tortured{random: rand.New(rand.NewPCG(seed, 0)), told: newVerdicts(), rate: *tortureRate}
 			at := "journal"
 			if name == "disk" {
 				k.disk, k.stall = disk.Stalling(t, 1<<30)
@@ -63,19 +69,149 @@ func TestTorture(t *testing.T) {
 			}
 			k.killed = journaled(t, at)
 			k.db = "sqlite:" + filepath.Join(k.dir, "db")
-			if name == "postgres" {
+			if strings.HasPrefix(name, "money") {
+				k.startBtcd()
+			}
+			if strings.HasSuffix(name, "postgres") {
 				k.startPostgres()
 			}
 			k.pool = k.start()
 			k.startCkdb()
 			for round := range *tortureRounds {
 				what := k.round()
+				k.check()
 				t.Logf("round %d: %s; %d shares are accepted so far", round+1, what, len(k.told.accepted))
 			}
 			k.settle()
 			k.compare()
+			if k.node != nil {
+				k.pay()
+			}
 		})
 	}
+}
+
+// moneyRate is of shares where every fifth is a block.
+const moneyRate = 5
+
+// startBtcd makes the pool one that finds blocks.
+func (k *tortured) startBtcd() {
+	k.t.Helper()
+	k.node, k.rate, k.chain = testkit.StartBtcd(k.t, btcd.Options{Wallet: btcd.NewWallet("other")}), moneyRate, "regtest"
+	if err := k.node.EnsureCurrent(k.t.Context()); err != nil {
+		k.t.Fatal(err)
+	}
+	config := fmt.Appendf(nil, `{"btcd": [{"url": %q, "auth": %q, "pass": %q}], "btcaddress": %q, "serverurl": %q,
+		"mindiff": 1e-10, "startdiff": 1e-10, "maxdiff": 1e-10, "journal": "journal"}`, k.node.RPC, k.node.User, k.node.Pass, btcd.NewWallet("pool").Address(), k.addr)
+	if err := os.WriteFile(filepath.Join(k.dir, "ckpool.conf"), config, 0o600); err != nil {
+		k.t.Fatal(err)
+	}
+}
+
+// check runs ckdb check, whatever the running ckdb does meanwhile.
+func (k *tortured) check() {
+	k.t.Helper()
+	c := exec.CommandContext(k.t.Context(), filepath.Join(programs, "ckdb"), "--db", k.db, "check")
+	if k.node != nil {
+		c.Args = append(c.Args[:3:3], "--node", k.nodeURL(), "check")
+	}
+	c.Dir = k.dir
+	// A database that was just killed may still recover, and a killed ckdb may not have made it.
+	if err := await(func() error {
+		if out, err := exec.CommandContext(k.t.Context(), c.Path, append(c.Args[1:len(c.Args)-1:len(c.Args)-1], "status")...).CombinedOutput(); err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		return nil
+	}); err != nil {
+		k.t.Fatal(err)
+	}
+	if out, err := c.CombinedOutput(); err != nil {
+		k.t.Errorf("ckdb check: %v: %s", err, out)
+	}
+}
+
+func (k *tortured) nodeURL() string {
+	return "http://" + k.node.User + ":" + k.node.Pass + "@" + k.node.RPC
+}
+
+// pay lets ckdb make the rewards of all blocks, killed again and again on the way: in the
+// end each is there once, and all of them are what the coinbases in the chain pay.
+func (k *tortured) pay() {
+	k.t.Helper()
+	s, err := store.Open(k.t.Context(), k.db)
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	defer s.Close()
+	instances, err := s.Instances(k.t.Context())
+	if err != nil || len(instances) != 1 {
+		k.t.Fatalf("%+v, %v", instances, err)
+	}
+	// Nothing more comes, and the blocks are as deep as blocks are when they mature.
+	if _, err := s.Set(k.t.Context(), store.Setting{Name: store.SettingRetired, Value: hex.EncodeToString(instances[0].ID[:]), By: "test"}); err != nil {
+		k.t.Fatal(err)
+	}
+	k.node.MineEmpty(store.MaturedAt)
+	for range 5 {
+		k.startCkdb()
+		<-time.After(time.Duration(k.random.Int64N(int64(400 * time.Millisecond))))
+		k.ckdb = k.end(k.ckdb)
+		k.check()
+	}
+	k.startCkdb()
+	var owed, blocks int64
+	if err := await(func() error {
+		list, err := s.PoolBlocks(k.t.Context(), 0)
+		owed, blocks = 0, 0
+		for _, b := range list {
+			switch {
+			case b.State == store.IsOrphan:
+			case b.State != store.Mature || b.Posted != "matured":
+				return fmt.Errorf("block at height %d is %s, posted as %q", b.Height, b.State, b.Posted)
+			default:
+				owed, blocks = owed+b.Value, blocks+1
+			}
+		}
+		return err
+	}); err != nil {
+		k.t.Fatalf("%v: %s", err, k.said())
+	}
+	k.check()
+	books, err := s.Balances(k.t.Context())
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	var has, came int64
+	for _, b := range books {
+		switch b.Book {
+		case store.Balance, store.Fee:
+			has += b.Amount
+		case store.Chain:
+			came -= b.Amount
+		default:
+			if b.Amount != 0 {
+				k.t.Errorf("%d satoshis in book %q of %q", b.Amount, b.Book, b.Name)
+			}
+		}
+	}
+	// What coinbases of the chain pay the pool, by the node alone.
+	var paid int64
+	script := btcd.NewWallet("pool").Script()
+	for height := range k.node.BlockCount() {
+		for _, o := range k.node.BlockAt(height + 1).Transactions[0].TxOut {
+			if bytes.Equal(o.PkScript, script) {
+				paid += o.Value
+			}
+		}
+	}
+	if blocks == 0 || has != paid || came != paid || owed != paid {
+		k.t.Errorf("%d blocks pay the pool %d satoshis, %d are of rewards, %d of accounts and fees, %d came", blocks, paid, owed, has, came)
+	}
+	k.t.Logf("%d blocks of %d satoshis were divided", blocks, paid)
+	if err := k.ckdb.Process.Signal(syscall.SIGTERM); err != nil {
+		k.t.Error(err)
+	}
+	_ = k.ckdb.Wait()
 }
 
 func (k *tortured) startPostgres() {
@@ -106,6 +242,9 @@ func (k *tortured) startCkdb() {
 	}
 	defer out.Close()
 	k.ckdb = exec.Command(filepath.Join(programs, "ckdb"), "--db", k.db, "-r", "logs", "-s", "s/ckdb")
+	if k.node != nil {
+		k.ckdb.Args = append(k.ckdb.Args, "--node", k.nodeURL())
+	}
 	if k.disk != "" {
 		k.ckdb.Args = append(k.ckdb.Args, "-j", filepath.Join(k.disk, "journal"))
 	}
@@ -160,7 +299,7 @@ func (k *tortured) round() (what string) {
 	do := list[k.random.IntN(len(list))]
 	before := time.Duration(k.random.Int64N(int64(1500 * time.Millisecond)))
 	after := time.Duration(k.random.Int64N(int64(500 * time.Millisecond)))
-	_, err := bench.Shares(k.t.Context(), bench.SharesConfig{Options: k.load(40), Rate: *tortureRate, Answered: k.told.add,
+	_, err := bench.Shares(k.t.Context(), bench.SharesConfig{Options: k.load(40), Rate: k.rate, Answered: k.told.add,
 		During: func(ctx context.Context, _ func() time.Duration) error {
 			<-time.After(before)
 			mend := func() {}
@@ -374,7 +513,7 @@ func (k *tortured) compare() {
 		k.t.Fatal(err)
 	}
 	defer s.Close()
-	differences, err := s.Check(k.t.Context())
+	differences, err := s.Check(k.t.Context(), nil)
 	if err != nil || len(differences) > 0 {
 		k.t.Errorf("%q, %v", differences, err)
 	}

@@ -188,7 +188,7 @@ func format(key string, v json.RawMessage) string {
 		return string(v) // true, false, null
 	}
 	switch key {
-	case "lastshare", "lastrejected", "start", "started", "starttime", "update", "time", "worktime", "ended", "seen", "created":
+	case "lastshare", "lastrejected", "start", "started", "starttime", "update", "time", "worktime", "ended", "seen", "created", "expires", "revoked", "until":
 		switch {
 		case number != 0:
 		case key == "started":
@@ -205,7 +205,7 @@ func format(key string, v json.RawMessage) string {
 		}
 	case "uptime":
 		return figures.Duration(time.Duration(number) * time.Second)
-	case "reward":
+	case "reward", "value", "fee", "credited", "amount", "debit", "balance", "immature", "network_fee":
 		return figures.Bitcoins(int64(number))
 	}
 	if _, ok := windows[key]; ok {

@@ -11,7 +11,7 @@ import (
 )
 
 // unseen are members that repeat others or serve programs.
-var unseen = []string{"enonce1var", "enonce1_64", "proxyid", "subproxyid", "server", "subscribed", "userid", "mindiff", "kind", "rejected_work"}
+var unseen = []string{"enonce1var", "enonce1_64", "proxyid", "subproxyid", "server", "subscribed", "userid", "mindiff", "kind", "rejected_work", "since", "from_height"}
 
 // wanted are the columns of a table by what is wanted first where not all of them
 // fit; others come after these.
@@ -21,6 +21,16 @@ var wanted = map[string][]string{
 	"clients":  {"id", "workername", "dsps1", "diff", "lastshare", "useragent", "address"},
 	"blocks":   {"height", "worker", "reward", "time", "state", "hash"},
 	"shifts":   {"pool", "shift", "started", "shares", "work", "jobs", "cause"},
+	"rewards":  {"height", "state", "value", "amount", "credited", "fee", "accounts", "confirmations", "time", "hash"},
+	"credits":  {"user", "amount", "satoshis", "counted", "ppm", "weight", "whole", "rank", "remainder"},
+	"balances": {"user", "balance", "immature"},
+	"payees":   {"user", "amount", "address", "debit", "transaction"},
+	"outputs":  {"user", "amount", "address", "debit"},
+	"left":     {"user", "balance"},
+	"payments": {"payment", "state", "debit", "network_fee", "payees", "confirmations", "txid", "by", "run"},
+	"settings": {"name", "user", "value", "from", "meaning"},
+	"changes":  {"time", "by", "what", "subject", "after", "before"},
+	"tokens":   {"number", "name", "expires", "revoked", "scopes", "created"},
 	"segments": {"name", "first", "last", "shares", "bytes", "whole", "damaged"},
 	"nodes":    {"url", "state", "height", "current", "latency_ms", "version"},
 }
@@ -28,7 +38,7 @@ var wanted = map[string][]string{
 // newest is how many a terminal is shown of lists that grow for ever.
 const newest = 20
 
-var growing = []string{"blocks", "shifts"}
+var growing = []string{"blocks", "shifts", "rewards", "changes", "posted", "payments"}
 
 // column is a column of a table, its head first.
 type column struct {

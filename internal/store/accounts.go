@@ -1,7 +1,9 @@
 package store
 
 import (
+	"cmp"
 	"context"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -9,6 +11,7 @@ import (
 	"time"
 
 	"ckpool/difficulty"
+	"ckpool/internal/credentials"
 	"ckpool/internal/store/table"
 )
 
@@ -60,51 +63,92 @@ func (e *SimilarError) Error() string {
 }
 
 // Add registers an account, without a password.
-func (s *Store) Add(ctx context.Context, kind Kind, name string) error {
-	return s.say(ctx, Change{Kind: NewPassword, Account: name}, kind, "", true)
+func (s *Store) Add(ctx context.Context, by string, kind Kind, name string) error {
+	return s.say(ctx, by, Change{Kind: NewPassword, Account: name}, kind, "", true)
 }
 
 // SetPassword registers an account, or gives it another password, hashed; "" is none.
-func (s *Store) SetPassword(ctx context.Context, kind Kind, name, hash string) error {
-	return s.say(ctx, Change{Kind: NewPassword, Account: name}, kind, "password = $2", false, hash)
+func (s *Store) SetPassword(ctx context.Context, by string, kind Kind, name, hash string) error {
+	return s.say(ctx, by, Change{Kind: NewPassword, Account: name}, kind, "password = $2", false, hash)
 }
 
 // Lock keeps an account from mining, for a reason that its miners are told.
-func (s *Store) Lock(ctx context.Context, kind Kind, name, reason string) error {
-	return s.say(ctx, Change{Kind: Locked, Account: name, Reason: reason}, kind, "locked = $2, reason = $3", false, now(), clean(reason))
+func (s *Store) Lock(ctx context.Context, by string, kind Kind, name, reason string) error {
+	return s.say(ctx, by, Change{Kind: Locked, Account: name, Reason: reason}, kind, "locked = $2, reason = $3", false, now(), clean(reason))
 }
 
 // Unlock ends Lock.
-func (s *Store) Unlock(ctx context.Context, kind Kind, name string) error {
-	return s.say(ctx, Change{Kind: Unlocked, Account: name}, kind, "locked = $2, reason = $3", false, int64(0), "")
+func (s *Store) Unlock(ctx context.Context, by string, kind Kind, name string) error {
+	return s.say(ctx, by, Change{Kind: Unlocked, Account: name}, kind, "locked = $2, reason = $3", false, int64(0), "")
 }
 
 // Message is shown to the miners of an account.
-func (s *Store) Message(ctx context.Context, kind Kind, name, text string) error {
-	return s.say(ctx, Change{Kind: NewMessage, Account: name, Reason: text}, kind, "", false)
+func (s *Store) Message(ctx context.Context, by string, kind Kind, name, text string) error {
+	return s.say(ctx, by, Change{Kind: NewMessage, Account: name, Reason: text}, kind, "", false)
 }
 
 // SetMinimum gives a worker a least difficulty; 0 is none.
-func (s *Store) SetMinimum(ctx context.Context, w Worker, least float64) error {
-	return s.say(ctx, Change{Kind: NewMinimum, Account: w.Account, Worker: w.Name, Minimum: least}, w.Kind, "", false)
+func (s *Store) SetMinimum(ctx context.Context, by string, w Worker, least float64) error {
+	return s.say(ctx, by, Change{Kind: NewMinimum, Account: w.Account, Worker: w.Name, Minimum: least}, w.Kind, "", false)
 }
 
 func now() int64 { return time.Now().UnixMicro() }
 
-// say stores what is said of an account, whose row is changed as set says, and the
+// standing is what was said of an account, and of one of its workers.
+type standing struct {
+	registered, locked        int64 // since when; 0: not
+	password, reason, minimum string
+}
+
+func (s *Store) standing(ctx context.Context, tx table.Tx, id int64, worker string) (a standing, err error) {
+	if err := one(ctx, tx, "select registered, password, locked, reason from accounts where id = $1", []any{id}, &a.registered, &a.password, &a.locked, &a.reason); err != nil {
+		return a, err
+	}
+	return a, one(ctx, tx, "select minimum from workers where account = $1 and name = $2", []any{id, worker}, &a.minimum)
+}
+
+// of is what the audit log says of it where a change of a kind is made.
+func (a *standing) of(kind ChangeKind) string {
+	switch kind {
+	case Locked, Unlocked:
+		if a.locked == 0 {
+			return "not locked"
+		}
+		return "locked: " + a.reason
+	case NewPassword:
+		switch {
+		case a.registered == 0:
+			return "not registered"
+		case a.password == "":
+			return "registered, without a password"
+		case credentials.IsReference(a.password): // without salt it could be guessed from a sum
+			return "registered, with a password of the reference"
+		}
+		sum := sha256.Sum256([]byte(a.password)) // tells one from another, and nothing of it
+		return fmt.Sprintf("registered, with password %x", sum[:4])
+	case NewMinimum:
+		return "least difficulty " + cmp.Or(a.minimum, "none")
+	}
+	return ""
+}
+
+// say stores what somebody says of an account, whose row is changed as set says, and the
 // change of it. It must not be registered where that is what is said.
-func (s *Store) say(ctx context.Context, c Change, kind Kind, set string, add bool, args ...any) error {
+func (s *Store) say(ctx context.Context, by string, c Change, kind Kind, set string, add bool, args ...any) error {
+	if err := errBy(by); err != nil {
+		return fmt.Errorf("%s of %s: %w", c.Kind, Owner{kind, c.Account}, err)
+	}
 	return s.db.Write(ctx, func(tx table.Tx) error {
 		at := now()
-		var number int64
-		if err := rows(ctx, tx, "select changes from feed"+s.db.Lock(), nil, func(scan func(...any) error) error { return scan(&number) }); err != nil {
-			return err
-		}
-		number++
-		if _, err := tx.Exec(ctx, "update feed set changes = $1", number); err != nil {
+		row, err := s.nextAudit(ctx, tx)
+		if err != nil {
 			return err
 		}
 		id, name, err := account(ctx, tx, kind, clean(c.Account), at)
+		if err != nil {
+			return err
+		}
+		before, err := s.standing(ctx, tx, id, clean(c.Worker))
 		if err != nil {
 			return err
 		}
@@ -128,25 +172,53 @@ func (s *Store) say(ctx context.Context, c Change, kind Kind, set string, add bo
 			}
 		}
 		c.Account = name
-		minimum := ""
-		if c.Minimum > 0 {
-			minimum = difficulty.ExactOf(c.Minimum).String()
-		}
-		if c.Kind == NewMinimum {
-			if _, err := tx.Exec(ctx, "insert into workers (account, name, created) values ($1, $2, $3) on conflict do nothing", id, clean(c.Worker), at); err != nil {
-				return err
-			}
-			if _, err := tx.Exec(ctx, "update workers set minimum = $3 where account = $1 and name = $2", id, clean(c.Worker), minimum); err != nil {
-				return err
-			}
-		}
-		if err := forget(ctx, tx, &c, at); err != nil {
+		if err := s.tell(ctx, tx, &c, id, at); err != nil {
 			return err
 		}
-		_, err = tx.Exec(ctx, "insert into changes (number, at, kind, account, worker, reason, minimum) values ($1, $2, $3, $4, $5, $6, $7)",
-			number, at, string(c.Kind), c.Account, clean(c.Worker), clean(c.Reason), minimum)
-		return err
+		after, err := s.standing(ctx, tx, id, clean(c.Worker))
+		if err != nil {
+			return err
+		}
+		r := AuditRow{Number: row, At: at, By: by, What: string(c.Kind), Subject: Owner{kind, name}.String(), Before: before.of(c.Kind), After: after.of(c.Kind)}
+		switch c.Kind {
+		case NewMinimum:
+			r.Subject += ", worker " + c.Worker
+		case NewMessage:
+			r.After = c.Reason
+		}
+		return s.audit(ctx, tx, r)
 	})
+}
+
+// tell adds a change of an account to those that pools hear of, and stores a least
+// difficulty.
+func (s *Store) tell(ctx context.Context, tx table.Tx, c *Change, id, at int64) error {
+	var number int64
+	if err := one(ctx, tx, "select changes from feed"+s.db.Lock(), nil, &number); err != nil {
+		return err
+	}
+	number++
+	if _, err := tx.Exec(ctx, "update feed set changes = $1", number); err != nil {
+		return err
+	}
+	minimum := ""
+	if c.Minimum > 0 {
+		minimum = difficulty.ExactOf(c.Minimum).String()
+	}
+	if c.Kind == NewMinimum {
+		if _, err := tx.Exec(ctx, "insert into workers (account, name, created) values ($1, $2, $3) on conflict do nothing", id, clean(c.Worker), at); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, "update workers set minimum = $3 where account = $1 and name = $2", id, clean(c.Worker), minimum); err != nil {
+			return err
+		}
+	}
+	if err := forget(ctx, tx, c, at); err != nil {
+		return err
+	}
+	_, err := tx.Exec(ctx, "insert into changes (number, at, kind, account, worker, reason, minimum) values ($1, $2, $3, $4, $5, $6, $7)",
+		number, at, string(c.Kind), c.Account, clean(c.Worker), clean(c.Reason), minimum)
+	return err
 }
 
 // unlike fails where another registered name differs from an account's in case and white
@@ -233,9 +305,7 @@ func (s *Store) Registers(ctx context.Context) (yes bool, err error) {
 
 // Network is that of the pools in the database, "" while there is none.
 func (s *Store) Network(ctx context.Context) (network string, err error) {
-	err = s.db.Read(ctx, func(tx table.Tx) error {
-		return rows(ctx, tx, "select network from ckdb", nil, func(scan func(...any) error) error { return scan(&network) })
-	})
+	err = s.db.Read(ctx, func(tx table.Tx) error { return one(ctx, tx, "select network from ckdb", nil, &network) })
 	return network, err
 }
 

@@ -23,16 +23,16 @@ func TestAccounts(t *testing.T) {
 		}
 		const address = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
 		for _, err := range []error{
-			s.SetPassword(ctx, User, "alice", "hash1"),
-			s.SetPassword(ctx, User, "alice", "hash2"),
-			s.Lock(ctx, User, "alice", "unpaid"),
-			s.SetMinimum(ctx, Worker{User, "alice", "rig1"}, 4096),
-			s.SetMinimum(ctx, Worker{User, "alice", "rig2"}, 0.001),
-			s.SetMinimum(ctx, Worker{User, "alice", "rig2"}, 0),
-			s.Lock(ctx, Address, strings.ToUpper(address), "stolen"),
-			s.Unlock(ctx, Address, address),
-			s.Message(ctx, User, "alice", "hello"),
-			s.Message(ctx, User, "bob", "who are you"),
+			s.SetPassword(ctx, "ann", User, "alice", "hash1"),
+			s.SetPassword(ctx, "ann", User, "alice", "hash2"),
+			s.Lock(ctx, "ann", User, "alice", "unpaid"),
+			s.SetMinimum(ctx, "ann", Worker{User, "alice", "rig1"}, 4096),
+			s.SetMinimum(ctx, "ann", Worker{User, "alice", "rig2"}, 0.001),
+			s.SetMinimum(ctx, "ann", Worker{User, "alice", "rig2"}, 0),
+			s.Lock(ctx, "ann", Address, strings.ToUpper(address), "stolen"),
+			s.Unlock(ctx, "ann", Address, address),
+			s.Message(ctx, "ann", User, "alice", "hello"),
+			s.Message(ctx, "ann", User, "bob", "who are you"),
 		} {
 			if err != nil {
 				t.Fatal(err)
@@ -56,12 +56,12 @@ func TestAccounts(t *testing.T) {
 				t.Errorf("%+v, %v", a, err)
 			}
 		}
-		if err := s.Add(ctx, User, "alice"); !errors.Is(err, ErrRegistered) {
+		if err := s.Add(ctx, "ann", User, "alice"); !errors.Is(err, ErrRegistered) {
 			t.Errorf("registered twice: %v", err)
 		}
 		var similar *SimilarError
 		for _, name := range []string{"Alice", " ALICE "} {
-			if err := s.Add(ctx, User, name); !errors.As(err, &similar) || similar.Name != "alice" {
+			if err := s.Add(ctx, "ann", User, name); !errors.As(err, &similar) || similar.Name != "alice" {
 				t.Errorf("%q beside alice: %v", name, err)
 			}
 		}
@@ -99,7 +99,7 @@ func TestChangesInOrder(t *testing.T) {
 		for w := range writers {
 			wg.Go(func() {
 				for i := range each {
-					if err := s.Message(t.Context(), User, "alice", fmt.Sprintf("%d %d", w, i)); err != nil {
+					if err := s.Message(t.Context(), "ann", User, "alice", fmt.Sprintf("%d %d", w, i)); err != nil {
 						t.Error(err)
 					}
 				}

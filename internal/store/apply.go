@@ -125,6 +125,9 @@ func (a *application) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := a.placeShares(ctx, fates); err != nil {
+		return err
+	}
 	n, err := a.putSums(ctx, fates)
 	if err != nil {
 		return err
@@ -232,10 +235,10 @@ func (a *application) shareRows(part []int32) table.Rows {
 
 // putSums appends the sums of the batch to those that are pending.
 func (a *application) putSums(ctx context.Context, fates []fate) (int64, error) {
-	type key struct{ job, hour, worker, agent int64 }
+	type key struct{ job, hour, worker, agent, scheme int64 }
 	list := map[key]*Sum{}
-	of := func(job uint64, received int64, worker, agent int32) *Sum {
-		k := key{int64(job), hourOf(received), a.worker[worker], a.agent[agent]}
+	of := func(job uint64, received int64, worker, agent int32, scheme uint8) *Sum {
+		k := key{int64(job), hourOf(received), a.worker[worker], a.agent[agent], int64(scheme)}
 		s := list[k]
 		if s == nil {
 			s = &Sum{}
@@ -247,25 +250,25 @@ func (a *application) putSums(ctx context.Context, fates []fate) (int64, error) 
 		v := &a.Shares[i]
 		switch fates[i] {
 		case fresh:
-			of(v.Job, v.Received, v.Worker, v.Agent).accept(v)
+			of(v.Job, v.Received, v.Worker, v.Agent, v.Scheme).accept(v)
 		case repeated:
-			of(v.Job, v.Received, v.Worker, v.Agent).Repeated.add(Class{1, v.Credit})
+			of(v.Job, v.Received, v.Worker, v.Agent, v.Scheme).Repeated.add(Class{1, v.Credit})
 		}
 	}
 	for i := range a.Rejects {
 		v := &a.Rejects[i]
-		of(v.Job, v.Received, v.Worker, v.Agent).reject(v)
+		of(v.Job, v.Received, v.Worker, v.Agent, 0).reject(v) // it earns nothing in any
 	}
 	if len(list) == 0 {
 		return 0, nil
 	}
-	keys := make([][]int64, 5)
+	keys := make([][]int64, 6)
 	for i := range keys {
 		keys[i] = make([]int64, 0, len(list))
 	}
 	values := make([]*Sum, 0, len(list))
 	for k, s := range list {
-		for i, v := range [...]int64{a.instance, k.job, k.hour, k.worker, k.agent} {
+		for i, v := range [...]int64{a.instance, k.job, k.hour, k.worker, k.agent, k.scheme} {
 			keys[i] = append(keys[i], v)
 		}
 		values = append(values, s)
@@ -282,7 +285,7 @@ func (a *application) putSums(ctx context.Context, fates []fate) (int64, error) 
 // several of theirs, and few enough are left for who reads sums.
 func (a *application) fold(ctx context.Context) (int64, error) {
 	mine := " and p.instance = $1"
-	if _, err := a.tx.Fold(ctx, jobSums, []string{"p.instance", "p.job", "p.hour", "p.worker", "p.agent"}, source(pending.Name, false)+mine, a.instance); err != nil {
+	if _, err := a.tx.Fold(ctx, jobSums, []string{"p.instance", "p.job", "p.hour", "p.worker", "p.agent", "p.scheme"}, source(pending.Name, false)+mine, a.instance); err != nil {
 		return 0, err
 	}
 	var hours int64

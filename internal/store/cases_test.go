@@ -341,7 +341,7 @@ func TestCase42(t *testing.T) {
 			_, _, err = s.Status(t.Context())
 			_, e := s.Sums(t.Context(), Query{By: ByWorker, Each: true})
 			_, f := s.Shifts(t.Context(), ShiftQuery{})
-			_, g := s.Check(t.Context())
+			_, g := s.Check(t.Context(), nil)
 			if err := errors.Join(err, e, f, g, s.Close()); err != nil {
 				t.Fatal(err)
 			}

@@ -10,14 +10,26 @@ import (
 
 // Check computes sums anew, of shares where they are kept and of sums per job, cuts
 // shifts anew, and says what differs from what is stored, a line each. It reads one
-// snapshot and changes nothing.
-func (s *Store) Check(ctx context.Context) (differences []string, err error) {
+// snapshot, then one for each block that was rewarded, and changes nothing. progress,
+// unless it is nil, is told what comes next: the shares and so on are a step each, then
+// each block is one.
+func (s *Store) Check(ctx context.Context, progress func(what string, step, steps int)) (differences []string, err error) {
+	if progress == nil {
+		progress = func(string, int, int) {}
+	}
 	tell := func(format string, args ...any) { differences = append(differences, fmt.Sprintf(format, args...)) }
 	err = s.db.Read(ctx, func(tx table.Tx) error {
+		step := 0
+		next := func(what string) {
+			progress(what, step, len(derived)+4)
+			step++
+		}
+		next("shares")
 		if err := s.checkShares(ctx, tx, tell); err != nil {
 			return err
 		}
 		for _, d := range derived {
+			next(strings.ReplaceAll(d.table.Name, "_", " "))
 			made := fmt.Sprintf("select %s, %s from %s group by %s", strings.Join(d.by, ", "), s.equal(d.table.Sums(), true),
 				source(jobSums.Name, d.shifts), strings.Join(d.by, ", "))
 			stored := fmt.Sprintf("select %s, %s from %s", strings.Join(d.table.Keys(), ", "), s.equal(d.table.Sums(), false), d.table.Name)
@@ -25,8 +37,20 @@ func (s *Store) Check(ctx context.Context) (differences []string, err error) {
 				return err
 			}
 		}
-		return s.checkShifts(ctx, tx, tell)
+		next("shifts")
+		if err := s.checkShifts(ctx, tx, tell); err != nil {
+			return err
+		}
+		next("ledger")
+		if err := s.checkLedger(ctx, tx, tell); err != nil {
+			return err
+		}
+		next("payouts")
+		return s.Payments().checkPayments(ctx, tx, tell)
 	})
+	if err == nil {
+		err = s.checkBlocks(ctx, tell, progress)
+	}
 	return differences, err
 }
 
@@ -49,22 +73,22 @@ func (s *Store) checkShares(ctx context.Context, tx table.Tx, tell func(string, 
 	achieved := table.Column{Name: "achieved", Kind: table.Peak, Merge: table.Greatest}
 	var parts []string
 	for _, day := range kept {
-		parts = append(parts, fmt.Sprintf("select instance, job, received, worker, agent, %s from %s",
+		parts = append(parts, fmt.Sprintf("select instance, job, received, worker, agent, scheme, %s from %s",
 			s.equal([]table.Column{credit, achieved}, false), dayTable(day)))
 	}
 	// A job's shares have its time or a later one.
 	const whole = " join jobs j on j.instance = p.instance and j.id = p.job and j.ntime >= $1 "
-	const keys = "p.instance, p.job, p.hour, p.worker, p.agent"
-	made := "select p.instance, p.job, p.received / 3600000000, p.worker, p.agent, count(*), max(p.received), " + s.equal([]table.Column{credit, achieved}, true) +
-		" from (" + strings.Join(parts, " union all ") + ") p" + whole + "group by p.instance, p.job, p.received / 3600000000, p.worker, p.agent"
+	const keys = "p.instance, p.job, p.hour, p.worker, p.agent, p.scheme"
+	made := "select p.instance, p.job, p.received / 3600000000, p.worker, p.agent, p.scheme, count(*), max(p.received), " + s.equal([]table.Column{credit, achieved}, true) +
+		" from (" + strings.Join(parts, " union all ") + ") p" + whole + "group by p.instance, p.job, p.received / 3600000000, p.worker, p.agent, p.scheme"
 	sum := []table.Column{
 		{Name: "accepted", Kind: table.Integer, Merge: table.Add}, {Name: "last_accepted", Kind: table.Integer, Merge: table.Greatest},
 		{Name: "accepted_work", Kind: table.Exact, Merge: table.Add}, {Name: "best", Kind: table.Peak, Merge: table.Greatest},
 	}
-	list := "instance, job, hour, worker, agent, " + s.equal(sum, false)
+	list := "instance, job, hour, worker, agent, scheme, " + s.equal(sum, false)
 	stored := "select * from (select " + keys + ", " + s.equal(sum, true) + " from (select " + list + " from job_sums union all select " + list + " from pending) p" + whole +
 		"group by " + keys + " having sum(p.accepted) > 0) q"
-	return differ(ctx, tx, "shares and job_sums", []string{"instance", "job", "hour", "worker", "agent"}, made, stored, []any{(dropped + 1) * secondsPerDay}, tell)
+	return differ(ctx, tx, "shares and job_sums", []string{"instance", "job", "hour", "worker", "agent", "scheme"}, made, stored, []any{(dropped + 1) * secondsPerDay}, tell)
 }
 
 // differ tells what one query has and the other has not.

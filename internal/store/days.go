@@ -93,12 +93,20 @@ func (a *application) keptDays(ctx context.Context) (map[int64]bool, error) {
 }
 
 // Retain drops the shares of all days that end before a time, in seconds since 1970.
-// Their sums stay. It waits for who reads them, without being in anybody's way; where
+// Their sums stay. Days that a reward may still need stay as well. It waits for who reads them, without being in anybody's way; where
 // ctx ends that, the next call goes on.
 func (s *Store) Retain(ctx context.Context, before int64) error {
+	day := before / secondsPerDay
+	if err := s.db.Read(ctx, func(tx table.Tx) error {
+		needed, err := s.needed(ctx, tx)
+		day = min(day, needed)
+		return err
+	}); err != nil {
+		return err
+	}
 	var drop []int64
 	err := s.db.Write(ctx, func(tx table.Tx) error {
-		if _, err := tx.Exec(ctx, "update share_days set dropped = 1 where dropped = 0 and day < $1", before/secondsPerDay); err != nil {
+		if _, err := tx.Exec(ctx, "update share_days set dropped = 1 where dropped = 0 and day < $1", day); err != nil {
 			return err
 		}
 		return rows(ctx, tx, "select day from share_days where dropped = 1 order by day", nil, func(scan func(...any) error) error {

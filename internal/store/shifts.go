@@ -145,12 +145,17 @@ func (a *application) insertJobs(ctx context.Context) (fresh []int64, err error)
 	}
 	added, err := a.tx.Insert(ctx, jobs, jobs.Name, n, table.Rows{integers[0], integers[1], integers[2], integers[3], integers[4], integers[5], prev, integers[6], network,
 		integers[7], integers[8], integers[9], integers[10], record})
+	if err != nil {
+		return nil, err
+	}
+	heights := map[int64]int64{}
 	for i, ok := range added {
 		if ok {
 			fresh = append(fresh, integers[1][i])
+			heights[integers[1][i]] = integers[5][i]
 		}
 	}
-	return fresh, err
+	return fresh, a.placeJobs(ctx, heights)
 }
 
 func (a *application) cutShifts(ctx context.Context, from int64, fresh []int64) error {

@@ -165,11 +165,13 @@ func TestCheck(t *testing.T) {
 			{"update worker_days set last_share = last_share + 1", "update worker_days set last_share = last_share - 1", "worker_days: "},
 			{"update shift_workers set worker = 5", "update shift_workers set worker = 1", "shift_workers: instance 1, shift 1, worker 5: stored as 20 "},
 			{"update shares_20260714 set received = received + 3600000000 where number = 3", "update shares_20260714 set received = received - 3600000000 where number = 3",
-				"shares and job_sums: instance 1, job 1, hour 495565, worker 1, agent 1: computed as 1 "},
+				"shares and job_sums: instance 1, job 1, hour 495565, worker 1, agent 1, scheme 0: computed as 1 "},
+			{"update shares_20260714 set scheme = 1 where number = 3", "update shares_20260714 set scheme = 0 where number = 3",
+				"shares and job_sums: instance 1, job 1, hour 495564, worker 1, agent 1, scheme 1: computed as 1 "},
 			{"update shifts set jobs = 2", "update shifts set jobs = 1", "shifts: instance 1, shift 1: "},
 		} {
 			change(t, s, tt.change)
-			list, err := s.Check(t.Context())
+			list, err := s.Check(t.Context(), nil)
 			if err != nil || len(list) == 0 || !strings.Contains(strings.Join(list, "\n"), tt.want) {
 				t.Errorf("%s: %q, %v", tt.change, list, err)
 			}

@@ -107,7 +107,7 @@ func total(t testing.TB, s *Store) (sum Sum) {
 
 func consistent(t testing.TB, s *Store) {
 	t.Helper()
-	differences, err := s.Check(t.Context())
+	differences, err := s.Check(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +148,7 @@ func TestOpen(t *testing.T) {
 func dump(t testing.TB, s *Store) string {
 	t.Helper()
 	var b strings.Builder
-	for _, name := range []string{"ckdb", "instances", "epochs", "gaps", "accounts", "workers", "agents", "seen", "jobs", "shifts", "share_days", "pending", "job_sums",
+	for _, name := range []string{"ckdb", "instances", "epochs", "gaps", "accounts", "workers", "agents", "seen", "jobs", "places", "shifts", "share_days", "pending", "job_sums",
 		"shift_workers", "worker_hours", "worker_days", "agent_hours", "agent_days", "blocks", "block_changes", "pool_minutes"} {
 		b.WriteString(dumpTable(t, s, name))
 	}
@@ -254,6 +254,9 @@ func TestOpenAfterCutOff(t *testing.T) {
 		}
 		if strings.HasPrefix(where, "postgres") {
 			change(t, s, "drop table "+strings.Join(tables, ", "))
+			change(t, s, `do $$ declare f text; begin
+				for f in select oid::regprocedure::text from pg_proc where pronamespace = current_schema()::regnamespace loop execute 'drop function ' || f; end loop;
+			end $$`)
 		} else {
 			slices.Reverse(tables) // those that refer to others first
 			for _, name := range tables {

@@ -133,8 +133,8 @@ func sums(name string, m table.Merge, keys ...string) *table.Table {
 }
 
 var (
-	pending      = sums("pending", table.Keep, "instance", "job", "hour", "worker", "agent")
-	jobSums      = sums("job_sums", table.Keep, "instance", "job", "hour", "worker", "agent")
+	pending      = sums("pending", table.Keep, "instance", "job", "hour", "worker", "agent", "scheme")
+	jobSums      = sums("job_sums", table.Keep, "instance", "job", "hour", "worker", "agent", "scheme")
 	shiftWorkers = sums("shift_workers", table.Key, "instance", "shift", "worker")
 	workerHours  = sums("worker_hours", table.Key, "instance", "hour", "worker")
 	workerDays   = sums("worker_days", table.Key, "instance", "day", "worker")

@@ -17,15 +17,17 @@ import (
 )
 
 // DatabaseImport stores what a database of the reference has and package store can
-// hold: accounts, workers, blocks with what became of them, and the pool's statistics.
-// Shares are not in that database; sums of its shifts cannot be computed anew or told
-// from the shares of request logs, and are left out, as are passwords and payments.
+// hold: accounts and what they log in with, workers, blocks with what became of them,
+// and the pool's statistics. Shares are not in that database; sums of its shifts cannot
+// be computed anew or told from the shares of request logs, and are left out, as are
+// payments and addresses to pay to.
 // It only reads, in one snapshot. Again, it stores what is new since.
 type DatabaseImport struct {
 	URL     string // postgres://user:password@host/name
 	Name    string // of the pool in the database of Store
 	Network string // main, test, signet, regtest
 	Store   *store.Store
+	By      string // who imports, for the audit log
 
 	// Damaged is told of each row that cannot be understood; nil tells nobody.
 	Damaged func(error)
@@ -36,9 +38,13 @@ type DatabaseSummary struct {
 	Name     string `json:"name"`
 	Accounts int    `json:"accounts"`
 	Workers  int    `json:"workers"`
-	Blocks   int    `json:"blocks"`
-	Minutes  int    `json:"statistics"`
-	Damaged  int    `json:"damaged"`
+	// Passwords and Secrets are those that users log in with as there, since they have
+	// none of their own here.
+	Passwords int `json:"passwords"`
+	Secrets   int `json:"one_time_codes"`
+	Blocks    int `json:"blocks"`
+	Minutes   int `json:"statistics"`
+	Damaged   int `json:"damaged"`
 	// New tells that the database was changed since the last import.
 	New bool `json:"new"`
 	// LeftOut is how many rows of which tables are not imported.
@@ -99,11 +105,17 @@ func (i *DatabaseImport) run(ctx context.Context, s *DatabaseSummary) error {
 	// Rows are never changed, but replaced by later ones: the newest time says how far
 	// the database was imported.
 	b.rows.To = store.Position{Epoch: 1, Number: b.rows.At}
-	if s.New = b.rows.To.After(at); !s.New {
-		return nil
+	people, err := i.people(ctx, tx, s)
+	if err != nil {
+		return err
 	}
-	_, err = i.Store.Apply(ctx, &b.rows)
-	return err
+	if s.New = b.rows.To.After(at); s.New {
+		if _, err = i.Store.Apply(ctx, &b.rows); err != nil {
+			return err
+		}
+	}
+	// Also if nothing is new: the import before may have ended in between.
+	return i.register(ctx, people, s)
 }
 
 // query scans each row, of which the last column is its time.

@@ -15,7 +15,7 @@ import (
 // schema are the tables of the reference's database that are read.
 const schema = `
 create table version (vlock int, version varchar(256));
-create table users (userid bigint, username varchar(256), createdate timestamptz, expirydate timestamptz);
+create table users (userid bigint, username varchar(256), status varchar(256) default '', passwordhash varchar(256) default '', salt varchar(256) default '', userdata text default '', createdate timestamptz, expirydate timestamptz);
 create table workers (workerid bigint, userid bigint, workername varchar(256), createdate timestamptz, expirydate timestamptz);
 create table workinfo (workinfoid bigint, bits varchar(64), createdate timestamptz, expirydate timestamptz);
 create table blocks (height int, blockhash varchar(256), workinfoid bigint, userid bigint, workername varchar(256), reward bigint, confirmed varchar(1), info varchar(64),
@@ -24,7 +24,7 @@ create table poolstats (poolinstance varchar(256), users int, workers int, hashr
 create table markersummary (markerid bigint); create table shares (x int); create table paymentaddresses (x int); create table payments (x int);
 create table payouts (x int); create table miningpayouts (x int); create table useratts (x int); create table optioncontrol (x int);
 insert into version values (1, '1.0.8');
-insert into users values (1, 'Alice', '2017-06-16 06:00:00+00', '6666-06-06 06:06:06+00'), (1, 'old', '2017-06-15 06:00:00+00', '2017-06-16 06:00:00+00'),
+insert into users (userid, username, createdate, expirydate) values (1, 'Alice', '2017-06-16 06:00:00+00', '6666-06-06 06:06:06+00'), (1, 'old', '2017-06-15 06:00:00+00', '2017-06-16 06:00:00+00'),
 	(2, '1BoatSLRHtKNngkdXEeobR76b53LETtpyT', '2017-06-16 06:00:01+00', '6666-06-06 06:06:06+00');
 insert into workers values (10, 1, 'Alice.rig1', '2017-06-16 06:00:02+00', '6666-06-06 06:06:06+00'), (11, 1, 'Alice_rig2', '2017-06-16 06:00:02+00', '6666-06-06 06:06:06+00');
 insert into workinfo values (6432090123456, '18019fb9', '2017-06-16 06:00:00+00', '6666-06-06 06:06:06+00');
@@ -52,7 +52,7 @@ func TestDatabase(t *testing.T) {
 	s := open(t, t.TempDir())
 	read := func() DatabaseSummary {
 		t.Helper()
-		i := DatabaseImport{URL: url, Name: "old", Network: "main", Store: s}
+		i := DatabaseImport{URL: url, Name: "old", Network: "main", Store: s, By: "ann"}
 		sum, err := i.Run(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -60,7 +60,7 @@ func TestDatabase(t *testing.T) {
 		consistent(t, s)
 		return sum
 	}
-	i := DatabaseImport{URL: url, Name: "old", Network: "main", Store: s}
+	i := DatabaseImport{URL: url, Name: "old", Network: "main", Store: s, By: "ann"}
 	if _, err := i.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "it is none of the reference's") {
 		t.Errorf("an empty database: %v", err)
 	}

@@ -54,7 +54,7 @@ func run(t testing.TB, s *store.Store, dir, name string) Summary {
 
 func consistent(t testing.TB, s *store.Store) {
 	t.Helper()
-	differences, err := s.Check(t.Context())
+	differences, err := s.Check(t.Context(), nil)
 	if err != nil || len(differences) > 0 {
 		t.Errorf("check: %v %v", err, differences)
 	}

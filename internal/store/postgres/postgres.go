@@ -35,6 +35,13 @@ type DB struct {
 // connectTime is how long a server may take to answer that was not given another time.
 const connectTime = 10 * time.Second
 
+// The server has a hundred connections, where its settings are those it comes with, which
+// are for others as well. What is asked at once waits for one.
+const (
+	maxConnections  = 32
+	keptConnections = 8
+)
+
 // Open connects to the database of a URL and brings its tables to the form of this
 // program. check is asked before, with the numbers of the tables there and of the
 // newest migration that was run, 0 for none, and of that this program knows.
@@ -57,6 +64,8 @@ func Open(ctx context.Context, url string, check func(tables int, version, known
 		}
 	}
 	db := &DB{stdlib.OpenDB(*config), 10 * time.Minute}
+	db.pool.SetMaxOpenConns(maxConnections)
+	db.pool.SetMaxIdleConns(keptConnections)
 	if err := db.migrate(ctx, check); err != nil {
 		db.pool.Close()
 		return nil, err
@@ -223,8 +232,8 @@ func (db *DB) Drop(ctx context.Context, t *table.Table, part string) error {
 // In is that of [table.Database].
 func (db *DB) In(n int) string { return fmt.Sprintf("= any($%d)", n) }
 
-// List is that of [table.Database].
-func (db *DB) List(values []int64) any { return values }
+// List is that of [table.Database]: nil would be null, and not an empty list.
+func (db *DB) List(values []int64) any { return append([]int64{}, values...) }
 
 // Lock is that of [table.Database].
 func (db *DB) Lock() string { return " for update" }

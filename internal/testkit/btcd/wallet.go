@@ -58,3 +58,20 @@ func (w *Wallet) Spend(from wire.OutPoint, value, fee int64) (*wire.MsgTx, error
 	tx.TxIn[0].Witness = witness
 	return tx, nil
 }
+
+// Sign signs every input of a transaction, all of which spend outputs to the wallet.
+func (w *Wallet) Sign(tx *wire.MsgTx, coins txscript.PrevOutputFetcher) error {
+	hashes := txscript.NewTxSigHashes(tx, coins)
+	for i, in := range tx.TxIn {
+		coin := coins.FetchPrevOutput(in.PreviousOutPoint)
+		if coin == nil {
+			return fmt.Errorf("sign: output %s is not known", in.PreviousOutPoint)
+		}
+		witness, err := txscript.WitnessSignature(tx, hashes, i, coin.Value, coin.PkScript, txscript.SigHashAll, w.key, true)
+		if err != nil {
+			return fmt.Errorf("sign: %w", err)
+		}
+		in.Witness = witness
+	}
+	return nil
+}

@@ -11,6 +11,7 @@ import (
 
 	"ckpool/control"
 	"ckpool/internal/authority"
+	"ckpool/internal/credentials"
 )
 
 // Store is accounts in memory; it implements authority.Accounts.
@@ -22,6 +23,7 @@ type Store struct {
 	minimums map[string]float64
 	changes  []authority.Change
 	changed  chan struct{} // closed and replaced with every change
+	tries    map[string]int
 	delay    time.Duration
 	broken   error
 	asked    int
@@ -29,7 +31,7 @@ type Store struct {
 
 // New makes a store of that name.
 func New(name string) *Store {
-	return &Store{name: name, users: map[string]authority.Account{}, minimums: map[string]float64{}, changed: make(chan struct{})}
+	return &Store{name: name, users: map[string]authority.Account{}, minimums: map[string]float64{}, tries: map[string]int{}, changed: make(chan struct{})}
 }
 
 // Register makes an account. The password is a hash, "" for any.
@@ -145,6 +147,31 @@ func (s *Store) Changes(ctx context.Context, after uint64, most int) (list []aut
 			return nil, ctx.Err()
 		}
 	}
+}
+
+// AddTry implements authority.Accounts; what is counted is so until the test ends.
+func (s *Store) AddTry(_ context.Context, limits []credentials.Limit) (wait time.Duration, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range limits {
+		if s.tries[l.Key] >= l.Most {
+			return l.Within, nil
+		}
+	}
+	for _, l := range limits {
+		s.tries[l.Key]++
+	}
+	return 0, nil
+}
+
+// TakeBackTry implements authority.Accounts.
+func (s *Store) TakeBackTry(_ context.Context, limits []credentials.Limit) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range limits {
+		s.tries[l.Key]--
+	}
+	return nil
 }
 
 // Daemon serves a store while it runs.

@@ -60,7 +60,7 @@ func (c *console) end() {
 }
 
 // describe says what runs and where to point a miner.
-func (d *demo) describe(s *settings, n *node) {
+func (d *demo) describe(s *settings, n *node, m *money) {
 	say := d.console.print
 	kind := "the node"
 	if !n.foreign() {
@@ -75,7 +75,7 @@ func (d *demo) describe(s *settings, n *node) {
 	say("configuration %s", d.shown(configFile))
 	say("log %s", d.shown("logs", poolName+".log"))
 	user := "any name"
-	if d.config.Solo {
+	if d.config.Solo || m != nil {
 		user = "your address on " + n.chain
 	}
 	say("point a miner at")
@@ -83,16 +83,20 @@ func (d *demo) describe(s *settings, n *node) {
 		say("  stratum+tcp://%s", addr)
 	}
 	say("  user: %s, password: x", user)
-	if host, port, err := net.SplitHostPort(s.listen); err == nil {
-		if ip, err := netip.ParseAddr(host); err == nil && ip.IsLoopback() || host == "localhost" {
-			say("for a miner on another machine: make run LISTEN=0.0.0.0:%s", port)
-		}
-	}
-	if d.config.Solo && n.regtest() {
+	if (d.config.Solo || m != nil) && n.regtest() {
 		say("  for instance %s", s.wallet("yours").Address())
 	}
+	if host, port, err := net.SplitHostPort(s.listen); err == nil {
+		if ip, err := netip.ParseAddr(host); err == nil && ip.IsLoopback() || host == "localhost" {
+			say("for a miner on another machine: %s LISTEN=0.0.0.0:%s", d.config.target(), port)
+		}
+	}
+	if m != nil {
+		m.describe(s)
+		return
+	}
 	if n.regtest() {
-		say("two simulated miners find a block about every %s", blockEvery)
+		say("two simulated miners find a block about every %s", d.config.pace.pool)
 	}
 	say("ask it how it does, from another terminal")
 	say("  %s -s %s status", typed(d.beside("ckpmsg")), typed(d.path(sockets)))

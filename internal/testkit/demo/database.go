@@ -5,12 +5,18 @@ import (
 	"errors"
 )
 
-// databaseSockets is the directory of ckdb's.
-const databaseSockets = "ckdb-sockets"
+const (
+	databaseSockets = "ckdb-sockets" // directory of ckdb's
+	database        = "ckdb"         // its directory
+)
 
 // startDatabase starts ckdb on SQLite, which follows the pool's journal.
 func (d *demo) startDatabase(ctx context.Context, s *settings) (*program, error) {
-	p, err := d.start("ckdb", "-s", databaseSockets, "-r", "logs", "-j", s.journal, "--db", "ckdb")
+	args := []string{"-s", databaseSockets, "-r", "logs", "-j", s.journal, "--db", database}
+	if s.nodeWallet != "" {
+		args = append(args, "--node", s.nodeWallet)
+	}
+	p, err := d.start("ckdb", args...)
 	if err != nil {
 		return nil, err
 	}

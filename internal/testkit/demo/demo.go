@@ -1,7 +1,9 @@
 // Package demo is what make run shows: a private chain with its node, the pool
-// on it with its database, two simulated miners, and a line that says how they do. It runs the
-// programs a user would run and looks at them from outside, through files, RPC
-// and control sockets.
+// on it with its database, two simulated miners, and a line that says how they do; and
+// make run-pool, where the money is followed too: there the chain has other miners, the
+// node a wallet, and each block is divided among three and paid out. It runs the
+// programs a user would run and looks at them from outside, through files, RPC,
+// commands and control sockets.
 //
 // On regtest every second hash solves a block. So that shares are seen to flow
 // between blocks, the simulated miners keep to themselves, most of the time, the
@@ -32,16 +34,37 @@ type Config struct {
 	Node     string    // see parseNode; empty: a btcd of one's own
 	Address  string    // that blocks pay; empty: one is made, on regtest only
 	Solo     bool      // blocks pay whoever finds them
+	Money    bool      // blocks are divided and paid out, on a chain of one's own
 	Out      io.Writer // for people
 	Terminal bool      // Out is one: the status line is rewritten in place
+
+	pace pace // of the chain; zero: as a person can follow
 }
 
-// blockEvery is how often all simulated miners together solve a block.
-const blockEvery = 5 * time.Second
+// pace is how often there are blocks.
+type pace struct {
+	pool time.Duration // all simulated miners together solve one
+	// Those that are not the pool's solve several at a time, lest the miners of the
+	// pool be late for each.
+	others  time.Duration
+	several int
+}
+
+// usualPace is that which was given, or the usual one.
+func (c *Config) usualPace() pace {
+	switch {
+	case c.pace != pace{}:
+		return c.pace
+	case c.Money:
+		return pace{pool: 10 * time.Second, others: 5 * time.Second, several: 6}
+	}
+	return pace{pool: 5 * time.Second}
+}
 
 // Run runs it all until ctx ends, and ends all of it before it returns.
 func Run(ctx context.Context, c Config) (err error) {
 	d := &demo{config: c, console: console{out: c.Out, terminal: c.Terminal}}
+	d.config.pace = c.usualPace()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 
@@ -72,6 +95,14 @@ func Run(ctx context.Context, c Config) (err error) {
 	if err := d.writeConfig(settings, n); err != nil {
 		return err
 	}
+	var money *money
+	if c.Money {
+		if money, err = d.openWallet(n, settings); err != nil {
+			return err
+		}
+		defer money.close()
+		settings.nodeWallet = money.url
+	}
 	if settings.journal != "" {
 		var db *program
 		if db, err = d.startDatabase(ctx, settings); err != nil {
@@ -94,15 +125,20 @@ func Run(ctx context.Context, c Config) (err error) {
 		<-p.exited
 		cancel(fmt.Errorf("ckpool ended: %s", p.complaints()))
 	}()
-	d.describe(settings, n)
+	if money != nil {
+		if err := money.choose(ctx); err != nil {
+			return err
+		}
+	}
+	d.describe(settings, n, money)
 
 	var miners sync.WaitGroup
 	defer miners.Wait()
 	defer cancel(nil)
 	if n.regtest() {
-		d.mine(ctx, &miners, settings)
+		d.mine(ctx, &miners, settings, money)
 	}
-	err = d.watch(ctx, p, n, settings)
+	err = d.watch(ctx, p, n, settings, money)
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 		return cause
 	}
@@ -131,8 +167,11 @@ func (d *demo) shown(elem ...string) string {
 // run is in it, nothing in it is touched.
 func (d *demo) enter(n *node) error {
 	d.name = n.place() + "-pool"
-	if d.config.Solo {
+	switch {
+	case d.config.Solo:
 		d.name = n.place() + "-solo"
+	case d.config.Money:
+		d.name = moneyPlace
 	}
 	dir, err := filepath.Abs(d.shown())
 	if err != nil {
@@ -151,9 +190,17 @@ func (d *demo) enter(n *node) error {
 	}
 	d.lock.Close()
 	if errors.Is(err, unix.EWOULDBLOCK) {
-		return fmt.Errorf("make run is running already, in %s: end it with Ctrl-C where it runs", d.shown())
+		return fmt.Errorf("%s is running already, in %s: end it with Ctrl-C where it runs", d.config.target(), d.shown())
 	}
 	return fmt.Errorf("run directory: lock: %w", err)
+}
+
+// target is what runs it, of make.
+func (c *Config) target() string {
+	if c.Money {
+		return "make run-pool"
+	}
+	return "make run"
 }
 
 // free says whether miners can be listened for.

@@ -36,7 +36,7 @@ var ckpool = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	path := filepath.Join(dir, "ckpool")
-	cmd := exec.Command("go", "build", "-o", dir, "ckpool/cmd/ckpool", "ckpool/cmd/ckpmsg", "ckpool/cmd/ckdb")
+	cmd := exec.Command("go", "build", "-o", dir, "ckpool/cmd/ckpool", "ckpool/cmd/ckpmsg", "ckpool/cmd/ckdb", "ckpool/cmd/ckbench")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		os.Stderr.Write(out)
 		return "", err

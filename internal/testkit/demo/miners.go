@@ -9,24 +9,35 @@ import (
 )
 
 // mine runs the simulated miners until ctx ends.
-func (d *demo) mine(ctx context.Context, running *sync.WaitGroup, s *settings) {
+func (d *demo) mine(ctx context.Context, running *sync.WaitGroup, s *settings, m *money) {
+	every := d.config.pace.pool
+	var all float64
+	for _, rate := range s.rates {
+		all += rate
+	}
 	for i, user := range s.users {
-		name := []string{"Bitaxe", "cgminer"}[i%2]
+		name := []string{"Bitaxe", "cgminer", "Whatsminer"}[i%3]
 		family, known := firmware.Find(name)
 		if !known {
 			panic("demo: no firmware " + name)
 		}
 		opts := firmware.Options{
 			Suggest:    -1,
-			ShareRate:  2,
-			BlockEvery: blockEvery * time.Duration(len(s.users)),
+			ShareRate:  s.rates[i],
+			BlockEvery: time.Duration(float64(every) * all / s.rates[i]),
+		}
+		if m != nil {
+			opts.Withhold = func() bool { return m.waiting(ctx) }
 		}
 		running.Go(func() {
 			// One after the other, lest their blocks come in pairs.
-			if pause(ctx, blockEvery*time.Duration(i)) {
+			if pause(ctx, every*time.Duration(i)) {
 				d.keepMining(ctx, family, s.miners, user, opts)
 			}
 		})
+	}
+	if m != nil {
+		running.Go(func() { m.others(ctx) })
 	}
 }
 

@@ -97,8 +97,12 @@ func (d *demo) startNode(ctx context.Context, n *node, s *settings) error {
 		ctx, cancel := context.WithTimeout(ctx, buildTime)
 		defer cancel()
 		var err error
+		wallet := s.wallet("")
+		if d.config.Money { // what the node mines is not the pool's
+			wallet = s.wallet(others)
+		}
 		n.own, err = btcd.Start(ctx, d.path("btcd"), btcd.Options{
-			RPC: s.node.URL, User: s.node.User, Password: s.node.Pass, Wallet: s.wallet("")})
+			RPC: s.node.URL, User: s.node.User, Password: s.node.Pass, Wallet: wallet})
 		if err != nil {
 			return err
 		}

@@ -30,11 +30,15 @@ type settings struct {
 	seed   string          // of the wallets
 	payout string          // address that blocks pay, empty in solo mode
 	users  []string        // of the simulated miners
+	rates  []float64       // of theirs, shares a second
 
-	journal string // directory that the pool writes, empty if it does not
+	nodeWallet string // URL of the node with a wallet, where there is one
+	journal    string // directory that the pool writes, empty if it does not
 }
 
 const (
+	// DefaultDir holds what is kept, where no other directory is named.
+	DefaultDir    = "run"
 	defaultListen = "127.0.0.1:3333"
 	configFile    = "ckpool.conf"
 )
@@ -52,6 +56,13 @@ func (d *demo) chooseSettings(n *node) (*settings, error) {
 		return s, err
 	}
 	s.payout = d.config.Address
+	if d.config.Money {
+		for _, name := range []string{"alice", "bob", "carol"} {
+			s.users = append(s.users, s.wallet(name).Address()+"."+name)
+		}
+		s.rates = rates[:]
+		return s, d.readConfig(s, n)
+	}
 	for i, name := range []string{"rig1", "rig2"} {
 		// In solo mode each is paid at its own address.
 		user := s.wallet("").Address()
@@ -62,6 +73,7 @@ func (d *demo) chooseSettings(n *node) (*settings, error) {
 			user = d.config.Address
 		}
 		s.users = append(s.users, user+"."+name)
+		s.rates = append(s.rates, 2)
 	}
 	return s, d.readConfig(s, n)
 }

@@ -40,7 +40,7 @@ type poolStats struct {
 }
 
 // watch tells how it goes until ctx ends, and then what came of it.
-func (d *demo) watch(ctx context.Context, p *pool, n *node, settings *settings) error {
+func (d *demo) watch(ctx context.Context, p *pool, n *node, settings *settings, m *money) error {
 	began := time.Now()
 	guests := guests{simulated: settings.users}
 	told := map[string]string{} // state by hash of the blocks that were told
@@ -66,6 +66,9 @@ func (d *demo) watch(ctx context.Context, p *pool, n *node, settings *settings) 
 				return nil
 			}
 			d.console.print("%v", err)
+		}
+		if m != nil {
+			m.look(ctx)
 		}
 		s.found = len(told) - old
 		if time.Since(lastUpkeep) > upkeepEvery && !s.gone {
@@ -133,7 +136,11 @@ func (d *demo) look(ctx context.Context, p *pool, n *node, s *status, told map[s
 	for _, b := range blocks {
 		before, known := told[b.Hash]
 		told[b.Hash] = b.State
-		if state := outcome(b.State); state != "pending" && (!known || outcome(before) != state) {
+		state := outcome(b.State)
+		if d.config.Money && state == "orphaned" {
+			continue // ckdb tells
+		}
+		if state != "pending" && (!known || outcome(before) != state) {
 			d.console.print("block %s %s: %s, by %s", figures.Count(b.Height), state, figures.Bitcoins(b.Reward), figures.Worker(b.Worker))
 		}
 	}

@@ -37,6 +37,7 @@ type Options struct {
 	ShareRate  float64       // shares per second at most; 0: no limit
 	Window     int           // submits without a reply at most; 0: 64
 	BlockEvery time.Duration // withholds hashes that solve a block, but one in this time; 0: none
+	Withhold   func() bool   // tells, of each hash that solves a block, that it is withheld; nil: none is
 	KeepAlive  time.Duration // for firmware that speaks when idle; 0: the firmware's default
 	// Dial opens the connection; nil: TCP.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)

@@ -142,10 +142,10 @@ func (d *Device) hash() error {
 
 // mayUse withholds blocks that come too often.
 func (d *Device) mayUse(reached float64) bool {
-	if d.opts.BlockEvery == 0 || reached < d.job.network {
+	if reached < d.job.network {
 		return true
 	}
-	if time.Since(d.lastBlock) < d.opts.BlockEvery {
+	if time.Since(d.lastBlock) < d.opts.BlockEvery || d.opts.Withhold != nil && d.opts.Withhold() {
 		return false
 	}
 	d.lastBlock = time.Now()

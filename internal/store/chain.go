@@ -1,0 +1,406 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"ckpool/internal/store/table"
+	"ckpool/work"
+)
+
+// What is taken for true of the chain.
+const (
+	// MaturedAt is how many confirmations a coinbase has when it is paid from: consensus
+	// lets it be spent at 100, the wallet of Bitcoin Core at 101.
+	MaturedAt = 101
+	// OrphanedAt is how many confirmations the block has that stands in a block's place
+	// when that is taken for orphaned.
+	OrphanedAt = 6
+	// ChainKept are the newest blocks of the chain whose hashes are kept: the deepest
+	// reorganisation that is followed.
+	ChainKept = 1000
+)
+
+// Fate of a block, as the node has it that is followed.
+type Fate string
+
+// Fates.
+const (
+	New      Fate = "new"       // told by a pool; not in the chain
+	InChain  Fate = "confirmed" // with less than MaturedAt confirmations
+	Mature   Fate = "matured"
+	IsOrphan Fate = "orphaned"
+)
+
+// Place is a block of the chain.
+type Place struct {
+	Height int64
+	Hash   [32]byte // internal order
+}
+
+// ChainBlock is what is stored of a block of the chain.
+type ChainBlock struct {
+	Place
+	Previous [32]byte // hash of the block below
+	NTime    uint32   // of its header
+	Coinbase []byte   // without witness
+}
+
+// ErrPlace tells that the place in the chain is another by now: another process follows
+// it, or something came that has to be looked for in blocks that were passed.
+var ErrPlace = errors.New("the place in the chain is another by now")
+
+// Follow says where the chain is to be followed on: the blocks that are kept of it, the
+// newest first, and the height of the first block that is wanted where none is kept; that
+// is above all where no pool has told of a job yet.
+//
+// It first takes over what pools told since: their blocks and the scripts of their jobs.
+// Where those are of heights that were passed, it goes back.
+func (s *Store) Follow(ctx context.Context) (kept []Place, first int64, err error) {
+	err = s.change(ctx, func(tx table.Tx) error {
+		if err := one(ctx, tx, "select start from chain_head"+s.db.Lock(), nil, &first); err != nil {
+			return err
+		}
+		start, back, err := s.learnScripts(ctx, tx, first)
+		if err != nil {
+			return err
+		}
+		if start != first {
+			if _, err := tx.Exec(ctx, "update chain_head set start = $1", start); err != nil {
+				return err
+			}
+		}
+		first = start
+		text, found, err := s.setting(ctx, tx, SettingStart, 0, now(), satoshis)
+		if err == nil && found {
+			start, err = strconv.ParseInt(text, 10, 64)
+		}
+		if err != nil {
+			return err
+		}
+		told, err := s.learnBlocks(ctx, tx, start)
+		if err != nil {
+			return err
+		}
+		if back = min(back, told); back < nowhere {
+			if _, err := tx.Exec(ctx, "delete from chain where height >= $1", back); err != nil {
+				return err
+			}
+			first = back
+		}
+		kept, err = s.chain(ctx, tx)
+		return err
+	})
+	return kept, first, err
+}
+
+// chain is what is kept of it, the newest first.
+func (s *Store) chain(ctx context.Context, tx table.Tx) (kept []Place, err error) {
+	err = rows(ctx, tx, "select height, hash from chain order by height desc", nil, func(scan func(...any) error) error {
+		var p Place
+		var hash []byte
+		err := scan(&p.Height, &hash)
+		copy(p.Hash[:], hash)
+		kept = append(kept, p)
+		return err
+	})
+	return kept, err
+}
+
+// nowhere is above all heights.
+const nowhere = 1 << 50
+
+// learnScripts finds the scripts of new jobs, and where those begin that were not known;
+// and the height of the first job of all.
+func (s *Store) learnScripts(ctx context.Context, tx table.Tx, start int64) (first, back int64, err error) {
+	known, err := s.scripts(ctx, tx, now())
+	if err != nil {
+		return 0, 0, err
+	}
+	first, back = start, nowhere
+	type place struct{ instance, epoch, number int64 }
+	var places []place
+	if err := rows(ctx, tx, "select i.id, coalesce(c.epoch, 0), coalesce(c.number, 0) from instances i left join chain_jobs c on c.instance = i.id order by i.id", nil,
+		func(scan func(...any) error) error {
+			var p place
+			err := scan(&p.instance, &p.epoch, &p.number)
+			places = append(places, p)
+			return err
+		}); err != nil {
+		return 0, 0, err
+	}
+	for _, p := range places {
+		at := p
+		var fresh [][]byte
+		if err := rows(ctx, tx, `select epoch, number, height, record from jobs where instance = $1 and (epoch > $2 or epoch = $2 and number > $3)
+			and length(record) > 0 order by epoch, number limit 5000`, []any{p.instance, p.epoch, p.number}, func(scan func(...any) error) error {
+			var height int64
+			var record []byte
+			if err := scan(&at.epoch, &at.number, &height, &record); err != nil {
+				return err
+			}
+			if height < first {
+				first, back = height, height
+			}
+			script, err := payoutScript(record)
+			if err != nil {
+				return fmt.Errorf("record %d/%d of instance %d: %w", at.epoch, at.number, p.instance, err)
+			}
+			if len(script) > 0 && !known[string(script)] {
+				known[string(script)] = true
+				fresh, back = append(fresh, script), min(back, height)
+			}
+			return nil
+		}); err != nil {
+			return 0, 0, err
+		}
+		for _, script := range fresh {
+			if _, err := tx.Exec(ctx, "insert into chain_scripts (script) values ($1) on conflict do nothing", script); err != nil {
+				return 0, 0, err
+			}
+		}
+		if at != p {
+			if _, err := tx.Exec(ctx, `insert into chain_jobs (instance, epoch, number) values ($1, $2, $3)
+				on conflict (instance) do update set epoch = excluded.epoch, number = excluded.number`, at.instance, at.epoch, at.number); err != nil {
+				return 0, 0, err
+			}
+		}
+	}
+	return first, back, nil
+}
+
+// payoutScript is that of the output of a job's coinbase that is the pool's; nil in solo.
+func payoutScript(record []byte) ([]byte, error) {
+	var r work.JobReader
+	j, err := r.Read(record)
+	if err != nil || j.Solo {
+		return nil, err
+	}
+	c := j.Coinbase(1 << 20)
+	// Its head ends with how many bytes of nonces follow.
+	_, outputs, err := work.DecodeCoinbase(slices.Concat(c.Head, make([]byte, c.Head[len(c.Head)-1]), c.Mid, c.Tail))
+	if err != nil || len(outputs) == 0 {
+		return nil, fmt.Errorf("coinbase of job %016x: %w", j.ID, err)
+	}
+	return outputs[0].Script, nil
+}
+
+// scripts are all of the pool's that are known, with those that somebody had said by a
+// time.
+func (s *Store) scripts(ctx context.Context, tx table.Tx, at int64) (map[string]bool, error) {
+	known := map[string]bool{}
+	if err := rows(ctx, tx, "select script from chain_scripts", nil, func(scan func(...any) error) error {
+		var b []byte
+		err := scan(&b)
+		known[string(b)] = true
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	text := ""
+	err := one(ctx, tx, "select value from settings where name = $1 and account = 0 and since <= $2 and at <= $2 order by since desc, height desc, number desc limit 1",
+		[]any{SettingScripts, at}, &text)
+	for part := range strings.SplitSeq(text, ",") {
+		if b, err := hex.DecodeString(part); err == nil && len(b) > 0 {
+			known[string(b)] = true
+		}
+	}
+	return known, err
+}
+
+// learnBlocks takes over the blocks that pools have told of, and says where the lowest
+// of them is that was not seen in the chain.
+func (s *Store) learnBlocks(ctx context.Context, tx table.Tx, start int64) (back int64, err error) {
+	back = nowhere
+	type row struct {
+		hash          []byte
+		height, found int64
+	}
+	var list []row
+	// A block of which there is no job was imported: it was paid elsewhere.
+	if err := rows(ctx, tx, `select b.hash, b.height, b.found from blocks b join jobs j on j.instance = b.instance and j.id = b.job and length(j.record) > 0
+		left join chain_blocks c on c.hash = b.hash where b.height >= $1 and (c.hash is null or c.told = 0 and c.held = 0) order by b.height, b.hash`,
+		[]any{start}, func(scan func(...any) error) error {
+			var r row
+			err := scan(&r.hash, &r.height, &r.found)
+			list = append(list, r)
+			return err
+		}); err != nil {
+		return 0, err
+	}
+	for _, r := range list {
+		n, err := tx.Exec(ctx, "update chain_blocks set told = 1, found = $2 where hash = $1", r.hash, r.found)
+		if err != nil {
+			return 0, err
+		}
+		if n > 0 {
+			continue
+		}
+		if _, err := tx.Exec(ctx, "insert into chain_blocks (hash, height, told, found, coinbase) values ($1, $2, 1, $3, $4)", r.hash, r.height, r.found, []byte{}); err != nil {
+			return 0, err
+		}
+		if err := s.changed(ctx, tx, r.hash, New, 0); err != nil {
+			return 0, err
+		}
+		back = min(back, r.height)
+	}
+	return back, nil
+}
+
+// changed writes down what became of a block.
+func (s *Store) changed(ctx context.Context, tx table.Tx, hash []byte, f Fate, confirmations int64) error {
+	_, err := tx.Exec(ctx, "insert into block_changes (hash, at, state, confirmations, note) values ($1, $2, $3, $4, $5) on conflict do nothing",
+		hash, now(), string(f), confirmations, "seen by ckdb")
+	return err
+}
+
+// Advance puts blocks on the chain that is kept, above fork, which is one of Follow's or,
+// where there is none, the height below the first. Blocks stand on each other. What
+// becomes of the pool's blocks by that is stored with it.
+func (s *Store) Advance(ctx context.Context, top, fork Place, list []ChainBlock) error {
+	if len(list) == 0 {
+		return nil
+	}
+	for i, b := range list {
+		below := fork
+		if i > 0 {
+			below = list[i-1].Place
+		}
+		if b.Height != below.Height+1 || b.Previous != below.Hash && below.Hash != [32]byte{} {
+			return fmt.Errorf("chain: block %s at height %d does not stand on %s at %d", work.FormatHash(b.Hash), b.Height, work.FormatHash(below.Hash), below.Height)
+		}
+	}
+	return s.change(ctx, func(tx table.Tx) error {
+		var locked int64
+		if err := one(ctx, tx, "select start from chain_head"+s.db.Lock(), nil, &locked); err != nil {
+			return err
+		}
+		var present Place
+		var hash []byte
+		if err := one(ctx, tx, "select height, hash from chain order by height desc limit 1", nil, &present.Height, &hash); err != nil {
+			return err
+		}
+		if copy(present.Hash[:], hash); present != top {
+			if present == list[len(list)-1].Place { // by an attempt whose outcome was not known
+				return nil
+			}
+			return ErrPlace
+		}
+		scripts, err := s.scripts(ctx, tx, now())
+		if err != nil {
+			return err
+		}
+		start := int64(0)
+		if text, found, err := s.setting(ctx, tx, SettingStart, 0, now(), satoshis); err != nil {
+			return err
+		} else if found {
+			if start, err = strconv.ParseInt(text, 10, 64); err != nil {
+				return err
+			}
+		}
+		if _, err := tx.Exec(ctx, "delete from chain where height > $1", fork.Height); err != nil {
+			return err
+		}
+		for i := range list {
+			if err := s.place(ctx, tx, &list[i], scripts, start); err != nil {
+				return err
+			}
+		}
+		last := list[len(list)-1].Height
+		if _, err := tx.Exec(ctx, "delete from chain where height <= $1", last-ChainKept); err != nil {
+			return err
+		}
+		return s.judge(ctx, tx, last)
+	})
+}
+
+// place puts a block on the chain, and keeps its coinbase if it is one of the pool's, from
+// the height of start on.
+func (s *Store) place(ctx context.Context, tx table.Tx, b *ChainBlock, scripts map[string]bool, start int64) error {
+	if _, err := tx.Exec(ctx, "insert into chain (height, hash) values ($1, $2)", b.Height, b.Hash[:]); err != nil {
+		return err
+	}
+	value, pays, err := own(b.Coinbase, scripts)
+	if err != nil {
+		return fmt.Errorf("coinbase of block %s: %w", work.FormatHash(b.Hash), err)
+	}
+	n, err := tx.Exec(ctx, "update chain_blocks set coinbase = $2, ntime = $3, value = $4 where hash = $1 and rewarded = 0 and held = 0", b.Hash[:], b.Coinbase, int64(b.NTime), value)
+	if err != nil || n > 0 || !pays || b.Height < start {
+		return err
+	}
+	at := now()
+	n, err = tx.Exec(ctx, "insert into chain_blocks (hash, height, told, found, coinbase, ntime, value) values ($1, $2, 0, $3, $4, $5, $6) on conflict do nothing",
+		b.Hash[:], b.Height, at, b.Coinbase, int64(b.NTime), value)
+	if err != nil || n == 0 {
+		return err
+	}
+	return s.changed(ctx, tx, b.Hash[:], New, 0)
+}
+
+// own is what a coinbase pays the pool, and whether any output of it is the pool's.
+func own(coinbase []byte, scripts map[string]bool) (value int64, pays bool, err error) {
+	if len(coinbase) == 0 { // it was not seen
+		return 0, false, nil
+	}
+	_, outputs, err := work.DecodeCoinbase(coinbase)
+	for _, o := range outputs {
+		if scripts[string(o.Script)] {
+			value, pays = value+o.Value, true
+		}
+	}
+	return value, pays, err
+}
+
+// judge says what becomes of the pool's blocks where the chain has grown to a tip. Where
+// the chain that is kept has no block, nothing changes.
+func (s *Store) judge(ctx context.Context, tx table.Tx, tip int64) error {
+	type row struct {
+		hash, there []byte
+		height      int64
+		state, next Fate
+	}
+	var list []row
+	if err := rows(ctx, tx, `select b.hash, b.height, b.state, c.hash from chain_blocks b join chain c on c.height = b.height
+		where b.state in ('new', 'confirmed') or b.state = 'orphaned' and c.hash = b.hash or b.state = 'matured' and c.hash <> b.hash order by b.height, b.hash`, nil, func(scan func(...any) error) error {
+		var r row
+		err := scan(&r.hash, &r.height, &r.state, &r.there)
+		list = append(list, r)
+		return err
+	}); err != nil {
+		return err
+	}
+	for _, r := range list {
+		n := tip - r.height + 1
+		switch in := bytes.Equal(r.hash, r.there); {
+		case in && n >= MaturedAt:
+			r.next = Mature
+		case in:
+			r.next = InChain
+		case n >= OrphanedAt:
+			r.next = IsOrphan
+		case r.state == InChain:
+			r.next = New
+		default:
+			continue
+		}
+		if r.next == r.state {
+			continue
+		}
+		if r.next == New || r.next == IsOrphan {
+			n = 0
+		}
+		if _, err := tx.Exec(ctx, "update chain_blocks set state = $2 where hash = $1", r.hash, string(r.next)); err != nil {
+			return err
+		}
+		if err := s.changed(ctx, tx, r.hash, r.next, n); err != nil {
+			return err
+		}
+	}
+	return nil
+}

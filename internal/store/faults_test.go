@@ -1,0 +1,250 @@
+package store
+
+import (
+	"encoding/hex"
+	"slices"
+	"strings"
+	"testing"
+
+	"ckpool/internal/store/table"
+)
+
+// A block that is booked to miners leaves the chain before it is rewarded, and comes back:
+// what was held comes back first, and the reward takes it.
+func TestBookedAndOrphaned(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		n := newNetwork(t, where)
+		p := n.pool(1)
+		p.jobAt(101, 10)
+		p.share("alice", 50)
+		hash := p.find("bob", 50, false, out(1000, poolScript))
+		p.over()
+		n.follow()
+		n.has("chain -1000, held 1000")
+		if err := n.s.Book(t.Context(), "ann", hash, ToMiners); err != nil {
+			t.Fatal(err)
+		}
+		a := slices.Clone(n.chain)
+		n.grow(101, 10, 1)
+		n.follow()
+		n.has("chain 0, held 0")
+		n.chain = a
+		n.bury(20)
+		n.follow()
+		n.follow()
+		n.has("chain -1000, fee immature 0, held 0, bob immature 1000")
+		consistent(t, n.s)
+	})
+}
+
+// Of blocks that were rewarded and orphaned together, each is computed anew as it was.
+func TestProportionalOrphans(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		n := newNetwork(t, where)
+		n.set(SettingScheme, "proportional", 0)
+		p := n.pool(1)
+		p.jobAt(101, 10)
+		p.share("alice", 30)
+		p.find("bob", 70, true, out(1000, poolScript))
+		p.jobAt(102, 10)
+		p.share("carol", 10)
+		p.find("alice", 30, true, out(1000, poolScript))
+		p.over()
+		n.follow()
+		consistent(t, n.s)
+		n.grow(101, 20, 1)
+		n.follow()
+		consistent(t, n.s)
+	})
+}
+
+// A correction of a reward follows what it corrects: at maturity, and back where that is
+// taken back.
+func TestCorrectedReward(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		n := newNetwork(t, where)
+		p := n.pool(1)
+		p.jobAt(101, 10)
+		p.share("alice", 20)
+		hash := p.find("bob", 30, true, out(1000, poolScript))
+		p.over()
+		n.follow()
+		n.has("chain -1000, fee immature 0, alice immature 400, bob immature 600")
+		b := &poolBlock{Place: Place{Hash: hash}}
+		if _, err := n.s.Correct(t.Context(), "ann", Reward, b.name(), []Entry{{Immature, user("alice"), 100}, {Immature, user("bob"), -100}}, "x"); err != nil {
+			t.Fatal(err)
+		}
+		a := slices.Clone(n.chain)
+		n.bury(101)
+		n.follow()
+		n.has("chain -1000, fee 0, fee immature 0, alice balance 500, alice immature 0, bob balance 500, bob immature 0")
+		n.chain = slices.Clone(a)
+		n.grow(101, 200, 1)
+		n.follow()
+		n.has("chain 0, fee 0, fee immature 0, alice balance 0, alice immature 0, bob balance 0, bob immature 0")
+		n.chain = a
+		n.bury(300)
+		n.follow()
+		n.has("chain -1000, fee 0, fee immature 0, alice balance 500, alice immature 0, bob balance 500, bob immature 0")
+		consistent(t, n.s)
+	})
+}
+
+// Blocks below the first that is rewarded were paid elsewhere, and are nobody's alarm.
+func TestStart(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		n := newNetwork(t, where)
+		n.set(SettingStart, "102", 0)
+		p := n.pool(1)
+		p.jobAt(101, 10)
+		p.find("bob", 30, true, out(1000, poolScript))
+		p.jobAt(102, 10)
+		p.find("bob", 30, true, out(500, poolScript))
+		p.over()
+		n.follow()
+		n.has("chain -500, fee immature 0, bob immature 500")
+		if list, err := n.s.Alarms(t.Context()); err != nil || len(list) != 0 {
+			t.Errorf("%+v, %v", list, err)
+		}
+		consistent(t, n.s)
+	})
+}
+
+// A script that somebody says is the pool's counts in blocks that are not rewarded yet,
+// and does not make those wrong that are.
+func TestScripts(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		n := newNetwork(t, where)
+		p := n.pool(1)
+		p.jobAt(101, 10)
+		p.find("bob", 30, true, out(1000, poolScript), out(7, []byte{0x51}))
+		p.jobAt(102, 10)
+		p.find("bob", 30, true, out(500, poolScript), out(7, []byte{0x52}))
+		n.follow()
+		n.set(SettingScripts, "52", 0)
+		p.over()
+		n.follow()
+		const want = "chain -1507, fee immature 0, bob immature 1507"
+		n.has(want)
+		n.set(SettingScripts, "51,52", 0)
+		n.bury(20)
+		n.follow()
+		n.has(want)
+		consistent(t, n.s)
+	})
+}
+
+// A reward is not posted where a setting, or what became of its block, has changed since
+// it was computed; and it is posted once, by whoever comes first.
+func TestChangedMeanwhile(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		n := newNetwork(t, where)
+		p := n.pool(1)
+		p.jobAt(101, 10)
+		hash := p.find("bob", 60, true, out(1000, poolScript))
+		n.follow()
+		block := func() (b poolBlock) {
+			t.Helper()
+			if err := n.s.db.Read(t.Context(), func(tx table.Tx) (err error) {
+				b, err = n.s.poolBlock(t.Context(), tx, hash, "")
+				return err
+			}); err != nil {
+				t.Fatal(err)
+			}
+			return b
+		}
+		b := block()
+		c, err := n.s.compute(t.Context(), &b, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.set(SettingFee, "20000", 0)
+		if told, err := n.s.postReward(t.Context(), &b, c); err == nil || !strings.Contains(err.Error(), "a setting was changed") {
+			t.Errorf("%q, %v", told, err)
+		}
+		n.has("")
+		if c, err = n.s.compute(t.Context(), &b, nil); err != nil {
+			t.Fatal(err)
+		}
+		a := slices.Clone(n.chain)
+		n.grow(101, 10, 1)
+		n.follow()
+		if told, err := n.s.postReward(t.Context(), &b, c); err != nil || told != "" {
+			t.Errorf("%q, %v", told, err)
+		}
+		n.has("")
+		n.chain = a
+		n.bury(10)
+		n.follow()
+		b = block()
+		for first := range 2 {
+			if told, err := n.s.postReward(t.Context(), &b, c); err != nil || (told == "") != (first > 0) {
+				t.Errorf("%q, %v", told, err)
+			}
+		}
+		n.has("chain -1000, fee immature 20, bob immature 980")
+	})
+}
+
+// Where the finder of a solo block mines to the pool's own script, its coins are counted
+// once: they are the pool's, and owed to the finder.
+func TestSoloToPool(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		n := newNetwork(t, where)
+		const miner = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
+		n.set(SettingScripts, "0014751e76e8199196d454941c45d1b3a323f1433bd6", 0)
+		p := n.pool(1)
+		p.solo = true
+		p.jobAt(101, 10)
+		script, err := hex.DecodeString("0014751e76e8199196d454941c45d1b3a323f1433bd6")
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.find(miner, 7, true, out(1000, script))
+		p.over()
+		n.follow()
+		n.has("chain -1000, fee immature 0, " + miner + " immature 1000")
+		consistent(t, n.s)
+	})
+}
+
+// What is held stays so until a person books it, also when a pool tells of it at last.
+func TestToldWhenHeld(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		n := newNetwork(t, where)
+		p := n.pool(1)
+		p.jobAt(101, 10)
+		job := p.job
+		hash := p.find("bob", 60, false, out(1000, poolScript))
+		p.over()
+		n.follow()
+		n.has("chain -1000, held 1000")
+		p.tell(&Batch{Blocks: []Block{{Hash: hash, Height: 101, Job: job.ID, Worker: 0, Difficulty: job.Difficulty, Reward: 1000, Found: p.now}}, Workers: []Worker{{User, "bob", "rig"}}})
+		n.follow()
+		n.has("chain -1000, held 1000")
+		if err := n.s.Book(t.Context(), "ann", hash, ToMiners); err != nil {
+			t.Fatal(err)
+		}
+		n.follow()
+		n.has("chain -1000, fee immature 0, held 0, bob immature 1000")
+		consistent(t, n.s)
+	})
+}
+
+// Case 23: solo shares at the block's own height, of the pool that found it, do not count.
+func TestSoloAtOwnHeight(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		n := newNetwork(t, where)
+		p := n.pool(1)
+		p.jobAt(101, 10)
+		p.share("alice", 20)
+		p.solo = true // its miner has switched
+		p.share("carol", 20)
+		p.solo = false
+		p.find("bob", 20, true, out(1000, poolScript))
+		p.over()
+		n.follow()
+		n.has("chain -1000, fee immature 0, alice immature 500, bob immature 500")
+		consistent(t, n.s)
+	})
+}

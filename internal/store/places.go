@@ -1,0 +1,160 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+
+	"ckpool/internal/rewards"
+	"ckpool/internal/store/table"
+)
+
+// places of jobs in the order of shares. That of a job is its height. Shares whose job's
+// record was lost are acknowledged like others, and stand at the height of the last job
+// before them that their pool told of.
+//
+// What comes after a block was rewarded, as from a node that stepped back or a pool that
+// was taken for gone, counts in later rewards alone: a place tells after which
+// transaction of the ledger it came.
+var (
+	places = &table.Table{Name: "places", Columns: join(columns(table.Integer, table.Key, "instance", "job"), columns(table.Integer, table.Keep, "height", "after"))}
+	// strayPlaces are those of jobs without a record, with the times of their shares' headers.
+	strayPlaces = &table.Table{Name: places.Name, Columns: join(places.Columns, columns(table.Integer, table.First, "least"), columns(table.Integer, table.Greatest, "most"))}
+)
+
+// placeJobs gives places to new jobs. One that had shares before it was told of keeps its own.
+func (a *application) placeJobs(ctx context.Context, fresh map[int64]int64) error {
+	if len(fresh) == 0 {
+		return nil
+	}
+	var ids, heights []int64
+	for id, height := range fresh {
+		ids, heights = append(ids, id), append(heights, height)
+	}
+	return a.place(ctx, places, ids, heights)
+}
+
+func (a *application) place(ctx context.Context, t *table.Table, jobs, heights []int64, times ...any) error {
+	var after int64
+	if err := one(ctx, a.tx, "select last from ledger_head", nil, &after); err != nil {
+		return err
+	}
+	n := len(jobs)
+	_, err := a.tx.Merge(ctx, t, t.Name, n, append(table.Rows{slices.Repeat([]int64{a.instance}, n), jobs, heights, slices.Repeat([]int64{after}, n)}, times...))
+	return err
+}
+
+// placeShares gives places to jobs that no record tells of and new shares name.
+func (a *application) placeShares(ctx context.Context, fates []fate) error {
+	type lost struct{ number, least, most int64 }
+	missing := map[int64]*lost{}
+	for i := range a.Shares {
+		if fates[i] != fresh {
+			continue
+		}
+		v := &a.Shares[i]
+		at := int64(v.NTime)
+		if l := missing[int64(v.Job)]; l != nil {
+			l.number, l.least, l.most = min(l.number, v.Number), min(l.least, at), max(l.most, at)
+		} else {
+			missing[int64(v.Job)] = &lost{v.Number, at, at}
+		}
+	}
+	ids := slices.Sorted(maps.Keys(missing))
+	if len(ids) == 0 {
+		return nil
+	}
+	if err := rows(ctx, a.tx, "select job from places where instance = $1 and most = 0 and job "+a.store.db.In(2), []any{a.instance, a.store.db.List(ids)}, func(scan func(...any) error) error {
+		var id int64
+		err := scan(&id)
+		delete(missing, id)
+		return err
+	}); err != nil || len(missing) == 0 {
+		return err
+	}
+	ids = slices.Sorted(maps.Keys(missing))
+	n := len(ids)
+	heights, least, most := make([]int64, n), make([]int64, n), make([]int64, n)
+	for i, id := range ids {
+		l := missing[id]
+		least[i], most[i] = l.least, l.most
+		// Of the last job before; where the pool told of none yet, of its first, or of any.
+		if err := one(ctx, a.tx, `select coalesce(
+			(select height from jobs where instance = $1 and (epoch < $2 or epoch = $2 and number < $3) order by history desc, epoch desc, number desc limit 1),
+			(select height from jobs where instance = $1 order by history, epoch, number limit 1), (select max(height) from places), 0)`,
+			[]any{a.instance, a.To.Epoch, l.number}, &heights[i]); err != nil {
+			return err
+		}
+	}
+	return a.place(ctx, strayPlaces, ids, heights, least, most)
+}
+
+// Stray is the work that an account did on jobs of a pool whose records were lost.
+type Stray struct {
+	Pool   string
+	Owner  Owner
+	Height int64 // at which it stands in the order of shares
+	Class
+}
+
+// Strays are all from a height to another, of those that came before a transaction of
+// the ledger; 0: of all.
+func (s *Store) Strays(ctx context.Context, from, to, before int64) (list []Stray, err error) {
+	value := s.db.Sum(table.Column{Name: "p.accepted_work", Kind: table.Exact, Merge: table.Add})
+	count := s.db.Sum(table.Column{Name: "p.accepted", Merge: table.Add})
+	if before == 0 {
+		before = nowhere
+	}
+	at := map[Stray]int{}
+	err = s.db.Read(ctx, func(tx table.Tx) error {
+		for _, of := range []string{jobSums.Name, pending.Name} {
+			if err := rows(ctx, tx, "select i.name, a.kind, a.folded, l.height, "+count+", "+value+" from places l join instances i on i.id = l.instance join "+of+
+				` p on p.instance = l.instance and p.job = l.job join workers w on w.id = p.worker join accounts a on a.id = w.account
+				where l.most > 0 and l.height >= $1 and l.height <= $2 and l.after < $3 and p.accepted > 0 and not exists (select 1 from jobs j where j.instance = l.instance and j.id = l.job)
+				group by i.name, a.kind, a.folded, l.height`, []any{from, to, before}, func(scan func(...any) error) error {
+				var v Stray
+				var c Class
+				err := scan(&v.Pool, &v.Owner.Kind, &v.Owner.Name, &v.Height, &c.Count, table.Amount{To: &c.Work})
+				k, ok := at[v]
+				if !ok {
+					k = len(list)
+					at[v], list = k, append(list, v)
+				}
+				list[k].add(c)
+				return err
+			}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	slices.SortFunc(list, func(a, b Stray) int {
+		return cmp.Or(cmp.Compare(a.Height, b.Height), cmp.Compare(a.Pool, b.Pool), a.Owner.compare(b.Owner))
+	})
+	return list, err
+}
+
+// still keeps all journals where they are until the end of tx, and tells whether the
+// places that a reward was computed from are the same.
+func (s *Store) still(ctx context.Context, tx table.Tx, c *computation) (bool, error) {
+	// In the order in which a journal is registered and stored.
+	for _, query := range []string{"select network from ckdb", "select id from instances order by id"} {
+		if err := rows(ctx, tx, query+s.db.Lock(), nil, func(func(...any) error) error { return nil }); err != nil {
+			return false, err
+		}
+	}
+	n, err := countPlaces(ctx, tx, c.Reward)
+	return n == c.places, err
+}
+
+// countPlaces are those that a reward may have been computed from. There are only ever
+// more of them.
+func countPlaces(ctx context.Context, tx table.Tx, r *rewards.Reward) (n int64, err error) {
+	lowest := int64(0)
+	if r.Window.Full {
+		lowest = r.Window.Lowest
+	}
+	err = one(ctx, tx, "select count(*) from places where height >= $1 and height <= $2", []any{lowest, r.Block.Height}, &n)
+	return n, err
+}

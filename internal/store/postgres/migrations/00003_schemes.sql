@@ -1,0 +1,4 @@
+-- +goose Up
+-- Money is made of sums: shares of different schemes are never summed together.
+alter table pending add column scheme bigint not null default 0;
+alter table job_sums add column scheme bigint not null default 0;

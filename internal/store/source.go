@@ -1,0 +1,354 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"iter"
+	"math/big"
+	"slices"
+	"strings"
+
+	"ckpool/difficulty"
+	"ckpool/internal/rewards"
+	"ckpool/internal/store/table"
+	"ckpool/work"
+)
+
+// shareSource gives the shares that count for a block. It reads sums of whole heights, and
+// single shares of the one height that is asked for, and keeps neither.
+type shareSource struct {
+	store *Store
+	tx    table.Tx // a snapshot, of which one query can be open
+	block finding
+	// rewarded is the number of the block's reward in the ledger: what came later does not
+	// count; 0: it has none yet.
+	rewarded int64
+	// previous is the pool's block that the shares come after; without one there is no
+	// height, and all count.
+	previous         *finding
+	previousName     string // of its block, as people write it
+	previousRewarded int64  // number of its reward
+}
+
+// finding is a share that is a block.
+type finding struct {
+	height   int64
+	instance int64 // 0: not known, and so no share
+	id       rewards.Instance
+	at       Position // of its record; zero: the share is not known
+	account  rewards.Account
+	solo     bool
+	network  difficulty.Exact
+}
+
+// chunk is how many heights are summed up in one query at first; then twice as many.
+const (
+	firstChunk = 16
+	mostChunk  = 256
+)
+
+// Sums implements rewards.Source.
+func (s *shareSource) Sums(ctx context.Context) iter.Seq2[rewards.Sum, error] {
+	return func(yield func(rewards.Sum, error) bool) {
+		lowest, least := int64(0), int64(0)
+		if s.previous != nil {
+			least = s.previous.height + 1
+		}
+		err := one(ctx, s.tx, "select coalesce(min(height), 0) from places", nil, &lowest)
+		if err == nil {
+			err = s.ownHeight(ctx, yield)
+		}
+		for high, size := s.block.height-1, int64(firstChunk); err == nil && high >= max(lowest, least); {
+			low := max(high-size+1, lowest, least)
+			err = s.sums(ctx, "j.height >= $1 and j.height <= $2", []any{low, high}, yield)
+			high, size = low-1, min(2*size, mostChunk)
+			if err == nil && high > lowest { // there may be none for long
+				err = one(ctx, s.tx, "select coalesce(max(height), -1) from places where height <= $1", []any{high}, &high)
+			}
+		}
+		if err == nil && s.previous != nil && s.previous.at != (Position{}) {
+			// Of the previous block's own height, what came after it.
+			err = s.single(ctx, s.previous, true, yield)
+		}
+		if err == nil && s.previous != nil {
+			err = s.late(ctx, yield)
+		}
+		if err != nil && err != errEnough {
+			yield(rewards.Sum{}, err)
+		}
+	}
+}
+
+// late gives what came after the previous block was rewarded, of heights up to its own, as
+// if it were of that. What its own pool had at its height single gives.
+func (s *shareSource) late(ctx context.Context, yield func(rewards.Sum, error) bool) error {
+	of := s.previous
+	where, args := "j.height <= $1 and j.after >= $2", []any{of.height, s.previousRewarded}
+	if of.at != (Position{}) {
+		where, args = where+" and not (j.height = $1 and j.instance = $3)", append(args, of.instance)
+	}
+	return s.sums(ctx, where, args, func(v rewards.Sum, err error) bool {
+		v.Height = of.height
+		return yield(v, err)
+	})
+}
+
+// errEnough tells that no more is wanted.
+var errEnough = fmt.Errorf("enough")
+
+// ownHeight gives what counts at the block's height.
+func (s *shareSource) ownHeight(ctx context.Context, yield func(rewards.Sum, error) bool) error {
+	if s.block.at == (Position{}) { // nobody can tell which came after it
+		return s.sums(ctx, "j.height = $1", []any{s.block.height}, yield)
+	}
+	if err := s.single(ctx, &s.block, false, yield); err != nil {
+		return err
+	}
+	return s.sums(ctx, "j.height = $1 and j.instance <> $2", []any{s.block.height, s.block.instance}, yield)
+}
+
+// counted is the condition of places j that count.
+func (s *shareSource) counted() string {
+	if s.rewarded == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" and j.after < %d", s.rewarded)
+}
+
+// sums gives the sums of jobs by height, the highest first.
+func (s *shareSource) sums(ctx context.Context, where string, args []any, yield func(rewards.Sum, error) bool) error {
+	value := s.store.db.Sum(table.Column{Name: "p.accepted_work", Kind: table.Exact, Merge: table.Add})
+	var parts []string
+	for _, of := range []string{jobSums.Name, pending.Name} {
+		// By numbers first: names are longer, and rows of sums many.
+		parts = append(parts, fmt.Sprintf(`select g.height, i.uid, a.kind, a.folded, g.work from
+			(select j.height as height, p.instance as instance, w.account as account, %s as work from places j
+				join %s p on p.instance = j.instance and p.job = j.job join workers w on w.id = p.worker
+				where %s%s and p.scheme = 0 and p.accepted > 0 group by j.height, p.instance, w.account) g
+			join accounts a on a.id = g.account join instances i on i.id = g.instance`, value, of, where, s.counted()))
+	}
+	return rows(ctx, s.tx, strings.Join(parts, " union all ")+" order by 1 desc", args, func(scan func(...any) error) error {
+		var v rewards.Sum
+		var uid []byte
+		err := scan(&v.Height, &uid, &v.Account.Kind, &v.Account.Name, table.Amount{To: &v.Work})
+		copy(v.Instance[:], uid)
+		if err == nil && !yield(v, nil) {
+			err = errEnough
+		}
+		return err
+	})
+}
+
+// single gives the sums of the shares of a block's instance at its height that came up to
+// it, or after it.
+func (s *shareSource) single(ctx context.Context, of *finding, after bool, yield func(rewards.Sum, error) bool) error {
+	from, args, err := s.sharesAt(ctx, s.tx, of.height, of.instance)
+	if err != nil || from == "" {
+		return err
+	}
+	order := "(x.epoch < $3 or x.epoch = $3 and x.number <= $4)"
+	if after {
+		order = "(x.epoch > $3 or x.epoch = $3 and x.number > $4)"
+	}
+	value := s.store.db.Sum(table.Column{Name: "x.credit", Kind: table.Exact, Merge: table.Add})
+	return rows(ctx, s.tx, "select a.kind, a.folded, "+value+" from "+from+" join workers w on w.id = x.worker join accounts a on a.id = w.account where x.scheme = 0 and "+order+
+		" group by a.kind, a.folded", append(args, of.at.Epoch, of.at.Number), func(scan func(...any) error) error {
+		v := rewards.Sum{Height: of.height, Instance: of.id}
+		err := scan(&v.Account.Kind, &v.Account.Name, table.Amount{To: &v.Work})
+		if err == nil && !yield(v, nil) {
+			err = errEnough
+		}
+		return err
+	})
+}
+
+// Shares implements rewards.Source.
+func (s *shareSource) Shares(ctx context.Context, height int64, of rewards.Instance) iter.Seq2[rewards.Share, error] {
+	return func(yield func(rewards.Share, error) bool) {
+		// On a connection of its own: several are read at once.
+		err := s.store.db.Read(ctx, func(tx table.Tx) error {
+			var instance int64
+			if err := one(ctx, tx, "select id from instances where uid = $1", []any{of[:]}, &instance); err != nil {
+				return err
+			}
+			from, args, err := s.sharesAt(ctx, tx, height, instance)
+			if err != nil || from == "" {
+				return err
+			}
+			where := ""
+			if b := &s.block; height == b.height && instance == b.instance && b.at != (Position{}) {
+				where = " and (x.epoch < $3 or x.epoch = $3 and x.number <= $4)"
+				args = append(args, b.at.Epoch, b.at.Number)
+			}
+			value := s.store.db.Same(table.Column{Name: "x.credit", Kind: table.Exact})
+			return rows(ctx, tx, "select a.kind, a.folded, "+value+" from "+from+" join workers w on w.id = x.worker join accounts a on a.id = w.account where x.scheme = 0"+where+
+				" order by x.epoch, x.number", args, func(scan func(...any) error) error {
+				var v rewards.Share
+				err := scan(&v.Account.Kind, &v.Account.Name, table.Amount{To: &v.Work})
+				if err == nil && !yield(v, nil) {
+					err = errEnough
+				}
+				return err
+			})
+		})
+		if err != nil && err != errEnough {
+			yield(rewards.Share{}, err)
+		}
+	}
+}
+
+// sharesAt is what follows "from" for the single shares of an instance at a height, x,
+// with two arguments; "" where there are none.
+func (s *shareSource) sharesAt(ctx context.Context, tx table.Tx, height, instance int64) (from string, args []any, err error) {
+	// A share's time is one that its job allows.
+	least, most := int64(1)<<40, int64(-1)
+	if err := rows(ctx, tx, "select coalesce(k.ntime, 0), coalesce(k.record, $3), j.least, j.most from places j left join jobs k on k.instance = j.instance and k.id = j.job where j.instance = $1 and j.height = $2"+s.counted(),
+		[]any{instance, height, []byte{}}, func(scan func(...any) error) error {
+			var ntime, first, last int64
+			var record []byte
+			if err := scan(&ntime, &record, &first, &last); err != nil {
+				return err
+			}
+			if last > 0 { // as its shares are
+				least, most = min(least, first), max(most, last)
+			}
+			if ntime == 0 {
+				return nil
+			}
+			least, most = min(least, ntime), max(most, ntime)
+			if len(record) > 0 {
+				var r work.JobReader
+				j, err := r.Read(record)
+				if err != nil {
+					return err
+				}
+				most = max(most, int64(j.NTimeMax))
+			} else {
+				most = max(most, ntime+secondsPerDay)
+			}
+			return nil
+		}); err != nil || most < 0 {
+		return "", nil, err
+	}
+	kept, _, err := s.store.days(ctx, tx)
+	if err != nil {
+		return "", nil, err
+	}
+	var parts []string
+	for _, day := range kept {
+		if day < least/secondsPerDay || day > most/secondsPerDay {
+			continue
+		}
+		parts = append(parts, fmt.Sprintf("select * from %s where instance = $1 and ntime >= %d and ntime <= %d and job in (select j.job from places j where j.instance = $1 and j.height = $2%s)",
+			dayTable(day), least, most, s.counted()))
+	}
+	if len(parts) == 0 {
+		return "", nil, nil
+	}
+	return "(" + strings.Join(parts, " union all ") + ") x", []any{instance, height}, nil
+}
+
+// findShare finds the share that is a block. Where it is not there, the pool's word says
+// who found it.
+func (s *Store) findShare(ctx context.Context, tx table.Tx, b *poolBlock) (f finding, err error) {
+	f.height = b.Height
+	const who = " join workers w on w.id = x.worker join accounts a on a.id = w.account join instances i on i.id = x.instance join jobs j on j.instance = x.instance and j.id = x.job"
+	network := s.db.Same(table.Column{Name: "j.difficulty", Kind: table.Exact})
+	read := func(query string, args ...any) error {
+		return rows(ctx, tx, query, args, func(scan func(...any) error) error {
+			var uid, record []byte
+			var scheme int64
+			err := scan(&f.instance, &uid, &f.at.Epoch, &f.at.Number, &f.account.Kind, &f.account.Name, &scheme, table.Amount{To: &f.network}, &record)
+			if scheme < 0 { // that of the job
+				script, bad := payoutScript(record)
+				f.solo, err = bad == nil && script == nil, cmp.Or(err, bad)
+			} else {
+				f.solo = scheme == 1
+			}
+			copy(f.id[:], uid)
+			return err
+		})
+	}
+	kept, _, err := s.days(ctx, tx)
+	if err != nil {
+		return f, err
+	}
+	if day := dayOf(uint32(b.ntime)); slices.Contains(kept, day) {
+		if err := read("select x.instance, i.uid, x.epoch, x.number, a.kind, a.folded, x.scheme, "+network+", j.record from "+dayTable(day)+" x"+who+
+			" where x.ntime = $1 and x.hash = $2 and j.height = $3", b.ntime, b.Hash[:16], b.Height); err != nil || f.instance != 0 {
+			return f, err
+		}
+		// Where its job's record was lost, any job of that height tells the difficulty.
+		lost := strings.Replace(who, "join jobs j on j.instance = x.instance and j.id = x.job",
+			"join places l on l.instance = x.instance and l.job = x.job and l.most > 0 join (select * from jobs where height = $3 order by instance, id limit 1) j on true", 1)
+		if err := read("select x.instance, i.uid, x.epoch, x.number, a.kind, a.folded, x.scheme, "+network+", j.record from "+dayTable(day)+" x"+lost+
+			" where x.ntime = $1 and x.hash = $2 and not exists (select 1 from jobs k where k.instance = x.instance and k.id = x.job)", b.ntime, b.Hash[:16], b.Height); err != nil {
+			return f, err
+		}
+		if f.instance != 0 {
+			return f, one(ctx, tx, "select l.height from "+dayTable(day)+" x join places l on l.instance = x.instance and l.job = x.job where x.ntime = $1 and x.hash = $2",
+				[]any{b.ntime, b.Hash[:16]}, &f.height)
+		}
+	}
+	err = read("select x.instance, i.uid, 0, 0, coalesce(a.kind, 'user'), coalesce(a.folded, '*'), -1, "+network+", j.record from blocks x"+
+		strings.Replace(who, " join workers w on w.id = x.worker join accounts", " left join workers w on w.id = x.worker left join accounts", 1)+" where x.hash = $1", b.Hash[:])
+	return f, err
+}
+
+// needed is the first day whose shares a reward may still ask for one by one: those of
+// the height at which the window begins of the oldest block that is not rewarded, or of
+// one that would be found now, or of the last block of a proportional round. It is
+// after all days where no chain is followed and nobody is rewarded.
+func (s *Store) needed(ctx context.Context, tx table.Tx) (day int64, err error) {
+	const never = int64(1) << 40
+	var start, tip int64
+	if err := one(ctx, tx, "select start from chain_head", nil, &start); err != nil || start == nowhere {
+		return never, err
+	}
+	if err := one(ctx, tx, "select coalesce(max(height), -1) from jobs where length(record) > 0", nil, &tip); err != nil || tip < 0 {
+		return never, err
+	}
+	oldest, network := tip, difficulty.Exact{}
+	if err := one(ctx, tx, "select height from chain_blocks where rewarded = 0 and state <> 'orphaned' and height <= $1 order by height limit 1", []any{tip}, &oldest); err != nil {
+		return 0, err
+	}
+	if err := one(ctx, tx, "select "+s.db.Same(table.Column{Name: "difficulty", Kind: table.Exact})+" from jobs where height = $1 limit 1", []any{tip}, table.Amount{To: &network}); err != nil {
+		return 0, err
+	}
+	lowest := oldest
+	src := &shareSource{store: s, tx: tx, block: finding{height: oldest + 1}}
+	p, err := s.parameters(ctx, tx, &poolBlock{Place: Place{Height: oldest + 1}, found: now()}, src)
+	if err != nil {
+		return 0, err
+	}
+	if p.Scheme == rewards.Proportional {
+		lowest = p.Previous
+	} else {
+		// Twice: the difficulty may rise, and reach further back, before another is found.
+		n := new(big.Int).Mul(units(p.Times), units(network))
+		n.Mul(n, big.NewInt(2)).Quo(n, big.NewInt(1_000_000_000_000)).Add(n, units(p.Add))
+		for sum, err := range src.Sums(ctx) {
+			if err != nil {
+				return 0, err
+			}
+			if sum.Height < lowest {
+				if n.Sign() <= 0 {
+					break
+				}
+				lowest = sum.Height
+			}
+			n.Sub(n, units(sum.Work))
+		}
+	}
+	// A share's time is not before its job's.
+	day = never
+	err = one(ctx, tx, "select coalesce(min(coalesce(k.ntime, j.least)) / 86400, $2) from places j left join jobs k on k.instance = j.instance and k.id = j.job where j.height >= $1", []any{lowest, never}, &day)
+	return day, err
+}
+
+func units(x difficulty.Exact) *big.Int {
+	high, low := x.Units()
+	n := new(big.Int).SetUint64(high)
+	return n.Lsh(n, 64).Add(n, new(big.Int).SetUint64(low))
+}
