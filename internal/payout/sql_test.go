@@ -203,7 +203,7 @@ func (b *book) Ledger() map[string]int64 {
 func (b *book) Postings() (n int) {
 	db := b.db()
 	defer db.Close()
-	if err := db.QueryRowContext(b.t.Context(), "select count(*) from ledger where kind in ('payout', 'confirmed', 'bump')").Scan(&n); err != nil {
+	if err := db.QueryRowContext(b.t.Context(), "select count(*) from ledger where kind in ('payout', 'confirmed', 'bump', 'returned')").Scan(&n); err != nil {
 		b.t.Fatal(err)
 	}
 	return n

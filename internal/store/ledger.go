@@ -44,6 +44,7 @@ const (
 	Payout     Posting = "payout"     // debit of what is about to be sent
 	Confirmed  Posting = "confirmed"  // what was sent is in the chain
 	Bump       Posting = "bump"       // another fee than was posted
+	Returned   Posting = "returned"   // all of a payout that never will be confirmed, back
 	Correction Posting = "correction" // by a person; of one other transaction, once
 )
 

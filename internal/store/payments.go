@@ -278,6 +278,9 @@ func standingOf(p *payout.Payment) string {
 	text := fmt.Sprintf("%s, %d satoshis to %d addresses", p.State, payout.Debits(p.Outputs), len(p.Outputs))
 	if n := len(p.Versions); n > 0 {
 		text += ", transaction " + p.Versions[n-1].Txid
+		if p.State == payout.Cancelled {
+			text += ": " + p.Reason
+		}
 	}
 	return text
 }
@@ -523,7 +526,7 @@ func (b *Payments) checkPayments(ctx context.Context, tx table.Tx, tell func(str
 		return "coalesce((select " + b.store.db.Sum(table.Column{Name: column, Merge: table.Add}) + " from "
 	}
 	debits := sum("o.debit") + "payment_outputs o where o.payment = p.id), 0)"
-	debited := sum("e.amount") + "ledger t join ledger_entries e on e.number = t.number where t.kind = 'payout' and t.reference = 'payment ' || p.id and e.book = 'paying'), 0)"
+	debited := "-" + sum("e.amount") + "ledger t join ledger_entries e on e.number = t.number where t.kind in ('payout', 'returned') and t.reference = 'payment ' || p.id and e.book = 'balance'), 0)"
 	if err := rows(ctx, tx, "select p.id, p.state, "+debits+", "+debited+" from payments p order by p.id", nil, func(scan func(...any) error) error {
 		var id, want, have int64
 		var state payout.State
@@ -549,8 +552,8 @@ func (b *Payments) checkPayments(ctx context.Context, tx table.Tx, tell func(str
 		return err
 	}
 	spent := "v.fee + " + sum("a.amount") + "payment_amounts a where a.payment = v.payment and a.version = v.number), 0)"
-	left := sum("e.amount") + "ledger t join ledger_entries e on e.number = t.number where e.book = 'chain' and t.kind in ('confirmed', 'bump') and (t.reference = 'payment ' || p.id or t.reference like 'payment ' || p.id || ' %')), 0)"
-	if err := rows(ctx, tx, "select p.id, "+spent+", "+left+" from payments p join payment_versions v on v.payment = p.id and v.txid = p.booked order by p.id", nil, func(scan func(...any) error) error {
+	left := sum("e.amount") + "ledger t join ledger_entries e on e.number = t.number where e.book = 'chain' and t.kind in ('confirmed', 'bump', 'returned') and (t.reference = 'payment ' || p.id or t.reference like 'payment ' || p.id || ' %')), 0)"
+	if err := rows(ctx, tx, "select p.id, case when p.state = 'cancelled' then 0 else "+spent+" end, "+left+" from payments p join payment_versions v on v.payment = p.id and v.txid = p.booked order by p.id", nil, func(scan func(...any) error) error {
 		var id, want, have int64
 		err := scan(&id, &want, &have)
 		if want != have {

@@ -379,8 +379,8 @@ func (w *Wallet) testAccept(ctx context.Context, v *view, p params) (any, error)
 
 func (w *Wallet) sinceBlock(ctx context.Context, v *view, p params) (any, error) {
 	var since string
-	target := int64(1)
-	if err := errors.Join(p.get(0, &since), p.get(1, &target)); err != nil {
+	target, change := int64(1), false
+	if err := errors.Join(p.get(0, &since), p.get(1, &target), p.get(4, &change)); err != nil {
 		return nil, err
 	}
 	var genesis string
@@ -406,7 +406,7 @@ func (w *Wallet) sinceBlock(ctx context.Context, v *view, p params) (any, error)
 			confirmations = v.confirmations(height)
 		}
 		for i, o := range tx.TxOut {
-			if !w.own(o.PkScript) {
+			if change || !w.own(o.PkScript) {
 				list = append(list, map[string]any{"category": "send", "amount": money(-o.Value), "vout": i, "txid": txid, "confirmations": confirmations, "abandoned": false})
 			}
 		}
