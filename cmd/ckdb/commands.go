@@ -64,6 +64,7 @@ func init() { // they list each other
 		{"export block", "HEIGHT", "all that a reward is computed from, and the result, a JSON object in a line each", 1, 1, (*call).export},
 		{"verify", "FILE", "compute the reward in a file of \"export block\" anew, without a database; - is standard input", 1, 1, (*call).verify},
 		{"balances", "", "what each account is owed, mature and not, and with --json the pool's own books", 0, 0, (*call).balances},
+		{"correct", "NUMBER FROM TO SATOSHIS REASON", "correct a transaction of the ledger, once: what one account has too much is the other's, - is the pool; the numbers are those of \"explain\"", 5, many, (*call).correct},
 		{"payout plan", "", "who would be paid what, and who not, and why; changes nothing", 0, 0, (*call).payoutPlan},
 		{"payout send", "[ID]", "plan, sign with the node's wallet and send; or send on what is under way", 0, 1, (*call).payoutSend},
 		{"payout export", "FILE [ID]", "plan, and write the unsigned PSBT for a signer elsewhere; further ones to FILE.2 and so on", 1, 2, (*call).payoutExport},
