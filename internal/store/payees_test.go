@@ -9,6 +9,7 @@ import (
 
 	"github.com/btcsuite/btcd/wire/v2"
 
+	"ckpool/internal/ownership"
 	"ckpool/internal/payout"
 )
 
@@ -69,9 +70,56 @@ func TestPayees(t *testing.T) {
 		if plan, err := payout.Make(list, settings); err != nil || len(plan.Payments) != 0 || len(plan.Left) != 4 {
 			t.Errorf("%+v, %v", plan, err)
 		}
-		to, err := s.AccountsPaid(t.Context(), []string{address, parts[0].Address, "script 51"})
-		if err != nil || len(to) != 2 || to[address] == 0 || to[parts[0].Address] == 0 || to[address] == to[parts[0].Address] {
-			t.Errorf("%v, %v", to, err)
+	})
+}
+
+// Who is debited for what went to an address: who has proved it, before who mines under
+// it, before who only named it, and that one only where a payment was to pay him there.
+func TestAccountsPaid(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		s, _ := registered(t, where, 1)
+		people(t, s, "zoe", "bob")
+		const key = 7
+		_, mined := keyOf(t, key)
+		const named = "moZGzkhP4BRTf2cUcXgaYbcTBk4FMtdSTN"
+		at := func() string {
+			t.Helper()
+			to, err := s.AccountsPaid(t.Context(), []string{mined, named, "script 51"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			text := fmt.Sprintf("%s / %s", to[mined].Owner, to[named].Owner)
+			if to[mined].Number == 0 || (to[named].Number == 0) != (to[named].Owner == Owner{}) || to["script 51"] != (Paid{}) {
+				t.Errorf("%+v", to)
+			}
+			if to[named].Named != (Owner{}) {
+				text += " named by " + to[named].Named.String()
+			}
+			return text
+		}
+		parts := []Part{{mined, 500_000}, {named, 500_000}}
+		// Zoe names an address before its owner mines under it.
+		if _, err := s.SetAddresses(t.Context(), AddressChange{Owner: user("zoe"), Parts: parts, By: "zoe"}); err != nil {
+			t.Fatal(err)
+		}
+		mines(t, s, mined)
+		if got, want := at(), "address "+mined+" /   named by user zoe"; got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+		// She was to be paid there.
+		if _, err := s.Payments().Begin(t.Context(), "op", []payout.Payment{{Outputs: []payout.Output{{Account: 1, Name: "zoe", Address: named, Script: []byte{1}, Debit: 10, Amount: 10}}}}); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := at(), "address "+mined+" / user zoe"; got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+		// Bob has the key of the address.
+		parts = []Part{{mined, Whole}}
+		if _, err := s.SetAddresses(t.Context(), AddressChange{Owner: user("bob"), Parts: parts, By: "bob", Proofs: []*ownership.Proof{proof(t, key, "bob", AddressWhat(parts))}}); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := at(), "user bob / user zoe"; got != want {
+			t.Errorf("%q, want %q", got, want)
 		}
 	})
 }
