@@ -72,6 +72,22 @@ func (b *book) Credit(account, amount int64) {
 	}
 }
 
+func (b *book) PaidTo(account int64, addresses ...string) {
+	b.t.Helper()
+	db := b.db()
+	defer db.Close()
+	run := func(query string, args ...any) {
+		if _, err := db.ExecContext(b.t.Context(), query, args...); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+	run("insert into address_sets (number, account, since, at, by) values ($1, $1, 0, 0, 'op')", account)
+	for _, a := range addresses {
+		run("insert into address_parts (number, address, ppm) values ($1, $2, $3)", account, a, store.Whole/len(addresses))
+		run("insert into address_owners (address, account, proved, at) values ($1, $2, 0, 0)", a, account)
+	}
+}
+
 func (b *book) db() *sql.DB {
 	b.t.Helper()
 	driver, where := "pgx", b.where

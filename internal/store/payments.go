@@ -285,18 +285,36 @@ func standingOf(p *payout.Payment) string {
 	return text
 }
 
-// payable refuses to pay an account that is locked or held since the payment was planned.
+// payable refuses to pay an account that is locked or held since the payment was planned,
+// or paid elsewhere: an address that was changed holds until the change does.
 func (b *Payments) payable(ctx context.Context, tx table.Tx, p *payout.Payment) error {
 	ids := make([]int64, len(p.Outputs))
 	for i, o := range p.Outputs {
 		ids[i] = o.Account
 	}
-	return rows(ctx, tx, "select name from accounts where id "+b.store.db.In(1)+" and (locked > 0 or held > 0) order by id limit 1", []any{b.store.db.List(ids)}, func(scan func(...any) error) error {
+	sets, err := addressSets(ctx, tx, "s.account "+b.store.db.In(1), b.store.db.List(ids))
+	if err != nil {
+		return err
+	}
+	at := now()
+	return rows(ctx, tx, "select id, kind, folded, name, locked + held from accounts where id "+b.store.db.In(1)+" order by id", []any{b.store.db.List(ids)}, func(scan func(...any) error) error {
+		var id, stopped int64
+		var o Owner
 		var name string
-		if err := scan(&name); err != nil {
+		if err := scan(&id, &o.Kind, &o.Name, &name, &stopped); err != nil {
 			return err
 		}
-		return fmt.Errorf("payment %d would pay %s, who is locked or held by now; nothing was debited: cancel it and plan again", p.ID, name)
+		const remedy = "nothing was debited: cancel it and plan again"
+		if stopped > 0 {
+			return fmt.Errorf("payment %d would pay %s, who is locked or held by now; %s", p.ID, name, remedy)
+		}
+		parts := holding(sets[o], o, at).Parts
+		for _, to := range p.Outputs {
+			if to.Account == id && !slices.ContainsFunc(parts, func(part Part) bool { return part.Address == to.Address }) {
+				return fmt.Errorf("payment %d would pay %s to %s, where he is not paid any more; %s", p.ID, name, to.Address, remedy)
+			}
+		}
+		return nil
 	})
 }
 
