@@ -49,7 +49,7 @@ func init() { // they list each other
 		{"user unhold", "NAME", "pay it again", 1, 1, (*call).unhold},
 		{"user address", "NAME [ADDRESS[=PERCENT]...]", "show where a user is paid, or say it; a change waits some days", 1, many, (*call).addresses},
 		{"user prove", "NAME CHANGE...", "print the text that the owner of an address signs for a change: addresses as for \"user address\", or minimum SATOSHIS; or make the change, by that text and --signature", 2, many, (*call).prove},
-		{"user fee", "NAME [FEE]", "show what the pool keeps of a user's rewards, or set it, such as 0.9% or 9000 millionths, from now on or --from", 1, 2, (*call).fee},
+		{"user fee", "NAME [FEE]", "show what the pool keeps of a user's rewards, or set it, such as 0.9% or 9000ppm, millionths, from now on or --from", 1, 2, (*call).fee},
 		{"user role", "NAME ROLE", "make a user admin, accountant, support, reader, or member again, who sees its own account alone", 2, 2, (*call).setRole},
 		{"user totp", "NAME offer|confirm CODE|off|codes", "one-time codes beside a password: make a secret for an app, try a code of it, which puts it in force and prints recovery codes; end them; print new recovery codes", 2, many, (*call).oneTimeCodes},
 		{"user token", "NAME add SCOPES DAYS TEXT|list|revoke NUMBER", "tokens of programs: make one for some of what its user may do, with commas between, and say what it is for; list them; end one", 2, many, (*call).tokens},
