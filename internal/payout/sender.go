@@ -634,6 +634,10 @@ func (s *Sender) Bump(ctx context.Context, id, rate int64) (Payment, error) {
 	if err := s.guard(ctx, ""); err != nil {
 		return p, err
 	}
+	// The wallet bumps what it has: a version that was stored may never have been sent.
+	if p, err = s.transmit(ctx, p); err != nil {
+		return p, err
+	}
 	last := p.Versions[len(p.Versions)-1]
 	f, err := s.Wallet.Bump(ctx, last.Txid, rate)
 	if err != nil {
