@@ -28,8 +28,9 @@ pays it from the wallet of that node; where money moves you are asked.
 
 With a command it shows what is stored, while it runs or not, and changes nothing but
 with "user add" and those after it, which say who may mine, and with "set NAME VALUE",
-"block" and "retire", which are about rewards and are kept in an audit log, and with "payout". The database of the running
-instance is asked for by its socket; --db names another.
+"block", "retire" and "correct", which are about rewards and are kept in an audit log, and
+with "payout". The database of the running instance is asked for by its socket; --db names
+another.
 
 Long options may be abbreviated as long as they are unique.`,
 		Options: getopt.List(new(flags).set()),

@@ -582,9 +582,14 @@ func (c *call) payoutBook(ctx context.Context) error {
 		}{v.Txid, v.Fee, []output{}}
 		for i := range v.Outputs {
 			o := &v.Outputs[i]
+			paid := accounts[o.Address]
+			o.Account = paid.Number
 			whose := "the pool"
-			if o.Account = accounts[o.Address]; o.Account != 0 {
-				whose = o.Address
+			switch {
+			case paid.Number != 0:
+				whose = paid.Owner.String()
+			case paid.Named.Name != "":
+				whose += "; " + paid.Named.String() + " names the address and has not proved it"
 			}
 			answer.Outputs = append(answer.Outputs, output{o.Amount, whose, o.Address})
 		}

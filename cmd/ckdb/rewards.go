@@ -580,6 +580,47 @@ func (c *call) explainUser(ctx context.Context) error {
 	})
 }
 
+// correct moves money from one account to another, as the correction of a transaction.
+func (c *call) correct(ctx context.Context) error {
+	number, err := strconv.ParseInt(c.args[0], 10, 64)
+	if err != nil || number < 1 {
+		return fmt.Errorf("%q is no transaction of the ledger: want its number, \"ckdb explain user NAME\" lists them", c.args[0])
+	}
+	amount, err := strconv.ParseInt(c.args[3], 10, 64)
+	if err != nil || amount < 1 {
+		return fmt.Errorf("%q: want satoshis, 1 or more", c.args[3])
+	}
+	reason := strings.Join(c.args[4:], " ")
+	return c.with(ctx, func(s *store.Store) error {
+		var owners [2]store.Owner
+		names := [2]string{"the pool", "the pool"}
+		for i, name := range c.args[1:3] {
+			if name == "-" {
+				continue
+			}
+			if owners[i], err = ownerNamed(ctx, s, name); err != nil {
+				return err
+			}
+			names[i] = owners[i].String()
+		}
+		list, err := s.Ledger(ctx, number-1, 1)
+		if err != nil {
+			return err
+		}
+		if len(list) == 1 {
+			text := fmt.Sprintf("correct number %d, %s of %s: %d satoshis of %s are to be those of %s?", number, list[0].Kind, list[0].Reference, amount, names[0], names[1])
+			if err := c.confirm(page.OneLine(text)); err != nil {
+				return err
+			}
+		} // else the ledger says so
+		posted, err := s.Correct(ctx, person(), number, owners[0], owners[1], amount, reason)
+		if err != nil {
+			return err
+		}
+		return c.done(fmt.Sprintf("corrected, as number %d: %d satoshis of %s are those of %s", posted.Number, amount, names[0], names[1]))
+	})
+}
+
 // ownPosting is what a transaction of the ledger adds to the books of one account.
 type ownPosting struct {
 	Number   int64  `json:"number"`

@@ -24,7 +24,7 @@ var meanings = map[string]string{
 	store.SettingScheme:   "how a block is divided, pplns or proportional; a solo pool's are always its finder's",
 	store.SettingTimes:    "of the network's difficulty, that a pplns window has",
 	store.SettingAdd:      "difficulty that it has besides",
-	store.SettingFee:      "of a block, in millionths; 0.9% is 9000",
+	store.SettingFee:      "of a block, in millionths; 0.9% is 9000ppm",
 	store.SettingPayer:    "who pays the network's fee of a payout, pool or users",
 	store.SettingLeast:    "satoshis that an account must have to be paid",
 	store.SettingFeeMost:  "satoshis of the network's fee of one payout at most",
@@ -246,18 +246,26 @@ func begin(v *store.Setting, text string, all []store.Setting) error {
 	return fmt.Errorf("--from %q: want a height, such as 900000, or a time, such as 2026-01-31 or \"2026-01-31 12:00\"", text)
 }
 
-// millionths reads a ratio: millionths, or a percentage with % behind it.
+// millionths reads a ratio: a percentage with % behind it, or millionths with ppm. A
+// number alone could be either, and is refused unless it is 0.
 func millionths(what, text string) (string, error) {
-	percent, ok := strings.CutSuffix(text, "%")
-	if !ok {
-		return text, nil // the store judges it
+	number, percent := strings.CutSuffix(text, "%")
+	places := 4
+	if !percent {
+		var ok bool
+		if number, ok = strings.CutSuffix(text, "ppm"); !ok && text != "0" {
+			if strings.Trim(text, "0123456789.") == "" && text != "" {
+				return "", fmt.Errorf("%s %q: percent or millionths? Say %s%%, or %sppm", what, text, text, text)
+			}
+			return "", fmt.Errorf("%s %q: want a percentage, such as 0.9%%, or millionths, such as 9000ppm", what, text)
+		}
+		places = 0
 	}
-	whole, part, _ := strings.Cut(strings.TrimSpace(percent), ".")
+	whole, part, _ := strings.Cut(strings.TrimSpace(number), ".")
 	part = strings.TrimRight(part, "0")
-	const places = 4
 	n, err := strconv.ParseUint(whole+part+strings.Repeat("0", max(places-len(part), 0)), 10, 32)
 	if err != nil || whole == "" || len(part) > places || n > 1_000_000 {
-		return "", fmt.Errorf("%s %q: want a percentage from 0%% to 100%% with at most %d decimals, such as 0.9%%, or millionths", what, text, places)
+		return "", fmt.Errorf("%s %q: want a percentage from 0%% to 100%% with at most 4 decimals, such as 0.9%%, or whole millionths up to 1000000ppm, such as 9000ppm", what, text)
 	}
 	return strconv.FormatUint(n, 10), nil
 }

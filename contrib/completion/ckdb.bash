@@ -10,7 +10,7 @@ _ckdb() {
 	if [[ $word == -* ]]; then
 		COMPREPLY=($(compgen -W "--db -d --dbname -u --dbuser -p --dbpass -r --logdir -j --journal --nats --nats-creds --forward --replicas --node --cookie --wallet --keep -n --name -s --sockdir -g --group -k --killold -l --loglevel -R --ckdb-logdir --json --wide --from --user --signature --yes --fee-rate --pg --logs --as --network -h --help --version" -- "$word"))
 	else
-		COMPREPLY=($(compgen -W "status users user workers shifts blocks luck rewards explain export verify balances payout set audit block alarm retire check import journal" -- "$word"))
+		COMPREPLY=($(compgen -W "status users user workers shifts blocks luck rewards explain export verify balances correct payout set audit block alarm retire check import journal" -- "$word"))
 	fi
 }
 complete -F _ckdb ckdb

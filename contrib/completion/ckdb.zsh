@@ -33,4 +33,4 @@ _arguments \
   '--network[NETWORK of the imported pool\: main, test, signet or regtest; main without it]:NETWORK:' \
   '(-h --help)'{-h,--help}'[print this]' \
   '--version[print what this program was built from]' \
-  '1::word:(status users user workers shifts blocks luck rewards explain export verify balances payout set audit block alarm retire check import journal)'
+  '1::word:(status users user workers shifts blocks luck rewards explain export verify balances correct payout set audit block alarm retire check import journal)'

@@ -13,8 +13,9 @@ import (
 type State string
 
 // States. Edges go down this list, and from confirmed back to broadcast when the chain
-// does; between signed, broadcast and unknown. None leads from signed to planned,
-// exported or cancelled.
+// does; between signed, broadcast and unknown. None leads from signed to planned or
+// exported, and only the chain leads to cancelled, where another transaction spends what
+// each version of the payment spends, Maturity deep.
 const (
 	Planned   State = "planned"   // may be cancelled: nothing left the pool
 	Exported  State = "exported"  // a PSBT left for its signer; may come back at any time
@@ -22,7 +23,7 @@ const (
 	Unknown   State = "unknown"   // sent without a clear answer
 	Broadcast State = "broadcast" // a node took it
 	Confirmed State = "confirmed" // in a block
-	Cancelled State = "cancelled" // it never will be sent
+	Cancelled State = "cancelled" // it never will be confirmed
 )
 
 // left is whether bytes of the payment may be in the network.
@@ -114,6 +115,7 @@ const (
 	KindPayout    = "payout"    // balance to paying
 	KindConfirmed = "confirmed" // paying to chain, and the network fee
 	KindBump      = "bump"      // the difference of the fee of another version
+	KindReturned  = "returned"  // all of it back to balance: it never will be confirmed
 )
 
 // Book is where payments are kept. Every method is one transaction.
@@ -213,6 +215,21 @@ func booking(p *Payment, won *Version) []Posting {
 	was := p.version(p.Booked)
 	more := spent(won) - spent(was)
 	return []Posting{{KindBump, fmt.Sprintf("payment %d booking %d", p.ID, p.Bookings+1), []Entry{{Chain, 0, more}, {Fees, 0, -more}}}}
+}
+
+// giveBack takes back all that was posted of a payment that never will be confirmed, also
+// where it was confirmed in a chain that is no more.
+func giveBack(p *Payment) Posting {
+	d := debit(p)
+	list := Posting{Kind: KindReturned, Reference: d.Reference}
+	for _, e := range d.Entries {
+		list.Entries = append(list.Entries, Entry{e.Ledger, e.Account, -e.Amount})
+	}
+	if p.Booked != "" {
+		debits, spent := Debits(p.Outputs), spent(p.version(p.Booked))
+		list.Entries = append(list.Entries, Entry{Paying, 0, debits}, Entry{Chain, 0, -spent}, Entry{Fees, 0, spent - debits})
+	}
+	return list
 }
 
 // spent is what leaves the wallet by a version: all but change.

@@ -12,12 +12,13 @@ type TestBook interface {
 	Book
 	Credit(account, amount int64) // adds to a balance
 	Earn(amount int64)            // adds to the pool's fees
-	Dump() string                 // all tables
-	Backup() TestBook             // another database, as this one is
-	Balances() map[int64]int64    // by account
-	Ledger() map[string]int64     // of the pool's accounts
-	Postings() int                // of payments
-	Known(txid string)            // books a stranger
+	PaidTo(account int64, addresses ...string)
+	Dump() string              // all tables
+	Backup() TestBook          // another database, as this one is
+	Balances() map[int64]int64 // by account
+	Ledger() map[string]int64  // of the pool's accounts
+	Postings() int             // of payments
+	Known(txid string)         // books a stranger
 }
 
 // Backends are the databases that books are kept in: each makes an empty one with the

@@ -161,7 +161,7 @@ func (s *Sender) strangers(ctx context.Context, known string) (since, next strin
 	if since, err = s.Book.Cursor(ctx); err != nil {
 		return since, since, err
 	}
-	txids, next, err := s.Wallet.Spends(ctx, since)
+	txids, next, err := s.Wallet.Spends(ctx, since, false)
 	if err != nil {
 		return since, next, err
 	}
@@ -296,7 +296,7 @@ func (s *Sender) Send(ctx context.Context, id int64) (Payment, error) {
 	case Confirmed:
 		return p, nil
 	case Cancelled:
-		return p, fmt.Errorf("payout: payment %d is cancelled: plan again", id)
+		return p, fmt.Errorf("payout: payment %d is cancelled (%s): plan again", id, p.Reason)
 	case Exported:
 		return p, fmt.Errorf("payout: payment %d is with its signer: give the signed file", id)
 	}
@@ -412,7 +412,7 @@ func (s *Sender) transmit(ctx context.Context, p Payment) (Payment, error) {
 		}
 	}
 	if reason != "" && to != Unknown {
-		reason += s.rival(ctx, &p)
+		reason += s.refusal(ctx, &p)
 	}
 	if to == p.State && reason == p.Reason {
 		return p, nil
@@ -424,21 +424,14 @@ func (s *Sender) transmit(ctx context.Context, p Payment) (Payment, error) {
 	return now, err
 }
 
-// rival names what spends an input of a payment that is refused, if it is known.
-func (s *Sender) rival(ctx context.Context, p *Payment) string {
-	for _, v := range p.Versions {
-		seen, err := s.Wallet.Seen(ctx, v.Txid, "")
-		if err != nil {
-			return ""
-		}
-		for _, txid := range seen.Conflicts {
-			if p.version(txid) != nil {
-				continue
-			}
-			if other, err := s.Wallet.Seen(ctx, txid, ""); err == nil && other.Confirmations > 0 {
-				return fmt.Sprintf("; its input is spent by %s with %s: book it by hand", txid, figures.Things(other.Confirmations, "confirmation"))
-			}
-		}
+// refusal says more of why a payment is refused, if it is known.
+func (s *Sender) refusal(ctx context.Context, p *Payment) string {
+	txid, confirmations, err := s.rival(ctx, p)
+	switch {
+	case err != nil:
+		return ""
+	case confirmations > 0:
+		return "; " + waits(txid, confirmations)
 	}
 	for _, in := range p.Inputs {
 		coin, err := s.Wallet.Coin(ctx, in.Point, false)
@@ -453,6 +446,63 @@ func (s *Sender) rival(ctx context.Context, p *Payment) string {
 		}
 	}
 	return ""
+}
+
+// waits says what a signed payment waits for whose input another transaction spends.
+func waits(txid string, confirmations int64) string {
+	return fmt.Sprintf("its input is spent by %s, which has %d of the %d confirmations from which the payment is cancelled and its payees have their money back",
+		txid, confirmations, Maturity)
+}
+
+// rival is a transaction that is no version of the payment and spends an input of it, the
+// deepest one; where versions have inputs of their own, confirmations are those of the
+// version that is ruled out the least.
+func (s *Sender) rival(ctx context.Context, p *Payment) (txid string, confirmations int64, err error) {
+	for i, v := range p.Versions {
+		seen, err := s.Wallet.Seen(ctx, v.Txid, "")
+		if err != nil {
+			return "", 0, err
+		}
+		others := seen.Conflicts
+		if !seen.Known { // it was never in the mempool: the wallet compares it with nothing
+			if others, _, err = s.Wallet.Spends(ctx, "", true); err != nil {
+				return "", 0, err
+			}
+		}
+		by, deep := "", int64(0)
+		for _, other := range others {
+			if p.version(other) != nil {
+				continue
+			}
+			tx, n, err := s.spending(ctx, other, v.Inputs)
+			if err != nil {
+				return "", 0, err
+			}
+			if tx != nil && n > deep {
+				by, deep = other, n
+			}
+		}
+		if i == 0 || deep < confirmations {
+			txid, confirmations = by, deep
+		}
+	}
+	return txid, confirmations, nil
+}
+
+// spending is a transaction that the node knows, if it spends one of the inputs.
+func (s *Sender) spending(ctx context.Context, txid string, inputs []Input) (*wire.MsgTx, int64, error) {
+	seen, err := s.Wallet.Seen(ctx, txid, "")
+	if err != nil {
+		return nil, 0, err
+	}
+	tx := new(wire.MsgTx)
+	if err := tx.Deserialize(bytes.NewReader(seen.Raw)); err != nil {
+		return nil, 0, nil
+	}
+	if !slices.ContainsFunc(tx.TxIn, func(in *wire.TxIn) bool { return slices.Contains(points(inputs), in.PreviousOutPoint) }) {
+		return nil, 0, nil
+	}
+	return tx, seen.Confirmations, nil
 }
 
 // Export makes the transaction of a payment for a signer elsewhere: the text is its PSBT
@@ -585,6 +635,10 @@ func (s *Sender) Bump(ctx context.Context, id, rate int64) (Payment, error) {
 	if err := s.guard(ctx, ""); err != nil {
 		return p, err
 	}
+	// The wallet bumps what it has: a version that was stored may never have been sent.
+	if p, err = s.transmit(ctx, p); err != nil {
+		return p, err
+	}
 	last := p.Versions[len(p.Versions)-1]
 	f, err := s.Wallet.Bump(ctx, last.Txid, rate)
 	if err != nil {
@@ -654,7 +708,8 @@ func (s *Sender) covered(ctx context.Context, p *Payment, v *Version) error {
 }
 
 // Follow looks what the chain has of a payment that was signed, books its confirmation,
-// and sends its bytes again where no block has them. An error changes nothing.
+// and sends its bytes again where no block has them. What is refused for good ends: see
+// [Cancelled]. An error changes nothing.
 func (s *Sender) Follow(ctx context.Context, id int64) (Payment, error) {
 	p, err := s.Book.Payment(ctx, id)
 	if err != nil || !p.State.left() {
@@ -689,10 +744,20 @@ func (s *Sender) Follow(ctx context.Context, id int64) (Payment, error) {
 			return p, err
 		}
 	}
-	return s.transmit(ctx, p)
+	if p, err = s.transmit(ctx, p); err != nil || p.Reason == "" {
+		return p, err
+	}
+	txid, confirmations, err := s.rival(ctx, &p)
+	if err != nil || confirmations < Maturity || !p.State.left() {
+		return p, err
+	}
+	return s.Book.Change(ctx, id, p.Serial, Change{
+		To: Cancelled, By: s.By, Postings: []Posting{giveBack(&p)},
+		Reason: fmt.Sprintf("its input is spent by %s, with %d confirmations: its payees have their money back", txid, confirmations),
+	})
 }
 
-// Cancel ends a payment that was not sent. One that was exported ends only when another
+// Cancel ends a payment that was not sent, or that the chain has ended. One that was exported ends only when another
 // transaction that spends one of its inputs has enough confirmations.
 func (s *Sender) Cancel(ctx context.Context, id int64) (Payment, error) {
 	p, err := s.Book.Payment(ctx, id)
@@ -706,7 +771,7 @@ func (s *Sender) Cancel(ctx context.Context, id int64) (Payment, error) {
 		return s.Book.Change(ctx, id, p.Serial, Change{To: Cancelled, By: s.By, Reason: "cancelled by " + s.By})
 	case Exported:
 	default:
-		return p, fmt.Errorf("payout: payment %d is %s: what was signed is never cancelled, the chain alone decides", id, p.State)
+		return s.cancelSigned(ctx, p)
 	}
 	txid, confirmations, err := s.spender(ctx, &p)
 	if err != nil {
@@ -726,26 +791,40 @@ func (s *Sender) Cancel(ctx context.Context, id int64) (Payment, error) {
 	return p, s.Wallet.Lock(ctx, points(p.Inputs), false)
 }
 
+// cancelSigned ends a payment only as the chain has decided, and says else what it waits
+// for.
+func (s *Sender) cancelSigned(ctx context.Context, p Payment) (Payment, error) {
+	why := "only a confirmation ends it, or one of another transaction that spends an input of it"
+	if s.Wallet != nil {
+		now, err := s.Follow(ctx, p.ID)
+		if err != nil || now.State == Cancelled {
+			return now, err
+		}
+		p = now
+		txid, confirmations, err := s.rival(ctx, &p)
+		if err != nil {
+			return p, err
+		}
+		if confirmations > 0 {
+			why = waits(txid, confirmations)
+		}
+	}
+	return p, fmt.Errorf("payout: payment %d is %s: what was signed is never cancelled by a person, the chain alone decides: %s", p.ID, p.State, why)
+}
+
 // spender is a transaction of the wallet, not the payment itself, that spends one of the
 // payment's inputs.
 func (s *Sender) spender(ctx context.Context, p *Payment) (txid string, confirmations int64, err error) {
-	txids, _, err := s.Wallet.Spends(ctx, "")
+	txids, _, err := s.Wallet.Spends(ctx, "", true)
 	if err != nil {
 		return "", 0, err
 	}
 	for _, id := range txids {
-		seen, err := s.Wallet.Seen(ctx, id, "")
+		tx, n, err := s.spending(ctx, id, p.Inputs)
 		if err != nil {
 			return "", 0, err
 		}
-		tx := new(wire.MsgTx)
-		if err := tx.Deserialize(bytes.NewReader(seen.Raw)); err != nil {
-			continue
-		}
-		spends := slices.ContainsFunc(tx.TxIn, func(in *wire.TxIn) bool {
-			return slices.ContainsFunc(p.Inputs, func(i Input) bool { return i.Point == in.PreviousOutPoint })
-		})
-		if !spends {
+		if tx == nil {
 			continue
 		}
 		strangers, err := s.Book.Strangers(ctx, []string{id})
@@ -756,8 +835,8 @@ func (s *Sender) spender(ctx context.Context, p *Payment) (txid string, confirma
 		if len(strangers) > 0 && p.is(tx) {
 			return "", 0, fmt.Errorf("payout: payment %d was sent by its signer, as %s: give the signed file", p.ID, id)
 		}
-		if seen.Confirmations >= confirmations {
-			txid, confirmations = id, seen.Confirmations
+		if n >= confirmations {
+			txid, confirmations = id, n
 		}
 	}
 	return txid, confirmations, nil

@@ -50,6 +50,8 @@ func start(t *testing.T, empty func(*testing.T) TestBook, blocks int) *place {
 	t.Helper()
 	x := &place{t: t, node: testkit.StartBtcd(t, btcd.Options{}), book: empty(t)}
 	credit(x.book, payees())
+	x.book.PaidTo(1, alice.Address(), p2tr)
+	x.book.PaidTo(2, bob.Address())
 	x.node.Generate(blocks)
 	x.core = corewallet.New(x.node.Node)
 	s := httptest.NewServer(x.core)

@@ -81,6 +81,22 @@ func (b *book) Earn(amount int64) {
 	}
 }
 
+func (b *book) PaidTo(account int64, addresses ...string) {
+	b.t.Helper()
+	db := b.db()
+	defer db.Close()
+	run := func(query string, args ...any) {
+		if _, err := db.ExecContext(b.t.Context(), query, args...); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+	run("insert into address_sets (number, account, since, at, by) values ($1, $1, 0, 0, 'op')", account)
+	for _, a := range addresses {
+		run("insert into address_parts (number, address, ppm) values ($1, $2, $3)", account, a, store.Whole/len(addresses))
+		run("insert into address_owners (address, account, proved, at) values ($1, $2, 0, 0)", a, account)
+	}
+}
+
 func (b *book) db() *sql.DB {
 	b.t.Helper()
 	driver, where := "pgx", b.where
@@ -212,7 +228,7 @@ func (b *book) Ledger() map[string]int64 {
 func (b *book) Postings() (n int) {
 	db := b.db()
 	defer db.Close()
-	if err := db.QueryRowContext(b.t.Context(), "select count(*) from ledger where kind in ('payout', 'confirmed', 'bump')").Scan(&n); err != nil {
+	if err := db.QueryRowContext(b.t.Context(), "select count(*) from ledger where kind in ('payout', 'confirmed', 'bump', 'returned')").Scan(&n); err != nil {
 		b.t.Fatal(err)
 	}
 	return n

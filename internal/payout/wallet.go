@@ -428,8 +428,9 @@ func (w *Wallet) Seen(ctx context.Context, txid, block string) (Seen, error) {
 }
 
 // Spends are the txids of what the wallet sent since a block, and the block to go on
-// from: 100 blocks back, as what is younger may still change. "" is the beginning.
-func (w *Wallet) Spends(ctx context.Context, since string) (txids []string, next string, err error) {
+// from: 100 blocks back, as what is younger may still change. "" is the beginning. What
+// went to nobody but the wallet is there with change alone.
+func (w *Wallet) Spends(ctx context.Context, since string, change bool) (txids []string, next string, err error) {
 	var raw struct {
 		Transactions []struct {
 			Txid          string `json:"txid"`
@@ -439,9 +440,9 @@ func (w *Wallet) Spends(ctx context.Context, since string) (txids []string, next
 		} `json:"transactions"`
 		Last string `json:"lastblock"`
 	}
-	err = w.call(ctx, &raw, "listsinceblock", since, 100, true, false)
+	err = w.call(ctx, &raw, "listsinceblock", since, 100, true, false, change)
 	if code(err) == codeNotFound && since != "" { // a block that the node does not have
-		return w.Spends(ctx, "")
+		return w.Spends(ctx, "", change)
 	}
 	if err != nil {
 		return nil, "", err

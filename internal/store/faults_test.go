@@ -71,9 +71,14 @@ func TestCorrectedReward(t *testing.T) {
 		n.follow()
 		n.has("chain -1000, fee immature 0, alice immature 400, bob immature 600")
 		b := &poolBlock{Place: Place{Hash: hash}}
-		if _, err := n.s.Correct(t.Context(), "ann", Reward, b.name(), []Entry{{Immature, user("alice"), 100}, {Immature, user("bob"), -100}}, "x"); err != nil {
+		list, err := n.s.Ledger(t.Context(), 0, 1)
+		if err != nil || list[0].Reference != b.name() {
+			t.Fatalf("%+v, %v", list, err)
+		}
+		if _, err := n.s.Correct(t.Context(), "ann", 1, user("bob"), user("alice"), 100, "x"); err != nil {
 			t.Fatal(err)
 		}
+		n.has("chain -1000, fee immature 0, alice immature 500, bob immature 500")
 		a := slices.Clone(n.chain)
 		n.bury(101)
 		n.follow()
@@ -82,10 +87,23 @@ func TestCorrectedReward(t *testing.T) {
 		n.grow(101, 200, 1)
 		n.follow()
 		n.has("chain 0, fee 0, fee immature 0, alice balance 0, alice immature 0, bob balance 0, bob immature 0")
+		for number := range int64(3) {
+			if _, err := n.s.Correct(t.Context(), "ann", number+1, user("bob"), Owner{}, 7, "x"); err == nil {
+				t.Errorf("number %d of an orphaned block is corrected", number+1)
+			}
+		}
 		n.chain = a
 		n.bury(300)
 		n.follow()
 		n.has("chain -1000, fee 0, fee immature 0, alice balance 500, alice immature 0, bob balance 500, bob immature 0")
+		// Mature, it is of what is paid from; and a correction that was wrong has its own.
+		if _, err := n.s.Correct(t.Context(), "ann", 3, user("alice"), Owner{}, 60, "y"); err != nil {
+			t.Error(err)
+		}
+		if _, err := n.s.Correct(t.Context(), "ann", 2, user("alice"), user("bob"), 40, "z"); err != nil {
+			t.Error(err)
+		}
+		n.has("chain -1000, fee 60, fee immature 0, alice balance 400, alice immature 0, bob balance 540, bob immature 0")
 		consistent(t, n.s)
 	})
 }

@@ -11,6 +11,7 @@ import (
 
 	"ckpool/internal/figures"
 	"ckpool/internal/store/table"
+	"ckpool/work"
 )
 
 // Book is an account of the ledger: one of each user's, or one of the pool's.
@@ -45,6 +46,7 @@ const (
 	Payout     Posting = "payout"     // debit of what is about to be sent
 	Confirmed  Posting = "confirmed"  // what was sent is in the chain
 	Bump       Posting = "bump"       // another fee than was posted
+	Returned   Posting = "returned"   // all of a payout that never will be confirmed, back
 	Correction Posting = "correction" // by a person; of one other transaction, once
 )
 
@@ -302,35 +304,90 @@ func (s *Store) Ledger(ctx context.Context, after int64, most int64) (list []Tra
 	return list, err
 }
 
-// Correct posts a correction by a person of the transaction of a kind and reference,
-// which must be there. There is one of each at most.
-func (s *Store) Correct(ctx context.Context, by string, kind Posting, reference string, entries []Entry, note string) (posted Transaction, err error) {
-	err = s.change(ctx, func(tx table.Tx) error {
-		list, err := transactions(ctx, tx, "t.kind = $1 and t.reference = $2", string(kind), reference)
-		if err != nil {
+// Correct posts a correction by a person of the transaction of a number, for a reason:
+// from one account to another, the zero Owner being the pool. There is one of each
+// transaction at most; the same again changes nothing. What is moved of a block that may
+// still be orphaned is held as its rewards are, and goes back with them.
+func (s *Store) Correct(ctx context.Context, by string, number int64, from, to Owner, amount int64, reason string) (posted Transaction, err error) {
+	from.Name, to.Name = fold(from.Kind, from.Name), fold(to.Kind, to.Name)
+	err = errBy(by)
+	switch {
+	case err != nil:
+	case amount < 1:
+		err = fmt.Errorf("%d satoshis: want 1 or more", amount)
+	case from == to:
+		err = errors.New("it would be moved to where it is")
+	case reason == "" || reason != clean(reason):
+		err = errors.New("the reason is empty or too long")
+	default:
+		err = s.change(ctx, func(tx table.Tx) error {
+			posted, err = s.correct(ctx, tx, by, number, from, to, amount, reason)
 			return err
+		})
+	}
+	if err != nil {
+		return Transaction{}, fmt.Errorf("correction of number %d: %w", number, err)
+	}
+	return posted, nil
+}
+
+func (s *Store) correct(ctx context.Context, tx table.Tx, by string, number int64, from, to Owner, amount int64, reason string) (posted Transaction, err error) {
+	var last int64 // locked before a block is looked at, so that it stays as it is
+	if err := one(ctx, tx, "select last from ledger_head"+s.db.Lock(), nil, &last); err != nil {
+		return posted, err
+	}
+	list, err := transactions(ctx, tx, "t.number = $1", number)
+	if err != nil {
+		return posted, err
+	}
+	if len(list) == 0 {
+		return posted, errors.New("the ledger has no such transaction: \"ckdb explain user\" and \"ckdb explain block\" list them")
+	}
+	what := string(list[0].Kind) + " of " + list[0].Reference
+	held, err := s.heldBack(ctx, tx, what)
+	if err != nil {
+		return posted, err
+	}
+	book := func(o Owner) Book {
+		switch {
+		case o == Owner{} && held:
+			return FeeImmature
+		case o == Owner{}:
+			return Fee
+		case held:
+			return Immature
 		}
-		what := string(kind) + " of " + reference
-		if len(list) == 0 {
-			return fmt.Errorf("ledger: there is no %s to correct", what)
-		}
-		var last int64
-		if err := one(ctx, tx, "select last from ledger_head"+s.db.Lock(), nil, &last); err != nil {
-			return err
-		}
-		if posted, err = s.post(ctx, tx, Transaction{Kind: Correction, Reference: what, Note: note, Entries: entries}); err != nil {
-			return err
-		}
-		if posted.Number <= last { // it was there
-			return nil
-		}
-		text := make([]string, len(posted.Entries))
-		for i, e := range posted.Entries {
-			text[i] = fmt.Sprintf("%s %s %+d", e.Book, e.Owner, e.Amount)
-		}
-		return s.audit(ctx, tx, AuditRow{By: by, What: "correction", Subject: what, Before: fmt.Sprintf("as number %d", list[0].Number), After: strings.Join(text, ", ")})
-	})
-	return posted, err
+		return Balance
+	}
+	posted, err = s.post(ctx, tx, Transaction{Kind: Correction, Reference: what, Note: reason, Entries: []Entry{{book(from), from, -amount}, {book(to), to, amount}}})
+	if err != nil || posted.Number <= last { // it was there
+		return posted, err
+	}
+	text := make([]string, len(posted.Entries))
+	for i, e := range posted.Entries {
+		text[i] = strings.TrimSpace(fmt.Sprintf("%s %s", e.Book, e.Owner)) + fmt.Sprintf(" %+d", e.Amount)
+	}
+	return posted, s.audit(ctx, tx, AuditRow{By: by, What: "correction", Subject: what, Before: fmt.Sprintf("as number %d", number), After: strings.Join(text, ", ") + ": " + reason})
+}
+
+// heldBack tells whether what was posted of a block, by what was posted, is held because
+// the block may still be orphaned. Of one that is orphaned nothing is there to correct.
+func (s *Store) heldBack(ctx context.Context, tx table.Tx, what string) (bool, error) {
+	name, _, _ := strings.Cut(what[strings.LastIndex(what, " ")+1:], "/")
+	hash, err := work.ParseHash(name)
+	if err != nil {
+		return false, nil // of no block
+	}
+	list, err := s.poolBlocks(ctx, tx, "hash = $1", hash[:])
+	switch {
+	case err != nil || len(list) == 0:
+		return false, err
+	case list[0].posted == postedReward:
+		return true, nil
+	case list[0].posted == postedMature:
+		return false, nil
+	}
+	return false, fmt.Errorf("nothing of block %s is in the ledger now that could be moved: it is orphaned, or was not booked", name)
 }
 
 // checkLedger adds the ledger up anew.

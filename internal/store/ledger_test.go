@@ -153,7 +153,27 @@ func TestCase48(t *testing.T) {
 			"too much":        post(Entry{Fee, Owner{}, 2_100_000_000_000_001}, Entry{Chain, Owner{}, -2_100_000_000_000_001}),
 			"others":          func() error { _, err := s.Post(t.Context(), reward("block", 71, 29, 0)); return err },
 			"no such": func() error {
-				_, err := s.Correct(t.Context(), "ann", Reward, "none", reward("", 1, 0, 0).Entries, "")
+				_, err := s.Correct(t.Context(), "ann", 77, user("alice"), user("bob"), 1, "x")
+				return err
+			},
+			"no amount": func() error {
+				_, err := s.Correct(t.Context(), "ann", 1, user("alice"), user("bob"), 0, "x")
+				return err
+			},
+			"to itself": func() error {
+				_, err := s.Correct(t.Context(), "ann", 1, user("alice"), user("Alice"), 1, "x")
+				return err
+			},
+			"no reason": func() error {
+				_, err := s.Correct(t.Context(), "ann", 1, user("alice"), user("bob"), 1, "")
+				return err
+			},
+			"to a stranger": func() error {
+				_, err := s.Correct(t.Context(), "ann", 1, user("alice"), user("eve"), 1, "x")
+				return err
+			},
+			"by nobody": func() error {
+				_, err := s.Correct(t.Context(), "", 1, user("alice"), user("bob"), 1, "x")
 				return err
 			},
 			"no setting":    set(Setting{Name: "colour", Value: "1", By: "ann"}),
@@ -216,13 +236,12 @@ func TestLedger(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		fix := []Entry{{Immature, user("alice"), -2}, {Immature, user("bob"), 2}}
 		for range 2 {
-			if p, err := s.Correct(t.Context(), "ann", Reward, "b", fix, "counted twice"); err != nil || p.Number != 4 || p.Reference != "reward of b" {
+			if p, err := s.Correct(t.Context(), "ann", 3, user("alice"), user("bob"), 2, "counted twice"); err != nil || p.Number != 4 || p.Reference != "reward of b" {
 				t.Errorf("%+v, %v", p, err)
 			}
 		}
-		if _, err := s.Correct(t.Context(), "ann", Reward, "b", []Entry{{Immature, user("alice"), -1}, {Immature, user("bob"), 1}}, ""); !errors.Is(err, ErrPosted) {
+		if _, err := s.Correct(t.Context(), "ann", 3, user("alice"), user("bob"), 1, "again"); !errors.Is(err, ErrPosted) {
 			t.Errorf("a second correction: %v", err)
 		}
 		list, err := s.Statement(t.Context(), user("alice"))
@@ -232,19 +251,20 @@ func TestLedger(t *testing.T) {
 				got = append(got, fmt.Sprintf("%d %s %s %s %d", p.Number, p.Kind, p.Reference, e.Book, e.Amount))
 			}
 		}
-		want := "1 reward a immature 70, 2 maturity a balance 70, 2 maturity a immature -70, 3 reward b immature 7, 4 correction reward of b immature -2"
+		want := "1 reward a immature 70, 2 maturity a balance 70, 2 maturity a immature -70, 3 reward b immature 7, 4 correction reward of b balance -2"
 		if err != nil || strings.Join(got, ", ") != want {
 			t.Errorf("%v, %v", got, err)
 		}
 		if _, err := s.Statement(t.Context(), user("eve")); !errors.Is(err, ErrAccount) {
 			t.Errorf("a stranger's statement: %v", err)
 		}
-		if got := balances(t, s); got != "chain -111, fee immature 1, alice balance 70, alice immature 5, bob immature 35" {
+		if got := balances(t, s); got != "chain -111, fee immature 1, alice balance 68, alice immature 7, bob balance 2, bob immature 33" {
 			t.Error(got)
 		}
 		// the audit's row is written once per call that changed nothing as well: by whom and what
 		rows, err := s.Audit(t.Context(), 0)
-		if err != nil || len(rows) != 1 || rows[0].By != "ann" || rows[0].What != "correction" || rows[0].Subject != "reward of b" {
+		if err != nil || len(rows) != 1 || rows[0].By != "ann" || rows[0].What != "correction" || rows[0].Subject != "reward of b" ||
+			rows[0].After != "balance user alice -2, balance user bob +2: counted twice" {
 			t.Errorf("%+v, %v", rows, err)
 		}
 		consistent(t, s)

@@ -136,22 +136,47 @@ func (s *Store) leasts(ctx context.Context, tx table.Tx) (map[int64]int64, error
 		})
 }
 
-// AccountsPaid are the accounts that addresses belong to, by address: whoever is paid
-// there has said so, or mines under it.
-func (s *Store) AccountsPaid(ctx context.Context, addresses []string) (accounts map[string]int64, err error) {
-	accounts = map[string]int64{}
+// Paid is whose money it was that went to an address.
+type Paid struct {
+	Number int64 // of the account; 0: it is nobody's that is known
+	Owner  Owner
+	// Named is who has named the address and did not prove it, where it is nobody's.
+	Named Owner
+}
+
+// AccountsPaid are the accounts that addresses belong to, by address: who has proved that
+// one is his own, or else mines under it. Who has only named one is it where a payment was
+// to pay him there.
+func (s *Store) AccountsPaid(ctx context.Context, addresses []string) (paid map[string]Paid, err error) {
+	paid = map[string]Paid{}
 	err = s.db.Read(ctx, func(tx table.Tx) error {
 		for _, a := range addresses {
-			var id int64
-			if err := one(ctx, tx, `select coalesce((select account from address_owners where address = $1),
-				(select id from accounts where kind = 'address' and folded = $1), 0)`, []any{fold(Address, a)}, &id); err != nil {
+			text := fold(Address, a)
+			var owner, miner, proved, planned int64
+			if err := one(ctx, tx, `select o.account, o.proved, (select count(*) from payment_outputs p where p.address = o.address and p.account = o.account)
+				from address_owners o where o.address = $1`, []any{text}, &owner, &proved, &planned); err != nil {
 				return err
 			}
-			if id != 0 {
-				accounts[a] = id
+			if err := one(ctx, tx, "select id from accounts where kind = 'address' and folded = $1", []any{text}, &miner); err != nil {
+				return err
 			}
+			id := owner
+			if proved == 0 && miner != 0 {
+				id = miner
+			}
+			if id == 0 {
+				continue
+			}
+			v := Paid{Number: id}
+			if err := one(ctx, tx, "select kind, folded from accounts where id = $1", []any{id}, &v.Owner.Kind, &v.Owner.Name); err != nil {
+				return err
+			}
+			if id == owner && proved == 0 && planned == 0 && id != miner {
+				v = Paid{Named: v.Owner}
+			}
+			paid[a] = v
 		}
 		return nil
 	})
-	return accounts, err
+	return paid, err
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/btcsuite/btcd/wire/v2"
 
+	"ckpool/internal/ownership"
 	"ckpool/internal/payout"
 )
 
@@ -69,9 +70,131 @@ func TestPayees(t *testing.T) {
 		if plan, err := payout.Make(list, settings); err != nil || len(plan.Payments) != 0 || len(plan.Left) != 4 {
 			t.Errorf("%+v, %v", plan, err)
 		}
-		to, err := s.AccountsPaid(t.Context(), []string{address, parts[0].Address, "script 51"})
-		if err != nil || len(to) != 2 || to[address] == 0 || to[parts[0].Address] == 0 || to[address] == to[parts[0].Address] {
-			t.Errorf("%v, %v", to, err)
+	})
+}
+
+// Who is debited for what went to an address: who has proved it, before who mines under
+// it, before who only named it, and that one only where a payment was to pay him there.
+func TestAccountsPaid(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		s, _ := registered(t, where, 1)
+		people(t, s, "zoe", "bob")
+		const key = 7
+		_, mined := keyOf(t, key)
+		const named = "moZGzkhP4BRTf2cUcXgaYbcTBk4FMtdSTN"
+		at := func() string {
+			t.Helper()
+			to, err := s.AccountsPaid(t.Context(), []string{mined, named, "script 51"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			text := fmt.Sprintf("%s / %s", to[mined].Owner, to[named].Owner)
+			if to[mined].Number == 0 || (to[named].Number == 0) != (to[named].Owner == Owner{}) || to["script 51"] != (Paid{}) {
+				t.Errorf("%+v", to)
+			}
+			if to[named].Named != (Owner{}) {
+				text += " named by " + to[named].Named.String()
+			}
+			return text
+		}
+		parts := []Part{{mined, 500_000}, {named, 500_000}}
+		// Zoe names an address before its owner mines under it.
+		if _, err := s.SetAddresses(t.Context(), AddressChange{Owner: user("zoe"), Parts: parts, By: "zoe"}); err != nil {
+			t.Fatal(err)
+		}
+		mines(t, s, mined)
+		if got, want := at(), "address "+mined+" /   named by user zoe"; got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+		// She was to be paid there.
+		if _, err := s.Payments().Begin(t.Context(), "op", []payout.Payment{{Outputs: []payout.Output{{Account: 1, Name: "zoe", Address: named, Script: []byte{1}, Debit: 10, Amount: 10}}}}); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := at(), "address "+mined+" / user zoe"; got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+		// Bob has the key of the address.
+		parts = []Part{{mined, Whole}}
+		if _, err := s.SetAddresses(t.Context(), AddressChange{Owner: user("bob"), Parts: parts, By: "bob", Proofs: []*ownership.Proof{proof(t, key, "bob", AddressWhat(parts))}}); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := at(), "user bob / user zoe"; got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	})
+}
+
+// paidTo has an account paid to something, since ever.
+func paidTo(t testing.TB, s *Store, account int64, where string) {
+	t.Helper()
+	change(t, s, "insert into address_owners (address, account, proved, at) values ($1, $2, 0, 0)", where, account)
+	change(t, s, "insert into address_sets (number, account, since, at, by) values ($1, $1, 0, 0, 'op')", account)
+	change(t, s, "insert into address_parts (number, address, ppm) values ($1, $2, 1000000)", account, where)
+}
+
+// What was planned is paid to where its payee is paid then: to an old address until the
+// new one holds, and no more from then on, or if another account has proved it.
+func TestPlannedAddress(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		s, _ := registered(t, where, 1)
+		people(t, s, "bob", "zoe")
+		const key = 7
+		_, first := keyOf(t, key)
+		_, second := keyOf(t, key+1)
+		pay := func(to payout.State, address string) string {
+			t.Helper()
+			b := s.Payments()
+			list, err := b.Begin(t.Context(), "op", []payout.Payment{{Outputs: []payout.Output{{Account: 1, Name: "bob", Address: address, Script: []byte{1}, Debit: 10, Amount: 10}}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			before := money(t, s)
+			c := payout.Change{To: to, By: "op"}
+			if _, err = b.Change(t.Context(), list[0].ID, 0, c); err == nil {
+				return "paid"
+			}
+			if money(t, s) != before {
+				t.Error("what was refused changed something")
+			}
+			return strings.TrimPrefix(err.Error(), fmt.Sprintf("payment %d ", list[0].ID))
+		}
+		set := func(name string, p *ownership.Proof, to ...Part) {
+			t.Helper()
+			c := AddressChange{Owner: user(name), Parts: to, By: name}
+			if p != nil {
+				c.Proofs = append(c.Proofs, p)
+			}
+			if _, err := s.SetAddresses(t.Context(), c); err != nil {
+				t.Fatal(err)
+			}
+		}
+		no := func(address string) string {
+			return "would pay bob to " + address + ", where he is not paid any more; nothing was debited: cancel it and plan again"
+		}
+		set("bob", nil, Part{first, Whole})
+		for _, to := range []payout.State{payout.Signed, payout.Exported} {
+			for address, want := range map[string]string{first: "paid", second: no(second)} {
+				if got := pay(to, address); got != want {
+					t.Errorf("%s to %s: %q", to, address, got)
+				}
+			}
+		}
+		set("bob", nil, Part{second, Whole})
+		if got := pay(payout.Signed, first); got != "paid" {
+			t.Errorf("while the new one waits: %q", got)
+		}
+		change(t, s, "update address_sets set since = at where number = 2") // its days are over
+		for _, to := range []payout.State{payout.Signed, payout.Exported} {
+			for address, want := range map[string]string{second: "paid", first: no(first)} {
+				if got := pay(to, address); got != want {
+					t.Errorf("%s to %s: %q", to, address, got)
+				}
+			}
+		}
+		parts := []Part{{second, Whole}}
+		set("zoe", proof(t, key+1, "zoe", AddressWhat(parts)), parts...)
+		if got := pay(payout.Signed, second); got != no(second) {
+			t.Errorf("where it is another's: %q", got)
 		}
 	})
 }
@@ -110,6 +233,7 @@ func TestDebitTooMuch(t *testing.T) {
 	each(t, func(t *testing.T, where string) {
 		s, _ := registered(t, where, 1)
 		people(t, s, "bob")
+		paidTo(t, s, 1, "x")
 		if _, err := s.Post(t.Context(), Transaction{Kind: Maturity, Reference: "a", Entries: []Entry{{Balance, user("bob"), 9}, {Chain, Owner{}, -9}}}); err != nil {
 			t.Fatal(err)
 		}
@@ -135,6 +259,7 @@ func TestHeldAfterPlan(t *testing.T) {
 	each(t, func(t *testing.T, where string) {
 		s, _ := registered(t, where, 1)
 		people(t, s, "bob")
+		paidTo(t, s, 1, "x")
 		if _, err := s.Post(t.Context(), Transaction{Kind: Maturity, Reference: "a", Entries: []Entry{{Balance, user("bob"), 10}, {Chain, Owner{}, -10}}}); err != nil {
 			t.Fatal(err)
 		}
@@ -203,6 +328,7 @@ func TestCase9Check(t *testing.T) {
 	each(t, func(t *testing.T, where string) {
 		s, _ := registered(t, where, 1)
 		people(t, s, "bob")
+		paidTo(t, s, 1, "x")
 		if _, err := s.Post(t.Context(), Transaction{Kind: Maturity, Reference: "a", Entries: []Entry{{Balance, user("bob"), 30}, {Chain, Owner{}, -30}}}); err != nil {
 			t.Fatal(err)
 		}
@@ -242,6 +368,7 @@ func TestInputTaken(t *testing.T) {
 	each(t, func(t *testing.T, where string) {
 		s, _ := registered(t, where, 1)
 		people(t, s, "bob")
+		paidTo(t, s, 1, "x")
 		b := s.Payments()
 		var list []payout.Payment
 		for range 2 {

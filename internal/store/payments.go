@@ -285,22 +285,43 @@ func standingOf(p *payout.Payment) string {
 	text := fmt.Sprintf("%s, %d satoshis to %d addresses", p.State, payout.Debits(p.Outputs), len(p.Outputs))
 	if n := len(p.Versions); n > 0 {
 		text += ", transaction " + p.Versions[n-1].Txid
+		if p.State == payout.Cancelled {
+			text += ": " + p.Reason
+		}
 	}
 	return text
 }
 
-// payable refuses to pay an account that is locked or held since the payment was planned.
+// payable refuses to pay an account that is locked or held since the payment was planned,
+// or paid elsewhere: an address that was changed holds until the change does.
 func (b *Payments) payable(ctx context.Context, tx table.Tx, p *payout.Payment) error {
 	ids := make([]int64, len(p.Outputs))
 	for i, o := range p.Outputs {
 		ids[i] = o.Account
 	}
-	return rows(ctx, tx, "select name from accounts where id "+b.store.db.In(1)+" and (locked > 0 or held > 0) order by id limit 1", []any{b.store.db.List(ids)}, func(scan func(...any) error) error {
+	sets, err := addressSets(ctx, tx, "s.account "+b.store.db.In(1), b.store.db.List(ids))
+	if err != nil {
+		return err
+	}
+	at := now()
+	return rows(ctx, tx, "select id, kind, folded, name, locked + held from accounts where id "+b.store.db.In(1)+" order by id", []any{b.store.db.List(ids)}, func(scan func(...any) error) error {
+		var id, stopped int64
+		var o Owner
 		var name string
-		if err := scan(&name); err != nil {
+		if err := scan(&id, &o.Kind, &o.Name, &name, &stopped); err != nil {
 			return err
 		}
-		return fmt.Errorf("payment %d would pay %s, who is locked or held by now; nothing was debited: cancel it and plan again", p.ID, name)
+		const remedy = "nothing was debited: cancel it and plan again"
+		if stopped > 0 {
+			return fmt.Errorf("payment %d would pay %s, who is locked or held by now; %s", p.ID, name, remedy)
+		}
+		parts := holding(sets[o], o, at).Parts
+		for _, to := range p.Outputs {
+			if to.Account == id && !slices.ContainsFunc(parts, func(part Part) bool { return part.Address == to.Address }) {
+				return fmt.Errorf("payment %d would pay %s to %s, where he is not paid any more; %s", p.ID, name, to.Address, remedy)
+			}
+		}
+		return nil
 	})
 }
 
@@ -538,7 +559,7 @@ func (b *Payments) checkPayments(ctx context.Context, tx table.Tx, tell func(str
 		return "coalesce((select " + b.store.db.Sum(table.Column{Name: column, Merge: table.Add}) + " from "
 	}
 	debits := sum("o.debit") + "payment_outputs o where o.payment = p.id), 0)"
-	debited := sum("e.amount") + "ledger t join ledger_entries e on e.number = t.number where t.kind = 'payout' and t.reference = 'payment ' || p.id and e.book = 'paying'), 0)"
+	debited := "-" + sum("e.amount") + "ledger t join ledger_entries e on e.number = t.number where t.kind in ('payout', 'returned') and t.reference = 'payment ' || p.id and e.book = 'balance'), 0)"
 	if err := rows(ctx, tx, "select p.id, p.state, "+debits+", "+debited+" from payments p order by p.id", nil, func(scan func(...any) error) error {
 		var id, want, have int64
 		var state payout.State
@@ -564,8 +585,8 @@ func (b *Payments) checkPayments(ctx context.Context, tx table.Tx, tell func(str
 		return err
 	}
 	spent := "v.fee + " + sum("a.amount") + "payment_amounts a where a.payment = v.payment and a.version = v.number), 0)"
-	left := sum("e.amount") + "ledger t join ledger_entries e on e.number = t.number where e.book = 'chain' and t.kind in ('confirmed', 'bump') and (t.reference = 'payment ' || p.id or t.reference like 'payment ' || p.id || ' %')), 0)"
-	if err := rows(ctx, tx, "select p.id, "+spent+", "+left+" from payments p join payment_versions v on v.payment = p.id and v.txid = p.booked order by p.id", nil, func(scan func(...any) error) error {
+	left := sum("e.amount") + "ledger t join ledger_entries e on e.number = t.number where e.book = 'chain' and t.kind in ('confirmed', 'bump', 'returned') and (t.reference = 'payment ' || p.id or t.reference like 'payment ' || p.id || ' %')), 0)"
+	if err := rows(ctx, tx, "select p.id, case when p.state = 'cancelled' then 0 else "+spent+" end, "+left+" from payments p join payment_versions v on v.payment = p.id and v.txid = p.booked order by p.id", nil, func(scan func(...any) error) error {
 		var id, want, have int64
 		err := scan(&id, &want, &have)
 		if want != have {

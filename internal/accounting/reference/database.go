@@ -42,6 +42,7 @@ type DatabaseSummary struct {
 	// none of their own here.
 	Passwords int `json:"passwords"`
 	Secrets   int `json:"one_time_codes"`
+	Held      int `json:"held"` // accounts that are not paid there, and so not here
 	Blocks    int `json:"blocks"`
 	Minutes   int `json:"statistics"`
 	Damaged   int `json:"damaged"`
@@ -53,6 +54,9 @@ type DatabaseSummary struct {
 
 // leftOut are the tables that are counted only.
 var leftOut = []string{"markersummary", "shares", "workinfo", "paymentaddresses", "payments", "payouts", "miningpayouts", "useratts", "optioncontrol"}
+
+// hold is the attribute of who is not paid, by being there.
+const hold = "HoldPayouts"
 
 // current is true for rows that no later one replaces.
 const current = "%s.expirydate > '6666-06-01'"
@@ -109,12 +113,19 @@ func (i *DatabaseImport) run(ctx context.Context, s *DatabaseSummary) error {
 	if err != nil {
 		return err
 	}
+	held, err := i.held(ctx, tx)
+	if err != nil {
+		return err
+	}
 	if s.New = b.rows.To.After(at); s.New {
 		if _, err = i.Store.Apply(ctx, &b.rows); err != nil {
 			return err
 		}
 	}
 	// Also if nothing is new: the import before may have ended in between.
+	if err := i.hold(ctx, held, s); err != nil {
+		return err
+	}
 	return i.register(ctx, people, s)
 }
 
@@ -232,7 +243,11 @@ func (i *DatabaseImport) minutes(ctx context.Context, tx *sql.Tx, b *batch, s *D
 func (i *DatabaseImport) count(ctx context.Context, tx *sql.Tx, _ *batch, s *DatabaseSummary) error {
 	for _, table := range leftOut {
 		var n int64
-		if err := tx.QueryRowContext(ctx, "select count(*) from "+table).Scan(&n); err != nil {
+		text := "select count(*) from " + table
+		if table == "useratts" {
+			text += " where attname <> '" + hold + "'"
+		}
+		if err := tx.QueryRowContext(ctx, text).Scan(&n); err != nil {
 			return err
 		}
 		if n > 0 {

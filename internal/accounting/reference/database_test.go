@@ -22,7 +22,7 @@ create table blocks (height int, blockhash varchar(256), workinfoid bigint, user
 	createdate timestamptz, expirydate timestamptz);
 create table poolstats (poolinstance varchar(256), users int, workers int, hashrate float8, hashrate5m float8, hashrate1hr float8, hashrate24hr float8, createdate timestamptz);
 create table markersummary (markerid bigint); create table shares (x int); create table paymentaddresses (x int); create table payments (x int);
-create table payouts (x int); create table miningpayouts (x int); create table useratts (x int); create table optioncontrol (x int);
+create table payouts (x int); create table miningpayouts (x int); create table useratts (userid bigint, attname varchar(64), createdate timestamptz, expirydate timestamptz); create table optioncontrol (x int);
 insert into version values (1, '1.0.8');
 insert into users (userid, username, createdate, expirydate) values (1, 'Alice', '2017-06-16 06:00:00+00', '6666-06-06 06:06:06+00'), (1, 'old', '2017-06-15 06:00:00+00', '2017-06-16 06:00:00+00'),
 	(2, '1BoatSLRHtKNngkdXEeobR76b53LETtpyT', '2017-06-16 06:00:01+00', '6666-06-06 06:06:06+00');

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"ckpool/internal/accounting"
@@ -139,4 +140,54 @@ func (i *DatabaseImport) registerOne(ctx context.Context, p *person, a *store.Ac
 		return nil
 	}
 	return i.Store.SetPassword(ctx, i.By, store.User, p.name, p.password)
+}
+
+// held reads who is not paid.
+func (i *DatabaseImport) held(ctx context.Context, tx *sql.Tx) (list []store.Owner, err error) {
+	r, err := tx.QueryContext(ctx, "select u.username from users u join useratts a on a.userid = u.userid where a.attname = '"+hold+"' and "+
+		fmt.Sprintf(current, "a")+" and "+fmt.Sprintf(current, "u")+" order by u.userid")
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	for r.Next() {
+		var name string
+		if err := r.Scan(&name); err != nil {
+			return nil, err
+		}
+		w := accounting.WorkerOf(i.Network, name, name)
+		list = append(list, store.Owner{Kind: w.Kind, Name: w.Account})
+	}
+	return list, r.Err()
+}
+
+// hold keeps from being paid who is not paid there, unless a person said here what becomes
+// of that account, by a hold or its end.
+func (i *DatabaseImport) hold(ctx context.Context, list []store.Owner, s *DatabaseSummary) error {
+	if len(list) == 0 {
+		return nil
+	}
+	rows, err := i.Store.Audit(ctx, 0)
+	if err != nil {
+		return err
+	}
+	for _, o := range list {
+		a, err := i.Store.Account(ctx, store.Worker{Kind: o.Kind, Account: o.Name})
+		if err != nil {
+			return err
+		}
+		if !a.Exists { // stored with the next rows that are new
+			continue
+		}
+		s.Held++
+		if slices.ContainsFunc(rows, func(r store.AuditRow) bool {
+			return r.What == "hold" && (r.Subject == o.String() || o.Kind == store.Address && strings.EqualFold(r.Subject, o.String()))
+		}) {
+			continue
+		}
+		if err := i.Store.Hold(ctx, i.By, o, hold+" of the database that was imported"); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"strings"
 	"testing"
@@ -208,4 +209,60 @@ func FuzzParsePerson(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Who is not paid there is not paid here, user or address, until a person here says so; a
+// later import does not undo that.
+func TestHolds(t *testing.T) {
+	for _, kind := range []string{"sqlite", "postgres"} {
+		t.Run(kind, func(t *testing.T) {
+			url := postgres.Database(t)
+			db, err := sql.Open("pgx", url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer db.Close()
+			const current, gone = "'2017-06-16 06:00:00+00', '6666-06-06 06:06:06+00'", "'2017-06-16 06:00:00+00', '2017-06-17 06:00:00+00'"
+			do := func(query string) {
+				t.Helper()
+				if _, err := db.ExecContext(t.Context(), query); err != nil {
+					t.Fatal(err)
+				}
+			}
+			do(schema)
+			insertUser(t, db, 3, "bob", "", unsalted, "", "")
+			do("insert into useratts values (1, 'HoldPayouts', " + current + "), (2, 'HoldPayouts', " + current + "), (3, 'HoldPayouts', " + gone + "), (3, 'PayAddresses', " + current + ")")
+			where := t.TempDir()
+			if kind == "postgres" {
+				where = postgres.Database(t)
+			}
+			s := open(t, where)
+			const address = "1BoatSLRHtKNngkdXEeobR76b53LETtpyT"
+			const why = "HoldPayouts of the database that was imported"
+			alice := store.Owner{Kind: store.User, Name: "Alice"}
+			imported := func(held int, want map[store.Owner]string) {
+				t.Helper()
+				sum, err := (&DatabaseImport{URL: url, Name: "old", Network: "main", Store: s, By: "ann"}).Run(t.Context())
+				if err != nil || sum.Held != held || sum.LeftOut["useratts"] != 1 {
+					t.Errorf("%+v, %v", sum, err)
+				}
+				if got, err := s.Holds(t.Context()); err != nil || !maps.Equal(got, want) {
+					t.Errorf("%v, %v, want %v", got, err, want)
+				}
+			}
+			both := map[store.Owner]string{alice: why, {Kind: store.Address, Name: address}: why}
+			imported(2, both)
+			imported(2, both)
+			if rows, err := s.Audit(t.Context(), 0); err != nil || strings.Count(fmt.Sprint(rows), why) != 2 {
+				t.Errorf("%v, %v", rows, err)
+			}
+			if err := s.Hold(t.Context(), "ann", alice, ""); err != nil {
+				t.Fatal(err)
+			}
+			do("insert into useratts values (3, 'HoldPayouts', " + current + ")")
+			delete(both, alice)
+			both[store.Owner{Kind: store.User, Name: "bob"}] = why
+			imported(3, both)
+		})
+	}
 }

@@ -381,8 +381,8 @@ func (w *Wallet) testAccept(ctx context.Context, v *view, p params) (any, error)
 
 func (w *Wallet) sinceBlock(ctx context.Context, v *view, p params) (any, error) {
 	var since string
-	target, removed := int64(1), true
-	if err := errors.Join(p.get(0, &since), p.get(1, &target), p.get(3, &removed)); err != nil {
+	target, removed, change := int64(1), true, false
+	if err := errors.Join(p.get(0, &since), p.get(1, &target), p.get(3, &removed), p.get(4, &change)); err != nil {
 		return nil, err
 	}
 	if target < 1 {
@@ -415,7 +415,7 @@ func (w *Wallet) sinceBlock(ctx context.Context, v *view, p params) (any, error)
 			confirmations = v.confirmations(height)
 		}
 		for i, o := range tx.TxOut {
-			if !w.own(o.PkScript) {
+			if change || !w.own(o.PkScript) {
 				list = append(list, map[string]any{"category": "send", "amount": money(-o.Value), "vout": i, "txid": txid, "confirmations": confirmations, "abandoned": false})
 			}
 		}

@@ -8,7 +8,7 @@ create table blocks (height int, blockhash varchar(256), workinfoid bigint, user
 	createdate timestamptz, expirydate timestamptz);
 create table poolstats (poolinstance varchar(256), users int, workers int, hashrate float8, hashrate5m float8, hashrate1hr float8, hashrate24hr float8, createdate timestamptz);
 create table markersummary (x int); create table shares (x int); create table paymentaddresses (x int); create table payments (x int);
-create table payouts (x int); create table miningpayouts (x int); create table useratts (x int); create table optioncontrol (x int);
+create table payouts (x int); create table miningpayouts (x int); create table useratts (userid bigint, attname varchar(64), createdate timestamptz, expirydate timestamptz); create table optioncontrol (x int);
 insert into version values (1, '1.0.8');
 insert into users (userid, username, passwordhash, salt, userdata) values
 	(1, 'alice', '9488aea815cf5fd5835e8a2c7386579d3a503c1c6ae00e4c41e06479c2ac1f1e', '00112233445566778899aabbccddeeff', ''),

@@ -1,0 +1,142 @@
+package payout
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/btcsuite/btcd/wire/v2"
+
+	"ckpool/bitcoind"
+)
+
+// A signed payment whose input another transaction spends ends when that is 101 deep and
+// not earlier: its payees have their money back, once, whether it was ever sent or was
+// confirmed in a chain that is no more.
+func TestEndedByChain(t *testing.T) { each(t, testEndedByChain) }
+
+func testEndedByChain(t *testing.T, empty func(*testing.T) TestBook) {
+	for _, was := range []State{Signed, Broadcast, Confirmed} {
+		t.Run(string(was), func(t *testing.T) {
+			t.Parallel()
+			x := start(t, empty, 103)
+			s := x.sender("op")
+			p := x.planned(s)
+			if was == Signed {
+				x.fault = func(method string) error {
+					if method == "sendrawtransaction" {
+						return &bitcoind.RPCError{Code: -26, Message: "mempool full", Status: 500}
+					}
+					return nil
+				}
+				p = x.is(s.Send(t.Context(), p.ID))(Signed)
+				x.fault = nil
+			} else {
+				p = x.is(s.Send(t.Context(), p.ID))(Broadcast)
+			}
+			if was == Broadcast { // each of its versions is ruled out
+				p = x.is(s.Bump(t.Context(), p.ID, 20_000))(Broadcast)
+			}
+			fork := x.node.BestBlockHash()
+			if was == Confirmed {
+				x.node.Generate(1)
+				p = x.is(s.Follow(t.Context(), p.ID))(Confirmed)
+				if err := x.node.Call(t.Context(), nil, "invalidateblock", x.node.BestBlockHash()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			in := p.Inputs[0]
+			other, err := x.node.Wallet.Spend(in.Point, in.Value, 10_000)
+			if err != nil {
+				t.Fatal(err)
+			}
+			mine(t, x, fork, other)
+			waits := func(deep string) {
+				t.Helper()
+				now, err := s.Follow(t.Context(), p.ID)
+				if err != nil || !now.State.left() || !strings.Contains(now.Reason, other.TxHash().String()+", which has "+deep+" of the 101 confirmations") {
+					t.Fatalf("%s deep: it is %s (%s), %v", deep, now.State, now.Reason, err)
+				}
+				dump := x.book.Dump()
+				_, err = s.Cancel(t.Context(), p.ID)
+				if err == nil || !strings.Contains(err.Error(), "the chain alone decides: its input is spent by "+other.TxHash().String()+", which has "+deep+" of the 101") {
+					t.Errorf("cancelled %s deep: %v", deep, err)
+				}
+				if x.book.Dump() != dump {
+					t.Error("the cancel that waits changed the book")
+				}
+				x.sums(was == Confirmed)
+			}
+			waits("1")
+			x.node.Generate(99)
+			waits("100")
+			x.node.Generate(1)
+			was := x.book.Postings()
+			p = x.is(s.Follow(t.Context(), p.ID))(Cancelled)
+			if !strings.Contains(p.Reason, other.TxHash().String()) || p.By != "op" {
+				t.Errorf("%+v", p)
+			}
+			if audit := "cancelled, 180000000 satoshis to 3 addresses, transaction " + p.Versions[len(p.Versions)-1].Txid + ": its input is spent by " + other.TxHash().String(); !strings.Contains(x.book.Dump(), audit) {
+				t.Errorf("the audit log does not say %q", audit)
+			}
+			for range 2 {
+				if b := x.book.Balances(); b[1] != 150_000_000 || b[2] != 30_000_000 {
+					t.Errorf("balances %v", b)
+				}
+				if m := x.book.Ledger(); m[Paying] != 0 || m[Fees] != 0 || m[Chain] != -180_000_000 {
+					t.Errorf("ledger %v", m)
+				}
+				if got := x.book.Postings(); got != was+1 {
+					t.Errorf("%d postings, %d before", got, was)
+				}
+				x.is(s.Follow(t.Context(), p.ID))(Cancelled)
+				x.is(s.Cancel(t.Context(), p.ID))(Cancelled)
+				if _, err := s.Send(t.Context(), p.ID); err == nil || !strings.Contains(err.Error(), "plan again") {
+					t.Errorf("sent: %v", err)
+				}
+			}
+			// They are paid, once the spend is booked.
+			x.book.Known(other.TxHash().String())
+			p = x.is(s.Send(t.Context(), x.planned(s).ID))(Broadcast)
+			x.node.Generate(1)
+			x.is(s.Follow(t.Context(), p.ID))(Confirmed)
+			if got := x.paid(bob); got != 30_000_000 {
+				t.Errorf("bob has %d", got)
+			}
+		})
+	}
+}
+
+// The chain goes back before that: the payment is not ended, and is confirmed.
+func TestEndedNotYet(t *testing.T) { each(t, testEndedNotYet) }
+
+func testEndedNotYet(t *testing.T, empty func(*testing.T) TestBook) {
+	x := start(t, empty, 103)
+	s := x.sender("op")
+	p := x.is(s.Send(t.Context(), x.planned(s).ID))(Broadcast)
+	in := p.Inputs[0]
+	other, err := x.node.Wallet.Spend(in.Point, in.Value, 10_000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fork := x.node.BestBlockHash()
+	mine(t, x, fork, other)
+	x.node.Generate(99)
+	if now, err := s.Follow(t.Context(), p.ID); err != nil || now.State == Cancelled {
+		t.Fatalf("%+v, %v", now, err)
+	}
+	if _, err := x.node.Branch(t.Context(), fork, 101); err != nil {
+		t.Fatal(err)
+	}
+	if now, err := s.Follow(t.Context(), p.ID); err != nil || now.State == Cancelled {
+		t.Fatalf("%+v, %v", now, err)
+	}
+	x.sums(false)
+	tx := new(wire.MsgTx)
+	if err := tx.Deserialize(bytes.NewReader(p.Versions[0].Raw)); err != nil {
+		t.Fatal(err)
+	}
+	mine(t, x, x.node.BestBlockHash(), tx)
+	x.is(s.Follow(t.Context(), p.ID))(Confirmed)
+	x.sums(true)
+}
