@@ -70,7 +70,7 @@ run-pool: build
 test:
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || \
 		echo 'make test: PostgreSQL is not installed, its tests are skipped: apt-get install postgresql'
-	$(GO) test -p $(P) -timeout 8m ./...
+	$(GO) test -p $(P) -timeout 15m ./...
 
 # ROUNDS, RATE (shares a second) and SEED can be given; see docs/reliability.md.
 ROUNDS ?= 50

@@ -72,6 +72,7 @@ func TestCase24Hour(t *testing.T) {
 		if _, err := n.s.Post(t.Context(), Transaction{Kind: Maturity, Reference: "a", Entries: []Entry{{Balance, user("bob"), 900_000}, {Chain, Owner{}, -900_000}}}); err != nil {
 			t.Fatal(err)
 		}
+		paidTo(t, n.s, 1, "x")
 		b := n.s.Payments()
 		begun, err := b.Begin(t.Context(), "op", []payout.Payment{{Outputs: []payout.Output{{Account: 1, Name: "bob", Address: "x", Script: []byte{1}, Debit: 10, Amount: 10}}}})
 		if err != nil {
