@@ -36,19 +36,25 @@ func fate(hash, confirmed, info, created string) string {
 	return fmt.Sprintf("insert into blocks values (467207, '%s', 6432090123456, 1, 'Alice.rig1', 1433214567, '%s', '%s', '%s', '6666-06-06 06:06:06+00')", hash, confirmed, info, created)
 }
 
-func TestDatabase(t *testing.T) {
-	url := postgres.Database(t)
+// theirs is an empty database for a pool of the reference, and a way to write to it.
+func theirs(t testing.TB) (url string, db *sql.DB, do func(query string)) {
+	t.Helper()
+	url = postgres.Database(t)
 	db, err := sql.Open("pgx", url)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close()
-	do := func(query string) {
+	t.Cleanup(func() { db.Close() })
+	return url, db, func(query string) {
 		t.Helper()
 		if _, err := db.ExecContext(t.Context(), query); err != nil {
 			t.Fatal(err)
 		}
 	}
+}
+
+func TestDatabase(t *testing.T) {
+	url, _, do := theirs(t)
 	s := open(t, t.TempDir())
 	read := func() DatabaseSummary {
 		t.Helper()

@@ -12,7 +12,6 @@ import (
 
 	"ckpool/internal/credentials"
 	"ckpool/internal/store"
-	"ckpool/internal/testkit/postgres"
 )
 
 // Of the reference: the password "Correct-Horse7" with a salt and without, and the key
@@ -43,22 +42,11 @@ func insertUser(t testing.TB, db *sql.DB, id int, name, status, hash, salt, data
 // Users log in with the password and the codes that they had, until they have one of
 // their own here; and nobody who could not there. Miners need no password, as there.
 func TestPeople(t *testing.T) {
-	for _, kind := range []string{"sqlite", "postgres"} {
+	for kind, empty := range databases {
 		t.Run(kind, func(t *testing.T) {
-			url := postgres.Database(t)
-			db, err := sql.Open("pgx", url)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer db.Close()
-			if _, err := db.ExecContext(t.Context(), schema); err != nil {
-				t.Fatal(err)
-			}
-			where := t.TempDir()
-			if kind == "postgres" {
-				where = postgres.Database(t)
-			}
-			testPeople(t, url, db, open(t, where))
+			url, db, do := theirs(t)
+			do(schema)
+			testPeople(t, url, db, open(t, empty(t)))
 		})
 	}
 }
@@ -214,29 +202,14 @@ func FuzzParsePerson(f *testing.F) {
 // Who is not paid there is not paid here, user or address, until a person here says so; a
 // later import does not undo that.
 func TestHolds(t *testing.T) {
-	for _, kind := range []string{"sqlite", "postgres"} {
+	for kind, empty := range databases {
 		t.Run(kind, func(t *testing.T) {
-			url := postgres.Database(t)
-			db, err := sql.Open("pgx", url)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer db.Close()
+			url, db, do := theirs(t)
 			const current, gone = "'2017-06-16 06:00:00+00', '6666-06-06 06:06:06+00'", "'2017-06-16 06:00:00+00', '2017-06-17 06:00:00+00'"
-			do := func(query string) {
-				t.Helper()
-				if _, err := db.ExecContext(t.Context(), query); err != nil {
-					t.Fatal(err)
-				}
-			}
 			do(schema)
 			insertUser(t, db, 3, "bob", "", unsalted, "", "")
 			do("insert into useratts values (1, 'HoldPayouts', " + current + "), (2, 'HoldPayouts', " + current + "), (3, 'HoldPayouts', " + gone + "), (3, 'PayAddresses', " + current + ")")
-			where := t.TempDir()
-			if kind == "postgres" {
-				where = postgres.Database(t)
-			}
-			s := open(t, where)
+			s := open(t, empty(t))
 			const address = "1BoatSLRHtKNngkdXEeobR76b53LETtpyT"
 			const why = "HoldPayouts of the database that was imported"
 			alice := store.Owner{Kind: store.User, Name: "Alice"}
