@@ -425,9 +425,11 @@ func TestUpgradeLeaksNoDescriptor(t *testing.T) {
 		}
 		return len(list)
 	}
+	// Connections to the node come and go: one leaked by each upgrade would be more.
+	const upgrades, others = 20, 10
 	first := count(f.upgraded())
-	for range 5 {
+	for range upgrades {
 		f.upgraded()
 	}
-	f.await("as few descriptors as before", func() bool { return count(f.pid()) <= first+2 })
+	f.await("as few descriptors as before", func() bool { return count(f.pid()) <= first+others })
 }

@@ -104,6 +104,10 @@ func (p *passwords) check(ctx context.Context, q *Question, hash string) (right 
 	if right, known := p.remembered(d); known {
 		return right, 0, nil
 	}
+	limits := credentials.PasswordLimits(q.User, q.Remote)
+	if wait := p.waits(limits[0].Key); wait > 0 {
+		return false, wait, nil
+	}
 	// Tries are counted no faster than passwords can be computed, which bounds what is
 	// kept of them.
 	select {
@@ -112,11 +116,10 @@ func (p *passwords) check(ctx context.Context, q *Question, hash string) (right 
 	case <-ctx.Done():
 		return false, 0, ctx.Err()
 	}
-	// Counted before it is known to be one: many may come at once.
-	limits := credentials.PasswordLimits(q.User, q.Remote)
-	if wait := p.waits(limits[0].Key); wait > 0 {
+	if wait := p.waits(limits[0].Key); wait > 0 { // found by one that was before this
 		return false, wait, nil
 	}
+	// Counted before it is known to be one: many may come at once.
 	if wait, err := p.accounts.AddTry(ctx, limits); err != nil || wait > 0 {
 		p.isOver(limits[0].Key, wait)
 		return false, wait, err
