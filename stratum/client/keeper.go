@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"time"
 
@@ -12,75 +13,109 @@ const (
 	backoffStep  = 5 * time.Second
 	backoffMax   = time.Minute
 	shortLife    = 5 * time.Second // a connection that ends sooner counts as failed
-	redirectLife = 3               // failures at a redirected address until the configured one is used again
+	redirectLife = 3               // failures, or redirections without work, until the configured address is used again
 )
 
-// link keeps the connection to one endpoint of a group.
-type link struct {
-	group    *Group
-	index    int
+// Keeper keeps a connection to one endpoint: after one has ended it makes another, at
+// the place that the pool has asked for if Endpoint.Redirect allows it, and again at the
+// endpoint's own address after that place has failed three times. What fails is tried
+// again after 5 s more each time, up to 60 s.
+type Keeper struct {
+	// Immutable.
 	endpoint Endpoint // as configured
+	opts     Options
+	handle   func(*Client, Event) error
 
+	// Owned by Run.
 	redirected *Endpoint
 	failures   int // at the redirected address
-	quirks     quirks
+	hops       int // redirections since there was work
+	quirks     Quirks
 	session    string
 	backoff    time.Duration
 }
 
-func (l *link) run(ctx context.Context) {
+// NewKeeper makes a keeper, which does nothing before Run. handle is told all events, one
+// after the other: those of each connection, of which the last is Closed, and Failed after
+// each connection and each attempt, without a client. An error of handle ends the
+// connection; it is ignored of Closed and Failed.
+func NewKeeper(e Endpoint, o Options, handle func(*Client, Event) error) *Keeper {
+	return &Keeper{endpoint: e, opts: o.withDefaults(), handle: handle}
+}
+
+// Run keeps the connection until ctx is done, and may be called once.
+func (k *Keeper) Run(ctx context.Context) {
 	for ctx.Err() == nil {
-		delay, err := l.connection(ctx)
-		l.send(ctx, nil, Failed{l.index, err, delay})
+		delay, err := k.connection(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		_ = k.handle(nil, Failed{Err: err, Retry: delay})
+		retry := time.NewTimer(delay)
 		select {
-		case <-time.After(delay):
+		case <-retry.C:
 		case <-ctx.Done():
 		}
+		retry.Stop()
 	}
 }
 
 // connection makes a connection and keeps it while it lasts. It returns why it
 // ended, and after what time to make another.
-func (l *link) connection(ctx context.Context) (retry time.Duration, err error) {
-	target := l.endpoint
-	if l.redirected != nil {
-		target = *l.redirected
+func (k *Keeper) connection(ctx context.Context) (retry time.Duration, err error) {
+	target := k.endpoint
+	if k.redirected != nil {
+		target = *k.redirected
 	}
-	opts := l.group.opts
-	opts.SessionID = l.session
-	c, err := dial(ctx, target, opts, &l.quirks)
+	opts := k.opts
+	opts.SessionID, opts.Quirks = k.session, &k.quirks
+	c, err := dial(ctx, target, opts)
 	if err != nil {
-		l.failed()
-		return l.jitter(l.backoff), err
+		k.failed()
+		var early *redirectedError
+		if errors.As(err, &early) {
+			k.follow(target, early.Reconnect)
+		}
+		return k.jitter(k.backoff), err
 	}
 	began := time.Now()
-	worked, reconnect, err := l.pump(ctx, c)
-	l.send(ctx, c, Closed{err})
+	worked, reconnect, err := k.pump(ctx, c)
+	_ = k.handle(c, Closed{err})
 	if worked && time.Since(began) >= shortLife {
-		l.backoff, l.failures = 0, 0
+		k.backoff, k.failures, k.hops = 0, 0, 0
 	} else {
-		l.failed()
+		k.failed()
 	}
 	if reconnect != nil {
-		return max(l.backoff, min(reconnect.Wait, backoffMax)), err
+		if reconnect.Host != "" || reconnect.Port != 0 {
+			k.hop()
+		}
+		return max(k.backoff, min(reconnect.Wait, backoffMax)), err
 	}
-	return l.jitter(max(l.backoff, time.Second)), err
+	return k.jitter(max(k.backoff, time.Second)), err
 }
 
 // failed makes the next wait longer, and gives a redirection up.
-func (l *link) failed() {
-	l.backoff = min(l.backoff+backoffStep, backoffMax)
-	if l.failures++; l.redirected != nil && l.failures >= redirectLife {
-		l.redirected, l.failures = nil, 0
+func (k *Keeper) failed() {
+	k.backoff = min(k.backoff+backoffStep, backoffMax)
+	if k.failures++; k.redirected != nil && k.failures >= redirectLife {
+		k.redirected, k.failures = nil, 0
+	}
+}
+
+// hop ends a chain of redirections that leads to no work.
+func (k *Keeper) hop() {
+	if k.hops++; k.hops > redirectLife {
+		k.redirected, k.hops = nil, 0
 	}
 }
 
 // jitter keeps the clients of a restarted pool from coming back all at once.
-func (l *link) jitter(d time.Duration) time.Duration { return d + rand.N(time.Second) }
+func (k *Keeper) jitter(d time.Duration) time.Duration { return d + rand.N(time.Second) }
 
 // pump passes the events of a connection on. worked tells that there was work,
 // reconnect that the pool asked for another connection.
-func (l *link) pump(ctx context.Context, c *Client) (worked bool, reconnect *stratum.Reconnect, err error) {
+func (k *Keeper) pump(ctx context.Context, c *Client) (worked bool, reconnect *stratum.Reconnect, err error) {
 	defer c.Close()
 	for {
 		select {
@@ -91,36 +126,31 @@ func (l *link) pump(ctx context.Context, c *Client) (worked bool, reconnect *str
 			case Closed:
 				return worked, nil, e.Err
 			case Extranonce:
-				l.session = e.SessionID
+				k.session = e.SessionID
 			case Notify:
 				worked = true
 			case Reconnect:
-				if l.follow(c.endpoint, e.Reconnect) {
-					l.send(ctx, c, e)
+				if k.follow(c.endpoint, e.Reconnect) {
+					_ = k.handle(c, e) // it ends anyway
 					return worked, &e.Reconnect, errReconnect
 				}
 			}
-			l.send(ctx, c, event)
+			if err := k.handle(c, event); err != nil {
+				return worked, nil, err
+			}
 		}
 	}
 }
 
 // follow reports whether to make another connection, and notes where.
-func (l *link) follow(from Endpoint, r stratum.Reconnect) bool {
-	if l.group.opts.IgnoreRedirects || r.Host == "" && r.Port == 0 {
+func (k *Keeper) follow(from Endpoint, r stratum.Reconnect) bool {
+	if k.opts.IgnoreRedirects || r.Host == "" && r.Port == 0 {
 		return true
 	}
 	to, err := from.Redirect(r)
 	if err != nil {
 		return false
 	}
-	l.redirected, l.failures = &to, 0
+	k.redirected, k.failures = &to, 0
 	return true
-}
-
-func (l *link) send(ctx context.Context, c *Client, e Event) {
-	select {
-	case l.group.inbox <- groupEvent{l.index, c, e}:
-	case <-ctx.Done():
-	}
 }
