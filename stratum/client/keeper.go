@@ -83,6 +83,7 @@ func (k *Keeper) connection(ctx context.Context) (retry time.Duration, err error
 	_ = k.handle(c, Closed{err})
 	if worked && time.Since(began) >= shortLife {
 		k.backoff, k.failures, k.hops = 0, 0, 0
+		k.quirks = Quirks{} // it may have been restarting when it seemed to have them
 	} else {
 		k.failed()
 	}

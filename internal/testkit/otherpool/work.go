@@ -37,6 +37,7 @@ func (p *Pool) nextJob(block bool) {
 	p.jobs++
 	if block {
 		p.height++
+		clear(p.seen)
 	}
 	p.job = job{id: fmt.Sprintf("%016x", p.jobs), height: p.height, serial: p.jobs, clean: block}
 }

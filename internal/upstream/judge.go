@@ -1,0 +1,227 @@
+package upstream
+
+import (
+	"bytes"
+	"strings"
+	"sync"
+	"time"
+
+	"ckpool/source"
+	"ckpool/stratum"
+	"ckpool/stratum/client"
+)
+
+// job is a job of a pool as it was given on: each of its updates has one, as its Judge.
+// Immutable.
+type job struct {
+	line      *line
+	notify    client.Notify
+	announced float64 // the difficulty that was in force when the pool sent it
+	upstream  source.Upstream
+}
+
+// Submit implements source.Judge.
+func (j *job) Submit(f *source.Found) bool {
+	l := j.line
+	q := l.question(j.announced)
+	worth := f.Difficulty
+	switch send, asks := q.worthSending(worth); {
+	case f.Block:
+		q.asks = asks
+	case !send:
+		l.ledger.notSent(j.upstream.Difficulty)
+		f.Finder.Verdict(f.Client, f.Share, source.Verdict{State: source.NotSent})
+		return true
+	default:
+		q.asks = asks
+	}
+	share := client.Share{
+		Worker:      l.worker(f.Worker),
+		Extranonce2: bytes.Clone(f.Extranonce2[:f.Extranonce2Len]),
+		NTime:       f.NTime, Nonce: f.Nonce, VersionBits: f.VersionBits, HasVersionBits: f.HasVersionBits,
+	}
+	finder, miner, number := f.Finder, f.Client, f.Share
+	l.ledger.sent()
+	err := l.client.Send(j.notify.JobID, share, func(v client.Verdict) {
+		verdict := source.Verdict{State: source.AcceptedAbove}
+		switch {
+		case v.Err != nil:
+			verdict = source.Verdict{State: source.Unanswered, Text: v.Err.Error()}
+		case v.Reject != nil:
+			verdict = source.Verdict{State: source.RefusedAbove, Code: int(v.Reject.Code), Text: v.Reject.Text}
+		}
+		q.learn(verdict)
+		l.ledger.verdict(q.credit(), verdict, v.Took)
+		l.pool.judged(miner, verdict)
+		finder.Verdict(miner, number, verdict)
+	})
+	if err != nil {
+		q.giveBack()
+		l.ledger.unsendable(q.credit(), true)
+		return false
+	}
+	return true
+}
+
+// Pools judge a share of a job that they sent before they changed their difficulty by
+// the one or by the other. Which, they are asked by shares that meet the lower one
+// alone: few at once, so that few are refused.
+type habits struct {
+	mu     sync.Mutex
+	habits [2]habit // guarded by mu; by direction
+}
+
+// direction is that of a change of a difficulty.
+type direction uint8
+
+const (
+	lowered direction = iota
+	raised
+)
+
+type habit struct {
+	known  bool
+	lower  bool // that which is lower suffices
+	asking int  // shares under way that meet the lower one alone
+}
+
+// mostAsking is how many shares may be refused to find a habit out.
+const mostAsking = 4
+
+// question is what a share of a job asks, beside being good.
+type question struct {
+	habits           *habits
+	announced, force float64 // difficulty that the job was sent with, and that is in force
+	direction        direction
+	asks             bool
+	lowerSuffices    bool // as known when the share was sent
+}
+
+// question is that of a share of a job which was sent at a difficulty.
+func (l *line) question(announced float64) *question {
+	q := &question{habits: &l.pool.habits, announced: announced, force: l.difficulty()}
+	if q.force > announced {
+		q.direction = raised
+	}
+	h := q.habits
+	h.mu.Lock()
+	q.lowerSuffices = !h.habits[q.direction].known || h.habits[q.direction].lower
+	h.mu.Unlock()
+	return q
+}
+
+// worthSending tells whether the pool may take a share of a difficulty. asks that it is
+// one to find a habit out, of which giveBack or learn is to be told.
+func (q *question) worthSending(d float64) (send, asks bool) {
+	low, high := min(q.announced, q.force), max(q.announced, q.force)
+	if d >= high {
+		return true, false
+	}
+	if d < low {
+		return false, false
+	}
+	q.habits.mu.Lock()
+	defer q.habits.mu.Unlock()
+	h := &q.habits.habits[q.direction]
+	if h.known {
+		return h.lower, false
+	}
+	if h.asking >= mostAsking {
+		return false, false
+	}
+	h.asking++
+	return true, true
+}
+
+// credit is the difficulty that the pool owes for the share.
+func (q *question) credit() float64 {
+	if q.lowerSuffices {
+		return min(q.announced, q.force)
+	}
+	return max(q.announced, q.force)
+}
+
+// giveBack tells that a share that asks was not sent.
+func (q *question) giveBack() {
+	if q.asks {
+		q.habits.mu.Lock()
+		q.habits.habits[q.direction].asking--
+		q.habits.mu.Unlock()
+	}
+}
+
+// learn takes the answer to a share that asks.
+func (q *question) learn(v source.Verdict) {
+	if !q.asks {
+		return
+	}
+	q.habits.mu.Lock()
+	defer q.habits.mu.Unlock()
+	h := &q.habits.habits[q.direction]
+	h.asking--
+	switch {
+	case v.State == source.AcceptedAbove:
+		h.known, h.lower = true, true
+	case v.State == source.RefusedAbove && forDifficulty(v):
+		h.known, h.lower = true, false
+	}
+}
+
+// forDifficulty tells whether a share was refused since its difficulty is too low.
+func forDifficulty(v source.Verdict) bool {
+	if v.Code == int(stratum.LowDifficulty) {
+		return true
+	}
+	text := strings.ToLower(v.Text)
+	return strings.Contains(text, "difficulty") || strings.Contains(text, "low diff") || strings.Contains(text, "above target")
+}
+
+// A pool that refuses everything, from several miners, counts as failed.
+const (
+	onlyRefusalsFor   = 150 * time.Second
+	onlyRefusalsCount = 20
+)
+
+// refusals are those since the last accepted share.
+type refusals struct {
+	since   time.Time // of the first
+	count   int
+	miner   uint64 // whose the first was
+	several bool   // others' were refused as well
+}
+
+// judged notes a verdict, and gives all connections up when the pool refuses all there
+// is.
+func (p *Pool) judged(miner uint64, v source.Verdict) {
+	if v.State == source.Unanswered {
+		return
+	}
+	p.mu.Lock()
+	r := &p.refusals
+	if v.State == source.AcceptedAbove {
+		*r = refusals{}
+		p.mu.Unlock()
+		return
+	}
+	now := time.Now()
+	if r.count == 0 {
+		*r = refusals{since: now, miner: miner}
+	}
+	r.count++
+	r.several = r.several || r.miner != miner
+	failed := r.several && r.count >= onlyRefusalsCount && now.Sub(r.since) >= onlyRefusalsFor
+	if failed {
+		*r = refusals{}
+	}
+	p.mu.Unlock()
+	if failed {
+		p.endLines(&refusesError{v.Text})
+	}
+}
+
+// refusesError is why a pool was given up that answers and accepts nothing.
+type refusesError struct{ last string }
+
+func (e *refusesError) Error() string {
+	return "the pool has refused every share for " + onlyRefusalsFor.String() + ", the last as: " + e.last
+}

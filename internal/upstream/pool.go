@@ -1,0 +1,480 @@
+package upstream
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"ckpool/event"
+	"ckpool/source"
+	"ckpool/stratum/client"
+)
+
+// Config is a pool and an account there.
+type Config struct {
+	URL, User, Password string
+
+	Agent             string  // what the pool is told that connects; "" as client.Options has it
+	VersionMask       uint32  // bits to ask for, 0 none
+	SuggestDifficulty float64 // 0: nothing is suggested
+	LeastDifficulty   float64 // a pool that asks for less counts as failed; 0: none does
+	MaxLines          int     // most connections; 0 is 32
+	Workers           bool    // shares go up under the names of workers if the pool agrees, else all under User
+
+	TLS    *tls.Config // as in client.Options
+	Pin    []byte      // likewise
+	SOCKS5 string      // likewise
+}
+
+// Options are what a Pool needs of what is around it.
+type Options struct {
+	// Updates takes the updates of all connections, those of each source in their
+	// order. It is called from any goroutine, and must not block.
+	Updates func(source.Update)
+	// Number gives a number that no source has had.
+	Number func() uint32
+	Events event.Func
+	// Changed is told when the pool can be worked for from now on, or no longer. It must
+	// not block.
+	Changed func()
+	// Dial replaces the TCP connect.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// Times of a pool.
+const (
+	answerTimeout  = 30 * time.Second // of shares, until a connection is dead
+	silenceTimeout = 10 * time.Minute
+	retireAfter    = 10 * time.Minute // without a session, but for the first connection
+	tendEvery      = time.Minute
+	fullFor        = 10 * time.Second // that a source without an extranonce1 left is not asked
+	defaultLines   = 32
+)
+
+// Pool is one pool that shares are found for: the connections to it, and what becomes
+// of shares. It has one connection as long as it runs, and more as sessions need them.
+type Pool struct {
+	// Immutable.
+	config  Config
+	options Options
+	name    string // host:port, or what is configured
+	ledger  *ledger
+	habits  habits
+	wake    chan struct{} // capacity 1: look whether connections are missing
+
+	mu       sync.Mutex
+	slots    []*slot // the first is kept for good
+	refusals refusals
+	single   bool // the pool gives all connections the same work
+	wanted   int  // newcomers that found no room since the last look
+	reason   string
+	saying   saying
+	up       bool // as Changed was last told
+}
+
+// slot is a place for a connection, with who makes it again and again.
+type slot struct {
+	cancel context.CancelFunc
+
+	// guarded by the pool's mu
+	line     *line // nil while there is none
+	source   uint32
+	shape    source.Shape
+	works    bool // there is a job
+	rolls    bool // of which versions may be rolled
+	sessions int
+	idle     time.Time // since when there is no session
+	full     time.Time // until then there is no extranonce1 left
+}
+
+// NewPool makes a pool, which does nothing before Run. The error says what is wrong
+// with the configuration.
+func NewPool(c Config, o Options) (*Pool, error) {
+	if _, err := (client.Endpoint{URL: c.URL}).Address(); err != nil {
+		return nil, err
+	}
+	if c.User == "" {
+		return nil, fmt.Errorf("pool %s: no user", c.URL)
+	}
+	if c.MaxLines <= 0 {
+		c.MaxLines = defaultLines
+	}
+	name, _ := (client.Endpoint{URL: c.URL}).Address()
+	return &Pool{config: c, options: o, name: name, ledger: newLedger(nil), wake: make(chan struct{}, 1),
+		reason: "not connected yet", saying: newSaying()}, nil
+}
+
+// Run keeps the connections until ctx is done, and may be called once.
+func (p *Pool) Run(ctx context.Context) {
+	var keepers sync.WaitGroup
+	defer keepers.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	p.open(ctx, &keepers)
+	tick := time.NewTicker(tendEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-p.wake:
+		}
+		for range p.tend(time.Now()) {
+			p.open(ctx, &keepers)
+		}
+	}
+}
+
+// open makes one more connection, which is made again until it is retired.
+func (p *Pool) open(ctx context.Context, keepers *sync.WaitGroup) {
+	ctx, cancel := context.WithCancel(ctx)
+	s := &slot{cancel: cancel, idle: time.Now()}
+	p.mu.Lock()
+	p.slots = append(p.slots, s)
+	p.mu.Unlock()
+	k := client.NewKeeper(client.Endpoint{URL: p.config.URL, User: p.config.User, Password: p.config.Password}, client.Options{
+		UserAgent: p.config.Agent, VersionMask: p.config.VersionMask, MinBitCount: 2,
+		SuggestDifficulty: p.config.SuggestDifficulty, ExtranonceSubscribe: true,
+		SilenceTimeout: silenceTimeout, AnswerTimeout: answerTimeout,
+		TLS: p.config.TLS, Pin: p.config.Pin, SOCKS5: p.config.SOCKS5, Dial: p.options.Dial,
+	}, func(c *client.Client, e client.Event) error { return p.event(s, c, e) })
+	keepers.Go(func() {
+		k.Run(ctx)
+		cancel()
+	})
+}
+
+// event takes an event of a connection.
+func (p *Pool) event(s *slot, c *client.Client, e client.Event) error {
+	if failed, ok := e.(client.Failed); ok {
+		p.failed(s, failed)
+		return nil
+	}
+	l := s.line // no other goroutine sets it
+	if _, ok := e.(client.Closed); ok {
+		if l != nil {
+			l.end()
+			p.ended(s)
+		}
+		return nil
+	}
+	if l == nil {
+		l = &line{pool: p, slot: s, client: c, ledger: newLedger(p.ledger), began: time.Now()}
+		p.mu.Lock()
+		s.line = l
+		p.mu.Unlock()
+	}
+	return l.event(e)
+}
+
+// failed tells that a connection could not be made, or has ended.
+func (p *Pool) failed(s *slot, e client.Failed) {
+	p.mu.Lock()
+	first := len(p.slots) > 0 && p.slots[0] == s
+	if first {
+		p.reason = e.Err.Error()
+	}
+	works := p.works()
+	p.mu.Unlock()
+	level := event.Warning
+	what := "is lost"
+	if works {
+		level, what = event.Notice, "has lost a connection"
+	}
+	p.report(level, fmt.Sprintf("Upstream %s %s: %v; again in %v", p.name, what, e.Err, e.Retry.Round(time.Second)))
+	p.look()
+}
+
+// ended notes that a slot has no connection any more.
+func (p *Pool) ended(s *slot) {
+	p.mu.Lock()
+	s.line, s.works, s.source, s.full = nil, false, 0, time.Time{}
+	if s.sessions > 0 {
+		s.sessions, s.idle = 0, time.Now()
+	}
+	p.mu.Unlock()
+	p.tell()
+}
+
+// renumbered notes the number of a line.
+func (p *Pool) renumbered(l *line, number uint32) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	l.slot.source, l.slot.works, l.slot.sessions, l.slot.idle = number, false, 0, time.Now()
+}
+
+func (p *Pool) shaped(l *line, shape source.Shape) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	l.slot.shape = shape
+}
+
+// working notes that a line has a new job. Its mu is held.
+func (p *Pool) working(l *line) {
+	p.mu.Lock()
+	s := l.slot
+	first := !s.works
+	s.works, s.rolls = true, l.newest.notify.VersionMask != 0
+	p.mu.Unlock()
+	if first {
+		rolling := "no version rolling"
+		if mask := l.newest.notify.VersionMask; mask != 0 {
+			rolling = fmt.Sprintf("version mask %08x", mask)
+		}
+		p.report(event.Notice, fmt.Sprintf("Upstream %s gives work: difficulty %g, extranonce1 of %d bytes and extranonce2 of %d, %s",
+			p.name, l.newest.announced, len(l.extranonce.Extranonce1), l.extranonce.Extranonce2Len, rolling))
+		p.look()
+		p.tell()
+	}
+}
+
+// sameWork tells that another connection has the work of a job, bytes of extranonce2
+// aside. The pool has one connection from then on.
+func (p *Pool) sameWork(l *line, n *client.Notify) bool {
+	p.mu.Lock()
+	var others []*line
+	for _, s := range p.slots {
+		if s.line != nil && s.line != l && s.works {
+			others = append(others, s.line)
+		}
+	}
+	p.mu.Unlock()
+	for _, other := range others {
+		if !other.mu.TryLock() { // it has work of its own just now: the next job will tell
+			continue
+		}
+		same := other.newest != nil && other.newest.notify.PrevHash == n.PrevHash &&
+			bytes.Equal(other.newest.notify.Extranonce.Extranonce1, n.Extranonce.Extranonce1) &&
+			bytes.Equal(other.newest.notify.Coinb1, n.Coinb1) && bytes.Equal(other.newest.notify.Coinb2, n.Coinb2)
+		other.mu.Unlock()
+		if same {
+			p.mu.Lock()
+			p.single = true
+			p.mu.Unlock()
+			p.look()
+			return true
+		}
+	}
+	return false
+}
+
+// works tells that some connection has a job. p.mu is held.
+func (p *Pool) works() bool {
+	return slices.ContainsFunc(p.slots, func(s *slot) bool { return s.works })
+}
+
+// tell tells Changed if it has.
+func (p *Pool) tell() {
+	p.mu.Lock()
+	up := p.works()
+	changed := up != p.up
+	p.up = up
+	p.mu.Unlock()
+	if changed && p.options.Changed != nil {
+		p.options.Changed()
+	}
+}
+
+func (p *Pool) look() {
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+// tend retires connections that nobody needs, and says how many are missing.
+func (p *Pool) tend(now time.Time) (missing int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	free, connecting, ahead := 0, 0, 1
+	for _, s := range p.slots {
+		switch {
+		case !s.works:
+			connecting++
+		case now.After(s.full):
+			free += capacity(s.shape) - s.sessions
+			ahead = max(ahead, min(capacity(s.shape)/16, 64))
+		}
+	}
+	wanted := p.wanted
+	p.wanted = 0
+	most := p.config.MaxLines
+	if p.single {
+		most = 1
+	}
+	kept := p.slots[:0]
+	for i, s := range p.slots {
+		room := 0
+		if s.works && now.After(s.full) {
+			room = capacity(s.shape) - s.sessions
+		}
+		spare := s.sessions == 0 && i > 0 && free-room >= ahead+wanted
+		if i > 0 && i >= most && s.sessions == 0 || spare && (!s.works || now.Sub(s.idle) >= retireAfter) {
+			s.cancel()
+			free -= room
+			if !s.works {
+				connecting--
+			}
+			continue
+		}
+		kept = append(kept, s)
+	}
+	clear(p.slots[len(kept):])
+	p.slots = kept
+	if connecting > 0 || len(p.slots) >= most || free >= ahead+wanted {
+		return 0
+	}
+	return 1
+}
+
+// Place is a source with room for one more session; rolls tells that the session was
+// told it may roll versions, and so needs one where it may.
+func (p *Pool) Place(rolls bool) (number uint32, ok bool) {
+	now := time.Now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, s := range p.slots {
+		if s.works && (s.rolls || !rolls) && s.sessions < capacity(s.shape) && now.After(s.full) {
+			return s.source, true
+		}
+	}
+	p.wanted++
+	p.look()
+	return 0, false
+}
+
+// Opened tells that a session gets work from a source.
+func (p *Pool) Opened(number uint32) {
+	p.count(number, func(s *slot) { s.sessions++ })
+	p.look()
+}
+
+// Closed tells that a session no longer does.
+func (p *Pool) Closed(number uint32) {
+	p.count(number, func(s *slot) {
+		if s.sessions--; s.sessions <= 0 {
+			s.sessions, s.idle = 0, time.Now()
+		}
+	})
+}
+
+// Full tells that a source had no extranonce1 left for a session.
+func (p *Pool) Full(number uint32) {
+	p.count(number, func(s *slot) { s.full = time.Now().Add(fullFor) })
+	p.look()
+}
+
+func (p *Pool) count(number uint32, change func(*slot)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, s := range p.slots {
+		if s.source == number && number != 0 {
+			change(s)
+			return
+		}
+	}
+}
+
+// Has tells that a source is one of the pool's connections.
+func (p *Pool) Has(number uint32) bool {
+	found := false
+	p.count(number, func(*slot) { found = true })
+	return found
+}
+
+// endLines ends all connections for a reason; they are made again.
+func (p *Pool) endLines(reason error) {
+	p.mu.Lock()
+	var lines []*line
+	for _, s := range p.slots {
+		if s.line != nil {
+			lines = append(lines, s.line)
+		}
+	}
+	p.mu.Unlock()
+	for _, l := range lines {
+		l.client.End(reason)
+	}
+}
+
+// Up tells that there is work: a connection is authorized and has a job.
+func (p *Pool) Up() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.works()
+}
+
+// Status is how the pool does; Current is left to who chooses.
+func (p *Pool) Status() source.Status {
+	s := source.Status{URL: p.name, State: "ok", Height: -1, Latency: p.ledger.figures().Latency}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.works() {
+		s.State, s.Reason = "no work", p.reason
+	}
+	return s
+}
+
+// Figures are what became of shares, over all connections there were.
+func (p *Pool) Figures() Figures { return p.ledger.figures() }
+
+// Lines is how each connection does.
+func (p *Pool) Lines() []LineStatus {
+	p.mu.Lock()
+	slots := slices.Clone(p.slots)
+	lines := make([]*line, len(slots))
+	sessions := make([]int, len(slots))
+	for i, s := range slots {
+		lines[i], sessions[i] = s.line, s.sessions
+	}
+	p.mu.Unlock()
+	var list []LineStatus
+	for i, l := range lines {
+		var status LineStatus
+		if l != nil {
+			status = l.status()
+		}
+		status.Sessions = sessions[i]
+		list = append(list, status)
+	}
+	return list
+}
+
+// saying keeps the log of one pool short: a few lines at once, and one a minute.
+type saying struct {
+	lines  float64 // that may be written
+	at     time.Time
+	unsaid int
+}
+
+const mostLines = 5
+
+func newSaying() saying { return saying{lines: mostLines, at: time.Now()} }
+
+// report tells an event, if there were not too many.
+func (p *Pool) report(level event.Level, text string) {
+	now := time.Now()
+	p.mu.Lock()
+	s := &p.saying
+	s.lines = min(s.lines+now.Sub(s.at).Minutes(), mostLines)
+	s.at = now
+	if s.lines < 1 {
+		s.unsaid++
+		p.mu.Unlock()
+		return
+	}
+	s.lines--
+	if s.unsaid > 0 {
+		text += fmt.Sprintf(" (%d lines about it were left out)", s.unsaid)
+		s.unsaid = 0
+	}
+	p.mu.Unlock()
+	p.options.Events.Say(level, strings.TrimSpace(text))
+}
