@@ -210,6 +210,34 @@ func TestDifficultyChanges(t *testing.T) {
 	}
 }
 
+// How a pool applies a lower difficulty is found out by a few shares, though it takes
+// long to answer; from then on all go up that it takes, and no others.
+func TestHabitIsLearnt(t *testing.T) {
+	for policy, sent := range map[otherpool.Policy]int{otherpool.AtOnce: 100, otherpool.NextJob: 0} {
+		bubble(t, func(t *testing.T, f *farm) {
+			above := otherpool.New(t, otherpool.Config{Difficulty: 8e-9, Policy: policy, Delay: time.Second})
+			f.started(above, Config{})
+			u := f.job()
+			above.SetDifficulty(1e-9)
+			synctest.Wait()
+			submit := func() (sent int) {
+				before := above.Accepted.Load() + above.Invalid.Load()
+				for range 100 {
+					f.submit(u, 1, 1e-9, 8e-9)
+				}
+				time.Sleep(2 * time.Second)
+				return int(above.Accepted.Load() + above.Invalid.Load() - before)
+			}
+			if n := submit(); n != mostAsking {
+				t.Errorf("policy %d: %d of 100 were sent to find out", policy, n)
+			}
+			if n := submit(); n != sent {
+				t.Errorf("policy %d: %d of 100 were sent then, %d are right", policy, n, sent)
+			}
+		})
+	}
+}
+
 // parasitepool/para#370: one miner's refusals move nobody, those of all do: after 150
 // seconds without an accepted share, from several miners and 20 shares on.
 func TestOnlyRefusals(t *testing.T) {

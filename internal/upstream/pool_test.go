@@ -356,6 +356,16 @@ func (d dialler) dial(ctx context.Context, network, address string) (net.Conn, e
 	return nil, fmt.Errorf("dial %s: no such host", address)
 }
 
+// or dials another pool at every other address.
+func (d dialler) or(other *otherpool.Pool) func(ctx context.Context, network, address string) (net.Conn, error) {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		if p := d[address]; p != nil {
+			return p.Dial(ctx, network, address)
+		}
+		return other.Dial(ctx, network, address)
+	}
+}
+
 // X7, ckolivas/cgminer#581: client.reconnect is followed within the domain, also to a
 // port given as a string, and not elsewhere. A place that does not authorize is given
 // up after three failures; a chain of redirections has an end.
@@ -423,9 +433,28 @@ func TestX7(t *testing.T) {
 			if n := here.Connections.Load() + there.Connections.Load(); n > 100 {
 				t.Errorf("%d connections in an hour", n)
 			}
+			if n := len(f.log()); n > 60+mostLines {
+				t.Errorf("%d lines in the log in an hour", n)
+			}
 			time.Sleep(5 * time.Minute)
 			if !p.Up() {
 				t.Error("no work after the chain has ended")
+			}
+		})
+	})
+	t.Run("chain without work", func(t *testing.T) {
+		bubble(t, func(t *testing.T, f *farm) {
+			here, there := otherpool.New(t, otherpool.Config{}), otherpool.New(t, otherpool.Config{NoWork: true})
+			p := f.pool(Config{URL: "n0.example.org:3333"}, Options{Dial: dialler{"n0.example.org:3333": here}.or(there)})
+			f.works(p)
+			time.Sleep(10 * time.Second)
+			here.Send(`{"method":"client.reconnect","params":["n1.example.org",3333]}`)
+			for n := range 60 {
+				time.Sleep(5 * time.Second)
+				there.Send(fmt.Sprintf(`{"method":"client.reconnect","params":["n%d.example.org",3333]}`, n+2))
+			}
+			if !p.Up() || here.Connected() != 1 {
+				t.Errorf("no work after 5 minutes of redirections: %q", f.log())
 			}
 		})
 	})

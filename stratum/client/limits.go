@@ -21,7 +21,7 @@ const (
 	maxSessionID = 256     // bytes; a longer one is not resumed
 
 	// Lines that nobody asked for: so many at once, and so many a second.
-	announcements     = 2000
+	announcements     = 500
 	announcementsRate = 20
 )
 

@@ -37,6 +37,7 @@ type Config struct {
 	Answer           Form          // of answers to shares; nil: Arrays
 	WorkFirst        bool          // difficulty and work come before the reply to subscribe
 	NoDifficulty     bool          // difficulty is not told until SetDifficulty
+	NoWork           bool          // authorized clients get no job
 	StringDifficulty bool          // it is told as a string
 	Pieces           bool          // every byte is written alone
 	Reverse          int           // answers to shares are held until there are so many, and sent in reverse order

@@ -214,7 +214,7 @@ func (p *Pool) authorize(c *conn, config *Config, r *request) (keep bool) {
 	if config.ClosedAt == AtFirstJob {
 		return false
 	}
-	if !config.WorkFirst {
+	if !config.WorkFirst && !config.NoWork {
 		if !config.NoDifficulty {
 			p.tellDifficulty(c)
 		}
