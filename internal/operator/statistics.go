@@ -60,7 +60,7 @@ func (o *Operator) poolStats(ctx context.Context, now time.Time) control.PoolSta
 		AcceptedCount: st.AcceptedCount, RejectedCount: st.RejectedCount,
 		BestShare: st.BestShare, NetworkDifficulty: st.NetworkDifficulty,
 	}
-	if w := o.Jobs.Work(); w != nil {
+	if w := o.Jobs.Newest(); w != nil {
 		reply.Height, reply.Work = w.Job.Template.Height, control.At(w.Job.Created)
 	}
 	return reply

@@ -90,7 +90,7 @@ func (c client) keepOldMask(old, mask uint32) {
 }
 
 func (c client) poolMask() uint32 {
-	if w := c.b.Jobs.Work(); w != nil {
+	if w := c.work(); w != nil {
 		return w.Job.Mask
 	}
 	return c.b.Settings().VersionMask

@@ -105,7 +105,7 @@ type Handler struct {
 
 	work     *Work // being or having been broadcast
 	cursor   netserver.Slot
-	walking  bool
+	left     netserver.Slot   // slots that the broadcast is still to look at
 	dueList  []netserver.Slot // marked as due, for Step
 	heldList []netserver.Slot // with lines in held, in the order they came, for Step
 	ticking  tickWalk
@@ -177,7 +177,7 @@ func (h *Handler) Open(slot netserver.Slot, _ netip.AddrPort, listener int) {
 	s := h.session(slot)
 	*s = session{
 		client: h.g.registry.nextClient(), listener: uint8(listener),
-		start: moment(now), lastSent: moment(now), limit: uint32(work.CoinbaseLimit("")),
+		start: moment(now), lastSent: moment(now), limit: uint16(work.CoinbaseLimit("")),
 	}
 	c := h.client(slot)
 	set := c.listener()
@@ -202,8 +202,17 @@ func (c client) listener() *ListenerSettings {
 func (c client) limits() difficulty.Limits {
 	set := c.listener()
 	l := difficulty.Limits{Min: set.MinDiff, Max: set.MaxDiff, Floor: max(c.s.floor, c.minimum())}
-	if w := c.b.Jobs.Work(); w != nil {
+	if w := c.work(); w != nil {
 		l.Network = w.Job.NetworkDifficulty
+	}
+	return l
+}
+
+// vardiffLimits are limits for a difficulty that nobody has asked for.
+func (c client) vardiffLimits() difficulty.Limits {
+	l := c.limits()
+	if w := c.work(); w != nil && w.most() > 0 && (l.Max == 0 || l.Max > w.most()) {
+		l.Max = w.most()
 	}
 	return l
 }
@@ -269,7 +278,7 @@ func (h *Handler) Line(slot netserver.Slot, line []byte) {
 	if s.client == 0 {
 		return
 	}
-	if h.b.Jobs.Work() == nil {
+	if h.b.Jobs.Newest() == nil {
 		h.hold(slot, s, line)
 		return
 	}

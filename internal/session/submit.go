@@ -64,7 +64,7 @@ func (q request) onSubmit() *stratum.Reject {
 
 // judge computes the share and fills in the verdict.
 func (q request) judge(sh *Share, sub *stratum.Submit, now float64) {
-	w := q.b.Jobs.Work()
+	w := q.work()
 	sh.Difficulty = q.s.sent()
 	found, bits := q.hash(sh, sub, w, now)
 	if found == nil {
@@ -74,8 +74,9 @@ func (q request) judge(sh *Share, sub *stratum.Submit, now float64) {
 	job := found.Job
 	accept, credit := q.difficultyOfJob(sub.JobID, sub.Suffix, now)
 	sh.Difficulty = credit
+	stale := q.stale(found, w)
 	switch {
-	case found.Tip != w.Tip:
+	case stale && found.Upstream == nil:
 		sh.Reason = Stale
 	case sub.NTime < job.NTimeMin || sub.NTime > job.NTimeMax:
 		sh.Reason = NTimeRange
@@ -84,15 +85,33 @@ func (q request) judge(sh *Share, sub *stratum.Submit, now float64) {
 	case !difficulty.Meets(&sh.Computed.Hash, accept) && !sh.Computed.Block:
 		sh.Reason = AboveTarget
 	default:
+		if found.Upstream != nil { // of what sources there are, seen shares follow the newest
+			w = q.b.Jobs.Newest()
+		}
 		if sh.Reason = q.repeated(sh, w); sh.Reason == Accepted && difficulty.Meets(&sh.Computed.Hash, credit) {
 			sh.Credit = credit
 		}
+		if stale && sh.Reason == Accepted {
+			sh.Reason, sh.Credit = Stale, 0
+		}
 	}
+}
+
+// stale tells that a job is not of the present tip of its source, where w is the newest
+// work of the client's.
+func (c client) stale(found, w *Work) bool {
+	if found.Source() != c.s.source {
+		w = c.b.Jobs.Work(found.Source())
+	}
+	return w == nil || found.Tip != w.Tip
 }
 
 // hash computes the share on its job, which is nil where there is none to compute it
 // on. bits are those of the version that the miner sent.
 func (q request) hash(sh *Share, sub *stratum.Submit, w *Work, now float64) (found *Work, bits uint32) {
+	if w == nil { // its source has ended
+		w = q.b.Jobs.Newest()
+	}
 	sh.Current = w.Job
 	if !sub.JobIDBad {
 		found = q.b.Jobs.Find(sub.JobID)
@@ -124,7 +143,7 @@ func (q request) lookForBlock(sh *Share, sub *stratum.Submit) {
 	if sh.Format != nil {
 		return
 	}
-	if q.hash(sh, sub, q.b.Jobs.Work(), q.seconds()); sh.Computed.Block {
+	if q.hash(sh, sub, q.work(), q.seconds()); sh.Computed.Block {
 		q.b.Block(sh)
 	}
 }
@@ -179,7 +198,7 @@ func (q request) account(sh *Share, now float64) {
 
 // retarget lets vardiff look at an accepted share.
 func (q request) retarget(sh *Share, now float64) {
-	d := q.s.vardiff.Share(now, sh.Credit, q.s.sent(), q.limits())
+	d := q.s.vardiff.Share(now, sh.Credit, q.s.sent(), q.vardiffLimits())
 	if d.Difficulty <= 0 {
 		return
 	}

@@ -40,7 +40,7 @@ func (q request) onSubscribe() *stratum.Reject {
 		if agent != "" {
 			q.s.agent = q.agents.use(agent, agent)
 		}
-		q.s.limit = uint32(work.CoinbaseLimit(agent))
+		q.s.limit = uint16(work.CoinbaseLimit(agent))
 		q.s.flags |= subscribed
 	}
 	q.write(stratum.AppendSubscribeResult(q.out[:0], m.ID,
@@ -109,7 +109,7 @@ func (q request) newSession(resume string) bool {
 
 // presentJob is the id of the newest job, 0 before the first.
 func (c client) presentJob() uint64 {
-	if w := c.b.Jobs.Work(); w != nil {
+	if w := c.work(); w != nil {
 		return w.Job.ID
 	}
 	return 0
