@@ -70,6 +70,7 @@ func (q request) onAuthorize() *stratum.Reject {
 	if q.s.is(subscribed) && (q.b.Settings().Solo || q.wanted(q.work()) != q.s.sent()) {
 		q.sendWork()
 	}
+	q.placeAgain()
 	q.g.Log.authorised(q.client, name)
 	return nil
 }

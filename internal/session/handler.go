@@ -103,6 +103,11 @@ type Handler struct {
 	minimums  map[netserver.Slot]minimums
 	undecided undecidedLogins
 
+	// Where there are several sources.
+	former   map[netserver.Slot][]former // extranonce1 values, the oldest first
+	moves    map[netserver.Slot]uint32   // that wait for a later job of a source
+	heldTurn int                         // how many of heldList are to be tried
+
 	work     *Work // being or having been broadcast
 	cursor   netserver.Slot
 	left     netserver.Slot   // slots that the broadcast is still to look at
@@ -145,10 +150,16 @@ func NewHandler(t Transport, b Backend, g *Group) *Handler {
 		minimums:  map[netserver.Slot]minimums{},
 		undecided: newUndecidedLogins(),
 
+		former: map[netserver.Slot][]former{},
+		moves:  map[netserver.Slot]uint32{},
+
 		out:     make([]byte, 0, 4096),
 		scratch: make([]byte, 0, 512),
 	}
 	h.seen = g.seen[h.loop]
+	if b.Sources != nil {
+		g.registry.follow(b.Jobs)
+	}
 	return h
 }
 
@@ -236,6 +247,11 @@ func (h *Handler) Closed(slot netserver.Slot, why netserver.Reason) {
 	delete(h.byID, s.client)
 	delete(h.held, slot)
 	delete(h.minimums, slot)
+	delete(h.former, slot)
+	delete(h.moves, slot)
+	if s.id != 0 && s.source != 0 {
+		h.b.Sources.Closed(s.source)
+	}
 	h.undecided.forget(slot)
 	c.forgetEarlier()
 	*s = session{}
@@ -282,6 +298,10 @@ func (h *Handler) Line(slot netserver.Slot, line []byte) {
 		h.hold(slot, s, line)
 		return
 	}
+	if s.is(holding) && h.b.Sources != nil { // until there is a place for it
+		h.hold(slot, s, line)
+		return
+	}
 	if s.is(holding) { // those lines come first
 		client := s.client
 		h.releaseHeld(slot)
@@ -292,8 +312,8 @@ func (h *Handler) Line(slot netserver.Slot, line []byte) {
 	h.request(slot).dispatch(line)
 }
 
-// hold keeps lines until there is work: a reply to subscribe without work
-// makes miners give up on the pool.
+// hold keeps lines until there is work, and room where it comes from: a reply to
+// subscribe without work makes miners give up on the pool.
 func (h *Handler) hold(slot netserver.Slot, s *session, line []byte) {
 	held := h.held[slot]
 	if len(held)+len(line) > maxHeld {

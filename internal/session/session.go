@@ -60,12 +60,14 @@ const (
 	flooded    // more shares than wanted by far: the difficulty goes up at once
 	resumed    // has its extranonce1 from an earlier connection, and no work yet
 	maskSent
-	holding    // has lines held until there is work
-	hasEarlier // difficulties, in the handler
-	due        // Step is to send the job again
-	hasMinimum // difficulty, in the handler
+	holding         // has lines held until there is work
+	hasEarlier      // difficulties, in the handler
+	due             // Step is to send the job again
+	hasMinimum      // difficulty, in the handler
+	hasFormer       // extranonce1 values, in the handler
+	takesExtranonce // asked for mining.set_extranonce, which only other sources need
 
-	notMoved = hasEarlier | due | hasMinimum
+	notMoved = hasEarlier | due | hasMinimum | hasFormer
 )
 
 func (s *session) is(f flags) bool { return s.flags&f == f }

@@ -17,7 +17,7 @@ func (q request) onSubmit() *stratum.Reject {
 		Limit: int(q.s.limit), Payout: q.payout(), Extranonce1: MakeExtranonce(q.s.extranonce1Bytes()),
 	}
 	now := q.seconds()
-	sh.Format = sub.Parse(q.msg.Params, q.b.Settings().Extranonce2Len, q.scratch[:0])
+	sh.Format = q.parseSubmit(sub)
 	sh.Variant, sh.NTime, sh.Nonce = sub.Suffix, sub.NTime, sub.Nonce
 	sh.Extranonce2 = MakeExtranonce(sub.Extranonce2[:sub.Extranonce2Len])
 	login := q.findLogin(sub.Worker)
@@ -60,6 +60,21 @@ func (q request) onSubmit() *stratum.Reject {
 		q.retarget(sh, now)
 	}
 	return nil
+}
+
+// parseSubmit reads a submit, also one of a former source, whose extranonce2 may have
+// another length.
+func (q request) parseSubmit(sub *stratum.Submit) *stratum.Reject {
+	r := sub.Parse(q.msg.Params, q.extranonce2Len(), q.scratch[:0])
+	if r == nil || !q.s.is(hasFormer) {
+		return r
+	}
+	for _, f := range q.former[q.slot] {
+		if f.extranonce2Len != q.s.extranonce2Len && sub.Parse(q.msg.Params, int(f.extranonce2Len), q.scratch[:0]) == nil {
+			return nil
+		}
+	}
+	return sub.Parse(q.msg.Params, q.extranonce2Len(), q.scratch[:0])
 }
 
 // judge computes the share and fills in the verdict.
@@ -121,6 +136,9 @@ func (q request) hash(sh *Share, sub *stratum.Submit, w *Work, now float64) (fou
 	if found == nil || q.s.sent() == 0 || q.b.Settings().Solo && sh.Payout == nil {
 		return nil, 0
 	}
+	if found.Upstream != nil && !q.asSent(sh, found) {
+		return nil, 0
+	}
 	job := found.Job
 	mask := q.jobMask(job.Mask)
 	if now < float64(q.s.maskUntil) {
@@ -135,6 +153,18 @@ func (q request) hash(sh *Share, sub *stratum.Submit, w *Work, now float64) (fou
 	job.Hash(&sh.Computed, &m, &solution)
 	sh.Hashed = true
 	return found, bits
+}
+
+// asSent gives the share the extranonce1 that the miner had when it was sent the job;
+// false where it cannot have been sent it.
+func (q request) asSent(sh *Share, w *Work) bool {
+	if q.s.is(hasFormer) {
+		if f := q.formerOf(w); f != nil {
+			sh.Extranonce1 = f.extranonce1
+			return int(sh.Extranonce2.length) == int(f.extranonce2Len)
+		}
+	}
+	return w.Source() == q.s.source && int(sh.Extranonce2.length) == int(q.s.extranonce2Len)
 }
 
 // lookForBlock takes the block that a share may be which is judged later: a block

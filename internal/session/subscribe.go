@@ -32,7 +32,19 @@ func (q request) onSubscribe() *stratum.Reject {
 			q.g.Log.notSubscribed(q.client, agent, &rejectUserAgent)
 			return nil
 		}
-		if !q.newSession(resume) {
+		if q.b.Sources != nil {
+			if !q.enter(agent) {
+				if !q.waits() {
+					q.reject(m.ID, &rejectNoPlace)
+					q.g.Log.notSubscribed(q.client, agent, &rejectNoPlace)
+				}
+				return nil
+			}
+			q.s.loops = 1 << (q.loop % 64)
+			if q.s.login != 0 {
+				q.own(q.s.id, q.logins.get(q.s.login).name)
+			}
+		} else if !q.newSession(resume) {
 			q.reject(m.ID, &rejectFull)
 			q.g.Log.notSubscribed(q.client, agent, &rejectFull)
 			return nil
@@ -44,7 +56,7 @@ func (q request) onSubscribe() *stratum.Reject {
 		q.s.flags |= subscribed
 	}
 	q.write(stratum.AppendSubscribeResult(q.out[:0], m.ID,
-		formatID(q.s.id), hex.EncodeToString(q.s.extranonce1Bytes()), q.b.Settings().Extranonce2Len))
+		formatID(q.s.id), hex.EncodeToString(q.s.extranonce1Bytes()), q.extranonce2Len()))
 	if !q.b.Settings().Solo || q.s.is(authorised) {
 		q.sendWork()
 	}

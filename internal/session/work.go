@@ -163,7 +163,7 @@ func (h *Handler) Step() (more bool) {
 	case w != nil && h.stepWork(w):
 	case w != nil && len(h.undecided.decided) > 0:
 		h.stepDecided()
-	case w != nil && len(h.heldList) > 0:
+	case w != nil && len(h.heldList) > 0 && (h.b.Sources == nil || h.heldTurn > 0):
 		h.stepHeld()
 	case w != nil && len(h.dueList) > 0:
 		h.stepDue()
@@ -184,6 +184,7 @@ func (h *Handler) stepWork(w *Work) bool {
 	if w != h.work {
 		h.g.follow(h.loop, w)
 		h.work, h.left = w, h.top
+		h.heldTurn = len(h.heldList)
 	}
 	if h.left == 0 {
 		return false
@@ -196,6 +197,9 @@ func (h *Handler) stepWork(w *Work) bool {
 		c := h.client(h.cursor)
 		h.cursor++
 		h.left--
+		if to, waits := h.moves[c.slot]; waits {
+			c.move(to)
+		}
 		if c.s.client == 0 || c.s.job == w.Job.ID || !c.receives() {
 			continue
 		}
@@ -237,6 +241,7 @@ func (h *Handler) stepHeld() {
 		size += h.releaseHeld(h.heldList[n])
 		n++
 	}
+	h.heldTurn = max(h.heldTurn-n, 0)
 	if h.heldList = h.heldList[n:]; len(h.heldList) == 0 {
 		h.heldList = nil
 	}
@@ -258,6 +263,10 @@ func (h *Handler) releaseHeld(slot netserver.Slot) int {
 		}
 		q.dispatch(lines[:n])
 		lines = lines[n+1:]
+		if q.s.is(holding) && q.s.client == client { // it still has no place
+			h.held[slot] = append(h.held[slot], lines...)
+			break
+		}
 	}
 	return size
 }
@@ -271,7 +280,10 @@ type tickWalk struct {
 
 // Tick implements netserver.Handler: time limits, the idle rule, silence. Step
 // does it, unless it has not done with the tick before.
-func (h *Handler) Tick(time.Time) { h.ticking.underway = true }
+func (h *Handler) Tick(time.Time) {
+	h.ticking.underway = true
+	h.heldTurn = len(h.heldList)
+}
 
 func (h *Handler) stepTick() {
 	set := h.b.Settings()
@@ -289,7 +301,7 @@ func (h *Handler) stepTick() {
 				t.idle++
 			}
 			h.client(t.next).tickAuthorised(set, now)
-		case s.is(holding) || !haveWork: // waiting for work is not being unauthorised
+		case !haveWork || s.is(holding) && h.b.Sources == nil: // waiting for work is not being unauthorised
 			s.start = moment(now)
 		case s.start.since(now) > set.UnauthTimeout.Seconds():
 			h.t.Close(t.next, netserver.UnauthorizedTimeout)
@@ -314,6 +326,9 @@ func (c client) tickAuthorised(set *Settings, now float64) {
 	if c.s.is(hasEarlier) && c.s.sent() != 0 && w != nil && c.s.present.job < w.Oldest {
 		c.forgetEarlier()
 		c.g.registry.forgetEarlier(c.s.id, c.s.client)
+	}
+	if c.s.is(hasFormer) {
+		c.forgetFormer()
 	}
 	if !c.receives() {
 		return
