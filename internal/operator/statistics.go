@@ -274,7 +274,7 @@ func (o *Operator) bestShares() control.BestShareList {
 
 func (o *Operator) rejects() (reply control.RejectCounts) {
 	for r, n := range o.Users.Rejects() {
-		if r := session.Reason(r); r != session.Accepted {
+		if r := session.Reason(r); r != session.Accepted && (n > 0 || !r.OfUpstream()) {
 			reply.Rejects = append(reply.Rejects, control.Count{Name: r.String(), Count: n})
 		}
 	}

@@ -2,10 +2,12 @@ package session
 
 import (
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"ckpool/difficulty"
 	"ckpool/internal/netserver"
+	"ckpool/source"
 	"ckpool/stratum"
 	"ckpool/work"
 )
@@ -28,9 +30,11 @@ type Transport interface {
 type Group struct {
 	registry *Registry
 	loops    int
-	seen     []*seen   // by loop; behind them those of loops that another process had
-	epoch    time.Time // when the clock of all sessions was 1 s; set by the first handler
-	Log      *Log      // of lines about miners, nil: none; set before serving
+	handlers []*Handler                     // by loop; before serving
+	moved    atomic.Pointer[map[uint64]int] // loops of unjudged shares of another process, by number; nil: none, immutable
+	seen     []*seen                        // by loop; behind them those of loops that another process had
+	epoch    time.Time                      // when the clock of all sessions was 1 s; set by the first handler
+	Log      *Log                           // of lines about miners, nil: none; set before serving
 	// closeClient closes a client wherever it is; set before serving.
 	closeClient func(client uint64, why netserver.Reason)
 }
@@ -107,6 +111,10 @@ type Handler struct {
 	former   map[netserver.Slot][]former // extranonce1 values, the oldest first
 	moves    map[netserver.Slot]uint32   // that wait for a later job of a source
 	heldTurn int                         // how many of heldList are to be tried
+	unjudged unjudgedShares
+	verdicts verdicts // on them, from other goroutines
+	// takeVerdicts is collectVerdicts, made once.
+	takeVerdicts func()
 
 	work     *Work // being or having been broadcast
 	cursor   netserver.Slot
@@ -120,6 +128,7 @@ type Handler struct {
 	msg       stratum.Message
 	submit    stratum.Submit
 	share     Share
+	found     source.Found
 	attempt   Login
 	witnessed Event
 	line      []byte   // under way
@@ -150,13 +159,19 @@ func NewHandler(t Transport, b Backend, g *Group) *Handler {
 		minimums:  map[netserver.Slot]minimums{},
 		undecided: newUndecidedLogins(),
 
-		former: map[netserver.Slot][]former{},
-		moves:  map[netserver.Slot]uint32{},
+		former:   map[netserver.Slot][]former{},
+		moves:    map[netserver.Slot]uint32{},
+		unjudged: newUnjudgedShares(),
 
 		out:     make([]byte, 0, 4096),
 		scratch: make([]byte, 0, 512),
 	}
 	h.seen = g.seen[h.loop]
+	h.takeVerdicts = h.collectVerdicts
+	for h.loop >= len(g.handlers) {
+		g.handlers = append(g.handlers, nil)
+	}
+	g.handlers[h.loop] = h
 	if b.Sources != nil {
 		g.registry.follow(b.Jobs)
 	}
@@ -239,7 +254,9 @@ func (h *Handler) Closed(slot netserver.Slot, why netserver.Reason) {
 	if c.b.Witness != nil && s.login != 0 {
 		c.b.Witness.Left(c.event(c.logins.get(s.login).worker), why.String())
 	}
-	c.detach()
+	if !c.leave() {
+		c.detach()
+	}
 	h.agents.release(s.agent)
 	if s.id != 0 {
 		h.g.registry.release(s.id, s.client, s.lastShare != 0, h.t.Now())

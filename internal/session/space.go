@@ -20,8 +20,7 @@ type space struct {
 	state map[uint64]owner // of numbers that are used or resting, by number
 	free  []uint64         // numbers below fresh that are neither
 	at    map[uint64]int   // where in free they are
-	rest  []resting        // in the order in which they rest; those that are owned again are skipped
-	begun int              // of rest, how many are over
+	rest  fifo[resting]    // in the order in which they rest; those that are owned again are skipped
 }
 
 // owner is whose a number is.
@@ -52,17 +51,13 @@ func (p *space) mask() uint64 {
 // wake lets the numbers go that have rested. Jobs of the source before oldest count no
 // more.
 func (p *space) wake(oldest uint64) {
-	for p.begun < len(p.rest) && p.rest[p.begun].until < oldest {
-		r := p.rest[p.begun]
-		p.begun++
+	for p.rest.len() > 0 && p.rest.front().until < oldest {
+		r := *p.rest.front()
+		p.rest.pop()
 		if p.state[r.number] == r.owner { // nobody has taken it again
 			delete(p.state, r.number)
 			p.release(r.number)
 		}
-	}
-	if p.begun > 64 && p.begun > len(p.rest)/2 {
-		p.rest = slices.Delete(p.rest, 0, p.begun)
-		p.begun = 0
 	}
 }
 
@@ -135,7 +130,7 @@ func (p *space) give(session, number, newest uint64) {
 	p.used--
 	o = owner{session, true, newest}
 	p.state[number] = o
-	p.rest = append(p.rest, resting{number, o})
+	p.rest.push(resting{number, o})
 }
 
 // counts are how many numbers are free, used and resting; in floating point, since there

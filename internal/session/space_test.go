@@ -131,7 +131,7 @@ func TestSpaceOfManyVisitors(t *testing.T) {
 	if free, used, resting := p.counts(); free != 1<<16-1000 || used != 1000 || resting != 0 {
 		t.Errorf("%v free, %v used, %v resting", free, used, resting)
 	}
-	if n := len(p.rest); n > 1<<17 {
+	if n := cap(p.rest.list); n > 1<<18 {
 		t.Errorf("%d are remembered to rest", n)
 	}
 }

@@ -47,19 +47,27 @@ func (q request) onSubmit() *stratum.Reject {
 	if sh.Computed.Block {
 		q.b.Block(sh)
 	}
+	if sh.goesUp() && q.sendUp(sh, login) {
+		return nil // answered with what the pool above says
+	}
+	q.answer(sh, q.msg.ID, now)
+	return nil
+}
+
+// answer counts a judged submit, the one of a message with an id, and tells the miner.
+func (q request) answer(sh *Share, id []byte, now float64) {
 	q.account(sh, now)
 	if r := sh.Reject(); r != nil {
-		q.reject(q.msg.ID, r)
+		q.reject(id, r)
 	} else {
-		q.accept(q.msg.ID)
+		q.accept(id)
 	}
-	if sh.Reason != NotSubscribed {
+	if sh.Reason != NotSubscribed && sh.Reason != Unanswered { // for which the miner can do nothing
 		q.ladder(sh.Reason != Accepted)
 	}
 	if sh.Reason == Accepted {
 		q.retarget(sh, now)
 	}
-	return nil
 }
 
 // parseSubmit reads a submit, also one of a former source, whose extranonce2 may have
@@ -144,7 +152,7 @@ func (q request) hash(sh *Share, sub *stratum.Submit, w *Work, now float64) (fou
 	if now < float64(q.s.maskUntil) {
 		mask |= q.s.oldMask & job.Mask
 	}
-	sh.Job, sh.Mask, sh.Version = job, mask, job.Version
+	sh.Job, sh.Upstream, sh.Mask, sh.Version = job, found.Upstream, mask, job.Version
 	if sub.HasVersionBits {
 		bits = sub.VersionBits
 		sh.Version = rolled(job.Version, mask, bits)

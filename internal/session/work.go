@@ -161,12 +161,16 @@ func (h *Handler) Step() (more bool) {
 	w := h.b.Jobs.Newest()
 	switch {
 	case w != nil && h.stepWork(w):
+	case h.unjudged.decided.len() > 0:
+		h.stepVerdicts()
 	case w != nil && len(h.undecided.decided) > 0:
 		h.stepDecided()
 	case w != nil && len(h.heldList) > 0 && (h.b.Sources == nil || h.heldTurn > 0):
 		h.stepHeld()
 	case w != nil && len(h.dueList) > 0:
 		h.stepDue()
+	case h.unjudged.due:
+		h.stepExpire()
 	case len(h.walks) > 0:
 		h.stepWalks()
 	case h.ticking.underway:
@@ -283,6 +287,7 @@ type tickWalk struct {
 func (h *Handler) Tick(time.Time) {
 	h.ticking.underway = true
 	h.heldTurn = len(h.heldList)
+	h.unjudged.due = h.unjudged.order.len() > 0
 }
 
 func (h *Handler) stepTick() {
