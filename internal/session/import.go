@@ -192,7 +192,7 @@ func (m *Importer) login(c client, l loginRecord) {
 // Resume makes the loop go on with the present work: it goes to the miners
 // that do not have it.
 func (h *Handler) Resume() {
-	if h.work = h.b.Jobs.Work(); h.work != nil {
-		h.cursor, h.walking = 0, true
+	if h.work = h.b.Jobs.Newest(); h.work != nil {
+		h.cursor, h.left = 0, h.top
 	}
 }

@@ -3,6 +3,7 @@ package session
 import (
 	"errors"
 	"fmt"
+	"math"
 
 	"ckpool/internal/wire"
 )
@@ -30,7 +31,11 @@ type record struct {
 // sessions take to write and read, and one call is faster than several.
 func (k *record) fields(c *wire.Codec) {
 	wire.Word(c, &k.client, &k.id, &k.loops, &k.job, &k.tip)
-	wire.Uint(c, &k.mask, &k.sentMask, &k.oldMask, &k.later, &k.accepted, &k.rejected, &k.limit)
+	later, limit := uint32(k.later), uint32(k.limit)
+	wire.Uint(c, &k.mask, &k.sentMask, &k.oldMask, &later, &k.accepted, &k.rejected, &limit)
+	if c.Reading() {
+		k.later, k.limit = uint16(min(later, math.MaxUint16)), uint16(min(limit, math.MaxUint16))
+	}
 	moved := uint16(k.flags&^notMoved | k.also)
 	if wire.Uint(c, &k.newNames, &moved); c.Reading() {
 		k.flags = flags(moved) &^ notMoved
