@@ -26,6 +26,7 @@ type Config struct {
 	LeastDifficulty   float64 // a pool that asks for less counts as failed; 0: none does
 	MaxLines          int     // most connections; 0 is 32
 	Workers           bool    // shares go up under the names of workers if the pool agrees, else all under User
+	Weight            float64 // its part of the hash rate beside the weights of other pools; 0: it is in reserve
 
 	TLS    *tls.Config // as in client.Options
 	Pin    []byte      // likewise

@@ -1,7 +1,8 @@
 // Package upstream takes work from other pools and has shares judged by them: one
 // connection or more to each pool, as many as the miners behind need. It knows how
-// pools behave, and neither sessions nor miners: work leaves it as updates, shares come
-// to the judges in these, and who gets work from which connection is told to it.
+// pools behave, and says which sessions get work from which connection; it knows neither
+// how sessions do that nor what miners are told: work leaves it as updates, shares come
+// to the judges in these.
 package upstream
 
 import (
