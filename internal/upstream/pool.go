@@ -448,7 +448,8 @@ func (p *Pool) Lines() []LineStatus {
 	return list
 }
 
-// saying keeps the log of one pool short: a few lines at once, and one a minute.
+// saying keeps the log of one pool, or of all, short: a few lines at once, and one a
+// minute.
 type saying struct {
 	lines  float64 // that may be written
 	at     time.Time
@@ -461,21 +462,26 @@ func newSaying() saying { return saying{lines: mostLines, at: time.Now()} }
 
 // report tells an event, if there were not too many.
 func (p *Pool) report(level event.Level, text string) {
-	now := time.Now()
 	p.mu.Lock()
-	s := &p.saying
+	text, ok := p.saying.line(text, time.Now())
+	p.mu.Unlock()
+	if ok {
+		p.options.Events.Say(level, text)
+	}
+}
+
+// line is a line as it is to be written, if there were not too many.
+func (s *saying) line(text string, now time.Time) (string, bool) {
 	s.lines = min(s.lines+now.Sub(s.at).Minutes(), mostLines)
 	s.at = now
 	if s.lines < 1 {
 		s.unsaid++
-		p.mu.Unlock()
-		return
+		return "", false
 	}
 	s.lines--
 	if s.unsaid > 0 {
 		text += fmt.Sprintf(" (%d lines about it were left out)", s.unsaid)
 		s.unsaid = 0
 	}
-	p.mu.Unlock()
-	p.options.Events.Say(level, strings.TrimSpace(text))
+	return strings.TrimSpace(text), true
 }

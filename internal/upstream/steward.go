@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -23,6 +24,7 @@ type Miners interface {
 const (
 	chooseEvery = time.Second
 	listEvery   = 10 * time.Second
+	listAnyway  = time.Minute // also when all seem to be right
 	stepEvery   = 50 * time.Millisecond
 	// listGap is the least time between two lists, and retryMost the longest until those are
 	// looked at again that have no work.
@@ -36,8 +38,12 @@ const (
 const (
 	lookBack  = time.Hour        // over which accepted difficulty counts
 	lookAhead = 30 * time.Minute // within which is made good for what was not as it should be
+	// balanceEvery is how often miners are moved that may stay as well.
+	balanceEvery = time.Minute
 	// staysFor is how long a miner stays at least where the division has put it.
-	staysFor = 5 * time.Minute
+	staysFor = 10 * time.Minute
+	// nearEnough is how far parts may be from what they are to be until miners are moved.
+	nearEnough = 0.005
 	// rateAge is how old a session is at least whose hash rate is told by its shares.
 	rateAge = 5 * time.Minute
 )
@@ -62,6 +68,7 @@ type steward struct {
 	listed   time.Time // when sessions were last
 	next     time.Time // when they are to be
 	retry    time.Duration
+	balanced time.Time // when miners were moved for their weights
 }
 
 // steward runs until ctx is done.
@@ -84,13 +91,33 @@ func (g *Group) steward(ctx context.Context) {
 		if g.choose(time.Now()) {
 			s.next = time.Time{}
 		}
-		if !time.Now().Before(s.next) && s.list(ctx) {
+		if now := time.Now(); now.Before(s.next) {
+			// Nothing has changed.
+		} else if now.Sub(s.listed) < listAnyway && g.settled() {
+			s.next = now.Add(listEvery)
+		} else if s.list(ctx) {
 			s.listed = time.Now()
 			s.next = s.listed.Add(s.pause())
 		}
 		s.step()
 		step.Reset(s.wait())
 	}
+}
+
+// settled tells that all sessions are where they belong, as far as their numbers tell.
+func (g *Group) settled() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.divided || g.strays || len(g.serving) == 0 {
+		return false
+	}
+	first := g.serving[0]
+	for _, o := range g.origins {
+		if o.sessions > 0 && (o.member != first || o.ended) {
+			return false
+		}
+	}
+	return first.up() && first.mask != 0
 }
 
 // pause is how long the next list waits.
@@ -187,7 +214,9 @@ func (m *member) weighted() bool { return m.config.Weight > 0 && !m.disabled && 
 // failover is what there is to tell when other pools serve than before. g.mu is held.
 func (g *Group) failover(before []*member) (told []event.Event) {
 	say := func(level event.Level, format string, args ...any) {
-		told = append(told, event.Event{Level: level, Text: fmt.Sprintf(format, args...)})
+		if text, ok := g.saying.line(fmt.Sprintf(format, args...), time.Now()); ok {
+			told = append(told, event.Event{Level: level, Text: text})
+		}
 	}
 	for _, m := range before {
 		n := g.sessions(m)
@@ -252,6 +281,7 @@ func (s *steward) list(ctx context.Context) bool {
 	g := s.group
 	g.mu.Lock()
 	miners := g.miners
+	g.strays = false
 	g.mu.Unlock()
 	if miners == nil {
 		return true
@@ -499,7 +529,10 @@ func (g *Group) divide(list []session.Info, to []*member, s *steward, now time.T
 			free = append(free, m)
 		}
 	}
-	most := 4 + len(list)/100
+	most := 0 // of those that have a place
+	if now.Sub(s.balanced) >= balanceEvery && !near(portions, append(slices.Clone(bound), free...)) {
+		most, s.balanced = 4+len(list)/20, now
+	}
 	g.apportion(rolling, bound, most, list, to, s, now)
 	for i := range bound {
 		if m := to[bound[i].Client]; m != nil {
@@ -516,6 +549,29 @@ func (g *Group) divide(list []session.Info, to []*member, s *steward, now time.T
 			m.part = m.rate / total
 		}
 	}
+}
+
+// near tells that pools get nearly what they are to, if all miners stay where they are.
+func near(pools []Portion, miners []Miner) bool {
+	got := make([]float64, len(pools))
+	total, weights := 0.0, 0.0
+	for i, p := range pools {
+		got[i] = p.Accepted
+		total += p.Accepted
+		weights += p.Weight
+	}
+	for _, m := range miners {
+		total += m.Rate * lookAhead.Seconds()
+		if m.Pool >= 0 {
+			got[m.Pool] += m.Rate * lookAhead.Seconds()
+		}
+	}
+	for i, p := range pools {
+		if math.Abs(got[i]-total*p.Weight/weights) > nearEnough*total {
+			return false
+		}
+	}
+	return true
 }
 
 // apportion divides some sessions, whose numbers in the list are those of the miners.

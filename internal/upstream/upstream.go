@@ -66,6 +66,8 @@ type Group struct {
 	divided bool      // by weights
 	mean    float64   // rate of an average miner
 	miners  Miners    // nil: none yet
+	strays  bool      // a session has begun with a source that had ended
+	saying  saying
 }
 
 // member is a pool of a Group. The Group's mu guards what may change.
@@ -110,7 +112,7 @@ func NewGroup(configs []Config, o GroupOptions) (*Group, error) {
 	if o.Spread == 0 {
 		o.Spread = usualSpread
 	}
-	g := &Group{options: o, updates: newUpdates(), wake: make(chan struct{}, 1), origins: map[uint32]*origin{}, mean: 1}
+	g := &Group{options: o, updates: newUpdates(), wake: make(chan struct{}, 1), origins: map[uint32]*origin{}, mean: 1, saying: newSaying()}
 	g.number.Store(o.After)
 	for _, c := range configs {
 		if _, err := g.add(c); err != nil {
@@ -344,7 +346,12 @@ func (g *Group) tell(from uint32, what func(*Pool, uint32)) {
 func (g *Group) count(from uint32, n int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if o := g.origins[from]; o != nil {
+	o := g.origins[from]
+	if n > 0 && (o == nil || o.ended) {
+		g.strays = true
+		g.look()
+	}
+	if o != nil {
 		if o.sessions = max(o.sessions+n, 0); o.ended && o.sessions == 0 {
 			delete(g.origins, from)
 		}
