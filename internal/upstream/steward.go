@@ -91,11 +91,11 @@ func (g *Group) steward(ctx context.Context) {
 		if g.choose(time.Now()) {
 			s.next = time.Time{}
 		}
-		if now := time.Now(); now.Before(s.next) {
-			// Nothing has changed.
-		} else if now.Sub(s.listed) < listAnyway && g.settled() {
+		switch now := time.Now(); {
+		case now.Before(s.next):
+		case now.Sub(s.listed) < listAnyway && g.settled():
 			s.next = now.Add(listEvery)
-		} else if s.list(ctx) {
+		case s.list(ctx):
 			s.listed = time.Now()
 			s.next = s.listed.Add(s.pause())
 		}
