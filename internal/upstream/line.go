@@ -141,7 +141,9 @@ func (l *line) relaxNow() {
 func (h *habits) mayLower() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return !h.habits[lowered].known || h.habits[lowered].lower
+	down := &h.habits[lowered]
+	down.age()
+	return !down.known || down.lower
 }
 
 // notify takes a job.

@@ -25,6 +25,7 @@ type Config struct {
 	SuggestDifficulty float64 // 0: nothing is suggested
 	LeastDifficulty   float64 // a pool that asks for less counts as failed; 0: none does
 	MaxLines          int     // most connections; 0 is 32
+	Weight            float64 // what part of the hash rate it is to get, relative to others; 0: not divided by weights
 	Workers           bool    // shares go up under the names of workers if the pool agrees, else all under User
 
 	TLS    *tls.Config // as in client.Options
@@ -40,8 +41,8 @@ type Options struct {
 	// Number gives a number that no source has had.
 	Number func() uint32
 	Events event.Func
-	// Changed is told when the pool can be worked for from now on, or no longer. It must
-	// not block.
+	// Changed is told when the pool can be worked for from now on, or no longer, and when
+	// the first attempt has failed. It must not block.
 	Changed func()
 	// Dial replaces the TCP connect.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
@@ -67,6 +68,7 @@ type Pool struct {
 	ledger  *ledger
 	habits  habits
 	wake    chan struct{} // capacity 1: look whether connections are missing
+	running sync.Mutex    // held by Run
 
 	mu       sync.Mutex
 	slots    []*slot // the first is kept for good
@@ -74,8 +76,10 @@ type Pool struct {
 	single   bool // the pool gives all connections the same work
 	wanted   int  // newcomers that found no room since the last look
 	reason   string
+	err      error // why the first connection was lost or not made, nil while there is work
 	saying   saying
 	up       bool // as Changed was last told
+	tried    bool // there was work since Run was called, or an attempt has failed
 }
 
 // slot is a place for a connection, with who makes it again and again.
@@ -86,8 +90,8 @@ type slot struct {
 	line     *line // nil while there is none
 	source   uint32
 	shape    source.Shape
-	works    bool // there is a job
-	rolls    bool // of which versions may be rolled
+	works    bool   // there is a job
+	mask     uint32 // of the version bits that may be rolled of it
 	sessions int
 	idle     time.Time // since when there is no session
 	full     time.Time // until then there is no extranonce1 left
@@ -110,10 +114,21 @@ func NewPool(c Config, o Options) (*Pool, error) {
 		reason: "not connected yet", saying: newSaying()}, nil
 }
 
-// Run keeps the connections until ctx is done, and may be called once.
+// Run keeps the connections until ctx is done. Called again, it waits until the call
+// before has returned.
 func (p *Pool) Run(ctx context.Context) {
+	p.running.Lock()
+	defer p.running.Unlock()
+	p.mu.Lock()
+	p.tried, p.reason = false, "not connected yet"
+	p.mu.Unlock()
 	var keepers sync.WaitGroup
-	defer keepers.Wait()
+	defer func() {
+		keepers.Wait()
+		p.mu.Lock()
+		p.slots, p.reason = nil, "not connected to"
+		p.mu.Unlock()
+	}()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	p.open(ctx, &keepers)
@@ -179,10 +194,15 @@ func (p *Pool) failed(s *slot, e client.Failed) {
 	p.mu.Lock()
 	first := len(p.slots) > 0 && p.slots[0] == s
 	if first {
-		p.reason = e.Err.Error()
+		p.reason, p.err = e.Err.Error(), e.Err
 	}
 	works := p.works()
+	untried := !p.tried
+	p.tried = true
 	p.mu.Unlock()
+	if untried && p.options.Changed != nil {
+		p.options.Changed()
+	}
 	level := event.Warning
 	what := "is lost"
 	if works {
@@ -221,7 +241,7 @@ func (p *Pool) working(l *line) {
 	p.mu.Lock()
 	s := l.slot
 	first := !s.works
-	s.works, s.rolls = true, l.newest.notify.VersionMask != 0
+	s.works, s.mask = true, l.newest.notify.VersionMask
 	p.mu.Unlock()
 	if first {
 		rolling := "no version rolling"
@@ -275,7 +295,7 @@ func (p *Pool) tell() {
 	p.mu.Lock()
 	up := p.works()
 	changed := up != p.up
-	p.up = up
+	p.up, p.tried = up, p.tried || up
 	p.mu.Unlock()
 	if changed && p.options.Changed != nil {
 		p.options.Changed()
@@ -334,14 +354,14 @@ func (p *Pool) tend(now time.Time) (missing int) {
 	return 1
 }
 
-// Place is a source with room for one more session; rolls tells that the session was
-// told it may roll versions, and so needs one where it may.
-func (p *Pool) Place(rolls bool) (number uint32, ok bool) {
+// Place is a source with room for one more session. One that rolls some of the version
+// bits of mask needs a source of which it may roll one of them; with 0 any will do.
+func (p *Pool) Place(mask uint32) (number uint32, ok bool) {
 	now := time.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, s := range p.slots {
-		if s.works && (s.rolls || !rolls) && s.sessions < capacity(s.shape) && now.After(s.full) {
+		if s.works && (mask == 0 || mask&s.mask != 0) && s.sessions < capacity(s.shape) && now.After(s.full) {
 			return s.source, true
 		}
 	}
@@ -410,6 +430,27 @@ func (p *Pool) Up() bool {
 	defer p.mu.Unlock()
 	return p.works()
 }
+
+// Tried tells that there was work since Run was called, or that an attempt has failed.
+func (p *Pool) Tried() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.tried
+}
+
+// Err is why the pool has no work, as far as connections were made or tried: a
+// client.RefusedError where it does not know the user; nil while there is work.
+func (p *Pool) Err() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.works() {
+		return nil
+	}
+	return p.err
+}
+
+// Config is how the pool was configured.
+func (p *Pool) Config() Config { return p.config }
 
 // Status is how the pool does; Current is left to who chooses.
 func (p *Pool) Status() source.Status {
