@@ -111,21 +111,26 @@ const templateTime = 12 * time.Second
 func (g *Generator) AwaitTemplate(ctx context.Context) error {
 	deadline := time.NewTimer(templateTime)
 	defer deadline.Stop()
-	select {
-	case <-ctx.Done():
-		return fmt.Errorf("no node has given a template: %w", context.Cause(ctx))
-	case <-deadline.C:
-		return fmt.Errorf("no node has given a template within %v: %s", templateTime, g.trouble())
-	case t := <-g.source.Templates():
-		b, outputs, err := g.buildFor(&t)
-		if err != nil {
-			return err
+	for {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("no node has given a template: %w", context.Cause(ctx))
+		case <-deadline.C:
+			return fmt.Errorf("no node has given a template within %v: %s", templateTime, g.trouble())
+		case t := <-g.source.Templates():
+			if t.Ended {
+				continue
+			}
+			b, outputs, err := g.buildFor(&t)
+			if err != nil {
+				return err
+			}
+			if _, err := b.Job(t.Template, 1, time.Now(), outputs); err != nil {
+				return fmt.Errorf("template of %s gives no work: %w", t.From, err)
+			}
+			g.first = &t
+			return nil
 		}
-		if _, err := b.Job(t.Template, 1, time.Now(), outputs); err != nil {
-			return fmt.Errorf("template of %s gives no work: %w", t.From, err)
-		}
-		g.first = &t
-		return nil
 	}
 }
 

@@ -118,12 +118,17 @@ func (m *Importer) Restore(g *Generator) error {
 // jobRecord is before a job, which has a form of its own.
 type jobRecord struct {
 	tip uint64 // that the job is on
-	// upstream is nil for the pool's own jobs, whose records end before it.
+	// upstream is nil for the pool's own jobs.
 	upstream *source.Upstream
 }
 
 func (k *jobRecord) fields(c *wire.Codec) {
 	wire.Word(c, &k.tip)
+	c.Record(k.upstreamFields)
+}
+
+// upstreamFields are those of another pool's job; of others there are none.
+func (k *jobRecord) upstreamFields(c *wire.Codec) {
 	u := k.upstream
 	if c.Reading() {
 		u = new(source.Upstream)

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"ckpool/internal/testkit/records"
+	"ckpool/source"
 	"ckpool/work"
 )
 
@@ -13,11 +14,6 @@ func TestReadRecordsV1(t *testing.T) {
 	if err != nil || w.Tip != 9 || w.Job.ID != 0x6b02867d00000001 || w.Upstream != nil {
 		t.Fatalf("%+v, %v", w, err)
 	}
-	again, err := appendJob(nil, new(work.JobWriter), w)
-	if err != nil {
-		t.Error(err)
-	}
-	records.Same(t, again, records.V1(t, "job"))
 	records.JSON[inUse](t, records.V1(t, "jobs"))
 	k, err := readInUse(records.V1(t, "jobs"))
 	if err != nil || !reflect.DeepEqual(k, inUse{Version: 1, First: 0x6b02867d00000001, Count: 3}) {
@@ -25,7 +21,31 @@ func TestReadRecordsV1(t *testing.T) {
 	}
 }
 
+// The form with what another pool asks, of a job of the pool's own and of another pool's.
+func TestReadJobV2(t *testing.T) {
+	for _, name := range []string{"job", "upstream"} {
+		record := records.Of(t, "v2", name)
+		w, err := readJob(record, new(work.JobReader))
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := appendJob(nil, new(work.JobWriter), w)
+		if err != nil {
+			t.Error(err)
+		}
+		records.Same(t, again, record)
+		want := &source.Upstream{Source: 7, JobID: "6a/b", Difficulty: 65536, VersionMask: 0x1fffe000, Shape: source.Shape{Own: 2, Extranonce2: 4}}
+		if name == "job" {
+			want = nil
+		}
+		if w.Tip != 9 || !reflect.DeepEqual(w.Upstream, want) || w.Job.Given() != (want != nil) {
+			t.Errorf("%s: tip %d, %+v", name, w.Tip, w.Upstream)
+		}
+	}
+}
+
 func FuzzReadRecords(f *testing.F) {
+	f.Add(records.Of(f, "v2", "upstream"))
 	f.Add(records.V1(f, "jobs"))
 	f.Add(records.V1(f, "job"))
 	f.Fuzz(func(t *testing.T, in []byte) {

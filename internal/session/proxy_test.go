@@ -214,9 +214,9 @@ func (a *above) find(m as, n *stratum.Notify, low, high float64) string {
 }
 
 const (
-	up   = 1e-7 // what goes up, here
-	agreed  = `{"result":true,"error":null,"id":9}`
-	dark = 1e-9 // what miners are asked for
+	up     = 1e-7 // what goes up, here
+	agreed = `{"result":true,"error":null,"id":9}`
+	dark   = 1e-9 // what miners are asked for
 )
 
 func refused(code int, text string) string { return rejectLine(code, text, "9") }

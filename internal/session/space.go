@@ -147,10 +147,62 @@ func (r *Registry) follow(jobs Jobs) {
 	r.jobs = jobs
 }
 
-// spaceOf is the number of the space of a source's work; 0 where there is no room for
-// more spaces. The caller holds mu.
-func (r *Registry) spaceOf(w *Work) uint16 {
-	if n, ok := r.places[w.Source()]; ok {
+// adopt takes what a number was in another process.
+func (p *space) adopt(number uint64, o owner) {
+	if number &= p.mask(); p.state[number].session == 0 {
+		p.state[number] = o
+		if o.resting {
+			p.rest.push(resting{number, o})
+		} else {
+			p.used++
+		}
+	}
+}
+
+// spaceRecords are the spaces for another process, without what open sessions have. The
+// numbers of sessions whose connections end, by row, rest there. The caller holds mu.
+func (r *Registry) spaceRecords(leaving []uint32) (list []spaceRecord) {
+	newest := uint64(0)
+	if r.jobs != nil && r.jobs.Newest() != nil {
+		newest = r.jobs.Newest().Job.ID
+	}
+	for n, p := range r.spaces {
+		if p == nil {
+			continue
+		}
+		k := spaceRecord{source: p.source, own: uint8(p.own)}
+		for _, o := range p.rest.list[p.rest.begun:] {
+			if p.state[o.number] == o.owner {
+				k.rest = append(k.rest, restingRecord{o.number, o.session, o.until})
+			}
+		}
+		for _, row := range leaving {
+			if e := r.entry(row); int(e.space) == n {
+				k.rest = append(k.rest, restingRecord{e.extranonce1, r.entries.at(row).key, newest})
+			}
+		}
+		list = append(list, k)
+	}
+	return list
+}
+
+// spaceAt is the number of the space of a source, 0 for the pool's own.
+func (r *Registry) spaceAt(from uint32, own int) uint16 {
+	if from == 0 {
+		return 0
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.space(from, own)
+}
+
+// spaceOf is space for a source's work.
+func (r *Registry) spaceOf(w *Work) uint16 { return r.space(w.Source(), w.Upstream.Shape.Own) }
+
+// space is the number of the space of a source, whose sessions have so many bytes of
+// their own; 0 where there is no room for more spaces. The caller holds mu.
+func (r *Registry) space(from uint32, own int) uint16 {
+	if n, ok := r.places[from]; ok {
 		return n
 	}
 	n := slices.Index(r.spaces[1:], nil) + 1
@@ -160,8 +212,8 @@ func (r *Registry) spaceOf(w *Work) uint16 {
 		}
 		r.spaces = append(r.spaces, nil)
 	}
-	r.spaces[n] = newSpace(w.Source(), w.Upstream.Shape.Own)
-	r.places[w.Source()] = uint16(n)
+	r.spaces[n] = newSpace(from, own)
+	r.places[from] = uint16(n)
 	return uint16(n)
 }
 

@@ -1,8 +1,12 @@
 package session
 
 import (
+	"cmp"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"ckpool/difficulty"
 	"ckpool/internal/netserver"
@@ -28,8 +32,10 @@ type unjudgedShares struct {
 	byClient map[uint64]int // how many
 	unused   []*unjudged
 	order    fifo[waitingSince] // the oldest first; those that were judged meanwhile are skipped
-	last     uint64             // number, in its lower 48 bits
+	last     uint64             // number, in its lower 48 bits; begins anywhere, since shares of another process go on
 	leaving  map[uint64]*leaving
+
+	unresolved []unresolved // of another process, until Resume
 
 	// For Step.
 	decided fifo[judged]
@@ -70,7 +76,7 @@ type verdicts struct {
 }
 
 func newUnjudgedShares() unjudgedShares {
-	return unjudgedShares{byNumber: map[uint64]*unjudged{}, byClient: map[uint64]int{}, leaving: map[uint64]*leaving{}}
+	return unjudgedShares{byNumber: map[uint64]*unjudged{}, byClient: map[uint64]int{}, leaving: map[uint64]*leaving{}, last: randomUint64()}
 }
 
 // Verdict implements source.Finder: it brings a verdict to the loop that has the share.
@@ -299,5 +305,88 @@ func (h *Handler) letGo(client uint64) {
 	delete(h.unjudged.leaving, client)
 	for _, w := range l.workers {
 		h.b.Workers.Detach(w, client, l.agent)
+	}
+}
+
+// records are the shares of a client that wait, for another process.
+func (u *unjudgedShares) records(client uint64) (list []unjudgedRecord) {
+	if u.byClient[client] == 0 {
+		return nil
+	}
+	for _, w := range u.order.list[u.order.begun:] {
+		k := u.byNumber[w.number]
+		if k == nil || k.share.Client != client {
+			continue
+		}
+		sh := &k.share
+		list = append(list, unjudgedRecord{
+			number: k.number, since: w.at, id: k.id, worker: k.worker, job: sh.Job.ID, time: sh.Time.UnixNano(),
+			extranonce1: sh.Extranonce1, extranonce2: sh.Extranonce2, mask: sh.Mask, variant: sh.Variant,
+			ntime: sh.NTime, nonce: sh.Nonce, version: sh.Version, difficulty: sh.Difficulty, stale: sh.Reason == Stale,
+		})
+	}
+	return list
+}
+
+// adopt goes on with a share of another process, whose job is not known yet.
+func (c client) adopt(r *unjudgedRecord) {
+	k := &unjudged{number: r.number, slot: c.slot, id: r.id, worker: r.worker, share: Share{
+		Time: time.Unix(0, r.time), Loop: c.loop, Client: c.s.client,
+		Remote: c.t.Remote(c.slot), Listener: int(c.s.listener), UserAgent: c.agents.get(c.s.agent),
+		Limit: int(c.s.limit), Extranonce1: r.extranonce1, Mask: r.mask,
+		Variant: r.variant, Extranonce2: r.extranonce2, NTime: r.ntime, Nonce: r.nonce, Version: r.version,
+		Difficulty: r.difficulty,
+	}}
+	if r.stale {
+		k.share.Reason = Stale
+	}
+	if login := c.findLogin([]byte(r.worker)); login != 0 {
+		k.share.Worker = c.logins.at(login).value.worker
+	}
+	c.unjudged.keep(k, r.since)
+	c.unjudged.unresolved = append(c.unjudged.unresolved, unresolved{r.number, r.job})
+}
+
+// unresolved is a share of another process, by its number, with the id of its job.
+type unresolved struct{ number, job uint64 }
+
+// resumeSources goes on with what sessions of another process had of several sources,
+// now that jobs are known. What was to be judged is computed again.
+func (h *Handler) resumeSources() {
+	if h.b.Sources == nil {
+		return
+	}
+	for slot := range h.top {
+		if s := h.session(slot); s.client != 0 && s.id != 0 && s.source != 0 {
+			h.b.Sources.Opened(s.source)
+		}
+	}
+	u := &h.unjudged
+	slices.SortFunc(u.order.list, func(a, b waitingSince) int { return cmp.Compare(a.at, b.at) })
+	elsewhere := map[uint64]int{}
+	for _, r := range u.unresolved {
+		k := u.byNumber[r.number]
+		sh := &k.share
+		if w := h.b.Jobs.Newest(); w != nil {
+			sh.Current = w.Job
+		}
+		w := h.b.Jobs.Find(r.job)
+		if w == nil || w.Upstream == nil {
+			u.decided.push(judged{k.share.Client, k.number, source.Verdict{State: source.Unanswered}})
+			continue
+		}
+		sh.Job, sh.Upstream, sh.Hashed = w.Job, w.Upstream, true
+		m, solution := sh.Miner(), sh.Solution()
+		w.Job.Hash(&sh.Computed, &m, &solution)
+		if int(r.number>>48)%h.g.loops != h.loop {
+			elsewhere[r.number] = h.loop
+		}
+	}
+	u.unresolved = nil
+	if len(elsewhere) > 0 {
+		if before := h.g.moved.Load(); before != nil { // loops are resumed one after the other
+			maps.Copy(elsewhere, *before)
+		}
+		h.g.moved.Store(&elsewhere)
 	}
 }
