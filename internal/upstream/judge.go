@@ -32,7 +32,10 @@ func (j *job) Submit(f *source.Found) bool {
 	share := client.Share{
 		Worker:      l.worker(f.Worker),
 		Extranonce2: bytes.Clone(f.Extranonce2[:f.Extranonce2Len]),
-		NTime:       f.NTime, Nonce: f.Nonce, VersionBits: f.VersionBits, HasVersionBits: f.HasVersionBits,
+		NTime:       f.NTime, Nonce: f.Nonce,
+		// A miner that does not roll has them cleared as well, where the pool lets them be
+		// rolled: it may have set some.
+		VersionBits: f.VersionBits, HasVersionBits: f.HasVersionBits || j.upstream.VersionMask != 0,
 	}
 	finder, miner, number := f.Finder, f.Client, f.Share
 	l.ledger.sent()

@@ -120,7 +120,7 @@ func (p *Pool) Run(ctx context.Context) {
 	p.running.Lock()
 	defer p.running.Unlock()
 	p.mu.Lock()
-	p.tried, p.reason = false, "not connected yet"
+	p.tried, p.single, p.reason = false, false, "not connected yet"
 	p.mu.Unlock()
 	var keepers sync.WaitGroup
 	defer func() {

@@ -506,6 +506,31 @@ func TestX8(t *testing.T) {
 	}
 }
 
+// A pool that sets bits which it lets be rolled hears of all shares what they are, also of
+// a miner that does not roll.
+func TestVersionBitsOfThePool(t *testing.T) {
+	bubble(t, func(t *testing.T, f *farm) {
+		above := otherpool.New(t, otherpool.Config{VersionMask: 0x1fffe000, Version: 0x3fffe004, Difficulty: 1e-9})
+		f.started(above, Config{VersionMask: 0x1fffe000})
+		u := f.job()
+		found := f.find(u, 1, 1e-9, 0)
+		for found.VersionBits != 0 {
+			f.mu.Lock()
+			f.shares = 1<<16 - 1 // of which the bits are 0
+			f.mu.Unlock()
+			found = f.find(u, 1, 1e-9, 0)
+		}
+		found.HasVersionBits = false
+		if !u.Upstream.Judge.Submit(found) {
+			t.Error("not taken")
+		}
+		synctest.Wait()
+		if v := f.verdict(found.Share); v != "accepted" {
+			t.Error(v, above.Faults())
+		}
+	})
+}
+
 // X10: 600 s of silence end a connection that nobody uses.
 func TestX10(t *testing.T) {
 	bubble(t, func(t *testing.T, f *farm) {
