@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"bytes"
+	"errors"
 	"strings"
 	"sync"
 	"time"
@@ -21,11 +22,14 @@ type job struct {
 }
 
 // Submit implements source.Judge.
-func (j *job) Submit(f *source.Found) bool {
-	l := j.line
-	q := l.question(j.announced)
+func (j *job) Submit(f *source.Found) bool { return j.line.submit(f, j.announced) }
+
+// submit has a share judged of a job that was sent at a difficulty.
+func (l *line) submit(f *source.Found, announced float64) bool {
+	u := f.Upstream
+	q := l.question(announced)
 	if !q.worthSending(f.Difficulty) && !f.Block {
-		l.ledger.notSent(j.upstream.Difficulty)
+		l.ledger.notSent(u.Difficulty)
 		f.Finder.Verdict(f.Client, f.Share, source.Verdict{State: source.NotSent})
 		return true
 	}
@@ -35,11 +39,33 @@ func (j *job) Submit(f *source.Found) bool {
 		NTime:       f.NTime, Nonce: f.Nonce,
 		// A miner that does not roll has them cleared as well, where the pool lets them be
 		// rolled: it may have set some.
-		VersionBits: f.VersionBits, HasVersionBits: f.HasVersionBits || j.upstream.VersionMask != 0,
+		VersionBits: f.VersionBits, HasVersionBits: f.HasVersionBits || u.VersionMask != 0,
 	}
-	finder, miner, number := f.Finder, f.Client, f.Share
+	sent := flight{finder: f.Finder, client: f.Client, share: f.Share, credit: q.credit(), direction: q.direction, between: q.between}
 	l.ledger.sent()
-	err := l.client.Send(j.notify.JobID, share, func(v client.Verdict) {
+	if err := l.client.Load().Send(u.JobID, share, l.answer(&sent, q)); err != nil {
+		q.giveBack()
+		l.ledger.unsendable(sent.credit, true)
+		return false
+	}
+	return true
+}
+
+// answer takes the pool's answer to a share. q is nil for one that is no longer asked
+// anything but what its flight has.
+func (l *line) answer(f *flight, q *question) func(client.Verdict) {
+	if q == nil {
+		q = &question{habits: &l.pool.habits, direction: f.direction, between: f.between}
+	}
+	return func(v client.Verdict) {
+		if errors.Is(v.Err, client.ErrMoving) {
+			q.giveBack()
+			f.id = v.ID
+			l.mu.Lock()
+			l.flights = append(l.flights, *f)
+			l.mu.Unlock()
+			return
+		}
 		verdict := source.Verdict{State: source.AcceptedAbove}
 		switch {
 		case v.Err != nil:
@@ -48,16 +74,14 @@ func (j *job) Submit(f *source.Found) bool {
 			verdict = source.Verdict{State: source.RefusedAbove, Code: int(v.Reject.Code), Text: v.Reject.Text}
 		}
 		q.learn(verdict)
-		l.ledger.verdict(q.credit(), verdict, v.Took)
-		l.pool.judged(miner, verdict)
-		finder.Verdict(miner, number, verdict)
-	})
-	if err != nil {
-		q.giveBack()
-		l.ledger.unsendable(q.credit(), true)
-		return false
+		l.ledger.verdict(f.credit, verdict, v.Took)
+		l.pool.judged(f.client, verdict)
+		finder := f.finder
+		if finder == nil {
+			finder = l.pool.options.Finder
+		}
+		finder.Verdict(f.client, f.share, verdict)
 	}
-	return true
 }
 
 // Pools judge a share of a job that they sent before they changed their difficulty by

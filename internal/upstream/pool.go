@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -38,6 +39,8 @@ type Options struct {
 	// Updates takes the updates of all connections, those of each source in their
 	// order. It is called from any goroutine, and must not block.
 	Updates func(source.Update)
+	// Finder hears of shares that came from another process with their connection.
+	Finder source.Finder
 	// Number gives a number that no source has had.
 	Number func() uint32
 	Events event.Func
@@ -80,14 +83,17 @@ type Pool struct {
 	saying   saying
 	up       bool // as Changed was last told
 	tried    bool // there was work since Run was called, or an attempt has failed
+
+	suspended bool       // connections are on their way to another process, and none is made
+	adoptions []adoption // that Run is to go on with
 }
 
 // slot is a place for a connection, with who makes it again and again.
 type slot struct {
-	cancel context.CancelFunc
-
 	// guarded by the pool's mu
-	line     *line // nil while there is none
+	cancel   context.CancelFunc
+	kept     chan struct{} // closed when nobody keeps the connection any more: it was suspended, or retired
+	line     *line         // nil while there is none
 	source   uint32
 	shape    source.Shape
 	works    bool   // there is a job
@@ -120,7 +126,9 @@ func (p *Pool) Run(ctx context.Context) {
 	p.running.Lock()
 	defer p.running.Unlock()
 	p.mu.Lock()
-	p.tried, p.single, p.reason = false, false, "not connected yet"
+	began := len(p.slots) > 0 // with connections of another process
+	p.single, p.reason = false, "not connected yet"
+	p.tried = p.works()
 	p.mu.Unlock()
 	var keepers sync.WaitGroup
 	defer func() {
@@ -131,7 +139,9 @@ func (p *Pool) Run(ctx context.Context) {
 	}()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	p.open(ctx, &keepers)
+	if p.adopted(ctx, &keepers); !began {
+		p.open(ctx, &keepers)
+	}
 	tick := time.NewTicker(tendEvery)
 	defer tick.Stop()
 	for {
@@ -141,6 +151,7 @@ func (p *Pool) Run(ctx context.Context) {
 		case <-tick.C:
 		case <-p.wake:
 		}
+		p.adopted(ctx, &keepers)
 		for range p.tend(time.Now()) {
 			p.open(ctx, &keepers)
 		}
@@ -149,21 +160,42 @@ func (p *Pool) Run(ctx context.Context) {
 
 // open makes one more connection, which is made again until it is retired.
 func (p *Pool) open(ctx context.Context, keepers *sync.WaitGroup) {
-	ctx, cancel := context.WithCancel(ctx)
-	s := &slot{cancel: cancel, idle: time.Now()}
+	s := &slot{idle: time.Now(), kept: make(chan struct{})}
 	p.mu.Lock()
 	p.slots = append(p.slots, s)
 	p.mu.Unlock()
-	k := client.NewKeeper(client.Endpoint{URL: p.config.URL, User: p.config.User, Password: p.config.Password}, client.Options{
+	p.keep(ctx, keepers, s, nil, nil)
+}
+
+// keep keeps the connection of a slot, which is there already unless c is nil.
+func (p *Pool) keep(ctx context.Context, keepers *sync.WaitGroup, s *slot, c *client.Client, state *client.State) {
+	ctx, cancel := context.WithCancel(ctx)
+	p.mu.Lock()
+	s.cancel = cancel
+	kept := s.kept
+	p.mu.Unlock()
+	k := client.NewKeeper(p.endpoint(), p.clientOptions(), func(c *client.Client, e client.Event) error { return p.event(s, c, e) })
+	if c != nil {
+		k.Begin(c, state)
+	}
+	keepers.Go(func() {
+		k.Run(ctx)
+		cancel()
+		close(kept)
+	})
+}
+
+func (p *Pool) endpoint() client.Endpoint {
+	return client.Endpoint{URL: p.config.URL, User: p.config.User, Password: p.config.Password}
+}
+
+func (p *Pool) clientOptions() client.Options {
+	return client.Options{
 		UserAgent: p.config.Agent, VersionMask: p.config.VersionMask, MinBitCount: 2,
 		SuggestDifficulty: p.config.SuggestDifficulty, ExtranonceSubscribe: true,
 		SilenceTimeout: silenceTimeout, AnswerTimeout: answerTimeout,
 		TLS: p.config.TLS, Pin: p.config.Pin, SOCKS5: p.config.SOCKS5, Dial: p.options.Dial,
-	}, func(c *client.Client, e client.Event) error { return p.event(s, c, e) })
-	keepers.Go(func() {
-		k.Run(ctx)
-		cancel()
-	})
+	}
 }
 
 // event takes an event of a connection.
@@ -173,7 +205,10 @@ func (p *Pool) event(s *slot, c *client.Client, e client.Event) error {
 		return nil
 	}
 	l := s.line // no other goroutine sets it
-	if _, ok := e.(client.Closed); ok {
+	if closed, ok := e.(client.Closed); ok {
+		if errors.Is(closed.Err, client.ErrMoving) {
+			return nil
+		}
 		if l != nil {
 			l.end()
 			p.ended(s)
@@ -181,7 +216,8 @@ func (p *Pool) event(s *slot, c *client.Client, e client.Event) error {
 		return nil
 	}
 	if l == nil {
-		l = &line{pool: p, slot: s, client: c, ledger: newLedger(p.ledger), began: time.Now()}
+		l = &line{pool: p, slot: s, ledger: newLedger(p.ledger), began: time.Now()}
+		l.client.Store(c)
 		p.mu.Lock()
 		s.line = l
 		p.mu.Unlock()
@@ -313,6 +349,9 @@ func (p *Pool) look() {
 func (p *Pool) tend(now time.Time) (missing int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.suspended {
+		return 0
+	}
 	free, connecting, ahead := 0, 0, 1
 	for _, s := range p.slots {
 		switch {
@@ -420,7 +459,7 @@ func (p *Pool) endLines(reason error) {
 	}
 	p.mu.Unlock()
 	for _, l := range lines {
-		l.client.End(reason)
+		l.client.Load().End(reason)
 	}
 }
 
