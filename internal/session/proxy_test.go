@@ -833,3 +833,49 @@ func TestUnjudgedSharesAreBounded(t *testing.T) {
 		t.Errorf("%d are answered", len(got))
 	}
 }
+
+// Whatever a miner sends to a proxy, in whatever state, also when it is moved.
+func FuzzLineOfProxy(f *testing.F) {
+	for _, line := range []string{
+		`{"id":1,"method":"mining.subscribe","params":["x","6b02867d00000000"]}`,
+		`{"id":2,"method":"mining.authorize","params":["bob","d=5,md=2"]}`,
+		`{"id":3,"method":"mining.configure","params":[["version-rolling","subscribe-extranonce"],{"version-rolling.mask":"ffffffff"}]}`,
+		`{"id":4,"method":"mining.extranonce.subscribe","params":[]}`,
+		`{"id":"x","method":"mining.submit","params":["bob","6b02867d00000001","00000000","6b02867d","0000025b"]}`,
+		`{"id":6,"method":"mining.submit","params":["bob","6b02867d00000002","0000000000","6b02867d","00000001","1fffe000"]}`,
+	} {
+		f.Add(line, line, true)
+		f.Add(line, line, false)
+	}
+	f.Fuzz(func(t *testing.T, first, second string, room bool) {
+		r, a := newProxy(t, nil)
+		a.lines[1].difficulty, a.lines[2].shape = dark, source.Shape{Own: 1, Extranonce2: 5}
+		a.give(1, false)
+		fresh := r.open()
+		mining, _ := r.miner("bob")
+		place := a.place
+		if !room {
+			a.place = func(*Newcomer) (uint32, bool) { return 0, false }
+		}
+		for _, slot := range []netserver.Slot{fresh, mining} {
+			r.send(slot, first)
+			a.give(2, false)
+			r.Move([]Move{{r.session(slot).client, 2}})
+			r.send(slot, second)
+			for len(a.found) > 0 {
+				f := a.found[0]
+				a.found = a.found[1:]
+				r.group.Verdict(f.Client, f.Share, source.Verdict{State: source.VerdictState(len(a.found) % 4)})
+			}
+			r.now = r.now.Add(40 * time.Second)
+			r.Tick(r.now)
+			a.place = place
+			r.Tick(r.now)
+			r.disconnect(slot)
+			r.Tick(r.now)
+		}
+		if r.backend.attached != 0 || a.opened[1] != 0 || a.opened[2] != 0 {
+			t.Fatalf("%d workers still attached, sessions by source %v", r.backend.attached, a.opened)
+		}
+	})
+}
