@@ -188,6 +188,21 @@ func TestSameJobAgain(t *testing.T) {
 	}
 }
 
+// With one byte for variants, too, a job that is there again has another coinbase or
+// another time than the one before.
+func TestSameJobAgainWithOneByte(t *testing.T) {
+	j := newUpstreamJobs(t)
+	j.pad = 1
+	before := j.at(0, 1, 1, false)
+	for range 2000 {
+		w := j.at(0, 1, 1, false)
+		if reflect.DeepEqual(w.Job.Coinbase(0), before.Job.Coinbase(0)) && w.Job.Template.CurTime == before.Job.Template.CurTime {
+			t.Fatal("the same work")
+		}
+		before = w
+	}
+}
+
 // Jobs of several sources go on in another process, also with ended sources and with
 // jobs between them that have aged out.
 func TestMoveJobsOfSeveralSources(t *testing.T) {

@@ -879,3 +879,36 @@ func FuzzLineOfProxy(f *testing.F) {
 		}
 	})
 }
+
+// What a share costs in a proxy, of those that stay here and of those that go up.
+func BenchmarkSubmitOfProxy(b *testing.B) {
+	for _, bb := range []struct {
+		name       string
+		difficulty float64
+	}{{"here", 1e6}, {"upstream", dark}} {
+		b.Run(bb.name, func(b *testing.B) {
+			r, a := newProxy(b, nil)
+			slot, _ := r.miner("bob.rig1")
+			a.lines[1].difficulty = bb.difficulty
+			w := a.give(1, false)
+			n, m := lastJob(r.written(slot)), a.as(slot)
+			j := &yesJudge{}
+			w.Upstream.Judge = j
+			r.Handler.t = quiet{(*transport)(r)}
+			r.Handler.b.Sinks = []Sink{forgetful{}}
+			var line []byte
+			for i := 0; b.Loop(); i++ {
+				b.StopTimer()
+				line = fmt.Appendf(line[:0], `{"id":%d,"method":"mining.submit","params":["bob.rig1","%s","%0*x","%08x","%08x","00000000"]}`, i, n.JobID, 2*m.extranonce2, 0, n.NTime, i)
+				b.StartTimer()
+				r.Line(slot, line)
+				if j.waits {
+					j.waits = false
+					j.found.Finder.Verdict(j.found.Client, j.found.Share, source.Verdict{State: source.AcceptedAbove})
+					for r.Step() {
+					}
+				}
+			}
+		})
+	}
+}
