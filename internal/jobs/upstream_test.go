@@ -233,8 +233,16 @@ func TestMoveJobsOfSeveralSources(t *testing.T) {
 		t.Fatal(err)
 	}
 	to := &upstreamJobs{TB: t, Jobs: New(from.start), start: from.start, pad: 2}
-	if err := m.Restore(NewGenerator(nil, to.Jobs, Options{})); err != nil {
+	known := false
+	g := NewGenerator(notified{}, to.Jobs, Options{
+		Config:  func() *config.Config { return &config.Config{BTCAddress: "tb1qw508d6qejxtdg4y5r3zarvary0c5xw7kxpjzsx"} },
+		OnChain: func(_ string, n address.Network) error { known = n == address.Test; return nil },
+	})
+	if err := m.Restore(g); err != nil {
 		t.Fatal(err)
+	}
+	if !known {
+		t.Error("the network is not known")
 	}
 	there := func(w *session.Work) string {
 		u := w.Upstream
