@@ -111,21 +111,26 @@ const templateTime = 12 * time.Second
 func (g *Generator) AwaitTemplate(ctx context.Context) error {
 	deadline := time.NewTimer(templateTime)
 	defer deadline.Stop()
-	select {
-	case <-ctx.Done():
-		return fmt.Errorf("no node has given a template: %w", context.Cause(ctx))
-	case <-deadline.C:
-		return fmt.Errorf("no node has given a template within %v: %s", templateTime, g.trouble())
-	case t := <-g.source.Templates():
-		b, outputs, err := g.buildFor(&t)
-		if err != nil {
-			return err
+	for {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("no node has given a template: %w", context.Cause(ctx))
+		case <-deadline.C:
+			return fmt.Errorf("no node has given a template within %v: %s", templateTime, g.trouble())
+		case t := <-g.source.Templates():
+			if t.Ended {
+				continue
+			}
+			b, outputs, err := g.buildFor(&t)
+			if err != nil {
+				return err
+			}
+			if _, err := b.Job(t.Template, 1, time.Now(), outputs); err != nil {
+				return fmt.Errorf("template of %s gives no work: %w", t.From, err)
+			}
+			g.first = &t
+			return nil
 		}
-		if _, err := b.Job(t.Template, 1, time.Now(), outputs); err != nil {
-			return fmt.Errorf("template of %s gives no work: %w", t.From, err)
-		}
-		g.first = &t
-		return nil
 	}
 }
 
@@ -259,18 +264,28 @@ func (g *Generator) buildFor(t *source.Update) (*work.Builder, []work.Output, er
 		}
 		return g.builder, g.outputs, nil
 	}
-	c := g.options.Config()
-	if !g.known { // nobody is paid here: it is for names
-		network := address.Main
-		if a, err := address.Parse(c.BTCAddress); err == nil {
-			network = a.Network()
-		}
-		if err := g.options.OnChain(g.source.Chain(), network); err != nil {
-			return nil, nil, err
-		}
-		g.network, g.known = network, true
+	if err := g.learnNetwork(); err != nil {
+		return nil, nil, err
 	}
+	c := g.options.Config()
 	return &work.Builder{Extranonce1Len: u.Shape.Own, Extranonce2Len: u.Shape.Extranonce2, VersionMask: c.VersionMask & u.VersionMask}, nil, nil
+}
+
+// learnNetwork is learnChain for the work of other pools, where nobody is paid here: the
+// network is for names.
+func (g *Generator) learnNetwork() error {
+	if g.known {
+		return nil
+	}
+	network := address.Main
+	if a, err := address.Parse(g.options.Config().BTCAddress); err == nil {
+		network = a.Network()
+	}
+	if err := g.options.OnChain(g.source.Chain(), network); err != nil {
+		return err
+	}
+	g.network, g.known = network, true
+	return nil
 }
 
 // learnChain fixes what depends on the network: address encodings.

@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"bytes"
 	"cmp"
 	"maps"
 	"slices"
@@ -36,7 +37,9 @@ type Jobs struct {
 	next  uint64               // guarded by mu
 	made  int64                // guarded by mu; in this process
 	ended map[uint32]time.Time // guarded by mu; sources of recent jobs that have ended
-	renew map[uint32]uint64    // guarded by mu; sources whose job is to be another, later than the one of this id
+
+	renewMu sync.Mutex        // held for no time: loops take it
+	renew   map[uint32]uint64 // guarded by renewMu; sources whose job is to be another, later than the one of this id
 }
 
 // New starts the job ids at the given time, so that no id returns after a
@@ -103,9 +106,8 @@ func (j *Jobs) publish(b *work.Builder, outputs []work.Output, t *source.Update,
 	if err != nil {
 		return nil, err
 	}
-	if old != nil && job.Variants() == 1 && t.Template.SameWork(old.Job.Template) {
-		// Miners begin anew with it: only the time makes it other work.
-		if job, err = b.Job(laterThan(t.Template, old.Job, now), j.next, now, outputs); err != nil {
+	if old != nil && t.Template.SameWork(old.Job.Template) {
+		if job, err = j.other(job, old.Job, b, now); err != nil {
 			return nil, err
 		}
 	}
@@ -122,6 +124,21 @@ func (j *Jobs) publish(b *work.Builder, outputs []work.Output, t *source.Update,
 	j.setCurrent(w)
 	j.newest.Store(w)
 	return w, nil
+}
+
+// other is a job of the template of a new one, of which old is as well, that is other
+// work than old: miners begin anew with it. With few bytes for variants the new one may
+// have those of old by chance; without any only the time tells them apart.
+func (j *Jobs) other(job, old *work.Job, b *work.Builder, now time.Time) (*work.Job, error) {
+	same := func() bool { return bytes.Equal(job.Coinbase(0).Head, old.Coinbase(0).Head) }
+	var err error
+	for try := 0; err == nil && try < 3 && job.Variants() > 1 && same(); try++ {
+		job, err = b.Job(job.Template, j.next, now, nil)
+	}
+	if err == nil && same() {
+		job, err = b.Job(laterThan(job.Template, old, now), j.next, now, nil)
+	}
+	return job, err
 }
 
 // laterThan is a template with a time that nobody has reached who works on a job.
@@ -297,9 +314,9 @@ func (j *Jobs) restore(recent []*session.Work, ended map[uint32]time.Time) {
 // Renew asks for another job of what a source has at present, which some session is to
 // have after the job of an id.
 func (j *Jobs) Renew(from uint32, after uint64) {
-	j.mu.Lock()
+	j.renewMu.Lock()
 	j.renew[from] = max(j.renew[from], after)
-	j.mu.Unlock()
+	j.renewMu.Unlock()
 	j.renewWanted()
 }
 
@@ -312,8 +329,8 @@ func (j *Jobs) renewWanted() {
 
 // renewal is an update that Renew has asked for; not ok: there is none.
 func (j *Jobs) renewal(now time.Time) (t source.Update, ok bool) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
+	j.renewMu.Lock()
+	defer j.renewMu.Unlock()
 	for from, after := range j.renew {
 		delete(j.renew, from)
 		if w := j.Work(from); w != nil && w.Job.ID <= after {

@@ -112,6 +112,9 @@ func (m *Importer) Restore(g *Generator) error {
 		ended[number] = time.Unix(0, at)
 	}
 	g.inherit(recent, ended)
+	if last := recent[len(recent)-1]; last.Upstream != nil { // it may be long until that pool sends something
+		return g.learnNetwork()
+	}
 	return nil
 }
 

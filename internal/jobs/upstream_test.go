@@ -188,6 +188,21 @@ func TestSameJobAgain(t *testing.T) {
 	}
 }
 
+// With one byte for variants, too, a job that is there again has another coinbase or
+// another time than the one before.
+func TestSameJobAgainWithOneByte(t *testing.T) {
+	j := newUpstreamJobs(t)
+	j.pad = 1
+	before := j.at(0, 1, 1, false)
+	for range 2000 {
+		w := j.at(0, 1, 1, false)
+		if reflect.DeepEqual(w.Job.Coinbase(0), before.Job.Coinbase(0)) && w.Job.Template.CurTime == before.Job.Template.CurTime {
+			t.Fatal("the same work")
+		}
+		before = w
+	}
+}
+
 // Jobs of several sources go on in another process, also with ended sources and with
 // jobs between them that have aged out.
 func TestMoveJobsOfSeveralSources(t *testing.T) {
@@ -218,8 +233,16 @@ func TestMoveJobsOfSeveralSources(t *testing.T) {
 		t.Fatal(err)
 	}
 	to := &upstreamJobs{TB: t, Jobs: New(from.start), start: from.start, pad: 2}
-	if err := m.Restore(NewGenerator(nil, to.Jobs, Options{})); err != nil {
+	known := false
+	g := NewGenerator(notified{}, to.Jobs, Options{
+		Config:  func() *config.Config { return &config.Config{BTCAddress: "tb1qw508d6qejxtdg4y5r3zarvary0c5xw7kxpjzsx"} },
+		OnChain: func(_ string, n address.Network) error { known = n == address.Test; return nil },
+	})
+	if err := m.Restore(g); err != nil {
 		t.Fatal(err)
+	}
+	if !known {
+		t.Error("the network is not known")
 	}
 	there := func(w *session.Work) string {
 		u := w.Upstream

@@ -153,8 +153,13 @@ func (m *Importer) Session(h *Handler, slot netserver.Slot, c *wire.Codec) error
 	if err == nil {
 		err = k.check()
 	}
-	if err == nil && s.source != 0 && h.b.Sources == nil {
-		err = errors.New("it gets work from another pool")
+	if err == nil {
+		switch several := h.b.Sources != nil; {
+		case s.source != 0 && !several:
+			err = errors.New("it gets work from another pool")
+		case s.source == 0 && several && s.id != 0:
+			err = errors.New("it gets no work from another pool")
+		}
 	}
 	if err != nil {
 		*s = session{}

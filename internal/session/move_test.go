@@ -444,16 +444,18 @@ func FuzzReadSession(f *testing.F) {
 	f.Add(records.Of(f, "v3", "session"))
 	f.Add([]byte{2})
 	f.Fuzz(func(t *testing.T, in []byte) {
-		r, _ := newProxy(t, nil)
-		m := Importer{Group: r.group, Listeners: []int{0}}
-		if m.Session(r.Handler, 0, wire.Read(in)) != nil {
-			return
+		proxy, _ := newProxy(t, nil)
+		for _, r := range []*rig{newRig(t, nil), proxy} {
+			m := Importer{Group: r.group, Listeners: []int{0}}
+			if m.Session(r.Handler, 0, wire.Read(in)) != nil {
+				continue
+			}
+			r.Resume()
+			r.Step()
+			r.Tick(r.now)
+			r.send(0, `{"id":1,"method":"mining.submit","params":["bob.rig1","6b02867d00000000","0000000000000000","6b02867d","00000000"]}`)
+			r.disconnect(0)
 		}
-		r.Resume()
-		r.Step()
-		r.Tick(r.now)
-		r.send(0, `{"id":1,"method":"mining.submit","params":["bob.rig1","6b02867d00000000","0000000000000000","6b02867d","00000000"]}`)
-		r.disconnect(0)
 	})
 }
 

@@ -833,3 +833,82 @@ func TestUnjudgedSharesAreBounded(t *testing.T) {
 		t.Errorf("%d are answered", len(got))
 	}
 }
+
+// Whatever a miner sends to a proxy, in whatever state, also when it is moved.
+func FuzzLineOfProxy(f *testing.F) {
+	for _, line := range []string{
+		`{"id":1,"method":"mining.subscribe","params":["x","6b02867d00000000"]}`,
+		`{"id":2,"method":"mining.authorize","params":["bob","d=5,md=2"]}`,
+		`{"id":3,"method":"mining.configure","params":[["version-rolling","subscribe-extranonce"],{"version-rolling.mask":"ffffffff"}]}`,
+		`{"id":4,"method":"mining.extranonce.subscribe","params":[]}`,
+		`{"id":"x","method":"mining.submit","params":["bob","6b02867d00000001","00000000","6b02867d","0000025b"]}`,
+		`{"id":6,"method":"mining.submit","params":["bob","6b02867d00000002","0000000000","6b02867d","00000001","1fffe000"]}`,
+	} {
+		f.Add(line, line, true)
+		f.Add(line, line, false)
+	}
+	f.Fuzz(func(t *testing.T, first, second string, room bool) {
+		r, a := newProxy(t, nil)
+		a.lines[1].difficulty, a.lines[2].shape = dark, source.Shape{Own: 1, Extranonce2: 5}
+		a.give(1, false)
+		fresh := r.open()
+		mining, _ := r.miner("bob")
+		place := a.place
+		if !room {
+			a.place = func(*Newcomer) (uint32, bool) { return 0, false }
+		}
+		for _, slot := range []netserver.Slot{fresh, mining} {
+			r.send(slot, first)
+			a.give(2, false)
+			r.Move([]Move{{r.session(slot).client, 2}})
+			r.send(slot, second)
+			for len(a.found) > 0 {
+				f := a.found[0]
+				a.found = a.found[1:]
+				r.group.Verdict(f.Client, f.Share, source.Verdict{State: source.VerdictState(len(a.found) % 4)})
+			}
+			r.now = r.now.Add(40 * time.Second)
+			r.Tick(r.now)
+			a.place = place
+			r.Tick(r.now)
+			r.disconnect(slot)
+			r.Tick(r.now)
+		}
+		if r.backend.attached != 0 || a.opened[1] != 0 || a.opened[2] != 0 {
+			t.Fatalf("%d workers still attached, sessions by source %v", r.backend.attached, a.opened)
+		}
+	})
+}
+
+// What a share costs in a proxy, of those that stay here and of those that go up.
+func BenchmarkSubmitOfProxy(b *testing.B) {
+	for _, bb := range []struct {
+		name       string
+		difficulty float64
+	}{{"here", 1e6}, {"upstream", dark}} {
+		b.Run(bb.name, func(b *testing.B) {
+			r, a := newProxy(b, nil)
+			slot, _ := r.miner("bob.rig1")
+			a.lines[1].difficulty = bb.difficulty
+			w := a.give(1, false)
+			n, m := lastJob(r.written(slot)), a.as(slot)
+			j := &yesJudge{}
+			w.Upstream.Judge = j
+			r.Handler.t = quiet{(*transport)(r)}
+			r.Handler.b.Sinks = []Sink{forgetful{}}
+			var line []byte
+			for i := 0; b.Loop(); i++ {
+				b.StopTimer()
+				line = fmt.Appendf(line[:0], `{"id":%d,"method":"mining.submit","params":["bob.rig1","%s","%0*x","%08x","%08x","00000000"]}`, i, n.JobID, 2*m.extranonce2, 0, n.NTime, i)
+				b.StartTimer()
+				r.Line(slot, line)
+				if j.waits {
+					j.waits = false
+					j.found.Finder.Verdict(j.found.Client, j.found.Share, source.Verdict{State: source.AcceptedAbove})
+					for r.Step() {
+					}
+				}
+			}
+		})
+	}
+}

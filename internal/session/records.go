@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"ckpool/internal/wire"
 )
@@ -153,6 +154,8 @@ func (k *record) check() error {
 		return errors.New("no client id")
 	case k.is(subscribed) && (k.id == 0 || k.extranonce1Len == 0 && k.source == 0), k.owned && k.id == 0:
 		return errors.New("a subscription without id or extranonce1")
+	case k.extranonce2Len > 8 || slices.ContainsFunc(k.former, func(f former) bool { return f.extranonce2Len > 8 }):
+		return errors.New("an extranonce2 of more than 8 bytes")
 	case k.is(authorised) && len(k.logins) == 0:
 		return errors.New("an authorisation without worker")
 	case len(k.held) > 0 && k.held[len(k.held)-1] != '\n':

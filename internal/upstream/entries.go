@@ -3,8 +3,6 @@ package upstream
 import (
 	"slices"
 	"time"
-
-	"ckpool/event"
 )
 
 // Entries are the pools of a Group as an operator sees and changes them. The methods may
@@ -143,30 +141,25 @@ func (e Entries) Enable(id int64, enabled bool) (Entry, bool) {
 // release ends the connections of a pool that is used no more, once its sessions have
 // had the time to leave and their last shares have been judged. g.mu is held.
 func (g *Group) release(m *member) {
-	if m.cancel != nil && m.stop == nil {
-		m.stop = time.AfterFunc(g.options.Spread+lingerTime, m.cancel)
+	if m.cancel == nil || m.stop != nil {
+		return
 	}
+	m.stop = time.AfterFunc(g.options.Spread+lingerTime, func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if m.stop != nil {
+			m.cancel()
+			m.cancel, m.stop = nil, nil
+		}
+	})
 }
 
 // restart runs a pool again that was disabled. g.mu is held.
 func (g *Group) restart(m *member) {
-	if m.stop != nil {
-		ended := !m.stop.Stop()
+	if m.stop != nil { // its connections are still there
+		m.stop.Stop()
 		m.stop = nil
-		if !ended { // its connections are still there
-			return
-		}
-	} else if m.cancel != nil {
-		return
-	}
-	// A Pool runs once. What the new one does counts together with what the old one did.
-	p, err := g.pool(m)
-	if err != nil { // it was made of the same before
-		g.options.Events.Say(event.Error, err.Error())
-		return
-	}
-	p.ledger, m.pool, m.since = m.pool.ledger, p, time.Time{}
-	if g.launch != nil {
+	} else if m.cancel == nil && g.launch != nil {
 		g.launch(m)
 	}
 }

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"bytes"
+	"errors"
 	"strings"
 	"sync"
 	"time"
@@ -21,28 +22,50 @@ type job struct {
 }
 
 // Submit implements source.Judge.
-func (j *job) Submit(f *source.Found) bool {
-	l := j.line
-	q := l.question(j.announced)
-	worth := f.Difficulty
-	switch send, asks := q.worthSending(worth); {
-	case f.Block:
-		q.asks = asks
-	case !send:
-		l.ledger.notSent(j.upstream.Difficulty)
+func (j *job) Submit(f *source.Found) bool { return j.line.submit(f, j.announced) }
+
+// submit has a share judged of a job that was sent at a difficulty.
+func (l *line) submit(f *source.Found, announced float64) bool {
+	u := f.Upstream
+	q := l.question(announced)
+	if !q.worthSending(f.Difficulty) && !f.Block {
+		l.ledger.notSent(u.Difficulty)
 		f.Finder.Verdict(f.Client, f.Share, source.Verdict{State: source.NotSent})
 		return true
-	default:
-		q.asks = asks
 	}
 	share := client.Share{
 		Worker:      l.worker(f.Worker),
 		Extranonce2: bytes.Clone(f.Extranonce2[:f.Extranonce2Len]),
-		NTime:       f.NTime, Nonce: f.Nonce, VersionBits: f.VersionBits, HasVersionBits: f.HasVersionBits,
+		NTime:       f.NTime, Nonce: f.Nonce,
+		// A miner that does not roll has them cleared as well, where the pool lets them be
+		// rolled: it may have set some.
+		VersionBits: f.VersionBits, HasVersionBits: f.HasVersionBits || u.VersionMask != 0,
 	}
-	finder, miner, number := f.Finder, f.Client, f.Share
+	sent := flight{finder: f.Finder, client: f.Client, share: f.Share, credit: q.credit(), direction: q.direction, between: q.between}
 	l.ledger.sent()
-	err := l.client.Send(j.notify.JobID, share, func(v client.Verdict) {
+	if err := l.client.Load().Send(u.JobID, share, l.answer(&sent, q)); err != nil {
+		q.giveBack()
+		l.ledger.unsendable(sent.credit, true)
+		return false
+	}
+	return true
+}
+
+// answer takes the pool's answer to a share. q is nil for one that is no longer asked
+// anything but what its flight has.
+func (l *line) answer(f *flight, q *question) func(client.Verdict) {
+	if q == nil {
+		q = &question{habits: &l.pool.habits, direction: f.direction, between: f.between}
+	}
+	return func(v client.Verdict) {
+		if errors.Is(v.Err, client.ErrMoving) {
+			q.giveBack()
+			f.id = v.ID
+			l.mu.Lock()
+			l.flights = append(l.flights, *f)
+			l.mu.Unlock()
+			return
+		}
 		verdict := source.Verdict{State: source.AcceptedAbove}
 		switch {
 		case v.Err != nil:
@@ -51,16 +74,14 @@ func (j *job) Submit(f *source.Found) bool {
 			verdict = source.Verdict{State: source.RefusedAbove, Code: int(v.Reject.Code), Text: v.Reject.Text}
 		}
 		q.learn(verdict)
-		l.ledger.verdict(q.credit(), verdict, v.Took)
-		l.pool.judged(miner, verdict)
-		finder.Verdict(miner, number, verdict)
-	})
-	if err != nil {
-		q.giveBack()
-		l.ledger.unsendable(q.credit(), true)
-		return false
+		l.ledger.verdict(f.credit, verdict, v.Took)
+		l.pool.judged(f.client, verdict)
+		finder := f.finder
+		if finder == nil {
+			finder = l.pool.options.Finder
+		}
+		finder.Verdict(f.client, f.share, verdict)
 	}
-	return true
 }
 
 // Pools judge a share of a job that they sent before they changed their difficulty by
@@ -81,56 +102,67 @@ const (
 
 type habit struct {
 	known  bool
-	lower  bool // that which is lower suffices
-	asking int  // shares under way that meet the lower one alone
+	lower  bool      // that which is lower suffices
+	since  time.Time // when that was last found
+	asking int       // shares under way to find it out
 }
 
-// mostAsking is how many shares may be refused to find a habit out.
-const mostAsking = 4
+// age forgets a habit that is to be asked for again.
+func (h *habit) age() {
+	if h.known && !h.lower && time.Since(h.since) >= askAgain {
+		h.known = false
+	}
+}
+
+const (
+	// mostAsking is how many shares may be refused to find a habit out.
+	mostAsking = 4
+	// askAgain is after what time a pool is asked again that wanted the higher one.
+	askAgain = time.Hour
+)
 
 // question is what a share of a job asks, beside being good.
 type question struct {
 	habits           *habits
 	announced, force float64 // difficulty that the job was sent with, and that is in force
 	direction        direction
-	asks             bool
-	lowerSuffices    bool // as known when the share was sent
+	between          bool // the share meets the lower one alone
+	asks             bool // and is sent to find the habit out
+	lowerSuffices    bool // as far as was known when the share was sent
 }
 
 // question is that of a share of a job which was sent at a difficulty.
 func (l *line) question(announced float64) *question {
-	q := &question{habits: &l.pool.habits, announced: announced, force: l.difficulty()}
+	q := &question{habits: &l.pool.habits, announced: announced, force: l.difficulty(), lowerSuffices: true}
 	if q.force > announced {
 		q.direction = raised
 	}
-	h := q.habits
-	h.mu.Lock()
-	q.lowerSuffices = !h.habits[q.direction].known || h.habits[q.direction].lower
-	h.mu.Unlock()
 	return q
 }
 
-// worthSending tells whether the pool may take a share of a difficulty. asks that it is
-// one to find a habit out, of which giveBack or learn is to be told.
-func (q *question) worthSending(d float64) (send, asks bool) {
+// worthSending tells whether the pool may take a share of a difficulty.
+func (q *question) worthSending(d float64) bool {
 	low, high := min(q.announced, q.force), max(q.announced, q.force)
-	if d >= high {
-		return true, false
-	}
-	if d < low {
-		return false, false
+	if low == high {
+		return d >= low
 	}
 	q.habits.mu.Lock()
 	defer q.habits.mu.Unlock()
 	h := &q.habits.habits[q.direction]
-	if h.known {
-		return h.lower, false
-	}
-	if h.asking >= mostAsking {
-		return false, false
+	h.age()
+	q.lowerSuffices = !h.known || h.lower
+	q.between = d >= low && d < high
+	switch {
+	case !q.between:
+		return d >= high
+	case h.known:
+		return h.lower
+	case h.asking >= mostAsking:
+		return false
 	}
 	h.asking++
-	return true, true
+	q.asks = true
+	return true
 }
 
 // credit is the difficulty that the pool owes for the share.
@@ -150,20 +182,22 @@ func (q *question) giveBack() {
 	}
 }
 
-// learn takes the answer to a share that asks.
+// learn takes the answer.
 func (q *question) learn(v source.Verdict) {
-	if !q.asks {
+	if !q.between {
 		return
 	}
 	q.habits.mu.Lock()
 	defer q.habits.mu.Unlock()
 	h := &q.habits.habits[q.direction]
-	h.asking--
+	if q.asks {
+		h.asking--
+	}
 	switch {
 	case v.State == source.AcceptedAbove:
-		h.known, h.lower = true, true
+		*h = habit{known: true, lower: true, since: time.Now(), asking: h.asking}
 	case v.State == source.RefusedAbove && forDifficulty(v):
-		h.known, h.lower = true, false
+		*h = habit{known: true, lower: false, since: time.Now(), asking: h.asking}
 	}
 }
 

@@ -234,6 +234,13 @@ func TestHabitIsLearnt(t *testing.T) {
 			if n := submit(); n != sent {
 				t.Errorf("policy %d: %d of 100 were sent then, %d are right", policy, n, sent)
 			}
+			// The pool changes its ways: from the lower one at once, to it within the hour.
+			above.Configure(func(c *otherpool.Config) { c.Policy = otherpool.AtOnce + otherpool.NextJob - policy })
+			time.Sleep(askAgain)
+			submit()
+			if n := submit(); n != 100-sent {
+				t.Errorf("policy %d has become another: %d of 100 were sent, %d are right", policy, n, 100-sent)
+			}
 		})
 	}
 }

@@ -30,9 +30,10 @@ type line struct {
 	// Immutable.
 	pool   *Pool
 	slot   *slot
-	client *client.Client
 	ledger *ledger
 	began  time.Time
+
+	client atomic.Pointer[client.Client] // another one after it was suspended
 
 	force atomic.Uint64 // the difficulty in force, its bits
 	names names
@@ -46,9 +47,12 @@ type line struct {
 	newest     *job        // nil: none yet
 	relax      *time.Timer // gives the newest job on with a lower difficulty
 	lastJob    time.Time   // when the newest came
+	flights    []flight    // without an answer when the connection was suspended
 }
 
 func (l *line) difficulty() float64 { return math.Float64frombits(l.force.Load()) }
+
+func (l *line) setForce(d float64) { l.force.Store(math.Float64bits(d)) }
 
 // event takes what the pool sends. An error ends the connection.
 func (l *line) event(e client.Event) error {
@@ -62,7 +66,7 @@ func (l *line) event(e client.Event) error {
 	case client.Message:
 		l.pool.report(event.Notice, fmt.Sprintf("%s says: %q", l.pool.name, string(e)))
 	case client.Reconnect:
-		if to, err := l.client.Endpoint().Redirect(e.Reconnect); err != nil {
+		if to, err := l.client.Load().Endpoint().Redirect(e.Reconnect); err != nil {
 			l.pool.report(event.Warning, fmt.Sprintf("%s: %v", l.pool.name, err))
 		} else {
 			l.pool.report(event.Notice, fmt.Sprintf("%s asks to reconnect to %s", l.pool.name, to.URL))
@@ -105,7 +109,7 @@ func (l *line) setDifficulty(d float64) error {
 	if least := l.pool.config.LeastDifficulty; d < least {
 		return fmt.Errorf("the pool asks for a difficulty of %g, which is below %g", d, least)
 	}
-	l.force.Store(math.Float64bits(d))
+	l.setForce(d)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	first := !l.told
@@ -133,7 +137,7 @@ func (l *line) relaxNow() {
 		return
 	}
 	if err := l.give(&l.newest.notify, l.newest.announced, d); err != nil {
-		l.client.End(err)
+		l.client.Load().End(err)
 	}
 }
 
@@ -141,7 +145,9 @@ func (l *line) relaxNow() {
 func (h *habits) mayLower() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return !h.habits[lowered].known || h.habits[lowered].lower
+	down := &h.habits[lowered]
+	down.age()
+	return !down.known || down.lower
 }
 
 // notify takes a job.
@@ -155,7 +161,7 @@ func (l *line) notify(n *client.Notify) error {
 	d := n.Difficulty
 	if d == 0 {
 		d = usualDifficulty
-		l.force.Store(math.Float64bits(d))
+		l.setForce(d)
 	}
 	if l.newest != nil && l.newest.announced == d && l.newest.upstream.Difficulty == d && sameJob(&l.newest.notify, n) {
 		return nil // nothing new in it
@@ -227,13 +233,23 @@ type names struct {
 	known map[string]bool // asked for; whether the pool has agreed
 }
 
+// set notes a name that was asked for.
+func (n *names) set(name string, agreed bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.known == nil {
+		n.known = make(map[string]bool)
+	}
+	n.known[name] = agreed
+}
+
 // maxNames is how many names a connection is asked for.
 const maxNames = 1000
 
 // worker is the name that a worker's shares go up under. A name is asked for when its
 // first share comes, and used once the pool has agreed to it.
 func (l *line) worker(name string) string {
-	user := l.client.Endpoint().User
+	user := l.client.Load().Endpoint().User
 	if !l.pool.config.Workers {
 		return user
 	}
@@ -248,22 +264,15 @@ func (l *line) worker(name string) string {
 	l.names.mu.Lock()
 	agreed, asked := l.names.known[full]
 	ask := !asked && len(l.names.known) < maxNames
-	if ask {
-		if l.names.known == nil {
-			l.names.known = make(map[string]bool)
-		}
-		l.names.known[full] = false
-	}
 	l.names.mu.Unlock()
 	if agreed {
 		return full
 	}
 	if ask {
-		_ = l.client.Authorize(full, l.client.Endpoint().Password, func(err error) { // one that is not asked stays as it is
+		l.names.set(full, false)
+		_ = l.client.Load().Authorize(full, l.client.Load().Endpoint().Password, func(err error) { // one that is not asked stays as it is
 			if err == nil {
-				l.names.mu.Lock()
-				l.names.known[full] = true
-				l.names.mu.Unlock()
+				l.names.set(full, true)
 			}
 		})
 	}
@@ -286,7 +295,7 @@ type LineStatus struct {
 }
 
 func (l *line) status() LineStatus {
-	s := LineStatus{Since: l.began, Address: l.client.Endpoint().URL, Difficulty: l.difficulty(), Figures: l.ledger.figures()}
+	s := LineStatus{Since: l.began, Address: l.client.Load().Endpoint().URL, Difficulty: l.difficulty(), Figures: l.ledger.figures()}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s.Source, s.LastJob, s.Shape, s.Capacity = l.source, l.lastJob, l.layout.Shape, capacity(l.layout.Shape)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -25,8 +26,8 @@ type Config struct {
 	SuggestDifficulty float64 // 0: nothing is suggested
 	LeastDifficulty   float64 // a pool that asks for less counts as failed; 0: none does
 	MaxLines          int     // most connections; 0 is 32
-	Workers           bool    // shares go up under the names of workers if the pool agrees, else all under User
 	Weight            float64 // its part of the hash rate beside the weights of other pools; 0: it is in reserve
+	Workers           bool    // shares go up under the names of workers if the pool agrees, else all under User
 
 	TLS    *tls.Config // as in client.Options
 	Pin    []byte      // likewise
@@ -38,11 +39,13 @@ type Options struct {
 	// Updates takes the updates of all connections, those of each source in their
 	// order. It is called from any goroutine, and must not block.
 	Updates func(source.Update)
+	// Finder hears of shares that came from another process with their connection.
+	Finder source.Finder
 	// Number gives a number that no source has had.
 	Number func() uint32
 	Events event.Func
-	// Changed is told when the pool can be worked for from now on, or no longer. It must
-	// not block.
+	// Changed is told when the pool can be worked for from now on, or no longer, and when
+	// the first attempt has failed. It must not block.
 	Changed func()
 	// Dial replaces the TCP connect.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
@@ -68,6 +71,7 @@ type Pool struct {
 	ledger  *ledger
 	habits  habits
 	wake    chan struct{} // capacity 1: look whether connections are missing
+	running sync.Mutex    // held by Run
 
 	mu       sync.Mutex
 	slots    []*slot // the first is kept for good
@@ -75,20 +79,25 @@ type Pool struct {
 	single   bool // the pool gives all connections the same work
 	wanted   int  // newcomers that found no room since the last look
 	reason   string
+	err      error // why the first connection was lost or not made, nil while there is work
 	saying   saying
 	up       bool // as Changed was last told
+	tried    bool // there was work since Run was called, or an attempt has failed
+
+	suspended bool       // connections are on their way to another process, and none is made
+	adoptions []adoption // that Run is to go on with
 }
 
 // slot is a place for a connection, with who makes it again and again.
 type slot struct {
-	cancel context.CancelFunc
-
 	// guarded by the pool's mu
-	line     *line // nil while there is none
+	cancel   context.CancelFunc
+	kept     chan struct{} // closed when nobody keeps the connection any more: it was suspended, or retired
+	line     *line         // nil while there is none
 	source   uint32
 	shape    source.Shape
-	works    bool // there is a job
-	rolls    bool // of which versions may be rolled
+	works    bool   // there is a job
+	mask     uint32 // of the version bits that may be rolled of it
 	sessions int
 	idle     time.Time // since when there is no session
 	full     time.Time // until then there is no extranonce1 left
@@ -111,13 +120,28 @@ func NewPool(c Config, o Options) (*Pool, error) {
 		reason: "not connected yet", saying: newSaying()}, nil
 }
 
-// Run keeps the connections until ctx is done, and may be called once.
+// Run keeps the connections until ctx is done. Called again, it waits until the call
+// before has returned.
 func (p *Pool) Run(ctx context.Context) {
+	p.running.Lock()
+	defer p.running.Unlock()
+	p.mu.Lock()
+	began := len(p.slots) > 0 // with connections of another process
+	p.single, p.reason = false, "not connected yet"
+	p.tried = p.works()
+	p.mu.Unlock()
 	var keepers sync.WaitGroup
-	defer keepers.Wait()
+	defer func() {
+		keepers.Wait()
+		p.mu.Lock()
+		p.slots, p.reason = nil, "not connected to"
+		p.mu.Unlock()
+	}()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	p.open(ctx, &keepers)
+	if p.adopted(ctx, &keepers); !began {
+		p.open(ctx, &keepers)
+	}
 	tick := time.NewTicker(tendEvery)
 	defer tick.Stop()
 	for {
@@ -127,6 +151,7 @@ func (p *Pool) Run(ctx context.Context) {
 		case <-tick.C:
 		case <-p.wake:
 		}
+		p.adopted(ctx, &keepers)
 		for range p.tend(time.Now()) {
 			p.open(ctx, &keepers)
 		}
@@ -135,21 +160,42 @@ func (p *Pool) Run(ctx context.Context) {
 
 // open makes one more connection, which is made again until it is retired.
 func (p *Pool) open(ctx context.Context, keepers *sync.WaitGroup) {
-	ctx, cancel := context.WithCancel(ctx)
-	s := &slot{cancel: cancel, idle: time.Now()}
+	s := &slot{idle: time.Now(), kept: make(chan struct{})}
 	p.mu.Lock()
 	p.slots = append(p.slots, s)
 	p.mu.Unlock()
-	k := client.NewKeeper(client.Endpoint{URL: p.config.URL, User: p.config.User, Password: p.config.Password}, client.Options{
+	p.keep(ctx, keepers, s, nil, nil)
+}
+
+// keep keeps the connection of a slot, which is there already unless c is nil.
+func (p *Pool) keep(ctx context.Context, keepers *sync.WaitGroup, s *slot, c *client.Client, state *client.State) {
+	ctx, cancel := context.WithCancel(ctx)
+	p.mu.Lock()
+	s.cancel = cancel
+	kept := s.kept
+	p.mu.Unlock()
+	k := client.NewKeeper(p.endpoint(), p.clientOptions(), func(c *client.Client, e client.Event) error { return p.event(s, c, e) })
+	if c != nil {
+		k.Begin(c, state)
+	}
+	keepers.Go(func() {
+		k.Run(ctx)
+		cancel()
+		close(kept)
+	})
+}
+
+func (p *Pool) endpoint() client.Endpoint {
+	return client.Endpoint{URL: p.config.URL, User: p.config.User, Password: p.config.Password}
+}
+
+func (p *Pool) clientOptions() client.Options {
+	return client.Options{
 		UserAgent: p.config.Agent, VersionMask: p.config.VersionMask, MinBitCount: 2,
 		SuggestDifficulty: p.config.SuggestDifficulty, ExtranonceSubscribe: true,
 		SilenceTimeout: silenceTimeout, AnswerTimeout: answerTimeout,
 		TLS: p.config.TLS, Pin: p.config.Pin, SOCKS5: p.config.SOCKS5, Dial: p.options.Dial,
-	}, func(c *client.Client, e client.Event) error { return p.event(s, c, e) })
-	keepers.Go(func() {
-		k.Run(ctx)
-		cancel()
-	})
+	}
 }
 
 // event takes an event of a connection.
@@ -159,7 +205,10 @@ func (p *Pool) event(s *slot, c *client.Client, e client.Event) error {
 		return nil
 	}
 	l := s.line // no other goroutine sets it
-	if _, ok := e.(client.Closed); ok {
+	if closed, ok := e.(client.Closed); ok {
+		if errors.Is(closed.Err, client.ErrMoving) {
+			return nil
+		}
 		if l != nil {
 			l.end()
 			p.ended(s)
@@ -167,7 +216,8 @@ func (p *Pool) event(s *slot, c *client.Client, e client.Event) error {
 		return nil
 	}
 	if l == nil {
-		l = &line{pool: p, slot: s, client: c, ledger: newLedger(p.ledger), began: time.Now()}
+		l = &line{pool: p, slot: s, ledger: newLedger(p.ledger), began: time.Now()}
+		l.client.Store(c)
 		p.mu.Lock()
 		s.line = l
 		p.mu.Unlock()
@@ -180,10 +230,15 @@ func (p *Pool) failed(s *slot, e client.Failed) {
 	p.mu.Lock()
 	first := len(p.slots) > 0 && p.slots[0] == s
 	if first {
-		p.reason = e.Err.Error()
+		p.reason, p.err = e.Err.Error(), e.Err
 	}
 	works := p.works()
+	untried := !p.tried
+	p.tried = true
 	p.mu.Unlock()
+	if untried && p.options.Changed != nil {
+		p.options.Changed()
+	}
 	level := event.Warning
 	what := "is lost"
 	if works {
@@ -222,7 +277,7 @@ func (p *Pool) working(l *line) {
 	p.mu.Lock()
 	s := l.slot
 	first := !s.works
-	s.works, s.rolls = true, l.newest.notify.VersionMask != 0
+	s.works, s.mask = true, l.newest.notify.VersionMask
 	p.mu.Unlock()
 	if first {
 		rolling := "no version rolling"
@@ -276,7 +331,7 @@ func (p *Pool) tell() {
 	p.mu.Lock()
 	up := p.works()
 	changed := up != p.up
-	p.up = up
+	p.up, p.tried = up, p.tried || up
 	p.mu.Unlock()
 	if changed && p.options.Changed != nil {
 		p.options.Changed()
@@ -294,6 +349,9 @@ func (p *Pool) look() {
 func (p *Pool) tend(now time.Time) (missing int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.suspended {
+		return 0
+	}
 	free, connecting, ahead := 0, 0, 1
 	for _, s := range p.slots {
 		switch {
@@ -335,14 +393,14 @@ func (p *Pool) tend(now time.Time) (missing int) {
 	return 1
 }
 
-// Place is a source with room for one more session; rolls tells that the session was
-// told it may roll versions, and so needs one where it may.
-func (p *Pool) Place(rolls bool) (number uint32, ok bool) {
+// Place is a source with room for one more session. One that rolls some of the version
+// bits of mask needs a source of which it may roll one of them; with 0 any will do.
+func (p *Pool) Place(mask uint32) (number uint32, ok bool) {
 	now := time.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, s := range p.slots {
-		if s.works && (s.rolls || !rolls) && s.sessions < capacity(s.shape) && now.After(s.full) {
+		if s.works && (mask == 0 || mask&s.mask != 0) && s.sessions < capacity(s.shape) && now.After(s.full) {
 			return s.source, true
 		}
 	}
@@ -401,7 +459,7 @@ func (p *Pool) endLines(reason error) {
 	}
 	p.mu.Unlock()
 	for _, l := range lines {
-		l.client.End(reason)
+		l.client.Load().End(reason)
 	}
 }
 
@@ -411,6 +469,27 @@ func (p *Pool) Up() bool {
 	defer p.mu.Unlock()
 	return p.works()
 }
+
+// Tried tells that there was work since Run was called, or that an attempt has failed.
+func (p *Pool) Tried() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.tried
+}
+
+// Err is why the pool has no work, as far as connections were made or tried: a
+// client.RefusedError where it does not know the user; nil while there is work.
+func (p *Pool) Err() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.works() {
+		return nil
+	}
+	return p.err
+}
+
+// Config is how the pool was configured.
+func (p *Pool) Config() Config { return p.config }
 
 // Status is how the pool does; Current is left to who chooses.
 func (p *Pool) Status() source.Status {

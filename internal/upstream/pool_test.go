@@ -47,7 +47,7 @@ func seat(t *testing.T, p *Pool, sessions int) map[uint32]int {
 	at := map[uint32]int{}
 	for n := range sessions {
 		for tries := 0; ; tries++ {
-			if number, ok := p.Place(false); ok {
+			if number, ok := p.Place(0); ok {
 				p.Opened(number)
 				at[number]++
 				break
@@ -100,7 +100,7 @@ func TestX3(t *testing.T) {
 		if n := above.Connected(); n != 3 {
 			t.Errorf("%d connections", n)
 		}
-		if number, ok := p.Place(false); ok {
+		if number, ok := p.Place(0); ok {
 			t.Errorf("a place on source %d, which is full", number)
 		}
 		time.Sleep(time.Minute)
@@ -132,16 +132,16 @@ func TestFull(t *testing.T) {
 	bubble(t, func(t *testing.T, f *farm) {
 		above := otherpool.New(t, otherpool.Config{Extranonce2Len: 3})
 		p := f.started(above, Config{})
-		first, _ := p.Place(false)
+		first, _ := p.Place(0)
 		p.Full(first)
 		synctest.Wait()
 		time.Sleep(time.Second)
-		second, ok := p.Place(false)
+		second, ok := p.Place(0)
 		if !ok || second == first || above.Connected() != 2 {
 			t.Errorf("sources %d and %d, %d connections", first, second, above.Connected())
 		}
 		time.Sleep(fullFor)
-		if again, _ := p.Place(false); again != first {
+		if again, _ := p.Place(0); again != first {
 			t.Errorf("source %d is not asked again", first)
 		}
 	})
@@ -488,10 +488,10 @@ func TestX8(t *testing.T) {
 				if n := f.counts()["accepted"]; n != 10 || u.Upstream.VersionMask != tt.mask {
 					t.Errorf("%d of 10 accepted with mask %08x: %q", n, u.Upstream.VersionMask, above.Faults())
 				}
-				if _, ok := p.Place(true); ok != (tt.mask != 0) {
+				if _, ok := p.Place(0x1fffe000); ok != (tt.mask != 0) {
 					t.Errorf("a miner that rolls is placed: %v", ok)
 				}
-				if _, ok := p.Place(false); !ok {
+				if _, ok := p.Place(0); !ok {
 					t.Error("a miner that does not roll is not placed")
 				}
 				if tt.mask != 0 {
@@ -504,6 +504,31 @@ func TestX8(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A pool that sets bits which it lets be rolled hears of all shares what they are, also of
+// a miner that does not roll.
+func TestVersionBitsOfThePool(t *testing.T) {
+	bubble(t, func(t *testing.T, f *farm) {
+		above := otherpool.New(t, otherpool.Config{VersionMask: 0x1fffe000, Version: 0x3fffe004, Difficulty: 1e-9})
+		f.started(above, Config{VersionMask: 0x1fffe000})
+		u := f.job()
+		found := f.find(u, 1, 1e-9, 0)
+		for found.VersionBits != 0 {
+			f.mu.Lock()
+			f.shares = 1<<16 - 1 // of which the bits are 0
+			f.mu.Unlock()
+			found = f.find(u, 1, 1e-9, 0)
+		}
+		found.HasVersionBits = false
+		if !u.Upstream.Judge.Submit(found) {
+			t.Error("not taken")
+		}
+		synctest.Wait()
+		if v := f.verdict(found.Share); v != "accepted" {
+			t.Error(v, above.Faults())
+		}
+	})
 }
 
 // X10: 600 s of silence end a connection that nobody uses.
@@ -852,6 +877,8 @@ func FuzzLine(f *testing.F) {
 				}
 			}
 			time.Sleep(time.Minute)
+			f.mu.Lock()
+			defer f.mu.Unlock()
 			for _, share := range taken {
 				if n := f.heard[share]; n != 1 {
 					t.Errorf("%d verdicts on a share", n)

@@ -113,7 +113,7 @@ func (g *Group) settled() bool {
 	}
 	first := g.serving[0]
 	for _, o := range g.origins {
-		if o.sessions > 0 && (o.member != first || o.ended) {
+		if o.sessions > 0 && (o.member != first && !o.member.beside || o.ended) {
 			return false
 		}
 	}
@@ -151,8 +151,8 @@ func (g *Group) choose(now time.Time) bool {
 	var told []event.Event
 	if changed {
 		told = g.failover(before)
-		g.expect()
 	}
+	g.expect()
 	g.mu.Unlock()
 	for _, e := range told {
 		g.options.Events.Tell(e)
@@ -292,9 +292,12 @@ func (s *steward) list(ctx context.Context) bool {
 	}
 	now := time.Now()
 	maps.DeleteFunc(s.placed, func(_ uint64, at time.Time) bool { return now.Sub(at) >= staysFor })
-	list = slices.DeleteFunc(list, func(i session.Info) bool { return !i.Subscribed || i.Source == 0 })
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	list = slices.DeleteFunc(list, func(i session.Info) bool {
+		o := g.origins[i.Source]
+		return !i.Subscribed || i.Source == 0 || o != nil && o.member.beside && !o.ended
+	})
 	s.urgent = nil
 	var spread []transfer
 	to := g.belong(list, s, now)
@@ -445,7 +448,7 @@ func (p *Pool) rooms() (list []room) {
 	defer p.mu.Unlock()
 	for _, s := range p.slots {
 		if s.works && now.After(s.full) {
-			list = append(list, room{s.source, capacity(s.shape) - s.sessions, s.rolls})
+			list = append(list, room{s.source, capacity(s.shape) - s.sessions, s.mask != 0})
 		}
 	}
 	return list

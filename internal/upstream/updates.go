@@ -39,7 +39,10 @@ func (q *updates) give(u source.Update) {
 
 // newer is an update in place of one before it that nobody has had.
 func newer(old *source.Update, u source.Update) source.Update {
-	if !u.Ended {
+	switch {
+	case old.Ended: // it stays so
+		return *old
+	case !u.Ended:
 		u.NewTip, u.Clean = u.NewTip || old.NewTip, u.Clean || old.Clean
 	}
 	return u

@@ -17,6 +17,8 @@ import (
 // GroupOptions are what a Group needs of what is around it.
 type GroupOptions struct {
 	Events event.Func
+	// Finder hears of shares that came from another process with their connection.
+	Finder source.Finder
 	// FailBack is for how long a pool must have had work before miners go back to it from
 	// one that stands behind it; 0 is a minute.
 	FailBack time.Duration
@@ -72,11 +74,14 @@ type Group struct {
 
 // member is a pool of a Group. The Group's mu guards what may change.
 type member struct {
+	// Immutable.
 	id     int64
 	config Config
-	pool   *Pool // another one after it was disabled and enabled
-	cancel context.CancelFunc
-	stop   *time.Timer // ends pool when sessions have left, nil unless it is disabled or removed
+	pool   *Pool
+	beside bool // for those alone who ask for it: no session is brought there or taken away
+
+	cancel context.CancelFunc // nil while it does not run
+	stop   *time.Timer        // ends it when sessions have left, nil unless it is disabled or removed
 
 	disabled, removed bool
 	since             time.Time // it has had work, zero: it has none
@@ -125,8 +130,7 @@ func NewGroup(configs []Config, o GroupOptions) (*Group, error) {
 // add puts a pool behind the others. g.mu is held, or nobody else has g.
 func (g *Group) add(c Config) (*member, error) {
 	m := &member{id: g.nextID, config: c, hold: g.options.FailBack}
-	var err error
-	if m.pool, err = g.pool(m); err != nil {
+	if err := g.makePool(m, g.look); err != nil {
 		return nil, err
 	}
 	g.nextID++
@@ -134,13 +138,27 @@ func (g *Group) add(c Config) (*member, error) {
 	return m, nil
 }
 
-// pool makes the Pool of a member.
-func (g *Group) pool(m *member) (*Pool, error) {
-	return NewPool(m.config, Options{
+// makePool makes the Pool of a member.
+func (g *Group) makePool(m *member, changed func()) (err error) {
+	m.pool, err = NewPool(m.config, Options{
 		Updates: func(u source.Update) { g.update(m, u) },
-		Number:  func() uint32 { return g.number.Add(1) },
-		Events:  g.options.Events, Changed: g.look, Dial: g.options.Dial,
+		Finder:  g.options.Finder, Number: g.next,
+		Events: g.options.Events, Changed: changed, Dial: g.options.Dial,
 	})
+	return err
+}
+
+// next is the number of the next source.
+func (g *Group) next() uint32 { return g.number.Add(1) }
+
+// Beside makes a pool that is not in the list, such as the account of one user: its
+// sources have numbers among those of the group, its updates come with theirs, and
+// sessions are counted there. None is brought there, and none is taken away before its
+// source has ended. The caller runs it while the group runs; see Options for changed.
+func (g *Group) Beside(c Config, changed func()) (*Pool, error) {
+	m := &member{config: c, beside: true}
+	err := g.makePool(m, changed)
+	return m.pool, err
 }
 
 // Attend gives the group the sessions that it is to move. They may be there before Run
@@ -159,12 +177,8 @@ func (g *Group) Run(ctx context.Context) error {
 	g.began = time.Now()
 	g.launch = func(m *member) {
 		ctx, cancel := context.WithCancel(ctx)
-		pool := m.pool
 		m.cancel = cancel
-		g.running.Go(func() {
-			pool.Run(ctx)
-			cancel()
-		})
+		g.running.Go(func() { m.pool.Run(ctx) })
 	}
 	for _, m := range g.members {
 		if !m.disabled {
@@ -222,6 +236,27 @@ func (g *Group) update(m *member, u source.Update) {
 	}
 }
 
+// Active is the pool that is worked for, the first where the hash rate is divided; nil
+// while none has work.
+func (g *Group) Active() *Pool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.serving) == 0 || !g.serving[0].up() {
+		return nil
+	}
+	return g.serving[0].pool
+}
+
+// pools are those of all members, in order.
+func (g *Group) pools() (list []*Pool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, m := range g.members {
+		list = append(list, m.pool)
+	}
+	return list
+}
+
 // Templates implements jobs.Source.
 func (g *Group) Templates() <-chan source.Update { return g.updates.out }
 
@@ -270,21 +305,28 @@ func (g *Group) Place(n *session.Newcomer) (from uint32, ok bool) {
 	list := g.preferred()
 	if n.Rolls {
 		for _, m := range list {
-			if m.mask&n.VersionMask != 0 {
-				if from, ok = m.pool.Place(true); ok {
-					m.rate += g.mean
-					return from, true
-				}
+			if from, ok = m.placeRolling(n.VersionMask); ok {
+				m.rate += g.mean
+				return from, true
 			}
 		}
 	}
 	for _, m := range list {
-		if from, ok = m.pool.Place(false); ok {
+		if from, ok = m.pool.Place(0); ok {
 			m.rate += g.mean
 			return from, true
 		}
 	}
 	return 0, false
+}
+
+// placeRolling is a source with room for a session that rolls some bits. A pool that
+// forbids that is not asked: it would make room in vain.
+func (m *member) placeRolling(mask uint32) (from uint32, ok bool) {
+	if m.mask&mask == 0 {
+		return 0, false
+	}
+	return m.pool.Place(mask)
 }
 
 // preferred is the pools that can be mined for, in the order in which a newcomer tries

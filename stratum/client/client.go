@@ -60,6 +60,9 @@ type Client struct {
 	versionMask uint32
 	held        []Event // came before the extranonce
 	allowance   allowance
+	lines       lineReader
+
+	unwritten []byte // owned by the writing goroutine, and the rest of what it could not write
 
 	mu      sync.Mutex // guards the following; never held while writing
 	lastID  uint64
@@ -67,6 +70,8 @@ type Client struct {
 	out     []byte // lines that the writing goroutine has not taken
 	shares  overdue
 	err     error // why the connection ended, set once
+	moving  bool  // err is ErrMoving, and conn is not closed
+	state   *State
 }
 
 // Dial connects to a pool, subscribes and authorizes, all within
@@ -105,8 +110,11 @@ func (c *Client) fail(err error) {
 		close(c.ending)
 		c.shares.stop()
 	}
+	moving := c.moving
 	c.mu.Unlock()
-	c.conn.Close()
+	if !moving {
+		c.conn.Close()
+	}
 }
 
 // ended is why the connection ended, as an error that is an ErrClosed.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"ckpool/stratum"
@@ -62,20 +63,8 @@ func attempt(ctx context.Context, e Endpoint, opts Options, q *Quirks) (*Client,
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{
-		endpoint: e,
-		opts:     opts,
-		conn:     conn,
-		events:   make(chan Event, maxEvents+1),
-		done:     make(chan struct{}),
-		wake:     make(chan struct{}, 1),
-		ending:   make(chan struct{}),
-		written:  make(chan struct{}),
-		pending:  map[uint64]replyFunc{},
-	}
-	c.allowance.at = time.Now()
-	go c.write()
-	go c.read()
+	c := newClient(conn, e, opts)
+	c.start()
 	stop := context.AfterFunc(ctx, func() { c.fail(context.Cause(ctx)) })
 	err = c.handshake(q)
 	if !stop() && err == nil {
@@ -97,6 +86,28 @@ func attempt(ctx context.Context, e Endpoint, opts Options, q *Quirks) (*Client,
 type redirectedError struct{ stratum.Reconnect }
 
 func (*redirectedError) Error() string { return errReconnect.Error() }
+
+func newClient(conn net.Conn, e Endpoint, opts Options) *Client {
+	c := &Client{
+		endpoint: e,
+		opts:     opts,
+		conn:     conn,
+		events:   make(chan Event, maxEvents+1),
+		done:     make(chan struct{}),
+		wake:     make(chan struct{}, 1),
+		ending:   make(chan struct{}),
+		written:  make(chan struct{}),
+		lines:    lineReader{r: conn, max: opts.MaxLine},
+		pending:  map[uint64]replyFunc{},
+	}
+	c.allowance.at = time.Now()
+	return c
+}
+
+func (c *Client) start() {
+	go c.write()
+	go c.read()
+}
 
 func (c *Client) handshake(q *Quirks) error {
 	if c.opts.VersionMask != 0 && !q.noConfigure {
@@ -141,7 +152,7 @@ func (c *Client) handshake(q *Quirks) error {
 // seen the reply.
 func (c *Client) call(line func(b, id []byte) []byte, accept func(*stratum.Message) error) error {
 	result := make(chan error, 1)
-	if _, err := c.request(line, func(m *stratum.Message) {
+	if _, err := c.request(line, func(_ uint64, m *stratum.Message) {
 		if m == nil {
 			result <- c.ended()
 		} else {
@@ -184,7 +195,7 @@ func authorizeLine(user, password string) func(b, id []byte) []byte {
 // RefusedError, or an ErrClosed where there is no answer. An error says that nothing was
 // asked and answer is not called. Pools refuse to be asked for a name twice.
 func (c *Client) Authorize(user, password string, answer func(error)) error {
-	_, err := c.request(authorizeLine(user, password), func(m *stratum.Message) {
+	_, err := c.request(authorizeLine(user, password), func(_ uint64, m *stratum.Message) {
 		if m == nil {
 			answer(c.ended())
 		} else {
@@ -208,7 +219,7 @@ func authorized(m *stratum.Message) error {
 }
 
 // configured takes the reply to mining.configure.
-func (c *Client) configured(m *stratum.Message) {
+func (c *Client) configured(_ uint64, m *stratum.Message) {
 	if m == nil || m.HasError() {
 		return
 	}
@@ -217,4 +228,4 @@ func (c *Client) configured(m *stratum.Message) {
 	}
 }
 
-func noReply(*stratum.Message) {}
+func noReply(uint64, *stratum.Message) {}

@@ -27,6 +27,7 @@ type Keeper struct {
 	handle   func(*Client, Event) error
 
 	// Owned by Run.
+	first      *Client // to begin with, nil: none is there
 	redirected *Endpoint
 	failures   int // at the redirected address
 	hops       int // redirections since there was work
@@ -43,11 +44,20 @@ func NewKeeper(e Endpoint, o Options, handle func(*Client, Event) error) *Keeper
 	return &Keeper{endpoint: e, opts: o.withDefaults(), handle: handle}
 }
 
-// Run keeps the connection until ctx is done, and may be called once.
+// Begin makes Run begin with a connection that was resumed from a state.
+func (k *Keeper) Begin(c *Client, s *State) {
+	k.first, k.session = c, s.Extranonce.SessionID
+	if c.endpoint.URL != k.endpoint.URL {
+		k.redirected = &c.endpoint
+	}
+}
+
+// Run keeps the connection until ctx is done, or it is suspended, and may be called
+// once.
 func (k *Keeper) Run(ctx context.Context) {
 	for ctx.Err() == nil {
 		delay, err := k.connection(ctx)
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || errors.Is(err, ErrMoving) {
 			return
 		}
 		_ = k.handle(nil, Failed{Err: err, Retry: delay})
@@ -63,6 +73,34 @@ func (k *Keeper) Run(ctx context.Context) {
 // connection makes a connection and keeps it while it lasts. It returns why it
 // ended, and after what time to make another.
 func (k *Keeper) connection(ctx context.Context) (retry time.Duration, err error) {
+	c := k.first
+	k.first = nil
+	began := time.Time{} // of a resumed connection it is long ago
+	if c == nil {
+		if c, err = k.dial(ctx); err != nil {
+			return k.jitter(k.backoff), err
+		}
+		began = time.Now()
+	}
+	worked, reconnect, err := k.pump(ctx, c)
+	_ = k.handle(c, Closed{err})
+	if (worked || began.IsZero()) && time.Since(began) >= shortLife {
+		k.backoff, k.failures, k.hops = 0, 0, 0
+		k.quirks = Quirks{} // it may have been restarting when it seemed to have them
+	} else {
+		k.failed()
+	}
+	if reconnect != nil {
+		if reconnect.Host != "" || reconnect.Port != 0 {
+			k.hop()
+		}
+		return max(k.backoff, min(reconnect.Wait, backoffMax)), err
+	}
+	return k.jitter(max(k.backoff, time.Second)), err
+}
+
+// dial makes a connection where one is to be made.
+func (k *Keeper) dial(ctx context.Context) (*Client, error) {
 	target := k.endpoint
 	if k.redirected != nil {
 		target = *k.redirected
@@ -76,24 +114,8 @@ func (k *Keeper) connection(ctx context.Context) (retry time.Duration, err error
 		if errors.As(err, &early) {
 			k.follow(target, early.Reconnect)
 		}
-		return k.jitter(k.backoff), err
 	}
-	began := time.Now()
-	worked, reconnect, err := k.pump(ctx, c)
-	_ = k.handle(c, Closed{err})
-	if worked && time.Since(began) >= shortLife {
-		k.backoff, k.failures, k.hops = 0, 0, 0
-		k.quirks = Quirks{} // it may have been restarting when it seemed to have them
-	} else {
-		k.failed()
-	}
-	if reconnect != nil {
-		if reconnect.Host != "" || reconnect.Port != 0 {
-			k.hop()
-		}
-		return max(k.backoff, min(reconnect.Wait, backoffMax)), err
-	}
-	return k.jitter(max(k.backoff, time.Second)), err
+	return c, err
 }
 
 // failed makes the next wait longer, and gives a redirection up.

@@ -28,10 +28,13 @@ func (c *Client) read() {
 
 	c.mu.Lock()
 	err, pending := c.err, c.pending
+	if c.moving {
+		c.state = c.suspended()
+	}
 	c.pending, c.out, c.shares.since = nil, nil, nil
 	c.mu.Unlock()
-	for _, reply := range pending {
-		reply(nil)
+	for id, reply := range pending {
+		reply(id, nil)
 	}
 	c.events <- Closed{err} // emit keeps a place for it
 	close(c.events)
@@ -39,13 +42,16 @@ func (c *Client) read() {
 
 // receive takes lines until the connection ends.
 func (c *Client) receive() error {
-	lines := lineReader{r: c.conn, max: c.opts.MaxLine}
 	var m stratum.Message
 	pinged, bad := false, 0
 	for {
-		_ = c.conn.SetReadDeadline(time.Now().Add(c.opts.SilenceTimeout / 2)) // the read tells what is wrong
-		line, err := lines.next()
+		if err := c.allow(); err != nil {
+			return err
+		}
+		line, err := c.lines.next()
 		switch {
+		case err != nil && c.isMoving():
+			return ErrMoving
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			if pinged {
 				return fmt.Errorf("%w for %v", errSilent, c.opts.SilenceTimeout)
@@ -74,6 +80,17 @@ func (c *Client) receive() error {
 			}
 		}
 	}
+}
+
+// allow allows the next read its time, unless the connection is to move.
+func (c *Client) allow() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.moving {
+		return ErrMoving
+	}
+	_ = c.conn.SetReadDeadline(time.Now().Add(c.opts.SilenceTimeout / 2)) // the read tells what is wrong
+	return nil
 }
 
 // dispatch takes a message. An error ends the connection.
@@ -140,7 +157,7 @@ func (c *Client) reply(m *stratum.Message) (ours bool) {
 	if reply == nil {
 		return false
 	}
-	reply(m)
+	reply(id, m)
 	return true
 }
 

@@ -31,7 +31,9 @@ type Share struct {
 type Verdict struct {
 	Reject *stratum.Reject // why it was refused, with a text of at most 200 bytes
 	// Err is why there is no answer, an ErrClosed: the share may count, or not.
+	// It is also an ErrMoving where the answer comes in another process, to ID.
 	Err  error
+	ID   uint64        // of the share, on its connection
 	Took time.Duration // from Send to the verdict
 }
 
@@ -39,24 +41,28 @@ type Verdict struct {
 // client's, which it must not hold up. An error says that the share is not sent:
 // it is ErrBusy or an ErrClosed, and verdict is not called.
 func (c *Client) Send(jobID string, s Share, verdict func(Verdict)) error {
-	began := time.Now()
-	_, err := c.submit(jobID, &s, func(m *stratum.Message) {
-		v := Verdict{Took: time.Since(began)}
+	_, err := c.submit(jobID, &s, c.verdict(time.Now(), verdict))
+	return err
+}
+
+// verdict is what tells the verdict on a share.
+func (c *Client) verdict(began time.Time, tell func(Verdict)) replyFunc {
+	return func(id uint64, m *stratum.Message) {
+		v := Verdict{ID: id, Took: time.Since(began)}
 		if m == nil {
 			v.Err = c.ended()
 		} else if v.Reject = m.Verdict(); v.Reject != nil {
 			v.Reject.Text = short(v.Reject.Text, maxReason)
 		}
-		verdict(v)
-	})
-	return err
+		tell(v)
+	}
 }
 
 // Submit sends a share and waits for the pool's verdict: a nil Reject means
 // accepted. The error tells that there was no verdict.
 func (c *Client) Submit(ctx context.Context, jobID string, s Share) (*stratum.Reject, error) {
 	verdict := make(chan *stratum.Reject, 1)
-	id, err := c.submit(jobID, &s, func(m *stratum.Message) {
+	id, err := c.submit(jobID, &s, func(_ uint64, m *stratum.Message) {
 		if m != nil {
 			verdict <- m.Verdict()
 		}

@@ -11,9 +11,9 @@ import (
 // maxUnwritten is how many bytes may wait to be written.
 const maxUnwritten = 256 << 10
 
-// replyFunc takes the reply to a request, on the reading goroutine; nil tells
-// that there will be none.
-type replyFunc func(*stratum.Message)
+// replyFunc takes the reply to the request with an id, on the reading goroutine; nil
+// tells that there will be none.
+type replyFunc func(id uint64, m *stratum.Message)
 
 // request queues a line under a fresh id and has reply called with what comes
 // back.
@@ -81,14 +81,20 @@ func (c *Client) write() {
 			return
 		}
 		c.mu.Lock()
+		if c.err != nil {
+			c.mu.Unlock()
+			return
+		}
 		lines, c.out = c.out, lines[:0]
-		c.mu.Unlock()
 		if len(lines) == 0 { // what woke it was written before
+			c.mu.Unlock()
 			continue
 		}
 		_ = c.conn.SetWriteDeadline(time.Now().Add(writeTimeout)) // the write tells what is wrong
-		if _, err := c.conn.Write(lines); err != nil {
+		c.mu.Unlock()
+		if n, err := c.conn.Write(lines); err != nil {
 			c.fail(fmt.Errorf("write: %w", err))
+			c.unwritten = lines[n:] // for a State
 			return
 		}
 	}

@@ -13,6 +13,7 @@ type Config struct {
 	Difficulty   float64
 	Branches     int
 	VersionMask  uint32
+	Version      uint32 // of blocks, 0x20000000 if 0
 	Policy       Policy
 	JobPerClient bool // each connection gets work of its own
 

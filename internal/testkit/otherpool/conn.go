@@ -4,8 +4,10 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
+	"math"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -167,12 +169,28 @@ func (p *Pool) configure(c *conn, config *Config, r *request) (keep bool) {
 	case config.Configure == ConfigureError:
 		c.send(`{"result":null,"error":[20,"Unknown method",null],"id":%s}`, r.ID)
 	case config.Configure == Configures:
+		mask := config.VersionMask & wantedMask(r.Params)
 		p.mu.Lock()
-		c.mask = config.VersionMask
+		c.mask = mask
 		p.mu.Unlock()
-		c.send(`{"result":{"version-rolling":%v,"version-rolling.mask":"%08x"},"error":null,"id":%s}`, config.VersionMask != 0, config.VersionMask, r.ID)
+		c.send(`{"result":{"version-rolling":%v,"version-rolling.mask":"%08x"},"error":null,"id":%s}`, mask != 0, mask, r.ID)
 	}
 	return true
+}
+
+// wantedMask is what a mining.configure asks for, everything if it does not say.
+func wantedMask(params []json.RawMessage) uint32 {
+	var wanted struct {
+		Mask string `json:"version-rolling.mask"`
+	}
+	if len(params) < 2 || json.Unmarshal(params[1], &wanted) != nil {
+		return math.MaxUint32
+	}
+	mask, err := strconv.ParseUint(wanted.Mask, 16, 32)
+	if err != nil {
+		return math.MaxUint32
+	}
+	return uint32(mask)
 }
 
 func (p *Pool) subscribe(c *conn, config *Config, r *request) (keep bool) {

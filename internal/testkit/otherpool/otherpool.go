@@ -77,6 +77,9 @@ func New(t testing.TB, c Config) *Pool {
 	if c.Difficulty == 0 {
 		c.Difficulty = 1e-10
 	}
+	if c.Version == 0 {
+		c.Version = 0x20000000
+	}
 	if c.Extranonce2Len == 0 {
 		c.Extranonce2Len = 8
 	}

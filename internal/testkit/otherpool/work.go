@@ -13,10 +13,9 @@ import (
 )
 
 const (
-	version = 0x20000000
-	bits    = 0x1d00ffff
-	ntime   = 0x6b02867d
-	tag     = "/other/"
+	bits  = 0x1d00ffff
+	ntime = 0x6b02867d
+	tag   = "/other/"
 )
 
 // job is work as a connection was given it.
@@ -73,7 +72,7 @@ func (p *Pool) notify(c *conn) {
 	}
 	list, _ := json.Marshal(branches) // strings always can
 	c.send(`{"params":["%s","%s","%s","%s",%s,"%08x","%08x","%08x",%v],"id":null,"method":"mining.notify"}`,
-		j.id, wire.String(), j.coinb1, j.coinb2, list, version, bits, ntime, j.clean)
+		j.id, wire.String(), j.coinb1, j.coinb2, list, p.config.Version, bits, ntime, j.clean)
 }
 
 // coinbase is a coinbase transaction around extranonces of so many bytes: the height
@@ -146,7 +145,11 @@ func (p *Pool) checkJob(j *job, text *[6]string) (judged float64, reason string,
 	if uint32(rolled)&^j.mask != 0 {
 		return 0, "", fmt.Errorf("version bits %08x outside the mask %08x", rolled, j.mask)
 	}
-	header := binary.LittleEndian.AppendUint32(nil, version|uint32(rolled))
+	version := p.config.Version
+	if text[5] != "" { // BIP310
+		version = version&^j.mask | uint32(rolled)
+	}
+	header := binary.LittleEndian.AppendUint32(nil, version)
 	header = append(header, prevHash(j.height)...)
 	header = append(header, root...)
 	header = binary.LittleEndian.AppendUint32(header, uint32(when))
