@@ -305,6 +305,29 @@ func (g *Group) inOrder() []*Pool {
 	return list
 }
 
+// Portions are what each pool is to get by its weight, and has accepted within about
+// the last hour, in the order of Pools: see Divide. A pool without work gets nothing. Not
+// ok: no pool has a weight, and all hash rate goes where Active says.
+func (g *Group) Portions() (list []Portion, ok bool) {
+	g.mu.Lock()
+	entries := slices.Clone(g.entries)
+	works := make([]bool, len(entries))
+	for i, e := range entries {
+		works[i] = !e.disabled && !e.up.IsZero()
+	}
+	g.mu.Unlock()
+	const hour = 2 // of the windows
+	for i, e := range entries {
+		portion := Portion{Accepted: e.pool.Figures().Rates[hour] * windows[hour]}
+		if works[i] {
+			portion.Weight = e.pool.config.Weight
+		}
+		list = append(list, portion)
+		ok = ok || e.pool.config.Weight > 0
+	}
+	return list, ok
+}
+
 // Of is the pool that a source is a connection to, nil if that has ended.
 func (g *Group) Of(number uint32) *Pool {
 	for _, p := range g.Pools() {

@@ -252,6 +252,39 @@ func TestPlacedByMask(t *testing.T) {
 	})
 }
 
+// By weights a pool is to get its part while it has work, and what it has accepted counts.
+func TestPortions(t *testing.T) {
+	bubble(t, func(t *testing.T, f *farm) {
+		a, b, c := otherpool.New(t, otherpool.Config{Difficulty: 2e-9}), otherpool.New(t, otherpool.Config{}), otherpool.New(t, otherpool.Config{})
+		g := f.group(GroupOptions{}, a)
+		becomes(t, g, "a", time.Second)
+		for range 100 {
+			f.submit(f.newest(), 1, 2e-9, 0)
+			time.Sleep(time.Second)
+		}
+		if list, ok := g.Portions(); ok || len(list) != 1 || list[0].Accepted < 190e-9*36 || list[0].Accepted > 210e-9*36 {
+			t.Errorf("%+v", list) // 100 s of it, as an hour of it would be
+		}
+		g.options.Dial = dialler{"b.example.org:1": b, "c.example.org:1": c}.dial
+		for name, weight := range map[string]float64{"b": 70, "c": 30} {
+			if _, err := g.Add(Config{URL: name + ".example.org:1", User: "u", Weight: weight}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Second)
+		list, ok := g.Portions()
+		if !ok || list[0].Weight != 0 || list[1].Weight+list[2].Weight != 100 || list[1].Accepted != 0 {
+			t.Errorf("%+v", list)
+		}
+		b.Down(errDown)
+		c.Down(errDown)
+		synctest.Wait()
+		if list, ok = g.Portions(); !ok || list[1].Weight != 0 || list[2].Weight != 0 {
+			t.Errorf("%+v", list)
+		}
+	})
+}
+
 // A pool beside the list has sources of its own among the others', and is never worked
 // for by who does not know it. It tells that its user was refused.
 func TestBeside(t *testing.T) {
