@@ -183,6 +183,7 @@ func (c client) move(to uint32) {
 		c.s.flags |= hasFormer
 	}
 	c.s.source = to
+	c.s.firstInvalid, c.s.invalid = 0, 0 // what was refused there says nothing here
 	c.settle(w, extranonce1)
 	if !sameShape || MakeExtranonce(c.s.extranonce1Bytes()) != old {
 		c.write(stratum.AppendSetExtranonce(c.out[:0], hex.EncodeToString(c.s.extranonce1Bytes()), shape.Extranonce2))

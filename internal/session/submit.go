@@ -255,6 +255,9 @@ const (
 	ladderResend    = 60
 	ladderReconnect = 120
 	ladderDrop      = 180
+	// ladderUpstream is how much later it is where another pool judges: one that refuses
+	// everything is given up before its miners are.
+	ladderUpstream = 60
 )
 
 // ladder follows continuous bad shares: new work, then client.reconnect, then a
@@ -269,7 +272,11 @@ func (c client) ladder(bad bool) {
 		c.s.firstInvalid = moment(now)
 		return
 	}
-	switch past := c.s.firstInvalid.since(now); {
+	past := c.s.firstInvalid.since(now)
+	if c.s.source != 0 {
+		past -= ladderUpstream
+	}
+	switch {
 	case past > ladderDrop && c.s.invalid < 3:
 		c.s.invalid = 3
 		c.messageIfShown("Disconnecting for continuous invalid shares")
