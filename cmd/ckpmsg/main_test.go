@@ -199,6 +199,10 @@ func FuzzReply(f *testing.F) {
 		f.Add(reply, 80)
 		f.Add(reply, 0)
 	}
+	for _, reply := range proxyReplies {
+		f.Add(reply, 80)
+	}
+	f.Add(`{"proxy": [{"a": [{"b": 1}, {"c": [{}]}]}, {"a": []}, {"x": [], "a": [{}]}]}`, 0)
 	f.Add(`{"nodes": [{"reason": "`+strings.Repeat("long ", 30)+`"}]}`, 80)
 	f.Add(`{"users": [{}, {}]}`, 1)
 	f.Add(`{"blocks": [{"worker": "a\u001b[2J", "hash": "`+strings.Repeat("0", 64)+`"}, 5]}`, 10)

@@ -44,7 +44,7 @@ func newPools() *somePools {
 		},
 	}
 	second := first
-	second.ID, second.Extranonce1, second.Sessions, second.Space = 2, "f00dcaff", 1, status.Space{Size: 65536, Used: 1}
+	second.ID, second.Extranonce1, second.Works, second.Sessions, second.Space = 2, "f00dcaff", false, 1, status.Space{Size: 65536, Used: 1}
 	second.Figures = status.Figures{}
 	all := first.Figures
 	all.Accepted, all.Refused = tally(7, 1024), tally(3, 1024)
@@ -179,7 +179,7 @@ const (
 		`"accepted_count": 5, "rejected_count": 1, "rejects": {"Stale": 1}, "unanswered_count": 0, "unanswered": 0.0, "not_sent_count": 0, "not_sent": 0.0, ` +
 		`"unsendable_count": 0, "unsendable": 0.0, "refused_here_count": 0, "refused_here": 0.0, "waiting": 0, "latency_ms": 20.0, "slowest_ms": 1.5}`
 	secondStats = `{` + poolHead + `"enonce1": "f00dcaff", "nonce1len": 4, "nonce2len": 8, "diff": 1024.0, ` + noOwn + connected +
-		`"lastshare": 0, "global": true, "disabled": false, "alive": true, "maxclients": 65536, "subid": 2, "clients": 1, ` + noShares + `}`
+		`"lastshare": 0, "global": true, "disabled": false, "alive": false, "maxclients": 65536, "subid": 2, "clients": 1, ` + noShares + `}`
 	failedHead  = `"id": 3, "userid": 0, "baseurl": "pool-b.example:3333", "url": "pool-b.example:3333", "auth": "acct", "pass": "x", "enonce1": "", "nonce1len": 0, "nonce2len": 0, "diff": 0.0, `
 	failedTail  = `"connect": "Failed", "subscribe": "Initial", "authorise": "Initial", "backoff": 15, "lastshare": 0, "global": true, "disabled": false, "alive": false, "maxclients": 0, `
 	failedStats = `{` + failedHead + `"total_accepted": 0.0, "total_rejected": 0.0, "subproxies": 1, "tdsps1": 0.0, "tdsps5": 0.0, "tdsps60": 0.0, "tdsps1440": 0.0, ` + failedTail + `"clients": 0, ` + noShares + `}`
@@ -190,10 +190,10 @@ const (
 
 	firstInfo = `{"id": 0, "subid": 0, "priority": 0, "diff": 1024.0, "baseurl": "stratum+ssl://pool-a.example:443", "url": "stratum+ssl://eu.pool-a.example:443", "auth": "acct.farm", "pass": "s3cret", ` +
 		`"enonce1": "f00dcafe", "enonce1constlen": 4, "enonce1varlen": 2, "nonce2len": 8, "enonce2varlen": 4, "subscribed": true, "notified": true, "clients": 4, "maxclients": 65536, ` +
-		`"bound_clients": 3, "combined_clients": 4, "headroom": 131061, "subproxy_count": 2, "dead": false, "global": true, "userid": 0, "resting": 6, "version_mask": "1fffe000"}`
+		`"bound_clients": 3, "combined_clients": 4, "headroom": 65526, "subproxy_count": 2, "dead": false, "global": true, "userid": 0, "resting": 6, "version_mask": "1fffe000"}`
 	secondInfo = `{"id": 0, "subid": 2, "priority": 0, "diff": 1024.0, "baseurl": "stratum+ssl://pool-a.example:443", "url": "stratum+ssl://eu.pool-a.example:443", "auth": "acct.farm", "pass": "s3cret", ` +
-		`"enonce1": "f00dcaff", "enonce1constlen": 4, "enonce1varlen": 2, "nonce2len": 8, "enonce2varlen": 4, "subscribed": true, "notified": true, "clients": 1, "maxclients": 65536, ` +
-		`"bound_clients": 1, "combined_clients": 4, "headroom": 131061, "subproxy_count": 2, "dead": false, "global": true, "userid": 0, "resting": 0, "version_mask": "1fffe000"}`
+		`"enonce1": "f00dcaff", "enonce1constlen": 4, "enonce1varlen": 2, "nonce2len": 8, "enonce2varlen": 4, "subscribed": true, "notified": false, "clients": 1, "maxclients": 65536, ` +
+		`"bound_clients": 1, "combined_clients": 4, "headroom": 65526, "subproxy_count": 2, "dead": true, "global": true, "userid": 0, "resting": 0, "version_mask": "1fffe000"}`
 	unconnected = `"diff": 0.0, "baseurl": "B", "url": "B", "auth": "A", "pass": "P", "enonce1": "", "enonce1constlen": 0, "enonce1varlen": 0, "nonce2len": 0, "enonce2varlen": 0, ` +
 		`"subscribed": false, "notified": false, "clients": 0, "maxclients": 0, "bound_clients": 0, "combined_clients": 0, "headroom": 0, `
 	tail = `"resting": 0, "version_mask": "00000000"}`
@@ -220,7 +220,7 @@ func TestProxyReplies(t *testing.T) {
 			`"url": "pool-a.example:3333", "user": "alice", "priority": 2, "weight": 0.0, "wanted": 0.0, "part": 0.0, "clients": 0, "reason": ""}]}`,
 		`sublist={"id":0}`: `{"subproxies": [` +
 			`{"subid": 0, "auth": "acct.farm", "pass": "s3cret", "diff": 1024.0, "disabled": false, "alive": true, "enonce1": "f00dcafe", "nonce1len": 4, "nonce2len": 8, "clients": 3, "maxclients": 65536}, ` +
-			`{"subid": 2, "auth": "acct.farm", "pass": "s3cret", "diff": 1024.0, "disabled": false, "alive": true, "enonce1": "f00dcaff", "nonce1len": 4, "nonce2len": 8, "clients": 1, "maxclients": 65536}]}`,
+			`{"subid": 2, "auth": "acct.farm", "pass": "s3cret", "diff": 1024.0, "disabled": false, "alive": false, "enonce1": "f00dcaff", "nonce1len": 4, "nonce2len": 8, "clients": 1, "maxclients": 65536}]}`,
 		`sublist={"id":3}`: `{"subproxies": [{"subid": 0, "auth": "acct", "pass": "x", "diff": 0.0, "disabled": false, "alive": false, "clients": 0, "maxclients": 0}]}`,
 		`sublist={"id":7}`: `{"subproxies": []}`,
 
