@@ -36,6 +36,7 @@ type ProxyPlace struct {
 	Weight   float64 `json:"weight" digits:"6"` // 0: none
 	Wanted   float64 `json:"wanted" digits:"6"` // part of the hash rate that it is to have, 0 to 1
 	Part     float64 `json:"part" digits:"6"`   // that it has
+	Active   bool    `json:"active"`            // miners are sent there at present
 	Clients  int64   `json:"clients"`           // miners that work for it
 	Reason   string  `json:"reason"`            // why it is not alive
 }

@@ -70,9 +70,9 @@ var replies = map[string]string{
 // proxyReplies are those of an instance that mines for other pools, shortened.
 var proxyReplies = map[string]string{
 	"list": `{"proxies": [{"id": 0, "global": true, "userid": 0, "auth": "acct.farm", "pass": "s3cret", "diff": 1024.0, "disabled": false, "alive": true, "subproxies": 2, ` +
-		`"url": "stratum+ssl://pool-a.example:443", "user": "", "priority": 0, "weight": 70.0, "wanted": 0.7, "part": 0.75, "clients": 4, "reason": ""}, ` +
+		`"url": "stratum+ssl://pool-a.example:443", "user": "", "priority": 0, "weight": 70.0, "wanted": 0.7, "part": 0.75, "active": true, "clients": 4, "reason": ""}, ` +
 		`{"id": 3, "global": true, "userid": 0, "auth": "acct", "pass": "x", "diff": 0.0, "disabled": false, "alive": false, "subproxies": 0, ` +
-		`"url": "pool-b.example:3333", "user": "", "priority": 1, "weight": 30.0, "wanted": 0.3, "part": 0.0, "clients": 0, "reason": "connection refused"}]}`,
+		`"url": "pool-b.example:3333", "user": "", "priority": 1, "weight": 30.0, "wanted": 0.3, "part": 0.0, "active": false, "clients": 0, "reason": "connection refused"}]}`,
 	"proxystats": `{"proxy": [{"id": 0, "url": "stratum+ssl://pool-a.example:443", "auth": "acct.farm", "pass": "s3cret", "total_accepted": 7168.0, "tdsps1": 10.0, ` +
 		`"lastshare": 1795327613, "accepted_count": 1700, "rejected_count": 3, "rejects": {"Above target": 1, "Stale": 2}, "unanswered_count": 2, "latency_ms": 20.5}, ` +
 		`{"id": 3, "url": "pool-b.example:3333", "auth": "acct", "pass": "x", "total_accepted": 0.0, "tdsps1": 0.0, "lastshare": 0, "accepted_count": 0, "rejected_count": 0, ` +
@@ -164,7 +164,7 @@ func TestFitsTerminal(t *testing.T) {
 			`"version": "", "current": false, "height": -1, "latency_ms": 0.0}]}`,
 			[]string{"127.0.0.1:8332  unreachable", "unknown", "127.0.0.1:8332: nothing listens there"}, nil},
 		"pools that are mined for": {proxyReplies["list"],
-			[]string{"0   acct.farm  1.02K  true   stratum+ssl://pool-a.example:443  70", "\n3: connection refused", "--wide shows also: DISABLED, "}, nil},
+			[]string{"0   acct.farm  1.02K  true   stratum+ssl://pool-a.example:443  true    4", "\n3: connection refused", "--wide shows also: DISABLED, "}, nil},
 		"shares of pools": {proxyReplies["proxystats"],
 			[]string{"stratum+ssl://pool-a.example:443  acct.farm", "1700", "--wide shows also: "}, nil},
 	} {

@@ -73,6 +73,8 @@ func (u *upstream) text() string {
 	switch {
 	case u.Disabled:
 		text += ", disabled"
+	case u.Alive && u.Active:
+		text += ", in use"
 	case u.Alive:
 		text += ", ok"
 	default:

@@ -140,7 +140,7 @@ func (o *Operator) proxyList() control.ProxyList {
 			ID: p.ID, Global: p.UserID == 0, UserID: p.UserID, Auth: p.Account, Pass: p.Password, Difficulty: first.Difficulty,
 			Disabled: p.Disabled, Alive: p.Up, Subproxies: int64(len(p.Connections)), ProxyNumbers: numbers(&first),
 			ProxyPlace: control.ProxyPlace{
-				URL: p.URL, User: p.User, Priority: int64(i), Weight: p.Weight, Wanted: p.Wanted, Part: p.Part,
+				URL: p.URL, User: p.User, Priority: int64(i), Weight: p.Weight, Wanted: p.Wanted, Part: p.Part, Active: p.Active,
 				Clients: int64(clients), Reason: p.Reason,
 			},
 		}

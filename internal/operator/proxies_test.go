@@ -54,7 +54,7 @@ func newPools() *somePools {
 	return &somePools{next: 8, pools: []status.Pool{
 		{
 			ID: 0, BaseURL: "stratum+ssl://pool-a.example:443", URL: "stratum+ssl://eu.pool-a.example:443", Account: "acct.farm", Password: "s3cret",
-			Weight: 70, Wanted: 0.7, Part: 0.75, Up: true, Connections: []status.Connection{first, second}, Figures: all,
+			Weight: 70, Wanted: 0.7, Part: 0.75, Up: true, Active: true, Connections: []status.Connection{first, second}, Figures: all,
 		},
 		{
 			ID: 3, BaseURL: "pool-b.example:3333", URL: "pool-b.example:3333", Account: "acct", Password: "x", Weight: 30, Wanted: 0.3,
@@ -213,11 +213,11 @@ func TestProxyReplies(t *testing.T) {
 	for request, want := range map[string]string{
 		"list": `{"proxies": [` +
 			`{"id": 0, "global": true, "userid": 0, "auth": "acct.farm", "pass": "s3cret", "diff": 1024.0, "disabled": false, "alive": true, "subproxies": 2, ` +
-			`"enonce1": "f00dcafe", "nonce1len": 4, "nonce2len": 8, "url": "stratum+ssl://eu.pool-a.example:443", "user": "", "priority": 0, "weight": 70.0, "wanted": 0.7, "part": 0.75, "clients": 4, "reason": ""}, ` +
+			`"enonce1": "f00dcafe", "nonce1len": 4, "nonce2len": 8, "url": "stratum+ssl://eu.pool-a.example:443", "user": "", "priority": 0, "weight": 70.0, "wanted": 0.7, "part": 0.75, "active": true, "clients": 4, "reason": ""}, ` +
 			`{"id": 3, "global": true, "userid": 0, "auth": "acct", "pass": "x", "diff": 0.0, "disabled": false, "alive": false, "subproxies": 1, ` +
-			`"url": "pool-b.example:3333", "user": "", "priority": 1, "weight": 30.0, "wanted": 0.3, "part": 0.0, "clients": 0, "reason": "connection refused"}, ` +
+			`"url": "pool-b.example:3333", "user": "", "priority": 1, "weight": 30.0, "wanted": 0.3, "part": 0.0, "active": false, "clients": 0, "reason": "connection refused"}, ` +
 			`{"id": 7, "global": false, "userid": 1, "auth": "alice", "pass": "hers", "diff": 0.0, "disabled": true, "alive": false, "subproxies": 0, ` +
-			`"url": "pool-a.example:3333", "user": "alice", "priority": 2, "weight": 0.0, "wanted": 0.0, "part": 0.0, "clients": 0, "reason": ""}]}`,
+			`"url": "pool-a.example:3333", "user": "alice", "priority": 2, "weight": 0.0, "wanted": 0.0, "part": 0.0, "active": false, "clients": 0, "reason": ""}]}`,
 		`sublist={"id":0}`: `{"subproxies": [` +
 			`{"subid": 0, "auth": "acct.farm", "pass": "s3cret", "diff": 1024.0, "disabled": false, "alive": true, "enonce1": "f00dcafe", "nonce1len": 4, "nonce2len": 8, "clients": 3, "maxclients": 65536}, ` +
 			`{"subid": 2, "auth": "acct.farm", "pass": "s3cret", "diff": 1024.0, "disabled": false, "alive": false, "enonce1": "f00dcaff", "nonce1len": 4, "nonce2len": 8, "clients": 1, "maxclients": 65536}]}`,

@@ -32,7 +32,7 @@ var wanted = map[string][]string{
 	"changes":  {"time", "by", "what", "subject", "after", "before"},
 	"tokens":   {"number", "name", "expires", "revoked", "scopes", "created"},
 	"segments": {"name", "first", "last", "shares", "bytes", "whole", "damaged"},
-	"proxies": {"id", "subid", "url", "auth", "alive", "dead", "clients", "bound_clients", "maxclients", "headroom", "diff", "weight", "wanted", "part",
+	"proxies": {"id", "subid", "url", "auth", "alive", "dead", "active", "clients", "bound_clients", "maxclients", "headroom", "diff", "weight", "wanted", "part",
 		"subproxies", "priority", "disabled"},
 	"subproxies": {"subid", "auth", "alive", "clients", "maxclients", "diff", "enonce1"},
 	"proxy":      {"id", "subid", "url", "auth", "alive", "accepted_count", "rejected_count", "tdsps60", "dsps60", "latency_ms", "lastshare", "clients", "rejects", "unanswered_count"},

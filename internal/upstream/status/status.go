@@ -24,6 +24,7 @@ type Pool struct {
 
 	Disabled    bool   // by an operator
 	Up          bool   // a connection is authorized and has a job
+	Active      bool   // miners are sent there at present
 	Reason      string // why it is not Up
 	Backoff     time.Duration
 	Connections []Connection
