@@ -41,9 +41,12 @@ func (o *Operator) statistics(r registrar) {
 	connector := func(context.Context, time.Time) any { return o.connectorStats() }
 	r.ask("stratifierstats", stratifier)
 	r.ask("connectorstats", connector)
-	if r.socket == connectorSocket {
+	switch {
+	case r.socket == connectorSocket:
 		r.ask("stats", connector)
-	} else {
+	case r.socket == generatorSocket && o.Proxies != nil:
+		r.ask("stats", func(context.Context, time.Time) any { return o.generatorStats() })
+	default:
 		r.ask("stats", stratifier)
 	}
 }

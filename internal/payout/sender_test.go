@@ -600,6 +600,86 @@ func testCase9Refused(t *testing.T, empty func(*testing.T) TestBook) {
 	}
 }
 
+// Case 28: too little money stops a run, however often it is tried, and amounts do not
+// shrink; who pays the network fee is what was set when the run was planned, and what the
+// pool pays is booked apart from its fees.
+func TestCase28(t *testing.T) { each(t, testCase28) }
+
+func testCase28(t *testing.T, empty func(*testing.T) TestBook) {
+	x := start(t, empty, 100) // nothing is mature for the wallet
+	s := x.sender("op")
+	first := x.planned(s)
+	// It is said only for the runs to come.
+	credit(x.book, payees())
+	s.Settings.PayeesPay = true
+	for range 3 {
+		p, err := s.Send(t.Context(), first.ID)
+		if code(err) != -4 || p.State != Planned || len(p.Outputs) != 3 {
+			t.Errorf("%+v, %v", p, err)
+		}
+		for i, want := range []int64{100_000_000, 50_000_000, 30_000_000} {
+			if o := p.Outputs[i]; o.Amount != want || o.Debit != want {
+				t.Errorf("output %d is of %d, %d debited, want %d", i, o.Amount, o.Debit, want)
+			}
+		}
+	}
+	if b := x.book.Balances(); b[1] != 300_000_000 || b[2] != 60_000_000 || x.book.Postings() != 0 {
+		t.Errorf("balances %v, %d postings", b, x.book.Postings())
+	}
+	x.node.Generate(4)
+	first = x.is(s.Send(t.Context(), first.ID))(Broadcast)
+	x.node.Generate(1)
+	first = x.is(s.Follow(t.Context(), first.ID))(Confirmed)
+	fee := first.Versions[0].Fee
+	if a, b := x.paid(alice), x.paid(bob); a != 100_000_000 || b != 30_000_000 {
+		t.Errorf("alice has %d, bob %d: the pool pays the fee", a, b)
+	}
+	if m := x.book.Ledger(); fee <= 0 || m[Fees] != -fee || m[Pool] != 0 {
+		t.Errorf("a fee of %d, ledger %v", fee, m)
+	}
+	second := x.planned(s)
+	x.is(s.Send(t.Context(), second.ID))(Broadcast)
+	x.node.Generate(1)
+	second = x.is(s.Follow(t.Context(), second.ID))(Confirmed)
+	if m := x.book.Ledger(); m[Fees] != -fee || m[Paying] != 0 {
+		t.Errorf("the pool's part is %d before and %d after a payment whose payees pay", -fee, m[Fees])
+	}
+	if took := 60_000_000 - x.paid(bob); took != second.Versions[0].Fee/3 {
+		t.Errorf("bob paid %d of a fee of %d for three outputs", took, second.Versions[0].Fee)
+	}
+}
+
+// Case 29: fee and rate are those of the transaction itself; outside of the bounds nothing
+// is sent and nothing is debited.
+func TestCase29(t *testing.T) { each(t, testCase29) }
+
+func testCase29(t *testing.T, empty func(*testing.T) TestBook) {
+	x := start(t, empty, 102)
+	s := x.sender("op")
+	p := x.planned(s)
+	for name, tt := range map[string]struct {
+		set  func(*Settings)
+		says string
+	}{
+		"a rate hundreds of times too high": {func(s *Settings) { s.Rate = 300 * 5_000 }, "more than 200000"},
+		"a rate below what is relayed":      {func(s *Settings) { s.MinRate = 6_000 }, "less than 6000"},
+		"a fee above":                       {func(s *Settings) { s.MaxFee = 100 }, "more than 0.00000100"},
+		"no estimate":                       {func(s *Settings) { s.Rate = 0 }, "--fee-rate"},
+	} {
+		s := x.sender("op")
+		tt.set(&s.Settings)
+		p, err := s.Send(t.Context(), p.ID)
+		if err == nil || !strings.Contains(err.Error(), tt.says) || p.State == Broadcast {
+			t.Errorf("%s: %s, %v", name, p.State, err)
+		}
+		if b := x.book.Balances(); b[1] != 150_000_000 || b[2] != 30_000_000 || x.book.Postings() != 0 || len(x.mempool()) != 0 {
+			t.Errorf("%s: balances %v, %d postings, mempool %v", name, b, x.book.Postings(), x.mempool())
+		}
+	}
+	x.is(s.Send(t.Context(), p.ID))(Broadcast)
+	x.sums(false)
+}
+
 // Case 17: mature is 101 confirmations; nothing spends a coinbase earlier, and the chain
 // itself would take 100.
 func TestCase17Maturity(t *testing.T) {

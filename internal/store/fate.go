@@ -210,6 +210,12 @@ func (s *Store) checkBlocks(ctx context.Context, tell func(string, ...any), prog
 		var net []Entry
 		var dropped, value, came int64
 		if err := s.db.Read(ctx, func(tx table.Tx) (err error) {
+			// It may have been rewarded since the list was read.
+			again, err := s.poolBlocks(ctx, tx, "hash = $1", b.Hash[:])
+			if err != nil || len(again) == 0 {
+				return err
+			}
+			*b = again[0]
 			at := now() // that its money was posted, and its value fixed
 			if b.held > 0 {
 				at = b.held

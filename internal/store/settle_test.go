@@ -366,6 +366,32 @@ func TestCheckOfBlocks(t *testing.T) {
 	})
 }
 
+// A block that is rewarded while the blocks are looked at is no difference.
+func TestCheckWhileRewarded(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		n := newNetwork(t, where)
+		p := n.pool(1)
+		p.jobAt(101, 10)
+		p.share("alice", 40)
+		hash := p.find("alice", 20, true, out(1000, poolScript))
+		n.follow()
+		done := false
+		got, err := n.s.Check(t.Context(), func(what string, _, _ int) {
+			if what == "rewards" && !done {
+				done = true
+				p.over()
+				n.follow()
+			}
+		})
+		if posted, e := n.s.PostedRewards(t.Context()); e != nil || posted[hash].Credited != 1000 {
+			t.Fatalf("nothing was rewarded meanwhile: %v, %v", posted, e)
+		}
+		if err != nil || len(got) > 0 {
+			t.Errorf("%q, %v", got, err)
+		}
+	})
+}
+
 // 11: a block that no pool told of raises an alarm, and its money is held until somebody
 // books it, once.
 func TestCase11(t *testing.T) {

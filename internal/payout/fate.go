@@ -1,0 +1,217 @@
+package payout
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/btcsuite/btcd/wire/v2"
+
+	"ckpool/internal/payout/psbt"
+)
+
+// waits says what a signed payment waits for whose input another transaction spends.
+func waits(txid string, confirmations int64) string {
+	return fmt.Sprintf("its input is spent by %s, which has %d of the %d confirmations from which the payment is cancelled and its payees have their money back",
+		txid, confirmations, Maturity)
+}
+
+// rival is a transaction that is no version of the payment and spends an input of it, the
+// deepest one; where versions have inputs of their own, confirmations are those of the
+// version that is ruled out the least.
+func (s *Sender) rival(ctx context.Context, p *Payment) (txid string, confirmations int64, err error) {
+	for i, v := range p.Versions {
+		seen, err := s.Wallet.Seen(ctx, v.Txid, "")
+		if err != nil {
+			return "", 0, err
+		}
+		others := seen.Conflicts
+		if !seen.Known { // it was never in the mempool: the wallet compares it with nothing
+			if others, _, err = s.Wallet.Spends(ctx, "", true); err != nil {
+				return "", 0, err
+			}
+		}
+		by, deep := "", int64(0)
+		for _, other := range others {
+			if p.version(other) != nil {
+				continue
+			}
+			tx, n, err := s.spending(ctx, other, v.Inputs)
+			if err != nil {
+				return "", 0, err
+			}
+			if tx != nil && n > deep {
+				by, deep = other, n
+			}
+		}
+		if i == 0 || deep < confirmations {
+			txid, confirmations = by, deep
+		}
+	}
+	return txid, confirmations, nil
+}
+
+// spending is a transaction that the node knows, if it spends one of the inputs.
+func (s *Sender) spending(ctx context.Context, txid string, inputs []Input) (*wire.MsgTx, int64, error) {
+	seen, err := s.Wallet.Seen(ctx, txid, "")
+	if err != nil {
+		return nil, 0, err
+	}
+	tx := new(wire.MsgTx)
+	if err := tx.Deserialize(bytes.NewReader(seen.Raw)); err != nil {
+		return nil, 0, nil
+	}
+	if !slices.ContainsFunc(tx.TxIn, func(in *wire.TxIn) bool { return slices.Contains(points(inputs), in.PreviousOutPoint) }) {
+		return nil, 0, nil
+	}
+	return tx, seen.Confirmations, nil
+}
+
+// Follow looks what the chain has of a payment that was signed, books its confirmation,
+// and sends its bytes again where no block has them. What is refused for good ends: see
+// [Cancelled]. An error changes nothing.
+func (s *Sender) Follow(ctx context.Context, id int64) (Payment, error) {
+	p, err := s.Book.Payment(ctx, id)
+	if err != nil || !p.State.left() {
+		return p, err
+	}
+	for i := range p.Versions {
+		v := &p.Versions[i]
+		hint := ""
+		if p.Block != nil && p.Block.Txid == v.Txid {
+			hint = p.Block.Hash
+		}
+		seen, err := s.Wallet.Seen(ctx, v.Txid, hint)
+		if err != nil {
+			return p, err
+		}
+		if seen.Confirmations <= 0 {
+			continue
+		}
+		b := Block{v.Txid, seen.Block, seen.Height, seen.Confirmations}
+		if p.State == Confirmed && p.Block != nil && *p.Block == b {
+			return p, nil
+		}
+		c := Change{To: Confirmed, By: s.By, Block: &b, Postings: booking(&p, v)}
+		if c.Postings != nil {
+			c.Booked = v.Txid
+		}
+		return s.Book.Change(ctx, id, p.Serial, c)
+	}
+	if p.State == Confirmed {
+		reason := fmt.Sprintf("block %s left the chain", p.Block.Hash)
+		if p, err = s.Book.Change(ctx, id, p.Serial, Change{To: Broadcast, By: s.By, Reason: reason}); err != nil {
+			return p, err
+		}
+	}
+	if p, err = s.transmit(ctx, p); err != nil || p.Reason == "" {
+		return p, err
+	}
+	txid, confirmations, err := s.rival(ctx, &p)
+	if err != nil || confirmations < Maturity || !p.State.left() {
+		return p, err
+	}
+	return s.Book.Change(ctx, id, p.Serial, Change{
+		To: Cancelled, By: s.By, Postings: []Posting{giveBack(&p)},
+		Reason: fmt.Sprintf("its input is spent by %s, with %d confirmations: its payees have their money back", txid, confirmations),
+	})
+}
+
+// Cancel ends a payment that was not sent, or that the chain has ended. One that was exported ends only when another
+// transaction that spends one of its inputs has enough confirmations.
+func (s *Sender) Cancel(ctx context.Context, id int64) (Payment, error) {
+	p, err := s.Book.Payment(ctx, id)
+	if err != nil {
+		return p, err
+	}
+	switch p.State {
+	case Cancelled:
+		return p, nil
+	case Planned:
+		return s.Book.Change(ctx, id, p.Serial, Change{To: Cancelled, By: s.By, Reason: "cancelled by " + s.By})
+	case Exported:
+	default:
+		return s.cancelSigned(ctx, p)
+	}
+	txid, confirmations, err := s.spender(ctx, &p)
+	if err != nil {
+		return p, err
+	}
+	if confirmations < s.Settings.Final {
+		what := "no transaction of the wallet spends an input of it"
+		if txid != "" {
+			what = fmt.Sprintf("%s, which spends an input of it, has %d of %d confirmations", txid, confirmations, s.Settings.Final)
+		}
+		return p, fmt.Errorf("payout: payment %d is with its signer and could still be sent: %s; to end it, replace it and let that be confirmed", id, what)
+	}
+	p, err = s.Book.Change(ctx, id, p.Serial, Change{To: Cancelled, By: s.By, Reason: "its input is spent by " + txid})
+	if err != nil {
+		return p, err
+	}
+	return p, s.Wallet.Lock(ctx, points(p.Inputs), false)
+}
+
+// cancelSigned ends a payment only as the chain has decided, and says else what it waits
+// for.
+func (s *Sender) cancelSigned(ctx context.Context, p Payment) (Payment, error) {
+	why := "only a confirmation ends it, or one of another transaction that spends an input of it"
+	if s.Wallet != nil {
+		now, err := s.Follow(ctx, p.ID)
+		if err != nil || now.State == Cancelled {
+			return now, err
+		}
+		p = now
+		txid, confirmations, err := s.rival(ctx, &p)
+		if err != nil {
+			return p, err
+		}
+		if confirmations > 0 {
+			why = waits(txid, confirmations)
+		}
+	}
+	return p, fmt.Errorf("payout: payment %d is %s: what was signed is never cancelled by a person, the chain alone decides: %s", p.ID, p.State, why)
+}
+
+// spender is a transaction of the wallet, not the payment itself, that spends one of the
+// payment's inputs.
+func (s *Sender) spender(ctx context.Context, p *Payment) (txid string, confirmations int64, err error) {
+	txids, _, err := s.Wallet.Spends(ctx, "", true)
+	if err != nil {
+		return "", 0, err
+	}
+	for _, id := range txids {
+		tx, n, err := s.spending(ctx, id, p.Inputs)
+		if err != nil {
+			return "", 0, err
+		}
+		if tx == nil {
+			continue
+		}
+		strangers, err := s.Book.Strangers(ctx, []string{id})
+		if err != nil {
+			return "", 0, err
+		}
+		// One of the book is that of a replacement, which may be the same to the byte.
+		if len(strangers) > 0 && p.is(tx) {
+			return "", 0, fmt.Errorf("payout: payment %d was sent by its signer, as %s: give the signed file", p.ID, id)
+		}
+		if n >= confirmations {
+			txid, confirmations = id, n
+		}
+	}
+	return txid, confirmations, nil
+}
+
+// is reports whether a transaction is the payment as it was exported.
+func (p *Payment) is(tx *wire.MsgTx) bool {
+	f, err := psbt.Decode([]byte(p.PSBT))
+	if err != nil || len(f.Tx.TxIn) != len(tx.TxIn) || len(f.Tx.TxOut) != len(tx.TxOut) {
+		return false
+	}
+	bare := tx.Copy()
+	for _, in := range bare.TxIn {
+		in.SignatureScript, in.Witness = nil, nil
+	}
+	return bare.TxHash() == f.Tx.TxHash()
+}
