@@ -281,6 +281,8 @@ func (l *line) worker(name string) string {
 
 // LineStatus is how one connection does.
 type LineStatus struct {
+	ID             int64  // which no other of the pool has or had; 0 is the first
+	Works          bool   // there is a job
 	Source         uint32 // 0: not connected
 	Since, LastJob time.Time
 	Address        string
@@ -294,8 +296,9 @@ type LineStatus struct {
 	Figures        Figures
 }
 
-func (l *line) status() LineStatus {
-	s := LineStatus{Since: l.began, Address: l.client.Load().Endpoint().URL, Difficulty: l.difficulty(), Figures: l.ledger.figures()}
+// status adds what the line knows.
+func (l *line) status(s *LineStatus) {
+	s.Since, s.Address, s.Difficulty, s.Figures = l.began, l.client.Load().Endpoint().URL, l.difficulty(), l.ledger.figures()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s.Source, s.LastJob, s.Shape, s.Capacity = l.source, l.lastJob, l.layout.Shape, capacity(l.layout.Shape)
@@ -303,5 +306,4 @@ func (l *line) status() LineStatus {
 	if l.newest != nil {
 		s.VersionMask = l.newest.notify.VersionMask
 	}
-	return s
 }

@@ -138,7 +138,7 @@ func (p *Pool) adopt(conn net.Conn, r *lineRecord) error {
 	}
 	s.line = l
 	p.mu.Lock()
-	p.slots = append(p.slots, s)
+	p.add(s)
 	p.up, p.tried = p.works(), p.works()
 	p.mu.Unlock()
 	state := r.state

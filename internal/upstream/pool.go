@@ -68,6 +68,7 @@ type Pool struct {
 	config  Config
 	options Options
 	name    string // host:port, or what is configured
+	id      int64  // among those of a Group; set when it is made
 	ledger  *ledger
 	habits  habits
 	wake    chan struct{} // capacity 1: look whether connections are missing
@@ -81,8 +82,11 @@ type Pool struct {
 	reason   string
 	err      error // why the first connection was lost or not made, nil while there is work
 	saying   saying
-	up       bool // as Changed was last told
-	tried    bool // there was work since Run was called, or an attempt has failed
+	up       bool          // as Changed was last told
+	tried    bool          // there was work since Run was called, or an attempt has failed
+	retry    time.Duration // until the first connection is made again
+	lastID   int64         // of the slots
+	recruits int           // connections to be opened that no session has asked for
 
 	suspended bool       // connections are on their way to another process, and none is made
 	adoptions []adoption // that Run is to go on with
@@ -91,6 +95,8 @@ type Pool struct {
 // slot is a place for a connection, with who makes it again and again.
 type slot struct {
 	// guarded by the pool's mu
+	id       int64 // 0 is the first, no other has that of another
+	asked    bool  // an operator wants it, and it has not had work yet
 	cancel   context.CancelFunc
 	kept     chan struct{} // closed when nobody keeps the connection any more: it was suspended, or retired
 	line     *line         // nil while there is none
@@ -140,7 +146,7 @@ func (p *Pool) Run(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if p.adopted(ctx, &keepers); !began {
-		p.open(ctx, &keepers)
+		p.open(ctx, &keepers, false)
 	}
 	tick := time.NewTicker(tendEvery)
 	defer tick.Stop()
@@ -153,16 +159,37 @@ func (p *Pool) Run(ctx context.Context) {
 		}
 		p.adopted(ctx, &keepers)
 		for range p.tend(time.Now()) {
-			p.open(ctx, &keepers)
+			p.open(ctx, &keepers, false)
+		}
+		for range p.recruited() {
+			p.open(ctx, &keepers, true)
 		}
 	}
 }
 
-// open makes one more connection, which is made again until it is retired.
-func (p *Pool) open(ctx context.Context, keepers *sync.WaitGroup) {
-	s := &slot{idle: time.Now(), kept: make(chan struct{})}
+// recruited is how many connections are to be opened that no session has asked for.
+func (p *Pool) recruited() (n int) {
 	p.mu.Lock()
+	defer p.mu.Unlock()
+	n, p.recruits = p.recruits, 0
+	return n
+}
+
+// add adds a slot. p.mu is held.
+func (p *Pool) add(s *slot) {
+	if len(p.slots) > 0 {
+		p.lastID++
+		s.id = p.lastID
+	}
 	p.slots = append(p.slots, s)
+}
+
+// open makes one more connection, which is made again until it is retired. asked tells that
+// an operator wants it.
+func (p *Pool) open(ctx context.Context, keepers *sync.WaitGroup, asked bool) {
+	s := &slot{asked: asked, idle: time.Now(), kept: make(chan struct{})}
+	p.mu.Lock()
+	p.add(s)
 	p.mu.Unlock()
 	p.keep(ctx, keepers, s, nil, nil)
 }
@@ -230,7 +257,7 @@ func (p *Pool) failed(s *slot, e client.Failed) {
 	p.mu.Lock()
 	first := len(p.slots) > 0 && p.slots[0] == s
 	if first {
-		p.reason, p.err = e.Err.Error(), e.Err
+		p.reason, p.err, p.retry = e.Err.Error(), e.Err, e.Retry
 	}
 	works := p.works()
 	untried := !p.tried
@@ -277,7 +304,7 @@ func (p *Pool) working(l *line) {
 	p.mu.Lock()
 	s := l.slot
 	first := !s.works
-	s.works, s.mask = true, l.newest.notify.VersionMask
+	s.works, s.asked, s.mask = true, false, l.newest.notify.VersionMask
 	p.mu.Unlock()
 	if first {
 		rolling := "no version rolling"
@@ -375,7 +402,7 @@ func (p *Pool) tend(now time.Time) (missing int) {
 			room = capacity(s.shape) - s.sessions
 		}
 		spare := s.sessions == 0 && i > 0 && free-room >= ahead+wanted
-		if i > 0 && i >= most && s.sessions == 0 || spare && (!s.works || now.Sub(s.idle) >= retireAfter) {
+		if i > 0 && i >= most && s.sessions == 0 || spare && !s.asked && (!s.works || now.Sub(s.idle) >= retireAfter) {
 			s.cancel()
 			free -= room
 			if !s.works {
@@ -510,19 +537,15 @@ func (p *Pool) Lines() []LineStatus {
 	p.mu.Lock()
 	slots := slices.Clone(p.slots)
 	lines := make([]*line, len(slots))
-	sessions := make([]int, len(slots))
+	list := make([]LineStatus, len(slots))
 	for i, s := range slots {
-		lines[i], sessions[i] = s.line, s.sessions
+		lines[i], list[i] = s.line, LineStatus{ID: s.id, Works: s.works, Sessions: s.sessions}
 	}
 	p.mu.Unlock()
-	var list []LineStatus
 	for i, l := range lines {
-		var status LineStatus
 		if l != nil {
-			status = l.status()
+			l.status(&list[i])
 		}
-		status.Sessions = sessions[i]
-		list = append(list, status)
 	}
 	return list
 }

@@ -33,6 +33,7 @@ type proxy struct {
 	t       *testing.T
 	group   *Group
 	handler *session.Handler
+	entries *Entries
 	pools   map[string]*otherpool.Pool // by host
 
 	mu     sync.Mutex
@@ -94,6 +95,9 @@ func newProxy(t *testing.T, o GroupOptions, pools map[string]*otherpool.Pool, co
 	if p.group, err = NewGroup(configs, o); err != nil {
 		t.Fatal(err)
 	}
+	p.entries = &Entries{Group: p.group, Config: func(u *config.Upstream) Config {
+		return Config{URL: u.URL, User: u.User, Weight: u.Weight, VersionMask: 0x1fffe000}
+	}}
 	made := jobs.New(time.Now())
 	g := jobs.NewGenerator(p.group, made, jobs.Options{
 		Config: func() *config.Config {
@@ -105,7 +109,9 @@ func newProxy(t *testing.T, o GroupOptions, pools map[string]*otherpool.Pool, co
 		Wake:    func(*session.Work) { p.Post(func() {}) },
 		Quiet:   func() {},
 	})
-	sessions := session.NewGroup(session.NewRegistry(4, 1), 1, func(uint64, netserver.Reason) {})
+	registry := session.NewRegistry(4, 1)
+	p.entries.Space = registry.Space
+	sessions := session.NewGroup(registry, 1, func(uint64, netserver.Reason) {})
 	set := &session.Settings{
 		PoolName: "ckpool", Extranonce1Len: 4, Extranonce2Len: 8, VersionMask: 0x1fffe000, UnauthTimeout: time.Minute,
 		Listeners: []session.ListenerSettings{{MinDiff: 1e-10, StartDiff: 1e-10}},

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"ckpool/difficulty"
+	"ckpool/internal/config"
 	"ckpool/internal/session"
 	"ckpool/internal/testkit/otherpool"
 	"ckpool/source"
@@ -17,7 +18,8 @@ import (
 
 // herd is miners that are known by what they mine alone.
 type herd struct {
-	group *Group
+	group   *Group
+	entries *Entries
 
 	mu     sync.Mutex
 	miners []*grazer
@@ -98,7 +100,7 @@ func (h *herd) graze(d time.Duration, difficulty float64, random *rand.Rand) {
 
 // accepted is what each pool has.
 func (h *herd) accepted() (list []float64) {
-	for _, e := range h.group.Entries().Pools() {
+	for _, e := range h.entries.Pools() {
 		list = append(list, e.Figures.Accepted.Difficulty.Float64())
 	}
 	return list
@@ -131,7 +133,7 @@ func newHerd(t *testing.T, masks []uint32, weights ...float64) (*herd, *proxy) {
 		configs = append(configs, Config{URL: name, Weight: w})
 	}
 	p := newProxy(t, GroupOptions{}, pools, configs...)
-	h := &herd{group: p.group}
+	h := &herd{group: p.group, entries: p.entries}
 	p.group.Attend(h)
 	time.Sleep(5 * time.Second)
 	return h, p
@@ -183,7 +185,7 @@ func TestHashRateByWeights(t *testing.T) {
 					}
 				}
 				part := 0.0
-				for i, e := range h.group.Entries().Pools() {
+				for i, e := range h.entries.Pools() {
 					if part += e.Part; math.Abs(e.Wanted-tt.weights[i]/sum) > 1e-9 {
 						t.Errorf("%d wants %v", i, e.Wanted)
 					}
@@ -202,7 +204,7 @@ func TestStatusOfFewMiners(t *testing.T) {
 		h, _ := newHerd(t, nil, 70, 30)
 		h.join(t, 100, 0)
 		h.graze(time.Minute, 0, nil)
-		if e := h.group.Entries().Pools(); e[0].Part != 1 || e[1].Part != 0 || e[0].Wanted != 0.7 || e[1].Wanted != 0.3 {
+		if e := h.entries.Pools(); e[0].Part != 1 || e[1].Part != 0 || e[0].Wanted != 0.7 || e[1].Wanted != 0.3 {
 			t.Errorf("%v of %v, %v of %v", e[0].Part, e[0].Wanted, e[1].Part, e[1].Wanted)
 		}
 	})
@@ -298,16 +300,16 @@ func TestWeightsAndFailover(t *testing.T) {
 
 		p.pools["c"] = pool(t, "c", otherpool.Config{})
 		h.graze(time.Hour, 0, nil)
-		if _, err := h.group.Entries().Add(Config{URL: "c.example:3333", User: "farm", Weight: 100}); err != nil {
+		if _, err := h.entries.Add(&config.Upstream{URL: "c.example:3333", User: "farm", Weight: 100}, 0); err != nil {
 			t.Fatal(err)
 		}
 		for range 60 {
 			h.graze(time.Minute, 0, nil)
-			if part := h.group.Entries().Pools()[2].Part; part > 0.56 {
+			if part := h.entries.Pools()[2].Part; part > 0.56 {
 				t.Fatalf("the new pool has %v", part)
 			}
 		}
-		if part := h.group.Entries().Pools()[2].Part; part < 0.45 {
+		if part := h.entries.Pools()[2].Part; part < 0.45 {
 			t.Errorf("the new pool has %v", part)
 		}
 	})

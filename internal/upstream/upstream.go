@@ -133,6 +133,7 @@ func (g *Group) add(c Config) (*member, error) {
 	if err := g.makePool(m, g.look); err != nil {
 		return nil, err
 	}
+	m.pool.id = m.id
 	g.nextID++
 	g.members = append(slices.Clone(g.members), m)
 	return m, nil
@@ -157,8 +158,15 @@ func (g *Group) next() uint32 { return g.number.Add(1) }
 // source has ended. The caller runs it while the group runs; see Options for changed.
 func (g *Group) Beside(c Config, changed func()) (*Pool, error) {
 	m := &member{config: c, beside: true}
-	err := g.makePool(m, changed)
-	return m.pool, err
+	if err := g.makePool(m, changed); err != nil {
+		return nil, err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	m.id = g.nextID
+	g.nextID++
+	m.pool.id = m.id
+	return m.pool, nil
 }
 
 // Attend gives the group the sessions that it is to move. They may be there before Run

@@ -9,7 +9,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"ckpool/internal/config"
 	"ckpool/internal/testkit/otherpool"
+	"ckpool/internal/upstream/status"
 )
 
 var errCut = errors.New("the cable is cut")
@@ -330,17 +332,21 @@ func TestEntries(t *testing.T) {
 		p := newProxy(t, GroupOptions{}, pools, Config{URL: "a"}, Config{URL: "b"})
 		time.Sleep(20 * time.Second)
 		p.miners(20)
-		e := p.group.Entries()
+		e := p.entries
 		order := func() (s string) {
 			for _, x := range e.Pools() {
-				s += fmt.Sprintf("%d%c", x.ID, x.Name[0])
-				if x.Current {
+				s += fmt.Sprintf("%d%c", x.ID, x.BaseURL[0])
+				if x.Active {
 					s += "!"
 				}
 				if x.Disabled {
 					s += "-"
 				}
-				s += fmt.Sprintf("%d ", x.Sessions)
+				n := 0
+				for _, c := range x.Connections {
+					n += c.Sessions
+				}
+				s += fmt.Sprintf("%d ", n)
 			}
 			return s
 		}
@@ -369,11 +375,14 @@ func TestEntries(t *testing.T) {
 		if s := p.group.Status(); s[0].State != "disabled" || s[0].Current || !s[1].Current || s[1].State != "ok" {
 			t.Errorf("%+v", s)
 		}
-		if x, err := e.Add(Config{URL: "c.example:3333", User: "farm"}); err != nil || x.ID != 2 {
+		if x, err := e.Add(&config.Upstream{URL: "c.example:3333", User: "farm"}, 0); err != nil || x.ID != 2 {
 			t.Error(x, err)
 		}
-		if _, err := e.Add(Config{URL: "c.example:3333"}); err == nil {
+		if _, err := e.Add(&config.Upstream{URL: "c.example:3333"}, 0); err == nil {
 			t.Error("one without a user was added")
+		}
+		if _, err := e.Add(&config.Upstream{URL: "c.example:3333", User: "farm"}, 7); err == nil {
+			t.Error("one for a single user was added")
 		}
 		moved("added", "1b-0 0a!20 2c0 ", map[string]int{"a": 20})
 		accepted := e.Pools()[0].Figures.Accepted.Shares
@@ -399,10 +408,93 @@ func TestEntries(t *testing.T) {
 		if n := pools["a"].Connected() + pools["b"].Connected(); n != 0 {
 			t.Errorf("%d connections to pools that were removed", n)
 		}
-		if x := e.Pools()[0]; x.Lines[0].Sessions != 20 || x.Wanted != 1 || !x.Up || x.Since.IsZero() {
+		x := e.Pools()[0]
+		if c := x.Connections[0]; c.Space.Used != 20 || c.Space.Size != 65536 || c.Pad != 2 || c.Own != 2 || c.Extranonce2Len != 8 ||
+			c.Authorize != status.Success || c.VersionMask != 0x1fffe000 || c.Accepted.Shares != 20 {
+			t.Errorf("%+v", c)
+		}
+		if x.Wanted != 1 || !x.Up || x.Accepted.Shares != 20 || x.URL != "c.example:3333" || x.Account != "farm" {
 			t.Errorf("%+v", x)
 		}
 		p.sound()
 		synctest.Wait()
+	})
+}
+
+// Connections are opened and closed at the operator's wish; miners of one that is closed
+// go to others.
+func TestConnections(t *testing.T) {
+	within(t, func(t *testing.T) {
+		a := pool(t, "a", otherpool.Config{})
+		p := newProxy(t, GroupOptions{}, map[string]*otherpool.Pool{"a": a}, Config{URL: "a", MaxLines: 3})
+		e := p.entries
+		if err := e.Open(0, 1); err == nil || !strings.Contains(err.Error(), "has no work: not connected yet") {
+			t.Error(err)
+		}
+		time.Sleep(5 * time.Second)
+		if err := e.Open(9, 1); err == nil {
+			t.Error("opened of a pool that is not there")
+		}
+		if err := e.Open(0, 3); err == nil || err.Error() != "upstream a.example:3333 has 1 connections, of 3 that are allowed" {
+			t.Error(err)
+		}
+		if err := e.Open(0, 2); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(time.Minute)
+		ids := func() (s string) {
+			for _, c := range e.Pools()[0].Connections {
+				s += fmt.Sprintf("%d%v ", c.ID, c.Works)
+			}
+			return s
+		}
+		if got := ids(); got != "0true 1true 2true " {
+			t.Errorf("connections %q", got)
+		}
+		for id, ok := range map[int64]bool{0: false, 1: true, 7: false} {
+			if err := e.Close(0, id); (err == nil) != ok {
+				t.Errorf("%d: %v", id, err)
+			}
+		}
+		time.Sleep(time.Second)
+		if err := e.Open(0, 1); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(5 * time.Second)
+		if got := ids(); got != "0true 2true 3true " {
+			t.Errorf("connections %q", got)
+		}
+		time.Sleep(12 * time.Minute) // nobody needs them
+		if got := ids(); got != "0true " {
+			t.Errorf("connections %q", got)
+		}
+		// Miners of a connection that is closed have work of another within a second.
+		a.Configure(func(c *otherpool.Config) { c.Extranonce2Len = 4 })
+		a.DropAll()
+		time.Sleep(30 * time.Second)
+		p.miners(250)
+		time.Sleep(5 * time.Second)
+		p.miners(50)
+		p.wants(map[string]int{"a": 300})
+		second := e.Pools()[0].Connections[1]
+		if second.Sessions < 40 {
+			t.Errorf("%+v", second)
+		}
+		if err := e.Close(0, second.ID); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(15 * time.Second)
+		p.wants(map[string]int{"a": 300})
+		p.mine()
+		if n := a.Accepted.Load(); n != 300 {
+			t.Errorf("%d shares", n)
+		}
+		a.Configure(func(c *otherpool.Config) { c.NoAuthorize = true })
+		a.DropAll()
+		time.Sleep(time.Minute)
+		x := e.Pools()[0]
+		if c := x.Connections[0]; x.Up || x.Backoff == 0 || c.Subscribe != status.Success || c.Authorize != status.Failed || !strings.Contains(x.Reason, "authorize") {
+			t.Errorf("%+v", x)
+		}
 	})
 }
