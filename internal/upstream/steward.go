@@ -117,7 +117,7 @@ func (g *Group) settled() bool {
 			return false
 		}
 	}
-	return first.up() && first.mask != 0
+	return first.up()
 }
 
 // pause is how long the next list waits.

@@ -24,6 +24,7 @@ type herd struct {
 	mu     sync.Mutex
 	miners []*grazer
 	moves  int
+	deaf   int // moves that nothing comes of, as long as jobs of the new source are not made
 }
 
 type grazer struct {
@@ -47,6 +48,10 @@ func (h *herd) Move(list []session.Move) {
 	defer h.mu.Unlock()
 	for _, move := range list {
 		m := h.miners[move.Client-1]
+		if h.deaf > 0 {
+			h.deaf--
+			continue
+		}
 		h.group.Closed(m.info.Source)
 		h.group.Opened(move.To)
 		m.info.Source = move.To
@@ -313,4 +318,82 @@ func TestWeightsAndFailover(t *testing.T) {
 			t.Errorf("the new pool has %v", part)
 		}
 	})
+}
+
+// Moves that nothing comes of are made again soon, while miners have no work; and a
+// miner that has begun with a source that was ending is not forgotten.
+func TestMovesAgain(t *testing.T) {
+	within(t, func(t *testing.T) {
+		h, p := newHerd(t, nil, 0, 0)
+		for range 10 {
+			h.join(t, 100, 0)
+		}
+		h.mu.Lock()
+		h.deaf = 20
+		h.mu.Unlock()
+		p.pools["a"].Down(errCut)
+		h.graze(time.Second, 0, nil)
+		h.mu.Lock()
+		if h.moves != 10 {
+			t.Errorf("%d moves", h.moves)
+		}
+		h.miners[3].info.Source = 999
+		h.mu.Unlock()
+		h.group.Opened(999)
+		h.graze(time.Second, 0, nil)
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if h.moves != 11 || h.miners[3].info.Source == 999 {
+			t.Errorf("%d moves, the stray is at %d", h.moves, h.miners[3].info.Source)
+		}
+	})
+}
+
+// A reserve that works serves until a pool with a weight has held.
+func TestReserve(t *testing.T) {
+	within(t, func(t *testing.T) {
+		h, p := newHerd(t, nil, 70, 0, 30)
+		active := func() (s string) {
+			for _, x := range h.entries.Pools() {
+				if x.Active {
+					s += x.URL[:1]
+				}
+			}
+			return s
+		}
+		time.Sleep(time.Minute)
+		if got := active(); got != "ac" {
+			t.Errorf("%q serve", got)
+		}
+		p.pools["a"].Down(errCut)
+		p.pools["c"].Down(errCut)
+		time.Sleep(time.Second)
+		if got := active(); got != "b" {
+			t.Errorf("%q serve", got)
+		}
+		p.pools["a"].Down(nil)
+		time.Sleep(30 * time.Second)
+		if got := active(); got != "b" {
+			t.Errorf("%q serve", got)
+		}
+		time.Sleep(time.Minute)
+		if got := active(); got != "a" {
+			t.Errorf("%q serve", got)
+		}
+	})
+}
+
+// What was accepted counts for an hour.
+func TestHistory(t *testing.T) {
+	var h history
+	start := time.Unix(1795327613, 0)
+	for minute := range 240 {
+		got := h.recent(start.Add(time.Duration(minute)*time.Minute), float64(100+minute))
+		if want := float64(min(minute, 60)); got != want {
+			t.Fatalf("minute %d: %v was accepted, want %v", minute, got, want)
+		}
+	}
+	if len(h) > 62 {
+		t.Errorf("%d times are kept", len(h))
+	}
 }

@@ -97,7 +97,11 @@ func TestBackEachTime(t *testing.T) {
 					p.mine()
 				}
 				a.Down(nil)
-				time.Sleep(90 * time.Second)
+				if single { // nothing is waited for
+					time.Sleep(15 * time.Second)
+				} else {
+					time.Sleep(90 * time.Second)
+				}
 				p.wants(map[string]int{"a": 10})
 				before := a.Accepted.Load()
 				p.mine()
@@ -283,6 +287,13 @@ func TestVersionRolling(t *testing.T) {
 		}
 		time.Sleep(5 * time.Minute)
 		p.wants(map[string]int{"a": 10, "b": 10})
+		p.do(func() {
+			for _, m := range p.seats {
+				if m.reconnect > 0 {
+					t.Errorf("%s was asked to reconnect", m.name)
+				}
+			}
+		})
 
 		b.Down(errCut)
 		time.Sleep(12 * time.Second)
@@ -319,6 +330,71 @@ func TestNoRoom(t *testing.T) {
 		p.wants(map[string]int{"b": 300})
 		p.mine()
 		p.sound()
+	})
+}
+
+// When the next pool has no room for all, those who are left have work of one behind it
+// within a second.
+func TestNoRoomAfterFailover(t *testing.T) {
+	within(t, func(t *testing.T) {
+		pools := map[string]*otherpool.Pool{
+			"a": pool(t, "a", otherpool.Config{}), "b": pool(t, "b", otherpool.Config{Extranonce2Len: 4}), "c": pool(t, "c", otherpool.Config{}),
+		}
+		p := newProxy(t, GroupOptions{}, pools, Config{URL: "a"}, Config{URL: "b", MaxLines: 1}, Config{URL: "c"})
+		time.Sleep(5 * time.Second)
+		p.do(func() {
+			for i := range 600 {
+				p.enter(fmt.Sprintf("farm.takes%d", i), true, false)
+			}
+		})
+		pools["a"].Down(errCut)
+		time.Sleep(time.Second)
+		p.wants(map[string]int{"b": 256, "c": 344})
+		p.mine()
+		p.sound()
+	})
+}
+
+// A pool that forbids version rolling makes no room for miners that roll.
+func TestNoRoomForRollers(t *testing.T) {
+	within(t, func(t *testing.T) {
+		a, b := pool(t, "a", otherpool.Config{VersionMask: 1, Extranonce2Len: 2}), pool(t, "b", otherpool.Config{})
+		p := newProxy(t, GroupOptions{}, map[string]*otherpool.Pool{"a": a, "b": b}, Config{URL: "a"}, Config{URL: "b"})
+		time.Sleep(5 * time.Second)
+		connections := a.Connections.Load()
+		p.do(func() {
+			for range 50 {
+				p.enter("farm.roller", false, true)
+			}
+		})
+		time.Sleep(2 * time.Minute)
+		if n := a.Connections.Load(); n != connections {
+			t.Errorf("%d connections were made for miners that roll", n-connections)
+		}
+		p.wants(map[string]int{"b": 50})
+	})
+}
+
+// A pool that is lost without having refused anything is gone back to as soon as any
+// other.
+func TestHoldStays(t *testing.T) {
+	within(t, func(t *testing.T) {
+		a, b := pool(t, "a", otherpool.Config{}), pool(t, "b", otherpool.Config{})
+		p := newProxy(t, GroupOptions{}, map[string]*otherpool.Pool{"a": a, "b": b}, Config{URL: "a"}, Config{URL: "b"})
+		time.Sleep(time.Minute)
+		for range 5 {
+			a.Down(errCut)
+			time.Sleep(time.Second)
+			a.Down(nil)
+			time.Sleep(30 * time.Second)
+			if x := p.entries.Pools()[0]; x.Reason != "held back until it has had work for 1m0s" || x.Active {
+				t.Errorf("%+v", x)
+			}
+			time.Sleep(time.Minute)
+			if x := p.entries.Pools()[0]; x.Reason != "" || !x.Active {
+				t.Errorf("%+v", x)
+			}
+		}
 	})
 }
 
@@ -395,12 +471,15 @@ func TestEntries(t *testing.T) {
 		e.Enable(1, false)
 		e.Enable(1, true) // its connections have not even ended
 		moved("again", "1b!20 0a0 2c0 ", map[string]int{"b": 20})
-		for _, id := range []int64{0, 1} {
-			if x, ok := e.Remove(id); !ok || x.ID != id {
-				t.Errorf("%+v, %v", x, ok)
-			}
+		if x, ok := e.Remove(0); !ok || x.ID != 0 {
+			t.Errorf("%+v, %v", x, ok)
 		}
+		p.told("")
+		e.Remove(1)
 		moved("removed", "2c!20 ", map[string]int{"c": 20})
+		if lines := p.told("removed"); len(lines) != 1 || lines[0] != "Upstream b.example:3333 removed: 20 miners move to c.example:3333" {
+			t.Errorf("%q", lines)
+		}
 		if _, ok := e.Remove(0); ok {
 			t.Error("removed twice")
 		}
