@@ -22,8 +22,8 @@ type Command struct {
 // builder makes the request of a command's arguments.
 type builder func(name string, args []string) (string, error)
 
-// Commands are the commands of a pool, in the order of a list of help.
-func Commands() []Command {
+// PoolCommands are those of every instance, in the order of a list of help.
+func PoolCommands() []Command {
 	return []Command{
 		{"ping", "", "answer pong", plain},
 		{"version", "", "version of the program", plain},
@@ -73,20 +73,31 @@ func Commands() []Command {
 		{"getlast", "", "the same", plain},
 		{"checkaddr", "ADDRESS", "whether blocks can be paid to the address, and why not", object("address")},
 		{"submitblock", "HASH BLOCK", "submit a block in hex to the node", submission},
-
-		{"proxyinfo", "", "upstream connections of a proxy", plain},
-		{"getproxy", "ID [SUBID]", "one of them", object("#id", "#subid?")},
-		{"setproxy", "ID PRIORITY", "its place in the order", object("#id", "#priority")},
 	}
 }
 
-// PoolCommands are those of an instance that mines from nodes, which has no
-// upstream pools.
-func PoolCommands() []Command {
-	return slices.DeleteFunc(Commands(), func(c Command) bool {
-		return slices.Contains([]string{"proxyinfo", "getproxy", "setproxy"}, c.Name)
-	})
+// ProxyCommands are those that an instance has besides when it mines for other pools.
+func ProxyCommands() []Command {
+	return []Command{
+		{"list", "", "the pools that are mined for, in order of preference", plain},
+		{"sublist", "ID", "the connections to one of them", object("#id")},
+		{"addproxy", "URL USER [PASSWORD]", "mine for another pool too, the last in the order", object("url", "auth", "pass?")},
+		{"delproxy", "ID", "mine for that pool no longer", object("#id")},
+		{"setproxy", "ID PRIORITY", "its place in the order, 0 the first", object("#id", "#priority")},
+		{"enableproxy", "ID", "mine for that pool again", object("#id")},
+		{"disableproxy", "ID", "do not mine for that pool until it is enabled", object("#id")},
+		{"proxystats", "[ID [SUBID]]", "what became of shares, by pool, of one pool, or of one connection", numbers("id", "subid?")},
+		{"subproxystats", "", "what became of shares, by connection", plain},
+		{"proxyusers", "", "what became of shares, by user", plain},
+		{"proxyinfo", "[USERID]", "the connections to pools and their room for miners, all or those of one user", numbers("userid")},
+		{"getproxy", "ID [SUBID]", "one of them", object("#id", "#subid?")},
+		{"recruit", "ID COUNT", "open so many more connections to a pool", pair},
+		{"dropproxy", "ID SUBID", "close one connection to a pool", pair},
+	}
 }
+
+// Commands are all of them, whatever an instance mines for.
+func Commands() []Command { return append(PoolCommands(), ProxyCommands()...) }
 
 // IsCommand reports whether name is that of one of [Commands].
 func IsCommand(name string) bool {
@@ -208,6 +219,33 @@ func object(keys ...string) builder {
 		}
 		return b.String() + "}", nil
 	}
+}
+
+// numbers is an [object] of numbers, or the name alone without any.
+func numbers(keys ...string) builder {
+	for i := range keys {
+		keys[i] = "#" + keys[i]
+	}
+	all := object(keys...)
+	return func(name string, args []string) (string, error) {
+		if len(args) == 0 {
+			return name, nil
+		}
+		return all(name, args)
+	}
+}
+
+// pair is name=NUMBER:NUMBER.
+func pair(name string, args []string) (string, error) {
+	if len(args) != 2 {
+		return "", errors.New("want two numbers")
+	}
+	for _, arg := range args {
+		if _, err := member(arg, true); err != nil {
+			return "", err
+		}
+	}
+	return name + "=" + args[0] + ":" + args[1], nil
 }
 
 func member(arg string, isNumber bool) ([]byte, error) {

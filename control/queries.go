@@ -104,7 +104,7 @@ type Connection struct {
 	UserID         int64   `json:"userid"`
 	Server         int     `json:"server"` // index of the listen address
 	BestDifficulty float64 `json:"bestdiff"`
-	ProxyID        int64   `json:"proxyid"` // 0: work comes from nodes
+	ProxyID        int64   `json:"proxyid"` // 0 where work comes from nodes
 	SubProxyID     int64   `json:"subproxyid"`
 }
 
@@ -276,11 +276,6 @@ type (
 	// DropCounts are closed connections by reason.
 	DropCounts struct {
 		Drops Counts `json:"drops"`
-	}
-	// ProxyList are upstream pools, of which an instance that mines from nodes
-	// has none.
-	ProxyList struct {
-		Proxies []struct{} `json:"proxies"`
 	}
 )
 

@@ -14,8 +14,8 @@ import (
 // Encode is the reply that holds v, in the layout of all replies: one line, ", "
 // and ": " between its parts, members in the order of v's fields and named by
 // their json tags, real numbers with as many digits as give back the same, or as
-// the tag "digits" says. What is empty and whose tag has omitempty is left out. It
-// takes the types of this package, and structs, pointers to them, slices and basic types.
+// the tag "digits" says. What is empty and whose tag has omitempty is left out, and so
+// is an embedded pointer that is nil. It takes the types of this package, and structs, pointers to them, slices and basic types.
 func Encode(v any) string { return string(appendValue(nil, reflect.ValueOf(v), realDigits)) }
 
 // realDigits give back the same double.
@@ -66,7 +66,14 @@ func putFields(o *sharelog.Object, v reflect.Value) {
 	for i := range v.NumField() {
 		f := v.Type().Field(i)
 		if f.Anonymous {
-			putFields(o, v.Field(i))
+			inner := v.Field(i)
+			if inner.Kind() == reflect.Pointer {
+				if inner.IsNil() {
+					continue
+				}
+				inner = inner.Elem()
+			}
+			putFields(o, inner)
 			continue
 		}
 		key, option := key(f)

@@ -1,6 +1,7 @@
 // Package source is what all sources of work give, whether they are nodes or other
-// pools: updates of work, how the places do that they come from, and what becomes of
-// solved blocks. It knows none of the sources.
+// pools: updates of work, how the places do that they come from, what becomes of
+// solved blocks, and how another pool judges shares of its work. It knows none of the
+// sources.
 package source
 
 import (
@@ -12,9 +13,19 @@ import (
 // Update is a template that new work is to be made of.
 type Update struct {
 	Template *work.Template
-	NewTip   bool      // it builds on another block than the update before
+	NewTip   bool      // it builds on another block than the update before, of the same source
 	From     string    // host:port of the place that gave it
 	Received time.Time // when the last byte of it was read
+
+	// Upstream is what another pool asks of shares of it; nil: it is a node's, and
+	// nobody else judges them.
+	Upstream *Upstream
+	// Clean tells that shares of the jobs before are void, also where they build on the
+	// same block.
+	Clean bool
+	// Ended tells that no more comes of Upstream.Source, and that its jobs are no longer
+	// anybody's work. Nothing else is set then but Upstream.
+	Ended bool
 }
 
 // Status is how one of the places that a source takes work from does.

@@ -107,7 +107,7 @@ func (n *Notify) Append(b []byte) []byte {
 }
 
 // places are where in a line, from its beginning, the digits of fields begin.
-type places struct{ coinb1, coinb2, ntime int }
+type places struct{ coinb2, ntime int }
 
 func (n *Notify) append(b []byte) ([]byte, places) {
 	var at places
@@ -119,7 +119,6 @@ func (n *Notify) append(b []byte) ([]byte, places) {
 	swapWords(&prev)
 	b = appendHexString(b, prev[:])
 	b = append(b, ',')
-	at.coinb1 = len(b) + 1 - start
 	b = appendHexString(b, n.Coinb1)
 	b = append(b, ',')
 	at.coinb2 = len(b) + 1 - start
@@ -185,7 +184,7 @@ type Recipient struct {
 	// Suffix is put behind the job id in two more hex digits, unless it is 0: a
 	// job sent again needs another id, some miners ignore one they know.
 	Suffix uint8
-	Coinb1 []byte // in place of the one written, which is as long; nil: that one
+	Coinb1 []byte // in place of as many bytes at the end of the one written
 	Payee  []byte // put into Coinb2
 	NTime  uint32 // in place of the one written; 0: that one
 	Clean  bool   // give up older jobs
@@ -203,8 +202,8 @@ func (l *NotifyLine) Append(b []byte, r *Recipient) []byte {
 	b = append(b, line[l.idEnd:l.payeeAt]...)
 	b = hex.AppendEncode(b, r.Payee)
 	b = append(b, line[l.payeeAt:]...)
-	if r.Coinb1 != nil {
-		at := l.coinb1
+	if len(r.Coinb1) > 0 {
+		at := l.coinb2 - len(`","`) - hex.EncodedLen(len(r.Coinb1))
 		if r.Suffix > 0 {
 			at += 2
 		}

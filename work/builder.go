@@ -88,11 +88,18 @@ func (b *Builder) tagPush() []byte {
 // small for all of them, and of all where the block has no room for them, which
 // [Job.LeftOut] tells.
 //
+// Where the template's coinbase is given there are no outputs, and of the builder only
+// the lengths of the extranonces and the mask count.
+//
 // The error is one of [Builder.Validate], or says that an output cannot be, or
 // that the template leaves no room for the coinbase or pays less than is given
 // away.
 func (b *Builder) Job(t *Template, id uint64, now time.Time, outputs []Output) (*Job, error) {
-	if err := b.Validate(); err != nil {
+	check := b.Validate
+	if t.given != nil {
+		check = func() error { return b.checkGiven(outputs) }
+	}
+	if err := check(); err != nil {
 		return nil, err
 	}
 	target, err := difficulty.TargetFromBits(t.Bits)
@@ -112,7 +119,11 @@ func (b *Builder) Job(t *Template, id uint64, now time.Time, outputs []Output) (
 		NTimeMax:          lastTime(t, now),
 		Created:           now,
 		builder:           b,
-		Solo:              len(b.PayoutScript) == 0,
+		Solo:              len(b.PayoutScript) == 0 && t.given == nil,
+	}
+	if t.given != nil {
+		j.setGiven()
+		return j, nil
 	}
 	if err := j.setCoinbase(now, outputs); err != nil {
 		return nil, fmt.Errorf("block template at height %d: %w", t.Height, err)

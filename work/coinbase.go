@@ -12,7 +12,8 @@ import (
 //	Head ‖ extranonce1 ‖ extranonce2 ‖ Mid ‖ payee ‖ Tail
 //
 // Head is that of variant 0, [Job.AppendHead] gives those of others.
-// [Job.AppendPayee] gives the payee, which is empty but in solo. A Coinbase is
+// [Job.AppendPayee] gives the payee, which is empty but in solo. Where another pool has
+// made the coinbase Head ends with the Pad bytes, and Mid is the rest. A Coinbase is
 // shared: do not change it.
 type Coinbase struct {
 	Head, Mid, Tail []byte
@@ -157,6 +158,18 @@ func (j *Job) appendHead(b []byte, c *Coinbase, m *Miner, variant uint8) []byte 
 	b = append(b, c.Head...)
 	if variant != 0 {
 		j.mark(b[len(b)-len(c.Head):], m.Extranonce1, variant)
+	}
+	return b
+}
+
+// AppendHeadEnd appends the end of what AppendHead does: all that differs between
+// variants is in it.
+func (j *Job) AppendHeadEnd(b []byte, m *Miner, variant uint8) []byte {
+	head := j.Coinbase(m.Limit).Head
+	n := j.markedLen()
+	b = append(b, head[len(head)-n:]...)
+	if variant != 0 {
+		j.mark(b[len(b)-n:], m.Extranonce1, variant)
 	}
 	return b
 }

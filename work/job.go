@@ -15,7 +15,8 @@ import (
 // concurrent use. A Job must not be copied.
 //
 // A job has 256 variants, which differ in the coinbase: one that is sent to a
-// miner again, as another, is other work than before.
+// miner again, as another, is other work than before. One without room for that has a
+// single variant, see [Job.Variants].
 type Job struct {
 	ID                 uint64
 	Template           *Template

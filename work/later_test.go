@@ -15,7 +15,7 @@ func TestTemplateLater(t *testing.T) {
 	first := &Template{
 		Height: 850000, Version: 0x20000000, PrevHash: [32]byte{1}, Bits: 0x1d00ffff, CurTime: uint32(now.Unix()), MinTime: uint32(now.Unix()) - 100,
 		CoinbaseValue: 312500000, Flags: []byte{1}, Target: difficulty.Target{2}, HasCommitment: true, DefaultCommitment: []byte{3},
-		VBRequired: 4, LongPollID: "id", Rules: []string{"segwit"}, computed: []byte{5}, branch: [][32]byte{{6}}, CoinbaseWeight: 7, CoinbaseSigops: 8,
+		VBRequired: 4, LongPollID: "id", Rules: []string{"segwit"}, computed: []byte{5}, branch: [][32]byte{{6}}, CoinbaseWeight: 7, CoinbaseSigops: 8, given: &GivenCoinbase{Pad: 9},
 	}
 	first.txs.Store(&transactions{})
 	later := first.Later(1800)

@@ -11,13 +11,26 @@ import "crypto/sha256"
 // a mark changes: the nanoseconds of the job.
 const markLen = 4
 
+// markedLen is how many bytes at the end of a head have all that a mark changes. In a
+// coinbase of our own a push of the extranonces is behind the mark.
+func (j *Job) markedLen() int {
+	if g := j.Template.given; g != nil {
+		return g.Pad
+	}
+	return markLen + 1
+}
+
 // maxHead is the most that a coinbase has up to the extranonces: 42 bytes, and a
 // scriptSig less the extranonces of a byte each.
 const maxHead = 42 + maxScriptSig - 2
 
-// mark changes head, a coinbase up to the extranonces, to that of another variant
-// than 0, which has no mark.
+// mark changes the end of a head, a coinbase up to the extranonces, to that of another
+// variant than 0, which has no mark.
 func (j *Job) mark(head, extranonce1 []byte, variant uint8) {
+	if j.Given() {
+		j.markGiven(head[len(head)-j.markedLen():], extranonce1, variant)
+		return
+	}
 	mark := j.markOf(extranonce1, variant)
 	at := len(head) - 1 - markLen // behind it is the push of the extranonces
 	for i := range markLen {

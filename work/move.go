@@ -5,14 +5,18 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"ckpool/difficulty"
 )
 
-// recordVersion is that of the records a JobWriter writes. A JobReader reads
-// it and every older one.
-const recordVersion = 1
+// Versions of the records that a JobWriter writes: of jobs whose coinbase is given,
+// and of all others. A JobReader reads them and every older one.
+const (
+	givenVersion  = 2
+	recordVersion = 1
+)
 
 // A JobWriter writes jobs for another process, as records of one JSON object
 // each. A job read from its record sends the same bytes to miners and computes
@@ -47,6 +51,10 @@ type jobRecord struct {
 	Coinbases []coinbaseRecord    `json:"coinbases"` // the smallest first
 	Template  templateRecord      `json:"template"`
 	New       []transactionRecord `json:"new_transactions,omitempty"`
+
+	// Pad is how many bytes at the end of the head of the coinbase, the only one then,
+	// are for variants; nil: it is not given.
+	Pad *int `json:"pad,omitempty"`
 }
 
 type coinbaseRecord struct {
@@ -121,6 +129,9 @@ func (w *JobWriter) Append(b []byte, j *Job) ([]byte, error) {
 	for i := range j.Branch {
 		r.Branch[i] = j.Branch[i]
 	}
+	if t.given != nil {
+		r.Version, r.Pad = givenVersion, &t.given.Pad
+	}
 	j.Coinbase(limitUnknown)
 	for _, known := range userAgents {
 		j.Coinbase(known.limit)
@@ -178,8 +189,8 @@ func (r *JobReader) read(record []byte) (*Job, error) {
 	if err := json.Unmarshal(record, &version); err != nil {
 		return nil, err
 	}
-	if version.Version < 1 || version.Version > recordVersion {
-		return nil, fmt.Errorf("version %d, this program reads 1 to %d", version.Version, recordVersion)
+	if version.Version < 1 || version.Version > givenVersion {
+		return nil, fmt.Errorf("version %d, this program reads 1 to %d", version.Version, givenVersion)
 	}
 	var k jobRecord
 	if err := json.Unmarshal(record, &k); err != nil {
@@ -205,6 +216,9 @@ func (r *JobReader) read(record []byte) (*Job, error) {
 	}
 	if k.Template.Transactions == nil {
 		t.branch = j.Branch
+	}
+	if k.Pad != nil {
+		return j, j.setGivenCoinbase(&k)
 	}
 	return j, j.setCoinbases(&k)
 }
@@ -254,4 +268,19 @@ func (j *Job) setCoinbases(k *jobRecord) error {
 	list = sealed(list)
 	j.coinbases.Store(&list)
 	return nil
+}
+
+// setGivenCoinbase gives j the only coinbase it had.
+func (j *Job) setGivenCoinbase(k *jobRecord) error {
+	if len(k.Coinbases) != 1 || len(k.Coinbases[0].Tail) > 0 || len(k.New) > 0 || k.Solo {
+		return fmt.Errorf("%d coinbases, one of them given", len(k.Coinbases))
+	}
+	c := &Coinbase{Head: k.Coinbases[0].Head, Mid: k.Coinbases[0].Mid}
+	end := len(c.Head) - *k.Pad
+	if end < 0 || end > len(c.Head) {
+		return fmt.Errorf("%d bytes for variants at the end of %d", *k.Pad, len(c.Head))
+	}
+	j.Template.given = &GivenCoinbase{Head: c.Head[:end:end], Tail: c.Mid, Pad: *k.Pad}
+	j.coinbases.Store(&[]limited{{math.MinInt, math.MaxInt, c}})
+	return j.Template.given.check()
 }

@@ -183,8 +183,8 @@ func TestBadJobRecords(t *testing.T) {
 	}
 	tests := []struct{ name, old, new, want string }{
 		{"no JSON", `{`, ``, "invalid character"},
-		{"newer version", `"version":1,`, `"version":2,`, "version 2, this program reads 1 to 1"},
-		{"no version", `"version":1,`, ``, "version 0, this program reads 1 to 1"},
+		{"newer version", `"version":1,`, `"version":3,`, "version 3, this program reads 1 to 2"},
+		{"no version", `"version":1,`, ``, "version 0, this program reads 1 to 2"},
 		{"unknown transaction", `"transactions":[]`, `"transactions":[0]`, "transaction 0 of 0"},
 		{"negative transaction", `"transactions":[]`, `"transactions":[-1]`, "transaction -1 of 0"},
 		{"no coinbases", `"coinbases":[`, `"coinbases":[],"x":[`, "no coinbase"},
@@ -192,6 +192,7 @@ func TestBadJobRecords(t *testing.T) {
 		{"no key", `"key":"`, `"key":"00`, "key of 17 bytes"},
 		{"no coinbase", `"head":"01`, `"head":"","x":"01`, "0 bytes up to the extranonces"},
 		{"short hash", `"prevhash":"6f`, `"prevhash":"`, "hash of 62 digits"},
+		{"given, with what is made", `"version":1,`, `"version":2,"pad":1,`, "coinbases, one of them given"},
 		{"no bits", `"bits":486604799`, `"bits":4278190335`, "bits ff0000ff"},
 	}
 	for _, tt := range tests {
@@ -242,6 +243,9 @@ func FuzzReadJob(f *testing.F) {
 		if b, err := os.ReadFile(filepath.Join("testdata", "handover", "v1", name)); err == nil {
 			f.Add(b)
 		}
+	}
+	if b, err := os.ReadFile(filepath.Join("testdata", "handover", "v2", "job-given.json")); err == nil {
+		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, record []byte) {
 		j, err := new(JobReader).Read(record)

@@ -25,6 +25,11 @@ type Parts struct {
 	// As in Template.
 	CoinbaseWeight, CoinbaseSigops int
 
+	// Coinbase is one that another pool has made, of which Height is taken if it is 0.
+	// CoinbaseValue, Flags, Commitment and Transactions are not known then, and Branch
+	// stands for the transactions even if it is empty.
+	Coinbase *GivenCoinbase
+
 	// Transactions are those of the block without the coinbase. Where they are not
 	// known Branch stands for them: what a coinbase hash is combined with, lowest
 	// level first.
@@ -68,6 +73,11 @@ func (p *Parts) template() (*Template, error) {
 	case len(p.Branch) > 0 && len(p.Transactions) > 0:
 		return nil, errors.New("transactions, and a merkle branch in place of them")
 	}
+	if p.Coinbase != nil {
+		if err := p.checkGiven(); err != nil {
+			return nil, err
+		}
+	}
 	target, err := difficulty.TargetFromBits(p.Bits)
 	if err != nil {
 		return nil, fmt.Errorf("bits %08x: %w", p.Bits, err)
@@ -82,7 +92,10 @@ func (p *Parts) template() (*Template, error) {
 		CoinbaseValue: p.CoinbaseValue, Flags: p.Flags,
 		HasCommitment: p.Commitment != nil, DefaultCommitment: p.Commitment,
 		CoinbaseWeight: p.CoinbaseWeight, CoinbaseSigops: p.CoinbaseSigops,
-		branch: p.Branch,
+		branch: p.Branch, given: p.Coinbase,
+	}
+	if t.given != nil && t.Height == 0 {
+		t.Height = t.given.height()
 	}
 	txs := &transactions{shared: make([]*Transaction, len(p.Transactions))}
 	for i := range p.Transactions {
@@ -91,8 +104,19 @@ func (p *Parts) template() (*Template, error) {
 		}
 	}
 	t.txs.Store(txs)
-	if p.Commitment != nil {
+	if p.Commitment != nil || p.Coinbase != nil {
 		return t, nil
 	}
 	return t, t.computeCommitment()
+}
+
+// checkGiven reports what does not go with a coinbase that is given.
+func (p *Parts) checkGiven() error {
+	switch {
+	case p.CoinbaseValue != 0 || p.Flags != nil || p.Commitment != nil || len(p.Transactions) > 0:
+		return errors.New("a coinbase, and parts that another is made of")
+	case len(p.Branch) > maxGivenBranch:
+		return fmt.Errorf("a merkle branch of %d hashes: at most %d", len(p.Branch), maxGivenBranch)
+	}
+	return p.Coinbase.check()
 }

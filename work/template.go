@@ -12,7 +12,7 @@ import (
 // hand ([NewTemplate]). Its content never changes; [Template.ShareTransactions]
 // changes only how the transactions are kept. A Template must not be copied.
 type Template struct {
-	Height           int64
+	Height           int64 // 0 where a given coinbase does not tell it
 	Version          uint32
 	PrevHash         [32]byte
 	Bits             uint32
@@ -40,6 +40,7 @@ type Template struct {
 	computed []byte
 	txs      atomic.Pointer[transactions]
 	branch   [][32]byte // where there are transactions that are not known
+	given    *GivenCoinbase
 }
 
 // Of a block, in weight units and sigops; both count bytes and checks without
@@ -71,7 +72,7 @@ func (t *Template) coinbaseRoom() (weight, sigops int) {
 
 // HasTransactions tells whether the transactions are known. Without them shares of
 // a job can be computed, and no block can be made.
-func (t *Template) HasTransactions() bool { return len(t.branch) == 0 }
+func (t *Template) HasTransactions() bool { return len(t.branch) == 0 && t.given == nil }
 
 // merkleBranch is what a coinbase hash is combined with.
 func (t *Template) merkleBranch() [][32]byte {
@@ -90,7 +91,7 @@ func (t *Template) Later(seconds uint32) *Template {
 		CoinbaseValue: t.CoinbaseValue, Flags: t.Flags, Target: t.Target,
 		HasCommitment: t.HasCommitment, DefaultCommitment: t.DefaultCommitment,
 		CoinbaseWeight: t.CoinbaseWeight, CoinbaseSigops: t.CoinbaseSigops,
-		VBRequired: t.VBRequired, LongPollID: t.LongPollID, Rules: t.Rules, computed: t.computed, branch: t.branch,
+		VBRequired: t.VBRequired, LongPollID: t.LongPollID, Rules: t.Rules, computed: t.computed, branch: t.branch, given: t.given,
 	}
 	later.txs.Store(t.txs.Load())
 	return later

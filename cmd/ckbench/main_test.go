@@ -6,7 +6,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"ckpool/internal/testkit/stubpool"
+	"ckpool/internal/testkit/otherpool"
 )
 
 func TestMain(m *testing.M) {
@@ -18,8 +18,8 @@ func TestMain(m *testing.M) {
 // TestScripts runs the program against a small pool: $POOL works, $LOSING drops
 // connections after ten shares.
 func TestScripts(t *testing.T) {
-	pool := stubpool.Start(t, stubpool.Config{Difficulty: 1e-9, Branches: 3, VersionMask: 0x1fffe000})
-	losing := stubpool.Start(t, stubpool.Config{Difficulty: 1e-9, DropAfter: 10})
+	pool := otherpool.Start(t, otherpool.Config{Difficulty: 1e-9, Branches: 3, VersionMask: 0x1fffe000})
+	losing := otherpool.Start(t, otherpool.Config{Difficulty: 1e-9, DropAfter: 10})
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Setup: func(e *testscript.Env) error {

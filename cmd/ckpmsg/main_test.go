@@ -67,6 +67,23 @@ var replies = map[string]string{
 	"wrong":           `{"user": "ali`,
 }
 
+// proxyReplies are those of an instance that mines for other pools, shortened.
+var proxyReplies = map[string]string{
+	"list": `{"proxies": [{"id": 0, "global": true, "userid": 0, "auth": "acct.farm", "pass": "s3cret", "diff": 1024.0, "disabled": false, "alive": true, "subproxies": 2, ` +
+		`"url": "stratum+ssl://pool-a.example:443", "user": "", "priority": 0, "weight": 70.0, "wanted": 0.7, "part": 0.75, "active": true, "clients": 4, "reason": ""}, ` +
+		`{"id": 3, "global": true, "userid": 0, "auth": "acct", "pass": "x", "diff": 0.0, "disabled": false, "alive": false, "subproxies": 0, ` +
+		`"url": "pool-b.example:3333", "user": "", "priority": 1, "weight": 30.0, "wanted": 0.3, "part": 0.0, "active": false, "clients": 0, "reason": "connection refused"}]}`,
+	"proxystats": `{"proxy": [{"id": 0, "url": "stratum+ssl://pool-a.example:443", "auth": "acct.farm", "pass": "s3cret", "total_accepted": 7168.0, "tdsps1": 10.0, ` +
+		`"lastshare": 1795327613, "accepted_count": 1700, "rejected_count": 3, "rejects": {"Above target": 1, "Stale": 2}, "unanswered_count": 2, "latency_ms": 20.5}, ` +
+		`{"id": 3, "url": "pool-b.example:3333", "auth": "acct", "pass": "x", "total_accepted": 0.0, "tdsps1": 0.0, "lastshare": 0, "accepted_count": 0, "rejected_count": 0, ` +
+		`"rejects": {}, "unanswered_count": 0, "latency_ms": 0.0}]}`,
+	"subproxystats": `{"proxy": [{"id": 0, "subproxy": [{"id": 0, "url": "pool-a.example:443", "dsps1": 1.5, "subid": 0, "clients": 3}, ` +
+		`{"id": 0, "url": "pool-a.example:443", "dsps1": 8.5, "subid": 2, "clients": 1}]}, {"id": 3, "subproxy": []}]}`,
+	"proxyusers": `{"users": [{"user": "alice", "userid": 1, "proxies": [7], "dsps1": 0.0, "accepted": 0.0, "rejected": 512.0, "rejects": {"Stale": 1}}, ` +
+		`{"user": "bob", "userid": 2, "proxies": [], "dsps1": 1.0, "accepted": 2048.0, "rejected": 0.0, "rejects": {}}]}`,
+	"getproxy": `{"id": 0, "subid": 0, "auth": "acct.farm", "pass": "s3cret", "headroom": 131061, "dead": false}`,
+}
+
 func fakePool(dir string) (stop func(), err error) {
 	if err := os.Mkdir(dir, 0o750); err != nil {
 		return nil, err
@@ -84,6 +101,11 @@ func fakePool(dir string) (stop func(), err error) {
 	})
 	for prefix, text := range replies {
 		s.Handle("listener", prefix, reply(text))
+	}
+	if filepath.Base(dir) == "ckproxy" {
+		for prefix, text := range proxyReplies {
+			s.Handle("listener", prefix, reply(text))
+		}
 	}
 	s.HandleFD("listener", "silent", func(context.Context, int) (*os.File, error) { return nil, errors.New("no") })
 	s.Handle("stratifier", "uptime", reply(`{"uptime": 60}`))
@@ -141,6 +163,10 @@ func TestFitsTerminal(t *testing.T) {
 		"nodes": {`{"nodes": [{"url": "127.0.0.1:8332", "state": "unreachable", "reason": "nothing listens there (connection refused): is the node running with server=1, and is this its rpcport?", ` +
 			`"version": "", "current": false, "height": -1, "latency_ms": 0.0}]}`,
 			[]string{"127.0.0.1:8332  unreachable", "unknown", "127.0.0.1:8332: nothing listens there"}, nil},
+		"pools that are mined for": {proxyReplies["list"],
+			[]string{"0   acct.farm  1.02K  true   stratum+ssl://pool-a.example:443  true    4", "\n3: connection refused", "--wide shows also: DISABLED, "}, nil},
+		"shares of pools": {proxyReplies["proxystats"],
+			[]string{"stratum+ssl://pool-a.example:443  acct.farm", "1700", "--wide shows also: "}, nil},
 	} {
 		var narrow, wide strings.Builder
 		if err := (page.Page{Writer: &narrow, Columns: 80}).PrintReply(tt.reply); err != nil {
@@ -173,6 +199,10 @@ func FuzzReply(f *testing.F) {
 		f.Add(reply, 80)
 		f.Add(reply, 0)
 	}
+	for _, reply := range proxyReplies {
+		f.Add(reply, 80)
+	}
+	f.Add(`{"proxy": [{"a": [{"b": 1}, {"c": [{}]}]}, {"a": []}, {"x": [], "a": [{}]}]}`, 0)
 	f.Add(`{"nodes": [{"reason": "`+strings.Repeat("long ", 30)+`"}]}`, 80)
 	f.Add(`{"users": [{}, {}]}`, 1)
 	f.Add(`{"blocks": [{"worker": "a\u001b[2J", "hash": "`+strings.Repeat("0", 64)+`"}, 5]}`, 10)

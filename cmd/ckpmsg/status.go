@@ -32,6 +32,8 @@ type status struct {
 	blocks  []control.Block
 	nodes   []control.Node
 	journal control.Journal
+	// upstreams are the pools that are mined for, if not from nodes.
+	upstreams []upstream
 }
 
 func askStatus(ctx context.Context, c *control.Client) (s status, err error) {
@@ -50,7 +52,10 @@ func askStatus(ctx context.Context, c *control.Client) (s status, err error) {
 	if s.nodes, err = c.Nodes(ctx); err != nil {
 		return s, err
 	}
-	s.journal, err = c.Journal(ctx)
+	if s.journal, err = c.Journal(ctx); err != nil {
+		return s, err
+	}
+	s.upstreams, err = askUpstreams(ctx, c)
 	return s, err
 }
 
@@ -63,6 +68,13 @@ func writeStatusJSON(ctx context.Context, out io.Writer, c *control.Client) erro
 			return err
 		}
 		replies[command] = json.RawMessage(reply)
+	}
+	upstreams, err := askUpstreams(ctx, c)
+	if err != nil {
+		return err
+	}
+	if len(upstreams) > 0 {
+		replies["list"], replies["proxystats"] = withoutPasswords(upstreams)
 	}
 	b, err := json.Marshal(replies)
 	if err == nil {
@@ -91,8 +103,11 @@ func printStatus(p page.Page, s *status) error {
 	if s.journal.Kept {
 		l.Print("journal", journalText(&s.journal))
 	}
-	for i := range s.nodes {
-		l.Print("node", nodeText(&s.nodes[i]))
+	printUpstreams(l, s.upstreams)
+	if len(s.upstreams) == 0 {
+		for i := range s.nodes {
+			l.Print("node", nodeText(&s.nodes[i]))
+		}
 	}
 	return l.Flush()
 }

@@ -16,19 +16,19 @@ import (
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
 
+	"ckpool/internal/testkit/otherpool"
 	"ckpool/internal/testkit/port"
-	"ckpool/internal/testkit/stubpool"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func options(p *stubpool.Pool, miners int) Options {
+func options(p *otherpool.Pool, miners int) Options {
 	return Options{Address: p.Addr, Miners: miners, User: "bench", Ready: 10 * time.Second, Pid: os.Getpid()}
 }
 
-func shares(t *testing.T, pc stubpool.Config, change func(*SharesConfig)) (*stubpool.Pool, *SharesReport) {
+func shares(t *testing.T, pc otherpool.Config, change func(*SharesConfig)) (*otherpool.Pool, *SharesReport) {
 	t.Helper()
-	p := stubpool.Start(t, pc)
+	p := otherpool.Start(t, pc)
 	c := SharesConfig{Options: options(p, 20), Window: 8, Duration: 300 * time.Millisecond}
 	if change != nil {
 		change(&c)
@@ -47,7 +47,7 @@ func shares(t *testing.T, pc stubpool.Config, change func(*SharesConfig)) (*stub
 // where every hash is a share, where one in four is, and where it must be
 // searched for.
 func TestShares(t *testing.T) {
-	for name, pc := range map[string]stubpool.Config{
+	for name, pc := range map[string]otherpool.Config{
 		"every hash":      {Difficulty: 1e-10, Branches: 12},
 		"one in four":     {Difficulty: 1e-9, Branches: 12},
 		"one in 4000":     {Difficulty: 1e-6},
@@ -71,25 +71,25 @@ func TestShares(t *testing.T) {
 
 func TestSharesCountTrouble(t *testing.T) {
 	t.Run("rejects", func(t *testing.T) {
-		p, r := shares(t, stubpool.Config{RejectEvery: 5}, nil)
+		p, r := shares(t, otherpool.Config{RejectEvery: 5}, nil)
 		if r.Rejected == 0 || r.Rejected != p.Refused.Load() || r.Rejects["Made up (23)"] != r.Rejected || r.Failed() {
 			t.Errorf("pool refused %d: %s", p.Refused.Load(), show(r))
 		}
 	})
 	t.Run("replies twice", func(t *testing.T) {
-		_, r := shares(t, stubpool.Config{RepeatEvery: 10}, nil)
+		_, r := shares(t, otherpool.Config{RepeatEvery: 10}, nil)
 		if r.Unmatched == 0 || r.Accepted+r.Rejected != r.Submitted || !r.Failed() {
 			t.Errorf("%s", show(r))
 		}
 	})
 	t.Run("drops", func(t *testing.T) {
-		_, r := shares(t, stubpool.Config{DropAfter: 30}, func(c *SharesConfig) { c.Duration = 10 * time.Second })
+		_, r := shares(t, otherpool.Config{DropAfter: 30}, func(c *SharesConfig) { c.Duration = 10 * time.Second })
 		if r.Dropped != 20 || r.Accepted != 20*30 || r.Submitted != r.Accepted+r.Unanswered || !r.Failed() {
 			t.Errorf("%s", show(r))
 		}
 	})
 	t.Run("silence", func(t *testing.T) {
-		_, r := shares(t, stubpool.Config{SilentAfter: 30}, func(c *SharesConfig) { c.Miners = 3 })
+		_, r := shares(t, otherpool.Config{SilentAfter: 30}, func(c *SharesConfig) { c.Miners = 3 })
 		if r.Unanswered != 3*8 || r.Accepted != 3*30 || r.Dropped != 0 || !r.Failed() {
 			t.Errorf("%s", show(r))
 		}
@@ -97,7 +97,7 @@ func TestSharesCountTrouble(t *testing.T) {
 }
 
 func TestSharesAtARate(t *testing.T) {
-	p, r := shares(t, stubpool.Config{Difficulty: 1e-9}, func(c *SharesConfig) { c.Rate, c.Duration = 200, time.Second })
+	p, r := shares(t, otherpool.Config{Difficulty: 1e-9}, func(c *SharesConfig) { c.Rate, c.Duration = 200, time.Second })
 	if r.Accepted < 100 || float64(r.Accepted) > 200*r.Seconds+4 || r.Accepted != p.Accepted.Load() || r.Failed() {
 		t.Errorf("%s", show(r))
 	}
@@ -110,10 +110,10 @@ func TestSharesAtARate(t *testing.T) {
 // TestSharesWhileBlocksChange: idle connections and new blocks beside the load
 // do no harm, and the table and the JSON tell what was done.
 func TestSharesWhileBlocksChange(t *testing.T) {
-	pc := stubpool.Config{Difficulty: 1e-9, Branches: 2}
-	var p *stubpool.Pool
+	pc := otherpool.Config{Difficulty: 1e-9, Branches: 2}
+	var p *otherpool.Pool
 	_, r := shares(t, pc, func(c *SharesConfig) {
-		p = stubpool.Start(t, pc)
+		p = otherpool.Start(t, pc)
 		c.Options = options(p, 10)
 		c.Idle, c.Block, c.Every, c.Duration, c.Loops = 50, p.NewBlock, 50*time.Millisecond, 500*time.Millisecond, 2
 	})
@@ -144,7 +144,7 @@ func show(r any) []byte {
 }
 
 func TestIdle(t *testing.T) {
-	p := stubpool.Start(t, stubpool.Config{})
+	p := otherpool.Start(t, otherpool.Config{})
 	o := options(p, 300)
 	o.Workers = 7
 	r, err := Idle(t.Context(), IdleConfig{Options: o, Duration: 100 * time.Millisecond})
@@ -158,7 +158,7 @@ func TestIdle(t *testing.T) {
 }
 
 func TestStorm(t *testing.T) {
-	p := stubpool.Start(t, stubpool.Config{Branches: 12})
+	p := otherpool.Start(t, otherpool.Config{Branches: 12})
 	r, err := Storm(t.Context(), StormConfig{options(p, 1500)})
 	if err != nil || r.Failed() || p.Authorized.Load() != 1500 || r.Each.Count != 1500 ||
 		r.First <= 0 || r.First > r.Median || r.Median > r.P99 || r.P99 > r.Last {
@@ -171,7 +171,7 @@ func TestStorm(t *testing.T) {
 }
 
 func TestNotify(t *testing.T) {
-	p := stubpool.Start(t, stubpool.Config{})
+	p := otherpool.Start(t, otherpool.Config{})
 	r, err := Notify(t.Context(), NotifyConfig{Options: options(p, 100), Block: p.NewBlock, Rounds: 3, Interval: 10 * time.Millisecond})
 	if err != nil || r.Failed() || len(r.Rounds) != 3 {
 		t.Fatalf("%v %+v", err, r)
@@ -193,7 +193,7 @@ func TestNotify(t *testing.T) {
 }
 
 func TestMine(t *testing.T) {
-	p := stubpool.Start(t, stubpool.Config{Difficulty: 1e-7, VersionMask: 0x1fffe000, RejectEvery: 10})
+	p := otherpool.Start(t, otherpool.Config{Difficulty: 1e-7, VersionMask: 0x1fffe000, RejectEvery: 10})
 	r, err := Mine(t.Context(), MineConfig{Options: options(p, 3), HashRate: 20_000, VersionMask: 0xffffffff, Duration: time.Second})
 	if err != nil || p.Invalid.Load() != 0 {
 		t.Fatal(err, p.Faults())
@@ -214,7 +214,7 @@ func TestMine(t *testing.T) {
 // Without a share the report says that none was to be expected: 2^32 hashes of
 // difficulty 1 at 100 kH/s take 42,950 s.
 func TestMineTooHard(t *testing.T) {
-	p := stubpool.Start(t, stubpool.Config{Difficulty: 1})
+	p := otherpool.Start(t, otherpool.Config{Difficulty: 1})
 	r, err := Mine(t.Context(), MineConfig{Options: options(p, 1), HashRate: 100_000, Duration: 500 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
@@ -230,8 +230,8 @@ func TestNobodyToLoad(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	refused := stubpool.Start(t, stubpool.Config{NoAuthorize: true})
-	stuck := stubpool.Start(t, stubpool.Config{Stuck: true})
+	refused := otherpool.Start(t, otherpool.Config{NoAuthorize: true})
+	stuck := otherpool.Start(t, otherpool.Config{Stuck: true})
 	for _, tt := range []struct {
 		name   string
 		change func(*Options)

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpool/internal/testkit/certificate"
-	"ckpool/internal/testkit/stubpool"
+	"ckpool/internal/testkit/otherpool"
 )
 
 // proxied takes the PROXY header off a connection before its first byte.
@@ -50,7 +50,7 @@ func TestTransports(t *testing.T) {
 		t.Run(v.name, func(t *testing.T) {
 			var mu sync.Mutex
 			sources := map[netip.Addr]int{}
-			p := stubpool.Start(t, stubpool.Config{Difficulty: 1e-10, Branches: 12, Wrap: func(c net.Conn) net.Conn {
+			p := otherpool.Start(t, otherpool.Config{Difficulty: 1e-10, Branches: 12, Wrap: func(c net.Conn) net.Conn {
 				if v.proxy {
 					c = &proxied{Conn: c, from: func(a netip.AddrPort) {
 						mu.Lock()
@@ -116,7 +116,7 @@ func TestTransports(t *testing.T) {
 
 // A pool that does not speak TLS is told from one that is not there.
 func TestNoTLS(t *testing.T) {
-	p := stubpool.Start(t, stubpool.Config{})
+	p := otherpool.Start(t, otherpool.Config{})
 	o := options(p, 3)
 	o.TLS, o.Ready = true, 2*time.Second
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)

@@ -106,7 +106,7 @@ func (k *Blocks) change(hash string, s source.BlockState) {
 		})
 	}
 	if known && now.State == source.BlockConfirmed && k.table.endRound(hash) {
-		if w := k.options.Jobs.Work(); w == nil || work.FormatHash(w.Job.Template.PrevHash) != hash {
+		if w := k.options.Jobs.Newest(); w == nil || work.FormatHash(w.Job.Template.PrevHash) != hash {
 			k.options.Network.Refresh("own block")
 		}
 		headline, shown := k.options.Users.EndRound(now.Height, now.Worker, now.Reward, time.Now())

@@ -65,9 +65,12 @@ type Config struct {
 	MaxDiff            float64 // 0: none
 	HighDiff           float64 // 0: no port is for high difficulty
 
-	Proxies      []Upstream // "proxy", in order of preference
-	Upstream     string     // host:port, trusted remote
-	RedirectURLs []string
+	Proxies                []Upstream    // "proxy", in order of preference
+	ProxyHold              time.Duration // that a better upstream must have had work before miners go back to it; 0: none
+	MaxConnectionsPerProxy int           // to one upstream, 1 or more
+	MaxUserProxies         int           // upstreams of single users; 0: none
+	Upstream               string        // host:port, trusted remote
+	RedirectURLs           []string
 
 	LogDir            string
 	LogLevel          int           // 0 to 7; -1: not given
@@ -102,9 +105,14 @@ type Listener struct {
 	TrustedNetworks             []netip.Prefix // may speak the PROXY protocol here; empty: the global ones
 }
 
-// Upstream is one entry of "proxy".
+// Upstream is one entry of "proxy": another pool, and an account there.
 type Upstream struct {
-	URL, User, Pass string
+	URL        string // host:port, or host for port 3333, perhaps behind a scheme
+	User, Pass string
+	Weight     float64 // its part of the hash rate beside the weights of others; 0: none, it gets what those before it do not take
+	SOCKS5     string  // host:port of the SOCKS5 proxy to go through, or USER:PASSWORD@ before that; empty: none
+	Pin        []byte  // SHA-256 of the public key (SubjectPublicKeyInfo in DER) that a certificate must have, whoever signed it; nil: one that the system trusts
+	Agent      string  // name to give; empty: ckpool's own
 }
 
 // Warning is something odd in a file that is used all the same.
@@ -188,6 +196,10 @@ func Default(m Mode) Config {
 		MaxLine:                 8192,
 		NewConnectionsPerSecond: 1000,
 		NewConnectionsBurst:     10000,
+
+		ProxyHold:              time.Minute,
+		MaxConnectionsPerProxy: 32,
+		MaxUserProxies:         1000,
 
 		MaxUnauthorisedPerAddress: 2000,
 		LimitExempt:               localNetworks(),

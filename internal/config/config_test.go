@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/netip"
@@ -51,6 +52,9 @@ func TestDefaults(t *testing.T) {
 		c.BlockPoll != 100*time.Millisecond || c.UpdateInterval != 30*time.Second || c.DropWithoutWork != 5*time.Minute {
 		t.Errorf("unexpected defaults: %+v", c)
 	}
+	if c.ProxyHold != time.Minute || c.MaxConnectionsPerProxy != 32 || c.MaxUserProxies != 1000 {
+		t.Errorf("unexpected defaults of upstreams: %+v", c)
+	}
 	if p := Default(Passthrough); p.Servers[0].URL != "[::]:3334" || p.Nonce2Length != 0 {
 		t.Errorf("unexpected defaults of a proxy mode: %+v", p)
 	}
@@ -66,7 +70,12 @@ func TestAllKeys(t *testing.T) {
 		],
 		"zmqblock": "tcp://127.0.0.1:28333",
 		"blockpoll": 250, "update_interval": 20,
-		"proxy": [{"url": "stratum+tcp://pool-a.example:3333", "auth": "user.worker", "pass": "x"}, {"url": "b:1", "auth": "u"}],
+		"proxy": [
+			{"url": "stratum+tcp://pool-a.example:3333", "auth": "user.worker", "pass": "x"}, {"url": "b:1", "auth": "u"},
+			{"url": "stratum+ssl://c.example:443", "auth": "u", "weight": 0.7, "socks5": "127.0.0.1:9050", "agent": "farm/1.0",
+			 "pin": "0123456789abcdef0123456789ABCDEF0123456789abcdef0123456789abcdef"},
+		],
+		"proxy_hold": 90, "max_connections_per_proxy": 5, "max_user_proxies": 0,
 		"btcaddress": "1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2", "btcsig": "/sig/", "pooltag": "mypool",
 		"donaddress": "bc1q8qkesw5kyplv7hdxyseqls5m78w5tqdfd40lf5", "donation": 1.5,
 		"version_mask": "1FFFE000", "nonce1length": 3, "nonce2length": 7,
@@ -111,7 +120,10 @@ func TestAllKeys(t *testing.T) {
 		MinDiff: 0.5, StartDiff: 64, MaxDiff: 1e9, HighDiff: 2e6,
 		Proxies: []Upstream{
 			{URL: "stratum+tcp://pool-a.example:3333", User: "user.worker", Pass: "x"}, {URL: "b:1", User: "u"},
+			{URL: "stratum+ssl://c.example:443", User: "u", Weight: 0.7, SOCKS5: "127.0.0.1:9050", Agent: "farm/1.0",
+				Pin: bytes.Repeat([]byte{0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef}, 4)},
 		},
+		ProxyHold: 90 * time.Second, MaxConnectionsPerProxy: 5,
 		Upstream: "main.example:3336", RedirectURLs: []string{"r.example:3333"},
 		LogDir: "/var/log/ckpool", LogLevel: 6, UserAgents: []string{"cgminer", "Nerd"}, Password: "s3cret", DropIdle: time.Hour,
 		Journal: "shares", JournalSync: 20 * time.Millisecond, JournalSize: 3 << 30,
@@ -125,7 +137,7 @@ func TestAllKeys(t *testing.T) {
 }
 
 // later are keys of modes that are not built yet: they are read, and not shown.
-var later = []string{"proxy", "upstream", "redirecturl", "nodeserver", "trusted", "passthroughserver"}
+var later = []string{"proxy", "proxy_hold", "max_connections_per_proxy", "max_user_proxies", "upstream", "redirecturl", "nodeserver", "trusted", "passthroughserver"}
 
 // The sample is what users copy: with nothing but an address put in it must be
 // taken without a warning and be the defaults, and it must show every key. As it is
@@ -697,10 +709,17 @@ func FuzzParse(f *testing.F) {
 		`{"serverurl":[{"url":"[::]:1","maxdiff":1,"tls":{}}]}`, "{//}\n}", `[{"a":/*]*/1}]`, "\xef\xbb\xbf{}", "{\n# mine\n}", "btcd:\n - url", "[a]\nb = 1",
 		"{\"a\": \"x\n\"b\": 1}", `{'a': 1}`, `{“a”: 1}`, `{"a" = 1}`, `{"a": 1 "b": 2}`, `{"a": [1, /* x`, `{"a": yes}`,
 		`{"bitcoind": 1, "poolfee": 1, "btcd": [{"user": "x", "cookie": "~root/c"}]}`, `{"donation":1,` + payTo + `}`,
+		`{"proxy":[{"url":"stratum+ssl://h:1","auth":"u","weight":1,"socks5":"a:b@h:1","pin":"` + aPin + `","agent":"x"},{"user":5}]}`,
+		`{"url":"stratum+ssl://h:1","auth":"u","pin":"` + aPin + `"}`,
 	} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
+		if u, err := ParseUpstream(data); err == nil && (u.URL == "" || u.Pin != nil && !u.TLS()) {
+			t.Errorf("accepted: %+v", u)
+		} else if err != nil && strings.ContainsAny(err.Error(), "\n\r") {
+			t.Errorf("not one line: %q", err)
+		}
 		for m := Pool; m <= Remote; m++ {
 			c, warnings, err := Parse("f", data, m)
 			for _, w := range warnings {

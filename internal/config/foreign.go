@@ -55,6 +55,17 @@ var listenerSynonyms = map[string][]string{
 	"tls":       {"ssl", "cert", "certificate", "key", "tlscert", "tlskey"},
 }
 
+// upstreamSynonyms are the same for an entry of "proxy".
+var upstreamSynonyms = map[string][]string{
+	"url":    {"host", "hostname", "address", "server", "pool", "port", "poolurl", "stratum"},
+	"auth":   {"user", "username", "worker", "workername", "login", "account", "wallet"},
+	"pass":   {"password"},
+	"weight": {"quota", "ratio", "percent", "share"},
+	"socks5": {"socks", "proxy", "socksproxy", "tor", "torproxy"},
+	"pin":    {"fingerprint", "tlspin", "tlsfingerprint", "pinnedpubkey"},
+	"agent":  {"useragent"},
+}
+
 // unsupported are keys of other pools that nothing here does, though money or
 // difficulty depends on them: what to do instead. EloPool and asicseer-pool are
 // forks of ckpool in C.
@@ -100,7 +111,7 @@ func meaning(key string, of map[string][]string) string {
 func (v value) tellUnknown(key string, at int, fields map[string]setter) {
 	path := v.member(key)
 	synonyms := map[string]map[string][]string{
-		"": synonyms, "btcd": nodeSynonyms, "serverurl": listenerSynonyms,
+		"": synonyms, "btcd": nodeSynonyms, "serverurl": listenerSynonyms, "proxy": upstreamSynonyms,
 	}[strings.TrimRight(v.path, "[]0123456789")]
 	ours := meaning(key, synonyms)
 	text, meant := "", ""

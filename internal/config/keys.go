@@ -46,9 +46,12 @@ func (r *reader) fields() map[string]setter {
 		"highdiff":          given(&r.highDiffGiven, zeroOrAbove(&r.HighDiff)),
 		"allow_low_diff":    boolean(&r.AllowLowDiff),
 
-		"proxy":       r.readProxies,
-		"upstream":    hostPort(&r.Upstream),
-		"redirecturl": r.readRedirects,
+		"proxy":                     r.readProxies,
+		"proxy_hold":                limit(&r.ProxyHold, "0 for none"),
+		"max_connections_per_proxy": r.readMaxConnectionsPerProxy,
+		"max_user_proxies":          count(&r.MaxUserProxies, "0 for none"),
+		"upstream":                  hostPort(&r.Upstream),
+		"redirecturl":               r.readRedirects,
 
 		"logdir":              path(&r.LogDir),
 		"loglevel":            r.readLogLevel,
@@ -58,8 +61,8 @@ func (r *reader) fields() map[string]setter {
 		"useragent":           texts(&r.UserAgents),
 		"max_pool_useragents": count(&r.MaxPoolUserAgents, "0 for none"),
 		"password":            secret(text(&r.Password)),
-		"dropidle":            limit(&r.DropIdle),
-		"drop_without_work":   limit(&r.DropWithoutWork),
+		"dropidle":            limit(&r.DropIdle, "0 for never"),
+		"drop_without_work":   limit(&r.DropWithoutWork, "0 for never"),
 
 		"maxclients":                   count(&r.MaxClients, "0 for the default"),
 		"max_line":                     r.readMaxLine,
@@ -157,5 +160,10 @@ func (r *reader) readJournalSize(v value) error {
 
 func (r *reader) readMaxLine(v value) (err error) {
 	r.MaxLine, err = v.integer("a whole number from 1024 to 1048576 (bytes)", 1024, 1<<20)
+	return err
+}
+
+func (r *reader) readMaxConnectionsPerProxy(v value) (err error) {
+	r.MaxConnectionsPerProxy, err = v.integer(fmt.Sprintf("a whole number from 1 to %d", mostConnectionsPerProxy), 1, mostConnectionsPerProxy)
 	return err
 }

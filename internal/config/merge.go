@@ -38,6 +38,9 @@ var parts = []part{
 	{"allow_low_diff", true, func(c *Config) any { return &c.AllowLowDiff }},
 
 	{"proxy", false, func(c *Config) any { return &c.Proxies }},
+	{"proxy_hold", false, func(c *Config) any { return &c.ProxyHold }},
+	{"max_connections_per_proxy", false, func(c *Config) any { return &c.MaxConnectionsPerProxy }},
+	{"max_user_proxies", false, func(c *Config) any { return &c.MaxUserProxies }},
 	{"upstream", false, func(c *Config) any { return &c.Upstream }},
 	{"redirecturl", false, func(c *Config) any { return &c.RedirectURLs }},
 

@@ -56,6 +56,9 @@ func TestMerge(t *testing.T) {
 			nil, []string{"serverurl"}, []string{"a:1 42", "b:2 50"}},
 		{"both kinds", `"pooltag": "x"`, `"pooltag": "y", "dropidle": 5, "logdir": "z"`,
 			[]string{"dropidle"}, []string{"pooltag", "logdir"}, []string{"[::]:3333 42"}},
+		{"upstreams", `"proxy": [{"url": "a:1", "auth": "u"}]`,
+			`"proxy": [{"url": "a:1", "auth": "u", "weight": 1}], "proxy_hold": 1, "max_connections_per_proxy": 1, "max_user_proxies": 1`,
+			nil, []string{"proxy", "proxy_hold", "max_connections_per_proxy", "max_user_proxies"}, []string{"[::]:3333 42"}},
 		{"nodes", ``, `"zmqblock": "tcp://127.0.0.1:1"`, []string{"btcd"}, nil, []string{"[::]:3333 42"}},
 		{"networks", ``, `"trusted_networks": "192.0.2.1"`, []string{"limit_exempt", "trusted_networks"}, nil, []string{"[::]:3333 42"}},
 	}

@@ -60,28 +60,6 @@ func PeerPort(url string) (hint string) {
 	return hint
 }
 
-func (r *reader) readProxies(v value) error {
-	list, err := v.elements(`an array of pools [{"url", "auth", "pass"}]`)
-	if err != nil {
-		return err
-	}
-	for _, e := range list {
-		u := Upstream{}
-		err := e.members(map[string]setter{
-			"url":  hostPort(&u.URL),
-			"auth": text(&u.User),
-			"pass": secret(text(&u.Pass)),
-		})
-		if err != nil {
-			v.file.note(err)
-			continue
-		}
-		e.require("url", "auth")
-		r.Proxies = append(r.Proxies, u)
-	}
-	return nil
-}
-
 func (r *reader) readRedirects(v value) error {
 	for _, e := range v.oneOrMore() {
 		var url string

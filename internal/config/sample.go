@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -17,10 +18,16 @@ type Group struct {
 	Title string
 	Text  string // of all of them
 	Keys  []Key
+
+	later bool // of modes that are not in this version: read, and not shown
 }
 
 // Groups are all keys that do something, in the order of the sample.
 func Groups() []Group {
+	return slices.DeleteFunc(groups(), func(g Group) bool { return g.later })
+}
+
+func groups() []Group {
 	return []Group{{
 		Title: "Bitcoin nodes",
 		Keys: []Key{
@@ -34,6 +41,24 @@ one or an array; "notify", true where the node calls notifier, so that it is ask
 			{"zmqblock", `"tcp://127.0.0.1:28332"`, `zmqpubhashblock of the first node that has no "zmq" of its own.`},
 			{"blockpoll", "100", "Milliseconds between asking a node for a new block."},
 			{"update_interval", "30", "Seconds between new work on the same block."},
+		},
+	}, {
+		Title: "Other pools (proxy and userproxy)",
+		Text:  "Instead of bitcoin nodes and a coinbase.",
+		later: true,
+		Keys: []Key{
+			{"proxy", `[
+	// {"url": "pool-a.example:3333", "auth": "account.farm", "pass": "x"},
+	// {"url": "stratum+ssl://pool-b.example:443", "auth": "account.farm", "pass": "x"},
+	// {"url": "exampleexample.onion:3333", "auth": "account.farm", "socks5": "127.0.0.1:9050"},
+]`, `The pools in order of preference: the first that gives work is mined for, the others when it fails. Of each: "url", host:port, or
+for TLS stratum+ssl:// before that; "auth" and "pass", the account there and its password; "weight", a number: all pools with one
+are mined for at once and the hash rate is divided as the weights say, those without one only stand in; "socks5", host:port of a
+SOCKS5 proxy such as Tor, or USER:PASSWORD@ before that; "pin", of a pool with TLS, the SHA-256 of the public key of its certificate in
+64 hex digits, instead of an authority that the system trusts; "agent", the name that the pool is told, else ckpool.`},
+			{"proxy_hold", "60", "Seconds that a better pool must have given work again before miners go back to it; 0: none."},
+			{"max_connections_per_proxy", "32", "Connections to one pool, of which there are as many as the miners need, 1 to 1000."},
+			{"max_user_proxies", "1000", "Users that mine under accounts of their own, with the option -u; 0: none."},
 		},
 	}, {
 		Title: "The coinbase",
@@ -114,7 +139,9 @@ Empty: it is "journal", written with the options -d or -S or where a ckdb answer
 
 // Sample is a configuration with every key, to be changed by its reader: as it is
 // it is refused, since it pays nobody.
-func Sample() string {
+func Sample() string { return sampleOf(Groups()) }
+
+func sampleOf(list []Group) string {
 	var b strings.Builder
 	b.WriteString(`// Sample configuration of ckpool with every key and its default value, unless
 // said otherwise. Put your address and your node's password in; all that you do
@@ -122,7 +149,7 @@ func Sample() string {
 // the last brace is ignored. ` + "`ckpool --check -c FILE`" + ` says what is wrong with a file.
 {
 `)
-	for i, g := range Groups() {
+	for i, g := range list {
 		if i > 0 {
 			b.WriteByte('\n')
 		}

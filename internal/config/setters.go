@@ -127,10 +127,10 @@ func interval(to *time.Duration, unit time.Duration) setter {
 	}
 }
 
-// limit takes seconds; 0 is kept and stands for never.
-func limit(to *time.Duration) setter {
+// limit takes seconds; 0 is kept, and zero says what it stands for.
+func limit(to *time.Duration, zero string) setter {
 	return func(v value) error {
-		n, err := v.integer("a whole number of seconds, 0 for never", 0, math.MaxInt32)
+		n, err := v.integer("a whole number of seconds, "+zero, 0, math.MaxInt32)
 		*to = time.Duration(n) * time.Second
 		return err
 	}

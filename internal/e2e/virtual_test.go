@@ -207,5 +207,7 @@ func (v *virtual) Close(s netserver.Slot, why netserver.Reason) {
 
 // The jobs of sessions.
 
-func (v *virtual) Work() *session.Work          { return v.work.Load() }
+func (v *virtual) Work(uint32) *session.Work    { return v.work.Load() }
+func (v *virtual) Newest() *session.Work        { return v.work.Load() }
+func (v *virtual) Renew(uint32, uint64)         {}
 func (v *virtual) Find(id uint64) *session.Work { return v.jobs[id] }

@@ -22,7 +22,7 @@ const easyBlockAge = 1200 * time.Second
 
 // NewTip is an event: there is work on a new block.
 type NewTip struct {
-	Height int64         // of the new block; the work is for the one after it
+	Height int64         // of the new block, 0 unknown; the work is for the one after it
 	Hash   [32]byte      // of the new block, in internal byte order
 	From   string        // host:port of the place whose template came first
 	Took   time.Duration // from its answer until the work was published
@@ -60,6 +60,9 @@ type Generator struct {
 	outputs   []work.Output // of each job
 	network   address.Network
 	tipSeen   time.Time      // when the present tip was first seen
+	told      [32]byte       // the block that NewTip was told of last
+	diff      float64        // network difficulty that was told last
+	known     bool           // OnChain was called
 	first     *source.Update // AwaitTemplate has had, to be published by Run
 	shown     bool           // whom a block would pay
 	inherited time.Time      // when jobs of another process were
@@ -77,10 +80,12 @@ func NewGenerator(from Source, jobs *Jobs, o Options) *Generator {
 // those of the process before did.
 const outdatedTime = 10 * time.Second
 
-// inherit makes the jobs of another process those to go on from.
-func (g *Generator) inherit(jobs []*session.Work) {
-	g.jobs.restore(jobs)
+// inherit makes the jobs of another process those to go on from, with the sources of
+// them that have ended.
+func (g *Generator) inherit(jobs []*session.Work, ended map[uint32]time.Time) {
+	g.jobs.restore(jobs, ended)
 	last := jobs[len(jobs)-1]
+	g.told, g.diff = last.Job.Template.PrevHash, last.Job.NetworkDifficulty
 	g.inherited, g.tidied = time.Now(), last.Job
 	for _, f := range jobs {
 		if f.Tip == last.Tip {
@@ -92,7 +97,7 @@ func (g *Generator) inherit(jobs []*session.Work) {
 
 // outdated tells that a template is older than the inherited work.
 func (g *Generator) outdated(t *source.Update) bool {
-	w := g.jobs.Work()
+	w := g.jobs.Work(sourceOf(t.Upstream))
 	return w != nil && t.Template.Height < w.Job.Template.Height && !g.inherited.IsZero() && time.Since(g.inherited) < outdatedTime
 }
 
@@ -106,20 +111,26 @@ const templateTime = 12 * time.Second
 func (g *Generator) AwaitTemplate(ctx context.Context) error {
 	deadline := time.NewTimer(templateTime)
 	defer deadline.Stop()
-	select {
-	case <-ctx.Done():
-		return fmt.Errorf("no node has given a template: %w", context.Cause(ctx))
-	case <-deadline.C:
-		return fmt.Errorf("no node has given a template within %v: %s", templateTime, g.trouble())
-	case t := <-g.source.Templates():
-		if err := g.learnChain(); err != nil {
-			return err
+	for {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("no node has given a template: %w", context.Cause(ctx))
+		case <-deadline.C:
+			return fmt.Errorf("no node has given a template within %v: %s", templateTime, g.trouble())
+		case t := <-g.source.Templates():
+			if t.Ended {
+				continue
+			}
+			b, outputs, err := g.buildFor(&t)
+			if err != nil {
+				return err
+			}
+			if _, err := b.Job(t.Template, 1, time.Now(), outputs); err != nil {
+				return fmt.Errorf("template of %s gives no work: %w", t.From, err)
+			}
+			g.first = &t
+			return nil
 		}
-		if _, err := g.builder.Job(t.Template, 1, time.Now(), g.outputs); err != nil {
-			return fmt.Errorf("template of %s gives no work: %w", t.From, err)
-		}
-		g.first = &t
-		return nil
 	}
 }
 
@@ -142,16 +153,19 @@ func (g *Generator) Run(ctx context.Context) error {
 		if !ok {
 			return nil
 		}
+		if t.Ended {
+			g.jobs.end(sourceOf(t.Upstream), time.Now())
+			continue
+		}
 		if g.outdated(&t) {
 			timer.Reset(time.Second)
 			continue
 		}
-		if g.builder == nil {
-			if err := g.learnChain(); err != nil {
-				return err
-			}
+		b, outputs, err := g.buildFor(&t)
+		if err != nil {
+			return err
 		}
-		if err := g.publish(&t); err != nil {
+		if err := g.publish(b, outputs, &t); err != nil {
 			g.options.Events.Say(event.Error, "Template of "+t.From+" gives no work: "+err.Error())
 			continue
 		}
@@ -186,6 +200,10 @@ func (g *Generator) await(ctx context.Context, timer *time.Timer) (t source.Upda
 			}
 		case t = <-prepared:
 		case t = <-g.source.Templates():
+		case <-g.jobs.renewals:
+			if t, ok = g.jobs.renewal(time.Now()); !ok {
+				continue
+			}
 		}
 		return t, true
 	}
@@ -203,7 +221,7 @@ func (g *Generator) interval() time.Duration {
 // long that miners would not hear of it again. Its time has gone on, where the
 // difficulty does not depend on that.
 func (g *Generator) renewed(now time.Time) (t source.Update, ok bool) {
-	w := g.jobs.Work()
+	w := g.jobs.Work(0)
 	if w == nil || now.Sub(w.Job.Created) < session.RenewAfter {
 		return t, false
 	}
@@ -233,6 +251,41 @@ func (g *Generator) nextUpdate(t *source.Update) time.Duration {
 		}
 	}
 	return wait
+}
+
+// buildFor is what the job of an update is built with. An error ends the program.
+func (g *Generator) buildFor(t *source.Update) (*work.Builder, []work.Output, error) {
+	u := t.Upstream
+	if u == nil {
+		if g.builder == nil {
+			if err := g.learnChain(); err != nil {
+				return nil, nil, err
+			}
+		}
+		return g.builder, g.outputs, nil
+	}
+	if err := g.learnNetwork(); err != nil {
+		return nil, nil, err
+	}
+	c := g.options.Config()
+	return &work.Builder{Extranonce1Len: u.Shape.Own, Extranonce2Len: u.Shape.Extranonce2, VersionMask: c.VersionMask & u.VersionMask}, nil, nil
+}
+
+// learnNetwork is learnChain for the work of other pools, where nobody is paid here: the
+// network is for names.
+func (g *Generator) learnNetwork() error {
+	if g.known {
+		return nil
+	}
+	network := address.Main
+	if a, err := address.Parse(g.options.Config().BTCAddress); err == nil {
+		network = a.Network()
+	}
+	if err := g.options.OnChain(g.source.Chain(), network); err != nil {
+		return err
+	}
+	g.network, g.known = network, true
+	return nil
 }
 
 // learnChain fixes what depends on the network: address encodings.
@@ -281,27 +334,30 @@ func (g *Generator) learnChain() error {
 const yieldTime = 2 * time.Millisecond
 
 // publish makes the template the current work and wakes the loops.
-func (g *Generator) publish(t *source.Update) error {
-	old := g.jobs.Work()
-	w, err := g.jobs.publish(g.builder, g.outputs, t.Template, time.Now(), g.options.Before)
+func (g *Generator) publish(b *work.Builder, outputs []work.Output, t *source.Update) error {
+	old := g.jobs.Work(sourceOf(t.Upstream))
+	w, err := g.jobs.publish(b, outputs, t, time.Now(), g.options.Before)
 	if err != nil {
 		return err
 	}
 	g.options.Wake(w)
 	took := time.Since(t.Received)
-	time.Sleep(yieldTime)
-
 	job := w.Job
-	if old == nil || w.Tip != old.Tip {
-		g.tipSeen = time.Now()
+	newTip := old == nil || w.Tip != old.Tip
+	if t.Upstream != nil { // another one may have told of that block already
+		newTip = g.told != job.Template.PrevHash
+	}
+	if newTip || t.Upstream == nil {
+		time.Sleep(yieldTime)
+	}
+	if newTip {
+		g.tipSeen, g.told = time.Now(), job.Template.PrevHash
 		g.options.Events.Tell(event.Event{
-			Level: event.Notice,
-			Text: fmt.Sprintf("New block: height %d, work for %d sent %s after %s answered",
-				job.Template.Height-1, job.Template.Height, took.Round(10*time.Microsecond), t.From),
-			What: NewTip{Height: job.Template.Height - 1, Hash: job.Template.PrevHash, From: t.From, Took: took},
+			Level: event.Notice, Text: newBlockText(job.Template, took, t.From),
+			What: NewTip{Height: max(job.Template.Height-1, 0), Hash: job.Template.PrevHash, From: t.From, Took: took},
 		})
 	}
-	if !g.shown {
+	if !g.shown && t.Upstream == nil {
 		g.shown = true
 		g.logCoinbase(job)
 	}
@@ -309,7 +365,8 @@ func (g *Generator) publish(t *source.Update) error {
 		g.options.Events.Say(event.Warning, fmt.Sprintf("The block of height %d has no room for %d of %d coinbase outputs: their value goes to the payout",
 			job.Template.Height, n, len(g.outputs)))
 	}
-	if old == nil || old.Job.NetworkDifficulty != job.NetworkDifficulty {
+	if g.diff != job.NetworkDifficulty {
+		g.diff = job.NetworkDifficulty
 		g.options.Events.Say(event.Warning, "Network diff set to "+networkText(job.NetworkDifficulty))
 	}
 	select {
@@ -317,6 +374,15 @@ func (g *Generator) publish(t *source.Update) error {
 	default: // there is a job to look at anyway
 	}
 	return nil
+}
+
+// newBlockText is the line about a new block, whose height another pool may not tell.
+func newBlockText(t *work.Template, took time.Duration, from string) string {
+	work := fmt.Sprintf("height %d, work for %d", t.Height-1, t.Height)
+	if t.Height == 0 {
+		work = "height unknown, work"
+	}
+	return fmt.Sprintf("New block: %s sent %s after %s answered", work, took.Round(10*time.Microsecond), from)
 }
 
 // networkText is a network difficulty with the digits people want: one decimal,

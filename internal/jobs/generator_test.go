@@ -28,7 +28,7 @@ func TestOutdatedTemplates(t *testing.T) {
 		want("no work", 849999, false)
 		id := c.at(0)
 		want("work of its own", 849999, false) // the node went back: it is followed
-		g.inherit([]*session.Work{c.Find(id)})
+		g.inherit([]*session.Work{c.Find(id)}, nil)
 		want("at once", 849999, true)
 		want("at once", 850000, false)
 		want("at once", 850001, false)
@@ -77,10 +77,10 @@ func TestSilentNodeJobIsRenewed(t *testing.T) {
 		if got := update.Template; got.PrevHash != before.PrevHash || got.Height != before.Height || time.Unix(int64(got.CurTime), 0).Before(time.Now().Add(-2*time.Second)) {
 			t.Errorf("after %v: a template of height %d, time %d, was %d, %d", tt.age, got.Height, got.CurTime, before.Height, before.CurTime)
 		}
-		if err := g.publish(&update); err != nil {
+		if err := g.publish(&c.builder, nil, &update); err != nil {
 			t.Fatal(err)
 		}
-		if w := c.Work(); w.Job.ID != id+1 || w.Tip != id {
+		if w := c.Work(0); w.Job.ID != id+1 || w.Tip != id {
 			t.Errorf("after %v: job %x of tip %x", tt.age, w.Job.ID, w.Tip)
 		}
 	}

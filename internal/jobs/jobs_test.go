@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"ckpool/source"
 	"ckpool/work"
 
 	"pgregory.net/rapid"
@@ -37,7 +38,7 @@ func (c *jobClock) at(seconds int) uint64 {
 	if err != nil {
 		c.Fatal(err)
 	}
-	w, err := c.publish(&c.builder, nil, tmpl, now, nil)
+	w, err := c.publish(&c.builder, nil, &source.Update{Template: tmpl}, now, nil)
 	if err != nil {
 		c.Fatal(err)
 	}
@@ -59,7 +60,7 @@ func (c *jobClock) want(id uint64, known bool) {
 // job, for those of an earlier one for two after the tip.
 func TestJobsAreKept(t *testing.T) {
 	c := newJobClock(t)
-	if c.Find(1) != nil || c.Work() != nil {
+	if c.Find(1) != nil || c.Work(0) != nil {
 		t.Fatal("work before the first template")
 	}
 	first := c.at(0)
@@ -73,10 +74,10 @@ func TestJobsAreKept(t *testing.T) {
 	c.want(first, false)
 	c.want(second, true)
 
-	tip := c.Work().Tip
+	tip := c.Work(0).Tip
 	c.block++
 	newTip := c.at(660)
-	if c.Work().Tip == tip || c.Find(second).Tip != tip {
+	if c.Work(0).Tip == tip || c.Find(second).Tip != tip {
 		t.Error("a new previous block is not a new tip")
 	}
 	c.want(second, true)
@@ -144,7 +145,7 @@ func TestOldestJob(t *testing.T) {
 				}
 			}
 			all = append(all, published{c.at(now), c.block, -1, -1})
-			oldest := c.Work().Oldest
+			oldest := c.Work(0).Oldest
 			for _, p := range all {
 				taken := p.end >= 0 && p.end-p.replaced <= 600 && now-p.end <= 120 || p.end < 0 && (p.replaced < 0 || now-p.replaced <= 600)
 				if taken && p.id < oldest {
@@ -156,8 +157,8 @@ func TestOldestJob(t *testing.T) {
 				if p.id < oldest {
 					continue
 				}
-				if first := c.Find(p.id).Tip; first > p.id || (first == c.Work().Tip) != (p.tip == c.block) {
-					rt.Fatalf("job %x: tip %x, the present one is %x", p.id, first, c.Work().Tip)
+				if first := c.Find(p.id).Tip; first > p.id || (first == c.Work(0).Tip) != (p.tip == c.block) {
+					rt.Fatalf("job %x: tip %x, the present one is %x", p.id, first, c.Work(0).Tip)
 				}
 			}
 		}

@@ -4,9 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"time"
 
 	"ckpool/internal/session"
 	"ckpool/internal/wire"
+	"ckpool/source"
 	"ckpool/work"
 )
 
@@ -28,7 +30,7 @@ func (e *Exporter) New(send func(record []byte) error) error {
 		if f.Job.ID <= e.last {
 			continue
 		}
-		record, err := appendJob(nil, &e.writer, f.Tip, f.Job)
+		record, err := appendJob(nil, &e.writer, f)
 		if err != nil {
 			return err
 		}
@@ -42,15 +44,24 @@ func (e *Exporter) New(send func(record []byte) error) error {
 
 // InUse is the record that tells which of the jobs written are still in use.
 func (e *Exporter) InUse() ([]byte, error) {
-	r := inUse{Version: recordVersion, Count: len(e.recent)}
+	r := inUse{Version: recordVersion, Count: len(e.recent), Ended: e.Jobs.endedSources()}
 	if r.Count > 0 {
 		r.First = e.recent[0].Job.ID
+		if last := e.recent[r.Count-1].Job.ID; last-r.First != uint64(r.Count-1) {
+			for _, w := range e.recent {
+				r.IDs = append(r.IDs, w.Job.ID)
+			}
+		}
 	}
 	return json.Marshal(r)
 }
 
 // Importer reads what an Exporter has written. The zero value is ready to use.
 type Importer struct {
+	// Judge is who has shares judged that are for the work of a source; nil: there are
+	// no other pools.
+	Judge func(number uint32) source.Judge
+
 	reader work.JobReader
 	jobs   []*session.Work
 	inUse  inUse
@@ -58,8 +69,11 @@ type Importer struct {
 
 // Job reads the record of a job.
 func (m *Importer) Job(record []byte) error {
-	tip, j, err := readJob(record, &m.reader)
-	m.jobs = append(m.jobs, &session.Work{Job: j, Tip: tip})
+	w, err := readJob(record, &m.reader)
+	if err == nil && w.Upstream != nil && m.Judge != nil {
+		w.Upstream.Judge = m.Judge(w.Upstream.Source)
+	}
+	m.jobs = append(m.jobs, w)
 	return err
 }
 
@@ -75,55 +89,101 @@ func (m *Importer) Restore(g *Generator) error {
 	if k.Count == 0 {
 		return nil
 	}
-	first := slices.IndexFunc(m.jobs, func(w *session.Work) bool { return w.Job.ID == k.First })
-	if first < 0 || first+k.Count != len(m.jobs) {
+	recent := m.jobs
+	if k.IDs != nil { // jobs between others have aged out
+		recent = slices.DeleteFunc(slices.Clone(m.jobs), func(w *session.Work) bool { return !slices.Contains(k.IDs, w.Job.ID) })
+	} else if first := slices.IndexFunc(m.jobs, func(w *session.Work) bool { return w.Job.ID == k.First }); first >= 0 {
+		recent = m.jobs[first:]
+	}
+	if len(recent) != k.Count {
 		return fmt.Errorf("%d jobs, but %d from %016x on are in use", len(m.jobs), k.Count, k.First)
 	}
-	recent := m.jobs[first:]
 	for i, f := range recent {
-		if f.Job.ID != k.First+uint64(i) {
-			return fmt.Errorf("job %016x stands where %016x should", f.Job.ID, k.First+uint64(i))
+		id := k.First + uint64(i)
+		if k.IDs != nil {
+			id = k.IDs[i]
+		}
+		if f.Job.ID != id {
+			return fmt.Errorf("job %016x stands where %016x should", f.Job.ID, id)
 		}
 	}
-	g.inherit(recent)
+	ended := map[uint32]time.Time{}
+	for number, at := range k.Ended {
+		ended[number] = time.Unix(0, at)
+	}
+	g.inherit(recent, ended)
+	if last := recent[len(recent)-1]; last.Upstream != nil { // it may be long until that pool sends something
+		return g.learnNetwork()
+	}
 	return nil
 }
 
 // jobRecord is before a job, which has a form of its own.
 type jobRecord struct {
 	tip uint64 // that the job is on
+	// upstream is nil for the pool's own jobs.
+	upstream *source.Upstream
 }
 
-func (k *jobRecord) fields(c *wire.Codec) { wire.Word(c, &k.tip) }
+func (k *jobRecord) fields(c *wire.Codec) {
+	wire.Word(c, &k.tip)
+	c.Record(k.upstreamFields)
+}
 
-// appendJob appends the record of a job that is on a tip.
-func appendJob(b []byte, w *work.JobWriter, tip uint64, j *work.Job) ([]byte, error) {
-	k, c := jobRecord{tip}, wire.Append(b)
+// upstreamFields are those of another pool's job; of others there are none.
+func (k *jobRecord) upstreamFields(c *wire.Codec) {
+	u := k.upstream
+	if c.Reading() {
+		u = new(source.Upstream)
+	}
+	if u == nil {
+		return
+	}
+	wire.Uint(c, &u.Source, &u.VersionMask)
+	c.Text(&u.JobID)
+	wire.Amount(c, &u.Difficulty)
+	wire.Int(c, &u.Shape.Own, &u.Shape.Extranonce2)
+	if c.Reading() && u.Source != 0 {
+		k.upstream = u
+		if !(u.Difficulty > 0) || u.Shape.Own < 0 || u.Shape.Own > 8 || u.Shape.Extranonce2 < 1 || u.Shape.Extranonce2 > 8 {
+			c.Fail(fmt.Errorf("a job of another pool at difficulty %g with extranonces of %d and %d bytes", u.Difficulty, u.Shape.Own, u.Shape.Extranonce2))
+		}
+	}
+}
+
+// appendJob appends the record of a job.
+func appendJob(b []byte, w *work.JobWriter, f *session.Work) ([]byte, error) {
+	k, c := jobRecord{f.Tip, f.Upstream}, wire.Append(b)
 	c.Versioned(recordVersion, k.fields)
-	return w.Append(c.Written(), j)
+	return w.Append(c.Written(), f.Job)
 }
 
-func readJob(record []byte, from *work.JobReader) (tip uint64, j *work.Job, err error) {
+func readJob(record []byte, from *work.JobReader) (*session.Work, error) {
 	var k jobRecord
 	c := wire.Read(record)
 	c.Versioned(recordVersion, k.fields)
 	if err := c.Err(); err != nil {
-		return 0, nil, fmt.Errorf("job: %w", err)
+		return nil, fmt.Errorf("job: %w", err)
 	}
-	j, err = from.Read(c.Rest())
-	return k.tip, j, err
+	j, err := from.Read(c.Rest())
+	if err == nil && j.Given() != (k.upstream != nil) {
+		err = fmt.Errorf("job %016x is of another pool, or not", j.ID)
+	}
+	return &session.Work{Job: j, Tip: k.tip, Upstream: k.upstream}, err
 }
 
 // inUse tells which jobs are in use by their ids, which count up.
 type inUse struct {
-	Version int    `json:"version"`
-	First   uint64 `json:"first"` // id
-	Count   int    `json:"count"`
+	Version int              `json:"version"`
+	First   uint64           `json:"first"` // id
+	Count   int              `json:"count"`
+	IDs     []uint64         `json:"ids,omitempty"`   // of all, where there are others between them
+	Ended   map[uint32]int64 `json:"ended,omitempty"` // sources of them that have ended, with when; unix nanoseconds
 }
 
 func readInUse(record []byte) (k inUse, err error) {
 	err = wire.ReadJSON(record, recordVersion, &k)
-	if err == nil && k.Count < 0 {
+	if err == nil && (k.Count < 0 || k.IDs != nil && len(k.IDs) != k.Count) {
 		err = fmt.Errorf("%d jobs", k.Count)
 	}
 	if err != nil {

@@ -90,7 +90,7 @@ func TestSourceWithoutTransactions(t *testing.T) {
 			from.give(t, &parts, true)
 			time.Sleep(2 * tidyAfter)
 			synctest.Wait()
-			w := g.jobs.Work()
+			w := g.jobs.Work(0)
 			if w == nil || !slices.Equal(w.Job.Branch, branch) || w.Job.Template.Height != parts.Height {
 				t.Fatalf("the work is %+v", w)
 			}

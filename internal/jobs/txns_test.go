@@ -12,6 +12,7 @@ import (
 
 	"ckpool/event"
 	"ckpool/internal/config"
+	"ckpool/source"
 	"ckpool/work"
 )
 
@@ -39,7 +40,7 @@ func TestTidy(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := g.jobs.publish(&builder, nil, tmpl, start.Add(time.Duration(n)*time.Second), nil); err != nil {
+		if _, err := g.jobs.publish(&builder, nil, &source.Update{Template: tmpl}, start.Add(time.Duration(n)*time.Second), nil); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -24,7 +24,7 @@ func (o *Operator) StatusLine(now time.Time, cycle, width int) string {
 	const clearLine = "\x1b[2K\r"
 	g := glance{PoolStatus: o.Users.Status(now, users.Sessions{}), rejected: o.Admission.Rejecting()}
 	_, g.known = o.Users.Known()
-	if w := o.Jobs.Work(); w != nil {
+	if w := o.Jobs.Newest(); w != nil {
 		g.height = w.Job.Template.Height
 	}
 	if !o.Source.Usable() {

@@ -64,7 +64,7 @@ func (o *Operator) journalReply() control.Journal {
 
 // getBest is the hash work is built on.
 func (o *Operator) getBest(context.Context, string) (string, error) {
-	if w := o.Jobs.Work(); w != nil {
+	if w := o.Jobs.Newest(); w != nil {
 		return work.FormatHash(w.Job.Template.PrevHash), nil
 	}
 	return "failed", nil

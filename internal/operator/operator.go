@@ -32,6 +32,7 @@ type Operator struct {
 	Blocks    *blocks.Blocks
 	Source    jobs.Source
 	Node      func() Node                   // that work comes from at present; nil: from none
+	Proxies   Proxies                       // that work comes from; nil: it comes from nodes
 	Journal   func() (journal.Status, bool) // false: there is none
 	Miners    *session.Miners
 	Registry  *session.Registry
@@ -80,27 +81,38 @@ func (r registrar) ask(prefix string, reply func(ctx context.Context, now time.T
 
 // about registers a question about something.
 func (r registrar) about(prefix string, reply func(ctx context.Context, q question) (any, error)) {
-	r.answer(prefix, func(ctx context.Context, args string) (string, error) {
+	r.answer(prefix, encoded(prefix, reply))
+}
+
+// encoded answers with an object.
+func encoded(prefix string, reply func(ctx context.Context, q question) (any, error)) handler {
+	return func(ctx context.Context, args string) (string, error) {
 		v, err := reply(ctx, question{prefix, args, time.Now()})
 		if err != nil {
 			return "", err
 		}
 		return control.Encode(v), nil
-	})
+	}
 }
 
 // act registers a command that does something: it is logged.
 func (r registrar) act(prefix string, h handler) {
+	r.actShowing(prefix, func(args string) string { return args }, h)
+}
+
+// actShowing is act for arguments that are not logged as they are but as show says.
+func (r registrar) actShowing(prefix string, show func(args string) string, h handler) {
 	const longest = 200 // bytes of the arguments
 	r.answer(prefix, func(ctx context.Context, args string) (string, error) {
 		reply, err := h(ctx, args)
-		line := fmt.Sprintf("Control: %s %.*q", prefix, longest, args)
+		shown := show(args)
+		line := fmt.Sprintf("Control: %s %.*q", prefix, longest, shown)
 		if args == "" {
 			line = "Control: " + prefix
 		}
 		switch {
 		case err != nil:
-			line += " failed: " + err.Error()
+			line += " failed: " + strings.ReplaceAll(err.Error(), args, shown)
 		case control.Failed(reply):
 			line += " failed: " + reply
 		}
@@ -118,7 +130,7 @@ func (o *Operator) Commands(s *control.Server, p Process) {
 		o.statistics(r)
 		o.toMiners(r)
 		o.nodes(r)
-		proxies(r)
+		o.proxies(r)
 		r.answer("{", o.sendObject(socket))
 	}
 }
@@ -126,7 +138,7 @@ func (o *Operator) Commands(s *control.Server, p Process) {
 func (o *Operator) process(r registrar, p Process) {
 	r.answer("ping", word("pong"))
 	r.answer("version", word("ckpool "+o.Version))
-	r.answer("help", word(help()))
+	r.answer("help", word(o.help()))
 	r.act("loglevel", func(_ context.Context, args string) (string, error) { return setLogLevel(p, args), nil })
 	r.act("reload", reload(p))
 	r.act("shutdown", func(context.Context, string) (string, error) {
@@ -138,9 +150,13 @@ func (o *Operator) process(r registrar, p Process) {
 	r.server.HandleFD(r.socket, "getfd", o.listener)
 }
 
-func help() string {
+func (o *Operator) help() string {
+	commands := control.PoolCommands()
+	if o.Proxies != nil {
+		commands = control.Commands()
+	}
 	var b strings.Builder
-	for _, k := range control.PoolCommands() {
+	for _, k := range commands {
 		fmt.Fprintf(&b, "%-28s %s\n", strings.TrimSpace(k.Name+" "+k.Args), k.Text)
 	}
 	return b.String()
@@ -200,37 +216,4 @@ func (o *Operator) listener(_ context.Context, n int) (*os.File, error) {
 	}
 	o.Admission.GaveSocket()
 	return files[0], nil
-}
-
-// proxies answers what only an instance with upstream pools can do.
-func proxies(r registrar) {
-	r.answer("proxyinfo", word(control.Encode(control.ProxyList{})))
-	r.about("getproxy", noProxy("id"))
-	r.about("setproxy", noProxy("id", "priority"))
-	for _, prefix := range []string{
-		"list", "sublist", "addproxy", "delproxy", "enableproxy", "disableproxy", "proxystats", "subproxystats",
-		"recruit", "dropproxy",
-	} {
-		r.answer(prefix, refuse(prefix+": this instance mines from nodes, it has no upstream pools"))
-	}
-}
-
-// noProxy looks for a proxy and finds none.
-func noProxy(keys ...string) func(context.Context, question) (any, error) {
-	return func(_ context.Context, q question) (any, error) {
-		var id int64
-		for _, key := range keys {
-			v, err := argument[int64](q, key)
-			if err != nil {
-				return nil, err
-			}
-			if key == "id" {
-				id = v
-			}
-		}
-		if sub, err := argument[int64](q, "subid"); err == nil {
-			return nil, fmt.Errorf("Failed to find proxy %d:%d", id, sub)
-		}
-		return nil, fmt.Errorf("Failed to find proxy %d", id)
-	}
 }

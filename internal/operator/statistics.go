@@ -41,9 +41,12 @@ func (o *Operator) statistics(r registrar) {
 	connector := func(context.Context, time.Time) any { return o.connectorStats() }
 	r.ask("stratifierstats", stratifier)
 	r.ask("connectorstats", connector)
-	if r.socket == connectorSocket {
+	switch {
+	case r.socket == connectorSocket:
 		r.ask("stats", connector)
-	} else {
+	case r.socket == generatorSocket && o.Proxies != nil:
+		r.ask("stats", func(context.Context, time.Time) any { return o.generatorStats() })
+	default:
 		r.ask("stats", stratifier)
 	}
 }
@@ -60,7 +63,7 @@ func (o *Operator) poolStats(ctx context.Context, now time.Time) control.PoolSta
 		AcceptedCount: st.AcceptedCount, RejectedCount: st.RejectedCount,
 		BestShare: st.BestShare, NetworkDifficulty: st.NetworkDifficulty,
 	}
-	if w := o.Jobs.Work(); w != nil {
+	if w := o.Jobs.Newest(); w != nil {
 		reply.Height, reply.Work = w.Job.Template.Height, control.At(w.Job.Created)
 	}
 	return reply
@@ -274,7 +277,7 @@ func (o *Operator) bestShares() control.BestShareList {
 
 func (o *Operator) rejects() (reply control.RejectCounts) {
 	for r, n := range o.Users.Rejects() {
-		if r := session.Reason(r); r != session.Accepted {
+		if r := session.Reason(r); r != session.Accepted && (n > 0 || !r.OfUpstream()) {
 			reply.Rejects = append(reply.Rejects, control.Count{Name: r.String(), Count: n})
 		}
 	}

@@ -59,6 +59,12 @@ type harness struct {
 
 func newHarness(t *testing.T, solo bool) *harness {
 	t.Helper()
+	return newHarnessWith(t, solo, func(*Operator) {})
+}
+
+// newHarnessWith is newHarness with what set changes of the operator.
+func newHarnessWith(t *testing.T, solo bool, set func(*Operator)) *harness {
+	t.Helper()
 	dir := t.TempDir()
 	server, err := netserver.New(netserver.Config{}, func(*netserver.Loop) netserver.Handler { return nil })
 	if err != nil {
@@ -78,6 +84,7 @@ func newHarness(t *testing.T, solo bool) *harness {
 		Registry: session.NewRegistry(4, 1), Server: server, Admission: &Admission{Server: server},
 	}
 	o.Blocks = blocks.New(blocks.Options{LogDir: dir, Network: idle{}, Jobs: o.Jobs, Users: o.Users, Limit: func(string) bool { return true }, Show: func(string) {}})
+	set(o)
 	h := &harness{o, filepath.Join(dir, "sockets")}
 	h.dir = dir
 	s := control.NewServer(dir, -1)

@@ -34,7 +34,7 @@ func (o *Operator) Summary(now time.Time) string {
 		}
 		return fmt.Sprintf("No usable node: %s %s; %s", n.URL, reason, text)
 	}
-	if w := o.Jobs.Work(); w != nil {
+	if w := o.Jobs.Newest(); w != nil {
 		text = fmt.Sprintf("Mining block %d: ", w.Job.Template.Height) + text
 	}
 	return text

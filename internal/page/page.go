@@ -78,6 +78,7 @@ func (p Page) printObject(members []member) {
 		inner, err := ParseObject(m.value)
 		row := append([]member{{"", json.RawMessage(strconv.Quote(m.key))}}, inner...)
 		switch {
+		case m.key == secret:
 		case err != nil && m.value[0] != '[', m.key == "rejects" && len(members) > 1: // of one worker
 			fmt.Fprintf(p, "%s\t%s\n", label(m.key), format(m.key, m.value))
 		case err != nil:
@@ -124,7 +125,7 @@ func (p Page) printList(m member) {
 		}
 	}
 	if len(rows) == len(list) {
-		p.printTable(m.key, rows)
+		p.printTable(m.key, unfold(rows))
 		return
 	}
 	words := make([]string, len(list))
@@ -134,16 +135,50 @@ func (p Page) printList(m member) {
 	fmt.Fprintf(p, "%s\t%s\n", m.key, strings.Join(words, " "))
 }
 
+// unfold turns rows that are lists of rows into these, each behind what is said of its
+// list. Rows of another kind stay as they are.
+func unfold(rows [][]member) [][]member {
+	var all [][]member
+	for _, row := range rows {
+		at := slices.IndexFunc(row, func(m member) bool { return bytes.HasPrefix(m.value, []byte("[{")) || string(m.value) == "[]" })
+		if at < 0 {
+			return rows
+		}
+		var list []json.RawMessage
+		if json.Unmarshal(row[at].value, &list) != nil {
+			return rows
+		}
+		for _, v := range list {
+			inner, err := ParseObject(v)
+			if err != nil {
+				return rows
+			}
+			inner = slices.DeleteFunc(inner, func(m member) bool {
+				return slices.ContainsFunc(row, func(o member) bool { return o.key == m.key })
+			})
+			all = append(all, slices.Concat(row[:at], row[at+1:], inner))
+		}
+	}
+	if len(all) == 0 {
+		return rows
+	}
+	return all
+}
+
 // timeLayout is how times are printed.
 const timeLayout = "2006-01-02 15:04:05"
 
 // windows are the averages of hash rates by key.
 var windows = map[string]string{
 	"dsps1": "1m", "dsps5": "5m", "dsps15": "15m", "dsps60": "1h", "dsps360": "6h", "dsps1440": "1d", "dsps10080": "7d",
+	"tdsps1": "1m in all", "tdsps5": "5m in all", "tdsps60": "1h in all", "tdsps1440": "1d in all",
 }
 
 // labels of members that are called otherwise on a screen.
 var labels = map[string]string{"hashrate": "H/s", "hashrate1d": "H/s 1d", "workers_list": "WORKERS"}
+
+// secret is shown to programs alone.
+const secret = "pass"
 
 // exact are numbers in text.
 var exact = []string{"work", "bestdiff", "netdiff"}

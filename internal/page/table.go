@@ -11,7 +11,7 @@ import (
 )
 
 // unseen are members that repeat others or serve programs.
-var unseen = []string{"enonce1var", "enonce1_64", "proxyid", "subproxyid", "server", "subscribed", "userid", "mindiff", "kind", "rejected_work", "since", "from_height"}
+var unseen = []string{"enonce1var", "enonce1_64", "proxyid", "subproxyid", "server", "subscribed", "userid", "mindiff", "global", secret, "kind", "rejected_work", "since", "from_height"}
 
 // wanted are the columns of a table by what is wanted first where not all of them
 // fit; others come after these.
@@ -32,7 +32,11 @@ var wanted = map[string][]string{
 	"changes":  {"time", "by", "what", "subject", "after", "before"},
 	"tokens":   {"number", "name", "expires", "revoked", "scopes", "created"},
 	"segments": {"name", "first", "last", "shares", "bytes", "whole", "damaged"},
-	"nodes":    {"url", "state", "height", "current", "latency_ms", "version"},
+	"proxies": {"id", "subid", "url", "auth", "alive", "dead", "active", "clients", "bound_clients", "maxclients", "headroom", "diff", "weight", "wanted", "part",
+		"subproxies", "priority", "disabled"},
+	"subproxies": {"subid", "auth", "alive", "clients", "maxclients", "diff", "enonce1"},
+	"proxy":      {"id", "subid", "url", "auth", "alive", "accepted_count", "rejected_count", "tdsps60", "dsps60", "latency_ms", "lastshare", "clients", "rejects", "unanswered_count"},
+	"nodes":      {"url", "state", "height", "current", "latency_ms", "version"},
 }
 
 // newest is how many a terminal is shown of lists that grow for ever.

@@ -34,7 +34,7 @@ func TestEachAnnouncementIsLater(t *testing.T) {
 		r.Tick(r.now)
 		fourth = lastJob(r.written(b))
 	}
-	if made := uint32(r.backend.Work().Job.Created.Unix()); fourth.NTime <= made+40 {
+	if made := uint32(r.backend.Work(0).Job.Created.Unix()); fourth.NTime <= made+40 {
 		t.Errorf("announced 40 s later with the time of %d s later", fourth.NTime-made)
 	}
 }

@@ -67,9 +67,10 @@ func (q request) onAuthorize() *stratum.Reject {
 	q.accept(m.ID)
 	q.welcome(greeting, options)
 	q.sendMask()
-	if q.s.is(subscribed) && (q.b.Settings().Solo || q.s.want != q.s.sent()) {
+	if q.s.is(subscribed) && (q.b.Settings().Solo || q.wanted(q.work()) != q.s.sent()) {
 		q.sendWork()
 	}
+	q.placeAgain()
 	q.g.Log.authorised(q.client, name)
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"ckpool/source"
 	"ckpool/stratum"
 	"ckpool/work"
 )
@@ -18,18 +19,42 @@ import (
 // valid while somebody holds the worker, and never names another one later.
 type WorkerID uint64
 
-// Work is the newest job, published by one atomic store. Its content never
+// Work is the newest job of a source, published by one atomic store. Its content never
 // changes; lines for miners are rendered on first use. Safe for concurrent use. A
 // Work must not be copied.
 type Work struct {
 	Job *work.Job
-	Tip uint64 // id of the first job on this previous block; equal Tip = same tip
+	// Tip is the id of the first job of the source on this previous block, or since all
+	// before were void; equal Tip = same tip.
+	Tip uint64
 	// Oldest is the id of the oldest job that Find still knows, of whatever tip.
 	// Everything that must outlive jobs (seen shares, earlier difficulties) is
 	// kept by it.
 	Oldest uint64
+	// OldestOfSource is that of the oldest job of the same source.
+	OldestOfSource uint64
+	// Upstream is what the pool that the job comes from asks of shares of it, nil where
+	// that is nobody's but ours.
+	Upstream *source.Upstream
 
 	lines atomic.Pointer[[]coinbaseLine] // immutable lists
+}
+
+// Source is the number of the source that the work comes from, 0 for the pool's own.
+func (w *Work) Source() uint32 {
+	if w.Upstream == nil {
+		return 0
+	}
+	return w.Upstream.Source
+}
+
+// most is the greatest difficulty that miners may have with the work, 0 without limit:
+// what another pool takes no share below.
+func (w *Work) most() float64 {
+	if w.Upstream == nil {
+		return 0
+	}
+	return w.Upstream.Difficulty
 }
 
 // Login is one authorize request.
@@ -82,6 +107,7 @@ type Backend struct {
 	Workers  Workers
 	Sinks    []Sink  // of every judged submit, in this order
 	Witness  Witness // of what else miners do; nil: nobody
+	Sources  Sources // where sessions get work; nil: all from source 0
 	// Block takes a candidate block (Computed.Block is true). It is called before
 	// the sinks and returns at once; submission happens elsewhere.
 	Block func(*Share)
@@ -91,10 +117,39 @@ type Backend struct {
 
 // Jobs are those that shares may come for.
 type Jobs interface {
-	// Work is the newest work, nil before the first template.
-	Work() *Work
+	// Work is the newest work of a source, nil before the first and after its end.
+	Work(from uint32) *Work
+	// Newest is the newest work of any source, nil before the first.
+	Newest() *Work
 	// Find looks the work of a job up by its id; nil: unknown or aged out.
 	Find(id uint64) *Work
+	// Renew asks for another job of what a source has at present, for a session that has
+	// had the job of an id: ids of the jobs of a session count up.
+	Renew(from uint32, after uint64)
+}
+
+// Sources says from which source sessions get work, where there are several. Its
+// methods are called on loops and return at once.
+type Sources interface {
+	// Place is the source that a newcomer gets work from; not ok: there is none for it
+	// now, and it waits.
+	Place(n *Newcomer) (from uint32, ok bool)
+	// Opened and Closed tell that a session has begun or ended to get work from a source.
+	Opened(from uint32)
+	Closed(from uint32)
+	// Full tells that a source had no extranonce1 left for a session.
+	Full(from uint32)
+}
+
+// Newcomer is a session that has no source, or one whose first login may ask for
+// another.
+type Newcomer struct {
+	Client      uint64
+	User        string // "" before the first login
+	UserAgent   string
+	Rolls       bool   // it rolls versions, or asks for it
+	VersionMask uint32 // bits that it may or would roll, if Rolls
+	Source      uint32 // that it has, 0 none
 }
 
 // Workers are whom shares are credited to.
@@ -180,4 +235,11 @@ type Info struct {
 	Worker                                    WorkerID
 	Listener                                  int
 	Best                                      float64
+
+	// Where there are several sources.
+	Source          uint32 // that it gets work from, 0 none
+	Extranonce2Len  int
+	TakesExtranonce bool   // it understands mining.set_extranonce
+	Rolls           bool   // it was told that it may roll versions
+	VersionMask     uint32 // which bits
 }

@@ -3,6 +3,7 @@ package session
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -28,6 +29,10 @@ func (q request) onConfigure() *stratum.Reject {
 	if len(params) > 1 && json.Unmarshal(params[1], &options) != nil {
 		return &rejectParams
 	}
+	// Whether a miner may roll depends on where it gets work from.
+	if slices.Contains(extensions, "version-rolling") && !q.place(q.agents.get(q.s.agent), true, maskOf(options["version-rolling.mask"])) && q.waits() {
+		return nil
+	}
 	var answer []string
 	for _, extension := range extensions {
 		key, _ := json.Marshal(extension)
@@ -44,7 +49,9 @@ func (q request) onConfigure() *stratum.Reject {
 				q.s.floor = q.clamp(d)
 				q.s.want = max(q.s.want, q.s.floor)
 			}
-		case "subscribe-extranonce", "info":
+		case "subscribe-extranonce":
+			q.takeExtranonce()
+		case "info":
 		default:
 			granted = false
 		}
@@ -56,20 +63,19 @@ func (q request) onConfigure() *stratum.Reject {
 	return nil
 }
 
+// takeExtranonce notes that the miner understands mining.set_extranonce, where it may
+// get one.
+func (c client) takeExtranonce() {
+	if c.b.Sources != nil {
+		c.s.flags |= takesExtranonce
+	}
+}
+
 // grantMask intersects the miner's mask with ours. Nothing in common is a
 // refusal.
 func (q request) grantMask(raw json.RawMessage) bool {
-	theirs := uint64(0xffffffff)
-	var text string
-	if json.Unmarshal(raw, &text) == nil {
-		v, err := strconv.ParseUint(strings.TrimPrefix(strings.ToLower(text), "0x"), 16, 32)
-		if err != nil {
-			return false
-		}
-		theirs = v
-	}
-	mask := q.poolMask() & uint32(theirs)
-	if mask == 0 {
+	mask := q.poolMask() & maskOf(raw)
+	if mask == 0 || q.b.Sources != nil && q.s.source == 0 { // it has waited for too long
 		return false
 	}
 	old := q.s.mask
@@ -82,6 +88,19 @@ func (q request) grantMask(raw json.RawMessage) bool {
 	return true
 }
 
+// maskOf is the mask that a miner asks for: without one all bits, of one that is none no bit.
+func maskOf(raw json.RawMessage) uint32 {
+	var text string
+	if json.Unmarshal(raw, &text) != nil {
+		return 0xffffffff
+	}
+	v, err := strconv.ParseUint(strings.TrimPrefix(strings.ToLower(text), "0x"), 16, 32)
+	if err != nil {
+		return 0
+	}
+	return uint32(v)
+}
+
 // keepOldMask keeps bits the miner may have used before accepted for a while.
 func (c client) keepOldMask(old, mask uint32) {
 	if old&^mask != 0 {
@@ -90,7 +109,7 @@ func (c client) keepOldMask(old, mask uint32) {
 }
 
 func (c client) poolMask() uint32 {
-	if w := c.b.Jobs.Work(); w != nil {
+	if w := c.work(); w != nil {
 		return w.Job.Mask
 	}
 	return c.b.Settings().VersionMask

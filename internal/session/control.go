@@ -45,7 +45,7 @@ func (c client) info(now float64) Info {
 	r.decay(now)
 	return Info{
 		ID: c.s.client, Extranonce1: hex.EncodeToString(c.s.extranonce1Bytes()),
-		Difficulty: c.s.want, Best: c.s.best,
+		Difficulty: c.wanted(c.work()), Best: c.s.best,
 		DSPS1: float64(r.average[0]), DSPS5: float64(r.average[1]), DSPS60: float64(r.average[2]),
 		DSPS1440: float64(r.average[3]), DSPS10080: float64(r.average[4]),
 		LastShare: c.at(float64(c.s.lastShare)), Start: c.at(float64(c.s.start)),
@@ -54,6 +54,9 @@ func (c client) info(now float64) Info {
 		Idle:      max(c.s.lastShare, c.s.start).since(now) > idleTime,
 		UserAgent: c.agents.get(c.s.agent), WorkerName: l.name, Worker: l.worker,
 		Listener: int(c.s.listener),
+
+		Source: c.s.source, Extranonce2Len: c.extranonce2Len(), TakesExtranonce: c.s.is(takesExtranonce),
+		Rolls: c.s.is(configured) && c.s.mask != 0, VersionMask: c.s.mask,
 	}
 }
 

@@ -19,6 +19,7 @@ var (
 	rejectParamsArray   = stratum.Reject{Code: stratum.Other, Text: "Params not array"}
 	rejectParams        = stratum.Reject{Code: stratum.Other, Text: "Invalid params"}
 	rejectUserAgent     = stratum.Reject{Code: stratum.Other, Text: "Only allowed user agents may subscribe"}
+	rejectNoPlace       = stratum.Reject{Code: stratum.Other, Text: "No pool upstream has room for another miner"}
 	rejectFull          = stratum.Reject{Code: stratum.Other, Text: "Pool full of clients"}
 	rejectLinks         = stratum.Reject{Code: stratum.Other, Text: "Links between pools are not accepted here"}
 )
@@ -89,6 +90,7 @@ func (q request) call(method, arg []byte) *stratum.Reject {
 	case "mining.suggest_target":
 		return q.onSuggest(arg, parseTarget)
 	case "mining.extranonce.subscribe":
+		q.takeExtranonce()
 		q.accept(m.ID)
 	case "mining.get_transactions":
 		return q.onGetTransactions(arg)

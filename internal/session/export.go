@@ -48,12 +48,18 @@ func (e Exporter) Registry(b []byte, now time.Time, ending map[uint64]bool) []by
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	ended := make([]uint32, 0, len(ending)) // rows of those whose connections end and that may be resumed
+	var leaving []uint32                    // rows of those whose connections end, of several sources
 	for id := range ending {
-		if row := r.entries.row(id); row != 0 && r.entry(row).until == 0 && r.entry(row).name != 0 {
+		switch row := r.entries.row(id); {
+		case row == 0 || r.entry(row).until != 0:
+		case r.entry(row).space != 0:
+			leaving = append(leaving, row)
+		case r.entry(row).name != 0:
 			ended = append(ended, row)
 		}
 	}
 	k := registryRecord{
+		hint: r.hint, spaces: r.spaceRecords(leaving),
 		clients: r.clients.Load(), length: uint8(r.length), next: r.next,
 		closed: make([]closedRecord, 0, r.closed.n+r.shareless.n+len(ended)),
 	}
@@ -106,6 +112,9 @@ func (e *Exporter) Session(h *Handler, slot netserver.Slot, c *wire.Codec) {
 		}
 	}
 	k.logins = e.logins
+	if s.source != 0 {
+		k.former, k.unjudged = h.former[slot], h.unjudged.records(s.client)
+	}
 	c.Versioned(sessionVersion, k.fields)
 }
 
@@ -150,7 +159,11 @@ func (r *Registry) restore(id uint64, e entryRecord) {
 		}
 	}
 	row := r.entries.use(id, e.entry)
-	r.used[e.extranonce1] = struct{}{}
+	if e.space == 0 {
+		r.used[e.extranonce1] = struct{}{}
+	} else {
+		r.spaces[e.space].adopt(e.extranonce1, owner{session: id})
+	}
 	if until != 0 {
 		r.close(row, until)
 	}

@@ -2,10 +2,12 @@ package session
 
 import (
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"ckpool/difficulty"
 	"ckpool/internal/netserver"
+	"ckpool/source"
 	"ckpool/stratum"
 	"ckpool/work"
 )
@@ -28,9 +30,11 @@ type Transport interface {
 type Group struct {
 	registry *Registry
 	loops    int
-	seen     []*seen   // by loop; behind them those of loops that another process had
-	epoch    time.Time // when the clock of all sessions was 1 s; set by the first handler
-	Log      *Log      // of lines about miners, nil: none; set before serving
+	handlers []*Handler                     // by loop; before serving
+	moved    atomic.Pointer[map[uint64]int] // loops of unjudged shares of another process, by number; nil: none, immutable
+	seen     []*seen                        // by loop; behind them those of loops that another process had
+	epoch    time.Time                      // when the clock of all sessions was 1 s; set by the first handler
+	Log      *Log                           // of lines about miners, nil: none; set before serving
 	// closeClient closes a client wherever it is; set before serving.
 	closeClient func(client uint64, why netserver.Reason)
 }
@@ -103,9 +107,18 @@ type Handler struct {
 	minimums  map[netserver.Slot]minimums
 	undecided undecidedLogins
 
+	// Where there are several sources.
+	former   map[netserver.Slot][]former // extranonce1 values, the oldest first
+	moves    map[netserver.Slot]uint32   // that wait for a later job of a source
+	heldTurn int                         // how many of heldList are to be tried
+	unjudged unjudgedShares
+	verdicts verdicts // on them, from other goroutines
+	// takeVerdicts is collectVerdicts, made once.
+	takeVerdicts func()
+
 	work     *Work // being or having been broadcast
 	cursor   netserver.Slot
-	walking  bool
+	left     netserver.Slot   // slots that the broadcast is still to look at
 	dueList  []netserver.Slot // marked as due, for Step
 	heldList []netserver.Slot // with lines in held, in the order they came, for Step
 	ticking  tickWalk
@@ -115,6 +128,7 @@ type Handler struct {
 	msg       stratum.Message
 	submit    stratum.Submit
 	share     Share
+	found     source.Found
 	attempt   Login
 	witnessed Event
 	line      []byte   // under way
@@ -145,10 +159,22 @@ func NewHandler(t Transport, b Backend, g *Group) *Handler {
 		minimums:  map[netserver.Slot]minimums{},
 		undecided: newUndecidedLogins(),
 
+		former:   map[netserver.Slot][]former{},
+		moves:    map[netserver.Slot]uint32{},
+		unjudged: newUnjudgedShares(),
+
 		out:     make([]byte, 0, 4096),
 		scratch: make([]byte, 0, 512),
 	}
 	h.seen = g.seen[h.loop]
+	h.takeVerdicts = h.collectVerdicts
+	for h.loop >= len(g.handlers) {
+		g.handlers = append(g.handlers, nil)
+	}
+	g.handlers[h.loop] = h
+	if b.Sources != nil {
+		g.registry.follow(b.Jobs)
+	}
 	return h
 }
 
@@ -177,7 +203,7 @@ func (h *Handler) Open(slot netserver.Slot, _ netip.AddrPort, listener int) {
 	s := h.session(slot)
 	*s = session{
 		client: h.g.registry.nextClient(), listener: uint8(listener),
-		start: moment(now), lastSent: moment(now), limit: uint32(work.CoinbaseLimit("")),
+		start: moment(now), lastSent: moment(now), limit: uint16(work.CoinbaseLimit("")),
 	}
 	c := h.client(slot)
 	set := c.listener()
@@ -202,8 +228,17 @@ func (c client) listener() *ListenerSettings {
 func (c client) limits() difficulty.Limits {
 	set := c.listener()
 	l := difficulty.Limits{Min: set.MinDiff, Max: set.MaxDiff, Floor: max(c.s.floor, c.minimum())}
-	if w := c.b.Jobs.Work(); w != nil {
+	if w := c.work(); w != nil {
 		l.Network = w.Job.NetworkDifficulty
+	}
+	return l
+}
+
+// vardiffLimits are limits for a difficulty that nobody has asked for.
+func (c client) vardiffLimits() difficulty.Limits {
+	l := c.limits()
+	if w := c.work(); w != nil && w.most() > 0 && (l.Max == 0 || l.Max > w.most()) {
+		l.Max = w.most()
 	}
 	return l
 }
@@ -219,7 +254,9 @@ func (h *Handler) Closed(slot netserver.Slot, why netserver.Reason) {
 	if c.b.Witness != nil && s.login != 0 {
 		c.b.Witness.Left(c.event(c.logins.get(s.login).worker), why.String())
 	}
-	c.detach()
+	if !c.leave() {
+		c.detach()
+	}
 	h.agents.release(s.agent)
 	if s.id != 0 {
 		h.g.registry.release(s.id, s.client, s.lastShare != 0, h.t.Now())
@@ -227,6 +264,11 @@ func (h *Handler) Closed(slot netserver.Slot, why netserver.Reason) {
 	delete(h.byID, s.client)
 	delete(h.held, slot)
 	delete(h.minimums, slot)
+	delete(h.former, slot)
+	delete(h.moves, slot)
+	if s.id != 0 && s.source != 0 {
+		h.b.Sources.Closed(s.source)
+	}
 	h.undecided.forget(slot)
 	c.forgetEarlier()
 	*s = session{}
@@ -269,7 +311,11 @@ func (h *Handler) Line(slot netserver.Slot, line []byte) {
 	if s.client == 0 {
 		return
 	}
-	if h.b.Jobs.Work() == nil {
+	if h.b.Jobs.Newest() == nil {
+		h.hold(slot, s, line)
+		return
+	}
+	if s.is(holding) && h.b.Sources != nil { // until there is a place for it
 		h.hold(slot, s, line)
 		return
 	}
@@ -283,8 +329,8 @@ func (h *Handler) Line(slot netserver.Slot, line []byte) {
 	h.request(slot).dispatch(line)
 }
 
-// hold keeps lines until there is work: a reply to subscribe without work
-// makes miners give up on the pool.
+// hold keeps lines until there is work, and room where it comes from: a reply to
+// subscribe without work makes miners give up on the pool.
 func (h *Handler) hold(slot netserver.Slot, s *session, line []byte) {
 	held := h.held[slot]
 	if len(held)+len(line) > maxHeld {

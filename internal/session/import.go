@@ -2,6 +2,7 @@ package session
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -109,6 +110,22 @@ func (m *Importer) Registry(record []byte) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.next = k.next
+	if len(k.spaces) == 0 {
+		return nil
+	}
+	if r.jobs == nil {
+		return errors.New("registry of sessions: they get work from other pools")
+	}
+	r.hint = k.hint
+	for _, p := range k.spaces {
+		n := r.space(p.source, int(p.own))
+		if n == 0 {
+			return fmt.Errorf("registry of sessions: %d sources", len(k.spaces))
+		}
+		for _, o := range p.rest {
+			r.spaces[n].adopt(o.number, owner{o.session, true, o.until})
+		}
+	}
 	return nil
 }
 
@@ -136,6 +153,14 @@ func (m *Importer) Session(h *Handler, slot netserver.Slot, c *wire.Codec) error
 	if err == nil {
 		err = k.check()
 	}
+	if err == nil {
+		switch several := h.b.Sources != nil; {
+		case s.source != 0 && !several:
+			err = errors.New("it gets work from another pool")
+		case s.source == 0 && several && s.id != 0:
+			err = errors.New("it gets no work from another pool")
+		}
+	}
 	if err != nil {
 		*s = session{}
 		return fmt.Errorf("session: %w", err)
@@ -152,6 +177,7 @@ func (m *Importer) Session(h *Handler, slot netserver.Slot, c *wire.Codec) error
 	}
 	if k.owned {
 		k.own.client, k.own.loops = s.client, k.own.loops|1<<(h.loop%64)
+		k.own.space = m.Group.registry.spaceAt(s.source, int(s.extranonce1Len))
 		m.Group.registry.restore(s.id, k.own)
 	}
 	if len(k.earlier) > 0 {
@@ -164,6 +190,13 @@ func (m *Importer) Session(h *Handler, slot netserver.Slot, c *wire.Codec) error
 	}
 	for _, l := range k.logins {
 		m.login(h.client(slot), l)
+	}
+	if len(k.former) > 0 {
+		h.former[slot] = k.former
+		s.flags |= hasFormer
+	}
+	for i := range k.unjudged {
+		h.client(slot).adopt(&k.unjudged[i])
 	}
 	return nil
 }
@@ -192,7 +225,8 @@ func (m *Importer) login(c client, l loginRecord) {
 // Resume makes the loop go on with the present work: it goes to the miners
 // that do not have it.
 func (h *Handler) Resume() {
-	if h.work = h.b.Jobs.Work(); h.work != nil {
-		h.cursor, h.walking = 0, true
+	h.resumeSources()
+	if h.work = h.b.Jobs.Newest(); h.work != nil {
+		h.cursor, h.left = 0, h.top
 	}
 }

@@ -71,9 +71,10 @@ func (w *Work) appendLine(b []byte, m *work.Miner, a announcement) []byte {
 		return b
 	}
 	to := stratum.Recipient{Suffix: a.suffix, Clean: a.clean}
-	var head, payee [160]byte
+	var end [work.MaxPad]byte
+	var payee [160]byte
 	if a.suffix > 0 {
-		to.Coinb1 = j.AppendHead(head[:0], m, a.suffix)
+		to.Coinb1 = j.AppendHeadEnd(end[:0], m, a.suffix)
 	}
 	to.Payee = j.AppendPayee(payee[:0], m)
 	if a.later > 0 {

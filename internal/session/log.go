@@ -226,11 +226,11 @@ func (l *Log) link(c client, method []byte) {
 	}
 }
 
-// difficulty is for before the wanted difficulty replaces the present one.
-func (l *Log) difficulty(c client) {
+// difficulty is for before another difficulty replaces the present one.
+func (l *Log) difficulty(c client, to float64) {
 	if l.pass(lineDifficulty, c.t.Now()) {
 		l.printf(lineDifficulty, "Client %d %v worker %s difficulty changed from %g to %g",
-			c.s.client, from(c), word(c.logins.get(c.s.login).name), c.s.sent(), c.s.want)
+			c.s.client, from(c), word(c.logins.get(c.s.login).name), c.s.sent(), to)
 	}
 }
 

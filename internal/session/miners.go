@@ -132,6 +132,11 @@ func (m *Miners) post(do func(h *Handler)) {
 	}
 }
 
+// Move brings clients to other sources, without waiting.
+func (m *Miners) Move(list []Move) {
+	m.post(func(h *Handler) { h.Move(list) })
+}
+
 // Send writes a line, its LF included, to one client.
 func (m *Miners) Send(ctx context.Context, client uint64, line []byte) (int, error) {
 	return m.do(ctx, func(h *Handler, done Done) { h.Send(client, line, done) })

@@ -322,7 +322,7 @@ func TestReadSessionV1(t *testing.T) {
 	m := Importer{Group: r.group, Listeners: []int{3, 4}}
 	v1 := records.V1(t, "session")
 	records.Earlier(t, v1, sessionVersion, newRecord)
-	v2 := records.Check(t, records.Of(t, "v2", "session"), sessionVersion, newRecord)
+	v2 := records.Earlier(t, records.Of(t, "v2", "session"), sessionVersion, newRecord)
 	if v2.logins[0].minimum != 4 || v2.logins[1].minimum != 0 { // which v1 has not
 		t.Errorf("%+v", v2.logins)
 	}
@@ -386,11 +386,45 @@ func TestAveragesOfALaterRelease(t *testing.T) {
 }
 
 func TestReadRegistryV1(t *testing.T) {
-	k := records.Check(t, records.V1(t, "registry"), registryVersion, (*registryRecord).fields)
-	if want := (registryRecord{99, 4, 0x1122334455, []closedRecord{{0xaa, entryRecord{
+	k := records.Earlier(t, records.V1(t, "registry"), registryVersion, (*registryRecord).fields)
+	if want := (registryRecord{clients: 99, length: 4, next: 0x1122334455, closed: []closedRecord{{0xaa, entryRecord{
 		entry{extranonce1: 0xbb, name: 0xcc, loops: 3, until: 1795327700, job: 7, suffix: 2}, earlier{{4, 7, 10.25, 1}},
 	}}}}); !reflect.DeepEqual(*k, want) {
 		t.Errorf("%+v, want %+v", *k, want)
+	}
+}
+
+// The form with what sessions have of several sources.
+func TestReadSessionV3(t *testing.T) {
+	v3 := records.Of(t, "v3", "session")
+	k := records.Check(t, v3, sessionVersion, newRecord)
+	if k.source != 7 || k.extranonce2Len != 4 || len(k.former) != 1 || len(k.unjudged) != 1 {
+		t.Fatalf("%+v", k)
+	}
+	if want := (former{5, MakeExtranonce([]byte{0xab, 0xcd}), 6, 0x6b02867d00000001}); k.former[0] != want {
+		t.Errorf("%+v", k.former)
+	}
+	if want := (unjudgedRecord{
+		number: 1<<48 | 99, since: 201, id: []byte(`"x"`), worker: "bob.rig2", job: 0x6b02867d00000002, time: 1795327613e9,
+		extranonce1: MakeExtranonce([]byte{1, 2}), extranonce2: MakeExtranonce([]byte{3, 4, 5, 6}), mask: 0x1fffe000, variant: 3,
+		ntime: 0x6b02867d, nonce: 8, version: 0x20002000, difficulty: 8, stale: true,
+	}); !reflect.DeepEqual(k.unjudged[0], want) {
+		t.Errorf("%+v", k.unjudged)
+	}
+	r := newRig(t, nil)
+	m := Importer{Group: r.group, Listeners: []int{0}}
+	if err := m.Session(r.Handler, 5, wire.Read(v3)); err == nil || !strings.Contains(err.Error(), "another pool") {
+		t.Errorf("a pool with nodes takes a proxy's session: %v", err)
+	}
+	if err := m.Registry(records.Of(t, "v2", "registry")); err == nil || !strings.Contains(err.Error(), "other pools") {
+		t.Errorf("a pool with nodes takes a proxy's registry: %v", err)
+	}
+}
+
+func TestReadRegistryV2(t *testing.T) {
+	k := records.Check(t, records.Of(t, "v2", "registry"), registryVersion, (*registryRecord).fields)
+	if want := []spaceRecord{{7, 2, []restingRecord{{0x0102, 0xaa, 9}}}, {8, 0, nil}}; !reflect.DeepEqual(k.spaces, want) || k.hint != 77 || len(k.closed) != 1 {
+		t.Errorf("%+v", k)
 	}
 }
 
@@ -407,25 +441,30 @@ func TestReadSeenV1(t *testing.T) {
 
 func FuzzReadSession(f *testing.F) {
 	f.Add(records.V1(f, "session"))
+	f.Add(records.Of(f, "v3", "session"))
 	f.Add([]byte{2})
 	f.Fuzz(func(t *testing.T, in []byte) {
-		r := newRig(t, nil)
-		m := Importer{Group: r.group, Listeners: []int{0}}
-		if m.Session(r.Handler, 0, wire.Read(in)) != nil {
-			return
+		proxy, _ := newProxy(t, nil)
+		for _, r := range []*rig{newRig(t, nil), proxy} {
+			m := Importer{Group: r.group, Listeners: []int{0}}
+			if m.Session(r.Handler, 0, wire.Read(in)) != nil {
+				continue
+			}
+			r.Resume()
+			r.Step()
+			r.Tick(r.now)
+			r.send(0, `{"id":1,"method":"mining.submit","params":["bob.rig1","6b02867d00000000","0000000000000000","6b02867d","00000000"]}`)
+			r.disconnect(0)
 		}
-		r.Resume()
-		r.Step()
-		r.Tick(r.now)
-		r.send(0, `{"id":1,"method":"mining.submit","params":["bob.rig1","6b02867d00000000","0000000000000000","6b02867d","00000000"]}`)
-		r.disconnect(0)
 	})
 }
 
 func FuzzReadRegistry(f *testing.F) {
 	f.Add(records.V1(f, "registry"))
+	f.Add(records.Of(f, "v2", "registry"))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		m := Importer{Group: NewGroup(NewRegistry(4, 1), 1, nil)}
+		m.Group.registry.follow(&backend{})
 		if m.Registry(in) == nil {
 			m.Group.registry.Sweep(time.Unix(1795327613, 0))
 		}

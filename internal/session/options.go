@@ -190,9 +190,10 @@ const changePause = 10
 // changeNow brings a wanted difficulty to the miner at once, or, when the last
 // change is too recent, with a later tick.
 func (c client) changeNow() {
+	w := c.work()
 	switch {
-	case !c.s.is(subscribed|authorised) || c.s.want == c.s.sent():
-	case c.mayChange(c.seconds(), c.b.Jobs.Work()):
+	case !c.s.is(subscribed|authorised) || c.wanted(w) == c.s.sent():
+	case c.mayChange(c.seconds(), w):
 		c.sendWork()
 	default:
 		c.s.flags |= deferred

@@ -20,6 +20,8 @@ const (
 	WorkerMismatch
 	Unauthorized
 	NotSubscribed
+	Refused    // by the pool above
+	Unanswered // by the pool above
 
 	Reasons = iota // how many there are
 )
@@ -44,6 +46,8 @@ var reasons = [Reasons]struct {
 	WorkerMismatch: {stratum.Reject{Code: stratum.Unauthorized, Text: "Worker mismatch"}, notLogged, "worker mismatch"},
 	Unauthorized:   {stratum.Reject{Code: stratum.Unauthorized, Text: "Unauthorized worker"}, notLogged, "unauthorized worker"},
 	NotSubscribed:  {stratum.Reject{Code: stratum.NotSubscribed, Text: "Not subscribed"}, notLogged, "not subscribed"},
+	Refused:        {stratum.Reject{Code: stratum.Other, Text: "Refused upstream"}, 7, "refused upstream"},
+	Unanswered:     {stratum.Reject{Code: stratum.Other, Text: "No answer from upstream"}, 8, "unanswered upstream"},
 }
 
 // String is the reason's name in statistics.
@@ -63,8 +67,11 @@ func ReasonNamed(name string) (r Reason, ok bool) {
 // submit that is no share: it is neither logged nor counted as one.
 func (r Reason) Logged() (errn int, ok bool) { return reasons[r].errn, reasons[r].errn != notLogged }
 
+// OfUpstream tells that only another pool gives the reason, whose work it is.
+func (r Reason) OfUpstream() bool { return r == Refused || r == Unanswered }
+
 // Reject is what miners are told, nil for an accepted share. Of a malformed
-// submit they are told more: see Share.Reject.
+// submit and of one that another pool refused they are told more: see Share.Reject.
 func (r Reason) Reject() *stratum.Reject {
 	if r == Accepted {
 		return nil
@@ -74,7 +81,7 @@ func (r Reason) Reject() *stratum.Reject {
 
 // Reject is what the miner is told, nil for an accepted share.
 func (s *Share) Reject() *stratum.Reject {
-	if s.Reason == Malformed {
+	if s.Reason == Malformed || s.Reason == Refused && s.Format != nil {
 		return s.Format
 	}
 	return s.Reason.Reject()

@@ -28,6 +28,8 @@ func TestReasons(t *testing.T) {
 		{WorkerMismatch, 24, "Worker mismatch", -1, "worker mismatch"},
 		{Unauthorized, 24, "Unauthorized worker", -1, "unauthorized worker"},
 		{NotSubscribed, 25, "Not subscribed", -1, "not subscribed"},
+		{Refused, 20, "Refused upstream", 7, "refused upstream"},
+		{Unanswered, 20, "No answer from upstream", 8, "unanswered upstream"},
 	} {
 		told := c.reason.Reject()
 		if (told == nil) != (c.text == "") || told != nil && *told != (stratum.Reject{Code: c.code, Text: c.text}) {
@@ -38,6 +40,9 @@ func TestReasons(t *testing.T) {
 		}
 		if r, ok := ReasonNamed(c.name); r != c.reason || !ok || r.String() != c.name {
 			t.Errorf("%q is the name of %v", c.name, r)
+		}
+		if of := c.reason == Refused || c.reason == Unanswered; c.reason.OfUpstream() != of {
+			t.Errorf("%v is of another pool: %v", c.reason, !of)
 		}
 		seen[c.reason] = true
 	}

@@ -3,6 +3,8 @@ package session
 import (
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 
 	"ckpool/internal/wire"
 )
@@ -24,13 +26,21 @@ type record struct {
 	agent   string
 	held    []byte
 	logins  []loginRecord
+
+	// Of a session that gets work from one of several sources.
+	former   []former
+	unjudged []unjudgedRecord
 }
 
 // fields has those of a kind together: the pool stands still for as long as its
 // sessions take to write and read, and one call is faster than several.
 func (k *record) fields(c *wire.Codec) {
 	wire.Word(c, &k.client, &k.id, &k.loops, &k.job, &k.tip)
-	wire.Uint(c, &k.mask, &k.sentMask, &k.oldMask, &k.later, &k.accepted, &k.rejected, &k.limit)
+	later, limit := uint32(k.later), uint32(k.limit)
+	wire.Uint(c, &k.mask, &k.sentMask, &k.oldMask, &later, &k.accepted, &k.rejected, &limit)
+	if c.Reading() {
+		k.later, k.limit = uint16(min(later, math.MaxUint16)), uint16(min(limit, math.MaxUint16))
+	}
 	moved := uint16(k.flags&^notMoved | k.also)
 	if wire.Uint(c, &k.newNames, &moved); c.Reading() {
 		k.flags = flags(moved) &^ notMoved
@@ -59,6 +69,67 @@ func (k *record) fields(c *wire.Codec) {
 	c.Text(&k.agent)
 	c.Bytes(&k.held)
 	wire.List(c, &k.logins, (*loginRecord).fields)
+	c.Record(k.sourceFields)
+}
+
+// sourceFields are those of a session that gets work from one of several sources; of
+// others there are none.
+func (k *record) sourceFields(c *wire.Codec) {
+	if !c.Reading() && k.source == 0 {
+		return
+	}
+	wire.Uint(c, &k.session.source)
+	wire.Uint(c, &k.extranonce2Len)
+	wire.List(c, &k.former, (*former).fields)
+	wire.List(c, &k.unjudged, (*unjudgedRecord).fields)
+}
+
+func (f *former) fields(c *wire.Codec) {
+	wire.Uint(c, &f.source)
+	f.extranonce1.fields(c)
+	wire.Uint(c, &f.extranonce2Len)
+	wire.Word(c, &f.job)
+}
+
+func (e *Extranonce) fields(c *wire.Codec) {
+	b := e.Bytes()
+	if c.Bytes(&b); c.Reading() {
+		if len(b) > len(e.bytes) {
+			c.Fail(fmt.Errorf("an extranonce of %d bytes", len(b)))
+		}
+		*e = MakeExtranonce(b)
+	}
+}
+
+// unjudgedRecord is what is moved of a share that another pool has still to judge: what
+// it is computed from again, and what is known of it.
+type unjudgedRecord struct {
+	number                   uint64
+	since                    moment
+	id                       []byte // of the message
+	worker                   string // as the miner spelt it
+	job                      uint64
+	time                     int64 // unix nanoseconds
+	extranonce1, extranonce2 Extranonce
+	mask                     uint32
+	variant                  uint8
+	ntime, nonce, version    uint32
+	difficulty               float64
+	stale                    bool
+}
+
+func (k *unjudgedRecord) fields(c *wire.Codec) {
+	wire.Word(c, &k.number, &k.job)
+	wire.Amount(c, &k.since)
+	c.Bytes(&k.id)
+	c.Text(&k.worker)
+	wire.Int(c, &k.time)
+	k.extranonce1.fields(c)
+	k.extranonce2.fields(c)
+	wire.Uint(c, &k.mask, &k.ntime, &k.nonce, &k.version)
+	wire.Uint(c, &k.variant)
+	wire.Amount(c, &k.difficulty)
+	c.Bool(&k.stale)
 }
 
 // measurement is the vardiff's own record.
@@ -81,8 +152,10 @@ func (k *record) check() error {
 	switch {
 	case k.client == 0:
 		return errors.New("no client id")
-	case k.is(subscribed) && (k.id == 0 || k.extranonce1Len == 0), k.owned && k.id == 0:
+	case k.is(subscribed) && (k.id == 0 || k.extranonce1Len == 0 && k.source == 0), k.owned && k.id == 0:
 		return errors.New("a subscription without id or extranonce1")
+	case k.extranonce2Len > 8 || slices.ContainsFunc(k.former, func(f former) bool { return f.extranonce2Len > 8 }):
+		return errors.New("an extranonce2 of more than 8 bytes")
 	case k.is(authorised) && len(k.logins) == 0:
 		return errors.New("an authorisation without worker")
 	case len(k.held) > 0 && k.held[len(k.held)-1] != '\n':
@@ -133,7 +206,30 @@ type registryRecord struct {
 	length  uint8
 	next    uint64
 	closed  []closedRecord
+
+	// Where there are several sources.
+	hint   uint64
+	spaces []spaceRecord
 }
+
+// spaceRecord is what is moved of a space beside what open sessions have of it.
+type spaceRecord struct {
+	source uint32
+	own    uint8
+	rest   []restingRecord // in the order in which they rest
+}
+
+type restingRecord struct{ number, session, until uint64 }
+
+func (k *spaceRecord) fields(c *wire.Codec) {
+	wire.Uint(c, &k.source)
+	if wire.Uint(c, &k.own); k.own > 8 || k.source == 0 {
+		c.Fail(fmt.Errorf("extranonce1 of %d bytes at source %d", k.own, k.source))
+	}
+	wire.List(c, &k.rest, (*restingRecord).fields)
+}
+
+func (k *restingRecord) fields(c *wire.Codec) { wire.Word(c, &k.number, &k.session, &k.until) }
 
 type closedRecord struct {
 	id uint64
@@ -145,6 +241,16 @@ func (k *registryRecord) fields(c *wire.Codec) {
 	wire.Uint(c, &k.length)
 	wire.Word(c, &k.next)
 	wire.List(c, &k.closed, (*closedRecord).fields)
+	c.Record(k.sourceFields)
+}
+
+// sourceFields are those of a registry of several sources; of others there are none.
+func (k *registryRecord) sourceFields(c *wire.Codec) {
+	if !c.Reading() && len(k.spaces) == 0 {
+		return
+	}
+	wire.Word(c, &k.hint)
+	wire.List(c, &k.spaces, (*spaceRecord).fields)
 }
 
 func (k *closedRecord) fields(c *wire.Codec) {

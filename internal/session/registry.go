@@ -25,6 +25,12 @@ type Registry struct {
 	entries table[uint64, entry] // guarded by mu; by session id
 	earlier map[uint64]earlier   // guarded by mu; difficulties, by the ids of the few sessions that have any
 
+	// Where there are several sources. Guarded by mu.
+	jobs   Jobs
+	spaces []*space          // of extranonce1, by number from 1 on; nil: not in use
+	places map[uint32]uint16 // numbers of spaces, by source
+	hint   uint64            // what the next session is to have, wherever it is
+
 	// Closed sessions; guarded by mu. Those without any share cost their miners
 	// nothing to make and nothing to lose.
 	closed, shareless queue
@@ -55,6 +61,7 @@ type entry struct {
 	before, after uint32 // rows in its queue, 0 none
 	suffix        uint8  // how often job was announced again
 	shares        bool   // a connection of it had one
+	space         uint16 // that extranonce1 is of, 0: used
 }
 
 // expired: it was closed too long ago to be resumed.
@@ -69,6 +76,8 @@ func NewRegistry(length int, first uint64) *Registry {
 		used:   map[uint64]struct{}{},
 
 		earlier: map[uint64]earlier{},
+
+		spaces: []*space{nil}, places: map[uint32]uint16{}, hint: randomUint64(),
 	}
 	r.clients.Store(first - 1)
 	return r
@@ -102,15 +111,18 @@ func (r *Registry) subscribe(client uint64, loop int) (id, extranonce1 uint64, o
 			break
 		}
 	}
-	for id == 0 {
-		id = randomUint64()
-		if r.entries.find(id) != nil {
-			id = 0
-		}
-	}
+	id = r.newID()
 	r.used[extranonce1] = struct{}{}
 	r.entries.use(id, entry{extranonce1: extranonce1, client: client, loops: 1 << (loop % 64)})
 	return id, extranonce1, true
+}
+
+// newID is a session id that nobody has. The caller holds mu.
+func (r *Registry) newID() (id uint64) {
+	for id == 0 || r.entries.find(id) != nil {
+		id = randomUint64()
+	}
+	return id
 }
 
 // evict gives up the closed session that was closed first, one without a share
@@ -133,7 +145,11 @@ func (r *Registry) entry(row uint32) *entry { return &r.entries.at(row).value }
 func (r *Registry) forget(row uint32) {
 	e := r.entry(row)
 	r.reopen(e)
-	delete(r.used, e.extranonce1)
+	if e.space == 0 {
+		delete(r.used, e.extranonce1)
+	} else {
+		r.leave(e, r.entries.at(row).key)
+	}
 	delete(r.earlier, r.entries.at(row).key)
 	r.entries.release(row)
 }
@@ -191,7 +207,7 @@ func (r *Registry) resume(id, job uint64, now time.Time) (e entry, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	k := r.entries.find(id)
-	if k == nil || k.name == 0 || k.expired(now) || r.full(id) || k.job == job && k.suffix == maxSuffix {
+	if k == nil || k.name == 0 || k.space != 0 || k.expired(now) || r.full(id) || k.job == job && k.suffix == maxSuffix {
 		return entry{}, false
 	}
 	return *k, true
@@ -233,10 +249,10 @@ func (r *Registry) claim(id uint64, name string, client uint64, loop int) (loops
 	return e.loops, from, true
 }
 
-// announce is the next suffix of a job that is announced again in session id. It
-// counts over all connections of the session, so that no two announcements are
+// announce is the next suffix, up to most, of a job that is announced again in session
+// id. It counts over all connections of the session, so that no two announcements are
 // the same work. ok is false when there is none left.
-func (r *Registry) announce(id, job uint64) (suffix uint8, ok bool) {
+func (r *Registry) announce(id, job uint64, most uint8) (suffix uint8, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	e := r.entries.find(id)
@@ -246,7 +262,7 @@ func (r *Registry) announce(id, job uint64) (suffix uint8, ok bool) {
 	if e.job != job {
 		e.job, e.suffix = job, 0
 	}
-	if e.suffix == maxSuffix {
+	if e.suffix >= most {
 		return 0, false
 	}
 	e.suffix++
@@ -279,7 +295,7 @@ func (r *Registry) forgetEarlier(id, client uint64) {
 }
 
 // release ends client's ownership: an authorised session is kept for a while, any
-// other is forgotten. shares tells whether the client had any.
+// other, and one of several sources, is forgotten. shares tells whether the client had any.
 func (r *Registry) release(id, client uint64, shares bool, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -292,7 +308,7 @@ func (r *Registry) release(id, client uint64, shares bool, now time.Time) {
 		return
 	}
 	e.shares = e.shares || shares
-	if e.name == 0 {
+	if e.name == 0 || e.space != 0 {
 		r.forget(row)
 		return
 	}
@@ -313,6 +329,7 @@ func (r *Registry) Sweep(now time.Time) (resumable int) {
 			}
 		}
 	}
+	r.dropSpaces()
 	return r.closed.n + r.shareless.n
 }
 

@@ -309,7 +309,9 @@ func (b *backend) oldest(newest uint64) uint64 {
 }
 
 func (b *backend) Settings() *Settings                        { return b.set }
-func (b *backend) Work() *Work                                { return b.work }
+func (b *backend) Work(uint32) *Work                          { return b.work }
+func (b *backend) Newest() *Work                              { return b.work }
+func (b *backend) Renew(uint32, uint64)                       {}
 func (b *backend) Find(id uint64) *Work                       { return b.jobs[id] }
 func (b *backend) Flush(int)                                  {}
 func (b *backend) Notice(_, text string)                      { b.notices = append(b.notices, text) }

@@ -26,7 +26,7 @@ func (r *Registry) Save(now time.Time, keep func(Saved)) {
 			r.letOthers()
 		}
 		e := r.entries.find(id)
-		if e == nil || e.name == 0 {
+		if e == nil || e.name == 0 || e.space != 0 {
 			continue
 		}
 		s := Saved{ID: id, Extranonce1: e.extranonce1, Worker: e.name, Until: int64(e.until)}

@@ -87,12 +87,17 @@ func (s *seen) follow(w *Work) {
 }
 
 // forget is for a caller that holds mu, at any time and any number of times.
-// All shares of earlier tips go at once, those of a tip by halves.
+// All shares of earlier tips go at once, those of a tip by halves. Where there are
+// several sources w is the newest work of them; each has a tip of its own, and all go
+// by halves.
 func (s *seen) forget(w *Work) {
-	if s.next <= w.Tip {
-		s.reset(w.Tip)
+	tip := w.Tip
+	if w.Upstream != nil {
+		tip = 0
+	} else if s.next <= tip {
+		s.reset(tip)
 	}
-	if s.next <= max(w.Tip, w.Oldest) {
+	if s.next <= max(tip, w.Oldest) {
 		s.rotate(w.Job.ID + 1)
 	}
 }

@@ -63,7 +63,8 @@ type late struct {
 	work *Work
 }
 
-func (b late) Work() *Work { return b.work }
+func (b late) Work(uint32) *Work { return b.work }
+func (b late) Newest() *Work     { return b.work }
 
 // The loop a session was on before may be ahead by a tip and remember its shares
 // no more: they are not credited again.

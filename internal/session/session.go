@@ -25,16 +25,18 @@ type session struct {
 	job uint64 // id of the job last sent, 0 none
 	tip uint64 // its tip
 
-	later                   uint32 // seconds added to the job's time when last sent
+	source                  uint32 // that it gets work from
 	mask, sentMask, oldMask uint32
 	accepted, rejected      uint32 // shares
 	login, agent            uint32 // indexes of the handler's tables, 0 none
-	limit                   uint32 // of a coinbase without witness, in bytes
+	limit                   uint16 // of a coinbase without witness, in bytes
+	later                   uint16 // seconds added to the job's time when last sent
 	newNames                uint16
 	refusals                uint16 // logins refused since one was accepted, or a share
 	badLines                uint8
 	extranonce1             [8]byte
 	extranonce1Len          uint8
+	extranonce2Len          uint8 // where there are several sources
 	listener                uint8
 	invalid                 uint8 // steps of the invalid share ladder taken
 	flags                   flags
@@ -58,12 +60,14 @@ const (
 	flooded    // more shares than wanted by far: the difficulty goes up at once
 	resumed    // has its extranonce1 from an earlier connection, and no work yet
 	maskSent
-	holding    // has lines held until there is work
-	hasEarlier // difficulties, in the handler
-	due        // Step is to send the job again
-	hasMinimum // difficulty, in the handler
+	holding         // has lines held until there is work
+	hasEarlier      // difficulties, in the handler
+	due             // Step is to send the job again
+	hasMinimum      // difficulty, in the handler
+	hasFormer       // extranonce1 values, in the handler
+	takesExtranonce // asked for mining.set_extranonce, which only other sources need
 
-	notMoved = hasEarlier | due | hasMinimum
+	notMoved = hasEarlier | due | hasMinimum | hasFormer
 )
 
 func (s *session) is(f flags) bool { return s.flags&f == f }

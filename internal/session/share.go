@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"ckpool/source"
 	"ckpool/stratum"
 	"ckpool/work"
 )
@@ -24,6 +25,8 @@ type Share struct {
 
 	Job     *work.Job // nil: unknown job id
 	Current *work.Job // the newest job at that time
+	// Upstream is what the pool asks whose work it is for; nil: it is judged here alone.
+	Upstream *source.Upstream
 
 	// Of the miner.
 	Limit       int    // the largest coinbase it takes, in bytes
@@ -43,8 +46,10 @@ type Share struct {
 	Difficulty float64 // what the share was judged by
 	Credit     float64 // 0 when rejected, or accepted below its job's difficulty
 	Reason     Reason
-	Format     *stratum.Reject // of a Malformed submit: what is wrong with it
-	Best       Best            // what it improved; set by the sink that counts
+	Format     *stratum.Reject     // of a Malformed submit: what is wrong with it; of a Refused one: what that pool says
+	WentUp     bool                // the pool above was to judge it
+	Above      source.VerdictState // what that says, if it WentUp
+	Best       Best                // what it improved; set by the sink that counts
 }
 
 // Miner is what of the miner is in the coinbase. It aliases s.

@@ -17,7 +17,7 @@ func (q request) onSubmit() *stratum.Reject {
 		Limit: int(q.s.limit), Payout: q.payout(), Extranonce1: MakeExtranonce(q.s.extranonce1Bytes()),
 	}
 	now := q.seconds()
-	sh.Format = sub.Parse(q.msg.Params, q.b.Settings().Extranonce2Len, q.scratch[:0])
+	sh.Format = q.parseSubmit(sub)
 	sh.Variant, sh.NTime, sh.Nonce = sub.Suffix, sub.NTime, sub.Nonce
 	sh.Extranonce2 = MakeExtranonce(sub.Extranonce2[:sub.Extranonce2Len])
 	login := q.findLogin(sub.Worker)
@@ -47,24 +47,47 @@ func (q request) onSubmit() *stratum.Reject {
 	if sh.Computed.Block {
 		q.b.Block(sh)
 	}
+	if sh.goesUp() && q.sendUp(sh, login) {
+		return nil // answered with what the pool above says
+	}
+	q.answer(sh, q.msg.ID, now)
+	return nil
+}
+
+// answer counts a judged submit, the one of a message with an id, and tells the miner.
+func (q request) answer(sh *Share, id []byte, now float64) {
 	q.account(sh, now)
 	if r := sh.Reject(); r != nil {
-		q.reject(q.msg.ID, r)
+		q.reject(id, r)
 	} else {
-		q.accept(q.msg.ID)
+		q.accept(id)
 	}
-	if sh.Reason != NotSubscribed {
+	if sh.Reason != NotSubscribed && sh.Reason != Unanswered { // for which the miner can do nothing
 		q.ladder(sh.Reason != Accepted)
 	}
 	if sh.Reason == Accepted {
 		q.retarget(sh, now)
 	}
-	return nil
+}
+
+// parseSubmit reads a submit, also one of a former source, whose extranonce2 may have
+// another length.
+func (q request) parseSubmit(sub *stratum.Submit) *stratum.Reject {
+	r := sub.Parse(q.msg.Params, q.extranonce2Len(), q.scratch[:0])
+	if r == nil || !q.s.is(hasFormer) {
+		return r
+	}
+	for _, f := range q.former[q.slot] {
+		if f.extranonce2Len != q.s.extranonce2Len && sub.Parse(q.msg.Params, int(f.extranonce2Len), q.scratch[:0]) == nil {
+			return nil
+		}
+	}
+	return sub.Parse(q.msg.Params, q.extranonce2Len(), q.scratch[:0])
 }
 
 // judge computes the share and fills in the verdict.
 func (q request) judge(sh *Share, sub *stratum.Submit, now float64) {
-	w := q.b.Jobs.Work()
+	w := q.work()
 	sh.Difficulty = q.s.sent()
 	found, bits := q.hash(sh, sub, w, now)
 	if found == nil {
@@ -74,8 +97,9 @@ func (q request) judge(sh *Share, sub *stratum.Submit, now float64) {
 	job := found.Job
 	accept, credit := q.difficultyOfJob(sub.JobID, sub.Suffix, now)
 	sh.Difficulty = credit
+	stale := q.stale(found, w)
 	switch {
-	case found.Tip != w.Tip:
+	case stale && found.Upstream == nil:
 		sh.Reason = Stale
 	case sub.NTime < job.NTimeMin || sub.NTime > job.NTimeMax:
 		sh.Reason = NTimeRange
@@ -84,15 +108,33 @@ func (q request) judge(sh *Share, sub *stratum.Submit, now float64) {
 	case !difficulty.Meets(&sh.Computed.Hash, accept) && !sh.Computed.Block:
 		sh.Reason = AboveTarget
 	default:
+		if found.Upstream != nil { // of what sources there are, seen shares follow the newest
+			w = q.b.Jobs.Newest()
+		}
 		if sh.Reason = q.repeated(sh, w); sh.Reason == Accepted && difficulty.Meets(&sh.Computed.Hash, credit) {
 			sh.Credit = credit
 		}
+		if stale && sh.Reason == Accepted {
+			sh.Reason, sh.Credit = Stale, 0
+		}
 	}
+}
+
+// stale tells that a job is not of the present tip of its source, where w is the newest
+// work of the client's.
+func (c client) stale(found, w *Work) bool {
+	if found.Source() != c.s.source {
+		w = c.b.Jobs.Work(found.Source())
+	}
+	return w == nil || found.Tip != w.Tip
 }
 
 // hash computes the share on its job, which is nil where there is none to compute it
 // on. bits are those of the version that the miner sent.
 func (q request) hash(sh *Share, sub *stratum.Submit, w *Work, now float64) (found *Work, bits uint32) {
+	if w == nil { // its source has ended
+		w = q.b.Jobs.Newest()
+	}
 	sh.Current = w.Job
 	if !sub.JobIDBad {
 		found = q.b.Jobs.Find(sub.JobID)
@@ -102,12 +144,15 @@ func (q request) hash(sh *Share, sub *stratum.Submit, w *Work, now float64) (fou
 	if found == nil || q.s.sent() == 0 || q.b.Settings().Solo && sh.Payout == nil {
 		return nil, 0
 	}
+	if found.Upstream != nil && !q.asSent(sh, found) {
+		return nil, 0
+	}
 	job := found.Job
 	mask := q.jobMask(job.Mask)
 	if now < float64(q.s.maskUntil) {
 		mask |= q.s.oldMask & job.Mask
 	}
-	sh.Job, sh.Mask, sh.Version = job, mask, job.Version
+	sh.Job, sh.Upstream, sh.Mask, sh.Version = job, found.Upstream, mask, job.Version
 	if sub.HasVersionBits {
 		bits = sub.VersionBits
 		sh.Version = rolled(job.Version, mask, bits)
@@ -118,13 +163,25 @@ func (q request) hash(sh *Share, sub *stratum.Submit, w *Work, now float64) (fou
 	return found, bits
 }
 
+// asSent gives the share the extranonce1 that the miner had when it was sent the job;
+// false where it cannot have been sent it.
+func (q request) asSent(sh *Share, w *Work) bool {
+	if q.s.is(hasFormer) {
+		if f := q.formerOf(w); f != nil {
+			sh.Extranonce1 = f.extranonce1
+			return int(sh.Extranonce2.length) == int(f.extranonce2Len)
+		}
+	}
+	return w.Source() == q.s.source && int(sh.Extranonce2.length) == int(q.s.extranonce2Len)
+}
+
 // lookForBlock takes the block that a share may be which is judged later: a block
 // waits for nobody.
 func (q request) lookForBlock(sh *Share, sub *stratum.Submit) {
 	if sh.Format != nil {
 		return
 	}
-	if q.hash(sh, sub, q.b.Jobs.Work(), q.seconds()); sh.Computed.Block {
+	if q.hash(sh, sub, q.work(), q.seconds()); sh.Computed.Block {
 		q.b.Block(sh)
 	}
 }
@@ -179,7 +236,7 @@ func (q request) account(sh *Share, now float64) {
 
 // retarget lets vardiff look at an accepted share.
 func (q request) retarget(sh *Share, now float64) {
-	d := q.s.vardiff.Share(now, sh.Credit, q.s.sent(), q.limits())
+	d := q.s.vardiff.Share(now, sh.Credit, q.s.sent(), q.vardiffLimits())
 	if d.Difficulty <= 0 {
 		return
 	}
@@ -198,6 +255,9 @@ const (
 	ladderResend    = 60
 	ladderReconnect = 120
 	ladderDrop      = 180
+	// ladderUpstream is how much later it is where another pool judges: one that refuses
+	// everything is given up before its miners are.
+	ladderUpstream = 60
 )
 
 // ladder follows continuous bad shares: new work, then client.reconnect, then a
@@ -212,7 +272,11 @@ func (c client) ladder(bad bool) {
 		c.s.firstInvalid = moment(now)
 		return
 	}
-	switch past := c.s.firstInvalid.since(now); {
+	past := c.s.firstInvalid.since(now)
+	if c.s.source != 0 {
+		past -= ladderUpstream
+	}
+	switch {
 	case past > ladderDrop && c.s.invalid < 3:
 		c.s.invalid = 3
 		c.messageIfShown("Disconnecting for continuous invalid shares")

@@ -32,7 +32,19 @@ func (q request) onSubscribe() *stratum.Reject {
 			q.g.Log.notSubscribed(q.client, agent, &rejectUserAgent)
 			return nil
 		}
-		if !q.newSession(resume) {
+		if q.b.Sources != nil {
+			if !q.enter(agent) {
+				if !q.waits() {
+					q.reject(m.ID, &rejectNoPlace)
+					q.g.Log.notSubscribed(q.client, agent, &rejectNoPlace)
+				}
+				return nil
+			}
+			q.s.loops = 1 << (q.loop % 64)
+			if q.s.login != 0 {
+				q.own(q.s.id, q.logins.get(q.s.login).name)
+			}
+		} else if !q.newSession(resume) {
 			q.reject(m.ID, &rejectFull)
 			q.g.Log.notSubscribed(q.client, agent, &rejectFull)
 			return nil
@@ -40,11 +52,11 @@ func (q request) onSubscribe() *stratum.Reject {
 		if agent != "" {
 			q.s.agent = q.agents.use(agent, agent)
 		}
-		q.s.limit = uint32(work.CoinbaseLimit(agent))
+		q.s.limit = uint16(work.CoinbaseLimit(agent))
 		q.s.flags |= subscribed
 	}
 	q.write(stratum.AppendSubscribeResult(q.out[:0], m.ID,
-		formatID(q.s.id), hex.EncodeToString(q.s.extranonce1Bytes()), q.b.Settings().Extranonce2Len))
+		formatID(q.s.id), hex.EncodeToString(q.s.extranonce1Bytes()), q.extranonce2Len()))
 	if !q.b.Settings().Solo || q.s.is(authorised) {
 		q.sendWork()
 	}
@@ -109,7 +121,7 @@ func (q request) newSession(resume string) bool {
 
 // presentJob is the id of the newest job, 0 before the first.
 func (c client) presentJob() uint64 {
-	if w := c.b.Jobs.Work(); w != nil {
+	if w := c.work(); w != nil {
 		return w.Job.ID
 	}
 	return 0

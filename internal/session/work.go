@@ -1,8 +1,10 @@
 package session
 
 import (
+	"math"
 	"time"
 
+	"ckpool/difficulty"
 	"ckpool/internal/netserver"
 	"ckpool/stratum"
 	"ckpool/work"
@@ -24,11 +26,11 @@ const RenewAfter = maxSuffix / 2 * changePause * time.Second
 // fresh wire id and with a later time: much firmware ignores an id it knows, and
 // begins anew with every other, which would find the same shares again.
 func (c client) sendWork() {
-	w := c.b.Jobs.Work()
+	w := c.work()
 	if w == nil {
 		return
 	}
-	suffix, later, again := uint8(0), uint32(0), false
+	suffix, later, again := uint8(0), uint16(0), false
 	if c.s.job == w.Job.ID {
 		again = true
 	} else if c.s.is(resumed) { // it had this job on its last connection
@@ -38,7 +40,7 @@ func (c client) sendWork() {
 	}
 	if again {
 		var ok bool
-		if suffix, ok = c.g.registry.announce(c.s.id, w.Job.ID); !ok {
+		if suffix, ok = c.g.registry.announce(c.s.id, w.Job.ID, uint8(w.Job.Variants()-1)); !ok {
 			c.s.job = w.Job.ID // no announcement of it is left: the next job brings what is new
 			return
 		}
@@ -60,24 +62,24 @@ func (c client) sendWork() {
 	if clean {
 		tag = tagClean
 	}
-	difficulty := c.s.sent()
-	change := c.s.want != difficulty && (difficulty == 0 || c.mayChange(now, w))
+	difficulty, wanted := c.s.sent(), c.wanted(w)
+	change := wanted != difficulty && (difficulty == 0 || c.mayChange(now, w))
 	if change {
-		difficulty = c.s.want
+		difficulty = wanted
 	}
 	if change || dropped&tagDifficulty != 0 {
 		tag |= tagDifficulty
 		out = stratum.AppendSetDifficulty(out, difficulty)
 	}
 	if change {
-		c.changed(w, suffix, now)
+		c.changed(w, wanted, suffix, now)
 	}
 	m := c.miner()
 	switch {
 	case len(out) == 0 && suffix == 0 && m.Payout == nil:
 		c.t.WriteWork(c.slot, w.shared(m.Limit, clean), tag)
 	default:
-		out = w.appendLine(out, &m, announcement{suffix, later, clean})
+		out = w.appendLine(out, &m, announcement{suffix, uint32(later), clean})
 		c.t.WriteWork(c.slot, out, tag)
 		c.out = out[:0]
 	}
@@ -87,34 +89,50 @@ func (c client) sendWork() {
 
 // laterTime is how many seconds after the job's time it is announced again:
 // more than have passed, and than the last time.
-func (c client) laterTime(j *work.Job) uint32 {
+func (c client) laterTime(j *work.Job) uint16 {
 	passed := uint32(max(c.t.Now().Sub(j.Created)/time.Second, 0))
-	return min(max(passed+1, c.s.later+1), j.NTimeMax-j.Template.CurTime)
+	later := min(max(passed+1, uint32(c.s.later)+1), j.NTimeMax-j.Template.CurTime)
+	return uint16(min(later, math.MaxUint16))
+}
+
+// work is the newest of the client's source, nil where that has none.
+func (c client) work() *Work { return c.b.Jobs.Work(c.s.source) }
+
+// wanted is the difficulty that the miner is to have with work: what it shall have, as
+// far as its shares would go up to the pool that the work is of.
+func (c client) wanted(w *Work) float64 {
+	if w == nil || w.Upstream == nil {
+		return c.s.want
+	}
+	return difficulty.Limits{Max: w.most()}.Clamp(c.s.want)
 }
 
 // mayChange keeps changes of a difficulty apart. Out of a flood of shares it
-// goes up at once. While as many changes as can be remembered are still needed
-// there is no further one.
+// goes up at once, and down from where shares are lost. While as many changes as can be
+// remembered are still needed there is no further one.
 func (c client) mayChange(now float64, w *Work) bool {
-	if c.s.is(hasEarlier) && c.earlier[c.slot].full(w.Oldest) {
+	if w == nil || c.s.is(hasEarlier) && c.earlier[c.slot].full(w.Oldest) {
 		return false
+	}
+	if most := w.most(); most > 0 && c.s.sent() > most {
+		return true
 	}
 	return c.s.lastChange == 0 || c.s.lastChange.since(now) >= changePause || c.s.is(flooded)
 }
 
-// changed notes that the wanted difficulty goes out with the newest job.
-func (c client) changed(w *Work, suffix uint8, now float64) {
+// changed notes that another difficulty goes out with the newest job.
+func (c client) changed(w *Work, to float64, suffix uint8, now float64) {
 	if c.s.sent() != 0 {
-		c.g.Log.difficulty(c)
+		c.g.Log.difficulty(c, to)
 		c.s.vardiff.Changed(now)
 		if c.s.is(authorised) {
 			c.s.lastChange = moment(now)
 			if c.b.Witness != nil {
-				c.b.Witness.Difficulty(c.event(c.logins.get(c.s.login).worker), c.s.want, w.Job.ID)
+				c.b.Witness.Difficulty(c.event(c.logins.get(c.s.login).worker), to, w.Job.ID)
 			}
 		}
 	}
-	c.record(change{c.s.want, w.Job.ID, moment(now), suffix}, w.Oldest)
+	c.record(change{to, w.Job.ID, moment(now), suffix}, w.Oldest)
 	c.s.flags &^= deferred | flooded
 }
 
@@ -140,15 +158,19 @@ func (c client) receives() bool {
 // clients. New work comes first, then lines that waited for a verdict or for work,
 // and then the job again to those that were sent nothing for long.
 func (h *Handler) Step() (more bool) {
-	w := h.b.Jobs.Work()
+	w := h.b.Jobs.Newest()
 	switch {
 	case w != nil && h.stepWork(w):
+	case h.unjudged.decided.len() > 0:
+		h.stepVerdicts()
 	case w != nil && len(h.undecided.decided) > 0:
 		h.stepDecided()
-	case w != nil && len(h.heldList) > 0:
+	case w != nil && len(h.heldList) > 0 && (h.b.Sources == nil || h.heldTurn > 0):
 		h.stepHeld()
 	case w != nil && len(h.dueList) > 0:
 		h.stepDue()
+	case h.unjudged.due:
+		h.stepExpire()
 	case len(h.walks) > 0:
 		h.stepWalks()
 	case h.ticking.underway:
@@ -159,25 +181,40 @@ func (h *Handler) Step() (more bool) {
 	return true
 }
 
-// stepWork brings new work to the next clients; it is false when all have it.
+// stepWork brings new work to the next clients; it is false when all have what is new
+// of their sources. Work that comes meanwhile is brought to all from there on: with
+// many sources it may always do.
 func (h *Handler) stepWork(w *Work) bool {
 	if w != h.work {
 		h.g.follow(h.loop, w)
-		h.work, h.cursor, h.walking = w, 0, true
+		h.work, h.left = w, h.top
+		h.heldTurn = len(h.heldList)
 	}
-	if !h.walking {
+	if h.left == 0 {
 		return false
 	}
-	end := min(h.cursor+workPart, h.top)
-	for n := 0; n < stepSize && h.cursor < end; h.cursor++ {
+	n := 0
+	for looked := 0; n < stepSize && looked < workPart && h.left > 0; looked++ {
+		if h.cursor >= h.top {
+			h.cursor = 0
+		}
 		c := h.client(h.cursor)
+		h.cursor++
+		h.left--
+		if to, waits := h.moves[c.slot]; waits {
+			c.move(to)
+		}
 		if c.s.client == 0 || c.s.job == w.Job.ID || !c.receives() {
 			continue
+		}
+		if c.s.source != w.Source() {
+			if own := c.work(); own == nil || own.Job.ID == c.s.job {
+				continue
+			}
 		}
 		c.sendWork()
 		n++
 	}
-	h.walking = h.cursor < h.top
 	return true
 }
 
@@ -208,6 +245,7 @@ func (h *Handler) stepHeld() {
 		size += h.releaseHeld(h.heldList[n])
 		n++
 	}
+	h.heldTurn = max(h.heldTurn-n, 0)
 	if h.heldList = h.heldList[n:]; len(h.heldList) == 0 {
 		h.heldList = nil
 	}
@@ -229,6 +267,10 @@ func (h *Handler) releaseHeld(slot netserver.Slot) int {
 		}
 		q.dispatch(lines[:n])
 		lines = lines[n+1:]
+		if q.s.is(holding) && q.s.client == client { // it still has no place
+			h.held[slot] = append(h.held[slot], lines...)
+			break
+		}
 	}
 	return size
 }
@@ -242,12 +284,16 @@ type tickWalk struct {
 
 // Tick implements netserver.Handler: time limits, the idle rule, silence. Step
 // does it, unless it has not done with the tick before.
-func (h *Handler) Tick(time.Time) { h.ticking.underway = true }
+func (h *Handler) Tick(time.Time) {
+	h.ticking.underway = true
+	h.heldTurn = len(h.heldList)
+	h.unjudged.due = h.unjudged.order.len() > 0
+}
 
 func (h *Handler) stepTick() {
 	set := h.b.Settings()
 	now := h.seconds()
-	haveWork := h.b.Jobs.Work() != nil
+	haveWork := h.b.Jobs.Newest() != nil
 	t := &h.ticking
 	for end := min(t.next+walkPart, h.top); t.next < end; t.next++ {
 		s := h.session(t.next)
@@ -260,7 +306,7 @@ func (h *Handler) stepTick() {
 				t.idle++
 			}
 			h.client(t.next).tickAuthorised(set, now)
-		case s.is(holding) || !haveWork: // waiting for work is not being unauthorised
+		case !haveWork || s.is(holding) && h.b.Sources == nil: // waiting for work is not being unauthorised
 			s.start = moment(now)
 		case s.start.since(now) > set.UnauthTimeout.Seconds():
 			h.t.Close(t.next, netserver.UnauthorizedTimeout)
@@ -281,19 +327,22 @@ func (c client) tickAuthorised(set *Settings, now float64) {
 	if quiet > idleTime && now-c.s.rates.last >= idleTime {
 		c.s.rates.decay(now)
 	}
-	w := c.b.Jobs.Work()
+	w := c.work()
 	if c.s.is(hasEarlier) && c.s.sent() != 0 && w != nil && c.s.present.job < w.Oldest {
 		c.forgetEarlier()
 		c.g.registry.forgetEarlier(c.s.id, c.s.client)
 	}
+	if c.s.is(hasFormer) {
+		c.forgetFormer()
+	}
 	if !c.receives() {
 		return
 	}
-	if d := c.s.vardiff.Idle(now, c.s.sent(), c.limits()); d.Difficulty > 0 {
+	if d := c.s.vardiff.Idle(now, c.s.sent(), c.vardiffLimits()); d.Difficulty > 0 {
 		c.s.want = d.Difficulty
 		c.s.flags |= deferred
 	}
-	if c.s.want != c.s.sent() && c.s.is(deferred) && c.mayChange(now, w) || c.s.lastSent.since(now) >= silence {
+	if c.wanted(w) != c.s.sent() && c.s.is(deferred) && c.mayChange(now, w) || c.s.lastSent.since(now) >= silence {
 		c.mark()
 	}
 }

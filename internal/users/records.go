@@ -269,10 +269,17 @@ func (r *roundCounts) fields(c *wire.Codec) {
 	wire.Int(c, &r.acceptedCount, &r.rejectedCount)
 }
 
-// rejectFields passes counts by reason, of which later releases may have more.
+// rejectFields passes counts by reason, of which later releases may have more. Those
+// behind the first release's are left out at the end where they are 0.
 func rejectFields(c *wire.Codec, counts *[session.Reasons]int64) {
 	c.Record(func(c *wire.Codec) {
-		for reason := session.Accepted + 1; reason < session.Reasons; reason++ {
+		last := session.NotSubscribed
+		for reason := last + 1; reason < session.Reasons; reason++ {
+			if c.Reading() || counts[reason] != 0 {
+				last = reason
+			}
+		}
+		for reason := session.Accepted + 1; reason <= last; reason++ {
 			wire.Int(c, &counts[reason])
 		}
 	})

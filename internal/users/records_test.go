@@ -313,6 +313,36 @@ func TestReadCountsV1(t *testing.T) {
 	}
 }
 
+// What another pool has refused and not answered stands behind the reasons of the first
+// release, where there is any of it.
+func TestReadCountsV2(t *testing.T) {
+	records.Check(t, records.Of(t, "v2", "counts"), countsVersion, func(k *counts, c *wire.Codec) {
+		if c.Reading() {
+			*k = *newCounts()
+		}
+		k.fields(c)
+	})
+	k, err := readCounts(records.Of(t, "v2", "counts"))
+	if err != nil || k.rejects != [session.Reasons]int64{0, 100, 101, 102, 103, 104, 105, 106, 107, 108, 109, 110, 111} {
+		t.Errorf("%v, %v", k.rejects, err)
+	}
+	s := New(Config{Loops: 1}, start)
+	v2 := records.Of(t, "v2", "users")
+	if err := s.ImportUsers(v2); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.ExportUsers(true, func(again []byte) error {
+		records.Same(t, again, v2)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	w := s.directory.worker("1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2.rig1")
+	if w == nil || w.rejects == nil || *w.rejects != (rejects{[session.Reasons]int64{0, 101, 102, 103, 104, 105, 106, 107, 108, 109, 110, 111, 112}, session.Refused, 14e9}) {
+		t.Errorf("%+v", w.rejects)
+	}
+}
+
 func FuzzReadUsers(f *testing.F) {
 	f.Add(records.V1(f, "users"))
 	f.Add([]byte{1, 3})

@@ -8,8 +8,8 @@ import (
 )
 
 // Event is what happened on a connection: one of Notify, Difficulty,
-// VersionMask, Extranonce, Reconnect, Message and Closed, and from a Group also
-// Active and Failed.
+// VersionMask, Extranonce, Reconnect, Message and Closed, from a Keeper also
+// Failed, and from a Group Active as well.
 type Event interface{ event() }
 
 // Notify is a job, with all that was in force when it came.
@@ -25,6 +25,11 @@ type Notify struct {
 // Client.Submit.
 func (n *Notify) Submit(ctx context.Context, s Share) (*stratum.Reject, error) {
 	return n.client.Submit(ctx, n.JobID, s)
+}
+
+// Send sends a share of the job over the connection it came from; see Client.Send.
+func (n *Notify) Send(s Share, verdict func(Verdict)) error {
+	return n.client.Send(n.JobID, s, verdict)
 }
 
 // Difficulty is a mining.set_difficulty: it counts for the jobs that follow. Many
@@ -56,10 +61,10 @@ type Active struct {
 	Client   *Client
 }
 
-// Failed tells that an endpoint of a Group could not be connected to, or was
-// lost, and after what time it is tried again.
+// Failed tells that an endpoint of a Group, or that of a Keeper, could not be connected
+// to, or was lost, and after what time it is tried again.
 type Failed struct {
-	Endpoint int
+	Endpoint int // index in a Group
 	Err      error
 	Retry    time.Duration
 }

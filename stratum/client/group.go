@@ -69,8 +69,18 @@ func (g *Group) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	for i := range g.endpoints {
-		l := link{group: g, index: i, endpoint: g.endpoints[i]}
-		links.Go(func() { l.run(ctx) })
+		k := NewKeeper(g.endpoints[i], g.opts, func(c *Client, e Event) error {
+			if f, ok := e.(Failed); ok {
+				f.Endpoint = i
+				e = f
+			}
+			select {
+			case g.inbox <- groupEvent{i, c, e}:
+			case <-ctx.Done():
+			}
+			return nil
+		})
+		links.Go(func() { k.Run(ctx) })
 	}
 
 	g.slots = make([]slot, len(g.endpoints))

@@ -4,19 +4,27 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"time"
 
 	"ckpool/stratum"
 )
 
-// quirks are what a pool turned out not to take.
-type quirks struct {
+// Quirks are what a pool turned out not to take, which a connection after the
+// next one need not find out again. The zero value is a pool that takes
+// everything. They are for one Dial at a time.
+type Quirks struct {
 	noConfigure      bool // closes the connection on mining.configure
 	noSubscribeParam bool // wants mining.subscribe without parameters
 }
 
 // dial tries again where the pool seems to dislike an optional part of the
-// handshake, and remembers it in q.
-func dial(ctx context.Context, e Endpoint, opts Options, q *quirks) (*Client, error) {
+// handshake, and remembers it.
+func dial(ctx context.Context, e Endpoint, opts Options) (*Client, error) {
+	q := opts.Quirks
+	if q == nil {
+		q = new(Quirks)
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, opts.HandshakeTimeout,
 		fmt.Errorf("no answer in %v", opts.HandshakeTimeout))
 	defer cancel()
@@ -26,8 +34,13 @@ func dial(ctx context.Context, e Endpoint, opts Options, q *quirks) (*Client, er
 			return c, nil
 		}
 		var refused *RefusedError
-		dropped, notSubscribed := errors.Is(err, ErrClosed), errors.As(err, &refused) && refused.Method == "mining.subscribe"
+		var unusable *UnusableError
+		var redirected *redirectedError
+		dropped := errors.Is(err, ErrClosed)
+		notSubscribed := errors.As(err, &unusable) || errors.As(err, &refused) && refused.Method == "mining.subscribe"
 		switch {
+		case errors.As(err, &redirected):
+			return nil, fmt.Errorf("%s: %w", e.URL, err)
 		case ctx.Err() != nil:
 			err = context.Cause(ctx)
 		case dropped && opts.VersionMask != 0 && !q.noConfigure:
@@ -37,7 +50,7 @@ func dial(ctx context.Context, e Endpoint, opts Options, q *quirks) (*Client, er
 			q.noSubscribeParam = true
 			continue
 		}
-		*q = quirks{} // the fault was another one
+		*q = Quirks{} // the fault was another one
 		return nil, fmt.Errorf("%s: %w", e.URL, err)
 	}
 }
@@ -45,20 +58,13 @@ func dial(ctx context.Context, e Endpoint, opts Options, q *quirks) (*Client, er
 // attempt connects and goes through the handshake once. Errors that are
 // ErrClosed mean that the pool dropped the connection before it had answered
 // mining.subscribe.
-func attempt(ctx context.Context, e Endpoint, opts Options, q *quirks) (*Client, error) {
+func attempt(ctx context.Context, e Endpoint, opts Options, q *Quirks) (*Client, error) {
 	conn, err := e.connect(ctx, &opts)
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{
-		endpoint: e,
-		opts:     opts,
-		conn:     conn,
-		events:   make(chan Event, maxEvents+1),
-		done:     make(chan struct{}),
-		pending:  map[uint64]replyFunc{},
-	}
-	go c.read()
+	c := newClient(conn, e, opts)
+	c.start()
 	stop := context.AfterFunc(ctx, func() { c.fail(context.Cause(ctx)) })
 	err = c.handshake(q)
 	if !stop() && err == nil {
@@ -66,12 +72,44 @@ func attempt(ctx context.Context, e Endpoint, opts Options, q *quirks) (*Client,
 	}
 	if err != nil {
 		c.Close()
+		for _, held := range c.held {
+			if e, ok := held.(Reconnect); ok {
+				return nil, &redirectedError{e.Reconnect}
+			}
+		}
 		return nil, err
 	}
 	return c, nil
 }
 
-func (c *Client) handshake(q *quirks) error {
+// redirectedError is a client.reconnect instead of an answer to mining.subscribe.
+type redirectedError struct{ stratum.Reconnect }
+
+func (*redirectedError) Error() string { return errReconnect.Error() }
+
+func newClient(conn net.Conn, e Endpoint, opts Options) *Client {
+	c := &Client{
+		endpoint: e,
+		opts:     opts,
+		conn:     conn,
+		events:   make(chan Event, maxEvents+1),
+		done:     make(chan struct{}),
+		wake:     make(chan struct{}, 1),
+		ending:   make(chan struct{}),
+		written:  make(chan struct{}),
+		lines:    lineReader{r: conn, max: opts.MaxLine},
+		pending:  map[uint64]replyFunc{},
+	}
+	c.allowance.at = time.Now()
+	return c
+}
+
+func (c *Client) start() {
+	go c.write()
+	go c.read()
+}
+
+func (c *Client) handshake(q *Quirks) error {
 	if c.opts.VersionMask != 0 && !q.noConfigure {
 		// Not waited for: some pools never answer it.
 		if _, err := c.request(func(b, id []byte) []byte {
@@ -84,14 +122,12 @@ func (c *Client) handshake(q *quirks) error {
 	if q.noSubscribeParam {
 		agent = ""
 	}
-	if err := c.call("mining.subscribe", func(b, id []byte) []byte {
+	if err := c.call(func(b, id []byte) []byte {
 		return stratum.AppendSubscribe(b, id, agent, session)
 	}, c.subscribe); err != nil {
 		return err
 	}
-	err := c.call("mining.authorize", func(b, id []byte) []byte {
-		return stratum.AppendAuthorize(b, id, c.endpoint.User, c.endpoint.Password)
-	}, authorized)
+	err := c.call(authorizeLine(c.endpoint.User, c.endpoint.Password), authorized)
 	if errors.Is(err, ErrClosed) {
 		return errors.New("connection was closed instead of an answer to mining.authorize")
 	}
@@ -114,15 +150,13 @@ func (c *Client) handshake(q *quirks) error {
 
 // call sends a request and waits until accept, on the reading goroutine, has
 // seen the reply.
-func (c *Client) call(method string, line func(b, id []byte) []byte, accept func(*stratum.Message) *stratum.Reject) error {
+func (c *Client) call(line func(b, id []byte) []byte, accept func(*stratum.Message) error) error {
 	result := make(chan error, 1)
-	if _, err := c.request(line, func(m *stratum.Message) {
+	if _, err := c.request(line, func(_ uint64, m *stratum.Message) {
 		if m == nil {
 			result <- c.ended()
-		} else if reject := accept(m); reject != nil {
-			result <- &RefusedError{method, *reject}
 		} else {
-			result <- nil
+			result <- accept(m)
 		}
 	}); err != nil {
 		return err
@@ -131,38 +165,67 @@ func (c *Client) call(method string, line func(b, id []byte) []byte, accept func
 }
 
 // subscribe takes the reply to mining.subscribe.
-func (c *Client) subscribe(m *stratum.Message) *stratum.Reject {
+func (c *Client) subscribe(m *stratum.Message) error {
 	extranonce, err := stratum.ParseSubscribeResult(m.Result)
-	if err != nil {
-		if text, ok := stratum.String(m.Result, nil); ok && len(text) > 0 {
-			return &stratum.Reject{Code: stratum.Other, Text: string(text)}
+	if err == nil {
+		if len(extranonce.SessionID) > maxSessionID {
+			extranonce.SessionID = ""
 		}
-		if m.HasError() {
-			return m.Verdict()
-		}
-		return &stratum.Reject{Code: stratum.Other, Text: err.Error()}
+		c.setExtranonce(extranonce)
+		return nil
 	}
-	c.setExtranonce(extranonce)
-	return nil
+	reject := stratum.Reject{Code: stratum.Other}
+	if text, ok := stratum.String(m.Result, nil); ok && len(text) > 0 {
+		reject.Text = string(text)
+	} else if m.HasError() {
+		reject = *m.Verdict()
+	} else {
+		return &UnusableError{err}
+	}
+	reject.Text = short(reject.Text, maxReason)
+	return &RefusedError{"mining.subscribe", reject}
+}
+
+func authorizeLine(user, password string) func(b, id []byte) []byte {
+	return func(b, id []byte) []byte { return stratum.AppendAuthorize(b, id, user, password) }
+}
+
+// Authorize asks for one more name on the connection, without waiting. answer is called
+// once, on a goroutine of the client's, which it must not hold up: with nil, a
+// RefusedError, or an ErrClosed where there is no answer. An error says that nothing was
+// asked and answer is not called. Pools refuse to be asked for a name twice.
+func (c *Client) Authorize(user, password string, answer func(error)) error {
+	_, err := c.request(authorizeLine(user, password), func(_ uint64, m *stratum.Message) {
+		if m == nil {
+			answer(c.ended())
+		} else {
+			answer(authorized(m))
+		}
+	})
+	return err
 }
 
 // authorized takes the reply to mining.authorize: without an error, null or
 // nothing counts as true.
-func authorized(m *stratum.Message) *stratum.Reject {
+func authorized(m *stratum.Message) error {
 	if !m.HasError() && (m.Result == nil || string(m.Result) == "null") && m.RejectReason == nil {
 		return nil
 	}
-	return m.Verdict()
+	if reject := m.Verdict(); reject != nil {
+		reject.Text = short(reject.Text, maxReason)
+		return &RefusedError{"mining.authorize", *reject}
+	}
+	return nil
 }
 
 // configured takes the reply to mining.configure.
-func (c *Client) configured(m *stratum.Message) {
+func (c *Client) configured(_ uint64, m *stratum.Message) {
 	if m == nil || m.HasError() {
 		return
 	}
 	if mask, err := stratum.ParseConfigureResult(m.Result); err == nil {
-		c.setVersionMask(mask)
+		_ = c.setVersionMask(mask) // too much before the subscription is told by what follows
 	}
 }
 
-func noReply(*stratum.Message) {}
+func noReply(uint64, *stratum.Message) {}

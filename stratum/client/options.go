@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -54,12 +53,23 @@ type Options struct {
 	// SilenceTimeout is after what time without a line a pool counts as dead;
 	// 10 minutes if 0. It is sent a mining.ping at half that time.
 	SilenceTimeout time.Duration
-	MaxLine        int // longest line taken, in bytes; 1 MiB if 0
+	// AnswerTimeout is how long a share may be without an answer until the pool
+	// counts as dead; 0: for ever.
+	AnswerTimeout time.Duration
+	MaxLine       int     // longest line taken, in bytes; 1 MiB if 0
+	Quirks        *Quirks // of the pool, from one connection to the next; nil: forgotten
 
 	// TLS is used for TLS endpoints; nil verifies the host's certificate
 	// against the system's roots.
 	TLS *tls.Config
-	// Dial replaces the plain TCP connect, for instance by one through a proxy.
+	// Pin is the SHA-256 of the public key that a TLS endpoint's certificate must
+	// have (its SubjectPublicKeyInfo in DER), see ParsePin. The certificate is then
+	// not verified otherwise. Empty: any verified one.
+	Pin []byte
+	// SOCKS5 is a proxy that connections go through: host:port, or user:password@ before
+	// that. It resolves the names of pools, so that Tor can. Empty: none.
+	SOCKS5 string
+	// Dial replaces the plain TCP connect, also that to the SOCKS5 proxy.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
@@ -157,26 +167,9 @@ func sameDomain(from, to string) bool {
 	return domain == other && strings.Contains(domain, ".")
 }
 
-// connect opens the connection, with TLS if the URL says so.
-func (e Endpoint) connect(ctx context.Context, o *Options) (net.Conn, error) {
-	host, port, secure, err := e.target()
-	if err != nil {
-		return nil, err
-	}
-	conn, err := o.Dial(ctx, "tcp", net.JoinHostPort(host, port))
-	if err != nil || !secure {
-		return conn, err
-	}
-	config := &tls.Config{}
-	if o.TLS != nil {
-		config = o.TLS.Clone()
-	}
-	if config.ServerName == "" {
-		config.ServerName = host
-	}
-	wrapped := tls.Client(conn, config)
-	if err := wrapped.HandshakeContext(ctx); err != nil {
-		return nil, errors.Join(err, conn.Close())
-	}
-	return wrapped, nil
+// Address is the host:port of the endpoint, or an error that says what is wrong with its
+// URL.
+func (e Endpoint) Address() (string, error) {
+	host, port, _, err := e.target()
+	return net.JoinHostPort(host, port), err
 }

@@ -53,13 +53,15 @@ func (p *pool) dial(context.Context, string, string) (net.Conn, error) {
 		near, far := net.Pipe()
 		p.running.Go(func() {
 			defer far.Close()
-			script(&peer{p.t, far, bufio.NewScanner(far)})
+			script(&peer{p.t, far, scanner(far)})
 		})
 		return near, nil
 	default:
 		return nil, errors.New("connection refused")
 	}
 }
+
+func scanner(conn net.Conn) *bufio.Scanner { return bufio.NewScanner(conn) }
 
 // expect reads one line, which must be want.
 func (p *peer) expect(want string) {

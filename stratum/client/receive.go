@@ -16,19 +16,25 @@ var (
 	errNotRead   = errors.New("events are not being read")
 	errSilent    = errors.New("pool is silent")
 	errReconnect = errors.New("pool asked to reconnect")
+
+	errUnanswered = errors.New("pool has not answered a share")
 )
 
 // read is the reading goroutine.
 func (c *Client) read() {
 	defer close(c.done)
 	c.fail(c.receive())
+	<-c.written
 
 	c.mu.Lock()
 	err, pending := c.err, c.pending
-	c.pending = nil
+	if c.moving {
+		c.state = c.suspended()
+	}
+	c.pending, c.out, c.shares.since = nil, nil, nil
 	c.mu.Unlock()
-	for _, reply := range pending {
-		reply(nil)
+	for id, reply := range pending {
+		reply(id, nil)
 	}
 	c.events <- Closed{err} // emit keeps a place for it
 	close(c.events)
@@ -36,13 +42,16 @@ func (c *Client) read() {
 
 // receive takes lines until the connection ends.
 func (c *Client) receive() error {
-	lines := lineReader{r: c.conn, max: c.opts.MaxLine}
 	var m stratum.Message
 	pinged, bad := false, 0
 	for {
-		_ = c.conn.SetReadDeadline(time.Now().Add(c.opts.SilenceTimeout / 2)) // the read tells what is wrong
-		line, err := lines.next()
+		if err := c.allow(); err != nil {
+			return err
+		}
+		line, err := c.lines.next()
 		switch {
+		case err != nil && c.isMoving():
+			return ErrMoving
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			if pinged {
 				return fmt.Errorf("%w for %v", errSilent, c.opts.SilenceTimeout)
@@ -61,7 +70,9 @@ func (c *Client) receive() error {
 		switch stratum.Scan(line, &m) {
 		case stratum.Object:
 			bad = 0
-			c.dispatch(&m)
+			if err := c.dispatch(&m); err != nil {
+				return err
+			}
 		case stratum.Empty:
 		default:
 			if bad++; bad == maxBadLines {
@@ -71,89 +82,126 @@ func (c *Client) receive() error {
 	}
 }
 
-func (c *Client) dispatch(m *stratum.Message) {
-	if !m.MethodPresent {
-		c.reply(m)
-		return
+// allow allows the next read its time, unless the connection is to move.
+func (c *Client) allow() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.moving {
+		return ErrMoving
 	}
-	// What cannot be understood is passed over, as miners do. An answer that
-	// cannot be written ends the connection by itself.
+	_ = c.conn.SetReadDeadline(time.Now().Add(c.opts.SilenceTimeout / 2)) // the read tells what is wrong
+	return nil
+}
+
+// dispatch takes a message. An error ends the connection.
+func (c *Client) dispatch(m *stratum.Message) error {
+	if !m.MethodPresent && c.reply(m) {
+		return nil
+	}
+	if !c.allowance.take(time.Now()) {
+		return errFlood
+	}
+	// What cannot be understood is passed over, as miners do.
 	switch string(m.Method) {
 	case "mining.notify":
 		var n stratum.Notify
 		if n.Parse(m.Params) == nil {
-			c.notify(&n)
+			return c.notify(&n)
 		}
 	case "mining.set_difficulty":
 		if d, err := stratum.ParseDifficulty(m.Params); err == nil {
+			if err := checkDifficulty(d); err != nil {
+				return err
+			}
 			c.difficulty = d
-			c.emit(Difficulty(d))
+			return c.announce(Difficulty(d))
 		}
 	case "mining.set_version_mask":
 		if mask, err := stratum.ParseVersionMask(m.Params); err == nil {
-			c.setVersionMask(mask)
+			return c.setVersionMask(mask)
 		}
 	case "mining.set_extranonce":
-		if e, err := stratum.ParseExtranonce(m.Params); err == nil {
+		// One before the reply to mining.subscribe is what the reply replaces.
+		if e, err := stratum.ParseExtranonce(m.Params); err == nil && c.subscribed {
 			e.SessionID = c.extranonce.SessionID
 			c.setExtranonce(e)
 		}
 	case "client.reconnect":
 		if r, err := stratum.ParseReconnect(m.Params); err == nil {
-			c.emit(Reconnect{r})
+			return c.announce(Reconnect{r})
 		}
 	case "client.show_message":
 		if text, err := stratum.ParseMessage(m.Params); err == nil {
-			c.emit(Message(text))
+			return c.announce(Message(short(text, maxReason)))
 		}
 	case "mining.ping", "client.ping":
-		_ = c.write(func(b []byte) []byte { return stratum.AppendResult(b, m.ID, `"pong"`) })
+		c.answer(func(b []byte) []byte { return stratum.AppendResult(b, m.ID, `"pong"`) })
 	case "client.get_version":
 		agent := string(stratum.AppendString(nil, c.opts.UserAgent))
-		_ = c.write(func(b []byte) []byte { return stratum.AppendResult(b, m.ID, agent) })
+		c.answer(func(b []byte) []byte { return stratum.AppendResult(b, m.ID, agent) })
 	}
+	return nil
 }
 
-// reply matches a message without a method with its request. Some pools echo
-// a number as a string.
-func (c *Client) reply(m *stratum.Message) {
+// reply matches a message without a method with its request, if there is one. Some
+// pools echo a number as a string.
+func (c *Client) reply(m *stratum.Message) (ours bool) {
 	id, err := strconv.ParseUint(string(bytes.Trim(m.ID, `"`)), 10, 64)
 	if err != nil {
-		return
+		return false
 	}
 	c.mu.Lock()
 	reply := c.pending[id]
 	delete(c.pending, id)
 	c.mu.Unlock()
-	if reply != nil {
-		reply(m)
+	if reply == nil {
+		return false
 	}
+	reply(id, m)
+	return true
 }
 
-func (c *Client) notify(n *stratum.Notify) {
-	if !c.subscribed {
-		c.held = n
-		return
+func (c *Client) notify(n *stratum.Notify) error {
+	if err := checkNotify(n); err != nil {
+		return err
 	}
-	c.emit(Notify{Notify: *n, Extranonce: c.extranonce, Difficulty: c.difficulty,
+	return c.announce(Notify{Notify: *n, Extranonce: c.extranonce, Difficulty: c.difficulty,
 		VersionMask: c.versionMask, client: c})
+}
+
+// announce tells an event, or keeps it while the extranonce is not known: what came
+// before it is told behind it, in the order in which it came.
+func (c *Client) announce(e Event) error {
+	if c.subscribed {
+		c.emit(e)
+		return nil
+	}
+	if len(c.held) == maxHeld {
+		return fmt.Errorf("%d announcements before the answer to mining.subscribe", maxHeld)
+	}
+	c.held = append(c.held, e)
+	return nil
 }
 
 func (c *Client) setExtranonce(e stratum.Extranonce) {
 	c.extranonce, c.subscribed = e, true
 	c.emit(Extranonce{e})
-	if c.held != nil {
-		c.notify(c.held)
-		c.held = nil
+	for _, held := range c.held {
+		if n, ok := held.(Notify); ok {
+			n.Extranonce = e
+			held = n
+		}
+		c.emit(held)
 	}
+	c.held = nil
 }
 
-func (c *Client) setVersionMask(mask uint32) {
+func (c *Client) setVersionMask(mask uint32) error {
 	if c.opts.VersionMask == 0 {
-		return // not asked for
+		return nil // not asked for
 	}
 	c.versionMask = mask & c.opts.VersionMask
-	c.emit(VersionMask(c.versionMask))
+	return c.announce(VersionMask(c.versionMask))
 }
 
 // emit never waits, so that verdicts come in even if events are not read.

@@ -12,8 +12,8 @@ import (
 	"go.uber.org/goleak"
 
 	"ckpool/internal/bench"
+	"ckpool/internal/testkit/otherpool"
 	"ckpool/internal/testkit/port"
-	"ckpool/internal/testkit/stubpool"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -40,7 +40,7 @@ func start(t *testing.T, a *Answers) *Server {
 // Miners cannot tell it from the pool it copies, as long as they do not look at
 // what they mine.
 func TestLikeAPool(t *testing.T) {
-	p := stubpool.Start(t, stubpool.Config{Branches: 12, Difficulty: 1e-10})
+	p := otherpool.Start(t, otherpool.Config{Branches: 12, Difficulty: 1e-10})
 	a, err := Sample(t.Context(), p.Addr, "bench", "x")
 	if err != nil {
 		t.Fatal(err)
@@ -90,7 +90,7 @@ func TestGarbage(t *testing.T) {
 }
 
 func TestNobodyToCopy(t *testing.T) {
-	stuck := stubpool.Start(t, stubpool.Config{NoAuthorize: true})
+	stuck := otherpool.Start(t, otherpool.Config{NoAuthorize: true})
 	if _, err := Sample(t.Context(), stuck.Addr, "bench", "x"); err != nil && !strings.Contains(err.Error(), stuck.Addr) {
 		t.Error(err)
 	}

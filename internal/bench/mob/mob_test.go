@@ -8,14 +8,14 @@ import (
 
 	"go.uber.org/goleak"
 
-	"ckpool/internal/testkit/stubpool"
+	"ckpool/internal/testkit/otherpool"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // Every kind does what it is for, and all are gone at the end.
 func TestRun(t *testing.T) {
-	p := stubpool.Start(t, stubpool.Config{})
+	p := otherpool.Start(t, otherpool.Config{})
 	r, err := Run(t.Context(), Config{Address: p.Addr, Deaf: 2, Sipping: 2, Dripping: 2, Garbage: 1, Churn: 200, Duration: 1500 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)

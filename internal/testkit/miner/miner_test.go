@@ -11,7 +11,7 @@ import (
 	"go.uber.org/goleak"
 
 	"ckpool/difficulty"
-	"ckpool/internal/testkit/stubpool"
+	"ckpool/internal/testkit/otherpool"
 	"ckpool/stratum"
 	"ckpool/stratum/client"
 )
@@ -89,13 +89,13 @@ func mine(t *testing.T, c Config, n int) (shares []Share) {
 }
 
 func TestMinerShares(t *testing.T) {
-	for name, config := range map[string]stubpool.Config{
+	for name, config := range map[string]otherpool.Config{
 		"plain":           {Difficulty: 1e-6, Branches: 3, RejectEvery: 4},
 		"version rolling": {Difficulty: 1e-6, VersionMask: 0x1fffe000, RejectEvery: 4},
 		"own work":        {Difficulty: 1e-6, JobPerClient: true, RejectEvery: 4},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := stubpool.Start(t, config)
+			p := otherpool.Start(t, config)
 			shares := mine(t, Config{Endpoint: client.Endpoint{URL: p.Addr, User: "bob"},
 				Client: client.Options{VersionMask: 0xffffffff}}, 12)
 			if p.Invalid.Load() != 0 {
@@ -115,7 +115,7 @@ func TestMinerShares(t *testing.T) {
 
 // TestMinerReconnects: a lost connection is replaced and mining goes on.
 func TestMinerReconnects(t *testing.T) {
-	p := stubpool.Start(t, stubpool.Config{Difficulty: 1e-6})
+	p := otherpool.Start(t, otherpool.Config{Difficulty: 1e-6})
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	var once sync.Once
@@ -143,7 +143,7 @@ func TestMinerReconnects(t *testing.T) {
 
 // TestHashRateCap: shares come no faster than the cap allows.
 func TestHashRateCap(t *testing.T) {
-	p := stubpool.Start(t, stubpool.Config{Difficulty: 1e-12}) // every hash is a share
+	p := otherpool.Start(t, otherpool.Config{Difficulty: 1e-12}) // every hash is a share
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	began := time.Now()

@@ -1,0 +1,292 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"sync"
+
+	"ckpool/internal/wire"
+	"ckpool/source"
+	"ckpool/stratum/client"
+)
+
+// Moving is a connection on its way to another process.
+type Moving struct {
+	Conn   net.Conn // its socket, which the other process has its own descriptor of
+	Record []byte
+
+	slot  *slot // that it was taken from
+	state *client.State
+}
+
+// adoption is a connection that a pool is to go on with.
+type adoption struct {
+	slot   *slot
+	client *client.Client
+	state  *client.State
+}
+
+// suspend stops the connections that can move, for another process, or for resume. Those
+// over TLS, and those that are being made, are left as they are.
+func (p *Pool) suspend() []Moving {
+	p.mu.Lock()
+	p.suspended = true
+	slots := slices.Clone(p.slots)
+	p.mu.Unlock()
+	var list []Moving
+	for _, s := range slots {
+		p.mu.Lock()
+		l, kept := s.line, s.kept
+		p.mu.Unlock()
+		if l == nil || l.client.Load().Suspend() != nil {
+			continue
+		}
+		<-kept // all that came before has been handled
+		conn, state := l.client.Load().Suspended()
+		if conn == nil {
+			continue
+		}
+		p.mu.Lock()
+		gone := s.line == nil // it was retired at this moment
+		p.mu.Unlock()
+		if gone {
+			conn.Close()
+			continue
+		}
+		record := l.record(state)
+		c := wire.Append(nil)
+		c.Versioned(lineVersion, record.fields)
+		list = append(list, Moving{Conn: conn, Record: c.Written(), slot: s, state: state})
+	}
+	return list
+}
+
+// record is the line as it moves. Its client has stopped.
+func (l *line) record(state *client.State) *lineRecord {
+	r := &lineRecord{url: l.pool.config.URL, user: l.pool.config.User, force: l.difficulty(), began: l.began, state: *state, ledger: l.ledger.record()}
+	l.names.mu.Lock()
+	for name, agreed := range l.names.known {
+		r.names = append(r.names, nameRecord{name, agreed})
+	}
+	l.names.mu.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r.source, r.told, r.flights = l.source, l.told, slices.Clone(l.flights)
+	if l.newest != nil {
+		r.newest = &jobRecord{l.newest.notify, l.newest.announced, l.newest.upstream.Difficulty}
+	}
+	return r
+}
+
+// resume goes on with connections that suspend has stopped, since they do not move.
+func (p *Pool) resume(list []Moving) {
+	for i := range list {
+		m := &list[i]
+		p.mu.Lock()
+		l := m.slot.line
+		p.mu.Unlock()
+		p.goOn(l, m.slot, m.Conn, m.state)
+	}
+	p.mu.Lock()
+	p.suspended = false
+	p.mu.Unlock()
+	p.look()
+}
+
+// goOn makes Run go on with a connection.
+func (p *Pool) goOn(l *line, s *slot, conn net.Conn, state *client.State) {
+	l.mu.Lock()
+	flights := l.flights
+	l.flights = nil
+	l.mu.Unlock()
+	waiting := make(map[uint64]func(client.Verdict), len(flights))
+	for i := range flights {
+		waiting[flights[i].id] = l.answer(&flights[i], nil)
+	}
+	c := client.Resume(conn, state, p.endpoint(), p.clientOptions(), waiting)
+	l.client.Store(c)
+	p.mu.Lock()
+	s.kept = make(chan struct{})
+	p.adoptions = append(p.adoptions, adoption{s, c, state})
+	p.mu.Unlock()
+}
+
+// adopt takes a connection of another process. The pool must not run yet.
+func (p *Pool) adopt(conn net.Conn, r *lineRecord) error {
+	layout, err := layoutOf(r.state.Extranonce.Extranonce2Len)
+	if err != nil {
+		return err
+	}
+	s := &slot{source: r.source, shape: layout.Shape}
+	l := &line{pool: p, slot: s, ledger: newLedger(p.ledger), began: r.began, told: r.told, source: r.source, layout: layout, extranonce: r.state.Extranonce}
+	l.ledger.restore(&r.ledger)
+	l.setForce(r.force)
+	for _, n := range r.names {
+		l.names.set(n.name, n.agreed)
+	}
+	if k := r.newest; k != nil {
+		l.newest = &job{line: l, notify: k.notify, announced: k.announced}
+		l.newest.upstream = source.Upstream{Source: r.source, JobID: k.notify.JobID, Difficulty: k.difficulty, VersionMask: k.notify.VersionMask, Shape: layout.Shape, Judge: l.newest}
+		s.works, s.mask = true, k.notify.VersionMask
+	}
+	l.flights = r.flights
+	for range r.flights {
+		l.ledger.sent()
+	}
+	s.line = l
+	p.mu.Lock()
+	p.add(s)
+	p.up, p.tried = p.works(), p.works()
+	p.mu.Unlock()
+	state := r.state
+	p.goOn(l, s, conn, &state)
+	return nil
+}
+
+// adopted begins to keep the connections that there are, on Run's goroutine.
+func (p *Pool) adopted(ctx context.Context, keepers *sync.WaitGroup) {
+	p.mu.Lock()
+	list := p.adoptions
+	p.adoptions = nil
+	p.mu.Unlock()
+	for _, a := range list {
+		p.keep(ctx, keepers, a.slot, a.client, a.state)
+	}
+}
+
+// Judge is who judges shares of jobs that came from another process, of a source that
+// moved too; nil for any other.
+func (g *Group) Judge(number uint32) source.Judge {
+	for _, p := range g.pools() {
+		if l := p.lineOf(number); l != nil {
+			return l
+		}
+	}
+	return nil
+}
+
+func (p *Pool) lineOf(number uint32) *line {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, s := range p.slots {
+		if s.source == number && number != 0 {
+			return s.line
+		}
+	}
+	return nil
+}
+
+// Submit implements source.Judge for jobs that came from another process.
+func (l *line) Submit(f *source.Found) bool { return l.submit(f, f.Upstream.Difficulty) }
+
+// Suspend stops all connections that can move, between any two bytes. record is the rest
+// of the group. What cannot move, such as TLS, is left as it is. Resume goes on with them.
+func (g *Group) Suspend() (record []byte, list []Moving) {
+	r := groupRecord{}
+	for _, p := range g.pools() {
+		list = append(list, p.suspend()...)
+		k := poolRecord{url: p.config.URL, user: p.config.User, ledger: p.ledger.record()}
+		p.habits.mu.Lock()
+		k.habits = p.habits.habits
+		p.habits.mu.Unlock()
+		r.pools = append(r.pools, k)
+	}
+	g.mu.Lock()
+	r.number = g.number.Load()
+	if len(g.serving) > 0 {
+		r.url, r.user = g.serving[0].config.URL, g.serving[0].config.User
+	}
+	g.mu.Unlock()
+	c := wire.Append(nil)
+	c.Versioned(groupVersion, r.fields)
+	return c.Written(), list
+}
+
+// Resume goes on with what Suspend has stopped, where it does not move.
+func (g *Group) Resume(list []Moving) {
+	for _, p := range g.pools() {
+		p.mu.Lock()
+		slots := slices.Clone(p.slots)
+		p.mu.Unlock()
+		var own []Moving
+		for _, m := range list {
+			if slices.Contains(slots, m.slot) {
+				own = append(own, m)
+			}
+		}
+		p.resume(own)
+	}
+}
+
+// Adopt reads the record of a group in another process. It is to be called before Run.
+func (g *Group) Adopt(record []byte) error {
+	var r groupRecord
+	c := wire.Read(record)
+	c.Versioned(groupVersion, r.fields)
+	if err := c.Done(); err != nil {
+		return fmt.Errorf("upstream pools: %w", err)
+	}
+	g.mu.Lock()
+	g.number.Store(max(g.number.Load(), r.number))
+	if m := g.configured(r.url, r.user); m != nil { // it turns out whether it has work
+		g.serving = []*member{m}
+	}
+	g.mu.Unlock()
+	for i := range r.pools {
+		g.mu.Lock()
+		m := g.configured(r.pools[i].url, r.pools[i].user)
+		g.mu.Unlock()
+		if m != nil {
+			p := m.pool
+			p.ledger.restore(&r.pools[i].ledger)
+			p.habits.mu.Lock()
+			p.habits.habits = r.pools[i].habits
+			p.habits.mu.Unlock()
+		}
+	}
+	return nil
+}
+
+// ErrNotConfigured is why a connection is not adopted: its pool is not in the list.
+var ErrNotConfigured = errors.New("the pool is not configured any more")
+
+// AdoptLine takes a connection of another process, with its own descriptor of the socket. It
+// is to be called after Adopt and before Run. After an error the socket is the caller's.
+func (g *Group) AdoptLine(conn net.Conn, record []byte) error {
+	var r lineRecord
+	c := wire.Read(record)
+	c.Versioned(lineVersion, r.fields)
+	if err := c.Done(); err != nil {
+		return fmt.Errorf("upstream connection: %w", err)
+	}
+	g.mu.Lock()
+	m := g.configured(r.url, r.user)
+	g.mu.Unlock()
+	if m == nil {
+		return fmt.Errorf("upstream connection to %s as %s: %w", r.url, r.user, ErrNotConfigured)
+	}
+	if err := m.pool.adopt(conn, &r); err != nil {
+		return fmt.Errorf("upstream connection to %s: %w", r.url, err)
+	}
+	if layout, err := layoutOf(r.state.Extranonce.Extranonce2Len); err == nil && r.newest != nil {
+		g.mu.Lock()
+		m.mask, m.shape = r.newest.notify.VersionMask, layout.Shape
+		g.origins[r.source] = &origin{member: m, mask: m.mask, shape: m.shape}
+		g.mu.Unlock()
+	}
+	g.look()
+	return nil
+}
+
+// configured is the pool of the list with a URL and a user, nil for none. g.mu is held.
+func (g *Group) configured(url, user string) *member {
+	for _, m := range g.members {
+		if m.config.URL == url && m.config.User == user {
+			return m
+		}
+	}
+	return nil
+}

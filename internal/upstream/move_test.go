@@ -1,0 +1,285 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"ckpool/difficulty"
+	"ckpool/internal/testkit/otherpool"
+	"ckpool/internal/wire"
+	"ckpool/source"
+	"ckpool/stratum"
+	"ckpool/stratum/client"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+// process is a group as one process has it, whose end the test decides.
+type process struct {
+	*Group
+	f   *farm
+	end func()
+}
+
+// process begins one, with what another has left if there is a record.
+func (f *farm) process(above *otherpool.Pool, record []byte, lines []Moving) *process {
+	f.t.Helper()
+	g, err := NewGroup([]Config{
+		{URL: "nowhere.example.org:1", User: "bob"},
+		{URL: "pool.example.org:3333", User: "farm", Password: "x", VersionMask: 0x1fffe000, Workers: true},
+	}, GroupOptions{Dial: dialler{"pool.example.org:3333": above}.dial, Finder: f})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	if record != nil {
+		if err := g.Adopt(record); err != nil {
+			f.t.Fatal(err)
+		}
+	}
+	for _, m := range lines {
+		if err := g.AdoptLine(m.Conn, m.Record); err != nil {
+			f.t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { _ = g.Run(ctx) }) // it has no errors
+	running.Go(func() {
+		for {
+			select {
+			case u := <-g.Templates():
+				f.update(u)
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	p := &process{g, f, sync.OnceFunc(func() {
+		cancel()
+		running.Wait()
+	})}
+	f.t.Cleanup(p.end)
+	return p
+}
+
+// Z1: connections go on in another process, ten times under load: the pool above notices
+// nothing, every share has its verdict, and all figures go on.
+func TestZ1(t *testing.T) {
+	bubble(t, func(t *testing.T, f *farm) {
+		above := otherpool.New(t, otherpool.Config{VersionMask: 0x1fffe000, Difficulty: 1e-9, Delay: 1500 * time.Millisecond, AuthorizeOne: true, RejectEvery: 9})
+		p := f.process(above, nil, nil)
+		becomes(t, p.Group, "p", 10*time.Second)
+		u := f.job()
+		source1 := u.Upstream.Source
+		p.Active().Opened(source1)
+		for round := range 10 {
+			for n := range 20 {
+				f.submit(u, uint64(n%3), u.Upstream.Difficulty, 0)
+				time.Sleep(100 * time.Millisecond)
+			}
+			if round == 5 {
+				above.SetDifficulty(2e-9)
+				above.NewJob()
+				u = f.job()
+			}
+			before := p.Active().Figures()
+			record, lines := p.Suspend()
+			if len(lines) != 1 {
+				t.Fatalf("%d connections move", len(lines))
+			}
+			if u.Upstream.Judge.Submit(f.find(u, 1, u.Upstream.Difficulty, 0)) {
+				t.Error("a suspended connection takes a share")
+			}
+			f.shares-- // which nobody has taken
+			next := f.process(above, record, lines)
+			time.Sleep(200 * time.Millisecond)
+			p.end()
+			p = next
+			if name := activeName(p.Group); name != "p" {
+				t.Fatalf("round %d: %q is worked for", round, name)
+			}
+			// The jobs of the process before are judged here.
+			moved := *u.Upstream
+			moved.Judge = p.Judge(source1)
+			u.Upstream = &moved
+			p.Active().Opened(source1)
+			after := p.Active().Figures()
+			// That of before has one that it could not send.
+			if round == 0 && before.Open == 0 || after.Accepted.Shares < before.Accepted.Shares || after.NotSent.Shares != 0 {
+				t.Errorf("round %d: figures %+v, before %+v", round, after, before)
+			}
+			if l := p.Active().Lines(); len(l) != 1 || l[0].Source != source1 || l[0].Difficulty != u.Upstream.Difficulty || l[0].Sessions != 1 {
+				t.Errorf("round %d: %+v", round, l)
+			}
+		}
+		above.NewJob()
+		if u = f.job(); u.Upstream.Source != source1 || u.NewTip {
+			t.Errorf("%+v", u)
+		}
+		f.submit(u, 1, 2e-9, 0)
+		time.Sleep(3 * time.Second)
+		counts := f.counts()
+		if counts["accepted"]+counts["refused"] != 201 || above.Connections.Load() != 1 || above.Invalid.Load() != 0 {
+			t.Errorf("%v, %d connections, %q", counts, above.Connections.Load(), above.Faults())
+		}
+		sameAsBook(t, p.Active(), above)
+		if len(above.Book()) != 4 {
+			t.Errorf("%v", above.Book())
+		}
+		for _, e := range f.took() {
+			if e.Ended {
+				t.Errorf("a source has ended: %+v", e)
+			}
+		}
+	})
+}
+
+// A handover that comes to nothing: the connections go on here as if nothing had been.
+func TestResume(t *testing.T) {
+	bubble(t, func(t *testing.T, f *farm) {
+		above := otherpool.New(t, otherpool.Config{Difficulty: 1e-9, Delay: time.Second})
+		p := f.process(above, nil, nil)
+		becomes(t, p.Group, "p", 10*time.Second)
+		u := f.job()
+		for range 5 {
+			f.submit(u, 1, 1e-9, 0)
+			time.Sleep(300 * time.Millisecond)
+			_, lines := p.Suspend()
+			time.Sleep(500 * time.Millisecond)
+			above.NewJob()
+			p.Resume(lines)
+			f.submit(u, 1, 1e-9, 0) // of a job given before
+			next := f.job()
+			if next.Upstream.Source != u.Upstream.Source {
+				t.Errorf("source %d, then %d", u.Upstream.Source, next.Upstream.Source)
+			}
+			u = next
+		}
+		time.Sleep(3 * time.Second)
+		if n := f.counts()["accepted"]; n != 10 || above.Connections.Load() != 1 {
+			t.Errorf("%d of 10 accepted, %d connections", n, above.Connections.Load())
+		}
+		sameAsBook(t, p.Active(), above)
+		above.DropAll() // and later ones are made again
+		becomes(t, p.Group, "p", time.Minute)
+		time.Sleep(time.Minute)
+		if above.Connected() != 1 {
+			t.Errorf("%d connections", above.Connected())
+		}
+	})
+}
+
+// What moves to a process that is configured in another way, or is damaged, is refused in
+// one clear line, and the process begins with connections of its own.
+func TestAdoptRefused(t *testing.T) {
+	bubble(t, func(t *testing.T, f *farm) {
+		above := otherpool.New(t, otherpool.Config{})
+		p := f.process(above, nil, nil)
+		becomes(t, p.Group, "p", 10*time.Second)
+		record, lines := p.Suspend()
+		other, err := NewGroup([]Config{{URL: "pool.example.org:3333", User: "another"}}, GroupOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := other.Adopt(record); err != nil {
+			t.Error(err)
+		}
+		err = other.AdoptLine(lines[0].Conn, lines[0].Record)
+		if !errors.Is(err, ErrNotConfigured) || err.Error() != "upstream connection to pool.example.org:3333 as farm: the pool is not configured any more" {
+			t.Error(err)
+		}
+		for n := range lines[0].Record {
+			if err := other.AdoptLine(nil, lines[0].Record[:n]); err == nil || !strings.HasPrefix(err.Error(), "upstream connection: ") {
+				t.Errorf("%d bytes: %v", n, err)
+			}
+		}
+		if err := other.Adopt([]byte{9}); err == nil {
+			t.Error("a record of a later version is read")
+		}
+		if other.Judge(1) != nil || other.Judge(0) != nil {
+			t.Error("shares are judged of a source that did not come along")
+		}
+		if g := other.next(); g <= f.newest().Upstream.Source {
+			t.Errorf("source %d again", g)
+		}
+		p.Resume(lines)
+		time.Sleep(time.Second)
+		if above.Connections.Load() != 1 || !p.Usable() {
+			t.Error("it does not go on where it was")
+		}
+	})
+}
+
+// Whatever another process sends as a record is read or refused.
+func FuzzAdopt(f *testing.F) {
+	f.Add([]byte{1, 0, 0, 0, 0})
+	line := lineRecord{
+		url: "pool.example.org:3333", user: "farm", source: 3, force: 2, told: true,
+		state:   client.State{URL: "pool.example.org:3333", LastID: 9, Unread: []byte("{}\n{"), Unwritten: []byte("x"), Extranonce: stratum.Extranonce{Extranonce1: []byte{1}, Extranonce2Len: 8}},
+		newest:  &jobRecord{notify: client.Notify{Notify: stratum.Notify{JobID: "a", Branch: [][32]byte{{1}}}}, announced: 2, difficulty: 1},
+		names:   []nameRecord{{"farm.a", true}},
+		flights: []flight{{id: 9, client: 1, share: 2, credit: 2}},
+		ledger:  ledgerRecord{f: Figures{Reasons: map[string]Tally{"no": {Shares: 1}}}},
+	}
+	c := wire.Append(nil)
+	c.Versioned(lineVersion, line.fields)
+	f.Add(c.Written())
+	group := groupRecord{number: 7, url: "pool.example.org:3333", user: "farm", pools: []poolRecord{{url: "pool.example.org:3333", user: "farm", habits: [2]habit{{known: true}}}}}
+	c = wire.Append(nil)
+	c.Versioned(groupVersion, group.fields)
+	f.Add(c.Written())
+	f.Fuzz(func(t *testing.T, record []byte) {
+		bubble(t, func(t *testing.T, f *farm) {
+			o := GroupOptions{Finder: f, Dial: func(context.Context, string, string) (net.Conn, error) { return nil, errDown }}
+			g, err := NewGroup([]Config{{URL: "pool.example.org:3333", User: "farm"}}, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = g.Adopt(record) // any error will do
+			near, far := net.Pipe()
+			defer far.Close()
+			if g.AdoptLine(near, record) != nil {
+				near.Close()
+				return
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			_ = g.Run(ctx) // it has no errors
+		})
+	})
+}
+
+// A record has everything of what it is of.
+func TestLineRecord(t *testing.T) {
+	bubble(t, func(t *testing.T, f *farm) {
+		above := otherpool.New(t, otherpool.Config{Branches: 3, VersionMask: 0x1fffe000})
+		p := f.process(above, nil, nil)
+		becomes(t, p.Group, "p", 10*time.Second)
+		u := f.job()
+		f.submit(u, 1, 1e-10, 0)
+		synctest.Wait()
+		record, lines := p.Suspend()
+		q := f.process(above, record, lines)
+		again, lines := q.Suspend()
+		r := f.process(above, again, lines)
+		if d := cmp.Diff(p.Active().Figures(), r.Active().Figures(), cmpopts.EquateComparable(difficulty.Exact{})); d != "" {
+			t.Error(d)
+		}
+		old, now := p.Active().lineOf(u.Upstream.Source).newest, r.Active().lineOf(u.Upstream.Source).newest
+		if !sameJob(&old.notify, &now.notify) || old.announced != now.announced || old.upstream.Difficulty != now.upstream.Difficulty {
+			t.Errorf("%+v\n%+v", now, old)
+		}
+		above.Resend()
+		if n := f.took(); len(n) != 0 {
+			t.Errorf("%+v", n)
+		}
+		var _ source.Judge = now
+	})
+}

@@ -1,0 +1,103 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+
+	"golang.org/x/net/proxy"
+)
+
+// connect opens the connection, with TLS if the URL says so.
+func (e Endpoint) connect(ctx context.Context, o *Options) (net.Conn, error) {
+	host, port, secure, err := e.target()
+	if err != nil {
+		return nil, err
+	}
+	dial := o.Dial
+	if o.SOCKS5 != "" {
+		if dial, err = throughSOCKS5(o.SOCKS5, dial); err != nil {
+			return nil, err
+		}
+	}
+	conn, err := dial(ctx, "tcp", net.JoinHostPort(host, port))
+	if err != nil || !secure {
+		return conn, err
+	}
+	wrapped := tls.Client(conn, o.tls(host))
+	if err := wrapped.HandshakeContext(ctx); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return wrapped, nil
+}
+
+// tls is how a host's certificate is checked.
+func (o *Options) tls(host string) *tls.Config {
+	config := &tls.Config{}
+	if o.TLS != nil {
+		config = o.TLS.Clone()
+	}
+	if config.ServerName == "" {
+		config.ServerName = host
+	}
+	if len(o.Pin) > 0 {
+		config.InsecureSkipVerify = true // the key is all that counts
+		config.VerifyConnection = func(s tls.ConnectionState) error {
+			key := sha256.Sum256(s.PeerCertificates[0].RawSubjectPublicKeyInfo)
+			if !bytes.Equal(key[:], o.Pin) {
+				return fmt.Errorf("the certificate of %s has the key sha256:%x, not the pinned one", host, key)
+			}
+			return nil
+		}
+	}
+	return config
+}
+
+// ParsePin reads the SHA-256 of a public key: 64 hexadecimal digits or base64, either
+// behind sha256: or sha256// or alone.
+func ParsePin(s string) ([]byte, error) {
+	text := strings.TrimPrefix(strings.TrimPrefix(s, "sha256//"), "sha256:")
+	pin, err := hex.DecodeString(text)
+	if err != nil {
+		pin, err = base64.StdEncoding.DecodeString(text)
+	}
+	if err != nil || len(pin) != sha256.Size {
+		return nil, fmt.Errorf("%.100q is not the SHA-256 of a public key: 64 hexadecimal digits, or base64", s)
+	}
+	return pin, nil
+}
+
+type dialFunc func(ctx context.Context, network, address string) (net.Conn, error)
+
+// Dial is for who does without a context.
+func (d dialFunc) Dial(network, address string) (net.Conn, error) {
+	return d(context.Background(), network, address)
+}
+
+func (d dialFunc) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	return d(ctx, network, address)
+}
+
+// throughSOCKS5 is a dial by way of a SOCKS5 proxy (RFC 1928), which is dialled by dial.
+func throughSOCKS5(at string, dial dialFunc) (dialFunc, error) {
+	address, auth := at, (*proxy.Auth)(nil)
+	if i := strings.LastIndexByte(at, '@'); i >= 0 {
+		user, password, _ := strings.Cut(at[:i], ":")
+		address, auth = at[i+1:], &proxy.Auth{User: user, Password: password}
+	}
+	if _, _, err := net.SplitHostPort(address); err != nil {
+		return nil, fmt.Errorf("SOCKS5 proxy %q: not host:port", address)
+	}
+	d, err := proxy.SOCKS5("tcp", address, auth, dial)
+	if err != nil {
+		return nil, fmt.Errorf("SOCKS5 proxy %s: %w", address, err)
+	}
+	return d.(proxy.ContextDialer).DialContext, nil // it is one, as its documentation says
+}
