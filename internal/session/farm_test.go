@@ -69,7 +69,7 @@ func TestFarm(t *testing.T) {
 		for number := range uint32(5) {
 			number++
 			a.lines[number] = &line{
-				number: number, shape: shapes[number-1], pad: random.IntN(4), difficulty: up, mask: 0x1fffe000 * uint32(random.IntN(2)),
+				number: number, shape: shapes[number-1], pad: random.IntN(4), difficulty: up, mask: 0x1fffe000 * uint32(random.IntN(2)), bits: 0x1b0404cb,
 				extranonce1: []byte{0xf0, byte(number)},
 			}
 			a.works[number] = nil

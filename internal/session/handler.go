@@ -228,7 +228,7 @@ func (c client) listener() *ListenerSettings {
 func (c client) limits() difficulty.Limits {
 	set := c.listener()
 	l := difficulty.Limits{Min: set.MinDiff, Max: set.MaxDiff, Floor: max(c.s.floor, c.minimum())}
-	if w := c.work(); w != nil {
+	if w := c.work(); w != nil && w.Upstream == nil { // else it is what another pool says, which has a limit of its own
 		l.Network = w.Job.NetworkDifficulty
 	}
 	return l

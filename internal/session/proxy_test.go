@@ -134,6 +134,40 @@ func TestDifficultyUpstream(t *testing.T) {
 	r.wantMethods(r.written(slot), "set_difficulty 100", "notify true")
 }
 
+// A pool that says blocks are easy does not have miners flood it with shares. Of what
+// would be a block it hears, also when we would refuse it.
+func TestBlocksUpstream(t *testing.T) {
+	r, a := newProxy(t, nil)
+	a.lines[1].difficulty, a.lines[1].bits = 8000, 0x207fffff
+	a.give(1, false)
+	slot, _ := r.miner("bob.rig1")
+	lines := r.send(slot, `{"id":3,"method":"mining.suggest_difficulty","params":[5000]}`)
+	r.wantMethods(lines, "set_difficulty 5000", "notify false")
+	n, m := lastJob(lines), a.as(slot)
+	r.want(slot, a.find(m, &n, dark, up))
+	if f := a.lastFound(); !f.Block || len(r.backend.blocks) != 1 {
+		t.Errorf("went up as %+v, %d blocks here", f, len(r.backend.blocks))
+	}
+	a.judge(source.AcceptedAbove, 0, "")
+	if got, sh := r.written(slot), r.backend.last(); len(got) != 1 || got[0] != agreed || sh.Credit != 0 {
+		t.Errorf("answered %q, credit %g", got, sh.Credit)
+	}
+	r.want(slot, strings.Replace(a.find(m, &n, up, 0), "bob.rig1", "eve", 1), refused(24, "Worker mismatch"))
+	if len(a.found) != 2 {
+		t.Error("a block of nobody's does not go up")
+	}
+	for range 20 { // half of them are blocks with a version that the pool cannot make
+		r.want(slot, strings.Replace(a.find(m, &n, up, 0), `"]}`, `","e0000000"]}`, 1), refused(20, "Invalid version mask"))
+	}
+	if len(a.found) != 2 {
+		t.Error("went up with bits that the pool does not take")
+	}
+	a.judge(source.AcceptedAbove, 0, "")
+	if got := r.written(slot); got != nil {
+		t.Errorf("answered again %q", got)
+	}
+}
+
 // Without bytes for it, a job that is announced again would be the same work: it is not,
 // and what is new waits for the next job.
 func TestJobWithOneVariantIsSentOnce(t *testing.T) {

@@ -128,6 +128,9 @@ func (s *Share) goesUp() bool {
 	if s.Upstream == nil || !s.Hashed {
 		return false
 	}
+	if (s.Version^s.Job.Template.Version)&^s.Upstream.VersionMask != 0 {
+		return false // that pool cannot make the header
+	}
 	if s.Reason != Accepted && s.Reason != Stale {
 		return s.Computed.Block && s.Reason != Duplicate
 	}
