@@ -71,6 +71,7 @@ func (f *flags) set() *pflag.FlagSet {
 	fs.SortFlags = false
 	fs.StringVarP(&f.Config, "config", "c", "", "configuration `FILE`; without it NAME.conf in the current directory")
 	fs.BoolP("btcsolo", "B", false, "solo mode: the user name is an address, and who finds a block is paid by it; \"solo\" in the configuration does the same")
+	fs.BoolP("proxy", "p", false, "proxy mode: work comes from the pools in \"proxy\", which see all miners as one account of theirs")
 	fs.BoolVar(&f.Check, "check", false, "say all that is wrong with the configuration, ask its nodes, try its ports, and exit")
 	fs.BoolVarP(&f.Daemonise, "daemonise", "D", false, "detach from the terminal; the exit status tells whether the instance came up")
 	fs.StringVarP(&f.Name, "name", "n", "", "`NAME` of the instance, ckpool without it: of its configuration, log and socket directory")
@@ -106,12 +107,12 @@ func (f *flags) set() *pflag.FlagSet {
 // later are the modes that are not in this version, by the long names of their
 // options: they are understood, so as to be refused in words.
 var later = map[config.Mode]string{
-	config.Node: "node", config.Passthrough: "passthrough", config.Proxy: "proxy",
+	config.Node: "node", config.Passthrough: "passthrough",
 	config.Redirector: "redirector", config.Remote: "trusted", config.UserProxy: "userproxy",
 }
 
 // synopsis are the ways to call the program.
-var synopsis = []string{"[options]", "--check [-B] [-c FILE]"}
+var synopsis = []string{"[options]", "--check [-B | -p] [-c FILE]"}
 
 func usage(width int) string {
 	return getopt.Usage(new(flags).set(), synopsis,
@@ -136,7 +137,7 @@ func parseOptions(argv []string) (Options, error) {
 		return Options{}, err
 	}
 	if name, ok := later[f.Mode]; ok {
-		return Options{}, fmt.Errorf("%s mode (-%s) is not in this version of ckpool, which runs as a pool or with -B as a solo pool", name, f.modes[0])
+		return Options{}, fmt.Errorf("%s mode (-%s) is not in this version of ckpool, which runs as a pool, with -B as a solo pool and with -p as a proxy", name, f.modes[0])
 	}
 	return f.Options, nil
 }

@@ -66,15 +66,12 @@ func TestOptionErrors(t *testing.T) {
 		user   = "Cannot set both userproxy and another proxy type or redirector"
 	)
 	tests := []struct{ args, want string }{
-		{"ckpool -P", "passthrough mode (-P) is not in this version of ckpool, which runs as a pool or with -B as a solo pool"},
-		{"ckpool --passthrough", "passthrough mode (-P) is not in this version of ckpool, which runs as a pool or with -B as a solo pool"},
-		{"ckpool -p -p", "proxy mode (-p) is not in this version of ckpool, which runs as a pool or with -B as a solo pool"},
-		{"ckpool -R", "redirector mode (-R) is not in this version of ckpool, which runs as a pool or with -B as a solo pool"},
-		{"ckpool -N -N", "node mode (-N) is not in this version of ckpool, which runs as a pool or with -B as a solo pool"},
-		{"ckpool -t", "trusted mode (-t) is not in this version of ckpool, which runs as a pool or with -B as a solo pool"},
-		{"ckpool -u", "userproxy mode (-u) is not in this version of ckpool, which runs as a pool or with -B as a solo pool"},
-		{"ckproxy", "proxy mode (-p) is not in this version of ckpool, which runs as a pool or with -B as a solo pool"},
-		{"ckproxy -p", "proxy mode (-p) is not in this version of ckpool, which runs as a pool or with -B as a solo pool"},
+		{"ckpool -P", "passthrough mode (-P) is not in this version of ckpool, which runs as a pool, with -B as a solo pool and with -p as a proxy"},
+		{"ckpool --passthrough", "passthrough mode (-P) is not in this version of ckpool, which runs as a pool, with -B as a solo pool and with -p as a proxy"},
+		{"ckpool -R", "redirector mode (-R) is not in this version of ckpool, which runs as a pool, with -B as a solo pool and with -p as a proxy"},
+		{"ckpool -N -N", "node mode (-N) is not in this version of ckpool, which runs as a pool, with -B as a solo pool and with -p as a proxy"},
+		{"ckpool -t", "trusted mode (-t) is not in this version of ckpool, which runs as a pool, with -B as a solo pool and with -p as a proxy"},
+		{"ckpool -u", "userproxy mode (-u) is not in this version of ckpool, which runs as a pool, with -B as a solo pool and with -p as a proxy"},
 		{"ckpool -p -B", solo},
 		{"ckpool -B -p", solo},
 		{"ckpool -B -P", solo},
@@ -154,6 +151,7 @@ func TestHelp(t *testing.T) {
 	const want = `Starting
 -c, --config FILE
 -B, --btcsolo
+-p, --proxy
     --check
 -D, --daemonise
 -n, --name NAME

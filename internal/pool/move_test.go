@@ -38,10 +38,10 @@ func TestReadSectionsV1(t *testing.T) {
 	if err != nil || len(l) != 1 || l[0].URL != "localhost:3333" || len(l[0].Addrs) != 2 || l[0].Addrs[1] != netip.MustParseAddrPort("127.0.0.1:3333") {
 		t.Errorf("%+v, %v", l, err)
 	}
-	if i := records.JSON[Instance](t, records.V1(t, "instance")); i != (Instance{true, 4, 8, 2, 5100, false}) {
+	if i := records.JSON[Instance](t, records.V1(t, "instance")); i != (Instance{Solo: true, Nonce1Length: 4, Nonce2Length: 8, Loops: 2, Miners: 5100}) {
 		t.Errorf("%+v", i)
 	}
-	if i := records.JSON[Instance](t, records.Of(t, "v2", "instance")); i != (Instance{true, 4, 8, 2, 5100, true}) {
+	if i := records.JSON[Instance](t, records.Of(t, "v2", "instance")); i != (Instance{Solo: true, Nonce1Length: 4, Nonce2Length: 8, Loops: 2, Miners: 5100, Ckdb: true}) {
 		t.Errorf("%+v", i)
 	}
 	// The numbers of sections are part of the format.

@@ -23,6 +23,7 @@ import (
 	"ckpool/internal/netserver"
 	"ckpool/internal/operator"
 	"ckpool/internal/session"
+	"ckpool/internal/upstream"
 	"ckpool/internal/users"
 	"ckpool/sharelog"
 )
@@ -30,6 +31,7 @@ import (
 // Options are what the command line and the process decide.
 type Options struct {
 	Solo      bool // pay the finder
+	Proxy     bool // work comes from other pools, not from nodes
 	LogShares bool
 	Journal   bool   // keep shares, for ckdb
 	Name      string // of the instance
@@ -66,7 +68,9 @@ type Pool struct {
 	server    *netserver.Server
 	admission operator.Admission
 	operator  *operator.Operator
-	moved     chan struct{} // closed when another process has taken over
+	moved     chan struct{}        // closed when another process has taken over
+	upstreams *upstream.Group      // nil: work comes from nodes
+	node      func() operator.Node // that work comes from at present
 	// planNodes prepares what changes the nodes that the source is made of.
 	planNodes func([]bitcoind.Config) (replace func(), err error)
 
@@ -104,11 +108,10 @@ func New(c config.Config, o Options) (*Pool, error) {
 	}
 	p.config.Store(&c)
 	p.settings.Store(sessionSettings(&c, o.Solo))
-	nodes, err := p.makeNodes(&c)
+	network, err := p.makeSource(&c)
 	if err != nil {
 		return nil, err
 	}
-	p.source, p.planNodes = nodes, nodes.PlanNodes
 	if o.Ckdb != nil {
 		p.accounts = authority.NewClient(authority.Options{Place: *o.Ckdb, Program: "ckpool " + o.Version, Miners: accountHolders{p}, Events: o.Events})
 	}
@@ -131,7 +134,7 @@ func New(c config.Config, o Options) (*Pool, error) {
 	}
 	p.generator = jobs.NewGenerator(p.source, p.jobs, made)
 	p.blocks = blocks.New(blocks.Options{
-		LogDir: c.LogDir, Network: nodes, Jobs: p.jobs, Users: p.users, Events: found,
+		LogDir: c.LogDir, Network: network, Jobs: p.jobs, Users: p.users, Events: found,
 		Limit: func(kind string) bool { _, ok := p.notices.PassKind(kind, ""); return ok },
 		Show:  func(text string) { p.miners.Show("", text) },
 	})
@@ -142,12 +145,10 @@ func New(c config.Config, o Options) (*Pool, error) {
 	p.operator = &operator.Operator{
 		Version: o.Version, Solo: o.Solo, Users: p.users, Jobs: p.jobs, Blocks: p.blocks, Source: p.source, Journal: p.journalStatus,
 		Miners: p.miners, Registry: p.registry, Server: p.server, Admission: &p.admission, Events: o.Events,
-		Node: func() operator.Node {
-			if c := nodes.Current(); c != nil {
-				return c
-			}
-			return nil
-		},
+		Node: p.node,
+	}
+	if p.upstreams != nil {
+		p.operator.Proxies = p.proxies()
 	}
 	if !o.TakeOver {
 		if err := p.Load(now); err != nil {
@@ -155,6 +156,32 @@ func New(c config.Config, o Options) (*Pool, error) {
 		}
 	}
 	return p, nil
+}
+
+// makeSource makes where work comes from, and the network that found blocks go to.
+func (p *Pool) makeSource(c *config.Config) (blocks.Network, error) {
+	if p.options.Proxy {
+		group, err := p.makeUpstreams(c)
+		if err != nil {
+			return nil, err
+		}
+		p.source, p.upstreams = group, group
+		p.planNodes = func([]bitcoind.Config) (func(), error) { return func() {}, nil }
+		p.node = func() operator.Node { return nil }
+		return noNodes{}, nil
+	}
+	nodes, err := p.makeNodes(c)
+	if err != nil {
+		return nil, err
+	}
+	p.source, p.planNodes = nodes, nodes.PlanNodes
+	p.node = func() operator.Node {
+		if c := nodes.Current(); c != nil {
+			return c
+		}
+		return nil
+	}
+	return nodes, nil
 }
 
 func (p *Pool) makeNodes(c *config.Config) (*bitcoind.Group, error) {
@@ -178,6 +205,9 @@ func (p *Pool) makeServer(c *config.Config) (err error) {
 	backend := session.Backend{
 		Settings: p.settings.Load, Jobs: p.jobs, Workers: p.users, Sinks: p.users.Sinks(), Block: p.blocks.Take, Notice: p.notice,
 	}
+	if p.upstreams != nil {
+		backend.Sources, backend.Block = p.upstreams, p.solvedAbove
+	}
 	if p.journal != nil { // before statistics, which say what is kept
 		backend.Sinks = append(backend.Sinks, p.journal)
 		backend.Witness = p.journal
@@ -187,10 +217,14 @@ func (p *Pool) makeServer(c *config.Config) (err error) {
 		p.miners.Handlers = append(p.miners.Handlers, h)
 		return h
 	})
-	if err == nil {
-		p.miners.Loops = p.server.Loops()
+	if err != nil {
+		return err
 	}
-	return err
+	p.miners.Loops = p.server.Loops()
+	if p.upstreams != nil {
+		p.upstreams.Attend(p.miners)
+	}
+	return nil
 }
 
 // onChain is for the chain becoming known.

@@ -41,6 +41,7 @@ const (
 // Instance is what a process that takes over must agree with.
 type Instance struct {
 	Solo         bool `json:"solo"`
+	Proxy        bool `json:"proxy,omitempty"`
 	Nonce1Length int  `json:"nonce1length"`
 	Nonce2Length int  `json:"nonce2length"`
 	Loops        int  `json:"loops"`
@@ -57,21 +58,27 @@ func WithCkdb(instance json.RawMessage) bool {
 
 func instanceOf(p *Pool) Instance {
 	c := p.config.Load()
-	return Instance{p.options.Solo, c.Nonce1Length, c.Nonce2Length, len(p.miners.Handlers), p.server.Clients(), p.accounts != nil}
+	return Instance{
+		Solo: p.options.Solo, Proxy: p.options.Proxy, Nonce1Length: c.Nonce1Length, Nonce2Length: c.Nonce2Length,
+		Loops: len(p.miners.Handlers), Miners: p.server.Clients(), Ckdb: p.accounts != nil,
+	}
 }
 
 // agrees says why connected miners could not go on in another pool.
 func (i Instance) agrees(with Instance) error {
-	mode := func(solo bool) string {
-		if solo {
+	mode := func(i Instance) string {
+		switch {
+		case i.Proxy:
+			return "proxy"
+		case i.Solo:
 			return "solo"
 		}
 		return "pool"
 	}
 	const restart = ": this cannot change while miners are connected, stop the running instance first"
 	switch {
-	case i.Solo != with.Solo:
-		return fmt.Errorf("this is a %s, the running instance a %s%s", mode(i.Solo), mode(with.Solo), restart)
+	case mode(i) != mode(with):
+		return fmt.Errorf("this is a %s, the running instance a %s%s", mode(i), mode(with), restart)
 	case i.Nonce1Length != with.Nonce1Length:
 		return fmt.Errorf("nonce1length is %d, in the running instance %d%s", i.Nonce1Length, with.Nonce1Length, restart)
 	case i.Nonce2Length != with.Nonce2Length:
