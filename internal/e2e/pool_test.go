@@ -49,6 +49,7 @@ type keys map[string]any
 // setup is what a pool is started with.
 type setup struct {
 	solo      bool
+	proxy     bool // work comes from the pools of "proxy"
 	logShares bool
 	nodes     []keys
 	keys      keys // beside the defaults of configuration
@@ -100,8 +101,11 @@ func (s setup) prepare(t *testing.T, takeOver bool) *running {
 		t.Fatal(err)
 	}
 	mode := config.Pool
-	if s.solo {
+	switch {
+	case s.solo:
 		mode = config.Solo
+	case s.proxy:
+		mode = config.Proxy
 	}
 	c, _, err := config.Parse("ckpool.conf", text, mode)
 	if err != nil {
@@ -123,7 +127,7 @@ func (s setup) prepare(t *testing.T, takeOver bool) *running {
 		}
 	})
 	r.pool, err = pool.New(c, pool.Options{
-		Solo: s.solo, LogShares: s.logShares, Journal: c.Journal != "", Name: "ckpool", SockDir: dir, Version: "test",
+		Solo: s.solo, Proxy: s.proxy, LogShares: s.logShares, Journal: c.Journal != "", Name: "ckpool", SockDir: dir, Version: "test",
 		Events: r.log.add, Wants: func(event.Level) bool { return true }, TakeOver: takeOver, Ckdb: s.ckdb,
 	})
 	if err != nil {
