@@ -123,8 +123,13 @@ func checkConfig(ctx context.Context, o Options, stdout, stderr io.Writer) error
 	k.config, k.warnings, err = loadConfig(o)
 	_ = errors.As(err, &k.errors)
 	if k.config.File != "" { // else there is no telling what it says
-		k.payout()
-		k.nodes(ctx)
+		if o.Mode == config.Proxy {
+			k.say("mode", "proxy", "shares are found for other pools, which pay their accounts")
+			k.pools(ctx)
+		} else {
+			k.payout()
+			k.nodes(ctx)
+		}
 		k.listeners(ctx)
 		k.directories()
 	}

@@ -19,17 +19,18 @@ import (
 func (p *Pool) makeUpstreams(c *config.Config) (*upstream.Group, error) {
 	pools := make([]upstream.Config, len(c.Proxies))
 	for i := range c.Proxies {
-		pools[i] = upstreamConfig(c, &c.Proxies[i])
+		pools[i] = UpstreamConfig(c, &c.Proxies[i])
 	}
 	return upstream.NewGroup(pools, upstream.GroupOptions{
-		Events: p.events, FailBack: cmp.Or(c.ProxyHold, time.Nanosecond), Dial: (&net.Dialer{}).DialContext,
+		Events: p.events, Dial: (&net.Dialer{}).DialContext,
+		FailBack: cmp.Or(c.ProxyHold, time.Nanosecond), // 0 would be the usual one
 		// No process before this one has opened a connection each second of its life.
 		After: uint32(time.Now().Unix()),
 	})
 }
 
-// upstreamConfig is an entry of "proxy" as the connections to that pool need it.
-func upstreamConfig(c *config.Config, u *config.Upstream) upstream.Config {
+// UpstreamConfig is an entry of "proxy" as the connections to that pool need it.
+func UpstreamConfig(c *config.Config, u *config.Upstream) upstream.Config {
 	return upstream.Config{
 		URL: u.URL, User: u.User, Password: u.Pass, Weight: u.Weight,
 		Agent: cmp.Or(u.Agent, "ckpool"), Pin: u.Pin, SOCKS5: u.SOCKS5, MaxLines: c.MaxConnectionsPerProxy,
@@ -41,7 +42,7 @@ func upstreamConfig(c *config.Config, u *config.Upstream) upstream.Config {
 func (p *Pool) proxies() *upstream.Entries {
 	return &upstream.Entries{
 		Group: p.upstreams, Space: p.registry.Space,
-		Config: func(u *config.Upstream) upstream.Config { return upstreamConfig(p.config.Load(), u) },
+		Config: func(u *config.Upstream) upstream.Config { return UpstreamConfig(p.config.Load(), u) },
 		UserID: func(name string) int64 {
 			u, _ := p.users.User(name, time.Now())
 			return u.ID

@@ -52,12 +52,22 @@ func (o *Options) tls(host string) *tls.Config {
 		config.VerifyConnection = func(s tls.ConnectionState) error {
 			key := sha256.Sum256(s.PeerCertificates[0].RawSubjectPublicKeyInfo)
 			if !bytes.Equal(key[:], o.Pin) {
-				return fmt.Errorf("the certificate of %s has the key sha256:%x, not the pinned one", host, key)
+				return &PinError{host, key}
 			}
 			return nil
 		}
 	}
 	return config
+}
+
+// PinError tells that a TLS endpoint has another key than the pinned one.
+type PinError struct {
+	Host string
+	Key  [sha256.Size]byte // the SHA-256 of the key it has, as Options.Pin would have it
+}
+
+func (e *PinError) Error() string {
+	return fmt.Sprintf("the certificate of %s has the key sha256:%x, not the pinned one", e.Host, e.Key)
 }
 
 // ParsePin reads the SHA-256 of a public key: 64 hexadecimal digits or base64, either

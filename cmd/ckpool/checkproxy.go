@@ -1,0 +1,175 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"ckpool/internal/figures"
+	"ckpool/internal/pool"
+	"ckpool/internal/upstream"
+	"ckpool/source"
+	"ckpool/stratum/client"
+)
+
+const (
+	// trialTime is how long a pool has for all that it is asked.
+	trialTime = 10 * time.Second
+	// difficultyTime is how long behind the first job a difficulty is waited for.
+	difficultyTime = time.Second
+)
+
+// errNoJob is a pool that knows the user and gives nothing to do.
+var errNoJob = fmt.Errorf("it knows the user, but gave no work within %v", trialTime)
+
+// try connects to a pool as a proxy does, and waits for its first job.
+func try(ctx context.Context, c upstream.Config, dial func(ctx context.Context, network, address string) (net.Conn, error)) (client.Notify, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, trialTime, errNoJob)
+	defer cancel()
+	to, err := client.Dial(ctx, client.Endpoint{URL: c.URL, User: c.User, Password: c.Password}, client.Options{
+		UserAgent: c.Agent, VersionMask: c.VersionMask, MinBitCount: 2, SuggestDifficulty: c.SuggestDifficulty,
+		ExtranonceSubscribe: true, HandshakeTimeout: trialTime, Pin: c.Pin, SOCKS5: c.SOCKS5, Dial: dial,
+	})
+	if err != nil {
+		if ctx.Err() != nil {
+			err = fmt.Errorf("no answer within %v", trialTime)
+		} else if inner := errors.Unwrap(err); inner != nil { // without the URL before it
+			err = inner
+		}
+		return client.Notify{}, err
+	}
+	defer to.Close()
+	var job *client.Notify
+	var soon <-chan time.Time
+	for {
+		select {
+		case e := <-to.Events():
+			switch e := e.(type) {
+			case client.Notify:
+				job = &e
+				if job.Difficulty > 0 {
+					return *job, nil
+				}
+				soon = time.After(difficultyTime)
+			case client.Difficulty:
+				if job != nil {
+					job.Difficulty = float64(e)
+					return *job, nil
+				}
+			case client.Closed:
+				return client.Notify{}, e.Err
+			}
+		case <-soon:
+			job.Difficulty = 1 // as is usual where it is not said
+			return *job, nil
+		case <-ctx.Done():
+			return client.Notify{}, context.Cause(ctx)
+		}
+	}
+}
+
+// pools tries the pools of a proxy, all at the same time.
+func (k *check) pools(ctx context.Context) {
+	type trial struct {
+		job client.Notify
+		err error
+	}
+	trials := make([]trial, len(k.config.Proxies))
+	var trying sync.WaitGroup
+	for i := range k.config.Proxies {
+		if u := &k.config.Proxies[i]; u.URL == "" || u.User == "" {
+			continue // which is told
+		}
+		trying.Go(func() {
+			t := &trials[i]
+			t.job, t.err = try(ctx, pool.UpstreamConfig(&k.config, &k.config.Proxies[i]), (&net.Dialer{}).DialContext)
+		})
+	}
+	trying.Wait()
+	for i, t := range trials {
+		switch u := &k.config.Proxies[i]; {
+		case u.URL == "" || u.User == "":
+		case t.err != nil:
+			k.failedPool(i, t.err)
+		default:
+			k.usablePool(i, &t.job)
+		}
+	}
+}
+
+// usablePool tells what a pool gives, unless a proxy cannot use that.
+func (k *check) usablePool(i int, job *client.Notify) {
+	url := k.config.Proxies[i].URL
+	least := pool.UpstreamConfig(&k.config, &k.config.Proxies[i]).LeastDifficulty
+	own, rest := len(job.Extranonce.Extranonce1), job.Extranonce.Extranonce2Len
+	rolling := "no version rolling"
+	if job.VersionMask != 0 {
+		rolling = fmt.Sprintf("version mask %08x", job.VersionMask)
+	}
+	what := fmt.Sprintf("extranonce1 of %s, extranonce2 of %s, difficulty %v, %s", counted(own, "byte"), counted(rest, "byte"), job.Difficulty, rolling)
+	trouble := ""
+	switch {
+	case rest > source.MaxExtranonce2:
+		trouble = fmt.Sprintf("its extranonce2 has %d bytes, at most %d can be used", rest, source.MaxExtranonce2)
+	case job.Difficulty < least:
+		trouble = fmt.Sprintf(`it asks for a difficulty of %v, and no miner's falls below %v: set "mindiff" to that or less`, job.Difficulty, least)
+		if k.config.MinDiff != least {
+			trouble = fmt.Sprintf(`it asks for a difficulty of %v, and no miner's falls below %v, the "mindiff" of a serverurl`, job.Difficulty, least)
+		}
+	}
+	if trouble != "" {
+		k.say("pool", url, "cannot be used: "+what)
+		k.fail(fmt.Sprintf("proxy[%d]", i), "pool %s: %s", url, trouble)
+		return
+	}
+	k.say("pool", url, "ok: "+what)
+}
+
+// failedPool judges why a pool gives no work: what the pool or the network may mend is a
+// warning, what only the configuration can mend is an error.
+func (k *check) failedPool(i int, err error) {
+	u := &k.config.Proxies[i]
+	entry := fmt.Sprintf("proxy[%d]", i)
+	var refused *client.RefusedError
+	var unusable *client.UnusableError
+	var pinned *client.PinError
+	var certificate *tls.CertificateVerificationError
+	var plain tls.RecordHeaderError
+	state := "unreachable"
+	switch {
+	case errors.As(err, &refused) && refused.Method == "mining.authorize":
+		state = "refused"
+		k.fail(entry+".auth", "pool %s: refuses the user %q: %s", u.URL, u.User, figures.Cut(refused.Reject.Text, 100))
+	case errors.As(err, &pinned):
+		state = "another key"
+		k.fail(entry+".pin", `pool %s: %v; it is either not that pool, or the pool has changed it`, u.URL, pinned)
+	case errors.As(err, &certificate):
+		state = "certificate refused"
+		hint := ""
+		if list := certificate.UnverifiedCertificates; len(list) > 0 {
+			key := sha256.Sum256(list[0].RawSubjectPublicKeyInfo)
+			hint = fmt.Sprintf(`; "pin": "%x" takes it all the same, if the pool says that this is its key`, key)
+		}
+		k.fail(entry+".url", "pool %s: %v%s", u.URL, certificate.Err, hint)
+	case errors.As(err, &plain):
+		state = "no TLS"
+		k.fail(entry+".url", "pool %s: does not speak TLS there: use stratum+tcp://, or its port for TLS", u.URL)
+	case u.TLS() && errors.Is(err, io.EOF):
+		state = "no TLS"
+		k.warn(entry+".url", "pool %s: closed the connection before TLS was agreed on: is that its port for TLS?", u.URL)
+		k.unchecked = append(k.unchecked, "pool "+u.URL)
+	default:
+		if errors.As(err, &refused) || errors.As(err, &unusable) || errors.Is(err, errNoJob) {
+			state = "no work"
+		}
+		k.warn(entry, "pool %s: %s", u.URL, figures.Cut(err.Error(), 200))
+		k.unchecked = append(k.unchecked, "pool "+u.URL)
+	}
+	k.say("pool", u.URL, state)
+}
