@@ -39,6 +39,10 @@ that the node has by rpcauth:
 	{ "btcd": [{"url": "10.0.0.2:8332", "auth": "user", "pass": "password"}],
 	  "solo": true }
 
+and in proxy mode (-p), where shares are found for another pool:
+
+	{ "proxy": [{"url": "pool-a.example:3333", "auth": "account.farm", "pass": "x"}] }
+
 The cookie file is for a node on the same machine, as a user who may read it.
 
 Below, the value behind a key is its default, unless its text says otherwise.`,
@@ -57,7 +61,7 @@ Below, the value behind a key is its default, unless its text says otherwise.`,
 	p.Sections = append(p.Sections,
 		manual.Section{Title: "Reloading", Text: "On SIGHUP, or \"ckpmsg reload\", the file is read again. The reply names the keys that are in force, and\n" +
 			"those that wait for the next start."},
-		manual.Section{Title: "See also", Text: "ckpool(1), ckpmsg(1), docs/operations.md, docs/connections.md"},
+		manual.Section{Title: "See also", Text: "ckpool(1), ckpmsg(1), docs/operations.md, docs/connections.md, docs/proxy.md"},
 	)
 	return p
 }
@@ -70,7 +74,8 @@ func manualPage() manual.Page {
 		About: `ckpool takes work from bitcoin nodes, hands it to miners over stratum, checks and
 counts their shares and submits the blocks they find. In pool mode blocks pay the
 address in the configuration, in solo mode (-B, or "solo" in the configuration) the
-miner who finds them.
+miner who finds them. In proxy mode (-p, or called as ckproxy) work comes from other
+pools instead, which see all miners as one account: docs/proxy.md.
 
 An instance is known by its name. Several of different names run side by side;
 a second one of the same name is refused, or with -k replaces the first.
@@ -87,7 +92,10 @@ Long options may be abbreviated as long as they are unique.`,
 seconds at most, and changes nothing. It prints a line for all that is wrong, with its
 place in the file, and what it found; its status is 1 if there is an error. A node
 that is down or still syncing is a warning: the pool waits for it. One that refuses
-the password, or is on a chain where the addresses are none, is an error.
+the password, or is on a chain where the addresses are none, is an error. With -p
+it connects to each pool of "proxy" instead, for ten seconds at most, and says what
+work it gives: one that refuses the user, or whose certificate is not to be trusted, is
+an error, one that is down or full a warning.
 
 A wrong value ends the program with status 1 and such lines; unknown keys are
 warned of, but keys of other pools that money or difficulty depends on are errors,
@@ -119,12 +127,13 @@ wait for the next start, and a wrong file changes nothing.`},
 				{Term: "ckpool --check -c pool.conf", Text: "say what is wrong with a configuration, and whether its node can be mined from"},
 				{Term: "ckpool -c pool.conf", Text: "run a pool on this terminal"},
 				{Term: "ckpool -B -D -n solo -c solo.conf", Text: "run a solo pool in the background, beside others, under a name of its own"},
+				{Term: "ckpool -p -c farm.conf", Text: "run a proxy: a farm as one account of the pools in the configuration"},
 				{Term: "ckpool -H -c pool.conf", Text: "take the place of the running instance, ckpool in C too; miners stay connected where both are this program"},
 				{Term: "ckpool -k -c pool.conf", Text: "end the running instance first"},
 			}},
 			{Title: "Exit status", Text: `0 after a signal or the command shutdown, 1 after an error. What a node says is no
 error: the pool waits until it can be used.`},
-			{Title: "See also", Text: "ckpool.conf(5), ckpmsg(1), notifier(1), ckbench(1), docs/operations.md"},
+			{Title: "See also", Text: "ckpool.conf(5), ckpmsg(1), notifier(1), ckbench(1), docs/operations.md, docs/proxy.md"},
 		},
 	}
 }

@@ -121,9 +121,10 @@ func TestProxyKeys(t *testing.T) {
 	}
 }
 
-// The keys of a mode that is not built yet are described as they are read: the sample
-// with all of them has their defaults, and what its comments show is taken.
-func TestSampleOfLaterKeys(t *testing.T) {
+// The keys of proxies, that of a mode that is not built yet too, are described as they
+// are read: the sample with all of them has their defaults, and what its comments show is
+// taken.
+func TestSampleOfProxyKeys(t *testing.T) {
 	sample := sampleOf(groups())
 	for _, key := range []string{"proxy", "proxy_hold", "max_connections_per_proxy", "max_user_proxies"} {
 		if !strings.Contains(sample, "\t\""+key+"\":") {
@@ -139,7 +140,7 @@ func TestSampleOfLaterKeys(t *testing.T) {
 	if len(c.Proxies) != 3 || c.Proxies[2].SOCKS5 != "127.0.0.1:9050" || warnings != nil {
 		t.Errorf("%+v, warnings %v", c.Proxies, warnings)
 	}
-	if strings.Contains(Sample(), "proxy_hold") {
+	if strings.Contains(Sample(), "max_user_proxies") {
 		t.Error("what no mode of this version reads is in the sample")
 	}
 }

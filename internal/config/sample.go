@@ -43,14 +43,13 @@ one or an array; "notify", true where the node calls notifier, so that it is ask
 			{"update_interval", "30", "Seconds between new work on the same block."},
 		},
 	}, {
-		Title: "Other pools (proxy and userproxy)",
-		Text:  "Instead of bitcoin nodes and a coinbase.",
-		later: true,
+		Title: "Other pools (proxy)",
+		Text:  "Instead of bitcoin nodes and a coinbase, with the option -p. docs/proxy.md says more.",
 		Keys: []Key{
 			{"proxy", `[
 	// {"url": "pool-a.example:3333", "auth": "account.farm", "pass": "x"},
 	// {"url": "stratum+ssl://pool-b.example:443", "auth": "account.farm", "pass": "x"},
-	// {"url": "exampleexample.onion:3333", "auth": "account.farm", "socks5": "127.0.0.1:9050"},
+	// {"url": "example.onion:3333", "auth": "account.farm", "socks5": "127.0.0.1:9050"},
 ]`, `The pools in order of preference: the first that gives work is mined for, the others when it fails. Of each: "url", host:port, or
 for TLS stratum+ssl:// before that; "auth" and "pass", the account there and its password; "weight", a number: all pools with one
 are mined for at once and the hash rate is divided as the weights say, those without one only stand in; "socks5", host:port of a
@@ -58,6 +57,11 @@ SOCKS5 proxy such as Tor, or USER:PASSWORD@ before that; "pin", of a pool with T
 64 hex digits, instead of an authority that the system trusts; "agent", the name that the pool is told, else ckpool.`},
 			{"proxy_hold", "60", "Seconds that a better pool must have given work again before miners go back to it; 0: none."},
 			{"max_connections_per_proxy", "32", "Connections to one pool, of which there are as many as the miners need, 1 to 1000."},
+		},
+	}, {
+		Title: "Other pools (userproxy)",
+		later: true,
+		Keys: []Key{
 			{"max_user_proxies", "1000", "Users that mine under accounts of their own, with the option -u; 0: none."},
 		},
 	}, {
@@ -104,7 +108,7 @@ all others. Without the key they are too, and a warning says so.`},
 			{"password", `""`, "What miners must give as password; empty: anything."},
 			{"useragent", "[]", "Only miners whose name begins with one of these; empty: all."},
 			{"dropidle", "0", "Seconds without a share until a miner is dropped; 0: never."},
-			{"drop_without_work", "300", "Seconds without a usable node until miners are sent away, to their other pools; 0: never."},
+			{"drop_without_work", "300", "Seconds without a usable node, or another pool in proxy mode, until miners are sent away, to their other pools; 0: never."},
 		},
 	}, {
 		Title: "Limits",

@@ -67,6 +67,12 @@ func (c *Config) validateUpstreams(m Mode) (errs Errors) {
 	if len(c.Proxies) == 0 {
 		errs = append(errs, &Error{Key: "proxy", Text: "No proxy entries found in config file " + c.File})
 	}
+	if (m == Proxy || m == UserProxy) && c.Solo {
+		errs = append(errs, &Error{
+			Key:  "solo",
+			Text: `"solo": true is for a pool on nodes, whose blocks pay the miner who finds them; in proxy mode the pools in "proxy" pay: remove it, or start without -p`,
+		})
+	}
 	if m == Redirector && len(c.RedirectURLs) == 0 {
 		errs = append(errs, &Error{Key: "redirecturl", Text: "No redirect entries found in config file " + c.File})
 	}
