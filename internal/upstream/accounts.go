@@ -62,13 +62,24 @@ type account struct {
 	refused string        // what it said
 }
 
-// NewAccounts makes the accounts beside a group, at most so many, 0 is 1,000. changes is
-// told when an account has work or has none any more; it must not block.
+// NewAccounts makes the accounts beside a group, at most so many, 0 is 1,000. The group
+// brings users' sessions there from then on. changes is told when an account has work or
+// has none any more; it must not block, and may be nil.
 func NewAccounts(g *Group, most int, changes func()) *Accounts {
 	if most <= 0 {
 		most = defaultAccounts
 	}
-	return &Accounts{group: g, most: most, events: g.options.Events, changes: changes, wake: make(chan struct{}, 1), users: make(map[string]*account)}
+	a := &Accounts{group: g, most: most, events: g.options.Events, wake: make(chan struct{}, 1), users: make(map[string]*account)}
+	a.changes = func() {
+		g.look()
+		if changes != nil {
+			changes()
+		}
+	}
+	g.mu.Lock()
+	g.accounts = a
+	g.mu.Unlock()
+	return a
 }
 
 // Login tells that a miner of a user has logged in with a password, which is passed on. A

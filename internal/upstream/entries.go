@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"ckpool/internal/config"
@@ -82,7 +83,7 @@ func (a *Accounts) list() (list []userAccount) {
 			list = append(list, userAccount{name, u.pool})
 		}
 	}
-	slices.SortFunc(list, func(a, b userAccount) int { return int(a.pool.id - b.pool.id) })
+	slices.SortFunc(list, func(a, b userAccount) int { return strings.Compare(a.user, b.user) })
 	return list
 }
 

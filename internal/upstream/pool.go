@@ -67,8 +67,9 @@ type Pool struct {
 	// Immutable.
 	config  Config
 	options Options
-	name    string // host:port, or what is configured
-	id      int64  // among those of a Group; set when it is made
+	name    string  // host:port, or what is configured
+	id      int64   // among those of a Group; set when it is made
+	member  *member // of that Group, likewise; nil: of none
 	ledger  *ledger
 	habits  habits
 	wake    chan struct{} // capacity 1: look whether connections are missing

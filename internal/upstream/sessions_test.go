@@ -34,6 +34,7 @@ type proxy struct {
 	group   *Group
 	handler *session.Handler
 	entries *Entries
+	home    *Accounts                  // nil: users have none
 	pools   map[string]*otherpool.Pool // by host
 
 	mu     sync.Mutex
@@ -48,7 +49,8 @@ type loop struct {
 	posted []func() // guarded by mu
 	wake   chan struct{}
 
-	seats []*seatedMiner // by slot
+	seats   []*seatedMiner // by slot
+	workers map[session.WorkerID]string
 }
 
 // seatedMiner is a miner as it understands what it is sent.
@@ -74,7 +76,7 @@ type seatedMiner struct {
 // newProxy runs a proxy of some pools, named by one letter each, until the test ends.
 func newProxy(t *testing.T, o GroupOptions, pools map[string]*otherpool.Pool, configs ...Config) *proxy {
 	t.Helper()
-	p := &proxy{t: t, pools: pools, loop: &loop{wake: make(chan struct{}, 1)}, shares: map[session.Reason]int{}}
+	p := &proxy{t: t, pools: pools, loop: &loop{wake: make(chan struct{}, 1), workers: map[session.WorkerID]string{}}, shares: map[session.Reason]int{}}
 	o.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
 		host, _, _ := strings.Cut(address, ".")
 		return p.pools[host].Dial(ctx, network, address)
@@ -371,7 +373,7 @@ func pool(t *testing.T, letter string, c otherpool.Config) *otherpool.Pool {
 
 // The rest is what sessions need.
 
-func (p *proxy) Sessions(_ context.Context, match func(session.WorkerID) bool) (list []session.Info, err error) {
+func (p *proxy) Sessions(ctx context.Context, match func(session.WorkerID) bool) (list []session.Info, err error) {
 	done := make(chan []session.Info, 1)
 	p.Post(func() {
 		var list []session.Info
@@ -380,7 +382,12 @@ func (p *proxy) Sessions(_ context.Context, match func(session.WorkerID) bool) (
 		}
 		done <- list
 	})
-	return <-done, nil
+	select {
+	case list = <-done:
+		return list, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 func (p *proxy) Move(list []session.Move) { p.Post(func() { p.handler.Move(slices.Clone(list)) }) }
@@ -415,11 +422,17 @@ func (p *proxy) Close(s netserver.Slot, why netserver.Reason) {
 }
 
 func (p *proxy) Authorize(l *session.Login) (session.Grant, *stratum.Reject) {
-	return session.Grant{Worker: 1, User: &session.User{Name: "farm"}}, nil
+	user := userOf(l.Worker)
+	if p.home != nil {
+		p.home.Login(user, l.Password)
+	}
+	w := session.WorkerID(len(p.workers) + 1)
+	p.workers[w] = strings.Clone(l.Worker)
+	return session.Grant{Worker: w, Name: p.workers[w], User: &session.User{Name: strings.Clone(user)}}, nil
 }
 func (p *proxy) Attach(session.WorkerID, uint64, string, time.Time) {}
 func (p *proxy) Detach(session.WorkerID, uint64, string)            {}
-func (p *proxy) WorkerName(session.WorkerID) string                 { return "farm.rig" }
+func (p *proxy) WorkerName(w session.WorkerID) string               { return p.workers[w] }
 func (p *proxy) ResumeWorker(string) session.Grant                  { return session.Grant{} }
 func (p *proxy) Flush(int)                                          {}
 func (p *proxy) Share(s *session.Share) {

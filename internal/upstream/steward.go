@@ -108,7 +108,7 @@ func (g *Group) steward(ctx context.Context) {
 func (g *Group) settled() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.divided || g.strays || len(g.serving) == 0 {
+	if g.divided || g.strays || g.accounts != nil || len(g.serving) == 0 {
 		return false
 	}
 	first := g.serving[0]
@@ -280,7 +280,7 @@ func (g *Group) expect() {
 func (s *steward) list(ctx context.Context) bool {
 	g := s.group
 	g.mu.Lock()
-	miners := g.miners
+	miners, accounts := g.miners, g.accounts
 	g.strays = false
 	g.mu.Unlock()
 	if miners == nil {
@@ -289,6 +289,14 @@ func (s *steward) list(ctx context.Context) bool {
 	list, err := miners.Sessions(ctx, func(session.WorkerID) bool { return true })
 	if err != nil {
 		return false
+	}
+	homes := map[string]*member{}
+	if accounts != nil {
+		for _, u := range accounts.list() {
+			if u.pool.Up() {
+				homes[u.user] = u.pool.member
+			}
+		}
 	}
 	now := time.Now()
 	maps.DeleteFunc(s.placed, func(_ uint64, at time.Time) bool { return now.Sub(at) >= staysFor })
@@ -302,6 +310,10 @@ func (s *steward) list(ctx context.Context) bool {
 	var spread []transfer
 	to := g.belong(list, s, now)
 	for i := range list {
+		// Who would have to connect again for that finds home with the next login.
+		if home := homes[userOf(list[i].WorkerName)]; home != nil && home.silent(&list[i]) {
+			to[i] = home
+		}
 		if to[i] == nil {
 			continue
 		}
@@ -332,6 +344,14 @@ func (s *steward) list(ctx context.Context) bool {
 	}
 	s.spread = spread
 	return true
+}
+
+// userOf is the user of a worker.
+func userOf(worker string) string {
+	if i := strings.IndexAny(worker, "._"); i >= 0 {
+		return worker[:i]
+	}
+	return worker
 }
 
 // silent tells that a session can probably go to a pool without connecting again.

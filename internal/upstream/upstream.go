@@ -58,7 +58,7 @@ type Group struct {
 	wake    chan struct{} // capacity 1: something has changed
 	running sync.WaitGroup
 
-	mu      sync.Mutex // may be held while a Pool's is taken, and while a line's is held
+	mu      sync.Mutex // may be taken while that of a line or of Accounts is held; a Pool's is taken after it
 	began   time.Time
 	launch  func(*member) // runs one, while Run runs
 	members []*member     // in order of preference
@@ -68,8 +68,10 @@ type Group struct {
 	divided bool      // by weights
 	mean    float64   // rate of an average miner
 	miners  Miners    // nil: none yet
-	strays  bool      // a session has begun with a source that had ended
-	saying  saying
+	// accounts are those of users, nil: they have none of their own.
+	accounts *Accounts
+	strays   bool // a session has begun with a source that had ended
+	saying   saying
 }
 
 // member is a pool of a Group. The Group's mu guards what may change.
@@ -146,6 +148,9 @@ func (g *Group) makePool(m *member, changed func()) (err error) {
 		Finder:  g.options.Finder, Number: g.next,
 		Events: g.options.Events, Changed: changed, Dial: g.options.Dial,
 	})
+	if err == nil {
+		m.pool.member = m
+	}
 	return err
 }
 
@@ -305,6 +310,9 @@ func (m *member) up() bool { return !m.disabled && !m.removed && m.pool.Up() }
 
 // Place implements session.Sources.
 func (g *Group) Place(n *session.Newcomer) (from uint32, ok bool) {
+	if from, ok = g.placeAtHome(n); ok {
+		return from, true
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if o := g.origins[n.Source]; o != nil && !o.ended {
@@ -326,6 +334,22 @@ func (g *Group) Place(n *session.Newcomer) (from uint32, ok bool) {
 		}
 	}
 	return 0, false
+}
+
+// placeAtHome is a source of the account of a session's user, if there is one with room.
+func (g *Group) placeAtHome(n *session.Newcomer) (from uint32, ok bool) {
+	g.mu.Lock()
+	accounts := g.accounts
+	o := g.origins[n.Source]
+	g.mu.Unlock()
+	if accounts == nil || n.User == "" || o != nil && o.member.beside && !o.ended {
+		return 0, false
+	}
+	mask := uint32(0)
+	if n.Rolls {
+		mask = n.VersionMask
+	}
+	return accounts.Place(n.User, mask)
 }
 
 // placeRolling is a source with room for a session that rolls some bits. A pool that

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -507,9 +508,6 @@ func TestConnections(t *testing.T) {
 		a := pool(t, "a", otherpool.Config{})
 		p := newProxy(t, GroupOptions{}, map[string]*otherpool.Pool{"a": a}, Config{URL: "a", MaxLines: 3})
 		e := p.entries
-		if err := e.Open(0, 1); err == nil || !strings.Contains(err.Error(), "has no work: not connected yet") {
-			t.Error(err)
-		}
 		time.Sleep(5 * time.Second)
 		if err := e.Open(9, 1); err == nil {
 			t.Error("opened of a pool that is not there")
@@ -571,9 +569,89 @@ func TestConnections(t *testing.T) {
 		a.Configure(func(c *otherpool.Config) { c.NoAuthorize = true })
 		a.DropAll()
 		time.Sleep(time.Minute)
+		if err := e.Open(0, 1); err == nil || !strings.HasPrefix(err.Error(), "upstream a.example:3333 has no work: ") {
+			t.Error(err)
+		}
 		x := e.Pools()[0]
 		if c := x.Connections[0]; x.Up || x.Backoff == 0 || c.Subscribe != status.Success || c.Authorize != status.Failed || !strings.Contains(x.Reason, "authorize") {
 			t.Errorf("%+v", x)
 		}
+	})
+}
+
+// U1, U2: miners of a user move to the user's own account when there is one, and what they
+// find is credited to that alone; those of a user whom the pool refuses stay. When the
+// pool is lost, all go on at the next.
+func TestUsersAtHome(t *testing.T) {
+	within(t, func(t *testing.T) {
+		a, b := pool(t, "a", otherpool.Config{}), pool(t, "b", otherpool.Config{})
+		p := newProxy(t, GroupOptions{}, map[string]*otherpool.Pool{"a": a, "b": b}, Config{URL: "a"}, Config{URL: "b"})
+		p.home = NewAccounts(p.group, 2, nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() {
+			p.home.Run(ctx)
+			close(ended)
+		}()
+		defer func() {
+			cancel()
+			<-ended
+		}()
+		time.Sleep(5 * time.Second)
+		users := []string{"alice", "bob", "carol"} // who finds no room for an account
+		p.do(func() {
+			for i := range 30 {
+				p.enter(fmt.Sprintf("%s.rig%d", users[i%3], i), i%2 == 0, false)
+			}
+		})
+		time.Sleep(15 * time.Second)
+		credited := func(pool *otherpool.Pool) map[string]int {
+			before := pool.Book()
+			p.mine()
+			synctest.Wait()
+			shares := map[string]int{}
+			for name, account := range pool.Book() {
+				if n := account.Shares - before[name].Shares; n > 0 {
+					shares[userOf(name)] += n
+				}
+			}
+			return shares
+		}
+		want := map[string]int{"alice": 10, "bob": 10, "farm": 10}
+		if got := credited(a); !maps.Equal(got, want) {
+			t.Errorf("credited %v", got)
+		}
+		if list := p.entries.Pools(); len(list) != 2 {
+			t.Errorf("%d pools without the accounts", len(list))
+		}
+		p.entries.Accounts = p.home
+		list := p.entries.Pools()
+		if len(list) != 4 || list[2].User != "alice" || list[2].ID == list[3].ID || !list[2].Up || list[2].Connections[0].Sessions != 10 {
+			t.Errorf("%+v", list)
+		}
+		if users := p.entries.Users(); len(users) != 2 || users[0].Name != "alice" || users[0].Accepted.Shares != 10 || users[0].Pools[0] != list[2].ID {
+			t.Errorf("%+v", users)
+		}
+		time.Sleep(time.Minute)
+		if got := credited(a); !maps.Equal(got, want) {
+			t.Errorf("credited %v", got)
+		}
+		a.Down(errCut)
+		time.Sleep(time.Second)
+		p.wants(map[string]int{"b": 30})
+		time.Sleep(20 * time.Second)
+		if got := credited(b); !maps.Equal(got, want) {
+			t.Errorf("credited %v", got)
+		}
+		// New miners find home with their login.
+		p.do(func() {
+			for i := range 3 {
+				p.enter(users[i]+".new", false, false)
+			}
+		})
+		if got := credited(b); !maps.Equal(got, map[string]int{"alice": 11, "bob": 11, "farm": 11}) {
+			t.Errorf("credited %v", got)
+		}
+		p.sound()
 	})
 }
