@@ -284,6 +284,23 @@ work        none: no node has been usable yet
 	if b.String() != empty {
 		t.Errorf("got\n%s\nwant\n%s", b.String(), empty)
 	}
+	// Where work comes from other pools, nothing is said of nodes, nor of blocks, which
+	// are theirs.
+	b.Reset()
+	first.upstreams = []upstream{}
+	if err := printStatus(page.Page{Writer: &b, Columns: 80}, &first); err != nil {
+		t.Fatal(err)
+	}
+	const proxy = `pool        ckpool 1.0, up 5s
+hash rate   0 H/s (1m), 0 H/s (5m), 0 H/s (1h), 0 H/s (1d)
+miners      none
+shares      none yet this round
+best share  none yet this round
+work        none: no upstream has given any yet
+`
+	if b.String() != proxy {
+		t.Errorf("got\n%s\nwant\n%s", b.String(), proxy)
+	}
 }
 
 // A miner is fine or is not at a glance.

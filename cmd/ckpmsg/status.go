@@ -32,7 +32,7 @@ type status struct {
 	blocks  []control.Block
 	nodes   []control.Node
 	journal control.Journal
-	// upstreams are the pools that are mined for, if not from nodes.
+	// upstreams are the pools that are mined for; nil where work comes from nodes.
 	upstreams []upstream
 }
 
@@ -49,31 +49,34 @@ func askStatus(ctx context.Context, c *control.Client) (s status, err error) {
 	if s.blocks, err = c.Blocks(ctx); err != nil {
 		return s, err
 	}
-	if s.nodes, err = c.Nodes(ctx); err != nil {
-		return s, err
-	}
 	if s.journal, err = c.Journal(ctx); err != nil {
 		return s, err
 	}
-	s.upstreams, err = askUpstreams(ctx, c)
+	if s.upstreams, err = askUpstreams(ctx, c); err == nil && s.upstreams == nil {
+		s.nodes, err = c.Nodes(ctx)
+	}
 	return s, err
 }
 
 // writeStatusJSON writes the replies status is made of as members of an object.
 func writeStatusJSON(ctx context.Context, out io.Writer, c *control.Client) error {
 	replies := map[string]json.RawMessage{}
-	for _, command := range []string{"poolstats", "rejects", "blocks", "nodes", "journal"} {
+	upstreams, err := askUpstreams(ctx, c)
+	if err != nil {
+		return err
+	}
+	commands := []string{"poolstats", "rejects", "blocks", "journal"}
+	if upstreams == nil {
+		commands = append(commands, "nodes")
+	}
+	for _, command := range commands {
 		reply, err := c.Run(ctx, command)
 		if err != nil {
 			return err
 		}
 		replies[command] = json.RawMessage(reply)
 	}
-	upstreams, err := askUpstreams(ctx, c)
-	if err != nil {
-		return err
-	}
-	if len(upstreams) > 0 {
+	if upstreams != nil {
 		replies["list"], replies["proxystats"] = withoutPasswords(upstreams)
 	}
 	b, err := json.Marshal(replies)
@@ -95,19 +98,19 @@ func printStatus(p page.Page, s *status) error {
 		l.Print("rejects", text)
 	}
 	l.Print("best share", s.best())
-	if text := s.odds(); text != "" {
-		l.Print("odds", text)
+	if s.upstreams == nil { // else blocks are another's
+		if text := s.odds(); text != "" {
+			l.Print("odds", text)
+		}
+		l.Print("last block", s.lastBlock())
 	}
-	l.Print("last block", s.lastBlock())
 	l.Print("work", s.work())
 	if s.journal.Kept {
 		l.Print("journal", journalText(&s.journal))
 	}
 	printUpstreams(l, s.upstreams)
-	if len(s.upstreams) == 0 {
-		for i := range s.nodes {
-			l.Print("node", nodeText(&s.nodes[i]))
-		}
+	for i := range s.nodes {
+		l.Print("node", nodeText(&s.nodes[i]))
 	}
 	return l.Flush()
 }
@@ -260,8 +263,14 @@ func (s *status) lastBlock() string {
 }
 
 func (s *status) work() string {
-	if s.stats.Height == 0 {
+	switch {
+	case s.stats.Height > 0:
+	case s.upstreams == nil:
 		return "none: no node has been usable yet"
+	case s.stats.Work.IsZero():
+		return "none: no upstream has given any yet"
+	default: // which not every pool tells the height of
+		return fmt.Sprintf("made %s ago", figures.Duration(s.stats.Update.Sub(s.stats.Work.Time)))
 	}
 	return fmt.Sprintf("block %s, made %s ago", figures.Count(s.stats.Height), figures.Duration(s.stats.Update.Sub(s.stats.Work.Time)))
 }

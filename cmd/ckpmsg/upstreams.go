@@ -18,7 +18,7 @@ type upstream struct {
 	stats control.ProxyStats
 }
 
-// askUpstreams asks for all of them; one that mines from nodes has none.
+// askUpstreams asks for all of them; nil is for one that mines from nodes.
 func askUpstreams(ctx context.Context, c *control.Client) ([]upstream, error) {
 	var refused *control.RefusedError
 	pools, err := c.Proxies(ctx)

@@ -32,6 +32,7 @@ type NewTip struct {
 type Options struct {
 	Config func() *config.Config // the present one
 	Solo   bool                  // every miner's own address is paid
+	Place  string                // what work comes from, for messages; "" is node
 	Events event.Func
 	Notice func(kind, text string) // one text of a kind goes to the log each minute
 	// OnChain is called when the chain is known, as Bitcoin Core names it, before
@@ -114,9 +115,9 @@ func (g *Generator) AwaitTemplate(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("no node has given a template: %w", context.Cause(ctx))
+			return fmt.Errorf("no %s has given a template: %w", g.place(), context.Cause(ctx))
 		case <-deadline.C:
-			return fmt.Errorf("no node has given a template within %v: %s", templateTime, g.trouble())
+			return fmt.Errorf("no %s has given a template within %v: %s", g.place(), templateTime, g.trouble())
 		case t := <-g.source.Templates():
 			if t.Ended {
 				continue
@@ -134,11 +135,13 @@ func (g *Generator) AwaitTemplate(ctx context.Context) error {
 	}
 }
 
+func (g *Generator) place() string { return cmp.Or(g.options.Place, "node") }
+
 // trouble is why the source cannot be used.
 func (g *Generator) trouble() string {
 	var texts []string
 	for _, n := range g.source.Status() {
-		texts = append(texts, fmt.Sprintf("node %s %s", n.URL, cmp.Or(n.Reason, "is "+n.State)))
+		texts = append(texts, fmt.Sprintf("%s %s %s", g.place(), n.URL, cmp.Or(n.Reason, "is "+n.State)))
 	}
 	return strings.Join(texts, "; ")
 }

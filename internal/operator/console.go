@@ -13,7 +13,7 @@ import (
 type glance struct {
 	sharelog.PoolStatus
 	height   int64  // of the block that is mined; 0 without work
-	trouble  string // with the nodes, in a few words
+	trouble  string // with what work comes from, in a few words
 	rejected bool   // new connections are, by an operator's word
 	known    bool   // some miner was there, if not in this run
 }
@@ -28,7 +28,7 @@ func (o *Operator) StatusLine(now time.Time, cycle, width int) string {
 		g.height = w.Job.Template.Height
 	}
 	if !o.Source.Usable() {
-		g.trouble = "no usable node"
+		g.trouble = "no usable " + o.origin()
 	}
 	return clearLine + g.line(cycle, width)
 }

@@ -32,13 +32,20 @@ func (o *Operator) nodes(r registrar) {
 	update := effect("updating", func() { o.Source.Refresh("operator") })
 	r.act("update", update)
 	r.act("block", update) // after "blocks"
-	r.ask("nodes", func(context.Context, time.Time) any { return o.nodesReply() })
 	r.ask("journal", func(context.Context, time.Time) any { return o.journalReply() })
-	r.answer("getbase", o.getBase)
 	r.answer("getbest", o.getBest)
 	r.answer("getlast", o.getBest)
 	r.answer("checkaddr:", o.checkAddress)
 	r.answer("checkaddr", o.checkAddress)
+	if o.Proxies != nil {
+		const without = "this instance mines for other pools, which list shows, and has no nodes"
+		for _, prefix := range []string{"nodes", "getbase", "submitblock:"} {
+			r.answer(prefix, refuse(strings.TrimSuffix(prefix, ":")+": "+without))
+		}
+		return
+	}
+	r.ask("nodes", func(context.Context, time.Time) any { return o.nodesReply() })
+	r.answer("getbase", o.getBase)
 	r.act("submitblock:", o.submitBlockText)
 }
 

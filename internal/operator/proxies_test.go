@@ -454,3 +454,28 @@ func TestProxyCommandsAreKnown(t *testing.T) {
 		}
 	}
 }
+
+// without is a source that no work can be had of.
+type without struct{ idle }
+
+func (without) Usable() bool { return false }
+
+// What is about nodes is answered in words by one that has none, and its texts about
+// missing work name what it comes from.
+func TestProxyHasNoNodes(t *testing.T) {
+	h, _, _ := proxyHarness(t)
+	for _, request := range []string{"nodes", "getbase", "submitblock:" + strings.Repeat("0", 64) + ",00"} {
+		command, _, _ := strings.Cut(request, ":")
+		want := command + ": this instance mines for other pools, which list shows, and has no nodes"
+		if reply, err := h.client(generatorSocket).Do(t.Context(), request); err != nil || !strings.Contains(reply, want) {
+			t.Errorf("%s: %q, %v", request, reply, err)
+		}
+	}
+	h.Source = without{}
+	if line := h.Summary(start); !strings.HasPrefix(line, "No usable upstream: ") {
+		t.Error(line)
+	}
+	if line := h.StatusLine(start, 0, 80); !strings.Contains(line, "no usable upstream") {
+		t.Error(line)
+	}
+}

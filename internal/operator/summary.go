@@ -10,6 +10,14 @@ import (
 	"ckpool/internal/users"
 )
 
+// origin is what work comes from.
+func (o *Operator) origin() string {
+	if o.Proxies != nil {
+		return "upstream"
+	}
+	return "node"
+}
+
 // Alive returns nil when every loop gets to its work before ctx ends.
 func (o *Operator) Alive(ctx context.Context) error {
 	_, err := o.Miners.Count(ctx, func(*session.Handler) int { return 0 })
@@ -27,14 +35,18 @@ func (o *Operator) Summary(now time.Time) string {
 		text += ", new connections wait"
 	}
 	if !o.Source.Usable() {
-		n := o.Source.Status()[0]
+		places := o.Source.Status()
+		if len(places) == 0 { // an operator has removed them
+			return fmt.Sprintf("No %s; %s", o.origin(), text)
+		}
+		n := places[0]
 		reason := n.Reason
 		if reason == "" { // it was not heard of yet
 			reason = "is " + n.State
 		}
-		return fmt.Sprintf("No usable node: %s %s; %s", n.URL, reason, text)
+		return fmt.Sprintf("No usable %s: %s %s; %s", o.origin(), n.URL, reason, text)
 	}
-	if w := o.Jobs.Newest(); w != nil {
+	if w := o.Jobs.Newest(); w != nil && w.Job.Template.Height > 0 { // which another pool may not tell
 		text = fmt.Sprintf("Mining block %d: ", w.Job.Template.Height) + text
 	}
 	return text

@@ -123,6 +123,9 @@ func New(c config.Config, o Options) (*Pool, error) {
 		Config: p.config.Load, Solo: o.Solo, Events: o.Events, Notice: p.notice,
 		OnChain: p.onChain, Wake: p.wake, Quiet: o.Quiet,
 	}
+	if o.Proxy {
+		made.Place = "upstream"
+	}
 	found := o.Events
 	if o.Journal {
 		p.journal = newShareJournal(&c, &o, p.users, p.jobs.Recent)

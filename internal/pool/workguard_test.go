@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"os"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -100,6 +102,30 @@ func TestGuardWork(t *testing.T) {
 	at(902, false)
 	at(1201, false)
 	at(1202, true)
+}
+
+// Where work comes from other pools, these are what is told of.
+func TestGuardWorkOfProxy(t *testing.T) {
+	text := fmt.Appendf(nil, `{"proxy": [{"url": "127.0.0.1:1", "auth": "farm"}], "logdir": %q, "serverurl": ["127.0.0.1:3333"]}`, t.TempDir())
+	c, _, err := config.Parse("ckproxy.conf", text, config.Proxy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var said []string
+	p, err := New(c, Options{Proxy: true, Wants: func(event.Level) bool { return false }, Events: func(e event.Event) { said = append(said, e.Text) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	said = nil
+	g := workGuard{pool: p}
+	g.look(ended, start)
+	g.look(ended, start.Add(c.DropWithoutWork))
+	if want := []string{"No usable upstream for 5m0s: 0 miners closed so that they go to their other pools, new ones are refused until one is usable"}; !slices.Equal(said, want) {
+		t.Errorf("%q", said)
+	}
 }
 
 // Who connects after reject is left to a process that was given the listening
