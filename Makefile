@@ -3,10 +3,10 @@ GO    ?= go
 # Packages tested at the same time. Some tests measure time, so not all cores.
 P     ?= 2
 export CGO_ENABLED = 0
-# For `make run`, the first also for `make run-pool`: LISTEN=host:port, NODE=COOKIEFILE or http://user:pass@host:port, ADDRESS=…, MODE=solo
+# For `make run`, the first also for `make run-pool` and `make run-proxy`: LISTEN=host:port, NODE=COOKIEFILE or http://user:pass@host:port, ADDRESS=…, MODE=solo
 export LISTEN NODE ADDRESS MODE
 
-.PHONY: build help install manual run run-pool test torture check bench fmt vet lint tidy race fuzz
+.PHONY: build help install manual run run-pool run-proxy test torture check bench fmt vet lint tidy race fuzz
 build:
 	$(GO) build -trimpath -o bin/ ./cmd/...
 
@@ -15,6 +15,8 @@ help:
 	@echo 'make run        try it: a private chain, a pool and two simulated miners, in run/'
 	@echo '                LISTEN=host:port NODE=http://user:pass@host:port ADDRESS=… MODE=solo'
 	@echo 'make run-pool   try the money: blocks are divided among three miners and paid out'
+	@echo '                LISTEN=host:port'
+	@echo 'make run-proxy  try a proxy: three miners at it are one account of a pool'
 	@echo '                LISTEN=host:port'
 	@echo 'make test       run the tests'
 	@echo 'make check      formatting, vet, lint, race detector, fuzzing'
@@ -66,6 +68,9 @@ run: build
 
 run-pool: build
 	@exec bin/ckbench run-pool
+
+run-proxy: build
+	@exec bin/ckbench run-proxy
 
 test:
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || \

@@ -39,13 +39,33 @@ func runMoney(args []string) int {
 	c := demo.Config{Money: true, Out: os.Stdout, Terminal: term.IsTerminal(int(os.Stdout.Fd()))}
 	flags.StringVar(&c.Dir, "dir", demo.DefaultDir, "`directory` that keeps configuration, logs, chain and database, in one of its own")
 	flags.StringVar(&c.Listen, "listen", os.Getenv("LISTEN"), "`host:port` for miners (default 127.0.0.1:3333)")
-	for _, name := range []string{"NODE", "ADDRESS", "MODE"} {
-		if os.Getenv(name) != "" {
-			fmt.Fprintf(os.Stderr, "ckbench run-pool: %s= is for make run: this one has a chain and a wallet of its own\n", name)
-			return 1
-		}
+	if !aloneIn("run-pool", "this one has a chain and a wallet of its own") {
+		return 1
 	}
 	return start("run-pool", flags, args, &c)
+}
+
+// runProxy is make run-proxy: miners at a proxy before a pool. It returns the exit status.
+func runProxy(args []string) int {
+	flags := newFlagSet("run-proxy")
+	c := demo.Config{Farm: true, Out: os.Stdout, Terminal: term.IsTerminal(int(os.Stdout.Fd()))}
+	flags.StringVar(&c.Dir, "dir", demo.DefaultDir, "`directory` that keeps configurations, logs and chain, in one of its own")
+	flags.StringVar(&c.Listen, "listen", os.Getenv("LISTEN"), "`host:port` of the proxy for miners (default 127.0.0.1:3333)")
+	if !aloneIn("run-proxy", "this one has a chain and a pool of its own") {
+		return 1
+	}
+	return start("run-proxy", flags, args, &c)
+}
+
+// aloneIn tells that nothing is set that is for make run alone, and else says so.
+func aloneIn(mode, why string) bool {
+	for _, name := range []string{"NODE", "ADDRESS", "MODE"} {
+		if os.Getenv(name) != "" {
+			fmt.Fprintf(os.Stderr, "ckbench %s: %s= is for make run: %s\n", mode, name, why)
+			return false
+		}
+	}
+	return true
 }
 
 // start reads the arguments and runs until there is a signal.

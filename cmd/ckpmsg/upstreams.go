@@ -83,7 +83,7 @@ func (u *upstream) text() string {
 	if u.Clients > 0 {
 		text += ", " + figures.Things(u.Clients, "miner")
 	}
-	if u.Wanted > 0 {
+	if u.Weight > 0 { // else one pool has all
 		text += fmt.Sprintf(", %s of the hash rate, to be %s", figures.Percent(u.Part), figures.Percent(u.Wanted))
 	}
 	if verdicts := u.verdicts(); verdicts != "" {

@@ -60,13 +60,17 @@ func (c *console) end() {
 }
 
 // describe says what runs and where to point a miner.
-func (d *demo) describe(s *settings, n *node, m *money) {
+func (d *demo) describe(s *settings, n *node, m *money, f *farm) {
 	say := d.console.print
 	kind := "the node"
 	if !n.foreign() {
 		kind = "btcd"
 	}
 	say("%s: %s, RPC on %s", kind, n.chain, n.config.URL)
+	if f != nil {
+		f.describe(s)
+		return
+	}
 	if d.config.Solo {
 		say("ckpool: solo mode, blocks pay the user name that found them")
 	} else {
@@ -78,19 +82,11 @@ func (d *demo) describe(s *settings, n *node, m *money) {
 	if d.config.Solo || m != nil {
 		user = "your address on " + n.chain
 	}
-	say("point a miner at")
-	for _, addr := range reachable(s.listen) {
-		say("  stratum+tcp://%s", addr)
-	}
-	say("  user: %s, password: x", user)
+	d.pointMiner(s.listen, user)
 	if (d.config.Solo || m != nil) && n.regtest() {
 		say("  for instance %s", s.wallet("yours").Address())
 	}
-	if host, port, err := net.SplitHostPort(s.listen); err == nil {
-		if ip, err := netip.ParseAddr(host); err == nil && ip.IsLoopback() || host == "localhost" {
-			say("for a miner on another machine: %s LISTEN=0.0.0.0:%s", d.config.target(), port)
-		}
-	}
+	d.pointFromElsewhere(s.listen)
 	if m != nil {
 		m.describe(s)
 		return
@@ -105,6 +101,24 @@ func (d *demo) describe(s *settings, n *node, m *money) {
 		say("  %s -s %s status", typed(d.beside("ckdb")), typed(d.path(databaseSockets)))
 	}
 	say("Ctrl-C ends all of it")
+}
+
+// pointMiner says where to point a miner, as whom.
+func (d *demo) pointMiner(listen, user string) {
+	d.console.print("point a miner at")
+	for _, addr := range reachable(listen) {
+		d.console.print("  stratum+tcp://%s", addr)
+	}
+	d.console.print("  user: %s, password: x", user)
+}
+
+// pointFromElsewhere says how to have miners on other machines.
+func (d *demo) pointFromElsewhere(listen string) {
+	if host, port, err := net.SplitHostPort(listen); err == nil {
+		if ip, err := netip.ParseAddr(host); err == nil && ip.IsLoopback() || host == "localhost" {
+			d.console.print("for a miner on another machine: %s LISTEN=0.0.0.0:%s", d.config.target(), port)
+		}
+	}
 }
 
 // typed is a path in the shorter form.

@@ -3,7 +3,8 @@
 // make run-pool, where the money is followed too: there the chain has other miners, the
 // node a wallet, and each block is divided among three and paid out. It runs the
 // programs a user would run and looks at them from outside, through files, RPC,
-// commands and control sockets.
+// commands and control sockets. Make run-proxy is another: there the miners are at a
+// proxy, which mines for the pool.
 //
 // On regtest every second hash solves a block. So that shares are seen to flow
 // between blocks, the simulated miners keep to themselves, most of the time, the
@@ -35,6 +36,7 @@ type Config struct {
 	Address  string    // that blocks pay; empty: one is made, on regtest only
 	Solo     bool      // blocks pay whoever finds them
 	Money    bool      // blocks are divided and paid out, on a chain of one's own
+	Farm     bool      // miners are at a proxy before the pool, on a chain of one's own
 	Out      io.Writer // for people
 	Terminal bool      // Out is one: the status line is rewritten in place
 
@@ -81,6 +83,16 @@ func Run(ctx context.Context, c Config) (err error) {
 		return err
 	}
 	defer d.lock.Close()
+	var farm *farm
+	if c.Farm {
+		if farm, err = d.openFarm(c.Listen); err != nil {
+			return err
+		}
+		if err := free(farm.listen); err != nil {
+			return err
+		}
+		d.config.Listen = "" // which is the proxy's
+	}
 	settings, err := d.chooseSettings(n)
 	if err != nil {
 		return err
@@ -125,12 +137,22 @@ func Run(ctx context.Context, c Config) (err error) {
 		<-p.exited
 		cancel(fmt.Errorf("ckpool ended: %s", p.complaints()))
 	}()
+	if farm != nil {
+		if err := farm.startProxy(ctx, settings); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, farm.proxy.stop()) }()
+		go func() { // likewise
+			<-farm.proxy.exited
+			cancel(fmt.Errorf("ckproxy ended: %s", farm.proxy.complaints()))
+		}()
+	}
 	if money != nil {
 		if err := money.choose(ctx); err != nil {
 			return err
 		}
 	}
-	d.describe(settings, n, money)
+	d.describe(settings, n, money, farm)
 
 	var miners sync.WaitGroup
 	defer miners.Wait()
@@ -138,7 +160,7 @@ func Run(ctx context.Context, c Config) (err error) {
 	if n.regtest() {
 		d.mine(ctx, &miners, settings, money)
 	}
-	err = d.watch(ctx, p, n, settings, money)
+	err = d.watch(ctx, p, n, settings, money, farm)
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 		return cause
 	}
@@ -172,6 +194,8 @@ func (d *demo) enter(n *node) error {
 		d.name = n.place() + "-solo"
 	case d.config.Money:
 		d.name = moneyPlace
+	case d.config.Farm:
+		d.name = farmPlace
 	}
 	dir, err := filepath.Abs(d.shown())
 	if err != nil {
@@ -197,8 +221,11 @@ func (d *demo) enter(n *node) error {
 
 // target is what runs it, of make.
 func (c *Config) target() string {
-	if c.Money {
+	switch {
+	case c.Money:
 		return "make run-pool"
+	case c.Farm:
+		return "make run-proxy"
 	}
 	return "make run"
 }

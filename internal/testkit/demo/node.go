@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -170,12 +168,9 @@ func (s *settings) complete(n *node, solo bool) error {
 		}
 	}
 	if s.miners == "" {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return fmt.Errorf("simulated miners: %w", err)
-		}
-		s.miners = net.JoinHostPort("127.0.0.1", strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
-		return l.Close()
+		var err error
+		s.miners, err = freePort()
+		return err
 	}
 	return nil
 }

@@ -21,11 +21,19 @@ const (
 )
 
 func (d *demo) startPool(ctx context.Context) (*pool, error) {
-	args := []string{"-c", configFile, "-s", sockets, "-n", poolName, "-q"}
-	if d.config.Solo {
+	args := []string{"-c", configFile}
+	switch {
+	case d.config.Solo:
 		args = append(args, "-B")
+	case d.config.Farm: // there is no ckdb, nor is another's asked
+		args = append(args, "-A")
 	}
-	run, err := d.start("ckpool", args...)
+	return d.startInstance(ctx, poolName, sockets, args...)
+}
+
+// startInstance starts ckpool under a name, with sockets in that directory.
+func (d *demo) startInstance(ctx context.Context, name, sockets string, args ...string) (*pool, error) {
+	run, err := d.startAs(name, "ckpool", append(args, "-s", sockets, "-n", name, "-q")...)
 	if err != nil {
 		return nil, err
 	}

@@ -31,8 +31,13 @@ const (
 func (d *demo) beside(name string) string { return filepath.Join(filepath.Dir(d.config.Ckpool), name) }
 
 func (d *demo) start(name string, args ...string) (*program, error) {
+	return d.startAs(name, name, args...)
+}
+
+// startAs starts a program that is known here under another name.
+func (d *demo) startAs(name, file string, args ...string) (*program, error) {
 	p := &program{name: name, exited: make(chan struct{}), output: d.path(name + ".out")}
-	path, err := filepath.Abs(d.beside(name))
+	path, err := filepath.Abs(d.beside(file))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}

@@ -52,6 +52,12 @@ func (d *demo) chooseSettings(n *node) (*settings, error) {
 		return s, fmt.Errorf("LISTEN=%s: want host:port", s.listen)
 	}
 	var err error
+	if d.config.Farm { // the address that a person knows is the proxy's
+		s.journal = ""
+		if s.listen, err = freePort(); err != nil {
+			return s, err
+		}
+	}
 	if s.seed, err = d.seed(); err != nil {
 		return s, err
 	}
@@ -61,6 +67,10 @@ func (d *demo) chooseSettings(n *node) (*settings, error) {
 			s.users = append(s.users, s.wallet(name).Address()+"."+name)
 		}
 		s.rates = rates[:]
+		return s, d.readConfig(s, n)
+	}
+	if d.config.Farm {
+		s.users, s.rates = []string{"rig1", "rig2", "rig3"}, []float64{2, 2, 2}
 		return s, d.readConfig(s, n)
 	}
 	for i, name := range []string{"rig1", "rig2"} {
@@ -171,9 +181,13 @@ func (d *demo) readConfig(s *settings, n *node) error {
 	if err != nil {
 		return err
 	}
-	if end := bytes.LastIndex(b, []byte("\nWritten by make run")); end >= 0 && bytes.Equal(b, signed(b[:end])) {
-		if c, _, err := config.Load(path, config.Pool); err == nil && !n.foreign() {
+	if written(b) {
+		c, _, err := config.Load(path, config.Pool)
+		if err == nil && !n.foreign() {
 			s.node.URL = stillFree(c.Nodes)
+		}
+		if err == nil && d.config.Farm && free(c.Servers[0].URL) == nil { // the proxy's user may have it in a file
+			s.listen = c.Servers[0].URL
 		}
 		return nil
 	}
@@ -234,10 +248,13 @@ func (d *demo) writeConfig(s *settings, n *node) error {
 		MaxDiff   float64 `json:"maxdiff"`
 	}
 	servers := []any{s.listen}
-	if n.regtest() {
-		// So easy that every hash is a share.
-		const every = 2e-10
-		servers = append(servers, server{s.miners, every, every, every})
+	journal := "journal"
+	switch {
+	case d.config.Farm:
+		servers = []any{server{s.listen, halfOfHashes, halfOfHashes, halfOfHashes}}
+		journal = ""
+	case n.regtest():
+		servers = append(servers, server{s.miners, everyHash, everyHash, everyHash})
 	}
 	account := map[string]string{"url": n.config.URL, "cookie": n.config.Cookie}
 	if n.config.Cookie == "" {
@@ -249,13 +266,13 @@ func (d *demo) writeConfig(s *settings, n *node) error {
 		Servers []any               `json:"serverurl"`
 		High    int                 `json:"highdiff"` // nobody expects more of a port above 4000
 		LogDir  string              `json:"logdir"`
-		Journal string              `json:"journal"`
+		Journal string              `json:"journal,omitempty"`
 	}{
 		Nodes:   []map[string]string{account},
 		Address: s.payout,
 		Servers: servers,
 		LogDir:  "logs",
-		Journal: "journal",
+		Journal: journal,
 	}
 	b, err := json.MarshalIndent(c, "", "\t")
 	if err != nil {

@@ -40,7 +40,7 @@ type poolStats struct {
 }
 
 // watch tells how it goes until ctx ends, and then what came of it.
-func (d *demo) watch(ctx context.Context, p *pool, n *node, settings *settings, m *money) error {
+func (d *demo) watch(ctx context.Context, p *pool, n *node, settings *settings, m *money, f *farm) error {
 	began := time.Now()
 	guests := guests{simulated: settings.users}
 	told := map[string]string{} // state by hash of the blocks that were told
@@ -52,6 +52,10 @@ func (d *demo) watch(ctx context.Context, p *pool, n *node, settings *settings, 
 		told[b.Hash] = b.State
 	}
 	old := len(before)
+	front := p // where miners are
+	if f != nil {
+		front = f.proxy
+	}
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	var lastUpkeep, lastQuiet time.Time
@@ -59,7 +63,10 @@ func (d *demo) watch(ctx context.Context, p *pool, n *node, settings *settings, 
 	for {
 		err := d.look(ctx, p, n, &s, told)
 		if err == nil {
-			err = guests.look(ctx, p, d.console.print)
+			err = guests.look(ctx, front, d.console.print)
+		}
+		if err == nil && f != nil {
+			err = f.look(ctx)
 		}
 		if err != nil {
 			if ctx.Err() != nil {
@@ -79,7 +86,11 @@ func (d *demo) watch(ctx context.Context, p *pool, n *node, settings *settings, 
 		}
 		if d.console.terminal || time.Since(lastQuiet) > quietStatus {
 			lastQuiet = time.Now()
-			d.console.status(s.line())
+			line := s.line()
+			if f != nil {
+				line = f.line(&s)
+			}
+			d.console.status(line)
 		}
 		select {
 		case <-tick.C:
