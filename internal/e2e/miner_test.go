@@ -237,6 +237,11 @@ type crew struct {
 
 // mine lets a miner work for each user, at so many hashes per second.
 func (r *running) mine(t *testing.T, hashRate float64, users ...string) *crew {
+	return r.mineSeeing(t, hashRate, func(string, client.Event) {}, users...)
+}
+
+// mineSeeing is mine with what each user's miner is sent.
+func (r *running) mineSeeing(t *testing.T, hashRate float64, see func(user string, e client.Event), users ...string) *crew {
 	ctx, cancel := context.WithCancel(t.Context())
 	c := &crew{t: t, cancel: cancel}
 	for _, user := range users {
@@ -245,7 +250,10 @@ func (r *running) mine(t *testing.T, hashRate float64, users ...string) *crew {
 			Client:   client.Options{VersionMask: 0xffffffff, UserAgent: "e2e/1"},
 			HashRate: hashRate,
 			OnShare:  func(s miner.Share) { c.add(s) },
-			OnEvent:  c.event,
+			OnEvent: func(e client.Event) {
+				c.event(e)
+				see(user, e)
+			},
 		}
 		c.done.Go(func() { _ = miner.Run(ctx, config) }) // that it was told to end
 	}
