@@ -210,6 +210,7 @@ func (p *Pool) makeServer(c *config.Config) (err error) {
 	}
 	if p.upstreams != nil {
 		backend.Sources, backend.Block = p.upstreams, p.solvedAbove
+		backend.Sinks = append(backend.Sinks, upstream.Sink{})
 	}
 	if p.journal != nil { // before statistics, which say what is kept
 		backend.Sinks = append(backend.Sinks, p.journal)

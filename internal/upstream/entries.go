@@ -173,7 +173,8 @@ func stepsOf(err error) (connect, subscribe, authorize status.Step) {
 func figuresOf(f Figures) status.Figures {
 	tally := func(t Tally) status.Tally { return status.Tally{Shares: t.Shares, Difficulty: t.Difficulty} }
 	k := status.Figures{
-		NotSent: tally(f.NotSent), Unsendable: tally(f.Unsendable), Accepted: tally(f.Accepted), Refused: tally(f.Refused),
+		RefusedHere: tally(f.RefusedHere), NotSent: tally(f.NotSent), Unsendable: tally(f.Unsendable), Accepted: tally(f.Accepted),
+		Refused:    tally(f.Refused),
 		Unanswered: tally(f.Unanswered), Open: f.Open, LastAccepted: f.LastAccepted, Latency: f.Latency, Slowest: f.Slowest, Rates: f.Rates,
 		Reasons: make(map[string]status.Tally, len(f.Reasons)),
 	}

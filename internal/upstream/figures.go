@@ -27,16 +27,17 @@ const (
 	otherReasons = "other reasons"
 )
 
-// Figures are what became of shares that met the difficulty of their jobs, or of their
-// sessions here, and were looked at to go up. What is refused here never comes here.
+// Figures are what became of shares of the jobs of a pool. The difficulty of what never
+// left is that here.
 type Figures struct {
-	NotSent    Tally // good here, and below what the pool asks
-	Unsendable Tally // the connection could not take it, and nobody above knows of it
-	Accepted   Tally
-	Unanswered Tally
-	Refused    Tally            // for whatever reason
-	Reasons    map[string]Tally // of these, by what the pool said
-	Open       int64            // sent, and not answered yet
+	RefusedHere Tally // no pool heard of them
+	NotSent     Tally // good here, and below what the pool asks
+	Unsendable  Tally // the connection could not take it, and nobody above knows of it
+	Accepted    Tally
+	Unanswered  Tally
+	Refused     Tally            // for whatever reason
+	Reasons     map[string]Tally // of these, by what the pool said
+	Open        int64            // sent, and not answered yet
 
 	LastAccepted time.Time     // zero: none was
 	Latency      time.Duration // of answers, an average in which later ones weigh more
@@ -87,6 +88,16 @@ func (l *ledger) unsendable(d float64, told bool) {
 	}
 }
 
+// refusedHere notes a share that went nowhere, since it is good for nobody.
+func (l *ledger) refusedHere(d float64) {
+	for ; l != nil; l = l.above {
+		l.mu.Lock()
+		l.f.RefusedHere.add(d)
+		l.mu.Unlock()
+	}
+}
+
+// notSent notes a share that counts here alone.
 func (l *ledger) notSent(d float64) {
 	for ; l != nil; l = l.above {
 		l.mu.Lock()

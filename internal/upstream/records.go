@@ -150,7 +150,7 @@ type ledgerRecord struct {
 
 func (r *ledgerRecord) fields(c *wire.Codec) {
 	timeField(c, &r.began)
-	for _, t := range []*Tally{&r.f.NotSent, &r.f.Unsendable, &r.f.Accepted, &r.f.Unanswered, &r.f.Refused} {
+	for _, t := range []*Tally{&r.f.RefusedHere, &r.f.NotSent, &r.f.Unsendable, &r.f.Accepted, &r.f.Unanswered, &r.f.Refused} {
 		t.fields(c)
 	}
 	type reason struct {
