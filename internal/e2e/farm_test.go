@@ -117,6 +117,10 @@ func TestFarm(t *testing.T) {
 	if here.AcceptedCount != h.here+h.above || here.Accepted != float64(h.here+h.above)*farmHere {
 		t.Errorf("here: %+v, miners were told %+v", here, h)
 	}
+	if f := p.upstreams()[0]; f.Accepted != h.above || f.NotSent != h.here || f.Refused != above.RejectedCount || f.Unanswered+f.Unsendable+f.Waiting != 0 ||
+		!about(f.Total, float64(h.above)*farmAbove) || !about(f.NotSentDifficulty, float64(h.here)*farmHere) || f.RefusedHere != h.refused-f.Refused+h.stale {
+		t.Errorf("figures: %+v, miners were told %+v", f, h)
+	}
 	// What was refused above, miners were told is refused; the rest of theirs was known to
 	// be stale here.
 	if h.unsure != 0 || h.wrong != 0 || above.RejectedCount > h.refused || 20*h.refused > h.above {
