@@ -53,6 +53,28 @@ func (r *running) works(t *testing.T) {
 	r.log.wait(t, 0, "New block: ")
 }
 
+// worksAt waits until miners get work from the first of some pools and the others are
+// ready, in whatever order they were connected.
+func (r *running) worksAt(t *testing.T, pools ...*otherpool.Pool) {
+	t.Helper()
+	r.works(t)
+	type list struct {
+		Proxies []struct {
+			URL           string
+			Alive, Active bool
+		}
+	}
+	eventually(t, patience, "work of all pools", func() bool {
+		all := ask[list](r, "list").Proxies
+		for i, k := range all {
+			if k.URL != pools[i].Addr || !k.Alive || k.Active != (i == 0) {
+				return false
+			}
+		}
+		return len(all) == len(pools)
+	})
+}
+
 // otherPool runs a pool whose extranonce1 begin with a byte of its own.
 func otherPool(t *testing.T, mark byte, c otherpool.Config) *otherpool.Pool {
 	t.Helper()
@@ -241,7 +263,7 @@ func TestX4(t *testing.T) {
 	t.Parallel()
 	a, b := otherPool(t, 0xaa, otherpool.Config{}), otherPool(t, 0xbb, otherpool.Config{})
 	p := proxyOf(nil, a.Addr, b.Addr).start(t)
-	p.works(t)
+	p.worksAt(t, a, b)
 	var miners []*hand
 	for i := range 10 {
 		o := client.Options{}
@@ -430,7 +452,7 @@ func TestX9(t *testing.T) {
 	t.Parallel()
 	a, b := otherPool(t, 0xaa, otherpool.Config{}), otherPool(t, 0xbb, otherpool.Config{})
 	p := proxyOf(nil, a.Addr, b.Addr).start(t)
-	p.works(t)
+	p.worksAt(t, a, b)
 	miners := []*hand{p.connect(t, "rig1"), p.connectAs(t, "rig2", rolling)}
 	for _, h := range miners {
 		h.goesUp(h.job())

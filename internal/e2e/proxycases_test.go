@@ -76,8 +76,7 @@ func TestFailoverOfEmptyExtranonces(t *testing.T) {
 			c := otherpool.Config{Extranonce1: func(int) string { return "" }, Extranonce2Len: size}
 			a, b := otherPool(t, 0, c), otherPool(t, 0, c)
 			p := proxyOf(nil, a.Addr, b.Addr).start(t)
-			p.works(t)
-			p.log.wait(t, 0, b.Addr+" gives work")
+			p.worksAt(t, a, b)
 			miners := []*hand{p.connectAs(t, "rig0", rolling)}
 			if size > 2 { // which are enough for one
 				miners = append(miners, p.connectAs(t, "rig1", rolling), p.connect(t, "rig2"))
@@ -131,8 +130,7 @@ func TestIdentitiesAreNotMixed(t *testing.T) {
 	p := proxyOf(keys{"proxy": []keys{
 		{"url": a.Addr, "auth": "first.account", "pass": "x"}, {"url": b.Addr, "auth": "second", "pass": "y", "agent": "farm/7"},
 	}}).start(t)
-	p.works(t)
-	p.log.wait(t, 0, b.Addr+" gives work")
+	p.worksAt(t, a, b)
 	miners := []*hand{p.connect(t, "alice"), p.connectAs(t, "bob", rolling)}
 	var former []client.Notify
 	for _, h := range miners {
@@ -230,5 +228,64 @@ func TestEachReason(t *testing.T) {
 	booked := above.Book()["farm"]
 	if booked.Shares != 3 || above.Invalid.Load() != 0 {
 		t.Errorf("%+v", booked)
+	}
+}
+
+// A hostile pool in reserve sends all it can think of. Those who work for the other pool
+// notice nothing, and when that is lost they get such work of the hostile one as can be
+// hashed.
+func TestHostileUpstream(t *testing.T) {
+	t.Parallel()
+	branches := strings.TrimSuffix(strings.Repeat(`"`+strings.Repeat("ab", 32)+`",`, 64), ",")
+	notify := func(id, branches string) string {
+		return fmt.Sprintf(`{"params":["%s","%s","01000000","02",[%s],"20000000","1d00ffff","6b02867d",true],"id":null,"method":"mining.notify"}`,
+			id, strings.Repeat("0b", 32), branches)
+	}
+	send := func(lines ...string) func(*otherpool.Pool) {
+		return func(b *otherpool.Pool) {
+			for _, line := range lines {
+				b.Send(line)
+			}
+		}
+	}
+	for name, hurt := range map[string]func(*otherpool.Pool){
+		"a long job id":     send(notify(strings.Repeat("j", 8<<10), "")),
+		"64 branches":       send(notify("j", branches)),
+		"128 branches":      send(notify("j", branches+","+branches)),
+		"tiny difficulty":   send(`{"method":"mining.set_difficulty","params":[1e-300]}`, notify("j", "")),
+		"no extranonce2":    send(`{"method":"mining.set_extranonce","params":["",0]}`, notify("j", "")),
+		"a long extranonce": send(`{"method":"mining.set_extranonce","params":["`+strings.Repeat("ab", 4<<10)+`",8]}`, notify("j", "")),
+		"a long line":       send(strings.Repeat("x", 4<<20)),
+		"many jobs": func(b *otherpool.Pool) {
+			for range 10_000 {
+				b.NewJob()
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a, b := otherPool(t, 0xaa, otherpool.Config{}), otherPool(t, 0xbb, otherpool.Config{})
+			p := proxyOf(nil, a.Addr, b.Addr).start(t)
+			p.worksAt(t, a, b)
+			h := p.connect(t, "rig")
+			h.goesUp(h.job())
+			hurt(b)
+			for range 20 {
+				h.goesUp(h.job())
+			}
+			h.connected()
+			booked(t, a, 21)
+			a.Down(net.ErrClosed)
+			// It may be cut off, now or soon, and be tried again.
+			eventually(t, patience, "a share for the second pool", func() bool {
+				b.NewJob()
+				j := h.job()
+				return from(0xbb)(j, time.Time{}) && h.submit(h.solve(j, targetOf(j))) == nil
+			})
+			h.connected()
+			if b.Invalid.Load() != 0 || len(b.Book()) != 1 {
+				t.Errorf("the second pool's book: %v, faults %q", b.Book(), b.Faults())
+			}
+		})
 	}
 }

@@ -51,8 +51,7 @@ func TestUpstreamsByHand(t *testing.T) {
 	t.Parallel()
 	a, b, c := otherPool(t, 0xaa, otherpool.Config{}), otherPool(t, 0xbb, otherpool.Config{}), otherPool(t, 0xcc, otherpool.Config{})
 	p := proxyOf(nil, a.Addr, b.Addr).start(t)
-	p.works(t)
-	p.log.wait(t, 0, b.Addr+" gives work")
+	p.worksAt(t, a, b)
 	miners := []*hand{p.connect(t, "alice"), p.connectAs(t, "bob", rolling)}
 	since := time.Time{}
 	at := func(mark byte) {
