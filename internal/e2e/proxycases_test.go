@@ -289,3 +289,33 @@ func TestHostileUpstream(t *testing.T) {
 		})
 	}
 }
+
+// A share that is above when the line is lost may count there or not: the miner is told
+// that there is no answer, not that it is accepted.
+func TestShareOnALostLine(t *testing.T) {
+	t.Parallel()
+	above := otherPool(t, 0xaa, otherpool.Config{})
+	p := proxyOf(nil, above.Addr).start(t)
+	p.works(t)
+	h := p.connect(t, "rig")
+	j := h.job()
+	above.Silence(true)
+	verdict := make(chan client.Verdict, 1)
+	if err := j.Send(h.solve(j, targetOf(j)).Share, func(v client.Verdict) { verdict <- v }); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, patience, "the share above", func() bool { return above.Accepted.Load() == 1 })
+	above.Down(net.ErrClosed)
+	select {
+	case v := <-verdict:
+		if v.Err != nil || v.Reject == nil || v.Reject.Text != "No answer from upstream" {
+			t.Errorf("%+v, %v", v.Reject, v.Err)
+		}
+	case <-time.After(patience):
+		t.Error("no verdict")
+	}
+	h.connected()
+	if f := p.upstreams()[0]; f.Unanswered != 1 || f.Accepted != 0 {
+		t.Errorf("%+v", f)
+	}
+}
