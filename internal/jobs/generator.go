@@ -180,11 +180,13 @@ func (g *Generator) Run(ctx context.Context) error {
 // time the timer runs down it asks for one, and makes do with the last if no node
 // has answered for long.
 func (g *Generator) await(ctx context.Context, timer *time.Timer) (t source.Update, ok bool) {
-	prepared := make(chan source.Update, 1)
-	if g.first != nil && len(g.source.Templates()) == 0 { // or it is older than that
-		prepared <- *g.first
+	if first := g.first; first != nil {
+		g.first = nil
+		// Of nodes one that waits is newer; of several sources it may be another's.
+		if first.Upstream != nil || len(g.source.Templates()) == 0 {
+			return *first, true
+		}
 	}
-	g.first = nil
 	asked := false // in vain, for a job that is to be renewed
 	for {
 		select {
@@ -201,7 +203,6 @@ func (g *Generator) await(ctx context.Context, timer *time.Timer) (t source.Upda
 				timer.Reset(renewTime)
 				continue
 			}
-		case t = <-prepared:
 		case t = <-g.source.Templates():
 		case <-g.jobs.renewals:
 			if t, ok = g.jobs.renewal(time.Now()); !ok {

@@ -332,3 +332,46 @@ func TestUpstreamWork(t *testing.T) {
 		}
 	})
 }
+
+// fromPools is a source of which updates are waiting.
+type fromPools struct {
+	Source
+	updates chan source.Update
+}
+
+func (s fromPools) Templates() <-chan source.Update { return s.updates }
+func (fromPools) Refresh(string)                    {}
+func (fromPools) Prepare()                          {}
+func (fromPools) Chain() string                     { return "" }
+
+// The work that was waited for before the start is there beside that of other sources,
+// which came meanwhile: a pool that took over would have no work for its miners, until the
+// pool above sends the next job.
+func TestFirstWorkOfSeveralSources(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		updates := make(chan source.Update, 2)
+		updates <- *given(t, 1, 1, 2)
+		updates <- *given(t, 2, 1, 2)
+		j := New(time.Now())
+		c := config.Default(config.Proxy)
+		g := NewGenerator(fromPools{updates: updates}, j, Options{
+			Config: func() *config.Config { return &c }, Events: func(event.Event) {}, Wake: func(*session.Work) {}, Quiet: func() {},
+			OnChain: func(string, address.Network) error { return nil },
+		})
+		if err := g.AwaitTemplate(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- g.Run(ctx) }()
+		synctest.Wait()
+		time.Sleep(time.Second)
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if j.Work(1) == nil || j.Work(2) == nil {
+			t.Errorf("there is work of source 1: %v, of source 2: %v", j.Work(1) != nil, j.Work(2) != nil)
+		}
+	})
+}
