@@ -73,6 +73,11 @@ func TestOlderCopyPutBack(t *testing.T) {
 					at := status(t, s).At
 					return at.Epoch == last.Epoch && at.Number == last.Number && at.Life != before.At.Life
 				})
+				// That it is stored, ckdb hears a moment later than others see it.
+				wait.Until(t, patience, "the cursor", func() bool {
+					c, err := journal.ReadCursor(p.options.Dir, "ckdb")
+					return err == nil && fmt.Sprint(c.Position) == last.String()
+				})
 				f.stop()
 				p.matches(s)
 				st := status(t, s)
