@@ -34,15 +34,6 @@ type Division struct {
 	Shares, Wanted []float64
 }
 
-// Off is how far the worst of the shares is from what is wanted.
-func (d *Division) Off() float64 {
-	off := 0.0
-	for i := range d.Shares {
-		off = max(off, math.Abs(d.Shares[i]-d.Wanted[i]))
-	}
-	return off
-}
-
 const (
 	// exhaustive is how many divisions are looked at, one by one, if there are no more.
 	exhaustive = 1 << 16

@@ -5,8 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
-	"encoding/base64"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
@@ -68,20 +66,6 @@ type PinError struct {
 
 func (e *PinError) Error() string {
 	return fmt.Sprintf("the certificate of %s has the key sha256:%x, not the pinned one", e.Host, e.Key)
-}
-
-// ParsePin reads the SHA-256 of a public key: 64 hexadecimal digits or base64, either
-// behind sha256: or sha256// or alone.
-func ParsePin(s string) ([]byte, error) {
-	text := strings.TrimPrefix(strings.TrimPrefix(s, "sha256//"), "sha256:")
-	pin, err := hex.DecodeString(text)
-	if err != nil {
-		pin, err = base64.StdEncoding.DecodeString(text)
-	}
-	if err != nil || len(pin) != sha256.Size {
-		return nil, fmt.Errorf("%.100q is not the SHA-256 of a public key: 64 hexadecimal digits, or base64", s)
-	}
-	return pin, nil
 }
 
 type dialFunc func(ctx context.Context, network, address string) (net.Conn, error)

@@ -5,9 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/base64"
 	"encoding/binary"
-	"encoding/hex"
 	"fmt"
 	"io"
 	"net"
@@ -79,20 +77,6 @@ func TestPin(t *testing.T) {
 				t.Errorf("%v, want %q", err, tt.want)
 			}
 		})
-	}
-}
-
-func TestParsePin(t *testing.T) {
-	sum := sha256.Sum256([]byte("key"))
-	for _, text := range []string{hex.EncodeToString(sum[:]), "sha256:" + hex.EncodeToString(sum[:]), "sha256//" + base64.StdEncoding.EncodeToString(sum[:])} {
-		if pin, err := ParsePin(text); err != nil || string(pin) != string(sum[:]) {
-			t.Errorf("%s: %x, %v", text, pin, err)
-		}
-	}
-	for _, text := range []string{"", "sha256:", "abcd", strings.Repeat("z", 64)} {
-		if pin, err := ParsePin(text); err == nil {
-			t.Errorf("%q: %x", text, pin)
-		}
 	}
 }
 

@@ -63,8 +63,8 @@ type Options struct {
 	// against the system's roots.
 	TLS *tls.Config
 	// Pin is the SHA-256 of the public key that a TLS endpoint's certificate must
-	// have (its SubjectPublicKeyInfo in DER), see ParsePin. The certificate is then
-	// not verified otherwise. Empty: any verified one.
+	// have (its SubjectPublicKeyInfo in DER). The certificate is then not verified
+	// otherwise. Empty: any verified one.
 	Pin []byte
 	// SOCKS5 is a proxy that connections go through: host:port, or user:password@ before
 	// that. It resolves the names of pools, so that Tor can. Empty: none.
