@@ -34,7 +34,7 @@ func try(ctx context.Context, c upstream.Config, dial func(ctx context.Context, 
 	defer cancel()
 	to, err := client.Dial(ctx, client.Endpoint{URL: c.URL, User: c.User, Password: c.Password}, client.Options{
 		UserAgent: c.Agent, VersionMask: c.VersionMask, MinBitCount: 2, SuggestDifficulty: c.SuggestDifficulty,
-		ExtranonceSubscribe: true, HandshakeTimeout: trialTime, Pin: c.Pin, SOCKS5: c.SOCKS5, Dial: dial,
+		ExtranonceSubscribe: true, Pin: c.Pin, SOCKS5: c.SOCKS5, Dial: dial,
 	})
 	if err != nil {
 		if ctx.Err() != nil {
