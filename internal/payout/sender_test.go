@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/btcsuite/btcd/chainhash/v2"
 	"github.com/btcsuite/btcd/wire/v2"
 
 	"ckpool/address"
@@ -30,6 +31,7 @@ type place struct {
 	core   *corewallet.Wallet
 	client *bitcoind.Client
 	book   TestBook
+	blocks map[string]*wire.MsgBlock // that paid has read, by hash
 	fault  func(method string) error // before each call of the node; nil: none
 	after  func(method string) error // after it
 }
@@ -48,7 +50,7 @@ func payees() []Payee {
 // their balances.
 func start(t *testing.T, empty func(*testing.T) TestBook, blocks int) *place {
 	t.Helper()
-	x := &place{t: t, node: testkit.StartBtcd(t, btcd.Options{}), book: empty(t)}
+	x := &place{t: t, node: testkit.StartBtcd(t, btcd.Options{}), book: empty(t), blocks: map[string]*wire.MsgBlock{}}
 	credit(x.book, payees())
 	x.book.PaidTo(1, alice.Address(), p2tr)
 	x.book.PaidTo(2, bob.Address())
@@ -108,14 +110,23 @@ func (x *place) is(p Payment, err error) func(State) Payment {
 // paid is what an address got in blocks of the chain.
 func (x *place) paid(w *btcd.Wallet) (sum int64) {
 	x.t.Helper()
-	for h := int64(1); h <= x.node.BlockCount(); h++ {
-		for _, tx := range x.node.BlockAt(h).Transactions {
+	for hash := x.node.BestBlockHash(); hash != (chainhash.Hash{}).String(); {
+		b := x.blocks[hash]
+		if b == nil {
+			var err error
+			if b, err = x.node.Block(x.t.Context(), hash); err != nil {
+				x.t.Fatal(err)
+			}
+			x.blocks[hash] = b
+		}
+		for _, tx := range b.Transactions {
 			for _, o := range tx.TxOut {
 				if bytes.Equal(o.PkScript, w.Script()) {
 					sum += o.Value
 				}
 			}
 		}
+		hash = b.Header.PrevBlock.String()
 	}
 	return sum
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/btcsuite/btcd/chainhash/v2"
 	"github.com/btcsuite/btcd/wire/v2"
 
 	"ckpool/internal/testkit/btcd"
@@ -36,6 +37,7 @@ type Wallet struct {
 type block struct {
 	hash string
 	txs  []*wire.MsgTx
+	ids  []chainhash.Hash // of txs
 }
 
 // New is the wallet of a node. User and password of its RPC are not asked for.

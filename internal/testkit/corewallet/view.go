@@ -2,7 +2,9 @@ package corewallet
 
 import (
 	"context"
+	"slices"
 
+	"github.com/btcsuite/btcd/chainhash/v2"
 	"github.com/btcsuite/btcd/wire/v2"
 )
 
@@ -28,46 +30,20 @@ func (v *view) confirmations(height int64) int64 { return v.tip - height + 1 }
 
 // look reads what changed since the last call.
 func (w *Wallet) look(ctx context.Context) (*view, error) {
-	tip, err := w.node.BlockCount(ctx)
-	if err != nil {
+	if err := w.read(ctx); err != nil {
 		return nil, err
-	}
-	// Back to where the chain is the one that was read.
-	for len(w.blocks) > 0 {
-		at := int64(len(w.blocks))
-		if at <= tip {
-			hash, err := w.node.BlockHash(ctx, at)
-			if err != nil {
-				return nil, err
-			}
-			if hash == w.blocks[at-1].hash {
-				break
-			}
-		}
-		w.blocks = w.blocks[:at-1]
-	}
-	for at := int64(len(w.blocks)) + 1; at <= tip; at++ {
-		hash, err := w.node.BlockHash(ctx, at)
-		if err != nil {
-			return nil, err
-		}
-		b, err := w.node.Block(ctx, hash)
-		if err != nil {
-			return nil, err
-		}
-		w.blocks = append(w.blocks, block{hash, b.Transactions})
 	}
 	var pool []string
 	if err := w.node.Call(ctx, &pool, "getrawmempool"); err != nil {
 		return nil, err
 	}
 	v := &view{
-		tip: tip, place: map[string]int64{}, txs: map[string]*wire.MsgTx{}, coins: map[wire.OutPoint]coin{},
+		tip: int64(len(w.blocks)), place: map[string]int64{}, txs: map[string]*wire.MsgTx{}, coins: map[wire.OutPoint]coin{},
 		mined: map[wire.OutPoint]string{}, pool: map[wire.OutPoint]string{}, mempool: map[string]bool{},
 	}
 	for i, b := range w.blocks {
 		for n, tx := range b.txs {
-			v.mine(tx, int64(i)+1, n == 0)
+			v.mine(tx, b.ids[n], int64(i)+1, n == 0)
 		}
 	}
 	for txid, tx := range w.sent {
@@ -77,6 +53,7 @@ func (w *Wallet) look(ctx context.Context) (*view, error) {
 		v.mempool[txid] = true
 		tx := v.txs[txid]
 		if tx == nil { // not through here
+			var err error
 			if tx, err = w.fetch(ctx, txid); err != nil {
 				return nil, err
 			}
@@ -89,11 +66,44 @@ func (w *Wallet) look(ctx context.Context) (*view, error) {
 	return v, nil
 }
 
-func (v *view) mine(tx *wire.MsgTx, height int64, coinbase bool) {
-	hash := tx.TxHash()
-	v.place[hash.String()], v.txs[hash.String()] = height, tx
+// read brings blocks to the node's tip: back from there to a block that is known.
+func (w *Wallet) read(ctx context.Context) error {
+	hash, err := w.node.BestBlockHash(ctx)
+	if err != nil {
+		return err
+	}
+	var fresh []block // newest first
+	for {
+		at := slices.IndexFunc(w.blocks, func(b block) bool { return b.hash == hash })
+		if at >= 0 {
+			w.blocks = w.blocks[:at+1]
+			break
+		}
+		b, err := w.node.Block(ctx, hash)
+		if err != nil {
+			return err
+		}
+		if b.Header.PrevBlock == (chainhash.Hash{}) { // the first block is nobody's
+			w.blocks = nil
+			break
+		}
+		ids := make([]chainhash.Hash, len(b.Transactions))
+		for i, tx := range b.Transactions {
+			ids[i] = tx.TxHash()
+		}
+		fresh = append(fresh, block{hash, b.Transactions, ids})
+		hash = b.Header.PrevBlock.String()
+	}
+	slices.Reverse(fresh)
+	w.blocks = append(w.blocks, fresh...)
+	return nil
+}
+
+func (v *view) mine(tx *wire.MsgTx, hash chainhash.Hash, height int64, coinbase bool) {
+	id := hash.String()
+	v.place[id], v.txs[id] = height, tx
 	for _, in := range tx.TxIn {
-		v.mined[in.PreviousOutPoint] = hash.String()
+		v.mined[in.PreviousOutPoint] = id
 		delete(v.coins, in.PreviousOutPoint)
 	}
 	for i, out := range tx.TxOut {

@@ -8,19 +8,25 @@ type Failer interface {
 	Fatalf(format string, args ...any)
 }
 
+// longest is how long after an answer it is asked again at most.
+const longest = 200 * time.Millisecond
+
 // Until waits until is holds. After the given time the test fails with what was
-// waited for.
+// waited for. It asks each millisecond, and less often where asking takes longer, so
+// that what is waited for has the processor.
 func Until(t Failer, within time.Duration, what string, is func() bool) {
 	if h, ok := t.(interface{ Helper() }); ok {
 		h.Helper()
 	}
 	deadline := time.NewTimer(within)
 	defer deadline.Stop()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for !is() {
+	for {
+		begun := time.Now()
+		if is() {
+			return
+		}
 		select {
-		case <-tick.C:
+		case <-time.After(min(max(time.Millisecond, 4*time.Since(begun)), longest)):
 		case <-deadline.C:
 			t.Fatalf("not within %v: %s", within, what)
 		}
