@@ -22,6 +22,7 @@ import (
 	"time"
 
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver pgx
+	"golang.org/x/sys/unix"
 )
 
 // ErrNotInstalled tells that this machine has no PostgreSQL server.
@@ -61,13 +62,14 @@ func Main(m *testing.M) int {
 
 // Database makes an empty database for a test, with a server that is started for
 // the first one, and returns its URL. The test is skipped where PostgreSQL is not
-// installed. The server does not wait for the disk: that is for [Start].
+// installed. The server does not wait for the disk, nor use one where there is memory
+// for it: that is for [Start].
 func Database(t testing.TB) string {
 	t.Helper()
 	mu.Lock()
 	defer mu.Unlock()
 	if shared == nil && failed == nil {
-		shared, failed = Start("fsync=off", "max_connections=200")
+		shared, failed = start(inMemory(), "fsync=off", "full_page_writes=off", "max_connections=200")
 	}
 	if errors.Is(failed, ErrNotInstalled) {
 		t.Skip(failed)
@@ -84,12 +86,27 @@ func Database(t testing.TB) string {
 
 // Start runs a server with data of its own and settings such as
 // "shared_buffers=1GB", until Stop or the end of the process.
-func Start(settings ...string) (*Server, error) {
+func Start(settings ...string) (*Server, error) { return start("", settings...) }
+
+// inMemory is a directory for files in memory, if it has room for a server's; otherwise
+// it is empty, for that of temporary files. A database is hundreds of files, which a file
+// system on a disk takes longer to make than PostgreSQL.
+func inMemory() string {
+	const dir, least = "/dev/shm", 2 << 30
+	var s unix.Statfs_t
+	if unix.Statfs(dir, &s) != nil || s.Type != unix.TMPFS_MAGIC || s.Bavail*uint64(s.Bsize) < least || unix.Access(dir, unix.W_OK) != nil {
+		return ""
+	}
+	return dir
+}
+
+// start is Start with the directory below which the data is; "": that of temporary files.
+func start(below string, settings ...string) (*Server, error) {
 	bin, err := find()
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", "postgres")
+	dir, err := os.MkdirTemp(below, "postgres")
 	if err != nil {
 		return nil, err
 	}
