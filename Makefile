@@ -3,6 +3,8 @@ GO    ?= go
 # Packages tested at the same time. Some tests measure time, so not all cores.
 P     ?= 2
 export CGO_ENABLED = 0
+# Whatever is built, by tests too, what Go has compiled for one is there for the other.
+export GOFLAGS ?= -trimpath
 # For `make run`, the first also for `make run-pool` and `make run-proxy`: LISTEN=host:port, NODE=COOKIEFILE or http://user:pass@host:port, ADDRESS=…, MODE=solo
 export LISTEN NODE ADDRESS MODE
 

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -19,6 +18,7 @@ import (
 
 	"ckpool/difficulty"
 	"ckpool/internal/testkit/fakenode"
+	"ckpool/internal/testkit/gobuild"
 	"ckpool/internal/testkit/miner"
 	"ckpool/internal/testkit/port"
 	"ckpool/internal/testkit/postgres"
@@ -41,13 +41,8 @@ const patience = 20 * time.Second
 // buildTools builds the programs that scripts run, and returns their directory.
 func buildTools(t *testing.T) string {
 	tools := t.TempDir()
-	server := exec.Command("go", "build", "-o", filepath.Join(tools, "nats-server"), "github.com/nats-io/nats-server/v2")
-	if out, err := server.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	build := exec.Command("go", "build", "-o", tools+"/", "ckpool/cmd/ckpool", "ckpool/cmd/ckpmsg")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
+	if err := gobuild.Programs(tools, "github.com/nats-io/nats-server/v2", "ckpool/cmd/ckpool", "ckpool/cmd/ckpmsg"); err != nil {
+		t.Fatal(err)
 	}
 	return tools
 }

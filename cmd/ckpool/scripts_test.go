@@ -21,6 +21,7 @@ import (
 
 	"ckpool/difficulty"
 	"ckpool/internal/testkit/fakenode"
+	"ckpool/internal/testkit/gobuild"
 	"ckpool/internal/testkit/miner"
 	"ckpool/internal/testkit/port"
 	"ckpool/internal/testkit/wait"
@@ -42,9 +43,8 @@ const patience = 20 * time.Second
 // configuration with both.
 func TestScripts(t *testing.T) {
 	tools := t.TempDir()
-	build := exec.Command("go", "build", "-o", tools+"/", "ckpool/cmd/ckpmsg", "ckpool/cmd/notifier")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
+	if err := gobuild.Programs(tools, "ckpool/cmd/ckpmsg", "ckpool/cmd/notifier"); err != nil {
+		t.Fatal(err)
 	}
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",

@@ -17,6 +17,7 @@ import (
 
 	"ckpool/internal/bench"
 	"ckpool/internal/journal"
+	"ckpool/internal/testkit/gobuild"
 	"ckpool/internal/testkit/port"
 )
 
@@ -193,9 +194,8 @@ func TestSites(t *testing.T) {
 	if k.port, err = port.Free(); err != nil {
 		t.Fatal(err)
 	}
-	build := exec.Command("go", "build", "-o", filepath.Join(programs, "nats-server"), "github.com/nats-io/nats-server/v2")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
+	if err := gobuild.Programs(programs, "github.com/nats-io/nats-server/v2"); err != nil {
+		t.Fatal(err)
 	}
 	k.startBroker()
 	k.startReceiver()

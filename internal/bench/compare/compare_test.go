@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -14,6 +13,7 @@ import (
 
 	"ckpool/internal/bench/bare"
 	"ckpool/internal/bench/mob"
+	"ckpool/internal/testkit/gobuild"
 )
 
 // programs is the directory with the built programs.
@@ -32,9 +32,8 @@ func build(then func()) (err error) {
 		return err
 	}
 	defer os.RemoveAll(programs)
-	c := exec.Command("go", "build", "-buildvcs=false", "-o", programs, "ckpool/cmd/ckpool", "ckpool/cmd/ckbench")
-	if out, err := c.CombinedOutput(); err != nil {
-		return fmt.Errorf("%w: %s", err, out)
+	if err := gobuild.Programs(programs, "ckpool/cmd/ckpool", "ckpool/cmd/ckbench"); err != nil {
+		return err
 	}
 	then()
 	return nil

@@ -25,6 +25,7 @@ import (
 	"ckpool/internal/testkit/btcd"
 	"ckpool/internal/testkit/fakenode"
 	"ckpool/internal/testkit/firmware"
+	"ckpool/internal/testkit/gobuild"
 	"ckpool/internal/testkit/port"
 	"ckpool/internal/testkit/wait"
 )
@@ -36,9 +37,7 @@ var ckpool = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	path := filepath.Join(dir, "ckpool")
-	cmd := exec.Command("go", "build", "-o", dir, "ckpool/cmd/ckpool", "ckpool/cmd/ckpmsg", "ckpool/cmd/ckdb", "ckpool/cmd/ckbench")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		os.Stderr.Write(out)
+	if err := gobuild.Programs(dir, "ckpool/cmd/ckpool", "ckpool/cmd/ckpmsg", "ckpool/cmd/ckdb", "ckpool/cmd/ckbench"); err != nil {
 		return "", err
 	}
 	return path, nil
