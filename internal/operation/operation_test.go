@@ -107,6 +107,7 @@ func setUp(env *testscript.Env) error {
 	env.Values[worldKey] = w
 	env.Defer(func() { w.close(env.WorkDir) })
 	env.Setenv("PATH", programs+string(os.PathListSeparator)+env.Getenv("PATH"))
+	env.Setenv("GORACE", "atexit_sleep_ms=0") // else a process takes a second to end
 	env.Setenv("NODE", node.Addr())
 	env.Setenv("S", filepath.Join(env.WorkDir, "s"))
 	for _, name := range []string{"PORT", "PORT2", "PORT3"} {
