@@ -360,8 +360,12 @@ func (h *Handler) resumeSources() {
 		return
 	}
 	for slot := range h.top {
-		if s := h.session(slot); s.client != 0 && s.id != 0 && s.source != 0 {
+		s := h.session(slot)
+		if s.client != 0 && s.id != 0 && s.source != 0 {
 			h.b.Sources.Opened(s.source)
+		}
+		if s.client != 0 && s.login != 0 {
+			h.b.Sources.Return(h.logins.get(s.login).user.Name)
 		}
 	}
 	u := &h.unjudged

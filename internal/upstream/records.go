@@ -14,8 +14,9 @@ import (
 
 // Versions of the records written here.
 const (
-	lineVersion  = 1
-	groupVersion = 1
+	lineVersion     = 1
+	groupVersion    = 1
+	accountsVersion = 1
 )
 
 // lineRecord is a connection as it moves, beside its socket.
@@ -251,4 +252,31 @@ func (r *poolRecord) fields(c *wire.Codec) {
 		timeField(c, &r.habits[i].since)
 	}
 	c.Record(r.ledger.fields)
+}
+
+// accountsRecord is users who may have accounts of their own.
+type accountsRecord struct{ users []userRecord }
+
+func (r *accountsRecord) fields(c *wire.Codec) { wire.List(c, &r.users, (*userRecord).fields) }
+
+// userRecord is a user, and the passwords that were tried at a pool.
+type userRecord struct {
+	user, url string
+	passwords []knownPassword
+	ledger    ledgerRecord
+}
+
+func (r *userRecord) fields(c *wire.Codec) {
+	c.Text(&r.user)
+	c.Text(&r.url)
+	wire.List(c, &r.passwords, (*knownPassword).fields)
+	c.Record(r.ledger.fields)
+}
+
+func (p *knownPassword) fields(c *wire.Codec) {
+	c.Text(&p.text)
+	c.Bool(&p.good)
+	wire.Int(c, &p.pause)
+	timeField(c, &p.again)
+	c.Text(&p.refused)
 }
