@@ -98,6 +98,11 @@ func (a *Incoming) Section(kind handover.Kind, data []byte, fds []int) error {
 		return a.pool.blocks.ImportCandidates(data)
 	case sectionBlocks:
 		return a.pool.blocks.Import(data)
+	case sectionLogins:
+		if a.pool.logins == nil { // max_user_proxies is 0 here
+			return nil
+		}
+		return a.pool.logins.Adopt(data)
 	}
 	return handover.Unknown(kind)
 }

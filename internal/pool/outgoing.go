@@ -116,6 +116,11 @@ func (o *Outgoing) Rest(send handover.Send) error {
 	if p.accounts != nil {
 		m.changes = p.accounts.Position()
 	}
+	if p.logins != nil {
+		if err := send(sectionLogins, p.logins.Record(), nil); err != nil {
+			return err
+		}
+	}
 	for _, s := range []struct {
 		kind   handover.Kind
 		record []byte

@@ -32,6 +32,7 @@ import (
 type Options struct {
 	Solo      bool // pay the finder
 	Proxy     bool // work comes from other pools, not from nodes
+	UserProxy bool // and users have accounts of their own there; implies Proxy
 	LogShares bool
 	Journal   bool   // keep shares, for ckdb
 	Name      string // of the instance
@@ -70,6 +71,7 @@ type Pool struct {
 	operator  *operator.Operator
 	moved     chan struct{}        // closed when another process has taken over
 	upstreams *upstream.Group      // nil: work comes from nodes
+	logins    *upstream.Accounts   // of users there; nil: they have none
 	node      func() operator.Node // that work comes from at present
 	// planNodes prepares what changes the nodes that the source is made of.
 	planNodes func([]bitcoind.Config) (replace func(), err error)
@@ -91,6 +93,7 @@ func New(c config.Config, o Options) (*Pool, error) {
 	if o.Quiet == nil {
 		o.Quiet = func() {}
 	}
+	o.Proxy = o.Proxy || o.UserProxy
 	now := time.Now()
 	for _, dir := range logDirs(c.LogDir) {
 		if err := os.MkdirAll(dir, 0o750); err != nil {
@@ -107,7 +110,7 @@ func New(c config.Config, o Options) (*Pool, error) {
 		lines:    session.NewLog(o.Wants, o.Events),
 	}
 	p.config.Store(&c)
-	p.settings.Store(sessionSettings(&c, o.Solo))
+	p.settings.Store(sessionSettings(&c, &o))
 	network, err := p.makeSource(&c)
 	if err != nil {
 		return nil, err
@@ -169,6 +172,9 @@ func (p *Pool) makeSource(c *config.Config) (blocks.Network, error) {
 			return nil, err
 		}
 		p.source, p.upstreams = group, group
+		if p.options.UserProxy && c.MaxUserProxies > 0 {
+			p.logins = upstream.NewAccounts(group, c.MaxUserProxies, nil)
+		}
 		p.planNodes = func([]bitcoind.Config) (func(), error) { return func() {}, nil }
 		p.node = func() operator.Node { return nil }
 		return noNodes{}, nil

@@ -43,6 +43,9 @@ func (p *Pool) Run(until context.Context) error {
 	if p.accounts != nil {
 		serving.Go(func() { p.accounts.Run(ctx) })
 	}
+	if p.logins != nil {
+		rest.Go(func() { p.logins.Run(later) })
+	}
 	start(&rest, later, "nodes", p.background.wait)
 	rest.Go(func() { p.users.WriteShares(later) })
 	rest.Go(func() { p.generator.Tidy(later) })

@@ -27,6 +27,9 @@ const (
 	sectionSessions
 	sectionBlocks
 
+	// sectionLogins is of users that have accounts of their own at other pools.
+	sectionLogins = handover.LeftOut | 32
+
 	// SectionsOfProcess is the first section that is not the pool's.
 	SectionsOfProcess handover.Kind = 128
 )
@@ -42,6 +45,7 @@ const (
 type Instance struct {
 	Solo         bool `json:"solo"`
 	Proxy        bool `json:"proxy,omitempty"`
+	UserProxy    bool `json:"userproxy,omitempty"`
 	Nonce1Length int  `json:"nonce1length"`
 	Nonce2Length int  `json:"nonce2length"`
 	Loops        int  `json:"loops"`
@@ -59,7 +63,7 @@ func WithCkdb(instance json.RawMessage) bool {
 func instanceOf(p *Pool) Instance {
 	c := p.config.Load()
 	return Instance{
-		Solo: p.options.Solo, Proxy: p.options.Proxy, Nonce1Length: c.Nonce1Length, Nonce2Length: c.Nonce2Length,
+		Solo: p.options.Solo, Proxy: p.options.Proxy, UserProxy: p.options.UserProxy, Nonce1Length: c.Nonce1Length, Nonce2Length: c.Nonce2Length,
 		Loops: len(p.miners.Handlers), Miners: p.server.Clients(), Ckdb: p.accounts != nil,
 	}
 }
@@ -68,6 +72,8 @@ func instanceOf(p *Pool) Instance {
 func (i Instance) agrees(with Instance) error {
 	mode := func(i Instance) string {
 		switch {
+		case i.UserProxy:
+			return "user proxy"
 		case i.Proxy:
 			return "proxy"
 		case i.Solo:

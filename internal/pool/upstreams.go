@@ -41,7 +41,7 @@ func UpstreamConfig(c *config.Config, u *config.Upstream) upstream.Config {
 // proxies are the other pools as an operator sees and changes them.
 func (p *Pool) proxies() *upstream.Entries {
 	return &upstream.Entries{
-		Group: p.upstreams, Space: p.registry.Space,
+		Group: p.upstreams, Accounts: p.logins, Space: p.registry.Space,
 		Config: func(u *config.Upstream) upstream.Config { return UpstreamConfig(p.config.Load(), u) },
 		UserID: func(name string) int64 {
 			u, _ := p.users.User(name, time.Now())
