@@ -180,7 +180,7 @@ func (m *member) watch(now time.Time, hold time.Duration) {
 
 // chosen is the pools that are to serve. g.mu is held.
 func (g *Group) chosen(now time.Time) (serving []*member, divided bool) {
-	settling := now.Sub(g.began) < settleTime
+	settling := now.Sub(g.began) < settleTime && !(g.goesOn && slices.ContainsFunc(g.serving, (*member).up))
 	ready := func(m *member) bool {
 		return m.up() && (settling || slices.Contains(g.serving, m) || now.Sub(m.since) >= m.hold)
 	}
