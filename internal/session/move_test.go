@@ -16,6 +16,7 @@ import (
 	"ckpool/internal/netserver"
 	"ckpool/internal/testkit/records"
 	"ckpool/internal/wire"
+	"ckpool/source"
 	"ckpool/work"
 )
 
@@ -397,7 +398,7 @@ func TestReadRegistryV1(t *testing.T) {
 // The form with what sessions have of several sources.
 func TestReadSessionV3(t *testing.T) {
 	v3 := records.Of(t, "v3", "session")
-	k := records.Check(t, v3, sessionVersion, newRecord)
+	k := records.Earlier(t, v3, sessionVersion, newRecord)
 	if k.source != 7 || k.extranonce2Len != 4 || len(k.former) != 1 || len(k.unjudged) != 1 {
 		t.Fatalf("%+v", k)
 	}
@@ -418,6 +419,15 @@ func TestReadSessionV3(t *testing.T) {
 	}
 	if err := m.Registry(records.Of(t, "v2", "registry")); err == nil || !strings.Contains(err.Error(), "other pools") {
 		t.Errorf("a pool with nodes takes a proxy's registry: %v", err)
+	}
+}
+
+// The form with verdicts that miners have not heard.
+func TestReadSessionV4(t *testing.T) {
+	k := records.Check(t, records.Of(t, "v4", "session"), sessionVersion, newRecord)
+	want := source.Verdict{State: source.RefusedAbove, Code: 23, Text: "low"}
+	if len(k.unjudged) != 2 || k.unjudged[0].decided || !k.unjudged[1].decided || k.unjudged[1].verdict != want || k.unjudged[1].number != 1<<48|100 {
+		t.Errorf("%+v", k.unjudged)
 	}
 }
 
@@ -442,6 +452,7 @@ func TestReadSeenV1(t *testing.T) {
 func FuzzReadSession(f *testing.F) {
 	f.Add(records.V1(f, "session"))
 	f.Add(records.Of(f, "v3", "session"))
+	f.Add(records.Of(f, "v4", "session"))
 	f.Add([]byte{2})
 	f.Fuzz(func(t *testing.T, in []byte) {
 		proxy, _ := newProxy(t, nil)

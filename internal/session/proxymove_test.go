@@ -33,6 +33,7 @@ func (a *above) next(loops int, ending ...netserver.Slot) (*rig, *above) {
 
 	ids := map[uint64]bool{}
 	from := &Exporter{Group: r.group}
+	from.Verdicts(r.Handler)
 	for _, slot := range ending {
 		ids[from.Ending(r.Handler, slot)] = true
 	}
@@ -54,7 +55,9 @@ func (a *above) next(loops int, ending ...netserver.Slot) (*rig, *above) {
 			continue
 		}
 		u := *w.Upstream
-		u.Judge = b
+		if u.Judge = b; a.ended {
+			u.Judge = nil
+		}
 		b.jobs[id] = &Work{Job: w.Job, Tip: w.Tip, Oldest: w.Oldest, OldestOfSource: w.OldestOfSource, Upstream: &u}
 	}
 	for number, w := range a.works {
@@ -158,6 +161,49 @@ func TestMoveShareWithoutJob(t *testing.T) {
 	delete(a.jobs, was)
 	next, _ := a.next(1)
 	if got := next.written(7); len(got) != 1 || got[0] != refused(20, "No answer from upstream") {
+		t.Errorf("answered %q", got)
+	}
+}
+
+// A verdict that came as everything stood still is what the miner hears in the other
+// process; so is that nobody will judge a share whose connection did not come along.
+func TestMoveVerdicts(t *testing.T) {
+	r, a := newProxy(t, nil)
+	slot, lines := r.miner("bob.rig1")
+	n, m := lastJob(lines), a.as(slot)
+	var found []source.Found
+	for range 3 {
+		r.want(slot, a.find(m, &n, up, 0))
+		found = append(found, a.lastFound())
+	}
+	still := r.Handler.t
+	r.Handler.t = posting{(*transport)(r), make(chan func(), 1)} // as a loop that does not run
+	r.group.Verdict(found[1].Client, found[1].Share, source.Verdict{State: source.RefusedAbove, Code: 23, Text: "low"})
+	r.group.Verdict(found[0].Client, found[0].Share, source.Verdict{State: source.AcceptedAbove})
+	next, b := a.next(1)
+	if got := next.written(7); len(got) != 2 || got[0] != agreed || got[1] != refused(23, "low") {
+		t.Errorf("answered %q", got)
+	}
+	if sh := b.shares[0]; !sh.WentUp || sh.Above != source.AcceptedAbove || sh.Credit != dark {
+		t.Errorf("counted as %+v", sh)
+	}
+	next.group.Verdict(found[2].Client, found[2].Share, source.Verdict{State: source.AcceptedAbove})
+	for next.Step() {
+	}
+	if got := next.written(7); len(got) != 1 || got[0] != agreed {
+		t.Errorf("answered %q", got)
+	}
+	// Where it comes to nothing, they are heard here.
+	r.Handler.t = still
+	for r.Step() {
+	}
+	if got := r.written(slot); len(got) != 2 {
+		t.Errorf("answered %q", got)
+	}
+	r.want(slot, a.find(m, &n, up, 0))
+	a.ended = true
+	last, _ := a.next(1)
+	if got := last.written(7); len(got) != 2 || got[0] != refused(20, "No answer from upstream") {
 		t.Errorf("answered %q", got)
 	}
 }

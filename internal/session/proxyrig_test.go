@@ -28,6 +28,7 @@ type above struct {
 	full    map[uint32]int
 	renewed []uint32
 	found   []source.Found
+	ended   bool // its connections do not come along to another process
 }
 
 // line is one connection: what its pool gives.
