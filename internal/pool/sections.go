@@ -8,6 +8,7 @@ import (
 
 	"ckpool/internal/authority"
 	"ckpool/internal/handover"
+	"ckpool/internal/upstream"
 	"ckpool/internal/wire"
 )
 
@@ -26,6 +27,12 @@ const (
 	sectionCandidates
 	sectionSessions
 	sectionBlocks
+)
+
+const (
+	// An older version makes connections of its own, and the shares on these are unanswered.
+	sectionUpstreams    = handover.LeftOut + iota // what is known of other pools
+	sectionUpstreamLine                           // a connection to one, with its socket
 
 	// SectionsOfProcess is the first section that is not the pool's.
 	SectionsOfProcess handover.Kind = 128
@@ -47,6 +54,8 @@ type Instance struct {
 	Loops        int  `json:"loops"`
 	Miners       int  `json:"miners"`         // about how many are to come
 	Ckdb         bool `json:"ckdb,omitempty"` // is asked who may mine
+	// Upstreams are the other pools that there is work of.
+	Upstreams []upstream.Standing `json:"upstreams,omitempty"`
 }
 
 // WithCkdb tells whether the pool that describes itself like this asks ckdb. So does
@@ -58,10 +67,14 @@ func WithCkdb(instance json.RawMessage) bool {
 
 func instanceOf(p *Pool) Instance {
 	c := p.config.Load()
-	return Instance{
+	i := Instance{
 		Solo: p.options.Solo, Proxy: p.options.Proxy, Nonce1Length: c.Nonce1Length, Nonce2Length: c.Nonce2Length,
 		Loops: len(p.miners.Handlers), Miners: p.server.Clients(), Ckdb: p.accounts != nil,
 	}
+	if p.upstreams != nil {
+		i.Upstreams = p.upstreams.Standing()
+	}
+	return i
 }
 
 // agrees says why connected miners could not go on in another pool.
