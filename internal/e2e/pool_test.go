@@ -50,6 +50,7 @@ type keys map[string]any
 type setup struct {
 	solo      bool
 	proxy     bool // work comes from the pools of "proxy"
+	older     bool // takes over as an older version does
 	logShares bool
 	nodes     []keys
 	keys      keys // beside the defaults of configuration

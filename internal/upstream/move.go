@@ -71,6 +71,10 @@ func (l *line) record(state *client.State) *lineRecord {
 	r := &lineRecord{url: l.pool.config.URL, user: l.pool.config.User, force: l.difficulty(), began: l.began, state: *state, ledger: l.ledger.record()}
 	l.names.mu.Lock()
 	for name, agreed := range l.names.known {
+		if !agreed { // the answer may be lost: it is asked for again
+			delete(l.names.known, name)
+			continue
+		}
 		r.names = append(r.names, nameRecord{name, agreed})
 	}
 	l.names.mu.Unlock()
@@ -216,24 +220,23 @@ func (p *Pool) moves() bool {
 
 // Expect makes the group wait for the connections that another process has, as its
 // Standing says: the pools that they are to do not run before Begin, all others do. all
-// tells that every pool which serves comes along, so that there is work as soon as the
-// connections are here. It is to be called before Run.
+// tells that every pool of the list which serves comes along, or another where none of the
+// list does, so that there is work as soon as the connections are here. It is to be called
+// before Run.
 func (g *Group) Expect(list []Standing) (all bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	served, came := 0, 0
+	left := false // one that serves does not come
 	for _, k := range list {
-		m := g.configured(k.URL, k.User)
-		if m != nil && k.Moves {
-			m.expected = true
-		}
-		if m != nil && k.Serves {
-			if served++; k.Moves {
-				came++
-			}
+		switch m := g.configured(k.URL, k.User); {
+		case m == nil:
+		case k.Moves:
+			m.expected, all = true, true
+		case k.Serves:
+			left = true
 		}
 	}
-	return served > 0 && came == served
+	return all && !left
 }
 
 // Begin goes on with the connections that were adopted, now that they are this process's.

@@ -12,6 +12,7 @@ import (
 
 	"ckpool/difficulty"
 	"ckpool/internal/testkit/otherpool"
+	"ckpool/internal/testkit/records"
 	"ckpool/internal/wire"
 	"ckpool/source"
 	"ckpool/stratum"
@@ -235,6 +236,8 @@ func FuzzAdopt(f *testing.F) {
 	c = wire.Append(nil)
 	c.Versioned(groupVersion, group.fields)
 	f.Add(c.Written())
+	f.Add(records.V1(f, "line"))
+	f.Add(records.V1(f, "group"))
 	f.Fuzz(func(t *testing.T, record []byte) {
 		bubble(t, func(t *testing.T, f *farm) {
 			o := GroupOptions{Finder: f, Dial: func(context.Context, string, string) (net.Conn, error) { return nil, errDown }}
@@ -281,5 +284,67 @@ func TestLineRecord(t *testing.T) {
 			t.Errorf("%+v", n)
 		}
 		var _ source.Judge = now
+	})
+}
+
+// The first form of the records is read for ever; the files are never made anew.
+func TestReadRecordsV1(t *testing.T) {
+	l := records.Check(t, records.V1(t, "line"), lineVersion, (*lineRecord).fields)
+	if l.url != "pool.example.org:3333" || l.user != "farm" || l.source != 7 || !l.told || l.force != 2 || !l.began.Equal(time.Unix(1795327613, 250)) {
+		t.Errorf("%+v", l)
+	}
+	if d := cmp.Diff(client.State{
+		URL: "pool.example.org:3334", Extranonce: stratum.Extranonce{SessionID: "s1", Extranonce1: []byte{0xab, 0xcd}, Extranonce2Len: 8},
+		Difficulty: 2, VersionMask: 0x1fffe000, LastID: 99, Unread: []byte("{\"id\":9"), Unwritten: []byte("w\":null}\n"),
+	}, l.state); d != "" {
+		t.Error(d)
+	}
+	if d := cmp.Diff(&jobRecord{
+		notify: client.Notify{
+			Notify: stratum.Notify{
+				JobID: "6a/b", PrevHash: [32]byte{1, 2}, Coinb1: []byte{3}, Coinb2: []byte{4, 5}, Branch: [][32]byte{{6}, {7}},
+				Version: 0x20000000, Bits: 0x1d00ffff, NTime: 0x6b02867d, Clean: true,
+			},
+			Extranonce: stratum.Extranonce{Extranonce1: []byte{0xab, 0xcd}, Extranonce2Len: 8}, Difficulty: 4, VersionMask: 0x1fffe000,
+		}, announced: 4, difficulty: 3,
+	}, l.newest, cmp.AllowUnexported(jobRecord{}), cmpopts.IgnoreUnexported(client.Notify{})); d != "" {
+		t.Error(d)
+	}
+	if d := cmp.Diff([]nameRecord{{"farm.a", true}, {"farm.b", false}}, l.names, cmp.AllowUnexported(nameRecord{})); d != "" {
+		t.Error(d)
+	}
+	if want := (flight{id: 98, client: 5, share: 1<<48 | 6, credit: 2.5, direction: raised, between: true}); len(l.flights) != 1 || l.flights[0] != want {
+		t.Errorf("%+v", l.flights)
+	}
+	k := l.ledger
+	if k.f.RefusedHere.Shares != 1 || k.f.NotSent.Shares != 2 || k.f.Unsendable.Shares != 3 || k.f.Accepted.Shares != 4 || k.f.Unanswered.Shares != 5 || k.f.Refused.Shares != 6 ||
+		k.f.Accepted.Difficulty.Float64() != 12.5 || k.f.Reasons["Stale"].Shares != 6 || !k.f.LastAccepted.Equal(time.Unix(1795327614, 0)) ||
+		k.f.Latency != 20*time.Millisecond || k.f.Slowest != time.Second || k.rates != [4]difficulty.Average{1, 2, 3, 4} || k.fresh != 0.5 ||
+		!k.began.Equal(time.Unix(1795327600, 0)) || !k.decayed.Equal(time.Unix(1795327612, 0)) || k.answers != 10 {
+		t.Errorf("%+v", k)
+	}
+	g := records.Check(t, records.V1(t, "group"), groupVersion, (*groupRecord).fields)
+	if g.number != 77 || g.url != l.url || g.user != l.user || len(g.pools) != 1 {
+		t.Fatalf("%+v", g)
+	}
+	p := g.pools[0]
+	since := time.Unix(1795327610, 0)
+	if p.url != l.url || p.user != l.user || p.habits != [2]habit{{known: true, lower: true, since: since}, {since: time.Time{}}} || p.ledger.f.Accepted.Shares != 4 {
+		t.Errorf("%+v", p)
+	}
+}
+
+// A record that is cut off, or of a newer version, is refused.
+func TestDamagedRecords(t *testing.T) {
+	g, err := NewGroup([]Config{{URL: "elsewhere.example.org:1", User: "another"}}, GroupOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	records.Damaged(t, "group", 0, g.Adopt)
+	records.Damaged(t, "line", 0, func(in []byte) error {
+		if err := g.AdoptLine(nil, in); !errors.Is(err, ErrNotConfigured) { // which it says of good ones
+			return err
+		}
+		return nil
 	})
 }
