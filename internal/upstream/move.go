@@ -249,6 +249,7 @@ func (g *Group) Begin() {
 		}
 		m.expected = false
 	}
+	g.look()
 }
 
 // Abandon lets go of the connections that were adopted: the other process goes on with them
@@ -322,22 +323,20 @@ func (p *Pool) left(r *ledgerRecord, moving []Moving) {
 // of the group. What cannot move, such as TLS, is left as it is. Resume goes on with them.
 func (g *Group) Suspend() (record []byte, list []Moving) {
 	r := groupRecord{}
+	g.mu.Lock()
+	serving := slices.Clone(g.serving)
+	g.mu.Unlock()
 	for _, p := range g.pools() {
 		moving := p.suspend()
 		list = append(list, moving...)
-		k := poolRecord{url: p.config.URL, user: p.config.User, ledger: p.ledger.record()}
+		k := poolRecord{url: p.config.URL, user: p.config.User, serves: slices.Contains(serving, p.member), ledger: p.ledger.record()}
 		p.left(&k.ledger, moving)
 		p.habits.mu.Lock()
 		k.habits = p.habits.habits
 		p.habits.mu.Unlock()
 		r.pools = append(r.pools, k)
 	}
-	g.mu.Lock()
 	r.number = g.number.Load()
-	if len(g.serving) > 0 {
-		r.url, r.user = g.serving[0].config.URL, g.serving[0].config.User
-	}
-	g.mu.Unlock()
 	c := wire.Append(nil)
 	c.Versioned(groupVersion, r.fields)
 	return c.Written(), list
@@ -367,23 +366,29 @@ func (g *Group) Adopt(record []byte) error {
 	if err := c.Done(); err != nil {
 		return fmt.Errorf("upstream pools: %w", err)
 	}
-	g.mu.Lock()
 	g.number.Store(max(g.number.Load(), r.number))
-	if m := g.configured(r.url, r.user); m != nil { // it turns out whether it has work
-		g.serving, g.goesOn = []*member{m}, true
-	}
-	g.mu.Unlock()
+	var serving []*member
 	for i := range r.pools {
+		k := &r.pools[i]
 		g.mu.Lock()
-		m := g.configured(r.pools[i].url, r.pools[i].user)
+		m := g.configured(k.url, k.user)
 		g.mu.Unlock()
-		if m != nil {
-			p := m.pool
-			p.ledger.restore(&r.pools[i].ledger)
-			p.habits.mu.Lock()
-			p.habits.habits = r.pools[i].habits
-			p.habits.mu.Unlock()
+		if m == nil {
+			continue
 		}
+		if k.serves { // it turns out whether it has work
+			serving = append(serving, m)
+		}
+		p := m.pool
+		p.ledger.restore(&k.ledger)
+		p.habits.mu.Lock()
+		p.habits.habits = k.habits
+		p.habits.mu.Unlock()
+	}
+	if len(serving) > 0 {
+		g.mu.Lock()
+		g.serving, g.goesOn = serving, true
+		g.mu.Unlock()
 	}
 	return nil
 }

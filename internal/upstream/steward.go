@@ -142,6 +142,10 @@ func (s *steward) wait() time.Duration {
 // true if they change.
 func (g *Group) choose(now time.Time) bool {
 	g.mu.Lock()
+	if slices.ContainsFunc(g.members, func(m *member) bool { return m.expected }) { // another process has chosen
+		g.mu.Unlock()
+		return false
+	}
 	for _, m := range g.members {
 		m.watch(now, g.options.FailBack)
 	}
