@@ -30,6 +30,7 @@ type Incoming struct {
 	open       func() error
 	jobs       jobs.Importer
 	upstreams  incomingUpstreams
+	left       [][]byte // shares of miners that do not move
 	standstill standstill
 	have       map[handover.Kind]bool
 	loops      []incomingLoop
@@ -63,7 +64,7 @@ func NewIncoming(p *Pool, from json.RawMessage, open func() error) (*Incoming, e
 	a.sessions = session.Importer{Group: p.group}
 	if p.upstreams != nil {
 		a.jobs.Judge = p.upstreams.Judge
-		p.workComes = p.upstreams.Expect(a.from.Upstreams)
+		p.workComes = p.upstreams.Expect(a.from.Upstreams, a.from.LastSource)
 	}
 	if err := instanceOf(p).agrees(a.from); err != nil {
 		return nil, err
@@ -106,6 +107,9 @@ func (a *Incoming) Section(kind handover.Kind, data []byte, fds []int) error {
 		return a.pool.blocks.ImportCandidates(data)
 	case sectionBlocks:
 		return a.pool.blocks.Import(data)
+	case sectionLeft:
+		a.left = append(a.left, bytes.Clone(data))
+		return nil
 	case sectionUpstreams:
 		a.upstreams.record = bytes.Clone(data)
 		return nil
@@ -263,6 +267,9 @@ func (a *Incoming) Complete() error {
 		}
 	}
 	err := a.finish()
+	for i := 0; err == nil && i < len(a.left); i++ {
+		err = a.sessions.Left(a.pool.miners.Handlers[i%len(a.loops)], a.left[i])
+	}
 	if err == nil {
 		err = a.adoptUpstreams()
 	}

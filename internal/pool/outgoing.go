@@ -177,10 +177,14 @@ func (o *Outgoing) sendLoop(loop *netserver.Loop, send handover.Send) error {
 	head := batchRecord{uint16(loop.Index())}
 	c.Versioned(sessionsVersion, head.fields)
 	empty := len(c.Written())
+	proxy, moves := o.pool.upstreams != nil, map[netserver.Slot]bool{}
 	for slot := range netserver.Movable(loop) {
 		fd, known := netserver.Export(loop, slot, c)
 		if known {
 			sessions.Session(h, slot, c)
+			if proxy {
+				moves[slot] = true
+			}
 		}
 		if fds = append(fds, fd); len(fds) == handover.MaxFDs {
 			if err := send(sectionSessions, c.Written(), fds); err != nil {
@@ -190,10 +194,18 @@ func (o *Outgoing) sendLoop(loop *netserver.Loop, send handover.Send) error {
 			fds = fds[:0]
 		}
 	}
-	if len(fds) == 0 {
+	if len(fds) > 0 {
+		if err := send(sectionSessions, c.Written(), fds); err != nil {
+			return err
+		}
+	}
+	if !proxy {
 		return nil
 	}
-	return send(sectionSessions, c.Written(), fds)
+	if left := sessions.Left(h, moves); left != nil {
+		return send(sectionLeft, left, nil)
+	}
+	return nil
 }
 
 // Thaw implements handover.Source.

@@ -33,6 +33,7 @@ const (
 	// An older version makes connections of its own, and the shares on these are unanswered.
 	sectionUpstreams    = handover.LeftOut + iota // what is known of other pools
 	sectionUpstreamLine                           // a connection to one, with its socket
+	sectionLeft                                   // shares that wait for one, of miners that do not move
 
 	// SectionsOfProcess is the first section that is not the pool's.
 	SectionsOfProcess handover.Kind = 128
@@ -55,7 +56,8 @@ type Instance struct {
 	Miners       int  `json:"miners"`         // about how many are to come
 	Ckdb         bool `json:"ckdb,omitempty"` // is asked who may mine
 	// Upstreams are the other pools that there is work of.
-	Upstreams []upstream.Standing `json:"upstreams,omitempty"`
+	Upstreams  []upstream.Standing `json:"upstreams,omitempty"`
+	LastSource uint32              `json:"lastsource,omitempty"` // number
 }
 
 // WithCkdb tells whether the pool that describes itself like this asks ckdb. So does
@@ -72,7 +74,7 @@ func instanceOf(p *Pool) Instance {
 		Loops: len(p.miners.Handlers), Miners: p.server.Clients(), Ckdb: p.accounts != nil,
 	}
 	if p.upstreams != nil {
-		i.Upstreams = p.upstreams.Standing()
+		i.Upstreams, i.LastSource = p.upstreams.Standing()
 	}
 	return i
 }

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"math/rand/v2"
+	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
@@ -431,6 +432,28 @@ func TestReadSessionV4(t *testing.T) {
 	}
 }
 
+func TestReadLeftV1(t *testing.T) {
+	k := records.Check(t, records.V1(t, "left"), leftVersion, (*leftRecords).fields)
+	want := []leftRecord{{
+		client: 5, agent: "cgminer/4.12.1", addr: netip.MustParseAddr("192.0.2.7"), port: 4000, listener: 1, limit: 16000,
+		workers: []heldWorker{{"bob.rig1"}, {"bob.rig2"}},
+		shares: []leftShare{{2, unjudgedRecord{
+			number: 1<<48 | 99, since: 201, id: []byte(`"x"`), worker: "bob.rig2", job: 0x6b02867d00000002, time: 1795327613e9,
+			extranonce1: MakeExtranonce([]byte{1, 2}), extranonce2: MakeExtranonce([]byte{3, 4, 5, 6}), mask: 0x1fffe000, variant: 3,
+			ntime: 0x6b02867d, nonce: 8, version: 0x20002000, difficulty: 8, stale: true,
+			decided: true, verdict: source.Verdict{State: source.RefusedAbove, Code: 23, Text: "low"},
+		}}},
+	}}
+	if !reflect.DeepEqual(k.clients, want) {
+		t.Errorf("%+v", k.clients)
+	}
+	r := newRig(t, nil)
+	m := Importer{Group: r.group, Listeners: []int{0}}
+	if err := m.Left(r.Handler, records.V1(t, "left")); err == nil || !strings.Contains(err.Error(), "other pools") {
+		t.Errorf("a pool with nodes takes shares of a proxy: %v", err)
+	}
+}
+
 func TestReadRegistryV2(t *testing.T) {
 	k := records.Check(t, records.Of(t, "v2", "registry"), registryVersion, (*registryRecord).fields)
 	if want := []spaceRecord{{7, 2, []restingRecord{{0x0102, 0xaa, 9}}}, {8, 0, nil}}; !reflect.DeepEqual(k.spaces, want) || k.hint != 77 || len(k.closed) != 1 {
@@ -470,6 +493,21 @@ func FuzzReadSession(f *testing.F) {
 	})
 }
 
+func FuzzReadLeft(f *testing.F) {
+	f.Add(records.V1(f, "left"))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		r, _ := newProxy(t, nil)
+		m := Importer{Group: r.group, Listeners: []int{0}}
+		if m.Left(r.Handler, in) != nil {
+			return
+		}
+		r.Resume()
+		for r.Step() {
+		}
+		r.Tick(r.now.Add(time.Minute))
+	})
+}
+
 func FuzzReadRegistry(f *testing.F) {
 	f.Add(records.V1(f, "registry"))
 	f.Add(records.Of(f, "v2", "registry"))
@@ -501,6 +539,10 @@ func TestDamagedRecords(t *testing.T) {
 		"session":  func(in []byte) error { return readSession(t, in) },
 		"registry": (&Importer{Group: NewGroup(NewRegistry(4, 1), 1, nil)}).Registry,
 		"seen":     (&Importer{Group: NewGroup(NewRegistry(4, 1), 2, nil)}).Seen,
+		"left": func(in []byte) error {
+			r, _ := newProxy(t, nil)
+			return (&Importer{Group: r.group, Listeners: []int{0}}).Left(r.Handler, in)
+		},
 	} {
 		good := records.V1(t, name)
 		if err := read(good); err != nil {

@@ -15,6 +15,7 @@ const (
 	sessionVersion  = 1
 	registryVersion = 1
 	seenVersion     = 1
+	leftVersion     = 1
 )
 
 // record is what is moved of a session.

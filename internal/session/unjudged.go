@@ -345,21 +345,24 @@ func (u *unjudgedShares) records(client uint64) (list []unjudgedRecord) {
 
 // adopt goes on with a share of another process, whose job is not known yet.
 func (c client) adopt(r *unjudgedRecord) {
-	k := &unjudged{number: r.number, slot: c.slot, id: r.id, worker: r.worker, share: Share{
-		Time: time.Unix(0, r.time), Loop: c.loop, Client: c.s.client,
-		Remote: c.t.Remote(c.slot), Listener: int(c.s.listener), UserAgent: c.agents.get(c.s.agent),
-		Limit: int(c.s.limit), Extranonce1: r.extranonce1, Mask: r.mask,
-		Variant: r.variant, Extranonce2: r.extranonce2, NTime: r.ntime, Nonce: r.nonce, Version: r.version,
-		Difficulty: r.difficulty,
-	}}
-	if r.stale {
-		k.share.Reason = Stale
+	sh := Share{
+		Loop: c.loop, Client: c.s.client, Remote: c.t.Remote(c.slot), Listener: int(c.s.listener), UserAgent: c.agents.get(c.s.agent), Limit: int(c.s.limit),
 	}
 	if login := c.findLogin([]byte(r.worker)); login != 0 {
-		k.share.Worker = c.logins.at(login).value.worker
+		sh.Worker = c.logins.at(login).value.worker
 	}
-	c.unjudged.keep(k, r.since)
-	c.unjudged.unresolved = append(c.unjudged.unresolved, unresolved{r.number, r.job, r.decided, r.verdict})
+	c.unjudged.adopt(r, c.slot, sh)
+}
+
+// adopt completes a share of another process and keeps it.
+func (u *unjudgedShares) adopt(r *unjudgedRecord, slot netserver.Slot, sh Share) {
+	sh.Time, sh.Extranonce1, sh.Mask, sh.Variant, sh.Extranonce2 = time.Unix(0, r.time), r.extranonce1, r.mask, r.variant, r.extranonce2
+	sh.NTime, sh.Nonce, sh.Version, sh.Difficulty = r.ntime, r.nonce, r.version, r.difficulty
+	if r.stale {
+		sh.Reason = Stale
+	}
+	u.keep(&unjudged{number: r.number, slot: slot, id: r.id, worker: r.worker, share: sh}, r.since)
+	u.unresolved = append(u.unresolved, unresolved{r.number, r.job, r.decided, r.verdict})
 }
 
 // unresolved is a share of another process, by its number, with the id of its job, and

@@ -199,16 +199,17 @@ type Standing struct {
 	Moves  bool   `json:"moves,omitempty"`  // with its connections, as far as they can
 }
 
-// Standing is the pools that have work, in order.
-func (g *Group) Standing() (list []Standing) {
+// Standing is the pools that have work, in order, and the number of the last source.
+func (g *Group) Standing() (list []Standing, last uint32) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	last = g.number.Load()
 	for _, m := range g.members {
 		if m.up() {
 			list = append(list, Standing{m.config.URL, m.config.User, slices.Contains(g.serving, m), m.pool.moves()})
 		}
 	}
-	return list
+	return list, last
 }
 
 // moves tells that some connection with work can move.
@@ -218,14 +219,18 @@ func (p *Pool) moves() bool {
 	return slices.ContainsFunc(p.slots, func(s *slot) bool { return s.works && s.line.client.Load().Moves() })
 }
 
+// sourcesMeanwhile is more than another process has new sources until it has handed over.
+const sourcesMeanwhile = 1 << 8
+
 // Expect makes the group wait for the connections that another process has, as its
 // Standing says: the pools that they are to do not run before Begin, all others do. all
 // tells that every pool of the list which serves comes along, or another where none of the
 // list does, so that there is work as soon as the connections are here. It is to be called
 // before Run.
-func (g *Group) Expect(list []Standing) (all bool) {
+func (g *Group) Expect(list []Standing, last uint32) (all bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.number.Store(max(g.number.Load(), last+sourcesMeanwhile))
 	left := false // one that serves does not come
 	for _, k := range list {
 		switch m := g.configured(k.URL, k.User); {

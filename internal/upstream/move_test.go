@@ -258,7 +258,7 @@ func TestExpect(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		all := g.Expect(tt.list)
+		all := g.Expect(tt.list, 7)
 		var expected []string
 		for _, m := range g.members {
 			if m.expected {
@@ -279,17 +279,17 @@ func TestBegin(t *testing.T) {
 		p := f.process(above, nil, nil)
 		becomes(t, p.Group, "p", 10*time.Second)
 		u := f.job()
-		list := p.Standing()
-		if len(list) != 1 || list[0] != (Standing{"pool.example.org:3333", "farm", true, true}) {
+		list, last := p.Standing()
+		if last != u.Upstream.Source || len(list) != 1 || list[0] != (Standing{"pool.example.org:3333", "farm", true, true}) {
 			t.Fatalf("%+v", list)
 		}
 		other := otherpool.New(t, otherpool.Config{})
 		configs := []Config{p.Active().Config(), {URL: "other.example.org:1", User: "farm"}}
-		g, err := NewGroup(configs, GroupOptions{Dial: dialler{"pool.example.org:3333": above, "other.example.org:1": other}.dial, Finder: f, After: 99})
+		g, err := NewGroup(configs, GroupOptions{Dial: dialler{"pool.example.org:3333": above, "other.example.org:1": other}.dial, Finder: f})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !g.Expect(list) {
+		if !g.Expect(list, last) {
 			t.Error("what serves does not come")
 		}
 		defer f.runs(g)()
@@ -297,7 +297,11 @@ func TestBegin(t *testing.T) {
 		if above.Connections.Load() != 1 || other.Connections.Load() != 1 {
 			t.Errorf("%d and %d connections", above.Connections.Load(), other.Connections.Load())
 		}
-		f.took()
+		for _, own := range f.took() {
+			if own.Upstream.Source <= last {
+				t.Errorf("source %d again", own.Upstream.Source)
+			}
+		}
 		f.submit(u, 1, 1e-9, 0)
 		record, lines := p.Suspend()
 		if err := g.Adopt(record); err != nil {
@@ -341,7 +345,7 @@ func TestSettle(t *testing.T) {
 		}
 		defer f.runs(g)()
 		becomes(t, g, "p", 10*time.Second)
-		if list := g.Standing(); len(list) != 1 || list[0].Moves || !list[0].Serves {
+		if list, _ := g.Standing(); len(list) != 1 || list[0].Moves || !list[0].Serves {
 			t.Errorf("%+v", list)
 		}
 		u := f.job()
