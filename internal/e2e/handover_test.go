@@ -127,6 +127,7 @@ func (older) instance(t *testing.T, described json.RawMessage) json.RawMessage {
 		t.Fatal(err)
 	}
 	delete(members, "upstreams")
+	delete(members, "lastsource")
 	read, err := json.Marshal(members)
 	if err != nil {
 		t.Fatal(err)

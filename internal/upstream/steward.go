@@ -318,6 +318,10 @@ func (s *steward) list(ctx context.Context) bool {
 		if home := homes[userOf(list[i].WorkerName)]; home != nil && home.silent(&list[i]) {
 			to[i] = home
 		}
+		o := g.origins[list[i].Source]
+		if o == nil { // of another process: nothing else tells of it if it cannot go yet
+			g.strays = true
+		}
 		if to[i] == nil {
 			continue
 		}
@@ -325,7 +329,6 @@ func (s *steward) list(ctx context.Context) bool {
 		if list[i].Rolls {
 			t.mask = list[i].VersionMask
 		}
-		o := g.origins[list[i].Source]
 		t.urgent = o == nil || o.ended
 		if t.urgent && to[i].silent(&list[i]) {
 			s.urgent = append(s.urgent, t)
