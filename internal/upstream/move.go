@@ -300,12 +300,12 @@ func (g *Group) unsettled() bool {
 	return false
 }
 
-// unsettled tells that shares wait on connections that cannot move, or on any.
-func (p *Pool) unsettled(any bool) bool {
+// unsettled tells that shares wait on connections that cannot move, or on any where all stay.
+func (p *Pool) unsettled(all bool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.ContainsFunc(p.slots, func(s *slot) bool {
-		return s.line != nil && (any || !s.line.client.Load().Moves()) && s.line.ledger.figures().Open > 0
+		return s.line != nil && (all || !s.line.client.Load().Moves()) && s.line.ledger.figures().Open > 0
 	})
 }
 
