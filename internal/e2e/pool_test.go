@@ -51,6 +51,7 @@ type setup struct {
 	solo      bool
 	proxy     bool // work comes from the pools of "proxy"
 	userProxy bool // and users have accounts of their own there
+	older     bool // takes over as an older version does
 	logShares bool
 	nodes     []keys
 	keys      keys // beside the defaults of configuration

@@ -83,6 +83,7 @@ type Pool struct {
 	lines    *session.Log // about miners
 
 	background background // owned by Run, before it by Prepare
+	workComes  bool       // from another process, with the connections to other pools; owned by Prepare, before it by NewIncoming
 
 	certificates []*keypair.Pair // owned by Listen and Apply, which are never at the same time
 }
@@ -108,7 +109,10 @@ func New(c config.Config, o Options) (*Pool, error) {
 		notices:  logfile.NewLimiter(time.Minute),
 		moved:    make(chan struct{}),
 		lines:    session.NewLog(o.Wants, o.Events),
+		miners:   &session.Miners{},
 	}
+	p.group = session.NewGroup(p.registry, loopCount(), p.miners.Close)
+	p.group.Log = p.lines
 	p.config.Store(&c)
 	p.settings.Store(sessionSettings(&c, &o))
 	network, err := p.makeSource(&c)
@@ -208,9 +212,6 @@ func (p *Pool) makeServer(c *config.Config) (err error) {
 	set.MaxLine = c.MaxLine
 	set.Events = p.events
 	set.Page = func(secure bool) string { return webPage(p.config.Load(), p.options.Solo, secure) }
-	p.miners = &session.Miners{}
-	p.group = session.NewGroup(p.registry, loopCount(), p.miners.Close)
-	p.group.Log = p.lines
 	backend := session.Backend{
 		Settings: p.settings.Load, Jobs: p.jobs, Workers: p.users, Sinks: p.users.Sinks(), Block: p.blocks.Take, Notice: p.notice,
 	}

@@ -28,6 +28,9 @@ func (p *Pool) Run(until context.Context) error {
 		}
 	}
 	p.background.start(p.source.Run)
+	if p.upstreams != nil {
+		p.upstreams.Begin()
+	}
 
 	var serving, rest sync.WaitGroup
 	start := func(wg *sync.WaitGroup, ctx context.Context, name string, run func(context.Context) error) {

@@ -8,6 +8,7 @@ import (
 
 	"ckpool/internal/authority"
 	"ckpool/internal/handover"
+	"ckpool/internal/upstream"
 	"ckpool/internal/wire"
 )
 
@@ -26,6 +27,13 @@ const (
 	sectionCandidates
 	sectionSessions
 	sectionBlocks
+)
+
+const (
+	// An older version makes connections of its own, and the shares on these are unanswered.
+	sectionUpstreams    = handover.LeftOut + iota // what is known of other pools
+	sectionUpstreamLine                           // a connection to one, with its socket
+	sectionLeft                                   // shares that wait for one, of miners that do not move
 
 	// sectionLogins is of users that have accounts of their own at other pools.
 	sectionLogins = handover.LeftOut | 32
@@ -51,6 +59,9 @@ type Instance struct {
 	Loops        int  `json:"loops"`
 	Miners       int  `json:"miners"`         // about how many are to come
 	Ckdb         bool `json:"ckdb,omitempty"` // is asked who may mine
+	// Upstreams are the other pools that there is work of.
+	Upstreams  []upstream.Standing `json:"upstreams,omitempty"`
+	LastSource uint32              `json:"lastsource,omitempty"` // number
 }
 
 // WithCkdb tells whether the pool that describes itself like this asks ckdb. So does
@@ -62,10 +73,14 @@ func WithCkdb(instance json.RawMessage) bool {
 
 func instanceOf(p *Pool) Instance {
 	c := p.config.Load()
-	return Instance{
+	i := Instance{
 		Solo: p.options.Solo, Proxy: p.options.Proxy, UserProxy: p.options.UserProxy, Nonce1Length: c.Nonce1Length, Nonce2Length: c.Nonce2Length,
 		Loops: len(p.miners.Handlers), Miners: p.server.Clients(), Ckdb: p.accounts != nil,
 	}
+	if p.upstreams != nil {
+		i.Upstreams, i.LastSource = p.upstreams.Standing()
+	}
+	return i
 }
 
 // agrees says why connected miners could not go on in another pool.

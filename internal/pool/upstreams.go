@@ -22,7 +22,7 @@ func (p *Pool) makeUpstreams(c *config.Config) (*upstream.Group, error) {
 		pools[i] = UpstreamConfig(c, &c.Proxies[i])
 	}
 	return upstream.NewGroup(pools, upstream.GroupOptions{
-		Events: p.events, Dial: (&net.Dialer{}).DialContext,
+		Events: p.events, Dial: (&net.Dialer{}).DialContext, Finder: p.group,
 		FailBack: cmp.Or(c.ProxyHold, time.Nanosecond), // 0 would be the usual one
 		// No process before this one has opened a connection each second of its life.
 		After: uint32(time.Now().Unix()),

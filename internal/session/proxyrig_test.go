@@ -32,6 +32,7 @@ type above struct {
 	found   []source.Found
 
 	passwords []string
+	ended     bool // its connections do not come along to another process
 }
 
 // line is one connection: what its pool gives.

@@ -224,21 +224,19 @@ func (l *ledger) restore(r *ledgerRecord) {
 
 // groupRecord is a group as it moves, without its connections.
 type groupRecord struct {
-	number    uint32 // of the last source
-	url, user string // of the pool that is worked for, "" none
-	pools     []poolRecord
+	number uint32 // of the last source
+	pools  []poolRecord
 }
 
 func (r *groupRecord) fields(c *wire.Codec) {
 	wire.Uint(c, &r.number)
-	c.Text(&r.url)
-	c.Text(&r.user)
 	wire.List(c, &r.pools, (*poolRecord).fields)
 }
 
 // poolRecord is what is known of a pool.
 type poolRecord struct {
 	url, user string
+	serves    bool // miners belong there
 	habits    [2]habit
 	ledger    ledgerRecord
 }
@@ -246,6 +244,7 @@ type poolRecord struct {
 func (r *poolRecord) fields(c *wire.Codec) {
 	c.Text(&r.url)
 	c.Text(&r.user)
+	c.Bool(&r.serves)
 	for i := range r.habits {
 		c.Bool(&r.habits[i].known)
 		c.Bool(&r.habits[i].lower)

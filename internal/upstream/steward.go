@@ -146,6 +146,10 @@ func (s *steward) wait() time.Duration {
 // true if they change.
 func (g *Group) choose(now time.Time) bool {
 	g.mu.Lock()
+	if slices.ContainsFunc(g.members, func(m *member) bool { return m.expected }) { // another process has chosen
+		g.mu.Unlock()
+		return false
+	}
 	for _, m := range g.members {
 		m.watch(now, g.options.FailBack)
 	}
@@ -184,7 +188,7 @@ func (m *member) watch(now time.Time, hold time.Duration) {
 
 // chosen is the pools that are to serve. g.mu is held.
 func (g *Group) chosen(now time.Time) (serving []*member, divided bool) {
-	settling := now.Sub(g.began) < settleTime
+	settling := now.Sub(g.began) < settleTime && !(g.goesOn && slices.ContainsFunc(g.serving, (*member).up))
 	ready := func(m *member) bool {
 		return m.up() && (settling || slices.Contains(g.serving, m) || now.Sub(m.since) >= m.hold)
 	}
@@ -320,6 +324,10 @@ func (s *steward) list(ctx context.Context) bool {
 		if home := homes[list[i].User]; home.pool != nil && (home.pool.member.silent(&list[i]) || list[i].Start.Before(home.worked)) {
 			to[i] = home.pool.member
 		}
+		o := g.origins[list[i].Source]
+		if o == nil { // of another process: nothing else tells of it if it cannot go yet
+			g.strays = true
+		}
 		if to[i] == nil {
 			continue
 		}
@@ -327,7 +335,6 @@ func (s *steward) list(ctx context.Context) bool {
 		if list[i].Rolls {
 			t.mask = list[i].VersionMask
 		}
-		o := g.origins[list[i].Source]
 		t.urgent = o == nil || o.ended
 		if t.urgent && to[i].silent(&list[i]) {
 			s.urgent = append(s.urgent, t)

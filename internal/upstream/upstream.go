@@ -67,6 +67,7 @@ type Group struct {
 	origins map[uint32]*origin
 	serving []*member // that sessions belong to, in order
 	divided bool      // by weights
+	goesOn  bool      // another process had chosen already
 	mean    float64   // rate of an average miner
 	miners  Miners    // nil: none yet
 	// accounts are those of users, nil: they have none of their own.
@@ -87,6 +88,7 @@ type member struct {
 	stop   *time.Timer        // ends it when sessions have left, nil unless it is disabled or removed
 
 	disabled, removed bool
+	expected          bool      // another process has connections to it: it does not run before Begin
 	since             time.Time // it has had work, zero: it has none
 	hold              time.Duration
 	atSince           Figures // those at since
@@ -209,7 +211,7 @@ func (g *Group) Run(ctx context.Context) error {
 		g.running.Go(func() { m.pool.Run(ctx) })
 	}
 	for _, m := range g.members {
-		if !m.disabled {
+		if !m.disabled && !m.expected {
 			g.launch(m)
 		}
 	}
