@@ -88,7 +88,7 @@ func ProxyCommands() []Command {
 		{"disableproxy", "ID", "do not mine for that pool until it is enabled", object("#id")},
 		{"proxystats", "[ID [SUBID]]", "what became of shares, by pool, of one pool, or of one connection", numbers("id", "subid?")},
 		{"subproxystats", "", "what became of shares, by connection", plain},
-		{"proxyusers", "", "what became of shares, by user", plain},
+		{"proxyusers", "", "users with accounts of their own there, and what became of their shares", plain},
 		{"proxyinfo", "[USERID]", "the connections to pools and their room for miners, all or those of one user", numbers("userid")},
 		{"getproxy", "ID [SUBID]", "one of them", object("#id", "#subid?")},
 		{"recruit", "ID COUNT", "open so many more connections to a pool", pair},

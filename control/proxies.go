@@ -170,10 +170,14 @@ type SubProxyStats struct {
 type ProxyUser struct {
 	User    string  `json:"user"`
 	UserID  int64   `json:"userid"`
+	State   string  `json:"state"` // of the user's account: ok, no work, refused or none
+	Clients int64   `json:"clients"`
 	Proxies []int64 `json:"proxies"` // ids of pools that are the user's alone
 	ProxyOwn
 	LastShare Time `json:"lastshare"` // that was accepted
 	ProxyShares
+	Refused string `json:"refused,omitempty"` // what the pool said if it refused the user
+	Again   Time   `json:"again"`             // when it is asked again then
 }
 
 // GeneratorStats are what an instance that mines for other pools holds in memory.
@@ -207,6 +211,7 @@ type (
 	}
 	ProxyUserList struct {
 		Users []ProxyUser `json:"users"`
+		Left  int64       `json:"no_room"` // logins of users for whom there was no room
 	}
 )
 
@@ -284,10 +289,9 @@ func (c *Client) SubProxyStats(ctx context.Context) ([]SubProxyStats, error) {
 	return reply.Proxies, err
 }
 
-// ProxyUsers are what became of shares, by user.
-func (c *Client) ProxyUsers(ctx context.Context) ([]ProxyUser, error) {
-	reply, err := list[ProxyUserList](ctx, c, "proxyusers")
-	return reply.Users, err
+// ProxyUsers are the users that have accounts of their own at another pool, or were to.
+func (c *Client) ProxyUsers(ctx context.Context) (ProxyUserList, error) {
+	return list[ProxyUserList](ctx, c, "proxyusers")
 }
 
 // ProxyConnections are the connections to all pools and their room for miners.

@@ -123,10 +123,14 @@ func checkConfig(ctx context.Context, o Options, stdout, stderr io.Writer) error
 	k.config, k.warnings, err = loadConfig(o)
 	_ = errors.As(err, &k.errors)
 	if k.config.File != "" { // else there is no telling what it says
-		if o.Mode == config.Proxy {
+		switch o.Mode {
+		case config.Proxy:
 			k.say("mode", "proxy", "shares are found for other pools, which pay their accounts")
 			k.pools(ctx)
-		} else {
+		case config.UserProxy:
+			k.say("mode", "user proxy", fmt.Sprintf("shares are found for other pools, up to %s with accounts of their own there", counted(k.config.MaxUserProxies, "user")))
+			k.pools(ctx)
+		default:
 			k.payout()
 			k.nodes(ctx)
 		}

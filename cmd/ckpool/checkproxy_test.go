@@ -111,6 +111,28 @@ func TestCheckPools(t *testing.T) {
 	}
 }
 
+// With -u the same is looked at, and it is said how many users may have accounts.
+func TestCheckUserProxy(t *testing.T) {
+	above := otherpool.Start(t, otherpool.Config{Difficulty: 1000})
+	own, err := port.Free()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(t.TempDir())
+	text := fmt.Sprintf(`{"highdiff": 0, "serverurl": "127.0.0.1:%s", "proxy": [{"url": %q, "auth": "farm", "pass": "x"}], "max_user_proxies": 7}`, own, above.Addr)
+	if err := os.WriteFile("ckproxy.conf", []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var stdout, stderr bytes.Buffer
+	if status := run([]string{"ckpool", "--check", "-u", "-s", "sockets"}, &stdout, &stderr); status != 0 || stderr.Len() > 0 {
+		t.Errorf("status %d, %s", status, &stderr)
+	}
+	if out := stdout.String(); !strings.Contains(out, "mode     user proxy") || !strings.Contains(out, "up to 7 users with accounts of their own there") ||
+		!strings.Contains(out, "ok: extranonce1 of 4 bytes") || !strings.Contains(out, "no errors") {
+		t.Errorf("stdout\n%s", out)
+	}
+}
+
 // A pool that leaves a question open is waited for no longer than 10 seconds.
 func TestCheckPoolHangs(t *testing.T) {
 	for name, tt := range map[string]struct {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -76,7 +77,8 @@ type faulty struct {
 	t     *testing.T
 	dir   string
 	addr  string
-	fault string // file
+	args  []string // beside the usual ones
+	fault string   // file
 	first *exec.Cmd
 	ended chan struct{} // closed when the first process has
 }
@@ -85,7 +87,28 @@ func (f *faulty) sockets() string { return filepath.Join(f.dir, "s") }
 
 func startFaulty(t *testing.T, env ...string) *faulty {
 	t.Helper()
+	return startFaultyPool(t, 1e-10, env...)
+}
+
+// startFaultyPool is one of a difficulty.
+func startFaultyPool(t *testing.T, difficulty float64, env ...string) *faulty {
+	t.Helper()
 	n := testkit.StartFakeNode(t, fakenode.Config{Chain: "main", Bits: 0x1d00ffff, User: "user", Password: "pass"})
+	return startFaultyOn(t, difficulty, map[string]any{
+		"btcd":       []any{map[string]any{"url": n.Addr(), "auth": "user", "pass": "pass", "zmq": []string{}}},
+		"btcaddress": "1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2",
+	}, nil, env...)
+}
+
+// before starts a proxy before the pool.
+func (f *faulty) before(difficulty float64, env ...string) *faulty {
+	f.t.Helper()
+	return startFaultyOn(f.t, difficulty, map[string]any{"proxy": []any{map[string]any{"url": f.addr, "auth": "farm", "pass": "x"}}}, []string{"-p"}, env...)
+}
+
+// startFaultyOn is one with keys that say where its work comes from.
+func startFaultyOn(t *testing.T, difficulty float64, keys map[string]any, args []string, env ...string) *faulty {
+	t.Helper()
 	port, err := port.Free()
 	if err != nil {
 		t.Fatal(err)
@@ -94,13 +117,13 @@ func startFaulty(t *testing.T, env ...string) *faulty {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &faulty{t: t, dir: dir, addr: "127.0.0.1:" + port, fault: filepath.Join(dir, "fault")}
+	f := &faulty{t: t, dir: dir, addr: "127.0.0.1:" + port, args: args, fault: filepath.Join(dir, "fault")}
 	t.Cleanup(f.end)
-	config, _ := json.Marshal(map[string]any{
-		"btcd":       []any{map[string]any{"url": n.Addr(), "auth": "user", "pass": "pass", "zmq": []string{}}},
-		"btcaddress": "1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2", "serverurl": []string{f.addr},
-		"mindiff": 1e-10, "startdiff": 1e-10, "maxdiff": 1e-10, "logdir": filepath.Join(dir, "logs"),
-	})
+	all := map[string]any{
+		"serverurl": []string{f.addr}, "mindiff": difficulty, "startdiff": difficulty, "maxdiff": difficulty, "logdir": filepath.Join(dir, "logs"),
+	}
+	maps.Copy(all, keys)
+	config, _ := json.Marshal(all)
 	if err := os.WriteFile(filepath.Join(dir, "ckpool.conf"), config, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +134,7 @@ func startFaulty(t *testing.T, env ...string) *faulty {
 // start starts the first process, or another one after that.
 func (f *faulty) start(env ...string) {
 	f.t.Helper()
-	f.first = exec.Command("ckpool", "-c", filepath.Join(f.dir, "ckpool.conf"), "-s", f.sockets(), "-L", "-q")
+	f.first = exec.Command("ckpool", append([]string{"-c", filepath.Join(f.dir, "ckpool.conf"), "-s", f.sockets(), "-n", "ckpool", "-L", "-q"}, f.args...)...)
 	f.first.Env = append(os.Environ(), env...)
 	if err := f.first.Start(); err != nil {
 		f.t.Fatal(err)

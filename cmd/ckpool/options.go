@@ -72,7 +72,8 @@ func (f *flags) set() *pflag.FlagSet {
 	fs.StringVarP(&f.Config, "config", "c", "", "configuration `FILE`; without it NAME.conf in the current directory")
 	fs.BoolP("btcsolo", "B", false, "solo mode: the user name is an address, and who finds a block is paid by it; \"solo\" in the configuration does the same")
 	fs.BoolP("proxy", "p", false, "proxy mode: work comes from the pools in \"proxy\", which see all miners as one account of theirs")
-	fs.BoolVar(&f.Check, "check", false, "say all that is wrong with the configuration, ask its nodes, or with -p its pools, try its ports, and exit")
+	fs.BoolP("userproxy", "u", false, "proxy mode in which users who have accounts at these pools mine there under their own: with the name and the password that their miners give")
+	fs.BoolVar(&f.Check, "check", false, "say all that is wrong with the configuration, ask its nodes, or with -p or -u its pools, try its ports, and exit")
 	fs.BoolVarP(&f.Daemonise, "daemonise", "D", false, "detach from the terminal; the exit status tells whether the instance came up")
 	fs.StringVarP(&f.Name, "name", "n", "", "`NAME` of the instance, ckpool without it: of its configuration, log and socket directory")
 	fs.BoolVar(&f.IgnoreUnknown, "ignore-unknown", false, "start although the configuration has keys of other pools that money or difficulty depends on")
@@ -108,15 +109,15 @@ func (f *flags) set() *pflag.FlagSet {
 // options: they are understood, so as to be refused in words.
 var later = map[config.Mode]string{
 	config.Node: "node", config.Passthrough: "passthrough",
-	config.Redirector: "redirector", config.Remote: "trusted", config.UserProxy: "userproxy",
+	config.Redirector: "redirector", config.Remote: "trusted",
 }
 
 // synopsis are the ways to call the program.
-var synopsis = []string{"[options]", "--check [-B | -p] [-c FILE]"}
+var synopsis = []string{"[options]", "--check [-B | -p | -u] [-c FILE]"}
 
 func usage(width int) string {
 	return getopt.Usage(new(flags).set(), synopsis,
-		"Bitcoin mining pool: hands out work of bitcoin nodes, or with -p of other pools, to miners. See ckpool(1) and ckpool.conf(5), or docs/operations.md.", width)
+		"Bitcoin mining pool: hands out work of bitcoin nodes, or with -p or -u of other pools, to miners. See ckpool(1) and ckpool.conf(5), or docs/operations.md.", width)
 }
 
 // parseOptions reads the command line, the program's name included. The error
@@ -137,7 +138,7 @@ func parseOptions(argv []string) (Options, error) {
 		return Options{}, err
 	}
 	if name, ok := later[f.Mode]; ok {
-		return Options{}, fmt.Errorf("%s mode (-%s) is not in this version of ckpool, which runs as a pool, with -B as a solo pool and with -p as a proxy", name, f.modes[0])
+		return Options{}, fmt.Errorf("%s mode (-%s) is not in this version of ckpool, which runs as a pool, with -B as a solo pool and with -p or -u as a proxy", name, f.modes[0])
 	}
 	return f.Options, nil
 }

@@ -20,6 +20,9 @@ func TestOptions(t *testing.T) {
 		{"", func(*Options) {}},
 		{"-B", func(o *Options) { o.Mode = config.Solo }},
 		{"--btc", func(o *Options) { o.Mode = config.Solo }},
+		{"-u", func(o *Options) {
+			o.Mode, o.Name, o.Config, o.SockDir = config.UserProxy, "ckproxy", "ckproxy.conf", "/tmp/ckproxy"
+		}},
 		{"-B -B", func(o *Options) { o.Mode = config.Solo }},
 		{"-c /etc/pool.conf", func(o *Options) { o.Config = "/etc/pool.conf" }},
 		{"--conf=x", func(o *Options) { o.Config = "x" }},
@@ -66,12 +69,11 @@ func TestOptionErrors(t *testing.T) {
 		user   = "Cannot set both userproxy and another proxy type or redirector"
 	)
 	tests := []struct{ args, want string }{
-		{"ckpool -P", "passthrough mode (-P) is not in this version of ckpool, which runs as a pool, with -B as a solo pool and with -p as a proxy"},
-		{"ckpool --passthrough", "passthrough mode (-P) is not in this version of ckpool, which runs as a pool, with -B as a solo pool and with -p as a proxy"},
-		{"ckpool -R", "redirector mode (-R) is not in this version of ckpool, which runs as a pool, with -B as a solo pool and with -p as a proxy"},
-		{"ckpool -N -N", "node mode (-N) is not in this version of ckpool, which runs as a pool, with -B as a solo pool and with -p as a proxy"},
-		{"ckpool -t", "trusted mode (-t) is not in this version of ckpool, which runs as a pool, with -B as a solo pool and with -p as a proxy"},
-		{"ckpool -u", "userproxy mode (-u) is not in this version of ckpool, which runs as a pool, with -B as a solo pool and with -p as a proxy"},
+		{"ckpool -P", "passthrough mode (-P) is not in this version of ckpool, which runs as a pool, with -B as a solo pool and with -p or -u as a proxy"},
+		{"ckpool --passthrough", "passthrough mode (-P) is not in this version of ckpool, which runs as a pool, with -B as a solo pool and with -p or -u as a proxy"},
+		{"ckpool -R", "redirector mode (-R) is not in this version of ckpool, which runs as a pool, with -B as a solo pool and with -p or -u as a proxy"},
+		{"ckpool -N -N", "node mode (-N) is not in this version of ckpool, which runs as a pool, with -B as a solo pool and with -p or -u as a proxy"},
+		{"ckpool -t", "trusted mode (-t) is not in this version of ckpool, which runs as a pool, with -B as a solo pool and with -p or -u as a proxy"},
 		{"ckpool -p -B", solo},
 		{"ckpool -B -p", solo},
 		{"ckpool -B -P", solo},
@@ -152,6 +154,7 @@ func TestHelp(t *testing.T) {
 -c, --config FILE
 -B, --btcsolo
 -p, --proxy
+-u, --userproxy
     --check
 -D, --daemonise
 -n, --name NAME

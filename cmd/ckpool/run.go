@@ -193,7 +193,7 @@ func (s *service) open(ctx context.Context, c config.Config) error {
 func (s *service) makePool(c config.Config, takeOver bool) (err error) {
 	ckdb := s.ckdb()
 	s.pool, err = pool.New(c, pool.Options{
-		Solo: c.Solo, Proxy: s.options.Mode == config.Proxy, LogShares: s.options.LogShares, Version: buildinfo.Version(), Events: s.events, Wants: s.log.Wants,
+		Solo: c.Solo, Proxy: s.options.Mode == config.Proxy, UserProxy: s.options.Mode == config.UserProxy, LogShares: s.options.LogShares, Version: buildinfo.Version(), Events: s.events, Wants: s.log.Wants,
 		Descriptors: mayOpen, TakeOver: takeOver, Ckdb: ckdb, Quiet: collect,
 		Journal: s.keepsShares(&c, ckdb), Name: s.options.Name, SockDir: s.options.SockDir,
 	})

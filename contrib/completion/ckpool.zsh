@@ -3,7 +3,8 @@ _arguments \
   '(-c --config)'{-c,--config}'[configuration FILE; without it NAME.conf in the current directory]:FILE:_files' \
   '(-B --btcsolo)'{-B,--btcsolo}'[solo mode\: the user name is an address, and who finds a block is paid by it; "solo" in the configuration does the same]' \
   '(-p --proxy)'{-p,--proxy}'[proxy mode\: work comes from the pools in "proxy", which see all miners as one account of theirs]' \
-  '--check[say all that is wrong with the configuration, ask its nodes, or with -p its pools, try its ports, and exit]' \
+  '(-u --userproxy)'{-u,--userproxy}'[proxy mode in which users who have accounts at these pools mine there under their own\: with the name and the password that their miners give]' \
+  '--check[say all that is wrong with the configuration, ask its nodes, or with -p or -u its pools, try its ports, and exit]' \
   '(-D --daemonise)'{-D,--daemonise}'[detach from the terminal; the exit status tells whether the instance came up]' \
   '(-n --name)'{-n,--name}'[NAME of the instance, ckpool without it\: of its configuration, log and socket directory]:NAME:' \
   '--ignore-unknown[start although the configuration has keys of other pools that money or difficulty depends on]' \

@@ -137,7 +137,7 @@ func TestAllKeys(t *testing.T) {
 }
 
 // later are keys of modes that are not built yet: they are read, and not shown.
-var later = []string{"max_user_proxies", "upstream", "redirecturl", "nodeserver", "trusted", "passthroughserver"}
+var later = []string{"upstream", "redirecturl", "nodeserver", "trusted", "passthroughserver"}
 
 // The sample is what users copy: with nothing but an address put in it must be
 // taken without a warning and be the defaults, and it must show every key. As it is
@@ -353,7 +353,7 @@ func TestRequiredByMode(t *testing.T) {
 		{Solo, `{}`, ""},
 		{Solo, `{"btcaddress": "not used in this mode"}`, ""},
 		{Proxy, `{}`, "No proxy entries found in config file ckpool.conf"},
-		{Proxy, `{"proxy": [{"url": "h:1", "auth": "u"}], "solo": true}`, `ckpool.conf:1: "solo": true is for a pool on nodes, whose blocks pay the miner who finds them; in proxy mode the pools in "proxy" pay: remove it, or start without -p`},
+		{Proxy, `{"proxy": [{"url": "h:1", "auth": "u"}], "solo": true}`, `ckpool.conf:1: "solo": true is for a pool on nodes, whose blocks pay the miner who finds them; in proxy mode the pools in "proxy" pay: remove it, or start without -p and -u`},
 		{Node, `{"proxy": []}`, "No proxy entries found in config file ckpool.conf"},
 		{Passthrough, `{"proxy": [{"url": "h:1", "auth": "u"}]}`, ""},
 		{Redirector, `{"proxy": [{"url": "h:1", "auth": "u"}]}`, "No redirect entries found in config file ckpool.conf"},

@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 )
 
@@ -18,16 +17,10 @@ type Group struct {
 	Title string
 	Text  string // of all of them
 	Keys  []Key
-
-	later bool // of modes that are not in this version: read, and not shown
 }
 
 // Groups are all keys that do something, in the order of the sample.
 func Groups() []Group {
-	return slices.DeleteFunc(groups(), func(g Group) bool { return g.later })
-}
-
-func groups() []Group {
 	return []Group{{
 		Title: "Bitcoin nodes",
 		Keys: []Key{
@@ -44,7 +37,7 @@ one or an array; "notify", true where the node calls notifier, so that it is ask
 		},
 	}, {
 		Title: "Other pools (proxy)",
-		Text:  "Instead of bitcoin nodes and a coinbase, with the option -p. docs/proxy.md says more.",
+		Text:  "Instead of bitcoin nodes and a coinbase, with the options -p and -u. docs/proxy.md says more.",
 		Keys: []Key{
 			{"proxy", `[
 	// {"url": "pool-a.example:3333", "auth": "account.farm", "pass": "x"},
@@ -57,12 +50,7 @@ SOCKS5 proxy such as Tor, or USER:PASSWORD@ before that; "pin", of a pool with T
 64 hex digits, instead of an authority that the system trusts; "agent", the name that the pool is told, else ckpool.`},
 			{"proxy_hold", "60", "Seconds that a better pool must have given work again before miners go back to it; 0: none."},
 			{"max_connections_per_proxy", "32", "Connections to one pool, of which there are as many as the miners need, 1 to 1000."},
-		},
-	}, {
-		Title: "Other pools (userproxy)",
-		later: true,
-		Keys: []Key{
-			{"max_user_proxies", "1000", "Users that mine under accounts of their own, with the option -u; 0: none."},
+			{"max_user_proxies", "1000", "Users that mine under accounts of their own at these pools at a time, with the option -u; 0: none."},
 		},
 	}, {
 		Title: "The coinbase",
@@ -143,9 +131,7 @@ Empty: it is "journal", written with the options -d or -S or where a ckdb answer
 
 // Sample is a configuration with every key, to be changed by its reader: as it is
 // it is refused, since it pays nobody.
-func Sample() string { return sampleOf(Groups()) }
-
-func sampleOf(list []Group) string {
+func Sample() string {
 	var b strings.Builder
 	b.WriteString(`// Sample configuration of ckpool with every key and its default value, unless
 // said otherwise. Put your address and your node's password in; all that you do
@@ -153,7 +139,7 @@ func sampleOf(list []Group) string {
 // the last brace is ignored. ` + "`ckpool --check -c FILE`" + ` says what is wrong with a file.
 {
 `)
-	for i, g := range list {
+	for i, g := range Groups() {
 		if i > 0 {
 			b.WriteByte('\n')
 		}

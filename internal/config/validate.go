@@ -70,7 +70,7 @@ func (c *Config) validateUpstreams(m Mode) (errs Errors) {
 	if (m == Proxy || m == UserProxy) && c.Solo {
 		errs = append(errs, &Error{
 			Key:  "solo",
-			Text: `"solo": true is for a pool on nodes, whose blocks pay the miner who finds them; in proxy mode the pools in "proxy" pay: remove it, or start without -p`,
+			Text: `"solo": true is for a pool on nodes, whose blocks pay the miner who finds them; in proxy mode the pools in "proxy" pay: remove it, or start without -p and -u`,
 		})
 	}
 	if m == Redirector && len(c.RedirectURLs) == 0 {

@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -73,9 +74,17 @@ func (r *running) succeed(s setup, fail func(step string) error) (*running, erro
 		return nil, err
 	}
 	defer link.Close()
-	in, err := pool.NewIncoming(n.pool, link.Hello().Instance, func() error { return n.pool.Listen(ctx) })
+	instance := link.Hello().Instance
+	if s.older {
+		instance = older{}.instance(r.t, instance)
+	}
+	in, err := pool.NewIncoming(n.pool, instance, func() error { return n.pool.Listen(ctx) })
 	if err == nil {
-		if err = link.Take(ctx, in); err == nil {
+		sink := handover.Sink(in)
+		if s.older {
+			sink = older{in}
+		}
+		if err = link.Take(ctx, sink); err == nil {
 			err = link.Start()
 		}
 		if err != nil {
@@ -97,6 +106,33 @@ func (r *running) succeed(s setup, fail func(step string) error) (*running, erro
 		r.t.Errorf("the old pool ended with %v", r.err)
 	}
 	return n, nil
+}
+
+// older is a pool of a version that knows no section which may be left out.
+type older struct{ handover.Sink }
+
+func (o older) Section(kind handover.Kind, data []byte, fds []int) error {
+	if kind&handover.LeftOut == 0 {
+		return o.Sink.Section(kind, data, fds)
+	}
+	handover.CloseAll(fds)
+	return handover.Unknown(kind)
+}
+
+// instance is what it reads of another.
+func (older) instance(t *testing.T, described json.RawMessage) json.RawMessage {
+	t.Helper()
+	var members map[string]any
+	if err := json.Unmarshal(described, &members); err != nil {
+		t.Fatal(err)
+	}
+	delete(members, "upstreams")
+	delete(members, "lastsource")
+	read, err := json.Marshal(members)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return read
 }
 
 // upgrade is succeed where nothing goes wrong.

@@ -50,6 +50,8 @@ type keys map[string]any
 type setup struct {
 	solo      bool
 	proxy     bool // work comes from the pools of "proxy"
+	userProxy bool // and users have accounts of their own there
+	older     bool // takes over as an older version does
 	logShares bool
 	nodes     []keys
 	keys      keys // beside the defaults of configuration
@@ -104,6 +106,8 @@ func (s setup) prepare(t *testing.T, takeOver bool) *running {
 	switch {
 	case s.solo:
 		mode = config.Solo
+	case s.userProxy:
+		mode = config.UserProxy
 	case s.proxy:
 		mode = config.Proxy
 	}
@@ -127,7 +131,7 @@ func (s setup) prepare(t *testing.T, takeOver bool) *running {
 		}
 	})
 	r.pool, err = pool.New(c, pool.Options{
-		Solo: s.solo, Proxy: s.proxy, LogShares: s.logShares, Journal: c.Journal != "", Name: "ckpool", SockDir: dir, Version: "test",
+		Solo: s.solo, Proxy: s.proxy, UserProxy: s.userProxy, LogShares: s.logShares, Journal: c.Journal != "", Name: "ckpool", SockDir: dir, Version: "test",
 		Events: r.log.add, Wants: func(event.Level) bool { return true }, TakeOver: takeOver, Ckdb: s.ckdb,
 	})
 	if err != nil {

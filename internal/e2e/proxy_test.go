@@ -58,6 +58,12 @@ func (r *running) works(t *testing.T) {
 func (r *running) worksAt(t *testing.T, pools ...*otherpool.Pool) {
 	t.Helper()
 	r.works(t)
+	r.hasWorkOf(t, pools...)
+}
+
+// hasWorkOf is worksAt for a proxy that has taken over.
+func (r *running) hasWorkOf(t *testing.T, pools ...*otherpool.Pool) {
+	t.Helper()
 	type list struct {
 		Proxies []struct {
 			URL           string

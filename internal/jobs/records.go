@@ -58,8 +58,8 @@ func (e *Exporter) InUse() ([]byte, error) {
 
 // Importer reads what an Exporter has written. The zero value is ready to use.
 type Importer struct {
-	// Judge is who has shares judged that are for the work of a source; nil: there are
-	// no other pools.
+	// Judge is who has shares judged that are for the work of a source, nil of one that has
+	// not come along: it has ended. Restore asks. A Judge of nil: there are no other pools.
 	Judge func(number uint32) source.Judge
 
 	reader work.JobReader
@@ -70,9 +70,6 @@ type Importer struct {
 // Job reads the record of a job.
 func (m *Importer) Job(record []byte) error {
 	w, err := readJob(record, &m.reader)
-	if err == nil && w.Upstream != nil && m.Judge != nil {
-		w.Upstream.Judge = m.Judge(w.Upstream.Source)
-	}
 	m.jobs = append(m.jobs, w)
 	return err
 }
@@ -110,6 +107,15 @@ func (m *Importer) Restore(g *Generator) error {
 	ended := map[uint32]time.Time{}
 	for number, at := range k.Ended {
 		ended[number] = time.Unix(0, at)
+	}
+	for _, f := range recent {
+		u := f.Upstream
+		if u == nil || m.Judge == nil {
+			continue
+		}
+		if u.Judge = m.Judge(u.Source); u.Judge == nil && ended[u.Source].IsZero() {
+			ended[u.Source] = time.Now()
+		}
 	}
 	g.inherit(recent, ended)
 	if last := recent[len(recent)-1]; last.Upstream != nil { // it may be long until that pool sends something

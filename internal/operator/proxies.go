@@ -21,8 +21,9 @@ import (
 type Proxies interface {
 	// Pools are all, in order of preference, those of single users behind the others.
 	Pools() []status.Pool
-	// Users are those that have found shares for them.
-	Users() []status.User
+	// Users are those that have accounts of their own there, or were to, and how many
+	// logins found no room for another.
+	Users() (list []status.User, left int)
 	// Add adds one behind the others: for everybody, or for the user of that id alone
 	// unless it is 0. The error says why it cannot be.
 	Add(u *config.Upstream, userID int64) (status.Pool, error)
@@ -356,13 +357,13 @@ func shares(f *status.Figures) control.ProxyShares {
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 func (o *Operator) proxyUsers() control.ProxyUserList {
-	list := o.Proxies.Users()
-	reply := control.ProxyUserList{Users: make([]control.ProxyUser, len(list))}
+	list, left := o.Proxies.Users()
+	reply := control.ProxyUserList{Users: make([]control.ProxyUser, len(list)), Left: int64(left)}
 	for i := range list {
 		u := &list[i]
 		reply.Users[i] = control.ProxyUser{
-			User: u.Name, UserID: u.ID, Proxies: u.Pools, ProxyOwn: *own(&u.Figures),
-			LastShare: control.At(u.LastAccepted), ProxyShares: shares(&u.Figures),
+			User: u.Name, UserID: u.ID, State: u.State, Clients: int64(u.Miners), Proxies: u.Pools, ProxyOwn: *own(&u.Figures),
+			LastShare: control.At(u.LastAccepted), ProxyShares: shares(&u.Figures), Refused: u.Refused, Again: control.At(u.Again),
 		}
 	}
 	return reply

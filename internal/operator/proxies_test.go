@@ -70,11 +70,14 @@ func (s *somePools) Pools() []status.Pool {
 	return slices.Clone(s.pools)
 }
 
-func (s *somePools) Users() []status.User {
+func (s *somePools) Users() ([]status.User, int) {
 	return []status.User{
-		{Name: "alice", ID: 1, Pools: []int64{7}, Figures: status.Figures{Refused: tally(1, 512), Reasons: map[string]status.Tally{"Stale": tally(1, 512)}}},
-		{Name: "bob", ID: 2, Figures: status.Figures{Accepted: tally(2, 1024), LastAccepted: start, Rates: [4]float64{1, 2, 3, 4}, Open: 1}},
-	}
+		{Name: "alice", ID: 1, Miners: 2, State: "ok", Pools: []int64{7}, Figures: status.Figures{Refused: tally(1, 512), Reasons: map[string]status.Tally{"Stale": tally(1, 512)}}},
+		{
+			Name: "bob", ID: 2, Miners: 1, State: "refused", Refused: "Unknown user", Again: start.Add(time.Minute),
+			Figures: status.Figures{Accepted: tally(2, 1024), LastAccepted: start, Rates: [4]float64{1, 2, 3, 4}, Open: 1},
+		},
+	}, 3
 }
 
 func (s *somePools) Add(u *config.Upstream, userID int64) (status.Pool, error) {
@@ -230,10 +233,10 @@ func TestProxyReplies(t *testing.T) {
 		`proxystats={"id":0,"subid":0}`: firstStats,
 		"subproxystats":                 `{"proxy": [{"id": 0, "subproxy": [` + firstStats + `, ` + secondStats + `]}, {"id": 3, "subproxy": [` + failedOne + `]}, {"id": 7, "subproxy": []}]}`,
 		"proxyusers": `{"users": [` +
-			`{"user": "alice", "userid": 1, "proxies": [7], "dsps1": 0.0, "dsps5": 0.0, "dsps60": 0.0, "dsps1440": 0.0, "accepted": 0.0, "rejected": 512.0, "lastshare": 0, ` +
-			strings.NewReplacer(`"rejected_count": 0, "rejects": {}`, `"rejected_count": 1, "rejects": {"Stale": 1}`).Replace(noShares) + `}, ` +
-			`{"user": "bob", "userid": 2, "proxies": [], "dsps1": 1.0, "dsps5": 2.0, "dsps60": 3.0, "dsps1440": 4.0, "accepted": 2048.0, "rejected": 0.0, "lastshare": 1795327613, ` +
-			strings.NewReplacer(`"accepted_count": 0`, `"accepted_count": 2`, `"waiting": 0`, `"waiting": 1`).Replace(noShares) + `}]}`,
+			`{"user": "alice", "userid": 1, "state": "ok", "clients": 2, "proxies": [7], "dsps1": 0.0, "dsps5": 0.0, "dsps60": 0.0, "dsps1440": 0.0, "accepted": 0.0, "rejected": 512.0, "lastshare": 0, ` +
+			strings.NewReplacer(`"rejected_count": 0, "rejects": {}`, `"rejected_count": 1, "rejects": {"Stale": 1}`).Replace(noShares) + `, "again": 0}, ` +
+			`{"user": "bob", "userid": 2, "state": "refused", "clients": 1, "proxies": [], "dsps1": 1.0, "dsps5": 2.0, "dsps60": 3.0, "dsps1440": 4.0, "accepted": 2048.0, "rejected": 0.0, "lastshare": 1795327613, ` +
+			strings.NewReplacer(`"accepted_count": 0`, `"accepted_count": 2`, `"waiting": 0`, `"waiting": 1`).Replace(noShares) + `, "refused": "Unknown user", "again": 1795327673}], "no_room": 3}`,
 
 		"proxyinfo":                   `{"proxies": [` + firstInfo + `, ` + secondInfo + `, ` + failedInfo + `, ` + userInfo + `]}`,
 		`proxyinfo={"userid":1}`:      `{"proxies": [` + userInfo + `]}`,
@@ -411,7 +414,7 @@ func TestClientReadsProxies(t *testing.T) {
 			l, err := c.SubProxyStats(ctx)
 			return control.SubProxyStatsList{Proxies: l}, err
 		},
-		"proxyusers": func() (any, error) { l, err := c.ProxyUsers(ctx); return control.ProxyUserList{Users: l}, err },
+		"proxyusers": func() (any, error) { return c.ProxyUsers(ctx) },
 		"proxyinfo": func() (any, error) {
 			l, err := c.ProxyConnections(ctx)
 			return control.ProxyConnectionList{Proxies: l}, err

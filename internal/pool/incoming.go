@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -28,6 +29,8 @@ type Incoming struct {
 	listeners  []listenerRecord
 	open       func() error
 	jobs       jobs.Importer
+	upstreams  incomingUpstreams
+	left       [][]byte // shares of miners that do not move
 	standstill standstill
 	have       map[handover.Kind]bool
 	loops      []incomingLoop
@@ -59,6 +62,10 @@ func NewIncoming(p *Pool, from json.RawMessage, open func() error) (*Incoming, e
 		return nil, fmt.Errorf("the running instance has %d loops", a.from.Loops)
 	}
 	a.sessions = session.Importer{Group: p.group}
+	if p.upstreams != nil {
+		a.jobs.Judge = p.upstreams.Judge
+		p.workComes = p.upstreams.Expect(a.from.Upstreams, a.from.LastSource)
+	}
 	if err := instanceOf(p).agrees(a.from); err != nil {
 		return nil, err
 	}
@@ -74,6 +81,8 @@ func (a *Incoming) Section(kind handover.Kind, data []byte, fds []int) error {
 		return a.takeListeners(data, fds)
 	case sectionSessions:
 		return a.takeSessions(data, fds)
+	case sectionUpstreamLine:
+		return a.upstreams.takeLine(bytes.Clone(data), fds)
 	}
 	handover.CloseAll(fds)
 	now := time.Now()
@@ -98,6 +107,17 @@ func (a *Incoming) Section(kind handover.Kind, data []byte, fds []int) error {
 		return a.pool.blocks.ImportCandidates(data)
 	case sectionBlocks:
 		return a.pool.blocks.Import(data)
+	case sectionLogins:
+		if a.pool.logins == nil { // max_user_proxies is 0 here
+			return nil
+		}
+		return a.pool.logins.Adopt(data)
+	case sectionLeft:
+		a.left = append(a.left, bytes.Clone(data))
+		return nil
+	case sectionUpstreams:
+		a.upstreams.record = bytes.Clone(data)
+		return nil
 	}
 	return handover.Unknown(kind)
 }
@@ -252,8 +272,17 @@ func (a *Incoming) Complete() error {
 		}
 	}
 	err := a.finish()
+	for i := 0; err == nil && i < len(a.left); i++ {
+		err = a.sessions.Left(a.pool.miners.Handlers[i%len(a.loops)], a.left[i])
+	}
+	if err == nil {
+		err = a.adoptUpstreams()
+	}
 	if err == nil {
 		err = a.jobs.Restore(a.pool.generator)
+	}
+	if err == nil && a.pool.upstreams != nil {
+		a.pool.upstreams.Renew(a.pool.jobs.Work)
 	}
 	if err == nil && a.pool.journal != nil {
 		err = a.pool.journal.begin()
@@ -277,5 +306,6 @@ func (a *Incoming) Abandon() {
 	if a.pool.journal != nil {
 		_ = a.pool.journal.pass() // the other process goes on
 	}
+	a.abandonUpstreams()
 	netserver.Disown(a.pool.server)
 }

@@ -128,7 +128,7 @@ func (p *Pool) DropInherited() {
 }
 
 // Prepare sees that files can be written, connects to the nodes and waits for a
-// template that work can be made of, before Run.
+// template that work can be made of, unless work comes from another process; before Run.
 func (p *Pool) Prepare(ctx context.Context) error {
 	for _, dir := range logDirs(p.config.Load().LogDir) {
 		if err := instance.Usable(dir); err != nil {
@@ -136,6 +136,9 @@ func (p *Pool) Prepare(ctx context.Context) error {
 		}
 	}
 	p.background.start(p.source.Run)
+	if p.workComes {
+		return nil
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var err error // valid after prepared

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"ckpool/internal/authority"
 	"ckpool/internal/handover"
 	"ckpool/internal/testkit/records"
+	"ckpool/internal/upstream"
 )
 
 // start is the time of every test.
@@ -38,14 +40,19 @@ func TestReadSectionsV1(t *testing.T) {
 	if err != nil || len(l) != 1 || l[0].URL != "localhost:3333" || len(l[0].Addrs) != 2 || l[0].Addrs[1] != netip.MustParseAddrPort("127.0.0.1:3333") {
 		t.Errorf("%+v, %v", l, err)
 	}
-	if i := records.JSON[Instance](t, records.V1(t, "instance")); i != (Instance{Solo: true, Nonce1Length: 4, Nonce2Length: 8, Loops: 2, Miners: 5100}) {
+	if i := records.JSON[Instance](t, records.V1(t, "instance")); !reflect.DeepEqual(i, Instance{Solo: true, Nonce1Length: 4, Nonce2Length: 8, Loops: 2, Miners: 5100}) {
 		t.Errorf("%+v", i)
 	}
-	if i := records.JSON[Instance](t, records.Of(t, "v2", "instance")); i != (Instance{Solo: true, Nonce1Length: 4, Nonce2Length: 8, Loops: 2, Miners: 5100, Ckdb: true}) {
+	if i := records.JSON[Instance](t, records.Of(t, "v2", "instance")); !reflect.DeepEqual(i, Instance{Solo: true, Nonce1Length: 4, Nonce2Length: 8, Loops: 2, Miners: 5100, Ckdb: true}) {
+		t.Errorf("%+v", i)
+	}
+	if i := records.JSON[Instance](t, records.Of(t, "v3", "instance")); !reflect.DeepEqual(i, Instance{Proxy: true, Nonce1Length: 4, Nonce2Length: 8, Loops: 2, Miners: 5100, LastSource: 1795327620, Upstreams: []upstream.Standing{
+		{URL: "pool.example.org:3333", User: "farm", Serves: true, Moves: true}, {URL: "stratum+ssl://pool.example.net:443", User: "farm"},
+	}}) {
 		t.Errorf("%+v", i)
 	}
 	// The numbers of sections are part of the format.
-	if sectionListeners != 16 || sectionSessions != 26 || sectionBlocks != 27 || SectionsOfProcess != 128 || handover.FirstSection != 16 {
+	if sectionListeners != 16 || sectionSessions != 26 || sectionBlocks != 27 || sectionUpstreams != 64 || sectionUpstreamLine != 65 || sectionLeft != 66 || SectionsOfProcess != 128 || handover.FirstSection != 16 {
 		t.Error("sections have other numbers")
 	}
 }
@@ -84,7 +91,7 @@ func TestDamagedRecords(t *testing.T) {
 // A later release says by the number of a section whether this one may take over
 // without it: what would be lost refuses, the rest is left out.
 func TestSectionsOfALaterRelease(t *testing.T) {
-	for kind, refused := range map[handover.Kind]bool{sectionBlocks + 1: true, 63: true, 64: false, 127: false} {
+	for kind, refused := range map[handover.Kind]bool{sectionBlocks + 1: true, 63: true, sectionLeft + 1: false, 127: false} {
 		r, w, err := os.Pipe()
 		if err != nil {
 			t.Fatal(err)

@@ -16,10 +16,11 @@ import (
 // Outgoing is a pool on its way to another process; it is a handover.Source.
 // Owned by the goroutine that runs the handover.
 type Outgoing struct {
-	pool     *Pool
-	sessions session.Exporter
-	jobs     jobs.Exporter
-	frozen   *netserver.Frozen
+	pool      *Pool
+	sessions  session.Exporter
+	jobs      jobs.Exporter
+	frozen    *netserver.Frozen
+	upstreams outgoingUpstreams
 }
 
 // NewOutgoing prepares one attempt to move the pool to another process.
@@ -94,6 +95,7 @@ func (o *Outgoing) Freeze(ctx context.Context) (since time.Time, err error) {
 			return since, err
 		}
 	}
+	o.suspendUpstreams(ctx)
 	return since, nil
 }
 
@@ -116,6 +118,11 @@ func (o *Outgoing) Rest(send handover.Send) error {
 	if p.accounts != nil {
 		m.changes = p.accounts.Position()
 	}
+	if p.logins != nil {
+		if err := send(sectionLogins, p.logins.Record(), nil); err != nil {
+			return err
+		}
+	}
 	for _, s := range []struct {
 		kind   handover.Kind
 		record []byte
@@ -131,6 +138,9 @@ func (o *Outgoing) Rest(send handover.Send) error {
 		if err := send(s.kind, s.record, nil); err != nil {
 			return err
 		}
+	}
+	if err := o.sendUpstreams(send); err != nil {
+		return err
 	}
 	return o.sendSessions(send)
 }
@@ -167,14 +177,19 @@ func (o *Outgoing) sendSessions(send handover.Send) error {
 
 func (o *Outgoing) sendLoop(loop *netserver.Loop, send handover.Send) error {
 	h, sessions := o.pool.miners.Handlers[loop.Index()], o.sessions
+	sessions.Verdicts(h)
 	c, fds := wire.Append(nil), make([]int, 0, handover.MaxFDs)
 	head := batchRecord{uint16(loop.Index())}
 	c.Versioned(sessionsVersion, head.fields)
 	empty := len(c.Written())
+	proxy, moves := o.pool.upstreams != nil, map[netserver.Slot]bool{}
 	for slot := range netserver.Movable(loop) {
 		fd, known := netserver.Export(loop, slot, c)
 		if known {
 			sessions.Session(h, slot, c)
+			if proxy {
+				moves[slot] = true
+			}
 		}
 		if fds = append(fds, fd); len(fds) == handover.MaxFDs {
 			if err := send(sectionSessions, c.Written(), fds); err != nil {
@@ -184,10 +199,18 @@ func (o *Outgoing) sendLoop(loop *netserver.Loop, send handover.Send) error {
 			fds = fds[:0]
 		}
 	}
-	if len(fds) == 0 {
+	if len(fds) > 0 {
+		if err := send(sectionSessions, c.Written(), fds); err != nil {
+			return err
+		}
+	}
+	if !proxy {
 		return nil
 	}
-	return send(sectionSessions, c.Written(), fds)
+	if left := sessions.Left(h, moves); left != nil {
+		return send(sectionLeft, left, nil)
+	}
+	return nil
 }
 
 // Thaw implements handover.Source.
@@ -195,6 +218,7 @@ func (o *Outgoing) Thaw() {
 	if o.pool.journal != nil {
 		o.pool.journal.again()
 	}
+	o.resumeUpstreams()
 	o.thaw()
 }
 
@@ -211,6 +235,7 @@ func (o *Outgoing) Leave() {
 	close(p.moved) // before the files are let go
 	p.blocks.Leave()
 	p.users.LeaveFiles()
+	o.leaveUpstreams()
 	o.frozen.Each(func(loop *netserver.Loop) {
 		for slot := range netserver.Immovable(loop) {
 			o.sessions.SendAway(p.miners.Handlers[loop.Index()], slot)

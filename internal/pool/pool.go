@@ -32,6 +32,7 @@ import (
 type Options struct {
 	Solo      bool // pay the finder
 	Proxy     bool // work comes from other pools, not from nodes
+	UserProxy bool // and users have accounts of their own there; implies Proxy
 	LogShares bool
 	Journal   bool   // keep shares, for ckdb
 	Name      string // of the instance
@@ -70,6 +71,7 @@ type Pool struct {
 	operator  *operator.Operator
 	moved     chan struct{}        // closed when another process has taken over
 	upstreams *upstream.Group      // nil: work comes from nodes
+	logins    *upstream.Accounts   // of users there; nil: they have none
 	node      func() operator.Node // that work comes from at present
 	// planNodes prepares what changes the nodes that the source is made of.
 	planNodes func([]bitcoind.Config) (replace func(), err error)
@@ -81,6 +83,7 @@ type Pool struct {
 	lines    *session.Log // about miners
 
 	background background // owned by Run, before it by Prepare
+	workComes  bool       // from another process, with the connections to other pools; owned by Prepare, before it by NewIncoming
 
 	certificates []*keypair.Pair // owned by Listen and Apply, which are never at the same time
 }
@@ -91,6 +94,7 @@ func New(c config.Config, o Options) (*Pool, error) {
 	if o.Quiet == nil {
 		o.Quiet = func() {}
 	}
+	o.Proxy = o.Proxy || o.UserProxy
 	now := time.Now()
 	for _, dir := range logDirs(c.LogDir) {
 		if err := os.MkdirAll(dir, 0o750); err != nil {
@@ -105,9 +109,12 @@ func New(c config.Config, o Options) (*Pool, error) {
 		notices:  logfile.NewLimiter(time.Minute),
 		moved:    make(chan struct{}),
 		lines:    session.NewLog(o.Wants, o.Events),
+		miners:   &session.Miners{},
 	}
+	p.group = session.NewGroup(p.registry, loopCount(), p.miners.Close)
+	p.group.Log = p.lines
 	p.config.Store(&c)
-	p.settings.Store(sessionSettings(&c, o.Solo))
+	p.settings.Store(sessionSettings(&c, &o))
 	network, err := p.makeSource(&c)
 	if err != nil {
 		return nil, err
@@ -169,6 +176,9 @@ func (p *Pool) makeSource(c *config.Config) (blocks.Network, error) {
 			return nil, err
 		}
 		p.source, p.upstreams = group, group
+		if p.options.UserProxy && c.MaxUserProxies > 0 {
+			p.logins = upstream.NewAccounts(group, c.MaxUserProxies, nil)
+		}
 		p.planNodes = func([]bitcoind.Config) (func(), error) { return func() {}, nil }
 		p.node = func() operator.Node { return nil }
 		return noNodes{}, nil
@@ -202,9 +212,6 @@ func (p *Pool) makeServer(c *config.Config) (err error) {
 	set.MaxLine = c.MaxLine
 	set.Events = p.events
 	set.Page = func(secure bool) string { return webPage(p.config.Load(), p.options.Solo, secure) }
-	p.miners = &session.Miners{}
-	p.group = session.NewGroup(p.registry, loopCount(), p.miners.Close)
-	p.group.Log = p.lines
 	backend := session.Backend{
 		Settings: p.settings.Load, Jobs: p.jobs, Workers: p.users, Sinks: p.users.Sinks(), Block: p.blocks.Take, Notice: p.notice,
 	}

@@ -23,9 +23,9 @@ func (p *Pool) Apply(ctx context.Context, next config.Config) (config.Merged, er
 	}
 	if added := m.Servers[len(old.Servers):]; len(added) > 0 {
 		// Before the ports are open, so that nobody finds no settings.
-		p.settings.Store(sessionSettings(&m.Config, p.options.Solo))
+		p.settings.Store(sessionSettings(&m.Config, &p.options))
 		if err := p.listen(ctx, added); err != nil {
-			p.settings.Store(sessionSettings(old, p.options.Solo))
+			p.settings.Store(sessionSettings(old, &p.options))
 			return m, err
 		}
 	}
@@ -36,7 +36,7 @@ func (p *Pool) Apply(ctx context.Context, next config.Config) (config.Merged, er
 		}
 	}
 	p.users.Set(usersSettings(&m.Config))
-	p.settings.Store(sessionSettings(&m.Config, p.options.Solo))
+	p.settings.Store(sessionSettings(&m.Config, &p.options))
 	p.config.Store(&m.Config)
 	for i, l := range p.server.Listeners() {
 		if networks := m.ProxyNetworks(&m.Servers[i]); networks != nil {

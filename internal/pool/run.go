@@ -28,6 +28,9 @@ func (p *Pool) Run(until context.Context) error {
 		}
 	}
 	p.background.start(p.source.Run)
+	if p.upstreams != nil {
+		p.upstreams.Begin()
+	}
 
 	var serving, rest sync.WaitGroup
 	start := func(wg *sync.WaitGroup, ctx context.Context, name string, run func(context.Context) error) {
@@ -42,6 +45,9 @@ func (p *Pool) Run(until context.Context) error {
 	start(&serving, ctx, "statistics", p.keepStatistics)
 	if p.accounts != nil {
 		serving.Go(func() { p.accounts.Run(ctx) })
+	}
+	if p.logins != nil {
+		rest.Go(func() { p.logins.Run(later) })
 	}
 	start(&rest, later, "nodes", p.background.wait)
 	rest.Go(func() { p.users.WriteShares(later) })

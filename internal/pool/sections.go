@@ -8,6 +8,7 @@ import (
 
 	"ckpool/internal/authority"
 	"ckpool/internal/handover"
+	"ckpool/internal/upstream"
 	"ckpool/internal/wire"
 )
 
@@ -26,6 +27,16 @@ const (
 	sectionCandidates
 	sectionSessions
 	sectionBlocks
+)
+
+const (
+	// An older version makes connections of its own, and the shares on these are unanswered.
+	sectionUpstreams    = handover.LeftOut + iota // what is known of other pools
+	sectionUpstreamLine                           // a connection to one, with its socket
+	sectionLeft                                   // shares that wait for one, of miners that do not move
+
+	// sectionLogins is of users that have accounts of their own at other pools.
+	sectionLogins = handover.LeftOut | 32
 
 	// SectionsOfProcess is the first section that is not the pool's.
 	SectionsOfProcess handover.Kind = 128
@@ -42,11 +53,15 @@ const (
 type Instance struct {
 	Solo         bool `json:"solo"`
 	Proxy        bool `json:"proxy,omitempty"`
+	UserProxy    bool `json:"userproxy,omitempty"`
 	Nonce1Length int  `json:"nonce1length"`
 	Nonce2Length int  `json:"nonce2length"`
 	Loops        int  `json:"loops"`
 	Miners       int  `json:"miners"`         // about how many are to come
 	Ckdb         bool `json:"ckdb,omitempty"` // is asked who may mine
+	// Upstreams are the other pools that there is work of.
+	Upstreams  []upstream.Standing `json:"upstreams,omitempty"`
+	LastSource uint32              `json:"lastsource,omitempty"` // number
 }
 
 // WithCkdb tells whether the pool that describes itself like this asks ckdb. So does
@@ -58,16 +73,22 @@ func WithCkdb(instance json.RawMessage) bool {
 
 func instanceOf(p *Pool) Instance {
 	c := p.config.Load()
-	return Instance{
-		Solo: p.options.Solo, Proxy: p.options.Proxy, Nonce1Length: c.Nonce1Length, Nonce2Length: c.Nonce2Length,
+	i := Instance{
+		Solo: p.options.Solo, Proxy: p.options.Proxy, UserProxy: p.options.UserProxy, Nonce1Length: c.Nonce1Length, Nonce2Length: c.Nonce2Length,
 		Loops: len(p.miners.Handlers), Miners: p.server.Clients(), Ckdb: p.accounts != nil,
 	}
+	if p.upstreams != nil {
+		i.Upstreams, i.LastSource = p.upstreams.Standing()
+	}
+	return i
 }
 
 // agrees says why connected miners could not go on in another pool.
 func (i Instance) agrees(with Instance) error {
 	mode := func(i Instance) string {
 		switch {
+		case i.UserProxy:
+			return "user proxy"
 		case i.Proxy:
 			return "proxy"
 		case i.Solo:

@@ -35,6 +35,9 @@ func limits(c *config.Config) netserver.Config {
 // limits are those of the configuration with the descriptors there are now.
 func (p *Pool) limits(c *config.Config) netserver.Config {
 	set := limits(c)
+	if p.logins != nil {
+		set.Reserve += c.MaxUserProxies
+	}
 	if p.options.Descriptors != nil {
 		set.Descriptors = p.options.Descriptors()
 	}
@@ -61,10 +64,11 @@ func usersSettings(c *config.Config) users.Settings {
 }
 
 // sessionSettings is what sessions need of the configuration.
-func sessionSettings(c *config.Config, solo bool) *session.Settings {
+func sessionSettings(c *config.Config, o *Options) *session.Settings {
 	s := &session.Settings{
 		PoolName:        c.PoolTag,
-		Solo:            solo,
+		Solo:            o.Solo,
+		UserAccounts:    o.UserProxy && c.MaxUserProxies > 0,
 		Extranonce1Len:  c.Nonce1Length,
 		Extranonce2Len:  c.Nonce2Length,
 		VersionMask:     c.VersionMask,

@@ -22,7 +22,7 @@ func (p *Pool) makeUpstreams(c *config.Config) (*upstream.Group, error) {
 		pools[i] = UpstreamConfig(c, &c.Proxies[i])
 	}
 	return upstream.NewGroup(pools, upstream.GroupOptions{
-		Events: p.events, Dial: (&net.Dialer{}).DialContext,
+		Events: p.events, Dial: (&net.Dialer{}).DialContext, Finder: p.group,
 		FailBack: cmp.Or(c.ProxyHold, time.Nanosecond), // 0 would be the usual one
 		// No process before this one has opened a connection each second of its life.
 		After: uint32(time.Now().Unix()),
@@ -41,7 +41,7 @@ func UpstreamConfig(c *config.Config, u *config.Upstream) upstream.Config {
 // proxies are the other pools as an operator sees and changes them.
 func (p *Pool) proxies() *upstream.Entries {
 	return &upstream.Entries{
-		Group: p.upstreams, Space: p.registry.Space,
+		Group: p.upstreams, Accounts: p.logins, Space: p.registry.Space,
 		Config: func(u *config.Upstream) upstream.Config { return UpstreamConfig(p.config.Load(), u) },
 		UserID: func(name string) int64 {
 			u, _ := p.users.User(name, time.Now())

@@ -82,10 +82,11 @@ func (q request) login(name, password string) (greeting string, undecided bool, 
 	if q.extra[q.slot].count() >= maxWorkers {
 		return "", false, &rejectManyWorkers
 	}
-	// In solo mode the first name's address is paid for the whole connection,
-	// so that further names are workers of it.
+	// In solo mode the first name's address is paid for the whole connection, and where
+	// users have accounts at other pools all its work is for the first name's: further
+	// names are workers of it.
 	full := name
-	if q.b.Settings().Solo && q.s.login != 0 {
+	if set := q.b.Settings(); (set.Solo || set.UserAccounts) && q.s.login != 0 {
 		if owner := q.logins.get(q.s.login).user.Name; userOf(name) != owner {
 			full = owner + "." + name
 		}
@@ -110,7 +111,8 @@ func (q request) login(name, password string) (greeting string, undecided bool, 
 	if grant.NewName {
 		q.s.newNames++
 	}
-	if q.s.login == 0 && q.s.is(subscribed) && !q.own(q.s.id, name) {
+	first := q.s.login == 0
+	if first && q.s.is(subscribed) && !(q.admits(grant.User.Name) && q.own(q.s.id, name)) {
 		q.b.Workers.Detach(grant.Worker, q.s.client, q.agents.get(q.s.agent))
 		q.forget()
 		return "", false, &rejectOther
@@ -124,10 +126,18 @@ func (q request) login(name, password string) (greeting string, undecided bool, 
 	i := q.logins.use(shared, login{name: name, user: grant.User, worker: grant.Worker})
 	q.addLogin(i)
 	q.b.Workers.Attach(grant.Worker, q.s.client, q.agents.get(q.s.agent), q.t.Now())
+	if first && q.b.Sources != nil {
+		q.b.Sources.Login(grant.User.Name, password)
+	}
 	if grant.Minimum > 0 {
 		q.setMinimum(grant.Worker, grant.Minimum)
 	}
 	return grant.Message, false, nil
+}
+
+// admits tells that the session may go on with its source as a user's.
+func (c client) admits(user string) bool {
+	return c.b.Sources == nil || c.b.Sources.Admits(c.s.source, user)
 }
 
 // own makes the connection the owner of a session under its first worker name,

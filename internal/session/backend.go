@@ -139,6 +139,14 @@ type Sources interface {
 	Closed(from uint32)
 	// Full tells that a source had no extranonce1 left for a session.
 	Full(from uint32)
+	// Admits tells that a user's sessions may get work from a source. Of those that Place
+	// names for the user they may.
+	Admits(from uint32, user string) bool
+	// Login tells that a session belongs to a user from now on, until Logout; Return that
+	// one does which has come from another process.
+	Login(user, password string)
+	Return(user string)
+	Logout(user string)
 }
 
 // Newcomer is a session that has no source, or one whose first login may ask for
@@ -204,8 +212,9 @@ type Event struct {
 type Settings struct {
 	PoolName        string
 	Solo            bool
-	Extranonce1Len  int // own bytes, 2..8
-	Extranonce2Len  int // 2..8
+	UserAccounts    bool // users have accounts of their own at other pools
+	Extranonce1Len  int  // own bytes, 2..8
+	Extranonce2Len  int  // 2..8
 	VersionMask     uint32
 	UserAgents      []string // prefix whitelist; empty: all
 	Listeners       []ListenerSettings
@@ -231,7 +240,7 @@ type Info struct {
 	LastShare, Start                          time.Time
 	Address                                   string
 	Subscribed, Authorised, Idle              bool
-	UserAgent, WorkerName                     string
+	UserAgent, WorkerName, User               string
 	Worker                                    WorkerID
 	Listener                                  int
 	Best                                      float64

@@ -30,7 +30,7 @@ func (q request) onConfigure() *stratum.Reject {
 		return &rejectParams
 	}
 	// Whether a miner may roll depends on where it gets work from.
-	if slices.Contains(extensions, "version-rolling") && !q.place(q.agents.get(q.s.agent), true, maskOf(options["version-rolling.mask"])) && q.waits() {
+	if slices.Contains(extensions, "version-rolling") && !q.place(q.agents.get(q.s.agent), "", true, maskOf(options["version-rolling.mask"])) && q.waits() {
 		return nil
 	}
 	var answer []string

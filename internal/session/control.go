@@ -52,7 +52,7 @@ func (c client) info(now float64) Info {
 		Address:    c.t.Remote(c.slot).Addr().String(),
 		Subscribed: c.s.is(subscribed), Authorised: c.s.is(authorised),
 		Idle:      max(c.s.lastShare, c.s.start).since(now) > idleTime,
-		UserAgent: c.agents.get(c.s.agent), WorkerName: l.name, Worker: l.worker,
+		UserAgent: c.agents.get(c.s.agent), WorkerName: l.name, User: l.userName(), Worker: l.worker,
 		Listener: int(c.s.listener),
 
 		Source: c.s.source, Extranonce2Len: c.extranonce2Len(), TakesExtranonce: c.s.is(takesExtranonce),

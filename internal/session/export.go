@@ -92,6 +92,15 @@ func (e Exporter) SendAway(h *Handler, slot netserver.Slot) {
 	h.client(slot).write(stratum.AppendReconnect(h.out[:0], "", ""))
 }
 
+// Verdicts takes those that other pools have given and that no miner has heard yet, for
+// Session. It is for the loop's goroutine while the loop stands still.
+func (e Exporter) Verdicts(h *Handler) {
+	if h.b.Sources != nil {
+		h.collectVerdicts()
+		h.unjudged.arrive()
+	}
+}
+
 // Session writes the record of the session in slot. It is for the loop's
 // goroutine, with an Exporter of its own, while the loop stands still.
 func (e *Exporter) Session(h *Handler, slot netserver.Slot, c *wire.Codec) {

@@ -109,8 +109,8 @@ type Handler struct {
 
 	// Where there are several sources.
 	former   map[netserver.Slot][]former // extranonce1 values, the oldest first
-	moves    map[netserver.Slot]uint32   // that wait for a later job of a source
-	heldTurn int                         // how many of heldList are to be tried
+	moves    map[netserver.Slot]waitingMove
+	heldTurn int // how many of heldList are to be tried
 	unjudged unjudgedShares
 	verdicts verdicts // on them, from other goroutines
 	// takeVerdicts is collectVerdicts, made once.
@@ -144,6 +144,14 @@ type login struct {
 	worker WorkerID
 }
 
+// userName is the name of a login's user, "" of none.
+func (l *login) userName() string {
+	if l.user == nil {
+		return ""
+	}
+	return l.user.Name
+}
+
 // NewHandler makes the handler of one loop.
 func NewHandler(t Transport, b Backend, g *Group) *Handler {
 	if g.epoch.IsZero() {
@@ -160,7 +168,7 @@ func NewHandler(t Transport, b Backend, g *Group) *Handler {
 		undecided: newUndecidedLogins(),
 
 		former:   map[netserver.Slot][]former{},
-		moves:    map[netserver.Slot]uint32{},
+		moves:    map[netserver.Slot]waitingMove{},
 		unjudged: newUnjudgedShares(),
 
 		out:     make([]byte, 0, 4096),
@@ -253,6 +261,13 @@ func (h *Handler) Closed(slot netserver.Slot, why netserver.Reason) {
 	c.g.Log.dropped(c, why)
 	if c.b.Witness != nil && s.login != 0 {
 		c.b.Witness.Left(c.event(c.logins.get(s.login).worker), why.String())
+	}
+	if c.b.Sources != nil && s.login != 0 {
+		user := c.logins.get(s.login).user.Name
+		c.b.Sources.Logout(user)
+		if c.b.Settings().UserAccounts && s.id != 0 {
+			c.g.registry.remember(s.id, user)
+		}
 	}
 	if !c.leave() {
 		c.detach()

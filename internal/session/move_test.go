@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"math/rand/v2"
+	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"ckpool/internal/netserver"
 	"ckpool/internal/testkit/records"
 	"ckpool/internal/wire"
+	"ckpool/source"
 	"ckpool/work"
 )
 
@@ -397,7 +399,7 @@ func TestReadRegistryV1(t *testing.T) {
 // The form with what sessions have of several sources.
 func TestReadSessionV3(t *testing.T) {
 	v3 := records.Of(t, "v3", "session")
-	k := records.Check(t, v3, sessionVersion, newRecord)
+	k := records.Earlier(t, v3, sessionVersion, newRecord)
 	if k.source != 7 || k.extranonce2Len != 4 || len(k.former) != 1 || len(k.unjudged) != 1 {
 		t.Fatalf("%+v", k)
 	}
@@ -418,6 +420,37 @@ func TestReadSessionV3(t *testing.T) {
 	}
 	if err := m.Registry(records.Of(t, "v2", "registry")); err == nil || !strings.Contains(err.Error(), "other pools") {
 		t.Errorf("a pool with nodes takes a proxy's registry: %v", err)
+	}
+}
+
+// The form with verdicts that miners have not heard.
+func TestReadSessionV4(t *testing.T) {
+	k := records.Check(t, records.Of(t, "v4", "session"), sessionVersion, newRecord)
+	want := source.Verdict{State: source.RefusedAbove, Code: 23, Text: "low"}
+	if len(k.unjudged) != 2 || k.unjudged[0].decided || !k.unjudged[1].decided || k.unjudged[1].verdict != want || k.unjudged[1].number != 1<<48|100 {
+		t.Errorf("%+v", k.unjudged)
+	}
+}
+
+func TestReadLeftV1(t *testing.T) {
+	k := records.Check(t, records.V1(t, "left"), leftVersion, (*leftRecords).fields)
+	want := []leftRecord{{
+		client: 5, agent: "cgminer/4.12.1", addr: netip.MustParseAddr("192.0.2.7"), port: 4000, listener: 1, limit: 16000,
+		workers: []heldWorker{{"bob.rig1"}, {"bob.rig2"}},
+		shares: []leftShare{{2, unjudgedRecord{
+			number: 1<<48 | 99, since: 201, id: []byte(`"x"`), worker: "bob.rig2", job: 0x6b02867d00000002, time: 1795327613e9,
+			extranonce1: MakeExtranonce([]byte{1, 2}), extranonce2: MakeExtranonce([]byte{3, 4, 5, 6}), mask: 0x1fffe000, variant: 3,
+			ntime: 0x6b02867d, nonce: 8, version: 0x20002000, difficulty: 8, stale: true,
+			decided: true, verdict: source.Verdict{State: source.RefusedAbove, Code: 23, Text: "low"},
+		}}},
+	}}
+	if !reflect.DeepEqual(k.clients, want) {
+		t.Errorf("%+v", k.clients)
+	}
+	r := newRig(t, nil)
+	m := Importer{Group: r.group, Listeners: []int{0}}
+	if err := m.Left(r.Handler, records.V1(t, "left")); err == nil || !strings.Contains(err.Error(), "other pools") {
+		t.Errorf("a pool with nodes takes shares of a proxy: %v", err)
 	}
 }
 
@@ -442,6 +475,7 @@ func TestReadSeenV1(t *testing.T) {
 func FuzzReadSession(f *testing.F) {
 	f.Add(records.V1(f, "session"))
 	f.Add(records.Of(f, "v3", "session"))
+	f.Add(records.Of(f, "v4", "session"))
 	f.Add([]byte{2})
 	f.Fuzz(func(t *testing.T, in []byte) {
 		proxy, _ := newProxy(t, nil)
@@ -456,6 +490,21 @@ func FuzzReadSession(f *testing.F) {
 			r.send(0, `{"id":1,"method":"mining.submit","params":["bob.rig1","6b02867d00000000","0000000000000000","6b02867d","00000000"]}`)
 			r.disconnect(0)
 		}
+	})
+}
+
+func FuzzReadLeft(f *testing.F) {
+	f.Add(records.V1(f, "left"))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		r, _ := newProxy(t, nil)
+		m := Importer{Group: r.group, Listeners: []int{0}}
+		if m.Left(r.Handler, in) != nil {
+			return
+		}
+		r.Resume()
+		for r.Step() {
+		}
+		r.Tick(r.now.Add(time.Minute))
 	})
 }
 
@@ -490,6 +539,10 @@ func TestDamagedRecords(t *testing.T) {
 		"session":  func(in []byte) error { return readSession(t, in) },
 		"registry": (&Importer{Group: NewGroup(NewRegistry(4, 1), 1, nil)}).Registry,
 		"seen":     (&Importer{Group: NewGroup(NewRegistry(4, 1), 2, nil)}).Seen,
+		"left": func(in []byte) error {
+			r, _ := newProxy(t, nil)
+			return (&Importer{Group: r.group, Listeners: []int{0}}).Left(r.Handler, in)
+		},
 	} {
 		good := records.V1(t, name)
 		if err := read(good); err != nil {

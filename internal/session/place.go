@@ -14,13 +14,14 @@ const waitForPlace = 30
 // placeTries is how many sources in a row may turn out to be full.
 const placeTries = 3
 
-// place gives an unplaced client a source: false where there is none for it now. mask
-// is what it asks to roll, if it does.
-func (c client) place(agent string, rolls bool, mask uint32) bool {
-	if c.b.Sources == nil || c.s.source != 0 {
+// place gives an unplaced client a source, and one that has not subscribed yet that of
+// its user: false where there is none for it now. user is whose the session was that it
+// goes on with, if that is known; mask is what it asks to roll, if it does.
+func (c client) place(agent, user string, rolls bool, mask uint32) bool {
+	if c.b.Sources == nil || c.s.source != 0 && user == "" {
 		return true
 	}
-	n := Newcomer{Client: c.s.client, UserAgent: agent, Rolls: rolls, VersionMask: mask}
+	n := Newcomer{Client: c.s.client, User: user, UserAgent: agent, Rolls: rolls, VersionMask: mask, Source: c.s.source}
 	if c.s.login != 0 {
 		n.User = c.logins.get(c.s.login).user.Name
 	}
@@ -35,10 +36,19 @@ func (c client) place(agent string, rolls bool, mask uint32) bool {
 	return true
 }
 
-// enter gives a placed client a session of its source, or of another if that is full.
-func (c client) enter(agent string) bool {
+// enter gives a client a session of its source, or of another if that is full. resume is
+// the id of the session that it goes on with, "" none.
+func (c client) enter(agent, resume string) bool {
+	user := ""
+	if c.b.Settings().UserAccounts {
+		if id, ok := parseID(resume); c.s.login != 0 {
+			user = c.logins.get(c.s.login).user.Name
+		} else if ok {
+			user = c.g.registry.userOf(id)
+		}
+	}
 	for range placeTries {
-		if !c.place(agent, false, 0) {
+		if !c.place(agent, user, false, 0) {
 			return false
 		}
 		w := c.work()
@@ -136,31 +146,32 @@ type Move struct {
 func (h *Handler) Move(list []Move) {
 	for _, m := range list {
 		if slot, ok := h.byID[m.Client]; ok {
-			h.client(slot).move(m.To)
+			h.client(slot).move(m.To, true)
 		}
 	}
 }
 
-// move is Move for one client. Ids of its jobs count up: where the work there is older
+// move is Move for one client, which stays where it is if it would have to connect again
+// and is not to be asked that. Ids of its jobs count up: where the work there is older
 // than what it has, it waits for another job of it.
-func (c client) move(to uint32) {
+func (c client) move(to uint32, ask bool) {
 	delete(c.moves, c.slot)
 	w := c.b.Jobs.Work(to)
 	switch {
 	case w == nil || !c.s.is(subscribed) || c.s.source == to || c.s.toldToGo != 0:
 		return
 	case w.Job.ID <= c.s.job:
-		c.moves[c.slot] = to
+		c.moves[c.slot] = waitingMove{to, ask}
 		c.b.Jobs.Renew(to, c.s.job)
 		return
 	case c.s.is(configured) && c.s.mask != 0 && c.s.mask&w.Job.Mask == 0: // it was told that it may roll
-		c.askToReconnect()
+		c.comeAgain(ask)
 		return
 	}
 	shape := w.Upstream.Shape
 	sameShape := shape.Own == int(c.s.extranonce1Len) && shape.Extranonce2 == int(c.s.extranonce2Len)
 	if !sameShape && !c.s.is(takesExtranonce) {
-		c.askToReconnect()
+		c.comeAgain(ask)
 		return
 	}
 	old := MakeExtranonce(c.s.extranonce1Bytes())
@@ -169,7 +180,7 @@ func (c client) move(to uint32) {
 		if c.s.is(takesExtranonce) {
 			c.b.Sources.Full(to)
 		} else {
-			c.askToReconnect()
+			c.comeAgain(ask)
 		}
 		return
 	}
@@ -195,16 +206,23 @@ func (c client) move(to uint32) {
 	}
 }
 
-// askToReconnect asks the miner to come again, which then gets another place. Who is
-// still there after a minute is closed: not every miner knows the message.
-func (c client) askToReconnect() {
-	if c.s.toldToGo == 0 {
+// waitingMove is a move that waits for a later job of a source.
+type waitingMove struct {
+	to  uint32
+	ask bool
+}
+
+// comeAgain asks the miner to come again, if it may be asked, which then gets another
+// place. Who is still there after a minute is closed: not every miner knows the message.
+func (c client) comeAgain(ask bool) {
+	if ask && c.s.toldToGo == 0 {
 		c.write(stratum.AppendReconnect(c.out[:0], "", ""))
 		c.s.toldToGo = moment(c.seconds())
 	}
 }
 
-// placeAgain asks where a client belongs now that its user is known.
+// placeAgain asks where a client belongs now that its user is known. One that has work
+// is not asked to connect again for that: it would be in the same place then.
 func (c client) placeAgain() {
 	if c.b.Sources == nil || c.s.source == 0 || !c.s.is(subscribed) {
 		return
@@ -214,6 +232,6 @@ func (c client) placeAgain() {
 		Rolls: c.s.is(configured) && c.s.mask != 0, VersionMask: c.s.mask, Source: c.s.source,
 	})
 	if ok {
-		c.move(to)
+		c.move(to, c.work() == nil)
 	}
 }

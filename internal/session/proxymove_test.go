@@ -3,6 +3,8 @@ package session
 import (
 	"bytes"
 	"fmt"
+	"maps"
+	"strings"
 	"testing"
 
 	"ckpool/internal/netserver"
@@ -33,6 +35,7 @@ func (a *above) next(loops int, ending ...netserver.Slot) (*rig, *above) {
 
 	ids := map[uint64]bool{}
 	from := &Exporter{Group: r.group}
+	from.Verdicts(r.Handler)
 	for _, slot := range ending {
 		ids[from.Ending(r.Handler, slot)] = true
 	}
@@ -40,6 +43,7 @@ func (a *above) next(loops int, ending ...netserver.Slot) (*rig, *above) {
 	must(to.SetClock(from.Clock(r.now), r.now))
 	must(from.Seen(to.Seen))
 	must(to.Registry(from.Registry(nil, r.now, ids)))
+	moves := map[netserver.Slot]bool{}
 	for slot := range r.top {
 		if s := r.session(slot); s.client == 0 || ids[s.id] {
 			continue
@@ -48,13 +52,19 @@ func (a *above) next(loops int, ending ...netserver.Slot) (*rig, *above) {
 		must(to.Session(n.Handler, n.nextID, in))
 		must(in.Done())
 		n.nextID++
+		moves[slot] = true
+	}
+	if left := from.Left(r.Handler, moves); left != nil {
+		must(to.Left(n.Handler, left))
 	}
 	for id, w := range a.jobs {
 		if w.Upstream == nil { // of the pool that the rig is without sources
 			continue
 		}
 		u := *w.Upstream
-		u.Judge = b
+		if u.Judge = b; a.ended {
+			u.Judge = nil
+		}
 		b.jobs[id] = &Work{Job: w.Job, Tip: w.Tip, Oldest: w.Oldest, OldestOfSource: w.OldestOfSource, Upstream: &u}
 	}
 	for number, w := range a.works {
@@ -159,5 +169,89 @@ func TestMoveShareWithoutJob(t *testing.T) {
 	next, _ := a.next(1)
 	if got := next.written(7); len(got) != 1 || got[0] != refused(20, "No answer from upstream") {
 		t.Errorf("answered %q", got)
+	}
+}
+
+// A verdict that came as everything stood still is what the miner hears in the other
+// process; so is that nobody will judge a share whose connection did not come along.
+func TestMoveVerdicts(t *testing.T) {
+	r, a := newProxy(t, nil)
+	slot, lines := r.miner("bob.rig1")
+	n, m := lastJob(lines), a.as(slot)
+	var found []source.Found
+	for range 3 {
+		r.want(slot, a.find(m, &n, up, 0))
+		found = append(found, a.lastFound())
+	}
+	still := r.Handler.t
+	r.Handler.t = posting{(*transport)(r), make(chan func(), 1)} // as a loop that does not run
+	r.group.Verdict(found[1].Client, found[1].Share, source.Verdict{State: source.RefusedAbove, Code: 23, Text: "low"})
+	r.group.Verdict(found[0].Client, found[0].Share, source.Verdict{State: source.AcceptedAbove})
+	next, b := a.next(1)
+	if got := next.written(7); len(got) != 2 || got[0] != agreed || got[1] != refused(23, "low") {
+		t.Errorf("answered %q", got)
+	}
+	if sh := b.shares[0]; !sh.WentUp || sh.Above != source.AcceptedAbove || sh.Credit != dark {
+		t.Errorf("counted as %+v", sh)
+	}
+	next.group.Verdict(found[2].Client, found[2].Share, source.Verdict{State: source.AcceptedAbove})
+	for next.Step() {
+	}
+	if got := next.written(7); len(got) != 1 || got[0] != agreed {
+		t.Errorf("answered %q", got)
+	}
+	// Where it comes to nothing, they are heard here.
+	r.Handler.t = still
+	for r.Step() {
+	}
+	if got := r.written(slot); len(got) != 2 {
+		t.Errorf("answered %q", got)
+	}
+	r.want(slot, a.find(m, &n, up, 0))
+	a.ended = true
+	last, _ := a.next(1)
+	if got := last.written(7); len(got) != 2 || got[0] != refused(20, "No answer from upstream") {
+		t.Errorf("answered %q", got)
+	}
+}
+
+// Shares of miners that have left, or whose connections do not move, count in the other
+// process when their verdicts come, for their workers.
+func TestMoveSharesLeft(t *testing.T) {
+	r, a := newProxy(t, nil)
+	share := func(user string) (slot netserver.Slot, found source.Found) {
+		slot, lines := r.miner(user)
+		n := lastJob(lines)
+		r.want(slot, strings.Replace(a.find(a.as(slot), &n, up, 0), "bob.rig1", user, 1))
+		return slot, a.lastFound()
+	}
+	gone, first := share("alice.rig1")
+	r.disconnect(gone)
+	ending, second := share("bob.rig2")
+	_, third := share("carol.rig3")
+	r.Handler.t = posting{(*transport)(r), make(chan func(), 3)} // as a loop that does not run
+	r.group.Verdict(second.Client, second.Share, source.Verdict{State: source.RefusedAbove, Code: 21, Text: "late"})
+	n, b := a.next(2, ending)
+	for _, f := range []source.Found{first, third} {
+		n.group.Verdict(f.Client, f.Share, source.Verdict{State: source.AcceptedAbove})
+	}
+	for n.Step() {
+	}
+	counted := map[string]Reason{}
+	for _, sh := range b.shares {
+		counted[b.WorkerName(sh.Worker)] = sh.Reason
+		if sh.Job == nil || !sh.WentUp || sh.Upstream.Source != 1 || sh.UserAgent != "cgminer/4.12.1" || !sh.Remote.IsValid() {
+			t.Errorf("counted as %+v", sh)
+		}
+	}
+	want := map[string]Reason{"alice.rig1": Accepted, "bob.rig2": Refused, "carol.rig3": Accepted}
+	if len(b.shares) != 3 || !maps.Equal(counted, want) {
+		t.Errorf("counted: %v", counted)
+	}
+	if got := n.written(7); len(got) != 1 || got[0] != agreed {
+		t.Errorf("who stays is answered %q", got)
+	}
+	if b.attached != 1 || len(n.unjudged.leaving)+len(n.unjudged.byNumber) != 0 {
+		t.Errorf("%d workers are held, %d clients leave", b.attached, len(n.unjudged.leaving))
 	}
 }

@@ -26,8 +26,13 @@ type above struct {
 	place   func(n *Newcomer) (uint32, bool)
 	opened  map[uint32]int // sessions
 	full    map[uint32]int
+	owner   map[uint32]string // who alone may be there
+	users   map[string]int    // sessions
 	renewed []uint32
 	found   []source.Found
+
+	passwords []string
+	ended     bool // its connections do not come along to another process
 }
 
 // line is one connection: what its pool gives.
@@ -49,7 +54,7 @@ func newProxy(t testing.TB, change func(*Settings)) (*rig, *above) {
 	r := newRig(t, change)
 	a := &above{
 		backend: r.backend, rig: r, lines: map[uint32]*line{}, works: map[uint32]*Work{},
-		opened: map[uint32]int{}, full: map[uint32]int{},
+		opened: map[uint32]int{}, full: map[uint32]int{}, owner: map[uint32]string{}, users: map[string]int{},
 		place: func(n *Newcomer) (uint32, bool) { return max(n.Source, 1), true },
 	}
 	r.group = NewGroup(NewRegistry(4, 1), 1, func(c uint64, why netserver.Reason) { r.Handler.Drop(c, why, func(int) {}) })
@@ -118,6 +123,15 @@ func (a *above) Place(n *Newcomer) (uint32, bool) { return a.place(n) }
 func (a *above) Opened(from uint32)               { a.opened[from]++ }
 func (a *above) Closed(from uint32)               { a.opened[from]-- }
 func (a *above) Full(from uint32)                 { a.full[from]++ }
+func (a *above) Admits(from uint32, user string) bool {
+	return a.owner[from] == "" || a.owner[from] == user
+}
+func (a *above) Login(user, password string) {
+	a.users[user]++
+	a.passwords = append(a.passwords, password)
+}
+func (a *above) Return(user string) { a.users[user]++ }
+func (a *above) Logout(user string) { a.users[user]-- }
 
 // Submit implements source.Judge. Of each share the pool makes the header itself.
 func (a *above) Submit(f *source.Found) bool {

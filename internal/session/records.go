@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"ckpool/internal/wire"
+	"ckpool/source"
 )
 
 // Versions of the records; older ones are read.
@@ -14,6 +15,7 @@ const (
 	sessionVersion  = 1
 	registryVersion = 1
 	seenVersion     = 1
+	leftVersion     = 1
 )
 
 // record is what is moved of a session.
@@ -116,6 +118,8 @@ type unjudgedRecord struct {
 	ntime, nonce, version    uint32
 	difficulty               float64
 	stale                    bool
+	decided                  bool // there is a verdict, which the miner has not heard
+	verdict                  source.Verdict
 }
 
 func (k *unjudgedRecord) fields(c *wire.Codec) {
@@ -130,6 +134,10 @@ func (k *unjudgedRecord) fields(c *wire.Codec) {
 	wire.Uint(c, &k.variant)
 	wire.Amount(c, &k.difficulty)
 	c.Bool(&k.stale)
+	c.Bool(&k.decided)
+	wire.Uint(c, &k.verdict.State)
+	wire.Int(c, &k.verdict.Code)
+	c.Text(&k.verdict.Text)
 }
 
 // measurement is the vardiff's own record.

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"ckpool/internal/recent"
 )
 
 // keepSession is how long a closed, authorised session can be resumed.
@@ -27,9 +29,11 @@ type Registry struct {
 
 	// Where there are several sources. Guarded by mu.
 	jobs   Jobs
-	spaces []*space          // of extranonce1, by number from 1 on; nil: not in use
-	places map[uint32]uint16 // numbers of spaces, by source
-	hint   uint64            // what the next session is to have, wherever it is
+	spaces []*space                   // of extranonce1, by number from 1 on; nil: not in use
+	places map[uint32]uint16          // numbers of spaces, by source
+	hint   uint64                     // what the next session is to have, wherever it is
+	owners recent.Map[uint64, string] // users of sessions that have ended, by session id
+	aged   time.Time                  // when owners were
 
 	// Closed sessions; guarded by mu. Those without any share cost their miners
 	// nothing to make and nothing to lose.
@@ -40,6 +44,24 @@ type Registry struct {
 type queue struct {
 	first, last uint32 // rows of entries, 0 none
 	n           int
+}
+
+// maxOwners is how many users of ended sessions are remembered.
+const maxOwners = 1 << 16
+
+// remember notes whose a session was that ends, for when its miner comes again.
+func (r *Registry) remember(id uint64, user string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.owners.Put(id, user)
+}
+
+// userOf is whose a session was that has ended, "" if that is not known.
+func (r *Registry) userOf(id uint64) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	user, _ := r.owners.Get(id)
+	return user
 }
 
 // maxShareless is how many closed sessions without a share are kept.
@@ -77,7 +99,7 @@ func NewRegistry(length int, first uint64) *Registry {
 
 		earlier: map[uint64]earlier{},
 
-		spaces: []*space{nil}, places: map[uint32]uint16{}, hint: randomUint64(),
+		spaces: []*space{nil}, places: map[uint32]uint16{}, hint: randomUint64(), owners: recent.New[uint64, string](maxOwners),
 	}
 	r.clients.Store(first - 1)
 	return r
@@ -330,6 +352,10 @@ func (r *Registry) Sweep(now time.Time) (resumable int) {
 		}
 	}
 	r.dropSpaces()
+	if now.Sub(r.aged) >= keepSession {
+		r.owners.Age()
+		r.aged = now
+	}
 	return r.closed.n + r.shareless.n
 }
 

@@ -33,7 +33,7 @@ func (q request) onSubscribe() *stratum.Reject {
 			return nil
 		}
 		if q.b.Sources != nil {
-			if !q.enter(agent) {
+			if !q.enter(agent, resume) {
 				if !q.waits() {
 					q.reject(m.ID, &rejectNoPlace)
 					q.g.Log.notSubscribed(q.client, agent, &rejectNoPlace)
@@ -144,6 +144,12 @@ func formatID(id uint64) string {
 
 // forget takes the subscription back: the session belongs to somebody else.
 func (c client) forget() {
+	if c.s.source != 0 {
+		c.g.registry.release(c.s.id, c.s.client, false, c.t.Now())
+		c.b.Sources.Closed(c.s.source)
+		c.s.source = 0
+		delete(c.moves, c.slot)
+	}
 	c.agents.release(c.s.agent)
 	c.s.id, c.s.agent = 0, 0
 	c.s.flags &^= subscribed | resumed

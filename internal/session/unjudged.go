@@ -37,6 +37,8 @@ type unjudgedShares struct {
 
 	unresolved []unresolved // of another process, until Resume
 
+	arrived map[uint64]source.Verdict // by number, of those in decided; made for records
+
 	// For Step.
 	decided fifo[judged]
 	due     bool // shares may have waited for too long
@@ -311,6 +313,14 @@ func (h *Handler) letGo(client uint64) {
 	}
 }
 
+// arrive makes ready for records, as the loop stands still.
+func (u *unjudgedShares) arrive() {
+	u.arrived = make(map[uint64]source.Verdict, u.decided.len())
+	for _, d := range u.decided.list[u.decided.begun:] {
+		u.arrived[d.number] = d.verdict
+	}
+}
+
 // records are the shares of a client that wait, for another process.
 func (u *unjudgedShares) records(client uint64) (list []unjudgedRecord) {
 	if u.byClient[client] == 0 {
@@ -322,10 +332,12 @@ func (u *unjudgedShares) records(client uint64) (list []unjudgedRecord) {
 			continue
 		}
 		sh := &k.share
+		verdict, decided := u.arrived[k.number]
 		list = append(list, unjudgedRecord{
 			number: k.number, since: w.at, id: k.id, worker: k.worker, job: sh.Job.ID, time: sh.Time.UnixNano(),
 			extranonce1: sh.Extranonce1, extranonce2: sh.Extranonce2, mask: sh.Mask, variant: sh.Variant,
 			ntime: sh.NTime, nonce: sh.Nonce, version: sh.Version, difficulty: sh.Difficulty, stale: sh.Reason == Stale,
+			decided: decided, verdict: verdict,
 		})
 	}
 	return list
@@ -333,25 +345,33 @@ func (u *unjudgedShares) records(client uint64) (list []unjudgedRecord) {
 
 // adopt goes on with a share of another process, whose job is not known yet.
 func (c client) adopt(r *unjudgedRecord) {
-	k := &unjudged{number: r.number, slot: c.slot, id: r.id, worker: r.worker, share: Share{
-		Time: time.Unix(0, r.time), Loop: c.loop, Client: c.s.client,
-		Remote: c.t.Remote(c.slot), Listener: int(c.s.listener), UserAgent: c.agents.get(c.s.agent),
-		Limit: int(c.s.limit), Extranonce1: r.extranonce1, Mask: r.mask,
-		Variant: r.variant, Extranonce2: r.extranonce2, NTime: r.ntime, Nonce: r.nonce, Version: r.version,
-		Difficulty: r.difficulty,
-	}}
-	if r.stale {
-		k.share.Reason = Stale
+	sh := Share{
+		Loop: c.loop, Client: c.s.client, Remote: c.t.Remote(c.slot), Listener: int(c.s.listener), UserAgent: c.agents.get(c.s.agent), Limit: int(c.s.limit),
 	}
 	if login := c.findLogin([]byte(r.worker)); login != 0 {
-		k.share.Worker = c.logins.at(login).value.worker
+		sh.Worker = c.logins.at(login).value.worker
 	}
-	c.unjudged.keep(k, r.since)
-	c.unjudged.unresolved = append(c.unjudged.unresolved, unresolved{r.number, r.job})
+	c.unjudged.adopt(r, c.slot, sh)
 }
 
-// unresolved is a share of another process, by its number, with the id of its job.
-type unresolved struct{ number, job uint64 }
+// adopt completes a share of another process and keeps it.
+func (u *unjudgedShares) adopt(r *unjudgedRecord, slot netserver.Slot, sh Share) {
+	sh.Time, sh.Extranonce1, sh.Mask, sh.Variant, sh.Extranonce2 = time.Unix(0, r.time), r.extranonce1, r.mask, r.variant, r.extranonce2
+	sh.NTime, sh.Nonce, sh.Version, sh.Difficulty = r.ntime, r.nonce, r.version, r.difficulty
+	if r.stale {
+		sh.Reason = Stale
+	}
+	u.keep(&unjudged{number: r.number, slot: slot, id: r.id, worker: r.worker, share: sh}, r.since)
+	u.unresolved = append(u.unresolved, unresolved{r.number, r.job, r.decided, r.verdict})
+}
+
+// unresolved is a share of another process, by its number, with the id of its job, and
+// with its verdict if there is one.
+type unresolved struct {
+	number, job uint64
+	decided     bool
+	verdict     source.Verdict
+}
 
 // resumeSources goes on with what sessions of another process had of several sources,
 // now that jobs are known. What was to be judged is computed again.
@@ -360,8 +380,12 @@ func (h *Handler) resumeSources() {
 		return
 	}
 	for slot := range h.top {
-		if s := h.session(slot); s.client != 0 && s.id != 0 && s.source != 0 {
+		s := h.session(slot)
+		if s.client != 0 && s.id != 0 && s.source != 0 {
 			h.b.Sources.Opened(s.source)
+		}
+		if s.client != 0 && s.login != 0 {
+			h.b.Sources.Return(h.logins.get(s.login).user.Name)
 		}
 	}
 	u := &h.unjudged
@@ -374,8 +398,14 @@ func (h *Handler) resumeSources() {
 			sh.Current = w.Job
 		}
 		w := h.b.Jobs.Find(r.job)
-		if w == nil || w.Upstream == nil {
-			u.decided.push(judged{k.share.Client, k.number, source.Verdict{State: source.Unanswered}})
+		known := w != nil && w.Upstream != nil
+		switch {
+		case known && r.decided:
+			u.decided.push(judged{sh.Client, k.number, r.verdict})
+		case !known || w.Upstream.Judge == nil: // nobody is there to say anything
+			u.decided.push(judged{sh.Client, k.number, source.Verdict{State: source.Unanswered}})
+		}
+		if !known {
 			continue
 		}
 		sh.Job, sh.Upstream, sh.Hashed = w.Job, w.Upstream, true

@@ -201,8 +201,8 @@ func (h *Handler) stepWork(w *Work) bool {
 		c := h.client(h.cursor)
 		h.cursor++
 		h.left--
-		if to, waits := h.moves[c.slot]; waits {
-			c.move(to)
+		if m, waits := h.moves[c.slot]; waits {
+			c.move(m.to, m.ask)
 		}
 		if c.s.client == 0 || c.s.job == w.Job.ID || !c.receives() {
 			continue

@@ -1,6 +1,8 @@
 package upstream
 
 import (
+	"cmp"
+	"container/list"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +13,7 @@ import (
 	"time"
 
 	"ckpool/event"
+	"ckpool/internal/wire"
 	"ckpool/stratum/client"
 )
 
@@ -19,14 +22,23 @@ const (
 	defaultAccounts = 1000
 	// forgetAfter is how long an account is kept after its user's last miner has left.
 	forgetAfter = 10 * time.Minute
-	// An account that the pool refuses is tried again after firstPause, and after twice
+	// A password that the pool refuses is tried again after firstPause, and after twice
 	// as long each time, up to longestPause.
 	firstPause   = time.Minute
 	longestPause = 4 * time.Hour
-	// lookEvery is how often accounts are looked after.
-	lookEvery = 5 * time.Second
-	// maxPassword is how much of a password is passed on, in bytes.
-	maxPassword = 64
+	// lookEvery is how often accounts are looked after, and lookGap is how often at most.
+	lookEvery = time.Second
+	lookGap   = 100 * time.Millisecond
+	// maxPassword is how much of a password is passed on, in bytes, and mostPasswords how
+	// many are known of a user: miners may differ, or be somebody else's.
+	maxPassword   = 64
+	mostPasswords = 4
+	// mostTried is how many accounts are tried at a time.
+	mostTried = 32
+	// Of all users together so many may be refused at once, and one more after each
+	// refusalGap: pools lock addresses out that come with wrong names again and again.
+	mostRefused = 32
+	refusalGap  = 10 * time.Second
 )
 
 // Accounts are users' own accounts at the pool that a Group works for: a login there for
@@ -43,23 +55,37 @@ type Accounts struct {
 
 	mu    sync.Mutex
 	users map[string]*account
-	left  int // users who have none, since there are too many
+	spare *list.List // of *account: those that may be forgotten to make room, the oldest first
+	left  int        // logins of users who have none, since there are too many
+	// refusals are how many are left of mostRefused, as of refilled.
+	refusals float64
+	refilled time.Time
 }
 
 // account is a user's. Its fields are guarded by the mu of Accounts.
 type account struct {
-	user, password string
-	miners         int
-	since          time.Time // when the last miner left
+	user      string
+	ledger    *ledger         // of all pools that it has had
+	passwords []knownPassword // the newest first
+	miners    int
+	since     time.Time     // when the last miner left
+	spare     *list.Element // nil: it is not in the list
 
-	pool   *Pool // nil while there is none
-	url    string
+	url    string    // of the pool that the passwords were tried at
+	pool   *Pool     // nil while there is none
+	using  string    // the password there
+	worked time.Time // since when it has had work, zero: it had none yet
 	cancel context.CancelFunc
 	ended  chan struct{} // closed when pool has ended
+}
 
+// knownPassword is one that miners of a user came with, and what the pool said of it.
+type knownPassword struct {
+	text    string
+	good    bool          // the pool has agreed
 	pause   time.Duration // after the last refusal
-	again   time.Time     // when the pool may be asked again
-	refused string        // what it said
+	again   time.Time     // when it may be tried again
+	refused string        // what the pool said
 }
 
 // NewAccounts makes the accounts beside a group, at most so many, 0 is 1,000. The group
@@ -69,8 +95,12 @@ func NewAccounts(g *Group, most int, changes func()) *Accounts {
 	if most <= 0 {
 		most = defaultAccounts
 	}
-	a := &Accounts{group: g, most: most, events: g.options.Events, wake: make(chan struct{}, 1), users: make(map[string]*account)}
+	a := &Accounts{
+		group: g, most: most, events: g.options.Events, wake: make(chan struct{}, 1), users: make(map[string]*account),
+		spare: list.New(), refusals: mostRefused, refilled: time.Now(),
+	}
 	a.changes = func() {
+		a.look()
 		g.look()
 		if changes != nil {
 			changes()
@@ -82,26 +112,61 @@ func NewAccounts(g *Group, most int, changes func()) *Accounts {
 	return a
 }
 
-// Login tells that a miner of a user has logged in with a password, which is passed on. A
-// password of later miners counts when the user's account is made the next time.
+// Login tells that a miner of a user has logged in with a password, which is passed on.
 func (a *Accounts) Login(user, password string) {
+	if len(password) > maxPassword {
+		password = strings.ToValidUTF8(password[:maxPassword], "")
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	u := a.users[user]
-	if u == nil {
-		if len(a.users) >= a.most && !a.forgetOne() {
-			a.left++
-			return
-		}
-		u = &account{user: user}
-		a.users[user] = u
+	if u := a.enter(user); u != nil {
+		u.learn(password)
 	}
-	u.password = password[:min(len(password), maxPassword)]
-	u.miners++
-	a.look()
 }
 
-// Logout tells that a miner that was told to Login has left.
+// Return tells that a miner of a user is here that logged in to another process, which
+// has told the passwords.
+func (a *Accounts) Return(user string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.enter(user)
+}
+
+// enter counts a miner of a user; nil: there is no room for another user. a.mu is held.
+func (a *Accounts) enter(user string) *account {
+	u := a.users[user]
+	if u == nil {
+		if len(a.users) >= a.most && !a.makeRoom() {
+			a.left++
+			return nil
+		}
+		u = &account{user: user, ledger: newLedger(nil)}
+		a.users[user] = u
+	}
+	u.miners++
+	a.settle(u)
+	a.look()
+	return u
+}
+
+// learn notes a password that a miner came with. One that the pool has agreed to, or is
+// being asked about, is not forgotten for others.
+func (u *account) learn(text string) {
+	i := slices.IndexFunc(u.passwords, func(p knownPassword) bool { return p.text == text })
+	k := knownPassword{text: text}
+	if i >= 0 {
+		k = u.passwords[i]
+		u.passwords = slices.Delete(u.passwords, i, i+1)
+	}
+	for last := len(u.passwords) - 1; last >= 0 && len(u.passwords) >= mostPasswords; last-- {
+		if old := &u.passwords[last]; !old.good && (u.pool == nil || old.text != u.using) {
+			u.passwords = slices.Delete(u.passwords, last, last+1)
+		}
+	}
+	u.passwords = slices.Insert(u.passwords, 0, k)
+}
+
+// Logout tells that a miner that was told of by Login or Return has left.
 func (a *Accounts) Logout(user string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -109,19 +174,38 @@ func (a *Accounts) Logout(user string) {
 		if u.miners--; u.miners == 0 {
 			u.since = time.Now()
 		}
+		a.settle(u)
 	}
 }
 
-// forgetOne makes room for a user, if there is one without miners and without an
-// account. a.mu is held.
-func (a *Accounts) forgetOne() bool {
-	for name, u := range a.users {
-		if u.miners == 0 && u.pool == nil {
-			delete(a.users, name)
-			return true
-		}
+// settle notes whether a user may be forgotten to make room: not one with an account, or
+// names could be tried above as fast as they come. a.mu is held.
+func (a *Accounts) settle(u *account) {
+	switch spare := u.miners == 0 && u.pool == nil && u.ended == nil; {
+	case spare && u.spare == nil:
+		u.spare = a.spare.PushBack(u)
+	case !spare && u.spare != nil:
+		a.spare.Remove(u.spare)
+		u.spare = nil
 	}
-	return false
+}
+
+// makeRoom forgets a user who may be. a.mu is held.
+func (a *Accounts) makeRoom() bool {
+	first := a.spare.Front()
+	if first != nil {
+		a.forget(first.Value.(*account))
+	}
+	return first != nil
+}
+
+// forget forgets a user who has no account. a.mu is held.
+func (a *Accounts) forget(u *account) {
+	if u.spare != nil {
+		a.spare.Remove(u.spare)
+		u.spare = nil
+	}
+	delete(a.users, u.user)
 }
 
 func (a *Accounts) look() {
@@ -143,6 +227,11 @@ func (a *Accounts) Run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-time.After(lookGap):
+		}
+		select {
+		case <-ctx.Done():
+			return
 		case <-tick.C:
 		case <-a.wake:
 		}
@@ -156,66 +245,129 @@ func (a *Accounts) tend(ctx context.Context, pools *sync.WaitGroup) {
 	active := a.group.Active()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for name, u := range a.users {
-		if u.pool != nil {
-			a.judge(u, now)
+	a.refusals = min(a.refusals+now.Sub(a.refilled).Seconds()/refusalGap.Seconds(), mostRefused)
+	a.refilled = now
+	tried := 0
+	for _, u := range a.users {
+		a.keep(u, active, now)
+		if u.pool != nil && u.worked.IsZero() {
+			tried++
 		}
-		switch {
-		case u.miners == 0 && now.Sub(u.since) >= forgetAfter:
-			u.stop()
-			if now.After(u.again) { // or a refusal would be forgotten by leaving
-				delete(a.users, name)
+	}
+	for _, u := range a.users {
+		if active == nil || tried >= min(mostTried, int(a.refusals)) {
+			break
+		}
+		if u.pool == nil && u.ended == nil && u.miners > 0 {
+			if k := u.due(now); k != nil && a.start(ctx, pools, u, k, active) {
+				tried++
 			}
-		case active != nil && u.pool != nil && u.url != active.config.URL: // another pool is worked for
-			u.stop()
-		}
-		if u.ended != nil && u.pool == nil {
-			select {
-			case <-u.ended:
-				u.ended = nil
-			default:
-				continue // until then there would be two
-			}
-		}
-		if u.pool == nil && u.miners > 0 && active != nil && !now.Before(u.again) {
-			a.start(ctx, pools, u, active)
 		}
 	}
 }
 
-// judge ends an account that the pool refuses. a.mu is held.
-func (a *Accounts) judge(u *account, now time.Time) {
+// keep judges an account, and ends it where it is not to be. a.mu is held.
+func (a *Accounts) keep(u *account, active *Pool, now time.Time) {
+	if u.pool != nil {
+		a.judge(u, active, now)
+	}
+	if active != nil && u.url != active.config.URL { // another pool is worked for, which may know other passwords
+		u.stop()
+		u.url = active.config.URL
+		for i := range u.passwords {
+			u.passwords[i] = knownPassword{text: u.passwords[i].text}
+		}
+	}
+	idle := u.miners == 0 && now.Sub(u.since) >= forgetAfter
+	if idle {
+		u.stop()
+	}
+	if u.ended != nil && u.pool == nil {
+		select {
+		case <-u.ended:
+			u.ended = nil
+		default: // until then there would be two
+		}
+	}
+	a.settle(u)
+	if idle && u.ended == nil && !now.Before(u.pausedUntil()) { // or a refusal would be forgotten by leaving
+		a.forget(u)
+	}
+}
+
+// pausedUntil is when no password has to wait any more.
+func (u *account) pausedUntil() (t time.Time) {
+	for i := range u.passwords {
+		if again := u.passwords[i].again; again.After(t) {
+			t = again
+		}
+	}
+	return t
+}
+
+// due is the password that is to be tried, nil for none: the one that the pool agreed to,
+// or else the newest that has not to wait.
+func (u *account) due(now time.Time) (due *knownPassword) {
+	for i := range u.passwords {
+		if k := &u.passwords[i]; !now.Before(k.again) && (due == nil || k.good) {
+			due = k
+		}
+	}
+	return due
+}
+
+// judge notes that the pool has agreed to an account, or ends one that it refuses. One
+// that was never there while others are counts as refused too: some pools just close.
+// a.mu is held.
+func (a *Accounts) judge(u *account, active *Pool, now time.Time) {
+	i := slices.IndexFunc(u.passwords, func(p knownPassword) bool { return p.text == u.using })
+	k := new(knownPassword) // of one that is forgotten
+	if i >= 0 {
+		k = &u.passwords[i]
+	}
 	if u.pool.Up() {
-		u.pause, u.refused = 0, ""
+		if u.worked.IsZero() {
+			u.worked = now
+		}
+		k.good, k.pause, k.refused = true, 0, ""
 		return
 	}
+	err := u.pool.Err()
 	var refused *client.RefusedError
-	if !errors.As(u.pool.Err(), &refused) || refused.Method != "mining.authorize" {
+	switch {
+	case errors.As(err, &refused):
+		k.refused = refused.Reject.Text
+	case err != nil && u.worked.IsZero() && active != nil && u.pool.Tried():
+		k.refused = err.Error()
+	default:
 		return
 	}
-	u.pause = min(max(2*u.pause, firstPause), longestPause)
-	u.again, u.refused = now.Add(u.pause), refused.Reject.Text
+	k.good = false
+	k.pause = min(max(2*k.pause, firstPause), longestPause)
+	k.again = now.Add(k.pause)
+	a.refusals = max(a.refusals-1, 0)
 	u.stop()
-	u.pool = nil
-	a.events.Say(event.Notice, fmt.Sprintf("Upstream refuses user %s: %s; asked again in %v", u.user, u.refused, u.pause))
+	a.events.Say(event.Notice, fmt.Sprintf("Upstream refuses user %s: %s; asked again in %v", u.user, cmp.Or(k.refused, "no reason given"), k.pause))
 }
 
-// start makes an account at a pool. a.mu is held.
-func (a *Accounts) start(ctx context.Context, pools *sync.WaitGroup, u *account, at *Pool) {
+// start makes an account at a pool, false: it cannot be. a.mu is held.
+func (a *Accounts) start(ctx context.Context, pools *sync.WaitGroup, u *account, k *knownPassword, at *Pool) bool {
 	c := at.Config()
-	c.User, c.Password, c.Workers, c.Weight = u.user, u.password, true, 0
-	pool, err := a.group.Beside(c, a.changes)
+	c.User, c.Password, c.Workers, c.Weight = u.user, k.text, true, 0
+	pool, err := a.group.beside(c, u.ledger, a.changes)
 	if err != nil {
-		u.again, u.refused = time.Now().Add(longestPause), err.Error()
-		return
+		k.again, k.refused = time.Now().Add(longestPause), err.Error()
+		return false
 	}
 	ctx, u.cancel = context.WithCancel(ctx)
 	ended := make(chan struct{})
-	u.pool, u.url, u.ended = pool, c.URL, ended
+	u.pool, u.using, u.worked, u.ended = pool, k.text, time.Time{}, ended
 	pools.Go(func() {
 		pool.Run(ctx)
 		close(ended)
+		a.look()
 	})
+	return true
 }
 
 // stop ends the account's connections.
@@ -243,53 +395,81 @@ func (a *Accounts) Place(user string, mask uint32) (number uint32, ok bool) {
 	return p.Place(mask)
 }
 
-// Of is the pool that a source is a connection to and the user whose account that is; nil if
-// it is nobody's.
-func (a *Accounts) Of(number uint32) (user string, p *Pool) {
+// end ends the account whose pool has an id, until the next login of its user, and returns
+// how it was; false: there is none.
+func (a *Accounts) end(id int64) (was userAccount, ok bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for name, u := range a.users {
-		if u.pool != nil && u.pool.Has(number) {
-			return name, u.pool
+	for _, u := range a.users {
+		if u.pool != nil && u.pool.id == id {
+			was = userAccount{user: u.user, miners: u.miners, ledger: u.ledger, pool: u.pool}
+			u.stop()
+			u.passwords = nil
+			return was, true
 		}
 	}
-	return "", nil
+	return was, false
 }
 
-// AccountStatus is how a user's account does.
-type AccountStatus struct {
-	User    string
-	Miners  int
-	State   string // ok, no work, refused, none
-	Reason  string
-	Again   time.Time // when a refused one is asked for again
-	Lines   []LineStatus
-	Figures Figures
-}
-
-// Status is how all accounts do, by name, and how many logins found no room for one.
-func (a *Accounts) Status() (list []AccountStatus, left int) {
+// Record is what another process is to know of users. Who has miners there it sees itself.
+func (a *Accounts) Record() []byte {
+	var r accountsRecord
 	a.mu.Lock()
-	pools := map[string]*Pool{}
-	for _, name := range slices.SortedFunc(maps.Keys(a.users), strings.Compare) {
-		u := a.users[name]
-		s := AccountStatus{User: name, Miners: u.miners, State: "none", Reason: u.refused, Again: u.again}
-		if u.refused != "" {
-			s.State = "refused"
-		}
-		if u.pool != nil {
-			pools[name] = u.pool
-		}
-		list = append(list, s)
+	for _, u := range a.users {
+		r.users = append(r.users, userRecord{u.user, u.url, slices.Clone(u.passwords), u.ledger.record()})
 	}
-	left = a.left
 	a.mu.Unlock()
-	for i := range list {
-		if p := pools[list[i].User]; p != nil {
-			s := p.Status()
-			list[i].State, list[i].Reason = s.State, s.Reason
-			list[i].Lines, list[i].Figures = p.Lines(), p.Figures()
-		}
+	c := wire.Append(nil)
+	c.Versioned(accountsVersion, r.fields)
+	return c.Written()
+}
+
+// Adopt reads what another process knew. It is to be called before miners Return and
+// before Run.
+func (a *Accounts) Adopt(record []byte) error {
+	var r accountsRecord
+	c := wire.Read(record)
+	c.Versioned(accountsVersion, r.fields)
+	if err := c.Done(); err != nil {
+		return fmt.Errorf("accounts of users: %w", err)
 	}
-	return list, left
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for i := range r.users[:min(len(r.users), a.most)] {
+		k := &r.users[i]
+		u := &account{user: k.user, url: k.url, passwords: k.passwords[:min(len(k.passwords), mostPasswords)], ledger: newLedger(nil), since: time.Now()}
+		u.ledger.restore(&k.ledger)
+		a.users[k.user] = u
+		a.settle(u)
+	}
+	return nil
+}
+
+// userAccount is the account of a user.
+type userAccount struct {
+	user   string
+	miners int
+	ledger *ledger
+	pool   *Pool     // nil: none
+	worked time.Time // since when it has had work, zero: it had none yet
+	// Of one without a pool.
+	refused string    // what the pool said; empty: it was not asked
+	again   time.Time // when it is asked again
+}
+
+// list is all users, by name, and how many logins found no room for another.
+func (a *Accounts) list() (list []userAccount, left int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, name := range slices.Sorted(maps.Keys(a.users)) {
+		u := a.users[name]
+		k := userAccount{user: name, miners: u.miners, ledger: u.ledger, pool: u.pool, worked: u.worked}
+		for _, p := range u.passwords {
+			if p.refused != "" && (k.refused == "" || p.again.Before(k.again)) {
+				k.refused, k.again = p.refused, p.again
+			}
+		}
+		list = append(list, k)
+	}
+	return list, a.left
 }

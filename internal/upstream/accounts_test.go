@@ -16,6 +16,11 @@ import (
 // accounts runs accounts beside a group until the test ends.
 func (f *farm) accounts(g *Group, most int) *Accounts {
 	a := NewAccounts(g, most, nil)
+	f.runAccounts(a)
+	return a
+}
+
+func (f *farm) runAccounts(a *Accounts) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { a.Run(ctx) })
@@ -23,7 +28,6 @@ func (f *farm) accounts(g *Group, most int) *Accounts {
 		cancel()
 		running.Wait()
 	})
-	return a
 }
 
 // placed waits for a place of a user's own.
@@ -69,8 +73,8 @@ func TestU1(t *testing.T) {
 		a.Login("alice", "secret")
 		a.Login("bob", strings.Repeat("x", 100))
 		alice, bob := placed(t, a, "alice", 10*time.Second), placed(t, a, "bob", 10*time.Second)
-		if user, _ := a.Of(alice); user != "alice" || alice == bob || above.Connected() != 3 {
-			t.Errorf("source %d of %q, bob's is %d, %d connections", alice, user, bob, above.Connected())
+		if !g.Admits(alice, "alice") || g.Admits(alice, "bob") || g.Admits(bob, "alice") || alice == bob || above.Connected() != 3 {
+			t.Errorf("source %d of alice, bob's is %d, %d connections", alice, bob, above.Connected())
 		}
 		for range 3 {
 			f.submit(f.jobOf(alice), 1, 1e-10, 0)
@@ -85,7 +89,8 @@ func TestU1(t *testing.T) {
 		if !strings.Contains(logins, `"params":["alice","secret"]`) || !strings.Contains(logins, fmt.Sprintf(`"params":["bob",%q]`, strings.Repeat("x", maxPassword))) {
 			t.Error(logins)
 		}
-		if list, left := a.Status(); len(list) != 2 || list[0].User != "alice" || list[0].Miners != 2 || list[0].State != "ok" || list[0].Figures.Accepted.Shares != 3 || left != 0 {
+		entries := &Entries{Group: g, Accounts: a}
+		if list, left := entries.Users(); len(list) != 2 || list[0].Name != "alice" || list[0].Miners != 2 || list[0].State != "ok" || list[0].Accepted.Shares != 3 || left != 0 {
 			t.Errorf("%+v, %d", list, left)
 		}
 		// One that has left for a while is logged out; the other stays.
@@ -122,8 +127,8 @@ func TestU2(t *testing.T) {
 		if tries < 12 || tries > 16 {
 			t.Errorf("%d tries in a day", tries)
 		}
-		list, _ := a.Status()
-		if len(list) != 1 || list[0].State != "refused" || list[0].Reason != "no" || list[0].Again.Before(time.Now()) {
+		list, _ := (&Entries{Group: g, Accounts: a}).Users()
+		if len(list) != 1 || list[0].State != "refused" || list[0].Refused != "no" || list[0].Again.Before(time.Now()) {
 			t.Errorf("%+v", list)
 		}
 		if log := f.log(); len(log) > 2*tries || !strings.HasPrefix(log[len(log)-1], "Upstream refuses user alice: no; asked again in 4h0m0s") {
@@ -135,13 +140,29 @@ func TestU2(t *testing.T) {
 		// To leave and come back does not shorten the pause.
 		a.Logout("alice")
 		time.Sleep(forgetAfter + time.Minute)
-		a.Login("alice", "right")
+		a.Login("alice", "wrong")
 		time.Sleep(time.Minute)
 		if n := int(above.Connections.Load()) - 1; n != tries {
 			t.Errorf("asked for again at once")
 		}
-		above.Configure(func(c *otherpool.Config) { c.NoAuthorize = false })
-		placed(t, a, "alice", longestPause)
+		// Another password has nothing to wait for, and is not lost for those who come with
+		// wrong ones.
+		above.Configure(func(c *otherpool.Config) {
+			c.NoAuthorize, c.Knows = false, func(user, password string) bool { return user == "wallet-a" || password == "right" }
+		})
+		a.Login("alice", "right")
+		placed(t, a, "alice", 10*time.Second)
+		for i := range 100 {
+			a.Login("alice", fmt.Sprint("guessed", i))
+		}
+		time.Sleep(time.Second)
+		above.DropAll()
+		placed(t, a, "alice", time.Minute)
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if n := len(a.users["alice"].passwords); n > mostPasswords {
+			t.Errorf("%d passwords are kept", n)
+		}
 	})
 }
 
@@ -161,7 +182,7 @@ func TestAccountsFollow(t *testing.T) {
 		if _, ok := a.Place("carol", 0); ok || first.Connected() != 3 {
 			t.Errorf("%d connections for two accounts", first.Connected())
 		}
-		if _, left := a.Status(); left != 1 {
+		if _, left := a.list(); left != 1 {
 			t.Errorf("%d had no room", left)
 		}
 		first.Down(errDown)

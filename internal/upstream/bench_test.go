@@ -61,6 +61,7 @@ func BenchmarkSubmit(b *testing.B) {
 	l.setForce(1)
 	state := &client.State{URL: "pool.example.org", Extranonce: stratum.Extranonce{Extranonce2Len: 8}}
 	c := client.Resume(conn, state, p.endpoint(), p.clientOptions(), nil)
+	c.Start()
 	l.client.Store(c)
 	const window = 256
 	heard := make(counter, window)

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"ckpool/internal/config"
@@ -43,20 +42,28 @@ func (e *Entries) Pools() []status.Pool {
 	for i, p := range pools {
 		e.fill(&list[i], p)
 	}
-	for _, u := range e.accounts() {
-		k := entryOf(u.pool)
-		k.User, k.UserID = u.user, e.userID(u.user)
-		k.Active = k.Up
-		e.fill(&k, u.pool)
-		list = append(list, k)
+	users, _ := e.accounts()
+	for _, u := range users {
+		if u.pool != nil {
+			list = append(list, e.account(&u))
+		}
 	}
 	return list
 }
 
-// accounts are those of users that there are pools for.
-func (e *Entries) accounts() []userAccount {
+// account is the account of a user, which there is.
+func (e *Entries) account(u *userAccount) status.Pool {
+	k := entryOf(u.pool)
+	k.User, k.UserID = u.user, e.userID(u.user)
+	k.Active = k.Up
+	e.fill(&k, u.pool)
+	return k
+}
+
+// accounts are those of users, and how many logins found no room for one.
+func (e *Entries) accounts() (list []userAccount, left int) {
 	if e.Accounts == nil {
-		return nil
+		return nil, 0
 	}
 	return e.Accounts.list()
 }
@@ -68,33 +75,21 @@ func (e *Entries) userID(name string) int64 {
 	return e.UserID(name)
 }
 
-// userAccount is the account of a user.
-type userAccount struct {
-	user string
-	pool *Pool
-}
-
-// list is all accounts, by user.
-func (a *Accounts) list() (list []userAccount) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for name, u := range a.users {
-		if u.pool != nil {
-			list = append(list, userAccount{name, u.pool})
+// Users are those that have accounts of their own, or were to, and how many logins found
+// no room for another.
+func (e *Entries) Users() (list []status.User, left int) {
+	all, left := e.accounts()
+	for _, u := range all {
+		k := status.User{Name: u.user, ID: e.userID(u.user), Miners: u.miners, State: "none", Refused: u.refused, Again: u.again, Figures: figuresOf(u.ledger.figures())}
+		switch {
+		case u.pool != nil:
+			k.Pools, k.State = []int64{u.pool.id}, u.pool.Status().State
+		case u.refused != "":
+			k.State = "refused"
 		}
+		list = append(list, k)
 	}
-	slices.SortFunc(list, func(a, b userAccount) int { return strings.Compare(a.user, b.user) })
-	return list
-}
-
-// Users are those that have accounts of their own.
-func (e *Entries) Users() (list []status.User) {
-	for _, u := range e.accounts() {
-		list = append(list, status.User{
-			Name: u.user, ID: e.userID(u.user), Pools: []int64{u.pool.id}, Figures: figuresOf(u.pool.Figures()),
-		})
-	}
-	return list
+	return list, left
 }
 
 // entry is a member without what its connections know. g.mu is held.
@@ -234,8 +229,14 @@ func (e *Entries) Add(u *config.Upstream, userID int64) (status.Pool, error) {
 }
 
 // Remove takes a pool away, and returns how it was; false: there is none of that id. The
-// last one may be removed too: miners wait then until there is another.
+// last one may be removed too: miners wait then until there is another. A user's account
+// is made again with his next login.
 func (e *Entries) Remove(id int64) (status.Pool, bool) {
+	if e.Accounts != nil {
+		if u, ok := e.Accounts.end(id); ok {
+			return e.account(&u), true
+		}
+	}
 	g := e.Group
 	return e.change(id, func(m *member) {
 		m.removed = true
@@ -304,8 +305,9 @@ func (e *Entries) any(id int64) *Pool {
 	if m != nil {
 		return m.pool
 	}
-	for _, u := range e.accounts() {
-		if u.pool.id == id {
+	users, _ := e.accounts()
+	for _, u := range users {
+		if u.pool != nil && u.pool.id == id {
 			return u.pool
 		}
 	}

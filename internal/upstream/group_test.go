@@ -113,7 +113,7 @@ func TestBeside(t *testing.T) {
 		g := f.group(GroupOptions{}, a)
 		becomes(t, g, "a", time.Second)
 		first := f.job()
-		alice, err := g.Beside(Config{URL: "a.example.org:1", User: "alice"}, nil)
+		alice, err := g.beside(Config{URL: "a.example.org:1", User: "alice"}, nil, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -7,7 +7,9 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"time"
 
+	"ckpool/internal/session"
 	"ckpool/internal/wire"
 	"ckpool/source"
 	"ckpool/stratum/client"
@@ -69,6 +71,10 @@ func (l *line) record(state *client.State) *lineRecord {
 	r := &lineRecord{url: l.pool.config.URL, user: l.pool.config.User, force: l.difficulty(), began: l.began, state: *state, ledger: l.ledger.record()}
 	l.names.mu.Lock()
 	for name, agreed := range l.names.known {
+		if !agreed { // the answer may be lost: it is asked for again
+			delete(l.names.known, name)
+			continue
+		}
 		r.names = append(r.names, nameRecord{name, agreed})
 	}
 	l.names.mu.Unlock()
@@ -114,7 +120,7 @@ func (p *Pool) goOn(l *line, s *slot, conn net.Conn, state *client.State) {
 	p.mu.Unlock()
 }
 
-// adopt takes a connection of another process. The pool must not run yet.
+// adopt takes a connection of another process, to be kept from Run on.
 func (p *Pool) adopt(conn net.Conn, r *lineRecord) error {
 	layout, err := layoutOf(r.state.Extranonce.Extranonce2Len)
 	if err != nil {
@@ -136,13 +142,16 @@ func (p *Pool) adopt(conn net.Conn, r *lineRecord) error {
 	for range r.flights {
 		l.ledger.sent()
 	}
-	s.line = l
+	if l.newest != nil && r.force < l.newest.upstream.Difficulty {
+		l.relax = time.AfterFunc(jobSoon, l.relaxNow)
+	}
+	state := r.state
+	p.goOn(l, s, conn, &state)
 	p.mu.Lock()
+	s.line = l
 	p.add(s)
 	p.up, p.tried = p.works(), p.works()
 	p.mu.Unlock()
-	state := r.state
-	p.goOn(l, s, conn, &state)
 	return nil
 }
 
@@ -182,24 +191,157 @@ func (p *Pool) lineOf(number uint32) *line {
 // Submit implements source.Judge for jobs that came from another process.
 func (l *line) Submit(f *source.Found) bool { return l.submit(f, f.Upstream.Difficulty) }
 
+// Standing is a pool of a Group that has work, for another process that is to take over.
+type Standing struct {
+	URL    string `json:"url"`
+	User   string `json:"user"`
+	Serves bool   `json:"serves,omitempty"` // miners belong there
+	Moves  bool   `json:"moves,omitempty"`  // with its connections, as far as they can
+}
+
+// Standing is the pools that have work, in order, and the number of the last source.
+func (g *Group) Standing() (list []Standing, last uint32) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	last = g.number.Load()
+	for _, m := range g.members {
+		if m.up() {
+			list = append(list, Standing{m.config.URL, m.config.User, slices.Contains(g.serving, m), m.pool.moves()})
+		}
+	}
+	return list, last
+}
+
+// moves tells that some connection with work can move.
+func (p *Pool) moves() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.ContainsFunc(p.slots, func(s *slot) bool { return s.works && s.line.client.Load().Moves() })
+}
+
+// sourcesMeanwhile is more than another process has new sources until it has handed over.
+const sourcesMeanwhile = 1 << 8
+
+// Expect makes the group wait for the connections that another process has, as its
+// Standing says: the pools that they are to do not run before Begin, all others do. all
+// tells that every pool of the list which serves comes along, or another where none of the
+// list does, so that there is work as soon as the connections are here. It is to be called
+// before Run.
+func (g *Group) Expect(list []Standing, last uint32) (all bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.number.Store(max(g.number.Load(), last+sourcesMeanwhile))
+	left := false // one that serves does not come
+	for _, k := range list {
+		switch m := g.configured(k.URL, k.User); {
+		case m == nil:
+		case k.Moves:
+			m.expected, all = true, true
+		case k.Serves:
+			left = true
+		}
+	}
+	return all && !left
+}
+
+// Begin goes on with the connections that were adopted, now that they are this process's.
+func (g *Group) Begin() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, m := range g.members {
+		if m.expected && m.cancel == nil && !m.disabled && g.launch != nil {
+			g.launch(m)
+		}
+		m.expected = false
+	}
+	g.look()
+}
+
+// Abandon lets go of the connections that were adopted: the other process goes on with them
+// after all.
+func (g *Group) Abandon() {
+	for _, p := range g.pools() {
+		p.mu.Lock()
+		list := p.adoptions
+		p.adoptions = nil
+		p.mu.Unlock()
+		for _, a := range list {
+			a.slot.line.end()
+			a.client.End(client.ErrMoving)
+		}
+	}
+}
+
+// settleEvery is how often Settle looks.
+const settleEvery = 5 * time.Millisecond
+
+// Settle waits until the shares on connections that do not move have their verdicts, or
+// ctx is done.
+func (g *Group) Settle(ctx context.Context) {
+	tick := time.NewTicker(settleEvery)
+	defer tick.Stop()
+	for g.unsettled() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (g *Group) unsettled() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, o := range g.origins {
+		if !o.ended && o.member.pool.unsettled(o.member.user != "") {
+			return true
+		}
+	}
+	return false
+}
+
+// unsettled tells that shares wait on connections that cannot move, or on any where all stay.
+func (p *Pool) unsettled(all bool) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.ContainsFunc(p.slots, func(s *slot) bool {
+		return s.line != nil && (all || !s.line.client.Load().Moves()) && s.line.ledger.figures().Open > 0
+	})
+}
+
+// left counts in a record the shares as unanswered that wait on connections which do not
+// move: nobody will know.
+func (p *Pool) left(r *ledgerRecord, moving []Moving) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, s := range p.slots {
+		if s.line == nil || slices.ContainsFunc(moving, func(m Moving) bool { return m.slot == s }) {
+			continue
+		}
+		for range s.line.ledger.figures().Open {
+			r.f.Unanswered.add(s.line.difficulty())
+		}
+	}
+}
+
 // Suspend stops all connections that can move, between any two bytes. record is the rest
 // of the group. What cannot move, such as TLS, is left as it is. Resume goes on with them.
 func (g *Group) Suspend() (record []byte, list []Moving) {
 	r := groupRecord{}
+	g.mu.Lock()
+	serving := slices.Clone(g.serving)
+	g.mu.Unlock()
 	for _, p := range g.pools() {
-		list = append(list, p.suspend()...)
-		k := poolRecord{url: p.config.URL, user: p.config.User, ledger: p.ledger.record()}
+		moving := p.suspend()
+		list = append(list, moving...)
+		k := poolRecord{url: p.config.URL, user: p.config.User, serves: slices.Contains(serving, p.member), ledger: p.ledger.record()}
+		p.left(&k.ledger, moving)
 		p.habits.mu.Lock()
 		k.habits = p.habits.habits
 		p.habits.mu.Unlock()
 		r.pools = append(r.pools, k)
 	}
-	g.mu.Lock()
 	r.number = g.number.Load()
-	if len(g.serving) > 0 {
-		r.url, r.user = g.serving[0].config.URL, g.serving[0].config.User
-	}
-	g.mu.Unlock()
 	c := wire.Append(nil)
 	c.Versioned(groupVersion, r.fields)
 	return c.Written(), list
@@ -221,7 +363,7 @@ func (g *Group) Resume(list []Moving) {
 	}
 }
 
-// Adopt reads the record of a group in another process. It is to be called before Run.
+// Adopt reads the record of a group in another process. It is to be called before Begin.
 func (g *Group) Adopt(record []byte) error {
 	var r groupRecord
 	c := wire.Read(record)
@@ -229,32 +371,44 @@ func (g *Group) Adopt(record []byte) error {
 	if err := c.Done(); err != nil {
 		return fmt.Errorf("upstream pools: %w", err)
 	}
-	g.mu.Lock()
 	g.number.Store(max(g.number.Load(), r.number))
-	if m := g.configured(r.url, r.user); m != nil { // it turns out whether it has work
-		g.serving = []*member{m}
-	}
-	g.mu.Unlock()
+	var serving []*member
 	for i := range r.pools {
+		k := &r.pools[i]
 		g.mu.Lock()
-		m := g.configured(r.pools[i].url, r.pools[i].user)
+		m := g.configured(k.url, k.user)
 		g.mu.Unlock()
-		if m != nil {
-			p := m.pool
-			p.ledger.restore(&r.pools[i].ledger)
-			p.habits.mu.Lock()
-			p.habits.habits = r.pools[i].habits
-			p.habits.mu.Unlock()
+		if m == nil {
+			continue
 		}
+		if k.serves { // it turns out whether it has work
+			serving = append(serving, m)
+		}
+		p := m.pool
+		p.ledger.restore(&k.ledger)
+		p.habits.mu.Lock()
+		p.habits.habits = k.habits
+		p.habits.mu.Unlock()
+	}
+	if len(serving) > 0 {
+		g.mu.Lock()
+		g.serving, g.goesOn = serving, true
+		g.mu.Unlock()
 	}
 	return nil
 }
 
-// ErrNotConfigured is why a connection is not adopted: its pool is not in the list.
-var ErrNotConfigured = errors.New("the pool is not configured any more")
+// Why a connection is not adopted.
+var (
+	// ErrNotConfigured: its pool is not in the list.
+	ErrNotConfigured = errors.New("the pool is not configured any more")
+	// ErrConnected: it was connected to when it could not be expected any more.
+	ErrConnected = errors.New("there is a new connection already")
+)
 
 // AdoptLine takes a connection of another process, with its own descriptor of the socket. It
-// is to be called after Adopt and before Run. After an error the socket is the caller's.
+// is to be called after Adopt and before Begin, which is when it is read. After an error the
+// socket is the caller's.
 func (g *Group) AdoptLine(conn net.Conn, record []byte) error {
 	var r lineRecord
 	c := wire.Read(record)
@@ -264,9 +418,13 @@ func (g *Group) AdoptLine(conn net.Conn, record []byte) error {
 	}
 	g.mu.Lock()
 	m := g.configured(r.url, r.user)
+	running := m != nil && m.cancel != nil
 	g.mu.Unlock()
 	if m == nil {
 		return fmt.Errorf("upstream connection to %s as %s: %w", r.url, r.user, ErrNotConfigured)
+	}
+	if running {
+		return fmt.Errorf("upstream connection to %s as %s: %w", r.url, r.user, ErrConnected)
 	}
 	if err := m.pool.adopt(conn, &r); err != nil {
 		return fmt.Errorf("upstream connection to %s: %w", r.url, err)
@@ -279,6 +437,39 @@ func (g *Group) AdoptLine(conn net.Conn, record []byte) error {
 	}
 	g.look()
 	return nil
+}
+
+// Renew gives the newest jobs of adopted connections once more that known, which tells the
+// newest work of a source, has not: they came as the other process stood still.
+func (g *Group) Renew(known func(number uint32) *session.Work) {
+	for _, p := range g.pools() {
+		p.mu.Lock()
+		adoptions := slices.Clone(p.adoptions)
+		p.mu.Unlock()
+		for _, a := range adoptions {
+			a.slot.line.renew(known)
+		}
+	}
+}
+
+func (l *line) renew(known func(number uint32) *session.Work) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.newest == nil {
+		return
+	}
+	template, err := l.template(&l.newest.notify)
+	if err != nil { // nor was any work made of it there
+		return
+	}
+	w, u := known(l.source), &l.newest.upstream
+	newTip := w == nil || w.Job.Template.PrevHash != template.PrevHash
+	if !newTip && w.Upstream.JobID == u.JobID && w.Upstream.Difficulty == u.Difficulty && w.Upstream.VersionMask == u.VersionMask && w.Job.Template.SameWork(template) {
+		return
+	}
+	l.pool.options.Updates(source.Update{
+		Template: template, From: l.pool.name, Received: time.Now(), Upstream: u, NewTip: newTip, Clean: l.newest.notify.Clean,
+	})
 }
 
 // configured is the pool of the list with a URL and a user, nil for none. g.mu is held.

@@ -2,8 +2,10 @@ package upstream
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -11,11 +13,15 @@ import (
 	"time"
 
 	"ckpool/difficulty"
+	"ckpool/internal/session"
+	"ckpool/internal/testkit/certificate"
 	"ckpool/internal/testkit/otherpool"
+	"ckpool/internal/testkit/records"
 	"ckpool/internal/wire"
 	"ckpool/source"
 	"ckpool/stratum"
 	"ckpool/stratum/client"
+	"ckpool/work"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -30,6 +36,12 @@ type process struct {
 
 // process begins one, with what another has left if there is a record.
 func (f *farm) process(above *otherpool.Pool, record []byte, lines []Moving) *process {
+	f.t.Helper()
+	return f.processKnowing(above, record, lines, nil)
+}
+
+// processKnowing is one that is told of work before it begins.
+func (f *farm) processKnowing(above *otherpool.Pool, record []byte, lines []Moving, known func(uint32) *session.Work) *process {
 	f.t.Helper()
 	g, err := NewGroup([]Config{
 		{URL: "nowhere.example.org:1", User: "bob"},
@@ -48,6 +60,16 @@ func (f *farm) process(above *otherpool.Pool, record []byte, lines []Moving) *pr
 			f.t.Fatal(err)
 		}
 	}
+	if known != nil {
+		g.Renew(known)
+	}
+	p := &process{g, f, f.runs(g)}
+	f.t.Cleanup(p.end)
+	return p
+}
+
+// runs runs a group until end, which may be called again.
+func (f *farm) runs(g *Group) (end func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { _ = g.Run(ctx) }) // it has no errors
@@ -61,12 +83,10 @@ func (f *farm) process(above *otherpool.Pool, record []byte, lines []Moving) *pr
 			}
 		}
 	})
-	p := &process{g, f, sync.OnceFunc(func() {
+	return sync.OnceFunc(func() {
 		cancel()
 		running.Wait()
-	})}
-	f.t.Cleanup(p.end)
-	return p
+	})
 }
 
 // Z1: connections go on in another process, ten times under load: the pool above notices
@@ -176,6 +196,196 @@ func TestResume(t *testing.T) {
 	})
 }
 
+// A job that came when the other process stood still already is given here, and no other.
+func TestRenew(t *testing.T) {
+	bubble(t, func(t *testing.T, f *farm) {
+		above := otherpool.New(t, otherpool.Config{Difficulty: 1e-9, Branches: 1})
+		p := f.process(above, nil, nil)
+		becomes(t, p.Group, "p", 10*time.Second)
+		before := f.job()
+		asWork := func(u source.Update) func(uint32) *session.Work {
+			return func(number uint32) *session.Work {
+				if number != u.Upstream.Source {
+					t.Errorf("asked for source %d", number)
+				}
+				return &session.Work{Job: &work.Job{Template: u.Template}, Upstream: u.Upstream}
+			}
+		}
+		above.NewJob()
+		now := f.job()
+		for name, tt := range map[string]struct {
+			known         func(uint32) *session.Work
+			given, newTip bool
+		}{
+			"nothing":       {func(uint32) *session.Work { return nil }, true, true},
+			"the last":      {asWork(now), false, false},
+			"one before it": {asWork(before), true, false},
+		} {
+			record, lines := p.Suspend()
+			next := f.processKnowing(above, record, lines, tt.known)
+			switch got := f.took(); {
+			case len(got) == 0:
+				if tt.given {
+					t.Errorf("%s: nothing is given", name)
+				}
+			case !tt.given || len(got) > 1 || got[0].NewTip != tt.newTip || got[0].Upstream.JobID != now.Upstream.JobID || got[0].Upstream.Judge == nil || !got[0].Template.SameWork(now.Template):
+				t.Errorf("%s: %+v", name, got)
+			}
+			p.end()
+			p = next
+		}
+	})
+}
+
+// Who takes over waits for the connections of the pools that serve. What is not read before
+// it owns them, and what it lets go of, the process before goes on with.
+func TestExpect(t *testing.T) {
+	a, b, c := Config{URL: "a.example.org:1", User: "u"}, Config{URL: "b.example.org:1", User: "u"}, Config{URL: "c.example.org:1", User: "u"}
+	standing := func(c Config, serves, moves bool) Standing { return Standing{c.URL, c.User, serves, moves} }
+	for name, tt := range map[string]struct {
+		list     []Standing
+		all      bool
+		expected []string
+	}{
+		"nothing":              {nil, false, nil},
+		"the one that serves":  {[]Standing{standing(a, true, true), standing(b, false, true)}, true, []string{a.URL, b.URL}},
+		"only those that stay": {[]Standing{standing(a, true, false), standing(b, false, true)}, false, []string{b.URL}},
+		"one of two":           {[]Standing{standing(a, true, true), standing(b, true, false)}, false, []string{a.URL}},
+		"none that serves":     {[]Standing{standing(c, true, true), standing(b, false, true)}, true, []string{b.URL}},
+		"of another user":      {[]Standing{{a.URL, "v", true, true}}, false, nil},
+	} {
+		g, err := NewGroup([]Config{a, b}, GroupOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := g.Expect(tt.list, 7)
+		var expected []string
+		for _, m := range g.members {
+			if m.expected {
+				expected = append(expected, m.config.URL)
+			}
+		}
+		if all != tt.all || !slices.Equal(expected, tt.expected) {
+			t.Errorf("%s: %v, %q", name, all, expected)
+		}
+	}
+}
+
+// A process that runs already connects to the pools that it expects nothing of. What it
+// adopts it reads when it may begin; it takes no second connection beside its own.
+func TestBegin(t *testing.T) {
+	bubble(t, func(t *testing.T, f *farm) {
+		above := otherpool.New(t, otherpool.Config{Difficulty: 1e-9, Delay: time.Second})
+		p := f.process(above, nil, nil)
+		becomes(t, p.Group, "p", 10*time.Second)
+		u := f.job()
+		list, last := p.Standing()
+		if last != u.Upstream.Source || len(list) != 1 || list[0] != (Standing{"pool.example.org:3333", "farm", true, true}) {
+			t.Fatalf("%+v", list)
+		}
+		other := otherpool.New(t, otherpool.Config{})
+		configs := []Config{p.Active().Config(), {URL: "other.example.org:1", User: "farm"}}
+		g, err := NewGroup(configs, GroupOptions{Dial: dialler{"pool.example.org:3333": above, "other.example.org:1": other}.dial, Finder: f})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !g.Expect(list, last) {
+			t.Error("what serves does not come")
+		}
+		defer f.runs(g)()
+		time.Sleep(time.Minute)
+		if above.Connections.Load() != 1 || other.Connections.Load() != 1 {
+			t.Errorf("%d and %d connections", above.Connections.Load(), other.Connections.Load())
+		}
+		for _, own := range f.took() {
+			if own.Upstream.Source <= last {
+				t.Errorf("source %d again", own.Upstream.Source)
+			}
+		}
+		f.submit(u, 1, 1e-9, 0)
+		record, lines := p.Suspend()
+		if err := g.Adopt(record); err != nil {
+			t.Fatal(err)
+		}
+		if err := g.AdoptLine(lines[0].Conn, lines[0].Record); err != nil {
+			t.Fatal(err)
+		}
+		above.NewJob()
+		time.Sleep(3 * time.Second)
+		if n := len(f.took()); n != 0 || f.counts()["accepted"] != 0 {
+			t.Errorf("%d jobs and %v before it may begin", n, f.counts())
+		}
+		g.Begin()
+		if next := f.job(); next.Upstream.Source != u.Upstream.Source {
+			t.Errorf("a job of source %d, was %d", next.Upstream.Source, u.Upstream.Source)
+		}
+		p.end()
+		time.Sleep(time.Minute)
+		if g.Active() != g.pools()[0] || f.counts()["accepted"] != 1 || above.Connections.Load() != 1 || above.Connected() != 1 {
+			t.Errorf("%v, %d connections, %d now", f.counts(), above.Connections.Load(), above.Connected())
+		}
+		if err := g.AdoptLine(nil, lines[0].Record); !errors.Is(err, ErrConnected) {
+			t.Errorf("a second one: %v", err)
+		}
+	})
+}
+
+// A connection over TLS stays where it is: its shares are waited for, and those that
+// get no verdict in time count as unanswered in the other process.
+func TestSettle(t *testing.T) {
+	bubble(t, func(t *testing.T, f *farm) {
+		pair := certificate.New(t, "pool.example.org", 1).TLS(t)
+		above := otherpool.New(t, otherpool.Config{Difficulty: 1e-9, Delay: 3 * time.Second, Wrap: func(c net.Conn) net.Conn {
+			return tls.Server(c, &tls.Config{Certificates: []tls.Certificate{pair}})
+		}})
+		configs := []Config{{URL: "stratum+ssl://pool.example.org:3333", User: "farm", TLS: &tls.Config{InsecureSkipVerify: true}}}
+		g, err := NewGroup(configs, GroupOptions{Dial: above.Dial, Finder: f})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.runs(g)()
+		becomes(t, g, "p", 10*time.Second)
+		if list, _ := g.Standing(); len(list) != 1 || list[0].Moves || !list[0].Serves {
+			t.Errorf("%+v", list)
+		}
+		u := f.job()
+		f.submit(u, 1, 1e-9, 0)
+		began := time.Now()
+		hurry, stop := context.WithTimeout(t.Context(), time.Second)
+		g.Settle(hurry)
+		stop()
+		if d := time.Since(began); d != time.Second {
+			t.Errorf("waited %v", d)
+		}
+		unanswered := func() int64 {
+			record, lines := g.Suspend()
+			next, err := NewGroup(configs, GroupOptions{})
+			if err == nil {
+				err = next.Adopt(record)
+			}
+			if err != nil || len(lines) != 0 {
+				t.Fatal(len(lines), err)
+			}
+			figures := next.pools()[0].Figures()
+			if figures.Open != 0 || figures.Unanswered.Difficulty.Float64() != float64(figures.Unanswered.Shares)*1e-9 {
+				t.Errorf("%+v", figures)
+			}
+			g.Resume(lines)
+			return figures.Unanswered.Shares
+		}
+		if n := unanswered(); n != 1 {
+			t.Errorf("%d unanswered", n)
+		}
+		g.Settle(t.Context())
+		if d := time.Since(began); d < 3*time.Second || d > 3*time.Second+2*settleEvery || f.counts()["accepted"] != 1 {
+			t.Errorf("waited %v, %v", d, f.counts())
+		}
+		if n := unanswered(); n != 0 {
+			t.Errorf("%d unanswered", n)
+		}
+	})
+}
+
 // What moves to a process that is configured in another way, or is damaged, is refused in
 // one clear line, and the process begins with connections of its own.
 func TestAdoptRefused(t *testing.T) {
@@ -231,10 +441,12 @@ func FuzzAdopt(f *testing.F) {
 	c := wire.Append(nil)
 	c.Versioned(lineVersion, line.fields)
 	f.Add(c.Written())
-	group := groupRecord{number: 7, url: "pool.example.org:3333", user: "farm", pools: []poolRecord{{url: "pool.example.org:3333", user: "farm", habits: [2]habit{{known: true}}}}}
+	group := groupRecord{number: 7, pools: []poolRecord{{url: "pool.example.org:3333", user: "farm", serves: true, habits: [2]habit{{known: true}}}}}
 	c = wire.Append(nil)
 	c.Versioned(groupVersion, group.fields)
 	f.Add(c.Written())
+	f.Add(records.V1(f, "line"))
+	f.Add(records.V1(f, "group"))
 	f.Fuzz(func(t *testing.T, record []byte) {
 		bubble(t, func(t *testing.T, f *farm) {
 			o := GroupOptions{Finder: f, Dial: func(context.Context, string, string) (net.Conn, error) { return nil, errDown }}
@@ -281,5 +493,67 @@ func TestLineRecord(t *testing.T) {
 			t.Errorf("%+v", n)
 		}
 		var _ source.Judge = now
+	})
+}
+
+// The first form of the records is read for ever; the files are never made anew.
+func TestReadRecordsV1(t *testing.T) {
+	l := records.Check(t, records.V1(t, "line"), lineVersion, (*lineRecord).fields)
+	if l.url != "pool.example.org:3333" || l.user != "farm" || l.source != 7 || !l.told || l.force != 2 || !l.began.Equal(time.Unix(1795327613, 250)) {
+		t.Errorf("%+v", l)
+	}
+	if d := cmp.Diff(client.State{
+		URL: "pool.example.org:3334", Extranonce: stratum.Extranonce{SessionID: "s1", Extranonce1: []byte{0xab, 0xcd}, Extranonce2Len: 8},
+		Difficulty: 2, VersionMask: 0x1fffe000, LastID: 99, Unread: []byte("{\"id\":9"), Unwritten: []byte("w\":null}\n"),
+	}, l.state); d != "" {
+		t.Error(d)
+	}
+	if d := cmp.Diff(&jobRecord{
+		notify: client.Notify{
+			Notify: stratum.Notify{
+				JobID: "6a/b", PrevHash: [32]byte{1, 2}, Coinb1: []byte{3}, Coinb2: []byte{4, 5}, Branch: [][32]byte{{6}, {7}},
+				Version: 0x20000000, Bits: 0x1d00ffff, NTime: 0x6b02867d, Clean: true,
+			},
+			Extranonce: stratum.Extranonce{Extranonce1: []byte{0xab, 0xcd}, Extranonce2Len: 8}, Difficulty: 4, VersionMask: 0x1fffe000,
+		}, announced: 4, difficulty: 3,
+	}, l.newest, cmp.AllowUnexported(jobRecord{}), cmpopts.IgnoreUnexported(client.Notify{})); d != "" {
+		t.Error(d)
+	}
+	if d := cmp.Diff([]nameRecord{{"farm.a", true}, {"farm.b", false}}, l.names, cmp.AllowUnexported(nameRecord{})); d != "" {
+		t.Error(d)
+	}
+	if want := (flight{id: 98, client: 5, share: 1<<48 | 6, credit: 2.5, direction: raised, between: true}); len(l.flights) != 1 || l.flights[0] != want {
+		t.Errorf("%+v", l.flights)
+	}
+	k := l.ledger
+	if k.f.RefusedHere.Shares != 1 || k.f.NotSent.Shares != 2 || k.f.Unsendable.Shares != 3 || k.f.Accepted.Shares != 4 || k.f.Unanswered.Shares != 5 || k.f.Refused.Shares != 6 ||
+		k.f.Accepted.Difficulty.Float64() != 12.5 || k.f.Reasons["Stale"].Shares != 6 || !k.f.LastAccepted.Equal(time.Unix(1795327614, 0)) ||
+		k.f.Latency != 20*time.Millisecond || k.f.Slowest != time.Second || k.rates != [4]difficulty.Average{1, 2, 3, 4} || k.fresh != 0.5 ||
+		!k.began.Equal(time.Unix(1795327600, 0)) || !k.decayed.Equal(time.Unix(1795327612, 0)) || k.answers != 10 {
+		t.Errorf("%+v", k)
+	}
+	g := records.Check(t, records.V1(t, "group"), groupVersion, (*groupRecord).fields)
+	if g.number != 77 || len(g.pools) != 1 {
+		t.Fatalf("%+v", g)
+	}
+	p := g.pools[0]
+	since := time.Unix(1795327610, 0)
+	if p.url != l.url || p.user != l.user || !p.serves || p.habits != [2]habit{{known: true, lower: true, since: since}, {since: time.Time{}}} || p.ledger.f.Accepted.Shares != 4 {
+		t.Errorf("%+v", p)
+	}
+}
+
+// A record that is cut off, or of a newer version, is refused.
+func TestDamagedRecords(t *testing.T) {
+	g, err := NewGroup([]Config{{URL: "elsewhere.example.org:1", User: "another"}}, GroupOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	records.Damaged(t, "group", 0, g.Adopt)
+	records.Damaged(t, "line", 0, func(in []byte) error {
+		if err := g.AdoptLine(nil, in); !errors.Is(err, ErrNotConfigured) { // which it says of good ones
+			return err
+		}
+		return nil
 	})
 }

@@ -14,8 +14,9 @@ import (
 
 // Versions of the records written here.
 const (
-	lineVersion  = 1
-	groupVersion = 1
+	lineVersion     = 1
+	groupVersion    = 1
+	accountsVersion = 1
 )
 
 // lineRecord is a connection as it moves, beside its socket.
@@ -223,21 +224,19 @@ func (l *ledger) restore(r *ledgerRecord) {
 
 // groupRecord is a group as it moves, without its connections.
 type groupRecord struct {
-	number    uint32 // of the last source
-	url, user string // of the pool that is worked for, "" none
-	pools     []poolRecord
+	number uint32 // of the last source
+	pools  []poolRecord
 }
 
 func (r *groupRecord) fields(c *wire.Codec) {
 	wire.Uint(c, &r.number)
-	c.Text(&r.url)
-	c.Text(&r.user)
 	wire.List(c, &r.pools, (*poolRecord).fields)
 }
 
 // poolRecord is what is known of a pool.
 type poolRecord struct {
 	url, user string
+	serves    bool // miners belong there
 	habits    [2]habit
 	ledger    ledgerRecord
 }
@@ -245,10 +244,38 @@ type poolRecord struct {
 func (r *poolRecord) fields(c *wire.Codec) {
 	c.Text(&r.url)
 	c.Text(&r.user)
+	c.Bool(&r.serves)
 	for i := range r.habits {
 		c.Bool(&r.habits[i].known)
 		c.Bool(&r.habits[i].lower)
 		timeField(c, &r.habits[i].since)
 	}
 	c.Record(r.ledger.fields)
+}
+
+// accountsRecord is users who may have accounts of their own.
+type accountsRecord struct{ users []userRecord }
+
+func (r *accountsRecord) fields(c *wire.Codec) { wire.List(c, &r.users, (*userRecord).fields) }
+
+// userRecord is a user, and the passwords that were tried at a pool.
+type userRecord struct {
+	user, url string
+	passwords []knownPassword
+	ledger    ledgerRecord
+}
+
+func (r *userRecord) fields(c *wire.Codec) {
+	c.Text(&r.user)
+	c.Text(&r.url)
+	wire.List(c, &r.passwords, (*knownPassword).fields)
+	c.Record(r.ledger.fields)
+}
+
+func (p *knownPassword) fields(c *wire.Codec) {
+	c.Text(&p.text)
+	c.Bool(&p.good)
+	wire.Int(c, &p.pause)
+	timeField(c, &p.again)
+	c.Text(&p.refused)
 }

@@ -34,7 +34,7 @@ type proxy struct {
 	group   *Group
 	handler *session.Handler
 	entries *Entries
-	home    *Accounts                  // nil: users have none
+	set     *session.Settings
 	pools   map[string]*otherpool.Pool // by host
 
 	mu     sync.Mutex
@@ -57,6 +57,7 @@ type loop struct {
 type seatedMiner struct {
 	name        string
 	closed      bool
+	session     string // its id
 	told        netserver.Reason
 	extranonce1 []byte
 	extranonce2 int
@@ -114,12 +115,12 @@ func newProxy(t *testing.T, o GroupOptions, pools map[string]*otherpool.Pool, co
 	registry := session.NewRegistry(4, 1)
 	p.entries.Space = registry.Space
 	sessions := session.NewGroup(registry, 1, func(uint64, netserver.Reason) {})
-	set := &session.Settings{
+	p.set = &session.Settings{
 		PoolName: "ckpool", Extranonce1Len: 4, Extranonce2Len: 8, VersionMask: 0x1fffe000, UnauthTimeout: time.Minute,
 		Listeners: []session.ListenerSettings{{MinDiff: 1e-10, StartDiff: 1e-10}},
 	}
 	p.handler = session.NewHandler(p, session.Backend{
-		Settings: func() *session.Settings { return set }, Jobs: made, Workers: p, Sinks: []session.Sink{p},
+		Settings: func() *session.Settings { return p.set }, Jobs: made, Workers: p, Sinks: []session.Sink{p},
 		Sources: p.group, Block: func(*session.Share) {}, Notice: func(string, string) {},
 	}, sessions)
 	p.group.Attend(p)
@@ -179,7 +180,11 @@ func (p *proxy) run(ctx context.Context) {
 
 // again is a miner that comes again as it was asked to.
 func (p *proxy) again(m *seatedMiner) {
-	p.enter(m.name, strings.Contains(m.name, "takes"), m.rolls != "")
+	id := m.session
+	if strings.Contains(m.name, "forgets") {
+		id = ""
+	}
+	p.resume(m.name, id, strings.Contains(m.name, "takes"), m.rolls != "")
 }
 
 // do has something done on the loop, and waits for it and all that follows at once.
@@ -195,6 +200,11 @@ func (p *proxy) do(fn func()) {
 
 // enter seats a miner, on the loop.
 func (p *proxy) enter(name string, takesExtranonce, rolls bool) *seatedMiner {
+	return p.resume(name, "", takesExtranonce, rolls)
+}
+
+// resume is enter with the id of the session that the miner had.
+func (p *proxy) resume(name, id string, takesExtranonce, rolls bool) *seatedMiner {
 	m := &seatedMiner{name: name, hasher: miner.NewHasher()}
 	slot := netserver.Slot(len(p.seats))
 	p.seats = append(p.seats, m)
@@ -202,7 +212,7 @@ func (p *proxy) enter(name string, takesExtranonce, rolls bool) *seatedMiner {
 	if rolls {
 		p.handler.Line(slot, []byte(`{"id":"c","method":"mining.configure","params":[["version-rolling"],{"version-rolling.mask":"1fffe000"}]}`))
 	}
-	p.handler.Line(slot, []byte(`{"id":"s","method":"mining.subscribe","params":["miner"]}`))
+	p.handler.Line(slot, []byte(`{"id":"s","method":"mining.subscribe","params":["miner","`+id+`"]}`))
 	p.handler.Line(slot, []byte(`{"id":"a","method":"mining.authorize","params":["`+name+`","x"]}`))
 	if takesExtranonce {
 		p.handler.Line(slot, []byte(`{"id":"e","method":"mining.extranonce.subscribe","params":[]}`))
@@ -329,7 +339,8 @@ func (m *seatedMiner) read(line []byte, pools map[string]*otherpool.Pool) {
 		switch id := string(msg.ID); id {
 		case `"s"`:
 			params, _ := stratum.ParseParams(msg.Result)
-			params.Next()
+			first, _ := params.Next()
+			_, m.session, _ = strings.Cut(strings.Trim(string(first), `[]"`), `","`)
 			text, _ := params.Next()
 			size, _ := params.Next()
 			m.extranonce1, _ = hex.DecodeString(strings.Trim(string(text), `"`))
@@ -423,9 +434,6 @@ func (p *proxy) Close(s netserver.Slot, why netserver.Reason) {
 
 func (p *proxy) Authorize(l *session.Login) (session.Grant, *stratum.Reject) {
 	user := userOf(l.Worker)
-	if p.home != nil {
-		p.home.Login(user, l.Password)
-	}
 	w := session.WorkerID(len(p.workers) + 1)
 	p.workers[w] = strings.Clone(l.Worker)
 	return session.Grant{Worker: w, Name: p.workers[w], User: &session.User{Name: strings.Clone(user)}}, nil
@@ -439,9 +447,35 @@ func (p *proxy) Share(s *session.Share) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.shares[s.Reason]++
+	if user := userOf(p.workers[s.Worker]); s.Upstream != nil && !p.group.Admits(s.Upstream.Source, user) {
+		p.t.Errorf("a share of %s is for the account of another user", user)
+	}
 	if s.WentUp {
 		p.went++
 	}
+}
+
+// userOf is the user of a worker, or of whom a pool knows.
+func userOf(worker string) string {
+	if i := strings.IndexAny(worker, "._"); i >= 0 {
+		return worker[:i]
+	}
+	return worker
+}
+
+// users gives users accounts of their own, at most so many, until the test ends.
+func (p *proxy) users(most int) *Accounts {
+	a := NewAccounts(p.group, most, nil)
+	p.entries.Accounts = a
+	p.do(func() { p.set.UserAccounts = true })
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { a.Run(ctx) })
+	p.t.Cleanup(func() {
+		cancel()
+		running.Wait()
+	})
+	return a
 }
 
 // within runs a test in a bubble of time.

@@ -11,13 +11,19 @@ func (Sink) Share(s *session.Share) {
 	if s.Upstream == nil || s.WentUp || s.Reason.OfUpstream() {
 		return // its Judge has counted it
 	}
-	j, ok := s.Upstream.Judge.(*job)
-	switch {
-	case !ok:
-	case s.Reason == session.Accepted:
-		j.line.ledger.notSent(s.Credit)
+	var l *line
+	switch judge := s.Upstream.Judge.(type) {
+	case *job:
+		l = judge.line
+	case *line: // of a job that came from another process
+		l = judge
 	default:
-		j.line.ledger.refusedHere(s.Difficulty)
+		return
+	}
+	if s.Reason == session.Accepted {
+		l.ledger.notSent(s.Credit)
+	} else {
+		l.ledger.refusedHere(s.Difficulty)
 	}
 }
 

@@ -26,9 +26,11 @@ const (
 	listEvery   = 10 * time.Second
 	listAnyway  = time.Minute // also when all seem to be right
 	stepEvery   = 50 * time.Millisecond
-	// listGap is the least time between two lists, and retryMost the longest until those are
-	// looked at again that have no work.
+	// listGap is the least time between two lists, as is listShare times what the last has
+	// taken: accounts of users may come up by the dozen. retryMost is the longest until those
+	// are looked at again that have no work.
 	listGap   = 50 * time.Millisecond
+	listShare = 10
 	retryMost = 5 * time.Second
 	// movesAtOnce is how many sessions without work are moved in one step.
 	movesAtOnce = 1000
@@ -64,9 +66,10 @@ type steward struct {
 	spread []transfer           // until deadline
 	placed map[uint64]time.Time // by the division
 
-	deadline time.Time // of spread
-	listed   time.Time // when sessions were last
-	next     time.Time // when they are to be
+	deadline time.Time     // of spread
+	listed   time.Time     // when sessions were last
+	took     time.Duration // by the last list
+	next     time.Time     // when they are to be
 	retry    time.Duration
 	balanced time.Time // when miners were moved for their weights
 }
@@ -84,7 +87,7 @@ func (g *Group) steward(ctx context.Context) {
 			return
 		case <-g.wake:
 			s.retry = 0
-			s.next = s.listed.Add(listGap)
+			s.next = s.listed.Add(max(listGap, listShare*s.took))
 		case <-tick.C:
 		case <-step.C:
 		}
@@ -97,6 +100,7 @@ func (g *Group) steward(ctx context.Context) {
 			s.next = now.Add(listEvery)
 		case s.list(ctx):
 			s.listed = time.Now()
+			s.took = s.listed.Sub(now)
 			s.next = s.listed.Add(s.pause())
 		}
 		s.step()
@@ -113,7 +117,7 @@ func (g *Group) settled() bool {
 	}
 	first := g.serving[0]
 	for _, o := range g.origins {
-		if o.sessions > 0 && (o.member != first && !o.member.beside || o.ended) {
+		if o.sessions > 0 && (o.member != first && o.member.user == "" || o.ended) {
 			return false
 		}
 	}
@@ -142,6 +146,10 @@ func (s *steward) wait() time.Duration {
 // true if they change.
 func (g *Group) choose(now time.Time) bool {
 	g.mu.Lock()
+	if slices.ContainsFunc(g.members, func(m *member) bool { return m.expected }) { // another process has chosen
+		g.mu.Unlock()
+		return false
+	}
 	for _, m := range g.members {
 		m.watch(now, g.options.FailBack)
 	}
@@ -180,7 +188,7 @@ func (m *member) watch(now time.Time, hold time.Duration) {
 
 // chosen is the pools that are to serve. g.mu is held.
 func (g *Group) chosen(now time.Time) (serving []*member, divided bool) {
-	settling := now.Sub(g.began) < settleTime
+	settling := now.Sub(g.began) < settleTime && !(g.goesOn && slices.ContainsFunc(g.serving, (*member).up))
 	ready := func(m *member) bool {
 		return m.up() && (settling || slices.Contains(g.serving, m) || now.Sub(m.since) >= m.hold)
 	}
@@ -290,11 +298,12 @@ func (s *steward) list(ctx context.Context) bool {
 	if err != nil {
 		return false
 	}
-	homes := map[string]*member{}
+	homes := map[string]userAccount{}
 	if accounts != nil {
-		for _, u := range accounts.list() {
-			if u.pool.Up() {
-				homes[u.user] = u.pool.member
+		all, _ := accounts.list()
+		for _, u := range all {
+			if u.pool != nil && u.pool.Up() {
+				homes[u.user] = u
 			}
 		}
 	}
@@ -304,15 +313,20 @@ func (s *steward) list(ctx context.Context) bool {
 	defer g.mu.Unlock()
 	list = slices.DeleteFunc(list, func(i session.Info) bool {
 		o := g.origins[i.Source]
-		return !i.Subscribed || i.Source == 0 || o != nil && o.member.beside && !o.ended
+		return !i.Subscribed || i.Source == 0 || o != nil && o.member.user != "" && o.member.user == i.User && !o.ended
 	})
 	s.urgent = nil
 	var spread []transfer
 	to := g.belong(list, s, now)
 	for i := range list {
-		// Who would have to connect again for that finds home with the next login.
-		if home := homes[userOf(list[i].WorkerName)]; home != nil && home.silent(&list[i]) {
-			to[i] = home
+		// Who has to connect again to come home is asked once, when there is a home: it may
+		// not find there then, if it does not say which session it had.
+		if home := homes[list[i].User]; home.pool != nil && (home.pool.member.silent(&list[i]) || list[i].Start.Before(home.worked)) {
+			to[i] = home.pool.member
+		}
+		o := g.origins[list[i].Source]
+		if o == nil { // of another process: nothing else tells of it if it cannot go yet
+			g.strays = true
 		}
 		if to[i] == nil {
 			continue
@@ -321,7 +335,6 @@ func (s *steward) list(ctx context.Context) bool {
 		if list[i].Rolls {
 			t.mask = list[i].VersionMask
 		}
-		o := g.origins[list[i].Source]
 		t.urgent = o == nil || o.ended
 		if t.urgent && to[i].silent(&list[i]) {
 			s.urgent = append(s.urgent, t)
@@ -344,14 +357,6 @@ func (s *steward) list(ctx context.Context) bool {
 	}
 	s.spread = spread
 	return true
-}
-
-// userOf is the user of a worker.
-func userOf(worker string) string {
-	if i := strings.IndexAny(worker, "._"); i >= 0 {
-		return worker[:i]
-	}
-	return worker
 }
 
 // silent tells that a session can probably go to a pool without connecting again.

@@ -338,6 +338,7 @@ func TestMovesAgain(t *testing.T) {
 			t.Errorf("%d moves", h.moves)
 		}
 		h.miners[3].info.Source = 999
+		h.deaf = 2
 		h.mu.Unlock()
 		h.group.Opened(999)
 		h.graze(time.Second, 0, nil)

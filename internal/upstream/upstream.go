@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"slices"
 	"sync"
@@ -66,6 +67,7 @@ type Group struct {
 	origins map[uint32]*origin
 	serving []*member // that sessions belong to, in order
 	divided bool      // by weights
+	goesOn  bool      // another process had chosen already
 	mean    float64   // rate of an average miner
 	miners  Miners    // nil: none yet
 	// accounts are those of users, nil: they have none of their own.
@@ -80,12 +82,13 @@ type member struct {
 	id     int64
 	config Config
 	pool   *Pool
-	beside bool // for those alone who ask for it: no session is brought there or taken away
+	user   string // who alone has sessions there, "" everybody
 
 	cancel context.CancelFunc // nil while it does not run
 	stop   *time.Timer        // ends it when sessions have left, nil unless it is disabled or removed
 
 	disabled, removed bool
+	expected          bool      // another process has connections to it: it does not run before Begin
 	since             time.Time // it has had work, zero: it has none
 	hold              time.Duration
 	atSince           Figures // those at since
@@ -146,7 +149,7 @@ func (g *Group) makePool(m *member, changed func()) (err error) {
 	m.pool, err = NewPool(m.config, Options{
 		Updates: func(u source.Update) { g.update(m, u) },
 		Finder:  g.options.Finder, Number: g.next,
-		Events: g.options.Events, Changed: changed, Dial: g.options.Dial,
+		Events: m.events(g.options.Events), Changed: changed, Dial: g.options.Dial,
 	})
 	if err == nil {
 		m.pool.member = m
@@ -154,15 +157,29 @@ func (g *Group) makePool(m *member, changed func()) (err error) {
 	return err
 }
 
+// events is what a member's pool tells: of the account of one user, which may be one of
+// thousands, with his name and for those who ask for details.
+func (m *member) events(all event.Func) event.Func {
+	if m.user == "" {
+		return all
+	}
+	return func(e event.Event) {
+		e.Level = max(e.Level, event.Info)
+		e.Text += fmt.Sprintf(" (user %q)", m.user)
+		all.Tell(e)
+	}
+}
+
 // next is the number of the next source.
 func (g *Group) next() uint32 { return g.number.Add(1) }
 
-// Beside makes a pool that is not in the list, such as the account of one user: its
-// sources have numbers among those of the group, its updates come with theirs, and
-// sessions are counted there. None is brought there, and none is taken away before its
-// source has ended. The caller runs it while the group runs; see Options for changed.
-func (g *Group) Beside(c Config, changed func()) (*Pool, error) {
-	m := &member{config: c, beside: true}
+// beside makes a pool that is not in the list, the account of the one user of that name:
+// its sources have numbers among those of the group, its updates come with theirs, and
+// sessions are counted there. Of the user's none is taken away before its source has
+// ended, and no other is there. What becomes of shares counts in a ledger too. The caller
+// runs it while the group runs; see Options for changed.
+func (g *Group) beside(c Config, above *ledger, changed func()) (*Pool, error) {
+	m := &member{config: c, user: c.User}
 	if err := g.makePool(m, changed); err != nil {
 		return nil, err
 	}
@@ -170,7 +187,7 @@ func (g *Group) Beside(c Config, changed func()) (*Pool, error) {
 	defer g.mu.Unlock()
 	m.id = g.nextID
 	g.nextID++
-	m.pool.id = m.id
+	m.pool.id, m.pool.ledger.above = m.id, above
 	return m.pool, nil
 }
 
@@ -194,7 +211,7 @@ func (g *Group) Run(ctx context.Context) error {
 		g.running.Go(func() { m.pool.Run(ctx) })
 	}
 	for _, m := range g.members {
-		if !m.disabled {
+		if !m.disabled && !m.expected {
 			g.launch(m)
 		}
 	}
@@ -342,7 +359,7 @@ func (g *Group) placeAtHome(n *session.Newcomer) (from uint32, ok bool) {
 	accounts := g.accounts
 	o := g.origins[n.Source]
 	g.mu.Unlock()
-	if accounts == nil || n.User == "" || o != nil && o.member.beside && !o.ended {
+	if accounts == nil || n.User == "" || o != nil && o.member.user == n.User && !o.ended {
 		return 0, false
 	}
 	mask := uint32(0)
@@ -350,6 +367,45 @@ func (g *Group) placeAtHome(n *session.Newcomer) (from uint32, ok bool) {
 		mask = n.VersionMask
 	}
 	return accounts.Place(n.User, mask)
+}
+
+// admits tells that a user's sessions may be at a pool.
+func (m *member) admits(user string) bool { return m.user == "" || m.user == user }
+
+// Admits implements session.Sources.
+func (g *Group) Admits(from uint32, user string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	o := g.origins[from]
+	return o == nil || o.member.admits(user)
+}
+
+// Login implements session.Sources.
+func (g *Group) Login(user, password string) {
+	if a := g.users(); a != nil {
+		a.Login(user, password)
+	}
+}
+
+// Return implements session.Sources.
+func (g *Group) Return(user string) {
+	if a := g.users(); a != nil {
+		a.Return(user)
+	}
+}
+
+// Logout implements session.Sources.
+func (g *Group) Logout(user string) {
+	if a := g.users(); a != nil {
+		a.Logout(user)
+	}
+}
+
+// users are their accounts, nil if they have none of their own.
+func (g *Group) users() *Accounts {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.accounts
 }
 
 // placeRolling is a source with room for a session that rolls some bits. A pool that

@@ -1,7 +1,6 @@
 package upstream
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -586,17 +585,7 @@ func TestUsersAtHome(t *testing.T) {
 	within(t, func(t *testing.T) {
 		a, b := pool(t, "a", otherpool.Config{}), pool(t, "b", otherpool.Config{})
 		p := newProxy(t, GroupOptions{}, map[string]*otherpool.Pool{"a": a, "b": b}, Config{URL: "a"}, Config{URL: "b"})
-		p.home = NewAccounts(p.group, 2, nil)
-		ctx, cancel := context.WithCancel(t.Context())
-		ended := make(chan struct{})
-		go func() {
-			p.home.Run(ctx)
-			close(ended)
-		}()
-		defer func() {
-			cancel()
-			<-ended
-		}()
+		p.users(2)
 		time.Sleep(5 * time.Second)
 		users := []string{"alice", "bob", "carol"} // who finds no room for an account
 		p.do(func() {
@@ -621,15 +610,11 @@ func TestUsersAtHome(t *testing.T) {
 		if got := credited(a); !maps.Equal(got, want) {
 			t.Errorf("credited %v", got)
 		}
-		if list := p.entries.Pools(); len(list) != 2 {
-			t.Errorf("%d pools without the accounts", len(list))
-		}
-		p.entries.Accounts = p.home
 		list := p.entries.Pools()
 		if len(list) != 4 || list[2].User != "alice" || list[2].ID == list[3].ID || !list[2].Up || list[2].Connections[0].Sessions != 10 {
 			t.Errorf("%+v", list)
 		}
-		if users := p.entries.Users(); len(users) != 2 || users[0].Name != "alice" || users[0].Accepted.Shares != 10 || users[0].Pools[0] != list[2].ID {
+		if users, left := p.entries.Users(); left != 10 || len(users) != 2 || users[0].Name != "alice" || users[0].Accepted.Shares != 10 || users[0].Pools[0] != list[2].ID {
 			t.Errorf("%+v", users)
 		}
 		time.Sleep(time.Minute)

@@ -89,9 +89,18 @@ func throughSOCKS5(at string, dial dialFunc) (dialFunc, error) {
 	if _, _, err := net.SplitHostPort(address); err != nil {
 		return nil, fmt.Errorf("SOCKS5 proxy %q: not host:port", address)
 	}
-	d, err := proxy.SOCKS5("tcp", address, auth, dial)
-	if err != nil {
-		return nil, fmt.Errorf("SOCKS5 proxy %s: %w", address, err)
-	}
-	return d.(proxy.ContextDialer).DialContext, nil // it is one, as its documentation says
+	return func(ctx context.Context, network, to string) (net.Conn, error) {
+		var own net.Conn // which the proxy's hides
+		d, err := proxy.SOCKS5("tcp", address, auth, dialFunc(func(ctx context.Context, network, at string) (conn net.Conn, err error) {
+			own, err = dial(ctx, network, at)
+			return own, err
+		}))
+		if err != nil {
+			return nil, fmt.Errorf("SOCKS5 proxy %s: %w", address, err)
+		}
+		if _, err := d.(proxy.ContextDialer).DialContext(ctx, network, to); err != nil { // it is one, as its documentation says
+			return nil, err
+		}
+		return own, nil
+	}, nil
 }

@@ -85,6 +85,7 @@ func TestPin(t *testing.T) {
 func TestSOCKS5(t *testing.T) {
 	for _, auth := range []string{"", "user:pass@"} {
 		var asked string
+		var own net.Conn
 		p := newPool(t, func(p *peer) {
 			var err error
 			if asked, err = socks5(p.conn, auth != ""); err != nil {
@@ -100,10 +101,15 @@ func TestSOCKS5(t *testing.T) {
 				if address != "127.0.0.1:9050" {
 					t.Errorf("dialled %s", address)
 				}
-				return p.dial(ctx, network, address)
+				var err error
+				own, err = p.dial(ctx, network, address)
+				return own, err
 			}})
 		if err != nil {
 			t.Fatal(err)
+		}
+		if c.conn != own {
+			t.Errorf("a %T hides the socket, which is to move", c.conn)
 		}
 		c.Close()
 		if want := strings.TrimSuffix(auth, "@") + "pool.onion:3333"; asked != want {

@@ -64,7 +64,7 @@ func attempt(ctx context.Context, e Endpoint, opts Options, q *Quirks) (*Client,
 		return nil, err
 	}
 	c := newClient(conn, e, opts)
-	c.start()
+	c.Start()
 	stop := context.AfterFunc(ctx, func() { c.fail(context.Cause(ctx)) })
 	err = c.handshake(q)
 	if !stop() && err == nil {
@@ -102,11 +102,6 @@ func newClient(conn net.Conn, e Endpoint, opts Options) *Client {
 	}
 	c.allowance.at = time.Now()
 	return c
-}
-
-func (c *Client) start() {
-	go c.write()
-	go c.read()
 }
 
 func (c *Client) handshake(q *Quirks) error {

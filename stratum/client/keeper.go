@@ -44,7 +44,7 @@ func NewKeeper(e Endpoint, o Options, handle func(*Client, Event) error) *Keeper
 	return &Keeper{endpoint: e, opts: o.withDefaults(), handle: handle}
 }
 
-// Begin makes Run begin with a connection that was resumed from a state.
+// Begin makes Run begin with a connection that was resumed from a state, and start it.
 func (k *Keeper) Begin(c *Client, s *State) {
 	k.first, k.session = c, s.Extranonce.SessionID
 	if c.endpoint.URL != k.endpoint.URL {
@@ -76,7 +76,9 @@ func (k *Keeper) connection(ctx context.Context) (retry time.Duration, err error
 	c := k.first
 	k.first = nil
 	began := time.Time{} // of a resumed connection it is long ago
-	if c == nil {
+	if c != nil {
+		c.Start()
+	} else {
 		if c, err = k.dial(ctx); err != nil {
 			return k.jitter(k.backoff), err
 		}

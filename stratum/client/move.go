@@ -29,11 +29,17 @@ type State struct {
 	Unwritten   []byte  // to be written
 }
 
+// Moves tells whether the connection can move, which one over TLS cannot.
+func (c *Client) Moves() bool {
+	_, secure := c.conn.(*tls.Conn)
+	return !secure
+}
+
 // Suspend stops the connection without closing it. Its events end with a Closed that has
 // ErrMoving; after that Suspended tells what it was. Shares without an answer have a
 // verdict with ErrMoving.
 func (c *Client) Suspend() error {
-	if _, secure := c.conn.(*tls.Conn); secure {
+	if !c.Moves() {
 		return ErrSecure
 	}
 	c.mu.Lock()
@@ -76,9 +82,9 @@ func (c *Client) Suspended() (net.Conn, *State) {
 	return c.conn, c.state
 }
 
-// Resume goes on with a connection that was suspended, in this process or another. The
-// shares that wait for their answers have verdict called, by their ids. Nothing of what was
-// told before is told again.
+// Resume goes on with a connection that was suspended, in this process or another, once
+// Start is called, which a Keeper does. The shares that wait for their answers have verdict
+// called, by their ids. Nothing of what was told before is told again.
 func Resume(conn net.Conn, s *State, e Endpoint, opts Options, waiting map[uint64]func(Verdict)) *Client {
 	e.URL = s.URL
 	c := newClient(conn, e, opts.withDefaults())
@@ -93,6 +99,12 @@ func Resume(conn net.Conn, s *State, e Endpoint, opts Options, waiting map[uint6
 	}
 	c.wakeWriter()
 	c.mu.Unlock()
-	c.start()
 	return c
+}
+
+// Start makes a client that Resume has made read and write, once. Until then only End lets
+// go of it: the other side notices nothing while another process has the socket.
+func (c *Client) Start() {
+	go c.write()
+	go c.read()
 }

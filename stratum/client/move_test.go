@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -81,6 +82,7 @@ func TestMove(t *testing.T) {
 				m[id] = got.of(int(id))
 			}
 			c := Resume(conn, state, bob, Options{AnswerTimeout: 30 * time.Second}, m)
+			c.Start()
 			if err := c.Send("b", share, got.of(5)); err != nil {
 				t.Error(err)
 			}
@@ -123,6 +125,7 @@ func TestMoveOfUnwritten(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			near, far := net.Pipe()
 			old := Resume(near, &State{URL: bob.URL, LastID: 2}, bob, Options{}, nil)
+			old.Start()
 			var got []byte
 			var reading sync.WaitGroup
 			moved := make(chan struct{})
@@ -158,6 +161,7 @@ func TestMoveOfUnwritten(t *testing.T) {
 			conn, state := old.Suspended()
 			close(moved)
 			c := Resume(conn, state, bob, Options{}, nil)
+			c.Start()
 			synctest.Wait()
 			c.Close()
 			reading.Wait()
@@ -176,6 +180,7 @@ func TestMovedShareUnanswered(t *testing.T) {
 		verdict := make(chan Verdict, 1)
 		began := time.Now()
 		c := Resume(near, &State{URL: bob.URL, LastID: 7}, bob, Options{AnswerTimeout: 30 * time.Second}, map[uint64]func(Verdict){7: func(v Verdict) { verdict <- v }})
+		c.Start()
 		if v := <-verdict; !errors.Is(v.Err, ErrClosed) || errors.Is(v.Err, ErrMoving) || time.Since(began) != 30*time.Second {
 			t.Errorf("%+v after %v", v, time.Since(began))
 		}
@@ -216,4 +221,47 @@ func TestKeeperBegins(t *testing.T) {
 			t.Error(d)
 		}
 	})
+}
+
+// A connection that was not started is let go of without a byte read or written: another
+// process goes on with it.
+func TestResumedNotStarted(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	near, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer near.Close()
+	far, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer far.Close()
+	file, err := near.(*net.TCPConn).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, err := net.FileConn(file)
+	file.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintln(far, notifyLine("a", true))
+	c := Resume(own, &State{URL: bob.URL, Unwritten: []byte("unwritten")}, bob, Options{}, map[uint64]func(Verdict){1: func(v Verdict) {
+		t.Errorf("a verdict of the other process's share: %+v", v)
+	}})
+	c.End(ErrMoving)
+	fmt.Fprintln(near, "written there")
+	_ = far.SetDeadline(time.Now().Add(10 * time.Second))
+	if line, err := bufio.NewReader(far).ReadString('\n'); line != "written there\n" {
+		t.Errorf("the pool reads %q, %v", line, err)
+	}
+	_ = near.SetDeadline(time.Now().Add(10 * time.Second))
+	if line, err := bufio.NewReader(near).ReadString('\n'); line != notifyLine("a", true)+"\n" {
+		t.Errorf("the other process reads %q, %v", line, err)
+	}
 }

@@ -21,15 +21,16 @@ type Config struct {
 	Extranonce2Len int                // 8 if 0, none if negative
 
 	// What goes wrong.
-	RejectEvery  int  // every n-th share of a connection is refused as "Made up"
-	RepeatEvery  int  // every n-th reply is sent twice
-	DropAfter    int  // shares of a connection until it is closed
-	SilentAfter  int  // shares of a connection until no more are answered
-	NoAuthorize  bool // authorize is refused
-	Stuck        bool // connections are taken, nothing is answered
-	Full         bool // subscribe is answered with the text "server is full"
-	NoParams     bool // subscribe is refused unless its params are empty
-	ClosedAt     Step // connections are closed there
+	RejectEvery  int                              // every n-th share of a connection is refused as "Made up"
+	RepeatEvery  int                              // every n-th reply is sent twice
+	DropAfter    int                              // shares of a connection until it is closed
+	SilentAfter  int                              // shares of a connection until no more are answered
+	NoAuthorize  bool                             // authorize is refused
+	Knows        func(user, password string) bool // who is authorized; nil: everybody
+	Stuck        bool                             // connections are taken, nothing is answered
+	Full         bool                             // subscribe is answered with the text "server is full"
+	NoParams     bool                             // subscribe is refused unless its params are empty
+	ClosedAt     Step                             // connections are closed there
 	Refuse       func(worker string, share int) (reason string)
 	Configure    Configure
 	AuthorizeOne bool // the second authorize of a name on a connection is refused

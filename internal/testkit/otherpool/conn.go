@@ -217,11 +217,15 @@ func (p *Pool) authorize(c *conn, config *Config, r *request) (keep bool) {
 	if config.ClosedAt == AtAuthorize || len(r.Params) == 0 {
 		return false
 	}
-	var name string
+	var name, password string
 	_ = json.Unmarshal(r.Params[0], &name) // one that is no string is none
+	if len(r.Params) > 1 {
+		_ = json.Unmarshal(r.Params[1], &password)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if config.NoAuthorize || config.AuthorizeOne && c.names[name] {
+	unknown := config.Knows != nil && !config.Knows(name, password)
+	if config.NoAuthorize || unknown || config.AuthorizeOne && c.names[name] {
 		c.send(`{"reject-reason":"no","result":false,"error":[24,"no",null],"id":%s}`, r.ID)
 		return true
 	}

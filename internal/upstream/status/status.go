@@ -69,9 +69,13 @@ func (s Step) String() string { return [...]string{"Initial", "Success", "Failed
 
 // User is what became of one user's shares of other pools' work.
 type User struct {
-	Name  string
-	ID    int64
-	Pools []int64 // that are the user's alone, by ID
+	Name    string
+	ID      int64
+	Miners  int       // that are here
+	Pools   []int64   // that are the user's alone, by ID
+	State   string    // of the account: ok, no work, refused or none
+	Refused string    // what the pool said if it refused the user
+	Again   time.Time // when it is asked again, zero if it did not
 	Figures
 }
 
