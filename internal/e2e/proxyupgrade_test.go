@@ -233,7 +233,7 @@ func TestProxyUpgradeToOlder(t *testing.T) {
 // the same.
 func TestProxyUpgradeOfMinerWithTLS(t *testing.T) {
 	t.Parallel()
-	above := otherPool(t, 0xaa, otherpool.Config{Delay: time.Second})
+	above := otherPool(t, 0xaa, otherpool.Config{Delay: 5 * time.Second})
 	cert, key := certificate.New(t, "pool.example", 1).Write(t, t.TempDir())
 	s := proxyOf(keys{"serverurl": []keys{{"url": "127.0.0.1:1", "tls": keys{"cert": cert, "key": key}}}}, above.Addr)
 	p := s.start(t)
