@@ -61,24 +61,14 @@ func loadConfig(o Options) (config.Config, []config.Warning, error) {
 			return e.Unknown
 		})
 	}
-	for i, l := range c.Servers {
-		key := fmt.Sprintf("serverurl[%d].tls", i)
+	for _, l := range c.Servers {
+		key := l.Key + ".tls"
 		warning, err := checkTLS(&l)
 		if err != nil {
 			errs = append(errs, locate(key, err.Error()))
 		}
 		if warning != "" {
 			warn(key, warning)
-		}
-	}
-	for _, l := range []struct {
-		key    string
-		listen []string
-	}{
-		{"nodeserver", c.NodeServers}, {"trusted", c.TrustedServers}, {"passthroughserver", c.PassthroughServers},
-	} {
-		if len(l.listen) > 0 {
-			warn(l.key, fmt.Sprintf("%q has no effect: links to other instances are not in this version; not listening on %s", l.key, strings.Join(l.listen, ", ")))
 		}
 	}
 	if len(errs) > 0 {
@@ -283,7 +273,7 @@ func (k *check) listeners(ctx context.Context) {
 	}
 	running, _ := instance.Running(k.options.SockDir) // directories tells what is wrong with it
 	for i, err := range netserver.Try(ctx, urls) {
-		key := fmt.Sprintf("serverurl[%d]", places[i])
+		key := k.config.Servers[places[i]].Key
 		switch {
 		case err == nil:
 			k.say("listen", urls[i], "free")

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"ckpool/bitcoind"
+	"ckpool/poolproto"
 )
 
 // Mode is what the instance does. It decides which keys are required and the
@@ -57,10 +58,8 @@ type Config struct {
 	Nonce1Length int // bytes, 2 to 8
 	Nonce2Length int // bytes, 2 to 8; 0 in the proxy modes: automatic
 
-	Servers            []Listener // "serverurl"
-	NodeServers        []string   // listen addresses for mining nodes
-	TrustedServers     []string   // for trusted remotes
-	PassthroughServers []string   // for passthroughs
+	Servers            []Listener // "serverurl", "nodeserver", "trusted" and "passthroughserver", in this order
+	LinkSecret         string     // that other pools must give for a link, and are given; "" none
 	MinDiff, StartDiff float64
 	MaxDiff            float64 // 0: none
 	HighDiff           float64 // 0: no port is for high difficulty
@@ -94,9 +93,11 @@ type Config struct {
 	TrustedNetworks           []netip.Prefix // may speak the PROXY protocol where a listener has none of its own; empty: loopback and private
 }
 
-// Listener is one entry of "serverurl", its difficulties resolved against the
+// Listener is an address to listen on, its difficulties resolved against the
 // global ones.
 type Listener struct {
+	Key                         string         // where it stands in the file, such as "serverurl[0]"
+	Links                       poolproto.Role // links that it is for, beside miners; 0 none
 	URL                         string
 	MinDiff, StartDiff, MaxDiff float64 // MaxDiff 0: none
 	HighDiff                    float64 // above 0 on a high difficulty listener
@@ -218,7 +219,7 @@ func Default(m Mode) Config {
 
 // listener has the global difficulties.
 func (c *Config) listener(url string) Listener {
-	return Listener{URL: url, MinDiff: c.MinDiff, StartDiff: c.StartDiff, MaxDiff: c.MaxDiff}
+	return Listener{Key: "serverurl[0]", URL: url, MinDiff: c.MinDiff, StartDiff: c.StartDiff, MaxDiff: c.MaxDiff}
 }
 
 // ProxyNetworks are the peers that may speak the PROXY protocol to a listener:

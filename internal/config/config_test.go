@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"ckpool/bitcoind"
+	"ckpool/poolproto"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -84,7 +85,7 @@ func TestAllKeys(t *testing.T) {
 			{"url": "[::]:443", "mindiff": 5, "startdiff": 6.5, "maxdiff": 0, "tls": {"cert": "c.pem", "key": "k.pem"},
 			 "proxy_protocol": true, "trusted_networks": ["192.0.2.0/24"]},
 		],
-		"nodeserver": ["127.0.0.1:3335"], "trusted": "127.0.0.1:3336", "passthroughserver": ["127.0.0.1:3337"],
+		"nodeserver": ["127.0.0.1:3335"], "trusted": "127.0.0.1:3336", "passthroughserver": ["127.0.0.1:3337"], "link_secret": "hidden",
 		"upstream": "main.example:3336", "redirecturl": ["r.example:3333"],
 		"mindiff": 0.5, "startdiff": 64, "highdiff": 2e6, "maxdiff": 1e9, "allow_low_diff": true,
 		"journal": "shares", "journal_sync": 20, "journal_size": 3,
@@ -97,10 +98,11 @@ func TestAllKeys(t *testing.T) {
 	if warnings != nil {
 		t.Errorf("warnings: %v", warnings)
 	}
-	global := Listener{MinDiff: 0.5, StartDiff: 64, MaxDiff: 1e9}
-	plain, high := global, global
-	plain.URL = "0.0.0.0:3333"
-	high.URL, high.HighDiff = "0.0.0.0:4001", 2e6
+	listener := func(key, url string, links poolproto.Role) Listener {
+		return Listener{Key: key, URL: url, Links: links, MinDiff: 0.5, StartDiff: 64, MaxDiff: 1e9}
+	}
+	high := listener("serverurl[1]", "0.0.0.0:4001", 0)
+	high.HighDiff = 2e6
 	want := Config{
 		File: "ckpool.conf",
 		Nodes: []bitcoind.Config{
@@ -112,12 +114,13 @@ func TestAllKeys(t *testing.T) {
 		BTCAddress: "1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2", BTCSig: "/sig/", PoolTag: "mypool",
 		DonAddress: "bc1q8qkesw5kyplv7hdxyseqls5m78w5tqdfd40lf5", Donation: 1.5,
 		VersionMask: 0x1fffe000, Nonce1Length: 3, Nonce2Length: 7,
-		Servers: []Listener{plain, high, {
-			URL: "[::]:443", MinDiff: 5, StartDiff: 6.5, TLSCert: "c.pem", TLSKey: "k.pem",
+		Servers: []Listener{listener("serverurl[0]", "0.0.0.0:3333", 0), high, {
+			Key: "serverurl[2]", URL: "[::]:443", MinDiff: 5, StartDiff: 6.5, TLSCert: "c.pem", TLSKey: "k.pem",
 			ProxyProtocol: true, TrustedNetworks: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
-		}},
-		NodeServers: []string{"127.0.0.1:3335"}, TrustedServers: []string{"127.0.0.1:3336"}, PassthroughServers: []string{"127.0.0.1:3337"},
-		MinDiff: 0.5, StartDiff: 64, MaxDiff: 1e9, HighDiff: 2e6,
+		}, listener("nodeserver[0]", "127.0.0.1:3335", poolproto.Node), listener("trusted[0]", "127.0.0.1:3336", poolproto.Remote),
+			listener("passthroughserver[0]", "127.0.0.1:3337", poolproto.Passthrough)},
+		LinkSecret: "hidden",
+		MinDiff:    0.5, StartDiff: 64, MaxDiff: 1e9, HighDiff: 2e6,
 		Proxies: []Upstream{
 			{URL: "stratum+tcp://pool-a.example:3333", User: "user.worker", Pass: "x"}, {URL: "b:1", User: "u"},
 			{URL: "stratum+ssl://c.example:443", User: "u", Weight: 0.7, SOCKS5: "127.0.0.1:9050", Agent: "farm/1.0",
@@ -137,7 +140,7 @@ func TestAllKeys(t *testing.T) {
 }
 
 // later are keys of modes that are not built yet: they are read, and not shown.
-var later = []string{"upstream", "redirecturl", "nodeserver", "trusted", "passthroughserver"}
+var later = []string{"upstream", "redirecturl", "nodeserver", "trusted"}
 
 // The sample is what users copy: with nothing but an address put in it must be
 // taken without a warning and be the defaults, and it must show every key. As it is
@@ -766,11 +769,11 @@ func TestTooManyServers(t *testing.T) {
 		}
 		return "{\n\"serverurl\": [\"127.0.0.1:1000\"" + entries.String() + "]}"
 	}
-	if _, _, err := Parse("ckpool.conf", []byte(list(256)), Pool); err != nil && strings.Contains(err.Error(), "entries") {
+	if _, _, err := Parse("ckpool.conf", []byte(list(256)), Pool); err != nil && strings.Contains(err.Error(), "listeners") {
 		t.Errorf("256 listeners: %v", err)
 	}
 	_, _, err := Parse("ckpool.conf", []byte(list(257)), Pool)
-	if want := `ckpool.conf:258: "serverurl[256]": want at most 256 entries`; err == nil || !strings.Contains(err.Error(), want) {
+	if want := `ckpool.conf:258: "serverurl[256]": want at most 256 listeners in all`; err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("257 listeners: %v, want %s", err, want)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	"ckpool/poolproto"
 	"ckpool/work"
 )
 
@@ -12,8 +13,9 @@ import (
 // of the file.
 type reader struct {
 	*Config
-	servers          *value   // "serverurl"
-	zmqBlock         []string // nil: not given
+	servers          *value                       // "serverurl"
+	linkServers      [poolproto.Remote + 1]*value // by role
+	zmqBlock         []string                     // nil: not given
 	highDiffGiven    bool
 	limitExemptGiven bool
 }
@@ -37,9 +39,9 @@ func (r *reader) fields() map[string]setter {
 		"nonce2length": nonceLength(&r.Nonce2Length),
 
 		"serverurl":         func(v value) error { r.servers = &v; return nil },
-		"nodeserver":        listeners(&r.NodeServers),
-		"trusted":           listeners(&r.TrustedServers),
-		"passthroughserver": listeners(&r.PassthroughServers),
+		"nodeserver":        func(v value) error { r.linkServers[poolproto.Node] = &v; return nil },
+		"trusted":           func(v value) error { r.linkServers[poolproto.Remote] = &v; return nil },
+		"passthroughserver": func(v value) error { r.linkServers[poolproto.Passthrough] = &v; return nil },
 		"mindiff":           aboveZero(&r.MinDiff),
 		"startdiff":         aboveZero(&r.StartDiff),
 		"maxdiff":           zeroOrAbove(&r.MaxDiff),
@@ -61,6 +63,7 @@ func (r *reader) fields() map[string]setter {
 		"useragent":           texts(&r.UserAgents),
 		"max_pool_useragents": count(&r.MaxPoolUserAgents, "0 for none"),
 		"password":            secret(text(&r.Password)),
+		"link_secret":         secret(text(&r.LinkSecret)),
 		"dropidle":            limit(&r.DropIdle, "0 for never"),
 		"drop_without_work":   limit(&r.DropWithoutWork, "0 for never"),
 

@@ -28,9 +28,6 @@ var parts = []part{
 	{"nonce1length", false, func(c *Config) any { return &c.Nonce1Length }},
 	{"nonce2length", false, func(c *Config) any { return &c.Nonce2Length }},
 
-	{"nodeserver", false, func(c *Config) any { return &c.NodeServers }},
-	{"trusted", false, func(c *Config) any { return &c.TrustedServers }},
-	{"passthroughserver", false, func(c *Config) any { return &c.PassthroughServers }},
 	{"mindiff", true, func(c *Config) any { return &c.MinDiff }},
 	{"startdiff", true, func(c *Config) any { return &c.StartDiff }},
 	{"maxdiff", true, func(c *Config) any { return &c.MaxDiff }},
@@ -51,6 +48,7 @@ var parts = []part{
 	{"journal_size", false, func(c *Config) any { return &c.JournalSize }},
 	{"useragent", true, func(c *Config) any { return &c.UserAgents }},
 	{"max_pool_useragents", true, func(c *Config) any { return &c.MaxPoolUserAgents }},
+	{"link_secret", true, func(c *Config) any { return &c.LinkSecret }},
 	{"password", true, func(c *Config) any { return &c.Password }},
 	{"dropidle", true, func(c *Config) any { return &c.DropIdle }},
 	{"drop_without_work", true, func(c *Config) any { return &c.DropWithoutWork }},
@@ -105,8 +103,9 @@ func (m *Merged) mergeServers(next []Listener) {
 			continue
 		}
 		n := next[at]
+		l.Key = n.Key
 		// What a listener is cannot change, what its miners are given can.
-		n.TLSCert, n.TLSKey, n.ProxyProtocol = l.TLSCert, l.TLSKey, l.ProxyProtocol
+		n.TLSCert, n.TLSKey, n.ProxyProtocol, n.Links = l.TLSCert, l.TLSKey, l.ProxyProtocol, l.Links
 		restart = restart || !reflect.DeepEqual(n, next[at])
 		changed = changed || !globally && !reflect.DeepEqual(n, *l)
 		*l = n

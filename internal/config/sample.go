@@ -77,7 +77,15 @@ SOCKS5 proxy such as Tor, or USER:PASSWORD@ before that; "pin", of a pool with T
 its files change. With proxy_protocol every connection begins with a PROXY header (version 1 or 2), which only
 trusted_networks may send: the listener's, else the global ones, else loopback and private addresses. docs/connections.md
 says more.`},
-			{"trusted_networks", "[]", "Networks, or addresses, whose PROXY headers are believed."},
+			{"trusted_networks", "[]", "Networks, or addresses, whose PROXY headers are believed, and whose links are taken."},
+		},
+	}, {
+		Title: "Links of other pools",
+		Text:  "A passthrough collects miners elsewhere and brings them here over one connection.",
+		Keys: []Key{
+			{"passthroughserver", "[]", `Addresses to listen on, as in serverurl, where passthroughs may link from anywhere. On all other addresses they may
+from loopback and private addresses and from trusted_networks.`},
+			{"link_secret", `""`, "What other pools must give for a link, and what this one gives where it links to another."},
 		},
 	}, {
 		Title: "Difficulty",

@@ -4,33 +4,45 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"ckpool/poolproto"
 )
 
 // maxServers is how many listeners there may be: each miner remembers in a byte
 // which one it came through.
 const maxServers = 256
 
-// readServers reads "serverurl" and gives each listener the global difficulties
-// where it has none of its own.
+// readServers reads "serverurl" and the listeners for links, and gives each the global
+// difficulties where it has none of its own.
 func (r *reader) readServers() {
 	url := r.Servers[0].URL
 	r.Servers = nil
 	if r.servers != nil {
-		for _, e := range r.servers.oneOrMore() {
-			l, err := r.readListener(e)
-			r.servers.file.note(err)
-			if len(r.Servers) == maxServers {
-				r.servers.file.note(e.wants(fmt.Sprintf("at most %d entries", maxServers)))
-				break
-			}
-			r.Servers = append(r.Servers, l)
-		}
-		if r.Servers == nil {
+		if r.readListeners(r.servers, 0); r.Servers == nil {
 			r.servers.warnf("\"serverurl\" is an empty array, listening on %s", url)
 		}
 	}
 	if r.Servers == nil {
 		r.Servers = []Listener{r.listener(url)}
+	}
+	for _, role := range []poolproto.Role{poolproto.Node, poolproto.Remote, poolproto.Passthrough} {
+		if v := r.linkServers[role]; v != nil {
+			r.readListeners(v, role)
+		}
+	}
+}
+
+// readListeners reads a list of listeners, which are for a kind of link.
+func (r *reader) readListeners(v *value, role poolproto.Role) {
+	for i, e := range v.oneOrMore() {
+		l, err := r.readListener(e)
+		v.file.note(err)
+		if len(r.Servers) == maxServers {
+			v.file.note(e.wants(fmt.Sprintf("at most %d listeners in all", maxServers)))
+			return
+		}
+		l.Key, l.Links = fmt.Sprintf("%s[%d]", v.path, i), role
+		r.Servers = append(r.Servers, l)
 	}
 }
 

@@ -213,25 +213,6 @@ func hostPort(to *string) setter {
 	}
 }
 
-// listeners takes an array of addresses to listen on, or one.
-func listeners(to *[]string) setter {
-	return func(v value) error {
-		list := []string{}
-		for _, e := range v.oneOrMore() {
-			s, err := e.listenAddress()
-			if err != nil {
-				return err
-			}
-			list = append(list, s)
-		}
-		if len(list) == 0 {
-			v.warnf("%q is an empty array, ignored", v.path)
-		}
-		*to = list
-		return nil
-	}
-}
-
 func (v value) listenAddress() (string, error) {
 	s, err := v.text()
 	_, _, urlErr := splitURL(s)

@@ -24,10 +24,10 @@ func (c *Config) validateDifficulty() (errs Errors) {
 	if global {
 		errs = append(errs, below("maxdiff", c.MaxDiff, c.MinDiff))
 	}
-	for i, l := range c.Servers {
+	for _, l := range c.Servers {
 		inherited := l.MaxDiff == c.MaxDiff && l.MinDiff == c.MinDiff
 		if l.MaxDiff != 0 && l.MaxDiff < l.MinDiff && !(global && inherited) {
-			errs = append(errs, below(fmt.Sprintf("serverurl[%d].maxdiff", i), l.MaxDiff, l.MinDiff))
+			errs = append(errs, below(l.Key+".maxdiff", l.MaxDiff, l.MinDiff))
 		}
 	}
 	return errs
@@ -52,7 +52,7 @@ func (c *Config) validateListeners() (errs Errors) {
 		for j := range i {
 			if ports[i] == ports[j] && overlap(hosts[j], hosts[i]) {
 				errs = append(errs, &Error{
-					Key:  fmt.Sprintf("serverurl[%d]", i),
+					Key:  l.Key,
 					Want: "an address that no other entry listens on",
 					Got:  fmt.Sprintf("%q beside %q", c.Servers[i].URL, c.Servers[j].URL),
 				})

@@ -190,10 +190,11 @@ func (v *virtual) dial(context.Context, string, string) (net.Conn, error) {
 
 // The transport of sessions, on the loop.
 
-func (v *virtual) Write(s netserver.Slot, b []byte)              { v.conns[s].out <- bytes.Clone(b) }
-func (v *virtual) WriteWork(s netserver.Slot, b []byte, _ uint8) { v.Write(s, b) }
-func (v *virtual) DropWork(netserver.Slot) uint8                 { return 0 }
-func (v *virtual) Authorized(netserver.Slot)                     {}
+func (v *virtual) Write(s netserver.Slot, b []byte)                { v.conns[s].out <- bytes.Clone(b) }
+func (v *virtual) WriteWork(s netserver.Slot, b []byte, _ uint8)   { v.Write(s, b) }
+func (v *virtual) WriteShared(s netserver.Slot, b []byte, _ uint8) { v.Write(s, b) }
+func (v *virtual) DropWork(netserver.Slot) uint8                   { return 0 }
+func (v *virtual) Authorized(netserver.Slot)                       {}
 func (v *virtual) Remote(netserver.Slot) netip.AddrPort {
 	return netip.MustParseAddrPort("127.0.0.1:9")
 }

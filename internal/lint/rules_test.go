@@ -31,7 +31,7 @@ var rules = []rule{
 	{"nothing is a skeleton", noSkeleton},
 }
 
-var public = set("address", "difficulty", "stratum", "stratum/client", "work", "bitcoind", "source", "sharelog", "control", "event")
+var public = set("address", "difficulty", "stratum", "stratum/client", "work", "bitcoind", "source", "sharelog", "control", "event", "poolproto")
 
 // leaves are internal packages that public ones may import, and stand where they do.
 var leaves = set("internal/hexdigit", "internal/jsontext")

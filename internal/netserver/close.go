@@ -39,6 +39,10 @@ func (l *Loop) end(s Slot, c *conn, why Reason) {
 // finish ends a connection whose output was flushed.
 func (l *Loop) finish(s Slot) {
 	c := l.slab.at(s)
+	if c.is(channel) {
+		l.finishChannel(s, c)
+		return
+	}
 	why := c.why
 	if !why.abortive() {
 		l.output.drain(s, c)

@@ -31,6 +31,8 @@ func (c *Config) complete() error {
 	}{
 		{"MaxLine", int64(c.MaxLine)},
 		{"Backlog", int64(c.Backlog)},
+		{"LinkLine", int64(c.LinkLine)},
+		{"LinkBacklog", int64(c.LinkBacklog)},
 		{"WriteTimeout", int64(c.WriteTimeout)},
 		{"MaxClients", int64(c.MaxClients)},
 		{"Descriptors", int64(c.Descriptors)},
@@ -42,6 +44,8 @@ func (c *Config) complete() error {
 	}
 	setDefault(&c.MaxLine, 8192)
 	setDefault(&c.Backlog, 1<<20)
+	setDefault(&c.LinkLine, 32<<20)
+	setDefault(&c.LinkBacklog, 256<<20)
 	setDefault(&c.WriteTimeout, 60*time.Second)
 	setDefault(&c.Loops, runtime.GOMAXPROCS(0))
 	setDefault(&c.ConnectRate, 1000)

@@ -11,6 +11,7 @@ type counters struct {
 	accepted       atomic.Uint64
 	assigned       atomic.Int64 // sockets the loop has or is being given; written by all loops
 	clients        atomic.Int64
+	channels       atomic.Int64
 	entering       atomic.Int64
 	drops          [Reasons]atomic.Uint64
 	backlogClients atomic.Int64

@@ -19,7 +19,7 @@ import (
 func Movable(l *Loop) iter.Seq[Slot] {
 	return func(yield func(Slot) bool) {
 		for s := range l.slab.used {
-			if c := l.slab.at(s); !c.is(secure) && (c.live() || c.waits()) && !yield(s) {
+			if c := l.slab.at(s); c.flags&(secure|channel) == 0 && (c.live() || c.waits()) && !yield(s) {
 				return
 			}
 		}

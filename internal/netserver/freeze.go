@@ -110,6 +110,10 @@ func (f *Frozen) end() {
 func abandon(l *Loop) {
 	for _, s := range l.moved {
 		c := l.slab.at(s)
+		if c.is(channel) {
+			l.forgetChannel(s)
+			continue
+		}
 		l.output.forget(s, c)
 		l.partials.take(s, c)
 		l.entrance.leave(s, c)

@@ -61,7 +61,7 @@ func newLoop(s *Server, index int) (*Loop, error) {
 	}
 	l.gate.counters = &l.counters
 	l.entrance = entrance{loop: l, guests: make(map[Slot]*guest)}
-	l.output = output{poller: p, counters: &l.counters, limit: s.config.Backlog,
+	l.output = output{poller: p, counters: &l.counters, limit: s.config.Backlog, linkMost: s.config.LinkBacklog,
 		backlogs: make(map[Slot]*backlog), tls: make(map[Slot]*encrypted)}
 	if err := l.mailbox.init(); err != nil {
 		p.Close()
@@ -321,7 +321,7 @@ func (l *Loop) Slot(handle uint64) (Slot, bool) {
 // Write queues b (copied) for the slot; all writes of one iteration to one slot
 // go out together at its end. Nothing happens on a slot that was closed.
 func (l *Loop) Write(s Slot, b []byte) {
-	if c := l.slab.live(s); c != nil && len(b) > 0 {
+	if c := l.slab.live(s); c != nil && len(b) > 0 && !c.is(channel) {
 		l.output.add(s, c, b, false, 0)
 	}
 }
@@ -330,7 +330,7 @@ func (l *Loop) Write(s Slot, b []byte) {
 // set_difficulty and the notify it belongs to: DropWork removes all of it or,
 // once its first byte was sent, nothing.
 func (l *Loop) WriteWork(s Slot, b []byte, tag uint8) {
-	if c := l.slab.live(s); c != nil && len(b) > 0 {
+	if c := l.slab.live(s); c != nil && len(b) > 0 && !c.is(channel) {
 		l.output.add(s, c, b, true, tag)
 	}
 }

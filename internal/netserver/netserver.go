@@ -46,6 +46,8 @@ type Handler interface {
 type Config struct {
 	MaxLine      int           // bytes of a line with its LF [8192]
 	Backlog      int           // bytes of unsent output per client [1 MiB]
+	LinkLine     int           // MaxLine of a link [32 MiB]
+	LinkBacklog  int           // Backlog of a link [256 MiB]
 	WriteTimeout time.Duration // without progress of a client's unsent output [60 s]
 	MaxClients   int           // [90 % of Descriptors, which is also the most]
 	Descriptors  int           // that this server and what Reserve is for may have [the soft limit of the process]

@@ -17,6 +17,7 @@ type output struct {
 	poller   *epoll.Poller
 	counters *counters
 	limit    int // Config.Backlog
+	linkMost int // Config.LinkBacklog
 
 	arena    []byte
 	segments []segment
@@ -112,12 +113,20 @@ func (o *output) send(s Slot, c *conn) (why Reason, ok bool) {
 	if errno != 0 && errno != unix.EAGAIN {
 		why, ok = lost(errno), false
 	} else if n < len(p) || errno != 0 {
-		if o.queue(s, c, p, n) > o.limit {
+		if most, _ := o.most(c); o.queue(s, c, p, n) > most {
 			why, ok = BacklogFull, false
 		}
 	}
 	c.first, c.last = 0, 0
 	return why, ok
+}
+
+// most is how many bytes may be unsent, and at how many it is not read any more.
+func (o *output) most(c *conn) (limit, mute int) {
+	if c.is(linked) {
+		return o.linkMost, o.linkMost / 2
+	}
+	return o.limit, muteAt
 }
 
 // queue puts what is left of p after n bytes behind the backlog of c and
@@ -135,7 +144,7 @@ func (o *output) queue(s Slot, c *conn, p []byte, n int) int {
 	}
 	o.count(s, c, b, before)
 	flags := c.flags | backlogged
-	if b.unsent() > muteAt {
+	if _, mute := o.most(c); b.unsent() > mute {
 		flags |= muted
 	}
 	if flags != c.flags {

@@ -36,6 +36,9 @@ func (l *Loop) lines(s Slot, c *conn, data []byte) {
 		return
 	}
 	limit := l.server.config.MaxLine
+	if c.is(linked) {
+		limit = max(limit, l.server.config.LinkLine)
+	}
 	for len(data) > 0 && c.live() {
 		begun := 0
 		if c.is(partial) {

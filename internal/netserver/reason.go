@@ -34,6 +34,7 @@ const (
 	HTTPRequest    // answered with a page
 	StratumV2      // its handshake, which is not spoken here
 	Locked         // the account
+	LinkLost       // that the miner was behind
 	Reasons        // number of reasons
 )
 
@@ -66,6 +67,7 @@ var reasonText = [Reasons]string{
 	HTTPRequest:         "HTTP request",
 	StratumV2:           "Stratum V2 handshake",
 	Locked:              "account locked",
+	LinkLost:            "link lost",
 }
 
 // String is the reason in words, as stats and log show it.
@@ -102,7 +104,7 @@ func (r Reason) abortive() bool {
 // time, nor of what operators did themselves.
 func (r Reason) logged() bool {
 	switch r {
-	case PeerClosed, PeerReset, TimedOut, Idle, Dropped, Shutdown, NoWork, Replaced, Locked:
+	case PeerClosed, PeerReset, TimedOut, Idle, Dropped, Shutdown, NoWork, Replaced, Locked, LinkLost:
 		return false
 	}
 	return true

@@ -19,6 +19,8 @@ const (
 	secure                             // has an entry in output.tls
 	computing                          // its handshake has what it needs, nothing is read meanwhile
 	fresh                              // it is not known yet that a miner speaks
+	channel                            // has no socket
+	linked                             // carries channels
 )
 
 // conn is what a loop keeps of each connection. It has no pointers, so that the

@@ -22,6 +22,7 @@ import (
 	"ckpool/internal/logfile"
 	"ckpool/internal/netserver"
 	"ckpool/internal/operator"
+	"ckpool/internal/relay"
 	"ckpool/internal/session"
 	"ckpool/internal/upstream"
 	"ckpool/internal/users"
@@ -67,6 +68,7 @@ type Pool struct {
 	group     *session.Group
 	miners    *session.Miners
 	server    *netserver.Server
+	links     *relay.Links
 	admission operator.Admission
 	operator  *operator.Operator
 	moved     chan struct{}        // closed when another process has taken over
@@ -212,6 +214,7 @@ func (p *Pool) makeServer(c *config.Config) (err error) {
 	set.MaxLine = c.MaxLine
 	set.Events = p.events
 	set.Page = func(secure bool) string { return webPage(p.config.Load(), p.options.Solo, secure) }
+	p.links = relay.NewLinks(p.linkGate, c.MaxLine, p.events)
 	backend := session.Backend{
 		Settings: p.settings.Load, Jobs: p.jobs, Workers: p.users, Sinks: p.users.Sinks(), Block: p.blocks.Take, Notice: p.notice,
 	}
@@ -224,8 +227,8 @@ func (p *Pool) makeServer(c *config.Config) (err error) {
 		backend.Witness = p.journal
 	}
 	p.server, err = netserver.New(set, func(l *netserver.Loop) netserver.Handler {
-		h := session.NewHandler(l, backend, p.group)
-		p.miners.Handlers = append(p.miners.Handlers, h)
+		h := relay.NewHandler(l, p.links, func(t session.Transport) *session.Handler { return session.NewHandler(t, backend, p.group) })
+		p.miners.Handlers = append(p.miners.Handlers, h.Handler)
 		return h
 	})
 	if err != nil {

@@ -33,7 +33,6 @@ func TestAnswers(t *testing.T) {
 		{`{"id":13,"method":"MINING.SUBMIT","params":[]}`, rejectLine(20, "Unknown method", "13")},
 		{`{"id":13,"method":"mining.submitx","params":[]}`, rejectLine(20, "Unknown method", "13")},
 		{`{"id":13,"method":"","params":[]}`, rejectLine(20, "Unknown method", "13")},
-		{`{"id":13,"method":"mining.passthrough","params":["x"]}`, rejectLine(20, "Links between pools are not accepted here", "13")},
 		{`{"method":"mining.frobnicate","params":[]}`, rejectLine(20, "Unknown method", "null")},
 		{`{"id":"abc","method":"mining.x","params":[]}`, rejectLine(20, "Unknown method", `"abc"`)},
 		{`{"id":1.5,"method":"mining.x","params":[]}`, rejectLine(20, "Unknown method", `1.5`)},
@@ -83,6 +82,24 @@ func TestAnsweredAndClosed(t *testing.T) {
 			t.Errorf("%q: not closed for bad input", line)
 		}
 	}
+}
+
+// Who asks for a link and gets none hears why, and is closed: nothing else it says is of use.
+func TestLinkRefused(t *testing.T) {
+	r := newRig(t, nil)
+	ask := func(slot netserver.Slot, why string) {
+		t.Helper()
+		r.want(slot, `{"id":13,"method":"mining.passthrough","params":["x"]}`, rejectLine(20, "No link: "+why, "13"))
+		if r.closed[slot] != netserver.BadInput {
+			t.Error("not closed for bad input")
+		}
+	}
+	ask(r.open(), "links between pools are not accepted here")
+	r.Link = func(netserver.Slot, int, []byte, []byte) string { return "not you" }
+	ask(r.open(), "not you")
+	r.Link = func(netserver.Slot, int, []byte, []byte) string { t.Error("asked"); return "" }
+	slot, _ := r.miner("bob")
+	ask(slot, "it is not the first line")
 }
 
 func TestTenBadLinesInARow(t *testing.T) {

@@ -21,7 +21,6 @@ var (
 	rejectUserAgent     = stratum.Reject{Code: stratum.Other, Text: "Only allowed user agents may subscribe"}
 	rejectNoPlace       = stratum.Reject{Code: stratum.Other, Text: "No pool upstream has room for another miner"}
 	rejectFull          = stratum.Reject{Code: stratum.Other, Text: "Pool full of clients"}
-	rejectLinks         = stratum.Reject{Code: stratum.Other, Text: "Links between pools are not accepted here"}
 )
 
 // maxBadLines is how many unusable lines in a row close a connection.
@@ -73,6 +72,7 @@ func (q request) bad(id []byte, r *stratum.Reject) {
 // has not been answered.
 func (q request) call(method, arg []byte) *stratum.Reject {
 	m := &q.msg
+	q.answering = append(q.answering[:0], method...)
 	if m.Params == nil && arg == nil && needsParams(method) {
 		return &rejectNoParams
 	}
@@ -100,12 +100,30 @@ func (q request) call(method, arg []byte) *stratum.Reject {
 		q.write(stratum.AppendResult(q.out[:0], m.ID, `"pong"`))
 	case "pong", "mining.pong":
 	case "mining.passthrough", "mining.node", "mining.remote":
-		q.g.Log.link(q.client, method)
-		return &rejectLinks
+		q.onLink(method)
 	default:
 		return &rejectUnknownMethod
 	}
 	return nil
+}
+
+// onLink makes a link of a client that has said nothing else, or closes it.
+func (q request) onLink(method []byte) {
+	refusal := "it is not the first line"
+	switch {
+	case q.Link == nil:
+		refusal = "links between pools are not accepted here"
+	case q.s.id == 0 && q.s.login == 0 && !q.s.is(configured):
+		refusal = q.Link(q.slot, int(q.s.listener), method, q.msg.Params)
+	}
+	if refusal == "" {
+		delete(q.byID, q.s.client)
+		*q.s = session{}
+		return
+	}
+	q.g.Log.link(q.client, method, refusal)
+	q.reject(q.msg.ID, &stratum.Reject{Code: stratum.Other, Text: "No link: " + refusal})
+	q.t.Close(q.slot, netserver.BadInput)
 }
 
 // needsParams tells that a method is nothing without params.

@@ -12,10 +12,12 @@ import (
 	"ckpool/work"
 )
 
-// Transport is what a Handler needs of its event loop; *netserver.Loop is one.
+// Transport is what a Handler needs of its event loop.
 type Transport interface {
 	Write(s netserver.Slot, b []byte)
 	WriteWork(s netserver.Slot, b []byte, tag uint8)
+	// WriteShared is WriteWork of a line that other clients get as well, which never changes.
+	WriteShared(s netserver.Slot, b []byte, tag uint8)
 	DropWork(s netserver.Slot) (tag uint8)
 	Authorized(s netserver.Slot)
 	Close(s netserver.Slot, why netserver.Reason)
@@ -88,6 +90,11 @@ const (
 
 // Handler is the sessions of one loop. Everything is owned by the loop.
 type Handler struct {
+	// Link makes a link of a client that asks for one by a method, as the first it says,
+	// and returns "", or why not; nil: there are no links. Set before serving. The client
+	// of a link has no session any more.
+	Link func(slot netserver.Slot, listener int, method, params []byte) (refusal string)
+
 	t      Transport
 	b      Backend
 	g      *Group
@@ -132,6 +139,7 @@ type Handler struct {
 	attempt   Login
 	witnessed Event
 	line      []byte   // under way
+	answering []byte   // see Answering
 	verdict   *Verdict // on the login that is in line
 	out       []byte
 	scratch   []byte
@@ -359,6 +367,9 @@ func (h *Handler) hold(slot netserver.Slot, s *session, line []byte) {
 	h.held[slot] = append(held, '\n')
 	s.flags |= holding
 }
+
+// Answering is the method that what is being written answers, if it is an answer.
+func (h *Handler) Answering() []byte { return h.answering }
 
 func (c client) write(b []byte) {
 	c.t.Write(c.slot, b)

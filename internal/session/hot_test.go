@@ -14,9 +14,10 @@ import (
 // quiet is a transport that keeps nothing.
 type quiet struct{ *transport }
 
-func (quiet) Write(netserver.Slot, []byte)            {}
-func (quiet) WriteWork(netserver.Slot, []byte, uint8) {}
-func (quiet) Remote(netserver.Slot) netip.AddrPort    { return netip.AddrPort{} }
+func (quiet) Write(netserver.Slot, []byte)              {}
+func (quiet) WriteWork(netserver.Slot, []byte, uint8)   {}
+func (quiet) WriteShared(netserver.Slot, []byte, uint8) {}
+func (quiet) Remote(netserver.Slot) netip.AddrPort      { return netip.AddrPort{} }
 
 // forgetful is a sink that keeps nothing, so that only the session's own
 // allocations show.

@@ -220,9 +220,9 @@ func (l *Log) dropped(c client, why netserver.Reason) {
 	l.events.Tell(event.Event{Level: lineTable[kind].level, Text: text, What: left})
 }
 
-func (l *Log) link(c client, method []byte) {
+func (l *Log) link(c client, method []byte, refusal string) {
 	if l.pass(lineLink, c.t.Now()) {
-		l.printf(lineLink, "Client %d %v refused as %s: %s", c.s.client, from(c), method, rejectLinks.Text)
+		l.printf(lineLink, "Client %d %v refused as %s: %s", c.s.client, from(c), method, refusal)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"ckpool/event"
 	"ckpool/internal/netserver"
+	"ckpool/stratum"
 )
 
 // logged is a rig whose lines about miners, each behind its level, are kept.
@@ -31,7 +32,7 @@ func TestLogTellsOfMiners(t *testing.T) {
 		`6 Rejected client 1 198.51.100.7 worker bob.rig1 share diff 0/0: Invalid array size (20)`,
 		`6 Client 1 198.51.100.7 worker bob.rig1 difficulty changed from 1e-09 to 1e-06`,
 		`5 Client 2 198.51.100.7 worker foo.1 failed to authorise as user foo: no such user`,
-		`5 Client 2 198.51.100.7 refused as mining.passthrough: Links between pools are not accepted here`,
+		`5 Client 2 198.51.100.7 refused as mining.passthrough: links between pools are not accepted here`,
 		`6 Dropped workerless client 2 198.51.100.7: not authorised in time after 1m1s`,
 		`5 Dropped client 1 198.51.100.7 user bob worker bob.rig1: closed by peer after 1m1s, 1 shares, 2 rejected`,
 	}
@@ -45,7 +46,7 @@ func TestLogTellsOfMiners(t *testing.T) {
 		r.send(slot, `{"id":3,"method":"mining.submit","params":["bob.rig1"]}`)
 		r.send(slot, `{"id":4,"method":"mining.suggest_difficulty","params":[0.000001]}`)
 		stranger := r.open()
-		no := rejectLinks
+		no := stratum.Reject{Code: stratum.Other}
 		no.Text = "no such user"
 		r.backend.refuse = &no
 		r.send(stranger, `{"id":1,"method":"mining.authorize","params":["foo.1","x"]}`)
@@ -80,7 +81,7 @@ func TestLogTellsOfMiners(t *testing.T) {
 // A storm is a few lines and its number.
 func TestLogSumsUpStorms(t *testing.T) {
 	r, lines := logged(t, 7, nil)
-	no := rejectLinks
+	no := stratum.Reject{Code: stratum.Other}
 	no.Text = "no such user"
 	r.backend.refuse = &no
 	slot := r.open()
@@ -137,7 +138,7 @@ func TestLogOfForgedNames(t *testing.T) {
 		}
 	}
 	r, lines := logged(t, 7, nil)
-	no := rejectLinks
+	no := stratum.Reject{Code: stratum.Other}
 	no.Text = strings.Repeat("y", 8000)
 	r.backend.refuse = &no
 	r.set().UserAgents = []string{"good"}

@@ -73,6 +73,7 @@ func (t *transport) WriteWork(s netserver.Slot, b []byte, tag uint8) {
 	}
 	t.builder(s).Write(b)
 }
+func (t *transport) WriteShared(s netserver.Slot, b []byte, tag uint8) { t.WriteWork(s, b, tag) }
 func (t *transport) DropWork(s netserver.Slot) (tag uint8) {
 	for _, u := range t.block[s] {
 		tag |= u.tag

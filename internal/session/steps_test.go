@@ -193,12 +193,13 @@ func BenchmarkSteps(b *testing.B) {
 // silent is a transport that takes everything.
 type silent struct{ now time.Time }
 
-func (silent) Write(netserver.Slot, []byte)            {}
-func (silent) WriteWork(netserver.Slot, []byte, uint8) {}
-func (silent) DropWork(netserver.Slot) uint8           { return 0 }
-func (silent) Authorized(netserver.Slot)               {}
-func (silent) Close(netserver.Slot, netserver.Reason)  {}
-func (silent) Remote(netserver.Slot) netip.AddrPort    { return netip.AddrPort{} }
-func (s silent) Now() time.Time                        { return s.now }
-func (silent) Index() int                              { return 0 }
-func (silent) Post(fn func())                          { fn() }
+func (silent) Write(netserver.Slot, []byte)              {}
+func (silent) WriteWork(netserver.Slot, []byte, uint8)   {}
+func (silent) WriteShared(netserver.Slot, []byte, uint8) {}
+func (silent) DropWork(netserver.Slot) uint8             { return 0 }
+func (silent) Authorized(netserver.Slot)                 {}
+func (silent) Close(netserver.Slot, netserver.Reason)    {}
+func (silent) Remote(netserver.Slot) netip.AddrPort      { return netip.AddrPort{} }
+func (s silent) Now() time.Time                          { return s.now }
+func (silent) Index() int                                { return 0 }
+func (silent) Post(fn func())                            { fn() }

@@ -77,7 +77,7 @@ func (c client) sendWork() {
 	m := c.miner()
 	switch {
 	case len(out) == 0 && suffix == 0 && m.Payout == nil:
-		c.t.WriteWork(c.slot, w.shared(m.Limit, clean), tag)
+		c.t.WriteShared(c.slot, w.shared(m.Limit, clean), tag)
 	default:
 		out = w.appendLine(out, &m, announcement{suffix, uint32(later), clean})
 		c.t.WriteWork(c.slot, out, tag)

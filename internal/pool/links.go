@@ -1,0 +1,37 @@
+package pool
+
+import (
+	"crypto/subtle"
+	"net/netip"
+	"slices"
+
+	"ckpool/internal/config"
+	"ckpool/poolproto"
+)
+
+// linkGate says why another pool may not link, "" if it may.
+func (p *Pool) linkGate(hello *poolproto.Hello, remote netip.AddrPort, listener int) (refusal string) {
+	c := p.config.Load()
+	var l config.Listener
+	if listener < len(c.Servers) {
+		l = c.Servers[listener]
+	}
+	switch near := trusts(c, &l, remote.Addr()); {
+	case p.upstreams != nil:
+		return "this is a proxy, which has no links"
+	case c.LinkSecret != "" && subtle.ConstantTimeCompare([]byte(c.LinkSecret), []byte(hello.Secret)) != 1:
+		return "the secret is not that of \"link_secret\" here"
+	case hello.Role != poolproto.Passthrough:
+		return "links of this kind are not in this version"
+	case l.Links == 0 && !near && c.LinkSecret == "":
+		return "the address is neither private nor in \"trusted_networks\", and this is no listener for links"
+	}
+	return ""
+}
+
+// trusts tells whether an address is one whose links are taken on any listener.
+func trusts(c *config.Config, l *config.Listener, addr netip.Addr) bool {
+	addr = addr.Unmap()
+	networks := slices.Concat(l.TrustedNetworks, c.TrustedNetworks)
+	return addr.IsLoopback() || addr.IsPrivate() || slices.ContainsFunc(networks, func(n netip.Prefix) bool { return n.Contains(addr) })
+}

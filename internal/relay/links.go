@@ -1,0 +1,50 @@
+package relay
+
+import (
+	"fmt"
+	"net/netip"
+	"sync/atomic"
+
+	"ckpool/event"
+	"ckpool/internal/netserver"
+	"ckpool/poolproto"
+)
+
+// Gate decides who may link, on a listener of an index. It is called on loops and returns
+// at once; a refusal is in words.
+type Gate func(hello *poolproto.Hello, remote netip.AddrPort, listener int) (refusal string)
+
+// Links are those of all loops.
+type Links struct {
+	// immutable
+	gate    Gate
+	maxLine int // bytes of a miner's line
+	events  event.Func
+
+	handlers []*Handler // by loop; before serving
+	channels atomic.Int64
+}
+
+// NewLinks prepares the links of a pool whose miners' lines may be that long.
+func NewLinks(gate Gate, maxLine int, events event.Func) *Links {
+	return &Links{gate: gate, maxLine: maxLine, events: events}
+}
+
+// Channels is how many miners are behind links at present.
+func (l *Links) Channels() int { return int(l.channels.Load()) }
+
+func (l *link) String() string { return fmt.Sprintf("%v %v (%s)", l.role, l.remote, l.program) }
+
+func (l *Links) opened(k *link) {
+	l.events.Say(event.Notice, fmt.Sprintf("Link with %v on %v", k, dialects[k.dialect]))
+}
+
+var dialects = [...]string{"lines of ckpool in C", "short lines"}
+
+func (l *Links) closed(k *link, why netserver.Reason) {
+	l.events.Say(event.Notice, fmt.Sprintf("Link with %v has ended: %v; %d miners were behind it", k, why, len(k.channels)))
+}
+
+func (l *Links) complain(k *link, n int, what string) {
+	l.events.Say(event.Warning, fmt.Sprintf("Link with %v: left alone %d lines, the last: %s", k, n, what))
+}
