@@ -35,6 +35,8 @@ const (
 	StratumV2      // its handshake, which is not spoken here
 	Locked         // the account
 	LinkLost       // that the miner was behind
+	ByUpstream     // the pool that serves the miner over a link
+	Moved          // to another pool upstream, for which it has to connect again
 	Reasons        // number of reasons
 )
 
@@ -68,6 +70,8 @@ var reasonText = [Reasons]string{
 	StratumV2:           "Stratum V2 handshake",
 	Locked:              "account locked",
 	LinkLost:            "link lost",
+	ByUpstream:          "closed by the pool upstream",
+	Moved:               "moved to another pool",
 }
 
 // String is the reason in words, as stats and log show it.
@@ -104,7 +108,7 @@ func (r Reason) abortive() bool {
 // time, nor of what operators did themselves.
 func (r Reason) logged() bool {
 	switch r {
-	case PeerClosed, PeerReset, TimedOut, Idle, Dropped, Shutdown, NoWork, Replaced, Locked, LinkLost:
+	case PeerClosed, PeerReset, TimedOut, Idle, Dropped, Shutdown, NoWork, Replaced, Locked, LinkLost, Moved:
 		return false
 	}
 	return true

@@ -13,7 +13,15 @@ import (
 	"golang.org/x/net/proxy"
 )
 
-// connect opens the connection, with TLS if the URL says so.
+// Connect opens a connection as Dial does, with TLS if the URL says so, through SOCKS5 if
+// the options do, and says nothing over it.
+func (e Endpoint) Connect(ctx context.Context, opts Options) (net.Conn, error) {
+	if opts.Dial == nil {
+		opts.Dial = new(net.Dialer).DialContext
+	}
+	return e.connect(ctx, &opts)
+}
+
 func (e Endpoint) connect(ctx context.Context, o *Options) (net.Conn, error) {
 	host, port, secure, err := e.target()
 	if err != nil {

@@ -1,0 +1,435 @@
+package relay
+
+import (
+	"bytes"
+	"net/netip"
+	"strconv"
+	"sync"
+	"time"
+
+	"ckpool/internal/netserver"
+	"ckpool/poolproto"
+	"ckpool/stratum"
+)
+
+const (
+	// closeAfter is how long a miner that was asked to connect again may take.
+	closeAfter = 5 * time.Second
+	// sendStep is how many miners a Step writes to, and walkStep how many it looks at.
+	sendStep = 64
+	walkStep = 1024
+	// ghostsPerTick is how often in a second a pool is told that a miner is not here.
+	ghostsPerTick = 100
+)
+
+// EdgeHandler is the miners of one loop of an Edge. Owned by the loop, but for inbox.
+type EdgeHandler struct {
+	edge   *Edge
+	loop   *netserver.Loop
+	slabs  []*[chunkSize]edgeMiner
+	top    netserver.Slot
+	byID   map[uint32]netserver.Slot
+	nextID uint32
+
+	wire *wire  // that new miners are served over
+	up   []byte // lines for it, of this iteration
+
+	queue []arrived
+	send  func() (first, last uint32, ok bool) // ranges of the Send under way
+	at    uint64                               // channel it is at; beyond last: the next range
+	last  uint32
+
+	walking bool           // over all miners, since the wire has changed
+	cursor  netserver.Slot // of that walk
+	told    []netserver.Slot
+	allowed float64 // how many may be asked to connect again now
+	ghosts  int     // told of in this second
+
+	msg stratum.Message
+	out []byte
+
+	mu    sync.Mutex
+	inbox []arrived // guarded by mu
+}
+
+// arrived is what has come over a wire for the loop.
+type arrived struct {
+	wire  *wire
+	batch batch
+}
+
+// edgeMiner is one miner. A free slot has the id 0.
+type edgeMiner struct {
+	id     uint32
+	wire   uint32 // that serves it, 0 none
+	told   int64  // when it was asked to connect again, unix seconds; 0 not
+	server uint8
+	*past
+}
+
+// Handler makes the handler of one loop, in the order of the loops.
+func (e *Edge) Handler(loop *netserver.Loop) netserver.Handler {
+	h := &EdgeHandler{edge: e, loop: loop, byID: map[uint32]netserver.Slot{}, allowed: 1}
+	e.handlers = append(e.handlers, h)
+	return h
+}
+
+func (h *EdgeHandler) miner(s netserver.Slot) *edgeMiner {
+	return &h.slabs[s/chunkSize][s%chunkSize]
+}
+
+// newID is a channel that goes to this loop and that no miner has. After 4 billion they
+// begin anew: nobody remembers the first by then.
+func (h *EdgeHandler) newID() uint32 {
+	n := uint32(len(h.edge.handlers))
+	for {
+		h.nextID += n
+		if id := h.nextID - h.nextID%n + uint32(h.loop.Index()); id > 0 {
+			if _, taken := h.byID[id]; !taken {
+				return id
+			}
+		}
+	}
+}
+
+// Open implements netserver.Handler.
+func (h *EdgeHandler) Open(slot netserver.Slot, remote netip.AddrPort, listener int) {
+	for int(slot/chunkSize) >= len(h.slabs) {
+		h.slabs = append(h.slabs, new([chunkSize]edgeMiner))
+	}
+	h.top = max(h.top, slot+1)
+	m := h.miner(slot)
+	*m = edgeMiner{id: h.newID(), server: uint8(listener), past: &past{}}
+	h.byID[m.id] = slot
+	if w := h.edge.active.Load(); h.wire == nil && w != nil { // it is about to be told
+		h.follow(w)
+	}
+	if h.wire == nil {
+		h.loop.Close(slot, netserver.NoWork)
+		return
+	}
+	h.join(slot, m)
+}
+
+// join has a miner served over the present wire.
+func (h *EdgeHandler) join(slot netserver.Slot, m *edgeMiner) {
+	m.wire = h.wire.number
+	if h.wire.dialect > 0 {
+		h.up = poolproto.AppendFrame(h.up, &poolproto.Frame{
+			Kind: poolproto.Open, Channel: m.id, Number: uint64(m.server), Address: h.loop.Remote(slot).Addr(),
+		})
+	}
+}
+
+// serves tells that a miner is served over the present wire.
+func (h *EdgeHandler) serves(m *edgeMiner) bool { return h.wire != nil && m.wire == h.wire.number }
+
+// Line implements netserver.Handler.
+func (h *EdgeHandler) Line(slot netserver.Slot, line []byte) {
+	m := h.miner(slot)
+	if m.id == 0 {
+		return
+	}
+	switch stratum.Scan(line, &h.msg) {
+	case stratum.Empty:
+		return
+	case stratum.Object:
+	default:
+		h.out = stratum.AppendReject(h.out[:0], nil, &stratum.Reject{Code: stratum.Other, Text: "Invalid JSON, disconnecting"})
+		h.loop.Write(slot, h.out)
+		h.loop.Close(slot, netserver.BadInput)
+		return
+	}
+	m.said(&h.msg, line)
+	if h.serves(m) && !m.resuming() {
+		h.pass(slot, m, line)
+	} // else it goes up when the miner is served again, or the miner is closed
+}
+
+// pass sends a miner's line up.
+func (h *EdgeHandler) pass(slot netserver.Slot, m *edgeMiner, line []byte) {
+	if h.wire.dialect > 0 {
+		h.up = poolproto.AppendFrame(h.up, &poolproto.Frame{Kind: poolproto.Line, Channel: m.id, Text: line})
+		return
+	}
+	begun := len(h.up)
+	up, err := poolproto.AppendWrapped(h.up, line, h.origin(slot, m))
+	if err != nil || len(up)-begun > poolproto.MaxWrapped {
+		h.up = up[:begun]
+		h.loop.Close(slot, netserver.LineTooLong)
+		return
+	}
+	h.up = up
+}
+
+func (h *EdgeHandler) origin(slot netserver.Slot, m *edgeMiner) *poolproto.Wrapped {
+	return &poolproto.Wrapped{Channel: m.id, Address: h.loop.Remote(slot).Addr(), Server: int(m.server)}
+}
+
+// TooLong implements netserver.Handler.
+func (h *EdgeHandler) TooLong(slot netserver.Slot) {
+	h.out = stratum.AppendReject(h.out[:0], nil, &stratum.Reject{Code: stratum.Other, Text: "Line too long, disconnecting"})
+	h.loop.Write(slot, h.out)
+}
+
+// Closed implements netserver.Handler.
+func (h *EdgeHandler) Closed(slot netserver.Slot, why netserver.Reason) {
+	m := h.miner(slot)
+	h.leave(slot, m, why.String())
+	delete(h.byID, m.id)
+	*m = edgeMiner{}
+}
+
+// leave tells the pool that serves a miner that it does so no more.
+func (h *EdgeHandler) leave(slot netserver.Slot, m *edgeMiner, why string) {
+	if h.serves(m) {
+		h.up = h.gone(h.up, h.wire, h.origin(slot, m), why)
+	} else if w := h.edge.wire(m.wire); w != nil {
+		w.send(h.gone(h.out[:0], w, h.origin(slot, m), why))
+	}
+	m.wire = 0
+}
+
+// gone writes that a miner has left.
+func (h *EdgeHandler) gone(b []byte, w *wire, o *poolproto.Wrapped, why string) []byte {
+	if w.dialect > 0 {
+		return poolproto.AppendFrame(b, &poolproto.Frame{Kind: poolproto.Close, Channel: o.Channel, Text: []byte(why)})
+	}
+	return poolproto.AppendTerm(b, o)
+}
+
+// Flush implements netserver.Handler.
+func (h *EdgeHandler) Flush() {
+	if len(h.up) > 0 {
+		h.wire.send(h.up)
+		h.up = h.up[:0]
+	}
+}
+
+// Tick implements netserver.Handler.
+func (h *EdgeHandler) Tick(now time.Time) {
+	h.allowed = max(float64(h.edge.options.MovesPerSecond)/float64(len(h.edge.handlers)), 1)
+	h.ghosts = 0
+	n := 0
+	for n < len(h.told) && now.Unix() >= h.miner(h.told[n]).told+int64(closeAfter/time.Second) {
+		if m := h.miner(h.told[n]); m.told != 0 {
+			h.loop.Close(h.told[n], netserver.Moved)
+		}
+		n++
+	}
+	h.told = h.told[n:]
+}
+
+// take is given what has come over a wire. Any goroutine may call.
+func (h *EdgeHandler) take(w *wire, b batch) {
+	h.mu.Lock()
+	h.inbox = append(h.inbox, arrived{w, b})
+	h.mu.Unlock()
+	h.loop.Wake()
+}
+
+// follow has miners served over another wire, before anything that comes over it.
+func (h *EdgeHandler) follow(w *wire) {
+	h.Flush()
+	h.wire, h.walking, h.cursor = w, true, 0
+}
+
+// closeAll closes all miners: nobody serves them.
+func (h *EdgeHandler) closeAll() {
+	if h.edge.active.Load() != nil {
+		return // somebody does again
+	}
+	h.Flush()
+	h.wire, h.walking, h.cursor = nil, true, 0
+}
+
+// Step implements netserver.Handler.
+func (h *EdgeHandler) Step() (more bool) {
+	h.mu.Lock()
+	h.queue, h.inbox = append(h.queue, h.inbox...), h.inbox[:0]
+	h.mu.Unlock()
+	for n := sendStep; n > 0 && len(h.queue) > 0; {
+		n -= h.arrive(n)
+	}
+	if h.walking {
+		h.walk()
+	}
+	return len(h.queue) > 0 || h.walking && h.allowed >= 1
+}
+
+// arrive handles part of what has come first: it writes to n miners at most, and returns
+// to how many, or 1.
+func (h *EdgeHandler) arrive(n int) int {
+	a := &h.queue[0]
+	if len(a.batch.list) == 0 {
+		*a = arrived{}
+		if h.queue = h.queue[1:]; len(h.queue) == 0 {
+			h.queue = nil
+		}
+		return 1
+	}
+	d := &a.batch.list[0]
+	if d.kind == poolproto.Send {
+		return h.sendTo(a, d, n)
+	}
+	text := a.batch.text[d.start:d.end]
+	a.batch.list = a.batch.list[1:]
+	slot, here := h.byID[d.channel]
+	switch {
+	case !here:
+		h.ghost(a.wire, d)
+	case h.miner(slot).wire != a.wire.number: // it is another's by now
+	case d.kind == poolproto.Close:
+		h.loop.Close(slot, netserver.ByUpstream)
+	default:
+		h.deliver(slot, a.wire, text)
+	}
+	return 1
+}
+
+// deliver brings a miner a line.
+func (h *EdgeHandler) deliver(slot netserver.Slot, w *wire, line []byte) {
+	if w.dialect == 0 {
+		var err error
+		if h.out, err = poolproto.AppendUntagged(h.out[:0], line); err != nil {
+			return
+		}
+	} else {
+		h.out = append(append(h.out[:0], line...), '\n')
+	}
+	m := h.miner(slot)
+	if stratum.Scan(h.out[:len(h.out)-1], &h.msg) != stratum.Object {
+		return
+	}
+	what, kind, accepted := m.heard(&h.msg)
+	switch what {
+	case forMiner:
+		h.loop.Write(slot, h.out)
+		if h.edge.redirect != nil {
+			h.redirect(slot, m, kind, accepted)
+		}
+	case resumed:
+		for i := range m.flights {
+			h.pass(slot, m, m.flights[i].line)
+		}
+	case notResumed:
+		h.ask(slot, m)
+	}
+}
+
+// sendTo goes on with a line for many, of whom it is written to n at most.
+func (h *EdgeHandler) sendTo(a *arrived, d *delivery, n int) (written int) {
+	loops := uint64(len(h.edge.handlers))
+	for looked := 0; written < n && looked < walkStep; looked++ {
+		if h.at > uint64(h.last) || h.send == nil {
+			if h.send == nil {
+				h.send = ranges(d.channels)
+			}
+			first, last, ok := h.send()
+			if !ok {
+				h.send = nil
+				h.at, h.last = 0, 0
+				a.batch.list = a.batch.list[1:]
+				return written + 1
+			}
+			mine := uint64(h.loop.Index())
+			h.at, h.last = uint64(first)+(mine+loops-uint64(first)%loops)%loops, last
+			continue
+		}
+		if slot, here := h.byID[uint32(h.at)]; here && h.miner(slot).wire == a.wire.number && !h.miner(slot).silent {
+			if bytes.HasSuffix(d.line, cleanEnd) {
+				h.loop.DropWork(slot)
+			}
+			h.loop.WriteWork(slot, d.line, 0)
+			written++
+		}
+		h.at += loops
+	}
+	return max(written, 1)
+}
+
+// cleanEnd is how a job ends that makes all before it void.
+var cleanEnd = []byte(`,true],"id":null,"method":"mining.notify"}` + "\n")
+
+// ghost tells a pool that a miner is not here, not too often.
+func (h *EdgeHandler) ghost(w *wire, d *delivery) {
+	if h.ghosts++; h.ghosts > ghostsPerTick || d.kind == poolproto.Close && w.dialect > 0 {
+		return
+	}
+	w.send(h.gone(h.out[:0], w, &poolproto.Wrapped{Channel: d.channel, Address: netip.IPv4Unspecified()}, "not here"))
+}
+
+// walk looks at the next miners for those that the present wire does not serve.
+func (h *EdgeHandler) walk() {
+	for end := min(h.cursor+walkStep, h.top); h.cursor < end; h.cursor++ {
+		slot := h.cursor
+		m := h.miner(slot)
+		if m.id == 0 || h.serves(m) || m.told != 0 {
+			continue
+		}
+		switch {
+		case h.wire == nil:
+			h.loop.Close(slot, netserver.NoWork)
+		case m.resumable() && h.wire.dialect > 0:
+			h.leave(slot, m, "moved")
+			h.join(slot, m)
+			h.out = m.resume(h.out[:0])
+			for line := range bytes.Lines(h.out) {
+				h.pass(slot, m, line[:len(line)-1])
+			}
+		case h.allowed < 1:
+			return
+		default:
+			h.allowed--
+			h.leave(slot, m, "moved")
+			h.ask(slot, m)
+		}
+	}
+	h.walking = h.cursor < h.top
+}
+
+// ask asks a miner to connect again; soon it is closed.
+func (h *EdgeHandler) ask(slot netserver.Slot, m *edgeMiner) {
+	h.leave(slot, m, "moved")
+	h.out = stratum.AppendReconnect(h.out[:0], "", "")
+	h.loop.Write(slot, h.out)
+	m.told = h.loop.Now().Unix()
+	h.told = append(h.told, slot)
+}
+
+// wire is the wire with a number, if it is there; nil for 0 and for any that has ended.
+func (e *Edge) wire(number uint32) *wire {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, u := range e.uplinks {
+		if u.wire != nil && u.wire.number == number {
+			return u.wire
+		}
+	}
+	return nil
+}
+
+// ranges are those of a text of channels, one each call.
+func ranges(text []byte) func() (first, last uint32, ok bool) {
+	return func() (first, last uint32, ok bool) {
+		word, rest, _ := bytes.Cut(text, []byte(","))
+		text = rest
+		for f, l := range poolproto.Channels(word) {
+			return f, l, true
+		}
+		return 0, 0, false
+	}
+}
+
+// resumeID begins the ids of what is said for a miner to the pool that it goes on with.
+const resumeID = `"resume-`
+
+// ourID is the number of such an id.
+func ourID(id []byte) (n int, ok bool) {
+	text, found := bytes.CutPrefix(id, []byte(resumeID))
+	if !found {
+		return 0, false
+	}
+	n, err := strconv.Atoi(string(bytes.TrimSuffix(text, []byte(`"`))))
+	return n, err == nil
+}
