@@ -3,18 +3,20 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net"
+	"os"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"ckpool/control"
 	"ckpool/internal/netserver"
 	"ckpool/internal/relay"
-	"ckpool/internal/testkit"
-	"ckpool/internal/testkit/fakenode"
-	"ckpool/internal/testkit/wait"
 	"ckpool/poolproto"
 	"ckpool/stratum/client"
 )
@@ -84,25 +86,290 @@ func eachDialect(t *testing.T, test func(t *testing.T, dialect int)) {
 	}
 }
 
-// A miner behind a passthrough is one of the pool's like any other: its shares count, its
-// address is its own, and when it has left it is gone at once.
+// clients are the sessions of a pool, by worker.
+func (r *running) clients() map[string]control.Connection {
+	r.t.Helper()
+	list := map[string]control.Connection{}
+	for _, c := range ask[struct{ Clients []control.Connection }](r, "clients").Clients {
+		list[c.Worker] = c
+	}
+	return list
+}
+
+// gone waits until no session of a pool has a worker.
+func (r *running) gone(worker string) {
+	r.t.Helper()
+	eventually(r.t, patience, worker+" is gone", func() bool {
+		_, here := r.clients()[worker]
+		return !here
+	})
+}
+
+// share has a miner submit a share that is to be accepted.
+func (h *hand) share() {
+	h.t.Helper()
+	j := h.job()
+	if reject := h.submit(h.solve(j, targetOf(j))); reject != nil {
+		h.t.Fatal(reject)
+	}
+}
+
+// A miner behind a passthrough is one of the pool's like any other.
 func TestP1Passthrough(t *testing.T) {
 	t.Parallel()
 	eachDialect(t, func(t *testing.T, dialect int) {
-		_, p, _ := startFake(t)
+		_, _, p, _ := startRare(t, "alice")
 		e := startEdge(t, dialect, relay.EdgeOptions{}, p.addr)
 		h := e.connect(t, "bob.rig")
 		for range 4 {
-			j := h.job()
-			if reject := h.submit(h.solve(j, targetOf(j))); reject != nil {
-				t.Fatal(reject)
+			h.share()
+		}
+		if c := p.clients()["bob.rig"]; c.Address != "127.0.0.1" || c.UserAgent != "e2e/1" || c.BestDifficulty == 0 {
+			t.Errorf("session %+v", c)
+		}
+	})
+}
+
+// What a pool of another generation sees and says, to the byte.
+func TestP1Lines(t *testing.T) {
+	t.Parallel()
+	_, _, p, _ := startRare(t, "alice")
+	l := p.link(t, helloC)
+	if got := l.next(); got != `{"result":true}` {
+		t.Fatalf("answer %s", got)
+	}
+	l.say(`{"id":1,"method":"mining.subscribe","params":["miner/1"],"client_id":12,"address":"192.0.2.7","server":0}`)
+	sub := l.next()
+	if !regexp.MustCompile(`^\{"result":\[\[\["mining.notify","[0-9a-f]{16}"\]\],"[0-9a-f]{8}",8\],"error":null,"id":1,"node.method":"subscribe.result","client_id":12\}$`).MatchString(sub) {
+		t.Errorf("subscribe: %s", sub)
+	}
+	for _, want := range []string{
+		`^\{"params":\[1e-08\],"id":null,"method":"mining.set_difficulty","node.method":"diff","client_id":12\}$|^\{"params":\[0.00000001\],"id":null,"method":"mining.set_difficulty","node.method":"diff","client_id":12\}$`,
+		`^\{"params":\["[0-9a-f]{16}",.*,true\],"id":null,"method":"mining.notify","node.method":"update","client_id":12\}$`,
+	} {
+		if got := l.next(); !regexp.MustCompile(want).MatchString(got) {
+			t.Errorf("%s is not as %s", got, want)
+		}
+	}
+	l.say(`{"id":"x","method":"mining.authorize","params":["carol.1","x"],"client_id":12,"address":"192.0.2.7","server":0}`)
+	if got := l.tagged("auth.result", 12); string(got["result"]) != "true" || string(got["id"]) != `"x"` {
+		t.Errorf("authorize: %s", got)
+	}
+	l.say(`{"id":3,"method":"mining.submit","params":["carol.1","ffffffffffffffff","0000000000000000","00000000","00000000"],"client_id":12,"address":"192.0.2.7","server":0}`)
+	if got := l.tagged("share.result", 12); string(got["result"]) != "false" {
+		t.Errorf("share: %s", got)
+	}
+	l.say(`{"id":4,"method":"mining.frobnicate","params":[],"client_id":12,"address":"192.0.2.7","server":0}`)
+	l.tagged("error", 12)
+	l.say(`{"id":5,"method":"mining.configure","params":[["version-rolling"],{"version-rolling.mask":"ffffffff"}],"client_id":12,"address":"192.0.2.7","server":0}`)
+	l.tagged("mining.configure", 12)
+	if c := p.clients()["carol.1"]; c.Address != "192.0.2.7" || c.UserAgent != "miner/1" {
+		t.Errorf("session %+v", c)
+	}
+	l.say(`{"id":42,"client_id":12,"address":"192.0.2.7","server":0,"method":"mining.term","params":[]}`)
+	p.gone("carol.1")
+}
+
+// A miner that leaves is gone at the pool at once; one that the pool closes is closed.
+func TestP2Leave(t *testing.T) {
+	t.Parallel()
+	eachDialect(t, func(t *testing.T, dialect int) {
+		_, _, p, _ := startRare(t, "alice")
+		e := startEdge(t, dialect, relay.EdgeOptions{}, p.addr)
+		h := e.connect(t, "bob.rig")
+		h.client.Close()
+		p.gone("bob.rig")
+		other := e.connect(t, "bob.two")
+		p.command(fmt.Sprintf("dropclient=%d", p.clients()["bob.two"].ID))
+		other.closes()
+		p.gone("bob.two")
+	})
+}
+
+// A miner that asks for transactions before it has subscribed is closed, and so is one that
+// the pool does not know: it has to connect again.
+func TestP3P7Unknown(t *testing.T) {
+	t.Parallel()
+	_, _, p, _ := startRare(t, "alice")
+	e := startEdge(t, 0, relay.EdgeOptions{}, p.addr)
+	e.log.wait(t, 0, "serves the miners")
+	for _, line := range []string{
+		`{"id":1,"method":"mining.get_transactions","params":["0"]}`,
+		`{"id":1,"method":"mining.submit","params":["bob","0","0","0","0"]}`,
+	} {
+		c, err := net.Dial("tcp", e.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		fmt.Fprintln(c, line)
+		_ = c.SetReadDeadline(time.Now().Add(patience))
+		if got, err := io.ReadAll(c); err != nil {
+			t.Errorf("%s: %q, %v: not closed", line, got, err)
+		}
+	}
+	l := p.link(t, helloC)
+	l.next()
+	l.say(`{"id":1,"method":"mining.submit","params":["bob","0","0","0","0"],"client_id":77,"address":"192.0.2.7","server":0}`)
+	if got := l.next(); got != "dropclient=77" {
+		t.Errorf("%s, want dropclient=77", got)
+	}
+}
+
+// The pool's list has miners with their own addresses, of either family.
+func TestP4Addresses(t *testing.T) {
+	t.Parallel()
+	_, _, p, _ := startRare(t, "alice")
+	e := startEdge(t, poolproto.Dialect, relay.EdgeOptions{}, p.addr)
+	e.log.wait(t, 0, "serves the miners")
+	for i, from := range []string{"127.0.0.1", "127.0.0.2", "::1"} {
+		at := e.server.Listeners()[i/2].Addrs[0].String()
+		dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+		connectTo(t, client.Endpoint{URL: at, User: fmt.Sprintf("bob.%d", i)}, client.Options{Dial: dialer.DialContext})
+		if c := p.clients()[fmt.Sprintf("bob.%d", i)]; c.Address != from {
+			t.Errorf("from %s: %+v", from, c)
+		}
+	}
+}
+
+// New work reaches every miner behind a link. In our own dialect it goes over it once.
+func TestP5Work(t *testing.T) {
+	t.Parallel()
+	eachDialect(t, func(t *testing.T, dialect int) {
+		n, _, p, _ := startRare(t, "alice")
+		e := startEdge(t, dialect, relay.EdgeOptions{}, p.addr)
+		var miners []*hand
+		for i := range 5 {
+			miners = append(miners, e.connect(t, fmt.Sprint("bob.", i)))
+		}
+		hash := n.NewBlock()
+		for _, h := range miners {
+			h.jobOn(patience, hash)
+			h.share()
+		}
+	})
+}
+
+// A better pool that fails is followed by the next, and comes back after the hold. Nobody is
+// left at the other.
+func TestP6Failover(t *testing.T) {
+	t.Parallel()
+	eachDialect(t, func(t *testing.T, dialect int) {
+		_, _, a, _ := startRare(t, "alice")
+		_, _, b, _ := startRare(t, "alice")
+		e := startEdge(t, dialect, relay.EdgeOptions{Hold: time.Second / 2}, a.addr, b.addr)
+		h := e.connect(t, "bob.rig")
+		if _, here := a.clients()["bob.rig"]; !here {
+			t.Fatal("not at the first pool")
+		}
+		a.stop()
+		h.closes()
+		h = e.connect(t, "bob.rig")
+		h.share()
+		if _, here := b.clients()["bob.rig"]; !here {
+			t.Fatal("not at the second pool")
+		}
+	})
+}
+
+// Without any pool miners are closed within 2 s, and refused until there is one again.
+func TestP8NoPool(t *testing.T) {
+	t.Parallel()
+	_, _, p, _ := startRare(t, "alice")
+	e := startEdge(t, poolproto.Dialect, relay.EdgeOptions{}, p.addr)
+	h := e.connect(t, "bob.rig")
+	began := time.Now()
+	p.stop()
+	h.closes()
+	if took := time.Since(began); took > 2*time.Second+quick {
+		t.Errorf("closed after %v", took)
+	}
+	c, err := net.Dial("tcp", e.addr)
+	if err == nil {
+		defer c.Close()
+		_ = c.SetReadDeadline(time.Now().Add(patience))
+		if got, err := io.ReadAll(c); len(got) > 0 || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%q, %v: not refused", got, err)
+		}
+	}
+}
+
+// A link that is cut and made again is not noticed by its miners: the pool knows their
+// sessions, and what they were owed they are answered.
+func TestLinkCut(t *testing.T) {
+	t.Parallel()
+	_, _, p, _ := startRare(t, "alice")
+	way := startWay(t, p.addr)
+	e := startEdge(t, poolproto.Dialect, relay.EdgeOptions{}, way.addr)
+	h := e.connect(t, "bob.rig")
+	for range 3 {
+		h.share()
+		way.cut()
+		h.share()
+	}
+	h.connected()
+}
+
+// way is a way to a pool that can be cut.
+type way struct {
+	addr string
+	mu   sync.Mutex
+	open map[net.Conn]bool // guarded by mu
+}
+
+func startWay(t *testing.T, to string) *way {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &way{addr: l.Addr().String(), open: map[net.Conn]bool{}}
+	var running sync.WaitGroup
+	running.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			d, err := net.Dial("tcp", to)
+			if err != nil {
+				c.Close()
+				continue
+			}
+			w.mu.Lock()
+			w.open[c], w.open[d] = true, true
+			w.mu.Unlock()
+			for _, ends := range [][2]net.Conn{{c, d}, {d, c}} {
+				running.Go(func() {
+					_, _ = io.Copy(ends[0], ends[1])
+					ends[0].Close()
+					ends[1].Close()
+				})
 			}
 		}
-		if n := ask[struct{ Users []struct{ User string } }](p, "users"); len(n.Users) != 2 {
-			t.Errorf("users %+v", n)
-		}
-		wait.Until(t, patience, "credit", func() bool { return p.credited("bob") > 0 })
 	})
+	t.Cleanup(func() {
+		l.Close()
+		w.cut()
+		running.Wait()
+	})
+	return w
+}
+
+// cut ends all connections.
+func (w *way) cut() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for c := range w.open {
+		c.Close()
+	}
+	clear(w.open)
+}
+
+// closes waits until the pool has closed the connection.
+func (h *hand) closes() {
+	h.t.Helper()
+	eventually(h.t, patience, "closed", func() bool { return h.ended() != nil })
 }
 
 // link is the other end of a link of a pool, by hand.
@@ -150,9 +417,3 @@ func (l link) tagged(tag string, channel int) map[string]json.RawMessage {
 		}
 	}
 }
-
-var _ = net.ParseIP
-var _ = time.Second
-var _ = testkit.FakeNodeUser
-var _ = fakenode.Config{}
-var _ = poolproto.Dialect

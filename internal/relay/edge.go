@@ -30,6 +30,9 @@ const (
 	defaultMoves = 2000
 	// patience is how long miners are kept without any pool.
 	patience = 1500 * time.Millisecond
+	// firstTime is how long a pool is waited for at the start where a later one of the
+	// list is there already.
+	firstTime = 3 * time.Second
 )
 
 // Edge is the miners' end of links: miners who are connected here are served by another
@@ -44,6 +47,7 @@ type Edge struct {
 	redirect *redirector // nil: miners stay
 
 	changed chan struct{} // capacity 1: choose again
+	began   time.Time     // of Run; set before its goroutines
 
 	active atomic.Pointer[wire] // that miners are served over; nil: none
 
@@ -73,6 +77,7 @@ func (e *Edge) Attend(s *netserver.Server) { e.server = s }
 // Run keeps the links until ctx ends.
 func (e *Edge) Run(ctx context.Context) {
 	e.server.Refuse(netserver.NoWork)
+	e.began = time.Now()
 	var links sync.WaitGroup
 	for _, u := range e.uplinks {
 		links.Go(func() { u.run(ctx) })
@@ -136,6 +141,9 @@ func (e *Edge) best(now time.Time) (best *wire, again time.Duration) {
 	active := e.active.Load()
 	for _, u := range e.uplinks {
 		if u.wire == nil {
+			if wait := firstTime - now.Sub(e.began); active == nil && !u.tried && wait > 0 {
+				return nil, wait
+			}
 			continue
 		}
 		better := active != nil && active.uplink.wire == active && u.index < active.uplink.index
@@ -186,6 +194,7 @@ func (e *Edge) failed(u *uplink, err error) {
 	first := !u.tried || u.err == nil || u.err.Error() != err.Error()
 	u.err, u.tried = err, true
 	e.mu.Unlock()
+	e.look() // which may have waited for it
 	if first {
 		u.say(event.Warning, fmt.Sprintf("cannot be linked to: %v; tried again every %v", err, retryAfter))
 	}
