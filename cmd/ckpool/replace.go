@@ -14,6 +14,7 @@ import (
 	"ckpool/internal/netserver"
 	"ckpool/internal/operator"
 	"ckpool/internal/pool"
+	"ckpool/internal/ports"
 )
 
 // replace takes the place of an instance that passes on its listening sockets
@@ -105,7 +106,7 @@ func (s *service) try(ctx context.Context, c config.Config) error {
 	if err := instance.Prepare(s.options.SockDir, s.options.Group); err != nil {
 		return err
 	}
-	if _, err := s.pool.ListenBeside(ctx, pid); err != nil && !errors.Is(err, pool.ErrHidden) {
+	if _, err := s.pool.ListenBeside(ctx, pid); err != nil && !errors.Is(err, ports.ErrHidden) {
 		return err
 	}
 	return nil

@@ -6,13 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/netip"
-	"os"
-	"slices"
 	"sync"
 	"time"
 
-	"ckpool/event"
 	"ckpool/internal/handover"
 	"ckpool/internal/jobs"
 	"ckpool/internal/netserver"
@@ -26,7 +22,6 @@ type Incoming struct {
 	pool       *Pool
 	from       Instance
 	sessions   session.Importer
-	listeners  []listenerRecord
 	open       func() error
 	jobs       jobs.Importer
 	upstreams  incomingUpstreams
@@ -78,7 +73,9 @@ func (a *Incoming) Section(kind handover.Kind, data []byte, fds []int) error {
 	a.have[kind] = true
 	switch kind {
 	case sectionListeners:
-		return a.takeListeners(data, fds)
+		var err error
+		a.sessions.Listeners, err = a.pool.ports.Import(data, fds, a.open)
+		return err
 	case sectionSessions:
 		return a.takeSessions(data, fds)
 	case sectionUpstreamLine:
@@ -122,67 +119,8 @@ func (a *Incoming) Section(kind handover.Kind, data []byte, fds []int) error {
 	return handover.Unknown(kind)
 }
 
-func (a *Incoming) takeListeners(data []byte, fds []int) error {
-	files := make([]*os.File, len(fds))
-	for i, fd := range fds {
-		files[i] = os.NewFile(uintptr(fd), "listener")
-	}
-	var sockets []netserver.Inherited
-	var err error
-	a.listeners, err = readListeners(data)
-	for _, l := range a.listeners {
-		for range l.Addrs {
-			if len(sockets) < len(files) {
-				sockets = append(sockets, netserver.Inherited{URL: l.URL, File: files[len(sockets)]})
-			}
-		}
-	}
-	if err == nil && len(sockets) != len(files) {
-		err = fmt.Errorf("listeners: %d listening sockets for other addresses", len(files))
-	}
-	if err != nil {
-		for _, f := range files {
-			f.Close()
-		}
-		return err
-	}
-	if err := a.pool.server.Inherit(sockets); err != nil {
-		return err
-	}
-	return a.listen()
-}
-
 // Ready implements handover.Sink.
 func (a *Incoming) Ready(ctx context.Context) error { return a.pool.Prepare(ctx) }
-
-// listen opens the ports and finds out which of the other process's listeners
-// are which here.
-func (a *Incoming) listen() error {
-	if err := a.open(); err != nil {
-		return err
-	}
-	for _, addr := range a.pool.server.DropInherited() {
-		a.pool.events.Say(event.Warning, fmt.Sprintf("No longer listening on %s: it is not in the configuration", addr))
-	}
-	a.sessions.Listeners = make([]int, len(a.listeners))
-	for i, l := range a.listeners {
-		a.sessions.Listeners[i] = a.listenerHere(l)
-	}
-	return nil
-}
-
-// listenerHere is the index of the listener with the same URL, or else an
-// address in common, or else the first.
-func (a *Incoming) listenerHere(l listenerRecord) int {
-	list := a.pool.server.Listeners()
-	if i := slices.IndexFunc(list, func(k *netserver.Listener) bool { return k.URL == l.URL }); i >= 0 {
-		return i
-	}
-	i := slices.IndexFunc(list, func(k *netserver.Listener) bool {
-		return slices.ContainsFunc(k.Addrs, func(addr netip.AddrPort) bool { return slices.Contains(l.Addrs, addr) })
-	})
-	return max(i, 0)
-}
 
 func (a *Incoming) takeStandstill(data []byte, now time.Time) (err error) {
 	if a.standstill, err = readStandstill(data, now); err != nil {

@@ -3,7 +3,6 @@ package pool
 import (
 	"fmt"
 	"io"
-	"net/netip"
 	"os"
 	"reflect"
 	"strings"
@@ -34,11 +33,6 @@ func TestReadSectionsV1(t *testing.T) {
 	}
 	if k := records.Check(t, records.V1(t, "sessions"), sessionsVersion, (*batchRecord).fields); k.loop != 3 {
 		t.Errorf("connections of loop %d", k.loop)
-	}
-	records.JSON[listenersRecord](t, records.V1(t, "listeners"))
-	l, err := readListeners(records.V1(t, "listeners"))
-	if err != nil || len(l) != 1 || l[0].URL != "localhost:3333" || len(l[0].Addrs) != 2 || l[0].Addrs[1] != netip.MustParseAddrPort("127.0.0.1:3333") {
-		t.Errorf("%+v, %v", l, err)
 	}
 	if i := records.JSON[Instance](t, records.V1(t, "instance")); !reflect.DeepEqual(i, Instance{Solo: true, Nonce1Length: 4, Nonce2Length: 8, Loops: 2, Miners: 5100}) {
 		t.Errorf("%+v", i)
@@ -75,17 +69,14 @@ func TestStandstillAndTheWallClock(t *testing.T) {
 
 func FuzzReadSections(f *testing.F) {
 	f.Add(records.V1(f, "standstill"))
-	f.Add(records.V1(f, "listeners"))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		_, _ = readStandstill(in, start)
-		_, _ = readListeners(in)
 	})
 }
 
 // A record that is cut off, or of a newer version, is refused.
 func TestDamagedRecords(t *testing.T) {
 	records.Damaged(t, "standstill", 0, func(in []byte) error { _, err := readStandstill(in, start); return err })
-	records.Damaged(t, "listeners", 0, func(in []byte) error { _, err := readListeners(in); return err })
 }
 
 // A later release says by the number of a section whether this one may take over

@@ -2,7 +2,6 @@ package pool
 
 import (
 	"context"
-	"encoding/json"
 	"sync"
 	"time"
 
@@ -34,7 +33,7 @@ func (o *Outgoing) Describe() (any, string) { return instanceOf(o.pool), o.pool.
 // Copy implements handover.Source.
 func (o *Outgoing) Copy(_ context.Context, first bool, send handover.Send) error {
 	if first {
-		if err := o.sendListeners(send); err != nil {
+		if err := o.pool.ports.Export(func(record []byte, fds []int) error { return send(sectionListeners, record, fds) }); err != nil {
 			return err
 		}
 	}
@@ -48,27 +47,6 @@ func (o *Outgoing) Copy(_ context.Context, first bool, send handover.Send) error
 		return err
 	}
 	return o.sessions.Seen(part(sectionSeen))
-}
-
-func (o *Outgoing) sendListeners(send handover.Send) error {
-	sockets, err := o.pool.server.Sockets()
-	if err != nil {
-		return err
-	}
-	var fds []int
-	for _, s := range sockets {
-		defer s.File.Close()
-		fds = append(fds, handover.FD(s.File))
-	}
-	list := listenersRecord{Version: listenersVersion}
-	for _, k := range o.pool.server.Listeners() {
-		list.Listeners = append(list.Listeners, listenerRecord{k.URL, k.Addrs})
-	}
-	record, err := json.Marshal(list)
-	if err != nil {
-		return err
-	}
-	return send(sectionListeners, record, fds)
 }
 
 // Freeze implements handover.Source.

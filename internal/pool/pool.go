@@ -18,10 +18,10 @@ import (
 	"ckpool/internal/blocks"
 	"ckpool/internal/config"
 	"ckpool/internal/jobs"
-	"ckpool/internal/keypair"
 	"ckpool/internal/logfile"
 	"ckpool/internal/netserver"
 	"ckpool/internal/operator"
+	"ckpool/internal/ports"
 	"ckpool/internal/relay"
 	"ckpool/internal/session"
 	"ckpool/internal/upstream"
@@ -69,6 +69,7 @@ type Pool struct {
 	miners    *session.Miners
 	server    *netserver.Server
 	links     *relay.Links
+	ports     *ports.Ports
 	admission operator.Admission
 	operator  *operator.Operator
 	moved     chan struct{}        // closed when another process has taken over
@@ -86,8 +87,6 @@ type Pool struct {
 
 	background background // owned by Run, before it by Prepare
 	workComes  bool       // from another process, with the connections to other pools; owned by Prepare, before it by NewIncoming
-
-	certificates []*keypair.Pair // owned by Listen and Apply, which are never at the same time
 }
 
 // New prepares a pool. It makes the log directories and reads what an earlier
@@ -235,6 +234,7 @@ func (p *Pool) makeServer(c *config.Config) (err error) {
 		return err
 	}
 	p.miners.Loops = p.server.Loops()
+	p.ports = ports.New(p.server, p.config.Load, p.events)
 	if p.upstreams != nil {
 		p.upstreams.Attend(p.miners)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"reflect"
 
-	"ckpool/event"
 	"ckpool/internal/config"
 )
 
@@ -24,7 +23,7 @@ func (p *Pool) Apply(ctx context.Context, next config.Config) (config.Merged, er
 	if added := m.Servers[len(old.Servers):]; len(added) > 0 {
 		// Before the ports are open, so that nobody finds no settings.
 		p.settings.Store(sessionSettings(&m.Config, &p.options))
-		if err := p.listen(ctx, added); err != nil {
+		if err := p.ports.ListenOn(ctx, added); err != nil {
 			p.settings.Store(sessionSettings(old, &p.options))
 			return m, err
 		}
@@ -38,15 +37,6 @@ func (p *Pool) Apply(ctx context.Context, next config.Config) (config.Merged, er
 	p.users.Set(usersSettings(&m.Config))
 	p.settings.Store(sessionSettings(&m.Config, &p.options))
 	p.config.Store(&m.Config)
-	for i, l := range p.server.Listeners() {
-		if networks := m.ProxyNetworks(&m.Servers[i]); networks != nil {
-			l.SetProxies(networks)
-		}
-	}
-	for _, pair := range p.certificates {
-		if err := pair.Reload(); err != nil {
-			p.events.Say(event.Warning, "Keeping the TLS certificate in use: "+err.Error())
-		}
-	}
+	p.ports.Apply(&m.Config)
 	return m, nil
 }

@@ -3,7 +3,6 @@ package pool
 import (
 	"encoding/json"
 	"fmt"
-	"net/netip"
 	"time"
 
 	"ckpool/internal/authority"
@@ -44,7 +43,6 @@ const (
 
 // Versions of the records written here; older ones are read.
 const (
-	listenersVersion  = 1
 	standstillVersion = 1
 	sessionsVersion   = 1
 )
@@ -106,27 +104,6 @@ func (i Instance) agrees(with Instance) error {
 		return fmt.Errorf("nonce2length is %d, in the running instance %d%s", i.Nonce2Length, with.Nonce2Length, restart)
 	}
 	return nil
-}
-
-// listenersRecord are all listeners. The descriptors of the section are in the
-// order of all addresses.
-type listenersRecord struct {
-	Version   int              `json:"version"`
-	Listeners []listenerRecord `json:"listeners"`
-}
-
-type listenerRecord struct {
-	URL   string           `json:"url"`
-	Addrs []netip.AddrPort `json:"addrs"`
-}
-
-func readListeners(record []byte) ([]listenerRecord, error) {
-	var k listenersRecord
-	err := wire.ReadJSON(record, listenersVersion, &k)
-	if err != nil {
-		err = fmt.Errorf("listeners: %w", err)
-	}
-	return k.Listeners, err
 }
 
 // standstill is when and how a pool stood still.

@@ -1,4 +1,4 @@
-package pool
+package ports
 
 import (
 	"net/netip"
@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"ckpool/internal/config"
+	"ckpool/internal/netserver"
 )
 
 // An address that was in use when it was tried, and that nobody has when it is
@@ -25,10 +26,13 @@ func TestListenWhereTheOwnerHasGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	at := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(name.(*syscall.SockaddrInet4).Port))
-	p := newPool(t, "127.0.0.1:1")
-	c := *p.config.Load()
-	c.Servers = []config.Listener{{URL: at.String(), MinDiff: 1, StartDiff: 1}}
-	p.config.Store(&c)
+	server, err := netserver.New(netserver.Config{Loops: 1}, func(*netserver.Loop) netserver.Handler { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	c := config.Config{Servers: []config.Listener{{URL: at.String(), MinDiff: 1, StartDiff: 1}}}
+	p := New(server, func() *config.Config { return &c }, nil)
 	time.AfterFunc(100*time.Millisecond, func() { syscall.Close(bound) })
 	if opened, err := p.ListenBeside(t.Context(), os.Getppid()); !opened || err != nil {
 		t.Errorf("opened %v, %v", opened, err)
