@@ -419,6 +419,7 @@ func (p *proxy) Write(s netserver.Slot, b []byte) {
 	}
 }
 func (p *proxy) WriteWork(s netserver.Slot, b []byte, _ uint8) { p.Write(s, b) }
+func (p *proxy) WriteShared(s netserver.Slot, b []byte, _ uint8) { p.Write(s, b) }
 func (p *proxy) DropWork(netserver.Slot) uint8                 { return 0 }
 func (p *proxy) Authorized(netserver.Slot)                     {}
 func (p *proxy) Remote(netserver.Slot) netip.AddrPort {
