@@ -418,10 +418,10 @@ func (p *proxy) Write(s netserver.Slot, b []byte) {
 		p.seats[s].read(bytes.TrimSpace(line), p.pools)
 	}
 }
-func (p *proxy) WriteWork(s netserver.Slot, b []byte, _ uint8) { p.Write(s, b) }
+func (p *proxy) WriteWork(s netserver.Slot, b []byte, _ uint8)   { p.Write(s, b) }
 func (p *proxy) WriteShared(s netserver.Slot, b []byte, _ uint8) { p.Write(s, b) }
-func (p *proxy) DropWork(netserver.Slot) uint8                 { return 0 }
-func (p *proxy) Authorized(netserver.Slot)                     {}
+func (p *proxy) DropWork(netserver.Slot) uint8                   { return 0 }
+func (p *proxy) Authorized(netserver.Slot)                       {}
 func (p *proxy) Remote(netserver.Slot) netip.AddrPort {
 	return netip.MustParseAddrPort("198.51.100.7:5555")
 }
