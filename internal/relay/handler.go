@@ -7,6 +7,7 @@ package relay
 import (
 	"bytes"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"ckpool/internal/netserver"
@@ -103,6 +104,7 @@ func (h *Handler) Closed(slot netserver.Slot, why netserver.Reason) {
 	}
 	if c := h.channels.at(slot); c != nil {
 		delete(c.link.channels, c.id)
+		c.link.miners.Add(-1)
 		*c = channel{}
 		h.shared.channels.Add(-1)
 	}
@@ -239,6 +241,7 @@ type link struct {
 	listener int
 	remote   netip.AddrPort
 	since    time.Time
+	miners   atomic.Int64 // behind it; for any goroutine
 
 	ended    bool
 	channels map[uint32]netserver.Slot
@@ -357,13 +360,20 @@ func (l *link) room() bool {
 }
 
 func (l *link) openChannel(id uint32, addr netip.Addr) netserver.Slot {
-	h := l.handler
 	remote := netip.AddrPortFrom(addr, 0)
+	slot := l.take(id, remote)
+	l.handler.Handler.Open(slot, remote, l.listener)
+	return slot
+}
+
+// take gives a channel a slot.
+func (l *link) take(id uint32, remote netip.AddrPort) netserver.Slot {
+	h := l.handler
 	slot := h.loop.OpenChannel(remote)
 	l.channels[id] = slot
+	l.miners.Add(1)
 	h.channels.put(slot, channel{l, id})
 	h.shared.channels.Add(1)
-	h.Handler.Open(slot, remote, l.listener)
 	return slot
 }
 

@@ -2,8 +2,12 @@ package relay
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	"ckpool/event"
 	"ckpool/internal/netserver"
@@ -23,25 +27,64 @@ type Links struct {
 
 	handlers []*Handler // by loop; before serving
 	channels atomic.Int64
+
+	mu   sync.Mutex
+	open map[*link]bool // guarded by mu
 }
 
 // NewLinks prepares the links of a pool whose miners' lines may be that long.
 func NewLinks(gate Gate, maxLine int, events event.Func) *Links {
-	return &Links{gate: gate, maxLine: maxLine, events: events}
+	return &Links{gate: gate, maxLine: maxLine, events: events, open: map[*link]bool{}}
 }
+
+// Handlers are those of all loops.
+func (l *Links) Handlers() []*Handler { return l.handlers }
 
 // Channels is how many miners are behind links at present.
 func (l *Links) Channels() int { return int(l.channels.Load()) }
 
+// Status is what operators see of a link.
+type Status struct {
+	Role    poolproto.Role
+	Remote  netip.AddrPort
+	Program string
+	Dialect int
+	Since   time.Time
+	Miners  int
+}
+
+// Status is that of all links, the oldest first.
+func (l *Links) Status() []Status {
+	l.mu.Lock()
+	list := slices.Collect(maps.Keys(l.open))
+	l.mu.Unlock()
+	all := make([]Status, len(list))
+	for i, k := range list {
+		all[i] = Status{k.role, k.remote, k.program, k.dialect, k.since, int(k.miners.Load())}
+	}
+	slices.SortFunc(all, func(a, b Status) int { return a.Since.Compare(b.Since) })
+	return all
+}
+
 func (l *link) String() string { return fmt.Sprintf("%v %v (%s)", l.role, l.remote, l.program) }
 
+func (l *Links) add(k *link) {
+	l.mu.Lock()
+	l.open[k] = true
+	l.mu.Unlock()
+}
+
 func (l *Links) opened(k *link) {
+	l.add(k)
 	l.events.Say(event.Notice, fmt.Sprintf("Link with %v on %v", k, dialects[k.dialect]))
 }
 
 var dialects = [...]string{"lines of ckpool in C", "short lines"}
 
 func (l *Links) closed(k *link, why netserver.Reason) {
+	l.mu.Lock()
+	delete(l.open, k)
+	l.mu.Unlock()
 	l.events.Say(event.Notice, fmt.Sprintf("Link with %v has ended: %v; %d miners were behind it", k, why, len(k.channels)))
 }
 
