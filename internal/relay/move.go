@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"ckpool/internal/netserver"
-	"ckpool/internal/wire"
+	codec "ckpool/internal/wire"
 	"ckpool/poolproto"
 )
 
@@ -25,16 +25,16 @@ type linkRecord struct {
 	number                  uint64 // of the line last defined
 }
 
-func (k *linkRecord) fields(c *wire.Codec) {
-	wire.Uint(c, &k.role)
-	wire.Uint(c, &k.dialect)
-	wire.Uint(c, &k.listener)
+func (k *linkRecord) fields(c *codec.Codec) {
+	codec.Uint(c, &k.role)
+	codec.Uint(c, &k.dialect)
+	codec.Uint(c, &k.listener)
 	c.Text(&k.program)
 	since := k.since.Unix()
-	if wire.Int(c, &since); c.Reading() {
+	if codec.Int(c, &since); c.Reading() {
 		k.since = time.Unix(since, 0)
 	}
-	wire.Word(c, &k.number)
+	codec.Word(c, &k.number)
 }
 
 // channelRecord is what is moved of a channel, beside its session.
@@ -43,8 +43,8 @@ type channelRecord struct {
 	addr netip.Addr
 }
 
-func (k *channelRecord) fields(c *wire.Codec) {
-	wire.Uint(c, &k.id)
+func (k *channelRecord) fields(c *codec.Codec) {
+	codec.Uint(c, &k.id)
 	c.Addr(&k.addr)
 }
 
@@ -52,7 +52,7 @@ func (k *channelRecord) fields(c *wire.Codec) {
 func (h *Handler) Linked(slot netserver.Slot) bool { return h.links[slot] != nil }
 
 // ExportLink writes the record of the link in slot, whose loop stands still.
-func (h *Handler) ExportLink(slot netserver.Slot, c *wire.Codec) {
+func (h *Handler) ExportLink(slot netserver.Slot, c *codec.Codec) {
 	l := h.links[slot]
 	k := linkRecord{uint8(l.role), uint8(l.dialect), uint8(l.listener), l.program, l.since, l.number}
 	c.Versioned(linkVersion, k.fields)
@@ -70,7 +70,7 @@ func (h *Handler) Behind(slot netserver.Slot) iter.Seq[netserver.Slot] {
 }
 
 // ExportChannel writes the record of a channel, which goes to another process.
-func (h *Handler) ExportChannel(slot netserver.Slot, c *wire.Codec) {
+func (h *Handler) ExportChannel(slot netserver.Slot, c *codec.Codec) {
 	k := channelRecord{h.channels.at(slot).id, h.loop.Remote(slot).Addr()}
 	c.Versioned(channelVersion, k.fields)
 	netserver.LeaveChannel(h.loop, slot)
@@ -90,7 +90,7 @@ func (h *Handler) Lost() iter.Seq[netserver.Slot] {
 
 // ImportLink makes a link of the connection in slot, which another process had. listener
 // gives the index here of a listener there. Only before Run, as for ImportChannel.
-func (h *Handler) ImportLink(slot netserver.Slot, c *wire.Codec, listener func(int) int) error {
+func (h *Handler) ImportLink(slot netserver.Slot, c *codec.Codec, listener func(int) int) error {
 	var k linkRecord
 	c.Versioned(linkVersion, k.fields)
 	if err := c.Err(); err != nil {
@@ -112,7 +112,7 @@ func (h *Handler) ImportLink(slot netserver.Slot, c *wire.Codec, listener func(i
 
 // ImportChannel makes a channel of the link in slot, and returns its own slot, which its
 // session is to be imported into.
-func (h *Handler) ImportChannel(link netserver.Slot, c *wire.Codec) (netserver.Slot, error) {
+func (h *Handler) ImportChannel(link netserver.Slot, c *codec.Codec) (netserver.Slot, error) {
 	var k channelRecord
 	c.Versioned(channelVersion, k.fields)
 	l := h.links[link]
