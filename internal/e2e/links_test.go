@@ -417,3 +417,35 @@ func (l link) tagged(tag string, channel int) map[string]json.RawMessage {
 		}
 	}
 }
+
+// The pool is upgraded under miners behind links: they do not notice, and nothing that was
+// found is lost.
+func TestLinksUpgrade(t *testing.T) {
+	t.Parallel()
+	eachDialect(t, func(t *testing.T, dialect int) {
+		n, s, p, _ := startRare(t, "alice")
+		e := startEdge(t, dialect, relay.EdgeOptions{}, p.addr)
+		var miners []*hand
+		for i := range 20 {
+			miners = append(miners, e.connect(t, fmt.Sprint("bob.", i)))
+		}
+		for range 3 {
+			p = p.upgrade(s)
+			for _, h := range miners {
+				h.share()
+			}
+			if got := len(p.clients()); got != 1+len(miners) {
+				t.Errorf("%d sessions after an upgrade", got)
+			}
+		}
+		hash := n.NewBlock()
+		for _, h := range miners {
+			h.jobOn(patience, hash)
+			h.share()
+			h.connected()
+		}
+		if strings.Contains(e.log.text(), "is lost") {
+			t.Error("the link was lost")
+		}
+	})
+}

@@ -29,6 +29,7 @@ type Incoming struct {
 	standstill standstill
 	have       map[handover.Kind]bool
 	loops      []incomingLoop
+	links      map[linkHead]int // loops here of links there
 	importing  sync.WaitGroup
 }
 
@@ -41,6 +42,8 @@ type incomingLoop struct {
 
 // batch is connections with their sessions.
 type batch struct {
+	kind handover.Kind
+	link linkHead // of a link and its channels
 	data []byte
 	fds  []int
 }
@@ -49,7 +52,7 @@ type batch struct {
 // open is called once the listening sockets of the other process are here and is
 // to call Listen.
 func NewIncoming(p *Pool, from json.RawMessage, open func() error) (*Incoming, error) {
-	a := &Incoming{pool: p, open: open, have: map[handover.Kind]bool{}, loops: make([]incomingLoop, len(p.miners.Handlers))}
+	a := &Incoming{pool: p, open: open, have: map[handover.Kind]bool{}, links: map[linkHead]int{}, loops: make([]incomingLoop, len(p.miners.Handlers))}
 	if err := json.Unmarshal(from, &a.from); err != nil {
 		return nil, fmt.Errorf("the running instance describes itself: %w", err)
 	}
@@ -76,6 +79,8 @@ func (a *Incoming) Section(kind handover.Kind, data []byte, fds []int) error {
 		var err error
 		a.sessions.Listeners, err = a.pool.ports.Import(data, fds, a.open)
 		return err
+	case sectionLink, sectionChannels:
+		return a.takeLink(kind, data, fds)
 	case sectionSessions:
 		return a.takeSessions(data, fds)
 	case sectionUpstreamLine:
@@ -133,41 +138,59 @@ func (a *Incoming) takeStandstill(data []byte, now time.Time) (err error) {
 	return a.sessions.SetClock(a.standstill.sessions, a.standstill.at)
 }
 
-// takeSessions passes connections to the loop they are for: the one with the
-// same number, where there are as many loops, or the one with the fewest.
+// takeSessions passes connections to the loop they are for.
 func (a *Incoming) takeSessions(data []byte, fds []int) error {
 	var k batchRecord
 	r := wire.Read(data)
 	r.Versioned(sessionsVersion, k.fields)
-	i := int(k.loop)
 	if err := r.Err(); err != nil {
 		handover.CloseAll(fds)
 		return fmt.Errorf("sessions: %w", err)
 	}
-	if a.from.Loops != len(a.loops) || i >= len(a.loops) {
-		i = 0
-		for k := range a.loops {
-			if a.loops[k].given < a.loops[i].given {
-				i = k
-			}
+	a.give(a.loopFor(int(k.loop)), batch{kind: sectionSessions, data: r.Rest(), fds: fds})
+	return nil
+}
+
+// loopFor is the loop that what was on a loop of the other process goes to: the one with
+// the same number, where there are as many, or the one with the fewest connections.
+func (a *Incoming) loopFor(there int) int {
+	if a.from.Loops == len(a.loops) && there < len(a.loops) {
+		return there
+	}
+	i := 0
+	for k := range a.loops {
+		if a.loops[k].given < a.loops[i].given {
+			i = k
 		}
 	}
+	return i
+}
+
+// give passes a batch to a loop.
+func (a *Incoming) give(i int, b batch) {
 	l := &a.loops[i]
 	if l.batches == nil {
 		l.batches = make(chan batch, 8)
 		batches := l.batches
 		a.importing.Go(func() { a.importLoop(i, batches) })
 	}
-	l.given += len(fds)
-	l.batches <- batch{r.Rest(), fds}
-	return nil
+	l.given += len(b.fds)
+	l.batches <- b
 }
 
 // importLoop makes connections and sessions of what comes for a loop.
 func (a *Incoming) importLoop(i int, batches <-chan batch) {
 	l, loop, h, sessions := &a.loops[i], a.pool.server.Loops()[i], a.pool.miners.Handlers[i], a.sessions
+	links := map[linkHead]netserver.Slot{}
 	for b := range batches {
 		r := wire.Read(b.data)
+		switch b.kind {
+		case sectionLink:
+			l.err = errors.Join(l.err, a.importLink(i, &b, r, links))
+			b.fds = nil
+		case sectionChannels:
+			l.err = errors.Join(l.err, a.importChannels(i, &b, r, links))
+		}
 		for k, fd := range b.fds {
 			slot, known, err := netserver.Import(loop, fd, r, sessions.Listener)
 			if err == nil && known {

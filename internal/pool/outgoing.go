@@ -2,6 +2,8 @@ package pool
 
 import (
 	"context"
+	"errors"
+	"iter"
 	"sync"
 	"time"
 
@@ -128,12 +130,16 @@ func (o *Outgoing) ending() map[uint64]bool {
 	var mu sync.Mutex
 	ids := map[uint64]bool{}
 	o.frozen.Each(func(loop *netserver.Loop) {
-		for slot := range netserver.Immovable(loop) {
-			id := o.sessions.Ending(o.pool.miners.Handlers[loop.Index()], slot)
-			mu.Lock()
-			ids[id] = true
-			mu.Unlock()
+		add := func(slots iter.Seq[netserver.Slot]) {
+			for slot := range slots {
+				id := o.sessions.Ending(o.pool.miners.Handlers[loop.Index()], slot)
+				mu.Lock()
+				ids[id] = true
+				mu.Unlock()
+			}
 		}
+		add(netserver.Immovable(loop))
+		add(o.pool.links.Handlers()[loop.Index()].Lost())
 	})
 	return ids
 }
@@ -143,7 +149,7 @@ func (o *Outgoing) ending() map[uint64]bool {
 func (o *Outgoing) sendSessions(send handover.Send) error {
 	errs := make([]error, len(o.pool.miners.Handlers))
 	o.frozen.Each(func(loop *netserver.Loop) {
-		errs[loop.Index()] = o.sendLoop(loop, send)
+		errs[loop.Index()] = errors.Join(o.sendLoop(loop, send), o.sendLinks(loop, send))
 	})
 	for _, err := range errs {
 		if err != nil {
@@ -161,7 +167,11 @@ func (o *Outgoing) sendLoop(loop *netserver.Loop, send handover.Send) error {
 	c.Versioned(sessionsVersion, head.fields)
 	empty := len(c.Written())
 	proxy, moves := o.pool.upstreams != nil, map[netserver.Slot]bool{}
+	links := o.pool.links.Handlers()[loop.Index()]
 	for slot := range netserver.Movable(loop) {
+		if links.Linked(slot) {
+			continue
+		}
 		fd, known := netserver.Export(loop, slot, c)
 		if known {
 			sessions.Session(h, slot, c)

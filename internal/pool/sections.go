@@ -34,6 +34,10 @@ const (
 	sectionUpstreamLine                           // a connection to one, with its socket
 	sectionLeft                                   // shares that wait for one, of miners that do not move
 
+	// An older version ends links, and the miners behind them are served again over new ones.
+	sectionLink     // one, with its socket
+	sectionChannels // miners behind one
+
 	// sectionLogins is of users that have accounts of their own at other pools.
 	sectionLogins = handover.LeftOut | 32
 
@@ -45,6 +49,7 @@ const (
 const (
 	standstillVersion = 1
 	sessionsVersion   = 1
+	linksVersion      = 1
 )
 
 // Instance is what a process that takes over must agree with.
@@ -73,7 +78,7 @@ func instanceOf(p *Pool) Instance {
 	c := p.config.Load()
 	i := Instance{
 		Solo: p.options.Solo, Proxy: p.options.Proxy, UserProxy: p.options.UserProxy, Nonce1Length: c.Nonce1Length, Nonce2Length: c.Nonce2Length,
-		Loops: len(p.miners.Handlers), Miners: p.server.Clients(), Ckdb: p.accounts != nil,
+		Loops: len(p.miners.Handlers), Miners: p.server.Clients() + p.links.Channels(), Ckdb: p.accounts != nil,
 	}
 	if p.upstreams != nil {
 		i.Upstreams, i.LastSource = p.upstreams.Standing()
