@@ -34,6 +34,9 @@ func TestReadSectionsV1(t *testing.T) {
 	if k := records.Check(t, records.V1(t, "sessions"), sessionsVersion, (*batchRecord).fields); k.loop != 3 {
 		t.Errorf("connections of loop %d", k.loop)
 	}
+	if k := records.Check(t, records.V1(t, "links"), linksVersion, (*linkHead).fields); *k != (linkHead{loop: 3, link: 70000}) {
+		t.Errorf("%+v", k)
+	}
 	if i := records.JSON[Instance](t, records.V1(t, "instance")); !reflect.DeepEqual(i, Instance{Solo: true, Nonce1Length: 4, Nonce2Length: 8, Loops: 2, Miners: 5100}) {
 		t.Errorf("%+v", i)
 	}
@@ -46,7 +49,7 @@ func TestReadSectionsV1(t *testing.T) {
 		t.Errorf("%+v", i)
 	}
 	// The numbers of sections are part of the format.
-	if sectionListeners != 16 || sectionSessions != 26 || sectionBlocks != 27 || sectionUpstreams != 64 || sectionUpstreamLine != 65 || sectionLeft != 66 || SectionsOfProcess != 128 || handover.FirstSection != 16 {
+	if sectionListeners != 16 || sectionSessions != 26 || sectionBlocks != 27 || sectionUpstreams != 64 || sectionUpstreamLine != 65 || sectionLeft != 66 || sectionLink != 67 || sectionChannels != 68 || SectionsOfProcess != 128 || handover.FirstSection != 16 {
 		t.Error("sections have other numbers")
 	}
 }
