@@ -85,7 +85,7 @@ func TestDamagedRecords(t *testing.T) {
 // A later release says by the number of a section whether this one may take over
 // without it: what would be lost refuses, the rest is left out.
 func TestSectionsOfALaterRelease(t *testing.T) {
-	for kind, refused := range map[handover.Kind]bool{sectionBlocks + 1: true, 63: true, sectionLeft + 1: false, 127: false} {
+	for kind, refused := range map[handover.Kind]bool{sectionBlocks + 1: true, 63: true, sectionChannels + 1: false, 127: false} {
 		r, w, err := os.Pipe()
 		if err != nil {
 			t.Fatal(err)
