@@ -25,6 +25,7 @@ var modes = []struct {
 	{"mine", "steady mining at the difficulty the pool gives, with a cap on the hash rate", mine},
 	{"idle", "authorized miners that submit nothing: what they cost the pool", idle},
 	{"notify", "how soon miners have clean work after a new block", notify},
+	{"links", "miners behind links, by the thousand: what they cost, how soon they have work", links},
 	{"storm", "all miners connect at once: how soon they have work", storm},
 	{"table", "all of it, ckpool and the bare loop in turn, as one table", table},
 	{"hostile", "latency of well-behaved miners among hostile clients", hostile},

@@ -258,7 +258,7 @@ func (a *Incoming) Complete() error {
 }
 
 // Miners is how many connections have come.
-func (a *Incoming) Miners() int { return a.pool.server.Clients() }
+func (a *Incoming) Miners() int { return a.pool.server.Clients() + a.pool.links.Channels() }
 
 // Abandon lets go of everything that has come, for a process that does not
 // take over after all.
