@@ -408,6 +408,9 @@ func (l link) tagged(tag string, channel int) map[string]json.RawMessage {
 	l.t.Helper()
 	for {
 		line := l.next()
+		if strings.HasPrefix(line, "dropclient=") {
+			continue
+		}
 		var m map[string]json.RawMessage
 		if err := json.Unmarshal([]byte(line), &m); err != nil {
 			l.t.Fatalf("%q: %v", line, err)

@@ -1,0 +1,177 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"ckpool/internal/relay"
+	"ckpool/poolproto"
+)
+
+const helloShort = `{"method":"mining.passthrough","params":["test",{"dialect":1}]}`
+
+// subscribed brings a miner over a link in the dialect of C.
+func (l link) subscribed(channel uint32) {
+	l.t.Helper()
+	l.say(`{"id":1,"method":"mining.subscribe","params":["m"],"client_id":%d,"address":"192.0.2.7","server":0}`, channel)
+	l.tagged("subscribe.result", int(channel))
+}
+
+// A link that dies takes its miners along at once, and nobody else, whatever the numbers.
+func TestP11LinkDies(t *testing.T) {
+	t.Parallel()
+	_, _, p, h := startRare(t, "alice")
+	l := p.link(t, helloC)
+	l.next()
+	for id := range uint32(20) { // those of direct miners are among them
+		l.subscribed(id)
+	}
+	if n := len(ask[struct{ Clients []struct{} }](p, "clients").Clients); n != 21 {
+		t.Fatalf("%d sessions", n)
+	}
+	l.Close()
+	eventually(t, patience, "the miners behind the link are gone", func() bool {
+		return len(ask[struct{ Clients []struct{} }](p, "clients").Clients) == 1
+	})
+	h.share()
+	h.connected()
+}
+
+// Whatever a link says harms that link alone, or the miner that it is about.
+func TestP12HostileLink(t *testing.T) {
+	t.Parallel()
+	_, _, p, h := startRare(t, "alice")
+	for _, hello := range []string{helloC, helloShort} {
+		l := p.link(t, hello)
+		l.next()
+		long := strings.Repeat("7", 600)
+		for _, line := range []string{
+			``, `x`, `[]`, `{}`, `[{"client_id":1}]`, `{"client_id":-1,"address":"192.0.2.7"}`, `{"client_id":4294967296,"address":"192.0.2.7"}`,
+			`{"client_id":99999999999999999999,"address":"192.0.2.7"}`, `{"id":1,"method":"mining.subscribe","params":[],"address":"192.0.2.7"}`,
+			`{"id":1,"method":"mining.subscribe","params":[],"client_id":5}`, `{"id":1,"method":"mining.subscribe","params":[],"client_id":5,"address":"` + long + `"}`,
+			`{"id":42,"method":"mining.term","params":[],"client_id":77,"address":"192.0.2.7"}`,
+			`o 1 0 x`, `o -1 0 ::1`, `o 99999999999 0 ::1`, `l 7 {}`, `c 7 x`, `w 1 {}`, `b 1 1+4294967295`, `s x`, `z`, `p`,
+			`{"id":1,"method":"mining.subscribe","params":["` + strings.Repeat("x", 1<<20) + `"],"client_id":6,"address":"192.0.2.7"}`,
+			`l 6 ` + strings.Repeat("x", 1<<20),
+		} {
+			l.say("%s", line)
+		}
+		if hello == helloC {
+			l.subscribed(1000)
+		} else {
+			l.say("o 1000 0 192.0.2.7")
+			l.say(`l 1000 {"id":1,"method":"mining.subscribe","params":[]}`)
+			for !strings.HasPrefix(l.next(), `l 1000 {"result":[[`) {
+			}
+		}
+		l.Close()
+	}
+	h.share()
+	h.connected()
+}
+
+// A miner, direct or behind a link, cannot become a link, nor end or name another's.
+func TestP12MinerNoLink(t *testing.T) {
+	t.Parallel()
+	_, _, p, h := startRare(t, "alice")
+	e := startEdge(t, poolproto.Dialect, relay.EdgeOptions{}, p.addr)
+	e.log.wait(t, 0, "serves the miners")
+	l := p.link(t, helloC)
+	l.next()
+	l.subscribed(3)
+	for _, method := range []string{"mining.passthrough", "mining.node", "mining.remote"} {
+		l.say(`{"id":1,"method":"%s","params":["x"],"client_id":4,"address":"192.0.2.7","server":0}`, method)
+		for l.next() != "dropclient=4" {
+		}
+		c, err := net.Dial("tcp", e.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		fmt.Fprintf(c, `{"id":1,"method":"%s","params":["x"]}`+"\n", method)
+		_ = c.SetReadDeadline(time.Now().Add(patience))
+		if got, err := io.ReadAll(c); errors.Is(err, os.ErrDeadlineExceeded) || !strings.Contains(string(got), "no link is made over another") {
+			t.Errorf("%s behind a passthrough: %q, %v", method, got, err)
+		}
+	}
+	// What a miner says of its own about the link is not believed.
+	c, err := net.Dial("tcp", e.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	fmt.Fprintln(c, `{"id":42,"method":"mining.term","params":[],"client_id":3,"address":"192.0.2.9","server":0}`)
+	l.say(`{"id":2,"method":"mining.ping","params":[],"client_id":3,"address":"192.0.2.7","server":0}`)
+	l.tagged("error", 3) // it is there
+	h.connected()
+}
+
+// Nodes and remotes are refused on listeners that are not for them, in words.
+func TestP12Gate(t *testing.T) {
+	t.Parallel()
+	n, _, _, _ := startRare(t, "alice")
+	p := setup{nodes: []keys{fakeEntry(n)}, keys: keys{"link_secret": "open sesame"}}.start(t)
+	for hello, want := range map[string]string{
+		helloC: "the secret is not that of",
+		`{"method":"mining.passthrough","params":["x",{"secret":"wrong"}]}`:       "the secret is not that of",
+		`{"method":"mining.passthrough","params":["x",{"secret":"open sesame"}]}`: `{"result":true}`,
+	} {
+		l := p.link(t, hello)
+		if got := l.next(); !strings.Contains(got, want) {
+			t.Errorf("%s: %s, want %s", hello, got, want)
+		}
+	}
+}
+
+// Ten thousand miners over one link have new work within a second, and cost little.
+func TestP15ManyMiners(t *testing.T) {
+	t.Parallel()
+	const miners = 10_000
+	n, _, p, _ := startRare(t, "alice")
+	l := p.link(t, helloShort)
+	l.next()
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	go func() {
+		var b []byte
+		for i := range uint32(miners) {
+			b = fmt.Appendf(b[:0], "o %d 0 127.0.0.1\nl %d {\"id\":1,\"method\":\"mining.subscribe\",\"params\":[]}\nl %d {\"id\":2,\"method\":\"mining.authorize\",\"params\":[\"bob.%d\",\"x\"]}\n", i, i, i, i)
+			if _, err := l.Write(b); err != nil {
+				return
+			}
+		}
+	}()
+	for authorised := 0; authorised < miners; {
+		if strings.Contains(l.next(), `{"result":true,"error":null,"id":2}`) {
+			authorised++
+		}
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	t.Logf("%d bytes a miner", (after.HeapAlloc-before.HeapAlloc)/miners)
+	n.NewBlock()
+	number, got := uint64(0), 0
+	for got < miners {
+		line := l.next()
+		f, err := poolproto.ParseFrame([]byte(line))
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch {
+		case f.Kind == poolproto.Define && strings.Contains(line, ",true],"):
+			number, got = f.Number, 0
+		case f.Kind == poolproto.Send && f.Number == number:
+			for first, last := range poolproto.Channels(f.Text) {
+				got += int(last-first) + 1
+			}
+		}
+	}
+}
