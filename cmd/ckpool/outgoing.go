@@ -74,6 +74,10 @@ type outgoing struct {
 	to   int // process
 }
 
+// pausePerMiner is how much longer everything may stand still for each miner: a million
+// behind links take a while on a busy machine.
+const pausePerMiner = 10 * time.Microsecond
+
 // giveAway answers a new process that wants to take over.
 func (s *service) giveAway(ctx context.Context, c *net.UnixConn, arg string) {
 	refuse := func(err error) { _ = control.WriteFrame(c, []byte(control.Fault(err))) } // the other side may be gone
@@ -96,7 +100,9 @@ func (s *service) giveAway(ctx context.Context, c *net.UnixConn, arg string) {
 		refuse(err)
 		return
 	}
-	report, err := handover.Give(ctx, c, outgoing{pool.NewOutgoing(s.pool), s, pid}, handover.DefaultLimits)
+	limits := handover.DefaultLimits
+	limits.Pause += time.Duration(s.pool.Miners()) * pausePerMiner
+	report, err := handover.Give(ctx, c, outgoing{pool.NewOutgoing(s.pool), s, pid}, limits)
 	if err != nil {
 		s.events.Say(event.Error, fmt.Sprintf("Handover to process %d failed, going on: %v", report.PID, s.withUnsaved(err)))
 	} else {

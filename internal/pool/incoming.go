@@ -258,7 +258,7 @@ func (a *Incoming) Complete() error {
 }
 
 // Miners is how many connections have come.
-func (a *Incoming) Miners() int { return a.pool.server.Clients() + a.pool.links.Channels() }
+func (a *Incoming) Miners() int { return a.pool.Miners() }
 
 // Abandon lets go of everything that has come, for a process that does not
 // take over after all.

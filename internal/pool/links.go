@@ -9,6 +9,9 @@ import (
 	"ckpool/poolproto"
 )
 
+// Miners is how many are connected, here and behind links.
+func (p *Pool) Miners() int { return p.server.Clients() + p.links.Channels() }
+
 // linkGate says why another pool may not link, "" if it may.
 func (p *Pool) linkGate(hello *poolproto.Hello, remote netip.AddrPort, listener int) (refusal string) {
 	c := p.config.Load()

@@ -78,7 +78,7 @@ func instanceOf(p *Pool) Instance {
 	c := p.config.Load()
 	i := Instance{
 		Solo: p.options.Solo, Proxy: p.options.Proxy, UserProxy: p.options.UserProxy, Nonce1Length: c.Nonce1Length, Nonce2Length: c.Nonce2Length,
-		Loops: len(p.miners.Handlers), Miners: p.server.Clients() + p.links.Channels(), Ckdb: p.accounts != nil,
+		Loops: len(p.miners.Handlers), Miners: p.Miners(), Ckdb: p.accounts != nil,
 	}
 	if p.upstreams != nil {
 		i.Upstreams, i.LastSource = p.upstreams.Standing()
