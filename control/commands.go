@@ -67,6 +67,7 @@ func PoolCommands() []Command {
 		{"blocks", "", "blocks found and what became of them", plain},
 		{"journal", "", "the journal of shares: how much is not safe yet, and who reads it", plain},
 		{"nodes", "", "the bitcoin nodes", plain},
+		{"links", "", "other pools whose miners are served over one connection each", plain},
 		{"update", "", "make new work now", plain},
 		{"getbase", "", "a block template of the node", plain},
 		{"getbest", "", "hash of the block work is built on", plain},

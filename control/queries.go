@@ -240,6 +240,16 @@ type BestShares struct {
 	BestEver  float64 `json:"bestever"`
 }
 
+// Link is another pool whose miners are served over one connection.
+type Link struct {
+	Role    string `json:"role"` // passthrough, node or remote
+	Address string `json:"address"`
+	Program string `json:"program"` // as it calls itself
+	Dialect int64  `json:"dialect"` // 0: that of ckpool in C
+	Miners  int64  `json:"miners"`
+	Since   Time   `json:"since"`
+}
+
 // Replies with a list.
 type (
 	UserList struct {
@@ -264,6 +274,9 @@ type (
 	}
 	NodeList struct {
 		Nodes []Node `json:"nodes"`
+	}
+	LinkList struct {
+		Links []Link `json:"links"`
 	}
 	BestShareList struct {
 		BestShare float64      `json:"bestshare"` // of the round
@@ -460,6 +473,12 @@ func (c *Client) CheckAddress(ctx context.Context, address string) (Payout, erro
 func (c *Client) Blocks(ctx context.Context) ([]Block, error) {
 	reply, err := list[BlockList](ctx, c, "blocks")
 	return reply.Blocks, err
+}
+
+// Links are the other pools that have a link here, the oldest first.
+func (c *Client) Links(ctx context.Context) ([]Link, error) {
+	reply, err := list[LinkList](ctx, c, "links")
+	return reply.Links, err
 }
 
 // Nodes are the pool's nodes, in order of preference.

@@ -124,6 +124,9 @@ func TestP1Passthrough(t *testing.T) {
 		for range 4 {
 			h.share()
 		}
+		if l := ask[control.LinkList](p, "links").Links; len(l) != 1 || l[0].Role != "passthrough" || l[0].Miners != 1 || l[0].Program != "ckpool/test" || l[0].Dialect != int64(dialect) {
+			t.Errorf("links %+v", l)
+		}
 		if c := p.clients()["bob.rig"]; c.Address != "127.0.0.1" || c.UserAgent != "e2e/1" || c.BestDifficulty == 0 {
 			t.Errorf("session %+v", c)
 		}

@@ -19,6 +19,7 @@ import (
 	"ckpool/internal/jobs"
 	"ckpool/internal/journal"
 	"ckpool/internal/netserver"
+	"ckpool/internal/relay"
 	"ckpool/internal/session"
 	"ckpool/internal/users"
 )
@@ -37,6 +38,7 @@ type Operator struct {
 	Miners    *session.Miners
 	Registry  *session.Registry
 	Server    *netserver.Server
+	Links     *relay.Links
 	Admission *Admission
 	Events    event.Func
 }

@@ -33,6 +33,7 @@ func (o *Operator) statistics(r registrar) {
 	r.ask("blocks", func(context.Context, time.Time) any { return o.blocks() })
 	r.ask("bestshares", func(context.Context, time.Time) any { return o.bestShares() })
 	r.ask("rejects", func(context.Context, time.Time) any { return o.rejects() })
+	r.ask("links", func(context.Context, time.Time) any { return o.links() })
 	r.ask("drops", func(context.Context, time.Time) any { return control.DropCounts{Drops: o.drops()} })
 	r.ask("uptime", func(_ context.Context, now time.Time) any {
 		return control.Uptime{Seconds: int64(now.Sub(o.Users.Started()).Seconds())}
@@ -312,6 +313,18 @@ func (o *Operator) stratifierStats(ctx context.Context) control.StratifierStats 
 
 func made(count, memory, generated int64) control.Made {
 	return control.Made{Objects: control.Objects{Count: count, Memory: memory}, Generated: generated}
+}
+
+func (o *Operator) links() control.LinkList {
+	list := o.Links.Status()
+	reply := control.LinkList{Links: make([]control.Link, len(list))}
+	for i, l := range list {
+		reply.Links[i] = control.Link{
+			Role: l.Role.String(), Address: l.Remote.String(), Program: l.Program, Dialect: int64(l.Dialect),
+			Miners: int64(l.Miners), Since: control.At(l.Since),
+		}
+	}
+	return reply
 }
 
 func (o *Operator) connectorStats() control.ConnectorStats {

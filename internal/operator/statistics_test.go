@@ -21,6 +21,7 @@ import (
 	"ckpool/internal/jobs"
 	"ckpool/internal/journal"
 	"ckpool/internal/netserver"
+	"ckpool/internal/relay"
 	"ckpool/internal/session"
 	"ckpool/internal/users"
 	"ckpool/source"
@@ -81,7 +82,7 @@ func newHarnessWith(t *testing.T, solo bool, set func(*Operator)) *harness {
 		},
 		Version: "1.0", Solo: solo, Jobs: jobs.New(start), Source: idle{}, Node: func() Node { return nil }, Miners: &session.Miners{},
 		Users:    users.New(users.Config{Settings: users.Settings{Name: "ckpool"}, LogDir: dir, Solo: solo, Loops: 1}, start),
-		Registry: session.NewRegistry(4, 1), Server: server, Admission: &Admission{Server: server},
+		Registry: session.NewRegistry(4, 1), Server: server, Links: relay.NewLinks(nil, 0, nil), Admission: &Admission{Server: server},
 	}
 	o.Blocks = blocks.New(blocks.Options{LogDir: dir, Network: idle{}, Jobs: o.Jobs, Users: o.Users, Limit: func(string) bool { return true }, Show: func(string) {}})
 	set(o)
@@ -159,6 +160,7 @@ func TestReplies(t *testing.T) {
 		"bestshares":                          `{"bestshare": 50.0, "users": [{"user": "bob", "bestshare": 50.0, "bestever": 50.0}]}`,
 		"rejects":                             `{"rejects": {"malformed": 0, "job not found": 0, "stale": 0, "ntime out of range": 0, "duplicate": 0, "above target": 0, "invalid version mask": 0, "worker mismatch": 0, "unauthorized worker": 0, "not subscribed": 0}}`,
 		"drops":                               `{DROPS}`,
+		"links":                               `{"links": []}`,
 		"nodes":                               `{"nodes": [{"url": "127.0.0.1:8332", "state": "ok", "reason": "", "version": "/Satoshi:29.0.0/", "current": true, "height": 849999, "latency_ms": 0.3}]}`,
 		"journal":                             `{"kept": true, "epoch": 3, "number": 1042, "unsafe_shares": 7, "unsafe_bytes": 900, "unsafe_age_ms": 12.5, "lost_records": 2, "lost_shares": 1, "size": 4096, "error": "disk full", "readers": [{"name": "ckdb", "epoch": 3, "number": 1000, "behind": 42}]}`,
 		"reload":                              `{"changed": ["mindiff"], "restart": ["logdir"]}`,

@@ -155,7 +155,7 @@ func New(c config.Config, o Options) (*Pool, error) {
 	p.admission.Server = p.server
 	p.operator = &operator.Operator{
 		Version: o.Version, Solo: o.Solo, Users: p.users, Jobs: p.jobs, Blocks: p.blocks, Source: p.source, Journal: p.journalStatus,
-		Miners: p.miners, Registry: p.registry, Server: p.server, Admission: &p.admission, Events: o.Events,
+		Miners: p.miners, Registry: p.registry, Server: p.server, Links: p.links, Admission: &p.admission, Events: o.Events,
 		Node: p.node,
 	}
 	if p.upstreams != nil {
