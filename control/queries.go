@@ -106,6 +106,7 @@ type Connection struct {
 	BestDifficulty float64 `json:"bestdiff"`
 	ProxyID        int64   `json:"proxyid"` // 0 where work comes from nodes
 	SubProxyID     int64   `json:"subproxyid"`
+	NoRolling      bool    `json:"no_rolling"` // it asked for version rolling and was told false
 }
 
 // PoolStats are statistics of the pool; counts and sums are of the round.
@@ -133,8 +134,9 @@ type PoolStats struct {
 	RejectedCount     int64   `json:"rejected_count"`
 	BestShare         float64 `json:"bestshare"` // difficulty
 	NetworkDifficulty float64 `json:"netdiff"`
-	Height            int64   `json:"height"`   // of the block that is mined, 0 without work
-	Work              Time    `json:"worktime"` // when the work was made
+	Height            int64   `json:"height"`     // of the block that is mined, 0 without work
+	Work              Time    `json:"worktime"`   // when the work was made
+	NoRolling         int64   `json:"no_rolling"` // miners that asked for version rolling and were told false
 }
 
 // Uptime is how long the pool has run.

@@ -59,9 +59,10 @@ type Finder interface {
 
 // Verdict is what became of a share that a Judge took.
 type Verdict struct {
-	State VerdictState
-	Code  int    // of a refusal, as the pool gave it; 0 none
-	Text  string // likewise
+	State      VerdictState
+	Difficulty float64 // that the pool owes for the share if it accepts it; 0: it was not sent
+	Code       int     // of a refusal, as the pool gave it; 0 none
+	Text       string  // likewise
 }
 
 // VerdictState is what a Verdict says.

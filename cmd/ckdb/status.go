@@ -148,7 +148,7 @@ func (c *call) fill(ctx context.Context, st *status, s *store.Store, d *daemon) 
 		all.Add(&sums[i].Sum)
 		last.add(recent[nameOf(&sums[i])])
 	}
-	total := amountsOf(&all, last)
+	total := amountsOf(&all, last, all.Sent().Count > 0)
 	st.Total = &total
 	blocks, err := s.Blocks(ctx, 1)
 	if err != nil {
@@ -331,6 +331,9 @@ func (st *status) printStored(l page.Lines) {
 	l.Print("shares", st.Total.text())
 	if st.Total.Rejected > 0 {
 		l.Print("rejects", figures.Count(st.Total.Rejected))
+	}
+	if a := st.Total.above; a != nil {
+		l.Print("sent up", fmt.Sprintf("%s; %s accepted there, work %s", figures.Count(a.Sent), figures.Count(a.Accepted), figures.Number(number(a.AcceptedWork))))
 	}
 	l.Print("hash rate", fmt.Sprintf("%s (1h), %s (1d)", figures.Rate(st.Total.Hashrate), figures.Rate(st.Total.Hashrate1d)))
 	if b := st.Block; b != nil {

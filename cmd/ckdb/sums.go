@@ -24,7 +24,36 @@ type amounts struct {
 	RejectedWork string  `json:"rejected_work"`
 	Best         string  `json:"bestdiff"`
 	LastShare    int64   `json:"lastshare"` // unix seconds, 0 for never
+	*above               // nil: none of all in the answer went up
 }
+
+// above is what other pools said of the shares that went up to them, and the difficulty
+// that they owe for these.
+type above struct {
+	Sent           int64  `json:"sent"`
+	SentWork       string `json:"sent_work"`
+	Accepted       int64  `json:"accepted_above"`
+	AcceptedWork   string `json:"accepted_above_work"`
+	Refused        int64  `json:"refused_above"`
+	RefusedWork    string `json:"refused_above_work"`
+	Unanswered     int64  `json:"unanswered"`
+	UnansweredWork string `json:"unanswered_work"`
+}
+
+func aboveOf(s *store.Sum) *above {
+	sent := s.Sent()
+	return &above{
+		sent.Count, sent.Work.String(), s.AcceptedAbove.Count, s.AcceptedAbove.Work.String(),
+		s.RefusedAbove.Count, s.RefusedAbove.Work.String(), s.Unanswered.Count, s.Unanswered.Work.String(),
+	}
+}
+
+// anySent tells that something of some sums went up.
+func anySent[T any](list []T, sum func(*T) *store.Sum) bool {
+	return slices.ContainsFunc(list, func(v T) bool { return sum(&v).Sent().Count > 0 })
+}
+
+func sumOf(r *store.Row) *store.Sum { return &r.Sum }
 
 // recently is what was accepted of late, and over how long.
 type recently struct {
@@ -37,11 +66,15 @@ func (r *recently) add(o recently) {
 	r.inHour, r.inDay = max(r.inHour, o.inHour), max(r.inDay, o.inDay)
 }
 
-func amountsOf(s *store.Sum, r recently) amounts {
+// amountsOf has what other pools said where sent tells that something went up.
+func amountsOf(s *store.Sum, r recently, sent bool) amounts {
 	rejected := s.Rejected()
 	a := amounts{
 		Shares: s.Accepted.Count, Work: s.Accepted.Work.String(), Rejected: rejected.Count, RejectedWork: rejected.Work.String(),
 		Best: s.Best.String(), LastShare: s.LastShare / 1_000_000,
+	}
+	if sent {
+		a.above = aboveOf(s)
 	}
 	if r.inHour > 0 {
 		a.Hashrate, a.Hashrate1d = store.HashRate(r.hour, r.inHour), store.HashRate(r.day, r.inDay)
@@ -132,10 +165,10 @@ func accounts(ctx context.Context, s *store.Store, name string) ([]account, erro
 	for i := range workers {
 		count[[2]string{string(workers[i].Kind), workers[i].Account}]++
 	}
-	list := []account{}
+	list, sent := []account{}, anySent(rows, sumOf)
 	for i := range rows {
 		r := &rows[i]
-		list = append(list, account{r.Account, string(r.Kind), count[[2]string{string(r.Kind), r.Account}], amountsOf(&r.Sum, recent[nameOf(r)])})
+		list = append(list, account{r.Account, string(r.Kind), count[[2]string{string(r.Kind), r.Account}], amountsOf(&r.Sum, recent[nameOf(r)], sent)})
 	}
 	return list, nil
 }
@@ -182,10 +215,10 @@ func workers(ctx context.Context, s *store.Store, name string) ([]worker, error)
 	}
 	q.Days = false
 	recent, err := recentSums(ctx, s, q)
-	list := []worker{}
+	list, sent := []worker{}, anySent(rows, sumOf)
 	for i := range rows {
 		r := &rows[i]
-		list = append(list, worker{workerName(&r.Worker), r.Account, amountsOf(&r.Sum, recent[nameOf(r)]), r.Seen / 1_000_000})
+		list = append(list, worker{workerName(&r.Worker), r.Account, amountsOf(&r.Sum, recent[nameOf(r)], sent), r.Seen / 1_000_000})
 	}
 	return list, err
 }
@@ -197,6 +230,7 @@ type day struct {
 	Work     string `json:"work"`
 	Rejected int64  `json:"rejected"`
 	Best     string `json:"bestdiff"`
+	*above          // as in amounts
 }
 
 func (c *call) user(ctx context.Context) error {
@@ -217,7 +251,7 @@ func (c *call) user(ctx context.Context) error {
 			return err
 		}
 		if len(list) == 0 {
-			list = []account{{User: said.Account, Kind: string(said.Kind), amounts: amountsOf(&store.Sum{}, recently{})}}
+			list = []account{{User: said.Account, Kind: string(said.Kind), amounts: amountsOf(&store.Sum{}, recently{}, false)}}
 		}
 		answer := struct {
 			account
@@ -243,12 +277,15 @@ func (c *call) user(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		sent := anySent(rows, sumOf)
 		for i := range rows {
 			r := &rows[i]
 			rejected := r.Rejected()
-			answer.Days = append(answer.Days, day{
-				time.UnixMicro(r.Start).UTC().Format("2006-01-02"), r.Accepted.Count, r.Accepted.Work.String(), rejected.Count, r.Best.String(),
-			})
+			d := day{time.UnixMicro(r.Start).UTC().Format("2006-01-02"), r.Accepted.Count, r.Accepted.Work.String(), rejected.Count, r.Best.String(), nil}
+			if sent {
+				d.above = aboveOf(&r.Sum)
+			}
+			answer.Days = append(answer.Days, d)
 		}
 		return c.print(answer)
 	})
@@ -266,6 +303,7 @@ type shift struct {
 	Work     string `json:"work"`
 	Rejected int64  `json:"rejected"`
 	Cause    string `json:"cause"` // of its end
+	*above          // as in amounts
 }
 
 func (c *call) shifts(ctx context.Context) error {
@@ -275,13 +313,15 @@ func (c *call) shifts(ctx context.Context) error {
 			return err
 		}
 		slices.SortStableFunc(rows, func(a, b store.Shift) int { return int(min(max(a.Started-b.Started, -1), 1)) })
-		list := []shift{}
+		list, sent := []shift{}, anySent(rows, func(r *store.Shift) *store.Sum { return &r.Sum })
 		for i := range rows {
 			r := &rows[i]
 			rejected := r.Rejected()
-			list = append(list, shift{
-				r.Pool, r.Number, r.Name, r.Started / 1_000_000, r.Ended / 1_000_000, r.Jobs, r.Accepted.Count, r.Accepted.Work.String(), rejected.Count, r.Reason,
-			})
+			v := shift{r.Pool, r.Number, r.Name, r.Started / 1_000_000, r.Ended / 1_000_000, r.Jobs, r.Accepted.Count, r.Accepted.Work.String(), rejected.Count, r.Reason, nil}
+			if sent {
+				v.above = aboveOf(&r.Sum)
+			}
+			list = append(list, v)
 		}
 		return c.print(struct {
 			Shifts []shift `json:"shifts"`

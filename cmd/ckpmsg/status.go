@@ -143,7 +143,11 @@ func (s *status) miners() string {
 	if st.Workers == 0 {
 		return "none"
 	}
-	return fmt.Sprintf("%s of %s", figures.Things(st.Workers, "miner"), figures.Things(st.Users, "user"))
+	text := fmt.Sprintf("%s of %s", figures.Things(st.Workers, "miner"), figures.Things(st.Users, "user"))
+	if st.NoRolling > 0 {
+		text += fmt.Sprintf(", %s of them may not roll versions as asked for", figures.Count(st.NoRolling))
+	}
+	return text
 }
 
 func rates(r *control.Rates) string {
@@ -198,8 +202,11 @@ func (s *status) best() string {
 	case st.NetworkDifficulty == 0:
 		return figures.Number(st.BestShare)
 	}
-	return fmt.Sprintf("%s, a block takes %s; effort of the round %s", figures.Number(st.BestShare), figures.Number(st.NetworkDifficulty),
-		figures.Percent(st.Accepted/st.NetworkDifficulty))
+	text := fmt.Sprintf("%s, a block takes %s", figures.Number(st.BestShare), figures.Number(st.NetworkDifficulty))
+	if s.upstreams == nil { // else blocks are another's, and no round ends
+		text += "; effort of the round " + figures.Percent(st.Accepted/st.NetworkDifficulty)
+	}
+	return text
 }
 
 // odds are those of a block within a day at the present hash rate, the average

@@ -40,7 +40,6 @@ func TestLoadConfig(t *testing.T) {
 		{"expired", tls(oldCert, oldKey), false, "",
 			"FILE:2: TLS certificate " + oldCert + " has expired on " + time.Now().Add(-time.Hour).UTC().Format(time.DateOnly) + ", miners may refuse it"},
 		{"one listener", `{"serverurl": {"url": ":1", "tls": {"cert": "/none", "key": "k"}}}`, false, "FILE:1: TLS certificate /none: no such file or directory", ""},
-		{"links", "{\n\"nodeserver\": \":1\"}", false, "", "FILE:2: \"nodeserver\" has no effect: links to other instances are not in this version; not listening on :1"},
 		{"foreign key", `{"donrate": 1}`, false, `FILE:1: unknown key "donrate": here it is "donation"`, ""},
 		{"foreign key, ignored", `{"donrate": 1}`, true, "", `FILE:1: ignored: unknown key "donrate": here it is "donation"`},
 	}

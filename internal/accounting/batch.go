@@ -153,10 +153,21 @@ func (b *batch) see(worker int32, at int64) {
 }
 
 // reasons are those that are counted apart, as pools name them.
-var reasons = map[string]store.Reason{"stale": store.Stale, "duplicate": store.Duplicate, "above target": store.Above}
+var reasons = map[string]store.Reason{"stale": store.Stale, "duplicate": store.Duplicate, "above target": store.AboveTarget}
 
 // schemes of reward by the names that pools have for them, as the store numbers them.
 var schemes = map[string]uint8{"pplns": 0, "solo": 1}
+
+// verdicts of other pools, as the store numbers them.
+var verdicts = [...]store.Verdict{
+	journal.NotSent: store.NotSent, journal.AcceptedAbove: store.AcceptedAbove, journal.RefusedAbove: store.RefusedAbove, journal.Unanswered: store.Unanswered,
+}
+
+// aboveOf is what another pool said. What it owes is of its own choice, and may be more
+// than can be.
+func aboveOf(s *journal.Share) store.Above {
+	return store.Above{Verdict: verdicts[s.Above], Difficulty: difficulty.ExactOf(min(s.AboveDifficulty, store.MaxCredit))}
+}
 
 func (b *batch) share(k *journal.Record, at store.Position) error {
 	s := &k.Share
@@ -170,7 +181,7 @@ func (b *batch) share(k *journal.Record, at store.Position) error {
 			reason = store.Other
 		}
 		b.rows.Rejects = append(b.rows.Rejects, store.Reject{
-			Received: s.Time, Worker: m.worker, Agent: m.agent, Job: s.Job, Reason: reason, Difficulty: difficulty.ExactOf(s.Difficulty),
+			Received: s.Time, Worker: m.worker, Agent: m.agent, Job: s.Job, Reason: reason, Difficulty: difficulty.ExactOf(s.Difficulty), Above: aboveOf(s),
 		})
 		return nil
 	}
@@ -183,7 +194,7 @@ func (b *batch) share(k *journal.Record, at store.Position) error {
 	}
 	b.rows.Shares = append(b.rows.Shares, store.Share{
 		Number: at.Number, Received: s.Time, NTime: s.NTime, Hash: [16]byte(s.Hash[:16]), Worker: m.worker, Agent: m.agent,
-		Scheme: scheme, Job: s.Job, Credit: difficulty.ExactOf(s.Credit), Achieved: difficulty.ExactOf(s.Achieved()),
+		Scheme: scheme, Job: s.Job, Credit: difficulty.ExactOf(s.Credit), Achieved: difficulty.ExactOf(s.Achieved()), Above: aboveOf(s),
 	})
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"ckpool/difficulty"
 	"ckpool/internal/journal"
 	"ckpool/internal/store"
 	"ckpool/internal/testkit/postgres"
@@ -412,6 +413,47 @@ func TestCase53(t *testing.T) {
 		}
 		if all != p.all() {
 			t.Errorf("%d shares in shifts, want %d", all, p.all())
+		}
+	})
+}
+
+// What another pool said of shares is stored with the difficulty that it owes, which a
+// hostile one may have made larger than any that can be.
+func TestVerdictsOfAnotherPool(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		s, p := open(t, where), newPool(t)
+		p.write(func() {
+			for i, above := range []struct {
+				verdict    journal.Verdict
+				difficulty float64
+			}{{journal.AcceptedAbove, 0.5}, {journal.AcceptedAbove, 1e300}, {journal.RefusedAbove, 64}, {journal.Unanswered, 64}, {journal.NotSent, 0}} {
+				k, m := p.share(uint32(i))
+				k.Difficulty, k.Credit, m.User, m.Worker = 8, 8, "alice", "alice.rig"
+				k.Above, k.AboveDifficulty = above.verdict, above.difficulty
+				if above.verdict == journal.RefusedAbove || above.verdict == journal.Unanswered {
+					k.Credit, k.Reason, k.AboveText = 0, 2, []byte("no")
+				}
+				p.w.Share(0, k, m)
+			}
+			p.w.Flush(0)
+		})
+		f := follow(t, s, p.options.Dir)
+		f.behind()
+		wait.Until(t, patience, "the shares", func() bool { return sums(t, s)["alice"].Accepted.Count == 3 })
+		f.stop()
+		got := sums(t, s)["alice"]
+		class := func(count int64, works ...float64) (c store.Class) {
+			c.Count = count
+			for _, d := range works {
+				c.Work = c.Work.Add(difficulty.ExactOf(d))
+			}
+			return c
+		}
+		if got.Accepted != class(3, 8, 8, 8) || got.Other != class(2, 8, 8) || got.AcceptedAbove != class(2, 0.5, 1e18) || got.RefusedAbove != class(1, 64) || got.Unanswered != class(1, 64) {
+			t.Errorf("%+v", got)
+		}
+		if differences, err := s.Check(t.Context(), nil); err != nil || len(differences) > 0 {
+			t.Errorf("%q, %v", differences, err)
 		}
 	})
 }

@@ -21,6 +21,7 @@ import (
 	"ckpool/internal/pool"
 	"ckpool/internal/testkit"
 	"ckpool/internal/testkit/fakenode"
+	"ckpool/internal/testkit/postgres"
 	"ckpool/internal/testkit/wait"
 )
 
@@ -30,8 +31,13 @@ func TestMain(m *testing.M) {
 	if err := flag.Set("test.parallel", "20"); err != nil {
 		panic(err)
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(suite{m})
 }
+
+// suite ends the database server behind the tests.
+type suite struct{ m *testing.M }
+
+func (s suite) Run() int { return postgres.Main(s.m) }
 
 // patience is how long a test waits for what has no limit of its own. It only
 // passes where the test fails.

@@ -5,6 +5,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -320,5 +321,75 @@ func TestShareOnALostLine(t *testing.T) {
 	h.connected()
 	if f := p.upstreams()[0]; f.Unanswered != 1 || f.Accepted != 0 {
 		t.Errorf("%+v", f)
+	}
+}
+
+// xmrig/xmrig-proxy#266: miners that come, get work and leave, more than 5,000 a minute.
+// Those that stay have their answers as fast as before, nothing of it is heard above, and
+// who is there is told from who has come.
+func TestManyConnects(t *testing.T) {
+	t.Parallel()
+	above := otherPool(t, 0xaa, otherpool.Config{})
+	p := proxyOf(nil, above.Addr).start(t)
+	p.works(t)
+	h := p.connect(t, "steady.rig")
+	answered := func(shares int) (median time.Duration) {
+		t.Helper()
+		var took []time.Duration
+		for range shares {
+			s := h.solve(h.job(), targetOf(h.job()))
+			began := time.Now()
+			if r := h.submit(s); r != nil {
+				t.Errorf("refused: %v", r)
+			}
+			took = append(took, time.Since(began))
+		}
+		slices.Sort(took)
+		return took[len(took)/2]
+	}
+	quiet := answered(50)
+	lines := len(above.Lines())
+	const comers, visits = 8, 150
+	var coming sync.WaitGroup
+	began := time.Now()
+	for i := range comers {
+		coming.Go(func() {
+			for n := range visits {
+				c, err := p.dialRaw(t, fmt.Sprintf("127.0.0.%d", 2+i))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				_, err = c.ask("mining.subscribe", "e2e/1")
+				if err == nil {
+					_, err = c.ask("mining.authorize", fmt.Sprintf("visitor%d.rig%d", i, n%10), "x")
+				}
+				if err != nil {
+					t.Errorf("visit %d: %v", n, err)
+				}
+				c.Close()
+			}
+		})
+	}
+	busy := answered(50)
+	coming.Wait()
+	if rate := comers * visits / time.Since(began).Minutes(); rate < 5000 {
+		t.Errorf("%.0f connects a minute", rate)
+	}
+	if busy > 20*quiet+50*time.Millisecond {
+		t.Errorf("shares are answered after %v, before it was %v", busy, quiet)
+	}
+	type counts struct {
+		Clients struct{ Count, Generated int }
+	}
+	eventually(t, patience, "the end of those that left", func() bool { return ask[counts](p, "connectorstats").Clients.Count == 1 })
+	if n := ask[counts](p, "connectorstats").Clients.Generated; n < comers*visits+1 {
+		t.Errorf("%d have come, by connectorstats", n)
+	}
+	h.goesUp(h.job())
+	h.connected()
+	booked(t, above, 101)
+	if n := len(above.Lines()); n != lines || above.Connections.Load() != 1 {
+		t.Errorf("%d connections above, and lines %q", above.Connections.Load(), above.Lines()[lines:])
 	}
 }

@@ -97,6 +97,7 @@ func (m *message) fields(w *wire.Codec) {
 		wire.Word(w, &v.Job)
 		wire.Uint(w, &v.Reason)
 		exact(w, &v.Difficulty)
+		aboveFields(&v.Above, w)
 	})
 	wire.List(w, &b.Seen, func(v *store.Seen, w *wire.Codec) {
 		wire.Int(w, &v.Worker)
@@ -151,6 +152,15 @@ func shareFields(v *store.Share, w *wire.Codec) {
 	wire.Word(w, &v.Job)
 	exact(w, &v.Credit)
 	exact(w, &v.Achieved)
+	aboveFields(&v.Above, w)
+}
+
+// aboveFields are one byte for the many that went up nowhere.
+func aboveFields(v *store.Above, w *wire.Codec) {
+	wire.Uint(w, &v.Verdict)
+	if v.Verdict != store.NotSent {
+		exact(w, &v.Difficulty)
+	}
 }
 
 // exact passes an amount as 16 bytes.

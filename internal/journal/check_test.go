@@ -161,7 +161,7 @@ func TestAppendJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.Share(0, minedShare(j, 5, m), m)
-	w.Share(0, testShare(0, 9), m)
+	w.Share(0, testShare(0, 49), m)
 	w.Worker(0, &Worker{1, 77}, m)
 	w.Leave(0, &Leave{3, 77, "idle"}, m)
 	w.Flush(0)
@@ -182,7 +182,7 @@ func TestAppendJSON(t *testing.T) {
 	for _, want := range []string{
 		`{"at":"1/1","time":"2026-11-22T`, `"kind":"job","job":"0000000000000077","oldest_job":"0000000000000070","work":{"version":1,`,
 		`"kind":"share","user":"user1","worker":"user1.rig","agent":"cgminer/4.12","address":"10.0.0.1","job":"0000000000000077","reason":"accepted","scheme":"solo","difficulty":`,
-		`"reason":"stale"`, `"credit":0,`, `"extranonce2":"0000000000000009"`, `"kind":"worker"`, `"client":77,"why":"idle"`,
+		`"reason":"stale"`, `"above":{"verdict":"refused","text":"Job not found","difficulty":0.5,"here":"stale"}`, `"credit":0,`, `"extranonce2":"0000000000000031"`, `"kind":"worker"`, `"client":77,"why":"idle"`,
 		`"hash":"07000000`, `"time":"1970-01-01T00:00:05.000000Z"`, `"block":{"height":850000,"state":"orphaned","reward":312500000`, `"statistics":{`, `"hashrate1m":`,
 		`"why":"10 records from 1/90 on are missing: bytes are damaged (4 bytes of x from 3 on)"`,
 	} {

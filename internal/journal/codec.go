@@ -17,6 +17,9 @@ import (
 // maxExtranonce is how long an extranonce may be.
 const maxExtranonce = 16
 
+// maxAboveText is how much of another pool's words is kept.
+const maxAboveText = 255
+
 // Of a share's body.
 const (
 	creditNone  = 0 // no credit
@@ -30,6 +33,8 @@ const (
 //	    of the hash without the zeros at its end: 1 byte each
 //	difficulty: 8 bytes, ntime, nonce, version: 4 each; big-endian
 //	extranonce1, extranonce2, hash, credit if it is neither 0 nor the difficulty
+//	if it went up: verdict of the other pool, reason here: 1 byte each; difficulty there:
+//	    8 bytes; length of the text: 1 byte, text
 func appendShare(b []byte, s *Share) []byte {
 	hash := len(s.Hash)
 	for hash > 0 && s.Hash[hash-1] == 0 {
@@ -53,6 +58,12 @@ func appendShare(b []byte, s *Share) []byte {
 	b = append(b, s.Hash[:hash]...)
 	if credit == creditOther {
 		b = binary.BigEndian.AppendUint64(b, math.Float64bits(s.Credit))
+	}
+	if s.Above != NotSent {
+		b = append(b, byte(s.Above), s.Here)
+		b = binary.BigEndian.AppendUint64(b, math.Float64bits(s.AboveDifficulty))
+		text := s.AboveText[:min(len(s.AboveText), maxAboveText)]
+		b = append(append(b, byte(len(text))), text...)
 	}
 	return b
 }
@@ -85,10 +96,34 @@ func readShare(b []byte, s *Share) error {
 		if len(b) < 8 {
 			return errShare
 		}
-		s.Credit = math.Float64frombits(binary.BigEndian.Uint64(b))
+		s.Credit, b = math.Float64frombits(binary.BigEndian.Uint64(b)), b[8:]
 	}
-	if !(s.Difficulty >= 0 && s.Credit >= 0) || math.IsInf(s.Difficulty, 0) || math.IsInf(s.Credit, 0) {
+	if err := readAbove(b, s); err != nil {
+		return err
+	}
+	for _, d := range [...]float64{s.Difficulty, s.Credit, s.AboveDifficulty} {
+		if !(d >= 0) || math.IsInf(d, 0) {
+			return errShare
+		}
+	}
+	return nil
+}
+
+// readAbove reads what is in a share's body of another pool, which is nothing where the
+// share did not go up.
+func readAbove(b []byte, s *Share) error {
+	const fixed = 2 + 8 + 1
+	s.Above, s.Here, s.AboveDifficulty, s.AboveText = NotSent, 0, 0, nil
+	if len(b) == 0 {
+		return nil
+	}
+	if len(b) < fixed || len(b) < fixed+int(b[fixed-1]) || b[0] == byte(NotSent) || b[0] >= byte(verdicts) {
 		return errShare
+	}
+	s.Above, s.Here = Verdict(b[0]), b[1]
+	s.AboveDifficulty = math.Float64frombits(binary.BigEndian.Uint64(b[2:]))
+	if n := int(b[fixed-1]); n > 0 {
+		s.AboveText = b[fixed : fixed+n : fixed+n]
 	}
 	return nil
 }

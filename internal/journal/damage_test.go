@@ -501,6 +501,7 @@ func FuzzRing(f *testing.F) {
 func FuzzRecordBody(f *testing.F) {
 	s, m := toldShare()
 	f.Add(byte(KindShare), appendShare(nil, s))
+	f.Add(byte(KindShare), appendShare(nil, testShare(0, 49)))
 	f.Add(byte(KindLeave), appendFields(nil, (&Leave{1, 2, "x"}).fields))
 	f.Add(byte(KindBlock), appendFields(nil, (&Block{}).fields))
 	f.Add(byte(KindStatistics), appendFields(nil, (&Statistics{}).fields))
@@ -511,7 +512,7 @@ func FuzzRecordBody(f *testing.F) {
 		r := Record{Kind: Kind(kind)}
 		if err := r.readBody(b, 1); err == nil && r.Kind == KindShare {
 			var again Share
-			if err := readShare(appendShare(nil, &r.Share), &again); err != nil || again.Hash != r.Share.Hash || again.Credit != r.Share.Credit {
+			if err := readShare(appendShare(nil, &r.Share), &again); err != nil || again.Hash != r.Share.Hash || again.Credit != r.Share.Credit || again.Above != r.Share.Above || !bytes.Equal(again.AboveText, r.Share.AboveText) {
 				t.Fatalf("%v: %+v, was %+v", err, again, r.Share)
 			}
 		}

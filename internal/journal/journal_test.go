@@ -102,6 +102,12 @@ func testShare(loop int, n uint32) *Share {
 		NTime: 1_795_327_613, Nonce: n, Version: 0x20000000,
 		Difficulty: 1024, Credit: 1024, Scheme: uint8(n % 2),
 	}
+	switch n % 100 { // went up to another pool
+	case 43:
+		s.Above, s.AboveDifficulty = AcceptedAbove, 65536
+	case 49:
+		s.Above, s.AboveDifficulty, s.Here, s.AboveText = RefusedAbove, 0.5, 2, []byte("Job not found")
+	}
 	if n%10 == 9 {
 		s.Credit, s.Reason = 0, 2
 	} else {
@@ -135,6 +141,7 @@ func readAll(t testing.TB, r *Reader) (list []Record) {
 func lasting(k *Record) Record {
 	c := *k
 	c.Share.Extranonce1, c.Share.Extranonce2 = slices.Clone(k.Share.Extranonce1), slices.Clone(k.Share.Extranonce2)
+	c.Share.AboveText = slices.Clone(k.Share.AboveText)
 	return c
 }
 

@@ -29,6 +29,7 @@ type line struct {
 	Credit          *float64        `json:"credit,omitempty"`
 	ShareDifficulty float64         `json:"share_difficulty,omitempty"`
 	Hash            string          `json:"hash,omitempty"`
+	Above           *aboveLine      `json:"above,omitempty"`
 	Solution        *solutionLine   `json:"solution,omitempty"`
 	Block           *blockLine      `json:"block,omitempty"`
 	Statistics      map[string]any  `json:"statistics,omitempty"`
@@ -45,6 +46,14 @@ type solutionLine struct {
 	NTime       string `json:"ntime"`
 	Nonce       string `json:"nonce"`
 	Version     string `json:"version"`
+}
+
+// aboveLine is what another pool said of a share that went up.
+type aboveLine struct {
+	Verdict    string  `json:"verdict"`
+	Text       string  `json:"text,omitempty"`
+	Difficulty float64 `json:"difficulty"`
+	Here       string  `json:"here"` // reason, as far as that pool is not asked
 }
 
 type blockLine struct {
@@ -77,6 +86,9 @@ func (k *Record) AppendJSON(b []byte) ([]byte, error) {
 		l.Job, l.Reason, l.Scheme, l.Difficulty, l.Credit = jobName(s.Job), k.Reason, k.Scheme, s.Difficulty, &s.Credit
 		if s.Hashed() {
 			l.Hash, l.ShareDifficulty = work.FormatHash(s.Hash), s.Achieved()
+		}
+		if s.Above != NotSent {
+			l.Above = &aboveLine{s.Above.String(), string(s.AboveText), s.AboveDifficulty, k.Here}
 		}
 		l.Solution = &solutionLine{
 			s.Variant, hex.EncodeToString(s.Extranonce1), hex.EncodeToString(s.Extranonce2),

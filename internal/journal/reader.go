@@ -400,7 +400,7 @@ func (r *Reader) tellUnread(k *Record) {
 // fill makes the record of what stands in the segment, or tells why it is none.
 func (r *Reader) fill(k *segmentRecord) (why string) {
 	g, o := r.g, &r.record
-	o.Kind, o.Time, o.Miner, o.Reason, o.Scheme = k.kind, k.time, nil, "", ""
+	o.Kind, o.Time, o.Miner, o.Reason, o.Scheme, o.Here = k.kind, k.time, nil, "", "", ""
 	if k.miner > 0 {
 		if k.miner > uint64(len(g.miners)) || g.miners[k.miner-1] == nil {
 			return "who it is of was in damaged bytes"
@@ -421,6 +421,9 @@ func (r *Reader) fill(k *segmentRecord) (why string) {
 	switch k.kind {
 	case KindShare:
 		o.Reason, o.Scheme = name(g.header.Reasons, o.Share.Reason), name(g.header.Schemes, o.Share.Scheme)
+		if o.Share.Above != NotSent {
+			o.Here = name(g.header.Reasons, o.Share.Here)
+		}
 	case KindJob:
 		if k.job < jobDefined {
 			return "its job is not there"

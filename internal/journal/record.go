@@ -87,7 +87,30 @@ type Share struct {
 	Credit     float64 // what it earns; 0 if refused
 	Reason     uint8   // why it was refused: index into Options.Reasons, of which 0 is that it was not
 	Scheme     uint8   // of reward it earns in: index into Options.Schemes
+
+	// Of a share that went up to another pool, whose work it was found on. Credit and
+	// Reason have that pool's verdict in them.
+	Above           Verdict
+	AboveDifficulty float64 // that the pool owes for it if it accepts it
+	Here            uint8   // what the share is as far as that pool is not asked: likewise an index into Options.Reasons
+	AboveText       []byte  // why it was refused, in the pool's words; at most 255 bytes
 }
+
+// Verdict is that of another pool.
+type Verdict uint8
+
+// Verdicts.
+const (
+	NotSent       Verdict = iota // it was judged here alone
+	AcceptedAbove                // by the other pool
+	RefusedAbove                 // likewise
+	Unanswered                   // it said nothing
+	verdicts
+)
+
+var verdictNames = [verdicts]string{AcceptedAbove: "accepted", RefusedAbove: "refused", Unanswered: "unanswered"}
+
+func (v Verdict) String() string { return verdictNames[v] }
 
 // Hashed tells whether the hash was computed.
 func (s *Share) Hashed() bool { return s.Hash != [32]byte{} }
@@ -189,8 +212,8 @@ type Record struct {
 	// Miner is whom it is of, nil for nobody. It is immutable and the same for all
 	// records of a segment with this miner.
 	Miner *Miner
-	// Reason and Scheme of a share by name.
-	Reason, Scheme string
+	// Reason, Scheme and Here of a share by name.
+	Reason, Scheme, Here string
 
 	Share      Share
 	Job        Job

@@ -24,6 +24,9 @@ func (o *Operator) StatusLine(now time.Time, cycle, width int) string {
 	const clearLine = "\x1b[2K\r"
 	g := glance{PoolStatus: o.Users.Status(now, users.Sessions{}), rejected: o.Admission.Rejecting()}
 	_, g.known = o.Users.Known()
+	if o.Proxies != nil {
+		g.NetworkDifficulty = 0 // its blocks are another's: no round ends
+	}
 	if w := o.Jobs.Newest(); w != nil {
 		g.height = w.Job.Template.Height
 	}

@@ -67,6 +67,9 @@ func (o *Operator) poolStats(ctx context.Context, now time.Time) control.PoolSta
 	if w := o.Jobs.Newest(); w != nil {
 		reply.Height, reply.Work = w.Job.Template.Height, control.At(w.Job.Created)
 	}
+	if n, err := o.Miners.Count(ctx, (*session.Handler).NoRolling); err == nil {
+		reply.NoRolling = int64(n)
+	}
 	return reply
 }
 
@@ -234,7 +237,7 @@ func (o *Operator) showConnection(i *session.Info) control.Connection {
 		LastShare: control.At(i.LastShare), Start: control.At(i.Start), Address: i.Address,
 		Subscribed: i.Subscribed, Authorised: i.Authorised, Idle: i.Idle,
 		UserAgent: i.UserAgent, Worker: i.WorkerName, UserID: o.Users.UserID(i.Worker),
-		Server: i.Listener, BestDifficulty: i.Best,
+		Server: i.Listener, BestDifficulty: i.Best, NoRolling: i.NoRolling,
 	}
 }
 

@@ -172,7 +172,7 @@ func TestReplies(t *testing.T) {
 		"nosuchcommand": "unknown",
 		"poolstats": `{"start": T, "update": T, "workers": 1, "users": 1, "disconnected": 0, "shares": 1, ` +
 			`"sps1": D, "sps5": D, "sps15": D, "sps60": D, "accepted": 42.0, "rejected": 0.0, "dsps1": D, "dsps5": D, "dsps15": D, "dsps60": D, "dsps360": D, "dsps1440": D, "dsps10080": D, ` +
-			`"accepted_count": 1, "rejected_count": 0, "bestshare": 50.0, "netdiff": 1000.0, "height": 0, "worktime": 0}`,
+			`"accepted_count": 1, "rejected_count": 0, "bestshare": 50.0, "netdiff": 1000.0, "height": 0, "worktime": 0, "no_rolling": 0}`,
 		"connectorstats": `{"clients": ` + objects + `, "dead": ` + objects + `, "sends": ` + objects + `, "delays": ` + objects + `, "entering": ` + objects + `, DROPS}`,
 
 		`getuser={"user":"eve"}`:          `{"errormsg": "Failed to find user eve"}`,
@@ -321,7 +321,7 @@ func TestConnectionReply(t *testing.T) {
 		ID: 13, Extranonce1: "7e86026b", Difficulty: 42, DSPS1: 0.5, LastShare: start, Start: start, Address: "198.51.100.7",
 		Subscribed: true, Authorised: true, UserAgent: "cgminer/4.12.1", WorkerName: "bob.rig1", Worker: w, Listener: 1, Best: 50,
 	}))
-	const want = `{"id": 13, "enonce1": "7e86026b", "enonce1var": "7e86026b", "enonce1_64": 1795327614, "diff": 42.0, "dsps1": 0.5, "dsps5": 0.0, "dsps60": 0.0, "dsps1440": 0.0, "dsps10080": 0.0, "lastshare": 1795327613, "starttime": 1795327613, "address": "198.51.100.7", "subscribed": true, "authorised": true, "idle": false, "useragent": "cgminer/4.12.1", "workername": "bob.rig1", "userid": 1, "server": 1, "bestdiff": 50.0, "proxyid": 0, "subproxyid": 0}`
+	const want = `{"id": 13, "enonce1": "7e86026b", "enonce1var": "7e86026b", "enonce1_64": 1795327614, "diff": 42.0, "dsps1": 0.5, "dsps5": 0.0, "dsps60": 0.0, "dsps1440": 0.0, "dsps10080": 0.0, "lastshare": 1795327613, "starttime": 1795327613, "address": "198.51.100.7", "subscribed": true, "authorised": true, "idle": false, "useragent": "cgminer/4.12.1", "workername": "bob.rig1", "userid": 1, "server": 1, "bestdiff": 50.0, "proxyid": 0, "subproxyid": 0, "no_rolling": false}`
 	if got != want {
 		t.Errorf("got %s\nwant %s", got, want)
 	}

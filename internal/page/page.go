@@ -181,7 +181,7 @@ var labels = map[string]string{"hashrate": "H/s", "hashrate1d": "H/s 1d", "worke
 const secret = "pass"
 
 // exact are numbers in text.
-var exact = []string{"work", "bestdiff", "netdiff"}
+var exact = []string{"work", "bestdiff", "netdiff", "sent_work", "accepted_above_work", "refused_above_work", "unanswered_work"}
 
 // label names a plain member.
 func label(key string) string {

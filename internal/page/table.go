@@ -16,11 +16,11 @@ var unseen = []string{"enonce1var", "enonce1_64", "proxyid", "subproxyid", "serv
 // wanted are the columns of a table by what is wanted first where not all of them
 // fit; others come after these.
 var wanted = map[string][]string{
-	"users":    {"user", "state", "dsps1", "hashrate", "workers", "lastshare", "dsps1440", "shares", "work", "bestdiff", "bestever"},
-	"workers":  {"worker", "dsps1", "hashrate", "lastshare", "accepted_shares", "shares", "work", "rejects", "dsps1440", "bestdiff", "started"},
+	"users":    {"user", "state", "dsps1", "hashrate", "workers", "lastshare", "dsps1440", "shares", "work", "accepted_above_work", "bestdiff", "bestever"},
+	"workers":  {"worker", "dsps1", "hashrate", "lastshare", "accepted_shares", "shares", "work", "accepted_above_work", "rejects", "dsps1440", "bestdiff", "started"},
 	"clients":  {"id", "workername", "dsps1", "diff", "lastshare", "useragent", "address"},
 	"blocks":   {"height", "worker", "reward", "time", "state", "hash"},
-	"shifts":   {"pool", "shift", "started", "shares", "work", "jobs", "cause"},
+	"shifts":   {"pool", "shift", "started", "shares", "work", "accepted_above_work", "jobs", "cause"},
 	"rewards":  {"height", "state", "value", "amount", "credited", "fee", "accounts", "confirmations", "time", "hash"},
 	"credits":  {"user", "amount", "satoshis", "counted", "ppm", "weight", "whole", "rank", "remainder"},
 	"balances": {"user", "balance", "immature"},

@@ -30,6 +30,12 @@ const (
 
 var schemes = []string{schemePool: "pplns", schemeSolo: "solo"}
 
+// verdicts of another pool, as journals number them.
+var verdicts = [...]journal.Verdict{
+	source.AcceptedAbove: journal.AcceptedAbove, source.RefusedAbove: journal.RefusedAbove,
+	source.Unanswered: journal.Unanswered, source.NotSent: journal.NotSent,
+}
+
 // maxRefused is how many refused shares a second each loop tells: an honest miner
 // has few, and a stranger is not to fill the disk with others.
 const maxRefused = 500
@@ -64,6 +70,7 @@ type journalLoop struct {
 	miner   journal.Miner
 	share   journal.Share
 	address [64]byte // text of the miner's
+	text    []byte   // of another pool
 	second  int64    // in which so many refused shares were told
 	refused int
 	_       [64]byte // keeps loops off each other's cache lines
@@ -221,6 +228,13 @@ func (j *shareJournal) Share(sh *session.Share) {
 	}
 	if sh.Hashed {
 		k.Hash = sh.Computed.Hash
+	}
+	if sh.WentUp {
+		k.Above, k.AboveDifficulty, k.Here = verdicts[sh.Above], sh.AboveDifficulty, uint8(sh.Here)
+		if sh.Reason == session.Refused && sh.Format != nil {
+			l.text = append(l.text[:0], sh.Format.Text...)
+			k.AboveText = l.text
+		}
 	}
 	w.Share(sh.Loop, k, l.of(user, worker, sh.UserAgent, sh.Remote, sh.Limit, sh.Payout))
 }

@@ -12,6 +12,8 @@ import (
 	"ckpool/internal/journal"
 	"ckpool/internal/session"
 	"ckpool/internal/users"
+	"ckpool/source"
+	"ckpool/stratum"
 )
 
 // kept is an open journal with a user in it, and what it says.
@@ -47,9 +49,13 @@ func kept(t *testing.T) (j *shareJournal, share *session.Share, said *[]string) 
 
 func TestJournalAllocatesNothing(t *testing.T) {
 	j, share, _ := kept(t)
+	above := *share
+	above.WentUp, above.Above, above.AboveDifficulty = true, source.RefusedAbove, 64
+	above.Reason, above.Credit, above.Format = session.Refused, 0, &stratum.Reject{Text: "Job not found"}
 	if n := testing.AllocsPerRun(1000, func() {
 		share.Nonce++
 		j.Share(share)
+		j.Share(&above)
 		j.Flush(0)
 	}); n != 0 {
 		t.Errorf("%v allocations per share", n)

@@ -124,7 +124,7 @@ func New(c config.Config, o Options) (*Pool, error) {
 		p.accounts = authority.NewClient(authority.Options{Place: *o.Ckdb, Program: "ckpool " + o.Version, Miners: accountHolders{p}, Events: o.Events})
 	}
 	p.users = users.New(users.Config{
-		Settings: usersSettings(&c), LogDir: c.LogDir, Solo: o.Solo, LogShares: o.LogShares,
+		Settings: usersSettings(&c), LogDir: c.LogDir, Solo: o.Solo, Proxy: o.Proxy, LogShares: o.LogShares,
 		Loops: loopCount(), Accounts: p.accounts, Events: o.Events,
 	}, now)
 	made := jobs.Options{
@@ -182,6 +182,9 @@ func (p *Pool) makeSource(c *config.Config) (blocks.Network, error) {
 		}
 		p.planNodes = func([]bitcoind.Config) (func(), error) { return func() {}, nil }
 		p.node = func() operator.Node { return nil }
+		if n := bitcoind.SavedBlocks(blocksDir(c)); n > 0 {
+			p.events.Say(event.Warning, fmt.Sprintf("Blocks of a run as a pool that wait in %s: %d. A proxy has no node to submit them to: start the instance as a pool, without -p", blocksDir(c), n))
+		}
 		return noNodes{}, nil
 	}
 	nodes, err := p.makeNodes(c)
@@ -198,10 +201,13 @@ func (p *Pool) makeSource(c *config.Config) (blocks.Network, error) {
 	return nodes, nil
 }
 
+// blocksDir is where blocks are saved until a node has them.
+func blocksDir(c *config.Config) string { return filepath.Join(c.LogDir, "pool", "blocks") }
+
 func (p *Pool) makeNodes(c *config.Config) (*bitcoind.Group, error) {
 	return bitcoind.NewGroup(c.Nodes, bitcoind.Options{
 		BlockPoll: c.BlockPoll,
-		SaveDir:   filepath.Join(c.LogDir, "pool", "blocks"),
+		SaveDir:   blocksDir(c),
 		Events:    p.events,
 		Fits:      func(chain string) error { return jobs.Fits(chain, p.config.Load(), p.options.Solo) },
 	})

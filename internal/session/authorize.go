@@ -72,6 +72,9 @@ func (q request) onAuthorize() *stratum.Reject {
 	}
 	q.placeAgain()
 	q.g.Log.authorised(q.client, name)
+	if q.s.is(noRolling) {
+		q.g.Log.noRolling(q.client)
+	}
 	return nil
 }
 

@@ -251,4 +251,5 @@ type Info struct {
 	TakesExtranonce bool   // it understands mining.set_extranonce
 	Rolls           bool   // it was told that it may roll versions
 	VersionMask     uint32 // which bits
+	NoRolling       bool   // it asked for that and was told false
 }

@@ -40,6 +40,7 @@ func (q request) onConfigure() *stratum.Reject {
 		switch extension {
 		case "version-rolling":
 			granted = q.grantMask(options["version-rolling.mask"])
+			q.noteRolling(granted)
 			if granted {
 				answer = append(answer, fmt.Sprintf(`"version-rolling.mask":"%08x"`, q.s.mask))
 			}
@@ -61,6 +62,20 @@ func (q request) onConfigure() *stratum.Reject {
 	q.sendMask()
 	q.changeNow()
 	return nil
+}
+
+// noteRolling notes whether the miner may roll versions as it has asked for. One that may
+// not is named as soon as it has a name: some leave for that.
+func (c client) noteRolling(granted bool) {
+	switch {
+	case granted:
+		c.s.flags &^= noRolling
+	case c.s.is(authorised) && !c.s.is(noRolling):
+		c.s.flags |= noRolling
+		c.g.Log.noRolling(c)
+	default:
+		c.s.flags |= noRolling
+	}
 }
 
 // takeExtranonce notes that the miner understands mining.set_extranonce, where it may

@@ -56,7 +56,7 @@ func (c client) info(now float64) Info {
 		Listener: int(c.s.listener),
 
 		Source: c.s.source, Extranonce2Len: c.extranonce2Len(), TakesExtranonce: c.s.is(takesExtranonce),
-		Rolls: c.s.is(configured) && c.s.mask != 0, VersionMask: c.s.mask,
+		Rolls: c.s.is(configured) && c.s.mask != 0, VersionMask: c.s.mask, NoRolling: c.s.is(noRolling),
 	}
 }
 
@@ -206,6 +206,10 @@ func (h *Handler) Drop(id uint64, why netserver.Reason, done Done) {
 // Idle is how many of the authorised miners had no share for a minute when Tick
 // last looked.
 func (h *Handler) Idle() int { return h.idle }
+
+// NoRolling is how many of the authorised miners had been told that they may not roll
+// versions, which they asked for, when Tick last looked.
+func (h *Handler) NoRolling() int { return h.noRolling }
 
 // Size is the memory of one session, in bytes.
 const Size = int64(unsafe.Sizeof(session{}))

@@ -123,14 +123,15 @@ type Handler struct {
 	// takeVerdicts is collectVerdicts, made once.
 	takeVerdicts func()
 
-	work     *Work // being or having been broadcast
-	cursor   netserver.Slot
-	left     netserver.Slot   // slots that the broadcast is still to look at
-	dueList  []netserver.Slot // marked as due, for Step
-	heldList []netserver.Slot // with lines in held, in the order they came, for Step
-	ticking  tickWalk
-	walks    []walk // what operators want, for Step
-	idle     int    // as of the last tick
+	work      *Work // being or having been broadcast
+	cursor    netserver.Slot
+	left      netserver.Slot   // slots that the broadcast is still to look at
+	dueList   []netserver.Slot // marked as due, for Step
+	heldList  []netserver.Slot // with lines in held, in the order they came, for Step
+	ticking   tickWalk
+	walks     []walk // what operators want, for Step
+	idle      int    // as of the last tick, as is the next
+	noRolling int
 
 	msg       stratum.Message
 	submit    stratum.Submit

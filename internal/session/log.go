@@ -55,6 +55,7 @@ const (
 	lineDifficulty
 	lineRejected
 	lineAccepted
+	lineNoRolling
 	lineKinds
 )
 
@@ -74,6 +75,7 @@ var lineTable = [lineKinds]struct {
 	lineDifficulty: {event.Info, 50, "Changes of difficulty"},
 	lineRejected:   {event.Info, 50, "Rejected shares"},
 	lineAccepted:   {event.Debug, 6000, "Accepted shares"},
+	lineNoRolling:  {event.Notice, 50, "Clients that may not roll versions"},
 }
 
 // limit counts the lines of one kind.
@@ -189,6 +191,13 @@ func (l *Log) refused(c client, worker string, r *stratum.Reject) {
 	if l.pass(lineRefused, c.t.Now()) {
 		l.printf(lineRefused, "Client %d %v worker %s failed to authorise as user %s: %.*s",
 			c.s.client, from(c), word(worker), word(userOf(worker)), maxText, r.Text)
+	}
+}
+
+func (l *Log) noRolling(c client) {
+	if l.pass(lineNoRolling, c.t.Now()) {
+		l.printf(lineNoRolling, "Client %d %v worker %s asked for version rolling and was told that it may not, %s",
+			c.s.client, from(c), word(c.logins.get(c.s.login).name), quoted(c.agents.get(c.s.agent)))
 	}
 }
 

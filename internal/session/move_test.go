@@ -426,7 +426,7 @@ func TestReadSessionV3(t *testing.T) {
 // The form with verdicts that miners have not heard.
 func TestReadSessionV4(t *testing.T) {
 	k := records.Check(t, records.Of(t, "v4", "session"), sessionVersion, newRecord)
-	want := source.Verdict{State: source.RefusedAbove, Code: 23, Text: "low"}
+	want := source.Verdict{State: source.RefusedAbove, Code: 23, Text: "low", Difficulty: 512}
 	if len(k.unjudged) != 2 || k.unjudged[0].decided || !k.unjudged[1].decided || k.unjudged[1].verdict != want || k.unjudged[1].number != 1<<48|100 {
 		t.Errorf("%+v", k.unjudged)
 	}
@@ -441,7 +441,7 @@ func TestReadLeftV1(t *testing.T) {
 			number: 1<<48 | 99, since: 201, id: []byte(`"x"`), worker: "bob.rig2", job: 0x6b02867d00000002, time: 1795327613e9,
 			extranonce1: MakeExtranonce([]byte{1, 2}), extranonce2: MakeExtranonce([]byte{3, 4, 5, 6}), mask: 0x1fffe000, variant: 3,
 			ntime: 0x6b02867d, nonce: 8, version: 0x20002000, difficulty: 8, stale: true,
-			decided: true, verdict: source.Verdict{State: source.RefusedAbove, Code: 23, Text: "low"},
+			decided: true, verdict: source.Verdict{State: source.RefusedAbove, Code: 23, Text: "low", Difficulty: 512},
 		}}},
 	}}
 	if !reflect.DeepEqual(k.clients, want) {

@@ -3,10 +3,12 @@ package session
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"ckpool/event"
 	"ckpool/internal/netserver"
 	"ckpool/source"
 )
@@ -253,4 +255,46 @@ func FuzzLineOfProxy(f *testing.F) {
 			t.Fatalf("%d workers still attached, sessions by source %v", r.backend.attached, a.opened)
 		}
 	})
+}
+
+// braiins/braiins#76: who asks for version rolling and is told false may leave: it is
+// counted, and named in the log once it has a name, until it is told true.
+func TestNoRolling(t *testing.T) {
+	r, a := newProxy(t, nil)
+	var lines []string
+	r.group.Log = NewLog(func(event.Level) bool { return true }, func(e event.Event) { lines = append(lines, e.Text) })
+	const configure = `{"id":7,"method":"mining.configure","params":[["version-rolling"],{"version-rolling.mask":"1fffe000"}]}`
+	look := func(want int, mentioned string) {
+		t.Helper()
+		r.Tick(r.now)
+		for r.Step() {
+		}
+		if n := r.Handler.NoRolling(); n != want {
+			t.Errorf("%d may not roll, want %d", n, want)
+		}
+		named := slices.DeleteFunc(slices.Clone(lines), func(l string) bool { return !strings.Contains(l, "asked for version rolling") })
+		if got := strings.Join(named, "\n"); got != mentioned {
+			t.Errorf("the log has %q, want %q", got, mentioned)
+		}
+		lines = nil
+	}
+	_, _ = r.miner("alice.rig1") // does not ask
+	look(0, "")
+	a.lines[1].mask = 0
+	a.give(1, true)
+	slot := r.open()
+	r.want(slot, configure, `{"result":{"version-rolling":false},"error":null,"id":7}`)
+	look(0, "")
+	r.send(slot, `{"id":1,"method":"mining.subscribe","params":["bosminer"]}`)
+	r.send(slot, `{"id":2,"method":"mining.authorize","params":["bob.rig1","x"]}`)
+	look(1, `Client 2 198.51.100.7 worker bob.rig1 asked for version rolling and was told that it may not, "bosminer"`)
+	r.send(slot, configure) // again: it was named
+	look(1, "")
+	if list, _, _ := r.Handler.Sessions(nil, 0, func(WorkerID) bool { return true }); len(list) != 2 || list[0].NoRolling || !list[1].NoRolling {
+		t.Errorf("%+v", list)
+	}
+	a.lines[1].mask = 0x1fffe000
+	a.give(1, true)
+	r.send(slot, configure)
+	look(0, "")
 }

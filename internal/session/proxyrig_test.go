@@ -189,7 +189,7 @@ func (a *above) lastFound() source.Found {
 func (a *above) judge(state source.VerdictState, code int, text string) {
 	a.t.Helper()
 	f := a.lastFound()
-	f.Finder.Verdict(f.Client, f.Share, source.Verdict{State: state, Code: code, Text: text})
+	f.Finder.Verdict(f.Client, f.Share, source.Verdict{State: state, Difficulty: f.Upstream.Difficulty, Code: code, Text: text})
 	for a.rig.Step() {
 	}
 }

@@ -138,6 +138,7 @@ func (k *unjudgedRecord) fields(c *wire.Codec) {
 	wire.Uint(c, &k.verdict.State)
 	wire.Int(c, &k.verdict.Code)
 	c.Text(&k.verdict.Text)
+	wire.Amount(c, &k.verdict.Difficulty)
 }
 
 // measurement is the vardiff's own record.

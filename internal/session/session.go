@@ -66,6 +66,7 @@ const (
 	hasMinimum      // difficulty, in the handler
 	hasFormer       // extranonce1 values, in the handler
 	takesExtranonce // asked for mining.set_extranonce, which only other sources need
+	noRolling       // asked for version rolling and was told false
 
 	notMoved = hasEarlier | due | hasMinimum | hasFormer
 )

@@ -46,10 +46,15 @@ type Share struct {
 	Difficulty float64 // what the share was judged by
 	Credit     float64 // 0 when rejected, or accepted below its job's difficulty
 	Reason     Reason
-	Format     *stratum.Reject     // of a Malformed submit: what is wrong with it; of a Refused one: what that pool says
-	WentUp     bool                // the pool above was to judge it
-	Above      source.VerdictState // what that says, if it WentUp
-	Best       Best                // what it improved; set by the sink that counts
+	Format     *stratum.Reject // of a Malformed submit: what is wrong with it; of a Refused one: what that pool says
+	Best       Best            // what it improved; set by the sink that counts
+
+	// The verdict of the pool above, if the share WentUp: it was to judge it. The verdict
+	// before this has that in it.
+	WentUp          bool
+	Above           source.VerdictState
+	AboveDifficulty float64 // see source.Verdict
+	Here            Reason  // what the share is as far as that pool is not asked: Accepted or Stale
 }
 
 // Miner is what of the miner is in the coinbase. It aliases s.

@@ -213,7 +213,7 @@ func (h *Handler) conclude(k *unjudged, v source.Verdict) {
 	u := &h.unjudged
 	u.forget(k)
 	sh := &k.share
-	sh.WentUp, sh.Above = true, v.State
+	sh.WentUp, sh.Above, sh.AboveDifficulty, sh.Here = true, v.State, v.Difficulty, sh.Reason
 	stale := sh.Reason == Stale
 	switch {
 	case v.State == source.AcceptedAbove, v.State == source.NotSent && !stale:
@@ -269,7 +269,11 @@ func (h *Handler) stepExpire() {
 				u.due = false
 				return
 			}
-			h.conclude(k, source.Verdict{State: source.Unanswered})
+			v := source.Verdict{State: source.Unanswered}
+			if u := k.share.Upstream; u != nil { // else it is of another process, whose job is not known
+				v.Difficulty = u.Difficulty
+			}
+			h.conclude(k, v)
 			n++
 		}
 		u.order.pop()

@@ -50,6 +50,9 @@ func TestVerdictsFromAbove(t *testing.T) {
 			if sh := r.backend.last(); sh.Reason != tt.reason || sh.Credit != tt.credit || !sh.WentUp {
 				t.Errorf("counted as %v with %g", sh.Reason, sh.Credit)
 			}
+			if sh := r.backend.last(); sh.AboveDifficulty != a.lastFound().Upstream.Difficulty || sh.Here != Accepted {
+				t.Errorf("went up with %g, here it is %v", sh.AboveDifficulty, sh.Here)
+			}
 			if n := len(r.unjudged.byNumber) + len(r.unjudged.byClient); n != 0 {
 				t.Errorf("%d are left", n)
 			}

@@ -277,9 +277,10 @@ func (h *Handler) releaseHeld(slot netserver.Slot) int {
 
 // tickWalk is a walk over all sessions that Tick has begun.
 type tickWalk struct {
-	underway bool
-	next     netserver.Slot
-	idle     int // of those before next
+	underway  bool
+	next      netserver.Slot
+	idle      int // of those before next, as is the next
+	noRolling int
 }
 
 // Tick implements netserver.Handler: time limits, the idle rule, silence. Step
@@ -305,6 +306,9 @@ func (h *Handler) stepTick() {
 			if max(s.lastShare, s.start).since(now) > idleTime {
 				t.idle++
 			}
+			if s.is(noRolling) {
+				t.noRolling++
+			}
 			h.client(t.next).tickAuthorised(set, now)
 		case !haveWork || s.is(holding) && h.b.Sources == nil: // waiting for work is not being unauthorised
 			s.start = moment(now)
@@ -313,7 +317,7 @@ func (h *Handler) stepTick() {
 		}
 	}
 	if t.next >= h.top {
-		h.idle = t.idle
+		h.idle, h.noRolling = t.idle, t.noRolling
 		*t = tickWalk{}
 	}
 }

@@ -102,7 +102,25 @@ type Share struct {
 	Job      uint64
 	Credit   difficulty.Exact // what its job was sent with, at most 10¹⁸
 	Achieved difficulty.Exact // of its hash
+	Above    Above
 }
+
+// Above is what another pool said of a share that went up to it.
+type Above struct {
+	Verdict    Verdict
+	Difficulty difficulty.Exact // that it owes for the share if it accepts it, at most 10¹⁸
+}
+
+// Verdict is that of another pool.
+type Verdict uint8
+
+// Verdicts.
+const (
+	NotSent Verdict = iota // the share did not go up
+	AcceptedAbove
+	RefusedAbove
+	Unanswered
+)
 
 // Reason of a rejected share.
 type Reason uint8
@@ -111,7 +129,7 @@ type Reason uint8
 const (
 	Stale Reason = iota
 	Duplicate
-	Above // the target
+	AboveTarget
 	Other
 )
 
@@ -123,6 +141,7 @@ type Reject struct {
 	Job        uint64
 	Reason     Reason
 	Difficulty difficulty.Exact // that its job was sent with
+	Above      Above
 }
 
 // Seen tells that a worker was there.
@@ -169,8 +188,12 @@ type Gap struct {
 // ToEnd is the last record of a gap that goes to the end of its epoch.
 const ToEnd = math.MaxInt64
 
-// maxCredit is the most that a share is credited with.
-var maxCredit = difficulty.ExactOf(1e18)
+// MaxCredit is the most that a share is credited with, here or by another pool.
+const MaxCredit = 1e18
+
+var maxCredit = difficulty.ExactOf(MaxCredit)
+
+func (a Above) ok() bool { return a.Verdict <= Unanswered && a.Difficulty.Cmp(maxCredit) <= 0 }
 
 // Check tells whether a batch can be: Apply refuses one that it finds an error in.
 func (b *Batch) Check() error {
@@ -181,12 +204,12 @@ func (b *Batch) Check() error {
 	agent := func(i int32) bool { return i >= 0 && int(i) < len(b.Agents) }
 	for i := range b.Shares {
 		s := &b.Shares[i]
-		if !worker(s.Worker) || !agent(s.Agent) || s.Received <= 0 || s.Credit.Cmp(maxCredit) > 0 || s.Achieved.Cmp(difficulty.MaxExact) > 0 {
+		if !worker(s.Worker) || !agent(s.Agent) || s.Received <= 0 || s.Credit.Cmp(maxCredit) > 0 || s.Achieved.Cmp(difficulty.MaxExact) > 0 || !s.Above.ok() {
 			return fmt.Errorf("record %s: share with worker %d, agent %d, time %d, credit %s cannot be", Position{Epoch: b.To.Epoch, Number: s.Number}, s.Worker, s.Agent, s.Received, s.Credit)
 		}
 	}
 	for _, r := range b.Rejects {
-		if !worker(r.Worker) || !agent(r.Agent) || r.Received <= 0 || r.Difficulty.Cmp(maxCredit) > 0 || r.Reason > Other {
+		if !worker(r.Worker) || !agent(r.Agent) || r.Received <= 0 || r.Difficulty.Cmp(maxCredit) > 0 || r.Reason > Other || !r.Above.ok() {
 			return fmt.Errorf("batch to record %s: rejected share with worker %d, agent %d, time %d, reason %d cannot be", b.To, r.Worker, r.Agent, r.Received, r.Reason)
 		}
 	}

@@ -36,8 +36,8 @@ type oracleJob struct {
 }
 
 type bigSum struct {
-	count               [6]int64
-	work                [6]*big.Int
+	count               [9]int64
+	work                [9]*big.Int
 	first, last, credit int64
 	best                *big.Int
 }
@@ -63,11 +63,16 @@ func at(m map[string]*bigSum, key string) *bigSum {
 	return s
 }
 
-func (s *bigSum) count1(class int, work difficulty.Exact, received int64, achieved difficulty.Exact) {
+func (s *bigSum) count1(class int, work difficulty.Exact, above Above, received int64, achieved difficulty.Exact) {
 	s.count[class]++
 	s.work[class].Add(s.work[class], bigUnits(work))
 	if class == 5 { // was in the database before
 		return
+	}
+	if above.Verdict != NotSent {
+		class := 5 + above.Verdict
+		s.count[class]++
+		s.work[class].Add(s.work[class], bigUnits(above.Difficulty))
 	}
 	if s.first == 0 || received < s.first {
 		s.first = received
@@ -92,7 +97,7 @@ func (s *bigSum) String() string {
 
 func stored(s *Sum) string {
 	var b strings.Builder
-	for _, c := range []Class{s.Accepted, s.Stale, s.Duplicate, s.Above, s.Other, s.Repeated} {
+	for _, c := range []Class{s.Accepted, s.Stale, s.Duplicate, s.AboveTarget, s.Other, s.Repeated, s.AcceptedAbove, s.RefusedAbove, s.Unanswered} {
 		fmt.Fprintf(&b, "%d=%s ", c.Count, bigUnits(c.Work))
 	}
 	fmt.Fprintf(&b, "%d %d %d %s", s.FirstShare, s.LastShare, s.LastAccepted, bigUnits(s.Best))
@@ -118,19 +123,19 @@ func (o *oracle) apply(pool string, b *Batch) {
 			j.found = true
 		}
 	}
-	count := func(job uint64, worker, agent int32, class int, work difficulty.Exact, received int64, achieved difficulty.Exact) {
+	count := func(job uint64, worker, agent int32, class int, work difficulty.Exact, above Above, received int64, achieved difficulty.Exact) {
 		w, hour := workerKey(b.Workers[worker]), received/3_600_000_000
 		for _, key := range []string{
 			"pool " + pool, "worker " + w, "agent " + b.Agents[agent],
 			fmt.Sprintf("hour %s %d", w, hour), fmt.Sprintf("day %s %d", w, hour/24),
 			fmt.Sprintf("agent hour %s %d", b.Agents[agent], hour), fmt.Sprintf("agent day %s %d", b.Agents[agent], hour/24),
 		} {
-			at(o.sums, key).count1(class, work, received, achieved)
+			at(o.sums, key).count1(class, work, above, received, achieved)
 		}
 		if p.counts[job] == nil {
 			p.counts[job] = map[string]*bigSum{}
 		}
-		at(p.counts[job], w).count1(class, work, received, achieved)
+		at(p.counts[job], w).count1(class, work, above, received, achieved)
 	}
 	for i := range b.Shares {
 		s := &b.Shares[i]
@@ -140,11 +145,11 @@ func (o *oracle) apply(pool string, b *Batch) {
 		} else {
 			o.known[id] = true
 		}
-		count(s.Job, s.Worker, s.Agent, class, s.Credit, s.Received, s.Achieved)
+		count(s.Job, s.Worker, s.Agent, class, s.Credit, s.Above, s.Received, s.Achieved)
 	}
 	for i := range b.Rejects {
 		r := &b.Rejects[i]
-		count(r.Job, r.Worker, r.Agent, 1+int(r.Reason), r.Difficulty, r.Received, difficulty.Exact{})
+		count(r.Job, r.Worker, r.Agent, 1+int(r.Reason), r.Difficulty, r.Above, r.Received, difficulty.Exact{})
 	}
 }
 
@@ -254,6 +259,14 @@ func amount(r *rand.Rand) difficulty.Exact {
 	return difficulty.ExactOf(min(d, 1e18))
 }
 
+// said is what another pool said of some shares, which are sent to none otherwise.
+func said(r *rand.Rand) (a Above) {
+	if r.IntN(2) == 0 {
+		a = Above{Verdict(1 + r.IntN(3)), amount(r)}
+	}
+	return a
+}
+
 // journals are batches of random records of some pools, in the order of each pool's
 // journal: jobs, blocks of old jobs, shares that others have, too, shares before
 // their job, epochs, halvings.
@@ -299,7 +312,7 @@ func journals(r *rand.Rand, pools, batches int) map[byte][]*Batch {
 			}
 			for range r.IntN(60) {
 				s := Share{Number: next(), Received: started + r.Int64N(3*86_400_000_000), NTime: uint32(started/1_000_000 + r.Int64N(2*86_400)),
-					Worker: int32(r.IntN(len(b.Workers))), Agent: int32(r.IntN(3)), Job: uint64(r.Int64N(int64(job) + 3)), Credit: amount(r), Achieved: amount(r), Scheme: uint8(r.IntN(2))}
+					Worker: int32(r.IntN(len(b.Workers))), Agent: int32(r.IntN(3)), Job: uint64(r.Int64N(int64(job) + 3)), Credit: amount(r), Achieved: amount(r), Scheme: uint8(r.IntN(2)), Above: said(r)}
 				for i := range s.Hash {
 					s.Hash[i] = byte(r.Uint32())
 				}
@@ -311,7 +324,7 @@ func journals(r *rand.Rand, pools, batches int) map[byte][]*Batch {
 				b.Shares = append(b.Shares, s)
 			}
 			for range r.IntN(10) {
-				b.Rejects = append(b.Rejects, Reject{started + r.Int64N(86_400_000_000), int32(r.IntN(len(b.Workers))), int32(r.IntN(3)), uint64(r.Int64N(int64(job) + 3)), Reason(r.IntN(4)), amount(r)})
+				b.Rejects = append(b.Rejects, Reject{started + r.Int64N(86_400_000_000), int32(r.IntN(len(b.Workers))), int32(r.IntN(3)), uint64(r.Int64N(int64(job) + 3)), Reason(r.IntN(4)), amount(r), said(r)})
 				next()
 			}
 			if to.Number == 0 {

@@ -18,17 +18,28 @@ func (c *Class) add(d Class) { c.Count, c.Work = c.Count+d.Count, c.Work.Add(d.W
 // Sum is the shares of some worker, time or job. Times are microseconds since 1970,
 // 0 where there was none.
 type Sum struct {
-	Accepted                       Class
-	Stale, Duplicate, Above, Other Class // rejected
-	Repeated                       Class // accepted by the pool, and in the database before
-	FirstShare, LastShare          int64 // accepted or rejected
-	LastAccepted                   int64
-	Best                           difficulty.Exact // achieved by an accepted share
+	Accepted                             Class
+	Stale, Duplicate, AboveTarget, Other Class // rejected
+	Repeated                             Class // accepted by the pool, and in the database before
+	// Of the accepted and rejected ones, those that went up to another pool, by what that
+	// said, with the difficulty that it owes for them.
+	AcceptedAbove, RefusedAbove, Unanswered Class
+	FirstShare, LastShare                   int64 // accepted or rejected
+	LastAccepted                            int64
+	Best                                    difficulty.Exact // achieved by an accepted share
+}
+
+// Sent is all that went up to another pool.
+func (s *Sum) Sent() (c Class) {
+	for _, v := range []Class{s.AcceptedAbove, s.RefusedAbove, s.Unanswered} {
+		c.add(v)
+	}
+	return c
 }
 
 // Rejected is all that was rejected.
 func (s *Sum) Rejected() (c Class) {
-	for _, r := range []Class{s.Stale, s.Duplicate, s.Above, s.Other} {
+	for _, r := range []Class{s.Stale, s.Duplicate, s.AboveTarget, s.Other} {
 		c.add(r)
 	}
 	return c
@@ -36,12 +47,9 @@ func (s *Sum) Rejected() (c Class) {
 
 // Add adds up two sums.
 func (s *Sum) Add(t *Sum) {
-	s.Accepted.add(t.Accepted)
-	s.Stale.add(t.Stale)
-	s.Duplicate.add(t.Duplicate)
-	s.Above.add(t.Above)
-	s.Other.add(t.Other)
-	s.Repeated.add(t.Repeated)
+	for i, c := range t.classes() {
+		s.classes()[i].add(*c)
+	}
 	if s.FirstShare == 0 || t.FirstShare != 0 && t.FirstShare < s.FirstShare {
 		s.FirstShare = t.FirstShare
 	}
@@ -54,6 +62,7 @@ func (s *Sum) Add(t *Sum) {
 
 func (s *Sum) accept(v *Share) {
 	s.Accepted.add(Class{1, v.Credit})
+	s.above(v.Above)
 	s.LastAccepted = max(s.LastAccepted, v.Received)
 	if v.Achieved.Cmp(s.Best) > 0 {
 		s.Best = v.Achieved
@@ -62,8 +71,15 @@ func (s *Sum) accept(v *Share) {
 }
 
 func (s *Sum) reject(v *Reject) {
-	[...]*Class{Stale: &s.Stale, Duplicate: &s.Duplicate, Above: &s.Above, Other: &s.Other}[v.Reason].add(Class{1, v.Difficulty})
+	[...]*Class{Stale: &s.Stale, Duplicate: &s.Duplicate, AboveTarget: &s.AboveTarget, Other: &s.Other}[v.Reason].add(Class{1, v.Difficulty})
+	s.above(v.Above)
 	s.at(v.Received)
+}
+
+func (s *Sum) above(a Above) {
+	if a.Verdict != NotSent {
+		[...]*Class{AcceptedAbove: &s.AcceptedAbove, RefusedAbove: &s.RefusedAbove, Unanswered: &s.Unanswered}[a.Verdict].add(Class{1, a.Difficulty})
+	}
 }
 
 func (s *Sum) at(t int64) {
@@ -74,8 +90,8 @@ func (s *Sum) at(t int64) {
 }
 
 // classes in the order of their columns.
-func (s *Sum) classes() [6]*Class {
-	return [...]*Class{&s.Accepted, &s.Stale, &s.Duplicate, &s.Above, &s.Other, &s.Repeated}
+func (s *Sum) classes() [9]*Class {
+	return [...]*Class{&s.Accepted, &s.Stale, &s.Duplicate, &s.AboveTarget, &s.Other, &s.Repeated, &s.AcceptedAbove, &s.RefusedAbove, &s.Unanswered}
 }
 
 // places are where a row of sums is read to.
@@ -120,6 +136,7 @@ func join(lists ...[]table.Column) (all []table.Column) {
 
 var sumColumns = join(
 	class("accepted"), class("stale"), class("duplicate"), class("above"), class("other"), class("repeated"),
+	class("accepted_above"), class("refused_above"), class("unanswered"),
 	columns(table.Integer, table.First, "first_share"), columns(table.Integer, table.Greatest, "last_share", "last_accepted"),
 	columns(table.Peak, table.Greatest, "best"))
 

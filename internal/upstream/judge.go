@@ -73,6 +73,7 @@ func (l *line) answer(f *flight, q *question) func(client.Verdict) {
 		case v.Reject != nil:
 			verdict = source.Verdict{State: source.RefusedAbove, Code: int(v.Reject.Code), Text: v.Reject.Text}
 		}
+		verdict.Difficulty = f.credit
 		q.learn(verdict)
 		l.ledger.verdict(f.credit, verdict, v.Took)
 		l.pool.judged(f.client, verdict)

@@ -104,6 +104,7 @@ type slot struct {
 	source   uint32
 	shape    source.Shape
 	works    bool   // there is a job
+	lost     bool   // there was one on the connection that has ended
 	mask     uint32 // of the version bits that may be rolled of it
 	sessions int
 	idle     time.Time // since when there is no session
@@ -260,7 +261,8 @@ func (p *Pool) failed(s *slot, e client.Failed) {
 	if first {
 		p.reason, p.err, p.retry = e.Err.Error(), e.Err, e.Retry
 	}
-	works := p.works()
+	works, lost := p.works(), s.lost
+	s.lost = false
 	untried := !p.tried
 	p.tried = true
 	p.mu.Unlock()
@@ -268,9 +270,15 @@ func (p *Pool) failed(s *slot, e client.Failed) {
 		p.options.Changed()
 	}
 	level := event.Warning
-	what := "is lost"
-	if works {
+	what := "gives no work"
+	var op *net.OpError
+	switch {
+	case works:
 		level, what = event.Notice, "has lost a connection"
+	case lost:
+		what = "is lost"
+	case errors.As(e.Err, &op) && op.Op == "dial":
+		what = "cannot be reached"
 	}
 	p.report(level, fmt.Sprintf("Upstream %s %s: %v; again in %v", p.name, what, e.Err, e.Retry.Round(time.Second)))
 	p.look()
@@ -279,6 +287,7 @@ func (p *Pool) failed(s *slot, e client.Failed) {
 // ended notes that a slot has no connection any more.
 func (p *Pool) ended(s *slot) {
 	p.mu.Lock()
+	s.lost = s.works
 	s.line, s.works, s.source, s.full = nil, false, 0, time.Time{}
 	if s.sessions > 0 {
 		s.sessions, s.idle = 0, time.Now()

@@ -179,7 +179,7 @@ func TestRefusedSizes(t *testing.T) {
 			p := f.pool(Config{}, Options{Dial: above.Dial})
 			time.Sleep(3 * time.Second)
 			log := f.log()
-			if len(log) != 1 || !strings.HasPrefix(log[0], "Upstream pool.example.org:3333 is lost: "+want+"; again in ") {
+			if len(log) != 1 || !strings.HasPrefix(log[0], "Upstream pool.example.org:3333 gives no work: "+want+"; again in ") {
 				t.Errorf("%d bytes: %q", size, log)
 			}
 			if s := p.Status(); s.State != "no work" || s.Reason != want || p.Up() || len(f.took()) != 0 {

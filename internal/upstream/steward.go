@@ -228,9 +228,15 @@ func (g *Group) failover(before []*member) (told []event.Event) {
 	}
 	for _, m := range before {
 		n := g.sessions(m)
+		move, wait := "miners work for", ""
+		if n > 0 {
+			move, wait = fmt.Sprintf("%d miners move to", n), fmt.Sprintf(": %d miners wait for work", n)
+		}
 		switch {
 		case slices.Contains(g.serving, m):
-		case m.up(): // a better one is there
+		case m.up() && n == 0: // a better one is there
+			say(event.Notice, "Miners work for upstream %s", namesOf(g.serving))
+		case m.up():
 			say(event.Notice, "%d miners move from upstream %s to %s", n, m.pool.name, namesOf(g.serving))
 		default:
 			lost := "lost"
@@ -240,9 +246,9 @@ func (g *Group) failover(before []*member) (told []event.Event) {
 				lost = "disabled"
 			}
 			if len(g.serving) == 0 {
-				say(event.Error, "Upstream %s %s, and there is no other: %d miners wait for work", m.pool.name, lost, n)
+				say(event.Error, "Upstream %s %s, and there is no other%s", m.pool.name, lost, wait)
 			} else {
-				say(event.Warning, "Upstream %s %s: %d miners move to %s", m.pool.name, lost, n, namesOf(g.serving))
+				say(event.Warning, "Upstream %s %s: %s %s", m.pool.name, lost, move, namesOf(g.serving))
 			}
 		}
 	}

@@ -4,7 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -638,5 +641,40 @@ func TestUsersAtHome(t *testing.T) {
 			t.Errorf("credited %v", got)
 		}
 		p.sound()
+	})
+}
+
+// What is said of a pool tells what happened: it was never reached, it gives no work, or
+// it was lost; and miners are spoken of where there are some.
+func TestWords(t *testing.T) {
+	within(t, func(t *testing.T) {
+		a, b := pool(t, "a", otherpool.Config{}), pool(t, "b", otherpool.Config{NoAuthorize: true})
+		a.Down(&net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED})
+		p := newProxy(t, GroupOptions{}, map[string]*otherpool.Pool{"a": a, "b": b}, Config{URL: "a"}, Config{URL: "b"})
+		time.Sleep(3 * time.Second)
+		says := func(want ...string) {
+			t.Helper()
+			lines := p.told("")
+			for _, start := range want {
+				if !slices.ContainsFunc(lines, func(l string) bool { return strings.HasPrefix(l, start) }) {
+					t.Errorf("not said: %s\n%s", start, strings.Join(lines, "\n"))
+				}
+			}
+			if slices.ContainsFunc(lines, func(l string) bool { return strings.Contains(l, "0 miners") }) {
+				t.Errorf("nobody is spoken of:\n%s", strings.Join(lines, "\n"))
+			}
+		}
+		says("Upstream a.example:3333 cannot be reached: ", "Upstream b.example:3333 gives no work: ")
+		a.Down(nil)
+		time.Sleep(3 * time.Minute)
+		says("Miners work for upstream a.example:3333")
+		b.Configure(func(c *otherpool.Config) { c.NoAuthorize = false })
+		time.Sleep(10 * time.Minute)
+		a.Down(errCut)
+		time.Sleep(time.Second)
+		says("Upstream a.example:3333 is lost: ", "Upstream a.example:3333 lost: miners work for b.example:3333")
+		b.Down(errCut)
+		time.Sleep(time.Second)
+		says("Upstream b.example:3333 lost, and there is no other")
 	})
 }

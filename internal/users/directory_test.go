@@ -208,3 +208,61 @@ func TestWorkersOfAUserAreBounded(t *testing.T) {
 		t.Errorf("%d workers after a restart", n)
 	}
 }
+
+// xmrig/xmrig-proxy#316, #427: a million names over a day, 2,000 at a time: half of one
+// account, with a share each, and half of as many accounts that never find one. Memory is
+// level after the first of them.
+func TestMillionNames(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a million names take seconds")
+	}
+	h := newHarness(t, func(c *Config) { c.NameExempt = everywhere })
+	const atOnce, times = 1_000, 500 // of each kind
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	var level uint64
+	ids := make([]session.WorkerID, 2*atOnce)
+	for round := range times {
+		now := start.Add(time.Duration(round) * 3 * time.Minute)
+		for i := range atOnce {
+			for k, name := range []string{"farm.", "visitor"} {
+				l := login(fmt.Sprint(name, round*atOnce+i))
+				l.Time = now
+				g, r := h.Authorize(l)
+				if r != nil {
+					t.Fatal(r)
+				}
+				id := 2*i + k
+				ids[id] = g.Worker
+				h.Attach(g.Worker, uint64(id+1), "x", now)
+				if k == 0 {
+					h.Share(accepted(g.Worker, now, 1, 2))
+				}
+			}
+		}
+		for i, id := range ids {
+			h.Detach(id, uint64(i+1), "x")
+		}
+		if round%5 == 4 {
+			h.directory.sweep(h.directory.user("farm"), h.stamp(now))
+		}
+		if round == 54 {
+			level = heap()
+		}
+	}
+	if users, workers := h.directory.users.Load(), h.directory.table.count(); users != 1 || workers != keptWorkers {
+		t.Errorf("%d users and %d workers are left, want 1 and %d", users, workers, keptWorkers)
+	}
+	if end := heap(); end > level+level/4+1<<20 {
+		t.Errorf("%d KB of memory after %d names, %d KB after %d", end>>10, 2*atOnce*times, level>>10, 2*atOnce*55)
+	} else {
+		t.Logf("%d KB after %d names, %d KB at the end", level>>10, 2*atOnce*55, end>>10)
+	}
+	if u := h.directory.user("farm"); u.shares != atOnce*times {
+		t.Errorf("the account has %v shares", u.shares)
+	}
+}

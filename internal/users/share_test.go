@@ -40,6 +40,9 @@ func TestShareCounts(t *testing.T) {
 	if st.Accepted != 84.5 || st.AcceptedCount != 4 || st.Rejected != 50 || st.RejectedCount != 2 || st.BestShare != 700 {
 		t.Errorf("pool: %+v", st)
 	}
+	if s.cfg.Proxy = true; s.Status(start.Add(5*time.Second), Sessions{}).Effort != 0 {
+		t.Error("a proxy has an effort")
+	}
 	if st.Effort != 8.45 || st.Idle != 3 || st.Disconnected != 4 || st.Runtime != 5 {
 		t.Errorf("pool: %+v", st)
 	}

@@ -141,7 +141,9 @@ func (s *Users) Status(now time.Time, n Sessions) sharelog.PoolStatus {
 	for i, r := range all.sps {
 		st.SPS[i] = float64(r)
 	}
-	st.Effort = math.Round(effort(st.Accepted, st.NetworkDifficulty)*100) / 100
+	if !s.cfg.Proxy {
+		st.Effort = math.Round(effort(st.Accepted, st.NetworkDifficulty)*100) / 100
+	}
 	return st
 }
 

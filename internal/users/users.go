@@ -18,6 +18,7 @@ type Config struct {
 	// fixed for their life
 	LogDir    string
 	Solo      bool // user names must be payable addresses
+	Proxy     bool // blocks are another pool's: no round ends, and none has an effort
 	LogShares bool
 	Loops     int
 	Accounts  *authority.Client // who is asked whether users may mine; nil: all may

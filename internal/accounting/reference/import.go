@@ -452,7 +452,7 @@ func (b *batch) gap(at int64) {
 }
 
 // Numbers of why a share was rejected, as the pool has them.
-var reasons = map[int64]store.Reason{2: store.Stale, 4: store.Duplicate, 5: store.Above}
+var reasons = map[int64]store.Reason{2: store.Stale, 4: store.Duplicate, 5: store.AboveTarget}
 
 func reason(errn int64) store.Reason {
 	if r, ok := reasons[errn]; ok {

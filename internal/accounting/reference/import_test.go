@@ -132,7 +132,7 @@ func TestExample(t *testing.T) {
 			want := store.Row{
 				Worker: store.Worker{Kind: store.User, Account: "alice", Name: "rig1"}, Seen: 1497596463_000000,
 				Sum: store.Sum{
-					Accepted: store.Class{Count: 2, Work: exact(t, "2048")}, Above: store.Class{Count: 1, Work: exact(t, "1024")}, Other: store.Class{Count: 1},
+					Accepted: store.Class{Count: 2, Work: exact(t, "2048")}, AboveTarget: store.Class{Count: 1, Work: exact(t, "1024")}, Other: store.Class{Count: 1},
 					FirstShare: 1497594049_000000, LastShare: 1497596463_000000, LastAccepted: 1497596400_000000, Best: exact(t, "5000"),
 				},
 			}
@@ -310,7 +310,7 @@ func (d *day) check(t testing.TB, s *store.Store) {
 	if len(list) != len(d.accepted) {
 		t.Errorf("%d workers, want %d", len(list), len(d.accepted))
 	}
-	if got := [4]int64{all.Stale.Count, all.Duplicate.Count, all.Above.Count, all.Other.Count}; got != d.rejected {
+	if got := [4]int64{all.Stale.Count, all.Duplicate.Count, all.AboveTarget.Count, all.Other.Count}; got != d.rejected {
 		t.Errorf("rejected %d, want %d", got, d.rejected)
 	}
 	if all.Repeated.Count != 0 {

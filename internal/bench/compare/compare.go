@@ -45,11 +45,13 @@ type Size struct {
 	Settle       time.Duration // before memory is read
 	Blocks       int           // of a round
 	Transactions int           // in a template
+	Farm         int           // miners of a farm
+	FarmRate     float64       // their shares a second
 }
 
 // FullSize is that of the budget.
 var FullSize = Size{Most: mostMiners(), Miners: 10_000, Few: 1_000, Shares: 500_000, Pipelining: 50, Steady: 200, Rate: 2_000,
-	Period: 5 * time.Second, Settle: 2 * time.Second, Blocks: 3, Transactions: 4_000}
+	Period: 5 * time.Second, Settle: 2 * time.Second, Blocks: 3, Transactions: 4_000, Farm: 2_000, FarmRate: 10_000}
 
 // kind of server.
 type kind int
@@ -60,10 +62,11 @@ const (
 	other
 	solo
 	journaled
+	proxy
 	kinds
 )
 
-var kindNames = [kinds]string{"ckpool", "bare loop", "other", "ckpool -B", "ckpool with a journal"}
+var kindNames = [kinds]string{"ckpool", "bare loop", "other", "ckpool -B", "ckpool with a journal", "ckpool -p"}
 
 // Run measures and returns the table.
 func Run(ctx context.Context, c Config) (*Report, error) {
@@ -149,6 +152,7 @@ var sections = []section{
 	{mostName, []kind{pool, floor, other}, (*run).most},
 	{"blocks", []kind{pool, floor, other}, (*run).blocks},
 	{"solo", []kind{solo}, (*run).solo},
+	{"farm", []kind{pool, proxy}, (*run).farm},
 }
 
 // Parts are the names of the parts of the table, which can be measured alone.

@@ -42,7 +42,7 @@ func build(then func()) (err error) {
 func program(name string) string { return filepath.Join(programs, name) }
 
 var tiny = Size{Miners: 60, Most: 80, Few: 20, Shares: 3_000, Pipelining: 5, Steady: 10, Rate: 200,
-	Period: 400 * time.Millisecond, Settle: 100 * time.Millisecond, Blocks: 2, Transactions: 50}
+	Period: 400 * time.Millisecond, Settle: 100 * time.Millisecond, Blocks: 2, Transactions: 50, Farm: 40, FarmRate: 400}
 
 // The whole table, small: every row is measured, of a third server too, and no
 // server loses anything.

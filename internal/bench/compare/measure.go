@@ -2,12 +2,15 @@ package compare
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"os"
 	"regexp"
 	"runtime"
 	"slices"
 	"time"
 
+	"ckpool/control"
 	"ckpool/internal/bench"
 )
 
@@ -156,6 +159,96 @@ func (r *run) published(s *server) error {
 		r.report.add("published", s.kind, median(all))
 	}
 	return nil
+}
+
+// farm: miners at a pool, and as many at a proxy before one, to which they are one miner.
+func (r *run) farm(ctx context.Context, s *server) error {
+	_, all, err := r.idle(ctx, s, r.Size.Miners)
+	if err != nil {
+		return err
+	}
+	r.report.add("farm memory", s.kind, all)
+	runtime.GC()
+	c := bench.SharesConfig{Options: s.options(r.Size.Farm), Window: 1, Rate: r.Size.FarmRate, Duration: r.Size.Period}
+	p, err := bench.Shares(ctx, c)
+	if err != nil {
+		return err
+	}
+	r.report.fault(s.kind, p.Failed() || p.Rejected > 0, "shares of a farm", p)
+	r.report.add("farm CPU", s.kind, p.CPUPerShare)
+	r.report.add("farm p99", s.kind, p.Latency.P99/1e3)
+	if s.above == nil {
+		return nil
+	}
+	steady, err := r.sameBook(ctx, s)
+	if err != nil {
+		return err
+	}
+	if steady.Refused > 0 {
+		r.report.Faults = append(r.report.Faults, fmt.Sprintf("%s, shares of a farm: %d refused above without a new block", kindNames[s.kind], steady.Refused))
+	}
+	// Blocks come every ten minutes; two of them are here.
+	c.Block, c.Every = s.above.block, r.Size.Period/3
+	if p, err = bench.Shares(ctx, c); err != nil {
+		return err
+	}
+	r.report.fault(s.kind, p.Failed(), "shares of a farm over a new block", p)
+	over, err := r.sameBook(ctx, s)
+	if err != nil {
+		return err
+	}
+	perSecond := float64(over.Accepted+over.Refused-steady.Accepted) / p.Seconds
+	r.report.add("farm refused", s.kind, 100*float64(over.Refused)/float64(max(p.Blocks, 1))/(perSecond*600))
+	return nil
+}
+
+// sent is what became of the shares of a proxy that went up.
+type sent struct {
+	Accepted   int64   `json:"accepted_count"`
+	Refused    int64   `json:"rejected_count"`
+	Unanswered int64   `json:"unanswered_count"`
+	Waiting    int64   `json:"waiting"`
+	Total      float64 `json:"total_accepted"`
+}
+
+// sameBook compares what a proxy has of its shares with the book of the pool above, once
+// that has judged all.
+func (r *run) sameBook(ctx context.Context, s *server) (k sent, err error) {
+	end := time.Now().Add(startTime)
+	for {
+		var reply struct{ Proxy []sent }
+		if err := ask(ctx, s, "proxystats", &reply); err != nil || len(reply.Proxy) != 1 {
+			return k, fmt.Errorf("proxystats: %d pools: %w", len(reply.Proxy), err)
+		}
+		if k = reply.Proxy[0]; k.Waiting == 0 || time.Now().After(end) {
+			break
+		}
+		if err := sleep(ctx, 10*time.Millisecond); err != nil {
+			return k, err
+		}
+	}
+	var book struct {
+		Accepted      int64   `json:"accepted_count"`
+		AcceptedExact float64 `json:"accepted"`
+		Refused       int64   `json:"rejected_count"`
+		Workers       int64   `json:"workers"`
+	}
+	if err := ask(ctx, s.above, "poolstats", &book); err != nil {
+		return k, err
+	}
+	if book.Workers != 1 || book.Accepted != k.Accepted || book.AcceptedExact != float64(k.Accepted)*aboveDifficulty || book.Refused != k.Refused || k.Waiting+k.Unanswered > 0 {
+		r.report.Faults = append(r.report.Faults, fmt.Sprintf("%s: it has %+v of what went up, the book of the pool above %+v", kindNames[s.kind], k, book))
+	}
+	return k, nil
+}
+
+// ask asks a pool something.
+func ask(ctx context.Context, s *server, command string, reply any) error {
+	text, err := control.Dial(s.sockets, "", "stratifier").Do(ctx, command)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal([]byte(text), reply)
 }
 
 // solo: each miner has an address and with it a coinbase of its own.

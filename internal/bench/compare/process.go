@@ -147,7 +147,8 @@ type server struct {
 	stop    func()
 	user    string
 	pass    string
-	names   string // chain whose addresses are the worker names
+	names   string  // chain whose addresses are the worker names
+	above   *server // of a proxy: the pool that it mines for
 }
 
 // options are the load's for so many miners.
@@ -164,8 +165,20 @@ func (r *run) server(ctx context.Context, k kind) (*server, error) {
 	case other:
 		return r.takeOther()
 	}
-	return r.startPool(ctx, k)
+	if k == proxy {
+		return r.startProxy(ctx)
+	}
+	return r.startPool(ctx, k, everyHash)
 }
+
+const (
+	// everyHash makes every hash a share, since it is the pool that is measured and not the
+	// hashing of the simulated miners.
+	everyHash = 1e-10
+	// aboveDifficulty is that of a pool with a proxy before it: of 256 hashes one is a share.
+	// It is a power of two, so that sums of it are exact.
+	aboveDifficulty = 1.0 / (1 << 24)
+)
 
 func (r *run) takeOther() (*server, error) {
 	o := r.Other
@@ -221,24 +234,23 @@ func (r *run) startBare(ctx context.Context) (*server, error) {
 	}, nil
 }
 
-// poolSettings take every hash for a share, since it is the pool that is
-// measured and not the hashing of the simulated miners.
+// poolSettings have one difficulty for all, and no port with another.
 const poolSettings = `{
 	"btcd": [{"url": %q, "auth": %q, "pass": %q, "zmq": %q}],
 	"btcaddress": "1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2",
 	"serverurl": [%q], "logdir": %q,
-	"mindiff": 1e-10, "startdiff": 1e-10, "maxdiff": 1e-10, "highdiff": 1e-10, "update_interval": %d, "journal": %q
+	"mindiff": %[7]g, "startdiff": %[7]g, "maxdiff": %[7]g, "highdiff": %[7]g, "update_interval": %[8]d, "journal": %[9]q
 }`
 
-func (r *run) startPool(ctx context.Context, k kind) (*server, error) {
-	dir := filepath.Join(r.dir, fmt.Sprint("pool", r.starts))
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		return nil, err
-	}
-	address, err := freeAddress()
-	if err != nil {
-		return nil, err
-	}
+// proxySettings take every hash for a share.
+const proxySettings = `{
+	"proxy": [{"url": %q, "auth": "farm", "pass": "x"}],
+	"serverurl": [%q], "logdir": %q,
+	"mindiff": %[4]g, "startdiff": %[4]g, "maxdiff": %[4]g, "highdiff": %[4]g
+}`
+
+// startPool starts a pool whose shares have a difficulty.
+func (r *run) startPool(ctx context.Context, k kind, difficulty float64) (*server, error) {
 	interval := 30
 	if r.changing {
 		interval = 1
@@ -247,21 +259,62 @@ func (r *run) startPool(ctx context.Context, k kind) (*server, error) {
 	if k == journaled {
 		journal = "journal"
 	}
-	settings := fmt.Sprintf(poolSettings, r.node.address, nodeUser, nodePassword, r.node.zmq, address, filepath.Join(dir, "logs"), interval, journal)
-	file := filepath.Join(dir, "ckpool.conf")
-	if err := os.WriteFile(file, []byte(settings), 0o600); err != nil {
+	block, err := bench.Generate(r.node.rpc(), "", false)
+	if err != nil {
 		return nil, err
 	}
-	s := &server{kind: k, address: address, user: "bench", pass: "x", sockets: filepath.Join(dir, "sockets"),
-		log: filepath.Join(dir, "logs", "ckpool.log")}
-	args := []string{"-c", file, "-s", s.sockets, "-q"}
+	names, mode := "", []string{}
 	if k == solo {
-		args, s.names = append(args, "-B"), "main"
+		names, mode = "main", []string{"-B"}
 	}
-	if s.block, err = bench.Generate(r.node.rpc(), "", false); err != nil {
+	s, err := r.launchPool(ctx, k, func(address, logs string) string {
+		return fmt.Sprintf(poolSettings, r.node.address, nodeUser, nodePassword, r.node.zmq, address, logs, difficulty, interval, journal)
+	}, names, mode...)
+	if err == nil {
+		s.block = block
+	}
+	return s, err
+}
+
+// startProxy starts a pool and a proxy before it.
+func (r *run) startProxy(ctx context.Context) (*server, error) {
+	above, err := r.startPool(ctx, pool, aboveDifficulty)
+	if err != nil {
 		return nil, err
 	}
-	p, err := launch(r.Ckpool, args...)
+	r.starts++
+	s, err := r.launchPool(ctx, proxy, func(address, logs string) string {
+		return fmt.Sprintf(proxySettings, above.address, address, logs, everyHash)
+	}, "", "-p")
+	if err != nil {
+		above.stop()
+		return nil, err
+	}
+	stop := s.stop
+	s.above, s.stop = above, func() {
+		stop()
+		above.stop()
+	}
+	return s, nil
+}
+
+// launchPool starts ckpool in a directory of its own and waits until it gives work.
+// settings are those for an address and a directory of logs.
+func (r *run) launchPool(ctx context.Context, k kind, settings func(address, logs string) string, names string, mode ...string) (*server, error) {
+	dir := filepath.Join(r.dir, fmt.Sprint("pool", r.starts))
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return nil, err
+	}
+	address, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
+	logs, file := filepath.Join(dir, "logs"), filepath.Join(dir, "ckpool.conf")
+	if err := os.WriteFile(file, []byte(settings(address, logs)), 0o600); err != nil {
+		return nil, err
+	}
+	s := &server{kind: k, address: address, user: "bench", pass: "x", names: names, sockets: filepath.Join(dir, "sockets"), log: filepath.Join(logs, "ckpool.log")}
+	p, err := launch(r.Ckpool, append([]string{"-c", file, "-n", "ckpool", "-s", s.sockets, "-q"}, mode...)...)
 	if err != nil {
 		return nil, err
 	}

@@ -25,8 +25,8 @@ type reference struct {
 	kind kind
 }
 
-// rows are the table, in its order. Rows of solo and of a pool with a journal stand in
-// the column of the pool.
+// rows are the table, in its order. Rows of solo, of a pool with a journal and of a proxy
+// stand in the column of the pool.
 var rows = []row{
 	{"pipelined CPU", "CPU per share, %[1]d miners with 8 outstanding each", "µs", budget{most: 7, above: 5}},
 	{"pipelined rate", "… shares per second", "k/s", budget{}},
@@ -60,11 +60,15 @@ var rows = []row{
 	{"solo CPU", "solo: CPU per share, as in the first row", "µs", budget{ratio: 1.2, than: reference{"pipelined CPU", pool}}},
 	{"solo last", "solo: new block → last of %[4]d addresses has clean work", "ms", budget{ratio: 1.6, than: reference{"many last", floor}}},
 	{"solo memory", "solo: resident memory per idle miner", "KB", budget{most: 2}},
+	{"farm CPU", "proxy before a pool: CPU per share, %[11]g/s of %[10]d miners", "µs", budget{ratio: 1.1, than: reference{"farm CPU", pool}}},
+	{"farm p99", "… reply latency, p99", "ms", budget{}},
+	{"farm memory", "… resident memory with %[4]d idle miners, in all", "MB", budget{ratio: 1.1, than: reference{"farm memory", pool}}},
+	{"farm refused", "… refused above at a new block, of what goes up in ten minutes", "%", budget{most: 0.1}},
 }
 
 // title is the row's name with the sizes put in.
 func (r *row) title(s Size) string {
-	name := fmt.Sprintf(r.name+"%.0[10]s", s.Pipelining, s.Steady, s.Rate, s.Miners, s.Few, s.Miners*9/10, s.Shares, s.Transactions, s.Most, "")
+	name := fmt.Sprintf(r.name+"%.0[12]s", s.Pipelining, s.Steady, s.Rate, s.Miners, s.Few, s.Miners*9/10, s.Shares, s.Transactions, s.Most, s.Farm, s.FarmRate, "")
 	name, _, _ = strings.Cut(name, "%!(EXTRA")
 	return name
 }
@@ -77,6 +81,8 @@ func (r *row) kind() kind {
 	switch {
 	case strings.HasPrefix(r.key, "solo "):
 		return solo
+	case strings.HasPrefix(r.key, "farm "):
+		return proxy
 	case strings.HasPrefix(r.key, journalPrefix):
 		return journaled
 	}

@@ -2,7 +2,6 @@ package compare
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -10,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"ckpool/control"
 	"ckpool/internal/bench"
 	"ckpool/internal/bench/mob"
 )
@@ -143,12 +141,8 @@ type jobCount struct{ Count, Generated int64 }
 
 // jobs counts the pool's jobs.
 func (s *server) jobs(ctx context.Context) (jobCount, error) {
-	text, err := control.Dial(s.sockets, "", "stratifier").Do(ctx, "stratifierstats")
-	if err != nil {
-		return jobCount{}, err
-	}
 	var stats struct{ Workbases jobCount }
-	err = json.Unmarshal([]byte(text), &stats)
+	err := ask(ctx, s, "stratifierstats", &stats)
 	return stats.Workbases, err
 }
 

@@ -2,7 +2,6 @@ package compare
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -139,14 +138,10 @@ func (s *server) stopNewest(stopFirst func()) {
 
 // accepted is how many shares the pool has accepted, as it says.
 func (s *server) accepted(ctx context.Context) (int64, error) {
-	text, err := control.Dial(s.sockets, "", "stratifier").Do(ctx, "poolstats")
-	if err != nil {
-		return 0, err
-	}
 	var stats struct {
 		Accepted int64 `json:"accepted_count"`
 	}
-	err = json.Unmarshal([]byte(text), &stats)
+	err := ask(ctx, s, "poolstats", &stats)
 	return stats.Accepted, err
 }
 

@@ -32,6 +32,7 @@ type Config struct {
 	NoParams     bool                             // subscribe is refused unless its params are empty
 	ClosedAt     Step                             // connections are closed there
 	Refuse       func(worker string, share int) (reason string)
+	RefuseNonce  func(extranonce2 string) (reason string) // in hex, as submitted
 	Configure    Configure
 	AuthorizeOne bool // the second authorize of a name on a connection is refused
 

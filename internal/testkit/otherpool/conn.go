@@ -276,6 +276,9 @@ func (p *Pool) submit(c *conn, config *Config, r *request) (keep bool) {
 		if config.Refuse != nil {
 			reason = config.Refuse(worker, c.shares)
 		}
+		if config.RefuseNonce != nil && reason == "" {
+			reason = config.RefuseNonce(strings.Trim(string(r.Params[2]), `"`))
+		}
 		if reason != "" {
 			p.Refused.Add(1)
 			break
