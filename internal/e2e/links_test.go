@@ -34,16 +34,22 @@ func startEdge(t *testing.T, dialect int, o relay.EdgeOptions, pools ...string) 
 	t.Helper()
 	e := &edge{log: newLines()}
 	for _, addr := range pools {
-		o.Uplinks = append(o.Uplinks, relay.Uplink{Endpoint: client.Endpoint{URL: addr}, Dialect: dialect})
+		o.Uplinks = append(o.Uplinks, relay.Uplink{Endpoint: client.Endpoint{URL: addr}, Dialect: dialect, Secret: func() string { return "" }})
 	}
-	o.Program, o.Events = "ckpool/test", e.log.add
+	o.Program, o.MovesPerSecond, o.Events = "ckpool/test", 2000, e.log.add
+	o.Workless = func(workless bool) {
+		if workless {
+			e.server.Refuse(netserver.NoWork)
+		} else {
+			e.server.Admit()
+		}
+	}
 	made := relay.NewEdge(o)
 	var err error
 	e.server, err = netserver.New(netserver.Config{Loops: 2, Descriptors: 4096, LimitExempt: nil, Events: e.log.add}, made.Handler)
 	if err != nil {
 		t.Fatal(err)
 	}
-	made.Attend(e.server)
 	if _, err := e.server.ListenAll(t.Context(), []netserver.Endpoint{{URL: "127.0.0.1:0"}, {URL: "[::1]:0"}}); err != nil {
 		t.Fatal(err)
 	}

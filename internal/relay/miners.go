@@ -2,6 +2,7 @@ package relay
 
 import (
 	"bytes"
+	"context"
 	"net/netip"
 	"strconv"
 	"sync"
@@ -20,6 +21,8 @@ const (
 	walkStep = 1024
 	// ghostsPerTick is how often in a second a pool is told that a miner is not here.
 	ghostsPerTick = 100
+	// inboxMost is how many bytes of lines wait for a loop, about, until pools have to.
+	inboxMost = 16 << 20
 )
 
 // EdgeHandler is the miners of one loop of an Edge. Owned by the loop, but for inbox.
@@ -41,15 +44,19 @@ type EdgeHandler struct {
 
 	walking bool           // over all miners, since the wire has changed
 	cursor  netserver.Slot // of that walk
-	told    []netserver.Slot
-	allowed float64 // how many may be asked to connect again now
-	ghosts  int     // told of in this second
+	allowed float64        // how many may be asked to connect again now
+	ghosts  int            // told of in this second
 
 	msg stratum.Message
 	out []byte
 
-	mu    sync.Mutex
-	inbox []arrived // guarded by mu
+	told    []netserver.Slot // in the order of the time
+	settled chan<- struct{}  // wants to know when the queue is empty; nil: nobody does
+
+	mu      sync.Mutex
+	inbox   []arrived  // guarded by mu
+	waiting int        // guarded by mu: bytes in inbox and queue
+	room    *sync.Cond // of mu: waiting has become less
 }
 
 // arrived is what has come over a wire for the loop.
@@ -61,15 +68,16 @@ type arrived struct {
 // edgeMiner is one miner. A free slot has the id 0.
 type edgeMiner struct {
 	id     uint32
-	wire   uint32 // that serves it, 0 none
-	told   int64  // when it was asked to connect again, unix seconds; 0 not
 	server uint8
+	told   int64 // when it was asked to connect again, unix seconds; 0 not
+	wire   *wire // that serves it, which may have ended; nil: none does
 	*past
 }
 
 // Handler makes the handler of one loop, in the order of the loops.
 func (e *Edge) Handler(loop *netserver.Loop) netserver.Handler {
 	h := &EdgeHandler{edge: e, loop: loop, byID: map[uint32]netserver.Slot{}, allowed: 1}
+	h.room = sync.NewCond(&h.mu)
 	e.handlers = append(e.handlers, h)
 	return h
 }
@@ -92,15 +100,21 @@ func (h *EdgeHandler) newID() uint32 {
 	}
 }
 
-// Open implements netserver.Handler.
-func (h *EdgeHandler) Open(slot netserver.Slot, remote netip.AddrPort, listener int) {
+// put gives a miner its slot.
+func (h *EdgeHandler) put(slot netserver.Slot, put edgeMiner) *edgeMiner {
 	for int(slot/chunkSize) >= len(h.slabs) {
 		h.slabs = append(h.slabs, new([chunkSize]edgeMiner))
 	}
 	h.top = max(h.top, slot+1)
 	m := h.miner(slot)
-	*m = edgeMiner{id: h.newID(), server: uint8(listener), past: &past{}}
+	*m = put
 	h.byID[m.id] = slot
+	return m
+}
+
+// Open implements netserver.Handler.
+func (h *EdgeHandler) Open(slot netserver.Slot, remote netip.AddrPort, listener int) {
+	m := h.put(slot, edgeMiner{id: h.newID(), server: uint8(listener), past: &past{}})
 	if w := h.edge.active.Load(); h.wire == nil && w != nil { // it is about to be told
 		h.follow(w)
 	}
@@ -113,7 +127,8 @@ func (h *EdgeHandler) Open(slot netserver.Slot, remote netip.AddrPort, listener 
 
 // join has a miner served over the present wire.
 func (h *EdgeHandler) join(slot netserver.Slot, m *edgeMiner) {
-	m.wire = h.wire.number
+	m.wire = h.wire
+	h.served(m.wire, 1)
 	if h.wire.dialect > 0 {
 		h.up = poolproto.AppendFrame(h.up, &poolproto.Frame{
 			Kind: poolproto.Open, Channel: m.id, Number: uint64(m.server), Address: h.loop.Remote(slot).Addr(),
@@ -122,7 +137,10 @@ func (h *EdgeHandler) join(slot netserver.Slot, m *edgeMiner) {
 }
 
 // serves tells that a miner is served over the present wire.
-func (h *EdgeHandler) serves(m *edgeMiner) bool { return h.wire != nil && m.wire == h.wire.number }
+func (h *EdgeHandler) serves(m *edgeMiner) bool { return h.wire != nil && m.wire == h.wire }
+
+// served counts the miners of a wire on this loop.
+func (h *EdgeHandler) served(w *wire, n int64) { w.miners[h.loop.Index()].Add(n) }
 
 // Line implements netserver.Handler.
 func (h *EdgeHandler) Line(slot netserver.Slot, line []byte) {
@@ -140,11 +158,19 @@ func (h *EdgeHandler) Line(slot netserver.Slot, line []byte) {
 		h.loop.Close(slot, netserver.BadInput)
 		return
 	}
+	if role := poolproto.RoleOf(h.msg.Method); role != 0 {
+		h.loop.Write(slot, poolproto.AppendAnswer(h.out[:0], &poolproto.Answer{Reason: noLink}))
+		h.loop.Close(slot, netserver.BadInput)
+		return
+	}
 	m.said(&h.msg, line)
 	if h.serves(m) && !m.resuming() {
 		h.pass(slot, m, line)
 	} // else it goes up when the miner is served again, or the miner is closed
 }
+
+// noLink is what another edge is told that wants a link.
+const noLink = "this is a passthrough, which has no links of its own: link to the pool itself"
 
 // pass sends a miner's line up.
 func (h *EdgeHandler) pass(slot netserver.Slot, m *edgeMiner, line []byte) {
@@ -182,12 +208,16 @@ func (h *EdgeHandler) Closed(slot netserver.Slot, why netserver.Reason) {
 
 // leave tells the pool that serves a miner that it does so no more.
 func (h *EdgeHandler) leave(slot netserver.Slot, m *edgeMiner, why string) {
+	if m.wire == nil {
+		return
+	}
 	if h.serves(m) {
 		h.up = h.gone(h.up, h.wire, h.origin(slot, m), why)
-	} else if w := h.edge.wire(m.wire); w != nil {
-		w.send(h.gone(h.out[:0], w, h.origin(slot, m), why))
+	} else {
+		m.wire.send(h.gone(h.out[:0], m.wire, h.origin(slot, m), why))
 	}
-	m.wire = 0
+	h.served(m.wire, -1)
+	m.wire = nil
 }
 
 // gone writes that a miner has left.
@@ -217,14 +247,32 @@ func (h *EdgeHandler) Tick(now time.Time) {
 		}
 		n++
 	}
-	h.told = h.told[n:]
+	if h.told = h.told[n:]; len(h.told) == 0 {
+		h.told = nil
+	}
 }
 
-// take is given what has come over a wire. Any goroutine may call.
-func (h *EdgeHandler) take(w *wire, b batch) {
+// take is given what has come over a wire, and waits while too much is there. Any goroutine
+// but a loop's may call.
+func (h *EdgeHandler) take(ctx context.Context, w *wire, b batch) {
+	defer context.AfterFunc(ctx, func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.room.Broadcast()
+	})()
 	h.mu.Lock()
+	defer h.mu.Unlock()
+	for h.waiting > inboxMost && ctx.Err() == nil {
+		h.room.Wait()
+	}
 	h.inbox = append(h.inbox, arrived{w, b})
-	h.mu.Unlock()
+	h.waiting += b.size
+	h.loop.Wake()
+}
+
+// settle has a channel told when all that has come is delivered.
+func (h *EdgeHandler) settle(settled chan<- struct{}) {
+	h.settled = settled
 	h.loop.Wake()
 }
 
@@ -251,6 +299,10 @@ func (h *EdgeHandler) Step() (more bool) {
 	for n := sendStep; n > 0 && len(h.queue) > 0; {
 		n -= h.arrive(n)
 	}
+	if len(h.queue) == 0 && h.settled != nil {
+		h.settled <- struct{}{}
+		h.settled = nil
+	}
 	if h.walking {
 		h.walk()
 	}
@@ -262,6 +314,10 @@ func (h *EdgeHandler) Step() (more bool) {
 func (h *EdgeHandler) arrive(n int) int {
 	a := &h.queue[0]
 	if len(a.batch.list) == 0 {
+		h.mu.Lock()
+		h.waiting -= a.batch.size
+		h.mu.Unlock()
+		h.room.Broadcast()
 		*a = arrived{}
 		if h.queue = h.queue[1:]; len(h.queue) == 0 {
 			h.queue = nil
@@ -270,6 +326,10 @@ func (h *EdgeHandler) arrive(n int) int {
 	}
 	d := &a.batch.list[0]
 	if d.kind == poolproto.Send {
+		if h.send == nil && a.wire.miners[h.loop.Index()].Load() == 0 { // it serves nobody here
+			a.batch.list = a.batch.list[1:]
+			return 1
+		}
 		return h.sendTo(a, d, n)
 	}
 	text := a.batch.text[d.start:d.end]
@@ -278,7 +338,7 @@ func (h *EdgeHandler) arrive(n int) int {
 	switch {
 	case !here:
 		h.ghost(a.wire, d)
-	case h.miner(slot).wire != a.wire.number: // it is another's by now
+	case h.miner(slot).wire != a.wire: // it is another's by now
 	case d.kind == poolproto.Close:
 		h.loop.Close(slot, netserver.ByUpstream)
 	default:
@@ -301,7 +361,11 @@ func (h *EdgeHandler) deliver(slot netserver.Slot, w *wire, line []byte) {
 	if stratum.Scan(h.out[:len(h.out)-1], &h.msg) != stratum.Object {
 		return
 	}
+	before := m.authorised
 	what, kind, accepted := m.heard(&h.msg)
+	if m.authorised && !before {
+		h.loop.Authorized(slot)
+	}
 	switch what {
 	case forMiner:
 		h.loop.Write(slot, h.out)
@@ -336,7 +400,7 @@ func (h *EdgeHandler) sendTo(a *arrived, d *delivery, n int) (written int) {
 			h.at, h.last = uint64(first)+(mine+loops-uint64(first)%loops)%loops, last
 			continue
 		}
-		if slot, here := h.byID[uint32(h.at)]; here && h.miner(slot).wire == a.wire.number && !h.miner(slot).silent {
+		if slot, here := h.byID[uint32(h.at)]; here && h.miner(slot).wire == a.wire && !h.miner(slot).silent {
 			if bytes.HasSuffix(d.line, cleanEnd) {
 				h.loop.DropWork(slot)
 			}
@@ -397,18 +461,6 @@ func (h *EdgeHandler) ask(slot netserver.Slot, m *edgeMiner) {
 	h.told = append(h.told, slot)
 }
 
-// wire is the wire with a number, if it is there; nil for 0 and for any that has ended.
-func (e *Edge) wire(number uint32) *wire {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for _, u := range e.uplinks {
-		if u.wire != nil && u.wire.number == number {
-			return u.wire
-		}
-	}
-	return nil
-}
-
 // ranges are those of a text of channels, one each call.
 func ranges(text []byte) func() (first, last uint32, ok bool) {
 	return func() (first, last uint32, ok bool) {
@@ -433,3 +485,65 @@ func ourID(id []byte) (n int, ok bool) {
 	n, err := strconv.Atoi(string(bytes.TrimSuffix(text, []byte(`"`))))
 	return n, err == nil
 }
+
+// Info is what an Edge knows of a miner.
+type Info struct {
+	ID         uint32 // its channel
+	Address    netip.AddrPort
+	Server     int // index of the listener
+	Agent      string
+	User       string // whom it has last said to be, "" nobody
+	Subscribed bool
+	Authorised bool
+	Redirected bool
+	Pool       string // URL of the one that serves it, "" none
+}
+
+// Miners appends the miners of one part of the slots, which begins at next. It returns where
+// the next part begins; more is false after the last. On the loop.
+func (h *EdgeHandler) Miners(to []Info, next netserver.Slot) (list []Info, then netserver.Slot, more bool) {
+	for end := min(next+walkStep, h.top); next < end; next++ {
+		if m := h.miner(next); m.id != 0 {
+			i := Info{
+				ID: m.id, Address: h.loop.Remote(next), Server: int(m.server), Agent: m.agent, User: m.user(),
+				Subscribed: len(m.extranonce.Extranonce1) > 0, Authorised: m.authorised, Redirected: m.redirected,
+			}
+			if m.wire != nil {
+				i.Pool = m.wire.url
+			}
+			to = append(to, i)
+		}
+	}
+	return to, next, next < h.top
+}
+
+// Do does something to the miner of a channel, and tells whether it is here. On the loop.
+func (h *EdgeHandler) Do(id uint32, do func(netserver.Slot)) bool {
+	slot, here := h.byID[id]
+	if here {
+		do(slot)
+	}
+	return here
+}
+
+// Each does something to the miners of one part of the slots, as Miners. On the loop.
+func (h *EdgeHandler) Each(next netserver.Slot, do func(netserver.Slot)) (then netserver.Slot, more bool) {
+	for end := min(next+walkStep, h.top); next < end; next++ {
+		if h.miner(next).id != 0 {
+			do(next)
+		}
+	}
+	return next, next < h.top
+}
+
+// Reconnect asks a miner to connect again, elsewhere if a host is given. On the loop.
+func (h *EdgeHandler) Reconnect(slot netserver.Slot, host, port string) {
+	h.out = stratum.AppendReconnect(h.out[:0], host, port)
+	h.loop.Write(slot, h.out)
+}
+
+// Drop closes a miner. On the loop.
+func (h *EdgeHandler) Drop(slot netserver.Slot) { h.loop.Close(slot, netserver.Dropped) }
+
+// Handlers are those of all loops.
+func (e *Edge) Handlers() []*EdgeHandler { return e.handlers }

@@ -12,8 +12,10 @@ const (
 	// pastMost is how much of what a miner has said is kept for a pool that it goes on
 	// with, in bytes; one who says more has to connect again.
 	pastMost = 2 << 10
-	// flightsMost is how many requests without an answer are kept, likewise.
-	flightsMost = 64
+	// flightsMost is how many requests without an answer are kept, likewise, and
+	// flightBytesMost how many bytes of them.
+	flightsMost     = 64
+	flightBytesMost = 16 << 10
 )
 
 // past is what a pool must know of a miner to go on with it, and what the miner still
@@ -22,6 +24,7 @@ type past struct {
 	requests []request // of its beginning, in order
 	size     int       // of them; pastMost and more: they are not all there
 	flights  []flight  // in order
+	flying   int       // bytes of their lines
 
 	extranonce stratum.Extranonce // that the pool has given
 	agent      string
@@ -106,10 +109,30 @@ func (p *past) said(m *stratum.Message, line []byte) {
 	if kind == suggesting || m.ID == nil || string(m.ID) == "null" {
 		return
 	}
-	if len(p.flights) >= flightsMost {
-		p.flights, p.size = p.flights[1:], pastMost
+	for p.flying += len(line); len(p.flights) >= flightsMost || p.flying > flightBytesMost && len(p.flights) > 0; {
+		p.landed(0)
+		p.size = pastMost
 	}
 	p.flights = append(p.flights, flight{bytes.Clone(m.ID), bytes.Clone(line), kind})
+}
+
+// landed forgets a flight.
+func (p *past) landed(i int) {
+	p.flying -= len(p.flights[i].line)
+	p.flights = slices.Delete(p.flights, i, i+1)
+}
+
+// user is whom the miner has last said to be, "" nobody.
+func (p *past) user() string {
+	for _, r := range slices.Backward(p.requests) {
+		if kindOf(r.method) == authorising {
+			params, _ := stratum.ParseParams(r.params)
+			raw, _ := params.Next()
+			name, _ := stratum.String(raw, nil)
+			return string(name)
+		}
+	}
+	return ""
 }
 
 // resumable tells that a pool which knows the session can go on with the miner, without
@@ -174,7 +197,7 @@ func (p *past) heard(m *stratum.Message) (what outcome, kind requestKind, accept
 		return forMiner, 0, accepted
 	}
 	kind = p.flights[i].kind
-	p.flights = slices.Delete(p.flights, i, i+1)
+	p.landed(i)
 	switch kind {
 	case subscribing:
 		p.extranonce, _ = stratum.ParseSubscribeResult(m.Result)

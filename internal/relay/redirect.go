@@ -14,6 +14,7 @@ import (
 
 	"ckpool/internal/netserver"
 	"ckpool/internal/recent"
+	codec "ckpool/internal/wire"
 	"ckpool/sharelog"
 	"ckpool/stratum"
 )
@@ -34,6 +35,8 @@ type redirector struct {
 	next    int                            // guarded by mu
 	aged    time.Time                      // guarded by mu
 	changed bool                           // guarded by mu: since it was saved
+	moving  bool                           // guarded by mu: the table goes to another process
+	fresh   []netip.Addr                   // guarded by mu: given a pool since the last part went there
 }
 
 func newRedirector(pools []string) *redirector {
@@ -61,6 +64,9 @@ func (r *redirector) poolOf(a netip.Addr, isNew bool) string {
 		pool = r.pools[r.next%len(r.pools)]
 		r.next++
 		r.changed = true
+		if r.moving {
+			r.fresh = append(r.fresh, a)
+		}
 	}
 	r.table.Put(a, pool)
 	return pool
@@ -73,9 +79,13 @@ type redirects struct {
 	Pools map[netip.Addr]string `json:"pools"`
 }
 
-// LoadRedirects reads the file that SaveRedirects has written, if there is one.
+// LoadRedirects reads the file that SaveRedirects has written, if there is one and miners are
+// redirected.
 func (e *Edge) LoadRedirects(path string) error {
 	r := e.redirect
+	if r == nil {
+		return nil
+	}
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -85,7 +95,7 @@ func (e *Edge) LoadRedirects(path string) error {
 		err = json.Unmarshal(text, &k)
 	}
 	if err != nil {
-		return fmt.Errorf("redirects: %w", err)
+		return fmt.Errorf("redirects: %s: %w", path, err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -96,9 +106,79 @@ func (e *Edge) LoadRedirects(path string) error {
 	return nil
 }
 
+// redirectsPerRecord is how many addresses stand in one record.
+const redirectsPerRecord = 50_000
+
+// ExportRedirects gives send records of which address goes to which pool: of all at first,
+// later of those that are new since, until StopRedirects.
+func (e *Edge) ExportRedirects(first bool, send func(record []byte) error) error {
+	r := e.redirect
+	if r == nil {
+		return nil
+	}
+	r.mu.Lock()
+	k := redirectsRecord{next: r.next, aged: r.aged}
+	if first {
+		for a, pool := range r.table.All() {
+			k.entries = append(k.entries, redirectRecord{a, pool})
+		}
+	}
+	for _, a := range r.fresh {
+		if pool, known := r.table.Get(a); known {
+			k.entries = append(k.entries, redirectRecord{a, pool})
+		}
+	}
+	r.moving, r.fresh = true, nil
+	r.mu.Unlock()
+	for all := k.entries; ; {
+		n := min(len(all), redirectsPerRecord)
+		k.entries, all = all[:n], all[n:]
+		c := codec.Append(nil)
+		c.Versioned(redirectsVersion, k.fields)
+		if err := send(c.Written()); err != nil || len(all) == 0 {
+			return err
+		}
+	}
+}
+
+// StopRedirects is for the end of an attempt to move.
+func (e *Edge) StopRedirects() {
+	if r := e.redirect; r != nil {
+		r.mu.Lock()
+		r.moving, r.fresh = false, nil
+		r.mu.Unlock()
+	}
+}
+
+// ImportRedirects takes a record of ExportRedirects.
+func (e *Edge) ImportRedirects(record []byte) error {
+	k, err := readRedirects(record)
+	if r := e.redirect; r != nil && err == nil {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.next, r.aged, r.changed = k.next, k.aged, true
+		for _, p := range k.entries {
+			r.table.Put(p.addr, p.pool)
+		}
+	}
+	return err
+}
+
+func readRedirects(record []byte) (k redirectsRecord, err error) {
+	c := codec.Read(record)
+	c.Versioned(redirectsVersion, k.fields)
+	if err = c.Done(); err != nil {
+		err = fmt.Errorf("redirects: %w", err)
+	}
+	return k, err
+}
+
 // SaveRedirects writes which address goes to which pool, if that has changed.
 func (e *Edge) SaveRedirects(path string) error {
 	r := e.redirect
+	if r == nil {
+		return nil
+	}
 	r.mu.Lock()
 	k := redirects{Next: r.next, Aged: r.aged.Unix(), Pools: map[netip.Addr]string{}}
 	changed := r.changed
