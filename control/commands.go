@@ -97,6 +97,16 @@ func ProxyCommands() []Command {
 	}
 }
 
+// EdgeCommands are those of a passthrough or a redirector.
+func EdgeCommands() []Command {
+	has := []string{
+		"ping", "version", "uptime", "help", "loglevel", "reload", "shutdown", "restart", "upgrade", "clients", "drops", "connectorstats", "stats",
+		"accept", "reject", "reconnect", "reconnclient", "dropall", "dropclient",
+	}
+	list := slices.DeleteFunc(PoolCommands(), func(c Command) bool { return !slices.Contains(has, c.Name) })
+	return append(list, Command{"list", "", "the pools that serve the miners, in order of preference", plain})
+}
+
 // Commands are all of them, whatever an instance mines for.
 func Commands() []Command { return append(PoolCommands(), ProxyCommands()...) }
 

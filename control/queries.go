@@ -294,6 +294,46 @@ type (
 	}
 )
 
+// Connector is ConnectorStats with the seconds since the start, as it stands in the log.
+type Connector struct {
+	Runtime int64 `json:"runtime"`
+	ConnectorStats
+}
+
+// Upstream is a pool that serves the miners of a passthrough.
+type Upstream struct {
+	URL     string `json:"url"`
+	Alive   bool   `json:"alive"`   // it gives a link
+	Active  bool   `json:"active"`  // new miners go there
+	Changed Time   `json:"changed"` // when it became alive, or was no longer
+	Dialect string `json:"dialect"` // of the link, in words
+	Clients int64  `json:"clients"` // that it serves
+	Reason  string `json:"reason"`  // why it is not alive
+}
+
+// UpstreamList are the pools of a passthrough, in order of preference.
+type UpstreamList struct {
+	Upstreams []Upstream `json:"upstreams"`
+}
+
+// Passed is one miner of a passthrough.
+type Passed struct {
+	ID         uint64 `json:"id"` // of its channel
+	Address    string `json:"address"`
+	Worker     string `json:"workername"` // whom it said to be, "" nobody yet
+	UserAgent  string `json:"useragent"`
+	Subscribed bool   `json:"subscribed"`
+	Authorised bool   `json:"authorised"`
+	Redirected bool   `json:"redirected"`
+	Upstream   string `json:"upstream"` // that serves it
+	Server     int    `json:"server"`   // index of the listen address
+}
+
+// PassedList are the miners of a passthrough.
+type PassedList struct {
+	Clients []Passed `json:"clients"`
+}
+
 // Base is what getbase adds to the template of the node.
 type Base struct {
 	Difficulty float64 `json:"diff"`

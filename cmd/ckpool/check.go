@@ -120,6 +120,8 @@ func checkConfig(ctx context.Context, o Options, stdout, stderr io.Writer) error
 		case config.UserProxy:
 			k.say("mode", "user proxy", fmt.Sprintf("shares are found for other pools, up to %s with accounts of their own there", counted(k.config.MaxUserProxies, "user")))
 			k.pools(ctx)
+		case config.Passthrough, config.Redirector:
+			k.links(ctx)
 		default:
 			k.payout()
 			k.nodes(ctx)

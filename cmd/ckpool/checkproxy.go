@@ -136,16 +136,40 @@ func (k *check) usablePool(i int, job *client.Notify) {
 func (k *check) failedPool(i int, err error) {
 	u := &k.config.Proxies[i]
 	entry := fmt.Sprintf("proxy[%d]", i)
+	if k.secured(i, err) {
+		return
+	}
 	var refused *client.RefusedError
 	var unusable *client.UnusableError
+	state := "unreachable"
+	if errors.As(err, &refused) && refused.Method == "mining.authorize" {
+		state = "refused"
+		k.fail(entry+".auth", "pool %s: refuses the user %q: %s", u.URL, u.User, figures.Cut(refused.Reject.Text, 100))
+	} else {
+		if errors.As(err, &refused) || errors.As(err, &unusable) || errors.Is(err, errNoJob) {
+			state = "no work"
+		}
+		k.unreachable(i, err)
+	}
+	k.say("pool", u.URL, state)
+}
+
+// unreachable warns of a pool that may be usable another time.
+func (k *check) unreachable(i int, err error) {
+	url := k.config.Proxies[i].URL
+	k.warn(fmt.Sprintf("proxy[%d]", i), "pool %s: %s", url, figures.Cut(err.Error(), 200))
+	k.unchecked = append(k.unchecked, "pool "+url)
+}
+
+// secured judges what is wrong with the TLS of a pool; false: nothing is.
+func (k *check) secured(i int, err error) bool {
+	u := &k.config.Proxies[i]
+	entry := fmt.Sprintf("proxy[%d]", i)
 	var pinned *client.PinError
 	var certificate *tls.CertificateVerificationError
 	var plain tls.RecordHeaderError
-	state := "unreachable"
+	var state string
 	switch {
-	case errors.As(err, &refused) && refused.Method == "mining.authorize":
-		state = "refused"
-		k.fail(entry+".auth", "pool %s: refuses the user %q: %s", u.URL, u.User, figures.Cut(refused.Reject.Text, 100))
 	case errors.As(err, &pinned):
 		state = "another key"
 		k.fail(entry+".pin", `pool %s: %v; it is either not that pool, or the pool has changed it`, u.URL, pinned)
@@ -165,11 +189,8 @@ func (k *check) failedPool(i int, err error) {
 		k.warn(entry+".url", "pool %s: closed the connection before TLS was agreed on: is that its port for TLS?", u.URL)
 		k.unchecked = append(k.unchecked, "pool "+u.URL)
 	default:
-		if errors.As(err, &refused) || errors.As(err, &unusable) || errors.Is(err, errNoJob) {
-			state = "no work"
-		}
-		k.warn(entry, "pool %s: %s", u.URL, figures.Cut(err.Error(), 200))
-		k.unchecked = append(k.unchecked, "pool "+u.URL)
+		return false
 	}
 	k.say("pool", u.URL, state)
+	return true
 }

@@ -64,7 +64,7 @@ func (s *service) keepManager(ctx context.Context) {
 	if s.manager.watchdog > 0 {
 		every = min(every, s.manager.watchdog/3)
 	}
-	s.tell(s.manager.Ready(s.pool.Operator().Summary(time.Now())))
+	s.tell(s.manager.Ready(s.served.Summary(time.Now())))
 	s.feedWatchdog(ctx, every)
 	tick := time.NewTicker(every)
 	defer tick.Stop()
@@ -76,7 +76,7 @@ func (s *service) keepManager(ctx context.Context) {
 			}
 			return
 		case now := <-tick.C:
-			s.tell(s.manager.Status(s.pool.Operator().Summary(now)))
+			s.tell(s.manager.Status(s.served.Summary(now)))
 			s.feedWatchdog(ctx, every)
 		}
 	}
@@ -89,7 +89,7 @@ func (s *service) feedWatchdog(ctx context.Context, timeout time.Duration) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	if s.pool.Operator().Alive(ctx) == nil {
+	if s.served.Alive(ctx) == nil {
 		s.tell(s.manager.Alive())
 	}
 }

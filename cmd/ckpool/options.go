@@ -73,7 +73,9 @@ func (f *flags) set() *pflag.FlagSet {
 	fs.BoolP("btcsolo", "B", false, "solo mode: the user name is an address, and who finds a block is paid by it; \"solo\" in the configuration does the same")
 	fs.BoolP("proxy", "p", false, "proxy mode: work comes from the pools in \"proxy\", which see all miners as one account of theirs")
 	fs.BoolP("userproxy", "u", false, "proxy mode in which users who have accounts at these pools mine there under their own: with the name and the password that their miners give")
-	fs.BoolVar(&f.Check, "check", false, "say all that is wrong with the configuration, ask its nodes, or with -p or -u its pools, try its ports, and exit")
+	fs.BoolP("passthrough", "P", false, "passthrough mode: miners here are served by the first pool of \"proxy\" that gives a link, where they have accounts of their own")
+	fs.BoolP("redirector", "R", false, "redirector mode: a passthrough that sends miners who have shown that they mine on to the pools of \"redirecturl\"")
+	fs.BoolVar(&f.Check, "check", false, "say all that is wrong with the configuration, ask its nodes, or with -p, -u, -P and -R its pools, try its ports, and exit")
 	fs.BoolVarP(&f.Daemonise, "daemonise", "D", false, "detach from the terminal; the exit status tells whether the instance came up")
 	fs.StringVarP(&f.Name, "name", "n", "", "`NAME` of the instance, ckpool without it: of its configuration, log and socket directory")
 	fs.BoolVar(&f.IgnoreUnknown, "ignore-unknown", false, "start although the configuration has keys of other pools that money or difficulty depends on")
@@ -108,16 +110,15 @@ func (f *flags) set() *pflag.FlagSet {
 // later are the modes that are not in this version, by the long names of their
 // options: they are understood, so as to be refused in words.
 var later = map[config.Mode]string{
-	config.Node: "node", config.Passthrough: "passthrough",
-	config.Redirector: "redirector", config.Remote: "trusted",
+	config.Node: "node", config.Remote: "trusted",
 }
 
 // synopsis are the ways to call the program.
-var synopsis = []string{"[options]", "--check [-B | -p | -u] [-c FILE]"}
+var synopsis = []string{"[options]", "--check [-B | -p | -u | -P | -R] [-c FILE]"}
 
 func usage(width int) string {
 	return getopt.Usage(new(flags).set(), synopsis,
-		"Bitcoin mining pool: hands out work of bitcoin nodes, or with -p or -u of other pools, to miners. See ckpool(1) and ckpool.conf(5), or docs/operations.md.", width)
+		"Bitcoin mining pool: hands out work of bitcoin nodes, or with -p or -u of other pools, to miners, or with -P brings them to another pool. See ckpool(1) and ckpool.conf(5), or docs/operations.md.", width)
 }
 
 // parseOptions reads the command line, the program's name included. The error
@@ -138,7 +139,7 @@ func parseOptions(argv []string) (Options, error) {
 		return Options{}, err
 	}
 	if name, ok := later[f.Mode]; ok {
-		return Options{}, fmt.Errorf("%s mode (-%s) is not in this version of ckpool, which runs as a pool, with -B as a solo pool and with -p or -u as a proxy", name, f.modes[0])
+		return Options{}, fmt.Errorf("%s mode (-%s) is not in this version of ckpool, which runs as a pool, with -B as a solo pool, with -p or -u as a proxy, with -P as a passthrough and with -R as a redirector", name, f.modes[0])
 	}
 	return f.Options, nil
 }

@@ -19,6 +19,10 @@ func TestOptions(t *testing.T) {
 	}{
 		{"", func(*Options) {}},
 		{"-B", func(o *Options) { o.Mode = config.Solo }},
+		{"-P", func(o *Options) {
+			o.Mode, o.Name, o.Config, o.SockDir = config.Passthrough, "ckpassthrough", "ckpassthrough.conf", "/tmp/ckpassthrough"
+		}},
+		{"--redir -n r", func(o *Options) { o.Mode, o.Name, o.Config, o.SockDir = config.Redirector, "r", "r.conf", "/tmp/r" }},
 		{"--btc", func(o *Options) { o.Mode = config.Solo }},
 		{"-u", func(o *Options) {
 			o.Mode, o.Name, o.Config, o.SockDir = config.UserProxy, "ckproxy", "ckproxy.conf", "/tmp/ckproxy"
@@ -69,11 +73,8 @@ func TestOptionErrors(t *testing.T) {
 		user   = "Cannot set both userproxy and another proxy type or redirector"
 	)
 	tests := []struct{ args, want string }{
-		{"ckpool -P", "passthrough mode (-P) is not in this version of ckpool, which runs as a pool, with -B as a solo pool and with -p or -u as a proxy"},
-		{"ckpool --passthrough", "passthrough mode (-P) is not in this version of ckpool, which runs as a pool, with -B as a solo pool and with -p or -u as a proxy"},
-		{"ckpool -R", "redirector mode (-R) is not in this version of ckpool, which runs as a pool, with -B as a solo pool and with -p or -u as a proxy"},
-		{"ckpool -N -N", "node mode (-N) is not in this version of ckpool, which runs as a pool, with -B as a solo pool and with -p or -u as a proxy"},
-		{"ckpool -t", "trusted mode (-t) is not in this version of ckpool, which runs as a pool, with -B as a solo pool and with -p or -u as a proxy"},
+		{"ckpool -N -N", "node mode (-N) is not in this version of ckpool, which runs as a pool, with -B as a solo pool, with -p or -u as a proxy, with -P as a passthrough and with -R as a redirector"},
+		{"ckpool -t", "trusted mode (-t) is not in this version of ckpool, which runs as a pool, with -B as a solo pool, with -p or -u as a proxy, with -P as a passthrough and with -R as a redirector"},
 		{"ckpool -p -B", solo},
 		{"ckpool -B -p", solo},
 		{"ckpool -B -P", solo},
@@ -155,6 +156,8 @@ func TestHelp(t *testing.T) {
 -B, --btcsolo
 -p, --proxy
 -u, --userproxy
+-P, --passthrough
+-R, --redirector
     --check
 -D, --daemonise
 -n, --name NAME

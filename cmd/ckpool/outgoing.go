@@ -14,14 +14,13 @@ import (
 	"ckpool/control"
 	"ckpool/event"
 	"ckpool/internal/handover"
-	"ckpool/internal/pool"
 	"ckpool/internal/wire"
 )
 
-// Sections that a process adds to its pool's.
+// Sections that a process adds to those of what it serves.
 const (
-	sectionControl = pool.SectionsOfProcess + iota // control sockets
-	sectionLock                                    // the claim of the socket directory
+	sectionControl = handover.SectionsOfProcess + iota // control sockets
+	sectionLock                                        // the claim of the socket directory
 	sectionProcess
 )
 
@@ -69,9 +68,9 @@ func readControl(record []byte) (sockets []string, err error) {
 
 // outgoing is an instance on its way to another process; it is a handover.Source.
 type outgoing struct {
-	pool *pool.Outgoing
-	s    *service
-	to   int // process
+	handover.Source
+	s  *service
+	to int // process
 }
 
 // pausePerMiner is how much longer everything may stand still for each miner: a million
@@ -101,8 +100,8 @@ func (s *service) giveAway(ctx context.Context, c *net.UnixConn, arg string) {
 		return
 	}
 	limits := handover.DefaultLimits
-	limits.Pause += time.Duration(s.pool.Miners()) * pausePerMiner
-	report, err := handover.Give(ctx, c, outgoing{pool.NewOutgoing(s.pool), s, pid}, limits)
+	limits.Pause += time.Duration(s.served.Miners()) * pausePerMiner
+	report, err := handover.Give(ctx, c, outgoing{s.served.Outgoing(), s, pid}, limits)
 	if err != nil {
 		s.events.Say(event.Error, fmt.Sprintf("Handover to process %d failed, going on: %v", report.PID, s.withUnsaved(err)))
 	} else {
@@ -134,9 +133,6 @@ func allowed(c *net.UnixConn) (pid int, err error) {
 	return pid, err
 }
 
-// Describe implements handover.Source.
-func (o outgoing) Describe() (instance any, program string) { return o.pool.Describe() }
-
 // Copy implements handover.Source.
 func (o outgoing) Copy(ctx context.Context, first bool, send handover.Send) error {
 	if first {
@@ -144,7 +140,7 @@ func (o outgoing) Copy(ctx context.Context, first bool, send handover.Send) erro
 			return err
 		}
 	}
-	return o.pool.Copy(ctx, first, send)
+	return o.Source.Copy(ctx, first, send)
 }
 
 // sendProcess passes on the control sockets and the claim of their directory.
@@ -173,9 +169,6 @@ func (o outgoing) sendProcess(send handover.Send) error {
 	return send(sectionLock, nil, []int{handover.FD(o.s.instance.Lock())})
 }
 
-// Freeze implements handover.Source.
-func (o outgoing) Freeze(ctx context.Context) (since time.Time, err error) { return o.pool.Freeze(ctx) }
-
 // Rest implements handover.Source.
 func (o outgoing) Rest(send handover.Send) error {
 	m := &o.s.manager
@@ -190,12 +183,12 @@ func (o outgoing) Rest(send handover.Send) error {
 	if err := send(sectionProcess, record, nil); err != nil {
 		return err
 	}
-	return o.pool.Rest(send)
+	return o.Source.Rest(send)
 }
 
 // Thaw implements handover.Source.
 func (o outgoing) Thaw() {
-	o.pool.Thaw()
+	o.Source.Thaw()
 	if err := o.s.instance.SetPID(os.Getpid()); err != nil { // the new process may have written its id
 		o.s.events.Say(event.Error, err.Error())
 	}
@@ -208,9 +201,6 @@ func (o outgoing) Leave() {
 		o.s.tell(o.s.manager.MainPID(o.to))
 	}
 	o.s.control.Leave()
-	o.pool.Leave()
+	o.Source.Leave()
 	o.s.shutdown()
 }
-
-// Forget implements handover.Source.
-func (o outgoing) Forget() { o.pool.Forget() }

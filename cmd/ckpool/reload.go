@@ -24,7 +24,7 @@ func (s *service) handleSignals(ctx context.Context) {
 			return
 		case signal := <-s.signals:
 			s.log.Reopen()
-			s.pool.ReopenLogs()
+			s.served.ReopenLogs()
 			if signal == syscall.SIGHUP {
 				s.reloadOnSignal(ctx)
 			}
@@ -47,7 +47,7 @@ func (s *service) reload(ctx context.Context) (config.Merged, error) {
 	}
 	s.tell(s.manager.Reloading())
 	m, err := s.reloadFile(ctx)
-	status := s.pool.Operator().Summary(time.Now())
+	status := s.served.Summary(time.Now())
 	if err != nil {
 		status = "Configuration not reloaded: " + err.Error()
 	}
@@ -62,7 +62,7 @@ func (s *service) reloadFile(ctx context.Context) (config.Merged, error) {
 		s.events.Say(event.Warning, line)
 	}
 	if err == nil {
-		m, err = s.pool.Apply(ctx, c)
+		m, err = s.served.Apply(ctx, c)
 		s.makeRoom()
 	} else {
 		err = errors.New(oneLine(err))

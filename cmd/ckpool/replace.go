@@ -13,7 +13,6 @@ import (
 	"ckpool/internal/instance"
 	"ckpool/internal/netserver"
 	"ckpool/internal/operator"
-	"ckpool/internal/pool"
 	"ckpool/internal/ports"
 )
 
@@ -26,7 +25,7 @@ func (s *service) replace(ctx context.Context, c config.Config) (done bool, err 
 	if !old.Alive(ctx) {
 		return false, nil
 	}
-	if err := s.makePool(c, true); err != nil {
+	if err := s.prepare(c, true); err != nil {
 		return false, err
 	}
 	fail := func(err error) (bool, error) {
@@ -37,7 +36,7 @@ func (s *service) replace(ctx context.Context, c config.Config) (done bool, err 
 	if err != nil {
 		return fail(err)
 	}
-	p := s.pool
+	p := s.served
 	if err := p.Inherit(old.Sockets(ctx, max(len(c.Servers), 1))); err != nil {
 		return fail(err)
 	}
@@ -57,7 +56,7 @@ func (s *service) replace(ctx context.Context, c config.Config) (done bool, err 
 	}
 	p.DropInherited()
 	if !opened {
-		err = listenAfter(ctx, s.pool)
+		err = listenAfter(ctx, p)
 	}
 	if err == nil {
 		err = p.Load(time.Now())
@@ -76,7 +75,7 @@ func (s *service) replace(ctx context.Context, c config.Config) (done bool, err 
 const listenTime = 5 * time.Second
 
 // listenAfter opens the ports that another process has just given up.
-func listenAfter(ctx context.Context, p *pool.Pool) error {
+func listenAfter(ctx context.Context, p served) error {
 	ctx, cancel := context.WithTimeout(ctx, listenTime)
 	defer cancel()
 	for {
@@ -99,14 +98,14 @@ func (s *service) try(ctx context.Context, c config.Config) error {
 	if pid == 0 || err != nil {
 		return err
 	}
-	if err := s.makePool(c, true); err != nil {
+	if err := s.prepare(c, true); err != nil {
 		return err
 	}
 	defer s.close()
 	if err := instance.Prepare(s.options.SockDir, s.options.Group); err != nil {
 		return err
 	}
-	if _, err := s.pool.ListenBeside(ctx, pid); err != nil && !errors.Is(err, ports.ErrHidden) {
+	if _, err := s.served.ListenBeside(ctx, pid); err != nil && !errors.Is(err, ports.ErrHidden) {
 		return err
 	}
 	return nil

@@ -47,7 +47,7 @@ type service struct {
 	instance *instance.Instance
 	log      *logfile.Log
 	events   event.Func // writes to the log
-	pool     *pool.Pool
+	served   served
 	control  *control.Server
 	manager  manager
 
@@ -175,7 +175,7 @@ func (s *service) open(ctx context.Context, c config.Config) error {
 			return err
 		}
 	}
-	err := s.makePool(c, false)
+	err := s.prepare(c, false)
 	if err == nil {
 		// Who reads of open ports in the log finds the control sockets there.
 		if err = s.control.Listen(); err == nil {
@@ -189,22 +189,30 @@ func (s *service) open(ctx context.Context, c config.Config) error {
 	return err
 }
 
-// makePool makes the pool and its commands.
-func (s *service) makePool(c config.Config, takeOver bool) (err error) {
-	ckdb := s.ckdb()
-	s.pool, err = pool.New(c, pool.Options{
-		Solo: c.Solo, Proxy: s.options.Mode == config.Proxy, UserProxy: s.options.Mode == config.UserProxy, LogShares: s.options.LogShares, Version: buildinfo.Version(), Events: s.events, Wants: s.log.Wants,
-		Descriptors: mayOpen, TakeOver: takeOver, Ckdb: ckdb, Quiet: collect,
-		Journal: s.keepsShares(&c, ckdb), Name: s.options.Name, SockDir: s.options.SockDir,
-	})
-	if err != nil {
+// prepare makes what is served, and its commands.
+func (s *service) prepare(c config.Config, takeOver bool) (err error) {
+	if s.served, err = s.makeServed(c, takeOver); err != nil {
 		return err
 	}
 	s.makeRoom()
 	s.control = control.NewServer(s.options.SockDir, s.options.Group)
 	s.moveCommands()
-	s.pool.Commands(s.control, operator.Process{Shutdown: s.shutdown, SetLogLevel: s.log.SetLevel, Reload: s.reload})
+	s.served.Commands(s.control, operator.Process{Shutdown: s.shutdown, SetLogLevel: s.log.SetLevel, Reload: s.reload})
 	return nil
+}
+
+// makePool makes a pool.
+func (s *service) makePool(c config.Config, takeOver bool) (served, error) {
+	ckdb := s.ckdb()
+	p, err := pool.New(c, pool.Options{
+		Solo: c.Solo, Proxy: s.options.Mode == config.Proxy, UserProxy: s.options.Mode == config.UserProxy, LogShares: s.options.LogShares, Version: buildinfo.Version(), Events: s.events, Wants: s.log.Wants,
+		Descriptors: mayOpen, TakeOver: takeOver, Ckdb: ckdb, Quiet: collect,
+		Journal: s.keepsShares(&c, ckdb), Name: s.options.Name, SockDir: s.options.SockDir,
+	})
+	if err != nil {
+		return nil, err // of no type
+	}
+	return p, nil
 }
 
 // mayOpen is how many descriptors the process may have. Where the system does not
@@ -215,7 +223,7 @@ func mayOpen() int {
 }
 
 // makeRoom makes room for the descriptors of all miners that may come.
-func (s *service) makeRoom() { descriptors.Grow(s.pool.Operator().Server.MaxClients()) }
+func (s *service) makeRoom() { descriptors.Grow(s.served.MaxClients()) }
 
 // tellParent tells the program that has detached this one that it is up.
 func (s *service) tellParent(c config.Config, err error) error {
@@ -231,22 +239,22 @@ func (s *service) tellParent(c config.Config, err error) error {
 // listen opens the ports, those that a service manager has opened already among
 // them.
 func (s *service) listen(ctx context.Context) error {
-	err := s.pool.Inherit(s.manager.sockets)
+	err := s.served.Inherit(s.manager.sockets)
 	if err == nil {
-		err = s.pool.Listen(ctx)
+		err = s.served.Listen(ctx)
 	}
 	if err == nil {
-		s.pool.DropInherited()
+		s.served.DropInherited()
 	}
 	return err
 }
 
 func (s *service) close() {
 	s.control.Close()
-	s.pool.Close()
+	s.served.Close()
 }
 
-// run serves until ctx ends or the pool fails.
+// run serves until ctx ends or what is served fails.
 func (s *service) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var around sync.WaitGroup
@@ -259,13 +267,13 @@ func (s *service) run(ctx context.Context) error {
 		s.keepManager(ctx)
 	})
 	if !s.options.Quiet && term.IsTerminal(int(os.Stdout.Fd())) {
-		around.Go(func() { showStatus(ctx, s.pool) })
+		around.Go(func() { showStatus(ctx, s.served) })
 	}
-	return s.pool.Run(ctx)
+	return s.served.Run(ctx)
 }
 
 // showStatus keeps a status line on the console.
-func showStatus(ctx context.Context, p *pool.Pool) {
+func showStatus(ctx context.Context, p served) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for cycle := 0; ; cycle++ {
@@ -278,7 +286,7 @@ func showStatus(ctx context.Context, p *pool.Pool) {
 			if err != nil || width == 0 { // a terminal that does not know
 				width = 80
 			}
-			fmt.Print(p.Operator().StatusLine(now, cycle, width))
+			fmt.Print(p.StatusLine(now, cycle, width))
 		}
 	}
 }

@@ -27,8 +27,8 @@ var handoverStep func(name string)
 // incoming is an instance that takes over from another process; it is a
 // handover.Sink.
 type incoming struct {
-	pool *pool.Incoming
-	s    *service
+	handover.Incoming
+	s *service
 }
 
 // takeOver makes the service the successor of a running instance. Without an
@@ -66,10 +66,10 @@ func (s *service) receive(ctx context.Context, c config.Config, link *handover.L
 	if pool.WithCkdb(link.Hello().Instance) && !s.options.Standalone {
 		s.options.WithCkdb = true
 	}
-	if err := s.makePool(c, true); err != nil {
+	if err := s.prepare(c, true); err != nil {
 		return err
 	}
-	in, err := pool.NewIncoming(s.pool, link.Hello().Instance, func() error { return s.pool.Listen(ctx) })
+	in, err := s.served.Incoming(link.Hello().Instance, func() error { return s.served.Listen(ctx) })
 	if err != nil {
 		s.control.Leave()
 		s.close()
@@ -120,8 +120,8 @@ func part(ctx context.Context, from *handover.Link) {
 
 // Section implements handover.Sink.
 func (i incoming) Section(kind handover.Kind, data []byte, fds []int) error {
-	if kind < pool.SectionsOfProcess {
-		return i.pool.Section(kind, data, fds)
+	if kind < handover.SectionsOfProcess {
+		return i.Incoming.Section(kind, data, fds)
 	}
 	var files []*os.File
 	for _, fd := range fds {
@@ -173,15 +173,12 @@ func (i incoming) process(kind handover.Kind, data []byte, files []*os.File) err
 	return handover.Unknown(kind)
 }
 
-// Ready implements handover.Sink.
-func (i incoming) Ready(ctx context.Context) error { return i.pool.Ready(ctx) }
-
 // Complete implements handover.Sink.
 func (i incoming) Complete() error {
 	if i.s.instance == nil {
 		return errors.New("no claim of the socket directory")
 	}
-	if err := i.pool.Complete(); err != nil {
+	if err := i.Incoming.Complete(); err != nil {
 		return err
 	}
 	return i.s.control.Listen()

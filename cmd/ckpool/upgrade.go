@@ -67,7 +67,7 @@ func (s *service) answerUpgrade(ctx context.Context, c *net.UnixConn, path strin
 // withUnsaved adds to the failure of an upgrade what would be lost if an operator
 // ended this process for it.
 func (s *service) withUnsaved(err error) error {
-	if text := s.pool.Unsaved(); text != "" {
+	if text := s.served.Unsaved(); text != "" {
 		err = fmt.Errorf("%w; %s", err, text)
 	}
 	return err

@@ -11,4 +11,4 @@ _arguments \
   '(-l --loglevel)'{-l,--loglevel}'[print messages up to this LEVEL, 0 to 7; 7 without it]:LEVEL:' \
   '(-h --help)'{-h,--help}'[print this]' \
   '--version[print what this program was built from]' \
-  '1::word:(status ping version uptime help loglevel reload shutdown restart upgrade poolstats users workers clients getuser getworker getclient userclients workerclients ucinfo wcinfo bestshares rejects drops resetshares stratifierstats connectorstats stats accept reject reconnect reconnclient dropall dropclient message messageclient messageuser blocks journal nodes update getbase getbest getlast checkaddr submitblock)'
+  '1::word:(status ping version uptime help loglevel reload shutdown restart upgrade poolstats users workers clients getuser getworker getclient userclients workerclients ucinfo wcinfo bestshares rejects drops resetshares stratifierstats connectorstats stats accept reject reconnect reconnclient dropall dropclient message messageclient messageuser blocks journal nodes links update getbase getbest getlast checkaddr submitblock)'

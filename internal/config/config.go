@@ -33,6 +33,10 @@ const (
 	Remote // trusted remote
 )
 
+// relays reports whether the mode only brings miners to another pool, where they have
+// accounts of their own.
+func (m Mode) relays() bool { return m >= Passthrough && m <= Node }
+
 // upstreams reports whether the mode takes work from other pools.
 func (m Mode) upstreams() bool { return m >= Proxy && m <= Node }
 
@@ -70,6 +74,7 @@ type Config struct {
 	MaxUserProxies         int           // upstreams of single users; 0: none
 	Upstream               string        // host:port, trusted remote
 	RedirectURLs           []string
+	ReconnectsPerSecond    int // miners asked to connect again in a second when their pool changes, 1 or more
 
 	LogDir            string
 	LogLevel          int           // 0 to 7; -1: not given
@@ -201,6 +206,7 @@ func Default(m Mode) Config {
 		ProxyHold:              time.Minute,
 		MaxConnectionsPerProxy: 32,
 		MaxUserProxies:         1000,
+		ReconnectsPerSecond:    2000,
 
 		MaxUnauthorisedPerAddress: 2000,
 		LimitExempt:               localNetworks(),

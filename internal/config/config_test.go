@@ -86,7 +86,7 @@ func TestAllKeys(t *testing.T) {
 			 "proxy_protocol": true, "trusted_networks": ["192.0.2.0/24"]},
 		],
 		"nodeserver": ["127.0.0.1:3335"], "trusted": "127.0.0.1:3336", "passthroughserver": ["127.0.0.1:3337"], "link_secret": "hidden",
-		"upstream": "main.example:3336", "redirecturl": ["r.example:3333"],
+		"upstream": "main.example:3336", "redirecturl": ["r.example:3333"], "reconnects_per_second": 300,
 		"mindiff": 0.5, "startdiff": 64, "highdiff": 2e6, "maxdiff": 1e9, "allow_low_diff": true,
 		"journal": "shares", "journal_sync": 20, "journal_size": 3,
 		"logdir": "/var/log/ckpool", "loglevel": 6, "maxclients": 5000, "dropidle": 3600, "useragent": ["cgminer", "Nerd"],
@@ -127,7 +127,7 @@ func TestAllKeys(t *testing.T) {
 				Pin: bytes.Repeat([]byte{0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef}, 4)},
 		},
 		ProxyHold: 90 * time.Second, MaxConnectionsPerProxy: 5,
-		Upstream: "main.example:3336", RedirectURLs: []string{"r.example:3333"},
+		Upstream: "main.example:3336", RedirectURLs: []string{"r.example:3333"}, ReconnectsPerSecond: 300,
 		LogDir: "/var/log/ckpool", LogLevel: 6, UserAgents: []string{"cgminer", "Nerd"}, Password: "s3cret", DropIdle: time.Hour,
 		Journal: "shares", JournalSync: 20 * time.Millisecond, JournalSize: 3 << 30,
 		AllowLowDiff: true, MaxClients: 5000, MaxLine: 4096, MaxConnectionsPerAddress: 10,
@@ -140,7 +140,7 @@ func TestAllKeys(t *testing.T) {
 }
 
 // later are keys of modes that are not built yet: they are read, and not shown.
-var later = []string{"upstream", "redirecturl", "nodeserver", "trusted"}
+var later = []string{"upstream", "nodeserver", "trusted"}
 
 // The sample is what users copy: with nothing but an address put in it must be
 // taken without a warning and be the defaults, and it must show every key. As it is
@@ -359,6 +359,8 @@ func TestRequiredByMode(t *testing.T) {
 		{Proxy, `{"proxy": [{"url": "h:1", "auth": "u"}], "solo": true}`, `ckpool.conf:1: "solo": true is for a pool on nodes, whose blocks pay the miner who finds them; in proxy mode the pools in "proxy" pay: remove it, or start without -p and -u`},
 		{Node, `{"proxy": []}`, "No proxy entries found in config file ckpool.conf"},
 		{Passthrough, `{"proxy": [{"url": "h:1", "auth": "u"}]}`, ""},
+		{Passthrough, `{"proxy": [{"url": "h:1"}]}`, ""},
+		{Proxy, `{"proxy": [{"url": "h:1"}]}`, `"proxy[0].auth": want a value, got none`},
 		{Redirector, `{"proxy": [{"url": "h:1", "auth": "u"}]}`, "No redirect entries found in config file ckpool.conf"},
 	}
 	for _, tt := range tests {

@@ -54,6 +54,7 @@ func (r *reader) fields() map[string]setter {
 		"max_user_proxies":          count(&r.MaxUserProxies, "0 for none"),
 		"upstream":                  hostPort(&r.Upstream),
 		"redirecturl":               r.readRedirects,
+		"reconnects_per_second":     r.readReconnects,
 
 		"logdir":              path(&r.LogDir),
 		"loglevel":            r.readLogLevel,
@@ -163,6 +164,11 @@ func (r *reader) readJournalSize(v value) error {
 
 func (r *reader) readMaxLine(v value) (err error) {
 	r.MaxLine, err = v.integer("a whole number from 1024 to 1048576 (bytes)", 1024, 1<<20)
+	return err
+}
+
+func (r *reader) readReconnects(v value) (err error) {
+	r.ReconnectsPerSecond, err = v.integer("a whole number from 1 to 1000000", 1, 1_000_000)
 	return err
 }
 

@@ -40,6 +40,7 @@ var parts = []part{
 	{"max_user_proxies", false, func(c *Config) any { return &c.MaxUserProxies }},
 	{"upstream", false, func(c *Config) any { return &c.Upstream }},
 	{"redirecturl", false, func(c *Config) any { return &c.RedirectURLs }},
+	{"reconnects_per_second", false, func(c *Config) any { return &c.ReconnectsPerSecond }},
 
 	{"logdir", false, func(c *Config) any { return &c.LogDir }},
 	{"loglevel", true, func(c *Config) any { return &c.LogLevel }},

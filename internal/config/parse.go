@@ -13,6 +13,7 @@ import (
 // file is one configuration being read.
 type file struct {
 	name     string
+	mode     Mode
 	data     []byte
 	errors   Errors
 	warnings []Warning
@@ -98,6 +99,7 @@ func ByLine(a, b int) int {
 
 func (f *file) parse(m Mode) Config {
 	c := Default(m)
+	f.mode = m
 	root, err := f.root()
 	if err != nil {
 		f.note(err)

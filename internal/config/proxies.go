@@ -63,7 +63,9 @@ func (v value) upstream() (u Upstream, err error) {
 	if err != nil {
 		return u, err
 	}
-	v.require("url", "auth")
+	if v.require("url"); !v.file.mode.relays() {
+		v.require("auth")
+	}
 	if u.Pin != nil && u.URL != "" && !u.TLS() {
 		err = v.file.at(pin.StartOffset, &Error{
 			Key: pin.path, Want: "a url of TLS beside it, like stratum+ssl://host:port", Got: fmt.Sprintf("%q", cut(u.URL, 60)),

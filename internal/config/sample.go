@@ -37,20 +37,28 @@ one or an array; "notify", true where the node calls notifier, so that it is ask
 		},
 	}, {
 		Title: "Other pools (proxy)",
-		Text:  "Instead of bitcoin nodes and a coinbase, with the options -p and -u. docs/proxy.md says more.",
+		Text:  "Instead of bitcoin nodes and a coinbase, with the options -p and -u; with -P and -R the pools that serve the miners. docs/proxy.md and docs/links.md say more.",
 		Keys: []Key{
 			{"proxy", `[
 	// {"url": "pool-a.example:3333", "auth": "account.farm", "pass": "x"},
 	// {"url": "stratum+ssl://pool-b.example:443", "auth": "account.farm", "pass": "x"},
 	// {"url": "example.onion:3333", "auth": "account.farm", "socks5": "127.0.0.1:9050"},
 ]`, `The pools in order of preference: the first that gives work is mined for, the others when it fails. Of each: "url", host:port, or
-for TLS stratum+ssl:// before that; "auth" and "pass", the account there and its password; "weight", a number: all pools with one
+for TLS stratum+ssl:// before that; "auth" and "pass", the account there and its password, which -P and -R do without; "weight", a number: all pools with one
 are mined for at once and the hash rate is divided as the weights say, those without one only stand in; "socks5", host:port of a
 SOCKS5 proxy such as Tor, or USER:PASSWORD@ before that; "pin", of a pool with TLS, the SHA-256 of the public key of its certificate in
 64 hex digits, instead of an authority that the system trusts; "agent", the name that the pool is told, else ckpool.`},
 			{"proxy_hold", "60", "Seconds that a better pool must have given work again before miners go back to it; 0: none."},
 			{"max_connections_per_proxy", "32", "Connections to one pool, of which there are as many as the miners need, 1 to 1000."},
 			{"max_user_proxies", "1000", "Users that mine under accounts of their own at these pools at a time, with the option -u; 0: none."},
+		},
+	}, {
+		Title: "Passthrough and redirector",
+		Text:  "With the options -P and -R, beside the pools in proxy.",
+		Keys: []Key{
+			{"redirecturl", "[]", `Pools, as host:port, that a redirector sends miners to who have shown that they mine: those of one address to the same. Most
+firmware goes only to names of the domain it was given: miner.pool.example sends to eu.pool.example.`},
+			{"reconnects_per_second", "2000", "Miners that are asked to connect again in a second where another pool cannot go on with their sessions, 1 to 1000000."},
 		},
 	}, {
 		Title: "The coinbase",

@@ -14,7 +14,6 @@ import (
 
 	"ckpool/control"
 	"ckpool/internal/handover"
-	"ckpool/internal/pool"
 	"ckpool/internal/testkit"
 	"ckpool/internal/testkit/fakenode"
 	"ckpool/stratum"
@@ -41,7 +40,7 @@ func (r *running) handOver(server *control.Server) {
 			return
 		}
 		limits := handover.Limits{Ready: patience, Pause: patience, Start: patience}
-		if _, err := handover.Give(ctx, c, pool.NewOutgoing(r.pool), limits); err != nil {
+		if _, err := handover.Give(ctx, c, r.pool.Outgoing(), limits); err != nil {
 			r.t.Logf("not handed over: %v", err)
 			return
 		}
@@ -78,7 +77,7 @@ func (r *running) succeed(s setup, fail func(step string) error) (*running, erro
 	if s.older {
 		instance = older{}.instance(r.t, instance)
 	}
-	in, err := pool.NewIncoming(n.pool, instance, func() error { return n.pool.Listen(ctx) })
+	in, err := n.pool.Incoming(instance, func() error { return n.pool.Listen(ctx) })
 	if err == nil {
 		sink := handover.Sink(in)
 		if s.older {

@@ -37,6 +37,9 @@ const (
 	// LeftOut is the bit of sections that a process which does not know them may
 	// leave out.
 	LeftOut Kind = 64
+	// SectionsOfProcess is the first kind of a section that is not the instance's but that
+	// of the process around it.
+	SectionsOfProcess Kind = 128
 )
 
 // Unknown is a sink's answer to a section that it does not know.

@@ -145,6 +145,16 @@ type Sink interface {
 	Complete() error
 }
 
+// Incoming is an instance that takes over.
+type Incoming interface {
+	Sink
+	// Miners is how many have come.
+	Miners() int
+	// Abandon lets go of everything that has come, for a process that does not take over
+	// after all.
+	Abandon()
+}
+
 // Take receives everything. Without an error the instance is this process's
 // once Start has succeeded too. ctx bounds it all.
 func (l *Link) Take(ctx context.Context, sink Sink) error {

@@ -1,9 +1,13 @@
 package operator
 
 import (
+	"context"
+	"fmt"
+	"os"
 	"sync"
 	"time"
 
+	"ckpool/event"
 	"ckpool/internal/netserver"
 )
 
@@ -12,10 +16,15 @@ import (
 // shutdown within a second of that.
 const TakeoverTime = 10 * time.Second
 
+// TakeoverEnded is what the log says when such a process has not ended this one in time.
+var TakeoverEnded = fmt.Sprintf("The process that was given the listening sockets has not ended this one in %s: new connections are closed again, until ckpmsg accept", TakeoverTime)
+
 // Admission decides whether new connections are let in. Its methods may be called
 // from any goroutine.
 type Admission struct {
-	Server *netserver.Server // immutable
+	// immutable
+	Server *netserver.Server
+	Events event.Func
 
 	mu sync.Mutex
 	// guarded by mu
@@ -74,4 +83,31 @@ func (a *Admission) change(reason *bool, to bool) {
 	default:
 		a.Server.Admit()
 	}
+}
+
+// Commands registers what lets new connections in or keeps them out, and what gives
+// listening sockets to another process.
+func (a *Admission) Commands(r Registrar) {
+	r.Act("accept", effect("accepting", func() { a.Reject(false) }))
+	r.Act("reject", effect("rejecting", func() { a.Reject(true) }))
+	r.Server.HandleFD(r.Socket, "getxfd", a.listener)
+	r.Server.HandleFD(r.Socket, "getfd", a.listener)
+}
+
+// listener is listening socket number n, in the order of the configuration.
+func (a *Admission) listener(_ context.Context, n int) (*os.File, error) {
+	listeners := a.Server.Listeners()
+	if n < 0 || n >= len(listeners) {
+		a.Events.Say(event.Warning, fmt.Sprintf("Connector asked to send invalid fd %d", n))
+		return nil, fmt.Errorf("no listening socket %d", n)
+	}
+	files, err := listeners[n].Files()
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range files[1:] {
+		f.Close()
+	}
+	a.GaveSocket()
+	return files[0], nil
 }

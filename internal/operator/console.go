@@ -21,7 +21,6 @@ type glance struct {
 // StatusLine is what the pool does, in a line of at most width columns that
 // replaces the one before. Cycle counts the lines, which turns a wheel.
 func (o *Operator) StatusLine(now time.Time, cycle, width int) string {
-	const clearLine = "\x1b[2K\r"
 	g := glance{PoolStatus: o.Users.Status(now, users.Sessions{}), rejected: o.Admission.Rejecting()}
 	_, g.known = o.Users.Known()
 	if o.Proxies != nil {
@@ -33,11 +32,11 @@ func (o *Operator) StatusLine(now time.Time, cycle, width int) string {
 	if !o.Source.Usable() {
 		g.trouble = "no usable " + o.origin()
 	}
-	return clearLine + g.line(cycle, width)
+	return StatusLine(g.parts(), cycle, width)
 }
 
-// line has what matters most at its beginning, and leaves out what does not fit.
-func (g *glance) line(cycle, width int) string {
+// parts begin with what matters most.
+func (g *glance) parts() []string {
 	parts := []string{g.trouble}
 	switch {
 	case g.Workers > 0:
@@ -62,6 +61,13 @@ func (g *glance) line(cycle, width int) string {
 	if g.Workers > 0 {
 		parts = append(parts, figures.Number(g.SPS[0])+" shares/s", figures.Things(g.Users, "user"))
 	}
+	return parts
+}
+
+// StatusLine is a line of at most width columns that replaces the one before, with a wheel
+// and as many parts as fit, the first ones. Empty ones are left out.
+func StatusLine(parts []string, cycle, width int) string {
+	const clearLine = "\x1b[2K\r"
 	line := `|/-\`[uint(cycle)%4:][:1]
 	columns := 1
 	for _, part := range parts {
@@ -74,5 +80,5 @@ func (g *glance) line(cycle, width int) string {
 		}
 		line += "  " + part
 	}
-	return line
+	return clearLine + line
 }

@@ -1,6 +1,7 @@
 package operator
 
 import (
+	"strings"
 	"testing"
 
 	"ckpool/sharelog"
@@ -35,7 +36,7 @@ func TestStatusLine(t *testing.T) {
 		{won, 80, "/  no miners  mining block 900,008"},
 		{first, 80, "/  0 H/s  1 miner  new ones rejected  0 shares/s  1 user"},
 	} {
-		if got := tt.g.line(5, tt.width); got != tt.want {
+		if got := strings.TrimPrefix(StatusLine(tt.g.parts(), 5, tt.width), "\x1b[2K\r"); got != tt.want {
 			t.Errorf("%d columns: %q, want %q", tt.width, got, tt.want)
 		}
 	}

@@ -15,36 +15,44 @@ import (
 
 // toMiners registers what is done to miners. It comes after what asks: "rejects"
 // is found before "reject".
-func (o *Operator) toMiners(r registrar) {
-	r.act("accept", effect("accepting", func() { o.Admission.Reject(false) }))
-	r.act("reject", effect("rejecting", func() { o.Admission.Reject(true) }))
-	if r.socket == generatorSocket {
+func (o *Operator) toMiners(r Registrar) {
+	o.Admission.Commands(r)
+	if r.Socket == generatorSocket {
 		// There it means the upstream: choose the best node again.
-		r.act("reconnect", effect("reconnecting", func() { o.Source.Refresh("operator") }))
+		r.Act("reconnect", effect("reconnecting", func() { o.Source.Refresh("operator") }))
 	}
-	r.act("reconnclient", o.reconnectClient)
-	r.act("reconnect:", o.reconnectTo)
-	r.act("reconnect", o.reconnectTo)
-	r.act("dropall", o.dropAll)
-	r.act("dropclient", o.dropClient)
-	r.act("resetshares", effect("resetting", o.Users.ResetRound))
-	r.act("message:", o.messageColon)
-	r.act("messageclient", o.messageClient)
-	r.act("messageuser", o.messageUser)
-	r.act("message", o.messageAll)
+	r.Act("reconnclient", o.reconnectClient)
+	r.Act("reconnect:", o.reconnectTo)
+	r.Act("reconnect", o.reconnectTo)
+	r.Act("dropall", o.dropAll)
+	r.Act("dropclient", o.dropClient)
+	r.Act("resetshares", effect("resetting", o.Users.ResetRound))
+	r.Act("message:", o.messageColon)
+	r.Act("messageclient", o.messageClient)
+	r.Act("messageuser", o.messageUser)
+	r.Act("message", o.messageAll)
 }
 
 func (o *Operator) reconnectTo(ctx context.Context, args string) (string, error) {
-	host, port, ok := strings.Cut(args, ",")
-	if _, err := strconv.ParseUint(port, 10, 16); args != "" && (!ok || host == "" || strings.ContainsAny(host, " \t\r\n") || err != nil) {
-		return "", errors.New("want reconnect:HOST,PORT")
+	host, port, err := Target(args)
+	if err != nil {
+		return "", err
 	}
-	_, err := o.Miners.Reconnect(ctx, 0, host, port)
+	_, err = o.Miners.Reconnect(ctx, 0, host, port)
 	return "reconnecting", err
 }
 
-// toClient parses an id and turns "nobody" into an error.
-func toClient(args string, do func(id uint64) (int, error)) (string, error) {
+// Target reads HOST,PORT behind reconnect, or nothing.
+func Target(args string) (host, port string, err error) {
+	host, port, ok := strings.Cut(args, ",")
+	if _, err := strconv.ParseUint(port, 10, 16); args != "" && (!ok || host == "" || strings.ContainsAny(host, " \t\r\n") || err != nil) {
+		return "", "", errors.New("want reconnect:HOST,PORT")
+	}
+	return host, port, nil
+}
+
+// ToClient parses an id and turns "nobody" into an error.
+func ToClient(args string, do func(id uint64) (int, error)) (string, error) {
 	id, err := strconv.ParseUint(strings.TrimSpace(args), 10, 64)
 	if err != nil || id == 0 {
 		return "", fmt.Errorf("want a client id, got %.50q", args)
@@ -57,11 +65,11 @@ func toClient(args string, do func(id uint64) (int, error)) (string, error) {
 }
 
 func (o *Operator) reconnectClient(ctx context.Context, args string) (string, error) {
-	return toClient(args, func(id uint64) (int, error) { return o.Miners.Reconnect(ctx, id, "", "") })
+	return ToClient(args, func(id uint64) (int, error) { return o.Miners.Reconnect(ctx, id, "", "") })
 }
 
 func (o *Operator) dropClient(ctx context.Context, args string) (string, error) {
-	return toClient(args, func(id uint64) (int, error) { return o.Miners.Drop(ctx, id, netserver.Dropped) })
+	return ToClient(args, func(id uint64) (int, error) { return o.Miners.Drop(ctx, id, netserver.Dropped) })
 }
 
 func (o *Operator) dropAll(ctx context.Context, _ string) (string, error) {
@@ -83,7 +91,7 @@ func (o *Operator) messageColon(ctx context.Context, args string) (string, error
 	if !ok || text == "" {
 		return "", errors.New("want message:ID=TEXT")
 	}
-	return toClient(id, func(id uint64) (int, error) { return o.Miners.Message(ctx, id, text) })
+	return ToClient(id, func(id uint64) (int, error) { return o.Miners.Message(ctx, id, text) })
 }
 
 // messageClient is messageclient={"id":N,"text":"T"}.
@@ -97,7 +105,7 @@ func (o *Operator) messageClient(ctx context.Context, args string) (string, erro
 	if err != nil {
 		return "", err
 	}
-	return toClient(strconv.FormatUint(id, 10), func(id uint64) (int, error) { return o.Miners.Message(ctx, id, text) })
+	return ToClient(strconv.FormatUint(id, 10), func(id uint64) (int, error) { return o.Miners.Message(ctx, id, text) })
 }
 
 // messageUser is messageuser={"user":"U","text":"T"}.
@@ -126,7 +134,7 @@ func (o *Operator) sendObject(socket string) handler {
 		if err != nil {
 			return "", err
 		}
-		return toClient(strconv.FormatUint(id, 10), func(id uint64) (int, error) {
+		return ToClient(strconv.FormatUint(id, 10), func(id uint64) (int, error) {
 			return o.Miners.Send(ctx, id, line)
 		})
 	}

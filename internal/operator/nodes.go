@@ -28,25 +28,25 @@ type Node interface {
 }
 
 // nodes registers what is about nodes and work.
-func (o *Operator) nodes(r registrar) {
+func (o *Operator) nodes(r Registrar) {
 	update := effect("updating", func() { o.Source.Refresh("operator") })
-	r.act("update", update)
-	r.act("block", update) // after "blocks"
-	r.ask("journal", func(context.Context, time.Time) any { return o.journalReply() })
-	r.answer("getbest", o.getBest)
-	r.answer("getlast", o.getBest)
-	r.answer("checkaddr:", o.checkAddress)
-	r.answer("checkaddr", o.checkAddress)
+	r.Act("update", update)
+	r.Act("block", update) // after "blocks"
+	r.Ask("journal", func(context.Context, time.Time) any { return o.journalReply() })
+	r.Answer("getbest", o.getBest)
+	r.Answer("getlast", o.getBest)
+	r.Answer("checkaddr:", o.checkAddress)
+	r.Answer("checkaddr", o.checkAddress)
 	if o.Proxies != nil {
 		const without = "this instance mines for other pools, which list shows, and has no nodes"
 		for _, prefix := range []string{"nodes", "getbase", "submitblock:"} {
-			r.answer(prefix, refuse(strings.TrimSuffix(prefix, ":")+": "+without))
+			r.Answer(prefix, refuse(strings.TrimSuffix(prefix, ":")+": "+without))
 		}
 		return
 	}
-	r.ask("nodes", func(context.Context, time.Time) any { return o.nodesReply() })
-	r.answer("getbase", o.getBase)
-	r.act("submitblock:", o.submitBlockText)
+	r.Ask("nodes", func(context.Context, time.Time) any { return o.nodesReply() })
+	r.Answer("getbase", o.getBase)
+	r.Act("submitblock:", o.submitBlockText)
 }
 
 func (o *Operator) journalReply() control.Journal {

@@ -40,37 +40,37 @@ type Proxies interface {
 }
 
 // proxies registers what is about other pools that work comes from.
-func (o *Operator) proxies(r registrar) {
+func (o *Operator) proxies(r Registrar) {
 	if o.Proxies == nil {
 		noProxies(r)
 		return
 	}
-	r.ask("list", func(context.Context, time.Time) any { return o.proxyList() })
+	r.Ask("list", func(context.Context, time.Time) any { return o.proxyList() })
 	r.about("sublist", o.subProxies)
 	r.actShowing("addproxy", withoutSecrets, encoded("addproxy", o.addProxy))
-	r.act("delproxy", encoded("delproxy", o.changeProxy(o.Proxies.Remove)))
-	r.act("enableproxy", encoded("enableproxy", o.changeProxy(func(id int64) (status.Pool, bool) { return o.Proxies.Enable(id, true) })))
-	r.act("disableproxy", encoded("disableproxy", o.changeProxy(func(id int64) (status.Pool, bool) { return o.Proxies.Enable(id, false) })))
-	r.act("setproxy", encoded("setproxy", o.placeProxy))
+	r.Act("delproxy", encoded("delproxy", o.changeProxy(o.Proxies.Remove)))
+	r.Act("enableproxy", encoded("enableproxy", o.changeProxy(func(id int64) (status.Pool, bool) { return o.Proxies.Enable(id, true) })))
+	r.Act("disableproxy", encoded("disableproxy", o.changeProxy(func(id int64) (status.Pool, bool) { return o.Proxies.Enable(id, false) })))
+	r.Act("setproxy", encoded("setproxy", o.placeProxy))
 	r.about("proxystats", o.proxyStats)
-	r.ask("subproxystats", func(context.Context, time.Time) any { return o.subProxyStats() })
-	r.ask("proxyusers", func(context.Context, time.Time) any { return o.proxyUsers() })
+	r.Ask("subproxystats", func(context.Context, time.Time) any { return o.subProxyStats() })
+	r.Ask("proxyusers", func(context.Context, time.Time) any { return o.proxyUsers() })
 	r.about("proxyinfo", o.proxyInfo)
 	r.about("getproxy", o.proxyConnection)
-	r.act("recruit", o.recruit)
-	r.act("dropproxy", o.dropProxyConnection)
+	r.Act("recruit", o.recruit)
+	r.Act("dropproxy", o.dropProxyConnection)
 }
 
 // noProxies answers for an instance that mines from nodes.
-func noProxies(r registrar) {
-	r.answer("proxyinfo", word(control.Encode(control.ProxyConnectionList{})))
+func noProxies(r Registrar) {
+	r.Answer("proxyinfo", word(control.Encode(control.ProxyConnectionList{})))
 	r.about("getproxy", noProxy("id"))
 	r.about("setproxy", noProxy("id", "priority"))
 	for _, prefix := range []string{
 		"list", "sublist", "addproxy", "delproxy", "enableproxy", "disableproxy", "proxystats", "subproxystats", "proxyusers",
 		"recruit", "dropproxy",
 	} {
-		r.answer(prefix, refuse(prefix+": this instance mines from nodes, it has no upstream pools"))
+		r.Answer(prefix, refuse(prefix+": this instance mines from nodes, it has no upstream pools"))
 	}
 }
 

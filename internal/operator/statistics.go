@@ -18,8 +18,8 @@ import (
 
 // statistics registers what asks about users, workers, miners and blocks. Asking
 // changes nothing: it never makes a user or worker.
-func (o *Operator) statistics(r registrar) {
-	r.ask("poolstats", func(ctx context.Context, now time.Time) any { return o.poolStats(ctx, now) })
+func (o *Operator) statistics(r Registrar) {
+	r.Ask("poolstats", func(ctx context.Context, now time.Time) any { return o.poolStats(ctx, now) })
 	r.about("userclients", found(o.findUser, o.userClients))
 	r.about("workerclients", found(o.findWorker, o.workerClients))
 	r.about("clients", o.clients)
@@ -28,27 +28,27 @@ func (o *Operator) statistics(r registrar) {
 	r.about("wcinfo", found(o.findWorker, o.workerConnections))
 	r.about("getuser", found(o.findUser, user))
 	r.about("getworker", found(o.findWorker, worker))
-	r.ask("users", func(_ context.Context, now time.Time) any { return o.users(now) })
-	r.ask("workers", func(_ context.Context, now time.Time) any { return o.workers(now) })
-	r.ask("blocks", func(context.Context, time.Time) any { return o.blocks() })
-	r.ask("bestshares", func(context.Context, time.Time) any { return o.bestShares() })
-	r.ask("rejects", func(context.Context, time.Time) any { return o.rejects() })
-	r.ask("links", func(context.Context, time.Time) any { return o.links() })
-	r.ask("drops", func(context.Context, time.Time) any { return control.DropCounts{Drops: o.drops()} })
-	r.ask("uptime", func(_ context.Context, now time.Time) any {
+	r.Ask("users", func(_ context.Context, now time.Time) any { return o.users(now) })
+	r.Ask("workers", func(_ context.Context, now time.Time) any { return o.workers(now) })
+	r.Ask("blocks", func(context.Context, time.Time) any { return o.blocks() })
+	r.Ask("bestshares", func(context.Context, time.Time) any { return o.bestShares() })
+	r.Ask("rejects", func(context.Context, time.Time) any { return o.rejects() })
+	r.Ask("links", func(context.Context, time.Time) any { return o.links() })
+	r.Ask("drops", func(context.Context, time.Time) any { return control.DropCounts{Drops: Drops(o.Server)} })
+	r.Ask("uptime", func(_ context.Context, now time.Time) any {
 		return control.Uptime{Seconds: int64(now.Sub(o.Users.Started()).Seconds())}
 	})
 	stratifier := func(ctx context.Context, _ time.Time) any { return o.stratifierStats(ctx) }
-	connector := func(context.Context, time.Time) any { return o.connectorStats() }
-	r.ask("stratifierstats", stratifier)
-	r.ask("connectorstats", connector)
+	connector := func(context.Context, time.Time) any { return Connector(o.Server) }
+	r.Ask("stratifierstats", stratifier)
+	r.Ask("connectorstats", connector)
 	switch {
-	case r.socket == connectorSocket:
-		r.ask("stats", connector)
-	case r.socket == generatorSocket && o.Proxies != nil:
-		r.ask("stats", func(context.Context, time.Time) any { return o.generatorStats() })
+	case r.Socket == connectorSocket:
+		r.Ask("stats", connector)
+	case r.Socket == generatorSocket && o.Proxies != nil:
+		r.Ask("stats", func(context.Context, time.Time) any { return o.generatorStats() })
 	default:
-		r.ask("stats", stratifier)
+		r.Ask("stats", stratifier)
 	}
 }
 
@@ -288,9 +288,9 @@ func (o *Operator) rejects() (reply control.RejectCounts) {
 	return reply
 }
 
-// drops are connections that ended, by reason.
-func (o *Operator) drops() (counts control.Counts) {
-	st := o.Server.Stats()
+// Drops are connections of a server that ended, by reason.
+func Drops(s *netserver.Server) (counts control.Counts) {
+	st := s.Stats()
 	for r := range netserver.Reasons {
 		counts = append(counts, control.Count{Name: r.String(), Count: int64(st.Drops[r])})
 	}
@@ -330,14 +330,15 @@ func (o *Operator) links() control.LinkList {
 	return reply
 }
 
-func (o *Operator) connectorStats() control.ConnectorStats {
-	st := o.Server.Stats()
+// Connector is what a server does.
+func Connector(s *netserver.Server) control.ConnectorStats {
+	st := s.Stats()
 	backlog := func(generated uint64) control.Made {
 		return made(int64(st.BacklogClients), int64(st.BacklogBytes), int64(generated))
 	}
 	return control.ConnectorStats{
 		Clients: made(int64(st.Clients), 0, int64(st.Accepted)), Sends: backlog(0), Delays: backlog(st.ReplacedNotifies),
-		Entering: made(int64(st.Entering), 0, 0), Drops: o.drops(),
+		Entering: made(int64(st.Entering), 0, 0), Drops: Drops(s),
 	}
 }
 

@@ -223,7 +223,7 @@ func format(key string, v json.RawMessage) string {
 		return string(v) // true, false, null
 	}
 	switch key {
-	case "lastshare", "lastrejected", "start", "started", "starttime", "update", "time", "worktime", "ended", "seen", "created", "expires", "revoked", "until":
+	case "lastshare", "lastrejected", "start", "started", "starttime", "update", "time", "worktime", "ended", "seen", "created", "expires", "revoked", "until", "changed":
 		switch {
 		case number != 0:
 		case key == "started":

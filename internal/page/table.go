@@ -36,6 +36,7 @@ var wanted = map[string][]string{
 		"subproxies", "priority", "disabled"},
 	"subproxies": {"subid", "auth", "alive", "clients", "maxclients", "diff", "enonce1"},
 	"proxy":      {"id", "subid", "url", "auth", "alive", "accepted_count", "rejected_count", "tdsps60", "dsps60", "latency_ms", "lastshare", "clients", "rejects", "unanswered_count"},
+	"upstreams":  {"url", "alive", "active", "clients", "changed", "dialect"},
 	"nodes":      {"url", "state", "height", "current", "latency_ms", "version"},
 }
 
@@ -160,7 +161,7 @@ func (c *column) shorten(now time.Time) {
 			c.cells[i] = figures.Short(cell)
 		case "useragent", "version":
 			c.cells[i] = figures.Cut(cell, 20)
-		case "lastshare", "started", "starttime", "time", "ended", "seen":
+		case "lastshare", "started", "starttime", "time", "ended", "seen", "changed":
 			if at, err := time.ParseInLocation(timeLayout, cell, time.Local); err == nil {
 				c.cells[i] = ShortTime(at, now)
 			}

@@ -17,7 +17,7 @@ import (
 )
 
 // Incoming is a pool that takes over from another process, before Run; it is a
-// handover.Sink. Owned by the goroutine that runs the handover.
+// handover.Incoming. Owned by the goroutine that runs the handover.
 type Incoming struct {
 	pool       *Pool
 	from       Instance
@@ -48,10 +48,10 @@ type batch struct {
 	fds  []int
 }
 
-// NewIncoming prepares p to take over from a pool that described itself as from.
+// Incoming prepares the pool to take over from one that described itself as from.
 // open is called once the listening sockets of the other process are here and is
 // to call Listen.
-func NewIncoming(p *Pool, from json.RawMessage, open func() error) (*Incoming, error) {
+func (p *Pool) Incoming(from json.RawMessage, open func() error) (handover.Incoming, error) {
 	a := &Incoming{pool: p, open: open, have: map[handover.Kind]bool{}, links: map[linkHead]int{}, loops: make([]incomingLoop, len(p.miners.Handlers))}
 	if err := json.Unmarshal(from, &a.from); err != nil {
 		return nil, fmt.Errorf("the running instance describes itself: %w", err)
@@ -257,11 +257,10 @@ func (a *Incoming) Complete() error {
 	return nil
 }
 
-// Miners is how many connections have come.
+// Miners implements handover.Incoming.
 func (a *Incoming) Miners() int { return a.pool.Miners() }
 
-// Abandon lets go of everything that has come, for a process that does not
-// take over after all.
+// Abandon implements handover.Incoming.
 func (a *Incoming) Abandon() {
 	_ = a.finish() // there is a first error already
 	if a.pool.journal != nil {

@@ -49,7 +49,7 @@ func TestReadSectionsV1(t *testing.T) {
 		t.Errorf("%+v", i)
 	}
 	// The numbers of sections are part of the format.
-	if sectionListeners != 16 || sectionSessions != 26 || sectionBlocks != 27 || sectionUpstreams != 64 || sectionUpstreamLine != 65 || sectionLeft != 66 || sectionLink != 67 || sectionChannels != 68 || SectionsOfProcess != 128 || handover.FirstSection != 16 {
+	if sectionListeners != 16 || sectionSessions != 26 || sectionBlocks != 27 || sectionUpstreams != 64 || sectionUpstreamLine != 65 || sectionLeft != 66 || sectionLink != 67 || sectionChannels != 68 || handover.SectionsOfProcess != 128 || handover.FirstSection != 16 {
 		t.Error("sections have other numbers")
 	}
 }

@@ -24,8 +24,8 @@ type Outgoing struct {
 	upstreams outgoingUpstreams
 }
 
-// NewOutgoing prepares one attempt to move the pool to another process.
-func NewOutgoing(p *Pool) *Outgoing {
+// Outgoing prepares one attempt to move the pool to another process.
+func (p *Pool) Outgoing() handover.Source {
 	return &Outgoing{pool: p, sessions: session.Exporter{Group: p.group}, jobs: jobs.Exporter{Jobs: p.jobs}}
 }
 

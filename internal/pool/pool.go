@@ -4,6 +4,7 @@ package pool
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -152,7 +153,7 @@ func New(c config.Config, o Options) (*Pool, error) {
 	if err := p.makeServer(&c); err != nil {
 		return nil, err
 	}
-	p.admission.Server = p.server
+	p.admission.Server, p.admission.Events = p.server, p.events
 	p.operator = &operator.Operator{
 		Version: o.Version, Solo: o.Solo, Users: p.users, Jobs: p.jobs, Blocks: p.blocks, Source: p.source, Journal: p.journalStatus,
 		Miners: p.miners, Registry: p.registry, Server: p.server, Links: p.links, Admission: &p.admission, Events: o.Events,
@@ -291,8 +292,20 @@ func (p *Pool) Load(now time.Time) error {
 // Commands registers the pool's commands with a control server.
 func (p *Pool) Commands(s *control.Server, process operator.Process) { p.operator.Commands(s, process) }
 
-// Operator answers for the pool.
-func (p *Pool) Operator() *operator.Operator { return p.operator }
+// Summary is what the pool does, in a line.
+func (p *Pool) Summary(now time.Time) string { return p.operator.Summary(now) }
+
+// StatusLine is what the pool does, in a line of at most width columns that replaces the
+// one before. Cycle counts the lines.
+func (p *Pool) StatusLine(now time.Time, cycle, width int) string {
+	return p.operator.StatusLine(now, cycle, width)
+}
+
+// Alive returns nil when every loop gets to its work before ctx ends.
+func (p *Pool) Alive(ctx context.Context) error { return p.operator.Alive(ctx) }
+
+// MaxClients is how many connections there may be at present.
+func (p *Pool) MaxClients() int { return p.server.MaxClients() }
 
 // Unsaved names the found blocks that no node and no file has yet; "" none.
 func (p *Pool) Unsaved() string { return p.blocks.Unsaved() }

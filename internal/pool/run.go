@@ -147,7 +147,7 @@ func (p *Pool) keepStatistics(ctx context.Context) error {
 			p.lines.Sum(now, false)
 			guard.look(ctx, now)
 			if p.admission.EndTakeover(now) {
-				p.events.Say(event.Warning, fmt.Sprintf("The process that was given the listening sockets has not ended this one in %s: new connections are closed again, until ckpmsg accept", operator.TakeoverTime))
+				p.events.Say(event.Warning, operator.TakeoverEnded)
 			}
 			var n users.Sessions
 			if p.users.MinuteBegins() {

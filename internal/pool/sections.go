@@ -40,9 +40,6 @@ const (
 
 	// sectionLogins is of users that have accounts of their own at other pools.
 	sectionLogins = handover.LeftOut | 32
-
-	// SectionsOfProcess is the first section that is not the pool's.
-	SectionsOfProcess handover.Kind = 128
 )
 
 // Versions of the records written here; older ones are read.

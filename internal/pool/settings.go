@@ -5,6 +5,7 @@ import (
 
 	"ckpool/internal/config"
 	"ckpool/internal/netserver"
+	"ckpool/internal/ports"
 	"ckpool/internal/session"
 	"ckpool/internal/users"
 )
@@ -21,15 +22,7 @@ const (
 
 // limits is what connections need of the configuration.
 func limits(c *config.Config) netserver.Config {
-	return netserver.Config{
-		MaxClients:      c.MaxClients,
-		Reserve:         ownDescriptors + nodeDescriptors*len(c.Nodes),
-		ConnectRate:     unlimited(c.NewConnectionsPerSecond),
-		ConnectBurst:    unlimited(c.NewConnectionsBurst),
-		MaxUnauthorized: unlimited(c.MaxUnauthorisedPerAddress),
-		MaxPerAddress:   unlimited(c.MaxConnectionsPerAddress),
-		LimitExempt:     c.LimitExempt,
-	}
+	return ports.Limits(c, ownDescriptors+nodeDescriptors*len(c.Nodes))
 }
 
 // limits are those of the configuration with the descriptors there are now.
@@ -42,14 +35,6 @@ func (p *Pool) limits(c *config.Config) netserver.Config {
 		set.Descriptors = p.options.Descriptors()
 	}
 	return set
-}
-
-// unlimited turns the configuration's 0, no limit, into netserver's.
-func unlimited(n int) int {
-	if n == 0 {
-		return -1
-	}
-	return n
 }
 
 // usersSettings is what logins and statistics need of the configuration.

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"ckpool/internal/buildinfo"
+	"ckpool/internal/config"
+	"ckpool/internal/edge"
+	"ckpool/internal/hostport"
+	"ckpool/internal/relay"
+)
+
+// links tries the links of a passthrough or redirector, all at the same time.
+func (k *check) links(ctx context.Context) {
+	if k.options.Mode == config.Redirector {
+		k.say("mode", "redirector", "miners are served by other pools, and sent on when they have shown that they mine")
+		k.redirects()
+	} else {
+		k.say("mode", "passthrough", "miners are served by other pools, where they have their accounts")
+	}
+	list := edge.Uplinks(&k.config, func() string { return k.config.LinkSecret })
+	dialects, errs := make([]string, len(list)), make([]error, len(list))
+	var trying sync.WaitGroup
+	for i := range list {
+		if list[i].URL == "" {
+			continue // which is told
+		}
+		trying.Go(func() {
+			ctx, cancel := context.WithTimeoutCause(ctx, trialTime, fmt.Errorf("no answer within %v", trialTime))
+			defer cancel()
+			if dialects[i], errs[i] = list[i].Try(ctx, "ckpool/"+buildinfo.Version()); ctx.Err() != nil {
+				errs[i] = context.Cause(ctx)
+			}
+		})
+	}
+	trying.Wait()
+	for i, err := range errs {
+		url := list[i].URL
+		var refused *relay.RefusedError
+		switch {
+		case url == "":
+		case err == nil:
+			k.say("pool", url, "ok: gives a link, with "+dialects[i])
+		case errors.As(err, &refused):
+			k.say("pool", url, "refused")
+			k.fail(fmt.Sprintf("proxy[%d]", i), "pool %s: %v", url, refused)
+		case k.secured(i, err):
+		default:
+			k.say("pool", url, "unreachable")
+			k.unreachable(i, err)
+		}
+	}
+}
+
+// redirects judges whether miners will follow.
+func (k *check) redirects() {
+	for i, url := range k.config.RedirectURLs {
+		k.say("redirect", url, "from domain "+domain(url))
+		if first := k.config.RedirectURLs[0]; domain(url) != domain(first) {
+			k.warn(fmt.Sprintf("redirecturl[%d]", i), "%s is in another domain than %s: most firmware goes only to the domain that it was given", url, first)
+		}
+	}
+}
+
+// domain is what firmware compares of a host: its last two names, or the address.
+func domain(url string) string {
+	host, _, _, _ := hostport.Split(url)
+	names := strings.Split(strings.ToLower(strings.TrimSuffix(host, ".")), ".")
+	if last := names[len(names)-1]; len(names) < 2 || strings.Trim(last, "0123456789") == "" || strings.Contains(host, ":") {
+		return host
+	}
+	return strings.Join(names[len(names)-2:], ".")
+}

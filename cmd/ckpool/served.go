@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"time"
+
+	"ckpool/control"
+	"ckpool/internal/buildinfo"
+	"ckpool/internal/config"
+	"ckpool/internal/edge"
+	"ckpool/internal/handover"
+	"ckpool/internal/operator"
+	"ckpool/internal/pool"
+)
+
+// served is what an instance serves miners with. It is made, listens, runs, and may move to
+// another process.
+type served interface {
+	// Inherit gives it listening sockets for Listen; DropInherited closes those that no
+	// listen address wants.
+	Inherit(files []*os.File) error
+	Listen(ctx context.Context) error
+	// ListenBeside is Listen, as far as it can be done beside a process whose place is to
+	// be taken.
+	ListenBeside(ctx context.Context, pid int) (opened bool, err error)
+	DropInherited()
+	// Prepare makes ready to serve, before Run, and Load reads what an earlier run has left
+	// if it was made to take over.
+	Prepare(ctx context.Context) error
+	Load(now time.Time) error
+	// Run serves until ctx ends, or a part fails, or another process has taken over.
+	Run(ctx context.Context) error
+	// Close gives back what is open when Run is not called.
+	Close()
+
+	Commands(s *control.Server, p operator.Process)
+	Apply(ctx context.Context, next config.Config) (config.Merged, error)
+	ReopenLogs()
+	Summary(now time.Time) string
+	StatusLine(now time.Time, cycle, width int) string
+	Alive(ctx context.Context) error
+	MaxClients() int
+	Miners() int
+	// Unsaved says what would be lost with the process; "" nothing.
+	Unsaved() string
+
+	Outgoing() handover.Source
+	Incoming(from json.RawMessage, open func() error) (handover.Incoming, error)
+}
+
+var (
+	_ served = (*pool.Pool)(nil)
+	_ served = (*edge.Edge)(nil)
+)
+
+// makeEdge makes a passthrough or a redirector.
+func (s *service) makeEdge(c config.Config, takeOver bool) (served, error) {
+	e, err := edge.New(c, edge.Options{
+		Redirector: s.options.Mode == config.Redirector, Version: buildinfo.Version(), Events: s.events, Descriptors: mayOpen, TakeOver: takeOver,
+	})
+	if err != nil {
+		return nil, err // of no type
+	}
+	return e, nil
+}
+
+// makeServed makes what the mode says.
+func (s *service) makeServed(c config.Config, takeOver bool) (served, error) {
+	switch s.options.Mode {
+	case config.Passthrough, config.Redirector:
+		return s.makeEdge(c, takeOver)
+	}
+	return s.makePool(c, takeOver)
+}
