@@ -188,13 +188,16 @@ func (w *wire) writeAll(ctx context.Context) error {
 	ticks := time.NewTicker(pingAfter)
 	defer ticks.Stop()
 	for {
-		select {
-		case <-ctx.Done():
+		if ctx.Err() != nil { // whatever else there is to do
 			if take(); !w.given.Load() {
 				_ = w.conn.SetWriteDeadline(time.Now().Add(lastWords))
 				_, _ = w.conn.Write(lines)
 			}
 			return nil
+		}
+		select {
+		case <-ctx.Done():
+			continue
 		case <-ticks.C:
 			if w.dialect > 0 { // the other side would take silence for death
 				w.send(poolproto.AppendFrame(nil, &poolproto.Frame{Kind: poolproto.Ping}))

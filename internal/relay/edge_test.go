@@ -1,0 +1,469 @@
+package relay
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"ckpool/event"
+	"ckpool/internal/netserver"
+	"ckpool/internal/testkit/wait"
+	"ckpool/poolproto"
+	"ckpool/stratum"
+	"ckpool/stratum/client"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// longest is how long a test waits for what has no limit of its own.
+const longest = 20 * time.Second
+
+// fakePool is a pool that says what a test wants.
+type fakePool struct {
+	t        *testing.T
+	listener net.Listener
+}
+
+func startFakePool(t *testing.T) *fakePool {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return &fakePool{t, l}
+}
+
+func (p *fakePool) addr() string { return p.listener.Addr().String() }
+
+// fakeLink is a link of it.
+type fakeLink struct {
+	net.Conn
+	t    *testing.T
+	read *bufio.Reader
+}
+
+// accept gives the next link, with a dialect.
+func (p *fakePool) accept(dialect int) *fakeLink {
+	p.t.Helper()
+	c, err := p.listener.Accept()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.t.Cleanup(func() { c.Close() })
+	_ = c.SetDeadline(time.Now().Add(longest))
+	l := &fakeLink{c, p.t, bufio.NewReader(c)}
+	l.next("mining.passthrough")
+	_, _ = c.Write(poolproto.AppendAnswer(nil, &poolproto.Answer{Accepted: true, Dialect: dialect}))
+	return l
+}
+
+// next is the next line that contains a text; others are passed over.
+func (l *fakeLink) next(part string) string {
+	l.t.Helper()
+	for {
+		line, err := l.read.ReadString('\n')
+		if err != nil {
+			l.t.Fatalf("%q was never said: %v", part, err)
+		}
+		if strings.Contains(line, part) {
+			return strings.TrimSuffix(line, "\n")
+		}
+	}
+}
+
+func (l *fakeLink) say(format string, args ...any) {
+	_, _ = fmt.Fprintf(l, format, args...) // the edge may have closed it, which is what is tested
+}
+
+// closes waits until the edge has closed the link.
+func (l *fakeLink) closes() {
+	l.t.Helper()
+	if _, err := io.Copy(io.Discard, l.read); errors.Is(err, os.ErrDeadlineExceeded) {
+		l.t.Errorf("the link stays: %v", err)
+	}
+}
+
+// testEdge is an edge that runs until the end of the test.
+type testEdge struct {
+	t      *testing.T
+	edge   *Edge
+	server *netserver.Server
+	addr   string
+
+	mu  sync.Mutex
+	log strings.Builder // guarded by mu
+}
+
+func startTestEdge(t *testing.T, dialect int, pools ...string) *testEdge {
+	t.Helper()
+	e := &testEdge{t: t}
+	o := EdgeOptions{Program: "test/1", MovesPerSecond: 2000, Events: e.tell, Workless: func(workless bool) {
+		if workless {
+			e.server.Refuse(netserver.NoWork)
+		} else {
+			e.server.Admit()
+		}
+	}}
+	for _, addr := range pools {
+		o.Uplinks = append(o.Uplinks, Uplink{Endpoint: client.Endpoint{URL: addr}, Dialect: dialect, Secret: func() string { return "" }})
+	}
+	e.edge = NewEdge(o)
+	var err error
+	if e.server, err = netserver.New(netserver.Config{Loops: 2, Descriptors: 4096, Events: e.tell}, e.edge.Handler); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.server.Listen(t.Context(), "127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	e.addr = e.server.Listeners()[0].Addrs[0].String()
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { e.edge.Run(ctx) })
+	running.Go(func() {
+		if err := e.server.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(func() {
+		cancel()
+		running.Wait()
+		if t.Failed() {
+			t.Log(e.text())
+		}
+	})
+	return e
+}
+
+func (e *testEdge) tell(v event.Event) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	fmt.Fprintln(&e.log, v.Text)
+}
+
+func (e *testEdge) text() string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.log.String()
+}
+
+func (e *testEdge) logs(text string) {
+	e.t.Helper()
+	wait.Until(e.t, longest, "log: "+text, func() bool { return strings.Contains(e.text(), text) })
+}
+
+// connect is a miner.
+func (e *testEdge) connect() *fakeLink {
+	e.t.Helper()
+	e.logs("serves the miners")
+	c, err := net.Dial("tcp", e.addr)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	e.t.Cleanup(func() { c.Close() })
+	_ = c.SetDeadline(time.Now().Add(longest))
+	return &fakeLink{c, e.t, bufio.NewReader(c)}
+}
+
+// channel connects a miner, and tells which the pool knows it by.
+func (e *testEdge) channel(l *fakeLink) (m *fakeLink, channel uint32) {
+	e.t.Helper()
+	m = e.connect()
+	m.say(`{"id":1,"method":"mining.subscribe","params":["miner/1"]}` + "\n")
+	line := l.next("mining.subscribe")
+	f, err := poolproto.ParseFrame([]byte(line))
+	if err != nil {
+		e.t.Fatalf("%s: %v", line, err)
+	}
+	return m, f.Channel
+}
+
+// Of lines that come in halves the miner has what is whole, at once.
+func TestHalfLines(t *testing.T) {
+	t.Parallel()
+	p := startFakePool(t)
+	e := startTestEdge(t, 1, p.addr())
+	l := p.accept(1)
+	m, n := e.channel(l)
+	l.say(`l %d {"id":1,"result":true,"error":null}`+"\nl %d {\"id\":2,\"res", n, n)
+	m.next(`{"id":1,"result":true,"error":null}`)
+	l.say(`ult":false,"error":null}` + "\r\n")
+	if got := m.next("id"); got != `{"id":2,"result":false,"error":null}` {
+		t.Error(got)
+	}
+}
+
+// A pool that says what it cannot mean loses the link, and nothing else happens: the miners
+// are served by the next one.
+func TestHostileUpstream(t *testing.T) {
+	for name, hostile := range map[string]string{
+		"garbage":             "\x00\xff{[nonsense\n",
+		"unknown kind":        "z 1 2 3\n",
+		"for pools":           "o 7 0 192.0.2.1\n",
+		"no channel":          "l x {}\n",
+		"channel too large":   "l 4294967296 {}\n",
+		"empty":               "\n",
+		"never said":          "b 3 1+5\n",
+		"for the whole world": "w 1 {}\nb 1 0+4294967295\n",
+		"an object":           `{"id":1,"result":true}` + "\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bad, good := startFakePool(t), startFakePool(t)
+			e := startTestEdge(t, 1, bad.addr(), good.addr())
+			l := bad.accept(1)
+			next := good.accept(1)
+			m, _ := e.channel(l)
+			l.say("%s", hostile)
+			l.closes()
+			e.logs("is lost: it breaks the protocol")
+			m.next("client.reconnect") // which it needs a session for, to go on without
+			e.logs("Upstream " + good.addr() + " serves the miners from here on")
+			e.channel(next)
+		})
+	}
+}
+
+// endless is a line without an end.
+type endless struct{}
+
+func (endless) Read(b []byte) (int, error) {
+	for i := range b {
+		b[i] = 'l'
+	}
+	return len(b), nil
+}
+
+// A line that does not end costs the pool its link when it is longer than any can be, and
+// the edge that much memory until then.
+func TestEndlessLine(t *testing.T) {
+	t.Parallel()
+	p := startFakePool(t)
+	e := startTestEdge(t, 1, p.addr())
+	l := p.accept(1)
+	n, err := io.Copy(l, io.LimitReader(endless{}, 2<<30))
+	if err == nil || n > 2*maxLine {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+	e.logs("a line of more than 33554432 bytes")
+}
+
+// Lines for miners that are not here are told of, not too often, and cost those who are
+// here nothing.
+func TestUnknownChannels(t *testing.T) {
+	t.Parallel()
+	p := startFakePool(t)
+	e := startTestEdge(t, 1, p.addr())
+	l := p.accept(1)
+	m, n := e.channel(l)
+	l.say("l %d {}\nc %d go\n", n+2, n+4)
+	if got := l.next("c "); got != fmt.Sprintf("c %d not here", n+2) {
+		t.Error(got)
+	}
+	flood := bytes.Repeat(fmt.Appendf(nil, "l %d {\"id\":1,\"result\":true}\n", n+2), 100_000)
+	_, _ = l.Write(flood)
+	l.say(`l %d {"id":1,"result":true,"error":null}`+"\n", n)
+	m.next(`"result":true`)
+	m.Close()
+	told := 0
+	for {
+		line := l.next("c ")
+		if line == fmt.Sprintf("c %d closed by peer", n) {
+			break
+		}
+		told++
+	}
+	if told > 10*ghostsPerTick {
+		t.Errorf("told of %d", told)
+	}
+}
+
+// A pool that stands by and floods delays nobody who is served by another.
+func TestFloodOfStandby(t *testing.T) {
+	t.Parallel()
+	first, standby := startFakePool(t), startFakePool(t)
+	e := startTestEdge(t, 1, first.addr(), standby.addr())
+	l, other := first.accept(1), standby.accept(1)
+	m, n := e.channel(l)
+	var flooding sync.WaitGroup
+	flooding.Go(func() {
+		other.say("w 1 {\"method\":\"mining.notify\",\"params\":[]}\n")
+		flood := bytes.Repeat([]byte("b 1 0+1048575\n"), 10_000)
+		for range 10 {
+			if _, err := other.Write(flood); err != nil {
+				return
+			}
+		}
+	})
+	for i := range 50 {
+		began := time.Now()
+		m.say(`{"id":%d,"method":"mining.extranonce.subscribe","params":[]}`+"\n", i)
+		l.next(fmt.Sprintf(`"id":%d,`, i))
+		l.say(`l %d {"id":%d,"result":true,"error":null}`+"\n", n, i)
+		m.next(fmt.Sprintf(`"id":%d,`, i))
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("an answer took %v", took)
+		}
+	}
+	other.Close()
+	flooding.Wait()
+}
+
+// Another edge that wants a link is told in words that there is none.
+func TestP14EdgeBehindEdge(t *testing.T) {
+	t.Parallel()
+	p := startFakePool(t)
+	inner := startTestEdge(t, 1, p.addr())
+	p.accept(1)
+	inner.logs("serves the miners")
+	outer := startTestEdge(t, 1, inner.addr)
+	outer.logs("cannot be linked to: it gives no link: this is a passthrough, which has no links of its own: link to the pool itself")
+}
+
+// In the dialect of ckpool in C a line that would be too long for that costs its miner the
+// connection, and nobody else.
+func TestP9LongLine(t *testing.T) {
+	t.Parallel()
+	p := startFakePool(t)
+	e := startTestEdge(t, 0, p.addr())
+	l := p.accept(0)
+	m, other := e.connect(), e.connect()
+	other.say(`{"id":1,"method":"mining.subscribe","params":["other"]}` + "\n")
+	l.next(`"other"`)
+	m.say(`{"id":1,"method":"mining.subscribe","params":["`+strings.Repeat("x", 1000)+`"]}`+"\n", 0)
+	m.closes()
+	other.say(`{"id":2,"method":"mining.authorize","params":["other","x"]}` + "\n")
+	if line := l.next(`"other"`); len(line) >= poolproto.MaxWrapped {
+		t.Errorf("%d bytes", len(line))
+	}
+}
+
+// input is a connection that something comes over, and nothing goes.
+type input struct{ io.Reader }
+
+func (input) Write(b []byte) (int, error)      { return len(b), nil }
+func (input) Close() error                     { return nil }
+func (input) LocalAddr() net.Addr              { return &net.TCPAddr{} }
+func (input) RemoteAddr() net.Addr             { return &net.TCPAddr{} }
+func (input) SetDeadline(time.Time) error      { return nil }
+func (input) SetReadDeadline(time.Time) error  { return nil }
+func (input) SetWriteDeadline(time.Time) error { return nil }
+
+// FuzzUpstream gives an edge with one miner whatever a pool may say.
+func FuzzUpstream(f *testing.F) {
+	for dialect, text := range map[byte]string{
+		0: `{"id":1,"result":[[["mining.notify","0123456789abcdef"]],"01020304",8],"error":null,"node.method":"subscribe.result","client_id":1}
+{"id":2,"result":true,"error":null,"node.method":"auth.result","client_id":1}
+dropclient=2
+{"params":["host","3333",0],"id":null,"method":"client.reconnect","client_id":1}
+`,
+		1: `l 1 {"id":1,"result":[[["mining.notify","0123456789abcdef"]],"01020304",8],"error":null}
+w 1 {"params":["66aa","00",[],true],"id":null,"method":"mining.notify"}
+b 1 1+3,7
+l 1 {"id":2,"result":true,"error":null}
+p
+l 1 {"id":"resume-0","result":true,"error":null}
+l 1 {"id":null,"method":"mining.set_extranonce","params":["01",8]}
+c 9 gone
+c 1 gone
+`,
+	} {
+		f.Add(dialect, []byte(text))
+	}
+	f.Fuzz(func(t *testing.T, dialect byte, text []byte) {
+		e := NewEdge(EdgeOptions{MovesPerSecond: 1, Redirect: []string{"pool.example:3333"}})
+		defer e.Close()
+		server, err := netserver.New(netserver.Config{Loops: 1, Descriptors: 256}, e.Handler)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer server.Close()
+		h, loop := e.handlers[0], server.Loops()[0]
+		w := newWire("pool", input{bytes.NewReader(text)})
+		w.dialect = int(dialect % 2)
+		w.prepare(e, 1)
+		e.active.Store(w)
+		h.follow(w)
+		slot := loop.OpenChannel(netip.MustParseAddrPort("192.0.2.7:1")) // what is written to it goes nowhere
+		h.Open(slot, loop.Remote(slot), 0)
+		h.Line(slot, []byte(`{"id":1,"method":"mining.subscribe","params":["miner/1"]}`))
+		h.Line(slot, []byte(`{"id":2,"method":"mining.authorize","params":["bob","x"]}`))
+		if err := w.readAll(t.Context()); err == nil {
+			t.Error("the end is no error")
+		}
+		for h.Step() {
+			h.allowed = 1
+		}
+		h.Flush()
+		m := h.miner(slot)
+		if len(h.queue) > 0 || h.waiting != 0 || len(m.flights) > flightsMost || len(w.in.buf) > 2*maxLine {
+			t.Errorf("%d batches and %d bytes wait, %d flights", len(h.queue), h.waiting, len(m.flights))
+		}
+	})
+}
+
+// FuzzPast gives the memory of a miner whatever miner and pool may say: it stays small, and
+// knows what it has.
+func FuzzPast(f *testing.F) {
+	f.Add([]byte(`>{"id":1,"method":"mining.subscribe","params":["miner/1"]}
+<{"id":1,"result":[[["mining.notify","0123456789abcdef"]],"01020304",8],"error":null}
+>{"id":2,"method":"mining.authorize","params":["bob.rig","x"]}
+<{"id":2,"result":true,"error":null}
+>{"id":3,"method":"mining.submit","params":["bob.rig","1","2","3","4"]}
+!
+<{"id":"resume-0","result":[[["mining.notify","0123456789abcdef"]],"01020304",8],"error":null}
+<{"id":"resume-1","result":true,"error":null}
+<{"id":3,"result":true,"error":null}
+`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		var p past
+		for line := range bytes.Lines(text) {
+			line = bytes.TrimSuffix(line, []byte("\n"))
+			if len(line) == 0 {
+				continue
+			}
+			hear(&p, line[0], line[1:])
+			size, flying := 0, 0
+			for _, r := range p.requests {
+				size += len(r.method) + len(r.params)
+			}
+			for _, f := range p.flights {
+				flying += len(f.line)
+			}
+			if size >= pastMost || flying != p.flying || len(p.flights) > flightsMost || len(p.flights) > 1 && flying > flightBytesMost || p.replies < 0 {
+				t.Fatalf("%d bytes of requests, %d flights of %d bytes (%d), %d replies", size, len(p.flights), flying, p.flying, p.replies)
+			}
+		}
+	})
+}
+
+// hear has a miner say a line (>), or a pool (<), or resumes (!).
+func hear(p *past, who byte, line []byte) {
+	var m stratum.Message
+	if who == '!' {
+		if p.resumable() {
+			p.resume(nil)
+		}
+		return
+	}
+	if stratum.Scan(line, &m) != stratum.Object {
+		return
+	}
+	if who == '>' {
+		p.said(&m, line)
+	} else {
+		p.heard(&m)
+	}
+}
