@@ -1,13 +1,12 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"regexp"
 	"strings"
 	"sync"
@@ -259,50 +258,6 @@ func TestP5Work(t *testing.T) {
 	})
 }
 
-// A better pool that fails is followed by the next, and comes back after the hold. Nobody is
-// left at the other.
-func TestP6Failover(t *testing.T) {
-	t.Parallel()
-	eachDialect(t, func(t *testing.T, dialect int) {
-		_, _, a, _ := startRare(t, "alice")
-		_, _, b, _ := startRare(t, "alice")
-		e := startEdge(t, dialect, relay.EdgeOptions{Hold: time.Second / 2}, a.addr, b.addr)
-		h := e.connect(t, "bob.rig")
-		if _, here := a.clients()["bob.rig"]; !here {
-			t.Fatal("not at the first pool")
-		}
-		a.stop()
-		h.closes()
-		h = e.connect(t, "bob.rig")
-		h.share()
-		if _, here := b.clients()["bob.rig"]; !here {
-			t.Fatal("not at the second pool")
-		}
-	})
-}
-
-// Without any pool miners are closed within 2 s, and refused until there is one again.
-func TestP8NoPool(t *testing.T) {
-	t.Parallel()
-	_, _, p, _ := startRare(t, "alice")
-	e := startEdge(t, poolproto.Dialect, relay.EdgeOptions{}, p.addr)
-	h := e.connect(t, "bob.rig")
-	began := time.Now()
-	p.stop()
-	h.closes()
-	if took := time.Since(began); took > 2*time.Second+quick {
-		t.Errorf("closed after %v", took)
-	}
-	c, err := net.Dial("tcp", e.addr)
-	if err == nil {
-		defer c.Close()
-		_ = c.SetReadDeadline(time.Now().Add(patience))
-		if got, err := io.ReadAll(c); len(got) > 0 || errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Errorf("%q, %v: not refused", got, err)
-		}
-	}
-}
-
 // A link that is cut and made again is not noticed by its miners: the pool knows their
 // sessions, and what they were owed they are answered.
 func TestLinkCut(t *testing.T) {
@@ -322,8 +277,12 @@ func TestLinkCut(t *testing.T) {
 // way is a way to a pool that can be cut.
 type way struct {
 	addr string
-	mu   sync.Mutex
-	open map[net.Conn]bool // guarded by mu
+
+	mu sync.Mutex
+	// guarded by mu
+	open   map[net.Conn]bool
+	closed bool         // nobody gets through
+	heard  bytes.Buffer // what has come back
 }
 
 func startWay(t *testing.T, to string) *way {
@@ -346,11 +305,23 @@ func startWay(t *testing.T, to string) *way {
 				continue
 			}
 			w.mu.Lock()
-			w.open[c], w.open[d] = true, true
+			closed := w.closed
+			if !closed {
+				w.open[c], w.open[d] = true, true
+			}
 			w.mu.Unlock()
+			if closed {
+				c.Close()
+				d.Close()
+				continue
+			}
 			for _, ends := range [][2]net.Conn{{c, d}, {d, c}} {
 				running.Go(func() {
-					_, _ = io.Copy(ends[0], ends[1])
+					from := io.Reader(ends[1])
+					if ends[0] == c {
+						from = io.TeeReader(d, w)
+					}
+					_, _ = io.Copy(ends[0], from)
 					ends[0].Close()
 					ends[1].Close()
 				})
@@ -363,6 +334,28 @@ func startWay(t *testing.T, to string) *way {
 		running.Wait()
 	})
 	return w
+}
+
+// Write notes what comes back.
+func (w *way) Write(b []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.heard.Write(b)
+}
+
+// text is what has come back.
+func (w *way) text() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.heard.String()
+}
+
+// close ends all connections, and lets nobody through until it is opened again.
+func (w *way) close(closed bool) {
+	w.mu.Lock()
+	w.closed = closed
+	w.mu.Unlock()
+	w.cut()
 }
 
 // cut ends all connections.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/hex"
+	"fmt"
 	"slices"
 	"sync"
 	"testing"
@@ -27,6 +28,7 @@ type hand struct {
 	mu      sync.Mutex
 	jobs    []client.Notify // guarded by mu
 	came    []time.Time     // guarded by mu; when the jobs did
+	sentOn  []string        // guarded by mu; host:port of each client.reconnect, ":0" for none
 	closed  error           // guarded by mu; why the connection ended
 	changed chan struct{}   // guarded by mu; closed and replaced with every event
 }
@@ -73,6 +75,8 @@ func (h *hand) receive() {
 			}
 			h.jobs = append(h.jobs, e)
 			h.came = append(h.came, time.Now())
+		case client.Reconnect:
+			h.sentOn = append(h.sentOn, fmt.Sprintf("%s:%d", e.Host, e.Port))
 		case client.Closed:
 			h.closed = e.Err
 		}
