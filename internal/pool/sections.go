@@ -51,14 +51,15 @@ const (
 
 // Instance is what a process that takes over must agree with.
 type Instance struct {
-	Solo         bool `json:"solo"`
-	Proxy        bool `json:"proxy,omitempty"`
-	UserProxy    bool `json:"userproxy,omitempty"`
-	Nonce1Length int  `json:"nonce1length"`
-	Nonce2Length int  `json:"nonce2length"`
-	Loops        int  `json:"loops"`
-	Miners       int  `json:"miners"`         // about how many are to come
-	Ckdb         bool `json:"ckdb,omitempty"` // is asked who may mine
+	Mode         string `json:"mode,omitempty"` // of what is no pool
+	Solo         bool   `json:"solo"`
+	Proxy        bool   `json:"proxy,omitempty"`
+	UserProxy    bool   `json:"userproxy,omitempty"`
+	Nonce1Length int    `json:"nonce1length"`
+	Nonce2Length int    `json:"nonce2length"`
+	Loops        int    `json:"loops"`
+	Miners       int    `json:"miners"`         // about how many are to come
+	Ckdb         bool   `json:"ckdb,omitempty"` // is asked who may mine
 	// Upstreams are the other pools that there is work of.
 	Upstreams  []upstream.Standing `json:"upstreams,omitempty"`
 	LastSource uint32              `json:"lastsource,omitempty"` // number
@@ -87,6 +88,8 @@ func instanceOf(p *Pool) Instance {
 func (i Instance) agrees(with Instance) error {
 	mode := func(i Instance) string {
 		switch {
+		case i.Mode != "":
+			return i.Mode
 		case i.UserProxy:
 			return "user proxy"
 		case i.Proxy:
