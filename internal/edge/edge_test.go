@@ -1,0 +1,335 @@
+package edge
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"ckpool/control"
+	"ckpool/event"
+	"ckpool/internal/config"
+	"ckpool/internal/handover"
+	"ckpool/internal/operator"
+	"ckpool/internal/testkit/records"
+	"ckpool/internal/testkit/wait"
+	"ckpool/internal/wire"
+	"ckpool/poolproto"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const patience = 20 * time.Second
+
+// What the first release writes of an instance.
+var ofState = stateRecord{rejecting: true, began: time.Unix(1795327613, 0), relay: []byte("of the links")}
+
+func TestRecordsV1(t *testing.T) {
+	state := records.Check(t, records.V1(t, "state"), stateVersion, (*stateRecord).fields)
+	if !reflect.DeepEqual(state, &ofState) {
+		t.Errorf("%+v", state)
+	}
+	head := records.Check(t, records.V1(t, "miners"), minersVersion, (*minersHead).fields)
+	if head.loop != 3 {
+		t.Errorf("%+v", head)
+	}
+	instance := records.JSON[Instance](t, records.V1(t, "instance"))
+	if !reflect.DeepEqual(instance, Instance{Mode: "passthrough", Loops: 2, Miners: 40, Moving: []string{"pool.example:3333"}}) {
+		t.Errorf("%+v", instance)
+	}
+	records.Damaged(t, "state", 0, func(in []byte) error { _, err := readState(in); return err })
+	// The numbers of sections are part of the format.
+	if sectionListeners != 16 || sectionState != 17 || sectionUplink != 18 || sectionLimits != 19 || sectionMiners != 20 || sectionRedirects != 64 {
+		t.Error("sections have other numbers")
+	}
+}
+
+func FuzzReadState(f *testing.F) {
+	f.Add(records.V1(f, "state"))
+	f.Add(records.V1(f, "miners"))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		_, _ = readState(in)
+		var k minersHead
+		wire.Read(in).Versioned(minersVersion, k.fields)
+	})
+}
+
+// running is an edge of a test, with its control sockets.
+type running struct {
+	t      *testing.T
+	edge   *Edge
+	dir    string
+	addr   string
+	cancel context.CancelFunc
+	ended  chan struct{}
+
+	mu  sync.Mutex
+	log strings.Builder // guarded by mu
+}
+
+func (r *running) tell(e event.Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	fmt.Fprintln(&r.log, e.Text)
+}
+
+func (r *running) text() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.log.String()
+}
+
+func (r *running) logs(text string) {
+	r.t.Helper()
+	wait.Until(r.t, patience, "log: "+text, func() bool { return strings.Contains(r.text(), text) })
+}
+
+// prepare makes an edge before a pool.
+func prepare(t *testing.T, dir, pool string, takeOver bool) *running {
+	t.Helper()
+	text, err := json.Marshal(map[string]any{
+		"serverurl": []string{"127.0.0.1:0"}, "proxy": []any{map[string]any{"url": pool}}, "redirecturl": []string{"a.example:1"}, "logdir": filepath.Join(dir, "logs"),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, _, err := config.Parse("ckpassthrough.conf", text, config.Redirector)
+	if c.Servers[0].URL = "127.0.0.1:0"; err != nil && !strings.Contains(err.Error(), "serverurl") {
+		t.Fatal(err)
+	}
+	r := &running{t: t, dir: dir, ended: make(chan struct{})}
+	if r.edge, err = New(c, Options{Redirector: true, Version: "test", Events: r.tell, TakeOver: takeOver}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if r.cancel != nil {
+			r.cancel()
+			<-r.ended
+		}
+		if t.Failed() {
+			t.Log(r.text())
+		}
+	})
+	return r
+}
+
+// serve runs it.
+func (r *running) serve() {
+	r.t.Helper()
+	var ctx context.Context
+	ctx, r.cancel = context.WithCancel(context.Background())
+	server := control.NewServer(r.dir, -1)
+	server.HandleConn("listener", handover.Command, func(ctx context.Context, c *net.UnixConn, arg string) {
+		if err := handover.Accept(c, arg); err != nil {
+			r.t.Error(err)
+			return
+		}
+		if _, err := handover.Give(ctx, c, r.edge.Outgoing(), handover.DefaultLimits); err != nil {
+			r.tell(event.Event{Text: "not handed over: " + err.Error()})
+			return
+		}
+		r.cancel()
+	})
+	r.edge.Commands(server, operator.Process{Shutdown: r.cancel, SetLogLevel: func(event.Level) {}})
+	if err := server.Listen(); err != nil {
+		r.t.Fatal(err)
+	}
+	r.addr = r.edge.server.Listeners()[0].Addrs[0].String()
+	go func() {
+		defer close(r.ended)
+		defer server.Close()
+		served := make(chan struct{})
+		go func() {
+			defer close(served)
+			server.Serve(ctx)
+		}()
+		if err := r.edge.Run(ctx); err != nil {
+			r.t.Error(err)
+		}
+		r.cancel()
+		<-served
+	}()
+}
+
+// succeed has another edge take over, and fails there if a step is named.
+func (r *running) succeed(pool, failAt string) (*running, error) {
+	r.t.Helper()
+	n := prepare(r.t, r.dir, pool, true)
+	ctx, cancel := context.WithTimeout(r.t.Context(), patience)
+	defer cancel()
+	link, err := handover.Dial(ctx, filepath.Join(r.dir, "listener"), func(step string) {
+		if step == failAt {
+			cancel()
+		}
+	})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer link.Close()
+	in, err := n.edge.Incoming(link.Hello().Instance, func() error { return n.edge.Listen(ctx) })
+	if err == nil {
+		if err = link.Take(ctx, in); err == nil {
+			err = link.Start()
+		}
+		if err != nil {
+			in.Abandon()
+		}
+	}
+	if err != nil {
+		link.Refuse(err)
+		n.edge.Close()
+		return nil, err
+	}
+	select {
+	case <-r.ended:
+	case <-time.After(patience):
+		r.t.Fatal("the old one does not end")
+	}
+	n.serve()
+	return n, nil
+}
+
+// peer is a connection by hand.
+type peer struct {
+	net.Conn
+	t    *testing.T
+	read *bufio.Reader
+}
+
+func newPeer(t *testing.T, c net.Conn) *peer {
+	t.Cleanup(func() { c.Close() })
+	_ = c.SetDeadline(time.Now().Add(patience))
+	return &peer{c, t, bufio.NewReader(c)}
+}
+
+func (p *peer) say(format string, args ...any) {
+	p.t.Helper()
+	if _, err := fmt.Fprintf(p, format, args...); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+func (p *peer) next(part string) string {
+	p.t.Helper()
+	for {
+		line, err := p.read.ReadString('\n')
+		if err != nil {
+			p.t.Fatalf("%q was never said: %v", part, err)
+		}
+		if strings.Contains(line, part) {
+			return strings.TrimSuffix(line, "\n")
+		}
+	}
+}
+
+// acceptLink is the pool's end of a link with a dialect.
+func acceptLink(t *testing.T, l net.Listener, dialect int) *peer {
+	t.Helper()
+	c, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newPeer(t, c)
+	p.next("mining.passthrough")
+	p.say("%s", poolproto.AppendAnswer(nil, &poolproto.Answer{Accepted: true, Dialect: dialect}))
+	return p
+}
+
+// Neither pool nor miner notices that another process goes on, nor that one has tried to and
+// failed: lines of which half has come, on either side, are whole in the end, in both
+// dialects; and what the pool has once defined it need not say again.
+func TestMove(t *testing.T) {
+	for dialect, name := range []string{"C", "short"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir, err := os.MkdirTemp("", "ck") // the path of a socket is short
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { os.RemoveAll(dir) })
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			r := prepare(t, dir, l.Addr().String(), false)
+			if err := r.edge.Listen(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			r.serve()
+			pool := acceptLink(t, l, dialect)
+			r.logs("serves the miners")
+			c, err := net.Dial("tcp", r.addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			miner := newPeer(t, c)
+			miner.say(`{"id":1,"method":"mining.subscribe","params":["miner/1"]}` + "\n")
+			var channel uint32
+			line := []byte(pool.next("mining.subscribe"))
+			if dialect > 0 {
+				f, err := poolproto.ParseFrame(line)
+				if err != nil {
+					t.Fatal(err)
+				}
+				channel = f.Channel
+				pool.say("w 5 {\"method\":\"mining.notify\",\"id\":null,\"params\":[\"shared\"]}\n")
+			} else {
+				w, err := poolproto.ParseWrapped(line)
+				if err != nil {
+					t.Fatal(err)
+				}
+				channel = w.Channel
+			}
+			// toMiner is a line for the miner, as the pool says it.
+			toMiner := func(line string) string {
+				if dialect > 0 {
+					return fmt.Sprintf("l %d %s\n", channel, line)
+				}
+				return string(poolproto.AppendTagged(nil, []byte(line+"\n"), channel, nil))
+			}
+			for round, failAt := range []string{"section", "", "complete", "", ""} {
+				answer := fmt.Sprintf(`{"result":true,"error":null,"id":%d}`, round)
+				half := toMiner(answer)
+				pool.say("%s", half[:len(half)/2])
+				request := fmt.Sprintf(`{"id":%d,"method":"mining.submit","params":["bob"]}`, round)
+				miner.say("%s", request[:20])
+				n, err := r.succeed(l.Addr().String(), failAt)
+				switch {
+				case (err != nil) != (failAt != ""):
+					t.Fatal(err)
+				case err == nil:
+					r = n
+				}
+				miner.say("%s\n", request[20:])
+				pool.next(fmt.Sprintf(`"id":%d,`, round))
+				pool.say("%s", half[len(half)/2:])
+				if got := miner.next("result"); got != answer {
+					t.Errorf("%s, want %s", got, answer)
+				}
+				if dialect > 0 {
+					pool.say("b 5 %d\n", channel)
+					miner.next("shared")
+				}
+			}
+			miner.Close()
+			pool.next(map[int]string{0: poolproto.Term, 1: fmt.Sprintf("c %d ", channel)}[dialect])
+			_ = pool.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
+			if b, err := io.ReadAll(pool.read); !errors.Is(err, os.ErrDeadlineExceeded) || len(b) > 0 {
+				t.Errorf("the pool also heard %q, %v", b, err)
+			}
+		})
+	}
+}
