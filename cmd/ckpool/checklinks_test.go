@@ -56,7 +56,7 @@ func TestCheckLinks(t *testing.T) {
 	odd := linkTo(t, `{"result":true,"dialect":7}`)
 	t.Chdir(t.TempDir())
 	const path = "redirector.conf"
-	text := fmt.Sprintf(`{"highdiff": 0, "serverurl": "127.0.0.1:%s", "proxy": [
+	text := fmt.Sprintf(`{"serverurl": "127.0.0.1:%s", "proxy": [
 {"url": %q},
 {"url": %q},
 {"url": %q},

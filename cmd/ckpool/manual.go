@@ -43,6 +43,10 @@ and in proxy mode (-p), where shares are found for another pool:
 
 	{ "proxy": [{"url": "pool-a.example:3333", "auth": "account.farm", "pass": "x"}] }
 
+and in passthrough mode (-P), where another pool serves the miners:
+
+	{ "proxy": [{"url": "pool-a.example:3333"}] }
+
 The cookie file is for a node on the same machine, as a user who may read it.
 
 Below, the value behind a key is its default, unless its text says otherwise.`,
@@ -61,7 +65,7 @@ Below, the value behind a key is its default, unless its text says otherwise.`,
 	p.Sections = append(p.Sections,
 		manual.Section{Title: "Reloading", Text: "On SIGHUP, or \"ckpmsg reload\", the file is read again. The reply names the keys that are in force, and\n" +
 			"those that wait for the next start."},
-		manual.Section{Title: "See also", Text: "ckpool(1), ckpmsg(1), docs/operations.md, docs/connections.md, docs/proxy.md"},
+		manual.Section{Title: "See also", Text: "ckpool(1), ckpmsg(1), docs/operations.md, docs/connections.md, docs/proxy.md, docs/links.md"},
 	)
 	return p
 }
@@ -75,7 +79,9 @@ func manualPage() manual.Page {
 counts their shares and submits the blocks they find. In pool mode blocks pay the
 address in the configuration, in solo mode (-B, or "solo" in the configuration) the
 miner who finds them. In proxy mode (-p, or called as ckproxy) work comes from other
-pools instead, which see all miners as one account: docs/proxy.md.
+pools instead, which see all miners as one account: docs/proxy.md. In passthrough mode
+(-P) it brings miners to another pool, where each is a user, and in redirector mode (-R)
+it sends them on from there: docs/links.md.
 
 An instance is known by its name. Several of different names run side by side;
 a second one of the same name is refused, or with -k replaces the first.
@@ -95,7 +101,8 @@ that is down or still syncing is a warning: the pool waits for it. One that refu
 the password, or is on a chain where the addresses are none, is an error. With -p
 it connects to each pool of "proxy" instead, for ten seconds at most, and says what
 work it gives: one that refuses the user, or whose certificate is not to be trusted, is
-an error, one that is down or full a warning.
+an error, one that is down or full a warning. With -P and -R it asks each of them for a
+link: one that refuses it is an error.
 
 A wrong value ends the program with status 1 and such lines; unknown keys are
 warned of, but keys of other pools that money or difficulty depends on are errors,
@@ -112,6 +119,7 @@ wait for the next start, and a wrong file changes nothing.`},
 				{Term: "logs/pool/pool.txns", Text: "transactions of the present work"},
 				{Term: "logs/users/USER", Text: "statistics of a user and its workers, each minute"},
 				{Term: "logs/HEIGHT/WORK.sharelog", Text: "shares, with -L"},
+				{Term: "logs/redirects.json", Text: "which address a redirector sends to which pool"},
 				{Term: "/tmp/NAME/", Text: "control sockets listener, stratifier, generator, connector, and main.pid"},
 			}},
 			{Title: "Signals", Items: []manual.Item{
@@ -128,12 +136,13 @@ wait for the next start, and a wrong file changes nothing.`},
 				{Term: "ckpool -c pool.conf", Text: "run a pool on this terminal"},
 				{Term: "ckpool -B -D -n solo -c solo.conf", Text: "run a solo pool in the background, beside others, under a name of its own"},
 				{Term: "ckpool -p -c farm.conf", Text: "run a proxy: a farm as one account of the pools in the configuration"},
+				{Term: "ckpool -P -c eu.conf", Text: "run a passthrough: miners here are served by the pool in the configuration"},
 				{Term: "ckpool -H -c pool.conf", Text: "take the place of the running instance, ckpool in C too; miners stay connected where both are this program"},
 				{Term: "ckpool -k -c pool.conf", Text: "end the running instance first"},
 			}},
 			{Title: "Exit status", Text: `0 after a signal or the command shutdown, 1 after an error. What a node says is no
 error: the pool waits until it can be used.`},
-			{Title: "See also", Text: "ckpool.conf(5), ckpmsg(1), notifier(1), ckbench(1), docs/operations.md, docs/proxy.md"},
+			{Title: "See also", Text: "ckpool.conf(5), ckpmsg(1), notifier(1), ckbench(1), docs/operations.md, docs/proxy.md, docs/links.md"},
 		},
 	}
 }

@@ -69,7 +69,7 @@ func (r *reader) plainListener(v value) (Listener, error) {
 		return Listener{}, err
 	}
 	l := r.listener(url)
-	if _, port, _ := splitURL(url); port > highPort {
+	if _, port, _ := splitURL(url); port > highPort && !v.file.mode.relays() { // where difficulty is the pool's
 		if r.highDiffGiven {
 			l.HighDiff = r.HighDiff
 		} else {
