@@ -37,6 +37,7 @@ const (
 	LinkLost       // that the miner was behind
 	ByUpstream     // the pool that serves the miner over a link
 	Moved          // to another pool upstream, for which it has to connect again
+	Flooding       // says more than the link to the pool takes
 	Reasons        // number of reasons
 )
 
@@ -72,6 +73,7 @@ var reasonText = [Reasons]string{
 	LinkLost:            "link lost",
 	ByUpstream:          "closed by the pool upstream",
 	Moved:               "moved to another pool",
+	Flooding:            "flooding",
 }
 
 // String is the reason in words, as stats and log show it.

@@ -332,6 +332,62 @@ func TestP14EdgeBehindEdge(t *testing.T) {
 	outer.logs("cannot be linked to: it gives no link: this is a passthrough, which has no links of its own: link to the pool itself")
 }
 
+// A miner that says more than the link takes is closed, and the link stays.
+func TestFloodOfMiner(t *testing.T) {
+	t.Parallel()
+	p := startFakePool(t)
+	e := startTestEdge(t, 1, p.addr())
+	l := p.accept(1)
+	other, n := e.channel(l)
+	m := e.connect()
+	flood := bytes.Repeat([]byte(`{"id":null,"method":"mining.suggest_difficulty","params":[1]}`+"\n"), 200_000)
+	_, _ = m.Write(flood) // the pool does not read meanwhile
+	m.closes()
+	l.say(`l %d {"id":1,"result":true,"error":null}`+"\n", n)
+	other.next(`"result":true`)
+	if n := e.server.Stats().Drops[netserver.Flooding]; n != 1 {
+		t.Errorf("%d miners closed for it", n)
+	}
+}
+
+// While much waits to be sent to the pool, a miner may say little.
+func TestFloods(t *testing.T) {
+	w := &wire{}
+	m := edgeMiner{wire: w}
+	if m.floods(1, saidMost) || !m.floods(1, 1) || m.floods(2, saidMost) {
+		t.Error("not by the second")
+	}
+	w.unsent.Store(crowded + 1)
+	if m.floods(3, saidLeast) || !m.floods(3, 1) {
+		t.Error("not by what waits")
+	}
+}
+
+// Who does not log in is closed, in the dialect of C too, where the pool hears nothing of
+// those who say nothing.
+func TestNewcomersInTime(t *testing.T) {
+	t.Parallel()
+	p := startFakePool(t)
+	e := startTestEdge(t, 0, p.addr())
+	l := p.accept(0)
+	m, other := e.connect(), e.connect()
+	other.say(`{"id":1,"method":"mining.authorize","params":["bob","x"]}` + "\n")
+	w, err := poolproto.ParseWrapped([]byte(l.next("mining.authorize")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = l.Write(poolproto.AppendTagged(nil, []byte(`{"result":true,"error":null,"id":1}`+"\n"), w.Channel, nil))
+	other.next("true")
+	wait.Until(t, longest, "both are here", func() bool { return e.server.Clients() == 2 })
+	for _, after := range []time.Duration{authoriseTime - 5*time.Second, authoriseTime + 5*time.Second} {
+		e.edge.each(func(h *EdgeHandler) { h.endFresh(time.Now().Add(after).Unix()) })
+	}
+	m.closes()
+	if n := e.server.Stats().Drops[netserver.UnauthorizedTimeout]; n != 1 || e.server.Clients() != 1 {
+		t.Errorf("%d closed, %d are here", n, e.server.Clients())
+	}
+}
+
 // In the dialect of ckpool in C a line that would be too long for that costs its miner the
 // connection, and nobody else.
 func TestP9LongLine(t *testing.T) {

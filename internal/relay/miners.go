@@ -23,6 +23,13 @@ const (
 	ghostsPerTick = 100
 	// inboxMost is how many bytes of lines wait for a loop, about, until pools have to.
 	inboxMost = 16 << 20
+	// saidMost is how many bytes a miner may say in a second, and saidLeast while more than
+	// crowded bytes wait to be sent to its pool: who says more is closed, not the link.
+	saidMost  = 1 << 20
+	saidLeast = 4 << 10
+	crowded   = unsentMost / 4
+	// authoriseTime is how long a miner may take to log in, somewhat more than pools give it.
+	authoriseTime = 65 * time.Second
 )
 
 // EdgeHandler is the miners of one loop of an Edge. Owned by the loop, but for inbox.
@@ -51,6 +58,7 @@ type EdgeHandler struct {
 	out []byte
 
 	told    []netserver.Slot // in the order of the time
+	fresh   []newcomer       // likewise: those who were not authorised when they came
 	settled chan<- struct{}  // wants to know when the queue is empty; nil: nobody does
 
 	mu      sync.Mutex
@@ -65,11 +73,19 @@ type arrived struct {
 	batch batch
 }
 
+// newcomer is a miner that has until a time, unix seconds, to log in.
+type newcomer struct {
+	id    uint32
+	until int64
+}
+
 // edgeMiner is one miner. A free slot has the id 0.
 type edgeMiner struct {
 	id     uint32
 	server uint8
 	told   int64 // when it was asked to connect again, unix seconds; 0 not
+	second int64 // of the unix time, in which it has said so many bytes
+	bytes  int
 	wire   *wire // that serves it, which may have ended; nil: none does
 	*past
 }
@@ -109,6 +125,9 @@ func (h *EdgeHandler) put(slot netserver.Slot, put edgeMiner) *edgeMiner {
 	m := h.miner(slot)
 	*m = put
 	h.byID[m.id] = slot
+	if !m.authorised {
+		h.fresh = append(h.fresh, newcomer{m.id, h.loop.Now().Add(authoriseTime).Unix()})
+	}
 	return m
 }
 
@@ -148,6 +167,10 @@ func (h *EdgeHandler) Line(slot netserver.Slot, line []byte) {
 	if m.id == 0 {
 		return
 	}
+	if m.floods(h.loop.Now().Unix(), len(line)) {
+		h.loop.Close(slot, netserver.Flooding)
+		return
+	}
 	switch stratum.Scan(line, &h.msg) {
 	case stratum.Empty:
 		return
@@ -167,6 +190,15 @@ func (h *EdgeHandler) Line(slot netserver.Slot, line []byte) {
 	if h.serves(m) && !m.resuming() {
 		h.pass(slot, m, line)
 	} // else it goes up when the miner is served again, or the miner is closed
+}
+
+// floods counts what a miner says, and tells whether it is too much.
+func (m *edgeMiner) floods(second int64, bytes int) bool {
+	if m.second != second {
+		m.second, m.bytes = second, 0
+	}
+	m.bytes += bytes
+	return m.bytes > saidMost || m.bytes > saidLeast && m.wire != nil && m.wire.unsent.Load() > crowded
 }
 
 // noLink is what another edge is told that wants a link.
@@ -249,6 +281,20 @@ func (h *EdgeHandler) Tick(now time.Time) {
 	}
 	if h.told = h.told[n:]; len(h.told) == 0 {
 		h.told = nil
+	}
+	h.endFresh(now.Unix())
+}
+
+// endFresh closes miners that have not logged in in time.
+func (h *EdgeHandler) endFresh(now int64) {
+	for len(h.fresh) > 0 && now >= h.fresh[0].until {
+		if slot, here := h.byID[h.fresh[0].id]; here && !h.miner(slot).authorised {
+			h.loop.Close(slot, netserver.UnauthorizedTimeout)
+		}
+		h.fresh = h.fresh[1:]
+	}
+	if len(h.fresh) == 0 {
+		h.fresh = nil
 	}
 }
 

@@ -47,7 +47,8 @@ type wire struct {
 	wake    chan struct{} // capacity 1: there is something to write
 	ended   chan struct{} // closed when serve has returned
 	pausing atomic.Pointer[pause]
-	given   atomic.Bool // another process has it: it ends without a word
+	given   atomic.Bool  // another process has it: it ends without a word
+	unsent  atomic.Int64 // bytes in out
 
 	mu   sync.Mutex
 	out  []byte // guarded by mu
@@ -133,7 +134,9 @@ func (w *wire) send(lines []byte) {
 	}
 	w.mu.Lock()
 	if w.dead == nil {
-		if w.out = append(w.out, lines...); len(w.out) > unsentMost {
+		w.out = append(w.out, lines...)
+		w.unsent.Store(int64(len(w.out)))
+		if len(w.out) > unsentMost {
 			w.dead = fmt.Errorf("%d bytes wait to be sent", len(w.out))
 			w.conn.Close()
 		}
@@ -183,6 +186,7 @@ func (w *wire) writeAll(ctx context.Context) error {
 	take := func() {
 		w.mu.Lock()
 		lines, w.out = w.out, lines[:0]
+		w.unsent.Store(0)
 		w.mu.Unlock()
 	}
 	ticks := time.NewTicker(pingAfter)
