@@ -24,6 +24,15 @@ func (l link) subscribed(channel uint32) {
 	l.tagged("subscribe.result", int(channel))
 }
 
+// until passes over lines until one begins as it should.
+func (l link) until(begins string) {
+	l.t.Helper()
+	line := l.next()
+	for !strings.HasPrefix(line, begins) {
+		line = l.next()
+	}
+}
+
 // A link that dies takes its miners along at once, and nobody else, whatever the numbers.
 func TestP11LinkDies(t *testing.T) {
 	t.Parallel()
@@ -68,8 +77,7 @@ func TestP12HostileLink(t *testing.T) {
 		} else {
 			l.say("o 1000 0 192.0.2.7")
 			l.say(`l 1000 {"id":1,"method":"mining.subscribe","params":[]}`)
-			for !strings.HasPrefix(l.next(), `l 1000 {"result":[[`) {
-			}
+			l.until(`l 1000 {"result":[[`)
 		}
 		l.Close()
 	}
@@ -88,8 +96,7 @@ func TestP12MinerNoLink(t *testing.T) {
 	l.subscribed(3)
 	for _, method := range []string{"mining.passthrough", "mining.node", "mining.remote"} {
 		l.say(`{"id":1,"method":"%s","params":["x"],"client_id":4,"address":"192.0.2.7","server":0}`, method)
-		for l.next() != "dropclient=4" {
-		}
+		l.until("dropclient=4")
 		c, err := net.Dial("tcp", e.addr)
 		if err != nil {
 			t.Fatal(err)

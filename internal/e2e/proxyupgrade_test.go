@@ -141,7 +141,7 @@ func TestProxyUpgradeToOtherPools(t *testing.T) {
 	p = p.upgrade(proxyOf(ofFarm, a.Addr, b.Addr))
 	moved(t, a, 5)
 	p.hasWorkOf(t, a, b)
-	p = p.upgrade(proxyOf(ofFarm, b.Addr))
+	p.upgrade(proxyOf(ofFarm, b.Addr))
 	moved(t, b, 20)
 	eventually(t, patience, "the end of the connection", func() bool { return a.Connected() == 0 })
 	miners.stop()
@@ -213,7 +213,7 @@ func TestProxyUpgradeToOlder(t *testing.T) {
 	p = p.upgrade(s)
 	moved(t, above, 20)
 	s.older = false
-	p = p.upgrade(s)
+	p.upgrade(s)
 	moved(t, above, 20)
 	miners.stop()
 	for _, e := range miners.lost {
