@@ -472,7 +472,8 @@ func TestEntries(t *testing.T) {
 			t.Errorf("%d shares, there were %d before it was disabled", n, accepted)
 		}
 		e.Enable(1, false)
-		e.Enable(1, true) // its connections have not even ended
+		e.Enable(1, true)            // its connections have not even ended
+		time.Sleep(75 * time.Second) // where miners were moved meanwhile, the hold is over
 		moved("again", "1b!20 0a0 2c0 ", map[string]int{"b": 20})
 		if x, ok := e.Remove(0); !ok || x.ID != 0 {
 			t.Errorf("%+v, %v", x, ok)
