@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -245,30 +246,82 @@ func TestUpgradeOverTLS(t *testing.T) {
 	}
 }
 
+// Miners over TLS cannot move. Where the upgrade fails they notice nothing; where it succeeds
+// they connect again, and the pool has no ghosts of them.
+func TestUpgradeEdgeWithTLSMiners(t *testing.T) {
+	t.Parallel()
+	cert, key := certificate.New(t, "pool.example", 1).Write(t, t.TempDir())
+	secured, err := port.Free()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := startFaulty(t)
+	e := startFaultyOn(t, 1e-10, map[string]any{"proxy": []any{map[string]any{"url": p.addr}}}, []string{"-P"})
+	e.listenTLS(secured, cert, key, nil)
+	over := e.load(20)
+	over.Address, over.TLS = "127.0.0.1:"+secured, true
+	mine := func(do func()) *bench.SharesReport {
+		t.Helper()
+		r, err := bench.Shares(t.Context(), bench.SharesConfig{Options: over, Window: 1, Rate: 200,
+			During: func(context.Context, func() time.Duration) error {
+				do()
+				return nil
+			}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	before := p.accepted()
+	r := mine(func() {
+		for _, step := range []string{"complete", "have"} {
+			e.set("new", step)
+			if reply, err := e.do("upgrade"); err != nil || !strings.Contains(reply, "errormsg") {
+				t.Errorf("%q, %v", reply, err)
+			}
+			p.mined(20)
+		}
+	})
+	// A share that was on its way as its miner parted is asked again, and known then.
+	if n := p.accepted() - before; r.Dropped > 0 || n < r.Accepted || n > r.Accepted+r.Rejected {
+		t.Errorf("%d dropped, %d accepted and %d rejected; the pool counts %d", r.Dropped, r.Accepted, r.Rejected, n)
+	}
+	if r = mine(func() { e.upgraded() }); r.Dropped != 20 {
+		t.Errorf("%d dropped", r.Dropped)
+	}
+	p.await("no ghosts", func() bool { return p.miners() == 0 })
+}
+
 // startFaultySecured is a pool with a port for TLS besides, that wants a secret for links.
 func startFaultySecured(t *testing.T, port, cert, key string) *faulty {
 	t.Helper()
 	f := startFaulty(t)
+	f.listenTLS(port, cert, key, map[string]any{"link_secret": "of the link"})
+	return f
+}
+
+// listenTLS has an instance listen on a further port, with TLS, and gives it other keys.
+func (f *faulty) listenTLS(port, cert, key string, more map[string]any) {
+	f.t.Helper()
 	text, err := os.ReadFile(filepath.Join(f.dir, "ckpool.conf"))
 	if err != nil {
-		t.Fatal(err)
+		f.t.Fatal(err)
 	}
 	var keys map[string]any
 	if err := json.Unmarshal(text, &keys); err != nil {
-		t.Fatal(err)
+		f.t.Fatal(err)
 	}
-	keys["link_secret"] = "of the link"
+	maps.Copy(keys, more)
 	keys["serverurl"] = []any{f.addr, map[string]any{"url": "127.0.0.1:" + port, "mindiff": 1e-10, "startdiff": 1e-10, "maxdiff": 1e-10, "tls": map[string]any{"cert": cert, "key": key}}}
 	if text, err = json.Marshal(keys); err == nil {
 		err = os.WriteFile(filepath.Join(f.dir, "ckpool.conf"), text, 0o600)
 	}
 	if err != nil {
-		t.Fatal(err)
+		f.t.Fatal(err)
 	}
 	if reply, err := f.do("reload"); err != nil || strings.Contains(reply, "errormsg") {
-		t.Fatalf("%q, %v", reply, err)
+		f.t.Fatalf("%q, %v", reply, err)
 	}
-	return f
 }
 
 // A pool does not take over from a passthrough, nor the other way round.

@@ -232,7 +232,7 @@ func (e *Edge) hasMoved() bool {
 	}
 }
 
-// keepStatistics tells once a minute what the instance does, and saves what is to outlive it.
+// keepStatistics does what is due each second, and each minute.
 func (e *Edge) keepStatistics(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -249,10 +249,17 @@ func (e *Edge) keepStatistics(ctx context.Context) {
 				continue
 			}
 			last = now
-			e.events.Say(event.Notice, "Passthrough:"+control.Encode(e.connector(now)))
-			e.save()
+			e.minute(now)
 		}
 	}
+}
+
+// minute tells what connections do, and saves what is to outlive the instance.
+func (e *Edge) minute(now time.Time) {
+	e.events.Say(event.Notice, "Passthrough:"+control.Encode(control.Connector{
+		Runtime: int64(now.Sub(e.began).Seconds()), ConnectorStats: operator.Connector(e.server),
+	}))
+	e.save()
 }
 
 // save keeps which addresses are redirected where.
@@ -262,11 +269,6 @@ func (e *Edge) save() {
 			e.events.Say(event.Error, line+": "+err.Error())
 		}
 	}
-}
-
-// connector is what connections do, with the seconds since the start.
-func (e *Edge) connector(now time.Time) control.Connector {
-	return control.Connector{Runtime: int64(now.Sub(e.began).Seconds()), ConnectorStats: operator.Connector(e.server)}
 }
 
 // Apply puts in force what of next may change while the instance runs: limits, further

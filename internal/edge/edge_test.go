@@ -333,3 +333,35 @@ func TestMove(t *testing.T) {
 		})
 	}
 }
+
+// The line of each minute has the seconds since the start, and then what connectorstats
+// answers.
+func TestMinute(t *testing.T) {
+	t.Parallel()
+	r := prepare(t, t.TempDir(), "127.0.0.1:1", false)
+	defer r.edge.Close()
+	r.edge.minute(r.edge.began.Add(61 * time.Second))
+	if text := r.text(); !strings.Contains(text, `Passthrough:{"runtime": 61, "clients": {"count": 0, "memory": 0, "generated": 0}, "dead": {`) ||
+		!strings.Contains(text, `"moved to another pool": 0`) {
+		t.Error(text)
+	}
+}
+
+// What the instance says of itself where there is no pool.
+func TestSummary(t *testing.T) {
+	t.Parallel()
+	r := prepare(t, t.TempDir(), "127.0.0.1:1", false)
+	defer r.edge.Close()
+	if got := r.edge.Summary(time.Now()); got != "No pool upstream yet; no miners" {
+		t.Error(got)
+	}
+	if err := r.edge.Prepare(t.Context()); err == nil || !strings.Contains(err.Error(), "no pool upstream gives a link: 127.0.0.1:1: ") {
+		t.Errorf("prepared: %v", err)
+	}
+	if got := r.edge.Summary(time.Now()); !strings.HasPrefix(got, "No pool upstream: 127.0.0.1:1 dial tcp") {
+		t.Error(got)
+	}
+	if got := r.edge.StatusLine(time.Now(), 0, 80); got != "\x1b[2K\r|  no pool upstream  no miners" {
+		t.Errorf("%q", got)
+	}
+}

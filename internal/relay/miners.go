@@ -155,6 +155,14 @@ func (h *EdgeHandler) join(slot netserver.Slot, m *edgeMiner) {
 	}
 }
 
+// renumber gives a miner another channel: a pool that served it before may still mean the
+// former one.
+func (h *EdgeHandler) renumber(slot netserver.Slot, m *edgeMiner) {
+	delete(h.byID, m.id)
+	m.id = h.newID()
+	h.byID[m.id] = slot
+}
+
 // serves tells that a miner is served over the present wire.
 func (h *EdgeHandler) serves(m *edgeMiner) bool { return h.wire != nil && m.wire == h.wire }
 
@@ -482,6 +490,7 @@ func (h *EdgeHandler) walk() {
 			h.loop.Close(slot, netserver.NoWork)
 		case m.resumable() && h.wire.dialect > 0:
 			h.leave(slot, m, "moved")
+			h.renumber(slot, m)
 			h.join(slot, m)
 			h.out = m.resume(h.out[:0])
 			for line := range bytes.Lines(h.out) {
