@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -171,17 +172,7 @@ func (e *Edge) Prepare(ctx context.Context) error {
 	if err := instance.Usable(e.config.Load().LogDir); err != nil {
 		return err
 	}
-	return e.relay.Prepare(ctx, e.comes)
-}
-
-// comes tells whether the link to a pool comes from another process.
-func (e *Edge) comes(url string) bool {
-	for _, u := range e.moving {
-		if u == url {
-			return true
-		}
-	}
-	return false
+	return e.relay.Prepare(ctx, func(url string) bool { return slices.Contains(e.moving, url) })
 }
 
 // Run serves until ctx ends, a part of it fails, or another process has taken over.

@@ -236,6 +236,32 @@ func TestHostileUpstream(t *testing.T) {
 	}
 }
 
+// In the dialect of ckpool in C, whose passthroughs take commands from their pool, whatever is
+// neither a line for a miner nor the word that one is to go is left alone.
+func TestHostileUpstreamInC(t *testing.T) {
+	t.Parallel()
+	p := startFakePool(t)
+	e := startTestEdge(t, 0, p.addr())
+	l := p.accept(0)
+	m := e.connect()
+	m.say(`{"id":1,"method":"mining.subscribe","params":["miner/1"]}` + "\n")
+	w, err := poolproto.ParseWrapped([]byte(l.next("mining.subscribe")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.say("shutdown\nreject\nloglevel=7\ndropall\n\x00\xff\n[]\n5\n\"x\"\n{\n{}\ndropclient=\ndropclient=-1\ndropclient=4294967296\n" +
+		`{"client_id":"1","result":true}` + "\n" + `{"client_id":-1}` + "\n" + `{"client_id":1e3}` + "\n" +
+		`{"node.method":"workinfo","jobid":5}` + "\n" + `{"method":"client.reconnect","params":[]}` + "\n\n")
+	l.say(`{"id":1,"result":true,"error":null,"node.method":"subscribe.result","client_id":%d}`+"\n", w.Channel)
+	if got := m.next("{"); got != `{"id":1,"result":true,"error":null}` {
+		t.Error(got)
+	}
+	l.say("dropclient=%d\ndropclient=%d\n", w.Channel+2, w.Channel)
+	m.closes()
+	l.next(fmt.Sprintf(`"client_id":%d,"address":"0.0.0.0","server":0,"method":"mining.term"`, w.Channel+2))
+	l.next(fmt.Sprintf(`"client_id":%d,"address":"127.0.0.1","server":0,"method":"mining.term"`, w.Channel))
+}
+
 // endless is a line without an end.
 type endless struct{}
 
