@@ -22,6 +22,13 @@ const (
 	Define Kind = 'w' // Text is line Number from here on, for Send; the last KeptLines count
 	Send   Kind = 'b' // line Number goes to the channels of Text, see Channels
 
+	// Between a pool and a node, Text is the message: from the node
+	Request Kind = 'r' // transactions are wanted, or the present work
+	// and from the pool.
+	Work         Kind = 'i' // a WorkInfo
+	Transactions Kind = 't' // that were asked for
+	Solved       Kind = 'k' // a Block
+
 	// Both.
 	Line Kind = 'l' // Text is a line of, or for, the miner of Channel
 	Ping Kind = 'p' // wants a Pong
@@ -50,9 +57,15 @@ var shapes = map[Kind]shape{
 	Close:  {channel: true, text: true},
 	Define: {number: true, text: true},
 	Send:   {number: true, text: true},
-	Line:   {channel: true, text: true},
-	Ping:   {},
-	Pong:   {},
+
+	Request:      {text: true},
+	Work:         {text: true},
+	Transactions: {text: true},
+	Solved:       {text: true},
+
+	Line: {channel: true, text: true},
+	Ping: {},
+	Pong: {},
 }
 
 // AppendFrame writes the line, its LF included. The text must have no LF.
