@@ -210,7 +210,11 @@ var witness = slices.Concat([]byte{1, 32}, make([]byte, 32))
 // appendWitnessTx appends what appendTx does, in the form with witness
 // (BIP144).
 func (j *Job) appendWitnessTx(b []byte, c *Coinbase, m *Miner, s *Solution) []byte {
-	tx := j.appendTx(make([]byte, 0, txSize(c, m, s)), c, m, s)
+	return appendWithWitness(b, j.appendTx(make([]byte, 0, txSize(c, m, s)), c, m, s))
+}
+
+// appendWithWitness appends a coinbase in that form, given without witness.
+func appendWithWitness(b, tx []byte) []byte {
 	lock := len(tx) - 4
 	b = append(b, tx[:4]...)
 	b = append(b, 0, 1) // marker and flag

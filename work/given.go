@@ -150,3 +150,7 @@ func permuted(table *[32]byte, v uint8) uint8 {
 		}
 	}
 }
+
+// CoinbaseHeight is the height of the block that a coinbase is for, 0 where it does not
+// tell it (BIP34).
+func CoinbaseHeight(coinbase []byte) int64 { return (&GivenCoinbase{Head: coinbase}).height() }

@@ -107,7 +107,7 @@ func (t *Template) commitment() []byte {
 
 // isCommitment reports whether a script is one that commitmentScript gives.
 func isCommitment(script []byte) bool {
-	return len(script) == 38 && bytes.HasPrefix(script, commitmentScript([32]byte{})[:6])
+	return len(script) == commitmentLen && bytes.HasPrefix(script, commitmentScript([32]byte{})[:6])
 }
 
 // commitmentScript is an output script that carries a witness commitment:
@@ -115,3 +115,21 @@ func isCommitment(script []byte) bool {
 func commitmentScript(hash [32]byte) []byte {
 	return append([]byte{0x6a, 0x24, 0xaa, 0x21, 0xa9, 0xed}, hash[:]...)
 }
+
+// CommitmentScript is the script of the commitment output of a coinbase whose block has
+// transactions with these ids; see [WitnessCommitment].
+func CommitmentScript(wtxids [][32]byte) []byte { return commitmentScript(WitnessCommitment(wtxids)) }
+
+// FindCommitment is the script of the commitment output in the end of a coinbase, as
+// mining.notify has it, nil if there is none.
+func FindCommitment(coinb2 []byte) []byte {
+	head := append([]byte{commitmentLen}, commitmentScript([32]byte{})[:6]...)
+	i := bytes.LastIndex(coinb2, head) + 1
+	if i == 0 || len(coinb2) < i+commitmentLen {
+		return nil
+	}
+	return coinb2[i : i+commitmentLen]
+}
+
+// commitmentLen is the length of a commitment output's script, in bytes.
+const commitmentLen = 38

@@ -171,6 +171,17 @@ func (t *Template) TxCount() int { return t.txs.Load().count() }
 // TxID is the id of transaction i, in template order.
 func (t *Template) TxID(i int) [32]byte { return t.txs.Load().txid(i) }
 
+// WTxID is the id of transaction i with its witness, the txid where the node gave none
+// that is usable.
+func (t *Template) WTxID(i int) [32]byte {
+	txs := t.txs.Load()
+	id, err := txs.wtxid(i)
+	if err != nil {
+		return txs.txid(i)
+	}
+	return id
+}
+
 // AppendTransaction appends transaction i as it stands in a block, with its
 // witness.
 func (t *Template) AppendTransaction(b []byte, i int) []byte {
