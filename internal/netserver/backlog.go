@@ -2,7 +2,11 @@
 
 package netserver
 
-import "time"
+import (
+	"bytes"
+	"slices"
+	"time"
+)
 
 // backlog is the output of a client that does not read as fast as it is
 // written to.
@@ -36,6 +40,22 @@ func (b *backlog) add(o *output, c *conn, p []byte, n int) {
 			b.work = append(b.work, unit{at, end, seg.tag})
 		}
 		at = end
+	}
+}
+
+// insert puts whole lines behind the first that is unsent, or before the first unit.
+func (b *backlog) insert(lines []byte) {
+	at := len(b.buf)
+	if i := bytes.IndexByte(b.buf[b.sent:], '\n'); i >= 0 {
+		at = b.sent + i + 1
+	}
+	if len(b.work) > 0 {
+		at = min(at, b.work[0].start)
+	}
+	b.buf = slices.Insert(b.buf, at, lines...)
+	for i := range b.work {
+		b.work[i].start += len(lines)
+		b.work[i].end += len(lines)
 	}
 }
 

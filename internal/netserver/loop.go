@@ -326,6 +326,18 @@ func (l *Loop) Write(s Slot, b []byte) {
 	}
 }
 
+// WriteFirst is Write of whole lines that overtake what waits in the slot's backlog, but
+// for the rest of a line that has begun.
+func (l *Loop) WriteFirst(s Slot, b []byte) {
+	c := l.slab.live(s)
+	if c == nil || !c.is(backlogged) {
+		l.Write(s, b)
+		return
+	}
+	l.output.backlogs[s].insert(b)
+	l.counters.backlogBytes.Add(int64(len(b)))
+}
+
 // WriteWork is Write for replaceable output. b is one unit, such as a
 // set_difficulty and the notify it belongs to: DropWork removes all of it or,
 // once its first byte was sent, nothing.
