@@ -35,6 +35,21 @@ func (c *Client) hash(ctx context.Context, method string, params ...any) ([32]by
 	return h, err
 }
 
+// RawTransaction is a transaction of the node's mempool as it stands in a block; nodes with
+// an index of all give those of blocks too.
+func (c *Client) RawTransaction(ctx context.Context, txid [32]byte) ([]byte, error) {
+	const method = "getrawtransaction"
+	var text string
+	if err := c.Call(ctx, &text, method, displayHash(txid).String()); err != nil {
+		return nil, err
+	}
+	data, err := hex.DecodeString(text)
+	if err != nil || len(data) == 0 {
+		return nil, c.wrap(method, &replyError{"unexpected result: not the hex of a transaction"})
+	}
+	return data, nil
+}
+
 // displayHash reads a hash as nodes print it: hex, reversed.
 type displayHash [32]byte
 

@@ -177,6 +177,19 @@ func (g *Group) Current() *Client {
 // Usable tells that some node is followed.
 func (g *Group) Usable() bool { return g.Current() != nil }
 
+// Transaction is RawTransaction of the followed node. The error is ErrNotUsable while there
+// is none.
+func (g *Group) Transaction(ctx context.Context, txid [32]byte) ([]byte, error) {
+	c := g.Current()
+	if c == nil {
+		return nil, ErrNotUsable
+	}
+	return c.RawTransaction(ctx, txid)
+}
+
+// ErrNotUsable is that no node can be asked.
+var ErrNotUsable = errors.New("no bitcoin node is usable")
+
 // Status describes the nodes in list order.
 func (g *Group) Status() []source.Status {
 	g.mu.Lock()

@@ -23,6 +23,8 @@ type EdgeOptions struct {
 	// Redirect are pools that miners who have shown that they mine are sent to, as
 	// host:port; nil: they stay.
 	Redirect []string
+	// Node makes it a node; nil: it is none.
+	Node NodeEnd
 	// Workless is told whether new miners are to be refused, because no pool is there for them.
 	Workless func(workless bool)
 	Events   event.Func
@@ -258,6 +260,9 @@ func (e *Edge) up(u *uplink, w *wire) {
 	u.wire, u.since, u.err, u.tried = w, time.Now(), nil, true
 	e.mu.Unlock()
 	u.say(event.Notice, "gives a link, with "+dialects[w.dialect])
+	if e.options.Node != nil {
+		e.options.Node.Linked(w.node, false)
+	}
 	e.look()
 }
 

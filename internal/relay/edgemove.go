@@ -68,6 +68,7 @@ type minerRecord struct {
 	server   uint8
 	told     int64
 	past     past
+	watched  []byte // of who watches it
 }
 
 func (k *minerRecord) fields(c *codec.Codec) {
@@ -76,6 +77,7 @@ func (k *minerRecord) fields(c *codec.Codec) {
 	codec.Uint(c, &k.server)
 	codec.Int(c, &k.told)
 	c.Record(k.past.fields)
+	c.Bytes(&k.watched)
 }
 
 func (p *past) fields(c *codec.Codec) {
@@ -279,6 +281,9 @@ func (h *EdgeHandler) ExportMiner(slot netserver.Slot, c *codec.Codec) {
 			if m.wire != nil {
 				k.wire = m.wire.number
 			}
+			if m.watch != nil {
+				k.watched = m.watch.Record()
+			}
 		}
 	}
 	c.Versioned(minerVersion, k.fields)
@@ -368,6 +373,9 @@ func (a *EdgeImporter) Uplink(record []byte, socket *os.File) error {
 		}
 	}
 	u.wire, u.since, u.tried = w, k.since, true
+	if e.options.Node != nil {
+		e.options.Node.Linked(w.node, true)
+	}
 	a.wires[k.number] = w
 	if k.active {
 		e.active.Store(w)
@@ -407,6 +415,7 @@ func (a *EdgeImporter) Miner(l *netserver.Loop, fd int, r *codec.Codec, loops []
 		return fmt.Errorf("miner %d is not one of loop %d", k.id, l.Index())
 	}
 	m := h.put(slot, edgeMiner{id: k.id, server: uint8(a.Listener(int(k.server))), told: k.told, wire: a.wires[k.wire], past: &k.past})
+	m.watch = h.watch(k.id, l.Remote(slot), k.watched)
 	if m.wire != nil {
 		h.served(m.wire, 1)
 	}

@@ -27,6 +27,11 @@ var (
 			agent:      "miner/1", configured: []byte(`{"version-rolling":true}`), replies: 1, silent: true, authorised: true, redirected: true,
 		},
 	}
+	watchedMiner = func() minerRecord {
+		k := ofMiner
+		k.watched = []byte("of a node")
+		return k
+	}()
 	ofEdge      = edgeRecord{lastID: 4000000002}
 	ofRedirects = redirectsRecord{next: 3, aged: time.Unix(1795327613, 0), entries: []redirectRecord{
 		{netip.MustParseAddr("192.0.2.7"), "eu.pool.example:3333"}, {netip.MustParseAddr("2001:db8::7"), "us.pool.example:3334"},
@@ -36,7 +41,8 @@ var (
 func TestEdgeRecordsV1(t *testing.T) {
 	for name, got := range map[string][2]any{
 		"uplink":    {records.Check(t, records.V1(t, "uplink"), uplinkVersion, (*uplinkRecord).fields), &ofUplink},
-		"miner":     {records.Check(t, records.V1(t, "miner"), minerVersion, (*minerRecord).fields), &ofMiner},
+		"miner":     {records.Earlier(t, records.V1(t, "miner"), minerVersion, (*minerRecord).fields), &ofMiner},
+		"watched":   {records.Check(t, records.Of(t, "v2", "miner"), minerVersion, (*minerRecord).fields), &watchedMiner},
 		"edge":      {records.Check(t, records.V1(t, "edge"), edgeVersion, (*edgeRecord).fields), &ofEdge},
 		"redirects": {records.Check(t, records.V1(t, "redirects"), redirectsVersion, (*redirectsRecord).fields), &ofRedirects},
 	} {
@@ -53,6 +59,7 @@ func FuzzEdgeRecords(f *testing.F) {
 	for _, name := range []string{"uplink", "miner", "edge", "redirects"} {
 		f.Add(records.V1(f, name))
 	}
+	f.Add(records.Of(f, "v2", "miner"))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		if k, err := readUplink(in); err == nil && slices.ContainsFunc(k.shared, func(line []byte) bool { return len(line) > 0 && line[len(line)-1] != '\n' }) {
 			t.Errorf("%+v", k)

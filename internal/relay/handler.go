@@ -71,6 +71,9 @@ func (h *Handler) request(slot netserver.Slot, listener int, method, params []by
 	h.loop.MakeLink(slot)
 	h.loop.Write(slot, poolproto.AppendAnswer(h.out[:0], &poolproto.Answer{Accepted: true, Dialect: l.dialect}))
 	h.shared.opened(l)
+	if l.role == poolproto.Node {
+		l.join(0)
+	}
 	return ""
 }
 
@@ -99,6 +102,9 @@ func (h *Handler) Closed(slot netserver.Slot, why netserver.Reason) {
 		l.ended = true
 		h.ending = append(h.ending, l)
 		h.loop.Wake()
+		if l.node != nil {
+			h.shared.feed.Left(l.node)
+		}
 		h.shared.closed(l, why)
 		return
 	}
@@ -250,6 +256,12 @@ type link struct {
 	told     time.Time // when a bad line of it was last told of
 	bad      int       // lines since then
 
+	// Of a node.
+	node   *NodeLink // nil: it is none
+	work   uint64    // job of the last work that it has
+	held   []byte    // what comes behind newer work, which it has not got yet
+	asking bool      // it waits for an answer to a request
+
 	// Of our own dialect: lines that are there already, and the Send that is being made.
 	lines   [poolproto.KeptLines]*byte // first bytes, by number
 	number  uint64                     // of the line last defined
@@ -336,6 +348,8 @@ func (l *link) parsed(line []byte) {
 	case poolproto.Ping:
 		l.frame(&poolproto.Frame{Kind: poolproto.Pong})
 	case poolproto.Pong:
+	case poolproto.Request:
+		l.request(f.Text)
 	default:
 		l.complain("a line that is for the other side")
 	}
@@ -401,7 +415,7 @@ func (l *link) write(id uint32, lines []byte) {
 		}
 		lines = lines[end+1:]
 	}
-	h.loop.Write(l.slot, h.out)
+	l.say(h.out)
 }
 
 // share sends a line to a channel that many get: once to the link where it has been
@@ -451,14 +465,14 @@ func (l *link) flush() {
 func (l *link) frame(f *poolproto.Frame) {
 	h := l.handler
 	h.out = poolproto.AppendFrame(h.out[:0], f)
-	h.loop.Write(l.slot, h.out)
+	l.say(h.out)
 }
 
 // drop has the other side close a miner.
 func (l *link) drop(id uint32, why string) {
 	l.flush()
 	if l.dialect == 0 {
-		l.handler.loop.Write(l.slot, poolproto.AppendDropClient(l.handler.out[:0], id))
+		l.say(poolproto.AppendDropClient(l.handler.out[:0], id))
 		return
 	}
 	l.frame(&poolproto.Frame{Kind: poolproto.Close, Channel: id, Text: []byte(why)})

@@ -24,6 +24,7 @@ type Links struct {
 	gate    Gate
 	maxLine int // bytes of a miner's line
 	events  event.Func
+	feed    Feed // of nodes; nil: there are none
 
 	handlers []*Handler // by loop; before serving
 	channels atomic.Int64

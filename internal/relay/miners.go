@@ -57,6 +57,9 @@ type EdgeHandler struct {
 	msg stratum.Message
 	out []byte
 
+	sharedLine []byte // that sharedMsg is of
+	sharedMsg  stratum.Message
+
 	told    []netserver.Slot // in the order of the time
 	fresh   []newcomer       // likewise: those who were not authorised when they came
 	settled chan<- struct{}  // wants to know when the queue is empty; nil: nobody does
@@ -86,7 +89,8 @@ type edgeMiner struct {
 	told   int64 // when it was asked to connect again, unix seconds; 0 not
 	second int64 // of the unix time, in which it has said so many bytes
 	bytes  int
-	wire   *wire // that serves it, which may have ended; nil: none does
+	wire   *wire   // that serves it, which may have ended; nil: none does
+	watch  Watcher // nil: nobody watches
 	*past
 }
 
@@ -133,7 +137,8 @@ func (h *EdgeHandler) put(slot netserver.Slot, put edgeMiner) *edgeMiner {
 
 // Open implements netserver.Handler.
 func (h *EdgeHandler) Open(slot netserver.Slot, remote netip.AddrPort, listener int) {
-	m := h.put(slot, edgeMiner{id: h.newID(), server: uint8(listener), past: &past{}})
+	id := h.newID()
+	m := h.put(slot, edgeMiner{id: id, server: uint8(listener), watch: h.watch(id, remote, nil), past: &past{}})
 	if w := h.edge.active.Load(); h.wire == nil && w != nil { // it is about to be told
 		h.follow(w)
 	}
@@ -195,6 +200,9 @@ func (h *EdgeHandler) Line(slot netserver.Slot, line []byte) {
 		return
 	}
 	m.said(&h.msg, line)
+	if m.watch != nil {
+		m.watch.Said(&h.msg)
+	}
 	if h.serves(m) && !m.resuming() {
 		h.pass(slot, m, line)
 	} // else it goes up when the miner is served again, or the miner is closed
@@ -242,6 +250,9 @@ func (h *EdgeHandler) TooLong(slot netserver.Slot) {
 func (h *EdgeHandler) Closed(slot netserver.Slot, why netserver.Reason) {
 	m := h.miner(slot)
 	h.leave(slot, m, why.String())
+	if m.watch != nil {
+		m.watch.Left()
+	}
 	delete(h.byID, m.id)
 	*m = edgeMiner{}
 }
@@ -422,6 +433,9 @@ func (h *EdgeHandler) deliver(slot netserver.Slot, w *wire, line []byte) {
 	}
 	switch what {
 	case forMiner:
+		if m.watch != nil {
+			m.watch.Heard(&h.msg, false)
+		}
 		h.loop.Write(slot, h.out)
 		if h.edge.redirect != nil {
 			h.redirect(slot, m, kind, accepted)
@@ -458,6 +472,7 @@ func (h *EdgeHandler) sendTo(a *arrived, d *delivery, n int) (written int) {
 			if bytes.HasSuffix(d.line, cleanEnd) {
 				h.loop.DropWork(slot)
 			}
+			h.heardShared(h.miner(slot).watch, d.line)
 			h.loop.WriteWork(slot, d.line, 0)
 			written++
 		}

@@ -23,6 +23,8 @@ type linkRecord struct {
 	program                 string
 	since                   time.Time
 	number                  uint64 // of the line last defined
+	work                    uint64 // job of the last work that a node has
+	held                    []byte // lines that wait for newer work
 }
 
 func (k *linkRecord) fields(c *codec.Codec) {
@@ -35,6 +37,8 @@ func (k *linkRecord) fields(c *codec.Codec) {
 		k.since = time.Unix(since, 0)
 	}
 	codec.Word(c, &k.number)
+	codec.Word(c, &k.work)
+	c.Bytes(&k.held)
 }
 
 // channelRecord is what is moved of a channel, beside its session.
@@ -54,7 +58,7 @@ func (h *Handler) Linked(slot netserver.Slot) bool { return h.links[slot] != nil
 // ExportLink writes the record of the link in slot, whose loop stands still.
 func (h *Handler) ExportLink(slot netserver.Slot, c *codec.Codec) {
 	l := h.links[slot]
-	k := linkRecord{uint8(l.role), uint8(l.dialect), uint8(l.listener), l.program, l.since, l.number}
+	k := linkRecord{uint8(l.role), uint8(l.dialect), uint8(l.listener), l.program, l.since, l.number, l.work, l.held}
 	c.Versioned(linkVersion, k.fields)
 }
 
@@ -107,6 +111,10 @@ func (h *Handler) ImportLink(slot netserver.Slot, c *codec.Codec, listener func(
 	h.links[slot] = l
 	h.loop.MakeLink(slot)
 	h.shared.add(l)
+	if l.role == poolproto.Node {
+		l.join(k.work)
+		l.held = k.held
+	}
 	return nil
 }
 

@@ -52,7 +52,7 @@ func (u *uplink) run(ctx context.Context, w *wire) {
 		began := time.Now()
 		var err error
 		if w == nil {
-			w, err = u.Connect(ctx, u.edge.options.Program)
+			w, err = u.Connect(ctx, u.edge.role(), u.edge.options.Program)
 			if err == nil {
 				u.edge.up(u, w)
 			}
@@ -75,7 +75,7 @@ func (u *uplink) run(ctx context.Context, w *wire) {
 }
 
 // Connect makes a connection and asks for a link over it, in the name of a program.
-func (u *Uplink) Connect(ctx context.Context, program string) (*wire, error) {
+func (u *Uplink) Connect(ctx context.Context, role poolproto.Role, program string) (*wire, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTime+answerTime)
 	defer cancel()
 	conn, err := u.Endpoint.Connect(ctx, u.Options)
@@ -84,7 +84,7 @@ func (u *Uplink) Connect(ctx context.Context, program string) (*wire, error) {
 	}
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	w := newWire(u.URL, conn)
-	err = w.greet(&poolproto.Hello{Role: poolproto.Passthrough, Program: program, Dialect: u.Dialect, Secret: u.Secret()})
+	err = w.greet(&poolproto.Hello{Role: role, Program: program, Dialect: u.Dialect, Secret: u.Secret()})
 	if !stop() && err == nil {
 		err = context.Cause(ctx)
 	}
@@ -96,8 +96,8 @@ func (u *Uplink) Connect(ctx context.Context, program string) (*wire, error) {
 }
 
 // Try asks for a link, and gives it up again. It says in words which dialect is spoken.
-func (u *Uplink) Try(ctx context.Context, program string) (dialect string, err error) {
-	w, err := u.Connect(ctx, program)
+func (u *Uplink) Try(ctx context.Context, role poolproto.Role, program string) (dialect string, err error) {
+	w, err := u.Connect(ctx, role, program)
 	if err != nil {
 		return "", err
 	}

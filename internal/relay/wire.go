@@ -38,6 +38,7 @@ type wire struct {
 	conn    net.Conn
 	dialect int
 	miners  []atomic.Int64 // by loop: those served over it
+	node    *NodePool      // for its edge's NodeEnd
 
 	// owned by serve, or by who holds it
 	in      lines
@@ -61,7 +62,7 @@ func newWire(url string, c net.Conn) *wire {
 
 // prepare makes it one of an edge, before serve.
 func (w *wire) prepare(e *Edge, number uint32) {
-	w.edge, w.number = e, number
+	w.edge, w.number, w.node = e, number, &NodePool{w}
 	w.batches, w.miners = make([]batch, len(e.handlers)), make([]atomic.Int64, len(e.handlers))
 }
 
@@ -334,8 +335,12 @@ func (w *wire) tagged(ctx context.Context, line []byte) {
 		return
 	}
 	t, err := poolproto.ParseTagged(line)
+	if kind := kinds[t.Tag]; err == nil && !t.Named && kind != 0 && w.edge.options.Node != nil {
+		w.edge.options.Node.Message(w.node, kind, line)
+		return
+	}
 	if err != nil || !t.Named {
-		return // a pool of another kind says more: work for nodes, for one
+		return // a pool of another kind says more
 	}
 	w.add(ctx, delivery{kind: poolproto.Line, channel: t.Channel}, line)
 }
@@ -370,6 +375,11 @@ func (w *wire) frame(ctx context.Context, line []byte) error {
 	case poolproto.Ping:
 		w.send(poolproto.AppendFrame(nil, &poolproto.Frame{Kind: poolproto.Pong}))
 	case poolproto.Pong:
+	case poolproto.Work, poolproto.Transactions, poolproto.Solved:
+		if w.edge.options.Node == nil {
+			return fmt.Errorf("%w: a line of kind %q, which is for nodes", errProtocol, byte(f.Kind))
+		}
+		w.edge.options.Node.Message(w.node, f.Kind, f.Text)
 	default:
 		return fmt.Errorf("%w: a line of kind %q, which is for pools", errProtocol, byte(f.Kind))
 	}

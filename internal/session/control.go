@@ -30,6 +30,12 @@ func (h *Handler) Sessions(to []Info, next netserver.Slot, match func(WorkerID) 
 	return to, next, next < h.top
 }
 
+// Slot is where a client is, ok false where there is none.
+func (h *Handler) Slot(client uint64) (slot netserver.Slot, ok bool) {
+	slot, ok = h.byID[client]
+	return slot, ok
+}
+
 // Session is what is known of one miner, ok false where there is none.
 func (h *Handler) Session(id uint64) (i Info, ok bool) {
 	slot, ok := h.byID[id]

@@ -70,6 +70,32 @@ func (r Reason) Logged() (errn int, ok bool) { return reasons[r].errn, reasons[r
 // OfUpstream tells that only another pool gives the reason, whose work it is.
 func (r Reason) OfUpstream() bool { return r == Refused || r == Unanswered }
 
+// ReasonOf is the reason for a refusal that another pool has given, as far as its words
+// or its code tell.
+func ReasonOf(r *stratum.Reject) Reason {
+	if r == nil {
+		return Refused
+	}
+	for k := Malformed; k < Refused; k++ {
+		if reasons[k].reject == *r {
+			return k
+		}
+	}
+	switch r.Code {
+	case stratum.JobNotFound:
+		return Stale
+	case stratum.Duplicate:
+		return Duplicate
+	case stratum.LowDifficulty:
+		return AboveTarget
+	case stratum.Unauthorized:
+		return Unauthorized
+	case stratum.NotSubscribed:
+		return NotSubscribed
+	}
+	return Refused
+}
+
 // Reject is what miners are told, nil for an accepted share. Of a malformed
 // submit and of one that another pool refused they are told more: see Share.Reject.
 func (r Reason) Reject() *stratum.Reject {
