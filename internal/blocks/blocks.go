@@ -11,6 +11,7 @@ import (
 
 	"ckpool/event"
 	"ckpool/internal/jobs"
+	"ckpool/internal/session"
 	"ckpool/internal/users"
 	"ckpool/source"
 	"ckpool/work"
@@ -51,6 +52,8 @@ type Options struct {
 	Events  event.Func
 	Limit   func(kind string) bool // whether a text of the kind may be logged now
 	Show    func(text string)      // to all miners; returns at once
+	// Solved is told of a block before it is submitted; nil: nobody is. It returns at once.
+	Solved func(*session.Share)
 }
 
 // Blocks are the found blocks. Its methods may be called from any goroutine

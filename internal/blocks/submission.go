@@ -37,6 +37,9 @@ func (k *Blocks) tellSkipped(job *work.Job, n int) {
 }
 
 func (k *Blocks) submit(s *session.Share, worker string) {
+	if k.options.Solved != nil {
+		k.options.Solved(s)
+	}
 	m, solution := s.Miner(), s.Solution()
 	block := s.Job.Block(&s.Computed, &m, &solution)
 	height, hash := s.Job.Template.Height, s.Computed.Hash

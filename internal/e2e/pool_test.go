@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -122,7 +123,7 @@ func (s setup) prepare(t *testing.T, takeOver bool) *running {
 		t.Fatal(err)
 	}
 	for i := range c.Servers {
-		c.Servers[i].URL = "127.0.0.1:0"
+		c.Servers[i].URL = fmt.Sprintf("127.0.0.%d:0", 1+i)
 	}
 	dir, err := os.MkdirTemp("", "ck") // the path of a socket is short
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"ckpool/internal/config"
+	"ckpool/internal/session"
 	"ckpool/poolproto"
 )
 
@@ -24,8 +25,10 @@ func (p *Pool) linkGate(hello *poolproto.Hello, remote netip.AddrPort, listener 
 		return "this is a proxy, which has no links"
 	case c.LinkSecret != "" && subtle.ConstantTimeCompare([]byte(c.LinkSecret), []byte(hello.Secret)) != 1:
 		return "the secret is not that of \"link_secret\" here"
-	case hello.Role != poolproto.Passthrough:
+	case hello.Role == poolproto.Remote:
 		return "links of this kind are not in this version"
+	case hello.Role == poolproto.Node && l.Links != poolproto.Node:
+		return "nodes link to the addresses of \"nodeserver\""
 	case l.Links == 0 && !near && c.LinkSecret == "":
 		return "the address is neither private nor in \"trusted_networks\", and this is no listener for links"
 	}
@@ -37,4 +40,12 @@ func trusts(c *config.Config, l *config.Listener, addr netip.Addr) bool {
 	addr = addr.Unmap()
 	networks := slices.Concat(l.TrustedNetworks, c.TrustedNetworks)
 	return addr.IsLoopback() || addr.IsPrivate() || slices.ContainsFunc(networks, func(n netip.Prefix) bool { return n.Contains(addr) })
+}
+
+// tellNodes has a block that a share has found submitted by all nodes but the one whose
+// miner it is of.
+func (p *Pool) tellNodes(s *session.Share) {
+	if p.feed != nil {
+		p.links.Solved(p.feed.Solved(s), s.Loop, s.Client)
+	}
 }

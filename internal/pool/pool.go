@@ -21,6 +21,7 @@ import (
 	"ckpool/internal/jobs"
 	"ckpool/internal/logfile"
 	"ckpool/internal/netserver"
+	"ckpool/internal/nodework"
 	"ckpool/internal/operator"
 	"ckpool/internal/ports"
 	"ckpool/internal/relay"
@@ -70,6 +71,7 @@ type Pool struct {
 	miners    *session.Miners
 	server    *netserver.Server
 	links     *relay.Links
+	feed      *nodework.Feed // of nodes; nil: there are none
 	ports     *ports.Ports
 	admission operator.Admission
 	operator  *operator.Operator
@@ -147,8 +149,9 @@ func New(c config.Config, o Options) (*Pool, error) {
 	p.generator = jobs.NewGenerator(p.source, p.jobs, made)
 	p.blocks = blocks.New(blocks.Options{
 		LogDir: c.LogDir, Network: network, Jobs: p.jobs, Users: p.users, Events: found,
-		Limit: func(kind string) bool { _, ok := p.notices.PassKind(kind, ""); return ok },
-		Show:  func(text string) { p.miners.Show("", text) },
+		Limit:  func(kind string) bool { _, ok := p.notices.PassKind(kind, ""); return ok },
+		Show:   func(text string) { p.miners.Show("", text) },
+		Solved: p.tellNodes,
 	})
 	if err := p.makeServer(&c); err != nil {
 		return nil, err
@@ -221,6 +224,10 @@ func (p *Pool) makeServer(c *config.Config) (err error) {
 	set.Events = p.events
 	set.Page = func(secure bool) string { return webPage(p.config.Load(), p.options.Solo, secure) }
 	p.links = relay.NewLinks(p.linkGate, c.MaxLine, p.events)
+	if p.upstreams == nil {
+		p.feed = nodework.NewFeed(p.jobs, p.options.Name, c.Nonce1Length, c.Nonce2Length)
+		p.links.Feed(p.feed)
+	}
 	backend := session.Backend{
 		Settings: p.settings.Load, Jobs: p.jobs, Workers: p.users, Sinks: p.users.Sinks(), Block: p.blocks.Take, Notice: p.notice,
 	}
@@ -262,6 +269,9 @@ func (p *Pool) onChain(chain string, network address.Network) error {
 func (p *Pool) wake(w *session.Work) {
 	for _, l := range p.server.Loops() {
 		l.Wake()
+	}
+	if p.feed != nil {
+		p.feed.Wake()
 	}
 	p.users.SetNetworkDifficulty(w.Job.NetworkDifficulty)
 }

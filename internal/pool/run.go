@@ -43,6 +43,9 @@ func (p *Pool) Run(until context.Context) error {
 	start(&serving, ctx, "connections", p.server.Run)
 	start(&serving, ctx, "work", p.generator.Run)
 	start(&serving, ctx, "statistics", p.keepStatistics)
+	if p.feed != nil {
+		serving.Go(func() { p.feed.Run(ctx) })
+	}
 	if p.accounts != nil {
 		serving.Go(func() { p.accounts.Run(ctx) })
 	}
