@@ -122,6 +122,9 @@ func checkConfig(ctx context.Context, o Options, stdout, stderr io.Writer) error
 			k.pools(ctx)
 		case config.Passthrough, config.Redirector:
 			k.links(ctx)
+		case config.Node:
+			k.links(ctx)
+			k.nodes(ctx)
 		default:
 			k.payout()
 			k.nodes(ctx)
@@ -233,7 +236,7 @@ func (k *check) open(key string, p bitcoind.Probe) {
 // already.
 func (k *check) paysSomebody() bool {
 	c := &k.config
-	return (c.Solo || c.BTCAddress != "") && (c.Donation == 0 || c.DonAddress != "") && !slices.ContainsFunc(k.errors, func(e *config.Error) bool { return e.Key == "btcaddress" || e.Key == "donaddress" })
+	return k.options.Mode != config.Node && (c.Solo || c.BTCAddress != "") && (c.Donation == 0 || c.DonAddress != "") && !slices.ContainsFunc(k.errors, func(e *config.Error) bool { return e.Key == "btcaddress" || e.Key == "donaddress" })
 }
 
 // nodeState is "main, height 900,007, in sync".

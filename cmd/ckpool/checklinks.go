@@ -12,14 +12,20 @@ import (
 	"ckpool/internal/edge"
 	"ckpool/internal/hostport"
 	"ckpool/internal/relay"
+	"ckpool/poolproto"
 )
 
-// links tries the links of a passthrough or redirector, all at the same time.
+// links tries the links of a passthrough, redirector or node, all at the same time.
 func (k *check) links(ctx context.Context) {
-	if k.options.Mode == config.Redirector {
+	role := poolproto.Passthrough
+	switch k.options.Mode {
+	case config.Redirector:
 		k.say("mode", "redirector", "miners are served by other pools, and sent on when they have shown that they mine")
 		k.redirects()
-	} else {
+	case config.Node:
+		role = poolproto.Node
+		k.say("mode", "node", "miners are served by other pools, and blocks submitted here too")
+	default:
 		k.say("mode", "passthrough", "miners are served by other pools, where they have their accounts")
 	}
 	list := edge.Uplinks(&k.config, func() string { return k.config.LinkSecret })
@@ -32,7 +38,7 @@ func (k *check) links(ctx context.Context) {
 		trying.Go(func() {
 			ctx, cancel := context.WithTimeoutCause(ctx, trialTime, fmt.Errorf("no answer within %v", trialTime))
 			defer cancel()
-			if dialects[i], errs[i] = list[i].Try(ctx, "ckpool/"+buildinfo.Version()); ctx.Err() != nil {
+			if dialects[i], errs[i] = list[i].Try(ctx, role, "ckpool/"+buildinfo.Version()); ctx.Err() != nil {
 				errs[i] = context.Cause(ctx)
 			}
 		})

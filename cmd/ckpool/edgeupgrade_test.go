@@ -18,8 +18,11 @@ import (
 
 	"ckpool/control"
 	"ckpool/internal/bench"
+	"ckpool/internal/testkit"
 	"ckpool/internal/testkit/certificate"
+	"ckpool/internal/testkit/fakenode"
 	"ckpool/internal/testkit/port"
+	"ckpool/sharelog"
 )
 
 // behind starts a passthrough before pools, or what else args say.
@@ -346,5 +349,40 @@ func TestUpgradeToAnotherMode(t *testing.T) {
 	}
 	if reply, err := e.do("ping"); err != nil || reply != "pong" {
 		t.Errorf("%q, %v", reply, err)
+	}
+}
+
+// A node and its pool are upgraded in turn under load. Neither miners nor pool notice, and
+// both count the same shares.
+func TestUpgradeNode(t *testing.T) {
+	t.Parallel()
+	forNodes, err := port.Free()
+	if err != nil {
+		t.Fatal(err)
+	}
+	btcd := func() []any {
+		n := testkit.StartFakeNode(t, fakenode.Config{Chain: "main", Bits: 0x1d00ffff, Transactions: 20, User: "user", Password: "pass"})
+		return []any{map[string]any{"url": n.Addr(), "auth": "user", "pass": "pass", "zmq": []string{}}}
+	}
+	p := startFaultyOn(t, 1e-10, map[string]any{
+		"btcd": btcd(), "nodeserver": "127.0.0.1:" + forNodes, "btcaddress": "1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2",
+	}, nil)
+	logs := t.TempDir()
+	e := startFaultyOn(t, 1e-10, map[string]any{
+		"proxy": []any{map[string]any{"url": "127.0.0.1:" + forNodes}}, "btcd": btcd(), "logdir": logs,
+	}, []string{"-N"})
+	before := p.accepted()
+	r := e.mine(func(context.Context) {
+		for range 5 {
+			e.upgraded()
+			p.upgraded()
+			e.upgraded()
+		}
+	})
+	p.unharmed(r, before)
+	e.end()
+	status, err := sharelog.ReadPoolStatus(filepath.Join(logs, "pool", "pool.status"))
+	if all := p.accepted(); err != nil || status.AcceptedCount != all {
+		t.Errorf("the node has counted %d shares, %v; the pool %d", status.AcceptedCount, err, all)
 	}
 }

@@ -74,8 +74,9 @@ func (f *flags) set() *pflag.FlagSet {
 	fs.BoolP("proxy", "p", false, "proxy mode: work comes from the pools in \"proxy\", which see all miners as one account of theirs")
 	fs.BoolP("userproxy", "u", false, "proxy mode in which users who have accounts at these pools mine there under their own: with the name and the password that their miners give")
 	fs.BoolP("passthrough", "P", false, "passthrough mode: miners here are served by the first pool of \"proxy\" that gives a link, where they have accounts of their own")
+	fs.BoolP("node", "N", false, "node mode: a passthrough that submits blocks, found here or anywhere, to bitcoin nodes of its own")
 	fs.BoolP("redirector", "R", false, "redirector mode: a passthrough that sends miners who have shown that they mine on to the pools of \"redirecturl\"")
-	fs.BoolVar(&f.Check, "check", false, "say all that is wrong with the configuration, ask its nodes, or with -p, -u, -P and -R its pools, try its ports, and exit")
+	fs.BoolVar(&f.Check, "check", false, "say all that is wrong with the configuration, ask its nodes, or with -p, -u, -P, -N or -R its pools, try its ports, and exit")
 	fs.BoolVarP(&f.Daemonise, "daemonise", "D", false, "detach from the terminal; the exit status tells whether the instance came up")
 	fs.StringVarP(&f.Name, "name", "n", "", "`NAME` of the instance, ckpool without it: of its configuration, log and socket directory")
 	fs.BoolVar(&f.IgnoreUnknown, "ignore-unknown", false, "start although the configuration has keys of other pools that money or difficulty depends on")
@@ -110,11 +111,11 @@ func (f *flags) set() *pflag.FlagSet {
 // later are the modes that are not in this version, by the long names of their
 // options: they are understood, so as to be refused in words.
 var later = map[config.Mode]string{
-	config.Node: "node", config.Remote: "trusted",
+	config.Remote: "trusted",
 }
 
 // synopsis are the ways to call the program.
-var synopsis = []string{"[options]", "--check [-B | -p | -u | -P | -R] [-c FILE]"}
+var synopsis = []string{"[options]", "--check [-B | -p | -u | -P | -N | -R] [-c FILE]"}
 
 func usage(width int) string {
 	return getopt.Usage(new(flags).set(), synopsis,
@@ -139,7 +140,7 @@ func parseOptions(argv []string) (Options, error) {
 		return Options{}, err
 	}
 	if name, ok := later[f.Mode]; ok {
-		return Options{}, fmt.Errorf("%s mode (-%s) is not in this version of ckpool, which runs as a pool, with -B as a solo pool, with -p or -u as a proxy, with -P as a passthrough and with -R as a redirector", name, f.modes[0])
+		return Options{}, fmt.Errorf("%s mode (-%s) is not in this version of ckpool, which runs as a pool, with -B as a solo pool, with -p or -u as a proxy, with -P as a passthrough, with -N as a node and with -R as a redirector", name, f.modes[0])
 	}
 	return f.Options, nil
 }

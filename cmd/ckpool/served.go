@@ -55,10 +55,10 @@ var (
 	_ served = (*edge.Edge)(nil)
 )
 
-// makeEdge makes a passthrough or a redirector.
+// makeEdge makes a passthrough, a redirector or a node.
 func (s *service) makeEdge(c config.Config, takeOver bool) (served, error) {
 	e, err := edge.New(c, edge.Options{
-		Redirector: s.options.Mode == config.Redirector, Version: buildinfo.Version(), Events: s.events, Descriptors: mayOpen, TakeOver: takeOver,
+		Redirector: s.options.Mode == config.Redirector, Node: s.options.Mode == config.Node, Version: buildinfo.Version(), Events: s.events, Descriptors: mayOpen, TakeOver: takeOver,
 	})
 	if err != nil {
 		return nil, err // of no type
@@ -69,7 +69,7 @@ func (s *service) makeEdge(c config.Config, takeOver bool) (served, error) {
 // makeServed makes what the mode says.
 func (s *service) makeServed(c config.Config, takeOver bool) (served, error) {
 	switch s.options.Mode {
-	case config.Passthrough, config.Redirector:
+	case config.Passthrough, config.Redirector, config.Node:
 		return s.makeEdge(c, takeOver)
 	}
 	return s.makePool(c, takeOver)

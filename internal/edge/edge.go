@@ -1,7 +1,8 @@
 // Package edge is an instance whose miners are served by pools elsewhere: a passthrough,
-// which brings them there over links, or a redirector, which besides sends on those who have
-// shown that they mine. It puts links, server and ports together and gives them a life:
-// start, reload, end, and the way to another process. It knows neither shares nor users.
+// which brings them there over links, a redirector, which besides sends on those who have
+// shown that they mine, or a node, which submits blocks to bitcoin nodes of its own. It puts
+// links, server and ports together and gives them a life: start, reload, end, and the way to
+// another process.
 package edge
 
 import (
@@ -11,6 +12,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -27,6 +29,7 @@ import (
 	"ckpool/internal/operator"
 	"ckpool/internal/ports"
 	"ckpool/internal/relay"
+	"ckpool/internal/users"
 	"ckpool/poolproto"
 	"ckpool/sharelog"
 	"ckpool/stratum/client"
@@ -35,6 +38,7 @@ import (
 // Options are what the command line and the process decide.
 type Options struct {
 	Redirector bool
+	Node       bool
 	Version    string
 	Events     event.Func
 	// Descriptors tells how many there may be; nil: the soft limit of the process.
@@ -54,6 +58,7 @@ type Edge struct {
 	ports     *ports.Ports
 	admission operator.Admission
 	moved     chan struct{} // closed when another process has taken over
+	node      *node         // nil: it is none
 
 	config  atomic.Pointer[config.Config] // what may not change while running is as at the start
 	notices *logfile.Limiter
@@ -74,10 +79,17 @@ func New(c config.Config, o Options) (*Edge, error) {
 	if o.Redirector {
 		set.Redirect = redirects(&c)
 	}
-	e.relay = relay.NewEdge(set)
 	limits := e.limits(&c)
-	limits.MaxLine, limits.Events = c.MaxLine, o.Events
+	limits.Loops = runtime.GOMAXPROCS(0)
 	var err error
+	if o.Node {
+		if e.node, err = newNode(&c, limits.Loops, o.Events, e.noteTrouble); err != nil {
+			return nil, err
+		}
+		set.Node = e.node.work
+	}
+	e.relay = relay.NewEdge(set)
+	limits.MaxLine, limits.Events = c.MaxLine, o.Events
 	if e.server, err = netserver.New(limits, e.relay.Handler); err != nil {
 		return nil, err
 	}
@@ -120,10 +132,15 @@ func redirects(c *config.Config) (list []string) {
 const (
 	ownDescriptors    = 48
 	uplinkDescriptors = 4
+	nodeDescriptors   = 12
 )
 
 func (e *Edge) limits(c *config.Config) netserver.Config {
-	set := ports.Limits(c, ownDescriptors+uplinkDescriptors*len(c.Proxies))
+	own := ownDescriptors + uplinkDescriptors*len(c.Proxies)
+	if e.options.Node {
+		own += nodeDescriptors * len(c.Nodes)
+	}
+	set := ports.Limits(c, own)
 	if e.options.Descriptors != nil {
 		set.Descriptors = e.options.Descriptors()
 	}
@@ -132,15 +149,23 @@ func (e *Edge) limits(c *config.Config) netserver.Config {
 
 // mode is what this is, in a word.
 func (e *Edge) mode() string {
-	if e.options.Redirector {
+	switch {
+	case e.options.Redirector:
 		return "redirector"
+	case e.options.Node:
+		return "node"
 	}
 	return "passthrough"
 }
 
 // Load reads which addresses are redirected where, as an earlier run has left it. For an
 // instance made without TakeOver, New does it.
-func (e *Edge) Load(time.Time) error {
+func (e *Edge) Load(now time.Time) error {
+	if e.node != nil {
+		if err := e.node.users.Load(now); err != nil {
+			return err
+		}
+	}
 	path := e.redirectsPath()
 	if err := e.relay.LoadRedirects(path); err != nil {
 		e.events.Say(event.Warning, "Redirects left out: "+sharelog.PutAside(path, err))
@@ -169,8 +194,14 @@ func (e *Edge) DropInherited() { e.ports.DropInherited() }
 // Prepare sees that files can be written and makes the links, before Run. The error is that
 // no pool gives one.
 func (e *Edge) Prepare(ctx context.Context) error {
-	if err := instance.Usable(e.config.Load().LogDir); err != nil {
+	dir := e.config.Load().LogDir
+	if err := instance.Usable(dir); err != nil {
 		return err
+	}
+	if e.node != nil {
+		if err := e.node.usable(dir, instance.Usable); err != nil {
+			return err
+		}
 	}
 	return e.relay.Prepare(ctx, func(url string) bool { return slices.Contains(e.moving, url) })
 }
@@ -190,6 +221,16 @@ func (e *Edge) Run(until context.Context) error {
 		}
 	})
 	serving.Go(func() { e.keepStatistics(ctx) })
+	last, stopLast := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopLast()
+	var submitting sync.WaitGroup
+	if e.node != nil {
+		submitting.Go(func() {
+			if err := e.node.run(last); err != nil {
+				cancel(fmt.Errorf("Fatal: nodes: %w", err))
+			}
+		})
+	}
 	select {
 	case <-ctx.Done():
 	case <-e.moved:
@@ -198,8 +239,15 @@ func (e *Edge) Run(until context.Context) error {
 	serving.Wait()
 	stopLater()
 	linking.Wait()
+	stopLast()
+	submitting.Wait()
 	if !e.hasMoved() {
 		e.save()
+		if e.node != nil {
+			if err := e.node.users.Save(time.Now(), users.Sessions{}); err != nil {
+				e.noteTrouble(fmt.Errorf("cannot write statistics: %w", err))
+			}
+		}
 	}
 	if until.Err() != nil || e.hasMoved() {
 		return nil
@@ -209,6 +257,9 @@ func (e *Edge) Run(until context.Context) error {
 
 // Close gives back what New, Listen and Prepare opened when Run is not called.
 func (e *Edge) Close() {
+	if e.node != nil {
+		e.node.work.Close()
+	}
 	e.relay.Close()
 	e.server.Close()
 }
@@ -262,11 +313,30 @@ func (e *Edge) save() {
 	}
 }
 
+// noteTrouble logs what cannot be written or read, each once a minute.
+func (e *Edge) noteTrouble(err error) {
+	if line, ok := e.notices.Pass(err.Error()); ok {
+		e.events.Say(event.Error, line)
+	}
+}
+
+// connector is what connections do, with the seconds since the start.
+func (e *Edge) connector(now time.Time) control.Connector {
+	return control.Connector{Runtime: int64(now.Sub(e.began).Seconds()), ConnectorStats: operator.Connector(e.server)}
+}
+
 // Apply puts in force what of next may change while the instance runs: limits, further
 // listen addresses, certificates. After an error nothing has changed. One Apply at a time.
 func (e *Edge) Apply(ctx context.Context, next config.Config) (config.Merged, error) {
 	old := e.config.Load()
 	m := old.Merge(&next)
+	replace := func() {}
+	if e.node != nil {
+		var err error
+		if replace, err = e.node.group.PlanNodes(m.Nodes); err != nil {
+			return m, err
+		}
+	}
 	if added := m.Servers[len(old.Servers):]; len(added) > 0 {
 		if err := e.ports.ListenOn(ctx, added); err != nil {
 			return m, err
@@ -277,14 +347,20 @@ func (e *Edge) Apply(ctx context.Context, next config.Config) (config.Merged, er
 	}
 	e.config.Store(&m.Config)
 	e.ports.Apply(&m.Config)
+	replace()
 	return m, nil
 }
 
 // ReopenLogs is for logs of its own, which it has none of.
 func (e *Edge) ReopenLogs() {}
 
-// Unsaved is "": nothing of it is anywhere else but at the pools.
-func (e *Edge) Unsaved() string { return "" }
+// Unsaved names the blocks of a node that no bitcoin node and no file has yet; "" none.
+func (e *Edge) Unsaved() string {
+	if e.node == nil {
+		return ""
+	}
+	return e.node.unsaved()
+}
 
 // MaxClients is how many connections there may be at present.
 func (e *Edge) MaxClients() int { return e.server.MaxClients() }

@@ -25,6 +25,9 @@ const (
 	sectionMiners
 	// sectionRedirects only costs those who are not known to be sent on a share.
 	sectionRedirects = handover.LeftOut
+	// Statistics of a node: only a node sends them, and an older one does not.
+	sectionUsers  = handover.LeftOut + 1
+	sectionCounts = handover.LeftOut + 2
 )
 
 // Versions of the records written here; older ones are read.
@@ -86,17 +89,29 @@ func (o *outgoing) Copy(_ context.Context, first bool, send handover.Send) error
 			return err
 		}
 	}
+	if o.node != nil {
+		if err := o.node.users.ExportUsers(first, func(record []byte) error { return send(sectionUsers, record, nil) }); err != nil {
+			return err
+		}
+	}
 	return o.relay.ExportRedirects(first, func(record []byte) error { return send(sectionRedirects, record, nil) })
 }
 
 // Freeze implements handover.Source.
 func (o *outgoing) Freeze(ctx context.Context) (since time.Time, err error) {
-	since = time.Now()
-	if err := o.relay.Hold(ctx); err != nil {
-		return since, err
+	if o.node != nil {
+		if err := o.node.users.HoldFiles(ctx); err != nil {
+			return since, err
+		}
 	}
-	if o.frozen, err = o.server.Freeze(ctx); err != nil {
-		o.relay.Resume()
+	since = time.Now()
+	if err = o.relay.Hold(ctx); err == nil {
+		if o.frozen, err = o.server.Freeze(ctx); err != nil {
+			o.relay.Resume()
+		}
+	}
+	if err != nil && o.node != nil {
+		o.node.users.ReleaseFiles()
 	}
 	return since, err
 }
@@ -123,6 +138,11 @@ func (o *outgoing) Rest(send handover.Send) error {
 	}
 	if err := send(sectionLimits, o.server.ExportLimits(nil), nil); err != nil {
 		return err
+	}
+	if o.node != nil {
+		if err := send(sectionCounts, o.node.users.ExportCounts(nil, time.Now()), nil); err != nil {
+			return err
+		}
 	}
 	errs := make([]error, len(o.server.Loops()))
 	o.frozen.Each(func(loop *netserver.Loop) { errs[loop.Index()] = o.sendLoop(loop, send) })
@@ -156,11 +176,18 @@ func (o *outgoing) Thaw() {
 	o.frozen.Each(func(loop *netserver.Loop) { o.relay.Handlers()[loop.Index()].Rejoin() })
 	o.frozen.Thaw()
 	o.relay.Resume()
+	if o.node != nil {
+		o.node.users.ReleaseFiles()
+	}
 }
 
 // Leave implements handover.Source. Run returns afterwards.
 func (o *outgoing) Leave() {
 	close(o.moved)
+	if o.node != nil {
+		o.node.group.Leave()
+		o.node.users.LeaveFiles()
+	}
 	o.relay.Leave()
 	o.frozen.Each(func(loop *netserver.Loop) {
 		for slot := range netserver.Immovable(loop) {
@@ -239,6 +266,14 @@ func (a *incoming) Section(kind handover.Kind, data []byte, fds []int) error {
 		return a.takeMiners(data, fds)
 	}
 	handover.CloseAll(fds)
+	if a.node != nil {
+		switch kind {
+		case sectionUsers:
+			return a.node.users.ImportUsers(data)
+		case sectionCounts:
+			return a.node.users.ImportCounts(data, time.Now())
+		}
+	}
 	switch kind {
 	case sectionState:
 		return a.takeState(data)

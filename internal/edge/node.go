@@ -1,0 +1,98 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"ckpool/bitcoind"
+	"ckpool/event"
+	"ckpool/internal/config"
+	"ckpool/internal/nodework"
+	"ckpool/internal/users"
+	"ckpool/source"
+)
+
+// node is what a node has beside a passthrough: bitcoin nodes that blocks go to, and
+// statistics of its miners.
+type node struct {
+	group *bitcoind.Group
+	users *users.Users
+	work  *nodework.Node
+	say   func(error) // that statistics cannot be written
+}
+
+// newNode prepares it for a number of loops.
+func newNode(c *config.Config, loops int, events event.Func, say func(error)) (*node, error) {
+	for _, dir := range []string{"pool", "users"} {
+		if err := os.MkdirAll(filepath.Join(c.LogDir, dir), 0o750); err != nil {
+			return nil, fmt.Errorf("make log directory: %w", err)
+		}
+	}
+	group, err := bitcoind.NewGroup(c.Nodes, bitcoind.Options{
+		BlockPoll: c.BlockPoll, SaveDir: filepath.Join(c.LogDir, "pool", "blocks"), Events: events,
+	})
+	if err != nil {
+		return nil, err
+	}
+	n := &node{group: group, say: say}
+	settings := users.Settings{Name: c.PoolTag, MaxUserAgents: c.MaxPoolUserAgents, NameExempt: c.LimitExempt}
+	for _, l := range c.Servers {
+		settings.ListenerURLs = append(settings.ListenerURLs, l.URL)
+	}
+	n.users = users.New(users.Config{Settings: settings, LogDir: c.LogDir, Loops: loops, Events: events}, time.Now())
+	n.work = nodework.NewNode(nodework.Options{Network: group, Workers: n.users, Sink: n.users, Loops: loops, Events: events})
+	return n, nil
+}
+
+// run serves until ctx ends. What it gets to know then it still does.
+func (n *node) run(ctx context.Context) error {
+	nodes, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	var running sync.WaitGroup
+	var err error
+	running.Go(func() { err = n.group.Run(nodes) })
+	resumed := func(height int64, hash [32]byte, s source.BlockState) {}
+	nothing := func([32]byte) (source.BlockState, string) { return source.BlockState{}, "" }
+	if err := n.group.Resume(nothing, resumed); err != nil {
+		n.say(fmt.Errorf("cannot read saved blocks: %w", err))
+	}
+	running.Go(func() { n.keepStatistics(ctx) })
+	n.work.Run(ctx)
+	end()
+	running.Wait()
+	return err
+}
+
+func (n *node) keepStatistics(ctx context.Context) {
+	tick := time.NewTicker(users.TickInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			if err := n.users.Tick(now, users.Sessions{}); err != nil {
+				n.say(fmt.Errorf("cannot write statistics: %w", err))
+			}
+		}
+	}
+}
+
+// unsaved names the found blocks that no node and no file has yet; "" none.
+func (n *node) unsaved() string {
+	list := n.group.Unsaved()
+	if len(list) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("block %d and %d more are not saved: this process alone has them until a node takes them", list[0].Height, len(list)-1)
+}
+
+// usable sees that files can be written.
+func (n *node) usable(logDir string, try func(dir string) error) error {
+	return errors.Join(try(filepath.Join(logDir, "pool")), try(filepath.Join(logDir, "users")))
+}
