@@ -225,12 +225,21 @@ func TestHostileUpstream(t *testing.T) {
 			e := startTestEdge(t, 1, bad.addr(), good.addr())
 			l := bad.accept(1)
 			next := good.accept(1)
-			m, _ := e.channel(l)
+			unheard, _ := e.channel(l)
+			heard, n := e.channel(l)
+			l.say(`l %d {"id":1,"result":true,"error":null}`+"\n", n)
+			heard.next(`"result":true`)
 			l.say("%s", hostile)
 			l.closes()
 			e.logs("is lost: it breaks the protocol")
-			m.next("client.reconnect") // which it needs a session for, to go on without
+			heard.next("client.reconnect") // which it needs a session for, to go on without
 			e.logs("Upstream " + good.addr() + " serves the miners from here on")
+			f, err := poolproto.ParseFrame([]byte(next.next("mining.subscribe")))
+			if err != nil {
+				t.Fatal(err)
+			}
+			next.say(`l %d {"id":1,"result":"begun","error":null}`+"\n", f.Channel)
+			unheard.next("begun") // who had heard of no pool begins with the next
 			e.channel(next)
 		})
 	}

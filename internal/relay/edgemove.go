@@ -94,6 +94,7 @@ func (p *past) fields(c *codec.Codec) {
 	if !c.Reading() {
 		return
 	}
+	p.begun = true // as far as is known
 	p.configured = slices.Clone(p.configured)
 	p.flying = 0
 	for _, f := range p.flights {

@@ -20,7 +20,7 @@ var (
 	}
 	ofMiner = minerRecord{
 		id: 4000000001, wire: 7, server: 2, told: 1795327600,
-		past: past{
+		past: past{begun: true,
 			requests: []request{{[]byte("mining.subscribe"), []byte(`["miner/1"]`)}, {[]byte("mining.authorize"), []byte(`["bob.rig","x"]`)}}, size: 70,
 			flights: []flight{{[]byte("3"), []byte(`{"id":3,"method":"mining.submit","params":[]}`), submitting}}, flying: 45,
 			extranonce: stratum.Extranonce{SessionID: "0123456789abcdef", Extranonce1: []byte{1, 2, 3, 4}, Extranonce2Len: 8},

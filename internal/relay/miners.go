@@ -433,6 +433,7 @@ func (h *EdgeHandler) deliver(slot netserver.Slot, w *wire, line []byte) {
 	}
 	switch what {
 	case forMiner:
+		m.begun = true
 		if m.watch != nil {
 			m.watch.Heard(&h.msg, false)
 		}
@@ -503,14 +504,10 @@ func (h *EdgeHandler) walk() {
 		switch {
 		case h.wire == nil:
 			h.loop.Close(slot, netserver.NoWork)
+		case m.begins():
+			h.serveOn(slot, m, (*past).begin)
 		case m.resumable() && h.wire.dialect > 0:
-			h.leave(slot, m, "moved")
-			h.renumber(slot, m)
-			h.join(slot, m)
-			h.out = m.resume(h.out[:0])
-			for line := range bytes.Lines(h.out) {
-				h.pass(slot, m, line[:len(line)-1])
-			}
+			h.serveOn(slot, m, (*past).resume)
 		case h.allowed < 1:
 			return
 		default:
@@ -520,6 +517,18 @@ func (h *EdgeHandler) walk() {
 		}
 	}
 	h.walking = h.cursor < h.top
+}
+
+// serveOn has a miner served over the present wire from here on, beginning with what say
+// writes.
+func (h *EdgeHandler) serveOn(slot netserver.Slot, m *edgeMiner, say func(*past, []byte) []byte) {
+	h.leave(slot, m, "moved")
+	h.renumber(slot, m)
+	h.join(slot, m)
+	h.out = say(m.past, h.out[:0])
+	for line := range bytes.Lines(h.out) {
+		h.pass(slot, m, line[:len(line)-1])
+	}
 }
 
 // ask asks a miner to connect again; soon it is closed.

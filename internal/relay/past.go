@@ -34,6 +34,7 @@ type past struct {
 	silent  bool // nothing comes for the miner until the pool has agreed to its session
 
 	authorised, redirected bool
+	begun                  bool // it was brought something of a pool
 }
 
 // request is one of the beginning, raw.
@@ -159,6 +160,22 @@ func (p *past) resume(b []byte) []byte {
 			b = fmt.Appendf(b, `{"id":%s,"method":"%s","params":%s}`+"\n", id, r.method, r.params)
 		}
 		p.replies++
+	}
+	return b
+}
+
+// begins tells that any pool can begin with the miner, who has heard of none yet.
+func (p *past) begins() bool { return !p.begun && p.size < pastMost }
+
+// begin writes what the miner has said, for such a pool.
+func (p *past) begin(b []byte) []byte {
+	for i := range p.flights {
+		b = append(append(b, p.flights[i].line...), '\n')
+	}
+	for _, r := range p.requests {
+		if kindOf(r.method) == suggesting {
+			b = fmt.Appendf(b, `{"id":null,"method":"%s","params":%s}`+"\n", r.method, r.params)
+		}
 	}
 	return b
 }
