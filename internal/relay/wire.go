@@ -398,17 +398,23 @@ func (w *wire) add(ctx context.Context, d delivery, text []byte) {
 func (w *wire) deliver(ctx context.Context) {
 	for i := range w.batches {
 		if len(w.batches[i].list) > 0 {
-			w.edge.handlers[i].take(ctx, w, w.batches[i])
-			w.batches[i] = batch{}
+			w.batches[i] = w.edge.handlers[i].take(ctx, w, w.batches[i])
 		}
 	}
 }
 
-// batch is what comes for one loop from one pool, in order. Immutable once taken.
+// batch is what comes for one loop from one pool, in order. The loop's once taken.
 type batch struct {
 	list []delivery
+	next int // of list
 	text []byte
 	size int // in bytes, about
+}
+
+// emptied is a batch with the room of one that has been delivered.
+func (b *batch) emptied() batch {
+	clear(b.list)
+	return batch{list: b.list[:0], text: b.text[:0]}
 }
 
 // delivery is one line for one miner, or for many.
