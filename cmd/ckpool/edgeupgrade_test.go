@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -74,14 +75,25 @@ func (f *faulty) mined(more int64) {
 	f.await("shares", func() bool { return f.accepted() >= until })
 }
 
-// Upgraded ten times under load, neither miners nor pool notice: every share is answered
-// once, and no connection is made anew.
+// Upgraded ten times under load, with new work all the time, neither miners nor pool notice:
+// every share is answered once, and no connection is made anew.
 func TestZ1UpgradeEdge(t *testing.T) {
 	t.Parallel()
 	eachEdge(t, func(t *testing.T, p, e *faulty) {
 		before := p.accepted()
 		connected := p.connections()
-		r := e.mine(func(context.Context) {
+		r := e.mine(func(ctx context.Context) {
+			var renewing sync.WaitGroup
+			defer renewing.Wait()
+			ctx, cancel := context.WithCancel(ctx)
+			defer cancel()
+			renewing.Go(func() {
+				for ctx.Err() == nil {
+					if reply, err := p.do("update"); err != nil {
+						t.Errorf("%q, %v", reply, err)
+					}
+				}
+			})
 			for range 10 {
 				e.upgraded()
 			}

@@ -170,6 +170,7 @@ func (w *wire) serve(ctx context.Context) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.out = nil
+	w.unsent.Store(0)
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
 	}
@@ -223,6 +224,7 @@ func (w *wire) writeAll(ctx context.Context) error {
 		if w.pausing.Load() != nil && plain(w.conn) && errors.Is(err, os.ErrDeadlineExceeded) {
 			w.mu.Lock()
 			w.out = append(bytes.Clone(lines[n:]), w.out...)
+			w.unsent.Store(int64(len(w.out)))
 			w.mu.Unlock()
 			w.signal()
 			continue
