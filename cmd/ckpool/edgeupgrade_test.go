@@ -105,6 +105,30 @@ func TestZ1UpgradeEdge(t *testing.T) {
 	})
 }
 
+// Pool and passthrough are upgraded by turns, and at the same time, under load: the miners do
+// not notice, and the link is the same.
+func TestUpgradeBothEnds(t *testing.T) {
+	t.Parallel()
+	p := startFaulty(t)
+	e := behind(t, []string{"-P"}, nil, p)
+	before, connected := p.accepted(), p.connections()
+	r := e.mine(func(context.Context) {
+		for range 5 {
+			p.upgraded()
+			e.upgraded()
+			var both sync.WaitGroup
+			for _, f := range []*faulty{p, e} {
+				both.Go(func() { f.upgraded() })
+			}
+			both.Wait()
+		}
+	})
+	p.unharmed(r, before)
+	if n := p.connections() - connected; n != 0 {
+		t.Errorf("%d new connections at the pool", n)
+	}
+}
+
 // A redirector knows after an upgrade, and after a restart, where it has sent an address.
 func TestUpgradeKeepsRedirects(t *testing.T) {
 	t.Parallel()
