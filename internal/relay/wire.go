@@ -105,12 +105,13 @@ func (l *lines) fill() error {
 		l.start, l.searched, l.end = 0, l.searched-l.start, n
 	}
 	switch {
-	case l.end > maxLine:
+	case l.end > maxLine: // which leaves room
 		return fmt.Errorf("%w: a line of more than %d bytes", errProtocol, maxLine)
 	case l.end == 0 && len(l.buf) != readSize: // the room that a long line took
 		l.buf = make([]byte, readSize)
 	case l.end == len(l.buf):
-		l.buf = append(l.buf, make([]byte, len(l.buf))...)
+		l.buf = append(make([]byte, 0, min(2*len(l.buf), maxLine+readSize)), l.buf...)
+		l.buf = l.buf[:cap(l.buf)]
 	}
 	n, err := l.conn.Read(l.buf[l.end:])
 	if l.end += n; n > 0 {
