@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -74,14 +75,25 @@ func (f *faulty) mined(more int64) {
 	f.await("shares", func() bool { return f.accepted() >= until })
 }
 
-// Upgraded ten times under load, neither miners nor pool notice: every share is answered
-// once, and no connection is made anew.
+// Upgraded ten times under load, with new work all the time, neither miners nor pool notice:
+// every share is answered once, and no connection is made anew.
 func TestZ1UpgradeEdge(t *testing.T) {
 	t.Parallel()
 	eachEdge(t, func(t *testing.T, p, e *faulty) {
 		before := p.accepted()
 		connected := p.connections()
-		r := e.mine(func(context.Context) {
+		r := e.mine(func(ctx context.Context) {
+			var renewing sync.WaitGroup
+			defer renewing.Wait()
+			ctx, cancel := context.WithCancel(ctx)
+			defer cancel()
+			renewing.Go(func() {
+				for ctx.Err() == nil {
+					if reply, err := p.do("update"); err != nil {
+						t.Errorf("%q, %v", reply, err)
+					}
+				}
+			})
 			for range 10 {
 				e.upgraded()
 			}
@@ -91,6 +103,30 @@ func TestZ1UpgradeEdge(t *testing.T) {
 			t.Errorf("%d new connections at the pool", n)
 		}
 	})
+}
+
+// Pool and passthrough are upgraded by turns, and at the same time, under load: the miners do
+// not notice, and the link is the same.
+func TestUpgradeBothEnds(t *testing.T) {
+	t.Parallel()
+	p := startFaulty(t)
+	e := behind(t, []string{"-P"}, nil, p)
+	before, connected := p.accepted(), p.connections()
+	r := e.mine(func(context.Context) {
+		for range 5 {
+			p.upgraded()
+			e.upgraded()
+			var both sync.WaitGroup
+			for _, f := range []*faulty{p, e} {
+				both.Go(func() { f.upgraded() })
+			}
+			both.Wait()
+		}
+	})
+	p.unharmed(r, before)
+	if n := p.connections() - connected; n != 0 {
+		t.Errorf("%d new connections at the pool", n)
+	}
 }
 
 // A redirector knows after an upgrade, and after a restart, where it has sent an address.

@@ -208,7 +208,7 @@ func TestRedirectsFile(t *testing.T) {
 // that a miner was told is accepted is lost or counted twice.
 func TestLinkCutUnderLoad(t *testing.T) {
 	t.Parallel()
-	s := setup{nodes: []keys{fakeEntry(testkit.StartFakeNode(t, fakenode.Config{Bits: rareBlocks}))}, keys: keys{"mindiff": 1e-8, "maxdiff": 1e-8}}
+	s := setup{nodes: []keys{fakeEntry(testkit.StartFakeNode(t, fakenode.Config{Bits: 0x1d00ffff}))}, keys: keys{"mindiff": 1e-8, "maxdiff": 1e-8}}
 	p := s.start(t)
 	way := startWay(t, p.addr)
 	e := startEdge(t, poolproto.Dialect, relay.EdgeOptions{}, way.addr)

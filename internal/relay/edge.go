@@ -201,9 +201,9 @@ func (e *Edge) chooseAt(now time.Time) (again time.Duration) {
 	}
 	e.active.Store(best)
 	if best != nil {
-		e.options.Events.Say(event.Notice, "Upstream "+best.url+" serves the miners from here on")
 		e.each(func(h *EdgeHandler) { h.follow(best) })
 		e.options.Workless(false)
+		e.options.Events.Say(event.Notice, "Upstream "+best.url+" serves the miners from here on")
 	} else {
 		e.options.Events.Say(event.Warning, fmt.Sprintf("No pool upstream: miners are closed in %v, and refused until there is one", patience))
 	}

@@ -452,6 +452,57 @@ func (input) SetDeadline(time.Time) error      { return nil }
 func (input) SetReadDeadline(time.Time) error  { return nil }
 func (input) SetWriteDeadline(time.Time) error { return nil }
 
+// standing is an edge whose one loop does not run, with one miner, at a pool that says what
+// comes from r.
+func standing(t *testing.T, dialect int, r io.Reader) (h *EdgeHandler, w *wire, miner netserver.Slot) {
+	e := NewEdge(EdgeOptions{MovesPerSecond: 1, Redirect: []string{"pool.example:3333"}})
+	server, err := netserver.New(netserver.Config{Loops: 1, Descriptors: 256}, e.Handler)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		e.Close()
+		server.Close()
+	})
+	loop := server.Loops()[0]
+	h, w = e.handlers[0], newWire("pool", input{r})
+	w.dialect = dialect
+	w.prepare(e, 1)
+	e.active.Store(w)
+	h.follow(w)
+	miner = loop.OpenChannel(netip.MustParseAddrPort("192.0.2.7:1")) // what is written to it goes nowhere
+	h.Open(miner, loop.Remote(miner), 0)
+	return h, w, miner
+}
+
+// A share that goes up, its answer that comes down, and work for many cost no memory.
+func TestNoAllocations(t *testing.T) {
+	h, w, slot := standing(t, 1, strings.NewReader(""))
+	share := []byte(`{"id":4,"method":"mining.submit","params":["bob.rig","66aa0b21","0000000000000001","66aa0b21","1dac2b7c"]}`)
+	answer := []byte(`l 1 {"result":true,"error":null,"id":4}`)
+	if err := w.frame(t.Context(), []byte(`w 1 {"method":"mining.notify"}`)); err != nil {
+		t.Fatal(err)
+	}
+	var lines []byte
+	did := testing.AllocsPerRun(1000, func() {
+		h.miner(slot).bytes = 0 // as if a second had passed
+		h.Line(slot, share)
+		h.Flush()
+		w.mu.Lock()
+		lines, w.out = w.out, lines[:0] // as the writer does
+		w.mu.Unlock()
+		if err := w.frame(t.Context(), answer); err != nil {
+			t.Fatal(err)
+		}
+		w.deliver(t.Context())
+		for h.Step() {
+		}
+	})
+	if did > 0 || len(h.miner(slot).flights) > 0 {
+		t.Errorf("%v allocations, %d flights", did, len(h.miner(slot).flights))
+	}
+}
+
 // FuzzUpstream gives an edge with one miner whatever a pool may say.
 func FuzzUpstream(f *testing.F) {
 	for dialect, text := range map[byte]string{
@@ -474,21 +525,7 @@ c 1 gone
 		f.Add(dialect, []byte(text))
 	}
 	f.Fuzz(func(t *testing.T, dialect byte, text []byte) {
-		e := NewEdge(EdgeOptions{MovesPerSecond: 1, Redirect: []string{"pool.example:3333"}})
-		defer e.Close()
-		server, err := netserver.New(netserver.Config{Loops: 1, Descriptors: 256}, e.Handler)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer server.Close()
-		h, loop := e.handlers[0], server.Loops()[0]
-		w := newWire("pool", input{bytes.NewReader(text)})
-		w.dialect = int(dialect % 2)
-		w.prepare(e, 1)
-		e.active.Store(w)
-		h.follow(w)
-		slot := loop.OpenChannel(netip.MustParseAddrPort("192.0.2.7:1")) // what is written to it goes nowhere
-		h.Open(slot, loop.Remote(slot), 0)
+		h, w, slot := standing(t, int(dialect%2), bytes.NewReader(text))
 		h.Line(slot, []byte(`{"id":1,"method":"mining.subscribe","params":["miner/1"]}`))
 		h.Line(slot, []byte(`{"id":2,"method":"mining.authorize","params":["bob","x"]}`))
 		if err := w.readAll(t.Context()); err == nil {
@@ -499,7 +536,7 @@ c 1 gone
 		}
 		h.Flush()
 		m := h.miner(slot)
-		if len(h.queue) > 0 || h.waiting != 0 || len(m.flights) > flightsMost || len(w.in.buf) > 2*maxLine {
+		if h.queued() || h.waiting != 0 || len(m.flights) > flightsMost || len(w.in.buf) > 2*maxLine {
 			t.Errorf("%d batches and %d bytes wait, %d flights", len(h.queue), h.waiting, len(m.flights))
 		}
 	})

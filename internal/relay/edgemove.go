@@ -365,6 +365,7 @@ func (a *EdgeImporter) Uplink(record []byte, socket *os.File) error {
 	w.prepare(e, e.wires)
 	w.dialect = int(k.dialect)
 	w.in.restore(k.in)
+	w.unsent.Store(int64(len(k.out)))
 	if w.out = slices.Clone(k.out); len(w.out) > 0 {
 		w.signal()
 	}

@@ -23,6 +23,10 @@ const (
 	ghostsPerTick = 100
 	// inboxMost is how many bytes of lines wait for a loop, about, until pools have to.
 	inboxMost = 16 << 20
+	// batchesKept is how many empty batches are kept.
+	batchesKept = 4
+	// queueKept is for how many batches an empty queue keeps its room.
+	queueKept = 1024
 	// saidMost is how many bytes a miner may say in a second, and saidLeast while more than
 	// crowded bytes wait to be sent to its pool: who says more is closed, not the link.
 	saidMost  = 1 << 20
@@ -44,7 +48,8 @@ type EdgeHandler struct {
 	wire *wire  // that new miners are served over
 	up   []byte // lines for it, of this iteration
 
-	queue []arrived
+	queue []arrived // from head on
+	head  int
 	send  func() (first, last uint32, ok bool) // ranges of the Send under way
 	at    uint64                               // channel it is at; beyond last: the next range
 	last  uint32
@@ -67,6 +72,7 @@ type EdgeHandler struct {
 	mu      sync.Mutex
 	inbox   []arrived  // guarded by mu
 	waiting int        // guarded by mu: bytes in inbox and queue
+	free    []batch    // guarded by mu; empty, with room
 	room    *sync.Cond // of mu: waiting has become less
 }
 
@@ -139,7 +145,7 @@ func (h *EdgeHandler) put(slot netserver.Slot, put edgeMiner) *edgeMiner {
 func (h *EdgeHandler) Open(slot netserver.Slot, remote netip.AddrPort, listener int) {
 	id := h.newID()
 	m := h.put(slot, edgeMiner{id: id, server: uint8(listener), watch: h.watch(id, remote, nil), past: &past{}})
-	if w := h.edge.active.Load(); h.wire == nil && w != nil { // it is about to be told
+	if w := h.edge.active.Load(); w != nil && w != h.wire { // it is about to be told
 		h.follow(w)
 	}
 	if h.wire == nil {
@@ -317,22 +323,33 @@ func (h *EdgeHandler) endFresh(now int64) {
 	}
 }
 
-// take is given what has come over a wire, and waits while too much is there. Any goroutine
-// but a loop's may call.
-func (h *EdgeHandler) take(ctx context.Context, w *wire, b batch) {
+// take is given what has come over a wire, and waits while too much is there. It returns an
+// empty batch. Any goroutine but a loop's may call.
+func (h *EdgeHandler) take(ctx context.Context, w *wire, b batch) (empty batch) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.waiting > inboxMost {
+		h.awaitRoom(ctx)
+	}
+	h.inbox = append(h.inbox, arrived{w, b})
+	h.waiting += b.size
+	h.loop.Wake()
+	if last := len(h.free) - 1; last >= 0 {
+		empty, h.free = h.free[last], h.free[:last]
+	}
+	return empty
+}
+
+// awaitRoom waits until less waits, or ctx ends. The caller holds mu.
+func (h *EdgeHandler) awaitRoom(ctx context.Context) {
 	defer context.AfterFunc(ctx, func() {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		h.room.Broadcast()
 	})()
-	h.mu.Lock()
-	defer h.mu.Unlock()
 	for h.waiting > inboxMost && ctx.Err() == nil {
 		h.room.Wait()
 	}
-	h.inbox = append(h.inbox, arrived{w, b})
-	h.waiting += b.size
-	h.loop.Wake()
 }
 
 // settle has a channel told when all that has come is delivered.
@@ -359,46 +376,41 @@ func (h *EdgeHandler) closeAll() {
 // Step implements netserver.Handler.
 func (h *EdgeHandler) Step() (more bool) {
 	h.mu.Lock()
-	h.queue, h.inbox = append(h.queue, h.inbox...), h.inbox[:0]
+	h.queue = append(h.queue, h.inbox...)
+	clear(h.inbox)
+	h.inbox = h.inbox[:0]
 	h.mu.Unlock()
-	for n := sendStep; n > 0 && len(h.queue) > 0; {
+	for n := sendStep; n > 0 && h.queued(); {
 		n -= h.arrive(n)
 	}
-	if len(h.queue) == 0 && h.settled != nil {
+	if !h.queued() && h.settled != nil {
 		h.settled <- struct{}{}
 		h.settled = nil
 	}
 	if h.walking {
 		h.walk()
 	}
-	return len(h.queue) > 0 || h.walking && h.allowed >= 1
+	return h.queued() || h.walking && h.allowed >= 1
 }
 
 // arrive handles part of what has come first: it writes to n miners at most, and returns
 // to how many, or 1.
 func (h *EdgeHandler) arrive(n int) int {
-	a := &h.queue[0]
-	if len(a.batch.list) == 0 {
-		h.mu.Lock()
-		h.waiting -= a.batch.size
-		h.mu.Unlock()
-		h.room.Broadcast()
-		*a = arrived{}
-		if h.queue = h.queue[1:]; len(h.queue) == 0 {
-			h.queue = nil
-		}
+	a := &h.queue[h.head]
+	if a.batch.next == len(a.batch.list) {
+		h.delivered(&a.batch)
 		return 1
 	}
-	d := &a.batch.list[0]
+	d := &a.batch.list[a.batch.next]
 	if d.kind == poolproto.Send {
 		if h.send == nil && a.wire.miners[h.loop.Index()].Load() == 0 { // it serves nobody here
-			a.batch.list = a.batch.list[1:]
+			a.batch.next++
 			return 1
 		}
 		return h.sendTo(a, d, n)
 	}
 	text := a.batch.text[d.start:d.end]
-	a.batch.list = a.batch.list[1:]
+	a.batch.next++
 	slot, here := h.byID[d.channel]
 	switch {
 	case !here:
@@ -411,6 +423,27 @@ func (h *EdgeHandler) arrive(n int) int {
 	}
 	return 1
 }
+
+// delivered ends the batch at the head of the queue.
+func (h *EdgeHandler) delivered(b *batch) {
+	h.mu.Lock()
+	h.waiting -= b.size
+	if len(h.free) < batchesKept && cap(b.text) <= 2*batchMost && cap(b.list) <= batchMost/deliverySize {
+		h.free = append(h.free, b.emptied())
+	}
+	h.mu.Unlock()
+	h.room.Broadcast()
+	h.queue[h.head] = arrived{}
+	if h.head++; !h.queued() {
+		h.queue, h.head = h.queue[:0], 0
+		if cap(h.queue) > queueKept {
+			h.queue = nil
+		}
+	}
+}
+
+// queued tells whether anything waits to be delivered.
+func (h *EdgeHandler) queued() bool { return h.head < len(h.queue) }
 
 // deliver brings a miner a line.
 func (h *EdgeHandler) deliver(slot netserver.Slot, w *wire, line []byte) {
@@ -462,7 +495,7 @@ func (h *EdgeHandler) sendTo(a *arrived, d *delivery, n int) (written int) {
 			if !ok {
 				h.send = nil
 				h.at, h.last = 0, 0
-				a.batch.list = a.batch.list[1:]
+				a.batch.next++
 				return written + 1
 			}
 			mine := uint64(h.loop.Index())

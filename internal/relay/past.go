@@ -114,13 +114,28 @@ func (p *past) said(m *stratum.Message, line []byte) {
 		p.landed(0)
 		p.size = pastMost
 	}
-	p.flights = append(p.flights, flight{bytes.Clone(m.ID), bytes.Clone(line), kind})
+	n := len(p.flights)
+	if n < cap(p.flights) { // with the room of one that has landed
+		p.flights = p.flights[:n+1]
+	} else {
+		p.flights = append(p.flights, flight{})
+	}
+	f := &p.flights[n]
+	f.id, f.line, f.kind = append(f.id[:0], m.ID...), append(f.line[:0], line...), kind
 }
+
+// roomKept is how many flights keep their room for the next ones.
+const roomKept = 4
 
 // landed forgets a flight.
 func (p *past) landed(i int) {
-	p.flying -= len(p.flights[i].line)
-	p.flights = slices.Delete(p.flights, i, i+1)
+	f, last := p.flights[i], len(p.flights)-1
+	p.flying -= len(f.line)
+	copy(p.flights[i:], p.flights[i+1:])
+	p.flights[last] = f
+	if p.flights = p.flights[:last]; last == 0 && cap(p.flights) > roomKept {
+		p.flights = nil
+	}
 }
 
 // user is whom the miner has last said to be, "" nobody.

@@ -17,8 +17,9 @@ import (
 const (
 	answerTime = 10 * time.Second // for a Hello
 	dialTime   = 10 * time.Second
-	// retryAfter is how long after a failed attempt the next one begins; the first after a
-	// link was lost begins at once, but not sooner than againAfter after the one that made it.
+	// retryAfter is how long after a failed attempt the next one begins. When a link was lost
+	// the first one begins at once, and for as long others follow by againAfter: miners do
+	// not notice what is over soon.
 	retryAfter = 5 * time.Second
 	againAfter = 500 * time.Millisecond
 )
@@ -48,6 +49,7 @@ type uplink struct {
 
 // run keeps the connection until ctx ends. w is one that is there already; nil: there is none.
 func (u *uplink) run(ctx context.Context, w *wire) {
+	var lost time.Time
 	for ctx.Err() == nil {
 		began := time.Now()
 		var err error
@@ -62,10 +64,14 @@ func (u *uplink) run(ctx context.Context, w *wire) {
 			err = w.serve(ctx)
 			u.edge.down(u, err)
 			if w = nil; !errors.Is(err, errProtocol) {
+				lost = time.Now()
 				wait = max(againAfter-time.Since(began), 0)
 			}
 		} else if ctx.Err() == nil {
 			u.edge.failed(u, err)
+			if time.Since(lost) < retryAfter {
+				wait = againAfter
+			}
 		}
 		select {
 		case <-ctx.Done():

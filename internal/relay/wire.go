@@ -105,12 +105,13 @@ func (l *lines) fill() error {
 		l.start, l.searched, l.end = 0, l.searched-l.start, n
 	}
 	switch {
-	case l.end > maxLine:
+	case l.end > maxLine: // which leaves room
 		return fmt.Errorf("%w: a line of more than %d bytes", errProtocol, maxLine)
 	case l.end == 0 && len(l.buf) != readSize: // the room that a long line took
 		l.buf = make([]byte, readSize)
 	case l.end == len(l.buf):
-		l.buf = append(l.buf, make([]byte, len(l.buf))...)
+		l.buf = append(make([]byte, 0, min(2*len(l.buf), maxLine+readSize)), l.buf...)
+		l.buf = l.buf[:cap(l.buf)]
 	}
 	n, err := l.conn.Read(l.buf[l.end:])
 	if l.end += n; n > 0 {
@@ -170,6 +171,7 @@ func (w *wire) serve(ctx context.Context) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.out = nil
+	w.unsent.Store(0)
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
 	}
@@ -223,6 +225,7 @@ func (w *wire) writeAll(ctx context.Context) error {
 		if w.pausing.Load() != nil && plain(w.conn) && errors.Is(err, os.ErrDeadlineExceeded) {
 			w.mu.Lock()
 			w.out = append(bytes.Clone(lines[n:]), w.out...)
+			w.unsent.Store(int64(len(w.out)))
 			w.mu.Unlock()
 			w.signal()
 			continue
@@ -398,17 +401,23 @@ func (w *wire) add(ctx context.Context, d delivery, text []byte) {
 func (w *wire) deliver(ctx context.Context) {
 	for i := range w.batches {
 		if len(w.batches[i].list) > 0 {
-			w.edge.handlers[i].take(ctx, w, w.batches[i])
-			w.batches[i] = batch{}
+			w.batches[i] = w.edge.handlers[i].take(ctx, w, w.batches[i])
 		}
 	}
 }
 
-// batch is what comes for one loop from one pool, in order. Immutable once taken.
+// batch is what comes for one loop from one pool, in order. The loop's once taken.
 type batch struct {
 	list []delivery
+	next int // of list
 	text []byte
 	size int // in bytes, about
+}
+
+// emptied is a batch with the room of one that has been delivered.
+func (b *batch) emptied() batch {
+	clear(b.list)
+	return batch{list: b.list[:0], text: b.text[:0]}
 }
 
 // delivery is one line for one miner, or for many.
