@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"ckpool/control"
 	"ckpool/internal/testkit"
 	"ckpool/internal/testkit/certificate"
 	"ckpool/internal/testkit/fakenode"
@@ -140,6 +141,12 @@ func TestNodesPage(t *testing.T) {
 			return nil
 		}); err != nil {
 			t.Error(err)
+		}
+	}
+	for command, want := range map[string]string{"users": `"user":"alice"`, "nodes": nodes["cknode"].Addr(), "list": `"active":true`} {
+		reply, err := control.Dial(filepath.Join(dir, "s"), "cknode", "listener").Do(t.Context(), command)
+		if err != nil || !strings.Contains(strings.ReplaceAll(reply, " ", ""), want) {
+			t.Errorf("%s: %s, %v; want %s", command, reply, err, want)
 		}
 	}
 }
