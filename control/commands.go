@@ -107,6 +107,13 @@ func EdgeCommands() []Command {
 	return append(list, Command{"list", "", "the pools that serve the miners, in order of preference", plain})
 }
 
+// NodeCommands are those of a node.
+func NodeCommands() []Command {
+	has := []string{"users", "workers", "getuser", "getworker", "bestshares", "rejects", "nodes"}
+	list := slices.DeleteFunc(PoolCommands(), func(c Command) bool { return !slices.Contains(has, c.Name) })
+	return append(EdgeCommands(), list...)
+}
+
 // Commands are all of them, whatever an instance mines for.
 func Commands() []Command { return append(PoolCommands(), ProxyCommands()...) }
 

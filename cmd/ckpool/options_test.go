@@ -28,6 +28,9 @@ func TestOptions(t *testing.T) {
 			o.Mode, o.Name, o.Config, o.SockDir = config.UserProxy, "ckproxy", "ckproxy.conf", "/tmp/ckproxy"
 		}},
 		{"-B -B", func(o *Options) { o.Mode = config.Solo }},
+		{"-N -N", func(o *Options) {
+			o.Mode, o.Name, o.Config, o.SockDir = config.Node, "cknode", "cknode.conf", "/tmp/cknode"
+		}},
 		{"-c /etc/pool.conf", func(o *Options) { o.Config = "/etc/pool.conf" }},
 		{"--conf=x", func(o *Options) { o.Config = "x" }},
 		{"-n btc2", func(o *Options) { o.Name, o.Config, o.SockDir = "btc2", "btc2.conf", "/tmp/btc2" }},
@@ -73,8 +76,7 @@ func TestOptionErrors(t *testing.T) {
 		user   = "Cannot set both userproxy and another proxy type or redirector"
 	)
 	tests := []struct{ args, want string }{
-		{"ckpool -N -N", "node mode (-N) is not in this version of ckpool, which runs as a pool, with -B as a solo pool, with -p or -u as a proxy, with -P as a passthrough and with -R as a redirector"},
-		{"ckpool -t", "trusted mode (-t) is not in this version of ckpool, which runs as a pool, with -B as a solo pool, with -p or -u as a proxy, with -P as a passthrough and with -R as a redirector"},
+		{"ckpool -t", "trusted mode (-t) is not in this version of ckpool, which runs as a pool, with -B as a solo pool, with -p or -u as a proxy, with -P as a passthrough, with -N as a node and with -R as a redirector"},
 		{"ckpool -p -B", solo},
 		{"ckpool -B -p", solo},
 		{"ckpool -B -P", solo},
@@ -157,6 +159,7 @@ func TestHelp(t *testing.T) {
 -p, --proxy
 -u, --userproxy
 -P, --passthrough
+-N, --node
 -R, --redirector
     --check
 -D, --daemonise

@@ -140,7 +140,7 @@ func TestAllKeys(t *testing.T) {
 }
 
 // later are keys of modes that are not built yet: they are read, and not shown.
-var later = []string{"upstream", "nodeserver", "trusted"}
+var later = []string{"upstream", "trusted"}
 
 // The sample is what users copy: with nothing but an address put in it must be
 // taken without a warning and be the defaults, and it must show every key. As it is

@@ -53,8 +53,8 @@ SOCKS5 proxy such as Tor, or USER:PASSWORD@ before that; "pin", of a pool with T
 			{"max_user_proxies", "1000", "Users that mine under accounts of their own at these pools at a time, with the option -u; 0: none."},
 		},
 	}, {
-		Title: "Passthrough and redirector",
-		Text:  "With the options -P and -R, beside the pools in proxy.",
+		Title: "Passthrough, redirector and node",
+		Text:  "With the options -P, -R and -N, beside the pools in proxy, and for -N the bitcoin nodes in btcd.",
 		Keys: []Key{
 			{"redirecturl", "[]", `Pools, as host:port, that a redirector sends miners to who have shown that they mine: those of one address to the same. Most
 firmware goes only to names of the domain it was given: miner.pool.example sends to eu.pool.example.`},
@@ -89,10 +89,11 @@ says more.`},
 		},
 	}, {
 		Title: "Links of other pools",
-		Text:  "A passthrough collects miners elsewhere and brings them here over one connection.",
+		Text:  "A passthrough collects miners elsewhere and brings them here over one connection. A node does too, and submits blocks there.",
 		Keys: []Key{
 			{"passthroughserver", "[]", `Addresses to listen on, as in serverurl, where passthroughs may link from anywhere. On all other addresses they may
 from loopback and private addresses and from trusted_networks.`},
+			{"nodeserver", "[]", "Addresses to listen on, likewise, for nodes, which link nowhere else. docs/nodes.md says more."},
 			{"link_secret", `""`, "What other pools must give for a link, and what this one gives where it links to another."},
 		},
 	}, {

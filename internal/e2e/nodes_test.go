@@ -3,6 +3,7 @@ package e2e
 import (
 	"bufio"
 	"context"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -456,4 +457,71 @@ func TestNodeLinkUpgrade(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A pool in C says work before its transactions, and sometimes both before its answer. Lines
+// as it writes them lead to its block at the node's own bitcoin node.
+func TestN1LinesOfC(t *testing.T) {
+	t.Parallel()
+	other := testkit.StartFakeNode(t, fakenode.Config{Bits: 0x207fffff})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	e := startNode(t, poolproto.Dialect, fakeEntry(other), l.Addr().String())
+	c, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(patience))
+	read := bufio.NewReader(c)
+	if hello, err := read.ReadString('\n'); err != nil || !strings.HasPrefix(hello, `{"method":"mining.node","params":["ckpool/`) {
+		t.Fatalf("%s, %v", hello, err)
+	}
+	// One transaction without witness, on whose txid the merkle branch is.
+	const (
+		tx   = "0200000001070707070707070707070707070707070707070707070707070707070707070701000000000000000001e8030000000000000151" + "00000000"
+		prev = "0000000000000000000000000000000000000000000000000000000000000001"
+	)
+	data, err := hex.DecodeString(tx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := txid(t, data)
+	workinfo := func(job uint64) string {
+		return fmt.Sprintf(`{"jobid":%d,"target":"7fffff0000000000000000000000000000000000000000000000000000000000","diff":4.6565423739069247e-10,"version":536870912,"curtime":1760000000,`+
+			`"prevhash":%q,"ntime":"68e77800","bbversion":"20000000","nbit":"207fffff","coinbasevalue":314000000,"height":918000,"flags":"","txns":1,"txn_hashes":"%s ",`+
+			`"merkles":1,"merklehash":["%x"],"coinb1":"01000000010000000000000000000000000000000000000000000000000000000000000000ffffffff10","enonce1varlen":4,"enonce2varlen":8,`+
+			`"coinb1len":42,"coinb2len":23,"coinb2":"51515151ffffffff0100000000000000000151%s","node.method":"workinfo"}`+"\n", job, prev, display(id), id, "00000000")
+	}
+	transactions := fmt.Sprintf(`{"transaction":[{"hash":"%s","data":"%s"}],"node.method":"transactions"}`+"\n", display(id), tx)
+	fmt.Fprint(c, workinfo(6888000000000000017), `{"result":true}`+"\n", workinfo(6888000000000000018), transactions)
+	e.work.wait(t, 0, "Stored work 5f")
+	// Without coinbasehex and swaphex, as before December 2016, and with them.
+	var header, coinbase string
+	for nonce := uint32(0); header == ""; nonce++ {
+		b := mustDecode(t, "01000000010000000000000000000000000000000000000000000000000000000000000000ffffffff10"+"21a0aa66"+"0000000000000009"+"51515151ffffffff010000000000000000015100000000")
+		root := work.MerkleRoot(work.HashTransaction(b), [][32]byte{id})
+		h := mustDecode(t, "00000020"+"00000000000000000000000000000000000000000000000000000000"+"01000000"+hex.EncodeToString(root[:])+"0078e768"+"ffff7f20")
+		h = binary.LittleEndian.AppendUint32(h, nonce)
+		hash := work.HashHeader((*[80]byte)(h))
+		if hash[31] < 0x7f {
+			header, coinbase = hex.EncodeToString(h), hex.EncodeToString(b)
+			fmt.Fprintf(c, `{"enonce1":"21a0aa66","nonce":"%08x","nonce2":"0000000000000009","ntime32":1760000000,"jobid":6888000000000000018,"diff":1,"name":"mainpool","node.method":"block"}`+"\n", nonce)
+		}
+	}
+	eventually(t, patience, "the block", func() bool {
+		return slices.Contains(blockHex(other), header+"02"+coinbase+tx)
+	})
+}
+
+func mustDecode(t *testing.T, text string) []byte {
+	t.Helper()
+	b, err := hex.DecodeString(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }

@@ -20,7 +20,10 @@ const mostListed = 100_000
 func (e *Edge) Commands(s *control.Server, p operator.Process) {
 	for _, socket := range operator.Sockets {
 		r := operator.Registrar{Server: s, Events: e.events, Socket: socket}
-		p.Commands(r, e.options.Version, control.EdgeCommands())
+		p.Commands(r, e.options.Version, e.commands())
+		if e.node != nil {
+			(&operator.Operator{Users: e.node.users, Source: e.node.group}).OfNode(r)
+		}
 		r.Ask("uptime", func(_ context.Context, now time.Time) any {
 			return control.Uptime{Seconds: int64(now.Sub(e.began).Seconds())}
 		})
@@ -42,9 +45,17 @@ func (e *Edge) Commands(s *control.Server, p operator.Process) {
 	}
 }
 
+// commands are those that it has.
+func (e *Edge) commands() []control.Command {
+	if e.node != nil {
+		return control.NodeCommands()
+	}
+	return control.EdgeCommands()
+}
+
 // without refuses in words what only a pool can answer.
 func (e *Edge) without(r operator.Registrar) {
-	has := control.EdgeCommands()
+	has := e.commands()
 	for _, c := range control.Commands() {
 		if !slices.ContainsFunc(has, func(k control.Command) bool { return k.Name == c.Name }) {
 			r.Answer(c.Name, func(context.Context, string) (string, error) {

@@ -44,6 +44,12 @@ type loopJobs struct {
 	params []byte // of the last line for many
 	last   *job   // that it has
 	base   *job   // the last without a suffix
+
+	// Of the share under way.
+	submit   stratum.Submit
+	coinbase []byte
+	share    session.Share
+	scratch  []byte
 }
 
 // read is the job of a mining.notify, nil for one that cannot be read.
@@ -107,7 +113,6 @@ type miner struct {
 	jobs       []sent // the newest last
 	workers    []worker
 	waiting    []asked // in order
-	scratch    [64]byte
 }
 
 type worker struct {
@@ -117,12 +122,13 @@ type worker struct {
 
 // asked is a request that the pool has not answered.
 type asked struct {
-	id    []byte // raw
-	kind  askedKind
-	name  string     // whom it is of: authorize and submit
-	diff  float64    // of a share: that of its job
-	found work.Share // if hashed
-	known bool       // the job of the share
+	id     []byte // raw
+	kind   askedKind
+	name   string           // whom an authorize is of
+	worker session.WorkerID // whose a share is, 0 unknown
+	diff   float64          // of a share: that of its job
+	found  work.Share       // likewise, if known
+	known  bool             // the job
 }
 
 type askedKind uint8
@@ -167,11 +173,25 @@ func (m *miner) Said(msg *stratum.Message) {
 	if len(msg.ID) == 0 || len(msg.ID) > 64 {
 		return
 	}
-	a.id = bytes.Clone(msg.ID)
 	if len(m.waiting) >= requestsOfMiner {
-		m.waiting = slices.Delete(m.waiting, 0, 1)
+		m.forget(0)
 	}
-	m.waiting = append(m.waiting, a)
+	if n := len(m.waiting); n < cap(m.waiting) { // with the memory of one before
+		m.waiting = m.waiting[:n+1]
+		a.id = m.waiting[n].id[:0]
+	} else {
+		m.waiting = append(m.waiting, asked{})
+	}
+	a.id = append(a.id, msg.ID...)
+	m.waiting[len(m.waiting)-1] = a
+}
+
+// forget removes a request, and keeps the memory of its id for another.
+func (m *miner) forget(i int) {
+	id, last := m.waiting[i].id, len(m.waiting)-1
+	copy(m.waiting[i:], m.waiting[i+1:])
+	m.waiting[last] = asked{id: id}
+	m.waiting = m.waiting[:last]
 }
 
 func firstText(params []byte, most int) string {
@@ -183,15 +203,20 @@ func firstText(params []byte, most int) string {
 
 // share computes a share, and has a block submitted at once.
 func (m *miner) share(params []byte, a *asked) {
-	var s stratum.Submit
-	if s.Parse(params, m.extranonce.Extranonce2Len, m.scratch[:0]) != nil || s.JobIDBad {
+	l := &m.node.loops[m.loop]
+	s := &l.submit
+	if s.Parse(params, m.extranonce.Extranonce2Len, l.scratch[:0]) != nil || s.JobIDBad {
 		return
 	}
-	a.name = string(s.Worker[:min(len(s.Worker), maxName)])
+	for i := range m.workers {
+		if m.workers[i].name == string(s.Worker) {
+			a.worker = m.workers[i].id
+		}
+	}
 	for _, j := range slices.Backward(m.jobs) {
 		if j.id == s.JobID && j.suffix == s.Suffix {
 			a.diff, a.known = j.difficulty, true
-			m.hash(j.job, &s, a)
+			m.hash(j.job, s, a)
 			return
 		}
 	}
@@ -199,7 +224,10 @@ func (m *miner) share(params []byte, a *asked) {
 
 // hash computes the share of a job.
 func (m *miner) hash(j *job, s *stratum.Submit, a *asked) {
-	coinbase := slices.Concat(j.coinb1, m.extranonce.Extranonce1, s.Extranonce2[:s.Extranonce2Len], j.coinb2)
+	l := &m.node.loops[m.loop]
+	coinbase := append(append(l.coinbase[:0], j.coinb1...), m.extranonce.Extranonce1...)
+	coinbase = append(append(coinbase, s.Extranonce2[:s.Extranonce2Len]...), j.coinb2...)
+	l.coinbase = coinbase
 	version := j.version
 	if s.HasVersionBits {
 		version = version&^m.mask | s.VersionBits
@@ -211,7 +239,7 @@ func (m *miner) hash(j *job, s *stratum.Submit, a *asked) {
 	a.found.Hash = work.HashHeader(&a.found.Header)
 	a.found.Difficulty = difficulty.OfHash(&a.found.Hash)
 	if a.found.Block = j.target.MetBy(&a.found.Hash); a.found.Block {
-		m.node.solved(&solved{header: a.found.Header, coinbase: coinbase, job: j.id})
+		m.node.solved(&solved{header: a.found.Header, coinbase: bytes.Clone(coinbase), job: j.id})
 	}
 }
 
@@ -285,8 +313,8 @@ func (m *miner) answered(msg *stratum.Message) {
 	if i < 0 {
 		return
 	}
-	a := m.waiting[i]
-	m.waiting = slices.Delete(m.waiting, i, i+1)
+	a := m.waiting[i] // its id is used again
+	m.forget(i)
 	accepted := string(msg.Result) == "true" && !msg.HasError()
 	switch a.kind {
 	case askedSubscribe:
@@ -326,14 +354,10 @@ func (m *miner) authorised(name string) {
 
 // count counts a share as the pool has judged it.
 func (m *miner) count(a *asked, msg *stratum.Message, accepted bool) {
-	sh := session.Share{
-		Time: time.Now(), Loop: m.loop, Client: m.client, Remote: m.remote, UserAgent: m.agent,
+	sh := &m.node.loops[m.loop].share
+	*sh = session.Share{
+		Time: time.Now(), Loop: m.loop, Client: m.client, Remote: m.remote, UserAgent: m.agent, Worker: a.worker,
 		Hashed: a.known, Computed: a.found, Difficulty: a.diff, Credit: a.diff,
-	}
-	for i := range m.workers {
-		if m.workers[i].name == a.name {
-			sh.Worker = m.workers[i].id
-		}
 	}
 	if !a.known { // it was sent before this process, or cannot be told
 		sh.Difficulty, sh.Credit, sh.Computed.Difficulty = m.difficulty, m.difficulty, m.difficulty
@@ -341,7 +365,7 @@ func (m *miner) count(a *asked, msg *stratum.Message, accepted bool) {
 	if !accepted {
 		sh.Reason, sh.Credit = session.ReasonOf(msg.Verdict()), 0
 	}
-	m.node.options.Sink.Share(&sh)
+	m.node.options.Sink.Share(sh)
 }
 
 // Left implements relay.Watcher.
@@ -421,7 +445,13 @@ func (m *miner) Record() []byte {
 		if math.IsInf(achieved, 0) {
 			achieved = math.MaxFloat64
 		}
-		k.waiting = append(k.waiting, askedRecord{a.id, uint8(a.kind), a.name, a.diff, achieved})
+		name := a.name
+		for _, w := range m.workers {
+			if a.worker == w.id {
+				name = w.name
+			}
+		}
+		k.waiting = append(k.waiting, askedRecord{a.id, uint8(a.kind), name, a.diff, achieved})
 	}
 	if n := len(m.jobs); n > 0 {
 		k.jobs = []jobRecord{{*m.jobs[n-1].job, m.jobs[n-1].difficulty}}
@@ -457,8 +487,14 @@ func (m *miner) restore(record []byte) {
 		}
 	}
 	for _, a := range k.waiting[:min(len(k.waiting), requestsOfMiner)] {
+		var of session.WorkerID
+		for _, w := range m.workers {
+			if w.name == a.name {
+				of = w.id
+			}
+		}
 		m.waiting = append(m.waiting, asked{
-			id: bytes.Clone(a.id), kind: askedKind(a.kind), name: a.name, diff: a.diff, known: a.diff > 0, found: work.Share{Difficulty: a.achieved},
+			worker: of, id: bytes.Clone(a.id), kind: askedKind(a.kind), name: a.name, diff: a.diff, known: a.diff > 0, found: work.Share{Difficulty: a.achieved},
 		})
 	}
 }

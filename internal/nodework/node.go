@@ -29,9 +29,11 @@ const (
 	askAgain = 5 * time.Second
 	// mailMost is how many messages of pools wait; a link with more waits itself.
 	mailMost = 64
-	// mostWaiting is how many blocks wait for the transactions of one work: more are not
-	// found but made up.
-	mostWaiting = 16
+	// mostBlocks is how many blocks of one work are submitted, or wait for its transactions:
+	// there are more only where every other share is one.
+	mostBlocks = 16
+	// mostFound is how many blocks of own miners wait to be looked at.
+	mostFound = 1024
 )
 
 // Network is the bitcoin nodes of a Node.
@@ -127,7 +129,9 @@ func (n *Node) post(m mail) {
 // solved has a block submitted that an own miner has found. It returns at once.
 func (n *Node) solved(b *solved) {
 	n.mu.Lock()
-	n.found = append(n.found, b)
+	if len(n.found) < mostFound {
+		n.found = append(n.found, b)
+	}
 	n.mu.Unlock()
 	select {
 	case n.wake <- struct{}{}:
@@ -367,14 +371,14 @@ func (n *Node) submitFound() {
 	n.mu.Unlock()
 	for _, b := range found {
 		if err := n.dispatch(b); err != nil {
-			n.options.Events.Say(event.Warning, fmt.Sprintf("Block %s of an own miner is left to the pool: %v", work.FormatHash(work.HashHeader(&b.header)), err))
+			n.complain(event.Warning, "own "+err.Error(), fmt.Sprintf("Block %s of an own miner is left to the pool: %v", work.FormatHash(work.HashHeader(&b.header)), err))
 		}
 	}
 }
 
 var (
 	errNoWork  = errors.New("block of work that is not known, or whose merkle root is another")
-	errTooMany = errors.New("too many blocks wait for the transactions of one work")
+	errTooMany = errors.New("block of work of which there are too many already")
 	errTarget  = errors.New("block whose hash does not meet its target")
 )
 
@@ -386,10 +390,17 @@ func (n *Node) dispatch(b *solved) error {
 		return errNoWork
 	case !meetsTarget(&b.header):
 		return errTarget
-	case e.missing == 0:
-		return n.submit(e, b)
-	case len(e.waiting) >= mostWaiting:
+	}
+	hash := work.HashHeader(&b.header)
+	if slices.Contains(e.blocks, hash) { // found here, and told of by another pool
+		return nil
+	}
+	if len(e.blocks) >= mostBlocks {
 		return errTooMany
+	}
+	e.blocks = append(e.blocks, hash)
+	if e.missing == 0 {
+		return n.submit(e, b)
 	}
 	e.waiting = append(e.waiting, b)
 	n.ask()

@@ -222,6 +222,7 @@ func TestBlockWaits(t *testing.T) {
 	if len(r.node.submitted()) > 0 {
 		t.Error("a block is submitted without its transactions")
 	}
+	r.send(poolproto.Solved, k.Append(nil)) // another pool tells of it too
 	r.transactions(b)
 	wait.Until(t, patience, "two blocks", func() bool { return len(r.node.submitted()) == 2 })
 	got := r.node.submitted()
@@ -241,6 +242,22 @@ func TestOldBlock(t *testing.T) {
 	k.Coinbase = nil
 	r.send(poolproto.Solved, k.Append(nil))
 	r.wantBlocks(whole)
+}
+
+// Where every share is a block, a few of each work are submitted.
+func TestManyBlocks(t *testing.T) {
+	r := start(t)
+	r.run()
+	r.send(poolproto.Work, info(r.job).Append(nil))
+	r.says("Stored work")
+	for range 2 * mostBlocks {
+		k, _ := block(t, r.job)
+		r.solved(&solved{header: k.Header, coinbase: k.Coinbase, job: k.JobID})
+	}
+	r.says("too many already")
+	if n := len(r.node.submitted()); n != mostBlocks {
+		t.Errorf("%d are submitted, want %d", n, mostBlocks)
+	}
 }
 
 // Transactions come from the template of the own node, and from its mempool, before the pool

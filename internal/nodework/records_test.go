@@ -99,3 +99,23 @@ func FuzzMiner(f *testing.F) {
 		n.Watch(0, 5, netip.MustParseAddrPort("192.0.2.7:1"), in).Left()
 	})
 }
+
+// A share costs no memory.
+func TestShareAllocates(t *testing.T) {
+	u := users.New(users.Config{LogDir: t.TempDir(), Loops: 1}, time.Now())
+	m := NewNode(Options{Workers: u, Sink: u, Loops: 1}).Watch(0, 5, netip.MustParseAddrPort("192.0.2.7:1"), records.V1(t, "miner"))
+	var said, heard stratum.Message
+	stratum.Scan([]byte(`{"id":9,"method":"mining.submit","params":["bob.rig","5f9717817ce4001103","0000000000000000","68e77800","00000000"]}`), &said)
+	stratum.Scan([]byte(`{"id":9,"result":true,"error":null}`), &heard)
+	share := func() {
+		m.Said(&said)
+		m.Heard(&heard, false)
+	}
+	share()
+	if n := testing.AllocsPerRun(100, share); n > 0 {
+		t.Errorf("%v allocations", n)
+	}
+	if s := u.Status(time.Now(), users.Sessions{}); s.AcceptedCount < 100 || s.BestShare >= ofMiner.difficulty { // which is that of unknown jobs
+		t.Errorf("counted %+v", s)
+	}
+}

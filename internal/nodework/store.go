@@ -30,9 +30,10 @@ type entry struct {
 	txids              [][32]byte          // nil when all are known
 	txs                []*work.Transaction // in order; nil those that are not known
 	missing            int
-	commitment         []byte    // script that the coinbase has, nil: none, or not known
-	distrust           bool      // the own node has some of them with another witness
-	waiting            []*solved // blocks that wait for them
+	commitment         []byte     // script that the coinbase has, nil: none, or not known
+	distrust           bool       // the own node has some of them with another witness
+	waiting            []*solved  // blocks that wait for them
+	blocks             [][32]byte // hashes of those, and of those that were submitted
 }
 
 // solved is a block on its way to the nodes.
