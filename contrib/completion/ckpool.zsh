@@ -5,8 +5,9 @@ _arguments \
   '(-p --proxy)'{-p,--proxy}'[proxy mode\: work comes from the pools in "proxy", which see all miners as one account of theirs]' \
   '(-u --userproxy)'{-u,--userproxy}'[proxy mode in which users who have accounts at these pools mine there under their own\: with the name and the password that their miners give]' \
   '(-P --passthrough)'{-P,--passthrough}'[passthrough mode\: miners here are served by the first pool of "proxy" that gives a link, where they have accounts of their own]' \
+  '(-N --node)'{-N,--node}'[node mode\: a passthrough that submits blocks, found here or anywhere, to bitcoin nodes of its own]' \
   '(-R --redirector)'{-R,--redirector}'[redirector mode\: a passthrough that sends miners who have shown that they mine on to the pools of "redirecturl"]' \
-  '--check[say all that is wrong with the configuration, ask its nodes, or with -p, -u, -P and -R its pools, try its ports, and exit]' \
+  '--check[say all that is wrong with the configuration, ask its nodes, or with -p, -u, -P, -N or -R its pools, try its ports, and exit]' \
   '(-D --daemonise)'{-D,--daemonise}'[detach from the terminal; the exit status tells whether the instance came up]' \
   '(-n --name)'{-n,--name}'[NAME of the instance, ckpool without it\: of its configuration, log and socket directory]:NAME:' \
   '--ignore-unknown[start although the configuration has keys of other pools that money or difficulty depends on]' \
