@@ -177,9 +177,14 @@ func refusal(command, reply string) string {
 func help(columns int) string {
 	const names = 29
 	var b strings.Builder
-	for _, c := range commands() {
-		line := fmt.Sprintf("%-*s%s", names, strings.TrimSpace(c.Name+" "+c.Args), c.Text)
-		b.WriteString(page.WrapBehind(line, columns, names) + "\n")
+	list := func(commands []control.Command) {
+		for _, c := range commands {
+			line := fmt.Sprintf("%-*s%s", names, strings.TrimSpace(c.Name+" "+c.Args), c.Text)
+			b.WriteString(page.WrapBehind(line, columns, names) + "\n")
+		}
 	}
+	list(poolCommands())
+	b.WriteString("\nOf a proxy:\n")
+	list(control.ProxyCommands())
 	return b.String()
 }

@@ -79,8 +79,8 @@ var proxyReplies = map[string]string{
 		`"rejects": {}, "unanswered_count": 0, "latency_ms": 0.0}]}`,
 	"subproxystats": `{"proxy": [{"id": 0, "subproxy": [{"id": 0, "url": "pool-a.example:443", "dsps1": 1.5, "subid": 0, "clients": 3}, ` +
 		`{"id": 0, "url": "pool-a.example:443", "dsps1": 8.5, "subid": 2, "clients": 1}]}, {"id": 3, "subproxy": []}]}`,
-	"proxyusers": `{"users": [{"user": "alice", "userid": 1, "proxies": [7], "dsps1": 0.0, "accepted": 0.0, "rejected": 512.0, "rejects": {"Stale": 1}}, ` +
-		`{"user": "bob", "userid": 2, "proxies": [], "dsps1": 1.0, "accepted": 2048.0, "rejected": 0.0, "rejects": {}}]}`,
+	"proxyusers": `{"users": [{"user": "alice", "userid": 1, "proxies": [7], "dsps1": 0.0, "accepted": 0.0, "rejected": 512.0, "rejects": {"Stale": 1}, "again": 0}, ` +
+		`{"user": "bob", "userid": 2, "proxies": [], "dsps1": 1.0, "accepted": 2048.0, "rejected": 0.0, "rejects": {}, "refused": "Unauthorized worker", "again": 1795327673}]}`,
 	"getproxy": `{"id": 0, "subid": 0, "auth": "acct.farm", "pass": "s3cret", "headroom": 131061, "dead": false}`,
 }
 

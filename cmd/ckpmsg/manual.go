@@ -1,6 +1,9 @@
 package main
 
 import (
+	"strings"
+
+	"ckpool/control"
 	"ckpool/internal/getopt"
 	"ckpool/internal/manual"
 )
@@ -30,6 +33,8 @@ ckpool, and in /tmp/NAME.`,
 object: 'messageuser={"user":"alice","text":"hello"}'. Commands are found by their beginning,
 in upper or lower case.`,
 		}, {
+			Title: "Commands of a proxy",
+		}, {
 			Title: "Examples",
 			Items: []manual.Item{
 				{Term: "ckpmsg status", Text: "how the pool does, on one screen"},
@@ -46,13 +51,12 @@ in upper or lower case.`,
 			Text:  "ckpool(1), notifier(1), docs/operations.md",
 		}},
 	}
-	for _, c := range commands() {
-		term := c.Name
-		if c.Args != "" {
-			term += " " + c.Args
+	for i, commands := range [][]control.Command{poolCommands(), control.ProxyCommands()} {
+		for _, c := range commands {
+			term := strings.TrimSpace(c.Name + " " + c.Args)
+			p.Sections[i].Items = append(p.Sections[i].Items, manual.Item{Term: term, Text: c.Text})
+			p.Words = append(p.Words, c.Name)
 		}
-		p.Sections[0].Items = append(p.Sections[0].Items, manual.Item{Term: term, Text: c.Text})
-		p.Words = append(p.Words, c.Name)
 	}
 	return p
 }

@@ -20,7 +20,10 @@ import (
 var statusCommand = control.Command{Name: "status", Text: "the pool on one screen"}
 
 // commands are all that may be given.
-func commands() []control.Command {
+func commands() []control.Command { return append(poolCommands(), control.ProxyCommands()...) }
+
+// poolCommands are those of every instance.
+func poolCommands() []control.Command {
 	return append([]control.Command{statusCommand}, control.PoolCommands()...)
 }
 

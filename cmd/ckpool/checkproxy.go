@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
@@ -21,7 +22,8 @@ import (
 const (
 	// trialTime is how long a pool has for all that it is asked.
 	trialTime = 10 * time.Second
-	// difficultyTime is how long behind the first job a difficulty is waited for.
+	// difficultyTime is how long a difficulty is waited for behind the first job, and a
+	// higher one when that is asked for.
 	difficultyTime = time.Second
 )
 
@@ -33,7 +35,7 @@ func try(ctx context.Context, c upstream.Config, dial func(ctx context.Context, 
 	ctx, cancel := context.WithTimeoutCause(ctx, trialTime, errNoJob)
 	defer cancel()
 	to, err := client.Dial(ctx, client.Endpoint{URL: c.URL, User: c.User, Password: c.Password}, client.Options{
-		UserAgent: c.Agent, VersionMask: c.VersionMask, MinBitCount: 2, SuggestDifficulty: c.SuggestDifficulty,
+		UserAgent: c.Agent, VersionMask: c.VersionMask, MinBitCount: 2,
 		ExtranonceSubscribe: true, Pin: c.Pin, SOCKS5: c.SOCKS5, Dial: dial,
 	})
 	if err != nil {
@@ -47,26 +49,39 @@ func try(ctx context.Context, c upstream.Config, dial func(ctx context.Context, 
 	defer to.Close()
 	var job *client.Notify
 	var soon <-chan time.Time
+	suggested := false
+	// enough tells that no other difficulty is waited for.
+	enough := func() bool {
+		if job.Difficulty >= c.LeastDifficulty || suggested {
+			return job.Difficulty >= c.LeastDifficulty
+		}
+		suggested, soon = true, time.After(difficultyTime)
+		return to.SuggestDifficulty(c.LeastDifficulty) != nil
+	}
 	for {
 		select {
 		case e := <-to.Events():
 			switch e := e.(type) {
 			case client.Notify:
 				job = &e
-				if job.Difficulty > 0 {
+				switch {
+				case job.Difficulty == 0 && soon == nil:
+					soon = time.After(difficultyTime)
+				case job.Difficulty > 0 && enough():
 					return *job, nil
 				}
-				soon = time.After(difficultyTime)
 			case client.Difficulty:
-				if job != nil {
-					job.Difficulty = float64(e)
+				if job == nil {
+					continue
+				}
+				if job.Difficulty = float64(e); enough() {
 					return *job, nil
 				}
 			case client.Closed:
 				return client.Notify{}, e.Err
 			}
 		case <-soon:
-			job.Difficulty = 1 // as is usual where it is not said
+			job.Difficulty = cmp.Or(job.Difficulty, 1) // as is usual where it is not said
 			return *job, nil
 		case <-ctx.Done():
 			return client.Notify{}, context.Cause(ctx)

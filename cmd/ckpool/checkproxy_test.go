@@ -38,6 +38,7 @@ func TestCheckPools(t *testing.T) {
 	stranger := otherpool.Start(t, otherpool.Config{NoAuthorize: true})
 	full := otherpool.Start(t, otherpool.Config{Full: true})
 	easy := otherpool.Start(t, otherpool.Config{Difficulty: 1e-9})
+	willing := otherpool.Start(t, otherpool.Config{Difficulty: 1e-9, Suggested: true})
 	secure := otherpool.Start(t, otherpool.Config{Difficulty: 2, Wrap: overTLS})
 	talker := otherpool.Start(t, otherpool.Config{Wrap: func(c net.Conn) net.Conn {
 		_, _ = c.Write([]byte(`{"id":null,"method":"client.show_message","params":["hello"]}` + "\n")) // the connection tells
@@ -60,6 +61,7 @@ func TestCheckPools(t *testing.T) {
 		{full.Addr, "", "no work", "warning: pool " + full.Addr + ": mining.subscribe refused: server is full"},
 		{easy.Addr, "", "cannot be used: extranonce1 of 4 bytes, extranonce2 of 8 bytes, difficulty 1e-09, no version rolling",
 			`it asks for a difficulty of 1e-09, and no miner's falls below 0.0001: set "mindiff" to that or less`},
+		{willing.Addr, "", "ok: extranonce1 of 4 bytes, extranonce2 of 8 bytes, difficulty 0.0001, no version rolling", ""},
 		{"127.0.0.1:" + gone, "", "unreachable", "warning: pool 127.0.0.1:" + gone + ": dial tcp 127.0.0.1:" + gone + ": connect: connection refused"},
 		{"stratum+ssl://" + secure.Addr, "", "certificate refused",
 			`certificate signed by unknown authority; "pin": "` + key + `" takes it all the same, if the pool says that this is its key`},

@@ -56,6 +56,15 @@ func TestDefaults(t *testing.T) {
 	if c.ProxyHold != time.Minute || c.MaxConnectionsPerProxy != 32 || c.MaxUserProxies != 1000 {
 		t.Errorf("unexpected defaults of upstreams: %+v", c)
 	}
+	// A proxy's default is another port, which its guide tells.
+	guide, err := os.ReadFile("../../docs/proxy.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := strings.Cut(Default(Proxy).Servers[0].URL, "]")
+	if want := "stratum+tcp://<this machine>" + port; !strings.Contains(string(guide), want) {
+		t.Errorf("docs/proxy.md does not tell %s", want)
+	}
 	if p := Default(Passthrough); p.Servers[0].URL != "[::]:3334" || p.Nonce2Length != 0 {
 		t.Errorf("unexpected defaults of a proxy mode: %+v", p)
 	}

@@ -223,13 +223,15 @@ func format(key string, v json.RawMessage) string {
 		return string(v) // true, false, null
 	}
 	switch key {
-	case "lastshare", "lastrejected", "start", "started", "starttime", "update", "time", "worktime", "ended", "seen", "created", "expires", "revoked", "until", "changed":
+	case "lastshare", "lastrejected", "start", "started", "starttime", "update", "time", "worktime", "ended", "seen", "created", "expires", "revoked", "until", "changed", "again":
 		switch {
 		case number != 0:
 		case key == "started":
 			return "not connected"
 		case key == "ended":
 			return "open"
+		case key == "again":
+			return "-"
 		default:
 			return "never"
 		}

@@ -59,8 +59,8 @@ func (c *column) width() int {
 	return width
 }
 
-// printTable prints a row for each object of the list called name. The first
-// one's keys are the columns, but for those without a text in any row. What a
+// printTable prints a row for each object of the list called name. Their keys
+// are the columns, but for those without a text in any row. What a
 // terminal has no room for is shortened or left out, and the last line says so.
 func (p Page) printTable(name string, rows [][]member) {
 	hidden := 0
@@ -107,20 +107,28 @@ func (p Page) printTable(name string, rows [][]member) {
 
 // makeColumns turns rows into columns; that of reasons, long texts, is apart.
 func makeColumns(rows [][]member) (columns, reasons []column) {
-	for _, m := range rows[0] {
-		c := column{key: m.key, cells: []string{title(m.key)}}
+	var keys []string
+	for _, row := range rows {
+		for _, m := range row {
+			if !slices.Contains(keys, m.key) { // a row may lack what others have
+				keys = append(keys, m.key)
+			}
+		}
+	}
+	for _, key := range keys {
+		c := column{key: key, cells: []string{title(key)}}
 		empty := true
 		for _, row := range rows {
 			cell := ""
-			if at := slices.IndexFunc(row, func(o member) bool { return o.key == m.key }); at >= 0 {
-				cell = format(m.key, row[at].value)
+			if at := slices.IndexFunc(row, func(o member) bool { return o.key == key }); at >= 0 {
+				cell = format(key, row[at].value)
 				empty = empty && string(row[at].value) == `""`
 			}
 			c.cells = append(c.cells, cell)
 		}
 		switch {
-		case slices.Contains(unseen, m.key), empty:
-		case m.key == "reason":
+		case slices.Contains(unseen, key), empty:
+		case key == "reason", key == "refused":
 			reasons = append(reasons, c)
 		default:
 			columns = append(columns, c)
@@ -161,7 +169,7 @@ func (c *column) shorten(now time.Time) {
 			c.cells[i] = figures.Short(cell)
 		case "useragent", "version":
 			c.cells[i] = figures.Cut(cell, 20)
-		case "lastshare", "started", "starttime", "time", "ended", "seen", "changed":
+		case "lastshare", "started", "starttime", "time", "ended", "seen", "changed", "again":
 			if at, err := time.ParseInLocation(timeLayout, cell, time.Local); err == nil {
 				c.cells[i] = ShortTime(at, now)
 			}

@@ -34,7 +34,7 @@ func UpstreamConfig(c *config.Config, u *config.Upstream) upstream.Config {
 	return upstream.Config{
 		URL: u.URL, User: u.User, Password: u.Pass, Weight: u.Weight,
 		Agent: cmp.Or(u.Agent, "ckpool"), Pin: u.Pin, SOCKS5: u.SOCKS5, MaxLines: c.MaxConnectionsPerProxy,
-		VersionMask: c.VersionMask, SuggestDifficulty: c.MinDiff, LeastDifficulty: least(c),
+		VersionMask: c.VersionMask, LeastDifficulty: least(c),
 	}
 }
 

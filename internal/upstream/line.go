@@ -25,6 +25,10 @@ const usualDifficulty = 1
 // present one is given on anew with that.
 const jobSoon = 250 * time.Millisecond
 
+// raiseTime is how long a pool that asks for too little has to raise its difficulty:
+// shorter than what the client takes for a connection that has worked.
+const raiseTime = 3 * time.Second
+
 // line is one connection to a pool, subscribed and authorized.
 type line struct {
 	// Immutable.
@@ -43,11 +47,14 @@ type line struct {
 	source     uint32
 	layout     layout
 	extranonce stratum.Extranonce
-	told       bool        // the pool has told a difficulty
-	newest     *job        // nil: none yet
-	relax      *time.Timer // gives the newest job on with a lower difficulty
-	lastJob    time.Time   // when the newest came
-	flights    []flight    // without an answer when the connection was suspended
+	told       bool           // the pool has told a difficulty
+	newest     *job           // nil: none yet
+	relax      *time.Timer    // gives the newest job on with a lower difficulty
+	lastJob    time.Time      // when the newest came
+	raise      *time.Timer    // ends the connection, whose difficulty is too low; nil: it is not
+	suggested  bool           // the pool was asked for a higher one
+	held       *client.Notify // the newest that came meanwhile
+	flights    []flight       // without an answer when the connection was suspended
 }
 
 func (l *line) difficulty() float64 { return math.Float64frombits(l.force.Load()) }
@@ -92,7 +99,7 @@ func (l *line) setExtranonce(e stratum.Extranonce) error {
 	if l.source == 0 {
 		l.renumber()
 	}
-	l.layout, l.extranonce = layout, e
+	l.layout, l.extranonce, l.held = layout, e, nil
 	l.pool.shaped(l, layout.Shape)
 	return nil
 }
@@ -104,14 +111,22 @@ func (l *line) renumber() {
 }
 
 // setDifficulty takes a difficulty. If it is lower than that of the newest job, which
-// no other follows soon, then the job is given on with it.
+// no other follows soon, then the job is given on with it. One below the least is not
+// taken.
 func (l *line) setDifficulty(d float64) error {
-	if least := l.pool.config.LeastDifficulty; d < least {
-		return fmt.Errorf("the pool asks for a difficulty of %g, which is below %g", d, least)
-	}
-	l.setForce(d)
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if d < l.pool.config.LeastDifficulty {
+		return l.tooLow(d)
+	}
+	l.setForce(d)
+	if l.raise != nil {
+		l.stopRaise()
+		if held := l.held; held != nil {
+			l.held, l.told = nil, true
+			return l.give(held, d, d)
+		}
+	}
 	first := !l.told
 	l.told = true
 	if l.newest == nil || d == l.newest.upstream.Difficulty {
@@ -124,6 +139,30 @@ func (l *line) setDifficulty(d float64) error {
 		l.relax = time.AfterFunc(jobSoon, l.relaxNow)
 	}
 	return nil
+}
+
+// tooLow asks the pool, once, for the difficulty that is needed, and waits for it: what
+// is at work goes on, further jobs are held back. l.mu is held.
+func (l *line) tooLow(d float64) error {
+	least := l.pool.config.LeastDifficulty
+	err := fmt.Errorf("the pool asks for a difficulty of %g, which is below %g", d, least)
+	switch {
+	case l.raise != nil:
+		return nil
+	case l.suggested:
+		return err
+	}
+	l.suggested = true
+	l.raise = time.AfterFunc(raiseTime, func() { l.client.Load().End(err) })
+	return l.client.Load().SuggestDifficulty(least)
+}
+
+// stopRaise no longer waits for a higher difficulty. l.mu is held.
+func (l *line) stopRaise() {
+	if l.raise != nil {
+		l.raise.Stop()
+		l.raise = nil
+	}
 }
 
 // relaxNow gives the newest job on with the difficulty that is in force, if it is lower
@@ -162,6 +201,9 @@ func (l *line) notify(n *client.Notify) error {
 	if d == 0 {
 		d = usualDifficulty
 		l.setForce(d)
+	} else if d < l.pool.config.LeastDifficulty {
+		l.held = n
+		return l.tooLow(d)
 	}
 	if l.newest != nil && l.newest.announced == d && l.newest.upstream.Difficulty == d && sameJob(&l.newest.notify, n) {
 		return nil // nothing new in it
@@ -212,6 +254,7 @@ func (l *line) end() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.ended = true
+	l.stopRaise()
 	if l.relax != nil {
 		l.relax.Stop()
 		l.relax = nil

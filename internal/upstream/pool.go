@@ -21,13 +21,12 @@ import (
 type Config struct {
 	URL, User, Password string
 
-	Agent             string  // what the pool is told that connects; "" as client.Options has it
-	VersionMask       uint32  // bits to ask for, 0 none
-	SuggestDifficulty float64 // 0: nothing is suggested
-	LeastDifficulty   float64 // a pool that asks for less counts as failed; 0: none does
-	MaxLines          int     // most connections; 0 is 32
-	Weight            float64 // its part of the hash rate beside the weights of other pools; 0: it is in reserve
-	Workers           bool    // shares go up under the names of workers if the pool agrees, else all under User
+	Agent           string  // what the pool is told that connects; "" as client.Options has it
+	VersionMask     uint32  // bits to ask for, 0 none
+	LeastDifficulty float64 // suggested to a pool that asks for less, which counts as failed if it goes on; 0: none
+	MaxLines        int     // most connections; 0 is 32
+	Weight          float64 // its part of the hash rate beside the weights of other pools; 0: it is in reserve
+	Workers         bool    // shares go up under the names of workers if the pool agrees, else all under User
 
 	TLS    *tls.Config // as in client.Options
 	Pin    []byte      // likewise
@@ -221,8 +220,8 @@ func (p *Pool) endpoint() client.Endpoint {
 func (p *Pool) clientOptions() client.Options {
 	return client.Options{
 		UserAgent: p.config.Agent, VersionMask: p.config.VersionMask, MinBitCount: 2,
-		SuggestDifficulty: p.config.SuggestDifficulty, ExtranonceSubscribe: true,
-		SilenceTimeout: silenceTimeout, AnswerTimeout: answerTimeout,
+		ExtranonceSubscribe: true,
+		SilenceTimeout:      silenceTimeout, AnswerTimeout: answerTimeout,
 		TLS: p.config.TLS, Pin: p.config.Pin, SOCKS5: p.config.SOCKS5, Dial: p.options.Dial,
 	}
 }

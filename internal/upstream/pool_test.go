@@ -21,7 +21,7 @@ import (
 func TestX1(t *testing.T) {
 	bubble(t, func(t *testing.T, f *farm) {
 		above := otherpool.New(t, otherpool.Config{VersionMask: 0x1fffe000, Difficulty: 1e-9})
-		f.started(above, Config{User: "acct.worker", Password: "pass", Agent: "ckpool/1", VersionMask: 0x1fffe000, SuggestDifficulty: 1024})
+		f.started(above, Config{User: "acct.worker", Password: "pass", Agent: "ckpool/1", VersionMask: 0x1fffe000})
 		u := f.job()
 		f.submit(u, 1, 1e-9, 0)
 		synctest.Wait()
@@ -33,7 +33,6 @@ func TestX1(t *testing.T) {
 			`{"id":2,"method":"mining.subscribe","params":["ckpool/1"]}`,
 			`{"id":3,"method":"mining.authorize","params":["acct.worker","pass"]}`,
 			`{"id":4,"method":"mining.extranonce.subscribe","params":[]}`,
-			`{"id":5,"method":"mining.suggest_difficulty","params":[1024]}`,
 		}
 		if got := above.Lines(); !slices.Equal(got, want) {
 			t.Errorf("the pool has seen\n%s", strings.Join(got, "\n"))
@@ -224,6 +223,62 @@ func TestNoDifficulty(t *testing.T) {
 		synctest.Wait()
 		if v := f.verdict(1); v != "accepted" {
 			t.Error(v)
+		}
+	})
+}
+
+// A pool that asks for less than miners here can have is asked for that, and not mined for
+// until it has raised its difficulty; what it gave before is good then. One that asks for
+// enough is left alone: to ask it would lower a high difficulty.
+func TestDifficultyBelowTheLeast(t *testing.T) {
+	suggested := func(above *otherpool.Pool) (n int) {
+		for _, line := range above.Lines() {
+			if strings.HasSuffix(line, `"method":"mining.suggest_difficulty","params":[1024]}`) {
+				n++
+			} else if strings.Contains(line, "suggest") {
+				t.Error(line)
+			}
+		}
+		return n
+	}
+	bubble(t, func(t *testing.T, f *farm) {
+		above := otherpool.New(t, otherpool.Config{Difficulty: 1e6})
+		f.started(above, Config{LeastDifficulty: 1024})
+		if d, n := f.job().Upstream.Difficulty, suggested(above); d != 1e6 || n != 0 {
+			t.Errorf("difficulty %v, suggested %d times", d, n)
+		}
+		// What is at work goes on, and no job comes at less.
+		f.took()
+		above.SetDifficulty(5)
+		above.NewJob()
+		synctest.Wait()
+		if got := f.took(); len(got) != 0 || suggested(above) != 1 {
+			t.Errorf("%d updates, suggested %d times", len(got), suggested(above))
+		}
+		above.SetDifficulty(1024)
+		synctest.Wait()
+		if got := f.took(); len(got) != 1 || got[0].Upstream.Difficulty != 1024 {
+			t.Errorf("%d updates", len(got))
+		}
+	})
+	bubble(t, func(t *testing.T, f *farm) {
+		above := otherpool.New(t, otherpool.Config{Difficulty: 5})
+		p := f.pool(Config{LeastDifficulty: 1024}, Options{Dial: above.Dial})
+		time.Sleep(2 * time.Second)
+		if got := f.took(); len(got) != 0 || suggested(above) != 1 || p.Up() {
+			t.Errorf("%d updates, suggested %d times", len(got), suggested(above))
+		}
+		above.SetDifficulty(2000)
+		synctest.Wait()
+		if got := f.took(); len(got) != 1 || got[0].Upstream.Difficulty != 2000 || suggested(above) != 1 {
+			t.Errorf("%d updates, suggested %d times", len(got), suggested(above))
+		}
+		f.log()
+		above.SetDifficulty(5)
+		time.Sleep(raiseTime)
+		synctest.Wait()
+		if log := f.log(); len(log) == 0 || !strings.Contains(log[0], "the pool asks for a difficulty of 5, which is below 1024") || p.Up() {
+			t.Errorf("%q", log)
 		}
 	})
 }
@@ -811,8 +866,9 @@ func TestHostilePool(t *testing.T) {
 			f.log()
 			f.took()
 			above.Send(line)
+			time.Sleep(raiseTime)
 			synctest.Wait()
-			if log := f.log(); len(log) != 1 || !strings.Contains(log[0], want) {
+			if log := f.log(); len(log) == 0 || !strings.Contains(log[0], want) {
 				t.Errorf("%.80q: %q", line, log)
 			}
 			f.works(p)

@@ -135,12 +135,16 @@ func (c *Client) handshake(q *Quirks) error {
 		}
 	}
 	if c.opts.SuggestDifficulty > 0 {
-		_, err := c.request(func(b, id []byte) []byte {
-			return stratum.AppendSuggestDifficulty(b, id, c.opts.SuggestDifficulty)
-		}, noReply)
-		return err
+		return c.SuggestDifficulty(c.opts.SuggestDifficulty)
 	}
 	return nil
+}
+
+// SuggestDifficulty asks for a difficulty. A pool that has it sends it as one, others
+// ignore it. An error says that nothing was asked.
+func (c *Client) SuggestDifficulty(d float64) error {
+	_, err := c.request(func(b, id []byte) []byte { return stratum.AppendSuggestDifficulty(b, id, d) }, noReply)
+	return err
 }
 
 // call sends a request and waits until accept, on the reading goroutine, has

@@ -41,6 +41,7 @@ type Config struct {
 	WorkFirst        bool          // difficulty and work come before the reply to subscribe
 	NoDifficulty     bool          // difficulty is not told until SetDifficulty
 	NoWork           bool          // authorized clients get no job
+	Suggested        bool          // a difficulty that a client suggests is that of all
 	StringDifficulty bool          // it is told as a string
 	Pieces           bool          // every byte is written alone
 	Reverse          int           // answers to shares are held until there are so many, and sent in reverse order

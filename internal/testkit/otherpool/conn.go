@@ -153,6 +153,11 @@ func (p *Pool) handle(c *conn, config *Config, r *request) (keep bool) {
 		return p.authorize(c, config, r)
 	case "mining.submit":
 		return p.submit(c, config, r)
+	case "mining.suggest_difficulty":
+		var d float64
+		if config.Suggested && len(r.Params) == 1 && json.Unmarshal(r.Params[0], &d) == nil {
+			p.SetDifficulty(d)
+		}
 	case "": // an answer
 	case "mining.extranonce.subscribe":
 		c.send(`{"result":true,"error":null,"id":%s}`, r.ID)
