@@ -534,6 +534,9 @@ func (p *Pool) Status() source.Status {
 	defer p.mu.Unlock()
 	if !p.works() {
 		s.State, s.Reason = "no work", p.reason
+		if len(p.slots) > 0 && p.slots[0].line != nil {
+			s.Reason = "connected, no job yet"
+		}
 	}
 	return s
 }

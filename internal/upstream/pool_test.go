@@ -227,6 +227,26 @@ func TestNoDifficulty(t *testing.T) {
 	})
 }
 
+// What is told of a pool that is connected and gives no job is not that it could not be
+// connected to.
+func TestReasonWithoutJob(t *testing.T) {
+	bubble(t, func(t *testing.T, f *farm) {
+		above := otherpool.New(t, otherpool.Config{})
+		above.Down(errors.New("no route"))
+		p := f.pool(Config{}, Options{Dial: above.Dial})
+		time.Sleep(2 * time.Second)
+		if s := p.Status(); !strings.Contains(s.Reason, "no route") {
+			t.Errorf("down: %+v", s)
+		}
+		above.Configure(func(c *otherpool.Config) { c.NoWork = true })
+		above.Down(nil)
+		time.Sleep(time.Minute)
+		if s := p.Status(); s.State != "no work" || s.Reason != "connected, no job yet" {
+			t.Errorf("up without a job: %+v", s)
+		}
+	})
+}
+
 // A pool that asks for less than miners here can have is asked for that, and not mined for
 // until it has raised its difficulty; what it gave before is good then. One that asks for
 // enough is left alone: to ask it would lower a high difficulty.
