@@ -5,10 +5,10 @@ P     ?= 2
 export CGO_ENABLED = 0
 # Whatever is built, by tests too, what Go has compiled for one is there for the other.
 export GOFLAGS ?= -trimpath
-# For `make run`, the first also for `make run-pool` and `make run-proxy`: LISTEN=host:port, NODE=COOKIEFILE or http://user:pass@host:port, ADDRESS=…, MODE=solo
+# For `make run`, the first also for `make run-pool`, `make run-proxy` and `make run-links`: LISTEN=host:port, NODE=COOKIEFILE or http://user:pass@host:port, ADDRESS=…, MODE=solo
 export LISTEN NODE ADDRESS MODE
 
-.PHONY: build help install manual run run-pool run-proxy test torture check bench fmt vet lint tidy race fuzz
+.PHONY: build help install manual run run-pool run-proxy run-links test torture check bench fmt vet lint tidy race fuzz
 build:
 	$(GO) build -trimpath -o bin/ ./cmd/...
 
@@ -19,6 +19,8 @@ help:
 	@echo 'make run-pool   try the money: blocks are divided among three miners and paid out'
 	@echo '                LISTEN=host:port'
 	@echo 'make run-proxy  try a proxy: three miners at it are one account of a pool'
+	@echo '                LISTEN=host:port'
+	@echo 'make run-links  try links: miners at two passthroughs and a node are those of one pool'
 	@echo '                LISTEN=host:port'
 	@echo 'make test       run the tests'
 	@echo 'make check      formatting, vet, lint, race detector, fuzzing'
@@ -73,6 +75,9 @@ run-pool: build
 
 run-proxy: build
 	@exec bin/ckbench run-proxy
+
+run-links: build
+	@exec bin/ckbench run-links
 
 test:
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || \

@@ -41,6 +41,7 @@ var tools = []struct{ name, about string }{
 	{"run", "a complete pool to try, with its own node and miners"},
 	{"run-pool", "one whose blocks are divided among miners and paid out, with a wallet"},
 	{"run-proxy", "one with a proxy before it, which the miners are at"},
+	{"run-links", "one behind two passthroughs and a node, which the miners are at"},
 	{"orphan", "have the newest block of run-pool orphaned"},
 	{"fakenode", "a bitcoin node that is none, for templates of any size"},
 }
@@ -62,6 +63,8 @@ func run(args []string, out, errs io.Writer) int {
 		return runMoney(args)
 	case "run-proxy":
 		return runProxy(args)
+	case "run-links":
+		return runLinks(args)
 	case "orphan":
 		return runOrphan(args)
 	case "fakenode":

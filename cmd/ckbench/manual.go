@@ -23,7 +23,7 @@ func manualPage() manual.Page {
 	p := manual.Page{
 		Name:     "ckbench",
 		Title:    "measure a stratum pool with simulated miners",
-		Synopsis: []string{"MODE [options]", "run", "run-pool", "run-proxy", "fakenode [options]", "--version"},
+		Synopsis: []string{"MODE [options]", "run", "run-pool", "run-proxy", "run-links", "fakenode [options]", "--version"},
 		About: `Simulated miners do real hashing against a pool, in one of several modes, and what
 the pool took for it is printed as a table. "ckbench run" starts a complete pool to
 try, with a node and miners of its own.`,
@@ -36,6 +36,7 @@ try, with a node and miners of its own.`,
 				{Term: "ckbench run", Text: "a pool to try, with two miners and a node of its own"},
 				{Term: "ckbench run-pool", Text: "one to see rewards and payouts with; it prints the commands"},
 				{Term: "ckbench run-proxy", Text: "three miners at a proxy before a pool, to see from both sides"},
+				{Term: "ckbench run-links", Text: "miners at two passthroughs and a node before a pool"},
 				{Term: "ckbench mine --pool 127.0.0.1:3333 --suggest 0.0001", Text: "a miner for a pool on this machine, so easy that it has shares at once"},
 				{Term: "ckbench mine --user ADDRESS --miners 5 --duration 10m", Text: "five miners of a solo pool for ten minutes"},
 				{Term: "ckbench shares --miners 100 --pid 4711", Text: "how many shares a second the pool takes, which is process 4711, and what each costs it"},

@@ -57,6 +57,19 @@ func runProxy(args []string) int {
 	return start("run-proxy", flags, args, &c)
 }
 
+// runLinks is make run-links: miners at two passthroughs and a node. It returns the exit
+// status.
+func runLinks(args []string) int {
+	flags := newFlagSet("run-links")
+	c := demo.Config{Links: true, Out: os.Stdout, Terminal: term.IsTerminal(int(os.Stdout.Fd()))}
+	flags.StringVar(&c.Dir, "dir", demo.DefaultDir, "`directory` that keeps configurations, logs and chain, in one of its own")
+	flags.StringVar(&c.Listen, "listen", os.Getenv("LISTEN"), "`host:port` of a passthrough for miners (default 127.0.0.1:3333)")
+	if !aloneIn("run-links", "this one has a chain and a pool of its own") {
+		return 1
+	}
+	return start("run-links", flags, args, &c)
+}
+
 // aloneIn tells that nothing is set that is for make run alone, and else says so.
 func aloneIn(mode, why string) bool {
 	for _, name := range []string{"NODE", "ADDRESS", "MODE"} {

@@ -6,7 +6,7 @@ _ckbench() {
 	if [[ $word == -* ]]; then
 		COMPREPLY=($(compgen -W "" -- "$word"))
 	else
-		COMPREPLY=($(compgen -W "--version run run-pool run-proxy orphan fakenode shares mine idle notify links storm table hostile soak jobs upgrade mob bare" -- "$word"))
+		COMPREPLY=($(compgen -W "--version run run-pool run-proxy run-links orphan fakenode shares mine idle notify links storm table hostile soak jobs upgrade mob bare" -- "$word"))
 	fi
 }
 complete -F _ckbench ckbench

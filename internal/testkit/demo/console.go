@@ -71,6 +71,10 @@ func (d *demo) describe(s *settings, n *node, m *money, f *farm) {
 		f.describe(s)
 		return
 	}
+	if s.links != nil {
+		s.links.describe(s)
+		return
+	}
 	if d.config.Solo {
 		say("ckpool: solo mode, blocks pay the user name that found them")
 	} else {

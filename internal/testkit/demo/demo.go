@@ -4,7 +4,8 @@
 // node a wallet, and each block is divided among three and paid out. It runs the
 // programs a user would run and looks at them from outside, through files, RPC,
 // commands and control sockets. Make run-proxy is another: there the miners are at a
-// proxy, which mines for the pool.
+// proxy, which mines for the pool. And make run-links: there they are at passthroughs and a
+// node, which the pool serves over one link each.
 //
 // On regtest every second hash solves a block. So that shares are seen to flow
 // between blocks, the simulated miners keep to themselves, most of the time, the
@@ -37,6 +38,7 @@ type Config struct {
 	Solo     bool      // blocks pay whoever finds them
 	Money    bool      // blocks are divided and paid out, on a chain of one's own
 	Farm     bool      // miners are at a proxy before the pool, on a chain of one's own
+	Links    bool      // miners are at passthroughs and a node, on a chain of one's own
 	Out      io.Writer // for people
 	Terminal bool      // Out is one: the status line is rewritten in place
 
@@ -93,10 +95,21 @@ func Run(ctx context.Context, c Config) (err error) {
 		}
 		d.config.Listen = "" // which is the proxy's
 	}
+	var links *links
+	if c.Links {
+		if links, err = d.openLinks(c.Listen); err != nil {
+			return err
+		}
+		if err := free(links.listen); err != nil {
+			return err
+		}
+		d.config.Listen = "" // which is that of a passthrough
+	}
 	settings, err := d.chooseSettings(n)
 	if err != nil {
 		return err
 	}
+	settings.links = links
 	if err := free(settings.listen); err != nil {
 		return err
 	}
@@ -147,6 +160,12 @@ func Run(ctx context.Context, c Config) (err error) {
 			cancel(fmt.Errorf("ckproxy ended: %s", farm.proxy.complaints()))
 		}()
 	}
+	if links != nil {
+		defer func() { err = errors.Join(err, links.stop()) }()
+		if err := links.start(ctx, settings, n); err != nil {
+			return err
+		}
+	}
 	if money != nil {
 		if err := money.choose(ctx); err != nil {
 			return err
@@ -196,6 +215,8 @@ func (d *demo) enter(n *node) error {
 		d.name = moneyPlace
 	case d.config.Farm:
 		d.name = farmPlace
+	case d.config.Links:
+		d.name = linksPlace
 	}
 	dir, err := filepath.Abs(d.shown())
 	if err != nil {
@@ -226,6 +247,8 @@ func (c *Config) target() string {
 		return "make run-pool"
 	case c.Farm:
 		return "make run-proxy"
+	case c.Links:
+		return "make run-links"
 	}
 	return "make run"
 }

@@ -81,12 +81,6 @@ func written(b []byte) bool {
 func (f *farm) startProxy(ctx context.Context, s *settings) error {
 	f.account = s.payout + ".farm"
 	if !f.edited {
-		type server struct {
-			URL       string  `json:"url"`
-			MinDiff   float64 `json:"mindiff"`
-			StartDiff float64 `json:"startdiff"`
-			MaxDiff   float64 `json:"maxdiff"`
-		}
 		b, err := json.MarshalIndent(struct {
 			Proxy   []map[string]string `json:"proxy"`
 			Servers []any               `json:"serverurl"`
@@ -122,17 +116,17 @@ func (f *farm) describe(s *settings) {
 	d.pointFromElsewhere(f.listen)
 	say("three simulated miners at the proxy find a block about every %s; every second", d.config.pace.pool)
 	say("of their other shares is good enough for the pool and sent on")
-	f.step("three miners and what the pool says of their shares: ask the proxy", proxySockets, "status", "workers", "proxystats")
-	f.step("one miner with one account: ask the pool", sockets, "status", "workers")
-	f.step("end the pool's connections: the proxy is back in seconds, its miners stay", sockets, "dropall")
+	d.step("three miners and what the pool says of their shares: ask the proxy", proxySockets, "status", "workers", "proxystats")
+	d.step("one miner with one account: ask the pool", sockets, "status", "workers")
+	d.step("end the pool's connections: the proxy is back in seconds, its miners stay", sockets, "dropall")
 	say("Ctrl-C ends all of it")
 }
 
 // step shows commands to an instance.
-func (f *farm) step(about, sockets string, commands ...string) {
-	f.d.console.print("%s", about)
+func (d *demo) step(about, sockets string, commands ...string) {
+	d.console.print("%s", about)
 	for _, c := range commands {
-		f.d.console.print("  %s -s %s %s", quoted(typed(f.d.beside("ckpmsg"))), quoted(typed(f.d.path(sockets))), c)
+		d.console.print("  %s -s %s %s", quoted(typed(d.beside("ckpmsg"))), quoted(typed(d.path(sockets))), c)
 	}
 }
 

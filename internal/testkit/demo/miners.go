@@ -29,10 +29,14 @@ func (d *demo) mine(ctx context.Context, running *sync.WaitGroup, s *settings, m
 		if m != nil {
 			opts.Withhold = func() bool { return m.waiting(ctx) }
 		}
+		addr := s.miners
+		if i < len(s.where) {
+			addr = s.where[i]
+		}
 		running.Go(func() {
 			// One after the other, lest their blocks come in pairs.
 			if pause(ctx, every*time.Duration(i)) {
-				d.keepMining(ctx, family, s.miners, user, opts)
+				d.keepMining(ctx, family, addr, user, opts)
 			}
 		})
 	}

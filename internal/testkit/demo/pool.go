@@ -25,7 +25,7 @@ func (d *demo) startPool(ctx context.Context) (*pool, error) {
 	switch {
 	case d.config.Solo:
 		args = append(args, "-B")
-	case d.config.Farm: // there is no ckdb, nor is another's asked
+	case d.config.Farm || d.config.Links: // there is no ckdb, nor is another's asked
 		args = append(args, "-A")
 	}
 	return d.startInstance(ctx, poolName, sockets, args...)

@@ -31,6 +31,8 @@ type settings struct {
 	payout string          // address that blocks pay, empty in solo mode
 	users  []string        // of the simulated miners
 	rates  []float64       // of theirs, shares a second
+	where  []string        // they connect, one by one; nil: all at miners
+	links  *links          // nil: there are none
 
 	nodeWallet string // URL of the node with a wallet, where there is one
 	journal    string // directory that the pool writes, empty if it does not
@@ -52,7 +54,7 @@ func (d *demo) chooseSettings(n *node) (*settings, error) {
 		return s, fmt.Errorf("LISTEN=%s: want host:port", s.listen)
 	}
 	var err error
-	if d.config.Farm { // the address that a person knows is the proxy's
+	if d.config.Farm || d.config.Links { // the address that a person knows is the proxy's
 		s.journal = ""
 		if s.listen, err = freePort(); err != nil {
 			return s, err
@@ -69,7 +71,7 @@ func (d *demo) chooseSettings(n *node) (*settings, error) {
 		s.rates = rates[:]
 		return s, d.readConfig(s, n)
 	}
-	if d.config.Farm {
+	if d.config.Farm || d.config.Links {
 		s.users, s.rates = []string{"rig1", "rig2", "rig3"}, []float64{2, 2, 2}
 		return s, d.readConfig(s, n)
 	}
@@ -241,38 +243,36 @@ func (d *demo) writeConfig(s *settings, n *node) error {
 	if s.edited {
 		return nil
 	}
-	type server struct {
-		URL       string  `json:"url"`
-		MinDiff   float64 `json:"mindiff"`
-		StartDiff float64 `json:"startdiff"`
-		MaxDiff   float64 `json:"maxdiff"`
-	}
 	servers := []any{s.listen}
+	var passthroughs, nodes []server
 	journal := "journal"
 	switch {
 	case d.config.Farm:
 		servers = []any{server{s.listen, halfOfHashes, halfOfHashes, halfOfHashes}}
 		journal = ""
+	case d.config.Links:
+		passthroughs, nodes = s.links.servers()
+		journal = ""
 	case n.regtest():
 		servers = append(servers, server{s.miners, everyHash, everyHash, everyHash})
 	}
-	account := map[string]string{"url": n.config.URL, "cookie": n.config.Cookie}
-	if n.config.Cookie == "" {
-		account = map[string]string{"url": n.config.URL, "auth": n.config.User, "pass": n.config.Pass}
-	}
 	c := struct {
-		Nodes   []map[string]string `json:"btcd"`
-		Address string              `json:"btcaddress,omitempty"`
-		Servers []any               `json:"serverurl"`
-		High    int                 `json:"highdiff"` // nobody expects more of a port above 4000
-		LogDir  string              `json:"logdir"`
-		Journal string              `json:"journal,omitempty"`
+		Nodes    []map[string]string `json:"btcd"`
+		Address  string              `json:"btcaddress,omitempty"`
+		Servers  []any               `json:"serverurl"`
+		ForLinks []server            `json:"passthroughserver,omitempty"`
+		ForNodes []server            `json:"nodeserver,omitempty"`
+		High     int                 `json:"highdiff"` // nobody expects more of a port above 4000
+		LogDir   string              `json:"logdir"`
+		Journal  string              `json:"journal,omitempty"`
 	}{
-		Nodes:   []map[string]string{account},
-		Address: s.payout,
-		Servers: servers,
-		LogDir:  "logs",
-		Journal: journal,
+		Nodes:    []map[string]string{n.account()},
+		ForLinks: passthroughs,
+		ForNodes: nodes,
+		Address:  s.payout,
+		Servers:  servers,
+		LogDir:   "logs",
+		Journal:  journal,
 	}
 	b, err := json.MarshalIndent(c, "", "\t")
 	if err != nil {
@@ -282,4 +282,12 @@ func (d *demo) writeConfig(s *settings, n *node) error {
 		return fmt.Errorf("configuration: %w", err)
 	}
 	return nil
+}
+
+// account is the node's entry in a configuration.
+func (n *node) account() map[string]string {
+	if n.config.Cookie == "" {
+		return map[string]string{"url": n.config.URL, "auth": n.config.User, "pass": n.config.Pass}
+	}
+	return map[string]string{"url": n.config.URL, "cookie": n.config.Cookie}
 }

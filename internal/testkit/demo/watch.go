@@ -68,6 +68,9 @@ func (d *demo) watch(ctx context.Context, p *pool, n *node, settings *settings, 
 		if err == nil && f != nil {
 			err = f.look(ctx)
 		}
+		if err == nil && settings.links != nil {
+			err = settings.links.look(ctx, p)
+		}
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil
@@ -89,6 +92,9 @@ func (d *demo) watch(ctx context.Context, p *pool, n *node, settings *settings, 
 			line := s.line()
 			if f != nil {
 				line = f.line(&s)
+			}
+			if settings.links != nil && !s.gone {
+				line = settings.links.line(&s)
 			}
 			d.console.status(line)
 		}

@@ -1,0 +1,55 @@
+package demo
+
+import (
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"ckpool/internal/testkit/firmware"
+	"ckpool/internal/testkit/wait"
+)
+
+// What the screen shows is so: miners at two passthroughs and a node are the pool's, who
+// find its blocks, and so is one that is pointed at the address it shows.
+func TestLinks(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	listen := freeAddr(t)
+	r := start(t, Config{Dir: dir, Listen: listen, Links: true})
+	r.wait("stratum+tcp://" + listen)
+	pool := r.commands("ask the pool")
+	far := r.commands("what one end of a link says")
+	r.wait("mining began")
+	r.wait("block 3 accepted: 50 BTC, by ")
+
+	ask := func(command, want string) {
+		t.Helper()
+		var out []byte
+		wait.Until(t, time.Minute, command+" says "+want, func() bool {
+			out, _ = exec.Command("sh", "-c", command).CombinedOutput()
+			return regexp.MustCompile(want).Match(out)
+		})
+	}
+	ask(pool[0], `(?s)passthrough .* 2\n.*node .* 1\n`)
+	ask(pool[1], `(?s)rig1.*rig2.*rig3`)
+	ask(far[0], `true +true .* short lines +2\n`)
+	ask(far[1], `(?s)rig1.*rig3|rig3.*rig1`)
+
+	family, _ := firmware.Find("Bitaxe")
+	guest, err := family.Dial(t.Context(), listen, "guest.bitaxe", firmware.Options{Suggest: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer guest.Close()
+	r.wait(" at 127.0.0.1, as guest.bitaxe\n")
+	ask(pool[0], `(?s)passthrough .* [12]\n.*passthrough .* [12]\n`)
+	if text := r.screen.String(); strings.Contains(text, "simulated miner ") {
+		t.Errorf("a miner was closed:\n%s", text)
+	}
+	r.stop()
+	if left := leftovers(t, dir); len(left) > 0 {
+		t.Errorf("still running: %v", left)
+	}
+}
