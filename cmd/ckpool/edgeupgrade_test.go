@@ -416,7 +416,11 @@ func TestUpgradeNode(t *testing.T) {
 		}
 	})
 	p.unharmed(r, before)
+	began := time.Now()
 	e.end()
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("it has ended after %v", took)
+	}
 	status, err := sharelog.ReadPoolStatus(filepath.Join(logs, "pool", "pool.status"))
 	if all := p.accepted(); err != nil || status.AcceptedCount != all {
 		t.Errorf("the node has counted %d shares, %v; the pool %d", status.AcceptedCount, err, all)
