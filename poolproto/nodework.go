@@ -40,7 +40,7 @@ type WorkInfo struct {
 	Bits                           uint32
 	Value                          int64 // of the coinbase, in satoshis
 	Height                         int64
-	Flags                          string     // coinbaseaux
+	Flags                          string     // coinbaseaux, as the node gave it: hex
 	TxIDs                          [][32]byte // in the order of the block, without the coinbase
 	Branch                         [][32]byte
 	Coinb1                         []byte // nil in the reduced form, which cannot be mined on

@@ -171,24 +171,33 @@ func TestZ1EndEdge(t *testing.T) {
 
 // Wherever the new process is killed, the old one goes on and no miner notices anything.
 func TestNewEdgeKilled(t *testing.T) {
-	t.Parallel()
-	p := startFaulty(t)
-	e := behind(t, []string{"-P"}, nil, p)
-	before, old := p.accepted(), e.pid()
-	r := e.mine(func(context.Context) {
-		for _, step := range stepsBefore {
-			e.set("new", step)
-			reply, err := e.do("upgrade")
-			if err != nil || !strings.Contains(reply, "errormsg") || e.pid() != old {
-				t.Errorf("%s: %q, %v; process %d, was %d", step, reply, err, e.pid(), old)
-			}
-			if _, err := os.Stat(e.fault); err == nil {
-				t.Errorf("%s: there is no such step", step)
-			}
-		}
-		e.upgraded()
-	})
-	p.unharmed(r, before)
+	for name, start := range map[string]func(t *testing.T) (p, e *faulty){
+		"passthrough": func(t *testing.T) (p, e *faulty) {
+			p = startFaulty(t)
+			return p, behind(t, []string{"-P"}, nil, p)
+		},
+		"node": func(t *testing.T) (p, e *faulty) { return startFaultyNode(t, t.TempDir()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p, e := start(t)
+			before, old := p.accepted(), e.pid()
+			r := e.mine(func(context.Context) {
+				for _, step := range stepsBefore {
+					e.set("new", step)
+					reply, err := e.do("upgrade")
+					if err != nil || !strings.Contains(reply, "errormsg") || e.pid() != old {
+						t.Errorf("%s: %q, %v; process %d, was %d", step, reply, err, e.pid(), old)
+					}
+					if _, err := os.Stat(e.fault); err == nil {
+						t.Errorf("%s: there is no such step", step)
+					}
+				}
+				e.upgraded()
+			})
+			p.unharmed(r, before)
+		})
+	}
 }
 
 // The old process is killed when the new one has everything: that goes on.
@@ -388,10 +397,9 @@ func TestUpgradeToAnotherMode(t *testing.T) {
 	}
 }
 
-// A node and its pool are upgraded in turn under load. Neither miners nor pool notice, and
-// both count the same shares.
-func TestUpgradeNode(t *testing.T) {
-	t.Parallel()
+// startFaultyNode starts a pool and a node before it, each with a bitcoin node.
+func startFaultyNode(t *testing.T, logs string) (p, e *faulty) {
+	t.Helper()
 	forNodes, err := port.Free()
 	if err != nil {
 		t.Fatal(err)
@@ -400,13 +408,20 @@ func TestUpgradeNode(t *testing.T) {
 		n := testkit.StartFakeNode(t, fakenode.Config{Chain: "main", Bits: 0x1d00ffff, Transactions: 20, User: "user", Password: "pass"})
 		return []any{map[string]any{"url": n.Addr(), "auth": "user", "pass": "pass", "zmq": []string{}}}
 	}
-	p := startFaultyOn(t, 1e-10, map[string]any{
+	p = startFaultyOn(t, 1e-10, map[string]any{
 		"btcd": btcd(), "nodeserver": "127.0.0.1:" + forNodes, "btcaddress": "1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2",
 	}, nil)
-	logs := t.TempDir()
-	e := startFaultyOn(t, 1e-10, map[string]any{
+	return p, startFaultyOn(t, 1e-10, map[string]any{
 		"proxy": []any{map[string]any{"url": "127.0.0.1:" + forNodes}}, "btcd": btcd(), "logdir": logs,
 	}, []string{"-N"})
+}
+
+// A node and its pool are upgraded in turn under load. Neither miners nor pool notice, and
+// both count the same shares.
+func TestUpgradeNode(t *testing.T) {
+	t.Parallel()
+	logs := t.TempDir()
+	p, e := startFaultyNode(t, logs)
 	before := p.accepted()
 	r := e.mine(func(context.Context) {
 		for range 5 {
@@ -416,7 +431,11 @@ func TestUpgradeNode(t *testing.T) {
 		}
 	})
 	p.unharmed(r, before)
+	began := time.Now()
 	e.end()
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("it has ended after %v", took)
+	}
 	status, err := sharelog.ReadPoolStatus(filepath.Join(logs, "pool", "pool.status"))
 	if all := p.accepted(); err != nil || status.AcceptedCount != all {
 		t.Errorf("the node has counted %d shares, %v; the pool %d", status.AcceptedCount, err, all)

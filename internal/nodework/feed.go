@@ -7,6 +7,7 @@ package nodework
 
 import (
 	"context"
+	"encoding/hex"
 	"slices"
 	"sync"
 
@@ -184,7 +185,7 @@ func (f *Feed) addWork(m *relay.Messages, w *session.Work) {
 	c := j.Coinbase(work.CoinbaseLimit(""))
 	info := poolproto.WorkInfo{
 		JobID: j.ID, Target: j.Target, Version: j.Version, CurTime: t.CurTime, PrevHash: t.PrevHash, Bits: t.Bits,
-		Value: t.CoinbaseValue, Height: t.Height, Flags: string(t.Flags), Branch: j.Branch,
+		Value: t.CoinbaseValue, Height: t.Height, Flags: hex.EncodeToString(t.Flags), Branch: j.Branch,
 		Coinb1: c.Head, Coinb2: slices.Concat(c.Mid, c.Tail),
 		Extranonce1Len: f.extranonces[0], Extranonce2Len: f.extranonces[1],
 	}

@@ -152,6 +152,18 @@ func (r *rig) says(what string) {
 	wait.Until(r.t, patience, what, func() bool { return strings.Contains(r.text(), what) })
 }
 
+// wanted is what the pool is asked for next.
+func (r *rig) wanted() [][32]byte {
+	r.t.Helper()
+	select {
+	case txids := <-r.pool.wanted:
+		return txids
+	case <-time.After(patience):
+		r.t.Fatal("the pool is asked for nothing")
+		return nil
+	}
+}
+
 func (r *rig) send(kind poolproto.Kind, message []byte) {
 	r.post(mail{pool: r.pool, kind: kind, message: message})
 }
@@ -211,7 +223,7 @@ func TestBlockWaits(t *testing.T) {
 	r.run()
 	r.post(mail{pool: r.pool})
 	r.send(poolproto.Work, info(r.job).Append(nil))
-	if wanted := <-r.pool.wanted; !slices.Equal(wanted, [][32]byte{a.TxID, b.TxID}) {
+	if wanted := r.wanted(); !slices.Equal(wanted, [][32]byte{a.TxID, b.TxID}) {
 		t.Errorf("%x are asked for", wanted)
 	}
 	k, whole := block(t, r.job)
@@ -269,7 +281,7 @@ func TestOwnTransactions(t *testing.T) {
 	r.run()
 	r.node.templates <- source.Update{Template: jobOf(t, 1, a).Template}
 	r.send(poolproto.Work, info(r.job).Append(nil))
-	if wanted := <-r.pool.wanted; !slices.Equal(wanted, [][32]byte{c.TxID}) {
+	if wanted := r.wanted(); !slices.Equal(wanted, [][32]byte{c.TxID}) {
 		t.Errorf("%x are asked for", wanted)
 	}
 	r.transactions(c)
@@ -287,7 +299,7 @@ func TestOtherWitness(t *testing.T) {
 	r.node.mempool = map[[32]byte][]byte{a.TxID: a.Data, b.TxID: other.Data}
 	r.run()
 	r.send(poolproto.Work, info(r.job).Append(nil))
-	if wanted := <-r.pool.wanted; !slices.Equal(wanted, [][32]byte{a.TxID, b.TxID}) {
+	if wanted := r.wanted(); !slices.Equal(wanted, [][32]byte{a.TxID, b.TxID}) {
 		t.Errorf("%x are asked for", wanted)
 	}
 	r.transactions(a, b)
