@@ -340,7 +340,9 @@ func (n *Node) complete() {
 		}
 		n.options.Events.Say(event.Debug, fmt.Sprintf("Stored work %016x, height %d, with %d transactions", e.JobID, e.Height, len(e.txs)))
 		for _, b := range e.waiting {
-			n.submit(e, b)
+			if err := n.submit(e, b); err != nil {
+				n.options.Events.Say(event.Error, fmt.Sprintf("Block %s is left to the pool: %v", work.FormatHash(work.HashHeader(&b.header)), err))
+			}
 		}
 		e.waiting = nil
 	}
