@@ -287,6 +287,22 @@ func (m Missing) String() string {
 	return text
 }
 
+// Checker computes shares again that a Reader has read. It is for one goroutine.
+type Checker struct {
+	checker
+	summary Summary
+}
+
+// NewChecker checks what r reads.
+func NewChecker(r *Reader) *Checker {
+	return &Checker{checker: checker{reader: r, jobs: map[uint64]*work.Job{}}}
+}
+
+// Share tells what is wrong with the share of the record that was read last: its hash is
+// not that of what was found, or does not reach what it earns. One whose job is not in
+// the journal cannot be judged, and nothing is said of it.
+func (c *Checker) Share(k *Record) error { return c.share(k, &c.summary) }
+
 // checker computes shares again.
 type checker struct {
 	reader *Reader
