@@ -47,6 +47,7 @@ type Users struct {
 	settings atomic.Pointer[Settings]
 	totals   totals
 	agents   agents
+	remotes  remotes
 	refusals window[refusal]
 	newNames window[netip.Prefix]
 	round    atomic.Uint32 // counts rounds; best shares of another one are void
@@ -75,6 +76,7 @@ func New(cfg Config, now time.Time) *Users {
 	}
 	s.Set(cfg.Settings)
 	s.directory.init()
+	s.remotes.init()
 	s.totals.init(cfg.Loops)
 	s.agents.devices = make(map[string]int64)
 	s.round.Store(1)
