@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -371,6 +372,9 @@ func (m *Mirror) Close() {
 	m.lock.Close()
 }
 
+// ErrLocked is wrapped by errors about a journal that another process has.
+var ErrLocked = errors.New("is being written by another process")
+
 // takeLock makes a directory this process's.
 func takeLock(dir string) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o640)
@@ -380,15 +384,42 @@ func takeLock(dir string) (*os.File, error) {
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		f.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, fmt.Errorf("journal %s is being written by another process: give each instance a directory of its own", dir)
+			return nil, fmt.Errorf("journal %s %w: give each instance a directory of its own", dir, ErrLocked)
 		}
 		return nil, fmt.Errorf("journal %s: lock: %w", dir, err)
 	}
 	return f, nil
 }
 
-// InstanceID reports whether a text is what tells a journal from others: 32 hex digits.
-func InstanceID(text string) bool {
+// Mirrors of the journals of several pools are in one directory, each in one that is
+// called by the name of the pool's instance and what tells its journal from others.
+
+// MirrorDir is the name of such a directory.
+func MirrorDir(instance, name string) string { return name + "-" + instance }
+
+// MirrorOf is what a directory of that name has.
+func MirrorOf(dir string) (instance, name string, ok bool) {
+	dir = filepath.Base(dir)
+	i := strings.LastIndexByte(dir, '-')
+	if i < 1 || !instanceID(dir[i+1:]) {
+		return "", "", false
+	}
+	return dir[i+1:], dir[:i], true
+}
+
+// Mirrors are the directories with mirrors that are in one.
+func Mirrors(dir string) (list []string) {
+	found, _ := filepath.Glob(filepath.Join(dir, "*-*")) // fails for a bad pattern alone
+	for _, path := range found {
+		if _, _, ok := MirrorOf(path); ok {
+			list = append(list, path)
+		}
+	}
+	return list
+}
+
+// instanceID reports whether a text is what tells a journal from others: 32 hex digits.
+func instanceID(text string) bool {
 	b, err := hex.DecodeString(text)
 	return err == nil && len(b) == 16
 }
