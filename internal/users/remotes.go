@@ -38,6 +38,12 @@ type remotes struct {
 	moved   bool                       // another process counts
 }
 
+// elsewhere is the miners that are connected to other pools.
+type elsewhere struct {
+	mu    sync.Mutex
+	pools map[string]map[string]int // guarded by mu; miners by user
+}
+
 func (r *remotes) init() {
 	r.at, r.safe = map[string]Mark{}, map[string]Mark{}
 	r.inFiles, r.users = map[string]map[string]Mark{}, map[string]bool{}
@@ -72,6 +78,9 @@ func (r *remotes) loaded(user string, list []sharelog.RemoteMark) {
 		r.inFiles[user][m.Pool] = Mark{m.Epoch, m.Number}
 	}
 }
+
+// Nameable tells whether a worker may have a name.
+func Nameable(worker string) bool { return checkName(worker) == "" }
 
 // CountRemote counts the record of another pool that a mark is of, unless it is counted
 // already; sh is nil for one that is no share. The fields of sh that are read are Time,
@@ -115,6 +124,57 @@ func (s *Users) RemotesSaved() map[string]Mark {
 	s.remotes.mu.Lock()
 	defer s.remotes.mu.Unlock()
 	return maps.Clone(s.remotes.safe)
+}
+
+// SetRemoteWorkers tells how many miners of a user are connected at another pool.
+func (s *Users) SetRemoteWorkers(pool, user string, n int) {
+	e := &s.elsewhere
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if n <= 0 {
+		delete(e.pools[pool], user)
+		return
+	}
+	if e.pools[pool] == nil {
+		e.pools[pool] = map[string]int{}
+	}
+	e.pools[pool][user] = n
+}
+
+// DropRemoteWorkers forgets the miners of another pool.
+func (s *Users) DropRemoteWorkers(pool string) {
+	s.elsewhere.mu.Lock()
+	delete(s.elsewhere.pools, pool)
+	s.elsewhere.mu.Unlock()
+}
+
+// connected is how many miners of a user, and of all with "".
+func (e *elsewhere) connected(user string) (n int64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, users := range e.pools {
+		if user != "" {
+			n += int64(users[user])
+			continue
+		}
+		for _, k := range users {
+			n += int64(k)
+		}
+	}
+	return n
+}
+
+// Connected is how many miners each user has here who has any.
+func (s *Users) Connected() map[string]int {
+	list := map[string]int{}
+	for _, u := range s.directory.all() {
+		u.mu.Lock()
+		if u.attached > 0 {
+			list[u.Name] = int(u.attached)
+		}
+		u.mu.Unlock()
+	}
+	return list
 }
 
 // roundBegins is for before the first of a round of files is written, roundEnds for after

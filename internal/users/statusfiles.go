@@ -127,6 +127,7 @@ func (s *Users) savePool(now time.Time, n Sessions) error {
 	s.remotes.mu.Lock() // nothing is counted between what is written and what it says
 	defer s.remotes.mu.Unlock()
 	status := s.Status(now, n)
+	status.Workers += s.elsewhere.connected("")
 	status.Remotes = s.remotes.marks("")
 	status.UserAgents = s.agents.list(s.sums, s.settings.Load().MaxUserAgents)
 	for _, line := range status.Lines() {
@@ -198,6 +199,7 @@ func (s *Users) saveUser(u *user, now time.Time, trouble *trouble) {
 		return
 	}
 	stats.Remotes = s.remotes.marks(u.Name)
+	stats.Workers += s.elsewhere.connected(u.Name)
 	s.cfg.Events.Say(event.Notice, "User "+LogName(u.Name)+":"+stats.Line())
 	trouble.add(s.writeUser(u.Name, &stats, workers, now))
 }
