@@ -442,3 +442,61 @@ func TestT10NoAnswer(t *testing.T) {
 		t.Errorf("tried again after %v, want 10 s for an answer and 5 s", wait)
 	}
 }
+
+// A trusted remote that is ckpool in C is answered to the byte, and its good shares count,
+// each once, also where it says one again over a new link.
+func TestT1T2RemoteInC(t *testing.T) {
+	t.Parallel()
+	d, _, _ := startAccounts(t, nil)
+	n := testkit.StartFakeNode(t, fakenode.Config{Bits: 0x1d00ffff})
+	p := setup{nodes: []keys{fakeEntry(n)}, ckdb: d.Place(), keys: keys{"trusted": []string{"127.0.0.1:1"}, "serverurl": "127.0.0.1:2", "journal": "journal"}}.start(t)
+	p.log.wait(t, 0, "Asking ckdb")
+	const share = `{"workinfoid":6888000000000000031,"clientid":77,"enonce1":"b0a1aa66","nonce2":"0000000000000004","nonce":"9c01ff02","ntime":"68e77815","diff":0.5,"sdiff":733.1,"hash":"00000000%056x","result":%t,"errn":0,"workername":"bob.rig1","username":"bob","address":"192.0.2.9","agent":"miner/1.2","method":"share"}`
+	link := func() link {
+		p.addr = p.trusted()
+		l := p.link(t, `{"method": "mining.remote", "params": ["ckpool\/0.9.9"]}`)
+		if got := l.next(); got != `{"result":true,"ckdb":false}` {
+			t.Fatalf("the answer is %s", got)
+		}
+		return l
+	}
+	l := link()
+	answer := func(says, want string) {
+		t.Helper()
+		l.say("%s", says)
+		if got := l.next(); got != want {
+			t.Errorf("%s is answered %s, want %s", says, got, want)
+		}
+	}
+	answer(`{"method":"ping"}`, `{"method":"pong"}`)
+	answer(`{"params":["bob.rig1","secret"],"id":2,"method":"auth","useragent":"miner/1.2","enonce1":"b0a1aa66","address":"192.0.2.9","clientid":77}`,
+		`{"result":true,"error":null,"id":2,"method":"auth.result","client_id":77}`)
+	answer(`{"params":["nobody","x"],"id":"a","method":"auth","useragent":"miner/1.2","enonce1":"b0a1aa66","address":"192.0.2.9","clientid":78}`,
+		`{"result":false,"error":"No account of that name: register it, or use a bitcoin address as user name","id":"a","method":"auth.result","client_id":78}`)
+	for i := range 3 {
+		l.say(share, i+1, true)
+	}
+	l.say(share, 7, false)
+	l.say(share, 8, false)
+	for _, bad := range []string{
+		`{"method":"workers","username":"bob","workers":3}`, "{", `{"method":"share"}`, `{"method":"block"}`, `{"params":[],"method":"auth"}`, `{"method":"mining.submit","params":[]}`,
+		strings.Replace(fmt.Sprintf(share, 9, true), `"diff":0.5`, `"diff":1e70`, 1),
+	} {
+		l.say("%s", bad)
+	}
+	answer(`{"method":"ping"}`, `{"method":"pong"}`)
+	l.Close()
+	l = link()
+	l.say(share, 3, true) // which was on its way when the link ended
+	answer(`{"method":"ping"}`, `{"method":"pong"}`)
+	eventually(t, patience, "three shares", func() bool {
+		w, known := p.pool.Users().Worker("bob.rig1", time.Now())
+		return known && w.Rejects.Accepted == 3 && w.Shares == 1.5 && len(w.Rejects.Counts) == 1 && w.Rejects.Counts[0].Count == 2
+	})
+	l.Close()
+	p.stop()
+	s, err := journal.Check(filepath.Join(p.config.LogDir, "journal"), func(f journal.Finding) { t.Error(f) }, nil)
+	if err != nil || s.Shares != 5 || s.Wrong > 0 {
+		t.Errorf("the journal: %+v, %v", s, err)
+	}
+}

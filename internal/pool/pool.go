@@ -77,6 +77,7 @@ type Pool struct {
 	feed      *nodework.Feed    // of nodes; nil: there are none
 	collector *remote.Collector // of trusted remotes; nil: there are none
 	reporter  *remote.Reporter  // to the main pool; nil: this is no trusted remote
+	sinks     []session.Sink    // of judged submits
 	ports     *ports.Ports
 	admission operator.Admission
 	operator  *operator.Operator
@@ -252,6 +253,7 @@ func (p *Pool) makeServer(c *config.Config) (err error) {
 		backend.Sinks = append(backend.Sinks, p.journal)
 		backend.Witness = p.journal
 	}
+	p.sinks = backend.Sinks
 	p.server, err = netserver.New(set, func(l *netserver.Loop) netserver.Handler {
 		h := relay.NewHandler(l, p.links, func(t session.Transport) *session.Handler { return session.NewHandler(t, backend, p.group) })
 		p.miners.Handlers = append(p.miners.Handlers, h.Handler)

@@ -13,6 +13,7 @@ import (
 	"ckpool/internal/config"
 	"ckpool/internal/relay"
 	"ckpool/internal/remote"
+	"ckpool/internal/session"
 	"ckpool/internal/users"
 	"ckpool/poolproto"
 	"ckpool/source"
@@ -30,9 +31,21 @@ func (p *Pool) makeCollector(c *config.Config) {
 	}
 	p.collector = remote.NewCollector(remote.CollectorOptions{
 		Dir: RemotesDir(c), MaxSize: c.JournalSize, Name: p.options.Name, Program: "ckpool " + p.options.Version,
-		Network: p.chainName, Users: p.users, Ckdb: p.options.Ckdb, Reader: p.copyReader(), Submit: p.submitOf, Events: p.events,
+		Network: p.chainName, Users: p.users, Ckdb: p.options.Ckdb, Reader: p.copyReader(), Count: p.countRemote, Submit: p.submitOf, Events: p.events,
 	})
 	p.links.Remotes(p.collector)
+}
+
+// countRemote counts a share that was found at another pool, which has no journal: as one of
+// this pool, on the loop that it names.
+func (p *Pool) countRemote(worker string, sh *session.Share) {
+	p.users.With(worker, sh.Time, func(id session.WorkerID) {
+		sh.Worker = id
+		for _, sink := range p.sinks {
+			sink.Share(sh)
+			sink.Flush(sh.Loop)
+		}
+	})
 }
 
 // copyReader is the name of who stores the shares of this pool, "" nobody.

@@ -38,6 +38,12 @@ func (r *RemoteLink) Close() {
 	r.post(func(l *link) { l.handler.loop.Close(l.slot, netserver.LinkLost) })
 }
 
+// OnLoop has something done on the loop of the link, also when that has ended.
+func (r *RemoteLink) OnLoop(do func(loop int)) {
+	loop := r.link.handler.loop
+	loop.Post(func() { do(loop.Index()) })
+}
+
 func (r *RemoteLink) post(do func(l *link)) {
 	l := r.link
 	l.handler.loop.Post(func() {

@@ -6,12 +6,15 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"ckpool/event"
 	"ckpool/internal/authority"
 	"ckpool/internal/journal"
+	"ckpool/internal/recent"
 	"ckpool/internal/relay"
+	"ckpool/internal/session"
 	"ckpool/internal/users"
 	"ckpool/poolproto"
 	"ckpool/work"
@@ -39,6 +42,8 @@ type CollectorOptions struct {
 	// Reader is the name of the cursor of who stores what is in the copies, without which
 	// nothing is deleted; "" nobody does.
 	Reader string
+	// Count counts a share of a worker that is in no journal, on the loop that it names.
+	Count func(worker string, sh *session.Share)
 	// Submit has a block submitted by all nodes here. It returns at once.
 	Submit func(b *Block)
 	Events event.Func
@@ -87,13 +92,14 @@ type Collector struct {
 	links   map[*relay.RemoteLink]*conversation
 	sites   map[string]*site // by instance of their journals
 	blocks  []string         // hashes of those that were brought last
+	hashes  hashes
 }
 
 // NewCollector makes a Collector; remotes are heard when it runs.
 func NewCollector(o CollectorOptions) *Collector {
 	return &Collector{
 		options: o, begun: make(chan struct{}),
-		links: map[*relay.RemoteLink]*conversation{}, sites: map[string]*site{},
+		links: map[*relay.RemoteLink]*conversation{}, sites: map[string]*site{}, hashes: recent.New[[32]byte, struct{}](hashesMost),
 	}
 }
 
@@ -223,7 +229,8 @@ type conversation struct {
 	wake      chan struct{} // capacity 1: there are lines
 	ended     chan struct{} // closed when the link has ended
 
-	once sync.Once // closes ended
+	once   sync.Once    // closes ended
+	logins atomic.Int32 // of a remote in C that have no answer yet
 
 	mu    sync.Mutex
 	lines [][]byte // guarded by mu
@@ -301,6 +308,7 @@ func (k *conversation) leave() {
 	if k.asks != nil {
 		k.asks.close()
 	}
+	k.collector.options.Users.DropRemoteWorkers(k.link.String())
 	if k.site != nil {
 		k.collector.options.Users.DropRemoteWorkers(k.site.instance)
 		k.site.release()
@@ -308,6 +316,10 @@ func (k *conversation) leave() {
 }
 
 func (k *conversation) line(ctx context.Context, line []byte) error {
+	if !k.link.Short() {
+		k.lineOfC(line)
+		return nil
+	}
 	f, err := poolproto.ParseFrame(line)
 	if err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"ckpool/internal/session"
 	"ckpool/internal/wire"
@@ -109,6 +110,17 @@ func (s *Users) CountRemote(pool string, at Mark, worker string, sh *session.Sha
 	s.touch(&w.user.tally)
 	w.user.mu.Unlock()
 	r.users[w.user.Name] = true
+}
+
+// With has something done with a worker of a pool elsewhere, which is made if there is none.
+func (s *Users) With(worker string, now time.Time, do func(id session.WorkerID)) {
+	w, _ := s.directory.holdNew(worker, s.stamp(now))
+	defer s.directory.release(w)
+	do(w.id)
+	w.user.mu.Lock()
+	w.user.loggedIn = true // its file is to be written
+	s.touch(&w.user.tally)
+	w.user.mu.Unlock()
 }
 
 // RemoteMark is up to where records of another pool are counted.
