@@ -362,13 +362,15 @@ func TestHostileRemote(t *testing.T) {
 // other remotes; one that is found at the main pool by all remotes.
 func TestT4T5T6Blocks(t *testing.T) {
 	t.Parallel()
-	f := startFar(t, rareBlocks, nil, nil)
-	node := testkit.StartFakeNode(t, fakenode.Config{Bits: rareBlocks})
+	none := keys{"link_secret": "", "nodeserver": "127.0.0.1:3"}
+	f := startFar(t, rareBlocks, none, none)
+	node, nodesNode := testkit.StartFakeNode(t, fakenode.Config{Bits: rareBlocks}), testkit.StartFakeNode(t, fakenode.Config{Bits: rareBlocks})
+	startNode(t, 1, fakeEntry(nodesNode), f.main.listening(1)).log.wait(t, 0, "serves the miners")
 	second := f.remoteSetup
 	second.nodes = []keys{fakeEntry(node)}
 	other := second.start(t)
 	other.log.wait(t, 0, "is linked")
-	nodes := []*testkit.FakeNode{f.mainNode, f.remoteNode, node}
+	nodes := []*testkit.FakeNode{f.mainNode, f.remoteNode, node, nodesNode}
 	for _, p := range []*running{f.remote, f.main, other} {
 		h := p.connect(t, "alice.rig")
 		block := h.solveBlock(h.job())

@@ -102,6 +102,9 @@ func (p *Pool) tellPools(b *blocks.Block, block []byte) {
 // part of the chain.
 func (p *Pool) submitOf(b *remote.Block) {
 	p.events.Say(event.Notice, b.String()+", is submitted here too")
+	if p.feed != nil {
+		p.links.Solved(relay.Whole(&b.WholeBlock), -1, 0)
+	}
 	done := false // a node tells one thing after the other
 	p.network.Submit(b.Height, b.ID, b.Block, func(s source.BlockState) {
 		if s.State != source.BlockConfirmed || done {
