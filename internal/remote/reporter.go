@@ -73,9 +73,7 @@ type Reporter struct {
 	wire    *wire // nil: there is no link
 	tunnels uint64
 	blocks  []foundBlock // of the last blockTime
-	since   time.Time    // of wire, or when it was lost
-	err     error        // why there is none
-	kept    journal.Cursor
+	kept    journal.Cursor // as it is said in the journal
 }
 
 // foundBlock is the line of a block that was found here.
@@ -85,22 +83,7 @@ type foundBlock struct {
 }
 
 // NewReporter makes a Reporter. The journal is not deleted before it is sent.
-func NewReporter(o ReporterOptions) *Reporter { return &Reporter{options: o, since: time.Now()} }
-
-// Status is how the link does.
-type Status struct {
-	Up    bool
-	Since time.Time
-	Err   error          // why it is not up
-	Kept  journal.Cursor // up to where the main pool has the journal
-}
-
-// Status is for any goroutine.
-func (r *Reporter) Status() Status {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return Status{r.wire != nil, r.since, r.err, r.kept}
-}
+func NewReporter(o ReporterOptions) *Reporter { return &Reporter{options: o} }
 
 // Found brings a block that was found here to the main pool.
 func (r *Reporter) Found(b *poolproto.WholeBlock) {
@@ -153,7 +136,7 @@ func (r *Reporter) Run(ctx context.Context) {
 				what, told = "is lost: %s; miners go on, and what they find is kept for it", ""
 			}
 		}
-		r.down(err)
+		r.down()
 		if text := err.Error(); ctx.Err() == nil && text != told {
 			told = text
 			r.say(event.Warning, fmt.Sprintf(what, text))
@@ -198,13 +181,10 @@ func (r *Reporter) say(level event.Level, text string) {
 	r.options.Events.Say(level, "Main pool "+r.options.Uplink.URL+" "+text)
 }
 
-func (r *Reporter) down(err error) {
+func (r *Reporter) down() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.wire != nil {
-		r.since = time.Now()
-	}
-	r.wire, r.err = nil, err
+	r.wire = nil
 }
 
 // connect links to the main pool.
@@ -369,7 +349,7 @@ func (w *wire) serve(ctx context.Context) error {
 	w.mu.Unlock()
 	r := w.reporter
 	r.mu.Lock()
-	r.wire, r.since, r.err = w, time.Now(), nil
+	r.wire = w
 	for _, b := range r.blocks {
 		if time.Since(b.at) < blockTime {
 			w.queue(b.line, false)
