@@ -72,7 +72,7 @@ type Reporter struct {
 	// guarded by mu
 	wire    *wire // nil: there is no link
 	tunnels uint64
-	blocks  []foundBlock // of the last blockTime
+	blocks  []foundBlock   // of the last blockTime
 	kept    journal.Cursor // as it is said in the journal
 }
 
