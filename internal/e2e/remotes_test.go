@@ -84,7 +84,7 @@ func (c *cable) accept() {
 		c.mu.Unlock()
 		for _, way := range [][2]net.Conn{{conn, other}, {other, conn}} {
 			c.carry.Go(func() {
-				io.Copy(way[0], way[1])
+				_, _ = io.Copy(way[0], way[1])
 				way[0].Close()
 				way[1].Close()
 			})
@@ -344,8 +344,8 @@ func TestHostileRemote(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		fmt.Fprintf(c, `{"method":"mining.remote","params":["evil/1",{"dialect":1,"secret":"far"}]}`+"\n%s\n", lines)
-		c.SetDeadline(time.Now().Add(patience))
+		_, _ = fmt.Fprintf(c, `{"method":"mining.remote","params":["evil/1",{"dialect":1,"secret":"far"}]}`+"\n%s\n", lines)
+		_ = c.SetDeadline(time.Now().Add(patience))
 		if _, err := io.Copy(io.Discard, c); err != nil && !errors.Is(err, syscall.ECONNRESET) {
 			t.Errorf("%.80q: %v", lines, err)
 		}
@@ -428,9 +428,9 @@ func TestT10NoAnswer(t *testing.T) {
 				t.Error("the connection before is still open")
 			}
 			tried <- time.Now()
-			io.WriteString(c, `{"transaction":[],"method":"transactions"}`+"\n")
+			_, _ = io.WriteString(c, `{"transaction":[],"method":"transactions"}`+"\n")
 			go func() {
-				io.Copy(io.Discard, c) // until it is closed at the other end
+				_, _ = io.Copy(io.Discard, c) // until it is closed at the other end
 				c.Close()
 				open.Add(-1)
 			}()

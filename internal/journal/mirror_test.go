@@ -74,7 +74,7 @@ func TestMirror(t *testing.T) {
 				name := filepath.Join(dir, m.Place().Segment)
 				m.Close()
 				if f, err := os.OpenFile(name, os.O_WRONLY|os.O_APPEND, 0); err == nil {
-					f.Write(make([]byte, 1+random.IntN(40)))
+					_, _ = f.Write(make([]byte, 1+random.IntN(40)))
 					f.Close()
 				}
 				m = mustMirror(t, dir, instance)

@@ -258,7 +258,7 @@ func (s *Users) ExportRemotes() []byte {
 	for user := range r.inFiles {
 		users[user] = true
 	}
-	for user := range users {
+	for _, user := range slices.Sorted(maps.Keys(users)) {
 		k.users = append(k.users, remotesOfUser{user, listOf(r.inFiles[user])})
 	}
 	c := wire.Append(nil)
