@@ -29,6 +29,16 @@ const (
 	Transactions Kind = 't' // that were asked for
 	Solved       Kind = 'k' // a Block
 
+	// Between a pool and a trusted remote. From the remote
+	Journal Kind = 'j' // Text: a RemoteJournal; and its answer, Text: a RemotePlace
+	Bytes   Kind = 'd' // Text: bytes of the journal, see AppendBytes; they begin at Number of a file
+	Workers Kind = 'n' // Number of miners is connected that are of a user, Text
+	// from the main pool
+	Kept Kind = 'y' // what was sent of a file, Text, is safe up to Number
+	// and both.
+	Accounts Kind = 'a' // Text is a message about who may mine, of conversation Number; empty: its end
+	Whole    Kind = 'z' // Text: a WholeBlock that was found
+
 	// Both.
 	Line Kind = 'l' // Text is a line of, or for, the miner of Channel
 	Ping Kind = 'p' // wants a Pong
@@ -62,6 +72,13 @@ var shapes = map[Kind]shape{
 	Work:         {text: true},
 	Transactions: {text: true},
 	Solved:       {text: true},
+
+	Journal:  {text: true},
+	Bytes:    {number: true, text: true},
+	Workers:  {number: true, text: true},
+	Kept:     {number: true, text: true},
+	Accounts: {number: true, text: true},
+	Whole:    {text: true},
 
 	Line: {channel: true, text: true},
 	Ping: {},

@@ -109,6 +109,7 @@ type Answer struct {
 	Accepted bool
 	Reason   string // why not
 	Dialect  int    // that is spoken from here on
+	Role     Role   // that was asked for; who reads an answer knows it
 }
 
 // AppendAnswer writes the line.
@@ -118,6 +119,9 @@ func AppendAnswer(b []byte, a *Answer) []byte {
 		return append(b, "}\n"...)
 	}
 	b = append(b, `{"result":true`...)
+	if a.Role == Remote { // without it ckpool in C would send more, for a database
+		b = append(b, `,"ckdb":false`...)
+	}
 	if a.Dialect > 0 {
 		b = fmt.Appendf(b, `,"dialect":%d`, a.Dialect)
 	}

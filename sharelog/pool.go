@@ -29,6 +29,8 @@ type PoolStatus struct {
 	BestShare                    float64    // difficulty of the best share that was no block
 	SPS                          [4]float64 // accepted shares per second over 1, 5, 15, 60 minutes
 	AcceptedCount, RejectedCount int64      // shares
+
+	Remotes []RemoteMark // what is counted of other pools
 }
 
 // AgentStatus sums up the miners of one user agent.
@@ -108,6 +110,7 @@ func (s *PoolStatus) round() []byte {
 	for i, key := range keys {
 		putExact(&o, key, s.SPS[i])
 	}
+	putRemotes(&o, s.Remotes)
 	return o.Close()
 }
 
@@ -162,5 +165,6 @@ func ParsePoolStatus(data []byte) (PoolStatus, error) {
 		s.SPS[i] = f[2].exact(key)
 	}
 	s.AcceptedCount, s.RejectedCount = f[2].int("accepted_count"), f[2].int("rejected_count")
+	s.Remotes = parseRemotes(f[2])
 	return s, nil
 }

@@ -18,6 +18,37 @@ type UserStats struct {
 	Workers    int64     // connected miners
 	Authorised time.Time // first login; zero: never
 	Worker     []WorkerStats
+	Remotes    []RemoteMark // what is counted of other pools
+}
+
+// RemoteMark is up to which record of another pool's journal shares are counted in a file.
+type RemoteMark struct {
+	Pool          string // what tells its journal from others
+	Epoch, Number uint64 // of the last record
+}
+
+// putRemotes adds remotes, an object: epoch/number by pool.
+func putRemotes(o *Object, list []RemoteMark) {
+	if len(list) == 0 {
+		return
+	}
+	marks := NewObject(nil)
+	for _, m := range list {
+		marks.String(m.Pool, fmt.Sprintf("%d/%d", m.Epoch, m.Number))
+	}
+	o.Raw("remotes", marks.Close())
+}
+
+func parseRemotes(f fields) (list []RemoteMark) {
+	marks, _ := parseFields(f["remotes"])
+	for pool := range marks {
+		m := RemoteMark{Pool: pool}
+		if n, _ := fmt.Sscanf(marks.text(pool), "%d/%d", &m.Epoch, &m.Number); n == 2 {
+			list = append(list, m)
+		}
+	}
+	slices.SortFunc(list, func(a, b RemoteMark) int { return cmp.Compare(a.Pool, b.Pool) })
+	return list
 }
 
 // WorkerStats are one worker's part of a user's file, or the whole file
@@ -158,6 +189,7 @@ func (u *UserStats) append(b []byte, workers iter.Seq[*WorkerStats], flush func(
 	o.buf = append(o.buf, ']')
 	u.putExact(&o)
 	o.Int("lastupdate", unix(u.LastUpdate))
+	putRemotes(&o, u.Remotes)
 	return append(o.Close(), '\n')
 }
 
@@ -256,7 +288,7 @@ func ParseUser(data []byte) (UserStats, error) {
 	if err != nil {
 		return UserStats{}, err
 	}
-	u := UserStats{Stats: parseStats(f), Workers: f.int("workers"), Authorised: f.time("authorised")}
+	u := UserStats{Stats: parseStats(f), Workers: f.int("workers"), Authorised: f.time("authorised"), Remotes: parseRemotes(f)}
 	for _, w := range f.list("worker") {
 		worker := parseWorker(w)
 		worker.LastUpdate = u.LastUpdate

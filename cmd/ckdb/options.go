@@ -18,6 +18,7 @@ import (
 
 	"ckpool/event"
 	"ckpool/internal/getopt"
+	"ckpool/internal/journal"
 )
 
 // options is the command line.
@@ -184,7 +185,7 @@ func (f *flags) resolve(fs *pflag.FlagSet) error {
 		}
 	}
 	if f.named = len(f.journals) > 0 || fs.Changed("logdir"); len(f.journals) == 0 {
-		f.journals = []string{filepath.Join(f.logDir, "journal")}
+		f.journals = append([]string{filepath.Join(f.logDir, "journal")}, journal.Mirrors(filepath.Join(f.logDir, "remotes"))...)
 	}
 	for i, dir := range f.journals {
 		if f.journals[i], err = filepath.Abs(dir); err != nil {

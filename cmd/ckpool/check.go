@@ -128,6 +128,7 @@ func checkConfig(ctx context.Context, o Options, stdout, stderr io.Writer) error
 		default:
 			k.payout()
 			k.nodes(ctx)
+			k.mainPool(ctx)
 		}
 		k.listeners(ctx)
 		k.directories()

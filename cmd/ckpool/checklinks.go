@@ -11,6 +11,7 @@ import (
 	"ckpool/internal/config"
 	"ckpool/internal/edge"
 	"ckpool/internal/hostport"
+	"ckpool/internal/pool"
 	"ckpool/internal/relay"
 	"ckpool/poolproto"
 )
@@ -59,6 +60,31 @@ func (k *check) links(ctx context.Context) {
 			k.say("pool", url, "unreachable")
 			k.unreachable(i, err)
 		}
+	}
+}
+
+// mainPool tries the link of a trusted remote.
+func (k *check) mainPool(ctx context.Context) {
+	if k.options.Mode != config.Remote || k.config.Upstream.URL == "" {
+		return
+	}
+	u := pool.MainPool(&k.config, func() string { return k.config.LinkSecret })
+	ctx, cancel := context.WithTimeoutCause(ctx, trialTime, fmt.Errorf("no answer within %v", trialTime))
+	defer cancel()
+	_, err := u.Try(ctx, poolproto.Remote, "ckpool/"+buildinfo.Version())
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	var refused *relay.RefusedError
+	switch {
+	case err == nil:
+		k.say("main pool", u.URL, "ok: it takes trusted remotes")
+	case errors.As(err, &refused):
+		k.say("main pool", u.URL, "refused")
+		k.fail("upstream", "main pool %s: %v", u.URL, refused)
+	default:
+		k.say("main pool", u.URL, "unreachable")
+		k.warn("upstream", "main pool %s: %v; miners are served, and what they find is kept until it is there", u.URL, err)
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 func (s *service) ckdb() *authority.Place {
 	p := &authority.Place{Dir: s.options.CkdbDir, Name: s.options.CkdbName}
 	switch {
-	case s.options.Standalone:
+	case s.options.Standalone, s.options.Mode == config.Remote: // the main pool has it
 		return nil
 	case s.options.WithCkdb, p.Answers(context.Background()):
 		return p
@@ -25,6 +25,8 @@ func (s *service) ckdb() *authority.Place {
 // to come.
 func (s *service) keepsShares(c *config.Config, ckdb *authority.Place) bool {
 	switch {
+	case s.options.Mode == config.Remote: // it is what is reported
+		return true
 	case s.options.Standalone:
 		return false
 	case c.Journal != "" || ckdb != nil:

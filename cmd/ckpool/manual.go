@@ -81,7 +81,8 @@ address in the configuration, in solo mode (-B, or "solo" in the configuration) 
 miner who finds them. In proxy mode (-p, or called as ckproxy) work comes from other
 pools instead, which see all miners as one account: docs/proxy.md. In passthrough mode
 (-P) it brings miners to another pool, where each is a user, and in redirector mode (-R)
-it sends them on from there: docs/links.md.
+it sends them on from there: docs/links.md. A trusted remote (-t) is a pool whose users
+and shares are those of a main pool: docs/remotes.md.
 
 An instance is known by its name. Several of different names run side by side;
 a second one of the same name is refused, or with -k replaces the first.
@@ -119,6 +120,7 @@ wait for the next start, and a wrong file changes nothing.`},
 				{Term: "logs/pool/pool.txns", Text: "transactions of the present work"},
 				{Term: "logs/users/USER", Text: "statistics of a user and its workers, each minute"},
 				{Term: "logs/HEIGHT/WORK.sharelog", Text: "shares, with -L"},
+				{Term: "logs/remotes/", Text: "what trusted remotes have reported"},
 				{Term: "logs/redirects.json", Text: "which address a redirector sends to which pool"},
 				{Term: "/tmp/NAME/", Text: "control sockets listener, stratifier, generator, connector, and main.pid"},
 			}},

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -76,7 +75,8 @@ func (f *flags) set() *pflag.FlagSet {
 	fs.BoolP("passthrough", "P", false, "passthrough mode: miners here are served by the first pool of \"proxy\" that gives a link, where they have accounts of their own")
 	fs.BoolP("node", "N", false, "node mode: a passthrough that submits blocks, found here or anywhere, to bitcoin nodes of its own")
 	fs.BoolP("redirector", "R", false, "redirector mode: a passthrough that sends miners who have shown that they mine on to the pools of \"redirecturl\"")
-	fs.BoolVar(&f.Check, "check", false, "say all that is wrong with the configuration, ask its nodes, or with -p, -u, -P, -N or -R its pools, try its ports, and exit")
+	fs.BoolP("trusted", "t", false, "trusted remote: a whole pool, whose users and shares are those of the main pool, \"upstream\" of the configuration")
+	fs.BoolVar(&f.Check, "check", false, "say all that is wrong with the configuration, ask its nodes, or with -p, -u, -P, -N or -R its pools, with -t its main pool too, try its ports, and exit")
 	fs.BoolVarP(&f.Daemonise, "daemonise", "D", false, "detach from the terminal; the exit status tells whether the instance came up")
 	fs.StringVarP(&f.Name, "name", "n", "", "`NAME` of the instance, ckpool without it: of its configuration, log and socket directory")
 	fs.BoolVar(&f.IgnoreUnknown, "ignore-unknown", false, "start although the configuration has keys of other pools that money or difficulty depends on")
@@ -98,24 +98,12 @@ func (f *flags) set() *pflag.FlagSet {
 	fs.BoolVar(&f.Version, "version", false, "print what this program was built from")
 	fs.StringVar(&f.Manual, "manual", "", "print the manual: man, bash, zsh, man5 or sample")
 	getopt.Group(fs, "Help")
-	for _, short := range slices.Sorted(maps.Keys(modeOptions)) {
-		if name, ok := later[modeOptions[short]]; ok {
-			fs.BoolP(name, short, false, "not in this version")
-			_ = fs.MarkHidden(name) // it exists, as these do
-		}
-	}
 	_ = fs.MarkHidden("manual")
 	return fs
 }
 
-// later are the modes that are not in this version, by the long names of their
-// options: they are understood, so as to be refused in words.
-var later = map[config.Mode]string{
-	config.Remote: "trusted",
-}
-
 // synopsis are the ways to call the program.
-var synopsis = []string{"[options]", "--check [-B | -p | -u | -P | -N | -R] [-c FILE]"}
+var synopsis = []string{"[options]", "--check [-B | -p | -u | -P | -N | -R | -t] [-c FILE]"}
 
 func usage(width int) string {
 	return getopt.Usage(new(flags).set(), synopsis,
@@ -138,9 +126,6 @@ func parseOptions(argv []string) (Options, error) {
 	}
 	if err := f.resolve(); err != nil {
 		return Options{}, err
-	}
-	if name, ok := later[f.Mode]; ok {
-		return Options{}, fmt.Errorf("%s mode (-%s) is not in this version of ckpool, which runs as a pool, with -B as a solo pool, with -p or -u as a proxy, with -P as a passthrough, with -N as a node and with -R as a redirector", name, f.modes[0])
 	}
 	return f.Options, nil
 }
@@ -182,6 +167,13 @@ func (f *flags) resolve() error {
 	}
 	if len(f.modes) > 0 {
 		f.Mode = modeOptions[f.modes[0]]
+	}
+	switch {
+	case f.Mode != config.Remote:
+	case f.Standalone:
+		return errors.New("-A keeps no journal, and a trusted remote (-t) reports what is in it: leave -A out")
+	case f.WithCkdb:
+		return errors.New("-d and -S name a ckdb, and a trusted remote (-t) asks the one of its main pool: leave them out")
 	}
 	if err := f.resolveLogLevel(); err != nil {
 		return err

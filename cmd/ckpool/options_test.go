@@ -76,7 +76,8 @@ func TestOptionErrors(t *testing.T) {
 		user   = "Cannot set both userproxy and another proxy type or redirector"
 	)
 	tests := []struct{ args, want string }{
-		{"ckpool -t", "trusted mode (-t) is not in this version of ckpool, which runs as a pool, with -B as a solo pool, with -p or -u as a proxy, with -P as a passthrough, with -N as a node and with -R as a redirector"},
+		{"ckpool -t -A", "-A keeps no journal, and a trusted remote (-t) reports what is in it: leave -A out"},
+		{"ckpool -t -d db", "-d and -S name a ckdb, and a trusted remote (-t) asks the one of its main pool: leave them out"},
 		{"ckpool -p -B", solo},
 		{"ckpool -B -p", solo},
 		{"ckpool -B -P", solo},

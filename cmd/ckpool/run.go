@@ -205,7 +205,7 @@ func (s *service) prepare(c config.Config, takeOver bool) (err error) {
 func (s *service) makePool(c config.Config, takeOver bool) (served, error) {
 	ckdb := s.ckdb()
 	p, err := pool.New(c, pool.Options{
-		Solo: c.Solo, Proxy: s.options.Mode == config.Proxy, UserProxy: s.options.Mode == config.UserProxy, LogShares: s.options.LogShares, Version: buildinfo.Version(), Events: s.events, Wants: s.log.Wants,
+		Solo: c.Solo, Remote: s.options.Mode == config.Remote, Proxy: s.options.Mode == config.Proxy, UserProxy: s.options.Mode == config.UserProxy, LogShares: s.options.LogShares, Version: buildinfo.Version(), Events: s.events, Wants: s.log.Wants,
 		Descriptors: mayOpen, TakeOver: takeOver, Ckdb: ckdb, Quiet: collect,
 		Journal: s.keepsShares(&c, ckdb), Name: s.options.Name, SockDir: s.options.SockDir,
 	})

@@ -7,7 +7,8 @@ _arguments \
   '(-P --passthrough)'{-P,--passthrough}'[passthrough mode\: miners here are served by the first pool of "proxy" that gives a link, where they have accounts of their own]' \
   '(-N --node)'{-N,--node}'[node mode\: a passthrough that submits blocks, found here or anywhere, to bitcoin nodes of its own]' \
   '(-R --redirector)'{-R,--redirector}'[redirector mode\: a passthrough that sends miners who have shown that they mine on to the pools of "redirecturl"]' \
-  '--check[say all that is wrong with the configuration, ask its nodes, or with -p, -u, -P, -N or -R its pools, try its ports, and exit]' \
+  '(-t --trusted)'{-t,--trusted}'[trusted remote\: a whole pool, whose users and shares are those of the main pool, "upstream" of the configuration]' \
+  '--check[say all that is wrong with the configuration, ask its nodes, or with -p, -u, -P, -N or -R its pools, with -t its main pool too, try its ports, and exit]' \
   '(-D --daemonise)'{-D,--daemonise}'[detach from the terminal; the exit status tells whether the instance came up]' \
   '(-n --name)'{-n,--name}'[NAME of the instance, ckpool without it\: of its configuration, log and socket directory]:NAME:' \
   '--ignore-unknown[start although the configuration has keys of other pools that money or difficulty depends on]' \

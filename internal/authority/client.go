@@ -159,7 +159,7 @@ func (c *Client) Run(ctx context.Context) {
 		// Of the next attempts, all for the same reason, nobody wants to hear.
 		if text := reason(err); wasUp || text != last {
 			last = text
-			c.options.Events.Say(event.Warning, "ckdb is away: "+text+"; known users go on, addresses may mine, other new names are told to try again")
+			c.options.Events.Say(event.Warning, c.options.Place.who()+" is away: "+text+"; known users go on, addresses may mine, other new names are told to try again")
 		}
 		select {
 		case <-ctx.Done():
@@ -232,7 +232,7 @@ func (c *Client) isUp(program string) {
 	defer c.mu.Unlock()
 	if !c.up {
 		c.up, c.since = true, time.Now()
-		c.options.Events.Say(event.Notice, fmt.Sprintf("Asking ckdb (%.60s) who may mine", program))
+		c.options.Events.Say(event.Notice, fmt.Sprintf("Asking %s (%.60s) who may mine", c.options.Place.who(), program))
 	}
 }
 

@@ -1,6 +1,7 @@
 package authority
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,7 +23,12 @@ type Place struct {
 	// root's: in /tmp anybody may make such a directory.
 	Dir  string
 	Name string // of the instance of ckdb
+	// Through makes a connection to one elsewhere, instead; Who is it in words.
+	Through func(ctx context.Context) (*net.UnixConn, error)
+	Who     string // "" is ckdb
 }
+
+func (p Place) who() string { return cmp.Or(p.Who, "ckdb") }
 
 // path is looked for anew each time: ckdb may come later than the pool.
 func (p Place) path() string { return sockdir.Find(p.Dir, p.Name, Socket) }
@@ -41,28 +47,42 @@ func (p Place) Answers(ctx context.Context) bool {
 // errOther: not what the pool can talk to; it will not become so by waiting.
 var errOther = errors.New("cannot be asked")
 
+// Connect connects, and says nothing: for who passes on what others say.
+func (p Place) Connect(ctx context.Context) (*net.UnixConn, error) {
+	if p.Through != nil {
+		return p.Through(ctx)
+	}
+	var dialer net.Dialer
+	dialed, err := dialer.DialContext(ctx, "unix", p.path())
+	if err != nil {
+		return nil, err
+	}
+	c := dialed.(*net.UnixConn)
+	if err := p.trust(c); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
 // dial connects and exchanges hellos.
 func (p Place) dial(ctx context.Context, mine hello) (*net.UnixConn, hello, error) {
 	var theirs hello
 	ctx, cancel := context.WithTimeout(ctx, helloTime)
 	defer cancel()
-	var dialer net.Dialer
-	dialed, err := dialer.DialContext(ctx, "unix", p.path())
+	c, err := p.Connect(ctx)
 	if err != nil {
 		return nil, theirs, err
 	}
-	c := dialed.(*net.UnixConn)
 	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
-	if err = p.trust(c); err == nil {
-		theirs, err = greet(c, mine)
-	}
+	theirs, err = greet(c, mine)
 	if !stop() && err == nil {
 		err = ctx.Err()
 	}
 	if err != nil {
 		c.Close()
 		if errors.Is(err, os.ErrDeadlineExceeded) {
-			err = fmt.Errorf("%s does not answer", p.path())
+			err = errors.New("it does not answer")
 		}
 		return nil, theirs, err
 	}

@@ -65,6 +65,19 @@ func NewServer(accounts Accounts, program string, events event.Func) *Server {
 // Commands registers what pools ask for with a control server.
 func (s *Server) Commands(c *control.Server) { c.HandleConn(Socket, Command, s.serve) }
 
+// Serve talks to a pool that is reached by other means, until ctx ends or the connection
+// does, which is closed then.
+func (s *Server) Serve(ctx context.Context, conn *net.UnixConn) {
+	defer conn.Close()
+	_ = conn.SetReadDeadline(time.Now().Add(helloTime))
+	request, err := control.ReadFrame(conn, maxFrame)
+	if err != nil {
+		return
+	}
+	_, args, _ := strings.Cut(string(request), " ")
+	s.serve(ctx, conn, args)
+}
+
 const (
 	// lookups is how many questions of a pool are looked up at the same time.
 	lookups = 32

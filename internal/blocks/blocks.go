@@ -54,6 +54,9 @@ type Options struct {
 	Show    func(text string)      // to all miners; returns at once
 	// Solved is told of a block before it is submitted; nil: nobody is. It returns at once.
 	Solved func(*session.Share)
+	// Before is told of a block, and has its bytes, before it is submitted; nil: nobody
+	// is. It returns at once.
+	Before func(b *Block, block []byte)
 }
 
 // Blocks are the found blocks. Its methods may be called from any goroutine

@@ -57,6 +57,9 @@ func (k *Blocks) submit(s *session.Share, worker string) {
 	if stale {
 		kind = "Possible stale share block solve"
 	}
+	if k.options.Before != nil {
+		k.options.Before(&record, block)
+	}
 	k.table.add(record)
 	k.options.Network.Submit(height, hash, block, func(state source.BlockState) { k.changed(record.Hash, state) })
 	record.State = source.BlockPending

@@ -72,7 +72,7 @@ type Config struct {
 	ProxyHold              time.Duration // that a better upstream must have had work before miners go back to it; 0: none
 	MaxConnectionsPerProxy int           // to one upstream, 1 or more
 	MaxUserProxies         int           // upstreams of single users; 0: none
-	Upstream               string        // host:port, trusted remote
+	Upstream               Upstream      // main pool of a trusted remote
 	RedirectURLs           []string
 	ReconnectsPerSecond    int // miners asked to connect again in a second when their pool changes, 1 or more
 

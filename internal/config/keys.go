@@ -52,7 +52,7 @@ func (r *reader) fields() map[string]setter {
 		"proxy_hold":                limit(&r.ProxyHold, "0 for none"),
 		"max_connections_per_proxy": r.readMaxConnectionsPerProxy,
 		"max_user_proxies":          count(&r.MaxUserProxies, "0 for none"),
-		"upstream":                  hostPort(&r.Upstream),
+		"upstream":                  mainPool(&r.Upstream),
 		"redirecturl":               r.readRedirects,
 		"reconnects_per_second":     r.readReconnects,
 

@@ -54,11 +54,8 @@ func (v value) upstream() (u Upstream, err error) {
 		"pass":   secret(text(&u.Pass)),
 		"weight": weight(&u.Weight),
 		"socks5": optional(socks5(&u.SOCKS5), &u.SOCKS5),
-		"pin": func(v value) error {
-			pin = v
-			return publicKeyHash(&u.Pin)(v)
-		},
-		"agent": agent(&u.Agent),
+		"pin":    noted(publicKeyHash(&u.Pin), &pin),
+		"agent":  agent(&u.Agent),
 	})
 	if err != nil {
 		return u, err
@@ -66,12 +63,45 @@ func (v value) upstream() (u Upstream, err error) {
 	if v.require("url"); !v.file.mode.relays() {
 		v.require("auth")
 	}
+	return u, v.pinned(&u, pin)
+}
+
+// mainPool takes the main pool of a trusted remote: its address, or an object.
+func mainPool(to *Upstream) setter {
+	return func(v value) error {
+		if v.kind() != '{' {
+			return optional(upstreamURL(&to.URL), &to.URL)(v)
+		}
+		var pin value
+		err := v.members(map[string]setter{
+			"url":    upstreamURL(&to.URL),
+			"socks5": optional(socks5(&to.SOCKS5), &to.SOCKS5),
+			"pin":    noted(publicKeyHash(&to.Pin), &pin),
+		})
+		if err != nil {
+			return err
+		}
+		v.require("url")
+		return v.pinned(to, pin)
+	}
+}
+
+// noted is a setter that keeps the value too, for its place.
+func noted(set setter, to *value) setter {
+	return func(v value) error {
+		*to = v
+		return set(v)
+	}
+}
+
+// pinned refuses a pin, whose value is given, where there is no certificate.
+func (v value) pinned(u *Upstream, pin value) (err error) {
 	if u.Pin != nil && u.URL != "" && !u.TLS() {
 		err = v.file.at(pin.StartOffset, &Error{
 			Key: pin.path, Want: "a url of TLS beside it, like stratum+ssl://host:port", Got: fmt.Sprintf("%q", cut(u.URL, 60)),
 		})
 	}
-	return u, err
+	return err
 }
 
 // upstreamSchemes are how the address of another pool may begin, and whether that is

@@ -94,6 +94,10 @@ says more.`},
 			{"passthroughserver", "[]", `Addresses to listen on, as in serverurl, where passthroughs may link from anywhere. On all other addresses they may
 from loopback and private addresses and from trusted_networks.`},
 			{"nodeserver", "[]", "Addresses to listen on, likewise, for nodes, which link nowhere else. docs/nodes.md says more."},
+			{"trusted", "[]", `Addresses to listen on where trusted remotes (-t) may link from anywhere, and nowhere else: whole pools elsewhere
+whose users and shares are those of this one. docs/remotes.md says how.`},
+			{"upstream", `""`, `For -t: the main pool, as host:port of its "trusted", for TLS stratum+ssl://host:port; or an object with url and, as in
+proxy, pin and socks5.`},
 			{"link_secret", `""`, "What other pools must give for a link, and what this one gives where it links to another."},
 		},
 	}, {

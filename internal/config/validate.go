@@ -80,7 +80,7 @@ func (c *Config) validateUpstreams(m Mode) (errs Errors) {
 }
 
 func (c *Config) validatePayout(m Mode) (errs Errors) {
-	if m == Remote && c.Upstream == "" {
+	if m == Remote && c.Upstream.URL == "" {
 		errs = append(errs, &Error{Key: "upstream", Text: "No upstream server set in remote trusted server mode"})
 	}
 	var paid []address.Address

@@ -56,6 +56,7 @@ type keys map[string]any
 // setup is what a pool is started with.
 type setup struct {
 	solo      bool
+	remote    bool // reports to the pool of "upstream"
 	proxy     bool // work comes from the pools of "proxy"
 	userProxy bool // and users have accounts of their own there
 	older     bool // takes over as an older version does
@@ -111,6 +112,8 @@ func (s setup) prepare(t *testing.T, takeOver bool) *running {
 	}
 	mode := config.Pool
 	switch {
+	case s.remote:
+		mode = config.Remote
 	case s.solo:
 		mode = config.Solo
 	case s.userProxy:
@@ -138,7 +141,7 @@ func (s setup) prepare(t *testing.T, takeOver bool) *running {
 		}
 	})
 	r.pool, err = pool.New(c, pool.Options{
-		Solo: s.solo, Proxy: s.proxy, UserProxy: s.userProxy, LogShares: s.logShares, Journal: c.Journal != "", Name: "ckpool", SockDir: dir, Version: "test",
+		Solo: s.solo, Remote: s.remote, Proxy: s.proxy, UserProxy: s.userProxy, LogShares: s.logShares, Journal: c.Journal != "", Name: "ckpool", SockDir: dir, Version: "test",
 		Events: r.log.add, Wants: func(event.Level) bool { return true }, TakeOver: takeOver, Ckdb: s.ckdb,
 	})
 	if err != nil {

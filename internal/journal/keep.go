@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"ckpool/event"
@@ -87,15 +88,28 @@ func (k *kept) behind(p, last Position) (n uint64) {
 	return n
 }
 
+// keeper keeps the directory of a journal small. Owned by the goroutine of keep, but for
+// kept.
+type keeper struct {
+	// immutable
+	dir      string
+	instance string
+	maxSize  int64 // bytes of all segments
+	events   event.Func
+	current  func() (name string, size int64) // of the segment that is being written; for any goroutine
+
+	kept atomic.Pointer[kept]
+}
+
 // keep deletes what all readers have read, and what there is no room for.
-func (w *Writer) keep(ctx context.Context) {
+func (w *keeper) keep(ctx context.Context) {
 	timer := time.NewTicker(keepEvery)
 	defer timer.Stop()
 	var told time.Time
 	for {
 		if err := w.clean(ctx); err != nil && ctx.Err() == nil && time.Since(told) >= tellEvery {
 			told = time.Now()
-			w.options.Events.Say(event.Error, fmt.Sprintf("Journal %s: %v", w.dir, err))
+			w.events.Say(event.Error, fmt.Sprintf("Journal %s: %v", w.dir, err))
 		}
 		select {
 		case <-timer.C:
@@ -106,14 +120,14 @@ func (w *Writer) keep(ctx context.Context) {
 }
 
 // clean is one look at the directory.
-func (w *Writer) clean(ctx context.Context) error {
+func (w *keeper) clean(ctx context.Context) error {
 	k, bad := w.look()
 	if k == nil {
 		return bad
 	}
-	current := w.drain.currentName()
+	current, size := w.current()
 	var deleted int
-	size := k.size + w.drain.size.Load()
+	size += k.size
 	for i, g := range k.segments {
 		if g.name == current || i == len(k.segments)-1 {
 			break
@@ -123,7 +137,7 @@ func (w *Writer) clean(ctx context.Context) error {
 		for name := range k.cursors {
 			read = read && !k.read[name].Before(end)
 		}
-		if !read && size <= w.options.MaxSize {
+		if !read && size <= w.maxSize {
 			break
 		}
 		if !read {
@@ -144,7 +158,7 @@ func (w *Writer) clean(ctx context.Context) error {
 }
 
 // look lists segments and cursors.
-func (w *Writer) look() (*kept, error) {
+func (w *keeper) look() (*kept, error) {
 	list, err := listSegments(w.dir)
 	if err != nil {
 		return nil, err
@@ -161,7 +175,7 @@ func (w *Writer) look() (*kept, error) {
 			before[g.name] = g
 		}
 	}
-	current := w.drain.currentName()
+	current, _ := w.current()
 	for _, s := range list {
 		info, err := os.Stat(filepath.Join(w.dir, s.name))
 		if err != nil {
@@ -188,7 +202,7 @@ func (w *Writer) look() (*kept, error) {
 
 // tellUnread tells which readers lose how many shares with segment i, which must go
 // before they have read it.
-func (w *Writer) tellUnread(ctx context.Context, k *kept, i int) error {
+func (w *keeper) tellUnread(ctx context.Context, k *kept, i int) error {
 	names := slices.Sorted(maps.Keys(k.cursors))
 	counts := make([]uint64, len(names))
 	var all uint64
@@ -228,8 +242,8 @@ func (w *Writer) tellUnread(ctx context.Context, k *kept, i int) error {
 	if len(lost) > 0 {
 		text = strings.Join(lost, ", ")
 	}
-	w.options.Events.Tell(event.Event{Level: event.Error, Headline: true, Text: fmt.Sprintf(
-		"Journal %s is larger than %d MB: %s is deleted although not all have read it: %s", w.dir, w.options.MaxSize/1e6, k.segments[i].name, text)})
+	w.events.Tell(event.Event{Level: event.Error, Headline: true, Text: fmt.Sprintf(
+		"Journal %s is larger than %d MB: %s is deleted although not all have read it: %s", w.dir, w.maxSize/1e6, k.segments[i].name, text)})
 	return nil
 }
 

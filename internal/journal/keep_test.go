@@ -122,7 +122,7 @@ func TestSizeLimit(t *testing.T) {
 		}
 		return k.size + w.drain.size.Load()
 	}
-	w.options.MaxSize = size() - 1
+	w.maxSize = size() - 1
 	WriteCursor(o.Dir, "ckdb", Cursor{Instance: w.instance, Network: "regtest", Position: Position{1, 20}, Time: 1})
 	WriteCursor(o.Dir, "forward", Cursor{Instance: w.instance, Network: "regtest", Position: Position{1, 120}, Time: 1})
 	if err := w.clean(context.Background()); err != nil {
@@ -151,7 +151,7 @@ func TestSizeLimit(t *testing.T) {
 	// Without any reader.
 	os.Remove(filepath.Join(o.Dir, "cursor-ckdb.json"))
 	os.Remove(filepath.Join(o.Dir, "cursor-forward.json"))
-	w.options.MaxSize = size() - 1
+	w.maxSize = size() - 1
 	if err := w.clean(context.Background()); err != nil {
 		t.Fatal(err)
 	}

@@ -287,10 +287,32 @@ func (m Missing) String() string {
 	return text
 }
 
+// Checker computes shares again that a Reader has read. It is for one goroutine.
+type Checker struct {
+	checker
+	summary Summary
+}
+
+// NewChecker checks what r reads.
+func NewChecker(r *Reader) *Checker {
+	return &Checker{checker: checker{reader: r, jobs: map[uint64]*work.Job{}}}
+}
+
+// Share computes the share of the record that was read last. The error is what is wrong
+// with it: its hash is not that of what was found, or does not reach what it earns. One
+// whose job is not in the journal is not computed, and zero. It is valid until the next
+// call.
+func (c *Checker) Share(k *Record) (*work.Share, error) {
+	c.got = work.Share{}
+	err := c.share(k, &c.summary)
+	return &c.got, err
+}
+
 // checker computes shares again.
 type checker struct {
 	reader *Reader
 	jobs   map[uint64]*work.Job // nil: it is not in the journal
+	got    work.Share           // what was computed last
 }
 
 // maxJobs bounds the jobs that are kept.
@@ -342,8 +364,8 @@ func (c *checker) share(k *Record, s *Summary) error {
 		s.JobMissing++
 		return nil
 	}
-	var got work.Share
-	j.Hash(&got,
+	got := &c.got
+	j.Hash(got,
 		&work.Miner{Limit: k.Miner.Limit, Payout: k.Miner.Payout, Extranonce1: sh.Extranonce1},
 		&work.Solution{Variant: sh.Variant, Extranonce2: sh.Extranonce2, Time: sh.NTime, Nonce: sh.Nonce, Version: sh.Version})
 	s.Computed++

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -15,8 +14,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"ckpool/event"
 	"ckpool/internal/wire"
@@ -73,14 +70,14 @@ func (o *Options) setDefaults() {
 // Writer writes a journal. What the loops tell is for one goroutine per loop, and all
 // other records are for any; neither waits for a disk.
 type Writer struct {
+	keeper
+
 	// immutable
-	dir      string
-	options  Options
-	instance string
-	loops    []*ring
-	lock     *os.File
-	open     func(path string) (file, error)
-	drain    *drain // owned by Run while it runs
+	options Options
+	loops   []*ring
+	lock    *os.File
+	open    func(path string) (file, error)
+	drain   *drain // owned by Run while it runs
 
 	mu     sync.Mutex
 	shared *ring // its appending side is guarded by mu
@@ -88,7 +85,6 @@ type Writer struct {
 
 	safeSince atomic.Int64 // unix nanoseconds: what was told before is safe
 	failure   atomic.Pointer[failure]
-	kept      atomic.Pointer[kept]
 }
 
 // failure is why nothing can be written at present.
@@ -104,7 +100,7 @@ func Open(o Options) (*Writer, error) { return openWith(o, createFile) }
 
 func openWith(o Options, open func(path string) (file, error)) (*Writer, error) {
 	o.setDefaults()
-	w := &Writer{dir: o.Dir, options: o, open: open, jobs: work.JobWriter{WithoutTransactions: true}}
+	w := &Writer{keeper: keeper{dir: o.Dir, maxSize: o.MaxSize, events: o.Events}, options: o, open: open, jobs: work.JobWriter{WithoutTransactions: true}}
 	if err := os.MkdirAll(w.dir, 0o750); err != nil {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
@@ -119,16 +115,9 @@ func openWith(o Options, open func(path string) (file, error)) (*Writer, error) 
 }
 
 func (w *Writer) takeLock() error {
-	f, err := os.OpenFile(filepath.Join(w.dir, "lock"), os.O_RDWR|os.O_CREATE, 0o640)
+	f, err := takeLock(w.dir)
 	if err != nil {
-		return fmt.Errorf("journal: %w", err)
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		f.Close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			return fmt.Errorf("journal %s is being written by another process: give each instance a directory of its own", w.dir)
-		}
-		return fmt.Errorf("journal %s: lock: %w", w.dir, err)
+		return err
 	}
 	w.lock = f
 	return nil
@@ -184,6 +173,7 @@ func (w *Writer) start() error {
 		header: w.header(&s), number: 1, states: make([]ringState, len(rings)),
 	}
 	w.drain.header.After, w.drain.header.Before = r.after, r.life
+	w.current = func() (string, int64) { return w.drain.currentName(), w.drain.size.Load() }
 	w.safeSince.Store(time.Now().UnixNano())
 	return nil
 }

@@ -210,6 +210,11 @@ func (n *Node) handle(m *mail, fetch func(*entry, [][32]byte)) {
 		if err = b.Parse(m.message); err == nil {
 			err = n.takeBlock(&b)
 		}
+	case poolproto.Whole:
+		var b poolproto.WholeBlock
+		if err = b.Parse(m.message); err == nil {
+			err = n.takeWhole(&b)
+		}
 	}
 	if err != nil {
 		n.complain(event.Warning, m.pool.String(), fmt.Sprintf("Pool %v: left alone what it says to nodes: %v", m.pool, err))
@@ -365,6 +370,16 @@ func (n *Node) takeBlock(k *poolproto.Block) error {
 	return n.dispatch(b)
 }
 
+// takeWhole submits a block of another pool, whose work is not known.
+func (n *Node) takeWhole(b *poolproto.WholeBlock) error {
+	hash, err := work.ParseHash(b.Hash)
+	if err != nil || !work.SolvedHeader((*[80]byte)(b.Block), hash) {
+		return errTarget
+	}
+	n.send(b.Height, hash, b.Block, "a miner of "+b.Name)
+	return nil
+}
+
 // submitFound submits the blocks of own miners.
 func (n *Node) submitFound() {
 	n.mu.Lock()
@@ -420,11 +435,16 @@ func (n *Node) submit(e *entry, b *solved) error {
 	if b.name != "" {
 		from = "a miner of " + b.name
 	}
+	n.send(height, hash, block, from)
+	return nil
+}
+
+// send submits a block.
+func (n *Node) send(height int64, hash [32]byte, block []byte, from string) {
 	n.options.Events.Say(event.Notice, fmt.Sprintf("Submitting block of height %d, hash %s, by %s", height, work.FormatHash(hash), from))
 	n.options.Network.Submit(height, hash, block, func(s source.BlockState) {
 		n.options.Events.Say(event.Notice, fmt.Sprintf("Block %d %s is %s", height, work.FormatHash(hash), s.State))
 	})
-	return nil
 }
 
 // complainEvery is how often a kind of complaint is told.

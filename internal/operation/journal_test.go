@@ -99,7 +99,13 @@ func TestJournalOfKilledPools(t *testing.T) {
 		t.Log(left) // of other tests
 	}
 
-	dir := filepath.Join(k.dir, "logs", "shares")
+	told.compare(t, filepath.Join(k.dir, "logs", "shares"))
+}
+
+// compare checks that a journal has each share that was answered true, once, and no other
+// that was answered, and that all of it is right. It returns what each user has.
+func (a *verdicts) compare(t *testing.T, dir string) map[string]float64 {
+	t.Helper()
 	s, err := journal.Check(dir, func(f journal.Finding) { t.Errorf("%v: %s", f.Position, f.Text) }, nil)
 	if err != nil || s.Wrong > 0 || s.JobMissing > 0 || s.Computed != s.Shares {
 		t.Errorf("%+v, %v", s, err)
@@ -109,7 +115,7 @@ func TestJournalOfKilledPools(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	kept := map[[32]byte]int{}
+	kept, users := map[[32]byte]int{}, map[string]float64{}
 	for {
 		k, err := r.Read()
 		if err == io.EOF {
@@ -123,10 +129,11 @@ func TestJournalOfKilledPools(t *testing.T) {
 			t.Errorf("%v %+v %+v", k.Position, k.Missing, k.Lost)
 		case k.Kind == journal.KindShare && k.Reason == "accepted":
 			kept[k.Share.Hash]++
+			users[k.Miner.User] += k.Share.Credit
 		}
 	}
 	lost, twice, wrong := 0, 0, 0
-	for hash := range told.accepted {
+	for hash := range a.accepted {
 		if kept[hash] == 0 {
 			lost++
 		}
@@ -135,14 +142,15 @@ func TestJournalOfKilledPools(t *testing.T) {
 		if n > 1 {
 			twice++
 		}
-		if told.rejected[hash] {
+		if a.rejected[hash] {
 			wrong++
 		}
 	}
-	t.Logf("%d shares were answered true, %d are kept", len(told.accepted), len(kept))
-	if lost > 0 || twice > 0 || wrong > 0 || len(told.accepted) == 0 {
+	t.Logf("%d shares were answered true, %d are kept", len(a.accepted), len(kept))
+	if lost > 0 || twice > 0 || wrong > 0 || len(a.accepted) == 0 {
 		t.Errorf("%d lost, %d there twice, %d kept though refused", lost, twice, wrong)
 	}
+	return users
 }
 
 // A disk that takes nothing for 10 s: no miner waits for it, the operator sees what is

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -101,6 +102,7 @@ type killed struct {
 	dir, addr string
 	name      string // of the instance; empty: the usual one
 	chain     string // whose addresses mine; empty: main
+	args      []string
 
 	// as the files said last
 	shares   map[string]float64 // of each user
@@ -112,9 +114,14 @@ func (k *killed) load(miners int) bench.Options {
 	return bench.Options{Address: k.addr, Miners: miners, Addresses: cmp.Or(k.chain, "main"), Password: "x"}
 }
 
-func (k *killed) start() *exec.Cmd {
+func (k *killed) start() *exec.Cmd { return k.begin() }
+
+// upgrade starts a process that takes over from the one that runs.
+func (k *killed) upgrade() *exec.Cmd { return k.begin("-H") }
+
+func (k *killed) begin(more ...string) *exec.Cmd {
 	k.t.Helper()
-	c := exec.Command(filepath.Join(programs, "ckpool"), "-s", "s/ckpool", "-L", "-q")
+	c := exec.Command(filepath.Join(programs, "ckpool"), slices.Concat([]string{"-s", "s/ckpool", "-L", "-q"}, k.args, more)...)
 	if k.name != "" {
 		c.Args = append(c.Args, "-n", k.name, "-c", "ckpool.conf")
 	}

@@ -109,6 +109,8 @@ func (a *Incoming) Section(kind handover.Kind, data []byte, fds []int) error {
 		return a.pool.blocks.ImportCandidates(data)
 	case sectionBlocks:
 		return a.pool.blocks.Import(data)
+	case sectionRemotes:
+		return a.pool.users.ImportRemotes(data)
 	case sectionLogins:
 		if a.pool.logins == nil { // max_user_proxies is 0 here
 			return nil

@@ -28,7 +28,7 @@ func (o *Outgoing) sendLinks(loop *netserver.Loop, send handover.Send) error {
 	h := o.pool.links.Handlers()[loop.Index()]
 	head := linkHead{loop: uint16(loop.Index())}
 	for slot := range netserver.Movable(loop) {
-		if !h.Linked(slot) {
+		if !h.Linked(slot) || h.Stays(slot) {
 			continue
 		}
 		head.link++

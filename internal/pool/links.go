@@ -25,8 +25,10 @@ func (p *Pool) linkGate(hello *poolproto.Hello, remote netip.AddrPort, listener 
 		return "this is a proxy, which has no links"
 	case c.LinkSecret != "" && subtle.ConstantTimeCompare([]byte(c.LinkSecret), []byte(hello.Secret)) != 1:
 		return "the secret is not that of \"link_secret\" here"
-	case hello.Role == poolproto.Remote:
-		return "links of this kind are not in this version"
+	case hello.Role == poolproto.Remote && l.Links != poolproto.Remote:
+		return "trusted remotes link to the addresses of \"trusted\""
+	case hello.Role == poolproto.Remote && p.collector == nil:
+		return "this pool takes no trusted remotes: it is solo, or a trusted remote itself"
 	case hello.Role == poolproto.Node && l.Links != poolproto.Node:
 		return "nodes link to the addresses of \"nodeserver\""
 	case l.Links == 0 && !near && c.LinkSecret == "":

@@ -68,6 +68,7 @@ func (o *Outgoing) Freeze(ctx context.Context) (since time.Time, err error) {
 		p.users.ReleaseFiles()
 		return since, err
 	}
+	p.users.HoldRemotes()
 	p.blocks.Stand()
 	if p.journal != nil {
 		if err := p.journal.pass(); err != nil {
@@ -97,6 +98,11 @@ func (o *Outgoing) Rest(send handover.Send) error {
 	m := standstill{at: now, sessions: o.sessions.Clock(now), rejecting: p.admission.Rejecting()}
 	if p.accounts != nil {
 		m.changes = p.accounts.Position()
+	}
+	if p.collector != nil {
+		if err := send(sectionRemotes, p.users.ExportRemotes(), nil); err != nil {
+			return err
+		}
 	}
 	if p.logins != nil {
 		if err := send(sectionLogins, p.logins.Record(), nil); err != nil {
@@ -212,6 +218,7 @@ func (o *Outgoing) Thaw() {
 
 func (o *Outgoing) thaw() {
 	o.frozen.Thaw()
+	o.pool.users.ReleaseRemotes(false)
 	o.pool.blocks.Go()
 	o.pool.blocks.Release()
 	o.pool.users.ReleaseFiles()
@@ -222,6 +229,7 @@ func (o *Outgoing) Leave() {
 	p := o.pool
 	close(p.moved) // before the files are let go
 	p.blocks.Leave()
+	p.users.ReleaseRemotes(true)
 	p.users.LeaveFiles()
 	o.leaveUpstreams()
 	o.frozen.Each(func(loop *netserver.Loop) {

@@ -25,6 +25,7 @@ import (
 	"ckpool/internal/operator"
 	"ckpool/internal/ports"
 	"ckpool/internal/relay"
+	"ckpool/internal/remote"
 	"ckpool/internal/session"
 	"ckpool/internal/upstream"
 	"ckpool/internal/users"
@@ -38,6 +39,7 @@ type Options struct {
 	UserProxy bool // and users have accounts of their own there; implies Proxy
 	LogShares bool
 	Journal   bool   // keep shares, for ckdb
+	Remote    bool   // a trusted remote: another pool, "upstream", counts the shares; with Journal
 	Name      string // of the instance
 	SockDir   string // of the instance
 	Version   string
@@ -66,12 +68,16 @@ type Pool struct {
 	journal   *shareJournal     // nil: none
 	accounts  *authority.Client // nil: there is no ckdb
 	blocks    *blocks.Blocks
+	network   blocks.Network
 	registry  *session.Registry
 	group     *session.Group
 	miners    *session.Miners
 	server    *netserver.Server
 	links     *relay.Links
-	feed      *nodework.Feed // of nodes; nil: there are none
+	feed      *nodework.Feed    // of nodes; nil: there are none
+	collector *remote.Collector // of trusted remotes; nil: there are none
+	reporter  *remote.Reporter  // to the main pool; nil: this is no trusted remote
+	sinks     []session.Sink    // of judged submits
 	ports     *ports.Ports
 	admission operator.Admission
 	operator  *operator.Operator
@@ -85,6 +91,7 @@ type Pool struct {
 	// synchronised in themselves
 	config   atomic.Pointer[config.Config] // what may not change while running is as at the start
 	settings atomic.Pointer[session.Settings]
+	chain    atomic.Pointer[string] // its name; nil: not known
 	notices  *logfile.Limiter
 	lines    *session.Log // about miners
 
@@ -123,6 +130,10 @@ func New(c config.Config, o Options) (*Pool, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.Remote {
+		p.makeReporter(&c)
+		o.Ckdb = p.options.Ckdb
+	}
 	if o.Ckdb != nil {
 		p.accounts = authority.NewClient(authority.Options{Place: *o.Ckdb, Program: "ckpool " + o.Version, Miners: accountHolders{p}, Events: o.Events})
 	}
@@ -147,11 +158,13 @@ func New(c config.Config, o Options) (*Pool, error) {
 		}
 	}
 	p.generator = jobs.NewGenerator(p.source, p.jobs, made)
+	p.network = network
 	p.blocks = blocks.New(blocks.Options{
 		LogDir: c.LogDir, Network: network, Jobs: p.jobs, Users: p.users, Events: found,
 		Limit:  func(kind string) bool { _, ok := p.notices.PassKind(kind, ""); return ok },
 		Show:   func(text string) { p.miners.Show("", text) },
 		Solved: p.tellNodes,
+		Before: p.tellPools,
 	})
 	if err := p.makeServer(&c); err != nil {
 		return nil, err
@@ -228,6 +241,7 @@ func (p *Pool) makeServer(c *config.Config) (err error) {
 		p.feed = nodework.NewFeed(p.jobs, p.options.Name, c.Nonce1Length, c.Nonce2Length)
 		p.links.Feed(p.feed)
 	}
+	p.makeCollector(c)
 	backend := session.Backend{
 		Settings: p.settings.Load, Jobs: p.jobs, Workers: p.users, Sinks: p.users.Sinks(), Block: p.blocks.Take, Notice: p.notice,
 	}
@@ -239,6 +253,7 @@ func (p *Pool) makeServer(c *config.Config) (err error) {
 		backend.Sinks = append(backend.Sinks, p.journal)
 		backend.Witness = p.journal
 	}
+	p.sinks = backend.Sinks
 	p.server, err = netserver.New(set, func(l *netserver.Loop) netserver.Handler {
 		h := relay.NewHandler(l, p.links, func(t session.Transport) *session.Handler { return session.NewHandler(t, backend, p.group) })
 		p.miners.Handlers = append(p.miners.Handlers, h.Handler)
@@ -257,12 +272,14 @@ func (p *Pool) makeServer(c *config.Config) (err error) {
 
 // onChain is for the chain becoming known.
 func (p *Pool) onChain(chain string, network address.Network) error {
+	name := cmp.Or(chain, network.String())
+	p.chain.Store(&name)
 	p.users.SetNetwork(network)
 	p.blocks.OnChain(chain)
 	if p.journal == nil {
 		return nil
 	}
-	return p.journal.setNetwork(cmp.Or(chain, network.String()))
+	return p.journal.setNetwork(name)
 }
 
 // wake tells the loops that there is new work.

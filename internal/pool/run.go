@@ -46,6 +46,12 @@ func (p *Pool) Run(until context.Context) error {
 	if p.feed != nil {
 		serving.Go(func() { p.feed.Run(ctx) })
 	}
+	if p.collector != nil {
+		serving.Go(func() { p.collector.Run(ctx) })
+	}
+	if p.reporter != nil {
+		serving.Go(func() { p.reporter.Run(ctx) })
+	}
 	if p.accounts != nil {
 		serving.Go(func() { p.accounts.Run(ctx) })
 	}

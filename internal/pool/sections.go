@@ -40,6 +40,9 @@ const (
 
 	// sectionLogins is of users that have accounts of their own at other pools.
 	sectionLogins = handover.LeftOut | 32
+
+	// sectionRemotes is up to where shares of trusted remotes are counted.
+	sectionRemotes = handover.LeftOut | 33
 )
 
 // Versions of the records written here; older ones are read.
@@ -58,8 +61,9 @@ type Instance struct {
 	Nonce1Length int    `json:"nonce1length"`
 	Nonce2Length int    `json:"nonce2length"`
 	Loops        int    `json:"loops"`
-	Miners       int    `json:"miners"`         // about how many are to come
-	Ckdb         bool   `json:"ckdb,omitempty"` // is asked who may mine
+	Miners       int    `json:"miners"`           // about how many are to come
+	Ckdb         bool   `json:"ckdb,omitempty"`   // is asked who may mine
+	Remote       bool   `json:"remote,omitempty"` // reports to a main pool
 	// Upstreams are the other pools that there is work of.
 	Upstreams  []upstream.Standing `json:"upstreams,omitempty"`
 	LastSource uint32              `json:"lastsource,omitempty"` // number
@@ -76,7 +80,7 @@ func instanceOf(p *Pool) Instance {
 	c := p.config.Load()
 	i := Instance{
 		Solo: p.options.Solo, Proxy: p.options.Proxy, UserProxy: p.options.UserProxy, Nonce1Length: c.Nonce1Length, Nonce2Length: c.Nonce2Length,
-		Loops: len(p.miners.Handlers), Miners: p.Miners(), Ckdb: p.accounts != nil,
+		Loops: len(p.miners.Handlers), Miners: p.Miners(), Ckdb: p.accounts != nil, Remote: p.reporter != nil,
 	}
 	if p.upstreams != nil {
 		i.Upstreams, i.LastSource = p.upstreams.Standing()
@@ -96,6 +100,8 @@ func (i Instance) agrees(with Instance) error {
 			return "proxy"
 		case i.Solo:
 			return "solo"
+		case i.Remote:
+			return "trusted remote"
 		}
 		return "pool"
 	}

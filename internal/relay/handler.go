@@ -69,10 +69,14 @@ func (h *Handler) request(slot netserver.Slot, listener int, method, params []by
 	}
 	h.links[slot] = l
 	h.loop.MakeLink(slot)
-	h.loop.Write(slot, poolproto.AppendAnswer(h.out[:0], &poolproto.Answer{Accepted: true, Dialect: l.dialect}))
+	h.loop.Write(slot, poolproto.AppendAnswer(h.out[:0], &poolproto.Answer{Accepted: true, Dialect: l.dialect, Role: l.role}))
 	h.shared.opened(l)
 	if l.role == poolproto.Node {
 		l.join(0)
+	}
+	if l.role == poolproto.Remote {
+		l.remoteLink = &RemoteLink{l}
+		h.shared.remotes.Joined(l.remoteLink)
 	}
 	return ""
 }
@@ -100,6 +104,9 @@ func (h *Handler) Closed(slot netserver.Slot, why netserver.Reason) {
 	if l := h.links[slot]; l != nil {
 		delete(h.links, slot)
 		l.ended = true
+		if l.remoteLink != nil {
+			h.shared.remotes.Left(l.remoteLink)
+		}
 		h.ending = append(h.ending, l)
 		h.loop.Wake()
 		if l.node != nil {
@@ -138,10 +145,10 @@ func (h *Handler) Tick(now time.Time) {
 	h.Handler.Tick(now)
 	for _, l := range h.links {
 		switch silent := now.Sub(l.heard); {
-		case l.dialect == 0:
+		case l.dialect == 0 && l.role != poolproto.Remote: // remotes ping
 		case silent > deadAfter:
 			h.loop.Close(l.slot, netserver.TimedOut)
-		case silent > pingAfter && !l.asked:
+		case l.dialect > 0 && silent > pingAfter && !l.asked:
 			l.asked = true
 			l.frame(&poolproto.Frame{Kind: poolproto.Ping})
 		}
@@ -257,10 +264,11 @@ type link struct {
 	bad      int       // lines since then
 
 	// Of a node.
-	node   *NodeLink // nil: it is none
-	work   uint64    // job of the last work that it has
-	held   []byte    // what comes behind newer work, which it has not got yet
-	asking bool      // it waits for an answer to a request
+	node       *NodeLink   // nil: it is none
+	work       uint64      // job of the last work that it has
+	held       []byte      // what comes behind newer work, which it has not got yet
+	asking     bool        // it waits for an answer to a request
+	remoteLink *RemoteLink // nil: it is of no trusted remote
 
 	// Of our own dialect: lines that are there already, and the Send that is being made.
 	lines   [poolproto.KeptLines]*byte // first bytes, by number
@@ -273,7 +281,9 @@ type link struct {
 // line handles one line of the link.
 func (l *link) line(line []byte) {
 	l.heard, l.asked = l.handler.loop.Now(), false
-	if l.dialect == 0 {
+	if l.remoteLink != nil {
+		l.reported(line)
+	} else if l.dialect == 0 {
 		l.wrapped(line)
 	} else {
 		l.parsed(line)

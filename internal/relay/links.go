@@ -24,7 +24,8 @@ type Links struct {
 	gate    Gate
 	maxLine int // bytes of a miner's line
 	events  event.Func
-	feed    Feed // of nodes; nil: there are none
+	feed    Feed    // of nodes; nil: there are none
+	remotes Remotes // nil: there are none
 
 	handlers []*Handler // by loop; before serving
 	channels atomic.Int64

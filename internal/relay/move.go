@@ -55,6 +55,10 @@ func (k *channelRecord) fields(c *codec.Codec) {
 // Linked tells whether the client in a slot is a link.
 func (h *Handler) Linked(slot netserver.Slot) bool { return h.links[slot] != nil }
 
+// Stays tells whether the link in a slot ends with this process: a trusted remote links
+// again, and goes on where it was.
+func (h *Handler) Stays(slot netserver.Slot) bool { return h.links[slot].remoteLink != nil }
+
 // ExportLink writes the record of the link in slot, whose loop stands still.
 func (h *Handler) ExportLink(slot netserver.Slot, c *codec.Codec) {
 	l := h.links[slot]

@@ -12,7 +12,7 @@ type NodeEnd interface {
 	// Linked tells of a link to a pool. moved: it comes from another process, whose messages
 	// are not here.
 	Linked(p *NodePool, moved bool)
-	// Message brings what a pool says to nodes, of kind Work, Transactions or Solved. It is
+	// Message brings what a pool says to nodes, of kind Work, Transactions, Solved or Whole. It is
 	// called on the goroutine of the link, which it may keep waiting, and keeps nothing of
 	// message.
 	Message(p *NodePool, kind poolproto.Kind, message []byte)

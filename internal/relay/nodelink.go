@@ -40,6 +40,12 @@ func (m *Messages) Add(kind poolproto.Kind, message []byte) {
 	m.Short = poolproto.AppendFrame(m.Short, &poolproto.Frame{Kind: kind, Text: message})
 }
 
+// Whole is a block of another pool, whose work nodes do not have. Nodes that are ckpool in C
+// take none.
+func Whole(b *poolproto.WholeBlock) *Messages {
+	return &Messages{Short: poolproto.AppendFrame(nil, &poolproto.Frame{Kind: poolproto.Whole, Text: b.Append(nil)})}
+}
+
 var tags = map[poolproto.Kind]string{
 	poolproto.Work: poolproto.TagWorkInfo, poolproto.Transactions: poolproto.TagTransactions, poolproto.Solved: poolproto.TagBlock,
 }
@@ -92,8 +98,8 @@ func (l *Links) Solved(m *Messages, loop int, client uint64) {
 				}
 			}
 			for slot, k := range h.links {
-				if k.node != nil && k != finder {
-					h.loop.WriteFirst(slot, m.of(k))
+				if said := m.of(k); k.node != nil && k != finder && len(said) > 0 {
+					h.loop.WriteFirst(slot, said)
 				}
 			}
 		})

@@ -378,7 +378,7 @@ func (w *wire) frame(ctx context.Context, line []byte) error {
 	case poolproto.Ping:
 		w.send(poolproto.AppendFrame(nil, &poolproto.Frame{Kind: poolproto.Pong}))
 	case poolproto.Pong:
-	case poolproto.Work, poolproto.Transactions, poolproto.Solved:
+	case poolproto.Work, poolproto.Transactions, poolproto.Solved, poolproto.Whole:
 		if w.edge.options.Node == nil {
 			return fmt.Errorf("%w: a line of kind %q, which is for nodes", errProtocol, byte(f.Kind))
 		}

@@ -1,6 +1,7 @@
 package users
 
 import (
+	"ckpool/address"
 	"ckpool/internal/authority"
 	"ckpool/internal/session"
 )
@@ -68,4 +69,34 @@ func (s *Users) knows(name string) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return u.loggedIn || u.lastShare != never
+}
+
+// MayMine decides a login of a miner elsewhere, whom no worker is made for. done is told why
+// it may not mine, "" if it may; it is called at once or from another goroutine, once, and
+// must not block.
+func (s *Users) MayMine(l *session.Login, done func(refused string)) {
+	refused := checkName(l.Worker)
+	if refused == "" && !passwordMatches(s.settings.Load().Password, l.Password) {
+		refused = "Invalid password"
+	}
+	if refused != "" || s.cfg.Accounts == nil {
+		done(refused)
+		return
+	}
+	name := canonicalName(l.Worker)
+	user, _ := splitName(name)
+	a, err := address.Parse(user)
+	payable := s.checkPayout(a, err) == ""
+	decide := func(a authority.Answer) {
+		v := verdict(a)
+		if v.Refused == "" && !v.Answered && !payable && !s.knows(user) {
+			v.Refused = tryAgain
+		}
+		done(v.Refused)
+	}
+	if a, known := s.cfg.Accounts.Ask(authority.Question{
+		User: user, Worker: name, Password: l.Password, Remote: l.Remote.Addr().Unmap(), UserAgent: l.UserAgent, Payable: payable,
+	}, decide); known {
+		decide(a)
+	}
 }

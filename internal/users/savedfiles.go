@@ -56,6 +56,7 @@ func (l loader) loadPool() {
 		l.unreadable(l.users.poolFile(), err)
 		return
 	}
+	l.users.remotes.loaded("", st.Remotes)
 	t := &l.users.totals
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -156,6 +157,7 @@ func (l loader) loadUser(file, name string) {
 		l.unreadable(path, err)
 		return
 	}
+	l.users.remotes.loaded(name, st.Remotes)
 	u, _ := l.users.directory.makeUser(name, l.users.stamp(l.now))
 	u.mu.Lock()
 	l.restore(&u.tally, &st.Stats)

@@ -19,19 +19,34 @@ type BestShare struct {
 // improved. It runs on the loop that read it.
 func (s *Users) Share(sh *session.Share) {
 	w := s.directory.table.get(sh.Worker)
+	s.countPool(sh, w != nil)
+	if w != nil {
+		s.countWorker(sh, w)
+	}
+}
+
+// countPool counts a submit for the pool; known tells that its worker is.
+func (s *Users) countPool(sh *session.Share, known bool) {
 	counts := s.totals.loop(sh.Loop)
 	_, isShare := sh.Reason.Logged()
-	if sh.Reason != session.Accepted {
+	switch {
+	case sh.Reason != session.Accepted:
 		counts.rejects[sh.Reason].Add(1)
-	}
-	if w == nil {
-		return
-	}
-	now, round := s.stamp(sh.Time), s.round.Load()
-	if sh.Reason != session.Accepted {
-		if isShare {
+		if isShare && known {
 			counts.reject(sh.Difficulty)
 		}
+	case known:
+		counts.accept(sh.Credit)
+		if !sh.Computed.Block {
+			counts.offerBest(sh.Computed.Difficulty)
+		}
+	}
+}
+
+// countWorker counts a submit for its worker and the user of it.
+func (s *Users) countWorker(sh *session.Share, w *worker) {
+	now, round := s.stamp(sh.Time), s.round.Load()
+	if sh.Reason != session.Accepted {
 		w.mu.Lock()
 		w.refuse(sh.Reason, now)
 		s.touch(&w.tally)
@@ -39,10 +54,6 @@ func (s *Users) Share(sh *session.Share) {
 		return
 	}
 	achieved := sh.Computed.Difficulty
-	counts.accept(sh.Credit)
-	if !sh.Computed.Block {
-		counts.offerBest(achieved)
-	}
 
 	w.mu.Lock()
 	w.accepted++

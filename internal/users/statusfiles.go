@@ -43,11 +43,23 @@ func (s *Users) Tick(now time.Time, n Sessions) error {
 	if pass == 0 {
 		s.refusals.sweep(t)
 		s.newNames.sweep(t)
+		s.remotes.roundBegins()
 		trouble.add(s.savePool(now, n))
 		s.sums = make(map[string]agentSum)
 	}
 	s.saveUsers(now, pass, &trouble)
+	s.saved(pass == passes-1, &trouble)
 	return trouble.err()
+}
+
+// saved notes that files were written, all of a round with the last.
+func (s *Users) saved(last bool, trouble *trouble) {
+	switch {
+	case trouble.first != nil:
+		s.remotes.roundFails()
+	case last:
+		s.remotes.roundEnds()
+	}
 }
 
 // Save writes all files at once, for the end of the pool.
@@ -55,11 +67,13 @@ func (s *Users) Save(now time.Time, n Sessions) error {
 	_ = s.HoldFiles(context.Background())
 	defer s.ReleaseFiles()
 	s.sums = make(map[string]agentSum)
+	s.remotes.roundBegins()
 	var trouble trouble
 	for pass := range passes {
 		s.saveUsers(now, pass, &trouble)
 	}
 	trouble.add(s.savePool(now, n))
+	s.saved(true, &trouble)
 	return trouble.err()
 }
 
@@ -110,7 +124,11 @@ func (t *trouble) err() error {
 }
 
 func (s *Users) savePool(now time.Time, n Sessions) error {
+	s.remotes.mu.Lock() // nothing is counted between what is written and what it says
+	defer s.remotes.mu.Unlock()
 	status := s.Status(now, n)
+	status.Workers += s.elsewhere.connected("")
+	status.Remotes = s.remotes.marks("")
 	status.UserAgents = s.agents.list(s.sums, s.settings.Load().MaxUserAgents)
 	for _, line := range status.Lines() {
 		s.cfg.Events.Say(event.Notice, "Pool:"+line)
@@ -165,19 +183,28 @@ func (s *Users) usersDir() string { return filepath.Join(s.cfg.LogDir, "users") 
 func (s *Users) saveUsers(now time.Time, pass int, trouble *trouble) {
 	for i := pass; i < len(s.directory.shards); i += passes {
 		for _, u := range s.directory.shards[i].list() {
-			workers := s.directory.sweep(u, s.stamp(now))
-			s.refreshWorkers(workers, s.stamp(now))
-			stats, write := s.userStats(u, now)
-			if !write {
-				continue
-			}
-			s.cfg.Events.Say(event.Notice, "User "+LogName(u.Name)+":"+stats.Line())
-			trouble.add(s.saveUser(u.Name, &stats, workers, now))
+			s.saveUser(u, now, trouble)
 		}
 	}
 }
 
-func (s *Users) saveUser(name string, stats *sharelog.UserStats, workers []*worker, now time.Time) error {
+// saveUser writes the file of a user and logs it.
+func (s *Users) saveUser(u *user, now time.Time, trouble *trouble) {
+	workers := s.directory.sweep(u, s.stamp(now))
+	s.refreshWorkers(workers, s.stamp(now))
+	s.remotes.mu.Lock() // as in savePool
+	defer s.remotes.mu.Unlock()
+	stats, write := s.userStats(u, now)
+	if !write {
+		return
+	}
+	stats.Remotes = s.remotes.marks(u.Name)
+	stats.Workers += s.elsewhere.connected(u.Name)
+	s.cfg.Events.Say(event.Notice, "User "+LogName(u.Name)+":"+stats.Line())
+	trouble.add(s.writeUser(u.Name, &stats, workers, now))
+}
+
+func (s *Users) writeUser(name string, stats *sharelog.UserStats, workers []*worker, now time.Time) error {
 	file, err := sharelog.FileName(name)
 	if err != nil {
 		return err

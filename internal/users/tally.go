@@ -72,7 +72,7 @@ func newTally(now stamp) tally {
 func (t *tally) credit(now stamp, credit, achieved float64, round uint32) (best, ever bool) {
 	t.shares += credit
 	t.pending += credit
-	t.lastShare = now
+	t.lastShare = max(t.lastShare, now) // one of another pool comes late
 	t.decay(now)
 	t.enterRound(round)
 	if best = achieved > t.best; best {

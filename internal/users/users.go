@@ -44,17 +44,19 @@ type Users struct {
 	shareLog  *shareLog // nil without share logs
 
 	// synchronised in themselves
-	settings atomic.Pointer[Settings]
-	totals   totals
-	agents   agents
-	refusals window[refusal]
-	newNames window[netip.Prefix]
-	round    atomic.Uint32 // counts rounds; best shares of another one are void
-	network  atomic.Int32  // an address.Network, -1 while unknown
-	netDiff  atomic.Uint64 // bits of a float64
-	active   atomic.Int64  // users with a miner connected
-	workers  atomic.Int64  // connected miners
-	copies   atomic.Uint32 // number of the latest copy for another process
+	settings  atomic.Pointer[Settings]
+	totals    totals
+	agents    agents
+	remotes   remotes
+	elsewhere elsewhere
+	refusals  window[refusal]
+	newNames  window[netip.Prefix]
+	round     atomic.Uint32 // counts rounds; best shares of another one are void
+	network   atomic.Int32  // an address.Network, -1 while unknown
+	netDiff   atomic.Uint64 // bits of a float64
+	active    atomic.Int64  // users with a miner connected
+	workers   atomic.Int64  // connected miners
+	copies    atomic.Uint32 // number of the latest copy for another process
 
 	files chan struct{} // capacity 1; full while files are written, see HoldFiles
 
@@ -75,6 +77,8 @@ func New(cfg Config, now time.Time) *Users {
 	}
 	s.Set(cfg.Settings)
 	s.directory.init()
+	s.remotes.init()
+	s.elsewhere.pools = map[string]map[string]int{}
 	s.totals.init(cfg.Loops)
 	s.agents.devices = make(map[string]int64)
 	s.round.Store(1)

@@ -88,7 +88,7 @@ func (s *Users) Worker(name string, now time.Time) (Worker, bool) {
 func (s *Users) user(u *user, now time.Time) User {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return User{Name: u.Name, ID: u.id, Connected: int64(u.attached), Stats: s.stats(&u.tally, now)}
+	return User{Name: u.Name, ID: u.id, Connected: int64(u.attached) + s.elsewhere.connected(u.Name), Stats: s.stats(&u.tally, now)}
 }
 
 func (s *Users) worker(w *worker, now time.Time) Worker {

@@ -1,0 +1,204 @@
+package journal
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+func mustMirror(t testing.TB, dir, instance string) *Mirror {
+	t.Helper()
+	m, err := OpenMirror(dir, instance, "regtest", DefaultMaxSize, (&told{}).tell)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// carry copies what is safe in a journal to a mirror, up to so many pieces.
+func carry(t testing.TB, dir string, m *Mirror, safe Position, most int) (last Cursor) {
+	t.Helper()
+	tail, err := NewTail(dir, m.Place(), (&told{}).tell)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tail.Close()
+	for range most {
+		p, err := tail.Next(safe)
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := m.Write(&p); err != nil {
+			t.Fatal(err)
+		}
+		last = p.Cursor
+	}
+	if err := m.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	return last
+}
+
+// A copy that is cut off anywhere and goes on, also by another process, is the journal.
+func TestMirror(t *testing.T) {
+	o := testOptions(t)
+	o.SegmentSize = 10_000
+	dir := filepath.Join(t.TempDir(), "copy")
+	instance := ""
+	random := rand.New(rand.NewPCG(1, 2))
+	n := uint32(0)
+	var m *Mirror
+	for epoch := range 4 {
+		w := mustOpen(t, o)
+		instance = w.instance
+		for range 12 {
+			for range random.IntN(60) {
+				w.Share(0, testShare(0, n), testMiner(0))
+				n++
+			}
+			w.Flush(0)
+			mustRound(t, w)
+			if m == nil {
+				m = mustMirror(t, dir, instance)
+			}
+			safe := w.Status().Position
+			carry(t, o.Dir, m, safe, random.IntN(3))
+			if random.IntN(3) == 0 { // the process ends, in the middle of writing
+				name := filepath.Join(dir, m.Place().Segment)
+				m.Close()
+				if f, err := os.OpenFile(name, os.O_WRONLY|os.O_APPEND, 0); err == nil {
+					_, _ = f.Write(make([]byte, 1+random.IntN(40)))
+					f.Close()
+				}
+				m = mustMirror(t, dir, instance)
+			}
+		}
+		if epoch%2 == 0 { // killed: what is in memory is written by the next
+			w.Share(0, testShare(0, n), testMiner(0))
+			n++
+			w.Flush(0)
+			w.lock.Close()
+		} else {
+			mustClose(t, w)
+		}
+	}
+	w := mustOpen(t, o)
+	mustClose(t, w)
+	last := carry(t, o.Dir, m, w.Status().Position, 1000)
+	m.Close()
+	list, err := listSegments(o.Dir)
+	if err != nil || len(list) < 6 {
+		t.Fatalf("%v, %v", list, err)
+	}
+	for _, s := range list {
+		want, _ := os.ReadFile(filepath.Join(o.Dir, s.name))
+		got, err := os.ReadFile(filepath.Join(dir, s.name))
+		if err != nil || !bytes.Equal(want, got) {
+			t.Errorf("%s: %d bytes, want %d, %v", s.name, len(got), len(want), err)
+		}
+	}
+	r, err := NewReader(dir, Cursor{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	read := uint32(0)
+	for ; ; read++ {
+		k, err := r.Read()
+		if err == io.EOF {
+			break
+		}
+		if err != nil || k.Kind != KindShare || k.Share.Time != testShare(0, read).Time {
+			t.Fatalf("record %d: %+v, %v", read, k, err)
+		}
+	}
+	if read != n || r.Cursor().Position != last.Position {
+		t.Errorf("%d shares, want %d; the last at %v, want %v", read, n, r.Cursor().Position, last.Position)
+	}
+}
+
+// What a power cut may still take is not sent.
+func TestTailSafe(t *testing.T) {
+	o := testOptions(t)
+	w := mustOpen(t, o)
+	w.Share(0, testShare(0, 0), testMiner(0))
+	w.Flush(0)
+	mustRound(t, w)
+	tail, err := NewTail(o.Dir, Place{}, (&told{}).tell)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tail.Close()
+	if p, err := tail.Next(Position{}); err != nil || p.Cursor.Number != 0 {
+		t.Fatalf("the header: %+v, %v", p.Cursor, err)
+	}
+	if p, err := tail.Next(Position{}); err != io.EOF {
+		t.Fatalf("what is not safe: %+v, %v", p.Cursor, err)
+	}
+	if p, err := tail.Next(w.Status().Position); err != nil || p.Cursor.Position != (Position{1, 1}) {
+		t.Fatalf("what is safe: %+v, %v", p.Cursor, err)
+	}
+	mustClose(t, w)
+}
+
+// A journal that was put back from an older copy is not what the mirror is a copy of, and
+// a mirror takes nothing that does not go on from where it is.
+func TestMirrorRefuses(t *testing.T) {
+	o := testOptions(t)
+	w := mustOpen(t, o)
+	w.Share(0, testShare(0, 0), testMiner(0))
+	w.Flush(0)
+	mustRound(t, w)
+	dir := t.TempDir()
+	m := mustMirror(t, dir, w.instance)
+	defer m.Close()
+	carry(t, o.Dir, m, w.Status().Position, 10)
+	mustClose(t, w)
+	if _, err := OpenMirror(dir, w.instance, "regtest", 1, nil); err == nil {
+		t.Error("two processes have it")
+	}
+	at := m.Place()
+	for _, p := range []Piece{
+		{Segment: at.Segment, At: at.Size + 1, Data: []byte("x")},
+		{Segment: at.Segment, At: 0, Data: []byte("x")},
+		{Segment: segmentName(1, 0), At: 0, Data: []byte("x")},
+		{Segment: segmentName(2, 1), At: 5, Data: []byte("x")},
+		{Segment: segmentName(2, 1), At: 0, Data: []byte("x")},
+		{Segment: "../x", At: 0, Data: []byte("x")},
+	} {
+		if err := m.Write(&p); err == nil {
+			t.Errorf("it takes %+v", p)
+		}
+	}
+	for _, p := range []Place{{Segment: at.Segment, Mark: "0011223344556677", Size: at.Size}, {Segment: segmentName(9, 1), Size: 5}} {
+		if _, err := NewTail(o.Dir, p, nil); !errors.Is(err, ErrHistory) {
+			t.Errorf("a copy at %+v: %v", p, err)
+		}
+	}
+	other := testOptions(t)
+	k := mustOpen(t, other)
+	k.Share(0, testShare(0, 0), testMiner(0))
+	k.Flush(0)
+	mustRound(t, k)
+	tail, err := NewTail(other.Dir, Place{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tail.Close()
+	p, err := tail.Next(k.Status().Position)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Segment = segmentName(2, 1)
+	if err := m.Write(&p); err == nil {
+		t.Error("it takes a segment of another journal")
+	}
+	mustClose(t, k)
+}

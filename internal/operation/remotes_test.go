@@ -1,0 +1,267 @@
+package operation
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"ckpool/control"
+	"ckpool/internal/bench"
+	"ckpool/internal/journal"
+	"ckpool/internal/testkit"
+	"ckpool/internal/testkit/certificate"
+	"ckpool/internal/testkit/fakenode"
+	"ckpool/internal/testkit/port"
+	"ckpool/sharelog"
+)
+
+// farApart are a main pool and a trusted remote of it, with every hash a share and none a
+// block.
+func farApart(t *testing.T) (main, remote *killed) {
+	t.Helper()
+	make := func(more string, ports ...any) *killed {
+		node, err := fakenode.Start(fakenode.Config{Chain: "main", Bits: 0x1d00ffff, User: "user", Password: "pass"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(node.Close)
+		free, err := port.Free()
+		if err != nil {
+			t.Fatal(err)
+		}
+		k := &killed{t: t, dir: t.TempDir(), addr: "127.0.0.1:" + free, shares: map[string]float64{}}
+		config := fmt.Appendf(nil, `{"btcd": [{"url": %q, "auth": "user", "pass": "pass"}], "serverurl": %q,
+			"btcaddress": "1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2", "link_secret": "far",
+			"mindiff": 1e-10, "startdiff": 1e-10, "maxdiff": 1e-10, %s}`, node.Addr(), k.addr, fmt.Sprintf(more, ports...))
+		if err := os.WriteFile(filepath.Join(k.dir, "ckpool.conf"), config, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Mkdir(filepath.Join(k.dir, "s"), 0o750); err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	free, err := port.Free()
+	if err != nil {
+		t.Fatal(err)
+	}
+	main = make(`"trusted": "127.0.0.1:%s"`, free)
+	main.args = []string{"-A"}
+	remote = make(`"upstream": "127.0.0.1:%s"`, free)
+	remote.args = []string{"-t"}
+	return main, remote
+}
+
+// Main pool and trusted remote are killed and upgraded at any moment under load: every
+// share that a miner of the remote was told is accepted is at the main pool, once, in the
+// copy of the journal and in the statistics of its user.
+func TestKilledRemotes(t *testing.T) {
+	t.Parallel()
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	main, remote := farApart(t)
+	told := newVerdicts()
+	m, r := main.start(), remote.start()
+	pause := func() { <-time.After(time.Duration(random.Int64N(int64(2 * time.Second)))) }
+	for round := range 8 {
+		if r == nil {
+			r = remote.start()
+		}
+		_, err := bench.Shares(t.Context(), bench.SharesConfig{Options: remote.load(30), Rate: 600, Answered: told.add,
+			During: func(context.Context, func() time.Duration) error {
+				pause()
+				switch round % 4 {
+				case 0, 2:
+					if err := m.Process.Signal(syscall.SIGKILL); err != nil {
+						return err
+					}
+					_ = m.Wait()
+					pause()
+					m = main.start()
+				case 1:
+					next := main.upgrade()
+					_ = m.Wait()
+					m = next
+				case 3:
+					next := remote.upgrade()
+					_ = r.Wait()
+					r = next
+				}
+				pause()
+				if round%2 == 0 {
+					return nil
+				}
+				err := r.Process.Signal(syscall.SIGKILL)
+				_ = r.Wait()
+				r = nil
+				return err
+			}})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	r = remote.start()
+	want := len(told.accepted)
+	if err := await(func() error {
+		dirs, _ := filepath.Glob(filepath.Join(main.dir, "logs", "remotes", "*"))
+		if len(dirs) != 1 {
+			return fmt.Errorf("copies: %q", dirs)
+		}
+		if n := countAccepted(t, dirs[0]); n < want {
+			return fmt.Errorf("%d shares are at the main pool, want %d", n, want)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	<-time.After(500 * time.Millisecond) // the last are counted
+	for _, c := range []interface {
+		Signal(os.Signal) error
+	}{r.Process, m.Process} {
+		if err := c.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := r.Wait(); err != nil {
+		t.Error(err)
+	}
+	if err := m.Wait(); err != nil {
+		t.Error(err)
+	}
+	dirs, _ := filepath.Glob(filepath.Join(main.dir, "logs", "remotes", "*"))
+	users := told.compare(t, dirs[0])
+	all := 0.0
+	for user, sum := range users {
+		u, err := sharelog.ReadUser(filepath.Join(main.dir, "logs", "users", user))
+		if err != nil || !near(u.Shares, sum) {
+			t.Errorf("user %s has %v, want %v, %v", user, u.Shares, sum, err)
+		}
+		all += sum
+	}
+	if p, err := sharelog.ReadPoolStatus(filepath.Join(main.dir, "logs", "pool", "pool.status")); err != nil || !near(p.Accepted, all) || p.AcceptedCount < int64(want) {
+		t.Errorf("the pool has %v of %d shares, want %v, %v", p.Accepted, p.AcceptedCount, all, err)
+	}
+}
+
+// countAccepted counts the accepted shares of a journal.
+func countAccepted(t *testing.T, dir string) (n int) {
+	t.Helper()
+	r, err := journal.NewReader(dir, journal.Cursor{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for {
+		k, err := r.Read()
+		if err == io.EOF {
+			return n
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if k.Kind == journal.KindShare && k.Reason == "accepted" {
+			n++
+		}
+	}
+}
+
+// near allows for sums that were added in another order.
+func near(a, b float64) bool { return a > b*(1-1e-12) && a < b*(1+1e-12) }
+
+// The configurations of docs/remotes.md work together: a main pool, and whole pools on two
+// other continents whose users are those of the main pool.
+func TestRemotesPage(t *testing.T) {
+	t.Parallel()
+	page := configurations(t, "../../docs/remotes.md")
+	pair := certificate.New(t, "main.pool.example", 1)
+	cert, err := x509.ParseCertificate(pair.TLS(t).Certificate[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	free := func() string {
+		p, err := port.Free()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return "127.0.0.1:" + p
+	}
+	links := free()
+	for _, name := range []string{"ckpool", "eu", "asia"} {
+		n := testkit.StartFakeNode(t, fakenode.Config{Chain: "main", Bits: 0x1d00ffff, User: "user", Password: "pass"})
+		k := &killed{t: t, dir: t.TempDir(), addr: free(), shares: map[string]float64{}, args: []string{"-n", name, "-c", name + ".conf"}}
+		text := page[name+".conf"]
+		for was, is := range map[string]string{
+			`{"url": "127.0.0.1:8332", "cookie": "~/.bitcoin/.cookie"}`: fmt.Sprintf(`{"url": %q, "auth": "user", "pass": "pass"}`, n.Addr()),
+			"bc1q…":                      "1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2",
+			"[::]:3444":                  links,
+			"main.pool.example:3444":     links,
+			`"serverurl": ["[::]:3333"]`: fmt.Sprintf(`"serverurl": [%q]`, k.addr),
+			"2f0c5d1e3b4a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0": fmt.Sprintf("%x", sha256.Sum256(cert.RawSubjectPublicKeyInfo)),
+		} {
+			text = strings.ReplaceAll(text, was, is)
+		}
+		if text == "" {
+			t.Fatalf("no %s.conf on the page", name)
+		}
+		text = `{"mindiff": 1e-10, "startdiff": 1e-10, "maxdiff": 1e-10, ` + text[1:]
+		if name == "ckpool" {
+			text = fmt.Sprintf(`{"serverurl": %q, %s`, k.addr, text[1:])
+			pair.Write(t, k.dir)
+		} else {
+			k.args = append(k.args, "-t")
+		}
+		if err := os.WriteFile(filepath.Join(k.dir, name+".conf"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Mkdir(filepath.Join(k.dir, "s"), 0o750); err != nil {
+			t.Fatal(err)
+		}
+		if name != "ckpool" {
+			c := exec.CommandContext(t.Context(), filepath.Join(programs, "ckpool"), "--check", "-t", "-c", name+".conf")
+			c.Dir = k.dir
+			if out, err := c.CombinedOutput(); err != nil || !strings.Contains(string(out), "it takes trusted remotes") {
+				t.Errorf("--check: %v\n%s", err, out)
+			}
+		}
+		c := k.start()
+		t.Cleanup(func() {
+			_ = c.Process.Signal(syscall.SIGTERM)
+			_ = c.Wait()
+		})
+		m, err := dial(k.addr, "alice."+name, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(m.close)
+		if reject, err := m.submit(""); reject != "" || err != nil {
+			t.Fatalf("%s: %q, %v", name, reject, err)
+		}
+		if name == "ckpool" {
+			mainDir := k.dir
+			defer func() {
+				if err := await(func() error {
+					workers, err := control.Dial(filepath.Join(mainDir, "s"), "ckpool", "listener").Do(t.Context(), "workers")
+					for _, name := range []string{"ckpool", "eu", "asia"} {
+						if err == nil && !strings.Contains(workers, `"alice.`+name+`"`) {
+							err = fmt.Errorf("no alice.%s: %s", name, workers)
+						}
+					}
+					return err
+				}); err != nil {
+					t.Error(err)
+				}
+			}()
+		}
+	}
+}

@@ -1,0 +1,123 @@
+package pool
+
+import (
+	"cmp"
+	"fmt"
+	"net"
+	"path/filepath"
+	"time"
+
+	"ckpool/event"
+	"ckpool/internal/authority"
+	"ckpool/internal/blocks"
+	"ckpool/internal/config"
+	"ckpool/internal/relay"
+	"ckpool/internal/remote"
+	"ckpool/internal/session"
+	"ckpool/internal/users"
+	"ckpool/poolproto"
+	"ckpool/source"
+	"ckpool/stratum/client"
+)
+
+// RemotesDir is where a configuration has what trusted remotes report.
+func RemotesDir(c *config.Config) string { return filepath.Join(c.LogDir, "remotes") }
+
+// makeCollector makes what hears trusted remotes, unless this pool is a proxy, or pays
+// whoever finds a block.
+func (p *Pool) makeCollector(c *config.Config) {
+	if p.upstreams != nil || p.options.Solo || p.reporter != nil {
+		return
+	}
+	p.collector = remote.NewCollector(remote.CollectorOptions{
+		Dir: RemotesDir(c), MaxSize: c.JournalSize, Name: p.options.Name, Program: "ckpool " + p.options.Version,
+		Network: p.chainName, Users: p.users, Ckdb: p.options.Ckdb, Reader: p.copyReader(), Count: p.countRemote, Submit: p.submitOf, Events: p.events,
+	})
+	p.links.Remotes(p.collector)
+}
+
+// countRemote counts a share that was found at another pool, which has no journal: as one of
+// this pool, on the loop that it names.
+func (p *Pool) countRemote(worker string, sh *session.Share) {
+	p.users.With(worker, sh.Time, func(id session.WorkerID) {
+		sh.Worker = id
+		for _, sink := range p.sinks {
+			sink.Share(sh)
+			sink.Flush(sh.Loop)
+		}
+	})
+}
+
+// copyReader is the name of who stores the shares of this pool, "" nobody.
+func (p *Pool) copyReader() string {
+	switch {
+	case !p.options.Journal:
+		return ""
+	case p.options.Ckdb != nil:
+		return cmp.Or(p.options.Ckdb.Name, "ckdb")
+	}
+	return "ckdb"
+}
+
+// MainPool is how a trusted remote links to the main pool that its configuration names.
+// secret is asked before each link.
+func MainPool(c *config.Config, secret func() string) relay.Uplink {
+	u := &c.Upstream
+	return relay.Uplink{
+		Endpoint: client.Endpoint{URL: u.URL}, Options: client.Options{Dial: (&net.Dialer{}).DialContext, SOCKS5: u.SOCKS5, Pin: u.Pin},
+		Secret: secret, Dialect: poolproto.Dialect,
+	}
+}
+
+// makeReporter makes what reports to the main pool, and has that say who may mine.
+func (p *Pool) makeReporter(c *config.Config) {
+	p.reporter = remote.NewReporter(remote.ReporterOptions{
+		Uplink: MainPool(c, func() string { return p.config.Load().LinkSecret }), Program: "ckpool/" + p.options.Version, Name: p.options.Name, Network: p.chainName,
+		Journal: journalDir(c), Status: p.journalStatus, Workers: func() map[string]int { return p.users.Connected() },
+		Submit: p.submitOf, Events: p.events,
+	})
+	p.options.Ckdb = &authority.Place{Through: p.reporter.Accounts, Who: "the main pool"}
+}
+
+// chainName is that of the pool's chain, "" while it is not known.
+func (p *Pool) chainName() string {
+	if name := p.chain.Load(); name != nil {
+		return *name
+	}
+	return ""
+}
+
+// tellPools brings a block that was found here to the pools that this one is linked with.
+func (p *Pool) tellPools(b *blocks.Block, block []byte) {
+	k := &poolproto.WholeBlock{Height: b.Height, Hash: b.Hash, Worker: b.Worker, Name: p.options.Name, Block: block}
+	if p.collector != nil {
+		p.collector.Found(k)
+	}
+	if p.reporter != nil {
+		p.reporter.Found(k)
+	}
+}
+
+// submitOf submits a block that was found at another pool. Its round is over when it is
+// part of the chain.
+func (p *Pool) submitOf(b *remote.Block) {
+	p.events.Say(event.Notice, b.String()+", is submitted here too")
+	if p.feed != nil {
+		p.links.Solved(relay.Whole(&b.WholeBlock), -1, 0)
+	}
+	done := false // a node tells one thing after the other
+	p.network.Submit(b.Height, b.ID, b.Block, func(s source.BlockState) {
+		if s.State != source.BlockConfirmed || done {
+			return
+		}
+		done = true
+		p.events.Tell(event.Event{Level: event.Warning, Headline: true, Text: fmt.Sprintf("%v: it is part of the chain", b)})
+		if p.collector != nil {
+			_, shown := p.users.EndRound(b.Height, b.Worker, 0, time.Now())
+			p.miners.Show("", shown)
+		}
+	})
+}
+
+// Users are the users of the pool, for who looks at what is counted.
+func (p *Pool) Users() *users.Users { return p.users }

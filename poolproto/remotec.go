@@ -1,0 +1,192 @@
+package poolproto
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+
+	"ckpool/difficulty"
+	"ckpool/stratum"
+	"ckpool/work"
+)
+
+// Methods of what ckpool in C says as a trusted remote, and is told.
+const (
+	RemoteAuth    = "auth"
+	RemoteResult  = "auth.result"
+	RemoteShare   = "share"
+	RemoteError   = "shareerr"    // about a submit that was no share
+	RemoteStats   = "workerstats" // averages of a worker
+	RemoteWorkers = "workers"
+	RemotePing    = "ping"
+	RemotePong    = "pong"
+)
+
+// RemoteMethod is the method of a line of ckpool in C on the link of a trusted remote.
+func RemoteMethod(line []byte) (string, error) {
+	members, ok := object(line)
+	if !ok {
+		return "", ErrNotObject
+	}
+	for key, value, ok := members.Next(); ok; key, value, ok = members.Next() {
+		if string(key) == "method" {
+			if method, isText := stratum.String(value, nil); isText {
+				return string(method[:min(len(method), maxMethod)]), nil
+			}
+		}
+	}
+	return "", errField("a line of a trusted remote", "method")
+}
+
+// RemoteLogin is a miner of a trusted remote that logs in there.
+type RemoteLogin struct {
+	Worker, Password string
+	ID               []byte // of its request, any JSON value; aliases the line
+	Agent            string
+	Address          netip.Addr
+	Client           int64
+}
+
+// Parse reads the message.
+func (l *RemoteLogin) Parse(line []byte) error {
+	*l = RemoteLogin{ID: []byte("null")}
+	f, err := newFields(RemoteAuth, line)
+	if err != nil {
+		return err
+	}
+	known, named := false, false
+	for key, value, ok := f.Next(); ok && f.err == nil; key, value, ok = f.Next() {
+		switch f.key = string(key); f.key {
+		case "params":
+			p, _ := stratum.ParseParams(value)
+			raw, _ := p.Next()
+			worker, isText := stratum.String(raw, nil)
+			raw, _ = p.Next()
+			password, _ := stratum.String(raw, nil)
+			l.Worker, l.Password, named = string(worker), string(password), isText
+		case "id":
+			l.ID = value
+		case "useragent":
+			agent, _ := stratum.String(value, nil)
+			l.Agent = string(agent)
+		case "address":
+			text, _ := stratum.String(value, nil)
+			l.Address, _ = netip.ParseAddr(string(text))
+			l.Address = l.Address.WithZone("").Unmap()
+		case "clientid":
+			l.Client, known = int64(f.number(value, 1<<63-1)), true
+		}
+	}
+	switch {
+	case f.err != nil:
+		return f.err
+	case !named:
+		return errField(RemoteAuth, "params")
+	case !known:
+		return errField(RemoteAuth, "clientid")
+	}
+	return nil
+}
+
+// AppendResult writes the answer; refused is why the miner may not mine, "" if it may.
+func (l *RemoteLogin) AppendResult(b []byte, refused string) []byte {
+	b = fmt.Appendf(b, `{"result":%t,"error":`, refused == "")
+	if refused == "" {
+		b = append(b, "null"...)
+	} else {
+		b = stratum.AppendString(b, refused)
+	}
+	b = append(append(b, `,"id":`...), l.ID...)
+	b = append(b, `,"method":"`+RemoteResult+`","client_id":`...)
+	return append(strconv.AppendInt(b, l.Client, 10), "}\n"...)
+}
+
+// RemoteShareLine is a share that ckpool in C reports, as far as it is looked at.
+type RemoteShareLine struct {
+	Worker     string
+	Agent      string
+	Address    netip.Addr
+	Difficulty float64  // that it is credited with
+	Hash       [32]byte // internal order
+	Accepted   bool
+	Reason     string // why not
+
+	Extranonce1, Extranonce2 []byte
+	Nonce, NTime             uint32
+}
+
+// Parse reads the message. The hash of an accepted share meets its difficulty.
+func (s *RemoteShareLine) Parse(line []byte) error {
+	*s = RemoteShareLine{}
+	f, err := newFields(RemoteShare, line)
+	if err != nil {
+		return err
+	}
+	for key, value, ok := f.Next(); ok && f.err == nil; key, value, ok = f.Next() {
+		switch f.key = string(key); f.key {
+		case "workername":
+			s.Worker = string(f.text(value))
+		case "agent":
+			agent, _ := stratum.String(value, nil)
+			s.Agent = string(agent)
+		case "address":
+			text, _ := stratum.String(value, nil)
+			s.Address, _ = netip.ParseAddr(string(text))
+			s.Address = s.Address.WithZone("").Unmap()
+		case "diff":
+			if s.Difficulty, ok = stratum.Number(value); !ok {
+				f.fail()
+			}
+		case "hash":
+			s.Hash = f.hash(value)
+		case "result":
+			s.Accepted = string(value) == "true"
+		case "error", "reject-reason":
+			if reason, isText := stratum.String(value, nil); isText && s.Reason == "" {
+				s.Reason = string(reason)
+			}
+		case "enonce1":
+			s.Extranonce1 = f.bytes(value)
+		case "nonce2":
+			s.Extranonce2 = f.bytes(value)
+		case "nonce":
+			s.Nonce = f.word(value)
+		case "ntime":
+			s.NTime = f.word(value)
+		}
+	}
+	switch {
+	case f.err != nil:
+		return f.err
+	case s.Worker == "":
+		return errField(RemoteShare, "workername")
+	case !(s.Difficulty > 0) || s.Difficulty > 1e300:
+		return errField(RemoteShare, "diff")
+	case s.Accepted && !difficulty.Meets(&s.Hash, s.Difficulty):
+		return fmt.Errorf("share: the hash %s has not the difficulty %g", work.FormatHash(s.Hash), s.Difficulty)
+	}
+	return nil
+}
+
+// ParseRemoteWorkers reads how many miners of a user are connected at a trusted remote.
+func ParseRemoteWorkers(line []byte) (user string, n int, err error) {
+	f, err := newFields(RemoteWorkers, line)
+	if err != nil {
+		return "", 0, err
+	}
+	for key, value, ok := f.Next(); ok && f.err == nil; key, value, ok = f.Next() {
+		switch f.key = string(key); f.key {
+		case "username":
+			user = string(f.text(value))
+		case "workers":
+			n = int(f.number(value, 1<<30))
+		}
+	}
+	if f.err == nil && user == "" {
+		return "", 0, errField(RemoteWorkers, "username")
+	}
+	return user, n, f.err
+}
+
+// AppendRemotePong answers a ping.
+func AppendRemotePong(b []byte) []byte { return append(b, `{"method":"`+RemotePong+`"}`+"\n"...) }
