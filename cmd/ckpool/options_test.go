@@ -162,6 +162,7 @@ func TestHelp(t *testing.T) {
 -P, --passthrough
 -N, --node
 -R, --redirector
+-t, --trusted
     --check
 -D, --daemonise
 -n, --name NAME

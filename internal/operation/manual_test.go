@@ -134,7 +134,7 @@ func TestCompletion(t *testing.T) {
 		"ckpool -c p":    {"pool.conf"},
 		"ckpmsg getu":    {"getuser"},
 		"ckpmsg --js":    {"--json"},
-		"ckpmsg rec": {"reconnect", "reconnclient", "recruit"},
+		"ckpmsg rec":     {"reconnect", "reconnclient", "recruit"},
 		"ckbench st":     {"storm"},
 		"notifier --soc": {"--sockdir"},
 	} {
