@@ -1,6 +1,7 @@
 package operation
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/x509"
@@ -141,6 +142,9 @@ func TestKilledRemotes(t *testing.T) {
 	}
 	dirs, _ := filepath.Glob(filepath.Join(main.dir, "logs", "remotes", "*"))
 	users := told.compare(t, dirs[0])
+	if n, kept := storedFrom(t, main), countAccepted(t, dirs[0]); n != kept {
+		t.Errorf("ckdb has stored %d shares, want %d", n, kept)
+	}
 	all := 0.0
 	for user, sum := range users {
 		u, err := sharelog.ReadUser(filepath.Join(main.dir, "logs", "users", user))
@@ -152,6 +156,36 @@ func TestKilledRemotes(t *testing.T) {
 	if p, err := sharelog.ReadPoolStatus(filepath.Join(main.dir, "logs", "pool", "pool.status")); err != nil || !near(p.Accepted, all) || p.AcceptedCount < int64(want) {
 		t.Errorf("the pool has %v of %d shares, want %v, %v", p.Accepted, p.AcceptedCount, all, err)
 	}
+}
+
+// storedFrom runs ckdb beside a pool until it has stored all that remotes have reported, and
+// returns how many shares those are.
+func storedFrom(t *testing.T, k *killed) (shares int) {
+	t.Helper()
+	c := exec.Command(filepath.Join(programs, "ckdb"), "-s", "s/ckdb", "--keep", "0")
+	c.Dir = k.dir
+	var out bytes.Buffer
+	c.Stdout, c.Stderr = &out, &out
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = c.Process.Signal(syscall.SIGTERM)
+		_ = c.Wait()
+	}()
+	if err := await(func() error {
+		st, text, err := askStatus(k.dir, "s/ckdb")
+		for _, j := range st.Journals {
+			if j.Stored != "" && j.Behind == 0 && j.Trouble == "" {
+				shares = j.Shares
+				return nil
+			}
+		}
+		return fmt.Errorf("%s, %v", text, err)
+	}); err != nil {
+		t.Errorf("%v\n%s", err, &out)
+	}
+	return shares
 }
 
 // countAccepted counts the accepted shares of a journal.

@@ -299,6 +299,7 @@ type statusReply struct {
 		Stored  string `json:"stored_to"`
 		Behind  uint64 `json:"behind_shares"`
 		Trouble string
+		Shares  int
 	}
 	Gaps []any
 }
