@@ -278,6 +278,10 @@ func (k *Block) Parse(message []byte) error {
 			k.VersionMask = uint32(f.number(value, 1<<32-1))
 		case "jobid":
 			k.JobID, known = f.number(value, 1<<63-1), true
+		case "workinfoid": // of a trusted remote
+			if !known {
+				k.JobID, known = f.number(value, 1<<63-1), true
+			}
 		case "diff":
 			if k.Difficulty, ok = stratum.Number(value); !ok {
 				f.fail()

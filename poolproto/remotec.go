@@ -1,6 +1,7 @@
 package poolproto
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -186,6 +187,16 @@ func ParseRemoteWorkers(line []byte) (user string, n int, err error) {
 		return "", 0, errField(RemoteWorkers, "username")
 	}
 	return user, n, f.err
+}
+
+// AppendRemoteLine writes a message about work or a block, as nodes have it, as a line for or
+// of a trusted remote that is ckpool in C. There the work of a block has another name.
+func AppendRemoteLine(b, message []byte, tag string) []byte {
+	if tag == TagBlock {
+		message = bytes.Replace(message, []byte(`"jobid":`), []byte(`"workinfoid":`), 1)
+	}
+	b = append(b, message[:len(message)-1]...)
+	return append(append(append(b, `,"method":"`...), tag...), "\"}\n"...)
 }
 
 // AppendRemotePong answers a ping.

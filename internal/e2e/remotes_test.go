@@ -20,6 +20,8 @@ import (
 	"ckpool/internal/relay"
 	"ckpool/internal/testkit"
 	"ckpool/internal/testkit/fakenode"
+	"ckpool/poolproto"
+	"ckpool/work"
 )
 
 // cable is a way to a pool that can be cut.
@@ -466,7 +468,11 @@ func TestT1T2RemoteInC(t *testing.T) {
 	answer := func(says, want string) {
 		t.Helper()
 		l.say("%s", says)
-		if got := l.next(); got != want {
+		got := l.next()
+		for strings.HasSuffix(got, `,"method":"workinfo"}`) {
+			got = l.next()
+		}
+		if got != want {
 			t.Errorf("%s is answered %s, want %s", says, got, want)
 		}
 	}
@@ -500,5 +506,60 @@ func TestT1T2RemoteInC(t *testing.T) {
 	s, err := journal.Check(filepath.Join(p.config.LogDir, "journal"), func(f journal.Finding) { t.Error(f) }, nil)
 	if err != nil || s.Shares != 5 || s.Wrong > 0 {
 		t.Errorf("the journal: %+v, %v", s, err)
+	}
+}
+
+// A block of a trusted remote that is ckpool in C is put together of its work and of
+// transactions that it is asked for, and submitted here and by other remotes; such a remote
+// gets the work and the blocks of this pool.
+func TestT4T7RemoteInC(t *testing.T) {
+	t.Parallel()
+	none := keys{"link_secret": ""}
+	f := startFar(t, rareBlocks, none, none) // a main pool with a remote of ours
+	n, _, far := startNodePool(t, fakenode.Config{Transactions: 3}, nil)
+	h := far.connect(t, "alice")
+	from := far.nodeLink(t, helloNode) // what it says, the remote in C says too
+	from.next()
+	f.main.addr = f.main.trusted()
+	to := f.main.link(t, `{"method": "mining.remote", "params": ["ckpool\/0.9.9"]}`)
+	if got := to.next(); got != `{"result":true,"ckdb":false}` {
+		t.Fatal(got)
+	}
+	method := func(want string) string {
+		t.Helper()
+		for {
+			line := to.next()
+			if strings.HasSuffix(line, `,"method":"`+want+`"}`) {
+				return line
+			}
+		}
+	}
+	var w poolproto.WorkInfo
+	if err := w.Parse([]byte(method("workinfo"))); err != nil || w.Height != 1001 {
+		t.Fatalf("%+v, %v", w, err)
+	}
+	theirs, txs := from.work()
+	to.say("%s", strings.TrimSuffix(string(poolproto.AppendRemoteLine(nil, theirs.Append(nil), "workinfo")), "\n"))
+	asked := method("reqtxns")
+	if ids, err := poolproto.ParseRequest([]byte(asked)); err != nil || len(ids) != 3 {
+		t.Fatalf("%s, %v", asked, err)
+	}
+	to.say("%s", strings.TrimSuffix(string(poolproto.AppendRemoteLine(nil, poolproto.AppendTransactions(nil, txs), "transactions")), "\n"))
+	found := h.findBlock()
+	block := strings.Replace(string(from.message("block")), `"jobid":`, `"height":1001,"blockhash":"00","confirmed":"n","username":"alice","workername":"alice","clientid":1,"reward":5,"workinfoid":`, 1)
+	to.say("%s", strings.Replace(block, `"node.method":"block"`, `"method":"block"`, 1))
+	for _, node := range []*testkit.FakeNode{n, f.mainNode, f.remoteNode} {
+		eventually(t, patience, "submission", func() bool {
+			return slices.ContainsFunc(node.Submissions(), func(s fakenode.Submission) bool { return s.Block != nil && s.Block.BlockHash().String() == found.hash })
+		})
+	}
+	if a, b := blockHex(n), blockHex(f.mainNode); a[0] != b[0] {
+		t.Errorf("the blocks are\n%s\n%s", a[0], b[0])
+	}
+	f.main.addr = f.main.listening(0)
+	own := f.main.connect(t, "bob").findBlock()
+	var k poolproto.Block
+	if line := method("block"); k.Parse([]byte(line)) != nil || !strings.Contains(line, `"workinfoid":`) || display(work.HashHeader(&k.Header)) != own.hash {
+		t.Errorf("%s, want block %s", line, own.hash)
 	}
 }

@@ -74,24 +74,25 @@ type Node struct {
 	store    *store
 	template *work.Template // the newest of the own node
 	places   map[[32]byte]int
-	pools    map[pool]time.Time // when each was last asked for transactions; zero: it has answered
+	pools    map[Pool]time.Time // when each was last asked for transactions; zero: it has answered
 	fetching map[*entry]bool
 	fetched  chan fetched
 	told     map[string]time.Time // complaints, by kind
 }
 
-// pool is a link to one.
-type pool interface {
+// Pool is a link to one.
+type Pool interface {
 	String() string
+	// Asks tells that it may be asked for transactions, Ask asks.
 	Asks() bool
 	Ask(txids [][32]byte)
 }
 
-var _ pool = (*relay.NodePool)(nil)
+var _ Pool = (*relay.NodePool)(nil)
 
 // mail is a message of a pool, or that there is a link.
 type mail struct {
-	pool    pool
+	pool    Pool
 	kind    poolproto.Kind // 0: a link
 	message []byte
 	moved   bool
@@ -107,7 +108,7 @@ type fetched struct {
 func NewNode(o Options) *Node {
 	return &Node{
 		options: o, loops: make([]loopJobs, o.Loops), mail: make(chan mail, mailMost), wake: make(chan struct{}, 1), ended: make(chan struct{}),
-		store: newStore(), pools: map[pool]time.Time{}, fetching: map[*entry]bool{}, fetched: make(chan fetched, 1), told: map[string]time.Time{},
+		store: newStore(), pools: map[Pool]time.Time{}, fetching: map[*entry]bool{}, fetched: make(chan fetched, 1), told: map[string]time.Time{},
 	}
 }
 
@@ -116,7 +117,12 @@ func (n *Node) Linked(p *relay.NodePool, moved bool) { n.post(mail{pool: p, move
 
 // Message implements relay.NodeEnd.
 func (n *Node) Message(p *relay.NodePool, kind poolproto.Kind, message []byte) {
-	n.post(mail{pool: p, kind: kind, message: bytes.Clone(message)})
+	n.From(p, kind, bytes.Clone(message))
+}
+
+// From is Message for any pool that brings work and blocks. The message is the callee's.
+func (n *Node) From(p Pool, kind poolproto.Kind, message []byte) {
+	n.post(mail{pool: p, kind: kind, message: message})
 }
 
 func (n *Node) post(m mail) {
@@ -229,7 +235,7 @@ func (n *Node) linked(m *mail) {
 	}
 	const mostPools = 64
 	if len(n.pools) > mostPools {
-		n.pools = map[pool]time.Time{m.pool: {}}
+		n.pools = map[Pool]time.Time{m.pool: {}}
 	}
 }
 

@@ -78,6 +78,7 @@ type Pool struct {
 	collector *remote.Collector // of trusted remotes; nil: there are none
 	reporter  *remote.Reporter  // to the main pool; nil: this is no trusted remote
 	sinks     []session.Sink    // of judged submits
+	works     *nodework.Node    // of trusted remotes that are ckpool in C; nil: there are none
 	ports     *ports.Ports
 	admission operator.Admission
 	operator  *operator.Operator

@@ -2,6 +2,8 @@ package pool
 
 import (
 	"cmp"
+	"context"
+	"errors"
 	"fmt"
 	"net"
 	"path/filepath"
@@ -11,6 +13,7 @@ import (
 	"ckpool/internal/authority"
 	"ckpool/internal/blocks"
 	"ckpool/internal/config"
+	"ckpool/internal/nodework"
 	"ckpool/internal/relay"
 	"ckpool/internal/remote"
 	"ckpool/internal/session"
@@ -18,6 +21,7 @@ import (
 	"ckpool/poolproto"
 	"ckpool/source"
 	"ckpool/stratum/client"
+	"ckpool/work"
 )
 
 // RemotesDir is where a configuration has what trusted remotes report.
@@ -29,9 +33,10 @@ func (p *Pool) makeCollector(c *config.Config) {
 	if p.upstreams != nil || p.options.Solo || p.reporter != nil {
 		return
 	}
+	p.works = nodework.NewNode(nodework.Options{Network: worksNetwork{p}, Workers: p.users, Sink: p.users, Events: p.events})
 	p.collector = remote.NewCollector(remote.CollectorOptions{
 		Dir: RemotesDir(c), MaxSize: c.JournalSize, Name: p.options.Name, Program: "ckpool " + p.options.Version,
-		Network: p.chainName, Users: p.users, Ckdb: p.options.Ckdb, Reader: p.copyReader(), Count: p.countRemote, Submit: p.submitOf, Events: p.events,
+		Network: p.chainName, Users: p.users, Ckdb: p.options.Ckdb, Reader: p.copyReader(), Works: p.works, Count: p.countRemote, Submit: p.submitOf, Events: p.events,
 	})
 	p.links.Remotes(p.collector)
 }
@@ -46,6 +51,36 @@ func (p *Pool) countRemote(worker string, sh *session.Share) {
 			sink.Flush(sh.Loop)
 		}
 	})
+}
+
+// worksNetwork is what blocks go to that are put together of what remotes in C say.
+type worksNetwork struct{ pool *Pool }
+
+// Templates implements nodework.Network: all transactions are asked for.
+func (worksNetwork) Templates() <-chan source.Update { return nil }
+
+// Refresh implements nodework.Network.
+func (worksNetwork) Refresh(string) {}
+
+// Usable implements nodework.Network.
+func (n worksNetwork) Usable() bool { return n.pool.source.Usable() }
+
+// Transaction implements nodework.Network.
+func (n worksNetwork) Transaction(ctx context.Context, txid [32]byte) ([]byte, error) {
+	nodes, ok := n.pool.network.(interface {
+		Transaction(ctx context.Context, txid [32]byte) ([]byte, error)
+	})
+	if !ok {
+		return nil, errors.New("no transactions are to be had here")
+	}
+	return nodes.Transaction(ctx, txid)
+}
+
+// Submit implements nodework.Network.
+func (n worksNetwork) Submit(height int64, hash [32]byte, block []byte, _ func(source.BlockState)) {
+	n.pool.collector.Brought(&remote.Block{ID: hash, WholeBlock: poolproto.WholeBlock{
+		Height: height, Hash: work.FormatHash(hash), Name: "a remote", Block: block,
+	}})
 }
 
 // copyReader is the name of who stores the shares of this pool, "" nobody.

@@ -48,6 +48,7 @@ func (p *Pool) Run(until context.Context) error {
 	}
 	if p.collector != nil {
 		serving.Go(func() { p.collector.Run(ctx) })
+		serving.Go(func() { p.works.Run(ctx) })
 	}
 	if p.reporter != nil {
 		serving.Go(func() { p.reporter.Run(ctx) })

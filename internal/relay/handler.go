@@ -77,6 +77,9 @@ func (h *Handler) request(slot netserver.Slot, listener int, method, params []by
 	if l.role == poolproto.Remote {
 		l.remoteLink = &RemoteLink{l}
 		h.shared.remotes.Joined(l.remoteLink)
+		if l.dialect == 0 {
+			l.join(0)
+		}
 	}
 	return ""
 }

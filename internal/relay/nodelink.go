@@ -31,12 +31,14 @@ func (n *NodeLink) Short() bool { return n.link.dialect > 0 }
 
 func (n *NodeLink) String() string { return n.link.String() }
 
-// Messages are what is said to nodes, once in each dialect. Immutable.
-type Messages struct{ C, Short []byte }
+// Messages are what is said to nodes, once in each dialect, that of trusted remotes which are
+// ckpool in C among them. Immutable.
+type Messages struct{ C, RemoteC, Short []byte }
 
 // Add adds one, of a kind that is for nodes.
 func (m *Messages) Add(kind poolproto.Kind, message []byte) {
 	m.C = poolproto.AppendNodeLine(m.C, message, tags[kind])
+	m.RemoteC = poolproto.AppendRemoteLine(m.RemoteC, message, tags[kind])
 	m.Short = poolproto.AppendFrame(m.Short, &poolproto.Frame{Kind: kind, Text: message})
 }
 
@@ -52,8 +54,11 @@ var tags = map[poolproto.Kind]string{
 
 // of are those for a link.
 func (m *Messages) of(l *link) []byte {
-	if l.dialect > 0 {
+	switch {
+	case l.dialect > 0:
 		return m.Short
+	case l.role == poolproto.Remote:
+		return m.RemoteC
 	}
 	return m.C
 }

@@ -38,6 +38,10 @@ func (r *RemoteLink) Close() {
 	r.post(func(l *link) { l.handler.loop.Close(l.slot, netserver.LinkLost) })
 }
 
+// Request wants transactions, or the present work, for a remote that is ckpool in C, in a
+// message of that.
+func (r *RemoteLink) Request(message []byte) { r.post(func(l *link) { l.request(message) }) }
+
 // OnLoop has something done on the loop of the link, also when that has ended.
 func (r *RemoteLink) OnLoop(do func(loop int)) {
 	loop := r.link.handler.loop

@@ -12,6 +12,7 @@ import (
 	"ckpool/event"
 	"ckpool/internal/authority"
 	"ckpool/internal/journal"
+	"ckpool/internal/nodework"
 	"ckpool/internal/recent"
 	"ckpool/internal/relay"
 	"ckpool/internal/session"
@@ -42,6 +43,8 @@ type CollectorOptions struct {
 	// Reader is the name of the cursor of who stores what is in the copies, without which
 	// nothing is deleted; "" nobody does.
 	Reader string
+	// Works puts blocks together of what remotes that are ckpool in C say.
+	Works *nodework.Node
 	// Count counts a share of a worker that is in no journal, on the loop that it names.
 	Count func(worker string, sh *session.Share)
 	// Submit has a block submitted by all nodes here. It returns at once.
@@ -193,6 +196,14 @@ func (c *Collector) Said(r *relay.RemoteLink, line []byte) {
 
 // Found brings a block that was found here to all remotes.
 func (c *Collector) Found(b *poolproto.WholeBlock) { c.tell(b, nil) }
+
+// Brought has a block submitted that was put together here, and brings it to all remotes.
+func (c *Collector) Brought(b *Block) {
+	if c.isNew(b.Hash) {
+		c.tell(&b.WholeBlock, nil)
+		c.options.Submit(b)
+	}
+}
 
 // tell brings a block to all remotes but one.
 func (c *Collector) tell(b *poolproto.WholeBlock, but *relay.RemoteLink) {

@@ -47,13 +47,45 @@ func (k *conversation) lineOfC(line []byte) {
 			k.collector.options.Users.SetRemoteWorkers(k.link.String(), user, n)
 		}
 	case poolproto.RemoteError, poolproto.RemoteStats: // for a database of its own
-	case poolproto.TagWorkInfo, poolproto.TagTransactions, poolproto.TagBlock, poolproto.TagRequest:
-		err = fmt.Errorf("%s: work and blocks of ckpool in C are not taken: its own nodes have its blocks", method)
+	case poolproto.TagWorkInfo:
+		k.collector.options.Works.From(k, poolproto.Work, line)
+	case poolproto.TagTransactions:
+		k.collector.options.Works.From(k, poolproto.Transactions, line)
+	case poolproto.TagBlock:
+		err = k.blockOfC(line)
+	case poolproto.TagRequest:
+		k.link.Request(line)
 	default:
 		err = fmt.Errorf("method %q is not known", method)
 	}
 	if err != nil {
 		k.complain(err)
+	}
+}
+
+// blockOfC has a block put together and submitted. When the remote's node has taken it, it
+// says so without what it is made of.
+func (k *conversation) blockOfC(line []byte) error {
+	var b poolproto.Block
+	if err := b.Parse(line); err != nil {
+		return err
+	}
+	if b.Coinbase != nil {
+		k.collector.options.Works.From(k, poolproto.Solved, line)
+	}
+	return nil
+}
+
+// String implements nodework.Pool.
+func (k *conversation) String() string { return k.link.String() }
+
+// Asks implements nodework.Pool.
+func (k *conversation) Asks() bool { return true }
+
+// Ask implements nodework.Pool.
+func (k *conversation) Ask(txids [][32]byte) {
+	if len(txids) > 0 {
+		k.link.Send(poolproto.AppendRemoteLine(nil, poolproto.AppendRequest(nil, txids), poolproto.TagRequest))
 	}
 }
 
