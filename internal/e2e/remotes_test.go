@@ -563,3 +563,25 @@ func TestT4T7RemoteInC(t *testing.T) {
 		t.Errorf("%s, want block %s", line, own.hash)
 	}
 }
+
+// A trusted remote that is ckpool in C says something every 5 s: one that is silent for a
+// minute is gone.
+func TestRemoteInCSilent(t *testing.T) {
+	t.Parallel()
+	f := startFar(t, rareBlocks, keys{"link_secret": ""}, keys{"link_secret": ""})
+	f.main.addr = f.main.trusted()
+	began := time.Now()
+	l := f.main.link(t, `{"method": "mining.remote", "params": ["ckpool\/0.9.9"]}`)
+	_ = l.SetDeadline(began.Add(2 * time.Minute))
+	if _, err := io.Copy(io.Discard, l); err != nil && !errors.Is(err, syscall.ECONNRESET) {
+		t.Fatal(err)
+	}
+	if took := time.Since(began); took < 55*time.Second || took > 90*time.Second {
+		t.Errorf("it is closed after %v", took)
+	}
+	if _, ok := f.main.pool.Users().Worker("nobody", time.Now()); ok {
+		t.Error("a worker was made")
+	}
+	f.remote.connect(t, "alice.rig1").share()
+	f.agree(t) // whose link has lived through that
+}

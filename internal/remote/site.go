@@ -123,23 +123,28 @@ func (s *site) claim(ctx context.Context, k *conversation) error {
 	if s.err != nil {
 		return s.err
 	}
-	s.mu.Lock()
-	if s.present != nil {
-		s.present.link.Close()
-		s.present.end()
+	ticker := time.NewTicker(lockEvery)
+	defer ticker.Stop()
+	for {
+		s.mu.Lock()
+		if s.present != nil {
+			s.present.link.Close()
+			s.present.end()
+		}
+		s.mu.Unlock()
+		select {
+		case s.turn <- struct{}{}:
+			s.mu.Lock()
+			s.present = k
+			s.mu.Unlock()
+			return nil
+		case <-ticker.C: // the one before may have come to it a moment ago
+		case <-k.ended:
+			return errors.New("the link has ended")
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
-	s.mu.Unlock()
-	select {
-	case s.turn <- struct{}{}:
-	case <-k.ended:
-		return errors.New("the link has ended")
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	s.mu.Lock()
-	s.present = k
-	s.mu.Unlock()
-	return nil
 }
 
 func (s *site) release() {
@@ -162,7 +167,11 @@ func (k *conversation) journal(ctx context.Context, text []byte) error {
 		k.send(&poolproto.Frame{Kind: poolproto.Journal, Text: (&poolproto.RemotePlace{Refused: why}).Append(nil)})
 		return errors.New(why)
 	}
-	if here := k.collector.options.Network(); here != j.Network {
+	switch here := k.collector.options.Network(); here {
+	case j.Network:
+	case "":
+		return refuse("the main pool has had no node yet, and does not know its chain")
+	default:
 		return refuse(fmt.Sprintf("it mines on %s, and the main pool on %s", j.Network, here))
 	}
 	s, err := k.collector.site(j.Instance, j.Name, j.Network)
