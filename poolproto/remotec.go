@@ -2,6 +2,7 @@ package poolproto
 
 import (
 	"bytes"
+	"encoding/hex"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -105,6 +106,9 @@ func (l *RemoteLogin) AppendResult(b []byte, refused string) []byte {
 // RemoteShareLine is a share that ckpool in C reports, as far as it is looked at.
 type RemoteShareLine struct {
 	Worker     string
+	User       string  // of a line to be written, as is the next
+	Job        uint64  // of the remote
+	Achieved   float64 // likewise: difficulty of the hash
 	Agent      string
 	Address    netip.Addr
 	Difficulty float64  // that it is credited with
@@ -167,6 +171,65 @@ func (s *RemoteShareLine) Parse(line []byte) error {
 		return fmt.Errorf("share: the hash %s has not the difficulty %g", work.FormatHash(s.Hash), s.Difficulty)
 	}
 	return nil
+}
+
+// Append writes the message, of a miner at an address, as ckpool in C does.
+func (s *RemoteShareLine) Append(b []byte, address string) []byte {
+	b = fmt.Appendf(b, `{"workinfoid":%d,"clientid":0`, s.Job)
+	b = hex.AppendEncode(append(b, `,"enonce1":"`...), s.Extranonce1)
+	b = hex.AppendEncode(append(b, `","nonce2":"`...), s.Extranonce2)
+	b = fmt.Appendf(b, `","nonce":"%08x","ntime":"%08x","diff":`, s.Nonce, s.NTime)
+	b = appendReal(append(appendReal(b, s.Difficulty), `,"sdiff":`...), s.Achieved)
+	b = work.AppendHash(append(b, `,"hash":"`...), s.Hash)
+	b = fmt.Appendf(b, `","result":%t,"errn":`, s.Accepted)
+	if s.Accepted {
+		b = append(b, '0')
+	} else {
+		b = stratum.AppendString(append(b, `1,"error":`...), s.Reason)
+	}
+	b = stratum.AppendString(append(b, `,"workername":`...), s.Worker)
+	b = stratum.AppendString(append(b, `,"username":`...), s.User)
+	b = stratum.AppendString(append(b, `,"address":`...), address)
+	b = stratum.AppendString(append(b, `,"agent":`...), s.Agent)
+	return append(b, `,"method":"`+RemoteShare+`"}`+"\n"...)
+}
+
+// Append writes the message.
+func (l *RemoteLogin) Append(b []byte) []byte {
+	b = stratum.AppendString(append(b, `{"params":[`...), l.Worker)
+	b = stratum.AppendString(append(b, ','), l.Password)
+	b = append(append(b, `],"id":`...), l.ID...)
+	b = stratum.AppendString(append(b, `,"method":"`+RemoteAuth+`","useragent":`...), l.Agent)
+	b = l.Address.AppendTo(append(b, `,"enonce1":"","address":"`...))
+	return fmt.Appendf(b, "\",\"clientid\":%d}\n", l.Client)
+}
+
+// ParseRemoteResult reads the answer to a login.
+func ParseRemoteResult(line []byte) (client int64, refused bool, err error) {
+	f, err := newFields(RemoteResult, line)
+	if err != nil {
+		return 0, false, err
+	}
+	known := false
+	refused = true
+	for key, value, ok := f.Next(); ok && f.err == nil; key, value, ok = f.Next() {
+		switch f.key = string(key); f.key {
+		case "client_id":
+			client, known = int64(f.number(value, 1<<63-1)), true
+		case "result":
+			refused = string(value) != "true"
+		}
+	}
+	if f.err == nil && !known {
+		return 0, false, errField(RemoteResult, "client_id")
+	}
+	return client, refused, f.err
+}
+
+// AppendRemoteWorkers says how many miners of a user are connected.
+func AppendRemoteWorkers(b []byte, user string, n int) []byte {
+	b = stratum.AppendString(append(b, `{"method":"`+RemoteWorkers+`","username":`...), user)
+	return fmt.Appendf(b, `,"workers":%d}`+"\n", n)
 }
 
 // ParseRemoteWorkers reads how many miners of a user are connected at a trusted remote.

@@ -43,6 +43,24 @@ func TestRemoteOfC(t *testing.T) {
 	if got := string(AppendRemotePong(nil)); got != `{"method":"pong"}`+"\n" {
 		t.Error(got)
 	}
+	const written = `{"workinfoid":31,"clientid":0,"enonce1":"b0a1aa66","nonce2":"0000000000000004","nonce":"9c01ff02","ntime":"68e77815","diff":512.0,"sdiff":733.10000000000002,"hash":"000000000016a1b0c3d4e5f60718293a4b5c6d7e8f9011223344556677889900","result":true,"errn":0,"workername":"alice.rig1","username":"alice","address":"192.0.2.9","agent":"miner/1.2","method":"share"}` + "\n"
+	_ = s.Parse([]byte(shareOfC))
+	s.Job, s.User, s.Achieved = 31, "alice", 733.1
+	if got := string(s.Append(nil, "192.0.2.9")); got != written {
+		t.Errorf("a share is written as\n%s", got)
+	}
+	if got := string(l.Append(nil)); got != `{"params":["alice.rig1","x"],"id":2,"method":"auth","useragent":"miner/1.2","enonce1":"","address":"192.0.2.9","clientid":77}`+"\n" {
+		t.Errorf("a login is written as\n%s", got)
+	}
+	if got := string(AppendRemoteWorkers(nil, "alice", 3)); got != workersOfC+"\n" {
+		t.Error(got)
+	}
+	if client, refused, err := ParseRemoteResult([]byte(`{"result":true,"error":null,"id":2,"method":"auth.result","client_id":77}`)); client != 77 || refused || err != nil {
+		t.Errorf("%d %v %v", client, refused, err)
+	}
+	if _, _, err := ParseRemoteResult([]byte(`{"result":true,"method":"auth.result"}`)); err == nil {
+		t.Error("an answer to nobody")
+	}
 	for _, bad := range []string{
 		strings.Replace(shareOfC, `"diff":512.0`, `"diff":1e30`, 1), strings.Replace(shareOfC, `"diff":512.0`, `"diff":-1`, 1),
 		strings.Replace(shareOfC, `"diff":512.0,`, ``, 1), strings.Replace(shareOfC, `"workername":"alice.rig1",`, ``, 1), `{}`, `[]`,
@@ -75,5 +93,6 @@ func FuzzRemoteOfC(f *testing.F) {
 			}
 		}
 		_, _, _ = ParseRemoteWorkers(line)
+		_, _, _ = ParseRemoteResult(line)
 	})
 }

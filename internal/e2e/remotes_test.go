@@ -30,6 +30,7 @@ type cable struct {
 	listen net.Listener
 	mu     sync.Mutex
 	to     string // "": it is cut
+	inC    bool   // who connects is made to say that it speaks the dialect of C
 	open   map[net.Conn]bool
 	carry  sync.WaitGroup
 }
@@ -84,6 +85,14 @@ func (c *cable) accept() {
 		}
 		c.open[conn], c.open[other] = true, true
 		c.mu.Unlock()
+		if c.inC {
+			for b := make([]byte, 1); b[0] != '\n'; {
+				if _, err := conn.Read(b); err != nil {
+					break
+				}
+			}
+			_, _ = other.Write([]byte(`{"method": "mining.remote", "params": ["ckpool\/0.9.9"]}` + "\n"))
+		}
 		for _, way := range [][2]net.Conn{{conn, other}, {other, conn}} {
 			c.carry.Go(func() {
 				_, _ = io.Copy(way[0], way[1])
@@ -584,4 +593,29 @@ func TestRemoteInCSilent(t *testing.T) {
 	}
 	f.remote.connect(t, "alice.rig1").share()
 	f.agree(t) // whose link has lived through that
+}
+
+// A main pool that speaks the dialect of C counts the shares of a remote of ours, and says
+// who may mine.
+func TestT2MainPoolInC(t *testing.T) {
+	t.Parallel()
+	d, _, _ := startAccounts(t, nil)
+	none := keys{"link_secret": ""}
+	f := startFar(t, rareBlocks, none, none, func(f *far) { f.cable.inC, f.mainSetup.ckdb = true, d.Place() })
+	f.remote.log.wait(t, 0, "as ckpool in C")
+	f.remote.log.wait(t, 0, "Asking the main pool")
+	f.remote.allows(t, "nobody", "x", "No account of that name")
+	h := f.remote.connect(t, "carol.rig1")
+	for range 3 {
+		h.share()
+	}
+	f.agree(t)
+	f.cable.lead("")
+	h.share()
+	f.cable.lead(f.main.trusted())
+	h.share()
+	f.agree(t)
+	if w, _ := f.main.pool.Users().Worker("carol.rig1", time.Now()); w.Rejects.Accepted != 5 {
+		t.Errorf("the main pool has %+v", w)
+	}
 }

@@ -95,7 +95,7 @@ func (r *Reporter) Found(b *poolproto.WholeBlock) {
 		r.blocks = r.blocks[1:]
 	}
 	r.blocks = append(r.blocks, foundBlock{line, now})
-	if r.wire != nil {
+	if r.wire != nil && r.wire.dialect > 0 {
 		r.wire.first(line)
 	}
 }
@@ -213,6 +213,7 @@ type wire struct {
 	// immutable
 	reporter *Reporter
 	conn     net.Conn
+	dialect  int
 	wake     chan struct{}              // capacity 1: there is something to write
 	place    chan poolproto.RemotePlace // capacity 1: where the main pool has the journal
 
@@ -228,7 +229,9 @@ type wire struct {
 	flying  []flight // sent and not kept yet
 	window  int      // bytes of them
 	kept    journal.Cursor
-	tunnel  *tunnel // nil: none
+	tunnel  *tunnel             // nil: none
+	logins  map[int64]chan bool // that ckpool in C is asked about, by client
+	client  int64               // of the last
 	running *sync.WaitGroup
 	ctx     context.Context // of serve; nil: it has ended
 	dead    error
@@ -268,9 +271,8 @@ func (w *wire) greet() error {
 			continue
 		case !a.Accepted:
 			return errors.New("it gives no link: " + a.Reason)
-		case a.Dialect < 1:
-			return errors.New("it is a pool that does not take journals: a main pool must be ckpool of this or a later release")
 		}
+		w.dialect = min(a.Dialect, o.Uplink.Dialect)
 		return w.conn.SetDeadline(time.Time{})
 	}
 }
@@ -330,11 +332,15 @@ func (w *wire) carry(t *tunnel, conn *net.UnixConn) bool {
 		conn.Close()
 		return false
 	}
+	ctx := w.ctx
+	if w.dialect == 0 {
+		w.running.Go(func() { w.answerC(ctx, conn) })
+		return true
+	}
 	if w.tunnel != nil {
 		w.tunnel.close()
 	}
 	w.tunnel = t
-	ctx := w.ctx
 	w.running.Go(func() { t.run(ctx, conn, w.send) })
 	return true
 }
@@ -351,13 +357,20 @@ func (w *wire) serve(ctx context.Context) error {
 	r.mu.Lock()
 	r.wire = w
 	for _, b := range r.blocks {
-		if time.Since(b.at) < blockTime {
+		if time.Since(b.at) < blockTime && w.dialect > 0 {
 			w.queue(b.line, false)
 		}
 	}
 	r.mu.Unlock()
 	stop := context.AfterFunc(ctx, func() { w.conn.Close() })
-	running.Go(func() { cancel(w.writeAll(ctx)) })
+	writeAll := w.writeAll
+	if w.dialect == 0 {
+		writeAll = w.writeC
+	}
+	running.Go(func() {
+		defer w.conn.Close()
+		cancel(writeAll(ctx))
+	})
 	err := w.readAll(ctx)
 	cancel(err)
 	stop()
@@ -385,6 +398,10 @@ func (w *wire) readAll(ctx context.Context) error {
 			return fmt.Errorf("nothing came for %v: %w", deadAfter, err)
 		case err != nil:
 			return err
+		}
+		if w.dialect == 0 {
+			w.lineC(line)
+			continue
 		}
 		f, err := poolproto.ParseFrame(line)
 		if err != nil {
@@ -479,7 +496,6 @@ func (w *wire) save() {
 
 // writeAll sends the journal, and all else that is to be sent.
 func (w *wire) writeAll(ctx context.Context) error {
-	defer w.conn.Close()
 	tail, err := w.begin(ctx)
 	if err != nil {
 		return err
