@@ -216,10 +216,10 @@ func TestT2TrustedRemote(t *testing.T) {
 		t.Error("a share counts twice")
 	}
 	f.agree(t)
-	w, known := f.main.pool.Users().Worker("alice.rig1", time.Now())
-	if !known || w.Rejects.Accepted != 4 || len(w.Rejects.Counts) != 1 || w.Rejects.Counts[0].Count != 1 {
-		t.Errorf("the main pool has %+v", w)
-	}
+	eventually(t, patience, "four shares and one that is refused at the main pool", func() bool {
+		w, known := f.main.pool.Users().Worker("alice.rig1", time.Now())
+		return known && w.Rejects.Accepted == 4 && len(w.Rejects.Counts) == 1 && w.Rejects.Counts[0].Count == 1
+	})
 }
 
 // Shares are at the main pool once, over a cut link, an end of either side in order, and
