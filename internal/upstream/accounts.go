@@ -437,6 +437,9 @@ func (a *Accounts) Adopt(record []byte) error {
 	defer a.mu.Unlock()
 	for i := range r.users[:min(len(r.users), a.most)] {
 		k := &r.users[i]
+		if a.users[k.user] != nil { // a damaged record may name one twice
+			continue
+		}
 		u := &account{user: k.user, url: k.url, passwords: k.passwords[:min(len(k.passwords), mostPasswords)], ledger: newLedger(nil), since: time.Now()}
 		u.ledger.restore(&k.ledger)
 		a.users[k.user] = u
