@@ -182,3 +182,50 @@ func TestP15ManyMiners(t *testing.T) {
 		}
 	}
 }
+
+// Who comes in the place of a link that has died hears nothing that was for miners behind it,
+// although these end one after the other and there is new work meanwhile.
+func TestLinkDiesBeforeOthers(t *testing.T) {
+	t.Parallel()
+	const miners = 30_000
+	n, _, p, _ := startRare(t, "alice")
+	for range 3 {
+		l := p.link(t, helloShort)
+		l.next()
+		go func() {
+			var b []byte
+			for i := range uint32(miners) {
+				b = fmt.Appendf(b[:0], "o %d 0 127.0.0.1\nl %d {\"id\":1,\"method\":\"mining.subscribe\",\"params\":[]}\n", i, i)
+				if _, err := l.Write(b); err != nil {
+					return
+				}
+			}
+		}()
+		l.until(fmt.Sprintf(`l %d {"result":[[`, miners-1))
+		l.Close()
+		n.NewBlock()
+		var others []*raw
+		for range 8 {
+			c := p.rawFrom(t, "127.0.0.1")
+			fmt.Fprintln(c, `{"id":1,"method":"mining.subscribe","params":[]}`)
+			others = append(others, c)
+		}
+		n.NewBlock()
+		eventually(t, patience, "the miners behind the link are gone", func() bool {
+			return len(ask[struct{ Links []struct{} }](p, "links").Links) == 0 && len(ask[struct{ Clients []struct{} }](p, "clients").Clients) < 100
+		})
+		for _, c := range others { // all that was said comes before this answer
+			fmt.Fprintln(c, `{"id":2,"method":"mining.ping","params":[]}`)
+			for line := ""; !strings.Contains(line, `"pong"`); {
+				var err error
+				if line, err = c.read.ReadString('\n'); err != nil {
+					t.Fatal(err)
+				}
+				if !strings.HasPrefix(line, "{") || strings.Contains(line, "client_id") {
+					t.Fatalf("somebody else's line: %.80s", line)
+				}
+			}
+			c.Close()
+		}
+	}
+}

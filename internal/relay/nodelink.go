@@ -124,8 +124,11 @@ const keptRoom = 64 << 10
 const maxHeld = 16 << 20
 
 // say writes lines. Those for a node wait until it has the newest work, which they may be
-// about.
+// about. What is for a link that has ended goes nowhere: its slot may be another client's.
 func (l *link) say(lines []byte) {
+	if l.ended {
+		return
+	}
 	if l.node == nil || len(l.held) == 0 && l.work >= l.handler.shared.feed.Newest() {
 		l.handler.loop.Write(l.slot, lines)
 		return
