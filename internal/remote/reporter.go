@@ -503,18 +503,35 @@ func (w *wire) writeAll(ctx context.Context) error {
 	defer tail.Close()
 	w.agreed = true
 	w.reporter.say(event.Notice, "is linked: it counts the shares from here on")
+	return w.report(ctx, said{
+		shares:  func() (more bool, err error) { return w.bytes(tail) },
+		workers: w.workers,
+		ping:    func() { w.send(&poolproto.Frame{Kind: poolproto.Ping}) },
+	})
+}
+
+// said is how a dialect says what there is to say.
+type said struct {
+	shares  func() (more bool, err error)                    // some of the journal; more: there may be others
+	workers func(before map[string]int) (now map[string]int) // those that are others than before
+	ping    func()
+}
+
+// report says all that there is to say until ctx is done or the link fails.
+func (w *wire) report(ctx context.Context, say said) error {
 	look, ping, save, workers := time.NewTicker(tailEvery), time.NewTicker(pingAfter), time.NewTicker(savedEvery), time.NewTicker(workersEvery)
 	defer look.Stop()
 	defer ping.Stop()
 	defer save.Stop()
 	defer workers.Stop()
-	said := w.workers(nil)
+	known := say.workers(nil)
 	for {
 		if err := w.write(); err != nil {
 			return err
 		}
 		for more := true; more; {
-			if more, err = w.bytes(tail); err != nil {
+			var err error
+			if more, err = say.shares(); err != nil {
 				return err
 			}
 		}
@@ -524,11 +541,11 @@ func (w *wire) writeAll(ctx context.Context) error {
 		case <-w.wake:
 		case <-look.C:
 		case <-ping.C:
-			w.send(&poolproto.Frame{Kind: poolproto.Ping})
+			say.ping()
 		case <-save.C:
 			w.save()
 		case <-workers.C:
-			said = w.workers(said)
+			known = say.workers(known)
 		}
 	}
 }

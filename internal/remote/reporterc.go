@@ -33,34 +33,11 @@ func (w *wire) writeC(ctx context.Context) error {
 	defer r.Close()
 	w.agreed = true
 	w.reporter.say(event.Notice, "is linked, as ckpool in C: what is on its way when the link is lost is not counted there")
-	look, ping, save, workers := time.NewTicker(tailEvery), time.NewTicker(pingAfter), time.NewTicker(savedEvery), time.NewTicker(workersEvery)
-	defer look.Stop()
-	defer ping.Stop()
-	defer save.Stop()
-	defer workers.Stop()
-	said := w.workersC(nil)
-	for {
-		if err := w.write(); err != nil {
-			return err
-		}
-		for more := true; more; {
-			if more, err = w.sharesC(r); err != nil {
-				return err
-			}
-		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-w.wake:
-		case <-look.C:
-		case <-ping.C:
-			w.queue([]byte(`{"method":"`+poolproto.RemotePing+`"}`+"\n"), false)
-		case <-save.C:
-			w.save()
-		case <-workers.C:
-			said = w.workersC(said)
-		}
-	}
+	return w.report(ctx, said{
+		shares:  func() (more bool, err error) { return w.sharesC(r) },
+		workers: w.workersC,
+		ping:    func() { w.queue([]byte(`{"method":"`+poolproto.RemotePing+`"}`+"\n"), false) },
+	})
 }
 
 // sharesC sends some shares of the journal; more tells that there may be others.
