@@ -146,6 +146,11 @@ func TestMoreMinersThanDescriptors(t *testing.T) {
 			t.Fatalf("%v\n%s", err, logText())
 		}
 	}
+	nobody := func() bool {
+		reply, err := exec.Command(filepath.Join(programs, "ckpmsg"), "-s", filepath.Join(dir, "s"), "--json", "connectorstats").Output()
+		var stats struct{ Clients struct{ Count int } }
+		return err == nil && json.Unmarshal(reply, &stats) == nil && stats.Clients.Count == 0
+	}
 	until("first miner", func() bool {
 		m, err := joinCrowd(port)
 		if err != nil {
@@ -154,6 +159,7 @@ func TestMoreMinersThanDescriptors(t *testing.T) {
 		defer m.Close()
 		return m.has("mining.notify", time.Second)
 	})
+	until("the first miner to be gone", nobody)
 	var crowd []*crowdMember
 	t.Cleanup(func() {
 		for _, m := range crowd {
@@ -207,11 +213,7 @@ func TestMoreMinersThanDescriptors(t *testing.T) {
 	for _, m := range crowd {
 		m.Close()
 	}
-	until("recovery", func() bool {
-		reply, err := exec.Command(filepath.Join(programs, "ckpmsg"), "-s", filepath.Join(dir, "s"), "--json", "connectorstats").Output()
-		var stats struct{ Clients struct{ Count int } }
-		return err == nil && json.Unmarshal(reply, &stats) == nil && stats.Clients.Count == 0
-	})
+	until("recovery", nobody)
 	if n := strings.Count(logText(), "server full"); n != 1 {
 		t.Errorf("%d lines about connections:\n%s", n, logText())
 	}
