@@ -149,6 +149,8 @@ func (b *block) patience(since time.Duration) time.Duration {
 	kept := b.request != nil
 	b.mu.Unlock()
 	switch {
+	case b.partial: // who was late may know of a longer chain
+		return retryLater
 	case !kept, b.last.State == source.BlockConfirmed, b.last.State == source.BlockOrphaned:
 		return followEvery
 	case since < retryEagerly:
@@ -181,7 +183,8 @@ func (b *block) look(ctx context.Context) finding {
 	if unanswered && b.last.State == "" {
 		return finding{}
 	}
-	v, ok := b.views(ctx)
+	v, ok, all := b.views(ctx)
+	b.partial = !all
 	pending := func(format string, args ...any) finding {
 		if text == "" {
 			text = fmt.Sprintf(format, args...)
@@ -281,9 +284,10 @@ type view struct {
 }
 
 // views asks all nodes that can be reached and returns the view of the one
-// with the longest chain; of equals, the one that has the block. It is false if
-// none says what it has. A node that hangs is not waited for when others answered.
-func (b *block) views(ctx context.Context) (best view, ok bool) {
+// with the longest chain; of equals, the one that has the block. ok is false if
+// none says what it has. A node that hangs is not waited for when others answered, of
+// which all tells.
+func (b *block) views(ctx context.Context) (best view, ok, all bool) {
 	nodes := b.witnesses()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -305,10 +309,10 @@ func (b *block) views(ctx context.Context) (best view, ok bool) {
 				late = time.After(viewPatience)
 			}
 		case <-late:
-			return best, ok
+			return best, ok, false
 		}
 	}
-	return best, ok
+	return best, ok, true
 }
 
 // view is what the node has at a height, nil if it does not say.

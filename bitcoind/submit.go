@@ -123,6 +123,7 @@ type block struct {
 	last      source.BlockState
 	by        string // the node that has it in its chain
 	announced bool   // that it was confirmed
+	partial   bool   // a node had not answered when its state was last looked at
 
 	mu sync.Mutex
 	// guarded by mu

@@ -527,6 +527,28 @@ func TestLongestChainDecides(t *testing.T) {
 	}, a, b)
 }
 
+// A node that was too slow with the news of a longer chain is asked again soon, without
+// waiting for the next block.
+func TestSlowNodeIsAskedAgain(t *testing.T) {
+	a, b := newFakeNode(10), newFakeNode(10)
+	a.takes()
+	inBubble(t, Options{}, func(h *harness) {
+		h.next(instant)
+		var s states
+		h.Submit(10, solvedHash(), solved, s.changed)
+		time.Sleep(time.Second)
+		s.want(t, "confirmed 1")
+		b.set(func() { b.delay["getblockhash"] = 2 * viewPatience })
+		b.add(blockID(10, 5))
+		b.add(blockID(11, 5))
+		time.Sleep(3 * viewPatience)
+		s.want(t, "confirmed 1")
+		b.set(func() { delete(b.delay, "getblockhash") })
+		time.Sleep(retryLater)
+		s.want(t, "confirmed 1, orphaned 0")
+	}, a, b)
+}
+
 func TestFollow(t *testing.T) {
 	a := newFakeNode(10)
 	a.blocks = append(a.blocks, solvedHash(), blockID(11, 0))
