@@ -172,6 +172,7 @@ func (p *proxy) run(ctx context.Context) {
 				m.closed = true
 				p.handler.Closed(netserver.Slot(slot), netserver.PeerClosed)
 				m.reconnect++
+				time.Sleep(time.Millisecond) // no miner is back in the same instant, which sessions keep less exactly
 				p.again(m)
 			}
 		}
