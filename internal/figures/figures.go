@@ -42,7 +42,7 @@ func Bitcoins(satoshis int64) string {
 
 // Rate is a hash rate: 1.23 TH/s.
 func Rate(hashesPerSecond float64) string {
-	text := difficulty.FormatSI(hashesPerSecond)
+	text := large(hashesPerSecond)
 	if unit := len(text) - 1; text[unit] > '9' {
 		return text[:unit] + " " + text[unit:] + "H/s"
 	}
@@ -51,10 +51,31 @@ func Rate(hashesPerSecond float64) string {
 
 // Number has three digits and a unit, also below 1: 1.23G, 42.5, 4.66e-10.
 func Number(v float64) string {
-	if v < 999.5 {
+	switch {
+	case v != v:
+		return "0"
+	case v < 999.5:
 		return strconv.FormatFloat(v, 'g', 3, 64)
 	}
-	return difficulty.FormatSI(v)
+	return large(v)
+}
+
+// large is [difficulty.FormatSI], which ends with Z as files have it, with the larger
+// units.
+func large(v float64) string {
+	const zetta = 1e21
+	switch {
+	case v < 999.5*zetta || v != v:
+		return difficulty.FormatSI(v)
+	case v >= 999.5e30:
+		return "999Q"
+	}
+	divisor, unit := 1e24, 0
+	for v/divisor >= 999.5 {
+		divisor *= 1e3
+		unit++
+	}
+	return strconv.FormatFloat(max(v/divisor, 1), 'g', 3, 64) + "YRQ"[unit:unit+1]
 }
 
 // Percent has digits enough to tell little from nothing: 43%, 4.3%, 0.012%.
