@@ -88,6 +88,12 @@ type Config struct {
 	DropWithoutWork   time.Duration // 0: never
 	AllowLowDiff      bool          // accepted, has no effect
 
+	HTTP                HTTP           // where pages are served
+	HTTPBase            string         // path that all of them are below, such as "/pool"; "" none
+	HTTPTrustedNetworks []netip.Prefix // of reverse proxies, whose word on clients' addresses is taken
+	HTTPOrigins         []string       // of other sites whose scripts may read what is public; "*" all
+	PrivateUsers        []string       // who are shown to nobody; "*" all
+
 	MaxClients                int // 0: 90 % of the descriptor limit
 	MaxLine                   int // bytes
 	MaxConnectionsPerAddress  int // 0: no limit, as for the three below
@@ -106,6 +112,7 @@ type Listener struct {
 	URL                         string
 	MinDiff, StartDiff, MaxDiff float64 // MaxDiff 0: none
 	HighDiff                    float64 // above 0 on a high difficulty listener
+	PublicURL                   string  // that miners find it at; "": not told
 	TLSCert, TLSKey             string  // both or none
 	ProxyProtocol               bool
 	TrustedNetworks             []netip.Prefix // may speak the PROXY protocol here; empty: the global ones
@@ -207,6 +214,8 @@ func Default(m Mode) Config {
 		MaxConnectionsPerProxy: 32,
 		MaxUserProxies:         1000,
 		ReconnectsPerSecond:    2000,
+
+		HTTPTrustedNetworks: localNetworks(),
 
 		MaxUnauthorisedPerAddress: 2000,
 		LimitExempt:               localNetworks(),

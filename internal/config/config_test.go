@@ -91,6 +91,7 @@ func TestAllKeys(t *testing.T) {
 		"serverurl": [
 			"0.0.0.0:3333", "0.0.0.0:4001",
 			{"url": "[::]:443", "mindiff": 5, "startdiff": 6.5, "maxdiff": 0, "tls": {"cert": "c.pem", "key": "k.pem"},
+			 "public_url": "stratum+ssl://pool.example:443",
 			 "proxy_protocol": true, "trusted_networks": ["192.0.2.0/24"]},
 		],
 		"nodeserver": ["127.0.0.1:3335"], "trusted": "127.0.0.1:3336", "passthroughserver": ["127.0.0.1:3337"], "link_secret": "hidden",
@@ -100,6 +101,8 @@ func TestAllKeys(t *testing.T) {
 		"logdir": "/var/log/ckpool", "loglevel": 6, "maxclients": 5000, "dropidle": 3600, "useragent": ["cgminer", "Nerd"],
 		"max_pool_useragents": 0, "password": "s3cret", "drop_without_work": 0, "max_line": 4096,
 		"max_connections_per_address": 10, "new_connections_per_second": 0, "new_connections_burst": 7,
+		"http": {"url": "0.0.0.0:8443", "tls": {"cert": "c.pem", "key": "k.pem"}}, "http_base": "/a/b/", "http_trusted_networks": ["192.0.2.7"],
+		"http_origins": ["https://stats.example", "*"], "private_users": ["alice"],
 		"max_unauthorised_per_address": 8, "limit_exempt": [], "trusted_networks": ["10.1.2.3/8", "2001:db8::1"],
 	}
 	free text } here, {"mindiff": "even this"`, Pool)
@@ -124,6 +127,7 @@ func TestAllKeys(t *testing.T) {
 		VersionMask: 0x1fffe000, Nonce1Length: 3, Nonce2Length: 7,
 		Servers: []Listener{listener("serverurl[0]", "0.0.0.0:3333", 0), high, {
 			Key: "serverurl[2]", URL: "[::]:443", MinDiff: 5, StartDiff: 6.5, TLSCert: "c.pem", TLSKey: "k.pem",
+			PublicURL:     "stratum+ssl://pool.example:443",
 			ProxyProtocol: true, TrustedNetworks: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
 		}, listener("nodeserver[0]", "127.0.0.1:3335", poolproto.Node), listener("trusted[0]", "127.0.0.1:3336", poolproto.Remote),
 			listener("passthroughserver[0]", "127.0.0.1:3337", poolproto.Passthrough)},
@@ -138,6 +142,9 @@ func TestAllKeys(t *testing.T) {
 		Upstream: Upstream{URL: "main.example:3336"}, RedirectURLs: []string{"r.example:3333"}, ReconnectsPerSecond: 300,
 		LogDir: "/var/log/ckpool", LogLevel: 6, UserAgents: []string{"cgminer", "Nerd"}, Password: "s3cret", DropIdle: time.Hour,
 		Journal: "shares", JournalSync: 20 * time.Millisecond, JournalSize: 3 << 30,
+		HTTP: HTTP{Listen: "0.0.0.0:8443", TLSCert: "c.pem", TLSKey: "k.pem"}, HTTPBase: "/a/b",
+		HTTPTrustedNetworks: []netip.Prefix{netip.MustParsePrefix("192.0.2.7/32")}, HTTPOrigins: []string{"https://stats.example", "*"},
+		PrivateUsers: []string{"alice"},
 		AllowLowDiff: true, MaxClients: 5000, MaxLine: 4096, MaxConnectionsPerAddress: 10,
 		NewConnectionsBurst: 7, MaxUnauthorisedPerAddress: 8, LimitExempt: []netip.Prefix{},
 		TrustedNetworks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::1/128")},
@@ -167,6 +174,7 @@ func TestSample(t *testing.T) {
 	want.File, want.BTCAddress, want.HighDiff = "ckpool.conf", "1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2", 0
 	want.Nodes[0].URL = "127.0.0.1:8332"
 	want.LogLevel, want.UserAgents, want.TrustedNetworks = 5, []string{}, []netip.Prefix{}
+	want.HTTPOrigins, want.PrivateUsers = []string{}, []string{}
 	c, warnings := parse(t, strings.Replace(sample, "YOUR-BITCOIN-ADDRESS", want.BTCAddress, 1), Pool)
 	if diff := cmp.Diff(want, c, comparePrefixes); diff != "" || warnings != nil {
 		t.Errorf("with an address: warnings %v, -default +got:\n%s", warnings, diff)

@@ -68,6 +68,12 @@ func (r *reader) fields() map[string]setter {
 		"dropidle":            limit(&r.DropIdle, "0 for never"),
 		"drop_without_work":   limit(&r.DropWithoutWork, "0 for never"),
 
+		"http":                  optional(r.readHTTP, &r.HTTP.Listen),
+		"http_base":             base(&r.HTTPBase),
+		"http_trusted_networks": networks(&r.HTTPTrustedNetworks),
+		"http_origins":          origins(&r.HTTPOrigins),
+		"private_users":         texts(&r.PrivateUsers),
+
 		"maxclients":                   count(&r.MaxClients, "0 for the default"),
 		"max_line":                     r.readMaxLine,
 		"max_connections_per_address":  count(&r.MaxConnectionsPerAddress, "0 for no limit"),

@@ -54,6 +54,12 @@ var parts = []part{
 	{"dropidle", true, func(c *Config) any { return &c.DropIdle }},
 	{"drop_without_work", true, func(c *Config) any { return &c.DropWithoutWork }},
 
+	{"http", false, func(c *Config) any { return &c.HTTP }},
+	{"http_base", false, func(c *Config) any { return &c.HTTPBase }},
+	{"http_trusted_networks", true, func(c *Config) any { return &c.HTTPTrustedNetworks }},
+	{"http_origins", true, func(c *Config) any { return &c.HTTPOrigins }},
+	{"private_users", true, func(c *Config) any { return &c.PrivateUsers }},
+
 	{"maxclients", true, func(c *Config) any { return &c.MaxClients }},
 	{"max_line", false, func(c *Config) any { return &c.MaxLine }},
 	{"max_connections_per_address", true, func(c *Config) any { return &c.MaxConnectionsPerAddress }},

@@ -80,6 +80,7 @@ firmware goes only to names of the domain it was given: miner.pool.example sends
 	"[::]:3333",
 	// {"url": "[::]:3334", "mindiff": 1000, "startdiff": 5000, "maxdiff": 0},
 	// {"url": "[::]:4333", "tls": {"cert": "cert.pem", "key": "key.pem"}},
+	// {"url": "[::]:5444", "public_url": "stratum+tcp://pool.example:3333"},
 	// {"url": "10.0.0.5:5333", "proxy_protocol": true, "trusted_networks": ["10.0.0.0/8"]},
 ]`, `Addresses to listen on; without the key a proxy listens on port 3334. An entry is host:port or an object with settings of its own. A certificate is read again when
 its files change. With proxy_protocol every connection begins with a PROXY header (version 1 or 2), which only
@@ -118,6 +119,20 @@ all others. Without the key they are too, and a warning says so.`},
 			{"useragent", "[]", "Only miners whose name begins with one of these; empty: all."},
 			{"dropidle", "0", "Seconds without a share until a miner is dropped; 0: never."},
 			{"drop_without_work", "300", "Seconds without a usable node, or another pool in proxy mode, until miners are sent away, to their other pools; 0: never."},
+		},
+	}, {
+		Title: "Page and API",
+		Text:  "For browsers, programs and monitoring, over HTTP. docs/web.md says more.",
+		Keys: []Key{
+			{"http", `""`, `The address that the page is at, such as 127.0.0.1:8080, or an object {"url", "tls": {"cert", "key"}} with it and a certificate; empty:
+there is no page.`},
+			{"http_base", `""`, "The path that all of it is below, such as /pool, for a reverse proxy that others share."},
+			{"http_trusted_networks", `[
+	"127.0.0.0/8", "::1",
+	"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7",
+]`, "Networks of reverse proxies, whose word is taken for where a reader comes from and which address the page has. The default is loopback and private addresses."},
+			{"http_origins", `[]`, `Other sites, such as https://stats.example, whose scripts may read what is public; "*": all.`},
+			{"private_users", `[]`, `Users that are shown to nobody, as if there were none of that name; "*": all.`},
 		},
 	}, {
 		Title: "Limits",

@@ -88,17 +88,11 @@ func (r *reader) listenerObject(v value) (Listener, error) {
 			l.URL, err = v.listenAddress()
 			return err
 		},
-		"mindiff":   aboveZero(&l.MinDiff),
-		"startdiff": aboveZero(&l.StartDiff),
-		"maxdiff":   zeroOrAbove(&l.MaxDiff),
-		"tls": func(v value) error {
-			err := v.members(map[string]setter{"cert": path(&l.TLSCert), "key": path(&l.TLSKey)})
-			if err != nil {
-				return err
-			}
-			v.require("cert", "key")
-			return nil
-		},
+		"mindiff":          aboveZero(&l.MinDiff),
+		"startdiff":        aboveZero(&l.StartDiff),
+		"maxdiff":          zeroOrAbove(&l.MaxDiff),
+		"public_url":       publicURL(&l.PublicURL),
+		"tls":              certificate(&l.TLSCert, &l.TLSKey),
 		"proxy_protocol":   boolean(&l.ProxyProtocol),
 		"trusted_networks": networks(&l.TrustedNetworks),
 	})
