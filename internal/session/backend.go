@@ -244,6 +244,8 @@ type Info struct {
 	Worker                                    WorkerID
 	Listener                                  int
 	Best                                      float64
+	Job                                       uint64 // id of the one it was sent last, 0 none
+	Limit                                     int    // most bytes of a coinbase without witness that it takes
 
 	// Where there are several sources.
 	Source          uint32 // that it gets work from, 0 none

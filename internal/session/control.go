@@ -59,7 +59,7 @@ func (c client) info(now float64) Info {
 		Subscribed: c.s.is(subscribed), Authorised: c.s.is(authorised),
 		Idle:      max(c.s.lastShare, c.s.start).since(now) > idleTime,
 		UserAgent: c.agents.get(c.s.agent), WorkerName: l.name, User: l.userName(), Worker: l.worker,
-		Listener: int(c.s.listener),
+		Listener: int(c.s.listener), Job: c.s.job, Limit: int(c.s.limit),
 
 		Source: c.s.source, Extranonce2Len: c.extranonce2Len(), TakesExtranonce: c.s.is(takesExtranonce),
 		Rolls: c.s.is(configured) && c.s.mask != 0, VersionMask: c.s.mask, NoRolling: c.s.is(noRolling),

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -211,20 +212,43 @@ func (s *Users) writeUser(name string, stats *sharelog.UserStats, workers []*wor
 	}
 	return stats.WriteWith(filepath.Join(s.usersDir(), file), func(yield func(*sharelog.WorkerStats) bool) {
 		for _, w := range workers {
-			w.mu.Lock()
-			st := sharelog.WorkerStats{
-				Name:      w.name,
-				Stats:     s.stats(&w.tally, now),
-				Started:   s.wall(w.connected.started(), now),
-				UserAgent: w.connected.agentName(),
-				Rejects:   w.shown(s.clock, now),
-			}
-			w.mu.Unlock()
+			st := s.workerStats(w, now)
 			if !yield(&st) {
 				return
 			}
 		}
 	})
+}
+
+// workerStats is what the file of its user says of a worker.
+func (s *Users) workerStats(w *worker, now time.Time) sharelog.WorkerStats {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return sharelog.WorkerStats{
+		Name:      w.name,
+		Stats:     s.stats(&w.tally, now),
+		Started:   s.wall(w.connected.started(), now),
+		UserAgent: w.connected.agentName(),
+		Rejects:   w.shown(s.clock, now),
+	}
+}
+
+// PoolFile is pool.status as it was last written. The error is that of reading it.
+func (s *Users) PoolFile() ([]byte, error) { return os.ReadFile(s.poolFile()) }
+
+// UserFile is the content of a user's file at now, with the newest workers up to limit.
+// false: there is no such user.
+func (s *Users) UserFile(name string, now time.Time, limit int) ([]byte, bool) {
+	u := s.directory.user(canonicalName(name))
+	if u == nil {
+		return nil, false
+	}
+	stats, _ := s.userStats(u, now)
+	stats.Workers += s.elsewhere.connected(u.Name)
+	for _, w := range u.newestWorkers(limit) {
+		stats.Worker = append(stats.Worker, s.workerStats(w, now))
+	}
+	return stats.Append(nil), true
 }
 
 // refreshWorkers brings workers up to a time, and adds up what user agents do.

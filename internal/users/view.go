@@ -64,6 +64,39 @@ func (s *Users) Workers(now time.Time, limit int) []Worker {
 	return list
 }
 
+// WorkersOf are the workers of a user in the order they were made, at most the newest
+// limit of them; none of a user that is not known.
+func (s *Users) WorkersOf(name string, now time.Time, limit int) []Worker {
+	u := s.directory.user(canonicalName(name))
+	if u == nil {
+		return nil
+	}
+	all := u.newestWorkers(limit)
+	list := make([]Worker, len(all))
+	for i, w := range all {
+		list[i] = s.worker(w, now)
+	}
+	return list
+}
+
+// newestWorkers are a user's in the order they were made, at most limit.
+func (u *user) newestWorkers(limit int) []*worker {
+	all := u.listWorkers()
+	slices.SortFunc(all, func(a, b *worker) int { return cmp.Compare(a.id, b.id) })
+	return newest(all, limit)
+}
+
+// Payout is the output script that blocks of a user pay in solo, nil if there is none.
+func (s *Users) Payout(name string) []byte {
+	u := s.directory.user(canonicalName(name))
+	if u == nil {
+		return nil
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.User.Payout
+}
+
 // newest is the end of a list.
 func newest[T any](list []T, limit int) []T { return list[max(0, len(list)-limit):] }
 
