@@ -71,6 +71,14 @@ func loadConfig(o Options) (config.Config, []config.Warning, error) {
 			warn(key, warning)
 		}
 	}
+	page := config.Listener{TLSCert: c.HTTP.TLSCert, TLSKey: c.HTTP.TLSKey}
+	warning, err := checkTLS(&page)
+	if err != nil {
+		errs = append(errs, locate("http.tls", err.Error()))
+	}
+	if warning != "" {
+		warn("http.tls", strings.Replace(warning, "miners", "browsers", 1))
+	}
 	if len(errs) > 0 {
 		return c, warnings, errs.Causes()
 	}
@@ -270,16 +278,18 @@ func thousands(n int64) string {
 func (k *check) listeners(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second) // for names to be resolved
 	defer cancel()
-	var urls []string
-	var places []int
-	for i, l := range k.config.Servers {
+	var urls, keys []string
+	for _, l := range k.config.Servers {
 		if l.URL != "" {
-			urls, places = append(urls, l.URL), append(places, i)
+			urls, keys = append(urls, l.URL), append(keys, l.Key)
 		}
+	}
+	if h := k.config.HTTP.Listen; h != "" {
+		urls, keys = append(urls, h), append(keys, "http")
 	}
 	running, _ := instance.Running(k.options.SockDir) // directories tells what is wrong with it
 	for i, err := range netserver.Try(ctx, urls) {
-		key := k.config.Servers[places[i]].Key
+		key := keys[i]
 		switch {
 		case err == nil:
 			k.say("listen", urls[i], "free")

@@ -48,6 +48,7 @@ type service struct {
 	log      *logfile.Log
 	events   event.Func // writes to the log
 	served   served
+	page     *page // nil: there is none
 	control  *control.Server
 	manager  manager
 
@@ -212,6 +213,10 @@ func (s *service) makePool(c config.Config, takeOver bool) (served, error) {
 	if err != nil {
 		return nil, err // of no type
 	}
+	if s.page, err = newPage(p, s.events); err != nil {
+		p.Close()
+		return nil, err
+	}
 	return p, nil
 }
 
@@ -245,11 +250,13 @@ func (s *service) listen(ctx context.Context) error {
 	}
 	if err == nil {
 		s.served.DropInherited()
+		err = s.page.listen(ctx)
 	}
 	return err
 }
 
 func (s *service) close() {
+	s.page.close()
 	s.control.Close()
 	s.served.Close()
 }
@@ -266,6 +273,7 @@ func (s *service) run(ctx context.Context) error {
 		part(ctx, s.old)
 		s.keepManager(ctx)
 	})
+	around.Go(func() { s.page.run(ctx) })
 	if !s.options.Quiet && term.IsTerminal(int(os.Stdout.Fd())) {
 		around.Go(func() { showStatus(ctx, s.served) })
 	}

@@ -320,6 +320,12 @@ func (p *Pool) Load(now time.Time) error {
 // Commands registers the pool's commands with a control server.
 func (p *Pool) Commands(s *control.Server, process operator.Process) { p.operator.Commands(s, process) }
 
+// View is what pages show.
+func (p *Pool) View() operator.View { return p.operator.View() }
+
+// Config is the configuration in force, which is not to be changed.
+func (p *Pool) Config() *config.Config { return p.config.Load() }
+
 // Summary is what the pool does, in a line.
 func (p *Pool) Summary(now time.Time) string { return p.operator.Summary(now) }
 

@@ -98,6 +98,10 @@ func (d *demo) describe(s *settings, n *node, m *money, f *farm) {
 	if n.regtest() {
 		say("two simulated miners find a block about every %s", d.config.pace.pool)
 	}
+	if s.page != "" {
+		say("see it in a browser")
+		say("  http://%s/", s.page)
+	}
 	say("ask it how it does, from another terminal")
 	say("  %s -s %s status", typed(d.beside("ckpmsg")), typed(d.path(sockets)))
 	if s.journal != "" {

@@ -25,6 +25,7 @@ import (
 type settings struct {
 	edited bool // the configuration file is the user's
 	listen string
+	page   string          // where the pool's page is, empty nowhere
 	miners string          // where the simulated ones connect
 	node   bitcoind.Config // where one's own is to be started; empty URL: anywhere
 	seed   string          // of the wallets
@@ -213,7 +214,7 @@ func (d *demo) readConfig(s *settings, n *node) error {
 		}
 	}
 	s.edited = true
-	s.listen = c.Servers[0].URL
+	s.listen, s.page = c.Servers[0].URL, c.HTTP.Listen
 	s.miners = c.Servers[len(c.Servers)-1].URL
 	s.node = c.Nodes[0]
 	s.payout = c.BTCAddress
@@ -243,6 +244,10 @@ func (d *demo) writeConfig(s *settings, n *node) error {
 	if s.edited {
 		return nil
 	}
+	var err error
+	if s.page, err = freePage(); err != nil {
+		return err
+	}
 	servers := []any{s.listen}
 	var passthroughs, nodes []server
 	journal := "journal"
@@ -263,6 +268,7 @@ func (d *demo) writeConfig(s *settings, n *node) error {
 		ForLinks []server            `json:"passthroughserver,omitempty"`
 		ForNodes []server            `json:"nodeserver,omitempty"`
 		High     int                 `json:"highdiff"` // nobody expects more of a port above 4000
+		Page     string              `json:"http"`
 		LogDir   string              `json:"logdir"`
 		Journal  string              `json:"journal,omitempty"`
 	}{
@@ -271,6 +277,7 @@ func (d *demo) writeConfig(s *settings, n *node) error {
 		ForNodes: nodes,
 		Address:  s.payout,
 		Servers:  servers,
+		Page:     s.page,
 		LogDir:   "logs",
 		Journal:  journal,
 	}
@@ -282,6 +289,16 @@ func (d *demo) writeConfig(s *settings, n *node) error {
 		return fmt.Errorf("configuration: %w", err)
 	}
 	return nil
+}
+
+// freePage is the address for the pool's page: the usual one unless somebody has it.
+func freePage() (string, error) {
+	const usual = "127.0.0.1:8080"
+	l, err := net.Listen("tcp", usual)
+	if err != nil {
+		return freePort()
+	}
+	return usual, l.Close()
 }
 
 // account is the node's entry in a configuration.

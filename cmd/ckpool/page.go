@@ -1,0 +1,67 @@
+package main
+
+import (
+	"context"
+	"net"
+	"time"
+
+	"ckpool/event"
+	"ckpool/internal/buildinfo"
+	"ckpool/internal/pool"
+	"ckpool/internal/web"
+)
+
+// page is what is served over HTTP, and its listening socket. The methods of nil do
+// nothing. It is owned by the service's goroutine.
+type page struct {
+	server *web.Server
+	events event.Func
+	socket net.Listener // nil: it is not open yet
+}
+
+// newPage is nil where the configuration has no page.
+func newPage(p *pool.Pool, events event.Func) (*page, error) {
+	if p.Config().HTTP.Listen == "" {
+		return nil, nil
+	}
+	server, err := web.New(web.Options{Source: p.View(), Config: p.Config, Version: buildinfo.Version(), Events: events})
+	if err != nil {
+		return nil, err
+	}
+	return &page{server: server, events: events}, nil
+}
+
+func (p *page) listen(ctx context.Context) (err error) {
+	if p == nil {
+		return nil
+	}
+	p.socket, err = p.server.Listen(ctx, 0)
+	return err
+}
+
+func (p *page) close() {
+	if p != nil && p.socket != nil {
+		p.socket.Close()
+	}
+}
+
+// freedTime is how long the process that was taken over from may have the page's address.
+const freedTime = 15 * time.Second
+
+// run serves the page until ctx ends. What goes wrong with it is told, and miners mine on.
+func (p *page) run(ctx context.Context) {
+	if p == nil {
+		return
+	}
+	var err error
+	if p.socket == nil {
+		p.socket, err = p.server.Listen(ctx, freedTime)
+	}
+	if err == nil {
+		p.events.Say(event.Warning, "Page at "+p.server.URL())
+		err = p.server.Run(ctx, p.socket)
+	}
+	if err != nil && ctx.Err() == nil {
+		p.events.Say(event.Error, "There is no page: "+err.Error())
+	}
+}

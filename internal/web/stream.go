@@ -1,0 +1,229 @@
+package web
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Of streams.
+const (
+	tick           = time.Second      // between events
+	heartbeat      = 15 * time.Second // without anything else to tell
+	maxStreams     = 1000
+	maxOfAddress   = 50
+	maxWatched     = 8                // users of a stream
+	streamPatience = 10 * time.Second // that a reader who does not read is given
+)
+
+// hub sends what has changed to all streams: each event is made once, however many read.
+type hub struct {
+	server *Server // immutable
+
+	mu        sync.Mutex
+	streams   map[*stream]bool // guarded by mu
+	addresses map[string]int   // guarded by mu; streams by the address they come from
+	closed    bool             // guarded by mu
+}
+
+// stream is one reader.
+type stream struct {
+	users   []string    // that it watches, beside the pool; immutable
+	page    bool        // it wants texts as pages have them; immutable
+	address string      // immutable
+	events  chan []byte // one waits at most: the newest counts
+}
+
+func newHub(s *Server) *hub {
+	return &hub{server: s, streams: make(map[*stream]bool), addresses: make(map[string]int)}
+}
+
+// open adds a stream, nil where there are too many.
+func (h *hub) open(users []string, page bool, address string) *stream {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed || len(h.streams) >= maxStreams || h.addresses[address] >= maxOfAddress {
+		return nil
+	}
+	s := &stream{users: users, page: page, address: address, events: make(chan []byte, 1)}
+	h.streams[s] = true
+	h.addresses[address]++
+	return s
+}
+
+func (h *hub) close(s *stream) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.streams[s] {
+		return
+	}
+	delete(h.streams, s)
+	if h.addresses[s.address]--; h.addresses[s.address] == 0 {
+		delete(h.addresses, s.address)
+	}
+}
+
+// run sends events until ctx ends, and then ends all streams.
+func (h *hub) run(ctx context.Context) {
+	t := time.NewTicker(tick)
+	defer t.Stop()
+	last := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			h.end()
+			return
+		case now := <-t.C:
+			if h.send(ctx, now, now.Sub(last) >= heartbeat) {
+				last = now
+			}
+		}
+	}
+}
+
+func (h *hub) end() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.closed = true
+	for s := range h.streams {
+		close(s.events)
+	}
+	h.streams = make(map[*stream]bool)
+}
+
+// send gives every stream what it watches, if that has changed, or a heartbeat.
+func (h *hub) send(ctx context.Context, now time.Time, beat bool) (sent bool) {
+	h.mu.Lock()
+	streams := make([]*stream, 0, len(h.streams))
+	for s := range h.streams {
+		streams = append(streams, s)
+	}
+	h.mu.Unlock()
+	if len(streams) == 0 {
+		return false
+	}
+	made := make(map[string][]byte)
+	for _, s := range streams {
+		event := h.event(ctx, s, now, made)
+		if event == nil && beat {
+			event = []byte(": \n\n")
+		}
+		if event != nil {
+			h.give(s, event)
+		}
+	}
+	return true
+}
+
+// give replaces what a reader has not read yet.
+func (h *hub) give(s *stream, event []byte) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.streams[s] {
+		return
+	}
+	select {
+	case <-s.events:
+	default:
+	}
+	s.events <- event
+}
+
+// event is all that a stream is told at once.
+func (h *hub) event(ctx context.Context, s *stream, now time.Time, made map[string][]byte) []byte {
+	all := h.part(ctx, "", s.page, now, made)
+	for _, user := range s.users {
+		all = slices.Concat(all, h.part(ctx, user, s.page, now, made))
+	}
+	return all
+}
+
+// part is the event of the pool, or of a user; nil where there is nothing to tell.
+func (h *hub) part(ctx context.Context, user string, page bool, now time.Time, made map[string][]byte) []byte {
+	key := fmt.Sprint(page, user)
+	if b, ok := made[key]; ok {
+		return b
+	}
+	b, err := h.server.event(ctx, user, page, now)
+	if err != nil {
+		b = nil
+	}
+	made[key] = b
+	return b
+}
+
+// event is one of a stream: named pool or user, with what /api/v1/pool or
+// /api/v1/users/USER answers; for pages named texts.
+func (s *Server) event(ctx context.Context, user string, page bool, now time.Time) ([]byte, error) {
+	name, v, err := "pool", any(nil), error(nil)
+	if user == "" {
+		var a poolAnswer
+		a, err = s.pool(ctx, now)
+		if v = a; page && err == nil {
+			name, v = "texts", poolTexts(&a, now)
+		}
+	} else {
+		name = "user"
+		u, failed := s.user(user, now)
+		if err = failed; err == nil {
+			a := showUser(&u, len(s.options.Source.Workers(u.User, now)), now)
+			if v = a; page {
+				name, v = "texts", userTexts(&a, now)
+			}
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	b, err := encode(v)
+	if err != nil {
+		return nil, err
+	}
+	return fmt.Appendf(nil, "event: %s\ndata: %s\n", name, b), nil // b ends its line
+}
+
+// serveStream is /api/v1/stream?user=NAME…: server-sent events (HTML, 9.2).
+func (s *Server) serveStream(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	watched := q["user"]
+	if len(watched) > maxWatched {
+		s.fail(w, r, &failure{http.StatusBadRequest, fmt.Sprintf(`"user" may be given %d times`, maxWatched)})
+		return
+	}
+	st := s.hub.open(watched, q.Has("page"), s.reader(r).String())
+	if st == nil {
+		w.Header().Set("Retry-After", "30")
+		s.fail(w, r, &failure{http.StatusTooManyRequests, "too many streams are open"})
+		return
+	}
+	defer s.hub.close(st)
+	head := w.Header()
+	head.Set("Content-Type", "text/event-stream; charset=utf-8")
+	head.Set("Cache-Control", "no-store")
+	head.Set("X-Accel-Buffering", "no") // nginx passes events on at once
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Time{})
+	write := func(b []byte) bool {
+		_ = control.SetWriteDeadline(time.Now().Add(streamPatience))
+		if _, err := w.Write(b); err != nil {
+			return false
+		}
+		return control.Flush() == nil
+	}
+	if !write([]byte("retry: 2000\n\n")) {
+		return
+	}
+	for {
+		select {
+		case event, more := <-st.events:
+			if !more || !write(event) {
+				return
+			}
+		case <-r.Context().Done():
+			return
+		}
+	}
+}

@@ -1,0 +1,185 @@
+package web
+
+import (
+	"bufio"
+	"context"
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"ckpool/internal/config"
+)
+
+//go:embed testdata/v1.txt
+var v1 string
+
+// serving serves a fixture on a port, and returns its address and what ends it.
+func serving(t *testing.T, f *fixture) (address string, end func()) {
+	t.Helper()
+	s := aServer(t, f, func(c *config.Config) { c.HTTP.Listen = "127.0.0.1:0" })
+	l, err := s.Listen(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx, l) }()
+	return "http://" + l.Addr().String(), func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// A stream tells what the API answers, each second, of the pool and of the users that it
+// was asked for; it ends with its reader, and with the server.
+func TestStream(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	address, end := serving(t, aPool())
+	defer end()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	reply, err := client.Get(address + "/api/v1/stream?user=alice&user=nobody")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reply.Body.Close()
+	if h := reply.Header; h.Get("Content-Type") != "text/event-stream; charset=utf-8" || h.Get("X-Accel-Buffering") != "no" || h.Get("Cache-Control") != "no-store" {
+		t.Errorf("headers %v", h)
+	}
+	lines := bufio.NewScanner(reply.Body)
+	kinds := map[string]int{}
+	for kinds["pool"] < 2 || kinds["user"] < 2 {
+		if !lines.Scan() {
+			t.Fatalf("ended: %v", lines.Err())
+		}
+		kind, ok := strings.CutPrefix(lines.Text(), "event: ")
+		if !ok {
+			continue
+		}
+		if !lines.Scan() {
+			t.Fatal("no data")
+		}
+		var of struct {
+			Miners int
+			User   string
+		}
+		data, ok := strings.CutPrefix(lines.Text(), "data: ")
+		if err := json.Unmarshal([]byte(data), &of); !ok || err != nil {
+			t.Fatalf("%s: %v", lines.Text(), err)
+		}
+		if kind == "pool" && of.Miners != 3 || kind == "user" && of.User != "alice" {
+			t.Errorf("%s: %s", kind, data)
+		}
+		kinds[kind]++
+	}
+	if kinds["pool"]+kinds["user"] < 4 || len(kinds) != 2 {
+		t.Errorf("%v", kinds)
+	}
+}
+
+// Streams are bounded, in all and by address, and who asks for too much is told so.
+func TestStreamsBounded(t *testing.T) {
+	s := aServer(t, aPool(), nil)
+	var all []*stream
+	for i := range maxOfAddress {
+		st := s.hub.open(nil, false, "a")
+		if st == nil {
+			t.Fatalf("stream %d was refused", i)
+		}
+		all = append(all, st)
+	}
+	if s.hub.open(nil, false, "a") != nil {
+		t.Error("one too many of an address")
+	}
+	for i := 0; len(all) < maxStreams; i++ {
+		st := s.hub.open(nil, false, fmt.Sprint("b", i/10))
+		if st == nil {
+			t.Fatalf("stream %d was refused", len(all))
+		}
+		all = append(all, st)
+	}
+	if w := get(s, "/api/v1/stream"); w.Code != http.StatusTooManyRequests || w.Header().Get("Retry-After") == "" {
+		t.Errorf("one too many: %d", w.Code)
+	}
+	if w := get(s, "/api/v1/stream?"+strings.Repeat("user=x&", maxWatched+1)); w.Code != http.StatusBadRequest {
+		t.Errorf("too many users: %d", w.Code)
+	}
+	for _, st := range all {
+		s.hub.close(st)
+	}
+	if len(s.hub.streams)+len(s.hub.addresses) != 0 {
+		t.Errorf("left over: %d streams, %d addresses", len(s.hub.streams), len(s.hub.addresses))
+	}
+}
+
+// However many read, events are made once, and a reader who does not read delays nobody.
+func TestSlowReader(t *testing.T) {
+	f := aPool()
+	s := aServer(t, f, nil)
+	slow, quick := s.hub.open(nil, false, "a"), s.hub.open([]string{"alice"}, false, "b")
+	for i := range 20 {
+		f.mu.Lock()
+		f.pool.AcceptedCount = int64(i)
+		before := f.asked
+		f.mu.Unlock()
+		s.hub.send(t.Context(), time.Now(), false)
+		if f.asked != before+1 {
+			t.Fatalf("figures were made %d times for two readers", f.asked-before)
+		}
+		if e := string(<-quick.events); !strings.Contains(e, fmt.Sprintf(`"accepted":{"shares":%d,`, i)) || !strings.Contains(e, "event: user") {
+			t.Fatal(e)
+		}
+	}
+	if e := string(<-slow.events); !strings.Contains(e, `"accepted":{"shares":19,`) {
+		t.Errorf("not the newest: %s", e)
+	}
+}
+
+// Who sends nothing, or little by little, is closed, and takes nobody's place for long.
+func TestSlowClients(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	address, end := serving(t, aPool())
+	defer end()
+	var silent []net.Conn
+	for range 200 {
+		c, err := net.Dial("tcp", strings.TrimPrefix(address, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\nX")
+		silent = append(silent, c)
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	reply, err := client.Get(address + "/api/v1/pool")
+	if err != nil || reply.StatusCode != http.StatusOK {
+		t.Fatalf("beside 200 slow ones: %v", err)
+	}
+	reply.Body.Close()
+	for _, c := range silent {
+		_ = c.SetReadDeadline(time.Now().Add(6 * headerTime))
+		if _, err := io.Copy(io.Discard, c); err != nil {
+			t.Fatalf("a slow one is not closed: %v", err)
+		}
+	}
+	big, err := http.NewRequest("GET", address+"/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	big.Header.Set("X-Big", strings.Repeat("x", 8*maxHeader))
+	if reply, err = client.Do(big); err == nil {
+		reply.Body.Close()
+		if reply.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
+			t.Errorf("big headers: %d", reply.StatusCode)
+		}
+	}
+}

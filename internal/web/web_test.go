@@ -1,0 +1,415 @@
+package web
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/net/html"
+
+	"ckpool/control"
+	"ckpool/internal/config"
+	"ckpool/poolproto"
+)
+
+// What strangers chose as a name is text wherever it is shown: no element of a page is
+// made of it, and no control character of a terminal is left in JSON.
+func TestHostileNames(t *testing.T) {
+	f := aPool()
+	s := aServer(t, f, func(c *config.Config) { c.PoolTag = "a<b>&\"c" })
+	for _, path := range allPaths(hostile) {
+		w := get(s, path)
+		text := w.Body.String()
+		switch kind := w.Header().Get("Content-Type"); {
+		case w.Code != http.StatusOK:
+			t.Errorf("%s: %d %s", path, w.Code, text)
+		case kind == jsonType:
+			if strings.ContainsAny(text, "<>\x1b") && path != "/users/"+escaped(hostile) || !json.Valid([]byte(text)) && !strings.HasPrefix(path, "/users/") {
+				t.Errorf("%s: %s", path, text)
+			}
+		case kind == pageType:
+			checkPage(t, path, text)
+		}
+	}
+}
+
+// checkPage finds what only a name could have brought in.
+func checkPage(t *testing.T, path, text string) {
+	t.Helper()
+	root, err := html.Parse(strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range root.Descendants() {
+		if n.Type != html.ElementNode {
+			continue
+		}
+		if n.Data == "script" && (n.FirstChild != nil || len(n.Attr) != 2) {
+			t.Errorf("%s: a script of its own", path)
+		}
+		for _, a := range n.Attr {
+			if strings.HasPrefix(a.Key, "on") || a.Key == "style" || n.Data == "b" || a.Key == "src" && !strings.HasPrefix(a.Val, "/") {
+				t.Errorf("%s: <%s %s=%q>", path, n.Data, a.Key, a.Val)
+			}
+		}
+	}
+}
+
+// Nothing that is public tells where the pool, its nodes or its miners are, or what it
+// runs on.
+func TestNothingInner(t *testing.T) {
+	f := aPool()
+	f.proxies = []control.Proxy{{ID: 1, Global: true, Auth: "secret-account", Pass: "secret-pass", Alive: true, ProxyPlace: control.ProxyPlace{URL: "upstream.secret.example:3333", Reason: "secret reason"}}}
+	s := aServer(t, f, func(c *config.Config) { c.Servers[0].URL = "10.0.0.5:3333" })
+	for _, path := range allPaths("alice") {
+		w := get(s, path)
+		text := w.Body.String()
+		for name, values := range w.Header() {
+			text += name + strings.Join(values, " ")
+		}
+		for _, inner := range []string{"10.1.2.3", "10.0.0.5", "10.9.9.9", "secret", "203.0.113", "Satoshi", "1.2.3-secret", "upstream.", "127.0.0.1"} {
+			if strings.Contains(text, inner) {
+				t.Errorf("%s tells %q:\n%s", path, inner, text)
+			}
+		}
+	}
+}
+
+// A hidden user is nowhere, and who asks for one hears what he hears of nobody.
+func TestPrivateUsers(t *testing.T) {
+	f := aPool()
+	s := aServer(t, f, func(c *config.Config) { c.PrivateUsers = []string{"alice"} })
+	without := func(path string) string { return strings.ReplaceAll(path, "alice", "nobody") }
+	for _, path := range allPaths("alice") {
+		w := get(s, path)
+		if text := w.Body.String(); strings.Contains(text, "alice") && !strings.Contains(path, "search") {
+			t.Errorf("%s shows her:\n%s", path, text)
+		}
+		if path == without(path) || strings.HasPrefix(path, "/search") {
+			continue
+		}
+		if other := get(s, without(path)); other.Code != w.Code || other.Code != http.StatusNotFound || w.Body.String() != other.Body.String() {
+			t.Errorf("%s: %d and %d of nobody", path, w.Code, other.Code)
+		}
+	}
+	if text := get(s, "/search?search=alice").Body.String(); !strings.Contains(text, "Nobody of the name") {
+		t.Errorf("search finds her:\n%s", text)
+	}
+	if e, err := s.event(t.Context(), "alice", true, began); err == nil {
+		t.Errorf("a stream tells %s", e)
+	}
+	all := aServer(t, f, func(c *config.Config) { c.PrivateUsers = []string{"*"} })
+	for _, path := range []string{"/", "/api/v1/users", "/api/v1/best", "/api/v1/blocks", "/blocks", "/api/pool", "/api/info"} {
+		if text := get(all, path).Body.String(); strings.Contains(text, "alice") {
+			t.Errorf("%s shows a user", path)
+		}
+	}
+}
+
+// While there is no work and before there are figures the answer is 503 with a time to
+// try again, and 404 is for what is not there.
+func TestNotYet(t *testing.T) {
+	f := aPool()
+	f.file, f.work, f.pool.Height = nil, nil, 0
+	s := aServer(t, f, nil)
+	for _, path := range []string{"/pool/pool.status", "/api/v1/users/alice/work", "/api/network", "/api/pool"} {
+		if w := get(s, path); w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" {
+			t.Errorf("%s: %d, Retry-After %q", path, w.Code, w.Header().Get("Retry-After"))
+		}
+	}
+	for _, path := range []string{"/users/nobody", "/api/v1/users/nobody", "/user/nobody", "/api/client/nobody", "/nothing", "/api/v1/nothing", "/qr/2", "/assets/x/../../web.go"} {
+		if w := get(s, path); w.Code != http.StatusNotFound && w.Code != http.StatusMovedPermanently && w.Code != http.StatusTemporaryRedirect {
+			t.Errorf("%s: %d", path, w.Code)
+		}
+	}
+	if w := get(s, "/"); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "no work yet") {
+		t.Errorf("the page does not say that there is no work: %d", w.Code)
+	}
+	var p struct{ Work *struct{} }
+	if err := json.Unmarshal(get(s, "/api/v1/pool").Body.Bytes(), &p); err != nil || p.Work != nil {
+		t.Errorf("unknown work is not null: %v %v", p, err)
+	}
+}
+
+// What is wrong stands on every page, in words.
+func TestAlarm(t *testing.T) {
+	for _, tt := range []struct {
+		age    time.Duration
+		usable bool
+		want   string
+	}{
+		{time.Second, true, ""}, {119 * time.Second, true, ""},
+		{5 * time.Minute, true, "Miners have work that is 5m"}, {time.Minute, false, "No Bitcoin node answers"},
+	} {
+		f := aPool()
+		f.usable = tt.usable
+		w := f.work[""]
+		w.Made = control.At(time.Now().Add(-tt.age))
+		f.work[""] = w
+		for _, path := range []string{"/", "/user/alice", "/blocks", "/connect"} {
+			text := get(aServer(t, f, nil), path).Body.String()
+			if has := strings.Contains(text, `role="alert"`); has != (tt.want != "") || !strings.Contains(text, tt.want) {
+				t.Errorf("%s with work of %v, usable %v: alarm %v, want %q", path, tt.age, tt.usable, has, tt.want)
+			}
+		}
+	}
+}
+
+// Nothing can be written, whoever asks.
+func TestReadOnly(t *testing.T) {
+	s := aServer(t, aPool(), nil)
+	for _, method := range []string{"POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"} {
+		for _, path := range allPaths("alice") {
+			if w := from(s, "127.0.0.1:1", method, path); w.Code != http.StatusMethodNotAllowed {
+				t.Errorf("%s %s: %d", method, path, w.Code)
+			}
+		}
+	}
+}
+
+// What every answer says to browsers.
+func TestHeaders(t *testing.T) {
+	s := aServer(t, aPool(), nil)
+	for _, path := range append(allPaths("alice"), "/nothing", "/assets/x/page.js", "/api/v1/nothing") {
+		h := get(s, path).Header()
+		csp := h.Get("Content-Security-Policy")
+		if !strings.Contains(csp, "default-src 'none'") || strings.Contains(csp, "unsafe") || !strings.Contains(csp, "frame-ancestors 'none'") {
+			t.Errorf("%s: policy %q", path, csp)
+		}
+		for name, want := range map[string]string{"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer", "Access-Control-Allow-Origin": "", "Set-Cookie": ""} {
+			if h.Get(name) != want {
+				t.Errorf("%s: %s is %q", path, name, h.Get(name))
+			}
+		}
+	}
+}
+
+// Scripts of other sites read what the operator lets them.
+func TestOrigins(t *testing.T) {
+	s := aServer(t, aPool(), func(c *config.Config) { c.HTTPOrigins = []string{"https://stats.example"} })
+	if h := get(s, "/api/v1/pool", "Origin", "https://stats.example").Header(); h.Get("Access-Control-Allow-Origin") != "https://stats.example" || h.Get("Vary") != "Origin" {
+		t.Errorf("allowed: %v", h)
+	}
+	if h := get(s, "/api/v1/pool", "Origin", "https://evil.example").Header(); h.Get("Access-Control-Allow-Origin") != "" {
+		t.Errorf("not allowed: %v", h)
+	}
+}
+
+// Below a base, which a reverse proxy has taken off or not, no link leaves it.
+func TestBase(t *testing.T) {
+	for _, base := range []string{"", "/a/b", "/pool", "/users", "/api"} {
+		s := aServer(t, aPool(), func(c *config.Config) { c.HTTPBase = base })
+		for _, path := range allPaths("alice") {
+			for _, at := range []string{path, base + path} {
+				w := get(s, at)
+				if w.Code != http.StatusOK {
+					t.Errorf("base %q: %s is %d", base, at, w.Code)
+				}
+				if w.Header().Get("Content-Type") == pageType {
+					checkLinks(t, base, at, w.Body.String())
+				}
+			}
+		}
+		if base == "" {
+			continue
+		}
+		if w := get(s, base); (w.Code != http.StatusMovedPermanently || w.Header().Get("Location") != base+"/") && base != "/api" && base != "/users" && base != "/pool" {
+			t.Errorf("base %q itself: %d %q", base, w.Code, w.Header().Get("Location"))
+		}
+	}
+}
+
+func checkLinks(t *testing.T, base, path, text string) {
+	t.Helper()
+	root, err := html.Parse(strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range root.Descendants() {
+		for _, a := range n.Attr {
+			switch a.Key {
+			case "href", "src", "action", "data-chart":
+				if !strings.HasPrefix(a.Val, base+"/") && a.Val[0] != '#' && a.Val[0] != '?' {
+					t.Errorf("base %q: %s has %s=%q", base, path, a.Key, a.Val)
+				}
+			}
+		}
+	}
+}
+
+// The address that miners are told is one that they can reach.
+func TestConnect(t *testing.T) {
+	for _, tt := range []struct {
+		name, url, public, host, want string
+		headers                       []string
+		tls                           bool
+	}{
+		{name: "all addresses", url: "0.0.0.0:3333", want: "stratum+tcp://pool.example:3333"},
+		{name: "IPv6", url: "[::]:3333", want: "stratum+tcp://pool.example:3333"},
+		{name: "no host", url: ":4000", want: "stratum+tcp://pool.example:4000"},
+		{name: "no port", url: "*", want: "stratum+tcp://pool.example:3333"},
+		{name: "inner address", url: "172.17.0.2:3333", want: "stratum+tcp://pool.example:3333"},
+		{name: "name", url: "mine.example:3333", want: "stratum+tcp://mine.example:3333"},
+		{name: "public", url: "172.17.0.2:3333", public: "stratum+tcp://pool.lan:23333", want: "stratum+tcp://pool.lan:23333"},
+		{name: "public without scheme", url: "172.17.0.2:3333", public: "pool.lan:23333", want: "stratum+tcp://pool.lan:23333"},
+		{name: "TLS in front", url: "172.17.0.2:3333", public: "stratum+ssl://pool.lan:443", want: "stratum+ssl://pool.lan:443"},
+		{name: "TLS", url: "0.0.0.0:4333", tls: true, want: "stratum+ssl://pool.example:4333"},
+		{name: "reverse proxy", url: "0.0.0.0:3333", headers: []string{"X-Forwarded-Host", "front.example"}, want: "stratum+tcp://front.example:3333"},
+		{name: "hostile host", url: "0.0.0.0:3333", headers: []string{"X-Forwarded-Host", `"><script>`}, want: "stratum+tcp://:3333"},
+	} {
+		s := aServer(t, aPool(), func(c *config.Config) {
+			c.Servers[0].URL, c.Servers[0].PublicURL = tt.url, tt.public
+			if tt.tls {
+				c.Servers[0].TLSCert, c.Servers[0].TLSKey = "cert", "key"
+			}
+			link := c.Servers[0]
+			link.Links, link.URL = poolproto.Node, "0.0.0.0:9999"
+			c.Servers = append(c.Servers, link)
+		})
+		var reply struct {
+			Listeners []struct{ URL, Host, Port string }
+		}
+		w := from(s, "10.0.0.1:5", "GET", "/api/v1/connect", tt.headers...)
+		if err := json.Unmarshal(w.Body.Bytes(), &reply); err != nil || len(reply.Listeners) != 1 || reply.Listeners[0].URL != tt.want {
+			t.Errorf("%s: %s (%v), want %s", tt.name, w.Body, err, tt.want)
+			continue
+		}
+		page := from(s, "10.0.0.1:5", "GET", "/connect", tt.headers...).Body.String()
+		if !strings.Contains(html.UnescapeString(page), tt.want) {
+			t.Errorf("%s: not on the page", tt.name)
+		}
+	}
+}
+
+// Readers cost no more than one: what is asked again within a second is not made again,
+// and who has it already is told so.
+func TestCached(t *testing.T) {
+	f := aPool()
+	s := aServer(t, f, nil)
+	tag := get(s, "/api/v1/pool").Header().Get("ETag")
+	for range 1000 {
+		if w := get(s, "/api/v1/pool", "If-None-Match", tag); w.Code != http.StatusNotModified || w.Body.Len() != 0 {
+			if time.Since(s.mustFind(t, "/api/v1/pool").made) < fresh/2 {
+				t.Fatalf("%d with %d bytes", w.Code, w.Body.Len())
+			}
+			return // a slow machine: a second has passed
+		}
+	}
+	if f.asked > 3 {
+		t.Errorf("figures were made %d times", f.asked)
+	}
+}
+
+func (s *Server) mustFind(t *testing.T, path string) *answer {
+	t.Helper()
+	s.answers.mu.Lock()
+	defer s.answers.mu.Unlock()
+	for key, a := range s.answers.answers.All() {
+		if strings.HasPrefix(key, path+"?") {
+			return a
+		}
+	}
+	t.Fatalf("%s is not kept", path)
+	return nil
+}
+
+// However many different things are asked for, what is kept is bounded.
+func TestCacheBounded(t *testing.T) {
+	s := aServer(t, aPool(), nil)
+	for i := range 3 * maxAnswers {
+		get(s, "/api/v1/nodes?x="+strings.Repeat("y", i%7)+string(rune('a'+i%26))+time.Duration(i).String())
+	}
+	s.answers.mu.Lock()
+	defer s.answers.mu.Unlock()
+	if n := s.answers.answers.Len(); n > maxAnswers || s.answers.size > maxAnswerBytes {
+		t.Errorf("%d answers of %d bytes are kept", n, s.answers.size)
+	}
+}
+
+// Lists come in parts that together are the whole, each once.
+func TestPages(t *testing.T) {
+	f := aPool()
+	f.workers["alice"] = nil
+	for i := range 2500 {
+		f.workers["alice"] = append(f.workers["alice"], control.Worker{User: "alice", Worker: "alice." + time.Duration(i).String(), Rates: control.Rates{DSPS60: float64(i % 7)}})
+	}
+	s := aServer(t, f, nil)
+	seen := map[string]bool{}
+	path := "/api/v1/users/alice/workers?limit=1000"
+	for path != "" {
+		var p struct {
+			Items []struct{ Worker string }
+			Total int
+			Next  *string
+		}
+		if err := json.Unmarshal(get(s, path).Body.Bytes(), &p); err != nil || p.Total != 2500 {
+			t.Fatalf("%s: %v, total %d", path, err, p.Total)
+		}
+		for _, w := range p.Items {
+			if seen[w.Worker] {
+				t.Errorf("%s is there twice", w.Worker)
+			}
+			seen[w.Worker] = true
+		}
+		path = ""
+		if p.Next != nil {
+			path = "/api/v1/users/alice/workers?limit=1000&cursor=" + *p.Next
+		}
+	}
+	if len(seen) != 2500 {
+		t.Errorf("%d workers", len(seen))
+	}
+	for _, query := range []string{"limit=1001", "limit=-1", "limit=x", "cursor=-1", "sort=shape"} {
+		if w := get(s, "/api/v1/users/alice/workers?"+query); w.Code != http.StatusBadRequest {
+			t.Errorf("%s: %d", query, w.Code)
+		}
+	}
+	if n := strings.Count(get(s, "/user/alice").Body.String(), `class="gone"`); n != workersOnPage {
+		t.Errorf("%d workers on the page", n)
+	}
+}
+
+// Where a reader comes from: a reverse proxy's word is taken where the operator trusts it.
+func TestReader(t *testing.T) {
+	s := aServer(t, aPool(), func(c *config.Config) {
+		c.HTTPTrustedNetworks = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+	})
+	for _, tt := range []struct{ peer, forwarded, want string }{
+		{"198.51.100.9:1", "", "198.51.100.9/32"}, {"198.51.100.9:1", "1.2.3.4", "198.51.100.9/32"},
+		{"10.0.0.1:1", "1.2.3.4", "1.2.3.4/32"}, {"10.0.0.1:1", "6.6.6.6, 1.2.3.4", "1.2.3.4/32"}, {"10.0.0.1:1", "junk", "10.0.0.1/32"},
+		{"[2001:db8::1]:1", "", "2001:db8::/64"}, {"10.0.0.1:1", "2001:db8:1:2:3::4", "2001:db8:1:2::/64"},
+	} {
+		r, _ := http.NewRequest("GET", "/", nil)
+		r.RemoteAddr = tt.peer
+		if tt.forwarded != "" {
+			r.Header.Set("X-Forwarded-For", tt.forwarded)
+		}
+		if got := s.reader(r).String(); got != tt.want {
+			t.Errorf("%s for %q: %s, want %s", tt.peer, tt.forwarded, got, tt.want)
+		}
+	}
+}
+
+// A miner without a share is told what to expect, one that went silent too.
+func TestSilence(t *testing.T) {
+	now := began.Add(time.Hour)
+	at := func(d time.Duration) *time.Time { t := now.Add(-d); return &t }
+	f := func(v float64) *float64 { return &v }
+	for _, tt := range []struct {
+		worker workerAnswer
+		want   string
+	}{
+		{workerAnswer{}, ""},
+		{workerAnswer{Connected: true, Since: at(5 * time.Minute), Difficulty: f(1)}, "Connected 5m 0s ago, no share yet. At difficulty 1 a miner of 1 TH/s finds one every 0s, one of 100 kH/s every 11h 55m."},
+		{workerAnswer{Connected: true, LastShare: at(time.Minute), Expected: f(10)}, ""},
+		{workerAnswer{Connected: true, LastShare: at(10 * time.Minute), Expected: f(10)}, "No share for 10m 0s, expected every 10s."},
+		{workerAnswer{Connected: true, LastShare: at(10 * time.Minute), Expected: f(300)}, ""},
+	} {
+		if got := silence(&tt.worker, now); got != tt.want {
+			t.Errorf("%+v: %q, want %q", tt.worker, got, tt.want)
+		}
+	}
+}
