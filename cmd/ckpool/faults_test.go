@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -220,12 +221,22 @@ func (f *faulty) set(who, step string) {
 	}
 }
 
-// mine lets miners submit shares while do is under way.
+// mine lets miners submit shares while do is under way, and until one was answered if
+// any is.
 func (f *faulty) mine(do func(ctx context.Context)) *bench.SharesReport {
 	f.t.Helper()
+	const patience = 5 * time.Second
+	answered := make(chan struct{})
+	var once sync.Once
 	r, err := bench.Shares(f.t.Context(), bench.SharesConfig{Options: f.load(40), Window: 1, Rate: 400,
+		Answered: func([32]byte, bool) { once.Do(func() { close(answered) }) },
 		During: func(ctx context.Context, _ func() time.Duration) error {
 			do(ctx)
+			select {
+			case <-answered:
+			case <-time.After(patience):
+			case <-ctx.Done():
+			}
 			return nil
 		}})
 	if err != nil {

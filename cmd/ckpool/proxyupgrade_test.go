@@ -163,6 +163,7 @@ func TestOldProxyKilled(t *testing.T) {
 				_, _ = proxy.do("upgrade") // there may be no reply
 				<-proxy.ended
 				proxy.await("a new process", func() bool { return proxy.pid() != old })
+				pool.mined(1)
 				return nil
 			}})
 		if err != nil {
