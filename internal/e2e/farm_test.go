@@ -82,8 +82,8 @@ type exactStats struct {
 }
 
 // A farm of miners is one miner for the pool above. It has in its book exactly what miners
-// were told is accepted; in steady state it refuses nothing, and over a block change only
-// what was under way.
+// were told is accepted; in steady state it refuses nothing. How much it refuses at a block,
+// ckbench measures.
 func TestFarm(t *testing.T) {
 	t.Parallel()
 	n := testkit.StartFakeNode(t, fakenode.Config{Bits: 0x1d00ffff})
@@ -96,7 +96,6 @@ func TestFarm(t *testing.T) {
 			return ask[exactStats](m, "poolstats").AcceptedCount >= shares
 		})
 	}
-	began := time.Now()
 	mined(300)
 	if above := ask[exactStats](m, "poolstats"); above.RejectedCount != 0 || above.Workers != 1 {
 		t.Errorf("above, in steady state: %+v", above)
@@ -109,15 +108,10 @@ func TestFarm(t *testing.T) {
 	}
 	miners.stop()
 	miners.undisturbed()
-	took := time.Since(began)
-
 	above, here, h := ask[exactStats](m, "poolstats"), ask[exactStats](p, "poolstats"), miners.harvest()
 	t.Logf("%+v, above %+v", h, above)
 	if above.AcceptedCount != h.above || above.Accepted != float64(h.above)*farmAbove || above.Workers != 1 {
 		t.Errorf("above: %+v, %d shares were good for it", above, h.above)
-	}
-	if most := 0.001 * float64(h.above) / took.Seconds() * 600; float64(above.RejectedCount) > 3*most {
-		t.Errorf("%d refused above over three blocks, want less than 0.1 %% of what goes up in the ten minutes of each, %.0f", above.RejectedCount, most)
 	}
 	if here.AcceptedCount != h.here+h.above || here.Accepted != float64(h.here+h.above)*farmHere {
 		t.Errorf("here: %+v, miners were told %+v", here, h)

@@ -176,9 +176,10 @@ func connect(t testing.TB, url string) *nats.Conn {
 // until polls with a deadline.
 func until(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(40 * time.Second); !ok(); {
+	const patience = 2 * time.Minute // a stream that does not move is begun anew after half a minute
+	for deadline := time.Now().Add(patience); !ok(); {
 		if time.Now().After(deadline) {
-			t.Fatal("in 40 s there was not: " + what)
+			t.Fatal("in ", patience, " there was not: "+what)
 		}
 		<-time.After(20 * time.Millisecond)
 	}

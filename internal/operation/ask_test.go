@@ -16,8 +16,9 @@ import (
 	"ckpool/control"
 )
 
-// replyTime is what every command keeps to.
-const replyTime = time.Second
+// replyTime is what every command keeps to, of which it takes a second where a node hangs,
+// and the rest is for a busy machine.
+const replyTime = 5 * time.Second
 
 // volatile are the members of replies that are different each time.
 var volatile = regexp.MustCompile(`"(id|update|start|starttime|started|lastshare|lastrejected|lastupdate|time|memory|latency_ms|uptime|` +
