@@ -22,7 +22,7 @@ type fixture struct {
 	started time.Time
 	solo    bool
 	usable  bool
-	rejects control.Counts
+	rejects control.Counts // guarded by mu
 	blocks  []control.Block
 	nodes   []control.Node
 	links   []control.Link
@@ -39,13 +39,24 @@ func (f *fixture) Started() time.Time             { return f.started }
 func (f *fixture) Solo() bool                     { return f.solo }
 func (f *fixture) Chain() string                  { return "main" }
 func (f *fixture) Usable() bool                   { return f.usable }
-func (f *fixture) Rejects() control.Counts        { return f.rejects }
 func (f *fixture) Drops() control.Counts          { return nil }
 func (f *fixture) Blocks() []control.Block        { return f.blocks }
 func (f *fixture) Nodes() []control.Node          { return f.nodes }
 func (f *fixture) Links() []control.Link          { return f.links }
 func (f *fixture) Proxies() []control.Proxy       { return f.proxies }
 func (f *fixture) Users(time.Time) []control.User { return f.users }
+
+func (f *fixture) Rejects() control.Counts {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.rejects
+}
+
+func (f *fixture) setRejects(c control.Counts) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.rejects = c
+}
 
 func (f *fixture) Pool(context.Context, time.Time) control.PoolStats {
 	f.mu.Lock()

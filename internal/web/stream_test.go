@@ -14,8 +14,6 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
-
-	"ckpool/internal/config"
 )
 
 //go:embed testdata/v1.txt
@@ -24,7 +22,12 @@ var v1 string
 // serving serves a fixture on a port, and returns its address and what ends it.
 func serving(t *testing.T, f *fixture) (address string, end func()) {
 	t.Helper()
-	s := aServer(t, f, func(c *config.Config) { c.HTTP.Listen = "127.0.0.1:0" })
+	return servingThis(t, aServer(t, f, nil))
+}
+
+func servingThis(t *testing.T, s *Server) (address string, end func()) {
+	t.Helper()
+	s.options.Config().HTTP.Listen = "127.0.0.1:0"
 	l, err := s.Listen(t.Context(), 0)
 	if err != nil {
 		t.Fatal(err)

@@ -116,16 +116,16 @@
   function rate(v) {
     if (!(v > 0)) return "0 H/s";
     if (v < 999.5) return Math.round(v) + " H/s";
-    let unit = 0;
     if (v >= 999.5e30) return "999 QH/s";
-    while (v >= 999.5 && unit < units.length - 1) { v /= 1000; unit++; }
-    return significant(Math.max(v, 1)) + " " + units[unit] + "H/s";
+    let divisor = 1e3, unit = 1;
+    while (v / divisor >= 999.5) { divisor *= 1e3; unit++; }
+    return significant(Math.max(v / divisor, 1)) + " " + units[unit] + "H/s";
   }
 
   // percent is a part of 1.
   function percent(v) {
     if (v === null || v === undefined) return "–";
-    return (v * 100).toPrecision(2).replace(/\.?0+$/, "") + "%";
+    return String(Number((v * 100).toPrecision(2))) + "%";
   }
 
   window.ckpoolFigures = { rate, percent };

@@ -1,0 +1,313 @@
+package web
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	cdplog "github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+
+	"ckpool/control"
+	"ckpool/internal/figures"
+)
+
+//go:embed testdata/axe.min.js
+var axe string
+
+// patience is for a browser on a busy machine.
+const patience = time.Minute
+
+// browser is a chromium without a window, shared by a test's tabs.
+func browser(t *testing.T) context.Context {
+	t.Helper()
+	path := ""
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+		if p, err := exec.LookPath(name); err == nil {
+			path = p
+			break
+		}
+	}
+	if path == "" {
+		t.Skip("no chromium: apt-get install chromium")
+	}
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU,
+		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.WSURLReadTimeout(patience))
+	ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...)
+	t.Cleanup(cancel)
+	ctx, end := chromedp.NewContext(ctx)
+	t.Cleanup(end)
+	if err := chromedp.Do(ctx, chromedp.Navigate("about:blank")); err != nil {
+		t.Fatal(err)
+	}
+	return ctx
+}
+
+// tab is one of a browser, with what it complained of.
+type tab struct {
+	t   *testing.T
+	ctx context.Context
+
+	mu         sync.Mutex
+	complaints []string // guarded by mu
+}
+
+func newTab(t *testing.T, browser context.Context) *tab {
+	t.Helper()
+	ctx, cancel := chromedp.NewContext(browser)
+	t.Cleanup(cancel)
+	b := &tab{t: t, ctx: ctx}
+	if err := chromedp.Listen(ctx, func(e any) {
+		text := ""
+		switch e := e.(type) {
+		case *runtime.EventExceptionThrown:
+			text = fmt.Sprintf("%+v", e.ExceptionDetails)
+		case *runtime.EventConsoleAPICalled:
+			text = fmt.Sprintf("console.%s", e.Type)
+		case *cdplog.EventEntryAdded:
+			if e.Entry.Level == cdplog.EntryLevelError {
+				text = fmt.Sprintf("%+v", e.Entry)
+			}
+		}
+		if text != "" {
+			b.mu.Lock()
+			b.complaints = append(b.complaints, text)
+			b.mu.Unlock()
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// do runs actions.
+func (b *tab) do(actions ...chromedp.Action[chromedp.Void]) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	if err := chromedp.Do(ctx, actions...); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// eval is what an expression of the page gives, decoded.
+func eval[T any](b *tab, expression string) (v T) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return v
+}
+
+// until waits until an expression is true.
+func (b *tab) until(what, expression string) {
+	b.t.Helper()
+	for deadline := time.Now().Add(patience); !eval[bool](b, expression); {
+		if time.Now().After(deadline) {
+			b.t.Fatalf("not in time: %s\n%s", what, eval[string](b, "document.body.innerText"))
+		}
+		<-time.After(50 * time.Millisecond)
+	}
+}
+
+func (b *tab) quiet(path string) {
+	b.t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.complaints) > 0 {
+		b.t.Errorf("%s: the browser says %q", path, b.complaints)
+	}
+	b.complaints = nil
+}
+
+func pagePaths(user string) (paths []string) {
+	for _, p := range allPaths(user) {
+		if !strings.HasPrefix(p, "/api/") && !strings.HasPrefix(p, "/pool/") && !strings.HasPrefix(p, "/users/") && !strings.HasPrefix(p, "/qr/") {
+			paths = append(paths, p)
+		}
+	}
+	return paths
+}
+
+// Every page, of a user with a name made of HTML too: nothing is complained of, nothing is
+// wider than a phone, nothing is hard to use for who cannot see or use a mouse.
+func TestBrowserPages(t *testing.T) {
+	address, end := serving(t, aPool())
+	defer end()
+	b := newTab(t, browser(t))
+	for _, user := range []string{"alice", hostile} {
+		for _, path := range pagePaths(user) {
+			for _, width := range []int64{1200, 360} {
+				b.do(chromedp.EmulateViewport(width, 800), chromedp.Navigate(address+path))
+				if wide := eval[float64](b, "document.documentElement.scrollWidth"); wide > float64(width) {
+					t.Errorf("%s is %v wide on a screen of %d", path, wide, width)
+				}
+			}
+			b.do(script(axe))
+			for _, v := range eval[[]struct {
+				ID, Impact, Help string
+				Nodes            []struct{ HTML string }
+			}](b, "axe.run().then(r => r.violations)") {
+				if v.Impact == "serious" || v.Impact == "critical" {
+					t.Errorf("%s: %s: %s: %+v", path, v.ID, v.Help, v.Nodes)
+				}
+			}
+			b.quiet(path)
+		}
+	}
+	// The page looks at itself in the dark as well.
+	b.do(command(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "dark"}}}), chromedp.Navigate(address+"/"), script(axe))
+	for _, v := range eval[[]struct{ ID, Impact, Help string }](b, "axe.run().then(r => r.violations)") {
+		if v.Impact == "serious" || v.Impact == "critical" {
+			t.Errorf("in the dark: %s: %s", v.ID, v.Help)
+		}
+	}
+}
+
+// Figures are those of the API, with scripts and without, and follow what happens.
+func TestBrowserFigures(t *testing.T) {
+	f := aPool()
+	address, end := serving(t, f)
+	defer end()
+	chromium := browser(t)
+	shown := func(b *tab) map[string]string {
+		return eval[map[string]string](b, `Object.fromEntries([...document.querySelectorAll("[data-text]")].map(e => [e.dataset.text, e.textContent]))`)
+	}
+	check := func(b *tab, what string) {
+		t.Helper()
+		have := shown(b)
+		for name, want := range map[string]string{
+			"hashrate": figures.Rate(perSecond(900)), "hashrate1h": figures.Rate(perSecond(1100)), "miners": "3", "users": "2", "accepted": "123,456",
+			"rejected": "12", "best": "4G", "network": "126T", "height": "900,007", "reward": "3.15 BTC", "fees": "0.025 BTC", "transactions": "2",
+		} {
+			if have[name] != want {
+				t.Errorf("%s: %s is %q, want %q", what, name, have[name], want)
+			}
+		}
+	}
+	plain := newTab(t, chromium)
+	plain.do(command(emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true}), chromedp.Navigate(address+"/"))
+	check(plain, "without scripts")
+	live := newTab(t, chromium)
+	live.do(chromedp.Navigate(address + "/"))
+	check(live, "with scripts")
+	live.until("it is live", `!document.getElementById("live").hidden`)
+	f.mu.Lock()
+	f.pool.AcceptedCount++
+	f.pool.DSPS1 = 1e6
+	f.mu.Unlock()
+	live.until("the share shows", `document.querySelector('[data-text=accepted]').textContent === "123,457"`)
+	live.until("the rate shows", `document.querySelector('[data-text=hashrate]').textContent === `+quoted(figures.Rate(perSecond(1e6))))
+	// Lists follow as well, and what is open stays open.
+	live.do(script(`document.querySelector("[data-part=rejects] details").open = true`))
+	f.setRejects(control.Counts{{Name: "stale", Count: 77}})
+	live.until("the list", `document.querySelector("[data-part=rejects]").innerText.includes("77")`)
+	if !eval[bool](live, `document.querySelector("[data-part=rejects] details").open`) {
+		t.Error("what was open is closed")
+	}
+	live.quiet("/")
+}
+
+// Seven tabs of one browser over HTTP/1.1 are live over one stream, which ends with them.
+func TestBrowserTabs(t *testing.T) {
+	f := aPool()
+	s := aServer(t, f, nil)
+	address, end := servingThis(t, s)
+	defer end()
+	chromium := browser(t)
+	var tabs []*tab
+	for _, path := range []string{"/", "/", "/user/alice", "/blocks", "/connect", "/", "/user/alice/worker/alice.rig1"} {
+		b := newTab(t, chromium)
+		b.do(chromedp.Navigate(address + path))
+		tabs = append(tabs, b)
+	}
+	f.mu.Lock()
+	f.pool.DSPS1 = 5e6
+	f.mu.Unlock()
+	for _, b := range tabs {
+		b.until("it is live", `!document.getElementById("live").hidden`)
+	}
+	s.hub.mu.Lock()
+	n := len(s.hub.streams)
+	s.hub.mu.Unlock()
+	if n != 1 {
+		t.Errorf("%d streams", n)
+	}
+}
+
+// Script and server write hash rates alike.
+func TestBrowserFormats(t *testing.T) {
+	address, end := serving(t, aPool())
+	defer end()
+	b := newTab(t, browser(t))
+	b.do(chromedp.Navigate(address + "/"))
+	var rates []float64
+	for exponent := -3; exponent <= 33; exponent++ {
+		for _, digits := range []float64{1, 1.0051, 1.2345, 9.994, 9.9951, 9.9996} { // none halfway between two
+			v := digits
+			for range exponent {
+				v *= 10
+			}
+			for range -exponent {
+				v /= 10
+			}
+			rates = append(rates, v)
+		}
+	}
+	list, err := json.Marshal(rates)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, got := range eval[[]string](b, string(list)+".map(ckpoolFigures.rate)") {
+		if want := figures.Rate(rates[i]); got != want {
+			t.Errorf("%g: %q, the server writes %q", rates[i], got, want)
+		}
+	}
+	for expression, want := range map[string]string{"rate(NaN)": "0 H/s", "rate(Infinity)": "999 QH/s", "rate(-1)": "0 H/s", "percent(null)": "–", "percent(0.005)": "0.5%", "percent(0.001)": "0.1%", "percent(1)": "100%", "percent(0)": "0%"} {
+		if got := eval[string](b, "ckpoolFigures."+expression); got != want {
+			t.Errorf("%s: %q, want %q", expression, got, want)
+		}
+	}
+}
+
+// Search finds a user by name and by part of it.
+func TestBrowserSearch(t *testing.T) {
+	address, end := serving(t, aPool())
+	defer end()
+	b := newTab(t, browser(t))
+	for _, text := range []string{"alice", "lic", "alice.rig1"} {
+		b.do(chromedp.Navigate(address+"/blocks"), chromedp.SendKeys("input[type=search]", text+"\r"), chromedp.WaitVisible(`main a[href="/user/alice"]`),
+			chromedp.Click(`main a[href="/user/alice"]`), chromedp.WaitVisible("[data-part=workers]"))
+	}
+	b.quiet("/search")
+}
+
+// script runs in the page.
+func script(text string) chromedp.Action[chromedp.Void] {
+	return chromedp.Evaluate[chromedp.Void](text)
+}
+
+// command is one of the browser's protocol.
+func command[P, R any](c cdp.Command[P, R], params P) chromedp.Action[chromedp.Void] {
+	return chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+		_, err := cdp.Call(ctx, t, c, params)
+		return err
+	})
+}
+
+func quoted(text string) string {
+	b, _ := json.Marshal(text) // a string
+	return string(b)
+}
