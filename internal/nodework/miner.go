@@ -10,6 +10,7 @@ import (
 
 	"ckpool/difficulty"
 	"ckpool/internal/relay"
+	"ckpool/internal/sent"
 	"ckpool/internal/session"
 	"ckpool/internal/wire"
 	"ckpool/stratum"
@@ -28,75 +29,14 @@ const (
 	maxAgent = 256
 )
 
-// job is what a miner is sent. Immutable.
-type job struct {
-	id             uint64
-	suffix         uint8
-	prev           [32]byte
-	coinb1, coinb2 []byte
-	branch         [][32]byte
-	version, bits  uint32
-	target         difficulty.Target
-}
-
-// loopJobs are the jobs of the miners of one loop, which owns them.
+// loopJobs are what the miners of one loop have in common, which owns it.
 type loopJobs struct {
-	params []byte // of the last line for many
-	last   *job   // that it has
-	base   *job   // the last without a suffix
+	sent.Loop
 
 	// Of the share under way.
-	submit   stratum.Submit
-	coinbase []byte
-	share    session.Share
-	scratch  []byte
-}
-
-// read is the job of a mining.notify, nil for one that cannot be read.
-func (l *loopJobs) read(params []byte) *job {
-	var n stratum.Notify
-	if err := n.Parse(params); err != nil {
-		return nil
-	}
-	j := &job{prev: n.PrevHash, coinb1: n.Coinb1, coinb2: n.Coinb2, branch: n.Branch, version: n.Version, bits: n.Bits}
-	var ok bool
-	if j.id, j.suffix, ok = stratum.JobID([]byte(n.JobID)); !ok {
-		return nil
-	}
-	var err error
-	if j.target, err = difficulty.TargetFromBits(n.Bits); err != nil {
-		return nil
-	}
-	l.intern(j)
-	return j
-}
-
-// intern has a job share what it has in common with the last one of its id.
-func (l *loopJobs) intern(j *job) {
-	if b := l.base; b != nil && b.id == j.id && slices.Equal(b.branch, j.branch) {
-		j.branch = b.branch
-		if bytes.Equal(b.coinb2, j.coinb2) {
-			j.coinb2 = b.coinb2
-		}
-	}
-	if j.suffix == 0 {
-		l.base = j
-	}
-}
-
-// shared is read of a line that other miners get as well, whose bytes never change: they
-// have the same job.
-func (l *loopJobs) shared(params []byte) *job {
-	if len(params) > 0 && (len(l.params) == 0 || &l.params[0] != &params[0]) {
-		l.params, l.last = params, l.read(params)
-	}
-	return l.last
-}
-
-// sent is a job of a miner, with the difficulty that it had then.
-type sent struct {
-	*job
-	difficulty float64
+	submit  stratum.Submit
+	share   session.Share
+	scratch []byte
 }
 
 // miner is a relay.Watcher. It is owned by its loop.
@@ -106,13 +46,10 @@ type miner struct {
 	client uint64
 	remote netip.AddrPort
 
-	agent      string
-	extranonce stratum.Extranonce
-	mask       uint32 // of version bits that it may roll
-	difficulty float64
-	jobs       []sent // the newest last
-	workers    []worker
-	waiting    []asked // in order
+	agent   string
+	sent    sent.Miner
+	workers []worker
+	waiting []asked // in order
 }
 
 type worker struct {
@@ -205,7 +142,7 @@ func firstText(params []byte, most int) string {
 func (m *miner) share(params []byte, a *asked) {
 	l := &m.node.loops[m.loop]
 	s := &l.submit
-	if s.Parse(params, m.extranonce.Extranonce2Len, l.scratch[:0]) != nil || s.JobIDBad {
+	if s.Parse(params, m.sent.Extranonce.Extranonce2Len, l.scratch[:0]) != nil || s.JobIDBad {
 		return
 	}
 	for i := range m.workers {
@@ -213,50 +150,15 @@ func (m *miner) share(params []byte, a *asked) {
 			a.worker = m.workers[i].id
 		}
 	}
-	for _, j := range slices.Backward(m.jobs) {
-		if j.id == s.JobID && j.suffix == s.Suffix {
-			a.diff, a.known = j.difficulty, true
-			m.hash(j.job, s, a)
-			return
-		}
+	j := m.sent.Job(s.JobID, s.Suffix)
+	if j == nil {
+		return
 	}
-}
-
-// hash computes the share of a job.
-func (m *miner) hash(j *job, s *stratum.Submit, a *asked) {
-	l := &m.node.loops[m.loop]
-	coinbase := append(append(l.coinbase[:0], j.coinb1...), m.extranonce.Extranonce1...)
-	coinbase = append(append(coinbase, s.Extranonce2[:s.Extranonce2Len]...), j.coinb2...)
-	l.coinbase = coinbase
-	version := j.version
-	if s.HasVersionBits {
-		version = version&^m.mask | s.VersionBits
+	a.diff, a.known = j.Difficulty, true
+	var coinbase []byte
+	if a.found, coinbase = m.sent.Hash(j.Job, s, &l.Loop); a.found.Block {
+		m.node.solved(&solved{header: a.found.Header, coinbase: bytes.Clone(coinbase), job: j.ID})
 	}
-	a.found.Header = header(&headerParts{
-		version: version, prev: j.prev, root: work.MerkleRoot(work.HashTransaction(coinbase), j.branch),
-		time: s.NTime, bits: j.bits, nonce: s.Nonce,
-	})
-	a.found.Hash = work.HashHeader(&a.found.Header)
-	a.found.Difficulty = difficulty.OfHash(&a.found.Hash)
-	if a.found.Block = j.target.MetBy(&a.found.Hash); a.found.Block {
-		m.node.solved(&solved{header: a.found.Header, coinbase: bytes.Clone(coinbase), job: j.id})
-	}
-}
-
-type headerParts struct {
-	version           uint32
-	prev, root        [32]byte
-	time, bits, nonce uint32
-}
-
-func header(p *headerParts) (h [80]byte) {
-	binary.LittleEndian.PutUint32(h[0:], p.version)
-	copy(h[4:], p.prev[:])
-	copy(h[36:], p.root[:])
-	binary.LittleEndian.PutUint32(h[68:], p.time)
-	binary.LittleEndian.PutUint32(h[72:], p.bits)
-	binary.LittleEndian.PutUint32(h[76:], p.nonce)
-	return h
 }
 
 func meetsTarget(h *[80]byte) bool {
@@ -267,44 +169,11 @@ func meetsTarget(h *[80]byte) bool {
 
 // Heard implements relay.Watcher.
 func (m *miner) Heard(msg *stratum.Message, shared bool) {
-	switch string(msg.Method) {
-	case "":
+	if msg.Method == nil {
 		m.answered(msg)
-	case "mining.notify":
-		m.notified(msg.Params, shared)
-	case "mining.set_difficulty":
-		if d, err := stratum.ParseDifficulty(msg.Params); err == nil {
-			m.difficulty = d
-		}
-	case "mining.set_extranonce":
-		if x, err := stratum.ParseExtranonce(msg.Params); err == nil {
-			m.extranonce.Extranonce1, m.extranonce.Extranonce2Len = bytes.Clone(x.Extranonce1), x.Extranonce2Len
-			m.jobs = nil
-		}
-	case "mining.set_version_mask":
-		if mask, err := stratum.ParseVersionMask(msg.Params); err == nil {
-			m.mask = mask
-		}
-	}
-}
-
-// notified takes a job.
-func (m *miner) notified(params []byte, shared bool) {
-	read := m.node.loops[m.loop].read
-	if shared {
-		read = m.node.loops[m.loop].shared
-	}
-	j := read(params)
-	if j == nil {
 		return
 	}
-	if n := len(m.jobs); n > 0 && m.jobs[n-1].prev != j.prev {
-		m.jobs = m.jobs[:0]
-	}
-	if len(m.jobs) >= jobsOfMiner {
-		m.jobs = slices.Delete(m.jobs, 0, 1)
-	}
-	m.jobs = append(m.jobs, sent{j, m.difficulty})
+	m.sent.Heard(msg, shared, &m.node.loops[m.loop].Loop)
 }
 
 // answered handles the answer to a request.
@@ -319,13 +188,13 @@ func (m *miner) answered(msg *stratum.Message) {
 	switch a.kind {
 	case askedSubscribe:
 		if x, err := stratum.ParseSubscribeResult(msg.Result); err == nil {
-			m.extranonce = x
-			m.extranonce.Extranonce1 = bytes.Clone(x.Extranonce1)
-			m.jobs = nil
+			m.sent.Extranonce = x
+			m.sent.Extranonce.Extranonce1 = bytes.Clone(x.Extranonce1)
+			m.sent.Jobs = nil
 		}
 	case askedConfigure:
 		if mask, err := stratum.ParseConfigureResult(msg.Result); err == nil {
-			m.mask = mask
+			m.sent.Mask = mask
 		}
 	case askedAuthorize:
 		if accepted {
@@ -360,7 +229,7 @@ func (m *miner) count(a *asked, msg *stratum.Message, accepted bool) {
 		Hashed: a.known, Computed: a.found, Difficulty: a.diff, Credit: a.diff,
 	}
 	if !a.known { // it was sent before this process, or cannot be told
-		sh.Difficulty, sh.Credit, sh.Computed.Difficulty = m.difficulty, m.difficulty, m.difficulty
+		sh.Difficulty, sh.Credit, sh.Computed.Difficulty = m.sent.Difficulty, m.sent.Difficulty, m.sent.Difficulty
 	}
 	if !accepted {
 		sh.Reason, sh.Credit = session.ReasonOf(msg.Verdict()), 0
@@ -392,7 +261,7 @@ type minerRecord struct {
 }
 
 type jobRecord struct {
-	job
+	sent.Job
 	difficulty float64
 }
 
@@ -415,13 +284,13 @@ func (k *minerRecord) fields(c *wire.Codec) {
 }
 
 func (k *jobRecord) fields(c *wire.Codec) {
-	wire.Word(c, &k.id)
-	wire.Uint(c, &k.suffix)
-	c.Array(k.prev[:])
-	c.Bytes(&k.coinb1)
-	c.Bytes(&k.coinb2)
-	wire.List(c, &k.branch, func(hash *[32]byte, c *wire.Codec) { c.Array(hash[:]) })
-	wire.Uint(c, &k.version, &k.bits)
+	wire.Word(c, &k.ID)
+	wire.Uint(c, &k.Suffix)
+	c.Array(k.Prev[:])
+	c.Bytes(&k.Coinb1)
+	c.Bytes(&k.Coinb2)
+	wire.List(c, &k.Branch, func(hash *[32]byte, c *wire.Codec) { c.Array(hash[:]) })
+	wire.Uint(c, &k.Version, &k.Bits)
 	wire.Amount(c, &k.difficulty)
 }
 
@@ -435,7 +304,7 @@ func (k *askedRecord) fields(c *wire.Codec) {
 // Record implements relay.Watcher.
 func (m *miner) Record() []byte {
 	k := minerRecord{
-		agent: m.agent, extranonce1: m.extranonce.Extranonce1, extranonce2Len: uint8(m.extranonce.Extranonce2Len), mask: m.mask, difficulty: m.difficulty,
+		agent: m.agent, extranonce1: m.sent.Extranonce.Extranonce1, extranonce2Len: uint8(m.sent.Extranonce.Extranonce2Len), mask: m.sent.Mask, difficulty: m.sent.Difficulty,
 	}
 	for _, w := range m.workers {
 		k.workers = append(k.workers, w.name)
@@ -453,8 +322,8 @@ func (m *miner) Record() []byte {
 		}
 		k.waiting = append(k.waiting, askedRecord{a.id, uint8(a.kind), name, a.diff, achieved})
 	}
-	if n := len(m.jobs); n > 0 {
-		k.jobs = []jobRecord{{*m.jobs[n-1].job, m.jobs[n-1].difficulty}}
+	if n := len(m.sent.Jobs); n > 0 {
+		k.jobs = []jobRecord{{*m.sent.Jobs[n-1].Job, m.sent.Jobs[n-1].Difficulty}}
 	}
 	c := wire.Append(nil)
 	c.Versioned(minerVersion, k.fields)
@@ -470,20 +339,19 @@ func (m *miner) restore(record []byte) {
 	if c.Done() != nil {
 		return
 	}
-	m.agent, m.mask, m.difficulty = k.agent, k.mask, k.difficulty
-	m.extranonce.Extranonce1, m.extranonce.Extranonce2Len = bytes.Clone(k.extranonce1), int(k.extranonce2Len)
+	m.agent, m.sent.Mask, m.sent.Difficulty = k.agent, k.mask, k.difficulty
+	m.sent.Extranonce.Extranonce1, m.sent.Extranonce.Extranonce2Len = bytes.Clone(k.extranonce1), int(k.extranonce2Len)
 	for _, name := range k.workers[:min(len(k.workers), workersOfMiner)] {
 		g := m.node.options.Workers.ResumeWorker(name)
 		m.node.options.Workers.Attach(g.Worker, m.client, m.agent, time.Now())
 		m.workers = append(m.workers, worker{name, g.Worker})
 	}
 	for _, r := range k.jobs {
-		j := r.job
-		j.coinb1, j.coinb2 = bytes.Clone(j.coinb1), bytes.Clone(j.coinb2)
+		j := r.Job
+		j.Coinb1, j.Coinb2 = bytes.Clone(j.Coinb1), bytes.Clone(j.Coinb2)
 		var err error
-		if j.target, err = difficulty.TargetFromBits(j.bits); err == nil {
-			m.node.loops[m.loop].intern(&j)
-			m.jobs = append(m.jobs, sent{&j, r.difficulty})
+		if j.Target, err = difficulty.TargetFromBits(j.Bits); err == nil {
+			m.sent.Jobs = append(m.sent.Jobs, sent.Given{Job: m.node.loops[m.loop].Intern(&j), Difficulty: r.difficulty, Least: r.difficulty})
 		}
 	}
 	for _, a := range k.waiting[:min(len(k.waiting), requestsOfMiner)] {

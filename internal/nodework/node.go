@@ -12,6 +12,7 @@ import (
 
 	"ckpool/event"
 	"ckpool/internal/relay"
+	"ckpool/internal/sent"
 	"ckpool/internal/session"
 	"ckpool/poolproto"
 	"ckpool/source"
@@ -106,10 +107,14 @@ type fetched struct {
 
 // NewNode makes a node.
 func NewNode(o Options) *Node {
-	return &Node{
+	n := &Node{
 		options: o, loops: make([]loopJobs, o.Loops), mail: make(chan mail, mailMost), wake: make(chan struct{}, 1), ended: make(chan struct{}),
 		store: newStore(), pools: map[Pool]time.Time{}, fetching: map[*entry]bool{}, fetched: make(chan fetched, 1), told: map[string]time.Time{},
 	}
+	for i := range n.loops {
+		n.loops[i].Most = jobsOfMiner
+	}
+	return n
 }
 
 // Linked implements relay.NodeEnd.
@@ -368,9 +373,9 @@ func (n *Node) takeBlock(k *poolproto.Block) error {
 			return fmt.Errorf("block of work %016x, which is not known", k.JobID)
 		}
 		b.coinbase = slices.Concat(e.Coinb1, k.Extranonce1, k.Extranonce2, e.Coinb2)
-		b.header = header(&headerParts{
-			version: e.Version | k.VersionMask, prev: e.PrevHash, root: work.MerkleRoot(work.HashTransaction(b.coinbase), e.branch),
-			time: k.NTime, bits: e.Bits, nonce: k.Nonce,
+		b.header = sent.Header(&sent.HeaderParts{
+			Version: e.Version | k.VersionMask, Prev: e.PrevHash, Root: work.MerkleRoot(work.HashTransaction(b.coinbase), e.branch),
+			Time: k.NTime, Bits: e.Bits, Nonce: k.Nonce,
 		})
 	}
 	return n.dispatch(b)

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"ckpool/internal/sent"
 	"ckpool/internal/testkit/records"
 	"ckpool/internal/users"
 	codec "ckpool/internal/wire"
@@ -16,8 +17,8 @@ import (
 var ofMiner = minerRecord{
 	agent: "miner/1", extranonce1: []byte{1, 2, 3, 4}, extranonce2Len: 8, mask: 0x1fffe000, difficulty: 42, workers: []string{"bob.rig", "bob.two"},
 	waiting: []askedRecord{{[]byte("7"), uint8(askedSubmit), "bob.rig", 42, 99.5}},
-	jobs: []jobRecord{{job{
-		id: 6888000000000000017, suffix: 3, prev: [32]byte{5}, coinb1: []byte{1}, coinb2: []byte{2}, branch: [][32]byte{{6}, {7}}, version: 0x20000000, bits: 0x1d00ffff,
+	jobs: []jobRecord{{sent.Job{
+		ID: 6888000000000000017, Suffix: 3, Prev: [32]byte{5}, Coinb1: []byte{1}, Coinb2: []byte{2}, Branch: [][32]byte{{6}, {7}}, Version: 0x20000000, Bits: 0x1d00ffff,
 	}, 42}},
 }
 
