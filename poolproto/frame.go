@@ -15,7 +15,6 @@ type Kind byte
 const (
 	// From the side of the miners.
 	Open  Kind = 'o' // a miner has come: Channel, Address, Number of its listener
-	Sums  Kind = 's' // Text: what became of lines that were not passed on
 	Close Kind = 'c' // the miner of Channel has left, or (from the pool) is to go: Text says why
 
 	// From the pool.
@@ -41,6 +40,10 @@ const (
 
 	// Both.
 	Line Kind = 'l' // Text is a line of, or for, the miner of Channel
+	// Sums is what became of shares of Channel that were not passed on, see AppendSums. Number
+	// is one that no other of the channel's session has, so that each counts once however often
+	// it is said; the pool says it back, without text, when it has counted them.
+	Sums Kind = 's'
 	Ping Kind = 'p' // wants a Pong
 	Pong Kind = 'q'
 )
@@ -63,7 +66,7 @@ type shape struct{ channel, number, address, text bool }
 
 var shapes = map[Kind]shape{
 	Open:   {channel: true, number: true, address: true},
-	Sums:   {text: true},
+	Sums:   {channel: true, number: true, text: true},
 	Close:  {channel: true, text: true},
 	Define: {number: true, text: true},
 	Send:   {number: true, text: true},

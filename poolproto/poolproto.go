@@ -109,6 +109,7 @@ type Answer struct {
 	Accepted bool
 	Reason   string // why not
 	Dialect  int    // that is spoken from here on
+	Sums     bool   // lines of Sums are understood
 	Role     Role   // that was asked for; who reads an answer knows it
 }
 
@@ -124,6 +125,9 @@ func AppendAnswer(b []byte, a *Answer) []byte {
 	}
 	if a.Dialect > 0 {
 		b = fmt.Appendf(b, `,"dialect":%d`, a.Dialect)
+	}
+	if a.Sums {
+		b = append(b, `,"sums":true`...)
 	}
 	return append(b, "}\n"...)
 }
@@ -144,6 +148,8 @@ func ParseAnswer(line []byte) (a Answer, err error) {
 			a.Accepted, answered = string(value) == "true", true
 		case "dialect":
 			a.Dialect, _ = strconv.Atoi(string(value))
+		case "sums":
+			a.Sums = string(value) == "true"
 		case "error":
 			reason, isText := stratum.String(value, nil)
 			if a.Reason = string(reason); !isText && string(value) != "null" {

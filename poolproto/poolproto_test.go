@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -54,7 +55,7 @@ func TestHello(t *testing.T) {
 }
 
 func TestAnswer(t *testing.T) {
-	for _, a := range []Answer{{Accepted: true}, {Accepted: true, Dialect: 1}, {Reason: `no "link" for you`}} {
+	for _, a := range []Answer{{Accepted: true}, {Accepted: true, Dialect: 1}, {Accepted: true, Dialect: 1, Sums: true}, {Reason: `no "link" for you`}} {
 		if got, err := ParseAnswer(AppendAnswer(nil, &a)); err != nil || got != a {
 			t.Errorf("%+v is read as %+v, %v", a, got, err)
 		}
@@ -220,9 +221,25 @@ func TestChannels(t *testing.T) {
 	}
 }
 
+func TestSums(t *testing.T) {
+	sums := []Sum{{RefusedTarget, 0x66aa0b2100000001, 3, 5}, {RefusedFormat, 0, 0, 1}, {RefusedDuplicate, 1, 255, MaxSum}}
+	text := AppendSums(nil, sums)
+	if want := "t:66aa0b2100000001:3:5,m:0:0:1,d:1:ff:65536"; string(text) != want {
+		t.Errorf("%s, want %s", text, want)
+	}
+	if got, err := ParseSums(nil, text); err != nil || !slices.Equal(got, sums) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	for _, bad := range []string{"", ",", "t", "t:1:1", "t:1:1:0", "t:1:1:65537", "t:1:100:1", "a:1:1:1", "tt:1:1:1", "t:1:1:1:1", "t:1:1:1,", "t:-1:0:1", strings.Repeat("t:1:0:1,", MaxSums) + "t:1:0:1"} {
+		if got, err := ParseSums(nil, []byte(bad)); !errors.Is(err, ErrFrame) {
+			t.Errorf("%q: %+v, %v", bad, got, err)
+		}
+	}
+}
+
 // What a stranger may say is read or refused, and what is written from it is read again.
 func FuzzLines(f *testing.F) {
-	for _, line := range []string{helloOfC, wrappedOfC, termOfC, subscribedC, "dropclient=4", "o 1 2 ::1", "l 5 {}", "b 7 1+4,9", `{"result":true,"dialect":1}`} {
+	for _, line := range []string{helloOfC, wrappedOfC, termOfC, subscribedC, "dropclient=4", "o 1 2 ::1", "l 5 {}", "b 7 1+4,9", "s 3 77 t:66aa0b21:1:5,m:0:0:1", "t:1:0:2,s:5:ff:65536", `{"result":true,"dialect":1}`} {
 		f.Add([]byte(line))
 	}
 	f.Fuzz(func(t *testing.T, line []byte) {
@@ -239,6 +256,11 @@ func FuzzLines(f *testing.F) {
 		if out, err := AppendUntagged(nil, line); err == nil {
 			if got, err := ParseTagged(out[:len(out)-1]); err != nil || got.Named || got.Tag != "" {
 				t.Errorf("%q became %q: %+v, %v", line, out, got, err)
+			}
+		}
+		if sums, err := ParseSums(nil, line); err == nil {
+			if again, err := ParseSums(nil, AppendSums(nil, sums)); err != nil || !slices.Equal(again, sums) || len(sums) > MaxSums {
+				t.Errorf("%q: %+v, then %+v, %v", line, sums, again, err)
 			}
 		}
 		if got, err := ParseFrame(line); err == nil {

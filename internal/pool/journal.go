@@ -207,14 +207,17 @@ func (j *shareJournal) Share(sh *session.Share) {
 		return
 	}
 	l := &j.loops[sh.Loop]
+	n := 1 + int(sh.Also)
 	if sh.Reason != session.Accepted {
 		if second := sh.Time.Unix(); second != l.second {
 			l.second, l.refused = second, 0
 		}
-		if l.refused++; l.refused > maxRefused {
-			j.withheld.Add(1)
+		told := min(n, maxRefused-l.refused)
+		j.withheld.Add(uint64(n - told))
+		if n = told; n == 0 {
 			return
 		}
+		l.refused += n
 	}
 	k := &l.share
 	*k = journal.Share{
@@ -236,7 +239,10 @@ func (j *shareJournal) Share(sh *session.Share) {
 			k.AboveText = l.text
 		}
 	}
-	w.Share(sh.Loop, k, l.of(user, worker, sh.UserAgent, sh.Remote, sh.Limit, sh.Payout))
+	miner := l.of(user, worker, sh.UserAgent, sh.Remote, sh.Limit, sh.Payout)
+	for range n {
+		w.Share(sh.Loop, k, miner)
+	}
 }
 
 // of is valid until the next call.

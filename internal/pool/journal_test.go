@@ -67,9 +67,11 @@ func TestJournalAllocatesNothing(t *testing.T) {
 func TestJournalOfRefusedShares(t *testing.T) {
 	j, share, said := kept(t)
 	share.Reason, share.Credit = session.Duplicate, 0
-	for range 2 * maxRefused {
-		j.Share(share)
-	}
+	share.Also = maxRefused - 2
+	j.Share(share) // as many as that
+	share.Also = maxRefused
+	j.Share(share) // one of which is kept
+	share.Also = 0
 	share.Time = share.Time.Add(time.Second)
 	j.Share(share)
 	share.Reason, share.Credit = session.Accepted, 42

@@ -241,6 +241,9 @@ func (p *Pool) makeServer(c *config.Config) (err error) {
 	if p.upstreams == nil {
 		p.feed = nodework.NewFeed(p.jobs, p.options.Name, c.Nonce1Length, c.Nonce2Length)
 		p.links.Feed(p.feed)
+		if !p.options.LogShares { // which has what was found, also of refused shares
+			p.links.Sums()
+		}
 	}
 	p.makeCollector(c)
 	backend := session.Backend{

@@ -467,6 +467,7 @@ func standing(t *testing.T, dialect int, r io.Reader) (h *EdgeHandler, w *wire, 
 	loop := server.Loops()[0]
 	h, w = e.handlers[0], newWire("pool", input{r})
 	w.dialect = dialect
+	w.sums = dialect > 0
 	w.prepare(e, 1)
 	e.active.Store(w)
 	h.follow(w)
@@ -518,6 +519,9 @@ l 1 {"id":2,"result":true,"error":null}
 p
 l 1 {"id":"resume-0","result":true,"error":null}
 l 1 {"id":null,"method":"mining.set_extranonce","params":["01",8]}
+s 1 5 
+s 9 5 
+l 1 {"id":null,"method":"mining.set_difficulty","params":[1]}
 c 9 gone
 c 1 gone
 `,

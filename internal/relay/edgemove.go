@@ -34,6 +34,7 @@ type uplinkRecord struct {
 	since   time.Time
 	in, out []byte   // what has come and was not taken, and what was not sent
 	shared  [][]byte // by number
+	sums    bool
 }
 
 func (k *uplinkRecord) fields(c *codec.Codec) {
@@ -48,6 +49,7 @@ func (k *uplinkRecord) fields(c *codec.Codec) {
 	c.Bytes(&k.in)
 	c.Bytes(&k.out)
 	codec.List(c, &k.shared, func(line *[]byte, c *codec.Codec) { c.Bytes(line) })
+	c.Bool(&k.sums)
 	switch {
 	case k.dialect > poolproto.Dialect:
 		c.Fail(fmt.Errorf("dialect %d", k.dialect))
@@ -91,6 +93,7 @@ func (p *past) fields(c *codec.Codec) {
 	c.Bool(&p.silent)
 	c.Bool(&p.authorised)
 	c.Bool(&p.redirected)
+	c.Record(p.checksFields)
 	if !c.Reading() {
 		return
 	}
@@ -103,6 +106,33 @@ func (p *past) fields(c *codec.Codec) {
 	if p.size < 0 || p.replies < 0 || p.replies > len(p.requests) {
 		c.Fail(errors.New("a resumption that cannot end"))
 	}
+}
+
+// checksFields are those of checks, if there are any. Jobs come again.
+func (p *past) checksFields(c *codec.Codec) {
+	var k checks
+	if p.checks != nil {
+		k = *p.checks
+	} else if !c.Reading() {
+		return
+	}
+	codec.Amount(c, &k.sent.Difficulty)
+	codec.Uint(c, &k.sent.Mask)
+	c.Text(&k.worker)
+	codec.Word(c, &k.number)
+	c.Bytes(&k.report)
+	sums := poolproto.AppendSums(nil, k.sums)
+	if c.Bytes(&sums); !c.Reading() || k.sent.Difficulty == 0 {
+		return
+	}
+	k.sent.Extranonce, k.report = p.extranonce, slices.Clone(k.report)
+	if len(sums) > 0 {
+		var err error
+		if k.sums, err = poolproto.ParseSums(nil, sums); err != nil {
+			c.Fail(err)
+		}
+	}
+	p.checks = &k
 }
 
 func (r *request) fields(c *codec.Codec) {
@@ -255,7 +285,7 @@ func (e *Edge) ExportUplinks(send func(record []byte, fd *os.File) error) error 
 		w.mu.Lock()
 		k := uplinkRecord{
 			url: u.URL, dialect: uint8(w.dialect), number: w.number, active: e.active.Load() == w, since: u.since,
-			in: w.in.pending(), out: w.out, shared: w.shared[:],
+			in: w.in.pending(), out: w.out, shared: w.shared[:], sums: w.sums,
 		}
 		w.mu.Unlock()
 		f, err := w.conn.(*net.TCPConn).File()
@@ -363,7 +393,7 @@ func (a *EdgeImporter) Uplink(record []byte, socket *os.File) error {
 	u, w := e.uplinks[i], newWire(k.url, conn)
 	e.wires++
 	w.prepare(e, e.wires)
-	w.dialect = int(k.dialect)
+	w.dialect, w.sums = int(k.dialect), k.sums
 	w.in.restore(k.in)
 	w.unsent.Store(int64(len(k.out)))
 	if w.out = slices.Clone(k.out); len(w.out) > 0 {
@@ -417,6 +447,13 @@ func (a *EdgeImporter) Miner(l *netserver.Loop, fd int, r *codec.Codec, loops []
 		return fmt.Errorf("miner %d is not one of loop %d", k.id, l.Index())
 	}
 	m := h.put(slot, edgeMiner{id: k.id, server: uint8(a.Listener(int(k.server))), told: k.told, wire: a.wires[k.wire], past: &k.past})
+	if m.wire != nil && !m.wire.sums {
+		m.checks = nil
+	}
+	if m.checks != nil && len(m.checks.sums) > 0 {
+		m.checks.listed = true
+		h.summing = append(h.summing, slot)
+	}
 	m.watch = h.watch(k.id, l.Remote(slot), k.watched)
 	if m.wire != nil {
 		h.served(m.wire, 1)

@@ -9,6 +9,7 @@ import (
 
 	"ckpool/internal/testkit/records"
 	codec "ckpool/internal/wire"
+	"ckpool/poolproto"
 	"ckpool/stratum"
 )
 
@@ -22,14 +23,27 @@ var (
 		id: 4000000001, wire: 7, server: 2, told: 1795327600,
 		past: past{begun: true,
 			requests: []request{{[]byte("mining.subscribe"), []byte(`["miner/1"]`)}, {[]byte("mining.authorize"), []byte(`["bob.rig","x"]`)}}, size: 70,
-			flights: []flight{{[]byte("3"), []byte(`{"id":3,"method":"mining.submit","params":[]}`), submitting}}, flying: 45,
+			flights: []flight{{[]byte("3"), []byte(`{"id":3,"method":"mining.submit","params":[]}`), submitting, 0}}, flying: 45,
 			extranonce: stratum.Extranonce{SessionID: "0123456789abcdef", Extranonce1: []byte{1, 2, 3, 4}, Extranonce2Len: 8},
 			agent:      "miner/1", configured: []byte(`{"version-rolling":true}`), replies: 1, silent: true, authorised: true, redirected: true,
 		},
 	}
+	sumsUplink = func() uplinkRecord {
+		k := ofUplink
+		k.sums = true
+		return k
+	}()
 	watchedMiner = func() minerRecord {
 		k := ofMiner
 		k.watched = []byte("of a node")
+		return k
+	}()
+	checkedMiner = func() minerRecord {
+		k := ofMiner
+		k.past.checks = &checks{
+			worker: "bob.rig", number: 0x0102030405060708, report: []byte("m:0:0:1"), sums: []poolproto.Sum{{Refusal: poolproto.RefusedTarget, Job: 5, Suffix: 1, Count: 3}},
+		}
+		k.past.checks.sent.Difficulty, k.past.checks.sent.Mask, k.past.checks.sent.Extranonce = 42, 0x1fffe000, k.past.extranonce
 		return k
 	}()
 	ofEdge      = edgeRecord{lastID: 4000000002}
@@ -40,9 +54,11 @@ var (
 
 func TestEdgeRecordsV1(t *testing.T) {
 	for name, got := range map[string][2]any{
-		"uplink":    {records.Check(t, records.V1(t, "uplink"), uplinkVersion, (*uplinkRecord).fields), &ofUplink},
+		"uplink":    {records.Earlier(t, records.V1(t, "uplink"), uplinkVersion, (*uplinkRecord).fields), &ofUplink},
+		"sums":      {records.Check(t, records.Of(t, "v2", "uplink"), uplinkVersion, (*uplinkRecord).fields), &sumsUplink},
+		"checked":   {records.Check(t, records.Of(t, "v3", "miner"), minerVersion, (*minerRecord).fields), &checkedMiner},
 		"miner":     {records.Earlier(t, records.V1(t, "miner"), minerVersion, (*minerRecord).fields), &ofMiner},
-		"watched":   {records.Check(t, records.Of(t, "v2", "miner"), minerVersion, (*minerRecord).fields), &watchedMiner},
+		"watched":   {records.Earlier(t, records.Of(t, "v2", "miner"), minerVersion, (*minerRecord).fields), &watchedMiner},
 		"edge":      {records.Check(t, records.V1(t, "edge"), edgeVersion, (*edgeRecord).fields), &ofEdge},
 		"redirects": {records.Check(t, records.V1(t, "redirects"), redirectsVersion, (*redirectsRecord).fields), &ofRedirects},
 	} {
@@ -60,6 +76,8 @@ func FuzzEdgeRecords(f *testing.F) {
 		f.Add(records.V1(f, name))
 	}
 	f.Add(records.Of(f, "v2", "miner"))
+	f.Add(records.Of(f, "v3", "miner"))
+	f.Add(records.Of(f, "v2", "uplink"))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		if k, err := readUplink(in); err == nil && slices.ContainsFunc(k.shared, func(line []byte) bool { return len(line) > 0 && line[len(line)-1] != '\n' }) {
 			t.Errorf("%+v", k)

@@ -1,7 +1,7 @@
 // Package relay is both ends of links: connections on which the miners of one pool are
 // served by another. Its Handler is the pool's end on one loop: it makes a channel of each
 // miner behind a link, which sessions take for any other client. It knows lines and
-// channels, neither work nor shares nor users.
+// channels, and no users. The miners' end refuses shares that the pool surely would.
 package relay
 
 import (
@@ -40,6 +40,8 @@ type Handler struct {
 	dirty    []*link // with a Send under way
 	ending   []*link // whose channels are still to be closed
 	out      []byte
+	sums     []poolproto.Sum // of the line under way, as is the next
+	refused  []session.Refusal
 }
 
 // NewHandler makes the handler of one loop. sessions makes that of its sessions, which
@@ -69,7 +71,9 @@ func (h *Handler) request(slot netserver.Slot, listener int, method, params []by
 	}
 	h.links[slot] = l
 	h.loop.MakeLink(slot)
-	h.loop.Write(slot, poolproto.AppendAnswer(h.out[:0], &poolproto.Answer{Accepted: true, Dialect: l.dialect, Role: l.role}))
+	h.loop.Write(slot, poolproto.AppendAnswer(h.out[:0], &poolproto.Answer{
+		Accepted: true, Dialect: l.dialect, Role: l.role, Sums: h.shared.sums && l.dialect > 0 && l.role == poolproto.Passthrough,
+	}))
 	h.shared.opened(l)
 	if l.role == poolproto.Node {
 		l.join(0)
@@ -351,6 +355,12 @@ func (l *link) parsed(line []byte) {
 	case poolproto.Line:
 		if known {
 			l.handler.miner(slot, f.Text)
+		} else {
+			l.drop(f.Channel, "not known")
+		}
+	case poolproto.Sums:
+		if known {
+			l.refused(slot, &f)
 		} else {
 			l.drop(f.Channel, "not known")
 		}

@@ -26,6 +26,7 @@ type Links struct {
 	events  event.Func
 	feed    Feed    // of nodes; nil: there are none
 	remotes Remotes // nil: there are none
+	sums    bool    // see Sums
 
 	handlers []*Handler // by loop; before serving
 	channels atomic.Int64

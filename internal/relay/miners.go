@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"ckpool/internal/netserver"
+	"ckpool/internal/recent"
+	"ckpool/internal/sent"
 	"ckpool/poolproto"
 	"ckpool/stratum"
 )
@@ -65,6 +67,12 @@ type EdgeHandler struct {
 	sharedLine []byte // that sharedMsg is of
 	sharedMsg  stratum.Message
 
+	jobs    sent.Loop // of miners whose shares are checked, as are the next
+	submit  stratum.Submit
+	scratch []byte
+	prints  recent.Map[uint64, struct{}] // shares that pools have accepted
+	summing []netserver.Slot             // of miners with sums
+
 	told    []netserver.Slot // in the order of the time
 	fresh   []newcomer       // likewise: those who were not authorised when they came
 	settled chan<- struct{}  // wants to know when the queue is empty; nil: nobody does
@@ -102,7 +110,8 @@ type edgeMiner struct {
 
 // Handler makes the handler of one loop, in the order of the loops.
 func (e *Edge) Handler(loop *netserver.Loop) netserver.Handler {
-	h := &EdgeHandler{edge: e, loop: loop, byID: map[uint32]netserver.Slot{}, allowed: 1}
+	h := &EdgeHandler{edge: e, loop: loop, byID: map[uint32]netserver.Slot{}, allowed: 1,
+		jobs: sent.Loop{Most: checkedJobs}, scratch: make([]byte, 0, 256), prints: recent.New[uint64, struct{}](printsMost)}
 	h.room = sync.NewCond(&h.mu)
 	e.handlers = append(e.handlers, h)
 	return h
@@ -205,7 +214,14 @@ func (h *EdgeHandler) Line(slot netserver.Slot, line []byte) {
 		h.loop.Close(slot, netserver.BadInput)
 		return
 	}
+	checked := m.checks != nil && h.serves(m) && !m.resuming()
+	if checked && h.refuses(slot, m) {
+		return
+	}
 	m.said(&h.msg, line)
+	if checked && m.checks.print != 0 {
+		m.passedOn(m.checks.print)
+	}
 	if m.watch != nil {
 		m.watch.Said(&h.msg)
 	}
@@ -269,9 +285,12 @@ func (h *EdgeHandler) leave(slot netserver.Slot, m *edgeMiner, why string) {
 		return
 	}
 	if h.serves(m) {
+		h.up = h.lastReport(h.up, m)
 		h.up = h.gone(h.up, h.wire, h.origin(slot, m), why)
 	} else {
-		m.wire.send(h.gone(h.out[:0], m.wire, h.origin(slot, m), why))
+		h.out = h.lastReport(h.out[:0], m)
+		h.out = h.gone(h.out, m.wire, h.origin(slot, m), why)
+		m.wire.send(h.out)
 	}
 	h.served(m.wire, -1)
 	m.wire = nil
@@ -297,6 +316,7 @@ func (h *EdgeHandler) Flush() {
 func (h *EdgeHandler) Tick(now time.Time) {
 	h.allowed = max(float64(h.edge.options.MovesPerSecond)/float64(len(h.edge.handlers)), 1)
 	h.ghosts = 0
+	h.reports()
 	n := 0
 	for n < len(h.told) && now.Unix() >= h.miner(h.told[n]).told+int64(closeAfter/time.Second) {
 		if m := h.miner(h.told[n]); m.told != 0 {
@@ -418,6 +438,8 @@ func (h *EdgeHandler) arrive(n int) int {
 	case h.miner(slot).wire != a.wire: // it is another's by now
 	case d.kind == poolproto.Close:
 		h.loop.Close(slot, netserver.ByUpstream)
+	case d.kind == poolproto.Sums:
+		h.miner(slot).checks.reported(d.number)
 	default:
 		h.deliver(slot, a.wire, text)
 	}
@@ -467,6 +489,7 @@ func (h *EdgeHandler) deliver(slot netserver.Slot, w *wire, line []byte) {
 	switch what {
 	case forMiner:
 		m.begun = true
+		h.followed(m, kind, accepted)
 		if m.watch != nil {
 			m.watch.Heard(&h.msg, false)
 		}
@@ -478,6 +501,7 @@ func (h *EdgeHandler) deliver(slot netserver.Slot, w *wire, line []byte) {
 		for i := range m.flights {
 			h.pass(slot, m, m.flights[i].line)
 		}
+		h.report(m)
 	case notResumed:
 		h.ask(slot, m)
 	}
@@ -506,7 +530,7 @@ func (h *EdgeHandler) sendTo(a *arrived, d *delivery, n int) (written int) {
 			if bytes.HasSuffix(d.line, cleanEnd) {
 				h.loop.DropWork(slot)
 			}
-			h.heardShared(h.miner(slot).watch, d.line)
+			h.heardShared(h.miner(slot), d.line)
 			h.loop.WriteWork(slot, d.line, 0)
 			written++
 		}
@@ -555,7 +579,12 @@ func (h *EdgeHandler) walk() {
 // serveOn has a miner served over the present wire from here on, beginning with what say
 // writes.
 func (h *EdgeHandler) serveOn(slot netserver.Slot, m *edgeMiner, say func(*past, []byte) []byte) {
+	kept := m.checks // its sums go on with it
+	if m.checks = nil; !h.wire.sums {
+		m.checks, kept = kept, nil
+	}
 	h.leave(slot, m, "moved")
+	m.checks = kept
 	h.renumber(slot, m)
 	h.join(slot, m)
 	h.out = say(m.past, h.out[:0])

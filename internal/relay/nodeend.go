@@ -69,9 +69,9 @@ func (h *EdgeHandler) watch(id uint32, remote netip.AddrPort, record []byte) Wat
 	return h.edge.options.Node.Watch(h.loop.Index(), id, remote, record)
 }
 
-// heardShared tells a watcher of a line for many.
-func (h *EdgeHandler) heardShared(w Watcher, line []byte) {
-	if w == nil {
+// heardShared tells who follows a miner of a line for many.
+func (h *EdgeHandler) heardShared(m *edgeMiner, line []byte) {
+	if m.watch == nil && m.checks == nil {
 		return
 	}
 	if len(h.sharedLine) == 0 || &h.sharedLine[0] != &line[0] {
@@ -80,5 +80,10 @@ func (h *EdgeHandler) heardShared(w Watcher, line []byte) {
 			h.sharedMsg = stratum.Message{}
 		}
 	}
-	w.Heard(&h.sharedMsg, true)
+	if m.watch != nil {
+		m.watch.Heard(&h.sharedMsg, true)
+	}
+	if m.checks != nil {
+		h.sent(m.checks, &h.sharedMsg, true)
+	}
 }

@@ -35,6 +35,8 @@ type past struct {
 
 	authorised, redirected bool
 	begun                  bool // it was brought something of a pool
+
+	checks *checks // nil: all shares go up
 }
 
 // request is one of the beginning, raw.
@@ -44,6 +46,7 @@ type request struct{ method, params []byte }
 type flight struct {
 	id, line []byte
 	kind     requestKind
+	print    uint64 // of a share, 0 not known; not moved
 }
 
 type requestKind uint8
@@ -101,6 +104,9 @@ func (p *past) said(m *stratum.Message, line []byte) {
 			p.size = pastMost // for good
 		}
 	}
+	if kind == authorising && p.checks != nil {
+		p.checks.worker = "" // until there is an answer
+	}
 	if kind == subscribing {
 		params, _ := stratum.ParseParams(m.Params)
 		raw, _ := params.Next()
@@ -121,7 +127,7 @@ func (p *past) said(m *stratum.Message, line []byte) {
 		p.flights = append(p.flights, flight{})
 	}
 	f := &p.flights[n]
-	f.id, f.line, f.kind = append(f.id[:0], m.ID...), append(f.line[:0], line...), kind
+	f.id, f.line, f.kind, f.print = append(f.id[:0], m.ID...), append(f.line[:0], line...), kind, 0
 }
 
 // roomKept is how many flights keep their room for the next ones.
@@ -229,6 +235,11 @@ func (p *past) heard(m *stratum.Message) (what outcome, kind requestKind, accept
 		return forMiner, 0, accepted
 	}
 	kind = p.flights[i].kind
+	if p.checks != nil {
+		if p.checks.accepted = 0; accepted && kind == submitting {
+			p.checks.accepted = p.flights[i].print
+		}
+	}
 	p.landed(i)
 	switch kind {
 	case subscribing:

@@ -168,6 +168,7 @@ func (w *wire) greet(hello *poolproto.Hello) error {
 		if w.dialect = a.Dialect; w.dialect < 0 || w.dialect > hello.Dialect {
 			return fmt.Errorf("it answers %s with a dialect that was not offered, %d", hello.Role.Method(), a.Dialect)
 		}
+		w.sums = a.Sums && w.dialect > 0
 		return w.conn.SetDeadline(time.Time{})
 	}
 	return fmt.Errorf("no answer to %s in %d bytes", hello.Role.Method(), greetMost)

@@ -37,6 +37,7 @@ type wire struct {
 	number  uint32 // that no other has, from 1; 0 is none
 	conn    net.Conn
 	dialect int
+	sums    bool           // the pool takes lines of Sums
 	miners  []atomic.Int64 // by loop: those served over it
 	node    *NodePool      // for its edge's NodeEnd
 
@@ -357,6 +358,8 @@ func (w *wire) frame(ctx context.Context, line []byte) error {
 	switch f.Kind {
 	case poolproto.Line, poolproto.Close:
 		w.add(ctx, delivery{kind: f.Kind, channel: f.Channel}, f.Text)
+	case poolproto.Sums:
+		w.add(ctx, delivery{kind: f.Kind, channel: f.Channel, number: f.Number}, nil)
 	case poolproto.Define:
 		w.shared[f.Number%poolproto.KeptLines] = append(bytes.Clone(f.Text), '\n')
 	case poolproto.Send:
@@ -422,15 +425,16 @@ func (b *batch) emptied() batch {
 
 // delivery is one line for one miner, or for many.
 type delivery struct {
-	kind       poolproto.Kind // Line, Close or Send
+	kind       poolproto.Kind // Line, Close, Send or Sums
 	channel    uint32
-	start, end int // of the text of a Line or Close
+	number     uint64 // of Sums
+	start, end int    // of the text of a Line or Close
 
 	line     []byte // of a Send, with its LF
 	channels []byte // that it is for
 }
 
-const deliverySize = 80
+const deliverySize = 88
 
 func (b *batch) add(d delivery, text []byte) {
 	d.start = len(b.text)

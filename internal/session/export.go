@@ -148,7 +148,7 @@ func (r *Registry) record(id uint64, e *entry, room earlier) entryRecord {
 	if e.present.difficulty != 0 {
 		difficulties = append(difficulties, e.present)
 	}
-	return entryRecord{*e, difficulties}
+	return entryRecord{*e, difficulties, r.reports[id]}
 }
 
 // restore takes an entry another process had; closed ones are to come in the
@@ -166,6 +166,9 @@ func (r *Registry) restore(id uint64, e entryRecord) {
 		if last > 0 {
 			r.earlier[id] = e.difficulties[:last]
 		}
+	}
+	if e.reported != 0 {
+		r.reports[id] = e.reported
 	}
 	row := r.entries.use(id, e.entry)
 	if e.space == 0 {

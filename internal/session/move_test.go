@@ -390,7 +390,7 @@ func TestAveragesOfALaterRelease(t *testing.T) {
 func TestReadRegistryV1(t *testing.T) {
 	k := records.Earlier(t, records.V1(t, "registry"), registryVersion, (*registryRecord).fields)
 	if want := (registryRecord{clients: 99, length: 4, next: 0x1122334455, closed: []closedRecord{{0xaa, entryRecord{
-		entry{extranonce1: 0xbb, name: 0xcc, loops: 3, until: 1795327700, job: 7, suffix: 2}, earlier{{4, 7, 10.25, 1}},
+		entry{extranonce1: 0xbb, name: 0xcc, loops: 3, until: 1795327700, job: 7, suffix: 2}, earlier{{4, 7, 10.25, 1}}, 0,
 	}}}}); !reflect.DeepEqual(*k, want) {
 		t.Errorf("%+v, want %+v", *k, want)
 	}
@@ -425,10 +425,18 @@ func TestReadSessionV3(t *testing.T) {
 
 // The form with verdicts that miners have not heard.
 func TestReadSessionV4(t *testing.T) {
-	k := records.Check(t, records.Of(t, "v4", "session"), sessionVersion, newRecord)
+	k := records.Earlier(t, records.Of(t, "v4", "session"), sessionVersion, newRecord)
 	want := source.Verdict{State: source.RefusedAbove, Code: 23, Text: "low", Difficulty: 512}
 	if len(k.unjudged) != 2 || k.unjudged[0].decided || !k.unjudged[1].decided || k.unjudged[1].verdict != want || k.unjudged[1].number != 1<<48|100 {
 		t.Errorf("%+v", k.unjudged)
+	}
+}
+
+// The form with the number of the last report of a passthrough.
+func TestReadSessionV5(t *testing.T) {
+	k := records.Check(t, records.Of(t, "v5", "session"), sessionVersion, newRecord)
+	if k.own.reported != 0x0102030405060708 || len(k.unjudged) != 2 || !k.owned {
+		t.Errorf("%+v", k.own)
 	}
 }
 
@@ -455,8 +463,15 @@ func TestReadLeftV1(t *testing.T) {
 }
 
 func TestReadRegistryV2(t *testing.T) {
-	k := records.Check(t, records.Of(t, "v2", "registry"), registryVersion, (*registryRecord).fields)
+	k := records.Earlier(t, records.Of(t, "v2", "registry"), registryVersion, (*registryRecord).fields)
 	if want := []spaceRecord{{7, 2, []restingRecord{{0x0102, 0xaa, 9}}}, {8, 0, nil}}; !reflect.DeepEqual(k.spaces, want) || k.hint != 77 || len(k.closed) != 1 {
+		t.Errorf("%+v", k)
+	}
+}
+
+func TestReadRegistryV3(t *testing.T) {
+	k := records.Check(t, records.Of(t, "v3", "registry"), registryVersion, (*registryRecord).fields)
+	if len(k.closed) != 1 || k.closed[0].reported != 0x0102030405060708 || len(k.spaces) != 2 {
 		t.Errorf("%+v", k)
 	}
 }

@@ -201,12 +201,18 @@ func (v *change) fields(c *wire.Codec) {
 type entryRecord struct {
 	entry
 	difficulties earlier // the present one last
+	reported     uint64  // number of the last report on its shares, 0 none
 }
 
 func (e *entryRecord) fields(c *wire.Codec) {
 	wire.Word(c, &e.extranonce1, &e.name, &e.loops, &e.job)
 	wire.Uint(c, &e.suffix)
 	wire.List(c, (*[]change)(&e.difficulties), (*change).fields)
+	c.Record(func(c *wire.Codec) {
+		if c.Reading() || e.reported != 0 { // few have any
+			wire.Word(c, &e.reported)
+		}
+	})
 }
 
 // registryRecord is what is moved of a registry beside the open sessions.

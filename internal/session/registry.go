@@ -26,6 +26,7 @@ type Registry struct {
 	used    map[uint64]struct{}  // guarded by mu; extranonce1 values taken
 	entries table[uint64, entry] // guarded by mu; by session id
 	earlier map[uint64]earlier   // guarded by mu; difficulties, by the ids of the few sessions that have any
+	reports map[uint64]uint64    // guarded by mu; likewise, numbers of the last reports on their shares, see Handler.Refused
 
 	// Where there are several sources. Guarded by mu.
 	jobs   Jobs
@@ -98,6 +99,7 @@ func NewRegistry(length int, first uint64) *Registry {
 		used:   map[uint64]struct{}{},
 
 		earlier: map[uint64]earlier{},
+		reports: map[uint64]uint64{},
 
 		spaces: []*space{nil}, places: map[uint32]uint16{}, hint: randomUint64(), owners: recent.New[uint64, string](maxOwners),
 	}
@@ -173,6 +175,7 @@ func (r *Registry) forget(row uint32) {
 		r.leave(e, r.entries.at(row).key)
 	}
 	delete(r.earlier, r.entries.at(row).key)
+	delete(r.reports, r.entries.at(row).key)
 	r.entries.release(row)
 }
 
@@ -304,6 +307,18 @@ func (r *Registry) changed(id, client uint64, to change, oldest uint64) {
 		r.earlier[id] = r.earlier[id].add(e.present, oldest)
 	}
 	e.present = to
+}
+
+// reported notes the number of a report on shares of session id, and tells whether it is
+// another one than the last.
+func (r *Registry) reported(id, client, number uint64) (fresh bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if e := r.entries.find(id); e == nil || e.client != client || r.reports[id] == number {
+		return false
+	}
+	r.reports[id] = number
+	return true
 }
 
 // forgetEarlier forgets all difficulties of session id but the present one, for

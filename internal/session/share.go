@@ -46,6 +46,7 @@ type Share struct {
 	Difficulty float64 // what the share was judged by
 	Credit     float64 // 0 when rejected, or accepted below its job's difficulty
 	Reason     Reason
+	Also       uint32          // so many more were refused likewise, of which nothing else is known: see Handler.Refused
 	Format     *stratum.Reject // of a Malformed submit: what is wrong with it; of a Refused one: what that pool says
 	Best       Best            // what it improved; set by the sink that counts
 

@@ -222,7 +222,7 @@ func (q request) account(sh *Share, now float64) {
 	}
 	q.g.Log.share(q.client, sh)
 	if sh.Reason != Accepted {
-		q.s.rejected++
+		q.s.rejected += 1 + sh.Also
 		return
 	}
 	q.s.accepted++

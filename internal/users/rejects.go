@@ -17,12 +17,12 @@ type rejects struct {
 	at     stamp // of the last one
 }
 
-// refuse is for a caller that holds mu.
-func (w *worker) refuse(reason session.Reason, now stamp) {
+// refuse counts n submits. It is for a caller that holds mu.
+func (w *worker) refuse(reason session.Reason, n int64, now stamp) {
 	if w.rejects == nil {
 		w.rejects = new(rejects)
 	}
-	w.rejects.counts[reason]++
+	w.rejects.counts[reason] += n
 	w.rejects.last, w.rejects.at = reason, now
 }
 

@@ -31,9 +31,10 @@ func (s *Users) countPool(sh *session.Share, known bool) {
 	_, isShare := sh.Reason.Logged()
 	switch {
 	case sh.Reason != session.Accepted:
-		counts.rejects[sh.Reason].Add(1)
+		n := 1 + int64(sh.Also)
+		counts.rejects[sh.Reason].Add(n)
 		if isShare && known {
-			counts.reject(sh.Difficulty)
+			counts.reject(sh.Difficulty, n)
 		}
 	case known:
 		counts.accept(sh.Credit)
@@ -48,7 +49,7 @@ func (s *Users) countWorker(sh *session.Share, w *worker) {
 	now, round := s.stamp(sh.Time), s.round.Load()
 	if sh.Reason != session.Accepted {
 		w.mu.Lock()
-		w.refuse(sh.Reason, now)
+		w.refuse(sh.Reason, 1+int64(sh.Also), now)
 		s.touch(&w.tally)
 		w.mu.Unlock()
 		return

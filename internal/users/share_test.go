@@ -23,13 +23,15 @@ func TestShareCounts(t *testing.T) {
 	s.SetNetworkDifficulty(1000)
 	below := accepted(rig2, at(3*time.Second), 0, 300) // a block below its job's difficulty
 	below.Difficulty = 900
+	three := rejected(rig2, at(4*time.Second), 8, session.Duplicate)
+	three.Also = 2
 	for _, sh := range []*session.Share{
 		accepted(rig1, at(1*time.Second), 42, 50),
 		accepted(rig1, at(2*time.Second), 42, 43),
 		accepted(rig2, at(3*time.Second), 0.5, 700),
 		below,
 		rejected(rig2, at(4*time.Second), 42, session.Stale),
-		rejected(rig2, at(4*time.Second), 8, session.Duplicate),
+		three,
 		rejected(rig2, at(4*time.Second), 42, session.Malformed), // malformed: no count
 		rejected(0, at(4*time.Second), 42, session.Unauthorized), // nobody's
 		accepted(99, at(4*time.Second), 42, 50),
@@ -37,7 +39,7 @@ func TestShareCounts(t *testing.T) {
 		s.take(sh)
 	}
 	st := s.Status(at(5*time.Second), Sessions{Idle: 3, Disconnected: 4})
-	if st.Accepted != 84.5 || st.AcceptedCount != 4 || st.Rejected != 50 || st.RejectedCount != 2 || st.BestShare != 700 {
+	if st.Accepted != 84.5 || st.AcceptedCount != 4 || st.Rejected != 42+3*8 || st.RejectedCount != 4 || st.BestShare != 700 {
 		t.Errorf("pool: %+v", st)
 	}
 	if s.cfg.Proxy = true; s.Status(start.Add(5*time.Second), Sessions{}).Effort != 0 {
@@ -49,6 +51,9 @@ func TestShareCounts(t *testing.T) {
 	bob := s.directory.user("bob")
 	if bob.shares != 84.5 || bob.best != 700 || bob.bestEver != 700 || s.wall(bob.lastShare, at(0)) != at(3*time.Second) {
 		t.Errorf("bob: %+v", bob.tally)
+	}
+	if w := s.directory.table.get(rig2); w.rejects.counts[session.Duplicate] != 3 || w.rejects.counts[session.Stale] != 1 {
+		t.Errorf("bob.rig2: %+v", w.rejects)
 	}
 	if w := s.directory.table.get(rig1); w.shares != 84 || w.best != 50 {
 		t.Errorf("bob.rig1: %+v", w.tally)

@@ -77,12 +77,16 @@ func (l *shareLog) Share(sh *session.Share) {
 		return
 	}
 	q := l.queue(sh.Loop)
-	q.shares = append(q.shares, loggedShare{Share: *sh, worker: w, job: job.ID})
-	k := &q.shares[len(q.shares)-1]
+	k := loggedShare{Share: *sh, worker: w, job: job.ID}
 	k.Job, k.Current = nil, nil
 	if job.Template != nil {
 		k.height = job.Template.Height
 	}
+	n := min(1+int(sh.Also), max(maxQueued-len(q.shares), 1))
+	for range n {
+		q.shares = append(q.shares, k)
+	}
+	l.lost.Add(uint64(1 + int(sh.Also) - n))
 }
 
 // Flush implements session.Sink: it hands the loop's shares to the writer. A loop

@@ -59,9 +59,10 @@ func (c *loopCounts) accept(credit float64) {
 	c.acceptedCount.Add(1)
 }
 
-func (c *loopCounts) reject(difficulty float64) {
-	addFloat(&c.rejected, difficulty)
-	c.rejectedCount.Add(1)
+// reject counts n shares, each of a difficulty.
+func (c *loopCounts) reject(difficulty float64, n int64) {
+	addFloat(&c.rejected, difficulty*float64(n))
+	c.rejectedCount.Add(n)
 }
 
 // rejects are sums by reason.
