@@ -244,6 +244,7 @@ type BestShares struct {
 
 // Link is another pool whose miners are served over one connection.
 type Link struct {
+	ID      int64  `json:"id"`
 	Role    string `json:"role"` // passthrough, node or remote
 	Address string `json:"address"`
 	Program string `json:"program"` // as it calls itself

@@ -30,6 +30,7 @@ func TestMessage(t *testing.T) {
 		{"reconnect", "reconnect"},
 		{"reconnect pool.example 3334", "reconnect:pool.example,3334"},
 		{"dropclient 13", "dropclient=13"},
+		{"droplink 2", "droplink=2"},
 		{"checkaddr bc1q", `checkaddr={"address": "bc1q"}`},
 		{"submitblock 00ff 1234", "submitblock:00ff,1234"},
 		{"getproxy 1", `getproxy={"id": 1}`},

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"ckpool/control"
 	"ckpool/internal/relay"
 	"ckpool/poolproto"
 )
@@ -228,4 +229,39 @@ func TestLinkDiesBeforeOthers(t *testing.T) {
 			c.Close()
 		}
 	}
+}
+
+// An operator ends a link: its miners are gone at once, others stay, and its other end links
+// again. To drop all ends no link.
+func TestDropLink(t *testing.T) {
+	t.Parallel()
+	eachDialect(t, func(t *testing.T, dialect int) {
+		_, _, p, direct := startRare(t, "alice")
+		e := startEdge(t, dialect, relay.EdgeOptions{}, p.addr)
+		h := e.connect(t, "bob.rig")
+		h.share()
+		links := func() []control.Link { return ask[control.LinkList](p, "links").Links }
+		first := links()
+		for _, bad := range []string{"droplink=0", "droplink=x", "droplink", "droplink=99"} {
+			if reply := p.command(bad); !strings.Contains(reply, "errormsg") {
+				t.Errorf("%s: %s", bad, reply)
+			}
+		}
+		if len(first) != 1 || first[0].ID == 0 {
+			t.Fatalf("%+v", first)
+		}
+		p.command(fmt.Sprintf("droplink=%d", first[0].ID))
+		eventually(t, patience, "another link", func() bool {
+			l := links()
+			return len(l) == 1 && l[0].ID != first[0].ID
+		})
+		p.log.wait(t, 0, "has ended: dropped by operator")
+		direct.connected()
+		again := links()
+		p.command("dropall")
+		direct.closes()
+		if l := links(); len(l) != 1 || l[0].ID != again[0].ID {
+			t.Errorf("%+v", l)
+		}
+	})
 }

@@ -26,6 +26,7 @@ func (o *Operator) toMiners(r Registrar) {
 	r.Act("reconnect", o.reconnectTo)
 	r.Act("dropall", o.dropAll)
 	r.Act("dropclient", o.dropClient)
+	r.Act("droplink", o.dropLink)
 	r.Act("resetshares", effect("resetting", o.Users.ResetRound))
 	r.Act("message:", o.messageColon)
 	r.Act("messageclient", o.messageClient)
@@ -75,6 +76,18 @@ func (o *Operator) dropClient(ctx context.Context, args string) (string, error) 
 func (o *Operator) dropAll(ctx context.Context, _ string) (string, error) {
 	_, err := o.Miners.Drop(ctx, 0, netserver.Dropped)
 	return "dropping all", err
+}
+
+// dropLink is droplink=ID.
+func (o *Operator) dropLink(_ context.Context, args string) (string, error) {
+	id, err := strconv.ParseUint(strings.TrimSpace(args), 10, 64)
+	if err != nil || id == 0 {
+		return "", fmt.Errorf("want the id of a link, see links, got %.50q", args)
+	}
+	if !o.Links.Drop(id) {
+		return "", fmt.Errorf("Failed to find link %d", id)
+	}
+	return "", nil
 }
 
 func (o *Operator) messageAll(ctx context.Context, args string) (string, error) {

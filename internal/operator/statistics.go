@@ -323,7 +323,7 @@ func (o *Operator) links() control.LinkList {
 	reply := control.LinkList{Links: make([]control.Link, len(list))}
 	for i, l := range list {
 		reply.Links[i] = control.Link{
-			Role: l.Role.String(), Address: l.Remote.String(), Program: l.Program, Dialect: int64(l.Dialect),
+			ID: int64(l.Number), Role: l.Role.String(), Address: l.Remote.String(), Program: l.Program, Dialect: int64(l.Dialect),
 			Miners: int64(l.Miners), Since: control.At(l.Since),
 		}
 	}

@@ -1,8 +1,8 @@
 package relay
 
 import (
+	"cmp"
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -32,12 +32,13 @@ type Links struct {
 	channels atomic.Int64
 
 	mu   sync.Mutex
-	open map[*link]bool // guarded by mu
+	open map[*link]uint64 // guarded by mu; their numbers
+	last uint64           // guarded by mu; number of the newest
 }
 
 // NewLinks prepares the links of a pool whose miners' lines may be that long.
 func NewLinks(gate Gate, maxLine int, events event.Func) *Links {
-	return &Links{gate: gate, maxLine: maxLine, events: events, open: map[*link]bool{}}
+	return &Links{gate: gate, maxLine: maxLine, events: events, open: map[*link]uint64{}}
 }
 
 // Handlers are those of all loops.
@@ -48,6 +49,7 @@ func (l *Links) Channels() int { return int(l.channels.Load()) }
 
 // Status is what operators see of a link.
 type Status struct {
+	Number  uint64 // that no other link of this process has, from 1
 	Role    poolproto.Role
 	Remote  netip.AddrPort
 	Program string
@@ -59,21 +61,40 @@ type Status struct {
 // Status is that of all links, the oldest first.
 func (l *Links) Status() []Status {
 	l.mu.Lock()
-	list := slices.Collect(maps.Keys(l.open))
-	l.mu.Unlock()
-	all := make([]Status, len(list))
-	for i, k := range list {
-		all[i] = Status{k.role, k.remote, k.program, k.dialect, k.since, int(k.miners.Load())}
+	all := make([]Status, 0, len(l.open))
+	for k, number := range l.open {
+		all = append(all, Status{number, k.role, k.remote, k.program, k.dialect, k.since, int(k.miners.Load())})
 	}
-	slices.SortFunc(all, func(a, b Status) int { return a.Since.Compare(b.Since) })
+	l.mu.Unlock()
+	slices.SortFunc(all, func(a, b Status) int {
+		return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.Number, b.Number))
+	})
 	return all
+}
+
+// Drop closes the link with a number, and tells whether there is one. Any goroutine may call.
+func (l *Links) Drop(number uint64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for k, n := range l.open {
+		if n == number {
+			k.handler.loop.Post(func() {
+				if !k.ended {
+					k.handler.loop.Close(k.slot, netserver.Dropped)
+				}
+			})
+			return true
+		}
+	}
+	return false
 }
 
 func (l *link) String() string { return fmt.Sprintf("%v %v (%s)", l.role, l.remote, l.program) }
 
 func (l *Links) add(k *link) {
 	l.mu.Lock()
-	l.open[k] = true
+	l.last++
+	l.open[k] = l.last
 	l.mu.Unlock()
 }
 
