@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -69,14 +70,17 @@ func (s *service) daemon() daemon {
 		p := s.chain.Progress()
 		d.Chain = &following{p.Node, p.Tip, p.At, p.Trouble}
 	}
-	for _, f := range s.followers {
+	s.mu.Lock()
+	followers, forwarders := slices.Clone(s.followers), slices.Clone(s.forwarders)
+	s.mu.Unlock()
+	for _, f := range followers {
 		p := f.Progress()
 		if s.usual() && p.Instance == "" && p.Err == "" {
 			continue // there is none, and need not be
 		}
 		d.Journals = append(d.Journals, journey{p.Dir, p.Instance, p.Name, p.Position.Epoch, p.Position.Number, p.Shares, 0, p.Err, p.Refused})
 	}
-	for _, f := range s.forwarders {
+	for _, f := range forwarders {
 		p := f.Progress()
 		d.Journals = append(d.Journals, journey{
 			p.Dir, p.Instance, p.Name, uint64(p.Committed.Epoch), uint64(p.Committed.Number), p.Shares, p.Sent, cmp.Or(p.Err, p.Trouble), p.Refused,

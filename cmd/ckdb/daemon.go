@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -22,6 +23,7 @@ import (
 	"ckpool/internal/figures"
 	"ckpool/internal/forward"
 	"ckpool/internal/instance"
+	"ckpool/internal/journal"
 	"ckpool/internal/logfile"
 	"ckpool/internal/store"
 )
@@ -32,7 +34,8 @@ var errLogged = errors.New("reported")
 // flushLog is how long the log may take to write its last lines.
 const flushLog = 300 * time.Millisecond
 
-// service is one running instance. Its fields are immutable once it runs.
+// service is one running instance. Its fields are immutable once it runs, but for those that
+// mu guards.
 type service struct {
 	options  *options
 	where    string // the database
@@ -40,11 +43,15 @@ type service struct {
 	events   event.Func // writes to the log
 	shutdown func()
 
-	store      *store.Store           // nil: journals go to another site
-	followers  []*accounting.Follower // of the journals here, or
-	forwarders []*forward.Forwarder
-	receiver   *forward.Receiver // of other sites; nil: there are none
-	chain      *accounting.Chain // nil: no node was named, or there is no store
+	store    *store.Store      // nil: journals go to another site
+	receiver *forward.Receiver // of other sites; nil: there are none
+	chain    *accounting.Chain // nil: no node was named, or there is no store
+	// forwarder makes what sends a journal to another site; nil: they stay here.
+	forwarder func(dir string) *forward.Forwarder
+
+	mu         sync.Mutex
+	followers  []*accounting.Follower // guarded by mu; of the journals here, or
+	forwarders []*forward.Forwarder   // guarded by mu
 }
 
 // serve is the life of one instance.
@@ -110,9 +117,6 @@ func (s *service) run(ctx context.Context, dir string) (err error) {
 			return err
 		}
 		defer s.store.Close()
-		for _, dir := range s.options.journals {
-			s.followers = append(s.followers, &accounting.Follower{Dir: dir, Reader: s.options.name, Store: s.store, Events: s.events})
-		}
 	}
 	if node := s.options.node(); node != nil && s.store != nil {
 		defer node.Close()
@@ -123,6 +127,10 @@ func (s *service) run(ctx context.Context, dir string) (err error) {
 		return err
 	}
 	defer disconnect()
+	var journals []func(context.Context) error
+	for _, dir := range s.options.journals {
+		journals = append(journals, s.journal(dir))
+	}
 	server := control.NewServer(dir, s.options.group)
 	s.commands(server)
 	if err := server.Listen(); err != nil {
@@ -153,7 +161,7 @@ func (s *service) run(ctx context.Context, dir string) (err error) {
 	}
 	around.Go(func() { s.reopenLog(ctx) })
 	around.Go(func() { s.keepManager(ctx, manager) })
-	return s.follow(ctx)
+	return s.follow(ctx, journals)
 }
 
 // openEvery is how often a database that is away is looked for.
@@ -200,36 +208,73 @@ const notFollowed = "No node is named: blocks are not followed, and no rewards a
 // there as there are other sites.
 func (s *service) usual() bool { return s.receiver != nil && !s.options.named }
 
-// follow stores or sends all journals. One for which that cannot be stops no other;
+// follow stores or sends all journals, also those of remotes that are new. One for which that cannot be stops no other;
 // the last one's error is returned.
-func (s *service) follow(ctx context.Context) error {
-	var list []func(context.Context) error
-	for _, f := range s.followers {
-		if s.usual() {
-			list = append(list, func(ctx context.Context) error { return s.followUsual(ctx, f) })
-		} else {
-			list = append(list, f.Run)
-		}
-	}
-	for _, f := range s.forwarders {
-		list = append(list, f.Run)
-	}
-	if s.receiver != nil {
-		list = append(list, s.receiver.Run)
-	}
-	ended := make(chan error)
-	for _, run := range list {
+func (s *service) follow(ctx context.Context, journals []func(context.Context) error) error {
+	ended, n := make(chan error), 0
+	begin := func(run func(context.Context) error) {
+		n++
 		go func() { ended <- run(ctx) }()
 	}
-	var last error
-	for n := len(list); n > 0; n-- {
-		err := <-ended
-		if err != nil && n > 1 {
-			s.events.Say(event.Critical, oneLine(err))
-		}
-		last = err
+	for _, run := range journals {
+		begin(run)
 	}
-	return last
+	if s.receiver != nil {
+		begin(s.receiver.Run)
+	}
+	known := slices.Clone(s.options.journals)
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
+	for {
+		select {
+		case <-look.C:
+			for _, dir := range s.newcomers(known) {
+				s.events.Say(event.Notice, "A trusted remote reports for the first time: journal "+dir)
+				known = append(known, dir)
+				begin(s.journal(dir))
+			}
+		case err := <-ended:
+			if n--; n == 0 {
+				return err
+			}
+			if err != nil {
+				s.events.Say(event.Critical, oneLine(err))
+			}
+		}
+	}
+}
+
+// newcomers are copies of journals of trusted remotes that are not known, and have something.
+func (s *service) newcomers(known []string) (dirs []string) {
+	if s.options.remotes == "" {
+		return nil
+	}
+	for _, dir := range journal.Mirrors(s.options.remotes) {
+		if slices.Contains(known, dir) {
+			continue
+		}
+		if files, err := os.ReadDir(dir); err == nil && len(files) > 0 {
+			dirs = append(dirs, dir)
+		}
+	}
+	return dirs
+}
+
+// journal is what stores or sends one journal, until ctx ends or that cannot be.
+func (s *service) journal(dir string) (run func(context.Context) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.forwarder != nil {
+		f := s.forwarder(dir)
+		s.forwarders = append(s.forwarders, f)
+		return f.Run
+	}
+	f := &accounting.Follower{Dir: dir, Reader: s.options.name, Store: s.store, Events: s.events}
+	s.followers = append(s.followers, f)
+	if s.usual() {
+		return func(ctx context.Context) error { return s.followUsual(ctx, f) }
+	}
+	return f.Run
 }
 
 // reopenLog opens the log anew when it may have been renamed.

@@ -31,6 +31,7 @@ type options struct {
 	logDir   string   // the pool's
 	ownLog   string   // directory of the log
 	journals []string // directories
+	remotes  string   // directory of copies of others, which come while it runs; "" journals are named
 	named    bool     // the journals are
 	db       string   // of the database; empty: none was named
 	keep     int      // days that shares are kept; 0: for ever
@@ -185,7 +186,10 @@ func (f *flags) resolve(fs *pflag.FlagSet) error {
 		}
 	}
 	if f.named = len(f.journals) > 0 || fs.Changed("logdir"); len(f.journals) == 0 {
-		f.journals = append([]string{filepath.Join(f.logDir, "journal")}, journal.Mirrors(filepath.Join(f.logDir, "remotes"))...)
+		if f.remotes, err = filepath.Abs(filepath.Join(f.logDir, "remotes")); err != nil {
+			return err
+		}
+		f.journals = append([]string{filepath.Join(f.logDir, "journal")}, journal.Mirrors(f.remotes)...)
 	}
 	for i, dir := range f.journals {
 		if f.journals[i], err = filepath.Abs(dir); err != nil {

@@ -29,13 +29,13 @@ func (s *service) connect() (end func(), err error) {
 		s.receiver = &forward.Receiver{Conn: c, Store: s.store, Events: s.events}
 		return c.Close, nil
 	}
-	for _, dir := range s.options.journals {
-		s.forwarders = append(s.forwarders, &forward.Forwarder{Dir: dir, Reader: s.options.name, Conn: c, Replicas: s.options.replicas, Events: s.events})
+	s.forwarder = func(dir string) *forward.Forwarder {
+		return &forward.Forwarder{Dir: dir, Reader: s.options.name, Conn: c, Replicas: s.options.replicas, Events: s.events}
 	}
 	return c.Close, nil
 }
 
-// lookEvery is how often the usual journal is looked for.
+// lookEvery is how often the usual journal is looked for, and those of new remotes.
 const lookEvery = time.Second
 
 // followUsual follows the journal that nobody has named. Beside shares of other sites

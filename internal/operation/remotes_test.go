@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -162,6 +163,13 @@ func TestKilledRemotes(t *testing.T) {
 // returns how many shares those are.
 func storedFrom(t *testing.T, k *killed) (shares int) {
 	t.Helper()
+	return startDatabase(t, k)()
+}
+
+// startDatabase runs ckdb beside a pool. stored waits until it has stored all that remotes have
+// reported, returns how many shares those are, and ends it.
+func startDatabase(t *testing.T, k *killed) (stored func() (shares int)) {
+	t.Helper()
 	c := exec.Command(filepath.Join(programs, "ckdb"), "-s", "s/ckdb", "--keep", "0")
 	c.Dir = k.dir
 	var out bytes.Buffer
@@ -169,23 +177,59 @@ func storedFrom(t *testing.T, k *killed) (shares int) {
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
+	end := sync.OnceFunc(func() {
 		_ = c.Process.Signal(syscall.SIGTERM)
 		_ = c.Wait()
-	}()
-	if err := await(func() error {
-		st, text, err := askStatus(k.dir, "s/ckdb")
-		for _, j := range st.Journals {
-			if j.Stored != "" && j.Behind == 0 && j.Trouble == "" {
-				shares = j.Shares
-				return nil
+	})
+	t.Cleanup(end)
+	return func() (shares int) {
+		t.Helper()
+		defer end()
+		if err := await(func() error {
+			st, text, err := askStatus(k.dir, "s/ckdb")
+			for _, j := range st.Journals {
+				if j.Stored != "" && j.Behind == 0 && j.Trouble == "" {
+					shares = j.Shares
+					return nil
+				}
 			}
+			return fmt.Errorf("%s, %v", text, err)
+		}); err != nil {
+			t.Errorf("%v\n%s", err, &out)
 		}
-		return fmt.Errorf("%s, %v", text, err)
-	}); err != nil {
-		t.Errorf("%v\n%s", err, &out)
+		return shares
 	}
-	return shares
+}
+
+// A remote that reports for the first time while ckdb runs is stored too.
+func TestNewRemoteIsStored(t *testing.T) {
+	t.Parallel()
+	main, remote := farApart(t)
+	main.start()
+	stored := startDatabase(t, main)
+	if err := await(func() error {
+		_, _, err := askStatus(main.dir, "s/ckdb")
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	remote.start()
+	told := newVerdicts()
+	if _, err := bench.Shares(t.Context(), bench.SharesConfig{Options: remote.load(5), Rate: 50, Duration: 2 * time.Second, Answered: told.add}); err != nil {
+		t.Fatal(err)
+	}
+	if err := await(func() error {
+		dirs, _ := filepath.Glob(filepath.Join(main.dir, "logs", "remotes", "*"))
+		if len(dirs) != 1 || countAccepted(t, dirs[0]) < len(told.accepted) {
+			return fmt.Errorf("copies: %q", dirs)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if n := stored(); n < len(told.accepted) || n == 0 {
+		t.Errorf("ckdb has stored %d shares, want %d", n, len(told.accepted))
+	}
 }
 
 // countAccepted counts the accepted shares of a journal.
