@@ -50,6 +50,12 @@ func (c *Client) RawTransaction(ctx context.Context, txid [32]byte) ([]byte, err
 	return data, nil
 }
 
+// SendRawTransaction hands the node a transaction, as it stands in a block, for its mempool and
+// its peers. One that it knows already, or that its rules refuse, is an *RPCError.
+func (c *Client) SendRawTransaction(ctx context.Context, data []byte) error {
+	return c.Call(ctx, nil, "sendrawtransaction", hex.EncodeToString(data))
+}
+
 // displayHash reads a hash as nodes print it: hex, reversed.
 type displayHash [32]byte
 

@@ -187,6 +187,15 @@ func (g *Group) Transaction(ctx context.Context, txid [32]byte) ([]byte, error) 
 	return c.RawTransaction(ctx, txid)
 }
 
+// Announce is SendRawTransaction of the followed node, likewise.
+func (g *Group) Announce(ctx context.Context, data []byte) error {
+	c := g.Current()
+	if c == nil {
+		return ErrNotUsable
+	}
+	return c.SendRawTransaction(ctx, data)
+}
+
 // ErrNotUsable is that no node can be asked.
 var ErrNotUsable = errors.New("no bitcoin node is usable")
 

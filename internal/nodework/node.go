@@ -33,6 +33,10 @@ const (
 	// mostBlocks is how many blocks of one work are submitted, or wait for its transactions:
 	// there are more only where every other share is one.
 	mostBlocks = 16
+	// announceMost is how many transactions wait to be handed to the own node, and announceTime
+	// how long that may take for each.
+	announceMost = 4096
+	announceTime = 5 * time.Second
 	// mostFound is how many blocks of own miners wait to be looked at.
 	mostFound = 1024
 )
@@ -50,6 +54,9 @@ type Network interface {
 // Options are what a Node needs of the program around it.
 type Options struct {
 	Network Network
+	// Announce hands the own nodes a transaction that they lack, so that they know it before a
+	// block has it; nil: nobody does.
+	Announce func(ctx context.Context, data []byte) error
 	// Workers are whom shares are credited to, and Sink who counts them.
 	Workers session.Workers
 	Sink    session.Sink
@@ -78,7 +85,8 @@ type Node struct {
 	pools    map[Pool]time.Time // when each was last asked for transactions; zero: it has answered
 	fetching map[*entry]bool
 	fetched  chan fetched
-	told     map[string]time.Time // complaints, by kind
+	lacking  chan *work.Transaction // that the own nodes lack, for announce
+	told     map[string]time.Time   // complaints, by kind
 }
 
 // Pool is a link to one.
@@ -109,7 +117,7 @@ type fetched struct {
 func NewNode(o Options) *Node {
 	n := &Node{
 		options: o, loops: make([]loopJobs, o.Loops), mail: make(chan mail, mailMost), wake: make(chan struct{}, 1), ended: make(chan struct{}),
-		store: newStore(), pools: map[Pool]time.Time{}, fetching: map[*entry]bool{}, fetched: make(chan fetched, 1), told: map[string]time.Time{},
+		store: newStore(), pools: map[Pool]time.Time{}, fetching: map[*entry]bool{}, fetched: make(chan fetched, 1), lacking: make(chan *work.Transaction, announceMost), told: map[string]time.Time{},
 	}
 	for i := range n.loops {
 		n.loops[i].Most = jobsOfMiner
@@ -164,6 +172,9 @@ func (n *Node) Run(ctx context.Context) {
 			}
 		})
 	}
+	if n.options.Announce != nil {
+		fetching.Go(func() { n.announce(ctx) })
+	}
 	again := time.NewTicker(askAgain)
 	defer again.Stop()
 	for {
@@ -185,7 +196,7 @@ func (n *Node) Run(ctx context.Context) {
 		case f := <-n.fetched:
 			delete(n.fetching, f.of)
 			for _, data := range f.list {
-				_ = n.store.learn(data) // of the own node, whose transactions they are
+				_, _ = n.store.learn(data) // of the own node, whose transactions they are
 			}
 			n.complete()
 			n.ask()
@@ -210,9 +221,11 @@ func (n *Node) handle(m *mail, fetch func(*entry, [][32]byte)) {
 		var list []poolproto.NamedTransaction
 		list, err = poolproto.ParseTransactions(m.message)
 		for i := range list {
-			if bad := n.store.learn(list[i].Data); bad != nil {
+			tx, bad := n.store.learn(list[i].Data)
+			if bad != nil {
 				err = bad
 			}
+			n.lacks(tx)
 		}
 		n.pools[m.pool] = time.Time{}
 		n.complete()
@@ -277,7 +290,7 @@ func (n *Node) takeWork(m *mail, fetch func(*entry, [][32]byte)) error {
 func (n *Node) fromTemplate(txids [][32]byte) {
 	for _, txid := range txids {
 		if i, here := n.places[txid]; here {
-			_ = n.store.learn(n.template.AppendTransaction(nil, i)) // a template that cannot be read gives none
+			_, _ = n.store.learn(n.template.AppendTransaction(nil, i)) // a template that cannot be read gives none
 		}
 	}
 }
@@ -326,6 +339,38 @@ func (n *Node) fetch(ctx context.Context, txids [][32]byte) (list [][]byte) {
 	close(next)
 	calls.Wait()
 	return list
+}
+
+// lacks has the own nodes get a new transaction of a pool, unless it is in their template; nil:
+// there is none. Where too many wait it is left to others.
+func (n *Node) lacks(tx *work.Transaction) {
+	if tx == nil || n.options.Announce == nil {
+		return
+	}
+	if _, here := n.places[tx.TxID]; here {
+		return
+	}
+	select {
+	case n.lacking <- tx:
+	default:
+	}
+}
+
+// announce hands transactions to the own nodes until ctx ends. Those in their mempool they
+// refuse, and others by rules of their own: blocks are made here all the same.
+func (n *Node) announce(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case tx := <-n.lacking:
+			timed, cancel := context.WithTimeout(ctx, announceTime)
+			if err := n.options.Announce(timed, tx.Data); err != nil && ctx.Err() == nil {
+				n.options.Events.Say(event.Debug, fmt.Sprintf("Transaction %s of a pool is not taken: %v", work.FormatHash(tx.TxID), err))
+			}
+			cancel()
+		}
+	}
 }
 
 // ask asks pools for what is still missing, of one work at a time: one that a block waits

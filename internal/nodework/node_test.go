@@ -31,8 +31,21 @@ type bitcoin struct {
 	templates chan source.Update
 	mempool   map[[32]byte][]byte
 
-	mu     sync.Mutex
-	blocks [][]byte // guarded by mu
+	mu        sync.Mutex
+	blocks    [][]byte // guarded by mu
+	announced [][]byte // guarded by mu
+	hangs     bool     // it takes no transaction
+}
+
+func (b *bitcoin) announce(ctx context.Context, data []byte) error {
+	if b.hangs {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.announced = append(b.announced, data)
+	return errors.New("txn-already-known")
 }
 
 func (b *bitcoin) Templates() <-chan source.Update { return b.templates }
@@ -123,7 +136,7 @@ func jobOf(t *testing.T, id uint64, txs ...work.Transaction) *work.Job {
 func start(t *testing.T, txs ...work.Transaction) *rig {
 	t.Helper()
 	r := &rig{t: t, node: &bitcoin{templates: make(chan source.Update)}, pool: &asking{make(chan [][32]byte, 100)}, job: jobOf(t, 77, txs...)}
-	r.Node = NewNode(Options{Network: r.node, Loops: 1, Events: func(e event.Event) {
+	r.Node = NewNode(Options{Network: r.node, Announce: r.node.announce, Loops: 1, Events: func(e event.Event) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.log.WriteString(e.Text + "\n")
@@ -290,6 +303,35 @@ func TestOwnTransactions(t *testing.T) {
 	r.wantBlocks(whole)
 }
 
+// Transactions that come from a pool are handed to the own node, each once, unless they are in
+// its template. One that it refuses is in a block all the same, and a node that hangs holds up
+// nothing.
+func TestAnnounce(t *testing.T) {
+	a, b, c := read(t, transaction(1, 3)), read(t, transaction(2, 5)), read(t, transaction(3, 0))
+	for _, hangs := range []bool{false, true} {
+		r := start(t, a, b, c)
+		r.node.hangs = hangs
+		r.run()
+		r.node.templates <- source.Update{Template: jobOf(t, 1, a).Template}
+		r.send(poolproto.Work, info(r.job).Append(nil))
+		r.wanted()
+		r.transactions(a, b)
+		r.transactions(b, c)
+		k, whole := block(t, r.job)
+		r.send(poolproto.Solved, k.Append(nil))
+		r.wantBlocks(whole)
+		if hangs {
+			continue
+		}
+		r.says("txn-already-known")
+		wait.Until(t, patience, "both are handed over", func() bool {
+			r.node.mu.Lock()
+			defer r.node.mu.Unlock()
+			return slices.EqualFunc(r.node.announced, [][]byte{b.Data, c.Data}, bytes.Equal)
+		})
+	}
+}
+
 // A transaction that the own node has with another witness would spoil a block: all of that
 // work come from the pool then.
 func TestOtherWitness(t *testing.T) {
@@ -355,7 +397,7 @@ func TestStoreForgets(t *testing.T) {
 	s := newStore()
 	now := time.Unix(1795327613, 0)
 	tx := read(t, transaction(1, 0))
-	if err := s.learn(tx.Data); err != nil {
+	if _, err := s.learn(tx.Data); err != nil {
 		t.Fatal(err)
 	}
 	for id := range uint64(30) {

@@ -175,25 +175,26 @@ func (e *entry) lacks() (txids [][32]byte) {
 	return txids
 }
 
-// learn keeps a transaction. Which one it is says its content alone.
-func (s *store) learn(data []byte) error {
+// learn keeps a transaction, and returns it if it is new. Which one it is says its content
+// alone.
+func (s *store) learn(data []byte) (*work.Transaction, error) {
 	tx, err := work.ReadTransaction(data)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if k := s.known[tx.TxID]; k != nil && k.tx.WTxID == tx.WTxID {
 		k.seen = max(k.seen, s.count)
-		return nil
+		return nil, nil
 	}
 	if s.bytes > mostKnown {
-		return errors.New("more transactions than are kept")
+		return nil, errors.New("more transactions than are kept")
 	}
 	if k := s.known[tx.TxID]; k != nil {
 		s.bytes -= len(k.tx.Data)
 	}
 	s.bytes += len(data)
 	s.known[tx.TxID] = &kept{&tx, s.count}
-	return nil
+	return &tx, nil
 }
 
 // incomplete are the works that lack transactions, the newest first.
