@@ -147,7 +147,7 @@ func Run(ctx context.Context, c Config) (err error) {
 	}
 	defer func() { err = errors.Join(err, p.stop()) }()
 	go func() { // ends with the pool, at the latest in stop
-		<-p.exited
+		<-p.ended
 		cancel(fmt.Errorf("ckpool ended: %s", p.complaints()))
 	}()
 	if farm != nil {
@@ -156,7 +156,7 @@ func Run(ctx context.Context, c Config) (err error) {
 		}
 		defer func() { err = errors.Join(err, farm.proxy.stop()) }()
 		go func() { // likewise
-			<-farm.proxy.exited
+			<-farm.proxy.ended
 			cancel(fmt.Errorf("ckproxy ended: %s", farm.proxy.complaints()))
 		}()
 	}

@@ -45,6 +45,21 @@ func TestLinks(t *testing.T) {
 	defer guest.Close()
 	r.wait(" at 127.0.0.1, as guest.bitaxe\n")
 	ask(pool[0], `(?s)passthrough .* [12]\n.*passthrough .* [12]\n`)
+	// Whoever upgrades the pool and a passthrough sees the demonstration go on, and end.
+	for _, at := range []string{pool[0], far[0]} {
+		upgrade := regexp.MustCompile(` (links|list)$`).ReplaceAllString(strings.TrimSpace(at), " upgrade")
+		out, err := exec.Command("sh", "-c", upgrade).CombinedOutput()
+		if err != nil || !strings.Contains(string(out), "upgraded to process") {
+			t.Fatalf("%s: %v\n%s", upgrade, err, out)
+		}
+	}
+	r.wait("ckpool goes on as process ")
+	r.wait("west goes on as process ")
+	blocks := func() int { return strings.Count(r.screen.String(), " accepted: 50 BTC, by ") }
+	before := blocks()
+	wait.Until(t, time.Minute, "another block", func() bool { return blocks() > before })
+	ask(pool[0], `(?s)passthrough .*passthrough `)
+	ask(pool[0], `node `)
 	if text := r.screen.String(); strings.Contains(text, "simulated miner ") {
 		t.Errorf("a miner was closed:\n%s", text)
 	}
