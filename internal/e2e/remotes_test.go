@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -617,5 +618,64 @@ func TestT2MainPoolInC(t *testing.T) {
 	f.agree(t)
 	if w, _ := f.main.pool.Users().Worker("carol.rig1", time.Now()); w.Rejects.Accepted != 5 {
 		t.Errorf("the main pool has %+v", w)
+	}
+}
+
+// T1 in our own dialect: the answer is the first line, the place in the journal the next, a
+// ping is answered. Work and transactions do not go over the link: blocks go whole.
+func TestT1ShortLines(t *testing.T) {
+	t.Parallel()
+	f := startFar(t, rareBlocks, nil, nil)
+	c, err := net.Dial("tcp", f.main.trusted())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(patience))
+	_, _ = fmt.Fprintln(c, `{"method":"mining.remote","params":["hand/1",{"dialect":1,"secret":"far"}]}`)
+	in := bufio.NewReader(c)
+	next := func(want string) {
+		t.Helper()
+		if line, err := in.ReadString('\n'); err != nil || strings.TrimSpace(line) != want {
+			t.Fatalf("%q, %v, want %q", line, err, want)
+		}
+	}
+	next(`{"result":true,"ckdb":false,"dialect":1}`)
+	_, _ = fmt.Fprintln(c, `j {"instance":"00112233445566778899aabbccddeeff","name":"hand","network":"regtest"}`)
+	next("j {}")
+	hash := f.mainNode.NewBlock() // of whose work nothing is said
+	h := f.main.connect(t, "alice.rig")
+	h.jobOn(patience, hash)
+	block := h.findBlock()
+	line, err := in.ReadString('\n')
+	if err != nil || !strings.HasPrefix(line, "z ") || !strings.Contains(line, block.hash) {
+		t.Fatalf("%q, %v", line, err)
+	}
+	_, _ = fmt.Fprintln(c, "p")
+	next("q")
+}
+
+// T7 in our own dialect: a block has transactions that the node of the other pool lacks, in
+// both directions. It is submitted there whole, and nothing is asked for.
+func TestT7OtherTransactions(t *testing.T) {
+	t.Parallel()
+	f := startFar(t, rareBlocks, nil, nil, func(f *far) {
+		f.remoteNode = testkit.StartFakeNode(t, fakenode.Config{Bits: rareBlocks, Transactions: 30})
+		f.mainNode = testkit.StartFakeNode(t, fakenode.Config{Bits: rareBlocks, Transactions: 5})
+		f.remoteSetup.nodes, f.mainSetup.nodes = []keys{fakeEntry(f.remoteNode)}, []keys{fakeEntry(f.mainNode)}
+	})
+	for _, k := range []struct {
+		p            *running
+		transactions int
+	}{{f.remote, 30}, {f.main, 5}} {
+		h := k.p.connect(t, "alice.rig")
+		block := h.findBlock()
+		for i, n := range []*testkit.FakeNode{f.mainNode, f.remoteNode} {
+			eventually(t, patience, fmt.Sprintf("node %d has the block", i), func() bool {
+				return slices.ContainsFunc(n.Submissions(), func(s fakenode.Submission) bool {
+					return s.Block != nil && s.Block.BlockHash().String() == block.hash && len(s.Block.Transactions) == 1+k.transactions
+				})
+			})
+		}
 	}
 }
