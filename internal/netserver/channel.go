@@ -4,7 +4,11 @@ package netserver
 
 import (
 	"iter"
+	"math"
 	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // A channel is a peer that is reached through another connection, a link: it has a slot,
@@ -25,6 +29,20 @@ func (l *Loop) OpenChannel(remote netip.AddrPort) Slot {
 func (l *Loop) Channel(s Slot) bool {
 	c := l.slab.live(s)
 	return c != nil && c.is(channel)
+}
+
+// RoundTrip is the shortest time that the system has seen a client's connection take there and
+// back, 0 if it does not know.
+func (l *Loop) RoundTrip(s Slot) time.Duration {
+	c := l.slab.live(s)
+	if c == nil || c.is(channel) {
+		return 0
+	}
+	info, err := unix.GetsockoptTCPInfo(int(c.fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+	if err != nil || info.Min_rtt == math.MaxUint32 {
+		return 0
+	}
+	return time.Duration(info.Min_rtt) * time.Microsecond
 }
 
 // MakeLink makes a link of a client: its lines and its unsent output may be as long as

@@ -50,6 +50,7 @@ func NewHandler(loop *netserver.Loop, shared *Links, sessions func(t session.Tra
 	h := &Handler{loop: loop, shared: shared, links: map[netserver.Slot]*link{}}
 	h.Handler = sessions(transport{loop, h})
 	h.Handler.Link = h.request
+	h.Handler.Latency = h.latency
 	shared.handlers = append(shared.handlers, h)
 	return h
 }
@@ -77,6 +78,7 @@ func (h *Handler) request(slot netserver.Slot, listener int, method, params []by
 	h.shared.opened(l)
 	if l.role == poolproto.Node {
 		l.join(0)
+		h.forgive(l)
 	}
 	if l.role == poolproto.Remote {
 		l.remoteLink = &RemoteLink{l}
@@ -86,6 +88,24 @@ func (h *Handler) request(slot netserver.Slot, listener int, method, params []by
 		}
 	}
 	return ""
+}
+
+// mostLatency bounds how late a share may be.
+const mostLatency = 500 * time.Millisecond
+
+// forgive has late shares of a node's miners count, as ckpool in C does: how long work is on
+// its way there is half of what the link takes there and back.
+func (h *Handler) forgive(l *link) {
+	h.Handler.Forgive()
+	l.latency = min(h.loop.RoundTrip(l.slot)/2, mostLatency)
+}
+
+// latency is for sessions.
+func (h *Handler) latency(slot netserver.Slot) time.Duration {
+	if c := h.channels.at(slot); c != nil {
+		return c.link.latency
+	}
+	return 0
 }
 
 // Line implements netserver.Handler.
@@ -151,6 +171,9 @@ func (h *Handler) Step() (more bool) {
 func (h *Handler) Tick(now time.Time) {
 	h.Handler.Tick(now)
 	for _, l := range h.links {
+		if l.role == poolproto.Node {
+			h.forgive(l)
+		}
 		switch silent := now.Sub(l.heard); {
 		case l.dialect == 0 && l.role != poolproto.Remote: // remotes ping
 		case silent > deadAfter:
@@ -271,11 +294,12 @@ type link struct {
 	bad      int       // lines since then
 
 	// Of a node.
-	node       *NodeLink   // nil: it is none
-	work       uint64      // job of the last work that it has
-	held       []byte      // what comes behind newer work, which it has not got yet
-	asking     bool        // it waits for an answer to a request
-	remoteLink *RemoteLink // nil: it is of no trusted remote
+	node       *NodeLink     // nil: it is none
+	latency    time.Duration // of work on its way there
+	work       uint64        // job of the last work that it has
+	held       []byte        // what comes behind newer work, which it has not got yet
+	asking     bool          // it waits for an answer to a request
+	remoteLink *RemoteLink   // nil: it is of no trusted remote
 
 	// Of our own dialect: lines that are there already, and the Send that is being made.
 	lines   [poolproto.KeptLines]*byte // first bytes, by number

@@ -118,6 +118,7 @@ func (h *Handler) ImportLink(slot netserver.Slot, c *codec.Codec, listener func(
 	if l.role == poolproto.Node {
 		l.join(k.work)
 		l.held = k.held
+		h.forgive(l)
 	}
 	return nil
 }

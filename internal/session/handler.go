@@ -35,6 +35,7 @@ type Group struct {
 	handlers []*Handler                     // by loop; before serving
 	moved    atomic.Pointer[map[uint64]int] // loops of unjudged shares of another process, by number; nil: none, immutable
 	seen     []*seen                        // by loop; behind them those of loops that another process had
+	forgives atomic.Bool                    // late shares may count: those of the tip before are remembered
 	epoch    time.Time                      // when the clock of all sessions was 1 s; set by the first handler
 	Log      *Log                           // of lines about miners, nil: none; set before serving
 	// closeClient closes a client wherever it is; set before serving.
@@ -46,10 +47,16 @@ type Group struct {
 func NewGroup(registry *Registry, loops int, closeClient func(client uint64, why netserver.Reason)) *Group {
 	g := &Group{registry: registry, loops: loops, closeClient: closeClient}
 	for range loops {
-		g.seen = append(g.seen, &seen{})
+		g.seen = append(g.seen, g.newSeen())
 	}
 	return g
 }
+
+func (g *Group) newSeen() *seen { return &seen{forgives: &g.forgives} }
+
+// Forgive has shares of the tip before be remembered from here on, for late ones are not to
+// count twice. Any goroutine may call.
+func (h *Handler) Forgive() { h.g.forgives.Store(true) }
 
 // follow lets a loop's sets forget what new work makes void. Those of no loop are
 // divided among all.
@@ -94,6 +101,10 @@ type Handler struct {
 	// and returns "", or why not; nil: there are no links. Set before serving. The client
 	// of a link has no session any more.
 	Link func(slot netserver.Slot, listener int, method, params []byte) (refusal string)
+
+	// Latency is how long new work is on its way to a client whose late shares are forgiven for
+	// that, 0 of any other; nil: all. Set before serving.
+	Latency func(slot netserver.Slot) time.Duration
 
 	t      Transport
 	b      Backend

@@ -79,7 +79,7 @@ func (m *Importer) Seen(record []byte) error {
 		err = fmt.Errorf("those of loop %d", loop)
 	default:
 		for loop >= len(m.Group.seen) {
-			m.Group.seen = append(m.Group.seen, &seen{})
+			m.Group.seen = append(m.Group.seen, m.Group.newSeen())
 		}
 		err = m.Group.seen[loop].apply(k.changes)
 	}

@@ -1,6 +1,9 @@
 package session
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 // seen remembers the accepted shares of one loop to find duplicates. A share's
 // hash contains its extranonce1, so only the session that found it can repeat
@@ -12,6 +15,8 @@ import "sync"
 // from the ids of jobs alone, which only ever grow: a share is remembered as
 // long as the pool takes shares for its job.
 type seen struct {
+	forgives *atomic.Bool // of the group; nil: it does not. Immutable
+
 	mu    sync.Mutex
 	young fingerprints // guarded by mu
 	old   fingerprints // guarded by mu
@@ -89,10 +94,10 @@ func (s *seen) follow(w *Work) {
 // forget is for a caller that holds mu, at any time and any number of times.
 // All shares of earlier tips go at once, those of a tip by halves. Where there are
 // several sources w is the newest work of them; each has a tip of its own, and all go
-// by halves.
+// by halves, as where late shares count.
 func (s *seen) forget(w *Work) {
 	tip := w.Tip
-	if w.Upstream != nil {
+	if w.Upstream != nil || s.forgives != nil && s.forgives.Load() {
 		tip = 0
 	} else if s.next <= tip {
 		s.reset(tip)

@@ -97,7 +97,7 @@ func (q request) judge(sh *Share, sub *stratum.Submit, now float64) {
 	job := found.Job
 	accept, credit := q.difficultyOfJob(sub.JobID, sub.Suffix, now)
 	sh.Difficulty = credit
-	stale := q.stale(found, w)
+	stale := q.stale(found, w) && !q.forgiven(found, w)
 	switch {
 	case stale && found.Upstream == nil:
 		sh.Reason = Stale
@@ -127,6 +127,20 @@ func (c client) stale(found, w *Work) bool {
 		w = c.b.Jobs.Work(found.Source())
 	}
 	return w == nil || found.Tip != w.Tip
+}
+
+// forgiven tells that a share of the tip before the present one is late by no fault of its
+// miner: new work was still on its way to it. w is the newest work.
+func (q request) forgiven(found, w *Work) bool {
+	if q.Latency == nil || found.Upstream != nil || w == nil {
+		return false
+	}
+	latency := q.Latency(q.slot)
+	if latency <= 0 {
+		return false
+	}
+	next, last := q.b.Jobs.Find(w.Tip), q.b.Jobs.Find(w.Tip-1)
+	return next != nil && last != nil && last.Tip == found.Tip && q.t.Now().Sub(next.Job.Created) < latency
 }
 
 // hash computes the share on its job, which is nil where there is none to compute it
