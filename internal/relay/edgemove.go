@@ -454,6 +454,9 @@ func (a *EdgeImporter) Miner(l *netserver.Loop, fd int, r *codec.Codec, loops []
 		m.checks.listed = true
 		h.summing = append(h.summing, slot)
 	}
+	if m.checks != nil {
+		m.checks.said = l.Now().Unix()
+	}
 	m.watch = h.watch(k.id, l.Remote(slot), k.watched)
 	if m.wire != nil {
 		h.served(m.wire, 1)

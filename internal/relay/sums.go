@@ -55,6 +55,9 @@ const (
 	// one before.
 	timeSlack = 600
 	staleTime = 100
+	// countTime is how many seconds a pool may take to count a report: one that does not, such
+	// as an older version that has taken over, gets all shares.
+	countTime = 60
 )
 
 // checks are what an edge knows of a miner to refuse its shares as the pool would. Owned by
@@ -69,6 +72,7 @@ type checks struct {
 	sums   []poolproto.Sum // not yet reported
 	report []byte          // that waits for the pool's word
 	number uint64          // of the report; 0: there is none
+	said   int64           // when that was last said, unix seconds
 	listed bool            // in EdgeHandler.summing
 }
 
@@ -254,6 +258,10 @@ func (h *EdgeHandler) reports() {
 			return true
 		}
 		c := m.checks
+		if c.number != 0 && h.serves(m) && h.loop.Now().Unix()-c.said > countTime {
+			m.checks = nil
+			return true
+		}
 		if len(c.sums) > 0 && c.number == 0 && h.serves(m) && !m.resuming() {
 			c.next()
 			h.report(m)
@@ -269,6 +277,7 @@ func (h *EdgeHandler) reports() {
 // report says the report of a miner to the pool that serves it.
 func (h *EdgeHandler) report(m *edgeMiner) {
 	if c := m.checks; c != nil && c.number != 0 && h.wire.sums {
+		c.said = h.loop.Now().Unix()
 		h.up = poolproto.AppendFrame(h.up, &poolproto.Frame{Kind: poolproto.Sums, Channel: m.id, Number: c.number, Text: c.report})
 	}
 }

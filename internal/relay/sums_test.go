@@ -262,6 +262,28 @@ func TestReportIsSaidAgain(t *testing.T) {
 	}
 }
 
+// A pool that counts no report gets all shares: an older version has taken over.
+func TestReportIsNotCounted(t *testing.T) {
+	k := startChecked(t)
+	k.hears(difficultyLine("1e9"), notifyLine("10", prevA, rare))
+	const share = `{"id":1,"method":"mining.submit","params":["bob.rig","10","0000000000000001","68e77800","00000001"]}`
+	k.says(share)
+	k.h.reports()
+	k.says(share)
+	k.h.reports()
+	m := k.h.miner(k.slot)
+	if m.checks == nil {
+		t.Fatal("it has had no time")
+	}
+	m.checks.said -= countTime + 1
+	k.h.reports()
+	k.up()
+	k.says(share)
+	if up := k.up(); !strings.Contains(up, "mining.submit") || len(k.h.summing) > 0 {
+		t.Errorf("%q", up)
+	}
+}
+
 // A pool that takes no sums gets all shares.
 func TestNoSums(t *testing.T) {
 	h, w, slot := standing(t, 1, strings.NewReader(""))
