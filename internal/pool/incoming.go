@@ -83,8 +83,8 @@ func (a *Incoming) Section(kind handover.Kind, data []byte, fds []int) error {
 		return a.takeLink(kind, data, fds)
 	case sectionSessions:
 		return a.takeSessions(data, fds)
-	case sectionUpstreamLine:
-		return a.upstreams.takeLine(bytes.Clone(data), fds)
+	case sectionUpstreamLine, sectionLoginLine:
+		return a.upstreams.takeLine(bytes.Clone(data), fds, kind == sectionLoginLine)
 	}
 	handover.CloseAll(fds)
 	now := time.Now()
@@ -116,6 +116,11 @@ func (a *Incoming) Section(kind handover.Kind, data []byte, fds []int) error {
 			return nil
 		}
 		return a.pool.logins.Adopt(data)
+	case sectionLoginsAhead:
+		if a.pool.logins == nil {
+			return nil
+		}
+		return a.pool.logins.Expect(data)
 	case sectionLeft:
 		a.left = append(a.left, bytes.Clone(data))
 		return nil

@@ -23,17 +23,27 @@ func (p *Pool) Inherit(files []*os.File) error { return p.ports.Inherit(files) }
 func (p *Pool) DropInherited() { p.ports.DropInherited() }
 
 // Prepare sees that files can be written, connects to the nodes and waits for a
-// template that work can be made of, unless work comes from another process; before Run.
+// template that work can be made of, unless work comes from another process, and for the
+// accounts of users that do not come with it; before Run.
 func (p *Pool) Prepare(ctx context.Context) error {
 	for _, dir := range logDirs(p.config.Load().LogDir) {
 		if err := instance.Usable(dir); err != nil {
 			return err
 		}
 	}
-	p.background.start(p.source.Run)
-	if p.workComes {
-		return nil
+	p.background.start(p.runSource)
+	if !p.workComes {
+		if err := p.awaitWork(ctx); err != nil {
+			return err
+		}
 	}
+	if p.logins != nil {
+		p.logins.AwaitAhead(ctx)
+	}
+	return nil
+}
+
+func (p *Pool) awaitWork(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var err error // valid after prepared

@@ -38,6 +38,13 @@ func (o *Outgoing) Copy(_ context.Context, first bool, send handover.Send) error
 		if err := o.pool.ports.Export(func(record []byte, fds []int) error { return send(sectionListeners, record, fds) }); err != nil {
 			return err
 		}
+		if o.pool.logins != nil {
+			if ahead := o.pool.logins.Ahead(); ahead != nil {
+				if err := send(sectionLoginsAhead, ahead, nil); err != nil {
+					return err
+				}
+			}
+		}
 	}
 	part := func(kind handover.Kind) func([]byte) error {
 		return func(record []byte) error { return send(kind, record, nil) }
@@ -105,7 +112,7 @@ func (o *Outgoing) Rest(send handover.Send) error {
 		}
 	}
 	if p.logins != nil {
-		if err := send(sectionLogins, p.logins.Record(), nil); err != nil {
+		if err := send(sectionLogins, p.logins.Record(o.upstreams.lines), nil); err != nil {
 			return err
 		}
 	}

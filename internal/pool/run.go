@@ -27,7 +27,7 @@ func (p *Pool) Run(until context.Context) error {
 			return err
 		}
 	}
-	p.background.start(p.source.Run)
+	p.background.start(p.runSource)
 	if p.upstreams != nil {
 		p.upstreams.Begin()
 	}
@@ -55,9 +55,6 @@ func (p *Pool) Run(until context.Context) error {
 	}
 	if p.accounts != nil {
 		serving.Go(func() { p.accounts.Run(ctx) })
-	}
-	if p.logins != nil {
-		rest.Go(func() { p.logins.Run(later) })
 	}
 	start(&rest, later, "nodes", p.background.wait)
 	rest.Go(func() { p.users.WriteShares(later) })
@@ -97,6 +94,17 @@ func (p *Pool) Run(until context.Context) error {
 		return nil
 	}
 	return context.Cause(ctx)
+}
+
+// runSource runs where work comes from, with users' accounts there.
+func (p *Pool) runSource(ctx context.Context) error {
+	var logins sync.WaitGroup
+	if p.logins != nil {
+		logins.Go(func() { p.logins.Run(ctx) })
+	}
+	err := p.source.Run(ctx)
+	logins.Wait()
+	return err
 }
 
 // background is a part that may be started before the rest.

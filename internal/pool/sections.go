@@ -41,6 +41,10 @@ const (
 	// sectionLogins is of users that have accounts of their own at other pools.
 	sectionLogins = handover.LeftOut | 32
 
+	// What is left of an account that an older version makes anew.
+	sectionLoginLine   = handover.LeftOut | 34 // a connection of a user's own, with its socket
+	sectionLoginsAhead = handover.LeftOut | 35 // users whose connections cannot move
+
 	// sectionRemotes is up to where shares of trusted remotes are counted.
 	sectionRemotes = handover.LeftOut | 33
 )

@@ -59,7 +59,11 @@ func sendLine(l upstream.Moving, send handover.Send) error {
 		return fmt.Errorf("upstream connection: %w", err)
 	}
 	defer f.Close()
-	return send(sectionUpstreamLine, l.Record, []int{handover.FD(f)})
+	kind := sectionUpstreamLine
+	if l.Account {
+		kind = sectionLoginLine
+	}
+	return send(kind, l.Record, []int{handover.FD(f)})
 }
 
 // resumeUpstreams goes on with them here.
@@ -84,11 +88,12 @@ type incomingUpstreams struct {
 }
 
 type incomingLine struct {
-	conn   net.Conn
-	record []byte
+	conn    net.Conn
+	record  []byte
+	account bool // of a user's own
 }
 
-func (u *incomingUpstreams) takeLine(record []byte, fds []int) error {
+func (u *incomingUpstreams) takeLine(record []byte, fds []int, account bool) error {
 	if len(fds) != 1 {
 		handover.CloseAll(fds)
 		return fmt.Errorf("upstream connection with %d sockets", len(fds))
@@ -99,7 +104,7 @@ func (u *incomingUpstreams) takeLine(record []byte, fds []int) error {
 	if err != nil {
 		return fmt.Errorf("upstream connection: %w", err)
 	}
-	u.lines = append(u.lines, incomingLine{conn, record})
+	u.lines = append(u.lines, incomingLine{conn, record, account})
 	return nil
 }
 
@@ -115,7 +120,11 @@ func (a *Incoming) adoptUpstreams() error {
 	}
 	for len(u.lines) > 0 {
 		l := u.lines[0]
-		err := g.AdoptLine(l.conn, l.record)
+		adopt := g.AdoptLine
+		if l.account {
+			adopt = a.adoptLoginLine
+		}
+		err := adopt(l.conn, l.record)
 		if err != nil && !errors.Is(err, upstream.ErrNotConfigured) && !errors.Is(err, upstream.ErrConnected) {
 			return err
 		}
@@ -126,6 +135,14 @@ func (a *Incoming) adoptUpstreams() error {
 		u.lines = u.lines[1:]
 	}
 	return nil
+}
+
+// adoptLoginLine is for one of a user's own account.
+func (a *Incoming) adoptLoginLine(conn net.Conn, record []byte) error {
+	if a.pool.logins == nil { // max_user_proxies is 0 here
+		return upstream.ErrNotConfigured
+	}
+	return a.pool.logins.AdoptLine(conn, record)
 }
 
 // abandonUpstreams lets go of all that has come.

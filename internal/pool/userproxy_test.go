@@ -38,11 +38,13 @@ func TestUserProxy(t *testing.T) {
 		}
 		// Where there are no accounts their record is of no use.
 		in := &Incoming{pool: p, have: map[handover.Kind]bool{}}
-		if err := in.Section(sectionLogins, []byte{1}, nil); (err == nil) != (most == 0) {
-			t.Errorf("a damaged record: %v", err)
+		for _, kind := range []handover.Kind{sectionLogins, sectionLoginsAhead} {
+			if err := in.Section(kind, []byte{1}, nil); (err == nil) != (most == 0) {
+				t.Errorf("a damaged record: %v", err)
+			}
 		}
 	}
-	if sectionLogins != 96 { // part of the format
-		t.Error("the section has another number")
+	if sectionLogins != 96 || sectionLoginLine != 98 || sectionLoginsAhead != 99 { // part of the format
+		t.Error("the sections have other numbers")
 	}
 }

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"ckpool/event"
-	"ckpool/internal/wire"
 	"ckpool/stratum/client"
 )
 
@@ -60,6 +59,10 @@ type Accounts struct {
 	// refusals are how many are left of mostRefused, as of refilled.
 	refusals float64
 	refilled time.Time
+	// held is until Begin, where another process has accounts: none is made but those that it
+	// cannot move.
+	held      bool
+	suspended bool // all are as they were when they began to move to another process
 }
 
 // account is a user's. Its fields are guarded by the mu of Accounts.
@@ -71,12 +74,13 @@ type account struct {
 	since     time.Time     // when the last miner left
 	spare     *list.Element // nil: it is not in the list
 
-	url    string    // of the pool that the passwords were tried at
-	pool   *Pool     // nil while there is none
-	using  string    // the password there
-	worked time.Time // since when it has had work, zero: it had none yet
-	cancel context.CancelFunc
-	ended  chan struct{} // closed when pool has ended
+	url    string             // of the pool that the passwords were tried at
+	pool   *Pool              // nil while there is none
+	using  string             // the password there
+	worked time.Time          // since when it has had work, zero: it had none yet
+	cancel context.CancelFunc // nil before it runs
+	ended  chan struct{}      // closed when pool has ended; nil also before it runs, with connections of another process
+	ahead  bool               // made before its miners come from another process
 }
 
 // knownPassword is one that miners of a user came with, and what the pool said of it.
@@ -227,15 +231,15 @@ func (a *Accounts) Run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(lookGap):
-		}
-		select {
-		case <-ctx.Done():
-			return
 		case <-tick.C:
 		case <-a.wake:
 		}
 		a.tend(ctx, &pools)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(lookGap):
+		}
 	}
 }
 
@@ -245,21 +249,35 @@ func (a *Accounts) tend(ctx context.Context, pools *sync.WaitGroup) {
 	active := a.group.Active()
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.suspended {
+		return
+	}
 	a.refusals = min(a.refusals+now.Sub(a.refilled).Seconds()/refusalGap.Seconds(), mostRefused)
 	a.refilled = now
 	tried := 0
 	for _, u := range a.users {
+		if a.held && !u.ahead {
+			continue
+		}
+		if u.pool != nil && u.ended == nil {
+			a.run(ctx, pools, u)
+		}
 		a.keep(u, active, now)
 		if u.pool != nil && u.worked.IsZero() {
 			tried++
 		}
 	}
 	for _, u := range a.users {
-		if active == nil || tried >= min(mostTried, int(a.refusals)) {
+		at := active
+		if u.ahead {
+			at = a.group.listed(u.url)
+		}
+		if tried >= min(mostTried, int(a.refusals)) {
 			break
 		}
-		if u.pool == nil && u.ended == nil && u.miners > 0 {
-			if k := u.due(now); k != nil && a.start(ctx, pools, u, k, active) {
+		if at != nil && u.pool == nil && u.ended == nil && (u.miners > 0 && !a.held || u.ahead) {
+			if k := u.due(now); k != nil && a.make(u, k, at) {
+				a.run(ctx, pools, u)
 				tried++
 			}
 		}
@@ -271,7 +289,7 @@ func (a *Accounts) keep(u *account, active *Pool, now time.Time) {
 	if u.pool != nil {
 		a.judge(u, active, now)
 	}
-	if active != nil && u.url != active.config.URL { // another pool is worked for, which may know other passwords
+	if active != nil && !u.ahead && u.url != active.config.URL { // another pool is worked for, which may know other passwords
 		u.stop()
 		u.url = active.config.URL
 		for i := range u.passwords {
@@ -350,8 +368,8 @@ func (a *Accounts) judge(u *account, active *Pool, now time.Time) {
 	a.events.Say(event.Notice, fmt.Sprintf("Upstream refuses user %s: %s; asked again in %v", u.user, cmp.Or(k.refused, "no reason given"), k.pause))
 }
 
-// start makes an account at a pool, false: it cannot be. a.mu is held.
-func (a *Accounts) start(ctx context.Context, pools *sync.WaitGroup, u *account, k *knownPassword, at *Pool) bool {
+// make makes an account at a pool, which does not run yet, false: it cannot be. a.mu is held.
+func (a *Accounts) make(u *account, k *knownPassword, at *Pool) bool {
 	c := at.Config()
 	c.User, c.Password, c.Workers, c.Weight = u.user, k.text, true, 0
 	pool, err := a.group.beside(c, u.ledger, a.changes)
@@ -359,23 +377,32 @@ func (a *Accounts) start(ctx context.Context, pools *sync.WaitGroup, u *account,
 		k.again, k.refused = time.Now().Add(longestPause), err.Error()
 		return false
 	}
+	u.pool, u.using, u.worked, u.cancel = pool, k.text, time.Time{}, nil
+	return true
+}
+
+// run runs an account that was made. a.mu is held.
+func (a *Accounts) run(ctx context.Context, pools *sync.WaitGroup, u *account) {
 	ctx, u.cancel = context.WithCancel(ctx)
-	ended := make(chan struct{})
-	u.pool, u.using, u.worked, u.ended = pool, k.text, time.Time{}, ended
+	pool, ended := u.pool, make(chan struct{})
+	u.ended = ended
 	pools.Go(func() {
 		pool.Run(ctx)
 		close(ended)
 		a.look()
 	})
-	return true
 }
 
 // stop ends the account's connections.
 func (u *account) stop() {
-	if u.pool != nil {
+	switch {
+	case u.pool == nil:
+	case u.cancel == nil:
+		u.pool.abandon()
+	default:
 		u.cancel()
-		u.pool = nil
 	}
+	u.pool = nil
 }
 
 // Place is a source of a user's own account with room for a session; see Pool.Place. Not ok:
@@ -409,43 +436,6 @@ func (a *Accounts) end(id int64) (was userAccount, ok bool) {
 		}
 	}
 	return was, false
-}
-
-// Record is what another process is to know of users. Who has miners there it sees itself.
-func (a *Accounts) Record() []byte {
-	var r accountsRecord
-	a.mu.Lock()
-	for _, u := range a.users {
-		r.users = append(r.users, userRecord{u.user, u.url, slices.Clone(u.passwords), u.ledger.record()})
-	}
-	a.mu.Unlock()
-	c := wire.Append(nil)
-	c.Versioned(accountsVersion, r.fields)
-	return c.Written()
-}
-
-// Adopt reads what another process knew. It is to be called before miners Return and
-// before Run.
-func (a *Accounts) Adopt(record []byte) error {
-	var r accountsRecord
-	c := wire.Read(record)
-	c.Versioned(accountsVersion, r.fields)
-	if err := c.Done(); err != nil {
-		return fmt.Errorf("accounts of users: %w", err)
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for i := range r.users[:min(len(r.users), a.most)] {
-		k := &r.users[i]
-		if a.users[k.user] != nil { // a damaged record may name one twice
-			continue
-		}
-		u := &account{user: k.user, url: k.url, passwords: k.passwords[:min(len(k.passwords), mostPasswords)], ledger: newLedger(nil), since: time.Now()}
-		u.ledger.restore(&k.ledger)
-		a.users[k.user] = u
-		a.settle(u)
-	}
-	return nil
 }
 
 // userAccount is the account of a user.

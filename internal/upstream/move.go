@@ -17,8 +17,9 @@ import (
 
 // Moving is a connection on its way to another process.
 type Moving struct {
-	Conn   net.Conn // its socket, which the other process has its own descriptor of
-	Record []byte
+	Conn    net.Conn // its socket, which the other process has its own descriptor of
+	Record  []byte
+	Account bool // of a user's own account: it is for Accounts.AdoptLine
 
 	slot  *slot // that it was taken from
 	state *client.State
@@ -61,7 +62,7 @@ func (p *Pool) suspend() []Moving {
 		record := l.record(state)
 		c := wire.Append(nil)
 		c.Versioned(lineVersion, record.fields)
-		list = append(list, Moving{Conn: conn, Record: c.Written(), slot: s, state: state})
+		list = append(list, Moving{Conn: conn, Record: c.Written(), Account: p.member.user != "", slot: s, state: state})
 	}
 	return list
 }
@@ -169,7 +170,7 @@ func (p *Pool) adopted(ctx context.Context, keepers *sync.WaitGroup) {
 // Judge is who judges shares of jobs that came from another process, of a source that
 // moved too; nil for any other.
 func (g *Group) Judge(number uint32) source.Judge {
-	for _, p := range g.pools() {
+	for _, p := range g.everyPool() {
 		if l := p.lineOf(number); l != nil {
 			return l
 		}
@@ -219,6 +220,9 @@ func (p *Pool) moves() bool {
 	return slices.ContainsFunc(p.slots, func(s *slot) bool { return s.works && s.line.client.Load().Moves() })
 }
 
+// stays tells that there is work, and no connection with any can move.
+func (p *Pool) stays() bool { return p.Up() && !p.moves() }
+
 // sourcesMeanwhile is more than another process has new sources until it has handed over.
 const sourcesMeanwhile = 1 << 8
 
@@ -246,6 +250,13 @@ func (g *Group) Expect(list []Standing, last uint32) (all bool) {
 
 // Begin goes on with the connections that were adopted, now that they are this process's.
 func (g *Group) Begin() {
+	g.begin()
+	if accounts := g.users(); accounts != nil {
+		accounts.begin()
+	}
+}
+
+func (g *Group) begin() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, m := range g.members {
@@ -260,15 +271,20 @@ func (g *Group) Begin() {
 // Abandon lets go of the connections that were adopted: the other process goes on with them
 // after all.
 func (g *Group) Abandon() {
-	for _, p := range g.pools() {
-		p.mu.Lock()
-		list := p.adoptions
-		p.adoptions = nil
-		p.mu.Unlock()
-		for _, a := range list {
-			a.slot.line.end()
-			a.client.End(client.ErrMoving)
-		}
+	for _, p := range g.everyPool() {
+		p.abandon()
+	}
+}
+
+// abandon lets go of the connections that were adopted.
+func (p *Pool) abandon() {
+	p.mu.Lock()
+	list := p.adoptions
+	p.adoptions = nil
+	p.mu.Unlock()
+	for _, a := range list {
+		a.slot.line.end()
+		a.client.End(client.ErrMoving)
 	}
 }
 
@@ -293,25 +309,25 @@ func (g *Group) unsettled() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, o := range g.origins {
-		if !o.ended && o.member.pool.unsettled(o.member.user != "") {
+		if !o.ended && o.member.pool.unsettled() {
 			return true
 		}
 	}
 	return false
 }
 
-// unsettled tells that shares wait on connections that cannot move, or on any where all stay.
-func (p *Pool) unsettled(all bool) bool {
+// unsettled tells that shares wait on connections that cannot move.
+func (p *Pool) unsettled() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.ContainsFunc(p.slots, func(s *slot) bool {
-		return s.line != nil && (all || !s.line.client.Load().Moves()) && s.line.ledger.figures().Open > 0
+		return s.line != nil && !s.line.client.Load().Moves() && s.line.ledger.figures().Open > 0
 	})
 }
 
-// left counts in a record the shares as unanswered that wait on connections which do not
+// left counts in records the shares as unanswered that wait on connections which do not
 // move: nobody will know.
-func (p *Pool) left(r *ledgerRecord, moving []Moving) {
+func (p *Pool) left(moving []Moving, records ...*ledgerRecord) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, s := range p.slots {
@@ -319,15 +335,24 @@ func (p *Pool) left(r *ledgerRecord, moving []Moving) {
 			continue
 		}
 		for range s.line.ledger.figures().Open {
-			r.f.Unanswered.add(s.line.difficulty())
+			for _, r := range records {
+				r.f.Unanswered.add(s.line.difficulty())
+			}
 		}
 	}
 }
 
-// Suspend stops all connections that can move, between any two bytes. record is the rest
-// of the group. What cannot move, such as TLS, is left as it is. Resume goes on with them.
+// Suspend stops all connections that can move, between any two bytes, users' own among
+// them. record is the rest of the group. What cannot move, such as TLS, is left as it is.
+// Resume goes on with them.
 func (g *Group) Suspend() (record []byte, list []Moving) {
 	r := groupRecord{}
+	if accounts := g.users(); accounts != nil {
+		accounts.suspend(true)
+		for _, p := range accounts.pools() {
+			list = append(list, p.suspend()...)
+		}
+	}
 	g.mu.Lock()
 	serving := slices.Clone(g.serving)
 	g.mu.Unlock()
@@ -335,7 +360,7 @@ func (g *Group) Suspend() (record []byte, list []Moving) {
 		moving := p.suspend()
 		list = append(list, moving...)
 		k := poolRecord{url: p.config.URL, user: p.config.User, serves: slices.Contains(serving, p.member), ledger: p.ledger.record()}
-		p.left(&k.ledger, moving)
+		p.left(moving, &k.ledger)
 		p.habits.mu.Lock()
 		k.habits = p.habits.habits
 		p.habits.mu.Unlock()
@@ -349,17 +374,27 @@ func (g *Group) Suspend() (record []byte, list []Moving) {
 
 // Resume goes on with what Suspend has stopped, where it does not move.
 func (g *Group) Resume(list []Moving) {
-	for _, p := range g.pools() {
-		p.mu.Lock()
-		slots := slices.Clone(p.slots)
-		p.mu.Unlock()
+	of := make(map[*slot]Moving, len(list))
+	for _, m := range list {
+		of[m.slot] = m
+	}
+	for _, p := range g.everyPool() {
 		var own []Moving
-		for _, m := range list {
-			if slices.Contains(slots, m.slot) {
+		p.mu.Lock()
+		for _, s := range p.slots {
+			if m, moves := of[s]; moves {
 				own = append(own, m)
+				delete(of, s)
 			}
 		}
+		p.mu.Unlock()
 		p.resume(own)
+	}
+	for _, m := range of { // retired meanwhile
+		m.Conn.Close()
+	}
+	if accounts := g.users(); accounts != nil {
+		accounts.suspend(false)
 	}
 }
 
@@ -410,23 +445,41 @@ var (
 // is to be called after Adopt and before Begin, which is when it is read. After an error the
 // socket is the caller's.
 func (g *Group) AdoptLine(conn net.Conn, record []byte) error {
-	var r lineRecord
-	c := wire.Read(record)
-	c.Versioned(lineVersion, r.fields)
-	if err := c.Done(); err != nil {
-		return fmt.Errorf("upstream connection: %w", err)
+	r, err := readLine(record)
+	if err != nil {
+		return err
 	}
 	g.mu.Lock()
 	m := g.configured(r.url, r.user)
 	running := m != nil && m.cancel != nil
 	g.mu.Unlock()
 	if m == nil {
-		return fmt.Errorf("upstream connection to %s as %s: %w", r.url, r.user, ErrNotConfigured)
+		return r.refused(ErrNotConfigured)
 	}
 	if running {
-		return fmt.Errorf("upstream connection to %s as %s: %w", r.url, r.user, ErrConnected)
+		return r.refused(ErrConnected)
 	}
-	if err := m.pool.adopt(conn, &r); err != nil {
+	return g.adopt(m, conn, r)
+}
+
+func readLine(record []byte) (*lineRecord, error) {
+	r := new(lineRecord)
+	c := wire.Read(record)
+	c.Versioned(lineVersion, r.fields)
+	if err := c.Done(); err != nil {
+		return nil, fmt.Errorf("upstream connection: %w", err)
+	}
+	return r, nil
+}
+
+// refused is why a connection is not adopted.
+func (r *lineRecord) refused(err error) error {
+	return fmt.Errorf("upstream connection to %s as %s: %w", r.url, r.user, err)
+}
+
+// adopt makes a connection one of a pool's.
+func (g *Group) adopt(m *member, conn net.Conn, r *lineRecord) error {
+	if err := m.pool.adopt(conn, r); err != nil {
 		return fmt.Errorf("upstream connection to %s: %w", r.url, err)
 	}
 	if layout, err := layoutOf(r.state.Extranonce.Extranonce2Len); err == nil && r.newest != nil {
@@ -442,7 +495,7 @@ func (g *Group) AdoptLine(conn net.Conn, record []byte) error {
 // Renew gives the newest jobs of adopted connections once more that known, which tells the
 // newest work of a source, has not: they came as the other process stood still.
 func (g *Group) Renew(known func(number uint32) *session.Work) {
-	for _, p := range g.pools() {
+	for _, p := range g.everyPool() {
 		p.mu.Lock()
 		adoptions := slices.Clone(p.adoptions)
 		p.mu.Unlock()

@@ -245,12 +245,16 @@ func (r *poolRecord) fields(c *wire.Codec) {
 	c.Text(&r.url)
 	c.Text(&r.user)
 	c.Bool(&r.serves)
-	for i := range r.habits {
-		c.Bool(&r.habits[i].known)
-		c.Bool(&r.habits[i].lower)
-		timeField(c, &r.habits[i].since)
-	}
+	habitsFields(&r.habits, c)
 	c.Record(r.ledger.fields)
+}
+
+func habitsFields(h *[2]habit, c *wire.Codec) {
+	for i := range h {
+		c.Bool(&h[i].known)
+		c.Bool(&h[i].lower)
+		timeField(c, &h[i].since)
+	}
 }
 
 // accountsRecord is users who may have accounts of their own.
@@ -263,6 +267,13 @@ type userRecord struct {
 	user, url string
 	passwords []knownPassword
 	ledger    ledgerRecord
+
+	// Of the account that he has there, which older versions make anew.
+	has    bool
+	using  string    // password
+	worked time.Time // since when it has had work
+	habits [2]habit
+	pool   ledgerRecord
 }
 
 func (r *userRecord) fields(c *wire.Codec) {
@@ -270,6 +281,11 @@ func (r *userRecord) fields(c *wire.Codec) {
 	c.Text(&r.url)
 	wire.List(c, &r.passwords, (*knownPassword).fields)
 	c.Record(r.ledger.fields)
+	c.Bool(&r.has)
+	c.Text(&r.using)
+	timeField(c, &r.worked)
+	c.Record(func(c *wire.Codec) { habitsFields(&r.habits, c) })
+	c.Record(r.pool.fields)
 }
 
 func (p *knownPassword) fields(c *wire.Codec) {

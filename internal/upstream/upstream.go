@@ -287,6 +287,15 @@ func (g *Group) pools() (list []*Pool) {
 	return list
 }
 
+// everyPool is pools and those of users' accounts.
+func (g *Group) everyPool() []*Pool {
+	list := g.pools()
+	if accounts := g.users(); accounts != nil {
+		list = append(list, accounts.pools()...)
+	}
+	return list
+}
+
 // Templates implements jobs.Source.
 func (g *Group) Templates() <-chan source.Update { return g.updates.out }
 

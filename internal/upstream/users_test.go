@@ -261,7 +261,7 @@ func TestAccountsInAnotherProcess(t *testing.T) {
 		placed(t, a, "alice", 10*time.Second)
 		f.submit(f.jobOf(placed(t, a, "alice", 0)), 1, 1e-10, 0)
 		time.Sleep(2*time.Minute + 10*time.Second) // bob has been refused twice
-		record := a.Record()
+		record := a.Record(nil)
 
 		next := otherpool.New(t, otherpool.Config{})
 		next.Configure(func(c *otherpool.Config) {
@@ -276,6 +276,11 @@ func TestAccountsInAnotherProcess(t *testing.T) {
 		b.Return("alice")
 		b.Return("bob")
 		f.runAccounts(b)
+		time.Sleep(5 * time.Second)
+		if next.Connected() != 1 {
+			t.Errorf("%d connections while the other process may go on", next.Connected())
+		}
+		h.Begin()
 		placed(t, b, "alice", 10*time.Second)
 		if _, ok := b.Place("carol", 0); ok || next.Connected() != 2 {
 			t.Errorf("%d connections: carol has no miner there", next.Connected())
@@ -291,8 +296,8 @@ func TestAccountsInAnotherProcess(t *testing.T) {
 	})
 }
 
-// The first form of the record is read for ever.
-func TestReadAccountsV1(t *testing.T) {
+// The forms of the record are read for ever.
+func TestReadAccounts(t *testing.T) {
 	at := time.Unix(1795327613, 0)
 	r := accountsRecord{users: []userRecord{
 		{user: "alice", url: "pool.example:3333", passwords: []knownPassword{{text: "hers", good: true}, {text: "x"}}},
@@ -300,11 +305,20 @@ func TestReadAccountsV1(t *testing.T) {
 	}}
 	r.users[0].ledger = ledgerRecord{began: at, decayed: at, answers: 3, fresh: 1.5, f: Figures{LastAccepted: at, Reasons: map[string]Tally{"Stale": {}}}}
 	r.users[0].ledger.f.Accepted.add(1024)
-	v1 := records.Check(t, records.V1(t, "accounts"), accountsVersion, (*accountsRecord).fields)
-	if !slices.EqualFunc(v1.users, r.users, func(a, b userRecord) bool {
-		return a.user == b.user && a.url == b.url && slices.Equal(a.passwords, b.passwords) && reflect.DeepEqual(a.ledger, b.ledger)
-	}) {
+	same := func(a, b userRecord) bool {
+		return a.user == b.user && a.url == b.url && slices.Equal(a.passwords, b.passwords) && reflect.DeepEqual(a.ledger, b.ledger) &&
+			a.has == b.has && a.using == b.using && a.worked.Equal(b.worked) && a.habits == b.habits && reflect.DeepEqual(a.pool, b.pool)
+	}
+	if v1 := records.Earlier(t, records.V1(t, "accounts"), accountsVersion, (*accountsRecord).fields); !slices.EqualFunc(v1.users, r.users, same) {
 		t.Errorf("%+v", v1)
+	}
+	alice := &r.users[0]
+	alice.has, alice.using, alice.worked = true, "hers", at.Add(-time.Hour)
+	alice.habits = [2]habit{{known: true, lower: true, since: at.Add(-time.Minute)}, {known: true}}
+	alice.pool = ledgerRecord{began: at, decayed: at, answers: 2, f: Figures{LastAccepted: at}}
+	alice.pool.f.Accepted.add(512)
+	if v2 := records.Check(t, records.Of(t, "v2", "accounts"), accountsVersion, (*accountsRecord).fields); !slices.EqualFunc(v2.users, r.users, same) {
+		t.Errorf("%+v", v2)
 	}
 	read := func(in []byte) error {
 		g, err := NewGroup([]Config{{URL: "a.example:1", User: "u"}}, GroupOptions{})
@@ -318,14 +332,19 @@ func TestReadAccountsV1(t *testing.T) {
 
 func FuzzReadAccounts(f *testing.F) {
 	f.Add(records.V1(f, "accounts"))
+	f.Add(records.Of(f, "v2", "accounts"))
 	f.Fuzz(func(t *testing.T, in []byte) {
-		g, err := NewGroup([]Config{{URL: "a.example:1", User: "u"}}, GroupOptions{})
+		g, err := NewGroup([]Config{{URL: "pool.example:3333", User: "u"}}, GroupOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		a := NewAccounts(g, 10, nil)
-		if a.Adopt(in) == nil && (len(a.users) > 10 || a.spare.Len() != len(a.users)) {
-			t.Errorf("%d users, %d of them spare", len(a.users), a.spare.Len())
+		if a.Adopt(in) == nil && (len(a.users) > 10 || a.spare.Len()+len(a.pools()) != len(a.users)) {
+			t.Errorf("%d users, %d of them spare, %d with accounts", len(a.users), a.spare.Len(), len(a.pools()))
+		}
+		a.begin()
+		if n := len(a.pools()); n > 0 {
+			t.Errorf("%d accounts without a connection", n)
 		}
 	})
 }
