@@ -25,6 +25,10 @@ const usualDifficulty = 1
 // present one is given on anew with that.
 const jobSoon = 250 * time.Millisecond
 
+// shapeTime is how long a job is waited for behind extranonces of another shape, before
+// miners go elsewhere: those of the present one are still worked on.
+const shapeTime = 2 * time.Second
+
 // raiseTime is how long a pool that asks for too little has to raise its difficulty:
 // shorter than what the client takes for a connection that has worked.
 const raiseTime = 3 * time.Second
@@ -47,6 +51,7 @@ type line struct {
 	source     uint32
 	layout     layout
 	extranonce stratum.Extranonce
+	reshape    *time.Timer    // ends the source, whose extranonces have another shape from the next job on; nil: they have not
 	told       bool           // the pool has told a difficulty
 	newest     *job           // nil: none yet
 	relax      *time.Timer    // gives the newest job on with a lower difficulty
@@ -71,7 +76,7 @@ func (l *line) event(e client.Event) error {
 	case client.Notify:
 		return l.notify(&e)
 	case client.Message:
-		l.pool.report(event.Notice, fmt.Sprintf("%s says: %q", l.pool.name, string(e)))
+		l.pool.quote(string(e))
 	case client.Reconnect:
 		if to, err := l.client.Load().Endpoint().Redirect(e.Reconnect); err != nil {
 			l.pool.report(event.Warning, fmt.Sprintf("%s: %v", l.pool.name, err))
@@ -83,7 +88,7 @@ func (l *line) event(e client.Event) error {
 }
 
 // setExtranonce takes the extranonce for jobs that follow. Another shape of sessions
-// is another source.
+// is another source from the next job on, which is waited for.
 func (l *line) setExtranonce(e stratum.Extranonce) error {
 	layout, err := layoutOf(e.Extranonce2Len)
 	if err != nil {
@@ -91,23 +96,48 @@ func (l *line) setExtranonce(e stratum.Extranonce) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.source != 0 && layout.Shape != l.layout.Shape {
-		l.giveEnd()
-		l.newest = nil
-		l.renumber()
+	l.held = nil
+	l.extranonce = e
+	switch {
+	case l.source == 0:
+		l.renumber(layout, false)
+	case layout.Shape == l.layout.Shape:
+		l.stopReshape()
+	case l.reshape == nil:
+		l.reshape = time.AfterFunc(shapeTime, l.reshapeNow)
 	}
-	if l.source == 0 {
-		l.renumber()
-	}
-	l.layout, l.extranonce, l.held = layout, e, nil
-	l.pool.shaped(l, layout.Shape)
 	return nil
 }
 
-// renumber makes the line another source. l.mu is held.
-func (l *line) renumber() {
-	l.source = l.pool.options.Number()
-	l.pool.renumbered(l, l.source)
+// renumber makes the line another source, of which there is a job, or none yet. l.mu is
+// held.
+func (l *line) renumber(layout layout, works bool) {
+	l.stopReshape()
+	l.source, l.layout, l.newest = l.pool.options.Number(), layout, nil
+	l.pool.renumbered(l, l.source, layout.Shape, works)
+}
+
+// stopReshape no longer waits for a job of another shape. l.mu is held.
+func (l *line) stopReshape() {
+	if l.reshape != nil {
+		l.reshape.Stop()
+		l.reshape = nil
+	}
+}
+
+// reshapeNow ends the source: no job has come of the shape that extranonces have now.
+func (l *line) reshapeNow() {
+	l.mu.Lock()
+	layout, err := layoutOf(l.extranonce.Extranonce2Len)
+	waits := l.reshape != nil && !l.ended && err == nil
+	if waits {
+		l.giveEnd(l.source)
+		l.renumber(layout, false)
+	}
+	l.mu.Unlock()
+	if waits {
+		l.pool.tell()
+	}
 }
 
 // setDifficulty takes a difficulty. If it is lower than that of the newest job, which
@@ -225,9 +255,15 @@ func sameJob(a, b *client.Notify) bool {
 // l.mu is held.
 func (l *line) give(n *client.Notify, announced, d float64) error {
 	j := &job{line: l, notify: *n, announced: announced}
-	template, err := l.template(n)
+	template, layout, err := l.template(n)
 	if err != nil {
 		return fmt.Errorf("job %q: %w", n.JobID, err)
+	}
+	if layout.Shape != l.layout.Shape {
+		if l.newest != nil {
+			defer l.giveEnd(l.source) // when there is a place to go to
+		}
+		l.renumber(layout, true)
 	}
 	j.upstream = source.Upstream{Source: l.source, JobID: n.JobID, Difficulty: d, VersionMask: n.VersionMask, Shape: l.layout.Shape, Judge: j}
 	u := source.Update{
@@ -241,12 +277,17 @@ func (l *line) give(n *client.Notify, announced, d float64) error {
 	return nil
 }
 
-// template makes the work of a job.
-func (l *line) template(n *client.Notify) (*work.Template, error) {
-	return work.NewTemplate(&work.Parts{
+// template makes the work of a job, which has a layout.
+func (l *line) template(n *client.Notify) (*work.Template, layout, error) {
+	layout, err := layoutOf(n.Extranonce.Extranonce2Len)
+	if err != nil {
+		return nil, layout, err
+	}
+	t, err := work.NewTemplate(&work.Parts{
 		Version: n.Version, PrevHash: n.PrevHash, Bits: n.Bits, CurTime: n.NTime, MinTime: n.NTime, Branch: n.Branch,
-		Coinbase: &work.GivenCoinbase{Head: slices.Concat(n.Coinb1, n.Extranonce.Extranonce1), Tail: n.Coinb2, Pad: l.layout.Pad},
+		Coinbase: &work.GivenCoinbase{Head: slices.Concat(n.Coinb1, n.Extranonce.Extranonce1), Tail: n.Coinb2, Pad: layout.Pad},
 	})
+	return t, layout, err
 }
 
 // end notes that the connection has ended.
@@ -255,18 +296,19 @@ func (l *line) end() {
 	defer l.mu.Unlock()
 	l.ended = true
 	l.stopRaise()
+	l.stopReshape()
 	if l.relax != nil {
 		l.relax.Stop()
 		l.relax = nil
 	}
-	l.giveEnd()
+	if l.newest != nil {
+		l.giveEnd(l.source)
+	}
 }
 
-// giveEnd tells that no more comes of the source, if anything came. l.mu is held.
-func (l *line) giveEnd() {
-	if l.newest != nil {
-		l.pool.options.Updates(source.Update{From: l.pool.name, Received: time.Now(), Ended: true, Upstream: &source.Upstream{Source: l.source}})
-	}
+// giveEnd tells that no more comes of a source. l.mu is held.
+func (l *line) giveEnd(number uint32) {
+	l.pool.options.Updates(source.Update{From: l.pool.name, Received: time.Now(), Ended: true, Upstream: &source.Upstream{Source: number}})
 }
 
 // names are those that shares go up under beside the pool's user, where it has workers'

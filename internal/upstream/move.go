@@ -121,11 +121,16 @@ func (p *Pool) goOn(l *line, s *slot, conn net.Conn, state *client.State) {
 	p.mu.Unlock()
 }
 
-// adopt takes a connection of another process, to be kept from Run on.
-func (p *Pool) adopt(conn net.Conn, r *lineRecord) error {
-	layout, err := layoutOf(r.state.Extranonce.Extranonce2Len)
+// adopt takes a connection of another process, to be kept from Run on, whose jobs have a
+// shape.
+func (p *Pool) adopt(conn net.Conn, r *lineRecord) (shape source.Shape, err error) {
+	extranonce := &r.state.Extranonce
+	if r.newest != nil { // the next one may have another shape
+		extranonce = &r.newest.notify.Extranonce
+	}
+	layout, err := layoutOf(extranonce.Extranonce2Len)
 	if err != nil {
-		return err
+		return shape, err
 	}
 	s := &slot{source: r.source, shape: layout.Shape}
 	l := &line{pool: p, slot: s, ledger: newLedger(p.ledger), began: r.began, told: r.told, source: r.source, layout: layout, extranonce: r.state.Extranonce}
@@ -137,14 +142,11 @@ func (p *Pool) adopt(conn net.Conn, r *lineRecord) error {
 	if k := r.newest; k != nil {
 		l.newest = &job{line: l, notify: k.notify, announced: k.announced}
 		l.newest.upstream = source.Upstream{Source: r.source, JobID: k.notify.JobID, Difficulty: k.difficulty, VersionMask: k.notify.VersionMask, Shape: layout.Shape, Judge: l.newest}
-		s.works, s.mask = true, k.notify.VersionMask
+		s.works, s.told, s.mask = true, true, k.notify.VersionMask
 	}
 	l.flights = r.flights
 	for range r.flights {
 		l.ledger.sent()
-	}
-	if l.newest != nil && r.force < l.newest.upstream.Difficulty {
-		l.relax = time.AfterFunc(jobSoon, l.relaxNow)
 	}
 	state := r.state
 	p.goOn(l, s, conn, &state)
@@ -153,7 +155,15 @@ func (p *Pool) adopt(conn net.Conn, r *lineRecord) error {
 	p.add(s)
 	p.up, p.tried = p.works(), p.works()
 	p.mu.Unlock()
-	return nil
+	l.mu.Lock() // which its timers take
+	defer l.mu.Unlock()
+	if next, err := layoutOf(r.state.Extranonce.Extranonce2Len); err == nil && next.Shape != layout.Shape {
+		l.reshape = time.AfterFunc(shapeTime, l.reshapeNow)
+	}
+	if l.newest != nil && r.force < l.newest.upstream.Difficulty {
+		l.relax = time.AfterFunc(jobSoon, l.relaxNow)
+	}
+	return layout.Shape, nil
 }
 
 // adopted begins to keep the connections that there are, on Run's goroutine.
@@ -479,12 +489,13 @@ func (r *lineRecord) refused(err error) error {
 
 // adopt makes a connection one of a pool's.
 func (g *Group) adopt(m *member, conn net.Conn, r *lineRecord) error {
-	if err := m.pool.adopt(conn, r); err != nil {
+	shape, err := m.pool.adopt(conn, r)
+	if err != nil {
 		return fmt.Errorf("upstream connection to %s: %w", r.url, err)
 	}
-	if layout, err := layoutOf(r.state.Extranonce.Extranonce2Len); err == nil && r.newest != nil {
+	if r.newest != nil {
 		g.mu.Lock()
-		m.mask, m.shape = r.newest.notify.VersionMask, layout.Shape
+		m.mask, m.shape = r.newest.notify.VersionMask, shape
 		g.origins[r.source] = &origin{member: m, mask: m.mask, shape: m.shape}
 		g.mu.Unlock()
 	}
@@ -511,7 +522,7 @@ func (l *line) renew(known func(number uint32) *session.Work) {
 	if l.newest == nil {
 		return
 	}
-	template, err := l.template(&l.newest.notify)
+	template, _, err := l.template(&l.newest.notify)
 	if err != nil { // nor was any work made of it there
 		return
 	}

@@ -433,7 +433,7 @@ func FuzzAdopt(f *testing.F) {
 	line := lineRecord{
 		url: "pool.example.org:3333", user: "farm", source: 3, force: 2, told: true,
 		state:   client.State{URL: "pool.example.org:3333", LastID: 9, Unread: []byte("{}\n{"), Unwritten: []byte("x"), Extranonce: stratum.Extranonce{Extranonce1: []byte{1}, Extranonce2Len: 8}},
-		newest:  &jobRecord{notify: client.Notify{Notify: stratum.Notify{JobID: "a", Branch: [][32]byte{{1}}}}, announced: 2, difficulty: 1},
+		newest:  &jobRecord{notify: client.Notify{Notify: stratum.Notify{JobID: "a", Branch: [][32]byte{{1}}}, Extranonce: stratum.Extranonce{Extranonce1: []byte{1}, Extranonce2Len: 8}}, announced: 2, difficulty: 1},
 		names:   []nameRecord{{"farm.a", true}},
 		flights: []flight{{id: 9, client: 1, share: 2, credit: 2}},
 		ledger:  ledgerRecord{f: Figures{Reasons: map[string]Tally{"no": {Shares: 1}}}},

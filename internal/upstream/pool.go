@@ -82,6 +82,7 @@ type Pool struct {
 	reason   string
 	err      error // why the first connection was lost or not made, nil while there is work
 	saying   saying
+	quoting  saying        // of what the pool says
 	up       bool          // as Changed was last told
 	tried    bool          // there was work since Run was called, or an attempt has failed
 	retry    time.Duration // until the first connection is made again
@@ -103,6 +104,7 @@ type slot struct {
 	source   uint32
 	shape    source.Shape
 	works    bool   // there is a job
+	told     bool   // and it was told
 	lost     bool   // there was one on the connection that has ended
 	mask     uint32 // of the version bits that may be rolled of it
 	sessions int
@@ -124,7 +126,7 @@ func NewPool(c Config, o Options) (*Pool, error) {
 	}
 	name, _ := (client.Endpoint{URL: c.URL}).Address()
 	return &Pool{config: c, options: o, name: name, ledger: newLedger(nil), wake: make(chan struct{}, 1),
-		reason: "not connected yet", saying: newSaying()}, nil
+		reason: "not connected yet", saying: newSaying(), quoting: newSaying()}, nil
 }
 
 // Run keeps the connections until ctx is done. Called again, it waits until the call
@@ -287,7 +289,7 @@ func (p *Pool) failed(s *slot, e client.Failed) {
 func (p *Pool) ended(s *slot) {
 	p.mu.Lock()
 	s.lost = s.works
-	s.line, s.works, s.source, s.full = nil, false, 0, time.Time{}
+	s.line, s.works, s.told, s.source, s.full = nil, false, false, 0, time.Time{}
 	if s.sessions > 0 {
 		s.sessions, s.idle = 0, time.Now()
 	}
@@ -295,25 +297,20 @@ func (p *Pool) ended(s *slot) {
 	p.tell()
 }
 
-// renumbered notes the number of a line.
-func (p *Pool) renumbered(l *line, number uint32) {
+// renumbered notes that a line is another source.
+func (p *Pool) renumbered(l *line, number uint32, shape source.Shape, works bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	l.slot.source, l.slot.works, l.slot.sessions, l.slot.idle = number, false, 0, time.Now()
-}
-
-func (p *Pool) shaped(l *line, shape source.Shape) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	l.slot.shape = shape
+	s := l.slot
+	s.source, s.shape, s.works, s.told, s.sessions, s.idle, s.full = number, shape, works, false, 0, time.Now(), time.Time{}
 }
 
 // working notes that a line has a new job. Its mu is held.
 func (p *Pool) working(l *line) {
 	p.mu.Lock()
 	s := l.slot
-	first := !s.works
-	s.works, s.asked, s.mask = true, false, l.newest.notify.VersionMask
+	first := !s.told
+	s.works, s.told, s.asked, s.mask = true, true, false, l.newest.notify.VersionMask
 	p.mu.Unlock()
 	if first {
 		rolling := "no version rolling"
@@ -360,6 +357,13 @@ func (p *Pool) sameWork(l *line, n *client.Notify) bool {
 // works tells that some connection has a job. p.mu is held.
 func (p *Pool) works() bool {
 	return slices.ContainsFunc(p.slots, func(s *slot) bool { return s.works })
+}
+
+// connected tells that there is some connection.
+func (p *Pool) connected() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.ContainsFunc(p.slots, func(s *slot) bool { return s.line != nil })
 }
 
 // tell tells Changed if it has.
@@ -581,6 +585,17 @@ func (p *Pool) report(level event.Level, text string) {
 	p.mu.Unlock()
 	if ok {
 		p.options.Events.Say(level, text)
+	}
+}
+
+// quote tells what the pool says to people. However much that is, it leaves room for what
+// there is to say of the pool.
+func (p *Pool) quote(text string) {
+	p.mu.Lock()
+	text, ok := p.quoting.line(fmt.Sprintf("%s says: %q", p.name, text), time.Now())
+	p.mu.Unlock()
+	if ok {
+		p.options.Events.Say(event.Notice, text)
 	}
 }
 

@@ -346,13 +346,17 @@ func TestSetExtranonce(t *testing.T) {
 		u := f.job()
 		for n, size := range []int{7, 16, 4} {
 			above.SetExtranonce(func(int) string { return strings.Repeat("0a", n) }, size)
+			time.Sleep(shapeTime - time.Millisecond)
+			if updates := f.took(); len(updates) != 0 || !p.Up() {
+				t.Errorf("size %d, without a job: %+v", size, updates)
+			}
 			above.NewJob()
 			updates := f.took()
-			next := updates[len(updates)-1]
+			next := updates[0]
 			if same := next.Upstream.Source == u.Upstream.Source; same != (size > 4) {
 				t.Errorf("size %d: source %d, then %d", size, u.Upstream.Source, next.Upstream.Source)
 			}
-			if size == 4 && (len(updates) != 2 || !updates[0].Ended || updates[0].Upstream.Source != u.Upstream.Source) {
+			if size == 4 && (len(updates) != 2 || !updates[1].Ended || updates[1].Upstream.Source != u.Upstream.Source) {
 				t.Errorf("size %d: %+v", size, updates)
 			}
 			f.submit(next, 1, 1e-9, 0)

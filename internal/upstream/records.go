@@ -69,6 +69,11 @@ func (r *lineRecord) check() error {
 	if _, err := layoutOf(r.state.Extranonce.Extranonce2Len); err != nil {
 		return err
 	}
+	if r.newest != nil {
+		if _, err := layoutOf(r.newest.notify.Extranonce.Extranonce2Len); err != nil {
+			return err
+		}
+	}
 	if r.newest != nil && !(r.newest.announced > 0 && r.newest.difficulty > 0) {
 		return fmt.Errorf("a job at difficulty %g and %g", r.newest.announced, r.newest.difficulty)
 	}

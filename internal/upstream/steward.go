@@ -240,10 +240,13 @@ func (g *Group) failover(before []*member) (told []event.Event) {
 			say(event.Notice, "%d miners move from upstream %s to %s", n, m.pool.name, namesOf(g.serving))
 		default:
 			lost := "lost"
-			if m.removed {
+			switch {
+			case m.removed:
 				lost = "removed"
-			} else if m.disabled {
+			case m.disabled:
 				lost = "disabled"
+			case m.pool.connected():
+				lost = "gives no work any more"
 			}
 			if len(g.serving) == 0 {
 				say(event.Error, "Upstream %s %s, and there is no other%s", m.pool.name, lost, wait)
