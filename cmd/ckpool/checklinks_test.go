@@ -91,7 +91,7 @@ func TestCheckLinks(t *testing.T) {
 		path + `:4: pool ` + refuses + `: it gives no link: the secret is not that of "link_secret" here`,
 		path + `:5: pool ` + mute + `: it gives no link: it closes the connection`,
 		path + `:6: warning: pool ` + odd + `: it answers mining.passthrough with a dialect that was not offered, 7`,
-		path + `:7: warning: pool 127.0.0.1:` + gone + `: dial tcp`,
+		path + `:7: warning: pool 127.0.0.1:` + gone + `: connect: connection refused`,
 		path + `:10: warning: pool.example.net:3333 is in another domain than EU.pool.example:3333: most firmware goes only to the domain that it was given`,
 		path + `:11: warning: 192.0.2.7:3333 is in another domain`,
 	} {

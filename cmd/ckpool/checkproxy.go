@@ -172,7 +172,8 @@ func (k *check) failedPool(i int, err error) {
 // unreachable warns of a pool that may be usable another time.
 func (k *check) unreachable(i int, err error) {
 	url := k.config.Proxies[i].URL
-	k.warn(fmt.Sprintf("proxy[%d]", i), "pool %s: %s", url, figures.Cut(err.Error(), 200))
+	address, _ := (client.Endpoint{URL: url}).Address() // it was connected to
+	k.warn(fmt.Sprintf("proxy[%d]", i), "pool %s: %s", url, figures.Cut(upstream.Reason(address, err), 200))
 	k.unchecked = append(k.unchecked, "pool "+url)
 }
 

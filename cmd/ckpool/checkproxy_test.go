@@ -62,7 +62,7 @@ func TestCheckPools(t *testing.T) {
 		{easy.Addr, "", "cannot be used: extranonce1 of 4 bytes, extranonce2 of 8 bytes, difficulty 1e-09, no version rolling",
 			`it asks for a difficulty of 1e-09, and no miner's falls below 0.0001: set "mindiff" to that or less`},
 		{willing.Addr, "", "ok: extranonce1 of 4 bytes, extranonce2 of 8 bytes, difficulty 0.0001, no version rolling", ""},
-		{"127.0.0.1:" + gone, "", "unreachable", "warning: pool 127.0.0.1:" + gone + ": dial tcp 127.0.0.1:" + gone + ": connect: connection refused"},
+		{"127.0.0.1:" + gone, "", "unreachable", "warning: pool 127.0.0.1:" + gone + ": connect: connection refused"},
 		{"stratum+ssl://" + secure.Addr, "", "certificate refused",
 			`certificate signed by unknown authority; "pin": "` + key + `" takes it all the same, if the pool says that this is its key`},
 		{"stratum+ssl://" + secure.Addr, `, "pin": "` + key + `"`, "ok: extranonce1 of 4 bytes, extranonce2 of 8 bytes, difficulty 2, no version rolling", ""},

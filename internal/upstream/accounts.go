@@ -356,7 +356,7 @@ func (a *Accounts) judge(u *account, active *Pool, now time.Time) {
 	case errors.As(err, &refused):
 		k.refused = refused.Reject.Text
 	case err != nil && u.worked.IsZero() && active != nil && u.pool.Tried():
-		k.refused = err.Error()
+		k.refused = Reason(u.pool.name, err)
 	default:
 		return
 	}

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"os"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -143,4 +146,24 @@ func TestBeside(t *testing.T) {
 			t.Errorf("a place at %d, of a pool that has ended", number)
 		}
 	})
+}
+
+// Reasons name no address that the line about them has, and one that it has not.
+func TestReason(t *testing.T) {
+	at := &net.TCPAddr{IP: net.IPv4(10, 0, 0, 7), Port: 3333}
+	refused := os.NewSyscallError("connect", syscall.ECONNREFUSED)
+	for name, tt := range map[string]struct {
+		err  error
+		want string
+	}{
+		"another":     {errors.New("pool is silent for 10m0s"), "pool is silent for 10m0s"},
+		"address":     {&net.OpError{Op: "dial", Net: "tcp", Addr: at, Err: refused}, "connect: connection refused"},
+		"name":        {fmt.Errorf("b.example:1: %w", &net.OpError{Op: "dial", Net: "tcp", Addr: &net.TCPAddr{IP: net.IPv4(10, 0, 0, 8), Port: 1}, Err: refused}), "b.example:1: 10.0.0.8:1: connect: connection refused"},
+		"resolving":   {&net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: "pool.example", IsNotFound: true}}, "lookup pool.example: no such host"},
+		"established": {fmt.Errorf("read: %w", &net.OpError{Op: "read", Net: "tcp", Source: at, Addr: at, Err: os.NewSyscallError("read", syscall.ECONNRESET)}), "read: connection reset by peer"},
+	} {
+		if got := Reason("10.0.0.7:3333", tt.err); got != tt.want {
+			t.Errorf("%s: %q, want %q", name, got, tt.want)
+		}
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -260,7 +261,7 @@ func (p *Pool) failed(s *slot, e client.Failed) {
 	p.mu.Lock()
 	first := len(p.slots) > 0 && p.slots[0] == s
 	if first {
-		p.reason, p.err, p.retry = e.Err.Error(), e.Err, e.Retry
+		p.reason, p.err, p.retry = Reason(p.name, e.Err), e.Err, e.Retry
 	}
 	works, lost := p.works(), s.lost
 	s.lost = false
@@ -281,8 +282,26 @@ func (p *Pool) failed(s *slot, e client.Failed) {
 	case errors.As(e.Err, &op) && op.Op == "dial":
 		what = "cannot be reached"
 	}
-	p.report(level, fmt.Sprintf("Upstream %s %s: %v; again in %v", p.name, what, e.Err, e.Retry.Round(time.Second)))
+	p.report(level, fmt.Sprintf("Upstream %s %s: %s; again in %v", p.name, what, Reason(p.name, e.Err), e.Retry.Round(time.Second)))
 	p.look()
+}
+
+// Reason is why something failed at an address, as host:port, which it does not repeat.
+func Reason(address string, err error) string {
+	text := err.Error()
+	var op *net.OpError
+	if !errors.As(err, &op) || op.Err == nil {
+		return text
+	}
+	reason := op.Err.Error()
+	var call *os.SyscallError
+	switch {
+	case op.Op != "dial" && errors.As(op.Err, &call): // what was done stands before it
+		reason = call.Err.Error()
+	case op.Op == "dial" && op.Addr != nil && op.Addr.String() != address:
+		reason = op.Addr.String() + ": " + reason
+	}
+	return strings.Replace(text, op.Error(), reason, 1)
 }
 
 // ended notes that a slot has no connection any more.

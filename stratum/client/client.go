@@ -78,7 +78,11 @@ type Client struct {
 // Options.HandshakeTimeout. The connection lasts until Close, whatever happens
 // to ctx after Dial returned.
 func Dial(ctx context.Context, e Endpoint, opts Options) (*Client, error) {
-	return dial(ctx, e, opts.withDefaults())
+	c, err := dial(ctx, e, opts.withDefaults())
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", e.URL, err)
+	}
+	return c, nil
 }
 
 // Events are what the pool sends, beginning with the Extranonce of the

@@ -62,7 +62,8 @@ type Active struct {
 }
 
 // Failed tells that an endpoint of a Group, or that of a Keeper, could not be connected
-// to, or was lost, and after what time it is tried again.
+// to, or was lost, and after what time it is tried again. The error names no address but
+// one that the pool has asked to go to.
 type Failed struct {
 	Endpoint int // index in a Group
 	Err      error

@@ -121,7 +121,7 @@ func TestGroupFallsBackAtStart(t *testing.T) {
 		p := pools{"b.example.org:1": newPool(t, func(p *peer) { p.welcome("b1"); p.wait() })}
 		g := startGroup(t, p, Options{}, "nowhere.example.org:1", "b.example.org:1")
 		began := time.Now()
-		expectEvents(t, g.Events(), "failed 0: nowhere.example.org:1: dial nowhere.example.org:1: no such host",
+		expectEvents(t, g.Events(), "failed 0: dial nowhere.example.org:1: no such host",
 			"active 1", ex, job("b1", true))
 		if d := time.Since(began); d != 0 {
 			t.Errorf("waited %v for a pool known to be gone", d)

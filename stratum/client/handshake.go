@@ -40,7 +40,7 @@ func dial(ctx context.Context, e Endpoint, opts Options) (*Client, error) {
 		notSubscribed := errors.As(err, &unusable) || errors.As(err, &refused) && refused.Method == "mining.subscribe"
 		switch {
 		case errors.As(err, &redirected):
-			return nil, fmt.Errorf("%s: %w", e.URL, err)
+			return nil, err
 		case ctx.Err() != nil:
 			err = context.Cause(ctx)
 		case dropped && opts.VersionMask != 0 && !q.noConfigure:
@@ -51,7 +51,7 @@ func dial(ctx context.Context, e Endpoint, opts Options) (*Client, error) {
 			continue
 		}
 		*q = Quirks{} // the fault was another one
-		return nil, fmt.Errorf("%s: %w", e.URL, err)
+		return nil, err
 	}
 }
 

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"time"
 
@@ -115,6 +116,9 @@ func (k *Keeper) dial(ctx context.Context) (*Client, error) {
 		var early *redirectedError
 		if errors.As(err, &early) {
 			k.follow(target, early.Reconnect)
+		}
+		if target.URL != k.endpoint.URL {
+			err = fmt.Errorf("%s: %w", target.URL, err)
 		}
 	}
 	return c, err
