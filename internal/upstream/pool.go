@@ -24,7 +24,7 @@ type Config struct {
 
 	Agent           string  // what the pool is told that connects; "" as client.Options has it
 	VersionMask     uint32  // bits to ask for, 0 none
-	LeastDifficulty float64 // suggested to a pool that asks for less, which counts as failed if it goes on; 0: none
+	LeastDifficulty float64 // suggested to a pool that asks for less, which counts as failed if it goes on; 0: nothing is suggested
 	MaxLines        int     // most connections; 0 is 32
 	Weight          float64 // its part of the hash rate beside the weights of other pools; 0: it is in reserve
 	Workers         bool    // shares go up under the names of workers if the pool agrees, else all under User

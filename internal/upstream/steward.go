@@ -46,6 +46,8 @@ const (
 	staysFor = 10 * time.Minute
 	// nearEnough is how far parts may be from what they are to be until miners are moved.
 	nearEnough = 0.005
+	// shareEvery is how many seconds apart shares are to be for a pool: as most pools have it.
+	shareEvery = 10.0 / 3
 	// rateAge is how old a session is at least whose hash rate is told by its shares.
 	rateAge = 5 * time.Minute
 )
@@ -157,15 +159,51 @@ func (g *Group) choose(now time.Time) bool {
 	g.serving, g.divided = g.chosen(now)
 	changed := !slices.Equal(before, g.serving)
 	var told []event.Event
+	var suggest []func()
 	if changed {
 		told = g.failover(before)
 	}
 	g.expect()
+	for _, m := range g.serving {
+		if rate := g.rate() * m.wanted; rate > 0 && !slices.Contains(before, m) {
+			suggest = append(suggest, func() { m.pool.suggest(rate * shareEvery) })
+		}
+	}
 	g.mu.Unlock()
+	for _, tell := range suggest {
+		tell()
+	}
 	for _, e := range told {
 		g.options.Events.Tell(e)
 	}
 	return changed
+}
+
+// rate is what all pools have accepted lately, as difficulty a second. g.mu is held.
+func (g *Group) rate() (sum float64) {
+	for _, m := range g.members {
+		sum += m.pool.Figures().Rates[1]
+	}
+	return sum
+}
+
+// suggest asks a pool for a difficulty that asks for far less: while nothing was found for it,
+// its own may have fallen as low as it goes.
+func (p *Pool) suggest(d float64) {
+	if p.config.LeastDifficulty == 0 {
+		return
+	}
+	p.mu.Lock()
+	slots := slices.Clone(p.slots)
+	p.mu.Unlock()
+	for _, s := range slots {
+		p.mu.Lock()
+		l, works := s.line, s.works
+		p.mu.Unlock()
+		if works && l != nil && d > 2*l.difficulty() {
+			_ = l.client.Load().SuggestDifficulty(d) // one that is not asked goes on as it is
+		}
+	}
 }
 
 // watch notes whether a pool has work, and since when. One that has refused everything

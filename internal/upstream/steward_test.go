@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -396,5 +397,47 @@ func TestHistory(t *testing.T) {
 	}
 	if len(h) > 62 {
 		t.Errorf("%d times are kept", len(h))
+	}
+}
+
+// A pool whose difficulty has fallen while it was in reserve is asked for the farm's when the
+// farm comes, one that asks for enough or is not to be asked at all is not.
+func TestSuggestsTheFarms(t *testing.T) {
+	for name, tt := range map[string]struct {
+		least, difficulty float64
+		asked             bool
+	}{
+		"fallen":     {1e-10, 1e-10, true},
+		"enough":     {1e-10, 2e-8, false},
+		"never asks": {0, 1e-10, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, f *farm) {
+				a := otherpool.New(t, otherpool.Config{Difficulty: 1e-9})
+				b := otherpool.New(t, otherpool.Config{Difficulty: tt.difficulty, Suggested: true})
+				g, err := NewGroup([]Config{{URL: "a.example.org:1", User: "farm", LeastDifficulty: tt.least}, {URL: "b.example.org:1", User: "farm", LeastDifficulty: tt.least}},
+					GroupOptions{Dial: dialler{"a.example.org:1": a, "b.example.org:1": b}.dial, Finder: f})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer f.runs(g)()
+				becomes(t, g, "a", time.Minute)
+				u := f.jobOf(g.Active().Lines()[0].Source)
+				for range 3600 { // 1e-8 a second
+					f.submit(u, 1, 1e-9, 0)
+					time.Sleep(100 * time.Millisecond)
+				}
+				a.Down(errDown)
+				becomes(t, g, "b", time.Minute)
+				time.Sleep(time.Second)
+				asked := strings.Contains(strings.Join(b.Lines(), "\n"), "mining.suggest_difficulty")
+				if d := g.Active().Lines()[0].Difficulty; asked != tt.asked || asked && (d < 3e-8 || d > 3.5e-8) || !asked && d != tt.difficulty {
+					t.Errorf("asked %v, the difficulty is %g", asked, d)
+				}
+				if strings.Contains(strings.Join(a.Lines(), "\n"), "mining.suggest_difficulty") {
+					t.Error("a pool was asked as the farm was not known yet")
+				}
+			})
+		})
 	}
 }
