@@ -9,10 +9,15 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
+	"slices"
+	"strconv"
 	"sync"
 	"time"
 
+	"ckpool/internal/config"
 	"ckpool/internal/figures"
+	"ckpool/internal/hostport"
 	"ckpool/internal/pool"
 	"ckpool/internal/upstream"
 	"ckpool/source"
@@ -89,6 +94,48 @@ func try(ctx context.Context, c upstream.Config, dial func(ctx context.Context, 
 	}
 }
 
+// itself tells that a pool is the instance that is configured, by whatever name.
+func (k *check) itself(ctx context.Context, u *config.Upstream) bool {
+	to, err := (client.Endpoint{URL: u.URL}).Address()
+	if err != nil || u.SOCKS5 != "" { // it is told what is wrong, or resolved elsewhere
+		return false
+	}
+	own := []netip.AddrPort{}
+	for _, l := range k.config.Servers {
+		host, port, hasPort, err := hostport.Split(l.URL)
+		if !hasPort {
+			port = "3333"
+		}
+		if err == nil {
+			own = append(own, addresses(ctx, cmp.Or(host, "::"), port)...)
+		}
+	}
+	local := func(ip netip.Addr) bool {
+		list, _ := net.InterfaceAddrs() // without them nothing is local but loopback
+		return ip.IsLoopback() || slices.ContainsFunc(list, func(a net.Addr) bool {
+			p, err := netip.ParsePrefix(a.String())
+			return err == nil && p.Addr() == ip
+		})
+	}
+	host, port, _ := net.SplitHostPort(to) // it is what Address made
+	return slices.ContainsFunc(addresses(ctx, host, port), func(at netip.AddrPort) bool { return upstream.Own(at, own, local) })
+}
+
+// addresses are those of a host, none if it cannot be resolved.
+func addresses(ctx context.Context, host, port string) (list []netip.AddrPort) {
+	ctx, cancel := context.WithTimeout(ctx, trialTime)
+	defer cancel()
+	number, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return nil
+	}
+	ips, _ := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	for _, ip := range ips {
+		list = append(list, netip.AddrPortFrom(ip, uint16(number)))
+	}
+	return list
+}
+
 // pools tries the pools of a proxy, all at the same time.
 func (k *check) pools(ctx context.Context) {
 	type trial struct {
@@ -103,6 +150,10 @@ func (k *check) pools(ctx context.Context) {
 		}
 		trying.Go(func() {
 			t := &trials[i]
+			if k.itself(ctx, &k.config.Proxies[i]) {
+				t.err = upstream.ErrItself
+				return
+			}
 			t.job, t.err = try(ctx, pool.UpstreamConfig(&k.config, &k.config.Proxies[i]), (&net.Dialer{}).DialContext)
 		})
 	}
@@ -152,6 +203,11 @@ func (k *check) failedPool(i int, err error) {
 	u := &k.config.Proxies[i]
 	entry := fmt.Sprintf("proxy[%d]", i)
 	if k.secured(i, err) {
+		return
+	}
+	if errors.Is(err, upstream.ErrItself) {
+		k.fail(entry+".url", "pool %s: %v, by its serverurl", u.URL, err)
+		k.say("pool", u.URL, "this instance")
 		return
 	}
 	var refused *client.RefusedError

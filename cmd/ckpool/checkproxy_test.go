@@ -63,6 +63,8 @@ func TestCheckPools(t *testing.T) {
 			`it asks for a difficulty of 1e-09, and no miner's falls below 0.0001: set "mindiff" to that or less`},
 		{willing.Addr, "", "ok: extranonce1 of 4 bytes, extranonce2 of 8 bytes, difficulty 0.0001, no version rolling", ""},
 		{"127.0.0.1:" + gone, "", "unreachable", "warning: pool 127.0.0.1:" + gone + ": connect: connection refused"},
+		{"localhost:" + own, "", "this instance", "pool localhost:" + own + ": that is this instance itself, by its serverurl"},
+		{"stratum+ssl://127.0.0.1:" + own, "", "this instance", "that is this instance itself"},
 		{"stratum+ssl://" + secure.Addr, "", "certificate refused",
 			`certificate signed by unknown authority; "pin": "` + key + `" takes it all the same, if the pool says that this is its key`},
 		{"stratum+ssl://" + secure.Addr, `, "pin": "` + key + `"`, "ok: extranonce1 of 4 bytes, extranonce2 of 8 bytes, difficulty 2, no version rolling", ""},
@@ -105,7 +107,7 @@ func TestCheckPools(t *testing.T) {
 		}
 	}
 	if out := stdout.String(); !strings.Contains(out, "mode     proxy") || strings.Contains(out, "node") ||
-		!strings.Contains(out, fmt.Sprintf("%s: 5 errors, 3 warnings; not checked: pool %s, pool 127.0.0.1:%s, pool stratum+ssl://%s\n", path, full.Addr, gone, good.Addr)) {
+		!strings.Contains(out, fmt.Sprintf("%s: 7 errors, 3 warnings; not checked: pool %s, pool 127.0.0.1:%s, pool stratum+ssl://%s\n", path, full.Addr, gone, good.Addr)) {
 		t.Errorf("stdout\n%s", out)
 	}
 	if t.Failed() {

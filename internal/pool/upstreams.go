@@ -2,8 +2,10 @@ package pool
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"time"
 
 	"ckpool/difficulty"
@@ -22,11 +24,28 @@ func (p *Pool) makeUpstreams(c *config.Config) (*upstream.Group, error) {
 		pools[i] = UpstreamConfig(c, &c.Proxies[i])
 	}
 	return upstream.NewGroup(pools, upstream.GroupOptions{
-		Events: p.events, Dial: (&net.Dialer{}).DialContext, Finder: p.group,
+		Events: p.events, Dial: p.dialUpstream, Finder: p.group,
 		FailBack: cmp.Or(c.ProxyHold, time.Nanosecond), // 0 would be the usual one
 		// No process before this one has opened a connection each second of its life.
 		After: uint32(time.Now().Unix()),
 	})
+}
+
+// dialUpstream connects to another pool, which is not to be this one by another name.
+func (p *Pool) dialUpstream(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	var own []netip.AddrPort
+	for _, l := range p.server.Listeners() {
+		own = append(own, l.Addrs...)
+	}
+	if upstream.OwnConn(conn, own) {
+		conn.Close()
+		return nil, upstream.ErrItself
+	}
+	return conn, nil
 }
 
 // UpstreamConfig is an entry of "proxy" as the connections to that pool need it.

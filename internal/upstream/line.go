@@ -241,6 +241,10 @@ func (l *line) notify(n *client.Notify) error {
 	if l.pool.sameWork(l, n) {
 		return errors.New("the pool gives another connection the same work")
 	}
+	// Users' accounts are where others' work comes from already.
+	if g := l.pool.options.given; g != nil && l.pool.member.user == "" && g.comesBack(n) {
+		return errLeadsBack
+	}
 	return l.give(n, d, d)
 }
 
@@ -272,6 +276,9 @@ func (l *line) give(n *client.Notify, announced, d float64) error {
 		Clean:  n.Clean && (l.newest == nil || l.newest.notify.JobID != n.JobID),
 	}
 	l.newest, l.lastJob = j, u.Received
+	if g := l.pool.options.given; g != nil {
+		g.add(l, n)
+	}
 	l.pool.options.Updates(u)
 	l.pool.working(l)
 	return nil
@@ -303,6 +310,9 @@ func (l *line) end() {
 	}
 	if l.newest != nil {
 		l.giveEnd(l.source)
+	}
+	if g := l.pool.options.given; g != nil {
+		g.remove(l)
 	}
 }
 

@@ -150,6 +150,9 @@ func (p *Pool) adopt(conn net.Conn, r *lineRecord) (shape source.Shape, err erro
 	}
 	state := r.state
 	p.goOn(l, s, conn, &state)
+	if g := p.options.given; g != nil && l.newest != nil {
+		g.add(l, &l.newest.notify)
+	}
 	p.mu.Lock()
 	s.line = l
 	p.add(s)

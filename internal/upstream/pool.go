@@ -49,6 +49,8 @@ type Options struct {
 	Changed func()
 	// Dial replaces the TCP connect.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
+	given *given // by all pools of a Group; nil: of none
 }
 
 // Times of a pool.

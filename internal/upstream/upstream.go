@@ -56,6 +56,7 @@ type Group struct {
 	options GroupOptions
 	updates *updates
 	number  atomic.Uint32
+	given   given
 	wake    chan struct{} // capacity 1: something has changed
 	running sync.WaitGroup
 
@@ -122,7 +123,7 @@ func NewGroup(configs []Config, o GroupOptions) (*Group, error) {
 	if o.Spread == 0 {
 		o.Spread = usualSpread
 	}
-	g := &Group{options: o, updates: newUpdates(), wake: make(chan struct{}, 1), origins: map[uint32]*origin{}, mean: 1, saying: newSaying()}
+	g := &Group{options: o, updates: newUpdates(), given: given{lines: map[*line]*recentWork{}}, wake: make(chan struct{}, 1), origins: map[uint32]*origin{}, mean: 1, saying: newSaying()}
 	g.number.Store(o.After)
 	for _, c := range configs {
 		if _, err := g.add(c); err != nil {
@@ -149,7 +150,7 @@ func (g *Group) makePool(m *member, changed func()) (err error) {
 	m.pool, err = NewPool(m.config, Options{
 		Updates: func(u source.Update) { g.update(m, u) },
 		Finder:  g.options.Finder, Number: g.next,
-		Events: m.events(g.options.Events), Changed: changed, Dial: g.options.Dial,
+		Events: m.events(g.options.Events), Changed: changed, Dial: g.options.Dial, given: &g.given,
 	})
 	if err == nil {
 		m.pool.member = m
