@@ -49,8 +49,8 @@ func (o *Operator) proxies(r Registrar) {
 	r.about("sublist", o.subProxies)
 	r.actShowing("addproxy", withoutSecrets, encoded("addproxy", o.addProxy))
 	r.Act("delproxy", encoded("delproxy", o.changeProxy(o.Proxies.Remove)))
-	r.Act("enableproxy", encoded("enableproxy", o.changeProxy(func(id int64) (status.Pool, bool) { return o.Proxies.Enable(id, true) })))
-	r.Act("disableproxy", encoded("disableproxy", o.changeProxy(func(id int64) (status.Pool, bool) { return o.Proxies.Enable(id, false) })))
+	r.Act("enableproxy", encoded("enableproxy", o.enableProxy(true)))
+	r.Act("disableproxy", encoded("disableproxy", o.enableProxy(false)))
 	r.Act("setproxy", encoded("setproxy", o.placeProxy))
 	r.about("proxystats", o.proxyStats)
 	r.Ask("subproxystats", func(context.Context, time.Time) any { return o.subProxyStats() })
@@ -229,6 +229,27 @@ func (o *Operator) changeProxy(change func(id int64) (status.Pool, bool)) func(c
 	}
 }
 
+// enableProxy is enableproxy={"id":N} or disableproxy={"id":N}.
+func (o *Operator) enableProxy(enabled bool) func(context.Context, question) (any, error) {
+	change := o.changeProxy(func(id int64) (status.Pool, bool) { return o.Proxies.Enable(id, enabled) })
+	return func(ctx context.Context, q question) (any, error) {
+		if id, err := argument[int64](q, "id"); err == nil {
+			if err := o.ofAll(id); err != nil {
+				return nil, err
+			}
+		}
+		return change(ctx, q)
+	}
+}
+
+// ofAll tells why a pool that is a user's own account has no place in the order of all.
+func (o *Operator) ofAll(id int64) error {
+	if p, ok := o.pool(id); ok && p.User != "" {
+		return fmt.Errorf("proxy %d is the own account of user %q, which comes and goes with his miners: delproxy ends it until his next login", id, p.User)
+	}
+	return nil
+}
+
 // placeProxy is setproxy={"id":N,"priority":P}.
 func (o *Operator) placeProxy(_ context.Context, q question) (any, error) {
 	id, err := argument[int64](q, "id")
@@ -241,6 +262,9 @@ func (o *Operator) placeProxy(_ context.Context, q question) (any, error) {
 		return nil, err
 	case place < 0:
 		return nil, fmt.Errorf("want a priority of 0, the first, or more, got %d", place)
+	}
+	if err := o.ofAll(id); err != nil {
+		return nil, err
 	}
 	p, ok := o.Proxies.Place(id, place)
 	if !ok {

@@ -171,6 +171,7 @@ const (
 		`"unsendable_count": 0, "unsendable": 0.0, "refused_here_count": 0, "refused_here": 0.0, "waiting": 0, "latency_ms": 0.0, "slowest_ms": 0.0`
 	poolHead  = `"id": 0, "userid": 0, "baseurl": "stratum+ssl://pool-a.example:443", "url": "stratum+ssl://eu.pool-a.example:443", "auth": "acct.farm", "pass": "s3cret", `
 	firstHead = poolHead + `"enonce1": "f00dcafe", "nonce1len": 4, "nonce2len": 8, "diff": 1024.0, `
+	ofAlice   = `{"errormsg": "proxy 7 is the own account of user \"alice\", which comes and goes with his miners: delproxy ends it until his next login"}`
 	totals    = `"total_accepted": 7168.0, "total_rejected": 3072.0, "subproxies": 2, "tdsps1": 10.0, "tdsps5": 20.0, "tdsps60": 30.0, "tdsps1440": 40.0, `
 	firstOwn  = `"dsps1": 1.5, "dsps5": 2.5, "dsps60": 3.5, "dsps1440": 4.5, "accepted": 5120.0, "rejected": 1024.0, `
 	noOwn     = `"dsps1": 0.0, "dsps5": 0.0, "dsps60": 0.0, "dsps1440": 0.0, "accepted": 0.0, "rejected": 0.0, `
@@ -266,6 +267,9 @@ func TestProxyReplies(t *testing.T) {
 		`addproxy=nonsense`:                                        `{"errormsg": "Failed to decode url/auth/pass in addproxy nonsense"}`,
 		`addproxy={"url":"http://h:1","auth":"a","pass":"x"}`:      `{"errormsg": "\"proxy.url\": want host:port, or stratum+tcp://host:port, or for TLS stratum+ssl://host:port, got \"http://h:1\""}`,
 		`addproxy={"url":"h:1","auth":"a","pass":"x","userid":5}`:  `{"errormsg": "there is no user 5"}`,
+		`disableproxy={"id":7}`:                                    ofAlice,
+		`enableproxy={"id":7}`:                                     ofAlice,
+		`setproxy={"id":7,"priority":0}`:                           ofAlice,
 		`addproxy={"url":"h:1","auth":"a","pass":"x","userid":-5}`: `{"errormsg": "want the id of a user, got -5"}`,
 		`addproxy={"url":"h:1","auth":"a","pass":5}`:               `{"errormsg": "\"proxy.pass\": want a string, got a number"}`,
 		"recruit=5:1":                                              `{"errormsg": "Proxy id 5 not found"}`,

@@ -212,7 +212,10 @@ func (g *Group) member(id int64) *member {
 // alone it cannot be added.
 func (e *Entries) Add(u *config.Upstream, userID int64) (status.Pool, error) {
 	if userID != 0 {
-		return status.Pool{}, errors.New("users have accounts of their own where those are configured: a pool for one user cannot be added")
+		if e.Accounts == nil {
+			return status.Pool{}, errors.New("a pool for one user cannot be added: with ckpool -u each user has an account of his own at the pool that is mined for")
+		}
+		return status.Pool{}, errors.New("a pool for one user cannot be added: each user's account is made at the pool that is mined for when he logs in, proxyusers shows them")
 	}
 	g := e.Group
 	g.mu.Lock()

@@ -460,8 +460,8 @@ func TestEntries(t *testing.T) {
 		if _, err := e.Add(&config.Upstream{URL: "c.example:3333"}, 0); err == nil {
 			t.Error("one without a user was added")
 		}
-		if _, err := e.Add(&config.Upstream{URL: "c.example:3333", User: "farm"}, 7); err == nil {
-			t.Error("one for a single user was added")
+		if _, err := e.Add(&config.Upstream{URL: "c.example:3333", User: "farm"}, 7); err == nil || !strings.Contains(err.Error(), "ckpool -u") {
+			t.Error("one for a single user: ", err)
 		}
 		moved("added", "1b-0 0a!20 2c0 ", map[string]int{"a": 20})
 		accepted := e.Pools()[0].Figures.Accepted.Shares
