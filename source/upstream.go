@@ -63,6 +63,7 @@ type Verdict struct {
 	Difficulty float64 // that the pool owes for the share if it accepts it; 0: it was not sent
 	Code       int     // of a refusal, as the pool gave it; 0 none
 	Text       string  // likewise
+	TimedOut   bool    // unanswered for too long, on a connection that lives
 }
 
 // VerdictState is what a Verdict says.

@@ -107,7 +107,7 @@ func (r Reason) Reject() *stratum.Reject {
 
 // Reject is what the miner is told, nil for an accepted share.
 func (s *Share) Reject() *stratum.Reject {
-	if s.Reason == Malformed || s.Reason == Refused && s.Format != nil {
+	if s.Reason == Malformed || s.Reason.OfUpstream() && s.Format != nil {
 		return s.Format
 	}
 	return s.Reason.Reject()

@@ -47,7 +47,7 @@ type Share struct {
 	Credit     float64 // 0 when rejected, or accepted below its job's difficulty
 	Reason     Reason
 	Also       uint32          // so many more were refused likewise, of which nothing else is known: see Handler.Refused
-	Format     *stratum.Reject // of a Malformed submit: what is wrong with it; of a Refused one: what that pool says
+	Format     *stratum.Reject // of a Malformed submit: what is wrong with it; of a Refused or Unanswered one: what is known of that pool
 	Best       Best            // what it improved; set by the sink that counts
 
 	// The verdict of the pool above, if the share WentUp: it was to judge it. The verdict

@@ -226,6 +226,9 @@ func (h *Handler) conclude(k *unjudged, v source.Verdict) {
 		sh.Format = refusal(v)
 	case v.State == source.Unanswered:
 		sh.Reason, sh.Credit = Unanswered, 0
+		if v.TimedOut {
+			sh.Format = timedOut
+		}
 	}
 	q := h.request(k.slot)
 	if q.s.client == sh.Client {
@@ -241,6 +244,9 @@ func (h *Handler) conclude(k *unjudged, v source.Verdict) {
 	*k = unjudged{id: id[:0]}
 	u.unused = append(u.unused, k)
 }
+
+// timedOut is what a miner hears of a share that another pool does not answer.
+var timedOut = &stratum.Reject{Code: stratum.Other, Text: "Timed out: no answer from upstream"}
 
 // refusal is what a miner hears of another pool's.
 func refusal(v source.Verdict) *stratum.Reject {
@@ -269,7 +275,7 @@ func (h *Handler) stepExpire() {
 				u.due = false
 				return
 			}
-			v := source.Verdict{State: source.Unanswered}
+			v := source.Verdict{State: source.Unanswered, TimedOut: true}
 			if u := k.share.Upstream; u != nil { // else it is of another process, whose job is not known
 				v.Difficulty = u.Difficulty
 			}

@@ -30,7 +30,7 @@ func TestVerdictsFromAbove(t *testing.T) {
 				a.rig.now = a.rig.now.Add(time.Second)
 				a.rig.Tick(a.rig.now)
 			}
-		}, refused(20, "No answer from upstream"), Unanswered, 0},
+		}, refused(20, "Timed out: no answer from upstream"), Unanswered, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r, a := newProxy(t, nil)

@@ -69,7 +69,7 @@ func (l *line) answer(f *flight, q *question) func(client.Verdict) {
 		verdict := source.Verdict{State: source.AcceptedAbove}
 		switch {
 		case v.Err != nil:
-			verdict = source.Verdict{State: source.Unanswered, Text: v.Err.Error()}
+			verdict = source.Verdict{State: source.Unanswered, TimedOut: errors.Is(v.Err, client.ErrUnanswered)}
 		case v.Reject != nil:
 			verdict = source.Verdict{State: source.RefusedAbove, Code: int(v.Reject.Code), Text: v.Reject.Text}
 		}

@@ -139,6 +139,49 @@ func TestFigures(t *testing.T) {
 	})
 }
 
+// A pool that does not answer some shares, stale ones say, keeps its connection: each is given
+// up alone, as timed out. One that answers none any more has none after 30 s.
+func TestTimedOut(t *testing.T) {
+	bubble(t, func(t *testing.T, f *farm) {
+		above := otherpool.New(t, otherpool.Config{Difficulty: 1e-9, SilentEvery: 2})
+		p := f.started(above, Config{})
+		u := f.job()
+		f.log()
+		const shares = 60
+		for n := range shares {
+			f.submit(u, uint64(n%3), 1e-9, 0)
+			time.Sleep(10 * time.Second)
+		}
+		time.Sleep(10 * time.Second) // the last one is 20 s old, and the first to go unanswered would be dead by now
+		figures := p.Figures()
+		if figures.Accepted.Shares != shares/2 || figures.Unanswered.Shares != shares/2-1 || figures.Open != 1 || figures.Refused.Shares != 0 {
+			t.Errorf("%+v", figures)
+		}
+		if above.Connections.Load() != 1 || len(f.log()) != 0 {
+			t.Errorf("%d connections", above.Connections.Load())
+		}
+		f.mu.Lock()
+		timedOut := 0
+		for _, v := range f.verdicts {
+			if v.State == source.Unanswered && v.TimedOut && v.Difficulty == 1e-9 {
+				timedOut++
+			}
+		}
+		f.mu.Unlock()
+		if timedOut != shares/2-1 {
+			t.Errorf("%d of %d timed out", timedOut, shares/2-1)
+		}
+		above.Configure(func(c *otherpool.Config) { c.SilentEvery = 1 })
+		time.Sleep(15 * time.Second)
+		if log := f.log(); len(log) != 2 || !strings.HasPrefix(log[0], "Upstream pool.example.org:3333 is lost: pool has not answered any share for 30s; again in ") {
+			t.Errorf("%q", log)
+		}
+		if v := p.Figures(); v.Unanswered.Shares != shares/2 || v.Open != 0 || f.counts()["unanswered"] != shares/2 {
+			t.Errorf("%+v", v)
+		}
+	})
+}
+
 // slush0/stratum-mining-proxy#56: the difficulty goes up and down by 8, with and without
 // a job behind it, before pools that apply it at once, or from the next job on. What is
 // refused is at most what was needed to find out how the pool does it.

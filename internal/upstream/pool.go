@@ -55,7 +55,7 @@ type Options struct {
 
 // Times of a pool.
 const (
-	answerTimeout  = 30 * time.Second // of shares, until a connection is dead
+	answerTimeout  = 30 * time.Second // of a share, or of all shares of a connection, which is dead then
 	silenceTimeout = 10 * time.Minute
 	retireAfter    = 10 * time.Minute // without a session, but for the first connection
 	tendEvery      = time.Minute

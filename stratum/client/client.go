@@ -66,12 +66,14 @@ type Client struct {
 
 	mu      sync.Mutex // guards the following; never held while writing
 	lastID  uint64
-	pending map[uint64]replyFunc
+	pending map[uint64]pending
 	out     []byte // lines that the writing goroutine has not taken
 	shares  overdue
 	err     error // why the connection ended, set once
 	moving  bool  // err is ErrMoving, and conn is not closed
 	state   *State
+
+	forgetting sync.WaitGroup // of shares that have waited too long; nothing is added after err
 }
 
 // Dial connects to a pool, subscribes and authorizes, all within

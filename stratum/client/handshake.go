@@ -98,7 +98,7 @@ func newClient(conn net.Conn, e Endpoint, opts Options) *Client {
 		ending:   make(chan struct{}),
 		written:  make(chan struct{}),
 		lines:    lineReader{r: conn, max: opts.MaxLine},
-		pending:  map[uint64]replyFunc{},
+		pending:  map[uint64]pending{},
 	}
 	c.allowance.at = time.Now()
 	return c

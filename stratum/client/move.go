@@ -94,7 +94,7 @@ func Resume(conn net.Conn, s *State, e Endpoint, opts Options, waiting map[uint6
 	now := time.Now()
 	c.mu.Lock()
 	for _, id := range slices.Sorted(maps.Keys(waiting)) {
-		c.pending[id] = c.verdict(now, waiting[id])
+		c.pending[id] = pending{c.verdict(now, waiting[id]), true}
 		c.shares.add(c, id)
 	}
 	c.wakeWriter()

@@ -53,8 +53,9 @@ type Options struct {
 	// SilenceTimeout is after what time without a line a pool counts as dead;
 	// 10 minutes if 0. It is sent a mining.ping at half that time.
 	SilenceTimeout time.Duration
-	// AnswerTimeout is how long a share may be without an answer until the pool
-	// counts as dead; 0: for ever.
+	// AnswerTimeout is how long a share may be without an answer until it is given up,
+	// as ErrUnanswered, and the pool counts as dead if it has answered no other share
+	// for as long; 0: for ever.
 	AnswerTimeout time.Duration
 	MaxLine       int     // longest line taken, in bytes; 1 MiB if 0
 	Quirks        *Quirks // of the pool, from one connection to the next; nil: forgotten

@@ -17,7 +17,7 @@ var (
 	errSilent    = errors.New("pool is silent")
 	errReconnect = errors.New("pool asked to reconnect")
 
-	errUnanswered = errors.New("pool has not answered a share")
+	errUnanswered = errors.New("pool has not answered any share")
 )
 
 // read is the reading goroutine.
@@ -25,6 +25,7 @@ func (c *Client) read() {
 	defer close(c.done)
 	c.fail(c.receive())
 	<-c.written
+	c.forgetting.Wait()
 
 	c.mu.Lock()
 	err, pending := c.err, c.pending
@@ -33,8 +34,8 @@ func (c *Client) read() {
 	}
 	c.pending, c.out, c.shares.since = nil, nil, nil
 	c.mu.Unlock()
-	for id, reply := range pending {
-		reply(id, nil)
+	for id, p := range pending {
+		p.reply(id, nil)
 	}
 	c.events <- Closed{err} // emit keeps a place for it
 	close(c.events)
@@ -151,14 +152,16 @@ func (c *Client) reply(m *stratum.Message) (ours bool) {
 		return false
 	}
 	c.mu.Lock()
-	reply := c.pending[id]
+	p, ours := c.pending[id]
 	delete(c.pending, id)
-	c.mu.Unlock()
-	if reply == nil {
-		return false
+	if p.share {
+		c.shares.answered = time.Now()
 	}
-	reply(id, m)
-	return true
+	c.mu.Unlock()
+	if ours {
+		p.reply(id, m)
+	}
+	return ours
 }
 
 func (c *Client) notify(n *stratum.Notify) error {

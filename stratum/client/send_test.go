@@ -88,47 +88,63 @@ func TestSend(t *testing.T) {
 }
 
 // xmrig/xmrig-proxy#180: a line that takes shares and says nothing is dead long before
-// it counts as silent, as long as the oldest share is not answered.
+// it counts as silent. One share that is not answered, as some pools do with stale ones, is
+// given up alone.
 func TestAnswerTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPool(t, func(p *peer) {
 			p.welcome("a")
-			for n := 3; p.in.Scan(); n++ {
-				if n < 10 {
-					p.send(fmt.Sprintf(`{"id":%d,"result":true}`, n))
-				} else if n > 10 {
-					p.send(fmt.Sprintf(`{"id":%d,"result":true}`, n), `{"params":[42],"id":null,"method":"mining.set_difficulty"}`)
+			for n := 0; p.in.Scan(); n++ {
+				answer := fmt.Sprintf(`{"id":%d,"result":true}`, n+3)
+				switch {
+				case n == 7: // later, when it is forgotten
+				case n < 25:
+					p.send(answer)
+				default:
+					p.send(`{"params":[42],"id":null,"method":"mining.set_difficulty"}`, `{"id":10,"result":true}`)
 				}
 			}
 		})
 		c := mustDial(t, p, Options{AnswerTimeout: 30 * time.Second})
 		got := make(verdicts, 100)
-		var began time.Time
-		for n := range 20 {
-			if n == 7 {
-				began = time.Now()
+		began := time.Now()
+		var last time.Time // answered
+		at := make([]time.Duration, 28)
+		want := map[string]bool{}
+		for n := range 28 {
+			if n < 25 {
+				last = time.Now()
 			}
-			if err := c.Send("a", Share{}, got.of(n)); err != nil {
+			if err := c.Send("a", Share{}, func(v Verdict) {
+				at[n] = time.Since(began)
+				got.of(n)(v)
+			}); err != nil {
 				t.Error(err)
 			}
-			if n < 19 {
+			if n < 27 {
 				time.Sleep(2 * time.Second)
 			}
-		}
-		for n := range 20 {
-			want := fmt.Sprint(n, " accepted after 0s")
 			switch {
-			case n >= 7 && n < 19:
-				want = fmt.Sprint(n+1, " accepted after 0s")
-			case n == 19:
-				want = "7 connection closed: pool has not answered a share for 30s"
-			}
-			if s := <-got; s != want {
-				t.Errorf("got %q, want %q", s, want)
+			case n == 7:
+				want["7 timed out"] = true
+			case n < 25:
+				want[fmt.Sprint(n, " accepted after 0s")] = true
+			default:
+				want[fmt.Sprint(n, " connection closed: pool has not answered any share for 30s")] = true
 			}
 		}
-		if d := time.Since(began); d != 30*time.Second {
-			t.Errorf("given up after %v", d)
+		for range 28 {
+			if s := <-got; !want[s] {
+				t.Errorf("got %q", s)
+			} else {
+				delete(want, s)
+			}
+		}
+		if at[7] != 44*time.Second {
+			t.Errorf("a share is given up after %v", at[7])
+		}
+		if first := began.Add(50 * time.Second); began.Add(at[25]) != first.Add(30*time.Second) || last != first.Add(-2*time.Second) {
+			t.Errorf("the connection is given up after %v", at[25])
 		}
 	})
 }

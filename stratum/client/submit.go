@@ -15,6 +15,10 @@ import (
 // too many of those before.
 var ErrBusy = errors.New("the pool does not keep up")
 
+// ErrUnanswered is why a share has no verdict that the pool has not answered in
+// Options.AnswerTimeout, while it answers others.
+var ErrUnanswered = errors.New("timed out")
+
 // maxUnanswered is how many requests may wait for their answers.
 const maxUnanswered = 1 << 16
 
@@ -30,7 +34,7 @@ type Share struct {
 // Verdict is what a pool says of a share. Without Reject and Err it is accepted.
 type Verdict struct {
 	Reject *stratum.Reject // why it was refused, with a text of at most 200 bytes
-	// Err is why there is no answer, an ErrClosed: the share may count, or not.
+	// Err is why there is no answer, an ErrClosed or ErrUnanswered: the share may count, or not.
 	// It is also an ErrMoving where the answer comes in another process, to ID.
 	Err  error
 	ID   uint64        // of the share, on its connection
@@ -50,7 +54,7 @@ func (c *Client) verdict(began time.Time, tell func(Verdict)) replyFunc {
 	return func(id uint64, m *stratum.Message) {
 		v := Verdict{ID: id, Took: time.Since(began)}
 		if m == nil {
-			v.Err = c.ended()
+			v.Err = c.unanswered()
 		} else if v.Reject = m.Verdict(); v.Reject != nil {
 			v.Reject.Text = short(v.Reject.Text, maxReason)
 		}
@@ -74,7 +78,7 @@ func (c *Client) Submit(ctx context.Context, jobID string, s Share) (*stratum.Re
 	select {
 	case r, answered := <-verdict:
 		if !answered {
-			return nil, fmt.Errorf("submit: %w", c.ended())
+			return nil, fmt.Errorf("submit: %w", c.unanswered())
 		}
 		return r, nil
 	case <-ctx.Done():
@@ -93,10 +97,22 @@ func (c *Client) submit(jobID string, s *Share, reply replyFunc) (id uint64, err
 	}, reply, true)
 }
 
+// unanswered is why there is no answer to a share.
+func (c *Client) unanswered() error {
+	c.mu.Lock()
+	alive := c.err == nil
+	c.mu.Unlock()
+	if alive {
+		return ErrUnanswered
+	}
+	return c.ended()
+}
+
 // overdue finds the share that has waited longest for its answer.
 type overdue struct {
-	timer *time.Timer
-	since []asked // in the order they were sent; some are answered
+	timer    *time.Timer
+	since    []asked   // in the order they were sent; some are answered
+	answered time.Time // when the last answer to a share came
 }
 
 type asked struct {
@@ -112,7 +128,7 @@ func (o *overdue) add(c *Client, id uint64) {
 	if len(o.since) > 2*len(c.pending)+1024 { // an old one is open and many behind it are not
 		kept := o.since[:0]
 		for _, a := range o.since {
-			if c.pending[a.id] != nil {
+			if _, open := c.pending[a.id]; open {
 				kept = append(kept, a)
 			}
 		}
@@ -131,24 +147,41 @@ func (o *overdue) stop() {
 	}
 }
 
-// lookOverdue gives the connection up when a share has waited too long.
+// lookOverdue gives up shares that have waited too long, or the connection when no other
+// was answered meanwhile.
 func (c *Client) lookOverdue() {
 	c.mu.Lock()
-	o := &c.shares
-	n := 0
-	for n < len(o.since) && c.pending[o.since[n].id] == nil {
-		n++
+	if c.err != nil {
+		c.mu.Unlock()
+		return
+	}
+	o, now, n := &c.shares, time.Now(), 0
+	late := map[uint64]replyFunc{}
+	dead := false
+	for ; n < len(o.since); n++ {
+		a := o.since[n]
+		p, open := c.pending[a.id]
+		if !open {
+			continue
+		}
+		if rest := c.opts.AnswerTimeout - now.Sub(a.at); rest > 0 {
+			o.timer.Reset(rest)
+			break
+		}
+		if dead = now.Sub(o.answered) >= c.opts.AnswerTimeout; dead {
+			break
+		}
+		late[a.id] = p.reply
+		delete(c.pending, a.id)
 	}
 	o.since = append(o.since[:0], o.since[n:]...)
-	late := false
-	if c.err == nil && len(o.since) > 0 {
-		rest := c.opts.AnswerTimeout - time.Since(o.since[0].at)
-		if late = rest <= 0; !late {
-			o.timer.Reset(rest)
-		}
-	}
+	c.forgetting.Add(1)
 	c.mu.Unlock()
-	if late {
+	for id, reply := range late {
+		reply(id, nil)
+	}
+	c.forgetting.Done()
+	if dead {
 		c.fail(fmt.Errorf("%w for %v", errUnanswered, c.opts.AnswerTimeout))
 	}
 }

@@ -15,6 +15,12 @@ const maxUnwritten = 256 << 10
 // tells that there will be none.
 type replyFunc func(id uint64, m *stratum.Message)
 
+// pending is a request without an answer.
+type pending struct {
+	reply replyFunc
+	share bool
+}
+
 // request queues a line under a fresh id and has reply called with what comes
 // back.
 func (c *Client) request(line func(b, id []byte) []byte, reply replyFunc) (id uint64, err error) {
@@ -34,7 +40,7 @@ func (c *Client) enqueue(line func(b, id []byte) []byte, reply replyFunc, share 
 	}
 	c.lastID++
 	id = c.lastID
-	c.pending[id] = reply
+	c.pending[id] = pending{reply, share}
 	var digits [20]byte
 	c.out = line(c.out, strconv.AppendUint(digits[:0], id, 10))
 	if share {

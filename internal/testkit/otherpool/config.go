@@ -25,6 +25,7 @@ type Config struct {
 	RepeatEvery  int                              // every n-th reply is sent twice
 	DropAfter    int                              // shares of a connection until it is closed
 	SilentAfter  int                              // shares of a connection until no more are answered
+	SilentEvery  int                              // every n-th share of a connection is not answered
 	NoAuthorize  bool                             // authorize is refused
 	Knows        func(user, password string) bool // who is authorized; nil: everybody
 	Stuck        bool                             // connections are taken, nothing is answered

@@ -263,7 +263,7 @@ func (p *Pool) submit(c *conn, config *Config, r *request) (keep bool) {
 	if c.shares++; config.DropAfter > 0 && c.shares > config.DropAfter || config.ClosedAt == AtSubmit {
 		return false
 	}
-	if config.SilentAfter > 0 && c.shares > config.SilentAfter {
+	if config.SilentAfter > 0 && c.shares > config.SilentAfter || config.SilentEvery > 0 && c.shares%config.SilentEvery == 0 {
 		return true
 	}
 	worker, judged, reason, err := p.check(c, r.Params)
