@@ -74,8 +74,8 @@ func (s *Users) login(l *session.Login, now stamp) (g session.Grant, refused str
 			}
 			payout = a.Script()
 		}
-		// The limits are not for the address that a connection mines for.
-		free = err == nil && rest == "" && !l.Further
+		// The limits are not for the address that a connection mines for, which is paid.
+		free = err == nil && rest == "" && !l.Further && !s.cfg.Proxy
 	}
 	if s.cfg.Accounts != nil {
 		if refused := s.ask(l, name, payable, &g); refused != "" || g.Undecided {
