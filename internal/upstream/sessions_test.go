@@ -36,6 +36,7 @@ type proxy struct {
 	entries *Entries
 	set     *session.Settings
 	pools   map[string]*otherpool.Pool // by host
+	own     map[string]*ownPool        // likewise
 
 	mu     sync.Mutex
 	log    []string
@@ -77,9 +78,18 @@ type seatedMiner struct {
 // newProxy runs a proxy of some pools, named by one letter each, until the test ends.
 func newProxy(t *testing.T, o GroupOptions, pools map[string]*otherpool.Pool, configs ...Config) *proxy {
 	t.Helper()
-	p := &proxy{t: t, pools: pools, loop: &loop{wake: make(chan struct{}, 1), workers: map[session.WorkerID]string{}}, shares: map[session.Reason]int{}}
+	return newProxyOf(t, o, pools, nil, configs...)
+}
+
+// newProxyOf is newProxy, also before pools of ours.
+func newProxyOf(t *testing.T, o GroupOptions, pools map[string]*otherpool.Pool, own map[string]*ownPool, configs ...Config) *proxy {
+	t.Helper()
+	p := &proxy{t: t, pools: pools, own: own, loop: &loop{wake: make(chan struct{}, 1), workers: map[session.WorkerID]string{}}, shares: map[session.Reason]int{}}
 	o.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
 		host, _, _ := strings.Cut(address, ".")
+		if own := p.own[host]; own != nil {
+			return own.Dial(ctx, network, address)
+		}
 		return p.pools[host].Dial(ctx, network, address)
 	}
 	o.Events = func(e event.Event) {
@@ -244,7 +254,7 @@ func (p *proxy) submit(slot int) {
 	copy(extranonce2, []byte{byte(m.nonce), byte(m.nonce >> 8)})
 	m.nonce++
 	m.hasher.Start(&m.search, &m.job, m.extranonce1, extranonce2, m.job.Version)
-	target := difficulty.TargetFromDifficulty(1e-10)
+	target := difficulty.TargetFromDifficulty(p.set.Listeners[0].MinDiff)
 	m.hasher.Find(&m.search, &target, 1000)
 	m.sent++
 	p.handler.Line(netserver.Slot(slot), fmt.Appendf(nil, `{"id":%d,"method":"mining.submit","params":["%s","%s","%x","%08x","%08x"]}`,
