@@ -149,6 +149,47 @@ func TestX9(t *testing.T) {
 	})
 }
 
+// X10 with miners, which find nothing meanwhile: a pool that is silent for 600 s gets another
+// connection, on which all of them go on, without having to connect again.
+func TestX10WithMiners(t *testing.T) {
+	within(t, func(t *testing.T) {
+		a := pool(t, "a", otherpool.Config{})
+		p := newProxy(t, GroupOptions{}, map[string]*otherpool.Pool{"a": a}, Config{URL: "a"})
+		time.Sleep(5 * time.Second)
+		p.miners(20)
+		p.mine()
+		a.Silence(true)
+		began := time.Now()
+		for a.Connected() > 0 && p.group.Usable() {
+			time.Sleep(time.Second)
+		}
+		if d := time.Since(began); d < 599*time.Second || d > 602*time.Second {
+			t.Errorf("given up after %v", d)
+		}
+		a.Silence(false)
+		time.Sleep(2 * time.Minute)
+		if at := p.at(); !maps.Equal(at, map[string]int{"a": 20}) {
+			t.Errorf("miners are at %v", at)
+		}
+		before := a.Accepted.Load()
+		p.mine()
+		if n := a.Accepted.Load() - before; n != 20 {
+			t.Errorf("%d of 20 shares are accepted", n)
+		}
+		p.do(func() {
+			for _, m := range p.seats {
+				if m.closed || m.reconnect > 0 {
+					t.Errorf("%s had to connect again", m.name)
+				}
+			}
+		})
+		if lost := p.told("is lost"); len(lost) != 1 || !strings.Contains(lost[0], "pool is silent for 10m0s") {
+			t.Errorf("%q", lost)
+		}
+		p.sound()
+	})
+}
+
 // A pool that gives other sizes: who takes another extranonce1 gets it at once, who does
 // not is asked to connect again, spread over time; nobody is dropped.
 func TestOtherShape(t *testing.T) {
