@@ -111,7 +111,7 @@ func Uplinks(c *config.Config, secret func() string) []relay.Uplink {
 	for i, u := range c.Proxies {
 		list[i] = relay.Uplink{
 			Endpoint: client.Endpoint{URL: u.URL},
-			Options:  client.Options{Dial: (&net.Dialer{}).DialContext, SOCKS5: u.SOCKS5, Pin: u.Pin},
+			Options:  client.Options{SOCKS5: u.SOCKS5, Pin: u.Pin},
 			Secret:   secret, Dialect: poolproto.Dialect,
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"regexp"
 	"strings"
 )
 
@@ -37,3 +38,10 @@ func Split(s string) (host, port string, hasPort bool, err error) {
 	host, port, hasPort = strings.Cut(s, ":")
 	return host, port, hasPort, nil
 }
+
+// local is the own end of a connection in the text of a network error.
+var local = regexp.MustCompile(`[^ ]+->`)
+
+// Reason is the text of a network error without the own end of the connection, whose port is
+// another one each time: what fails again in the same way says the same.
+func Reason(err error) string { return local.ReplaceAllString(err.Error(), "") }

@@ -1,8 +1,10 @@
 package hostport
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
+	"syscall"
 	"testing"
 )
 
@@ -57,4 +59,14 @@ func FuzzSplit(f *testing.F) {
 			t.Errorf("%q is %q, %q, which is %q, %q, %v", s, host, port, h, p, err)
 		}
 	})
+}
+
+func TestReason(t *testing.T) {
+	at := net.TCPAddrFromAddrPort(netip.MustParseAddrPort("192.0.2.1:3333"))
+	for _, own := range []string{"10.0.0.1:51234", "[2001:db8::1]:51235"} {
+		err := fmt.Errorf("no answer: %w", &net.OpError{Op: "read", Net: "tcp", Source: net.TCPAddrFromAddrPort(netip.MustParseAddrPort(own)), Addr: at, Err: syscall.ECONNRESET})
+		if got, want := Reason(err), "no answer: read tcp 192.0.2.1:3333: connection reset by peer"; got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
 }

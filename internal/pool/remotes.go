@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"path/filepath"
 	"time"
 
@@ -99,7 +98,7 @@ func (p *Pool) copyReader() string {
 func MainPool(c *config.Config, secret func() string) relay.Uplink {
 	u := &c.Upstream
 	return relay.Uplink{
-		Endpoint: client.Endpoint{URL: u.URL}, Options: client.Options{Dial: (&net.Dialer{}).DialContext, SOCKS5: u.SOCKS5, Pin: u.Pin},
+		Endpoint: client.Endpoint{URL: u.URL}, Options: client.Options{SOCKS5: u.SOCKS5, Pin: u.Pin},
 		Secret: secret, Dialect: poolproto.Dialect,
 	}
 }

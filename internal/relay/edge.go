@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"ckpool/event"
+	"ckpool/internal/hostport"
 )
 
 // EdgeOptions say what an Edge is.
@@ -278,7 +279,7 @@ func (e *Edge) down(u *uplink, err error) {
 
 func (e *Edge) failed(u *uplink, err error) {
 	e.mu.Lock()
-	first := !u.tried || u.err == nil || u.err.Error() != err.Error()
+	first := !u.tried || u.err == nil || hostport.Reason(u.err) != hostport.Reason(err)
 	u.err = err
 	if u.tried = true; u.since.IsZero() {
 		u.since = time.Now()
@@ -286,7 +287,7 @@ func (e *Edge) failed(u *uplink, err error) {
 	e.mu.Unlock()
 	e.look() // which may have waited for it
 	if first {
-		u.say(event.Warning, fmt.Sprintf("cannot be linked to: %v; tried again every %v", err, retryAfter))
+		u.say(event.Warning, fmt.Sprintf("cannot be linked to: %s; tried again every %v", hostport.Reason(err), retryAfter))
 	}
 }
 

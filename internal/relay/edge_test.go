@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"ckpool/event"
 	"ckpool/internal/netserver"
@@ -293,6 +294,32 @@ func TestEndlessLine(t *testing.T) {
 		t.Errorf("%d bytes, %v", n, err)
 	}
 	e.logs("a line of more than 33554432 bytes")
+}
+
+// A pool that acknowledges nothing any more is noticed by the kernel, which would go on sending
+// for a quarter of an hour otherwise.
+func TestVanishedPool(t *testing.T) {
+	t.Parallel()
+	p := startFakePool(t)
+	e := startTestEdge(t, 0, p.addr())
+	p.accept(0)
+	e.logs("serves the miners")
+	e.edge.mu.Lock()
+	conn := e.edge.uplinks[0].wire.conn
+	e.edge.mu.Unlock()
+	raw, err := conn.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := raw.Control(func(fd uintptr) {
+		for option, want := range map[int]int{unix.TCP_USER_TIMEOUT: 75_000, unix.TCP_KEEPIDLE: 45, unix.TCP_KEEPINTVL: 30, unix.TCP_KEEPCNT: 1} {
+			if got, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, option); got != want || err != nil {
+				t.Errorf("option %d is %d, %v, want %d", option, got, err, want)
+			}
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // Lines for miners that are not here are told of, not too often, and cost those who are

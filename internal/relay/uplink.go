@@ -7,7 +7,10 @@ import (
 	"io"
 	"net"
 	"strings"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"ckpool/event"
 	"ckpool/poolproto"
@@ -27,7 +30,7 @@ const (
 // Uplink is one pool that miners may be served by.
 type Uplink struct {
 	client.Endpoint
-	Options client.Options // how to connect: Dial, SOCKS5, Pin
+	Options client.Options // how to connect: SOCKS5, Pin
 	Secret  func() string  // that it wants, "" none
 	// Dialect is the highest to be spoken; 0 that of ckpool in C.
 	Dialect int
@@ -84,7 +87,9 @@ func (u *uplink) run(ctx context.Context, w *wire) {
 func (u *Uplink) Connect(ctx context.Context, role poolproto.Role, program string) (*wire, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTime+answerTime)
 	defer cancel()
-	conn, err := u.Endpoint.Connect(ctx, u.Options)
+	o := u.Options
+	o.Dial = dialer.DialContext
+	conn, err := u.Endpoint.Connect(ctx, o)
 	if err != nil {
 		return nil, err
 	}
@@ -99,6 +104,23 @@ func (u *Uplink) Connect(ctx context.Context, role poolproto.Role, program strin
 		return nil, err
 	}
 	return w, nil
+}
+
+// vanishedAfter is when a pool that acknowledges nothing is taken for gone, whether or not
+// something is under way to it. In the dialect of ckpool in C nothing else tells: without it
+// the kernel goes on sending for a quarter of an hour.
+const vanishedAfter = 75 * time.Second
+
+// dialer connects to pools.
+var dialer = net.Dialer{
+	KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 45 * time.Second, Interval: 30 * time.Second, Count: 1},
+	Control: func(_, _ string, socket syscall.RawConn) error {
+		var failed error
+		err := socket.Control(func(fd uintptr) {
+			failed = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(vanishedAfter.Milliseconds()))
+		})
+		return errors.Join(err, failed)
+	},
 }
 
 // Try asks for a link, and gives it up again. It says in words which dialect is spoken.

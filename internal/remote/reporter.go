@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"ckpool/event"
+	"ckpool/internal/hostport"
 	"ckpool/internal/journal"
 	"ckpool/internal/relay"
 	"ckpool/poolproto"
@@ -137,7 +138,7 @@ func (r *Reporter) Run(ctx context.Context) {
 			}
 		}
 		r.down()
-		if text := err.Error(); ctx.Err() == nil && text != told {
+		if text := hostport.Reason(err); ctx.Err() == nil && text != told {
 			told = text
 			r.say(event.Warning, fmt.Sprintf(what, text))
 		}
