@@ -132,6 +132,10 @@ func AppendAnswer(b []byte, a *Answer) []byte {
 	return append(b, "}\n"...)
 }
 
+// NoLink begins the reason where a pool refuses a link as it refuses any other request, with
+// a stratum error.
+const NoLink = "No link: "
+
 // ErrNoAnswer is that a line answers no Hello: another one came before the answer.
 var ErrNoAnswer = errors.New("not an answer to a request for a link")
 
@@ -151,9 +155,8 @@ func ParseAnswer(line []byte) (a Answer, err error) {
 		case "sums":
 			a.Sums = string(value) == "true"
 		case "error":
-			reason, isText := stratum.String(value, nil)
-			if a.Reason = string(reason); !isText && string(value) != "null" {
-				a.Reason = string(value)
+			if m := (stratum.Message{Error: value}); m.HasError() {
+				a.Reason = strings.TrimPrefix(m.Verdict().Text, NoLink)
 			}
 		case "method", "node.method":
 			return Answer{}, ErrNoAnswer

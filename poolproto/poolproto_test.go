@@ -64,8 +64,15 @@ func TestAnswer(t *testing.T) {
 		t.Errorf("C would not read %s", got)
 	}
 	// A pool says why it does not know the method, in an array as stratum has it.
-	if got, err := ParseAnswer([]byte(`{"result":false,"error":[20,"Unknown method",null],"id":null}`)); err != nil || got.Accepted || !strings.Contains(got.Reason, "Unknown method") {
-		t.Errorf("%+v, %v", got, err)
+	for line, want := range map[string]string{
+		`{"result":false,"error":[20,"Unknown method",null],"id":null}`:        "Unknown method",
+		`{"id":null,"result":null,"error":[20,"No link: not from here",null]}`: "not from here",
+		`{"result":false,"error":{"code":20,"message":"No link: never"}}`:      "never",
+		`{"result":false,"error":null}`:                                        "",
+	} {
+		if got, err := ParseAnswer([]byte(line)); err != nil || got.Accepted || got.Reason != want {
+			t.Errorf("%s: %+v, %v", line, got, err)
+		}
 	}
 	for _, line := range []string{``, `x`, `[]`, `{}`, `{"transaction":[],"node.method":"transactions"}`, `{"result":true,"node.method":"share.result","client_id":1}`, `{"result":true,"method":"auth.result"}`} {
 		if _, err := ParseAnswer([]byte(line)); !errors.Is(err, ErrNoAnswer) {

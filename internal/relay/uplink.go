@@ -173,7 +173,7 @@ func (w *wire) greet(hello *poolproto.Hello) error {
 		if !ok {
 			switch err := w.in.fill(); {
 			case errors.Is(err, io.EOF):
-				return refused("it closes the connection")
+				return refused("it closes the connection, as a pool does that takes none, or a port for TLS (stratum+ssl://)")
 			case err != nil:
 				return fmt.Errorf("no answer to %s: %w", hello.Role.Method(), err)
 			}

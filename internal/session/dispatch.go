@@ -2,6 +2,7 @@ package session
 
 import (
 	"ckpool/internal/netserver"
+	"ckpool/poolproto"
 	"ckpool/stratum"
 )
 
@@ -122,7 +123,7 @@ func (q request) onLink(method []byte) {
 		return
 	}
 	q.g.Log.link(q.client, method, refusal)
-	q.reject(q.msg.ID, &stratum.Reject{Code: stratum.Other, Text: "No link: " + refusal})
+	q.reject(q.msg.ID, &stratum.Reject{Code: stratum.Other, Text: poolproto.NoLink + refusal})
 	q.t.Close(q.slot, netserver.BadInput)
 }
 
