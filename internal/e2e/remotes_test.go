@@ -574,8 +574,8 @@ func TestT4T7RemoteInC(t *testing.T) {
 	}
 }
 
-// A trusted remote that is ckpool in C says something every 5 s: one that is silent for a
-// minute is gone.
+// A trusted remote that is ckpool in C says something every 5 s: one that is silent for
+// half a minute is gone.
 func TestRemoteInCSilent(t *testing.T) {
 	t.Parallel()
 	f := startFar(t, rareBlocks, keys{"link_secret": ""}, keys{"link_secret": ""})
@@ -586,7 +586,7 @@ func TestRemoteInCSilent(t *testing.T) {
 	if _, err := io.Copy(io.Discard, l); err != nil && !errors.Is(err, syscall.ECONNRESET) {
 		t.Fatal(err)
 	}
-	if took := time.Since(began); took < 55*time.Second || took > 90*time.Second {
+	if took := time.Since(began); took < 28*time.Second || took > time.Minute {
 		t.Errorf("it is closed after %v", took)
 	}
 	if _, ok := f.main.pool.Users().Worker("nobody", time.Now()); ok {

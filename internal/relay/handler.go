@@ -22,8 +22,8 @@ const (
 	endStep = 1024
 	// A link of our own dialect that has said nothing for pingAfter is asked for a sign of
 	// life, and closed when it has said nothing for deadAfter.
-	pingAfter = 20 * time.Second
-	deadAfter = 60 * time.Second
+	pingAfter = 10 * time.Second
+	deadAfter = 30 * time.Second
 	// complainEvery is how often a link's bad lines are told of.
 	complainEvery = time.Minute
 )
