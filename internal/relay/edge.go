@@ -204,7 +204,7 @@ func (e *Edge) chooseAt(now time.Time) (again time.Duration) {
 	if best != nil {
 		e.each(func(h *EdgeHandler) { h.follow(best) })
 		e.options.Workless(false)
-		e.options.Events.Say(event.Notice, "Upstream "+best.url+" serves the miners from here on")
+		e.options.Events.Say(event.Warning, "Upstream "+best.url+" serves the miners from here on")
 	} else {
 		e.options.Events.Say(event.Warning, fmt.Sprintf("No pool upstream: miners are closed in %v, and refused until there is one", patience))
 	}

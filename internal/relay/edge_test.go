@@ -151,7 +151,7 @@ func startTestEdge(t *testing.T, dialect int, pools ...string) *testEdge {
 func (e *testEdge) tell(v event.Event) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	fmt.Fprintln(&e.log, v.Text)
+	fmt.Fprintln(&e.log, int(v.Level), v.Text)
 }
 
 func (e *testEdge) text() string {
@@ -234,7 +234,7 @@ func TestHostileUpstream(t *testing.T) {
 			l.closes()
 			e.logs("is lost: it breaks the protocol")
 			heard.next("client.reconnect") // which it needs a session for, to go on without
-			e.logs("Upstream " + good.addr() + " serves the miners from here on")
+			e.logs("4 Upstream " + good.addr() + " serves the miners from here on") // as prominent as that there was none
 			f, err := poolproto.ParseFrame([]byte(next.next("mining.subscribe")))
 			if err != nil {
 				t.Fatal(err)

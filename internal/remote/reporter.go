@@ -503,7 +503,7 @@ func (w *wire) writeAll(ctx context.Context) error {
 	}
 	defer tail.Close()
 	w.agreed = true
-	w.reporter.say(event.Notice, "is linked: it counts the shares from here on")
+	w.reporter.say(event.Warning, "is linked: it counts the shares from here on")
 	return w.report(ctx, said{
 		shares:  func() (more bool, err error) { return w.bytes(tail) },
 		workers: w.workers,

@@ -32,7 +32,7 @@ func (w *wire) writeC(ctx context.Context) error {
 	}
 	defer r.Close()
 	w.agreed = true
-	w.reporter.say(event.Notice, "is linked, as ckpool in C: what is on its way when the link is lost is not counted there")
+	w.reporter.say(event.Warning, "is linked, as ckpool in C: what is on its way when the link is lost is not counted there")
 	return w.report(ctx, said{
 		shares:  func() (more bool, err error) { return w.sharesC(r) },
 		workers: w.workersC,
