@@ -86,6 +86,54 @@ func TestP12HostileLink(t *testing.T) {
 	h.connected()
 }
 
+// A line of a miner that is as long as a passthrough in C lets through, and one that is longer
+// than any, disturb nobody else.
+func TestP10LongLine(t *testing.T) {
+	t.Parallel()
+	_, _, p, _ := startRare(t, "alice")
+	l := p.link(t, helloC)
+	l.next()
+	l.subscribed(1)
+	l.subscribed(2)
+	for channel, length := range map[int]int{1: 1000, 2: 100_000} {
+		l.say(`{"id":8,"method":"mining.subscribe","params":["%s"],"client_id":%d,"address":"192.0.2.7","server":0}`, strings.Repeat("x", length), channel)
+	}
+	l.until("dropclient=2")
+	l.subscribed(3)
+	l.say(`{"id":9,"method":"mining.ping","params":[],"client_id":1,"address":"192.0.2.7","server":0}`)
+	l.tagged("error", 1) // it is there
+	if links := ask[control.LinkList](p, "links").Links; len(links) != 1 || links[0].Miners != 2 {
+		t.Errorf("links %+v", links)
+	}
+}
+
+// A passthrough of 2014 says no "server", its own address for that of each miner, and nothing
+// when a miner leaves.
+func TestP13LinesOf2014(t *testing.T) {
+	t.Parallel()
+	_, _, p, _ := startRare(t, "alice")
+	l := p.link(t, `{"method": "mining.passthrough", "params": ["ckproxy\/0.8.1"]}`)
+	if got := l.next(); got != `{"result":true}` {
+		t.Fatalf("answer %s", got)
+	}
+	l.say(`{"id":1,"method":"mining.subscribe","params":["cgminer/4.5.0"],"client_id":3,"address":"127.0.0.1"}`)
+	l.tagged("subscribe.result", 3)
+	l.tagged("update", 3)
+	l.say(`{"id":2,"method":"mining.authorize","params":["carol.1","x"],"client_id":3,"address":"127.0.0.1"}`)
+	if got := l.tagged("auth.result", 3); string(got["result"]) != "true" {
+		t.Errorf("authorize: %s", got)
+	}
+	l.say(`{"id":3,"method":"mining.submit","params":["carol.1","ffffffffffffffff","0000000000000000","00000000","00000000"],"client_id":3,"address":"127.0.0.1"}`)
+	if got := l.tagged("share.result", 3); string(got["result"]) != "false" {
+		t.Errorf("share: %s", got)
+	}
+	if c := p.clients()["carol.1"]; c.Address != "127.0.0.1" || c.UserAgent != "cgminer/4.5.0" {
+		t.Errorf("session %+v", c)
+	}
+	l.Close()
+	p.gone("carol.1")
+}
+
 // A miner, direct or behind a link, cannot become a link, nor end or name another's.
 func TestP12MinerNoLink(t *testing.T) {
 	t.Parallel()
