@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -395,8 +396,8 @@ func (w *wire) readAll(ctx context.Context) error {
 		switch {
 		case errors.Is(err, io.EOF):
 			return errors.New("it has closed the link")
-		case err != nil && ctx.Err() == nil:
-			return fmt.Errorf("nothing came for %v: %w", deadAfter, err)
+		case errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() == nil:
+			return fmt.Errorf("nothing came for %v", deadAfter)
 		case err != nil:
 			return err
 		}
