@@ -144,7 +144,7 @@ func TestP12MinerNoLink(t *testing.T) {
 	l.next()
 	l.subscribed(3)
 	for _, method := range []string{"mining.passthrough", "mining.node", "mining.remote"} {
-		l.say(`{"id":1,"method":"%s","params":["x"],"client_id":4,"address":"192.0.2.7","server":0}`, method)
+		l.say(`{"id":1,"method":"%s","params":["x"],"client_id":4,"address":"127.0.0.1","server":0}`, method) // from where links are taken
 		l.until("dropclient=4")
 		c, err := net.Dial("tcp", e.addr)
 		if err != nil {
