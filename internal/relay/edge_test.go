@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -320,6 +321,36 @@ func TestVanishedPool(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// A pool is asked for a sign of life, and taken for dead when it says nothing.
+func TestSilentPool(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		here, there := net.Pipe()
+		defer there.Close()
+		w := newWire("pool", here)
+		w.dialect = 1
+		w.prepare(&Edge{}, 1)
+		began := time.Now()
+		const answers = 30
+		var asked int
+		var pool sync.WaitGroup
+		pool.Go(func() {
+			for in := bufio.NewScanner(there); in.Scan(); {
+				if asked++; in.Text() != "p" {
+					t.Errorf("it is told %q", in.Text())
+				}
+				if asked <= answers {
+					fmt.Fprintln(there, "q")
+				}
+			}
+		})
+		err := w.serve(t.Context())
+		pool.Wait()
+		if err == nil || err.Error() != "it has said nothing for 30s" || time.Since(began) != answers*pingAfter+deadAfter || asked < answers+2 {
+			t.Errorf("%v after %v and %d questions", err, time.Since(began), asked)
+		}
+	})
 }
 
 // Lines for miners that are not here are told of, not too often, and cost those who are
