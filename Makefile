@@ -24,7 +24,7 @@ help:
 	@echo '                LISTEN=host:port'
 	@echo 'make test       run the tests'
 	@echo 'make check      formatting, vet, lint, race detector, fuzzing'
-	@echo 'make torture    kill pool, ckdb and database under load, fill and stall the disk: an hour'
+	@echo 'make torture    kill pool, ckdb and database under load, cut links, fill and stall the disk: over an hour'
 	@echo 'make bench      measure it, for docs/performance.md'
 	@echo 'make install    into PREFIX=/usr/local (DESTDIR= before it), logrotate into SYSCONFDIR=/etc'
 	@echo 'make manual     write manual pages, completions and the sample configuration anew'
@@ -88,7 +88,7 @@ test:
 ROUNDS ?= 50
 RATE   ?= 5000
 torture:
-	$(GO) test -count 1 -timeout 3h -parallel 1 -v ./internal/operation -run 'TestTorture$$|TestSites$$' \
+	$(GO) test -count 1 -timeout 3h -parallel 1 -v ./internal/operation -run 'TestTorture$$|TestSites$$|TestLinkOutages$$' \
 		-torture.rounds $(ROUNDS) -torture.rate $(RATE) -torture.seed $(or $(SEED),0)
 
 # What the test run leaves out. Needs gcc for the race detector.

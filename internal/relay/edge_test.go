@@ -234,7 +234,7 @@ func TestHostileUpstream(t *testing.T) {
 			l.say("%s", hostile)
 			l.closes()
 			e.logs("is lost: it breaks the protocol")
-			heard.next("client.reconnect") // which it needs a session for, to go on without
+			heard.next("client.reconnect")                                          // which it needs a session for, to go on without
 			e.logs("4 Upstream " + good.addr() + " serves the miners from here on") // as prominent as that there was none
 			f, err := poolproto.ParseFrame([]byte(next.next("mining.subscribe")))
 			if err != nil {
@@ -342,6 +342,8 @@ func TestSilentPool(t *testing.T) {
 				}
 				if asked <= answers {
 					fmt.Fprintln(there, "q")
+				} else if asked > 2*answers { // it is never given up
+					there.Close()
 				}
 			}
 		})
