@@ -272,7 +272,7 @@ func (e *Edge) down(u *uplink, err error) {
 	u.wire, u.since, u.err = nil, time.Now(), err
 	e.mu.Unlock()
 	if !errors.Is(err, context.Canceled) {
-		u.say(event.Warning, fmt.Sprintf("is lost: %v", err))
+		u.say(event.Warning, "is lost: "+hostport.Reason(err))
 	}
 	e.look()
 }
