@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -20,6 +21,7 @@ import (
 
 	"ckpool/bitcoind"
 	"ckpool/internal/config"
+	"ckpool/internal/hostport"
 	"ckpool/internal/instance"
 	"ckpool/internal/jobs"
 	"ckpool/internal/keypair"
@@ -283,6 +285,9 @@ func (k *check) listeners(ctx context.Context) {
 		if l.URL != "" {
 			urls, keys = append(urls, l.URL), append(keys, l.Key)
 		}
+		if l.Links != 0 && k.config.LinkSecret == "" && public(l.URL) {
+			k.warn(l.Key, `%s gives a link to whoever reaches it: set "link_secret", or listen at a private address`, l.URL)
+		}
 	}
 	if h := k.config.HTTP.Listen; h != "" {
 		urls, keys = append(urls, h), append(keys, "http")
@@ -302,6 +307,13 @@ func (k *check) listeners(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// public tells that strangers may reach an address that is listened on.
+func public(url string) bool {
+	host, _, _, _ := hostport.Split(url)
+	addr, err := netip.ParseAddr(host)
+	return host == "" || err == nil && !addr.IsLoopback() && !addr.IsPrivate() && !addr.IsLinkLocalUnicast()
 }
 
 // told tells that a listener is wrong already, such as one that overlaps another.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -101,5 +102,25 @@ func TestCheckLinks(t *testing.T) {
 	}
 	if t.Failed() {
 		t.Logf("\n%s%s", &stdout, &stderr)
+	}
+}
+
+// Whoever reaches a listener for links has one, where no secret is asked for.
+func TestCheckLinkListeners(t *testing.T) {
+	dir := t.TempDir()
+	for listener, warned := range map[string]bool{
+		`"trusted": "127.0.0.1:3443"`: false, `"trusted": "[::1]:3443"`: false, `"nodeserver": "localhost:3443"`: false,
+		`"trusted": "0.0.0.0:3443"`: true, `"nodeserver": ["[::]:3443"]`: true, `"passthroughserver": ":3443"`: true,
+		`"trusted": "0.0.0.0:3443", "link_secret": "x"`: false,
+	} {
+		path := filepath.Join(dir, "ckpool.conf")
+		if err := os.WriteFile(path, []byte(`{"btcd": [], "serverurl": "0.0.0.0:3333", `+listener+`}`), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var stdout, stderr bytes.Buffer
+		run([]string{"ckpool", "--check", "-c", path, "-s", filepath.Join(dir, "sockets")}, &stdout, &stderr)
+		if is := strings.Contains(stderr.String(), ` gives a link to whoever reaches it: set "link_secret", or listen at a private address`); is != warned {
+			t.Errorf("%s: %s", listener, &stderr)
+		}
 	}
 }
