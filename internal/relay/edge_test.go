@@ -385,6 +385,25 @@ func TestUnknownChannels(t *testing.T) {
 	}
 }
 
+// A pool that stands by says nothing to miners who are served by another, and closes none.
+func TestHostileStandby(t *testing.T) {
+	t.Parallel()
+	first, standby := startFakePool(t), startFakePool(t)
+	e := startTestEdge(t, 1, first.addr(), standby.addr())
+	l, other := first.accept(1), standby.accept(1)
+	m, n := e.channel(l)
+	const evil = `{"id":null,"method":"client.reconnect","params":["evil.example","1"]}`
+	other.say("l %d %s\nw 1 %s\nb 1 %d\nc %d go\n", n, evil, evil, n, n)
+	for range 2 { // after the second answer the loop has what came before the first
+		other.say("p\n")
+		other.next("q")
+	}
+	l.say(`l %d {"id":1,"result":true,"error":null}`+"\n", n)
+	if line, err := m.read.ReadString('\n'); err != nil || !strings.Contains(line, `"id":1,`) {
+		t.Errorf("the miner hears %q, %v", line, err)
+	}
+}
+
 // A pool that stands by and floods delays nobody who is served by another.
 func TestFloodOfStandby(t *testing.T) {
 	t.Parallel()
