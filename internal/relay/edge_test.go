@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -111,8 +112,14 @@ type testEdge struct {
 
 func startTestEdge(t *testing.T, dialect int, pools ...string) *testEdge {
 	t.Helper()
+	return startMovingEdge(t, 2000, dialect, pools...)
+}
+
+// startMovingEdge starts one that asks so many miners in a second to connect again.
+func startMovingEdge(t *testing.T, moves, dialect int, pools ...string) *testEdge {
+	t.Helper()
 	e := &testEdge{t: t}
-	o := EdgeOptions{Program: "test/1", MovesPerSecond: 2000, Events: e.tell, Workless: func(workless bool) {
+	o := EdgeOptions{Program: "test/1", MovesPerSecond: moves, Events: e.tell, Workless: func(workless bool) {
 		if workless {
 			e.server.Refuse(netserver.NoWork)
 		} else {
@@ -382,6 +389,33 @@ func TestUnknownChannels(t *testing.T) {
 	}
 	if told > 10*ghostsPerTick {
 		t.Errorf("told of %d", told)
+	}
+}
+
+// Miners who have to connect again are asked to a few at a time.
+func TestMovesAreSpread(t *testing.T) {
+	t.Parallel()
+	first, other := startFakePool(t), startFakePool(t)
+	e := startMovingEdge(t, 2, 1, first.addr(), other.addr()) // one on each loop
+	l := first.accept(1)
+	other.accept(1)
+	var miners []*fakeLink
+	for range 10 {
+		m, n := e.channel(l)
+		l.say(`l %d {"id":1,"result":[[["mining.notify","1"]],"00000001",4],"error":null}`+"\n", n)
+		m.next(`"id":1,`)
+		miners = append(miners, m)
+	}
+	began := time.Now()
+	l.Close()
+	var told []time.Duration
+	for _, m := range miners {
+		m.next("client.reconnect")
+		told = append(told, time.Since(began))
+	}
+	// Those of the loop with the most are asked in five rounds at least, a second between two.
+	if last := slices.Max(told); last < 3*time.Second {
+		t.Errorf("all are told after %v", last)
 	}
 }
 
