@@ -392,6 +392,26 @@ func TestUnknownChannels(t *testing.T) {
 	}
 }
 
+// A pool that is not there at the start is tried again soon.
+func TestPoolComesLater(t *testing.T) {
+	t.Parallel()
+	p := startFakePool(t)
+	began := time.Now()
+	e := startTestEdge(t, 1, p.addr())
+	for range 3 {
+		c, err := p.listener.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+	}
+	p.accept(1)
+	e.logs("serves the miners")
+	if took := time.Since(began); took > 2*retryAfter {
+		t.Errorf("it is linked to after %v", took)
+	}
+}
+
 // Miners who have to connect again are asked to a few at a time.
 func TestMovesAreSpread(t *testing.T) {
 	t.Parallel()

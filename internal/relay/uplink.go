@@ -21,8 +21,8 @@ const (
 	answerTime = 10 * time.Second // for a Hello
 	dialTime   = 10 * time.Second
 	// retryAfter is how long after a failed attempt the next one begins. When a link was lost
-	// the first one begins at once, and for as long others follow by againAfter: miners do
-	// not notice what is over soon.
+	// the first one begins at once, and for as long others follow by againAfter, as after a
+	// start: miners do not notice what is over soon.
 	retryAfter = 5 * time.Second
 	againAfter = 500 * time.Millisecond
 )
@@ -52,7 +52,7 @@ type uplink struct {
 
 // run keeps the connection until ctx ends. w is one that is there already; nil: there is none.
 func (u *uplink) run(ctx context.Context, w *wire) {
-	var lost time.Time
+	lost := time.Now()
 	for ctx.Err() == nil {
 		began := time.Now()
 		var err error
