@@ -412,6 +412,20 @@ func TestPoolComesLater(t *testing.T) {
 	}
 }
 
+// A miner that another pool begins with has another channel there: the first may come back,
+// and still say something about the former one.
+func TestChannelOfAnotherPool(t *testing.T) {
+	t.Parallel()
+	first, second := startFakePool(t), startFakePool(t)
+	e := startTestEdge(t, 1, first.addr(), second.addr())
+	l, other := first.accept(1), second.accept(1)
+	_, channel := e.channel(l)
+	l.Close()
+	if f, err := poolproto.ParseFrame([]byte(other.next("mining.subscribe"))); err != nil || f.Channel == channel {
+		t.Errorf("%+v, %v, was %d", f, err, channel)
+	}
+}
+
 // Miners who have to connect again are asked to a few at a time.
 func TestMovesAreSpread(t *testing.T) {
 	t.Parallel()
