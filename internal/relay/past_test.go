@@ -1,0 +1,62 @@
+package relay
+
+import (
+	"strings"
+	"testing"
+
+	"ckpool/stratum"
+)
+
+// A pool goes on with a miner who does not notice it only where it has the same session, gives
+// the same by way of configuration, and still lets the miner in.
+func TestResume(t *testing.T) {
+	scan := func(line string) *stratum.Message {
+		var m stratum.Message
+		if stratum.Scan([]byte(line), &m) != stratum.Object {
+			t.Fatal(line)
+		}
+		return &m
+	}
+	const (
+		configured = `{"version-rolling":true,"version-rolling.mask":"1fffe000"}`
+		subscribed = `[[["mining.notify","00000000000000aa"]],"0a0b0c0d",4]`
+	)
+	for _, tt := range []struct {
+		what     string
+		answers  [3]string // results: of configuration, subscription, login
+		outcomes []outcome
+	}{
+		{"the same", [3]string{configured, subscribed, "true"}, []outcome{forNobody, forNobody, resumed}},
+		{"another session of the same extranonce", [3]string{configured, strings.Replace(subscribed, "aa", "bb", 1), "true"}, []outcome{forNobody, forNobody, resumed}},
+		{"another mask", [3]string{strings.Replace(configured, "1fff", "0fff", 1), subscribed, "true"}, []outcome{notResumed}},
+		{"another extranonce1", [3]string{configured, strings.Replace(subscribed, "0a0b", "0a0e", 1), "true"}, []outcome{forNobody, notResumed}},
+		{"a shorter extranonce2", [3]string{configured, strings.Replace(subscribed, "4]", "3]", 1), "true"}, []outcome{forNobody, notResumed}},
+		{"no subscription", [3]string{configured, "null", "true"}, []outcome{forNobody, notResumed}},
+		{"no login", [3]string{configured, subscribed, "false"}, []outcome{forNobody, forNobody, notResumed}},
+	} {
+		p := &past{}
+		for i, said := range []string{
+			`{"id":1,"method":"mining.configure","params":[["version-rolling"],{}]}`,
+			`{"id":2,"method":"mining.subscribe","params":["miner/1"]}`,
+			`{"id":3,"method":"mining.authorize","params":["alice.1","x"]}`,
+		} {
+			p.said(scan(said), []byte(said))
+			if what, _, _ := p.heard(scan(`{"id":` + string(rune('1'+i)) + `,"result":` + [3]string{configured, subscribed, "true"}[i] + `,"error":null}`)); what != forMiner {
+				t.Fatalf("%s: %v", said, what)
+			}
+		}
+		if !p.resumable() {
+			t.Fatal("not resumable")
+		}
+		lines := strings.Split(strings.TrimSpace(string(p.resume(nil))), "\n")
+		if len(lines) != 3 || !strings.Contains(lines[1], `"00000000000000aa"`) || !strings.Contains(lines[2], `["alice.1","x"]`) {
+			t.Fatalf("%q", lines)
+		}
+		for i, want := range tt.outcomes {
+			answer := `{"id":"resume-` + string(rune('0'+i)) + `","result":` + tt.answers[i] + `,"error":null}`
+			if what, _, _ := p.heard(scan(answer)); what != want {
+				t.Errorf("%s: %s has the outcome %d, want %d", tt.what, answer, what, want)
+			}
+		}
+	}
+}
