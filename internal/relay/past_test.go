@@ -52,11 +52,25 @@ func TestResume(t *testing.T) {
 		if len(lines) != 3 || !strings.Contains(lines[1], `"00000000000000aa"`) || !strings.Contains(lines[2], `["alice.1","x"]`) {
 			t.Fatalf("%q", lines)
 		}
+		notify := scan(`{"id":null,"method":"mining.notify","params":[]}`)
+		if what, _, _ := p.heard(notify); what != forNobody {
+			t.Errorf("work comes before the session")
+		}
 		for i, want := range tt.outcomes {
 			answer := `{"id":"resume-` + string(rune('0'+i)) + `","result":` + tt.answers[i] + `,"error":null}`
 			if what, _, _ := p.heard(scan(answer)); what != want {
 				t.Errorf("%s: %s has the outcome %d, want %d", tt.what, answer, what, want)
 			}
+		}
+		if tt.outcomes[len(tt.outcomes)-1] != resumed {
+			continue
+		}
+		if what, _, _ := p.heard(notify); what != forMiner {
+			t.Errorf("work does not come")
+		}
+		p.heard(scan(`{"id":null,"method":"mining.set_extranonce","params":["0f",4]}`))
+		if p.resumable() {
+			t.Error("resumable, with an extranonce that is not of the session")
 		}
 	}
 }
