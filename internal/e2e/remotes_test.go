@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bufio"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -367,6 +368,37 @@ func TestHostileRemote(t *testing.T) {
 	f.agree(t)
 	if _, err := os.Stat(filepath.Join(f.main.config.LogDir, "x")); err == nil {
 		t.Error("a file was made elsewhere")
+	}
+}
+
+// A trusted remote that brings solutions of headers which name an easy target has no block of
+// them submitted anywhere: there is no end of such.
+func TestEasyBlockOfRemote(t *testing.T) {
+	t.Parallel()
+	f := startFar(t, rareBlocks, nil, nil)
+	h := f.remote.connect(t, "alice.rig1")
+	b := poolproto.WholeBlock{Height: 1001, Worker: "alice", Block: make([]byte, 200)}
+	binary.LittleEndian.PutUint32(b.Block[72:], 0x207fffff)
+	for nonce := uint32(0); b.Hash == ""; nonce++ {
+		binary.LittleEndian.PutUint32(b.Block[76:], nonce)
+		if hash := work.HashHeader((*[80]byte)(b.Block)); work.SolvedHeader((*[80]byte)(b.Block), hash) {
+			b.Hash = work.FormatHash(hash)
+		}
+	}
+	c, err := net.Dial("tcp", f.main.trusted())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_, _ = fmt.Fprintf(c, `{"method":"mining.remote","params":["evil/1",{"dialect":1,"secret":"far"}]}`+"\n"+
+		`j {"instance":"00112233445566778899aabbccddeeff","name":"evil","network":"regtest"}`+"\n")
+	_, _ = c.Write(poolproto.AppendFrame(nil, &poolproto.Frame{Kind: poolproto.Whole, Text: b.Append(nil)}))
+	f.main.log.wait(t, 0, "left alone: Block 1001, hash "+b.Hash+", by alice @ evil is of difficulty ")
+	h.share()
+	for _, n := range []*testkit.FakeNode{f.mainNode, f.remoteNode} {
+		if list := n.Submissions(); len(list) > 0 {
+			t.Errorf("%d blocks are submitted", len(list))
+		}
 	}
 }
 

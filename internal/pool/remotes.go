@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"ckpool/event"
@@ -35,9 +36,19 @@ func (p *Pool) makeCollector(c *config.Config) {
 	p.works = nodework.NewNode(nodework.Options{Network: worksNetwork{p}, Workers: p.users, Sink: p.users, Events: p.events})
 	p.collector = remote.NewCollector(remote.CollectorOptions{
 		Dir: RemotesDir(c), MaxSize: c.JournalSize, Name: p.options.Name, Program: "ckpool " + p.options.Version,
-		Network: p.chainName, Users: p.users, Ckdb: p.options.Ckdb, Reader: p.copyReader(), Works: p.works, Count: p.countRemote, Submit: p.submitOf, Events: p.events,
+		Network: p.chainName, Users: p.users, Ckdb: p.options.Ckdb, Reader: p.copyReader(), Works: p.works, Count: p.countRemote, Difficulty: p.networkDifficulty, Submit: p.submitOf, Events: p.events,
 	})
 	p.links.Remotes(p.collector)
+}
+
+// networkDifficulty is that of blocks at present, 0 while it is not known, and on test networks,
+// where a block may be of any when the last one is old.
+func (p *Pool) networkDifficulty() float64 {
+	w := p.jobs.Newest()
+	if w == nil || strings.HasPrefix(p.chainName(), "test") {
+		return 0
+	}
+	return w.Job.NetworkDifficulty
 }
 
 // countRemote counts a share that was found at another pool, which has no journal: as one of

@@ -2,6 +2,7 @@ package remote
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"ckpool/difficulty"
 	"ckpool/event"
 	"ckpool/internal/authority"
 	"ckpool/internal/journal"
@@ -47,6 +49,9 @@ type CollectorOptions struct {
 	Works *nodework.Node
 	// Count counts a share of a worker that is in no journal, on the loop that it names.
 	Count func(worker string, sh *session.Share)
+	// Difficulty is that of the network at present, 0 while it is not known and on chains
+	// where a block may be of any.
+	Difficulty func() float64
 	// Submit has a block submitted by all nodes here. It returns at once.
 	Submit func(b *Block)
 	Events event.Func
@@ -94,7 +99,7 @@ type Collector struct {
 	running *sync.WaitGroup // of goroutines of Run
 	links   map[*relay.RemoteLink]*conversation
 	sites   map[string]*site // by instance of their journals
-	blocks  []string         // hashes of those that were brought last
+	blocks  [][32]byte       // hashes of those that were brought last
 	hashes  hashes
 }
 
@@ -199,10 +204,23 @@ func (c *Collector) Found(b *poolproto.WholeBlock) { c.tell(b, nil) }
 
 // Brought has a block submitted that was put together here, and brings it to all remotes.
 func (c *Collector) Brought(b *Block) {
-	if c.isNew(b.Hash) {
+	if c.tooEasy(b) == nil && c.isNew(b.ID) {
 		c.tell(&b.WholeBlock, nil)
 		c.options.Submit(b)
 	}
+}
+
+// retarget is how much easier blocks become at most from one to the next.
+const retarget = 4
+
+// tooEasy is why a block is none of the network's: its header names a target that no block
+// there has, so that anybody could solve any number of such.
+func (c *Collector) tooEasy(b *Block) error {
+	is := difficulty.FromBits(binary.LittleEndian.Uint32(b.Block[72:]))
+	if network := c.options.Difficulty(); is < network/(retarget+1) {
+		return fmt.Errorf("%v is of difficulty %g, where the network's is %g", b, is, network)
+	}
+	return nil
 }
 
 // tell brings a block to all remotes but one.
@@ -218,15 +236,15 @@ func (c *Collector) tell(b *poolproto.WholeBlock, but *relay.RemoteLink) {
 }
 
 // isNew notes a block, and tells whether it was not brought before.
-func (c *Collector) isNew(hash string) bool {
+func (c *Collector) isNew(id [32]byte) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, known := range c.blocks {
-		if known == hash {
+		if known == id {
 			return false
 		}
 	}
-	if c.blocks = append(c.blocks, hash); len(c.blocks) > blockMemory {
+	if c.blocks = append(c.blocks, id); len(c.blocks) > blockMemory {
 		c.blocks = c.blocks[1:]
 	}
 	return true
@@ -362,11 +380,15 @@ func (k *conversation) send(f *poolproto.Frame) { k.link.Send(poolproto.AppendFr
 // block has a block submitted here, and by all others.
 func (k *conversation) block(text []byte) {
 	b, err := parseBlock(text)
+	if err == nil {
+		b.Name = k.name
+		err = k.collector.tooEasy(b)
+	}
 	if err != nil {
 		k.complain(err)
 		return
 	}
-	if b.Name = k.name; !k.collector.isNew(b.Hash) {
+	if !k.collector.isNew(b.ID) {
 		return
 	}
 	k.collector.tell(&b.WholeBlock, k.link)
