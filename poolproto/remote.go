@@ -15,6 +15,7 @@ type RemoteJournal struct {
 	Instance string `json:"instance"` // what tells the journal from others: 32 hex digits
 	Name     string `json:"name"`     // of the pool's instance
 	Network  string `json:"network"`
+	Time     int64  `json:"time,omitempty"` // of its clock, unix seconds; 0: it does not say
 }
 
 // Append writes it as the text of a Journal.

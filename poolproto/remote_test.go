@@ -8,7 +8,7 @@ import (
 )
 
 func TestRemote(t *testing.T) {
-	j, k := RemoteJournal{Instance: strings.Repeat("0f", 16), Name: "asia", Network: "main"}, RemoteJournal{}
+	j, k := RemoteJournal{Instance: strings.Repeat("0f", 16), Name: "asia", Network: "main", Time: 1796009000}, RemoteJournal{}
 	if err := k.Parse(j.Append(nil)); err != nil || j != k {
 		t.Errorf("%+v, %v", k, err)
 	}

@@ -385,13 +385,17 @@ func TestEasyBlockOfRemote(t *testing.T) {
 			b.Hash = work.FormatHash(hash)
 		}
 	}
+	if strings.Contains(f.main.log.text(), "the clocks") {
+		t.Error("one clock is another")
+	}
 	c, err := net.Dial("tcp", f.main.trusted())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
 	_, _ = fmt.Fprintf(c, `{"method":"mining.remote","params":["evil/1",{"dialect":1,"secret":"far"}]}`+"\n"+
-		`j {"instance":"00112233445566778899aabbccddeeff","name":"evil","network":"regtest"}`+"\n")
+		`j {"instance":"00112233445566778899aabbccddeeff","name":"evil","network":"regtest","time":%d}`+"\n", time.Now().Add(-time.Hour).Unix())
+	f.main.log.wait(t, 0, "Trusted remote evil: the clocks of both are 1h0m")
 	_, _ = c.Write(poolproto.AppendFrame(nil, &poolproto.Frame{Kind: poolproto.Whole, Text: b.Append(nil)}))
 	f.main.log.wait(t, 0, "left alone: Block 1001, hash "+b.Hash+", by alice @ evil is of difficulty ")
 	h.share()

@@ -562,7 +562,7 @@ func (w *wire) begin(ctx context.Context) (*journal.Tail, error) {
 	for asked := false; ; {
 		if s, open := o.Status(); open && !asked {
 			asked = true
-			w.send(&poolproto.Frame{Kind: poolproto.Journal, Text: (&poolproto.RemoteJournal{Instance: s.Instance, Name: o.Name, Network: o.Network()}).Append(nil)})
+			w.send(&poolproto.Frame{Kind: poolproto.Journal, Text: (&poolproto.RemoteJournal{Instance: s.Instance, Name: o.Name, Network: o.Network(), Time: time.Now().Unix()}).Append(nil)})
 		}
 		if err := w.write(); err != nil {
 			return nil, err

@@ -43,6 +43,8 @@ const (
 	cursorEvery = 5 * time.Second
 	// countedBy is the name of that cursor.
 	countedBy = "statistics"
+	// clocksApart is how much the clock of a remote may be off until somebody is told.
+	clocksApart = time.Minute
 )
 
 // run keeps the copy and counts what is in it, until ctx ends.
@@ -182,6 +184,10 @@ func (k *conversation) journal(ctx context.Context, text []byte) error {
 		return refuse(err.Error())
 	}
 	k.site, k.name = s, j.Name
+	if off := time.Since(time.Unix(j.Time, 0)).Round(time.Second); j.Time != 0 && off.Abs() > clocksApart {
+		k.collector.options.Events.Say(event.Warning, fmt.Sprintf(
+			"Trusted remote %s: the clocks of both are %v apart, here it is %v: its shares have the time of its clock", s.name, off.Abs(), time.Now().UTC().Format(time.RFC3339)))
+	}
 	at := s.mirror.Place()
 	k.send(&poolproto.Frame{Kind: poolproto.Journal, Text: (&poolproto.RemotePlace{Segment: at.Segment, Mark: at.Mark, Size: at.Size}).Append(nil)})
 	return nil
