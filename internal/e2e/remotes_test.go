@@ -229,7 +229,7 @@ func TestT2TrustedRemote(t *testing.T) {
 func TestT8TotalsAreExact(t *testing.T) {
 	t.Parallel()
 	f := startFar(t, 0x1d00ffff, nil, keys{"maxdiff": 1e-8})
-	c := f.remote.mine(t, 200, "a.1", "a.2", "b")
+	c := f.remote.mine(t, 2000, "a.1", "a.2", "b")
 	more := func() {
 		t.Helper()
 		had := len(c.all())
@@ -371,33 +371,43 @@ func TestHostileRemote(t *testing.T) {
 	}
 }
 
-// A trusted remote that brings solutions of headers which name an easy target has no block of
-// them submitted anywhere: there is no end of such.
-func TestEasyBlockOfRemote(t *testing.T) {
+// A trusted remote that brings solutions of headers which name an easy target, of which there is
+// no end, or headers that are no solution, has no block of them submitted anywhere. Nor does
+// its clock go unnoticed.
+func TestNoBlocksOfRemote(t *testing.T) {
 	t.Parallel()
 	f := startFar(t, rareBlocks, nil, nil)
 	h := f.remote.connect(t, "alice.rig1")
-	b := poolproto.WholeBlock{Height: 1001, Worker: "alice", Block: make([]byte, 200)}
-	binary.LittleEndian.PutUint32(b.Block[72:], 0x207fffff)
-	for nonce := uint32(0); b.Hash == ""; nonce++ {
-		binary.LittleEndian.PutUint32(b.Block[76:], nonce)
-		if hash := work.HashHeader((*[80]byte)(b.Block)); work.SolvedHeader((*[80]byte)(b.Block), hash) {
-			b.Hash = work.FormatHash(hash)
-		}
-	}
 	if strings.Contains(f.main.log.text(), "the clocks") {
 		t.Error("one clock is another")
 	}
-	c, err := net.Dial("tcp", f.main.trusted())
-	if err != nil {
-		t.Fatal(err)
+	for name, tt := range map[string]struct {
+		bits   uint32
+		solved bool
+		want   string
+	}{
+		"easy":     {0x207fffff, true, "left alone: Block 1001, hash HASH, by alice @ easy is of difficulty "},
+		"unsolved": {rareBlocks, false, "left alone: block: HASH is no solution of its header"},
+	} {
+		b := poolproto.WholeBlock{Height: 1001, Worker: "alice", Block: make([]byte, 200)}
+		binary.LittleEndian.PutUint32(b.Block[72:], tt.bits)
+		for nonce := uint32(0); b.Hash == ""; nonce++ {
+			binary.LittleEndian.PutUint32(b.Block[76:], nonce)
+			if hash := work.HashHeader((*[80]byte)(b.Block)); work.SolvedHeader((*[80]byte)(b.Block), hash) == tt.solved {
+				b.Hash = work.FormatHash(hash)
+			}
+		}
+		c, err := net.Dial("tcp", f.main.trusted())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		_, _ = fmt.Fprintf(c, `{"method":"mining.remote","params":["evil/1",{"dialect":1,"secret":"far"}]}`+"\n"+
+			`j {"instance":"%032x","name":%q,"network":"regtest","time":%d}`+"\n", name[0], name, time.Now().Add(-time.Hour).Unix())
+		_, _ = c.Write(poolproto.AppendFrame(nil, &poolproto.Frame{Kind: poolproto.Whole, Text: b.Append(nil)}))
+		f.main.log.wait(t, 0, "Trusted remote "+name+": the clocks of both are 1h0m")
+		f.main.log.wait(t, 0, strings.ReplaceAll(tt.want, "HASH", b.Hash))
 	}
-	defer c.Close()
-	_, _ = fmt.Fprintf(c, `{"method":"mining.remote","params":["evil/1",{"dialect":1,"secret":"far"}]}`+"\n"+
-		`j {"instance":"00112233445566778899aabbccddeeff","name":"evil","network":"regtest","time":%d}`+"\n", time.Now().Add(-time.Hour).Unix())
-	f.main.log.wait(t, 0, "Trusted remote evil: the clocks of both are 1h0m")
-	_, _ = c.Write(poolproto.AppendFrame(nil, &poolproto.Frame{Kind: poolproto.Whole, Text: b.Append(nil)}))
-	f.main.log.wait(t, 0, "left alone: Block 1001, hash "+b.Hash+", by alice @ evil is of difficulty ")
 	h.share()
 	for _, n := range []*testkit.FakeNode{f.mainNode, f.remoteNode} {
 		if list := n.Submissions(); len(list) > 0 {
