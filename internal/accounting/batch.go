@@ -63,10 +63,7 @@ func (b *batch) reset() {
 // add adds a record, which must be of the epoch of those before it, with that epoch's
 // life.
 func (b *batch) add(k *journal.Record, life string) error {
-	at := store.Position{Epoch: int64(k.Epoch), Number: int64(k.Number), Life: life}
-	b.rows.To, b.rows.At = at, k.Time
-	b.records++
-	b.size += rowSize
+	at := b.pass(k, life)
 	var err error
 	switch k.Kind {
 	case journal.KindShare:
@@ -94,6 +91,15 @@ func (b *batch) add(k *journal.Record, life string) error {
 		return fmt.Errorf("record %v: %w", k.Position, err)
 	}
 	return nil
+}
+
+// pass goes on to a record, of which nothing is stored.
+func (b *batch) pass(k *journal.Record, life string) (at store.Position) {
+	at = store.Position{Epoch: int64(k.Epoch), Number: int64(k.Number), Life: life}
+	b.rows.To, b.rows.At = at, k.Time
+	b.records++
+	b.size += rowSize
+	return at
 }
 
 func (b *batch) gap(at store.Position, first, last, seen int64, cause string) {

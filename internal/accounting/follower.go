@@ -47,7 +47,8 @@ type Follower struct {
 	MaxSize int
 
 	// owned by Run
-	troubled bool // and that was told
+	troubled bool             // and that was told
+	checker  *journal.Checker // of what is read now; nil: it is a pool's own journal
 	limiter  *logfile.Limiter
 	cursor   error // that was told
 
@@ -197,6 +198,9 @@ func (f *Follower) begin(ctx context.Context) (*journal.Reader, *batch, error) {
 		return nil, nil, f.reading(err, h.Instance)
 	}
 	f.writeCursor(r.Cursor())
+	if f.checker = nil; isCopy(f.Dir) {
+		f.checker = journal.NewChecker(r)
+	}
 	b := newBatch(id, h.Network)
 	b.rows.From, b.rows.To = at, at
 	if last := f.Progress(); last.Instance != "" && last.Instance != h.Instance {
@@ -247,7 +251,12 @@ func (f *Follower) gather(ctx context.Context, r *journal.Reader, b *batch) erro
 		if b.records > 0 && int64(b.ahead.Epoch) != b.rows.To.Epoch {
 			return nil
 		}
-		if err := b.add(b.ahead, r.Cursor().Life); err != nil {
+		if why := f.wrong(b.ahead); why != nil {
+			b.pass(b.ahead, r.Cursor().Life)
+			if text, ok := f.limiter.PassKind("wrong", why.Error()); ok {
+				f.Events.Say(event.Error, fmt.Sprintf("Journal %s: record %v is not stored: %s", f.Dir, b.ahead.Position, text))
+			}
+		} else if err := b.add(b.ahead, r.Cursor().Life); err != nil {
 			return refusal{err}
 		}
 		b.cursor, b.ahead = r.Cursor(), nil
@@ -273,6 +282,25 @@ func (f *Follower) gather(ctx context.Context, r *journal.Reader, b *batch) erro
 		b.ahead = k
 	}
 	return nil
+}
+
+// isCopy tells that a directory is a main pool's copy of the journal of a trusted remote.
+func isCopy(dir string) bool {
+	_, _, is := journal.MirrorOf(dir)
+	return is
+}
+
+// wrong is why the record that was read last is not to be stored: it comes from another pool,
+// and what it earns cannot be computed from what was found.
+func (f *Follower) wrong(k *journal.Record) error {
+	if f.checker == nil || k.Kind != journal.KindShare {
+		return nil
+	}
+	if k.Share.Above != journal.NotSent {
+		return errors.New("a share that a trusted remote says to have sent to another pool, which it has none of")
+	}
+	_, err := f.checker.Share(k)
+	return err
 }
 
 // next waits for a record.

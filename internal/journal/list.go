@@ -299,12 +299,15 @@ func NewChecker(r *Reader) *Checker {
 }
 
 // Share computes the share of the record that was read last. The error is what is wrong
-// with it: its hash is not that of what was found, or does not reach what it earns. One
-// whose job is not in the journal is not computed, and zero. It is valid until the next
-// call.
+// with it: its hash is not that of what was found, or does not reach what it earns, or its job,
+// which stands before it in a segment, is not there. One that was refused without being
+// hashed is zero. It is valid until the next call.
 func (c *Checker) Share(k *Record) (*work.Share, error) {
 	c.got = work.Share{}
 	err := c.share(k, &c.summary)
+	if err == nil && k.Share.Credit != 0 && c.got.Hash != k.Share.Hash {
+		err = fmt.Errorf("a share of %s with a credit of %g is of job %016x, which is not there", k.Miner.Worker, k.Share.Credit, k.Share.Job)
+	}
 	return &c.got, err
 }
 
