@@ -48,7 +48,7 @@ func TestForgedShares(t *testing.T) {
 		func(s *journal.Share) { s.Credit *= 1e6 },
 		func(s *journal.Share) { clear(s.Hash[16:]) },
 		func(s *journal.Share) { s.Job = 77 },
-		func(*journal.Share) {}, // at last one that is right
+		func(s *journal.Share) { s.Time += time.Hour.Microseconds() }, // at last one that is right, by a clock that is not
 	} {
 		m := journal.Miner{User: "evil", Worker: fmt.Sprint("evil.", nonce)}
 		s := journal.Share{
@@ -89,6 +89,9 @@ func TestForgedShares(t *testing.T) {
 		return k.Rejects.Accepted
 	}
 	eventually(t, patience, "the share that is right", func() bool { return accepted(4) == 1 })
+	if k, _ := f.main.pool.Users().Worker("evil.4", time.Now()); k.LastShare.After(time.Now()) {
+		t.Errorf("the last share is of %v", k.LastShare)
+	}
 	for i := range 4 {
 		if n := accepted(i); n != 0 {
 			t.Errorf("%d shares of worker %d count", n, i)
