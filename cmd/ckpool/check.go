@@ -63,6 +63,10 @@ func loadConfig(o Options) (config.Config, []config.Warning, error) {
 			return e.Unknown
 		})
 	}
+	errs = append(errs, templateErrors(&c, locate)...)
+	if len(c.Notify) > 0 && (o.Mode == config.Passthrough || o.Mode == config.Redirector || o.Mode == config.Node) {
+		warn("notify", "\"notify\" has no effect in this mode: the pool that serves the miners notifies")
+	}
 	for _, l := range c.Servers {
 		key := l.Key + ".tls"
 		warning, err := checkTLS(&l)
@@ -142,6 +146,7 @@ func checkConfig(ctx context.Context, o Options, stdout, stderr io.Writer) error
 		}
 		k.listeners(ctx)
 		k.directories()
+		k.targets()
 	}
 	k.print(stdout, stderr)
 	if len(k.errors) > 0 {

@@ -65,7 +65,7 @@ Below, the value behind a key is its default, unless its text says otherwise.`,
 	p.Sections = append(p.Sections,
 		manual.Section{Title: "Reloading", Text: "On SIGHUP, or \"ckpmsg reload\", the file is read again. The reply names the keys that are in force, and\n" +
 			"those that wait for the next start."},
-		manual.Section{Title: "See also", Text: "ckpool(1), ckpmsg(1), docs/operations.md, docs/connections.md, docs/proxy.md, docs/links.md"},
+		manual.Section{Title: "See also", Text: "ckpool(1), ckpmsg(1), docs/operations.md, docs/connections.md, docs/proxy.md, docs/links.md, docs/notifications.md"},
 	)
 	return p
 }
@@ -121,6 +121,7 @@ wait for the next start, and a wrong file changes nothing.`},
 				{Term: "logs/users/USER", Text: "statistics of a user and its workers, each minute"},
 				{Term: "logs/HEIGHT/WORK.sharelog", Text: "shares, with -L"},
 				{Term: "logs/remotes/", Text: "what trusted remotes have reported"},
+				{Term: "logs/notify/", Text: "notifications that wait, a directory for each target, and what was told"},
 				{Term: "logs/redirects.json", Text: "which address a redirector sends to which pool"},
 				{Term: "/tmp/NAME/", Text: "control sockets listener, stratifier, generator, connector, and main.pid"},
 			}},
@@ -140,6 +141,7 @@ wait for the next start, and a wrong file changes nothing.`},
 				{Term: "ckpool -p -c farm.conf", Text: "run a proxy: a farm as one account of the pools in the configuration"},
 				{Term: "ckpool -P -c eu.conf", Text: "run a passthrough: miners here are served by the pool in the configuration"},
 				{Term: "ckpool -H -c pool.conf", Text: "take the place of the running instance, ckpool in C too; miners stay connected where both are this program"},
+				{Term: "ckpool notify-test -c pool.conf", Text: "send a test message to each target of \"notify\" and say whether it got there; with a name behind it to that one"},
 				{Term: "ckpool -k -c pool.conf", Text: "end the running instance first"},
 			}},
 			{Title: "Exit status", Text: `0 after a signal or the command shutdown, 1 after an error. What a node says is no

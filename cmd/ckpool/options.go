@@ -103,7 +103,7 @@ func (f *flags) set() *pflag.FlagSet {
 }
 
 // synopsis are the ways to call the program.
-var synopsis = []string{"[options]", "--check [-B | -p | -u | -P | -N | -R | -t] [-c FILE]"}
+var synopsis = []string{"[options]", "--check [-B | -p | -u | -P | -N | -R | -t] [-c FILE]", notifyCommand + " [-c FILE] [TARGET]"}
 
 func usage(width int) string {
 	return getopt.Usage(new(flags).set(), synopsis,

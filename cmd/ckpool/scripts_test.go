@@ -61,6 +61,7 @@ func TestScripts(t *testing.T) {
 			"gone":    gone,
 			"sigterm": signals(syscall.SIGTERM),
 			"sighup":  signals(syscall.SIGHUP),
+			"sigkill": signals(syscall.SIGKILL),
 		},
 		Condition: func(name string) (bool, error) {
 			switch name {
@@ -251,7 +252,7 @@ func gone(ts *testscript.TestScript, neg bool, args []string) {
 func signals(s syscall.Signal) func(ts *testscript.TestScript, neg bool, args []string) {
 	return func(ts *testscript.TestScript, neg bool, args []string) {
 		if neg || len(args) != 1 {
-			ts.Fatalf("usage: sigterm|sighup directory")
+			ts.Fatalf("usage: sigterm|sighup|sigkill directory")
 		}
 		pid, err := strconv.Atoi(ts.ReadFile(filepath.Join(args[0], "main.pid")))
 		ts.Check(err)

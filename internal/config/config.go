@@ -94,6 +94,8 @@ type Config struct {
 	HTTPOrigins         []string       // of other sites whose scripts may read what is public; "*" all
 	PrivateUsers        []string       // who are shown to nobody; "*" all
 
+	Notify []Target // who hears of what happens
+
 	MaxClients                int // 0: 90 % of the descriptor limit
 	MaxLine                   int // bytes
 	MaxConnectionsPerAddress  int // 0: no limit, as for the three below

@@ -103,6 +103,7 @@ func TestAllKeys(t *testing.T) {
 		"max_connections_per_address": 10, "new_connections_per_second": 0, "new_connections_burst": 7,
 		"http": {"url": "0.0.0.0:8443", "tls": {"cert": "c.pem", "key": "k.pem"}}, "http_base": "/a/b/", "http_trusted_networks": ["192.0.2.7"],
 		"http_origins": ["https://stats.example", "*"], "private_users": ["alice"],
+		"notify": [{"type": "slack", "url": "https://hooks.slack.example/x", "events": "node_up"}],
 		"max_unauthorised_per_address": 8, "limit_exempt": [], "trusted_networks": ["10.1.2.3/8", "2001:db8::1"],
 	}
 	free text } here, {"mindiff": "even this"`, Pool)
@@ -145,6 +146,9 @@ func TestAllKeys(t *testing.T) {
 		HTTP: HTTP{Listen: "0.0.0.0:8443", TLSCert: "c.pem", TLSKey: "k.pem"}, HTTPBase: "/a/b",
 		HTTPTrustedNetworks: []netip.Prefix{netip.MustParsePrefix("192.0.2.7/32")}, HTTPOrigins: []string{"https://stats.example", "*"},
 		PrivateUsers: []string{"alice"},
+		Notify: []Target{{
+			Key: "notify[0]", Name: "slack", Service: "slack", URL: "https://hooks.slack.example/x", Events: []string{"node_up"}, PerHour: 20, Timeout: 30 * time.Second,
+		}},
 		AllowLowDiff: true, MaxClients: 5000, MaxLine: 4096, MaxConnectionsPerAddress: 10,
 		NewConnectionsBurst: 7, MaxUnauthorisedPerAddress: 8, LimitExempt: []netip.Prefix{},
 		TrustedNetworks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::1/128")},
@@ -730,6 +734,7 @@ func FuzzParse(f *testing.F) {
 		`{"bitcoind": 1, "poolfee": 1, "btcd": [{"user": "x", "cookie": "~root/c"}]}`, `{"donation":1,` + payTo + `}`,
 		`{"proxy":[{"url":"stratum+ssl://h:1","auth":"u","weight":1,"socks5":"a:b@h:1","pin":"` + aPin + `","agent":"x"},{"user":5}]}`,
 		`{"url":"stratum+ssl://h:1","auth":"u","pin":"` + aPin + `"}`,
+		`{"notify":[{"type":"email","server":"smtp://h","from":"a@b","to":["c@d"],"user":"u","events":["worker_up"],"template":"{{.Text}}"},{"type":"command","command":["/x"]}],"private_users":"*"}`,
 	} {
 		f.Add([]byte(seed))
 	}

@@ -73,6 +73,7 @@ func (r *reader) fields() map[string]setter {
 		"http_trusted_networks": networks(&r.HTTPTrustedNetworks),
 		"http_origins":          origins(&r.HTTPOrigins),
 		"private_users":         texts(&r.PrivateUsers),
+		"notify":                r.readNotify,
 
 		"maxclients":                   count(&r.MaxClients, "0 for the default"),
 		"max_line":                     r.readMaxLine,

@@ -59,6 +59,7 @@ var parts = []part{
 	{"http_trusted_networks", true, func(c *Config) any { return &c.HTTPTrustedNetworks }},
 	{"http_origins", true, func(c *Config) any { return &c.HTTPOrigins }},
 	{"private_users", true, func(c *Config) any { return &c.PrivateUsers }},
+	{"notify", true, func(c *Config) any { return &c.Notify }},
 
 	{"maxclients", true, func(c *Config) any { return &c.MaxClients }},
 	{"max_line", false, func(c *Config) any { return &c.MaxLine }},

@@ -132,7 +132,7 @@ there is no page.`},
 	"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7",
 ]`, "Networks of reverse proxies, whose word is taken for where a reader comes from and which address the page has. The default is loopback and private addresses."},
 			{"http_origins", `[]`, `Other sites, such as https://stats.example, whose scripts may read what is public; "*": all.`},
-			{"private_users", `[]`, `Users that are shown to nobody, as if there were none of that name; "*": all.`},
+			{"private_users", `[]`, `Users that are shown to nobody, as if there were none of that name, and whom notifications to others do not name; "*": all.`},
 		},
 	}, {
 		Title: "Limits",
@@ -149,6 +149,24 @@ there is no page.`},
 	"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7",
 ]`,
 				"Networks without these limits. The default is loopback, private addresses and trusted_networks; [] is none."},
+		},
+	}, {
+		Title: "Notifications",
+		Text:  "docs/notifications.md says what each event is, and what services get. \"ckpool notify-test\" tries them.",
+		Keys: []Key{
+			{"notify", `[
+	// {"type": "telegram", "token": "123:ABC", "chat": -1001234567890},
+	// {"type": "email", "server": "smtp://mail.example:587", "auth": "pool", "pass": "x",
+	//  "from": "pool@pool.example", "to": ["me@pool.example"]},
+	// {"type": "ntfy", "url": "https://ntfy.sh/my-topic", "user": "bc1q...",
+	//  "events": ["worker_down", "worker_up"]},
+]`, `Who hears of what. Of each target: "type", webhook, email, ntfy, telegram, discord, slack or command; "name", that no other has, else its
+type; "events", of block_found, block_orphaned, block_matured, best_share, worker_down, worker_up, node_down, node_up,
+work_stale, disk_full, journal_lag and certificate, without it all that are not about workers and best shares; "user", of whom alone it hears then; "template", of
+the text; "per_hour", messages in an hour, 20 without it, more wait and come as one, and those about blocks do not count. What else
+there is for each type: "url" of webhook, ntfy, discord and slack; "secret", which signs a webhook; "token" and "chat" of
+telegram; "token", or "auth" and "pass", of ntfy; "server", "auth", "pass", "from" and "to" of email; "command", a program and its
+arguments in an array, and "timeout", seconds that it may take.`},
 		},
 	}, {
 		Title: "Files",

@@ -50,7 +50,7 @@ var money = []string{
 // or lower ones. What is not named here stands beside level 1.
 var level = map[string]int{
 	"internal/users": 2, "internal/jobs": 3, "internal/blocks": 4, "internal/operator": 5, "internal/pool": 6, "internal/edge": 6,
-	"internal/upstream": 4, "internal/relay": 4, "internal/nodework": 4, "internal/remote": 4, "internal/accounting": 4, "internal/forward": 4, "internal/web": 6,
+	"internal/upstream": 4, "internal/relay": 4, "internal/nodework": 4, "internal/remote": 4, "internal/accounting": 4, "internal/forward": 4, "internal/web": 6, "internal/notify": 6,
 	"internal/bench": 7, "internal/testkit": 7, "internal/lint": 7,
 }
 

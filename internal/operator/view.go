@@ -92,3 +92,9 @@ func (v View) PoolFile() ([]byte, error) { return v.o.Users.PoolFile() }
 func (v View) Connections(ctx context.Context, user string) ([]control.Connection, error) {
 	return v.o.connections(ctx, v.o.Users.OfUser(user))
 }
+
+// Journal is journal.
+func (v View) Journal() control.Journal { return v.o.journalReply() }
+
+// AllWorkers is workers: the newest if there are too many.
+func (v View) AllWorkers(now time.Time) []control.Worker { return v.o.workers(now).Workers }

@@ -22,6 +22,7 @@ import (
 	"ckpool/internal/logfile"
 	"ckpool/internal/netserver"
 	"ckpool/internal/nodework"
+	"ckpool/internal/notify"
 	"ckpool/internal/operator"
 	"ckpool/internal/ports"
 	"ckpool/internal/relay"
@@ -95,6 +96,7 @@ type Pool struct {
 	chain    atomic.Pointer[string] // its name; nil: not known
 	notices  *logfile.Limiter
 	lines    *session.Log // about miners
+	notifier *notify.Notifier
 
 	background background // owned by Run, before it by Prepare
 	workComes  bool       // from another process, with the connections to other pools; owned by Prepare, before it by NewIncoming
@@ -127,6 +129,7 @@ func New(c config.Config, o Options) (*Pool, error) {
 	p.group.Log = p.lines
 	p.config.Store(&c)
 	p.settings.Store(sessionSettings(&c, &o))
+	p.makeNotifier(&c)
 	network, err := p.makeSource(&c)
 	if err != nil {
 		return nil, err
@@ -140,7 +143,7 @@ func New(c config.Config, o Options) (*Pool, error) {
 	}
 	p.users = users.New(users.Config{
 		Settings: usersSettings(&c), LogDir: c.LogDir, Solo: o.Solo, Proxy: o.Proxy, LogShares: o.LogShares,
-		Loops: loopCount(), Accounts: p.accounts, Events: o.Events,
+		Loops: loopCount(), Accounts: p.accounts, Events: p.noticed,
 	}, now)
 	made := jobs.Options{
 		Config: p.config.Load, Solo: o.Solo, Events: o.Events, Notice: p.notice,
@@ -149,13 +152,13 @@ func New(c config.Config, o Options) (*Pool, error) {
 	if o.Proxy {
 		made.Place = "upstream"
 	}
-	found := o.Events
+	found := event.Func(p.noticed)
 	if o.Journal {
 		p.journal = newShareJournal(&c, &o, p.users, p.jobs.Recent)
 		made.Before = p.journal.work
 		found = func(e event.Event) {
 			p.journal.told(e)
-			o.Events.Tell(e)
+			p.noticed(e)
 		}
 	}
 	p.generator = jobs.NewGenerator(p.source, p.jobs, made)

@@ -38,5 +38,8 @@ func (p *Pool) Apply(ctx context.Context, next config.Config) (config.Merged, er
 	p.settings.Store(sessionSettings(&m.Config, &p.options))
 	p.config.Store(&m.Config)
 	p.ports.Apply(&m.Config)
+	if !reflect.DeepEqual(old.Notify, m.Notify) {
+		p.notifier.Set(m.Notify)
+	}
 	return m, nil
 }

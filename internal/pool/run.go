@@ -59,6 +59,7 @@ func (p *Pool) Run(until context.Context) error {
 	start(&rest, later, "nodes", p.background.wait)
 	rest.Go(func() { p.users.WriteShares(later) })
 	rest.Go(func() { p.generator.Tidy(later) })
+	rest.Go(func() { p.notifier.Run(later) })
 	// The table of blocks outlives the nodes: the last they say of a block is in it.
 	written, stopWriting := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWriting()

@@ -1,0 +1,71 @@
+package pool
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"ckpool/event"
+	"ckpool/internal/config"
+	"ckpool/internal/session"
+	"ckpool/work"
+)
+
+// What the parts of a pool tell, and what the notifier finds when it looks at them, gets to
+// targets: here to their files, since nobody answers.
+func TestNotifies(t *testing.T) {
+	dir := t.TempDir()
+	text := fmt.Appendf(nil, `{"proxy": [{"url": "127.0.0.1:1", "auth": "farm"}], "logdir": %q, "serverurl": ["127.0.0.1:3333"], "notify": [
+		{"type": "ntfy", "url": "http://127.0.0.1:1/x", "name": "ops"},
+		{"type": "ntfy", "url": "http://127.0.0.1:1/y", "name": "alice", "user": "alice"}]}`, dir)
+	c, _, err := config.Parse("ckproxy.conf", text, config.Proxy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		p, err := New(c, Options{Proxy: true, Wants: func(event.Level) bool { return false }, Events: func(event.Event) {}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Close()
+		ctx, stop := context.WithCancel(context.Background())
+		var running sync.WaitGroup
+		running.Go(func() { p.notifier.Run(ctx) })
+		synctest.Wait()
+		now := time.Now()
+		p.users.With("alice.1", now, func(id session.WorkerID) {
+			p.users.Share(&session.Share{Time: now, Worker: id, Credit: 1, Difficulty: 1, Computed: work.Share{Difficulty: 5000}})
+		})
+		time.Sleep(2 * time.Minute)
+		view := p.notifierView(&c)
+		list := view.Workers(time.Now(), "alice")
+		if len(list) != 1 || list[0].Worker != "alice.1" || list[0].AcceptedShares != 1 || len(view.Workers(time.Now(), "bob")) != 0 || len(view.Workers(time.Now(), "")) != 1 {
+			t.Errorf("workers of alice: %+v", list)
+		}
+		stop()
+		running.Wait()
+		waits := func(target, title string) bool {
+			files, _ := filepath.Glob(filepath.Join(dir, "notify", target, "*.json"))
+			for _, name := range files {
+				if data, _ := os.ReadFile(name); strings.Contains(string(data), title) {
+					return true
+				}
+			}
+			return false
+		}
+		if !waits("ops", "Work is stale") || !waits("ops", " is down") || !waits("alice", "Best share ever of") || waits("ops", "Best share") || waits("alice", "is down") {
+			t.Error("not told")
+		}
+		next := c
+		next.Notify = c.Notify[:1]
+		if m, err := p.Apply(t.Context(), next); err != nil || strings.Join(m.Changed, " ") != "notify" {
+			t.Errorf("reload: %v, %v", m.Changed, err)
+		}
+	})
+}
