@@ -180,6 +180,9 @@ func (v value) target() (Target, error) {
 	if t.Service == ServiceTelegram && t.URL == "" {
 		t.URL = "https://api.telegram.org"
 	}
+	if u, err := url.Parse(t.URL); t.Service == ServiceNtfy && t.URL != "" && (err != nil || strings.HasSuffix(u.Path, "/") || u.Path == "") {
+		return t, v.file.at(v.file.offsets[v.member("url")], &Error{Key: v.member("url"), Want: "the topic at the end of it, as in https://ntfy.sh/topic", Got: "none"})
+	}
 	t.defaultEvents()
 	if t.User != "" && v.has("events") {
 		for _, name := range t.Events {

@@ -79,6 +79,7 @@ func TestNotifyErrors(t *testing.T) {
 		{`{"type": "discord", "url": "https://h/", "template": 5}`, `"notify[0].template": want a template of at most 4096 bytes, got 5`},
 		{`{"type": "telegram", "token": "` + hidden + `\n", "chat": 1}`, `"notify[0].token": want a text of one line, got a string`},
 		{`{"type": "telegram", "token": 123, "chat": 1}`, `"notify[0].token": want a text of one line, got a number`},
+		{`{"type": "ntfy", "url": "https://h/"}`, `"notify[0].url": want the topic at the end of it, as in https://ntfy.sh/topic, got none`},
 		{`{"type": "ntfy", "url": "https://h/t", "auth": "a"}`, `"notify[0].pass": want a value, got none`},
 		{`{"type": "email", "server": "mail.example:587", "from": "a@b.example", "to": "c@d.example"}`,
 			`"notify[0].server": want smtp://host:port, which uses STARTTLS, or smtps://host:port, got "mail.example:587"`},

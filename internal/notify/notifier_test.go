@@ -347,7 +347,7 @@ func TestNodes(t *testing.T) {
 		f.pool.places = []control.Node{state("a:8332", "ok", ""), state("b:8332", "starting", "")}
 		f.start(target("all", ""))
 		set := func(list ...control.Node) { f.pool.change(func() { f.pool.places = list }) }
-		time.Sleep(25 * time.Second)                              // between two looks
+		time.Sleep(35 * time.Second)                              // between two looks
 		set(state("a:8332", "ok", ""), state("b:8332", "ok", "")) // it was only starting
 		time.Sleep(time.Minute)
 		f.want("all")
@@ -528,7 +528,7 @@ func TestManyWorkers(t *testing.T) {
 		time.Sleep(time.Hour)
 		f.pool.change(func() {
 			for i, m := range f.pool.miners {
-				m.until = time.Now().Add(time.Duration(i) * time.Millisecond)
+				m.until = time.Now().Add(time.Duration(i) * 45 * time.Millisecond) // within three looks
 			}
 		})
 		time.Sleep(30 * time.Minute)

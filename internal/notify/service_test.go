@@ -216,7 +216,7 @@ func TestTransport(t *testing.T) {
 			}
 			target := config.Target{Service: "telegram", URL: tt.url, Token: "123:s3cret"}
 			err := send(ctx, &target, serviceOf(&target, nil), hostileNotice())
-			if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "s3cret") || strings.Contains(err.Error(), "\n") {
+			if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "s3cret") || strings.Contains(err.Error(), "sendMessage") || strings.Contains(err.Error(), "\n") {
 				t.Errorf("%v", err)
 			}
 		})
