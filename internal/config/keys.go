@@ -72,7 +72,7 @@ func (r *reader) fields() map[string]setter {
 		"http_base":             base(&r.HTTPBase),
 		"http_trusted_networks": networks(&r.HTTPTrustedNetworks),
 		"http_origins":          origins(&r.HTTPOrigins),
-		"private_users":         texts(&r.PrivateUsers),
+		"private_users":         userNames(&r.PrivateUsers),
 		"notify":                r.readNotify,
 
 		"maxclients":                   count(&r.MaxClients, "0 for the default"),

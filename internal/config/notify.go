@@ -272,10 +272,23 @@ func canonicalUser(name string) string {
 	return name
 }
 
-// Private tells that a user is named to nobody but himself.
+// userNames takes users, in the form that the pool has their names in.
+func userNames(to *[]string) setter {
+	return func(v value) error {
+		err := texts(to)(v)
+		for i := range *to {
+			(*to)[i] = canonicalUser((*to)[i])
+		}
+		return err
+	}
+}
+
+// Private tells that a user is named to nobody but himself, however his name is written.
 func (c *Config) Private(user string) bool {
-	user = canonicalUser(user)
-	return slices.ContainsFunc(c.PrivateUsers, func(name string) bool { return name == "*" || canonicalUser(name) == user })
+	if len(c.PrivateUsers) == 0 {
+		return false
+	}
+	return slices.Contains(c.PrivateUsers, "*") || slices.Contains(c.PrivateUsers, canonicalUser(user))
 }
 
 func eventNames(to *[]string) setter {

@@ -184,11 +184,4 @@ func (s strangers) Write(b []byte) (int, error) {
 }
 
 // hidden tells that a user is shown to nobody.
-func (s *Server) hidden(user string) bool {
-	for _, name := range s.options.Config().PrivateUsers {
-		if name == "*" || name == user {
-			return true
-		}
-	}
-	return false
-}
+func (s *Server) hidden(user string) bool { return s.options.Config().Private(user) }

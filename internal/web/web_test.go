@@ -101,6 +101,11 @@ func TestPrivateUsers(t *testing.T) {
 	if e, err := s.event(t.Context(), "alice", true, began); err == nil {
 		t.Errorf("a stream tells %s", e)
 	}
+	// The pool finds an address however it is written, so that all forms are hidden.
+	const address = "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4"
+	if s := aServer(t, f, func(c *config.Config) { c.PrivateUsers = []string{address} }); !s.hidden(address) || !s.hidden(strings.ToUpper(address)) || s.hidden("bob") {
+		t.Error("an address in capitals is shown")
+	}
 	all := aServer(t, f, func(c *config.Config) { c.PrivateUsers = []string{"*"} })
 	for _, path := range []string{"/", "/api/v1/users", "/api/v1/best", "/api/v1/blocks", "/blocks", "/api/pool", "/api/info"} {
 		if text := get(all, path).Body.String(); strings.Contains(text, "alice") {
