@@ -189,16 +189,18 @@ func (n *Notifier) loop(ctx context.Context) {
 // lockEvery is between two tries to have the files.
 const lockEvery = 100 * time.Millisecond
 
-// lock makes the files this process's, nil if ctx ends before. What other process has them
-// is about to end.
+// lock makes the files this process's, nil if ctx ends before. A process that has them is
+// about to end, unless it is another pool's.
 func (n *Notifier) lock(ctx context.Context) *os.File {
-	for {
+	for begun := time.Now(); ; {
 		f, err := n.tryLock()
 		if err == nil {
 			return f
 		}
-		if !errors.Is(err, unix.EWOULDBLOCK) {
+		if busy := errors.Is(err, unix.EWOULDBLOCK); !busy {
 			n.trouble(err)
+		} else if time.Since(begun) > time.Minute {
+			n.trouble(fmt.Errorf("another process has %s, and nothing is told until it has ended", n.options.Dir))
 		}
 		select {
 		case <-ctx.Done():
@@ -223,11 +225,11 @@ func (n *Notifier) tryLock() (*os.File, error) {
 	return f, nil
 }
 
-// trouble tells of a file that cannot be written, once a minute.
+// trouble tells of files that cannot be written or had, once a minute.
 func (n *Notifier) trouble(err error) {
 	if now := time.Now(); now.Sub(n.toldTrouble) >= time.Minute {
 		n.toldTrouble = now
-		n.options.Events.Say(event.Error, "Notifications are not safe on the disk: "+err.Error())
+		n.options.Events.Say(event.Error, "Notifications: "+err.Error())
 	}
 }
 

@@ -276,8 +276,11 @@ func TestHandover(t *testing.T) {
 		f.pool.change(func() { f.pool.blocks = []control.Block{block(3, "pending")} })
 		time.Sleep(time.Second)
 		f.n.BlocksChanged() // to the new one, which has not the files yet
-		time.Sleep(time.Minute)
+		time.Sleep(90 * time.Second)
 		f.want("all", "Block 3 found") // by the old one
+		if lines := f.said.take(); len(lines) != 1 || !strings.HasPrefix(lines[0], "Notifications: another process has ") {
+			t.Errorf("%q", lines)
+		}
 		f.pool.change(func() { f.pool.blocks = append(f.pool.blocks, block(4, "pending")) })
 		old()
 		<-oldEnded
