@@ -137,6 +137,11 @@ type PoolStats struct {
 	Height            int64   `json:"height"`     // of the block that is mined, 0 without work
 	Work              Time    `json:"worktime"`   // when the work was made
 	NoRolling         int64   `json:"no_rolling"` // miners that asked for version rolling and were told false
+	// Since the start, however many rounds there were.
+	TotalAccepted      float64 `json:"total_accepted"` // difficulty
+	TotalRejected      float64 `json:"total_rejected"`
+	TotalAcceptedCount int64   `json:"total_accepted_count"` // shares
+	TotalRejectedCount int64   `json:"total_rejected_count"`
 }
 
 // Uptime is how long the pool has run.

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"time"
 	"unsafe"
 
@@ -52,8 +53,11 @@ func (o *Operator) statistics(r Registrar) {
 	}
 }
 
-func (o *Operator) poolStats(ctx context.Context, now time.Time) control.PoolStats {
-	st := o.Users.Status(now, o.Sessions(ctx))
+// PoolStats are the statistics of the pool, as far as they can be had without asking the
+// loops: all but NoRolling.
+func (o *Operator) PoolStats(now time.Time) control.PoolStats {
+	st := o.Users.Status(now, users.Sessions{Disconnected: int64(o.Registry.Resumable())})
+	total := o.Users.Totals()
 	dsps := func(window int) float64 { return st.Hashrate[window] / difficulty.HashesPerDifficulty }
 	reply := control.PoolStats{
 		Start: control.At(now.Add(-time.Duration(st.Runtime) * time.Second)), Update: control.At(now),
@@ -63,14 +67,29 @@ func (o *Operator) poolStats(ctx context.Context, now time.Time) control.PoolSta
 		DSPS1: dsps(0), DSPS5: dsps(1), DSPS15: dsps(2), DSPS60: dsps(3), DSPS360: dsps(4), DSPS1440: dsps(5), DSPS10080: dsps(6),
 		AcceptedCount: st.AcceptedCount, RejectedCount: st.RejectedCount,
 		BestShare: st.BestShare, NetworkDifficulty: st.NetworkDifficulty,
+		TotalAccepted: total.Accepted, TotalRejected: total.Rejected, TotalAcceptedCount: total.AcceptedCount, TotalRejectedCount: total.RejectedCount,
 	}
 	if w := o.Jobs.Newest(); w != nil {
 		reply.Height, reply.Work = w.Job.Template.Height, control.At(w.Job.Created)
 	}
+	return reply
+}
+
+// poolStats are all statistics of the pool.
+func (o *Operator) poolStats(ctx context.Context, now time.Time) control.PoolStats {
+	reply := o.PoolStats(now)
 	if n, err := o.Miners.Count(ctx, (*session.Handler).NoRolling); err == nil {
 		reply.NoRolling = int64(n)
 	}
 	return reply
+}
+
+// UserRates are hash rates of users, see [users.Users.UserRates].
+func (o *Operator) UserRates(now time.Time) iter.Seq2[string, float64] { return o.Users.UserRates(now) }
+
+// WorkerRates are hash rates of workers, see [users.Users.WorkerRates].
+func (o *Operator) WorkerRates(now time.Time) iter.Seq2[string, float64] {
+	return o.Users.WorkerRates(now)
 }
 
 // Sessions are counts of the sessions.

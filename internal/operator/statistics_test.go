@@ -172,7 +172,8 @@ func TestReplies(t *testing.T) {
 		"nosuchcommand": "unknown",
 		"poolstats": `{"start": T, "update": T, "workers": 1, "users": 1, "disconnected": 0, "shares": 1, ` +
 			`"sps1": D, "sps5": D, "sps15": D, "sps60": D, "accepted": 42.0, "rejected": 0.0, "dsps1": D, "dsps5": D, "dsps15": D, "dsps60": D, "dsps360": D, "dsps1440": D, "dsps10080": D, ` +
-			`"accepted_count": 1, "rejected_count": 0, "bestshare": 50.0, "netdiff": 1000.0, "height": 0, "worktime": 0, "no_rolling": 0}`,
+			`"accepted_count": 1, "rejected_count": 0, "bestshare": 50.0, "netdiff": 1000.0, "height": 0, "worktime": 0, "no_rolling": 0, ` +
+			`"total_accepted": 42.0, "total_rejected": 0.0, "total_accepted_count": 1, "total_rejected_count": 0}`,
 		"connectorstats": `{"clients": ` + objects + `, "dead": ` + objects + `, "sends": ` + objects + `, "delays": ` + objects + `, "entering": ` + objects + `, DROPS}`,
 
 		`getuser={"user":"eve"}`:          `{"errormsg": "Failed to find user eve"}`,

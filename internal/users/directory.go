@@ -3,6 +3,7 @@ package users
 import (
 	"cmp"
 	"hash/maphash"
+	"iter"
 	"slices"
 	"strings"
 	"sync"
@@ -231,12 +232,22 @@ func (sh *shard) list() []*user {
 	return users
 }
 
+// each is all users, in no order, those of one shard in memory at a time.
+func (r *directory) each() iter.Seq[*user] {
+	return func(yield func(*user) bool) {
+		for i := range r.shards {
+			for _, u := range r.shards[i].list() {
+				if !yield(u) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // all returns all users, by id.
 func (r *directory) all() []*user {
-	var users []*user
-	for i := range r.shards {
-		users = append(users, r.shards[i].list()...)
-	}
+	users := slices.Collect(r.each())
 	slices.SortFunc(users, func(a, b *user) int { return cmp.Compare(a.id, b.id) })
 	return users
 }

@@ -262,6 +262,9 @@ func (t *poolTally) fields(c *wire.Codec) {
 	c.Record(t.round.fields)
 	wire.Int(c, &t.decayed)
 	wire.Int(c, &t.passes)
+	if c.Reading() || t.ever != (roundCounts{}) { // which the first release does not have
+		c.Record(t.ever.fields)
+	}
 }
 
 func (r *roundCounts) fields(c *wire.Codec) {

@@ -268,6 +268,27 @@ func TestReadUsersOfALaterRelease(t *testing.T) {
 	}
 }
 
+// What is counted since the start stands at the end, where there is any of it.
+func TestReadCountsV3(t *testing.T) {
+	records.Check(t, records.Of(t, "v3", "counts"), countsVersion, func(k *counts, c *wire.Codec) {
+		if c.Reading() {
+			*k = *newCounts()
+		}
+		k.fields(c)
+	})
+	k, err := readCounts(records.Of(t, "v3", "counts"))
+	if err != nil || k.tally.ever != (roundCounts{11.5, 12.5, 13, 14, 15.5}) || k.tally.passes != 33 || k.rejects[session.Reasons-1] != 111 {
+		t.Errorf("%+v, %v", k, err)
+	}
+	s := New(Config{Loops: 1}, start)
+	if err := s.ImportCounts(records.Of(t, "v3", "counts"), start); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.Totals(); got != (Totals{11.5, 12.5, 13, 14, 15.5}) {
+		t.Errorf("%+v", got)
+	}
+}
+
 // A later release may have another window of the averages, at their end.
 func TestAveragesOfALaterRelease(t *testing.T) {
 	one := tally{pending: 6, decayed: 7e9, lastShare: 8e9, shares: 9, best: 10, bestEver: 11, round: 12}
@@ -363,6 +384,7 @@ func FuzzReadUsers(f *testing.F) {
 
 func FuzzReadCounts(f *testing.F) {
 	f.Add(records.V1(f, "counts"))
+	f.Add(records.Of(f, "v3", "counts"))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		s := New(Config{Loops: 1}, start)
 		if s.ImportCounts(in, start) == nil {

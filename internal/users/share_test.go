@@ -132,6 +132,9 @@ func TestResetRound(t *testing.T) {
 	if st := s.Status(at(time.Second), Sessions{}); st.Accepted != 0 || st.AcceptedCount != 0 || st.Rejected != 0 || st.RejectedCount != 0 || st.BestShare != 0 {
 		t.Errorf("pool after a reset: %+v", st)
 	}
+	if got := s.Totals(); got != (Totals{42, 42, 1, 1, 50}) {
+		t.Errorf("since the start: %+v", got)
+	}
 	if _, err := s.directory.user("bob"), s.Save(at(time.Second), Sessions{}); err != nil {
 		t.Fatal(err)
 	}

@@ -31,9 +31,10 @@ type poolTally struct {
 	sps     [4]difficulty.Average
 	decayed stamp
 	passes  int
+	ever    roundCounts // since the start, whatever rounds there were
 }
 
-// roundCounts are sums since the last own block.
+// roundCounts are sums since the last own block, or since the start.
 type roundCounts struct {
 	accepted, rejected           float64 // difficulty
 	acceptedCount, rejectedCount int64   // shares
@@ -104,11 +105,15 @@ func (t *totals) collect() {
 		credit, shares := takeFloat(&c.accepted), c.acceptedCount.Swap(0)
 		t.credit += credit
 		t.shares += float64(shares)
-		t.round.accepted += credit
-		t.round.acceptedCount += shares
-		t.round.rejected += takeFloat(&c.rejected)
-		t.round.rejectedCount += c.rejectedCount.Swap(0)
-		t.round.best = max(t.round.best, takeFloat(&c.best))
+		rejected, refused := takeFloat(&c.rejected), c.rejectedCount.Swap(0)
+		best := takeFloat(&c.best)
+		for _, sums := range []*roundCounts{&t.round, &t.ever} {
+			sums.accepted += credit
+			sums.acceptedCount += shares
+			sums.rejected += rejected
+			sums.rejectedCount += refused
+			sums.best = max(sums.best, best)
+		}
 	}
 }
 

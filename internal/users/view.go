@@ -2,6 +2,7 @@ package users
 
 import (
 	"cmp"
+	"iter"
 	"slices"
 	"time"
 	"unsafe"
@@ -134,6 +135,46 @@ func (s *Users) worker(w *worker, now time.Time) Worker {
 	}
 }
 
+// rateAfter is how long after a share a rate is of interest.
+const rateAfter = stamp(24 * time.Hour)
+
+// UserRates are the users that had a share within a day, each once and in no order,
+// with their hashes per second over five minutes. No lock is held for more than one.
+func (s *Users) UserRates(now time.Time) iter.Seq2[string, float64] {
+	return func(yield func(string, float64) bool) {
+		for u := range s.directory.each() {
+			u.mu.Lock()
+			rate, ok := u.rate(s.stamp(now))
+			u.mu.Unlock()
+			if ok && !yield(u.Name, rate) {
+				return
+			}
+		}
+	}
+}
+
+// WorkerRates is UserRates for workers.
+func (s *Users) WorkerRates(now time.Time) iter.Seq2[string, float64] {
+	return func(yield func(string, float64) bool) {
+		for u := range s.directory.each() {
+			for _, w := range u.listWorkers() {
+				w.mu.Lock()
+				rate, ok := w.rate(s.stamp(now))
+				w.mu.Unlock()
+				if ok && !yield(w.name, rate) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// rate is hashes per second over five minutes; false: there was no share for long. The
+// caller holds the tally's lock.
+func (t *tally) rate(now stamp) (float64, bool) {
+	return hashrate(t.rates[1]), t.lastShare != never && now-t.lastShare < rateAfter
+}
+
 // UserID is the number of a worker's user, 0 for a worker that is not known.
 func (s *Users) UserID(id session.WorkerID) int64 {
 	if w := s.directory.table.get(id); w != nil {
@@ -180,6 +221,19 @@ func (s *Users) BestShares(limit int) (round float64, list []Best) {
 	}
 	slices.SortStableFunc(list, func(a, b Best) int { return cmp.Compare(b.Ever, a.Ever) })
 	return s.totals.snapshot().round.best, list[:min(len(list), limit)]
+}
+
+// Totals are what is counted since the start, over however many rounds.
+type Totals struct {
+	Accepted, Rejected           float64 // difficulty
+	AcceptedCount, RejectedCount int64   // shares
+	Best                         float64 // difficulty
+}
+
+// Totals are sums since the start. An upgrade is none.
+func (s *Users) Totals() Totals {
+	e := s.totals.snapshot().ever
+	return Totals{e.accepted, e.rejected, e.acceptedCount, e.rejectedCount, e.best}
 }
 
 // Rejects counts refused submits by reason, since the start.
