@@ -22,6 +22,7 @@ var rules = []rule{
 	{"imports point downwards", direction},
 	{"the database is for accounting, the web and ckdb", storeUsers},
 	{"NATS is for forward, and forward for accounting and ckdb", forwardUsers},
+	{"who shows a pool knows none of its parts", showing},
 	{"testkit is for tests and ckbench", testkitUsers},
 	{"who works with sources does not know nodes", nodeUsers},
 	{"only commands read flags and environment, change what is the process's, or exit", commandsOnly},
@@ -50,7 +51,7 @@ var money = []string{
 // or lower ones. What is not named here stands beside level 1.
 var level = map[string]int{
 	"internal/users": 2, "internal/jobs": 3, "internal/blocks": 4, "internal/operator": 5, "internal/pool": 6, "internal/edge": 6,
-	"internal/upstream": 4, "internal/relay": 4, "internal/nodework": 4, "internal/remote": 4, "internal/accounting": 4, "internal/forward": 4, "internal/web": 6, "internal/notify": 6,
+	"internal/upstream": 4, "internal/relay": 4, "internal/nodework": 4, "internal/remote": 4, "internal/accounting": 4, "internal/forward": 4, "internal/web": 6, "internal/notify": 6, "internal/history": 6,
 	"internal/bench": 7, "internal/testkit": 7, "internal/lint": 7,
 }
 
@@ -250,6 +251,31 @@ func nodeUsers(list []source) (bad []string) {
 		}
 		s.imports(func(p, place string) {
 			if dir, _ := own(p); dir == "bitcoind" {
+				bad = append(bad, place+" imports "+p)
+			}
+		})
+	}
+	return bad
+}
+
+// views are what shows a pool, and what of this module those may import beside leaves
+// and each other.
+var (
+	views  = set("internal/history")
+	viewed = set("control", "difficulty", "event", "sharelog", "internal/figures", "internal/operator")
+)
+
+// showing keeps what shows a pool from its parts, and all but commands and the pool from
+// what shows it.
+func showing(list []source) (bad []string) {
+	for _, s := range list {
+		pkg := s.pkg()
+		if s.isTest() {
+			continue
+		}
+		s.imports(func(p, place string) {
+			dir, ours := own(p)
+			if views[pkg] && ours && !viewed[dir] && !views[dir] || views[dir] && !views[pkg] && pkg != "internal/pool" && pkg != "internal/web" && !under(pkg, "cmd") {
 				bad = append(bad, place+" imports "+p)
 			}
 		})

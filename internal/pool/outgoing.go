@@ -64,7 +64,12 @@ func (o *Outgoing) Freeze(ctx context.Context) (since time.Time, err error) {
 	if err := p.users.HoldFiles(ctx); err != nil {
 		return since, err
 	}
+	if err := p.history.Hold(ctx); err != nil {
+		p.users.ReleaseFiles()
+		return since, err
+	}
 	if err := p.blocks.Hold(ctx); err != nil {
+		p.history.Release()
 		p.users.ReleaseFiles()
 		return since, err
 	}
@@ -72,6 +77,7 @@ func (o *Outgoing) Freeze(ctx context.Context) (since time.Time, err error) {
 	o.frozen, err = p.server.Freeze(ctx)
 	if err != nil {
 		p.blocks.Release()
+		p.history.Release()
 		p.users.ReleaseFiles()
 		return since, err
 	}
@@ -228,6 +234,7 @@ func (o *Outgoing) thaw() {
 	o.pool.users.ReleaseRemotes(false)
 	o.pool.blocks.Go()
 	o.pool.blocks.Release()
+	o.pool.history.Release()
 	o.pool.users.ReleaseFiles()
 }
 

@@ -18,6 +18,7 @@ import (
 	"ckpool/internal/authority"
 	"ckpool/internal/blocks"
 	"ckpool/internal/config"
+	"ckpool/internal/history"
 	"ckpool/internal/jobs"
 	"ckpool/internal/logfile"
 	"ckpool/internal/netserver"
@@ -83,6 +84,7 @@ type Pool struct {
 	ports     *ports.Ports
 	admission operator.Admission
 	operator  *operator.Operator
+	history   *history.History
 	moved     chan struct{}        // closed when another process has taken over
 	upstreams *upstream.Group      // nil: work comes from nodes
 	logins    *upstream.Accounts   // of users there; nil: they have none
@@ -182,6 +184,7 @@ func New(c config.Config, o Options) (*Pool, error) {
 	if p.upstreams != nil {
 		p.operator.Proxies = p.proxies()
 	}
+	p.history = history.New(filepath.Join(c.LogDir, "history"), p.operator, o.Events)
 	if !o.TakeOver {
 		if err := p.Load(now); err != nil {
 			return nil, err
@@ -352,6 +355,9 @@ func (p *Pool) Unsaved() string { return p.blocks.Unsaved() }
 
 // ReopenLogs opens the share logs by name again, after they were renamed.
 func (p *Pool) ReopenLogs() { p.users.ReopenShareLogs() }
+
+// History is the history of the pool, for who shows it.
+func (p *Pool) History() *history.History { return p.history }
 
 // Close gives back what New, Listen and Prepare opened when Run is not called.
 func (p *Pool) Close() {

@@ -43,6 +43,7 @@ func (p *Pool) Run(until context.Context) error {
 	start(&serving, ctx, "connections", p.server.Run)
 	start(&serving, ctx, "work", p.generator.Run)
 	start(&serving, ctx, "statistics", p.keepStatistics)
+	serving.Go(func() { p.history.Run(ctx) })
 	if p.feed != nil {
 		serving.Go(func() { p.feed.Run(ctx) })
 	}
