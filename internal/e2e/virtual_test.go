@@ -194,6 +194,8 @@ func (v *virtual) Write(s netserver.Slot, b []byte)                { v.conns[s].
 func (v *virtual) WriteWork(s netserver.Slot, b []byte, _ uint8)   { v.Write(s, b) }
 func (v *virtual) WriteShared(s netserver.Slot, b []byte, _ uint8) { v.Write(s, b) }
 func (v *virtual) DropWork(netserver.Slot) uint8                   { return 0 }
+func (v *virtual) Answered()                                       {}
+func (v *virtual) Notified(time.Time)                              {}
 func (v *virtual) Authorized(netserver.Slot)                       {}
 func (v *virtual) Remote(netserver.Slot) netip.AddrPort {
 	return netip.MustParseAddrPort("127.0.0.1:9")

@@ -39,6 +39,7 @@ type Loop struct {
 	more      bool               // Step wants to go on
 	round     round
 	moved     []Slot // exported since the loop was frozen
+	took      took
 }
 
 // wakeIndex is the epoll data of the mailbox, generation 0 like listeners.
@@ -194,9 +195,10 @@ func (l *Loop) flush() {
 		}
 		l.closing = l.closing[:copy(l.closing, l.closing[n:])]
 		if len(l.output.dirty) == 0 && len(l.closing) == 0 {
-			return
+			break
 		}
 	}
+	l.took.count(l.now, &l.counters)
 }
 
 // tick runs about once a second.

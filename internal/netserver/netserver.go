@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"ckpool/event"
+	"ckpool/internal/latency"
 )
 
 // Slot is a connection's dense index in its loop, reused after Closed. Handlers
@@ -80,4 +81,10 @@ type Stats struct {
 	BacklogClients    uint64 // clients with unsent bytes
 	BacklogBytes      uint64
 	ReplacedNotifies  uint64 // units removed by DropWork
+
+	// How long it took from the arrival of a share to its answer, and from work on a
+	// new tip to each client that was told of it, until the kernel had it.
+	Answers, Notifies latency.Counts
+	Tip               time.Time     // since when there is work on the newest tip; zero: nobody was told of any
+	LastNotified      time.Duration // how long it took to the last client
 }

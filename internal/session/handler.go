@@ -20,6 +20,9 @@ type Transport interface {
 	WriteShared(s netserver.Slot, b []byte, tag uint8)
 	DropWork(s netserver.Slot) (tag uint8)
 	Authorized(s netserver.Slot)
+	// Answered and Notified are for how long things take.
+	Answered()
+	Notified(since time.Time)
 	Close(s netserver.Slot, why netserver.Reason)
 	Remote(s netserver.Slot) netip.AddrPort
 	Now() time.Time

@@ -18,6 +18,9 @@ import (
 // rig is a handler on a transport that keeps what is written, and a backend
 // with a real job builder.
 type rig struct {
+	answered, notified int       // calls
+	since              time.Time // of the last Notified
+
 	testing.TB
 	*Handler
 	now     time.Time
@@ -83,6 +86,8 @@ func (t *transport) DropWork(s netserver.Slot) (tag uint8) {
 	}
 	return tag
 }
+func (t *transport) Answered()                                    { t.answered++ }
+func (t *transport) Notified(since time.Time)                     { t.notified++; t.since = since }
 func (t *transport) Authorized(netserver.Slot)                    {}
 func (t *transport) Close(s netserver.Slot, why netserver.Reason) { t.closed[s] = why }
 func (t *transport) Remote(netserver.Slot) netip.AddrPort {

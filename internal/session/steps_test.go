@@ -197,6 +197,8 @@ func (silent) Write(netserver.Slot, []byte)              {}
 func (silent) WriteWork(netserver.Slot, []byte, uint8)   {}
 func (silent) WriteShared(netserver.Slot, []byte, uint8) {}
 func (silent) DropWork(netserver.Slot) uint8             { return 0 }
+func (silent) Answered()                                 {}
+func (silent) Notified(time.Time)                        {}
 func (silent) Authorized(netserver.Slot)                 {}
 func (silent) Close(netserver.Slot, netserver.Reason)    {}
 func (silent) Remote(netserver.Slot) netip.AddrPort      { return netip.AddrPort{} }

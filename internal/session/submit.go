@@ -51,6 +51,7 @@ func (q request) onSubmit() *stratum.Reject {
 		return nil // answered with what the pool above says
 	}
 	q.answer(sh, q.msg.ID, now)
+	q.t.Answered()
 	return nil
 }
 

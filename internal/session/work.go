@@ -213,6 +213,9 @@ func (h *Handler) stepWork(w *Work) bool {
 			}
 		}
 		c.sendWork()
+		if w.Tip == w.Job.ID && c.s.source == w.Source() {
+			c.t.Notified(w.Job.Created)
+		}
 		n++
 	}
 	return true

@@ -144,6 +144,8 @@ func (p *ownPool) Write(s netserver.Slot, b []byte) {
 func (p *ownPool) WriteWork(s netserver.Slot, b []byte, _ uint8)   { p.Write(s, b) }
 func (p *ownPool) WriteShared(s netserver.Slot, b []byte, _ uint8) { p.Write(s, b) }
 func (p *ownPool) DropWork(netserver.Slot) uint8                   { return 0 }
+func (p *ownPool) Answered()                                       {}
+func (p *ownPool) Notified(time.Time)                              {}
 func (p *ownPool) Authorized(netserver.Slot)                       {}
 func (p *ownPool) Remote(netserver.Slot) netip.AddrPort {
 	return netip.MustParseAddrPort("198.51.100.7:5555")

@@ -432,6 +432,8 @@ func (p *proxy) Write(s netserver.Slot, b []byte) {
 func (p *proxy) WriteWork(s netserver.Slot, b []byte, _ uint8)   { p.Write(s, b) }
 func (p *proxy) WriteShared(s netserver.Slot, b []byte, _ uint8) { p.Write(s, b) }
 func (p *proxy) DropWork(netserver.Slot) uint8                   { return 0 }
+func (p *proxy) Answered()                                       {}
+func (p *proxy) Notified(time.Time)                              {}
 func (p *proxy) Authorized(netserver.Slot)                       {}
 func (p *proxy) Remote(netserver.Slot) netip.AddrPort {
 	return netip.MustParseAddrPort("198.51.100.7:5555")
