@@ -81,6 +81,7 @@ type Config struct {
 	Journal           string        // directory, in LogDir unless absolute; "" is not in the file
 	JournalSync       time.Duration // what a power cut may cost
 	JournalSize       int64         // bytes
+	Metrics           string        // host:port that Prometheus asks; "": none
 	UserAgents        []string      // prefixes that may connect; empty: all
 	MaxPoolUserAgents int
 	Password          string        // what miners must give; empty: anything

@@ -61,6 +61,7 @@ func (r *reader) fields() map[string]setter {
 		"journal":             optional(path(&r.Journal), &r.Journal),
 		"journal_sync":        interval(&r.JournalSync, time.Millisecond),
 		"journal_size":        r.readJournalSize,
+		"metrics":             optional(ownPort(&r.Metrics), &r.Metrics),
 		"useragent":           texts(&r.UserAgents),
 		"max_pool_useragents": count(&r.MaxPoolUserAgents, "0 for none"),
 		"password":            secret(text(&r.Password)),

@@ -47,6 +47,7 @@ var parts = []part{
 	{"journal", false, func(c *Config) any { return &c.Journal }},
 	{"journal_sync", false, func(c *Config) any { return &c.JournalSync }},
 	{"journal_size", false, func(c *Config) any { return &c.JournalSize }},
+	{"metrics", false, func(c *Config) any { return &c.Metrics }},
 	{"useragent", true, func(c *Config) any { return &c.UserAgents }},
 	{"max_pool_useragents", true, func(c *Config) any { return &c.MaxPoolUserAgents }},
 	{"link_secret", true, func(c *Config) any { return &c.LinkSecret }},

@@ -178,6 +178,8 @@ arguments in an array, and "timeout", seconds that it may take.`},
 Empty: it is "journal", written with the options -d or -S or where a ckdb answers at the start; else shares are only counted.`},
 			{"journal_sync", "50", "Milliseconds of shares that a power cut may cost. The end of the process, however it ends, costs none."},
 			{"journal_size", "10", "Gigabytes at most; what nobody has read by then is lost, with a warning."},
+			{"metrics", `""`, `An address, such as "127.0.0.1:9100", where Prometheus reads /metrics of a pool; empty: none. No login is asked
+for, and nodes are named: it is for you alone.`},
 			{"max_pool_useragents", "100", "User agents listed in pool.status; 0: none."},
 		},
 	}}

@@ -2,6 +2,7 @@ package config
 
 import (
 	"math"
+	"net"
 	"net/netip"
 	"os"
 	"os/user"
@@ -207,6 +208,21 @@ func hostPort(to *string) setter {
 		host, _, urlErr := splitURL(s)
 		if err != nil || urlErr != nil || host == "" {
 			return v.wants("host:port")
+		}
+		*to = s
+		return nil
+	}
+}
+
+// ownPort takes an address to listen on that has a port.
+func ownPort(to *string) setter {
+	return func(v value) error {
+		s, err := v.listenAddress()
+		if err != nil {
+			return err
+		}
+		if _, _, err := net.SplitHostPort(s); err != nil {
+			return v.wants("host:port, ip:port or [v6]:port")
 		}
 		*to = s
 		return nil

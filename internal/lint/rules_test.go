@@ -51,7 +51,7 @@ var money = []string{
 // or lower ones. What is not named here stands beside level 1.
 var level = map[string]int{
 	"internal/users": 2, "internal/jobs": 3, "internal/blocks": 4, "internal/operator": 5, "internal/pool": 6, "internal/edge": 6,
-	"internal/upstream": 4, "internal/relay": 4, "internal/nodework": 4, "internal/remote": 4, "internal/accounting": 4, "internal/forward": 4, "internal/web": 6, "internal/notify": 6, "internal/history": 6,
+	"internal/upstream": 4, "internal/relay": 4, "internal/nodework": 4, "internal/remote": 4, "internal/accounting": 4, "internal/forward": 4, "internal/web": 6, "internal/notify": 6, "internal/history": 6, "internal/metrics": 6,
 	"internal/bench": 7, "internal/testkit": 7, "internal/lint": 7,
 }
 
@@ -261,8 +261,8 @@ func nodeUsers(list []source) (bad []string) {
 // views are what shows a pool, and what of this module those may import beside leaves
 // and each other.
 var (
-	views  = set("internal/history")
-	viewed = set("control", "difficulty", "event", "sharelog", "internal/figures", "internal/operator")
+	views  = set("internal/history", "internal/metrics")
+	viewed = set("control", "difficulty", "event", "sharelog", "internal/figures", "internal/latency", "internal/operator")
 )
 
 // showing keeps what shows a pool from its parts, and all but commands and the pool from

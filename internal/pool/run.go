@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"ckpool/event"
+	"ckpool/internal/metrics"
 	"ckpool/internal/operator"
 	"ckpool/internal/users"
 )
@@ -44,6 +45,9 @@ func (p *Pool) Run(until context.Context) error {
 	start(&serving, ctx, "work", p.generator.Run)
 	start(&serving, ctx, "statistics", p.keepStatistics)
 	serving.Go(func() { p.history.Run(ctx) })
+	if address := p.config.Load().Metrics; address != "" {
+		serving.Go(func() { (&metrics.Server{Address: address, Source: p.operator, Events: p.events}).Run(ctx) })
+	}
 	if p.feed != nil {
 		serving.Go(func() { p.feed.Run(ctx) })
 	}

@@ -1,0 +1,150 @@
+// Package metrics shows what a pool does in the form that Prometheus reads. Each
+// scrape is one look at the pool. Nothing about a user, a worker or an address is in it,
+// and how many series there are does not depend on how many of these there are.
+package metrics
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"golang.org/x/net/netutil"
+
+	"ckpool/event"
+	"ckpool/internal/latency"
+	"ckpool/internal/operator"
+)
+
+// Source is a pool that is looked at, from any goroutine.
+type Source interface {
+	Figures(now time.Time) operator.Figures
+}
+
+// prefix is that of every metric of a pool.
+const prefix = "ckpool_"
+
+// collector is the metrics of a pool. All fields are immutable.
+type collector struct {
+	source Source
+	table  []metric
+}
+
+func newCollector(source Source) *collector {
+	c := &collector{source, table()}
+	for i := range c.table {
+		m := &c.table[i]
+		m.desc = prometheus.NewDesc(prefix+m.name, m.help, m.labels, nil)
+	}
+	return c
+}
+
+// Describe implements prometheus.Collector.
+func (c *collector) Describe(to chan<- *prometheus.Desc) {
+	for i := range c.table {
+		to <- c.table[i].desc
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(to chan<- prometheus.Metric) {
+	now := time.Now()
+	s := &scrape{c.source.Figures(now), now}
+	for i := range c.table {
+		m := &c.table[i]
+		if m.counts != nil {
+			to <- constHistogram(m.desc, m.counts(s))
+			continue
+		}
+		m.values(s, func(v float64, labels ...string) {
+			to <- prometheus.MustNewConstMetric(m.desc, m.kind, v, labels...)
+		})
+	}
+}
+
+func constHistogram(desc *prometheus.Desc, k latency.Counts) prometheus.Metric {
+	buckets, n := make(map[float64]uint64, len(latency.Bounds)), uint64(0)
+	for i, bound := range latency.Bounds {
+		n += k.Classes[i]
+		buckets[bound.Seconds()] = n
+	}
+	return prometheus.MustNewConstHistogram(desc, k.Number(), k.Sum.Seconds(), buckets)
+}
+
+// Handler answers scrapes with the metrics of a pool, of Go and of the process, at most
+// a few at a time.
+func Handler(source Source) http.Handler {
+	r := prometheus.NewRegistry()
+	r.MustRegister(newCollector(source), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return promhttp.HandlerFor(r, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 10 * time.Second})
+}
+
+// Server serves /metrics, and nothing else, at an address of its own.
+type Server struct {
+	Address string // host:port
+	Source  Source
+	Events  event.Func
+}
+
+const (
+	retryEvery = time.Second
+	// patience is for a process before this one that still has the address.
+	patience  = 5 * time.Second
+	tellAgain = time.Minute
+)
+
+// Run serves until the context ends. An address that is in use, such as by the process
+// that this one takes over from, is tried again.
+func (s *Server) Run(ctx context.Context) {
+	l := s.listen(ctx)
+	if l == nil {
+		return
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", Handler(s.Source))
+	server := &http.Server{
+		Handler: mux, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := server.Serve(netutil.LimitListener(l, maxConnections)); !errors.Is(err, http.ErrServerClosed) {
+			s.Events.Say(event.Error, "Metrics are no longer served: "+err.Error())
+		}
+	}()
+	select {
+	case <-ctx.Done():
+	case <-done:
+	}
+	_ = server.Close() // who scrapes comes again
+	<-done
+}
+
+// listen opens the port; nil when the context has ended.
+func (s *Server) listen(ctx context.Context) net.Listener {
+	begun, told := time.Now(), time.Time{}
+	for {
+		l, err := new(net.ListenConfig).Listen(ctx, "tcp", s.Address)
+		if err == nil {
+			return l
+		}
+		if now := time.Now(); ctx.Err() == nil && now.Sub(begun) >= patience && now.Sub(told) >= tellAgain {
+			told = now
+			s.Events.Say(event.Error, fmt.Sprintf("Metrics cannot be served at %s: %v", s.Address, err))
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(retryEvery):
+		}
+	}
+}
+
+// maxConnections is how many there may be at a time.
+const maxConnections = 16

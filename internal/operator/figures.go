@@ -1,0 +1,61 @@
+package operator
+
+import (
+	"cmp"
+	"time"
+
+	"ckpool/control"
+	"ckpool/internal/latency"
+	"ckpool/internal/session"
+	"ckpool/source"
+)
+
+// Figures are what a pool does, for who watches it: each had without asking the loops,
+// all at about the same time.
+type Figures struct {
+	Version   string
+	Started   time.Time // when what is counted began: with the first of the processes that handed on to each other
+	Pool      control.PoolStats
+	Rejects   control.Counts // since the start, every reason
+	Connector control.ConnectorStats
+	Usable    bool // there is a place that work comes from
+	Nodes     []control.Node
+	Journal   control.Journal
+	Blocks    control.Counts // by state, of those that are in the list
+	Links     control.Counts // by role
+
+	Answers, Notifies latency.Counts
+	LastNotified      time.Duration // from work on the newest tip to the last client that was told of it; 0: none was
+}
+
+// Figures are what the pool does at a time.
+func (o *Operator) Figures(now time.Time) Figures {
+	st := o.Server.Stats()
+	f := Figures{
+		Version: o.Version, Started: o.Users.Started(), Pool: o.PoolStats(now), Connector: Connector(o.Server),
+		Usable: o.Source.Usable(), Journal: o.journalReply(), Answers: st.Answers, Notifies: st.Notifies, LastNotified: st.LastNotified,
+	}
+	if o.Proxies == nil { // else they are as many as users have accounts
+		f.Nodes = o.nodesReply().Nodes
+	}
+	for r, n := range o.Users.Rejects() {
+		if r := session.Reason(r); r != session.Accepted {
+			f.Rejects = append(f.Rejects, control.Count{Name: r.String(), Count: n})
+		}
+	}
+	states := map[string]int64{}
+	for _, b := range o.Blocks.List() {
+		states[cmp.Or(b.State, source.BlockPending)]++
+	}
+	for _, state := range []string{source.BlockPending, source.BlockConfirmed, source.BlockOrphaned, source.BlockRejected} {
+		f.Blocks = append(f.Blocks, control.Count{Name: state, Count: states[state]})
+	}
+	roles := map[string]int64{}
+	for _, l := range o.Links.Status() {
+		roles[l.Role.String()]++
+	}
+	for _, role := range []string{"passthrough", "node", "remote"} {
+		f.Links = append(f.Links, control.Count{Name: role, Count: roles[role]})
+	}
+	return f
+}
