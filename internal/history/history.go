@@ -7,11 +7,14 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"ckpool/control"
 	"ckpool/difficulty"
 	"ckpool/event"
+	"ckpool/internal/latency"
+	"ckpool/internal/operator"
 )
 
 // Source is where figures come from. Its methods are called on the goroutine of Run,
@@ -19,6 +22,8 @@ import (
 type Source interface {
 	// PoolStats are the statistics of the pool.
 	PoolStats(now time.Time) control.PoolStats
+	// Latencies are counted since the start.
+	Latencies() operator.Latencies
 	// UserRates and WorkerRates are all users and workers that had a share within a
 	// day, each once, with their hashes per second over five minutes.
 	UserRates(now time.Time) iter.Seq2[string, float64]
@@ -34,6 +39,13 @@ const (
 	// is Rejected / (Accepted + Rejected), over however long a time.
 	Accepted = "accepted"
 	Rejected = "rejected"
+	// ShareP50 and ShareP99 are the seconds from the arrival of a share to its answer
+	// that half of all shares took at most, and 99 of 100.
+	ShareP50 = "share_p50"
+	ShareP99 = "share_p99"
+	// LastNotify is the seconds from work on a new tip to the last miner that was told
+	// of it, in the period of that.
+	LastNotify = "last_notify"
 )
 
 // figures are all figures of the pool. What one is called stands in files: one that is
@@ -47,12 +59,22 @@ var figures = []struct {
 	{Users, func(s *sample) float64 { return float64(s.Users) }},
 	{Accepted, func(s *sample) float64 { return s.rate(s.TotalAccepted, s.last.TotalAccepted) }},
 	{Rejected, func(s *sample) float64 { return s.rate(s.TotalRejected, s.last.TotalRejected) }},
+	{ShareP50, func(s *sample) float64 { return s.answers.Quantile(0.5) }},
+	{ShareP99, func(s *sample) float64 { return s.answers.Quantile(0.99) }},
+	{LastNotify, func(s *sample) float64 {
+		if s.notifies.Number() == 0 {
+			return math.NaN()
+		}
+		return s.lastNotified.Seconds()
+	}},
 }
 
 // sample is what the pool has done at one time and at the one before.
 type sample struct {
 	control.PoolStats
-	last control.PoolStats // zero: there is none
+	last              control.PoolStats // zero: there is none
+	answers, notifies latency.Counts    // since the one before
+	lastNotified      time.Duration
 }
 
 // rate is how much a sum has grown per second, NaN for the first sample.
@@ -87,6 +109,9 @@ type History struct {
 	workers *table
 
 	busy chan struct{} // capacity 1; full while files are written, see Hold
+
+	mu     sync.Mutex
+	recent []latencies // guarded by mu: the newest last, recentLatencies at most
 
 	// owned by Run
 	last     control.PoolStats // the last sample
@@ -199,8 +224,11 @@ func (h *History) trouble(now time.Time, err error) {
 }
 
 func (h *History) poolFigures(now time.Time) iter.Seq2[string, float64] {
-	s := sample{h.source.PoolStats(now), h.last}
+	s := sample{PoolStats: h.source.PoolStats(now), last: h.last}
 	h.last = s.PoolStats
+	took := h.source.Latencies()
+	before := h.took(latencies{now, took})
+	s.answers, s.notifies, s.lastNotified = took.Answers.Less(before.Answers), took.Notifies.Less(before.Notifies), took.LastNotified
 	return func(yield func(string, float64) bool) {
 		for _, f := range figures {
 			if !yield(f.name, f.of(&s)) {
@@ -208,6 +236,47 @@ func (h *History) poolFigures(now time.Time) iter.Seq2[string, float64] {
 			}
 		}
 	}
+}
+
+// latencies are those at a time.
+type latencies struct {
+	at time.Time
+	operator.Latencies
+}
+
+// recentLatencies is how many are in memory, one for each period of the pool.
+const recentLatencies = 61
+
+// took notes latencies and returns those before.
+func (h *History) took(l latencies) (before latencies) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if n := len(h.recent); n > 0 {
+		before = h.recent[n-1]
+	}
+	h.recent = append(h.recent, l)
+	if n := len(h.recent); n > recentLatencies {
+		h.recent = append(h.recent[:0], h.recent[n-recentLatencies:]...)
+	}
+	return before
+}
+
+// Latencies are how long things took in the last time of so long, ten minutes at most,
+// to ten seconds: what is counted is of that time alone. LastNotified is that of the
+// newest tip.
+func (h *History) Latencies(within time.Duration) operator.Latencies {
+	l := h.source.Latencies()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	begin := time.Now().Add(-within)
+	var before latencies // of the start, if there are none
+	for i, k := range h.recent {
+		if i == 0 && len(h.recent) == recentLatencies || !k.at.After(begin) {
+			before = k
+		}
+	}
+	l.Answers, l.Notifies = l.Answers.Less(before.Answers), l.Notifies.Less(before.Notifies)
+	return l
 }
 
 // Pool is what the pool's figures were from one time to another, in at most so many

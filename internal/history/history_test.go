@@ -18,6 +18,8 @@ import (
 
 	"ckpool/control"
 	"ckpool/event"
+	"ckpool/internal/latency"
+	"ckpool/internal/operator"
 )
 
 // mining is a pool that mines steadily.
@@ -33,6 +35,23 @@ func (m *mining) PoolStats(now time.Time) control.PoolStats {
 		Update: control.At(now), Workers: int64(m.workers), Users: 1, DSPS1: 2,
 		TotalAccepted: 3 * s, TotalRejected: 0.5 * s,
 	}
+}
+
+// Latencies are those of a share a second, which takes longer after an hour, and of a new
+// tip each ten minutes.
+func (m *mining) Latencies() (l operator.Latencies) {
+	now := time.Now()
+	s := uint64(now.Sub(m.begun) / time.Second)
+	var answers, notifies latency.Counter
+	answers.Count(75*time.Microsecond, min(s, 3600))
+	if s > 3600 {
+		answers.Count(time.Second, s-3600)
+	}
+	notifies.Count(5*time.Millisecond, s/600)
+	answers.AddTo(&l.Answers)
+	notifies.AddTo(&l.Notifies)
+	l.LastNotified = 7 * time.Millisecond
+	return l
 }
 
 func (m *mining) UserRates(time.Time) iter.Seq2[string, float64] {
@@ -156,6 +175,55 @@ func TestRun(t *testing.T) {
 		}
 		if lines := told.take(); len(lines) > 0 {
 			t.Errorf("told: %q", lines)
+		}
+	})
+}
+
+// Quantiles are of the time that is asked for, not of all since the start.
+func TestLatencies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &mining{begun: time.Now(), workers: 1}
+		h := New(filepath.Join(t.TempDir(), "history"), m, nil)
+		end := run(t, h)
+		defer end()
+		time.Sleep(75 * time.Second)
+		if l := h.Latencies(10 * time.Minute); l.Answers.Number() != 75 || !near(l.Answers.Quantile(0.5), 75e-6) {
+			t.Errorf("since the start: %+v", l.Answers)
+		}
+		time.Sleep(time.Hour)
+		now := time.Now()
+		for within, want := range map[time.Duration]uint64{0: 5, time.Minute: 65, 5 * time.Minute: 305, 10 * time.Minute: 605, time.Hour: 605} {
+			if n := h.Latencies(within); n.Answers.Number() != want {
+				t.Errorf("within %v: %d shares, want %d", within, n.Answers.Number(), want)
+			}
+		}
+		if l := h.Latencies(30 * time.Second); l.Answers.Quantile(0.01) < 0.5 || l.LastNotified != 7*time.Millisecond {
+			t.Errorf("the last 30 s: %+v", l)
+		}
+		for _, tt := range []struct {
+			figure    string
+			ago       time.Duration
+			low, high float64
+		}{
+			{ShareP50, 30 * time.Minute, 50e-6, 100e-6}, {ShareP99, 30 * time.Minute, 50e-6, 100e-6}, {ShareP50, 30 * time.Second, 0.5, 1},
+		} {
+			c, err := h.Pool(now.Add(-tt.ago), now.Add(-tt.ago), 10, tt.figure)
+			if v := values(t, c, err); len(v) != 1 || v[0] < tt.low || v[0] > tt.high {
+				t.Errorf("%s %v ago: %v", tt.figure, tt.ago, v)
+			}
+		}
+		c, err := h.Pool(now.Add(-25*time.Minute), now, 1000, LastNotify)
+		tips := 0
+		for _, v := range values(t, c, err) {
+			if !math.IsNaN(v) {
+				tips++
+				if !near(v, 0.007) {
+					t.Errorf("told after %v s", v)
+				}
+			}
+		}
+		if tips < 2 || tips > 3 {
+			t.Errorf("%d tips in 25 minutes", tips)
 		}
 	})
 }

@@ -36,7 +36,7 @@ func (s still) Figures(time.Time) operator.Figures { return operator.Figures(s) 
 func busy() still {
 	now := time.Now()
 	s := still{
-		Version: "1.2.3", Started: time.UnixMilli(1795327613500), Usable: true, LastNotified: 25 * time.Millisecond,
+		Version: "1.2.3", Started: time.UnixMilli(1795327613500), Usable: true,
 		Pool: control.PoolStats{
 			Workers: 31, Users: 12, Disconnected: 3, Accepted: 185, BestShare: 77.5, NetworkDifficulty: 126e12, Height: 900008,
 			Work: control.At(now.Add(-time.Hour)), DSPS1: 1, DSPS5: 2, DSPS15: 3, DSPS60: 4, DSPS360: 5, DSPS1440: 6, DSPS10080: 7,
@@ -57,6 +57,7 @@ func busy() still {
 		Blocks: control.Counts{{Name: "pending", Count: 1}, {Name: "confirmed", Count: 20}},
 		Links:  control.Counts{{Name: "passthrough", Count: 2}},
 	}
+	s.LastNotified = 25 * time.Millisecond
 	var c latency.Counter
 	c.Count(75*time.Microsecond, 5)
 	c.Count(time.Minute, 1)

@@ -24,16 +24,29 @@ type Figures struct {
 	Blocks    control.Counts // by state, of those that are in the list
 	Links     control.Counts // by role
 
-	Answers, Notifies latency.Counts
-	LastNotified      time.Duration // from work on the newest tip to the last client that was told of it; 0: none was
+	Latencies
+}
+
+// Latencies are how long things have taken since the start, an upgrade being one.
+type Latencies struct {
+	Answers  latency.Counts // from the arrival of shares to their answers
+	Notifies latency.Counts // from work on a new tip to each client that was told of it
+	// LastNotified is from work on the newest tip to the last client that was told of it,
+	// 0 if none was.
+	LastNotified time.Duration
+}
+
+// Latencies are those until now.
+func (o *Operator) Latencies() Latencies {
+	st := o.Server.Stats()
+	return Latencies{st.Answers, st.Notifies, st.LastNotified}
 }
 
 // Figures are what the pool does at a time.
 func (o *Operator) Figures(now time.Time) Figures {
-	st := o.Server.Stats()
 	f := Figures{
 		Version: o.Version, Started: o.Users.Started(), Pool: o.PoolStats(now), Connector: Connector(o.Server),
-		Usable: o.Source.Usable(), Journal: o.journalReply(), Answers: st.Answers, Notifies: st.Notifies, LastNotified: st.LastNotified,
+		Usable: o.Source.Usable(), Journal: o.journalReply(), Latencies: o.Latencies(),
 	}
 	if o.Proxies == nil { // else they are as many as users have accounts
 		f.Nodes = o.nodesReply().Nodes
