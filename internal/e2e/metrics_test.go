@@ -69,7 +69,7 @@ func TestMetrics(t *testing.T) {
 	var crowd map[string]string
 	eventually(t, patience, "told of the new block", func() bool {
 		crowd = scrape(t, address)
-		return crowd["ckpool_notify_latency_seconds_count"] >= "301" && len(crowd["ckpool_notify_latency_seconds_count"]) == 3
+		return crowd[fmt.Sprintf("ckpool_listener_miners{listener=%q}", p.config.Servers[0].URL)] == "301" && crowd["ckpool_notify_latency_seconds_count"] >= "301" && len(crowd["ckpool_notify_latency_seconds_count"]) == 3
 	})
 	for name := range crowd {
 		if _, ok := few[name]; !ok {

@@ -54,8 +54,10 @@ func busy() still {
 		},
 		Journal: control.Journal{Kept: true, UnsafeShares: 14, UnsafeBytes: 1400, UnsafeAgeMS: 45, LostShares: 1, Size: 123456, Error: "disk full",
 			Readers: []control.JournalReader{{Name: "ckdb", Behind: 3}, {Name: "copy", Behind: 700}}},
-		Blocks: control.Counts{{Name: "pending", Count: 1}, {Name: "confirmed", Count: 20}},
-		Links:  control.Counts{{Name: "passthrough", Count: 2}},
+		Blocks:    control.Counts{{Name: "pending", Count: 1}, {Name: "confirmed", Count: 20}},
+		Links:     control.Counts{{Name: "passthrough", Count: 2}},
+		Listeners: control.Counts{{Name: "[::]:3333", Count: 30}, {Name: "[::]:443", Count: 3}},
+		Expires:   time.Unix(1800000000, 0),
 	}
 	s.LastNotified = 25 * time.Millisecond
 	var c latency.Counter
@@ -101,6 +103,7 @@ func TestValues(t *testing.T) {
 		`ckpool_connections_closed_total{reason="closed by the client"} 360`, `ckpool_connections_closed_total{reason="no work"} 7`,
 		`ckpool_slow_connections 5`, `ckpool_unsent_bytes 6000`, `ckpool_replaced_notifies_total 9`,
 		`ckpool_links{role="passthrough"} 2`,
+		`ckpool_listener_miners{listener="[::]:3333"} 30`, `ckpool_listener_miners{listener="[::]:443"} 3`, `ckpool_certificate_expiry_timestamp_seconds 1.8e+09`,
 		`ckpool_share_latency_seconds_bucket{le="5e-05"} 0`, `ckpool_share_latency_seconds_bucket{le="0.0001"} 5`,
 		`ckpool_share_latency_seconds_bucket{le="10"} 5`, `ckpool_share_latency_seconds_bucket{le="+Inf"} 6`,
 		`ckpool_share_latency_seconds_count 6`, `ckpool_share_latency_seconds_sum 60.000375`,
@@ -135,7 +138,7 @@ func TestValues(t *testing.T) {
 // A pool that has only begun has figures that are not known, not zero, and is scraped.
 func TestNoWork(t *testing.T) {
 	got := scraped(t, Handler(still{}))
-	for _, want := range []string{"ckpool_work_age_seconds NaN", "ckpool_work_usable 0", "ckpool_miners 0", "ckpool_share_latency_seconds_count 0"} {
+	for _, want := range []string{"ckpool_work_age_seconds NaN", "ckpool_certificate_expiry_timestamp_seconds NaN", "ckpool_work_usable 0", "ckpool_miners 0", "ckpool_share_latency_seconds_count 0"} {
 		if !slices.Contains(got, want) {
 			t.Errorf("no %s", want)
 		}
@@ -157,7 +160,7 @@ func TestConventions(t *testing.T) {
 // Labels have few values, all of the program or its configuration: never whom a miner
 // says to be, nor where he is.
 func TestLabels(t *testing.T) {
-	allowed := []string{"version", "verdict", "reason", "window", "role", "state", "node"}
+	allowed := []string{"version", "verdict", "reason", "window", "role", "state", "node", "listener"}
 	for _, m := range table() {
 		for _, l := range m.labels {
 			if !slices.Contains(allowed, l) {

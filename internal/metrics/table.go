@@ -46,8 +46,12 @@ func one(of func(s *scrape) float64) func(*scrape, func(float64, ...string)) {
 // each is the values of a metric by name.
 func each(of func(s *scrape) control.Counts) func(*scrape, func(float64, ...string)) {
 	return func(s *scrape, give func(float64, ...string)) {
+		seen := map[string]bool{}
 		for _, c := range of(s) {
-			give(float64(c.Count), c.Name)
+			if !seen[c.Name] { // an address that is listed twice
+				seen[c.Name] = true
+				give(float64(c.Count), c.Name)
+			}
 		}
 	}
 }
@@ -123,6 +127,13 @@ func table() []metric {
 		{name: "slow_connections", help: "Connections that do not take what they are sent.", kind: gauge, values: one(func(s *scrape) float64 { return float64(s.Connector.Sends.Count) })},
 		{name: "unsent_bytes", help: "Output that waits for slow connections.", kind: gauge, values: one(func(s *scrape) float64 { return float64(s.Connector.Sends.Memory) })},
 		{name: "replaced_notifies_total", help: "Work that a slow connection was never sent, since newer work took its place.", kind: counter, values: one(func(s *scrape) float64 { return float64(s.Connector.Delays.Generated) })},
+		{name: "listener_miners", help: "Miners by the address that they came by, logged in or not; those behind links by that of the link.", kind: gauge, labels: []string{"listener"}, values: each(func(s *scrape) control.Counts { return s.Listeners })},
+		{name: "certificate_expiry_timestamp_seconds", help: "When the first of the TLS certificates expires, unix time, NaN without certificates.", kind: gauge, values: one(func(s *scrape) float64 {
+			if s.Expires.IsZero() {
+				return math.NaN()
+			}
+			return float64(s.Expires.Unix())
+		})},
 		{name: "links", help: "Links that other pools' miners come over, by role.", kind: gauge, labels: []string{"role"}, values: each(func(s *scrape) control.Counts { return s.Links })},
 
 		{name: "share_latency_seconds", help: "From the arrival of a share to its answer. Shares that another pool judges are left out.", kind: histogram, counts: func(s *scrape) latency.Counts { return s.Answers }},

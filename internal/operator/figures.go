@@ -23,6 +23,8 @@ type Figures struct {
 	Journal   control.Journal
 	Blocks    control.Counts // by state, of those that are in the list
 	Links     control.Counts // by role
+	Listeners control.Counts // miners by the address that they came by
+	Expires   time.Time      // the first of the certificates; zero: there is none
 
 	Latencies
 }
@@ -46,7 +48,7 @@ func (o *Operator) Latencies() Latencies {
 func (o *Operator) Figures(now time.Time) Figures {
 	f := Figures{
 		Version: o.Version, Started: o.Users.Started(), Pool: o.PoolStats(now), Connector: Connector(o.Server),
-		Usable: o.Source.Usable(), Journal: o.journalReply(), Latencies: o.Latencies(),
+		Usable: o.Source.Usable(), Journal: o.journalReply(), Latencies: o.Latencies(), Expires: o.Expires(),
 	}
 	if o.Proxies == nil { // else they are as many as users have accounts
 		f.Nodes = o.nodesReply().Nodes
@@ -55,6 +57,10 @@ func (o *Operator) Figures(now time.Time) Figures {
 		if r := session.Reason(r); r != session.Accepted {
 			f.Rejects = append(f.Rejects, control.Count{Name: r.String(), Count: n})
 		}
+	}
+	urls := o.Users.ListenerURLs()
+	for i, n := range o.Miners.Listeners(len(urls)) {
+		f.Listeners = append(f.Listeners, control.Count{Name: urls[i], Count: n})
 	}
 	states := map[string]int64{}
 	for _, b := range o.Blocks.List() {

@@ -6,6 +6,7 @@ package operator
 import (
 	"context"
 	"errors"
+	"time"
 
 	"ckpool/control"
 	"ckpool/event"
@@ -34,6 +35,7 @@ type Operator struct {
 	Server    *netserver.Server
 	Links     *relay.Links
 	Admission *Admission
+	Expires   func() time.Time // the first of the certificates; zero: there is none
 	Events    event.Func
 }
 

@@ -179,7 +179,7 @@ func New(c config.Config, o Options) (*Pool, error) {
 	p.operator = &operator.Operator{
 		Version: o.Version, Solo: o.Solo, Users: p.users, Jobs: p.jobs, Blocks: p.blocks, Source: p.source, Journal: p.journalStatus,
 		Miners: p.miners, Registry: p.registry, Server: p.server, Links: p.links, Admission: &p.admission, Events: o.Events,
-		Node: p.node,
+		Node: p.node, Expires: p.ports.Expires,
 	}
 	if p.upstreams != nil {
 		p.operator.Proxies = p.proxies()

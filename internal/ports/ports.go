@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
+	"sync"
 	"time"
 
 	"ckpool/event"
@@ -26,7 +28,8 @@ type Ports struct {
 	config func() *config.Config // in force
 	events event.Func
 
-	certificates []*keypair.Pair // owned by who calls
+	mu           sync.Mutex
+	certificates []*keypair.Pair // guarded by mu
 }
 
 // New prepares the ports of a server, by the configuration that is in force.
@@ -58,7 +61,9 @@ func (p *Ports) ListenOn(ctx context.Context, list []config.Listener) error {
 	if err != nil {
 		return err
 	}
+	p.mu.Lock()
 	p.certificates = append(p.certificates, pairs...)
+	p.mu.Unlock()
 	for i, l := range p.server.Listeners()[first:] {
 		secured := ""
 		if endpoints[i].Certificate != nil {
@@ -155,9 +160,27 @@ func (p *Ports) Apply(c *config.Config) {
 			l.SetProxies(networks)
 		}
 	}
-	for _, pair := range p.certificates {
+	for _, pair := range p.pairs() {
 		if err := pair.Reload(); err != nil {
 			p.events.Say(event.Warning, "Keeping the TLS certificate in use: "+err.Error())
 		}
 	}
+}
+
+// pairs are the certificates there are now.
+func (p *Ports) pairs() []*keypair.Pair {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.certificates)
+}
+
+// Expires is when the first of the certificates does; zero where there is none. Any
+// goroutine may call.
+func (p *Ports) Expires() (first time.Time) {
+	for _, pair := range p.pairs() {
+		if at := pair.Expires(); first.IsZero() || at.Before(first) {
+			first = at
+		}
+	}
+	return first
 }

@@ -86,6 +86,8 @@ const (
 	stepSize   = 64 // clients per Step of a broadcast
 	maxWorkers = 4096
 
+	maxListeners = 1 << 8 // that a session can tell apart
+
 	// maxRefusals is how many refused logins in a row close a connection that has
 	// no worker. One that has may be a farm's, where many names are wrong: it is
 	// closed after as many as it could have workers.
@@ -146,6 +148,7 @@ type Handler struct {
 	walks     []walk // what operators want, for Step
 	idle      int    // as of the last tick, as is the next
 	noRolling int
+	connected [maxListeners]atomic.Int64 // by listener, as of the last tick; read by all
 
 	msg       stratum.Message
 	submit    stratum.Submit

@@ -81,6 +81,18 @@ func (m *Miners) Count(ctx context.Context, count func(h *Handler) int) (int, er
 	return m.do(ctx, func(h *Handler, done Done) { done(count(h)) })
 }
 
+// Listeners are how many miners have come by each of the first n listeners, those behind
+// links by that of the link, as of the last tick. No loop is asked.
+func (m *Miners) Listeners(n int) []int64 {
+	all := make([]int64, min(n, maxListeners))
+	for _, h := range m.Handlers {
+		for i := range all {
+			all[i] += h.connected[i].Load()
+		}
+	}
+	return all
+}
+
 // Session is one miner, ok false where there is none.
 func (m *Miners) Session(ctx context.Context, id uint64) (i Info, ok bool, err error) {
 	parts, err := onLoops(ctx, m, func(h *Handler, done func([]Info)) {

@@ -282,8 +282,9 @@ func (h *Handler) releaseHeld(slot netserver.Slot) int {
 type tickWalk struct {
 	underway  bool
 	next      netserver.Slot
-	idle      int // of those before next, as is the next
+	idle      int // of those before next, as are the next
 	noRolling int
+	connected [maxListeners]int64 // by listener
 }
 
 // Tick implements netserver.Handler: time limits, the idle rule, silence. Step
@@ -301,8 +302,11 @@ func (h *Handler) stepTick() {
 	t := &h.ticking
 	for end := min(t.next+walkPart, h.top); t.next < end; t.next++ {
 		s := h.session(t.next)
+		if s.client == 0 {
+			continue
+		}
+		t.connected[s.listener]++
 		switch {
-		case s.client == 0:
 		case s.toldToGo != 0 && s.toldToGo.since(now) > reconnectTime:
 			h.t.Close(t.next, netserver.Dropped)
 		case s.is(authorised):
@@ -321,6 +325,9 @@ func (h *Handler) stepTick() {
 	}
 	if t.next >= h.top {
 		h.idle, h.noRolling = t.idle, t.noRolling
+		for i, n := range t.connected {
+			h.connected[i].Store(n)
+		}
 		*t = tickWalk{}
 	}
 }

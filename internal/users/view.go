@@ -252,6 +252,9 @@ func (s *Users) Memory() int64 {
 		int64(s.directory.table.count())*int64(unsafe.Sizeof(worker{}))
 }
 
+// ListenerURLs are the addresses that miners come by, by listener index.
+func (s *Users) ListenerURLs() []string { return s.settings.Load().ListenerURLs }
+
 // Started is when what is counted began: with the first of the processes that
 // handed on to each other.
 func (s *Users) Started() time.Time { return s.start }
