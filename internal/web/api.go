@@ -39,16 +39,19 @@ type api func(ctx context.Context, r *http.Request, now time.Time) (any, error)
 // has the same.
 func (s *Server) apiRoutes() map[string]api {
 	return map[string]api{
-		"/api/v1/pool":                          s.apiPool,
-		"/api/v1/users":                         s.apiUsers,
-		"/api/v1/users/{user}":                  s.apiUser,
-		"/api/v1/users/{user}/workers":          s.apiWorkers,
-		"/api/v1/users/{user}/workers/{worker}": s.apiWorker,
-		"/api/v1/users/{user}/work":             s.apiWork,
-		"/api/v1/best":                          s.apiBest,
-		"/api/v1/blocks":                        s.apiBlocks,
-		"/api/v1/nodes":                         s.apiNodes,
-		"/api/v1/connect":                       s.apiConnect,
+		"/api/v1/pool":                                  s.apiPool,
+		"/api/v1/pool/history":                          s.apiPoolCurve,
+		"/api/v1/users/{user}/history":                  s.apiUserCurve,
+		"/api/v1/users/{user}/workers/{worker}/history": s.apiWorkerCurve,
+		"/api/v1/users":                                 s.apiUsers,
+		"/api/v1/users/{user}":                          s.apiUser,
+		"/api/v1/users/{user}/workers":                  s.apiWorkers,
+		"/api/v1/users/{user}/workers/{worker}":         s.apiWorker,
+		"/api/v1/users/{user}/work":                     s.apiWork,
+		"/api/v1/best":                                  s.apiBest,
+		"/api/v1/blocks":                                s.apiBlocks,
+		"/api/v1/nodes":                                 s.apiNodes,
+		"/api/v1/connect":                               s.apiConnect,
 	}
 }
 

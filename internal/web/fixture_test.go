@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"net/http/httptest"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 
 	"ckpool/control"
 	"ckpool/internal/config"
+	"ckpool/internal/history"
 )
 
 // fixture is a pool whose figures a test chooses.
@@ -32,6 +34,7 @@ type fixture struct {
 	miners  map[string][]control.Connection
 	work    map[string]control.MinersWork
 	file    []byte // pool.status
+	lost    error  // why there is no history
 	asked   int    // guarded by mu; how often statistics of the pool were asked for
 }
 
@@ -103,6 +106,34 @@ func (f *fixture) UserFile(name string, now time.Time) ([]byte, bool) {
 	return []byte(`{"user": "` + name + `"}`), ok
 }
 
+// A curve is that of an hour, with a gap in it.
+func (f *fixture) curve(figures int) (history.Curve, error) {
+	c := history.Curve{Start: began, Period: time.Minute}
+	for i := range figures {
+		values := make([]float64, 60)
+		for k := range values {
+			values[k] = float64(1+i) * 1e12 * (1 + math.Sin(float64(k)/10)/3)
+		}
+		for k := 20; k < 30; k++ {
+			values[k] = math.NaN()
+		}
+		c.Values = append(c.Values, values)
+	}
+	return c, f.lost
+}
+
+func (f *fixture) Curve() Curves { return curvesOf{f} }
+
+type curvesOf struct{ f *fixture }
+
+func (c curvesOf) Pool(_, _ time.Time, _ int, figures ...string) (history.Curve, error) {
+	return c.f.curve(len(figures))
+}
+func (c curvesOf) User(string, time.Time, time.Time, int) (history.Curve, error) { return c.f.curve(1) }
+func (c curvesOf) Worker(string, time.Time, time.Time, int) (history.Curve, error) {
+	return c.f.curve(1)
+}
+
 // hostile is what strangers may choose as a name, an agent, or any text.
 const hostile = `</script><script>alert(1)</script><img src=x onerror=alert(2)>"'&` + "\x1b[31m"
 
@@ -166,7 +197,7 @@ func aServer(t *testing.T, f *fixture, change func(*config.Config)) *Server {
 	if change != nil {
 		change(&c)
 	}
-	s, err := New(Options{Source: f, Config: func() *config.Config { return &c }, Version: "1.2.3-secret"})
+	s, err := New(Options{Source: f, Curves: f.Curve(), Config: func() *config.Config { return &c }, Version: "1.2.3-secret"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -194,7 +225,7 @@ func allPaths(user string) []string {
 	u := escaped(user)
 	return []string{
 		"/", "/user/" + u, "/user/" + u + "/work", "/user/" + u + "/worker/" + u + ".w", "/blocks", "/connect", "/search?search=" + u, "/qr/1",
-		"/api/v1/pool", "/api/v1/users", "/api/v1/users/" + u, "/api/v1/users/" + u + "/workers", "/api/v1/users/" + u + "/workers/" + u + ".w",
+		"/api/v1/pool", "/api/v1/pool/history", "/api/v1/users/" + u + "/history", "/api/v1/users/" + u + "/workers/" + u + ".w/history", "/api/v1/users", "/api/v1/users/" + u, "/api/v1/users/" + u + "/workers", "/api/v1/users/" + u + "/workers/" + u + ".w",
 		"/api/v1/users/" + u + "/work", "/api/v1/best", "/api/v1/blocks", "/api/v1/nodes", "/api/v1/connect", "/api/v1/openapi.json",
 		"/pool/pool.status", "/users/" + u, "/api/client/" + u, "/api/pool", "/api/network", "/api/info",
 	}

@@ -55,6 +55,7 @@ type Source interface {
 // Options of a Server.
 type Options struct {
 	Source  Source
+	Curves  Curves
 	Config  func() *config.Config // in force
 	Version string
 	Events  event.Func

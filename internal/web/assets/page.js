@@ -149,7 +149,9 @@
       }
       if (!answer.ok) return;
       const h = await answer.json();
-      const data = [h.times, ...this.figures.map(f => h.figures[f] || h.times.map(() => null))];
+      const start = Date.parse(h.start) / 1000;
+      const n = h.figures.hashrate.length;
+      const data = [Array.from({ length: n }, (_, i) => start + i * h.period_seconds), ...this.figures.map(f => h.figures[f])];
       this.draw(data);
     }
 
@@ -159,7 +161,15 @@
         this.plot.setData(data);
         return;
       }
-      if (!data[0].length || typeof uPlot === "undefined") return;
+      const known = data[1].some(v => v !== null);
+      this.box.querySelector(".none")?.remove();
+      if (!known || typeof uPlot === "undefined") {
+        const none = document.createElement("p");
+        none.className = "quiet none";
+        none.textContent = "Nothing yet: the curve begins a few minutes after the first share.";
+        this.box.append(none);
+        return;
+      }
       this.box.classList.add("drawn");
       const axis = { stroke: colour("--quiet"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line") }, font: "12px system-ui" };
       const series = [{}], axes = [axis], scales = { x: { time: true } };
