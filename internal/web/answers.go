@@ -32,6 +32,7 @@ type poolAnswer struct {
 	BestShare     float64   `json:"best_share"`
 	Network       network   `json:"network"`
 	Work          *workMade `json:"work"`
+	Latency       latencies `json:"latency"`
 	ExpectedBlock *float64  `json:"expected_seconds_per_block"` // at the rate of an hour
 	Effort        *float64  `json:"effort"`                     // difficulty of the round to the network's
 }
@@ -70,6 +71,22 @@ type workMade struct {
 	Fees         *int64    `json:"fees"`         // satoshis
 	Reward       *int64    `json:"reward"`       // satoshis, with the fees
 	Node         *int      `json:"node"`         // that it comes from, by its place in /nodes
+}
+
+// latencies are how long things take: of the last ten minutes, and of the newest tip.
+type latencies struct {
+	ShareP50   *float64 `json:"share_p50_seconds"`   // from a share to its answer, half of them at most
+	ShareP99   *float64 `json:"share_p99_seconds"`   // 99 of 100
+	LastNotify *float64 `json:"last_notify_seconds"` // from work on the newest tip to the last miner that was told
+}
+
+// latencyTime is what latencies are of.
+const latencyTime = 10 * time.Minute
+
+func (s *Server) latencies() latencies {
+	l := s.options.Curves.Latencies(latencyTime)
+	p50, p99, last := l.Answers.Quantile(0.5), l.Answers.Quantile(0.99), l.LastNotified.Seconds()
+	return latencies{known(p50, !math.IsNaN(p50)), known(p99, !math.IsNaN(p99)), known(last, last > 0)}
 }
 
 // userAnswer is /api/v1/users/USER.
@@ -153,7 +170,7 @@ func (s *Server) poolAnswer(p *control.PoolStats, rejects control.Counts, w *con
 		},
 		SharesPerSec: p.SPS1, Miners: p.Workers, Users: p.Users, MayComeBack: p.Disconnected,
 		Accepted: tally{p.AcceptedCount, p.Accepted}, Rejected: tally{p.RejectedCount, p.Rejected}, Rejects: rejected(rejects),
-		BestShare: p.BestShare, Network: network{p.NetworkDifficulty, known(p.Height, p.Height > 0)},
+		Latency: s.latencies(), BestShare: p.BestShare, Network: network{p.NetworkDifficulty, known(p.Height, p.Height > 0)},
 	}
 	switch {
 	case src.Solo():

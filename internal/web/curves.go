@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"ckpool/internal/history"
+	"ckpool/internal/operator"
 )
 
 // Curves are what figures were over a time, such as [history.History].
@@ -14,6 +15,8 @@ type Curves interface {
 	Pool(from, to time.Time, most int, figures ...string) (history.Curve, error)
 	User(name string, from, to time.Time, most int) (history.Curve, error)
 	Worker(name string, from, to time.Time, most int) (history.Curve, error)
+	// Latencies are those of the last time of so long.
+	Latencies(within time.Duration) operator.Latencies
 }
 
 // ranges are the times that curves are asked for.

@@ -15,6 +15,7 @@ import (
 	"ckpool/control"
 	"ckpool/internal/config"
 	"ckpool/internal/history"
+	"ckpool/internal/operator"
 )
 
 // fixture is a pool whose figures a test chooses.
@@ -130,6 +131,10 @@ func (c curvesOf) Pool(_, _ time.Time, _ int, figures ...string) (history.Curve,
 	return c.f.curve(len(figures))
 }
 func (c curvesOf) User(string, time.Time, time.Time, int) (history.Curve, error) { return c.f.curve(1) }
+func (c curvesOf) Latencies(time.Duration) (l operator.Latencies) {
+	l.Answers.Classes[3], l.LastNotified = 100, 80*time.Millisecond
+	return l
+}
 func (c curvesOf) Worker(string, time.Time, time.Time, int) (history.Curve, error) {
 	return c.f.curve(1)
 }

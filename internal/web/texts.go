@@ -38,6 +38,7 @@ func poolTexts(p *poolAnswer, now time.Time) texts {
 	if p.Network.Height != nil {
 		t["height"] = figures.Count(*p.Network.Height)
 	}
+	t["shareP50"], t["shareP99"], t["lastNotify"] = seconds(p.Latency.ShareP50), seconds(p.Latency.ShareP99), seconds(p.Latency.LastNotify)
 	if w := p.Work; w != nil {
 		t["age"] = figures.Duration(time.Duration(w.Age * float64(time.Second)))
 		t["work"] = t["age"] + " old"
@@ -52,6 +53,17 @@ func poolTexts(p *poolAnswer, now time.Time) texts {
 		}
 	}
 	return t
+}
+
+// seconds are few of them: 0.25 ms, 1.5 s.
+func seconds(v *float64) string {
+	switch {
+	case v == nil:
+		return "–"
+	case *v < 1:
+		return figures.Number(*v*1000) + " ms"
+	}
+	return figures.Number(*v) + " s"
 }
 
 // expected is how long something takes on average, up to ages.
