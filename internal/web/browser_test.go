@@ -218,6 +218,28 @@ func TestBrowserFigures(t *testing.T) {
 		t.Error("what was open is closed")
 	}
 	live.quiet("/")
+	// The curve has drawn something in its colour, and a gap where nothing is known.
+	for _, path := range []string{"/", "/user/alice", "/user/alice/worker/alice.rig1"} {
+		live.do(chromedp.Navigate(address + path))
+		live.until("a curve on "+path, `!!document.querySelector(".chart canvas")`)
+		drawn := eval[[]int](live, `(() => {
+			const c = document.querySelector(".chart canvas"), d = c.getContext("2d").getImageData(0, 0, c.width, c.height).data;
+			const columns = [];
+			for (let x = 0; x < c.width; x++) for (let y = 0; y < c.height; y++) {
+				const i = 4 * (y * c.width + x);
+				if (d[i] > 180 && d[i + 1] > 80 && d[i + 1] < 150 && d[i + 2] < 60 && d[i + 3] > 200) { columns.push(x); break; }
+			}
+			return columns;
+		})()`)
+		gap := 0
+		for i := 1; i < len(drawn); i++ {
+			gap = max(gap, drawn[i]-drawn[i-1])
+		}
+		if len(drawn) < 100 || gap < 20 {
+			t.Errorf("%s: the curve is in %d columns, with a gap of %d", path, len(drawn), gap)
+		}
+	}
+	live.quiet("curves")
 }
 
 // Seven tabs of one browser over HTTP/1.1 are live over one stream, which ends with them.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"net/http"
+	"slices"
 	"time"
 
 	"ckpool/internal/history"
@@ -80,6 +81,12 @@ func curve(r *http.Request, now time.Time, names []string, read func(from time.T
 	if err != nil {
 		return nil, &failure{http.StatusServiceUnavailable, err.Error()}
 	}
+	if first := firstKnown(c.Values[0]); first > len(c.Values[0])/2 { // what there is fits shorter periods
+		c, err = read(c.Start.Add(time.Duration(first-1) * c.Period))
+	}
+	if err != nil {
+		return nil, &failure{http.StatusServiceUnavailable, err.Error()}
+	}
 	a := curveAnswer{Start: c.Start, Period: c.Period.Seconds(), Figures: make(map[string]any)}
 	of := make(map[string][]float64)
 	for i, name := range names {
@@ -94,6 +101,11 @@ func curve(r *http.Request, now time.Time, names []string, read func(from time.T
 		a.Figures["rejected_part"] = numbers(parts)
 	}
 	return a, nil
+}
+
+// firstKnown is the place of the first value, 0 where there is none.
+func firstKnown(values []float64) int {
+	return max(slices.IndexFunc(values, func(v float64) bool { return !math.IsNaN(v) }), 0)
 }
 
 // numbers are values for JSON.

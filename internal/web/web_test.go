@@ -12,6 +12,7 @@ import (
 
 	"ckpool/control"
 	"ckpool/internal/config"
+	"ckpool/internal/history"
 	"ckpool/poolproto"
 )
 
@@ -416,5 +417,46 @@ func TestSilence(t *testing.T) {
 		if got := silence(&tt.worker, now); got != tt.want {
 			t.Errorf("%+v: %q, want %q", tt.worker, got, tt.want)
 		}
+	}
+}
+
+// A curve is what history has, with gaps as null; without history the answer is 503.
+func TestCurves(t *testing.T) {
+	f := aPool()
+	s := aServer(t, f, nil)
+	var c struct {
+		Start   time.Time
+		Period  float64 `json:"period_seconds"`
+		Figures map[string][]*float64
+	}
+	w := get(s, "/api/v1/pool/history?range=week")
+	if err := json.Unmarshal(w.Body.Bytes(), &c); err != nil || !c.Start.Equal(began) || c.Period != 60 {
+		t.Fatalf("%v: %s", err, w.Body)
+	}
+	for name, values := range c.Figures {
+		for i, v := range values {
+			if (v == nil) != (i >= 20 && i < 30) {
+				t.Errorf("%s: value %d is %v", name, i, v)
+			}
+		}
+		if len(values) != 60 {
+			t.Errorf("%s: %d values", name, len(values))
+		}
+	}
+	// As the figures are listed: accepted is 4, rejected 5 of something.
+	if part := c.Figures["rejected_part"][0]; *part < 0.555 || *part > 0.556 {
+		t.Errorf("rejected are %v", *part)
+	}
+	for path, want := range map[string]int{
+		"/api/v1/pool/history?range=hour": http.StatusBadRequest, "/api/v1/users/nobody/history": http.StatusNotFound,
+		"/api/v1/users/alice/workers/alice.none/history": http.StatusNotFound, "/api/v1/users/alice/history?range=month": http.StatusOK,
+	} {
+		if w := get(s, path); w.Code != want {
+			t.Errorf("%s: %d, want %d", path, w.Code, want)
+		}
+	}
+	f.lost = history.ErrClosed
+	if w := get(s, "/api/v1/pool/history"); w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" {
+		t.Errorf("without history: %d", w.Code)
 	}
 }

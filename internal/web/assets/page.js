@@ -176,7 +176,7 @@
       for (const f of this.figures) {
         const isRate = f === "hashrate";
         const show = isRate ? rate : percent;
-        scales[f] = { range: (u, min, max) => [0, max > 0 ? max * 1.08 : 1] };
+        scales[f] = { range: (u, min, max) => [0, Math.max(max * 1.08, isRate ? 1 : 0.01)] };
         series.push({
           label: isRate ? "Hash rate" : "Rejected", scale: f, spanGaps: false, width: isRate ? 2 : 1,
           stroke: colour(isRate ? "--curve" : "--bad"), fill: isRate ? colour("--curve") + "22" : undefined,
