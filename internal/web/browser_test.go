@@ -61,7 +61,7 @@ type tab struct {
 	complaints []string // guarded by mu
 }
 
-func newTab(t *testing.T, browser context.Context) *tab {
+func newTab(browser context.Context, t *testing.T) *tab {
 	t.Helper()
 	ctx, cancel := chromedp.NewContext(browser)
 	t.Cleanup(cancel)
@@ -146,7 +146,7 @@ func pagePaths(user string) (paths []string) {
 func TestBrowserPages(t *testing.T) {
 	address, end := serving(t, aPool())
 	defer end()
-	b := newTab(t, browser(t))
+	b := newTab(browser(t), t)
 	for _, user := range []string{"alice", hostile} {
 		for _, path := range pagePaths(user) {
 			for _, width := range []int64{1200, 360} {
@@ -197,10 +197,10 @@ func TestBrowserFigures(t *testing.T) {
 			}
 		}
 	}
-	plain := newTab(t, chromium)
+	plain := newTab(chromium, t)
 	plain.do(command(emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true}), chromedp.Navigate(address+"/"))
 	check(plain, "without scripts")
-	live := newTab(t, chromium)
+	live := newTab(chromium, t)
 	live.do(chromedp.Navigate(address + "/"))
 	check(live, "with scripts")
 	live.until("it is live", `!document.getElementById("live").hidden`)
@@ -251,7 +251,7 @@ func TestBrowserTabs(t *testing.T) {
 	chromium := browser(t)
 	var tabs []*tab
 	for _, path := range []string{"/", "/", "/user/alice", "/blocks", "/connect", "/", "/user/alice/worker/alice.rig1"} {
-		b := newTab(t, chromium)
+		b := newTab(chromium, t)
 		b.do(chromedp.Navigate(address + path))
 		tabs = append(tabs, b)
 	}
@@ -273,7 +273,7 @@ func TestBrowserTabs(t *testing.T) {
 func TestBrowserFormats(t *testing.T) {
 	address, end := serving(t, aPool())
 	defer end()
-	b := newTab(t, browser(t))
+	b := newTab(browser(t), t)
 	b.do(chromedp.Navigate(address + "/"))
 	var rates []float64
 	for exponent := -3; exponent <= 33; exponent++ {
@@ -308,7 +308,7 @@ func TestBrowserFormats(t *testing.T) {
 func TestBrowserSearch(t *testing.T) {
 	address, end := serving(t, aPool())
 	defer end()
-	b := newTab(t, browser(t))
+	b := newTab(browser(t), t)
 	for _, text := range []string{"alice", "lic", "alice.rig1"} {
 		b.do(chromedp.Navigate(address+"/blocks"), chromedp.SendKeys("input[type=search]", text+"\r"), chromedp.WaitVisible(`main a[href="/user/alice"]`),
 			chromedp.Click(`main a[href="/user/alice"]`), chromedp.WaitVisible("[data-part=workers]"))
