@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"reflect"
 	"regexp"
 	"strings"
 	"sync"
@@ -439,29 +438,6 @@ func TestEditedConfiguration(t *testing.T) {
 	d.config.Listen = "127.0.0.1:4444"
 	if _, err := d.chooseSettings(n); err != nil {
 		t.Errorf("what the file says is refused: %v", err)
-	}
-}
-
-func TestParseNode(t *testing.T) {
-	home, err := os.UserHomeDir()
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	for text, want := range map[string]bitcoind.Config{
-		"http://u:p@10.0.0.2:8332":                {URL: "10.0.0.2:8332", User: "u", Pass: "p"},
-		"https://u:p@node.example:443/rpc":        {URL: "https://node.example:443/rpc", User: "u", Pass: "p"},
-		"https://u:p@node.example":                {URL: "https://node.example", User: "u", Pass: "p"},
-		"~/.bitcoin/.cookie":                      {URL: "127.0.0.1:8332", Cookie: home + "/.bitcoin/.cookie"},
-		"/data/regtest/.cookie":                   {URL: "127.0.0.1:18443", Cookie: "/data/regtest/.cookie"},
-		"/data/testnet4/.cookie":                  {URL: "127.0.0.1:48332", Cookie: "/data/testnet4/.cookie"},
-		"/data/.cookie@10.0.0.2:18332":            {URL: "10.0.0.2:18332", Cookie: "/data/.cookie"},
-		"/data/.cookie@https://node.example:8332": {URL: "https://node.example:8332", Cookie: "/data/.cookie"},
-		dir: {URL: "127.0.0.1:8332", Cookie: dir},
-	} {
-		if got, err := parseNode(text); err != nil || !reflect.DeepEqual(got, want) {
-			t.Errorf("%s: %+v, %v", text, got, err)
-		}
 	}
 }
 

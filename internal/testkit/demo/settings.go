@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -110,60 +109,14 @@ func (d *demo) seed() (string, error) {
 	return seed, nil
 }
 
-var errNode = errors.New("NODE: want http://user:pass@host:port, https likewise, or the node's cookie file: " +
-	"/home/you/.bitcoin/.cookie, and behind it @host:port for a node elsewhere")
-
-// parseNode reads http[s]://user:pass@host:port or COOKIE[@host:port], where the
-// cookie is a file or the directory it is in. Without a port it is that of the
-// chain whose directory the cookie is in.
+// parseNode reads NODE=.
 func parseNode(text string) (bitcoind.Config, error) {
-	if !strings.Contains(text, "://") || strings.HasPrefix(text, "/") || strings.HasPrefix(text, ".") || strings.HasPrefix(text, "~") {
-		return parseCookie(text)
+	home, _ := os.UserHomeDir() // only for ~
+	c, err := bitcoind.ParseConfig(text, home)
+	if err != nil {
+		err = fmt.Errorf("NODE: %w", err)
 	}
-	u, err := url.Parse(text)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User == nil {
-		return bitcoind.Config{}, errNode
-	}
-	if u.Port() == "" && u.Scheme == "http" {
-		return bitcoind.Config{}, errors.New("NODE: the port is missing; Bitcoin Core has 8332 on main, 18443 on regtest")
-	}
-	password, _ := u.User.Password()
-	c := bitcoind.Config{URL: u.Host, User: u.User.Username(), Pass: password}
-	if u.Scheme == "https" {
-		c.URL = "https://" + u.Host + u.Path
-	}
-	return c, nil
-}
-
-// ports are those of RPC by the directory a chain's cookie is in; others are main.
-var ports = map[string]string{"regtest": "18443", "testnet3": "18332", "testnet4": "48332", "signet": "38332"}
-
-func parseCookie(text string) (c bitcoind.Config, err error) {
-	file, at := text, ""
-	if i := strings.LastIndexByte(text, '@'); i >= 0 {
-		file, at = text[:i], text[i+1:]
-	}
-	if !strings.Contains(file, "/") {
-		return c, errNode
-	}
-	if rest, ok := strings.CutPrefix(file, "~/"); ok {
-		home, err := os.UserHomeDir()
-		if err != nil {
-			return c, fmt.Errorf("NODE: %w", err)
-		}
-		file = filepath.Join(home, rest)
-	}
-	if file, err = filepath.Abs(file); err != nil {
-		return c, fmt.Errorf("NODE: %w", err)
-	}
-	dir := file
-	if info, err := os.Stat(file); err != nil || !info.IsDir() {
-		dir = filepath.Dir(file)
-	}
-	if at == "" {
-		at = "127.0.0.1:" + cmp.Or(ports[filepath.Base(dir)], "8332")
-	}
-	return bitcoind.Config{URL: at, Cookie: file}, nil
+	return c, err
 }
 
 // signature stands behind the JSON of a file that make run wrote.
