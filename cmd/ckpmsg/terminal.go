@@ -4,10 +4,10 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"golang.org/x/term"
+
+	"ckpool/internal/terminal"
 )
 
 // interact reads lines from a terminal, with editing and history, and runs them
@@ -15,32 +15,14 @@ import (
 // restored at the end and on signals.
 func interact(in *os.File, out io.Writer, prompt string, run func(out io.Writer, line string) (done bool)) error {
 	fd := int(in.Fd())
-	old, err := term.MakeRaw(fd)
+	restore, err := terminal.Keep(in, nil)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = term.Restore(fd, old) }()
-
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP)
-	ended := make(chan struct{})
-	watching := make(chan struct{})
-	go func() {
-		defer close(watching)
-		select {
-		case sig := <-signals:
-			_ = term.Restore(fd, old)
-			signal.Reset(sig)
-			_ = syscall.Kill(os.Getpid(), sig.(syscall.Signal))
-		case <-ended:
-		}
-	}()
-	defer func() {
-		signal.Stop(signals)
-		close(ended)
-		<-watching
-	}()
-
+	defer restore()
+	if _, err := term.MakeRaw(fd); err != nil {
+		return err
+	}
 	t := term.NewTerminal(struct {
 		io.Reader
 		io.Writer
