@@ -186,11 +186,11 @@ func (k *check) payout() {
 	}
 }
 
-// nodes asks all nodes at the same time.
-func (k *check) nodes(ctx context.Context) {
-	probes := make([]bitcoind.Probe, len(k.config.Nodes))
+// probe asks all nodes at the same time.
+func probe(ctx context.Context, nodes []bitcoind.Config) []bitcoind.Probe {
+	probes := make([]bitcoind.Probe, len(nodes))
 	var asking sync.WaitGroup
-	for i, n := range k.config.Nodes {
+	for i, n := range nodes {
 		asking.Go(func() {
 			c := bitcoind.NewClient(n, bitcoind.Options{})
 			defer c.Close()
@@ -198,8 +198,13 @@ func (k *check) nodes(ctx context.Context) {
 		})
 	}
 	asking.Wait()
+	return probes
+}
+
+// nodes judges all of them.
+func (k *check) nodes(ctx context.Context) {
 	chain := ""
-	for i, p := range probes {
+	for i, p := range probe(ctx, k.config.Nodes) {
 		chain = cmp.Or(chain, p.Chain)
 		k.node(i, p, chain)
 	}

@@ -18,6 +18,9 @@ func main() { os.Exit(run(os.Args, os.Stdout, os.Stderr)) }
 
 // run is main with its surroundings; it returns the exit status.
 func run(argv []string, stdout, stderr io.Writer) int {
+	if len(argv) > 1 && argv[1] == initCommand {
+		return exitStatus(initialize(argv, os.Stdin, stdout, stderr), stderr)
+	}
 	if len(argv) > 1 && argv[1] == notifyCommand {
 		return exitStatus(notifyTest(argv[2:], stdout, stderr), stderr)
 	}

@@ -89,7 +89,9 @@ a second one of the same name is refused, or with -k replaces the first.
 
 Long options may be abbreviated as long as they are unique.`,
 		Options: getopt.List(new(flags).set()),
+		Words:   []string{initCommand, notifyCommand},
 		Sections: []manual.Section{
+			initSection(),
 			{Title: "Configuration", Text: `The file is described in ckpool.conf(5). The least that is needed:
 
 	{ "btcd": [{"url": "127.0.0.1:8332", "cookie": "~/.bitcoin/.cookie"}],
@@ -135,6 +137,8 @@ wait for the next start, and a wrong file changes nothing.`},
 					"Sockets passed on are used where their address is one of the configuration."},
 			}},
 			{Title: "Examples", Items: []manual.Item{
+				{Term: "ckpool init", Text: "write ckpool.conf, with questions"},
+				{Term: "ckpool init --yes --solo", Text: "write it for solo mining with the node of this machine, without questions"},
 				{Term: "ckpool --check -c pool.conf", Text: "say what is wrong with a configuration, and whether its node can be mined from"},
 				{Term: "ckpool -c pool.conf", Text: "run a pool on this terminal"},
 				{Term: "ckpool -B -D -n solo -c solo.conf", Text: "run a solo pool in the background, beside others, under a name of its own"},
@@ -149,4 +153,20 @@ error: the pool waits until it can be used.`},
 			{Title: "See also", Text: "ckpool.conf(5), ckpmsg(1), notifier(1), ckbench(1), docs/operations.md, docs/proxy.md, docs/links.md"},
 		},
 	}
+}
+
+// initSection is about the options behind init.
+func initSection() manual.Section {
+	s := manual.Section{Title: "A first configuration", Text: `"ckpool init" writes a configuration: it looks for bitcoin nodes in ~/.bitcoin and by
+/etc/bitcoin/bitcoin.conf, asks which one to take, whom blocks pay and whether there is to be a page, checks the
+file that it has written as --check does, and says how to start. It makes the file when all is known, and never
+changes one that is there. Its options stand behind the word init:`}
+	for _, o := range getopt.List(new(initOptions).set()) {
+		term := "--" + o.Long
+		if o.Short != "" {
+			term = "-" + o.Short + ", " + term
+		}
+		s.Items = append(s.Items, manual.Item{Term: strings.TrimSpace(term + " " + o.Arg), Text: o.Text})
+	}
+	return s
 }

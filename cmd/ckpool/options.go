@@ -103,11 +103,11 @@ func (f *flags) set() *pflag.FlagSet {
 }
 
 // synopsis are the ways to call the program.
-var synopsis = []string{"[options]", "--check [-B | -p | -u | -P | -N | -R | -t] [-c FILE]", notifyCommand + " [-c FILE] [TARGET]"}
+var synopsis = []string{"[options]", "--check [-B | -p | -u | -P | -N | -R | -t] [-c FILE]", initCommand + " [options]", notifyCommand + " [-c FILE] [TARGET]"}
 
 func usage(width int) string {
 	return getopt.Usage(new(flags).set(), synopsis,
-		"Bitcoin mining pool: hands out work of bitcoin nodes, or with -p or -u of other pools, to miners, or with -P brings them to another pool. See ckpool(1) and ckpool.conf(5), or docs/operations.md.", width)
+		"Bitcoin mining pool: hands out work of bitcoin nodes, or with -p or -u of other pools, to miners, or with -P brings them to another pool. \"ckpool init\" writes a first configuration. See ckpool(1) and ckpool.conf(5), or docs/operations.md.", width)
 }
 
 // parseOptions reads the command line, the program's name included. The error

@@ -31,6 +31,7 @@ import (
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"ckpool": func() {
 		setFaults()
+		systemPlaces = false // what this machine has is none of the tests
 		main()
 	}, "oldckpool": beOld, "lateckpool": beLate})
 }
@@ -59,6 +60,8 @@ func TestScripts(t *testing.T) {
 			"mine":    mine,
 			"waitfor": waitFor,
 			"gone":    gone,
+			"subst":   subst,
+			"mode":    mode,
 			"sigterm": signals(syscall.SIGTERM),
 			"sighup":  signals(syscall.SIGHUP),
 			"sigkill": signals(syscall.SIGKILL),
@@ -86,13 +89,20 @@ func setUp(env *testscript.Env) error {
 	}
 	env.Defer(n.Close)
 	env.Values["node"] = n
-	port, err := port.Free()
+	minerPort, err := port.Free()
 	if err != nil {
 		return err
 	}
 	env.Setenv("GORACE", "atexit_sleep_ms=0") // the race detector's second at the end looks like a hanging process
 	env.Setenv("NODE", n.Addr())
-	env.Setenv("PORT", port)
+	_, nodePort, _ := strings.Cut(n.Addr(), ":")
+	env.Setenv("NODEPORT", nodePort)
+	pagePort, err := port.Free()
+	if err != nil {
+		return err
+	}
+	env.Setenv("PAGE", pagePort)
+	env.Setenv("PORT", minerPort)
 	env.Setenv("ADDRESS", address)
 	sample, err := filepath.Abs("../../docs/ckpool.conf")
 	if err != nil {
@@ -102,7 +112,7 @@ func setUp(env *testscript.Env) error {
 	config := map[string]any{
 		"btcd":       []any{map[string]any{"url": n.Addr(), "auth": "user", "pass": "pass", "zmq": []string{}}},
 		"btcaddress": address,
-		"serverurl":  map[string]any{"url": "127.0.0.1:" + port},
+		"serverurl":  map[string]any{"url": "127.0.0.1:" + minerPort},
 		"mindiff":    1e-9,
 		"startdiff":  1e-9,
 	}
@@ -153,6 +163,26 @@ func refuses(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// subst TEMPLATE FILE: writes the file with the values of variables in it.
+func subst(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: subst template file")
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(os.Expand(ts.ReadFile(args[0]), ts.Getenv)), 0o600))
+}
+
+// mode FILE PERMISSIONS: what its owner and others may do, in octal.
+func mode(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: mode file permissions")
+	}
+	info, err := os.Stat(ts.MkAbs(args[0]))
+	ts.Check(err)
+	if got := fmt.Sprintf("%o", info.Mode().Perm()); got != args[1] {
+		ts.Fatalf("%s has mode %s, want %s", args[0], got, args[1])
+	}
+}
+
 // setNode changes the fake node: FAULT|ok|newblock.
 func setNode(ts *testscript.TestScript, neg bool, args []string) {
 	n := ts.Value("node").(*fakenode.Node)
@@ -186,14 +216,20 @@ func mine(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func submitOne(ctx context.Context, pool, worker string) error {
-	c, err := client.Dial(ctx, client.Endpoint{URL: pool, User: worker, Password: "x"}, client.Options{UserAgent: "script/1"})
+	return submitEasy(ctx, pool, worker, "x")
+}
+
+// submitEasy does so with a password, which may ask for a difficulty, once there is a job
+// that is easy enough.
+func submitEasy(ctx context.Context, pool, worker, password string) error {
+	c, err := client.Dial(ctx, client.Endpoint{URL: pool, User: worker, Password: password}, client.Options{UserAgent: "script/1"})
 	if err != nil {
 		return err
 	}
 	defer c.Close()
 	for e := range c.Events() {
 		j, ok := e.(client.Notify)
-		if !ok {
+		if !ok || j.Difficulty > 0.001 {
 			continue
 		}
 		target := difficulty.TargetFromDifficulty(j.Difficulty)
@@ -201,7 +237,7 @@ func submitOne(ctx context.Context, pool, worker string) error {
 		var search miner.Search
 		h := miner.NewHasher()
 		h.Start(&search, &j.Notify, j.Extranonce.Extranonce1, s.Extranonce2, j.Version)
-		if _, found := h.Find(&search, &target, 1<<20); !found {
+		if _, found := h.Find(&search, &target, 1<<26); !found {
 			return errors.New("no share found")
 		}
 		s.Nonce = search.Nonce

@@ -10,7 +10,7 @@ _ckpool() {
 	if [[ $word == -* ]]; then
 		COMPREPLY=($(compgen -W "-c --config -B --btcsolo -p --proxy -u --userproxy -P --passthrough -N --node -R --redirector -t --trusted --check -D --daemonise -n --name --ignore-unknown -H --handover -k --killold -s --sockdir -g --group -d --ckdb-name -S --ckdb-sockdir -A --standalone -l --loglevel -L --log-shares -q --quiet -h --help --version" -- "$word"))
 	else
-		COMPREPLY=($(compgen -W "" -- "$word"))
+		COMPREPLY=($(compgen -W "init notify-test" -- "$word"))
 	fi
 }
 complete -F _ckpool ckpool

@@ -24,4 +24,4 @@ _arguments \
   '(-q --quiet)'{-q,--quiet}'[no status line on the terminal]' \
   '(-h --help)'{-h,--help}'[print this]' \
   '--version[print what this program was built from]' \
-  '1::word:()'
+  '1::word:(init notify-test)'
