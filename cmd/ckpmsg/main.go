@@ -55,6 +55,8 @@ func run(args []string, stdin *os.File, stdout, stderr io.Writer) int {
 	}
 	s := &session{client: o.client, out: stdout, level: o.level, counter: o.counter}
 	switch {
+	case len(o.command) == 1 && strings.EqualFold(o.command[0], topCommand.Name):
+		err = o.top(stdin, stdout)
 	case len(o.command) > 0:
 		err = o.runCommand(stdout, o.command)
 	case term.IsTerminal(int(stdin.Fd())):
@@ -83,6 +85,10 @@ func (o *options) runCommand(stdout io.Writer, words []string) error {
 		return err
 	case words[0] == "getworker" && len(words) > 1 && !o.json:
 		return o.printOneWorker(ctx, p, words)
+	case words[0] == topCommand.Name && len(words) > 1:
+		return errors.New("usage: top: it has no arguments")
+	case words[0] == topCommand.Name: // typed to interact, which has the terminal
+		return o.plainTop(stdout)
 	case words[0] != statusCommand.Name:
 	case len(words) > 1:
 		return errors.New("usage: status: it has no arguments")
@@ -126,7 +132,7 @@ func (o *options) runLine(stdout io.Writer, line string) (done bool) {
 	case words[0] == "exit", words[0] == "quit":
 		return true
 	}
-	if name := strings.ToLower(words[0]); name != statusCommand.Name && !control.IsCommand(name) {
+	if name := strings.ToLower(words[0]); name != statusCommand.Name && name != topCommand.Name && !control.IsCommand(name) {
 		words = []string{line} // with its spaces
 	}
 	if err := o.runCommand(stdout, words); err != nil {

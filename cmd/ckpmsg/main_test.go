@@ -51,6 +51,9 @@ func TestScripts(t *testing.T) {
 var replies = map[string]string{
 	"users": `{"users": [{"user": "alice", "id": 1, "workers": 2, "bestdiff": 1234.5, "dsps1": 1.0, "dsps5": 2.0e3, "lastshare": 1795327613}, ` +
 		`{"user": "bob\u001b[2J", "id": 2, "workers": 0, "bestdiff": 0.0, "dsps1": 0.0, "dsps5": 0.0, "lastshare": 0}]}`,
+	"workers": `{"workers": [{"user": "alice", "worker": "alice.rig1", "id": 1, "dsps1": 1.0, "lastshare": 1795327613, "started": 1795327000, "rejects": {"stale": 3}}, ` +
+		`{"user": "alice", "worker": "alice.rig2", "id": 1, "dsps1": 0.0, "lastshare": 0, "started": 0, "rejects": {}}, ` +
+		`{"user": "bob\u001b[2J", "worker": "bob\u001b[2J.x", "id": 2, "dsps1": 0.5, "lastshare": 0, "started": 1795327000, "rejects": {}}]}`,
 	"clients": `{"clients": [{"id": 13, "enonce1": "7e86026b", "enonce1var": "7e86026b", "diff": 42.0, "idle": false, "useragent": "cgminer/4.12.1"}]}`,
 	"blocks":  `{"blocks": []}`,
 	"found":   `{"blocks": [{"height": 850000, "worker": "alice.rig1", "reward": 312500000, "time": 1795327613, "state": "confirmed 6"}]}`,

@@ -22,7 +22,8 @@ comment. -c and -l are for that.
 
 On a terminal, tables fit its width: names and hashes are shortened, columns and all
 but the newest blocks left out. --wide, a pipe or a file has all of it. The command
-status shows how the pool does on one screen.
+status shows how the pool does on one screen, and top shows it live, with its users or
+workers below.
 
 The sockets are looked for in /run/ckpool/NAME, in /run/ckpool for the instance
 ckpool, and in /tmp/NAME.`,
@@ -35,14 +36,34 @@ in upper or lower case.`,
 		}, {
 			Title: "Commands of a proxy",
 		}, {
+			Title: "Keys of top",
+			Text: `The screen is drawn anew each second, from what was asked of the pool, which is asked at most a tenth
+of the time. When the pool does not answer, the last line says since when; after a restart or an upgrade it goes
+on by itself. Workers that are not connected are dim. NO_COLOR does without colours and such. If the output is no
+terminal, it is one screen.`,
+			Items: []manual.Item{
+				{Term: "q", Text: "leave, as do control-C and control-D"},
+				{Term: "u, w, tab", Text: "users; workers; the other of them"},
+				{Term: "r, h, d", Text: "sort by hash rate over a minute, an hour, a day"},
+				{Term: "l, b, n", Text: "sort by the last share, the best share of the round, the name"},
+				{Term: "c", Text: "sort by the count: workers of a user, rejected shares of a worker"},
+				{Term: "the same again", Text: "the other way round"},
+				{Term: "up, down, k, j", Text: "scroll by one"},
+				{Term: "page up, page down, -, space", Text: "scroll by half a screen"},
+			},
+		}, {
 			Title: "Examples",
 			Items: []manual.Item{
 				{Term: "ckpmsg status", Text: "how the pool does, on one screen"},
+				{Term: "ckpmsg top", Text: "the same live, with users and workers"},
 				{Term: "ckpmsg getworker bc1q....rig1", Text: "whether a miner is fine"},
 				{Term: "ckpmsg -n solo nodes", Text: "the bitcoin nodes of the instance solo"},
 				{Term: "ckpmsg --json blocks", Text: "blocks found, for a program to read"},
 				{Term: "ckpmsg upgrade", Text: "change to the program that is installed now; miners stay connected"},
 			},
+		}, {
+			Title: "Environment",
+			Items: []manual.Item{{Term: "NO_COLOR", Text: "not empty: top has no colours"}, {Term: "TERM", Text: "if it is dumb, top is one screen"}},
 		}, {
 			Title: "Exit status",
 			Text:  "0; 1 if the instance could not be reached or a command failed.",

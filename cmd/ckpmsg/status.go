@@ -16,7 +16,7 @@ import (
 	"ckpool/internal/page"
 )
 
-// statusCommand is the one command that is not the pool's: it asks several.
+// statusCommand is not the pool's: it asks several of its commands.
 var statusCommand = control.Command{Name: "status", Text: "the pool on one screen"}
 
 // commands are all that may be given.
@@ -24,7 +24,7 @@ func commands() []control.Command { return append(poolCommands(), control.ProxyC
 
 // poolCommands are those of every instance.
 func poolCommands() []control.Command {
-	return append([]control.Command{statusCommand}, control.PoolCommands()...)
+	return append([]control.Command{statusCommand, topCommand}, control.PoolCommands()...)
 }
 
 // status is what is asked for the one screen.
