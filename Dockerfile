@@ -2,6 +2,8 @@
 # docker run -d --name ckpool -p 3333:3333 -v ckpool:/var/lib/ckpool \
 #     -v /etc/ckpool/ckpool.conf:/etc/ckpool/ckpool.conf:ro ckpool [options]
 # docker exec ckpool ckpmsg users
+#
+# contrib/docker-compose.yml has all that a pool wants beside it.
 FROM golang:1.26.8 AS build
 WORKDIR /src
 # Modules first: they are downloaded again only when they change.
@@ -9,7 +11,7 @@ COPY go.mod go.sum ./
 RUN go mod download
 # With .git, for the revision in --version.
 COPY . .
-RUN make build && install -d -m 1777 /root.fs/run/ckpool /root.fs/var/lib/ckpool && \
+RUN make build && install -d -m 1777 /root.fs/tmp /root.fs/run/ckpool /root.fs/var/lib/ckpool && \
     install -D -t /root.fs/usr/local/bin bin/ckpool bin/ckdb bin/ckpmsg bin/notifier && \
     install -D -m 644 -t /root.fs/etc/ssl/certs /etc/ssl/certs/ca-certificates.crt
 
