@@ -133,7 +133,7 @@ func (v *view) take(a answer, at time.Time) {
 
 // press takes a key and tells whether it was the last one.
 func (v *view) press(key byte) (leave bool) {
-	page := max(1, v.height/2)
+	half := max(1, v.height/2)
 	switch key {
 	case 'q', 'Q', 3, 4: // control-C, control-D
 		return true
@@ -150,9 +150,9 @@ func (v *view) press(key byte) (leave bool) {
 	case 'k':
 		v.offset--
 	case ' ':
-		v.offset += page
+		v.offset += half
 	case '-':
-		v.offset -= page
+		v.offset -= half
 	default:
 		if !slices.ContainsFunc(columns, func(c column) bool { return c.key == key }) {
 			return false
