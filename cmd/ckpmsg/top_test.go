@@ -69,6 +69,7 @@ func TestScreens(t *testing.T) {
 	}{
 		"80x24":   {80, 24, func(*view) {}},
 		"workers": {80, 24, func(v *view) { v.press('w'); v.take(answer{moment: aMoment(workerList)}, at) }},
+		"late":    {80, 24, func(v *view) { v.press('w'); v.take(answer{moment: aMoment(userList)}, at) }}, // asked for before
 		"wide":    {132, 40, func(*view) {}},
 		"narrow":  {40, 20, func(*view) {}},
 		"small":   {30, 8, func(*view) {}},
