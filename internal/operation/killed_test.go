@@ -171,7 +171,10 @@ func (k *killed) checkFiles() {
 		if err != nil || d.IsDir() || sharelog.IsTemporary(d.Name()) || d.Name() == "ckpool.log" {
 			return err
 		}
-		k.checkFile(strings.TrimPrefix(path, logs+"/"), path)
+		name := strings.TrimPrefix(path, logs+"/")
+		if !slices.Contains([]string{"history/pool", "history/users", "history/workers"}, name) { // a damaged one would have another name
+			k.checkFile(name, path)
+		}
 		return nil
 	})
 	if err != nil {
