@@ -220,7 +220,7 @@ type poolPage struct {
 
 type rejectRow struct {
 	reject
-	Part float64 // of all submits
+	Part float64 // of all submits, on the pool's page of those that were refused
 }
 
 // linkSum is other pools that are linked, of one role.
@@ -241,7 +241,7 @@ func (s *Server) pagePool(r *http.Request, now time.Time) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := poolPage{Pool: p, Best: s.best(), Blocks: s.blocks(), Nodes: s.nodes(), Rejects: rejectRows(p.Rejects, p.Accepted.Shares), Links: make(map[string]linkSum)}
+	d := poolPage{Pool: p, Best: s.best(), Blocks: s.blocks(), Nodes: s.nodes(), Rejects: rejectRows(p.Rejects, 0), Links: make(map[string]linkSum)}
 	d.Best, d.Blocks = d.Best[:min(len(d.Best), shownOnFirst)], d.Blocks[:min(len(d.Blocks), shownOnFirst)]
 	for _, l := range s.options.Source.Links() {
 		sum := d.Links[l.Role]

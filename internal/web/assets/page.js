@@ -172,7 +172,13 @@
       }
       this.box.classList.add("drawn");
       const axis = { stroke: colour("--quiet"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line") }, font: "12px system-ui" };
-      const series = [{}], axes = [axis], scales = { x: { time: true } };
+      const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+      const seconds = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+      const date = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
+      const whole = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short", hourCycle: "h23" });
+      const times = (u, list, axisNumber, space, step) => list.map(v => (step >= 86400 ? date : step >= 60 ? clock : seconds).format(v * 1000));
+      const series = [{ label: "Time", value: (u, v) => v === null ? "–" : whole.format(v * 1000) }];
+      const axes = [{ ...axis, values: times, space: 64 }], scales = { x: { time: true } };
       for (const f of this.figures) {
         const isRate = f === "hashrate";
         const show = isRate ? rate : percent;
@@ -180,7 +186,7 @@
         series.push({
           label: isRate ? "Hash rate" : "Rejected", scale: f, spanGaps: false, width: isRate ? 2 : 1,
           stroke: colour(isRate ? "--curve" : "--bad"), fill: isRate ? colour("--curve") + "22" : undefined,
-          points: { show: false }, value: (u, v) => v === null ? "–" : show(v),
+          points: { show: data[series.length].filter(v => v !== null).length < 3, size: 6 }, value: (u, v) => v === null ? "–" : show(v),
         });
         axes.push({ ...axis, scale: f, side: isRate ? 3 : 1, size: 78, values: (u, list) => list.map(show), grid: { ...axis.grid, show: isRate } });
       }
