@@ -496,6 +496,20 @@ type ownPart struct {
 	Amount  int64  `json:"satoshis"`
 }
 
+// partOf is that of an account; ok is false where it has none.
+func partOf(r *rewards.Reward, of store.Owner) (p ownPart, ok bool) {
+	for i := range r.Credits {
+		k := &r.Credits[i]
+		if k.Account == (rewards.Account{Kind: string(of.Kind), Name: of.Name}) {
+			return ownPart{
+				r.Block.Height, k.Work.String(), r.Window.Work.String(), k.Fee, rewards.Fraction(k.Weight), rewards.Fraction(r.Weights),
+				r.Divided, k.Whole, k.Amount - k.Whole, k.Amount,
+			}, true
+		}
+	}
+	return p, false
+}
+
 func (c *call) explainUser(ctx context.Context) error {
 	return c.with(ctx, func(s *store.Store) error {
 		of, err := c.owner(ctx, s)
@@ -514,20 +528,10 @@ func (c *call) explainUser(ctx context.Context) error {
 			Parts    []ownPart    `json:"parts"`
 			Missing  []string     `json:"not_computed"`
 			Posted   []ownPosting `json:"posted"`
-		}{of.Name, string(of.Kind), 0, 0, []ownPart{}, []string{}, []ownPosting{}}
+		}{of.Name, string(of.Kind), 0, 0, []ownPart{}, []string{}, ownPostings(statement)}
+		answer.Balance, answer.Immature = owed(answer.Posted)
 		var names []string
 		for _, t := range statement {
-			p := ownPosting{t.Number, t.At / 1_000_000, string(t.Kind), 0, 0, t.Reference, t.Note}
-			for _, e := range t.Entries {
-				if e.Book == store.Balance {
-					p.Balance += e.Amount
-				} else {
-					p.Immature += e.Amount
-				}
-			}
-			answer.Balance += p.Balance
-			answer.Immature += p.Immature
-			answer.Posted = append(answer.Posted, p)
 			if t.Kind == store.Reward {
 				names = append(names, t.Reference)
 			}
@@ -542,14 +546,8 @@ func (c *call) explainUser(ctx context.Context) error {
 				answer.Missing = append(answer.Missing, fmt.Sprintf("block %s: %v", name, err))
 				continue
 			}
-			for _, k := range r.Credits {
-				if k.Account != (rewards.Account{Kind: string(of.Kind), Name: of.Name}) {
-					continue
-				}
-				answer.Parts = append(answer.Parts, ownPart{
-					r.Block.Height, k.Work.String(), r.Window.Work.String(), k.Fee, rewards.Fraction(k.Weight), rewards.Fraction(r.Weights),
-					r.Divided, k.Whole, k.Amount - k.Whole, k.Amount,
-				})
+			if part, ok := partOf(r, of); ok {
+				answer.Parts = append(answer.Parts, part)
 			}
 		}
 		if c.json {
@@ -630,4 +628,29 @@ type ownPosting struct {
 	Balance  int64  `json:"to_balance"`
 	Of       string `json:"of"`
 	Note     string `json:"note"`
+}
+
+// ownPostings are those of an account's statement.
+func ownPostings(statement []store.Transaction) []ownPosting {
+	list := []ownPosting{}
+	for _, t := range statement {
+		p := ownPosting{t.Number, t.At / 1_000_000, string(t.Kind), 0, 0, t.Reference, t.Note}
+		for _, e := range t.Entries {
+			if e.Book == store.Balance {
+				p.Balance += e.Amount
+			} else {
+				p.Immature += e.Amount
+			}
+		}
+		list = append(list, p)
+	}
+	return list
+}
+
+// owed is what all postings of an account add up to.
+func owed(list []ownPosting) (balance, immature int64) {
+	for _, p := range list {
+		balance, immature = balance+p.Balance, immature+p.Immature
+	}
+	return balance, immature
 }
