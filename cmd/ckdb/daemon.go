@@ -136,6 +136,10 @@ func (s *service) run(ctx context.Context, dir string) (err error) {
 	if err := server.Listen(); err != nil {
 		return err
 	}
+	page, socket, err := s.openPage(ctx)
+	if err != nil {
+		return err
+	}
 	if s.options.forward {
 		s.events.Say(event.Notice, "The database is at another site, shares are sent by NATS "+forward.Redacted(s.options.nats))
 	} else {
@@ -158,6 +162,9 @@ func (s *service) run(ctx context.Context, dir string) (err error) {
 	if s.chain != nil {
 		around.Go(func() { s.chain.Run(ctx) })
 		around.Go(func() { s.pay(ctx) })
+	}
+	if page != nil {
+		around.Go(func() { s.servePage(ctx, page, socket) })
 	}
 	around.Go(func() { s.reopenLog(ctx) })
 	around.Go(func() { s.keepManager(ctx, manager) })

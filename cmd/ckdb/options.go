@@ -37,6 +37,7 @@ type options struct {
 	keep     int      // days that shares are kept; 0: for ever
 	sites
 	nodeOptions
+	webOptions
 	json    bool
 	when    string   // a setting begins to hold; empty: now
 	signed  []string // signatures of owners of addresses, each [ADDRESS=]SIGNATURE
@@ -96,6 +97,8 @@ func (f *flags) set() *pflag.FlagSet {
 	getopt.Group(fs, "Several sites")
 	f.nodeOptions.set(fs)
 	getopt.Group(fs, "The node")
+	f.webOptions.set(fs)
+	getopt.Group(fs, "Pages")
 	fs.IntVar(&f.keep, "keep", defaultKeep, "`DAYS` that each share is kept, 30 without it, 0 for ever; sums are kept for ever")
 	fs.StringVarP(&f.name, "name", "n", "ckdb", "`NAME` of the instance, ckdb without it: of its log and socket directory")
 	fs.StringVarP(&f.sockDir, "sockdir", "s", "", "`DIR` of its control socket and pid file; without it /tmp/NAME")
@@ -203,7 +206,7 @@ func (f *flags) resolve(fs *pflag.FlagSet) error {
 	if err := f.resolveSites(fs); err != nil {
 		return err
 	}
-	if err := f.nodeOptions.resolve(); err != nil {
+	if err := errors.Join(f.nodeOptions.resolve(), f.webOptions.resolve(f.forward)); err != nil {
 		return err
 	}
 	return f.resolveDB(fs)

@@ -130,7 +130,9 @@ func field(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: field key variable")
 	}
 	var answer map[string]any
-	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &answer))
+	d := json.NewDecoder(strings.NewReader(ts.ReadFile("stdout")))
+	d.UseNumber() // satoshis are whole
+	ts.Check(d.Decode(&answer))
 	value := answer[args[0]]
 	if list, ok := value.([]any); ok && len(list) > 0 {
 		value = list[0]

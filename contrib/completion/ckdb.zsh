@@ -13,6 +13,11 @@ _arguments \
   '--node[URL of the node'\''s RPC, http\://USER\:PASSWORD@HOST\:PORT; without it $CKDB_NODE]:URL:' \
   '--cookie[FILE of the node'\''s cookie, or its directory, instead of user and password]:FILE:_files' \
   '--wallet[NAME of the node'\''s wallet that has the pool'\''s coins; without it the only one that is loaded]:NAME:' \
+  '--http[ADDRESS, HOST\:PORT, at which users see their accounts in a browser; without it nowhere]:ADDRESS:' \
+  '--http-cert[FILE with a TLS certificate for that; it is read again when it changes]:FILE:_files' \
+  '--http-key[FILE with its key]:FILE:_files' \
+  '--http-base[PATH before those of all pages, such as /accounts, behind a reverse proxy that others share]:PATH:' \
+  '--http-proxy[NETWORK of reverse proxies, such as 127.0.0.0/8, whose word on readers'\'' addresses is taken; may be given for each]:NETWORK:' \
   '--keep[DAYS that each share is kept, 30 without it, 0 for ever; sums are kept for ever]:DAYS:' \
   '(-n --name)'{-n,--name}'[NAME of the instance, ckdb without it\: of its log and socket directory]:NAME:' \
   '(-s --sockdir)'{-s,--sockdir}'[DIR of its control socket and pid file; without it /tmp/NAME]:DIR:_files -/' \

@@ -359,26 +359,35 @@ const (
 	maxPage     = 1000
 )
 
-// paged is the part of a list that a request asks for with "limit" and "cursor".
-func paged[T, U any](r *http.Request, list []T, show func(*T) U) (page[U], error) {
-	limit, err := number(r, "limit", defaultPage, maxPage)
-	if err != nil {
-		return page[U]{}, err
+// asked is what part of a list a request wants, by "limit" and "cursor".
+func asked(r *http.Request) (from, limit int, err error) {
+	if limit, err = number(r, "limit", defaultPage, maxPage); err == nil {
+		from, err = number(r, "cursor", 0, 1<<31-1)
 	}
-	from, err := number(r, "cursor", 0, 1<<31-1)
-	if err != nil {
-		return page[U]{}, err
-	}
-	p := page[U]{Items: []U{}, Total: len(list)}
-	from = min(from, len(list))
-	to := min(from+limit, len(list))
-	for i := range list[from:to] {
-		p.Items = append(p.Items, show(&list[from+i]))
-	}
-	if to < len(list) {
+	return from, limit, err
+}
+
+// partOf is a part of a list of so many, which begins at from.
+func partOf[T any](items []T, from, total int) page[T] {
+	p := page[T]{Items: append([]T{}, items...), Total: total}
+	if to := from + len(items); to < total {
 		p.Next = known(strconv.Itoa(to), true)
 	}
-	return p, nil
+	return p
+}
+
+// paged is the part of a list that a request asks for.
+func paged[T, U any](r *http.Request, list []T, show func(*T) U) (page[U], error) {
+	from, limit, err := asked(r)
+	if err != nil {
+		return page[U]{}, err
+	}
+	from = min(from, len(list))
+	items := []U{}
+	for i := range list[from:min(from+limit, len(list))] {
+		items = append(items, show(&list[from+i]))
+	}
+	return partOf(items, from, len(list)), nil
 }
 
 // number is that of a query, def where there is none.

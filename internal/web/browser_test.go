@@ -2,9 +2,13 @@ package web
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha1"
 	_ "embed"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"net"
 	"os/exec"
 	"strings"
 	"sync"
@@ -18,6 +22,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"ckpool/control"
+	"ckpool/internal/credentials"
 	"ckpool/internal/figures"
 )
 
@@ -332,4 +337,69 @@ func command[P, R any](c cdp.Command[P, R], params P) chromedp.Action[chromedp.V
 func quoted(text string) string {
 	b, _ := json.Marshal(text) // a string
 	return string(b)
+}
+
+// Somebody logs in with a one-time code, sees all pages, and logs out, as a browser
+// without scripts lets people do it.
+func TestBrowserAccounts(t *testing.T) {
+	p := everyone(t)
+	s, _ := accountServer(t, p, Place{})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx, l) }()
+	defer func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}()
+	address := "http://" + l.Addr().String()
+	b := newTab(browser(t), t)
+	b.do(chromedp.Navigate(address + "/"))
+	b.until("the form", `location.pathname === "/login" && document.querySelector("[name=code]") !== null`)
+	look := func(path string) {
+		t.Helper()
+		for _, width := range []int64{1200, 360} {
+			b.do(chromedp.EmulateViewport(width, 800), chromedp.Navigate(address+path))
+			if wide := eval[float64](b, "document.documentElement.scrollWidth"); wide > float64(width) {
+				t.Errorf("%s is %v wide on a screen of %d", path, wide, width)
+			}
+		}
+		b.do(script(axe))
+		for _, v := range eval[[]struct {
+			ID, Impact, Help string
+			Nodes            []struct{ HTML string }
+		}](b, "axe.run().then(r => r.violations)") {
+			if v.Impact == "serious" || v.Impact == "critical" {
+				t.Errorf("%s: %s: %s: %+v", path, v.ID, v.Help, v.Nodes)
+			}
+		}
+		b.quiet(path)
+	}
+	look("/login")
+	secret, err := credentials.ParseSecret(p.known["carol"].Secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	app := hmac.New(sha1.New, secret.Key) // RFC 6238
+	app.Write(binary.BigEndian.AppendUint64(nil, uint64(time.Now().Unix()/30)))
+	sum := app.Sum(nil)
+	code := fmt.Sprintf("%06d", binary.BigEndian.Uint32(sum[sum[19]&15:])&0x7fffffff%1_000_000)
+	eval[bool](b, fmt.Sprintf(`(() => {
+		for (const [name, value] of Object.entries({name: "carol", password: %q, code: %q})) document.querySelector("[name=" + name + "]").value = value;
+		document.querySelector("main form").requestSubmit();
+		return true;
+	})()`, goodPassword, code))
+	b.until("the account", `location.pathname === "/account" && document.body.innerText.includes("20999999.99999999 BTC")`)
+	for _, path := range accountPaths(s) {
+		look(path)
+	}
+	eval[bool](b, `(() => { document.querySelector(".who").requestSubmit(); return true; })()`)
+	b.until("the form", `location.pathname === "/login"`)
+	b.do(chromedp.Navigate(address + "/account"))
+	b.until("the form again", `location.pathname === "/login"`)
 }

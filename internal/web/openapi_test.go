@@ -127,10 +127,16 @@ func note(seen map[string]bool, v any) {
 }
 
 // TestAPIKeepsItsForm: within version 1 no member is dropped and none changes its type.
-// testdata/v1.txt may only grow.
+// testdata/v1.txt and testdata/accounts.txt may only grow.
 func TestAPIKeepsItsForm(t *testing.T) {
+	keepsItsForm(t, openAPI, "v1.txt", v1)
+	keepsItsForm(t, accountsAPI, "accounts.txt", accountsV1)
+}
+
+func keepsItsForm(t *testing.T, api []byte, file, golden string) {
+	t.Helper()
 	var d description
-	if err := json.Unmarshal(openAPI, &d); err != nil {
+	if err := json.Unmarshal(api, &d); err != nil {
 		t.Fatal(err)
 	}
 	var have []string
@@ -151,14 +157,14 @@ func TestAPIKeepsItsForm(t *testing.T) {
 		}
 	}
 	slices.Sort(have)
-	for want := range strings.Lines(v1) {
+	for want := range strings.Lines(golden) {
 		if want = strings.TrimSuffix(want, "\n"); !slices.Contains(have, want) {
 			t.Errorf("%q is gone", want)
 		}
 	}
 	for _, h := range have {
-		if !strings.Contains(v1, h+"\n") {
-			t.Errorf("%q is new: add it to testdata/v1.txt, for ever", h)
+		if !strings.Contains(golden, h+"\n") {
+			t.Errorf("%q is new: add it to testdata/%s, for ever", h, file)
 		}
 	}
 }

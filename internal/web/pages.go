@@ -16,11 +16,12 @@ import (
 	"strings"
 	"time"
 
+	"ckpool/difficulty"
 	"ckpool/internal/figures"
 	"ckpool/internal/users"
 )
 
-//go:embed pages/*.html
+//go:embed pages
 var templates embed.FS
 
 //go:embed assets
@@ -29,9 +30,13 @@ var assets embed.FS
 //go:embed openapi.json
 var openAPI []byte
 
+//go:embed accounts.json
+var accountsAPI []byte
+
 // pages renders what people see. All fields are immutable.
 type pages struct {
 	base    string
+	account bool   // they are those of accounts
 	version string // of the assets: it is in their addresses, so that they may be kept for ever
 	set     map[string]*template.Template
 	assets  http.Handler
@@ -39,8 +44,9 @@ type pages struct {
 
 const pageType = "text/html; charset=utf-8"
 
-func newPages(base string) (*pages, error) {
-	p := &pages{base: base, set: make(map[string]*template.Template)}
+// newPages reads the pages of a directory, all in the one layout.
+func newPages(base, dir string) (*pages, error) {
+	p := &pages{base: base, account: dir != "pages", set: make(map[string]*template.Template)}
 	sum := sha256.New()
 	if err := fs.WalkDir(assets, "assets", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
@@ -54,9 +60,12 @@ func newPages(base string) (*pages, error) {
 	}
 	p.version = hex.EncodeToString(sum.Sum(nil)[:6])
 	p.assets = http.HandlerFunc(p.serveAsset)
-	names, err := fs.Glob(templates, "pages/*.html")
+	names, err := fs.Glob(templates, dir+"/*.html")
 	if err != nil {
 		return nil, err
+	}
+	if p.account {
+		names = append(names, "pages/fail.html")
 	}
 	for _, file := range names {
 		name := strings.TrimSuffix(path.Base(file), ".html")
@@ -93,8 +102,21 @@ func (p *pages) functions() template.FuncMap {
 		"qr":       func(i int) string { return p.link("qr", strconv.Itoa(i+1)) },
 		"deref":    func(s *string) string { return *s },
 		"deref64":  func(n *int64) int64 { return *n },
-		"things":   func(n int, kind string) string { return figures.Things(int64(n), kind) },
+		"ppm": func(n int64) string {
+			return strings.TrimSuffix(strings.TrimRight(fmt.Sprintf("%d.%04d", n/10_000, n%10_000), "0"), ".")
+		},
+		"exact":  func(text string) string { return figures.Number(exactly(text)) },
+		"things": func(n int, kind string) string { return figures.Things(int64(n), kind) },
 	}
+}
+
+// exactly is an exact difficulty as a number to be rounded, 0 of what is none.
+func exactly(text string) float64 {
+	x, err := difficulty.ParseExact(text)
+	if err != nil {
+		return 0
+	}
+	return x.Float64()
 }
 
 // link is the address of a page, of whose path elements each is escaped.
@@ -134,6 +156,7 @@ type view struct {
 	Search  string
 	Topics  []string // users that the page shows, for its stream
 	Now     time.Time
+	Account *accountBar // nil: a page of a pool
 	Data    any
 }
 
@@ -154,6 +177,9 @@ func (p *pages) render(name string, v *view) (*answer, error) {
 // fail is a page that tells why there is no other.
 func (p *pages) fail(w http.ResponseWriter, status int, text string) {
 	v := view{Title: http.StatusText(status), Name: "ckpool", Data: text, Now: time.Now()}
+	if p.account {
+		v.Name, v.Account = accountsName, &accountBar{}
+	}
 	a, err := p.render("fail", &v)
 	if err != nil {
 		http.Error(w, text, status)

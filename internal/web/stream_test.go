@@ -19,6 +19,9 @@ import (
 //go:embed testdata/v1.txt
 var v1 string
 
+//go:embed testdata/accounts.txt
+var accountsV1 string
+
 // serving serves a fixture on a port, and returns its address and what ends it.
 func serving(t *testing.T, f *fixture) (address string, end func()) {
 	t.Helper()

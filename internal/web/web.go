@@ -9,22 +9,13 @@ package web
 
 import (
 	"context"
-	"crypto/tls"
-	"errors"
-	"fmt"
-	"log"
 	"net"
 	"net/http"
-	"strings"
-	"syscall"
 	"time"
-
-	"golang.org/x/net/netutil"
 
 	"ckpool/control"
 	"ckpool/event"
 	"ckpool/internal/config"
-	"ckpool/internal/keypair"
 )
 
 // Source is what is shown of a pool, such as [ckpool/internal/operator.View]. Its methods
@@ -63,125 +54,37 @@ type Options struct {
 
 // Server serves the pages of one pool.
 type Server struct {
+	*site
+
 	// immutable
 	options Options
-	base    string
 	handler http.Handler
-	pages   *pages
 	answers *cache
 	hub     *hub
-	pair    *keypair.Pair // nil: without TLS
 }
 
 // New prepares a server by the configuration, which names an address to listen on. The
 // error is that of a certificate.
 func New(o Options) (*Server, error) {
-	c := o.Config()
-	s := &Server{options: o, base: c.HTTPBase, answers: newCache()}
-	if c.HTTP.TLSCert != "" {
-		var err error
-		if s.pair, err = keypair.Open(c.HTTP.TLSCert, c.HTTP.TLSKey, o.Events); err != nil {
-			return nil, fmt.Errorf("http: %w", err)
-		}
-	}
-	var err error
-	if s.pages, err = newPages(s.base); err != nil {
+	site, err := newSite(o.Config().HTTP.TLSCert, o.Config().HTTP.TLSKey, o.Events, func() Place {
+		c := o.Config()
+		return Place{c.HTTP.Listen, c.HTTPBase, c.HTTPTrustedNetworks}
+	})
+	if err != nil {
 		return nil, err
 	}
+	if site.pages, err = newPages(site.base, "pages"); err != nil {
+		return nil, err
+	}
+	s := &Server{site: site, options: o, answers: newCache()}
 	s.hub = newHub(s)
 	s.handler = s.routes()
 	return s, nil
 }
 
-// URL is what a browser on this machine finds the page at.
-func (s *Server) URL() string {
-	c := s.options.Config()
-	scheme := "http"
-	if s.pair != nil {
-		scheme = "https"
-	}
-	host, port, err := net.SplitHostPort(c.HTTP.Listen)
-	if err != nil {
-		return ""
-	}
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		host = "localhost"
-	}
-	return scheme + "://" + net.JoinHostPort(host, port) + s.base + "/"
-}
-
-// Limits of connections, so that no number of readers costs the pool more than this.
-const (
-	maxConnections = 1500
-	headerTime     = 5 * time.Second
-	answerTime     = 20 * time.Second // not of streams
-	idleTime       = time.Minute
-	maxHeader      = 16 << 10
-	maxBody        = 64 << 10
-)
-
-// Listen opens the address. Where another process has it that is about to end, which the
-// caller knows, it is tried again for as long as patience lasts.
-func (s *Server) Listen(ctx context.Context, patience time.Duration) (net.Listener, error) {
-	address := s.options.Config().HTTP.Listen
-	until := time.Now().Add(patience)
-	for {
-		l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
-		if err == nil {
-			return l, nil
-		}
-		if !errors.Is(err, syscall.EADDRINUSE) || time.Now().After(until) {
-			return nil, fmt.Errorf(`"http": %q cannot be listened on: %w`, address, errors.Unwrap(err))
-		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
-}
-
 // Run serves what comes through a listener until ctx ends.
 func (s *Server) Run(ctx context.Context, l net.Listener) error {
-	l = netutil.LimitListener(l, maxConnections)
-	h := &http.Server{
-		Handler: s.handler, ReadHeaderTimeout: headerTime, ReadTimeout: answerTime, WriteTimeout: answerTime, IdleTimeout: idleTime,
-		MaxHeaderBytes: maxHeader, ErrorLog: log.New(strangers{s.options.Events}, "", 0),
-		BaseContext: func(net.Listener) context.Context { return ctx },
-	}
-	if s.pair != nil {
-		l = tls.NewListener(l, &tls.Config{GetCertificate: s.pair.Certificate, NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS12})
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- h.Serve(l) }()
-	done := make(chan struct{})
-	go func() {
-		s.hub.run(ctx)
-		close(done)
-	}()
-	var err error
-	select {
-	case <-ctx.Done():
-	case err = <-ended:
-	}
-	<-done
-	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-	defer cancel()
-	if h.Shutdown(late) != nil {
-		_ = h.Close() // who is slow is cut off
-	}
-	if err != nil && !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("http: %w", err)
-	}
-	return nil
-}
-
-// strangers is what net/http says of single connections: for who looks for it.
-type strangers struct{ events event.Func }
-
-func (s strangers) Write(b []byte) (int, error) {
-	s.events.Say(event.Debug, "http: "+strings.TrimSpace(string(b)))
-	return len(b), nil
+	return s.run(ctx, l, s.handler, s.hub.run)
 }
 
 // hidden tells that a user is shown to nobody.

@@ -1,0 +1,266 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"ckpool/event"
+	"ckpool/internal/credentials"
+	"ckpool/internal/payout"
+	"ckpool/internal/store"
+	"ckpool/internal/web"
+	"ckpool/work"
+)
+
+// webOptions are where the pages of accounts are served.
+type webOptions struct {
+	listen    string // host:port; empty: nowhere
+	cert, key string // files; empty: without TLS
+	base      string
+	proxies   []string
+	trusted   []netip.Prefix
+}
+
+func (o *webOptions) set(fs *pflag.FlagSet) {
+	fs.StringVar(&o.listen, "http", "", "`ADDRESS`, HOST:PORT, at which users see their accounts in a browser; without it nowhere")
+	fs.StringVar(&o.cert, "http-cert", "", "`FILE` with a TLS certificate for that; it is read again when it changes")
+	fs.StringVar(&o.key, "http-key", "", "`FILE` with its key")
+	fs.StringVar(&o.base, "http-base", "", "`PATH` before those of all pages, such as /accounts, behind a reverse proxy that others share")
+	fs.StringSliceVar(&o.proxies, "http-proxy", nil, "`NETWORK` of reverse proxies, such as 127.0.0.0/8, whose word on readers' addresses is taken; may be given for each")
+}
+
+func (o *webOptions) resolve(forward bool) error {
+	switch {
+	case o.listen == "" && (o.cert != "" || o.key != "" || o.base != "" || len(o.proxies) > 0):
+		return errors.New("--http-cert, --http-key, --http-base and --http-proxy are for --http, which says where")
+	case o.listen == "":
+		return nil
+	case forward:
+		return errors.New("--http is for the ckdb with the database, --forward stores nothing here")
+	case (o.cert == "") != (o.key == ""):
+		return errors.New("--http-cert and --http-key go together")
+	}
+	if _, port, err := net.SplitHostPort(o.listen); err != nil || port == "" || port == "0" {
+		return fmt.Errorf("--http %s: want HOST:PORT, such as 127.0.0.1:8081", o.listen)
+	}
+	if o.base = strings.TrimSuffix(o.base, "/"); o.base != "" && (o.base[0] != '/' || strings.ContainsAny(o.base, "?#%; ") || strings.Contains(o.base+"/", "//") || strings.Contains(o.base+"/", "/./") || strings.Contains(o.base+"/", "/../")) {
+		return fmt.Errorf("--http-base %s: want the beginning of a path, such as /accounts", o.base)
+	}
+	for _, text := range o.proxies {
+		n, err := netip.ParsePrefix(text)
+		if err != nil {
+			return fmt.Errorf("--http-proxy %s: want a network, such as 127.0.0.0/8", text)
+		}
+		o.trusted = append(o.trusted, n.Masked())
+	}
+	return nil
+}
+
+// openPage begins to listen for pages; nil: there are none.
+func (s *service) openPage(ctx context.Context) (*web.Accounts, net.Listener, error) {
+	o := &s.options.webOptions
+	if o.listen == "" {
+		return nil, nil, nil
+	}
+	page, err := web.NewAccounts(web.AccountOptions{
+		Source: book{s.store, s.store.Payments()}, Place: web.Place{Listen: o.listen, Base: o.base, Trusted: o.trusted},
+		Cert: o.cert, Key: o.key, Events: s.events,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	l, err := page.Listen(ctx, 0)
+	if err != nil {
+		page.Close()
+		return nil, nil, err
+	}
+	return page, l, nil
+}
+
+// servePage serves pages until ctx ends. What goes wrong with it is told, and shares are
+// stored on.
+func (s *service) servePage(ctx context.Context, page *web.Accounts, l net.Listener) {
+	defer page.Close()
+	s.events.Say(event.Warning, "Accounts at "+page.URL())
+	if err := page.Run(ctx, l); err != nil && ctx.Err() == nil {
+		s.events.Say(event.Error, "There is no page: "+err.Error())
+	}
+}
+
+// book is what pages show of the database, as the commands do.
+type book struct {
+	*store.Store // is what logins need
+	payments     *store.Payments
+}
+
+func ownerOf(user string) store.Owner { return store.Owner{Kind: store.User, Name: user} }
+
+func (b book) Token(ctx context.Context, text string, now time.Time) (credentials.Known, []credentials.Scope, error) {
+	t, known, err := b.UseToken(ctx, text, now)
+	if errors.Is(err, store.ErrToken) {
+		return credentials.Known{}, nil, nil
+	}
+	return known, t.Scopes, err
+}
+
+// posted is all that was posted to a user. Who was never credited has no account of the
+// ledger, and nothing.
+func (b book) posted(ctx context.Context, user string) ([]store.Transaction, error) {
+	list, err := b.Store.Statement(ctx, ownerOf(user))
+	if errors.Is(err, store.ErrAccount) {
+		return nil, nil
+	}
+	return list, err
+}
+
+func (b book) Account(ctx context.Context, user string) (web.Account, error) {
+	known, err := b.Known(ctx, user)
+	if err != nil {
+		return web.Account{}, err
+	}
+	a := web.Account{User: user, Role: cmp.Or(string(known.Role), "member"), Codes: known.Secret != ""}
+	list, err := b.posted(ctx, user)
+	if err != nil {
+		return a, err
+	}
+	a.Balance, a.Immature = owed(ownPostings(list))
+	tip, _, err := b.Tip(ctx)
+	if err != nil {
+		return a, err
+	}
+	for name, to := range map[string]*int64{store.SettingLeast: &a.Minimum, store.SettingFee: &a.Fee} {
+		value, err := b.SettingAt(ctx, name, ownerOf(user), time.Now().UnixMicro(), tip.Height+1)
+		if err != nil {
+			return a, err
+		}
+		if *to, err = strconv.ParseInt(value, 10, 64); err != nil {
+			return a, fmt.Errorf("setting %s: %w", name, err)
+		}
+	}
+	held, err := b.Holds(ctx)
+	a.Hold = held[ownerOf(user)]
+	return a, err
+}
+
+func (b book) Rewards(ctx context.Context, user string) ([]web.Reward, error) {
+	list, err := ownRewards(ctx, b.Store, ownerOf(user))
+	if errors.Is(err, store.ErrAccount) {
+		return nil, nil
+	}
+	var shown []web.Reward
+	for _, r := range slices.Backward(list) {
+		shown = append(shown, web.Reward{Height: r.Height, Block: r.Hash, State: r.State, Confirmations: r.Confirmations, Time: time.Unix(r.Time, 0).UTC(), Amount: r.Amount})
+	}
+	return shown, err
+}
+
+func (b book) Statement(ctx context.Context, user string) ([]web.Posting, error) {
+	list, err := b.posted(ctx, user)
+	var shown []web.Posting
+	for _, p := range slices.Backward(ownPostings(list)) {
+		shown = append(shown, web.Posting{
+			Number: p.Number, Time: time.Unix(p.Time, 0).UTC(), Kind: p.Posting, Immature: p.Immature, Balance: p.Balance, Of: p.Of, Note: p.Note,
+		})
+	}
+	return shown, err
+}
+
+// Payouts are those that were debited: what is only planned may still be cancelled.
+func (b book) Payouts(ctx context.Context, user string, from, limit int) (shown []web.Payout, total int, err error) {
+	list, err := b.posted(ctx, user)
+	if err != nil {
+		return nil, 0, err
+	}
+	type debit struct{ payment, at int64 }
+	var debits []debit
+	for _, t := range slices.Backward(list) {
+		text, ok := strings.CutPrefix(t.Reference, "payment ")
+		if id, err := strconv.ParseInt(text, 10, 64); t.Kind == store.Payout && ok && err == nil { // else people booked it
+			debits = append(debits, debit{id, t.At})
+		}
+	}
+	from = min(from, len(debits))
+	for _, d := range debits[from:min(from+limit, len(debits))] {
+		p, err := b.payments.Payment(ctx, d.payment)
+		if err != nil {
+			return nil, 0, err
+		}
+		shown = append(shown, payoutTo(&p, user, d.at))
+	}
+	return shown, len(debits), nil
+}
+
+// payoutTo is what a user has of a payment that was debited at a time.
+func payoutTo(p *payout.Payment, user string, at int64) web.Payout {
+	v := counting(p)
+	one := web.Payout{Payment: p.ID, Time: time.UnixMicro(at).UTC(), State: string(p.State), Outputs: []web.PayoutOutput{}}
+	if v != nil {
+		one.Transaction = &v.Txid
+	}
+	if p.Block != nil {
+		one.Height, one.Confirmations = &p.Block.Height, p.Block.Confirmations
+	}
+	for i, o := range p.Outputs {
+		if o.Name != user {
+			continue
+		}
+		amount := o.Amount
+		if v != nil {
+			amount = v.Amounts[i]
+		}
+		one.Debit += o.Debit
+		one.Outputs = append(one.Outputs, web.PayoutOutput{Address: o.Address, Amount: amount})
+	}
+	return one
+}
+
+func (b book) Part(ctx context.Context, user, block string) (web.Part, error) {
+	list, err := b.posted(ctx, user)
+	if err != nil {
+		return web.Part{}, err
+	}
+	hash, hashErr := work.ParseHash(block)
+	if hashErr != nil || !slices.ContainsFunc(list, func(t store.Transaction) bool { return t.Kind == store.Reward && t.Reference == block }) {
+		return web.Part{}, &web.RefusedError{Err: errors.New("this account has no reward of such a block")}
+	}
+	r, err := b.Reward(ctx, hash, nil)
+	if err != nil {
+		return web.Part{}, err
+	}
+	p, ok := partOf(r, ownerOf(user))
+	if !ok {
+		return web.Part{}, &web.RefusedError{Err: errors.New("by what is stored now this account has no part of the block")}
+	}
+	return web.Part{
+		Height: p.Height, Block: block, Scheme: string(r.Parameters.Scheme), Value: r.Block.Value, PoolFee: r.Fee, Divided: p.Divided,
+		Difficulty: r.Block.Difficulty.String(), Counted: p.Work, Window: p.All, Fee: p.Fee, Weight: p.Weight, Weights: p.Weights,
+		Whole: p.Whole, More: p.More, Amount: p.Amount,
+	}, nil
+}
+
+func (b book) Workers(ctx context.Context, user string) ([]web.AccountWorker, error) {
+	list, err := workers(ctx, b.Store, user)
+	var shown []web.AccountWorker
+	for i := range list {
+		w := &list[i]
+		one := web.AccountWorker{
+			Worker: w.Worker, Hashrate: w.Hashrate, Hashrate1d: w.Hashrate1d, Accepted: w.Shares, Rejected: w.Rejected, Best: w.Best,
+		}
+		if w.LastShare > 0 {
+			at := time.Unix(w.LastShare, 0).UTC()
+			one.LastShare = &at
+		}
+		shown = append(shown, one)
+	}
+	return shown, err
+}

@@ -1,0 +1,345 @@
+package web
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/alexedwards/scs/v2"
+	"github.com/alexedwards/scs/v2/memstore"
+
+	"ckpool/event"
+	"ckpool/internal/credentials"
+)
+
+// AccountSource is what is kept of accounts, such as ckdb's database. Its methods may be
+// called from any goroutine. Names of users are those of Known. A refusal that its user
+// is to read is a [RefusedError]; of other errors nobody is told but the operator. Amounts
+// are whole satoshis.
+type AccountSource interface {
+	credentials.Keeper
+	// Token gives the user of a token, and what it is for; a name of "" tells that it is
+	// not good (any more).
+	Token(ctx context.Context, text string, now time.Time) (of credentials.Known, scopes []credentials.Scope, err error)
+	Account(ctx context.Context, user string) (Account, error)
+	// Rewards, Payouts and Statement have the newest first; Payouts at most limit of them
+	// from one on, and tells how many there are.
+	Rewards(ctx context.Context, user string) ([]Reward, error)
+	Payouts(ctx context.Context, user string, from, limit int) (list []Payout, total int, err error)
+	Statement(ctx context.Context, user string) ([]Posting, error)
+	// Part explains a user's part of a block, by the block's hash.
+	Part(ctx context.Context, user, block string) (Part, error)
+	Workers(ctx context.Context, user string) ([]AccountWorker, error)
+}
+
+// RefusedError is a refusal for the user to read.
+type RefusedError struct{ Err error }
+
+func (e *RefusedError) Error() string { return e.Err.Error() }
+func (e *RefusedError) Unwrap() error { return e.Err }
+
+// Account is how an account stands.
+type Account struct {
+	User     string `json:"user"`
+	Role     string `json:"role"` // member, reader, support, accountant or admin
+	Codes    bool   `json:"one_time_codes"`
+	Balance  int64  `json:"balance"`  // that is to be paid
+	Immature int64  `json:"immature"` // of blocks that may still be orphaned
+	Minimum  int64  `json:"minimum"`  // that is paid
+	Fee      int64  `json:"fee_ppm"`  // millionths, that the pool keeps
+	Hold     string `json:"hold"`     // why it is not paid; "" it is
+}
+
+// Reward is what an account has of a block.
+type Reward struct {
+	Height        int64     `json:"height"`
+	Block         string    `json:"block"` // hash
+	State         string    `json:"state"`
+	Confirmations int64     `json:"confirmations"`
+	Time          time.Time `json:"time"`
+	Amount        int64     `json:"amount"`
+}
+
+// Part is how an account came to its reward: amount = divided × weight / weights, rounded
+// down to whole, and more by the remainder; weight = counted × (1,000,000 − fee) /
+// 1,000,000. Numbers in text are exact.
+type Part struct {
+	Height     int64  `json:"height"`
+	Block      string `json:"block"`
+	Scheme     string `json:"scheme"`
+	Value      int64  `json:"value"`    // that the coinbase pays the pool
+	PoolFee    int64  `json:"pool_fee"` // of all accounts
+	Divided    int64  `json:"divided"`
+	Difficulty string `json:"difficulty"` // of the network
+	Counted    string `json:"counted"`    // work of the account's shares in the window
+	Window     string `json:"window"`     // work of all shares in it
+	Fee        int64  `json:"fee_ppm"`
+	Weight     string `json:"weight"`
+	Weights    string `json:"weights"`
+	Whole      int64  `json:"whole"`
+	More       int64  `json:"more"`
+	Amount     int64  `json:"amount"`
+}
+
+// Payout is what an account is paid by a transaction.
+type Payout struct {
+	Payment       int64          `json:"payment"`
+	Time          time.Time      `json:"time"`
+	State         string         `json:"state"`
+	Debit         int64          `json:"debit"` // of the balance
+	Outputs       []PayoutOutput `json:"outputs"`
+	Transaction   *string        `json:"transaction"` // null: it is not signed
+	Height        *int64         `json:"height"`      // null: no block has it
+	Confirmations int64          `json:"confirmations"`
+}
+
+// PayoutOutput is an output of an account.
+type PayoutOutput struct {
+	Address string `json:"address"`
+	Amount  int64  `json:"amount"`
+}
+
+// Posting is what a transaction of the ledger adds to the books of an account.
+type Posting struct {
+	Number   int64     `json:"number"`
+	Time     time.Time `json:"time"`
+	Kind     string    `json:"kind"`
+	Immature int64     `json:"to_immature"`
+	Balance  int64     `json:"to_balance"`
+	Of       string    `json:"of"`
+	Note     string    `json:"note"`
+}
+
+// AccountWorker is a worker in sums over all pools.
+type AccountWorker struct {
+	Worker     string     `json:"worker"`
+	Hashrate   float64    `json:"hashrate"`    // hashes per second, over one to two hours
+	Hashrate1d float64    `json:"hashrate_1d"` // over a day
+	Accepted   int64      `json:"accepted"`    // shares
+	Rejected   int64      `json:"rejected"`
+	Best       string     `json:"best"` // difficulty, exact
+	LastShare  *time.Time `json:"last_share"`
+}
+
+// AccountOptions of Accounts.
+type AccountOptions struct {
+	Source    AccountSource
+	Place     Place
+	Cert, Key string // files of a TLS certificate; "" without TLS
+	Events    event.Func
+}
+
+// Accounts serves the pages of accounts to those who log in.
+type Accounts struct {
+	*site
+
+	// immutable
+	source   AccountSource
+	handler  http.Handler
+	sessions *scs.SessionManager
+	kept     *memstore.MemStore
+	logins   chan struct{} // has room for those that are computed at a time
+	parts    chan struct{} // likewise
+}
+
+const accountsName = "Pool accounts"
+
+// Limits of logins and sessions.
+const (
+	// loginsMost is how many passwords are computed at a time: each takes 19 MiB.
+	loginsMost = 4
+	// partsMost is how many blocks are computed at a time, for which the database may have
+	// to read many shares.
+	partsMost = 2
+	// sessionTime is how long somebody stays logged in, and sessionsMost in how many
+	// browsers: the oldest session ends.
+	sessionTime  = 8 * time.Hour
+	sessionsMost = 10
+	// cleanTime is how often sessions that have ended are forgotten.
+	cleanTime = time.Minute
+)
+
+// NewAccounts prepares a server. Close ends it. The error is that of a certificate.
+func NewAccounts(o AccountOptions) (*Accounts, error) {
+	site, err := newSite(o.Cert, o.Key, o.Events, func() Place { return o.Place })
+	if err != nil {
+		return nil, err
+	}
+	if site.pages, err = newPages(site.base, "pages/account"); err != nil {
+		return nil, err
+	}
+	s := &Accounts{site: site, source: o.Source, kept: memstore.NewWithCleanupInterval(cleanTime), logins: make(chan struct{}, loginsMost), parts: make(chan struct{}, partsMost), sessions: scs.New()}
+	s.sessions.Store, s.sessions.Lifetime = s.kept, sessionTime
+	s.sessions.Cookie = scs.SessionCookie{
+		Name: "ckdb", Path: s.base + "/", HttpOnly: true, Secure: s.pair != nil, SameSite: http.SameSiteStrictMode,
+	}
+	s.sessions.ErrorFunc = s.fail
+	s.handler = s.routes()
+	return s, nil
+}
+
+// Close ends what forgets old sessions, and with it all of them.
+func (s *Accounts) Close() { s.kept.StopCleanup() }
+
+// Run serves what comes through a listener until ctx ends.
+func (s *Accounts) Run(ctx context.Context, l net.Listener) error {
+	return s.run(ctx, l, s.handler, func(ctx context.Context) { <-ctx.Done() })
+}
+
+// visitor is who asks, and may do what its role allows, with a token only what that is for.
+type visitor struct {
+	credentials.Known
+	token []credentials.Scope // nil: logged in
+}
+
+func (v *visitor) may(want credentials.Scope) bool {
+	return credentials.Allowed(v.Role, v.token, want) == nil
+}
+
+// Keys of a session's values. Sessions are kept in memory, and changed by logging in
+// alone: so no answer under way brings one back that has ended.
+const (
+	sessionUser  = "user"
+	sessionLogin = "login" // what a login takes, hashed: a session ends when it changes
+	sessionSince = "since" // unix nanoseconds
+)
+
+// loginOf is a digest of what somebody logs in with.
+func loginOf(k *credentials.Known) string {
+	sum := sha256.Sum256([]byte(k.Password + " " + k.Secret))
+	return string(sum[:])
+}
+
+// visitor is who is logged in; nil: nobody.
+func (s *Accounts) visitor(r *http.Request) (*visitor, error) {
+	user := s.sessions.GetString(r.Context(), sessionUser)
+	if user == "" {
+		return nil, nil
+	}
+	known, err := s.source.Known(r.Context(), user)
+	if err != nil {
+		return nil, err
+	}
+	if known.Password == "" || loginOf(&known) != s.sessions.GetString(r.Context(), sessionLogin) {
+		return nil, s.sessions.Destroy(r.Context())
+	}
+	return &visitor{Known: known}, nil
+}
+
+// begin logs somebody in, under a token that nobody has seen.
+func (s *Accounts) begin(ctx context.Context, user string) error {
+	known, err := s.source.Known(ctx, user) // whose hash the login may have made anew
+	if err != nil {
+		return err
+	}
+	for {
+		n, oldest, since := 0, "", int64(0)
+		if err := s.each(ctx, known.Name, func(one context.Context) error {
+			n++
+			if at := s.sessions.GetInt64(one, sessionSince); oldest == "" || at < since {
+				oldest, since = s.sessions.Token(one), at
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+		if n < sessionsMost {
+			break
+		}
+		if err := s.kept.Delete(oldest); err != nil {
+			return err
+		}
+	}
+	if err := s.sessions.RenewToken(ctx); err != nil {
+		return err
+	}
+	s.sessions.Put(ctx, sessionUser, known.Name)
+	s.sessions.Put(ctx, sessionLogin, loginOf(&known))
+	s.sessions.Put(ctx, sessionSince, time.Now().UnixNano())
+	return nil
+}
+
+// each calls f for all sessions of a user.
+func (s *Accounts) each(ctx context.Context, user string, f func(context.Context) error) error {
+	return s.sessions.Iterate(ctx, func(one context.Context) error {
+		if s.sessions.GetString(one, sessionUser) != user {
+			return nil
+		}
+		return f(one)
+	})
+}
+
+// login lets somebody in.
+func (s *Accounts) login(w http.ResponseWriter, r *http.Request) {
+	if err := r.ParseForm(); err != nil {
+		s.fail(w, r, errForm)
+		return
+	}
+	name, ctx := r.PostForm.Get("name"), r.Context()
+	err := compute(ctx, s.logins, func() error {
+		known, err := credentials.Login(ctx, s.source, credentials.Attempt{
+			Name: name, Password: r.PostForm.Get("password"), Code: r.PostForm.Get("code"), From: s.client(r), Now: time.Now(),
+		})
+		if err != nil {
+			return err
+		}
+		return s.begin(ctx, known.Name)
+	})
+	status := http.StatusUnauthorized
+	switch wait := (*credentials.WaitError)(nil); {
+	case err == nil:
+		s.events.Say(event.Info, fmt.Sprintf("http: %q has logged in from %s", name, s.client(r)))
+		http.Redirect(w, r, s.pages.link("account"), http.StatusSeeOther)
+		return
+	case errors.As(err, &wait):
+		status = http.StatusTooManyRequests
+		w.Header().Set("Retry-After", fmt.Sprint(int(wait.Wait.Seconds())+1))
+	case !errors.Is(err, credentials.ErrWrong) && !errors.Is(err, credentials.ErrNoCode) && !errors.Is(err, credentials.ErrBadCode) && !errors.Is(err, credentials.ErrUsed):
+		s.fail(w, r, err)
+		return
+	}
+	s.showLogin(w, r, status, name, err.Error())
+}
+
+// compute runs f when there is room for it.
+func compute(ctx context.Context, room chan struct{}, f func() error) error {
+	select {
+	case room <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-room }()
+	return f()
+}
+
+func (s *Accounts) showLogin(w http.ResponseWriter, r *http.Request, status int, name, trouble string) {
+	a, err := s.pages.render("login", &view{Title: "Log in", Name: accountsName, Account: &accountBar{}, Now: time.Now(), Data: struct{ Name, Trouble string }{name, trouble}})
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	a.status = status
+	a.write(w, r, "no-store")
+}
+
+// logout ends a session; everywhere, all of the user's.
+func (s *Accounts) logout(everywhere bool) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		v, err := s.visitor(r)
+		if err == nil && v != nil && everywhere {
+			err = s.each(r.Context(), v.Name, s.sessions.Destroy)
+		}
+		if err == nil && v != nil {
+			err = s.sessions.Destroy(r.Context())
+		}
+		if err != nil {
+			s.fail(w, r, err)
+			return
+		}
+		http.Redirect(w, r, s.pages.link("login"), http.StatusSeeOther)
+	}
+}

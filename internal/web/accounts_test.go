@@ -1,0 +1,549 @@
+package web
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"ckpool/event"
+	"ckpool/internal/credentials"
+)
+
+// people is a database of accounts whose figures a test chooses.
+type people struct {
+	mu      sync.Mutex
+	known   map[string]credentials.Known // guarded by mu
+	tries   map[string]int               // guarded by mu
+	broken  error                        // guarded by mu; of the database
+	used    int64                        // guarded by mu; the last step of a one-time code
+	tokens  map[string][]credentials.Scope
+	amounts map[string]int64 // balances by user
+}
+
+const (
+	goodPassword = "correct horse battery staple"
+	aBlock       = "00000000000000000001aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+	aToken       = "ckdb-token-of-alice"
+)
+
+// everyone are users of each role, and one with one-time codes.
+func everyone(t *testing.T) *people {
+	t.Helper()
+	hash, err := credentials.HashPassword(goodPassword)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &people{known: map[string]credentials.Known{}, tries: map[string]int{}, tokens: map[string][]credentials.Scope{aToken: {credentials.ReadOwn}, "ckdb-changes": {credentials.ChangeOwn}}, amounts: map[string]int64{"alice": 123456789, "bob": 987654321}}
+	for name, role := range map[string]credentials.Role{"alice": "", "bob": "", "reader": credentials.Reader, "support": credentials.Support, "accountant": credentials.Accountant, "admin": credentials.Admin} {
+		p.known[name] = credentials.Known{Name: name, Role: role, Password: hash}
+	}
+	p.known["carol"] = credentials.Known{Name: "carol", Password: hash, Secret: "SHA1:GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"} // that of RFC 6238
+	return p
+}
+
+func (p *people) set(name string, change func(*credentials.Known)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	k := p.known[name]
+	change(&k)
+	p.known[name] = k
+}
+
+func (p *people) Known(_ context.Context, name string) (credentials.Known, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.known[name], p.broken
+}
+
+func (p *people) AddTry(_ context.Context, limits []credentials.Limit) (time.Duration, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, l := range limits {
+		if p.tries[l.Key] >= l.Most {
+			return l.Within, nil
+		}
+	}
+	for _, l := range limits {
+		p.tries[l.Key]++
+	}
+	return 0, p.broken
+}
+
+func (p *people) TakeBackTry(_ context.Context, limits []credentials.Limit) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, l := range limits {
+		p.tries[l.Key]--
+	}
+	return nil
+}
+
+func (p *people) Use(_ context.Context, u credentials.Use) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if u.Step != 0 && u.Step <= p.used {
+		return credentials.ErrUsed
+	}
+	p.used = max(p.used, u.Step)
+	return nil
+}
+
+func (p *people) Token(_ context.Context, text string, _ time.Time) (credentials.Known, []credentials.Scope, error) {
+	scopes, ok := p.tokens[text]
+	if !ok {
+		return credentials.Known{}, nil, nil
+	}
+	return p.known["alice"], scopes, nil
+}
+
+func (p *people) Account(_ context.Context, user string) (Account, error) {
+	return Account{User: user, Role: "member", Balance: p.amounts[user], Immature: 2_099_999_999_999_999, Minimum: 100000, Fee: 9000, Hold: hostile}, nil
+}
+
+func (p *people) Rewards(context.Context, string) ([]Reward, error) {
+	one := Reward{Height: 900000, Block: aBlock, State: "in the chain", Confirmations: 7, Time: began, Amount: 4}
+	return []Reward{one, one, one}, nil
+}
+
+func (p *people) Payouts(_ context.Context, _ string, from, limit int) ([]Payout, int, error) {
+	txid, height := strings.Repeat("ab", 32), int64(900100)
+	list := []Payout{
+		{Payment: 2, Time: began, State: "signed", Debit: 5, Outputs: []PayoutOutput{{"bc1qexample", 4}}},
+		{Payment: 1, Time: began, State: "confirmed", Debit: 7, Outputs: []PayoutOutput{{"bc1qexample", 6}}, Transaction: &txid, Height: &height, Confirmations: 3},
+	}
+	from = min(from, len(list))
+	return list[from:min(from+limit, len(list))], len(list), nil
+}
+
+func (p *people) Statement(context.Context, string) ([]Posting, error) {
+	return []Posting{{Number: 3, Time: began, Kind: "reward", Immature: 4, Of: aBlock, Note: hostile}}, nil
+}
+
+func (p *people) Part(_ context.Context, user, block string) (Part, error) {
+	if block != aBlock {
+		return Part{}, &RefusedError{errors.New("this account has no reward of such a block")}
+	}
+	return Part{Height: 900000, Block: block, Scheme: "pplns", Value: 312500000, Divided: 312500000, Difficulty: "1", Counted: "2", Window: "3", Weight: "2", Weights: "3", Whole: 4, Amount: 4}, nil
+}
+
+func (p *people) Workers(_ context.Context, user string) ([]AccountWorker, error) {
+	return []AccountWorker{{Worker: user + "." + hostile, Hashrate: 1e12, Hashrate1d: 1e12, Accepted: 3, Best: "12.5", LastShare: &began}, {Worker: user, Best: "0"}}, nil
+}
+
+// accountServer serves people, and gives what it tells the operator.
+func accountServer(t *testing.T, p *people, place Place) (*Accounts, func() string) {
+	t.Helper()
+	var mu sync.Mutex
+	var log strings.Builder
+	place.Listen = "127.0.0.1:8081"
+	s, err := NewAccounts(AccountOptions{Source: p, Place: place, Events: func(e event.Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		log.WriteString(e.Text + "\n")
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s, func() string {
+		mu.Lock()
+		defer mu.Unlock()
+		return log.String()
+	}
+}
+
+// person is a browser with its cookie.
+type person struct {
+	t      *testing.T
+	s      *Accounts
+	cookie *http.Cookie
+}
+
+// do asks for a page, or sends a form, as a browser does; further headers replace those.
+func (p *person) do(method, path string, form url.Values, headers ...string) *httptest.ResponseRecorder {
+	p.t.Helper()
+	r := httptest.NewRequest(method, path, strings.NewReader(form.Encode()))
+	r.RemoteAddr, r.Host = "198.51.100.9:1234", "pool.example"
+	if form != nil {
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Header.Set("Origin", "http://pool.example")
+	}
+	for i := 0; i+1 < len(headers); i += 2 {
+		r.Header.Del(headers[i])
+		if headers[i+1] != "" {
+			r.Header.Set(headers[i], headers[i+1])
+		}
+	}
+	if p.cookie != nil {
+		r.AddCookie(p.cookie)
+	}
+	w := httptest.NewRecorder()
+	p.s.handler.ServeHTTP(w, r)
+	for _, c := range w.Result().Cookies() {
+		if p.cookie = c; c.MaxAge < 0 {
+			p.cookie = nil
+		}
+	}
+	return w
+}
+
+func credentialsOf(name, password, code string) url.Values {
+	return url.Values{"name": {name}, "password": {password}, "code": {code}}
+}
+
+// loggedIn is somebody who has logged in.
+func loggedIn(t *testing.T, s *Accounts, name string) *person {
+	t.Helper()
+	p := &person{t: t, s: s}
+	if w := p.do("POST", s.base+"/login", credentialsOf(name, goodPassword, "")); w.Code != http.StatusSeeOther || !strings.HasSuffix(w.Header().Get("Location"), "/account") {
+		t.Fatalf("login of %s: %d %s", name, w.Code, w.Body)
+	}
+	return p
+}
+
+// accountPaths are one of each page.
+func accountPaths(s *Accounts) (paths []string) {
+	for _, l := range s.looks() {
+		paths = append(paths, strings.ReplaceAll(l.path, "{block}", aBlock))
+	}
+	return paths
+}
+
+func TestLogin(t *testing.T) {
+	p := everyone(t)
+	s, log := accountServer(t, p, Place{})
+	for name, c := range map[string]struct {
+		form url.Values
+		code int
+		text string
+	}{
+		"nobody":         {credentialsOf("mallory", goodPassword, ""), 401, "wrong name or password"},
+		"wrong password": {credentialsOf("alice", "guess", ""), 401, "wrong name or password"},
+		"no name":        {credentialsOf("", goodPassword, ""), 401, "wrong name or password"},
+		"no code":        {credentialsOf("carol", goodPassword, ""), 401, "a one-time code is wanted too"},
+		"wrong code":     {credentialsOf("carol", goodPassword, "000000"), 401, "wrong one-time code"},
+		"hostile":        {credentialsOf(hostile, hostile, hostile), 401, "wrong name or password"},
+	} {
+		v := &person{t: t, s: s}
+		w := v.do("POST", "/login", c.form)
+		text := w.Body.String()
+		if w.Code != c.code || !strings.Contains(text, c.text) || v.cookie != nil {
+			t.Errorf("%s: %d %v\n%s", name, w.Code, v.cookie, text)
+		}
+		if strings.Contains(text, goodPassword) || strings.Contains(text, "<img src=x") {
+			t.Errorf("%s: the page has what was typed:\n%s", name, text)
+		}
+		if w := v.do("GET", "/account", nil); w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/login" {
+			t.Errorf("%s sees an account: %d", name, w.Code)
+		}
+	}
+	if strings.Contains(log(), goodPassword) {
+		t.Errorf("a password is in the log:\n%s", log())
+	}
+	alice := loggedIn(t, s, "alice")
+	if c := alice.cookie; !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || c.Path != "/" || c.Secure || c.MaxAge != 0 {
+		t.Errorf("the cookie is %v", c)
+	}
+	w := alice.do("GET", "/account", nil)
+	for _, want := range []string{"1.23456789 BTC", "20999999.99999999 BTC", "from 0.001 BTC on", "0.9 %"} {
+		if !strings.Contains(w.Body.String(), want) {
+			t.Errorf("there is no %q in\n%s", want, w.Body)
+		}
+	}
+	if w.Header().Get("Cache-Control") != "no-store" {
+		t.Errorf("an account may be kept by others: %v", w.Header())
+	}
+}
+
+// What is known to an attacker before a login is of no use after it.
+func TestSessionFixation(t *testing.T) {
+	s, _ := accountServer(t, everyone(t), Place{})
+	chosen := &http.Cookie{Name: "ckdb", Value: "chosen-by-an-attacker"}
+	victim := &person{t: t, s: s, cookie: chosen}
+	victim.do("POST", "/login", credentialsOf("alice", goodPassword, ""))
+	if victim.cookie == nil || victim.cookie.Value == chosen.Value {
+		t.Fatalf("the session is %v", victim.cookie)
+	}
+	first := victim.cookie
+	victim.do("POST", "/login", credentialsOf("bob", goodPassword, ""))
+	for _, c := range []*http.Cookie{chosen, first} {
+		if w := (&person{t: t, s: s, cookie: c}).do("GET", "/account", nil); w.Code != http.StatusSeeOther {
+			t.Errorf("%s is a session: %d", c.Value, w.Code)
+		}
+	}
+	if w := victim.do("GET", "/account", nil); !strings.Contains(w.Body.String(), "9.87654321 BTC") {
+		t.Errorf("bob sees\n%s", w.Body)
+	}
+}
+
+func TestLogout(t *testing.T) {
+	p := everyone(t)
+	s, _ := accountServer(t, p, Place{})
+	sees := func(v *person) bool { return v.do("GET", "/account", nil).Code == http.StatusOK }
+	one, two, other := loggedIn(t, s, "alice"), loggedIn(t, s, "alice"), loggedIn(t, s, "bob")
+	kept := *one
+	if one.do("POST", "/logout", url.Values{}); one.cookie != nil || sees(&kept) || !sees(two) {
+		t.Error("logging out ends not this session, or another one")
+	}
+	one = loggedIn(t, s, "alice")
+	kept = *two
+	if one.do("POST", "/logout/everywhere", url.Values{}); sees(&kept) || sees(one) || !sees(other) {
+		t.Error("logging out everywhere leaves a session, or ends another's")
+	}
+	for name, change := range map[string]func(*credentials.Known){
+		"password": func(k *credentials.Known) { k.Password += "x" },
+		"codes":    func(k *credentials.Known) { k.Secret = "SHA1:GEZDGNBVGY3TQOJQ" },
+		"removed":  func(k *credentials.Known) { *k = credentials.Known{} },
+	} {
+		was, _ := p.Known(t.Context(), "bob")
+		bob := loggedIn(t, s, "bob")
+		kept = *bob
+		p.set("bob", change)
+		if sees(bob) {
+			t.Errorf("%s: the session goes on", name)
+		}
+		p.set("bob", func(k *credentials.Known) { *k = was })
+		if sees(&kept) {
+			t.Errorf("%s: the session is back", name)
+		}
+	}
+	// The oldest of too many ends.
+	first := loggedIn(t, s, "alice")
+	var last *person
+	for range sessionsMost {
+		last = loggedIn(t, s, "alice")
+	}
+	if sees(first) || !sees(last) {
+		t.Error("not the oldest session ended")
+	}
+}
+
+// Nothing is written without a login, nor from elsewhere.
+func TestForms(t *testing.T) {
+	s, _ := accountServer(t, everyone(t), Place{})
+	for name, headers := range map[string][]string{
+		"another site": {"Origin", "http://evil.example"}, "sandbox": {"Origin", "null"}, "nothing said": {"Origin", ""},
+		"said by the browser": {"Origin", "", "Sec-Fetch-Site", "cross-site"}, "a sibling": {"Origin", "http://pool.example", "Sec-Fetch-Site", "same-site"},
+		"a proxy that nobody trusts": {"Origin", "http://evil.example", "X-Forwarded-Host", "evil.example"},
+	} {
+		for _, path := range []string{"/login", "/logout", "/logout/everywhere"} {
+			alice := loggedIn(t, s, "alice")
+			kept := *alice
+			if w := alice.do("POST", path, credentialsOf("bob", goodPassword, ""), headers...); w.Code != http.StatusForbidden {
+				t.Errorf("%s: POST %s: %d", name, path, w.Code)
+			}
+			if w := kept.do("GET", "/account", nil); !strings.Contains(w.Body.String(), "1.23456789 BTC") {
+				t.Errorf("%s: POST %s did something", name, path)
+			}
+		}
+	}
+	for _, path := range append(accountPaths(s), "/", "/nothing", "/login", "/logout", "/api/v1/account") {
+		for _, method := range []string{"POST", "PUT", "DELETE", "PATCH"} {
+			if path == "/login" && method == "POST" || path == "/logout" && method == "POST" {
+				continue
+			}
+			if w := loggedIn(t, s, "alice").do(method, path, url.Values{}); w.Code != http.StatusNotFound && w.Code != http.StatusMethodNotAllowed {
+				t.Errorf("%s %s: %d", method, path, w.Code)
+			}
+		}
+	}
+}
+
+func TestTries(t *testing.T) {
+	s, _ := accountServer(t, everyone(t), Place{})
+	v := &person{t: t, s: s}
+	for range 10 {
+		v.do("POST", "/login", credentialsOf("alice", "guess", ""))
+	}
+	w := v.do("POST", "/login", credentialsOf("alice", goodPassword, ""))
+	if seconds, err := strconv.Atoi(w.Header().Get("Retry-After")); w.Code != http.StatusTooManyRequests || err != nil || seconds < 1 {
+		t.Errorf("an 11th try: %d %v", w.Code, w.Header())
+	}
+	// Whom a reverse proxy names is another one.
+	s, _ = accountServer(t, everyone(t), Place{Trusted: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}})
+	v = &person{t: t, s: s}
+	for range 11 {
+		v.do("POST", "/login", credentialsOf("alice", "guess", ""), "X-Forwarded-For", "203.0.113.1, 203.0.113.7")
+	}
+	if w := v.do("POST", "/login", credentialsOf("alice", goodPassword, ""), "X-Forwarded-For", "203.0.113.7, 203.0.113.8"); w.Code != http.StatusSeeOther {
+		t.Errorf("another reader: %d", w.Code)
+	}
+	if w := v.do("POST", "/login", credentialsOf("alice", goodPassword, ""), "X-Forwarded-For", "203.0.113.8, 203.0.113.7"); w.Code != http.StatusTooManyRequests {
+		t.Errorf("the same one: %d", w.Code)
+	}
+}
+
+// What each role sees.
+func TestRoles(t *testing.T) {
+	s, _ := accountServer(t, everyone(t), Place{})
+	all := []string{"nobody", "alice", "reader", "support", "accountant", "admin"}
+	may := map[credentials.Scope][]string{credentials.ReadOwn: all[1:]}
+	for _, l := range s.looks() {
+		allowed, ok := may[l.scope]
+		if !ok {
+			t.Errorf("%s: who may see it?", l.path)
+		}
+		for _, name := range all {
+			v := &person{t: t, s: s}
+			if name != "nobody" {
+				v = loggedIn(t, s, name)
+			}
+			w := v.do("GET", strings.ReplaceAll(l.path, "{block}", aBlock), nil)
+			if got := w.Code == http.StatusOK; got != slices.Contains(allowed, name) {
+				t.Errorf("%s as %s: %d", l.path, name, w.Code)
+			}
+		}
+	}
+}
+
+// Pages are as all pages here are, whatever their texts are made of.
+func TestAccountPages(t *testing.T) {
+	p := everyone(t)
+	for _, base := range []string{"", "/a/b"} {
+		s, log := accountServer(t, p, Place{Base: base})
+		alice := loggedIn(t, s, "alice")
+		if base != "" && alice.cookie.Path != base+"/" {
+			t.Errorf("the cookie is for %s", alice.cookie.Path)
+		}
+		for _, path := range append(accountPaths(s), "/login", "/rewards/"+escaped(hostile), "/nothing") {
+			w := alice.do("GET", base+path, nil)
+			text := w.Body.String()
+			if strings.Contains(text, "<script") || strings.Contains(text, "<img src=x") || strings.Contains(text, " style=") || strings.Contains(text, goodPassword) {
+				t.Errorf("%s:\n%s", path, text)
+			}
+			for _, attribute := range []string{`href="/`, `src="/`, `action="/`} {
+				for _, rest := range strings.Split(text, attribute)[1:] {
+					if !strings.HasPrefix("/"+rest, base+"/") {
+						t.Errorf("%s leaves %s: %.60s", path, base, rest)
+					}
+				}
+			}
+			for name, want := range map[string]string{
+				"Content-Security-Policy": policy, "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "same-origin", "Cache-Control": "no-store",
+			} {
+				if got := w.Header().Get(name); got != want {
+					t.Errorf("%s: %s is %q", path, name, got)
+				}
+			}
+		}
+		if w := alice.do("GET", base+"/rewards/xyz", nil); w.Code != http.StatusUnprocessableEntity || !strings.Contains(w.Body.String(), "no reward of such a block") {
+			t.Errorf("no block: %d\n%s", w.Code, w.Body)
+		}
+		// What is wrong with the database is the operator's to know.
+		p.broken = errors.New("postgres://ckdb:secret@10.0.0.1/ckdb: out of memory")
+		if w := alice.do("GET", base+"/account", nil); w.Code != http.StatusInternalServerError || strings.Contains(w.Body.String(), "secret") || strings.Contains(w.Body.String(), "10.0.0.1") {
+			t.Errorf("%d\n%s", w.Code, w.Body)
+		}
+		if !strings.Contains(log(), "out of memory") {
+			t.Errorf("the log has %q", log())
+		}
+		p.broken = nil
+	}
+}
+
+// TestAccountsAPI: every route is described and every described one is there; every answer
+// is as described, and every member that is described comes in an answer.
+func TestAccountsAPI(t *testing.T) {
+	var d description
+	if err := json.Unmarshal(accountsAPI, &d); err != nil {
+		t.Fatal(err)
+	}
+	s, _ := accountServer(t, everyone(t), Place{})
+	there := map[string]bool{}
+	for _, l := range s.looks() {
+		there["/api/v1"+l.path] = true
+		if _, ok := d.Paths["/api/v1"+l.path]; !ok {
+			t.Errorf("%s is not described", l.path)
+		}
+	}
+	text, err := jsonschema.UnmarshalJSON(bytes.NewReader(accountsAPI))
+	if err != nil {
+		t.Fatal(err)
+	}
+	compiler := jsonschema.NewCompiler()
+	compiler.AssertFormat()
+	if err := compiler.AddResource("accounts.json", text); err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	v := &person{t: t, s: s}
+	for pattern, methods := range d.Paths {
+		if !there[pattern] {
+			t.Errorf("%s is described and not there", pattern)
+			continue
+		}
+		for _, block := range []string{aBlock, escaped(hostile)} {
+			path := strings.ReplaceAll(pattern, "{block}", block)
+			for token, code := range map[string]int{"": 401, "Basic x": 401, "Bearer ": 401, "Bearer ckdb-unknown": 401, "Bearer ckdb-changes": 403, "Bearer " + aToken: 0} {
+				w := v.do("GET", path, nil, "Authorization", token)
+				if code != 0 && w.Code != code {
+					t.Errorf("%s with %q: %d", path, token, w.Code)
+				}
+				if w.Code == 401 && w.Header().Get("WWW-Authenticate") != "Bearer" {
+					t.Errorf("%s with %q: %v", path, token, w.Header())
+				}
+				answer, ok := methods["get"].Responses[strconv.Itoa(w.Code)]
+				if !ok {
+					t.Errorf("%s with %q: %d is not described", path, token, w.Code)
+					continue
+				}
+				schema, err := compiler.Compile("accounts.json" + answer.Content["application/json"].Schema.Ref)
+				if err != nil {
+					t.Fatal(err)
+				}
+				value, err := jsonschema.UnmarshalJSON(bytes.NewReader(w.Body.Bytes()))
+				if err == nil {
+					err = schema.Validate(value)
+				}
+				if err != nil {
+					t.Errorf("%s: %v\n%s", path, err, w.Body)
+				}
+				note(seen, value)
+			}
+			for _, p := range methods["get"].Parameters {
+				if p.In == "query" && v.do("GET", path+"?"+p.Name+"=nonsense", nil, "Authorization", "Bearer "+aToken).Code != http.StatusBadRequest {
+					t.Errorf("%s: %q is not looked at", path, p.Name)
+				}
+			}
+		}
+	}
+	for name, c := range d.Components.Schemas {
+		for member := range c.Properties {
+			if !seen[member] {
+				t.Errorf("%s: no answer has %q", name, member)
+			}
+		}
+	}
+	// Parts, and answers that are there already. A session is no token.
+	bearer := []string{"Authorization", "Bearer " + aToken}
+	var part page[Payout]
+	if err := json.Unmarshal(v.do("GET", "/api/v1/payouts?limit=1", nil, bearer...).Body.Bytes(), &part); err != nil || part.Total != 2 || part.Next == nil || *part.Next != "1" || part.Items[0].Payment != 2 {
+		t.Errorf("the first part is %+v: %v", part, err)
+	}
+	if err := json.Unmarshal(v.do("GET", "/api/v1/payouts?limit=1&cursor=1", nil, bearer...).Body.Bytes(), &part); err != nil || part.Next != nil || part.Items[0].Payment != 1 {
+		t.Errorf("the second part is %+v: %v", part, err)
+	}
+	w := v.do("GET", "/api/v1/account", nil, bearer...)
+	if again := v.do("GET", "/api/v1/account", nil, append(bearer, "If-None-Match", w.Header().Get("ETag"))...); again.Code != http.StatusNotModified || again.Body.Len() > 0 {
+		t.Errorf("again: %d", again.Code)
+	}
+	if w := loggedIn(t, s, "alice").do("GET", "/api/v1/account", nil); w.Code != http.StatusUnauthorized {
+		t.Errorf("a session is a token: %d", w.Code)
+	}
+	if !bytes.Equal(v.do("GET", "/api/v1/openapi.json", nil).Body.Bytes(), accountsAPI) {
+		t.Error("the description is not what is served")
+	}
+}
