@@ -134,16 +134,7 @@ func (w wanted) signer(of store.Owner) string {
 
 // carryOut makes the change of a text that was signed.
 func (c *call) carryOut(ctx context.Context, s *store.Store, of store.Owner, pool string) error {
-	text := c.args[1]
-	claim, err := ownership.ParseClaim(text)
-	if err != nil {
-		return err
-	}
-	w, err := parseChange(claim.What)
-	if err != nil {
-		return err
-	}
-	proofs, err := c.proofs(text, pool, w.signer(of))
+	w, proofs, err := proved(c.args[1], pool, of, c.signed)
 	if err != nil {
 		return err
 	}
@@ -162,9 +153,21 @@ func (c *call) carryOut(ctx context.Context, s *store.Store, of store.Owner, poo
 	return c.done(fmt.Sprintf("%s is paid from %s satoshis on", of.Name, w.minimum))
 }
 
+// proved is the change that a text is about, and what its signatures prove.
+func proved(text, pool string, of store.Owner, signatures []string) (w wanted, list []*ownership.Proof, err error) {
+	claim, err := ownership.ParseClaim(text)
+	if err != nil {
+		return w, nil, err
+	}
+	if w, err = parseChange(claim.What); err == nil {
+		list, err = proofs(text, pool, w.signer(of), signatures)
+	}
+	return w, list, err
+}
+
 // proofs are what the signatures prove; signer is the address of those that name none.
-func (c *call) proofs(text, pool, signer string) (list []*ownership.Proof, err error) {
-	for _, signature := range c.signed {
+func proofs(text, pool, signer string, signatures []string) (list []*ownership.Proof, err error) {
+	for _, signature := range signatures {
 		at := signer
 		// A signature may have = itself, at its end.
 		if name, rest, ok := strings.Cut(signature, "="); ok && isAddress(name) {

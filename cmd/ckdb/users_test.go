@@ -32,6 +32,7 @@ import (
 	"ckpool/address"
 	"ckpool/internal/credentials"
 	"ckpool/internal/store"
+	"ckpool/internal/testkit/port"
 	"ckpool/internal/testkit/postgres"
 )
 
@@ -195,6 +196,11 @@ func TestUserScripts(t *testing.T) {
 		}
 		env.Values["holders"] = all
 		env.Setenv("REFERENCE", reference)
+		free, err := port.Free()
+		if err != nil {
+			return err
+		}
+		env.Setenv("PORT", free)
 		var log strings.Builder
 		share := 0
 		for name, h := range all {

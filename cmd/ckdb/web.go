@@ -16,6 +16,7 @@ import (
 
 	"ckpool/event"
 	"ckpool/internal/credentials"
+	"ckpool/internal/ownership"
 	"ckpool/internal/payout"
 	"ckpool/internal/store"
 	"ckpool/internal/web"
@@ -263,4 +264,96 @@ func (b book) Workers(ctx context.Context, user string) ([]web.AccountWorker, er
 		shown = append(shown, one)
 	}
 	return shown, err
+}
+
+func (b book) Addresses(ctx context.Context, user string) ([]web.AddressSet, error) {
+	list, err := b.AddressSets(ctx, ownerOf(user))
+	var shown []web.AddressSet
+	for _, v := range slices.Backward(list) {
+		one := web.AddressSet{Since: time.UnixMicro(v.Since).UTC(), By: v.By, Void: v.Void, Parts: []web.AddressPart{}}
+		for _, p := range v.Parts {
+			one.Parts = append(one.Parts, web.AddressPart{Address: p.Address, PPM: p.PPM})
+		}
+		shown = append(shown, one)
+	}
+	return shown, err
+}
+
+// refusal is an error as its user may read it, or as it is.
+func refusal(err error) error {
+	if refused := (*store.RefusedError)(nil); errors.As(err, &refused) {
+		return &web.RefusedError{Err: refused}
+	}
+	return err
+}
+
+// byUser is who did something, for the audit log.
+func byUser(user string) string { return ownerOf(user).String() }
+
+func (b book) SetAddresses(ctx context.Context, user string, words []string) (*web.Claim, error) {
+	parts, err := parseParts(words)
+	if err != nil {
+		return nil, &web.RefusedError{Err: err}
+	}
+	_, err = b.Store.SetAddresses(ctx, store.AddressChange{Owner: ownerOf(user), Parts: parts, By: byUser(user)})
+	if !errors.Is(err, store.ErrOwned) {
+		return nil, refusal(err)
+	}
+	if parts, err = b.CheckParts(ctx, parts); err != nil {
+		return nil, refusal(err)
+	}
+	pool, err := poolName(ctx, b.Store)
+	if err != nil {
+		return nil, err
+	}
+	w := wanted{parts: parts}
+	claim, err := ownership.NewClaim(pool, user, w.what(), time.Now())
+	if err != nil {
+		return nil, &web.RefusedError{Err: err}
+	}
+	return &web.Claim{Text: claim.Text(), Signer: w.signer(ownerOf(user)), Until: claim.Time.Add(ownership.MaxAge)}, nil
+}
+
+func (b book) ProveAddresses(ctx context.Context, user, text string, signatures []string) error {
+	pool, err := poolName(ctx, b.Store)
+	if err != nil {
+		return err
+	}
+	w, proofs, err := proved(text, pool, ownerOf(user), signatures)
+	if err == nil && w.minimum != "" {
+		err = errors.New("this text is about no address")
+	}
+	if err != nil {
+		return &web.RefusedError{Err: err}
+	}
+	_, err = b.Store.SetAddresses(ctx, store.AddressChange{Owner: ownerOf(user), Parts: w.parts, By: byUser(user), Proofs: proofs})
+	return refusal(err)
+}
+
+func (b book) Tokens(ctx context.Context, user string) ([]web.Token, error) {
+	list, err := b.Store.Tokens(ctx, user)
+	var shown []web.Token
+	for i := range slices.Backward(list) {
+		shown = append(shown, webToken(&list[i]))
+	}
+	return shown, err
+}
+
+func webToken(t *store.Token) web.Token {
+	one := web.Token{Number: t.Number, Name: t.Name, Scopes: t.Scopes, Created: time.UnixMicro(t.Created).UTC(), Expires: time.UnixMicro(t.Expires).UTC()}
+	if t.Revoked > 0 {
+		at := time.UnixMicro(t.Revoked).UTC()
+		one.Revoked = &at
+	}
+	return one
+}
+
+func (b book) AddToken(ctx context.Context, user, name string, scopes []credentials.Scope, days int) (string, error) {
+	text, digest := credentials.NewToken()
+	_, err := b.Store.AddToken(ctx, byUser(user), user, name, words(scopes), time.Now().Add(time.Duration(days)*24*time.Hour), digest)
+	return text, refusal(err)
+}
+
+func (b book) RevokeToken(ctx context.Context, user string, number int64) error {
+	return refusal(b.Store.RevokeToken(ctx, byUser(user), user, number))
 }

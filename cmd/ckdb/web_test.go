@@ -4,33 +4,41 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"html"
 	"io"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
+	"os"
+	"regexp"
 	"strings"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// look HOST/BASE NAME PASSWORD PAGE: somebody logs in, and the page is printed, or what is
-// said instead, where that is what is wanted.
+// look HOST/BASE NAME PASSWORD PAGE [NAME=VALUE...]: somebody logs in, and the page is
+// printed, or what a form with these values is answered; or what is said instead, where that
+// is what is wanted.
 func look(ts *testscript.TestScript, neg bool, args []string) {
-	if len(args) != 4 {
-		ts.Fatalf("usage: look host name password page")
+	if len(args) < 4 {
+		ts.Fatalf("usage: look host name password page [name=value...]")
 	}
 	jar, err := cookiejar.New(nil)
 	ts.Check(err)
 	client := &http.Client{Jar: jar, Timeout: patience}
 	site := "http://" + args[0]
 	form := url.Values{"name": {args[1]}, "password": {args[2]}}
-	r, err := http.NewRequestWithContext(context.Background(), http.MethodPost, site+"/login", strings.NewReader(form.Encode()))
-	ts.Check(err)
-	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	r.Header.Set("Origin", "http://"+r.Host)
-	if show(ts, client, r) {
-		r, err = http.NewRequestWithContext(context.Background(), http.MethodGet, site+"/"+args[3], nil)
+	if show(ts, client, filledIn(ts, site+"/login", form)) {
+		r, err := http.NewRequestWithContext(context.Background(), http.MethodGet, site+"/"+args[3], nil)
 		ts.Check(err)
+		if len(args) > 4 {
+			form = url.Values{}
+			for _, arg := range args[4:] {
+				name, value, _ := strings.Cut(arg, "=")
+				form.Add(name, value)
+			}
+			r = filledIn(ts, r.URL.String(), form)
+		}
 		if show(ts, client, r) {
 			if neg {
 				ts.Fatalf("%s sees it", args[1])
@@ -43,15 +51,37 @@ func look(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// filledIn is a form as a browser sends it.
+func filledIn(ts *testscript.TestScript, to string, form url.Values) *http.Request {
+	r, err := http.NewRequestWithContext(context.Background(), http.MethodPost, to, strings.NewReader(form.Encode()))
+	ts.Check(err)
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.Header.Set("Origin", "http://"+r.Host)
+	return r
+}
+
+// secret FILE: what a page shows to be copied goes to a file.
+func secret(ts *testscript.TestScript, neg bool, args []string) {
+	found := regexp.MustCompile(`<pre class="secret">([^<]*)</pre>`).FindStringSubmatch(ts.ReadFile("stdout"))
+	if neg || len(args) != 1 || found == nil {
+		ts.Fatalf("usage: secret file, of a page that has one")
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(html.UnescapeString(found[1])+"\n"), 0o600))
+}
+
 // ask HOST/BASE TOKEN ROUTE: the API's answer is printed, which is no good one where that
-// is what is wanted.
+// is what is wanted. @FILE has the token.
 func ask(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 3 {
 		ts.Fatalf("usage: ask host token route")
 	}
 	r, err := http.NewRequestWithContext(context.Background(), http.MethodGet, "http://"+args[0]+"/api/v1/"+args[2], nil)
 	ts.Check(err)
-	r.Header.Set("Authorization", "Bearer "+args[1])
+	token := args[1]
+	if file, ok := strings.CutPrefix(token, "@"); ok {
+		token = strings.TrimSpace(ts.ReadFile(file))
+	}
+	r.Header.Set("Authorization", "Bearer "+token)
 	if show(ts, &http.Client{Timeout: patience}, r) == neg {
 		ts.Fatalf("this was not to be expected")
 	}

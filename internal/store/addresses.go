@@ -79,12 +79,30 @@ func Percent(ppm int64) string {
 // LeastWhat is what a claim says of a change of the least payout.
 func LeastWhat(value string) string { return "minimum " + value }
 
+// RefusedError is why something cannot be as it is asked for, in words for who asks:
+// nothing in it is about the database.
+type RefusedError struct{ Err error }
+
+func (e *RefusedError) Error() string { return e.Err.Error() }
+func (e *RefusedError) Unwrap() error { return e.Err }
+
+// refused is such an error.
+func refused(format string, args ...any) error { return &RefusedError{fmt.Errorf(format, args...)} }
+
 // parts checks them, and gives them as they are kept.
 func (s *Store) parts(ctx context.Context, tx table.Tx, list []Part) ([]Part, error) {
 	var chain string
 	if err := one(ctx, tx, "select network from ckdb", nil, &chain); err != nil {
 		return nil, err
 	}
+	list, err := checkParts(chain, list)
+	if err != nil {
+		return nil, &RefusedError{err}
+	}
+	return list, nil
+}
+
+func checkParts(chain string, list []Part) ([]Part, error) {
 	network, ok := address.NetworkForChain(chain)
 	switch {
 	case !ok:
@@ -142,13 +160,13 @@ func spend(ctx context.Context, tx table.Tx, of Owner, what string, at int64, li
 	for _, p := range list {
 		c := p.Claim()
 		if fold(of.Kind, c.Account) != of.Name || c.What != what {
-			return nil, fmt.Errorf("what was signed is %q for account %s: want %q for %s", c.What, c.Account, what, of.Name)
+			return nil, refused("what was signed is %q for account %s: want %q for %s", c.What, c.Account, what, of.Name)
 		}
 		// One text may be signed by several addresses, each once.
 		if n, err := tx.Exec(ctx, "insert into proofs (once, at) values ($1, $2) on conflict do nothing", c.Once+" "+p.Address().String(), at); err != nil {
 			return nil, err
 		} else if n != 1 {
-			return nil, ErrProofUsed
+			return nil, &RefusedError{ErrProofUsed}
 		}
 		proved[p.Address().String()] = true
 	}
@@ -193,7 +211,7 @@ func (s *Store) setAddresses(ctx context.Context, tx table.Tx, c *AddressChange)
 		return set, err
 	}
 	if of.Kind == Address && !proved[of.Name] {
-		return set, ErrProof
+		return set, &RefusedError{ErrProof}
 	}
 	for _, p := range parts {
 		if err := claim(ctx, tx, id, p.Address, proved[p.Address], at); err != nil {
@@ -323,7 +341,7 @@ func claim(ctx context.Context, tx table.Tx, id int64, text string, proved bool,
 		_, err := tx.Exec(ctx, "update address_owners set account = $2, proved = $3, at = $3 where address = $1", text, id, at)
 		return err
 	case owner != id, added > 0 && miner != 0 && miner != id:
-		return fmt.Errorf("address %s: %w", text, ErrOwned)
+		return refused("address %s: %w", text, ErrOwned)
 	}
 	return nil
 }

@@ -275,10 +275,10 @@ func (s *Store) AddToken(ctx context.Context, by, account, name, scopes string, 
 	err = s.person(ctx, by, "token", Owner{User, account}, func(tx table.Tx, id int64) (before, after string, err error) {
 		at := time.Now()
 		if name = clean(strings.TrimSpace(name)); name == "" {
-			return "", "", errors.New("want a name that says what it is for")
+			return "", "", refused("want a name that says what it is for")
 		}
 		if !expires.After(at) || expires.Sub(at) > TokenMost {
-			return "", "", fmt.Errorf("it would expire at %s: want a time within a year", expires.UTC().Format(time.RFC3339))
+			return "", "", refused("it would expire at %s: want a time within a year", expires.UTC().Format(time.RFC3339))
 		}
 		var role credentials.Role
 		var good int64
@@ -289,11 +289,11 @@ func (s *Store) AddToken(ctx context.Context, by, account, name, scopes string, 
 			return "", "", err
 		}
 		if good >= tokensMost {
-			return "", "", fmt.Errorf("there are %d: revoke some", good)
+			return "", "", refused("there are %d: revoke some", good)
 		}
 		list, err := credentials.ParseScopes(role, scopes)
 		if err != nil {
-			return "", "", err
+			return "", "", &RefusedError{err}
 		}
 		t = Token{Account: account, Name: name, Scopes: list, Created: at.UnixMicro(), Expires: expires.UnixMicro()}
 		if err := one(ctx, tx, "select coalesce(max(number), 0) + 1 from tokens", nil, &t.Number); err != nil {
@@ -330,7 +330,7 @@ func (s *Store) RevokeToken(ctx context.Context, by, account string, number int6
 			return "", "", err
 		}
 		if len(list) == 0 {
-			return "", "", fmt.Errorf("there is no token %d that could be revoked", number)
+			return "", "", refused("there is no token %d that could be revoked", number)
 		}
 		_, err = tx.Exec(ctx, "update tokens set revoked = $2 where number = $1", number, now())
 		return list[0].String(), fmt.Sprintf("token %d revoked", number), err

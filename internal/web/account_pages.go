@@ -30,6 +30,8 @@ func (s *Accounts) looks() []look {
 		{"/payouts", "payouts", "Payouts", "Payouts", credentials.ReadOwn, s.lookPayouts},
 		{"/statement", "statement", "Statement", "Statement", credentials.ReadOwn, list(s.source.Statement)},
 		{"/workers", "workers", "Workers", "Workers", credentials.ReadOwn, list(s.source.Workers)},
+		{"/addresses", "addresses", "Addresses", "Addresses", credentials.ReadOwn, list(s.source.Addresses)},
+		{"/tokens", "tokens", "Tokens", "Tokens", credentials.ReadOwn, s.lookTokens},
 	}
 }
 
@@ -89,6 +91,9 @@ var (
 // routes are all there are, below the base.
 func (s *Accounts) routes() http.Handler {
 	pages, m := http.NewServeMux(), http.NewServeMux()
+	for _, a := range s.acts() {
+		pages.HandleFunc("POST "+a.path, s.acted(&a))
+	}
 	for _, l := range s.looks() {
 		pages.HandleFunc("GET "+l.path, s.shown(&l))
 		m.HandleFunc("GET /api/v1"+l.path, s.told(&l))
@@ -151,7 +156,7 @@ func (s *Accounts) shown(l *look) http.HandlerFunc {
 }
 
 func (s *Accounts) show(w http.ResponseWriter, r *http.Request, v *visitor, page, title string, data any) {
-	bar := accountBar{User: v.Name}
+	bar := accountBar{User: v.Name, Done: done[r.URL.Query().Get("done")]}
 	for _, l := range s.looks() {
 		if l.text != "" && v.may(l.scope) {
 			bar.Nav = append(bar.Nav, navLink{strings.TrimPrefix(l.path, "/"), l.text})

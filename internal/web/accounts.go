@@ -34,6 +34,21 @@ type AccountSource interface {
 	// Part explains a user's part of a block, by the block's hash.
 	Part(ctx context.Context, user, block string) (Part, error)
 	Workers(ctx context.Context, user string) ([]AccountWorker, error)
+	// Addresses and Tokens have the newest first.
+	Addresses(ctx context.Context, user string) ([]AddressSet, error)
+	Tokens(ctx context.Context, user string) ([]Token, error)
+
+	// SetAddresses changes where a user is paid: words are addresses, each with =PERCENT
+	// behind it where there are several. Where one has to be proved nothing is changed, and
+	// claim is what its owner signs.
+	SetAddresses(ctx context.Context, user string, words []string) (claim *Claim, err error)
+	// ProveAddresses makes the change of a claim that was signed; a signature has ADDRESS=
+	// before it where it is not the Signer's.
+	ProveAddresses(ctx context.Context, user, claim string, signatures []string) error
+	// AddToken makes a token that is good for days, and gives its text, which is kept
+	// nowhere.
+	AddToken(ctx context.Context, user, name string, scopes []credentials.Scope, days int) (text string, err error)
+	RevokeToken(ctx context.Context, user string, number int64) error
 }
 
 // RefusedError is a refusal for the user to read.
@@ -123,6 +138,37 @@ type AccountWorker struct {
 	Rejected   int64      `json:"rejected"`
 	Best       string     `json:"best"` // difficulty, exact
 	LastShare  *time.Time `json:"last_share"`
+}
+
+// AddressSet is where a user is paid from a time on.
+type AddressSet struct {
+	Since time.Time     `json:"since"`
+	By    string        `json:"by"`
+	Parts []AddressPart `json:"parts"`
+	Void  string        `json:"void"` // why it does not hold and never will; "": it does, or will
+}
+
+// AddressPart is what share of a user's money goes to an address.
+type AddressPart struct {
+	Address string `json:"address"`
+	PPM     int64  `json:"ppm"` // millionths
+}
+
+// Claim is a text that the owner of an address signs.
+type Claim struct {
+	Text   string
+	Signer string // whose key is to sign; "": that of each address which is to be proved
+	Until  time.Time
+}
+
+// Token is what a program asks with.
+type Token struct {
+	Number  int64               `json:"number"`
+	Name    string              `json:"name"` // what it is for
+	Scopes  []credentials.Scope `json:"scopes"`
+	Created time.Time           `json:"created"`
+	Expires time.Time           `json:"expires"`
+	Revoked *time.Time          `json:"revoked"` // null: it is not
 }
 
 // AccountOptions of Accounts.

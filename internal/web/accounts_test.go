@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -31,6 +32,57 @@ type people struct {
 	used    int64                        // guarded by mu; the last step of a one-time code
 	tokens  map[string][]credentials.Scope
 	amounts map[string]int64 // balances by user
+	changed []string         // guarded by mu; what forms did
+}
+
+func (p *people) change(text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.changed = append(p.changed, text)
+}
+
+// changes are those since it was asked last.
+func (p *people) changes() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	text := strings.Join(p.changed, "; ")
+	p.changed = nil
+	return text
+}
+
+func (p *people) Addresses(context.Context, string) ([]AddressSet, error) {
+	return []AddressSet{{Since: began, By: hostile, Parts: []AddressPart{{"bc1qexample", 600_000}, {"bc1pexample", 400_000}}, Void: hostile}}, nil
+}
+
+func (p *people) SetAddresses(_ context.Context, user string, words []string) (*Claim, error) {
+	if slices.Contains(words, "owned") {
+		return &Claim{Text: "Pool: x | " + hostile, Signer: "owned", Until: began}, nil
+	}
+	if slices.Contains(words, "wrong") {
+		return nil, &RefusedError{errors.New(hostile + " is no address")}
+	}
+	p.change(user + " is paid to " + strings.Join(words, " "))
+	return nil, nil
+}
+
+func (p *people) ProveAddresses(_ context.Context, user, claim string, signatures []string) error {
+	p.change(user + " proves " + claim + " by " + strings.Join(signatures, " "))
+	return nil
+}
+
+func (p *people) Tokens(context.Context, string) ([]Token, error) {
+	at := began
+	return []Token{{Number: 2, Name: hostile, Scopes: []credentials.Scope{credentials.ReadOwn}, Created: began, Expires: began}, {Number: 1, Name: "old", Scopes: []credentials.Scope{}, Revoked: &at}}, nil
+}
+
+func (p *people) AddToken(_ context.Context, user, name string, scopes []credentials.Scope, days int) (string, error) {
+	p.change(fmt.Sprint(user, " has a token ", name, scopes, days))
+	return "ckdb-new-token", nil
+}
+
+func (p *people) RevokeToken(_ context.Context, user string, number int64) error {
+	p.change(fmt.Sprint(user, " revokes ", number))
+	return nil
 }
 
 const (
@@ -352,7 +404,7 @@ func TestForms(t *testing.T) {
 	}
 	for _, path := range append(accountPaths(s), "/", "/nothing", "/login", "/logout", "/api/v1/account") {
 		for _, method := range []string{"POST", "PUT", "DELETE", "PATCH"} {
-			if path == "/login" && method == "POST" || path == "/logout" && method == "POST" {
+			if method == "POST" && (path == "/login" || path == "/logout" || slices.ContainsFunc(s.acts(), func(a act) bool { return a.path == path })) {
 				continue
 			}
 			if w := loggedIn(t, s, "alice").do(method, path, url.Values{}); w.Code != http.StatusNotFound && w.Code != http.StatusMethodNotAllowed {
@@ -383,6 +435,97 @@ func TestTries(t *testing.T) {
 	}
 	if w := v.do("POST", "/login", credentialsOf("alice", goodPassword, ""), "X-Forwarded-For", "203.0.113.8, 203.0.113.7"); w.Code != http.StatusTooManyRequests {
 		t.Errorf("the same one: %d", w.Code)
+	}
+}
+
+// sample is a form that each act takes, and what it does, of the user NAME.
+var samples = map[string]struct {
+	form url.Values
+	does string
+}{
+	"/addresses":       {url.Values{"addresses": {"bc1qa=60%\r\nbc1qb=40%"}}, "NAME is paid to bc1qa=60% bc1qb=40%"},
+	"/addresses/prove": {url.Values{"claim": {" Pool: x | Once: y\r\n"}, "signatures": {"a\r\nb=c="}}, "NAME proves Pool: x | Once: y by a b=c="},
+	"/tokens":          {url.Values{"name": {"my text"}, "days": {"30"}, "scope": {"read-own", "change-own"}}, "NAME has a token my text[read-own change-own] 30"},
+	"/tokens/revoke":   {url.Values{"number": {"7"}}, "NAME revokes 7"},
+}
+
+// What each role may do: by a form of the page here, and by no other.
+func TestActs(t *testing.T) {
+	p := everyone(t)
+	s, log := accountServer(t, p, Place{})
+	all := []string{"nobody", "alice", "reader", "support", "accountant", "admin"}
+	may := map[credentials.Scope][]string{credentials.ChangeOwn: all[1:]}
+	for _, a := range s.acts() {
+		sample, ok := samples[a.path]
+		if !ok || may[a.scope] == nil {
+			t.Errorf("%s: what does it, and who may?", a.path)
+		}
+		for _, name := range all {
+			v := &person{t: t, s: s}
+			if name != "nobody" {
+				v = loggedIn(t, s, name)
+			}
+			for _, headers := range [][]string{{"Origin", "http://evil.example"}, {"Origin", ""}, {"Sec-Fetch-Site", "cross-site"}} {
+				if w := v.do("POST", a.path, sample.form, headers...); w.Code != http.StatusForbidden || p.changes() != "" {
+					t.Errorf("%s as %s with %q: %d", a.path, name, headers, w.Code)
+				}
+			}
+			if w := v.do("GET", a.path+"?"+sample.form.Encode(), nil); p.changes() != "" {
+				t.Errorf("a link to %s does it: %d", a.path, w.Code)
+			}
+			w, want := v.do("POST", a.path, sample.form), ""
+			if slices.Contains(may[a.scope], name) {
+				want = strings.Replace(sample.does, "NAME", name, 1)
+			}
+			if did := p.changes(); did != want || w.Code >= 400 && want != "" {
+				t.Errorf("%s as %s: %d, it does %q", a.path, name, w.Code, did)
+			}
+			if strings.Contains(log(), "ckdb-new-token") || strings.Contains(w.Header().Get("Location"), "new-token") {
+				t.Error("a token is in the log or an address")
+			}
+			if next := w.Header().Get("Location"); next != "" && next != "/login" {
+				if w := v.do("GET", next, nil); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), `role="status"`) {
+					t.Errorf("behind %s: %d", a.path, w.Code)
+				}
+			}
+		}
+	}
+}
+
+func TestRefusedForms(t *testing.T) {
+	p := everyone(t)
+	s, _ := accountServer(t, p, Place{})
+	alice := loggedIn(t, s, "alice")
+	for name, c := range map[string]struct {
+		path string
+		form url.Values
+		code int
+		text string
+	}{
+		"no address": {"/addresses", url.Values{"addresses": {"wrong"}}, 422, "is no address"},
+		"no days":    {"/tokens", url.Values{"name": {"x"}, "days": {"367"}, "scope": {"read-own"}}, 422, "1 to 366"},
+		"too much":   {"/tokens", url.Values{"name": {"x"}, "days": {"3"}, "scope": {"read-own", "administer"}}, 422, "of what you may do yourself"},
+		"nothing":    {"/tokens", url.Values{"name": {"x"}, "days": {"3"}}, 422, "of what you may do yourself"},
+		"long":       {"/tokens", url.Values{"name": {strings.Repeat("x", 101)}, "days": {"3"}, "scope": {"read-own"}}, 422, "at most 100 bytes"},
+		"no number":  {"/tokens/revoke", url.Values{"number": {"x"}}, 400, "no form of these pages"},
+		"huge":       {"/addresses", url.Values{"addresses": {strings.Repeat("x", maxBody)}}, 400, "no form of these pages"},
+		"proof":      {"/addresses", url.Values{"addresses": {"owned"}}, 200, "Pool: x |"},
+	} {
+		w := alice.do("POST", c.path, c.form)
+		if text := w.Body.String(); w.Code != c.code || !strings.Contains(text, c.text) || strings.Contains(text, "<script") || strings.Contains(text, "<img src=x") {
+			t.Errorf("%s: %d\n%s", name, w.Code, text)
+		}
+		if did := p.changes(); did != "" {
+			t.Errorf("%s: it does %q", name, did)
+		}
+	}
+	for n := 0; ; n++ {
+		if w := alice.do("POST", "/tokens/revoke", url.Values{"number": {"7"}}); w.Code == http.StatusTooManyRequests {
+			break
+		}
+		if n > changesMost {
+			t.Fatal("there is no end of changes")
+		}
 	}
 }
 

@@ -1,0 +1,144 @@
+package web
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"ckpool/internal/credentials"
+)
+
+// act is something that a form does.
+type act struct {
+	path  string
+	scope credentials.Scope
+	do    func(ctx context.Context, v *visitor, form url.Values) (result, error)
+}
+
+// result is where the browser goes next, to read that something is done; or a page that is
+// shown once.
+type result struct {
+	to, done    string
+	page, title string
+	data        any
+}
+
+// done says what was done, by its key in an address.
+var done = map[string]string{
+	"addresses": "The addresses are changed. The newest below says from when on.",
+	"revoked":   "The token is good for nothing any more.",
+}
+
+// acts are all that forms do.
+func (s *Accounts) acts() []act {
+	return []act{
+		{"/addresses", credentials.ChangeOwn, s.setAddresses},
+		{"/addresses/prove", credentials.ChangeOwn, s.proveAddresses},
+		{"/tokens", credentials.ChangeOwn, s.addToken},
+		{"/tokens/revoke", credentials.ChangeOwn, s.revokeToken},
+	}
+}
+
+// changesMost is how often a user may change something in a day: all of it is kept.
+const changesMost = 50
+
+func changeLimit(user string) []credentials.Limit {
+	return []credentials.Limit{{Key: "change " + user, Most: changesMost, Within: 24 * time.Hour}}
+}
+
+// acted takes a form of who is logged in and may send it.
+func (s *Accounts) acted(a *act) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		v, err := s.visitor(r)
+		if err == nil && v == nil {
+			http.Redirect(w, r, s.pages.link("login"), http.StatusSeeOther)
+			return
+		}
+		if err == nil && !v.may(a.scope) {
+			err = errForbidden
+		}
+		if err == nil && r.ParseForm() != nil {
+			err = errForm
+		}
+		if err == nil {
+			var wait time.Duration
+			if wait, err = s.source.AddTry(r.Context(), changeLimit(v.Name)); err == nil && wait > 0 {
+				err = &failure{http.StatusTooManyRequests, "too many changes for a day"}
+			}
+		}
+		var done result
+		if err == nil {
+			done, err = a.do(r.Context(), v, r.PostForm)
+		}
+		switch {
+		case err != nil:
+			s.fail(w, r, readable(err))
+		case done.page != "":
+			s.show(w, r, v, done.page, done.title, done.data)
+		default:
+			http.Redirect(w, r, s.pages.link(done.to)+"?done="+done.done, http.StatusSeeOther)
+		}
+	}
+}
+
+func (s *Accounts) setAddresses(ctx context.Context, v *visitor, form url.Values) (result, error) {
+	claim, err := s.source.SetAddresses(ctx, v.Name, strings.Fields(form.Get("addresses")))
+	if err != nil || claim == nil {
+		return result{to: "addresses", done: "addresses"}, err
+	}
+	return result{page: "claim", title: "Prove that it is yours", data: claim}, nil
+}
+
+func (s *Accounts) proveAddresses(ctx context.Context, v *visitor, form url.Values) (result, error) {
+	return result{to: "addresses", done: "addresses"}, s.source.ProveAddresses(ctx, v.Name, strings.TrimSpace(form.Get("claim")), strings.Fields(form.Get("signatures")))
+}
+
+// tokensPage is what the page of tokens has: for programs it is the part of the list.
+type tokensPage struct {
+	page[Token]
+	scopes []credentials.Scope // that a new one may have
+}
+
+// Scopes are for the page's form.
+func (p tokensPage) Scopes() []credentials.Scope { return p.scopes }
+
+func (s *Accounts) lookTokens(ctx context.Context, v *visitor, r *http.Request) (any, error) {
+	all, err := s.source.Tokens(ctx, v.Name)
+	if err != nil {
+		return nil, err
+	}
+	part, err := paged(r, all, func(t *Token) Token { return *t })
+	return tokensPage{part, v.Role.Scopes()}, err
+}
+
+func (s *Accounts) addToken(ctx context.Context, v *visitor, form url.Values) (result, error) {
+	days, err := strconv.Atoi(form.Get("days"))
+	if err != nil || days < 1 || days > 366 {
+		return result{}, &failure{http.StatusUnprocessableEntity, "want the days that the token is good for, 1 to 366"}
+	}
+	var scopes []credentials.Scope
+	for _, text := range form["scope"] {
+		scopes = append(scopes, credentials.Scope(text))
+	}
+	if len(scopes) == 0 || slices.ContainsFunc(scopes, func(s credentials.Scope) bool { return !v.may(s) }) {
+		return result{}, &failure{http.StatusUnprocessableEntity, "want what the token is for, of what you may do yourself"}
+	}
+	name := form.Get("name")
+	if len(name) > 100 {
+		return result{}, &failure{http.StatusUnprocessableEntity, "want at most 100 bytes that say what the token is for"}
+	}
+	text, err := s.source.AddToken(ctx, v.Name, name, scopes, days)
+	return result{page: "token", title: "A new token", data: text}, err
+}
+
+func (s *Accounts) revokeToken(ctx context.Context, v *visitor, form url.Values) (result, error) {
+	number, err := strconv.ParseInt(form.Get("number"), 10, 64)
+	if err != nil {
+		return result{}, errForm
+	}
+	return result{to: "tokens", done: "revoked"}, s.source.RevokeToken(ctx, v.Name, number)
+}
