@@ -620,6 +620,28 @@ type accountBalance struct {
 	Immature int64  `json:"immature"`
 }
 
+// accountBalances are the pool's by book, and those of the accounts.
+func accountBalances(list []store.BookBalance) (pool map[string]int64, accounts []accountBalance) {
+	pool, accounts = map[string]int64{}, []accountBalance{}
+	for _, b := range list {
+		if b.Owner == (store.Owner{}) {
+			pool[string(b.Book)] = b.Amount
+			continue
+		}
+		n := len(accounts)
+		if name := cmp.Or(b.Name, b.Owner.Name); n == 0 || accounts[n-1].User != name || accounts[n-1].Kind != string(b.Owner.Kind) {
+			accounts = append(accounts, accountBalance{User: name, Kind: string(b.Owner.Kind)})
+			n++
+		}
+		if b.Book == store.Immature {
+			accounts[n-1].Immature = b.Amount
+		} else {
+			accounts[n-1].Balance = b.Amount
+		}
+	}
+	return pool, accounts
+}
+
 func (c *call) balances(ctx context.Context) error {
 	return c.with(ctx, func(s *store.Store) error {
 		list, err := s.Balances(ctx)
@@ -629,23 +651,8 @@ func (c *call) balances(ctx context.Context) error {
 		answer := struct {
 			Pool     map[string]int64 `json:"pool"`
 			Balances []accountBalance `json:"balances"`
-		}{map[string]int64{}, []accountBalance{}}
-		for _, b := range list {
-			if b.Owner == (store.Owner{}) {
-				answer.Pool[string(b.Book)] = b.Amount
-				continue
-			}
-			n := len(answer.Balances)
-			if name := cmp.Or(b.Name, b.Owner.Name); n == 0 || answer.Balances[n-1].User != name || answer.Balances[n-1].Kind != string(b.Owner.Kind) {
-				answer.Balances = append(answer.Balances, accountBalance{User: name, Kind: string(b.Owner.Kind)})
-				n++
-			}
-			if b.Book == store.Immature {
-				answer.Balances[n-1].Immature = b.Amount
-			} else {
-				answer.Balances[n-1].Balance = b.Amount
-			}
-		}
+		}{}
+		answer.Pool, answer.Balances = accountBalances(list)
 		if c.json {
 			return c.print(answer)
 		}

@@ -100,15 +100,25 @@ func unknownSetting(name string) error {
 	return fmt.Errorf("there is no setting %q, want one of %s", name, strings.Join(store.SettingNames(), ", "))
 }
 
-// settings are those in force and to come.
 func (c *call) settings(ctx context.Context, s *store.Store, of store.Owner) error {
-	all, err := s.Settings(ctx)
+	list, err := settingsInForce(ctx, s, of)
 	if err != nil {
 		return err
 	}
+	return c.print(struct {
+		Settings []inForce `json:"settings"`
+	}{list})
+}
+
+// settingsInForce are those in force and to come; of nobody, those of all.
+func settingsInForce(ctx context.Context, s *store.Store, of store.Owner) ([]inForce, error) {
+	all, err := s.Settings(ctx)
+	if err != nil {
+		return nil, err
+	}
 	tip, _, err := s.Tip(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	now := time.Now().UnixMicro()
 	list := []inForce{}
@@ -122,7 +132,7 @@ func (c *call) settings(ctx context.Context, s *store.Store, of store.Owner) err
 		for _, o := range owners {
 			value, err := s.SettingAt(ctx, name, o, now, tip.Height+1)
 			if err != nil {
-				return err
+				return nil, err
 			}
 			list = append(list, inForce{name, o.Name, value, "", meanings[name]})
 			for _, v := range all {
@@ -132,9 +142,7 @@ func (c *call) settings(ctx context.Context, s *store.Store, of store.Owner) err
 			}
 		}
 	}
-	return c.print(struct {
-		Settings []inForce `json:"settings"`
-	}{list})
+	return list, nil
 }
 
 // from says from when on a setting holds.

@@ -96,17 +96,23 @@ func (c *call) status(ctx context.Context) error {
 		return err
 	}
 	defer s.Close()
-	st := status{Database: store.Redacted(where), Journals: []journalStatus{}, Gaps: []gap{}, Open: []openBlock{}, Alarms: []alarm{}, Warnings: []string{}}
-	if d != nil {
-		st.Running, st.Version, st.NATS = true, d.Version, d.NATS
-	}
-	if err := c.fill(ctx, &st, s, d); err != nil {
+	st, err := c.statusOf(ctx, s, where, d)
+	if err != nil {
 		return err
 	}
 	if c.json {
-		return c.print(&st)
+		return c.print(st)
 	}
-	return c.printStatus(&st)
+	return c.printStatus(st)
+}
+
+// statusOf is that of a database, and of the running instance if there is one.
+func (c *call) statusOf(ctx context.Context, s *store.Store, where string, d *daemon) (*status, error) {
+	st := &status{Database: store.Redacted(where), Journals: []journalStatus{}, Gaps: []gap{}, Open: []openBlock{}, Alarms: []alarm{}, Warnings: []string{}}
+	if d != nil {
+		st.Running, st.Version, st.NATS = true, d.Version, d.NATS
+	}
+	return st, c.fill(ctx, st, s, d)
 }
 
 func (c *call) fill(ctx context.Context, st *status, s *store.Store, d *daemon) error {

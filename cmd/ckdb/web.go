@@ -74,7 +74,7 @@ func (s *service) openPage(ctx context.Context) (*web.Accounts, net.Listener, er
 		return nil, nil, nil
 	}
 	page, err := web.NewAccounts(web.AccountOptions{
-		Source: book{s.store, s.store.Payments()}, Place: web.Place{Listen: o.listen, Base: o.base, Trusted: o.trusted},
+		Source: book{s.store, s.store.Payments(), s.status}, Place: web.Place{Listen: o.listen, Base: o.base, Trusted: o.trusted},
 		Cert: o.cert, Key: o.key, Events: s.events,
 	})
 	if err != nil {
@@ -86,6 +86,12 @@ func (s *service) openPage(ctx context.Context) (*web.Accounts, net.Listener, er
 		return nil, nil, err
 	}
 	return page, l, nil
+}
+
+// status is what the command of this name shows.
+func (s *service) status(ctx context.Context) (*status, error) {
+	d := s.daemon()
+	return (&call{options: s.options}).statusOf(ctx, s.store, s.where, &d)
 }
 
 // servePage serves pages until ctx ends. What goes wrong with it is told, and shares are
@@ -102,6 +108,7 @@ func (s *service) servePage(ctx context.Context, page *web.Accounts, l net.Liste
 type book struct {
 	*store.Store // is what logins need
 	payments     *store.Payments
+	status       func(context.Context) (*status, error)
 }
 
 func ownerOf(user string) store.Owner { return store.Owner{Kind: store.User, Name: user} }

@@ -59,6 +59,9 @@ type Owner struct {
 // String is as people read it.
 func (o Owner) String() string { return string(o.Kind) + " " + o.Name }
 
+// Folded is the same account with its name as names are compared.
+func (o Owner) Folded() Owner { return Owner{o.Kind, fold(o.Kind, clean(o.Name))} }
+
 // compare orders accounts.
 func (o Owner) compare(p Owner) int {
 	return cmp.Or(cmp.Compare(o.Kind, p.Kind), cmp.Compare(o.Name, p.Name))

@@ -22,7 +22,8 @@ type act struct {
 // result is where the browser goes next, to read that something is done; or a page that is
 // shown once.
 type result struct {
-	to, done    string
+	to          []string // elements of its path
+	done        string
 	page, title string
 	data        any
 }
@@ -31,22 +32,33 @@ type result struct {
 var done = map[string]string{
 	"addresses": "The addresses are changed. The newest below says from when on.",
 	"revoked":   "The token is good for nothing any more.",
+	"held":      "The account is not paid, and earns on.",
+	"paid":      "The account is paid.",
+	"locked":    "The account is locked.",
+	"unlocked":  "The account is not locked.",
 }
 
 // acts are all that forms do.
 func (s *Accounts) acts() []act {
-	return []act{
+	return append(s.staffActs(), []act{
 		{"/addresses", credentials.ChangeOwn, s.setAddresses},
 		{"/addresses/prove", credentials.ChangeOwn, s.proveAddresses},
 		{"/tokens", credentials.ChangeOwn, s.addToken},
 		{"/tokens/revoke", credentials.ChangeOwn, s.revokeToken},
-	}
+	}...)
 }
 
-// changesMost is how often a user may change something in a day: all of it is kept.
-const changesMost = 50
+// changesMost is how often a user may change something in a day: all of it is kept. It is
+// staffMost where it is of others.
+const (
+	changesMost = 50
+	staffMost   = 2000
+)
 
-func changeLimit(user string) []credentials.Limit {
+func (a *act) limits(user string) []credentials.Limit {
+	if a.scope != credentials.ChangeOwn {
+		return []credentials.Limit{{Key: "staff " + user, Most: staffMost, Within: 24 * time.Hour}}
+	}
 	return []credentials.Limit{{Key: "change " + user, Most: changesMost, Within: 24 * time.Hour}}
 }
 
@@ -66,7 +78,7 @@ func (s *Accounts) acted(a *act) http.HandlerFunc {
 		}
 		if err == nil {
 			var wait time.Duration
-			if wait, err = s.source.AddTry(r.Context(), changeLimit(v.Name)); err == nil && wait > 0 {
+			if wait, err = s.source.AddTry(r.Context(), a.limits(v.Name)); err == nil && wait > 0 {
 				err = &failure{http.StatusTooManyRequests, "too many changes for a day"}
 			}
 		}
@@ -80,7 +92,7 @@ func (s *Accounts) acted(a *act) http.HandlerFunc {
 		case done.page != "":
 			s.show(w, r, v, done.page, done.title, done.data)
 		default:
-			http.Redirect(w, r, s.pages.link(done.to)+"?done="+done.done, http.StatusSeeOther)
+			http.Redirect(w, r, s.pages.link(done.to...)+"?done="+done.done, http.StatusSeeOther)
 		}
 	}
 }
@@ -88,13 +100,13 @@ func (s *Accounts) acted(a *act) http.HandlerFunc {
 func (s *Accounts) setAddresses(ctx context.Context, v *visitor, form url.Values) (result, error) {
 	claim, err := s.source.SetAddresses(ctx, v.Name, strings.Fields(form.Get("addresses")))
 	if err != nil || claim == nil {
-		return result{to: "addresses", done: "addresses"}, err
+		return result{to: []string{"addresses"}, done: "addresses"}, err
 	}
 	return result{page: "claim", title: "Prove that it is yours", data: claim}, nil
 }
 
 func (s *Accounts) proveAddresses(ctx context.Context, v *visitor, form url.Values) (result, error) {
-	return result{to: "addresses", done: "addresses"}, s.source.ProveAddresses(ctx, v.Name, strings.TrimSpace(form.Get("claim")), strings.Fields(form.Get("signatures")))
+	return result{to: []string{"addresses"}, done: "addresses"}, s.source.ProveAddresses(ctx, v.Name, strings.TrimSpace(form.Get("claim")), strings.Fields(form.Get("signatures")))
 }
 
 // tokensPage is what the page of tokens has: for programs it is the part of the list.
@@ -140,5 +152,5 @@ func (s *Accounts) revokeToken(ctx context.Context, v *visitor, form url.Values)
 	if err != nil {
 		return result{}, errForm
 	}
-	return result{to: "tokens", done: "revoked"}, s.source.RevokeToken(ctx, v.Name, number)
+	return result{to: []string{"tokens"}, done: "revoked"}, s.source.RevokeToken(ctx, v.Name, number)
 }

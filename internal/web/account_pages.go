@@ -23,7 +23,7 @@ type look struct {
 
 // looks are all there are to see, as the list of pages has them.
 func (s *Accounts) looks() []look {
-	return []look{
+	return append([]look{
 		{"/account", "account", "Account", "Account", credentials.ReadOwn, s.lookAccount},
 		{"/rewards", "rewards", "Rewards", "Rewards", credentials.ReadOwn, list(s.source.Rewards)},
 		{"/rewards/{block}", "part", "Part of a block", "", credentials.ReadOwn, s.lookPart},
@@ -32,7 +32,7 @@ func (s *Accounts) looks() []look {
 		{"/workers", "workers", "Workers", "Workers", credentials.ReadOwn, list(s.source.Workers)},
 		{"/addresses", "addresses", "Addresses", "Addresses", credentials.ReadOwn, list(s.source.Addresses)},
 		{"/tokens", "tokens", "Tokens", "Tokens", credentials.ReadOwn, s.lookTokens},
-	}
+	}, s.staffLooks()...)
 }
 
 // list shows a list of a user's in parts.
@@ -76,9 +76,15 @@ type accountBar struct {
 	User string // "": nobody is logged in
 	Nav  []navLink
 	Done string // what was done
+	// Miners tells that the user may hold and lock accounts.
+	Miners bool
 }
 
-type navLink struct{ Path, Text string }
+type navLink struct {
+	Path    string
+	Text    string
+	Current bool
+}
 
 // Errors of requests.
 var (
@@ -156,10 +162,10 @@ func (s *Accounts) shown(l *look) http.HandlerFunc {
 }
 
 func (s *Accounts) show(w http.ResponseWriter, r *http.Request, v *visitor, page, title string, data any) {
-	bar := accountBar{User: v.Name, Done: done[r.URL.Query().Get("done")]}
+	bar := accountBar{User: v.Name, Miners: v.may(credentials.Miners), Done: done[r.URL.Query().Get("done")]}
 	for _, l := range s.looks() {
 		if l.text != "" && v.may(l.scope) {
-			bar.Nav = append(bar.Nav, navLink{strings.TrimPrefix(l.path, "/"), l.text})
+			bar.Nav = append(bar.Nav, navLink{s.base + l.path, l.text, l.page == page})
 		}
 	}
 	a, err := s.pages.render(page, &view{Title: title, Name: accountsName, Account: &bar, Now: time.Now(), Data: data})

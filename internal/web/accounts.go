@@ -22,6 +22,7 @@ import (
 // are whole satoshis.
 type AccountSource interface {
 	credentials.Keeper
+	StaffSource
 	// Token gives the user of a token, and what it is for; a name of "" tells that it is
 	// not good (any more).
 	Token(ctx context.Context, text string, now time.Time) (of credentials.Known, scopes []credentials.Scope, err error)

@@ -381,6 +381,7 @@ func TestBrowserAccounts(t *testing.T) {
 		b.quiet(path)
 	}
 	look("/login")
+	p.set("carol", func(k *credentials.Known) { k.Role = credentials.Admin })
 	secret, err := credentials.ParseSecret(p.known["carol"].Secret)
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,169 @@
+package web
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"ckpool/internal/credentials"
+)
+
+// StaffSource is what is kept of all accounts, for the pool's staff. Lists of what happened
+// have the newest first.
+type StaffSource interface {
+	Users(ctx context.Context) ([]User, error)
+	Blocks(ctx context.Context) ([]PoolBlock, error)
+	Payments(ctx context.Context) ([]Payment, error)
+	Settings(ctx context.Context) ([]Setting, error)
+	Audit(ctx context.Context) ([]Change, error)
+	Status(ctx context.Context) (Status, error)
+	// Hold keeps an account from being paid, and Lock from mining, for a reason; "" ends
+	// that. By is the user who says so.
+	Hold(ctx context.Context, by, name, reason string) error
+	Lock(ctx context.Context, by, name, reason string) error
+}
+
+// User is an account as staff sees it.
+type User struct {
+	User      string     `json:"user"`
+	Kind      string     `json:"kind"` // address or user
+	Workers   int64      `json:"workers"`
+	Hashrate  float64    `json:"hashrate"` // hashes per second, over one to two hours
+	LastShare *time.Time `json:"last_share"`
+	Balance   int64      `json:"balance"`
+	Immature  int64      `json:"immature"`
+	Hold      string     `json:"hold"` // why it is not paid; "" it is
+}
+
+// PoolBlock is what a block of the pool's is worth, and to whom.
+type PoolBlock struct {
+	Height        int64  `json:"height"`
+	Block         string `json:"block"`
+	State         string `json:"state"`
+	Confirmations int64  `json:"confirmations"`
+	Value         int64  `json:"value"`
+	Fee           int64  `json:"fee"`
+	Credited      int64  `json:"credited"`
+	Accounts      int64  `json:"accounts"`
+	Waits         string `json:"waits"` // why it has no reward yet
+}
+
+// Payment is a transaction of a run of payouts.
+type Payment struct {
+	Payment       int64  `json:"payment"`
+	Run           int64  `json:"run"`
+	State         string `json:"state"`
+	Debit         int64  `json:"debit"`
+	NetworkFee    int64  `json:"network_fee"` // 0: none is signed
+	Payees        int64  `json:"payees"`
+	Confirmations int64  `json:"confirmations"`
+	By            string `json:"by"`
+	Transaction   string `json:"transaction"` // "": none is signed
+	Reason        string `json:"reason"`      // why it is not further
+}
+
+// Setting is one in force, or to come.
+type Setting struct {
+	Name    string `json:"name"`
+	User    string `json:"user"` // "": of all
+	Value   string `json:"value"`
+	From    string `json:"from"` // "": it is in force
+	Meaning string `json:"meaning"`
+}
+
+// Change is a row of the audit log.
+type Change struct {
+	Number  int64     `json:"number"`
+	Time    time.Time `json:"time"`
+	By      string    `json:"by"`
+	What    string    `json:"what"`
+	Subject string    `json:"subject"`
+	Before  string    `json:"before"`
+	After   string    `json:"after"`
+}
+
+// Status is how far all is stored, and what a person has to look after.
+type Status struct {
+	Journals []Journal `json:"journals"`
+	Gaps     []Gap     `json:"gaps"`
+	Waiting  []Waiting `json:"waiting"`
+	Alarms   []Alarm   `json:"alarms"`
+	Height   int64     `json:"height"`  // of the newest block that was taken over; -1: none
+	Tip      *int64    `json:"tip"`     // of the node; null: no node is followed
+	Trouble  string    `json:"trouble"` // with the node
+}
+
+// Journal is how far that of a pool is stored.
+type Journal struct {
+	Pool          string  `json:"pool"`
+	Shares        int64   `json:"shares"`
+	Behind        int64   `json:"behind"` // shares that are not stored
+	BehindSeconds float64 `json:"behind_seconds"`
+	Trouble       string  `json:"trouble"`
+}
+
+// Gap is what the journal of a pool does not have.
+type Gap struct {
+	Pool  string `json:"pool"`
+	Epoch int64  `json:"epoch"`
+	First int64  `json:"first"`
+	Last  int64  `json:"last"` // 0: to the end of the epoch
+	Cause string `json:"cause"`
+}
+
+// Waiting is a block that has no reward yet.
+type Waiting struct {
+	Height int64  `json:"height"`
+	Block  string `json:"block"`
+	Reason string `json:"reason"`
+}
+
+// Alarm is one that nobody has ended.
+type Alarm struct {
+	Time    time.Time `json:"time"`
+	Subject string    `json:"subject"`
+	Text    string    `json:"text"`
+}
+
+// staffLooks are what staff sees.
+func (s *Accounts) staffLooks() []look {
+	return []look{
+		{"/staff/status", "status", "Status", "Status", credentials.ReadAll, func(ctx context.Context, _ *visitor, _ *http.Request) (any, error) { return s.source.Status(ctx) }},
+		{"/staff/users", "users", "Users", "Users", credentials.ReadAll, all(s.source.Users)},
+		{"/staff/blocks", "blocks", "Blocks", "Blocks", credentials.ReadAll, all(s.source.Blocks)},
+		{"/staff/payments", "payments", "Payments", "Payments", credentials.ReadAll, all(s.source.Payments)},
+		{"/staff/settings", "settings", "Settings", "Settings", credentials.ReadAll, all(s.source.Settings)},
+		{"/staff/audit", "audit", "Audit log", "Audit", credentials.ReadAll, all(s.source.Audit)},
+	}
+}
+
+// all shows a list in parts, whoever asks.
+func all[T any](of func(context.Context) ([]T, error)) func(context.Context, *visitor, *http.Request) (any, error) {
+	return func(ctx context.Context, v *visitor, r *http.Request) (any, error) {
+		return list(func(ctx context.Context, _ string) ([]T, error) { return of(ctx) })(ctx, v, r)
+	}
+}
+
+// staffActs are what forms of staff do.
+func (s *Accounts) staffActs() []act {
+	return []act{
+		{"/staff/hold", credentials.Miners, s.say("held", "paid", s.source.Hold)},
+		{"/staff/lock", credentials.Miners, s.say("locked", "unlocked", s.source.Lock)},
+	}
+}
+
+// say says something of an account, for a reason, or ends it.
+func (s *Accounts) say(begun, ended string, what func(ctx context.Context, by, name, reason string) error) func(context.Context, *visitor, url.Values) (result, error) {
+	return func(ctx context.Context, v *visitor, form url.Values) (result, error) {
+		reason, end := strings.TrimSpace(form.Get("reason")), form.Get("end") != ""
+		switch {
+		case end:
+			return result{to: []string{"staff", "users"}, done: ended}, what(ctx, v.Name, form.Get("name"), "")
+		case reason == "" || len(reason) > 500:
+			return result{}, &failure{http.StatusUnprocessableEntity, "want a reason of at most 500 bytes"}
+		}
+		return result{to: []string{"staff", "users"}, done: begun}, what(ctx, v.Name, form.Get("name"), reason)
+	}
+}
