@@ -52,6 +52,9 @@ type service struct {
 	mu         sync.Mutex
 	followers  []*accounting.Follower // guarded by mu; of the journals here, or
 	forwarders []*forward.Forwarder   // guarded by mu
+
+	runs     chan payoutRun // of payouts, that pages have begun
+	planning sync.Mutex     // held where a page begins one, so that it begins once
 }
 
 // serve is the life of one instance.
@@ -69,7 +72,7 @@ func serve(ctx context.Context, o *options, stderr io.Writer) error {
 		return err
 	}
 	defer claim.Release()
-	s := &service{options: o, where: cmp.Or(o.db, defaultDB), shutdown: cancel}
+	s := &service{options: o, where: cmp.Or(o.db, defaultDB), shutdown: cancel, runs: make(chan payoutRun, runsMost)}
 	if err := s.openLog(stderr); err != nil {
 		return err
 	}

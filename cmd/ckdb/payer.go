@@ -51,6 +51,10 @@ func (s *service) pay(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case r := <-s.runs:
+			if err := s.sendRun(ctx, &r); err != nil {
+				s.events.Say(event.Error, "Not all of a payout was sent: "+oneLine(err))
+			}
 		case <-time.After(followTime):
 		}
 	}

@@ -32,37 +32,47 @@ type paying struct {
 
 // pay runs a command about payouts. Without a node there is no wallet to send with.
 func (c *call) pay(ctx context.Context, wallet bool, f func(p *paying) error) error {
-	rate, err := parseRate(c.feeRate)
-	if err != nil {
-		return err
-	}
 	return c.with(ctx, func(s *store.Store) error {
-		p := &paying{call: c, store: s, book: s.Payments()}
-		settings, auto, err := s.PayoutSettings(ctx)
+		p, done, err := c.paying(ctx, s, wallet, person())
 		if err != nil {
 			return err
 		}
-		p.auto, settings.Rate = auto, rate
-		p.sender = &payout.Sender{Book: p.book, Settings: settings, By: person()}
-		if err := settings.Check(); err != nil {
-			return err
-		}
-		client := c.walletNode()
-		switch {
-		case client == nil && wallet:
-			return errNoNode
-		case client == nil:
-			return f(p)
-		}
-		defer client.Close()
-		node := c.node()
-		defer node.Close()
-		if err := rightNode(ctx, s, node); err != nil {
-			return err
-		}
-		p.sender.Wallet = payout.NewWallet(client, settings.Network)
+		defer done()
 		return f(p)
 	})
+}
+
+// paying prepares what pays for somebody, until done is called.
+func (c *call) paying(ctx context.Context, s *store.Store, wallet bool, by string) (p *paying, done func(), err error) {
+	rate, err := parseRate(c.feeRate)
+	if err != nil {
+		return nil, nil, err
+	}
+	p = &paying{call: c, store: s, book: s.Payments()}
+	settings, auto, err := s.PayoutSettings(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	p.auto, settings.Rate = auto, rate
+	p.sender = &payout.Sender{Book: p.book, Settings: settings, By: by}
+	if err := settings.Check(); err != nil {
+		return nil, nil, err
+	}
+	client := c.walletNode()
+	switch {
+	case client == nil && wallet:
+		return nil, nil, errNoNode
+	case client == nil:
+		return p, func() {}, nil
+	}
+	node := c.node()
+	defer node.Close()
+	if err := rightNode(ctx, s, node); err != nil {
+		client.Close()
+		return nil, nil, err
+	}
+	p.sender.Wallet = payout.NewWallet(client, settings.Network)
+	return p, func() { client.Close() }, nil
 }
 
 // rightNode refuses a node that does not answer, of another network than the shares, or

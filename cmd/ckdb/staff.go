@@ -107,7 +107,7 @@ func (b book) Audit(ctx context.Context) ([]web.Change, error) {
 }
 
 func (b book) Status(ctx context.Context) (web.Status, error) {
-	st, err := b.status(ctx)
+	st, err := b.service.status(ctx)
 	if err != nil {
 		return web.Status{}, err
 	}

@@ -74,7 +74,7 @@ func (s *service) openPage(ctx context.Context) (*web.Accounts, net.Listener, er
 		return nil, nil, nil
 	}
 	page, err := web.NewAccounts(web.AccountOptions{
-		Source: book{s.store, s.store.Payments(), s.status}, Place: web.Place{Listen: o.listen, Base: o.base, Trusted: o.trusted},
+		Source: book{s.store, s.store.Payments(), s}, Place: web.Place{Listen: o.listen, Base: o.base, Trusted: o.trusted},
 		Cert: o.cert, Key: o.key, Events: s.events,
 	})
 	if err != nil {
@@ -108,7 +108,7 @@ func (s *service) servePage(ctx context.Context, page *web.Accounts, l net.Liste
 type book struct {
 	*store.Store // is what logins need
 	payments     *store.Payments
-	status       func(context.Context) (*status, error)
+	service      *service
 }
 
 func ownerOf(user string) store.Owner { return store.Owner{Kind: store.User, Name: user} }

@@ -32,6 +32,7 @@ type result struct {
 var done = map[string]string{
 	"addresses": "The addresses are changed. The newest below says from when on.",
 	"revoked":   "The token is good for nothing any more.",
+	"begun":     "The payout has begun: its payments are below, and come to be broadcast within seconds.",
 	"held":      "The account is not paid, and earns on.",
 	"paid":      "The account is paid.",
 	"locked":    "The account is locked.",

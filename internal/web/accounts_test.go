@@ -98,7 +98,7 @@ func everyone(t *testing.T) *people {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &people{known: map[string]credentials.Known{}, tries: map[string]int{}, tokens: map[string][]credentials.Scope{aToken: {credentials.ReadOwn}, "ckdb-changes": {credentials.ChangeOwn}, "ckdb-all": {credentials.ReadOwn, credentials.ReadAll}}, amounts: map[string]int64{"alice": 123456789, "bob": 987654321}}
+	p := &people{known: map[string]credentials.Known{}, tries: map[string]int{}, tokens: map[string][]credentials.Scope{aToken: {credentials.ReadOwn}, "ckdb-changes": {credentials.ChangeOwn}, "ckdb-all": {credentials.ReadOwn, credentials.ReadAll, credentials.Money}}, amounts: map[string]int64{"alice": 123456789, "bob": 987654321}}
 	for name, role := range map[string]credentials.Role{"alice": "", "bob": "", "reader": credentials.Reader, "support": credentials.Support, "accountant": credentials.Accountant, "admin": credentials.Admin} {
 		p.known[name] = credentials.Known{Name: name, Role: role, Password: hash}
 	}
@@ -159,7 +159,7 @@ func (p *people) Token(_ context.Context, text string, _ time.Time) (credentials
 		return credentials.Known{}, nil, nil
 	}
 	if text == "ckdb-all" {
-		return p.known["reader"], scopes, nil
+		return p.known["accountant"], scopes, nil
 	}
 	return p.known["alice"], scopes, nil
 }
@@ -228,6 +228,22 @@ func (p *people) Status(context.Context) (Status, error) {
 
 func (p *people) Hold(_ context.Context, by, name, reason string) error {
 	p.change(by + " holds " + name + ": " + reason)
+	return nil
+}
+
+func (p *people) PlanPayout(_ context.Context, _, rate string) (PayoutPlan, error) {
+	fee := int64(123)
+	return PayoutPlan{
+		Debit: 7, NetworkFee: &fee, Payer: "users", Transactions: 1, FeeRate: rate, Digest: "0123abcd",
+		Payees: []Payee{{hostile, "bc1qexample", 7, 6}}, Left: []LeftPayee{{hostile, 3, hostile}},
+	}, nil
+}
+
+func (p *people) SendPayout(_ context.Context, by, rate, digest string) error {
+	if digest != "0123abcd" {
+		return &RefusedError{errors.New("the plan is another one by now")}
+	}
+	p.change(by + " pays at " + rate)
 	return nil
 }
 
@@ -489,6 +505,7 @@ var samples = map[string]struct {
 	"/tokens":          {url.Values{"name": {"my text"}, "days": {"30"}, "scope": {"read-own", "change-own"}}, "NAME has a token my text[read-own change-own] 30"},
 	"/staff/hold":      {url.Values{"name": {"bob"}, "reason": {" who is he "}}, "NAME holds bob: who is he"},
 	"/staff/lock":      {url.Values{"name": {"bob"}, "reason": {"x"}, "end": {"1"}}, "NAME locks bob: "},
+	"/staff/payout":    {url.Values{"digest": {"0123abcd"}, "fee_rate": {"1.25"}, "yes": {"1"}}, "NAME pays at 1.25"},
 	"/tokens/revoke":   {url.Values{"number": {"7"}}, "NAME revokes 7"},
 }
 
@@ -497,7 +514,7 @@ func TestActs(t *testing.T) {
 	p := everyone(t)
 	s, log := accountServer(t, p, Place{})
 	all := []string{"nobody", "alice", "reader", "support", "accountant", "admin"}
-	may := map[credentials.Scope][]string{credentials.ChangeOwn: all[1:], credentials.Miners: {"support", "admin"}}
+	may := map[credentials.Scope][]string{credentials.ChangeOwn: all[1:], credentials.Miners: {"support", "admin"}, credentials.Money: {"accountant", "admin"}}
 	for _, a := range s.acts() {
 		sample, ok := samples[a.path]
 		if !ok || may[a.scope] == nil {
@@ -563,6 +580,15 @@ func TestRefusedForms(t *testing.T) {
 			t.Errorf("%s: it does %q", name, did)
 		}
 	}
+	accountant := loggedIn(t, s, "accountant")
+	for name, form := range map[string]url.Values{
+		"another plan": {"digest": {"4567"}, "yes": {"1"}}, "nobody agreed": {"digest": {"0123abcd"}}, "no plan": {"yes": {"1"}},
+		"no rate": {"digest": {"0123abcd"}, "yes": {"1"}, "fee_rate": {"NaN"}},
+	} {
+		if w := accountant.do("POST", "/staff/payout", form); w.Code < 400 || p.changes() != "" {
+			t.Errorf("%s: %d", name, w.Code)
+		}
+	}
 	for n := 0; ; n++ {
 		if w := alice.do("POST", "/tokens/revoke", url.Values{"number": {"7"}}); w.Code == http.StatusTooManyRequests {
 			break
@@ -577,7 +603,7 @@ func TestRefusedForms(t *testing.T) {
 func TestRoles(t *testing.T) {
 	s, _ := accountServer(t, everyone(t), Place{})
 	all := []string{"nobody", "alice", "reader", "support", "accountant", "admin"}
-	may := map[credentials.Scope][]string{credentials.ReadOwn: all[1:], credentials.ReadAll: {"reader", "support", "accountant", "admin"}}
+	may := map[credentials.Scope][]string{credentials.ReadOwn: all[1:], credentials.ReadAll: {"reader", "support", "accountant", "admin"}, credentials.Money: {"accountant", "admin"}}
 	for _, l := range s.looks() {
 		allowed, ok := may[l.scope]
 		if !ok {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -23,6 +24,38 @@ type StaffSource interface {
 	// that. By is the user who says so.
 	Hold(ctx context.Context, by, name, reason string) error
 	Lock(ctx context.Context, by, name, reason string) error
+	// PlanPayout tells whom a run of payouts would pay what, and changes nothing. Rate is
+	// in satoshis per virtual byte; "": what the node estimates.
+	PlanPayout(ctx context.Context, by, rate string) (PayoutPlan, error)
+	// SendPayout begins such a run if its plan is still the one of the digest.
+	SendPayout(ctx context.Context, by, rate, digest string) error
+}
+
+// PayoutPlan is what a run of payouts would be.
+type PayoutPlan struct {
+	Debit        int64       `json:"debit"`       // of all balances
+	NetworkFee   *int64      `json:"network_fee"` // null: no node was asked
+	Payer        string      `json:"payer"`       // of the fee: pool or users
+	Transactions int         `json:"transactions"`
+	FeeRate      string      `json:"fee_rate"` // that was asked for
+	Payees       []Payee     `json:"payees"`
+	Left         []LeftPayee `json:"left"`
+	Digest       string      `json:"digest"`
+}
+
+// Payee is an output of it.
+type Payee struct {
+	User    string `json:"user"`
+	Address string `json:"address"`
+	Debit   int64  `json:"debit"`
+	Amount  int64  `json:"amount"` // that arrives
+}
+
+// LeftPayee is who is paid nothing.
+type LeftPayee struct {
+	User    string `json:"user"`
+	Balance int64  `json:"balance"`
+	Reason  string `json:"reason"`
 }
 
 // User is an account as staff sees it.
@@ -134,6 +167,7 @@ func (s *Accounts) staffLooks() []look {
 		{"/staff/users", "users", "Users", "Users", credentials.ReadAll, all(s.source.Users)},
 		{"/staff/blocks", "blocks", "Blocks", "Blocks", credentials.ReadAll, all(s.source.Blocks)},
 		{"/staff/payments", "payments", "Payments", "Payments", credentials.ReadAll, all(s.source.Payments)},
+		{"/staff/payout", "payout", "Payout", "Payout", credentials.Money, s.lookPlan},
 		{"/staff/settings", "settings", "Settings", "Settings", credentials.ReadAll, all(s.source.Settings)},
 		{"/staff/audit", "audit", "Audit log", "Audit", credentials.ReadAll, all(s.source.Audit)},
 	}
@@ -151,6 +185,7 @@ func (s *Accounts) staffActs() []act {
 	return []act{
 		{"/staff/hold", credentials.Miners, s.say("held", "paid", s.source.Hold)},
 		{"/staff/lock", credentials.Miners, s.say("locked", "unlocked", s.source.Lock)},
+		{"/staff/payout", credentials.Money, s.sendPayout},
 	}
 }
 
@@ -166,4 +201,33 @@ func (s *Accounts) say(begun, ended string, what func(ctx context.Context, by, n
 		}
 		return result{to: []string{"staff", "users"}, done: begun}, what(ctx, v.Name, form.Get("name"), reason)
 	}
+}
+
+// feeRate is a rate as people write it; ok is false where it is none.
+func feeRate(text string) (rate string, ok bool) {
+	text = strings.TrimSpace(text)
+	v, err := strconv.ParseFloat(text, 64)
+	return text, text == "" || err == nil && v > 0 && len(text) < 20
+}
+
+func (s *Accounts) lookPlan(ctx context.Context, v *visitor, r *http.Request) (any, error) {
+	rate, ok := feeRate(r.URL.Query().Get("fee_rate"))
+	if !ok {
+		return nil, &failure{http.StatusBadRequest, `"fee_rate" is in satoshis per virtual byte, such as 5 or 1.25`}
+	}
+	var p PayoutPlan
+	err := compute(ctx, s.parts, func() (err error) {
+		p, err = s.source.PlanPayout(ctx, v.Name, rate)
+		return err
+	})
+	return p, err
+}
+
+// sendPayout is the second step: what the first has shown is sent, or nothing.
+func (s *Accounts) sendPayout(ctx context.Context, v *visitor, form url.Values) (result, error) {
+	rate, ok := feeRate(form.Get("fee_rate"))
+	if !ok || form.Get("digest") == "" || form.Get("yes") == "" {
+		return result{}, errForm
+	}
+	return result{to: []string{"staff", "payments"}, done: "begun"}, s.source.SendPayout(ctx, v.Name, rate, form.Get("digest"))
 }
