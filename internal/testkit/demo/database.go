@@ -16,6 +16,13 @@ func (d *demo) startDatabase(ctx context.Context, s *settings) (*program, error)
 	if s.nodeWallet != "" {
 		args = append(args, "--node", s.nodeWallet)
 	}
+	if d.config.Money {
+		var err error
+		if s.accounts, err = freePage(accountPage); err != nil {
+			return nil, err
+		}
+		args = append(args, "--http", s.accounts)
+	}
 	p, err := d.start("ckdb", args...)
 	if err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package demo
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -52,6 +53,8 @@ type money struct {
 
 	server *http.Server
 	served chan struct{} // closed when it is over
+
+	password string // of staff, at ckdb's page; set by choose
 
 	// owned by watch
 	looked   time.Time
@@ -117,7 +120,7 @@ func (m *money) ckdb(ctx context.Context, into any, args ...string) error {
 	cmd := exec.CommandContext(ctx, path, append([]string{"--db", database, "--json"}, args...)...)
 	cmd.Dir, cmd.SysProcAttr = m.d.dir, &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	var complaint bytes.Buffer
-	cmd.Stderr = &complaint
+	cmd.Stderr, cmd.Stdin = &complaint, strings.NewReader(m.password+"\n") // which a command asks for
 	out, err := cmd.Output()
 	if err != nil {
 		return fmt.Errorf("ckdb %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(complaint.String()))
@@ -128,7 +131,7 @@ func (m *money) ckdb(ctx context.Context, into any, args ...string) error {
 	return nil
 }
 
-// choose sets what nobody has set yet.
+// choose sets what nobody has set yet, and gives staff a new password.
 func (m *money) choose(ctx context.Context) error {
 	for _, c := range chosen {
 		var is struct {
@@ -143,8 +146,18 @@ func (m *money) choose(ctx context.Context) error {
 			return err
 		}
 	}
+	m.password = rand.Text()
+	for _, args := range [][]string{{"user", "password", staff}, {"user", "role", staff, "admin"}} {
+		var done json.RawMessage
+		if err := m.ckdb(ctx, &done, args...); err != nil {
+			return err
+		}
+	}
 	return nil
 }
+
+// staff is who sees all accounts.
+const staff = "staff"
 
 // others mines, until ctx ends, the blocks that are not the pool's. They have no
 // transactions: payments wait for a block of the pool's.
@@ -206,6 +219,9 @@ func (m *money) describe(s *settings) {
 	}
 	say("they find a block about every %s, and others %d every %s; 101 blocks later it", p.pool, p.several, p.others)
 	say("is mature and can be paid out; after each 150 blocks one is worth half as much")
+	say("see the accounts, and pay, in a browser")
+	say("  http://%s/", s.accounts)
+	say("  user: %s, password: %s", staff, m.password)
 	here, err := os.Getwd()
 	if err != nil {
 		here = "."

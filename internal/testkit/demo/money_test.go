@@ -2,6 +2,9 @@ package demo
 
 import (
 	"encoding/json"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -107,6 +110,23 @@ func TestMoney(t *testing.T) {
 	dir := t.TempDir()
 	c := Config{Dir: dir, Listen: freeAddr(t), Money: true, pace: pace{pool: 2 * time.Second, others: 2 * time.Second, several: 6}}
 	r := start(t, c)
+	page := r.commands("see the accounts, and pay, in a browser")
+	form := url.Values{"name": {"staff"}, "password": {page[1][strings.LastIndexByte(page[1], ' ')+1:]}}
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	login, err := http.NewRequestWithContext(t.Context(), http.MethodPost, page[0]+"login", strings.NewReader(form.Encode()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	login.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	login.Header.Set("Origin", strings.TrimSuffix(page[0], "/"))
+	if answer, err := (&http.Client{Jar: jar}).Do(login); err != nil {
+		t.Error(err)
+	} else if answer.Body.Close(); answer.StatusCode != http.StatusOK || answer.Request.URL.Path != "/account" {
+		t.Errorf("staff logs in: %d at %s", answer.StatusCode, answer.Request.URL)
+	}
 	const first = "see what becomes of the money, in another terminal"
 	see := r.commands(first)
 	place := filepath.Join(dir, moneyPlace)

@@ -34,6 +34,7 @@ type settings struct {
 	where  []string        // they connect, one by one; nil: all at miners
 	links  *links          // nil: there are none
 
+	accounts   string // where ckdb's page is, empty nowhere
 	nodeWallet string // URL of the node with a wallet, where there is one
 	journal    string // directory that the pool writes, empty if it does not
 }
@@ -198,7 +199,7 @@ func (d *demo) writeConfig(s *settings, n *node) error {
 		return nil
 	}
 	var err error
-	if s.page, err = freePage(); err != nil {
+	if s.page, err = freePage(poolPage); err != nil {
 		return err
 	}
 	servers := []any{s.listen}
@@ -244,9 +245,14 @@ func (d *demo) writeConfig(s *settings, n *node) error {
 	return nil
 }
 
-// freePage is the address for the pool's page: the usual one unless somebody has it.
-func freePage() (string, error) {
-	const usual = "127.0.0.1:8080"
+// Where pages are, unless somebody has that address.
+const (
+	poolPage    = "127.0.0.1:8080"
+	accountPage = "127.0.0.1:8081"
+)
+
+// freePage is the address for a page: the usual one unless somebody has it.
+func freePage(usual string) (string, error) {
 	l, err := net.Listen("tcp", usual)
 	if err != nil {
 		return freePort()
