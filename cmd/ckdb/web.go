@@ -81,11 +81,7 @@ func (s *service) openPage(ctx context.Context) (*web.Accounts, net.Listener, er
 		return nil, nil, err
 	}
 	l, err := page.Listen(ctx, 0)
-	if err != nil {
-		page.Close()
-		return nil, nil, err
-	}
-	return page, l, nil
+	return page, l, err
 }
 
 // status is what the command of this name shows.
@@ -97,7 +93,6 @@ func (s *service) status(ctx context.Context) (*status, error) {
 // servePage serves pages until ctx ends. What goes wrong with it is told, and shares are
 // stored on.
 func (s *service) servePage(ctx context.Context, page *web.Accounts, l net.Listener) {
-	defer page.Close()
 	s.events.Say(event.Warning, "Accounts at "+page.URL())
 	if err := page.Run(ctx, l); err != nil && ctx.Err() == nil {
 		s.events.Say(event.Error, "There is no page: "+err.Error())

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/alexedwards/scs/v2"
-	"github.com/alexedwards/scs/v2/memstore"
 
 	"ckpool/event"
 	"ckpool/internal/credentials"
@@ -188,7 +187,7 @@ type Accounts struct {
 	source   AccountSource
 	handler  http.Handler
 	sessions *scs.SessionManager
-	kept     *memstore.MemStore
+	kept     *sessionStore
 	logins   chan struct{} // has room for those that are computed at a time
 	parts    chan struct{} // likewise
 }
@@ -206,11 +205,9 @@ const (
 	// browsers: the oldest session ends.
 	sessionTime  = 8 * time.Hour
 	sessionsMost = 10
-	// cleanTime is how often sessions that have ended are forgotten.
-	cleanTime = time.Minute
 )
 
-// NewAccounts prepares a server. Close ends it. The error is that of a certificate.
+// NewAccounts prepares a server. The error is that of a certificate.
 func NewAccounts(o AccountOptions) (*Accounts, error) {
 	site, err := newSite(o.Cert, o.Key, o.Events, func() Place { return o.Place })
 	if err != nil {
@@ -219,18 +216,18 @@ func NewAccounts(o AccountOptions) (*Accounts, error) {
 	if site.pages, err = newPages(site.base, "pages/account"); err != nil {
 		return nil, err
 	}
-	s := &Accounts{site: site, source: o.Source, kept: memstore.NewWithCleanupInterval(cleanTime), logins: make(chan struct{}, loginsMost), parts: make(chan struct{}, partsMost), sessions: scs.New()}
-	s.sessions.Store, s.sessions.Lifetime = s.kept, sessionTime
-	s.sessions.Cookie = scs.SessionCookie{
-		Name: "ckdb", Path: s.base + "/", HttpOnly: true, Secure: s.pair != nil, SameSite: http.SameSiteStrictMode,
+	s := &Accounts{
+		site: site, source: o.Source, kept: &sessionStore{kept: make(map[string]keptSession)},
+		logins: make(chan struct{}, loginsMost), parts: make(chan struct{}, partsMost),
 	}
-	s.sessions.ErrorFunc = s.fail
+	// Not by scs.New, which starts a goroutine of a store of its own that nobody ends.
+	s.sessions = &scs.SessionManager{
+		Store: s.kept, Codec: scs.GobCodec{}, Lifetime: sessionTime, ErrorFunc: s.fail,
+		Cookie: scs.SessionCookie{Name: "ckdb", Path: s.base + "/", HttpOnly: true, Secure: s.pair != nil, SameSite: http.SameSiteStrictMode},
+	}
 	s.handler = s.routes()
 	return s, nil
 }
-
-// Close ends what forgets old sessions, and with it all of them.
-func (s *Accounts) Close() { s.kept.StopCleanup() }
 
 // Run serves what comes through a listener until ctx ends.
 func (s *Accounts) Run(ctx context.Context, l net.Listener) error {

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -266,7 +267,6 @@ func accountServer(t *testing.T, p *people, place Place) (*Accounts, func() stri
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(s.Close)
 	return s, func() string {
 		mu.Lock()
 		defer mu.Unlock()
@@ -438,6 +438,27 @@ func TestLogout(t *testing.T) {
 	if sees(first) || !sees(last) {
 		t.Error("not the oldest session ended")
 	}
+}
+
+// A session is over after its time, and then takes no memory once another begins.
+func TestSessionTime(t *testing.T) {
+	p := everyone(t)
+	synctest.Test(t, func(t *testing.T) {
+		s, _ := accountServer(t, p, Place{})
+		alice := loggedIn(t, s, "alice")
+		time.Sleep(sessionTime - time.Second)
+		if alice.do("GET", "/account", nil).Code != http.StatusOK {
+			t.Error("the session ended early")
+		}
+		time.Sleep(2 * time.Second)
+		if alice.do("GET", "/account", nil).Code == http.StatusOK {
+			t.Error("the session never ends")
+		}
+		loggedIn(t, s, "bob")
+		if n := len(s.kept.kept); n != 1 {
+			t.Errorf("%d sessions are kept", n)
+		}
+	})
 }
 
 // Nothing is written without a login, nor from elsewhere.
