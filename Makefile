@@ -47,7 +47,7 @@ install: build
 		install -m 644 contrib/completion/$$p.zsh $(TO)/share/zsh/site-functions/_$$p || exit 1; \
 	done
 	install -m 644 contrib/man/ckpool.conf.5 $(TO)/share/man/man5/
-	install -m 644 docs/* contrib/systemd/notify-reload.conf $(TO)/share/doc/ckpool/
+	install -m 644 docs/*.* contrib/systemd/notify-reload.conf $(TO)/share/doc/ckpool/
 	for u in ckpool.service ckpool@.service ckpool.socket ckdb.service; do \
 		sed 's|/usr/local/|$(PREFIX)/|' contrib/systemd/$$u > $(TO)/lib/systemd/system/$$u && \
 		chmod 644 $(TO)/lib/systemd/system/$$u || exit 1; \
