@@ -658,7 +658,7 @@ func TestT2MainPoolInC(t *testing.T) {
 	}
 	f.agree(t)
 	f.cable.lead("")
-	f.remote.log.wait(t, 0, "is lost") // what is on its way then is not counted
+	f.remote.log.wait(t, 0, "is lost: ") // what is on its way then is not counted
 	h.share()
 	f.cable.lead(f.main.trusted())
 	h.share()
