@@ -18,7 +18,7 @@ func (d *demo) startDatabase(ctx context.Context, s *settings) (*program, error)
 	}
 	if d.config.Money {
 		var err error
-		if s.accounts, err = freePage(accountPage); err != nil {
+		if s.accounts, err = d.freePage(accountPage); err != nil {
 			return nil, err
 		}
 		args = append(args, "--http", s.accounts)

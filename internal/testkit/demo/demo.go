@@ -42,7 +42,8 @@ type Config struct {
 	Out      io.Writer // for people
 	Terminal bool      // Out is one: the status line is rewritten in place
 
-	pace pace // of the chain; zero: as a person can follow
+	pace       pace // of the chain; zero: as a person can follow
+	sideBySide bool // pages are anywhere: others begin at the same time
 }
 
 // pace is how often there are blocks.

@@ -85,7 +85,7 @@ func start(t *testing.T, c Config) *run {
 	r := &run{t: t, ended: make(chan error, 1)}
 	ctx, cancel := context.WithCancel(t.Context())
 	r.cancel = cancel
-	c.Ckpool, c.Out = path, &r.screen
+	c.Ckpool, c.Out, c.sideBySide = path, &r.screen, true
 	go func() { r.ended <- Run(ctx, c) }()
 	t.Cleanup(cancel)
 	return r

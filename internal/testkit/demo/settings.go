@@ -199,7 +199,7 @@ func (d *demo) writeConfig(s *settings, n *node) error {
 		return nil
 	}
 	var err error
-	if s.page, err = freePage(poolPage); err != nil {
+	if s.page, err = d.freePage(poolPage); err != nil {
 		return err
 	}
 	servers := []any{s.listen}
@@ -252,7 +252,10 @@ const (
 )
 
 // freePage is the address for a page: the usual one unless somebody has it.
-func freePage(usual string) (string, error) {
+func (d *demo) freePage(usual string) (string, error) {
+	if d.config.sideBySide {
+		return freePort()
+	}
 	l, err := net.Listen("tcp", usual)
 	if err != nil {
 		return freePort()
