@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"ckpool/event"
-	"ckpool/internal/buildinfo"
 	"ckpool/internal/pool"
 	"ckpool/internal/web"
 )
@@ -24,7 +23,7 @@ func newPage(p *pool.Pool, events event.Func) (*page, error) {
 	if p.Config().HTTP.Listen == "" {
 		return nil, nil
 	}
-	server, err := web.New(web.Options{Source: p.View(), Curves: p.History(), Config: p.Config, Version: buildinfo.Version(), Events: events})
+	server, err := web.New(web.Options{Source: p.View(), Curves: p.History(), Config: p.Config, Events: events})
 	if err != nil {
 		return nil, err
 	}

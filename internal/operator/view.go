@@ -35,9 +35,6 @@ func (v View) Pool(ctx context.Context, now time.Time) control.PoolStats {
 // Rejects is rejects.
 func (v View) Rejects() control.Counts { return v.o.rejects().Rejects }
 
-// Drops is drops.
-func (v View) Drops() control.Counts { return Drops(v.o.Server) }
-
 // Blocks is blocks.
 func (v View) Blocks() []control.Block { return v.o.blocks().Blocks }
 

@@ -50,9 +50,7 @@ func (c *cache) get(ctx context.Context, key string, make func() (*answer, error
 			return a, nil
 		}
 		if mine {
-			a, err := make()
-			c.put(key, a)
-			return a, err
+			return c.made(key, make)
 		}
 		select {
 		case <-wait:
@@ -60,6 +58,12 @@ func (c *cache) get(ctx context.Context, key string, make func() (*answer, error
 			return nil, ctx.Err()
 		}
 	}
+}
+
+// made makes an answer, and tells who waits for it even where making it panics.
+func (c *cache) made(key string, make func() (*answer, error)) (a *answer, err error) {
+	defer func() { c.put(key, a) }()
+	return make()
 }
 
 // look finds a fresh answer, or whom to wait for, or makes it the caller's to make.

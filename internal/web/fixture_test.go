@@ -43,7 +43,6 @@ func (f *fixture) Started() time.Time             { return f.started }
 func (f *fixture) Solo() bool                     { return f.solo }
 func (f *fixture) Chain() string                  { return "main" }
 func (f *fixture) Usable() bool                   { return f.usable }
-func (f *fixture) Drops() control.Counts          { return nil }
 func (f *fixture) Blocks() []control.Block        { return f.blocks }
 func (f *fixture) Nodes() []control.Node          { return f.nodes }
 func (f *fixture) Links() []control.Link          { return f.links }
@@ -202,7 +201,7 @@ func aServer(t *testing.T, f *fixture, change func(*config.Config)) *Server {
 	if change != nil {
 		change(&c)
 	}
-	s, err := New(Options{Source: f, Curves: f.Curve(), Config: func() *config.Config { return &c }, Version: "1.2.3-secret"})
+	s, err := New(Options{Source: f, Curves: f.Curve(), Config: func() *config.Config { return &c }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,7 +27,6 @@ type Source interface {
 	Usable() bool  // work can be had
 	Pool(ctx context.Context, now time.Time) control.PoolStats
 	Rejects() control.Counts
-	Drops() control.Counts
 	Blocks() []control.Block // the oldest first
 	Nodes() []control.Node
 	Links() []control.Link
@@ -45,11 +44,10 @@ type Source interface {
 
 // Options of a Server.
 type Options struct {
-	Source  Source
-	Curves  Curves
-	Config  func() *config.Config // in force
-	Version string
-	Events  event.Func
+	Source Source
+	Curves Curves
+	Config func() *config.Config // in force
+	Events event.Func
 }
 
 // Server serves the pages of one pool.

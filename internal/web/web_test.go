@@ -71,7 +71,7 @@ func TestNothingInner(t *testing.T) {
 		for name, values := range w.Header() {
 			text += name + strings.Join(values, " ")
 		}
-		for _, inner := range []string{"10.1.2.3", "10.0.0.5", "10.9.9.9", "secret", "203.0.113", "Satoshi", "1.2.3-secret", "upstream.", "127.0.0.1"} {
+		for _, inner := range []string{"10.1.2.3", "10.0.0.5", "10.9.9.9", "secret", "203.0.113", "Satoshi", "upstream.", "127.0.0.1"} {
 			if strings.Contains(text, inner) {
 				t.Errorf("%s tells %q:\n%s", path, inner, text)
 			}
@@ -458,5 +458,18 @@ func TestCurves(t *testing.T) {
 	f.lost = history.ErrClosed
 	if w := get(s, "/api/v1/pool/history"); w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" {
 		t.Errorf("without history: %d", w.Code)
+	}
+}
+
+// Who waits for an answer that could not be made, whatever became of it, makes it himself.
+func TestCacheAfterPanic(t *testing.T) {
+	c := newCache()
+	func() {
+		defer func() { _ = recover() }()
+		_, _ = c.get(t.Context(), "x", func() (*answer, error) { panic("of a test") })
+	}()
+	a, err := c.get(t.Context(), "x", func() (*answer, error) { return seal(http.StatusOK, jsonType, []byte("1")), nil })
+	if err != nil || string(a.body) != "1" {
+		t.Errorf("%v, %v", a, err)
 	}
 }
