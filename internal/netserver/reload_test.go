@@ -52,12 +52,10 @@ func TestSetLimits(t *testing.T) {
 	if r.MaxClients() != 2 {
 		t.Errorf("%d clients may come", r.MaxClients())
 	}
-	// The second came after the limit per address, the first before.
+	// The second came after the limit per address, the first before. A place is
+	// free a moment after the client is gone.
 	second.Close()
-	eventually(t, "the second to be gone", func() bool { return r.Clients() == 1 })
-	if r.refused("127.0.0.2") {
-		t.Error("another address is refused")
-	}
+	eventually(t, "another address to be served", func() bool { return !r.refused("127.0.0.2") })
 	if err := r.SetLimits(Config{MaxClients: 10, MaxPerAddress: -1, LimitExempt: []netip.Prefix{}}); err != nil {
 		t.Fatal(err)
 	}
