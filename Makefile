@@ -8,7 +8,7 @@ export GOFLAGS ?= -trimpath
 # For `make run`, the first also for `make run-pool`, `make run-proxy` and `make run-links`: LISTEN=host:port, NODE=COOKIEFILE or http://user:pass@host:port, ADDRESS=…, MODE=solo
 export LISTEN NODE ADDRESS MODE
 
-.PHONY: build help install manual run run-pool run-proxy run-links test torture check bench fmt vet lint tidy race fuzz
+.PHONY: build help module install manual run run-pool run-proxy run-links test torture check bench fmt vet lint tidy race fuzz
 build:
 	$(GO) build -trimpath -o bin/ ./cmd/...
 
@@ -27,7 +27,21 @@ help:
 	@echo 'make torture    kill pool, ckdb and database under load, cut links, fill and stall the disk: over an hour'
 	@echo 'make bench      measure it, for docs/performance.md'
 	@echo 'make install    into PREFIX=/usr/local (DESTDIR= before it), logrotate into SYSCONFDIR=/etc'
+	@echo 'make module     call the Go module otherwise, for a fork: PATH=example.org/me/ckpool'
 	@echo 'make manual     write manual pages, completions and the sample configuration anew'
+
+# PATH is the module's new path here, for all that make starts too: where programs are
+# is in what make was started with.
+NEW = $(if $(filter command,$(firstword $(origin PATH))),$(PATH))
+module:
+	@old=$$(/bin/sed -n 's/^module //p' go.mod); \
+	export PATH="$$(/usr/bin/tr '\0' '\n' </proc/$$PPID/environ | /bin/sed -n 's/^PATH=//p')"; \
+	case '$(NEW)' in *.*/?*) ;; *) echo "make module: the path is missing: make module PATH=example.org/me/ckpool (now $$old)"; exit 1;; esac; \
+	$(GO) mod edit -module='$(NEW)' && \
+	grep -rIlZF --exclude-dir=.git --exclude-dir=bin --exclude-dir=run "$$old" . | \
+		xargs -0 sed -i "s|$$(echo "$$old" | sed 's/\./\\./g')|$(NEW)|g" && \
+	gofmt -w $$($(GO) list -f '{{.Dir}}' ./...) && \
+	echo "This is $(NEW) now."
 
 PREFIX     ?= /usr/local
 SYSCONFDIR ?= /etc

@@ -1,4 +1,4 @@
-module ckpool
+module github.com/ckpool/ckpool
 
 go 1.26.0
 

@@ -3,7 +3,7 @@ package address_test
 import (
 	"fmt"
 
-	"ckpool/address"
+	"github.com/ckpool/ckpool/address"
 )
 
 func ExampleParse() {

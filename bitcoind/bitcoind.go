@@ -12,7 +12,7 @@ package bitcoind
 import (
 	"time"
 
-	"ckpool/event"
+	"github.com/ckpool/ckpool/event"
 )
 
 // Config is one node.

@@ -6,7 +6,7 @@ import (
 	"encoding/json"
 	"math/big"
 
-	"ckpool/work"
+	"github.com/ckpool/ckpool/work"
 )
 
 // BlockHash is the hash of the block at height in the node's active chain.

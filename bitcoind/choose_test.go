@@ -9,7 +9,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"ckpool/source"
+	"github.com/ckpool/ckpool/source"
 )
 
 func TestChoose(t *testing.T) {

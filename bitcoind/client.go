@@ -13,7 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"ckpool/work"
+	"github.com/ckpool/ckpool/work"
 )
 
 // Longest replies read, in bytes. A template of a full block has about 4 MB of

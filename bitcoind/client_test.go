@@ -21,7 +21,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"ckpool/internal/testkit/port"
+	"github.com/ckpool/ckpool/internal/testkit/port"
 )
 
 func TestRecordedAnswers(t *testing.T) {

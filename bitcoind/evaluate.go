@@ -3,8 +3,8 @@ package bitcoind
 import (
 	"time"
 
-	"ckpool/event"
-	"ckpool/source"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/source"
 )
 
 // evaluate decides what to follow, deliver, ask for and tell. The caller holds

@@ -21,8 +21,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"ckpool/event"
-	"ckpool/source"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/source"
 )
 
 // fakeNode is a node inside a test's bubble: no sockets, so that virtual time

@@ -9,8 +9,8 @@ import (
 	"strings"
 	"time"
 
-	"ckpool/event"
-	"ckpool/source"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/source"
 )
 
 const (

@@ -14,7 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"ckpool/source"
+	"github.com/ckpool/ckpool/source"
 )
 
 // inTheWay makes dir impossible until the returned function is called, as a full

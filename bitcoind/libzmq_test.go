@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/event"
+	"github.com/ckpool/ckpool/event"
 )
 
 // Publishes on a free port as a node does; each line on standard input says

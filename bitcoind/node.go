@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"ckpool/work"
+	"github.com/ckpool/ckpool/work"
 )
 
 // node is a member of a group.

@@ -13,13 +13,13 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/bitcoind"
-	"ckpool/event"
-	"ckpool/internal/testkit"
-	"ckpool/internal/testkit/btcd"
-	"ckpool/internal/testkit/fakenode"
-	"ckpool/source"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/bitcoind"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/testkit"
+	"github.com/ckpool/ckpool/internal/testkit/btcd"
+	"github.com/ckpool/ckpool/internal/testkit/fakenode"
+	"github.com/ckpool/ckpool/source"
+	"github.com/ckpool/ckpool/work"
 )
 
 // running is a group at work.

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"ckpool/source"
+	"github.com/ckpool/ckpool/source"
 )
 
 // probeTime is how long a node may take for all that Probe asks.

@@ -6,9 +6,9 @@ import (
 	"strings"
 	"testing"
 
-	"ckpool/bitcoind"
-	"ckpool/internal/testkit"
-	"ckpool/internal/testkit/fakenode"
+	"github.com/ckpool/ckpool/bitcoind"
+	"github.com/ckpool/ckpool/internal/testkit"
+	"github.com/ckpool/ckpool/internal/testkit/fakenode"
 )
 
 // What a node that is asked once says, or why it cannot be used.

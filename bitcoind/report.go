@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"ckpool/event"
+	"github.com/ckpool/ckpool/event"
 )
 
 // remindEvery is when what lasts is told again.

@@ -14,8 +14,8 @@ import (
 	"strings"
 	"time"
 
-	"ckpool/event"
-	"ckpool/source"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/source"
 )
 
 // Saved blocks are files <height>-<hash>.block: the serialised block in hex

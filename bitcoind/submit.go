@@ -10,8 +10,8 @@ import (
 	"sync"
 	"time"
 
-	"ckpool/event"
-	"ckpool/source"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/source"
 )
 
 // Retries of a submission: every second for 10 minutes, then every 10 s.

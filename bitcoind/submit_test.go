@@ -16,7 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"ckpool/source"
+	"github.com/ckpool/ckpool/source"
 )
 
 // solved is a block that the fake nodes take as the next one.

@@ -4,8 +4,8 @@ import (
 	"sync"
 	"time"
 
-	"ckpool/event"
-	"ckpool/source"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/source"
 )
 
 // tracker knows what all nodes said last, and decides which of them to follow

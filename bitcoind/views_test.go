@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/source"
+	"github.com/ckpool/ckpool/source"
 )
 
 // submitted submits a block and collects what is told of it.

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"ckpool/event"
+	"github.com/ckpool/ckpool/event"
 )
 
 const zmqTopic = "hashblock"

@@ -15,7 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"ckpool/event"
+	"github.com/ckpool/ckpool/event"
 )
 
 // stream is a connection that has everything it will ever receive.

@@ -12,7 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"ckpool/control"
+	"github.com/ckpool/ckpool/control"
 )
 
 func TestMessage(t *testing.T) {

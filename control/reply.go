@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"strings"
 
-	"ckpool/sharelog"
+	"github.com/ckpool/ckpool/sharelog"
 )
 
 // Encode is the reply that holds v, in the layout of all replies: one line, ", "

@@ -9,7 +9,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"ckpool/difficulty"
+	"github.com/ckpool/ckpool/difficulty"
 )
 
 // units is the number of units in the decimal of a float64, rounded half to even:

@@ -5,7 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 
-	"ckpool/difficulty"
+	"github.com/ckpool/ckpool/difficulty"
 )
 
 func ExampleOfHash() {

@@ -9,9 +9,9 @@ import (
 	"slices"
 	"strconv"
 
-	"ckpool/difficulty"
-	"ckpool/stratum"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/stratum"
+	"github.com/ckpool/ckpool/work"
 )
 
 // Tags of what is said to nodes. In the dialect of [Frame] each is a kind of its own.

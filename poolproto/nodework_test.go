@@ -6,8 +6,8 @@ import (
 	"strings"
 	"testing"
 
-	"ckpool/difficulty"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/work"
 
 	"github.com/google/go-cmp/cmp"
 )

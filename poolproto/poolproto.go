@@ -19,8 +19,8 @@ import (
 	"strconv"
 	"strings"
 
-	"ckpool/internal/jsontext"
-	"ckpool/stratum"
+	"github.com/ckpool/ckpool/internal/jsontext"
+	"github.com/ckpool/ckpool/stratum"
 )
 
 // Role is what a link is for.

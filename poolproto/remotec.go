@@ -7,9 +7,9 @@ import (
 	"net/netip"
 	"strconv"
 
-	"ckpool/difficulty"
-	"ckpool/stratum"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/stratum"
+	"github.com/ckpool/ckpool/work"
 )
 
 // Methods of what ckpool in C says as a trusted remote, and is told.

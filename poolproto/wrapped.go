@@ -7,8 +7,8 @@ import (
 	"net/netip"
 	"strconv"
 
-	"ckpool/internal/jsontext"
-	"ckpool/stratum"
+	"github.com/ckpool/ckpool/internal/jsontext"
+	"github.com/ckpool/ckpool/stratum"
 )
 
 // MaxWrapped is the length of a line, its LF included, over which ckpool in C closes the

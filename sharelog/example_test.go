@@ -6,7 +6,7 @@ import (
 	"os"
 	"time"
 
-	"ckpool/sharelog"
+	"github.com/ckpool/ckpool/sharelog"
 )
 
 // Sums up what every worker was credited with.

@@ -4,7 +4,7 @@ import (
 	"encoding/json"
 	"math"
 
-	"ckpool/difficulty"
+	"github.com/ckpool/ckpool/difficulty"
 )
 
 // fields reads the keys of one JSON object as loosely as the formats' history

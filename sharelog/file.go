@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"ckpool/internal/hexdigit"
+	"github.com/ckpool/ckpool/internal/hexdigit"
 )
 
 const maxFileName = 255 // of every file system in use

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"ckpool/difficulty"
+	"github.com/ckpool/ckpool/difficulty"
 )
 
 // PoolStatus is what pool/pool.status holds.

@@ -9,7 +9,7 @@ import (
 	"slices"
 	"time"
 
-	"ckpool/difficulty"
+	"github.com/ckpool/ckpool/difficulty"
 )
 
 // UserStats is what users/<name> holds.

@@ -7,7 +7,7 @@ package source
 import (
 	"time"
 
-	"ckpool/work"
+	"github.com/ckpool/ckpool/work"
 )
 
 // Update is a template that new work is to be made of.

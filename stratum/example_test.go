@@ -3,7 +3,7 @@ package stratum_test
 import (
 	"fmt"
 
-	"ckpool/stratum"
+	"github.com/ckpool/ckpool/stratum"
 )
 
 // A pool reads a share and answers it.

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 
-	"ckpool/internal/jsontext"
+	"github.com/ckpool/ckpool/internal/jsontext"
 )
 
 // Notify is a mining.notify as a miner receives it.

@@ -5,8 +5,8 @@ import (
 	"math"
 	"strconv"
 
-	"ckpool/internal/hexdigit"
-	"ckpool/internal/jsontext"
+	"github.com/ckpool/ckpool/internal/hexdigit"
+	"github.com/ckpool/ckpool/internal/jsontext"
 )
 
 // SplitMethod cuts a trailing "(…)" off a method name, as in

@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"unicode/utf8"
 
-	"ckpool/internal/jsontext"
+	"github.com/ckpool/ckpool/internal/jsontext"
 )
 
 // Scan reads one line, given without its LF, into m. Text behind the first

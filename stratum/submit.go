@@ -1,7 +1,7 @@
 package stratum
 
 import (
-	"ckpool/internal/hexdigit"
+	"github.com/ckpool/ckpool/internal/hexdigit"
 )
 
 // Submit is a parsed mining.submit.

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"ckpool/internal/jsontext"
+	"github.com/ckpool/ckpool/internal/jsontext"
 )
 
 func TestSubmitParse(t *testing.T) {

@@ -5,7 +5,7 @@ import (
 	"unicode/utf16"
 	"unicode/utf8"
 
-	"ckpool/internal/jsontext"
+	"github.com/ckpool/ckpool/internal/jsontext"
 )
 
 // String returns the unescaped content of a raw JSON string value; ok is false

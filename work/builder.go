@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"ckpool/difficulty"
+	"github.com/ckpool/ckpool/difficulty"
 )
 
 // Builder holds what all jobs of a pool have in common. It must not change

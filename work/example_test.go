@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"ckpool/work"
+	"github.com/ckpool/ckpool/work"
 )
 
 // A template as a node on an empty regtest chain gives it.

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"slices"
 
-	"ckpool/internal/hexdigit"
+	"github.com/ckpool/ckpool/internal/hexdigit"
 )
 
 // FormatHash is a hash as people, nodes and explorers have it: 64 hex digits, the

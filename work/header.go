@@ -3,7 +3,7 @@ package work
 import (
 	"encoding/binary"
 
-	"ckpool/difficulty"
+	"github.com/ckpool/ckpool/difficulty"
 )
 
 // SolvedHeader tells whether a hash, in internal order, is that of a header and meets the

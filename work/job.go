@@ -7,7 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"ckpool/difficulty"
+	"github.com/ckpool/ckpool/difficulty"
 )
 
 // Job is the work made of one template. Its content never changes; the coinbase

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/difficulty"
+	"github.com/ckpool/ckpool/difficulty"
 )
 
 func TestVersion(t *testing.T) {

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/difficulty"
+	"github.com/ckpool/ckpool/difficulty"
 )
 
 // A template of later has all of the first but its time.

@@ -8,7 +8,7 @@ import (
 	"math"
 	"time"
 
-	"ckpool/difficulty"
+	"github.com/ckpool/ckpool/difficulty"
 )
 
 // Versions of the records that a JobWriter writes: of jobs whose coinbase is given,

@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"strings"
 
-	"ckpool/difficulty"
+	"github.com/ckpool/ckpool/difficulty"
 )
 
 // ParseTemplate reads the result object of getblocktemplate (BIP22, BIP23,

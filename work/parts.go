@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 
-	"ckpool/difficulty"
+	"github.com/ckpool/ckpool/difficulty"
 )
 
 // Parts are what a template is made of by hand, for a source that does not answer

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"strconv"
 
-	"ckpool/internal/jsontext"
+	"github.com/ckpool/ckpool/internal/jsontext"
 )
 
 // span is a part of a scanned text: the content of a string, without quotes.

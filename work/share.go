@@ -3,7 +3,7 @@ package work
 import (
 	"encoding/binary"
 
-	"ckpool/difficulty"
+	"github.com/ckpool/ckpool/difficulty"
 )
 
 // Share is a computed share.

@@ -5,7 +5,7 @@ import (
 	"math"
 	"sync/atomic"
 
-	"ckpool/difficulty"
+	"github.com/ckpool/ckpool/difficulty"
 )
 
 // Template is a block template, of a node's answer ([ParseTemplate]) or made by

@@ -7,8 +7,8 @@ import (
 	"io"
 	"os"
 
-	"ckpool/internal/bench/bare"
-	"ckpool/internal/descriptors"
+	"github.com/ckpool/ckpool/internal/bench/bare"
+	"github.com/ckpool/ckpool/internal/descriptors"
 )
 
 // runBare serves as the bare loop until it is interrupted.

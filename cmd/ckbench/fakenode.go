@@ -9,7 +9,7 @@ import (
 	"syscall"
 	"time"
 
-	"ckpool/internal/testkit/fakenode"
+	"github.com/ckpool/ckpool/internal/testkit/fakenode"
 )
 
 // runFakeNode serves a fake bitcoind until it is interrupted, so that

@@ -11,8 +11,8 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"ckpool/internal/bench"
-	"ckpool/internal/getopt"
+	"github.com/ckpool/ckpool/internal/bench"
+	"github.com/ckpool/ckpool/internal/getopt"
 )
 
 // flags are the options of a mode, with those that all modes which measure have.

@@ -5,7 +5,7 @@ import (
 	"io"
 	"time"
 
-	"ckpool/internal/bench"
+	"github.com/ckpool/ckpool/internal/bench"
 )
 
 func idle(ctx context.Context, args []string, out io.Writer) (bool, error) {

@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"ckpool/internal/bench/compare"
+	"github.com/ckpool/ckpool/internal/bench/compare"
 )
 
 // programs are the one to measure, which stands beside this one, and this one.

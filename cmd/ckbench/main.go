@@ -12,7 +12,7 @@ import (
 	"os/signal"
 	"syscall"
 
-	"ckpool/internal/buildinfo"
+	"github.com/ckpool/ckpool/internal/buildinfo"
 )
 
 // modes are the subcommands that measure, in the order of the usage text. The run

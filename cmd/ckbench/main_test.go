@@ -6,7 +6,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"ckpool/internal/testkit/otherpool"
+	"github.com/ckpool/ckpool/internal/testkit/otherpool"
 )
 
 func TestMain(m *testing.M) {

@@ -5,7 +5,7 @@ import (
 	"io"
 	"strings"
 
-	"ckpool/internal/manual"
+	"github.com/ckpool/ckpool/internal/manual"
 )
 
 // printManual prints the manual in the format that is the argument.

@@ -6,8 +6,8 @@ import (
 	"io"
 	"time"
 
-	"ckpool/internal/bench"
-	"ckpool/stratum"
+	"github.com/ckpool/ckpool/internal/bench"
+	"github.com/ckpool/ckpool/stratum"
 )
 
 func mine(ctx context.Context, args []string, out io.Writer) (bool, error) {

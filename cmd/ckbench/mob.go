@@ -7,7 +7,7 @@ import (
 	"io"
 	"time"
 
-	"ckpool/internal/bench/mob"
+	"github.com/ckpool/ckpool/internal/bench/mob"
 )
 
 // runMob is hostile clients alone.

@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/term"
 
-	"ckpool/internal/testkit/demo"
+	"github.com/ckpool/ckpool/internal/testkit/demo"
 )
 
 // runDemo is make run: node, pool and miners until Ctrl-C. It returns the exit

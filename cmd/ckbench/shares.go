@@ -6,7 +6,7 @@ import (
 	"io"
 	"time"
 
-	"ckpool/internal/bench"
+	"github.com/ckpool/ckpool/internal/bench"
 )
 
 func shares(ctx context.Context, args []string, out io.Writer) (bool, error) {

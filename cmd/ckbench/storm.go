@@ -4,7 +4,7 @@ import (
 	"context"
 	"io"
 
-	"ckpool/internal/bench"
+	"github.com/ckpool/ckpool/internal/bench"
 )
 
 func storm(ctx context.Context, args []string, out io.Writer) (bool, error) {

@@ -7,7 +7,7 @@ import (
 	"io"
 	"strings"
 
-	"ckpool/internal/bench/compare"
+	"github.com/ckpool/ckpool/internal/bench/compare"
 )
 
 func table(ctx context.Context, args []string, out io.Writer) (bool, error) {

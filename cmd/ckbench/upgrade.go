@@ -5,7 +5,7 @@ import (
 	"io"
 	"time"
 
-	"ckpool/internal/bench/compare"
+	"github.com/ckpool/ckpool/internal/bench/compare"
 )
 
 func upgrade(ctx context.Context, args []string, out io.Writer) (bool, error) {

@@ -8,14 +8,14 @@ import (
 	"io"
 	"math"
 
-	"ckpool/address"
-	"ckpool/internal/accounting"
-	"ckpool/internal/figures"
-	"ckpool/internal/journal"
-	"ckpool/internal/page"
-	"ckpool/internal/payout"
-	"ckpool/internal/rewards"
-	"ckpool/internal/store"
+	"github.com/ckpool/ckpool/address"
+	"github.com/ckpool/ckpool/internal/accounting"
+	"github.com/ckpool/ckpool/internal/figures"
+	"github.com/ckpool/ckpool/internal/journal"
+	"github.com/ckpool/ckpool/internal/page"
+	"github.com/ckpool/ckpool/internal/payout"
+	"github.com/ckpool/ckpool/internal/rewards"
+	"github.com/ckpool/ckpool/internal/store"
 )
 
 func (c *call) check(ctx context.Context) error {

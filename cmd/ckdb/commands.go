@@ -14,12 +14,12 @@ import (
 	"strings"
 	"time"
 
-	"ckpool/control"
-	"ckpool/internal/nearest"
-	"ckpool/internal/page"
-	"ckpool/internal/sockdir"
-	"ckpool/internal/store"
-	"ckpool/internal/store/sqlite"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/internal/nearest"
+	"github.com/ckpool/ckpool/internal/page"
+	"github.com/ckpool/ckpool/internal/sockdir"
+	"github.com/ckpool/ckpool/internal/store"
+	"github.com/ckpool/ckpool/internal/store/sqlite"
 )
 
 // command is a command as an operator gives it.

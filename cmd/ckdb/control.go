@@ -9,13 +9,13 @@ import (
 	"strconv"
 	"strings"
 
-	"ckpool/control"
-	"ckpool/event"
-	"ckpool/internal/accounting"
-	"ckpool/internal/authority"
-	"ckpool/internal/buildinfo"
-	"ckpool/internal/forward"
-	"ckpool/internal/store"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/accounting"
+	"github.com/ckpool/ckpool/internal/authority"
+	"github.com/ckpool/ckpool/internal/buildinfo"
+	"github.com/ckpool/ckpool/internal/forward"
+	"github.com/ckpool/ckpool/internal/store"
 )
 
 // socket is the name of the control socket.

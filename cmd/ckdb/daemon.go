@@ -16,16 +16,16 @@ import (
 
 	"golang.org/x/term"
 
-	"ckpool/control"
-	"ckpool/event"
-	"ckpool/internal/accounting"
-	"ckpool/internal/buildinfo"
-	"ckpool/internal/figures"
-	"ckpool/internal/forward"
-	"ckpool/internal/instance"
-	"ckpool/internal/journal"
-	"ckpool/internal/logfile"
-	"ckpool/internal/store"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/accounting"
+	"github.com/ckpool/ckpool/internal/buildinfo"
+	"github.com/ckpool/ckpool/internal/figures"
+	"github.com/ckpool/ckpool/internal/forward"
+	"github.com/ckpool/ckpool/internal/instance"
+	"github.com/ckpool/ckpool/internal/journal"
+	"github.com/ckpool/ckpool/internal/logfile"
+	"github.com/ckpool/ckpool/internal/store"
 )
 
 // errLogged is an error the log and the console have told already.

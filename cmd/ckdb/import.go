@@ -9,10 +9,10 @@ import (
 	"os"
 	"strings"
 
-	"ckpool/address"
-	"ckpool/internal/accounting/reference"
-	"ckpool/internal/figures"
-	"ckpool/internal/store"
+	"github.com/ckpool/ckpool/address"
+	"github.com/ckpool/ckpool/internal/accounting/reference"
+	"github.com/ckpool/ckpool/internal/figures"
+	"github.com/ckpool/ckpool/internal/store"
 )
 
 // origin is what is imported.

@@ -8,9 +8,9 @@ import (
 	"strings"
 	"time"
 
-	"ckpool/internal/accounting"
-	"ckpool/internal/credentials"
-	"ckpool/internal/store"
+	"github.com/ckpool/ckpool/internal/accounting"
+	"github.com/ckpool/ckpool/internal/credentials"
+	"github.com/ckpool/ckpool/internal/store"
 )
 
 // registered does something with what a user logs in with.

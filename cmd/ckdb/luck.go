@@ -6,10 +6,10 @@ import (
 	"math"
 	"slices"
 
-	"ckpool/difficulty"
-	"ckpool/internal/luck"
-	"ckpool/internal/store"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/luck"
+	"github.com/ckpool/ckpool/internal/store"
+	"github.com/ckpool/ckpool/work"
 )
 
 // lucky is how lucky the pools were with a block.

@@ -11,8 +11,8 @@ import (
 	"strings"
 	"syscall"
 
-	"ckpool/internal/buildinfo"
-	"ckpool/internal/getopt"
+	"github.com/ckpool/ckpool/internal/buildinfo"
+	"github.com/ckpool/ckpool/internal/getopt"
 )
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }

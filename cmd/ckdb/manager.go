@@ -7,9 +7,9 @@ import (
 	"os"
 	"time"
 
-	"ckpool/event"
-	"ckpool/internal/figures"
-	"ckpool/internal/systemd"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/figures"
+	"github.com/ckpool/ckpool/internal/systemd"
 )
 
 // manager is the service manager, if the instance runs under one.

@@ -3,8 +3,8 @@ package main
 import (
 	"strings"
 
-	"ckpool/internal/getopt"
-	"ckpool/internal/manual"
+	"github.com/ckpool/ckpool/internal/getopt"
+	"github.com/ckpool/ckpool/internal/manual"
 )
 
 func manualPage() manual.Page {

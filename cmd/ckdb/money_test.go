@@ -16,15 +16,15 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"ckpool/address"
-	"ckpool/bitcoind"
-	"ckpool/internal/accounting"
-	"ckpool/internal/payout"
-	"ckpool/internal/store"
-	"ckpool/internal/store/sqlite"
-	"ckpool/internal/testkit/btcd"
-	"ckpool/internal/testkit/corewallet"
-	"ckpool/internal/testkit/postgres"
+	"github.com/ckpool/ckpool/address"
+	"github.com/ckpool/ckpool/bitcoind"
+	"github.com/ckpool/ckpool/internal/accounting"
+	"github.com/ckpool/ckpool/internal/payout"
+	"github.com/ckpool/ckpool/internal/store"
+	"github.com/ckpool/ckpool/internal/store/sqlite"
+	"github.com/ckpool/ckpool/internal/testkit/btcd"
+	"github.com/ckpool/ckpool/internal/testkit/corewallet"
+	"github.com/ckpool/ckpool/internal/testkit/postgres"
 )
 
 // coins are the node of a script: a real one, whose blocks pay somebody else unless a

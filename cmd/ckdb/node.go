@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"ckpool/bitcoind"
+	"github.com/ckpool/ckpool/bitcoind"
 )
 
 // nodeOptions are how the node, which knows what became of blocks, and its wallet, which

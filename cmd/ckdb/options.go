@@ -16,9 +16,9 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
-	"ckpool/event"
-	"ckpool/internal/getopt"
-	"ckpool/internal/journal"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/getopt"
+	"github.com/ckpool/ckpool/internal/journal"
 )
 
 // options is the command line.

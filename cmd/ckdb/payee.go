@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
-	"ckpool/internal/page"
-	"ckpool/internal/store"
+	"github.com/ckpool/ckpool/internal/page"
+	"github.com/ckpool/ckpool/internal/store"
 )
 
 // hold keeps an account from being paid; unhold ends that.

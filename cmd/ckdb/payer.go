@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"time"
 
-	"ckpool/event"
-	"ckpool/internal/accounting"
-	"ckpool/internal/logfile"
-	"ckpool/internal/payout"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/accounting"
+	"github.com/ckpool/ckpool/internal/logfile"
+	"github.com/ckpool/ckpool/internal/payout"
 )
 
 const (

@@ -14,11 +14,11 @@ import (
 
 	"golang.org/x/term"
 
-	"ckpool/bitcoind"
-	"ckpool/internal/figures"
-	"ckpool/internal/page"
-	"ckpool/internal/payout"
-	"ckpool/internal/store"
+	"github.com/ckpool/ckpool/bitcoind"
+	"github.com/ckpool/ckpool/internal/figures"
+	"github.com/ckpool/ckpool/internal/page"
+	"github.com/ckpool/ckpool/internal/payout"
+	"github.com/ckpool/ckpool/internal/store"
 )
 
 // paying is a command about payouts, with what it needs.

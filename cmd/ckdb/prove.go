@@ -7,10 +7,10 @@ import (
 	"strings"
 	"time"
 
-	"ckpool/address"
-	"ckpool/internal/ownership"
-	"ckpool/internal/page"
-	"ckpool/internal/store"
+	"github.com/ckpool/ckpool/address"
+	"github.com/ckpool/ckpool/internal/ownership"
+	"github.com/ckpool/ckpool/internal/page"
+	"github.com/ckpool/ckpool/internal/store"
 )
 
 // prove prints what the owner of an address has to sign for a change, or makes the change

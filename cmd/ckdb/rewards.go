@@ -11,12 +11,12 @@ import (
 	"strconv"
 	"strings"
 
-	"ckpool/internal/accounting"
-	"ckpool/internal/figures"
-	"ckpool/internal/page"
-	"ckpool/internal/rewards"
-	"ckpool/internal/store"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/internal/accounting"
+	"github.com/ckpool/ckpool/internal/figures"
+	"github.com/ckpool/ckpool/internal/page"
+	"github.com/ckpool/ckpool/internal/rewards"
+	"github.com/ckpool/ckpool/internal/store"
+	"github.com/ckpool/ckpool/work"
 )
 
 // waits says of each of the pool's blocks, the highest first, that is in the chain or may

@@ -7,9 +7,9 @@ import (
 	"errors"
 	"fmt"
 
-	"ckpool/event"
-	"ckpool/internal/payout"
-	"ckpool/internal/web"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/payout"
+	"github.com/ckpool/ckpool/internal/web"
 )
 
 // payoutRun is one that somebody has agreed to on a page.

@@ -16,14 +16,14 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"ckpool/difficulty"
-	"ckpool/internal/testkit/fakenode"
-	"ckpool/internal/testkit/gobuild"
-	"ckpool/internal/testkit/miner"
-	"ckpool/internal/testkit/port"
-	"ckpool/internal/testkit/postgres"
-	"ckpool/internal/testkit/wait"
-	"ckpool/stratum/client"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/testkit/fakenode"
+	"github.com/ckpool/ckpool/internal/testkit/gobuild"
+	"github.com/ckpool/ckpool/internal/testkit/miner"
+	"github.com/ckpool/ckpool/internal/testkit/port"
+	"github.com/ckpool/ckpool/internal/testkit/postgres"
+	"github.com/ckpool/ckpool/internal/testkit/wait"
+	"github.com/ckpool/ckpool/stratum/client"
 )
 
 func TestMain(m *testing.M) {
@@ -41,7 +41,7 @@ const patience = 20 * time.Second
 // buildTools builds the programs that scripts run, and returns their directory.
 func buildTools(t *testing.T) string {
 	tools := t.TempDir()
-	if err := gobuild.Programs(tools, "github.com/nats-io/nats-server/v2", "ckpool/cmd/ckpool", "ckpool/cmd/ckpmsg"); err != nil {
+	if err := gobuild.Programs(tools, "github.com/nats-io/nats-server/v2", "github.com/ckpool/ckpool/cmd/ckpool", "github.com/ckpool/ckpool/cmd/ckpmsg"); err != nil {
 		t.Fatal(err)
 	}
 	return tools

@@ -14,9 +14,9 @@ import (
 	"strings"
 	"time"
 
-	"ckpool/internal/page"
-	"ckpool/internal/store"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/internal/page"
+	"github.com/ckpool/ckpool/internal/store"
+	"github.com/ckpool/ckpool/work"
 )
 
 // meanings of the settings.

@@ -9,10 +9,10 @@ import (
 	"os"
 	"time"
 
-	"ckpool/internal/accounting"
-	"ckpool/internal/figures"
-	"ckpool/internal/forward"
-	"ckpool/internal/journal"
+	"github.com/ckpool/ckpool/internal/accounting"
+	"github.com/ckpool/ckpool/internal/figures"
+	"github.com/ckpool/ckpool/internal/forward"
+	"github.com/ckpool/ckpool/internal/journal"
 )
 
 // connect makes what goes to other sites, or comes from them, and returns what ends

@@ -7,9 +7,9 @@ import (
 	"slices"
 	"time"
 
-	"ckpool/internal/accounting"
-	"ckpool/internal/store"
-	"ckpool/internal/web"
+	"github.com/ckpool/ckpool/internal/accounting"
+	"github.com/ckpool/ckpool/internal/store"
+	"github.com/ckpool/ckpool/internal/web"
 )
 
 // auditShown is how many of the newest changes pages have.

@@ -9,12 +9,12 @@ import (
 	"slices"
 	"time"
 
-	"ckpool/internal/accounting"
-	"ckpool/internal/figures"
-	"ckpool/internal/journal"
-	"ckpool/internal/page"
-	"ckpool/internal/store"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/internal/accounting"
+	"github.com/ckpool/ckpool/internal/figures"
+	"github.com/ckpool/ckpool/internal/journal"
+	"github.com/ckpool/ckpool/internal/page"
+	"github.com/ckpool/ckpool/internal/store"
+	"github.com/ckpool/ckpool/work"
 )
 
 // status is the answer of the command.

@@ -9,10 +9,10 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/internal/accounting"
-	"ckpool/internal/journal"
-	"ckpool/internal/store"
-	"ckpool/internal/testkit/wait"
+	"github.com/ckpool/ckpool/internal/accounting"
+	"github.com/ckpool/ckpool/internal/journal"
+	"github.com/ckpool/ckpool/internal/store"
+	"github.com/ckpool/ckpool/internal/testkit/wait"
 )
 
 // Where an older copy of a journal was put back, status says so, and how many shares of

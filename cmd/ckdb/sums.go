@@ -6,11 +6,11 @@ import (
 	"slices"
 	"time"
 
-	"ckpool/difficulty"
-	"ckpool/internal/accounting"
-	"ckpool/internal/figures"
-	"ckpool/internal/store"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/accounting"
+	"github.com/ckpool/ckpool/internal/figures"
+	"github.com/ckpool/ckpool/internal/store"
+	"github.com/ckpool/ckpool/work"
 )
 
 // amounts are sums as answers have them. Difficulties are decimal numbers in text, and

@@ -13,13 +13,13 @@ import (
 
 	"golang.org/x/term"
 
-	"ckpool/address"
-	"ckpool/difficulty"
-	"ckpool/internal/accounting"
-	"ckpool/internal/credentials"
-	"ckpool/internal/figures"
-	"ckpool/internal/page"
-	"ckpool/internal/store"
+	"github.com/ckpool/ckpool/address"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/accounting"
+	"github.com/ckpool/ckpool/internal/credentials"
+	"github.com/ckpool/ckpool/internal/figures"
+	"github.com/ckpool/ckpool/internal/page"
+	"github.com/ckpool/ckpool/internal/store"
 )
 
 // standing is what was said of an account.

@@ -29,11 +29,11 @@ import (
 	"github.com/btcsuite/btcd/wire/v2"
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"ckpool/address"
-	"ckpool/internal/credentials"
-	"ckpool/internal/store"
-	"ckpool/internal/testkit/port"
-	"ckpool/internal/testkit/postgres"
+	"github.com/ckpool/ckpool/address"
+	"github.com/ckpool/ckpool/internal/credentials"
+	"github.com/ckpool/ckpool/internal/store"
+	"github.com/ckpool/ckpool/internal/testkit/port"
+	"github.com/ckpool/ckpool/internal/testkit/postgres"
 )
 
 // holder is a wallet of one key, which signs texts as BIP322 and signmessage say, by btcd.

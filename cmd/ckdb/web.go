@@ -14,13 +14,13 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"ckpool/event"
-	"ckpool/internal/credentials"
-	"ckpool/internal/ownership"
-	"ckpool/internal/payout"
-	"ckpool/internal/store"
-	"ckpool/internal/web"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/credentials"
+	"github.com/ckpool/ckpool/internal/ownership"
+	"github.com/ckpool/ckpool/internal/payout"
+	"github.com/ckpool/ckpool/internal/store"
+	"github.com/ckpool/ckpool/internal/web"
+	"github.com/ckpool/ckpool/work"
 )
 
 // webOptions are where the pages of accounts are served.

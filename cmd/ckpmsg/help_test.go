@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"ckpool/control"
+	"github.com/ckpool/ckpool/control"
 )
 
 // Every command that an instance may take, a proxy too, is in the help, on the manual

@@ -16,11 +16,11 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
-	"ckpool/control"
-	"ckpool/internal/buildinfo"
-	"ckpool/internal/getopt"
-	"ckpool/internal/nearest"
-	"ckpool/internal/page"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/internal/buildinfo"
+	"github.com/ckpool/ckpool/internal/getopt"
+	"github.com/ckpool/ckpool/internal/nearest"
+	"github.com/ckpool/ckpool/internal/page"
 )
 
 func main() {

@@ -13,8 +13,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"ckpool/control"
-	"ckpool/internal/page"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/internal/page"
 )
 
 func TestMain(m *testing.M) {

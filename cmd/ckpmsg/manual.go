@@ -3,9 +3,9 @@ package main
 import (
 	"strings"
 
-	"ckpool/control"
-	"ckpool/internal/getopt"
-	"ckpool/internal/manual"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/internal/getopt"
+	"github.com/ckpool/ckpool/internal/manual"
 )
 
 func manualPage() manual.Page {

@@ -8,9 +8,9 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
-	"ckpool/control"
-	"ckpool/internal/getopt"
-	"ckpool/internal/sockdir"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/internal/getopt"
+	"github.com/ckpool/ckpool/internal/sockdir"
 )
 
 type options struct {

@@ -9,8 +9,8 @@ import (
 	"strings"
 	"time"
 
-	"ckpool/control"
-	"ckpool/internal/page"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/internal/page"
 )
 
 // Levels of output lines, as in syslog.

@@ -10,10 +10,10 @@ import (
 	"strings"
 	"time"
 
-	"ckpool/control"
-	"ckpool/difficulty"
-	"ckpool/internal/figures"
-	"ckpool/internal/page"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/figures"
+	"github.com/ckpool/ckpool/internal/page"
 )
 
 // statusCommand is not the pool's: it asks several of its commands.

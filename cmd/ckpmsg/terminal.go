@@ -7,7 +7,7 @@ import (
 
 	"golang.org/x/term"
 
-	"ckpool/internal/terminal"
+	"github.com/ckpool/ckpool/internal/terminal"
 )
 
 // interact reads lines from a terminal, with editing and history, and runs them

@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ckpool/control"
+	"github.com/ckpool/ckpool/control"
 )
 
 // openPTY returns both ends of a pseudo terminal.

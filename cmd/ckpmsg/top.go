@@ -16,10 +16,10 @@ import (
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
-	"ckpool/control"
-	"ckpool/internal/figures"
-	"ckpool/internal/page"
-	"ckpool/internal/terminal"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/internal/figures"
+	"github.com/ckpool/ckpool/internal/page"
+	"github.com/ckpool/ckpool/internal/terminal"
 )
 
 // topCommand is of ckpmsg, too: it asks again and again.

@@ -15,8 +15,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ckpool/control"
-	"ckpool/internal/testkit/wait"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/internal/testkit/wait"
 )
 
 var update = flag.Bool("update", false, "write the screens of testdata/screens anew")

@@ -10,10 +10,10 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"ckpool/control"
-	"ckpool/difficulty"
-	"ckpool/internal/figures"
-	"ckpool/internal/page"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/figures"
+	"github.com/ckpool/ckpool/internal/page"
 )
 
 // list is what stands below the pool.

@@ -7,9 +7,9 @@ import (
 	"fmt"
 	"strings"
 
-	"ckpool/control"
-	"ckpool/internal/figures"
-	"ckpool/internal/page"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/internal/figures"
+	"github.com/ckpool/ckpool/internal/page"
 )
 
 // upstream is a pool that the instance mines for, and what became of shares there.

@@ -9,10 +9,10 @@ import (
 	"strings"
 	"time"
 
-	"ckpool/control"
-	"ckpool/internal/figures"
-	"ckpool/internal/nearest"
-	"ckpool/internal/page"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/internal/figures"
+	"github.com/ckpool/ckpool/internal/nearest"
+	"github.com/ckpool/ckpool/internal/page"
 )
 
 // worker is what is asked to say whether a miner is fine.

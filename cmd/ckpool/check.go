@@ -19,13 +19,13 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ckpool/bitcoind"
-	"ckpool/internal/config"
-	"ckpool/internal/hostport"
-	"ckpool/internal/instance"
-	"ckpool/internal/jobs"
-	"ckpool/internal/keypair"
-	"ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/bitcoind"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/hostport"
+	"github.com/ckpool/ckpool/internal/instance"
+	"github.com/ckpool/ckpool/internal/jobs"
+	"github.com/ckpool/ckpool/internal/keypair"
+	"github.com/ckpool/ckpool/internal/netserver"
 )
 
 // checkTLS reads what a listener is to show its clients.

@@ -10,11 +10,11 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/internal/config"
-	"ckpool/internal/testkit"
-	"ckpool/internal/testkit/certificate"
-	"ckpool/internal/testkit/fakenode"
-	"ckpool/internal/testkit/port"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/testkit"
+	"github.com/ckpool/ckpool/internal/testkit/certificate"
+	"github.com/ckpool/ckpool/internal/testkit/fakenode"
+	"github.com/ckpool/ckpool/internal/testkit/port"
 )
 
 // What a start depends on beside the file's own text, each with its line.

@@ -7,13 +7,13 @@ import (
 	"strings"
 	"sync"
 
-	"ckpool/internal/buildinfo"
-	"ckpool/internal/config"
-	"ckpool/internal/edge"
-	"ckpool/internal/hostport"
-	"ckpool/internal/pool"
-	"ckpool/internal/relay"
-	"ckpool/poolproto"
+	"github.com/ckpool/ckpool/internal/buildinfo"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/edge"
+	"github.com/ckpool/ckpool/internal/hostport"
+	"github.com/ckpool/ckpool/internal/pool"
+	"github.com/ckpool/ckpool/internal/relay"
+	"github.com/ckpool/ckpool/poolproto"
 )
 
 // links tries the links of a passthrough, redirector or node, all at the same time.

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"ckpool/internal/testkit/port"
+	"github.com/ckpool/ckpool/internal/testkit/port"
 )
 
 // linkTo is a pool that answers a request for a link with a line, "" closing the connection.

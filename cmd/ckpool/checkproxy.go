@@ -15,13 +15,13 @@ import (
 	"sync"
 	"time"
 
-	"ckpool/internal/config"
-	"ckpool/internal/figures"
-	"ckpool/internal/hostport"
-	"ckpool/internal/pool"
-	"ckpool/internal/upstream"
-	"ckpool/source"
-	"ckpool/stratum/client"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/figures"
+	"github.com/ckpool/ckpool/internal/hostport"
+	"github.com/ckpool/ckpool/internal/pool"
+	"github.com/ckpool/ckpool/internal/upstream"
+	"github.com/ckpool/ckpool/source"
+	"github.com/ckpool/ckpool/stratum/client"
 )
 
 const (

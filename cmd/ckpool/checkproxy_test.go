@@ -13,10 +13,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"ckpool/internal/testkit/certificate"
-	"ckpool/internal/testkit/otherpool"
-	"ckpool/internal/testkit/port"
-	"ckpool/internal/upstream"
+	"github.com/ckpool/ckpool/internal/testkit/certificate"
+	"github.com/ckpool/ckpool/internal/testkit/otherpool"
+	"github.com/ckpool/ckpool/internal/testkit/port"
+	"github.com/ckpool/ckpool/internal/upstream"
 )
 
 // Each pool of a proxy is tried and told of, with what it gives or why it gives nothing,

@@ -3,9 +3,9 @@ package main
 import (
 	"context"
 
-	"ckpool/event"
-	"ckpool/internal/authority"
-	"ckpool/internal/config"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/authority"
+	"github.com/ckpool/ckpool/internal/config"
 )
 
 // ckdb is where the database is that belongs to the pool, nil if there is none: it

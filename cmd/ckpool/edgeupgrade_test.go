@@ -17,13 +17,13 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/control"
-	"ckpool/internal/bench"
-	"ckpool/internal/testkit"
-	"ckpool/internal/testkit/certificate"
-	"ckpool/internal/testkit/fakenode"
-	"ckpool/internal/testkit/port"
-	"ckpool/sharelog"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/internal/bench"
+	"github.com/ckpool/ckpool/internal/testkit"
+	"github.com/ckpool/ckpool/internal/testkit/certificate"
+	"github.com/ckpool/ckpool/internal/testkit/fakenode"
+	"github.com/ckpool/ckpool/internal/testkit/port"
+	"github.com/ckpool/ckpool/sharelog"
 )
 
 // behind starts a passthrough before pools, or what else args say.

@@ -18,12 +18,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ckpool/control"
-	"ckpool/internal/bench"
-	"ckpool/internal/handover"
-	"ckpool/internal/testkit"
-	"ckpool/internal/testkit/fakenode"
-	"ckpool/internal/testkit/port"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/internal/bench"
+	"github.com/ckpool/ckpool/internal/handover"
+	"github.com/ckpool/ckpool/internal/testkit"
+	"github.com/ckpool/ckpool/internal/testkit/fakenode"
+	"github.com/ckpool/ckpool/internal/testkit/port"
 )
 
 // What tells a ckpool of these tests to fail.

@@ -18,13 +18,13 @@ import (
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
-	"ckpool/bitcoind"
-	"ckpool/internal/config"
-	"ckpool/internal/getopt"
-	"ckpool/internal/hostport"
-	"ckpool/internal/jobs"
-	replies "ckpool/internal/page" // page is another thing here
-	"ckpool/internal/terminal"
+	"github.com/ckpool/ckpool/bitcoind"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/getopt"
+	"github.com/ckpool/ckpool/internal/hostport"
+	"github.com/ckpool/ckpool/internal/jobs"
+	replies "github.com/ckpool/ckpool/internal/page" // page is another thing here
+	"github.com/ckpool/ckpool/internal/terminal"
 )
 
 // initCommand is the word that stands before options of its own.

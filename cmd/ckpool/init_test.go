@@ -16,11 +16,11 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ckpool/internal/testkit"
-	"ckpool/internal/testkit/btcd"
-	"ckpool/internal/testkit/fakenode"
-	"ckpool/internal/testkit/port"
-	"ckpool/internal/testkit/wait"
+	"github.com/ckpool/ckpool/internal/testkit"
+	"github.com/ckpool/ckpool/internal/testkit/btcd"
+	"github.com/ckpool/ckpool/internal/testkit/fakenode"
+	"github.com/ckpool/ckpool/internal/testkit/port"
+	"github.com/ckpool/ckpool/internal/testkit/wait"
 )
 
 // dialog is ckpool init on a terminal of its own, which has all that is printed.

@@ -10,8 +10,8 @@ import (
 	"os/signal"
 	"syscall"
 
-	"ckpool/internal/buildinfo"
-	"ckpool/internal/getopt"
+	"github.com/ckpool/ckpool/internal/buildinfo"
+	"github.com/ckpool/ckpool/internal/getopt"
 )
 
 func main() { os.Exit(run(os.Args, os.Stdout, os.Stderr)) }

@@ -6,9 +6,9 @@ import (
 	"os"
 	"time"
 
-	"ckpool/event"
-	"ckpool/internal/logfile"
-	"ckpool/internal/systemd"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/logfile"
+	"github.com/ckpool/ckpool/internal/systemd"
 )
 
 // statusEvery is how often the service manager gets a new status line.

@@ -3,9 +3,9 @@ package main
 import (
 	"strings"
 
-	"ckpool/internal/config"
-	"ckpool/internal/getopt"
-	"ckpool/internal/manual"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/getopt"
+	"github.com/ckpool/ckpool/internal/manual"
 )
 
 // printManual prints a manual: of the program, or of its configuration.

@@ -15,9 +15,9 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
-	"ckpool/internal/config"
-	"ckpool/internal/getopt"
-	"ckpool/internal/notify"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/getopt"
+	"github.com/ckpool/ckpool/internal/notify"
 )
 
 // notifyCommand is the word that stands for options of its own.

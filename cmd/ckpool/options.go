@@ -12,9 +12,9 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"ckpool/event"
-	"ckpool/internal/config"
-	"ckpool/internal/getopt"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/getopt"
 )
 
 // Options is the command line.

@@ -8,7 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/config"
 )
 
 func TestOptions(t *testing.T) {

@@ -11,10 +11,10 @@ import (
 	"slices"
 	"time"
 
-	"ckpool/control"
-	"ckpool/event"
-	"ckpool/internal/handover"
-	"ckpool/internal/wire"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/handover"
+	"github.com/ckpool/ckpool/internal/wire"
 )
 
 // Sections that a process adds to those of what it serves.

@@ -5,9 +5,9 @@ import (
 	"net"
 	"time"
 
-	"ckpool/event"
-	"ckpool/internal/pool"
-	"ckpool/internal/web"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/pool"
+	"github.com/ckpool/ckpool/internal/web"
 )
 
 // page is what is served over HTTP, and its listening socket. The methods of nil do

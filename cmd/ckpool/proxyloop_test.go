@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/control"
-	"ckpool/internal/bench"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/internal/bench"
 )
 
 // A proxy that is to mine for itself, by another name, or for one that mines for it, says so

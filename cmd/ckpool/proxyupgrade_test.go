@@ -9,9 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/control"
-	"ckpool/difficulty"
-	"ckpool/internal/bench"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/bench"
 )
 
 // Difficulties of a pool, of a proxy before it, and of a proxy before that one: powers of

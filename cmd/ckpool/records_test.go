@@ -6,8 +6,8 @@ import (
 	"strings"
 	"testing"
 
-	"ckpool/internal/handover"
-	"ckpool/internal/testkit/records"
+	"github.com/ckpool/ckpool/internal/handover"
+	"github.com/ckpool/ckpool/internal/testkit/records"
 )
 
 // The first form of the records is read for ever; the files are never made anew.

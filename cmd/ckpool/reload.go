@@ -8,8 +8,8 @@ import (
 	"syscall"
 	"time"
 
-	"ckpool/event"
-	"ckpool/internal/config"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/config"
 )
 
 // reloadTime is for names of listen addresses to be resolved.

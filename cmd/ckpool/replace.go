@@ -7,13 +7,13 @@ import (
 	"path/filepath"
 	"time"
 
-	"ckpool/event"
-	"ckpool/internal/config"
-	"ckpool/internal/handover"
-	"ckpool/internal/instance"
-	"ckpool/internal/netserver"
-	"ckpool/internal/operator"
-	"ckpool/internal/ports"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/handover"
+	"github.com/ckpool/ckpool/internal/instance"
+	"github.com/ckpool/ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/internal/operator"
+	"github.com/ckpool/ckpool/internal/ports"
 )
 
 // replace takes the place of an instance that passes on its listening sockets

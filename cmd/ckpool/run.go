@@ -14,16 +14,16 @@ import (
 
 	"golang.org/x/term"
 
-	"ckpool/control"
-	"ckpool/event"
-	"ckpool/internal/buildinfo"
-	"ckpool/internal/config"
-	"ckpool/internal/descriptors"
-	"ckpool/internal/handover"
-	"ckpool/internal/instance"
-	"ckpool/internal/logfile"
-	"ckpool/internal/operator"
-	"ckpool/internal/pool"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/buildinfo"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/descriptors"
+	"github.com/ckpool/ckpool/internal/handover"
+	"github.com/ckpool/ckpool/internal/instance"
+	"github.com/ckpool/ckpool/internal/logfile"
+	"github.com/ckpool/ckpool/internal/operator"
+	"github.com/ckpool/ckpool/internal/pool"
 )
 
 // errLogged is an error the log and the console have told already.

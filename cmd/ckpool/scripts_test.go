@@ -19,13 +19,13 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"ckpool/difficulty"
-	"ckpool/internal/testkit/fakenode"
-	"ckpool/internal/testkit/gobuild"
-	"ckpool/internal/testkit/miner"
-	"ckpool/internal/testkit/port"
-	"ckpool/internal/testkit/wait"
-	"ckpool/stratum/client"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/testkit/fakenode"
+	"github.com/ckpool/ckpool/internal/testkit/gobuild"
+	"github.com/ckpool/ckpool/internal/testkit/miner"
+	"github.com/ckpool/ckpool/internal/testkit/port"
+	"github.com/ckpool/ckpool/internal/testkit/wait"
+	"github.com/ckpool/ckpool/stratum/client"
 )
 
 func TestMain(m *testing.M) {
@@ -44,7 +44,7 @@ const patience = 20 * time.Second
 // configuration with both.
 func TestScripts(t *testing.T) {
 	tools := t.TempDir()
-	if err := gobuild.Programs(tools, "ckpool/cmd/ckpmsg", "ckpool/cmd/notifier"); err != nil {
+	if err := gobuild.Programs(tools, "github.com/ckpool/ckpool/cmd/ckpmsg", "github.com/ckpool/ckpool/cmd/notifier"); err != nil {
 		t.Fatal(err)
 	}
 	testscript.Run(t, testscript.Params{

@@ -6,13 +6,13 @@ import (
 	"os"
 	"time"
 
-	"ckpool/control"
-	"ckpool/internal/buildinfo"
-	"ckpool/internal/config"
-	"ckpool/internal/edge"
-	"ckpool/internal/handover"
-	"ckpool/internal/operator"
-	"ckpool/internal/pool"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/internal/buildinfo"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/edge"
+	"github.com/ckpool/ckpool/internal/handover"
+	"github.com/ckpool/ckpool/internal/operator"
+	"github.com/ckpool/ckpool/internal/pool"
 )
 
 // served is what an instance serves miners with. It is made, listens, runs, and may move to

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/control"
+	"github.com/ckpool/ckpool/control"
 )
 
 // beLate is a ckpool that is so slow to start that the one it is to take over

@@ -8,12 +8,12 @@ import (
 	"path/filepath"
 	"time"
 
-	"ckpool/event"
-	"ckpool/internal/config"
-	"ckpool/internal/handover"
-	"ckpool/internal/instance"
-	"ckpool/internal/operator"
-	"ckpool/internal/pool"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/handover"
+	"github.com/ckpool/ckpool/internal/instance"
+	"github.com/ckpool/ckpool/internal/operator"
+	"github.com/ckpool/ckpool/internal/pool"
 )
 
 // takeOverTime bounds all of a handover, so that a process that cannot take

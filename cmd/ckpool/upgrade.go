@@ -17,9 +17,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ckpool/control"
-	"ckpool/event"
-	"ckpool/internal/operator"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/operator"
 )
 
 // upgradeKey tells a program started by upgrade which descriptor wants to hear

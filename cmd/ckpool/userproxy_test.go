@@ -16,12 +16,12 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/control"
-	"ckpool/internal/testkit/certificate"
-	"ckpool/internal/testkit/miner"
-	"ckpool/internal/testkit/otherpool"
-	"ckpool/internal/testkit/port"
-	"ckpool/stratum/client"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/internal/testkit/certificate"
+	"github.com/ckpool/ckpool/internal/testkit/miner"
+	"github.com/ckpool/ckpool/internal/testkit/otherpool"
+	"github.com/ckpool/ckpool/internal/testkit/port"
+	"github.com/ckpool/ckpool/stratum/client"
 )
 
 // rigs are miners of users, one each, that mine until stop and count.

@@ -13,10 +13,10 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"ckpool/control"
-	"ckpool/internal/buildinfo"
-	"ckpool/internal/getopt"
-	"ckpool/internal/sockdir"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/internal/buildinfo"
+	"github.com/ckpool/ckpool/internal/getopt"
+	"github.com/ckpool/ckpool/internal/sockdir"
 )
 
 func usage(width int) string {

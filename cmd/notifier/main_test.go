@@ -9,7 +9,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"ckpool/control"
+	"github.com/ckpool/ckpool/control"
 )
 
 func TestMain(m *testing.M) {

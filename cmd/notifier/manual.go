@@ -3,8 +3,8 @@ package main
 import (
 	"github.com/spf13/pflag"
 
-	"ckpool/internal/getopt"
-	"ckpool/internal/manual"
+	"github.com/ckpool/ckpool/internal/getopt"
+	"github.com/ckpool/ckpool/internal/manual"
 )
 
 func manualPage(fs *pflag.FlagSet) manual.Page {

@@ -5,9 +5,9 @@ import (
 	"strings"
 	"time"
 
-	"ckpool/internal/authority"
-	"ckpool/internal/credentials"
-	"ckpool/internal/store"
+	"github.com/ckpool/ckpool/internal/authority"
+	"github.com/ckpool/ckpool/internal/credentials"
+	"github.com/ckpool/ckpool/internal/store"
 )
 
 // lookTime is between two looks at the database for changes: others than this

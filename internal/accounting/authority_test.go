@@ -13,12 +13,12 @@ import (
 
 	"golang.org/x/crypto/argon2"
 
-	"ckpool/control"
-	"ckpool/event"
-	"ckpool/internal/authority"
-	"ckpool/internal/credentials"
-	"ckpool/internal/store"
-	"ckpool/internal/testkit/wait"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/authority"
+	"github.com/ckpool/ckpool/internal/credentials"
+	"github.com/ckpool/ckpool/internal/store"
+	"github.com/ckpool/ckpool/internal/testkit/wait"
 )
 
 // heard are the changes that a pool was told.

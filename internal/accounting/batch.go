@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 
-	"ckpool/address"
-	"ckpool/difficulty"
-	"ckpool/internal/figures"
-	"ckpool/internal/journal"
-	"ckpool/internal/store"
-	"ckpool/source"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/address"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/figures"
+	"github.com/ckpool/ckpool/internal/journal"
+	"github.com/ckpool/ckpool/internal/store"
+	"github.com/ckpool/ckpool/source"
+	"github.com/ckpool/ckpool/work"
 )
 
 // batch gathers records until they are stored together.

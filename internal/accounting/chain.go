@@ -12,11 +12,11 @@ import (
 
 	"github.com/btcsuite/btcd/wire/v2"
 
-	"ckpool/bitcoind"
-	"ckpool/event"
-	"ckpool/internal/logfile"
-	"ckpool/internal/store"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/bitcoind"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/logfile"
+	"github.com/ckpool/ckpool/internal/store"
+	"github.com/ckpool/ckpool/work"
 )
 
 const (

@@ -13,13 +13,13 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/bitcoind"
-	"ckpool/difficulty"
-	"ckpool/internal/store"
-	"ckpool/internal/testkit"
-	"ckpool/internal/testkit/btcd"
-	"ckpool/internal/testkit/wait"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/bitcoind"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/store"
+	"github.com/ckpool/ckpool/internal/testkit"
+	"github.com/ckpool/ckpool/internal/testkit/btcd"
+	"github.com/ckpool/ckpool/internal/testkit/wait"
+	"github.com/ckpool/ckpool/work"
 )
 
 // mined is a pool on btcd, whose journal is told to the store at once.

@@ -10,10 +10,10 @@ import (
 	"sync"
 	"time"
 
-	"ckpool/event"
-	"ckpool/internal/journal"
-	"ckpool/internal/logfile"
-	"ckpool/internal/store"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/journal"
+	"github.com/ckpool/ckpool/internal/logfile"
+	"github.com/ckpool/ckpool/internal/store"
 )
 
 const (

@@ -11,13 +11,13 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/difficulty"
-	"ckpool/internal/journal"
-	"ckpool/internal/store"
-	"ckpool/internal/testkit/postgres"
-	"ckpool/internal/testkit/wait"
-	"ckpool/sharelog"
-	"ckpool/source"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/journal"
+	"github.com/ckpool/ckpool/internal/store"
+	"github.com/ckpool/ckpool/internal/testkit/postgres"
+	"github.com/ckpool/ckpool/internal/testkit/wait"
+	"github.com/ckpool/ckpool/sharelog"
+	"github.com/ckpool/ckpool/source"
 )
 
 // A record of every kind is in its place afterwards.

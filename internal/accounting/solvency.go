@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"slices"
 
-	"ckpool/bitcoind"
-	"ckpool/internal/figures"
-	"ckpool/internal/payout"
-	"ckpool/internal/store"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/bitcoind"
+	"github.com/ckpool/ckpool/internal/figures"
+	"github.com/ckpool/ckpool/internal/payout"
+	"github.com/ckpool/ckpool/internal/store"
+	"github.com/ckpool/ckpool/work"
 )
 
 // Solvency is what the pool has and what it owes, in satoshis.

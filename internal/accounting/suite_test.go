@@ -13,12 +13,12 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/event"
-	"ckpool/internal/journal"
-	"ckpool/internal/store"
-	"ckpool/internal/testkit/postgres"
-	"ckpool/internal/testkit/wait"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/journal"
+	"github.com/ckpool/ckpool/internal/store"
+	"github.com/ckpool/ckpool/internal/testkit/postgres"
+	"github.com/ckpool/ckpool/internal/testkit/wait"
+	"github.com/ckpool/ckpool/work"
 )
 
 func TestMain(m *testing.M) { os.Exit(postgres.Main(m)) }

@@ -3,8 +3,8 @@ package accounting
 import (
 	"strings"
 
-	"ckpool/address"
-	"ckpool/internal/store"
+	"github.com/ckpool/ckpool/address"
+	"github.com/ckpool/ckpool/internal/store"
 )
 
 // WorkerOf is who a user's name and the whole name of a worker stand for on a network

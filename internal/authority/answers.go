@@ -6,8 +6,8 @@ import (
 	"slices"
 	"time"
 
-	"ckpool/address"
-	"ckpool/internal/recent"
+	"github.com/ckpool/ckpool/address"
+	"github.com/ckpool/ckpool/internal/recent"
 )
 
 // answers are those that were given, kept true by the changes that come after

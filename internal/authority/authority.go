@@ -22,7 +22,7 @@ import (
 	"net/netip"
 	"time"
 
-	"ckpool/control"
+	"github.com/ckpool/ckpool/control"
 )
 
 // Where a pool finds ckdb, and what it asks for there.

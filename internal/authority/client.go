@@ -11,7 +11,7 @@ import (
 	"sync"
 	"time"
 
-	"ckpool/event"
+	"github.com/ckpool/ckpool/event"
 )
 
 // Miners are whom changes concern. Methods are called one at a time and must not

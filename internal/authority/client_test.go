@@ -16,12 +16,12 @@ import (
 
 	"go.uber.org/goleak"
 
-	"ckpool/control"
-	"ckpool/event"
-	"ckpool/internal/authority"
-	"ckpool/internal/credentials"
-	"ckpool/internal/testkit/ckdb"
-	"ckpool/internal/testkit/wait"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/authority"
+	"github.com/ckpool/ckpool/internal/credentials"
+	"github.com/ckpool/ckpool/internal/testkit/ckdb"
+	"github.com/ckpool/ckpool/internal/testkit/wait"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -13,8 +13,8 @@ import (
 	"sync"
 	"time"
 
-	"ckpool/internal/credentials"
-	"ckpool/internal/recent"
+	"github.com/ckpool/ckpool/internal/credentials"
+	"github.com/ckpool/ckpool/internal/recent"
 )
 
 // maxCandidates bounds what one question costs.

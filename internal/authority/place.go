@@ -12,8 +12,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ckpool/control"
-	"ckpool/internal/sockdir"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/internal/sockdir"
 )
 
 // Place is where ckdb listens.

@@ -11,9 +11,9 @@ import (
 	"sync"
 	"time"
 
-	"ckpool/control"
-	"ckpool/event"
-	"ckpool/internal/credentials"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/credentials"
 )
 
 // Account is what is known of a user and one of its workers.

@@ -18,7 +18,7 @@ import (
 	"syscall"
 	"time"
 
-	"ckpool/address"
+	"github.com/ckpool/ckpool/address"
 )
 
 // The bounds of a run.

@@ -9,9 +9,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ckpool/difficulty"
-	"ckpool/internal/testkit/miner"
-	"ckpool/stratum"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/testkit/miner"
+	"github.com/ckpool/ckpool/stratum"
 )
 
 type state uint8

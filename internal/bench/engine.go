@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"ckpool/internal/tlspipe"
+	"github.com/ckpool/ckpool/internal/tlspipe"
 )
 
 // goal is what the loops are to do.

@@ -16,10 +16,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"ckpool/difficulty"
-	"ckpool/internal/testkit/miner"
-	"ckpool/poolproto"
-	"ckpool/stratum"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/testkit/miner"
+	"github.com/ckpool/ckpool/poolproto"
+	"github.com/ckpool/ckpool/stratum"
 )
 
 // MaxVirtual is how many miners there may be behind links.

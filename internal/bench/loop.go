@@ -10,9 +10,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ckpool/internal/epoll"
-	"ckpool/internal/testkit/miner"
-	"ckpool/stratum"
+	"github.com/ckpool/ckpool/internal/epoll"
+	"github.com/ckpool/ckpool/internal/testkit/miner"
+	"github.com/ckpool/ckpool/stratum"
 )
 
 const (

@@ -8,9 +8,9 @@ import (
 	"sync"
 	"time"
 
-	"ckpool/internal/figures"
-	"ckpool/internal/testkit/miner"
-	"ckpool/stratum/client"
+	"github.com/ckpool/ckpool/internal/figures"
+	"github.com/ckpool/ckpool/internal/testkit/miner"
+	"github.com/ckpool/ckpool/stratum/client"
 )
 
 // MineConfig is a run of Mine.

@@ -5,8 +5,8 @@ import (
 	"strconv"
 	"time"
 
-	"ckpool/difficulty"
-	"ckpool/stratum"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/stratum"
 )
 
 // everyHash is the target that every hash meets: then none is computed.

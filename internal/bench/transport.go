@@ -13,9 +13,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ckpool/internal/epoll"
-	"ckpool/internal/tlspipe"
-	"ckpool/stratum/client"
+	"github.com/ckpool/ckpool/internal/epoll"
+	"github.com/ckpool/ckpool/internal/tlspipe"
+	"github.com/ckpool/ckpool/stratum/client"
 )
 
 // tlsConfig takes any certificate and offers the key exchanges that mining

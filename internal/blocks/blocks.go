@@ -9,12 +9,12 @@ import (
 	"strings"
 	"sync"
 
-	"ckpool/event"
-	"ckpool/internal/jobs"
-	"ckpool/internal/session"
-	"ckpool/internal/users"
-	"ckpool/source"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/jobs"
+	"github.com/ckpool/ckpool/internal/session"
+	"github.com/ckpool/ckpool/internal/users"
+	"github.com/ckpool/ckpool/source"
+	"github.com/ckpool/ckpool/work"
 )
 
 // Network is what takes solved blocks and tells what becomes of them, such as nodes.

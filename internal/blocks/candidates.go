@@ -3,7 +3,7 @@ package blocks
 import (
 	"sync"
 
-	"ckpool/work"
+	"github.com/ckpool/ckpool/work"
 )
 
 // trivialDifficulty is a network difficulty at which every other share is a

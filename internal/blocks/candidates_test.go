@@ -4,8 +4,8 @@ import (
 	"encoding/binary"
 	"testing"
 
-	"ckpool/difficulty"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/work"
 )
 
 // jobOn is a job whose network difficulty is that of bits.

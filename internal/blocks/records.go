@@ -6,9 +6,9 @@ import (
 	"errors"
 	"fmt"
 
-	"ckpool/internal/wire"
-	"ckpool/source"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/internal/wire"
+	"github.com/ckpool/ckpool/source"
+	"github.com/ckpool/ckpool/work"
 )
 
 // Versions of the records here; older ones are read.

@@ -5,9 +5,9 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/internal/testkit/records"
-	"ckpool/source"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/internal/testkit/records"
+	"github.com/ckpool/ckpool/source"
+	"github.com/ckpool/ckpool/work"
 )
 
 func TestReadRecordsV1(t *testing.T) {

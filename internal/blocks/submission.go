@@ -4,12 +4,12 @@ import (
 	"fmt"
 	"time"
 
-	"ckpool/difficulty"
-	"ckpool/event"
-	"ckpool/internal/session"
-	"ckpool/internal/users"
-	"ckpool/source"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/session"
+	"github.com/ckpool/ckpool/internal/users"
+	"github.com/ckpool/ckpool/source"
+	"github.com/ckpool/ckpool/work"
 )
 
 // Take takes a candidate from a session: it is copied and submitted elsewhere,

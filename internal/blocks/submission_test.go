@@ -3,9 +3,9 @@ package blocks
 import (
 	"testing"
 
-	"ckpool/event"
-	"ckpool/source"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/source"
+	"github.com/ckpool/ckpool/work"
 )
 
 // The program may have been killed between saving a block and noting it.

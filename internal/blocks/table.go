@@ -15,9 +15,9 @@ import (
 	"sync"
 	"time"
 
-	"ckpool/event"
-	"ckpool/sharelog"
-	"ckpool/source"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/sharelog"
+	"github.com/ckpool/ckpool/source"
 )
 
 // MatureConfirmations is how many confirmations a block is followed for: its

@@ -16,8 +16,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"ckpool/event"
-	"ckpool/source"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/source"
 )
 
 func exampleBlock(n int64) Block {

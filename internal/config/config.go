@@ -14,8 +14,8 @@ import (
 	"strings"
 	"time"
 
-	"ckpool/bitcoind"
-	"ckpool/poolproto"
+	"github.com/ckpool/ckpool/bitcoind"
+	"github.com/ckpool/ckpool/poolproto"
 )
 
 // Mode is what the instance does. It decides which keys are required and the

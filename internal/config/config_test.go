@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/bitcoind"
-	"ckpool/poolproto"
+	"github.com/ckpool/ckpool/bitcoind"
+	"github.com/ckpool/ckpool/poolproto"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"

@@ -5,8 +5,8 @@ import (
 	"strconv"
 	"time"
 
-	"ckpool/poolproto"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/poolproto"
+	"github.com/ckpool/ckpool/work"
 )
 
 // reader fills a Config. Keys whose meaning depends on others wait for the end

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"ckpool/bitcoind"
+	"github.com/ckpool/ckpool/bitcoind"
 )
 
 func (r *reader) readNodes(v value) error {

@@ -12,8 +12,8 @@ import (
 	"strings"
 	"time"
 
-	"ckpool/address"
-	"ckpool/internal/nearest"
+	"github.com/ckpool/ckpool/address"
+	"github.com/ckpool/ckpool/internal/nearest"
 )
 
 // Events that notifications are of.

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"ckpool/poolproto"
+	"github.com/ckpool/ckpool/poolproto"
 )
 
 // maxServers is how many listeners there may be: each miner remembers in a byte

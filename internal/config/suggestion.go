@@ -5,7 +5,7 @@ import (
 	"maps"
 	"slices"
 
-	"ckpool/internal/nearest"
+	"github.com/ckpool/ckpool/internal/nearest"
 )
 
 // suggestion names the known key that key was probably meant to be.

@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"strings"
 
-	"ckpool/internal/hostport"
+	"github.com/ckpool/ckpool/internal/hostport"
 )
 
 // splitURL is [hostport.Split] of what the configuration takes: a usable name and a

@@ -5,7 +5,7 @@ import (
 	"strconv"
 	"strings"
 
-	"ckpool/address"
+	"github.com/ckpool/ckpool/address"
 )
 
 // Validate reports what a single value cannot show: keys the mode requires and

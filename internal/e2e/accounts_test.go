@@ -10,11 +10,11 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/internal/authority"
-	"ckpool/internal/credentials"
-	"ckpool/internal/testkit"
-	"ckpool/internal/testkit/ckdb"
-	"ckpool/internal/testkit/fakenode"
+	"github.com/ckpool/ckpool/internal/authority"
+	"github.com/ckpool/ckpool/internal/credentials"
+	"github.com/ckpool/ckpool/internal/testkit"
+	"github.com/ckpool/ckpool/internal/testkit/ckdb"
+	"github.com/ckpool/ckpool/internal/testkit/fakenode"
 )
 
 // startAccounts starts a ckdb, where bob has an account with a password, a node, and

@@ -14,8 +14,8 @@ import (
 	"github.com/btcsuite/btcd/txscript/v2"
 	"github.com/btcsuite/btcd/wire/v2"
 
-	"ckpool/internal/testkit"
-	"ckpool/internal/testkit/btcd"
+	"github.com/ckpool/ckpool/internal/testkit"
+	"github.com/ckpool/ckpool/internal/testkit/btcd"
 )
 
 // scriptOf is the output script of a regtest address, by btcd's own code.

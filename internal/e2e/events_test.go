@@ -4,14 +4,14 @@ import (
 	"fmt"
 	"testing"
 
-	"ckpool/bitcoind"
-	"ckpool/internal/blocks"
-	"ckpool/internal/jobs"
-	"ckpool/internal/netserver"
-	"ckpool/internal/session"
-	"ckpool/internal/testkit"
-	"ckpool/internal/users"
-	"ckpool/source"
+	"github.com/ckpool/ckpool/bitcoind"
+	"github.com/ckpool/ckpool/internal/blocks"
+	"github.com/ckpool/ckpool/internal/jobs"
+	"github.com/ckpool/ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/internal/session"
+	"github.com/ckpool/ckpool/internal/testkit"
+	"github.com/ckpool/ckpool/internal/users"
+	"github.com/ckpool/ckpool/source"
 )
 
 // What becomes of a block, and of those around it, is told as values beside the

@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/internal/testkit"
-	"ckpool/internal/testkit/btcd"
+	"github.com/ckpool/ckpool/internal/testkit"
+	"github.com/ckpool/ckpool/internal/testkit/btcd"
 )
 
 // unconnectedNodes starts two nodes of one height that do not hear of each

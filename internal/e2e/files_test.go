@@ -15,10 +15,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"ckpool/internal/testkit"
-	"ckpool/internal/testkit/fakenode"
-	"ckpool/internal/testkit/firmware"
-	"ckpool/sharelog"
+	"github.com/ckpool/ckpool/internal/testkit"
+	"github.com/ckpool/ckpool/internal/testkit/fakenode"
+	"github.com/ckpool/ckpool/internal/testkit/firmware"
+	"github.com/ckpool/ckpool/sharelog"
 )
 
 // Keys of the files dashboards read, in their order. More may follow.

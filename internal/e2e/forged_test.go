@@ -10,12 +10,12 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/difficulty"
-	"ckpool/internal/accounting"
-	"ckpool/internal/journal"
-	"ckpool/internal/store"
-	"ckpool/poolproto"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/accounting"
+	"github.com/ckpool/ckpool/internal/journal"
+	"github.com/ckpool/ckpool/internal/store"
+	"github.com/ckpool/ckpool/poolproto"
+	"github.com/ckpool/ckpool/work"
 )
 
 // A trusted remote that reports more than its miners have found is believed what they have: the

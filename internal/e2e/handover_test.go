@@ -12,12 +12,12 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/control"
-	"ckpool/internal/handover"
-	"ckpool/internal/testkit"
-	"ckpool/internal/testkit/fakenode"
-	"ckpool/stratum"
-	"ckpool/stratum/client"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/internal/handover"
+	"github.com/ckpool/ckpool/internal/testkit"
+	"github.com/ckpool/ckpool/internal/testkit/fakenode"
+	"github.com/ckpool/ckpool/stratum"
+	"github.com/ckpool/ckpool/stratum/client"
 )
 
 // rareBlocks is a difficulty of 1e-5: of a thousand shares one is a block.

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/internal/history"
+	"github.com/ckpool/ckpool/internal/history"
 )
 
 // recorded waits until the history of a pool has at least so many values.

@@ -10,10 +10,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"ckpool/difficulty"
-	"ckpool/internal/journal"
-	"ckpool/internal/testkit"
-	"ckpool/internal/testkit/fakenode"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/journal"
+	"github.com/ckpool/ckpool/internal/testkit"
+	"github.com/ckpool/ckpool/internal/testkit/fakenode"
 )
 
 // records are those of the pool's journal, in words, and what is wrong with it.

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/event"
+	"github.com/ckpool/ckpool/event"
 )
 
 // lines is a log that is kept in memory.

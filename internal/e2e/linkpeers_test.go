@@ -11,9 +11,9 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/control"
-	"ckpool/internal/relay"
-	"ckpool/poolproto"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/internal/relay"
+	"github.com/ckpool/ckpool/poolproto"
 )
 
 const helloShort = `{"method":"mining.passthrough","params":["test",{"dialect":1}]}`

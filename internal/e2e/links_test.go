@@ -13,11 +13,11 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/control"
-	"ckpool/internal/netserver"
-	"ckpool/internal/relay"
-	"ckpool/poolproto"
-	"ckpool/stratum/client"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/internal/relay"
+	"github.com/ckpool/ckpool/poolproto"
+	"github.com/ckpool/ckpool/stratum/client"
 )
 
 // edge is a running passthrough or redirector.

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"ckpool/internal/testkit"
-	"ckpool/internal/testkit/fakenode"
+	"github.com/ckpool/ckpool/internal/testkit"
+	"github.com/ckpool/ckpool/internal/testkit/fakenode"
 )
 
 // scrape is what a pool's metrics are at an address, by series.

@@ -10,10 +10,10 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/difficulty"
-	"ckpool/internal/testkit/miner"
-	"ckpool/stratum"
-	"ckpool/stratum/client"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/testkit/miner"
+	"github.com/ckpool/ckpool/stratum"
+	"github.com/ckpool/ckpool/stratum/client"
 )
 
 // hand is a miner that a test moves by hand: it submits what it is told to and

@@ -17,16 +17,16 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/bitcoind"
-	"ckpool/internal/nodework"
-	"ckpool/internal/relay"
-	"ckpool/internal/testkit"
-	"ckpool/internal/testkit/btcd"
-	"ckpool/internal/testkit/fakenode"
-	"ckpool/internal/users"
-	"ckpool/poolproto"
-	"ckpool/stratum/client"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/bitcoind"
+	"github.com/ckpool/ckpool/internal/nodework"
+	"github.com/ckpool/ckpool/internal/relay"
+	"github.com/ckpool/ckpool/internal/testkit"
+	"github.com/ckpool/ckpool/internal/testkit/btcd"
+	"github.com/ckpool/ckpool/internal/testkit/fakenode"
+	"github.com/ckpool/ckpool/internal/users"
+	"github.com/ckpool/ckpool/poolproto"
+	"github.com/ckpool/ckpool/stratum/client"
+	"github.com/ckpool/ckpool/work"
 )
 
 const (

@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/internal/testkit/otherpool"
-	"ckpool/stratum/client"
+	"github.com/ckpool/ckpool/internal/testkit/otherpool"
+	"github.com/ckpool/ckpool/stratum/client"
 )
 
 // Whatever a pool above is like, miners behind our proxy work for it, and what they are

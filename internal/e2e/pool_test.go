@@ -14,16 +14,16 @@ import (
 
 	"go.uber.org/goleak"
 
-	"ckpool/control"
-	"ckpool/event"
-	"ckpool/internal/authority"
-	"ckpool/internal/config"
-	"ckpool/internal/operator"
-	"ckpool/internal/pool"
-	"ckpool/internal/testkit"
-	"ckpool/internal/testkit/fakenode"
-	"ckpool/internal/testkit/postgres"
-	"ckpool/internal/testkit/wait"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/authority"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/operator"
+	"github.com/ckpool/ckpool/internal/pool"
+	"github.com/ckpool/ckpool/internal/testkit"
+	"github.com/ckpool/ckpool/internal/testkit/fakenode"
+	"github.com/ckpool/ckpool/internal/testkit/postgres"
+	"github.com/ckpool/ckpool/internal/testkit/wait"
 )
 
 func TestMain(m *testing.M) {

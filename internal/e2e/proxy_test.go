@@ -11,11 +11,11 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/internal/testkit"
-	"ckpool/internal/testkit/btcd"
-	"ckpool/internal/testkit/fakenode"
-	"ckpool/internal/testkit/otherpool"
-	"ckpool/stratum/client"
+	"github.com/ckpool/ckpool/internal/testkit"
+	"github.com/ckpool/ckpool/internal/testkit/btcd"
+	"github.com/ckpool/ckpool/internal/testkit/fakenode"
+	"github.com/ckpool/ckpool/internal/testkit/otherpool"
+	"github.com/ckpool/ckpool/stratum/client"
 )
 
 // The tests named X are the rows of that name of the proxy's scenarios, with whole pools

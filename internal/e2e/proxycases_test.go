@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/internal/testkit/otherpool"
-	"ckpool/stratum/client"
+	"github.com/ckpool/ckpool/internal/testkit/otherpool"
+	"github.com/ckpool/ckpool/stratum/client"
 )
 
 // stratum-mining/stratum#2260, #2330: numbers of miners that have left are not given to

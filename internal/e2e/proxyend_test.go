@@ -5,8 +5,8 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/internal/testkit/otherpool"
-	"ckpool/stratum/client"
+	"github.com/ckpool/ckpool/internal/testkit/otherpool"
+	"github.com/ckpool/ckpool/stratum/client"
 )
 
 // Z1: a proxy that is told to end leaves in order, and what is under way above by then is

@@ -11,9 +11,9 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/internal/testkit/certificate"
-	"ckpool/internal/testkit/otherpool"
-	"ckpool/stratum/client"
+	"github.com/ckpool/ckpool/internal/testkit/certificate"
+	"github.com/ckpool/ckpool/internal/testkit/otherpool"
+	"github.com/ckpool/ckpool/stratum/client"
 )
 
 // upgradeMiners is how many miners a farm has that is upgraded.

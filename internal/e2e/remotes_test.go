@@ -18,12 +18,12 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/internal/journal"
-	"ckpool/internal/relay"
-	"ckpool/internal/testkit"
-	"ckpool/internal/testkit/fakenode"
-	"ckpool/poolproto"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/internal/journal"
+	"github.com/ckpool/ckpool/internal/relay"
+	"github.com/ckpool/ckpool/internal/testkit"
+	"github.com/ckpool/ckpool/internal/testkit/fakenode"
+	"github.com/ckpool/ckpool/poolproto"
+	"github.com/ckpool/ckpool/work"
 )
 
 // cable is a way to a pool that can be cut.

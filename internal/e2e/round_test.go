@@ -3,8 +3,8 @@ package e2e
 import (
 	"testing"
 
-	"ckpool/internal/testkit"
-	"ckpool/internal/testkit/fakenode"
+	"github.com/ckpool/ckpool/internal/testkit"
+	"github.com/ckpool/ckpool/internal/testkit/fakenode"
 )
 
 // The round of a block ends once: its next confirmation, seen by another run,

@@ -7,10 +7,10 @@ import (
 	"net"
 	"testing"
 
-	"ckpool/internal/testkit"
-	"ckpool/internal/testkit/certificate"
-	"ckpool/internal/testkit/fakenode"
-	"ckpool/stratum/client"
+	"github.com/ckpool/ckpool/internal/testkit"
+	"github.com/ckpool/ckpool/internal/testkit/certificate"
+	"github.com/ckpool/ckpool/internal/testkit/fakenode"
+	"github.com/ckpool/ckpool/stratum/client"
 )
 
 // secure is a pool with one listener, with TLS and PROXY protocol if asked.

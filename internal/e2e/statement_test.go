@@ -7,15 +7,15 @@ import (
 	"path/filepath"
 	"testing"
 
-	"ckpool/difficulty"
-	"ckpool/event"
-	"ckpool/internal/accounting"
-	"ckpool/internal/journal"
-	"ckpool/internal/store"
-	"ckpool/internal/testkit"
-	"ckpool/internal/testkit/fakenode"
-	"ckpool/internal/testkit/otherpool"
-	"ckpool/internal/testkit/postgres"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/accounting"
+	"github.com/ckpool/ckpool/internal/journal"
+	"github.com/ckpool/ckpool/internal/store"
+	"github.com/ckpool/ckpool/internal/testkit"
+	"github.com/ckpool/ckpool/internal/testkit/fakenode"
+	"github.com/ckpool/ckpool/internal/testkit/otherpool"
+	"github.com/ckpool/ckpool/internal/testkit/postgres"
 )
 
 // databases are empty ones of each kind.

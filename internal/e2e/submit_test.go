@@ -8,9 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/internal/testkit"
-	"ckpool/internal/testkit/fakenode"
-	"ckpool/stratum"
+	"github.com/ckpool/ckpool/internal/testkit"
+	"github.com/ckpool/ckpool/internal/testkit/fakenode"
+	"github.com/ckpool/ckpool/stratum"
 )
 
 // saved lists the files of blocks that are not decided, or rejected.

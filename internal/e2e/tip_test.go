@@ -5,8 +5,8 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/internal/testkit"
-	"ckpool/internal/testkit/fakenode"
+	"github.com/ckpool/ckpool/internal/testkit"
+	"github.com/ckpool/ckpool/internal/testkit/fakenode"
 )
 
 // never is an interval, in seconds or milliseconds, that no test sees the end of.

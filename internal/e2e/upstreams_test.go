@@ -6,9 +6,9 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/difficulty"
-	"ckpool/internal/testkit/otherpool"
-	"ckpool/stratum/client"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/testkit/otherpool"
+	"github.com/ckpool/ckpool/stratum/client"
 )
 
 // upstreamFigures is what proxystats says of one pool above.

@@ -8,9 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/internal/testkit"
-	"ckpool/internal/testkit/fakenode"
-	"ckpool/internal/testkit/otherpool"
+	"github.com/ckpool/ckpool/internal/testkit"
+	"github.com/ckpool/ckpool/internal/testkit/fakenode"
+	"github.com/ckpool/ckpool/internal/testkit/otherpool"
 )
 
 // userProxyOf is proxyOf with accounts of users.

@@ -7,8 +7,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"ckpool/internal/testkit/firmware"
-	"ckpool/internal/users"
+	"github.com/ckpool/ckpool/internal/testkit/firmware"
+	"github.com/ckpool/ckpool/internal/users"
 )
 
 // Half an hour of every family: its hash rate rises and falls, vardiff follows,

@@ -10,8 +10,8 @@ import (
 	"github.com/btcsuite/btcd/btcutil/v2"
 	"github.com/btcsuite/btcd/wire/v2"
 
-	"ckpool/internal/testkit"
-	"ckpool/internal/testkit/btcd"
+	"github.com/ckpool/ckpool/internal/testkit"
+	"github.com/ckpool/ckpool/internal/testkit/btcd"
 )
 
 // What a page shows of a miner's work is what the miner was sent: its coinbase pays whom it

@@ -14,12 +14,12 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/internal/netserver"
-	"ckpool/internal/session"
-	"ckpool/internal/testkit"
-	"ckpool/internal/testkit/fakenode"
-	"ckpool/internal/users"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/internal/session"
+	"github.com/ckpool/ckpool/internal/testkit"
+	"github.com/ckpool/ckpool/internal/testkit/fakenode"
+	"github.com/ckpool/ckpool/internal/users"
+	"github.com/ckpool/ckpool/work"
 )
 
 // virtual is the pool's sessions and accounts in virtual time: pipes in place

@@ -8,9 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/internal/testkit"
-	"ckpool/internal/testkit/fakenode"
-	"ckpool/internal/testkit/port"
+	"github.com/ckpool/ckpool/internal/testkit"
+	"github.com/ckpool/ckpool/internal/testkit/fakenode"
+	"github.com/ckpool/ckpool/internal/testkit/port"
 )
 
 // waits starts a pool whose node cannot be used, checks that it says so and

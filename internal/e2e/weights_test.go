@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/internal/testkit/otherpool"
+	"github.com/ckpool/ckpool/internal/testkit/otherpool"
 )
 
 // parts are the parts of the shares that pools have in their books, and how many there are

@@ -7,10 +7,10 @@ import (
 	"slices"
 	"time"
 
-	"ckpool/control"
-	"ckpool/internal/netserver"
-	"ckpool/internal/operator"
-	"ckpool/internal/relay"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/internal/operator"
+	"github.com/ckpool/ckpool/internal/relay"
 )
 
 // mostListed is how many miners a list has at most.

@@ -18,15 +18,15 @@ import (
 
 	"go.uber.org/goleak"
 
-	"ckpool/control"
-	"ckpool/event"
-	"ckpool/internal/config"
-	"ckpool/internal/handover"
-	"ckpool/internal/operator"
-	"ckpool/internal/testkit/records"
-	"ckpool/internal/testkit/wait"
-	"ckpool/internal/wire"
-	"ckpool/poolproto"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/handover"
+	"github.com/ckpool/ckpool/internal/operator"
+	"github.com/ckpool/ckpool/internal/testkit/records"
+	"github.com/ckpool/ckpool/internal/testkit/wait"
+	"github.com/ckpool/ckpool/internal/wire"
+	"github.com/ckpool/ckpool/poolproto"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -9,10 +9,10 @@ import (
 	"sync"
 	"time"
 
-	"ckpool/internal/handover"
-	"ckpool/internal/netserver"
-	"ckpool/internal/relay"
-	"ckpool/internal/wire"
+	"github.com/ckpool/ckpool/internal/handover"
+	"github.com/ckpool/ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/internal/relay"
+	"github.com/ckpool/ckpool/internal/wire"
 )
 
 // Sections of a handover. The numbers are part of the format; whether one that is

@@ -9,12 +9,12 @@ import (
 	"sync"
 	"time"
 
-	"ckpool/bitcoind"
-	"ckpool/event"
-	"ckpool/internal/config"
-	"ckpool/internal/nodework"
-	"ckpool/internal/users"
-	"ckpool/source"
+	"github.com/ckpool/ckpool/bitcoind"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/nodework"
+	"github.com/ckpool/ckpool/internal/users"
+	"github.com/ckpool/ckpool/source"
 )
 
 // node is what a node has beside a passthrough: bitcoin nodes that blocks go to, and

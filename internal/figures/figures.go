@@ -9,7 +9,7 @@ import (
 	"time"
 	"unicode"
 
-	"ckpool/difficulty"
+	"github.com/ckpool/ckpool/difficulty"
 )
 
 // Count is a whole number with commas: 1,234,567.

@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/internal/accounting"
-	"ckpool/internal/store"
+	"github.com/ckpool/ckpool/internal/accounting"
+	"github.com/ckpool/ckpool/internal/store"
 )
 
 // counter is a store that only counts: what is measured with it is the way there.

@@ -14,7 +14,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"ckpool/event"
+	"github.com/ckpool/ckpool/event"
 )
 
 const (

@@ -14,11 +14,11 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"ckpool/event"
-	"ckpool/internal/accounting"
-	"ckpool/internal/journal"
-	"ckpool/internal/logfile"
-	"ckpool/internal/store"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/accounting"
+	"github.com/ckpool/ckpool/internal/journal"
+	"github.com/ckpool/ckpool/internal/logfile"
+	"github.com/ckpool/ckpool/internal/store"
 )
 
 const (

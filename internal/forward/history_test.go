@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"ckpool/internal/journal"
+	"github.com/ckpool/ckpool/internal/journal"
 )
 
 // An older copy of a journal is put back, and the pool goes on in epochs whose numbers the

@@ -1,7 +1,7 @@
 package forward
 
 import (
-	"ckpool/internal/store"
+	"github.com/ckpool/ckpool/internal/store"
 )
 
 // follows reports whether a batch goes on where another ends, so that they are one.

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"ckpool/difficulty"
-	"ckpool/internal/store"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/store"
 )
 
 // named are the rows of batches with names in the place of their numbers.

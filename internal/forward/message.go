@@ -7,9 +7,9 @@ import (
 	"fmt"
 	"strings"
 
-	"ckpool/difficulty"
-	"ckpool/internal/store"
-	"ckpool/internal/wire"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/store"
+	"github.com/ckpool/ckpool/internal/wire"
 )
 
 // version of batches and questions that this program writes, and the newest it reads.

@@ -6,8 +6,8 @@ import (
 	"strings"
 	"testing"
 
-	"ckpool/difficulty"
-	"ckpool/internal/store"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/store"
 )
 
 // full has something in every field.

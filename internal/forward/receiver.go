@@ -16,9 +16,9 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"ckpool/event"
-	"ckpool/internal/accounting"
-	"ckpool/internal/store"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/accounting"
+	"github.com/ckpool/ckpool/internal/store"
 )
 
 const (

@@ -16,8 +16,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"ckpool/event"
-	"ckpool/internal/testkit/port"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/testkit/port"
 )
 
 // serverVariable makes this program a NATS server, with an address, a directory and,

@@ -6,8 +6,8 @@ import (
 	"os"
 	"time"
 
-	"ckpool/control"
-	"ckpool/event"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/event"
 )
 
 // Foreign is a running instance that passes on its listening sockets and

@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/control"
-	"ckpool/event"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/event"
 )
 
 func TestHandover(t *testing.T) {

@@ -14,7 +14,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"ckpool/control"
+	"github.com/ckpool/ckpool/control"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -9,7 +9,7 @@ import (
 	"slices"
 	"testing"
 
-	"ckpool/internal/testkit/records"
+	"github.com/ckpool/ckpool/internal/testkit/records"
 )
 
 // recorded are the frames of a side, what came before them in front. What processes

@@ -14,7 +14,7 @@ import (
 	"syscall"
 	"time"
 
-	"ckpool/control"
+	"github.com/ckpool/ckpool/control"
 )
 
 // What a new process may find instead of one to take over from.

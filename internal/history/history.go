@@ -10,11 +10,11 @@ import (
 	"sync"
 	"time"
 
-	"ckpool/control"
-	"ckpool/difficulty"
-	"ckpool/event"
-	"ckpool/internal/latency"
-	"ckpool/internal/operator"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/latency"
+	"github.com/ckpool/ckpool/internal/operator"
 )
 
 // Source is where figures come from. Its methods are called on the goroutine of Run,

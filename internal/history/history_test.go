@@ -16,10 +16,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"ckpool/control"
-	"ckpool/event"
-	"ckpool/internal/latency"
-	"ckpool/internal/operator"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/latency"
+	"github.com/ckpool/ckpool/internal/operator"
 )
 
 // mining is a pool that mines steadily.

@@ -14,7 +14,7 @@ import (
 	"sync"
 	"time"
 
-	"ckpool/sharelog"
+	"github.com/ckpool/ckpool/sharelog"
 )
 
 // file is what a table needs of an [os.File].

@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/control"
+	"github.com/ckpool/ckpool/control"
 )
 
 // The test binary plays an instance when told to by this variable: it claims

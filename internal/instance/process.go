@@ -12,7 +12,7 @@ import (
 	"syscall"
 	"time"
 
-	"ckpool/control"
+	"github.com/ckpool/ckpool/control"
 )
 
 // answerTime is for an instance to answer a command.

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"testing"
 
-	"ckpool/internal/testkit/port"
+	"github.com/ckpool/ckpool/internal/testkit/port"
 )
 
 // freePort is one that nobody else listens on, on any address: other tests on this

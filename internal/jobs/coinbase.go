@@ -4,10 +4,10 @@ import (
 	"fmt"
 	"strings"
 
-	"ckpool/address"
-	"ckpool/event"
-	"ckpool/internal/figures"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/address"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/figures"
+	"github.com/ckpool/ckpool/work"
 )
 
 // logCoinbase shows whom a block would pay, so that an operator sees it before

@@ -8,12 +8,12 @@ import (
 	"strings"
 	"time"
 
-	"ckpool/address"
-	"ckpool/event"
-	"ckpool/internal/config"
-	"ckpool/internal/session"
-	"ckpool/source"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/address"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/session"
+	"github.com/ckpool/ckpool/source"
+	"github.com/ckpool/ckpool/work"
 )
 
 // easyBlockAge is when test networks allow a block of minimum difficulty: the

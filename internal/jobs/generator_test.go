@@ -6,10 +6,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"ckpool/internal/config"
-	"ckpool/internal/session"
-	"ckpool/source"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/session"
+	"github.com/ckpool/ckpool/source"
+	"github.com/ckpool/ckpool/work"
 )
 
 // After a handover the work that was there is not replaced by work on an older

@@ -9,9 +9,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"ckpool/internal/session"
-	"ckpool/source"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/internal/session"
+	"github.com/ckpool/ckpool/source"
+	"github.com/ckpool/ckpool/work"
 )
 
 // How long shares are taken. Everything else that concerns them is kept as long

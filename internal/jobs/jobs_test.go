@@ -5,8 +5,8 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/source"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/source"
+	"github.com/ckpool/ckpool/work"
 
 	"pgregory.net/rapid"
 )

@@ -3,8 +3,8 @@ package jobs
 import (
 	"fmt"
 
-	"ckpool/address"
-	"ckpool/internal/config"
+	"github.com/ckpool/ckpool/address"
+	"github.com/ckpool/ckpool/internal/config"
 )
 
 // Fits says why nobody can be paid on a chain, named as Bitcoin Core does, with

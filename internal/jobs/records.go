@@ -6,10 +6,10 @@ import (
 	"slices"
 	"time"
 
-	"ckpool/internal/session"
-	"ckpool/internal/wire"
-	"ckpool/source"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/internal/session"
+	"github.com/ckpool/ckpool/internal/wire"
+	"github.com/ckpool/ckpool/source"
+	"github.com/ckpool/ckpool/work"
 )
 
 // Version of the records here; older ones are read.

@@ -4,9 +4,9 @@ import (
 	"reflect"
 	"testing"
 
-	"ckpool/internal/testkit/records"
-	"ckpool/source"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/internal/testkit/records"
+	"github.com/ckpool/ckpool/source"
+	"github.com/ckpool/ckpool/work"
 )
 
 func TestReadRecordsV1(t *testing.T) {

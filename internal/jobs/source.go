@@ -3,7 +3,7 @@ package jobs
 import (
 	"context"
 
-	"ckpool/source"
+	"github.com/ckpool/ckpool/source"
 )
 
 // Source is where work comes from, such as nodes. Its methods may be called from

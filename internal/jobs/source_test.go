@@ -11,12 +11,12 @@ import (
 	"testing/synctest"
 	"time"
 
-	"ckpool/address"
-	"ckpool/event"
-	"ckpool/internal/config"
-	"ckpool/internal/session"
-	"ckpool/source"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/address"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/session"
+	"github.com/ckpool/ckpool/source"
+	"github.com/ckpool/ckpool/work"
 )
 
 // notified is a source that knows of a block what another pool's mining.notify tells:

@@ -9,9 +9,9 @@ import (
 	"path/filepath"
 	"time"
 
-	"ckpool/event"
-	"ckpool/sharelog"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/sharelog"
+	"github.com/ckpool/ckpool/work"
 )
 
 // tidyAfter is when all miners should have a new job: what people and files want

@@ -10,10 +10,10 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/event"
-	"ckpool/internal/config"
-	"ckpool/source"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/source"
+	"github.com/ckpool/ckpool/work"
 )
 
 // Jobs that come in quick succession share their transactions, too: none keeps

@@ -9,12 +9,12 @@ import (
 	"testing/synctest"
 	"time"
 
-	"ckpool/address"
-	"ckpool/event"
-	"ckpool/internal/config"
-	"ckpool/internal/session"
-	"ckpool/source"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/address"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/session"
+	"github.com/ckpool/ckpool/source"
+	"github.com/ckpool/ckpool/work"
 
 	"pgregory.net/rapid"
 )

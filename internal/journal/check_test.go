@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/difficulty"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/work"
 )
 
 func newCounter() *atomic.Uint64 { return new(atomic.Uint64) }

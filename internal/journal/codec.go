@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"math"
 
-	"ckpool/internal/wire"
+	"github.com/ckpool/ckpool/internal/wire"
 )
 
 // A record is a head, which tells kind, time, miner and job, and a body, which is the

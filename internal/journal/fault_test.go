@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ckpool/internal/testkit/disk"
+	"github.com/ckpool/ckpool/internal/testkit/disk"
 )
 
 // faults are files that fail when they are told to.

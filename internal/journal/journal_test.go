@@ -15,7 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"ckpool/event"
+	"github.com/ckpool/ckpool/event"
 )
 
 // told collects events.

@@ -12,7 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"ckpool/event"
+	"github.com/ckpool/ckpool/event"
 )
 
 const (

@@ -12,7 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"ckpool/internal/testkit/disk"
+	"github.com/ckpool/ckpool/internal/testkit/disk"
 )
 
 // segmentsOf are the first positions of the segments that are there.

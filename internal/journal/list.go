@@ -8,8 +8,8 @@ import (
 	"os"
 	"path/filepath"
 
-	"ckpool/difficulty"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/work"
 )
 
 // Segment is what a segment has in it.

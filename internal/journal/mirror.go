@@ -14,7 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ckpool/event"
+	"github.com/ckpool/ckpool/event"
 )
 
 // Place is where a copy of a journal has come: everything up to Size bytes of a segment.

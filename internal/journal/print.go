@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"time"
 
-	"ckpool/sharelog"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/sharelog"
+	"github.com/ckpool/ckpool/work"
 )
 
 // line is a record as people read it.

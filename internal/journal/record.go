@@ -3,8 +3,8 @@ package journal
 import (
 	"fmt"
 
-	"ckpool/difficulty"
-	"ckpool/sharelog"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/sharelog"
 )
 
 // Position is the place of a record: the number of the writer's life, which begins

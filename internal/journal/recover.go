@@ -7,7 +7,7 @@ import (
 	"os"
 	"slices"
 
-	"ckpool/event"
+	"github.com/ckpool/ckpool/event"
 )
 
 // tail is how a segment ends, and how far its epoch was then.

@@ -15,9 +15,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"ckpool/event"
-	"ckpool/internal/wire"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/wire"
+	"github.com/ckpool/ckpool/work"
 )
 
 // Options are what a Writer is made with. All but Dir, Network and Loops have

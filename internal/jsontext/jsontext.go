@@ -6,7 +6,7 @@ import (
 	"encoding/binary"
 	"math/bits"
 
-	"ckpool/internal/hexdigit"
+	"github.com/ckpool/ckpool/internal/hexdigit"
 )
 
 // MaxDepth is how deep values may nest, as in encoding/json.

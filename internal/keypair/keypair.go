@@ -14,7 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"ckpool/event"
+	"github.com/ckpool/ckpool/event"
 )
 
 // checkEvery is how often a handshake looks whether the files have changed.

@@ -10,8 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"ckpool/event"
-	"ckpool/internal/testkit/certificate"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/testkit/certificate"
 )
 
 // events are what a pair says.

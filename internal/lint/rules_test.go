@@ -136,7 +136,7 @@ func pureArithmetic(list []source) (bad []string) {
 func exactMoney(list []source) (bad []string) {
 	types := set("float32", "float64", "complex64", "complex128")
 	calls := set("math/big.Float", "math/big.NewFloat", "math/big.ParseFloat", "strconv.ParseFloat", "strconv.FormatFloat", "strconv.AppendFloat", "strconv.ParseComplex",
-		"ckpool/difficulty.ExactOf")
+		"github.com/ckpool/ckpool/difficulty.ExactOf")
 	methods := set("Float", "Float32", "Float64", "SetFloat64", "AsFloat", "Seconds", "Minutes", "Hours")
 	for _, s := range list {
 		if s.isTest() || !slices.ContainsFunc(money, func(prefix string) bool { return strings.HasPrefix(s.name, prefix) }) {

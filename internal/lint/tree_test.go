@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-const module = "ckpool"
+const module = "github.com/ckpool/ckpool"
 
 // source is one Go file of the module.
 type source struct {

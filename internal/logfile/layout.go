@@ -6,7 +6,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"ckpool/event"
+	"github.com/ckpool/ckpool/event"
 )
 
 // layout makes a line of an event.

@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"ckpool/event"
+	"github.com/ckpool/ckpool/event"
 )
 
 // consoleLevel is the least severe level the console shows.

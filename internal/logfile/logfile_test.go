@@ -14,7 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"ckpool/event"
+	"github.com/ckpool/ckpool/event"
 )
 
 // screen is a console whose writes can be held up or refused.

@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"ckpool/event"
+	"github.com/ckpool/ckpool/event"
 )
 
 const (

@@ -4,7 +4,7 @@ import (
 	"math"
 	"testing"
 
-	"ckpool/internal/luck"
+	"github.com/ckpool/ckpool/internal/luck"
 )
 
 // The example of the reference: its figures, to eight places.

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"ckpool/internal/getopt"
+	"github.com/ckpool/ckpool/internal/getopt"
 )
 
 // completer of an argument, by its name.

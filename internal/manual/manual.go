@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"strings"
 
-	"ckpool/internal/getopt"
+	"github.com/ckpool/ckpool/internal/getopt"
 )
 
 // Page is what a manual says of a program, or of its file.

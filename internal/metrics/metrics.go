@@ -17,9 +17,9 @@ import (
 
 	"golang.org/x/net/netutil"
 
-	"ckpool/event"
-	"ckpool/internal/latency"
-	"ckpool/internal/operator"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/latency"
+	"github.com/ckpool/ckpool/internal/operator"
 )
 
 // Source is a pool that is looked at, from any goroutine.

@@ -21,10 +21,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
-	"ckpool/control"
-	"ckpool/event"
-	"ckpool/internal/latency"
-	"ckpool/internal/operator"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/latency"
+	"github.com/ckpool/ckpool/internal/operator"
 )
 
 // still is a pool that does always the same.

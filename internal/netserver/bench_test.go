@@ -20,7 +20,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ckpool/internal/tlspipe"
+	"github.com/ckpool/ckpool/internal/tlspipe"
 )
 
 // A line in and a reply out of an established connection allocate nothing, nor

@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"ckpool/internal/latency"
+	"github.com/ckpool/ckpool/internal/latency"
 )
 
 // counters of one loop: written by it, read from anywhere. Padded so that the

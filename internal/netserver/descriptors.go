@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ckpool/event"
+	"github.com/ckpool/ckpool/event"
 )
 
 // boundMaxClients is MaxClients, bounded by 90 % of the descriptors there

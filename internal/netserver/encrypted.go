@@ -9,8 +9,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ckpool/internal/epoll"
-	"ckpool/internal/tlspipe"
+	"github.com/ckpool/ckpool/internal/epoll"
+	"github.com/ckpool/ckpool/internal/tlspipe"
 )
 
 // recordSize is the plain text of a TLS record. The library would take 16 KiB;

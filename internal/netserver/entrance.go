@@ -10,8 +10,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ckpool/internal/epoll"
-	"ckpool/internal/tlspipe"
+	"github.com/ckpool/ckpool/internal/epoll"
+	"github.com/ckpool/ckpool/internal/tlspipe"
 )
 
 const (

@@ -11,8 +11,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ckpool/internal/testkit/certificate"
-	"ckpool/internal/tlspipe"
+	"github.com/ckpool/ckpool/internal/testkit/certificate"
+	"github.com/ckpool/ckpool/internal/tlspipe"
 )
 
 // far is the peer's end of a connection of a stepped loop.

@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ckpool/internal/epoll"
+	"github.com/ckpool/ckpool/internal/epoll"
 )
 
 // gate is the accepting side of one loop. Its listeners leave epoll while

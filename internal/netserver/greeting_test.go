@@ -13,7 +13,7 @@ import (
 	"strings"
 	"testing"
 
-	"ckpool/internal/testkit/certificate"
+	"github.com/ckpool/ckpool/internal/testkit/certificate"
 )
 
 // clientHello is what crypto/tls sends first.

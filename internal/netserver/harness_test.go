@@ -19,8 +19,8 @@ import (
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
-	"ckpool/event"
-	"ckpool/internal/testkit/wait"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/testkit/wait"
 )
 
 func TestMain(m *testing.M) {

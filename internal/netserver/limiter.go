@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"ckpool/internal/recent"
+	"github.com/ckpool/ckpool/internal/recent"
 )
 
 // limiter holds the limits per address. It is asked when a connection begins,

@@ -17,8 +17,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ckpool/event"
-	"ckpool/internal/hostport"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/hostport"
 )
 
 const (

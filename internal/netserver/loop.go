@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ckpool/internal/epoll"
+	"github.com/ckpool/ckpool/internal/epoll"
 )
 
 // Loop is one event loop. Its methods are for its own goroutine unless they say

@@ -11,8 +11,8 @@ import (
 	"net/netip"
 	"time"
 
-	"ckpool/event"
-	"ckpool/internal/latency"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/latency"
 )
 
 // Slot is a connection's dense index in its loop, reused after Closed. Handlers

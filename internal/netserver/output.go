@@ -7,7 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ckpool/internal/epoll"
+	"github.com/ckpool/ckpool/internal/epoll"
 )
 
 // output is what a loop writes. It collects what is written in one iteration,

@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ckpool/internal/epoll"
+	"github.com/ckpool/ckpool/internal/epoll"
 )
 
 const (

@@ -7,7 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ckpool/internal/epoll"
+	"github.com/ckpool/ckpool/internal/epoll"
 )
 
 // readSize is what one event reads at most; epoll reports the rest again, after

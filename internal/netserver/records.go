@@ -8,7 +8,7 @@ import (
 	"net/netip"
 	"time"
 
-	"ckpool/internal/wire"
+	"github.com/ckpool/ckpool/internal/wire"
 )
 
 // Versions of the records; older ones are read.

@@ -7,7 +7,7 @@ import (
 	"net/netip"
 	"time"
 
-	"ckpool/event"
+	"github.com/ckpool/ckpool/event"
 )
 
 // Drop is an event: a connection that was refused, or that was closed for what it

@@ -15,7 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ckpool/internal/descriptors"
+	"github.com/ckpool/ckpool/internal/descriptors"
 )
 
 // roles are what this test binary does as a process of its own.

@@ -11,7 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"ckpool/internal/tlspipe"
+	"github.com/ckpool/ckpool/internal/tlspipe"
 )
 
 // Server owns listeners and loops.

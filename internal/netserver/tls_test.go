@@ -18,8 +18,8 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/internal/keypair"
-	"ckpool/internal/testkit/certificate"
+	"github.com/ckpool/ckpool/internal/keypair"
+	"github.com/ckpool/ckpool/internal/testkit/certificate"
 )
 
 // startTLS serves with the certificate of a pair of files as second listener.

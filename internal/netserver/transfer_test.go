@@ -18,8 +18,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ckpool/internal/testkit/records"
-	"ckpool/internal/wire"
+	"github.com/ckpool/ckpool/internal/testkit/records"
+	"github.com/ckpool/ckpool/internal/wire"
 )
 
 // moved is one exported connection: its record, and a duplicate of its

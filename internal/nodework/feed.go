@@ -11,11 +11,11 @@ import (
 	"slices"
 	"sync"
 
-	"ckpool/internal/jobs"
-	"ckpool/internal/relay"
-	"ckpool/internal/session"
-	"ckpool/poolproto"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/internal/jobs"
+	"github.com/ckpool/ckpool/internal/relay"
+	"github.com/ckpool/ckpool/internal/session"
+	"github.com/ckpool/ckpool/poolproto"
+	"github.com/ckpool/ckpool/work"
 )
 
 const (

@@ -8,13 +8,13 @@ import (
 	"slices"
 	"time"
 
-	"ckpool/difficulty"
-	"ckpool/internal/relay"
-	"ckpool/internal/sent"
-	"ckpool/internal/session"
-	"ckpool/internal/wire"
-	"ckpool/stratum"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/relay"
+	"github.com/ckpool/ckpool/internal/sent"
+	"github.com/ckpool/ckpool/internal/session"
+	"github.com/ckpool/ckpool/internal/wire"
+	"github.com/ckpool/ckpool/stratum"
+	"github.com/ckpool/ckpool/work"
 )
 
 const (

@@ -10,13 +10,13 @@ import (
 	"sync"
 	"time"
 
-	"ckpool/event"
-	"ckpool/internal/relay"
-	"ckpool/internal/sent"
-	"ckpool/internal/session"
-	"ckpool/poolproto"
-	"ckpool/source"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/relay"
+	"github.com/ckpool/ckpool/internal/sent"
+	"github.com/ckpool/ckpool/internal/session"
+	"github.com/ckpool/ckpool/poolproto"
+	"github.com/ckpool/ckpool/source"
+	"github.com/ckpool/ckpool/work"
 )
 
 const (

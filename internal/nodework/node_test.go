@@ -12,12 +12,12 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/event"
-	"ckpool/internal/relay"
-	"ckpool/internal/testkit/wait"
-	"ckpool/poolproto"
-	"ckpool/source"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/relay"
+	"github.com/ckpool/ckpool/internal/testkit/wait"
+	"github.com/ckpool/ckpool/poolproto"
+	"github.com/ckpool/ckpool/source"
+	"github.com/ckpool/ckpool/work"
 
 	"go.uber.org/goleak"
 )

@@ -6,11 +6,11 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/internal/sent"
-	"ckpool/internal/testkit/records"
-	"ckpool/internal/users"
-	codec "ckpool/internal/wire"
-	"ckpool/stratum"
+	"github.com/ckpool/ckpool/internal/sent"
+	"github.com/ckpool/ckpool/internal/testkit/records"
+	"github.com/ckpool/ckpool/internal/users"
+	codec "github.com/ckpool/ckpool/internal/wire"
+	"github.com/ckpool/ckpool/stratum"
 )
 
 // What the first release writes of a miner.

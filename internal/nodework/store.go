@@ -7,8 +7,8 @@ import (
 	"slices"
 	"time"
 
-	"ckpool/poolproto"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/poolproto"
+	"github.com/ckpool/ckpool/work"
 )
 
 const (

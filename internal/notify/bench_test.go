@@ -5,8 +5,8 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/control"
-	"ckpool/internal/config"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/internal/config"
 )
 
 // What looking for silence costs once a minute.

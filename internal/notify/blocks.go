@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
-	"ckpool/control"
-	"ckpool/internal/config"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/internal/config"
 )
 
 // matureAfter is how many confirmations a block needs for its reward to be spent: the

@@ -11,7 +11,7 @@ import (
 	"syscall"
 	"time"
 
-	"ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/config"
 )
 
 // program is a service that is a command to run.

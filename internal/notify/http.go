@@ -17,7 +17,7 @@ import (
 	"strings"
 	"time"
 
-	"ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/config"
 )
 
 // poster is a service that takes messages by HTTP.

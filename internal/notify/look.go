@@ -8,10 +8,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ckpool/control"
-	"ckpool/internal/config"
-	"ckpool/internal/figures"
-	"ckpool/internal/keypair"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/figures"
+	"github.com/ckpool/ckpool/internal/keypair"
 )
 
 // View is how the notifier looks at a pool. Its functions may be called from any

@@ -17,8 +17,8 @@ import (
 	"strings"
 	"time"
 
-	"ckpool/internal/config"
-	"ckpool/internal/hostport"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/hostport"
 )
 
 // mailer is a service that takes messages by SMTP.

@@ -19,8 +19,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"ckpool/internal/config"
-	"ckpool/internal/testkit/certificate"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/testkit/certificate"
 )
 
 // smtpServer answers one connection after the other, as RFC 5321, 3207 and 4954 say.

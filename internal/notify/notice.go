@@ -6,8 +6,8 @@ import (
 	"strings"
 	"time"
 
-	"ckpool/internal/config"
-	"ckpool/internal/figures"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/figures"
 )
 
 // Severities of a Notice.

@@ -15,9 +15,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ckpool/event"
-	"ckpool/internal/config"
-	"ckpool/internal/figures"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/figures"
 )
 
 // Options are what a Notifier needs to know.

@@ -15,8 +15,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"ckpool/control"
-	"ckpool/internal/config"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/internal/config"
 )
 
 // miner is a worker of a fakePool that finds a share every so often.

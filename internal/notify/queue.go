@@ -15,8 +15,8 @@ import (
 	"sync"
 	"time"
 
-	"ckpool/internal/config"
-	"ckpool/sharelog"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/sharelog"
 )
 
 // Bounds of a queue. What it cannot hold is the oldest that is about no block.

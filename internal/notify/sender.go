@@ -8,9 +8,9 @@ import (
 	"sync"
 	"time"
 
-	"ckpool/event"
-	"ckpool/internal/config"
-	"ckpool/internal/figures"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/figures"
 )
 
 // Pauses of a sender.

@@ -15,8 +15,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"ckpool/event"
-	"ckpool/internal/config"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/config"
 )
 
 // fake is a service that answers as it is told.

@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/config"
 )
 
 // sendTime is for one message to get to its target.

@@ -8,8 +8,8 @@ import (
 	"os"
 	"time"
 
-	"ckpool/event"
-	"ckpool/sharelog"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/sharelog"
 )
 
 // state is what was told already, as it is kept in a file. Owned by the Notifier's Run.

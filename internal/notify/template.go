@@ -7,8 +7,8 @@ import (
 	"text/template"
 	"text/template/parse"
 
-	"ckpool/internal/config"
-	"ckpool/internal/figures"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/figures"
 )
 
 // view is what a template has of a notice: texts, in which strangers' words are marked.

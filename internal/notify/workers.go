@@ -7,9 +7,9 @@ import (
 	"strings"
 	"time"
 
-	"ckpool/control"
-	"ckpool/internal/config"
-	"ckpool/internal/figures"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/figures"
 )
 
 // When a worker is down.

@@ -13,7 +13,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"ckpool/control"
+	"github.com/ckpool/ckpool/control"
 )
 
 // replyTime is what every command keeps to, of which it takes a second where a node hangs,

@@ -5,7 +5,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"ckpool/internal/testkit/ckdb"
+	"github.com/ckpool/ckpool/internal/testkit/ckdb"
 )
 
 // database start DIR | stop | lock USER TEXT: a ckdb with the account bob, any

@@ -14,7 +14,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
 
-	"ckpool/internal/testkit/fakenode"
+	"github.com/ckpool/ckpool/internal/testkit/fakenode"
 )
 
 // want fails the script unless it has the number of arguments it must have.

@@ -14,8 +14,8 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/internal/testkit/cpool"
-	"ckpool/internal/testkit/port"
+	"github.com/ckpool/ckpool/internal/testkit/cpool"
+	"github.com/ckpool/ckpool/internal/testkit/port"
 )
 
 func freeAddrs(t *testing.T, hosts ...string) (addrs []string) {

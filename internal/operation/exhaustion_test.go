@@ -14,8 +14,8 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/internal/testkit/fakenode"
-	"ckpool/internal/testkit/port"
+	"github.com/ckpool/ckpool/internal/testkit/fakenode"
+	"github.com/ckpool/ckpool/internal/testkit/port"
 )
 
 // crowdMember is one of more miners than there are descriptors for.

@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ckpool/internal/testkit/fakenode"
+	"github.com/ckpool/ckpool/internal/testkit/fakenode"
 )
 
 // fullDisk leaves no room for the pool's files until the returned function is

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/sharelog"
+	"github.com/ckpool/ckpool/sharelog"
 )
 
 // The lines of migration.md make files that ckpool of 2017 can read: JSON objects

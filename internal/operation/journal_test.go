@@ -12,12 +12,12 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/control"
-	"ckpool/internal/bench"
-	"ckpool/internal/journal"
-	"ckpool/internal/testkit/disk"
-	"ckpool/internal/testkit/fakenode"
-	"ckpool/internal/testkit/port"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/internal/bench"
+	"github.com/ckpool/ckpool/internal/journal"
+	"github.com/ckpool/ckpool/internal/testkit/disk"
+	"github.com/ckpool/ckpool/internal/testkit/fakenode"
+	"github.com/ckpool/ckpool/internal/testkit/port"
 )
 
 // verdicts are the shares that miners were answered, by their hash.

@@ -20,10 +20,10 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/internal/bench"
-	"ckpool/internal/testkit/fakenode"
-	"ckpool/internal/testkit/port"
-	"ckpool/sharelog"
+	"github.com/ckpool/ckpool/internal/bench"
+	"github.com/ckpool/ckpool/internal/testkit/fakenode"
+	"github.com/ckpool/ckpool/internal/testkit/port"
+	"github.com/ckpool/ckpool/sharelog"
 )
 
 // Killed at any moment, amid shares and blocks, the pool leaves nothing

@@ -10,7 +10,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"ckpool/stratum/client"
+	"github.com/ckpool/ckpool/stratum/client"
 )
 
 // scriptMiner is a connected miner that submits what the script says.

@@ -11,12 +11,12 @@ import (
 	"strings"
 	"testing"
 
-	"ckpool/control"
-	"ckpool/internal/testkit"
-	"ckpool/internal/testkit/certificate"
-	"ckpool/internal/testkit/fakenode"
-	"ckpool/internal/testkit/port"
-	"ckpool/sharelog"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/internal/testkit"
+	"github.com/ckpool/ckpool/internal/testkit/certificate"
+	"github.com/ckpool/ckpool/internal/testkit/fakenode"
+	"github.com/ckpool/ckpool/internal/testkit/port"
+	"github.com/ckpool/ckpool/sharelog"
 )
 
 // The configurations of docs/nodes.md work together: a pool and a node, each with a bitcoin

@@ -16,9 +16,9 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
 
-	"ckpool/internal/testkit/ckdb"
-	"ckpool/internal/testkit/fakenode"
-	"ckpool/internal/testkit/port"
+	"github.com/ckpool/ckpool/internal/testkit/ckdb"
+	"github.com/ckpool/ckpool/internal/testkit/fakenode"
+	"github.com/ckpool/ckpool/internal/testkit/port"
 )
 
 // programs is the directory with the built programs.
@@ -41,7 +41,7 @@ func build(then func()) (err error) {
 	}
 	defer os.RemoveAll(programs)
 	arguments := append([]string{"build", "-buildvcs=false"}, buildFlags...)
-	arguments = append(arguments, "-o", programs, "ckpool/cmd/ckpool", "ckpool/cmd/ckdb", "ckpool/cmd/ckpmsg", "ckpool/cmd/notifier", "ckpool/cmd/ckbench")
+	arguments = append(arguments, "-o", programs, "github.com/ckpool/ckpool/cmd/ckpool", "github.com/ckpool/ckpool/cmd/ckdb", "github.com/ckpool/ckpool/cmd/ckpmsg", "github.com/ckpool/ckpool/cmd/notifier", "github.com/ckpool/ckpool/cmd/ckbench")
 	c := exec.Command("go", arguments...)
 	if out, err := c.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w: %s", err, out)

@@ -16,10 +16,10 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/control"
-	"ckpool/internal/journal"
-	"ckpool/internal/testkit/fakenode"
-	"ckpool/internal/testkit/port"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/internal/journal"
+	"github.com/ckpool/ckpool/internal/testkit/fakenode"
+	"github.com/ckpool/ckpool/internal/testkit/port"
 )
 
 // linkOutage is what happens to a link or its ends.

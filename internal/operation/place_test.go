@@ -11,7 +11,7 @@ import (
 	"syscall"
 	"testing"
 
-	"ckpool/internal/testkit/fakenode"
+	"github.com/ckpool/ckpool/internal/testkit/fakenode"
 )
 
 // place is a directory with a configuration, and a node, in which a test starts

@@ -10,10 +10,10 @@ import (
 	"syscall"
 	"testing"
 
-	"ckpool/control"
-	"ckpool/internal/testkit"
-	"ckpool/internal/testkit/fakenode"
-	"ckpool/internal/testkit/port"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/internal/testkit"
+	"github.com/ckpool/ckpool/internal/testkit/fakenode"
+	"github.com/ckpool/ckpool/internal/testkit/port"
 )
 
 // The configurations of docs/proxy.md work: a farm is one account at a pool, or at two by their

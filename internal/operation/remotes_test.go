@@ -17,14 +17,14 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/control"
-	"ckpool/internal/bench"
-	"ckpool/internal/journal"
-	"ckpool/internal/testkit"
-	"ckpool/internal/testkit/certificate"
-	"ckpool/internal/testkit/fakenode"
-	"ckpool/internal/testkit/port"
-	"ckpool/sharelog"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/internal/bench"
+	"github.com/ckpool/ckpool/internal/journal"
+	"github.com/ckpool/ckpool/internal/testkit"
+	"github.com/ckpool/ckpool/internal/testkit/certificate"
+	"github.com/ckpool/ckpool/internal/testkit/fakenode"
+	"github.com/ckpool/ckpool/internal/testkit/port"
+	"github.com/ckpool/ckpool/sharelog"
 )
 
 // farApart are a main pool and a trusted remote of it, with every hash a share and none a

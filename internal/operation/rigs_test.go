@@ -10,10 +10,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"ckpool/difficulty"
-	"ckpool/internal/testkit/miner"
-	"ckpool/stratum"
-	"ckpool/stratum/client"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/testkit/miner"
+	"github.com/ckpool/ckpool/stratum"
+	"github.com/ckpool/ckpool/stratum/client"
 )
 
 const (

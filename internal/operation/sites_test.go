@@ -15,10 +15,10 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/internal/bench"
-	"ckpool/internal/journal"
-	"ckpool/internal/testkit/gobuild"
-	"ckpool/internal/testkit/port"
+	"github.com/ckpool/ckpool/internal/bench"
+	"github.com/ckpool/ckpool/internal/journal"
+	"github.com/ckpool/ckpool/internal/testkit/gobuild"
+	"github.com/ckpool/ckpool/internal/testkit/port"
 )
 
 // sites are two pools whose shares go to the database of a third site, by the NATS

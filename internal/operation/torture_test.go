@@ -18,12 +18,12 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/internal/bench"
-	"ckpool/internal/store"
-	"ckpool/internal/testkit"
-	"ckpool/internal/testkit/btcd"
-	"ckpool/internal/testkit/disk"
-	"ckpool/internal/testkit/postgres"
+	"github.com/ckpool/ckpool/internal/bench"
+	"github.com/ckpool/ckpool/internal/store"
+	"github.com/ckpool/ckpool/internal/testkit"
+	"github.com/ckpool/ckpool/internal/testkit/btcd"
+	"github.com/ckpool/ckpool/internal/testkit/disk"
+	"github.com/ckpool/ckpool/internal/testkit/postgres"
 )
 
 // For make torture.

@@ -7,8 +7,8 @@ import (
 	"sync"
 	"time"
 
-	"ckpool/event"
-	"ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/netserver"
 )
 
 // TakeoverTime is how long new connections are left to a process that was given

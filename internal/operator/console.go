@@ -4,9 +4,9 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"ckpool/internal/figures"
-	"ckpool/internal/users"
-	"ckpool/sharelog"
+	"github.com/ckpool/ckpool/internal/figures"
+	"github.com/ckpool/ckpool/internal/users"
+	"github.com/ckpool/ckpool/sharelog"
 )
 
 // glance is what the status line of the console is made of.

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"ckpool/sharelog"
+	"github.com/ckpool/ckpool/sharelog"
 )
 
 // The status line says what matters most in any width, and nothing of

@@ -4,10 +4,10 @@ import (
 	"cmp"
 	"time"
 
-	"ckpool/control"
-	"ckpool/internal/latency"
-	"ckpool/internal/session"
-	"ckpool/source"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/internal/latency"
+	"github.com/ckpool/ckpool/internal/session"
+	"github.com/ckpool/ckpool/source"
 )
 
 // Figures are what a pool does, for who watches it: each had without asking the loops,

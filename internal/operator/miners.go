@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/internal/netserver"
 )
 
 // toMiners registers what is done to miners. It comes after what asks: "rejects"

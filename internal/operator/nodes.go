@@ -11,9 +11,9 @@ import (
 	"strings"
 	"time"
 
-	"ckpool/control"
-	"ckpool/difficulty"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/work"
 )
 
 // Node is a node that work comes from, for those who want to ask it themselves.

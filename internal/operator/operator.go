@@ -8,15 +8,15 @@ import (
 	"errors"
 	"time"
 
-	"ckpool/control"
-	"ckpool/event"
-	"ckpool/internal/blocks"
-	"ckpool/internal/jobs"
-	"ckpool/internal/journal"
-	"ckpool/internal/netserver"
-	"ckpool/internal/relay"
-	"ckpool/internal/session"
-	"ckpool/internal/users"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/blocks"
+	"github.com/ckpool/ckpool/internal/jobs"
+	"github.com/ckpool/ckpool/internal/journal"
+	"github.com/ckpool/ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/internal/relay"
+	"github.com/ckpool/ckpool/internal/session"
+	"github.com/ckpool/ckpool/internal/users"
 )
 
 // Operator answers for a pool. All fields are immutable.

@@ -7,9 +7,9 @@ import (
 	"strings"
 	"time"
 
-	"ckpool/control"
-	"ckpool/event"
-	"ckpool/internal/config"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/config"
 )
 
 // Process is what control commands do to the program around the pool.

@@ -11,9 +11,9 @@ import (
 	"strings"
 	"time"
 
-	"ckpool/control"
-	"ckpool/internal/config"
-	"ckpool/internal/upstream/status"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/upstream/status"
 )
 
 // Proxies are the other pools that an instance mines for. Their methods may be called

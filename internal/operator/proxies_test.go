@@ -12,10 +12,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"ckpool/control"
-	"ckpool/event"
-	"ckpool/internal/config"
-	"ckpool/internal/upstream/status"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/upstream/status"
 )
 
 // somePools are pools as an operator may have them. Commands change them as a group of

@@ -10,11 +10,11 @@ import (
 	"time"
 	"unsafe"
 
-	"ckpool/control"
-	"ckpool/difficulty"
-	"ckpool/internal/netserver"
-	"ckpool/internal/session"
-	"ckpool/internal/users"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/internal/session"
+	"github.com/ckpool/ckpool/internal/users"
 )
 
 // statistics registers what asks about users, workers, miners and blocks. Asking

@@ -14,18 +14,18 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"ckpool/control"
-	"ckpool/event"
-	"ckpool/internal/blocks"
-	"ckpool/internal/config"
-	"ckpool/internal/jobs"
-	"ckpool/internal/journal"
-	"ckpool/internal/netserver"
-	"ckpool/internal/relay"
-	"ckpool/internal/session"
-	"ckpool/internal/users"
-	"ckpool/source"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/blocks"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/jobs"
+	"github.com/ckpool/ckpool/internal/journal"
+	"github.com/ckpool/ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/internal/relay"
+	"github.com/ckpool/ckpool/internal/session"
+	"github.com/ckpool/ckpool/internal/users"
+	"github.com/ckpool/ckpool/source"
+	"github.com/ckpool/ckpool/work"
 )
 
 // start is the time of every test.

@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"time"
 
-	"ckpool/internal/figures"
-	"ckpool/internal/session"
-	"ckpool/internal/users"
+	"github.com/ckpool/ckpool/internal/figures"
+	"github.com/ckpool/ckpool/internal/session"
+	"github.com/ckpool/ckpool/internal/users"
 )
 
 // origin is what work comes from.

@@ -4,8 +4,8 @@ import (
 	"context"
 	"time"
 
-	"ckpool/control"
-	"ckpool/internal/session"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/internal/session"
 )
 
 // View is what pages show of a pool: the replies of control commands, without their

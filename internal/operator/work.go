@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"strings"
 
-	"ckpool/address"
-	"ckpool/control"
-	"ckpool/internal/session"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/address"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/internal/session"
+	"github.com/ckpool/ckpool/work"
 )
 
 // Work is what miners have now: without a user the newest, else that of the user's miner

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"ckpool/address"
+	"github.com/ckpool/ckpool/address"
 )
 
 // Claim is what the owner of an address wants, for the owner to sign.

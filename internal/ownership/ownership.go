@@ -22,7 +22,7 @@ import (
 	"github.com/btcsuite/btcd/txscript/v2"
 	"github.com/btcsuite/btcd/wire/v2"
 
-	"ckpool/address"
+	"github.com/ckpool/ckpool/address"
 )
 
 // Limits of what is looked at.

@@ -17,7 +17,7 @@ import (
 	"github.com/btcsuite/btcd/txscript/v2"
 	"github.com/btcsuite/btcd/wire/v2"
 
-	"ckpool/address"
+	"github.com/ckpool/ckpool/address"
 )
 
 // vector is one that BIP322 gives (basic-test-vectors.json, generated-test-vectors.json),

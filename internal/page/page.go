@@ -16,8 +16,8 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"ckpool/difficulty"
-	"ckpool/internal/figures"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/figures"
 )
 
 // member is one member of an object, in its place.

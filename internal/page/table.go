@@ -7,7 +7,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"ckpool/internal/figures"
+	"github.com/ckpool/ckpool/internal/figures"
 )
 
 // unseen are members that repeat others or serve programs.

@@ -13,8 +13,8 @@ import (
 	"github.com/btcsuite/btcd/txscript/v2"
 	"github.com/btcsuite/btcd/wire/v2"
 
-	"ckpool/address"
-	"ckpool/internal/payout/psbt"
+	"github.com/ckpool/ckpool/address"
+	"github.com/ckpool/ckpool/internal/payout/psbt"
 )
 
 // mine puts a transaction into a block on top of parent, whatever the mempool has.

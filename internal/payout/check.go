@@ -8,7 +8,7 @@ import (
 	"github.com/btcsuite/btcd/txscript/v2"
 	"github.com/btcsuite/btcd/wire/v2"
 
-	"ckpool/internal/figures"
+	"github.com/ckpool/ckpool/internal/figures"
 )
 
 // Input is an output that a payment spends.

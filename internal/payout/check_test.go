@@ -11,7 +11,7 @@ import (
 	"github.com/btcsuite/btcd/txscript/v2"
 	"github.com/btcsuite/btcd/wire/v2"
 
-	"ckpool/address"
+	"github.com/ckpool/ckpool/address"
 )
 
 // What Bitcoin Core signed is what was planned; its fee and size are those that the node

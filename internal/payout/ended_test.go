@@ -7,7 +7,7 @@ import (
 
 	"github.com/btcsuite/btcd/wire/v2"
 
-	"ckpool/bitcoind"
+	"github.com/ckpool/ckpool/bitcoind"
 )
 
 // A signed payment whose input another transaction spends ends when that is 101 deep and

@@ -10,7 +10,7 @@ import (
 
 	"github.com/btcsuite/btcd/wire/v2"
 
-	"ckpool/internal/payout/psbt"
+	"github.com/ckpool/ckpool/internal/payout/psbt"
 )
 
 // Export makes the transaction of a payment for a signer elsewhere: the text is its PSBT

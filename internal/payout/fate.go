@@ -8,7 +8,7 @@ import (
 
 	"github.com/btcsuite/btcd/wire/v2"
 
-	"ckpool/internal/payout/psbt"
+	"github.com/ckpool/ckpool/internal/payout/psbt"
 )
 
 // waits says what a signed payment waits for whose input another transaction spends.

@@ -12,8 +12,8 @@ import (
 	"github.com/btcsuite/btcd/txscript/v2"
 	"github.com/btcsuite/btcd/wire/v2"
 
-	"ckpool/internal/payout/psbt"
-	"ckpool/internal/testkit/btcd"
+	"github.com/ckpool/ckpool/internal/payout/psbt"
+	"github.com/ckpool/ckpool/internal/testkit/btcd"
 )
 
 // backwards stores inputs in another order, as wallets put them in any.

@@ -8,8 +8,8 @@ import (
 
 	"github.com/btcsuite/btcd/wire/v2"
 
-	"ckpool/internal/figures"
-	"ckpool/internal/payout/psbt"
+	"github.com/ckpool/ckpool/internal/figures"
+	"github.com/ckpool/ckpool/internal/payout/psbt"
 )
 
 // Maturity is the number of confirmations from which a coinbase is spent: Bitcoin Core's

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"ckpool/address"
+	"github.com/ckpool/ckpool/address"
 )
 
 // Settings of payouts, as they hold when a run is planned. They are checked by

@@ -10,7 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
-	"ckpool/address"
+	"github.com/ckpool/ckpool/address"
 )
 
 // addresses of each type on regtest: those of a recorded payment, and one whose program

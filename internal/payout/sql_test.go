@@ -12,10 +12,10 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"ckpool/internal/payout"
-	"ckpool/internal/store"
-	"ckpool/internal/store/sqlite"
-	"ckpool/internal/testkit/postgres"
+	"github.com/ckpool/ckpool/internal/payout"
+	"github.com/ckpool/ckpool/internal/store"
+	"github.com/ckpool/ckpool/internal/store/sqlite"
+	"github.com/ckpool/ckpool/internal/testkit/postgres"
 )
 
 func TestMain(m *testing.M) {

@@ -9,7 +9,7 @@ import (
 
 	"github.com/btcsuite/btcd/wire/v2"
 
-	"ckpool/address"
+	"github.com/ckpool/ckpool/address"
 )
 
 // Stranger is a transaction that spends the wallet's coins and is no payment: of a

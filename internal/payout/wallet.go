@@ -12,9 +12,9 @@ import (
 	"github.com/btcsuite/btcd/chainhash/v2"
 	"github.com/btcsuite/btcd/wire/v2"
 
-	"ckpool/address"
-	"ckpool/bitcoind"
-	"ckpool/internal/payout/psbt"
+	"github.com/ckpool/ckpool/address"
+	"github.com/ckpool/ckpool/bitcoind"
+	"github.com/ckpool/ckpool/internal/payout/psbt"
 )
 
 // Node is what is asked of a node with a wallet: a [bitcoind.Client] whose URL ends with

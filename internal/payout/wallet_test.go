@@ -16,8 +16,8 @@ import (
 	"github.com/btcsuite/btcd/chainhash/v2"
 	"github.com/btcsuite/btcd/wire/v2"
 
-	"ckpool/address"
-	"ckpool/bitcoind"
+	"github.com/ckpool/ckpool/address"
+	"github.com/ckpool/ckpool/bitcoind"
 )
 
 const (

@@ -3,7 +3,7 @@ package pool
 import (
 	"fmt"
 
-	"ckpool/event"
+	"github.com/ckpool/ckpool/event"
 )
 
 // accountHolders are the pool's miners for who keeps their accounts.

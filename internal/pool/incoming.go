@@ -9,11 +9,11 @@ import (
 	"sync"
 	"time"
 
-	"ckpool/internal/handover"
-	"ckpool/internal/jobs"
-	"ckpool/internal/netserver"
-	"ckpool/internal/session"
-	"ckpool/internal/wire"
+	"github.com/ckpool/ckpool/internal/handover"
+	"github.com/ckpool/ckpool/internal/jobs"
+	"github.com/ckpool/ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/internal/session"
+	"github.com/ckpool/ckpool/internal/wire"
 )
 
 // Incoming is a pool that takes over from another process, before Run; it is a

@@ -11,15 +11,15 @@ import (
 	"time"
 	"unsafe"
 
-	"ckpool/event"
-	"ckpool/internal/blocks"
-	"ckpool/internal/config"
-	"ckpool/internal/journal"
-	"ckpool/internal/session"
-	"ckpool/internal/users"
-	"ckpool/sharelog"
-	"ckpool/source"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/blocks"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/journal"
+	"github.com/ckpool/ckpool/internal/session"
+	"github.com/ckpool/ckpool/internal/users"
+	"github.com/ckpool/ckpool/sharelog"
+	"github.com/ckpool/ckpool/source"
+	"github.com/ckpool/ckpool/work"
 )
 
 // Schemes of reward, as journals number them.

@@ -7,13 +7,13 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/event"
-	"ckpool/internal/config"
-	"ckpool/internal/journal"
-	"ckpool/internal/session"
-	"ckpool/internal/users"
-	"ckpool/source"
-	"ckpool/stratum"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/journal"
+	"github.com/ckpool/ckpool/internal/session"
+	"github.com/ckpool/ckpool/internal/users"
+	"github.com/ckpool/ckpool/source"
+	"github.com/ckpool/ckpool/stratum"
 )
 
 // kept is an open journal with a user in it, and what it says.

@@ -4,9 +4,9 @@ import (
 	"errors"
 	"fmt"
 
-	"ckpool/internal/handover"
-	"ckpool/internal/netserver"
-	"ckpool/internal/wire"
+	"github.com/ckpool/ckpool/internal/handover"
+	"github.com/ckpool/ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/internal/wire"
 )
 
 // linkHead is at the head of a link, and of channels of it with their sessions.

@@ -5,9 +5,9 @@ import (
 	"net/netip"
 	"slices"
 
-	"ckpool/internal/config"
-	"ckpool/internal/session"
-	"ckpool/poolproto"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/session"
+	"github.com/ckpool/ckpool/poolproto"
 )
 
 // Miners is how many are connected, here and behind links.

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"os"
 
-	"ckpool/internal/instance"
+	"github.com/ckpool/ckpool/internal/instance"
 )
 
 // Listen opens the ports. The error says which and why.

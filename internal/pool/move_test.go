@@ -11,10 +11,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ckpool/internal/authority"
-	"ckpool/internal/handover"
-	"ckpool/internal/testkit/records"
-	"ckpool/internal/upstream"
+	"github.com/ckpool/ckpool/internal/authority"
+	"github.com/ckpool/ckpool/internal/handover"
+	"github.com/ckpool/ckpool/internal/testkit/records"
+	"github.com/ckpool/ckpool/internal/upstream"
 )
 
 // start is the time of every test.

@@ -4,12 +4,12 @@ import (
 	"path/filepath"
 	"time"
 
-	"ckpool/control"
-	"ckpool/event"
-	"ckpool/internal/blocks"
-	"ckpool/internal/config"
-	"ckpool/internal/notify"
-	"ckpool/internal/users"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/blocks"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/notify"
+	"github.com/ckpool/ckpool/internal/users"
 )
 
 // makeNotifier makes what tells people elsewhere of the pool. It looks at the pool only

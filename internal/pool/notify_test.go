@@ -11,10 +11,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"ckpool/event"
-	"ckpool/internal/config"
-	"ckpool/internal/session"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/session"
+	"github.com/ckpool/ckpool/work"
 )
 
 // What the parts of a pool tell, and what the notifier finds when it looks at them, gets to

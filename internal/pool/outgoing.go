@@ -7,11 +7,11 @@ import (
 	"sync"
 	"time"
 
-	"ckpool/internal/handover"
-	"ckpool/internal/jobs"
-	"ckpool/internal/netserver"
-	"ckpool/internal/session"
-	"ckpool/internal/wire"
+	"github.com/ckpool/ckpool/internal/handover"
+	"github.com/ckpool/ckpool/internal/jobs"
+	"github.com/ckpool/ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/internal/session"
+	"github.com/ckpool/ckpool/internal/wire"
 )
 
 // Outgoing is a pool on its way to another process; it is a handover.Source.

@@ -3,7 +3,7 @@ package pool
 import (
 	"fmt"
 
-	"ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/config"
 )
 
 // webPage is what a browser is shown on a stratum port.

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/config"
 )
 
 // The page says how a miner of this port is set up.

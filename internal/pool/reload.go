@@ -4,7 +4,7 @@ import (
 	"context"
 	"reflect"
 
-	"ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/config"
 )
 
 // Apply puts in force what of next may change while the pool runs: settings of

@@ -7,10 +7,10 @@ import (
 	"sync"
 	"time"
 
-	"ckpool/event"
-	"ckpool/internal/metrics"
-	"ckpool/internal/operator"
-	"ckpool/internal/users"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/metrics"
+	"github.com/ckpool/ckpool/internal/operator"
+	"github.com/ckpool/ckpool/internal/users"
 )
 
 func loopCount() int { return runtime.GOMAXPROCS(0) }

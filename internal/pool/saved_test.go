@@ -6,8 +6,8 @@ import (
 	"strings"
 	"testing"
 
-	"ckpool/event"
-	"ckpool/internal/config"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/config"
 )
 
 // Blocks that an instance has saved as a pool wait where it runs as a proxy, and the start

@@ -12,9 +12,9 @@ import (
 	"strconv"
 	"time"
 
-	"ckpool/internal/config"
-	"ckpool/internal/session"
-	"ckpool/sharelog"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/session"
+	"github.com/ckpool/ckpool/sharelog"
 )
 
 // sessionsFile keeps, over a restart, the sessions that miners may resume.

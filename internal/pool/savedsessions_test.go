@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/internal/config"
-	"ckpool/internal/session"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/session"
 )
 
 func TestSessionsFile(t *testing.T) {

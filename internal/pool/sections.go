@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"time"
 
-	"ckpool/internal/authority"
-	"ckpool/internal/handover"
-	"ckpool/internal/upstream"
-	"ckpool/internal/wire"
+	"github.com/ckpool/ckpool/internal/authority"
+	"github.com/ckpool/ckpool/internal/handover"
+	"github.com/ckpool/ckpool/internal/upstream"
+	"github.com/ckpool/ckpool/internal/wire"
 )
 
 // Sections of a handover. The numbers are part of the format; whether one that is

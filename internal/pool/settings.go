@@ -3,11 +3,11 @@ package pool
 import (
 	"time"
 
-	"ckpool/internal/config"
-	"ckpool/internal/netserver"
-	"ckpool/internal/ports"
-	"ckpool/internal/session"
-	"ckpool/internal/users"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/internal/ports"
+	"github.com/ckpool/ckpool/internal/session"
+	"github.com/ckpool/ckpool/internal/users"
 )
 
 // unauthorisedTimeout is how long a connection may stay without authorizing.

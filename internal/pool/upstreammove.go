@@ -8,9 +8,9 @@ import (
 	"os"
 	"time"
 
-	"ckpool/event"
-	"ckpool/internal/handover"
-	"ckpool/internal/upstream"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/handover"
+	"github.com/ckpool/ckpool/internal/upstream"
 )
 
 // verdictTime is how long everything stands still at most for the verdicts on shares whose

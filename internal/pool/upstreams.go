@@ -8,13 +8,13 @@ import (
 	"net/netip"
 	"time"
 
-	"ckpool/difficulty"
-	"ckpool/internal/config"
-	"ckpool/internal/session"
-	"ckpool/internal/upstream"
-	"ckpool/internal/users"
-	"ckpool/source"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/session"
+	"github.com/ckpool/ckpool/internal/upstream"
+	"github.com/ckpool/ckpool/internal/users"
+	"github.com/ckpool/ckpool/source"
+	"github.com/ckpool/ckpool/work"
 )
 
 // makeUpstreams makes the source of work of a proxy.

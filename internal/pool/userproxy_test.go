@@ -8,11 +8,11 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/event"
-	"ckpool/internal/config"
-	"ckpool/internal/handover"
-	"ckpool/internal/session"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/handover"
+	"github.com/ckpool/ckpool/internal/session"
+	"github.com/ckpool/ckpool/work"
 )
 
 // Accounts of users have descriptors that miners leave to them; with max_user_proxies of 0

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"time"
 
-	"ckpool/event"
-	"ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/netserver"
 )
 
 // workGuard watches for too long a time without a usable node or upstream. Owned by the

@@ -12,11 +12,11 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/event"
-	"ckpool/internal/config"
-	"ckpool/internal/netserver"
-	"ckpool/internal/operator"
-	"ckpool/internal/testkit/fakenode"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/internal/operator"
+	"github.com/ckpool/ckpool/internal/testkit/fakenode"
 )
 
 // newPool is a pool that does not run, with one node.

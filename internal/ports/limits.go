@@ -1,8 +1,8 @@
 package ports
 
 import (
-	"ckpool/internal/config"
-	"ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/netserver"
 )
 
 // Limits is what a server needs of the configuration for its limits. reserve is how many

@@ -13,11 +13,11 @@ import (
 	"sync"
 	"time"
 
-	"ckpool/event"
-	"ckpool/internal/config"
-	"ckpool/internal/instance"
-	"ckpool/internal/keypair"
-	"ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/instance"
+	"github.com/ckpool/ckpool/internal/keypair"
+	"github.com/ckpool/ckpool/internal/netserver"
 )
 
 // Ports are those of one server. Listen, ListenOn and Apply are never called at the same

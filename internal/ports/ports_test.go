@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/internal/config"
-	"ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/netserver"
 )
 
 // An address that was in use when it was tried, and that nobody has when it is

@@ -7,10 +7,10 @@ import (
 	"os"
 	"slices"
 
-	"ckpool/event"
-	"ckpool/internal/handover"
-	"ckpool/internal/netserver"
-	"ckpool/internal/wire"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/handover"
+	"github.com/ckpool/ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/internal/wire"
 )
 
 // listenersVersion is that of the record written here; older ones are read.

@@ -4,7 +4,7 @@ import (
 	"net/netip"
 	"testing"
 
-	"ckpool/internal/testkit/records"
+	"github.com/ckpool/ckpool/internal/testkit/records"
 )
 
 func TestReadListeners(t *testing.T) {

@@ -8,8 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"ckpool/event"
-	"ckpool/internal/hostport"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/hostport"
 )
 
 // EdgeOptions say what an Edge is.

@@ -20,12 +20,12 @@ import (
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
-	"ckpool/event"
-	"ckpool/internal/netserver"
-	"ckpool/internal/testkit/wait"
-	"ckpool/poolproto"
-	"ckpool/stratum"
-	"ckpool/stratum/client"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/internal/testkit/wait"
+	"github.com/ckpool/ckpool/poolproto"
+	"github.com/ckpool/ckpool/stratum"
+	"github.com/ckpool/ckpool/stratum/client"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -11,10 +11,10 @@ import (
 	"slices"
 	"time"
 
-	"ckpool/internal/netserver"
-	codec "ckpool/internal/wire"
-	"ckpool/poolproto"
-	"ckpool/stratum"
+	"github.com/ckpool/ckpool/internal/netserver"
+	codec "github.com/ckpool/ckpool/internal/wire"
+	"github.com/ckpool/ckpool/poolproto"
+	"github.com/ckpool/ckpool/stratum"
 )
 
 // Versions of the records of an Edge; older ones are read.

@@ -7,10 +7,10 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/internal/testkit/records"
-	codec "ckpool/internal/wire"
-	"ckpool/poolproto"
-	"ckpool/stratum"
+	"github.com/ckpool/ckpool/internal/testkit/records"
+	codec "github.com/ckpool/ckpool/internal/wire"
+	"github.com/ckpool/ckpool/poolproto"
+	"github.com/ckpool/ckpool/stratum"
 )
 
 // What the first release writes of links to pools, of miners and of redirects.

@@ -10,9 +10,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"ckpool/internal/netserver"
-	"ckpool/internal/session"
-	"ckpool/poolproto"
+	"github.com/ckpool/ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/internal/session"
+	"github.com/ckpool/ckpool/poolproto"
 )
 
 const (

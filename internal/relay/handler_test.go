@@ -3,7 +3,7 @@ package relay
 import (
 	"testing"
 
-	"ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/internal/netserver"
 )
 
 // A link has room for a million miners, and for no more.

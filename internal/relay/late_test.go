@@ -11,11 +11,11 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/event"
-	"ckpool/internal/netserver"
-	"ckpool/internal/session"
-	"ckpool/poolproto"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/internal/session"
+	"github.com/ckpool/ckpool/poolproto"
+	"github.com/ckpool/ckpool/work"
 )
 
 var someWork = &session.Work{Job: &work.Job{ID: 1}}

@@ -9,9 +9,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"ckpool/event"
-	"ckpool/internal/netserver"
-	"ckpool/poolproto"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/poolproto"
 )
 
 // Gate decides who may link, on a listener of an index. It is called on loops and returns

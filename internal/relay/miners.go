@@ -8,11 +8,11 @@ import (
 	"sync"
 	"time"
 
-	"ckpool/internal/netserver"
-	"ckpool/internal/recent"
-	"ckpool/internal/sent"
-	"ckpool/poolproto"
-	"ckpool/stratum"
+	"github.com/ckpool/ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/internal/recent"
+	"github.com/ckpool/ckpool/internal/sent"
+	"github.com/ckpool/ckpool/poolproto"
+	"github.com/ckpool/ckpool/stratum"
 )
 
 const (

@@ -6,9 +6,9 @@ import (
 	"net/netip"
 	"time"
 
-	"ckpool/internal/netserver"
-	codec "ckpool/internal/wire"
-	"ckpool/poolproto"
+	"github.com/ckpool/ckpool/internal/netserver"
+	codec "github.com/ckpool/ckpool/internal/wire"
+	"github.com/ckpool/ckpool/poolproto"
 )
 
 // Versions of the records; older ones are read.

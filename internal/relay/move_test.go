@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/internal/testkit/records"
-	codec "ckpool/internal/wire"
+	"github.com/ckpool/ckpool/internal/testkit/records"
+	codec "github.com/ckpool/ckpool/internal/wire"
 )
 
 func TestRecordsV1(t *testing.T) {

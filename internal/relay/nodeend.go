@@ -3,8 +3,8 @@ package relay
 import (
 	"net/netip"
 
-	"ckpool/poolproto"
-	"ckpool/stratum"
+	"github.com/ckpool/ckpool/poolproto"
+	"github.com/ckpool/ckpool/stratum"
 )
 
 // NodeEnd makes a node of an Edge: it gets the work of pools, and sees what miners find.

@@ -3,7 +3,7 @@ package relay
 import (
 	"fmt"
 
-	"ckpool/poolproto"
+	"github.com/ckpool/ckpool/poolproto"
 )
 
 // Feed is who has the work and the blocks that nodes get. Its methods are called on loops,

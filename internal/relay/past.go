@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"slices"
 
-	"ckpool/stratum"
+	"github.com/ckpool/ckpool/stratum"
 )
 
 const (

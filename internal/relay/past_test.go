@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"ckpool/stratum"
+	"github.com/ckpool/ckpool/stratum"
 )
 
 // A pool goes on with a miner who does not notice it only where it has the same session, gives

@@ -12,11 +12,11 @@ import (
 	"sync"
 	"time"
 
-	"ckpool/internal/netserver"
-	"ckpool/internal/recent"
-	codec "ckpool/internal/wire"
-	"ckpool/sharelog"
-	"ckpool/stratum"
+	"github.com/ckpool/ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/internal/recent"
+	codec "github.com/ckpool/ckpool/internal/wire"
+	"github.com/ckpool/ckpool/sharelog"
+	"github.com/ckpool/ckpool/stratum"
 )
 
 const (

@@ -3,8 +3,8 @@ package relay
 import (
 	"bytes"
 
-	"ckpool/internal/netserver"
-	"ckpool/poolproto"
+	"github.com/ckpool/ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/poolproto"
 )
 
 // Remotes is who hears what trusted remotes say. Its methods are called on loops, and

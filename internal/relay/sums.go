@@ -6,12 +6,12 @@ import (
 	"math/rand/v2"
 	"slices"
 
-	"ckpool/difficulty"
-	"ckpool/internal/netserver"
-	"ckpool/internal/sent"
-	"ckpool/internal/session"
-	"ckpool/poolproto"
-	"ckpool/stratum"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/internal/sent"
+	"github.com/ckpool/ckpool/internal/session"
+	"github.com/ckpool/ckpool/poolproto"
+	"github.com/ckpool/ckpool/stratum"
 )
 
 // refusals are the reasons of a pool for which an edge refuses shares itself.

@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"ckpool/internal/netserver"
-	"ckpool/poolproto"
+	"github.com/ckpool/ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/poolproto"
 )
 
 // checked is an edge whose one loop does not run, with a miner whose shares it checks.

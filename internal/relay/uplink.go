@@ -12,9 +12,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ckpool/event"
-	"ckpool/poolproto"
-	"ckpool/stratum/client"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/poolproto"
+	"github.com/ckpool/ckpool/stratum/client"
 )
 
 const (

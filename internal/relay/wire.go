@@ -12,7 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"ckpool/poolproto"
+	"github.com/ckpool/ckpool/poolproto"
 )
 
 const (

@@ -10,17 +10,17 @@ import (
 	"sync/atomic"
 	"time"
 
-	"ckpool/difficulty"
-	"ckpool/event"
-	"ckpool/internal/authority"
-	"ckpool/internal/journal"
-	"ckpool/internal/nodework"
-	"ckpool/internal/recent"
-	"ckpool/internal/relay"
-	"ckpool/internal/session"
-	"ckpool/internal/users"
-	"ckpool/poolproto"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/authority"
+	"github.com/ckpool/ckpool/internal/journal"
+	"github.com/ckpool/ckpool/internal/nodework"
+	"github.com/ckpool/ckpool/internal/recent"
+	"github.com/ckpool/ckpool/internal/relay"
+	"github.com/ckpool/ckpool/internal/session"
+	"github.com/ckpool/ckpool/internal/users"
+	"github.com/ckpool/ckpool/poolproto"
+	"github.com/ckpool/ckpool/work"
 )
 
 const (

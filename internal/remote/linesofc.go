@@ -5,11 +5,11 @@ import (
 	"net/netip"
 	"time"
 
-	"ckpool/difficulty"
-	"ckpool/internal/recent"
-	"ckpool/internal/session"
-	"ckpool/internal/users"
-	"ckpool/poolproto"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/recent"
+	"github.com/ckpool/ckpool/internal/session"
+	"github.com/ckpool/ckpool/internal/users"
+	"github.com/ckpool/ckpool/poolproto"
 )
 
 // A trusted remote that is ckpool in C has no journal, and nothing is acknowledged: its

@@ -12,11 +12,11 @@ import (
 	"sync"
 	"time"
 
-	"ckpool/event"
-	"ckpool/internal/hostport"
-	"ckpool/internal/journal"
-	"ckpool/internal/relay"
-	"ckpool/poolproto"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/hostport"
+	"github.com/ckpool/ckpool/internal/journal"
+	"github.com/ckpool/ckpool/internal/relay"
+	"github.com/ckpool/ckpool/poolproto"
 )
 
 const (

@@ -8,11 +8,11 @@ import (
 	"net"
 	"time"
 
-	"ckpool/event"
-	"ckpool/internal/authority"
-	"ckpool/internal/journal"
-	"ckpool/internal/session"
-	"ckpool/poolproto"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/authority"
+	"github.com/ckpool/ckpool/internal/journal"
+	"github.com/ckpool/ckpool/internal/session"
+	"github.com/ckpool/ckpool/poolproto"
 )
 
 // A main pool that is ckpool in C acknowledges nothing and keeps no journal: it is told of

@@ -8,11 +8,11 @@ import (
 	"sync"
 	"time"
 
-	"ckpool/event"
-	"ckpool/internal/journal"
-	"ckpool/internal/session"
-	"ckpool/internal/users"
-	"ckpool/poolproto"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/journal"
+	"github.com/ckpool/ckpool/internal/session"
+	"github.com/ckpool/ckpool/internal/users"
+	"github.com/ckpool/ckpool/poolproto"
 )
 
 // site is the copy of a remote's journal, kept also while the remote is away.

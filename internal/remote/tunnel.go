@@ -11,10 +11,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ckpool/control"
-	"ckpool/internal/authority"
-	"ckpool/internal/credentials"
-	"ckpool/poolproto"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/internal/authority"
+	"github.com/ckpool/ckpool/internal/credentials"
+	"github.com/ckpool/ckpool/poolproto"
 )
 
 const (

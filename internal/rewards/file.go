@@ -12,7 +12,7 @@ import (
 	"slices"
 	"strconv"
 
-	"ckpool/difficulty"
+	"github.com/ckpool/ckpool/difficulty"
 )
 
 // The file has one JSON object in each line, with one member that says what it is:

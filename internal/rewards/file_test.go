@@ -15,8 +15,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"ckpool/difficulty"
-	"ckpool/internal/rewards"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/rewards"
 )
 
 var update = flag.Bool("update", false, "write the files of testdata anew")

@@ -10,8 +10,8 @@ import (
 	"slices"
 	"sort"
 
-	"ckpool/difficulty"
-	"ckpool/internal/rewards"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/rewards"
 )
 
 // received is a share as a pool has it, in the order of receipt.

@@ -10,8 +10,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"ckpool/difficulty"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/work"
 )
 
 // Account that is paid. The name is the one spelling that stands for all, as names are

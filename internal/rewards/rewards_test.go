@@ -12,8 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
-	"ckpool/difficulty"
-	"ckpool/internal/rewards"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/rewards"
 )
 
 func exact(t interface{ Fatal(...any) }, s string) difficulty.Exact {

@@ -8,7 +8,7 @@ import (
 	"fmt"
 	"io"
 
-	"ckpool/difficulty"
+	"github.com/ckpool/ckpool/difficulty"
 )
 
 // Verify computes a reward from a file of Export alone, and compares it with the one

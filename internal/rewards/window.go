@@ -9,7 +9,7 @@ import (
 	"math/bits"
 	"slices"
 
-	"ckpool/difficulty"
+	"github.com/ckpool/ckpool/difficulty"
 )
 
 // maxWork is the most work in one window: sums of two such do not overflow.

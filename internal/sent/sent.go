@@ -8,9 +8,9 @@ import (
 	"encoding/binary"
 	"slices"
 
-	"ckpool/difficulty"
-	"ckpool/stratum"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/stratum"
+	"github.com/ckpool/ckpool/work"
 )
 
 // Job is what a miner is sent. Immutable.

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"testing"
 
-	"ckpool/stratum"
+	"github.com/ckpool/ckpool/stratum"
 )
 
 // A miner's jobs are those of the present tip and the one before, so many at most, each with

@@ -5,8 +5,8 @@ import (
 	"strings"
 	"testing"
 
-	"ckpool/internal/netserver"
-	"ckpool/stratum"
+	"github.com/ckpool/ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/stratum"
 )
 
 func rejectLine(code int, text, id string) string {

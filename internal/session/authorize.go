@@ -3,8 +3,8 @@ package session
 import (
 	"strings"
 
-	"ckpool/internal/netserver"
-	"ckpool/stratum"
+	"github.com/ckpool/ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/stratum"
 )
 
 var (

@@ -10,9 +10,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"ckpool/source"
-	"ckpool/stratum"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/source"
+	"github.com/ckpool/ckpool/stratum"
+	"github.com/ckpool/ckpool/work"
 )
 
 // WorkerID is a handle to a worker record of the Backend; 0 is none. One is

@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"ckpool/stratum"
+	"github.com/ckpool/ckpool/stratum"
 )
 
 // maskGrace is how long bits of an earlier, larger mask are accepted, in

@@ -4,9 +4,9 @@ import (
 	"encoding/hex"
 	"unsafe"
 
-	"ckpool/address"
-	"ckpool/internal/netserver"
-	"ckpool/stratum"
+	"github.com/ckpool/ckpool/address"
+	"github.com/ckpool/ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/stratum"
 )
 
 // The methods here serve operators; they run on the loop's goroutine.

@@ -8,10 +8,10 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/difficulty"
-	"ckpool/internal/netserver"
-	"ckpool/stratum"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/stratum"
+	"github.com/ckpool/ckpool/work"
 
 	"pgregory.net/rapid"
 )

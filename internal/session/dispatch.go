@@ -1,9 +1,9 @@
 package session
 
 import (
-	"ckpool/internal/netserver"
-	"ckpool/poolproto"
-	"ckpool/stratum"
+	"github.com/ckpool/ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/poolproto"
+	"github.com/ckpool/ckpool/stratum"
 )
 
 // Verdicts on messages other than submit, which has a list of its own: see

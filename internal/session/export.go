@@ -3,9 +3,9 @@ package session
 import (
 	"time"
 
-	"ckpool/internal/netserver"
-	"ckpool/internal/wire"
-	"ckpool/stratum"
+	"github.com/ckpool/ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/internal/wire"
+	"github.com/ckpool/ckpool/stratum"
 )
 
 // Exporter writes what sessions are to another process. Its methods may be

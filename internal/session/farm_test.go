@@ -9,9 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/internal/netserver"
-	"ckpool/source"
-	"ckpool/stratum"
+	"github.com/ckpool/ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/source"
+	"github.com/ckpool/ckpool/stratum"
 )
 
 // farmMiner is a miner as it understands what it is sent.

@@ -5,11 +5,11 @@ import (
 	"sync/atomic"
 	"time"
 
-	"ckpool/difficulty"
-	"ckpool/internal/netserver"
-	"ckpool/source"
-	"ckpool/stratum"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/source"
+	"github.com/ckpool/ckpool/stratum"
+	"github.com/ckpool/ckpool/work"
 )
 
 // Transport is what a Handler needs of its event loop.

@@ -6,9 +6,9 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/event"
-	"ckpool/internal/netserver"
-	"ckpool/stratum"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/stratum"
 )
 
 // quiet is a transport that keeps nothing.

@@ -8,8 +8,8 @@ import (
 	"slices"
 	"time"
 
-	"ckpool/internal/netserver"
-	"ckpool/internal/wire"
+	"github.com/ckpool/ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/internal/wire"
 )
 
 // Importer reads what an Exporter of another process has written, before the

@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/internal/netserver"
 )
 
 // A share of the tip before the present one counts as long as new work was on its way to its

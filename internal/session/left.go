@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"net/netip"
 
-	"ckpool/internal/netserver"
-	"ckpool/internal/wire"
+	"github.com/ckpool/ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/internal/wire"
 )
 
 // leftRecord is what is moved of a client that does not move itself: the shares that other

@@ -1,8 +1,8 @@
 package session
 
 import (
-	"ckpool/stratum"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/stratum"
+	"github.com/ckpool/ckpool/work"
 )
 
 // coinbaseLine is the mining.notify line of a job with one of its coinbases.

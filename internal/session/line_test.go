@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/stratum"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/stratum"
+	"github.com/ckpool/ckpool/work"
 )
 
 // The complete share of the vectors.

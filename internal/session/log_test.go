@@ -7,9 +7,9 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/event"
-	"ckpool/internal/netserver"
-	"ckpool/stratum"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/stratum"
 )
 
 // logged is a rig whose lines about miners, each behind its level, are kept.

@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"testing"
 
-	"ckpool/internal/netserver"
-	"ckpool/stratum"
+	"github.com/ckpool/ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/stratum"
 )
 
 // A connection that only collects refusals is answered and closed; a miner's,

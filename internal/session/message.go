@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"ckpool/difficulty"
+	"github.com/ckpool/ckpool/difficulty"
 )
 
 // showsMessages tells whether the miner is known to display show_message.

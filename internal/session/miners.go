@@ -5,7 +5,7 @@ import (
 	"context"
 	"slices"
 
-	"ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/internal/netserver"
 )
 
 // MaxListed is how many miners a list has at most.

@@ -13,12 +13,12 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/difficulty"
-	"ckpool/internal/netserver"
-	"ckpool/internal/testkit/records"
-	"ckpool/internal/wire"
-	"ckpool/source"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/internal/testkit/records"
+	"github.com/ckpool/ckpool/internal/wire"
+	"github.com/ckpool/ckpool/source"
+	"github.com/ckpool/ckpool/work"
 )
 
 func (b *backend) WorkerName(id WorkerID) string {

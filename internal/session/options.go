@@ -7,8 +7,8 @@ import (
 	"strconv"
 	"strings"
 
-	"ckpool/difficulty"
-	"ckpool/stratum"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/stratum"
 )
 
 // passwordOptions are what a miner asked for in its password.

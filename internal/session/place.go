@@ -4,7 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 
-	"ckpool/stratum"
+	"github.com/ckpool/ckpool/stratum"
 )
 
 // waitForPlace is how long a newcomer waits for a source that has room, in seconds,

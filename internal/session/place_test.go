@@ -9,9 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/internal/netserver"
-	"ckpool/source"
-	"ckpool/stratum"
+	"github.com/ckpool/ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/source"
+	"github.com/ckpool/ckpool/stratum"
 )
 
 // A session whose bytes are free at another source gets one clean job of it, and

@@ -8,9 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/event"
-	"ckpool/internal/netserver"
-	"ckpool/source"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/source"
 )
 
 // A miner has bytes of its own behind those of the pool above, and only what that pool

@@ -7,9 +7,9 @@ import (
 	"strings"
 	"testing"
 
-	"ckpool/internal/netserver"
-	"ckpool/internal/wire"
-	"ckpool/source"
+	"github.com/ckpool/ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/internal/wire"
+	"github.com/ckpool/ckpool/source"
 )
 
 // next is another process with the same pools above, to which all sessions go but those

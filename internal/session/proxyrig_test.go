@@ -8,11 +8,11 @@ import (
 	"slices"
 	"testing"
 
-	"ckpool/difficulty"
-	"ckpool/internal/netserver"
-	"ckpool/source"
-	"ckpool/stratum"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/source"
+	"github.com/ckpool/ckpool/stratum"
+	"github.com/ckpool/ckpool/work"
 )
 
 // above is connections to other pools as sessions know them. It keeps what goes up, and

@@ -1,6 +1,6 @@
 package session
 
-import "ckpool/stratum"
+import "github.com/ckpool/ckpool/stratum"
 
 // Reason is why a submit is refused. It is the one list of these reasons: what
 // the miner is told, what the share log has, and what they are called where they

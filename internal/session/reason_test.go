@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"ckpool/stratum"
+	"github.com/ckpool/ckpool/stratum"
 )
 
 // What miners, share logs and the scripts that read them have always been told.

@@ -6,8 +6,8 @@ import (
 	"math"
 	"slices"
 
-	"ckpool/internal/wire"
-	"ckpool/source"
+	"github.com/ckpool/ckpool/internal/wire"
+	"github.com/ckpool/ckpool/source"
 )
 
 // Versions of the records; older ones are read.

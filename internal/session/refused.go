@@ -1,8 +1,8 @@
 package session
 
 import (
-	"ckpool/internal/netserver"
-	"ckpool/stratum"
+	"github.com/ckpool/ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/stratum"
 )
 
 // Refusal is shares of one miner that were refused for the same reason before they came

@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"ckpool/internal/recent"
+	"github.com/ckpool/ckpool/internal/recent"
 )
 
 // keepSession is how long a closed, authorised session can be resumed.

@@ -8,11 +8,11 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/address"
-	"ckpool/difficulty"
-	"ckpool/internal/netserver"
-	"ckpool/stratum"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/address"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/stratum"
+	"github.com/ckpool/ckpool/work"
 )
 
 // rig is a handler on a transport that keeps what is written, and a backend

@@ -3,7 +3,7 @@ package session
 import (
 	"fmt"
 
-	"ckpool/internal/wire"
+	"github.com/ckpool/ckpool/internal/wire"
 )
 
 // Fingerprints move to another process as a row of numbers: each is one to be

@@ -1,6 +1,6 @@
 package session
 
-import "ckpool/difficulty"
+import "github.com/ckpool/ckpool/difficulty"
 
 // session is one miner's state. No pointers: slabs of it cost the collector
 // nothing. Owned by the loop. Times are seconds of the loop's clock.

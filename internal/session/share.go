@@ -4,9 +4,9 @@ import (
 	"net/netip"
 	"time"
 
-	"ckpool/source"
-	"ckpool/stratum"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/source"
+	"github.com/ckpool/ckpool/stratum"
+	"github.com/ckpool/ckpool/work"
 )
 
 // Share is one submit with the verdict on it: the record that statistics, share

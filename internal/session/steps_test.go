@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/internal/netserver"
 )
 
 // touched counts the clients something was written to or that were closed.

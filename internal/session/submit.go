@@ -3,9 +3,9 @@ package session
 import (
 	"encoding/binary"
 
-	"ckpool/difficulty"
-	"ckpool/internal/netserver"
-	"ckpool/stratum"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/stratum"
 )
 
 // onSubmit answers mining.submit. Nothing here allocates.

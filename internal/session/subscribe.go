@@ -6,8 +6,8 @@ import (
 	"strconv"
 	"strings"
 
-	"ckpool/stratum"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/stratum"
+	"github.com/ckpool/ckpool/work"
 )
 
 // maxAgent is how much of a user agent is kept, in bytes.

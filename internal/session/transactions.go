@@ -3,8 +3,8 @@ package session
 import (
 	"strconv"
 
-	"ckpool/stratum"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/stratum"
+	"github.com/ckpool/ckpool/work"
 )
 
 // listPause is the least time between two transaction lists for one

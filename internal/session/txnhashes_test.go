@@ -3,7 +3,7 @@ package session
 import (
 	"testing"
 
-	"ckpool/work"
+	"github.com/ckpool/ckpool/work"
 )
 
 // The list of a job's transactions may have 650 KB: it is for miners alone.

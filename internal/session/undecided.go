@@ -6,7 +6,7 @@ import (
 	"maps"
 	"slices"
 
-	"ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/internal/netserver"
 )
 
 // Ticket is where the Verdict on a login goes that is undecided.

@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/internal/netserver"
-	"ckpool/stratum"
+	"github.com/ckpool/ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/stratum"
 )
 
 // askingRig leaves logins undecided until give.

@@ -8,10 +8,10 @@ import (
 	"sync"
 	"time"
 
-	"ckpool/difficulty"
-	"ckpool/internal/netserver"
-	"ckpool/source"
-	"ckpool/stratum"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/source"
+	"github.com/ckpool/ckpool/stratum"
 )
 
 const (

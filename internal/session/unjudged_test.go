@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/source"
+	"github.com/ckpool/ckpool/source"
 )
 
 func TestVerdictsFromAbove(t *testing.T) {

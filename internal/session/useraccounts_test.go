@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/internal/netserver"
 )
 
 // A session is its first user's from the first login to its end, and with that password.

@@ -4,10 +4,10 @@ import (
 	"math"
 	"time"
 
-	"ckpool/difficulty"
-	"ckpool/internal/netserver"
-	"ckpool/stratum"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/stratum"
+	"github.com/ckpool/ckpool/work"
 )
 
 const (

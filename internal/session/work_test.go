@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/internal/netserver"
 )
 
 func startDiff(d float64) func(*Settings) {

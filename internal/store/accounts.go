@@ -10,9 +10,9 @@ import (
 	"strings"
 	"time"
 
-	"ckpool/difficulty"
-	"ckpool/internal/credentials"
-	"ckpool/internal/store/table"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/credentials"
+	"github.com/ckpool/ckpool/internal/store/table"
 )
 
 // Account is what an operator has said of an account, and of one of its workers.

@@ -11,9 +11,9 @@ import (
 	"strings"
 	"time"
 
-	"ckpool/address"
-	"ckpool/internal/ownership"
-	"ckpool/internal/store/table"
+	"github.com/ckpool/ckpool/address"
+	"github.com/ckpool/ckpool/internal/ownership"
+	"github.com/ckpool/ckpool/internal/store/table"
 )
 
 // Whole is all of what is divided: ratios are in millionths.

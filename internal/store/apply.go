@@ -9,8 +9,8 @@ import (
 	"slices"
 	"time"
 
-	"ckpool/difficulty"
-	"ckpool/internal/store/table"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/store/table"
 )
 
 // CursorError tells that a batch does not begin where the database is: it was

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"math"
 
-	"ckpool/difficulty"
+	"github.com/ckpool/ckpool/difficulty"
 )
 
 // Position is a record's place in the journal of an instance. Journals begin at

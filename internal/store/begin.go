@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 
-	"ckpool/internal/store/table"
+	"github.com/ckpool/ckpool/internal/store/table"
 )
 
 // ErrNetwork tells that a database has another network's shares.

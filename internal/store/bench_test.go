@@ -7,9 +7,9 @@ import (
 	"os"
 	"testing"
 
-	"ckpool/difficulty"
-	"ckpool/internal/store/table"
-	"ckpool/internal/testkit/postgres"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/store/table"
+	"github.com/ckpool/ckpool/internal/testkit/postgres"
 )
 
 // stream makes batches of shares of so many workers as a pool has them: 5,000 a

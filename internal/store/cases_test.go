@@ -15,11 +15,11 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"ckpool/difficulty"
-	pgdb "ckpool/internal/store/postgres"
-	"ckpool/internal/store/sqlite"
-	"ckpool/internal/store/table"
-	"ckpool/internal/testkit/postgres"
+	"github.com/ckpool/ckpool/difficulty"
+	pgdb "github.com/ckpool/ckpool/internal/store/postgres"
+	"github.com/ckpool/ckpool/internal/store/sqlite"
+	"github.com/ckpool/ckpool/internal/store/table"
+	"github.com/ckpool/ckpool/internal/testkit/postgres"
 )
 
 // Tests named after a number are cases of other pools' accounting that went wrong.

@@ -10,8 +10,8 @@ import (
 	"strconv"
 	"strings"
 
-	"ckpool/internal/store/table"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/internal/store/table"
+	"github.com/ckpool/ckpool/work"
 )
 
 // What is taken for true of the chain.

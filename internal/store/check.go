@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"strings"
 
-	"ckpool/internal/store/table"
+	"github.com/ckpool/ckpool/internal/store/table"
 )
 
 // Check computes sums anew, of shares where they are kept and of sums per job, cuts

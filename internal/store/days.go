@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"ckpool/internal/store/table"
+	"github.com/ckpool/ckpool/internal/store/table"
 )
 
 const secondsPerDay = 86_400

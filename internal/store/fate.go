@@ -7,10 +7,10 @@ import (
 	"io"
 	"strings"
 
-	"ckpool/internal/figures"
-	"ckpool/internal/rewards"
-	"ckpool/internal/store/table"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/internal/figures"
+	"github.com/ckpool/ckpool/internal/rewards"
+	"github.com/ckpool/ckpool/internal/store/table"
+	"github.com/ckpool/ckpool/work"
 )
 
 // PoolBlock is a block that a pool has told of, or that pays the pool, as the node has it

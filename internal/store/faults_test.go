@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"ckpool/internal/store/table"
+	"github.com/ckpool/ckpool/internal/store/table"
 )
 
 // A block that is booked to miners leaves the chain before it is rewarded, and comes back:

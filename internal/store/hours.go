@@ -9,8 +9,8 @@ import (
 	"slices"
 	"time"
 
-	"ckpool/difficulty"
-	"ckpool/internal/store/table"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/store/table"
 )
 
 // What work of an hour is beyond belief. Each is far from all that luck does: there is no

@@ -7,8 +7,8 @@ import (
 	"strings"
 	"testing"
 
-	"ckpool/difficulty"
-	"ckpool/internal/payout"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/payout"
 )
 
 // rates are the pool's own statistics, once a minute for an hour.

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/internal/testkit/postgres"
+	"github.com/ckpool/ckpool/internal/testkit/postgres"
 )
 
 // A process that stores shares is killed at any moment: what is there is a whole

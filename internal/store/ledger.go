@@ -9,9 +9,9 @@ import (
 	"strings"
 	"time"
 
-	"ckpool/internal/figures"
-	"ckpool/internal/store/table"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/internal/figures"
+	"github.com/ckpool/ckpool/internal/store/table"
+	"github.com/ckpool/ckpool/work"
 )
 
 // Book is an account of the ledger: one of each user's, or one of the pool's.

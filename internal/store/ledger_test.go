@@ -9,7 +9,7 @@ import (
 	"sync"
 	"testing"
 
-	"ckpool/internal/store/table"
+	"github.com/ckpool/ckpool/internal/store/table"
 )
 
 // money is a dump of all that is of money.

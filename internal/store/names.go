@@ -7,8 +7,8 @@ import (
 	"slices"
 	"strings"
 
-	"ckpool/address"
-	"ckpool/internal/store/table"
+	"github.com/ckpool/ckpool/address"
+	"github.com/ckpool/ckpool/internal/store/table"
 )
 
 // names that got numbers in a transaction.

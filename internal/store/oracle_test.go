@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"ckpool/difficulty"
+	"github.com/ckpool/ckpool/difficulty"
 )
 
 // oracle counts what batches say, one record after the other and in big numbers. It

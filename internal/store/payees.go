@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"strconv"
 
-	"ckpool/address"
-	"ckpool/internal/payout"
-	"ckpool/internal/store/table"
+	"github.com/ckpool/ckpool/address"
+	"github.com/ckpool/ckpool/internal/payout"
+	"github.com/ckpool/ckpool/internal/store/table"
 )
 
 // PayoutSettings are the settings of payouts that hold now, and the limits of those that

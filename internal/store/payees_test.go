@@ -9,8 +9,8 @@ import (
 
 	"github.com/btcsuite/btcd/wire/v2"
 
-	"ckpool/internal/ownership"
-	"ckpool/internal/payout"
+	"github.com/ckpool/ckpool/internal/ownership"
+	"github.com/ckpool/ckpool/internal/payout"
 )
 
 // Who has a balance is a payee: an address is paid to itself, a user where he says, who

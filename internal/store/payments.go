@@ -10,9 +10,9 @@ import (
 
 	"github.com/btcsuite/btcd/chainhash/v2"
 
-	"ckpool/internal/figures"
-	"ckpool/internal/payout"
-	"ckpool/internal/store/table"
+	"github.com/ckpool/ckpool/internal/figures"
+	"github.com/ckpool/ckpool/internal/payout"
+	"github.com/ckpool/ckpool/internal/store/table"
 )
 
 // Payments are the payments in the database: the book of package payout, whose accounts

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
-	"ckpool/internal/credentials"
-	"ckpool/internal/store/table"
+	"github.com/ckpool/ckpool/internal/credentials"
+	"github.com/ckpool/ckpool/internal/store/table"
 )
 
 // owner is the account of an Owner, which has to be there.

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/internal/credentials"
+	"github.com/ckpool/ckpool/internal/credentials"
 )
 
 // registeredUser makes a user with a password, cheaply hashed.

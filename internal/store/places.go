@@ -6,8 +6,8 @@ import (
 	"maps"
 	"slices"
 
-	"ckpool/internal/rewards"
-	"ckpool/internal/store/table"
+	"github.com/ckpool/ckpool/internal/rewards"
+	"github.com/ckpool/ckpool/internal/store/table"
 )
 
 // places of jobs in the order of shares. That of a job is its height. Shares whose job's

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"testing"
 
-	"ckpool/internal/rewards"
-	"ckpool/internal/store/table"
+	"github.com/ckpool/ckpool/internal/rewards"
+	"github.com/ckpool/ckpool/internal/store/table"
 )
 
 // anew computes all rewards anew, and has Verify do it from their files alone.

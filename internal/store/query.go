@@ -9,8 +9,8 @@ import (
 	"strings"
 	"time"
 
-	"ckpool/difficulty"
-	"ckpool/internal/store/table"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/store/table"
 )
 
 // HashRate is hashes per second of work done in a time.

@@ -3,9 +3,9 @@ package store
 import (
 	"context"
 
-	"ckpool/difficulty"
-	"ckpool/internal/store/table"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/store/table"
+	"github.com/ckpool/ckpool/work"
 )
 
 // PostedReward is what the reward of a block came to, as the ledger has it.

@@ -9,9 +9,9 @@ import (
 	"strconv"
 	"strings"
 
-	"ckpool/difficulty"
-	"ckpool/internal/ownership"
-	"ckpool/internal/store/table"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/ownership"
+	"github.com/ckpool/ckpool/internal/store/table"
 )
 
 // Names of settings. What one says holds from a time and a height on, until another

@@ -13,12 +13,12 @@ import (
 	"strings"
 	"time"
 
-	"ckpool/address"
-	"ckpool/difficulty"
-	"ckpool/internal/figures"
-	"ckpool/internal/rewards"
-	"ckpool/internal/store/table"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/address"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/figures"
+	"github.com/ckpool/ckpool/internal/rewards"
+	"github.com/ckpool/ckpool/internal/store/table"
+	"github.com/ckpool/ckpool/work"
 )
 
 // poolBlock is a block that pays the pool, or that a pool has told of.

@@ -6,8 +6,8 @@ import (
 	"slices"
 	"strconv"
 
-	"ckpool/difficulty"
-	"ckpool/internal/store/table"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/store/table"
 )
 
 const (

@@ -9,10 +9,10 @@ import (
 	"slices"
 	"strings"
 
-	"ckpool/difficulty"
-	"ckpool/internal/rewards"
-	"ckpool/internal/store/table"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/rewards"
+	"github.com/ckpool/ckpool/internal/store/table"
+	"github.com/ckpool/ckpool/work"
 )
 
 // shareSource gives the shares that count for a block. It reads sums of whole heights, and

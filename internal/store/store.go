@@ -8,9 +8,9 @@ import (
 	"strings"
 	"sync"
 
-	"ckpool/internal/store/postgres"
-	"ckpool/internal/store/sqlite"
-	"ckpool/internal/store/table"
+	"github.com/ckpool/ckpool/internal/store/postgres"
+	"github.com/ckpool/ckpool/internal/store/sqlite"
+	"github.com/ckpool/ckpool/internal/store/table"
 )
 
 // Limits of what strangers can fill the database with.

@@ -11,9 +11,9 @@ import (
 	"strings"
 	"testing"
 
-	"ckpool/difficulty"
-	"ckpool/internal/store/table"
-	"ckpool/internal/testkit/postgres"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/store/table"
+	"github.com/ckpool/ckpool/internal/testkit/postgres"
 )
 
 func TestMain(m *testing.M) { os.Exit(postgres.Main(m)) }

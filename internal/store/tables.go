@@ -3,8 +3,8 @@ package store
 import (
 	"context"
 
-	"ckpool/difficulty"
-	"ckpool/internal/store/table"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/store/table"
 )
 
 // Class is how many shares of a sort there were, and how much difficulty.

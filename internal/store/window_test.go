@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/difficulty"
-	"ckpool/internal/store/table"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/store/table"
 )
 
 // A window of many heights and accounts is read from sums, and from single shares at its

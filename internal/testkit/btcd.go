@@ -13,7 +13,7 @@ import (
 
 	"github.com/btcsuite/btcd/wire/v2"
 
-	"ckpool/internal/testkit/btcd"
+	"github.com/ckpool/ckpool/internal/testkit/btcd"
 )
 
 // Btcd is a btcd node of a test. Its methods fail the test on errors; the

@@ -11,7 +11,7 @@ import (
 	"github.com/btcsuite/btcd/blockchain"
 	"github.com/btcsuite/btcd/btcutil/v2"
 
-	"ckpool/internal/testkit/btcd"
+	"github.com/ckpool/ckpool/internal/testkit/btcd"
 )
 
 func TestBtcdSegwitTemplate(t *testing.T) {

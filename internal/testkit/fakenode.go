@@ -3,7 +3,7 @@ package testkit
 import (
 	"testing"
 
-	"ckpool/internal/testkit/fakenode"
+	"github.com/ckpool/ckpool/internal/testkit/fakenode"
 )
 
 // FakeNode is the fake bitcoind, see package fakenode.

@@ -12,7 +12,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"ckpool/internal/testkit/certificate"
+	"github.com/ckpool/ckpool/internal/testkit/certificate"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"ckpool/internal/wire"
+	"github.com/ckpool/ckpool/internal/wire"
 )
 
 // Record is what another process is to know of users, whose connections in lines move to

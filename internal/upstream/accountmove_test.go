@@ -10,9 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/internal/testkit/certificate"
-	"ckpool/internal/testkit/otherpool"
-	"ckpool/source"
+	"github.com/ckpool/ckpool/internal/testkit/certificate"
+	"github.com/ckpool/ckpool/internal/testkit/otherpool"
+	"github.com/ckpool/ckpool/source"
 )
 
 // userProcess is a group with users' accounts as one process has it.

@@ -12,8 +12,8 @@ import (
 	"sync"
 	"time"
 
-	"ckpool/event"
-	"ckpool/stratum/client"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/stratum/client"
 )
 
 // Of accounts.

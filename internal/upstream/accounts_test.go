@@ -9,8 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"ckpool/internal/testkit/otherpool"
-	"ckpool/source"
+	"github.com/ckpool/ckpool/internal/testkit/otherpool"
+	"github.com/ckpool/ckpool/source"
 )
 
 // accounts runs accounts beside a group until the test ends.

@@ -7,9 +7,9 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/source"
-	"ckpool/stratum"
-	"ckpool/stratum/client"
+	"github.com/ckpool/ckpool/source"
+	"github.com/ckpool/ckpool/stratum"
+	"github.com/ckpool/ckpool/stratum/client"
 )
 
 // yes is a pool that accepts every share.

@@ -6,9 +6,9 @@ import (
 	"slices"
 	"time"
 
-	"ckpool/internal/config"
-	"ckpool/internal/upstream/status"
-	"ckpool/stratum/client"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/upstream/status"
+	"github.com/ckpool/ckpool/stratum/client"
 )
 
 // Entries are the pools of a Group, and the accounts of users, as an operator sees and

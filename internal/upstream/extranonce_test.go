@@ -7,7 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"ckpool/internal/testkit/otherpool"
+	"github.com/ckpool/ckpool/internal/testkit/otherpool"
 
 	"github.com/google/go-cmp/cmp"
 )

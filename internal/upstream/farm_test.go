@@ -9,11 +9,11 @@ import (
 	"testing/synctest"
 	"time"
 
-	"ckpool/difficulty"
-	"ckpool/event"
-	"ckpool/internal/testkit/otherpool"
-	"ckpool/source"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/testkit/otherpool"
+	"github.com/ckpool/ckpool/source"
+	"github.com/ckpool/ckpool/work"
 
 	"go.uber.org/goleak"
 )

@@ -5,8 +5,8 @@ import (
 	"sync"
 	"time"
 
-	"ckpool/difficulty"
-	"ckpool/source"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/source"
 )
 
 // Tally is how many shares, and the sum of their difficulties.

@@ -12,9 +12,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"ckpool/event"
-	"ckpool/internal/testkit/otherpool"
-	"ckpool/stratum/client"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/testkit/otherpool"
+	"github.com/ckpool/ckpool/stratum/client"
 )
 
 var errDown = errors.New("connection refused")

@@ -7,9 +7,9 @@ import (
 	"sync"
 	"time"
 
-	"ckpool/source"
-	"ckpool/stratum"
-	"ckpool/stratum/client"
+	"github.com/ckpool/ckpool/source"
+	"github.com/ckpool/ckpool/stratum"
+	"github.com/ckpool/ckpool/stratum/client"
 )
 
 // job is a job of a pool as it was given on: each of its updates has one, as its Judge.

@@ -11,11 +11,11 @@ import (
 	"sync/atomic"
 	"time"
 
-	"ckpool/event"
-	"ckpool/source"
-	"ckpool/stratum"
-	"ckpool/stratum/client"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/source"
+	"github.com/ckpool/ckpool/stratum"
+	"github.com/ckpool/ckpool/stratum/client"
+	"github.com/ckpool/ckpool/work"
 )
 
 // usualDifficulty is what a pool's shares are taken to have that has not said.

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"sync"
 
-	"ckpool/stratum/client"
+	"github.com/ckpool/ckpool/stratum/client"
 )
 
 // ErrItself is why a pool is not mined for that is this instance.

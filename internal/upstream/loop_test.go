@@ -5,8 +5,8 @@ import (
 	"net/netip"
 	"testing"
 
-	"ckpool/stratum"
-	"ckpool/stratum/client"
+	"github.com/ckpool/ckpool/stratum"
+	"github.com/ckpool/ckpool/stratum/client"
 )
 
 // Work is known again that comes back with something between what was given and the free

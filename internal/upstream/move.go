@@ -9,10 +9,10 @@ import (
 	"sync"
 	"time"
 
-	"ckpool/internal/session"
-	"ckpool/internal/wire"
-	"ckpool/source"
-	"ckpool/stratum/client"
+	"github.com/ckpool/ckpool/internal/session"
+	"github.com/ckpool/ckpool/internal/wire"
+	"github.com/ckpool/ckpool/source"
+	"github.com/ckpool/ckpool/stratum/client"
 )
 
 // Moving is a connection on its way to another process.

@@ -13,15 +13,15 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/address"
-	"ckpool/event"
-	"ckpool/internal/config"
-	"ckpool/internal/jobs"
-	"ckpool/internal/netserver"
-	"ckpool/internal/session"
-	"ckpool/source"
-	"ckpool/stratum"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/address"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/jobs"
+	"github.com/ckpool/ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/internal/session"
+	"github.com/ckpool/ckpool/source"
+	"github.com/ckpool/ckpool/stratum"
+	"github.com/ckpool/ckpool/work"
 )
 
 // ownPool is a pool of ours with one template, in a bubble: jobs, sessions and what is

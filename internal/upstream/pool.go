@@ -13,9 +13,9 @@ import (
 	"sync"
 	"time"
 
-	"ckpool/event"
-	"ckpool/source"
-	"ckpool/stratum/client"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/source"
+	"github.com/ckpool/ckpool/stratum/client"
 )
 
 // Config is a pool and an account there.

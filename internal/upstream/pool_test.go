@@ -12,8 +12,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"ckpool/internal/testkit/otherpool"
-	"ckpool/source"
+	"github.com/ckpool/ckpool/internal/testkit/otherpool"
+	"github.com/ckpool/ckpool/source"
 )
 
 // X1: what a pool above sees is one miner under the configured name, with all of the

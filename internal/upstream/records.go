@@ -6,10 +6,10 @@ import (
 	"slices"
 	"time"
 
-	"ckpool/difficulty"
-	"ckpool/internal/wire"
-	"ckpool/source"
-	"ckpool/stratum/client"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/wire"
+	"github.com/ckpool/ckpool/source"
+	"github.com/ckpool/ckpool/stratum/client"
 )
 
 // Versions of the records written here.

@@ -14,16 +14,16 @@ import (
 	"testing/synctest"
 	"time"
 
-	"ckpool/address"
-	"ckpool/difficulty"
-	"ckpool/event"
-	"ckpool/internal/config"
-	"ckpool/internal/jobs"
-	"ckpool/internal/netserver"
-	"ckpool/internal/session"
-	"ckpool/internal/testkit/miner"
-	"ckpool/internal/testkit/otherpool"
-	"ckpool/stratum"
+	"github.com/ckpool/ckpool/address"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/jobs"
+	"github.com/ckpool/ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/internal/session"
+	"github.com/ckpool/ckpool/internal/testkit/miner"
+	"github.com/ckpool/ckpool/internal/testkit/otherpool"
+	"github.com/ckpool/ckpool/stratum"
 )
 
 // proxy is a Group between pools and real sessions, whose jobs a generator makes. It

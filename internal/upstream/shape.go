@@ -8,7 +8,7 @@ package upstream
 import (
 	"fmt"
 
-	"ckpool/source"
+	"github.com/ckpool/ckpool/source"
 )
 
 // layout is how the extranonce2 that a pool wants is divided: Pad bytes of each job's,

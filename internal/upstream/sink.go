@@ -1,6 +1,6 @@
 package upstream
 
-import "ckpool/internal/session"
+import "github.com/ckpool/ckpool/internal/session"
 
 // Sink counts the shares of other pools' jobs that these never hear of: the many that are
 // good here alone, and what is refused here.

@@ -3,9 +3,9 @@ package upstream
 import (
 	"testing"
 
-	"ckpool/internal/session"
-	"ckpool/internal/testkit/otherpool"
-	"ckpool/source"
+	"github.com/ckpool/ckpool/internal/session"
+	"github.com/ckpool/ckpool/internal/testkit/otherpool"
+	"github.com/ckpool/ckpool/source"
 )
 
 // What a pool never hears of is counted beside what it judges: by reason, once, and

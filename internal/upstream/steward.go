@@ -9,9 +9,9 @@ import (
 	"strings"
 	"time"
 
-	"ckpool/difficulty"
-	"ckpool/event"
-	"ckpool/internal/session"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/session"
 )
 
 // Miners are the sessions that a Group's steward moves. Move does not wait.

@@ -10,11 +10,11 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/difficulty"
-	"ckpool/internal/config"
-	"ckpool/internal/session"
-	"ckpool/internal/testkit/otherpool"
-	"ckpool/source"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/session"
+	"github.com/ckpool/ckpool/internal/testkit/otherpool"
+	"github.com/ckpool/ckpool/source"
 )
 
 // herd is miners that are known by what they mine alone.

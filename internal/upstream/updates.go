@@ -5,7 +5,7 @@ import (
 	"slices"
 	"sync"
 
-	"ckpool/source"
+	"github.com/ckpool/ckpool/source"
 )
 
 // updates hands updates of many sources to one who takes them when he can. Of each

@@ -8,7 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"ckpool/source"
+	"github.com/ckpool/ckpool/source"
 )
 
 // numbered is an update of a source, told from others by From.

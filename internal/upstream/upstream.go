@@ -10,9 +10,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"ckpool/event"
-	"ckpool/internal/session"
-	"ckpool/source"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/session"
+	"github.com/ckpool/ckpool/source"
 )
 
 // GroupOptions are what a Group needs of what is around it.

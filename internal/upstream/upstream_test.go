@@ -12,9 +12,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"ckpool/internal/config"
-	"ckpool/internal/testkit/otherpool"
-	"ckpool/internal/upstream/status"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/testkit/otherpool"
+	"github.com/ckpool/ckpool/internal/upstream/status"
 )
 
 var errCut = errors.New("the cable is cut")

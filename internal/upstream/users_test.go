@@ -11,10 +11,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"ckpool/internal/netserver"
-	"ckpool/internal/session"
-	"ckpool/internal/testkit/otherpool"
-	"ckpool/internal/testkit/records"
+	"github.com/ckpool/ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/internal/session"
+	"github.com/ckpool/ckpool/internal/testkit/otherpool"
+	"github.com/ckpool/ckpool/internal/testkit/records"
 )
 
 // credited is how many shares users get when every miner finds one.

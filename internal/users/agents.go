@@ -6,8 +6,8 @@ import (
 	"strings"
 	"sync"
 
-	"ckpool/difficulty"
-	"ckpool/sharelog"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/sharelog"
 )
 
 const otherAgent = "Other"

@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/difficulty"
-	"ckpool/sharelog"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/sharelog"
 
 	"github.com/google/go-cmp/cmp"
 )

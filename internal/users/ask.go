@@ -1,9 +1,9 @@
 package users
 
 import (
-	"ckpool/address"
-	"ckpool/internal/authority"
-	"ckpool/internal/session"
+	"github.com/ckpool/ckpool/address"
+	"github.com/ckpool/ckpool/internal/authority"
+	"github.com/ckpool/ckpool/internal/session"
 )
 
 // tryAgain is for a registered name that nobody can tell anything about.

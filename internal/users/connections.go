@@ -4,7 +4,7 @@ import (
 	"time"
 	"unique"
 
-	"ckpool/internal/session"
+	"github.com/ckpool/ckpool/internal/session"
 )
 
 // connections are the miners connected to one worker: nearly always one, which

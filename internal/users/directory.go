@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"ckpool/internal/session"
+	"github.com/ckpool/ckpool/internal/session"
 )
 
 // directory finds users and workers by name and workers by id. A worker that

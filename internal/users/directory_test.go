@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/internal/session"
+	"github.com/ckpool/ckpool/internal/session"
 )
 
 var everywhere = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}

@@ -5,7 +5,7 @@ import (
 	"sync"
 	"time"
 
-	"ckpool/internal/recent"
+	"github.com/ckpool/ckpool/internal/recent"
 )
 
 // window counts events by key, up to a limit within a length of time. It costs

@@ -8,10 +8,10 @@ import (
 	"time"
 	"unicode"
 
-	"ckpool/address"
-	"ckpool/internal/session"
-	"ckpool/sharelog"
-	"ckpool/stratum"
+	"github.com/ckpool/ckpool/address"
+	"github.com/ckpool/ckpool/internal/session"
+	"github.com/ckpool/ckpool/sharelog"
+	"github.com/ckpool/ckpool/stratum"
 )
 
 // maxNewNames is how many workers one connection may make.

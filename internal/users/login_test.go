@@ -9,9 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/address"
-	"ckpool/internal/session"
-	"ckpool/stratum"
+	"github.com/ckpool/ckpool/address"
+	"github.com/ckpool/ckpool/internal/session"
+	"github.com/ckpool/ckpool/stratum"
 )
 
 const (

@@ -3,7 +3,7 @@ package users
 import (
 	"strings"
 
-	"ckpool/address"
+	"github.com/ckpool/ckpool/address"
 )
 
 // splitName cuts a worker name before the first '.' or '_'.

@@ -8,9 +8,9 @@ import (
 	"sync"
 	"time"
 
-	"ckpool/internal/recent"
-	"ckpool/internal/session"
-	"ckpool/internal/wire"
+	"github.com/ckpool/ckpool/internal/recent"
+	"github.com/ckpool/ckpool/internal/session"
+	"github.com/ckpool/ckpool/internal/wire"
 )
 
 // Versions of the records that users are moved with; older ones are read.

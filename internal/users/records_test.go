@@ -12,10 +12,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
-	"ckpool/difficulty"
-	"ckpool/internal/session"
-	"ckpool/internal/testkit/records"
-	"ckpool/internal/wire"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/session"
+	"github.com/ckpool/ckpool/internal/testkit/records"
+	"github.com/ckpool/ckpool/internal/wire"
 )
 
 // copier moves Users to others, as two processes would.

@@ -4,9 +4,9 @@ import (
 	"errors"
 	"time"
 
-	"ckpool/internal/session"
-	"ckpool/internal/wire"
-	"ckpool/sharelog"
+	"github.com/ckpool/ckpool/internal/session"
+	"github.com/ckpool/ckpool/internal/wire"
+	"github.com/ckpool/ckpool/sharelog"
 )
 
 // rejects are a worker's refused submits since it was first seen. Most workers

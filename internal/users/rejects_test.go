@@ -4,8 +4,8 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/internal/session"
-	"ckpool/sharelog"
+	"github.com/ckpool/ckpool/internal/session"
+	"github.com/ckpool/ckpool/sharelog"
 )
 
 // "Is my miner fine?" has an answer, which outlives a restart and an upgrade:

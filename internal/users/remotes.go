@@ -8,9 +8,9 @@ import (
 	"sync"
 	"time"
 
-	"ckpool/internal/session"
-	"ckpool/internal/wire"
-	"ckpool/sharelog"
+	"github.com/ckpool/ckpool/internal/session"
+	"github.com/ckpool/ckpool/internal/wire"
+	"github.com/ckpool/ckpool/sharelog"
 )
 
 // remotesVersion is that of the record of what is counted of other pools.

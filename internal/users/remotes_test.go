@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/event"
-	"ckpool/internal/session"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/session"
 )
 
 // Each record of another pool is counted once for its user, its worker and the pool,

@@ -3,7 +3,7 @@ package users
 import (
 	"testing"
 
-	"ckpool/internal/testkit/records"
+	"github.com/ckpool/ckpool/internal/testkit/records"
 )
 
 // What is moved of other pools' shares is read as the first release wrote it.

@@ -4,10 +4,10 @@ import (
 	"fmt"
 	"time"
 
-	"ckpool/difficulty"
-	"ckpool/event"
-	"ckpool/internal/figures"
-	"ckpool/sharelog"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/figures"
+	"github.com/ckpool/ckpool/sharelog"
 )
 
 // EndRound is for a block of a worker that the network has accepted: it logs what

@@ -9,9 +9,9 @@ import (
 	"path/filepath"
 	"time"
 
-	"ckpool/difficulty"
-	"ckpool/event"
-	"ckpool/sharelog"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/sharelog"
 )
 
 // Load makes the directories of the statistics files and reads back what an

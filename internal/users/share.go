@@ -3,9 +3,9 @@ package users
 import (
 	"fmt"
 
-	"ckpool/difficulty"
-	"ckpool/event"
-	"ckpool/internal/session"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/session"
 )
 
 // BestShare is an event: a share is better than all of its user's before. Of n

@@ -8,9 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/difficulty"
-	"ckpool/event"
-	"ckpool/internal/session"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/session"
 
 	"pgregory.net/rapid"
 )

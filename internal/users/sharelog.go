@@ -9,10 +9,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"ckpool/event"
-	"ckpool/internal/session"
-	"ckpool/sharelog"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/session"
+	"github.com/ckpool/ckpool/sharelog"
+	"github.com/ckpool/ckpool/work"
 )
 
 const (

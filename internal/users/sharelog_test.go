@@ -10,9 +10,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"ckpool/internal/session"
-	"ckpool/sharelog"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/internal/session"
+	"github.com/ckpool/ckpool/sharelog"
+	"github.com/ckpool/ckpool/work"
 )
 
 // logged runs fn beside the writer and returns the share log files it leaves.

@@ -9,8 +9,8 @@ import (
 	"time"
 	"unsafe"
 
-	"ckpool/address"
-	"ckpool/internal/session"
+	"github.com/ckpool/ckpool/address"
+	"github.com/ckpool/ckpool/internal/session"
 )
 
 // soloAddress is the n-th of many addresses.

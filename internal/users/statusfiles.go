@@ -8,9 +8,9 @@ import (
 	"path/filepath"
 	"time"
 
-	"ckpool/difficulty"
-	"ckpool/event"
-	"ckpool/sharelog"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/sharelog"
 )
 
 // TickInterval is how often Tick wants to be called.

@@ -4,7 +4,7 @@ import (
 	"math"
 	"time"
 
-	"ckpool/difficulty"
+	"github.com/ckpool/ckpool/difficulty"
 )
 
 // stamp is a time in nanoseconds since the pool's start, by the monotonic

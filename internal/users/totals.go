@@ -5,8 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"ckpool/difficulty"
-	"ckpool/internal/session"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/session"
 )
 
 // poolWindows are those of the pool's averages in seconds: 1, 5, 15 minutes,

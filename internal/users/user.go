@@ -5,7 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"ckpool/internal/session"
+	"github.com/ckpool/ckpool/internal/session"
 )
 
 // user owns workers; in solo mode it is an address.

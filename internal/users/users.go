@@ -6,9 +6,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"ckpool/address"
-	"ckpool/event"
-	"ckpool/internal/authority"
+	"github.com/ckpool/ckpool/address"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/authority"
 )
 
 // Config is what Users need of the configuration.

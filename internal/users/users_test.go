@@ -8,9 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/event"
-	"ckpool/internal/session"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/session"
+	"github.com/ckpool/ckpool/work"
 )
 
 // start is the time of every test.

@@ -7,8 +7,8 @@ import (
 	"time"
 	"unsafe"
 
-	"ckpool/internal/session"
-	"ckpool/sharelog"
+	"github.com/ckpool/ckpool/internal/session"
+	"github.com/ckpool/ckpool/sharelog"
 )
 
 // User is what is known of one user at a time.

@@ -4,7 +4,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"ckpool/internal/session"
+	"github.com/ckpool/ckpool/internal/session"
 )
 
 const chunkSize = 1024

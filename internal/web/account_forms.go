@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"ckpool/internal/credentials"
+	"github.com/ckpool/ckpool/internal/credentials"
 )
 
 // act is something that a form does.

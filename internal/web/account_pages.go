@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"ckpool/internal/credentials"
+	"github.com/ckpool/ckpool/internal/credentials"
 )
 
 // look is something to be seen: a page at its path, and the same for programs below

@@ -11,8 +11,8 @@ import (
 
 	"github.com/alexedwards/scs/v2"
 
-	"ckpool/event"
-	"ckpool/internal/credentials"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/credentials"
 )
 
 // AccountSource is what is kept of accounts, such as ckdb's database. Its methods may be

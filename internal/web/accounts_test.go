@@ -20,8 +20,8 @@ import (
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
-	"ckpool/event"
-	"ckpool/internal/credentials"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/credentials"
 )
 
 // people is a database of accounts whose figures a test chooses.

@@ -6,9 +6,9 @@ import (
 	"strings"
 	"time"
 
-	"ckpool/control"
-	"ckpool/difficulty"
-	"ckpool/internal/users"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/users"
 )
 
 // What the API answers. Within a version of the API a member may be added; none is ever

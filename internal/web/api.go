@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"ckpool/control"
+	"github.com/ckpool/ckpool/control"
 )
 
 // failure is an answer that tells why there is no other.

@@ -21,9 +21,9 @@ import (
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 
-	"ckpool/control"
-	"ckpool/internal/credentials"
-	"ckpool/internal/figures"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/internal/credentials"
+	"github.com/ckpool/ckpool/internal/figures"
 )
 
 //go:embed testdata/axe.min.js

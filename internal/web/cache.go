@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"ckpool/internal/recent"
+	"github.com/ckpool/ckpool/internal/recent"
 )
 
 // fresh is how long an answer is given again: however many ask, it is made once.

@@ -7,8 +7,8 @@ import (
 	"slices"
 	"time"
 
-	"ckpool/internal/history"
-	"ckpool/internal/operator"
+	"github.com/ckpool/ckpool/internal/history"
+	"github.com/ckpool/ckpool/internal/operator"
 )
 
 // Curves are what figures were over a time, such as [history.History].

@@ -12,10 +12,10 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/control"
-	"ckpool/internal/config"
-	"ckpool/internal/history"
-	"ckpool/internal/operator"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/history"
+	"github.com/ckpool/ckpool/internal/operator"
 )
 
 // fixture is a pool whose figures a test chooses.

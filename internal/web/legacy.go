@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"time"
 
-	"ckpool/internal/users"
+	"github.com/ckpool/ckpool/internal/users"
 )
 
 // Routes that dashboards of ckpool in C and of other pools ask for.

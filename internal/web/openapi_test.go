@@ -11,7 +11,7 @@ import (
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
-	"ckpool/control"
+	"github.com/ckpool/ckpool/control"
 )
 
 // description is what a test reads of the API's own.

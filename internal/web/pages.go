@@ -16,9 +16,9 @@ import (
 	"strings"
 	"time"
 
-	"ckpool/difficulty"
-	"ckpool/internal/figures"
-	"ckpool/internal/users"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/figures"
+	"github.com/ckpool/ckpool/internal/users"
 )
 
 //go:embed pages

@@ -3,7 +3,7 @@ package web
 import (
 	"testing"
 
-	"ckpool/internal/session"
+	"github.com/ckpool/ckpool/internal/session"
 )
 
 // Every reason for which a share is refused is explained.

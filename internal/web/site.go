@@ -17,9 +17,9 @@ import (
 
 	"golang.org/x/net/netutil"
 
-	"ckpool/event"
-	"ckpool/internal/credentials"
-	"ckpool/internal/keypair"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/credentials"
+	"github.com/ckpool/ckpool/internal/keypair"
 )
 
 // Place is where pages are served.

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"ckpool/internal/credentials"
+	"github.com/ckpool/ckpool/internal/credentials"
 )
 
 // StaffSource is what is kept of all accounts, for the pool's staff. Lists of what happened

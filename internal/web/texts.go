@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"time"
 
-	"ckpool/difficulty"
-	"ckpool/internal/figures"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/figures"
 )
 
 // texts are figures as people read them, by the names that pages have for their places.

@@ -13,12 +13,12 @@ import (
 	"net/http"
 	"time"
 
-	"ckpool/control"
-	"ckpool/event"
-	"ckpool/internal/config"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/config"
 )
 
-// Source is what is shown of a pool, such as [ckpool/internal/operator.View]. Its methods
+// Source is what is shown of a pool, such as [github.com/ckpool/ckpool/internal/operator.View]. Its methods
 // may be called from any goroutine.
 type Source interface {
 	Started() time.Time

@@ -10,10 +10,10 @@ import (
 
 	"golang.org/x/net/html"
 
-	"ckpool/control"
-	"ckpool/internal/config"
-	"ckpool/internal/history"
-	"ckpool/poolproto"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/history"
+	"github.com/ckpool/ckpool/poolproto"
 )
 
 // What strangers chose as a name is text wherever it is shown: no element of a page is

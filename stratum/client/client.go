@@ -16,7 +16,7 @@ import (
 	"net"
 	"sync"
 
-	"ckpool/stratum"
+	"github.com/ckpool/ckpool/stratum"
 )
 
 // ErrClosed is why a connection ended that was closed on this side, and what

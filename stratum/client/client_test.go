@@ -8,7 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"ckpool/stratum"
+	"github.com/ckpool/ckpool/stratum"
 )
 
 func TestHandshake(t *testing.T) {

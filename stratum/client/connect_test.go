@@ -12,7 +12,7 @@ import (
 	"strings"
 	"testing"
 
-	"ckpool/internal/testkit/certificate"
+	"github.com/ckpool/ckpool/internal/testkit/certificate"
 )
 
 // A pinned key is what counts: a certificate nobody signed is taken with it, a good

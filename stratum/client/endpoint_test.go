@@ -12,7 +12,7 @@ import (
 	"testing"
 	"testing/iotest"
 
-	"ckpool/stratum"
+	"github.com/ckpool/ckpool/stratum"
 
 	"pgregory.net/rapid"
 )

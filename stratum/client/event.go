@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"ckpool/stratum"
+	"github.com/ckpool/ckpool/stratum"
 )
 
 // Event is what happened on a connection: one of Notify, Difficulty,

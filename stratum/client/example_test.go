@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"net"
 
-	"ckpool/stratum/client"
+	"github.com/ckpool/ckpool/stratum/client"
 )
 
 // A miner takes a job and submits a share of it.

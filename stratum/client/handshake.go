@@ -7,7 +7,7 @@ import (
 	"net"
 	"time"
 
-	"ckpool/stratum"
+	"github.com/ckpool/ckpool/stratum"
 )
 
 // Quirks are what a pool turned out not to take, which a connection after the

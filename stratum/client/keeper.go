@@ -7,7 +7,7 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"ckpool/stratum"
+	"github.com/ckpool/ckpool/stratum"
 )
 
 const (

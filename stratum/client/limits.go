@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"ckpool/stratum"
+	"github.com/ckpool/ckpool/stratum"
 )
 
 // What no pool in its right mind sends. One that does is given up: work of such

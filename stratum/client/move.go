@@ -9,7 +9,7 @@ import (
 	"slices"
 	"time"
 
-	"ckpool/stratum"
+	"github.com/ckpool/ckpool/stratum"
 )
 
 // ErrMoving is why a connection ended for this process that goes on in another.

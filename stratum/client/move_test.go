@@ -12,7 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"ckpool/stratum"
+	"github.com/ckpool/ckpool/stratum"
 
 	"github.com/google/go-cmp/cmp"
 )

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"ckpool/stratum"
+	"github.com/ckpool/ckpool/stratum"
 )
 
 const (

@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"time"
 
-	"ckpool/stratum"
+	"github.com/ckpool/ckpool/stratum"
 )
 
 var (

@@ -8,7 +8,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"ckpool/stratum"
+	"github.com/ckpool/ckpool/stratum"
 )
 
 // ErrBusy is why a share is not sent: the pool has not taken, or not answered,

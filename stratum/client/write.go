@@ -5,7 +5,7 @@ import (
 	"strconv"
 	"time"
 
-	"ckpool/stratum"
+	"github.com/ckpool/ckpool/stratum"
 )
 
 // maxUnwritten is how many bytes may wait to be written.

@@ -1,4 +1,4 @@
-module ckpool/tools/btcd
+module github.com/ckpool/ckpool/tools/btcd
 
 go 1.26
 

@@ -1,4 +1,4 @@
-module ckpool/tools/lint
+module github.com/ckpool/ckpool/tools/lint
 
 go 1.26.0
 

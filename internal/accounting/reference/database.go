@@ -10,10 +10,10 @@ import (
 
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver pgx
 
-	"ckpool/difficulty"
-	"ckpool/internal/accounting"
-	"ckpool/internal/store"
-	"ckpool/source"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/accounting"
+	"github.com/ckpool/ckpool/internal/store"
+	"github.com/ckpool/ckpool/source"
 )
 
 // DatabaseImport stores what a database of the reference has and package store can

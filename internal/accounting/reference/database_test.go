@@ -7,9 +7,9 @@ import (
 	"strings"
 	"testing"
 
-	"ckpool/difficulty"
-	"ckpool/internal/store"
-	"ckpool/internal/testkit/postgres"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/store"
+	"github.com/ckpool/ckpool/internal/testkit/postgres"
 )
 
 // schema are the tables of the reference's database that are read.

@@ -12,10 +12,10 @@ import (
 	"strconv"
 	"time"
 
-	"ckpool/difficulty"
-	"ckpool/internal/accounting"
-	"ckpool/internal/store"
-	"ckpool/source"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/accounting"
+	"github.com/ckpool/ckpool/internal/store"
+	"github.com/ckpool/ckpool/source"
 )
 
 // Import stores what the request logs of a pool say. Make it with its exported fields.

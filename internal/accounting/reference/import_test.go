@@ -16,10 +16,10 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/difficulty"
-	"ckpool/internal/store"
-	"ckpool/internal/testkit/postgres"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/store"
+	"github.com/ckpool/ckpool/internal/testkit/postgres"
+	"github.com/ckpool/ckpool/work"
 )
 
 func TestMain(m *testing.M) { os.Exit(postgres.Main(m)) }

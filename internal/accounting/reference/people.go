@@ -9,9 +9,9 @@ import (
 	"slices"
 	"strings"
 
-	"ckpool/internal/accounting"
-	"ckpool/internal/credentials"
-	"ckpool/internal/store"
+	"github.com/ckpool/ckpool/internal/accounting"
+	"github.com/ckpool/ckpool/internal/credentials"
+	"github.com/ckpool/ckpool/internal/store"
 )
 
 // person is what a user of the reference has to log in with.

@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/internal/credentials"
-	"ckpool/internal/store"
+	"github.com/ckpool/ckpool/internal/credentials"
+	"github.com/ckpool/ckpool/internal/store"
 )
 
 // Of the reference: the password "Correct-Horse7" with a salt and without, and the key

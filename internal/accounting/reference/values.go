@@ -9,8 +9,8 @@ import (
 	"strings"
 	"time"
 
-	"ckpool/difficulty"
-	"ckpool/work"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/work"
 )
 
 // values reads the fields of a request; err is what was wrong first.

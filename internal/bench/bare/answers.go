@@ -9,7 +9,7 @@ import (
 	"net"
 	"time"
 
-	"ckpool/stratum"
+	"github.com/ckpool/ckpool/stratum"
 )
 
 // Answers are what the server writes.

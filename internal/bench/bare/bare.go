@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/internal/netserver"
 )
 
 // BlockLine is the line that makes the server broadcast, from any connection.

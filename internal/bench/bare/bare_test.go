@@ -11,9 +11,9 @@ import (
 
 	"go.uber.org/goleak"
 
-	"ckpool/internal/bench"
-	"ckpool/internal/testkit/otherpool"
-	"ckpool/internal/testkit/port"
+	"github.com/ckpool/ckpool/internal/bench"
+	"github.com/ckpool/ckpool/internal/testkit/otherpool"
+	"github.com/ckpool/ckpool/internal/testkit/port"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -10,7 +10,7 @@ import (
 	"slices"
 	"time"
 
-	"ckpool/internal/bench/bare"
+	"github.com/ckpool/ckpool/internal/bench/bare"
 )
 
 // Config of a comparison.

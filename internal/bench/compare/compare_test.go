@@ -11,9 +11,9 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/internal/bench/bare"
-	"ckpool/internal/bench/mob"
-	"ckpool/internal/testkit/gobuild"
+	"github.com/ckpool/ckpool/internal/bench/bare"
+	"github.com/ckpool/ckpool/internal/bench/mob"
+	"github.com/ckpool/ckpool/internal/testkit/gobuild"
 )
 
 // programs is the directory with the built programs.
@@ -32,7 +32,7 @@ func build(then func()) (err error) {
 		return err
 	}
 	defer os.RemoveAll(programs)
-	if err := gobuild.Programs(programs, "ckpool/cmd/ckpool", "ckpool/cmd/ckbench"); err != nil {
+	if err := gobuild.Programs(programs, "github.com/ckpool/ckpool/cmd/ckpool", "github.com/ckpool/ckpool/cmd/ckbench"); err != nil {
 		return err
 	}
 	then()

@@ -10,9 +10,9 @@ import (
 	"strings"
 	"time"
 
-	"ckpool/control"
-	"ckpool/internal/bench"
-	"ckpool/internal/bench/mob"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/internal/bench"
+	"github.com/ckpool/ckpool/internal/bench/mob"
 )
 
 // HostileConfig is a run of Hostile.

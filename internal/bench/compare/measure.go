@@ -10,8 +10,8 @@ import (
 	"slices"
 	"time"
 
-	"ckpool/control"
-	"ckpool/internal/bench"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/internal/bench"
 )
 
 // shares: as fast as eight outstanding replies allow, then at a steady rate.

@@ -15,9 +15,9 @@ import (
 	"syscall"
 	"time"
 
-	"ckpool/internal/bench"
-	"ckpool/internal/bench/bare"
-	"ckpool/internal/testkit/port"
+	"github.com/ckpool/ckpool/internal/bench"
+	"github.com/ckpool/ckpool/internal/bench/bare"
+	"github.com/ckpool/ckpool/internal/testkit/port"
 )
 
 const (

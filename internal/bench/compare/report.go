@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"ckpool/internal/bench"
+	"github.com/ckpool/ckpool/internal/bench"
 )
 
 // Report is the measured figures.

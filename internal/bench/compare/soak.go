@@ -9,8 +9,8 @@ import (
 	"sync"
 	"time"
 
-	"ckpool/internal/bench"
-	"ckpool/internal/bench/mob"
+	"github.com/ckpool/ckpool/internal/bench"
+	"github.com/ckpool/ckpool/internal/bench/mob"
 )
 
 // LongConfig is a run of Soak or Jobs.

@@ -10,8 +10,8 @@ import (
 	"sync"
 	"time"
 
-	"ckpool/internal/bench"
-	"ckpool/internal/bench/mob"
+	"github.com/ckpool/ckpool/internal/bench"
+	"github.com/ckpool/ckpool/internal/bench/mob"
 )
 
 // mobProcess is hostile clients in a process of their own.

@@ -8,7 +8,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"ckpool/internal/testkit/otherpool"
+	"github.com/ckpool/ckpool/internal/testkit/otherpool"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

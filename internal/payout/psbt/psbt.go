@@ -15,7 +15,7 @@ import (
 	"github.com/btcsuite/btcd/chainhash/v2"
 	"github.com/btcsuite/btcd/wire/v2"
 
-	"ckpool/internal/figures"
+	"github.com/ckpool/ckpool/internal/figures"
 )
 
 // MaxSize is the longest packet read, in bytes. A standard transaction has 100 kB, and

@@ -9,8 +9,8 @@ import (
 
 	"github.com/jackc/pgx/v5/stdlib"
 
-	"ckpool/difficulty"
-	"ckpool/internal/store/table"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/store/table"
 )
 
 // copy appends rows to a table with COPY, in the binary format of it. That costs the

@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"ckpool/difficulty"
+	"github.com/ckpool/ckpool/difficulty"
 )
 
 // Kind is what a column holds, and of which type its values are in [Rows].

@@ -24,7 +24,7 @@ import (
 	"syscall"
 	"time"
 
-	"ckpool/internal/testkit/port"
+	"github.com/ckpool/ckpool/internal/testkit/port"
 )
 
 // Options of a node. The zero value is a lone node on free ports that pays the

@@ -9,9 +9,9 @@ import (
 	"sync"
 	"time"
 
-	"ckpool/control"
-	"ckpool/internal/authority"
-	"ckpool/internal/credentials"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/internal/authority"
+	"github.com/ckpool/ckpool/internal/credentials"
 )
 
 // Store is accounts in memory; it implements authority.Accounts.

@@ -12,8 +12,8 @@ import (
 	"strings"
 	"testing"
 
-	"ckpool/internal/testkit"
-	"ckpool/internal/testkit/btcd"
+	"github.com/ckpool/ckpool/internal/testkit"
+	"github.com/ckpool/ckpool/internal/testkit/btcd"
 )
 
 type reply struct {

@@ -13,8 +13,8 @@ import (
 
 	"github.com/btcsuite/btcd/wire/v2"
 
-	"ckpool/address"
-	"ckpool/internal/testkit/btcd"
+	"github.com/ckpool/ckpool/address"
+	"github.com/ckpool/ckpool/internal/testkit/btcd"
 )
 
 // maturity is what Bitcoin Core's wallet waits for.

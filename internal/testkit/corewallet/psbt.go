@@ -12,8 +12,8 @@ import (
 	"github.com/btcsuite/btcd/txscript/v2"
 	"github.com/btcsuite/btcd/wire/v2"
 
-	"ckpool/address"
-	"ckpool/internal/payout/psbt"
+	"github.com/ckpool/ckpool/address"
+	"github.com/ckpool/ckpool/internal/payout/psbt"
 )
 
 // sizes, in vbytes: of an input that spends a P2WPKH output, and of all but inputs and

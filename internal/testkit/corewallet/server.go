@@ -16,7 +16,7 @@ import (
 	"github.com/btcsuite/btcd/chainhash/v2"
 	"github.com/btcsuite/btcd/wire/v2"
 
-	"ckpool/internal/testkit/btcd"
+	"github.com/ckpool/ckpool/internal/testkit/btcd"
 )
 
 // Wallet is an http.Handler that answers as a node with a wallet named pool, at / and at

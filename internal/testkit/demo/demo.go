@@ -25,7 +25,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ckpool/address"
+	"github.com/ckpool/ckpool/address"
 )
 
 // Config is what to run.

@@ -16,17 +16,17 @@ import (
 
 	"github.com/btcsuite/btcd/wire/v2"
 
-	"ckpool/address"
-	"ckpool/bitcoind"
-	"ckpool/internal/config"
-	"ckpool/internal/figures"
-	"ckpool/internal/testkit"
-	"ckpool/internal/testkit/btcd"
-	"ckpool/internal/testkit/fakenode"
-	"ckpool/internal/testkit/firmware"
-	"ckpool/internal/testkit/gobuild"
-	"ckpool/internal/testkit/port"
-	"ckpool/internal/testkit/wait"
+	"github.com/ckpool/ckpool/address"
+	"github.com/ckpool/ckpool/bitcoind"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/figures"
+	"github.com/ckpool/ckpool/internal/testkit"
+	"github.com/ckpool/ckpool/internal/testkit/btcd"
+	"github.com/ckpool/ckpool/internal/testkit/fakenode"
+	"github.com/ckpool/ckpool/internal/testkit/firmware"
+	"github.com/ckpool/ckpool/internal/testkit/gobuild"
+	"github.com/ckpool/ckpool/internal/testkit/port"
+	"github.com/ckpool/ckpool/internal/testkit/wait"
 )
 
 // ckpool is built once for all tests.
@@ -36,7 +36,7 @@ var ckpool = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	path := filepath.Join(dir, "ckpool")
-	if err := gobuild.Programs(dir, "ckpool/cmd/ckpool", "ckpool/cmd/ckpmsg", "ckpool/cmd/ckdb", "ckpool/cmd/ckbench"); err != nil {
+	if err := gobuild.Programs(dir, "github.com/ckpool/ckpool/cmd/ckpool", "github.com/ckpool/ckpool/cmd/ckpmsg", "github.com/ckpool/ckpool/cmd/ckdb", "github.com/ckpool/ckpool/cmd/ckbench"); err != nil {
 		return "", err
 	}
 	return path, nil

@@ -10,8 +10,8 @@ import (
 	"net"
 	"os"
 
-	"ckpool/internal/config"
-	"ckpool/internal/figures"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/figures"
 )
 
 const (

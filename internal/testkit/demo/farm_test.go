@@ -9,9 +9,9 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"ckpool/internal/config"
-	"ckpool/internal/testkit/firmware"
-	"ckpool/internal/testkit/wait"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/testkit/firmware"
+	"github.com/ckpool/ckpool/internal/testkit/wait"
 )
 
 // What the screen shows is so on both sides: three miners at the proxy are one account of

@@ -8,7 +8,7 @@ import (
 	"net"
 	"os"
 
-	"ckpool/internal/figures"
+	"github.com/ckpool/ckpool/internal/figures"
 )
 
 const linksPlace = "regtest-links" // directory

@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/internal/testkit/firmware"
-	"ckpool/internal/testkit/wait"
+	"github.com/ckpool/ckpool/internal/testkit/firmware"
+	"github.com/ckpool/ckpool/internal/testkit/wait"
 )
 
 // What the screen shows is so: miners at two passthroughs and a node are the pool's, who

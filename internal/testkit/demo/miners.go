@@ -5,7 +5,7 @@ import (
 	"sync"
 	"time"
 
-	"ckpool/internal/testkit/firmware"
+	"github.com/ckpool/ckpool/internal/testkit/firmware"
 )
 
 // mine runs the simulated miners until ctx ends.

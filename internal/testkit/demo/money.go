@@ -18,9 +18,9 @@ import (
 	"syscall"
 	"time"
 
-	"ckpool/internal/figures"
-	"ckpool/internal/testkit/btcd"
-	"ckpool/internal/testkit/corewallet"
+	"github.com/ckpool/ckpool/internal/figures"
+	"github.com/ckpool/ckpool/internal/testkit/btcd"
+	"github.com/ckpool/ckpool/internal/testkit/corewallet"
 )
 
 const (

@@ -16,7 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ckpool/internal/testkit/wait"
+	"github.com/ckpool/ckpool/internal/testkit/wait"
 )
 
 // commands waits for a step of the tour, and are those that it shows.

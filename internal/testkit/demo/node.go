@@ -8,9 +8,9 @@ import (
 	"time"
 	"unicode"
 
-	"ckpool/address"
-	"ckpool/bitcoind"
-	"ckpool/internal/testkit/btcd"
+	"github.com/ckpool/ckpool/address"
+	"github.com/ckpool/ckpool/bitcoind"
+	"github.com/ckpool/ckpool/internal/testkit/btcd"
 )
 
 // node is the node the pool works for.

@@ -8,10 +8,10 @@ import (
 
 	"github.com/btcsuite/btcd/wire/v2"
 
-	"ckpool/address"
-	"ckpool/internal/config"
-	"ckpool/internal/figures"
-	"ckpool/internal/testkit/btcd"
+	"github.com/ckpool/ckpool/address"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/figures"
+	"github.com/ckpool/ckpool/internal/testkit/btcd"
 )
 
 // newest is how deep the pool's newest block may be.

@@ -8,8 +8,8 @@ import (
 	"syscall"
 	"time"
 
-	"ckpool/control"
-	"ckpool/internal/instance"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/internal/instance"
 )
 
 // pool is the running ckpool, which goes on in another process when somebody upgrades it.

@@ -11,7 +11,7 @@ import (
 	"syscall"
 	"time"
 
-	"ckpool/control"
+	"github.com/ckpool/ckpool/control"
 )
 
 // program is a running program of the pool's.

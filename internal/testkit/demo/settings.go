@@ -14,9 +14,9 @@ import (
 	"path/filepath"
 	"strings"
 
-	"ckpool/bitcoind"
-	"ckpool/internal/config"
-	"ckpool/internal/testkit/btcd"
+	"github.com/ckpool/ckpool/bitcoind"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/testkit/btcd"
 )
 
 // settings are what this run does, from the options and the files of earlier

@@ -7,9 +7,9 @@ import (
 	"slices"
 	"time"
 
-	"ckpool/control"
-	"ckpool/difficulty"
-	"ckpool/internal/figures"
+	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/figures"
 )
 
 const (

@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"ckpool/internal/testkit/wait"
+	"github.com/ckpool/ckpool/internal/testkit/wait"
 )
 
 func start(t *testing.T, c Config) *Node {

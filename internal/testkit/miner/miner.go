@@ -9,9 +9,9 @@ import (
 	"sync"
 	"time"
 
-	"ckpool/difficulty"
-	"ckpool/stratum"
-	"ckpool/stratum/client"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/stratum"
+	"github.com/ckpool/ckpool/stratum/client"
 )
 
 const (

@@ -10,10 +10,10 @@ import (
 
 	"go.uber.org/goleak"
 
-	"ckpool/difficulty"
-	"ckpool/internal/testkit/otherpool"
-	"ckpool/stratum"
-	"ckpool/stratum/client"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/testkit/otherpool"
+	"github.com/ckpool/ckpool/stratum"
+	"github.com/ckpool/ckpool/stratum/client"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -6,8 +6,8 @@ import (
 	"encoding/binary"
 	"hash"
 
-	"ckpool/difficulty"
-	"ckpool/stratum"
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/stratum"
 )
 
 // Hasher hashes headers. It belongs to one goroutine and serves any number of

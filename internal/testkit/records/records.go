@@ -16,7 +16,7 @@ import (
 	"strings"
 	"testing"
 
-	"ckpool/internal/wire"
+	"github.com/ckpool/ckpool/internal/wire"
 )
 
 // V1 is a record of the first release.

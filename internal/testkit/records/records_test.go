@@ -3,7 +3,7 @@ package records
 import (
 	"testing"
 
-	"ckpool/internal/wire"
+	"github.com/ckpool/ckpool/internal/wire"
 )
 
 // grown is a record that had one field in its first form and has two now.

@@ -5,7 +5,7 @@ package status
 import (
 	"time"
 
-	"ckpool/difficulty"
+	"github.com/ckpool/ckpool/difficulty"
 )
 
 // Pool is another pool that work comes from, with an account there.
