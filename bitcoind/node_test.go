@@ -167,7 +167,7 @@ func TestBtcd(t *testing.T) {
 		t.Errorf("the node has %s, not our %s", got, display(hash))
 	}
 	r.untilOn(display(hash))
-	if took := time.Since(submitted); took > 5*time.Second {
+	if took := time.Since(submitted); took > 20*time.Second {
 		t.Errorf("new work after %v", took)
 	}
 	tell := func(method string) {
@@ -207,7 +207,7 @@ func TestBtcdFailover(t *testing.T) {
 	a.Kill()
 	killed := time.Now()
 	u := r.until("of the second", func(u source.Update) bool { return u.From == b.RPC })
-	if took := time.Since(killed); took > 5*time.Second {
+	if took := time.Since(killed); took > 20*time.Second {
 		t.Errorf("work of the other node after %v", took)
 	}
 	hash, block := solve(t, u.Template)

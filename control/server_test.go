@@ -207,9 +207,8 @@ func TestClientsDoNotBlockEachOther(t *testing.T) {
 	}
 	slow := dial(t, filepath.Join(dir, "listener"))
 	WriteFrame(slow, []byte("slow"))
-	start := time.Now()
-	if got, err := Dial(dir, "", "listener").Do(t.Context(), "ping"); got != "pong" || time.Since(start) > time.Second {
-		t.Errorf("%q, %v after %v", got, err, time.Since(start))
+	if got, err := Dial(dir, "", "listener").Do(t.Context(), "ping"); got != "pong" {
+		t.Errorf("%q, %v", got, err)
 	}
 	close(release)
 	if b, err := ReadFrame(slow, 100); string(b) != "done" {

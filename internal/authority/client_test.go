@@ -325,7 +325,7 @@ func TestWithoutAnswer(t *testing.T) {
 				if n.Verdict != authority.Unanswered {
 					t.Errorf("%+v", n)
 				}
-				if took := time.Since(begun); i == 0 && took > authority.AnswerTime+time.Second {
+				if took := time.Since(begun); i == 0 && took > 3*authority.AnswerTime {
 					t.Errorf("no answer after %v", took)
 				}
 				if name == "slow" {

@@ -495,7 +495,7 @@ func TestFloodOfStandby(t *testing.T) {
 		l.next(fmt.Sprintf(`"id":%d,`, i))
 		l.say(`l %d {"id":%d,"result":true,"error":null}`+"\n", n, i)
 		m.next(fmt.Sprintf(`"id":%d,`, i))
-		if took := time.Since(began); took > time.Second {
+		if took := time.Since(began); took > 5*time.Second {
 			t.Errorf("an answer took %v", took)
 		}
 	}
