@@ -24,6 +24,7 @@ import (
 	"github.com/ckpool/ckpool/internal/testkit"
 	"github.com/ckpool/ckpool/internal/testkit/fakenode"
 	"github.com/ckpool/ckpool/internal/testkit/port"
+	"github.com/ckpool/ckpool/internal/testkit/wait"
 )
 
 // What tells a ckpool of these tests to fail.
@@ -195,13 +196,13 @@ func (f *faulty) load(miners int) bench.Options {
 }
 
 func (f *faulty) do(command string) (string, error) {
-	return (&control.Client{Path: filepath.Join(f.sockets(), "listener"), ReplyTimeout: time.Minute, BodyTimeout: time.Second}).Do(context.Background(), command)
+	return wait.Reply(context.Background(), &control.Client{Path: filepath.Join(f.sockets(), "listener"), ReplyTimeout: time.Minute, BodyTimeout: time.Second}, command)
 }
 
 // accepted is the pool's count of shares.
 func (f *faulty) accepted() (n int64) {
 	f.t.Helper()
-	reply, err := control.Dial(f.sockets(), "", "stratifier").Do(f.t.Context(), "poolstats")
+	reply, err := wait.Reply(f.t.Context(), control.Dial(f.sockets(), "", "stratifier"), "poolstats")
 	var stats struct {
 		Accepted int64 `json:"accepted_count"`
 	}

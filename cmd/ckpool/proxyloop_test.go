@@ -10,6 +10,7 @@ import (
 
 	"github.com/ckpool/ckpool/control"
 	"github.com/ckpool/ckpool/internal/bench"
+	"github.com/ckpool/ckpool/internal/testkit/wait"
 )
 
 // A proxy that is to mine for itself, by another name, or for one that mines for it, says so
@@ -26,7 +27,7 @@ func TestProxyLoop(t *testing.T) {
 	}
 	ask := func(command string, reply any) {
 		t.Helper()
-		text, err := control.Dial(proxy.sockets(), "", "generator").Do(t.Context(), command)
+		text, err := wait.Reply(t.Context(), control.Dial(proxy.sockets(), "", "generator"), command)
 		if err != nil || json.Unmarshal([]byte(text), reply) != nil || strings.Contains(text, "errormsg") {
 			t.Fatalf("%s: %q, %v", command, text, err)
 		}

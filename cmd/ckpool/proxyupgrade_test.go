@@ -12,6 +12,7 @@ import (
 	"github.com/ckpool/ckpool/control"
 	"github.com/ckpool/ckpool/difficulty"
 	"github.com/ckpool/ckpool/internal/bench"
+	"github.com/ckpool/ckpool/internal/testkit/wait"
 )
 
 // Difficulties of a pool, of a proxy before it, and of a proxy before that one: powers of
@@ -25,7 +26,7 @@ const (
 // connections is how many the instance has ever accepted, its processes taken together.
 func (f *faulty) connections() int64 {
 	f.t.Helper()
-	reply, err := control.Dial(f.sockets(), "", "connector").Do(f.t.Context(), "stats")
+	reply, err := wait.Reply(f.t.Context(), control.Dial(f.sockets(), "", "connector"), "stats")
 	var stats control.ConnectorStats
 	if err == nil {
 		err = json.Unmarshal([]byte(reply), &stats)

@@ -21,6 +21,7 @@ import (
 	"github.com/ckpool/ckpool/internal/testkit/miner"
 	"github.com/ckpool/ckpool/internal/testkit/otherpool"
 	"github.com/ckpool/ckpool/internal/testkit/port"
+	"github.com/ckpool/ckpool/internal/testkit/wait"
 	"github.com/ckpool/ckpool/stratum/client"
 )
 
@@ -161,7 +162,7 @@ func testUserProxyProcess(t *testing.T, secure bool) {
 	home := func() {
 		t.Helper()
 		f.await("accounts of their own", func() bool {
-			reply, err := control.Dial(f.sockets(), "", "stratifier").Do(t.Context(), "list")
+			reply, err := wait.Reply(t.Context(), control.Dial(f.sockets(), "", "stratifier"), "list")
 			var list control.ProxyList
 			if err != nil || json.Unmarshal([]byte(reply), &list) != nil || len(list.Proxies) != 3 {
 				return false

@@ -200,7 +200,7 @@ func (r *running) command(text string) string {
 	ctx, cancel := context.WithTimeout(r.t.Context(), quick)
 	defer cancel()
 	parent, name := filepath.Split(r.dir)
-	reply, err := control.Dial(parent, name, "stratifier").Do(ctx, text)
+	reply, err := wait.Reply(ctx, control.Dial(parent, name, "stratifier"), text)
 	if err != nil {
 		r.t.Fatalf("%s: %v", text, err)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/ckpool/ckpool/internal/testkit/certificate"
 	"github.com/ckpool/ckpool/internal/testkit/fakenode"
 	"github.com/ckpool/ckpool/internal/testkit/port"
+	"github.com/ckpool/ckpool/internal/testkit/wait"
 )
 
 // configurations are those of a page, by name: an object behind the name in backquotes.
@@ -147,7 +148,7 @@ func TestLinksPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	mine("eu", "carol")
-	reply, err := control.Dial(filepath.Join(dir, "s"), "ckpool", "listener").Do(t.Context(), "users")
+	reply, err := wait.Reply(t.Context(), control.Dial(filepath.Join(dir, "s"), "ckpool", "listener"), "users")
 	var list control.UserList
 	if err == nil {
 		err = json.Unmarshal([]byte(reply), &list)

@@ -16,6 +16,7 @@ import (
 	"github.com/ckpool/ckpool/internal/testkit/certificate"
 	"github.com/ckpool/ckpool/internal/testkit/fakenode"
 	"github.com/ckpool/ckpool/internal/testkit/port"
+	"github.com/ckpool/ckpool/internal/testkit/wait"
 	"github.com/ckpool/ckpool/sharelog"
 )
 
@@ -144,7 +145,7 @@ func TestNodesPage(t *testing.T) {
 		}
 	}
 	for command, want := range map[string]string{"users": `"user":"alice"`, "nodes": nodes["cknode"].Addr(), "list": `"active":true`} {
-		reply, err := control.Dial(filepath.Join(dir, "s"), "cknode", "listener").Do(t.Context(), command)
+		reply, err := wait.Reply(t.Context(), control.Dial(filepath.Join(dir, "s"), "cknode", "listener"), command)
 		if err != nil || !strings.Contains(strings.ReplaceAll(reply, " ", ""), want) {
 			t.Errorf("%s: %s, %v; want %s", command, reply, err, want)
 		}

@@ -20,6 +20,7 @@ import (
 	"github.com/ckpool/ckpool/internal/journal"
 	"github.com/ckpool/ckpool/internal/testkit/fakenode"
 	"github.com/ckpool/ckpool/internal/testkit/port"
+	"github.com/ckpool/ckpool/internal/testkit/wait"
 )
 
 // linkOutage is what happens to a link or its ends.
@@ -242,7 +243,7 @@ func (k *linked) await(within time.Duration, done func() error) {
 func (k *linked) noGhosts(want int) {
 	k.t.Helper()
 	k.await(2*time.Minute, func() error { // a pool takes a link for dead after one
-		links, err := control.Dial(filepath.Join(k.pool.dir, "s"), "ckpool", "listener").Do(k.t.Context(), "links")
+		links, err := wait.Reply(k.t.Context(), control.Dial(filepath.Join(k.pool.dir, "s"), "ckpool", "listener"), "links")
 		var list struct{ Links []struct{ Miners int } }
 		if err == nil {
 			err = json.Unmarshal([]byte(links), &list)
@@ -250,7 +251,7 @@ func (k *linked) noGhosts(want int) {
 		if err == nil && (len(list.Links) != 1 || !k.remote && list.Links[0].Miners != want) {
 			err = fmt.Errorf("links: %s", links)
 		}
-		clients, failed := control.Dial(filepath.Join(k.pool.dir, "s"), "ckpool", "listener").Do(k.t.Context(), "clients")
+		clients, failed := wait.Reply(k.t.Context(), control.Dial(filepath.Join(k.pool.dir, "s"), "ckpool", "listener"), "clients")
 		var here struct{ Clients []any }
 		if failed == nil {
 			failed = json.Unmarshal([]byte(clients), &here)

@@ -14,6 +14,7 @@ import (
 	"github.com/ckpool/ckpool/internal/testkit"
 	"github.com/ckpool/ckpool/internal/testkit/fakenode"
 	"github.com/ckpool/ckpool/internal/testkit/port"
+	"github.com/ckpool/ckpool/internal/testkit/wait"
 )
 
 // The configurations of docs/proxy.md work: a farm is one account at a pool, or at two by their
@@ -72,7 +73,7 @@ func TestProxyPage(t *testing.T) {
 		if err := await(func() error {
 			var names []string
 			for _, p := range []*killed{a, b} {
-				reply, err := control.Dial(filepath.Join(p.dir, "s"), "ckpool", "listener").Do(t.Context(), "workers")
+				reply, err := wait.Reply(t.Context(), control.Dial(filepath.Join(p.dir, "s"), "ckpool", "listener"), "workers")
 				var list struct{ Workers []control.Worker }
 				if err == nil {
 					err = json.Unmarshal([]byte(reply), &list)

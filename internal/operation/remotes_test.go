@@ -24,6 +24,7 @@ import (
 	"github.com/ckpool/ckpool/internal/testkit/certificate"
 	"github.com/ckpool/ckpool/internal/testkit/fakenode"
 	"github.com/ckpool/ckpool/internal/testkit/port"
+	"github.com/ckpool/ckpool/internal/testkit/wait"
 	"github.com/ckpool/ckpool/sharelog"
 )
 
@@ -329,7 +330,7 @@ func TestRemotesPage(t *testing.T) {
 			mainDir := k.dir
 			defer func() {
 				if err := await(func() error {
-					workers, err := control.Dial(filepath.Join(mainDir, "s"), "ckpool", "listener").Do(t.Context(), "workers")
+					workers, err := wait.Reply(t.Context(), control.Dial(filepath.Join(mainDir, "s"), "ckpool", "listener"), "workers")
 					for _, name := range []string{"ckpool", "eu", "asia"} {
 						if err == nil && !strings.Contains(workers, `"alice.`+name+`"`) {
 							err = fmt.Errorf("no alice.%s: %s", name, workers)

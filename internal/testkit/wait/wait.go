@@ -1,7 +1,11 @@
 // Package wait is for tests of what happens in other goroutines and processes.
 package wait
 
-import "time"
+import (
+	"context"
+	"strings"
+	"time"
+)
 
 // Failer is a test, or a script of one.
 type Failer interface {
@@ -29,6 +33,20 @@ func Until(t Failer, within time.Duration, what string, is func() bool) {
 		case <-time.After(min(max(time.Millisecond, 4*time.Since(begun)), longest)):
 		case <-deadline.C:
 			t.Fatalf("not within %v: %s", within, what)
+		}
+	}
+}
+
+// Reply is the reply to a command of a control socket. Programs take no longer than a
+// second for one and say so where that is not enough, as on a busy machine: they are asked
+// again until ctx ends.
+func Reply(ctx context.Context, c interface {
+	Do(ctx context.Context, command string) (string, error)
+}, command string) (reply string, err error) {
+	for {
+		reply, err = c.Do(ctx, command)
+		if err != nil || ctx.Err() != nil || !strings.Contains(reply, "takes longer than") && !strings.Contains(reply, context.DeadlineExceeded.Error()) {
+			return reply, err
 		}
 	}
 }
