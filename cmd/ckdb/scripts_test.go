@@ -36,7 +36,7 @@ type suite struct{ m *testing.M }
 func (s suite) Run() int { return postgres.Main(s.m) }
 
 // patience is how long a script waits for something before it fails.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // buildTools builds the programs that scripts run, and returns their directory.
 func buildTools(t *testing.T) string {

@@ -226,7 +226,7 @@ func (f *faulty) set(who, step string) {
 // any is.
 func (f *faulty) mine(do func(ctx context.Context)) *bench.SharesReport {
 	f.t.Helper()
-	const patience = 5 * time.Second
+	const patience = time.Minute
 	answered := make(chan struct{})
 	var once sync.Once
 	r, err := bench.Shares(f.t.Context(), bench.SharesConfig{Options: f.load(40), Window: 1, Rate: 400,

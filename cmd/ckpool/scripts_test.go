@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience is how long a script waits for something before it fails.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // The scripts run the real ckpool, ckpmsg and notifier beside a fake node on
 // regtest. $NODE is its address, $PORT a free port, and pool.conf a

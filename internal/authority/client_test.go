@@ -27,7 +27,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patience only passes where a test fails.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // heard is what a client tells the pool.
 type heard struct {

@@ -93,7 +93,7 @@ func TestFailoverOnBtcd(t *testing.T) {
 	killed := time.Now()
 	a.Kill()
 	for _, m := range miners {
-		if _, at := m.jobSince(patience, killed); at.Sub(killed) > 5*time.Second {
+		if _, at := m.jobSince(patience, killed); at.Sub(killed) > quick {
 			t.Errorf("new work came after %v", at.Sub(killed))
 		}
 	}

@@ -42,7 +42,7 @@ func (s suite) Run() int { return postgres.Main(s.m) }
 
 // patience is how long a test waits for what has no limit of its own. It only
 // passes where the test fails.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // Addresses on regtest, of a pool, of a donation, and of miners by type.
 const (

@@ -149,7 +149,7 @@ type move struct {
 }
 
 // patience is more than anything here takes.
-var patience = Limits{Ready: 10 * time.Second, Pause: 10 * time.Second, Start: 10 * time.Second}
+var patience = Limits{Ready: time.Minute, Pause: time.Minute, Start: time.Minute}
 
 func (m *move) run() {
 	m.t.Helper()

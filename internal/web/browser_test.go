@@ -105,23 +105,33 @@ func (b *tab) do(actions ...chromedp.Action[chromedp.Void]) {
 }
 
 // eval is what an expression of the page gives, decoded.
-func eval[T any](b *tab, expression string) (v T) {
+func eval[T any](b *tab, expression string) T {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, patience)
-	defer cancel()
-	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
+	v, err := tryEval[T](b, expression)
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	return v
 }
 
-// until waits until an expression is true.
+func tryEval[T any](b *tab, expression string) (T, error) {
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	return chromedp.Run(ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
+}
+
+// until waits until an expression is true. Between two pages there may be nothing yet that
+// it is about.
 func (b *tab) until(what, expression string) {
 	b.t.Helper()
-	for deadline := time.Now().Add(patience); !eval[bool](b, expression); {
+	for deadline := time.Now().Add(patience); ; {
+		is, err := tryEval[bool](b, expression)
+		if is && err == nil {
+			return
+		}
 		if time.Now().After(deadline) {
-			b.t.Fatalf("not in time: %s\n%s", what, eval[string](b, "document.body.innerText"))
+			text, _ := tryEval[string](b, "document.body.innerText")
+			b.t.Fatalf("not in time: %s: %v\n%s", what, err, text)
 		}
 		<-time.After(50 * time.Millisecond)
 	}
