@@ -124,21 +124,26 @@ func TestFirmware(t *testing.T) {
 				t.Errorf("the pool counts %+v, the device %d", status, s.Accepted)
 			}
 			d.Close()
-			worked := s.Worked
-			// A password goes before what is suggested.
+			worked, other := s.Worked, "other-"+user
+			// A password goes before what is suggested. Some devices take its difficulty for
+			// work they have already, too.
+			after := 0.0
 			for password, want := range map[string]float64{"d=3e-8": 3e-8, "x,diff=7e-9": 7e-9} {
-				d := p.device(t, f.Name, user+".rig2", firmware.Options{Suggest: 1e-8, ShareRate: 40, Password: password})
+				d := p.device(t, f.Name, other+".rig2", firmware.Options{Suggest: 1e-8, ShareRate: 40, Password: password})
 				s := d.shares(10)
 				if last(s) != want {
 					t.Errorf("password %s: difficulties %v", password, s.Difficulties)
 				}
-				worked += s.Worked
+				after += s.Worked
 				d.Close()
 			}
 			p.stop()
 			// One that mines at the next power of two does more than it is paid for.
 			if got := p.credited(user); !near(got, worked) && (f.Name != "SV2 translator" || got > worked || got < worked/2) {
 				t.Errorf("credited %g for work of %g", got, worked)
+			}
+			if got := p.credited(other); got > 2*after || got < after/2 {
+				t.Errorf("credited %g for work of %g at a password's difficulties", got, after)
 			}
 		})
 	}

@@ -488,7 +488,7 @@ func TestX9(t *testing.T) {
 func TestMinersLeaveWithoutUpstream(t *testing.T) {
 	t.Parallel()
 	above := otherPool(t, 0xaa, otherpool.Config{})
-	p := proxyOf(keys{"drop_without_work": 1}, above.Addr).start(t)
+	p := proxyOf(keys{"drop_without_work": 3}, above.Addr).start(t)
 	p.works(t)
 	h := p.connectAs(t, "rig", rolling)
 	h.job()
