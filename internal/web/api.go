@@ -56,8 +56,13 @@ func (s *Server) apiRoutes() map[string]api {
 }
 
 func (s *Server) apiPool(ctx context.Context, _ *http.Request, now time.Time) (any, error) {
-	a, err := s.pool(ctx, now)
+	a, err := s.keptPool(ctx, now)
 	return a, err
+}
+
+// keptPool is what answers are made of: the pool as it is or was a moment ago.
+func (s *Server) keptPool(ctx context.Context, now time.Time) (poolAnswer, error) {
+	return s.pools.get(ctx, "", func() (poolAnswer, error) { return s.pool(ctx, now) })
 }
 
 // pool is what is known of the pool at now.
@@ -92,17 +97,25 @@ func (s *Server) apiUser(_ context.Context, r *http.Request, now time.Time) (any
 	return showUser(&u, len(s.options.Source.Workers(u.User, now)), now), nil
 }
 
-func (s *Server) apiUsers(_ context.Context, r *http.Request, now time.Time) (any, error) {
-	var list []control.User
-	search := strings.ToLower(r.URL.Query().Get("search"))
-	for _, u := range s.options.Source.Users(now) {
-		if !s.hidden(u.User) && strings.Contains(strings.ToLower(u.User), search) {
-			list = append(list, u)
-		}
+func (s *Server) apiUsers(ctx context.Context, r *http.Request, now time.Time) (any, error) {
+	list, err := s.keptUsers(ctx, now)
+	if err != nil {
+		return nil, err
 	}
-	slices.SortStableFunc(list, func(a, b control.User) int { return compare(b.DSPS60, a.DSPS60) })
+	if search := strings.ToLower(r.URL.Query().Get("search")); search != "" {
+		list = slices.DeleteFunc(slices.Clone(list), func(u control.User) bool { return !strings.Contains(strings.ToLower(u.User), search) })
+	}
 	return paged(r, list, func(u *control.User) userSummary {
 		return userSummary{u.User, perSecond(u.DSPS60), u.Workers, at(u.LastShare), u.BestEver}
+	})
+}
+
+// keptUsers are all that are not hidden, the fastest first. They are not to be changed.
+func (s *Server) keptUsers(ctx context.Context, now time.Time) ([]control.User, error) {
+	return s.users.get(ctx, "", func() ([]control.User, error) {
+		list := slices.DeleteFunc(s.options.Source.Users(now), func(u control.User) bool { return s.hidden(u.User) })
+		slices.SortStableFunc(list, func(a, b control.User) int { return compare(b.DSPS60, a.DSPS60) })
+		return list, nil
 	})
 }
 
@@ -126,22 +139,24 @@ func compare(a, b float64) int {
 }
 
 // workers are those of a user with their connections, in the order that a page shows
-// them: connected ones first, the fastest before others.
+// them: connected ones first, the fastest before others. They are not to be changed.
 func (s *Server) workers(ctx context.Context, user string, now time.Time) ([]workerAnswer, error) {
-	list := s.options.Source.Workers(user, now)
-	connections, err := s.options.Source.Connections(ctx, user)
-	if err != nil {
-		return nil, err
-	}
-	of := make(map[string][]control.Connection)
-	for _, c := range connections {
-		of[c.Worker] = append(of[c.Worker], c)
-	}
-	answers := make([]workerAnswer, len(list))
-	for i := range list {
-		answers[i] = showWorker(&list[i], of[list[i].Worker])
-	}
-	return answers, nil
+	return s.crews.get(ctx, user, func() ([]workerAnswer, error) {
+		list := s.options.Source.Workers(user, now)
+		connections, err := s.options.Source.Connections(ctx, user)
+		if err != nil {
+			return nil, err
+		}
+		of := make(map[string][]control.Connection)
+		for _, c := range connections {
+			of[c.Worker] = append(of[c.Worker], c)
+		}
+		answers := make([]workerAnswer, len(list))
+		for i := range list {
+			answers[i] = showWorker(&list[i], of[list[i].Worker])
+		}
+		return answers, sortWorkers(answers, "")
+	})
 }
 
 func (s *Server) apiWorkers(ctx context.Context, r *http.Request, now time.Time) (any, error) {
@@ -153,8 +168,11 @@ func (s *Server) apiWorkers(ctx context.Context, r *http.Request, now time.Time)
 	if err != nil {
 		return nil, err
 	}
-	if err := sortWorkers(list, r.URL.Query().Get("sort")); err != nil {
-		return nil, err
+	if order := r.URL.Query().Get("sort"); order != "" {
+		list = slices.Clone(list)
+		if err := sortWorkers(list, order); err != nil {
+			return nil, err
+		}
 	}
 	return paged(r, list, func(w *workerAnswer) workerAnswer { return *w })
 }

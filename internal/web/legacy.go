@@ -102,7 +102,7 @@ func (s *Server) publicBlocks() []publicBlock {
 }
 
 func (s *Server) publicPool(ctx context.Context, _ *http.Request, now time.Time) (any, error) {
-	p, err := s.pool(ctx, now)
+	p, err := s.keptPool(ctx, now)
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +119,7 @@ func (s *Server) publicPool(ctx context.Context, _ *http.Request, now time.Time)
 }
 
 func (s *Server) publicPoolNetwork(ctx context.Context, _ *http.Request, now time.Time) (any, error) {
-	p, err := s.pool(ctx, now)
+	p, err := s.keptPool(ctx, now)
 	if err != nil {
 		return nil, err
 	}

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -210,7 +211,7 @@ const oldWork = 2 * time.Minute
 
 // view begins a page, and tells the pool's figures as they are for it.
 func (s *Server) view(ctx context.Context, title string, now time.Time) (*view, *poolAnswer, error) {
-	p, err := s.pool(ctx, now)
+	p, err := s.keptPool(ctx, now)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -320,9 +321,10 @@ func (s *Server) pageUser(r *http.Request, now time.Time) (*answer, error) {
 		return nil, err
 	}
 	order := r.URL.Query().Get("sort")
-	if sortWorkers(list, order) != nil {
+	if by := slices.Clone(list); sortWorkers(by, order) == nil {
+		list = by
+	} else {
 		order = ""
-		_ = sortWorkers(list, order)
 	}
 	from, err := number(r, "cursor", 0, 1<<31-1)
 	if err != nil {

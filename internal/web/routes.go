@@ -1,7 +1,9 @@
 package web
 
 import (
+	"context"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -69,7 +71,16 @@ func (s *Server) allowOrigin(h http.Header, r *http.Request) {
 
 // serve answers with what is kept or made.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, make func(r *http.Request, now time.Time) (*answer, error)) {
-	a, err := s.answers.get(r.Context(), s.key(r), func() (*answer, error) { return make(r, time.Now()) })
+	a, err := s.answers.get(r.Context(), s.key(r), func() (*answer, error) {
+		done, err := s.turns.take(r.Context())
+		if err != nil {
+			return nil, err
+		}
+		defer done()
+		ctx, cancel := context.WithTimeout(r.Context(), makingTime)
+		defer cancel()
+		return make(r.WithContext(ctx), time.Now())
+	})
 	if err != nil {
 		s.fail(w, r, err)
 		return
@@ -93,7 +104,22 @@ func (a *answer) write(w http.ResponseWriter, r *http.Request, keep string) {
 	}
 }
 
+// parameters are all that answers depend on of what is behind the question mark.
+var parameters = []string{"search", "sort", "range", "limit", "cursor"}
+
 // key is what an answer depends on.
 func (s *Server) key(r *http.Request) string {
-	return r.URL.EscapedPath() + "?" + r.URL.RawQuery + " " + s.hostOf(r)
+	key := r.URL.EscapedPath()
+	if q := r.URL.Query(); len(q) > 0 {
+		for _, p := range parameters {
+			if v := q.Get(p); v != "" {
+				key += "?" + p + "=" + url.QueryEscape(v)
+			}
+		}
+	}
+	switch path := r.URL.Path; { // where miners are pointed depends on the name that the reader has for this machine
+	case path == "/connect", path == "/api/v1/connect", strings.HasPrefix(path, "/qr/"):
+		key += " " + s.hostOf(r)
+	}
+	return key
 }

@@ -57,8 +57,13 @@ type Server struct {
 	// immutable
 	options Options
 	handler http.Handler
-	answers *cache
+	answers *cache[*answer]
+	turns   *turns // of making answers
 	hub     *hub
+	// What answers are made of.
+	pools *cache[poolAnswer]     // one, of the key ""
+	users *cache[[]control.User] // all that are not hidden, the fastest first, of the key ""
+	crews *cache[[]workerAnswer] // workers of a user by its name, as a page shows them
 }
 
 // New prepares a server by the configuration, which names an address to listen on. The
@@ -74,7 +79,13 @@ func New(o Options) (*Server, error) {
 	if site.pages, err = newPages(site.base, "pages"); err != nil {
 		return nil, err
 	}
-	s := &Server{site: site, options: o, answers: newCache()}
+	s := &Server{
+		site: site, options: o, turns: newTurns(),
+		answers: newCache(fresh, maxAnswerBytes, func(key string, a *answer) int { return len(key) + len(a.body) }),
+		pools:   newCache(freshFigures, maxFigures, func(string, poolAnswer) int { return 1 }),
+		users:   newCache(freshFigures, maxFigures, func(_ string, list []control.User) int { return 1 + len(list) }),
+		crews:   newCache(freshFigures, maxFigures, func(_ string, list []workerAnswer) int { return 1 + len(list) }),
+	}
 	s.hub = newHub(s)
 	s.handler = s.routes()
 	return s, nil

@@ -1,11 +1,17 @@
 package web
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/net/html"
@@ -309,30 +315,118 @@ func TestCached(t *testing.T) {
 	}
 }
 
-func (s *Server) mustFind(t *testing.T, path string) *answer {
+func (s *Server) mustFind(t *testing.T, path string) kept[*answer] {
 	t.Helper()
 	s.answers.mu.Lock()
 	defer s.answers.mu.Unlock()
-	for key, a := range s.answers.answers.All() {
-		if strings.HasPrefix(key, path+"?") {
-			return a
-		}
+	a, ok := s.answers.values.Get(path)
+	if !ok {
+		t.Fatalf("%s is not kept", path)
 	}
-	t.Fatalf("%s is not kept", path)
-	return nil
+	return a
 }
 
-// However many different things are asked for, what is kept is bounded.
+// However many different things are asked for, what is kept is bounded, and the pool is
+// not looked at for each.
 func TestCacheBounded(t *testing.T) {
-	s := aServer(t, aPool(), nil)
+	f := aPool()
+	s := aServer(t, f, nil)
+	began := time.Now()
 	for i := range 3 * maxAnswers {
-		get(s, "/api/v1/nodes?x="+strings.Repeat("y", i%7)+string(rune('a'+i%26))+time.Duration(i).String())
+		path := "/api/v1/nodes"
+		if i%50 == 0 {
+			path = "/blocks"
+		}
+		get(s, path+"?search="+strings.Repeat("y", i%7)+time.Duration(i).String())
 	}
 	s.answers.mu.Lock()
 	defer s.answers.mu.Unlock()
-	if n := s.answers.answers.Len(); n > maxAnswers || s.answers.size > maxAnswerBytes {
-		t.Errorf("%d answers of %d bytes are kept", n, s.answers.size)
+	if n := s.answers.values.Len(); n > maxAnswers || s.answers.sizes > maxAnswerBytes {
+		t.Errorf("%d answers of %d bytes are kept", n, s.answers.sizes)
 	}
+	if most := 2 + int(time.Since(began)/freshFigures); f.asked > most {
+		t.Errorf("the pool was looked at %d times, want %d at most", f.asked, most)
+	}
+	// Much in few answers is forgotten as well.
+	c := newCache(time.Hour, 100, func(string, int) int { return 60 })
+	for key := range 5 {
+		if _, err := c.get(t.Context(), fmt.Sprint(key), func() (int, error) { return key, nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if c.values.Len() != 1 || c.sizes != 60 {
+		t.Errorf("%d values of %d", c.values.Len(), c.sizes)
+	}
+}
+
+// What makes no difference to an answer makes none for what is kept: who adds parameters
+// or changes the name of the host has the same answer.
+func TestOneAnswer(t *testing.T) {
+	f := aPool()
+	s := aServer(t, f, nil)
+	for _, path := range []string{"/", "/api/v1/pool", "/api/v1/nodes", "/user/alice"} {
+		want := s.key(httptest.NewRequest("GET", path, nil))
+		for _, query := range []string{"?", "?x=1", "?utm_source=" + strings.Repeat("z", 5000), "?search=", "?page=1&user=alice", "?%zz"} {
+			r := httptest.NewRequest("GET", "/", nil)
+			r.URL.Path, r.URL.RawQuery = path, strings.TrimPrefix(query, "?")
+			r.Host = "other.example"
+			if got := s.key(r); got != want {
+				t.Errorf("%s%s is kept as %.100q, want %q", path, query, got, want)
+			}
+		}
+	}
+	keys := map[string]string{}
+	for _, path := range []string{
+		"/search?search=a%3Fsort%3Db", "/search?search=a&sort=b", "/search%3Fsearch=a", "/user/a%2Fwork", "/user/a/work", "/api/v1/users?limit=1&cursor=2", "/api/v1/users?limit=12",
+		"/api/v1/users?cursor=12", "/user/a?sort=name", "/user/a?range=name",
+	} {
+		key := s.key(httptest.NewRequest("GET", path, nil))
+		if before := keys[key]; before != "" {
+			t.Errorf("%s and %s are kept as one: %q", before, path, key)
+		}
+		keys[key] = path
+	}
+}
+
+// Making answers takes a quarter of one core's time at most, after a first while, whoever
+// asks for how many.
+func TestTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newTurns()
+		const each, askers = 50 * time.Millisecond, 8
+		ctx, cancel := context.WithCancel(t.Context())
+		var all sync.WaitGroup
+		var made atomic.Int64
+		for range askers {
+			all.Go(func() {
+				for {
+					done, err := s.take(ctx)
+					if err != nil {
+						return
+					}
+					<-time.After(each)
+					made.Add(1)
+					done()
+				}
+			})
+		}
+		<-time.After(time.Minute)
+		cancel()
+		all.Wait()
+		// The first two seconds are free, and then each second 0.25: 2 + 58/4 of them. The
+		// first of them pass while they are used.
+		if took := time.Duration(made.Load()) * each; took < 16*time.Second || took > 17500*time.Millisecond {
+			t.Errorf("%v of a minute were taken", took)
+		}
+		// Who then is alone after a quiet while waits for nothing.
+		<-time.After(time.Minute)
+		began := time.Now()
+		done, err := s.take(t.Context())
+		if err != nil || time.Since(began) != 0 {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+		done()
+	})
 }
 
 // Lists come in parts that together are the whole, each once.
@@ -463,13 +557,12 @@ func TestCurves(t *testing.T) {
 
 // Who waits for an answer that could not be made, whatever became of it, makes it himself.
 func TestCacheAfterPanic(t *testing.T) {
-	c := newCache()
+	c := newCache(time.Hour, 100, func(string, string) int { return 1 })
 	func() {
 		defer func() { _ = recover() }()
-		_, _ = c.get(t.Context(), "x", func() (*answer, error) { panic("of a test") })
+		_, _ = c.get(t.Context(), "x", func() (string, error) { panic("of a test") })
 	}()
-	a, err := c.get(t.Context(), "x", func() (*answer, error) { return seal(http.StatusOK, jsonType, []byte("1")), nil })
-	if err != nil || string(a.body) != "1" {
-		t.Errorf("%v, %v", a, err)
+	if v, err := c.get(t.Context(), "x", func() (string, error) { return "1", nil }); err != nil || v != "1" {
+		t.Errorf("%q, %v", v, err)
 	}
 }
