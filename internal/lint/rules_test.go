@@ -262,7 +262,7 @@ func nodeUsers(list []source) (bad []string) {
 // and each other.
 var (
 	views  = set("internal/history", "internal/metrics")
-	viewed = set("control", "difficulty", "event", "sharelog", "internal/figures", "internal/latency", "internal/operator")
+	viewed = set("control", "difficulty", "event", "sharelog", "internal/figures", "internal/httpserver", "internal/latency", "internal/operator")
 )
 
 // showing keeps what shows a pool from its parts, and all but commands and the pool from

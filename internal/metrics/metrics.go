@@ -5,9 +5,7 @@ package metrics
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"time"
 
@@ -15,9 +13,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"golang.org/x/net/netutil"
-
 	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/httpserver"
 	"github.com/ckpool/ckpool/internal/latency"
 	"github.com/ckpool/ckpool/internal/operator"
 )
@@ -93,58 +90,27 @@ type Server struct {
 }
 
 const (
-	retryEvery = time.Second
 	// patience is for a process before this one that still has the address.
-	patience  = 5 * time.Second
-	tellAgain = time.Minute
+	patience       = 5 * time.Second
+	tellAgain      = time.Minute
+	answerTime     = 30 * time.Second
+	maxConnections = 16 // at a time
 )
 
 // Run serves until the context ends. An address that is in use, such as by the process
 // that this one takes over from, is tried again.
 func (s *Server) Run(ctx context.Context) {
-	l := s.listen(ctx)
-	if l == nil {
-		return
+	l, err := httpserver.Listen(ctx, s.Address, patience)
+	for ; err != nil; l, err = httpserver.Listen(ctx, s.Address, tellAgain) {
+		if ctx.Err() != nil {
+			return
+		}
+		s.Events.Say(event.Error, fmt.Sprintf("Metrics cannot be served at %s: %v", s.Address, err))
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", Handler(s.Source))
-	server := &http.Server{
-		Handler: mux, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		if err := server.Serve(netutil.LimitListener(l, maxConnections)); !errors.Is(err, http.ErrServerClosed) {
-			s.Events.Say(event.Error, "Metrics are no longer served: "+err.Error())
-		}
-	}()
-	select {
-	case <-ctx.Done():
-	case <-done:
-	}
-	_ = server.Close() // who scrapes comes again
-	<-done
-}
-
-// listen opens the port; nil when the context has ended.
-func (s *Server) listen(ctx context.Context) net.Listener {
-	begun, told := time.Now(), time.Time{}
-	for {
-		l, err := new(net.ListenConfig).Listen(ctx, "tcp", s.Address)
-		if err == nil {
-			return l
-		}
-		if now := time.Now(); ctx.Err() == nil && now.Sub(begun) >= patience && now.Sub(told) >= tellAgain {
-			told = now
-			s.Events.Say(event.Error, fmt.Sprintf("Metrics cannot be served at %s: %v", s.Address, err))
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(retryEvery):
-		}
+	h := httpserver.Server{Handler: mux, Connections: maxConnections, AnswerTime: answerTime, Events: s.Events}
+	if err := h.Run(ctx, l); err != nil {
+		s.Events.Say(event.Error, "Metrics are no longer served: "+err.Error())
 	}
 }
-
-// maxConnections is how many there may be at a time.
-const maxConnections = 16

@@ -1,24 +1,23 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"log"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
-	"syscall"
+	"sync"
 	"time"
-
-	"golang.org/x/net/netutil"
 
 	"github.com/ckpool/ckpool/event"
 	"github.com/ckpool/ckpool/internal/credentials"
+	"github.com/ckpool/ckpool/internal/httpserver"
 	"github.com/ckpool/ckpool/internal/keypair"
 )
 
@@ -69,78 +68,38 @@ func (s *site) URL() string {
 	return scheme + "://" + net.JoinHostPort(host, port) + s.base + "/"
 }
 
-// Limits of connections, so that no number of readers costs the pool more than this.
+// Limits, so that no number of readers costs the pool more than this.
 const (
 	maxConnections = 1500
-	headerTime     = 5 * time.Second
+	maxOfReader    = 200
 	answerTime     = 20 * time.Second // not of streams
-	idleTime       = time.Minute
-	maxHeader      = 16 << 10
-	maxBody        = 64 << 10
+	maxBody        = 64 << 10         // bytes
 )
 
 // Listen opens the address. Where another process has it that is about to end, which the
 // caller knows, it is tried again for as long as patience lasts.
 func (s *site) Listen(ctx context.Context, patience time.Duration) (net.Listener, error) {
 	address := s.place().Listen
-	until := time.Now().Add(patience)
-	for {
-		l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
-		if err == nil {
-			return l, nil
-		}
-		if !errors.Is(err, syscall.EADDRINUSE) || time.Now().After(until) {
-			return nil, fmt.Errorf(`"http": %q cannot be listened on: %w`, address, errors.Unwrap(err))
-		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(20 * time.Millisecond):
-		}
+	l, err := httpserver.Listen(ctx, address, patience)
+	if err != nil {
+		return nil, fmt.Errorf(`"http": %q cannot be listened on: %w`, address, cmp.Or(errors.Unwrap(err), err))
 	}
+	return l, nil
 }
 
 // run serves what comes through a listener until ctx ends, and until beside has then ended.
 func (s *site) run(ctx context.Context, l net.Listener, handler http.Handler, beside func(context.Context)) error {
-	l = netutil.LimitListener(l, maxConnections)
-	h := &http.Server{
-		Handler: handler, ReadHeaderTimeout: headerTime, ReadTimeout: answerTime, WriteTimeout: answerTime, IdleTimeout: idleTime,
-		MaxHeaderBytes: maxHeader, ErrorLog: log.New(strangers{s.events}, "", 0),
-		BaseContext: func(net.Listener) context.Context { return ctx },
-	}
+	h := httpserver.Server{Handler: handler, Connections: maxConnections, AnswerTime: answerTime, Events: s.events, OfAddress: maxOfReader, Trusted: s.isProxy}
 	if s.pair != nil {
-		l = tls.NewListener(l, &tls.Config{GetCertificate: s.pair.Certificate, NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS12})
+		h.TLS = &tls.Config{GetCertificate: s.pair.Certificate, NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS12}
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- h.Serve(l) }()
-	done := make(chan struct{})
-	go func() {
-		beside(ctx)
-		close(done)
-	}()
-	var err error
-	select {
-	case <-ctx.Done():
-	case err = <-ended:
-	}
-	<-done
-	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-	defer cancel()
-	if h.Shutdown(late) != nil {
-		_ = h.Close() // who is slow is cut off
-	}
-	if err != nil && !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("http: %w", err)
-	}
-	return nil
-}
-
-// strangers is what net/http says of single connections: for who looks for it.
-type strangers struct{ events event.Func }
-
-func (s strangers) Write(b []byte) (int, error) {
-	s.events.Say(event.Debug, "http: "+strings.TrimSpace(string(b)))
-	return len(b), nil
+	ctx, cancel := context.WithCancel(ctx)
+	var besides sync.WaitGroup
+	besides.Go(func() { beside(ctx) })
+	err := h.Run(ctx, l)
+	cancel()
+	besides.Wait()
+	return err
 }
 
 const jsonType = "application/json; charset=utf-8"
@@ -223,8 +182,9 @@ func wantsPage(r *http.Request) bool {
 }
 
 // trusted tells that a request comes through a reverse proxy whose word is taken.
-func (s *site) trusted(r *http.Request) bool {
-	ip := peer(r)
+func (s *site) trusted(r *http.Request) bool { return s.isProxy(peer(r)) }
+
+func (s *site) isProxy(ip netip.Addr) bool {
 	return slices.ContainsFunc(s.place().Trusted, func(n netip.Prefix) bool { return n.Contains(ip) })
 }
 
