@@ -166,6 +166,7 @@ type Block struct {
 	Time       Time    `json:"time"`
 	State      string  `json:"state"`           // pending, confirmed N, orphaned, rejected: TEXT
 	Chain      string  `json:"chain,omitempty"` // main, test, testnet4, signet, regtest; "" unknown
+	Work       float64 `json:"work,omitempty"`  // difficulty of the pool's shares since its block before that was not lost; 0 unknown
 }
 
 // Node is one of the pool's bitcoin nodes.

@@ -83,6 +83,8 @@ func TestBlockIsCopiedFromItsSession(t *testing.T) {
 	m, solution := sh.Miner(), sh.Solution()
 	job.Hash(&sh.Computed, &m, &solution)
 	hash := sh.Computed.Hash
+	done := accepted(sh.Worker)
+	k.options.Users.Share(done)
 	k.Take(&sh)
 	copy(sh.Extranonce1.Bytes(), "\xff\xff\xff\xff")
 	copy(sh.Extranonce2.Bytes(), "\xff\xff\xff\xff")
@@ -107,7 +109,7 @@ func TestBlockIsCopiedFromItsSession(t *testing.T) {
 	if header := block.MsgBlock().Header; header.MerkleRoot != root || [32]byte(*block.Hash()) != hash || header.Nonce != 7 {
 		t.Errorf("block %v has merkle root %v, its transactions have %v", block.Hash(), header.MerkleRoot, root)
 	}
-	if list := k.List(); len(list) != 1 || list[0].Worker != "bob.rig1" || list[0].Reward != 312500000 || list[0].Height != 850000 {
+	if list := k.List(); len(list) != 1 || list[0].Worker != "bob.rig1" || list[0].Reward != 312500000 || list[0].Height != 850000 || list[0].Work != done.Credit {
 		t.Errorf("in the table: %+v", list)
 	}
 }

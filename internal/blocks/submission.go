@@ -50,7 +50,7 @@ func (k *Blocks) submit(s *session.Share, worker string) {
 	}
 	record := Block{
 		Height: height, Hash: work.FormatHash(hash), Worker: worker, Difficulty: s.Job.NetworkDifficulty,
-		Reward: s.Job.Template.CoinbaseValue, Time: s.Time, Chain: k.options.Network.Chain(),
+		Reward: s.Job.Template.CoinbaseValue, Time: s.Time, Chain: k.options.Network.Chain(), Work: k.options.Users.RoundWork(),
 	}
 	kind := "Possible block solve"
 	stale := s.Current != nil && s.Current.Template.PrevHash != s.Job.Template.PrevHash

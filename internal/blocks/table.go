@@ -31,6 +31,7 @@ type Block struct {
 	Worker     string
 	Difficulty float64 // of the network
 	Reward     int64   // satoshis
+	Work       float64 // difficulty of the pool's shares since its block before that was not lost; 0 unknown
 	Time       time.Time
 	Chain      string // main, test, testnet4, signet, regtest; "" unknown
 
@@ -81,11 +82,12 @@ type blockFile struct {
 	Time       int64   `json:"time"`
 	State      string  `json:"state"`
 	Chain      string  `json:"chain,omitempty"`
+	Work       float64 `json:"work,omitempty"`
 }
 
 // MarshalJSON gives the form of blocks.json.
 func (b Block) MarshalJSON() ([]byte, error) {
-	return json.Marshal(blockFile{b.Height, b.Hash, b.Worker, b.Difficulty, b.Reward, b.Time.Unix(), b.StateText(), b.Chain})
+	return json.Marshal(blockFile{b.Height, b.Hash, b.Worker, b.Difficulty, b.Reward, b.Time.Unix(), b.StateText(), b.Chain, b.Work})
 }
 
 // UnmarshalJSON is the inverse of MarshalJSON.
@@ -96,7 +98,7 @@ func (b *Block) UnmarshalJSON(data []byte) error {
 	}
 	*b = Block{
 		Height: f.Height, Hash: f.Hash, Worker: f.Worker,
-		Difficulty: f.Difficulty, Reward: f.Reward, Time: time.Unix(f.Time, 0), Chain: f.Chain,
+		Difficulty: f.Difficulty, Reward: f.Reward, Time: time.Unix(f.Time, 0), Chain: f.Chain, Work: f.Work,
 	}
 	return b.parseState(f.State)
 }

@@ -280,7 +280,7 @@ func (o *Operator) blocks() control.BlockList {
 		b := &list[i]
 		reply.Blocks[i] = control.Block{
 			Height: b.Height, Hash: b.Hash, Worker: b.Worker, Difficulty: b.Difficulty, Reward: b.Reward,
-			Time: control.At(b.Time), State: b.StateText(), Chain: b.Chain,
+			Time: control.At(b.Time), State: b.StateText(), Chain: b.Chain, Work: b.Work,
 		}
 	}
 	return reply

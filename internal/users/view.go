@@ -236,6 +236,9 @@ func (s *Users) Totals() Totals {
 	return Totals{e.accepted, e.rejected, e.acceptedCount, e.rejectedCount, e.best}
 }
 
+// RoundWork is the difficulty of accepted shares since the pool's last block.
+func (s *Users) RoundWork() float64 { return s.totals.snapshot().round.accepted }
+
 // Rejects counts refused submits by reason, since the start.
 func (s *Users) Rejects() [session.Reasons]int64 { return s.totals.rejects() }
 

@@ -2,13 +2,16 @@ package web
 
 import (
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/ckpool/ckpool/control"
 	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/luck"
 	"github.com/ckpool/ckpool/internal/users"
+	"github.com/ckpool/ckpool/source"
 )
 
 // What the API answers. Within a version of the API a member may be added; none is ever
@@ -35,6 +38,13 @@ type poolAnswer struct {
 	Latency       latencies `json:"latency"`
 	ExpectedBlock *float64  `json:"expected_seconds_per_block"` // at the rate of an hour
 	Effort        *float64  `json:"effort"`                     // difficulty of the round to the network's
+	Luck          *luckOver `json:"luck"`                       // null: of no block is the work known
+}
+
+// luckOver is how lucky the pool was with its newest blocks.
+type luckOver struct {
+	Blocks int     `json:"blocks"`
+	Luck   float64 `json:"luck"` // what is expected for the work to what was done, in the mean: 1 is as expected
 }
 
 // rates are hashes per second: averages over a minute, five, fifteen, an hour and so on.
@@ -129,6 +139,8 @@ type blockAnswer struct {
 	Finder        *string   `json:"finder"` // worker; null: it is private
 	Difficulty    float64   `json:"difficulty"`
 	Reward        int64     `json:"reward"` // satoshis
+	Work          *float64  `json:"work"`   // of the pool for it
+	Luck          *float64  `json:"luck"`   // 1 is what is expected
 }
 
 // nodeAnswer is one of /api/v1/nodes. Where it is stays the operator's.
@@ -171,6 +183,9 @@ func (s *Server) poolAnswer(p *control.PoolStats, rejects control.Counts, w *con
 		SharesPerSec: p.SPS1, Miners: p.Workers, Users: p.Users, MayComeBack: p.Disconnected,
 		Accepted: tally{p.AcceptedCount, p.Accepted}, Rejected: tally{p.RejectedCount, p.Rejected}, Rejects: rejected(rejects),
 		Latency: s.latencies(), BestShare: p.BestShare, Network: network{p.NetworkDifficulty, known(p.Height, p.Height > 0)},
+	}
+	if _, l := s.blocks(); l.Blocks > 0 {
+		a.Luck = &luckOver{l.Blocks, finite(l.Luck)}
 	}
 	switch {
 	case src.Solo():
@@ -244,7 +259,7 @@ func showWorker(w *control.Worker, connections []control.Connection) workerAnswe
 func (s *Server) showBlock(b *control.Block) blockAnswer {
 	a := blockAnswer{
 		Height: b.Height, Hash: b.Hash, Time: b.Time.UTC(), Difficulty: b.Difficulty, Reward: b.Reward,
-		Finder: known(b.Worker, !s.hidden(users.UserOf(b.Worker))),
+		Finder: known(b.Worker, !s.hidden(users.UserOf(b.Worker))), Work: known(b.Work, b.Work > 0),
 	}
 	a.State, _, _ = strings.Cut(b.State, ":")
 	if word, number, ok := strings.Cut(a.State, " "); ok {
@@ -253,6 +268,26 @@ func (s *Server) showBlock(b *control.Block) blockAnswer {
 	}
 	return a
 }
+
+// setLuck tells of blocks, the newest first, how lucky the pool was with each whose work is
+// known, and of the last of them together; the work of a lost one is that of the next.
+func setLuck(list []blockAnswer) (together luck.Range) {
+	var blocks []luck.Block
+	var of []*blockAnswer
+	for i := range slices.Backward(list) {
+		if b := &list[i]; b.Work != nil && b.Difficulty > 0 && b.State != source.BlockOrphaned && b.State != source.BlockRejected {
+			blocks = append(blocks, luck.Block{Height: b.Height, Difficulty: b.Difficulty, Work: *b.Work})
+			of = append(of, b)
+		}
+	}
+	for i, f := range luck.Of(blocks) {
+		of[i].Luck = known(finite(f.Luck), true)
+	}
+	return luck.Last(blocks, luckOf)
+}
+
+// luckOf is how many blocks a pool's luck is of.
+const luckOf = 100
 
 func showNode(number int, n *control.Node) nodeAnswer {
 	return nodeAnswer{

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/internal/luck"
 )
 
 // failure is an answer that tells why there is no other.
@@ -332,17 +333,18 @@ func (s *Server) apiBest(context.Context, *http.Request, time.Time) (any, error)
 	}{s.best()}, nil
 }
 
-// blocks are the newest first.
-func (s *Server) blocks() []blockAnswer {
+// blocks are the newest first, with how lucky the pool was.
+func (s *Server) blocks() ([]blockAnswer, luck.Range) {
 	list := []blockAnswer{}
 	for _, b := range slices.Backward(s.options.Source.Blocks()) {
 		list = append(list, s.showBlock(&b))
 	}
-	return list
+	return list, setLuck(list)
 }
 
 func (s *Server) apiBlocks(_ context.Context, r *http.Request, _ time.Time) (any, error) {
-	return paged(r, s.blocks(), func(b *blockAnswer) blockAnswer { return *b })
+	list, _ := s.blocks()
+	return paged(r, list, func(b *blockAnswer) blockAnswer { return *b })
 }
 
 func (s *Server) nodes() []nodeAnswer {

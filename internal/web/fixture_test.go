@@ -155,8 +155,8 @@ func aPool() *fixture {
 		},
 		rejects: control.Counts{{Name: "stale", Count: 10}, {Name: "duplicate", Count: 2}, {Name: "malformed", Count: 0}},
 		blocks: []control.Block{
-			{Height: 899000, Hash: strings.Repeat("0a", 32), Worker: "alice.rig1", Difficulty: 1e14, Reward: 312500000, Time: at(time.Hour), State: "confirmed 7"},
-			{Height: 900000, Hash: strings.Repeat("0b", 32), Worker: hostile + ".x", Difficulty: 126e12, Reward: 315000000, Time: at(2 * time.Hour), State: "rejected: " + hostile},
+			{Height: 899000, Hash: strings.Repeat("0a", 32), Worker: "alice.rig1", Difficulty: 1e14, Work: 5e13, Reward: 312500000, Time: at(time.Hour), State: "confirmed 7"},
+			{Height: 900000, Hash: strings.Repeat("0b", 32), Worker: hostile + ".x", Difficulty: 126e12, Work: 1e14, Reward: 315000000, Time: at(2 * time.Hour), State: "rejected: " + hostile},
 		},
 		nodes: []control.Node{
 			{URL: "10.1.2.3:8332", State: "ok", Version: "/Satoshi:31.0.0/", Current: true, Height: 900006, LatencyMS: 2.5},

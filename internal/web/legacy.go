@@ -91,7 +91,8 @@ type publicBlock struct {
 
 func (s *Server) publicBlocks() []publicBlock {
 	blocks := []publicBlock{}
-	for _, b := range s.blocks() {
+	list, _ := s.blocks()
+	for _, b := range list {
 		f := publicBlock{Height: b.Height}
 		if b.Finder != nil {
 			f.Miner, f.Worker = users.UserOf(*b.Finder), *b.Finder

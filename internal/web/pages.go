@@ -19,6 +19,7 @@ import (
 
 	"github.com/ckpool/ckpool/difficulty"
 	"github.com/ckpool/ckpool/internal/figures"
+	"github.com/ckpool/ckpool/internal/luck"
 	"github.com/ckpool/ckpool/internal/users"
 )
 
@@ -268,7 +269,8 @@ func (s *Server) pagePool(r *http.Request, now time.Time) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := poolPage{Pool: p, Best: s.best(), Blocks: s.blocks(), Nodes: s.nodes(), Rejects: rejectRows(p.Rejects, 0), Links: make(map[string]linkSum)}
+	blocks, _ := s.blocks()
+	d := poolPage{Pool: p, Best: s.best(), Blocks: blocks, Nodes: s.nodes(), Rejects: rejectRows(p.Rejects, 0), Links: make(map[string]linkSum)}
 	d.Best, d.Blocks = d.Best[:min(len(d.Best), shownOnFirst)], d.Blocks[:min(len(d.Blocks), shownOnFirst)]
 	for _, l := range s.options.Source.Links() {
 		sum := d.Links[l.Role]
@@ -411,6 +413,7 @@ type blocksPage struct {
 	Blocks []blockAnswer
 	Total  int
 	Next   string
+	Luck   luck.Range
 }
 
 func (s *Server) pageBlocks(r *http.Request, now time.Time) (*answer, error) {
@@ -418,11 +421,12 @@ func (s *Server) pageBlocks(r *http.Request, now time.Time) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := paged(r, s.blocks(), func(b *blockAnswer) blockAnswer { return *b })
+	list, together := s.blocks()
+	p, err := paged(r, list, func(b *blockAnswer) blockAnswer { return *b })
 	if err != nil {
 		return nil, err
 	}
-	d := blocksPage{Blocks: p.Items, Total: p.Total}
+	d := blocksPage{Blocks: p.Items, Total: p.Total, Luck: together}
 	if p.Next != nil {
 		d.Next = *p.Next
 	}

@@ -566,3 +566,47 @@ func TestCacheAfterPanic(t *testing.T) {
 		t.Errorf("%q, %v", v, err)
 	}
 }
+
+// How lucky the pool was with a block is what the network wants for one to what the pool
+// had done. A lost one has no luck, and one whose work is not known, as in a table of an
+// earlier version, none either.
+func TestLuck(t *testing.T) {
+	f := aPool()
+	block := func(height int64, work float64, state string) control.Block {
+		return control.Block{Height: height, Hash: "00", Difficulty: 100, Work: work, State: state}
+	}
+	f.blocks = []control.Block{block(1, 0, "confirmed 100"), block(2, 50, "confirmed 90"), block(3, 70, "orphaned"), block(4, 80, "rejected: x"), block(5, 150, "pending")}
+	s := aServer(t, f, nil)
+	var list struct {
+		Items []struct {
+			Height     int64
+			Work, Luck *float64
+		}
+	}
+	if err := json.Unmarshal(get(s, "/api/v1/blocks").Body.Bytes(), &list); err != nil || len(list.Items) != 5 {
+		t.Fatalf("%v, %d blocks", err, len(list.Items))
+	}
+	want := map[int64]float64{2: 2, 5: 100. / 150}
+	for _, b := range list.Items {
+		if luck, known := want[b.Height]; known != (b.Luck != nil) || known && *b.Luck != luck || (b.Work == nil) != (b.Height == 1) {
+			t.Errorf("block %d: work %v, luck %v", b.Height, b.Work, b.Luck)
+		}
+	}
+	var p struct {
+		Luck *struct {
+			Blocks int
+			Luck   float64
+		}
+	}
+	// Half of what a block takes and one and a half: as expected.
+	if err := json.Unmarshal(get(s, "/api/v1/pool").Body.Bytes(), &p); err != nil || p.Luck == nil || p.Luck.Blocks != 2 || p.Luck.Luck != 1 {
+		t.Errorf("%v, %+v", err, p.Luck)
+	}
+	if text := get(s, "/blocks").Body.String(); !strings.Contains(text, "the last 2 whose work is known: 100%") || !strings.Contains(text, ">200%<") || !strings.Contains(text, ">67%<") {
+		t.Error(text)
+	}
+	f.blocks = f.blocks[:1]
+	if text := get(aServer(t, f, nil), "/api/v1/pool").Body.String(); !strings.Contains(text, `"luck":null`) {
+		t.Error(text)
+	}
+}
