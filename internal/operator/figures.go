@@ -38,6 +38,15 @@ type Latencies struct {
 	LastNotified time.Duration
 }
 
+// listeners are miners by the address that they came by, in the order of the configuration.
+func (o *Operator) listeners() (counts control.Counts) {
+	urls := o.Users.ListenerURLs()
+	for i, n := range o.Miners.Listeners(len(urls)) {
+		counts = append(counts, control.Count{Name: urls[i], Count: n})
+	}
+	return counts
+}
+
 // Latencies are those until now.
 func (o *Operator) Latencies() Latencies {
 	st := o.Server.Stats()
@@ -48,7 +57,7 @@ func (o *Operator) Latencies() Latencies {
 func (o *Operator) Figures(now time.Time) Figures {
 	f := Figures{
 		Version: o.Version, Started: o.Users.Started(), Pool: o.PoolStats(now), Connector: Connector(o.Server),
-		Usable: o.Source.Usable(), Journal: o.journalReply(), Latencies: o.Latencies(), Expires: o.Expires(),
+		Usable: o.Source.Usable(), Listeners: o.listeners(), Journal: o.journalReply(), Latencies: o.Latencies(), Expires: o.Expires(),
 	}
 	if o.Proxies == nil { // else they are as many as users have accounts
 		f.Nodes = o.nodesReply().Nodes
@@ -57,10 +66,6 @@ func (o *Operator) Figures(now time.Time) Figures {
 		if r := session.Reason(r); r != session.Accepted {
 			f.Rejects = append(f.Rejects, control.Count{Name: r.String(), Count: n})
 		}
-	}
-	urls := o.Users.ListenerURLs()
-	for i, n := range o.Miners.Listeners(len(urls)) {
-		f.Listeners = append(f.Listeners, control.Count{Name: urls[i], Count: n})
 	}
 	states := map[string]int64{}
 	for _, b := range o.Blocks.List() {

@@ -35,6 +35,12 @@ func (v View) Pool(ctx context.Context, now time.Time) control.PoolStats {
 // Rejects is rejects.
 func (v View) Rejects() control.Counts { return v.o.rejects().Rejects }
 
+// Drops is drops.
+func (v View) Drops() control.Counts { return Drops(v.o.Server) }
+
+// Listeners are miners by the address that they came by, in the order of the configuration.
+func (v View) Listeners() control.Counts { return v.o.listeners() }
+
 // Blocks is blocks.
 func (v View) Blocks() []control.Block { return v.o.blocks().Blocks }
 

@@ -31,7 +31,8 @@ type poolAnswer struct {
 	MayComeBack   int64     `json:"disconnected"`      // miners whose session may be resumed
 	Accepted      tally     `json:"accepted"`          // this and the next of the round
 	Rejected      tally     `json:"rejected"`
-	Rejects       []reject  `json:"rejects"` // since the start
+	Rejects       []reject  `json:"rejects"`           // since the start
+	Ended         []ended   `json:"ended_connections"` // since the start
 	BestShare     float64   `json:"best_share"`
 	Network       network   `json:"network"`
 	Work          *workMade `json:"work"`
@@ -66,6 +67,11 @@ type tally struct {
 type reject struct {
 	Reason string `json:"reason"` // as miners are told
 	Shares int64  `json:"shares"`
+}
+
+type ended struct {
+	Reason      string `json:"reason"`
+	Connections int64  `json:"connections"`
 }
 
 type network struct {
@@ -181,7 +187,7 @@ func (s *Server) poolAnswer(p *control.PoolStats, rejects control.Counts, w *con
 			H6: known(perSecond(p.DSPS360), true), D1: perSecond(p.DSPS1440), D7: known(perSecond(p.DSPS10080), true),
 		},
 		SharesPerSec: p.SPS1, Miners: p.Workers, Users: p.Users, MayComeBack: p.Disconnected,
-		Accepted: tally{p.AcceptedCount, p.Accepted}, Rejected: tally{p.RejectedCount, p.Rejected}, Rejects: rejected(rejects),
+		Accepted: tally{p.AcceptedCount, p.Accepted}, Rejected: tally{p.RejectedCount, p.Rejected}, Rejects: rejected(rejects), Ended: endings(src.Drops()),
 		Latency: s.latencies(), BestShare: p.BestShare, Network: network{p.NetworkDifficulty, known(p.Height, p.Height > 0)},
 	}
 	if _, l := s.blocks(); l.Blocks > 0 {
@@ -220,6 +226,15 @@ func rejected(counts control.Counts) []reject {
 		if c.Count > 0 {
 			list = append(list, reject{c.Name, c.Count})
 		}
+	}
+	return list
+}
+
+// endings are why connections have ended.
+func endings(counts control.Counts) []ended {
+	list := []ended{}
+	for _, r := range rejected(counts) {
+		list = append(list, ended{r.Reason, r.Shares})
 	}
 	return list
 }
@@ -304,4 +319,5 @@ type listenerAnswer struct {
 	TLS             bool    `json:"tls"`
 	MinDifficulty   float64 `json:"min_difficulty"`
 	StartDifficulty float64 `json:"start_difficulty"`
+	Miners          int64   `json:"miners"` // that came by it
 }

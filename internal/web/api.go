@@ -426,7 +426,8 @@ func number(r *http.Request, name string, def, most int) (int, error) {
 // listeners are what miners that reach this machine as host are pointed at.
 func (s *Server) listeners(host string) []listenerAnswer {
 	list := []listenerAnswer{}
-	for _, l := range s.options.Config().Servers {
+	miners := s.options.Source.Listeners()
+	for i, l := range s.options.Config().Servers {
 		if l.Links != 0 {
 			continue
 		}
@@ -444,6 +445,9 @@ func (s *Server) listeners(host string) []listenerAnswer {
 			if err != nil || ip.IsUnspecified() || !ip.IsLoopback() || host != "" {
 				a.Host = host
 			}
+		}
+		if i < len(miners) {
+			a.Miners = miners[i].Count
 		}
 		scheme := "stratum+tcp"
 		if a.TLS {

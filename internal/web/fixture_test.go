@@ -16,6 +16,7 @@ import (
 	"github.com/ckpool/ckpool/internal/config"
 	"github.com/ckpool/ckpool/internal/history"
 	"github.com/ckpool/ckpool/internal/operator"
+	"github.com/ckpool/ckpool/sharelog"
 )
 
 // fixture is a pool whose figures a test chooses.
@@ -26,6 +27,8 @@ type fixture struct {
 	solo    bool
 	usable  bool
 	rejects control.Counts // guarded by mu
+	drops   control.Counts
+	came    control.Counts // miners by listener
 	blocks  []control.Block
 	nodes   []control.Node
 	links   []control.Link
@@ -54,6 +57,9 @@ func (f *fixture) Rejects() control.Counts {
 	defer f.mu.Unlock()
 	return f.rejects
 }
+
+func (f *fixture) Drops() control.Counts     { return f.drops }
+func (f *fixture) Listeners() control.Counts { return f.came }
 
 func (f *fixture) setRejects(c control.Counts) {
 	f.mu.Lock()
@@ -148,12 +154,14 @@ func aPool() *fixture {
 	at := func(d time.Duration) control.Time { return control.At(began.Add(d)) }
 	rates := control.Rates{DSPS1: 900, DSPS5: 1000, DSPS60: 1100, DSPS1440: 1200}
 	f := &fixture{
-		started: began, usable: true, file: []byte("{\"runtime\": 1}\n"),
+		started: began, usable: true, file: poolFile(),
 		pool: control.PoolStats{
 			Start: at(0), Workers: 3, Users: 2, Disconnected: 1, SPS1: 4.5, Accepted: 5e9, Rejected: 1e6, DSPS1: 900, DSPS5: 1000, DSPS60: 1100,
 			AcceptedCount: 123456, RejectedCount: 12, BestShare: 4e9, NetworkDifficulty: 126e12, Height: 900007,
 		},
 		rejects: control.Counts{{Name: "stale", Count: 10}, {Name: "duplicate", Count: 2}, {Name: "malformed", Count: 0}},
+		drops:   control.Counts{{Name: "closed by peer", Count: 31}, {Name: "bad input", Count: 0}, {Name: "idle", Count: 4}},
+		came:    control.Counts{{Name: "0.0.0.0:3333", Count: 3}},
 		blocks: []control.Block{
 			{Height: 899000, Hash: strings.Repeat("0a", 32), Worker: "alice.rig1", Difficulty: 1e14, Work: 5e13, Reward: 312500000, Time: at(time.Hour), State: "confirmed 7"},
 			{Height: 900000, Hash: strings.Repeat("0b", 32), Worker: hostile + ".x", Difficulty: 126e12, Work: 1e14, Reward: 315000000, Time: at(2 * time.Hour), State: "rejected: " + hostile},
@@ -190,6 +198,13 @@ func aPool() *fixture {
 	other.Worker, other.Text = hostile+".w", hostile
 	f.work = map[string]control.MinersWork{"": made, "alice": made, hostile: other}
 	return f
+}
+
+// poolFile is pool.status as the pool writes it.
+func poolFile() []byte {
+	s := sharelog.PoolStatus{Runtime: 1, UserAgents: []sharelog.AgentStatus{{Agent: "bitaxe", Devices: 2, Hashrate5m: 1.5e12, BestShare: 4e9}, {Agent: hostile, Devices: 1}}}
+	lines := s.Lines()
+	return []byte(strings.Join(lines[:], "\n") + "\n")
 }
 
 // aServer serves a fixture with a configuration that change may change.

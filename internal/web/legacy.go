@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/ckpool/ckpool/internal/users"
+	"github.com/ckpool/ckpool/sharelog"
 )
 
 // Routes that dashboards of ckpool in C and of other pools ask for.
@@ -141,14 +142,28 @@ func (s *Server) publicPoolInfo(context.Context, *http.Request, time.Time) (any,
 		Difficulty float64 `json:"bestDifficulty"`
 		UserAgent  string  `json:"bestDifficultyUserAgent"`
 	}
+	type agent struct {
+		UserAgent string  `json:"userAgent"`
+		Count     int64   `json:"count"`
+		Best      float64 `json:"bestDifficulty"`
+		HashRate  float64 `json:"totalHashRate"`
+	}
+	agents := []agent{}
+	if b, err := s.options.Source.PoolFile(); err == nil {
+		if f, err := sharelog.ParsePoolStatus(b); err == nil { // else it is not written yet
+			for _, a := range f.UserAgents {
+				agents = append(agents, agent{a.Agent, a.Devices, a.BestShare, a.Hashrate5m})
+			}
+		}
+	}
 	scores := []score{}
 	for _, b := range s.best() {
 		scores = append(scores, score{Difficulty: b.BestEver})
 	}
 	return struct {
 		BlockData  []publicBlock `json:"blockData"`
-		UserAgents []string      `json:"userAgents"` // not told
+		UserAgents []agent       `json:"userAgents"`
 		HighScores []score       `json:"highScores"`
 		Uptime     time.Time     `json:"uptime"`
-	}{s.publicBlocks(), []string{}, scores, s.options.Source.Started().UTC()}, nil
+	}{s.publicBlocks(), agents, scores, s.options.Source.Started().UTC()}, nil
 }

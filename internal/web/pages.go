@@ -237,13 +237,14 @@ func (s *Server) view(ctx context.Context, title string, now time.Time) (*view, 
 
 // poolPage is what the first page has beside texts.
 type poolPage struct {
-	Pool    *poolAnswer
-	Rejects []rejectRow
-	Best    []bestAnswer
-	Blocks  []blockAnswer
-	Nodes   []nodeAnswer
-	Links   map[string]linkSum
-	Proxies []proxyRow
+	Pool      *poolAnswer
+	Rejects   []rejectRow
+	Best      []bestAnswer
+	Blocks    []blockAnswer
+	Nodes     []nodeAnswer
+	Links     map[string]linkSum
+	Proxies   []proxyRow
+	Listeners []listenerAnswer
 }
 
 type rejectRow struct {
@@ -270,7 +271,7 @@ func (s *Server) pagePool(r *http.Request, now time.Time) (*answer, error) {
 		return nil, err
 	}
 	blocks, _ := s.blocks()
-	d := poolPage{Pool: p, Best: s.best(), Blocks: blocks, Nodes: s.nodes(), Rejects: rejectRows(p.Rejects, 0), Links: make(map[string]linkSum)}
+	d := poolPage{Pool: p, Best: s.best(), Blocks: blocks, Nodes: s.nodes(), Rejects: rejectRows(p.Rejects, 0), Listeners: s.listeners(""), Links: make(map[string]linkSum)}
 	d.Best, d.Blocks = d.Best[:min(len(d.Best), shownOnFirst)], d.Blocks[:min(len(d.Blocks), shownOnFirst)]
 	for _, l := range s.options.Source.Links() {
 		sum := d.Links[l.Role]

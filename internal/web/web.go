@@ -27,7 +27,9 @@ type Source interface {
 	Usable() bool  // work can be had
 	Pool(ctx context.Context, now time.Time) control.PoolStats
 	Rejects() control.Counts
-	Blocks() []control.Block // the oldest first
+	Drops() control.Counts     // connections that ended, by reason
+	Listeners() control.Counts // miners by the address that they came by, in the order of the configuration
+	Blocks() []control.Block   // the oldest first
 	Nodes() []control.Node
 	Links() []control.Link
 	Proxies() []control.Proxy // nil: work comes from nodes

@@ -33,8 +33,13 @@ func TestHostileNames(t *testing.T) {
 		switch kind := w.Header().Get("Content-Type"); {
 		case w.Code != http.StatusOK:
 			t.Errorf("%s: %d %s", path, w.Code, text)
+		case strings.HasPrefix(path, "/users/"), strings.HasPrefix(path, "/pool/"):
+			// As the files are, for scripts: no browser takes it for anything else.
+			if strings.Contains(text, "\x1b") && strings.HasPrefix(path, "/pool/") || kind != jsonType || w.Header().Get("X-Content-Type-Options") != "nosniff" {
+				t.Errorf("%s: %s %s", path, kind, text)
+			}
 		case kind == jsonType:
-			if strings.ContainsAny(text, "<>\x1b") && path != "/users/"+escaped(hostile) || !json.Valid([]byte(text)) && !strings.HasPrefix(path, "/users/") {
+			if strings.ContainsAny(text, "<>\x1b") || !json.Valid([]byte(text)) {
 				t.Errorf("%s: %s", path, text)
 			}
 		case kind == pageType:
@@ -608,5 +613,43 @@ func TestLuck(t *testing.T) {
 	f.blocks = f.blocks[:1]
 	if text := get(aServer(t, f, nil), "/api/v1/pool").Body.String(); !strings.Contains(text, `"luck":null`) {
 		t.Error(text)
+	}
+}
+
+// What public-pool's page asks for has its names and kinds.
+func TestPublicPoolInfo(t *testing.T) {
+	s := aServer(t, aPool(), nil)
+	var info struct {
+		UserAgents []struct {
+			UserAgent                     string
+			Count                         int64
+			BestDifficulty, TotalHashRate float64
+		}
+		BlockData []struct{ Height int64 }
+	}
+	if err := json.Unmarshal(get(s, "/api/info").Body.Bytes(), &info); err != nil {
+		t.Fatal(err)
+	}
+	if a := info.UserAgents; len(a) != 2 || a[0].UserAgent != "bitaxe" || a[0].Count != 2 || a[0].BestDifficulty != 4e9 || a[0].TotalHashRate != 1.5e12 || len(info.BlockData) != 2 {
+		t.Errorf("%+v", info)
+	}
+	f := aPool()
+	f.file = nil // the pool has just started
+	if text := get(aServer(t, f, nil), "/api/info").Body.String(); !strings.Contains(text, `"userAgents":[]`) {
+		t.Error(text)
+	}
+}
+
+// How miners come and why they go.
+func TestConnections(t *testing.T) {
+	s := aServer(t, aPool(), nil)
+	text := get(s, "/").Body.String()
+	for _, want := range []string{`<tr><td>3333</td><td class="n">3</td></tr>`, `<tr><td>closed by peer</td><td class="n">31</td></tr>`, `<tr><td>idle</td><td class="n">4</td></tr>`} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %s", want)
+		}
+	}
+	if strings.Contains(text, "bad input") {
+		t.Error("a reason that there was not")
 	}
 }
