@@ -27,10 +27,13 @@ func (v View) Chain() string { return v.o.Source.Chain() }
 // Usable tells that work can be had.
 func (v View) Usable() bool { return v.o.Source.Usable() }
 
-// Pool is poolstats.
-func (v View) Pool(ctx context.Context, now time.Time) control.PoolStats {
-	return v.o.poolStats(ctx, now)
-}
+// Pool is poolstats, but for what the loops would have to be asked: whose version rolling
+// was refused.
+func (v View) Pool(now time.Time) control.PoolStats { return v.o.PoolStats(now) }
+
+// BestSinceStart is the best share since the start, whatever rounds there were; an upgrade
+// is none.
+func (v View) BestSinceStart() float64 { return v.o.Users.Totals().Best }
 
 // Rejects is rejects.
 func (v View) Rejects() control.Counts { return v.o.rejects().Rejects }

@@ -33,7 +33,9 @@ type poolAnswer struct {
 	Rejected      tally     `json:"rejected"`
 	Rejects       []reject  `json:"rejects"`           // since the start
 	Ended         []ended   `json:"ended_connections"` // since the start
-	BestShare     float64   `json:"best_share"`
+	BestShare     float64   `json:"best_share"`        // of the round
+	BestStart     float64   `json:"best_since_start"`  // of the pool's process and those that it took over from
+	BestEver      float64   `json:"best_ever"`
 	Network       network   `json:"network"`
 	Work          *workMade `json:"work"`
 	Latency       latencies `json:"latency"`
@@ -178,7 +180,7 @@ func known[T any](v T, is bool) *T {
 
 func at(t control.Time) *time.Time { return known(t.UTC(), !t.IsZero()) }
 
-func (s *Server) poolAnswer(p *control.PoolStats, rejects control.Counts, w *control.MinersWork, nodes []control.Node, now time.Time) poolAnswer {
+func (s *Server) poolAnswer(p *control.PoolStats, bests []control.BestShares, rejects control.Counts, w *control.MinersWork, nodes []control.Node, now time.Time) poolAnswer {
 	src := s.options.Source
 	a := poolAnswer{
 		Time: now.UTC(), Name: s.options.Config().PoolTag, Mode: "pool", Chain: src.Chain(), Started: src.Started().UTC(),
@@ -188,7 +190,7 @@ func (s *Server) poolAnswer(p *control.PoolStats, rejects control.Counts, w *con
 		},
 		SharesPerSec: p.SPS1, Miners: p.Workers, Users: p.Users, MayComeBack: p.Disconnected,
 		Accepted: tally{p.AcceptedCount, p.Accepted}, Rejected: tally{p.RejectedCount, p.Rejected}, Rejects: rejected(rejects), Ended: endings(src.Drops()),
-		Latency: s.latencies(), BestShare: p.BestShare, Network: network{p.NetworkDifficulty, known(p.Height, p.Height > 0)},
+		Latency: s.latencies(), BestShare: p.BestShare, BestStart: src.BestSinceStart(), Network: network{p.NetworkDifficulty, known(p.Height, p.Height > 0)},
 	}
 	if _, l := s.blocks(); l.Blocks > 0 {
 		a.Luck = &luckOver{l.Blocks, finite(l.Luck)}
@@ -198,6 +200,9 @@ func (s *Server) poolAnswer(p *control.PoolStats, rejects control.Counts, w *con
 		a.Mode = "solo"
 	case src.Proxies() != nil:
 		a.Mode = "proxy"
+	}
+	if len(bests) > 0 {
+		a.BestEver = bests[0].BestEver
 	}
 	if p.NetworkDifficulty > 0 {
 		a.Effort = known(finite(p.Accepted/p.NetworkDifficulty), true)

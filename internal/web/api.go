@@ -69,7 +69,7 @@ func (s *Server) keptPool(ctx context.Context, now time.Time) (poolAnswer, error
 // pool is what is known of the pool at now.
 func (s *Server) pool(ctx context.Context, now time.Time) (poolAnswer, error) {
 	src := s.options.Source
-	p := src.Pool(ctx, now)
+	p := src.Pool(now)
 	var made *control.MinersWork
 	w, ok, err := src.Work(ctx, "")
 	if err != nil {
@@ -78,7 +78,11 @@ func (s *Server) pool(ctx context.Context, now time.Time) (poolAnswer, error) {
 	if ok {
 		made = &w
 	}
-	return s.poolAnswer(&p, src.Rejects(), made, src.Nodes(), now), nil
+	bests, err := s.keptBests(ctx)
+	if err != nil {
+		return poolAnswer{}, err
+	}
+	return s.poolAnswer(&p, bests, src.Rejects(), made, src.Nodes(), now), nil
 }
 
 // user is one that is not hidden.
@@ -317,20 +321,26 @@ type bestAnswer struct {
 	BestEver  float64 `json:"best_ever"`
 }
 
-func (s *Server) best() []bestAnswer {
+func (s *Server) keptBests(ctx context.Context) ([]control.BestShares, error) {
+	return s.bests.get(ctx, "", func() ([]control.BestShares, error) { return s.options.Source.BestShares(), nil })
+}
+
+func (s *Server) best(ctx context.Context) ([]bestAnswer, error) {
+	all, err := s.keptBests(ctx)
 	list := []bestAnswer{}
-	for _, b := range s.options.Source.BestShares() {
+	for _, b := range all {
 		if !s.hidden(b.User) {
 			list = append(list, bestAnswer{b.User, b.BestShare, b.BestEver})
 		}
 	}
-	return list
+	return list, err
 }
 
-func (s *Server) apiBest(context.Context, *http.Request, time.Time) (any, error) {
+func (s *Server) apiBest(ctx context.Context, _ *http.Request, _ time.Time) (any, error) {
+	list, err := s.best(ctx)
 	return struct {
 		Users []bestAnswer `json:"users"`
-	}{s.best()}, nil
+	}{list}, err
 }
 
 // blocks are the newest first, with how lucky the pool was.

@@ -67,7 +67,9 @@ func (f *fixture) setRejects(c control.Counts) {
 	f.rejects = c
 }
 
-func (f *fixture) Pool(context.Context, time.Time) control.PoolStats {
+func (f *fixture) BestSinceStart() float64 { return 7e9 }
+
+func (f *fixture) Pool(time.Time) control.PoolStats {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.asked++

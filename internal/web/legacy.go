@@ -137,7 +137,7 @@ func (s *Server) publicPoolNetwork(ctx context.Context, _ *http.Request, now tim
 	}{*p.Network.Height - 1, p.Network.Difficulty, perSecond(p.Network.Difficulty) / blockSeconds, p.Chain}, nil
 }
 
-func (s *Server) publicPoolInfo(context.Context, *http.Request, time.Time) (any, error) {
+func (s *Server) publicPoolInfo(ctx context.Context, _ *http.Request, _ time.Time) (any, error) {
 	type score struct {
 		Difficulty float64 `json:"bestDifficulty"`
 		UserAgent  string  `json:"bestDifficultyUserAgent"`
@@ -157,7 +157,11 @@ func (s *Server) publicPoolInfo(context.Context, *http.Request, time.Time) (any,
 		}
 	}
 	scores := []score{}
-	for _, b := range s.best() {
+	best, err := s.best(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, b := range best {
 		scores = append(scores, score{Difficulty: b.BestEver})
 	}
 	return struct {

@@ -271,7 +271,11 @@ func (s *Server) pagePool(r *http.Request, now time.Time) (*answer, error) {
 		return nil, err
 	}
 	blocks, _ := s.blocks()
-	d := poolPage{Pool: p, Best: s.best(), Blocks: blocks, Nodes: s.nodes(), Rejects: rejectRows(p.Rejects, 0), Listeners: s.listeners(""), Links: make(map[string]linkSum)}
+	best, err := s.best(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	d := poolPage{Pool: p, Best: best, Blocks: blocks, Nodes: s.nodes(), Rejects: rejectRows(p.Rejects, 0), Listeners: s.listeners(""), Links: make(map[string]linkSum)}
 	d.Best, d.Blocks = d.Best[:min(len(d.Best), shownOnFirst)], d.Blocks[:min(len(d.Blocks), shownOnFirst)]
 	for _, l := range s.options.Source.Links() {
 		sum := d.Links[l.Role]

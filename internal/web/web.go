@@ -25,7 +25,8 @@ type Source interface {
 	Solo() bool    // blocks pay who finds them
 	Chain() string // as Bitcoin Core names it, "" unknown
 	Usable() bool  // work can be had
-	Pool(ctx context.Context, now time.Time) control.PoolStats
+	Pool(now time.Time) control.PoolStats
+	BestSinceStart() float64 // difficulty of the best share
 	Rejects() control.Counts
 	Drops() control.Counts     // connections that ended, by reason
 	Listeners() control.Counts // miners by the address that they came by, in the order of the configuration
@@ -63,9 +64,10 @@ type Server struct {
 	turns   *turns // of making answers
 	hub     *hub
 	// What answers are made of.
-	pools *cache[poolAnswer]     // one, of the key ""
-	users *cache[[]control.User] // all that are not hidden, the fastest first, of the key ""
-	crews *cache[[]workerAnswer] // workers of a user by its name, as a page shows them
+	pools *cache[poolAnswer]           // one, of the key ""
+	users *cache[[]control.User]       // all that are not hidden, the fastest first, of the key ""
+	bests *cache[[]control.BestShares] // of all users, the best ever first, of the key ""
+	crews *cache[[]workerAnswer]       // workers of a user by its name, as a page shows them
 }
 
 // New prepares a server by the configuration, which names an address to listen on. The
@@ -86,6 +88,7 @@ func New(o Options) (*Server, error) {
 		answers: newCache(fresh, maxAnswerBytes, func(key string, a *answer) int { return len(key) + len(a.body) }),
 		pools:   newCache(freshFigures, maxFigures, func(string, poolAnswer) int { return 1 }),
 		users:   newCache(freshFigures, maxFigures, func(_ string, list []control.User) int { return 1 + len(list) }),
+		bests:   newCache(fresh, maxFigures, func(_ string, list []control.BestShares) int { return 1 + len(list) }),
 		crews:   newCache(freshFigures, maxFigures, func(_ string, list []workerAnswer) int { return 1 + len(list) }),
 	}
 	s.hub = newHub(s)
