@@ -230,6 +230,32 @@ func TestRules(t *testing.T) {
 	promtool(t, nil, "check", "rules", file)
 }
 
+// Each alert is given when it is to be, by figures for minutes and hours, and none where
+// all is well, nor to who has no work because nothing is known yet
+// (benjamin-wilson/public-pool#98: the node was gone, and nobody heard).
+func TestRulesOnData(t *testing.T) {
+	const rules, data = "../../contrib/prometheus/ckpool.rules.yml", "../../contrib/prometheus/ckpool.rules.test.yml"
+	text, err := os.ReadFile(rules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests, err := os.ReadFile(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range regexp.MustCompile(`alert: (\w+)`).FindAllSubmatch(text, -1) {
+		if !regexp.MustCompile(`alertname: ` + string(name[1]) + `\n +eval_time: .*\n +exp_alerts:\n`).Match(tests) {
+			t.Errorf("no figures bring about %s", name[1])
+		}
+	}
+	for _, name := range names.FindAllString(string(tests), -1) {
+		if !series()[name] {
+			t.Errorf("%s is not exported", name)
+		}
+	}
+	promtool(t, nil, "test", "rules", data)
+}
+
 func TestDashboard(t *testing.T) {
 	text, err := os.ReadFile("../../contrib/grafana/ckpool.json")
 	if err != nil {

@@ -257,7 +257,8 @@ func TestBrowserFigures(t *testing.T) {
 	live.quiet("curves")
 }
 
-// Seven tabs of one browser over HTTP/1.1 are live over one stream, which ends with them.
+// Ten tabs of one browser over HTTP/1.1, which has six connections, are live over one
+// stream, which ends with them (wildware-uk/agent-dashboard#19, freenet/freenet-core#5213).
 func TestBrowserTabs(t *testing.T) {
 	f := aPool()
 	s := aServer(t, f, nil)
@@ -265,7 +266,7 @@ func TestBrowserTabs(t *testing.T) {
 	defer end()
 	chromium := browser(t)
 	var tabs []*tab
-	for _, path := range []string{"/", "/", "/user/alice", "/blocks", "/connect", "/", "/user/alice/worker/alice.rig1"} {
+	for _, path := range []string{"/", "/", "/user/alice", "/blocks", "/connect", "/", "/user/alice/worker/alice.rig1", "/", "/user/alice/work", "/"} {
 		b := newTab(chromium, t)
 		b.do(chromedp.Navigate(address + path))
 		tabs = append(tabs, b)

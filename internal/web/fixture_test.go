@@ -33,24 +33,24 @@ type fixture struct {
 	nodes   []control.Node
 	links   []control.Link
 	proxies []control.Proxy
-	users   []control.User
-	workers map[string][]control.Worker
+	users   []control.User              // guarded by mu
+	workers map[string][]control.Worker // guarded by mu
 	miners  map[string][]control.Connection
 	work    map[string]control.MinersWork
-	file    []byte // pool.status
-	lost    error  // why there is no history
-	asked   int    // guarded by mu; how often statistics of the pool were asked for
+	file    []byte                                  // pool.status
+	lost    error                                   // why there is no history
+	asked   int                                     // guarded by mu; how often statistics of the pool were asked for
+	drawn   func(figure string, minute int) float64 // the pool's curves; nil: something
 }
 
-func (f *fixture) Started() time.Time             { return f.started }
-func (f *fixture) Solo() bool                     { return f.solo }
-func (f *fixture) Chain() string                  { return "main" }
-func (f *fixture) Usable() bool                   { return f.usable }
-func (f *fixture) Blocks() []control.Block        { return f.blocks }
-func (f *fixture) Nodes() []control.Node          { return f.nodes }
-func (f *fixture) Links() []control.Link          { return f.links }
-func (f *fixture) Proxies() []control.Proxy       { return f.proxies }
-func (f *fixture) Users(time.Time) []control.User { return f.users }
+func (f *fixture) Started() time.Time       { return f.started }
+func (f *fixture) Solo() bool               { return f.solo }
+func (f *fixture) Chain() string            { return "main" }
+func (f *fixture) Usable() bool             { return f.usable }
+func (f *fixture) Blocks() []control.Block  { return f.blocks }
+func (f *fixture) Nodes() []control.Node    { return f.nodes }
+func (f *fixture) Links() []control.Link    { return f.links }
+func (f *fixture) Proxies() []control.Proxy { return f.proxies }
 
 func (f *fixture) Rejects() control.Counts {
 	f.mu.Lock()
@@ -76,7 +76,15 @@ func (f *fixture) Pool(time.Time) control.PoolStats {
 	return f.pool
 }
 
+func (f *fixture) Users(time.Time) []control.User {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.users)
+}
+
 func (f *fixture) BestShares() (list []control.BestShares) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	for _, u := range f.users {
 		list = append(list, control.BestShares{User: u.User, BestShare: u.BestDifficulty, BestEver: u.BestEver})
 	}
@@ -84,6 +92,8 @@ func (f *fixture) BestShares() (list []control.BestShares) {
 }
 
 func (f *fixture) User(name string, _ time.Time) (control.User, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	i := slices.IndexFunc(f.users, func(u control.User) bool { return u.User == name })
 	if i < 0 {
 		return control.User{}, false
@@ -91,7 +101,11 @@ func (f *fixture) User(name string, _ time.Time) (control.User, bool) {
 	return f.users[i], true
 }
 
-func (f *fixture) Workers(user string, _ time.Time) []control.Worker { return f.workers[user] }
+func (f *fixture) Workers(user string, _ time.Time) []control.Worker {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.workers[user]
+}
 
 func (f *fixture) Connections(_ context.Context, user string) ([]control.Connection, error) {
 	return f.miners[user], nil
@@ -135,7 +149,15 @@ func (f *fixture) Curve() Curves { return curvesOf{f} }
 type curvesOf struct{ f *fixture }
 
 func (c curvesOf) Pool(_, _ time.Time, _ int, figures ...string) (history.Curve, error) {
-	return c.f.curve(len(figures))
+	curve, err := c.f.curve(len(figures))
+	for i, name := range figures {
+		for k := range curve.Values[i] {
+			if c.f.drawn != nil {
+				curve.Values[i][k] = c.f.drawn(name, k)
+			}
+		}
+	}
+	return curve, err
 }
 func (c curvesOf) User(string, time.Time, time.Time, int) (history.Curve, error) { return c.f.curve(1) }
 func (c curvesOf) Latencies(time.Duration) (l operator.Latencies) {
