@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -25,7 +26,9 @@ import (
 	"github.com/ckpool/ckpool/internal/instance"
 	"github.com/ckpool/ckpool/internal/journal"
 	"github.com/ckpool/ckpool/internal/logfile"
+	"github.com/ckpool/ckpool/internal/metrics"
 	"github.com/ckpool/ckpool/internal/store"
+	"github.com/ckpool/ckpool/internal/web"
 )
 
 // errLogged is an error the log and the console have told already.
@@ -53,6 +56,9 @@ type service struct {
 	followers  []*accounting.Follower // guarded by mu; of the journals here, or
 	forwarders []*forward.Forwarder   // guarded by mu
 
+	page  *web.Accounts // nil: there is none
+	watch watch
+
 	runs     chan payoutRun // of payouts, that pages have begun
 	planning sync.Mutex     // held where a page begins one, so that it begins once
 }
@@ -72,7 +78,7 @@ func serve(ctx context.Context, o *options, stderr io.Writer) error {
 		return err
 	}
 	defer claim.Release()
-	s := &service{options: o, where: cmp.Or(o.db, defaultDB), shutdown: cancel, runs: make(chan payoutRun, runsMost)}
+	s := &service{options: o, where: cmp.Or(o.db, defaultDB), shutdown: cancel, runs: make(chan payoutRun, runsMost), watch: watch{started: time.Now()}}
 	if err := s.openLog(stderr); err != nil {
 		return err
 	}
@@ -139,8 +145,8 @@ func (s *service) run(ctx context.Context, dir string) (err error) {
 	if err := server.Listen(); err != nil {
 		return err
 	}
-	page, socket, err := s.openPage(ctx)
-	if err != nil {
+	var socket net.Listener
+	if s.page, socket, err = s.openPage(ctx); err != nil {
 		return err
 	}
 	if s.options.forward {
@@ -166,8 +172,14 @@ func (s *service) run(ctx context.Context, dir string) (err error) {
 		around.Go(func() { s.chain.Run(ctx) })
 		around.Go(func() { s.pay(ctx) })
 	}
-	if page != nil {
-		around.Go(func() { s.servePage(ctx, page, socket) })
+	if s.page != nil {
+		around.Go(func() { s.servePage(ctx, s.page, socket) })
+	}
+	if address := s.options.metrics; address != "" {
+		around.Go(func() { s.keepWatch(ctx) })
+		around.Go(func() {
+			(&metrics.Server{Address: address, Handler: metrics.AccountHandler(s), Events: s.events}).Run(ctx)
+		})
 	}
 	around.Go(func() { s.reopenLog(ctx) })
 	around.Go(func() { s.keepManager(ctx, manager) })
@@ -279,7 +291,7 @@ func (s *service) journal(dir string) (run func(context.Context) error) {
 		s.forwarders = append(s.forwarders, f)
 		return f.Run
 	}
-	f := &accounting.Follower{Dir: dir, Reader: s.options.name, Store: s.store, Events: s.events}
+	f := &accounting.Follower{Dir: dir, Reader: s.options.name, Store: s.journaled(), Events: s.events}
 	s.followers = append(s.followers, f)
 	if s.usual() {
 		return func(ctx context.Context) error { return s.followUsual(ctx, f) }

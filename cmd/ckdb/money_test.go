@@ -235,19 +235,23 @@ func setHash(ts *testscript.TestScript, neg bool, args []string) {
 // What a wallet lacks is told to the satoshi.
 func TestSolvency(t *testing.T) {
 	for name, tt := range map[string]struct {
-		has  accounting.Solvency
-		want int // differences
+		has     accounting.Solvency
+		want    int // differences
+		missing int64
 	}{
-		"even":          {accounting.Solvency{Coins: 1000, Owed: 900, Pool: 100}, 0},
-		"one less":      {accounting.Solvency{Coins: 999, Owed: 900, Pool: 100}, 1},
-		"one more":      {accounting.Solvency{Coins: 1001, Owed: 900, Pool: 100}, 0},
-		"insolvent":     {accounting.Solvency{Coins: 899, Owed: 900, Pool: 0}, 2},
-		"on its way":    {accounting.Solvency{Coins: 950, Owed: 900, Pool: 100, Paying: 60}, 0},
-		"debts":         {accounting.Solvency{Coins: 999, Owed: 1000, Debts: -100, Pool: 99}, 1},
-		"fees of nodes": {accounting.Solvency{Coins: 899, Owed: 900, Pool: -1}, 1},
+		"even":          {accounting.Solvency{Coins: 1000, Owed: 900, Pool: 100}, 0, 0},
+		"one less":      {accounting.Solvency{Coins: 999, Owed: 900, Pool: 100}, 1, 1},
+		"one more":      {accounting.Solvency{Coins: 1001, Owed: 900, Pool: 100}, 0, 0},
+		"insolvent":     {accounting.Solvency{Coins: 899, Owed: 900, Pool: 0}, 2, 1},
+		"on its way":    {accounting.Solvency{Coins: 950, Owed: 900, Pool: 100, Paying: 60}, 0, 0},
+		"debts":         {accounting.Solvency{Coins: 999, Owed: 1000, Debts: -100, Pool: 99}, 1, 1},
+		"fees of nodes": {accounting.Solvency{Coins: 899, Owed: 900, Pool: -1}, 1, 1},
 	} {
 		if got := tt.has.Differences(); len(got) != tt.want {
 			t.Errorf("%s: %q, want %d", name, got, tt.want)
+		}
+		if got := tt.has.Missing(); got != tt.missing {
+			t.Errorf("%s: %d are missing, want %d", name, got, tt.missing)
 		}
 	}
 }

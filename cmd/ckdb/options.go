@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/url"
 	"os"
 	"os/user"
@@ -38,6 +39,7 @@ type options struct {
 	sites
 	nodeOptions
 	webOptions
+	metrics string // host:port; empty: there are none
 	json    bool
 	when    string   // a setting begins to hold; empty: now
 	signed  []string // signatures of owners of addresses, each [ADDRESS=]SIGNATURE
@@ -99,6 +101,8 @@ func (f *flags) set() *pflag.FlagSet {
 	getopt.Group(fs, "The node")
 	f.webOptions.set(fs)
 	getopt.Group(fs, "Pages")
+	fs.StringVar(&f.metrics, "metrics", "", "`ADDRESS`, HOST:PORT, at which Prometheus reads /metrics, without a login; without it nowhere")
+	getopt.Group(fs, "Watching")
 	fs.IntVar(&f.keep, "keep", defaultKeep, "`DAYS` that each share is kept, 30 without it, 0 for ever; sums are kept for ever")
 	fs.StringVarP(&f.name, "name", "n", "ckdb", "`NAME` of the instance, ckdb without it: of its log and socket directory")
 	fs.StringVarP(&f.sockDir, "sockdir", "s", "", "`DIR` of its control socket and pid file; without it /tmp/NAME")
@@ -205,6 +209,9 @@ func (f *flags) resolve(fs *pflag.FlagSet) error {
 	f.ownLog = cmp.Or(f.ownLog, f.logDir)
 	if err := f.resolveSites(fs); err != nil {
 		return err
+	}
+	if _, port, err := net.SplitHostPort(f.metrics); f.metrics != "" && (err != nil || port == "" || port == "0") {
+		return fmt.Errorf("--metrics %s: want HOST:PORT, such as 127.0.0.1:9101", f.metrics)
 	}
 	if err := errors.Join(f.nodeOptions.resolve(), f.webOptions.resolve(f.forward)); err != nil {
 		return err

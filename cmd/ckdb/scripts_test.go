@@ -48,7 +48,7 @@ func buildTools(t *testing.T) string {
 }
 
 // The scripts run the real ckdb beside a real ckpool on a fake node. $PORT is the
-// pool's, whose directory is that of the script, $PORT2 is free; $POSTGRES an empty database, where
+// pool's, whose directory is that of the script, $PORT2 and $PORT3 are free; $POSTGRES an empty database, where
 // the condition postgres holds, and $POSTGRES2 another.
 func TestScripts(t *testing.T) {
 	tools := buildTools(t)
@@ -83,7 +83,7 @@ func TestScripts(t *testing.T) {
 var scriptCommands = map[string]func(*testscript.TestScript, bool, []string){
 	"mine": mine, "waitfor": waitFor, "stored": stored, "shown": shown, "until": until, "sigterm": signals(syscall.SIGTERM), "sigkill": signals(syscall.SIGKILL),
 	"blocks": mineBlocks, "reorg": reorg, "spend": spend, "sethash": setHash, "wallet": setWallet, "sign": sign, "pay": payByHand, "dump": dump,
-	"signtext": signText, "code": setCode, "login": login, "field": field, "look": look, "ask": ask, "item": item, "secret": secret,
+	"signtext": signText, "code": setCode, "login": login, "field": field, "look": look, "ask": ask, "item": item, "secret": secret, "scraped": scraped,
 }
 
 func setUp(env *testscript.Env) error {
@@ -97,7 +97,7 @@ func setUp(env *testscript.Env) error {
 
 // configure writes the pool's configuration.
 func configure(env *testscript.Env, node, user, pass, address string) error {
-	for _, name := range []string{"PORT", "PORT2"} {
+	for _, name := range []string{"PORT", "PORT2", "PORT3"} {
 		port, err := port.Free()
 		if err != nil {
 			return err

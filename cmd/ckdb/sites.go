@@ -26,7 +26,7 @@ func (s *service) connect() (end func(), err error) {
 		return nil, err
 	}
 	if !s.options.forward {
-		s.receiver = &forward.Receiver{Conn: c, Store: s.store, Events: s.events}
+		s.receiver = &forward.Receiver{Conn: c, Store: s.journaled(), Events: s.events}
 		return c.Close, nil
 	}
 	s.forwarder = func(dir string) *forward.Forwarder {
@@ -120,11 +120,26 @@ func (j *journalStatus) elsewhere() string {
 
 // siteStatus is the status where journals go to another site: there is no database.
 func (c *call) siteStatus(d *daemon) error {
-	st := status{Forward: true, NATS: forward.Redacted(c.nats), Journals: []journalStatus{}, Warnings: []string{}}
+	st := status{Forward: true, NATS: forward.Redacted(c.nats), Warnings: []string{}}
+	if d != nil && d.Forward {
+		st.Running, st.Version, st.NATS = true, d.Version, d.NATS
+	}
+	var err error
+	if st.Journals, err = c.siteJournals(d); err != nil {
+		return err
+	}
+	if c.json {
+		return c.print(&st)
+	}
+	return c.printStatus(&st)
+}
+
+// siteJournals are the journals here with how far they are stored there.
+func (c *call) siteJournals(d *daemon) (list []journalStatus, err error) {
+	list = []journalStatus{}
 	dirs := c.journals
 	known := map[string]*journey{}
 	if d != nil && d.Forward {
-		st.Running, st.Version, st.NATS = true, d.Version, d.NATS
 		if !c.named {
 			dirs = nil
 		}
@@ -139,14 +154,11 @@ func (c *call) siteStatus(d *daemon) error {
 	for _, dir := range dirs {
 		j, err := c.forwarded(dir, known[dir])
 		if err != nil {
-			return err
+			return nil, err
 		}
-		st.Journals = append(st.Journals, j)
+		list = append(list, j)
 	}
-	if c.json {
-		return c.print(&st)
-	}
-	return c.printStatus(&st)
+	return list, nil
 }
 
 // forwarded is how far a journal here is stored at the other site, as the running

@@ -116,6 +116,14 @@ func (c *call) statusOf(ctx context.Context, s *store.Store, where string, d *da
 }
 
 func (c *call) fill(ctx context.Context, st *status, s *store.Store, d *daemon) error {
+	if err := c.fillJournals(ctx, st, s, d); err != nil {
+		return err
+	}
+	return c.fillSums(ctx, st, s, d)
+}
+
+// fillJournals adds how far each journal is stored.
+func (c *call) fillJournals(ctx context.Context, st *status, s *store.Store, d *daemon) error {
 	list, warnings, err := s.Status(ctx)
 	if err != nil {
 		return err
@@ -140,6 +148,11 @@ func (c *call) fill(ctx context.Context, st *status, s *store.Store, d *daemon) 
 	if d != nil {
 		st.addVisits(d.Visits)
 	}
+	return nil
+}
+
+// fillSums adds what came of them.
+func (c *call) fillSums(ctx context.Context, st *status, s *store.Store, d *daemon) error {
 	sums, err := s.Sums(ctx, store.Query{By: store.ByPool, Days: true})
 	if err != nil {
 		return err

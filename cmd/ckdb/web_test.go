@@ -11,9 +11,12 @@ import (
 	"net/url"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/ckpool/ckpool/internal/testkit/wait"
 )
 
 // look HOST/BASE NAME PASSWORD PAGE [NAME=VALUE...]: somebody logs in, and the page is
@@ -112,4 +115,25 @@ func item(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("the list is empty")
 	}
 	ts.Setenv(args[1], fmt.Sprint(answer.Items[0][args[0]]))
+}
+
+// scraped HOST LINE...: until Prometheus would read these lines there.
+func scraped(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: scraped host line...")
+	}
+	client, text := &http.Client{Timeout: patience}, []byte(nil)
+	defer client.CloseIdleConnections()
+	defer func() { ts.Logf("%s", regexp.MustCompile("(?m)^(go|process|#).*\n").ReplaceAll(text, nil)) }()
+	wait.Until(ts, patience, strings.Join(args[1:], ", "), func() bool {
+		r, err := http.NewRequestWithContext(context.Background(), http.MethodGet, "http://"+args[0]+"/metrics", nil)
+		ts.Check(err)
+		answer, err := client.Do(r)
+		if err != nil {
+			return false
+		}
+		defer answer.Body.Close()
+		text, err = io.ReadAll(answer.Body)
+		return err == nil && !slices.ContainsFunc(args[1:], func(line string) bool { return !strings.Contains("\n"+string(text), "\n"+line+"\n") })
+	})
 }

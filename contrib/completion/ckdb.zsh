@@ -18,6 +18,7 @@ _arguments \
   '--http-key[FILE with its key]:FILE:_files' \
   '--http-base[PATH before those of all pages, such as /accounts, behind a reverse proxy that others share]:PATH:' \
   '--http-proxy[NETWORK of reverse proxies, such as 127.0.0.0/8, whose word on readers'\'' addresses is taken; may be given for each]:NETWORK:' \
+  '--metrics[ADDRESS, HOST\:PORT, at which Prometheus reads /metrics, without a login; without it nowhere]:ADDRESS:' \
   '--keep[DAYS that each share is kept, 30 without it, 0 for ever; sums are kept for ever]:DAYS:' \
   '(-n --name)'{-n,--name}'[NAME of the instance, ckdb without it\: of its log and socket directory]:NAME:' \
   '(-s --sockdir)'{-s,--sockdir}'[DIR of its control socket and pid file; without it /tmp/NAME]:DIR:_files -/' \

@@ -69,6 +69,15 @@ func SolvencyOf(ctx context.Context, s *store.Store, w *payout.Wallet) (v Solven
 // Line is what the pool has beyond what it owes to accounts; negative: it cannot pay all.
 func (v *Solvency) Line() int64 { return v.Coins - v.Owed }
 
+// Missing is what the wallet lacks of what it must have, 0 where it has all.
+func (v *Solvency) Missing() int64 {
+	n := max(-v.Line(), 0)
+	if v.Paying == 0 {
+		n = max(n, v.Owed+v.Debts+v.Pool-v.Coins)
+	}
+	return n
+}
+
 // Differences are what is not as it is to be, a line each. Coins that the ledger does not
 // know are none: they may be the pool's own, or of a block that is posted in a moment.
 func (v *Solvency) Differences() (list []string) {

@@ -44,7 +44,7 @@ var arithmetic = set("address", "difficulty", "stratum", "work", "internal/hexdi
 // computed with: what comes out of them is paid.
 var money = []string{
 	"internal/rewards/", "internal/payout/", "internal/store/ledger.go", "internal/store/settings.go", "internal/store/chain.go", "internal/store/settle.go", "internal/store/fate.go",
-	"internal/store/source.go", "internal/store/addresses.go", "internal/store/payments.go", "internal/store/payees.go", "internal/store/rewards.go", "internal/accounting/chain.go",
+	"internal/store/source.go", "internal/store/addresses.go", "internal/store/payments.go", "internal/store/payees.go", "internal/store/rewards.go", "internal/store/totals.go", "internal/accounting/chain.go",
 }
 
 // level of the packages above the public ones: a package imports its own level

@@ -1,5 +1,5 @@
-// Package metrics shows what a pool does in the form that Prometheus reads. Each
-// scrape is one look at the pool. Nothing about a user, a worker or an address is in it,
+// Package metrics shows what a pool does, and how its accounts are kept, in the form that
+// Prometheus reads. Each scrape is one look at them. Nothing about a user, a worker or an address is in it,
 // and how many series there are does not depend on how many of these there are.
 package metrics
 
@@ -27,14 +27,21 @@ type Source interface {
 // prefix is that of every metric of a pool.
 const prefix = "ckpool_"
 
-// collector is the metrics of a pool. All fields are immutable.
-type collector struct {
-	source Source
-	table  []metric
+// collector is metrics of one kind of source. All fields are immutable.
+type collector[S any] struct {
+	look  func() *S // a scrape
+	table []metric[S]
 }
 
-func newCollector(source Source) *collector {
-	c := &collector{source, table()}
+func newCollector(source Source) *collector[scrape] {
+	return collect(prefix, table(), func() *scrape {
+		now := time.Now()
+		return &scrape{source.Figures(now), now}
+	})
+}
+
+func collect[S any](prefix string, table []metric[S], look func() *S) *collector[S] {
+	c := &collector[S]{look, table}
 	for i := range c.table {
 		m := &c.table[i]
 		m.desc = prometheus.NewDesc(prefix+m.name, m.help, m.labels, nil)
@@ -43,16 +50,15 @@ func newCollector(source Source) *collector {
 }
 
 // Describe implements prometheus.Collector.
-func (c *collector) Describe(to chan<- *prometheus.Desc) {
+func (c *collector[S]) Describe(to chan<- *prometheus.Desc) {
 	for i := range c.table {
 		to <- c.table[i].desc
 	}
 }
 
 // Collect implements prometheus.Collector.
-func (c *collector) Collect(to chan<- prometheus.Metric) {
-	now := time.Now()
-	s := &scrape{c.source.Figures(now), now}
+func (c *collector[S]) Collect(to chan<- prometheus.Metric) {
+	s := c.look()
 	for i := range c.table {
 		m := &c.table[i]
 		if m.counts != nil {
@@ -76,16 +82,18 @@ func constHistogram(desc *prometheus.Desc, k latency.Counts) prometheus.Metric {
 
 // Handler answers scrapes with the metrics of a pool, of Go and of the process, at most
 // a few at a time.
-func Handler(source Source) http.Handler {
+func Handler(source Source) http.Handler { return handler(newCollector(source)) }
+
+func handler(c prometheus.Collector) http.Handler {
 	r := prometheus.NewRegistry()
-	r.MustRegister(newCollector(source), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	r.MustRegister(c, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return promhttp.HandlerFor(r, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 10 * time.Second})
 }
 
 // Server serves /metrics, and nothing else, at an address of its own.
 type Server struct {
 	Address string // host:port
-	Source  Source
+	Handler http.Handler
 	Events  event.Func
 }
 
@@ -108,7 +116,7 @@ func (s *Server) Run(ctx context.Context) {
 		s.Events.Say(event.Error, fmt.Sprintf("Metrics cannot be served at %s: %v", s.Address, err))
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", Handler(s.Source))
+	mux.Handle("GET /metrics", s.Handler)
 	h := httpserver.Server{Handler: mux, Connections: maxConnections, AnswerTime: answerTime, Events: s.Events}
 	if err := h.Run(ctx, l); err != nil {
 		s.Events.Say(event.Error, "Metrics are no longer served: "+err.Error())

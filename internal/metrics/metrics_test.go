@@ -78,7 +78,7 @@ func scraped(t *testing.T, h http.Handler) (series []string) {
 		t.Fatalf("%d: %s", w.Code, w.Body)
 	}
 	for line := range strings.Lines(w.Body.String()) {
-		if strings.HasPrefix(line, prefix) {
+		if strings.HasPrefix(line, prefix) || strings.HasPrefix(line, accountPrefix) {
 			series = append(series, strings.TrimSpace(line))
 		}
 	}
@@ -148,9 +148,7 @@ func TestNoWork(t *testing.T) {
 // What promtool has against names and help of metrics.
 func TestConventions(t *testing.T) {
 	r := prometheus.NewPedanticRegistry()
-	if err := r.Register(newCollector(busy())); err != nil {
-		t.Fatal(err)
-	}
+	r.MustRegister(newCollector(busy()), newAccountCollector(kept()))
 	problems, err := testutil.GatherAndLint(r)
 	if err != nil || len(problems) > 0 {
 		t.Errorf("%v, %v", problems, err)
@@ -160,8 +158,8 @@ func TestConventions(t *testing.T) {
 // Labels have few values, all of the program or its configuration: never whom a miner
 // says to be, nor where he is.
 func TestLabels(t *testing.T) {
-	allowed := []string{"version", "verdict", "reason", "window", "role", "state", "node", "listener"}
-	for _, m := range table() {
+	allowed := []string{"version", "verdict", "reason", "window", "role", "state", "node", "listener", "pool", "book", "result"}
+	for _, m := range described() {
 		for _, l := range m.labels {
 			if !slices.Contains(allowed, l) {
 				t.Errorf("%s has the label %s", m.name, l)
@@ -170,7 +168,18 @@ func TestLabels(t *testing.T) {
 	}
 }
 
-var names = regexp.MustCompile(`\bckpool_[a-z_]+`)
+// described is what is said of all metrics, by their whole names.
+func described() (list []metric[struct{}]) {
+	for _, m := range table() {
+		list = append(list, metric[struct{}]{name: prefix + m.name, help: m.help, kind: m.kind, labels: m.labels})
+	}
+	for _, m := range accountTable() {
+		list = append(list, metric[struct{}]{name: accountPrefix + m.name, help: m.help, kind: m.kind, labels: m.labels})
+	}
+	return list
+}
+
+var names = regexp.MustCompile(`\bck(pool|db)_[a-z_]+`)
 
 // docs/metrics.md has each metric, and no other, with its kind and labels.
 func TestDocs(t *testing.T) {
@@ -180,10 +189,9 @@ func TestDocs(t *testing.T) {
 	}
 	kinds := map[prometheus.ValueType]string{counter: "counter", gauge: "gauge", histogram: "histogram"}
 	known := map[string]bool{}
-	for _, m := range table() {
-		name := prefix + m.name
-		known[name] = true
-		row := fmt.Sprintf("| `%s` | %s | %s | %s |", name, kinds[m.kind], strings.Join(m.labels, ", "), m.help)
+	for _, m := range described() {
+		known[m.name] = true
+		row := fmt.Sprintf("| `%s` | %s | %s | %s |", m.name, kinds[m.kind], strings.Join(m.labels, ", "), m.help)
 		if !strings.Contains(string(text), row+"\n") {
 			t.Errorf("docs/metrics.md lacks\n%s", row)
 		}
@@ -198,14 +206,13 @@ func TestDocs(t *testing.T) {
 // series are the names that queries may use.
 func series() map[string]bool {
 	known := map[string]bool{}
-	for _, m := range table() {
-		name := prefix + m.name
+	for _, m := range described() {
 		if m.kind != histogram {
-			known[name] = true
+			known[m.name] = true
 			continue
 		}
 		for _, end := range []string{"_bucket", "_sum", "_count"} {
-			known[name+end] = true
+			known[m.name+end] = true
 		}
 	}
 	return known
@@ -302,7 +309,7 @@ func TestDashboard(t *testing.T) {
 }
 
 var (
-	selector = regexp.MustCompile(`(ckpool_[a-z_]+)\{([^}]*)\}`)
+	selector = regexp.MustCompile(`(ck(?:pool|db)_[a-z_]+)\{([^}]*)\}`)
 	matcher  = regexp.MustCompile(`([a-z_]+)\s*(=~|!~|!=|=)\s*\\?"`)
 )
 
@@ -310,8 +317,8 @@ var (
 func checkLabels(t *testing.T, text string) {
 	t.Helper()
 	labels := map[string][]string{}
-	for _, m := range table() {
-		labels[prefix+m.name] = m.labels
+	for _, m := range described() {
+		labels[m.name] = m.labels
 	}
 	for _, use := range selector.FindAllStringSubmatch(text, -1) {
 		for _, l := range matcher.FindAllStringSubmatch(use[2], -1) {
@@ -337,9 +344,11 @@ func promtool(t *testing.T, input io.Reader, args ...string) {
 }
 
 func TestPromtoolCheckMetrics(t *testing.T) {
-	w := httptest.NewRecorder()
-	Handler(busy()).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
-	promtool(t, w.Body, "check", "metrics")
+	for _, h := range []http.Handler{Handler(busy()), AccountHandler(kept())} {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+		promtool(t, w.Body, "check", "metrics")
+	}
 }
 
 // get is the status and the body of a page.
@@ -370,7 +379,7 @@ func TestServer(t *testing.T) {
 	defer cancel()
 	ended := make(chan struct{})
 	go func() {
-		(&Server{Address: address, Source: busy()}).Run(ctx)
+		(&Server{Address: address, Handler: Handler(busy())}).Run(ctx)
 		close(ended)
 	}()
 	before.Close()
@@ -415,7 +424,7 @@ func TestAddressInUse(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var once sync.Once
 	told := make(chan string, 1)
-	s := &Server{Address: l.Addr().String(), Source: busy(), Events: func(e event.Event) {
+	s := &Server{Address: l.Addr().String(), Handler: Handler(busy()), Events: func(e event.Event) {
 		once.Do(func() { told <- e.Text })
 	}}
 	ended := make(chan struct{})

@@ -12,21 +12,21 @@ import (
 	"github.com/ckpool/ckpool/internal/operator"
 )
 
-// metric is one metric of a pool.
-type metric struct {
+// metric is one metric, made of what a scrape has: S.
+type metric[S any] struct {
 	name   string // without its prefix
 	help   string
 	kind   prometheus.ValueType // of a histogram: untyped
 	labels []string
 	// values gives what there is of it, one for each combination of labels. Histograms
 	// give counts instead.
-	values func(s *scrape, give func(v float64, labels ...string))
-	counts func(s *scrape) latency.Counts
+	values func(s *S, give func(v float64, labels ...string))
+	counts func(s *S) latency.Counts
 
 	desc *prometheus.Desc
 }
 
-// scrape is what all metrics of a scrape are made of.
+// scrape is what all metrics of a pool are made of.
 type scrape struct {
 	operator.Figures
 	now time.Time
@@ -39,13 +39,13 @@ const (
 )
 
 // one is the value of a metric without labels.
-func one(of func(s *scrape) float64) func(*scrape, func(float64, ...string)) {
-	return func(s *scrape, give func(float64, ...string)) { give(of(s)) }
+func one[S any](of func(s *S) float64) func(*S, func(float64, ...string)) {
+	return func(s *S, give func(float64, ...string)) { give(of(s)) }
 }
 
 // each is the values of a metric by name.
-func each(of func(s *scrape) control.Counts) func(*scrape, func(float64, ...string)) {
-	return func(s *scrape, give func(float64, ...string)) {
+func each[S any](of func(s *S) control.Counts) func(*S, func(float64, ...string)) {
+	return func(s *S, give func(float64, ...string)) {
 		seen := map[string]bool{}
 		for _, c := range of(s) {
 			if !seen[c.Name] { // an address that is listed twice
@@ -85,8 +85,8 @@ func (s *scrape) age(t control.Time) float64 {
 }
 
 // table is every metric of a pool. docs/metrics.md has each.
-func table() []metric {
-	return []metric{
+func table() []metric[scrape] {
+	return []metric[scrape]{
 		{name: "build_info", help: "1, labelled by the version of the program.", kind: gauge, labels: []string{"version"},
 			values: func(s *scrape, give func(float64, ...string)) { give(1, s.Version) }},
 		{name: "start_time_seconds", help: "When counting began, unix time: with the first of the processes that handed on to each other.", kind: gauge,

@@ -26,6 +26,9 @@ const (
 	Cancelled State = "cancelled" // it never will be confirmed
 )
 
+// States are all there are.
+var States = []State{Planned, Exported, Signed, Unknown, Broadcast, Confirmed, Cancelled}
+
 // left is whether bytes of the payment may be in the network.
 func (s State) left() bool {
 	return s == Signed || s == Unknown || s == Broadcast || s == Confirmed

@@ -46,7 +46,9 @@ func (p *Pool) Run(until context.Context) error {
 	start(&serving, ctx, "statistics", p.keepStatistics)
 	serving.Go(func() { p.history.Run(ctx) })
 	if address := p.config.Load().Metrics; address != "" {
-		serving.Go(func() { (&metrics.Server{Address: address, Source: p.operator, Events: p.events}).Run(ctx) })
+		serving.Go(func() {
+			(&metrics.Server{Address: address, Handler: metrics.Handler(p.operator), Events: p.events}).Run(ctx)
+		})
 	}
 	if p.feed != nil {
 		serving.Go(func() { p.feed.Run(ctx) })

@@ -30,6 +30,9 @@ const (
 	Chain       Book = "chain"
 )
 
+// Books are all there are.
+var Books = []Book{Immature, Balance, FeeImmature, Fee, NetworkFee, Held, Paying, Chain}
+
 // ofUsers tells whether a book is one of each user's.
 func (b Book) ofUsers() bool { return b == Immature || b == Balance }
 

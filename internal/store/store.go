@@ -37,6 +37,9 @@ type Store struct {
 	mu      sync.Mutex
 	workers map[Worker]int64 // the account as it is compared
 	agents  map[string]int64
+
+	totalsMu sync.Mutex
+	totals   ledgerTotals // guarded by totalsMu
 }
 
 // Open opens the database of a URL, postgres://user:password@host/name, or in a

@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/alexedwards/scs/v2"
 
+	"github.com/ckpool/ckpool/control"
 	"github.com/ckpool/ckpool/event"
 	"github.com/ckpool/ckpool/internal/credentials"
 )
@@ -190,6 +192,33 @@ type Accounts struct {
 	kept     *sessionStore
 	logins   chan struct{} // has room for those that are computed at a time
 	parts    chan struct{} // likewise
+	counted  [len(loginResults)]atomic.Int64
+}
+
+// Results of logins.
+const (
+	loginAccepted = iota
+	loginWrong
+	loginNoCode
+	loginBadCode
+	loginTooMany
+	loginFailed
+)
+
+var loginResults = [...]string{"accepted", "wrong name or password", "no one-time code", "wrong one-time code", "too many tries", "failed"}
+
+// Logins are those since the start by what became of them.
+func (s *Accounts) Logins() (list control.Counts) {
+	for i, name := range loginResults {
+		list = append(list, control.Count{Name: name, Count: s.counted[i].Load()})
+	}
+	return list
+}
+
+// Sessions is how many people are logged in, in how many browsers.
+func (s *Accounts) Sessions() int {
+	all, _ := s.kept.All() // never fails
+	return len(all)
 }
 
 const accountsName = "Pool accounts"
@@ -333,6 +362,7 @@ func (s *Accounts) login(w http.ResponseWriter, r *http.Request) {
 		}
 		return s.begin(ctx, known.Name)
 	})
+	s.counted[loginResult(err)].Add(1)
 	status := http.StatusUnauthorized
 	switch wait := (*credentials.WaitError)(nil); {
 	case err == nil:
@@ -342,11 +372,28 @@ func (s *Accounts) login(w http.ResponseWriter, r *http.Request) {
 	case errors.As(err, &wait):
 		status = http.StatusTooManyRequests
 		w.Header().Set("Retry-After", fmt.Sprint(int(wait.Wait.Seconds())+1))
-	case !errors.Is(err, credentials.ErrWrong) && !errors.Is(err, credentials.ErrNoCode) && !errors.Is(err, credentials.ErrBadCode) && !errors.Is(err, credentials.ErrUsed):
+	case loginResult(err) == loginFailed:
 		s.fail(w, r, err)
 		return
 	}
 	s.showLogin(w, r, status, name, err.Error())
+}
+
+// loginResult is what became of a login, of which err tells.
+func loginResult(err error) int {
+	switch wait := (*credentials.WaitError)(nil); {
+	case err == nil:
+		return loginAccepted
+	case errors.Is(err, credentials.ErrWrong):
+		return loginWrong
+	case errors.Is(err, credentials.ErrNoCode):
+		return loginNoCode
+	case errors.Is(err, credentials.ErrBadCode), errors.Is(err, credentials.ErrUsed):
+		return loginBadCode
+	case errors.As(err, &wait):
+		return loginTooMany
+	}
+	return loginFailed
 }
 
 // compute runs f when there is room for it.

@@ -363,6 +363,9 @@ func TestLogin(t *testing.T) {
 		t.Errorf("a password is in the log:\n%s", log())
 	}
 	alice := loggedIn(t, s, "alice")
+	if got, want := fmt.Sprint(s.Logins()), "[{accepted 1} {wrong name or password 4} {no one-time code 1} {wrong one-time code 1} {too many tries 0} {failed 0}]"; got != want || s.Sessions() != 1 {
+		t.Errorf("counted are %s and %d sessions, want %s", got, s.Sessions(), want)
+	}
 	if c := alice.cookie; !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || c.Path != "/" || c.Secure || c.MaxAge != 0 {
 		t.Errorf("the cookie is %v", c)
 	}
