@@ -27,6 +27,7 @@ import (
 	"github.com/ckpool/ckpool/internal/journal"
 	"github.com/ckpool/ckpool/internal/logfile"
 	"github.com/ckpool/ckpool/internal/metrics"
+	"github.com/ckpool/ckpool/internal/notify"
 	"github.com/ckpool/ckpool/internal/store"
 	"github.com/ckpool/ckpool/internal/web"
 )
@@ -56,8 +57,9 @@ type service struct {
 	followers  []*accounting.Follower // guarded by mu; of the journals here, or
 	forwarders []*forward.Forwarder   // guarded by mu
 
-	page  *web.Accounts // nil: there is none
-	watch watch
+	page     *web.Accounts // nil: there is none
+	notifier *notifier     // nil: nobody is told
+	watch    watch
 
 	runs     chan payoutRun // of payouts, that pages have begun
 	planning sync.Mutex     // held where a page begins one, so that it begins once
@@ -78,7 +80,7 @@ func serve(ctx context.Context, o *options, stderr io.Writer) error {
 		return err
 	}
 	defer claim.Release()
-	s := &service{options: o, where: cmp.Or(o.db, defaultDB), shutdown: cancel, runs: make(chan payoutRun, runsMost), watch: watch{started: time.Now()}}
+	s := &service{options: o, where: cmp.Or(o.db, defaultDB), shutdown: cancel, runs: make(chan payoutRun, runsMost), watch: watch{started: time.Now(), accounts: notify.Accounts{Away: "nobody has looked yet"}}}
 	if err := s.openLog(stderr); err != nil {
 		return err
 	}
@@ -145,6 +147,9 @@ func (s *service) run(ctx context.Context, dir string) (err error) {
 	if err := server.Listen(); err != nil {
 		return err
 	}
+	if err := s.makeNotifier(); err != nil {
+		return err
+	}
 	var socket net.Listener
 	if s.page, socket, err = s.openPage(ctx); err != nil {
 		return err
@@ -175,8 +180,13 @@ func (s *service) run(ctx context.Context, dir string) (err error) {
 	if s.page != nil {
 		around.Go(func() { s.servePage(ctx, s.page, socket) })
 	}
-	if address := s.options.metrics; address != "" {
+	if s.options.metrics != "" || s.notifier != nil {
 		around.Go(func() { s.keepWatch(ctx) })
+	}
+	if s.notifier != nil {
+		around.Go(func() { s.notifier.Run(ctx) })
+	}
+	if address := s.options.metrics; address != "" {
 		around.Go(func() {
 			(&metrics.Server{Address: address, Handler: metrics.AccountHandler(s), Events: s.events}).Run(ctx)
 		})
@@ -299,7 +309,8 @@ func (s *service) journal(dir string) (run func(context.Context) error) {
 	return f.Run
 }
 
-// reopenLog opens the log anew when it may have been renamed.
+// reopenLog opens the log anew when it may have been renamed, and with SIGHUP also reads
+// anew who is told what.
 func (s *service) reopenLog(ctx context.Context) {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGUSR1, syscall.SIGHUP)
@@ -308,8 +319,11 @@ func (s *service) reopenLog(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-signals:
+		case sig := <-signals:
 			s.log.Reopen()
+			if sig == syscall.SIGHUP && s.notifier != nil {
+				s.notifier.reload(s.events)
+			}
 		}
 	}
 }

@@ -40,6 +40,7 @@ type options struct {
 	nodeOptions
 	webOptions
 	metrics string // host:port; empty: there are none
+	notify  string // file with the key "notify"; empty: nobody is told
 	json    bool
 	when    string   // a setting begins to hold; empty: now
 	signed  []string // signatures of owners of addresses, each [ADDRESS=]SIGNATURE
@@ -102,6 +103,7 @@ func (f *flags) set() *pflag.FlagSet {
 	f.webOptions.set(fs)
 	getopt.Group(fs, "Pages")
 	fs.StringVar(&f.metrics, "metrics", "", "`ADDRESS`, HOST:PORT, at which Prometheus reads /metrics, without a login; without it nowhere")
+	fs.StringVar(&f.notify, "notify", "", "`FILE` whose key \"notify\" says who is told of payouts, rewards, and what is wrong; that of the pool's configuration will do")
 	getopt.Group(fs, "Watching")
 	fs.IntVar(&f.keep, "keep", defaultKeep, "`DAYS` that each share is kept, 30 without it, 0 for ever; sums are kept for ever")
 	fs.StringVarP(&f.name, "name", "n", "ckdb", "`NAME` of the instance, ckdb without it: of its log and socket directory")
@@ -212,6 +214,11 @@ func (f *flags) resolve(fs *pflag.FlagSet) error {
 	}
 	if _, port, err := net.SplitHostPort(f.metrics); f.metrics != "" && (err != nil || port == "" || port == "0") {
 		return fmt.Errorf("--metrics %s: want HOST:PORT, such as 127.0.0.1:9101", f.metrics)
+	}
+	if f.notify != "" && len(f.command) == 0 {
+		if _, err := os.Stat(f.notify); err != nil {
+			return fmt.Errorf("--notify %s: %w", f.notify, errors.Unwrap(err))
+		}
 	}
 	if err := errors.Join(f.nodeOptions.resolve(), f.webOptions.resolve(f.forward)); err != nil {
 		return err

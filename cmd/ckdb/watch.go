@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -9,6 +11,7 @@ import (
 	"github.com/ckpool/ckpool/internal/buildinfo"
 	"github.com/ckpool/ckpool/internal/latency"
 	"github.com/ckpool/ckpool/internal/metrics"
+	"github.com/ckpool/ckpool/internal/notify"
 	"github.com/ckpool/ckpool/internal/payout"
 	"github.com/ckpool/ckpool/internal/store"
 )
@@ -28,9 +31,10 @@ const (
 type watch struct {
 	started time.Time // immutable
 
-	mu      sync.Mutex
-	seen    metrics.AccountFigures // guarded by mu
-	batches latency.Counter        // guarded by mu
+	mu       sync.Mutex
+	seen     metrics.AccountFigures // guarded by mu
+	accounts notify.Accounts        // guarded by mu
+	batches  latency.Counter        // guarded by mu
 }
 
 // measured is the database with how long batches take.
@@ -87,64 +91,87 @@ func (s *service) keepWatch(ctx context.Context) {
 // look sees how far journals are stored, and what the database has.
 func (s *service) look(ctx context.Context) {
 	f := metrics.AccountFigures{Looked: time.Now()}
+	var told notify.Accounts
 	d := s.daemon()
 	c := &call{options: s.options}
-	var list []journalStatus
-	var gaps []gap
+	var st status
 	if s.store == nil {
-		list, _ = c.siteJournals(&d) // what cannot be read is told by who forwards it
-	} else {
-		answer, cancel := context.WithTimeout(ctx, answerTime)
-		totals, took, err := s.totals(answer)
-		cancel()
+		st.Journals, _ = c.siteJournals(&d) // what cannot be read is told by who forwards it
+	} else if err := s.lookAtStore(ctx, c, &d, &st, &f, &told); err != nil {
 		if ctx.Err() != nil {
 			return
 		}
-		f.Database = &metrics.Database{Up: err == nil, Took: took}
-		if err == nil {
-			fillDatabase(f.Database, &totals)
-		}
-		var st status
-		if err == nil {
-			err = c.fillJournals(ctx, &st, s.store, &d)
-		}
-		list, gaps = st.Journals, st.Gaps
-		if err != nil { // what is known without it
-			for _, j := range d.Journals {
-				list = append(list, journalStatus{Pool: j.Name, Trouble: err.Error()})
-			}
+		told.Away, st = oneLine(err), status{}
+		for _, j := range d.Journals { // what is known without it
+			st.Journals = append(st.Journals, journalStatus{Pool: j.Name, Trouble: j.Trouble})
 		}
 	}
-	for i := range list {
-		j := &list[i]
-		of := metrics.Journal{
-			Pool: j.Pool, Shares: j.Shares, Repeated: j.Repeated, Expired: j.Expired, Behind: j.Behind, Failing: j.Trouble != "",
-			Lag: time.Duration(j.Seconds * float64(time.Second)),
-		}
-		for _, g := range gaps {
-			if g.Pool == j.Pool {
-				of.Gaps++
-			}
-		}
-		f.Journals = append(f.Journals, of)
-	}
+	f.Journals, told.Journals = watched(&st)
 	if d.Chain != nil {
 		f.Chain = &metrics.Chain{Up: d.Chain.At > 0 && d.Chain.Trouble == "", Node: d.Chain.Tip}
-		if tip, _, err := s.store.Tip(ctx); err == nil {
-			f.Chain.Height = tip.Height
+		told.Chain = d.Chain.Trouble
+		if st.Chain != nil {
+			f.Chain.Height = st.Chain.Height
 		}
 	}
 	s.watch.mu.Lock()
 	defer s.watch.mu.Unlock()
-	f.Wallet = s.watch.seen.Wallet
-	s.watch.seen = f
+	if f.Wallet = s.watch.seen.Wallet; f.Wallet != nil {
+		told.Missing = f.Wallet.Missing
+	}
+	s.watch.seen, s.watch.accounts = f, told
+	if s.notifier != nil {
+		s.notifier.BlocksChanged()
+	}
 }
 
-// totals are those of the database, and how long it took for them.
-func (s *service) totals(ctx context.Context) (store.Totals, time.Duration, error) {
+// lookAtStore looks at the database, and at journals against it.
+func (s *service) lookAtStore(ctx context.Context, c *call, d *daemon, st *status, f *metrics.AccountFigures, told *notify.Accounts) error {
+	answer, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
 	begun := time.Now()
-	v, err := s.store.Totals(ctx)
-	return v, time.Since(begun), err
+	f.Database = &metrics.Database{}
+	totals, err := s.store.Totals(answer)
+	if err == nil && s.notifier != nil {
+		err = s.lists(answer, told)
+	}
+	if err != nil {
+		return err
+	}
+	f.Database.Up, f.Database.Took = true, time.Since(begun)
+	fillDatabase(f.Database, &totals)
+	tip, _, err := s.store.Tip(answer)
+	if err != nil {
+		return err
+	}
+	st.Chain = &chainStatus{Height: tip.Height}
+	return c.fillJournals(ctx, st, s.store, d)
+}
+
+// watched are journals as metrics and notifications have them: those of pools of one name
+// together.
+func watched(st *status) (figures []metrics.Journal, told []notify.Journal) {
+	for i := range st.Journals {
+		j := &st.Journals[i]
+		if j.Pool == "" { // there is none yet
+			continue
+		}
+		at := slices.IndexFunc(told, func(o notify.Journal) bool { return o.Pool == j.Pool })
+		if at < 0 {
+			at = len(told)
+			figures, told = append(figures, metrics.Journal{Pool: j.Pool}), append(told, notify.Journal{Pool: j.Pool})
+			for _, g := range st.Gaps {
+				if g.Pool == j.Pool {
+					told[at].Gaps++
+				}
+			}
+		}
+		f, n := &figures[at], &told[at]
+		n.Lag, n.Trouble = max(n.Lag, time.Duration(j.Seconds*float64(time.Second))), cmp.Or(n.Trouble, j.Trouble)
+		f.Shares, f.Repeated, f.Expired, f.Behind = f.Shares+j.Shares, f.Repeated+j.Repeated, f.Expired+j.Expired, f.Behind+j.Behind
+		f.Lag, f.Failing, f.Gaps = n.Lag, n.Trouble != "", int64(n.Gaps)
+	}
+	return figures, told
 }
 
 func fillDatabase(d *metrics.Database, v *store.Totals) {

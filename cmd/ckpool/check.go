@@ -26,6 +26,7 @@ import (
 	"github.com/ckpool/ckpool/internal/jobs"
 	"github.com/ckpool/ckpool/internal/keypair"
 	"github.com/ckpool/ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/internal/notify"
 )
 
 // checkTLS reads what a listener is to show its clients.
@@ -63,7 +64,7 @@ func loadConfig(o Options) (config.Config, []config.Warning, error) {
 			return e.Unknown
 		})
 	}
-	errs = append(errs, templateErrors(&c, locate)...)
+	errs = append(errs, notify.TemplateErrors(&c, locate)...)
 	if len(c.Notify) > 0 && (o.Mode == config.Passthrough || o.Mode == config.Redirector || o.Mode == config.Node) {
 		warn("notify", "\"notify\" has no effect in this mode: the pool that serves the miners notifies")
 	}

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/signal"
 	"slices"
-	"strings"
 	"syscall"
 	"time"
 
@@ -75,9 +74,9 @@ func notifyTest(args []string, stdout, stderr io.Writer) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	c, _, err := config.Load(o.config, config.Pool)
+	c, errs := notify.Load(o.config)
 	failed := false
-	for _, e := range notifyErrors(&c, err) {
+	for _, e := range errs {
 		fmt.Fprintln(stderr, e)
 		failed = true
 	}
@@ -110,28 +109,6 @@ func notifyTest(args []string, stdout, stderr io.Writer) error {
 		return errNotSent
 	}
 	return nil
-}
-
-// notifyErrors is what is wrong with notifications alone: with the rest a pool cannot
-// start, but messages get where they are to go. Of a file that cannot be read it is all.
-func notifyErrors(c *config.Config, err error) config.Errors {
-	var errs config.Errors
-	_ = errors.As(err, &errs)
-	if c.File == "" {
-		return errs
-	}
-	errs = slices.DeleteFunc(errs, func(e *config.Error) bool { return !strings.HasPrefix(e.Key, "notify") })
-	return append(errs, templateErrors(c, func(key, text string) *config.Error { return config.Locate(c.File, config.Pool, key, text) })...)
-}
-
-// templateErrors are those of targets.
-func templateErrors(c *config.Config, locate func(key, text string) *config.Error) (errs config.Errors) {
-	for _, t := range c.Notify {
-		if err := notify.Check(&t); err != nil {
-			errs = append(errs, locate(t.Key+".template", fmt.Sprintf("template of the target %s: %v", t.Name, err)))
-		}
-	}
-	return errs
 }
 
 // targets are who hears of what, without their secrets.

@@ -30,6 +30,15 @@ const (
 	EventDiskFull      = "disk_full"
 	EventJournalLag    = "journal_lag"
 	EventCertificate   = "certificate"
+
+	// What ckdb tells.
+	EventPayoutSent      = "payout_sent"
+	EventPayoutConfirmed = "payout_confirmed"
+	EventPayoutCancelled = "payout_cancelled"
+	EventRewardMatured   = "reward_matured"
+	EventBooksDiffer     = "books_differ"
+	EventBehind          = "ckdb_behind"
+	EventGap             = "ckdb_gap"
 )
 
 // NotifyEvent is a kind of event.
@@ -45,6 +54,8 @@ var NotifyEvents = []NotifyEvent{
 	{EventBestShare, true, true}, {EventWorkerDown, true, true}, {EventWorkerUp, true, true},
 	{EventNodeDown, false, false}, {EventNodeUp, false, false}, {EventWorkStale, false, false},
 	{EventDiskFull, false, false}, {EventJournalLag, false, false}, {EventCertificate, false, false},
+	{EventPayoutSent, false, false}, {EventPayoutConfirmed, false, false}, {EventPayoutCancelled, false, false}, {EventRewardMatured, false, false},
+	{EventBooksDiffer, false, false}, {EventBehind, false, false}, {EventGap, false, false},
 }
 
 // Services that notifications go to: Target.Service.

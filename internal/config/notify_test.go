@@ -27,7 +27,8 @@ func TestNotify(t *testing.T) {
 	if warnings != nil {
 		t.Errorf("warnings: %v", warnings)
 	}
-	ofPool := []string{"block_found", "block_orphaned", "block_matured", "node_down", "node_up", "work_stale", "disk_full", "journal_lag", "certificate"}
+	ofPool := []string{"block_found", "block_orphaned", "block_matured", "node_down", "node_up", "work_stale", "disk_full", "journal_lag", "certificate",
+		"payout_sent", "payout_confirmed", "payout_cancelled", "reward_matured", "books_differ", "ckdb_behind", "ckdb_gap"}
 	ofUser := []string{"block_found", "block_orphaned", "block_matured", "best_share", "worker_down", "worker_up"}
 	const half, address = 30 * time.Second, "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4"
 	want := []Target{
@@ -68,7 +69,7 @@ func TestNotifyErrors(t *testing.T) {
 		{`{"type": "webhook", "url": "https://h/", "secret": "whsec_%%"}`, `"notify[0].secret": want whsec_ and 16 bytes or more in base64, or any text of 16 bytes or more, got a string`},
 		{`{"type": "webhook", "url": "https://h/", "chat": "x"}`, `"notify[0].chat": want a key of the type webhook, which are url, secret, got one of telegram`},
 		{`{"type": "discord", "url": "https://h/", "events": ["blok_found"]}`, `"notify[0].events[0]": want "block_found", or another event, got "blok_found"`},
-		{`{"type": "discord", "url": "https://h/", "events": ["zzzzzzzz"]}`, `"notify[0].events[0]": want an event: block_found, block_orphaned, block_matured, best_share, worker_down, worker_up, node_down, node_up, work_stale, disk_full, journal_lag, certificate, got "zzzzzzzz"`},
+		{`{"type": "discord", "url": "https://h/", "events": ["zzzzzzzz"]}`, `"notify[0].events[0]": want an event: block_found, block_orphaned, block_matured, best_share, worker_down, worker_up, node_down, node_up, work_stale, disk_full, journal_lag, certificate, payout_sent, payout_confirmed, payout_cancelled, reward_matured, books_differ, ckdb_behind, ckdb_gap, got "zzzzzzzz"`},
 		{`{"type": "discord", "url": "https://h/", "user": "bob", "events": ["node_down"]}`,
 			`"notify[0].events": want events about a user, beside "user": block_found, block_orphaned, block_matured, best_share, worker_down, worker_up, got an array`},
 		{`{"type": "discord", "url": "https://h/", "user": "bob.rig"}`, `"notify[0].user": want the name of a user, which is that of a worker up to its first . or _, got "bob.rig"`},

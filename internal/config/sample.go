@@ -162,7 +162,8 @@ there is no page.`},
 	//  "events": ["worker_down", "worker_up"]},
 ]`, `Who hears of what. Of each target: "type", webhook, email, ntfy, telegram, discord, slack or command; "name", that no other has, else its
 type; "events", of block_found, block_orphaned, block_matured, best_share, worker_down, worker_up, node_down, node_up,
-work_stale, disk_full, journal_lag and certificate, without it all that are not about workers and best shares; "user", of whom alone it hears then; "template", of
+work_stale, disk_full, journal_lag and certificate, and of those that ckdb tells (ckdb --notify): payout_sent, payout_confirmed,
+payout_cancelled, reward_matured, books_differ, ckdb_behind and ckdb_gap, without it all that are not about workers and best shares; "user", of whom alone it hears then; "template", of
 the text; "per_hour", messages in an hour, 20 without it, more wait and come as one, and those about blocks do not count. What else
 there is for each type: "url" of webhook, ntfy, discord and slack; "secret", which signs a webhook; "token" and "chat" of
 telegram; "token", or "auth" and "pass", of ntfy; "server", "auth", "pass", "from" and "to" of email; "command", a program and its

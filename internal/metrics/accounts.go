@@ -20,8 +20,8 @@ type AccountSource interface {
 type AccountFigures struct {
 	Version  string
 	Started  time.Time
-	Looked   time.Time // when Journals and Database were looked at last; zero: not yet
-	Journals []Journal
+	Looked   time.Time      // when Journals and Database were looked at last; zero: not yet
+	Journals []Journal      // one of each pool
 	Batches  latency.Counts // from a batch of records to its commit
 	Database *Database      // nil: the journals go to another site
 	Chain    *Chain         // nil: no node is followed
@@ -74,24 +74,8 @@ func AccountHandler(source AccountSource) http.Handler {
 func newAccountCollector(source AccountSource) *collector[AccountFigures] {
 	return collect(accountPrefix, accountTable(), func() *AccountFigures {
 		f := source.AccountFigures()
-		f.Journals = joined(f.Journals)
 		return &f
 	})
-}
-
-// joined are journals by the name of their pool, which several may have.
-func joined(list []Journal) (one []Journal) {
-	for _, j := range list {
-		i := slices.IndexFunc(one, func(o Journal) bool { return o.Pool == j.Pool })
-		if i < 0 {
-			one = append(one, j)
-			continue
-		}
-		o := &one[i]
-		o.Shares, o.Repeated, o.Expired, o.Behind, o.Gaps = o.Shares+j.Shares, o.Repeated+j.Repeated, o.Expired+j.Expired, o.Behind+j.Behind, o.Gaps+j.Gaps
-		o.Lag, o.Failing = max(o.Lag, j.Lag), o.Failing || j.Failing
-	}
-	return one
 }
 
 // eachJournal is the values of a metric by pool.

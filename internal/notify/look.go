@@ -3,6 +3,7 @@ package notify
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,6 +36,8 @@ type View struct {
 	Certificates func() [][2]string
 	// Workers are those of a user, or with "" all.
 	Workers func(now time.Time, user string) []control.Worker
+	// Accounts is how they are kept.
+	Accounts func() Accounts
 	// Elsewhere tells that workers may be connected to other pools, whose shares count here.
 	Elsewhere func() bool
 }
@@ -125,6 +128,7 @@ func (n *Notifier) look(now time.Time) (list []condition) {
 	if now.Sub(n.began) < settleTime {
 		return n.lasting()
 	}
+	list = n.lookAtBooks(list)
 	list = n.lookAtPlaces(list)
 	list = n.lookAtWork(now, list)
 	list = n.lookAtJournal(now, list)
@@ -132,10 +136,13 @@ func (n *Notifier) look(now time.Time) (list []condition) {
 	return n.lookAtCertificates(now, list)
 }
 
-// lasting are the conditions that were told, as they were.
-func (n *Notifier) lasting() (list []condition) {
+// lasting are the conditions that were told, as they were: those of some events, or all.
+func (n *Notifier) lasting(events ...string) (list []condition) {
 	for key, level := range n.state.Conditions {
 		name, subject, _ := strings.Cut(key, " ")
+		if len(events) > 0 && !slices.Contains(events, name) {
+			continue
+		}
 		list = append(list, condition{event: name, subject: subject, level: level})
 	}
 	return list

@@ -43,6 +43,7 @@ type Notice struct {
 	Users      int      `json:"users,omitempty"` // of these workers
 	Difficulty float64  `json:"difficulty,omitempty"`
 	Block      *Block   `json:"block,omitempty"`
+	Payment    *Payment `json:"payment,omitempty"`
 	Subject    string   `json:"subject,omitempty"` // node, directory, file, reader
 	Reason     string   `json:"reason,omitempty"`
 	Items      []Item   `json:"items,omitempty"` // of a digest, the first of Count
@@ -52,8 +53,8 @@ type Notice struct {
 type Block struct {
 	Height        int64   `json:"height"`
 	Hash          string  `json:"hash"`
-	Reward        int64   `json:"reward"`     // satoshis
-	Difficulty    float64 `json:"difficulty"` // of the network
+	Reward        int64   `json:"reward"`               // satoshis
+	Difficulty    float64 `json:"difficulty,omitempty"` // of the network
 	Chain         string  `json:"chain,omitempty"`
 	State         string  `json:"state"` // pending, confirmed, orphaned, rejected
 	Confirmations int64   `json:"confirmations"`
@@ -74,7 +75,7 @@ func (n *Notice) ofBlock() bool {
 }
 
 func blockEvent(name string) bool {
-	return name == config.EventBlockFound || name == config.EventBlockOrphaned || name == config.EventBlockMatured
+	return name == config.EventBlockFound || name == config.EventBlockOrphaned || name == config.EventBlockMatured || name == config.EventRewardMatured
 }
 
 // maxNamed is how many workers, or items of a digest, a text names.
@@ -119,12 +120,51 @@ func (n *Notice) words() (title string, lines []string) {
 			return "Certificate " + subject + " is renewed", []string{n.sentence()}
 		}
 		return "Certificate " + subject + " expires", []string{n.sentence()}
+	case config.EventPayoutSent, config.EventPayoutConfirmed, config.EventPayoutCancelled:
+		return n.paymentWords()
+	case config.EventRewardMatured:
+		height := figures.Count(n.Block.Height)
+		lines = []string{"It is worth " + figures.Bitcoins(n.Block.Reward) + ", which balances have now.", "Hash " + mark(n.Block.Hash)}
+		if n.Block.State == toldOrphaned {
+			lines[0] = "It was mature. Who was paid of it owes it to the pool."
+			return "The reward of block " + height + " was taken back", lines
+		}
+		return "The reward of block " + height + " is mature", lines
+	case config.EventBooksDiffer:
+		if n.Resolved {
+			return "The books agree again: " + subject, nil
+		}
+		return "The books do not agree: " + subject, []string{n.sentence()}
+	case config.EventBehind:
+		if n.Resolved {
+			return "ckdb has caught up with " + subject, nil
+		}
+		return "ckdb is behind with " + subject, []string{n.sentence()}
+	case config.EventGap:
+		return "Shares of " + subject + " are missing", []string{n.sentence()}
 	case eventDigest:
 		return n.digestWords()
 	case eventTest:
 		return "Test message", []string{"Notifications of this pool reach you here."}
 	}
 	return n.Event, nil
+}
+
+func (n *Notice) paymentWords() (title string, lines []string) {
+	p := n.Payment
+	title = fmt.Sprintf("Payment %d of %s is ", p.Payment, figures.Bitcoins(p.Amount))
+	switch n.Event {
+	case config.EventPayoutConfirmed:
+		title, lines = title+"confirmed", []string{"It is in the block at height " + figures.Count(p.Height) + "."}
+	case config.EventPayoutCancelled:
+		title, lines = title+"cancelled", []string{"It never will be confirmed, and who was to be paid has it in his balance again."}
+		if n.Reason != "" {
+			lines = append(lines, n.sentence())
+		}
+	default:
+		title, lines = title+"sent", []string{"It has " + figures.Things(int64(p.Outputs), "output") + "."}
+	}
+	return title, append(lines, "Transaction "+mark(p.Transaction))
 }
 
 // sentence is the reason as one.

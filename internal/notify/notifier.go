@@ -37,7 +37,7 @@ type Notifier struct {
 	options  Options
 	view     View
 	set      chan struct{} // capacity 1: there are other targets
-	news     chan struct{} // capacity 1: something became of a block
+	news     chan struct{} // capacity 1: something became of a block or a payment
 	services func(*config.Target) service
 
 	mu      sync.Mutex
@@ -106,7 +106,7 @@ func signal(c chan struct{}) {
 	}
 }
 
-// BlocksChanged tells that something became of a block. It does not block.
+// BlocksChanged tells that something became of a block, or of a payment. It does not block.
 func (n *Notifier) BlocksChanged() { signal(n.news) }
 
 // BestShare tells that a share is better than all of its user's before. It does not block.
@@ -154,6 +154,7 @@ func (n *Notifier) Run(ctx context.Context) {
 		}
 	}()
 	n.lookAtBlocks(n.began, !n.state.fresh) // what was found before anybody was to be told is no news
+	n.lookAtAccounts(n.began)
 	n.save()
 	n.loop(ctx)
 	n.lookAtBlocks(time.Now(), true)
@@ -173,9 +174,12 @@ func (n *Notifier) loop(ctx context.Context) {
 		case <-n.set:
 			n.apply()
 		case <-n.news:
-			n.lookAtBlocks(time.Now(), true)
+			now := time.Now()
+			n.lookAtBlocks(now, true)
+			n.lookAtAccounts(now)
 		case now := <-states.C:
 			n.lookAtBlocks(now, true)
+			n.lookAtAccounts(now)
 			n.judge(now, n.look(now))
 		case now := <-minutes.C:
 			n.takeBest()

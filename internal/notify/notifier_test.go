@@ -40,6 +40,8 @@ type fakePool struct {
 	journal control.Journal
 	miners  []*miner
 	private map[string]bool
+	// accounts are how these are kept; nil: there are none
+	accounts *Accounts
 }
 
 func (p *fakePool) change(f func()) {
@@ -53,11 +55,21 @@ func (p *fakePool) view() View {
 		p.mu.Lock()
 		return p.mu.Unlock
 	}
+	var accounts func() Accounts
+	if p.accounts != nil {
+		accounts = func() Accounts {
+			defer locked()()
+			a := *p.accounts
+			a.Payments, a.Rewards = slices.Clone(a.Payments), slices.Clone(a.Rewards)
+			return a
+		}
+	}
 	return View{
-		Blocks: func() []control.Block { defer locked()(); return slices.Clone(p.blocks) },
-		Places: func() []control.Node { defer locked()(); return slices.Clone(p.places) },
-		Proxy:  p.proxy,
-		Usable: func() bool { defer locked()(); return p.usable },
+		Accounts: accounts,
+		Blocks:   func() []control.Block { defer locked()(); return slices.Clone(p.blocks) },
+		Places:   func() []control.Node { defer locked()(); return slices.Clone(p.places) },
+		Proxy:    p.proxy,
+		Usable:   func() bool { defer locked()(); return p.usable },
 		Work: func() (time.Time, bool) {
 			defer locked()()
 			if p.work.IsZero() {
@@ -777,7 +789,7 @@ func TestDamagedState(t *testing.T) {
 // Kinds are those that the configuration knows.
 func TestEvents(t *testing.T) {
 	for _, e := range config.NotifyEvents {
-		n := Notice{Event: e.Name, Block: &Block{}, Workers: []string{"x"}, Count: 1}
+		n := Notice{Event: e.Name, Block: &Block{}, Payment: &Payment{}, Workers: []string{"x"}, Count: 1}
 		if n.compose(); n.Title == e.Name || n.Title == "" {
 			t.Errorf("%s has no words", e.Name)
 		}

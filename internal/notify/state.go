@@ -22,6 +22,10 @@ type state struct {
 	Down map[string]time.Time `json:"down"`
 	// Best are best shares of users.
 	Best map[string]*best `json:"best"`
+	// Payments and Rewards are the event of each payment, by the transaction that was signed
+	// first, and what was told of each block's reward; nil: nobody has looked yet.
+	Payments map[string]string `json:"payments"`
+	Rewards  map[string]string `json:"rewards"`
 
 	path  string
 	fresh bool // there was no file: nothing was ever told

@@ -7,7 +7,6 @@ import (
 	"text/template"
 	"text/template/parse"
 
-	"github.com/ckpool/ckpool/internal/config"
 	"github.com/ckpool/ckpool/internal/figures"
 )
 
@@ -137,10 +136,4 @@ func overWorkers(p *parse.PipeNode) bool {
 		return false
 	}
 	return p.Cmds[0].Args[0].String() == ".Workers" || p.Cmds[0].Args[0].String() == "$.Workers"
-}
-
-// Check reads what the configuration does not read of a target: its template.
-func Check(t *config.Target) error {
-	_, err := parseTemplate(t.Template)
-	return err
 }

@@ -35,11 +35,14 @@ type Settings struct {
 	Final, Deep int64
 }
 
+// Deep is how many confirmations a payment has when it is no longer looked at, by default.
+const Deep = 100
+
 // Defaults are settings for a network where nothing is configured.
 func Defaults(n address.Network) Settings {
 	return Settings{
 		Network: n, Minimum: 100_000, MaxMinimum: 100_000_000, Blocks: 6,
-		MinRate: 1_000, MaxRate: 200_000, MaxFee: 1_000_000, MaxOutputs: 1_000, MaxWeight: standardWeight, Final: 6, Deep: 100,
+		MinRate: 1_000, MaxRate: 200_000, MaxFee: 1_000_000, MaxOutputs: 1_000, MaxWeight: standardWeight, Final: 6, Deep: Deep,
 	}
 }
 

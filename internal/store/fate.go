@@ -18,13 +18,13 @@ import (
 type PoolBlock struct {
 	Place
 	State         Fate
-	Confirmations int64 // 0: not in the chain
-	Value         int64 // satoshis of its outputs that are the pool's
-	Told          bool  // by a pool, or booked
-	Held          bool  // since no pool told of it
-	Rewarded      int64 // when; 0: not yet
-	Posted        string
-	Passed        bool // by name: higher blocks do not wait for it
+	Confirmations int64  // 0: not in the chain
+	Value         int64  // satoshis of its outputs that are the pool's
+	Told          bool   // by a pool, or booked
+	Held          bool   // since no pool told of it
+	Rewarded      int64  // when; 0: not yet
+	Posted        string // what is in the ledger: PostedMature if its reward is in balances
+	Passed        bool   // by name: higher blocks do not wait for it
 }
 
 // PoolBlocks are the pool's blocks, the highest first, at most so many; 0: all.
@@ -245,7 +245,7 @@ func (s *Store) checkBlocks(ctx context.Context, tell func(string, ...any), prog
 			return err
 		}
 		for _, e := range net {
-			bad := b.posted == "" || b.posted == postedMature && (e.Book == Immature || e.Book == FeeImmature) || e.Book == Held && b.posted != postedHeld
+			bad := b.posted == "" || b.posted == PostedMature && (e.Book == Immature || e.Book == FeeImmature) || e.Book == Held && b.posted != postedHeld
 			if bad && e.Amount != 0 {
 				tell("ledger: block %s is %s, and there is %s of it in book %q of %q", b.name(), b.state, figures.Things(e.Amount, "satoshi"), e.Book, e.Owner.Name)
 			}

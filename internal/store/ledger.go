@@ -390,7 +390,7 @@ func (s *Store) heldBack(ctx context.Context, tx table.Tx, what string) (bool, e
 		return false, err
 	case list[0].posted == postedReward:
 		return true, nil
-	case list[0].posted == postedMature:
+	case list[0].posted == PostedMature:
 		return false, nil
 	}
 	return false, fmt.Errorf("nothing of block %s is in the ledger now that could be moved: it is orphaned, or was not booked", name)

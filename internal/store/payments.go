@@ -151,6 +151,36 @@ func (b *Payments) Last(ctx context.Context, most int64) (list []payout.Payment,
 	return list, err
 }
 
+// PaymentNews is what became of a payment.
+type PaymentNews struct {
+	ID, Outputs, Debit int64
+	State              payout.State
+	Reason             string
+	First              string // transaction that was signed first; "": none was
+	Txid               string // that is in the chain, or was signed last
+	Height             int64  // of its block; 0: it is in none
+}
+
+// News are the newest payments, and all that may still change, by id.
+func (b *Payments) News(ctx context.Context, deep int64) (list []PaymentNews, err error) {
+	const newest = 100
+	version := "coalesce((select v.txid from payment_versions v where v.payment = p.id order by v.number"
+	err = b.store.db.Read(ctx, func(tx table.Tx) error {
+		return rows(ctx, tx, "select p.id, p.state, p.reason, p.block_txid, p.block_height, "+version+" limit 1), ''), "+version+` desc limit 1), ''),
+			(select count(*) from payment_outputs o where o.payment = p.id), (select coalesce(`+b.store.db.Sum(table.Column{Name: "o.debit", Merge: table.Add})+`, 0) from payment_outputs o where o.payment = p.id)
+			from payments p where p.id > (select coalesce(max(id), 0) - $1 from payments) or p.state <> 'cancelled' and (p.state <> 'confirmed' or p.confirmations < $2) order by p.id`,
+			[]any{int64(newest), deep}, func(scan func(...any) error) error {
+				var v PaymentNews
+				var mined string
+				err := scan(&v.ID, &v.State, &v.Reason, &mined, &v.Height, &v.First, &v.Txid, &v.Outputs, &v.Debit)
+				v.Txid = cmp.Or(mined, v.Txid)
+				list = append(list, v)
+				return err
+			})
+	})
+	return list, err
+}
+
 // read reads the payments that a condition is true of, by id.
 func (b *Payments) read(ctx context.Context, tx table.Tx, where string, args ...any) (list []payout.Payment, err error) {
 	at := map[int64]int{}

@@ -39,7 +39,7 @@ type poolBlock struct {
 const (
 	postedHeld   = "held"
 	postedReward = "reward"
-	postedMature = "matured"
+	PostedMature = "matured"
 )
 
 const poolBlockColumns = "hash, height, told, passed, held, rewarded, found, state, coinbase, ntime, value, posted, reversals, parameters"
@@ -502,7 +502,7 @@ func (s *Store) again(ctx context.Context, b *poolBlock) (string, error) {
 
 // mature moves what is held of a block to where it is paid from.
 func (s *Store) mature(ctx context.Context, b *poolBlock) (string, error) {
-	return s.posts(ctx, b, Maturity, postedMature, b.reversals, "mature", func(tx table.Tx) ([]Entry, error) {
+	return s.posts(ctx, b, Maturity, PostedMature, b.reversals, "mature", func(tx table.Tx) ([]Entry, error) {
 		list, err := s.whole(ctx, tx, b)
 		var moved []Entry
 		for _, e := range list {

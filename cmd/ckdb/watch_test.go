@@ -1,0 +1,30 @@
+package main
+
+import (
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/ckpool/ckpool/internal/metrics"
+	"github.com/ckpool/ckpool/internal/notify"
+)
+
+// Pools of one name are one to who watches, and a journal that is not there yet is none.
+func TestWatched(t *testing.T) {
+	st := status{
+		Journals: []journalStatus{
+			{Pool: "main", Shares: 100, Repeated: 3, Expired: 4, Behind: 20, Seconds: 1.5}, {Dir: "/nowhere", Trouble: "there is none yet"},
+			{Pool: "site", Shares: 7, Seconds: 60, Trouble: "refused"}, {Pool: "main", Shares: 50, Repeated: 1, Behind: 2, Seconds: 1, Trouble: "late"},
+		},
+		Gaps: []gap{{Pool: "main"}, {Pool: "main"}},
+	}
+	figures, told := watched(&st)
+	if want := []metrics.Journal{
+		{Pool: "main", Shares: 150, Repeated: 4, Expired: 4, Behind: 22, Lag: 1500 * time.Millisecond, Failing: true, Gaps: 2}, {Pool: "site", Shares: 7, Lag: time.Minute, Failing: true},
+	}; !reflect.DeepEqual(figures, want) {
+		t.Errorf("%+v, want %+v", figures, want)
+	}
+	if want := []notify.Journal{{Pool: "main", Lag: 1500 * time.Millisecond, Trouble: "late", Gaps: 2}, {Pool: "site", Lag: time.Minute, Trouble: "refused"}}; !reflect.DeepEqual(told, want) {
+		t.Errorf("%+v, want %+v", told, want)
+	}
+}
