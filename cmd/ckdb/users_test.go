@@ -141,12 +141,16 @@ func field(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv(args[1], fmt.Sprint(value))
 }
 
-// code SECRET: $CODE is what an app shows now for a secret, as RFC 6238 has it.
+// code SECRET|@FILE: $CODE is what an app shows now for a secret, as RFC 6238 has it.
 func setCode(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: code secret")
 	}
-	key, err := base32.StdEncoding.WithPadding(base32.NoPadding).DecodeString(args[0])
+	secret := args[0]
+	if file, ok := strings.CutPrefix(secret, "@"); ok {
+		secret = strings.TrimSpace(ts.ReadFile(file))
+	}
+	key, err := base32.StdEncoding.WithPadding(base32.NoPadding).DecodeString(secret)
 	ts.Check(err)
 	m := hmac.New(sha1.New, key)
 	m.Write(binary.BigEndian.AppendUint64(nil, uint64(time.Now().Unix()/30)))

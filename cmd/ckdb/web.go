@@ -106,7 +106,13 @@ type book struct {
 	service      *service
 }
 
-func ownerOf(user string) store.Owner { return store.Owner{Kind: store.User, Name: user} }
+// ownerOf is the account of who is logged in. No user is registered whose name is an address.
+func ownerOf(user string) store.Owner {
+	if isAddress(user) {
+		return store.Owner{Kind: store.Address, Name: user}.Folded()
+	}
+	return store.Owner{Kind: store.User, Name: user}
+}
 
 func (b book) Token(ctx context.Context, text string, now time.Time) (credentials.Known, []credentials.Scope, error) {
 	t, known, err := b.UseToken(ctx, text, now)
@@ -214,7 +220,7 @@ func payoutTo(p *payout.Payment, user string, at int64) web.Payout {
 		one.Height, one.Confirmations = &p.Block.Height, p.Block.Confirmations
 	}
 	for i, o := range p.Outputs {
-		if o.Name != user {
+		if ownerOf(o.Name) != ownerOf(user) {
 			continue
 		}
 		amount := o.Amount
@@ -298,38 +304,95 @@ func (b book) SetAddresses(ctx context.Context, user string, words []string) (*w
 		return nil, &web.RefusedError{Err: err}
 	}
 	_, err = b.Store.SetAddresses(ctx, store.AddressChange{Owner: ownerOf(user), Parts: parts, By: byUser(user)})
-	if !errors.Is(err, store.ErrOwned) {
+	if !toProve(err) {
 		return nil, refusal(err)
 	}
 	if parts, err = b.CheckParts(ctx, parts); err != nil {
 		return nil, refusal(err)
 	}
+	return b.claim(ctx, user, wanted{parts: parts})
+}
+
+// toProve tells that a change is refused until it is proved whose it is.
+func toProve(err error) bool { return errors.Is(err, store.ErrOwned) || errors.Is(err, store.ErrProof) }
+
+// claim is what is signed for a change.
+func (b book) claim(ctx context.Context, user string, w wanted) (*web.Claim, error) {
+	return b.newClaim(ctx, user, w.what(), w.signer(ownerOf(user)))
+}
+
+func (b book) newClaim(ctx context.Context, user, what, signer string) (*web.Claim, error) {
 	pool, err := poolName(ctx, b.Store)
 	if err != nil {
 		return nil, err
 	}
-	w := wanted{parts: parts}
-	claim, err := ownership.NewClaim(pool, user, w.what(), time.Now())
+	claim, err := ownership.NewClaim(pool, user, what, time.Now())
 	if err != nil {
 		return nil, &web.RefusedError{Err: err}
 	}
-	return &web.Claim{Text: claim.Text(), Signer: w.signer(ownerOf(user)), Until: claim.Time.Add(ownership.MaxAge)}, nil
+	return &web.Claim{Text: claim.Text(), Signer: signer, Until: claim.Time.Add(ownership.MaxAge)}, nil
 }
 
-func (b book) ProveAddresses(ctx context.Context, user, text string, signatures []string) error {
+func (b book) SetMinimum(ctx context.Context, user string, satoshis int64) (*web.Claim, error) {
+	value := strconv.FormatInt(satoshis, 10)
+	if err := store.CheckSetting(store.SettingLeast, value); err != nil {
+		return nil, &web.RefusedError{Err: err}
+	}
+	if err := b.setMinimum(ctx, user, value, nil); !toProve(err) {
+		return nil, refusal(err)
+	}
+	return b.claim(ctx, user, wanted{minimum: value})
+}
+
+func (b book) setMinimum(ctx context.Context, user, value string, proof *ownership.Proof) error {
+	_, err := b.Set(ctx, store.Setting{Name: store.SettingLeast, Owner: ownerOf(user), Value: value, Since: time.Now().UnixMicro(), By: byUser(user), Proof: proof})
+	return err
+}
+
+func (b book) Prove(ctx context.Context, user, text string, signatures []string) error {
 	pool, err := poolName(ctx, b.Store)
 	if err != nil {
 		return err
 	}
 	w, proofs, err := proved(text, pool, ownerOf(user), signatures)
-	if err == nil && w.minimum != "" {
-		err = errors.New("this text is about no address")
+	if err == nil && w.minimum != "" && len(proofs) != 1 {
+		err = errors.New("a minimum is signed with the key of the account's address alone")
 	}
 	if err != nil {
 		return &web.RefusedError{Err: err}
 	}
+	if w.minimum != "" {
+		return refusal(b.setMinimum(ctx, user, w.minimum, proofs[0]))
+	}
 	_, err = b.Store.SetAddresses(ctx, store.AddressChange{Owner: ownerOf(user), Parts: w.parts, By: byUser(user), Proofs: proofs})
 	return refusal(err)
+}
+
+func (b book) SetPassword(ctx context.Context, user, hash string) error {
+	return b.Store.SetPassword(ctx, byUser(user), store.User, user, hash)
+}
+
+func (b book) OfferSecret(ctx context.Context, user string, secret credentials.Secret) error {
+	return b.Store.OfferSecret(ctx, byUser(user), user, secret)
+}
+
+func (b book) TrySecret(ctx context.Context, user, code string, now time.Time, recovery []credentials.Digest) error {
+	return refusal(b.Store.TrySecret(ctx, byUser(user), user, code, now, recovery))
+}
+
+func (b book) NoSecret(ctx context.Context, user string) error {
+	return b.Store.NoSecret(ctx, byUser(user), user)
+}
+
+func (b book) NewRecoveryCodes(ctx context.Context, user string, recovery []credentials.Digest) error {
+	known, err := b.Known(ctx, user)
+	if err == nil && known.Secret == "" {
+		err = &web.RefusedError{Err: errors.New("this account logs in without one-time codes")}
+	}
+	if err != nil {
+		return err
+	}
+	return b.Store.NewRecoveryCodes(ctx, byUser(user), user, recovery)
 }
 
 func (b book) Tokens(ctx context.Context, user string) ([]web.Token, error) {

@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -30,17 +31,12 @@ func look(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	client := &http.Client{Jar: jar, Timeout: patience}
 	site := "http://" + args[0]
-	form := url.Values{"name": {args[1]}, "password": {args[2]}}
+	form := fields([]string{"name=" + args[1], "password=" + args[2]})
 	if show(ts, client, filledIn(ts, site+"/login", form)) {
 		r, err := http.NewRequestWithContext(context.Background(), http.MethodGet, site+"/"+args[3], nil)
 		ts.Check(err)
 		if len(args) > 4 {
-			form = url.Values{}
-			for _, arg := range args[4:] {
-				name, value, _ := strings.Cut(arg, "=")
-				form.Add(name, value)
-			}
-			r = filledIn(ts, r.URL.String(), form)
+			r = filledIn(ts, r.URL.String(), fields(args[4:]))
 		}
 		if show(ts, client, r) {
 			if neg {
@@ -51,6 +47,49 @@ func look(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if !neg {
 		ts.Fatalf("%s does not see it", args[1])
+	}
+}
+
+func fields(args []string) url.Values {
+	form := url.Values{}
+	for _, arg := range args {
+		name, value, _ := strings.Cut(arg, "=")
+		form.Add(name, value)
+	}
+	return form
+}
+
+// filled are arguments in which =@FILE stands for the first line of a file.
+func filled(ts *testscript.TestScript, args []string) (list []string) {
+	for _, arg := range args {
+		if name, file, ok := strings.Cut(arg, "=@"); ok {
+			line, _, _ := strings.Cut(ts.ReadFile(file), "\n")
+			arg = name + "=" + line
+		}
+		list = append(list, arg)
+	}
+	return list
+}
+
+// browsers are those of scripts, with their cookies.
+var browsers sync.Map
+
+// browse HOST/BASE PAGE [NAME=VALUE...]: a page of who is logged in here, if anybody is, or
+// what a form with these values is answered, is printed; =@FILE is the first line of a file.
+func browse(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) < 2 {
+		ts.Fatalf("usage: browse host page [name=value...]")
+	}
+	jar, err := cookiejar.New(nil)
+	ts.Check(err)
+	kept, _ := browsers.LoadOrStore(ts, jar)
+	r, err := http.NewRequestWithContext(context.Background(), http.MethodGet, "http://"+args[0]+"/"+args[1], nil)
+	ts.Check(err)
+	if len(args) > 2 {
+		r = filledIn(ts, r.URL.String(), fields(filled(ts, args[2:])))
+	}
+	if show(ts, &http.Client{Jar: kept.(*cookiejar.Jar), Timeout: patience}, r) == neg {
+		ts.Fatalf("this was not to be expected")
 	}
 }
 

@@ -173,6 +173,19 @@ func spend(ctx context.Context, tx table.Tx, of Owner, what string, at int64, li
 	return proved, nil
 }
 
+// UseProof uses a proof up that is for something of an account which is kept elsewhere,
+// such as a login.
+func (s *Store) UseProof(ctx context.Context, of Owner, what string, p *ownership.Proof) error {
+	of = of.Folded()
+	return s.change(ctx, func(tx table.Tx) error {
+		proved, err := spend(ctx, tx, of, what, now(), []*ownership.Proof{p})
+		if err == nil && !proved[of.Name] {
+			err = &RefusedError{ErrProof}
+		}
+		return err
+	})
+}
+
 // SetAddresses changes where an account is paid. It holds after a time in which the
 // owner can hear of it and change it back (SettingWait); at once where the account was
 // paid nowhere, or where it is what holds now, which takes back a change that waits.

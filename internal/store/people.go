@@ -182,7 +182,7 @@ func (s *Store) TrySecret(ctx context.Context, by, name, code string, at time.Ti
 			return "", "", err
 		}
 		if text == "" {
-			return "", "", errors.New("no new secret was made")
+			return "", "", refused("no new secret was made")
 		}
 		secret, err := credentials.ParseSecret(text)
 		if err != nil {

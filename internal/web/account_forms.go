@@ -14,9 +14,10 @@ import (
 
 // act is something that a form does.
 type act struct {
-	path  string
-	scope credentials.Scope
-	do    func(ctx context.Context, v *visitor, form url.Values) (result, error)
+	path     string
+	scope    credentials.Scope
+	password bool // it is for who has one, and not for the owners of addresses
+	do       func(ctx context.Context, v *visitor, form url.Values) (result, error)
 }
 
 // result is where the browser goes next, to read that something is done; or a page that is
@@ -30,6 +31,10 @@ type result struct {
 
 // done says what was done, by its key in an address.
 var done = map[string]string{
+	"proved":    "The change is made.",
+	"minimum":   "That is the minimum from now on.",
+	"password":  "The password is changed. Other browsers are logged out.",
+	"nocodes":   "One-time codes are off.",
 	"addresses": "The addresses are changed. The newest below says from when on.",
 	"revoked":   "The token is good for nothing any more.",
 	"begun":     "The payout has begun: its payments are below, and come to be broadcast within seconds.",
@@ -41,12 +46,12 @@ var done = map[string]string{
 
 // acts are all that forms do.
 func (s *Accounts) acts() []act {
-	return append(s.staffActs(), []act{
-		{"/addresses", credentials.ChangeOwn, s.setAddresses},
-		{"/addresses/prove", credentials.ChangeOwn, s.proveAddresses},
-		{"/tokens", credentials.ChangeOwn, s.addToken},
-		{"/tokens/revoke", credentials.ChangeOwn, s.revokeToken},
-	}...)
+	return slices.Concat(s.staffActs(), s.settingActs(), []act{
+		{path: "/addresses", scope: credentials.ChangeOwn, do: s.setAddresses},
+		{path: "/prove", scope: credentials.ChangeOwn, do: s.prove},
+		{path: "/tokens", scope: credentials.ChangeOwn, password: true, do: s.addToken},
+		{path: "/tokens/revoke", scope: credentials.ChangeOwn, password: true, do: s.revokeToken},
+	})
 }
 
 // changesMost is how often a user may change something in a day: all of it is kept. It is
@@ -71,7 +76,7 @@ func (s *Accounts) acted(a *act) http.HandlerFunc {
 			http.Redirect(w, r, s.pages.link("login"), http.StatusSeeOther)
 			return
 		}
-		if err == nil && !v.may(a.scope) {
+		if err == nil && (!v.may(a.scope) || a.password && v.address) {
 			err = errForbidden
 		}
 		if err == nil && r.ParseForm() != nil {
@@ -100,14 +105,11 @@ func (s *Accounts) acted(a *act) http.HandlerFunc {
 
 func (s *Accounts) setAddresses(ctx context.Context, v *visitor, form url.Values) (result, error) {
 	claim, err := s.source.SetAddresses(ctx, v.Name, strings.Fields(form.Get("addresses")))
-	if err != nil || claim == nil {
-		return result{to: []string{"addresses"}, done: "addresses"}, err
-	}
-	return result{page: "claim", title: "Prove that it is yours", data: claim}, nil
+	return settled(claim, err, "addresses", "addresses")
 }
 
-func (s *Accounts) proveAddresses(ctx context.Context, v *visitor, form url.Values) (result, error) {
-	return result{to: []string{"addresses"}, done: "addresses"}, s.source.ProveAddresses(ctx, v.Name, strings.TrimSpace(form.Get("claim")), strings.Fields(form.Get("signatures")))
+func (s *Accounts) prove(ctx context.Context, v *visitor, form url.Values) (result, error) {
+	return result{to: []string{"account"}, done: "proved"}, s.source.Prove(ctx, v.Name, strings.TrimSpace(form.Get("claim")), strings.Fields(form.Get("signatures")))
 }
 
 // tokensPage is what the page of tokens has: for programs it is the part of the list.

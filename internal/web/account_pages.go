@@ -18,20 +18,25 @@ type look struct {
 	title string
 	text  string // in the list of pages; "": it is not in it
 	scope credentials.Scope
-	data  func(ctx context.Context, v *visitor, r *http.Request) (any, error)
+	// password tells that it is for who has one, and not for the owners of addresses.
+	password bool
+	// people tells that it is no part of the API.
+	people bool
+	data   func(ctx context.Context, v *visitor, r *http.Request) (any, error)
 }
 
 // looks are all there are to see, as the list of pages has them.
 func (s *Accounts) looks() []look {
 	return append([]look{
-		{"/account", "account", "Account", "Account", credentials.ReadOwn, s.lookAccount},
-		{"/rewards", "rewards", "Rewards", "Rewards", credentials.ReadOwn, list(s.source.Rewards)},
-		{"/rewards/{block}", "part", "Part of a block", "", credentials.ReadOwn, s.lookPart},
-		{"/payouts", "payouts", "Payouts", "Payouts", credentials.ReadOwn, s.lookPayouts},
-		{"/statement", "statement", "Statement", "Statement", credentials.ReadOwn, list(s.source.Statement)},
-		{"/workers", "workers", "Workers", "Workers", credentials.ReadOwn, list(s.source.Workers)},
-		{"/addresses", "addresses", "Addresses", "Addresses", credentials.ReadOwn, list(s.source.Addresses)},
-		{"/tokens", "tokens", "Tokens", "Tokens", credentials.ReadOwn, s.lookTokens},
+		{path: "/account", page: "account", title: "Account", text: "Account", scope: credentials.ReadOwn, data: s.lookAccount},
+		{path: "/rewards", page: "rewards", title: "Rewards", text: "Rewards", scope: credentials.ReadOwn, data: list(s.source.Rewards)},
+		{path: "/rewards/{block}", page: "part", title: "Part of a block", text: "", scope: credentials.ReadOwn, data: s.lookPart},
+		{path: "/payouts", page: "payouts", title: "Payouts", text: "Payouts", scope: credentials.ReadOwn, data: s.lookPayouts},
+		{path: "/statement", page: "statement", title: "Statement", text: "Statement", scope: credentials.ReadOwn, data: list(s.source.Statement)},
+		{path: "/workers", page: "workers", title: "Workers", text: "Workers", scope: credentials.ReadOwn, data: list(s.source.Workers)},
+		{path: "/addresses", page: "addresses", title: "Addresses", text: "Addresses", scope: credentials.ReadOwn, data: list(s.source.Addresses)},
+		{path: "/tokens", page: "tokens", title: "Tokens", text: "Tokens", scope: credentials.ReadOwn, password: true, data: s.lookTokens},
+		{path: "/settings", page: "own", title: "Settings", text: "Settings", scope: credentials.ReadOwn, people: true, data: s.lookSettings},
 	}, s.staffLooks()...)
 }
 
@@ -48,6 +53,18 @@ func list[T any](of func(context.Context, string) ([]T, error)) func(context.Con
 
 func (s *Accounts) lookAccount(ctx context.Context, v *visitor, _ *http.Request) (any, error) {
 	return s.source.Account(ctx, v.Name)
+}
+
+// settingsPage is what the page of an account's settings has.
+type settingsPage struct {
+	Account
+	Password bool // it has one
+	Least    int  // characters of a new one
+}
+
+func (s *Accounts) lookSettings(ctx context.Context, v *visitor, _ *http.Request) (any, error) {
+	a, err := s.source.Account(ctx, v.Name)
+	return settingsPage{a, !v.address, leastPassword}, err
 }
 
 func (s *Accounts) lookPart(ctx context.Context, v *visitor, r *http.Request) (any, error) {
@@ -76,8 +93,9 @@ type accountBar struct {
 	User string // "": nobody is logged in
 	Nav  []navLink
 	Done string // what was done
-	// Miners tells that the user may hold and lock accounts.
-	Miners bool
+	// Miners tells that the user may hold and lock accounts; Owner that the account is an
+	// address.
+	Miners, Owner bool
 }
 
 type navLink struct {
@@ -102,17 +120,28 @@ func (s *Accounts) routes() http.Handler {
 	}
 	for _, l := range s.looks() {
 		pages.HandleFunc("GET "+l.path, s.shown(&l))
-		m.HandleFunc("GET /api/v1"+l.path, s.told(&l))
+		if !l.people {
+			m.HandleFunc("GET /api/v1"+l.path, s.told(&l))
+		}
 	}
 	pages.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, s.pages.link("account"), http.StatusSeeOther)
 	})
 	pages.HandleFunc("GET /login", func(w http.ResponseWriter, r *http.Request) { s.showLogin(w, r, http.StatusOK, "", "") })
 	pages.HandleFunc("POST /login", s.login)
+	pages.HandleFunc("GET /login/address", func(w http.ResponseWriter, r *http.Request) { s.showAddressLogin(w, r, &addressLogin{}, nil) })
+	pages.HandleFunc("POST /login/address", s.loginByAddress)
 	pages.HandleFunc("POST /logout", s.logout(false))
 	pages.HandleFunc("POST /logout/everywhere", s.logout(true))
 	pages.HandleFunc("/", s.nothing)
-	m.Handle("/", s.sessions.LoadAndSave(pages))
+	plain, secured := s.sessions.LoadAndSave(pages), s.secured.LoadAndSave(pages)
+	m.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		if s.overTLS(r) {
+			secured.ServeHTTP(w, r)
+			return
+		}
+		plain.ServeHTTP(w, r)
+	})
 	m.HandleFunc("/api/", s.nothing)
 	m.HandleFunc("GET /api/v1/openapi.json", func(w http.ResponseWriter, r *http.Request) {
 		seal(http.StatusOK, jsonType, accountsAPI).write(w, r, "no-cache")
@@ -146,7 +175,7 @@ func (s *Accounts) shown(l *look) http.HandlerFunc {
 			http.Redirect(w, r, s.pages.link("login"), http.StatusSeeOther)
 			return
 		}
-		if err == nil && !v.may(l.scope) {
+		if err == nil && (!v.may(l.scope) || l.password && v.address) {
 			err = errForbidden
 		}
 		var data any
@@ -162,9 +191,9 @@ func (s *Accounts) shown(l *look) http.HandlerFunc {
 }
 
 func (s *Accounts) show(w http.ResponseWriter, r *http.Request, v *visitor, page, title string, data any) {
-	bar := accountBar{User: v.Name, Miners: v.may(credentials.Miners), Done: done[r.URL.Query().Get("done")]}
+	bar := accountBar{User: v.Name, Miners: v.may(credentials.Miners), Owner: v.address, Done: done[r.URL.Query().Get("done")]}
 	for _, l := range s.looks() {
-		if l.text != "" && v.may(l.scope) {
+		if l.text != "" && v.may(l.scope) && !(l.password && v.address) {
 			bar.Nav = append(bar.Nav, navLink{s.base + l.path, l.text, l.page == page})
 		}
 	}
@@ -203,7 +232,7 @@ func (s *Accounts) answer(l *look, r *http.Request) (*answer, error) {
 	if known.Name == "" {
 		return nil, errToken
 	}
-	v := visitor{known, scopes}
+	v := visitor{Known: known, token: scopes, from: s.client(r)}
 	if scopes == nil || !v.may(l.scope) {
 		return nil, errForbidden
 	}

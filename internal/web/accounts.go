@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -18,12 +19,14 @@ import (
 )
 
 // AccountSource is what is kept of accounts, such as ckdb's database. Its methods may be
-// called from any goroutine. Names of users are those of Known. A refusal that its user
+// called from any goroutine. Names of users are those of Known, or addresses. A refusal that its user
 // is to read is a [RefusedError]; of other errors nobody is told but the operator. Amounts
 // are whole satoshis.
 type AccountSource interface {
 	credentials.Keeper
 	StaffSource
+	SettingSource
+	AddressSource
 	// Token gives the user of a token, and what it is for; a name of "" tells that it is
 	// not good (any more).
 	Token(ctx context.Context, text string, now time.Time) (of credentials.Known, scopes []credentials.Scope, err error)
@@ -44,9 +47,9 @@ type AccountSource interface {
 	// behind it where there are several. Where one has to be proved nothing is changed, and
 	// claim is what its owner signs.
 	SetAddresses(ctx context.Context, user string, words []string) (claim *Claim, err error)
-	// ProveAddresses makes the change of a claim that was signed; a signature has ADDRESS=
-	// before it where it is not the Signer's.
-	ProveAddresses(ctx context.Context, user, claim string, signatures []string) error
+	// Prove makes the change of a claim that was signed; a signature has ADDRESS= before it
+	// where it is not the Signer's.
+	Prove(ctx context.Context, user, claim string, signatures []string) error
 	// AddToken makes a token that is good for days, and gives its text, which is kept
 	// nowhere.
 	AddToken(ctx context.Context, user, name string, scopes []credentials.Scope, days int) (text string, err error)
@@ -189,6 +192,7 @@ type Accounts struct {
 	source   AccountSource
 	handler  http.Handler
 	sessions *scs.SessionManager
+	secured  *scs.SessionManager // the same, whose cookies go over TLS alone
 	kept     *sessionStore
 	logins   chan struct{} // has room for those that are computed at a time
 	parts    chan struct{} // likewise
@@ -252,8 +256,11 @@ func NewAccounts(o AccountOptions) (*Accounts, error) {
 	// Not by scs.New, which starts a goroutine of a store of its own that nobody ends.
 	s.sessions = &scs.SessionManager{
 		Store: s.kept, Codec: scs.GobCodec{}, Lifetime: sessionTime, ErrorFunc: s.fail,
-		Cookie: scs.SessionCookie{Name: "ckdb", Path: s.base + "/", HttpOnly: true, Secure: s.pair != nil, SameSite: http.SameSiteStrictMode},
+		Cookie: scs.SessionCookie{Name: "ckdb", Path: s.base + "/", HttpOnly: true, SameSite: http.SameSiteStrictMode},
 	}
+	secured := *s.sessions // with the same sessions in the same contexts
+	secured.Cookie.Secure = true
+	s.secured = &secured
 	s.handler = s.routes()
 	return s, nil
 }
@@ -266,7 +273,9 @@ func (s *Accounts) Run(ctx context.Context, l net.Listener) error {
 // visitor is who asks, and may do what its role allows, with a token only what that is for.
 type visitor struct {
 	credentials.Known
-	token []credentials.Scope // nil: logged in
+	token   []credentials.Scope // nil: logged in
+	address bool                // the account is an address: it has neither password nor token
+	from    netip.Addr
 }
 
 func (v *visitor) may(want credentials.Scope) bool {
@@ -279,6 +288,7 @@ const (
 	sessionUser  = "user"
 	sessionLogin = "login" // what a login takes, hashed: a session ends when it changes
 	sessionSince = "since" // unix nanoseconds
+	sessionOwner = "owner" // of an address, which was proved
 )
 
 // loginOf is a digest of what somebody logs in with.
@@ -293,6 +303,9 @@ func (s *Accounts) visitor(r *http.Request) (*visitor, error) {
 	if user == "" {
 		return nil, nil
 	}
+	if s.sessions.GetBool(r.Context(), sessionOwner) {
+		return &visitor{Known: credentials.Known{Name: user}, address: true, from: s.client(r)}, nil
+	}
 	known, err := s.source.Known(r.Context(), user)
 	if err != nil {
 		return nil, err
@@ -300,7 +313,7 @@ func (s *Accounts) visitor(r *http.Request) (*visitor, error) {
 	if known.Password == "" || loginOf(&known) != s.sessions.GetString(r.Context(), sessionLogin) {
 		return nil, s.sessions.Destroy(r.Context())
 	}
-	return &visitor{Known: known}, nil
+	return &visitor{Known: known, from: s.client(r)}, nil
 }
 
 // begin logs somebody in, under a token that nobody has seen.
@@ -309,9 +322,13 @@ func (s *Accounts) begin(ctx context.Context, user string) error {
 	if err != nil {
 		return err
 	}
+	return s.beginSession(ctx, known.Name, loginOf(&known), false)
+}
+
+func (s *Accounts) beginSession(ctx context.Context, user, login string, owner bool) error {
 	for {
 		n, oldest, since := 0, "", int64(0)
-		if err := s.each(ctx, known.Name, func(one context.Context) error {
+		if err := s.each(ctx, user, func(one context.Context) error {
 			n++
 			if at := s.sessions.GetInt64(one, sessionSince); oldest == "" || at < since {
 				oldest, since = s.sessions.Token(one), at
@@ -330,8 +347,9 @@ func (s *Accounts) begin(ctx context.Context, user string) error {
 	if err := s.sessions.RenewToken(ctx); err != nil {
 		return err
 	}
-	s.sessions.Put(ctx, sessionUser, known.Name)
-	s.sessions.Put(ctx, sessionLogin, loginOf(&known))
+	s.sessions.Put(ctx, sessionUser, user)
+	s.sessions.Put(ctx, sessionLogin, login)
+	s.sessions.Put(ctx, sessionOwner, owner)
 	s.sessions.Put(ctx, sessionSince, time.Now().UnixNano())
 	return nil
 }

@@ -3,6 +3,9 @@ package web
 import (
 	"bytes"
 	"context"
+	"crypto/hmac"
+	"crypto/sha1"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -32,8 +35,9 @@ type people struct {
 	broken  error                        // guarded by mu; of the database
 	used    int64                        // guarded by mu; the last step of a one-time code
 	tokens  map[string][]credentials.Scope
-	amounts map[string]int64 // balances by user
-	changed []string         // guarded by mu; what forms did
+	amounts map[string]int64   // balances by user
+	changed []string           // guarded by mu; what forms did
+	offered credentials.Secret // guarded by mu
 }
 
 func (p *people) change(text string) {
@@ -66,7 +70,68 @@ func (p *people) SetAddresses(_ context.Context, user string, words []string) (*
 	return nil, nil
 }
 
-func (p *people) ProveAddresses(_ context.Context, user, claim string, signatures []string) error {
+func (p *people) SetMinimum(_ context.Context, user string, satoshis int64) (*Claim, error) {
+	if satoshis == 7 {
+		return &Claim{Text: "Pool: x | " + hostile, Signer: "owned", Until: began}, nil
+	}
+	p.change(fmt.Sprint(user, " is paid from ", satoshis))
+	return nil, nil
+}
+
+func (p *people) SetPassword(_ context.Context, user, hash string) error {
+	p.set(user, func(k *credentials.Known) { k.Password = hash })
+	p.change(user + " has another password")
+	return nil
+}
+
+func (p *people) OfferSecret(_ context.Context, user string, secret credentials.Secret) error {
+	p.mu.Lock()
+	p.offered = secret
+	p.mu.Unlock()
+	p.change(user + " is offered a secret")
+	return nil
+}
+
+func (p *people) TrySecret(_ context.Context, user, code string, now time.Time, recovery []credentials.Digest) error {
+	p.mu.Lock()
+	secret := p.offered
+	p.mu.Unlock()
+	if len(secret.Key) > 0 {
+		if _, ok := secret.Match(code, now, 0); !ok {
+			return fmt.Errorf("one-time codes: %w", credentials.ErrBadCode)
+		}
+		p.set(user, func(k *credentials.Known) { k.Secret = secret.String() })
+	}
+	p.change(fmt.Sprint(user, " has one-time codes and ", len(recovery)))
+	return nil
+}
+
+func (p *people) NoSecret(_ context.Context, user string) error {
+	p.set(user, func(k *credentials.Known) { k.Secret = "" })
+	p.change(user + " has no one-time codes")
+	return nil
+}
+
+func (p *people) NewRecoveryCodes(_ context.Context, user string, recovery []credentials.Digest) error {
+	p.change(fmt.Sprint(user, " has new recovery codes ", len(recovery)))
+	return nil
+}
+
+func (p *people) LoginClaim(_ context.Context, address, site string) (*Claim, error) {
+	if address != anAddress {
+		return nil, &RefusedError{errors.New(address + " is no address")}
+	}
+	return &Claim{Text: "sign for " + site, Signer: address, Until: began}, nil
+}
+
+func (p *people) ProveLogin(_ context.Context, site, claim, signature string) (string, error) {
+	if claim != "sign for "+site || signature != "signed" {
+		return "", &RefusedError{errors.New("the signature is not of " + anAddress)}
+	}
+	return anAddress, nil
+}
+
+func (p *people) Prove(_ context.Context, user, claim string, signatures []string) error {
 	p.change(user + " proves " + claim + " by " + strings.Join(signatures, " "))
 	return nil
 }
@@ -90,6 +155,7 @@ const (
 	goodPassword = "correct horse battery staple"
 	aBlock       = "00000000000000000001aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 	aToken       = "ckdb-token-of-alice"
+	anAddress    = "bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdq"
 )
 
 // everyone are users of each role, and one with one-time codes.
@@ -524,13 +590,19 @@ var samples = map[string]struct {
 	form url.Values
 	does string
 }{
-	"/addresses":       {url.Values{"addresses": {"bc1qa=60%\r\nbc1qb=40%"}}, "NAME is paid to bc1qa=60% bc1qb=40%"},
-	"/addresses/prove": {url.Values{"claim": {" Pool: x | Once: y\r\n"}, "signatures": {"a\r\nb=c="}}, "NAME proves Pool: x | Once: y by a b=c="},
-	"/tokens":          {url.Values{"name": {"my text"}, "days": {"30"}, "scope": {"read-own", "change-own"}}, "NAME has a token my text[read-own change-own] 30"},
-	"/staff/hold":      {url.Values{"name": {"bob"}, "reason": {" who is he "}}, "NAME holds bob: who is he"},
-	"/staff/lock":      {url.Values{"name": {"bob"}, "reason": {"x"}, "end": {"1"}}, "NAME locks bob: "},
-	"/staff/payout":    {url.Values{"digest": {"0123abcd"}, "fee_rate": {"1.25"}, "yes": {"1"}}, "NAME pays at 1.25"},
-	"/tokens/revoke":   {url.Values{"number": {"7"}}, "NAME revokes 7"},
+	"/addresses":               {url.Values{"addresses": {"bc1qa=60%\r\nbc1qb=40%"}}, "NAME is paid to bc1qa=60% bc1qb=40%"},
+	"/settings/minimum":        {url.Values{"minimum": {"0.0012"}}, "NAME is paid from 120000"},
+	"/settings/password":       {url.Values{"current": {goodPassword}, "new": {goodPassword}, "repeated": {goodPassword}}, "NAME has another password"},
+	"/settings/codes":          {url.Values{"current": {goodPassword}}, "NAME is offered a secret"},
+	"/settings/codes/off":      {url.Values{"current": {goodPassword}}, "NAME has no one-time codes"},
+	"/settings/codes/recovery": {url.Values{"current": {goodPassword}}, "NAME has new recovery codes 10"},
+	"/settings/codes/confirm":  {url.Values{"code": {"123456"}}, "NAME has one-time codes and 10"},
+	"/prove":                   {url.Values{"claim": {" Pool: x | Once: y\r\n"}, "signatures": {"a\r\nb=c="}}, "NAME proves Pool: x | Once: y by a b=c="},
+	"/tokens":                  {url.Values{"name": {"my text"}, "days": {"30"}, "scope": {"read-own", "change-own"}}, "NAME has a token my text[read-own change-own] 30"},
+	"/staff/hold":              {url.Values{"name": {"bob"}, "reason": {" who is he "}}, "NAME holds bob: who is he"},
+	"/staff/lock":              {url.Values{"name": {"bob"}, "reason": {"x"}, "end": {"1"}}, "NAME locks bob: "},
+	"/staff/payout":            {url.Values{"digest": {"0123abcd"}, "fee_rate": {"1.25"}, "yes": {"1"}}, "NAME pays at 1.25"},
+	"/tokens/revoke":           {url.Values{"number": {"7"}}, "NAME revokes 7"},
 }
 
 // What each role may do: by a form of the page here, and by no other.
@@ -540,6 +612,7 @@ func TestActs(t *testing.T) {
 	all := []string{"nobody", "alice", "reader", "support", "accountant", "admin"}
 	may := map[credentials.Scope][]string{credentials.ChangeOwn: all[1:], credentials.Miners: {"support", "admin"}, credentials.Money: {"accountant", "admin"}}
 	for _, a := range s.acts() {
+		p.offered = credentials.Secret{} // any code will do
 		sample, ok := samples[a.path]
 		if !ok || may[a.scope] == nil {
 			t.Errorf("%s: what does it, and who may?", a.path)
@@ -701,6 +774,9 @@ func TestAccountsAPI(t *testing.T) {
 	s, _ := accountServer(t, everyone(t), Place{})
 	there := map[string]bool{}
 	for _, l := range s.looks() {
+		if l.people {
+			continue
+		}
 		there["/api/v1"+l.path] = true
 		if _, ok := d.Paths["/api/v1"+l.path]; !ok {
 			t.Errorf("%s is not described", l.path)
@@ -786,5 +862,183 @@ func TestAccountsAPI(t *testing.T) {
 	}
 	if !bytes.Equal(v.do("GET", "/api/v1/openapi.json", nil).Body.Bytes(), accountsAPI) {
 		t.Error("the description is not what is served")
+	}
+}
+
+// What a browser that was left open must not do takes the password once more, and the code;
+// it is limited as a login is, leaves this session, and ends the others.
+func TestOwnSettings(t *testing.T) {
+	p := everyone(t)
+	s, log := accountServer(t, p, Place{})
+	alice, other := loggedIn(t, s, "alice"), loggedIn(t, s, "alice")
+	sees := func(v *person) bool { return v.do("GET", "/account", nil).Code == http.StatusOK }
+	for name, c := range map[string]struct {
+		path string
+		form url.Values
+		text string
+	}{
+		"no password":     {"/settings/password", url.Values{"new": {"a new password"}, "repeated": {"a new password"}}, "the present password is another one"},
+		"wrong password":  {"/settings/codes", url.Values{"current": {"guess"}}, "the present password is another one"},
+		"not the same":    {"/settings/password", url.Values{"current": {goodPassword}, "new": {"a new password"}, "repeated": {"a new passwort"}}, "are not the same"},
+		"short":           {"/settings/password", url.Values{"current": {goodPassword}, "new": {"äöüäöüäöü"}, "repeated": {"äöüäöüäöü"}}, "10 characters or more"},
+		"long":            {"/settings/password", url.Values{"current": {goodPassword}, "new": {strings.Repeat("x", 257)}, "repeated": {strings.Repeat("x", 257)}}, "at most 256 bytes"},
+		"no amount":       {"/settings/minimum", url.Values{"minimum": {"1e-3"}}, "want an amount of bitcoins"},
+		"too exact":       {"/settings/minimum", url.Values{"minimum": {"0.000000001"}}, "want an amount of bitcoins"},
+		"negative amount": {"/settings/minimum", url.Values{"minimum": {"-1"}}, "want an amount of bitcoins"},
+	} {
+		w := alice.do("POST", c.path, c.form)
+		if did := p.changes(); did != "" || w.Code != http.StatusUnprocessableEntity || !strings.Contains(w.Body.String(), c.text) {
+			t.Errorf("%s: %d, it does %q:\n%s", name, w.Code, did, w.Body)
+		}
+	}
+	if w := alice.do("POST", "/settings/minimum", url.Values{"minimum": {"0.00000007"}}); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "Pool: x |") || p.changes() != "" {
+		t.Errorf("what is to be proved: %d\n%s", w.Code, w.Body)
+	}
+	before := *alice
+	if w := alice.do("POST", "/settings/password", url.Values{"current": {goodPassword}, "new": {"another password"}, "repeated": {"another password"}}); w.Code != http.StatusSeeOther || p.changes() != "alice has another password" {
+		t.Errorf("a new password: %d\n%s", w.Code, w.Body)
+	}
+	if !sees(alice) || sees(other) || sees(&before) {
+		t.Error("not this session alone goes on")
+	}
+	// One-time codes: a secret is offered, tried, and wanted from then on.
+	w := alice.do("POST", "/settings/codes", url.Values{"current": {"another password"}})
+	secret := p.offered
+	if text := w.Body.String(); w.Code != http.StatusOK || !strings.Contains(text, secret.Base32()) || !strings.Contains(text, `src="data:image/svg&#43;xml;base64,`) {
+		t.Errorf("the offer: %d\n%s", w.Code, text)
+	}
+	if w := alice.do("POST", "/settings/codes/confirm", url.Values{"code": {"000000"}}); w.Code != http.StatusUnprocessableEntity || p.known["alice"].Secret != "" {
+		t.Errorf("a wrong code: %d\n%s", w.Code, w.Body)
+	}
+	code := codeOf(t, secret, time.Now())
+	w = alice.do("POST", "/settings/codes/confirm", url.Values{"code": {code}})
+	if w.Code != http.StatusOK || strings.Count(w.Body.String(), "-") < 3*credentials.RecoveryCodes || p.known["alice"].Secret == "" || !sees(alice) {
+		t.Errorf("a right code: %d\n%s", w.Code, w.Body)
+	}
+	p.changes()
+	if w := alice.do("POST", "/settings/codes/off", url.Values{"current": {"another password"}}); w.Code != http.StatusUnprocessableEntity || p.changes() != "" || !strings.Contains(w.Body.String(), "a one-time code is wanted too") {
+		t.Errorf("off without a code: %d\n%s", w.Code, w.Body)
+	}
+	if w := alice.do("POST", "/settings/codes/off", url.Values{"current": {"another password"}, "code": {codeOf(t, secret, time.Now().Add(30*time.Second))}}); w.Code != http.StatusSeeOther || p.changes() != "alice has no one-time codes" || !sees(alice) {
+		t.Errorf("off: %d\n%s", w.Code, w.Body)
+	}
+	for range 10 {
+		alice.do("POST", "/settings/codes", url.Values{"current": {"guess"}})
+	}
+	if w := alice.do("POST", "/settings/codes", url.Values{"current": {"another password"}}); w.Code != http.StatusTooManyRequests || p.changes() != "" {
+		t.Errorf("there is no end of tries: %d", w.Code)
+	}
+	for _, text := range []string{"another password", secret.Base32(), code} {
+		if strings.Contains(log(), text) {
+			t.Errorf("%q is in the log", text)
+		}
+	}
+}
+
+// codeOf is what an app shows at a time: RFC 6238.
+func codeOf(t *testing.T, secret credentials.Secret, now time.Time) string {
+	t.Helper()
+	app := hmac.New(sha1.New, secret.Key)
+	app.Write(binary.BigEndian.AppendUint64(nil, uint64(now.Unix()/30)))
+	sum := app.Sum(nil)
+	return fmt.Sprintf("%06d", binary.BigEndian.Uint32(sum[sum[19]&15:])&0x7fffffff%1_000_000)
+}
+
+// The owner of an address logs in by a signature for this site, and sees what an account
+// without a password has.
+func TestAddressLogin(t *testing.T) {
+	p := everyone(t)
+	p.amounts[anAddress] = 42
+	s, log := accountServer(t, p, Place{Base: "/a"})
+	v := &person{t: t, s: s}
+	if w := v.do("GET", "/a/login/address", nil); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), `name="address"`) {
+		t.Fatalf("%d\n%s", w.Code, w.Body)
+	}
+	form := func(claim, signature string) url.Values {
+		return url.Values{"address": {anAddress}, "claim": {claim}, "signature": {signature}}
+	}
+	w := v.do("POST", "/a/login/address", form("", ""))
+	if w.Code != http.StatusOK || v.cookie != nil || !strings.Contains(w.Body.String(), "sign for pool.example/a") {
+		t.Fatalf("%d\n%s", w.Code, w.Body)
+	}
+	for name, c := range map[string]struct {
+		form    url.Values
+		headers []string
+		code    int
+	}{
+		"no address":       {url.Values{"address": {hostile}}, nil, 401},
+		"wrong signature":  {form("sign for pool.example/a", "x"), nil, 401},
+		"for another site": {form("sign for evil.example/a", "signed"), nil, 401},
+		"from elsewhere":   {form("sign for pool.example/a", "signed"), []string{"Origin", "http://evil.example"}, 403},
+	} {
+		w := v.do("POST", "/a/login/address", c.form, c.headers...)
+		if w.Code != c.code || v.cookie != nil || strings.Contains(w.Body.String(), "<img src=x") {
+			t.Errorf("%s: %d %v\n%s", name, w.Code, v.cookie, w.Body)
+		}
+	}
+	v.cookie = &http.Cookie{Name: "ckdb", Value: "chosen-by-an-attacker"}
+	if w := v.do("POST", "/a/login/address", form("sign for pool.example/a", "signed")); w.Code != http.StatusSeeOther || v.cookie == nil || v.cookie.Value == "chosen-by-an-attacker" {
+		t.Fatalf("%d\n%s", w.Code, w.Body)
+	}
+	if w := v.do("GET", "/a/account", nil); !strings.Contains(w.Body.String(), "0.00000042 BTC") || !strings.Contains(w.Body.String(), "signed with the key") || strings.Contains(w.Body.String(), "/tokens") {
+		t.Errorf("%d\n%s", w.Code, w.Body)
+	}
+	for _, l := range s.looks() {
+		want := http.StatusOK
+		if l.password || l.scope != credentials.ReadOwn {
+			want = http.StatusForbidden
+		}
+		if w := v.do("GET", "/a"+strings.ReplaceAll(l.path, "{block}", aBlock), nil); w.Code != want {
+			t.Errorf("%s: %d", l.path, w.Code)
+		}
+	}
+	p.changes()
+	for _, a := range s.acts() {
+		may := a.scope == credentials.ChangeOwn && !a.password
+		w := v.do("POST", "/a"+a.path, samples[a.path].form)
+		if did := p.changes(); (did != "") != may || !may && w.Code != http.StatusForbidden {
+			t.Errorf("%s: %d, it does %q", a.path, w.Code, did)
+		}
+	}
+	kept := *v
+	if v.do("POST", "/a/logout/everywhere", url.Values{}); kept.do("GET", "/a/account", nil).Code == http.StatusOK {
+		t.Error("logging out leaves the session")
+	}
+	for range 20 {
+		w = v.do("POST", "/a/login/address", form("sign for pool.example/a", "x"))
+	}
+	if w.Code != http.StatusTooManyRequests || w.Header().Get("Retry-After") == "" {
+		t.Errorf("there is no end of tries: %d", w.Code)
+	}
+	if strings.Contains(log(), "signed") {
+		t.Errorf("a signature is in the log:\n%s", log())
+	}
+}
+
+// The cookie goes over TLS alone where the browser asks over TLS, which a reverse proxy
+// that is trusted says.
+func TestSecureCookie(t *testing.T) {
+	trusted := []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}
+	for name, c := range map[string]struct {
+		trusted []netip.Prefix
+		proto   string
+		secure  bool
+	}{
+		"behind TLS": {trusted, "https", true}, "without TLS": {trusted, "http", false}, "nothing said": {trusted, "", false}, "a stranger": {nil, "https", false},
+	} {
+		s, _ := accountServer(t, everyone(t), Place{Trusted: c.trusted})
+		v := &person{t: t, s: s}
+		v.do("POST", "/login", credentialsOf("alice", goodPassword, ""), "X-Forwarded-Proto", c.proto, "Origin", "https://pool.example")
+		if v.cookie == nil || v.cookie.Secure != c.secure || !v.cookie.HttpOnly || v.cookie.SameSite != http.SameSiteStrictMode {
+			t.Errorf("%s: the cookie is %v", name, v.cookie)
+			continue
+		}
+		if w := v.do("GET", "/account", nil, "X-Forwarded-Proto", c.proto); w.Code != http.StatusOK {
+			t.Errorf("%s: %d", name, w.Code)
+		}
+		// A login that ends is told in the same way.
+		if v.do("POST", "/logout", url.Values{}, "X-Forwarded-Proto", c.proto); v.cookie != nil {
+			t.Errorf("%s: the cookie stays", name)
+		}
 	}
 }

@@ -2,10 +2,7 @@ package web
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/sha1"
 	_ "embed"
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -397,10 +394,7 @@ func TestBrowserAccounts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	app := hmac.New(sha1.New, secret.Key) // RFC 6238
-	app.Write(binary.BigEndian.AppendUint64(nil, uint64(time.Now().Unix()/30)))
-	sum := app.Sum(nil)
-	code := fmt.Sprintf("%06d", binary.BigEndian.Uint32(sum[sum[19]&15:])&0x7fffffff%1_000_000)
+	code := codeOf(t, secret, time.Now())
 	eval[bool](b, fmt.Sprintf(`(() => {
 		for (const [name, value] of Object.entries({name: "carol", password: %q, code: %q})) document.querySelector("[name=" + name + "]").value = value;
 		document.querySelector("main form").requestSubmit();

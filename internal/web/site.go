@@ -188,6 +188,11 @@ func (s *site) isProxy(ip netip.Addr) bool {
 	return slices.ContainsFunc(s.place().Trusted, func(n netip.Prefix) bool { return n.Contains(ip) })
 }
 
+// overTLS tells that a reader's browser asks over TLS, here or at a reverse proxy.
+func (s *site) overTLS(r *http.Request) bool {
+	return s.pair != nil || r.Header.Get("X-Forwarded-Proto") == "https" && s.trusted(r)
+}
+
 func peer(r *http.Request) netip.Addr {
 	a, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {

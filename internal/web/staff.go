@@ -163,13 +163,13 @@ type Alarm struct {
 // staffLooks are what staff sees.
 func (s *Accounts) staffLooks() []look {
 	return []look{
-		{"/staff/status", "status", "Status", "Status", credentials.ReadAll, func(ctx context.Context, _ *visitor, _ *http.Request) (any, error) { return s.source.Status(ctx) }},
-		{"/staff/users", "users", "Users", "Users", credentials.ReadAll, all(s.source.Users)},
-		{"/staff/blocks", "blocks", "Blocks", "Blocks", credentials.ReadAll, all(s.source.Blocks)},
-		{"/staff/payments", "payments", "Payments", "Payments", credentials.ReadAll, all(s.source.Payments)},
-		{"/staff/payout", "payout", "Payout", "Payout", credentials.Money, s.lookPlan},
-		{"/staff/settings", "settings", "Settings", "Settings", credentials.ReadAll, all(s.source.Settings)},
-		{"/staff/audit", "audit", "Audit log", "Audit", credentials.ReadAll, all(s.source.Audit)},
+		{path: "/staff/status", page: "status", title: "Status", text: "Status", scope: credentials.ReadAll, data: func(ctx context.Context, _ *visitor, _ *http.Request) (any, error) { return s.source.Status(ctx) }},
+		{path: "/staff/users", page: "users", title: "Users", text: "Users", scope: credentials.ReadAll, data: all(s.source.Users)},
+		{path: "/staff/blocks", page: "blocks", title: "Blocks", text: "Blocks", scope: credentials.ReadAll, data: all(s.source.Blocks)},
+		{path: "/staff/payments", page: "payments", title: "Payments", text: "Payments", scope: credentials.ReadAll, data: all(s.source.Payments)},
+		{path: "/staff/payout", page: "payout", title: "Payout", text: "Payout", scope: credentials.Money, data: s.lookPlan},
+		{path: "/staff/settings", page: "settings", title: "Settings of the pool", text: "Pool settings", scope: credentials.ReadAll, data: all(s.source.Settings)},
+		{path: "/staff/audit", page: "audit", title: "Audit log", text: "Audit", scope: credentials.ReadAll, data: all(s.source.Audit)},
 	}
 }
 
@@ -183,9 +183,9 @@ func all[T any](of func(context.Context) ([]T, error)) func(context.Context, *vi
 // staffActs are what forms of staff do.
 func (s *Accounts) staffActs() []act {
 	return []act{
-		{"/staff/hold", credentials.Miners, s.say("held", "paid", s.source.Hold)},
-		{"/staff/lock", credentials.Miners, s.say("locked", "unlocked", s.source.Lock)},
-		{"/staff/payout", credentials.Money, s.sendPayout},
+		{path: "/staff/hold", scope: credentials.Miners, do: s.say("held", "paid", s.source.Hold)},
+		{path: "/staff/lock", scope: credentials.Miners, do: s.say("locked", "unlocked", s.source.Lock)},
+		{path: "/staff/payout", scope: credentials.Money, do: s.sendPayout},
 	}
 }
 

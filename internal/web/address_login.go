@@ -1,0 +1,106 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/credentials"
+)
+
+// AddressSource lets the owners of addresses in, which are accounts without a password.
+type AddressSource interface {
+	// LoginClaim is what the owner of an address signs to log in at a site.
+	LoginClaim(ctx context.Context, address, site string) (*Claim, error)
+	// ProveLogin gives the account of the address whose owner has signed such a claim,
+	// once.
+	ProveLogin(ctx context.Context, site, claim, signature string) (account string, err error)
+}
+
+// siteOf is what this site is called by who asks, in a text that is signed for it.
+func (s *Accounts) siteOf(r *http.Request) string { return r.Host + s.base }
+
+// loginByAddress shows what the owner of an address signs, or lets him in by it.
+func (s *Accounts) loginByAddress(w http.ResponseWriter, r *http.Request) {
+	if r.ParseForm() != nil {
+		s.fail(w, r, errForm)
+		return
+	}
+	address, ctx := strings.TrimSpace(r.PostForm.Get("address")), r.Context()
+	text, signature := strings.TrimSpace(r.PostForm.Get("claim")), strings.TrimSpace(r.PostForm.Get("signature"))
+	if text == "" {
+		claim, err := s.source.LoginClaim(ctx, address, s.siteOf(r))
+		s.showAddressLogin(w, r, &addressLogin{Address: address, Claim: claim}, err)
+		return
+	}
+	account := ""
+	err := compute(ctx, s.logins, func() (err error) {
+		limits := credentials.PasswordLimits(address, s.client(r))
+		wait, err := s.source.AddTry(ctx, limits)
+		switch {
+		case err != nil:
+			return err
+		case wait > 0:
+			return &credentials.WaitError{Wait: wait}
+		}
+		// What is right is counted as well: each is kept for a day.
+		account, err = s.source.ProveLogin(ctx, s.siteOf(r), text, signature)
+		return err
+	})
+	refused := (*RefusedError)(nil)
+	result := loginResult(err)
+	if errors.As(err, &refused) {
+		result = loginWrong
+	}
+	if result == loginAccepted {
+		if err = s.beginAddress(ctx, account); err != nil {
+			result = loginFailed
+		}
+	}
+	s.counted[result].Add(1)
+	if err != nil {
+		s.showAddressLogin(w, r, &addressLogin{Address: address, Claim: &Claim{Text: text, Signer: address}}, err)
+		return
+	}
+	s.events.Say(event.Info, fmt.Sprintf("http: %q has logged in from %s", account, s.client(r)))
+	http.Redirect(w, r, s.pages.link("account"), http.StatusSeeOther)
+}
+
+// addressLogin is what its page has.
+type addressLogin struct {
+	Address, Trouble string
+	Claim            *Claim // nil: none yet
+}
+
+// showAddressLogin shows the page, with what is wrong for whoever is to read it.
+func (s *Accounts) showAddressLogin(w http.ResponseWriter, r *http.Request, l *addressLogin, err error) {
+	status := http.StatusOK
+	refused, wait := (*RefusedError)(nil), (*credentials.WaitError)(nil)
+	switch {
+	case err == nil:
+	case errors.As(err, &refused):
+		status, l.Trouble = http.StatusUnauthorized, refused.Error()
+	case errors.As(err, &wait):
+		status, l.Trouble = http.StatusTooManyRequests, wait.Error()
+		w.Header().Set("Retry-After", fmt.Sprint(int(wait.Wait.Seconds())+1))
+	default:
+		s.fail(w, r, err)
+		return
+	}
+	a, err := s.pages.render("address", &view{Title: "Log in by an address", Name: accountsName, Account: &accountBar{}, Now: time.Now(), Data: l})
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	a.status = status
+	a.write(w, r, "no-store")
+}
+
+// beginAddress logs the owner of an address in.
+func (s *Accounts) beginAddress(ctx context.Context, account string) error {
+	return s.beginSession(ctx, account, "", true)
+}
