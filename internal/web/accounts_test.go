@@ -389,6 +389,16 @@ func loggedIn(t *testing.T, s *Accounts, name string) *person {
 	return p
 }
 
+// everybodyIn are users who have logged in, and nobody, who has not.
+func everybodyIn(t *testing.T, s *Accounts, names []string) map[string]*person {
+	t.Helper()
+	in := map[string]*person{"nobody": {t: t, s: s}}
+	for _, name := range names {
+		in[name] = loggedIn(t, s, name)
+	}
+	return in
+}
+
 // accountPaths are one of each page.
 func accountPaths(s *Accounts) (paths []string) {
 	for _, l := range s.looks() {
@@ -549,12 +559,13 @@ func TestForms(t *testing.T) {
 			}
 		}
 	}
+	alice := loggedIn(t, s, "alice")
 	for _, path := range append(accountPaths(s), "/", "/nothing", "/login", "/logout", "/api/v1/account") {
 		for _, method := range []string{"POST", "PUT", "DELETE", "PATCH"} {
 			if method == "POST" && (path == "/login" || path == "/logout" || slices.ContainsFunc(s.acts(), func(a act) bool { return a.path == path })) {
 				continue
 			}
-			if w := loggedIn(t, s, "alice").do(method, path, url.Values{}); w.Code != http.StatusNotFound && w.Code != http.StatusMethodNotAllowed {
+			if w := alice.do(method, path, url.Values{}); w.Code != http.StatusNotFound && w.Code != http.StatusMethodNotAllowed {
 				t.Errorf("%s %s: %d", method, path, w.Code)
 			}
 		}
@@ -611,6 +622,7 @@ func TestActs(t *testing.T) {
 	s, log := accountServer(t, p, Place{})
 	all := []string{"nobody", "alice", "reader", "support", "accountant", "admin"}
 	may := map[credentials.Scope][]string{credentials.ChangeOwn: all[1:], credentials.Miners: {"support", "admin"}, credentials.Money: {"accountant", "admin"}}
+	in := everybodyIn(t, s, all[1:])
 	for _, a := range s.acts() {
 		p.offered = credentials.Secret{} // any code will do
 		sample, ok := samples[a.path]
@@ -618,10 +630,7 @@ func TestActs(t *testing.T) {
 			t.Errorf("%s: what does it, and who may?", a.path)
 		}
 		for _, name := range all {
-			v := &person{t: t, s: s}
-			if name != "nobody" {
-				v = loggedIn(t, s, name)
-			}
+			v := in[name]
 			for _, headers := range [][]string{{"Origin", "http://evil.example"}, {"Origin", ""}, {"Sec-Fetch-Site", "cross-site"}} {
 				if w := v.do("POST", a.path, sample.form, headers...); w.Code != http.StatusForbidden || p.changes() != "" {
 					t.Errorf("%s as %s with %q: %d", a.path, name, headers, w.Code)
@@ -701,17 +710,14 @@ func TestRoles(t *testing.T) {
 	s, _ := accountServer(t, everyone(t), Place{})
 	all := []string{"nobody", "alice", "reader", "support", "accountant", "admin"}
 	may := map[credentials.Scope][]string{credentials.ReadOwn: all[1:], credentials.ReadAll: {"reader", "support", "accountant", "admin"}, credentials.Money: {"accountant", "admin"}}
+	in := everybodyIn(t, s, all[1:])
 	for _, l := range s.looks() {
 		allowed, ok := may[l.scope]
 		if !ok {
 			t.Errorf("%s: who may see it?", l.path)
 		}
 		for _, name := range all {
-			v := &person{t: t, s: s}
-			if name != "nobody" {
-				v = loggedIn(t, s, name)
-			}
-			w := v.do("GET", strings.ReplaceAll(l.path, "{block}", aBlock), nil)
+			w := in[name].do("GET", strings.ReplaceAll(l.path, "{block}", aBlock), nil)
 			if got := w.Code == http.StatusOK; got != slices.Contains(allowed, name) {
 				t.Errorf("%s as %s: %d", l.path, name, w.Code)
 			}
