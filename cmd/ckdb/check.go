@@ -11,11 +11,11 @@ import (
 	"github.com/ckpool/ckpool/address"
 	"github.com/ckpool/ckpool/internal/accounting"
 	"github.com/ckpool/ckpool/internal/figures"
-	"github.com/ckpool/ckpool/internal/journal"
 	"github.com/ckpool/ckpool/internal/page"
 	"github.com/ckpool/ckpool/internal/payout"
 	"github.com/ckpool/ckpool/internal/rewards"
 	"github.com/ckpool/ckpool/internal/store"
+	"github.com/ckpool/ckpool/journal"
 )
 
 func (c *call) check(ctx context.Context) error {
@@ -212,7 +212,7 @@ func (c *call) journalPrint(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r, err := journal.NewReader(dir, journal.Cursor{})
+	r, err := journal.Open(dir, journal.Cursor{})
 	if err != nil {
 		return err
 	}

@@ -24,7 +24,7 @@ import (
 	"github.com/ckpool/ckpool/internal/figures"
 	"github.com/ckpool/ckpool/internal/forward"
 	"github.com/ckpool/ckpool/internal/instance"
-	"github.com/ckpool/ckpool/internal/journal"
+	"github.com/ckpool/ckpool/internal/journalwriter"
 	"github.com/ckpool/ckpool/internal/logfile"
 	"github.com/ckpool/ckpool/internal/metrics"
 	"github.com/ckpool/ckpool/internal/notify"
@@ -281,7 +281,7 @@ func (s *service) newcomers(known []string) (dirs []string) {
 	if s.options.remotes == "" {
 		return nil
 	}
-	for _, dir := range journal.Mirrors(s.options.remotes) {
+	for _, dir := range journalwriter.Mirrors(s.options.remotes) {
 		if slices.Contains(known, dir) {
 			continue
 		}

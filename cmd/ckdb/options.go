@@ -19,7 +19,7 @@ import (
 
 	"github.com/ckpool/ckpool/event"
 	"github.com/ckpool/ckpool/internal/getopt"
-	"github.com/ckpool/ckpool/internal/journal"
+	"github.com/ckpool/ckpool/internal/journalwriter"
 )
 
 // options is the command line.
@@ -198,7 +198,7 @@ func (f *flags) resolve(fs *pflag.FlagSet) error {
 		if f.remotes, err = filepath.Abs(filepath.Join(f.logDir, "remotes")); err != nil {
 			return err
 		}
-		f.journals = append([]string{filepath.Join(f.logDir, "journal")}, journal.Mirrors(f.remotes)...)
+		f.journals = append([]string{filepath.Join(f.logDir, "journal")}, journalwriter.Mirrors(f.remotes)...)
 	}
 	for i, dir := range f.journals {
 		if f.journals[i], err = filepath.Abs(dir); err != nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/ckpool/ckpool/internal/accounting"
 	"github.com/ckpool/ckpool/internal/figures"
 	"github.com/ckpool/ckpool/internal/forward"
-	"github.com/ckpool/ckpool/internal/journal"
+	"github.com/ckpool/ckpool/journal"
 )
 
 // connect makes what goes to other sites, or comes from them, and returns what ends

@@ -11,9 +11,9 @@ import (
 
 	"github.com/ckpool/ckpool/internal/accounting"
 	"github.com/ckpool/ckpool/internal/figures"
-	"github.com/ckpool/ckpool/internal/journal"
 	"github.com/ckpool/ckpool/internal/page"
 	"github.com/ckpool/ckpool/internal/store"
+	"github.com/ckpool/ckpool/journal"
 	"github.com/ckpool/ckpool/work"
 )
 

@@ -10,9 +10,10 @@ import (
 	"time"
 
 	"github.com/ckpool/ckpool/internal/accounting"
-	"github.com/ckpool/ckpool/internal/journal"
+	"github.com/ckpool/ckpool/internal/journalwriter"
 	"github.com/ckpool/ckpool/internal/store"
 	"github.com/ckpool/ckpool/internal/testkit/wait"
+	"github.com/ckpool/ckpool/journal"
 )
 
 // Where an older copy of a journal was put back, status says so, and how many shares of
@@ -25,7 +26,7 @@ func TestStatusOfOlderCopy(t *testing.T) {
 	defer s.Close()
 	dir, n := filepath.Join(t.TempDir(), "journal"), uint64(0)
 	mine := func(shares int) {
-		w, err := journal.Open(journal.Options{
+		w, err := journalwriter.Open(journalwriter.Options{
 			Dir: dir, RingDirs: []string{"/dev/shm"}, Name: "pool", Network: "regtest", Program: "ckpool test",
 			Reasons: []string{"accepted"}, Schemes: []string{"pplns"}, Loops: 1, RingSize: 1 << 20,
 		})

@@ -8,8 +8,8 @@ import (
 	"github.com/ckpool/ckpool/address"
 	"github.com/ckpool/ckpool/difficulty"
 	"github.com/ckpool/ckpool/internal/figures"
-	"github.com/ckpool/ckpool/internal/journal"
 	"github.com/ckpool/ckpool/internal/store"
+	"github.com/ckpool/ckpool/journal"
 	"github.com/ckpool/ckpool/source"
 	"github.com/ckpool/ckpool/work"
 )

@@ -11,9 +11,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ckpool/ckpool/internal/journal"
 	"github.com/ckpool/ckpool/internal/testkit/postgres"
 	"github.com/ckpool/ckpool/internal/testkit/wait"
+	"github.com/ckpool/ckpool/journal"
 )
 
 // BenchmarkCatchUp is how long a database takes for each minute that ckdb was away from

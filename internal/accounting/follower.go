@@ -11,9 +11,10 @@ import (
 	"time"
 
 	"github.com/ckpool/ckpool/event"
-	"github.com/ckpool/ckpool/internal/journal"
+	"github.com/ckpool/ckpool/internal/journalwriter"
 	"github.com/ckpool/ckpool/internal/logfile"
 	"github.com/ckpool/ckpool/internal/store"
+	"github.com/ckpool/ckpool/journal"
 )
 
 const (
@@ -193,7 +194,7 @@ func (f *Follower) begin(ctx context.Context) (*journal.Reader, *batch, error) {
 		f.parted(&start)
 	}
 	position := journal.Position{Epoch: uint64(at.Epoch), Number: uint64(at.Number)}
-	r, err := journal.NewReader(f.Dir, journal.Cursor{Instance: h.Instance, Network: h.Network, Position: position, Life: at.Life})
+	r, err := journal.Open(f.Dir, journal.Cursor{Instance: h.Instance, Network: h.Network, Position: position, Life: at.Life})
 	if err != nil {
 		return nil, nil, f.reading(err, h.Instance)
 	}
@@ -286,7 +287,7 @@ func (f *Follower) gather(ctx context.Context, r *journal.Reader, b *batch) erro
 
 // isCopy tells that a directory is a main pool's copy of the journal of a trusted remote.
 func isCopy(dir string) bool {
-	_, _, is := journal.MirrorOf(dir)
+	_, _, is := journalwriter.MirrorOf(dir)
 	return is
 }
 
@@ -340,9 +341,8 @@ func (f *Follower) replaced(instance string) bool {
 // reading tells apart what a person has to mend.
 func (f *Follower) reading(err error, instance string) error {
 	var file *fs.PathError
-	var later *journal.LaterError
 	switch {
-	case errors.As(err, &later):
+	case errors.Is(err, journal.ErrLater):
 		return refusal{err}
 	case errors.Is(err, journal.ErrNone), errors.As(err, &file), errors.Is(err, journal.ErrHistory):
 		return err

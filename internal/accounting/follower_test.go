@@ -12,10 +12,10 @@ import (
 	"time"
 
 	"github.com/ckpool/ckpool/difficulty"
-	"github.com/ckpool/ckpool/internal/journal"
 	"github.com/ckpool/ckpool/internal/store"
 	"github.com/ckpool/ckpool/internal/testkit/postgres"
 	"github.com/ckpool/ckpool/internal/testkit/wait"
+	"github.com/ckpool/ckpool/journal"
 	"github.com/ckpool/ckpool/sharelog"
 	"github.com/ckpool/ckpool/source"
 )

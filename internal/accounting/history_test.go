@@ -9,9 +9,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ckpool/ckpool/internal/journal"
 	"github.com/ckpool/ckpool/internal/store"
 	"github.com/ckpool/ckpool/internal/testkit/wait"
+	"github.com/ckpool/ckpool/journal"
 )
 
 // put puts a copy of a directory in the place of another, as people do.

@@ -14,10 +14,11 @@ import (
 	"time"
 
 	"github.com/ckpool/ckpool/event"
-	"github.com/ckpool/ckpool/internal/journal"
+	"github.com/ckpool/ckpool/internal/journalwriter"
 	"github.com/ckpool/ckpool/internal/store"
 	"github.com/ckpool/ckpool/internal/testkit/postgres"
 	"github.com/ckpool/ckpool/internal/testkit/wait"
+	"github.com/ckpool/ckpool/journal"
 	"github.com/ckpool/ckpool/work"
 )
 
@@ -45,8 +46,8 @@ const began = 1_795_327_613_000_000
 // pool writes a journal, and counts by itself what it has told.
 type pool struct {
 	t       testing.TB
-	options journal.Options
-	w       *journal.Writer
+	options journalwriter.Options
+	w       *journalwriter.Writer
 	job     *work.Job
 	jobs    uint64
 	n       uint32 // shares
@@ -58,7 +59,7 @@ type pool struct {
 }
 
 func newPool(t testing.TB) *pool {
-	return &pool{t: t, accepted: map[string]*big.Rat{}, shares: map[string]int64{}, options: journal.Options{
+	return &pool{t: t, accepted: map[string]*big.Rat{}, shares: map[string]int64{}, options: journalwriter.Options{
 		Dir: filepath.Join(t.TempDir(), "journal"), RingDirs: []string{t.TempDir()}, Name: "ckpool", Network: "regtest", Program: "ckpool 1.0",
 		Reasons: []string{"accepted", "stale", "low diff"}, Schemes: []string{"pplns", "solo"}, Loops: 1,
 	}}
@@ -67,7 +68,7 @@ func newPool(t testing.TB) *pool {
 // open begins an epoch, with a job.
 func (p *pool) open() {
 	p.t.Helper()
-	w, err := journal.Open(p.options)
+	w, err := journalwriter.Open(p.options)
 	if err != nil {
 		p.t.Fatal(err)
 	}

@@ -12,8 +12,9 @@ import (
 
 	"github.com/ckpool/ckpool/difficulty"
 	"github.com/ckpool/ckpool/internal/accounting"
-	"github.com/ckpool/ckpool/internal/journal"
+	"github.com/ckpool/ckpool/internal/journalwriter"
 	"github.com/ckpool/ckpool/internal/store"
+	"github.com/ckpool/ckpool/journal"
 	"github.com/ckpool/ckpool/poolproto"
 	"github.com/ckpool/ckpool/work"
 )
@@ -33,7 +34,7 @@ func TestForgedShares(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	w, err := journal.Open(journal.Options{
+	w, err := journalwriter.Open(journalwriter.Options{
 		Dir: dir, RingDirs: []string{t.TempDir()}, Name: "evil", Network: "regtest", Program: "evil/1", Loops: 1,
 		Reasons: []string{"accepted"}, Schemes: []string{"pplns"}, SegmentSize: 64 << 10, MaxSize: 1 << 20, RingSize: 64 << 10,
 	})
@@ -102,7 +103,7 @@ func TestForgedShares(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	follower := &accounting.Follower{Dir: filepath.Join(f.main.config.LogDir, "remotes", journal.MirrorDir(instance, "evil")), Reader: "test", Store: s}
+	follower := &accounting.Follower{Dir: filepath.Join(f.main.config.LogDir, "remotes", journalwriter.MirrorDir(instance, "evil")), Reader: "test", Store: s}
 	ctx, cancel := context.WithCancel(t.Context())
 	var following sync.WaitGroup
 	following.Go(func() {

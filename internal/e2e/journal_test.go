@@ -11,9 +11,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ckpool/ckpool/difficulty"
-	"github.com/ckpool/ckpool/internal/journal"
 	"github.com/ckpool/ckpool/internal/testkit"
 	"github.com/ckpool/ckpool/internal/testkit/fakenode"
+	"github.com/ckpool/ckpool/journal"
 )
 
 // records are those of the pool's journal, in words, and what is wrong with it.
@@ -24,7 +24,7 @@ func (r *running) records(each func(k *journal.Record)) {
 	if err != nil || s.Wrong > 0 || s.Missing > 0 || s.JobMissing > 0 {
 		r.t.Errorf("%+v, %v", s, err)
 	}
-	j, err := journal.NewReader(dir, journal.Cursor{})
+	j, err := journal.Open(dir, journal.Cursor{})
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -11,10 +11,10 @@ import (
 
 	"github.com/ckpool/ckpool/control"
 	"github.com/ckpool/ckpool/difficulty"
-	"github.com/ckpool/ckpool/internal/journal"
 	"github.com/ckpool/ckpool/internal/relay"
 	"github.com/ckpool/ckpool/internal/testkit"
 	"github.com/ckpool/ckpool/internal/testkit/fakenode"
+	"github.com/ckpool/ckpool/journal"
 	"github.com/ckpool/ckpool/poolproto"
 	"github.com/ckpool/ckpool/stratum/client"
 )

@@ -18,10 +18,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ckpool/ckpool/internal/journal"
+	"github.com/ckpool/ckpool/internal/journalwriter"
 	"github.com/ckpool/ckpool/internal/relay"
 	"github.com/ckpool/ckpool/internal/testkit"
 	"github.com/ckpool/ckpool/internal/testkit/fakenode"
+	"github.com/ckpool/ckpool/journal"
 	"github.com/ckpool/ckpool/poolproto"
 	"github.com/ckpool/ckpool/work"
 )
@@ -167,7 +168,7 @@ func (f *far) agree(t *testing.T) {
 // copyOf is the copy of the remote's journal at the main pool.
 func (f *far) copyOf(t *testing.T) string {
 	t.Helper()
-	list := journal.Mirrors(filepath.Join(f.main.config.LogDir, "remotes"))
+	list := journalwriter.Mirrors(filepath.Join(f.main.config.LogDir, "remotes"))
 	if len(list) != 1 {
 		t.Fatalf("copies: %q", list)
 	}
@@ -181,7 +182,7 @@ func sharesIn(t *testing.T, dir string) map[string]float64 {
 	if err != nil || s.Wrong > 0 || s.Missing > 0 || s.JobMissing > 0 {
 		t.Errorf("%+v, %v", s, err)
 	}
-	r, err := journal.NewReader(dir, journal.Cursor{})
+	r, err := journal.Open(dir, journal.Cursor{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,12 +10,12 @@ import (
 	"github.com/ckpool/ckpool/difficulty"
 	"github.com/ckpool/ckpool/event"
 	"github.com/ckpool/ckpool/internal/accounting"
-	"github.com/ckpool/ckpool/internal/journal"
 	"github.com/ckpool/ckpool/internal/store"
 	"github.com/ckpool/ckpool/internal/testkit"
 	"github.com/ckpool/ckpool/internal/testkit/fakenode"
 	"github.com/ckpool/ckpool/internal/testkit/otherpool"
 	"github.com/ckpool/ckpool/internal/testkit/postgres"
+	"github.com/ckpool/ckpool/journal"
 )
 
 // databases are empty ones of each kind.

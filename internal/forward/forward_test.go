@@ -17,8 +17,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/ckpool/ckpool/difficulty"
-	"github.com/ckpool/ckpool/internal/journal"
+	"github.com/ckpool/ckpool/internal/journalwriter"
 	"github.com/ckpool/ckpool/internal/store"
+	"github.com/ckpool/ckpool/journal"
 )
 
 // pool writes a journal.
@@ -27,7 +28,7 @@ type pool struct {
 	number byte
 	dir    string
 	id     string
-	w      *journal.Writer
+	w      *journalwriter.Writer
 
 	shares uint64
 	work   difficulty.Exact
@@ -38,7 +39,7 @@ const reader = "forward"
 func startPool(t testing.TB, number byte) *pool {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "journal")
-	w, err := journal.Open(journal.Options{
+	w, err := journalwriter.Open(journalwriter.Options{
 		Dir: dir, RingDirs: []string{"/dev/shm"}, Name: fmt.Sprint("pool", number), Network: "regtest", Program: "ckpool test",
 		Reasons: []string{"accepted", "stale"}, Schemes: []string{"pplns", "solo"}, Loops: 1, Sync: 5 * time.Millisecond, SegmentSize: 1 << 20,
 	})

@@ -6,7 +6,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ckpool/ckpool/internal/journal"
+	"github.com/ckpool/ckpool/internal/journalwriter"
+	"github.com/ckpool/ckpool/journal"
 )
 
 // An older copy of a journal is put back, and the pool goes on in epochs whose numbers the
@@ -28,7 +29,7 @@ func TestOlderCopyPutBack(t *testing.T) {
 			dir := t.TempDir()
 			p := &pool{t: t, number: 1, dir: filepath.Join(dir, "journal")}
 			epoch := func(shares int) {
-				w, err := journal.Open(journal.Options{
+				w, err := journalwriter.Open(journalwriter.Options{
 					Dir: p.dir, RingDirs: []string{"/dev/shm"}, Name: "pool1", Network: "regtest", Program: "ckpool test",
 					Reasons: []string{"accepted", "stale"}, Schemes: []string{"pplns", "solo"}, Loops: 1,
 				})

@@ -32,10 +32,10 @@ var rules = []rule{
 	{"nothing is a skeleton", noSkeleton},
 }
 
-var public = set("address", "difficulty", "stratum", "stratum/client", "work", "bitcoind", "source", "sharelog", "control", "event", "poolproto")
+var public = set("address", "difficulty", "stratum", "stratum/client", "work", "bitcoind", "source", "sharelog", "journal", "control", "event", "poolproto")
 
 // leaves are internal packages that public ones may import, and stand where they do.
-var leaves = set("internal/hexdigit", "internal/jsontext")
+var leaves = set("internal/hexdigit", "internal/jsontext", "internal/segment", "internal/wire")
 
 // arithmetic are packages that only compute.
 var arithmetic = set("address", "difficulty", "stratum", "work", "internal/hexdigit", "internal/jsontext", "internal/rewards", "internal/luck")

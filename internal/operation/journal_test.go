@@ -14,10 +14,10 @@ import (
 
 	"github.com/ckpool/ckpool/control"
 	"github.com/ckpool/ckpool/internal/bench"
-	"github.com/ckpool/ckpool/internal/journal"
 	"github.com/ckpool/ckpool/internal/testkit/disk"
 	"github.com/ckpool/ckpool/internal/testkit/fakenode"
 	"github.com/ckpool/ckpool/internal/testkit/port"
+	"github.com/ckpool/ckpool/journal"
 )
 
 // verdicts are the shares that miners were answered, by their hash.
@@ -110,7 +110,7 @@ func (a *verdicts) compare(t *testing.T, dir string) map[string]float64 {
 	if err != nil || s.Wrong > 0 || s.JobMissing > 0 || s.Computed != s.Shares {
 		t.Errorf("%+v, %v", s, err)
 	}
-	r, err := journal.NewReader(dir, journal.Cursor{})
+	r, err := journal.Open(dir, journal.Cursor{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,10 +17,10 @@ import (
 	"time"
 
 	"github.com/ckpool/ckpool/control"
-	"github.com/ckpool/ckpool/internal/journal"
 	"github.com/ckpool/ckpool/internal/testkit/fakenode"
 	"github.com/ckpool/ckpool/internal/testkit/port"
 	"github.com/ckpool/ckpool/internal/testkit/wait"
+	"github.com/ckpool/ckpool/journal"
 )
 
 // linkOutage is what happens to a link or its ends.
@@ -283,7 +283,7 @@ func (k *linked) compare() {
 	}
 	k.end(k.far)
 	k.end(k.main)
-	r, err := journal.NewReader(at, journal.Cursor{})
+	r, err := journal.Open(at, journal.Cursor{})
 	if err != nil {
 		k.t.Fatal(err)
 	}

@@ -19,12 +19,12 @@ import (
 
 	"github.com/ckpool/ckpool/control"
 	"github.com/ckpool/ckpool/internal/bench"
-	"github.com/ckpool/ckpool/internal/journal"
 	"github.com/ckpool/ckpool/internal/testkit"
 	"github.com/ckpool/ckpool/internal/testkit/certificate"
 	"github.com/ckpool/ckpool/internal/testkit/fakenode"
 	"github.com/ckpool/ckpool/internal/testkit/port"
 	"github.com/ckpool/ckpool/internal/testkit/wait"
+	"github.com/ckpool/ckpool/journal"
 	"github.com/ckpool/ckpool/sharelog"
 )
 
@@ -236,7 +236,7 @@ func TestNewRemoteIsStored(t *testing.T) {
 // countAccepted counts the accepted shares of a journal.
 func countAccepted(t *testing.T, dir string) (n int) {
 	t.Helper()
-	r, err := journal.NewReader(dir, journal.Cursor{})
+	r, err := journal.Open(dir, journal.Cursor{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,9 +16,9 @@ import (
 	"time"
 
 	"github.com/ckpool/ckpool/internal/bench"
-	"github.com/ckpool/ckpool/internal/journal"
 	"github.com/ckpool/ckpool/internal/testkit/gobuild"
 	"github.com/ckpool/ckpool/internal/testkit/port"
+	"github.com/ckpool/ckpool/journal"
 )
 
 // sites are two pools whose shares go to the database of a third site, by the NATS

@@ -12,7 +12,7 @@ import (
 	"github.com/ckpool/ckpool/event"
 	"github.com/ckpool/ckpool/internal/blocks"
 	"github.com/ckpool/ckpool/internal/jobs"
-	"github.com/ckpool/ckpool/internal/journal"
+	"github.com/ckpool/ckpool/internal/journalwriter"
 	"github.com/ckpool/ckpool/internal/netserver"
 	"github.com/ckpool/ckpool/internal/relay"
 	"github.com/ckpool/ckpool/internal/session"
@@ -27,9 +27,9 @@ type Operator struct {
 	Jobs      *jobs.Jobs
 	Blocks    *blocks.Blocks
 	Source    jobs.Source
-	Node      func() Node                   // that work comes from at present; nil: from none
-	Proxies   Proxies                       // that work comes from; nil: it comes from nodes
-	Journal   func() (journal.Status, bool) // false: there is none
+	Node      func() Node                         // that work comes from at present; nil: from none
+	Proxies   Proxies                             // that work comes from; nil: it comes from nodes
+	Journal   func() (journalwriter.Status, bool) // false: there is none
 	Miners    *session.Miners
 	Registry  *session.Registry
 	Server    *netserver.Server

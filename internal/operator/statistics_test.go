@@ -19,11 +19,12 @@ import (
 	"github.com/ckpool/ckpool/internal/blocks"
 	"github.com/ckpool/ckpool/internal/config"
 	"github.com/ckpool/ckpool/internal/jobs"
-	"github.com/ckpool/ckpool/internal/journal"
+	"github.com/ckpool/ckpool/internal/journalwriter"
 	"github.com/ckpool/ckpool/internal/netserver"
 	"github.com/ckpool/ckpool/internal/relay"
 	"github.com/ckpool/ckpool/internal/session"
 	"github.com/ckpool/ckpool/internal/users"
+	"github.com/ckpool/ckpool/journal"
 	"github.com/ckpool/ckpool/source"
 	"github.com/ckpool/ckpool/work"
 )
@@ -73,11 +74,11 @@ func newHarnessWith(t *testing.T, solo bool, set func(*Operator)) *harness {
 	}
 	t.Cleanup(server.Close)
 	o := &Operator{
-		Journal: func() (journal.Status, bool) {
-			return journal.Status{
+		Journal: func() (journalwriter.Status, bool) {
+			return journalwriter.Status{
 				Position: journal.Position{Epoch: 3, Number: 1042}, UnsafeShares: 7, UnsafeBytes: 900, UnsafeAge: 12500 * time.Microsecond,
 				LostRecords: 2, LostShares: 1, Size: 4096, Err: errors.New("disk full"),
-				Readers: []journal.ReaderStatus{{Name: "ckdb", Cursor: journal.Cursor{Position: journal.Position{Epoch: 3, Number: 1000}}, Behind: 42}},
+				Readers: []journalwriter.ReaderStatus{{Name: "ckdb", Cursor: journal.Cursor{Position: journal.Position{Epoch: 3, Number: 1000}}, Behind: 42}},
 			}, true
 		},
 		Version: "1.0", Solo: solo, Jobs: jobs.New(start), Source: idle{}, Node: func() Node { return nil }, Miners: &session.Miners{},

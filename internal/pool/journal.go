@@ -14,9 +14,10 @@ import (
 	"github.com/ckpool/ckpool/event"
 	"github.com/ckpool/ckpool/internal/blocks"
 	"github.com/ckpool/ckpool/internal/config"
-	"github.com/ckpool/ckpool/internal/journal"
+	"github.com/ckpool/ckpool/internal/journalwriter"
 	"github.com/ckpool/ckpool/internal/session"
 	"github.com/ckpool/ckpool/internal/users"
+	"github.com/ckpool/ckpool/journal"
 	"github.com/ckpool/ckpool/sharelog"
 	"github.com/ckpool/ckpool/source"
 	"github.com/ckpool/ckpool/work"
@@ -47,13 +48,13 @@ const maxRefused = 500
 // loops use it without a lock, since nobody is served at other times.
 type shareJournal struct {
 	// immutable
-	options journal.Options // Network is set when it is known
+	options journalwriter.Options // Network is set when it is known
 	scheme  uint8
 	users   *users.Users
 	recent  func() []*session.Work // that shares may come for
 	loops   []journalLoop
 
-	writer atomic.Pointer[journal.Writer]
+	writer atomic.Pointer[journalwriter.Writer]
 
 	mu sync.RWMutex // held for reading by who tells from another goroutine than a loop's
 	// guarded by mu
@@ -87,7 +88,7 @@ func journalDir(c *config.Config) string {
 
 // ringSize is that of one of so many loops' rings: all have some 64 MiB together.
 func ringSize(loops int) int64 {
-	return min(max(64<<20/int64(loops+1), 1<<20), journal.DefaultRingSize)
+	return min(max(64<<20/int64(loops+1), 1<<20), journalwriter.DefaultRingSize)
 }
 
 func newShareJournal(c *config.Config, o *Options, u *users.Users, recent func() []*session.Work) *shareJournal {
@@ -96,7 +97,7 @@ func newShareJournal(c *config.Config, o *Options, u *users.Users, recent func()
 		reasons[i] = session.Reason(i).String()
 	}
 	j := &shareJournal{
-		options: journal.Options{
+		options: journalwriter.Options{
 			Dir: journalDir(c), RingDirs: []string{"/dev/shm", o.SockDir},
 			Name: o.Name, Program: "ckpool " + o.Version, Reasons: reasons, Schemes: schemes,
 			Loops: loopCount(), RingSize: ringSize(loopCount()), Sync: c.JournalSync, MaxSize: c.JournalSize, Events: o.Events,
@@ -152,7 +153,7 @@ func (j *shareJournal) open() error {
 		return nil
 	}
 	j.options.Network = j.network
-	w, err := journal.Open(j.options)
+	w, err := journalwriter.Open(j.options)
 	if err != nil {
 		return err
 	}
@@ -166,7 +167,7 @@ func (j *shareJournal) open() error {
 }
 
 // start is for who holds mu.
-func (j *shareJournal) start(w *journal.Writer) {
+func (j *shareJournal) start(w *journalwriter.Writer) {
 	ctx, stop := context.WithCancel(context.Background())
 	j.stop = stop
 	j.running.Go(func() { w.Run(ctx) })
@@ -174,13 +175,13 @@ func (j *shareJournal) start(w *journal.Writer) {
 }
 
 // close ends the journal with the pool.
-func (j *shareJournal) close() error { return j.end((*journal.Writer).Close) }
+func (j *shareJournal) close() error { return j.end((*journalwriter.Writer).Close) }
 
 // pass ends the journal so that another process can go on with it.
-func (j *shareJournal) pass() error { return j.end((*journal.Writer).Pass) }
+func (j *shareJournal) pass() error { return j.end((*journalwriter.Writer).Pass) }
 
 // end needs the loops to stand still. After an error the journal is as it was.
-func (j *shareJournal) end(how func(*journal.Writer) error) error {
+func (j *shareJournal) end(how func(*journalwriter.Writer) error) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	w := j.writer.Load()
@@ -263,7 +264,7 @@ func (j *shareJournal) Flush(loop int) {
 }
 
 // event is the writer and who an event is of; nil: it cannot be told.
-func (j *shareJournal) event(m *session.Event) (*journal.Writer, *journal.Miner) {
+func (j *shareJournal) event(m *session.Event) (*journalwriter.Writer, *journal.Miner) {
 	w := j.writer.Load()
 	user, worker, known := j.users.Names(m.Worker)
 	if w == nil || !known {
@@ -361,12 +362,12 @@ func (j *shareJournal) block(b *blocks.Block, job uint64) {
 }
 
 // journalStatus is how the journal does; false: there is none, or it is not open.
-func (p *Pool) journalStatus() (journal.Status, bool) {
+func (p *Pool) journalStatus() (journalwriter.Status, bool) {
 	if p.journal == nil {
-		return journal.Status{}, false
+		return journalwriter.Status{}, false
 	}
 	if w := p.journal.writer.Load(); w != nil {
 		return w.Status(), true
 	}
-	return journal.Status{}, false
+	return journalwriter.Status{}, false
 }

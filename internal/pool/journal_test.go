@@ -9,9 +9,9 @@ import (
 
 	"github.com/ckpool/ckpool/event"
 	"github.com/ckpool/ckpool/internal/config"
-	"github.com/ckpool/ckpool/internal/journal"
 	"github.com/ckpool/ckpool/internal/session"
 	"github.com/ckpool/ckpool/internal/users"
+	"github.com/ckpool/ckpool/journal"
 	"github.com/ckpool/ckpool/source"
 	"github.com/ckpool/ckpool/stratum"
 )
@@ -87,7 +87,7 @@ func TestJournalOfRefusedShares(t *testing.T) {
 	if err := j.close(); err != nil {
 		t.Fatal(err)
 	}
-	r, err := journal.NewReader(dir, journal.Cursor{})
+	r, err := journal.Open(dir, journal.Cursor{})
 	if err != nil {
 		t.Fatal(err)
 	}

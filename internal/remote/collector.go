@@ -13,7 +13,7 @@ import (
 	"github.com/ckpool/ckpool/difficulty"
 	"github.com/ckpool/ckpool/event"
 	"github.com/ckpool/ckpool/internal/authority"
-	"github.com/ckpool/ckpool/internal/journal"
+	"github.com/ckpool/ckpool/internal/journalwriter"
 	"github.com/ckpool/ckpool/internal/nodework"
 	"github.com/ckpool/ckpool/internal/recent"
 	"github.com/ckpool/ckpool/internal/relay"
@@ -135,8 +135,8 @@ func (c *Collector) Run(ctx context.Context) {
 
 // known are the journals that copies are kept of, as instance and name.
 func (c *Collector) known() (list [][2]string) {
-	for _, dir := range journal.Mirrors(c.options.Dir) {
-		instance, name, _ := journal.MirrorOf(dir)
+	for _, dir := range journalwriter.Mirrors(c.options.Dir) {
+		instance, name, _ := journalwriter.MirrorOf(dir)
 		list = append(list, [2]string{instance, name})
 	}
 	return list
@@ -158,7 +158,7 @@ func (c *Collector) site(instance, name, network string) (*site, error) {
 	}
 	s := &site{
 		collector: c, instance: instance, name: name, network: network,
-		dir: filepath.Join(c.options.Dir, journal.MirrorDir(instance, name)), opened: make(chan struct{}), turn: make(chan struct{}, 1),
+		dir: filepath.Join(c.options.Dir, journalwriter.MirrorDir(instance, name)), opened: make(chan struct{}), turn: make(chan struct{}, 1),
 	}
 	c.sites[instance] = s
 	ctx := c.ctx

@@ -14,8 +14,9 @@ import (
 
 	"github.com/ckpool/ckpool/event"
 	"github.com/ckpool/ckpool/internal/hostport"
-	"github.com/ckpool/ckpool/internal/journal"
+	"github.com/ckpool/ckpool/internal/journalwriter"
 	"github.com/ckpool/ckpool/internal/relay"
+	"github.com/ckpool/ckpool/journal"
 	"github.com/ckpool/ckpool/poolproto"
 )
 
@@ -58,7 +59,7 @@ type ReporterOptions struct {
 	// Journal is the directory of the journal, Status how that does; false: it is not
 	// open.
 	Journal string
-	Status  func() (journal.Status, bool)
+	Status  func() (journalwriter.Status, bool)
 	Workers func() map[string]int // connected miners by user
 	// Submit has a block submitted by all nodes here. It returns at once.
 	Submit func(b *Block)
@@ -553,7 +554,7 @@ func (w *wire) report(ctx context.Context, say said) error {
 }
 
 // begin agrees with the main pool where in the journal to begin.
-func (w *wire) begin(ctx context.Context) (*journal.Tail, error) {
+func (w *wire) begin(ctx context.Context) (*journalwriter.Tail, error) {
 	o := &w.reporter.options
 	ticker := time.NewTicker(tailEvery)
 	defer ticker.Stop()
@@ -578,7 +579,7 @@ func (w *wire) begin(ctx context.Context) (*journal.Tail, error) {
 			if p.Refused != "" {
 				return nil, errors.New("it takes no shares of this pool: " + p.Refused)
 			}
-			return journal.NewTail(o.Journal, journal.Place{Segment: p.Segment, Mark: p.Mark, Size: p.Size}, o.Events)
+			return journalwriter.NewTail(o.Journal, journalwriter.Place{Segment: p.Segment, Mark: p.Mark, Size: p.Size}, o.Events)
 		}
 	}
 }
@@ -598,7 +599,7 @@ func (w *wire) write() error {
 }
 
 // bytes sends the next piece of the journal, if there is one and it may be sent.
-func (w *wire) bytes(tail *journal.Tail) (more bool, err error) {
+func (w *wire) bytes(tail *journalwriter.Tail) (more bool, err error) {
 	w.mu.Lock()
 	full := w.window > windowMost || len(w.out) > 0
 	w.mu.Unlock()

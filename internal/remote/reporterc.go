@@ -10,8 +10,8 @@ import (
 
 	"github.com/ckpool/ckpool/event"
 	"github.com/ckpool/ckpool/internal/authority"
-	"github.com/ckpool/ckpool/internal/journal"
 	"github.com/ckpool/ckpool/internal/session"
+	"github.com/ckpool/ckpool/journal"
 	"github.com/ckpool/ckpool/poolproto"
 )
 
@@ -26,7 +26,7 @@ func (w *wire) writeC(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r, err := journal.NewReader(o.Journal, cursor)
+	r, err := journal.Open(o.Journal, cursor)
 	if err != nil {
 		return err
 	}

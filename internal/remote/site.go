@@ -9,9 +9,10 @@ import (
 	"time"
 
 	"github.com/ckpool/ckpool/event"
-	"github.com/ckpool/ckpool/internal/journal"
+	"github.com/ckpool/ckpool/internal/journalwriter"
 	"github.com/ckpool/ckpool/internal/session"
 	"github.com/ckpool/ckpool/internal/users"
+	"github.com/ckpool/ckpool/journal"
 	"github.com/ckpool/ckpool/poolproto"
 )
 
@@ -24,8 +25,8 @@ type site struct {
 	network   string // "" as the copy says
 	dir       string
 
-	opened chan struct{}   // closed when mirror or err is set
-	mirror *journal.Mirror // owned by who has the turn; nil: err tells why
+	opened chan struct{}         // closed when mirror or err is set
+	mirror *journalwriter.Mirror // owned by who has the turn; nil: err tells why
 	err    error
 
 	turn chan struct{} // capacity 1: full while a conversation has it
@@ -72,7 +73,7 @@ func (s *site) forget() {
 	c.mu.Unlock()
 }
 
-func (s *site) open(ctx context.Context) (m *journal.Mirror, err error) {
+func (s *site) open(ctx context.Context) (m *journalwriter.Mirror, err error) {
 	network := s.network
 	if network == "" {
 		h, err := journal.Describe(s.dir)
@@ -85,8 +86,8 @@ func (s *site) open(ctx context.Context) (m *journal.Mirror, err error) {
 		network = h.Network
 	}
 	for begun := time.Now(); ; {
-		m, err = journal.OpenMirror(s.dir, s.instance, network, s.collector.options.MaxSize, s.collector.options.Events)
-		if !errors.Is(err, journal.ErrLocked) || time.Since(begun) > lockTime {
+		m, err = journalwriter.OpenMirror(s.dir, s.instance, network, s.collector.options.MaxSize, s.collector.options.Events)
+		if !errors.Is(err, journalwriter.ErrLocked) || time.Since(begun) > lockTime {
 			break
 		}
 		select {
@@ -202,7 +203,7 @@ func (k *conversation) bytes(f *poolproto.Frame) error {
 	if f.Number > math.MaxInt64-uint64(len(data)) {
 		return errors.New("bytes of a journal behind its end")
 	}
-	if err := k.site.mirror.Write(&journal.Piece{Segment: file, At: int64(f.Number), Data: data}); err != nil {
+	if err := k.site.mirror.Write(&journalwriter.Piece{Segment: file, At: int64(f.Number), Data: data}); err != nil {
 		return fmt.Errorf("its journal: %w", err)
 	}
 	k.dirty = true
@@ -252,7 +253,7 @@ func (s *site) read(ctx context.Context) error {
 	if m := o.Users.RemoteMark(s.instance); cursor.Before(journal.Position(m)) {
 		cursor.Position, cursor.Life = journal.Position(m), ""
 	}
-	r, err := journal.NewReader(s.dir, cursor)
+	r, err := journal.Open(s.dir, cursor)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
-package journal
+package journalwriter
 
 import (
+	"encoding"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -16,7 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/ckpool/ckpool/internal/wire"
+	"github.com/ckpool/ckpool/journal"
 )
 
 // A ring is a file in memory, which outlives the process: one goroutine appends
@@ -219,23 +220,23 @@ func bootID() string {
 
 // put appends a record, which publish makes one to take. What there is no room for is
 // counted.
-func (r *ring) put(kind Kind, time int64, job uint64, m *Miner, fields func(*wire.Codec)) {
+func (r *ring) put(kind journal.Kind, time int64, job uint64, m *journal.Miner, body encoding.BinaryAppender) {
 	r.begin(m)
-	r.scratch = appendFields(r.scratch, fields)
+	r.scratch, _ = body.AppendBinary(r.scratch)
 	r.end(kind, time, job)
 }
 
 // begin prepares scratch for the body of a record, and end appends it.
-func (r *ring) begin(m *Miner) {
+func (r *ring) begin(m *journal.Miner) {
 	b := append(r.scratch[:0], make([]byte, ringRecordHead)...)
 	if m != nil {
-		b = appendMiner(b, m)
+		b, _ = m.AppendBinary(b)
 	}
 	binary.NativeEndian.PutUint16(b[4:], uint16(min(len(b)-ringRecordHead, 1<<16-1)))
 	r.scratch = b
 }
 
-func (r *ring) end(kind Kind, time int64, job uint64) {
+func (r *ring) end(kind journal.Kind, time int64, job uint64) {
 	b := r.scratch
 	binary.NativeEndian.PutUint32(b, uint32(len(b)-4))
 	b[6] = byte(kind)
@@ -244,12 +245,12 @@ func (r *ring) end(kind Kind, time int64, job uint64) {
 	r.unpublished = true
 	if binary.NativeEndian.Uint16(b[4:]) == 1<<16-1 || !r.append(b) {
 		r.lost[0]++
-		if kind == KindShare {
+		if kind == journal.KindShare {
 			r.lost[1]++
 		}
 		return
 	}
-	if kind == KindShare {
+	if kind == journal.KindShare {
 		r.shares++
 	}
 }
@@ -296,7 +297,7 @@ func (r *ring) publish() {
 
 // ringRecord is a record in a ring. Its slices alias the ring.
 type ringRecord struct {
-	kind        Kind
+	kind        journal.Kind
 	time        int64
 	job         uint64
 	miner, body []byte
@@ -330,7 +331,7 @@ func (r *ring) take(at, end uint64) (k ringRecord, err error) {
 	if miner > n-ringRecordHead {
 		return k, errRing
 	}
-	k.kind, k.time, k.job = Kind(b[6]), int64(binary.NativeEndian.Uint64(b[8:])), binary.NativeEndian.Uint64(b[16:])
+	k.kind, k.time, k.job = journal.Kind(b[6]), int64(binary.NativeEndian.Uint64(b[8:])), binary.NativeEndian.Uint64(b[16:])
 	b = b[ringRecordHead:]
 	k.miner, k.body = b[:miner:miner], b[miner:]
 	k.next = at + padded

@@ -1,4 +1,4 @@
-package journal
+package journalwriter
 
 import (
 	"bytes"
@@ -10,6 +10,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/ckpool/ckpool/internal/segment"
+	"github.com/ckpool/ckpool/journal"
 )
 
 const (
@@ -32,18 +35,18 @@ func smallJournal(t testing.TB) (o Options, path string) {
 		}
 	}
 	mustClose(t, w)
-	list, err := listSegments(o.Dir)
+	list, err := segment.List(o.Dir)
 	if err != nil || len(list) != 1 {
 		t.Fatal(err, list)
 	}
-	return o, filepath.Join(o.Dir, list[0].name)
+	return o, filepath.Join(o.Dir, list[0].Name)
 }
 
 // numbersOf are the numbers of the shares of a journal and of what is missing, which
 // must be all from 1 on together. Every share must be the one that was told.
 func numbersOf(t testing.TB, dir string) (read, missing []uint64) {
 	t.Helper()
-	r, err := NewReader(dir, Cursor{})
+	r, err := journal.Open(dir, journal.Cursor{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +60,7 @@ func numbersOf(t testing.TB, dir string) (read, missing []uint64) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if k.Kind == KindMissing {
+		if k.Kind == journal.KindMissing {
 			if k.Missing.First.Number != next || k.Missing.Count != k.Number-next+1 {
 				t.Fatalf("%v: %+v, want from %d on", k.Position, k.Missing, next)
 			}
@@ -69,7 +72,7 @@ func numbersOf(t testing.TB, dir string) (read, missing []uint64) {
 		if k.Number != next {
 			t.Fatalf("record %d comes, want %d", k.Number, next)
 		}
-		if want := testShare(0, uint32(next-1)); k.Kind != KindShare || !bytes.Equal(appendShare(nil, want), appendShare(nil, &k.Share)) || k.Miner.User != testMiner(int((next-1)/smallFrame)).User {
+		if want := testShare(0, uint32(next-1)); k.Kind != journal.KindShare || !bytes.Equal(shareBody(nil, want), shareBody(nil, &k.Share)) || k.Miner.User != testMiner(int((next-1)/smallFrame)).User {
 			t.Fatalf("record %d is read as %+v of %+v", next, k.Share, k.Miner)
 		}
 		read = append(read, next)
@@ -124,14 +127,14 @@ func TestDamagedHeader(t *testing.T) {
 	if err := os.WriteFile(path, bytes.ReplaceAll(b, []byte(`"network"`), []byte(`"netwark"`)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	list := readJournal(t, o.Dir, Cursor{})
+	list := readJournal(t, o.Dir, journal.Cursor{})
 	// How many records the epoch had is known from the next one.
-	if len(list) != 3 || list[0].Kind != KindMissing || !strings.Contains(list[0].Missing.String(), "its header is damaged") ||
-		list[1].Kind != KindMissing || list[1].Position != (Position{1, smallShares}) || list[2].Kind != KindShare || list[2].Position != (Position{2, 1}) {
+	if len(list) != 3 || list[0].Kind != journal.KindMissing || !strings.Contains(list[0].Missing.String(), "its header is damaged") ||
+		list[1].Kind != journal.KindMissing || list[1].Position != (journal.Position{Epoch: 1, Number: smallShares}) || list[2].Kind != journal.KindShare || list[2].Position != (journal.Position{Epoch: 2, Number: 1}) {
 		t.Errorf("%+v", list)
 	}
-	var found []Finding
-	if _, err := Check(o.Dir, func(f Finding) { found = append(found, f) }, nil); err != nil || len(found) == 0 {
+	var found []journal.Finding
+	if _, err := journal.Check(o.Dir, func(f journal.Finding) { found = append(found, f) }, nil); err != nil || len(found) == 0 {
 		t.Errorf("%v, %v", err, found)
 	}
 }
@@ -146,15 +149,15 @@ func TestDamagedMiner(t *testing.T) {
 		mustRound(t, w)
 	}
 	mustClose(t, w)
-	list, _ := listSegments(o.Dir)
-	path := filepath.Join(o.Dir, list[0].name)
+	list, _ := segment.List(o.Dir)
+	path := filepath.Join(o.Dir, list[0].Name)
 	b, _ := os.ReadFile(path)
 	if err := os.WriteFile(path, bytes.Replace(b, []byte("user1.rig"), []byte("user9.rig"), 1), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var got []string
-	for _, k := range readJournal(t, o.Dir, Cursor{}) {
-		if k.Kind == KindMissing {
+	for _, k := range readJournal(t, o.Dir, journal.Cursor{}) {
+		if k.Kind == journal.KindMissing {
 			got = append(got, fmt.Sprintf("%d missing: %s", k.Missing.Count, k.Missing.Why))
 		} else {
 			got = append(got, k.Miner.User)
@@ -179,11 +182,11 @@ func TestTornTail(t *testing.T) {
 	name := filepath.Base(path)
 	base := memory(t)
 	var headers int
-	if g, err := openSegment(o.Dir, segmentFile{name: name, epoch: 1, first: 1}); err != nil {
+	if g, err := segment.Open(o.Dir, segment.File{Name: name, Epoch: 1, First: 1}); err != nil {
 		t.Fatal(err)
 	} else {
-		headers = int(g.at)
-		g.close()
+		headers = int(g.At)
+		g.Close()
 	}
 	for n := headers; n < len(whole); n++ {
 		for _, behind := range [][]byte{nil, make([]byte, 100)} { // zeros: the size came to the disk, the bytes did not
@@ -192,11 +195,11 @@ func TestTornTail(t *testing.T) {
 			if err := os.Mkdir(o.Dir, 0o750); err != nil {
 				t.Fatal(err)
 			}
-			state, err := os.ReadFile(filepath.Join(filepath.Dir(path), stateFile))
+			state, err := os.ReadFile(filepath.Join(filepath.Dir(path), segment.StateFile))
 			if err != nil {
 				t.Fatal(err)
 			}
-			os.WriteFile(filepath.Join(o.Dir, stateFile), state, 0o600)
+			os.WriteFile(filepath.Join(o.Dir, segment.StateFile), state, 0o600)
 			torn := slices.Concat(whole[:n], behind)
 			os.WriteFile(filepath.Join(o.Dir, name), torn, 0o600)
 			before, _ := numbersOf(t, o.Dir)
@@ -205,8 +208,8 @@ func TestTornTail(t *testing.T) {
 			w.Flush(0)
 			mustClose(t, w)
 			read := 0
-			for _, k := range readJournal(t, o.Dir, Cursor{}) {
-				if k.Kind == KindMissing {
+			for _, k := range readJournal(t, o.Dir, journal.Cursor{}) {
+				if k.Kind == journal.KindMissing {
 					t.Fatalf("%d bytes: %+v", n, k.Missing)
 				}
 				read++
@@ -242,24 +245,24 @@ func TestSegmentAlone(t *testing.T) {
 	}
 	w.Flush(0)
 	mustClose(t, w)
-	list, _ := listSegments(o.Dir)
+	list, _ := segment.List(o.Dir)
 	if len(list) < 4 {
 		t.Fatalf("%d segments", len(list))
 	}
 	next := uint32(0)
 	for _, s := range list {
-		b, err := os.ReadFile(filepath.Join(o.Dir, s.name))
+		b, err := os.ReadFile(filepath.Join(o.Dir, s.Name))
 		if err != nil {
 			t.Fatal(err)
 		}
 		alone := t.TempDir()
-		os.WriteFile(filepath.Join(alone, s.name), b, 0o600)
-		r, err := NewReader(alone, Cursor{})
+		os.WriteFile(filepath.Join(alone, s.Name), b, 0o600)
+		r, err := journal.Open(alone, journal.Cursor{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, k := range readAll(t, r) {
-			if k.Kind != KindShare {
+			if k.Kind != journal.KindShare {
 				continue
 			}
 			record, err := r.JobRecord(k.Share.Job)
@@ -276,22 +279,22 @@ func TestSegmentAlone(t *testing.T) {
 }
 
 // rewrite changes the text of the headers of a segment and makes them whole.
-func rewrite(t testing.TB, path string, change func(*Header)) {
+func rewrite(t testing.TB, path string, change func(*segment.Header)) {
 	t.Helper()
-	s, _ := parseSegmentName(filepath.Base(path))
-	g, err := openSegment(filepath.Dir(path), s)
+	s, _ := segment.ParseName(filepath.Base(path))
+	g, err := segment.Open(filepath.Dir(path), s)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer g.close()
+	defer g.Close()
 	b, _ := os.ReadFile(path)
-	h := g.header
+	h := g.Header
 	change(&h)
-	headers, err := h.appendTo(nil)
+	headers, err := h.AppendTo(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(path, append(headers, b[g.at:]...), 0o600); err != nil {
+	if err := os.WriteFile(path, append(headers, b[g.At:]...), 0o600); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -301,14 +304,14 @@ func TestLaterRelease(t *testing.T) {
 	o := testOptions(t)
 	w := mustOpen(t, o)
 	w.Share(0, testShare(0, 0), testMiner(0))
-	w.loops[0].put(77, 1, 0, nil, (&Worker{}).fields)
+	w.loops[0].put(77, 1, 0, nil, &journal.Worker{})
 	w.Share(0, testShare(0, 1), testMiner(0))
 	w.Flush(0)
 	mustClose(t, w)
-	list, _ := listSegments(o.Dir)
-	path := filepath.Join(o.Dir, list[0].name)
-	rewrite(t, path, func(h *Header) { h.Kinds[77] = "payout"; h.Program = "ckpool 9.9" })
-	r, err := NewReader(o.Dir, Cursor{})
+	list, _ := segment.List(o.Dir)
+	path := filepath.Join(o.Dir, list[0].Name)
+	rewrite(t, path, func(h *segment.Header) { h.Kinds[77] = "payout"; h.Program = "ckpool 9.9" })
+	r, err := journal.Open(o.Dir, journal.Cursor{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -318,16 +321,15 @@ func TestLaterRelease(t *testing.T) {
 	}
 	for range 2 {
 		_, err := r.Read()
-		var later *LaterError
-		if !errors.As(err, &later) || !strings.Contains(err.Error(), `"payout"`) || !strings.Contains(err.Error(), "ckpool 9.9") {
+		if !errors.Is(err, journal.ErrLater) || !strings.Contains(err.Error(), `"payout"`) || !strings.Contains(err.Error(), "ckpool 9.9") {
 			t.Fatal(err)
 		}
-		if (r.Cursor().Position != Position{1, 1}) {
+		if (r.Cursor().Position != journal.Position{Epoch: 1, Number: 1}) {
 			t.Errorf("the cursor has moved to %v", r.Cursor().Position)
 		}
 	}
-	rewrite(t, path, func(h *Header) { h.Format = 2 })
-	r2, err := NewReader(o.Dir, Cursor{})
+	rewrite(t, path, func(h *segment.Header) { h.Format = 2 })
+	r2, err := journal.Open(o.Dir, journal.Cursor{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -345,20 +347,20 @@ func TestRefused(t *testing.T) {
 	if _, err := Open(other); err == nil || !strings.Contains(err.Error(), "regtest") || !strings.Contains(err.Error(), "main") {
 		t.Errorf("a writer of another network: %v", err)
 	}
-	if _, err := NewReader(o.Dir, Cursor{Network: "main"}); err == nil || !strings.Contains(err.Error(), "regtest") {
+	if _, err := journal.Open(o.Dir, journal.Cursor{Network: "main"}); err == nil || !strings.Contains(err.Error(), "regtest") {
 		t.Errorf("a reader of another network: %v", err)
 	}
-	if _, err := NewReader(o.Dir, Cursor{Position: Position{9, 1}}); !errors.Is(err, ErrHistory) {
+	if _, err := journal.Open(o.Dir, journal.Cursor{Position: journal.Position{Epoch: 9, Number: 1}}); !errors.Is(err, journal.ErrHistory) {
 		t.Errorf("an older copy: %v", err)
 	}
-	r, err := NewReader(o.Dir, Cursor{})
+	r, err := journal.Open(o.Dir, journal.Cursor{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
 	readAll(t, r)
 	// Made anew under the reader, by hand.
-	if err := os.Remove(filepath.Join(o.Dir, stateFile)); err != nil {
+	if err := os.Remove(filepath.Join(o.Dir, segment.StateFile)); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Remove(path); err != nil {
@@ -371,14 +373,14 @@ func TestRefused(t *testing.T) {
 		mustClose(t, w)
 	}
 	for range 2 {
-		if _, err := r.Read(); !errors.Is(err, ErrInstance) {
+		if _, err := r.Read(); !errors.Is(err, journal.ErrInstance) {
 			t.Errorf("another journal under the reader: %v", err)
 		}
 	}
-	if r.Cursor().Position != (Position{1, smallShares}) {
+	if r.Cursor().Position != (journal.Position{Epoch: 1, Number: smallShares}) {
 		t.Errorf("the cursor has moved to %v", r.Cursor().Position)
 	}
-	if _, err := NewReader(o.Dir, r.Cursor()); !errors.Is(err, ErrInstance) {
+	if _, err := journal.Open(o.Dir, r.Cursor()); !errors.Is(err, journal.ErrInstance) {
 		t.Errorf("another journal than that of the cursor: %v", err)
 	}
 	w := mustOpen(t, o)
@@ -386,8 +388,8 @@ func TestRefused(t *testing.T) {
 		t.Errorf("a second writer: %v", err)
 	}
 	mustClose(t, w)
-	os.WriteFile(filepath.Join(o.Dir, stateFile), []byte("{"), 0o600)
-	if _, err := Open(o); err == nil || !strings.Contains(err.Error(), stateFile) {
+	os.WriteFile(filepath.Join(o.Dir, segment.StateFile), []byte("{"), 0o600)
+	if _, err := Open(o); err == nil || !strings.Contains(err.Error(), segment.StateFile) {
 		t.Errorf("a damaged state: %v", err)
 	}
 }
@@ -395,7 +397,7 @@ func TestRefused(t *testing.T) {
 // segmentV1 is a segment of the first form, for ever: what smallJournal makes.
 func segmentV1(t testing.TB) []byte {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join("testdata", "v1.journal"))
+	b, err := os.ReadFile(filepath.Join("..", "..", "journal", "testdata", "v1", segment.Name(1, 1)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -405,65 +407,12 @@ func segmentV1(t testing.TB) []byte {
 // What the first release wrote is read by every later one.
 func TestSegmentV1(t *testing.T) {
 	dir := memory(t)
-	if err := os.WriteFile(filepath.Join(dir, segmentName(1, 1)), segmentV1(t), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, segment.Name(1, 1)), segmentV1(t), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if read, missing := numbersOf(t, dir); len(read) != smallShares || missing != nil {
 		t.Errorf("read %v, missing %v", read, missing)
 	}
-}
-
-// A reader of any bytes ends, tells what it has read in order, and, of a segment with
-// damaged bytes, invents nothing.
-func FuzzReader(f *testing.F) {
-	whole := segmentV1(f)
-	f.Add(whole, []byte{}, uint32(0), byte(0))
-	f.Add(whole, []byte("payload"), uint32(len(whole)-200), byte(7))
-	f.Add(whole, whole[len(whole)-900:], uint32(8192), byte(0))
-	f.Add([]byte{}, []byte{}, uint32(0), byte(0))
-	f.Add(whole[:len(whole)-50], whole[len(whole)-50:], uint32(9000), byte(1))
-	f.Fuzz(func(t *testing.T, file, insert []byte, at uint32, flip byte) {
-		dir := memory(t)
-		b := slices.Clone(file)
-		if len(b) > 0 {
-			i := int(at) % len(b)
-			b[i] ^= flip
-			b = slices.Concat(b[:i], insert, b[i:])
-		}
-		if err := os.WriteFile(filepath.Join(dir, segmentName(1, 1)), b, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		r, err := NewReader(dir, Cursor{})
-		if err != nil {
-			return
-		}
-		defer r.Close()
-		last := Position{}
-		for n := 0; ; n++ {
-			k, err := r.Read()
-			if err != nil {
-				break
-			}
-			if !last.Before(k.Position) {
-				t.Fatalf("%v comes after %v", k.Position, last)
-			}
-			last = k.Position
-			if n > len(b) {
-				t.Fatal("more records than bytes")
-			}
-			if k.Kind == KindShare && bytes.Equal(file, whole) {
-				if want := testShare(0, uint32(k.Number-1)); !bytes.Equal(appendShare(nil, want), appendShare(nil, &k.Share)) || k.Miner.User != testMiner(int((k.Number-1)/smallFrame)).User {
-					t.Fatalf("record %d is read as %+v of %+v", k.Number, k.Share, k.Miner)
-				}
-			}
-			if k.Kind != KindJob {
-				if _, err := k.AppendJSON(nil); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-		Segments(dir)
-	})
 }
 
 // What another process has left in a ring is not trusted either.
@@ -473,8 +422,8 @@ func FuzzRing(f *testing.F) {
 	r.head, r.lostRecords, r.lostShares = newCounter(), newCounter(), newCounter()
 	for range 3 {
 		r.begin(m)
-		r.scratch = appendShare(r.scratch, s)
-		r.end(KindShare, s.Time, s.Job)
+		r.scratch = shareBody(r.scratch, s)
+		r.end(journal.KindShare, s.Time, s.Job)
 	}
 	f.Add(slices.Clone(r.data[:r.at]), uint64(0), uint64(r.at))
 	f.Add([]byte{0xff, 0xff, 0xff, 0xff}, uint64(0), uint64(minRing))
@@ -495,88 +444,4 @@ func FuzzRing(f *testing.F) {
 			at = k.next
 		}
 	})
-}
-
-// The parsers of what stands in frames never go beyond it.
-func FuzzRecordBody(f *testing.F) {
-	s, m := toldShare()
-	f.Add(byte(KindShare), appendShare(nil, s))
-	f.Add(byte(KindShare), appendShare(nil, testShare(0, 49)))
-	f.Add(byte(KindLeave), appendFields(nil, (&Leave{1, 2, "x"}).fields))
-	f.Add(byte(KindBlock), appendFields(nil, (&Block{}).fields))
-	f.Add(byte(KindStatistics), appendFields(nil, (&Statistics{}).fields))
-	f.Add(byte(KindLost), appendFields(nil, (&Lost{}).fields))
-	f.Add(byte(KindJob), make([]byte, 8))
-	f.Add(byte(0), appendMiner(nil, m))
-	f.Fuzz(func(t *testing.T, kind byte, b []byte) {
-		r := Record{Kind: Kind(kind)}
-		if err := r.readBody(b, 1); err == nil && r.Kind == KindShare {
-			var again Share
-			if err := readShare(appendShare(nil, &r.Share), &again); err != nil || again.Hash != r.Share.Hash || again.Credit != r.Share.Credit || again.Above != r.Share.Above || !bytes.Equal(again.AboveText, r.Share.AboveText) {
-				t.Fatalf("%v: %+v, was %+v", err, again, r.Share)
-			}
-		}
-		if m, err := readMiner(b); err == nil {
-			if n, err := readMiner(appendMiner(nil, m)); err != nil || n.Worker != m.Worker || n.Limit != m.Limit {
-				t.Fatalf("%v: %+v, was %+v", err, n, m)
-			}
-		}
-		nextDefinition(b)
-		nextRecord(b, 0)
-		parseSegmentName(string(b))
-	})
-}
-
-// growing is a file that is written while it is read: the first reads see less of it.
-type growing struct {
-	b     []byte
-	reads int // that see only the first bytes
-	first int
-}
-
-func (g *growing) ReadAt(b []byte, at int64) (int, error) {
-	all := g.b
-	if g.reads > 0 {
-		all = all[:g.first]
-		g.reads--
-	}
-	if at >= int64(len(all)) {
-		return 0, io.EOF
-	}
-	n := copy(b, all[at:])
-	if n < len(b) {
-		return n, io.EOF
-	}
-	return n, nil
-}
-
-// What is being written at this moment is not taken for damaged.
-func TestReadWhileWritten(t *testing.T) {
-	whole := segmentV1(t)
-	dir := memory(t)
-	os.WriteFile(filepath.Join(dir, segmentName(1, 1)), whole, 0o600)
-	g, err := openSegment(dir, segmentFile{segmentName(1, 1), 1, 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer g.close()
-	for reads := range 8 {
-		for first := int(g.at); first < len(whole); first += 50 {
-			s := scanner{file: &growing{whole, reads, first}, mark: g.mark, at: g.at}
-			frames := 0
-			for range 40 {
-				var f frame
-				skipped, found, err := s.next(&f)
-				if err != nil || skipped > 0 {
-					t.Fatalf("%d reads see %d bytes: %d are taken for damaged, %v", reads, first, skipped, err)
-				}
-				if found {
-					frames++
-				}
-			}
-			if frames != 4 {
-				t.Fatalf("%d reads see %d bytes: %d frames", reads, first, frames)
-			}
-		}
-	}
 }

@@ -11,8 +11,8 @@ import (
 )
 
 // A record is a head, which tells kind, time, miner and job, and a body, which is the
-// same bytes in the ring and in a segment. In the ring the head has the miner whole;
-// in a segment it has the number that miner and job were given there.
+// same bytes in a writer's memory and in a file. In memory the head has the miner whole;
+// in a file it has the number that miner and job were given there.
 
 // maxExtranonce is how long an extranonce may be.
 const maxExtranonce = 16
@@ -27,7 +27,8 @@ const (
 	creditOther = 2 // its own number at the end
 )
 
-// appendShare appends a share's body:
+// AppendBinary appends the share as it stands in a record, without Time and Job, which
+// stand before it. The error is nil.
 //
 //	reason, scheme, variant, kind of credit, length of extranonce1, of extranonce2,
 //	    of the hash without the zeros at its end: 1 byte each
@@ -35,7 +36,7 @@ const (
 //	extranonce1, extranonce2, hash, credit if it is neither 0 nor the difficulty
 //	if it went up: verdict of the other pool, reason here: 1 byte each; difficulty there:
 //	    8 bytes; length of the text: 1 byte, text
-func appendShare(b []byte, s *Share) []byte {
+func (s *Share) AppendBinary(b []byte) ([]byte, error) {
 	hash := len(s.Hash)
 	for hash > 0 && s.Hash[hash-1] == 0 {
 		hash--
@@ -65,7 +66,7 @@ func appendShare(b []byte, s *Share) []byte {
 		text := s.AboveText[:min(len(s.AboveText), maxAboveText)]
 		b = append(append(b, byte(len(text))), text...)
 	}
-	return b
+	return b, nil
 }
 
 var errShare = errors.New("its share is not one")
@@ -128,15 +129,15 @@ func readAbove(b []byte, s *Share) error {
 	return nil
 }
 
-// appendMiner appends a miner, which can grow at its end.
-func appendMiner(b []byte, m *Miner) []byte {
+// AppendBinary appends the miner as it stands in files. The error is nil.
+func (m *Miner) AppendBinary(b []byte) ([]byte, error) {
 	b = appendText(b, m.User)
 	b = appendText(b, m.Worker)
 	b = appendText(b, m.Agent)
 	b = appendText(b, m.Address)
 	b = binary.AppendVarint(b, int64(m.Limit))
 	b = binary.AppendUvarint(b, uint64(len(m.Payout)))
-	return append(b, m.Payout...)
+	return append(b, m.Payout...), nil
 }
 
 func appendText(b []byte, s string) []byte {
@@ -202,6 +203,28 @@ func (l *Lost) fields(c *wire.Codec) {
 	wire.Uint(c, &l.Records, &l.Shares, &l.TotalRecords, &l.TotalShares)
 }
 
+// AppendBinary appends the worker as it stands in a record, without Time, which stands
+// before it. The error is nil.
+func (w *Worker) AppendBinary(b []byte) ([]byte, error) { return appendFields(b, w.fields), nil }
+
+// AppendBinary appends the connection likewise. The error is nil.
+func (k *Connect) AppendBinary(b []byte) ([]byte, error) { return appendFields(b, k.fields), nil }
+
+// AppendBinary appends the end of a connection likewise. The error is nil.
+func (l *Leave) AppendBinary(b []byte) ([]byte, error) { return appendFields(b, l.fields), nil }
+
+// AppendBinary appends the difficulty likewise, and without Job. The error is nil.
+func (d *Difficulty) AppendBinary(b []byte) ([]byte, error) { return appendFields(b, d.fields), nil }
+
+// AppendBinary appends the block likewise, and without Job. The error is nil.
+func (k *Block) AppendBinary(b []byte) ([]byte, error) { return appendFields(b, k.fields), nil }
+
+// AppendBinary appends the statistics likewise. The error is nil.
+func (s *Statistics) AppendBinary(b []byte) ([]byte, error) { return appendFields(b, s.fields), nil }
+
+// AppendBinary appends what was lost likewise. The error is nil.
+func (l *Lost) AppendBinary(b []byte) ([]byte, error) { return appendFields(b, l.fields), nil }
+
 func appendFields(b []byte, fields func(*wire.Codec)) []byte {
 	c := wire.Append(b)
 	c.Record(fields)
@@ -214,9 +237,10 @@ func readFields(b []byte, fields func(*wire.Codec)) error {
 	return c.Done()
 }
 
-// readBody sets the member of r for its kind, from a body with the head that is set
-// already and the id of the job. A kind that is not known is an error.
-func (r *Record) readBody(b []byte, job uint64) error {
+// ReadBody sets the member of r for its Kind and Time, which are set already, from what
+// AppendBinary gives and the id of the job; of a job without its record. Slices alias b.
+// A kind that is not known is an error.
+func (r *Record) ReadBody(b []byte, job uint64) error {
 	switch r.Kind {
 	case KindShare:
 		r.Share.Time, r.Share.Job = r.Time, job

@@ -1,4 +1,4 @@
-package journal
+package journalwriter
 
 import (
 	"errors"
@@ -11,7 +11,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ckpool/ckpool/internal/segment"
 	"github.com/ckpool/ckpool/internal/testkit/disk"
+	"github.com/ckpool/ckpool/journal"
 )
 
 // faults are files that fail when they are told to.
@@ -110,7 +112,7 @@ func TestFullDisk(t *testing.T) {
 		o, f := testOptions(t), newFaults()
 		o.SegmentSize = 6000
 		w := openFaulty(t, o, f)
-		r, err := NewReader(o.Dir, Cursor{})
+		r, err := journal.Open(o.Dir, journal.Cursor{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -118,7 +120,7 @@ func TestFullDisk(t *testing.T) {
 		tell(w, &next, 20)
 		mustRound(t, w)
 		f.set(room, 0, nil)
-		var followed []Share
+		var followed []journal.Share
 		failed := 0
 		for range 8 {
 			tell(w, &next, 20)
@@ -153,7 +155,7 @@ func TestSyncFails(t *testing.T) {
 			o, f := testOptions(t), newFaults()
 			o.SegmentSize = 6000 << (after % 2 * 8) // one per chunk, or one for all
 			w := openFaulty(t, o, f)
-			r, err := NewReader(o.Dir, Cursor{})
+			r, err := journal.Open(o.Dir, journal.Cursor{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -162,7 +164,7 @@ func TestSyncFails(t *testing.T) {
 			tell(w, &next, 30)
 			mustRound(t, w)
 			f.set(-1, after, unix.EIO)
-			var followed []Share
+			var followed []journal.Share
 			for range 3 {
 				tell(w, &next, 30)
 				if w.write() == nil && after == 0 {
@@ -203,7 +205,7 @@ func TestRingFull(t *testing.T) {
 		f.set(0, 0, nil)
 		var next [2]uint32
 		tell(w, &next, 1000)
-		w.Worker(0, &Worker{Time: 1}, testMiner(0))
+		w.Worker(0, &journal.Worker{Time: 1}, testMiner(0))
 		w.Flush(0)
 		w.Share(1, testShare(1, 5000), testMiner(0)) // never flushed
 		w.write()
@@ -222,13 +224,13 @@ func TestRingFull(t *testing.T) {
 		}
 		mustClose(t, w)
 		var read, records, lost uint64
-		for _, k := range readJournal(t, o.Dir, Cursor{}) {
+		for _, k := range readJournal(t, o.Dir, journal.Cursor{}) {
 			switch k.Kind {
-			case KindShare:
+			case journal.KindShare:
 				if read++; k.Share.Nonce == 4711 {
 					read--
 				}
-			case KindLost:
+			case journal.KindLost:
 				lost += k.Lost.Shares
 				records += k.Lost.Records
 			default:
@@ -271,8 +273,8 @@ func TestPowerCut(t *testing.T) {
 		if err := os.Truncate(filepath.Join(c.Dir, filepath.Base(current)), cut); err != nil {
 			t.Fatal(err)
 		}
-		b, _ := os.ReadFile(filepath.Join(c.Dir, stateFile))
-		os.WriteFile(filepath.Join(c.Dir, stateFile), []byte(strings.ReplaceAll(string(b), "/ckpool-", "/gone-")), 0o600)
+		b, _ := os.ReadFile(filepath.Join(c.Dir, segment.StateFile))
+		os.WriteFile(filepath.Join(c.Dir, segment.StateFile), []byte(strings.ReplaceAll(string(b), "/ckpool-", "/gone-")), 0o600)
 		var events told
 		c.Events, c.RingDirs = events.tell, []string{memory(t)}
 		w := mustOpen(t, c)

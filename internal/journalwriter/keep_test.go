@@ -1,4 +1,4 @@
-package journal
+package journalwriter
 
 import (
 	"context"
@@ -12,18 +12,20 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/ckpool/ckpool/internal/segment"
 	"github.com/ckpool/ckpool/internal/testkit/disk"
+	"github.com/ckpool/ckpool/journal"
 )
 
 // segmentsOf are the first positions of the segments that are there.
-func segmentsOf(t testing.TB, dir string) (list []Position) {
+func segmentsOf(t testing.TB, dir string) (list []journal.Position) {
 	t.Helper()
-	files, err := listSegments(dir)
+	files, err := segment.List(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, s := range files {
-		list = append(list, Position{s.epoch, s.first})
+		list = append(list, journal.Position{Epoch: s.Epoch, Number: s.First})
 	}
 	return list
 }
@@ -55,8 +57,10 @@ func filled(t testing.TB, o *Options) *Writer {
 func TestDelete(t *testing.T) {
 	o := testOptions(t)
 	w := filled(t, &o)
-	all := []Position{{1, 1}, {1, 51}, {1, 101}, {2, 1}, {2, 51}}
-	check := func(want []Position) {
+	all := []journal.Position{
+		{Epoch: 1, Number: 1}, {Epoch: 1, Number: 51}, {Epoch: 1, Number: 101}, {Epoch: 2, Number: 1}, {Epoch: 2, Number: 51},
+	}
+	check := func(want []journal.Position) {
 		t.Helper()
 		if err := w.clean(context.Background()); err != nil {
 			t.Error(err)
@@ -71,7 +75,7 @@ func TestDelete(t *testing.T) {
 	check(all)
 	at := func(name string, epoch, number uint64) {
 		t.Helper()
-		if err := WriteCursor(o.Dir, name, Cursor{Instance: w.instance, Network: "regtest", Position: Position{epoch, number}, Time: 1}); err != nil {
+		if err := journal.WriteCursor(o.Dir, name, journal.Cursor{Instance: w.instance, Network: "regtest", Position: journal.Position{Epoch: epoch, Number: number}, Time: 1}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -83,7 +87,7 @@ func TestDelete(t *testing.T) {
 	at("other", 1, 149)
 	at("slow", 1, 149)
 	check(all[2:])
-	if err := WriteCursor(o.Dir, "slow", Cursor{Instance: "00", Network: "regtest", Position: Position{9, 9}, Time: 1}); err != nil {
+	if err := journal.WriteCursor(o.Dir, "slow", journal.Cursor{Instance: "00", Network: "regtest", Position: journal.Position{Epoch: 9, Number: 9}, Time: 1}); err != nil {
 		t.Fatal(err)
 	}
 	check(all[2:]) // of another journal: it has read nothing of this one
@@ -98,7 +102,7 @@ func TestDelete(t *testing.T) {
 	at("other", 2, 0)
 	check(all[3:])
 	s := w.Status()
-	if len(s.Readers) != 3 || s.Readers[0].Name != "fast" || s.Readers[0].Behind != 10 || s.Readers[1].Behind != 100 || s.Position != (Position{2, 100}) {
+	if len(s.Readers) != 3 || s.Readers[0].Name != "fast" || s.Readers[0].Behind != 10 || s.Readers[1].Behind != 100 || s.Position != (journal.Position{Epoch: 2, Number: 100}) {
 		t.Errorf("%+v", s)
 	}
 	at("other", 2, 100)
@@ -123,8 +127,8 @@ func TestSizeLimit(t *testing.T) {
 		return k.size + w.drain.size.Load()
 	}
 	w.maxSize = size() - 1
-	WriteCursor(o.Dir, "ckdb", Cursor{Instance: w.instance, Network: "regtest", Position: Position{1, 20}, Time: 1})
-	WriteCursor(o.Dir, "forward", Cursor{Instance: w.instance, Network: "regtest", Position: Position{1, 120}, Time: 1})
+	journal.WriteCursor(o.Dir, "ckdb", journal.Cursor{Instance: w.instance, Network: "regtest", Position: journal.Position{Epoch: 1, Number: 20}, Time: 1})
+	journal.WriteCursor(o.Dir, "forward", journal.Cursor{Instance: w.instance, Network: "regtest", Position: journal.Position{Epoch: 1, Number: 120}, Time: 1})
 	if err := w.clean(context.Background()); err != nil {
 		t.Fatal(err)
 	}
@@ -132,14 +136,14 @@ func TestSizeLimit(t *testing.T) {
 		t.Errorf("events\n%s", &events)
 	}
 	for _, name := range []string{"ckdb", "forward"} {
-		c, err := ReadCursor(o.Dir, name)
+		c, err := journal.ReadCursor(o.Dir, name)
 		if err != nil {
 			t.Fatal(err)
 		}
 		list := readJournal(t, o.Dir, c)
 		if name == "ckdb" {
 			m := list[0]
-			if m.Kind != KindMissing || m.Missing.First != (Position{1, 21}) || m.Position != (Position{1, 50}) || m.Missing.Count != 30 {
+			if m.Kind != journal.KindMissing || m.Missing.First != (journal.Position{Epoch: 1, Number: 21}) || m.Position != (journal.Position{Epoch: 1, Number: 50}) || m.Missing.Count != 30 {
 				t.Errorf("%+v", m)
 			}
 			list = list[1:]
@@ -166,26 +170,26 @@ func TestSizeLimit(t *testing.T) {
 func TestCursor(t *testing.T) {
 	o := testOptions(t)
 	mustClose(t, filled(t, &o))
-	whole := readJournal(t, o.Dir, Cursor{})
+	whole := readJournal(t, o.Dir, journal.Cursor{})
 	if len(whole) != 250 {
 		t.Fatal(len(whole))
 	}
 	for i := 0; i < len(whole); i += 7 {
-		list := readJournal(t, o.Dir, Cursor{Network: "regtest", Position: whole[i].Position})
+		list := readJournal(t, o.Dir, journal.Cursor{Network: "regtest", Position: whole[i].Position})
 		if diff := cmp.Diff(whole[i+1:], list); diff != "" {
 			t.Fatalf("after %v:\n%s", whole[i].Position, diff)
 		}
 	}
-	if list := readJournal(t, o.Dir, Cursor{Position: Position{1, 170}}); len(shares(t, list)) != 100 {
+	if list := readJournal(t, o.Dir, journal.Cursor{Position: journal.Position{Epoch: 1, Number: 170}}); len(shares(t, list)) != 100 {
 		t.Errorf("%d shares after what was never safe", len(list))
 	}
 	// An epoch that the reader has not come to is gone.
-	files, _ := listSegments(o.Dir)
+	files, _ := segment.List(o.Dir)
 	for _, f := range files[:3] {
-		os.Remove(filepath.Join(o.Dir, f.name))
+		os.Remove(filepath.Join(o.Dir, f.Name))
 	}
-	list := readJournal(t, o.Dir, Cursor{Position: Position{1, 120}})
-	if len(list) != 101 || list[0].Kind != KindMissing || list[0].Missing.Count != 30 || list[0].Position != (Position{1, 150}) {
+	list := readJournal(t, o.Dir, journal.Cursor{Position: journal.Position{Epoch: 1, Number: 120}})
+	if len(list) != 101 || list[0].Kind != journal.KindMissing || list[0].Missing.Count != 30 || list[0].Position != (journal.Position{Epoch: 1, Number: 150}) {
 		t.Errorf("%+v", list[0])
 	}
 }
@@ -196,7 +200,7 @@ func TestNext(t *testing.T) {
 	o.Sync = time.Millisecond
 	w := mustOpen(t, o)
 	stop := run(t, w)
-	r, err := NewReader(o.Dir, Cursor{})
+	r, err := journal.Open(o.Dir, journal.Cursor{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -233,7 +237,7 @@ func TestClockJumps(t *testing.T) {
 	}
 	w.Flush(0)
 	mustClose(t, w)
-	for i, s := range shares(t, readJournal(t, o.Dir, Cursor{})) {
+	for i, s := range shares(t, readJournal(t, o.Dir, journal.Cursor{})) {
 		if s.Nonce != uint32(i) || s.Time != times[i] {
 			t.Errorf("share %d is share %d of %d", i, s.Nonce, s.Time)
 		}
@@ -327,13 +331,13 @@ func TestPassed(t *testing.T) {
 	for n := range uint32(50) {
 		old.Share(0, testShare(0, 1000+n), testMiner(9))
 		old.Flush(0)
-		old.Statistics(&Statistics{Time: 1})
+		old.Statistics(&journal.Statistics{Time: 1})
 	}
 	if s := old.Status(); s.UnsafeBytes < 0 {
 		t.Errorf("%+v", s)
 	}
 	tell(w, &next, 10)
-	w.Statistics(&Statistics{Time: 2})
+	w.Statistics(&journal.Statistics{Time: 2})
 	w.lock.Close() // killed
 	mustClose(t, mustOpen(t, o))
 	if got := history(t, allShares(t, o.Dir)); got != next {

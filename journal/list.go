@@ -9,29 +9,56 @@ import (
 	"path/filepath"
 
 	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/segment"
 	"github.com/ckpool/ckpool/work"
 )
 
-// Segment is what a segment has in it.
+// Header is what a segment tells of itself: whose it is, and how its numbers are read.
+type Header struct {
+	Instance string   // of the journal: 32 hex digits, made once, so that no two journals have the same
+	Name     string   // of the pool's instance
+	Network  string   // that it mines on: main, test, testnet4, signet or regtest
+	Program  string   // that wrote the segment, with its version
+	Epoch    uint64   // of its records
+	Life     string   // what tells the epoch from others of its number: 16 hex digits, random
+	First    uint64   // number of the first record
+	After    Position // of the last record of the epoch before
+	Before   string   // the Life of that epoch, "" if it is not known
+	Created  int64    // microseconds since 1970
+	Reasons  []string // why shares are refused, by their number; the first is that they are not
+	Schemes  []string // of reward, by their number
+}
+
+func headerOf(h *segment.Header) Header {
+	return Header{
+		Instance: h.Instance, Name: h.Name, Network: h.Network, Program: h.Program, Epoch: h.Epoch, Life: h.Life,
+		First: h.First, After: Position(h.After), Before: h.Before, Created: h.Created, Reasons: h.Reasons, Schemes: h.Schemes,
+	}
+}
+
+// Segment is what a segment has in it. A segment is one file of a journal.
 type Segment struct {
-	Name    string
-	Size    int64
-	Header  Header // zero if it is damaged
-	Last    Position
-	Records uint64
-	Shares  uint64
-	Whole   bool // it was ended; nothing more comes
-	Damaged []Damage
+	Name    string   // of the file
+	Size    int64    // bytes
+	Header  Header   // zero if it is damaged
+	Last    Position // of the last record
+	Records uint64   // how many
+	Shares  uint64   // of Records
+	Whole   bool     // it was ended; nothing more comes
+	Damaged []Damage // in their order
 }
 
 // Damage is bytes of a file that are no part of any frame. At the end of the newest
 // segment it may be what is being written.
-type Damage struct{ Offset, Bytes int64 }
+type Damage struct {
+	Offset int64 // of the first of them
+	Bytes  int64 // how many
+}
 
 // Segments lists the segments of a journal, the oldest first, and looks at every byte
 // of them.
 func Segments(dir string) ([]Segment, error) {
-	files, err := listSegments(dir)
+	files, err := segment.List(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -46,11 +73,11 @@ func Segments(dir string) ([]Segment, error) {
 	return list, nil
 }
 
-func listSegment(dir string, f segmentFile) (s Segment, err error) {
-	s = Segment{Name: f.name, Last: Position{f.epoch, f.first - 1}}
-	g, err := openSegment(dir, f)
-	if errors.Is(err, errNoHeader) {
-		if info, err := os.Stat(filepath.Join(dir, f.name)); err == nil {
+func listSegment(dir string, f segment.File) (s Segment, err error) {
+	s = Segment{Name: f.Name, Last: Position{f.Epoch, f.First - 1}}
+	g, err := segment.Open(dir, f)
+	if errors.Is(err, segment.ErrNoHeader) {
+		if info, err := os.Stat(filepath.Join(dir, f.Name)); err == nil {
 			s.Size, s.Damaged = info.Size(), []Damage{{0, info.Size()}}
 		}
 		return s, nil
@@ -58,14 +85,14 @@ func listSegment(dir string, f segmentFile) (s Segment, err error) {
 	if err != nil {
 		return s, err
 	}
-	defer g.close()
-	s.Header = g.header
+	defer g.Close()
+	s.Header = headerOf(&g.Header)
 	for {
-		at := g.at
-		var k frame
-		skipped, whole, err := g.next(&k)
+		at := g.At
+		var k segment.Frame
+		skipped, whole, err := g.Next(&k)
 		if err != nil {
-			return s, fmt.Errorf("%s: %w", g.path, err)
+			return s, fmt.Errorf("%s: %w", g.Path, err)
 		}
 		if !whole {
 			break
@@ -73,17 +100,17 @@ func listSegment(dir string, f segmentFile) (s Segment, err error) {
 		if skipped > 0 {
 			s.Damaged = append(s.Damaged, Damage{at, skipped})
 		}
-		s.Records += uint64(k.count)
-		s.Shares += uint64(k.shares)
-		s.Last.Number = max(s.Last.Number, k.first+uint64(k.count)-1)
-		s.Whole = k.kind == frameEnd
+		s.Records += uint64(k.Count)
+		s.Shares += uint64(k.Shares)
+		s.Last.Number = max(s.Last.Number, k.End()-1)
+		s.Whole = k.Kind == segment.EndFrame
 	}
-	info, err := g.file.Stat()
+	info, err := g.Stat()
 	if err != nil {
 		return s, err
 	}
-	if s.Size = info.Size(); s.Size > g.at {
-		s.Damaged = append(s.Damaged, Damage{g.at, s.Size - g.at})
+	if s.Size = info.Size(); s.Size > g.At {
+		s.Damaged = append(s.Damaged, Damage{g.At, s.Size - g.At})
 	}
 	return s, nil
 }
@@ -91,109 +118,110 @@ func listSegment(dir string, f segmentFile) (s Segment, err error) {
 // Epoch is one that a journal has records of, and the Life of it, "" if no header of it
 // can be read.
 type Epoch struct {
-	Number uint64
-	Life   string
+	Number uint64 // as positions have it
+	Life   string // see Header
 }
 
 // Epochs lists the epochs of a journal, the oldest first.
 func Epochs(dir string) ([]Epoch, error) {
-	list, err := listSegments(dir)
+	list, err := segment.List(dir)
 	if err != nil {
 		return nil, err
 	}
 	var epochs []Epoch
 	for _, f := range list {
-		if n := len(epochs); n == 0 || epochs[n-1].Number != f.epoch {
-			epochs = append(epochs, Epoch{Number: f.epoch})
+		if n := len(epochs); n == 0 || epochs[n-1].Number != f.Epoch {
+			epochs = append(epochs, Epoch{Number: f.Epoch})
 		}
 		e := &epochs[len(epochs)-1]
 		if e.Life != "" {
 			continue
 		}
-		g, err := openSegment(dir, f)
-		if errors.Is(err, errNoHeader) || errors.Is(err, fs.ErrNotExist) { // deleted since
+		g, err := segment.Open(dir, f)
+		if errors.Is(err, segment.ErrNoHeader) || errors.Is(err, fs.ErrNotExist) { // deleted since
 			continue
 		}
 		if err != nil {
 			return nil, err
 		}
-		e.Life = g.header.Life
-		g.close()
+		e.Life = g.Header.Life
+		g.Close()
 	}
 	return epochs, nil
 }
 
 // Backlog is what a journal has behind a position.
 type Backlog struct {
-	Records, Shares uint64
-	Since           int64 // time of the first of the records, 0 if there is none
+	Records uint64 // how many
+	Shares  uint64 // of Records
+	Since   int64  // time of the first of the records, 0 if there is none
 }
 
 // Behind counts what a reader at a position has not read yet. It looks at frames, so
 // that it takes far less time than reading them.
 func Behind(dir string, p Position) (b Backlog, err error) {
-	list, err := listSegments(dir)
+	list, err := segment.List(dir)
 	if err != nil {
 		return b, err
 	}
 	for i, f := range list {
-		if f.epoch < p.Epoch || i+1 < len(list) && list[i+1].epoch == p.Epoch && list[i+1].first <= p.Number+1 {
+		if f.Epoch < p.Epoch || i+1 < len(list) && list[i+1].Epoch == p.Epoch && list[i+1].First <= p.Number+1 {
 			continue
 		}
-		next := f.first
-		if f.epoch == p.Epoch {
+		next := f.First
+		if f.Epoch == p.Epoch {
 			next = max(next, p.Number+1)
 		}
 		end, err := b.add(dir, f, next)
-		if err != nil && !errors.Is(err, errNoHeader) && !errors.Is(err, fs.ErrNotExist) { // deleted since
+		if err != nil && !errors.Is(err, segment.ErrNoHeader) && !errors.Is(err, fs.ErrNotExist) { // deleted since
 			return b, err
 		}
-		p = Position{f.epoch, end - 1}
+		p = Position{f.Epoch, end - 1}
 	}
 	return b, nil
 }
 
 // add adds the records of a segment from a number on, and returns the one behind them.
-func (b *Backlog) add(dir string, f segmentFile, next uint64) (uint64, error) {
-	g, err := openSegment(dir, f)
+func (b *Backlog) add(dir string, f segment.File, next uint64) (uint64, error) {
+	g, err := segment.Open(dir, f)
 	if err != nil {
 		return next, err
 	}
-	defer g.close()
-	var k frame
+	defer g.Close()
+	var k segment.Frame
 	for {
-		_, whole, err := g.next(&k)
+		_, whole, err := g.Next(&k)
 		if err != nil {
-			return next, fmt.Errorf("%s: %w", g.path, err)
+			return next, fmt.Errorf("%s: %w", g.Path, err)
 		}
 		if !whole {
 			return next, nil
 		}
-		end := k.first + uint64(k.count)
+		end := k.End()
 		if end <= next {
 			continue
 		}
-		if k.first >= next && b.Since != 0 {
-			b.Records, b.Shares = b.Records+uint64(k.count), b.Shares+uint64(k.shares)
+		if k.First >= next && b.Since != 0 {
+			b.Records, b.Shares = b.Records+uint64(k.Count), b.Shares+uint64(k.Shares)
 			next = end
 			continue
 		}
-		parts, ok := k.records()
+		parts, ok := k.Parts()
 		if !ok {
 			continue
 		}
-		for n, rest, at := k.first, parts.records, parts.time; n < end; n++ {
-			var r segmentRecord
-			if r, rest, ok = nextRecord(rest, at); !ok {
+		for n, rest, at := k.First, parts.Records, parts.Time; n < end; n++ {
+			var r segment.Record
+			if r, rest, ok = segment.NextRecord(rest, at); !ok {
 				break
 			}
-			if at = r.time; n < next {
+			if at = r.Time; n < next {
 				continue
 			}
 			if b.Since == 0 {
-				b.Since = r.time
+				b.Since = r.Time
 			}
-			if b.Records++; r.kind == KindShare {
+			if b.Records++; Kind(r.Kind) == KindShare {
 				b.Shares++
 			}
 		}
@@ -203,17 +231,19 @@ func (b *Backlog) add(dir string, f segmentFile, next uint64) (uint64, error) {
 
 // Summary is what a check has seen.
 type Summary struct {
-	Segments, Records, Shares uint64
-	Computed                  uint64 // shares whose hash and difficulty were computed again
-	JobMissing                uint64 // shares that were not, since their job is not in the journal
-	Missing                   uint64 // records, where it is known how many
-	Wrong                     uint64 // shares that are not what package work computes
+	Segments   uint64 // files
+	Records    uint64 // that could be read
+	Shares     uint64 // of Records
+	Computed   uint64 // shares whose hash and difficulty were computed again
+	JobMissing uint64 // shares that were not, since their job is not in the journal
+	Missing    uint64 // records, where it is known how many
+	Wrong      uint64 // shares that are not what package work computes
 }
 
 // Finding is something that is not right.
 type Finding struct {
 	Position Position // zero: it is about a file
-	Text     string
+	Text     string   // what
 }
 
 // progressStep is after how many records Check tells how far it is.
@@ -239,7 +269,7 @@ func Check(dir string, report func(Finding), progress func(done, of uint64)) (s 
 			report(Finding{Text: text})
 		}
 	}
-	r, err := NewReader(dir, Cursor{})
+	r, err := Open(dir, Cursor{})
 	if err != nil {
 		return s, err
 	}
@@ -381,23 +411,23 @@ func (c *checker) share(k *Record, s *Summary) error {
 	return nil
 }
 
-// ErrNone tells that a directory has no journal, or none that anything was written to.
+// ErrNone is what errors are about a directory that has no journal, or none that anything was written to.
 var ErrNone = errors.New("there is no journal in it")
 
 // Describe is the header of the newest segment that has one: whose the journal of a
 // directory is.
 func Describe(dir string) (Header, error) {
-	list, err := listSegments(dir)
+	list, err := segment.List(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}
 	for i := len(list) - 1; i >= 0 && err == nil; i-- {
-		var g *segment
-		if g, err = openSegment(dir, list[i]); err == nil {
-			g.close()
-			return g.header, nil
+		var g *segment.Segment
+		if g, err = segment.Open(dir, list[i]); err == nil {
+			g.Close()
+			return headerOf(&g.Header), nil
 		}
-		if errors.Is(err, errNoHeader) || errors.Is(err, fs.ErrNotExist) { // deleted since
+		if errors.Is(err, segment.ErrNoHeader) || errors.Is(err, fs.ErrNotExist) { // deleted since
 			err = nil
 		}
 	}

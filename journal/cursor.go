@@ -8,18 +8,20 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/ckpool/ckpool/internal/segment"
 )
 
-// Cursor is how far a reader has come. The zero value is at the beginning.
+// Cursor is how far a reader has come: a value to keep, as JSON or otherwise, beside what
+// was made of the records up to there. The zero value is at the beginning.
 type Cursor struct {
-	// What it is a place in; "" is any journal, or any network. A Reader refuses
-	// another one.
-	Instance string `json:"instance"`
-	Network  string `json:"network"`
+	// What it is a place in. A Reader refuses another one.
+	Instance string `json:"instance"` // Header.Instance; "" is any journal
+	Network  string `json:"network"`  // Header.Network; "" is any
 
 	Position        // of the last record read
-	Time     int64  `json:"time"` // of that record
-	Life     string `json:"life"` // of its epoch: see Header; "" if it is not known
+	Time     int64  `json:"time"` // of that record, microseconds since 1970
+	Life     string `json:"life"` // Header.Life of its epoch; "" if it is not known
 }
 
 // Beyond reports whether the newest segment of the journal, whose header is h, is older
@@ -54,8 +56,9 @@ func cursorPath(dir, name string) (string, error) {
 	return filepath.Join(dir, cursorPrefix+name+cursorSuffix), nil
 }
 
-// WriteCursor replaces the cursor of a reader. What is behind it may be deleted: write
-// it after the records are safe elsewhere.
+// WriteCursor replaces the cursor that a reader of some name has in the journal's
+// directory. What all of these have read the pool deletes: write it after the records are
+// safe elsewhere. ckdb's is called ckdb. A reader without one holds nothing back.
 func WriteCursor(dir, name string, c Cursor) error {
 	path, err := cursorPath(dir, name)
 	if err != nil {
@@ -65,7 +68,7 @@ func WriteCursor(dir, name string, c Cursor) error {
 	if err != nil {
 		return err
 	}
-	return replaceFile(path, append(b, '\n'))
+	return segment.Replace(path, append(b, '\n'))
 }
 
 // ReadCursor is the cursor of a reader; that of a new one is at the beginning.
@@ -87,9 +90,9 @@ func ReadCursor(dir, name string) (c Cursor, err error) {
 	return c, nil
 }
 
-// listCursors are the cursors of a directory by name. One that cannot be read is at
-// the beginning, so that nothing is deleted behind it.
-func listCursors(dir string) (list map[string]Cursor, bad error) {
+// Cursors are the cursors of a directory by name. One that cannot be read is at the
+// beginning, so that nothing is deleted behind it, and bad tells why.
+func Cursors(dir string) (list map[string]Cursor, bad error) {
 	paths, err := filepath.Glob(filepath.Join(dir, cursorPrefix+"*"+cursorSuffix))
 	if err != nil {
 		return nil, err

@@ -1,4 +1,4 @@
-package journal
+package journalwriter
 
 import (
 	"errors"
@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/ckpool/ckpool/journal"
 )
 
 // epochOf writes an epoch of n shares, whose end is that of a process that was killed where
@@ -43,7 +45,7 @@ func TestLives(t *testing.T) {
 	epochOf(t, o, 10, 10, true) // all of it is in a ring
 	epochOf(t, o, 20, 0, false)
 	epochOf(t, o, 20, 10, false)
-	list, err := Segments(o.Dir)
+	list, err := journal.Segments(o.Dir)
 	if err != nil || len(list) != 3 {
 		t.Fatalf("%+v, %v", list, err)
 	}
@@ -58,13 +60,13 @@ func TestLives(t *testing.T) {
 			t.Errorf("epoch %d is behind %v %s, want %v %s", h.Epoch, h.After, h.Before, list[i-1].Last, list[i-1].Header.Life)
 		}
 	}
-	epochs, err := Epochs(o.Dir)
-	want := []Epoch{{1, list[0].Header.Life}, {2, list[1].Header.Life}, {4, list[2].Header.Life}}
+	epochs, err := journal.Epochs(o.Dir)
+	want := []journal.Epoch{{Number: 1, Life: list[0].Header.Life}, {Number: 2, Life: list[1].Header.Life}, {Number: 4, Life: list[2].Header.Life}}
 	if err != nil || len(epochs) != 3 || epochs[0] != want[0] || epochs[1] != want[1] || epochs[2] != want[2] {
 		t.Errorf("%v, %v, want %v", epochs, err, want)
 	}
 	// The cursor of each place says the life of its epoch, and reading goes on there.
-	r, err := NewReader(o.Dir, Cursor{})
+	r, err := journal.Open(o.Dir, journal.Cursor{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +81,7 @@ func TestLives(t *testing.T) {
 				t.Errorf("the cursor of %v has the life %s, want %s", c.Position, c.Life, e.Life)
 			}
 		}
-		if rest := readJournal(t, o.Dir, c); len(rest) > 0 && rest[0].Kind == KindMissing {
+		if rest := readJournal(t, o.Dir, c); len(rest) > 0 && rest[0].Kind == journal.KindMissing {
 			t.Errorf("after %v: %v", c.Position, rest[0].Missing)
 		}
 	}
@@ -105,7 +107,7 @@ func TestOlderCopyPutBack(t *testing.T) {
 			copied := filepath.Join(t.TempDir(), "copy")
 			replaceDir(t, copied, o.Dir)
 			epochOf(t, o, 10, 20, false)
-			r, err := NewReader(o.Dir, Cursor{})
+			r, err := journal.Open(o.Dir, journal.Cursor{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -118,15 +120,15 @@ func TestOlderCopyPutBack(t *testing.T) {
 			for i, n := range tt.since {
 				epochOf(t, o, uint32(100*(i+1)), n, false)
 			}
-			again, err := NewReader(o.Dir, before)
+			again, err := journal.Open(o.Dir, before)
 			if err == nil {
 				defer again.Close()
 				_, err = again.Read()
 			}
-			if !errors.Is(err, ErrHistory) {
+			if !errors.Is(err, journal.ErrHistory) {
 				t.Errorf("who begins reads on: %v", err)
 			}
-			if _, err = r.Read(); len(tt.since) > 0 && !errors.Is(err, ErrHistory) || len(tt.since) == 0 && err != io.EOF {
+			if _, err = r.Read(); len(tt.since) > 0 && !errors.Is(err, journal.ErrHistory) || len(tt.since) == 0 && err != io.EOF {
 				t.Errorf("who was reading reads on: %v", err)
 			}
 		})
@@ -142,7 +144,7 @@ func TestCursorOfOtherHistory(t *testing.T) {
 	copied := filepath.Join(t.TempDir(), "copy")
 	replaceDir(t, copied, o.Dir)
 	epochOf(t, o, 0, 500, false)
-	r, err := NewReader(o.Dir, Cursor{})
+	r, err := journal.Open(o.Dir, journal.Cursor{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +162,7 @@ func TestCursorOfOtherHistory(t *testing.T) {
 	}
 	defer mustClose(t, w)
 	all := segmentsOf(t, o.Dir)
-	if err := WriteCursor(o.Dir, "ckdb", c); err != nil {
+	if err := journal.WriteCursor(o.Dir, "ckdb", c); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.clean(t.Context()); err != nil {

@@ -1,4 +1,4 @@
-package journal
+package journalwriter
 
 import (
 	"context"
@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/segment"
+	"github.com/ckpool/ckpool/journal"
 )
 
 const (
@@ -28,26 +30,26 @@ const (
 type kept struct {
 	segments []keptSegment
 	size     int64 // without the current segment
-	cursors  map[string]Cursor
-	read     map[string]Position // how far each says that this journal was read
+	cursors  map[string]journal.Cursor
+	read     map[string]journal.Position // how far each says that this journal was read
 }
 
 // keptSegment is a segment, and the last record of the epoch before it.
 type keptSegment struct {
-	segmentFile
+	segment.File
 	size  int64
-	after Position // zero if its header cannot be read
-	life  string   // likewise
+	after journal.Position // zero if its header cannot be read
+	life  string           // likewise
 }
 
 // take notes how far the cursors say that this journal was read. One of another journal,
 // or of records in whose place an older copy was put back, says nothing.
-func (k *kept) take(cursors map[string]Cursor, instance string) {
-	var epochs []Epoch
+func (k *kept) take(cursors map[string]journal.Cursor, instance string) {
+	var epochs []journal.Epoch
 	for _, g := range k.segments {
-		epochs = append(epochs, Epoch{g.epoch, g.life})
+		epochs = append(epochs, journal.Epoch{Number: g.Epoch, Life: g.life})
 	}
-	k.cursors, k.read = cursors, map[string]Position{}
+	k.cursors, k.read = cursors, map[string]journal.Position{}
 	for name, c := range cursors {
 		if c.Instance == instance && c.In(epochs) {
 			k.read[name] = c.Position
@@ -56,32 +58,32 @@ func (k *kept) take(cursors map[string]Cursor, instance string) {
 }
 
 // end is the position of the last record in segment i, as far as later segments tell.
-func (k *kept) end(i int) (end Position, ok bool) {
+func (k *kept) end(i int) (end journal.Position, ok bool) {
 	if i+1 >= len(k.segments) {
 		return end, false
 	}
 	g, next := k.segments[i], k.segments[i+1]
-	if next.epoch == g.epoch {
-		return Position{g.epoch, next.first - 1}, true
+	if next.Epoch == g.Epoch {
+		return journal.Position{Epoch: g.Epoch, Number: next.First - 1}, true
 	}
-	return next.after, next.after.Epoch == g.epoch
+	return next.after, next.after.Epoch == g.Epoch
 }
 
 // behind is how many records there are after a position, up to the last.
-func (k *kept) behind(p, last Position) (n uint64) {
+func (k *kept) behind(p, last journal.Position) (n uint64) {
 	for i, g := range k.segments {
 		end, ok := k.end(i)
 		if !ok || end.Epoch == last.Epoch {
-			end = Position{g.epoch, max(end.Number, g.first-1)}
-			if g.epoch == last.Epoch && i+1 == len(k.segments) {
+			end = journal.Position{Epoch: g.Epoch, Number: max(end.Number, g.First-1)}
+			if g.Epoch == last.Epoch && i+1 == len(k.segments) {
 				end = last
 			}
 		}
-		first := g.first
-		if p.Epoch == g.epoch {
+		first := g.First
+		if p.Epoch == g.Epoch {
 			first = max(first, p.Number+1)
 		}
-		if p.Epoch <= g.epoch && end.Number+1 > first {
+		if p.Epoch <= g.Epoch && end.Number+1 > first {
 			n += end.Number + 1 - first
 		}
 	}
@@ -129,7 +131,7 @@ func (w *keeper) clean(ctx context.Context) error {
 	var deleted int
 	size += k.size
 	for i, g := range k.segments {
-		if g.name == current || i == len(k.segments)-1 {
+		if g.Name == current || i == len(k.segments)-1 {
 			break
 		}
 		end, known := k.end(i)
@@ -145,7 +147,7 @@ func (w *keeper) clean(ctx context.Context) error {
 				return err
 			}
 		}
-		if err := os.Remove(filepath.Join(w.dir, g.name)); err != nil {
+		if err := os.Remove(filepath.Join(w.dir, g.Name)); err != nil {
 			return err
 		}
 		size -= g.size
@@ -159,12 +161,12 @@ func (w *keeper) clean(ctx context.Context) error {
 
 // look lists segments and cursors.
 func (w *keeper) look() (*kept, error) {
-	list, err := listSegments(w.dir)
+	list, err := segment.List(w.dir)
 	if err != nil {
 		return nil, err
 	}
 	k := &kept{}
-	cursors, bad := listCursors(w.dir)
+	cursors, bad := journal.Cursors(w.dir)
 	if cursors == nil {
 		return nil, bad
 	}
@@ -172,27 +174,27 @@ func (w *keeper) look() (*kept, error) {
 	if last := w.kept.Load(); last != nil {
 		before = make(map[string]keptSegment, len(last.segments))
 		for _, g := range last.segments {
-			before[g.name] = g
+			before[g.Name] = g
 		}
 	}
 	current, _ := w.current()
 	for _, s := range list {
-		info, err := os.Stat(filepath.Join(w.dir, s.name))
+		info, err := os.Stat(filepath.Join(w.dir, s.Name))
 		if err != nil {
 			return nil, err
 		}
-		g, known := before[s.name]
+		g, known := before[s.Name]
 		if !known {
-			if open, err := openSegment(w.dir, s); err == nil {
-				g.after, g.life = open.header.After, open.header.Life
-				open.close()
-			} else if !errors.Is(err, errNoHeader) {
+			if open, err := segment.Open(w.dir, s); err == nil {
+				g.after, g.life = journal.Position(open.Header.After), open.Header.Life
+				open.Close()
+			} else if !errors.Is(err, segment.ErrNoHeader) {
 				return nil, err
 			}
 		}
-		g.segmentFile, g.size = s, info.Size()
+		g.File, g.size = s, info.Size()
 		k.segments = append(k.segments, g)
-		if s.name != current {
+		if s.Name != current {
 			k.size += g.size
 		}
 	}
@@ -206,17 +208,18 @@ func (w *keeper) tellUnread(ctx context.Context, k *kept, i int) error {
 	names := slices.Sorted(maps.Keys(k.cursors))
 	counts := make([]uint64, len(names))
 	var all uint64
-	r, err := newReader(w.dir, Cursor{Instance: w.instance}, k.segments[i].segmentFile)
+	g := k.segments[i]
+	r, err := journal.Open(w.dir, journal.Cursor{Instance: w.instance, Position: journal.Position{Epoch: g.Epoch, Number: g.First - 1}})
 	if err != nil {
 		return err
 	}
 	defer r.Close()
 	for ctx.Err() == nil {
-		record, err := r.readSegment()
-		if err != nil || record == nil {
+		record, err := r.Read()
+		if err != nil || r.Header().Epoch != g.Epoch || r.Header().First != g.First {
 			break // the end, or what nobody can read
 		}
-		if record.Kind != KindShare {
+		if record.Kind != journal.KindShare {
 			continue
 		}
 		all++
@@ -243,7 +246,7 @@ func (w *keeper) tellUnread(ctx context.Context, k *kept, i int) error {
 		text = strings.Join(lost, ", ")
 	}
 	w.events.Tell(event.Event{Level: event.Error, Headline: true, Text: fmt.Sprintf(
-		"Journal %s is larger than %d MB: %s is deleted although not all have read it: %s", w.dir, w.maxSize/1e6, k.segments[i].name, text)})
+		"Journal %s is larger than %d MB: %s is deleted although not all have read it: %s", w.dir, w.maxSize/1e6, g.Name, text)})
 	return nil
 }
 

@@ -1,4 +1,4 @@
-package journal
+package journalwriter
 
 import (
 	"bytes"
@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/journal"
 	"github.com/ckpool/ckpool/work"
 )
 
@@ -33,7 +34,7 @@ func testJob(t testing.TB, id uint64) *work.Job {
 }
 
 // minedShare is a share of a job as a pool would judge it.
-func minedShare(j *work.Job, nonce uint32, m *Miner) *Share {
+func minedShare(j *work.Job, nonce uint32, m *journal.Miner) *journal.Share {
 	s := testShare(0, nonce)
 	s.Job, s.Reason = j.ID, 0
 	var sh work.Share
@@ -85,14 +86,14 @@ func TestCheck(t *testing.T) {
 		mustClose(t, w)
 	}
 	var found []string
-	s, err := Check(o.Dir, func(f Finding) { found = append(found, f.Position.String()+" "+f.Text) }, nil)
+	s, err := journal.Check(o.Dir, func(f journal.Finding) { found = append(found, f.Position.String()+" "+f.Text) }, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if s.Shares != 2000 || s.Computed != 1999 || s.JobMissing != 0 || s.Missing != 0 || int(s.Wrong) != wrong || len(found) != wrong {
 		t.Errorf("%+v\n%s", s, strings.Join(found, "\n"))
 	}
-	list, err := Segments(o.Dir)
+	list, err := journal.Segments(o.Dir)
 	if err != nil || len(list) < 6 {
 		t.Fatal(list, err)
 	}
@@ -103,7 +104,7 @@ func TestCheck(t *testing.T) {
 			t.Errorf("%+v", g)
 		}
 	}
-	if records != s.Records || list[len(list)-1].Last != (Position{2, 1006}) {
+	if records != s.Records || list[len(list)-1].Last != (journal.Position{Epoch: 2, Number: 1006}) {
 		t.Errorf("%d records, the check has seen %d; last %v", records, s.Records, list[len(list)-1].Last)
 	}
 }
@@ -120,7 +121,7 @@ func TestBehind(t *testing.T) {
 				n++
 				w.Share(0, testShare(0, n), testMiner(1))
 				if n%5 == 0 {
-					w.Worker(0, &Worker{int64(n), 7}, testMiner(2))
+					w.Worker(0, &journal.Worker{Time: int64(n), Client: 7}, testMiner(2))
 				}
 			}
 			w.Flush(0)
@@ -128,22 +129,22 @@ func TestBehind(t *testing.T) {
 		}
 		mustClose(t, w)
 	}
-	list := readJournal(t, o.Dir, Cursor{})
+	list := readJournal(t, o.Dir, journal.Cursor{})
 	if segments := segmentsOf(t, o.Dir); len(segments) < 4 {
 		t.Fatalf("segments %v", segments)
 	}
-	at := Position{}
+	at := journal.Position{}
 	for i := range len(list) + 1 {
-		want := Backlog{Records: uint64(len(list) - i)}
+		want := journal.Backlog{Records: uint64(len(list) - i)}
 		for _, k := range list[i:] {
-			if k.Kind == KindShare {
+			if k.Kind == journal.KindShare {
 				want.Shares++
 			}
 		}
 		if i < len(list) {
 			want.Since = list[i].Time
 		}
-		if got, err := Behind(o.Dir, at); err != nil || got != want {
+		if got, err := journal.Behind(o.Dir, at); err != nil || got != want {
 			t.Fatalf("behind %v: %+v, %v, want %+v", at, got, err, want)
 		}
 		if i < len(list) {
@@ -162,14 +163,14 @@ func TestAppendJSON(t *testing.T) {
 	}
 	w.Share(0, minedShare(j, 5, m), m)
 	w.Share(0, testShare(0, 49), m)
-	w.Worker(0, &Worker{1, 77}, m)
-	w.Leave(0, &Leave{3, 77, "idle"}, m)
+	w.Worker(0, &journal.Worker{Time: 1, Client: 77}, m)
+	w.Leave(0, &journal.Leave{Time: 3, Client: 77, Why: "idle"}, m)
 	w.Flush(0)
-	w.Block(&Block{5_000_000, 0x77, 850_000, [32]byte{31: 7}, 1e12, 312500000, "orphaned", 0, ""}, m)
-	w.Statistics(&Statistics{Time: 6})
+	w.Block(&journal.Block{Time: 5_000_000, Job: 0x77, Height: 850_000, Hash: [32]byte{31: 7}, NetworkDifficulty: 1e12, Reward: 312500000, State: "orphaned"}, m)
+	w.Statistics(&journal.Statistics{Time: 6})
 	mustClose(t, w)
-	list := readJournal(t, o.Dir, Cursor{})
-	list = append(list, Record{Position: Position{1, 99}, Kind: KindMissing, Missing: Missing{First: Position{1, 90}, Count: 10, Why: "bytes are damaged", File: "x", Offset: 3, Bytes: 4}})
+	list := readJournal(t, o.Dir, journal.Cursor{})
+	list = append(list, journal.Record{Position: journal.Position{Epoch: 1, Number: 99}, Kind: journal.KindMissing, Missing: journal.Missing{First: journal.Position{Epoch: 1, Number: 90}, Count: 10, Why: "bytes are damaged", File: "x", Offset: 3, Bytes: 4}})
 	var lines []string
 	for i := range list {
 		b, err := list[i].AppendJSON(nil)

@@ -1,8 +1,9 @@
-package journal
+package journalwriter
 
 import (
 	"context"
 	"crypto/rand"
+	"encoding"
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
@@ -16,7 +17,8 @@ import (
 	"time"
 
 	"github.com/ckpool/ckpool/event"
-	"github.com/ckpool/ckpool/internal/wire"
+	"github.com/ckpool/ckpool/internal/segment"
+	"github.com/ckpool/ckpool/journal"
 	"github.com/ckpool/ckpool/work"
 )
 
@@ -140,7 +142,7 @@ func (w *Writer) start() error {
 		}
 	}
 	// Nobody may have read further than the journal has come.
-	cursors, _ := listCursors(w.dir)
+	cursors, _ := journal.Cursors(w.dir)
 	for _, c := range cursors {
 		if c.Instance == s.Instance {
 			s.Epoch = max(s.Epoch, c.Epoch)
@@ -170,19 +172,19 @@ func (w *Writer) start() error {
 	w.loops, w.shared = rings[:w.options.Loops], rings[w.options.Loops]
 	w.drain = &drain{
 		dir: w.dir, segmentSize: w.options.SegmentSize, rings: rings, open: w.open,
-		header: w.header(&s), number: 1, states: make([]ringState, len(rings)),
+		header: w.header(&s), number: 1, states: make([]segment.Ring, len(rings)),
 	}
-	w.drain.header.After, w.drain.header.Before = r.after, r.life
+	w.drain.header.After, w.drain.header.Before = segment.Position(r.after), r.life
 	w.current = func() (string, int64) { return w.drain.currentName(), w.drain.size.Load() }
 	w.safeSince.Store(time.Now().UnixNano())
 	return nil
 }
 
-func (w *Writer) writeState(s *state) error {
-	s.Format = formatVersion
+func (w *Writer) writeState(s *segment.State) error {
+	s.Format = segment.Format
 	b, err := json.MarshalIndent(s, "", "\t")
 	if err == nil {
-		err = replaceFile(filepath.Join(w.dir, stateFile), append(b, '\n'))
+		err = segment.Replace(filepath.Join(w.dir, segment.StateFile), append(b, '\n'))
 	}
 	if err != nil {
 		return fmt.Errorf("journal: %w", err)
@@ -197,13 +199,13 @@ func newLife() string {
 	return hex.EncodeToString(b[:])
 }
 
-func (w *Writer) header(s *state) Header {
-	h := Header{
-		Format: formatVersion, Instance: s.Instance, Name: w.options.Name, Network: w.options.Network, Program: w.options.Program,
-		Epoch: s.Epoch, Life: s.Life, Kinds: map[Kind]string{}, Reasons: w.options.Reasons, Schemes: w.options.Schemes,
+func (w *Writer) header(s *segment.State) segment.Header {
+	h := segment.Header{
+		Format: segment.Format, Instance: s.Instance, Name: w.options.Name, Network: w.options.Network, Program: w.options.Program,
+		Epoch: s.Epoch, Life: s.Life, Kinds: map[uint8]string{}, Reasons: w.options.Reasons, Schemes: w.options.Schemes,
 	}
-	for k := KindShare; k < kinds; k++ {
-		h.Kinds[k] = kindNames[k]
+	for k := journal.KindShare; k <= journal.KindLost; k++ {
+		h.Kinds[uint8(k)] = k.String()
 	}
 	return h
 }
@@ -213,8 +215,8 @@ func (w *Writer) header(s *state) Header {
 const leastRing = 1 << 20
 
 // makeRings makes the rings of an epoch in the first directory that takes them.
-func (w *Writer) makeRings(s *state) (rings []*ring, err error) {
-	id, _ := s.id()
+func (w *Writer) makeRings(s *segment.State) (rings []*ring, err error) {
+	id, _ := s.ID()
 	say := func(text string) {
 		w.options.Events.Say(event.Warning, fmt.Sprintf("Journal %s: none of %v is kept in memory and has room for %d MiB: %s",
 			w.dir, w.options.RingDirs, w.options.RingSize*int64(w.options.Loops+1)>>20, text))
@@ -242,7 +244,7 @@ func (w *Writer) makeRings(s *state) (rings []*ring, err error) {
 	return rings, nil
 }
 
-func (w *Writer) makeRingsIn(dir string, s *state, id [16]byte, size int64) (rings []*ring, err error) {
+func (w *Writer) makeRingsIn(dir string, s *segment.State, id [16]byte, size int64) (rings []*ring, err error) {
 	s.Rings = nil
 	for i := range w.options.Loops + 1 {
 		k, err := makeRing(dir, ringOwner{id, i}, size)
@@ -259,31 +261,31 @@ func (w *Writer) makeRingsIn(dir string, s *state, id [16]byte, size int64) (rin
 }
 
 // Share tells a share of a loop. It is safe once Flush has returned.
-func (w *Writer) Share(loop int, s *Share, m *Miner) {
+func (w *Writer) Share(loop int, s *journal.Share, m *journal.Miner) {
 	r := w.loops[loop]
 	r.begin(m)
-	r.scratch = appendShare(r.scratch, s)
-	r.end(KindShare, s.Time, s.Job)
+	r.scratch, _ = s.AppendBinary(r.scratch)
+	r.end(journal.KindShare, s.Time, s.Job)
 }
 
 // Worker tells on a loop that a worker may mine.
-func (w *Writer) Worker(loop int, k *Worker, m *Miner) {
-	w.loops[loop].put(KindWorker, k.Time, 0, m, k.fields)
+func (w *Writer) Worker(loop int, k *journal.Worker, m *journal.Miner) {
+	w.loops[loop].put(journal.KindWorker, k.Time, 0, m, k)
 }
 
 // Connect tells a new connection of a loop.
-func (w *Writer) Connect(loop int, k *Connect, m *Miner) {
-	w.loops[loop].put(KindConnect, k.Time, 0, m, k.fields)
+func (w *Writer) Connect(loop int, k *journal.Connect, m *journal.Miner) {
+	w.loops[loop].put(journal.KindConnect, k.Time, 0, m, k)
 }
 
 // Leave tells the end of a connection of a loop.
-func (w *Writer) Leave(loop int, k *Leave, m *Miner) {
-	w.loops[loop].put(KindLeave, k.Time, 0, m, k.fields)
+func (w *Writer) Leave(loop int, k *journal.Leave, m *journal.Miner) {
+	w.loops[loop].put(journal.KindLeave, k.Time, 0, m, k)
 }
 
 // Difficulty tells another difficulty of a miner of a loop.
-func (w *Writer) Difficulty(loop int, k *Difficulty, m *Miner) {
-	w.loops[loop].put(KindDifficulty, k.Time, k.Job, m, k.fields)
+func (w *Writer) Difficulty(loop int, k *journal.Difficulty, m *journal.Miner) {
+	w.loops[loop].put(journal.KindDifficulty, k.Time, k.Job, m, k)
 }
 
 // Flush makes all that a loop has told safe against the end of the process. Replies
@@ -303,21 +305,23 @@ func (w *Writer) Job(j *work.Job, oldest uint64) error {
 	r := w.shared
 	r.begin(nil)
 	r.scratch = append(binary.BigEndian.AppendUint64(r.scratch, oldest), record...)
-	r.end(KindJob, j.Created.UnixMicro(), j.ID)
+	r.end(journal.KindJob, j.Created.UnixMicro(), j.ID)
 	r.publish()
 	return nil
 }
 
 // Block tells a block, or another fate of one, from any goroutine.
-func (w *Writer) Block(b *Block, m *Miner) { w.tell(KindBlock, b.Time, b.Job, m, b.fields) }
+func (w *Writer) Block(b *journal.Block, m *journal.Miner) {
+	w.tell(journal.KindBlock, b.Time, b.Job, m, b)
+}
 
 // Statistics tells the pool's, from any goroutine.
-func (w *Writer) Statistics(s *Statistics) { w.tell(KindStatistics, s.Time, 0, nil, s.fields) }
+func (w *Writer) Statistics(s *journal.Statistics) { w.tell(journal.KindStatistics, s.Time, 0, nil, s) }
 
-func (w *Writer) tell(kind Kind, time int64, job uint64, m *Miner, fields func(*wire.Codec)) {
+func (w *Writer) tell(kind journal.Kind, time int64, job uint64, m *journal.Miner, body encoding.BinaryAppender) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.shared.put(kind, time, job, m, fields)
+	w.shared.put(kind, time, job, m, body)
 	w.shared.publish()
 }
 
@@ -411,7 +415,7 @@ func (w *Writer) end() error {
 // Status is how a Writer does.
 type Status struct {
 	Instance string
-	Position Position // of the last record that is safe
+	Position journal.Position // of the last record that is safe
 
 	// What is told and not yet safe against a power cut.
 	UnsafeShares uint64
@@ -432,14 +436,14 @@ type Status struct {
 // ReaderStatus is how far a reader has come.
 type ReaderStatus struct {
 	Name string
-	Cursor
+	journal.Cursor
 	Behind uint64 // records
 }
 
 // Status is for any goroutine, and cheap.
 func (w *Writer) Status() Status {
 	d := w.drain
-	s := Status{Instance: w.instance, Position: Position{d.header.Epoch, d.synced.Load()}}
+	s := Status{Instance: w.instance, Position: journal.Position{Epoch: d.header.Epoch, Number: d.synced.Load()}}
 	safe := d.safeShares.Load()
 	var told uint64
 	for _, r := range d.rings {

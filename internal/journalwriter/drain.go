@@ -1,4 +1,4 @@
-package journal
+package journalwriter
 
 import (
 	"crypto/rand"
@@ -12,6 +12,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ckpool/ckpool/internal/segment"
+	"github.com/ckpool/ckpool/journal"
 )
 
 // A drain takes records out of the rings of one epoch, numbers them, and writes them
@@ -20,18 +23,18 @@ import (
 type drain struct {
 	// immutable
 	dir         string
-	header      Header // of segments, without what differs between them
+	header      segment.Header // of segments, without what differs between them
 	segmentSize int64
 	rings       []*ring // nil for one that is gone; the last is the shared one
 	open        func(path string) (file, error)
 
-	number uint64      // of the next record
-	states []ringState // what was encoded
-	jobs   []liveJob   // that shares may still come for, the oldest first
+	number uint64         // of the next record
+	states []segment.Ring // what was encoded
+	jobs   []liveJob      // that shares may still come for, the oldest first
 
 	// Of the current segment.
 	file    file // nil: there is none yet, or the last one is whole
-	mark    [markLen]byte
+	mark    segment.Mark
 	first   uint64
 	offset  int64  // of what is written
 	pending []byte // encoded, not written
@@ -93,7 +96,7 @@ type chunk struct {
 	from, to uint64
 	first    uint64
 	shares   uint64
-	lost     *Lost
+	lost     *journal.Lost
 }
 
 // liveJob is the record of a job.
@@ -112,7 +115,7 @@ func (d *drain) round() error {
 	// The shared ring is looked at last and drained first: a job is told before any
 	// share of it.
 	heads := make([]uint64, len(d.rings))
-	var lost []Lost
+	var lost []journal.Lost
 	for i, r := range d.rings {
 		if r == nil {
 			heads[i] = d.states[i].At
@@ -120,7 +123,7 @@ func (d *drain) round() error {
 		}
 		if n := r.lostRecords.Load(); n != d.states[i].Lost {
 			shares := r.lostShares.Load()
-			lost = append(lost, Lost{
+			lost = append(lost, journal.Lost{
 				Ring: i, Records: n - d.states[i].Lost, Shares: shares - d.states[i].Shares, TotalRecords: n, TotalShares: shares,
 			})
 		}
@@ -157,7 +160,7 @@ func (d *drain) take(ring int, to uint64) error {
 }
 
 // lose encodes a record of what was lost.
-func (d *drain) lose(l *Lost) error {
+func (d *drain) lose(l *journal.Lost) error {
 	if err := d.ready(); err != nil {
 		return err
 	}
@@ -174,9 +177,10 @@ func (d *drain) encode(c chunk) error {
 	u := &d.unsynced[len(d.unsynced)-1]
 	u.to = c.from
 	if l := c.lost; l != nil {
-		d.record(KindLost, l.Time, 0, nil, appendFields(nil, l.fields))
+		body, _ := l.AppendBinary(nil)
+		d.record(journal.KindLost, l.Time, 0, nil, body)
 		d.states[c.ring].Lost, d.states[c.ring].Shares = l.TotalRecords, l.TotalShares
-		return d.endFrame(c.ring, frameLost)
+		return d.endFrame(c.ring, segment.LostFrame)
 	}
 	r := d.rings[c.ring]
 	for at := c.from; at != c.to; {
@@ -185,7 +189,7 @@ func (d *drain) encode(c chunk) error {
 			d.damaged = append(d.damaged, fmt.Sprintf("%s: %d bytes at %d: %v", r.path, c.to-at, at, err))
 			k = ringRecord{next: c.to}
 		}
-		if k.kind == KindJob && len(k.body) >= 8 {
+		if k.kind == journal.KindJob && len(k.body) >= 8 {
 			j := liveJob{k.job, binary.BigEndian.Uint64(k.body), slices.Clone(k.body[8:])}
 			d.keep(j)
 			d.define(&j)
@@ -194,15 +198,15 @@ func (d *drain) encode(c chunk) error {
 		if err == nil {
 			d.record(k.kind, k.time, k.job, k.miner, k.body)
 		}
-		if k.kind == KindShare {
+		if k.kind == journal.KindShare {
 			u.shares++
 		}
 		at = k.next
 		d.states[c.ring].At, u.to = at, at
-		if len(d.frame)+len(d.defs) < frameSize && at != c.to {
+		if len(d.frame)+len(d.defs) < segment.FrameSize && at != c.to {
 			continue
 		}
-		if err := d.endFrame(c.ring, frameRecords); err != nil {
+		if err := d.endFrame(c.ring, segment.RecordsFrame); err != nil {
 			return err
 		}
 		// What is not encoded yet is the rest of the ring, but for a chunk that
@@ -218,7 +222,7 @@ func (d *drain) encode(c chunk) error {
 }
 
 // record appends a record to the frame.
-func (d *drain) record(kind Kind, time int64, job uint64, miner, body []byte) {
+func (d *drain) record(kind journal.Kind, time int64, job uint64, miner, body []byte) {
 	if d.count == 0 {
 		d.frameTime, d.lastTime = time, time
 	}
@@ -228,32 +232,20 @@ func (d *drain) record(kind Kind, time int64, job uint64, miner, body []byte) {
 		if m, ok = d.miners[string(miner)]; !ok {
 			m = uint64(len(d.miners))
 			d.miners[string(miner)] = m
-			d.defs = append(d.defs, defineMiner)
-			d.defs = binary.AppendUvarint(d.defs, uint64(len(miner)))
-			d.defs = append(d.defs, miner...)
+			d.defs = segment.AppendMiner(d.defs, miner)
 		}
 		m++
 	}
 	if job != 0 {
 		n, ok := d.defined[job]
-		if j = n + jobDefined; !ok {
-			j = jobByID
+		if j = n + segment.JobDefined; !ok {
+			j = segment.JobByID
 		}
 	}
-	var head [3*binary.MaxVarintLen64 + 8]byte
-	h := binary.AppendVarint(head[:0], time-d.lastTime)
-	h = binary.AppendUvarint(h, m)
-	h = binary.AppendUvarint(h, j)
-	if j == jobByID {
-		h = binary.BigEndian.AppendUint64(h, job)
-	}
-	d.frame = append(d.frame, byte(kind))
-	d.frame = binary.AppendUvarint(d.frame, uint64(len(h)+len(body)))
-	d.frame = append(d.frame, h...)
-	d.frame = append(d.frame, body...)
+	d.frame = segment.AppendRecord(d.frame, &segment.Record{Kind: uint8(kind), Time: time, Miner: m, Job: j, ID: job, Body: body}, d.lastTime)
 	d.lastTime = time
 	d.count++
-	if kind == KindShare {
+	if kind == journal.KindShare {
 		d.shares++
 	}
 	d.number++
@@ -265,10 +257,7 @@ func (d *drain) define(j *liveJob) {
 		return
 	}
 	d.defined[j.id] = uint64(len(d.defined))
-	d.defs = append(d.defs, defineJob)
-	d.defs = binary.AppendUvarint(d.defs, uint64(8+len(j.record)))
-	d.defs = binary.BigEndian.AppendUint64(d.defs, j.id)
-	d.defs = append(d.defs, j.record...)
+	d.defs = segment.AppendJob(d.defs, j.id, j.record)
 }
 
 // keep remembers a job for the segments to come.
@@ -288,17 +277,12 @@ func (d *drain) forgetJobs() {
 
 // endFrame makes a frame of the records and definitions there are, and writes when
 // there is enough.
-func (d *drain) endFrame(ring int, kind frameKind) error {
+func (d *drain) endFrame(ring int, kind segment.FrameKind) error {
 	b := d.pending[len(d.pending):]
-	b = beginFrame(b)
-	b = binary.BigEndian.AppendUint64(b, uint64(d.frameTime))
-	b = binary.BigEndian.AppendUint32(b, uint32(len(d.defs)))
-	b = binary.BigEndian.AppendUint32(b, uint32(d.frameMiners))
-	b = binary.BigEndian.AppendUint32(b, uint32(d.frameJobs))
-	b = append(b, d.defs...)
-	b = append(b, d.frame...)
-	endFrame(b, d.mark, &frame{
-		kind: kind, ring: ring, first: d.number - uint64(d.count), position: d.states[ring].At, count: d.count, shares: d.shares,
+	b = segment.BeginFrame(b)
+	b = (&segment.Parts{Time: d.frameTime, Miners: d.frameMiners, Jobs: d.frameJobs, Defs: d.defs, Records: d.frame}).AppendTo(b)
+	segment.FinishFrame(b, d.mark, &segment.Frame{
+		Kind: kind, Ring: ring, First: d.number - uint64(d.count), Position: d.states[ring].At, Count: d.count, Shares: d.shares,
 	})
 	d.pending = append(d.pending, b...) // in place where there was room
 	d.frame, d.defs = d.frame[:0], d.defs[:0]
@@ -439,8 +423,8 @@ func (d *drain) ready() error {
 
 // end ends the current segment: it is whole and safe.
 func (d *drain) end() error {
-	b := beginFrame(nil)
-	endFrame(b, d.mark, &frame{kind: frameEnd, first: d.number})
+	b := segment.BeginFrame(nil)
+	segment.FinishFrame(b, d.mark, &segment.Frame{Kind: segment.EndFrame, First: d.number})
 	n := len(d.pending)
 	d.pending = append(d.pending, b...)
 	if err := d.write(); err != nil {
@@ -462,21 +446,21 @@ func (d *drain) begin() error {
 	rand.Read(d.mark[:]) // never fails
 	h := d.header
 	h.First, h.Created, h.Mark, h.Rings = d.number, time.Now().UnixMicro(), hex.EncodeToString(d.mark[:]), d.states
-	b, err := h.appendTo(nil)
+	b, err := h.AppendTo(nil)
 	if err != nil {
 		return err
 	}
 	d.miners, d.defined = map[string]uint64{}, map[uint64]uint64{}
 	d.frameMiners, d.frameJobs, d.frameTime = 0, 0, h.Created
-	if d.file, err = d.open(filepath.Join(d.dir, temporary+"segment")); err != nil {
+	if d.file, err = d.open(filepath.Join(d.dir, segment.Temporary+"segment")); err != nil {
 		d.file = nil
 		return err
 	}
 	d.offset, d.pending, d.first = 0, b, d.number
 	for i := range d.jobs {
 		d.define(&d.jobs[i])
-		if len(d.defs) >= frameSize || i == len(d.jobs)-1 {
-			if err = d.endFrame(len(d.rings)-1, frameRecords); err != nil {
+		if len(d.defs) >= segment.FrameSize || i == len(d.jobs)-1 {
+			if err = d.endFrame(len(d.rings)-1, segment.RecordsFrame); err != nil {
 				break
 			}
 		}
@@ -496,11 +480,11 @@ func (d *drain) publish() error {
 	if err := d.file.Sync(); err != nil {
 		return err
 	}
-	name := segmentName(d.header.Epoch, d.first)
-	if err := os.Rename(filepath.Join(d.dir, temporary+"segment"), filepath.Join(d.dir, name)); err != nil {
+	name := segment.Name(d.header.Epoch, d.first)
+	if err := os.Rename(filepath.Join(d.dir, segment.Temporary+"segment"), filepath.Join(d.dir, name)); err != nil {
 		return err
 	}
-	if err := syncDir(d.dir); err != nil {
+	if err := segment.SyncDir(d.dir); err != nil {
 		return err
 	}
 	d.current.Store(&name)

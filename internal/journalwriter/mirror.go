@@ -1,4 +1,4 @@
-package journal
+package journalwriter
 
 import (
 	"context"
@@ -15,6 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/segment"
+	"github.com/ckpool/ckpool/journal"
 )
 
 // Place is where a copy of a journal has come: everything up to Size bytes of a segment.
@@ -30,7 +32,7 @@ type Piece struct {
 	Segment string
 	At      int64 // offset in the file
 	Data    []byte
-	Cursor  Cursor // of the last record up to here
+	Cursor  journal.Cursor // of the last record up to here
 }
 
 // End is the place behind it, without a mark.
@@ -43,72 +45,72 @@ const pieceSize = 128 << 10
 // It is for one goroutine.
 type Tail struct {
 	dir    string
-	g      *segment // nil: none yet
-	sent   int64    // bytes of g
-	cursor Cursor
+	g      *segment.Segment // nil: none yet
+	sent   int64            // bytes of g
+	cursor journal.Cursor
 	events event.Func
 }
 
-// NewTail reads what a copy that has come to a place has not. The error wraps ErrHistory
+// NewTail reads what a copy that has come to a place has not. The error wraps [journal.ErrHistory]
 // where the copy has what the journal never had.
 func NewTail(dir string, after Place, events event.Func) (*Tail, error) {
 	t := &Tail{dir: dir, events: events}
 	if after.Segment == "" {
 		return t, nil
 	}
-	at, ok := parseSegmentName(after.Segment)
+	at, ok := segment.ParseName(after.Segment)
 	if !ok {
 		return nil, fmt.Errorf("journal %s: the copy is at %.60q, which is no segment", dir, after.Segment)
 	}
-	h, err := Describe(dir)
-	if err == nil && h.Epoch < at.epoch {
-		err = fmt.Errorf("journal %s has come to epoch %d, and the copy has %s: %w", dir, h.Epoch, after.Segment, ErrHistory)
+	h, err := journal.Describe(dir)
+	if err == nil && h.Epoch < at.Epoch {
+		err = fmt.Errorf("journal %s has come to epoch %d, and the copy has %s: %w", dir, h.Epoch, after.Segment, journal.ErrHistory)
 	}
 	if err != nil {
 		return nil, err
 	}
 	// One that is deleted here is whole there.
-	t.cursor.Position = Position{at.epoch, at.first}
-	g, err := openSegment(dir, at)
+	t.cursor.Position = journal.Position{Epoch: at.Epoch, Number: at.First}
+	g, err := segment.Open(dir, at)
 	switch {
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, errNoHeader):
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, segment.ErrNoHeader):
 		return t, nil
 	case err != nil:
 		return nil, err
-	case g.header.Mark != after.Mark:
-		g.close()
-		return nil, fmt.Errorf("%s: the copy has another one of that name: %w", g.path, ErrHistory)
+	case g.Header.Mark != after.Mark:
+		g.Close()
+		return nil, fmt.Errorf("%s: the copy has another one of that name: %w", g.Path, journal.ErrHistory)
 	}
 	t.enter(g)
 	// What is behind the end is there alone: it was lost here by a power cut.
-	info, err := g.file.Stat()
+	info, err := g.Stat()
 	if err != nil {
 		t.Close()
 		return nil, err
 	}
 	t.sent = min(after.Size, info.Size())
-	g.at = max(g.at, t.sent)
+	g.At = max(g.At, t.sent)
 	return t, nil
 }
 
-func (t *Tail) enter(g *segment) {
+func (t *Tail) enter(g *segment.Segment) {
 	t.Close()
 	t.g, t.sent = g, 0
-	t.cursor.Instance, t.cursor.Network = g.header.Instance, g.header.Network
-	t.cursor.Life, t.cursor.Position = g.header.Life, Position{g.epoch, g.first - 1}
+	t.cursor.Instance, t.cursor.Network = g.Header.Instance, g.Header.Network
+	t.cursor.Life, t.cursor.Position = g.Header.Life, journal.Position{Epoch: g.Epoch, Number: g.First - 1}
 }
 
 // Close closes the file.
 func (t *Tail) Close() {
 	if t.g != nil {
-		t.g.close()
+		t.g.Close()
 		t.g = nil
 	}
 }
 
 // Next is the next piece of records that are not behind safe; its data are valid until the
 // next call. The error is io.EOF while there is none.
-func (t *Tail) Next(safe Position) (p Piece, err error) {
+func (t *Tail) Next(safe journal.Position) (p Piece, err error) {
 	for {
 		if t.g != nil {
 			if p, err = t.piece(safe); len(p.Data) > 0 || err != nil {
@@ -124,38 +126,38 @@ func (t *Tail) Next(safe Position) (p Piece, err error) {
 }
 
 // piece is the next of the present segment, empty if there is none.
-func (t *Tail) piece(safe Position) (p Piece, err error) {
+func (t *Tail) piece(safe journal.Position) (p Piece, err error) {
 	g := t.g
-	end := g.at // the header at first
+	end := g.At // the header at first
 	for end-t.sent < pieceSize {
-		at := g.at
-		var f frame
-		_, whole, err := g.next(&f)
+		at := g.At
+		var f segment.Frame
+		_, whole, err := g.Next(&f)
 		if err != nil {
-			return p, fmt.Errorf("%s: %w", g.path, err)
+			return p, fmt.Errorf("%s: %w", g.Path, err)
 		}
 		if !whole {
 			break
 		}
-		last := Position{g.epoch, f.first + uint64(f.count) - 1}
-		if f.count > 0 && safe.Before(last) {
-			g.at = at
+		last := journal.Position{Epoch: g.Epoch, Number: f.End() - 1}
+		if f.Count > 0 && safe.Before(last) {
+			g.At = at
 			break
 		}
 		t.cursor.Position = last
-		if f.count > 0 {
-			if parts, ok := f.records(); ok {
-				t.cursor.Time = parts.time
+		if f.Count > 0 {
+			if parts, ok := f.Parts(); ok {
+				t.cursor.Time = parts.Time
 			}
 		}
-		end = g.at
+		end = g.At
 	}
 	if end == t.sent {
 		return p, nil
 	}
-	p = Piece{Segment: g.name, At: t.sent, Data: make([]byte, end-t.sent), Cursor: t.cursor}
-	if _, err := g.file.ReadAt(p.Data, t.sent); err != nil {
-		return Piece{}, fmt.Errorf("%s: %w", g.path, err)
+	p = Piece{Segment: g.Name, At: t.sent, Data: make([]byte, end-t.sent), Cursor: t.cursor}
+	if _, err := g.ReadAt(p.Data, t.sent); err != nil {
+		return Piece{}, fmt.Errorf("%s: %w", g.Path, err)
 	}
 	t.sent = end
 	return p, nil
@@ -163,29 +165,29 @@ func (t *Tail) piece(safe Position) (p Piece, err error) {
 
 // follow goes on with the next segment, when the present one has no more.
 func (t *Tail) follow() (more bool, err error) {
-	list, err := listSegments(t.dir)
+	list, err := segment.List(t.dir)
 	if err != nil {
 		return false, err
 	}
-	at := segmentFile{epoch: t.cursor.Epoch, first: t.cursor.Number}
+	at := segment.File{Epoch: t.cursor.Epoch, First: t.cursor.Number}
 	if t.g != nil {
-		at = t.g.segmentFile
+		at = t.g.File
 		// More may have been written before the next one was begun; what is no frame then
 		// never becomes one.
-		var f frame
-		if _, whole, err := t.g.next(&f); err != nil || whole {
-			t.g.at -= f.size
+		var f segment.Frame
+		if _, whole, err := t.g.Next(&f); err != nil || whole {
+			t.g.At -= f.Size
 			return false, err
 		}
 	}
 	for _, s := range list {
-		if !at.before(s.epoch, s.first) {
+		if !at.Before(s.Epoch, s.First) {
 			continue
 		}
-		g, err := openSegment(t.dir, s)
+		g, err := segment.Open(t.dir, s)
 		switch {
-		case errors.Is(err, errNoHeader):
-			t.events.Say(event.Error, fmt.Sprintf("Journal %s: %s cannot be read, and is left out: its header is damaged", t.dir, s.name))
+		case errors.Is(err, segment.ErrNoHeader):
+			t.events.Say(event.Error, fmt.Sprintf("Journal %s: %s cannot be read, and is left out: its header is damaged", t.dir, s.Name))
 			continue
 		case errors.Is(err, fs.ErrNotExist): // deleted since
 			continue
@@ -240,31 +242,31 @@ func OpenMirror(dir, instance, network string, maxSize int64, events event.Func)
 
 // resume finds where the copy has come.
 func (m *Mirror) resume() error {
-	list, err := listSegments(m.dir)
+	list, err := segment.List(m.dir)
 	if err != nil || len(list) == 0 {
 		return err
 	}
-	g, err := openSegment(m.dir, list[len(list)-1])
+	g, err := segment.Open(m.dir, list[len(list)-1])
 	if err != nil {
 		return err
 	}
-	defer g.close()
-	if err := m.fits(g.path, &g.header); err != nil {
+	defer g.Close()
+	if err := m.fits(g.Path, &g.Header); err != nil {
 		return err
 	}
-	end := g.at
+	end := g.At
 	for {
-		var f frame
-		_, whole, err := g.next(&f)
+		var f segment.Frame
+		_, whole, err := g.Next(&f)
 		if err != nil {
-			return fmt.Errorf("%s: %w", g.path, err)
+			return fmt.Errorf("%s: %w", g.Path, err)
 		}
 		if !whole {
 			break
 		}
-		end = g.at
+		end = g.At
 	}
-	file, err := os.OpenFile(g.path, os.O_RDWR, 0)
+	file, err := os.OpenFile(g.Path, os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}
@@ -272,11 +274,11 @@ func (m *Mirror) resume() error {
 		file.Close()
 		return err
 	}
-	m.enter(file, Place{g.name, g.header.Mark, end})
+	m.enter(file, Place{g.Name, g.Header.Mark, end})
 	return nil
 }
 
-func (m *Mirror) fits(path string, h *Header) error {
+func (m *Mirror) fits(path string, h *segment.Header) error {
 	switch {
 	case h.Instance != m.instance:
 		return fmt.Errorf("%s is of the journal %s, want %s", path, h.Instance, m.instance)
@@ -300,7 +302,7 @@ func (m *Mirror) Place() Place { return m.place }
 
 // Write adds a piece, which must be the next one.
 func (m *Mirror) Write(p *Piece) error {
-	s, ok := parseSegmentName(p.Segment)
+	s, ok := segment.ParseName(p.Segment)
 	switch {
 	case !ok:
 		return fmt.Errorf("%.60q is no segment", p.Segment)
@@ -315,7 +317,7 @@ func (m *Mirror) Write(p *Piece) error {
 		return fmt.Errorf("bytes of %s from %d on, and the copy is at %d of %s", p.Segment, p.At, m.place.Size, m.place.Segment)
 	}
 	// A segment has its name when its header is whole.
-	path := filepath.Join(m.dir, temporary+p.Segment)
+	path := filepath.Join(m.dir, segment.Temporary+p.Segment)
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o640)
 	if err != nil {
 		return err
@@ -328,15 +330,15 @@ func (m *Mirror) Write(p *Piece) error {
 	return err
 }
 
-func (m *Mirror) begin(f *os.File, path string, s segmentFile, p *Piece) error {
+func (m *Mirror) begin(f *os.File, path string, s segment.File, p *Piece) error {
 	if _, err := f.Write(p.Data); err != nil {
 		return err
 	}
-	g := &segment{segmentFile: s, path: path, file: f, scanner: scanner{file: f, mark: headerMark}, byID: map[uint64]int{}}
-	if err := g.readHeader(); err != nil {
+	g, err := segment.Read(path, f, s)
+	if err != nil {
 		return err
 	}
-	if err := m.fits(path, &g.header); err != nil {
+	if err := m.fits(path, &g.Header); err != nil {
 		return err
 	}
 	if err := m.Sync(); err != nil { // the one before is whole
@@ -345,11 +347,11 @@ func (m *Mirror) begin(f *os.File, path string, s segmentFile, p *Piece) error {
 	if err := f.Sync(); err != nil {
 		return err
 	}
-	if err := os.Rename(path, filepath.Join(m.dir, s.name)); err != nil {
+	if err := os.Rename(path, filepath.Join(m.dir, s.Name)); err != nil {
 		return err
 	}
-	m.enter(f, Place{s.name, g.header.Mark, int64(len(p.Data))})
-	return syncDir(m.dir)
+	m.enter(f, Place{s.Name, g.Header.Mark, int64(len(p.Data))})
+	return segment.SyncDir(m.dir)
 }
 
 // Sync makes safe what was written.

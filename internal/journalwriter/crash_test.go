@@ -1,4 +1,4 @@
-package journal
+package journalwriter
 
 import (
 	"bytes"
@@ -16,6 +16,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"github.com/ckpool/ckpool/journal"
 )
 
 // childVariable makes the test program one that writes a journal until it is killed.
@@ -128,7 +130,7 @@ func (c *child) start(t *testing.T) *exec.Cmd {
 }
 
 // readShares are all shares that are there now.
-func readShares(t *testing.T, r *Reader) (list []Share) {
+func readShares(t *testing.T, r *journal.Reader) (list []journal.Share) {
 	t.Helper()
 	for {
 		k, err := r.Read()
@@ -137,17 +139,17 @@ func readShares(t *testing.T, r *Reader) (list []Share) {
 			return list
 		case err != nil:
 			t.Fatal(err)
-		case k.Kind == KindMissing:
+		case k.Kind == journal.KindMissing:
 			t.Fatal(k.Missing)
-		case k.Kind == KindShare:
+		case k.Kind == journal.KindShare:
 			list = append(list, lasting(k).Share)
 		}
 	}
 }
 
-func allShares(t *testing.T, dir string) []Share {
+func allShares(t *testing.T, dir string) []journal.Share {
 	t.Helper()
-	r, err := NewReader(dir, Cursor{})
+	r, err := journal.Open(dir, journal.Cursor{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,11 +159,11 @@ func allShares(t *testing.T, dir string) []Share {
 
 // history checks that the shares of each loop are there from the first on, in order
 // and once, and gives the number of the next.
-func history(t *testing.T, list []Share) (next [2]uint32) {
+func history(t *testing.T, list []journal.Share) (next [2]uint32) {
 	t.Helper()
 	for i, s := range list {
 		loop := int(s.Extranonce1[3])
-		if want := testShare(loop, next[loop]); s.Time != want.Time || !bytes.Equal(appendShare(nil, want), appendShare(nil, &s)) {
+		if want := testShare(loop, next[loop]); s.Time != want.Time || !bytes.Equal(shareBody(nil, want), shareBody(nil, &s)) {
 			t.Fatalf("share %d of all, loop %d, -want +got:\n%s", i, loop, cmp.Diff(*want, s))
 		}
 		next[loop]++
@@ -186,12 +188,12 @@ func TestKilled(t *testing.T) {
 	if err := os.MkdirAll(c.Dir, 0o750); err != nil {
 		t.Fatal(err)
 	}
-	r, err := NewReader(c.Dir, Cursor{})
+	r, err := journal.Open(c.Dir, journal.Cursor{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	var followed []Share
+	var followed []journal.Share
 	for round := range rounds {
 		// Some live to write thousands, some die while they open the journal.
 		target := uint32(random.IntN(1500))
@@ -277,13 +279,13 @@ func TestUpgrade(t *testing.T) {
 			t.Fatalf("passed on %v: rings %v are there", c.Pass, left)
 		}
 	}
-	list := readJournal(t, c.Dir, Cursor{})
+	list := readJournal(t, c.Dir, journal.Cursor{})
 	if next := history(t, shares(t, list)); next != c.Next {
 		t.Errorf("%v shares are there, %v were told", next, c.Next)
 	}
-	last := Position{1, 0}
+	last := journal.Position{Epoch: 1, Number: 0}
 	for _, k := range list {
-		if k.Position != (Position{last.Epoch, last.Number + 1}) && k.Position != (Position{last.Epoch + 1, 1}) {
+		if k.Position != (journal.Position{Epoch: last.Epoch, Number: last.Number + 1}) && k.Position != (journal.Position{Epoch: last.Epoch + 1, Number: 1}) {
 			t.Fatalf("%v comes after %v", k.Position, last)
 		}
 		last = k.Position

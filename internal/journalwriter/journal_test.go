@@ -1,4 +1,4 @@
-package journal
+package journalwriter
 
 import (
 	"context"
@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/journal"
 )
 
 // told collects events.
@@ -94,9 +95,15 @@ func mustClose(t testing.TB, w *Writer) {
 	}
 }
 
+// shareBody is a share as it stands in files.
+func shareBody(b []byte, s *journal.Share) []byte {
+	b, _ = s.AppendBinary(b)
+	return b
+}
+
 // testShare is a share with a number that no other has.
-func testShare(loop int, n uint32) *Share {
-	s := &Share{
+func testShare(loop int, n uint32) *journal.Share {
+	s := &journal.Share{
 		Time: 1_795_327_613_000_000 + int64(n), Job: 0, Variant: uint8(n % 3),
 		Extranonce1: []byte{1, 2, 3, byte(loop)}, Extranonce2: []byte{0, 0, 0, 0, byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)},
 		NTime: 1_795_327_613, Nonce: n, Version: 0x20000000,
@@ -104,9 +111,9 @@ func testShare(loop int, n uint32) *Share {
 	}
 	switch n % 100 { // went up to another pool
 	case 43:
-		s.Above, s.AboveDifficulty = AcceptedAbove, 65536
+		s.Above, s.AboveDifficulty = journal.AcceptedAbove, 65536
 	case 49:
-		s.Above, s.AboveDifficulty, s.Here, s.AboveText = RefusedAbove, 0.5, 2, []byte("Job not found")
+		s.Above, s.AboveDifficulty, s.Here, s.AboveText = journal.RefusedAbove, 0.5, 2, []byte("Job not found")
 	}
 	if n%10 == 9 {
 		s.Credit, s.Reason = 0, 2
@@ -118,12 +125,12 @@ func testShare(loop int, n uint32) *Share {
 	return s
 }
 
-func testMiner(n int) *Miner {
-	return &Miner{User: fmt.Sprint("user", n), Worker: fmt.Sprintf("user%d.rig", n), Agent: "cgminer/4.12", Address: "10.0.0.1", Limit: 750}
+func testMiner(n int) *journal.Miner {
+	return &journal.Miner{User: fmt.Sprint("user", n), Worker: fmt.Sprintf("user%d.rig", n), Agent: "cgminer/4.12", Address: "10.0.0.1", Limit: 750}
 }
 
 // readAll reads until there is no more.
-func readAll(t testing.TB, r *Reader) (list []Record) {
+func readAll(t testing.TB, r *journal.Reader) (list []journal.Record) {
 	t.Helper()
 	for {
 		k, err := r.Read()
@@ -138,16 +145,16 @@ func readAll(t testing.TB, r *Reader) (list []Record) {
 }
 
 // lasting is a copy of a record that stays as it is.
-func lasting(k *Record) Record {
+func lasting(k *journal.Record) journal.Record {
 	c := *k
 	c.Share.Extranonce1, c.Share.Extranonce2 = slices.Clone(k.Share.Extranonce1), slices.Clone(k.Share.Extranonce2)
 	c.Share.AboveText = slices.Clone(k.Share.AboveText)
 	return c
 }
 
-func readJournal(t testing.TB, dir string, after Cursor) []Record {
+func readJournal(t testing.TB, dir string, after journal.Cursor) []journal.Record {
 	t.Helper()
-	r, err := NewReader(dir, after)
+	r, err := journal.Open(dir, after)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,13 +163,13 @@ func readJournal(t testing.TB, dir string, after Cursor) []Record {
 }
 
 // shares are those of a list of records, and nothing may be missing.
-func shares(t testing.TB, list []Record) (s []Share) {
+func shares(t testing.TB, list []journal.Record) (s []journal.Share) {
 	t.Helper()
 	for _, k := range list {
 		switch k.Kind {
-		case KindShare:
+		case journal.KindShare:
 			s = append(s, k.Share)
-		case KindMissing:
+		case journal.KindMissing:
 			t.Errorf("missing up to %v: %+v", k.Position, k.Missing)
 		}
 	}
@@ -174,12 +181,12 @@ func shares(t testing.TB, list []Record) (s []Share) {
 func TestRecords(t *testing.T) {
 	o := testOptions(t)
 	w := mustOpen(t, o)
-	r, err := NewReader(o.Dir, Cursor{Network: "regtest"})
+	r, err := journal.Open(o.Dir, journal.Cursor{Network: "regtest"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	var want []Share
+	var want []journal.Share
 	for n := range uint32(1000) {
 		loop := int(n % 2)
 		s := testShare(loop, n)
@@ -190,36 +197,36 @@ func TestRecords(t *testing.T) {
 			mustRound(t, w)
 		}
 	}
-	slices.SortStableFunc(want[:501], func(a, b Share) int { return int(a.Extranonce1[3]) - int(b.Extranonce1[3]) })
-	slices.SortStableFunc(want[501:], func(a, b Share) int { return int(a.Extranonce1[3]) - int(b.Extranonce1[3]) })
+	slices.SortStableFunc(want[:501], func(a, b journal.Share) int { return int(a.Extranonce1[3]) - int(b.Extranonce1[3]) })
+	slices.SortStableFunc(want[501:], func(a, b journal.Share) int { return int(a.Extranonce1[3]) - int(b.Extranonce1[3]) })
 	m := testMiner(3)
-	w.Worker(0, &Worker{1, 77}, m)
-	w.Connect(1, &Connect{2, 78}, m)
-	w.Leave(0, &Leave{3, 77, "idle"}, m)
-	w.Difficulty(1, &Difficulty{4, 78, 0x99, 2048.5}, m)
+	w.Worker(0, &journal.Worker{Time: 1, Client: 77}, m)
+	w.Connect(1, &journal.Connect{Time: 2, Client: 78}, m)
+	w.Leave(0, &journal.Leave{Time: 3, Client: 77, Why: "idle"}, m)
+	w.Difficulty(1, &journal.Difficulty{Time: 4, Client: 78, Job: 0x99, Difficulty: 2048.5}, m)
 	w.Flush(0)
 	w.Flush(1)
-	w.Block(&Block{5, 0x99, 850_000, [32]byte{7}, 1e12, 312500000, "orphaned", 3, "high-hash"}, m)
-	st := &Statistics{Time: 6}
+	w.Block(&journal.Block{Time: 5, Job: 0x99, Height: 850_000, Hash: [32]byte{7}, NetworkDifficulty: 1e12, Reward: 312500000, State: "orphaned", Confirmations: 3, Text: "high-hash"}, m)
+	st := &journal.Statistics{Time: 6}
 	st.Runtime, st.Users, st.Hashrate[6], st.SPS[3], st.BestShare, st.RejectedCount = 60, 5, 1e15, 2.5, 77, 8
 	w.Statistics(st)
 	mustRound(t, w)
 	following := readAll(t, r)
 	mustClose(t, w)
-	list := readJournal(t, o.Dir, Cursor{})
+	list := readJournal(t, o.Dir, journal.Cursor{})
 	if diff := cmp.Diff(list, following); diff != "" {
 		t.Errorf("who follows reads something else:\n%s", diff)
 	}
 	if diff := cmp.Diff(want, shares(t, list)); diff != "" {
 		t.Errorf("-told +read:\n%s", diff)
 	}
-	others := map[Kind]Record{}
+	others := map[journal.Kind]journal.Record{}
 	for i, k := range list {
-		if (k.Position != Position{1, uint64(i + 1)}) {
+		if (k.Position != journal.Position{Epoch: 1, Number: uint64(i + 1)}) {
 			t.Fatalf("record %d is at %v", i, k.Position)
 		}
 		switch k.Kind {
-		case KindShare:
+		case journal.KindShare:
 			if !reflect.DeepEqual(k.Miner, testMiner(int(k.Share.Nonce%7))) {
 				t.Fatalf("share %d is of %+v", k.Share.Nonce, k.Miner)
 			}
@@ -230,16 +237,16 @@ func TestRecords(t *testing.T) {
 			others[k.Kind] = k
 		}
 	}
-	for kind, want := range map[Kind]any{
-		KindWorker: Worker{1, 77}, KindConnect: Connect{2, 78}, KindLeave: Leave{3, 77, "idle"}, KindDifficulty: Difficulty{4, 78, 0x99, 2048.5},
-		KindBlock: Block{5, 0x99, 850_000, [32]byte{7}, 1e12, 312500000, "orphaned", 3, "high-hash"}, KindStatistics: *st,
+	for kind, want := range map[journal.Kind]any{
+		journal.KindWorker: journal.Worker{Time: 1, Client: 77}, journal.KindConnect: journal.Connect{Time: 2, Client: 78}, journal.KindLeave: journal.Leave{Time: 3, Client: 77, Why: "idle"}, journal.KindDifficulty: journal.Difficulty{Time: 4, Client: 78, Job: 0x99, Difficulty: 2048.5},
+		journal.KindBlock: journal.Block{Time: 5, Job: 0x99, Height: 850_000, Hash: [32]byte{7}, NetworkDifficulty: 1e12, Reward: 312500000, State: "orphaned", Confirmations: 3, Text: "high-hash"}, journal.KindStatistics: *st,
 	} {
 		k := others[kind]
-		got := map[Kind]any{KindWorker: k.Worker, KindConnect: k.Connect, KindLeave: k.Leave, KindDifficulty: k.Difficulty, KindBlock: k.Block, KindStatistics: k.Statistics}[kind]
+		got := map[journal.Kind]any{journal.KindWorker: k.Worker, journal.KindConnect: k.Connect, journal.KindLeave: k.Leave, journal.KindDifficulty: k.Difficulty, journal.KindBlock: k.Block, journal.KindStatistics: k.Statistics}[kind]
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%v: -told +read:\n%s", kind, diff)
 		}
-		if kind != KindStatistics && !reflect.DeepEqual(k.Miner, m) {
+		if kind != journal.KindStatistics && !reflect.DeepEqual(k.Miner, m) {
 			t.Errorf("%v is of %+v", kind, k.Miner)
 		}
 	}

@@ -1,4 +1,4 @@
-package journal
+package journalwriter
 
 import (
 	"errors"
@@ -8,6 +8,8 @@ import (
 	"slices"
 
 	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/segment"
+	"github.com/ckpool/ckpool/journal"
 )
 
 // tail is how a segment ends, and how far its epoch was then.
@@ -15,102 +17,103 @@ type tail struct {
 	end    int64 // offset behind the last whole frame
 	number uint64
 	whole  bool // it has its end
-	states []ringState
+	states []segment.Ring
 	jobs   []liveJob
 }
 
-// isWhole tells whether the file ends with its end, and the number of the next record
-// then.
-func (g *segment) isWhole() (number uint64, whole bool, err error) {
-	info, err := g.file.Stat()
+// isWhole tells whether a segment's file ends with its end, and the number of the next
+// record then.
+func isWhole(g *segment.Segment) (number uint64, whole bool, err error) {
+	info, err := g.Stat()
 	if err != nil {
 		return 0, false, err
 	}
-	b := make([]byte, frameHead)
-	if info.Size() < g.at+frameHead {
+	end := segment.Scanner{File: g, Mark: g.Mark, At: info.Size() - int64(segment.FrameHead)}
+	if end.At < g.At {
 		return 0, false, nil
 	}
-	if _, err := g.file.ReadAt(b, info.Size()-frameHead); err != nil {
-		return 0, false, err
-	}
-	var f frame
-	whole, _ = readFrame(b, g.mark, &f)
-	return f.first, whole && f.kind == frameEnd, nil
+	var f segment.Frame
+	_, whole, err = end.Next(&f)
+	return f.First, whole && f.Kind == segment.EndFrame, err
 }
 
 // tail reads a whole segment.
-func (g *segment) tail() (*tail, error) {
-	t := &tail{end: g.at, number: g.first, states: slices.Clone(g.header.Rings)}
+func readTail(g *segment.Segment) (*tail, error) {
+	t := &tail{end: g.At, number: g.First, states: slices.Clone(g.Header.Rings)}
 	var oldest uint64
 	for {
-		var f frame
-		_, whole, err := g.next(&f)
+		var f segment.Frame
+		_, whole, err := g.Next(&f)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", g.path, err)
+			return nil, fmt.Errorf("%s: %w", g.Path, err)
 		}
 		if !whole {
 			break
 		}
-		t.end = f.at + f.size
-		t.number = max(t.number, f.first+uint64(f.count))
-		if f.kind == frameEnd {
+		t.end = f.At + f.Size
+		t.number = max(t.number, f.End())
+		if f.Kind == segment.EndFrame {
 			t.whole = true
 		}
-		r, ok := f.records()
-		if !ok || f.ring >= len(t.states) || !g.define(&f, &r) || f.count == 0 {
+		r, ok := f.Parts()
+		if !ok || f.Ring >= len(t.states) || !g.Define(&f, &r, isMiner) || f.Count == 0 {
 			continue
 		}
-		t.states[f.ring].At = f.position
+		t.states[f.Ring].At = f.Position
 		// What was lost, and which jobs are old, is in records that few frames have.
-		if f.kind == frameLost || f.ring == len(t.states)-1 {
-			for rest := r.records; ; {
-				k, next, ok := nextRecord(rest, 0)
+		if f.Kind == segment.LostFrame || f.Ring == len(t.states)-1 {
+			for rest := r.Records; ; {
+				k, next, ok := segment.NextRecord(rest, 0)
 				if !ok {
 					break
 				}
 				rest = next
-				record := Record{Kind: k.kind, Time: r.time + k.time}
-				switch k.kind {
-				case KindLost:
-					if record.readBody(k.body, 0) == nil {
-						t.states[f.ring].Lost, t.states[f.ring].Shares = record.Lost.TotalRecords, record.Lost.TotalShares
+				record := journal.Record{Kind: journal.Kind(k.Kind), Time: r.Time + k.Time}
+				switch record.Kind {
+				case journal.KindLost:
+					if record.ReadBody(k.Body, 0) == nil {
+						t.states[f.Ring].Lost, t.states[f.Ring].Shares = record.Lost.TotalRecords, record.Lost.TotalShares
 					}
-				case KindJob:
-					if record.readBody(k.body, 0) == nil {
+				case journal.KindJob:
+					if record.ReadBody(k.Body, 0) == nil {
 						oldest = record.Job.Oldest
 					}
 				}
 			}
 		}
 	}
-	for i, j := range g.jobs {
-		if j.id == 0 || j.id < oldest || g.byID[j.id] != i {
+	for i := range g.Jobs() {
+		id := g.JobID(i)
+		if n, ok := g.JobNumber(id); id == 0 || id < oldest || !ok || n != i {
 			continue
 		}
-		record, err := g.job(i, nil)
+		record, err := g.JobRecord(i)
 		if err != nil {
 			return nil, err
 		}
-		t.jobs = append(t.jobs, liveJob{j.id, oldest, record})
+		t.jobs = append(t.jobs, liveJob{id, oldest, record})
 	}
 	return t, nil
 }
 
+// isMiner takes any definition of a miner: who opens a journal needs jobs alone.
+func isMiner(int, []byte) bool { return true }
+
 // recovered is where the epoch before has ended.
 type recovered struct {
-	state state
-	after Position
+	state segment.State
+	after journal.Position
 	life  string // of the epoch of after, "" if it is not known
 }
 
 // recover ends the epoch that the last writer has begun: what was written of it and
 // what is in its rings is made one.
 func (w *Writer) recover() (*recovered, error) {
-	st, err := readState(w.dir)
+	st, err := segment.ReadState(w.dir)
 	if err != nil {
 		return nil, err
 	}
-	list, err := listSegments(w.dir)
+	list, err := segment.List(w.dir)
 	if err != nil {
 		return nil, err
 	}
@@ -119,20 +122,20 @@ func (w *Writer) recover() (*recovered, error) {
 		r.state = *st
 	}
 	// The newest segment whose header can be read knows what the state may not.
-	var last *segment
+	var last *segment.Segment
 	for i := len(list) - 1; i >= 0 && last == nil; i-- {
-		if last, err = openSegment(w.dir, list[i]); err != nil && !errors.Is(err, errNoHeader) {
+		if last, err = segment.Open(w.dir, list[i]); err != nil && !errors.Is(err, segment.ErrNoHeader) {
 			return nil, err
 		}
 	}
 	if last != nil {
-		defer func() { last.close() }()
-		h := &last.header
+		defer func() { last.Close() }()
+		h := &last.Header
 		if r.state.Instance == "" {
 			r.state.Instance, r.state.Network = h.Instance, h.Network
 		}
 		if h.Instance != r.state.Instance {
-			return nil, fmt.Errorf("%s is of another journal than the others in its directory: move it away", last.path)
+			return nil, fmt.Errorf("%s is of another journal than the others in its directory: move it away", last.Path)
 		}
 	}
 	if r.state.Instance == "" {
@@ -141,18 +144,18 @@ func (w *Writer) recover() (*recovered, error) {
 	if r.state.Network != w.options.Network {
 		return nil, fmt.Errorf("journal %s has shares of the network %s, and this pool mines on %s: give it another directory", w.dir, r.state.Network, w.options.Network)
 	}
-	if n := len(list); n > 0 && list[n-1].epoch > r.state.Epoch {
-		r.state.Epoch, r.state.Life, r.state.Rings = list[n-1].epoch, "", nil // an older state was put back
+	if n := len(list); n > 0 && list[n-1].Epoch > r.state.Epoch {
+		r.state.Epoch, r.state.Life, r.state.Rings = list[n-1].Epoch, "", nil // an older state was put back
 	}
-	if last != nil && last.epoch == r.state.Epoch {
-		r.state.Life = last.header.Life
+	if last != nil && last.Epoch == r.state.Epoch {
+		r.state.Life = last.Header.Life
 	}
 	return r, w.endEpoch(r, list, last)
 }
 
 // endEpoch drains the rings of the epoch in r and sets r.after.
-func (w *Writer) endEpoch(r *recovered, list []segmentFile, last *segment) error {
-	id, ok := r.state.id()
+func (w *Writer) endEpoch(r *recovered, list []segment.File, last *segment.Segment) error {
+	id, ok := r.state.ID()
 	if !ok {
 		return fmt.Errorf("journal %s: instance %q: want 32 hex digits", w.dir, r.state.Instance)
 	}
@@ -161,8 +164,8 @@ func (w *Writer) endEpoch(r *recovered, list []segmentFile, last *segment) error
 		switch {
 		case r.after.Epoch == epoch:
 			r.life = r.state.Life
-		case last != nil && r.after.Epoch == last.epoch:
-			r.life = last.header.Life
+		case last != nil && r.after.Epoch == last.Epoch:
+			r.life = last.Header.Life
 		}
 	}()
 	rings, left, err := w.oldRings(r, id)
@@ -171,48 +174,48 @@ func (w *Writer) endEpoch(r *recovered, list []segmentFile, last *segment) error
 	}
 	d := &drain{
 		dir: w.dir, segmentSize: w.options.SegmentSize, rings: rings, open: w.open,
-		header: w.header(&r.state), number: 1, states: make([]ringState, len(rings)),
+		header: w.header(&r.state), number: 1, states: make([]segment.Ring, len(rings)),
 	}
 	if last != nil {
 		// A segment without a header has numbers up to that of the next one.
 		newest := list[len(list)-1]
-		r.after = Position{newest.epoch, newest.first - 1}
-		if newest.name != last.name && left {
-			return fmt.Errorf("%s/%s: its header is damaged; move it away, so that what is still in memory can be written", w.dir, newest.name)
+		r.after = journal.Position{Epoch: newest.Epoch, Number: newest.First - 1}
+		if newest.Name != last.Name && left {
+			return fmt.Errorf("%s/%s: its header is damaged; move it away, so that what is still in memory can be written", w.dir, newest.Name)
 		}
 	}
-	if last != nil && last.name == list[len(list)-1].name {
-		number, whole, err := last.isWhole()
+	if last != nil && last.Name == list[len(list)-1].Name {
+		number, whole, err := isWhole(last)
 		if err != nil {
 			return err
 		}
 		if whole && !left {
-			r.after = Position{last.epoch, number - 1}
+			r.after = journal.Position{Epoch: last.Epoch, Number: number - 1}
 			return nil
 		}
-		t, err := last.tail()
+		t, err := readTail(last)
 		if err != nil {
 			return err
 		}
 		if err := w.cut(last, t); err != nil {
 			return err
 		}
-		r.after = Position{last.epoch, t.number - 1}
-		if last.epoch == epoch {
-			d.header.After, d.header.Before = last.header.After, last.header.Before
+		r.after = journal.Position{Epoch: last.Epoch, Number: t.number - 1}
+		if last.Epoch == epoch {
+			d.header.After, d.header.Before = last.Header.After, last.Header.Before
 			if d.number, d.jobs = t.number, t.jobs; len(t.states) == len(rings) {
 				d.states = t.states
 			}
 		}
 	}
-	if last == nil || last.epoch != epoch {
-		d.header.After = r.after
-		if last != nil && last.epoch == r.after.Epoch {
-			d.header.Before = last.header.Life
+	if last == nil || last.Epoch != epoch {
+		d.header.After = segment.Position(r.after)
+		if last != nil && last.Epoch == r.after.Epoch {
+			d.header.Before = last.Header.Life
 		}
 	}
 	if !left {
-		if last != nil && last.epoch == epoch || len(r.state.Rings) > 0 {
+		if last != nil && last.Epoch == epoch || len(r.state.Rings) > 0 {
 			w.options.Events.Say(event.Warning, fmt.Sprintf(
 				"Journal %s: it was not closed, and its memory is gone, as after a power cut: up to %v of shares before that may be missing", w.dir, w.options.Sync))
 		}
@@ -226,7 +229,7 @@ func (w *Writer) endEpoch(r *recovered, list []segmentFile, last *segment) error
 		w.options.Events.Say(event.Error, fmt.Sprintf("Journal %s: what the last process has left in memory is damaged: %s", w.dir, text))
 	}
 	if d.number > 1 {
-		r.after = Position{epoch, d.number - 1}
+		r.after = journal.Position{Epoch: epoch, Number: d.number - 1}
 	}
 	w.options.Events.Say(event.Notice, fmt.Sprintf("Journal %s: it was not closed; %d records were still in memory, and are in it now", w.dir, d.number-before))
 	for _, k := range rings {
@@ -258,8 +261,8 @@ func (w *Writer) oldRings(r *recovered, id [16]byte) (rings []*ring, left bool, 
 
 // cut cuts off what is behind the last whole frame of the last segment, and makes
 // safe what is before.
-func (w *Writer) cut(g *segment, t *tail) error {
-	f, err := os.OpenFile(g.path, os.O_RDWR, 0)
+func (w *Writer) cut(g *segment.Segment, t *tail) error {
+	f, err := os.OpenFile(g.Path, os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}
@@ -272,11 +275,11 @@ func (w *Writer) cut(g *segment, t *tail) error {
 		if err := f.Truncate(t.end); err != nil {
 			return err
 		}
-		w.options.Events.Say(event.Notice, fmt.Sprintf("Journal %s: the last %d bytes of %s were not whole and are cut off", w.dir, n, g.name))
+		w.options.Events.Say(event.Notice, fmt.Sprintf("Journal %s: the last %d bytes of %s were not whole and are cut off", w.dir, n, g.Name))
 	}
 	if !t.whole {
-		b := beginFrame(nil)
-		endFrame(b, g.mark, &frame{kind: frameEnd, first: t.number})
+		b := segment.BeginFrame(nil)
+		segment.FinishFrame(b, g.Mark, &segment.Frame{Kind: segment.EndFrame, First: t.number})
 		if _, err := f.WriteAt(b, t.end); err != nil {
 			return err
 		}

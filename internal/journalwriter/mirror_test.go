@@ -1,4 +1,4 @@
-package journal
+package journalwriter
 
 import (
 	"bytes"
@@ -8,6 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/ckpool/ckpool/internal/segment"
+	"github.com/ckpool/ckpool/journal"
 )
 
 func mustMirror(t testing.TB, dir, instance string) *Mirror {
@@ -20,7 +23,7 @@ func mustMirror(t testing.TB, dir, instance string) *Mirror {
 }
 
 // carry copies what is safe in a journal to a mirror, up to so many pieces.
-func carry(t testing.TB, dir string, m *Mirror, safe Position, most int) (last Cursor) {
+func carry(t testing.TB, dir string, m *Mirror, safe journal.Position, most int) (last journal.Cursor) {
 	t.Helper()
 	tail, err := NewTail(dir, m.Place(), (&told{}).tell)
 	if err != nil {
@@ -93,18 +96,18 @@ func TestMirror(t *testing.T) {
 	mustClose(t, w)
 	last := carry(t, o.Dir, m, w.Status().Position, 1000)
 	m.Close()
-	list, err := listSegments(o.Dir)
+	list, err := segment.List(o.Dir)
 	if err != nil || len(list) < 6 {
 		t.Fatalf("%v, %v", list, err)
 	}
 	for _, s := range list {
-		want, _ := os.ReadFile(filepath.Join(o.Dir, s.name))
-		got, err := os.ReadFile(filepath.Join(dir, s.name))
+		want, _ := os.ReadFile(filepath.Join(o.Dir, s.Name))
+		got, err := os.ReadFile(filepath.Join(dir, s.Name))
 		if err != nil || !bytes.Equal(want, got) {
-			t.Errorf("%s: %d bytes, want %d, %v", s.name, len(got), len(want), err)
+			t.Errorf("%s: %d bytes, want %d, %v", s.Name, len(got), len(want), err)
 		}
 	}
-	r, err := NewReader(dir, Cursor{})
+	r, err := journal.Open(dir, journal.Cursor{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +118,7 @@ func TestMirror(t *testing.T) {
 		if err == io.EOF {
 			break
 		}
-		if err != nil || k.Kind != KindShare || k.Share.Time != testShare(0, read).Time {
+		if err != nil || k.Kind != journal.KindShare || k.Share.Time != testShare(0, read).Time {
 			t.Fatalf("record %d: %+v, %v", read, k, err)
 		}
 	}
@@ -136,13 +139,13 @@ func TestTailSafe(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer tail.Close()
-	if p, err := tail.Next(Position{}); err != nil || p.Cursor.Number != 0 {
+	if p, err := tail.Next(journal.Position{}); err != nil || p.Cursor.Number != 0 {
 		t.Fatalf("the header: %+v, %v", p.Cursor, err)
 	}
-	if p, err := tail.Next(Position{}); err != io.EOF {
+	if p, err := tail.Next(journal.Position{}); err != io.EOF {
 		t.Fatalf("what is not safe: %+v, %v", p.Cursor, err)
 	}
-	if p, err := tail.Next(w.Status().Position); err != nil || p.Cursor.Position != (Position{1, 1}) {
+	if p, err := tail.Next(w.Status().Position); err != nil || p.Cursor.Position != (journal.Position{Epoch: 1, Number: 1}) {
 		t.Fatalf("what is safe: %+v, %v", p.Cursor, err)
 	}
 	mustClose(t, w)
@@ -168,17 +171,17 @@ func TestMirrorRefuses(t *testing.T) {
 	for _, p := range []Piece{
 		{Segment: at.Segment, At: at.Size + 1, Data: []byte("x")},
 		{Segment: at.Segment, At: 0, Data: []byte("x")},
-		{Segment: segmentName(1, 0), At: 0, Data: []byte("x")},
-		{Segment: segmentName(2, 1), At: 5, Data: []byte("x")},
-		{Segment: segmentName(2, 1), At: 0, Data: []byte("x")},
+		{Segment: segment.Name(1, 0), At: 0, Data: []byte("x")},
+		{Segment: segment.Name(2, 1), At: 5, Data: []byte("x")},
+		{Segment: segment.Name(2, 1), At: 0, Data: []byte("x")},
 		{Segment: "../x", At: 0, Data: []byte("x")},
 	} {
 		if err := m.Write(&p); err == nil {
 			t.Errorf("it takes %+v", p)
 		}
 	}
-	for _, p := range []Place{{Segment: at.Segment, Mark: "0011223344556677", Size: at.Size}, {Segment: segmentName(9, 1), Size: 5}} {
-		if _, err := NewTail(o.Dir, p, nil); !errors.Is(err, ErrHistory) {
+	for _, p := range []Place{{Segment: at.Segment, Mark: "0011223344556677", Size: at.Size}, {Segment: segment.Name(9, 1), Size: 5}} {
+		if _, err := NewTail(o.Dir, p, nil); !errors.Is(err, journal.ErrHistory) {
 			t.Errorf("a copy at %+v: %v", p, err)
 		}
 	}
@@ -196,7 +199,7 @@ func TestMirrorRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.Segment = segmentName(2, 1)
+	p.Segment = segment.Name(2, 1)
 	if err := m.Write(&p); err == nil {
 		t.Error("it takes a segment of another journal")
 	}

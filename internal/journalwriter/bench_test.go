@@ -1,4 +1,4 @@
-package journal
+package journalwriter
 
 import (
 	"context"
@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/ckpool/ckpool/journal"
 )
 
 // benchWriter is a writer that has room for n shares.
@@ -17,8 +19,8 @@ func benchWriter(b testing.TB, n int64) *Writer {
 }
 
 // sink of a share that loops tell again and again.
-func toldShare() (*Share, *Miner) {
-	return testShare(0, 12345), &Miner{
+func toldShare() (*journal.Share, *journal.Miner) {
+	return testShare(0, 12345), &journal.Miner{
 		User: "bc1q8qkesw5kyplv7hdxyseqls5m78w5tqdfd40lf5", Worker: "bc1q8qkesw5kyplv7hdxyseqls5m78w5tqdfd40lf5.rig17", Agent: "cgminer/4.12.1", Address: "192.168.100.200", Limit: 750,
 	}
 }
@@ -34,7 +36,7 @@ func TestShareAllocatesNothing(t *testing.T) {
 		t.Errorf("a share allocates %v times", n)
 	}
 	mustRound(t, w)
-	r, err := NewReader(w.dir, Cursor{})
+	r, err := journal.Open(w.dir, journal.Cursor{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +94,7 @@ func BenchmarkWriteOnLoop(b *testing.B) {
 			n := 0
 			for b.Loop() {
 				r.begin(m)
-				r.scratch = appendShare(r.scratch, s)
+				r.scratch = shareBody(r.scratch, s)
 				buf = append(buf, r.scratch...)
 				if n++; n%batch == 0 {
 					if _, err := f.Write(buf); err != nil {
@@ -115,7 +117,7 @@ func BenchmarkWriteOnLoop(b *testing.B) {
 func BenchmarkDrain(b *testing.B) {
 	const n = 50_000
 	w := benchWriter(b, n)
-	miners := make([]*Miner, 1000)
+	miners := make([]*journal.Miner, 1000)
 	for i := range miners {
 		miners[i] = testMiner(i)
 	}
@@ -140,7 +142,7 @@ func BenchmarkDrain(b *testing.B) {
 func BenchmarkRead(b *testing.B) {
 	const n = 200_000
 	w := benchWriter(b, n)
-	miners := make([]*Miner, 1000)
+	miners := make([]*journal.Miner, 1000)
 	for i := range miners {
 		miners[i] = testMiner(i)
 	}
@@ -153,7 +155,7 @@ func BenchmarkRead(b *testing.B) {
 	b.ReportAllocs()
 	read := 0
 	for b.Loop() {
-		r, err := NewReader(w.dir, Cursor{})
+		r, err := journal.Open(w.dir, journal.Cursor{})
 		if err != nil {
 			b.Fatal(err)
 		}

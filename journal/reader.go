@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/ckpool/ckpool/internal/segment"
 )
 
 // Reader reads the records of a journal in their order, and follows it as it is
@@ -21,14 +23,16 @@ type Reader struct {
 	dir string
 
 	cursor Cursor // of the last record returned
-	g      *segment
-	next   uint64 // number of the next record
-	newer  bool   // there is a newer segment than g
-	failed error  // what the reader cannot go beyond
+	g      *segment.Segment
+	header Header   // of g
+	miners []*Miner // of g, in the order of their definitions; nil for one that is damaged
+	next   uint64   // number of the next record
+	newer  bool     // there is a newer segment than g
+	failed error    // what the reader cannot go beyond
 
 	// Of the frame that is being read.
-	frame   frame
-	parts   recordsFrame
+	frame   segment.Frame
+	parts   segment.Parts
 	rest    []byte
 	number  uint64
 	time    int64
@@ -43,37 +47,42 @@ type Reader struct {
 // pollEvery is how often a reader looks for more.
 const pollEvery = 20 * time.Millisecond
 
-// ErrInstance is wrapped by errors about a journal that is not the one of a cursor.
+// ErrInstance is what errors are about a journal that is not the one of a cursor.
 var ErrInstance = errors.New("it is not the journal that was read before")
 
-// ErrHistory is wrapped by errors about a journal whose records are not those that were
+// ErrHistory is what errors are about a journal whose records are not those that were
 // read up to a cursor, although it is the same journal: an older copy of it was put back.
 var ErrHistory = errors.New("an older copy of it was put back")
 
-// NewReader reads what is after a cursor.
-func NewReader(dir string, after Cursor) (*Reader, error) {
+// ErrLater is what errors are about a journal with something that this release does not
+// know, since a later one wrote it.
+var ErrLater = segment.ErrLater
+
+// Open opens the journal of a directory to read what is after a cursor; the zero Cursor is
+// at the beginning. A directory without any record is no error: there may be one later.
+func Open(dir string, after Cursor) (*Reader, error) {
 	r := &Reader{dir: dir, cursor: after}
-	if st, err := readState(dir); err != nil {
+	if st, err := segment.ReadState(dir); err != nil {
 		return nil, err
 	} else if st != nil {
-		if err := r.check(filepath.Join(dir, stateFile), st.Instance, st.Network); err != nil {
+		if err := r.check(filepath.Join(dir, segment.StateFile), st.Instance, st.Network); err != nil {
 			return nil, err
 		}
 		if st.Epoch < after.Epoch {
 			return nil, fmt.Errorf("journal %s has come to epoch %d, and was read up to %v: %w", dir, st.Epoch, after.Position, ErrHistory)
 		}
 	}
-	list, err := listSegments(dir)
+	list, err := segment.List(dir)
 	if err != nil {
 		return nil, err
 	}
-	start := segmentFile{}
+	start := segment.File{}
 	for _, s := range list {
-		if s.epoch == after.Epoch && s.first <= after.Number+1 {
+		if s.Epoch == after.Epoch && s.First <= after.Number+1 {
 			start = s
 		}
 	}
-	if start.name == "" {
+	if start.Name == "" {
 		return r, nil // the first segment behind the cursor, when there is one
 	}
 	if err := r.enter(start); err != nil {
@@ -82,20 +91,10 @@ func NewReader(dir string, after Cursor) (*Reader, error) {
 	return r, nil
 }
 
-// newReader reads one segment.
-func newReader(dir string, after Cursor, s segmentFile) (*Reader, error) {
-	r := &Reader{dir: dir, cursor: after}
-	r.cursor.Position = Position{s.epoch, s.first - 1}
-	if err := r.enter(s); err != nil {
-		return nil, err
-	}
-	return r, nil
-}
-
 // Close closes files. Records and miners that were read stay valid.
 func (r *Reader) Close() {
 	if r.g != nil {
-		r.g.close()
+		r.g.Close()
 		r.g = nil
 	}
 }
@@ -103,13 +102,9 @@ func (r *Reader) Close() {
 // Cursor is that of the last record returned: store it with the record.
 func (r *Reader) Cursor() Cursor { return r.cursor }
 
-// Header is that of the segment that the last record was in.
-func (r *Reader) Header() *Header {
-	if r.g == nil {
-		return &Header{}
-	}
-	return &r.g.header
-}
+// Header is that of the segment that the last record was in: it is zero before there is
+// one.
+func (r *Reader) Header() *Header { return &r.header }
 
 // check refuses another journal.
 func (r *Reader) check(path, instance, network string) error {
@@ -129,45 +124,45 @@ func (r *Reader) check(path, instance, network string) error {
 }
 
 // enter begins to read a segment.
-func (r *Reader) enter(s segmentFile) error {
-	g, err := openSegment(r.dir, s)
-	if errors.Is(err, errNoHeader) {
+func (r *Reader) enter(s segment.File) error {
+	g, err := segment.Open(r.dir, s)
+	if errors.Is(err, segment.ErrNoHeader) {
 		return r.pass(s)
 	}
 	if err != nil {
 		return err
 	}
-	if err := r.check(g.path, g.header.Instance, g.header.Network); err != nil {
-		g.close()
+	if err := r.check(g.Path, g.Header.Instance, g.Header.Network); err != nil {
+		g.Close()
 		return err
 	}
-	if err := r.follows(&g.header); err != nil {
-		g.close()
-		return fmt.Errorf("%s: %w", g.path, err)
+	if err := r.follows(&g.Header); err != nil {
+		g.Close()
+		return fmt.Errorf("%s: %w", g.Path, err)
 	}
 	r.Close()
 	from := r.cursor.Position
-	r.g, r.newer, r.rest = g, false, nil
-	r.next = s.first
-	if from.Epoch == s.epoch {
+	r.g, r.header, r.miners, r.newer, r.rest = g, headerOf(&g.Header), nil, false, nil
+	r.next = s.First
+	if from.Epoch == s.Epoch {
 		r.next = max(r.next, from.Number+1)
 	}
 	if from == (Position{}) {
 		return nil
 	}
-	if from.Epoch == s.epoch {
-		r.miss(from, Position{s.epoch, s.first - 1}, true)
+	if from.Epoch == s.Epoch {
+		r.miss(from, Position{s.Epoch, s.First - 1}, true)
 		return nil
 	}
-	if after := g.header.After; after.Epoch >= from.Epoch {
+	if after := r.header.After; after.Epoch >= from.Epoch {
 		r.miss(from, after, after.Epoch == from.Epoch)
 	}
-	r.miss(Position{s.epoch, 0}, Position{s.epoch, s.first - 1}, true)
+	r.miss(Position{s.Epoch, 0}, Position{s.Epoch, s.First - 1}, true)
 	return nil
 }
 
 // follows refuses a segment that does not go on from what was read.
-func (r *Reader) follows(h *Header) error {
+func (r *Reader) follows(h *segment.Header) error {
 	c := &r.cursor
 	life := c.Life
 	switch {
@@ -189,31 +184,31 @@ func (r *Reader) follows(h *Header) error {
 }
 
 // pass passes over a segment without a header.
-func (r *Reader) pass(s segmentFile) error {
-	list, err := listSegments(r.dir)
+func (r *Reader) pass(s segment.File) error {
+	list, err := segment.List(r.dir)
 	if err != nil {
 		return err
 	}
-	last, known := Position{s.epoch, s.first}, false
+	last, known := Position{s.Epoch, s.First}, false
 	for _, next := range list {
-		if next.epoch == s.epoch && next.first > s.first {
-			last, known = Position{s.epoch, next.first - 1}, true
+		if next.Epoch == s.Epoch && next.First > s.First {
+			last, known = Position{s.Epoch, next.First - 1}, true
 			break
 		}
 	}
-	if !known && len(list) > 0 && list[len(list)-1].name == s.name {
+	if !known && len(list) > 0 && list[len(list)-1].Name == s.Name {
 		// The header is whole before a segment has its name.
-		return fmt.Errorf("%s: %w", filepath.Join(r.dir, s.name), errNoHeader)
+		return fmt.Errorf("%s: %w", filepath.Join(r.dir, s.Name), segment.ErrNoHeader)
 	}
-	from := Position{s.epoch, s.first - 1}
-	if r.cursor.Epoch == s.epoch {
+	from := Position{s.Epoch, s.First - 1}
+	if r.cursor.Epoch == s.Epoch {
 		from.Number = max(from.Number, r.cursor.Number)
 	}
-	r.reason = errNoHeader.Error()
+	r.reason = segment.ErrNoHeader.Error()
 	r.miss(from, last, known)
 	if n := len(r.pending); n > 0 {
-		r.pending[n-1].Missing.File = s.name
-		if info, err := os.Stat(filepath.Join(r.dir, s.name)); err == nil {
+		r.pending[n-1].Missing.File = s.Name
+		if info, err := os.Stat(filepath.Join(r.dir, s.Name)); err == nil {
 			r.pending[n-1].Missing.Bytes = info.Size()
 		}
 	}
@@ -238,7 +233,7 @@ func (r *Reader) miss(after, last Position, counted bool) {
 		m.Why = r.reason
 	}
 	if r.skipped > 0 && r.g != nil {
-		m.File, m.Offset, m.Bytes = r.g.name, r.frame.at-r.skipped, r.skipped
+		m.File, m.Offset, m.Bytes = r.g.Name, r.frame.At-r.skipped, r.skipped
 	}
 	r.pending = append(r.pending, Record{Position: last, Kind: KindMissing, Time: r.cursor.Time, Missing: m})
 	r.reason, r.skipped = "", 0
@@ -290,7 +285,7 @@ func (r *Reader) readSegment() (*Record, error) {
 		if r.g == nil {
 			return nil, nil
 		}
-		if len(r.rest) > 0 || r.number < r.frame.first+uint64(r.frame.count) {
+		if len(r.rest) > 0 || r.number < r.frame.First+uint64(r.frame.Count) {
 			k, err := r.readRecord()
 			if r.unread.Count > 0 && (k != nil || err != nil || r.rest == nil) {
 				r.tellUnread(k)
@@ -301,12 +296,12 @@ func (r *Reader) readSegment() (*Record, error) {
 			}
 			continue
 		}
-		skipped, whole, err := r.g.next(&r.frame)
+		skipped, whole, err := r.g.Next(&r.frame)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", r.g.path, err)
+			return nil, fmt.Errorf("%s: %w", r.g.Path, err)
 		}
 		if !whole {
-			r.frame = frame{}
+			r.frame = segment.Frame{}
 			r.number = 0
 			return nil, nil
 		}
@@ -320,21 +315,32 @@ func (r *Reader) readSegment() (*Record, error) {
 
 func (r *Reader) enterFrame() {
 	f := &r.frame
-	if f.first > r.next {
-		r.miss(Position{r.g.epoch, r.next - 1}, Position{r.g.epoch, f.first - 1}, true)
-		r.next = f.first
+	if f.First > r.next {
+		r.miss(Position{r.g.Epoch, r.next - 1}, Position{r.g.Epoch, f.First - 1}, true)
+		r.next = f.First
 	}
 	r.skipped, r.reason = 0, ""
-	r.number, r.rest = f.first+uint64(f.count), nil
-	if f.kind == frameHeader || f.kind == frameEnd {
+	r.number, r.rest = f.First+uint64(f.Count), nil
+	if f.Kind == segment.HeaderFrame || f.Kind == segment.EndFrame {
 		return
 	}
-	parts, ok := f.records()
-	if !ok || !r.g.define(f, &parts) {
+	parts, ok := f.Parts()
+	if !ok || !r.g.Define(f, &parts, r.define) {
 		r.undone("a frame is not one")
 		return
 	}
-	r.parts, r.rest, r.number, r.time = parts, parts.records, f.first, parts.time
+	r.parts, r.rest, r.number, r.time = parts, parts.Records, f.First, parts.Time
+}
+
+// define takes the definition of a miner.
+func (r *Reader) define(n int, definition []byte) bool {
+	m, err := readMiner(definition)
+	if err != nil {
+		return false
+	}
+	r.miners = append(r.miners, make([]*Miner, n-len(r.miners))...)
+	r.miners = append(r.miners, m)
+	return true
 }
 
 // undone passes over the rest of the frame.
@@ -342,10 +348,10 @@ func (r *Reader) undone(why string) {
 	if r.unread.Count > 0 {
 		r.tellUnread(nil)
 	}
-	last := r.frame.first + uint64(r.frame.count) - 1
+	last := r.frame.First + uint64(r.frame.Count) - 1
 	r.reason = why
-	if r.frame.count > 0 {
-		r.miss(Position{r.g.epoch, r.next - 1}, Position{r.g.epoch, last}, true)
+	if r.frame.Count > 0 {
+		r.miss(Position{r.g.Epoch, r.next - 1}, Position{r.g.Epoch, last}, true)
 	}
 	r.number, r.rest, r.reason = last+1, nil, ""
 	r.next = max(r.next, last+1)
@@ -353,20 +359,20 @@ func (r *Reader) undone(why string) {
 
 // readRecord is the next record of the frame, nil if it is none to return.
 func (r *Reader) readRecord() (*Record, error) {
-	if r.number == r.frame.first+uint64(r.frame.count) {
+	if r.number == r.frame.First+uint64(r.frame.Count) {
 		r.rest = nil
 		return nil, nil
 	}
-	k, rest, ok := nextRecord(r.rest, r.time)
+	k, rest, ok := segment.NextRecord(r.rest, r.time)
 	if !ok {
 		r.undone("a frame is not one")
 		return nil, nil
 	}
 	number := r.number
-	if number >= r.next && (k.kind == 0 || k.kind >= kinds) {
-		return nil, &LaterError{r.g.path, r.g.header.Program, fmt.Sprintf("records of the kind %q", r.g.kindName(k.kind))}
+	if number >= r.next && (k.Kind == 0 || Kind(k.Kind) >= kinds) {
+		return nil, segment.Later(r.g.Path, r.g.Header.Program, fmt.Sprintf("records of the kind %q", r.kindName(k.Kind)))
 	}
-	r.rest, r.time = rest, k.time
+	r.rest, r.time = rest, k.Time
 	r.number++
 	if number < r.next {
 		return nil, nil // read before
@@ -374,16 +380,24 @@ func (r *Reader) readRecord() (*Record, error) {
 	r.next = number + 1
 	if why := r.fill(&k); why != "" {
 		if r.unread.Count == 0 {
-			r.unread = Missing{First: Position{r.g.epoch, number}, Why: why}
+			r.unread = Missing{First: Position{r.g.Epoch, number}, Why: why}
 		}
 		r.unread.Count++
-		if r.number == r.frame.first+uint64(r.frame.count) {
+		if r.number == r.frame.First+uint64(r.frame.Count) {
 			r.rest = nil
 		}
 		return nil, nil
 	}
-	r.record.Position = Position{r.g.epoch, number}
+	r.record.Position = Position{r.g.Epoch, number}
 	return r.returned(), nil
+}
+
+// kindName is a kind as the segment's writer called it.
+func (r *Reader) kindName(k uint8) string {
+	if name := r.g.Header.Kinds[k]; name != "" {
+		return name
+	}
+	return Kind(k).String()
 }
 
 // tellUnread tells of records in a row that are none, and then of k, if there is one.
@@ -398,38 +412,38 @@ func (r *Reader) tellUnread(k *Record) {
 }
 
 // fill makes the record of what stands in the segment, or tells why it is none.
-func (r *Reader) fill(k *segmentRecord) (why string) {
+func (r *Reader) fill(k *segment.Record) (why string) {
 	g, o := r.g, &r.record
-	o.Kind, o.Time, o.Miner, o.Reason, o.Scheme, o.Here = k.kind, k.time, nil, "", "", ""
-	if k.miner > 0 {
-		if k.miner > uint64(len(g.miners)) || g.miners[k.miner-1] == nil {
+	o.Kind, o.Time, o.Miner, o.Reason, o.Scheme, o.Here = Kind(k.Kind), k.Time, nil, "", "", ""
+	if k.Miner > 0 {
+		if k.Miner > uint64(len(r.miners)) || r.miners[k.Miner-1] == nil {
 			return "who it is of was in damaged bytes"
 		}
-		o.Miner = g.miners[k.miner-1]
+		o.Miner = r.miners[k.Miner-1]
 	}
-	job := k.id
-	if k.job >= jobDefined {
-		n := k.job - jobDefined
-		if n >= uint64(len(g.jobs)) || g.jobs[n].id == 0 {
+	job := k.ID
+	if k.Job >= segment.JobDefined {
+		n := k.Job - segment.JobDefined
+		if n >= uint64(g.Jobs()) || g.JobID(int(n)) == 0 {
 			return "its job was in damaged bytes"
 		}
-		job = g.jobs[n].id
+		job = g.JobID(int(n))
 	}
-	if err := o.readBody(k.body, job); err != nil {
+	if err := o.ReadBody(k.Body, job); err != nil {
 		return err.Error()
 	}
-	switch k.kind {
+	switch o.Kind {
 	case KindShare:
-		o.Reason, o.Scheme = name(g.header.Reasons, o.Share.Reason), name(g.header.Schemes, o.Share.Scheme)
+		o.Reason, o.Scheme = name(g.Header.Reasons, o.Share.Reason), name(g.Header.Schemes, o.Share.Scheme)
 		if o.Share.Above != NotSent {
-			o.Here = name(g.header.Reasons, o.Share.Here)
+			o.Here = name(g.Header.Reasons, o.Share.Here)
 		}
 	case KindJob:
-		if k.job < jobDefined {
+		if k.Job < segment.JobDefined {
 			return "its job is not there"
 		}
 		var err error
-		if o.Job.Record, err = g.job(int(k.job-jobDefined), nil); err != nil {
+		if o.Job.Record, err = g.JobRecord(int(k.Job - segment.JobDefined)); err != nil {
 			return err.Error()
 		}
 	}
@@ -449,11 +463,11 @@ func (r *Reader) JobRecord(id uint64) ([]byte, error) {
 	if r.g == nil {
 		return nil, nil
 	}
-	n, ok := r.g.byID[id]
+	n, ok := r.g.JobNumber(id)
 	if !ok {
 		return nil, nil
 	}
-	return r.g.job(n, nil)
+	return r.g.JobRecord(n)
 }
 
 func (r *Reader) returned() *Record {
@@ -465,11 +479,11 @@ func (r *Reader) returned() *Record {
 // came moves the cursor.
 func (r *Reader) came(to Position) {
 	switch {
-	case r.g != nil && to.Epoch == r.g.epoch:
-		r.cursor.Life = r.g.header.Life
+	case r.g != nil && to.Epoch == r.g.Epoch:
+		r.cursor.Life = r.g.Header.Life
 	case to.Epoch == r.cursor.Epoch:
-	case r.g != nil && to.Epoch == r.g.header.After.Epoch:
-		r.cursor.Life = r.g.header.Before
+	case r.g != nil && to.Epoch == r.g.Header.After.Epoch:
+		r.cursor.Life = r.g.Header.Before
 	default: // of a segment without a header
 		r.cursor.Life = ""
 	}
@@ -480,7 +494,7 @@ func (r *Reader) came(to Position) {
 func (r *Reader) follow() (more bool, err error) {
 	if !r.newer {
 		next, err := r.newest()
-		if err != nil || next.name == "" {
+		if err != nil || next.Name == "" {
 			return false, err
 		}
 		// More may have been written before the next one was begun.
@@ -493,13 +507,13 @@ func (r *Reader) follow() (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if next.name == "" { // it was deleted at this very moment
+	if next.Name == "" { // it was deleted at this very moment
 		r.newer = false
 		return false, nil
 	}
 	if r.g != nil {
-		if info, err := r.g.file.Stat(); err == nil && info.Size() > r.g.at {
-			r.frame.at, r.skipped, r.reason = info.Size(), info.Size()-r.g.at, "the end of a file is not whole"
+		if info, err := r.g.Stat(); err == nil && info.Size() > r.g.At {
+			r.frame.At, r.skipped, r.reason = info.Size(), info.Size()-r.g.At, "the end of a file is not whole"
 		}
 	}
 	r.came(r.position())
@@ -517,31 +531,31 @@ func (r *Reader) position() Position {
 	if r.g == nil {
 		return r.cursor.Position
 	}
-	return Position{r.g.epoch, r.next - 1}
+	return Position{r.g.Epoch, r.next - 1}
 }
 
 // newest is the segment after the present one, or the present one under another file
 // that has taken its place; none without a name.
-func (r *Reader) newest() (s segmentFile, err error) {
-	list, err := listSegments(r.dir)
+func (r *Reader) newest() (s segment.File, err error) {
+	list, err := segment.List(r.dir)
 	if err != nil {
 		return s, err
 	}
 	epoch, first := r.cursor.Epoch, r.cursor.Number
 	if r.g != nil {
-		epoch, first = r.g.epoch, r.g.first
+		epoch, first = r.g.Epoch, r.g.First
 	}
 	for _, s := range list {
-		if r.g != nil && s.name == r.g.name {
-			if now, err := os.Stat(r.g.path); err == nil {
-				if was, err := r.g.file.Stat(); err == nil && !os.SameFile(was, now) {
+		if r.g != nil && s.Name == r.g.Name {
+			if now, err := os.Stat(r.g.Path); err == nil {
+				if was, err := r.g.Stat(); err == nil && !os.SameFile(was, now) {
 					return s, nil
 				}
 			}
 		}
-		if (Position{epoch, first}).Before(Position{s.epoch, s.first}) {
+		if (Position{epoch, first}).Before(Position{s.Epoch, s.First}) {
 			return s, nil
 		}
 	}
-	return segmentFile{}, nil
+	return segment.File{}, nil
 }
