@@ -1,11 +1,7 @@
 package session
 
 import (
-	"encoding/json"
-	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/ckpool/ckpool/stratum"
 )
@@ -17,36 +13,24 @@ const maskGrace = 60
 // onConfigure answers mining.configure (BIP310): params are a list of
 // extensions and an object of their parameters.
 func (q request) onConfigure() *stratum.Reject {
-	var params []json.RawMessage
-	if json.Unmarshal(q.msg.Params, &params) != nil {
-		return &rejectParamsArray
-	}
-	var extensions []string
-	options := map[string]json.RawMessage{}
-	if len(params) == 0 || json.Unmarshal(params[0], &extensions) != nil {
-		return &rejectParams
-	}
-	if len(params) > 1 && json.Unmarshal(params[1], &options) != nil {
-		return &rejectParams
+	var asked stratum.Configure
+	if bad := asked.Parse(q.msg.Params); bad != nil {
+		return bad
 	}
 	// Whether a miner may roll depends on where it gets work from.
-	if slices.Contains(extensions, "version-rolling") && !q.place(q.agents.get(q.s.agent), "", true, maskOf(options["version-rolling.mask"])) && q.waits() {
+	if slices.Contains(asked.Extensions, "version-rolling") && !q.place(q.agents.get(q.s.agent), "", true, asked.VersionMask) && q.waits() {
 		return nil
 	}
-	var answer []string
-	for _, extension := range extensions {
-		key, _ := json.Marshal(extension)
-		granted := true
+	var grants []stratum.Grant
+	for _, extension := range asked.Extensions {
+		g := stratum.Grant{Extension: extension, Granted: true}
 		switch extension {
 		case "version-rolling":
-			granted = q.grantMask(options["version-rolling.mask"])
-			q.noteRolling(granted)
-			if granted {
-				answer = append(answer, fmt.Sprintf(`"version-rolling.mask":"%08x"`, q.s.mask))
-			}
+			g.Granted = q.grantMask(asked.VersionMask)
+			q.noteRolling(g.Granted)
+			g.VersionMask = q.s.mask
 		case "minimum-difficulty":
-			var d float64
-			if json.Unmarshal(options["minimum-difficulty.value"], &d) == nil && d > 0 && !q.s.is(fixed) {
+			if d := asked.MinimumDifficulty; d > 0 && !q.s.is(fixed) {
 				q.s.floor = q.clamp(d)
 				q.s.want = max(q.s.want, q.s.floor)
 			}
@@ -54,11 +38,11 @@ func (q request) onConfigure() *stratum.Reject {
 			q.takeExtranonce()
 		case "info":
 		default:
-			granted = false
+			g.Granted = false
 		}
-		answer = append(answer, string(key)+":"+strconv.FormatBool(granted))
+		grants = append(grants, g)
 	}
-	q.write(stratum.AppendResult(q.out[:0], q.msg.ID, "{"+strings.Join(answer, ",")+"}"))
+	q.write(stratum.AppendConfigureResult(q.out[:0], q.msg.ID, grants))
 	q.sendMask()
 	q.changeNow()
 	return nil
@@ -88,8 +72,8 @@ func (c client) takeExtranonce() {
 
 // grantMask intersects the miner's mask with ours. Nothing in common is a
 // refusal.
-func (q request) grantMask(raw json.RawMessage) bool {
-	mask := q.poolMask() & maskOf(raw)
+func (q request) grantMask(asked uint32) bool {
+	mask := q.poolMask() & asked
 	if mask == 0 || q.b.Sources != nil && q.s.source == 0 { // it has waited for too long
 		return false
 	}
@@ -101,19 +85,6 @@ func (q request) grantMask(raw json.RawMessage) bool {
 	q.s.mask = mask
 	q.s.flags |= configured
 	return true
-}
-
-// maskOf is the mask that a miner asks for: without one all bits, of one that is none no bit.
-func maskOf(raw json.RawMessage) uint32 {
-	var text string
-	if json.Unmarshal(raw, &text) != nil {
-		return 0xffffffff
-	}
-	v, err := strconv.ParseUint(strings.TrimPrefix(strings.ToLower(text), "0x"), 16, 32)
-	if err != nil {
-		return 0
-	}
-	return uint32(v)
 }
 
 // keepOldMask keeps bits the miner may have used before accepted for a while.

@@ -86,10 +86,8 @@ func (q request) call(method, arg []byte) *stratum.Reject {
 		return q.onAuthorize()
 	case "mining.configure":
 		return q.onConfigure()
-	case "mining.suggest_difficulty":
-		return q.onSuggest(arg, parseDifficulty)
-	case "mining.suggest_target":
-		return q.onSuggest(arg, parseTarget)
+	case "mining.suggest_difficulty", "mining.suggest_target":
+		return q.onSuggest(method, arg)
 	case "mining.extranonce.subscribe":
 		q.takeExtranonce()
 		q.accept(m.ID)

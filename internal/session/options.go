@@ -1,10 +1,7 @@
 package session
 
 import (
-	"encoding/hex"
 	"fmt"
-	"math"
-	"strconv"
 	"strings"
 
 	"github.com/ckpool/ckpool/difficulty"
@@ -48,7 +45,7 @@ func parsePassword(password string) passwordOptions {
 			continue
 		}
 		*have = true
-		v, ok := parseNumber(value)
+		v, ok := stratum.PositiveNumber(value)
 		if ok {
 			*to = v
 		} else if o.unusable == "" {
@@ -56,19 +53,6 @@ func parsePassword(password string) passwordOptions {
 		}
 	}
 	return o
-}
-
-// parseNumber reads a positive number as C's strtod does: decimal, exponent or
-// hexadecimal.
-func parseNumber(s string) (float64, bool) {
-	if s == "" || strings.ContainsAny(s, "_ \t") {
-		return 0, false
-	}
-	if lower := strings.ToLower(s); strings.HasPrefix(lower, "0x") && !strings.Contains(lower, "p") {
-		s += "p0"
-	}
-	v, err := strconv.ParseFloat(s, 64)
-	return v, err == nil && v > 0 && !math.IsInf(v, 0)
 }
 
 // applyPassword takes what a miner asked for, as far as the pool allows.
@@ -120,12 +104,8 @@ func (c client) clamp(d float64) float64 {
 
 // onSuggest takes mining.suggest_difficulty or mining.suggest_target: never
 // answered when usable. Before authorize it waits for that.
-func (q request) onSuggest(arg []byte, parse func(string) (float64, bool)) *stratum.Reject {
-	text, ok := q.firstParam(arg)
-	if !ok {
-		return &rejectParams
-	}
-	v, ok := parse(text)
+func (q request) onSuggest(method, arg []byte) *stratum.Reject {
+	v, ok := stratum.Suggestion(method, q.msg.Params, arg)
 	if !ok {
 		return &rejectParams
 	}
@@ -141,46 +121,6 @@ func (q request) onSuggest(arg []byte, parse func(string) (float64, bool)) *stra
 		q.changeNow()
 	}
 	return nil
-}
-
-// firstParam is the first parameter as text, whatever its JSON type and whether
-// params is an array, a bare value, or in the method's parentheses.
-func (q request) firstParam(arg []byte) (string, bool) {
-	raw := q.msg.Params
-	if p, ok := stratum.ParseParams(raw); ok {
-		if raw, ok = p.Next(); !ok {
-			raw = nil
-		}
-	}
-	if len(raw) == 0 || string(raw) == "null" {
-		raw = arg
-	}
-	if len(raw) == 0 {
-		return "", false
-	}
-	if raw[0] == '"' {
-		v, ok := stratum.String(raw, q.scratch[:0])
-		return strings.TrimSpace(string(v)), ok
-	}
-	return string(raw), true
-}
-
-func parseDifficulty(s string) (float64, bool) { return parseNumber(s) }
-
-// parseTarget reads a target of up to 64 hex digits, most significant first.
-func parseTarget(s string) (float64, bool) {
-	s = strings.TrimPrefix(strings.TrimPrefix(s, "0x"), "0X")
-	if s == "" || len(s) > 64 {
-		return 0, false
-	}
-	var t difficulty.Target
-	if _, err := hex.Decode(t[:], []byte(strings.Repeat("0", 64-len(s))+s)); err != nil {
-		return 0, false
-	}
-	if t == (difficulty.Target{}) {
-		return 0, false
-	}
-	return t.Difficulty(), true
 }
 
 // changePause is the least time between two changes of a session's difficulty,

@@ -71,7 +71,7 @@ func (q request) onGetTxnHashes(arg []byte) *stratum.Reject {
 
 // jobParam is the job whose id is the first parameter; nil when unknown.
 func (q request) jobParam(arg []byte) (*work.Job, *stratum.Reject) {
-	text, ok := q.firstParam(arg)
+	text, ok := stratum.Argument(q.msg.Params, arg)
 	if !ok {
 		return nil, &rejectParams
 	}
