@@ -54,6 +54,8 @@ func TestRules(t *testing.T) {
 		{publicImports, "internal", "bitcoind/a.go", `package bitcoind; import "github.com/ckpool/ckpool/internal/pool"`, "bitcoind/a.go:1 imports github.com/ckpool/ckpool/internal/pool"},
 		{publicImports, "logging", "stratum/client/a.go", `package client; import "log/slog"`, "stratum/client/a.go:1 imports log/slog"},
 		{publicImports, "allowed", "stratum/client/a.go", `package client; import ("fmt"; "github.com/ckpool/ckpool/stratum"; "golang.org/x/sys/unix")`, ""},
+		{publicImports, "engine", "stratum/server/a.go", `package server; import "github.com/ckpool/ckpool/internal/netserver"`, ""},
+		{publicImports, "engine and more", "stratum/server/a.go", `package server; import "github.com/ckpool/ckpool/internal/users"`, "stratum/server/a.go:1 imports github.com/ckpool/ckpool/internal/users"},
 		{publicImports, "test", "work/a_test.go", `package work; import "pgregory.net/rapid"`, ""},
 		{pureArithmetic, "I/O", "difficulty/a.go", `package difficulty; import "os"`, "difficulty/a.go:1 imports os"},
 		{pureArithmetic, "goroutine", "work/a.go", "package work\nfunc f() {\n go f()\n}", "work/a.go:3 starts a goroutine"},

@@ -37,6 +37,9 @@ var public = set("address", "difficulty", "stratum", "stratum/client", "work", "
 // leaves are internal packages that public ones may import, and stand where they do.
 var leaves = set("internal/hexdigit", "internal/jsontext", "internal/segment", "internal/wire")
 
+// standsOn are the parts of ckpool that public packages have besides.
+var standsOn = map[string]map[string]bool{"stratum/server": set("internal/netserver")}
+
 // arithmetic are packages that only compute.
 var arithmetic = set("address", "difficulty", "stratum", "work", "internal/hexdigit", "internal/jsontext", "internal/rewards", "internal/luck")
 
@@ -52,6 +55,7 @@ var money = []string{
 var level = map[string]int{
 	"internal/users": 2, "internal/jobs": 3, "internal/blocks": 4, "internal/operator": 5, "internal/pool": 6, "internal/edge": 6,
 	"internal/upstream": 4, "internal/relay": 4, "internal/nodework": 4, "internal/remote": 4, "internal/accounting": 4, "internal/forward": 4, "internal/web": 6, "internal/notify": 6, "internal/history": 6, "internal/metrics": 6,
+	"stratum/server": 2,
 	"internal/bench": 7, "internal/testkit": 7, "internal/lint": 7,
 }
 
@@ -73,13 +77,13 @@ func set(names ...string) map[string]bool {
 // under reports whether pkg is dir or below it.
 func under(pkg, dir string) bool { return pkg == dir || strings.HasPrefix(pkg, dir+"/") }
 
-// levelOf is 0 for public packages, 8 for commands.
+// levelOf is 0 for public packages, 8 for commands and examples.
 func levelOf(pkg string) int {
 	top := strings.SplitN(pkg, "/", 3)
 	switch {
 	case public[pkg] || leaves[pkg]:
 		return 0
-	case top[0] == "cmd":
+	case top[0] == "cmd", top[0] == "examples":
 		return 8
 	}
 	if n, ok := level[path.Join(top[:min(2, len(top))]...)]; ok {
@@ -98,12 +102,13 @@ func standard(p string) bool {
 
 func publicImports(list []source) (bad []string) {
 	for _, s := range list {
-		if levelOf(s.pkg()) > 0 || s.isTest() {
+		parts := standsOn[s.pkg()]
+		if levelOf(s.pkg()) > 0 && parts == nil || s.isTest() {
 			continue
 		}
 		s.imports(func(p, place string) {
 			dir, ours := own(p)
-			if p == "log" || p == "log/slog" || !standard(p) && !strings.HasPrefix(p, "golang.org/x/") && !(ours && levelOf(dir) == 0) {
+			if p == "log" || p == "log/slog" || !standard(p) && !strings.HasPrefix(p, "golang.org/x/") && !(ours && (levelOf(dir) == 0 || parts[dir])) {
 				bad = append(bad, place+" imports "+p)
 			}
 		})
@@ -246,7 +251,7 @@ func testkitUsers(list []source) (bad []string) {
 func nodeUsers(list []source) (bad []string) {
 	for _, s := range list {
 		pkg := s.pkg()
-		if s.isTest() || under(pkg, "cmd") || under(pkg, "internal/testkit") || pkg == "internal/config" || s.name == "internal/pool/pool.go" || s.name == "internal/edge/node.go" || pkg == "internal/accounting" || pkg == "internal/payout" {
+		if s.isTest() || under(pkg, "cmd") || under(pkg, "examples") || under(pkg, "internal/testkit") || pkg == "internal/config" || s.name == "internal/pool/pool.go" || s.name == "internal/edge/node.go" || pkg == "internal/accounting" || pkg == "internal/payout" {
 			continue
 		}
 		s.imports(func(p, place string) {
@@ -291,7 +296,7 @@ func commandsOnly(list []source) (bad []string) {
 		"os.Exit", "os.Getenv", "os.LookupEnv", "os.Environ", "os.Args", "log.Fatal", "log.Fatalf", "log.Fatalln")
 	for _, s := range list {
 		pkg := s.pkg()
-		if s.isTest() || under(pkg, "cmd") || under(pkg, "internal/testkit") || pkg == processWide {
+		if s.isTest() || under(pkg, "cmd") || under(pkg, "examples") || under(pkg, "internal/testkit") || pkg == processWide {
 			continue
 		}
 		s.imports(func(p, place string) {
