@@ -218,7 +218,8 @@ func (k *check) node(i int, p bitcoind.Probe, chain string) {
 	k.say("node", p.URL, nodeState(p))
 	misfit := error(nil)
 	if p.Chain != "" {
-		misfit = jobs.Fits(p.Chain, &k.config, k.config.Solo)
+		payout := jobs.PayoutOf(&k.config, k.config.Solo)
+		misfit = payout.Fits(p.Chain)
 	}
 	switch p.State {
 	case "ok":

@@ -349,7 +349,8 @@ func payee(text, chain string) error {
 	if chain == "" {
 		return nil
 	}
-	return jobs.Fits(chain, &c, false)
+	payout := jobs.PayoutOf(&c, false)
+	return payout.Fits(chain)
 }
 
 // choosePayee takes the answer of the options, or asks.

@@ -15,7 +15,7 @@ import (
 func (g *Generator) logCoinbase(job *work.Job) {
 	c := g.options.Config()
 	m := work.Miner{Limit: work.CoinbaseLimit(""), Extranonce1: make([]byte, c.Nonce1Length)}
-	if g.options.Solo {
+	if g.options.Payout.Solo() {
 		m.Payout = []byte{0x6a} // a stand-in: the finder's own script goes here
 	}
 	tx := job.CoinbaseTx(&m, &work.Solution{Extranonce2: make([]byte, c.Nonce2Length)})
@@ -48,7 +48,7 @@ func (g *Generator) describeScript(script []byte) string {
 	switch a, err := address.FromScript(script, g.network); {
 	case err == nil:
 		return a.String()
-	case len(script) == 1 && g.options.Solo:
+	case len(script) == 1 && g.options.Payout.Solo():
 		return "the miner that finds the block"
 	default:
 		return fmt.Sprintf("script %x", script)

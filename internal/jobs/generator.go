@@ -31,8 +31,8 @@ type NewTip struct {
 // Options are what a Generator needs of the pool around it.
 type Options struct {
 	Config func() *config.Config // the present one
-	Solo   bool                  // every miner's own address is paid
-	Place  string                // what work comes from, for messages; "" is node
+	Payout Payout
+	Place  string // what work comes from, for messages; "" is node
 	Events event.Func
 	Notice func(kind, text string) // one text of a kind goes to the log each minute
 	// OnChain is called when the chain is known, as Bitcoin Core names it, before
@@ -281,10 +281,7 @@ func (g *Generator) learnNetwork() error {
 	if g.known {
 		return nil
 	}
-	network := address.Main
-	if a, err := address.Parse(g.options.Config().BTCAddress); err == nil {
-		network = a.Network()
-	}
+	network := g.options.Payout.network()
 	if err := g.options.OnChain(g.source.Chain(), network); err != nil {
 		return err
 	}
@@ -295,7 +292,8 @@ func (g *Generator) learnNetwork() error {
 // learnChain fixes what depends on the network: address encodings.
 func (g *Generator) learnChain() error {
 	chain := g.source.Chain()
-	to, err := scriptsOn(chain, g.options.Config(), g.options.Solo)
+	payout := &g.options.Payout
+	to, err := payout.on(chain)
 	if err != nil {
 		return err
 	}
@@ -309,7 +307,7 @@ func (g *Generator) learnChain() error {
 	c := g.options.Config()
 	b := &work.Builder{
 		Tag: c.PoolTag, Sig: c.BTCSig,
-		PayoutScript: to.payout, Extranonce1Len: c.Nonce1Length, Extranonce2Len: c.Nonce2Length,
+		PayoutScript: to.rest, Extranonce1Len: c.Nonce1Length, Extranonce2Len: c.Nonce2Length,
 		VersionMask: c.VersionMask,
 	}
 	if err := b.Validate(); err != nil {
@@ -318,17 +316,15 @@ func (g *Generator) learnChain() error {
 	if err := g.options.OnChain(chain, to.network); err != nil {
 		return err
 	}
-	g.network, g.builder = to.network, b
-	if to.donation != nil {
-		g.outputs = []work.Output{{Script: to.donation, Part: work.Percent(c.Donation), Required: true}}
-	}
-	if g.options.Solo {
+	g.network, g.builder, g.outputs = to.network, b, to.parts
+	if payout.Solo() {
 		g.options.Events.Say(event.Warning, "Mining solo to any incoming valid BTC address username")
 	} else {
-		g.options.Events.Say(event.Notice, "Mining from any incoming username to address "+c.BTCAddress)
+		g.options.Events.Say(event.Notice, "Mining from any incoming username to address "+payout.Rest.Address)
 	}
-	if c.Donation > 0 {
-		g.options.Events.Say(event.Notice, fmt.Sprintf("%g percent donation to %s", c.Donation, c.DonAddress))
+	for i := range payout.Parts {
+		part := &payout.Parts[i]
+		g.options.Events.Say(event.Notice, fmt.Sprintf("%.6g percent of each block to %s (%s)", 100*float64(part.Part.Num)/float64(part.Part.Den), part.Address, part.Name))
 	}
 	return nil
 }

@@ -5,47 +5,88 @@ import (
 
 	"github.com/ckpool/ckpool/address"
 	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/work"
 )
 
-// Fits says why nobody can be paid on a chain, named as Bitcoin Core does, with
-// this configuration.
-func Fits(chain string, c *config.Config, solo bool) error {
-	_, err := scriptsOn(chain, c, solo)
+// Payout is whom blocks pay.
+type Payout struct {
+	// Rest has what the parts leave, their fractions of a satoshi among it. Without an
+	// address it is the miner who finds the block.
+	Rest Payee
+	// Parts stand behind it in the coinbase, of every miner.
+	Parts []Payee
+}
+
+// Payee is an address, and what it has of each block.
+type Payee struct {
+	Name    string // of the setting that it comes from, such as "btcaddress", for errors
+	Address string
+	Part    work.Fraction // of the reward; nothing is said of the rest
+}
+
+// PayoutOf is that of a configuration.
+func PayoutOf(c *config.Config, solo bool) (p Payout) {
+	if !solo {
+		p.Rest = Payee{Name: "btcaddress", Address: c.BTCAddress}
+	}
+	if c.Donation > 0 {
+		p.Parts = []Payee{{Name: "donaddress", Address: c.DonAddress, Part: work.Percent(c.Donation)}}
+	}
+	return p
+}
+
+// Solo tells that who finds a block is paid.
+func (p *Payout) Solo() bool { return p.Rest == Payee{} }
+
+// Fits says why somebody cannot be paid on a chain, named as Bitcoin Core does.
+func (p *Payout) Fits(chain string) error {
+	_, err := p.on(chain)
 	return err
 }
 
-// scripts are the configured addresses on one network.
+// scripts are those of a Payout on one network.
 type scripts struct {
-	network          address.Network
-	payout, donation []byte // nil: none
+	network address.Network
+	rest    []byte // nil: who finds the block
+	parts   []work.Output
 }
 
-// scriptsOn are the output scripts of the configured addresses on a chain. The
-// error, an address of another network, ends the program: nothing else that a
-// node answers does.
-func scriptsOn(chain string, c *config.Config, solo bool) (s scripts, err error) {
+// on are the output scripts on a chain. The error, an address of another network, ends the
+// program: nothing else that a node answers does.
+func (p *Payout) on(chain string) (s scripts, err error) {
 	network, known := address.NetworkForChain(chain)
 	if !known {
-		network = address.Main
-		if a, err := address.Parse(c.BTCAddress); err == nil {
-			network = a.Network() // a node that does not tell its chain
-		}
+		network = p.network() // a node that does not tell its chain
 	}
 	s.network = network
-	if !solo {
-		if s.payout, err = payable("btcaddress", c.BTCAddress, network, chain); err != nil {
+	if !p.Solo() {
+		if s.rest, err = p.Rest.script(network, chain); err != nil {
 			return s, err
 		}
 	}
-	if c.Donation > 0 {
-		s.donation, err = payable("donaddress", c.DonAddress, network, chain)
+	for i := range p.Parts {
+		script, err := p.Parts[i].script(network, chain)
+		if err != nil {
+			return s, err
+		}
+		s.parts = append(s.parts, work.Output{Script: script, Part: p.Parts[i].Part, Required: true})
 	}
-	return s, err
+	return s, nil
 }
 
-// payable is the output script of a configured address on the node's network.
-func payable(key, text string, network address.Network, chain string) ([]byte, error) {
-	a, err := address.Parse(text)
+// network is that of the first address, which all are of.
+func (p *Payout) network() address.Network {
+	for _, payee := range append([]Payee{p.Rest}, p.Parts...) {
+		if a, err := address.Parse(payee.Address); err == nil {
+			return a.Network()
+		}
+	}
+	return address.Main
+}
+
+// script is the output script of the payee on the node's network.
+func (p *Payee) script(network address.Network, chain string) ([]byte, error) {
+	a, err := address.Parse(p.Address)
 	if err == nil && !a.On(network) {
 		err = fmt.Errorf("it is not an address of the node's chain %q", chain)
 	}
@@ -53,7 +94,7 @@ func payable(key, text string, network address.Network, chain string) ([]byte, e
 		err = a.Payable()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s %q invalid: %w", key, text, err)
+		return nil, fmt.Errorf("%s %q invalid: %w", p.Name, p.Address, err)
 	}
 	return a.Script(), nil
 }

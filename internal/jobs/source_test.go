@@ -57,10 +57,11 @@ func TestSourceWithoutTransactions(t *testing.T) {
 		g := NewGenerator(from, New(time.Now()), Options{
 			Config: func() *config.Config {
 				return &config.Config{
-					LogDir: dir, BTCAddress: "1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2", UpdateInterval: 30 * time.Second,
+					LogDir: dir, UpdateInterval: 30 * time.Second,
 					PoolTag: "ckpool", Nonce1Length: 4, Nonce2Length: 8,
 				}
 			},
+			Payout: Payout{Rest: Payee{Name: "btcaddress", Address: "1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2"}},
 			Events: func(e event.Event) {
 				if e.Level <= event.Error {
 					t.Error(e.Text)

@@ -235,7 +235,8 @@ func TestMoveJobsOfSeveralSources(t *testing.T) {
 	to := &upstreamJobs{TB: t, Jobs: New(from.start), start: from.start, pad: 2}
 	known := false
 	g := NewGenerator(notified{}, to.Jobs, Options{
-		Config:  func() *config.Config { return &config.Config{BTCAddress: "tb1qw508d6qejxtdg4y5r3zarvary0c5xw7kxpjzsx"} },
+		Config:  func() *config.Config { return &config.Config{} },
+		Payout:  Payout{Rest: Payee{Address: "tb1qw508d6qejxtdg4y5r3zarvary0c5xw7kxpjzsx"}},
 		OnChain: func(_ string, n address.Network) error { known = n == address.Test; return nil },
 	})
 	if err := m.Restore(g); err != nil {

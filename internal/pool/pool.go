@@ -63,6 +63,7 @@ type Pool struct {
 	// immutable
 	options   Options
 	events    event.Func
+	payout    jobs.Payout
 	source    jobs.Source
 	jobs      *jobs.Jobs
 	generator *jobs.Generator
@@ -120,6 +121,7 @@ func New(c config.Config, o Options) (*Pool, error) {
 	p := &Pool{
 		options:  o,
 		events:   o.Events,
+		payout:   jobs.PayoutOf(&c, o.Solo),
 		jobs:     jobs.New(now),
 		registry: session.NewRegistry(c.Nonce1Length, uint64(len(c.Servers))),
 		notices:  logfile.NewLimiter(time.Minute),
@@ -148,7 +150,7 @@ func New(c config.Config, o Options) (*Pool, error) {
 		Loops: loopCount(), Accounts: p.accounts, Events: p.noticed,
 	}, now)
 	made := jobs.Options{
-		Config: p.config.Load, Solo: o.Solo, Events: o.Events, Notice: p.notice,
+		Config: p.config.Load, Payout: p.payout, Events: o.Events, Notice: p.notice,
 		OnChain: p.onChain, Wake: p.wake, Quiet: o.Quiet,
 	}
 	if o.Proxy {
@@ -233,7 +235,7 @@ func (p *Pool) makeNodes(c *config.Config) (*bitcoind.Group, error) {
 		BlockPoll: c.BlockPoll,
 		SaveDir:   blocksDir(c),
 		Events:    p.events,
-		Fits:      func(chain string) error { return jobs.Fits(chain, p.config.Load(), p.options.Solo) },
+		Fits:      func(chain string) error { return p.payout.Fits(chain) },
 	})
 }
 

@@ -50,10 +50,11 @@ func newOwnPool(t *testing.T, name string, difficulty float64) *ownPool {
 	g := jobs.NewGenerator(p, made, jobs.Options{
 		Config: func() *config.Config {
 			return &config.Config{
-				BTCAddress: "1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2", UpdateInterval: 30 * time.Second, PoolTag: name, Nonce1Length: 4, Nonce2Length: 8,
+				UpdateInterval: 30 * time.Second, PoolTag: name, Nonce1Length: 4, Nonce2Length: 8,
 				LogDir: t.TempDir(),
 			}
 		},
+		Payout: jobs.Payout{Rest: jobs.Payee{Name: "btcaddress", Address: "1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2"}},
 		Events: func(event.Event) {}, Notice: func(_, text string) { t.Error(text) }, Quiet: func() {},
 		OnChain: func(string, address.Network) error { return nil },
 		Wake:    func(*session.Work) { p.Post(func() {}) },
