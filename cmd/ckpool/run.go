@@ -277,7 +277,10 @@ func (s *service) run(ctx context.Context) error {
 	if !s.options.Quiet && term.IsTerminal(int(os.Stdout.Fd())) {
 		around.Go(func() { showStatus(ctx, s.served) })
 	}
-	return s.served.Run(ctx)
+	if err := s.served.Run(ctx); err != nil {
+		return fmt.Errorf("Fatal: %w", err)
+	}
+	return nil
 }
 
 // showStatus keeps a status line on the console.

@@ -217,7 +217,7 @@ func (e *Edge) Run(until context.Context) error {
 	linking.Go(func() { e.relay.Run(later) })
 	serving.Go(func() {
 		if err := e.server.Run(ctx); err != nil {
-			cancel(fmt.Errorf("Fatal: connections: %w", err))
+			cancel(fmt.Errorf("connections: %w", err))
 		}
 	})
 	serving.Go(func() { e.keepStatistics(ctx) })
@@ -227,7 +227,7 @@ func (e *Edge) Run(until context.Context) error {
 	if e.node != nil {
 		submitting.Go(func() {
 			if err := e.node.run(last); err != nil {
-				cancel(fmt.Errorf("Fatal: nodes: %w", err))
+				cancel(fmt.Errorf("nodes: %w", err))
 			}
 		})
 	}

@@ -91,7 +91,7 @@ func ringSize(loops int) int64 {
 	return min(max(64<<20/int64(loops+1), 1<<20), journalwriter.DefaultRingSize)
 }
 
-func newShareJournal(c *config.Config, o *Options, u *users.Users, recent func() []*session.Work) *shareJournal {
+func newShareJournal(c *config.Config, o *Options, loops int, u *users.Users, recent func() []*session.Work) *shareJournal {
 	reasons := make([]string, session.Reasons)
 	for i := range reasons {
 		reasons[i] = session.Reason(i).String()
@@ -100,9 +100,9 @@ func newShareJournal(c *config.Config, o *Options, u *users.Users, recent func()
 		options: journalwriter.Options{
 			Dir: journalDir(c), RingDirs: []string{"/dev/shm", o.SockDir},
 			Name: o.Name, Program: "ckpool " + o.Version, Reasons: reasons, Schemes: schemes,
-			Loops: loopCount(), RingSize: ringSize(loopCount()), Sync: c.JournalSync, MaxSize: c.JournalSize, Events: o.Events,
+			Loops: loops, RingSize: ringSize(loops), Sync: c.JournalSync, MaxSize: c.JournalSize, Events: o.Events,
 		},
-		users: u, recent: recent, loops: make([]journalLoop, loopCount()),
+		users: u, recent: recent, loops: make([]journalLoop, loops),
 	}
 	if o.Solo {
 		j.scheme = schemeSolo

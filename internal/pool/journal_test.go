@@ -29,7 +29,7 @@ func kept(t *testing.T) (j *shareJournal, share *session.Share, said *[]string) 
 		t.Fatal(refused)
 	}
 	o := &Options{Name: "ckpool", SockDir: t.TempDir(), Version: "test", Events: func(e event.Event) { *said = append(*said, e.Text) }}
-	j = newShareJournal(&c, o, u, func() []*session.Work { return nil })
+	j = newShareJournal(&c, o, 1, u, func() []*session.Work { return nil })
 	if err := j.begin(); err != nil || j.writer.Load() != nil {
 		t.Fatalf("open without a network: %v", err)
 	}

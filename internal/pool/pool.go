@@ -6,8 +6,10 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -32,6 +34,7 @@ import (
 	"github.com/ckpool/ckpool/internal/upstream"
 	"github.com/ckpool/ckpool/internal/users"
 	"github.com/ckpool/ckpool/sharelog"
+	"github.com/ckpool/ckpool/source"
 )
 
 // Options are what the command line and the process decide.
@@ -55,6 +58,20 @@ type Options struct {
 	// Quiet is called when miners have the newest work and nobody waits for
 	// anything; nil: nothing is done then.
 	Quiet func()
+
+	// What follows is of a program that the pool is a part of; nil: nothing.
+	Source   *Source             // where work comes from, instead of nodes or other pools
+	Payout   *jobs.Payout        // whom blocks pay, instead of the configuration's
+	Accounts users.Accounts      // who is asked whether users may mine, without Ckdb
+	Sinks    []session.Sink      // further ones of judged submits, after those of the pool
+	Found    func(*blocks.Block) // is told of a block before it is submitted, returns at once
+	Working  func(*session.Work) // is told of new work once the loops were woken, returns at once
+}
+
+// Source is where work comes from and where blocks go to.
+type Source struct {
+	Work   jobs.Source
+	Blocks blocks.Network
 }
 
 // Pool is a whole pool: nodes, work, sessions, statistics. Make it with New,
@@ -63,6 +80,7 @@ type Pool struct {
 	// immutable
 	options   Options
 	events    event.Func
+	loops     int
 	payout    jobs.Payout
 	source    jobs.Source
 	jobs      *jobs.Jobs
@@ -121,7 +139,7 @@ func New(c config.Config, o Options) (*Pool, error) {
 	p := &Pool{
 		options:  o,
 		events:   o.Events,
-		payout:   jobs.PayoutOf(&c, o.Solo),
+		loops:    runtime.GOMAXPROCS(0), // which may be another in a moment
 		jobs:     jobs.New(now),
 		registry: session.NewRegistry(c.Nonce1Length, uint64(len(c.Servers))),
 		notices:  logfile.NewLimiter(time.Minute),
@@ -129,7 +147,10 @@ func New(c config.Config, o Options) (*Pool, error) {
 		lines:    session.NewLog(o.Wants, o.Events),
 		miners:   &session.Miners{},
 	}
-	p.group = session.NewGroup(p.registry, loopCount(), p.miners.Close)
+	if p.payout = jobs.PayoutOf(&c, o.Solo); o.Payout != nil {
+		p.payout = *o.Payout
+	}
+	p.group = session.NewGroup(p.registry, p.loops, p.miners.Close)
 	p.group.Log = p.lines
 	p.config.Store(&c)
 	p.settings.Store(sessionSettings(&c, &o))
@@ -145,20 +166,26 @@ func New(c config.Config, o Options) (*Pool, error) {
 	if o.Ckdb != nil {
 		p.accounts = authority.NewClient(authority.Options{Place: *o.Ckdb, Program: "ckpool " + o.Version, Miners: accountHolders{p}, Events: o.Events})
 	}
+	if p.accounts != nil {
+		o.Accounts = p.accounts
+	}
 	p.users = users.New(users.Config{
 		Settings: usersSettings(&c), LogDir: c.LogDir, Solo: o.Solo, Proxy: o.Proxy, LogShares: o.LogShares,
-		Loops: loopCount(), Accounts: p.accounts, Events: p.noticed,
+		Loops: p.loops, Accounts: o.Accounts, Events: p.noticed,
 	}, now)
 	made := jobs.Options{
 		Config: p.config.Load, Payout: p.payout, Events: o.Events, Notice: p.notice,
 		OnChain: p.onChain, Wake: p.wake, Quiet: o.Quiet,
 	}
-	if o.Proxy {
+	switch {
+	case o.Proxy:
 		made.Place = "upstream"
+	case o.Source != nil:
+		made.Place = "source"
 	}
 	found := event.Func(p.noticed)
 	if o.Journal {
-		p.journal = newShareJournal(&c, &o, p.users, p.jobs.Recent)
+		p.journal = newShareJournal(&c, &o, p.loops, p.users, p.jobs.Recent)
 		made.Before = p.journal.work
 		found = func(e event.Event) {
 			p.journal.told(e)
@@ -172,7 +199,7 @@ func New(c config.Config, o Options) (*Pool, error) {
 		Limit:  func(kind string) bool { _, ok := p.notices.PassKind(kind, ""); return ok },
 		Show:   func(text string) { p.miners.Show("", text) },
 		Solved: p.tellNodes,
-		Before: p.tellPools,
+		Before: p.found,
 	})
 	if err := p.makeServer(&c); err != nil {
 		return nil, err
@@ -213,6 +240,12 @@ func (p *Pool) makeSource(c *config.Config) (blocks.Network, error) {
 		}
 		return noNodes{}, nil
 	}
+	if own := p.options.Source; own != nil {
+		p.source = own.Work
+		p.planNodes = func([]bitcoind.Config) (func(), error) { return func() {}, nil }
+		p.node = func() operator.Node { return nil }
+		return own.Blocks, nil
+	}
 	nodes, err := p.makeNodes(c)
 	if err != nil {
 		return nil, err
@@ -242,6 +275,7 @@ func (p *Pool) makeNodes(c *config.Config) (*bitcoind.Group, error) {
 // makeServer makes the server with a session handler on each loop.
 func (p *Pool) makeServer(c *config.Config) (err error) {
 	set := p.limits(c)
+	set.Loops = p.loops
 	set.MaxLine = c.MaxLine
 	set.Events = p.events
 	set.Page = func(secure bool) string { return webPage(p.config.Load(), p.options.Solo, secure) }
@@ -249,7 +283,7 @@ func (p *Pool) makeServer(c *config.Config) (err error) {
 	if p.upstreams == nil {
 		p.feed = nodework.NewFeed(p.jobs, p.options.Name, c.Nonce1Length, c.Nonce2Length)
 		p.links.Feed(p.feed)
-		if !p.options.LogShares { // which has what was found, also of refused shares
+		if !p.options.LogShares && p.options.Sinks == nil { // which have what was found, also of refused shares
 			p.links.Sums()
 		}
 	}
@@ -265,6 +299,7 @@ func (p *Pool) makeServer(c *config.Config) (err error) {
 		backend.Sinks = append(backend.Sinks, p.journal)
 		backend.Witness = p.journal
 	}
+	backend.Sinks = append(backend.Sinks, p.options.Sinks...)
 	p.sinks = backend.Sinks
 	p.server, err = netserver.New(set, func(l *netserver.Loop) netserver.Handler {
 		h := relay.NewHandler(l, p.links, func(t session.Transport) *session.Handler { return session.NewHandler(t, backend, p.group) })
@@ -303,6 +338,17 @@ func (p *Pool) wake(w *session.Work) {
 		p.feed.Wake()
 	}
 	p.users.SetNetworkDifficulty(w.Job.NetworkDifficulty)
+	if p.options.Working != nil {
+		p.options.Working(w)
+	}
+}
+
+// found is for a block before it is submitted.
+func (p *Pool) found(b *blocks.Block, block []byte) {
+	if p.options.Found != nil {
+		p.options.Found(b)
+	}
+	p.tellPools(b, block)
 }
 
 // logDirs are the directories of files in the log directory, and itself.
@@ -333,6 +379,26 @@ func (p *Pool) Commands(s *control.Server, process operator.Process) { p.operato
 
 // View is what pages show.
 func (p *Pool) View() operator.View { return p.operator.View() }
+
+// Addrs are the addresses that miners may connect to, in the order of the listeners.
+func (p *Pool) Addrs() (list []netip.AddrPort) {
+	for _, l := range p.server.Listeners() {
+		list = append(list, l.Addrs...)
+	}
+	return list
+}
+
+// Figures are what the pool does.
+func (p *Pool) Figures(now time.Time) operator.Figures { return p.operator.Figures(now) }
+
+// Newest is the newest work, nil before the first.
+func (p *Pool) Newest() *session.Work { return p.jobs.Newest() }
+
+// Sources are how the places do that work comes from.
+func (p *Pool) Sources() []source.Status { return p.source.Status() }
+
+// WorkerName is the full name of a worker, "" of one that is not known.
+func (p *Pool) WorkerName(id session.WorkerID) string { return p.users.WorkerName(id) }
 
 // Config is the configuration in force, which is not to be changed.
 func (p *Pool) Config() *config.Config { return p.config.Load() }

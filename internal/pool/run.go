@@ -3,7 +3,6 @@ package pool
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"sync"
 	"time"
 
@@ -12,8 +11,6 @@ import (
 	"github.com/ckpool/ckpool/internal/operator"
 	"github.com/ckpool/ckpool/internal/users"
 )
-
-func loopCount() int { return runtime.GOMAXPROCS(0) }
 
 // Run runs the pool until the context ends or a part of it fails. Then everything is
 // flushed: miners' replies, found blocks, share logs, statistics.
@@ -37,7 +34,7 @@ func (p *Pool) Run(until context.Context) error {
 	start := func(wg *sync.WaitGroup, ctx context.Context, name string, run func(context.Context) error) {
 		wg.Go(func() {
 			if err := run(ctx); err != nil {
-				cancel(fmt.Errorf("Fatal: %s: %w", name, err))
+				cancel(fmt.Errorf("%s: %w", name, err))
 			}
 		})
 	}

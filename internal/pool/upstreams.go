@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"net/netip"
 	"time"
 
 	"github.com/ckpool/ckpool/difficulty"
@@ -37,11 +36,7 @@ func (p *Pool) dialUpstream(ctx context.Context, network, address string) (net.C
 	if err != nil {
 		return nil, err
 	}
-	var own []netip.AddrPort
-	for _, l := range p.server.Listeners() {
-		own = append(own, l.Addrs...)
-	}
-	if upstream.OwnConn(conn, own) {
+	if upstream.OwnConn(conn, p.Addrs()) {
 		conn.Close()
 		return nil, upstream.ErrItself
 	}

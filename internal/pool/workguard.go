@@ -27,6 +27,8 @@ func (g *workGuard) look(ctx context.Context, now time.Time) {
 	what, one := "node", "A node"
 	if p.options.Proxy {
 		what, one = "upstream", "An upstream"
+	} else if p.options.Source != nil {
+		what, one = "source", "A source"
 	}
 	switch {
 	case usable:

@@ -6,6 +6,17 @@ import (
 	"github.com/ckpool/ckpool/internal/session"
 )
 
+// Accounts is who is asked whether users may mine, such as an [authority.Client]. Its
+// methods are called on loops and return at once.
+type Accounts interface {
+	// Ask gives the answer if it is known, else it is not ok and done is called with it
+	// once, from any goroutine, within [authority.AnswerTime]. Texts of q are kept only as
+	// copies.
+	Ask(q authority.Question, done func(authority.Answer)) (a authority.Answer, ok bool)
+	// Known gives the answer if it is known.
+	Known(q authority.Question) (a authority.Answer, ok bool)
+}
+
 // tryAgain is for a registered name that nobody can tell anything about.
 const tryAgain = "Accounts cannot be checked at the moment: try again in a minute, or use a bitcoin address as user name"
 

@@ -8,7 +8,6 @@ import (
 
 	"github.com/ckpool/ckpool/address"
 	"github.com/ckpool/ckpool/event"
-	"github.com/ckpool/ckpool/internal/authority"
 )
 
 // Config is what Users need of the configuration.
@@ -21,8 +20,8 @@ type Config struct {
 	Proxy     bool // blocks are another pool's: no round ends, and none has an effort
 	LogShares bool
 	Loops     int
-	Accounts  *authority.Client // who is asked whether users may mine; nil: all may
-	Events    event.Func        // also told by loops
+	Accounts  Accounts   // who is asked whether users may mine; nil: all may
+	Events    event.Func // also told by loops
 }
 
 // Settings are the part that may change while the pool runs.
