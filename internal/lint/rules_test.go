@@ -56,6 +56,7 @@ var level = map[string]int{
 	"internal/users": 2, "internal/jobs": 3, "internal/blocks": 4, "internal/operator": 5, "internal/pool": 6, "internal/edge": 6,
 	"internal/upstream": 4, "internal/relay": 4, "internal/nodework": 4, "internal/remote": 4, "internal/accounting": 4, "internal/forward": 4, "internal/web": 6, "internal/notify": 6, "internal/history": 6, "internal/metrics": 6,
 	"stratum/server": 2,
+	"pool":           7, // of the library, for programs alone
 	"internal/bench": 7, "internal/testkit": 7, "internal/lint": 7,
 }
 
@@ -251,7 +252,7 @@ func testkitUsers(list []source) (bad []string) {
 func nodeUsers(list []source) (bad []string) {
 	for _, s := range list {
 		pkg := s.pkg()
-		if s.isTest() || under(pkg, "cmd") || under(pkg, "examples") || under(pkg, "internal/testkit") || pkg == "internal/config" || s.name == "internal/pool/pool.go" || s.name == "internal/edge/node.go" || pkg == "internal/accounting" || pkg == "internal/payout" {
+		if s.isTest() || under(pkg, "cmd") || under(pkg, "examples") || under(pkg, "internal/testkit") || pkg == "pool" || pkg == "internal/config" || s.name == "internal/pool/pool.go" || s.name == "internal/edge/node.go" || pkg == "internal/accounting" || pkg == "internal/payout" {
 			continue
 		}
 		s.imports(func(p, place string) {

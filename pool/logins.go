@@ -1,0 +1,94 @@
+package pool
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/ckpool/ckpool/internal/authority"
+)
+
+const (
+	loginsAtOnce  = 16   // calls of the hook
+	loginsWaiting = 4096 // for it
+)
+
+// busy is for a login that there is no answer for.
+const busy = "Logins cannot be checked at the moment: try again in a minute"
+
+// logins asks the hook who may mine: it implements users.Accounts.
+type logins struct {
+	// immutable
+	hook      func(context.Context, Login) error
+	questions chan question
+}
+
+// question is a login that waits, until a time.
+type question struct {
+	login Login
+	until time.Time
+	done  func(authority.Answer)
+}
+
+func newLogins(hook func(context.Context, Login) error) *logins {
+	return &logins{hook: hook, questions: make(chan question, loginsWaiting)}
+}
+
+// Ask implements users.Accounts.
+func (l *logins) Ask(q authority.Question, done func(authority.Answer)) (authority.Answer, bool) {
+	k := question{
+		login: Login{
+			User: strings.Clone(q.User), Worker: strings.Clone(q.Worker), Password: strings.Clone(q.Password),
+			Remote: q.Remote, UserAgent: strings.Clone(q.UserAgent),
+		},
+		until: time.Now().Add(authority.AnswerTime), done: done,
+	}
+	select {
+	case l.questions <- k:
+		return authority.Answer{}, false
+	default:
+		return refusal(busy), true
+	}
+}
+
+// Known implements users.Accounts: without an answer nobody mines.
+func (l *logins) Known(authority.Question) (authority.Answer, bool) { return refusal(busy), true }
+
+// run asks until ctx ends.
+func (l *logins) run(ctx context.Context) {
+	var asking sync.WaitGroup
+	for range loginsAtOnce {
+		asking.Go(func() {
+			for {
+				select {
+				case <-ctx.Done():
+					return
+				case q := <-l.questions:
+					q.done(l.answer(ctx, &q))
+				}
+			}
+		})
+	}
+	asking.Wait()
+}
+
+func (l *logins) answer(ctx context.Context, q *question) authority.Answer {
+	ctx, cancel := context.WithDeadline(ctx, q.until)
+	defer cancel()
+	if ctx.Err() != nil {
+		return refusal(busy)
+	}
+	err := l.hook(ctx, q.login)
+	switch {
+	case err == nil:
+		return authority.Answer{Verdict: authority.Allowed}
+	case ctx.Err() != nil:
+		return refusal(busy)
+	}
+	return refusal(err.Error())
+}
+
+func refusal(text string) authority.Answer {
+	return authority.Answer{Verdict: authority.Refused, Text: text}
+}
