@@ -3,9 +3,11 @@ package pool_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -19,6 +21,7 @@ import (
 	"github.com/ckpool/ckpool/event"
 	"github.com/ckpool/ckpool/internal/testkit"
 	"github.com/ckpool/ckpool/internal/testkit/btcd"
+	"github.com/ckpool/ckpool/internal/testkit/certificate"
 	"github.com/ckpool/ckpool/internal/testkit/miner"
 	"github.com/ckpool/ckpool/internal/testkit/wait"
 	"github.com/ckpool/ckpool/pool"
@@ -90,7 +93,7 @@ func start(t *testing.T, c pool.Config, from pool.Source, login func(context.Con
 	r := &running{t: t}
 	c.Dir = t.TempDir()
 	c.Listen = []pool.Listener{{Address: "127.0.0.1:0"}}
-	c.MinDifficulty, c.StartDifficulty = 1e-9, 1e-8
+	c.MinDifficulty, c.StartDifficulty = 1e-9, 1e-9
 	c.Events = r.event
 	hooks := r.hooks()
 	hooks.Login = login
@@ -490,5 +493,95 @@ func TestPayeeOfAnotherChain(t *testing.T) {
 	}
 	if err := p.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "Config.Payees[1].Address") {
 		t.Errorf("it ended with %v", err)
+	}
+}
+
+// Run returns when the hook has been told of all blocks, and has done with the last.
+func TestRunWaitsForHooks(t *testing.T) {
+	c := newChain()
+	busy, release := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	told := map[string]int{} // by state; owned by the hook, then by the test
+	p, err := pool.New(pool.Config{
+		Dir: t.TempDir(), Payees: []pool.Payee{{Address: oneAddress, Share: 1}}, Listen: []pool.Listener{{Address: "127.0.0.1:0"}},
+		MinDifficulty: 1e-9, StartDifficulty: 1e-9,
+	}, pool.From(c), pool.Hooks{Block: func(b pool.Block) {
+		once.Do(func() { close(busy) })
+		<-release
+		told[b.State]++
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Listen(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- p.Run(ctx) }()
+	stop := mine(t, p.Addrs()[0].String(), "alice")
+	<-busy
+	wait.Until(t, patience, "two blocks", func() bool { return p.Status().Confirmed >= 2 })
+	stop()
+	cancel()
+	wait.Until(t, patience, "that Run waits for the hook alone", func() bool {
+		stacks := make([]byte, 1<<20)
+		for one := range strings.SplitSeq(string(stacks[:runtime.Stack(stacks, true)]), "\n\n") {
+			if strings.Contains(one, "ckpool/pool.(*Pool).Run(") && !strings.Contains(one, "internal/pool.") && strings.Contains(one, "sync.(*WaitGroup).Wait") {
+				return true
+			}
+		}
+		return false
+	})
+	select {
+	case err := <-ended:
+		t.Errorf("it has ended before the hook: %v", err)
+	default:
+	}
+	close(release)
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if told[source.BlockConfirmed] < 2 || told[source.BlockPending] < told[source.BlockConfirmed] {
+		t.Errorf("told of blocks: %v", told)
+	}
+}
+
+// An address with a certificate is spoken to over TLS, and difficulties of an address are
+// those of its miners.
+func TestListeners(t *testing.T) {
+	cert, key := certificate.New(t, "pool.example", 1).Write(t, t.TempDir())
+	p, err := pool.New(pool.Config{
+		Dir: t.TempDir(), Payees: []pool.Payee{{Address: oneAddress, Share: 1}}, StartDifficulty: 0.5,
+		Listen: []pool.Listener{{Address: "127.0.0.1:0"}, {Address: "127.0.0.1:0", CertFile: cert, KeyFile: key, StartDifficulty: 0.25}},
+	}, pool.From(newChain()), pool.Hooks{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	if err := p.Listen(ctx); err != nil {
+		t.Fatal(err)
+	}
+	go func() { ended <- p.Run(ctx) }()
+	for i, want := range []client.Difficulty{0.5, 0.25} {
+		c, err := client.Dial(ctx, client.Endpoint{URL: []string{"stratum+tcp://", "stratum+ssl://"}[i] + p.Addrs()[i].String(), User: "alice"},
+			client.Options{HandshakeTimeout: patience, TLS: &tls.Config{InsecureSkipVerify: true}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for e := range c.Events() {
+			if d, ok := e.(client.Difficulty); ok {
+				if d != want {
+					t.Errorf("address %d: difficulty %v, want %v", i, d, want)
+				}
+				break
+			}
+		}
+		c.Close()
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }

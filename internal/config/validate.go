@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/ckpool/ckpool/address"
+	"github.com/ckpool/ckpool/internal/hostport"
 )
 
 // Validate reports what a single value cannot show: keys the mode requires and
@@ -45,8 +46,8 @@ func below(key string, maxDiff, minDiff float64) *Error {
 func (c *Config) validateListeners() (errs Errors) {
 	hosts, ports := make([]string, len(c.Servers)), make([]uint16, len(c.Servers))
 	for i, l := range c.Servers {
-		if l.URL == "" || len(errs) == maxFindings {
-			continue
+		if _, port, _, _ := hostport.Split(l.URL); l.URL == "" || port == "0" || len(errs) == maxFindings {
+			continue // any free port is for a program that has a pool in it
 		}
 		hosts[i], ports[i] = listenHost(l.URL)
 		for j := range i {
