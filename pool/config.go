@@ -17,18 +17,19 @@ import (
 // Config is how a pool is to be. A field that is zero has its default; only Dir, and but
 // with [Upstreams] also Payees, must be set.
 type Config struct {
-	// Dir is the directory of the pool's files, which [New] makes. A pool counts in files
-	// beyond its life: statistics of pool and users (pool/pool.status, users/NAME), blocks
-	// (pool/blocks.json, and in pool/blocks those that no node has confirmed), curves
-	// (history), sessions that miners may resume. Package sharelog reads the first two.
+	// Dir is the directory of the pool's files, which [New] makes: statistics of pool and
+	// users (pool/pool.status, users/NAME), which package sharelog reads, blocks
+	// (pool/blocks.json, and in pool/blocks those that no node has confirmed yet), figures
+	// over time (history), and sessions that miners may resume. A pool goes on counting
+	// from what an earlier one has left there.
 	// Each pool has a directory of its own: New fails where another one runs in it.
 	Dir string
 
 	// Payees are whom a block pays: each has Share of the sum of all shares, so that two
-	// payees with a Share of 1 have half of the reward each, and with 99 and 1 it is a pool
-	// with a fee of one percent. All amounts are rounded down to a satoshi, and what
-	// that leaves has the first payee, or [Finder] where it is one. A payee with less than
-	// a satoshi is left out of that block.
+	// payees with a Share of 1 have half of the reward each, and shares of 99 and 1 are a
+	// fee of one percent. All but one are paid their part rounded down to a satoshi, and
+	// that one, the first or the [Finder], what is left of the reward. Who would have less
+	// than a satoshi has no output in that block.
 	//
 	// At most [MaxPayees], all of them of the network that the nodes are on: that is
 	// checked when the nodes are asked, and [Pool.Run] ends with an error where it is not so.
@@ -39,7 +40,8 @@ type Config struct {
 	// greeted with it. Default "ckpool".
 	Tag string
 
-	// Listen are where miners connect to. Default: port 3333 of all addresses.
+	// Listen are where miners connect to. Default: port 3333 of all addresses, with
+	// Upstreams port 3334.
 	Listen []Listener
 
 	// MinDifficulty, StartDifficulty and MaxDifficulty are of shares: the least and the
@@ -49,8 +51,8 @@ type Config struct {
 
 	// MaxClients is how many miners may be connected. Default: nine tenths of the
 	// descriptors that the process may have open, less what the pool itself needs. The
-	// limit of the process is not changed; a program that has more than descriptors of a
-	// pool open sets MaxClients.
+	// limit of the process is not changed. A program that has other files and connections
+	// open than those of one pool sets MaxClients.
 	MaxClients int
 	// MaxClientsPerAddress is how many of them may come from one address that is neither
 	// loopback nor private. Default: no limit.
