@@ -20,6 +20,7 @@ const (
 	Regtest                // base58 prefixes of Test, bech32 prefix bcrt
 )
 
+// String is the network in words, for people.
 func (n Network) String() string {
 	switch n {
 	case Main:
@@ -50,15 +51,16 @@ func NetworkForChain(chain string) (Network, bool) {
 type Type uint8
 
 const (
-	P2PKH Type = iota
-	P2SH
-	P2WPKH
-	P2WSH
-	P2TR
-	WitnessUnknown // valid bech32m of a witness version or length without known rules
-	PayToAnchor    // anyone can spend it
+	P2PKH          Type = iota // pays the hash of a public key: 1…, m…, n…
+	P2SH                       // pays the hash of a script: 3…, 2…
+	P2WPKH                     // pays the hash of a public key, witness version 0: 20 bytes (BIP141)
+	P2WSH                      // pays the hash of a script, witness version 0: 32 bytes (BIP141)
+	P2TR                       // pays a taproot output key, witness version 1: 32 bytes (BIP341)
+	WitnessUnknown             // valid bech32m of a witness version or length without known rules
+	PayToAnchor                // anyone can spend it
 )
 
+// String is the type as its constant is called, or in words, for people.
 func (t Type) String() string {
 	switch t {
 	case P2PKH:

@@ -13,10 +13,15 @@ func ExampleParse() {
 		return
 	}
 	fmt.Println(a, a.Type(), a.On(address.Main))
-	fmt.Printf("%x\n", a.Script())
+	script := a.Script()
+	fmt.Printf("%x\n", script)
+
+	back, err := address.FromScript(script, address.Main)
+	fmt.Println(back == a, err)
 	// Output:
 	// bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdq P2WPKH true
 	// 0014e8df018c7e326cc253faac7e46cdc51e68542c42
+	// true <nil>
 }
 
 func ExampleParse_mistyped() {

@@ -36,7 +36,7 @@ type Options struct {
 	TemplateTimeout, SubmitTimeout, Timeout time.Duration // 20 s, 60 s, 10 s
 	BlockPoll                               time.Duration // 100 ms
 	SaveDir                                 string        // where undecided blocks are kept; "": nowhere
-	Events                                  event.Func
+	Events                                  event.Func    // is told what an operator should know; nil: nobody
 	// Fits says why the caller cannot mine on a chain, named as Bitcoin Core
 	// does. It must not block. nil: on the chain of the first node that answers.
 	Fits func(chain string) error

@@ -140,7 +140,7 @@ func ChainOf(genesis [32]byte) string {
 
 // AddressInfo is a node's opinion of an address.
 type AddressInfo struct {
-	Valid  bool
+	Valid  bool   // on the chain of the node
 	Script []byte // the output script; nil where the node does not say (btcd)
 	Error  string // why it is not valid, where the node says
 }

@@ -498,16 +498,3 @@ func TestConnectionProblems(t *testing.T) {
 		}
 	}
 }
-
-func ExampleClient() {
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		io.WriteString(w, `{"result":850000,"error":null,"id":1}`)
-	}))
-	defer s.Close()
-
-	c := NewClient(Config{URL: s.URL, User: "user", Pass: "password"}, Options{})
-	defer c.Close()
-	height, err := c.BlockCount(context.Background())
-	fmt.Println(height, err)
-	// Output: 850000 <nil>
-}

@@ -358,38 +358,6 @@ func TestCookieOfRestartedNode(t *testing.T) {
 	}
 }
 
-func ExampleGroup() {
-	node, err := fakenode.Start(fakenode.Config{User: "u", Password: "p"})
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	defer node.Close()
-
-	nodes := []bitcoind.Config{{URL: node.Addr(), User: "u", Pass: "p"}}
-	g, err := bitcoind.NewGroup(nodes, bitcoind.Options{})
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error)
-	go func() { ended <- g.Run(ctx) }()
-
-	u := <-g.Templates()
-	fmt.Println(g.Chain(), u.Template.Height, u.NewTip)
-	node.NewBlock()
-	u = <-g.Templates()
-	fmt.Println(g.Chain(), u.Template.Height, u.NewTip)
-
-	cancel()
-	fmt.Println(<-ended)
-	// Output:
-	// regtest 1001 true
-	// regtest 1002 true
-	// <nil>
-}
-
 // From a node's announcement of a block to the template of 4,000 transactions
 // at the reader, the fake node's work on it included.
 func BenchmarkNewTip(b *testing.B) {

@@ -10,11 +10,12 @@ import (
 
 // RPCError is a node's error answer.
 type RPCError struct {
-	Code    int // as JSON-RPC has it, 0 where the node refused at HTTP level
-	Message string
-	Status  int // HTTP status; btcd and JSON-RPC 2.0 answer errors with 200
+	Code    int    // as JSON-RPC has it, 0 where the node refused at HTTP level
+	Message string // the node's words
+	Status  int    // HTTP status; btcd and JSON-RPC 2.0 answer errors with 200
 }
 
+// Error is the code, of JSON-RPC or HTTP, and what the node said.
 func (e *RPCError) Error() string {
 	if e.Code == 0 && e.Status != http.StatusOK {
 		return fmt.Sprintf("HTTP %d: %s", e.Status, e.Message)

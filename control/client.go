@@ -14,8 +14,8 @@ import (
 
 // What a caller of [Client.Do] may want to tell apart.
 var (
-	ErrConnect = errors.New("cannot connect")
-	ErrSend    = errors.New("cannot send")
+	ErrConnect = errors.New("cannot connect") // nothing takes connections at the path
+	ErrSend    = errors.New("cannot send")    // the connection ended before the request was out
 	// ErrNoReply: closed without a reply, or none in time. For commands that
 	// have no reply that is their normal end.
 	ErrNoReply = errors.New("no reply")
@@ -83,7 +83,7 @@ func (c *Client) GetFD(ctx context.Context, n int) (*os.File, error) {
 
 func (c *Client) getFD(ctx context.Context, cmd string) (f *os.File, err error) {
 	err = c.exchange(ctx, cmd, func(conn *net.UnixConn) error {
-		f, err = ReceiveFD(conn)
+		f, err = receiveFD(conn)
 		return replyError(err)
 	})
 	return f, err

@@ -180,7 +180,7 @@ func TestGetFDFallsBackOnce(t *testing.T) {
 		b, _ := ReadFrame(c, 100)
 		requests <- string(b)
 		if string(b) == "getfd" {
-			SendFD(c, file)
+			sendFD(c, file)
 			return
 		}
 		WriteFrame(c, []byte("unknown"))
@@ -218,7 +218,7 @@ func TestSendFDData(t *testing.T) {
 		defer c.Close()
 		ends[i] = c.(*net.UnixConn)
 	}
-	if err := SendFD(ends[0], os.Stdin); err != nil {
+	if err := sendFD(ends[0], os.Stdin); err != nil {
 		t.Fatal(err)
 	}
 	data, rights := make([]byte, 100), make([]byte, 100)
@@ -232,7 +232,7 @@ func TestSendFDData(t *testing.T) {
 	}
 	syscall.Close(got[0])
 	ends[0].Close()
-	if _, err := ReceiveFD(ends[1]); err == nil {
+	if _, err := receiveFD(ends[1]); err == nil {
 		t.Error("a descriptor out of nothing")
 	}
 }

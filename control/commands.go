@@ -12,7 +12,7 @@ import (
 
 // Command is a control command as an operator gives it.
 type Command struct {
-	Name string
+	Name string // one word, in small letters
 	Args string // what follows the name, as help shows it: "USER", "[HOST PORT]"
 	Text string // what it does, in a line
 

@@ -11,9 +11,9 @@ import (
 // ErrNoFD says that a message arrived without a descriptor.
 var ErrNoFD = errors.New("no descriptor received")
 
-// SendFD passes f's descriptor (SCM_RIGHTS, with two zero bytes of data). f
+// sendFD passes f's descriptor (SCM_RIGHTS, with two zero bytes of data). f
 // stays open and its blocking mode as it is.
-func SendFD(c *net.UnixConn, f *os.File) error {
+func sendFD(c *net.UnixConn, f *os.File) error {
 	raw, err := f.SyscallConn()
 	if err != nil {
 		return err
@@ -26,9 +26,9 @@ func SendFD(c *net.UnixConn, f *os.File) error {
 	return errors.Join(err, sendErr)
 }
 
-// ReceiveFD takes one descriptor and makes it close-on-exec and non-blocking.
+// receiveFD takes one descriptor and makes it close-on-exec and non-blocking.
 // The error wraps ErrNoFD if data or the end of the stream came instead.
-func ReceiveFD(c *net.UnixConn) (*os.File, error) {
+func receiveFD(c *net.UnixConn) (*os.File, error) {
 	data := make([]byte, 4096)
 	rights := make([]byte, syscall.CmsgSpace(4))
 	n, rightsLen, _, _, err := c.ReadMsgUnix(data, rights)

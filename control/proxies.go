@@ -8,12 +8,12 @@ import (
 
 // Proxy is a pool that an instance mines for, with an account there.
 type Proxy struct {
-	ID            int64   `json:"id"`     // which no other gets
-	Global        bool    `json:"global"` // everybody mines there
-	UserID        int64   `json:"userid"` // who alone does, 0 for everybody
-	Auth          string  `json:"auth"`
-	Pass          string  `json:"pass"`
-	Difficulty    float64 `json:"diff"`
+	ID            int64   `json:"id"`         // which no other gets
+	Global        bool    `json:"global"`     // everybody mines there
+	UserID        int64   `json:"userid"`     // who alone does, 0 for everybody
+	Auth          string  `json:"auth"`       // account at the pool
+	Pass          string  `json:"pass"`       // its password
+	Difficulty    float64 `json:"diff"`       // that the pool asks of shares
 	Disabled      bool    `json:"disabled"`   // by an operator
 	Alive         bool    `json:"alive"`      // a connection is authorised and has work
 	Subproxies    int64   `json:"subproxies"` // connections
@@ -25,12 +25,12 @@ type Proxy struct {
 type ProxyNumbers struct {
 	Extranonce1    string `json:"enonce1"`   // hex
 	Extranonce1Len int64  `json:"nonce1len"` // bytes
-	Extranonce2Len int64  `json:"nonce2len"`
+	Extranonce2Len int64  `json:"nonce2len"` // bytes, that the pool leaves
 }
 
 // ProxyPlace is what part in the whole a pool has.
 type ProxyPlace struct {
-	URL      string  `json:"url"`
+	URL      string  `json:"url"`               // as configured
 	User     string  `json:"user"`              // the name of UserID
 	Priority int64   `json:"priority"`          // its place in the order, 0 the first
 	Weight   float64 `json:"weight" digits:"6"` // 0: none
@@ -43,44 +43,44 @@ type ProxyPlace struct {
 
 // SubProxy is one connection to a pool.
 type SubProxy struct {
-	SubID         int64   `json:"subid"` // which no other connection to the pool gets, 0 the first
-	Auth          string  `json:"auth"`
-	Pass          string  `json:"pass"`
-	Difficulty    float64 `json:"diff"`
-	Disabled      bool    `json:"disabled"`
-	Alive         bool    `json:"alive"`
+	SubID         int64   `json:"subid"`    // which no other connection to the pool gets, 0 the first
+	Auth          string  `json:"auth"`     // account at the pool
+	Pass          string  `json:"pass"`     // its password
+	Difficulty    float64 `json:"diff"`     // that the pool asks of shares
+	Disabled      bool    `json:"disabled"` // by an operator
+	Alive         bool    `json:"alive"`    // it is authorised and has work
 	*ProxyNumbers         // nil: it has none yet
-	Clients       int64   `json:"clients"`
-	MaxClients    int64   `json:"maxclients"`
+	Clients       int64   `json:"clients"`    // miners that work on it
+	MaxClients    int64   `json:"maxclients"` // for how many there is room
 }
 
 // ProxyAccount is a pool that was added or changed.
 type ProxyAccount struct {
-	ID      int64  `json:"id"`
-	URL     string `json:"url"`
+	ID      int64  `json:"id"`                // as in Proxy
+	URL     string `json:"url"`               // of the place it is connected to, or is to be
 	BaseURL string `json:"baseurl,omitempty"` // as configured; not of one just added
-	Auth    string `json:"auth"`
-	Pass    string `json:"pass"`
-	UserID  int64  `json:"userid,omitempty"` // not of everybody's
+	Auth    string `json:"auth"`              // account at the pool
+	Pass    string `json:"pass"`              // its password
+	UserID  int64  `json:"userid,omitempty"`  // not of everybody's
 }
 
 // ProxyConnection is one connection to a pool, and its room for miners. Lengths are
 // bytes.
 type ProxyConnection struct {
-	ID                int64   `json:"id"`
-	SubID             int64   `json:"subid"`
-	Priority          int64   `json:"priority"`
-	Difficulty        float64 `json:"diff"`
-	BaseURL           string  `json:"baseurl"`
-	URL               string  `json:"url"`
-	Auth              string  `json:"auth"`
-	Pass              string  `json:"pass"`
-	Extranonce1       string  `json:"enonce1"`         // hex
-	Extranonce1Len    int64   `json:"enonce1constlen"` // of the pool's
-	Extranonce1OwnLen int64   `json:"enonce1varlen"`   // of a miner's own
-	Extranonce2Len    int64   `json:"nonce2len"`       // that the pool leaves
-	MinerLen          int64   `json:"enonce2varlen"`   // that is left to a miner
-	Subscribed        bool    `json:"subscribed"`
+	ID                int64   `json:"id"`               // of the pool, as in Proxy
+	SubID             int64   `json:"subid"`            // of the connection, as in SubProxy
+	Priority          int64   `json:"priority"`         // of the pool, 0 the first
+	Difficulty        float64 `json:"diff"`             // that the pool asks of shares
+	BaseURL           string  `json:"baseurl"`          // as configured
+	URL               string  `json:"url"`              // of the place it is connected to
+	Auth              string  `json:"auth"`             // account at the pool
+	Pass              string  `json:"pass"`             // its password
+	Extranonce1       string  `json:"enonce1"`          // hex
+	Extranonce1Len    int64   `json:"enonce1constlen"`  // of the pool's
+	Extranonce1OwnLen int64   `json:"enonce1varlen"`    // of a miner's own
+	Extranonce2Len    int64   `json:"nonce2len"`        // that the pool leaves
+	MinerLen          int64   `json:"enonce2varlen"`    // that is left to a miner
+	Subscribed        bool    `json:"subscribed"`       // the pool has given an extranonce1
 	Notified          bool    `json:"notified"`         // it has work
 	Clients           int64   `json:"clients"`          // extranonce1 in use
 	MaxClients        int64   `json:"maxclients"`       // that there are
@@ -88,90 +88,90 @@ type ProxyConnection struct {
 	Combined          int64   `json:"combined_clients"` // on all connections to the pool
 	Headroom          int64   `json:"headroom"`         // extranonce1 that are free on all of them
 	SubProxies        int64   `json:"subproxy_count"`   // connections to the pool
-	Dead              bool    `json:"dead"`
-	Global            bool    `json:"global"`
-	UserID            int64   `json:"userid"`
-	Resting           int64   `json:"resting"`      // extranonce1 given back that are not given again yet
-	VersionMask       string  `json:"version_mask"` // hex
+	Dead              bool    `json:"dead"`             // there is no connection
+	Global            bool    `json:"global"`           // everybody mines there
+	UserID            int64   `json:"userid"`           // who alone does, 0 for everybody
+	Resting           int64   `json:"resting"`          // extranonce1 given back that are not given again yet
+	VersionMask       string  `json:"version_mask"`     // hex
 }
 
 // ProxyShares are what became of shares of a pool's work: how many, and the sum of
 // their difficulties.
 type ProxyShares struct {
-	AcceptedCount    int64   `json:"accepted_count"`   // by the pool
-	RejectedCount    int64   `json:"rejected_count"`   // by the pool
-	Rejects          Counts  `json:"rejects"`          // of these, by what the pool said
-	UnansweredCount  int64   `json:"unanswered_count"` // the pool said nothing in time
-	Unanswered       float64 `json:"unanswered"`
-	NotSentCount     int64   `json:"not_sent_count"` // good, and below what the pool asks
-	NotSent          float64 `json:"not_sent"`
-	UnsendableCount  int64   `json:"unsendable_count"` // the connection did not take them
-	Unsendable       float64 `json:"unsendable"`
-	RefusedHereCount int64   `json:"refused_here_count"` // the pool never heard of them
-	RefusedHere      float64 `json:"refused_here"`
+	AcceptedCount    int64   `json:"accepted_count"`        // by the pool
+	RejectedCount    int64   `json:"rejected_count"`        // by the pool
+	Rejects          Counts  `json:"rejects"`               // of these, by what the pool said
+	UnansweredCount  int64   `json:"unanswered_count"`      // the pool said nothing in time
+	Unanswered       float64 `json:"unanswered"`            // their difficulty, as in all that stand beside a count
+	NotSentCount     int64   `json:"not_sent_count"`        // good, and below what the pool asks
+	NotSent          float64 `json:"not_sent"`              // difficulty
+	UnsendableCount  int64   `json:"unsendable_count"`      // the connection did not take them
+	Unsendable       float64 `json:"unsendable"`            // difficulty
+	RefusedHereCount int64   `json:"refused_here_count"`    // the pool never heard of them
+	RefusedHere      float64 `json:"refused_here"`          // difficulty
 	Waiting          int64   `json:"waiting"`               // for the pool's answer
 	LatencyMS        float64 `json:"latency_ms" digits:"6"` // of answers, on average
-	SlowestMS        float64 `json:"slowest_ms" digits:"6"`
+	SlowestMS        float64 `json:"slowest_ms" digits:"6"` // of answers, the longest
 }
 
 // ProxyTotals are those of all connections to a pool.
 type ProxyTotals struct {
 	TotalAccepted float64 `json:"total_accepted"` // difficulty
-	TotalRejected float64 `json:"total_rejected"`
-	Subproxies    int64   `json:"subproxies"` // connections
-	TDSPS1        float64 `json:"tdsps1"`     // accepted difficulty per second over a minute
-	TDSPS5        float64 `json:"tdsps5"`
-	TDSPS60       float64 `json:"tdsps60"`
-	TDSPS1440     float64 `json:"tdsps1440"`
+	TotalRejected float64 `json:"total_rejected"` // difficulty
+	Subproxies    int64   `json:"subproxies"`     // connections
+	TDSPS1        float64 `json:"tdsps1"`         // accepted difficulty per second over a minute
+	TDSPS5        float64 `json:"tdsps5"`         // over 5 minutes
+	TDSPS60       float64 `json:"tdsps60"`        // over an hour
+	TDSPS1440     float64 `json:"tdsps1440"`      // over a day
 }
 
 // ProxyOwn are those of one connection.
 type ProxyOwn struct {
 	Rates            // of what the pool accepted
 	Accepted float64 `json:"accepted"` // difficulty
-	Rejected float64 `json:"rejected"`
+	Rejected float64 `json:"rejected"` // difficulty
 }
 
 // ProxyStats are what became of shares of a pool, or of one connection to it.
 type ProxyStats struct {
-	ID             int64   `json:"id"`
-	UserID         int64   `json:"userid"`
-	BaseURL        string  `json:"baseurl"`
-	URL            string  `json:"url"`
-	Auth           string  `json:"auth"`
-	Pass           string  `json:"pass"`
-	Extranonce1    string  `json:"enonce1"` // this and the next two of the first connection, or of the one
-	Extranonce1Len int64   `json:"nonce1len"`
-	Extranonce2Len int64   `json:"nonce2len"`
-	Difficulty     float64 `json:"diff"`
+	ID             int64   `json:"id"`        // as in Proxy
+	UserID         int64   `json:"userid"`    // who alone mines there, 0 for everybody
+	BaseURL        string  `json:"baseurl"`   // as configured
+	URL            string  `json:"url"`       // of the place it is connected to
+	Auth           string  `json:"auth"`      // account at the pool
+	Pass           string  `json:"pass"`      // its password
+	Extranonce1    string  `json:"enonce1"`   // this and the next two of the first connection, or of the one
+	Extranonce1Len int64   `json:"nonce1len"` // bytes
+	Extranonce2Len int64   `json:"nonce2len"` // bytes, that the pool leaves
+	Difficulty     float64 `json:"diff"`      // that the pool asks of shares
 	*ProxyTotals           // nil: of one connection
 	*ProxyOwn              // nil: of one of many pools; of one pool its first connection
-	Connect        string  `json:"connect"` // this and the next two: Initial, Success or Failed
-	Subscribe      string  `json:"subscribe"`
-	Authorise      string  `json:"authorise"`
-	Backoff        int64   `json:"backoff"`   // seconds between tries
-	LastShare      Time    `json:"lastshare"` // that was accepted
-	Global         bool    `json:"global"`
-	Disabled       bool    `json:"disabled"`
-	Alive          bool    `json:"alive"`
-	MaxClients     int64   `json:"maxclients"`
+	Connect        string  `json:"connect"`         // this and the next two: Initial, Success or Failed
+	Subscribe      string  `json:"subscribe"`       // how mining.subscribe went
+	Authorise      string  `json:"authorise"`       // how mining.authorize went
+	Backoff        int64   `json:"backoff"`         // seconds between tries
+	LastShare      Time    `json:"lastshare"`       // that was accepted
+	Global         bool    `json:"global"`          // everybody mines there
+	Disabled       bool    `json:"disabled"`        // by an operator
+	Alive          bool    `json:"alive"`           // it is authorised and has work
+	MaxClients     int64   `json:"maxclients"`      // for how many miners there is room
 	SubID          *int64  `json:"subid,omitempty"` // nil: of a pool
-	Clients        int64   `json:"clients"`
+	Clients        int64   `json:"clients"`         // miners that work for it
 	ProxyShares
 }
 
 // SubProxyStats are what became of shares of a pool's connections.
 type SubProxyStats struct {
-	ID          int64        `json:"id"`
-	Connections []ProxyStats `json:"subproxy"`
+	ID          int64        `json:"id"`       // of the pool, as in Proxy
+	Connections []ProxyStats `json:"subproxy"` // one for each connection
 }
 
 // ProxyUser is what became of one user's shares of other pools' work.
 type ProxyUser struct {
-	User    string  `json:"user"`
-	UserID  int64   `json:"userid"`
-	State   string  `json:"state"` // of the user's account: ok, no work, refused or none
-	Clients int64   `json:"clients"`
+	User    string  `json:"user"`    // name
+	UserID  int64   `json:"userid"`  // id here
+	State   string  `json:"state"`   // of the user's account: ok, no work, refused or none
+	Clients int64   `json:"clients"` // connected miners
 	Proxies []int64 `json:"proxies"` // ids of pools that are the user's alone
 	ProxyOwn
 	LastShare Time `json:"lastshare"` // that was accepted
@@ -182,35 +182,40 @@ type ProxyUser struct {
 
 // GeneratorStats are what an instance that mines for other pools holds in memory.
 type GeneratorStats struct {
-	Proxies     Made    `json:"proxies"`
-	DeadProxies Objects `json:"dead_proxies"`
-	SubProxies  Made    `json:"subproxies"`
-	Notifies    Made    `json:"notifies"` // jobs
-	Shares      Made    `json:"shares"`   // without an answer
-	Sends       Made    `json:"psends"`
+	Proxies     Made    `json:"proxies"`      // pools
+	DeadProxies Objects `json:"dead_proxies"` // always 0: no dead ones are kept
+	SubProxies  Made    `json:"subproxies"`   // connections to pools
+	Notifies    Made    `json:"notifies"`     // jobs
+	Shares      Made    `json:"shares"`       // without an answer
+	Sends       Made    `json:"psends"`       // always 0: nothing is queued
 }
 
 // Replies with a list of pools that are mined for.
 type (
+	// ProxyList is the reply to proxies.
 	ProxyList struct {
-		Proxies []Proxy `json:"proxies"`
+		Proxies []Proxy `json:"proxies"` // in order of preference
 	}
+	// SubProxyList is the reply to subproxies.
 	SubProxyList struct {
-		SubProxies []SubProxy `json:"subproxies"`
+		SubProxies []SubProxy `json:"subproxies"` // by SubID
 	}
 	// ProxyConnectionList are connections, of which an instance that mines from nodes
 	// has none.
 	ProxyConnectionList struct {
-		Proxies []ProxyConnection `json:"proxies"`
+		Proxies []ProxyConnection `json:"proxies"` // of all pools
 	}
+	// ProxyStatsList is the reply to proxystats without a pool.
 	ProxyStatsList struct {
-		Proxies []ProxyStats `json:"proxy"`
+		Proxies []ProxyStats `json:"proxy"` // one for each pool
 	}
+	// SubProxyStatsList is the reply to subproxystats.
 	SubProxyStatsList struct {
-		Proxies []SubProxyStats `json:"proxy"`
+		Proxies []SubProxyStats `json:"proxy"` // one for each pool
 	}
+	// ProxyUserList is the reply to proxyusers.
 	ProxyUserList struct {
-		Users []ProxyUser `json:"users"`
+		Users []ProxyUser `json:"users"`   // in no order
 		Left  int64       `json:"no_room"` // logins of users for whom there was no room
 	}
 )
@@ -218,14 +223,14 @@ type (
 // NewProxy is a pool to mine for as addproxy takes it. All but URL and Auth may be left
 // out; they are what they are in an entry of "proxy" in ckpool.conf.
 type NewProxy struct {
-	URL    string  `json:"url"`
-	Auth   string  `json:"auth"`
-	Pass   string  `json:"pass"`
+	URL    string  `json:"url"`              // host:port, or as in ckpool.conf
+	Auth   string  `json:"auth"`             // account at the pool
+	Pass   string  `json:"pass"`             // its password
 	UserID int64   `json:"userid,omitempty"` // who alone is to mine there, 0 for everybody
-	Weight float64 `json:"weight,omitempty"`
-	SOCKS5 string  `json:"socks5,omitempty"`
-	Pin    string  `json:"pin,omitempty"` // hex
-	Agent  string  `json:"agent,omitempty"`
+	Weight float64 `json:"weight,omitempty"` // part of the hash rate, in proportion to other weights
+	SOCKS5 string  `json:"socks5,omitempty"` // proxy to connect through, host:port
+	Pin    string  `json:"pin,omitempty"`    // hex
+	Agent  string  `json:"agent,omitempty"`  // what the pool is told as user agent
 }
 
 // Proxies are the pools that the instance mines for, in order of preference, those of

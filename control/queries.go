@@ -12,10 +12,11 @@ import (
 
 // RefusedError is a reply that says a command was not carried out.
 type RefusedError struct {
-	Command string
+	Command string // as it was sent
 	Text    string // why
 }
 
+// Error is the command and why it was refused.
 func (e *RefusedError) Error() string { return fmt.Sprintf("%.100s: %s", e.Command, e.Text) }
 
 // Time is a time in replies: unix seconds, 0 for never, which is the zero Time.
@@ -47,35 +48,35 @@ func (t *Time) UnmarshalJSON(b []byte) error {
 // Rates are averages of difficulty per second over the last minutes; times 2^32
 // they are hashes per second.
 type Rates struct {
-	DSPS1    float64 `json:"dsps1"` // 1 minute
-	DSPS5    float64 `json:"dsps5"`
-	DSPS60   float64 `json:"dsps60"`
+	DSPS1    float64 `json:"dsps1"`    // 1 minute
+	DSPS5    float64 `json:"dsps5"`    // 5 minutes
+	DSPS60   float64 `json:"dsps60"`   // an hour
 	DSPS1440 float64 `json:"dsps1440"` // a day
 }
 
 // User is one user.
 type User struct {
-	User           string  `json:"user"`
-	ID             int64   `json:"id"`
+	User           string  `json:"user"`     // name
+	ID             int64   `json:"id"`       // that no other user gets
 	Workers        int64   `json:"workers"`  // connected
 	BestDifficulty float64 `json:"bestdiff"` // of the round
 	Rates
 	DSPS10080 float64 `json:"dsps10080"` // a week
-	LastShare Time    `json:"lastshare"`
-	BestEver  float64 `json:"bestever"`
+	LastShare Time    `json:"lastshare"` // that was accepted
+	BestEver  float64 `json:"bestever"`  // difficulty, since the user was first seen
 }
 
 // Worker is one worker of a user.
 type Worker struct {
-	User   string `json:"user"`
+	User   string `json:"user"`   // name of the user
 	Worker string `json:"worker"` // the user's name included
 	ID     int64  `json:"id"`     // of the user
 	Rates
-	LastShare      Time    `json:"lastshare"`
-	Started        Time    `json:"started"` // of the connection, never if there is none
-	BestDifficulty float64 `json:"bestdiff"`
-	MinDifficulty  int64   `json:"mindiff"` // 0: no worker has one of its own
-	Idle           bool    `json:"idle"`
+	LastShare      Time    `json:"lastshare"` // that was accepted
+	Started        Time    `json:"started"`   // of the connection, never if there is none
+	BestDifficulty float64 `json:"bestdiff"`  // of the round
+	MinDifficulty  int64   `json:"mindiff"`   // 0: no worker has one of its own
+	Idle           bool    `json:"idle"`      // not connected, or no share for a minute
 	// Shares since the worker was first seen, and submits that were refused.
 	AcceptedShares int64   `json:"accepted_shares"`
 	Rejects        Counts  `json:"rejects"`    // by reason
@@ -86,57 +87,57 @@ type Worker struct {
 
 // Connection is one connected miner.
 type Connection struct {
-	ID                uint64  `json:"id"`
+	ID                uint64  `json:"id"`         // that no other connection gets
 	Extranonce1       string  `json:"enonce1"`    // hex
 	Extranonce1Own    string  `json:"enonce1var"` // the part that is the miner's alone
 	Extranonce1Number int64   `json:"enonce1_64"` // as a little-endian number
-	Difficulty        float64 `json:"diff"`
+	Difficulty        float64 `json:"diff"`       // of its shares
 	Rates
-	DSPS10080      float64 `json:"dsps10080"` // a week
-	LastShare      Time    `json:"lastshare"`
-	Start          Time    `json:"starttime"`
-	Address        string  `json:"address"`
-	Subscribed     bool    `json:"subscribed"`
-	Authorised     bool    `json:"authorised"`
-	Idle           bool    `json:"idle"`
-	UserAgent      string  `json:"useragent"`
-	Worker         string  `json:"workername"`
-	UserID         int64   `json:"userid"`
-	Server         int     `json:"server"` // index of the listen address
-	BestDifficulty float64 `json:"bestdiff"`
-	ProxyID        int64   `json:"proxyid"` // 0 where work comes from nodes
-	SubProxyID     int64   `json:"subproxyid"`
+	DSPS10080      float64 `json:"dsps10080"`  // a week
+	LastShare      Time    `json:"lastshare"`  // that was accepted
+	Start          Time    `json:"starttime"`  // when it connected
+	Address        string  `json:"address"`    // of the miner, without port
+	Subscribed     bool    `json:"subscribed"` // it has sent mining.subscribe
+	Authorised     bool    `json:"authorised"` // it has logged in
+	Idle           bool    `json:"idle"`       // no share for a minute
+	UserAgent      string  `json:"useragent"`  // as mining.subscribe told it
+	Worker         string  `json:"workername"` // name, with the user's
+	UserID         int64   `json:"userid"`     // of the user
+	Server         int     `json:"server"`     // index of the listen address
+	BestDifficulty float64 `json:"bestdiff"`   // of its best share
+	ProxyID        int64   `json:"proxyid"`    // 0 where work comes from nodes
+	SubProxyID     int64   `json:"subproxyid"` // connection to that pool
 	NoRolling      bool    `json:"no_rolling"` // it asked for version rolling and was told false
 }
 
 // PoolStats are statistics of the pool; counts and sums are of the round.
 type PoolStats struct {
-	Start             Time    `json:"start"`
-	Update            Time    `json:"update"`
-	Workers           int64   `json:"workers"` // connected
-	Users             int64   `json:"users"`   // with a connection
-	Disconnected      int64   `json:"disconnected"`
-	Shares            int64   `json:"shares"`
-	SPS1              float64 `json:"sps1"` // shares per second over a minute
-	SPS5              float64 `json:"sps5"`
-	SPS15             float64 `json:"sps15"`
-	SPS60             float64 `json:"sps60"`
-	Accepted          float64 `json:"accepted"` // difficulty
-	Rejected          float64 `json:"rejected"`
-	DSPS1             float64 `json:"dsps1"` // difficulty per second over a minute
-	DSPS5             float64 `json:"dsps5"`
-	DSPS15            float64 `json:"dsps15"`
-	DSPS60            float64 `json:"dsps60"`
-	DSPS360           float64 `json:"dsps360"`
-	DSPS1440          float64 `json:"dsps1440"`
-	DSPS10080         float64 `json:"dsps10080"`
+	Start             Time    `json:"start"`          // of the program
+	Update            Time    `json:"update"`         // when the averages were true
+	Workers           int64   `json:"workers"`        // connected
+	Users             int64   `json:"users"`          // with a connection
+	Disconnected      int64   `json:"disconnected"`   // sessions that may be resumed
+	Shares            int64   `json:"shares"`         // accepted
+	SPS1              float64 `json:"sps1"`           // shares per second over a minute
+	SPS5              float64 `json:"sps5"`           // over 5 minutes
+	SPS15             float64 `json:"sps15"`          // over 15 minutes
+	SPS60             float64 `json:"sps60"`          // over an hour
+	Accepted          float64 `json:"accepted"`       // difficulty
+	Rejected          float64 `json:"rejected"`       // difficulty
+	DSPS1             float64 `json:"dsps1"`          // difficulty per second over a minute
+	DSPS5             float64 `json:"dsps5"`          // over 5 minutes
+	DSPS15            float64 `json:"dsps15"`         // over 15 minutes
+	DSPS60            float64 `json:"dsps60"`         // over an hour
+	DSPS360           float64 `json:"dsps360"`        // over 6 hours
+	DSPS1440          float64 `json:"dsps1440"`       // over a day
+	DSPS10080         float64 `json:"dsps10080"`      // over a week
 	AcceptedCount     int64   `json:"accepted_count"` // shares
-	RejectedCount     int64   `json:"rejected_count"`
-	BestShare         float64 `json:"bestshare"` // difficulty
-	NetworkDifficulty float64 `json:"netdiff"`
-	Height            int64   `json:"height"`     // of the block that is mined, 0 without work
-	Work              Time    `json:"worktime"`   // when the work was made
-	NoRolling         int64   `json:"no_rolling"` // miners that asked for version rolling and were told false
+	RejectedCount     int64   `json:"rejected_count"` // shares
+	BestShare         float64 `json:"bestshare"`      // difficulty
+	NetworkDifficulty float64 `json:"netdiff"`        // of the block that is mined
+	Height            int64   `json:"height"`         // of the block that is mined, 0 without work
+	Work              Time    `json:"worktime"`       // when the work was made
+	NoRolling         int64   `json:"no_rolling"`     // miners that asked for version rolling and were told false
 	// Since the start, however many rounds there were.
 	TotalAccepted      float64 `json:"total_accepted"` // difficulty
 	TotalRejected      float64 `json:"total_rejected"`
@@ -146,24 +147,24 @@ type PoolStats struct {
 
 // Uptime is how long the pool has run.
 type Uptime struct {
-	Seconds int64 `json:"uptime"`
+	Seconds int64 `json:"uptime"` // since the start
 }
 
 // Payout says whether blocks can be paid to an address.
 type Payout struct {
-	Address string `json:"address"`
-	Valid   bool   `json:"valid"`
-	Reason  string `json:"reason"` // why not
+	Address string `json:"address"` // that was asked about
+	Valid   bool   `json:"valid"`   // blocks can be paid to it
+	Reason  string `json:"reason"`  // why not
 }
 
 // Block is a block the pool has found.
 type Block struct {
-	Height     int64   `json:"height"`
-	Hash       string  `json:"hash"` // hex, most significant byte first
-	Worker     string  `json:"worker"`
-	Difficulty float64 `json:"difficulty"` // of the network
-	Reward     int64   `json:"reward"`     // satoshis
-	Time       Time    `json:"time"`
+	Height     int64   `json:"height"`          // in the chain
+	Hash       string  `json:"hash"`            // hex, most significant byte first
+	Worker     string  `json:"worker"`          // that found it
+	Difficulty float64 `json:"difficulty"`      // of the network
+	Reward     int64   `json:"reward"`          // satoshis
+	Time       Time    `json:"time"`            // when it was found
 	State      string  `json:"state"`           // pending, confirmed N, orphaned, rejected: TEXT
 	Chain      string  `json:"chain,omitempty"` // main, test, testnet4, signet, regtest; "" unknown
 	Work       float64 `json:"work,omitempty"`  // difficulty of the pool's shares since its block before that was not lost; 0 unknown
@@ -171,13 +172,13 @@ type Block struct {
 
 // Node is one of the pool's bitcoin nodes.
 type Node struct {
-	URL       string  `json:"url"`
-	State     string  `json:"state"`
-	Reason    string  `json:"reason"` // why it is not ok
-	Version   string  `json:"version"`
-	Current   bool    `json:"current"` // work comes from it
-	Height    int64   `json:"height"`  // -1 unknown
-	LatencyMS float64 `json:"latency_ms" digits:"6"`
+	URL       string  `json:"url"`                   // host:port
+	State     string  `json:"state"`                 // ok, or what is wrong, in a word or two
+	Reason    string  `json:"reason"`                // why it is not ok
+	Version   string  `json:"version"`               // as it calls itself, "" unknown
+	Current   bool    `json:"current"`               // work comes from it
+	Height    int64   `json:"height"`                // -1 unknown
+	LatencyMS float64 `json:"latency_ms" digits:"6"` // of its last answer
 }
 
 // Journal is that of the pool's shares. Sizes are bytes.
@@ -192,12 +193,12 @@ type Journal struct {
 	LostShares   uint64          `json:"lost_shares"`   // of them
 	Size         int64           `json:"size"`          // on disk
 	Error        string          `json:"error"`         // why nothing can be written at present
-	Readers      []JournalReader `json:"readers"`
+	Readers      []JournalReader `json:"readers"`       // by name
 }
 
 // JournalReader is who reads a journal, such as ckdb.
 type JournalReader struct {
-	Name   string `json:"name"`
+	Name   string `json:"name"`   // that it gave itself
 	Epoch  uint64 `json:"epoch"`  // of the last record that it has stored
 	Number uint64 `json:"number"` // of that record
 	Behind uint64 `json:"behind"` // records that it has not stored
@@ -205,111 +206,117 @@ type JournalReader struct {
 
 // Objects counts things in memory.
 type Objects struct {
-	Count  int64 `json:"count"`
+	Count  int64 `json:"count"`  // how many there are
 	Memory int64 `json:"memory"` // bytes, about
 }
 
 // Made are objects of which it is known how many were ever made.
 type Made struct {
 	Objects
-	Generated int64 `json:"generated"`
+	Generated int64 `json:"generated"` // how many there ever were
 }
 
 // StratifierStats are what a pool holds in memory.
 type StratifierStats struct {
-	Workbases       Made     `json:"workbases"` // jobs
-	RemoteWorkbases Objects  `json:"remote_workbases"`
+	Workbases       Made     `json:"workbases"`         // jobs
+	RemoteWorkbases Objects  `json:"remote_workbases"`  // always 0: jobs of trusted remotes are not kept
 	UserWorkbases   *Objects `json:"userwbs,omitempty"` // solo: of addresses
-	Users           Objects  `json:"users"`
-	Clients         Made     `json:"clients"`
-	Disconnected    Made     `json:"disconnected"`
-	Shares          Made     `json:"shares"` // remembered for duplicates
-	Transactions    Made     `json:"transactions"`
-	Sends           Made     `json:"ssends"`
-	Receives        Made     `json:"srecvs"`
-	Transfers       Made     `json:"stxnq"`
+	Users           Objects  `json:"users"`             // that are known
+	Clients         Made     `json:"clients"`           // connections
+	Disconnected    Made     `json:"disconnected"`      // sessions that may be resumed
+	Shares          Made     `json:"shares"`            // remembered for duplicates
+	Transactions    Made     `json:"transactions"`      // always 0, as are the three that follow: nothing is queued
+	Sends           Made     `json:"ssends"`            // to miners
+	Receives        Made     `json:"srecvs"`            // from miners
+	Transfers       Made     `json:"stxnq"`             // of transactions
 }
 
 // ConnectorStats are the connections, what slow ones cost, how many have not come
 // through PROXY header and TLS handshake, and why others ended.
 type ConnectorStats struct {
-	Clients  Made   `json:"clients"`
-	Dead     Made   `json:"dead"`
-	Sends    Made   `json:"sends"`
-	Delays   Made   `json:"delays"`
-	Entering Made   `json:"entering"`
-	Drops    Counts `json:"drops"`
+	Clients  Made   `json:"clients"`  // connections
+	Dead     Made   `json:"dead"`     // always 0: what is closed is not kept
+	Sends    Made   `json:"sends"`    // clients with unsent output, and its bytes
+	Delays   Made   `json:"delays"`   // the same; Generated is how often newer work replaced unsent work
+	Entering Made   `json:"entering"` // not yet through PROXY header and TLS handshake
+	Drops    Counts `json:"drops"`    // closed connections by reason
 }
 
 // BestShares are the best shares of a user, or of the pool.
 type BestShares struct {
-	User      string  `json:"user"`
+	User      string  `json:"user"`      // name
 	BestShare float64 `json:"bestshare"` // of the round
-	BestEver  float64 `json:"bestever"`
+	BestEver  float64 `json:"bestever"`  // since the user was first seen
 }
 
 // Link is another pool whose miners are served over one connection.
 type Link struct {
-	ID      int64  `json:"id"`
-	Role    string `json:"role"` // passthrough, node or remote
-	Address string `json:"address"`
+	ID      int64  `json:"id"`      // that no other link gets
+	Role    string `json:"role"`    // passthrough, node or remote
+	Address string `json:"address"` // where it comes from, host:port
 	Program string `json:"program"` // as it calls itself
 	Dialect int64  `json:"dialect"` // 0: that of ckpool in C
-	Miners  int64  `json:"miners"`
-	Since   Time   `json:"since"`
+	Miners  int64  `json:"miners"`  // that are behind it
+	Since   Time   `json:"since"`   // when it was made
 }
 
 // Replies with a list.
 type (
+	// UserList is the reply to users.
 	UserList struct {
-		Users []User `json:"users"`
+		Users []User `json:"users"` // by ID
 	}
+	// WorkerList is the reply to workers.
 	WorkerList struct {
-		Workers []Worker `json:"workers"`
+		Workers []Worker `json:"workers"` // by ID of the user
 	}
 	// ConnectionList are connections, all or those of one user.
 	ConnectionList struct {
-		User    string       `json:"user,omitempty"`
-		Clients []Connection `json:"clients"`
+		User    string       `json:"user,omitempty"` // "": of all users
+		Clients []Connection `json:"clients"`        // in no order
 	}
 	// ConnectionIDs are the connections of a user or worker.
 	ConnectionIDs struct {
-		User    string   `json:"user,omitempty"`
-		Worker  string   `json:"worker,omitempty"`
-		Clients []uint64 `json:"clients"`
+		User    string   `json:"user,omitempty"`   // that was asked for, or "" and a worker
+		Worker  string   `json:"worker,omitempty"` // likewise
+		Clients []uint64 `json:"clients"`          // as in Connection
 	}
+	// BlockList is the reply to blocks.
 	BlockList struct {
-		Blocks []Block `json:"blocks"`
+		Blocks []Block `json:"blocks"` // the oldest first
 	}
+	// NodeList is the reply to nodes.
 	NodeList struct {
-		Nodes []Node `json:"nodes"`
+		Nodes []Node `json:"nodes"` // in order of preference
 	}
+	// LinkList is the reply to links.
 	LinkList struct {
-		Links []Link `json:"links"`
+		Links []Link `json:"links"` // the oldest first
 	}
+	// BestShareList is the reply to bestshares.
 	BestShareList struct {
 		BestShare float64      `json:"bestshare"` // of the round
-		Users     []BestShares `json:"users"`
+		Users     []BestShares `json:"users"`     // the best first
 	}
 	// RejectCounts are rejected shares by reason.
 	RejectCounts struct {
-		Rejects Counts `json:"rejects"`
+		Rejects Counts `json:"rejects"` // since the start
 	}
 	// DropCounts are closed connections by reason.
 	DropCounts struct {
-		Drops Counts `json:"drops"`
+		Drops Counts `json:"drops"` // since the start
 	}
 )
 
 // Connector is ConnectorStats with the seconds since the start, as it stands in the log.
 type Connector struct {
-	Runtime int64 `json:"runtime"`
+	Runtime int64 `json:"runtime"` // seconds
 	ConnectorStats
 }
 
 // Upstream is a pool that serves the miners of a passthrough.
 type Upstream struct {
-	URL     string `json:"url"`
+	URL     string `json:"url"`     // host:port
 	Alive   bool   `json:"alive"`   // it gives a link
 	Active  bool   `json:"active"`  // new miners go there
 	Changed Time   `json:"changed"` // when it became alive, or was no longer
@@ -320,33 +327,33 @@ type Upstream struct {
 
 // UpstreamList are the pools of a passthrough, in order of preference.
 type UpstreamList struct {
-	Upstreams []Upstream `json:"upstreams"`
+	Upstreams []Upstream `json:"upstreams"` // the most preferred first
 }
 
 // Passed is one miner of a passthrough.
 type Passed struct {
-	ID         uint64 `json:"id"` // of its channel
-	Address    string `json:"address"`
+	ID         uint64 `json:"id"`         // of its channel
+	Address    string `json:"address"`    // of the miner, without port
 	Worker     string `json:"workername"` // whom it said to be, "" nobody yet
-	UserAgent  string `json:"useragent"`
-	Subscribed bool   `json:"subscribed"`
-	Authorised bool   `json:"authorised"`
-	Redirected bool   `json:"redirected"`
-	Upstream   string `json:"upstream"` // that serves it
-	Server     int    `json:"server"`   // index of the listen address
+	UserAgent  string `json:"useragent"`  // as mining.subscribe told it
+	Subscribed bool   `json:"subscribed"` // it has sent mining.subscribe
+	Authorised bool   `json:"authorised"` // it has logged in
+	Redirected bool   `json:"redirected"` // it was told to connect to a pool itself
+	Upstream   string `json:"upstream"`   // that serves it
+	Server     int    `json:"server"`     // index of the listen address
 }
 
 // PassedList are the miners of a passthrough.
 type PassedList struct {
-	Clients []Passed `json:"clients"`
+	Clients []Passed `json:"clients"` // by ID
 }
 
 // Base is what getbase adds to the template of the node.
 type Base struct {
-	Difficulty float64 `json:"diff"`
-	Time       string  `json:"ntime"` // this and the next in hex, most significant byte first
-	Version    string  `json:"bbversion"`
-	Bits       string  `json:"nbit"`
+	Difficulty float64 `json:"diff"`      // of the network
+	Time       string  `json:"ntime"`     // this and the next in hex, most significant byte first
+	Version    string  `json:"bbversion"` // of the header
+	Bits       string  `json:"nbit"`      // compact target
 }
 
 // Reloaded tells what reading the configuration again has changed.

@@ -191,15 +191,3 @@ func TestQueries(t *testing.T) {
 		}
 	}
 }
-
-func ExampleClient_Users() {
-	pool := control.Dial("/tmp", "ckpool", "listener")
-	users, err := pool.Users(context.Background())
-	if err != nil {
-		fmt.Println("ckpool does not run")
-		return
-	}
-	for _, u := range users {
-		fmt.Printf("%s: %.0f hashes/s\n", u.User, u.DSPS5*(1<<32))
-	}
-}

@@ -125,8 +125,8 @@ type Counts []Count
 
 // Count is one of Counts.
 type Count struct {
-	Name  string
-	Count int64
+	Name  string // what is counted
+	Count int64  // how many
 }
 
 // Of is the number of a name, 0 for one that is not there.

@@ -392,7 +392,7 @@ func (s *Server) passFD(ctx context.Context, cmd *command, c *net.UnixConn, rest
 		return
 	}
 	defer f.Close()
-	_ = SendFD(c, f) // a client that is gone needs none
+	_ = sendFD(c, f) // a client that is gone needs none
 }
 
 func (k *socket) find(request string) (*command, string) {

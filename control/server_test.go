@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"os"
@@ -342,34 +341,4 @@ func TestCloseLeavesTheSuccessorsSocket(t *testing.T) {
 	if got, err := Dial(dir, "", "listener").Do(t.Context(), "ping"); got != "new" {
 		t.Errorf("%q, %v", got, err)
 	}
-}
-
-func ExampleServer() {
-	dir, err := os.MkdirTemp("", "pool")
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	defer os.RemoveAll(dir)
-
-	s := NewServer(dir, -1)
-	s.Handle("listener", "ping", func(context.Context, string) (string, error) { return "pong", nil })
-	s.Handle("listener", "loglevel", func(_ context.Context, level string) (string, error) {
-		return "", fmt.Errorf("no such level: %s", level)
-	})
-	if err := s.Listen(); err != nil {
-		fmt.Println(err)
-		return
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() { s.Serve(ctx); close(done) }()
-	defer func() { stop(); <-done }()
-
-	c := Dial(filepath.Dir(dir), filepath.Base(dir), "listener")
-	fmt.Println(c.Do(ctx, "ping"))
-	fmt.Println(c.Do(ctx, "loglevel=9"))
-	// Output:
-	// pong <nil>
-	// {"errormsg": "no such level: 9"} <nil>
 }

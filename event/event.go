@@ -8,19 +8,19 @@ package event
 type Level int
 
 const (
-	Emergency Level = iota
-	Alert
-	Critical
-	Error
-	Warning
-	Notice
-	Info
-	Debug
+	Emergency Level = iota // the program cannot go on
+	Alert                  // somebody has to act at once
+	Critical               // a part has failed
+	Error                  // something did not work
+	Warning                // something may not work soon
+	Notice                 // worth knowing, and normal
+	Info                   // for who wants to follow what happens
+	Debug                  // for who looks for a mistake
 )
 
 // Event is something that happened.
 type Event struct {
-	Level Level
+	Level Level  // how severe it is
 	Text  string // one line, for people
 	// Headline tells that the text is to stand out among others of its level
 	// where people look at it.

@@ -45,7 +45,7 @@ const (
 	// it is said; the pool says it back, without text, when it has counted them.
 	Sums Kind = 's'
 	Ping Kind = 'p' // wants a Pong
-	Pong Kind = 'q'
+	Pong Kind = 'q' // answers a Ping
 )
 
 // KeptLines is how many lines of Define are kept.
@@ -54,11 +54,11 @@ const KeptLines = 16
 // Frame is a line of our own dialect: its kind, its numbers in decimal and its text, apart
 // by one space each.
 type Frame struct {
-	Kind    Kind
-	Channel uint32
-	Number  uint64
-	Address netip.Addr
-	Text    []byte // of a parsed frame part of the line
+	Kind    Kind       // which of the others there are
+	Channel uint32     // of a miner
+	Number  uint64     // what it counts, the kind says
+	Address netip.Addr // of a miner
+	Text    []byte     // of a parsed frame part of the line
 }
 
 // shape is what a kind of frame consists of.

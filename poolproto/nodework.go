@@ -16,10 +16,10 @@ import (
 
 // Tags of what is said to nodes. In the dialect of [Frame] each is a kind of its own.
 const (
-	TagWorkInfo     = "workinfo"
-	TagTransactions = "transactions"
-	TagBlock        = "block"
-	TagRequest      = "reqtxns" // a node of ckpool in C does not say it
+	TagWorkInfo     = "workinfo"     // a WorkInfo
+	TagTransactions = "transactions" // what AppendTransactions writes
+	TagBlock        = "block"        // a Block
+	TagRequest      = "reqtxns"      // a node of ckpool in C does not say it
 )
 
 // AppendNodeLine writes a message for a node, one of the JSON objects below, as a line of the
@@ -32,20 +32,20 @@ func AppendNodeLine(b, message []byte, tag string) []byte {
 // WorkInfo is the work of a pool as nodes get it, which need it to make blocks of what
 // miners find.
 type WorkInfo struct {
-	JobID                          uint64 // miners have it in hex, and may have two more digits behind that
-	Target                         difficulty.Target
-	Version                        uint32
-	CurTime                        uint32 // unix seconds
-	PrevHash                       [32]byte
-	Bits                           uint32
-	Value                          int64 // of the coinbase, in satoshis
-	Height                         int64
-	Flags                          string     // coinbaseaux, as the node gave it: hex
-	TxIDs                          [][32]byte // in the order of the block, without the coinbase
-	Branch                         [][32]byte
-	Coinb1                         []byte // nil in the reduced form, which cannot be mined on
-	Coinb2                         []byte
-	Extranonce1Len, Extranonce2Len int // in bytes
+	JobID                          uint64            // miners have it in hex, and may have two more digits behind that
+	Target                         difficulty.Target // of the block
+	Version                        uint32            // of the header
+	CurTime                        uint32            // unix seconds
+	PrevHash                       [32]byte          // internal order
+	Bits                           uint32            // compact target
+	Value                          int64             // of the coinbase, in satoshis
+	Height                         int64             // of the block
+	Flags                          string            // coinbaseaux, as the node gave it: hex
+	TxIDs                          [][32]byte        // in the order of the block, without the coinbase
+	Branch                         [][32]byte        // merkle branch, lowest level first, internal order
+	Coinb1                         []byte            // nil in the reduced form, which cannot be mined on
+	Coinb2                         []byte            // what is behind the extranonces
+	Extranonce1Len, Extranonce2Len int               // in bytes
 }
 
 // Append writes the message, without LF.
@@ -150,8 +150,8 @@ func (w *WorkInfo) Parse(message []byte) error {
 // NamedTransaction is a transaction with the hash that it is announced by, which is over its
 // witness too.
 type NamedTransaction struct {
-	Hash [32]byte
-	Data []byte // as it stands in a block
+	Hash [32]byte // wtxid, in internal order
+	Data []byte   // as it stands in a block
 }
 
 // AppendTransactions writes a message with transactions, without LF.
@@ -229,10 +229,10 @@ func ParseRequest(message []byte) (txids [][32]byte, err error) {
 
 // Block is a solved block, whose transactions are those of a WorkInfo.
 type Block struct {
-	Extranonce1, Extranonce2 []byte
-	Nonce, NTime             uint32
-	VersionMask              uint32 // bits that are set in the version, beside those of the work
-	JobID                    uint64
+	Extranonce1, Extranonce2 []byte  // the whole of both
+	Nonce, NTime             uint32  // of the header
+	VersionMask              uint32  // bits that are set in the version, beside those of the work
+	JobID                    uint64  // of the WorkInfo
 	Difficulty               float64 // of its hash
 	Name                     string  // of the instance whose miner found it
 	// Coinbase is the whole transaction without witness, nil from ckpool in C before

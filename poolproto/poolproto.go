@@ -58,7 +58,7 @@ const Dialect = 1
 
 // Hello asks for a link, as the first line of a connection.
 type Hello struct {
-	Role    Role
+	Role    Role   // what the link is for
 	Program string // name and version of who asks, such as "ckpool/1.0"
 	Dialect int    // the highest that is understood
 	Secret  string // that the other side wants, "" none
@@ -106,7 +106,7 @@ func ParseHello(role Role, params []byte) Hello {
 
 // Answer is what the other side says to a Hello.
 type Answer struct {
-	Accepted bool
+	Accepted bool   // the link is given
 	Reason   string // why not
 	Dialect  int    // that is spoken from here on
 	Sums     bool   // lines of Sums are understood

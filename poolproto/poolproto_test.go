@@ -3,7 +3,6 @@ package poolproto
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -282,13 +281,4 @@ func FuzzLines(f *testing.F) {
 			}
 		}
 	})
-}
-
-func ExampleAppendFrame() {
-	b := AppendFrame(nil, &Frame{Kind: Open, Channel: 1, Address: netip.MustParseAddr("192.0.2.7")})
-	b = AppendFrame(b, &Frame{Kind: Line, Channel: 1, Text: []byte(`{"id":1,"method":"mining.subscribe","params":[]}`)})
-	fmt.Print(string(b))
-	// Output:
-	// o 1 0 192.0.2.7
-	// l 1 {"id":1,"method":"mining.subscribe","params":[]}
 }

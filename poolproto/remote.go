@@ -12,9 +12,9 @@ import (
 
 // RemoteJournal is what a trusted remote says of its journal, before anything else.
 type RemoteJournal struct {
-	Instance string `json:"instance"` // what tells the journal from others: 32 hex digits
-	Name     string `json:"name"`     // of the pool's instance
-	Network  string `json:"network"`
+	Instance string `json:"instance"`       // what tells the journal from others: 32 hex digits
+	Name     string `json:"name"`           // of the pool's instance
+	Network  string `json:"network"`        // chain, as Bitcoin Core names it
 	Time     int64  `json:"time,omitempty"` // of its clock, unix seconds; 0: it does not say
 }
 
@@ -86,11 +86,11 @@ func ParseBytes(text []byte) (file string, data []byte, err error) {
 
 // WholeBlock is a block that was found at the other end, as nodes take it.
 type WholeBlock struct {
-	Height int64  `json:"height"`
+	Height int64  `json:"height"` // in the chain
 	Hash   string `json:"hash"`   // as nodes show it
 	Worker string `json:"worker"` // that found it
 	Name   string `json:"name"`   // of the instance that it was found at
-	Block  Hex    `json:"block"`
+	Block  Hex    `json:"block"`  // serialised
 }
 
 // Append writes it as the text of a Whole.

@@ -14,14 +14,14 @@ import (
 
 // Methods of what ckpool in C says as a trusted remote, and is told.
 const (
-	RemoteAuth    = "auth"
-	RemoteResult  = "auth.result"
-	RemoteShare   = "share"
+	RemoteAuth    = "auth"        // a RemoteLogin
+	RemoteResult  = "auth.result" // its answer
+	RemoteShare   = "share"       // a RemoteShareLine
 	RemoteError   = "shareerr"    // about a submit that was no share
 	RemoteStats   = "workerstats" // averages of a worker
-	RemoteWorkers = "workers"
-	RemotePing    = "ping"
-	RemotePong    = "pong"
+	RemoteWorkers = "workers"     // how many miners of a user are connected
+	RemotePing    = "ping"        // wants a RemotePong
+	RemotePong    = "pong"        // answers it
 )
 
 // RemoteMethod is the method of a line of ckpool in C on the link of a trusted remote.
@@ -42,11 +42,11 @@ func RemoteMethod(line []byte) (string, error) {
 
 // RemoteLogin is a miner of a trusted remote that logs in there.
 type RemoteLogin struct {
-	Worker, Password string
-	ID               []byte // of its request, any JSON value; aliases the line
-	Agent            string
-	Address          netip.Addr
-	Client           int64
+	Worker, Password string     // as mining.authorize has them
+	ID               []byte     // of its request, any JSON value; aliases the line
+	Agent            string     // user agent
+	Address          netip.Addr // of the miner
+	Client           int64      // of the remote, for the answer
 }
 
 // Parse reads the message.
@@ -105,19 +105,19 @@ func (l *RemoteLogin) AppendResult(b []byte, refused string) []byte {
 
 // RemoteShareLine is a share that ckpool in C reports, as far as it is looked at.
 type RemoteShareLine struct {
-	Worker     string
-	User       string  // of a line to be written, as is the next
-	Job        uint64  // of the remote
-	Achieved   float64 // likewise: difficulty of the hash
-	Agent      string
-	Address    netip.Addr
-	Difficulty float64  // that it is credited with
-	Hash       [32]byte // internal order
-	Accepted   bool
-	Reason     string // why not
+	Worker     string     // name, with the user's
+	User       string     // of a line to be written, as is the next
+	Job        uint64     // of the remote
+	Achieved   float64    // likewise: difficulty of the hash
+	Agent      string     // user agent
+	Address    netip.Addr // of the miner
+	Difficulty float64    // that it is credited with
+	Hash       [32]byte   // internal order
+	Accepted   bool       // by the remote
+	Reason     string     // why not
 
-	Extranonce1, Extranonce2 []byte
-	Nonce, NTime             uint32
+	Extranonce1, Extranonce2 []byte // the whole of both
+	Nonce, NTime             uint32 // of the header
 }
 
 // Parse reads the message. The hash of an accepted share meets its difficulty.

@@ -13,22 +13,21 @@ const (
 	RefusedFormat    Refusal = 'm' // malformed
 	RefusedJob       Refusal = 'u' // no job has its id
 	RefusedStale     Refusal = 's' // of a tip before the present one
-	RefusedDuplicate Refusal = 'd'
+	RefusedDuplicate Refusal = 'd' // submitted before
 	RefusedTarget    Refusal = 't' // above target
 )
 
 const (
-	// MaxSums is how many sums one line has at most, and MaxSum how many shares each of them.
-	MaxSums = 32
-	MaxSum  = 1 << 16
+	MaxSums = 32      // how many sums one line has at most
+	MaxSum  = 1 << 16 // how many shares each of them may stand for
 )
 
 // Sum is shares of one channel that were refused at the miners' end for the same reason.
 type Sum struct {
-	Refusal Refusal
-	Job     uint64 // of RefusedStale, RefusedDuplicate and RefusedTarget, and its suffix; else 0
-	Suffix  uint8
-	Count   uint32 // from 1
+	Refusal Refusal // why they were refused
+	Job     uint64  // of RefusedStale, RefusedDuplicate and RefusedTarget, and its suffix; else 0
+	Suffix  uint8   // behind the job's id, as stratum.JobID reads it
+	Count   uint32  // from 1
 }
 
 // AppendSums writes sums as the text of a line of Sums: reason, job and suffix in hex, and

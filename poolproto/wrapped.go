@@ -17,10 +17,10 @@ const MaxWrapped = 1024
 
 // Wrapped is what a passthrough adds to a miner's line.
 type Wrapped struct {
-	Channel uint32
-	Address netip.Addr
-	Server  int    // listener that the miner is at
-	Method  string // of a parsed line; that of Term says that the miner has left
+	Channel uint32     // of the miner
+	Address netip.Addr // of the miner; invalid where there is none
+	Server  int        // listener that the miner is at
+	Method  string     // of a parsed line; that of Term says that the miner has left
 }
 
 // Term is the method of the line that a passthrough says for a miner that has left.
@@ -147,8 +147,8 @@ func appendCompact(b, value []byte) []byte {
 // Tagged is what a pool adds to a line for a miner behind a link.
 type Tagged struct {
 	Tag     string // what the line is, such as "share.result"
-	Channel uint32
-	Named   bool // it is for a channel
+	Channel uint32 // where Named
+	Named   bool   // it is for a channel
 }
 
 // ErrNotLine is that something is no line of a pool.

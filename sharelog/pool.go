@@ -12,13 +12,13 @@ import (
 
 // PoolStatus is what pool/pool.status holds.
 type PoolStatus struct {
-	Runtime      int64 // seconds since the pool started
-	LastUpdate   time.Time
-	Users        int64 // with a miner connected
-	Workers      int64 // connected miners
-	Idle         int64 // connected, but without a share for a minute
-	Disconnected int64 // sessions that may be resumed
-	UserAgents   []AgentStatus
+	Runtime      int64         // seconds since the pool started
+	LastUpdate   time.Time     // when the file was written
+	Users        int64         // with a miner connected
+	Workers      int64         // connected miners
+	Idle         int64         // connected, but without a share for a minute
+	Disconnected int64         // sessions that may be resumed
+	UserAgents   []AgentStatus // of connected miners
 
 	Hashrate [7]float64 // hashes per second over 1, 5, 15 minutes, 1, 6 hours, 1, 7 days
 
@@ -35,10 +35,10 @@ type PoolStatus struct {
 
 // AgentStatus sums up the miners of one user agent.
 type AgentStatus struct {
-	Agent      string
+	Agent      string  // as mining.subscribe told it
 	Devices    int64   // connections
 	Hashrate5m float64 // hashes per second; rounded in the file
-	BestShare  float64
+	BestShare  float64 // difficulty
 }
 
 func poolHashrateKeys() [7]string {

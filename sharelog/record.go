@@ -11,8 +11,8 @@ import (
 
 // Record is one line of a share log: a submitted share, accepted or not.
 type Record struct {
-	WorkID      uint64 // id of the job
-	ClientID    int64
+	WorkID      uint64  // id of the job
+	ClientID    int64   // of the connection
 	Extranonce1 string  // hex
 	Extranonce2 string  // hex
 	Nonce       string  // hex
@@ -32,15 +32,15 @@ type Record struct {
 	// out of range, 4 duplicate, 5 above target, 6 invalid version mask.
 	Errn int
 
-	Created       time.Time
-	CreateBy      string
-	CreateCode    string
-	CreateInet    string // listener the miner is connected to
-	WorkerName    string
-	UserName      string
-	Address       string // of the miner, without port
-	Agent         string
-	SecondaryUser string // versions of 2017 with a database
+	Created       time.Time // when the share came
+	CreateBy      string    // "code"
+	CreateCode    string    // what of the program made the record
+	CreateInet    string    // listener the miner is connected to
+	WorkerName    string    // with the user's
+	UserName      string    // of the login
+	Address       string    // of the miner, without port
+	Agent         string    // as mining.subscribe told it
+	SecondaryUser string    // versions of 2017 with a database
 
 	// Unknown holds keys this package does not know, in their order.
 	Unknown []Field
@@ -48,8 +48,8 @@ type Record struct {
 
 // Field is a key with its JSON value.
 type Field struct {
-	Key   string
-	Value json.RawMessage
+	Key   string          // unescaped
+	Value json.RawMessage // as it stands in the line
 }
 
 // Append appends the record as one line without its line feed.

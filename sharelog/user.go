@@ -15,10 +15,10 @@ import (
 // UserStats is what users/<name> holds.
 type UserStats struct {
 	Stats
-	Workers    int64     // connected miners
-	Authorised time.Time // first login; zero: never
-	Worker     []WorkerStats
-	Remotes    []RemoteMark // what is counted of other pools
+	Workers    int64         // connected miners
+	Authorised time.Time     // first login; zero: never
+	Worker     []WorkerStats // the user\'s
+	Remotes    []RemoteMark  // what is counted of other pools
 }
 
 // RemoteMark is up to which record of another pool's journal shares are counted in a file.
@@ -57,23 +57,23 @@ type WorkerStats struct {
 	Name string // user name included
 	Stats
 	Started   time.Time // when the first of its connected miners connected; zero: none is
-	UserAgent string
+	UserAgent string    // of its miner, Other where several are connected
 	Rejects
 }
 
 // Rejects are a worker's shares since it was first seen, by what was said of
 // them.
 type Rejects struct {
-	Accepted int64
-	Counts   []RejectCount
-	Last     string    // reason; empty: nothing was ever refused
-	LastTime time.Time // zero: likewise
+	Accepted int64         // shares
+	Counts   []RejectCount // by reason
+	Last     string        // reason; empty: nothing was ever refused
+	LastTime time.Time     // zero: likewise
 }
 
 // RejectCount is how many submits were refused for a reason.
 type RejectCount struct {
-	Reason string
-	Count  int64
+	Reason string // as the file names it
+	Count  int64  // submits
 }
 
 // Put adds accepted_shares, rejects (an object: reason, count), lastreject and
@@ -105,8 +105,8 @@ type Stats struct {
 	LastShare  time.Time  // zero: never
 	Shares     float64    // sum of credited difficulty, never reset
 	BestShare  float64    // of the round
-	BestEver   float64
-	LastUpdate time.Time // when the hash rates were true
+	BestEver   float64    // difficulty of the best share since it was first seen
+	LastUpdate time.Time  // when the hash rates were true
 }
 
 func hashrateKeys() [5]string {

@@ -20,10 +20,12 @@ type BadLinesError struct {
 	Count int    // how many there are in all
 }
 
+// Error names the first of the lines and how many there are.
 func (e *BadLinesError) Error() string {
 	return fmt.Sprintf("%s:%d: %v (%d bad lines in all)", e.Path, e.Line, e.Err, e.Count)
 }
 
+// Unwrap is what is wrong with the first of the lines.
 func (e *BadLinesError) Unwrap() error { return e.Err }
 
 // Walk calls fn for every record of the share logs under dir, by height and

@@ -38,13 +38,13 @@ type Found struct {
 	Worker   string    // its full name here
 	Finder   Finder    // who is to hear
 	Client   uint64    // what it is known by to the Finder: connection, and number
-	Share    uint64
+	Share    uint64    // number of it
 
 	Extranonce2    [MaxExtranonce2]byte // as it is to be submitted, the first Extranonce2Len bytes
-	Extranonce2Len int
-	NTime, Nonce   uint32
-	VersionBits    uint32
-	HasVersionBits bool // the connection was granted version rolling
+	Extranonce2Len int                  // bytes
+	NTime, Nonce   uint32               // of the header
+	VersionBits    uint32               // that the miner has rolled
+	HasVersionBits bool                 // the connection was granted version rolling
 
 	Difficulty float64 // that the hash reached
 	Block      bool    // it meets the network's target
@@ -54,16 +54,17 @@ type Found struct {
 // Finder hears what became of shares. Its method may be called from any goroutine,
 // and returns at once.
 type Finder interface {
+	// Verdict tells what became of a share, once, by the Client and Share of its Found.
 	Verdict(client, share uint64, v Verdict)
 }
 
 // Verdict is what became of a share that a Judge took.
 type Verdict struct {
-	State      VerdictState
-	Difficulty float64 // that the pool owes for the share if it accepts it; 0: it was not sent
-	Code       int     // of a refusal, as the pool gave it; 0 none
-	Text       string  // likewise
-	TimedOut   bool    // unanswered for too long, on a connection that lives
+	State      VerdictState // what the pool said, if anything
+	Difficulty float64      // that the pool owes for the share if it accepts it; 0: it was not sent
+	Code       int          // of a refusal, as the pool gave it; 0 none
+	Text       string       // likewise
+	TimedOut   bool         // unanswered for too long, on a connection that lives
 }
 
 // VerdictState is what a Verdict says.

@@ -19,8 +19,8 @@ const (
 // result of mining.subscribe, or the params of mining.set_extranonce.
 type Extranonce struct {
 	SessionID      string // subscribe only; may be empty
-	Extranonce1    []byte
-	Extranonce2Len int // in bytes, 1 to 32
+	Extranonce1    []byte // goes into the coinbase before extranonce2
+	Extranonce2Len int    // in bytes, 1 to 32
 }
 
 // ParseSubscribeResult reads the raw result of a mining.subscribe. Pools
@@ -160,9 +160,9 @@ func ParseMessage(params []byte) (string, error) {
 
 // Reconnect is the params of a client.reconnect.
 type Reconnect struct {
-	Host string // empty: where the connection is now
-	Port uint16 // 0: the present one
-	Wait time.Duration
+	Host string        // empty: where the connection is now
+	Port uint16        // 0: the present one
+	Wait time.Duration // before connecting
 }
 
 // ParseReconnect reads the params of a client.reconnect: none, or host, port

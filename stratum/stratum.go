@@ -17,19 +17,19 @@ type Code int
 
 // The codes pools and miners agree on.
 const (
-	Other         Code = 20
+	Other         Code = 20 // anything that has no code of its own
 	JobNotFound   Code = 21 // also stale
-	Duplicate     Code = 22
-	LowDifficulty Code = 23
-	Unauthorized  Code = 24
-	NotSubscribed Code = 25
+	Duplicate     Code = 22 // submitted before
+	LowDifficulty Code = 23 // the hash is above the share's target
+	Unauthorized  Code = 24 // the worker has not logged in
+	NotSubscribed Code = 25 // submitted before mining.subscribe
 )
 
 // Reject is a refusal as the other side is told it. It is a verdict on a
 // message and not a failure of the program, so it is no error.
 type Reject struct {
-	Code Code
-	Text string
+	Code Code   // one of the codes above, or a pool's own
+	Text string // for people
 }
 
 // String is the text with its code: "Above target (23)".
@@ -45,7 +45,7 @@ func (r *Reject) String() string {
 // copy. Params, Result, Error, RejectReason and ID are raw JSON values, nil when the
 // key is absent. Of keys that occur twice the last one counts.
 type Message struct {
-	ID, Params, Result, Error, RejectReason []byte
+	ID, Params, Result, Error, RejectReason []byte // raw JSON values
 	// Method is the unescaped method name. MethodPresent with a nil Method
 	// means that it was not a string.
 	Method        []byte

@@ -6,15 +6,15 @@ import (
 
 // Submit is a parsed mining.submit.
 type Submit struct {
-	Worker         []byte // unescaped; a part of the line, or of scratch
-	JobID          uint64 // the first 16 digits
-	Suffix         uint8  // the two further digits, 0 when absent
-	JobIDBad       bool   // not hexadecimal or too long: no job has this id
-	Extranonce2    [8]byte
-	Extranonce2Len int // in bytes, as announced
-	NTime, Nonce   uint32
-	VersionBits    uint32
-	HasVersionBits bool
+	Worker         []byte  // unescaped; a part of the line, or of scratch
+	JobID          uint64  // the first 16 digits
+	Suffix         uint8   // the two further digits, 0 when absent
+	JobIDBad       bool    // not hexadecimal or too long: no job has this id
+	Extranonce2    [8]byte // the first Extranonce2Len bytes
+	Extranonce2Len int     // in bytes, as announced
+	NTime, Nonce   uint32  // of the header
+	VersionBits    uint32  // that the miner rolled; 0 unless HasVersionBits
+	HasVersionBits bool    // there was a sixth parameter that is hexadecimal
 }
 
 // The refusals of a malformed submit. The texts are those miners' logs and
@@ -28,11 +28,13 @@ var (
 	noNTime          = &Reject{Other, "No ntime"}
 	noNonce          = &Reject{Other, "No nonce"}
 	invalidNonce2Len = &Reject{Other, "Invalid nonce2 length"}
+
+	invalidVersionMask = &Reject{Other, "Invalid version mask"}
 )
 
 // InvalidVersionMask is the refusal of version bits with too many digits, and of
 // bits outside the miner's mask, which a pool refuses itself.
-var InvalidVersionMask = &Reject{Other, "Invalid version mask"}
+func InvalidVersionMask() Reject { return *invalidVersionMask }
 
 // Parse reads the params of a mining.submit: worker, job id, extranonce2,
 // ntime, nonce and, optionally, version bits. extranonce2Len is the announced
@@ -86,7 +88,7 @@ func (s *Submit) Parse(params []byte, extranonce2Len int, scratch []byte) *Rejec
 		text = raw[5].unescape(unescaped[:0])
 		s.VersionBits, s.HasVersionBits = Hex32(text)
 		if !s.HasVersionBits && isHex(trim0x(text)) {
-			return InvalidVersionMask // too long
+			return invalidVersionMask // too long
 		}
 	}
 	return nil

@@ -157,7 +157,7 @@ func FuzzSubmit(f *testing.F) {
 		_, n2err := strconv.ParseUint("0"+text(2), 16, 64)
 		valid := len(fields) >= 5 && text(0) != "" && text(1) != "" && ntimeOK && nonceOK &&
 			n2 >= 1 && n2 <= 8 && len(text(2)) == 2*n2 && n2err == nil && !strings.ContainsAny(text(2), "_")
-		if reject == nil && !valid || valid && reject != nil && reject != InvalidVersionMask {
+		if reject == nil && !valid || valid && reject != nil && *reject != InvalidVersionMask() {
 			t.Fatalf("%q %d: %v, valid %v", params, n2, reject, valid)
 		}
 		if reject == nil && (uint64(got.NTime) != ntime || uint64(got.Nonce) != nonce || string(got.Worker) != text(0) ||

@@ -164,7 +164,7 @@ func TestBlockProperty(t *testing.T) {
 		if txs != nil {
 			g["transactions"] = txs
 		}
-		commitment := commitmentScript(WitnessCommitment(append([][32]byte{{}}, ids...)))
+		commitment := commitmentScript(witnessCommitment(append([][32]byte{{}}, ids...)))
 		given := rapid.SampledFrom([]string{"script", "hash", "none"}).Draw(t, "commitment")
 		switch given {
 		case "script":

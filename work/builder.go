@@ -150,8 +150,8 @@ func (j *Job) setCoinbase(now time.Time, outputs []Output) error {
 	b, t := j.builder, j.Template
 	var unique [markLen]byte
 	binary.LittleEndian.PutUint32(unique[:], uint32(now.Nanosecond()))
-	j.scriptHead = slices.Concat(HeightPush(t.Height), appendPush(nil, t.Flags),
-		DataPush(now.Unix()), appendPush(nil, unique[:]))
+	j.scriptHead = slices.Concat(heightPush(t.Height), appendPush(nil, t.Flags),
+		dataPush(now.Unix()), appendPush(nil, unique[:]))
 	rand.Read(j.key[:]) // never fails
 	if err := b.checkScriptSig(len(j.scriptHead)); err != nil {
 		return err

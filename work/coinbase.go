@@ -16,7 +16,7 @@ import (
 // made the coinbase Head ends with the Pad bytes, and Mid is the rest. A Coinbase is
 // shared: do not change it.
 type Coinbase struct {
-	Head, Mid, Tail []byte
+	Head, Mid, Tail []byte // as above
 }
 
 // layout is what of a job is in a coinbase.

@@ -29,8 +29,8 @@ const (
 // What is between is the extranonce2 that it is to get, see
 // [Job.AppendGivenExtranonce]. Without Pad a job has one variant.
 type GivenCoinbase struct {
-	Head, Tail []byte
-	Pad        int // at most MaxPad
+	Head, Tail []byte // as above
+	Pad        int    // at most MaxPad
 }
 
 // check reports what no template can be made with.
@@ -63,7 +63,7 @@ func (g *GivenCoinbase) height() int64 {
 		copy(number[:], data[:op])
 		h = int64(binary.LittleEndian.Uint64(number[:]))
 	}
-	if h > math.MaxInt32 || !bytes.HasPrefix(g.Head[script:], HeightPush(h)) {
+	if h > math.MaxInt32 || !bytes.HasPrefix(g.Head[script:], heightPush(h)) {
 		return 0
 	}
 	return h

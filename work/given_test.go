@@ -34,7 +34,7 @@ func drawAbove(t *rapid.T) *above {
 		length:      rapid.IntRange(1, 16).Draw(t, "extranonce2"),
 		scriptTail:  rapid.SliceOfN(rapid.Byte(), 0, 30).Draw(t, "tag"),
 	}
-	a.script = slices.Concat(HeightPush(a.height), rapid.SliceOfN(rapid.Byte(), 0, 20).Draw(t, "script"))
+	a.script = slices.Concat(heightPush(a.height), rapid.SliceOfN(rapid.Byte(), 0, 20).Draw(t, "script"))
 	a.block.Header = wire.BlockHeader{
 		Version: 0x20000000, Bits: 0x207fffff, Timestamp: time.Unix(int64(rapid.Uint32Range(1, 1<<32-1).Draw(t, "time")), 0),
 	}

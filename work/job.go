@@ -18,17 +18,17 @@ import (
 // miner again, as another, is other work than before. One without room for that has a
 // single variant, see [Job.Variants].
 type Job struct {
-	ID                 uint64
-	Template           *Template
-	Branch             [][32]byte
-	Version            uint32 // template's with the mask's bits cleared
-	Mask               uint32 // bits miners may roll: builder's minus vbrequired
-	Target             difficulty.Target
-	NetworkDifficulty  float64
-	NTimeMin, NTimeMax uint32 // what a miner may set as time, both ends included
-	Created            time.Time
-	Sig                string // the builder's as far as there is room for it
-	Solo               bool   // each miner's own script is paid
+	ID                 uint64            // as given to Builder.Job
+	Template           *Template         // that it is made of
+	Branch             [][32]byte        // merkle branch: what a coinbase hash is combined with, lowest level first
+	Version            uint32            // template's with the mask's bits cleared
+	Mask               uint32            // bits miners may roll: builder's minus vbrequired
+	Target             difficulty.Target // of the block
+	NetworkDifficulty  float64           // that of Target; for reporting
+	NTimeMin, NTimeMax uint32            // what a miner may set as time, both ends included
+	Created            time.Time         // as given to Builder.Job
+	Sig                string            // the builder's as far as there is room for it
+	Solo               bool              // each miner's own script is paid
 
 	// LeftOut are the outputs that no miner's coinbase has, since the block has no
 	// room for them; their value stays with the payout.
@@ -63,8 +63,8 @@ type Miner struct {
 
 // Solution is what a miner found for a job.
 type Solution struct {
-	Variant              uint8 // of the job, that the miner worked on
-	Extranonce2          []byte
+	Variant              uint8  // of the job, that the miner worked on
+	Extranonce2          []byte // as long as the builder has it
 	Time, Nonce, Version uint32 // of the header, whole
 }
 

@@ -47,10 +47,10 @@ func MerkleRoot(coinbase [32]byte, branch [][32]byte) [32]byte {
 	return root
 }
 
-// WitnessCommitment is the hash in a coinbase's commitment output (BIP141) for
+// witnessCommitment is the hash in a coinbase's commitment output (BIP141) for
 // a witness reserved value of 32 zero bytes. wtxids[0] stands for the coinbase
 // and is zero.
-func WitnessCommitment(wtxids [][32]byte) [32]byte {
+func witnessCommitment(wtxids [][32]byte) [32]byte {
 	var root, reserved [32]byte
 	if len(wtxids) > 0 {
 		root = MerkleRoot(wtxids[0], MerkleBranch(wtxids[1:]))

@@ -58,7 +58,7 @@ func TestMerkleProperty(t *testing.T) {
 		zero := append([][32]byte{{}}, tree[1:]...)
 		root, reserved := naiveRoot(zero), [32]byte{}
 		want := chainhash.DoubleHashH(append(root[:], reserved[:]...))
-		if got := WitnessCommitment(zero); got != [32]byte(want) {
+		if got := witnessCommitment(zero); got != [32]byte(want) {
 			t.Fatalf("commitment is %x, want %x", got, want)
 		}
 	})

@@ -19,7 +19,7 @@ type Output struct {
 	Required bool
 }
 
-// Fraction is a part of a whole, from 0 to 1. The zero Fraction is none.
+// Fraction is a part of a whole, Num / Den, from 0 to 1. The zero Fraction is none.
 type Fraction struct{ Num, Den uint64 }
 
 // Percent is the fraction that a decimal number of percent stands for, as it is

@@ -189,7 +189,7 @@ func fullTemplate(txs []*wire.MsgTx, telling bool) gbt {
 		ids = append(ids, tx.WitnessHash())
 	}
 	g := newGBT().with("bits", "207fffff", "weightlimit", 4000000, "sigoplimit", 80000,
-		"default_witness_commitment", hex.EncodeToString(commitmentScript(WitnessCommitment(ids))))
+		"default_witness_commitment", hex.EncodeToString(commitmentScript(witnessCommitment(ids))))
 	if list != nil {
 		g["transactions"] = list
 	}

@@ -10,12 +10,12 @@ import (
 // Parts are what a template is made of by hand, for a source that does not answer
 // getblocktemplate: another pool, Bitcoin Core's IPC.
 type Parts struct {
-	Height           int64
-	Version          uint32
-	PrevHash         [32]byte
-	Bits             uint32
-	CurTime, MinTime uint32 // unix seconds; MinTime 0 is CurTime
-	VBRequired       uint32 // version bits that must stay as they are
+	Height           int64    // of the block; 0 only with Coinbase
+	Version          uint32   // of the header, not 0
+	PrevHash         [32]byte // of the block before, internal order
+	Bits             uint32   // compact target, as in the header
+	CurTime, MinTime uint32   // unix seconds; MinTime 0 is CurTime
+	VBRequired       uint32   // version bits that must stay as they are
 
 	CoinbaseValue int64  // satoshis
 	Flags         []byte // pushed in the coinbase
@@ -40,8 +40,8 @@ type Parts struct {
 // Transaction is a transaction of a block. Of one without witness both ids are the
 // same.
 type Transaction struct {
-	TxID, WTxID [32]byte
-	Data        []byte // as it stands in a block
+	TxID, WTxID [32]byte // internal order
+	Data        []byte   // as it stands in a block
 }
 
 // NewTemplate makes a template by hand. It keeps the slices of p. Errors name the

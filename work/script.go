@@ -1,9 +1,9 @@
 package work
 
-// HeightPush is the script that begins a coinbase at the given height exactly
+// heightPush is the script that begins a coinbase at the given height exactly
 // as consensus compares it (BIP34, CScript << height): a one-byte opcode for 0
 // to 16, else a push of the minimal signed little-endian number.
-func HeightPush(height int64) []byte {
+func heightPush(height int64) []byte {
 	switch {
 	case height <= 0:
 		return []byte{0x00} // OP_0
@@ -13,11 +13,11 @@ func HeightPush(height int64) []byte {
 	return pushNumber(height, true)
 }
 
-// DataPush is a push of n, little-endian: a length byte and the shortest form
+// dataPush is a push of n, little-endian: a length byte and the shortest form
 // that a script would read as positive, except that four bytes are used as
 // unsigned so that times beyond 2038 keep their length. Negative is 0; 0 is
 // one byte 00.
-func DataPush(n int64) []byte {
+func dataPush(n int64) []byte {
 	return pushNumber(max(n, 0), n < 1<<31 || n >= 1<<32)
 }
 

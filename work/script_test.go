@@ -18,8 +18,8 @@ func TestHeightPush(t *testing.T) {
 		16511: "027f40", 16512: "028040", 32767: "02ff7f", 32768: "03008000", 65535: "03ffff00", 65536: "03000001",
 		850000: "0350f80c", 2113664: "03804020", 8388607: "03ffff7f", 8388608: "0400008000",
 	} {
-		if got := hex.EncodeToString(HeightPush(height)); got != want {
-			t.Errorf("HeightPush(%d) = %s, want %s", height, got, want)
+		if got := hex.EncodeToString(heightPush(height)); got != want {
+			t.Errorf("heightPush(%d) = %s, want %s", height, got, want)
 		}
 	}
 }
@@ -28,13 +28,13 @@ func TestHeightPush(t *testing.T) {
 func TestHeightPushConsensus(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		height := rapid.OneOf(rapid.Int32Range(0, 300), rapid.Int32Range(0, 1<<31-1)).Draw(t, "height")
-		push := HeightPush(int64(height))
+		push := heightPush(int64(height))
 		want, err := txscript.NewScriptBuilder().AddInt64(int64(height)).Script()
 		if err != nil {
 			t.Fatal(err)
 		}
 		if !bytes.Equal(push, want) {
-			t.Fatalf("HeightPush(%d) = %x, txscript has %x", height, push, want)
+			t.Fatalf("heightPush(%d) = %x, txscript has %x", height, push, want)
 		}
 		tx := wire.NewMsgTx(1)
 		tx.AddTxIn(&wire.TxIn{SignatureScript: push})
@@ -52,8 +52,8 @@ func TestDataPush(t *testing.T) {
 		1795327613: "047d86026b", 576097250: "04e28b5622",
 		1 << 31: "0400000080", 1<<32 - 1: "04ffffffff", 1 << 32: "050000000001", // 2038 and 2106
 	} {
-		if got := hex.EncodeToString(DataPush(n)); got != want {
-			t.Errorf("DataPush(%d) = %s, want %s", n, got, want)
+		if got := hex.EncodeToString(dataPush(n)); got != want {
+			t.Errorf("dataPush(%d) = %s, want %s", n, got, want)
 		}
 	}
 }

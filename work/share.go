@@ -8,7 +8,7 @@ import (
 
 // Share is a computed share.
 type Share struct {
-	Header     [80]byte
+	Header     [80]byte // as it stands in a block
 	Hash       [32]byte // of Header
 	Difficulty float64  // achieved; for reporting, not for judging
 	Block      bool     // Hash meets the target of the job, compared exactly

@@ -12,14 +12,14 @@ import (
 // hand ([NewTemplate]). Its content never changes; [Template.ShareTransactions]
 // changes only how the transactions are kept. A Template must not be copied.
 type Template struct {
-	Height           int64 // 0 where a given coinbase does not tell it
-	Version          uint32
-	PrevHash         [32]byte
-	Bits             uint32
-	CurTime, MinTime uint32 // unix seconds; MinTime = CurTime where the node gives none, CurTime is never before it
-	CoinbaseValue    int64  // satoshis
-	Flags            []byte // coinbaseaux.flags
-	Target           difficulty.Target
+	Height           int64             // 0 where a given coinbase does not tell it
+	Version          uint32            // of the header
+	PrevHash         [32]byte          // of the block before, internal order
+	Bits             uint32            // compact target, as in the header
+	CurTime, MinTime uint32            // unix seconds; MinTime = CurTime where the node gives none, CurTime is never before it
+	CoinbaseValue    int64             // satoshis
+	Flags            []byte            // coinbaseaux.flags
+	Target           difficulty.Target // of Bits
 
 	// HasCommitment tells that the node gave a default_witness_commitment.
 	// DefaultCommitment is it as the 38 bytes of an output script, nil without.
@@ -31,8 +31,8 @@ type Template struct {
 	// default.
 	CoinbaseWeight, CoinbaseSigops int
 
-	VBRequired uint32 // version bits that must stay as they are
-	LongPollID string
+	VBRequired uint32   // version bits that must stay as they are
+	LongPollID string   // for the next request, "" none
 	Rules      []string // nil where the node names none
 
 	// computed is the commitment script where the node gave none although
@@ -117,8 +117,9 @@ func commitmentScript(hash [32]byte) []byte {
 }
 
 // CommitmentScript is the script of the commitment output of a coinbase whose block has
-// transactions with these ids; see [WitnessCommitment].
-func CommitmentScript(wtxids [][32]byte) []byte { return commitmentScript(WitnessCommitment(wtxids)) }
+// transactions with these ids, in internal order, for a witness reserved value of 32 zero
+// bytes (BIP141): 38 bytes. The first stands for the coinbase and is zero.
+func CommitmentScript(wtxids [][32]byte) []byte { return commitmentScript(witnessCommitment(wtxids)) }
 
 // FindCommitment is the script of the commitment output in the end of a coinbase, as
 // mining.notify has it, nil if there is none.

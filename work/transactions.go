@@ -217,7 +217,7 @@ func (t *Template) computeCommitment() error {
 		return err
 	}
 	if witness {
-		t.computed = commitmentScript(WitnessCommitment(ids))
+		t.computed = commitmentScript(witnessCommitment(ids))
 	}
 	return nil
 }
@@ -246,7 +246,7 @@ func (t *Template) CheckWitness() error {
 	if t.DefaultCommitment == nil {
 		return nil
 	}
-	if own := commitmentScript(WitnessCommitment(ids)); !bytes.Equal(own, t.DefaultCommitment) {
+	if own := commitmentScript(witnessCommitment(ids)); !bytes.Equal(own, t.DefaultCommitment) {
 		return fmt.Errorf("block template at height %d: the witness commitment of its transactions is %x, the node says %x",
 			t.Height, own, t.DefaultCommitment)
 	}

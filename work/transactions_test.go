@@ -107,7 +107,7 @@ func TestCheckWitness(t *testing.T) {
 	id := strings.Repeat("ab", 32)
 	tx := func(data, hash string) []any { return []any{gbt{"data": data, "txid": id, "hash": hash}} }
 	ids := [][32]byte{{}, displayHash(t, id)}
-	good := hex.EncodeToString(commitmentScript(WitnessCommitment(ids)))
+	good := hex.EncodeToString(commitmentScript(witnessCommitment(ids)))
 	bad := hex.EncodeToString(commitmentScript([32]byte{1}))
 	for _, tt := range []struct {
 		name string
@@ -133,7 +133,7 @@ func TestCheckWitness(t *testing.T) {
 // A template made by hand has no transactions.
 func TestEmptyTemplate(t *testing.T) {
 	tmpl := &Template{Height: 1, Version: 4, Bits: 0x207fffff, CurTime: 100, CoinbaseValue: 50e8,
-		DefaultCommitment: commitmentScript(WitnessCommitment([][32]byte{{}}))}
+		DefaultCommitment: commitmentScript(witnessCommitment([][32]byte{{}}))}
 	tmpl.ShareTransactions(nil)
 	if err := tmpl.CheckWitness(); err != nil || tmpl.TxCount() != 0 {
 		t.Errorf("%v, %d transactions", err, tmpl.TxCount())

@@ -42,7 +42,7 @@ var reasons = [Reasons]struct {
 	NTimeRange:     {stratum.Reject{Code: stratum.Other, Text: "Ntime out of range"}, 3, "ntime out of range"},
 	Duplicate:      {stratum.Reject{Code: stratum.Duplicate, Text: "Duplicate"}, 4, "duplicate"},
 	AboveTarget:    {stratum.Reject{Code: stratum.LowDifficulty, Text: "Above target"}, 5, "above target"},
-	VersionMask:    {*stratum.InvalidVersionMask, 6, "invalid version mask"},
+	VersionMask:    {stratum.InvalidVersionMask(), 6, "invalid version mask"},
 	WorkerMismatch: {stratum.Reject{Code: stratum.Unauthorized, Text: "Worker mismatch"}, notLogged, "worker mismatch"},
 	Unauthorized:   {stratum.Reject{Code: stratum.Unauthorized, Text: "Unauthorized worker"}, notLogged, "unauthorized worker"},
 	NotSubscribed:  {stratum.Reject{Code: stratum.NotSubscribed, Text: "Not subscribed"}, notLogged, "not subscribed"},

@@ -25,10 +25,11 @@ var ErrClosed = errors.New("connection closed")
 
 // RefusedError is a pool's refusal to subscribe or authorize.
 type RefusedError struct {
-	Method string
-	Reject stratum.Reject
+	Method string         // that was refused
+	Reject stratum.Reject // code and text
 }
 
+// Error is the method and what the pool said to it.
 func (e *RefusedError) Error() string {
 	return fmt.Sprintf("%s refused: %s", e.Method, &e.Reject)
 }
@@ -36,8 +37,10 @@ func (e *RefusedError) Error() string {
 // UnusableError is an answer to mining.subscribe that no work can be made of.
 type UnusableError struct{ Err error }
 
+// Error tells that the pool's answer is unusable, and why.
 func (e *UnusableError) Error() string { return fmt.Sprintf("mining.%v", e.Err) }
 
+// Unwrap is what is wrong with the answer.
 func (e *UnusableError) Unwrap() error { return e.Err }
 
 // Client is one authorized connection to a pool. Its methods may be used by

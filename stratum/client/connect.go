@@ -68,10 +68,11 @@ func (o *Options) tls(host string) *tls.Config {
 
 // PinError tells that a TLS endpoint has another key than the pinned one.
 type PinError struct {
-	Host string
+	Host string            // of the endpoint
 	Key  [sha256.Size]byte // the SHA-256 of the key it has, as Options.Pin would have it
 }
 
+// Error names the host and the key that it has.
 func (e *PinError) Error() string {
 	return fmt.Sprintf("the certificate of %s has the key sha256:%x, not the pinned one", e.Host, e.Key)
 }

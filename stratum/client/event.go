@@ -15,9 +15,9 @@ type Event interface{ event() }
 // Notify is a job, with all that was in force when it came.
 type Notify struct {
 	stratum.Notify
-	Extranonce  stratum.Extranonce
-	Difficulty  float64 // of its shares; 0 when the pool announced none yet
-	VersionMask uint32  // bits that may be rolled
+	Extranonce  stratum.Extranonce // what its coinbase is completed with
+	Difficulty  float64            // of its shares; 0 when the pool announced none yet
+	VersionMask uint32             // bits that may be rolled
 	client      *Client
 }
 
@@ -51,23 +51,23 @@ type Reconnect struct{ stratum.Reconnect }
 // Message is a client.show_message, a text for people.
 type Message string
 
-// Closed is the last event of a connection.
+// Closed is the last event of a connection, with the reason that it has ended for.
 type Closed struct{ Err error }
 
 // Active tells that a Group from now on takes its work from the endpoint with
 // this index. What is in force there follows.
 type Active struct {
-	Endpoint int
-	Client   *Client
+	Endpoint int     // index in the list of NewGroup
+	Client   *Client // the connection
 }
 
 // Failed tells that an endpoint of a Group, or that of a Keeper, could not be connected
 // to, or was lost, and after what time it is tried again. The error names no address but
 // one that the pool has asked to go to.
 type Failed struct {
-	Endpoint int // index in a Group
-	Err      error
-	Retry    time.Duration
+	Endpoint int           // index in a Group
+	Err      error         // why
+	Retry    time.Duration // until the next attempt
 }
 
 func (Notify) event()      {}

@@ -20,13 +20,13 @@ var ErrSecure = errors.New("a TLS connection cannot move")
 
 // State is a connection beside its socket, as another process goes on with it.
 type State struct {
-	URL         string // of the place it is connected to
-	Extranonce  stratum.Extranonce
-	Difficulty  float64 // in force, 0 none told
-	VersionMask uint32  // likewise
-	LastID      uint64  // of a request
-	Unread      []byte  // come, and not handled
-	Unwritten   []byte  // to be written
+	URL         string             // of the place it is connected to
+	Extranonce  stratum.Extranonce // in force
+	Difficulty  float64            // in force, 0 none told
+	VersionMask uint32             // likewise
+	LastID      uint64             // of a request
+	Unread      []byte             // come, and not handled
+	Unwritten   []byte             // to be written
 }
 
 // Moves tells whether the connection can move, which one over TLS cannot.

@@ -26,7 +26,7 @@ const maxUnanswered = 1 << 16
 type Share struct {
 	Worker         string // empty: the endpoint's user
 	Extranonce2    []byte // as long as the job's Extranonce says
-	NTime, Nonce   uint32
+	NTime, Nonce   uint32 // of the header
 	VersionBits    uint32 // only bits of the job's VersionMask
 	HasVersionBits bool   // version bits were negotiated and are sent
 }
