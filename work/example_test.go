@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/ckpool/ckpool/difficulty"
 	"github.com/ckpool/ckpool/work"
 )
 
@@ -61,9 +62,31 @@ func ExampleMerkleRoot() {
 	coinbase := [32]byte(reversed("b1fea52486ce0c62bb442b530a3f0132b826c74e473d1f2c220bfa78111c5082"))
 	txid := [32]byte(reversed("f4184fc596403b9d638783cf57adfe4c75c605f6356fbc91338530e9831e9e16"))
 	root := work.MerkleRoot(coinbase, work.MerkleBranch([][32]byte{txid}))
-	fmt.Println(hex.EncodeToString(reversed(hex.EncodeToString(root[:]))))
+	fmt.Println(work.FormatHash(root))
 	// Output:
 	// 7dac2c5666815c17a3b36427de37bb9d2e2c5ccec3f8633eb91a4205cb4c10ff
+}
+
+// The genesis block, as a miner that knows all but the nonce would look for it.
+func ExampleHeader() {
+	root, err := work.ParseHash("4a5e1e4baab89f3a32518a88c31bc87f618f76673e2cc77ab2127b7afdeda33b")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	target, err := difficulty.TargetFromBits(0x1d00ffff)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for nonce := uint32(2083236000); ; nonce++ {
+		header := work.Header(&work.HeaderParts{Version: 1, Root: root, Time: 1231006505, Bits: 0x1d00ffff, Nonce: nonce})
+		if hash := work.HashHeader(&header); target.MetBy(&hash) {
+			fmt.Println(nonce, work.FormatHash(hash))
+			return
+		}
+	}
+	// Output: 2083236893 000000000019d6689c085ae165831e934ff763ae46a2a6c172b3f1b60a8ce26f
 }
 
 // reversed turns display order into internal order and back.

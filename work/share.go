@@ -1,8 +1,6 @@
 package work
 
 import (
-	"encoding/binary"
-
 	"github.com/ckpool/ckpool/difficulty"
 )
 
@@ -17,16 +15,11 @@ type Share struct {
 // Hash computes the share of a solution into out. It allocates nothing for
 // coinbases of up to 16,000 bytes.
 func (j *Job) Hash(out *Share, m *Miner, s *Solution) {
-	root := MerkleRoot(j.coinbaseHash(j.Coinbase(m.Limit), m, s), j.Branch)
-	h := &out.Header
-	binary.LittleEndian.PutUint32(h[0:], s.Version)
-	copy(h[4:], j.Template.PrevHash[:])
-	copy(h[36:], root[:])
-	binary.LittleEndian.PutUint32(h[68:], s.Time)
-	binary.LittleEndian.PutUint32(h[72:], j.Template.Bits)
-	binary.LittleEndian.PutUint32(h[76:], s.Nonce)
-
-	out.Hash = doubleHash(h[:])
+	out.Header = Header(&HeaderParts{
+		Version: s.Version, PrevHash: j.Template.PrevHash, Root: MerkleRoot(j.coinbaseHash(j.Coinbase(m.Limit), m, s), j.Branch),
+		Time: s.Time, Bits: j.Template.Bits, Nonce: s.Nonce,
+	})
+	out.Hash = doubleHash(out.Header[:])
 	out.Difficulty = difficulty.OfHash(&out.Hash)
 	out.Block = j.Target.MetBy(&out.Hash)
 }

@@ -12,7 +12,6 @@ import (
 
 	"github.com/ckpool/ckpool/event"
 	"github.com/ckpool/ckpool/internal/relay"
-	"github.com/ckpool/ckpool/internal/sent"
 	"github.com/ckpool/ckpool/internal/session"
 	"github.com/ckpool/ckpool/poolproto"
 	"github.com/ckpool/ckpool/source"
@@ -418,8 +417,8 @@ func (n *Node) takeBlock(k *poolproto.Block) error {
 			return fmt.Errorf("block of work %016x, which is not known", k.JobID)
 		}
 		b.coinbase = slices.Concat(e.Coinb1, k.Extranonce1, k.Extranonce2, e.Coinb2)
-		b.header = sent.Header(&sent.HeaderParts{
-			Version: e.Version | k.VersionMask, Prev: e.PrevHash, Root: work.MerkleRoot(work.HashTransaction(b.coinbase), e.branch),
+		b.header = work.Header(&work.HeaderParts{
+			Version: e.Version | k.VersionMask, PrevHash: e.PrevHash, Root: work.MerkleRoot(work.HashTransaction(b.coinbase), e.branch),
 			Time: k.NTime, Bits: e.Bits, Nonce: k.Nonce,
 		})
 	}

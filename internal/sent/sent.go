@@ -5,7 +5,6 @@ package sent
 
 import (
 	"bytes"
-	"encoding/binary"
 	"slices"
 
 	"github.com/ckpool/ckpool/difficulty"
@@ -165,30 +164,12 @@ func (m *Miner) Hash(j *Job, s *stratum.Submit, l *Loop) (share work.Share, coin
 	if s.HasVersionBits {
 		version = version&^m.Mask | s.VersionBits
 	}
-	share.Header = Header(&HeaderParts{
-		Version: version, Prev: j.Prev, Root: work.MerkleRoot(work.HashTransaction(coinbase), j.Branch),
+	share.Header = work.Header(&work.HeaderParts{
+		Version: version, PrevHash: j.Prev, Root: work.MerkleRoot(work.HashTransaction(coinbase), j.Branch),
 		Time: s.NTime, Bits: j.Bits, Nonce: s.Nonce,
 	})
 	share.Hash = work.HashHeader(&share.Header)
 	share.Difficulty = difficulty.OfHash(&share.Hash)
 	share.Block = j.Target.MetBy(&share.Hash)
 	return share, coinbase
-}
-
-// HeaderParts is what a header consists of. Hashes are in internal order.
-type HeaderParts struct {
-	Version           uint32
-	Prev, Root        [32]byte
-	Time, Bits, Nonce uint32
-}
-
-// Header is the header as it goes into a block.
-func Header(p *HeaderParts) (h [80]byte) {
-	binary.LittleEndian.PutUint32(h[0:], p.Version)
-	copy(h[4:], p.Prev[:])
-	copy(h[36:], p.Root[:])
-	binary.LittleEndian.PutUint32(h[68:], p.Time)
-	binary.LittleEndian.PutUint32(h[72:], p.Bits)
-	binary.LittleEndian.PutUint32(h[76:], p.Nonce)
-	return h
 }
