@@ -17,6 +17,7 @@ type rule struct {
 
 var rules = []rule{
 	{"public packages import only the standard library, each other, leaves and golang.org/x", publicImports},
+	{"examples import what every other module can", exampleImports},
 	{"arithmetic packages do no I/O and start no goroutine", pureArithmetic},
 	{"money has no floating point", exactMoney},
 	{"imports point downwards", direction},
@@ -110,6 +111,20 @@ func publicImports(list []source) (bad []string) {
 		s.imports(func(p, place string) {
 			dir, ours := own(p)
 			if p == "log" || p == "log/slog" || !standard(p) && !strings.HasPrefix(p, "golang.org/x/") && !(ours && (levelOf(dir) == 0 || parts[dir])) {
+				bad = append(bad, place+" imports "+p)
+			}
+		})
+	}
+	return bad
+}
+
+func exampleImports(list []source) (bad []string) {
+	for _, s := range list {
+		if !under(s.pkg(), "examples") || s.isTest() {
+			continue
+		}
+		s.imports(func(p, place string) {
+			if dir, ours := own(p); !standard(p) && !(ours && public[dir]) {
 				bad = append(bad, place+" imports "+p)
 			}
 		})
