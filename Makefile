@@ -8,7 +8,7 @@ export GOFLAGS ?= -trimpath
 # For `make run`, the first also for `make run-pool`, `make run-proxy` and `make run-links`: LISTEN=host:port, NODE=COOKIEFILE or http://user:pass@host:port, ADDRESS=…, MODE=solo
 export LISTEN NODE ADDRESS MODE
 
-.PHONY: build help module install manual run run-pool run-proxy run-links test torture check bench fmt vet lint tidy race fuzz
+.PHONY: build help module install manual api run run-pool run-proxy run-links test torture check bench fmt vet lint tidy race fuzz
 build:
 	$(GO) build -trimpath -o bin/ ./cmd/...
 
@@ -28,6 +28,7 @@ help:
 	@echo 'make bench      measure it, for docs/performance.md'
 	@echo 'make install    into PREFIX=/usr/local (DESTDIR= before it), logrotate into SYSCONFDIR=/etc'
 	@echo 'make module     call the Go module otherwise, for a fork: PATH=example.org/me/ckpool'
+	@echo 'make api        write anew what users of the library can name, see docs/library.md'
 	@echo 'make manual     write manual pages, completions and the sample configuration anew'
 
 # PATH is the module's new path here, for all that make starts too: where programs are
@@ -80,6 +81,10 @@ manual: build
 	done
 	bin/ckpool --manual man5 > contrib/man/ckpool.conf.5
 	bin/ckpool --manual sample > docs/ckpool.conf
+
+# For review: tests compare it with what the packages have.
+api:
+	$(GO) test ./internal/lint -run TestLibrary -update
 
 run: build
 	@exec bin/ckbench run
