@@ -2,6 +2,12 @@
 // one node, and a group of nodes with failover that watches for new tips,
 // delivers block templates and submits solved blocks to every node at once.
 //
+// A program that asks one node this and that makes a [Client] with [NewClient]; it
+// has methods for what pools ask, and [Client.Call] for all else. A program that mines
+// makes a [Group] with [NewGroup], runs it on a goroutine of its own with [Group.Run],
+// takes work from [Group.Templates], and gives blocks to [Group.Submit], which stays
+// with them until the chain has decided.
+//
 // Bitcoin Core 25 and later and btcd are supported. The package never logs and
 // knows no miner: what an operator should know comes through Options.Events.
 //

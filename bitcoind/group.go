@@ -187,7 +187,8 @@ func (g *Group) Transaction(ctx context.Context, txid [32]byte) ([]byte, error) 
 	return c.RawTransaction(ctx, txid)
 }
 
-// Announce is SendRawTransaction of the followed node, likewise.
+// Announce is SendRawTransaction of the followed node. The error is ErrNotUsable while
+// there is none.
 func (g *Group) Announce(ctx context.Context, data []byte) error {
 	c := g.Current()
 	if c == nil {

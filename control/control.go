@@ -3,6 +3,10 @@
 // asked most and [Client.Run] for all [Commands]. How the pool answers is not
 // known here.
 //
+// An instance of ckpool called NAME has its sockets in DIR/NAME, by default
+// /tmp/ckpool: listener, stratifier, generator and connector, as ckpool in C has.
+// Each of them answers all commands. Who may open them may do all that an operator can.
+//
 // A connection carries one request and at most one reply. Each is a frame: the
 // length of the text as 4 bytes, little-endian, then the text. Every side
 // shuts down its writing direction after its frame.

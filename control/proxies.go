@@ -305,7 +305,7 @@ func (c *Client) ProxyConnections(ctx context.Context) ([]ProxyConnection, error
 	return reply.Proxies, err
 }
 
-// ProxyConnection is one of them.
+// ProxyConnection is one connection to a pool, by the ids of [Proxy] and [SubProxy].
 func (c *Client) ProxyConnection(ctx context.Context, id, subID int64) (ProxyConnection, error) {
 	return ask[ProxyConnection](ctx, c, "getproxy", number(id), number(subID))
 }

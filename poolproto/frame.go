@@ -160,7 +160,8 @@ func cut(b []byte) (word, rest []byte) {
 }
 
 // AppendChannels adds a channel to the text of a Send, which names those of one range as
-// the first and how many follow it. last is the state between calls: &Range{} at first.
+// the first and how many follow it. r is the state between calls, &Range{} at first:
+// channels that grow by one become one range.
 func AppendChannels(b []byte, r *Range, channel uint32) []byte {
 	if r.open && channel == r.last+1 && r.last != 1<<32-1 {
 		b = b[:r.end]

@@ -154,7 +154,7 @@ type NamedTransaction struct {
 	Data []byte   // as it stands in a block
 }
 
-// AppendTransactions writes a message with transactions, without LF.
+// AppendTransactions writes a message with transactions that were asked for, without LF.
 func AppendTransactions(b []byte, list []NamedTransaction) []byte {
 	b = append(b, `{"transaction":[`...)
 	for i := range list {

@@ -64,7 +64,7 @@ type Hello struct {
 	Secret  string // that the other side wants, "" none
 }
 
-// AppendHello writes the line. ckpool in C reads the program alone.
+// AppendHello writes the line, with its LF. ckpool in C reads the program alone.
 func AppendHello(b []byte, h *Hello) []byte {
 	b = fmt.Appendf(b, `{"method":%q,"params":[`, h.Role.Method())
 	b = stratum.AppendString(b, h.Program)
@@ -113,7 +113,7 @@ type Answer struct {
 	Role     Role   // that was asked for; who reads an answer knows it
 }
 
-// AppendAnswer writes the line.
+// AppendAnswer writes the line, with its LF.
 func AppendAnswer(b []byte, a *Answer) []byte {
 	if !a.Accepted {
 		b = stratum.AppendString(append(b, `{"result":false,"error":`...), a.Reason)
@@ -139,7 +139,8 @@ const NoLink = "No link: "
 // ErrNoAnswer is that a line answers no Hello: another one came before the answer.
 var ErrNoAnswer = errors.New("not an answer to a request for a link")
 
-// ParseAnswer reads the line.
+// ParseAnswer reads the line, without LF. The error is ErrNoAnswer; that a link is refused
+// is none.
 func ParseAnswer(line []byte) (a Answer, err error) {
 	members, ok := object(line)
 	if !ok {

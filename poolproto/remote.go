@@ -24,7 +24,7 @@ func (j *RemoteJournal) Append(b []byte) []byte { return appendJSON(b, j) }
 // maxName is how long the name of an instance may be, in bytes.
 const maxName = 64
 
-// Parse reads it.
+// Parse reads what Append writes. The error says which member cannot be.
 func (j *RemoteJournal) Parse(text []byte) error {
 	*j = RemoteJournal{}
 	if err := json.Unmarshal(text, j); err != nil {
@@ -54,7 +54,7 @@ type RemotePlace struct {
 // Append writes it as the text of a Journal.
 func (p *RemotePlace) Append(b []byte) []byte { return appendJSON(b, p) }
 
-// Parse reads it.
+// Parse reads what Append writes. The error says which member cannot be.
 func (p *RemotePlace) Parse(text []byte) error {
 	*p = RemotePlace{}
 	if err := json.Unmarshal(text, p); err != nil {
@@ -66,12 +66,12 @@ func (p *RemotePlace) Parse(text []byte) error {
 	return nil
 }
 
-// AppendBytes writes bytes of a file as the text of a Bytes.
+// AppendBytes writes bytes of a file, with its name, as the text of a Bytes: in base64.
 func AppendBytes(b []byte, file string, data []byte) []byte {
 	return base64.RawStdEncoding.AppendEncode(append(append(b, file...), ' '), data)
 }
 
-// ParseBytes reads them.
+// ParseBytes reads what AppendBytes writes: the name of the file, and the bytes.
 func ParseBytes(text []byte) (file string, data []byte, err error) {
 	name, encoded, ok := bytes.Cut(text, []byte(" "))
 	if !ok {
@@ -99,7 +99,7 @@ func (k *WholeBlock) Append(b []byte) []byte { return appendJSON(b, k) }
 // leastBlock is shorter than any block: a header, and a count.
 const leastBlock = 81
 
-// Parse reads it. It looks at nothing in the block.
+// Parse reads what Append writes. It looks at nothing in the block.
 func (k *WholeBlock) Parse(text []byte) error {
 	*k = WholeBlock{}
 	if err := json.Unmarshal(text, k); err != nil {

@@ -45,7 +45,7 @@ func AppendSums(b []byte, sums []Sum) []byte {
 	return b
 }
 
-// ParseSums reads them, and appends them to sums.
+// ParseSums reads the text of a line of Sums, and appends what it says to sums.
 func ParseSums(sums []Sum, text []byte) ([]Sum, error) {
 	n := 0
 	for word := range bytes.SplitSeq(text, []byte(",")) {

@@ -234,7 +234,8 @@ func AppendDropClient(b []byte, channel uint32) []byte {
 	return fmt.Appendf(b, dropClient+"%d\n", channel)
 }
 
-// ParseDropClient reads such a line; ok is false for any other.
+// ParseDropClient reads the channel that [AppendDropClient] asks to close; ok is false for
+// any other line.
 func ParseDropClient(line []byte) (id uint32, ok bool) {
 	text, found := bytes.CutPrefix(line, []byte(dropClient))
 	if !found {

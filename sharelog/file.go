@@ -122,7 +122,8 @@ func createTemporary(dir string) (*os.File, error) {
 func IsTemporary(name string) bool { return strings.HasPrefix(name, temporary) }
 
 // PutAside gives a file of an earlier run that cannot be read another name, so
-// that it is not written over. It returns why, which names the file, and that.
+// that it is not written over. It returns what to tell an operator: why, whose text
+// names the file, and what has become of it.
 func PutAside(path string, why error) string {
 	to := path + ".damaged"
 	for n := 2; n < 100; n++ {

@@ -156,7 +156,7 @@ type NotifyLine struct {
 }
 
 // NewNotifyLine writes a notify for the job with an id; JobID and Clean are not
-// looked at. A payee goes behind so many bytes of its Coinb2.
+// looked at. The Payee of a [Recipient] goes behind the first payee bytes of Coinb2.
 func NewNotifyLine(id uint64, n *Notify, payee int) *NotifyLine {
 	l := &NotifyLine{}
 	m := *n

@@ -1,7 +1,9 @@
 // Package client is the miner's and the proxy's side of stratum v1: it connects
 // to a pool, subscribes and authorizes, tells what the pool sends as events and
-// submits shares with their verdicts. A Group keeps connections to several
-// pools and takes work from the first that has some.
+// submits shares with their verdicts.
+//
+// [Dial] makes one connection. A [Keeper] makes another when it has ended. A [Group]
+// keeps connections to several pools and takes work from the first that has some.
 //
 // It takes pools as they are: replies without an error member, with
 // reject-reason, or in another order; announcements before the replies they
