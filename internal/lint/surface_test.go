@@ -47,11 +47,12 @@ type checker struct {
 	from types.Importer
 }
 
-// newChecker has Go compile what packages of the module import.
+// newChecker has Go compile what packages of the module import, in the way that all tests
+// do, whatever the test itself is built with.
 func newChecker(t *testing.T, fset *token.FileSet, packages ...string) checker {
 	t.Helper()
 	c := exec.Command("go", append([]string{"list", "-export", "-deps", "-json=ImportPath,Export"}, packages...)...)
-	c.Dir, c.Env = root(t), append(os.Environ(), "CGO_ENABLED=0")
+	c.Dir, c.Env = root(t), append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-trimpath")
 	out, err := c.Output()
 	if err != nil {
 		var exit *exec.ExitError
