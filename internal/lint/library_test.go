@@ -127,6 +127,30 @@ var Err error
 	}
 }
 
+// What users are told of has every public package, and every example.
+func TestLibraryDoc(t *testing.T) {
+	top := root(t)
+	doc, err := os.ReadFile(filepath.Join(top, "docs/library.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := load(t)
+	links := map[string]bool{}
+	for _, dir := range libraryDirs(list) {
+		links["["+dir+"](../"+dir+")"] = true
+	}
+	for _, s := range list {
+		if dir := s.pkg(); under(dir, "examples") && !s.isTest() {
+			links["["+dir+"](../"+dir+"/main.go)"] = true
+		}
+	}
+	for link := range links {
+		if !strings.Contains(string(doc), link) {
+			t.Errorf("docs/library.md has no %s", link)
+		}
+	}
+}
+
 // Another module imports every public package, with nothing but what this one requires,
 // and the programs of docs/library.md are built in it.
 func TestImportable(t *testing.T) {

@@ -189,6 +189,15 @@ func TestLibrary(t *testing.T) {
 			compareSurface(t, l)
 		})
 	}
+	files, err := filepath.Glob(snapshot("*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		if !slices.ContainsFunc(dirs, func(dir string) bool { return snapshot(dir) == file }) {
+			t.Errorf("internal/lint/%s is of no package: remove it, and say so under \"Changes\" in docs/library.md", file)
+		}
+	}
 }
 
 // libraries are the packages of dirs.

@@ -3,6 +3,7 @@ package client_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 
@@ -36,6 +37,39 @@ func Example() {
 	// Output:
 	// job 1f, extranonce1 7e86026b, difficulty 0.001
 	// Above target (23) <nil>
+}
+
+// Of two pools the first cannot be reached, so work comes from the second.
+func ExampleGroup() {
+	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
+		if address == "first.example.org:3333" {
+			return nil, errors.New("no route to host")
+		}
+		return examplePool(ctx, network, address)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	group := client.NewGroup([]client.Endpoint{
+		{URL: "first.example.org:3333", User: "bob.rig1"},
+		{URL: "second.example.org:3333", User: "bob.rig1"},
+	}, client.Options{Dial: dial})
+	go group.Run(ctx) // when it ends there are no more events
+
+	for event := range group.Events() {
+		switch e := event.(type) {
+		case client.Failed:
+			fmt.Printf("pool %d: %v\n", e.Endpoint, e.Err)
+		case client.Active:
+			fmt.Println("mining for", e.Client.Endpoint().URL)
+		case client.Notify:
+			fmt.Println("job", e.JobID)
+			stop()
+		}
+	}
+	// Output:
+	// pool 0: no route to host
+	// mining for second.example.org:3333
+	// job 1f
 }
 
 // examplePool answers three requests.
