@@ -194,8 +194,8 @@ func (l *Loop) flush() {
 			l.finish(s)
 		}
 		l.closing = l.closing[:copy(l.closing, l.closing[n:])]
-		if len(l.output.dirty) == 0 && len(l.closing) == 0 {
-			break
+		if len(l.output.dirty) == 0 && n == 0 {
+			break // else what Closed has left is flushed too
 		}
 	}
 	l.took.count(l.now, &l.counters)

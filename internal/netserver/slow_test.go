@@ -412,3 +412,20 @@ func BenchmarkTick(b *testing.B) {
 	}
 	b.ReportMetric(float64(longest.Microseconds()), "µs/longest")
 }
+
+// What a handler has to say of clients that have ended, to whomever, goes out at once and not
+// with the next event.
+func TestFlushAfterClosed(t *testing.T) {
+	st := newStepped(t, Config{})
+	s, peer := st.connect(t, 4096)
+	st.once()
+	seen := 0 // of the ended, by the last Flush
+	st.probe.flush = func(p *probe) { seen = p.rec.closed[PeerClosed] }
+	if err := unix.Shutdown(peer, unix.SHUT_RDWR); err != nil {
+		t.Fatal(err)
+	}
+	st.once()
+	if st.slab.live(s) != nil || seen != 1 {
+		t.Errorf("the last flush saw %d ended clients", seen)
+	}
+}

@@ -542,12 +542,18 @@ func (h *EdgeHandler) sendTo(a *arrived, d *delivery, n int) (written int) {
 // cleanEnd is how a job ends that makes all before it void.
 var cleanEnd = []byte(`,true],"id":null,"method":"mining.notify"}` + "\n")
 
-// ghost tells a pool that a miner is not here, not too often.
+// ghost tells a pool that a miner is not here, not too often, and after all that the miner
+// has said.
 func (h *EdgeHandler) ghost(w *wire, d *delivery) {
 	if h.ghosts++; h.ghosts > ghostsPerTick || d.kind == poolproto.Close && w.dialect > 0 {
 		return
 	}
-	w.send(h.gone(h.out[:0], w, &poolproto.Wrapped{Channel: d.channel, Address: netip.IPv4Unspecified()}, "not here"))
+	gone := poolproto.Wrapped{Channel: d.channel, Address: netip.IPv4Unspecified()}
+	if w == h.wire {
+		h.up = h.gone(h.up, w, &gone, "not here")
+		return
+	}
+	w.send(h.gone(h.out[:0], w, &gone, "not here"))
 }
 
 // walk looks at the next miners for those that the present wire does not serve.
