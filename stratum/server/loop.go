@@ -385,7 +385,8 @@ func (l *loop) onSubmit(s *Session) *stratum.Reject {
 	case !s.workers[string(submit.Worker)]:
 		bad = &unauthorized
 	case submit.HasVersionBits && submit.VersionBits&^s.mask != 0:
-		bad = stratum.InvalidVersionMask
+		mask := stratum.InvalidVersionMask()
+		bad = &mask
 	case s.undecided >= maxUndecided:
 		bad = &busy
 	case f != nil:
