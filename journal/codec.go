@@ -203,26 +203,31 @@ func (l *Lost) fields(c *wire.Codec) {
 	wire.Uint(c, &l.Records, &l.Shares, &l.TotalRecords, &l.TotalShares)
 }
 
-// AppendBinary appends the worker as it stands in a record, without Time, which stands
-// before it. The error is nil.
+// AppendBinary appends the worker as it stands in a record: without Time. The error is nil.
 func (w *Worker) AppendBinary(b []byte) ([]byte, error) { return appendFields(b, w.fields), nil }
 
-// AppendBinary appends the connection likewise. The error is nil.
+// AppendBinary appends the connection as it stands in a record: without Time. The error is
+// nil.
 func (k *Connect) AppendBinary(b []byte) ([]byte, error) { return appendFields(b, k.fields), nil }
 
-// AppendBinary appends the end of a connection likewise. The error is nil.
+// AppendBinary appends the end of a connection as it stands in a record: without Time. The
+// error is nil.
 func (l *Leave) AppendBinary(b []byte) ([]byte, error) { return appendFields(b, l.fields), nil }
 
-// AppendBinary appends the difficulty likewise, and without Job. The error is nil.
+// AppendBinary appends the difficulty as it stands in a record: without Time and Job. The
+// error is nil.
 func (d *Difficulty) AppendBinary(b []byte) ([]byte, error) { return appendFields(b, d.fields), nil }
 
-// AppendBinary appends the block likewise, and without Job. The error is nil.
+// AppendBinary appends the block as it stands in a record: without Time and Job. The error
+// is nil.
 func (k *Block) AppendBinary(b []byte) ([]byte, error) { return appendFields(b, k.fields), nil }
 
-// AppendBinary appends the statistics likewise. The error is nil.
+// AppendBinary appends the statistics as they stand in a record: without Time. The error is
+// nil.
 func (s *Statistics) AppendBinary(b []byte) ([]byte, error) { return appendFields(b, s.fields), nil }
 
-// AppendBinary appends what was lost likewise. The error is nil.
+// AppendBinary appends what was lost as it stands in a record: without Time. The error is
+// nil.
 func (l *Lost) AppendBinary(b []byte) ([]byte, error) { return appendFields(b, l.fields), nil }
 
 func appendFields(b []byte, fields func(*wire.Codec)) []byte {

@@ -179,16 +179,16 @@ type Statistics struct {
 	sharelog.PoolStatus
 }
 
-// Lost are records that a full ring had no room for, from the last record of this
-// kind of the same ring up to this one.
+// Lost are records that the pool had no room for: its disk took nothing until the memory
+// before it was full. Each of the pool's loops has a ring of memory, and those who are on none
+// have one together; this is about one ring, from the last record of this kind up to this one.
 type Lost struct {
-	Time    int64  // when it was told
-	Ring    int    // a loop's number; the one after the last for what others told
+	Time    int64  // microseconds since 1970, when it was told
+	Ring    int    // a loop's number; the one after the last for all others
 	Records uint64 // how many
 	Shares  uint64 // of Records
 
-	// The same since the epoch began.
-	TotalRecords, TotalShares uint64
+	TotalRecords, TotalShares uint64 // the same since the epoch began
 }
 
 // Missing are records that cannot be read any more, up to the position that they are

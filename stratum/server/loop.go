@@ -29,6 +29,7 @@ type loop struct {
 	submit  stratum.Submit
 	login   string // worker of the authorize that is being handled
 	later   *Later // of the request that is being handled
+	refusal stratum.Reject
 	out     []byte
 	lines   []byte
 	scratch []byte
@@ -52,22 +53,22 @@ const (
 
 // What clients are told that are refused. Texts are those that miners and their dashboards know.
 var (
-	tooLong       = stratum.Reject{Code: stratum.Other, Text: "Line too long, disconnecting"}
-	invalidJSON   = stratum.Reject{Code: stratum.Other, Text: "Invalid JSON, disconnecting"}
-	tooManyBad    = stratum.Reject{Code: stratum.Other, Text: "Too many bad messages, disconnecting"}
-	notObject     = stratum.Reject{Code: stratum.Other, Text: "Not a JSON object"}
-	noMethod      = stratum.Reject{Code: stratum.Other, Text: "Method not found"}
-	unknownMethod = stratum.Reject{Code: stratum.Other, Text: "Unknown method"}
-	paramsArray   = stratum.Reject{Code: stratum.Other, Text: "Params not array"}
-	workerName    = stratum.Reject{Code: stratum.Other, Text: "Invalid workername parameter"}
-	manyWorkers   = stratum.Reject{Code: stratum.Unauthorized, Text: "Too many workers on this connection"}
-	invalidParams = stratum.Reject{Code: stratum.Other, Text: "Invalid params"}
-	notSubscribed = stratum.Reject{Code: stratum.NotSubscribed, Text: "Not subscribed"}
-	unauthorized  = stratum.Reject{Code: stratum.Unauthorized, Text: "Unauthorized worker"}
-	noJob         = stratum.Reject{Code: stratum.JobNotFound, Text: "Invalid JobID"}
-	undecided     = stratum.Reject{Code: stratum.Other, Text: "It is not decided yet"}
-	busy          = stratum.Reject{Code: stratum.Other, Text: "Too many requests wait for an answer"}
-	broken        = stratum.Reject{Code: stratum.Other, Text: "The pool has no usable extranonce"}
+	tooLong       = &stratum.Reject{Code: stratum.Other, Text: "Line too long, disconnecting"}
+	invalidJSON   = &stratum.Reject{Code: stratum.Other, Text: "Invalid JSON, disconnecting"}
+	tooManyBad    = &stratum.Reject{Code: stratum.Other, Text: "Too many bad messages, disconnecting"}
+	notObject     = &stratum.Reject{Code: stratum.Other, Text: "Not a JSON object"}
+	noMethod      = &stratum.Reject{Code: stratum.Other, Text: "Method not found"}
+	unknownMethod = &stratum.Reject{Code: stratum.Other, Text: "Unknown method"}
+	paramsArray   = &stratum.Reject{Code: stratum.Other, Text: "Params not array"}
+	workerName    = &stratum.Reject{Code: stratum.Other, Text: "Invalid workername parameter"}
+	manyWorkers   = &stratum.Reject{Code: stratum.Unauthorized, Text: "Too many workers on this connection"}
+	invalidParams = &stratum.Reject{Code: stratum.Other, Text: "Invalid params"}
+	notSubscribed = &stratum.Reject{Code: stratum.NotSubscribed, Text: "Not subscribed"}
+	unauthorized  = &stratum.Reject{Code: stratum.Unauthorized, Text: "Unauthorized worker"}
+	noJob         = &stratum.Reject{Code: stratum.JobNotFound, Text: "Invalid JobID"}
+	undecided     = &stratum.Reject{Code: stratum.Other, Text: "It is not decided yet"}
+	busy          = &stratum.Reject{Code: stratum.Other, Text: "Too many requests wait for an answer"}
+	broken        = &stratum.Reject{Code: stratum.Other, Text: "The pool has no usable extranonce"}
 )
 
 // Open implements netserver.Handler.
@@ -95,7 +96,7 @@ func (l *loop) Closed(slot netserver.Slot, why netserver.Reason) {
 }
 
 // TooLong implements netserver.Handler.
-func (l *loop) TooLong(slot netserver.Slot) { l.answer(l.sessions[slot], nil, &tooLong) }
+func (l *loop) TooLong(slot netserver.Slot) { l.answer(l.sessions[slot], nil, tooLong) }
 
 // Flush implements netserver.Handler.
 func (l *loop) Flush() {}
@@ -156,16 +157,16 @@ func (l *loop) Line(slot netserver.Slot, line []byte) {
 	case stratum.Empty:
 		return
 	case stratum.Invalid:
-		l.answer(s, nil, &invalidJSON)
+		l.answer(s, nil, invalidJSON)
 		l.Close(slot, netserver.BadInput)
 		return
 	case stratum.Array, stratum.Scalar:
-		l.unusable(s, nil, &notObject)
+		l.unusable(s, nil, notObject)
 		return
 	}
 	if m.Method == nil {
 		if m.MethodPresent || m.Result == nil { // else it is an answer
-			l.unusable(s, m.ID, &noMethod)
+			l.unusable(s, m.ID, noMethod)
 		}
 		return
 	}
@@ -180,7 +181,7 @@ func (l *loop) Line(slot netserver.Slot, line []byte) {
 func (l *loop) unusable(s *Session, id []byte, r *stratum.Reject) {
 	l.answer(s, id, r)
 	if s.bad++; s.bad >= maxBad {
-		l.answer(s, nil, &tooManyBad)
+		l.answer(s, nil, tooManyBad)
 		l.Close(s.slot, netserver.BadInput)
 	}
 }
@@ -211,7 +212,7 @@ func (l *loop) call(s *Session) *stratum.Reject {
 	case "mining.suggest_difficulty", "mining.suggest_target": // never answered when usable
 		d, ok := stratum.Suggestion(method, m.Params, arg)
 		if !ok {
-			return &invalidParams
+			return invalidParams
 		}
 		if h.Suggest != nil {
 			h.Suggest(s, d)
@@ -223,7 +224,7 @@ func (l *loop) call(s *Session) *stratum.Reject {
 		l.Write(s.slot, l.out)
 	case "pong", "mining.pong":
 	default:
-		return &unknownMethod
+		return unknownMethod
 	}
 	return nil
 }
@@ -238,7 +239,7 @@ func (l *loop) text(p *stratum.Params) string {
 func (l *loop) onSubscribe(s *Session) *stratum.Reject {
 	p, ok := stratum.ParseParams(l.msg.Params)
 	if !ok {
-		return &paramsArray
+		return paramsArray
 	}
 	r := Subscribe{UserAgent: l.text(&p), SessionID: l.text(&p)}
 	if len(r.UserAgent) > maxAgent {
@@ -253,7 +254,7 @@ func (l *loop) onSubscribe(s *Session) *stratum.Reject {
 		}
 		if bad == nil && (e.Extranonce2Len < 1 || e.Extranonce2Len > extranonce2Len) {
 			l.server.events.Say(event.Error, fmt.Sprintf("Extranonce2Len is %d for %s, want 1 to %d", e.Extranonce2Len, s.remote, extranonce2Len))
-			bad = &broken
+			bad = broken
 		}
 		if bad != nil {
 			l.answer(s, l.msg.ID, bad)
@@ -274,26 +275,26 @@ func (l *loop) onSubscribe(s *Session) *stratum.Reject {
 func (l *loop) onAuthorize(s *Session) *stratum.Reject {
 	p, ok := stratum.ParseParams(l.msg.Params)
 	if !ok {
-		return &paramsArray
+		return paramsArray
 	}
 	name := l.text(&p)
 	if name == "" {
-		return &workerName
+		return workerName
 	}
 	switch decided, known := s.workers[name]; {
 	case decided:
 		l.answer(s, l.msg.ID, nil)
 		return nil
 	case known: // it is asked twice
-		l.answer(s, l.msg.ID, &undecided)
+		l.answer(s, l.msg.ID, undecided)
 		return nil
 	case len(s.workers) >= maxWorkers:
-		l.answer(s, l.msg.ID, &manyWorkers)
+		l.answer(s, l.msg.ID, manyWorkers)
 		return nil
 	}
 	var bad *stratum.Reject
 	if f := l.server.handler.Authorize; f != nil {
-		l.login = name
+		l.login, l.later = name, nil
 		bad = f(s, Login{Worker: name, Password: l.text(&p)})
 		l.login = ""
 		if l.isLater(s) {
@@ -313,7 +314,7 @@ func (s *Session) know(worker string, may bool) {
 	s.workers[worker] = may
 }
 
-// isLater tells that the request is answered later, or was refused for that.
+// isLater tells that the request is answered later.
 func (l *loop) isLater(s *Session) bool {
 	later := l.later
 	if l.later = nil; later == nil {
@@ -373,23 +374,24 @@ func (l *loop) onConfigure(s *Session) *stratum.Reject {
 func (l *loop) onSubmit(s *Session) *stratum.Reject {
 	m, submit := &l.msg, &l.submit
 	if !s.subscribed {
-		l.answer(s, m.ID, &notSubscribed)
+		l.answer(s, m.ID, notSubscribed)
 		return nil
 	}
 	if bad := submit.Parse(m.Params, s.extranonce.Extranonce2Len, l.scratch[:0]); bad != nil {
 		l.answer(s, m.ID, bad)
 		return nil
 	}
-	bad := &noJob
+	bad := noJob
 	switch f := l.server.handler.Submit; {
 	case !s.workers[string(submit.Worker)]:
-		bad = &unauthorized
+		bad = unauthorized
 	case submit.HasVersionBits && submit.VersionBits&^s.mask != 0:
-		mask := stratum.InvalidVersionMask()
-		bad = &mask
+		l.refusal = stratum.InvalidVersionMask()
+		bad = &l.refusal
 	case s.undecided >= maxUndecided:
-		bad = &busy
+		bad = busy
 	case f != nil:
+		l.later = nil
 		if bad = f(s, submit); l.isLater(s) {
 			return nil
 		}

@@ -39,8 +39,9 @@ type Options struct {
 
 // Endpoint is where a server listens.
 type Endpoint struct {
-	// Address is host:port or [v6]:port; without a host it is all addresses, IPv6 and IPv4,
-	// port 0 is any that is free. A scheme before it, such as stratum+tcp://, is left out.
+	// Address is host:port or [v6]:port. Without a host it is all addresses, IPv6 and IPv4;
+	// without a port it is 3333, and port 0 is any that is free. A scheme before it, such as
+	// stratum+tcp://, is left out.
 	Address string
 
 	// Certificate is what clients are shown that speak TLS, as in [tls.Config]; nil means that

@@ -21,14 +21,14 @@ type Handler struct {
 	// [Extranonce1 is four bytes that no other session has, Extranonce2Len is 8.]
 	Subscribe func(s *Session, r Subscribe) (stratum.Extranonce, *stratum.Reject)
 
-	// Authorize lets a worker mine, or refuses it. It is called once for each name of a session
-	// that was let in. [Everybody may mine.]
+	// Authorize lets a worker mine, or refuses it. A session may have up to 64 workers; one that
+	// may mine is not asked about again. [Everybody may mine.]
 	Authorize func(s *Session, l Login) *stratum.Reject
 
-	// Submit judges a share of a worker that may mine. Its version bits are among those that
-	// were granted. Whether the job is known, whether the hash is good enough and whether it
-	// was sent before the handler finds out, see [work.Job.Hash]. The share is valid during the
-	// call only. [Each is refused: there is no such job.]
+	// Submit judges a share of a worker that may mine, whose version bits are among those that
+	// were granted. Whether it has that job, whether the hash is good enough (package work
+	// computes it) and whether it was sent before is the handler's to find out. The share is
+	// valid during the call only. [Each is refused: there is no such job.]
 	Submit func(s *Session, share *stratum.Submit) *stratum.Reject
 
 	// Configure grants version bits that a miner may roll, of those it asks for (BIP310), and
@@ -39,7 +39,8 @@ type Handler struct {
 	// looked at.]
 	Suggest func(s *Session, difficulty float64)
 
-	// Closed is the last that is heard of a session, and why it has ended, in a few words.
+	// Closed is the last that is heard of a session, and why it has ended, in a few words. It is
+	// called for each that another function was called for, and for those that said nothing.
 	Closed func(s *Session, why string)
 }
 
@@ -89,7 +90,9 @@ func New(h Handler, o Options) (*Server, error) {
 		s.timeout = 0
 	}
 	var err error
-	s.engine, err = netserver.New(o.config(), func(l *netserver.Loop) netserver.Handler { return &loop{Loop: l, server: s, scratch: make([]byte, 0, 512)} })
+	s.engine, err = netserver.New(o.config(), func(l *netserver.Loop) netserver.Handler {
+		return &loop{Loop: l, server: s, scratch: make([]byte, 0, 512)}
+	})
 	if err != nil {
 		return nil, err
 	}

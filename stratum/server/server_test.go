@@ -341,7 +341,10 @@ func TestLater(t *testing.T) {
 func TestLaterBound(t *testing.T) {
 	var asked []*server.Later // of one loop
 	_, addr := start(t, server.Handler{
-		Submit: func(s *server.Session, _ *stratum.Submit) *stratum.Reject { asked = append(asked, s.Later()); return nil },
+		Submit: func(s *server.Session, _ *stratum.Submit) *stratum.Reject {
+			asked = append(asked, s.Later())
+			return nil
+		},
 	}, server.Options{Loops: 1})
 	m := connect(t, addr)
 	m.say(`{"id":1,"method":"mining.subscribe","params":[]}`, `{"id":2,"method":"mining.authorize","params":["bob"]}`)

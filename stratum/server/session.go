@@ -102,9 +102,9 @@ func (s *Session) Do(f func()) {
 // maxUndecided is how many requests of a session may wait for their answers.
 const maxUndecided = 1000
 
-// Later makes the request of the session that is being handled, an Authorize or a Submit, one that
-// Answer answers: what the function returns is not looked at. At most 1000 requests of a session wait;
-// further ones are refused.
+// Later makes the request that is being handled one that Answer answers: what the function
+// returns is not looked at. It is for Handler.Authorize and Handler.Submit alone. At most 1000
+// shares of a session wait; further ones are refused.
 func (s *Session) Later() *Later {
 	l := &Later{session: s, id: slices.Clone(s.loop.msg.ID), worker: s.loop.login}
 	s.loop.later = l
