@@ -124,7 +124,7 @@ func exampleImports(list []source) (bad []string) {
 			continue
 		}
 		s.imports(func(p, place string) {
-			if dir, ours := own(p); !standard(p) && !(ours && public[dir]) {
+			if dir, ours := own(p); !standard(p) && !(ours && importable(dir)) {
 				bad = append(bad, place+" imports "+p)
 			}
 		})

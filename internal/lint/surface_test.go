@@ -19,12 +19,17 @@ import (
 	"testing"
 )
 
-// libraryDirs are the packages that other modules can import, by their directories: all
+// importable tells that other modules can import the package in a directory: all can be
 // but commands, examples and what is internal.
+func importable(dir string) bool {
+	return dir != "." && !under(dir, "internal") && !under(dir, "cmd") && !under(dir, "examples")
+}
+
+// libraryDirs are the directories of the packages that other modules can import.
 func libraryDirs(list []source) []string {
 	var dirs []string
 	for _, s := range list {
-		if p := s.pkg(); !s.isTest() && p != "." && !under(p, "internal") && !under(p, "cmd") && !under(p, "examples") && !slices.Contains(dirs, p) {
+		if p := s.pkg(); !s.isTest() && importable(p) && !slices.Contains(dirs, p) {
 			dirs = append(dirs, p)
 		}
 	}
