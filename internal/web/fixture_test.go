@@ -38,6 +38,7 @@ type fixture struct {
 	miners  map[string][]control.Connection
 	work    map[string]control.MinersWork
 	file    []byte                                  // pool.status
+	failing error                                   // why work cannot be shown
 	lost    error                                   // why there is no history
 	asked   int                                     // guarded by mu; how often statistics of the pool were asked for
 	drawn   func(figure string, minute int) float64 // the pool's curves; nil: something
@@ -113,7 +114,7 @@ func (f *fixture) Connections(_ context.Context, user string) ([]control.Connect
 
 func (f *fixture) Work(_ context.Context, user string) (control.MinersWork, bool, error) {
 	w, ok := f.work[user]
-	return w, ok, nil
+	return w, ok, f.failing
 }
 
 func (f *fixture) PoolFile() ([]byte, error) {

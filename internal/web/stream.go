@@ -11,7 +11,8 @@ import (
 
 // Of streams.
 const (
-	tick           = time.Second      // between events
+	tick           = time.Second // between events
+	turnsOfTick    = 20
 	heartbeat      = 15 * time.Second // without anything else to tell
 	maxStreams     = 1000
 	maxOfAddress   = 50
@@ -27,6 +28,7 @@ type hub struct {
 	streams   map[*stream]bool // guarded by mu
 	addresses map[string]int   // guarded by mu; streams by the address they come from
 	closed    bool             // guarded by mu
+	opened    int              // guarded by mu; streams so far
 }
 
 // stream is one reader.
@@ -34,6 +36,8 @@ type stream struct {
 	users   []string    // that it watches, beside the pool; immutable
 	page    bool        // it wants texts as pages have them; immutable
 	address string      // immutable
+	turn    int         // of a tick, in which it is told; immutable
+	told    time.Time   // when it was; owned by the hub's goroutine
 	events  chan []byte // one waits at most: the newest counts
 }
 
@@ -48,7 +52,8 @@ func (h *hub) open(users []string, page bool, address string) *stream {
 	if h.closed || len(h.streams) >= maxStreams || h.addresses[address] >= maxOfAddress {
 		return nil
 	}
-	s := &stream{users: users, page: page, address: address, events: make(chan []byte, 1)}
+	s := &stream{users: users, page: page, address: address, turn: h.opened % turnsOfTick, events: make(chan []byte, 1)}
+	h.opened++
 	h.streams[s] = true
 	h.addresses[address]++
 	return s
@@ -66,22 +71,33 @@ func (h *hub) close(s *stream) {
 	}
 }
 
-// run sends events until ctx ends, and then ends all streams.
+// run sends events until ctx ends, and then ends all streams. Each stream has a turn of a
+// tick, so that many of them do not all want the processors at once, which shares would wait
+// for.
 func (h *hub) run(ctx context.Context) {
-	t := time.NewTicker(tick)
+	t := time.NewTicker(tick / turnsOfTick)
 	defer t.Stop()
-	last := time.Now()
-	for {
+	for turn := 0; ; turn = (turn + 1) % turnsOfTick {
 		select {
 		case <-ctx.Done():
 			h.end()
 			return
 		case now := <-t.C:
-			if h.send(ctx, now, now.Sub(last) >= heartbeat) {
-				last = now
-			}
+			h.send(ctx, now, h.list(turn))
 		}
 	}
+}
+
+// list are the streams of a turn.
+func (h *hub) list(turn int) (streams []*stream) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for s := range h.streams {
+		if s.turn == turn {
+			streams = append(streams, s)
+		}
+	}
+	return streams
 }
 
 func (h *hub) end() {
@@ -94,28 +110,19 @@ func (h *hub) end() {
 	h.streams = make(map[*stream]bool)
 }
 
-// send gives every stream what it watches, if that has changed, or a heartbeat.
-func (h *hub) send(ctx context.Context, now time.Time, beat bool) (sent bool) {
-	h.mu.Lock()
-	streams := make([]*stream, 0, len(h.streams))
-	for s := range h.streams {
-		streams = append(streams, s)
-	}
-	h.mu.Unlock()
-	if len(streams) == 0 {
-		return false
-	}
+// send gives streams what they watch, or a heartbeat where there is nothing to tell.
+func (h *hub) send(ctx context.Context, now time.Time, streams []*stream) {
 	made := make(map[string][]byte)
 	for _, s := range streams {
 		event := h.event(ctx, s, now, made)
-		if event == nil && beat {
+		if event == nil && now.Sub(s.told) >= heartbeat {
 			event = []byte(": \n\n")
 		}
 		if event != nil {
+			s.told = now
 			h.give(s, event)
 		}
 	}
-	return true
 }
 
 // give replaces what a reader has not read yet.
@@ -161,7 +168,7 @@ func (s *Server) event(ctx context.Context, user string, page bool, now time.Tim
 	name, v, err := "pool", any(nil), error(nil)
 	if user == "" {
 		var a poolAnswer
-		a, err = s.pool(ctx, now)
+		a, err = s.keptPool(ctx, now)
 		if v = a; page && err == nil {
 			name, v = "texts", poolTexts(&a, now)
 		}

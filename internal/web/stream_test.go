@@ -131,13 +131,14 @@ func TestStreamsBounded(t *testing.T) {
 func TestSlowReader(t *testing.T) {
 	f := aPool()
 	s := aServer(t, f, nil)
+	s.pools.fresh = 0
 	slow, quick := s.hub.open(nil, false, "a"), s.hub.open([]string{"alice"}, false, "b")
 	for i := range 20 {
 		f.mu.Lock()
 		f.pool.AcceptedCount = int64(i)
 		before := f.asked
 		f.mu.Unlock()
-		s.hub.send(t.Context(), time.Now(), false)
+		s.hub.send(t.Context(), time.Now(), []*stream{slow, quick})
 		if f.asked != before+1 {
 			t.Fatalf("figures were made %d times for two readers", f.asked-before)
 		}
@@ -179,6 +180,44 @@ func TestSlowClients(t *testing.T) {
 		reply.Body.Close()
 		if reply.StatusCode != http.StatusMethodNotAllowed {
 			t.Errorf("a big body: %d", reply.StatusCode)
+		}
+	}
+}
+
+// Streams are spread over the time between events, and one with nothing to tell has a
+// heartbeat.
+func TestTurnsOfStreams(t *testing.T) {
+	s := aServer(t, aPool(), nil)
+	for range 200 {
+		if s.hub.open(nil, false, fmt.Sprint("address ", s.hub.opened/10)) == nil {
+			t.Fatal("refused")
+		}
+	}
+	all := 0
+	for turn := range turnsOfTick {
+		n := len(s.hub.list(turn))
+		if all += n; n != 200/turnsOfTick {
+			t.Errorf("%d streams in turn %d", n, turn)
+		}
+	}
+	if all != 200 {
+		t.Errorf("%d streams", all)
+	}
+	f := aPool()
+	f.failing = context.DeadlineExceeded // loops that do not answer
+	s = aServer(t, f, nil)
+	quiet := s.hub.open([]string{"nobody"}, false, "a")
+	quiet.told = began
+	for after, want := range map[time.Duration]string{heartbeat - time.Second: "", heartbeat: ": \n\n"} {
+		s.hub.send(t.Context(), began.Add(after), []*stream{quiet})
+		got := ""
+		select {
+		case b := <-quiet.events:
+			got = string(b)
+		default:
+		}
+		if quiet.told = began; got != want {
+			t.Errorf("after %v: %q, want %q", after, got, want)
 		}
 	}
 }

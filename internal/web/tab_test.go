@@ -55,7 +55,6 @@ func TestBrowserDay(t *testing.T) {
 			f.mu.Lock()
 			f.pool.AcceptedCount = n
 			f.mu.Unlock()
-			s.hub.send(t.Context(), time.Now(), false)
 			b.until("an update", fmt.Sprintf(`document.querySelector("[data-part=rejects]").innerText.includes("reason %d")`, n))
 		}
 	}

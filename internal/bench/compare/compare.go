@@ -63,10 +63,11 @@ const (
 	solo
 	journaled
 	proxy
+	shown
 	kinds
 )
 
-var kindNames = [kinds]string{"ckpool", "bare loop", "other", "ckpool -B", "ckpool with a journal", "ckpool -p"}
+var kindNames = [kinds]string{"ckpool", "bare loop", "other", "ckpool -B", "ckpool with a journal", "ckpool -p", "ckpool with its page"}
 
 // Run measures and returns the table.
 func Run(ctx context.Context, c Config) (*Report, error) {
@@ -153,6 +154,7 @@ var sections = []section{
 	{"blocks", []kind{pool, floor, other}, (*run).blocks},
 	{"solo", []kind{solo}, (*run).solo},
 	{"farm", []kind{pool, proxy}, (*run).farm},
+	{"page", []kind{shown}, (*run).page},
 }
 
 // Parts are the names of the parts of the table, which can be measured alone.

@@ -149,6 +149,7 @@ type server struct {
 	pass    string
 	names   string  // chain whose addresses are the worker names
 	above   *server // of a proxy: the pool that it mines for
+	page    string  // host:port, empty: it has none
 }
 
 // options are the load's for so many miners.
@@ -239,7 +240,7 @@ const poolSettings = `{
 	"btcd": [{"url": %q, "auth": %q, "pass": %q, "zmq": %q}],
 	"btcaddress": "1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2",
 	"serverurl": [%q], "logdir": %q,
-	"mindiff": %[7]g, "startdiff": %[7]g, "maxdiff": %[7]g, "highdiff": %[7]g, "update_interval": %[8]d, "journal": %[9]q
+	"mindiff": %[7]g, "startdiff": %[7]g, "maxdiff": %[7]g, "highdiff": %[7]g, "update_interval": %[8]d, "journal": %[9]q, "http": %[10]q
 }`
 
 // proxySettings take every hash for a share.
@@ -259,6 +260,14 @@ func (r *run) startPool(ctx context.Context, k kind, difficulty float64) (*serve
 	if k == journaled {
 		journal = "journal"
 	}
+	page := ""
+	if k == shown {
+		interval = 3600 // new work in one of two measurements that are compared would be all their difference
+		var err error
+		if page, err = freeAddress(); err != nil {
+			return nil, err
+		}
+	}
 	block, err := bench.Generate(r.node.rpc(), "", false)
 	if err != nil {
 		return nil, err
@@ -268,10 +277,10 @@ func (r *run) startPool(ctx context.Context, k kind, difficulty float64) (*serve
 		names, mode = "main", []string{"-B"}
 	}
 	s, err := r.launchPool(ctx, k, func(address, logs string) string {
-		return fmt.Sprintf(poolSettings, r.node.address, nodeUser, nodePassword, r.node.zmq, address, logs, difficulty, interval, journal)
+		return fmt.Sprintf(poolSettings, r.node.address, nodeUser, nodePassword, r.node.zmq, address, logs, difficulty, interval, journal, page)
 	}, names, mode...)
 	if err == nil {
-		s.block = block
+		s.block, s.page = block, page
 	}
 	return s, err
 }

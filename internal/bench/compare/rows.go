@@ -25,7 +25,7 @@ type reference struct {
 	kind kind
 }
 
-// rows are the table, in its order. Rows of solo, of a pool with a journal and of a proxy
+// rows are the table, in its order. Rows of solo, of a pool with a journal or a page and of a proxy
 // stand in the column of the pool.
 var rows = []row{
 	{"pipelined CPU", "CPU per share, %[1]d miners with 8 outstanding each", "µs", budget{most: 7, above: 5}},
@@ -64,6 +64,13 @@ var rows = []row{
 	{"farm p99", "… reply latency, p99", "ms", budget{}},
 	{"farm memory", "… resident memory with %[4]d idle miners, in all", "MB", budget{ratio: 1.1, than: reference{"farm memory", pool}}},
 	{"farm refused", "… refused above at a new block, of what goes up in ten minutes", "%", budget{most: 0.1}},
+	{"page CPU", "page of a pool with %[9]d idle miners, nine to a user: CPU for a tab that is open", "%", budget{most: 1}},
+	{"page readers CPU", "… for 1000 who look every five seconds", "%", budget{}},
+	{"page load", "… page and curve of a year, or a user's, are loaded in", "ms", budget{most: 200}},
+	{"page p99 quiet", "… reply latency, p99, %[3]g/s of %[2]d miners, nobody reads", "ms", budget{}},
+	{"page p99", "… while 200 streams are open", "ms", budget{ratio: 1.25, than: reference{"page p99 quiet", shown}}},
+	{"page last quiet", "… new block → last of %[4]d miners has clean work, nobody reads", "ms", budget{}},
+	{"page last", "… while 200 streams are open", "ms", budget{ratio: 1.25, than: reference{"page last quiet", shown}}},
 }
 
 // title is the row's name with the sizes put in.
@@ -83,6 +90,8 @@ func (r *row) kind() kind {
 		return solo
 	case strings.HasPrefix(r.key, "farm "):
 		return proxy
+	case strings.HasPrefix(r.key, "page "):
+		return shown
 	case strings.HasPrefix(r.key, journalPrefix):
 		return journaled
 	}
@@ -109,8 +118,12 @@ func (r *row) text() string {
 	}
 	if b.ratio > 0 {
 		than := "bare"
-		if b.than.kind == pool && b.than.key != "" {
+		switch {
+		case b.than.key == "":
+		case b.than.kind == pool:
 			than = "pool"
+		case b.than.kind == shown:
+			than = "without"
 		}
 		parts = append(parts, fmt.Sprintf("≤ %g × %s", b.ratio, than))
 	}
