@@ -38,6 +38,7 @@ type fixture struct {
 	miners  map[string][]control.Connection
 	work    map[string]control.MinersWork
 	file    []byte                                  // pool.status
+	day     bool                                    // curves are of a day
 	failing error                                   // why work cannot be shown
 	lost    error                                   // why there is no history
 	asked   int                                     // guarded by mu; how often statistics of the pool were asked for
@@ -68,7 +69,7 @@ func (f *fixture) setRejects(c control.Counts) {
 	f.rejects = c
 }
 
-func (f *fixture) BestSinceStart() float64 { return 7e9 }
+func (f *fixture) BestSinceStart() float64 { return max(7e9, f.pool.BestShare) }
 
 func (f *fixture) Pool(time.Time) control.PoolStats {
 	f.mu.Lock()
@@ -129,9 +130,16 @@ func (f *fixture) UserFile(name string, now time.Time) ([]byte, bool) {
 	return []byte(`{"user": "` + name + `"}`), ok
 }
 
-// A curve is that of an hour, with a gap in it.
+// A curve is that of an hour, with a gap in it, or of a day until now.
 func (f *fixture) curve(figures int) (history.Curve, error) {
 	c := history.Curve{Start: began, Period: time.Minute}
+	if f.day {
+		c = history.Curve{Start: time.Now().Add(-day).Truncate(time.Minute), Period: 4 * time.Minute}
+		for range figures {
+			c.Values = append(c.Values, make([]float64, 360))
+		}
+		return c, nil
+	}
 	for i := range figures {
 		values := make([]float64, 60)
 		for k := range values {
@@ -150,17 +158,24 @@ func (f *fixture) Curve() Curves { return curvesOf{f} }
 type curvesOf struct{ f *fixture }
 
 func (c curvesOf) Pool(_, _ time.Time, _ int, figures ...string) (history.Curve, error) {
-	curve, err := c.f.curve(len(figures))
+	return c.f.named(figures...)
+}
+
+// named is a curve of the figures that drawn has.
+func (f *fixture) named(figures ...string) (history.Curve, error) {
+	curve, err := f.curve(len(figures))
 	for i, name := range figures {
 		for k := range curve.Values[i] {
-			if c.f.drawn != nil {
-				curve.Values[i][k] = c.f.drawn(name, k)
+			if f.drawn != nil {
+				curve.Values[i][k] = f.drawn(name, k)
 			}
 		}
 	}
 	return curve, err
 }
-func (c curvesOf) User(string, time.Time, time.Time, int) (history.Curve, error) { return c.f.curve(1) }
+func (c curvesOf) User(string, time.Time, time.Time, int) (history.Curve, error) {
+	return c.f.named("user")
+}
 func (c curvesOf) Latencies(time.Duration) (l operator.Latencies) {
 	l.Answers.Classes[3], l.LastNotified = 100, 80*time.Millisecond
 	return l
