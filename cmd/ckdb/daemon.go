@@ -61,8 +61,10 @@ type service struct {
 	notifier *notifier     // nil: nobody is told
 	watch    watch
 
-	runs     chan payoutRun // of payouts, that pages have begun
-	planning sync.Mutex     // held where a page begins one, so that it begins once
+	blocks *kept[web.PoolBlock] // as pages have them
+
+	orders   chan order // of pages, about payouts
+	planning sync.Mutex // held where a page begins one, so that it begins once
 }
 
 // serve is the life of one instance.
@@ -80,7 +82,7 @@ func serve(ctx context.Context, o *options, stderr io.Writer) error {
 		return err
 	}
 	defer claim.Release()
-	s := &service{options: o, where: cmp.Or(o.db, defaultDB), shutdown: cancel, runs: make(chan payoutRun, runsMost), watch: watch{started: time.Now(), accounts: notify.Accounts{Away: "nobody has looked yet"}}}
+	s := &service{options: o, where: cmp.Or(o.db, defaultDB), shutdown: cancel, orders: make(chan order, ordersMost), blocks: newKept[web.PoolBlock](), watch: watch{started: time.Now(), accounts: notify.Accounts{Away: "nobody has looked yet"}}}
 	if err := s.openLog(stderr); err != nil {
 		return err
 	}

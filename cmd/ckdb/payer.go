@@ -51,10 +51,8 @@ func (s *service) pay(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case r := <-s.runs:
-			if err := s.sendRun(ctx, &r); err != nil {
-				s.events.Say(event.Error, "Not all of a payout was sent: "+oneLine(err))
-			}
+		case o := <-s.orders:
+			s.carry(ctx, &o)
 		case <-time.After(followTime):
 		}
 	}

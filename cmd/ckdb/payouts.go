@@ -526,11 +526,9 @@ func (c *call) payoutBump(ctx context.Context) error {
 		if err := p.unlocked(ctx); err != nil {
 			return err
 		}
-		rate := p.sender.Settings.Rate
-		if rate == 0 {
-			if rate, err = p.sender.Wallet.Rate(ctx, p.sender.Settings.Blocks); err != nil {
-				return err
-			}
+		rate, err := p.rate(ctx)
+		if err != nil {
+			return err
 		}
 		if err := p.confirm(fmt.Sprintf("replace the transaction of payment %d by one that pays %d.%03d satoshis per virtual byte?", one.ID, rate/1000, rate%1000)); err != nil {
 			return err
@@ -542,16 +540,42 @@ func (c *call) payoutBump(ctx context.Context) error {
 	})
 }
 
+// rate is that which was named, or the node's estimate.
+func (p *paying) rate(ctx context.Context) (int64, error) {
+	if rate := p.sender.Settings.Rate; rate != 0 {
+		return rate, nil
+	}
+	return p.sender.Wallet.Rate(ctx, p.sender.Settings.Blocks)
+}
+
+// bump replaces a payment's transaction by one that pays the rate.
+func (p *paying) bump(ctx context.Context, id int64) (payout.Payment, error) {
+	rate, err := p.rate(ctx)
+	if err != nil {
+		return payout.Payment{}, err
+	}
+	return p.sender.Bump(ctx, id, rate)
+}
+
+// cancel ends a payment.
+func (p *paying) cancel(ctx context.Context, id int64) (payout.Payment, error) {
+	one, err := p.book.Payment(ctx, id)
+	if err == nil && p.sender.Wallet == nil && one.State == payout.Exported {
+		err = errNoNode
+	}
+	if err != nil {
+		return one, err
+	}
+	return p.sender.Cancel(ctx, id)
+}
+
 func (c *call) payoutCancel(ctx context.Context) error {
 	return c.pay(ctx, false, func(p *paying) error {
 		one, err := p.named(ctx)
 		if err != nil {
 			return err
 		}
-		if p.sender.Wallet == nil && one.State == payout.Exported {
-			return errNoNode
-		}
-		if one, err = p.sender.Cancel(ctx, one.ID); err != nil {
+		if one, err = p.cancel(ctx, one.ID); err != nil {
 			return err
 		}
 		return p.printPayments([]payout.Payment{one})

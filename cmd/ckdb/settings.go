@@ -192,21 +192,11 @@ const timeLayout = "2006-01-02 15:04:05"
 
 // change sets a setting.
 func (c *call) change(ctx context.Context, s *store.Store, of store.Owner) error {
-	v := store.Setting{Name: c.args[0], Owner: of, Value: c.args[1], Since: time.Now().UnixMicro(), By: person()}
-	if v.Name == store.SettingFee {
-		var err error
-		if v.Value, err = millionths("fee", v.Value); err != nil {
-			return err
-		}
+	v, before, err := setSetting(ctx, s, store.Setting{Name: c.args[0], Owner: of, Value: c.args[1], By: person()}, c.when, time.Local)
+	if errors.Is(err, errWhen) {
+		return fmt.Errorf("--from %w", err)
 	}
-	all, err := s.Settings(ctx)
 	if err != nil {
-		return err
-	}
-	if err := begin(&v, c.when, all); err != nil {
-		return err
-	}
-	if v, err = s.Set(ctx, v); err != nil {
 		return orProve(of, err)
 	}
 	if c.json {
@@ -216,7 +206,7 @@ func (c *call) change(ctx context.Context, s *store.Store, of store.Owner) error
 	if of != (store.Owner{}) {
 		text = fmt.Sprintf("%s of %s is %s from %s on", v.Name, of, v.Value, from(&v))
 	}
-	for _, o := range all {
+	for _, o := range before {
 		if o.Name == v.Name && o.Owner == v.Owner && o.Since < v.Since && v.Since <= v.At && o.Height > v.Height {
 			text += fmt.Sprintf("; %s, which was set from %s on, holds no more", o.Value, from(&o))
 		}
@@ -225,14 +215,35 @@ func (c *call) change(ctx context.Context, s *store.Store, of store.Owner) error
 	return err
 }
 
+// setSetting sets what people say, from when on they say, in a time zone; and gives what was
+// set before.
+func setSetting(ctx context.Context, s *store.Store, v store.Setting, when string, zone *time.Location) (set store.Setting, before []store.Setting, err error) {
+	v.Since = time.Now().UnixMicro()
+	if v.Name == store.SettingFee {
+		if v.Value, err = millionths("fee", v.Value); err != nil {
+			return v, nil, err
+		}
+	}
+	if before, err = s.Settings(ctx); err == nil {
+		err = begin(&v, when, zone, before)
+	}
+	if err == nil {
+		v, err = s.Set(ctx, v)
+	}
+	return v, before, err
+}
+
+// errWhen tells that a time or height cannot be read.
+var errWhen = errors.New("want a height, such as 900000, or a time, such as 2026-01-31 or \"2026-01-31 12:00\"")
+
 // begin reads from when on a setting holds, which is now where nobody says so.
-func begin(v *store.Setting, text string, all []store.Setting) error {
+func begin(v *store.Setting, text string, zone *time.Location, all []store.Setting) error {
 	if text == "" {
 		return nil
 	}
 	if height, err := strconv.ParseInt(text, 10, 64); err == nil {
 		if height < 0 {
-			return fmt.Errorf("--from %s: a height is not negative", text)
+			return fmt.Errorf("%s: a height is not negative: %w", text, errWhen)
 		}
 		// Of settings that have begun, that with the latest time holds, then the greatest
 		// height: beside those of before it begins with the latest of them.
@@ -246,12 +257,12 @@ func begin(v *store.Setting, text string, all []store.Setting) error {
 		return nil
 	}
 	for _, layout := range []string{time.RFC3339, timeLayout, "2006-01-02 15:04", "2006-01-02"} {
-		if at, err := time.ParseInLocation(layout, text, time.Local); err == nil {
+		if at, err := time.ParseInLocation(layout, text, zone); err == nil {
 			v.Since = at.UnixMicro()
 			return nil
 		}
 	}
-	return fmt.Errorf("--from %q: want a height, such as 900000, or a time, such as 2026-01-31 or \"2026-01-31 12:00\"", text)
+	return fmt.Errorf("%q: %w", text, errWhen)
 }
 
 // millionths reads a ratio: a percentage with % behind it, or millionths with ppm. A

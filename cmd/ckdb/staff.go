@@ -1,8 +1,8 @@
 package main
 
 import (
-	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -17,51 +17,29 @@ const auditShown = 1000
 
 func utc(seconds int64) time.Time { return time.Unix(seconds, 0).UTC() }
 
-// Users are those that have mined or are owed something, by name.
-func (b book) Users(ctx context.Context) ([]web.User, error) {
-	mined, err := accounts(ctx, b.Store, "")
-	if err != nil {
-		return nil, err
-	}
-	booked, err := b.Balances(ctx)
-	if err != nil {
-		return nil, err
-	}
-	held, err := b.Holds(ctx)
-	if err != nil {
-		return nil, err
-	}
-	_, balances := accountBalances(booked)
-	all := map[store.Owner]*web.User{}
-	of := func(kind, name string) *web.User {
-		o := store.Owner{Kind: store.Kind(kind), Name: name}.Folded()
-		if all[o] == nil {
-			all[o] = &web.User{User: name, Kind: kind, Hold: held[o]}
-		}
-		return all[o]
-	}
-	for i := range mined {
-		m := &mined[i]
-		u := of(m.Kind, m.User)
-		u.Workers, u.Hashrate = int64(m.Workers), m.Hashrate
-		if m.LastShare > 0 {
-			at := utc(m.LastShare)
+// Users are accounts by kind and name.
+func (b book) Users(ctx context.Context, search string, from, limit int) (shown []web.User, total int, err error) {
+	list, total, err := b.Accounts(ctx, search, from, limit)
+	for i := range list {
+		a := &list[i]
+		u := web.User{User: a.Name, Kind: string(a.Kind), Workers: a.Workers, Balance: a.Balance, Immature: a.Immature, Hold: a.Hold}
+		if a.LastShare > 0 {
+			at := utc(a.LastShare / 1_000_000)
 			u.LastShare = &at
 		}
+		if a.Since > 0 {
+			u.Hashrate = store.HashRate(a.Recent, max(time.Since(time.UnixMicro(a.Since)), time.Minute))
+		}
+		shown = append(shown, u)
 	}
-	for _, m := range balances {
-		u := of(m.Kind, m.User)
-		u.Balance, u.Immature = m.Balance, m.Immature
-	}
-	var list []web.User
-	for _, u := range all {
-		list = append(list, *u)
-	}
-	slices.SortFunc(list, func(a, b web.User) int { return cmp.Or(cmp.Compare(a.User, b.User), cmp.Compare(a.Kind, b.Kind)) })
-	return list, nil
+	return shown, total, err
 }
 
 func (b book) Blocks(ctx context.Context) ([]web.PoolBlock, error) {
+	return b.service.blocks.get(ctx, b.allBlocks)
+}
+
+func (b book) allBlocks(ctx context.Context) ([]web.PoolBlock, error) {
 	list, err := rewardList(ctx, b.Store)
 	var shown []web.PoolBlock
 	for _, r := range slices.Backward(list) {
@@ -93,6 +71,23 @@ func (b book) Settings(ctx context.Context) ([]web.Setting, error) {
 		shown = append(shown, web.Setting{Name: v.Name, User: v.User, Value: v.Value, From: v.From, Meaning: v.Meaning})
 	}
 	return shown, err
+}
+
+// SetSetting implements web.StaffSource.
+func (b book) SetSetting(ctx context.Context, by, user, name, value, when string) error {
+	v := store.Setting{Name: name, Value: value, By: byUser(by)}
+	set := func(of store.Owner) error {
+		v.Owner = of
+		_, _, err := setSetting(ctx, b.Store, v, when, time.UTC)
+		if err != nil && !errors.Is(err, context.Canceled) {
+			err = &web.RefusedError{Err: err}
+		}
+		return err
+	}
+	if user == "" {
+		return set(store.Owner{})
+	}
+	return b.ofAccount(ctx, user, set)
 }
 
 func (b book) Audit(ctx context.Context) ([]web.Change, error) {

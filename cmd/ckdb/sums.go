@@ -208,7 +208,11 @@ func (c *call) workers(ctx context.Context) error {
 }
 
 func workers(ctx context.Context, s *store.Store, name string) ([]worker, error) {
-	q := store.Query{By: store.ByWorker, Days: true, Account: name}
+	return workersOf(ctx, s, store.Query{By: store.ByWorker, Days: true, Account: name})
+}
+
+// workersOf are those of a query by days.
+func workersOf(ctx context.Context, s *store.Store, q store.Query) ([]worker, error) {
 	rows, err := s.Sums(ctx, q)
 	if err != nil {
 		return nil, err

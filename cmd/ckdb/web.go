@@ -257,9 +257,12 @@ func (b book) Part(ctx context.Context, user, block string) (web.Part, error) {
 	}, nil
 }
 
-func (b book) Workers(ctx context.Context, user string) ([]web.AccountWorker, error) {
-	list, err := workers(ctx, b.Store, user)
-	var shown []web.AccountWorker
+func (b book) Workers(ctx context.Context, user string, from, limit int) (shown []web.AccountWorker, total int, err error) {
+	numbers, total, err := b.WorkersOf(ctx, ownerOf(user), from, limit)
+	if err != nil || len(numbers) == 0 {
+		return nil, total, err
+	}
+	list, err := workersOf(ctx, b.Store, store.Query{By: store.ByWorker, Days: true}.Of(numbers))
 	for i := range list {
 		w := &list[i]
 		one := web.AccountWorker{
@@ -271,7 +274,7 @@ func (b book) Workers(ctx context.Context, user string) ([]web.AccountWorker, er
 		}
 		shown = append(shown, one)
 	}
-	return shown, err
+	return shown, total, err
 }
 
 func (b book) Addresses(ctx context.Context, user string) ([]web.AddressSet, error) {

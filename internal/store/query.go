@@ -101,6 +101,8 @@ type Query struct {
 	Days     bool   // sums by day: From and To are at its bounds, and old times are cheap
 	Each     bool   // a row for each hour or day and not one for all
 	Account  string // of this one alone
+
+	accounts, workers []int64 // of these numbers alone, if there are any
 }
 
 // Sums are what a query wants, ordered by name, then time.
@@ -159,6 +161,12 @@ func (s *Store) sums(ctx context.Context, tx table.Tx, q Query) ([]Row, error) {
 				limit("(a.kind = 'user' and a.folded = $%d", fold(User, q.Account))
 				args = append(args, fold(Address, q.Account))
 				where += fmt.Sprintf(" or a.kind = 'address' and a.folded = $%d)", len(args))
+			}
+			for column, list := range map[string][]int64{"a.id ": q.accounts, "w.id ": q.workers} {
+				if len(list) > 0 {
+					args = append(args, s.db.List(list))
+					where += " and " + column + s.db.In(len(args))
+				}
 			}
 		}
 		group := string(q.By)
@@ -237,8 +245,15 @@ func (s *Store) lastSeen(ctx context.Context, tx table.Tx, q Query) (map[Worker]
 	if q.By != ByWorker || q.Each {
 		return last, nil
 	}
-	return last, rows(ctx, tx, `select a.kind, a.name, w.name, max(s.at) from seen s join workers w on w.id = s.worker join accounts a on a.id = w.account
-		group by a.kind, a.name, w.name`, nil, func(scan func(...any) error) error {
+	where, args := "", []any(nil)
+	switch {
+	case len(q.workers) > 0:
+		where, args = " where w.id "+s.db.In(1), []any{s.db.List(q.workers)}
+	case q.Account != "":
+		where, args = " where a.kind = 'user' and a.folded = $1 or a.kind = 'address' and a.folded = $2", []any{fold(User, q.Account), fold(Address, q.Account)}
+	}
+	return last, rows(ctx, tx, "select a.kind, a.name, w.name, max(s.at) from seen s join workers w on w.id = s.worker join accounts a on a.id = w.account"+where+
+		" group by a.kind, a.name, w.name", args, func(scan func(...any) error) error {
 		var w Worker
 		var at int64
 		err := scan(&w.Kind, &w.Account, &w.Name, &at)

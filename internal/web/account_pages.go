@@ -33,7 +33,7 @@ func (s *Accounts) looks() []look {
 		{path: "/rewards/{block}", page: "part", title: "Part of a block", text: "", scope: credentials.ReadOwn, data: s.lookPart},
 		{path: "/payouts", page: "payouts", title: "Payouts", text: "Payouts", scope: credentials.ReadOwn, data: s.lookPayouts},
 		{path: "/statement", page: "statement", title: "Statement", text: "Statement", scope: credentials.ReadOwn, data: list(s.source.Statement)},
-		{path: "/workers", page: "workers", title: "Workers", text: "Workers", scope: credentials.ReadOwn, data: list(s.source.Workers)},
+		{path: "/workers", page: "workers", title: "Workers", text: "Workers", scope: credentials.ReadOwn, data: s.lookWorkers},
 		{path: "/addresses", page: "addresses", title: "Addresses", text: "Addresses", scope: credentials.ReadOwn, data: list(s.source.Addresses)},
 		{path: "/tokens", page: "tokens", title: "Tokens", text: "Tokens", scope: credentials.ReadOwn, password: true, data: s.lookTokens},
 		{path: "/settings", page: "own", title: "Settings", text: "Settings", scope: credentials.ReadOwn, people: true, data: s.lookSettings},
@@ -88,14 +88,23 @@ func (s *Accounts) lookPayouts(ctx context.Context, v *visitor, r *http.Request)
 	return partOf(items, from, total), nil
 }
 
+func (s *Accounts) lookWorkers(ctx context.Context, v *visitor, r *http.Request) (any, error) {
+	from, limit, err := asked(r)
+	if err != nil {
+		return nil, err
+	}
+	items, total, err := s.source.Workers(ctx, v.Name, from, limit)
+	return partWithin(items, from, limit, total), err
+}
+
 // accountBar is what pages of accounts have at their top.
 type accountBar struct {
 	User string // "": nobody is logged in
 	Nav  []navLink
 	Done string // what was done
-	// Miners tells that the user may hold and lock accounts; Owner that the account is an
+	// Miners tells that the user may hold and lock accounts, Money that he may move it; Owner that the account is an
 	// address.
-	Miners, Owner bool
+	Miners, Money, Owner bool
 }
 
 type navLink struct {
@@ -191,7 +200,7 @@ func (s *Accounts) shown(l *look) http.HandlerFunc {
 }
 
 func (s *Accounts) show(w http.ResponseWriter, r *http.Request, v *visitor, page, title string, data any) {
-	bar := accountBar{User: v.Name, Miners: v.may(credentials.Miners), Owner: v.address, Done: done[r.URL.Query().Get("done")]}
+	bar := accountBar{User: v.Name, Miners: v.may(credentials.Miners), Money: v.may(credentials.Money), Owner: v.address, Done: done[r.URL.Query().Get("done")]}
 	for _, l := range s.looks() {
 		if l.text != "" && v.may(l.scope) && !(l.password && v.address) {
 			bar.Nav = append(bar.Nav, navLink{s.base + l.path, l.text, l.page == page})

@@ -38,7 +38,8 @@ type AccountSource interface {
 	Statement(ctx context.Context, user string) ([]Posting, error)
 	// Part explains a user's part of a block, by the block's hash.
 	Part(ctx context.Context, user, block string) (Part, error)
-	Workers(ctx context.Context, user string) ([]AccountWorker, error)
+	// Workers are by name, at most limit of them from one on.
+	Workers(ctx context.Context, user string, from, limit int) (list []AccountWorker, total int, err error)
 	// Addresses and Tokens have the newest first.
 	Addresses(ctx context.Context, user string) ([]AddressSet, error)
 	Tokens(ctx context.Context, user string) ([]Token, error)

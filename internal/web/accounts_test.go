@@ -92,6 +92,12 @@ func (p *people) OfferSecret(_ context.Context, user string, secret credentials.
 	return nil
 }
 
+func (p *people) offeredSecret() credentials.Secret {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.offered
+}
+
 func (p *people) TrySecret(_ context.Context, user, code string, now time.Time, recovery []credentials.Digest) error {
 	p.mu.Lock()
 	secret := p.offered
@@ -261,12 +267,15 @@ func (p *people) Part(_ context.Context, user, block string) (Part, error) {
 	return Part{Height: 900000, Block: block, Scheme: "pplns", Value: 312500000, Divided: 312500000, Difficulty: "1", Counted: "2", Window: "3", Weight: "2", Weights: "3", Whole: 4, Amount: 4}, nil
 }
 
-func (p *people) Workers(_ context.Context, user string) ([]AccountWorker, error) {
-	return []AccountWorker{{Worker: user + "." + hostile, Hashrate: 1e12, Hashrate1d: 1e12, Accepted: 3, Best: "12.5", LastShare: &began}, {Worker: user, Best: "0"}}, nil
+func (p *people) Workers(_ context.Context, user string, _, _ int) ([]AccountWorker, int, error) {
+	return []AccountWorker{{Worker: user + "." + hostile, Hashrate: 1e12, Hashrate1d: 1e12, Accepted: 3, Best: "12.5", LastShare: &began}, {Worker: user, Best: "0"}}, 2, nil
 }
 
-func (p *people) Users(context.Context) ([]User, error) {
-	return []User{{User: hostile, Kind: "user", Workers: 2, Hashrate: 1e12, LastShare: &began, Balance: -5, Immature: 3, Hold: hostile}}, nil
+func (p *people) Users(_ context.Context, search string, from, limit int) ([]User, int, error) {
+	if search == "nobody" {
+		return nil, 0, nil
+	}
+	return []User{{User: hostile, Kind: "user", Workers: 2, Hashrate: 1e12, LastShare: &began, Balance: -5, Immature: 3, Hold: hostile}}, 1000, nil
 }
 
 func (p *people) Blocks(context.Context) ([]PoolBlock, error) {
@@ -311,6 +320,39 @@ func (p *people) SendPayout(_ context.Context, by, rate, digest string) error {
 		return &RefusedError{errors.New("the plan is another one by now")}
 	}
 	p.change(by + " pays at " + rate)
+	return nil
+}
+
+func (p *people) ExportPayout(_ context.Context, by, rate, digest string) ([]int64, error) {
+	if digest != "0123abcd" {
+		return nil, &RefusedError{errors.New("the plan is another one by now")}
+	}
+	p.change(by + " exports at " + rate)
+	return []int64{1}, nil
+}
+
+func (p *people) SendPayment(_ context.Context, by string, id int64) error {
+	p.change(fmt.Sprint(by, " sends ", id))
+	return nil
+}
+
+func (p *people) BumpPayment(_ context.Context, by string, id int64, rate string) error {
+	p.change(fmt.Sprint(by, " bumps ", id, " to ", rate))
+	return nil
+}
+
+func (p *people) CancelPayment(_ context.Context, by string, id int64) error {
+	p.change(fmt.Sprint(by, " cancels ", id))
+	return nil
+}
+
+func (p *people) ExportPayment(_ context.Context, by string, id int64) (string, error) {
+	p.change(fmt.Sprint(by, " exports ", id))
+	return "cHNidP8=", nil
+}
+
+func (p *people) SetSetting(_ context.Context, by, user, name, value, from string) error {
+	p.change(fmt.Sprintf("%s sets %s of %q to %s from %q", by, name, user, value, from))
 	return nil
 }
 
@@ -613,6 +655,12 @@ var samples = map[string]struct {
 	"/staff/hold":              {url.Values{"name": {"bob"}, "reason": {" who is he "}}, "NAME holds bob: who is he"},
 	"/staff/lock":              {url.Values{"name": {"bob"}, "reason": {"x"}, "end": {"1"}}, "NAME locks bob: "},
 	"/staff/payout":            {url.Values{"digest": {"0123abcd"}, "fee_rate": {"1.25"}, "yes": {"1"}}, "NAME pays at 1.25"},
+	"/staff/payout/export":     {url.Values{"digest": {"0123abcd"}, "fee_rate": {"2"}, "yes": {"1"}}, "NAME exports at 2"},
+	"/staff/payments/send":     {url.Values{"payment": {"7"}, "yes": {"1"}}, "NAME sends 7"},
+	"/staff/payments/bump":     {url.Values{"payment": {"7"}, "fee_rate": {"12.5"}, "yes": {"1"}}, "NAME bumps 7 to 12.5"},
+	"/staff/payments/cancel":   {url.Values{"payment": {"7"}, "yes": {"1"}}, "NAME cancels 7"},
+	"/staff/payments/export":   {url.Values{"payment": {"7"}, "yes": {"1"}}, "NAME exports 7"},
+	"/staff/settings":          {url.Values{"name": {"fee"}, "value": {"0.9%"}, "user": {" bob "}, "from": {"2027-01-01"}, "yes": {"1"}}, `NAME sets fee of "bob" to 0.9% from "2027-01-01"`},
 	"/tokens/revoke":           {url.Values{"number": {"7"}}, "NAME revokes 7"},
 }
 
@@ -693,6 +741,19 @@ func TestRefusedForms(t *testing.T) {
 	} {
 		if w := accountant.do("POST", "/staff/payout", form); w.Code < 400 || p.changes() != "" {
 			t.Errorf("%s: %d", name, w.Code)
+		}
+	}
+	for path, list := range map[string][]url.Values{
+		"/staff/payments/send":   {{"payment": {"7"}}, {"payment": {"x"}, "yes": {"1"}}, {"payment": {"-1"}, "yes": {"1"}}},
+		"/staff/payments/bump":   {{"payment": {"7"}, "fee_rate": {"1e99999"}, "yes": {"1"}}},
+		"/staff/payments/cancel": {{"payment": {"7"}}}, "/staff/payments/export": {{"payment": {"7"}}},
+		"/staff/payout/export": {{"digest": {"4567"}, "yes": {"1"}}, {"digest": {"0123abcd"}}},
+		"/staff/settings":      {{"name": {"fee"}, "value": {"1%"}}},
+	} {
+		for _, form := range list {
+			if w := accountant.do("POST", path, form); w.Code < 400 || p.changes() != "" {
+				t.Errorf("%s with %v: %d", path, form, w.Code)
+			}
 		}
 	}
 	for n := 0; ; n++ {
@@ -837,7 +898,7 @@ func TestAccountsAPI(t *testing.T) {
 				note(seen, value)
 			}
 			for _, p := range methods["get"].Parameters {
-				if p.In == "query" && v.do("GET", path+"?"+p.Name+"=nonsense", nil, "Authorization", "Bearer ckdb-all").Code != http.StatusBadRequest {
+				if p.In == "query" && p.Name != "search" && v.do("GET", path+"?"+p.Name+"=nonsense", nil, "Authorization", "Bearer ckdb-all").Code != http.StatusBadRequest {
 					t.Errorf("%s: %q is not looked at", path, p.Name)
 				}
 			}
@@ -858,6 +919,17 @@ func TestAccountsAPI(t *testing.T) {
 	}
 	if err := json.Unmarshal(v.do("GET", "/api/v1/payouts?limit=1&cursor=1", nil, bearer...).Body.Bytes(), &part); err != nil || part.Next != nil || part.Items[0].Payment != 1 {
 		t.Errorf("the second part is %+v: %v", part, err)
+	}
+	// Of 1,000 accounts a part comes, and the next goes on with the search.
+	reader := loggedIn(t, s, "reader")
+	if text := reader.do("GET", "/staff/users?search=%3Cimg+src&cursor=200", nil).Body.String(); !strings.Contains(text, `href="?cursor=300&amp;search=%3Cimg&#43;src"`) {
+		t.Errorf("the next part is not there:\n%s", text)
+	}
+	if w := reader.do("GET", "/staff/users?search="+strings.Repeat("x", 201), nil); w.Code != http.StatusBadRequest {
+		t.Errorf("a long search: %d", w.Code)
+	}
+	if text := reader.do("GET", "/staff/users?search=nobody", nil).Body.String(); !strings.Contains(text, "0 accounts with nobody in the name") {
+		t.Errorf("nobody:\n%s", text)
 	}
 	w := v.do("GET", "/api/v1/account", nil, bearer...)
 	if again := v.do("GET", "/api/v1/account", nil, append(bearer, "If-None-Match", w.Header().Get("ETag"))...); again.Code != http.StatusNotModified || again.Body.Len() > 0 {

@@ -406,6 +406,15 @@ func partOf[T any](items []T, from, total int) page[T] {
 	return p
 }
 
+// partWithin is that of a list from which fewer may come than are counted.
+func partWithin[T any](items []T, from, limit, total int) page[T] {
+	p := partOf(items, from, total)
+	if p.Next = nil; from+limit < total {
+		p.Next = known(strconv.Itoa(from+limit), true)
+	}
+	return p
+}
+
 // paged is the part of a list that a request asks for.
 func paged[T, U any](r *http.Request, list []T, show func(*T) U) (page[U], error) {
 	from, limit, err := asked(r)

@@ -351,21 +351,7 @@ func quoted(text string) string {
 // without scripts lets people do it.
 func TestBrowserAccounts(t *testing.T) {
 	p := everyone(t)
-	s, _ := accountServer(t, p, Place{})
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Run(ctx, l) }()
-	defer func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	}()
-	address := "http://" + l.Addr().String()
+	s, address := serveAccounts(t, p)
 	b := newTab(browser(t), t)
 	b.do(chromedp.Navigate(address + "/"))
 	b.until("the form", `location.pathname === "/login" && document.querySelector("[name=code]") !== null`)
@@ -373,19 +359,9 @@ func TestBrowserAccounts(t *testing.T) {
 		t.Helper()
 		for _, width := range []int64{1200, 360} {
 			b.do(chromedp.EmulateViewport(width, 800), chromedp.Navigate(address+path))
-			if wide := eval[float64](b, "document.documentElement.scrollWidth"); wide > float64(width) {
-				t.Errorf("%s is %v wide on a screen of %d", path, wide, width)
-			}
+			b.fits(path, width)
 		}
-		b.do(script(axe))
-		for _, v := range eval[[]struct {
-			ID, Impact, Help string
-			Nodes            []struct{ HTML string }
-		}](b, "axe.run().then(r => r.violations)") {
-			if v.Impact == "serious" || v.Impact == "critical" {
-				t.Errorf("%s: %s: %s: %+v", path, v.ID, v.Help, v.Nodes)
-			}
-		}
+		b.accessible(path)
 		b.quiet(path)
 	}
 	look("/login")
@@ -408,4 +384,132 @@ func TestBrowserAccounts(t *testing.T) {
 	b.until("the form", `location.pathname === "/login"`)
 	b.do(chromedp.Navigate(address + "/account"))
 	b.until("the form again", `location.pathname === "/login"`)
+}
+
+// serveAccounts serves people until the test ends.
+func serveAccounts(t *testing.T, p *people) (s *Accounts, address string) {
+	t.Helper()
+	s, _ = accountServer(t, p, Place{})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx, l) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	return s, "http://" + l.Addr().String()
+}
+
+// fits tests that nothing is wider than the screen.
+func (b *tab) fits(what string, width int64) {
+	b.t.Helper()
+	if wide := eval[float64](b, "document.documentElement.scrollWidth"); wide > float64(width) {
+		b.t.Errorf("%s is %v wide on a screen of %d", what, wide, width)
+	}
+}
+
+// accessible tests that everybody can use the page.
+func (b *tab) accessible(what string) {
+	b.t.Helper()
+	b.do(script(axe))
+	for _, v := range eval[[]struct {
+		ID, Impact, Help string
+		Nodes            []struct{ HTML string }
+	}](b, "axe.run().then(r => r.violations)") {
+		if v.Impact == "serious" || v.Impact == "critical" {
+			b.t.Errorf("%s: %s: %s: %+v", what, v.ID, v.Help, v.Nodes)
+		}
+	}
+}
+
+// What staff and users do is done by clicks and keys, on a phone, in a browser without
+// scripts: a payout is planned and sent in two steps, a payment is cancelled, a setting made,
+// a least payout changed, one-time codes turned on and wanted from then on.
+func TestBrowserActs(t *testing.T) {
+	p := everyone(t)
+	_, address := serveAccounts(t, p)
+	b := newTab(browser(t), t)
+	const width = 360
+	b.do(command(emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true}), chromedp.EmulateViewport(width, 800))
+	page := func(path string) {
+		t.Helper()
+		b.do(chromedp.Navigate(address + path))
+		b.until(path, "location.pathname === "+quoted(path)+" && document.readyState === 'complete'")
+	}
+	keys := func(selector, text string) { b.do(chromedp.SendKeys(selector, text)) }
+	at := func(what, path, text string) {
+		t.Helper()
+		b.until(what, "location.pathname === "+quoted(path)+" && document.body.innerText.includes("+quoted(text)+")")
+		b.fits(what, width)
+		b.quiet(what)
+	}
+	did := func(want string) {
+		t.Helper()
+		if got := p.changes(); got != want {
+			t.Errorf("it does %q, want %q", got, want)
+		}
+	}
+	login := func(code string) {
+		t.Helper()
+		page("/login")
+		keys("[name=name]", "accountant")
+		keys("[name=password]", goodPassword)
+		if code != "" {
+			keys("[name=code]", code)
+		}
+		b.do(chromedp.Click("main button"))
+	}
+	login("")
+	at("the account", "/account", "20999999.99999999 BTC")
+
+	page("/staff/payout")
+	send := `form[action="/staff/payout"][method=post] `
+	b.do(chromedp.Click(send + "button:not([formaction])")) // nobody has agreed to it
+	page("/staff/payout")
+	did("")
+	b.do(chromedp.Click(send+"[name=yes]"), chromedp.Click(send+"button:not([formaction])"))
+	at("the payments", "/staff/payments", "The payout has begun")
+	did("accountant pays at ")
+	b.do(chromedp.Click("details summary"), chromedp.Click("details [name=yes]"), chromedp.Click(`details [formaction="/staff/payments/cancel"]`))
+	at("the payments", "/staff/payments", "The payment is cancelled")
+	did("accountant cancels 1")
+
+	page("/staff/settings")
+	form := `form[action="/staff/settings"] `
+	keys(form+"[name=value]", "0.9%")
+	keys(form+"[name=from]", "900000")
+	b.do(chromedp.Click(form+"[name=yes]"), chromedp.Click(form+"button"))
+	at("the pool's settings", "/staff/settings", "The setting is made")
+	did(`accountant sets fee of "" to 0.9% from "900000"`)
+
+	page("/settings")
+	keys("[name=minimum]", "0.0012")
+	b.do(chromedp.Click(`form[action="/settings/minimum"] button`))
+	at("the settings", "/settings", "That is the minimum from now on")
+	did("accountant is paid from 120000")
+	keys(`form[action="/settings/codes"] [name=current]`, goodPassword)
+	b.do(chromedp.Click(`form[action="/settings/codes"] button`))
+	at("the offer", "/settings/codes", p.offeredSecret().Base32())
+	if !eval[bool](b, `(() => { const i = document.querySelector(".connect img"); return i.complete && i.naturalWidth > 0; })()`) {
+		t.Error("there is no QR code")
+	}
+	keys("[name=code]", codeOf(t, p.offeredSecret(), time.Now()))
+	b.do(chromedp.Click("main form button"))
+	at("the recovery codes", "/settings/codes/confirm", "good for one login without the app")
+	did("accountant is offered a secret; accountant has one-time codes and 10")
+	b.do(chromedp.Click(".who button"))
+	at("logged out", "/login", "Log in")
+	login("")
+	b.until("no code", `location.pathname === "/login" && document.body.innerText.includes("a one-time code is wanted too")`)
+	b.mu.Lock()
+	b.complaints = nil // of a refusal, which is what it should be
+	b.mu.Unlock()
+	login(codeOf(t, p.offeredSecret(), time.Now().Add(30*time.Second)))
+	at("the account", "/account", "20999999.99999999 BTC")
 }

@@ -2,8 +2,10 @@ package web
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -14,7 +16,9 @@ import (
 // StaffSource is what is kept of all accounts, for the pool's staff. Lists of what happened
 // have the newest first.
 type StaffSource interface {
-	Users(ctx context.Context) ([]User, error)
+	// Users are accounts whose name has a text, in any case, by kind and name: at most limit
+	// of them from one on.
+	Users(ctx context.Context, search string, from, limit int) (list []User, total int, err error)
 	Blocks(ctx context.Context) ([]PoolBlock, error)
 	Payments(ctx context.Context) ([]Payment, error)
 	Settings(ctx context.Context) ([]Setting, error)
@@ -27,8 +31,20 @@ type StaffSource interface {
 	// PlanPayout tells whom a run of payouts would pay what, and changes nothing. Rate is
 	// in satoshis per virtual byte; "": what the node estimates.
 	PlanPayout(ctx context.Context, by, rate string) (PayoutPlan, error)
-	// SendPayout begins such a run if its plan is still the one of the digest.
+	// SendPayout begins such a run if its plan is still the one of the digest, and sends it.
+	// ExportPayout begins it for a signer elsewhere, and gives the numbers of its payments.
 	SendPayout(ctx context.Context, by, rate, digest string) error
+	ExportPayout(ctx context.Context, by, rate, digest string) (payments []int64, err error)
+	// SendPayment sends what is planned, or its bytes again; BumpPayment replaces its
+	// transaction by one that pays more; CancelPayment ends it, where that is possible;
+	// ExportPayment gives its PSBT, in base64, to be signed elsewhere.
+	SendPayment(ctx context.Context, by string, id int64) error
+	BumpPayment(ctx context.Context, by string, id int64, rate string) error
+	CancelPayment(ctx context.Context, by string, id int64) error
+	ExportPayment(ctx context.Context, by string, id int64) (psbt string, err error)
+	// SetSetting sets a setting of all, or of a user alone; from is a height or a time in
+	// UTC, "" now.
+	SetSetting(ctx context.Context, by, user, name, value, from string) error
 }
 
 // PayoutPlan is what a run of payouts would be.
@@ -164,11 +180,11 @@ type Alarm struct {
 func (s *Accounts) staffLooks() []look {
 	return []look{
 		{path: "/staff/status", page: "status", title: "Status", text: "Status", scope: credentials.ReadAll, data: func(ctx context.Context, _ *visitor, _ *http.Request) (any, error) { return s.source.Status(ctx) }},
-		{path: "/staff/users", page: "users", title: "Users", text: "Users", scope: credentials.ReadAll, data: all(s.source.Users)},
+		{path: "/staff/users", page: "users", title: "Users", text: "Users", scope: credentials.ReadAll, data: s.lookUsers},
 		{path: "/staff/blocks", page: "blocks", title: "Blocks", text: "Blocks", scope: credentials.ReadAll, data: all(s.source.Blocks)},
 		{path: "/staff/payments", page: "payments", title: "Payments", text: "Payments", scope: credentials.ReadAll, data: all(s.source.Payments)},
 		{path: "/staff/payout", page: "payout", title: "Payout", text: "Payout", scope: credentials.Money, data: s.lookPlan},
-		{path: "/staff/settings", page: "settings", title: "Settings of the pool", text: "Pool settings", scope: credentials.ReadAll, data: all(s.source.Settings)},
+		{path: "/staff/settings", page: "settings", title: "Settings of the pool", text: "Pool settings", scope: credentials.ReadAll, data: s.lookPoolSettings},
 		{path: "/staff/audit", page: "audit", title: "Audit log", text: "Audit", scope: credentials.ReadAll, data: all(s.source.Audit)},
 	}
 }
@@ -186,6 +202,21 @@ func (s *Accounts) staffActs() []act {
 		{path: "/staff/hold", scope: credentials.Miners, do: s.say("held", "paid", s.source.Hold)},
 		{path: "/staff/lock", scope: credentials.Miners, do: s.say("locked", "unlocked", s.source.Lock)},
 		{path: "/staff/payout", scope: credentials.Money, do: s.sendPayout},
+		{path: "/staff/payout/export", scope: credentials.Money, do: s.exportPayout},
+		{path: "/staff/payments/send", scope: credentials.Money, do: s.onPayment(func(ctx context.Context, by string, id int64, _ string) (result, error) {
+			return result{to: paymentsPage, done: "sending"}, s.source.SendPayment(ctx, by, id)
+		})},
+		{path: "/staff/payments/bump", scope: credentials.Money, do: s.onPayment(func(ctx context.Context, by string, id int64, rate string) (result, error) {
+			return result{to: paymentsPage, done: "bumping"}, s.source.BumpPayment(ctx, by, id, rate)
+		})},
+		{path: "/staff/payments/cancel", scope: credentials.Money, do: s.onPayment(func(ctx context.Context, by string, id int64, _ string) (result, error) {
+			return result{to: paymentsPage, done: "cancelled"}, s.source.CancelPayment(ctx, by, id)
+		})},
+		{path: "/staff/payments/export", scope: credentials.Money, do: s.onPayment(func(ctx context.Context, by string, id int64, _ string) (result, error) {
+			psbt, err := s.source.ExportPayment(ctx, by, id)
+			return result{page: "psbt", title: fmt.Sprintf("Payment %d", id), data: exported{id, psbt}}, err
+		})},
+		{path: "/staff/settings", scope: credentials.Money, do: s.setPoolSetting},
 	}
 }
 
@@ -223,11 +254,108 @@ func (s *Accounts) lookPlan(ctx context.Context, v *visitor, r *http.Request) (a
 	return p, err
 }
 
-// sendPayout is the second step: what the first has shown is sent, or nothing.
-func (s *Accounts) sendPayout(ctx context.Context, v *visitor, form url.Values) (result, error) {
-	rate, ok := feeRate(form.Get("fee_rate"))
-	if !ok || form.Get("digest") == "" || form.Get("yes") == "" {
+var paymentsPage = []string{"staff", "payments"}
+
+// exported is a payment for a signer elsewhere.
+type exported struct {
+	Payment int64
+	PSBT    string
+}
+
+// onPayment does something to the payment that a form names, for who has agreed to it.
+func (s *Accounts) onPayment(f func(ctx context.Context, by string, id int64, rate string) (result, error)) do {
+	return func(ctx context.Context, v *visitor, form url.Values) (result, error) {
+		id, err := strconv.ParseInt(form.Get("payment"), 10, 64)
+		rate, ok := feeRate(form.Get("fee_rate"))
+		if err != nil || id < 1 || !ok || form.Get("yes") == "" {
+			return result{}, errForm
+		}
+		return f(ctx, v.Name, id, rate)
+	}
+}
+
+// foundUsers is what the page of users has: for programs it is the part of the list.
+type foundUsers struct {
+	page[User]
+	search string
+}
+
+// Search is what was searched for.
+func (p foundUsers) Search() string { return p.search }
+
+// More is the address of the next part.
+func (p foundUsers) More() string {
+	return "?" + url.Values{"search": {p.search}, "cursor": {*p.Next}}.Encode()
+}
+
+func (s *Accounts) lookUsers(ctx context.Context, _ *visitor, r *http.Request) (any, error) {
+	search := strings.TrimSpace(r.URL.Query().Get("search"))
+	if len(search) > 200 {
+		return nil, &failure{http.StatusBadRequest, `"search" has at most 200 bytes`}
+	}
+	from, limit, err := asked(r)
+	if err != nil {
+		return nil, err
+	}
+	list, total, err := s.source.Users(ctx, search, from, limit)
+	return foundUsers{partWithin(list, from, limit, total), search}, err
+}
+
+// poolSettings is what the page of settings has: for programs it is the part of the list.
+type poolSettings struct {
+	page[Setting]
+	names []string
+}
+
+// Names are those of all settings, for the page's form.
+func (p poolSettings) Names() []string { return p.names }
+
+func (s *Accounts) lookPoolSettings(ctx context.Context, _ *visitor, r *http.Request) (any, error) {
+	all, err := s.source.Settings(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p := poolSettings{}
+	for i := range all {
+		if name := all[i].Name; !slices.Contains(p.names, name) {
+			p.names = append(p.names, name)
+		}
+	}
+	p.page, err = paged(r, all, func(v *Setting) Setting { return *v })
+	return p, err
+}
+
+func (s *Accounts) setPoolSetting(ctx context.Context, v *visitor, form url.Values) (result, error) {
+	text := func(name string) string { return strings.TrimSpace(form.Get(name)) }
+	if form.Get("yes") == "" {
 		return result{}, errForm
 	}
-	return result{to: []string{"staff", "payments"}, done: "begun"}, s.source.SendPayout(ctx, v.Name, rate, form.Get("digest"))
+	return result{to: []string{"staff", "settings"}, done: "set"}, s.source.SetSetting(ctx, v.Name, text("user"), text("name"), text("value"), text("from"))
+}
+
+// exportPayout is the second step where a signer elsewhere has the keys.
+func (s *Accounts) exportPayout(ctx context.Context, v *visitor, form url.Values) (result, error) {
+	rate, err := agreed(form)
+	if err == nil {
+		_, err = s.source.ExportPayout(ctx, v.Name, rate, form.Get("digest"))
+	}
+	return result{to: paymentsPage, done: "exported"}, err
+}
+
+// agreed is the fee rate of a plan that somebody has agreed to.
+func agreed(form url.Values) (rate string, err error) {
+	rate, ok := feeRate(form.Get("fee_rate"))
+	if !ok || form.Get("digest") == "" || form.Get("yes") == "" {
+		return "", errForm
+	}
+	return rate, nil
+}
+
+// sendPayout is the second step: what the first has shown is sent, or nothing.
+func (s *Accounts) sendPayout(ctx context.Context, v *visitor, form url.Values) (result, error) {
+	rate, err := agreed(form)
+	if err == nil {
+		err = s.source.SendPayout(ctx, v.Name, rate, form.Get("digest"))
+	}
+	return result{to: paymentsPage, done: "begun"}, err
 }
