@@ -41,7 +41,7 @@ module:
 	$(GO) mod edit -module='$(NEW)' && \
 	grep -rIlZF --exclude-dir=.git --exclude-dir=bin --exclude-dir=run "$$old" . | \
 		xargs -0 sed -i "s|$$(echo "$$old" | sed 's/\./\\./g')|$(NEW)|g" && \
-	gofmt -w $$($(GO) list -f '{{.Dir}}' ./...) && \
+	gofmt -w . && \
 	echo "This is $(NEW) now."
 
 PREFIX     ?= /usr/local
