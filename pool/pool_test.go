@@ -466,6 +466,9 @@ func TestDirectoryIsOfOnePool(t *testing.T) {
 	if _, err := pool.New(c, pool.From(newChain()), pool.Hooks{}); !errors.Is(err, pool.ErrDirInUse) {
 		t.Errorf("the second: %v", err)
 	}
+	if s := first.Status(); s.Started.IsZero() || s.Work.Job != 0 || s.Miners != 0 || len(first.Addrs()) != 0 {
+		t.Errorf("before it runs: %+v", s)
+	}
 	first.Close()
 	if err := first.Run(t.Context()); err == nil {
 		t.Error("a pool runs that was closed")
