@@ -116,6 +116,25 @@ func start(t *testing.T, name string, args ...string) *running {
 	return r
 }
 
+// end interrupts the program, and waits for its end.
+func (r *running) end() {
+	r.t.Helper()
+	if err := r.cmd.Process.Signal(os.Interrupt); err != nil {
+		r.t.Fatal(err)
+	}
+	late := time.After(patience)
+	for {
+		select {
+		case _, ok := <-r.lines:
+			if !ok {
+				return
+			}
+		case <-late:
+			r.t.Fatalf("%s does not end", r.cmd.Path)
+		}
+	}
+}
+
 // until waits for a line that is what the test wants.
 func (r *running) until(what string, is func(line string) bool) string {
 	r.t.Helper()

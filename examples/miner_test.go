@@ -21,7 +21,7 @@ const easy = 1e-6
 // where it finds a block.
 func TestMiner(t *testing.T) {
 	node, _ := theNode(t)
-	ours := startPool(t)
+	ours, _ := startPool(t, t.TempDir())
 	other := otherpool.Start(t, otherpool.Config{Difficulty: easy, Branches: 3})
 	miner := start(t, "miner", "alice.rig1", other.Addr, ours)
 	accepted := func(line string) bool {
@@ -48,19 +48,19 @@ func TestMiner(t *testing.T) {
 	})
 }
 
-// startPool runs ckpool on the node until the end of the test, and returns where miners
-// connect.
-func startPool(t *testing.T) string {
+// startPool runs ckpool on the node until the end of the test, with its files in a directory, and
+// returns where miners connect.
+func startPool(t *testing.T, logs string) (addr string, pool *running) {
 	t.Helper()
 	node, _ := theNode(t)
 	free, err := port.Free()
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr := net.JoinHostPort("127.0.0.1", free)
+	addr = net.JoinHostPort("127.0.0.1", free)
 	text, err := json.Marshal(map[string]any{
 		"btcd":       []map[string]string{{"url": node.RPC, "auth": node.User, "pass": node.Pass}},
-		"btcaddress": poolAddress, "serverurl": []string{addr}, "logdir": t.TempDir(), "mindiff": easy, "startdiff": easy,
+		"btcaddress": poolAddress, "serverurl": []string{addr}, "logdir": logs, "journal": "journal", "mindiff": easy, "startdiff": easy,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -74,7 +74,7 @@ func startPool(t *testing.T) string {
 	if err := os.WriteFile(conf, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	pool := start(t, "ckpool", "-A", "-c", conf, "-s", dir, "-n", "example")
+	pool = start(t, "ckpool", "-L", "-c", conf, "-s", dir, "-n", "example")
 	pool.until("the pool has work", func(line string) bool { return strings.Contains(line, "Network diff set") })
-	return addr
+	return addr, pool
 }
