@@ -60,7 +60,7 @@ type Share struct {
 	Height int64  // of the block that the job is for; 0 unknown
 
 	Difficulty float64  // that the miner was asked for
-	Reached    float64  // difficulty of the hash, 0 if it was not computed
+	Reached    float64  // difficulty of the hash, 0 if it was not computed; below Difficulty in one accepted for being a block
 	Hash       [32]byte // of the header, in internal byte order: work.FormatHash prints it
 	Block      bool     // the hash solves the block, be the share accepted or not
 
