@@ -25,14 +25,15 @@ type loop struct {
 	next     int        // slot that the broadcast is to look at next
 	check    int        // slot whose time is to be looked at next
 
-	msg     stratum.Message
-	submit  stratum.Submit
-	login   string // worker of the authorize that is being handled
-	later   *Later // of the request that is being handled
-	refusal stratum.Reject
-	out     []byte
-	lines   []byte
-	scratch []byte
+	handling *Session // whose line is; nil: none
+	msg      stratum.Message
+	submit   stratum.Submit
+	login    string // worker of the authorize that is being handled
+	later    *Later // of the request that is being handled
+	refusal  stratum.Reject
+	out      []byte
+	lines    []byte
+	scratch  []byte
 }
 
 // A step of a broadcast tells so many sessions, and looks at so many slots.
@@ -77,7 +78,7 @@ func (l *loop) Open(slot netserver.Slot, remote netip.AddrPort, listener int) {
 		l.sessions = append(l.sessions, nil)
 	}
 	l.sessions[slot] = &Session{
-		loop: l, slot: slot, id: l.server.sessions.Add(1), remote: remote, listener: listener, opened: l.Now(),
+		loop: l, slot: slot, id: l.server.sessions.Add(1), remote: remote, listener: listener, opened: l.Now(), secure: l.Secure(slot),
 	}
 }
 
@@ -129,7 +130,7 @@ func (l *loop) Step() (more bool) {
 // sendWork tells a session of the newest work, if it has not been told and knows who mines.
 func (l *loop) sendWork(s *Session) {
 	w := l.server.work.Load()
-	if w == nil || s.closed || s.work == w.number || !s.subscribed || !s.authorized {
+	if w == nil || w.work == nil || s.closed || s.work == w.number || !s.subscribed || !s.authorized {
 		return
 	}
 	l.lines = w.work(l.lines[:0], s)
@@ -170,10 +171,14 @@ func (l *loop) Line(slot netserver.Slot, line []byte) {
 		}
 		return
 	}
+	l.handling = s
 	if bad := l.call(s); bad != nil {
 		l.unusable(s, m.ID, bad)
 	} else {
 		s.bad = 0
+	}
+	if l.handling = nil; s.ending {
+		s.Close()
 	}
 }
 

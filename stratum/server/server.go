@@ -4,6 +4,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"sync/atomic"
 	"time"
@@ -76,6 +77,7 @@ type Server struct {
 	timeout time.Duration // until a worker must be authorized; 0: for ever
 	events  event.Func
 
+	over     atomic.Bool   // Run or Close was called
 	sessions atomic.Uint64 // ids given
 	work     atomic.Pointer[broadcast]
 }
@@ -121,16 +123,26 @@ func (s *Server) Addrs() (list []netip.AddrPort) {
 // Run serves until ctx ends, sends what is under way for 300 ms at most, and returns nil when no
 // goroutine of the server is left. It is called once. An error is one of the system that no client
 // is to blame for.
-func (s *Server) Run(ctx context.Context) error { return s.engine.Run(ctx) }
+func (s *Server) Run(ctx context.Context) error {
+	if s.over.Swap(true) {
+		return errors.New("server: it was run or closed before")
+	}
+	return s.engine.Run(ctx)
+}
 
-// Close gives back what a server has that is not run. After Run it does nothing.
-func (s *Server) Close() { s.engine.Close() }
+// Close gives back what a server has that is not to be run. After Run, or while it runs, it does
+// nothing: what ends Run is its context.
+func (s *Server) Close() {
+	if !s.over.Swap(true) {
+		s.engine.Close()
+	}
+}
 
 // Clients is the number of connections.
 func (s *Server) Clients() int { return s.engine.Clients() }
 
 // Broadcast gives all sessions work in place of what they were given before, and those that come
-// later too. It returns at once.
+// later too; with nil there is none for these. It returns at once.
 func (s *Server) Broadcast(w Work) {
 	for {
 		last := s.work.Load()

@@ -434,6 +434,7 @@ func TestTLS(t *testing.T) {
 			secure <- s.Secure() && s.Listener() == 1
 			return nil
 		},
+		Closed: func(s *server.Session, _ string) { secure <- s.Secure() },
 	}, server.Options{}, server.Endpoint{Address: "127.0.0.1:0"}, server.Endpoint{
 		Address:     "127.0.0.1:0",
 		Certificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &cert, nil },
@@ -454,9 +455,12 @@ func TestTLS(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer c.Close()
 		if got := <-secure; got != want {
 			t.Errorf("secure is %v", got)
+		}
+		c.Close()
+		if got := <-secure; got != want {
+			t.Errorf("secure was %v", got)
 		}
 	}
 }
@@ -481,6 +485,57 @@ func TestErrors(t *testing.T) {
 	if len(s.Addrs()) > 0 {
 		t.Error(s.Addrs())
 	}
+}
+
+// A server is run once. Close does nothing to one that runs: its clients stay.
+func TestClose(t *testing.T) {
+	s, addr := start(t, server.Handler{}, server.Options{})
+	m := connect(t, addr)
+	for range 2 {
+		m.say(`{"id":1,"method":"mining.ping"}`)
+		m.hear(`{"result":"pong","error":null,"id":1}`)
+		s.Close()
+	}
+	if err := s.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "before") {
+		t.Errorf("run again: %v", err)
+	}
+	s, err := server.New(server.Handler{}, server.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	if err := s.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "before") {
+		t.Errorf("run after it was closed: %v", err)
+	}
+}
+
+// Work may be taken back: who comes then gets none.
+func TestNoWork(t *testing.T) {
+	s, addr := start(t, server.Handler{}, server.Options{})
+	s.Broadcast(work("1"))
+	s.Broadcast(nil)
+	m := connect(t, addr)
+	m.say(`{"id":1,"method":"mining.subscribe","params":[]}`, `{"id":2,"method":"mining.authorize","params":["bob"]}`, `{"id":3,"method":"mining.ping"}`)
+	m.hear(`{"result":[[["mining.notify","0000000000000001"]],"00000001",8],"error":null,"id":1}`,
+		`{"result":true,"error":null,"id":2}`, `{"result":"pong","error":null,"id":3}`)
+}
+
+// A handler may end the session, and the miner is told why; what it said after that is not
+// looked at.
+func TestRefuseAndClose(t *testing.T) {
+	ended := newClosed()
+	_, addr := start(t, server.Handler{
+		Authorize: func(s *server.Session, _ server.Login) *stratum.Reject {
+			s.Close()
+			return &stratum.Reject{Code: stratum.Unauthorized, Text: "Banned"}
+		},
+		Closed: ended.hear,
+	}, server.Options{})
+	m := connect(t, addr)
+	m.say(`{"id":1,"method":"mining.authorize","params":["bob"]}`, `{"id":2,"method":"mining.ping"}`)
+	m.hear(`{"reject-reason":"Banned","result":false,"error":[24,"Banned",null],"id":1}`)
+	m.end()
+	ended.want(t, "closed by the server")
 }
 
 // A share costs no memory.

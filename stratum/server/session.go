@@ -25,6 +25,7 @@ type Session struct {
 	remote   netip.AddrPort
 	listener int
 	opened   time.Time
+	secure   bool
 
 	// owned by the loop
 	agent      string
@@ -39,6 +40,7 @@ type Session struct {
 	work       uint64          // number of the last that was told
 	bad        int             // unusable lines in a row
 	undecided  int             // answers that are to come
+	ending     bool            // to be closed when its line is done with
 	closed     bool
 }
 
@@ -53,7 +55,7 @@ func (s *Session) Remote() netip.AddrPort { return s.remote }
 func (s *Session) Listener() int { return s.listener }
 
 // Secure reports whether the client speaks TLS.
-func (s *Session) Secure() bool { return s.loop.Secure(s.slot) }
+func (s *Session) Secure() bool { return s.secure }
 
 // UserAgent is how the client called itself when it subscribed.
 func (s *Session) UserAgent() string { return s.agent }
@@ -82,9 +84,14 @@ func (s *Session) Send(lines []byte) {
 	}
 }
 
-// Close ends the session, when what was sent before is on its way.
+// Close ends the session, when what was sent before is on its way, and the answer to the request
+// that is being handled.
 func (s *Session) Close() {
-	if !s.closed {
+	switch {
+	case s.closed:
+	case s.loop.handling == s:
+		s.ending = true
+	default:
 		s.loop.Close(s.slot, netserver.Dropped)
 	}
 }
