@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/internal/edge"
 	"github.com/ckpool/ckpool/internal/pool"
 	"github.com/ckpool/ckpool/internal/web"
 )
@@ -13,9 +14,28 @@ import (
 // page is what is served over HTTP, and its listening socket. The methods of nil do
 // nothing. It is owned by the service's goroutine.
 type page struct {
-	server *web.Server
+	server site
 	events event.Func
 	socket net.Listener // nil: it is not open yet
+}
+
+// site is the page of a pool, or of an instance without one.
+type site interface {
+	Listen(ctx context.Context, patience time.Duration) (net.Listener, error)
+	Run(ctx context.Context, l net.Listener) error
+	URL() string
+}
+
+// newEdgePage is nil where the configuration has no page.
+func newEdgePage(v edge.View, events event.Func) (*page, error) {
+	if v.Config().HTTP.Listen == "" {
+		return nil, nil
+	}
+	server, err := web.NewEdge(web.EdgeOptions{Source: v, Config: v.Config, Events: events})
+	if err != nil {
+		return nil, err
+	}
+	return &page{server: server, events: events}, nil
 }
 
 // newPage is nil where the configuration has no page.

@@ -22,6 +22,7 @@ import (
 	"github.com/ckpool/ckpool/internal/handover"
 	"github.com/ckpool/ckpool/internal/instance"
 	"github.com/ckpool/ckpool/internal/logfile"
+	"github.com/ckpool/ckpool/internal/metrics"
 	"github.com/ckpool/ckpool/internal/operator"
 	"github.com/ckpool/ckpool/internal/pool"
 )
@@ -48,7 +49,8 @@ type service struct {
 	log      *logfile.Log
 	events   event.Func // writes to the log
 	served   served
-	page     *page // nil: there is none
+	page     *page           // nil: there is none
+	metrics  *metrics.Server // of an instance without a pool; nil: there is none
 	control  *control.Server
 	manager  manager
 
@@ -274,6 +276,9 @@ func (s *service) run(ctx context.Context) error {
 		s.keepManager(ctx)
 	})
 	around.Go(func() { s.page.run(ctx) })
+	if s.metrics != nil {
+		around.Go(func() { s.metrics.Run(ctx) })
+	}
 	if !s.options.Quiet && term.IsTerminal(int(os.Stdout.Fd())) {
 		around.Go(func() { showStatus(ctx, s.served) })
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/ckpool/ckpool/internal/config"
 	"github.com/ckpool/ckpool/internal/edge"
 	"github.com/ckpool/ckpool/internal/handover"
+	"github.com/ckpool/ckpool/internal/metrics"
 	"github.com/ckpool/ckpool/internal/operator"
 	"github.com/ckpool/ckpool/internal/pool"
 )
@@ -62,6 +63,13 @@ func (s *service) makeEdge(c config.Config, takeOver bool) (served, error) {
 	})
 	if err != nil {
 		return nil, err // of no type
+	}
+	if s.page, err = newEdgePage(e.View(), s.events); err != nil {
+		e.Close()
+		return nil, err
+	}
+	if address := c.Metrics; address != "" {
+		s.metrics = &metrics.Server{Address: address, Handler: metrics.EdgeHandler(e.View()), Events: s.events}
 	}
 	return e, nil
 }

@@ -173,6 +173,9 @@ func described() (list []metric[struct{}]) {
 	for _, m := range table() {
 		list = append(list, metric[struct{}]{name: prefix + m.name, help: m.help, kind: m.kind, labels: m.labels})
 	}
+	for _, m := range upstreams() {
+		list = append(list, metric[struct{}]{name: prefix + m.name, help: m.help, kind: m.kind, labels: m.labels})
+	}
 	for _, m := range accountTable() {
 		list = append(list, metric[struct{}]{name: accountPrefix + m.name, help: m.help, kind: m.kind, labels: m.labels})
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/ckpool/ckpool/source"
 )
 
-// Figures are what a pool does, for who watches it: each had without asking the loops,
+// Figures are what a pool, or an instance without one, does, for who watches it: each had without asking the loops,
 // all at about the same time.
 type Figures struct {
 	Version   string
@@ -21,10 +21,11 @@ type Figures struct {
 	Usable    bool // there is a place that work comes from
 	Nodes     []control.Node
 	Journal   control.Journal
-	Blocks    control.Counts // by state, of those that are in the list
-	Links     control.Counts // by role
-	Listeners control.Counts // miners by the address that they came by
-	Expires   time.Time      // the first of the certificates; zero: there is none
+	Blocks    control.Counts     // by state, of those that are in the list
+	Links     control.Counts     // by role
+	Listeners control.Counts     // miners by the address that they came by
+	Expires   time.Time          // the first of the certificates; zero: there is none
+	Upstreams []control.Upstream // of an instance without a pool: those that serve its miners
 
 	Latencies
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/internal/config"
 	"github.com/ckpool/ckpool/internal/luck"
 )
 
@@ -444,9 +445,13 @@ func number(r *http.Request, name string, def, most int) (int, error) {
 
 // listeners are what miners that reach this machine as host are pointed at.
 func (s *Server) listeners(host string) []listenerAnswer {
+	return listenersOf(s.options.Config(), s.options.Source.Listeners(), host)
+}
+
+// listenersOf are those of a configuration, with how many miners came by each in its order.
+func listenersOf(c *config.Config, miners control.Counts, host string) []listenerAnswer {
 	list := []listenerAnswer{}
-	miners := s.options.Source.Listeners()
-	for i, l := range s.options.Config().Servers {
+	for i, l := range c.Servers {
 		if l.Links != 0 {
 			continue
 		}

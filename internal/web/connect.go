@@ -42,7 +42,11 @@ func helpFor(l *listenerAnswer, user string) []minerHelp {
 
 // serveQR is the picture of a listener's URL.
 func (s *Server) serveQR(r *http.Request, _ time.Time) (*answer, error) {
-	list := s.listeners(s.hostOf(r))
+	return qr(s.listeners(s.hostOf(r)), r)
+}
+
+// qr is the picture of the one of listeners that a request names by its place.
+func qr(list []listenerAnswer, r *http.Request) (*answer, error) {
 	n, err := strconv.Atoi(r.PathValue("n"))
 	if err != nil || n < 1 || n > len(list) {
 		return nil, errNoPage

@@ -39,6 +39,7 @@ var accountsAPI []byte
 type pages struct {
 	base    string
 	account bool   // they are those of accounts
+	edge    bool   // they are those of an instance without a pool
 	version string // of the assets: it is in their addresses, so that they may be kept for ever
 	set     map[string]*template.Template
 	assets  http.Handler
@@ -101,6 +102,7 @@ func (p *pages) functions() template.FuncMap {
 		"meaning":  func(reason string) string { return meaning[reason][0] },
 		"advice":   func(reason string) string { return meaning[reason][1] },
 		"ms":       func(seconds *float64) float64 { return *seconds * 1000 },
+		"place":    func(i int) int { return i + 1 },
 		"qr":       func(i int) string { return p.link("qr", strconv.Itoa(i+1)) },
 		"deref":    func(s *string) string { return *s },
 		"deref64":  func(n *int64) int64 { return *n },
@@ -159,6 +161,7 @@ type view struct {
 	Topics  []string // users that the page shows, for its stream
 	Now     time.Time
 	Account *accountBar // nil: a page of a pool
+	Edge    bool        // of an instance without a pool
 	Data    any
 }
 
@@ -168,7 +171,7 @@ func (v *view) Text(name string) template.HTML {
 }
 
 func (p *pages) render(name string, v *view) (*answer, error) {
-	v.Base, v.Version, v.Page = p.base, p.version, name
+	v.Base, v.Version, v.Page, v.Edge = p.base, p.version, name, p.edge
 	var b bytes.Buffer
 	if err := p.set[name].Execute(&b, v); err != nil {
 		return nil, fmt.Errorf("page %s: %w", name, err)

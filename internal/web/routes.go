@@ -38,18 +38,21 @@ func (s *Server) routes() http.Handler {
 	}
 	m.HandleFunc("GET /api/v1/stream", s.serveStream)
 	m.Handle("GET /assets/", s.pages.assets)
-	m.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			w.Header().Set("Allow", "GET, HEAD")
-			s.fail(w, r, &failure{http.StatusMethodNotAllowed, "nothing can be changed here"})
-			return
-		}
-		s.fail(w, r, errNoPage)
-	})
+	m.HandleFunc("/", s.nothing)
 	return s.guard(m, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.allowOrigin(w.Header(), r)
 		m.ServeHTTP(w, r)
 	}), "no-referrer")
+}
+
+// nothing answers where there is no page.
+func (s *site) nothing(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		s.fail(w, r, &failure{http.StatusMethodNotAllowed, "nothing can be changed here"})
+		return
+	}
+	s.fail(w, r, errNoPage)
 }
 
 // allowOrigin lets scripts of other sites read what is public, where the operator wants
@@ -69,8 +72,19 @@ func (s *Server) allowOrigin(h http.Header, r *http.Request) {
 	}
 }
 
+// maker makes answers of a site and keeps them for a moment. All fields are immutable.
+type maker struct {
+	*site
+	answers *cache[*answer]
+	turns   *turns
+}
+
+func newMaker(s *site) *maker {
+	return &maker{s, newCache(fresh, maxAnswerBytes, func(key string, a *answer) int { return len(key) + len(a.body) }), newTurns()}
+}
+
 // serve answers with what is kept or made.
-func (s *Server) serve(w http.ResponseWriter, r *http.Request, make func(r *http.Request, now time.Time) (*answer, error)) {
+func (s *maker) serve(w http.ResponseWriter, r *http.Request, make func(r *http.Request, now time.Time) (*answer, error)) {
 	a, err := s.answers.get(r.Context(), s.key(r), func() (*answer, error) {
 		done, err := s.turns.take(r.Context())
 		if err != nil {
@@ -108,7 +122,7 @@ func (a *answer) write(w http.ResponseWriter, r *http.Request, keep string) {
 var parameters = []string{"search", "sort", "range", "limit", "cursor"}
 
 // key is what an answer depends on.
-func (s *Server) key(r *http.Request) string {
+func (s *maker) key(r *http.Request) string {
 	key := r.URL.EscapedPath()
 	if q := r.URL.Query(); len(q) > 0 {
 		for _, p := range parameters {

@@ -178,14 +178,14 @@ func TestBrowserUpgrade(t *testing.T) {
 // What single reports were about, in one browser.
 func TestBrowserCases(t *testing.T) {
 	chromium := browser(t)
-	for name, test := range map[string]func(*testing.T, context.Context){"time zones": timeZones, "rejected line": rejectedLine, "sorted": sorted} {
-		t.Run(name, func(t *testing.T) { test(t, chromium) })
+	for name, test := range map[string]func(context.Context, *testing.T){"time zones": timeZones, "rejected line": rejectedLine, "sorted": sorted} {
+		t.Run(name, func(t *testing.T) { test(chromium, t) })
 	}
 }
 
 // Hours are those of the browser, whatever those of the server, over a change of summer
 // time too; the API's are UTC with their zone (raspiblitz/raspiblitz#4799).
-func timeZones(t *testing.T, chromium context.Context) {
+func timeZones(chromium context.Context, t *testing.T) {
 	local := time.Local
 	time.Local = time.FixedZone("server", 2*3600)
 	defer func() { time.Local = local }()
@@ -221,7 +221,7 @@ func timeZones(t *testing.T, chromium context.Context) {
 
 // What part of shares is refused has an axis of its own: from 0.1 % to 0.5 % its line
 // moves so that anybody sees it (bitaxeorg/ESP-Miner#1937).
-func rejectedLine(t *testing.T, chromium context.Context) {
+func rejectedLine(chromium context.Context, t *testing.T) {
 	f := aPool()
 	f.drawn = func(figure string, minute int) float64 {
 		switch figure {
@@ -257,7 +257,7 @@ func rejectedLine(t *testing.T, chromium context.Context) {
 }
 
 // What is sorted stays sorted when the page follows (mesh0000/poolui#37).
-func sorted(t *testing.T, chromium context.Context) {
+func sorted(chromium context.Context, t *testing.T) {
 	f := aPool()
 	address, end := serving(t, f)
 	defer end()

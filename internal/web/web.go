@@ -55,13 +55,11 @@ type Options struct {
 
 // Server serves the pages of one pool.
 type Server struct {
-	*site
+	*maker
 
 	// immutable
 	options Options
 	handler http.Handler
-	answers *cache[*answer]
-	turns   *turns // of making answers
 	hub     *hub
 	// What answers are made of.
 	pools *cache[poolAnswer]           // one, of the key ""
@@ -73,27 +71,29 @@ type Server struct {
 // New prepares a server by the configuration, which names an address to listen on. The
 // error is that of a certificate.
 func New(o Options) (*Server, error) {
-	site, err := newSite(o.Config().HTTP.TLSCert, o.Config().HTTP.TLSKey, o.Events, func() Place {
-		c := o.Config()
-		return Place{c.HTTP.Listen, c.HTTPBase, c.HTTPTrustedNetworks}
-	})
+	site, err := siteOf(o.Config, o.Events)
 	if err != nil {
 		return nil, err
 	}
-	if site.pages, err = newPages(site.base, "pages"); err != nil {
-		return nil, err
-	}
 	s := &Server{
-		site: site, options: o, turns: newTurns(),
-		answers: newCache(fresh, maxAnswerBytes, func(key string, a *answer) int { return len(key) + len(a.body) }),
-		pools:   newCache(freshFigures, maxFigures, func(string, poolAnswer) int { return 1 }),
-		users:   newCache(freshFigures, maxFigures, func(_ string, list []control.User) int { return 1 + len(list) }),
-		bests:   newCache(fresh, maxFigures, func(_ string, list []control.BestShares) int { return 1 + len(list) }),
-		crews:   newCache(freshFigures, maxFigures, func(_ string, list []workerAnswer) int { return 1 + len(list) }),
+		maker: newMaker(site), options: o,
+		pools: newCache(freshFigures, maxFigures, func(string, poolAnswer) int { return 1 }),
+		users: newCache(freshFigures, maxFigures, func(_ string, list []control.User) int { return 1 + len(list) }),
+		bests: newCache(fresh, maxFigures, func(_ string, list []control.BestShares) int { return 1 + len(list) }),
+		crews: newCache(freshFigures, maxFigures, func(_ string, list []workerAnswer) int { return 1 + len(list) }),
 	}
 	s.hub = newHub(s)
 	s.handler = s.routes()
 	return s, nil
+}
+
+// siteOf is what serves by a configuration.
+func siteOf(c func() *config.Config, events event.Func) (*site, error) {
+	site, err := newSite(c().HTTP.TLSCert, c().HTTP.TLSKey, events, func() Place { return Place{c().HTTP.Listen, c().HTTPBase, c().HTTPTrustedNetworks} })
+	if err == nil {
+		site.pages, err = newPages(site.base, "pages")
+	}
+	return site, err
 }
 
 // Run serves what comes through a listener until ctx ends.

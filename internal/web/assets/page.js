@@ -98,7 +98,7 @@
     if (Date.now() - fetched >= between) refresh(); // also where streams do not get through
   }, 1000);
   try {
-    follow();
+    if (!("still" in body.dataset)) follow(); // else there are no streams here
   } catch {
     // fetching goes on
   }
