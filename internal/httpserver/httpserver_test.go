@@ -14,8 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/ckpool/ckpool/internal/httpserver"
 )
 
@@ -92,40 +90,36 @@ func TestListen(t *testing.T) {
 // Ten thousand connections of one address that say nothing have no more than its places:
 // another address is answered at once, and so is this one when they are gone.
 func TestManyConnections(t *testing.T) {
-	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
-	t.Run("", func(t *testing.T) {
-		const ofAddress = 50
-		address := serve(t, httpserver.Server{Connections: 100, AnswerTime: patience, OfAddress: ofAddress})
-		var open []net.Conn
-		closed := make(chan bool, 10_000)
-		for range cap(closed) {
-			c, err := net.Dial("tcp", address)
-			if err != nil {
-				t.Fatal(err)
-			}
-			open = append(open, c)
-			if len(open) > 500 { // who is left longest has a place, or was closed
-				go waitClosed(open[0], closed)
-				open = open[1:]
-			}
-		}
-		defer func() {
-			for _, c := range open {
-				c.Close()
-			}
-		}()
-		other := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}).DialContext}}
-		reply, err := other.Get("http://" + address)
+	t.Parallel()
+	const ofAddress = 50
+	address := serve(t, httpserver.Server{Connections: 100, AnswerTime: patience, OfAddress: ofAddress})
+	var open []net.Conn
+	closed := make(chan bool, 10_000)
+	for range cap(closed) {
+		c, err := net.Dial("tcp", address)
 		if err != nil {
 			t.Fatal(err)
 		}
-		reply.Body.Close()
-		for range cap(closed) - 500 {
-			if ok := <-closed; !ok {
-				t.Fatal("a connection that says nothing stays")
-			}
+		open = append(open, c)
+		if len(open) > 500 { // who is left longest has a place, or was closed
+			go waitClosed(open[0], closed)
+			open = open[1:]
 		}
-	})
+	}
+	other := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}).DialContext}}
+	reply, err := other.Get("http://" + address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reply.Body.Close()
+	for _, c := range open {
+		go waitClosed(c, closed)
+	}
+	for range cap(closed) {
+		if ok := <-closed; !ok {
+			t.Fatal("a connection that says nothing stays")
+		}
+	}
 }
 
 // waitClosed tells whether the other end closes a connection.
@@ -179,6 +173,7 @@ func TestTrusted(t *testing.T) {
 
 // Who sends headers without end, or none, is closed.
 func TestSlowHeaders(t *testing.T) {
+	t.Parallel()
 	address := serve(t, httpserver.Server{Connections: 100, AnswerTime: patience})
 	for name, say := range map[string]string{
 		"nothing": "", "half a line": "GET / HT", "half of the headers": "GET / HTTP/1.1\r\nHost: x\r\nX-A: b\r\n",
