@@ -87,7 +87,7 @@ func curve(r *http.Request, now time.Time, names []string, read func(from time.T
 	if err != nil {
 		return nil, &failure{http.StatusServiceUnavailable, err.Error()}
 	}
-	a := curveAnswer{Start: c.Start, Period: c.Period.Seconds(), Figures: make(map[string]any)}
+	a := curveAnswer{Start: c.Start.UTC(), Period: c.Period.Seconds(), Figures: make(map[string]any)}
 	of := make(map[string][]float64)
 	for i, name := range names {
 		of[name] = c.Values[i]

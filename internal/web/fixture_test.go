@@ -132,7 +132,7 @@ func (f *fixture) UserFile(name string, now time.Time) ([]byte, bool) {
 
 // A curve is that of an hour, with a gap in it, or of a day until now.
 func (f *fixture) curve(figures int) (history.Curve, error) {
-	c := history.Curve{Start: began, Period: time.Minute}
+	c := history.Curve{Start: f.started, Period: time.Minute}
 	if f.day {
 		c = history.Curve{Start: time.Now().Add(-day).Truncate(time.Minute), Period: 4 * time.Minute}
 		for range figures {

@@ -186,10 +186,8 @@ func TestBrowserCases(t *testing.T) {
 // Hours are those of the browser, whatever those of the server, over a change of summer
 // time too; the API's are UTC with their zone (raspiblitz/raspiblitz#4799).
 func timeZones(chromium context.Context, t *testing.T) {
-	local := time.Local
-	time.Local = time.FixedZone("server", 2*3600)
-	defer func() { time.Local = local }()
 	f := aPool()
+	f.started = began.In(time.FixedZone("server", 2*3600))
 	f.drawn = func(string, int) float64 { return 1e12 }
 	address, end := serving(t, f)
 	defer end()
@@ -213,8 +211,13 @@ func timeZones(chromium context.Context, t *testing.T) {
 		}
 		b.quiet(tt.zone)
 	}
+	s := aServer(t, f, nil)
+	var c struct{ Start string }
+	if err := json.Unmarshal(get(s, "/api/v1/pool/history").Body.Bytes(), &c); err != nil || c.Start != "2026-03-29T00:30:00Z" {
+		t.Errorf("%v: %+v", err, c)
+	}
 	var p struct{ Time, Started string }
-	if err := json.Unmarshal(get(aServer(t, f, nil), "/api/v1/pool").Body.Bytes(), &p); err != nil || !strings.HasSuffix(p.Time, "Z") || p.Started != "2026-03-29T00:30:00Z" {
+	if err := json.Unmarshal(get(s, "/api/v1/pool").Body.Bytes(), &p); err != nil || !strings.HasSuffix(p.Time, "Z") || p.Started != "2026-03-29T00:30:00Z" {
 		t.Errorf("%v: %+v", err, p)
 	}
 }
