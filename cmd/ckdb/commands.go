@@ -47,6 +47,7 @@ func init() { // they list each other
 		{"user minimum", "WORKER DIFF", "give a worker, such as NAME.RIG, a least difficulty; 0 is none", 2, 2, (*call).setMinimum},
 		{"user hold", "NAME REASON", "do not pay it, until there is \"user unhold\"; it earns on", 2, many, (*call).hold},
 		{"user unhold", "NAME", "pay it again", 1, 1, (*call).unhold},
+		{"user private", "NAME on|off", "name it to nobody on the pages, in the answers and notifications of pools that ask this database, or end that", 2, 2, (*call).setPrivate},
 		{"user address", "NAME [ADDRESS[=PERCENT]...]", "show where a user is paid, or say it; a change waits some days", 1, many, (*call).addresses},
 		{"user prove", "NAME CHANGE...", "print the text that the owner of an address signs for a change: addresses as for \"user address\", or minimum SATOSHIS; or make the change, by that text and --signature", 2, many, (*call).prove},
 		{"user fee", "NAME [FEE]", "show what the pool keeps of a user's rewards, or set it, such as 0.9% or 9000ppm, millionths, from now on or --from", 1, 2, (*call).fee},
@@ -135,7 +136,7 @@ func (o *options) runCommand(ctx context.Context, stdout io.Writer) error {
 		return c.run(&call{o, page.Page{Writer: stdout, Columns: o.columns(stdout)}, args}, ctx)
 	}
 	if strings.HasPrefix(name, "user ") {
-		return errors.New("usage: ckdb user NAME, or ckdb user add|password|lock|unlock|minimum|hold|unhold|address|prove|fee|role|totp|token|message NAME ...")
+		return errors.New("usage: ckdb user NAME, or ckdb user add|password|lock|unlock|minimum|hold|unhold|private|address|prove|fee|role|totp|token|message NAME ...")
 	}
 	if usage := usageOf(name); usage != "" {
 		return errors.New(usage)

@@ -28,10 +28,11 @@ type standing struct {
 	Password   bool   `json:"password"` // it has one
 	Locked     bool   `json:"locked"`
 	Reason     string `json:"reason"` // of the lock
+	Private    bool   `json:"private"`
 }
 
 func standingOf(a *store.Account) standing {
-	return standing{a.Registered, a.Password != "", a.Locked, a.Reason}
+	return standing{a.Registered, a.Password != "", a.Locked, a.Reason, a.Private}
 }
 
 // say changes the account of the worker that was named, and prints what done says, or
@@ -198,6 +199,23 @@ func (c *call) unlock(ctx context.Context) error {
 			return "", err
 		}
 		return w.Account + " is not locked", s.Unlock(ctx, person(), w.Kind, w.Account)
+	})
+}
+
+func (c *call) setPrivate(ctx context.Context) error {
+	private := c.args[1] == "on"
+	if !private && c.args[1] != "off" {
+		return errors.New("usage: ckdb user private NAME on|off")
+	}
+	return c.say(ctx, func(s *store.Store, w store.Worker) (string, error) {
+		if err := errors.Join(whole(w), known(ctx, s, w)); err != nil {
+			return "", err
+		}
+		done := w.Account + " is named to nobody by pools that ask this database"
+		if !private {
+			done = w.Account + " is shown as everybody is"
+		}
+		return done, s.SetPrivate(ctx, person(), w.Kind, w.Account, private)
 	})
 }
 

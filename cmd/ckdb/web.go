@@ -156,8 +156,14 @@ func (b book) Account(ctx context.Context, user string) (web.Account, error) {
 			return a, fmt.Errorf("setting %s: %w", name, err)
 		}
 	}
+	of := ownerOf(user)
+	said, err := b.Store.Account(ctx, store.Worker{Kind: of.Kind, Account: of.Name})
+	if err != nil {
+		return a, err
+	}
+	a.Private = said.Private
 	held, err := b.Holds(ctx)
-	a.Hold = held[ownerOf(user)]
+	a.Hold = held[of]
 	return a, err
 }
 
@@ -369,6 +375,11 @@ func (b book) Prove(ctx context.Context, user, text string, signatures []string)
 	}
 	_, err = b.Store.SetAddresses(ctx, store.AddressChange{Owner: ownerOf(user), Parts: w.parts, By: byUser(user), Proofs: proofs})
 	return refusal(err)
+}
+
+func (b book) SetPrivate(ctx context.Context, user string, private bool) error {
+	of := ownerOf(user)
+	return b.Store.SetPrivate(ctx, byUser(user), of.Kind, of.Name, private)
 }
 
 func (b book) SetPassword(ctx context.Context, user, hash string) error {

@@ -43,7 +43,7 @@ func newPage(p *pool.Pool, events event.Func) (*page, error) {
 	if p.Config().HTTP.Listen == "" {
 		return nil, nil
 	}
-	server, err := web.New(web.Options{Source: p.View(), Curves: p.History(), Config: p.Config, Events: events})
+	server, err := web.New(web.Options{Source: p.View(), Curves: p.History(), Config: p.Config, Private: p.Private, Events: events})
 	if err != nil {
 		return nil, err
 	}

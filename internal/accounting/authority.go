@@ -58,7 +58,7 @@ func (a Authority) Changes(ctx context.Context, after uint64, most int) ([]autho
 		if err != nil || len(list) > 0 {
 			changes := make([]authority.Change, len(list))
 			for i, c := range list {
-				changes[i] = authority.Change{Number: c.Number, Kind: kinds[c.Kind], User: c.Account, Text: c.Reason, Minimum: c.Minimum}
+				changes[i] = authority.Change{Number: c.Number, Kind: kinds[c.Kind], User: c.Account, Text: c.Reason, Minimum: c.Minimum, Private: c.Private}
 				if c.Kind == store.NewMinimum {
 					changes[i].Worker = fullName(c.Account, c.Worker)
 				}
@@ -86,6 +86,7 @@ func (a Authority) TakeBackTry(ctx context.Context, limits []credentials.Limit) 
 var kinds = map[store.ChangeKind]authority.Kind{
 	store.Locked: authority.Lock, store.Unlocked: authority.Unlock, store.NewPassword: authority.Password,
 	store.NewMinimum: authority.Minimum, store.NewMessage: authority.Message,
+	store.NewPrivacy: authority.Privacy,
 }
 
 // workerName is what stands behind the user in a worker's full name, without the

@@ -24,9 +24,10 @@ import (
 // heard are the changes that a pool was told.
 type heard chan string
 
-func (h heard) Lock(user, text string)              { h <- "lock " + user + " " + text }
-func (h heard) SetMinimum(worker string, d float64) { h <- "minimum " + worker }
-func (h heard) Message(user, text string)           { h <- "message " + user + " " + text }
+func (h heard) Lock(user, text string)               { h <- "lock " + user + " " + text }
+func (h heard) SetMinimum(worker string, d float64)  { h <- "minimum " + worker }
+func (h heard) SetPrivate(user string, private bool) { h <- fmt.Sprint("privacy ", user, " ", private) }
+func (h heard) Message(user, text string)            { h <- "message " + user + " " + text }
 
 // What an operator says of accounts in the database, a pool that asks on the socket is
 // answered, and hears at once.
@@ -116,6 +117,7 @@ func TestAuthority(t *testing.T) {
 		s.Lock(t.Context(), "ann", store.Address, address, "stolen"),
 		s.SetMinimum(t.Context(), "ann", store.Worker{Kind: store.User, Account: "alice", Name: "_rig2"}, 64),
 		s.Message(t.Context(), "ann", store.User, "alice", "hello"),
+		s.SetPrivate(t.Context(), "ann", store.Address, address, true),
 	} {
 		if err != nil {
 			t.Fatal(err)
@@ -124,6 +126,7 @@ func TestAuthority(t *testing.T) {
 	hears("lock " + address + " stolen")
 	hears("minimum alice_rig2")
 	hears("message alice hello")
+	hears("privacy " + address + " true")
 	if a := ask(authority.Question{User: address, Worker: address, Payable: true}); a.Verdict != authority.Locked {
 		t.Errorf("%+v", a)
 	}

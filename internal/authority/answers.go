@@ -107,7 +107,7 @@ func (a *answers) put(q *Question, n *Answer) {
 // apply brings what is known up to date.
 func (a *answers) apply(n *Change) {
 	a.change++
-	if n.Kind == Message {
+	if n.Kind == Message || n.Kind == Privacy {
 		return
 	}
 	a.changes.Put(address.Fold(n.User), a.change)

@@ -112,6 +112,7 @@ const (
 	Password Kind = "password" // of a user: it has another one, or none
 	Minimum  Kind = "minimum"  // of a worker: its least difficulty, 0 none
 	Message  Kind = "message"  // to the miners of a user
+	Privacy  Kind = "privacy"  // of a user: it is named to nobody, or is again
 )
 
 // Change is one that a pool is to hear of at once.
@@ -122,11 +123,12 @@ type Change struct {
 	Worker  string  `json:"worker,omitempty"` // with the user, for Minimum
 	Text    string  `json:"text,omitempty"`   // of Lock and Message
 	Minimum float64 `json:"minimum,omitempty"`
+	Private bool    `json:"private,omitempty"` // of Privacy
 }
 
 func (c *Change) check() error {
 	switch c.Kind {
-	case Lock, Unlock, Password, Minimum, Message:
+	case Lock, Unlock, Password, Minimum, Message, Privacy:
 	default:
 		return fmt.Errorf("change %d is of kind %.40q", c.Number, c.Kind)
 	}
@@ -150,6 +152,9 @@ type hello struct {
 	// Position: of the pool the last change it has heard of, of ckdb the last there
 	// is.
 	Position Position `json:"position"`
+	// Privacy tells that the pool knows changes of that kind. Of others it would hear
+	// nonsense.
+	Privacy bool `json:"privacy,omitempty"`
 	// Refused is why ckdb does not go on.
 	Refused string `json:"refused,omitempty"`
 }

@@ -21,6 +21,8 @@ type Miners interface {
 	Lock(user, text string)
 	// SetMinimum gives a worker another least difficulty; 0 is none.
 	SetMinimum(worker string, difficulty float64)
+	// SetPrivate has a user named to nobody, or ends that.
+	SetPrivate(user string, private bool)
 	// Message shows a text to the miners of a user.
 	Message(user, text string)
 }
@@ -182,7 +184,7 @@ func reason(err error) string {
 
 // connection is one connection to ckdb, from hello to end.
 func (c *Client) connection(ctx context.Context) (wasUp bool, err error) {
-	conn, theirs, err := c.options.Place.dial(ctx, hello{Version: version, Program: c.options.Program, Position: c.Position()})
+	conn, theirs, err := c.options.Place.dial(ctx, hello{Version: version, Program: c.options.Program, Position: c.Position(), Privacy: true})
 	if err != nil {
 		return false, err
 	}
@@ -344,6 +346,8 @@ func (c *Client) changed(n *Change) {
 		c.options.Miners.SetMinimum(n.Worker, n.Minimum)
 	case Message:
 		c.options.Miners.Message(n.User, n.Text)
+	case Privacy:
+		c.options.Miners.SetPrivate(n.User, n.Private)
 	}
 }
 

@@ -43,7 +43,10 @@ func (h *heard) add(text string) {
 
 func (h *heard) Lock(user, text string)              { h.add("lock " + user + ": " + text) }
 func (h *heard) SetMinimum(worker string, d float64) { h.add(fmt.Sprintf("minimum %s %v", worker, d)) }
-func (h *heard) Message(user, text string)           { h.add("message " + user + ": " + text) }
+func (h *heard) SetPrivate(user string, private bool) {
+	h.add(fmt.Sprint("privacy ", user, ": ", private))
+}
+func (h *heard) Message(user, text string) { h.add("message " + user + ": " + text) }
 
 func (h *heard) all() string {
 	h.mu.Lock()
@@ -403,4 +406,50 @@ func TestServerOfAnotherVersion(t *testing.T) {
 			t.Errorf("%s: %s, %v", tt.request, reply, err)
 		}
 	}
+}
+
+// A pool hears who is private, also what was said before it came; one of before does not, and
+// hears all else.
+func TestPrivacy(t *testing.T) {
+	d := startCkdb(t)
+	d.Store.SetPrivate("alice", true)
+	d.Store.Lock("mallory", "gone")
+	a := startClient(t, authority.Place{Dir: d.Dir, Name: "ckdb"}, authority.Position{})
+	a.h.await(t, "privacy alice: true\nlock mallory: gone")
+	conn, err := net.Dial("unix", filepath.Join(d.Dir, authority.Socket))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := control.WriteFrame(conn, []byte(`authority {"version":1,"program":"ckpool of before","position":{"store":"","number":0}}`)); err != nil {
+		t.Fatal(err)
+	}
+	_ = conn.SetReadDeadline(time.Now().Add(patience))
+	hears := func(want string) {
+		t.Helper()
+		for {
+			frame, err := control.ReadFrame(conn, 1<<20)
+			if err != nil {
+				t.Fatalf("%v, before %q", err, want)
+			}
+			if strings.Contains(string(frame), "privacy") || strings.Contains(string(frame), "alice") {
+				t.Fatalf("the one of before hears %s", frame)
+			}
+			var m struct{ Changes []struct{ Kind, User string } }
+			if err := json.Unmarshal(frame, &m); err != nil {
+				t.Fatal(err)
+			}
+			for _, c := range m.Changes {
+				if got := c.Kind + " " + c.User; got != want {
+					t.Errorf("the one of before hears %q, want %q", got, want)
+				}
+				return
+			}
+		}
+	}
+	hears("lock mallory")
+	d.Store.SetPrivate("alice", false)
+	d.Store.Message("bob", "hello")
+	a.h.await(t, "privacy alice: true\nlock mallory: gone\nprivacy alice: false\nmessage bob: hello")
+	hears("message bob")
 }

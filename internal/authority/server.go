@@ -35,8 +35,8 @@ type Accounts interface {
 	// may mean something else, as after a backup was restored.
 	Position(ctx context.Context) (Position, error)
 	// Changes are those after a number, at most so many, the oldest first. It
-	// waits until there is one or ctx ends. Of several locks, unlocks, passwords
-	// or minimums of the same user or worker the last is enough.
+	// waits until there is one or ctx ends. Of several locks, unlocks, passwords,
+	// minimums or privacies of the same user or worker the last is enough.
 	Changes(ctx context.Context, after uint64, most int) ([]Change, error)
 	// AddTry counts a try of a password by each of the limits, or by none and says
 	// how long to wait. It outlives this process.
@@ -107,7 +107,7 @@ func (s *Server) serve(ctx context.Context, conn *net.UnixConn, args string) {
 	s.events.Say(event.Notice, fmt.Sprintf("A pool (%s) asks who may mine", pool.Program))
 	var parts sync.WaitGroup
 	parts.Go(func() {
-		if err := c.tellChanges(ctx, after); err != nil && ctx.Err() == nil {
+		if err := c.tellChanges(ctx, after, pool.Privacy); err != nil && ctx.Err() == nil {
 			s.tell("Changes of accounts do not reach a pool", err)
 		}
 		cancel() // the pool connects again
@@ -224,8 +224,8 @@ func (c *connection) sendAnswers(ctx context.Context, answers <-chan Answer) {
 	}
 }
 
-// tellChanges sends changes as they come.
-func (c *connection) tellChanges(ctx context.Context, after subscription) error {
+// tellChanges sends changes as they come, those of privacy where the pool knows such.
+func (c *connection) tellChanges(ctx context.Context, after subscription, privacy bool) error {
 	for {
 		list, err := c.server.accounts.Changes(ctx, after.number, maxBatch)
 		if err != nil {
@@ -237,7 +237,7 @@ func (c *connection) tellChanges(ctx context.Context, after subscription) error 
 				return fmt.Errorf("change %d comes after %d", change.Number, after.number)
 			}
 			after.number = change.Number
-			if change.Kind != Message || change.Number > after.state {
+			if (change.Kind != Message || change.Number > after.state) && (change.Kind != Privacy || privacy) {
 				m.Changes = append(m.Changes, change)
 			}
 		}

@@ -19,7 +19,7 @@ import (
 // page serves the page of a pool until the test ends, and gives what asks its API.
 func (r *running) page() func(path string, into any) int {
 	r.t.Helper()
-	s, err := web.New(web.Options{Source: r.pool.View(), Curves: r.pool.History(), Config: r.pool.Config})
+	s, err := web.New(web.Options{Source: r.pool.View(), Curves: r.pool.History(), Config: r.pool.Config, Private: r.pool.Private})
 	if err != nil {
 		r.t.Fatal(err)
 	}

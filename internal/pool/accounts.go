@@ -22,5 +22,8 @@ func (h accountHolders) SetMinimum(worker string, difficulty float64) {
 	}
 }
 
+// SetPrivate implements authority.Miners.
+func (h accountHolders) SetPrivate(user string, private bool) { h.pool.private.set(user, private) }
+
 // Message implements authority.Miners.
 func (h accountHolders) Message(user, text string) { h.pool.miners.Show(user, text) }

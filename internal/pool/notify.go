@@ -18,7 +18,7 @@ func (p *Pool) makeNotifier(c *config.Config) {
 	p.notifier = notify.New(c.Notify, notify.Options{
 		Dir:     filepath.Join(c.LogDir, "notify"),
 		Pool:    func() string { return p.config.Load().PoolTag },
-		Private: func(user string) bool { return p.config.Load().Private(user) },
+		Private: p.Private,
 		Events:  p.events, View: p.notifierView(c),
 	})
 }

@@ -118,6 +118,7 @@ type Pool struct {
 	notices  *logfile.Limiter
 	lines    *session.Log // about miners
 	notifier *notify.Notifier
+	private  *privateUsers
 
 	background background // owned by Run, before it by Prepare
 	workComes  bool       // from another process, with the connections to other pools; owned by Prepare, before it by NewIncoming
@@ -154,6 +155,7 @@ func New(c config.Config, o Options) (*Pool, error) {
 	p.group.Log = p.lines
 	p.config.Store(&c)
 	p.settings.Store(sessionSettings(&c, &o))
+	p.private = newPrivateUsers(c.LogDir, o.Events)
 	p.makeNotifier(&c)
 	network, err := p.makeSource(&c)
 	if err != nil {

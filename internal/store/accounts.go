@@ -22,6 +22,7 @@ type Account struct {
 	Registered bool    // by Add or SetPassword
 	Password   string  // hashed; "" none
 	Locked     bool    // it may not mine
+	Private    bool    // it is named to nobody
 	Reason     string  // why it is locked, for its miners
 	Minimum    float64 // least difficulty of the worker, 0 none
 }
@@ -33,6 +34,7 @@ type Change struct {
 	Account string
 	Worker  string // its name behind the account's, of a Minimum
 	Reason  string // of a Lock; the text of a Message
+	Private bool   // of NewPrivacy
 	Minimum float64
 }
 
@@ -46,6 +48,7 @@ const (
 	NewPassword ChangeKind = "password"
 	NewMinimum  ChangeKind = "minimum"
 	NewMessage  ChangeKind = "message"
+	NewPrivacy  ChangeKind = "privacy"
 )
 
 // messageTime is how long a message is kept for pools that are away.
@@ -82,6 +85,15 @@ func (s *Store) Unlock(ctx context.Context, by string, kind Kind, name string) e
 	return s.say(ctx, by, Change{Kind: Unlocked, Account: name}, kind, "locked = $2, reason = $3", false, int64(0), "")
 }
 
+// SetPrivate has an account named to nobody, or ends that.
+func (s *Store) SetPrivate(ctx context.Context, by string, kind Kind, name string, private bool) error {
+	c, since := Change{Kind: NewPrivacy, Account: name, Private: private}, int64(0)
+	if private {
+		since = now()
+	}
+	return s.say(ctx, by, c, kind, "private = $2", false, since)
+}
+
 // Message is shown to the miners of an account.
 func (s *Store) Message(ctx context.Context, by string, kind Kind, name, text string) error {
 	return s.say(ctx, by, Change{Kind: NewMessage, Account: name, Reason: text}, kind, "", false)
@@ -97,11 +109,12 @@ func now() int64 { return time.Now().UnixMicro() }
 // standing is what was said of an account, and of one of its workers.
 type standing struct {
 	registered, locked        int64 // since when; 0: not
+	private                   int64 // likewise
 	password, reason, minimum string
 }
 
 func (s *Store) standing(ctx context.Context, tx table.Tx, id int64, worker string) (a standing, err error) {
-	if err := one(ctx, tx, "select registered, password, locked, reason from accounts where id = $1", []any{id}, &a.registered, &a.password, &a.locked, &a.reason); err != nil {
+	if err := one(ctx, tx, "select registered, password, locked, reason, private from accounts where id = $1", []any{id}, &a.registered, &a.password, &a.locked, &a.reason, &a.private); err != nil {
 		return a, err
 	}
 	return a, one(ctx, tx, "select minimum from workers where account = $1 and name = $2", []any{id, worker}, &a.minimum)
@@ -128,8 +141,18 @@ func (a *standing) of(kind ChangeKind) string {
 		return fmt.Sprintf("registered, with password %x", sum[:4])
 	case NewMinimum:
 		return "least difficulty " + cmp.Or(a.minimum, "none")
+	case NewPrivacy:
+		return privacy(a.private != 0)
 	}
 	return ""
+}
+
+// privacy is what a change of it says.
+func privacy(private bool) string {
+	if private {
+		return "private"
+	}
+	return "public"
 }
 
 // say stores what somebody says of an account, whose row is changed as set says, and the
@@ -216,6 +239,9 @@ func (s *Store) tell(ctx context.Context, tx table.Tx, c *Change, id, at int64) 
 	if err := forget(ctx, tx, c, at); err != nil {
 		return err
 	}
+	if c.Kind == NewPrivacy {
+		c.Reason = privacy(c.Private)
+	}
 	_, err := tx.Exec(ctx, "insert into changes (number, at, kind, account, worker, reason, minimum) values ($1, $2, $3, $4, $5, $6, $7)",
 		number, at, string(c.Kind), c.Account, clean(c.Worker), clean(c.Reason), minimum)
 	return err
@@ -277,12 +303,12 @@ func (s *Store) Account(ctx context.Context, w Worker) (a Account, err error) {
 	a.Worker = w
 	var minimum string
 	err = s.db.Read(ctx, func(tx table.Tx) error {
-		return rows(ctx, tx, `select a.registered, a.password, a.locked, a.reason, coalesce(w.minimum, '') from accounts a
+		return rows(ctx, tx, `select a.registered, a.password, a.locked, a.reason, a.private, coalesce(w.minimum, '') from accounts a
 			left join workers w on w.account = a.id and w.name = $3 where a.kind = $1 and a.folded = $2`,
 			[]any{string(w.Kind), fold(w.Kind, clean(w.Account)), clean(w.Name)}, func(scan func(...any) error) error {
-				var registered, locked int64
-				err := scan(&registered, &a.Password, &locked, &a.Reason, &minimum)
-				a.Exists, a.Registered, a.Locked = true, registered != 0, locked != 0
+				var registered, locked, private int64
+				err := scan(&registered, &a.Password, &locked, &a.Reason, &private, &minimum)
+				a.Exists, a.Registered, a.Locked, a.Private = true, registered != 0, locked != 0, private != 0
 				return err
 			})
 	})
@@ -339,6 +365,9 @@ func (s *Store) Changes(ctx context.Context, after uint64, most int) (list []Cha
 				err := scan(&c.Number, &c.Kind, &c.Account, &c.Worker, &c.Reason, &minimum)
 				if err == nil && minimum != "" {
 					c.Minimum, err = parseMinimum(minimum)
+				}
+				if c.Kind == NewPrivacy {
+					c.Private, c.Reason = c.Reason == privacy(true), ""
 				}
 				list = append(list, c)
 				return err

@@ -149,3 +149,33 @@ func TestCaseOfNames(t *testing.T) {
 		}
 	})
 }
+
+// Who is private is in the feed for pools, of each account the last that was said, and in
+// the audit log.
+func TestPrivacy(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		s, _ := registered(t, where, 1)
+		people(t, s, "bob")
+		_, before, err := s.Newest(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, private := range []bool{true, false, true} {
+			if err := s.SetPrivate(t.Context(), "ann", User, "bob", private); err != nil {
+				t.Fatal(err)
+			}
+			a, err := s.Account(t.Context(), Worker{Kind: User, Account: "bob"})
+			if err != nil || a.Private != private {
+				t.Errorf("%+v, %v", a, err)
+			}
+		}
+		list, err := s.Changes(t.Context(), before, 10)
+		if err != nil || len(list) != 1 || list[0] != (Change{Number: before + 3, Kind: NewPrivacy, Account: "bob", Private: true}) {
+			t.Errorf("%+v, %v", list, err)
+		}
+		rows, err := s.Audit(t.Context(), 1)
+		if err != nil || rows[0].By != "ann" || rows[0].What != "privacy" || rows[0].Subject != "user bob" || rows[0].Before != "public" || rows[0].After != "private" {
+			t.Errorf("%+v, %v", rows, err)
+		}
+	})
+}

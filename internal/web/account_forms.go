@@ -33,6 +33,8 @@ type result struct {
 var done = map[string]string{
 	"proved":    "The change is made.",
 	"minimum":   "That is the minimum from now on.",
+	"private":   "Pools name this account to nobody, within some seconds.",
+	"public":    "Pools show this account as they show everybody.",
 	"password":  "The password is changed. Other browsers are logged out.",
 	"nocodes":   "One-time codes are off.",
 	"addresses": "The addresses are changed. The newest below says from when on.",

@@ -24,6 +24,8 @@ type SettingSource interface {
 	// SetMinimum makes an account be paid from so many satoshis on; claim is as that of
 	// SetAddresses.
 	SetMinimum(ctx context.Context, user string, satoshis int64) (claim *Claim, err error)
+	// SetPrivate has an account named to nobody by pools, or ends that.
+	SetPrivate(ctx context.Context, user string, private bool) error
 	SetPassword(ctx context.Context, user, hash string) error
 	// OfferSecret keeps a secret of one-time codes until TrySecret puts it in force, by a
 	// code of it and with new recovery codes. NoSecret ends both.
@@ -44,6 +46,7 @@ func refusedForm(format string, args ...any) error {
 func (s *Accounts) settingActs() []act {
 	return []act{
 		{path: "/settings/minimum", scope: credentials.ChangeOwn, do: s.setMinimum},
+		{path: "/settings/private", scope: credentials.ChangeOwn, do: s.setPrivate},
 		{path: "/settings/password", scope: credentials.ChangeOwn, password: true, do: s.again(s.setPassword)},
 		{path: "/settings/codes", scope: credentials.ChangeOwn, password: true, do: s.again(s.offerSecret)},
 		{path: "/settings/codes/confirm", scope: credentials.ChangeOwn, password: true, do: s.trySecret},
@@ -89,6 +92,15 @@ func (s *Accounts) setMinimum(ctx context.Context, v *visitor, form url.Values) 
 	}
 	claim, err := s.source.SetMinimum(ctx, v.Name, n)
 	return settled(claim, err, "settings", "minimum")
+}
+
+func (s *Accounts) setPrivate(ctx context.Context, v *visitor, form url.Values) (result, error) {
+	private := form.Get("private") == "1"
+	done := "public"
+	if private {
+		done = "private"
+	}
+	return result{to: []string{"settings"}, done: done}, s.source.SetPrivate(ctx, v.Name, private)
 }
 
 // settled is where a change leads that may have to be proved first.

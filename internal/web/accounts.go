@@ -73,6 +73,7 @@ type Account struct {
 	Minimum  int64  `json:"minimum"`  // that is paid
 	Fee      int64  `json:"fee_ppm"`  // millionths, that the pool keeps
 	Hold     string `json:"hold"`     // why it is not paid; "" it is
+	Private  bool   `json:"private"`  // it is named to nobody by pools
 }
 
 // Reward is what an account has of a block.

@@ -78,6 +78,11 @@ func (p *people) SetMinimum(_ context.Context, user string, satoshis int64) (*Cl
 	return nil, nil
 }
 
+func (p *people) SetPrivate(_ context.Context, user string, private bool) error {
+	p.change(fmt.Sprint(user, " is private: ", private))
+	return nil
+}
+
 func (p *people) SetPassword(_ context.Context, user, hash string) error {
 	p.set(user, func(k *credentials.Known) { k.Password = hash })
 	p.change(user + " has another password")
@@ -645,6 +650,7 @@ var samples = map[string]struct {
 }{
 	"/addresses":               {url.Values{"addresses": {"bc1qa=60%\r\nbc1qb=40%"}}, "NAME is paid to bc1qa=60% bc1qb=40%"},
 	"/settings/minimum":        {url.Values{"minimum": {"0.0012"}}, "NAME is paid from 120000"},
+	"/settings/private":        {url.Values{"private": {"1"}}, "NAME is private: true"},
 	"/settings/password":       {url.Values{"current": {goodPassword}, "new": {goodPassword}, "repeated": {goodPassword}}, "NAME has another password"},
 	"/settings/codes":          {url.Values{"current": {goodPassword}}, "NAME is offered a secret"},
 	"/settings/codes/off":      {url.Values{"current": {goodPassword}}, "NAME has no one-time codes"},

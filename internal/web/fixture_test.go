@@ -35,6 +35,7 @@ type fixture struct {
 	proxies []control.Proxy
 	users   []control.User              // guarded by mu
 	workers map[string][]control.Worker // guarded by mu
+	private map[string]bool             // that ckdb says
 	miners  map[string][]control.Connection
 	work    map[string]control.MinersWork
 	file    []byte                                  // pool.status
@@ -256,7 +257,7 @@ func aServer(t *testing.T, f *fixture, change func(*config.Config)) *Server {
 	if change != nil {
 		change(&c)
 	}
-	s, err := New(Options{Source: f, Curves: f.Curve(), Config: func() *config.Config { return &c }})
+	s, err := New(Options{Source: f, Curves: f.Curve(), Config: func() *config.Config { return &c }, Private: func(user string) bool { return c.Private(user) || f.private[user] }})
 	if err != nil {
 		t.Fatal(err)
 	}

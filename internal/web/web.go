@@ -50,7 +50,9 @@ type Options struct {
 	Source Source
 	Curves Curves
 	Config func() *config.Config // in force
-	Events event.Func
+	// Private tells that a user is shown to nobody.
+	Private func(user string) bool
+	Events  event.Func
 }
 
 // Server serves the pages of one pool.
@@ -102,4 +104,4 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 }
 
 // hidden tells that a user is shown to nobody.
-func (s *Server) hidden(user string) bool { return s.options.Config().Private(user) }
+func (s *Server) hidden(user string) bool { return s.options.Private(user) }

@@ -92,8 +92,26 @@ func TestNothingInner(t *testing.T) {
 
 // A hidden user is nowhere, and who asks for one hears what he hears of nobody.
 func TestPrivateUsers(t *testing.T) {
+	t.Run("by the configuration", func(t *testing.T) { testPrivate(t, func(c *config.Config) { c.PrivateUsers = []string{"alice"} }, nil) })
+	t.Run("by ckdb", func(t *testing.T) { testPrivate(t, nil, map[string]bool{"alice": true}) })
+	// The pool finds an address however it is written, so that all forms are hidden.
 	f := aPool()
-	s := aServer(t, f, func(c *config.Config) { c.PrivateUsers = []string{"alice"} })
+	const address = "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4"
+	if s := aServer(t, f, func(c *config.Config) { c.PrivateUsers = []string{address} }); !s.hidden(address) || !s.hidden(strings.ToUpper(address)) || s.hidden("bob") {
+		t.Error("an address in capitals is shown")
+	}
+	all := aServer(t, f, func(c *config.Config) { c.PrivateUsers = []string{"*"} })
+	for _, path := range []string{"/", "/api/v1/users", "/api/v1/best", "/api/v1/blocks", "/blocks", "/api/pool", "/api/info"} {
+		if text := get(all, path).Body.String(); strings.Contains(text, "alice") {
+			t.Errorf("%s shows a user", path)
+		}
+	}
+}
+
+func testPrivate(t *testing.T, configured func(*config.Config), private map[string]bool) {
+	f := aPool()
+	f.private = private
+	s := aServer(t, f, configured)
 	without := func(path string) string { return strings.ReplaceAll(path, "alice", "nobody") }
 	for _, path := range allPaths("alice") {
 		w := get(s, path)
@@ -112,17 +130,6 @@ func TestPrivateUsers(t *testing.T) {
 	}
 	if e, err := s.event(t.Context(), "alice", true, began); err == nil {
 		t.Errorf("a stream tells %s", e)
-	}
-	// The pool finds an address however it is written, so that all forms are hidden.
-	const address = "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4"
-	if s := aServer(t, f, func(c *config.Config) { c.PrivateUsers = []string{address} }); !s.hidden(address) || !s.hidden(strings.ToUpper(address)) || s.hidden("bob") {
-		t.Error("an address in capitals is shown")
-	}
-	all := aServer(t, f, func(c *config.Config) { c.PrivateUsers = []string{"*"} })
-	for _, path := range []string{"/", "/api/v1/users", "/api/v1/best", "/api/v1/blocks", "/blocks", "/api/pool", "/api/info"} {
-		if text := get(all, path).Body.String(); strings.Contains(text, "alice") {
-			t.Errorf("%s shows a user", path)
-		}
 	}
 }
 

@@ -66,6 +66,11 @@ func (s *Store) SetMinimum(user, worker string, d float64) {
 	s.change(authority.Change{Kind: authority.Minimum, User: user, Worker: worker, Minimum: d}, func() { s.minimums[worker] = d })
 }
 
+// SetPrivate has a user named to nobody, or ends that.
+func (s *Store) SetPrivate(user string, private bool) {
+	s.change(authority.Change{Kind: authority.Privacy, User: user, Private: private}, func() {})
+}
+
 // Message is one to the miners of a user.
 func (s *Store) Message(user, text string) {
 	s.change(authority.Change{Kind: authority.Message, User: user, Text: text}, func() {})

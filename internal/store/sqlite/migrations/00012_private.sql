@@ -1,0 +1,3 @@
+-- +goose Up
+-- Accounts that are named to nobody, since when; 0: not.
+alter table accounts add column private integer not null default 0;
