@@ -159,7 +159,12 @@ func (f *faulty) end() {
 		if fd, err := unix.PidfdOpen(pid, 0); err == nil {
 			_ = unix.Kill(pid, unix.SIGCONT)
 			_ = unix.Kill(pid, unix.SIGTERM)
-			_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(patience.Milliseconds()))
+			for until := time.Now().Add(patience); ; {
+				n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 100)
+				if n > 0 || err != nil && err != unix.EINTR || time.Now().After(until) {
+					break
+				}
+			}
 			unix.Close(fd)
 		}
 	}

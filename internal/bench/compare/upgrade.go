@@ -131,9 +131,12 @@ func (s *server) stopNewest(stopFirst func()) {
 	}
 	defer unix.Close(fd)
 	_ = unix.PidfdSendSignal(fd, unix.SIGTERM, nil, 0)
-	if n, _ := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(stopTime.Milliseconds())); n == 0 {
-		_ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
+	for until := time.Now().Add(stopTime); time.Now().Before(until); { // signals of the runtime interrupt a wait
+		if n, _ := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 100); n > 0 {
+			return
+		}
 	}
+	_ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
 }
 
 // accepted is how many shares the pool has accepted, as it says.
