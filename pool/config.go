@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/ckpool/ckpool/address"
@@ -210,7 +211,7 @@ func (c *Config) payout(errs *errorList) (p jobs.Payout) {
 		return p
 	}
 	rest, sum := -1, uint64(0)
-	network := -1
+	networks := []address.Network{address.Main, address.Test, address.Regtest} // that all until here are on
 	for i, payee := range c.Payees {
 		field := fmt.Sprintf("Payees[%d].", i)
 		if payee.Share == 0 || payee.Share > math.MaxUint64-sum {
@@ -229,14 +230,16 @@ func (c *Config) payout(errs *errorList) (p jobs.Payout) {
 		if err == nil {
 			err = a.Payable()
 		}
-		switch {
-		case err != nil:
+		if err != nil {
 			errs.add(field+"Address", "%q: %w", payee.Address, err)
-		case network >= 0 && !a.On(address.Network(network)):
-			errs.add(field+"Address", "%q is for %v, an address before it for %v", payee.Address, a.Network(), address.Network(network))
-		case network < 0:
-			network = int(a.Network())
+			continue
 		}
+		on := slices.DeleteFunc(slices.Clone(networks), func(n address.Network) bool { return !a.On(n) })
+		if len(on) == 0 {
+			errs.add(field+"Address", "%q is for %v, an address before it for %v", payee.Address, a.Network(), networks[0])
+			continue
+		}
+		networks = on
 	}
 	rest = max(rest, 0)
 	for i, payee := range c.Payees {

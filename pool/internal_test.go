@@ -1,13 +1,19 @@
 package pool
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"math"
+	"math/big"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"pgregory.net/rapid"
 
 	"github.com/ckpool/ckpool/address"
 	"github.com/ckpool/ckpool/bitcoind"
@@ -87,6 +93,73 @@ func TestMostPayeesHaveRoom(t *testing.T) {
 	if err != nil || len(paid) != MaxPayees+1 || len(tx) > limit || len(job.LeftOut) > 0 {
 		t.Errorf("a coinbase of %d bytes with %d outputs, %v; miners take %d", len(tx), len(paid), err, limit)
 	}
+}
+
+// What payees have of any reward is what their shares are of it, computed with whole numbers of
+// any size, and together it is the reward.
+func TestPayeesHaveTheReward(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.IntRange(1, MaxPayees).Draw(t, "payees")
+		finder := rapid.IntRange(-1, n-1).Draw(t, "finder")
+		reward := rapid.Int64Range(0, 21e14).Draw(t, "reward")
+		c, sum := Config{}, new(big.Int)
+		for i := range n {
+			p := Payee{longAddress, rapid.Uint64Range(1, math.MaxUint64/MaxPayees).Draw(t, "share")}
+			if i == finder {
+				p.Address = Finder
+			}
+			c.Payees = append(c.Payees, p)
+			sum.Add(sum, new(big.Int).SetUint64(p.Share))
+		}
+		var errs errorList
+		payout := c.payout(&errs)
+		if errs != nil {
+			t.Fatal(errs)
+		}
+		a, err := address.Parse(longAddress)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var outputs []work.Output
+		for _, p := range payout.Parts {
+			outputs = append(outputs, work.Output{Script: a.Script(), Part: p.Part, Required: true})
+		}
+		rest := []byte{0x6a} // to be told from the others
+		b := work.Builder{PayoutScript: rest, Extranonce1Len: 4, Extranonce2Len: 8}
+		template, err := work.NewTemplate(&work.Parts{Height: 1, Version: 0x20000000, PrevHash: [32]byte{1}, Bits: 0x207fffff, CurTime: 1795327613, CoinbaseValue: reward})
+		if err != nil {
+			t.Fatal(err)
+		}
+		job, err := b.Job(template, 1, time.Now(), outputs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, paid, err := work.DecodeCoinbase(job.CoinbaseTx(&work.Miner{Limit: work.CoinbaseLimit(""), Extranonce1: make([]byte, 4)}, &work.Solution{Extranonce2: make([]byte, 8)}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		left, want := reward, []int64(nil)
+		for i, p := range c.Payees {
+			if i == max(finder, 0) {
+				continue
+			}
+			part := new(big.Int).Mul(new(big.Int).SetUint64(p.Share), big.NewInt(reward))
+			if v := part.Div(part, sum).Int64(); v > 0 {
+				want, left = append(want, v), left-v
+			}
+		}
+		var got []int64
+		for _, o := range paid {
+			if !bytes.Equal(o.Script, rest) {
+				got = append(got, o.Value)
+			} else if o.Value != left {
+				t.Errorf("of %d the one has %d, want %d", reward, o.Value, left)
+			}
+		}
+		if !slices.Equal(got, want) || len(paid) != len(want)+1 {
+			t.Errorf("of %d the others have %d, want %d", reward, got, want)
+		}
+	})
 }
 
 // A hook that is busy misses no change of blocks but what is beyond all measure, which is

@@ -107,8 +107,11 @@ func (p *Pool) tell(e event.Event) {
 }
 
 // Listen opens the ports, of which [Pool.Addrs] then tells. Miners that connect wait for
-// Run. Without Listen, Run does it.
+// Run. Without Listen, Run does it. It opens them once, and can be tried again after an error.
 func (p *Pool) Listen(ctx context.Context) error {
+	if p.listens {
+		return errors.New("pool: it listens already")
+	}
 	if err := p.core.Listen(ctx); err != nil {
 		return fmt.Errorf("pool: %w", err)
 	}

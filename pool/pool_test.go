@@ -456,9 +456,69 @@ func TestConfigErrors(t *testing.T) {
 	}
 }
 
+// An old address of regtest, which is written as one of testnet is, may stand before another
+// of regtest.
+func TestPayeesOfRegtest(t *testing.T) {
+	old := pool.Payee{Address: "mipcBbFg9gMiCh81Kj8tqqdgoZub1ZJRfn", Share: 1}
+	one := pool.Payee{Address: oneAddress, Share: 1}
+	for _, payees := range [][]pool.Payee{{one, old}, {old, one}} {
+		p, err := pool.New(pool.Config{Dir: t.TempDir(), Payees: payees}, pool.From(newChain()), pool.Hooks{})
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		p.Close()
+	}
+}
+
+// broken is a source that gives what it must not, and ends as it likes.
+type broken struct {
+	*chain
+	updates chan source.Update
+	err     error
+}
+
+func (b broken) Updates() <-chan source.Update { return b.updates }
+
+func (b broken) Run(ctx context.Context) error {
+	if b.err == nil {
+		<-ctx.Done()
+	}
+	return b.err
+}
+
+// What a caller's source does wrong ends its pool, which says so, not the program.
+func TestBrokenSource(t *testing.T) {
+	closed, empty := make(chan source.Update), make(chan source.Update, 1)
+	close(closed)
+	empty <- source.Update{NewTip: true}
+	for name, tt := range map[string]struct {
+		source broken
+		want   string
+	}{
+		"channel is closed": {broken{newChain(), closed, nil}, "pool: work: the source gave an update without a template"},
+		"no template":       {broken{newChain(), empty, nil}, "pool: work: the source gave an update without a template"},
+		"ends":              {broken{newChain(), nil, errors.New("no power")}, "pool: source: no power"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, err := pool.New(pool.Config{
+				Dir: t.TempDir(), Listen: []pool.Listener{{Address: "127.0.0.1:0"}}, Payees: []pool.Payee{{Address: oneAddress, Share: 1}},
+			}, pool.From(tt.source), pool.Hooks{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			if err := p.Run(ctx); err == nil || err.Error() != tt.want {
+				t.Errorf("it ended with %v, want %s", err, tt.want)
+			}
+		})
+	}
+}
+
 // Two pools cannot have the same directory.
 func TestDirectoryIsOfOnePool(t *testing.T) {
-	c := pool.Config{Dir: t.TempDir(), Payees: []pool.Payee{{Address: oneAddress, Share: 1}}}
+	c := pool.Config{Dir: t.TempDir(), Listen: []pool.Listener{{Address: "127.0.0.1:0"}}, Payees: []pool.Payee{{Address: oneAddress, Share: 1}}}
 	first, err := pool.New(c, pool.From(newChain()), pool.Hooks{})
 	if err != nil {
 		t.Fatal(err)
@@ -468,6 +528,12 @@ func TestDirectoryIsOfOnePool(t *testing.T) {
 	}
 	if s := first.Status(); s.Started.IsZero() || s.Work.Job != 0 || s.Miners != 0 || len(first.Addrs()) != 0 {
 		t.Errorf("before it runs: %+v", s)
+	}
+	if err := first.Listen(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Listen(t.Context()); err == nil || len(first.Addrs()) != 1 {
+		t.Errorf("a second Listen: %v, at %v", err, first.Addrs())
 	}
 	first.Close()
 	if err := first.Run(t.Context()); err == nil {

@@ -50,7 +50,8 @@ type WorkSource interface {
 	//
 	// An update has a Template, of a node's answer (work.ParseTemplate) or made by hand
 	// (work.NewTemplate); one without its transactions can be mined on, but its blocks
-	// cannot be put together and are lost. NewTip tells whether it builds on another block
+	// cannot be put together and are lost. One without a template, such as a closed channel
+	// gives, ends the pool with an error. NewTip tells whether it builds on another block
 	// than the one before. From and Received are for the log. Upstream, Clean and Ended stay
 	// zero.
 	Updates() <-chan source.Update

@@ -3,6 +3,7 @@ package jobs
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -164,6 +165,9 @@ func (g *Generator) Run(ctx context.Context) error {
 			timer.Reset(time.Second)
 			continue
 		}
+		if t.Template == nil { // as every update of a closed channel
+			return errors.New("the " + g.place() + " gave an update without a template")
+		}
 		b, outputs, err := g.buildFor(&t)
 		if err != nil {
 			return err
@@ -298,9 +302,9 @@ func (g *Generator) learnChain() error {
 		return err
 	}
 	if _, known := address.NetworkForChain(chain); !known {
-		what := fmt.Sprintf("The node calls its chain %q, which is unknown", chain)
+		what := fmt.Sprintf("The %s calls its chain %q, which is unknown", g.place(), chain)
 		if chain == "" {
-			what = "The node does not tell its chain"
+			what = "The " + g.place() + " does not tell its chain"
 		}
 		g.options.Events.Say(event.Warning, fmt.Sprintf("%s; addresses are taken for those of the %s network", what, to.network))
 	}

@@ -74,14 +74,17 @@ func (p *Payout) on(chain string) (s scripts, err error) {
 	return s, nil
 }
 
-// network is that of the first address, which all are of.
+// network is that of the first address, which all are of, or Regtest where one is of that:
+// its addresses in base58 are written as those of Test.
 func (p *Payout) network() address.Network {
+	network, known := address.Main, false
 	for _, payee := range append([]Payee{p.Rest}, p.Parts...) {
-		if a, err := address.Parse(payee.Address); err == nil {
-			return a.Network()
+		a, err := address.Parse(payee.Address)
+		if err == nil && (!known || network == address.Test && a.Network() == address.Regtest) {
+			network, known = a.Network(), true
 		}
 	}
-	return address.Main
+	return network
 }
 
 // script is the output script of the payee on the node's network.

@@ -50,6 +50,20 @@ func TestPayout(t *testing.T) {
 	}
 }
 
+// Where the chain is not known, addresses of regtest in base58, written as those of testnet, do
+// not make others of regtest wrong.
+func TestPayoutOfUnknownChain(t *testing.T) {
+	old := Payee{Name: "old", Address: "mipcBbFg9gMiCh81Kj8tqqdgoZub1ZJRfn", Part: work.Fraction{Num: 1, Den: 2}}
+	for _, p := range []Payout{
+		{Rest: Payee{Name: "new", Address: restAddress}, Parts: []Payee{old}},
+		{Rest: old, Parts: []Payee{{Name: "new", Address: restAddress, Part: old.Part}}},
+	} {
+		if err := p.Fits(""); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // The configuration of a pool pays btcaddress, in solo who finds the block, and the donation.
 func TestPayoutOfConfiguration(t *testing.T) {
 	c := &config.Config{BTCAddress: restAddress, DonAddress: partAddress, Donation: 1.5}

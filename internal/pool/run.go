@@ -60,7 +60,11 @@ func (p *Pool) Run(until context.Context) error {
 	if p.accounts != nil {
 		serving.Go(func() { p.accounts.Run(ctx) })
 	}
-	start(&rest, later, "nodes", p.background.wait)
+	places := "nodes"
+	if p.options.Source != nil {
+		places = "source"
+	}
+	start(&rest, later, places, p.background.wait)
 	rest.Go(func() { p.users.WriteShares(later) })
 	rest.Go(func() { p.generator.Tidy(later) })
 	rest.Go(func() { p.notifier.Run(later) })
