@@ -38,9 +38,11 @@ func (s *Users) countPool(sh *session.Share, known bool) {
 		}
 	case known:
 		counts.accept(sh.Credit)
-		if !sh.Computed.Block {
-			counts.offerBest(sh.Computed.Difficulty)
+		best := &counts.best
+		if sh.Computed.Block {
+			best = &counts.block
 		}
+		raiseFloat(best, sh.Computed.Difficulty)
 	}
 }
 

@@ -60,7 +60,8 @@ func TestShareCounts(t *testing.T) {
 	}
 }
 
-// A block is not the best share of the round, and rejected shares are none.
+// A block is not the best share of the round, but that since the start, and rejected shares
+// are none.
 func TestBestShareOfThePool(t *testing.T) {
 	s := newHarness(t, nil).Users
 	w := grant(t, s, "bob").Worker
@@ -72,6 +73,9 @@ func TestBestShareOfThePool(t *testing.T) {
 	s.take(late)
 	if st := s.Status(at(2), Sessions{}); st.BestShare != 0 {
 		t.Errorf("best share %v", st.BestShare)
+	}
+	if best := s.Totals().Best; best != 5000 {
+		t.Errorf("best share since the start %v", best)
 	}
 	if u := s.directory.user("bob"); u.best != 5000 {
 		t.Errorf("bob's best %v", u.best)

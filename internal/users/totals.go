@@ -46,9 +46,9 @@ type roundCounts struct {
 type loopCounts struct {
 	accepted, rejected           atomic.Uint64
 	acceptedCount, rejectedCount atomic.Int64
-	best                         atomic.Uint64
+	best, block                  atomic.Uint64                 // difficulties: of shares that are no block, and of blocks
 	rejects                      [session.Reasons]atomic.Int64 // since the start
-	_                            [32]byte                      // keeps loops off each other's cache lines
+	_                            [24]byte                      // keeps loops off each other's cache lines
 }
 
 func (t *totals) init(loops int) { t.loops = make([]loopCounts, loops) }
@@ -76,12 +76,12 @@ func (t *totals) rejects() (sums [session.Reasons]int64) {
 	return sums
 }
 
-func (c *loopCounts) offerBest(achieved float64) {
+func raiseFloat(a *atomic.Uint64, v float64) {
 	// Positive floats compare as their bits do.
-	bits := math.Float64bits(achieved)
+	bits := math.Float64bits(v)
 	for {
-		old := c.best.Load()
-		if bits <= old || c.best.CompareAndSwap(old, bits) {
+		old := a.Load()
+		if bits <= old || a.CompareAndSwap(old, bits) {
 			return
 		}
 	}
@@ -106,7 +106,7 @@ func (t *totals) collect() {
 		t.credit += credit
 		t.shares += float64(shares)
 		rejected, refused := takeFloat(&c.rejected), c.rejectedCount.Swap(0)
-		best := takeFloat(&c.best)
+		best, block := takeFloat(&c.best), takeFloat(&c.block)
 		for _, sums := range []*roundCounts{&t.round, &t.ever} {
 			sums.accepted += credit
 			sums.acceptedCount += shares
@@ -114,6 +114,7 @@ func (t *totals) collect() {
 			sums.rejectedCount += refused
 			sums.best = max(sums.best, best)
 		}
+		t.ever.best = max(t.ever.best, block) // of a round, a block is the end
 	}
 }
 
