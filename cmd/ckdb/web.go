@@ -29,6 +29,7 @@ type webOptions struct {
 	cert, key string // files; empty: without TLS
 	base      string
 	proxies   []string
+	names     []string
 	trusted   []netip.Prefix
 }
 
@@ -38,12 +39,13 @@ func (o *webOptions) set(fs *pflag.FlagSet) {
 	fs.StringVar(&o.key, "http-key", "", "`FILE` with its key")
 	fs.StringVar(&o.base, "http-base", "", "`PATH` before those of all pages, such as /accounts, behind a reverse proxy that others share")
 	fs.StringSliceVar(&o.proxies, "http-proxy", nil, "`NETWORK` of reverse proxies, such as 127.0.0.0/8, whose word on readers' addresses is taken; may be given for each")
+	fs.StringSliceVar(&o.names, "http-name", nil, "`HOST` that browsers call that, such as accounts.example.org, beside those of its certificate: owners of addresses log in there, and nowhere else; may be given for each")
 }
 
 func (o *webOptions) resolve(forward bool) error {
 	switch {
-	case o.listen == "" && (o.cert != "" || o.key != "" || o.base != "" || len(o.proxies) > 0):
-		return errors.New("--http-cert, --http-key, --http-base and --http-proxy are for --http, which says where")
+	case o.listen == "" && (o.cert != "" || o.key != "" || o.base != "" || len(o.proxies) > 0 || len(o.names) > 0):
+		return errors.New("--http-cert, --http-key, --http-base, --http-proxy and --http-name are for --http, which says where")
 	case o.listen == "":
 		return nil
 	case forward:
@@ -64,6 +66,11 @@ func (o *webOptions) resolve(forward bool) error {
 		}
 		o.trusted = append(o.trusted, n.Masked())
 	}
+	for _, name := range o.names {
+		if strings.ContainsAny(name, ":/ ") || name == "" {
+			return fmt.Errorf("--http-name %s: want a host alone, such as accounts.example.org", name)
+		}
+	}
 	return nil
 }
 
@@ -74,7 +81,7 @@ func (s *service) openPage(ctx context.Context) (*web.Accounts, net.Listener, er
 		return nil, nil, nil
 	}
 	page, err := web.NewAccounts(web.AccountOptions{
-		Source: book{s.store, s.store.Payments(), s}, Place: web.Place{Listen: o.listen, Base: o.base, Trusted: o.trusted},
+		Source: book{s.store, s.store.Payments(), s}, Place: web.Place{Listen: o.listen, Base: o.base, Trusted: o.trusted, Names: o.names},
 		Cert: o.cert, Key: o.key, Events: s.events,
 	})
 	if err != nil {

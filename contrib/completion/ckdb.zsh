@@ -18,6 +18,7 @@ _arguments \
   '--http-key[FILE with its key]:FILE:_files' \
   '--http-base[PATH before those of all pages, such as /accounts, behind a reverse proxy that others share]:PATH:' \
   '--http-proxy[NETWORK of reverse proxies, such as 127.0.0.0/8, whose word on readers'\'' addresses is taken; may be given for each]:NETWORK:' \
+  '--http-name[HOST that browsers call that, such as accounts.example.org, beside those of its certificate\: owners of addresses log in there, and nowhere else; may be given for each]:HOST:' \
   '--metrics[ADDRESS, HOST\:PORT, at which Prometheus reads /metrics, without a login; without it nowhere]:ADDRESS:' \
   '--notify[FILE whose key "notify" says who is told of payouts, rewards, and what is wrong; that of the pool'\''s configuration will do]:FILE:_files' \
   '--keep[DAYS that each share is kept, 30 without it, 0 for ever; sums are kept for ever]:DAYS:' \

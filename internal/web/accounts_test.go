@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -25,6 +26,7 @@ import (
 
 	"github.com/ckpool/ckpool/event"
 	"github.com/ckpool/ckpool/internal/credentials"
+	"github.com/ckpool/ckpool/internal/testkit/certificate"
 )
 
 // people is a database of accounts whose figures a test chooses.
@@ -1033,7 +1035,7 @@ func codeOf(t *testing.T, secret credentials.Secret, now time.Time) string {
 func TestAddressLogin(t *testing.T) {
 	p := everyone(t)
 	p.amounts[anAddress] = 42
-	s, log := accountServer(t, p, Place{Base: "/a"})
+	s, log := accountServer(t, p, Place{Base: "/a", Names: []string{"pool.example"}, Trusted: []netip.Prefix{netip.MustParsePrefix("198.51.100.9/32")}})
 	v := &person{t: t, s: s}
 	if w := v.do("GET", "/a/login/address", nil); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), `name="address"`) {
 		t.Fatalf("%d\n%s", w.Code, w.Body)
@@ -1054,6 +1056,9 @@ func TestAddressLogin(t *testing.T) {
 		"wrong signature":  {form("sign for pool.example/a", "x"), nil, 401},
 		"for another site": {form("sign for evil.example/a", "signed"), nil, 401},
 		"from elsewhere":   {form("sign for pool.example/a", "signed"), []string{"Origin", "http://evil.example"}, 403},
+		// Somebody had it signed at evil.example, and asks here as if this were there.
+		"by another name": {form("sign for evil.example/a", "signed"), []string{"Origin", "http://evil.example", "X-Forwarded-Host", "evil.example"}, 401},
+		"to have it made": {form("", ""), []string{"Origin", "http://evil.example", "X-Forwarded-Host", "evil.example"}, 401},
 	} {
 		w := v.do("POST", "/a/login/address", c.form, c.headers...)
 		if w.Code != c.code || v.cookie != nil || strings.Contains(w.Body.String(), "<img src=x") {
@@ -1096,6 +1101,40 @@ func TestAddressLogin(t *testing.T) {
 	}
 	if strings.Contains(log(), "signed") {
 		t.Errorf("a signature is in the log:\n%s", log())
+	}
+}
+
+// A site is called what the operator, its certificate, or the address it is reached at say.
+func TestSiteNames(t *testing.T) {
+	dir := t.TempDir()
+	cert, key := certificate.New(t, "tls.example", 1).Write(t, dir)
+	for _, tt := range []struct {
+		names     []string
+		tls       bool
+		host, own string
+		want      bool
+	}{
+		{nil, false, "pool.example", "198.51.100.7", false}, {[]string{"Pool.example"}, false, "pool.example:8081", "198.51.100.7", true},
+		{[]string{"pool.example"}, false, "evil.example", "198.51.100.7", false}, {[]string{"pool.example"}, false, "pool.example.evil.example", "198.51.100.7", false},
+		{nil, true, "tls.example", "198.51.100.7", true}, {nil, true, "evil.example", "198.51.100.7", false},
+		{nil, false, "198.51.100.7:8081", "198.51.100.7", true}, {nil, false, "198.51.100.8", "198.51.100.7", false},
+		{nil, false, "127.0.0.1:8081", "127.0.0.1", true}, {nil, false, "localhost:8081", "127.0.0.1", true}, {nil, false, "[::1]:8081", "::1", true},
+		{[]string{""}, false, "", "198.51.100.7", false}, {[]string{"a b"}, false, "a b", "198.51.100.7", false},
+	} {
+		o := AccountOptions{Source: everyone(t), Place: Place{Listen: "127.0.0.1:8081", Names: tt.names}}
+		if tt.tls {
+			o.Cert, o.Key = cert, key
+		}
+		s, err := NewAccounts(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := httptest.NewRequest("POST", "/login/address", nil)
+		r.Host = tt.host
+		r = r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(tt.own), 8081))))
+		if site, err := s.siteOf(r); (err == nil) != tt.want || tt.want && site != tt.host {
+			t.Errorf("%+v: %q, %v", tt, site, err)
+		}
 	}
 }
 

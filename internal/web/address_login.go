@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,8 +24,42 @@ type AddressSource interface {
 	ProveLogin(ctx context.Context, site, claim, signature string) (account string, err error)
 }
 
-// siteOf is what this site is called by who asks, in a text that is signed for it.
-func (s *Accounts) siteOf(r *http.Request) string { return r.Host + s.base }
+// siteOf is what this site is called by who asks, in a text that is signed for it. The name
+// has to be this site's own: whoever has somebody sign for a login at another site could ask
+// here by the name of that one. The error is a [RefusedError].
+func (s *Accounts) siteOf(r *http.Request) (string, error) {
+	host := s.hostOf(r)
+	if host == "" || !s.isNamed(host) && !isLocal(host, r) {
+		return "", &RefusedError{fmt.Errorf("%q is no name that this site is known to have: nobody logs in by an address here (--http-name)", host)}
+	}
+	return r.Host + s.base, nil
+}
+
+// isNamed tells that a host is what the operator, or the certificate, calls this one.
+func (s *site) isNamed(host string) bool {
+	if slices.ContainsFunc(s.place().Names, func(n string) bool { return strings.EqualFold(n, host) }) {
+		return true
+	}
+	if s.pair == nil {
+		return false
+	}
+	c, err := s.pair.Certificate(nil)
+	return err == nil && c.Leaf.VerifyHostname(host) == nil
+}
+
+// isLocal tells that a host is this machine for who runs it, or the very address that the
+// request came to.
+func isLocal(host string, r *http.Request) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	if err != nil {
+		return false
+	}
+	to, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+	return ip.IsLoopback() || ok && to.AddrPort().Addr().Unmap() == ip.Unmap()
+}
 
 // loginByAddress shows what the owner of an address signs, or lets him in by it.
 func (s *Accounts) loginByAddress(w http.ResponseWriter, r *http.Request) {
@@ -32,13 +69,18 @@ func (s *Accounts) loginByAddress(w http.ResponseWriter, r *http.Request) {
 	}
 	address, ctx := strings.TrimSpace(r.PostForm.Get("address")), r.Context()
 	text, signature := strings.TrimSpace(r.PostForm.Get("claim")), strings.TrimSpace(r.PostForm.Get("signature"))
+	site, err := s.siteOf(r)
+	if err != nil {
+		s.showAddressLogin(w, r, &addressLogin{Address: address}, err)
+		return
+	}
 	if text == "" {
-		claim, err := s.source.LoginClaim(ctx, address, s.siteOf(r))
+		claim, err := s.source.LoginClaim(ctx, address, site)
 		s.showAddressLogin(w, r, &addressLogin{Address: address, Claim: claim}, err)
 		return
 	}
 	account := ""
-	err := compute(ctx, s.logins, func() (err error) {
+	err = compute(ctx, s.logins, func() (err error) {
 		limits := credentials.PasswordLimits(address, s.client(r))
 		wait, err := s.source.AddTry(ctx, limits)
 		switch {
@@ -48,7 +90,7 @@ func (s *Accounts) loginByAddress(w http.ResponseWriter, r *http.Request) {
 			return &credentials.WaitError{Wait: wait}
 		}
 		// What is right is counted as well: each is kept for a day.
-		account, err = s.source.ProveLogin(ctx, s.siteOf(r), text, signature)
+		account, err = s.source.ProveLogin(ctx, site, text, signature)
 		return err
 	})
 	refused := (*RefusedError)(nil)

@@ -26,6 +26,7 @@ type Place struct {
 	Listen  string         // host:port
 	Base    string         // path before all others, such as "/pool"; "" none
 	Trusted []netip.Prefix // reverse proxies, whose word on readers' addresses is taken
+	Names   []string       // that browsers have for this machine, beside those of a certificate
 }
 
 // site is what holds whatever is served: the address, TLS, reverse proxies, and how all

@@ -91,7 +91,10 @@ func New(o Options) (*Server, error) {
 
 // siteOf is what serves by a configuration.
 func siteOf(c func() *config.Config, events event.Func) (*site, error) {
-	site, err := newSite(c().HTTP.TLSCert, c().HTTP.TLSKey, events, func() Place { return Place{c().HTTP.Listen, c().HTTPBase, c().HTTPTrustedNetworks} })
+	site, err := newSite(c().HTTP.TLSCert, c().HTTP.TLSKey, events, func() Place {
+		c := c()
+		return Place{Listen: c.HTTP.Listen, Base: c.HTTPBase, Trusted: c.HTTPTrustedNetworks}
+	})
 	if err == nil {
 		site.pages, err = newPages(site.base, "pages")
 	}
