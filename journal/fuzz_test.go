@@ -5,9 +5,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"testing"
 
+	"github.com/ckpool/ckpool/internal/segment"
 	"github.com/ckpool/ckpool/journal"
 )
 
@@ -90,4 +92,81 @@ func FuzzReader(f *testing.F) {
 			t.Fatalf("%+v", list)
 		}
 	})
+}
+
+// Frames that are whole and say what cannot be, as who writes a journal may make them, are
+// told to be missing: they take no memory for what they only announce.
+func FuzzWholeFrames(f *testing.F) {
+	whole, err := os.ReadFile(filepath.Join(goldenDir, goldenName))
+	if err != nil {
+		f.Fatal(err)
+	}
+	name, _ := segment.ParseName(goldenName)
+	g, err := segment.Open(goldenDir, name)
+	if err != nil {
+		f.Fatal(err)
+	}
+	defer g.Close()
+	var frames []segment.Frame
+	for {
+		var k segment.Frame
+		_, whole, err := g.Next(&k)
+		if err != nil {
+			f.Fatal(err)
+		}
+		if !whole {
+			break
+		}
+		frames = append(frames, k)
+	}
+	for i := range frames {
+		f.Add(byte(i), uint16(12), []byte{0, 0x7f, 0xff, 0xff, 0, 0x7f, 0xff, 0xff}) // definitions before it
+		f.Add(byte(i), uint16(0), bytes.Repeat([]byte{0xff}, 20))
+		f.Add(byte(i), uint16(20), bytes.Repeat([]byte{0xff}, 9))
+	}
+	f.Fuzz(func(t *testing.T, n byte, at uint16, replace []byte) {
+		k := frames[int(n)%len(frames)]
+		b := slices.Clone(whole)
+		frame := b[k.At:][:k.Size]
+		body := frame[segment.FrameHead:]
+		copy(body[int(at)%(len(body)+1):], replace)
+		segment.FinishFrame(frame, segment.Mark(frame), &k)
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, goldenName), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		read(t, dir)
+		_, _ = journal.Check(dir, func(journal.Finding) {}, nil)
+		_, _ = journal.Behind(dir, journal.Position{})
+		runtime.ReadMemStats(&after)
+		if took := after.TotalAlloc - before.TotalAlloc; took > 64<<20 {
+			t.Errorf("%d bytes of a journal took %d MiB", len(b), took>>20)
+		}
+	})
+}
+
+// A segment that the pool deletes while a reader looks for its beginning is as one that was
+// deleted before.
+func TestDeletedMeanwhile(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, goldenName)
+	if err := os.Symlink("deleted", path); err != nil { // it is listed, and cannot be opened
+		t.Fatal(err)
+	}
+	r, err := journal.Open(dir, journal.Cursor{Position: journal.Position{Epoch: 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if list, err := journal.Segments(dir); err != nil || len(list) != 0 {
+		t.Errorf("%+v, %v", list, err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if k, err := r.Read(); err != io.EOF {
+		t.Errorf("%+v, %v", k, err)
+	}
 }

@@ -65,6 +65,9 @@ func Segments(dir string) ([]Segment, error) {
 	var list []Segment
 	for _, f := range files {
 		s, err := listSegment(dir, f)
+		if errors.Is(err, fs.ErrNotExist) { // deleted since
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}

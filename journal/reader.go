@@ -85,7 +85,7 @@ func Open(dir string, after Cursor) (*Reader, error) {
 	if start.Name == "" {
 		return r, nil // the first segment behind the cursor, when there is one
 	}
-	if err := r.enter(start); err != nil {
+	if err := r.enter(start); err != nil && !errors.Is(err, fs.ErrNotExist) { // deleted since
 		return nil, err
 	}
 	return r, nil

@@ -273,6 +273,10 @@ func (r *Parts) AppendTo(b []byte) []byte {
 const (
 	defineMiner = 'm'
 	defineJob   = 'j' // id in 8 bytes, and the job's record
+
+	// The least that one takes.
+	minerSize = 1 + 1
+	jobSize   = 1 + 1 + 8
 )
 
 // AppendMiner appends a miner's definition.

@@ -244,6 +244,10 @@ func (g *Segment) Define(f *Frame, r *Parts, miner func(n int, definition []byte
 	if r.Miners < g.miners || r.Jobs < len(g.jobs) {
 		return false
 	}
+	// What was defined before it stood before it.
+	if int64(r.Miners) > f.At/minerSize || int64(r.Jobs) > f.At/jobSize {
+		return false
+	}
 	g.miners = r.Miners
 	g.jobs = append(g.jobs, make([]job, r.Jobs-len(g.jobs))...)
 	base := f.At + int64(FrameHead+partsHead)
