@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"text/template"
 	"time"
@@ -334,6 +335,7 @@ func (n *Notifier) tell(notice Notice) {
 		to := notice
 		if t.User == "" && notice.User != "" && n.options.Private(notice.User) {
 			to.Private, to.User, to.Worker = true, "", ""
+			to.ID = strings.ReplaceAll(to.ID, fileOf(notice.User), "private") // a name that is guessed would be known by it
 		}
 		n.send(s, to)
 	}

@@ -319,7 +319,7 @@ func TestPrivate(t *testing.T) {
 		var titles []string
 		for _, n := range list {
 			titles = append(titles, n.Title)
-			if text := fmt.Sprintf("%+v %+v", *n, n.Block); strings.Contains(text, "bob") || !n.Private {
+			if text := fmt.Sprintf("%+v %+v", *n, n.Block); strings.Contains(text, "bob") || strings.Contains(text, fileOf("bob")) || !n.Private {
 				t.Errorf("he is named: %s", text)
 			}
 		}
