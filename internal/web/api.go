@@ -307,7 +307,7 @@ func showWork(w *control.MinersWork) workAnswer {
 		Worker: w.Worker, Job: w.Job, Made: w.Made.UTC(), Height: known(w.Height, w.Height > 0), PrevHash: w.PrevHash, Version: w.Version,
 		Bits: w.Bits, NTime: w.NTime, NetworkDifficulty: w.NetworkDifficulty, Reward: w.Reward, Fees: known(w.Fees, w.Fees >= 0),
 		Transactions: known(w.Transactions, w.Transactions >= 0), Coinbase: w.Coinbase, TxID: w.TxID, Extranonce1: w.Extranonce1,
-		Extranonce2Len: w.Extranonce2Len, ScriptSig: w.ScriptSig, Text: w.Text, Branch: w.Branch, MerkleRoot: w.MerkleRoot, Check: w.Check,
+		Extranonce2Len: w.Extranonce2Len, ScriptSig: w.ScriptSig, Text: w.Text, Outputs: []outputAnswer{}, Branch: append([]string{}, w.Branch...), MerkleRoot: w.MerkleRoot, Check: w.Check,
 	}
 	for _, o := range w.Outputs {
 		a.Outputs = append(a.Outputs, outputAnswer{o.Value, known(o.Address, o.Address != ""), o.Script})

@@ -108,7 +108,7 @@ func (a *answer) write(w http.ResponseWriter, r *http.Request, keep string) {
 	h.Set("Content-Type", a.kind)
 	h.Set("Cache-Control", keep)
 	h.Set("ETag", a.tag)
-	if slices.Contains(strings.Split(r.Header.Get("If-None-Match"), ", "), a.tag) {
+	if a.status == http.StatusOK && knows(r, a.tag) {
 		w.WriteHeader(http.StatusNotModified)
 		return
 	}
@@ -116,6 +116,17 @@ func (a *answer) write(w http.ResponseWriter, r *http.Request, keep string) {
 	if r.Method != http.MethodHead {
 		_, _ = w.Write(a.body) // who does not read it has gone
 	}
+}
+
+// knows tells that a reader has an answer of that tag (RFC 9110, 13.1.2). A reverse proxy that
+// compresses answers has made it a weak one.
+func knows(r *http.Request, tag string) bool {
+	for _, text := range strings.Split(strings.Join(r.Header.Values("If-None-Match"), ","), ",") {
+		if text = strings.TrimSpace(text); text == "*" || strings.TrimPrefix(text, "W/") == tag {
+			return true
+		}
+	}
+	return false
 }
 
 // parameters are all that answers depend on of what is behind the question mark.

@@ -202,15 +202,18 @@ func peer(r *http.Request) netip.Addr {
 	return a.Addr().Unmap().WithZone("")
 }
 
-// client is the address that a request comes from.
+// client is the address that a request comes from: as the reverse proxy says which it came
+// to first, of those that are trusted. Each adds to the end of a header, or a header of its own.
 func (s *site) client(r *http.Request) netip.Addr {
-	if s.trusted(r) {
-		list := strings.Split(r.Header.Get("X-Forwarded-For"), ",")
-		if a, err := netip.ParseAddr(strings.TrimSpace(list[len(list)-1])); err == nil {
-			return a.Unmap().WithZone("")
+	from := peer(r)
+	for _, text := range slices.Backward(strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")) {
+		a, err := netip.ParseAddr(strings.TrimSpace(text))
+		if err != nil || !s.isProxy(from) {
+			break
 		}
+		from = a.Unmap().WithZone("")
 	}
-	return peer(r)
+	return from
 }
 
 // reader is whom a request is counted for: its address, of IPv6 the /64.

@@ -308,6 +308,32 @@ func TestConnect(t *testing.T) {
 	}
 }
 
+// Who says that it has an answer is believed, also through a reverse proxy that compresses
+// answers and so weakens their tags, and through one that folds headers.
+func TestKnown(t *testing.T) {
+	s := aServer(t, aPool(), nil)
+	tag := get(s, "/api/v1/openapi.json").Header().Get("ETag")
+	for header, want := range map[string]int{
+		tag: 304, "W/" + tag: 304, `"x",` + tag: 304, `"x" , W/` + tag + ` ,"y"`: 304, "*": 304,
+		`"x"`: 200, "W/": 200, strings.Trim(tag, `"`): 200, "": 200,
+	} {
+		if w := get(s, "/api/v1/openapi.json", "If-None-Match", header); w.Code != want {
+			t.Errorf("%s: %d, want %d", header, w.Code, want)
+		}
+	}
+}
+
+// A list that is empty is a list: work without transactions has an empty branch.
+func TestEmptyBranch(t *testing.T) {
+	f := aPool()
+	w := f.work["alice"]
+	w.Branch, w.Transactions = nil, 0
+	f.work["alice"] = w
+	if text := get(aServer(t, f, nil), "/api/v1/users/alice/work").Body.String(); !strings.Contains(text, `"merkle_branch":[],`) {
+		t.Error(text)
+	}
+}
+
 // Readers cost no more than one: what is asked again within a second is not made again,
 // and who has it already is told so.
 func TestCached(t *testing.T) {
@@ -492,12 +518,16 @@ func TestReader(t *testing.T) {
 	for _, tt := range []struct{ peer, forwarded, want string }{
 		{"198.51.100.9:1", "", "198.51.100.9/32"}, {"198.51.100.9:1", "1.2.3.4", "198.51.100.9/32"},
 		{"10.0.0.1:1", "1.2.3.4", "1.2.3.4/32"}, {"10.0.0.1:1", "6.6.6.6, 1.2.3.4", "1.2.3.4/32"}, {"10.0.0.1:1", "junk", "10.0.0.1/32"},
+		// A header of the reader's, one of a reverse proxy's.
+		{"10.0.0.1:1", "6.6.6.6\n1.2.3.4", "1.2.3.4/32"}, {"10.0.0.1:1", "6.6.6.6, 5.5.5.5\n1.2.3.4", "1.2.3.4/32"}, {"10.0.0.1:1", "6.6.6.6\njunk", "10.0.0.1/32"},
+		// Two reverse proxies that are trusted, and one that is not.
+		{"10.0.0.1:1", "6.6.6.6, 1.2.3.4, 10.0.0.2", "1.2.3.4/32"}, {"10.0.0.1:1", "6.6.6.6, 11.0.0.2", "11.0.0.2/32"}, {"10.0.0.1:1", "10.0.0.3, 10.0.0.2", "10.0.0.3/32"},
 		{"[2001:db8::1]:1", "", "2001:db8::/64"}, {"10.0.0.1:1", "2001:db8:1:2:3::4", "2001:db8:1:2::/64"},
 	} {
 		r, _ := http.NewRequest("GET", "/", nil)
 		r.RemoteAddr = tt.peer
 		if tt.forwarded != "" {
-			r.Header.Set("X-Forwarded-For", tt.forwarded)
+			r.Header["X-Forwarded-For"] = strings.Split(tt.forwarded, "\n")
 		}
 		if got := s.reader(r).String(); got != tt.want {
 			t.Errorf("%s for %q: %s, want %s", tt.peer, tt.forwarded, got, tt.want)
