@@ -166,9 +166,9 @@ func TestBrowserPages(t *testing.T) {
 				if wide := eval[float64](b, "document.documentElement.scrollWidth"); wide > float64(width) {
 					t.Errorf("%s is %v wide on a screen of %d", path, wide, width)
 				}
-			}
-			if out := eval[float64](b, `[...document.querySelectorAll(".card img")].filter(i => i.getBoundingClientRect().bottom > i.closest(".card").getBoundingClientRect().bottom).length`); out > 0 {
-				t.Errorf("%s: %g pictures are not within their cards", path, out)
+				if out := eval[float64](b, `[...document.querySelectorAll(".card img")].filter(i => i.getBoundingClientRect().bottom > i.closest(".card").getBoundingClientRect().bottom).length`); out > 0 {
+					t.Errorf("%s: %g pictures are not within their cards", path, out)
+				}
 			}
 			b.do(script(axe))
 			for _, v := range eval[[]struct {
