@@ -197,7 +197,7 @@ func (r *running) stop() {
 // busy machine may stretch; what waits for a node takes longer.
 func (r *running) command(text string) string {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), quick)
+	ctx, cancel := context.WithTimeout(r.t.Context(), patience)
 	defer cancel()
 	parent, name := filepath.Split(r.dir)
 	reply, err := wait.Reply(ctx, control.Dial(parent, name, "stratifier"), text)

@@ -45,8 +45,13 @@ func Reply(ctx context.Context, c interface {
 }, command string) (reply string, err error) {
 	for {
 		reply, err = c.Do(ctx, command)
-		if err != nil || ctx.Err() != nil || !strings.Contains(reply, "takes longer than") && !strings.Contains(reply, context.DeadlineExceeded.Error()) {
+		if err != nil || !strings.Contains(reply, "takes longer than") && !strings.Contains(reply, context.DeadlineExceeded.Error()) {
 			return reply, err
+		}
+		select {
+		case <-ctx.Done():
+			return reply, ctx.Err()
+		case <-time.After(longest):
 		}
 	}
 }
