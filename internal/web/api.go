@@ -95,12 +95,21 @@ func (s *Server) user(name string, now time.Time) (control.User, error) {
 	return u, nil
 }
 
-func (s *Server) apiUser(_ context.Context, r *http.Request, now time.Time) (any, error) {
+func (s *Server) apiUser(ctx context.Context, r *http.Request, now time.Time) (any, error) {
 	u, err := s.user(r.PathValue("user"), now)
 	if err != nil {
 		return nil, err
 	}
-	return showUser(&u, len(s.options.Source.Workers(u.User, now)), now), nil
+	a, err := s.keptUser(ctx, &u, now)
+	return a, err
+}
+
+// keptUser is one as it is or was a moment ago: to count its workers takes a look at each, and
+// streams tell of it in many turns.
+func (s *Server) keptUser(ctx context.Context, u *control.User, now time.Time) (userAnswer, error) {
+	return s.shown.get(ctx, u.User, func() (userAnswer, error) {
+		return showUser(u, len(s.options.Source.Workers(u.User, now)), now), nil
+	})
 }
 
 func (s *Server) apiUsers(ctx context.Context, r *http.Request, now time.Time) (any, error) {

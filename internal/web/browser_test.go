@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"net/url"
 	"os/exec"
 	"strings"
 	"sync"
@@ -282,6 +283,44 @@ func TestBrowserTabs(t *testing.T) {
 	s.hub.mu.Unlock()
 	if n != 1 {
 		t.Errorf("%d streams", n)
+	}
+}
+
+// Two tabs that show two users have the one stream, and each shows its own.
+func TestBrowserTwoUsers(t *testing.T) {
+	f := aPool()
+	address, end := serving(t, f)
+	defer end()
+	chromium := browser(t)
+	alice, other := newTab(chromium, t), newTab(chromium, t)
+	alice.do(chromedp.Navigate(address + "/user/alice"))
+	other.do(chromedp.Navigate(address + "/user/" + url.PathEscape(hostile)))
+	const shown = `document.querySelector('[data-text="user.bestEver"]').textContent`
+	watch := `(() => { window.seen = new Set(); const e = document.querySelector('[data-text="user.bestEver"]');
+		new MutationObserver(() => window.seen.add(e.textContent)).observe(e, {childList: true, characterData: true, subtree: true}); return true; })()`
+	for _, b := range []*tab{alice, other} {
+		b.until("it is live", `!document.getElementById("live").hidden`)
+		eval[bool](b, watch)
+	}
+	if eval[string](alice, shown) == eval[string](other, shown) {
+		t.Fatal("their figures are the same: nothing can be seen")
+	}
+	f.mu.Lock()
+	for i := range f.users {
+		f.users[i].BestEver *= 1000
+	}
+	f.mu.Unlock()
+	for _, b := range []*tab{alice, other} {
+		b.until("a figure that is new", "window.seen.size > 0")
+	}
+	for range 3 { // of the other's as well
+		updated := eval[string](alice, `document.querySelector('[data-text="updated"]').textContent`)
+		alice.until("the next second", fmt.Sprintf(`document.querySelector('[data-text="updated"]').textContent !== %q`, updated))
+	}
+	for _, b := range []*tab{alice, other} {
+		if n := eval[int](b, "window.seen.size"); n != 1 {
+			t.Errorf("a tab has shown %d figures", n)
+		}
 	}
 }
 

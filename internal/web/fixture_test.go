@@ -42,6 +42,7 @@ type fixture struct {
 	day     bool                                    // curves are of a day
 	failing error                                   // why work cannot be shown
 	lost    error                                   // why there is no history
+	listed  int                                     // guarded by mu; how often workers of a user were
 	asked   int                                     // guarded by mu; how often statistics of the pool were asked for
 	drawn   func(figure string, minute int) float64 // the pool's curves; nil: something
 }
@@ -107,6 +108,7 @@ func (f *fixture) User(name string, _ time.Time) (control.User, bool) {
 func (f *fixture) Workers(user string, _ time.Time) []control.Worker {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.listed++
 	return f.workers[user]
 }
 

@@ -163,7 +163,8 @@ func (h *hub) part(ctx context.Context, user string, page bool, now time.Time, m
 }
 
 // event is one of a stream: named pool or user, with what /api/v1/pool or
-// /api/v1/users/USER answers; for pages named texts.
+// /api/v1/users/USER answers; for pages named texts, of a user with its name in "user": all
+// tabs of a browser hear of whom any of them shows.
 func (s *Server) event(ctx context.Context, user string, page bool, now time.Time) ([]byte, error) {
 	name, v, err := "pool", any(nil), error(nil)
 	if user == "" {
@@ -176,9 +177,12 @@ func (s *Server) event(ctx context.Context, user string, page bool, now time.Tim
 		name = "user"
 		u, failed := s.user(user, now)
 		if err = failed; err == nil {
-			a := showUser(&u, len(s.options.Source.Workers(u.User, now)), now)
-			if v = a; page {
-				name, v = "texts", userTexts(&a, now)
+			var a userAnswer
+			a, err = s.keptUser(ctx, &u, now)
+			if v = a; page && err == nil {
+				t := userTexts(&a, now)
+				t["user"] = a.User
+				name, v = "texts", t
 			}
 		}
 	}

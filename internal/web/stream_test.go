@@ -2,6 +2,7 @@ package web
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	_ "embed"
 	"encoding/json"
@@ -43,6 +44,27 @@ func servingThis(t *testing.T, s *Server) (address string, end func()) {
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// However many streams watch a user, it is looked at once in a while, and who reads texts for
+// pages is told whose they are.
+func TestWatchedUser(t *testing.T) {
+	f := aPool()
+	s := aServer(t, f, nil)
+	s.shown.fresh = time.Hour
+	var texts map[string]string
+	for range 20 {
+		b, err := s.event(t.Context(), "alice", true, began)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(bytes.TrimPrefix(b, []byte("event: texts\ndata: ")), &texts); err != nil || texts["user"] != "alice" {
+			t.Fatalf("%v: %s", err, b)
+		}
+	}
+	if f.listed != 1 {
+		t.Errorf("its workers were looked at %d times", f.listed)
 	}
 }
 

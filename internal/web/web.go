@@ -67,6 +67,7 @@ type Server struct {
 	pools *cache[poolAnswer]           // one, of the key ""
 	users *cache[[]control.User]       // all that are not hidden, the fastest first, of the key ""
 	bests *cache[[]control.BestShares] // of all users, the best ever first, of the key ""
+	shown *cache[userAnswer]           // users by their names
 	crews *cache[[]workerAnswer]       // workers of a user by its name, as a page shows them
 }
 
@@ -82,6 +83,7 @@ func New(o Options) (*Server, error) {
 		pools: newCache(freshFigures, maxFigures, func(string, poolAnswer) int { return 1 }),
 		users: newCache(freshFigures, maxFigures, func(_ string, list []control.User) int { return 1 + len(list) }),
 		bests: newCache(fresh, maxFigures, func(_ string, list []control.BestShares) int { return 1 + len(list) }),
+		shown: newCache(freshFigures, maxFigures, func(string, userAnswer) int { return 1 }),
 		crews: newCache(freshFigures, maxFigures, func(_ string, list []workerAnswer) int { return 1 + len(list) }),
 	}
 	s.hub = newHub(s)

@@ -11,6 +11,7 @@
   const places = name => document.querySelectorAll('[data-text="' + CSS.escape(name) + '"]');
 
   function showTexts(texts) {
+    if ("user" in texts && !topics.includes(texts.user)) return; // of whom another tab shows
     for (const [name, text] of Object.entries(texts)) {
       for (const e of places(name)) if (e.textContent !== text) e.textContent = text;
     }
