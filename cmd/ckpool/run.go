@@ -211,6 +211,7 @@ func (s *service) makePool(c config.Config, takeOver bool) (served, error) {
 		Solo: c.Solo, Remote: s.options.Mode == config.Remote, Proxy: s.options.Mode == config.Proxy, UserProxy: s.options.Mode == config.UserProxy, LogShares: s.options.LogShares, Version: buildinfo.Version(), Events: s.events, Wants: s.log.Wants,
 		Descriptors: mayOpen, TakeOver: takeOver, Ckdb: ckdb, Quiet: collect,
 		Journal: s.keepsShares(&c, ckdb), Name: s.options.Name, SockDir: s.options.SockDir,
+		Metrics: s.serveMetrics,
 	})
 	if err != nil {
 		return nil, err // of no type
@@ -220,6 +221,11 @@ func (s *service) makePool(c config.Config, takeOver bool) (served, error) {
 		return nil, err
 	}
 	return p, nil
+}
+
+// serveMetrics serves a pool's metrics until ctx ends.
+func (s *service) serveMetrics(ctx context.Context, address string, p *pool.Pool) {
+	(&metrics.Server{Address: address, Handler: metrics.Handler(p), Events: s.events}).Run(ctx)
 }
 
 // mayOpen is how many descriptors the process may have. Where the system does not

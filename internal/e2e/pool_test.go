@@ -18,6 +18,7 @@ import (
 	"github.com/ckpool/ckpool/event"
 	"github.com/ckpool/ckpool/internal/authority"
 	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/metrics"
 	"github.com/ckpool/ckpool/internal/operator"
 	"github.com/ckpool/ckpool/internal/pool"
 	"github.com/ckpool/ckpool/internal/testkit"
@@ -143,6 +144,9 @@ func (s setup) prepare(t *testing.T, takeOver bool) *running {
 	r.pool, err = pool.New(c, pool.Options{
 		Solo: s.solo, Remote: s.remote, Proxy: s.proxy, UserProxy: s.userProxy, LogShares: s.logShares, Journal: c.Journal != "", Name: "ckpool", SockDir: dir, Version: "test",
 		Events: r.log.add, Wants: func(event.Level) bool { return true }, TakeOver: takeOver, Ckdb: s.ckdb,
+		Metrics: func(ctx context.Context, address string, p *pool.Pool) {
+			(&metrics.Server{Address: address, Handler: metrics.Handler(p), Events: r.log.add}).Run(ctx)
+		},
 	})
 	if err != nil {
 		t.Fatal(err)

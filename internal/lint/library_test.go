@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -147,6 +148,29 @@ func TestLibraryDoc(t *testing.T) {
 	for link := range links {
 		if !strings.Contains(string(doc), link) {
 			t.Errorf("docs/library.md has no %s", link)
+		}
+	}
+}
+
+// Programs of the library take in no more than docs/library.md says.
+func TestLibraryDependencies(t *testing.T) {
+	want := map[string]string{
+		"stratum/client": "golang.org/x/net",
+		"stratum/server": "golang.org/x/sys",
+		"pool":           "github.com/tailscale/hujson golang.org/x/crypto golang.org/x/net golang.org/x/sys",
+	}
+	for _, dir := range libraryDirs(load(t)) {
+		c := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", "./"+dir)
+		c.Dir, c.Env = root(t), append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-trimpath")
+		out, err := c.Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		modules := strings.Fields(string(out))
+		slices.Sort(modules)
+		modules = slices.DeleteFunc(slices.Compact(modules), func(m string) bool { return m == module })
+		if got := strings.Join(modules, " "); got != want[dir] {
+			t.Errorf("%s takes in %q, want %q", dir, got, want[dir])
 		}
 	}
 }

@@ -58,6 +58,8 @@ type Options struct {
 	// Quiet is called when miners have the newest work and nobody waits for
 	// anything; nil: nothing is done then.
 	Quiet func()
+	// Metrics serves the pool's figures at an address until ctx ends; nil: nobody does.
+	Metrics func(ctx context.Context, address string, p *Pool)
 
 	// What follows is of a program that the pool is a part of; nil: nothing.
 	Source   *Source             // where work comes from, instead of nodes or other pools

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/ckpool/ckpool/event"
-	"github.com/ckpool/ckpool/internal/metrics"
 	"github.com/ckpool/ckpool/internal/operator"
 	"github.com/ckpool/ckpool/internal/users"
 )
@@ -42,10 +41,8 @@ func (p *Pool) Run(until context.Context) error {
 	start(&serving, ctx, "work", p.generator.Run)
 	start(&serving, ctx, "statistics", p.keepStatistics)
 	serving.Go(func() { p.history.Run(ctx) })
-	if address := p.config.Load().Metrics; address != "" {
-		serving.Go(func() {
-			(&metrics.Server{Address: address, Handler: metrics.Handler(p.operator), Events: p.events}).Run(ctx)
-		})
+	if address := p.config.Load().Metrics; address != "" && p.options.Metrics != nil {
+		serving.Go(func() { p.options.Metrics(ctx, address, p) })
 	}
 	if p.feed != nil {
 		serving.Go(func() { p.feed.Run(ctx) })
