@@ -43,6 +43,9 @@ func read(t *testing.T, dir string) map[journal.Position]string {
 		if k.Kind == journal.KindJob { // whose text may be none
 			continue
 		}
+		if k.Kind == journal.KindShare && k.Miner == nil {
+			t.Fatalf("the share %v is nobody's", k.Position)
+		}
 		line, err := k.AppendJSON(nil)
 		if err != nil {
 			t.Fatal(err)
@@ -118,6 +121,9 @@ func FuzzWholeFrames(f *testing.F) {
 			break
 		}
 		frames = append(frames, k)
+	}
+	for at := range frames[1].Body { // whom a record is of, among others
+		f.Add(byte(1), uint16(at), []byte{0})
 	}
 	for i := range frames {
 		f.Add(byte(i), uint16(12), []byte{0, 0x7f, 0xff, 0xff, 0, 0x7f, 0xff, 0xff}) // definitions before it

@@ -434,6 +434,9 @@ func (r *Reader) fill(k *segment.Record) (why string) {
 	}
 	switch o.Kind {
 	case KindShare:
+		if o.Miner == nil {
+			return "it is nobody's share"
+		}
 		o.Reason, o.Scheme = name(g.Header.Reasons, o.Share.Reason), name(g.Header.Schemes, o.Share.Scheme)
 		if o.Share.Above != NotSent {
 			o.Here = name(g.Header.Reasons, o.Share.Here)

@@ -212,7 +212,7 @@ type Record struct {
 	Kind Kind  // which of the members below is set
 	Time int64 // microseconds since 1970, of the pool's clock
 
-	// Miner is whom it is of, nil for nobody. It is immutable and the same for all
+	// Miner is whom it is of, nil for nobody, which a share is never of. It is immutable and the same for all
 	// records of a segment with this miner.
 	Miner *Miner
 	// Reason, Scheme and Here of a share by name.
