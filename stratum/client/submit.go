@@ -42,7 +42,8 @@ type Verdict struct {
 }
 
 // Send sends a share without waiting. verdict is called once, on a goroutine of the
-// client's, which it must not hold up. An error says that the share is not sent:
+// client's, which it must not hold up: it may call Send and End, but neither Submit nor
+// Close, which wait for that goroutine. An error says that the share is not sent:
 // it is ErrBusy or an ErrClosed, and verdict is not called.
 func (c *Client) Send(jobID string, s Share, verdict func(Verdict)) error {
 	_, err := c.submit(jobID, &s, c.verdict(time.Now(), verdict))
