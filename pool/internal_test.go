@@ -211,11 +211,15 @@ func TestBusyHooks(t *testing.T) {
 func TestBusyLogins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLogins(func(ctx context.Context, l Login) error {
-			if l.User != "slow" {
-				return errors.New("asked for " + l.User)
+			switch l.User {
+			case "slow":
+				<-ctx.Done()
+				return nil // too late to let it in
+			case "deaf":
+				time.Sleep(10 * time.Second)
+				return nil
 			}
-			<-ctx.Done()
-			return nil // which lets it in
+			return errors.New("asked for " + l.User)
 		})
 		answers := map[string][]authority.Answer{} // by one goroutine at a time, see below
 		turn := make(chan struct{}, 1)
@@ -245,7 +249,7 @@ func TestBusyLogins(t *testing.T) {
 		time.Sleep(authority.AnswerTime + time.Second)
 		synctest.Wait()
 		turn <- struct{}{}
-		if n := len(answers["slow"]); n != loginsAtOnce || answers["slow"][0].Verdict != authority.Allowed {
+		if n := len(answers["slow"]); n != loginsAtOnce || answers["slow"][0] != refusal(busy) {
 			t.Errorf("slow: %d answers, %+v", n, answers["slow"][0])
 		}
 		if n := len(answers["late"]); n != loginsWaiting-loginsAtOnce || answers["late"][n-1] != refusal(busy) {
@@ -257,6 +261,30 @@ func TestBusyLogins(t *testing.T) {
 		turn <- struct{}{}
 		if a := answers["bob"]; len(a) != 1 || a[0].Verdict != authority.Refused || a[0].Text != "asked for bob" {
 			t.Errorf("bob: %+v", a)
+		}
+		<-turn
+		// Who is asked for by a hook that does not hear of its end waits no longer, nor do those
+		// behind.
+		for range loginsAtOnce {
+			ask("deaf")
+		}
+		synctest.Wait()
+		ask("behind")
+		time.Sleep(authority.AnswerTime + time.Millisecond)
+		synctest.Wait()
+		turn <- struct{}{}
+		if a := answers["deaf"]; len(a) != loginsAtOnce || a[0] != refusal(busy) {
+			t.Errorf("deaf: %+v", a)
+		}
+		if a := answers["behind"]; len(a) != 1 || a[0] != refusal(busy) {
+			t.Errorf("behind: %+v", a)
+		}
+		<-turn
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		turn <- struct{}{}
+		if n := len(answers["deaf"]); n != loginsAtOnce {
+			t.Errorf("deaf: %d answers", n)
 		}
 		<-turn
 		if a, known := l.Known(authority.Question{}); !known || a.Verdict != authority.Refused {

@@ -26,9 +26,10 @@ type logins struct {
 
 // question is a login that waits, until a time.
 type question struct {
-	login Login
-	until time.Time
-	done  func(authority.Answer)
+	login  Login
+	until  time.Time
+	answer func(authority.Answer) // the first call counts
+	late   *time.Timer            // answers when it is time
 }
 
 func newLogins(hook func(context.Context, Login) error) *logins {
@@ -42,12 +43,16 @@ func (l *logins) Ask(q authority.Question, done func(authority.Answer)) (authori
 			User: strings.Clone(q.User), Worker: strings.Clone(q.Worker), Password: strings.Clone(q.Password),
 			Remote: q.Remote, UserAgent: strings.Clone(q.UserAgent),
 		},
-		until: time.Now().Add(authority.AnswerTime), done: done,
+		until: time.Now().Add(authority.AnswerTime),
 	}
+	var once sync.Once
+	k.answer = func(a authority.Answer) { once.Do(func() { done(a) }) }
+	k.late = time.AfterFunc(authority.AnswerTime, func() { k.answer(refusal(busy)) })
 	select {
 	case l.questions <- k:
 		return authority.Answer{}, false
 	default:
+		k.late.Stop()
 		return refusal(busy), true
 	}
 }
@@ -65,15 +70,25 @@ func (l *logins) run(ctx context.Context) {
 				case <-ctx.Done():
 					return
 				case q := <-l.questions:
-					q.done(l.answer(ctx, &q))
+					q.answer(l.ask(ctx, &q))
+					q.late.Stop()
 				}
 			}
 		})
 	}
 	asking.Wait()
+	for {
+		select {
+		case q := <-l.questions:
+			q.late.Stop()
+		default:
+			return
+		}
+	}
 }
 
-func (l *logins) answer(ctx context.Context, q *question) authority.Answer {
+// ask asks the hook. What it says when it is too late is not looked at.
+func (l *logins) ask(ctx context.Context, q *question) authority.Answer {
 	ctx, cancel := context.WithDeadline(ctx, q.until)
 	defer cancel()
 	if ctx.Err() != nil {
@@ -81,10 +96,10 @@ func (l *logins) answer(ctx context.Context, q *question) authority.Answer {
 	}
 	err := l.hook(ctx, q.login)
 	switch {
-	case err == nil:
-		return authority.Answer{Verdict: authority.Allowed}
 	case ctx.Err() != nil:
 		return refusal(busy)
+	case err == nil:
+		return authority.Answer{Verdict: authority.Allowed}
 	}
 	return refusal(err.Error())
 }
