@@ -23,7 +23,8 @@ type Config struct {
 	// (pool/blocks.json, and in pool/blocks those that no node has confirmed yet), figures
 	// over time (history), and sessions that miners may resume. A pool goes on counting
 	// from what an earlier one has left there.
-	// Each pool has a directory of its own: New fails where another one runs in it.
+	// Each pool has a directory of its own: New fails where another one of this package runs
+	// in it. A daemon (ckpool) whose logdir it is is not noticed.
 	Dir string
 
 	// Payees are whom a block pays: each has Share of the sum of all shares, so that two
