@@ -410,7 +410,7 @@ func asked(r *http.Request) (from, limit int, err error) {
 // partOf is a part of a list of so many, which begins at from.
 func partOf[T any](items []T, from, total int) page[T] {
 	p := page[T]{Items: append([]T{}, items...), Total: total}
-	if to := from + len(items); to < total {
+	if to := from + len(items); to < total && len(items) > 0 { // who asks for nothing is not sent round and round
 		p.Next = known(strconv.Itoa(to), true)
 	}
 	return p
@@ -419,7 +419,7 @@ func partOf[T any](items []T, from, total int) page[T] {
 // partWithin is that of a list from which fewer may come than are counted.
 func partWithin[T any](items []T, from, limit, total int) page[T] {
 	p := partOf(items, from, total)
-	if p.Next = nil; from+limit < total {
+	if p.Next = nil; from+limit < total && limit > 0 {
 		p.Next = known(strconv.Itoa(from+limit), true)
 	}
 	return p

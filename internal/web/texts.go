@@ -22,12 +22,13 @@ func poolTexts(p *poolAnswer, now time.Time) texts {
 		"sps":      fmt.Sprintf("%.3g", p.SharesPerSec),
 		"accepted": figures.Count(p.Accepted.Shares), "acceptedDifficulty": figures.Number(p.Accepted.Difficulty),
 		"rejected": figures.Count(p.Rejected.Shares), "rejectedPart": figures.Percent(part(p.Rejected.Shares, p.Accepted.Shares)),
-		"best": figures.Number(p.BestShare), "bestStart": figures.Number(p.BestStart), "bestEver": figures.Number(p.BestEver), "network": figures.Number(p.Network.Difficulty),
+		"best": figures.Number(p.BestShare), "bestStart": figures.Number(p.BestStart), "bestEver": figures.Number(p.BestEver), "network": "–",
 		"bestPart": "–", "expected": "–", "odds": "–", "effort": "–",
 		"height": "–", "work": "no work", "age": "–", "fees": "–", "reward": "–", "transactions": "–",
 		"uptime": figures.Duration(now.Sub(p.Started)), "updated": now.UTC().Format("15:04:05 UTC"),
 	}
-	if p.Network.Difficulty > 0 {
+	if p.Network.Difficulty > 0 { // else there is no work
+		t["network"] = figures.Number(p.Network.Difficulty)
 		t["bestPart"] = figures.Percent(p.BestShare / p.Network.Difficulty)
 		t["effort"] = figures.Percent(*p.Effort)
 	}

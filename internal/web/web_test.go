@@ -152,6 +152,10 @@ func TestNotYet(t *testing.T) {
 	if w := get(s, "/"); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "no work yet") {
 		t.Errorf("the page does not say that there is no work: %d", w.Code)
 	}
+	f.pool.NetworkDifficulty = 0
+	if text := get(aServer(t, f, nil), "/").Body.String(); !strings.Contains(text, `<span data-text="network">–</span>`) {
+		t.Error("a difficulty of the network is told that is not known")
+	}
 	var p struct{ Work *struct{} }
 	if err := json.Unmarshal(get(s, "/api/v1/pool").Body.Bytes(), &p); err != nil || p.Work != nil {
 		t.Errorf("unknown work is not null: %v %v", p, err)
@@ -504,6 +508,9 @@ func TestPages(t *testing.T) {
 		if w := get(s, "/api/v1/users/alice/workers?"+query); w.Code != http.StatusBadRequest {
 			t.Errorf("%s: %d", query, w.Code)
 		}
+	}
+	if w := get(s, "/api/v1/users/alice/workers?limit=0"); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), `"items":[],`) || !strings.Contains(w.Body.String(), `"next":null`) {
+		t.Errorf("a part of no length leads to another one: %d %s", w.Code, w.Body)
 	}
 	if n := strings.Count(get(s, "/user/alice").Body.String(), `class="gone"`); n != workersOnPage {
 		t.Errorf("%d workers on the page", n)
