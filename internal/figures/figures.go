@@ -42,6 +42,12 @@ func Bitcoins(satoshis int64) string {
 
 // Rate is a hash rate: 1.23 TH/s.
 func Rate(hashesPerSecond float64) string {
+	switch {
+	case !(hashesPerSecond >= 0.001):
+		return "0 H/s"
+	case hashesPerSecond < 99.95:
+		return Number(hashesPerSecond) + " H/s"
+	}
 	text := large(hashesPerSecond)
 	if unit := len(text) - 1; text[unit] > '9' {
 		return text[:unit] + " " + text[unit:] + "H/s"

@@ -23,7 +23,7 @@ func TestFigures(t *testing.T) {
 		{Things(1, "miner"), "1 miner"}, {Things(0, "miner"), "0 miners"}, {Things(1200, "user"), "1,200 users"},
 		{Bitcoins(312500000), "3.125 BTC"}, {Bitcoins(5000000000), "50 BTC"}, {Bitcoins(1), "0.00000001 BTC"}, {Bitcoins(0), "0 BTC"},
 		{Bitcoins(2099999997690000), "20999999.9769 BTC"},
-		{Rate(0), "0 H/s"}, {Rate(3.2), "3 H/s"}, {Rate(1.234e12), "1.23 TH/s"}, {Rate(999.7e9), "1 TH/s"}, {Rate(math.NaN()), "0 H/s"},
+		{Rate(0), "0 H/s"}, {Rate(3.2), "3.2 H/s"}, {Rate(0.3349), "0.335 H/s"}, {Rate(0.0004), "0 H/s"}, {Rate(99.9), "99.9 H/s"}, {Rate(99.96), "100 H/s"}, {Rate(1.234e12), "1.23 TH/s"}, {Rate(999.7e9), "1 TH/s"}, {Rate(math.NaN()), "0 H/s"},
 		{Rate(1e21), "1 ZH/s"}, {Rate(9.994e23), "999 ZH/s"}, {Rate(9.9996e23), "1 YH/s"}, {Rate(1.234e25), "12.3 YH/s"}, {Rate(4e28), "40 RH/s"}, {Rate(1e30), "1 QH/s"},
 		{Rate(9.99e32), "999 QH/s"}, {Rate(1e33), "999 QH/s"}, {Rate(math.Inf(1)), "999 QH/s"}, {Number(1e27), "1R"}, {Number(math.NaN()), "0"}, {Number(math.Inf(1)), "999Q"}, {Number(1e-3), "0.001"},
 		{Number(126e12), "126T"}, {Number(4.6565e-10), "4.66e-10"}, {Number(42.5), "42.5"}, {Number(0), "0"}, {Number(1000), "1K"},

@@ -59,6 +59,9 @@ func (s *Server) apiRoutes() map[string]api {
 
 func (s *Server) apiPool(ctx context.Context, _ *http.Request, now time.Time) (any, error) {
 	a, err := s.keptPool(ctx, now)
+	if err == nil && a.Work == nil {
+		err = errNoWork
+	}
 	return a, err
 }
 

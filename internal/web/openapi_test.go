@@ -97,8 +97,10 @@ func TestOpenAPI(t *testing.T) {
 		}
 	}
 	// A pool that knows nothing yet, and one with figures beyond all bounds.
-	f.work, f.pool, f.nodes, f.blocks, f.users = nil, control.PoolStats{}, nil, nil, nil
+	f.pool, f.nodes, f.blocks, f.users = control.PoolStats{}, nil, nil, nil
 	check("empty", "#/components/schemas/Pool", get(aServer(t, f, nil), "/api/v1/pool").Body.Bytes())
+	f.work = nil
+	check("without work", "#/components/schemas/Error", get(aServer(t, f, nil), "/api/v1/pool").Body.Bytes())
 	f = aPool()
 	f.pool.DSPS1, f.pool.NetworkDifficulty = 1e300, 1e-300
 	check("huge", "#/components/schemas/Pool", get(aServer(t, f, nil), "/api/v1/pool").Body.Bytes())

@@ -115,7 +115,8 @@
 
   // rate is a hash rate as the server writes it.
   function rate(v) {
-    if (!(v > 0)) return "0 H/s";
+    if (!(v >= 0.001)) return "0 H/s";
+    if (v < 99.95) return significant(v) + " H/s";
     if (v < 999.5) return Math.round(v) + " H/s";
     if (v >= 999.5e30) return "999 QH/s";
     let divisor = 1e3, unit = 1;
