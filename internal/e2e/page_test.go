@@ -189,7 +189,7 @@ func TestPageTellsWhatMinersCount(t *testing.T) {
 	p.stop()
 	p = s.start(t)
 	ask = p.page()
-	ask("/api/v1/pool", &pool)
+	eventually(t, patience, "work", func() bool { return ask("/api/v1/pool", &pool) == http.StatusOK })
 	if pool.BestShare != 0 || pool.BestStart != 0 { // the best ever is in files as a whole number, see package users
 		t.Errorf("after a restart the best share is %g, since the start %g", pool.BestShare, pool.BestStart)
 	}
