@@ -150,7 +150,7 @@ func TestBehindNginx(t *testing.T) {
 			f.pool.AcceptedCount = accepted
 			f.mu.Unlock()
 			s.pools.fresh = 0
-			s.hub.send(t.Context(), time.Now(), streams())
+			s.hub.send(t.Context(), time.Now(), streams(), map[string][]byte{})
 			came := make(chan bool, 1)
 			go func() {
 				for lines.Scan() {

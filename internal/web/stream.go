@@ -12,7 +12,8 @@ import (
 // Of streams.
 const (
 	tick           = time.Second // between events
-	turnsOfTick    = 20
+	turnsOfTick    = 100
+	keptEvent      = tick / 5         // that one event is told to the streams of later turns as well
 	heartbeat      = 15 * time.Second // without anything else to tell
 	maxStreams     = 1000
 	maxOfAddress   = 50
@@ -77,13 +78,18 @@ func (h *hub) close(s *stream) {
 func (h *hub) run(ctx context.Context) {
 	t := time.NewTicker(tick / turnsOfTick)
 	defer t.Stop()
+	made, since := make(map[string][]byte), time.Time{}
 	for turn := 0; ; turn = (turn + 1) % turnsOfTick {
 		select {
 		case <-ctx.Done():
 			h.end()
 			return
 		case now := <-t.C:
-			h.send(ctx, now, h.list(turn))
+			if now.Sub(since) >= keptEvent {
+				clear(made)
+				since = now
+			}
+			h.send(ctx, now, h.list(turn), made)
 		}
 	}
 }
@@ -110,9 +116,9 @@ func (h *hub) end() {
 	h.streams = make(map[*stream]bool)
 }
 
-// send gives streams what they watch, or a heartbeat where there is nothing to tell.
-func (h *hub) send(ctx context.Context, now time.Time, streams []*stream) {
-	made := make(map[string][]byte)
+// send gives streams what they watch, or a heartbeat where there is nothing to tell. What is
+// made for them is kept in made.
+func (h *hub) send(ctx context.Context, now time.Time, streams []*stream, made map[string][]byte) {
 	for _, s := range streams {
 		event := h.event(ctx, s, now, made)
 		if event == nil && now.Sub(s.told) >= heartbeat {

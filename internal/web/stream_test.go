@@ -160,7 +160,7 @@ func TestSlowReader(t *testing.T) {
 		f.pool.AcceptedCount = int64(i)
 		before := f.asked
 		f.mu.Unlock()
-		s.hub.send(t.Context(), time.Now(), []*stream{slow, quick})
+		s.hub.send(t.Context(), time.Now(), []*stream{slow, quick}, map[string][]byte{})
 		if f.asked != before+1 {
 			t.Fatalf("figures were made %d times for two readers", f.asked-before)
 		}
@@ -231,7 +231,7 @@ func TestTurnsOfStreams(t *testing.T) {
 	quiet := s.hub.open([]string{"nobody"}, false, "a")
 	quiet.told = began
 	for after, want := range map[time.Duration]string{heartbeat - time.Second: "", heartbeat: ": \n\n"} {
-		s.hub.send(t.Context(), began.Add(after), []*stream{quiet})
+		s.hub.send(t.Context(), began.Add(after), []*stream{quiet}, map[string][]byte{})
 		got := ""
 		select {
 		case b := <-quiet.events:
