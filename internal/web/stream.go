@@ -76,7 +76,8 @@ func (h *hub) close(s *stream) {
 // tick, so that many of them do not all want the processors at once, which shares would wait
 // for.
 func (h *hub) run(ctx context.Context) {
-	t := time.NewTicker(tick / turnsOfTick)
+	idle := true
+	t := time.NewTicker(period(idle))
 	defer t.Stop()
 	made, since := make(map[string][]byte), time.Time{}
 	for turn := 0; ; turn = (turn + 1) % turnsOfTick {
@@ -90,8 +91,26 @@ func (h *hub) run(ctx context.Context) {
 				since = now
 			}
 			h.send(ctx, now, h.list(turn), made)
+			if nobody := h.empty(); nobody != idle {
+				idle = nobody
+				t.Reset(period(idle))
+			}
 		}
 	}
+}
+
+// period is how long a turn takes. Where nobody reads there is no hurry to look again.
+func period(idle bool) time.Duration {
+	if idle {
+		return tick / 5
+	}
+	return tick / turnsOfTick
+}
+
+func (h *hub) empty() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.streams) == 0
 }
 
 // list are the streams of a turn.
