@@ -15,7 +15,7 @@ import (
 
 // directory finds users and workers by name and workers by id. A worker that
 // nobody holds and that never had a share is forgotten, and with its last worker
-// a user who never had one.
+// a user who never had one. Of those who had, keptWorkers and keptUsers remain.
 type directory struct {
 	seed   maphash.Seed
 	shards [64]shard // by user name
@@ -152,6 +152,10 @@ func (sh *shard) forgetUser(r *directory, u *user) {
 // kept. Whoever finds shares can make as many as he likes.
 const keptWorkers = 20_000
 
+// keptUsers is how many users that nobody is connected to are kept. Whoever finds
+// shares can make as many as he likes.
+const keptUsers = 100_000
+
 // returnTime is what miners get to come back after a start, before anything of
 // theirs is forgotten.
 const returnTime = stamp(10 * time.Minute)
@@ -191,6 +195,55 @@ func (r *directory) sweep(u *user, now stamp) []*worker {
 		sh.forgetUser(r, u)
 	}
 	return u.listWorkers()
+}
+
+// excess is the users to be forgotten so that keptUsers remain: of those that
+// nobody is connected to, and whose last share is longer ago than returnTime, the
+// ones with the least shares. So whoever wants others to be forgotten has to do
+// more work under each of his names than they did.
+func (r *directory) excess(now stamp) []*user {
+	if now < returnTime || r.users.Load() <= keptUsers {
+		return nil
+	}
+	type idle struct {
+		*user
+		shares float64
+	}
+	var all []idle
+	for u := range r.each() {
+		u.mu.Lock()
+		if u.attached == 0 && u.lastShare != never && now-u.lastShare > returnTime {
+			all = append(all, idle{u, u.shares})
+		}
+		u.mu.Unlock()
+	}
+	slices.SortFunc(all, func(a, b idle) int { return cmp.Compare(a.shares, b.shares) })
+	users := make([]*user, max(len(all)-keptUsers, 0))
+	for i := range users {
+		users[i] = all[i].user
+	}
+	return users
+}
+
+// remove forgets a user with all workers, unless somebody holds one of them.
+func (r *directory) remove(u *user) bool {
+	sh := r.shard(u.Name)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	held := func(w *worker) bool { return w.holds.Load() != 0 }
+	if sh.users[u.Name] != u || slices.ContainsFunc(u.workers, held) {
+		return false
+	}
+	for _, w := range u.workers {
+		delete(sh.workers, w.name)
+		r.table.remove(w)
+	}
+	u.workers = nil
+	delete(sh.users, u.Name)
+	r.users.Add(-1)
+	return true
 }
 
 // makeWorker finds or makes a worker and its user, which nobody holds.

@@ -209,6 +209,76 @@ func TestWorkersOfAUserAreBounded(t *testing.T) {
 	}
 }
 
+// However many users somebody finds shares for, those who did the most work are kept, and
+// all who are connected or were a moment ago. The others leave neither memory nor files.
+func TestUsersAreBounded(t *testing.T) {
+	h := newHarness(t, func(c *Config) { c.NameExempt = everywhere })
+	const few = 500 // have done less than the others
+	share := func(name string, at time.Duration, credit float64) session.WorkerID {
+		l := login(name)
+		l.Time = start.Add(at)
+		g, r := h.Authorize(l)
+		if r != nil {
+			t.Fatal(r)
+		}
+		h.Attach(g.Worker, 1, "x", l.Time)
+		h.Share(accepted(g.Worker, l.Time, credit, credit))
+		return g.Worker
+	}
+	for i := range few + keptUsers {
+		credit := 3.0
+		if i%200 == 0 && i/200 < few {
+			credit = 2
+		}
+		h.Detach(share(fmt.Sprint("user", i), time.Second, credit), 1, "x")
+	}
+	here := share("here.rig", time.Second, 1)
+	h.Detach(share("here.gone", time.Second, 1), 1, "x")
+	h.Detach(share("justleft", 5*time.Minute, 1), 1, "x")
+	files := filepath.Join(h.dir, "users")
+	for _, name := range []string{"user0", "user1", "here"} {
+		if err := os.WriteFile(filepath.Join(files, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if users := h.directory.excess(h.stamp(start.Add(9 * time.Minute))); users != nil {
+		t.Errorf("%d would be forgotten before all could come back after a start", len(users))
+	}
+	if err := h.Tick(start.Add(11*time.Minute), Sessions{}); err != nil {
+		t.Fatal(err)
+	}
+	if users, workers := h.directory.users.Load(), h.directory.table.count(); users != keptUsers+2 || workers != keptUsers+3 {
+		t.Errorf("%d users and %d workers are left, want %d and %d", users, workers, keptUsers+2, keptUsers+3)
+	}
+	for _, i := range []int{0, 200, 200 * (few - 1)} {
+		if name := fmt.Sprint("user", i); h.directory.user(name) != nil || h.directory.worker(name) != nil {
+			t.Errorf("%s did less than the others and was kept", name)
+		}
+	}
+	for _, name := range []string{"user1", "user199", "here", "justleft"} {
+		if h.directory.user(name) == nil {
+			t.Errorf("%s was forgotten", name)
+		}
+	}
+	if h.directory.table.get(here) == nil {
+		t.Error("a worker was forgotten while connected")
+	}
+	if _, err := os.Stat(filepath.Join(files, "user0")); !os.IsNotExist(err) {
+		t.Errorf("the file of a user who was forgotten: %v", err)
+	}
+	for _, name := range []string{"user1", "here"} {
+		if _, err := os.Stat(filepath.Join(files, name)); err != nil {
+			t.Error(err)
+		}
+	}
+
+	// He is a new user when he comes again, and his file is written again.
+	share("user0.rig", 11*time.Minute, 1)
+	if u := h.directory.user("user0"); u == nil || u.shares != 1 {
+		t.Errorf("a user who comes again: %+v", u)
+	}
+}
+
 // xmrig/xmrig-proxy#316, #427: a million names over a day, 2,000 at a time: half of one
 // account, with a share each, and half of as many accounts that never find one. Memory is
 // level after the first of them.

@@ -2,7 +2,9 @@ package users
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -44,6 +46,7 @@ func (s *Users) Tick(now time.Time, n Sessions) error {
 	if pass == 0 {
 		s.refusals.sweep(t)
 		s.newNames.sweep(t)
+		s.forgetUsers(t, &trouble)
 		s.remotes.roundBegins()
 		trouble.add(s.savePool(now, n))
 		s.sums = make(map[string]agentSum)
@@ -51,6 +54,27 @@ func (s *Users) Tick(now time.Time, n Sessions) error {
 	s.saveUsers(now, pass, &trouble)
 	s.saved(pass == passes-1, &trouble)
 	return trouble.err()
+}
+
+// forgetUsers forgets the users that are too many, and removes their files.
+func (s *Users) forgetUsers(now stamp, trouble *trouble) {
+	forgotten := 0
+	for _, u := range s.directory.excess(now) {
+		if !s.directory.remove(u) {
+			continue
+		}
+		forgotten++
+		file, err := sharelog.FileName(u.Name)
+		if err == nil {
+			err = os.Remove(filepath.Join(s.usersDir(), file))
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			trouble.add(err)
+		}
+	}
+	if forgotten > 0 {
+		s.cfg.Events.Say(event.Notice, fmt.Sprintf("Forgot %d users with the least shares: %d that nobody is connected to are kept", forgotten, keptUsers))
+	}
 }
 
 // saved notes that files were written, all of a round with the last.
