@@ -1,7 +1,7 @@
 # CGO_ENABLED=0: everything but the race detector works without a C compiler.
 GO    ?= go
-# Packages tested at the same time. Some tests measure time, so not all cores.
-P     ?= 2
+# Packages tested at the same time: most of theirs is waiting.
+P     ?= 4
 export CGO_ENABLED = 0
 # Whatever is built, by tests too, what Go has compiled for one is there for the other.
 export GOFLAGS ?= -trimpath

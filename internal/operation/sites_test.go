@@ -319,12 +319,21 @@ func (k *sites) known(o outage, s *farSite) string {
 	if !o.cut {
 		return ""
 	}
-	st, _, err := askStatus(s.dir, "s/ckdb")
-	if err != nil || len(st.Journals) != 1 {
-		k.t.Errorf("%+v, %v", st, err)
-		return ""
+	var stored string
+	// A forwarder that has just been started does not answer yet.
+	if err := await(func() error {
+		st, out, err := askStatus(s.dir, "s/ckdb")
+		if err == nil && len(st.Journals) != 1 {
+			err = fmt.Errorf("%s says %s", s.name, out)
+		}
+		if err == nil {
+			stored = st.Journals[0].Stored
+		}
+		return err
+	}); err != nil {
+		k.t.Error(err)
 	}
-	return st.Journals[0].Stored
+	return stored
 }
 
 // behind tells what the status of an instance says is not stored of some pools.
