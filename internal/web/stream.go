@@ -74,13 +74,12 @@ func (h *hub) close(s *stream) {
 
 // run sends events until ctx ends, and then ends all streams. Each stream has a turn of a
 // tick, so that many of them do not all want the processors at once, which shares would wait
-// for.
+// for. Turns that no stream has wake nobody.
 func (h *hub) run(ctx context.Context) {
-	idle := true
-	t := time.NewTicker(period(idle))
+	t := time.NewTimer(0)
 	defer t.Stop()
 	made, since := make(map[string][]byte), time.Time{}
-	for turn := 0; ; turn = (turn + 1) % turnsOfTick {
+	for turn, passed := 0, 0; ; turn = (turn + passed) % turnsOfTick {
 		select {
 		case <-ctx.Done():
 			h.end()
@@ -91,26 +90,21 @@ func (h *hub) run(ctx context.Context) {
 				since = now
 			}
 			h.send(ctx, now, h.list(turn), made)
-			if nobody := h.empty(); nobody != idle {
-				idle = nobody
-				t.Reset(period(idle))
-			}
+			passed = h.next(turn)
+			t.Reset(time.Duration(passed) * tick / turnsOfTick)
 		}
 	}
 }
 
-// period is how long a turn takes. Where nobody reads there is no hurry to look again.
-func period(idle bool) time.Duration {
-	if idle {
-		return tick / 5
-	}
-	return tick / turnsOfTick
-}
-
-func (h *hub) empty() bool {
+// next is in how many turns after one it is a stream's turn, or time to look for new streams.
+func (h *hub) next(turn int) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return len(h.streams) == 0
+	turns := turnsOfTick / 5
+	for s := range h.streams {
+		turns = min(turns, (s.turn-turn-1+turnsOfTick)%turnsOfTick+1)
+	}
+	return turns
 }
 
 // list are the streams of a turn.

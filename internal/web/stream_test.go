@@ -47,6 +47,29 @@ func servingThis(t *testing.T, s *Server) (address string, end func()) {
 	}
 }
 
+// Each stream has one turn of a tick, and what wakes the processor beside these is little.
+func TestTurnsWithoutStreamsWakeNobody(t *testing.T) {
+	h := newHub(nil)
+	for range 3 {
+		h.open(nil, false, "")
+	}
+	turns, wakes := map[*stream]int{}, 0
+	for turn := 7; turn < 7+10*turnsOfTick; turn += h.next(turn % turnsOfTick) {
+		wakes++
+		for _, s := range h.list(turn % turnsOfTick) {
+			turns[s]++
+		}
+	}
+	for s, n := range turns {
+		if n != 10 {
+			t.Errorf("a stream has %d turns in 10 ticks, its turn is %d", n, s.turn)
+		}
+	}
+	if len(turns) != 3 || wakes > 10*(3+5) {
+		t.Errorf("%d streams had turns, and there were %d wakes in 10 ticks", len(turns), wakes)
+	}
+}
+
 // However many streams watch a user, it is looked at once in a while, and who reads texts for
 // pages is told whose they are.
 func TestWatchedUser(t *testing.T) {
