@@ -27,6 +27,11 @@ func TestLinks(t *testing.T) {
 	ask := func(command, want string) {
 		t.Helper()
 		var out []byte
+		defer func() {
+			if t.Failed() {
+				t.Logf("%s", out)
+			}
+		}()
 		wait.Until(t, time.Minute, command+" says "+want, func() bool {
 			out, _ = exec.Command("sh", "-c", command).CombinedOutput()
 			return regexp.MustCompile(want).Match(out)
