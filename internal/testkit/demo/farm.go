@@ -12,6 +12,7 @@ import (
 
 	"github.com/ckpool/ckpool/internal/config"
 	"github.com/ckpool/ckpool/internal/figures"
+	"github.com/ckpool/ckpool/internal/testkit/port"
 )
 
 const (
@@ -159,11 +160,11 @@ func (f *farm) line(s *status) string {
 		figures.Things(f.connected, "miner"), figures.Things(f.here, "share"), figures.Count(f.sent), figures.Count(f.refused), s.height, s.found)
 }
 
-// freePort is an address on this machine that nobody listens on.
+// freePort is an address on this machine that nobody listens on or connects from.
 func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	p, err := port.Free()
 	if err != nil {
-		return "", fmt.Errorf("simulated miners: %w", err)
+		return "", err
 	}
-	return l.Addr().String(), l.Close()
+	return net.JoinHostPort("127.0.0.1", p), nil
 }
