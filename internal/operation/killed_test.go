@@ -209,6 +209,7 @@ func (k *killed) checkFile(name, path string) {
 		k.sessions = saved.Sessions
 	case name == "pool/blocks.json":
 		err = k.checkBlocks(text)
+	case directory == "pool/blocks/" && strings.HasSuffix(file, ".tmp"): // it was killed before it had written the block
 	case directory == "pool/blocks/":
 		_, err = hex.DecodeString(strings.TrimSpace(string(text)))
 		if len(text) < 160 {
