@@ -54,8 +54,8 @@ func TestShares(t *testing.T) {
 		"work of its own": {Difficulty: 1e-9, JobPerClient: true, Branches: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p, r := shares(t, pc, nil)
-			if r.Accepted < 10 || r.Accepted != p.Accepted.Load() || r.Submitted != r.Accepted || r.Failed() {
+			p, r := shares(t, pc, func(c *SharesConfig) { c.Count, c.Duration = 50, time.Minute })
+			if r.Accepted != 50 || r.Accepted != p.Accepted.Load() || r.Submitted != r.Accepted || r.Failed() {
 				t.Errorf("pool accepted %d: %s", p.Accepted.Load(), show(r))
 			}
 			l := r.Latency
