@@ -133,7 +133,8 @@ type Book interface {
 	Open(ctx context.Context, deep int64) ([]Payment, error)
 	// Change changes a payment if its serial is still that, and counts it up; if it is
 	// not, the error is a *LostError, and nothing changed. Nothing changes either, and
-	// the error says so: if a posting would make a Balance negative (*ShortError), or if
+	// the error says so: if a posting would make a Balance negative (*ShortError), if a
+	// planned payment debits an account of what exported ones would, or if
 	// an input of the change is one of another payment, or of a version of it
 	// (*TakenError), that is neither cancelled nor planned; what [Payment.Replaces] names,
 	// and what that replaces in turn, does not count while it is exported.

@@ -138,6 +138,9 @@ func TestPlannedAddress(t *testing.T) {
 	each(t, func(t *testing.T, where string) {
 		s, _ := registered(t, where, 1)
 		people(t, s, "bob", "zoe")
+		if _, err := s.Post(t.Context(), Transaction{Kind: Maturity, Reference: "a", Entries: []Entry{{Balance, user("bob"), 100}, {Chain, Owner{}, -100}}}); err != nil {
+			t.Fatal(err)
+		}
 		const key = 7
 		_, first := keyOf(t, key)
 		_, second := keyOf(t, key+1)
@@ -369,6 +372,9 @@ func TestInputTaken(t *testing.T) {
 		s, _ := registered(t, where, 1)
 		people(t, s, "bob")
 		paidTo(t, s, 1, "x")
+		if _, err := s.Post(t.Context(), Transaction{Kind: Maturity, Reference: "a", Entries: []Entry{{Balance, user("bob"), 20}, {Chain, Owner{}, -20}}}); err != nil {
+			t.Fatal(err)
+		}
 		b := s.Payments()
 		var list []payout.Payment
 		for range 2 {

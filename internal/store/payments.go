@@ -275,6 +275,9 @@ func (b *Payments) Change(ctx context.Context, id, serial int64, c payout.Change
 			if err := b.payable(ctx, tx, &p); err != nil {
 				return err
 			}
+			if err := b.unclaimed(ctx, tx, &p); err != nil {
+				return err
+			}
 		}
 		if c.To == payout.Exported || c.To == payout.Signed && len(p.Versions) == 0 {
 			if stop, err := suspended(ctx, tx); err != nil || stop {
@@ -322,6 +325,9 @@ func standingOf(p *payout.Payment) string {
 	return text
 }
 
+// remedy is what can be done about a payment that is not payable.
+const remedy = "nothing was debited: cancel it and plan again"
+
 // payable refuses to pay an account that is locked or held since the payment was planned,
 // or paid elsewhere: an address that was changed holds until the change does.
 func (b *Payments) payable(ctx context.Context, tx table.Tx, p *payout.Payment) error {
@@ -341,7 +347,6 @@ func (b *Payments) payable(ctx context.Context, tx table.Tx, p *payout.Payment) 
 		if err := scan(&id, &o.Kind, &o.Name, &name, &stopped); err != nil {
 			return err
 		}
-		const remedy = "nothing was debited: cancel it and plan again"
 		if stopped > 0 {
 			return fmt.Errorf("payment %d would pay %s, who is locked or held by now; %s", p.ID, name, remedy)
 		}
@@ -355,14 +360,65 @@ func (b *Payments) payable(ctx context.Context, tx table.Tx, p *payout.Payment) 
 	})
 }
 
+// unclaimed refuses to pay what exported payments would: their signer may send them at any
+// time, and they are debited only then. Those that a payment replaces are for the same money.
+func (b *Payments) unclaimed(ctx context.Context, tx table.Tx, p *payout.Payment) error {
+	var ids []int64
+	want, claimed, by := map[int64]int64{}, map[int64]int64{}, map[int64]int64{}
+	names := map[int64]string{}
+	for _, o := range p.Outputs {
+		if _, ok := want[o.Account]; !ok {
+			ids = append(ids, o.Account)
+		}
+		want[o.Account] += o.Debit
+		names[o.Account] = o.Name
+	}
+	_, has, err := b.owed(ctx, tx, ids)
+	if err != nil {
+		return err
+	}
+	replaced, err := b.replaced(ctx, tx, p)
+	if err != nil {
+		return err
+	}
+	sum := b.store.db.Sum(table.Column{Name: "o.debit", Merge: table.Add})
+	if err := rows(ctx, tx, "select o.account, max(o.payment), "+sum+" from payment_outputs o join payments e on e.id = o.payment where e.state = 'exported' and o.account "+b.store.db.In(1)+
+		" and not (e.id "+b.store.db.In(2)+") and not exists (select 1 from payments r where r.replaces = e.id and r.state not in ('planned', 'cancelled')) group by o.account",
+		[]any{b.store.db.List(ids), b.store.db.List(replaced)}, func(scan func(...any) error) error {
+			var id, payment, debit int64
+			err := scan(&id, &payment, &debit)
+			claimed[id], by[id] = debit, payment
+			return err
+		}); err != nil {
+		return err
+	}
+	for _, id := range ids {
+		switch {
+		case want[id] <= has[id]-claimed[id]:
+		case claimed[id] == 0:
+			return &payout.ShortError{Account: id, Balance: has[id], Want: want[id]}
+		default:
+			return fmt.Errorf("payment %d would pay %s %s: of the %s that he has, %s is in payment %d, which is exported; %s", p.ID, names[id],
+				payout.FormatBitcoins(want[id]), payout.FormatBitcoins(has[id]), payout.FormatBitcoins(claimed[id]), by[id], remedy)
+		}
+	}
+	return nil
+}
+
+// replaced are the payments that one replaces, and that those replace.
+func (b *Payments) replaced(ctx context.Context, tx table.Tx, p *payout.Payment) (list []int64, err error) {
+	for id := p.Replaces; id != 0 && err == nil; {
+		list = append(list, id)
+		err = one(ctx, tx, "select replaces from payments where id = $1", []any{id}, &id)
+	}
+	return list, err
+}
+
 // free refuses inputs that another payment has.
 func (b *Payments) free(ctx context.Context, tx table.Tx, p *payout.Payment, inputs []payout.Input) error {
-	var replaced []int64
-	for id := p.Replaces; id != 0; {
-		replaced = append(replaced, id)
-		if err := one(ctx, tx, "select replaces from payments where id = $1", []any{id}, &id); err != nil {
-			return err
-		}
+	replaced, err := b.replaced(ctx, tx, p)
+	if err != nil {
+		return err
 	}
 	for _, in := range inputs {
 		var by int64
