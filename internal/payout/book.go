@@ -88,6 +88,7 @@ type Change struct {
 	Block    *Block    // stored, nil too
 	Postings []Posting // made in the ledger
 	Booked   string    // stored if not "", and Bookings counted
+	Left     bool      // the network has it already: a Balance may become negative
 }
 
 // Posting is a transaction of the ledger: its entries sum to zero. Kind and reference
@@ -133,7 +134,7 @@ type Book interface {
 	Open(ctx context.Context, deep int64) ([]Payment, error)
 	// Change changes a payment if its serial is still that, and counts it up; if it is
 	// not, the error is a *LostError, and nothing changed. Nothing changes either, and
-	// the error says so: if a posting would make a Balance negative (*ShortError), if a
+	// the error says so: if a posting would make a Balance negative (*ShortError) and nothing has left, if a
 	// planned payment debits an account of what exported ones would, or if
 	// an input of the change is one of another payment, or of a version of it
 	// (*TakenError), that is neither cancelled nor planned; what [Payment.Replaces] names,

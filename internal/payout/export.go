@@ -82,14 +82,14 @@ func (s *Sender) Import(ctx context.Context, id int64, file []byte) (Payment, er
 		if err != nil {
 			return p, err
 		}
-		if !seen.Known {
+		if !seen.Known || seen.Confirmations < 0 { // or another one spends the same
 			return p, fmt.Errorf("payout: payment %d: %w; nothing was debited", id, s.gone(ctx, in.Point))
 		}
 		v, err := s.check(ctx, &p, raw, p.Outputs, p.Inputs, p.PayeesPay)
 		if err != nil {
 			return p, err
 		}
-		p, err = s.Book.Change(ctx, id, p.Serial, Change{To: Signed, By: s.By, Version: v, Inputs: p.Inputs, Postings: []Posting{debit(&p)}})
+		p, err = s.Book.Change(ctx, id, p.Serial, Change{To: Signed, By: s.By, Version: v, Inputs: p.Inputs, Postings: []Posting{debit(&p)}, Left: true})
 		if err != nil {
 			return p, err
 		}

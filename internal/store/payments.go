@@ -293,7 +293,7 @@ func (b *Payments) Change(ctx context.Context, id, serial int64, c payout.Change
 			}
 		}
 		for _, posting := range c.Postings {
-			if err := b.post(ctx, tx, posting); err != nil {
+			if err := b.post(ctx, tx, posting, c.Left); err != nil {
 				return err
 			}
 		}
@@ -493,8 +493,9 @@ func (b *Payments) inputs(ctx context.Context, tx table.Tx, id, version int64, l
 	return err
 }
 
-// post makes a posting, and refuses one that debits an account of more than it has.
-func (b *Payments) post(ctx context.Context, tx table.Tx, p payout.Posting) error {
+// post makes a posting, and refuses one that debits an account of more than it has, unless
+// that has left.
+func (b *Payments) post(ctx context.Context, tx table.Tx, p payout.Posting, left bool) error {
 	t := Transaction{Kind: Posting(p.Kind), Reference: p.Reference}
 	var ids []int64
 	for _, e := range p.Entries {
@@ -518,7 +519,7 @@ func (b *Payments) post(ctx context.Context, tx table.Tx, p payout.Posting) erro
 				return fmt.Errorf("%w: number %d", ErrAccount, e.Account)
 			}
 			entry.Owner = owner
-			if has := balances[e.Account]; posted == 0 && e.Amount < 0 && has+e.Amount < 0 {
+			if has := balances[e.Account]; posted == 0 && !left && e.Amount < 0 && has+e.Amount < 0 {
 				return &payout.ShortError{Account: e.Account, Balance: has, Want: -e.Amount}
 			}
 			balances[e.Account] += e.Amount
