@@ -46,7 +46,7 @@ func (s *Store) Begin(ctx context.Context, in Instance, epochs []Epoch) (start S
 			return nil
 		}
 		start.Replaced = p.at
-		return p.move(ctx, tx, id, start.At)
+		return s.move(ctx, tx, &p, id, start.At)
 	})
 	return start, err
 }
@@ -117,7 +117,7 @@ func (p *progress) place(epochs []Epoch) Position {
 
 // move lets the journal go on at another place. There may be nothing behind the one it
 // leaves that was not stored; nobody can tell.
-func (p *progress) move(ctx context.Context, tx table.Tx, instance int64, to Position) error {
+func (s *Store) move(ctx context.Context, tx table.Tx, p *progress, instance int64, to Position) error {
 	if err := leave(ctx, tx, instance, p.at); err != nil {
 		return err
 	}
@@ -127,6 +127,14 @@ func (p *progress) move(ctx context.Context, tx table.Tx, instance int64, to Pos
 	}
 	if _, err := tx.Exec(ctx, `insert into gaps (instance, epoch, first, last, seen, cause) values ($1, $2, $3, $4, $5, 'replaced')
 		on conflict do nothing`, instance, p.at.Epoch, p.at.Number+1, int64(ToEnd), p.time); err != nil {
+		return err
+	}
+	// What comes has numbers of what was looked through.
+	var start int64
+	if err := one(ctx, tx, "select start from chain_head"+s.db.Lock(), nil, &start); err != nil {
+		return err
+	}
+	if _, err := tx.Exec(ctx, "delete from chain_jobs where instance = $1", instance); err != nil {
 		return err
 	}
 	_, err := tx.Exec(ctx, "update instances set epoch = $1, number = $2, life = $3, history = history + 1 where id = $4", to.Epoch, to.Number, to.Life, instance)

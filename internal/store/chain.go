@@ -139,7 +139,7 @@ func (s *Store) learnScripts(ctx context.Context, tx table.Tx, start int64) (fir
 		at := p
 		var fresh [][]byte
 		if err := rows(ctx, tx, `select epoch, number, height, record from jobs where instance = $1 and (epoch > $2 or epoch = $2 and number > $3)
-			and length(record) > 0 order by epoch, number limit 5000`, []any{p.instance, p.epoch, p.number}, func(scan func(...any) error) error {
+			and length(record) > 0 order by epoch, number limit $4`, []any{p.instance, p.epoch, p.number, s.jobsAtOnce}, func(scan func(...any) error) error {
 			var height int64
 			var record []byte
 			if err := scan(&at.epoch, &at.number, &height, &record); err != nil {
@@ -214,27 +214,41 @@ func (s *Store) scripts(ctx context.Context, tx table.Tx, at int64) (map[string]
 	return known, err
 }
 
-// learnBlocks takes over the blocks that pools have told of, and says where the lowest
-// of them is that was not seen in the chain.
+// learnBlocks takes over the blocks that pools have told of, with the scripts of their jobs,
+// which learnScripts may come to later; and says where the lowest of them is that was not seen
+// in the chain, or not as one of the pool's.
 func (s *Store) learnBlocks(ctx context.Context, tx table.Tx, start int64) (back int64, err error) {
 	back = nowhere
 	type row struct {
-		hash          []byte
+		hash, record  []byte
 		height, found int64
 	}
 	var list []row
 	// A block of which there is no job was imported: it was paid elsewhere.
-	if err := rows(ctx, tx, `select b.hash, b.height, b.found from blocks b join jobs j on j.instance = b.instance and j.id = b.job and length(j.record) > 0
+	if err := rows(ctx, tx, `select b.hash, b.height, b.found, j.record from blocks b join jobs j on j.instance = b.instance and j.id = b.job and length(j.record) > 0
 		left join chain_blocks c on c.hash = b.hash where b.height >= $1 and (c.hash is null or c.told = 0 and c.held = 0) order by b.height, b.hash`,
 		[]any{start}, func(scan func(...any) error) error {
 			var r row
-			err := scan(&r.hash, &r.height, &r.found)
+			err := scan(&r.hash, &r.height, &r.found, &r.record)
 			list = append(list, r)
 			return err
 		}); err != nil {
 		return 0, err
 	}
 	for _, r := range list {
+		script, err := payoutScript(r.record)
+		if err != nil {
+			return 0, fmt.Errorf("block at height %d: %w", r.height, err)
+		}
+		if len(script) > 0 {
+			n, err := tx.Exec(ctx, "insert into chain_scripts (script) values ($1) on conflict do nothing", script)
+			if err != nil {
+				return 0, err
+			}
+			if n > 0 {
+				back = min(back, r.height)
+			}
+		}
 		n, err := tx.Exec(ctx, "update chain_blocks set told = 1, found = $2 where hash = $1", r.hash, r.found)
 		if err != nil {
 			return 0, err

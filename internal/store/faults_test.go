@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"encoding/hex"
 	"slices"
 	"strings"
@@ -149,6 +150,60 @@ func TestScripts(t *testing.T) {
 		n.follow()
 		n.has(want)
 		consistent(t, n.s)
+	})
+}
+
+// A pool pays itself elsewhere, and has found a block since, of which ckdb hears behind more
+// jobs than it looks through at once: what the block pays is known by its own job.
+func TestScriptBehindMany(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		n := newNetwork(t, where)
+		p := n.pool(1)
+		p.jobAt(101, 10)
+		n.follow()
+		n.s.jobsAtOnce = 2
+		for range 2 * n.s.jobsAtOnce {
+			p.jobAt(101, 10)
+		}
+		p.script = append([]byte{0, 20}, bytes.Repeat([]byte{8}, 20)...)
+		p.jobAt(102, 10)
+		p.find("bob", 60, true, out(1000, p.script))
+		p.over()
+		n.follow()
+		n.has("chain -1000, fee immature 0, bob immature 1000")
+		consistent(t, n.s)
+	})
+}
+
+// The records behind those of an older copy of a journal have numbers that lost ones had: what
+// pays the pool is looked for in their jobs as well.
+func TestScriptOfOlderCopy(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		n := newNetwork(t, where)
+		p := n.pool(1)
+		for range 5 {
+			p.jobAt(101, 10)
+		}
+		p.at.Life = "a"
+		change(t, n.s, "update instances set life = 'a'")
+		for _, query := range []string{"update jobs set id = id + 1000", "update places set job = job + 1000"} { // ids do not come again
+			change(t, n.s, query)
+		}
+		n.follow()
+		start, err := n.s.Begin(t.Context(), p.in, []Epoch{{1, "b"}})
+		if err != nil || start.At != (Position{}) || start.Replaced != p.at {
+			t.Fatal(start, err)
+		}
+		p.at = Position{}
+		p.script = append([]byte{0, 20}, bytes.Repeat([]byte{8}, 20)...)
+		p.jobAt(102, 10)
+		hash := p.find("bob", 60, false, out(1000, p.script))
+		p.over()
+		n.follow()
+		n.has("chain -1000, held 1000")
+		if err := n.s.Book(t.Context(), "ann", hash, ToMiners); err != nil {
+			t.Fatal(err)
+		}
 	})
 }
 

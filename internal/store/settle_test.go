@@ -41,6 +41,7 @@ type toldPool struct {
 	now    int64
 	job    Job
 	solo   bool
+	script []byte // of its jobs' outputs; nil: poolScript
 	ntime  uint32
 	queued []*Batch // of batches that are kept back
 	late   bool     // they are
@@ -137,6 +138,9 @@ func (p *toldPool) jobAt(height int64, network float64) {
 		p.t.Fatal(err)
 	}
 	b := work.Builder{Tag: "ckpool", PayoutScript: poolScript, Extranonce1Len: 4, Extranonce2Len: 8}
+	if p.script != nil {
+		b.PayoutScript = p.script
+	}
 	if p.solo {
 		b.PayoutScript = nil
 	}
