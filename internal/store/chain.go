@@ -77,11 +77,7 @@ func (s *Store) Follow(ctx context.Context) (kept []Place, first int64, err erro
 			}
 		}
 		first = start
-		text, found, err := s.setting(ctx, tx, SettingStart, 0, now(), satoshis)
-		if err == nil && found {
-			start, err = strconv.ParseInt(text, 10, 64)
-		}
-		if err != nil {
+		if start, err = s.starts(ctx, tx, first); err != nil {
 			return err
 		}
 		told, err := s.learnBlocks(ctx, tx, start)
@@ -98,6 +94,16 @@ func (s *Store) Follow(ctx context.Context) (kept []Place, first int64, err erro
 		return err
 	})
 	return kept, first, err
+}
+
+// starts is the height of the first block that is rewarded, which is that of the first job
+// where nobody has said another.
+func (s *Store) starts(ctx context.Context, tx table.Tx, first int64) (int64, error) {
+	text, found, err := s.setting(ctx, tx, SettingStart, 0, now(), satoshis)
+	if err != nil || !found {
+		return first, err
+	}
+	return strconv.ParseInt(text, 10, 64)
 }
 
 // chain is what is kept of it, the newest first.
@@ -214,6 +220,11 @@ func (s *Store) scripts(ctx context.Context, tx table.Tx, at int64) (map[string]
 	return known, err
 }
 
+// untaken are blocks that pools have told of since they were taken over last, from height $1
+// on. One of which there is no job was imported: it was paid elsewhere.
+const untaken = `from blocks b join jobs j on j.instance = b.instance and j.id = b.job and length(j.record) > 0
+	left join chain_blocks c on c.hash = b.hash where b.height >= $1 and (c.hash is null or c.told = 0 and c.held = 0)`
+
 // learnBlocks takes over the blocks that pools have told of, with the scripts of their jobs,
 // which learnScripts may come to later; and says where the lowest of them is that was not seen
 // in the chain, or not as one of the pool's.
@@ -224,15 +235,12 @@ func (s *Store) learnBlocks(ctx context.Context, tx table.Tx, start int64) (back
 		height, found int64
 	}
 	var list []row
-	// A block of which there is no job was imported: it was paid elsewhere.
-	if err := rows(ctx, tx, `select b.hash, b.height, b.found, j.record from blocks b join jobs j on j.instance = b.instance and j.id = b.job and length(j.record) > 0
-		left join chain_blocks c on c.hash = b.hash where b.height >= $1 and (c.hash is null or c.told = 0 and c.held = 0) order by b.height, b.hash`,
-		[]any{start}, func(scan func(...any) error) error {
-			var r row
-			err := scan(&r.hash, &r.height, &r.found, &r.record)
-			list = append(list, r)
-			return err
-		}); err != nil {
+	if err := rows(ctx, tx, "select b.hash, b.height, b.found, j.record "+untaken+" order by b.height, b.hash", []any{start}, func(scan func(...any) error) error {
+		var r row
+		err := scan(&r.hash, &r.height, &r.found, &r.record)
+		list = append(list, r)
+		return err
+	}); err != nil {
 		return 0, err
 	}
 	for _, r := range list {
@@ -310,13 +318,9 @@ func (s *Store) Advance(ctx context.Context, top, fork Place, list []ChainBlock)
 		if err != nil {
 			return err
 		}
-		start := int64(0)
-		if text, found, err := s.setting(ctx, tx, SettingStart, 0, now(), satoshis); err != nil {
+		start, err := s.starts(ctx, tx, 0)
+		if err != nil {
 			return err
-		} else if found {
-			if start, err = strconv.ParseInt(text, 10, 64); err != nil {
-				return err
-			}
 		}
 		if _, err := tx.Exec(ctx, "delete from chain where height > $1", fork.Height); err != nil {
 			return err

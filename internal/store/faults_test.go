@@ -207,6 +207,42 @@ func TestScriptOfOlderCopy(t *testing.T) {
 	})
 }
 
+// A journal is stored up to the present between two looks of the follower of the chain, as when
+// ckdb was away: it has to look again before it takes a block for one that nobody told of, and
+// before it rewards a higher one.
+func TestToldMeanwhile(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		n := newNetwork(t, where)
+		n.set(SettingScheme, "proportional", 0)
+		p, q := n.pool(1), n.pool(2)
+		p.jobAt(101, 10)
+		q.jobAt(101, 10)
+		n.bury(1)
+		n.follow()
+		p.late = true
+		p.jobAt(102, 10)
+		p.share("alice", 10)
+		p.find("bob", 10, true, out(1000, poolScript))
+		q.jobAt(103, 10)
+		q.find("zoe", 5, true, out(1000, poolScript))
+		p.jobAt(103, 10)
+		p.over()
+		q.over()
+		n.between = p.catchUp
+		if told := n.follow(); len(told) != 0 {
+			t.Errorf("%q", told)
+		}
+		n.between = nil
+		n.has("")
+		n.follow()
+		n.has("chain -2000, fee immature 0, alice immature 500, bob immature 500, zoe immature 1000")
+		if list, err := n.s.Alarms(t.Context()); err != nil || len(list) != 0 {
+			t.Errorf("%+v, %v", list, err)
+		}
+		consistent(t, n.s)
+	})
+}
+
 // A reward is not posted where a setting, or what became of its block, has changed since
 // it was computed; and it is posted once, by whoever comes first.
 func TestChangedMeanwhile(t *testing.T) {

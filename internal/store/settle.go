@@ -152,34 +152,56 @@ func (s *Store) settle(ctx context.Context, b *poolBlock, waits bool) (told stri
 // journal must be stored: shares of the height below are stale long before.
 const settleAfter = time.Minute
 
-// complete tells whether no further share of a height or a lower one can come. Times are
+// complete tells whether no further share of a height or a lower one can come, nor a block:
+// what journals told since the chain was followed last is to be taken over first. Times are
 // compared with those of the same instance alone.
-func (s *Store) complete(ctx context.Context, height int64) (bool, error) {
-	list, err := s.Awaited(ctx, height)
-	return err == nil && len(list) == 0, err
+func (s *Store) complete(ctx context.Context, height int64) (yes bool, err error) {
+	err = s.db.Read(ctx, func(tx table.Tx) error {
+		list, err := s.awaited(ctx, tx, height)
+		if err != nil || len(list) > 0 {
+			return err
+		}
+		var start, told int64
+		if err := one(ctx, tx, "select start from chain_head", nil, &start); err != nil {
+			return err
+		}
+		if start, err = s.starts(ctx, tx, start); err != nil {
+			return err
+		}
+		err = one(ctx, tx, "select count(*) "+untaken+" and b.height <= $2", []any{start, height}, &told)
+		yes = told == 0
+		return err
+	})
+	return yes && err == nil, err
 }
 
 // Awaited are the instances whose journals are not stored past a height yet.
 func (s *Store) Awaited(ctx context.Context, height int64) (list []Instance, err error) {
 	err = s.db.Read(ctx, func(tx table.Tx) error {
-		retired, _, err := s.setting(ctx, tx, SettingRetired, 0, now(), satoshis)
-		if err != nil {
-			return err
+		list, err = s.awaited(ctx, tx, height)
+		return err
+	})
+	return list, err
+}
+
+func (s *Store) awaited(ctx context.Context, tx table.Tx, height int64) (list []Instance, err error) {
+	retired, _, err := s.setting(ctx, tx, SettingRetired, 0, now(), satoshis)
+	if err != nil {
+		return nil, err
+	}
+	// An instance with jobs, of which none can be computed anew, was imported.
+	err = rows(ctx, tx, `select i.uid, i.name, i.network from instances i
+		where not exists (select 1 from jobs j where j.instance = i.id and j.height > $1 and j.created <= i.at - $2 and length(j.record) > 0)
+		and (exists (select 1 from jobs j where j.instance = i.id and length(j.record) > 0) or not exists (select 1 from jobs j where j.instance = i.id))
+		order by i.name, i.uid`, []any{height, settleAfter.Microseconds()}, func(scan func(...any) error) error {
+		var v Instance
+		var uid []byte
+		err := scan(&uid, &v.Name, &v.Network)
+		copy(v.ID[:], uid)
+		if err == nil && !slices.Contains(strings.Split(retired, ","), hex.EncodeToString(uid)) {
+			list = append(list, v)
 		}
-		// An instance with jobs, of which none can be computed anew, was imported.
-		return rows(ctx, tx, `select i.uid, i.name, i.network from instances i
-			where not exists (select 1 from jobs j where j.instance = i.id and j.height > $1 and j.created <= i.at - $2 and length(j.record) > 0)
-			and (exists (select 1 from jobs j where j.instance = i.id and length(j.record) > 0) or not exists (select 1 from jobs j where j.instance = i.id))
-			order by i.name, i.uid`, []any{height, settleAfter.Microseconds()}, func(scan func(...any) error) error {
-			var v Instance
-			var uid []byte
-			err := scan(&uid, &v.Name, &v.Network)
-			copy(v.ID[:], uid)
-			if err == nil && !slices.Contains(strings.Split(retired, ","), hex.EncodeToString(uid)) {
-				list = append(list, v)
-			}
-			return err
-		})
+		return err
 	})
 	return list, err
 }

@@ -28,6 +28,8 @@ type network struct {
 	pools map[byte]*toldPool
 	n     uint32       // of shares and blocks
 	chain []ChainBlock // from height base on
+
+	between func() // what happens after the chain was taken over and before that is settled; nil: nothing
 }
 
 const base = 100
@@ -224,6 +226,9 @@ func (n *network) follow() (told []string) {
 		if err := n.s.Advance(ctx, top, fork, n.chain[from:min(from+20, int64(len(n.chain)))]); err != nil {
 			n.t.Fatal(err)
 		}
+	}
+	if n.between != nil {
+		n.between()
 	}
 	told, err := n.s.Settle(ctx)
 	if err != nil {
