@@ -85,10 +85,13 @@ func (s *Store) Follow(ctx context.Context) (kept []Place, first int64, err erro
 			return err
 		}
 		if back = min(back, told); back < nowhere {
-			if _, err := tx.Exec(ctx, "delete from chain where height >= $1", back); err != nil {
+			n, err := tx.Exec(ctx, "delete from chain where height >= $1", back)
+			if err != nil {
 				return err
 			}
-			first = back
+			if first = min(first, back); n > 0 { // what is below was followed
+				first = back
+			}
 		}
 		kept, err = s.chain(ctx, tx)
 		return err

@@ -243,6 +243,26 @@ func TestToldMeanwhile(t *testing.T) {
 	})
 }
 
+// The node fails before anything of the chain was stored, and a pool finds another block: that
+// of before is looked for as well.
+func TestFollowedFromFirst(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		n := newNetwork(t, where)
+		p := n.pool(1)
+		p.jobAt(101, 10)
+		p.find("bob", 60, true, out(1000, poolScript))
+		if _, first, err := n.s.Follow(t.Context()); err != nil || first != 101 {
+			t.Fatal(first, err)
+		}
+		p.jobAt(103, 10)
+		p.find("bob", 60, true, out(1000, poolScript))
+		p.over()
+		n.follow()
+		n.has("chain -2000, fee immature 0, bob immature 2000")
+		consistent(t, n.s)
+	})
+}
+
 // A reward is not posted where a setting, or what became of its block, has changed since
 // it was computed; and it is posted once, by whoever comes first.
 func TestChangedMeanwhile(t *testing.T) {
