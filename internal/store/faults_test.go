@@ -109,6 +109,54 @@ func TestCorrectedReward(t *testing.T) {
 	})
 }
 
+// What was corrected of a block that had left the chain and come back goes and comes with it
+// again, and is held with it.
+func TestCorrectedReturn(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		n := newNetwork(t, where)
+		p := n.pool(1)
+		p.jobAt(101, 10)
+		p.share("alice", 20)
+		p.find("bob", 30, true, out(1000, poolScript))
+		p.over()
+		n.follow()
+		a := slices.Clone(n.chain)
+		leave := func(branch byte) {
+			t.Helper()
+			n.grow(101, 20, branch)
+			n.follow()
+			n.has("chain 0, fee 0, fee immature 0, alice balance 0, alice immature 0, bob balance 0, bob immature 0")
+		}
+		n.bury(101)
+		n.follow()
+		leave(1)
+		n.chain = slices.Clone(a)
+		n.bury(120)
+		n.follow()
+		const had = "chain -1000, fee 50, fee immature 0, alice balance 430, alice immature 0, bob balance 520, bob immature 0"
+		list, err := n.s.Ledger(t.Context(), 0, 10)
+		if err != nil || len(list) != 5 || list[3].Kind != Return || list[4].Kind != Maturity {
+			t.Fatalf("%+v, %v", list, err)
+		}
+		if _, err := n.s.Correct(t.Context(), "ann", 4, user("bob"), user("alice"), 30, "x"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := n.s.Correct(t.Context(), "ann", 5, user("bob"), Owner{}, 50, "y"); err != nil {
+			t.Fatal(err)
+		}
+		n.has(had)
+		leave(2)
+		n.chain = slices.Clone(a)
+		n.bury(30)
+		n.follow()
+		n.has("chain -1000, fee 0, fee immature 50, alice balance 0, alice immature 430, bob balance 0, bob immature 520")
+		n.bury(100)
+		n.follow()
+		n.has(had)
+		consistent(t, n.s)
+	})
+}
+
 // Blocks below the first that is rewarded were paid elsewhere, and are nobody's alarm.
 func TestStart(t *testing.T) {
 	each(t, func(t *testing.T, where string) {

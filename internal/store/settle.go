@@ -518,7 +518,14 @@ func (s *Store) again(ctx context.Context, b *poolBlock) (string, error) {
 		posted = postedHeld
 	}
 	return s.posts(ctx, b, Return, posted, b.reversals, "in the chain again, and so is its money", func(tx table.Tx) ([]Entry, error) {
-		return s.net(ctx, tx, "t.kind in ('hold', 'reward', 'payout') and t.reference = $1 or t.kind = 'correction' and t.reference like $2", b.name(), "% of "+b.name())
+		list, err := s.net(ctx, tx, "t.kind in ('hold', 'reward', 'payout') and t.reference = $1 or t.kind = 'correction' and (t.reference like $2 or t.reference like $3)",
+			b.name(), "% of "+b.name(), "% of "+b.name()+"/%")
+		for i := range list { // what was corrected when it was mature is held as well
+			if book := map[Book]Book{Balance: Immature, Fee: FeeImmature}[list[i].Book]; book != "" {
+				list[i].Book = book
+			}
+		}
+		return list, err
 	})
 }
 
