@@ -55,7 +55,7 @@ func (s *Sender) Bump(ctx context.Context, id, rate int64) (Payment, error) {
 	if v.Fee <= last.Fee {
 		return p, fmt.Errorf("payout: the bump of payment %d has no higher fee; nothing was sent", id)
 	}
-	if err := s.covered(ctx, &p, v); err != nil {
+	if err := s.covered(ctx, &p, v, "the bump of payment", "name a lower --fee-rate"); err != nil {
 		return p, err
 	}
 	p, err = s.Book.Change(ctx, id, p.Serial, Change{To: p.State, By: s.By, Version: v, Inputs: inputs})
@@ -65,10 +65,11 @@ func (s *Sender) Bump(ctx context.Context, id, rate int64) (Payment, error) {
 	return s.transmit(ctx, p)
 }
 
-// covered refuses a bump that the pool would pay with what it owes to others: payees get
-// what they were promised, so the difference is the pool's. Where the settings say that
-// the pool pays network fees, it is for its operator to see that it can.
-func (s *Sender) covered(ctx context.Context, p *Payment, v *Version) error {
+// covered refuses a version that the pool would pay with what it owes to others: what it
+// spends beyond what payees are debited is the pool's, as of a bump, since payees get what
+// they were promised, and of what is too little for a change output. Where the settings say
+// that the pool pays network fees, it is for its operator to see that it can.
+func (s *Sender) covered(ctx context.Context, p *Payment, v *Version, what, remedy string) error {
 	if !s.Settings.PayeesPay {
 		return nil
 	}
@@ -87,9 +88,9 @@ func (s *Sender) covered(ctx context.Context, p *Payment, v *Version) error {
 	}
 	next := *p
 	next.Versions = append(slices.Clone(p.Versions), *v)
-	if cost := next.cost(); cost > has {
-		return fmt.Errorf("payout: the bump of payment %d would cost the pool %s, and of its own it has %s: the rest would be taken from what accounts are owed; name a lower --fee-rate, or say that the pool pays network fees, with coins of your own in the wallet: ckdb set networkfee pool; nothing was sent",
-			p.ID, FormatBitcoins(cost), FormatBitcoins(max(has, 0)))
+	if cost := next.cost(); cost > 0 && cost > has {
+		return fmt.Errorf("payout: %s %d would cost the pool %s, and of its own it has %s: the rest would be taken from what accounts are owed; %s, or say that the pool pays network fees, with coins of your own in the wallet: ckdb set networkfee pool; nothing was sent",
+			what, p.ID, FormatBitcoins(cost), FormatBitcoins(max(has, 0)), remedy)
 	}
 	return nil
 }

@@ -33,7 +33,7 @@ type Checked struct {
 // whose script the caller has to know as the wallet's; every input is signed, and so that
 // nothing in the transaction could be changed; fee and rate, of the bytes as they are,
 // lie within their bounds. payeesPay: the fee is taken off the outputs, as Bitcoin Core
-// does it; false: their amounts are [Output.Amount]. height is that of the next block.
+// does it, and so may be more than what is missing there; false: their amounts are [Output.Amount]. height is that of the next block.
 func Check(raw []byte, outputs []Output, inputs []Input, payeesPay bool, s *Settings, height int64) (*Checked, error) {
 	tx := new(wire.MsgTx)
 	r := bytes.NewReader(raw)
@@ -110,6 +110,8 @@ func Check(raw []byte, outputs []Output, inputs []Input, payeesPay bool, s *Sett
 
 // match finds the outputs of the plan. Where the payees pay, every one has the same part
 // of the fee taken off, and the first what does not divide (Bitcoin Core, CreateTransaction).
+// Without change that is what is missing of the fee when it has what the coins have beyond the
+// plan, too little for an output.
 func match(have []*wire.TxOut, planned []Output, fee int64, payeesPay bool) (amounts []int64, change *wire.TxOut, err error) {
 	type key struct {
 		script string
@@ -120,12 +122,22 @@ func match(have []*wire.TxOut, planned []Output, fee int64, payeesPay bool) (amo
 		left[key{string(o.PkScript), o.Value}]++
 	}
 	n := int64(len(planned))
+	cut := fee
+	if payeesPay && len(have) == len(planned) {
+		cut = Debits(planned)
+		for _, o := range have {
+			cut -= o.Value
+		}
+		if cut < 0 || cut > fee {
+			return nil, nil, fmt.Errorf("its payees have %s less than they are owed, and its fee is %s", FormatBitcoins(cut), FormatBitcoins(fee))
+		}
+	}
 	for i, o := range planned {
 		amount := o.Amount
 		if payeesPay {
-			amount = o.Debit - fee/n
+			amount = o.Debit - cut/n
 			if i == 0 {
-				amount -= fee % n
+				amount -= cut % n
 			}
 		}
 		if limit := Dust(o.Script); amount < limit {

@@ -176,4 +176,15 @@ func TestPayeesPay(t *testing.T) {
 	if _, _, err := match(have, outputs, 11, true); err == nil {
 		t.Error("the fee is divided otherwise, and taken")
 	}
+	have[2].Value--
+	for fee, good := range map[int64]bool{10: false, 11: true, 15: true} {
+		have[1].Value = outputs[1].Debit - 2
+		if _, _, err := match(have, outputs, fee, true); (err == nil) != good {
+			t.Errorf("without change, and a fee of %d: %v", fee, err)
+		}
+	}
+	have[0].Value += 12
+	if _, _, err := match(have, outputs, 11, true); err == nil {
+		t.Error("payees have more than they are owed")
+	}
 }

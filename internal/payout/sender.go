@@ -221,6 +221,11 @@ func (s *Sender) commit(ctx context.Context, p Payment, raw []byte, inputs []Inp
 	if err != nil {
 		return p, err
 	}
+	if p.PayeesPay {
+		if err := s.covered(ctx, &p, v, "payment", "its coins have that much beyond its payees', too little for change; pay when balances are others"); err != nil {
+			return p, err
+		}
+	}
 	if reason, err := s.Wallet.Accepted(ctx, raw); err != nil {
 		return p, err
 	} else if reason != "" {

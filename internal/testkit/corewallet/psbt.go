@@ -111,16 +111,20 @@ func (w *Wallet) fund(_ context.Context, v *view, p params) (any, error) {
 	}
 	pays := fee()
 	if n := int64(len(options.Subtract)); n > 0 {
+		change.Value = in - want
+		cut := pays
+		if change.Value < dust { // is part of the fee, and nobody's to pay
+			cut, pays = pays-change.Value, pays-change.Value
+		}
 		for i, at := range options.Subtract {
-			tx.TxOut[at].Value -= pays / n
+			tx.TxOut[at].Value -= cut / n
 			if i == 0 {
-				tx.TxOut[at].Value -= pays % n
+				tx.TxOut[at].Value -= cut % n
 			}
 			if tx.TxOut[at].Value < dust {
 				return nil, refuse(-4, "The transaction amount is too small to pay the fee")
 			}
 		}
-		change.Value = in - want
 	} else {
 		change.Value = in - want - pays
 	}
