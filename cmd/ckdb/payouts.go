@@ -526,7 +526,7 @@ func (c *call) payoutBump(ctx context.Context) error {
 		if err := p.unlocked(ctx); err != nil {
 			return err
 		}
-		rate, err := p.rate(ctx)
+		rate, err := p.sender.Rate(ctx)
 		if err != nil {
 			return err
 		}
@@ -540,17 +540,9 @@ func (c *call) payoutBump(ctx context.Context) error {
 	})
 }
 
-// rate is that which was named, or the node's estimate.
-func (p *paying) rate(ctx context.Context) (int64, error) {
-	if rate := p.sender.Settings.Rate; rate != 0 {
-		return rate, nil
-	}
-	return p.sender.Wallet.Rate(ctx, p.sender.Settings.Blocks)
-}
-
 // bump replaces a payment's transaction by one that pays the rate.
 func (p *paying) bump(ctx context.Context, id int64) (payout.Payment, error) {
-	rate, err := p.rate(ctx)
+	rate, err := p.sender.Rate(ctx)
 	if err != nil {
 		return payout.Payment{}, err
 	}

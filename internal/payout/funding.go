@@ -53,15 +53,9 @@ func (s *Sender) Fund(ctx context.Context, p *Payment) (*Funded, []Input, error)
 			}
 		}
 	}
-	rate := s.Settings.Rate
-	if rate == 0 {
-		if rate, err = s.Wallet.Rate(ctx, s.Settings.Blocks); err != nil {
-			return nil, nil, err
-		}
-		if rate < s.Settings.MinRate || rate > s.Settings.MaxRate {
-			return nil, nil, fmt.Errorf("payout: the node's estimate, %d satoshis per 1000 vbytes, is not within the bounds %d and %d: name one with --fee-rate",
-				rate, s.Settings.MinRate, s.Settings.MaxRate)
-		}
+	rate, err := s.Rate(ctx)
+	if err != nil {
+		return nil, nil, err
 	}
 	f, err := s.Wallet.Fund(ctx, p.Outputs, with, rate, p.PayeesPay)
 	if err != nil {
@@ -74,6 +68,22 @@ func (s *Sender) Fund(ctx context.Context, p *Payment) (*Funded, []Input, error)
 		}
 	}
 	return f, inputs, err
+}
+
+// Rate is the fee rate that was named, or else the node's estimate. Where blocks are not full
+// that may be below what the pool pays at least, which it is then.
+func (s *Sender) Rate(ctx context.Context) (int64, error) {
+	if s.Settings.Rate != 0 {
+		return s.Settings.Rate, nil
+	}
+	rate, err := s.Wallet.Rate(ctx, s.Settings.Blocks)
+	if err != nil {
+		return 0, err
+	}
+	if rate > s.Settings.MaxRate {
+		return 0, fmt.Errorf("payout: the node's estimate, %d satoshis per 1000 vbytes, is more than %d: name one with --fee-rate", rate, s.Settings.MaxRate)
+	}
+	return max(rate, s.Settings.MinRate), nil
 }
 
 // shared is an input of each payment that one replaces, and of what that replaces in

@@ -3,6 +3,7 @@ package payout
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -689,6 +690,39 @@ func testCase29(t *testing.T, empty func(*testing.T) TestBook) {
 	}
 	x.is(s.Send(t.Context(), p.ID))(Broadcast)
 	x.sums(false)
+}
+
+// estimating is a node with an estimate of the fee rate, in bitcoins per 1000 vbytes.
+type estimating struct {
+	Node
+	rate string
+}
+
+func (e *estimating) Call(ctx context.Context, result any, method string, params ...any) error {
+	if method == "estimatesmartfee" {
+		return json.Unmarshal([]byte(`{"feerate":`+e.rate+`,"blocks":6}`), result)
+	}
+	return e.Node.Call(ctx, result, method, params...)
+}
+
+// Case 29: an estimate above the bounds is refused; below them, as of Bitcoin Core 30 where
+// blocks are not full, the least is paid.
+func TestEstimates(t *testing.T) { each(t, testEstimates) }
+
+func testEstimates(t *testing.T, empty func(*testing.T) TestBook) {
+	x := start(t, empty, 102)
+	s := x.sender("op")
+	p := x.planned(s)
+	s.Settings.Rate = 0
+	s.Wallet = NewWallet(&estimating{x, "0.00200001"}, address.Regtest)
+	if _, err := s.Send(t.Context(), p.ID); err == nil || !strings.Contains(err.Error(), "200001 satoshis per 1000 vbytes, is more than 200000") {
+		t.Errorf("an estimate above: %v", err)
+	}
+	s.Wallet = NewWallet(&estimating{x, "0.00000123"}, address.Regtest)
+	p = x.is(s.Send(t.Context(), p.ID))(Broadcast)
+	if v := p.Versions[0]; v.Fee*1000/v.Size != 1000 {
+		t.Errorf("a fee of %d for %d vbytes", v.Fee, v.Size)
+	}
 }
 
 // Case 17: mature is 101 confirmations; nothing spends a coinbase earlier, and the chain
