@@ -18,7 +18,8 @@ import (
 const (
 	// beyondBest is how many times the difficulty of its best hash the credited work may
 	// be: with work W, all hashes are below difficulty B with a chance of e^(-W/B), which
-	// is less than one in 10¹⁷ from here on.
+	// is less than one in 10¹⁷ from here on. Who keeps his better hashes back gets there as
+	// well, and so each hash is looked at then.
 	beyondBest = 40
 	// beyondRates is how many times the greatest rate in the pool's own statistics, which
 	// come once a minute and know nothing of credits that are stored. The last minute's
@@ -119,7 +120,13 @@ func (s *Store) weighed(ctx context.Context, tx table.Tx, id int64, in Instance,
 				who, in.Name, start.Format("2006-01-02 15:04"), fmt.Sprintf(format, args...), subject)})
 		}
 		for _, o := range sortedOwners(h.accounts) {
-			if v := h.accounts[o]; exceeds(v.Accepted.Work, beyondBest, v.Best) {
+			v := h.accounts[o]
+			if !exceeds(v.Accepted.Work, beyondBest, v.Best) {
+				continue
+			}
+			if done, err := s.done(ctx, tx, id, o, at, v.Accepted.Count); err != nil {
+				return nil, err
+			} else if !done {
 				raise(string(o.Kind)+":"+o.Name, o.String(), "%s is credited, and its best hash is of difficulty %s", v.Accepted.Work, v.Best)
 			}
 		}
@@ -178,6 +185,46 @@ func (s *Store) hours(ctx context.Context, tx table.Tx, id, from, to int64) (map
 		}
 	}
 	return hours, nil
+}
+
+// done tells whether each of so many shares of an account in an hour has a hash as good as what
+// it is credited with. Then the work was done, however poor the best of them is: who keeps his
+// better hashes back is to stop nobody's payouts. It is false where not all shares are kept.
+func (s *Store) done(ctx context.Context, tx table.Tx, id int64, of Owner, hour, count int64) (bool, error) {
+	const second, around = 1_000_000, 6 * 3600 // of headers' times, which are miners' to choose within bounds
+	start := hour * 3600
+	least, most := start-around, start+3600+around
+	kept, _, err := s.days(ctx, tx)
+	if err != nil {
+		return false, err
+	}
+	same := func(name string, kind table.Kind) string { return s.db.Same(table.Column{Name: name, Kind: kind}) }
+	done := true
+	for _, day := range kept {
+		if day < least/secondsPerDay || day > most/secondsPerDay {
+			continue
+		}
+		err := rows(ctx, tx, "select "+same("x.credit", table.Exact)+", "+same("x.achieved", table.Peak)+" from "+dayTable(day)+` x join workers w on w.id = x.worker join accounts a on a.id = w.account
+			where x.instance = $1 and x.ntime >= $2 and x.ntime <= $3 and x.received >= $4 and x.received < $5 and a.kind = $6 and a.folded = $7`,
+			[]any{id, least, most, start * second, (start + 3600) * second, string(of.Kind), of.Name}, func(scan func(...any) error) error {
+				var credit, achieved difficulty.Exact
+				err := scan(table.Amount{To: &credit}, table.Amount{To: &achieved})
+				count--
+				// Both are rounded, to much less than a millionth.
+				if limit := units(achieved); err == nil && units(credit).Cmp(limit.Add(limit, new(big.Int).Quo(limit, big.NewInt(1_000_000)))) > 0 {
+					done = false
+					err = errEnough
+				}
+				return err
+			})
+		if !done {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+	return count == 0, nil
 }
 
 // greatestRate is that of an instance's statistics of an hour; found is false where it has none.

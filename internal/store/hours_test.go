@@ -29,7 +29,7 @@ func TestCase24Hour(t *testing.T) {
 		n.pool(1).jobAt(101, 1e6)
 		n.pool(2).jobAt(101, 1e6)
 		hour := int64(3600_000_000)
-		many := func(p *toldPool, name string, credit, best float64) {
+		many := func(p *toldPool, name string, credit, best, worst float64) {
 			b := &Batch{Workers: []Worker{{User, name, "rig"}}, Agents: []string{"x"}}
 			for range 200 {
 				p.n++
@@ -38,14 +38,17 @@ func TestCase24Hour(t *testing.T) {
 				b.Shares = append(b.Shares, v)
 			}
 			b.Shares[7].Achieved = difficulty.ExactOf(best)
+			b.Shares[9].Achieved = difficulty.ExactOf(credit * worst)
 			p.tell(b)
 		}
 		// 200 shares of 1000: bob's best is 40 times below his work, and so just possible;
-		// eve's is a little less.
-		many(n.pool(1), "bob", 1000, 5000)
-		many(n.pool(1), "eve", 1000, 4999.9)
-		n.pool(1).rates(200_000. / 3600) // the half of it
-		many(n.pool(2), "zoe", 1000, 200_000)
+		// eve's is a little less. So is that of joe, who has kept better ones back: each of his
+		// is worth what he is credited with.
+		many(n.pool(1), "bob", 1000, 5000, 0.9)
+		many(n.pool(1), "eve", 1000, 4999.9, 0.9)
+		many(n.pool(1), "joe", 1000, 4999.9, 1)
+		n.pool(1).rates(200_000. / 3600) // a third of it
+		many(n.pool(2), "zoe", 1000, 200_000, 1)
 		n.pool(2).rates(200_000. / 3600 / 9)
 		open := func() (list []string) {
 			t.Helper()
@@ -135,7 +138,7 @@ func TestCase24Hour(t *testing.T) {
 		n.pool(1).clock = -3 * hour
 		wait(hour + 2*hourAfter.Microseconds())
 		n.pool(1).clock = -2 * hour
-		many(n.pool(1), "mallory", 9000, 9000)
+		many(n.pool(1), "mallory", 9000, 9000, 0.5)
 		wait(2*hour + hourAfter.Microseconds())
 		if got := open(); !slices.Equal(got, []string{"2026-07-14T10/01000000/user:mallory"}) {
 			t.Errorf("%q", got)
