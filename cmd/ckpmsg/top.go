@@ -208,9 +208,16 @@ func (t *top) draw(now time.Time) error {
 	t.view.width, t.view.height = width, height
 	var b strings.Builder
 	b.WriteString(home)
-	for i, l := range t.view.frame(now) {
+	lines := t.view.frame(now)
+	for i, l := range lines {
 		if i > 0 {
 			b.WriteString("\r\n")
+		}
+		// Before the text: at the end of a line that is full they would take its last letter.
+		if i < len(lines)-1 {
+			b.WriteString(clearLine)
+		} else {
+			b.WriteString(clearBelow)
 		}
 		style := l.style
 		if !t.view.color {
@@ -220,9 +227,7 @@ func (t *top) draw(now time.Time) error {
 		if style != "" {
 			b.WriteString(resetStyle)
 		}
-		b.WriteString(clearLine)
 	}
-	b.WriteString(clearBelow)
 	_, err = t.out.WriteString(b.String())
 	return err
 }

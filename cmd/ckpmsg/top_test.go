@@ -83,6 +83,11 @@ func TestScreens(t *testing.T) {
 			v.take(answer{err: errors.New("gone")}, at.Add(-4*time.Second))
 			v.take(answer{moment: m}, at)
 		}},
+		"one": {80, 24, func(v *view) {
+			m := aMoment(userList)
+			m.rows = m.rows[:1]
+			v.take(answer{moment: m}, at)
+		}},
 		"scrolled": {80, 24, func(v *view) { v.press('j'); v.press('j') }},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -149,12 +154,15 @@ type emulator struct {
 func (e *emulator) frame() string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	end := strings.LastIndex(e.all, clearBelow)
+	end := strings.LastIndex(e.all, home) // of the next one
 	if end < 0 {
 		return ""
 	}
 	begin := strings.LastIndex(e.all[:end], home)
-	return strings.NewReplacer(clearLine, "", resetStyle, "", bold, "", dim, "", invert, "", red, "", green, "", "\r", "").Replace(e.all[begin+len(home) : end])
+	if begin < 0 {
+		return ""
+	}
+	return strings.NewReplacer(clearLine, "", clearBelow, "", resetStyle, "", bold, "", dim, "", invert, "", red, "", green, "", "\r", "").Replace(e.all[begin+len(home) : end])
 }
 
 func (e *emulator) text() string {
@@ -299,6 +307,11 @@ func testTop(t *testing.T, color bool) {
 	text := e.text()
 	if got := strings.Contains(text, invert) || strings.Contains(text, red); got != color {
 		t.Errorf("styles: %v, want %v", got, color)
+	}
+	// What clears stands at the beginning of a line: behind a full one it takes the last letter.
+	begins := strings.NewReplacer(home+clearLine, "", "\n"+clearLine, "", home+clearBelow, "", "\n"+clearBelow, "").Replace(text)
+	if strings.Contains(begins, clearLine) || strings.Contains(begins, clearBelow) {
+		t.Error("a line is cleared behind its text")
 	}
 	// What a name would do to the terminal is not done.
 	if strings.Contains(text, "\x1b[2J") || !strings.Contains(text, "bob.[2J") {

@@ -236,6 +236,9 @@ func (v *view) footer(at time.Time) (lines []line) {
 	if v.list == workerList {
 		shown, other = "workers", "u users"
 	}
+	if len(v.now.rows) == 1 {
+		shown = strings.TrimSuffix(shown, "s")
+	}
 	place := figures.Count(int64(len(v.now.rows))) + " " + shown
 	if v.offset > 0 {
 		place = fmt.Sprintf("from %s of %s", figures.Count(int64(v.offset+1)), place)
