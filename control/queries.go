@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"reflect"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -16,8 +17,10 @@ type RefusedError struct {
 	Text    string // why
 }
 
-// Error is the command and why it was refused.
-func (e *RefusedError) Error() string { return fmt.Sprintf("%.100s: %s", e.Command, e.Text) }
+// Error is the command, once, and why it was refused.
+func (e *RefusedError) Error() string {
+	return fmt.Sprintf("%.100s: %s", e.Command, strings.TrimPrefix(e.Text, e.Command+": "))
+}
 
 // Time is a time in replies: unix seconds, 0 for never, which is the zero Time.
 type Time struct{ time.Time }

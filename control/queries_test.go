@@ -181,6 +181,9 @@ func TestQueries(t *testing.T) {
 	if _, err := c.User(ctx, "eve"); !errors.As(err, &refused) || refused.Text != `no reply to getuser={"user": "eve"}` {
 		t.Errorf("no user: %v", err)
 	}
+	if text := (&control.RefusedError{Command: "list", Text: "list: no pools"}).Error(); text != "list: no pools" {
+		t.Errorf("named twice: %s", text)
+	}
 	for name, ask := range map[string]func() error{
 		"no member":     func() error { _, err := c.Drops(ctx); return err },
 		"another type":  func() error { _, err := c.Nodes(ctx); return err },

@@ -102,6 +102,9 @@ func fakePool(dir string) (stop func(), err error) {
 	s.Handle("listener", "getuser", func(_ context.Context, user string) (string, error) {
 		return "", errors.New("no user " + user)
 	})
+	s.Handle("listener", "recruit", func(context.Context, string) (string, error) {
+		return "", errors.New("recruit: this instance mines from nodes")
+	})
 	for prefix, text := range replies {
 		s.Handle("listener", prefix, reply(text))
 	}

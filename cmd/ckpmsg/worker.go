@@ -181,6 +181,7 @@ func nearestOf(name string, names []string) []string {
 
 // refused is the error of a command that the pool has refused.
 func (o *options) refused(ctx context.Context, words []string, text string) error {
+	text = strings.TrimPrefix(text, words[0]+": ") // some replies begin with it
 	return fmt.Errorf("%s: %s%s", strings.Join(words, " "), text, hint(ctx, o.client, words, text))
 }
 
