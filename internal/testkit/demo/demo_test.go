@@ -341,6 +341,12 @@ func TestExistingNode(t *testing.T) {
 	if err := <-r.ended; err == nil || !strings.Contains(err.Error(), "is not one of main") {
 		t.Errorf("with an address of regtest: %v", err)
 	}
+	solo := c
+	solo.Solo, solo.Dir, solo.Listen = true, t.TempDir(), freeAddr(t)
+	r = start(t, solo)
+	if err := <-r.ended; err == nil || !strings.Contains(err.Error(), "is not one of main") {
+		t.Errorf("solo with an address of regtest: %v", err)
+	}
 	c.Address = "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4"
 	cookie := filepath.Join(t.TempDir(), ".cookie")
 	if err := os.WriteFile(cookie, []byte(testkit.FakeNodeUser+":"+testkit.FakeNodePassword), 0o600); err != nil {

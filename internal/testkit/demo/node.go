@@ -155,9 +155,6 @@ func (s *settings) complete(n *node, solo bool) error {
 		}
 		s.payout = s.wallet("").Address()
 	}
-	if solo && !s.edited {
-		s.payout = ""
-	}
 	if s.payout != "" {
 		a, err := address.Parse(s.payout)
 		if err != nil {
@@ -166,6 +163,9 @@ func (s *settings) complete(n *node, solo bool) error {
 		if network, known := address.NetworkForChain(n.chain); known && !a.On(network) {
 			return fmt.Errorf("address %s is not one of %s, the chain of the node", s.payout, n.chain)
 		}
+	}
+	if solo && !s.edited { // it is the first miner alone who has the address
+		s.payout = ""
 	}
 	if s.miners == "" {
 		var err error
