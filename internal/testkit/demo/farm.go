@@ -108,11 +108,14 @@ func (f *farm) startProxy(ctx context.Context, s *settings) error {
 // describe says what runs, and how to see it from both sides.
 func (f *farm) describe(s *settings) {
 	d, say := f.d, f.d.console.print
-	say("ckpool: a pool on %s, blocks pay %s", s.listen, s.payout)
+	say("ckpool: a pool on %s, blocks pay", s.listen)
+	say("  %s", s.payout)
 	say("ckproxy: before it, with one account there for all of its miners,")
 	say("  %s", f.account)
-	say("configurations %s and %s", d.shown(configFile), d.shown(proxyConfig))
-	say("logs %s and %s", d.shown("logs", poolName+".log"), d.shown("proxy-logs", proxyName+".log"))
+	say("configurations %s", d.shown(configFile))
+	say("  and %s", d.shown(proxyConfig))
+	say("logs %s", d.shown("logs", poolName+".log"))
+	say("  and %s", d.shown("proxy-logs", proxyName+".log"))
 	d.pointMiner(f.listen, "any name")
 	d.pointFromElsewhere(f.listen)
 	say("three simulated miners at the proxy find a block about every %s; every second", d.config.pace.pool)
@@ -156,8 +159,8 @@ func (f *farm) line(s *status) string {
 	if s.gone {
 		return s.line()
 	}
-	return fmt.Sprintf("%s, %s; the pool: %s accepted, %s refused; height %d  blocks found %d",
-		figures.Things(f.connected, "miner"), figures.Things(f.here, "share"), figures.Count(f.sent), figures.Count(f.refused), s.height, s.found)
+	return fmt.Sprintf("%s, %s; pool: %s accepted, %s refused; height %d  blocks %s",
+		figures.Things(f.connected, "miner"), figures.Things(f.here, "share"), figures.Count(f.sent), figures.Count(f.refused), s.height, figures.Count(int64(s.found)))
 }
 
 // freePort is an address on this machine that nobody listens on or connects from.

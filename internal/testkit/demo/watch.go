@@ -190,13 +190,13 @@ func outcome(state string) string {
 
 func (s *status) line() string {
 	if s.gone {
-		return fmt.Sprintf("height %d, the node is gone  shares %d  blocks found %d", s.height, s.shares, s.found)
+		return fmt.Sprintf("height %d, the node is gone  shares %s  blocks %s", s.height, figures.Count(s.shares), figures.Count(int64(s.found)))
 	}
 	if s.workers == 0 {
 		return fmt.Sprintf("height %d, waiting for a miner", s.height)
 	}
-	return fmt.Sprintf("%s  shares %d  best %.3g  height %d  blocks found %d",
-		figures.Rate(s.hashRate), s.shares, s.best, s.height, s.found)
+	return fmt.Sprintf("%s  shares %s  best %.3g  height %d  blocks %s",
+		figures.Rate(s.hashRate), figures.Count(s.shares), s.best, s.height, figures.Count(int64(s.found)))
 }
 
 // farewell says what came of it and how to go on.
