@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"github.com/ckpool/ckpool/internal/bench"
+	"github.com/ckpool/ckpool/internal/figures"
 	"github.com/ckpool/ckpool/stratum"
 )
 
@@ -24,6 +26,9 @@ func mine(ctx context.Context, args []string, out io.Writer) (bool, error) {
 	var ok bool
 	if c.VersionMask, ok = stratum.Hex32([]byte(*mask)); !ok {
 		return false, fmt.Errorf("version mask %q: must be up to 8 hex digits", *mask)
+	}
+	if !f.json {
+		fmt.Fprintf(os.Stderr, "mining for %s, Ctrl-C ends it sooner\n", figures.Duration(c.Duration))
 	}
 	r, err := bench.Mine(ctx, c)
 	if err != nil {

@@ -151,8 +151,8 @@ func (r *MineReport) Print(w io.Writer) error {
 	}
 	t.counts("rejected", r.Rejects)
 	t.counts("lost", r.Lost)
-	t.row("hash rate", "%.3g H/s by accepted difficulty %g", r.HashRate, r.Credit)
-	t.row("best share", "%.6g", r.Best)
+	t.row("hash rate", "%s by accepted difficulty %s", figures.Rate(r.HashRate), figures.Number(r.Credit))
+	t.row("best share", "%s", figures.Number(r.Best))
 	t.row("blocks", "%d", r.Blocks)
 	t.latency("latency of replies", r.Latency)
 	t.row("pool", "%v", r.Server)
