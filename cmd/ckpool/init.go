@@ -438,8 +438,9 @@ func (s *setup) sayHow() {
 		host = "<this machine>"
 	}
 	listen := host + ":" + cmp.Or(port, "3333")
-	fmt.Fprintf(s.out, "\nTo start the pool:\n    %s%s\nor in the background, where ckpmsg status, and ckpmsg top, show how it does:\n    %[1]s -D%[2]s\nPoint a miner at stratum+tcp://%[3]s, with %[4]s and x as password.\n",
-		s.program, file, listen, user)
+	ckpmsg := s.program[:strings.LastIndexByte(s.program, '/')+1] + "ckpmsg" // is beside it
+	fmt.Fprintf(s.out, "\nTo start the pool:\n    %s%s\nor in the background, and to see how it does:\n    %[1]s -D%[2]s\n    %[3]s status\n    %[3]s top\nPoint a miner at stratum+tcp://%[4]s\nwith %[5]s and x as password.\n",
+		s.program, file, ckpmsg, listen, user)
 	if s.http != "" {
 		fmt.Fprintf(s.out, "The page is at http://%s/ then.\n", s.http)
 	}
