@@ -393,7 +393,7 @@ func openable(path string) error {
 }
 
 // unknowable is what no check can tell.
-const unknowable = "not checked: whether miners reach these addresses from outside (firewall, router)\n"
+const unknowable = "not checked: whether miners reach these from outside (firewall, router)\n"
 
 func (k *check) print(stdout, stderr io.Writer) {
 	type finding struct {
