@@ -128,6 +128,9 @@ func listenURL(url string) (host string, port uint16, err error) {
 		host = ""
 	}
 	if portText == "" {
+		if _, err := strconv.ParseUint(host, 10, 16); err == nil {
+			return "", 0, fmt.Errorf("listen address %q: want host:port, such as \"0.0.0.0:%s\"", url, host)
+		}
 		return host, defaultPort, nil
 	}
 	n, err := strconv.ParseUint(portText, 10, 16)

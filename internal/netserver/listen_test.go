@@ -84,6 +84,7 @@ func TestListenErrors(t *testing.T) {
 			[]string{fmt.Sprintf("port %d is used by another program", port), "choose another port"}},
 		{"203.0.113.77:3333", unix.EADDRNOTAVAIL, []string{"203.0.113.77:3333", "does not have that address", "0.0.0.0 or [::]"}},
 		{"no-such-host.invalid:3333", nil, []string{`cannot resolve "no-such-host.invalid"`}},
+		{"3333", nil, []string{`want host:port, such as "0.0.0.0:3333"`}},
 		{"127.0.0.1:99999", nil, []string{`port "99999"`}},
 	}
 	for _, tt := range tests {
