@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -305,6 +306,9 @@ func read(path string) ([]byte, *Error) {
 		text := "cannot read the configuration: " + errors.Unwrap(err).Error()
 		if errors.Is(err, fs.ErrNotExist) {
 			text += "; name another file with -c FILE"
+			if filepath.Base(path) == "ckpool.conf" {
+				text += `, or let "ckpool init" write a first one`
+			}
 		}
 		return nil, &Error{File: path, Text: text}
 	}

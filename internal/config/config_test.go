@@ -705,7 +705,7 @@ func TestSplitURL(t *testing.T) {
 func TestLoad(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "ckpool.conf")
-	if _, _, err := Load(path, Solo); err == nil || err.Error() != path+": cannot read the configuration: no such file or directory; name another file with -c FILE" {
+	if _, _, err := Load(path, Solo); err == nil || err.Error() != path+": cannot read the configuration: no such file or directory; name another file with -c FILE, or let \"ckpool init\" write a first one" {
 		t.Errorf("missing file: %v", err)
 	}
 	if _, _, err := Load(dir, Solo); err == nil || err.Error() != dir+": cannot read the configuration: is a directory" {
