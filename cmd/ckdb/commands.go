@@ -170,9 +170,12 @@ func (c *call) printTable(answer any) error {
 // replyTime is how long the running instance may take to answer.
 const replyTime = 5 * time.Second
 
+// socket is that of the running instance.
+func (c *call) socket() string { return sockdir.Find(c.sockDir, c.name, socket) }
+
 // daemon asks the running instance; nil: there is none.
 func (c *call) daemon(ctx context.Context) (*daemon, error) {
-	client := control.Client{Path: sockdir.Find(c.sockDir, c.name, socket), ReplyTimeout: replyTime, BodyTimeout: replyTime}
+	client := control.Client{Path: c.socket(), ReplyTimeout: replyTime, BodyTimeout: replyTime}
 	reply, err := client.Do(ctx, "status")
 	switch {
 	case errors.Is(err, fs.ErrPermission):

@@ -309,7 +309,7 @@ func (c *call) printStatus(st *status) error {
 	if st.Running {
 		l.Print("ckdb", "running, "+st.Version)
 	} else {
-		l.Print("ckdb", "not running")
+		l.Print("ckdb", "not running: nobody answers at "+page.OneLine(c.socket())+" (-n or -s names another)")
 	}
 	if st.Forward {
 		l.Print("database", "at another site")
