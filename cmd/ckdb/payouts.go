@@ -211,7 +211,7 @@ func (c *call) payoutPlan(ctx context.Context) error {
 }
 
 // errNotConfirmed tells that a person was asked and did not say yes.
-var errNotConfirmed = errors.New("nothing was done")
+var errNotConfirmed = errors.New("nothing was done: that takes a yes, in full")
 
 // confirm asks before money moves.
 func (c *call) confirm(question string) error {

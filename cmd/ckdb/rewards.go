@@ -386,7 +386,7 @@ func (c *call) printComputation(v *computation) error {
 	l.Print("weight", fmt.Sprintf("counted × (1,000,000 − ppm) / 1,000,000; the sum of all is %s", v.Weights))
 	l.Print("whole", fmt.Sprintf("%s × weight / %s, rounded down; what is over is the remainder, / %s", figures.Count(v.Divided), v.Weights, v.Weights))
 	if v.Left > 0 {
-		l.Print("left", fmt.Sprintf("%s: 1 each for the largest remainders, those of rank 1 to %d", figures.Things(v.Left, "satoshi"), v.Left))
+		l.Print("left", fmt.Sprintf("%s: 1 each for the largest remainders, by rank", figures.Things(v.Left, "satoshi")))
 	}
 	if err := l.Flush(); err != nil {
 		return err
