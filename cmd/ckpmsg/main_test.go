@@ -173,6 +173,8 @@ func TestFitsTerminal(t *testing.T) {
 			[]string{"0   acct.farm  1.02K  true   stratum+ssl://pool-a.example:443  true    4", "\n3: connection refused", "--wide shows also: DISABLED, "}, nil},
 		"shares of pools": {proxyReplies["proxystats"],
 			[]string{"stratum+ssl://pool-a.example:443  acct.farm", "1700", "--wide shows also: "}, nil},
+		"shares of an address": {strings.ReplaceAll(strings.ReplaceAll(proxyReplies["proxystats"], "stratum+ssl://", ""), "acct.farm", address+".farm"),
+			[]string{"bc1qw5…f3t4.farm  1700", "ACCEPTED_COUNT", "what … stands for"}, []string{address}},
 	} {
 		var narrow, wide strings.Builder
 		if err := (page.Page{Writer: &narrow, Columns: 80}).PrintReply(tt.reply); err != nil {

@@ -163,7 +163,7 @@ func (c *column) shorten(now time.Time) {
 			continue
 		}
 		switch c.key {
-		case "worker", "workername":
+		case "worker", "workername", "auth":
 			c.cells[i] = figures.Worker(cell)
 		case "hash", "user", "address":
 			c.cells[i] = figures.Short(cell)
