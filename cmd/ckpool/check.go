@@ -304,6 +304,9 @@ func (k *check) listeners(ctx context.Context) {
 	if h := k.config.HTTP.Listen; h != "" {
 		urls, keys = append(urls, h), append(keys, "http")
 	}
+	if m := k.config.Metrics; m != "" {
+		urls, keys = append(urls, m), append(keys, "metrics")
+	}
 	running, _ := instance.Running(k.options.SockDir) // directories tells what is wrong with it
 	for i, err := range netserver.Try(ctx, urls) {
 		key := keys[i]
@@ -314,7 +317,9 @@ func (k *check) listeners(ctx context.Context) {
 			k.say("listen", urls[i], fmt.Sprintf("in use; the instance %s runs, as process %d", k.options.Name, running))
 		default:
 			k.say("listen", urls[i], "cannot be opened")
-			if !k.told(key) {
+			if key == "metrics" { // the pool serves miners without
+				k.warn(key, "metrics are not served: %v", err)
+			} else if !k.told(key) {
 				k.fail(key, "%v", err)
 			}
 		}
