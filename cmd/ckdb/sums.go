@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -141,6 +142,19 @@ func (c *call) users(ctx context.Context) error {
 		list, err := accounts(ctx, s, "")
 		if err != nil {
 			return err
+		}
+		all, _, err := s.Accounts(ctx, "", 0, math.MaxInt32)
+		if err != nil {
+			return err
+		}
+		mined := map[store.Owner]bool{}
+		for i := range list {
+			mined[store.Owner{Kind: store.Kind(list[i].Kind), Name: list[i].User}] = true
+		}
+		for i := range all { // such as users that are registered and have not mined yet
+			if a := &all[i]; !mined[store.Owner{Kind: a.Kind, Name: a.Name}] {
+				list = append(list, account{a.Name, string(a.Kind), int(a.Workers), amountsOf(&store.Sum{}, recently{}, false)})
+			}
 		}
 		return c.print(struct {
 			Users []account `json:"users"`
