@@ -38,7 +38,7 @@ func show(url, pays string) error {
 	fmt.Println("height:      ", t.Height)
 	fmt.Println("on block:    ", work.FormatHash(t.PrevHash))
 	fmt.Printf("version:      %08x\n", t.Version)
-	fmt.Printf("bits:         %08x, difficulty %v\n", t.Bits, t.Target.Difficulty())
+	fmt.Printf("bits:         %08x, difficulty %.4g\n", t.Bits, t.Target.Difficulty())
 	fmt.Println("time:        ", time.Unix(int64(t.CurTime), 0).UTC().Format(time.DateTime), "UTC")
 	fmt.Println("reward:      ", t.CoinbaseValue, "satoshis")
 	fmt.Println("rules:       ", t.Rules)
