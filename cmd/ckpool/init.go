@@ -215,7 +215,11 @@ func (s *setup) retry(text, fallback string, accept func(answer string) error) e
 		if errors.Is(err, errEnded) {
 			return err
 		}
-		fmt.Fprintln(s.out, replies.OneLine(err.Error()))
+		width, _, sizeErr := term.GetSize(int(s.tty.Fd()))
+		if sizeErr != nil {
+			width = 0 // any
+		}
+		fmt.Fprintln(s.out, replies.Wrap(replies.OneLine(err.Error()), width, ""))
 	}
 }
 
