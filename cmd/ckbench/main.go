@@ -22,24 +22,24 @@ var modes = []struct {
 	run         func(ctx context.Context, args []string, out io.Writer) (ok bool, err error)
 }{
 	{"shares", "valid shares as fast as a window of replies allows, or at a rate", shares},
-	{"mine", "steady mining at the difficulty the pool gives, with a cap on the hash rate", mine},
+	{"mine", "steady mining at the pool's difficulty, with a cap on the hash rate", mine},
 	{"idle", "authorized miners that submit nothing: what they cost the pool", idle},
 	{"notify", "how soon miners have clean work after a new block", notify},
-	{"links", "miners behind links, by the thousand: what they cost, how soon they have work", links},
+	{"links", "miners behind links, by the thousand: cost, and when they have work", links},
 	{"storm", "all miners connect at once: how soon they have work", storm},
 	{"table", "all of it, ckpool and the bare loop in turn, as one table", table},
 	{"hostile", "latency of well-behaved miners among hostile clients", hostile},
 	{"soak", "ten minutes of well-behaved and hostile clients and blocks", soak},
 	{"jobs", "ten minutes of large templates, a new one every second", jobs},
-	{"upgrade", "the program is replaced several times under load: no miner may notice", upgrade},
+	{"upgrade", "the program is replaced several times under load: no miner notices", upgrade},
 	{"mob", "hostile clients alone", runMob},
-	{"bare", "serve as the floor to compare with: fixed answers, no pool behind them", runBare},
+	{"bare", "serve the floor to compare with: fixed answers, no pool behind them", runBare},
 }
 
 // tools are the subcommands that do not measure.
 var tools = []struct{ name, about string }{
 	{"run", "a complete pool to try, with its own node and miners"},
-	{"run-pool", "one whose blocks are divided among miners and paid out, with a wallet"},
+	{"run-pool", "one whose blocks are divided among miners and paid, with a wallet"},
 	{"run-proxy", "one with a proxy before it, which the miners are at"},
 	{"run-links", "one behind two passthroughs and a node, which the miners are at"},
 	{"orphan", "have the newest block of run-pool orphaned"},
