@@ -381,11 +381,19 @@ func TestRestartUnderQuestions(t *testing.T) {
 // A stranger's socket in a directory that everybody may write to is not believed;
 // one that was named is.
 func TestAnswers(t *testing.T) {
-	d := startCkdb(t)
+	var said heard
+	d := &ckdb.Daemon{Store: ckdb.New("store"), Dir: socketDir(t), Events: func(e event.Event) { said.add(e.Text) }}
+	if err := d.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer d.Stop()
 	if !d.Place().Answers(t.Context()) {
 		t.Error("no answer")
 	}
 	d.Stop()
+	if said.all() != "" { // nobody has come or gone
+		t.Errorf("the log has %s", said.all())
+	}
 	if d.Place().Answers(t.Context()) {
 		t.Error("an answer of nobody")
 	}

@@ -104,6 +104,9 @@ func (s *Server) serve(ctx context.Context, conn *net.UnixConn, args string) {
 		s.events.Say(event.Warning, "Not talking to a pool: "+err.Error())
 		return
 	}
+	if pool.Program == "" { // [Place.Answers]
+		return
+	}
 	s.events.Say(event.Notice, fmt.Sprintf("A pool (%s) asks who may mine", pool.Program))
 	var parts sync.WaitGroup
 	parts.Go(func() {

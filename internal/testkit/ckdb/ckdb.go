@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/event"
 	"github.com/ckpool/ckpool/internal/authority"
 	"github.com/ckpool/ckpool/internal/credentials"
 )
@@ -184,6 +185,8 @@ type Daemon struct {
 	Store *Store
 	Dir   string // of its socket
 
+	Events event.Func // is told what an operator would be; nil: nobody
+
 	cancel context.CancelFunc
 	served sync.WaitGroup
 }
@@ -194,7 +197,7 @@ func (c *Daemon) Start() error {
 		return errors.New("it runs")
 	}
 	server := control.NewServer(c.Dir, -1)
-	authority.NewServer(c.Store, "ckdb test", nil).Commands(server)
+	authority.NewServer(c.Store, "ckdb test", c.Events).Commands(server)
 	if err := server.Listen(); err != nil {
 		return err
 	}
