@@ -82,7 +82,7 @@ firmware goes only to names of the domain it was given: miner.pool.example sends
 	// {"url": "[::]:4333", "tls": {"cert": "cert.pem", "key": "key.pem"}},
 	// {"url": "[::]:5444", "public_url": "stratum+tcp://pool.example:3333"},
 	// {"url": "10.0.0.5:5333", "proxy_protocol": true, "trusted_networks": ["10.0.0.0/8"]},
-]`, `Addresses to listen on; without the key a proxy listens on port 3334. An entry is host:port or an object with settings of its own. A certificate is read again when
+]`, `Addresses to listen on; without the key a proxy, passthrough, redirector or node listens on port 3334. An entry is host:port or an object with settings of its own. A certificate is read again when
 its files change. With proxy_protocol every connection begins with a PROXY header (version 1 or 2), which only
 trusted_networks may send: the listener's, else the global ones, else loopback and private addresses. docs/connections.md
 says more.`},
