@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -249,9 +250,9 @@ func (s *setup) chooseNode(ctx context.Context) error {
 	if len(found) == 0 {
 		fmt.Fprintf(s.out, "No node is found in %s.\n", s.looked())
 	}
-	text := "Bitcoin node: its cookie file, or http://user@host:port"
+	text := "Bitcoin node: its cookie file, or host:port"
 	if len(found) > 0 {
-		text = "Bitcoin node: a number, or its cookie file, or http://user@host:port"
+		text = "Bitcoin node: a number, or its cookie file, or host:port"
 	}
 	return s.retry(text, fallback, func(answer string) error {
 		if n, err := strconv.Atoi(answer); err == nil && n >= 1 && n <= len(found) {
@@ -264,6 +265,16 @@ func (s *setup) chooseNode(ctx context.Context) error {
 
 // takeNode asks a node that somebody has named.
 func (s *setup) takeNode(ctx context.Context, text string) error {
+	if _, err := strconv.Atoi(text); s.tty != nil && err != nil && text != "" && !strings.ContainsAny(text, "/@ ") { // host:port alone
+		if _, err := bitcoind.ParseConfig("http://user@"+text, s.home); err != nil {
+			return fmt.Errorf("node %s: %w", text, err)
+		}
+		user, err := s.ask("User of its RPC, rpcuser in bitcoin.conf", "")
+		if err != nil {
+			return err
+		}
+		text = "http://" + url.PathEscape(user) + "@" + text
+	}
 	c, err := bitcoind.ParseConfig(text, s.home)
 	if err != nil {
 		return fmt.Errorf("node: %w", err)
