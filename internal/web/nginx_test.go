@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -138,11 +139,10 @@ func TestBehindNginx(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		streams := func() (list []*stream) {
-			for turn := range turnsOfTick {
-				list = append(list, s.hub.list(turn)...)
-			}
-			return list
+		streams := func() []*stream {
+			s.hub.mu.Lock()
+			defer s.hub.mu.Unlock()
+			return slices.Clone(s.hub.streams)
 		}
 		lines := bufio.NewScanner(reply.Body)
 		for _, accepted := range []int64{4711, 4712} {

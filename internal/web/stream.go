@@ -11,11 +11,13 @@ import (
 
 // Of streams.
 const (
-	tick           = time.Second // between events
-	turnsOfTick    = 100
+	tick           = time.Second      // between events of one
+	turn           = tick / 100       // between those of two
+	lookEvery      = tick / 5         // for new streams, at least
 	keptEvent      = tick / 5         // that one event is told to the streams of later turns as well
 	heartbeat      = 15 * time.Second // without anything else to tell
 	maxStreams     = 1000
+	maxOfTurn      = maxStreams / 500 // that many streams wait 5 s for their turns and no longer
 	maxOfAddress   = 50
 	maxWatched     = 8                // users of a stream
 	streamPatience = 10 * time.Second // that a reader who does not read is given
@@ -26,10 +28,9 @@ type hub struct {
 	server *Server // immutable
 
 	mu        sync.Mutex
-	streams   map[*stream]bool // guarded by mu
-	addresses map[string]int   // guarded by mu; streams by the address they come from
-	closed    bool             // guarded by mu
-	opened    int              // guarded by mu; streams so far
+	streams   []*stream      // guarded by mu; by when they are due
+	addresses map[string]int // guarded by mu; streams by the address they come from
+	closed    bool           // guarded by mu
 }
 
 // stream is one reader.
@@ -37,13 +38,13 @@ type stream struct {
 	users   []string    // that it watches, beside the pool; immutable
 	page    bool        // it wants texts as pages have them; immutable
 	address string      // immutable
-	turn    int         // of a tick, in which it is told; immutable
+	due     time.Time   // when it is told next; guarded by the hub's mu
 	told    time.Time   // when it was; owned by the hub's goroutine
 	events  chan []byte // one waits at most: the newest counts
 }
 
 func newHub(s *Server) *hub {
-	return &hub{server: s, streams: make(map[*stream]bool), addresses: make(map[string]int)}
+	return &hub{server: s, addresses: make(map[string]int)}
 }
 
 // open adds a stream, nil where there are too many.
@@ -53,33 +54,42 @@ func (h *hub) open(users []string, page bool, address string) *stream {
 	if h.closed || len(h.streams) >= maxStreams || h.addresses[address] >= maxOfAddress {
 		return nil
 	}
-	s := &stream{users: users, page: page, address: address, turn: h.opened % turnsOfTick, events: make(chan []byte, 1)}
-	h.opened++
-	h.streams[s] = true
+	s := &stream{users: users, page: page, address: address, due: time.Now(), events: make(chan []byte, 1)}
+	h.insert(s)
 	h.addresses[address]++
 	return s
+}
+
+// insert puts a stream behind those that are due no later. The caller holds mu.
+func (h *hub) insert(s *stream) {
+	i := len(h.streams)
+	for i > 0 && h.streams[i-1].due.After(s.due) {
+		i--
+	}
+	h.streams = slices.Insert(h.streams, i, s)
 }
 
 func (h *hub) close(s *stream) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if !h.streams[s] {
+	i := slices.Index(h.streams, s)
+	if i < 0 {
 		return
 	}
-	delete(h.streams, s)
+	h.streams = slices.Delete(h.streams, i, i+1)
 	if h.addresses[s.address]--; h.addresses[s.address] == 0 {
 		delete(h.addresses, s.address)
 	}
 }
 
-// run sends events until ctx ends, and then ends all streams. Each stream has a turn of a
-// tick, so that many of them do not all want the processors at once, which shares would wait
-// for. Turns that no stream has wake nobody.
+// run sends events until ctx ends, and then ends all streams. Streams have their turns one
+// after the other, so that many of them do not all want the processors at once, which shares
+// would wait for. With more than have a turn in a tick, each has to wait longer.
 func (h *hub) run(ctx context.Context) {
 	t := time.NewTimer(0)
 	defer t.Stop()
 	made, since := make(map[string][]byte), time.Time{}
-	for turn, passed := 0, 0; ; turn = (turn + passed) % turnsOfTick {
+	for {
 		select {
 		case <-ctx.Done():
 			h.end()
@@ -89,44 +99,43 @@ func (h *hub) run(ctx context.Context) {
 				clear(made)
 				since = now
 			}
-			h.send(ctx, now, h.list(turn), made)
-			passed = h.next(turn)
-			t.Reset(time.Duration(passed) * tick / turnsOfTick)
+			streams, wait := h.next(now)
+			h.send(ctx, now, streams, made)
+			t.Reset(wait)
 		}
 	}
 }
 
-// next is in how many turns after one it is a stream's turn, or time to look for new streams.
-func (h *hub) next(turn int) int {
+// next are the streams whose turn it is, and how long it is until the next turn, or until it
+// is time to look for new streams.
+func (h *hub) next(now time.Time) (streams []*stream, wait time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	turns := turnsOfTick / 5
-	for s := range h.streams {
-		turns = min(turns, (s.turn-turn-1+turnsOfTick)%turnsOfTick+1)
-	}
-	return turns
-}
-
-// list are the streams of a turn.
-func (h *hub) list(turn int) (streams []*stream) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for s := range h.streams {
-		if s.turn == turn {
-			streams = append(streams, s)
+	for range 1 + len(h.streams)*maxOfTurn/(maxStreams+1) {
+		if len(h.streams) == 0 || h.streams[0].due.After(now) {
+			break
 		}
+		s := h.streams[0]
+		h.streams = slices.Delete(h.streams, 0, 1)
+		s.due = now.Add(tick)
+		h.insert(s)
+		streams = append(streams, s)
 	}
-	return streams
+	wait = lookEvery
+	if len(h.streams) > 0 {
+		wait = min(wait, h.streams[0].due.Sub(now))
+	}
+	return streams, max(wait, turn)
 }
 
 func (h *hub) end() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.closed = true
-	for s := range h.streams {
+	for _, s := range h.streams {
 		close(s.events)
 	}
-	h.streams = make(map[*stream]bool)
+	h.streams = nil
 }
 
 // send gives streams what they watch, or a heartbeat where there is nothing to tell. What is
@@ -148,7 +157,7 @@ func (h *hub) send(ctx context.Context, now time.Time, streams []*stream, made m
 func (h *hub) give(s *stream, event []byte) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if !h.streams[s] {
+	if !slices.Contains(h.streams, s) {
 		return
 	}
 	select {

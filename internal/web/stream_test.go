@@ -47,29 +47,6 @@ func servingThis(t *testing.T, s *Server) (address string, end func()) {
 	}
 }
 
-// Each stream has one turn of a tick, and what wakes the processor beside these is little.
-func TestTurnsWithoutStreamsWakeNobody(t *testing.T) {
-	h := newHub(nil)
-	for range 3 {
-		h.open(nil, false, "")
-	}
-	turns, wakes := map[*stream]int{}, 0
-	for turn := 7; turn < 7+10*turnsOfTick; turn += h.next(turn % turnsOfTick) {
-		wakes++
-		for _, s := range h.list(turn % turnsOfTick) {
-			turns[s]++
-		}
-	}
-	for s, n := range turns {
-		if n != 10 {
-			t.Errorf("a stream has %d turns in 10 ticks, its turn is %d", n, s.turn)
-		}
-	}
-	if len(turns) != 3 || wakes > 10*(3+5) {
-		t.Errorf("%d streams had turns, and there were %d wakes in 10 ticks", len(turns), wakes)
-	}
-}
-
 // However many streams watch a user, it is looked at once in a while, and who reads texts for
 // pages is told whose they are.
 func TestWatchedUser(t *testing.T) {
@@ -229,28 +206,58 @@ func TestSlowClients(t *testing.T) {
 	}
 }
 
-// Streams are spread over the time between events, and one with nothing to tell has a
-// heartbeat.
+// Streams have turns of their own, each as often as there is time for: once a second for
+// up to a hundred, and who comes meanwhile waits no longer than they do. What wakes the
+// processor beside these is little.
 func TestTurnsOfStreams(t *testing.T) {
-	s := aServer(t, aPool(), nil)
-	for range 200 {
-		if s.hub.open(nil, false, fmt.Sprint("address ", s.hub.opened/10)) == nil {
-			t.Fatal("refused")
+	for _, n := range []int{0, 3, 100, 200, maxStreams - 1} {
+		h := newHub(nil)
+		now := time.Now()
+		for i := range n {
+			h.open(nil, false, fmt.Sprint(i)).due = now
+		}
+		turns, wakes, late, longest := map[*stream]int{}, 0, (*stream)(nil), 0
+		for end, half := now.Add(30*time.Second), now.Add(15*time.Second); now.Before(end); {
+			streams, wait := h.next(now)
+			for _, s := range streams {
+				turns[s]++
+			}
+			if late == nil && now.After(half) {
+				late = h.open(nil, false, "late")
+				h.close(late) // it opens at the time of the test's clock
+				late.due = now
+				h.insert(late)
+			}
+			wakes++
+			longest = max(longest, len(streams))
+			now = now.Add(wait)
+		}
+		want := 30
+		if n > 100 {
+			want = max(30*100/(n+1), 30/5)
+		}
+		if len(turns) != n+1 {
+			t.Errorf("%d streams of %d had turns", len(turns), n+1)
+		}
+		for s, had := range turns {
+			if s != late && (had < want-1 || had > want+1) || s == late && had < want/2-1 {
+				t.Fatalf("with %d streams one had %d turns in 30 s, want %d; the late one: %v", n, had, want, s == late)
+			}
+		}
+		if n <= 500 && longest > 1 || longest > maxOfTurn {
+			t.Errorf("%d of %d streams had one turn", longest, n)
+		}
+		if n <= 3 && wakes > 30*(n+1+5) {
+			t.Errorf("with %d streams there were %d wakes in 30 s", n, wakes)
 		}
 	}
-	all := 0
-	for turn := range turnsOfTick {
-		n := len(s.hub.list(turn))
-		if all += n; n != 200/turnsOfTick {
-			t.Errorf("%d streams in turn %d", n, turn)
-		}
-	}
-	if all != 200 {
-		t.Errorf("%d streams", all)
-	}
+}
+
+// One with nothing to tell has a heartbeat.
+func TestHeartbeat(t *testing.T) {
 	f := aPool()
 	f.failing = context.DeadlineExceeded // loops that do not answer
-	s = aServer(t, f, nil)
+	s := aServer(t, f, nil)
 	quiet := s.hub.open([]string{"nobody"}, false, "a")
 	quiet.told = began
 	for after, want := range map[time.Duration]string{heartbeat - time.Second: "", heartbeat: ": \n\n"} {
