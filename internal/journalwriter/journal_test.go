@@ -2,6 +2,7 @@ package journalwriter
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/ckpool/ckpool/event"
 	"github.com/ckpool/ckpool/journal"
@@ -271,5 +273,33 @@ func eventually(t testing.TB, what string, is func() bool) {
 			t.Fatalf("waited too long: %s", what)
 		}
 		<-time.After(5 * time.Millisecond)
+	}
+}
+
+// A child that is being started while a journal is closed has a copy of its lock for a
+// moment, and is not in the way of who opens it next.
+func TestLockIsLeftBesideChildren(t *testing.T) {
+	dir := t.TempDir()
+	lock, err := takeLock(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	child, err := unix.Dup(int(lock.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(child)
+	if _, err := takeLock(dir); !errors.Is(err, ErrLocked) {
+		t.Errorf("while it is held: %v", err)
+	}
+	if err := leaveLock(lock); err != nil {
+		t.Error(err)
+	}
+	next, err := takeLock(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := leaveLock(next); err != nil {
+		t.Error(err)
 	}
 }

@@ -371,7 +371,7 @@ func (m *Mirror) Close() {
 		m.file.Close()
 		m.file = nil
 	}
-	m.lock.Close()
+	_ = leaveLock(m.lock)
 }
 
 // ErrLocked is wrapped by errors about a journal that another process has.
@@ -391,6 +391,12 @@ func takeLock(dir string) (*os.File, error) {
 		return nil, fmt.Errorf("journal %s: lock: %w", dir, err)
 	}
 	return f, nil
+}
+
+// leaveLock leaves it to others. A child that is just being started has a copy of the file
+// until it becomes another program: closing ours would not be enough.
+func leaveLock(f *os.File) error {
+	return errors.Join(unix.Flock(int(f.Fd()), unix.LOCK_UN), f.Close())
 }
 
 // Mirrors of the journals of several pools are in one directory, each in one that is

@@ -110,7 +110,7 @@ func openWith(o Options, open func(path string) (file, error)) (*Writer, error) 
 		return nil, err
 	}
 	if err := w.start(); err != nil {
-		w.lock.Close()
+		_ = leaveLock(w.lock)
 		return nil, err
 	}
 	return w, nil
@@ -385,7 +385,7 @@ func (w *Writer) Close() error {
 	for _, r := range w.drain.rings {
 		os.Remove(r.path)
 	}
-	return w.lock.Close()
+	return leaveLock(w.lock)
 }
 
 // Pass is Close for a process that opens the journal right after, and finds its memory
@@ -394,7 +394,7 @@ func (w *Writer) Pass() error {
 	if err := w.end(); err != nil {
 		return err
 	}
-	return w.lock.Close()
+	return leaveLock(w.lock)
 }
 
 func (w *Writer) end() error {
