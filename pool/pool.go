@@ -72,7 +72,7 @@ func New(c Config, from Source, hooks Hooks) (*Pool, error) {
 		options.Sinks = []session.Sink{told}
 	}
 	if p.core, err = core.New(filled, options); err != nil {
-		p.dir.Close()
+		leaveDir(p.dir)
 		return nil, fmt.Errorf("pool: %w", err)
 	}
 	told.pool = p.core
@@ -96,6 +96,13 @@ func lockDir(path string) (*os.File, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return dir, nil
+}
+
+// leaveDir lets others in, also while a child that is just being started has a copy of the
+// file.
+func leaveDir(dir *os.File) {
+	_ = syscall.Flock(int(dir.Fd()), syscall.LOCK_UN)
+	dir.Close()
 }
 
 // tell is told the events of the core.
@@ -134,7 +141,7 @@ func (p *Pool) Run(ctx context.Context) error {
 	if p.over.Swap(true) {
 		return errors.New("pool: it was run or closed before")
 	}
-	defer p.dir.Close()
+	defer leaveDir(p.dir)
 	if !p.listens {
 		if err := p.Listen(ctx); err != nil {
 			p.core.Close()
@@ -163,7 +170,7 @@ func (p *Pool) Run(ctx context.Context) error {
 func (p *Pool) Close() {
 	if !p.over.Swap(true) {
 		p.core.Close()
-		p.dir.Close()
+		leaveDir(p.dir)
 	}
 }
 
