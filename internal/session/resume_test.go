@@ -101,6 +101,31 @@ func TestResumeFindsDuplicates(t *testing.T) {
 	other.want(slot, submitLine(4, "bob", &n, nonce), rejectLine(22, "Duplicate", "4"))
 }
 
+// Of more than 64 loops several have the same bit in a session.
+func TestResumeFindsDuplicatesOnManyLoops(t *testing.T) {
+	r := newRig(t, nil)
+	slot, sent := r.miner("bob")
+	n := lastJob(sent)
+	id := formatID(r.session(slot).id)
+	nonce := r.solve(slot, n.JobID, 1e-9, 0)
+	r.want(slot, submitLine(3, "bob", &n, nonce), `{"result":true,"error":null,"id":3}`)
+	r.disconnect(slot)
+
+	for len(r.group.seen) <= 64 {
+		r.group.seen = append(r.group.seen, &seen{})
+	}
+	other := *r
+	other.Handler = NewHandler(loopOf64{(*transport)(r)}, r.backend.asBackend(), r.group)
+	slot = other.open()
+	other.subscription(slot, id)
+	other.send(slot, `{"id":2,"method":"mining.authorize","params":["bob","x"]}`)
+	other.want(slot, submitLine(4, "bob", &n, nonce), rejectLine(22, "Duplicate", "4"))
+}
+
+type loopOf64 struct{ *transport }
+
+func (loopOf64) Index() int { return 64 }
+
 // Until its own loop has closed it, the old connection of a session that moved
 // to another loop is paid for nothing: the new one may send the same shares.
 func TestReplacedConnectionIsNotCredited(t *testing.T) {

@@ -211,7 +211,7 @@ func (q request) repeated(sh *Share, w *Work) Reason {
 	job := sh.Job.ID
 	fp := binary.LittleEndian.Uint64(sh.Computed.Hash[:])
 	found := neverSeen
-	if q.s.loops != 1<<(q.loop%64) {
+	if q.s.loops != 1<<(q.loop%64) || len(q.g.seen) > 64 { // of so many several have the same bit
 		for i, other := range q.g.seen {
 			if i != q.loop && q.s.loops>>(i%64)&1 != 0 && found == neverSeen {
 				found = other.look(fp, job)
