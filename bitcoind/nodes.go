@@ -3,6 +3,7 @@ package bitcoind
 import (
 	"context"
 	"errors"
+	"maps"
 	"reflect"
 	"slices"
 )
@@ -43,9 +44,10 @@ func (g *Group) plan(nodes []Config) (list []*node, err error) {
 }
 
 // replace follows a new list. Submissions to a node that is no longer in it go
-// on.
+// on, and blocks that no node has yet go to those that are new.
 func (g *Group) replace(list []*node) {
 	g.mu.Lock()
+	added := slices.DeleteFunc(slices.Clone(list), func(n *node) bool { return slices.Contains(g.nodes, n) })
 	for _, n := range g.nodes {
 		if !slices.Contains(list, n) && n.stop != nil {
 			n.stop()
@@ -63,7 +65,16 @@ func (g *Group) replace(list []*node) {
 		g.source = nil
 	}
 	running := g.running != nil
+	var undecided []*block
+	if !g.ended && len(added) > 0 {
+		undecided = slices.Collect(maps.Values(g.blocks))
+		g.tasks.Add(1) // see block.sendTo
+		defer g.tasks.Done()
+	}
 	g.mu.Unlock()
+	for _, b := range undecided {
+		b.offerAlso(added)
+	}
 	if running {
 		g.update(nil)
 	}

@@ -71,3 +71,30 @@ func TestPlanNodes(t *testing.T) {
 		}
 	}, a)
 }
+
+// A block that no node has got goes to the one that an operator puts in the place of the
+// one that is gone.
+func TestBlockGoesToFurtherNodes(t *testing.T) {
+	a, b, c := newFakeNode(10), newFakeNode(10), newFakeNode(10)
+	b.takes()
+	inBubble(t, Options{SaveDir: t.TempDir()}, func(h *harness) {
+		h.next(instant)
+		a.dead(errRefused)
+		var s states
+		h.Submit(10, solvedHash(), solved, s.changed)
+		time.Sleep(5 * time.Second)
+		h.setNodes("b", map[string]*fakeNode{"b": b})
+		time.Sleep(soon)
+		s.want(t, "pending 0, confirmed 1")
+		if n := b.count("submitblock"); n != 1 {
+			t.Errorf("the node that is new got the block %d times", n)
+		}
+
+		// One that it has been decided of needs no further one.
+		h.setNodes("b c", map[string]*fakeNode{"c": c})
+		time.Sleep(time.Minute)
+		if n := c.count("submitblock"); n != 0 {
+			t.Errorf("a block that is confirmed goes to a further node %d times", n)
+		}
+	}, a)
+}

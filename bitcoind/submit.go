@@ -138,13 +138,13 @@ type block struct {
 // offering is one submission to every node, repeated until it is decided.
 type offering struct {
 	// immutable
-	senders int
 	began   time.Time
 	decided chan struct{} // closed when no more submission is needed
 	decide  func()        // closes it
 
 	// guarded by block.mu
-	sending  int               // senders that have not ended
+	senders  int
+	sending  int               // of them, those that have not ended
 	found    string            // a node that has the block at its height; "" none yet
 	accepted bool              // a node took it without reservation
 	stored   bool              // a node has it at all
@@ -173,15 +173,36 @@ func (b *block) keep(block []byte, onDisk bool) {
 // offer begins to submit the block to every node, in place of what is under way.
 func (b *block) offer() {
 	nodes := b.g.submitters()
-	o := &offering{senders: len(nodes), sending: len(nodes), began: time.Now(), decided: make(chan struct{}), verdicts: make(map[string]string)}
+	o := &offering{began: time.Now(), decided: make(chan struct{}), verdicts: make(map[string]string)}
 	o.decide = sync.OnceFunc(func() { close(o.decided) })
 	b.mu.Lock()
 	if b.offered != nil {
 		b.offered.decide()
 	}
 	b.offered = o
-	request := b.request
+	b.sendTo(nodes)
 	b.mu.Unlock()
+}
+
+// offerAlso takes further nodes into a submission that is under way.
+func (b *block) offerAlso(nodes []*node) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.request == nil || b.offered == nil {
+		return
+	}
+	select {
+	case <-b.offered.decided:
+	default:
+		b.sendTo(nodes)
+	}
+}
+
+// sendTo begins to send what is offered to nodes. The caller holds mu, and is a task.
+func (b *block) sendTo(nodes []*node) {
+	o, request := b.offered, b.request
+	o.senders += len(nodes)
+	o.sending += len(nodes)
 	for _, n := range nodes {
 		b.g.tasks.Go(func() {
 			b.send(b.g.life, n, o, request)
