@@ -55,6 +55,7 @@ type shareJournal struct {
 	loops   []journalLoop
 
 	writer atomic.Pointer[journalwriter.Writer]
+	newest atomic.Pointer[session.Work] // that was told, which recent may not have yet
 
 	mu sync.RWMutex // held for reading by who tells from another goroutine than a loop's
 	// guarded by mu
@@ -157,7 +158,11 @@ func (j *shareJournal) open() error {
 	if err != nil {
 		return err
 	}
-	for _, k := range j.recent() {
+	recent := j.recent()
+	if k := j.newest.Load(); k != nil && (len(recent) == 0 || recent[len(recent)-1].Job.ID < k.Job.ID) {
+		recent = append(recent[:len(recent):len(recent)], k)
+	}
+	for _, k := range recent {
 		if err := w.Job(k.Job, k.Oldest); err != nil {
 			return fmt.Errorf("journal: %w", err)
 		}
@@ -301,6 +306,7 @@ func (j *shareJournal) Left(m *session.Event, why string) {
 
 // work tells new work, before any miner has it.
 func (j *shareJournal) work(k *session.Work) {
+	j.newest.Store(k) // for who opens the journal from here on
 	j.mu.RLock()
 	defer j.mu.RUnlock()
 	if w := j.writer.Load(); w != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/ckpool/ckpool/journal"
 	"github.com/ckpool/ckpool/source"
 	"github.com/ckpool/ckpool/stratum"
+	"github.com/ckpool/ckpool/work"
 )
 
 // kept is an open journal with a user in it, and what it says.
@@ -110,6 +111,46 @@ func TestJournalOfRefusedShares(t *testing.T) {
 	}
 	if reasons["duplicate"] != maxRefused+1 || reasons["accepted"] != 1 || len(reasons) != 2 {
 		t.Errorf("%v", reasons)
+	}
+}
+
+// Work that is told while the journal is closed, and that is not among the recent work
+// before the journal is open again, is in it all the same: miners are about to have it.
+func TestJournalHasWorkOfTheMoment(t *testing.T) {
+	j, _, _ := kept(t)
+	template, err := work.NewTemplate(&work.Parts{Height: 1, Version: 0x20000000, PrevHash: [32]byte{1}, Bits: 0x207fffff, CurTime: 1795332536, CoinbaseValue: 5_000_000_000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &work.Builder{PayoutScript: []byte{0x51}, Extranonce1Len: 4, Extranonce2Len: 8}
+	job, err := b.Job(template, 77, time.Now(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := j.pass(); err != nil {
+		t.Fatal(err)
+	}
+	j.work(&session.Work{Job: job, Tip: 77, Oldest: 77})
+	if err := j.begin(); err != nil {
+		t.Fatal(err)
+	}
+	dir := j.options.Dir
+	if err := j.close(); err != nil {
+		t.Fatal(err)
+	}
+	r, err := journal.Open(dir, journal.Cursor{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for {
+		k, err := r.Read()
+		if err != nil {
+			t.Fatalf("the job is not in the journal: %v", err)
+		}
+		if k.Kind == journal.KindJob && k.Job.ID == 77 {
+			return
+		}
 	}
 }
 
