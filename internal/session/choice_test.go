@@ -1,6 +1,7 @@
 package session
 
 import (
+	"encoding/binary"
 	"fmt"
 	"testing"
 	"time"
@@ -80,6 +81,34 @@ func TestDifficultyIsNotChosenAfterTheHash(t *testing.T) {
 			})
 		}
 	}
+}
+
+// Nor with a session that comes later than the job: what that would be sent is not to
+// be known before.
+func TestDifficultyIsNotChosenByALaterSession(t *testing.T) {
+	const high = 1e-6
+	authorize := fmt.Sprintf(`{"id":2,"method":"mining.authorize","params":["bob","d=%g"]}`, high)
+
+	t.Run("predicted", func(t *testing.T) {
+		r := newRig(t, nil)
+		slot, sent := r.miner("bob")
+		job := lastJob(sent)
+		s := r.session(slot)
+		mine := s.extranonce1
+		predicted := mine
+		binary.LittleEndian.PutUint32(predicted[:], binary.LittleEndian.Uint32(mine[:])+1)
+		s.extranonce1 = predicted
+		nonce := r.solve(slot, job.JobID, high, 0)
+		s.extranonce1 = mine
+
+		b := r.open()
+		r.send(b, authorize)
+		r.send(b, `{"id":1,"method":"mining.subscribe","params":["cgminer/4.12.1"]}`)
+		r.send(b, submitLine(4, "bob", &job, nonce))
+		if got := r.backend.last().Credit; got != 0 {
+			t.Errorf("a hash that was found before the session is credited %g", got)
+		}
+	})
 }
 
 // A node that gives no work for long leaves the old job as it is: its shares are

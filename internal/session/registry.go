@@ -22,7 +22,7 @@ type Registry struct {
 
 	mu      sync.Mutex
 	length  int                  // guarded by mu; bytes of extranonce1
-	next    uint64               // guarded by mu; next extranonce1 to try
+	next    uint64               // guarded by mu; extranonce1 tried last
 	used    map[uint64]struct{}  // guarded by mu; extranonce1 values taken
 	entries table[uint64, entry] // guarded by mu; by session id
 	earlier map[uint64]earlier   // guarded by mu; difficulties, by the ids of the few sessions that have any
@@ -128,9 +128,10 @@ func (r *Registry) subscribe(client uint64, loop int) (id, extranonce1 uint64, o
 	if r.length < 8 && uint64(len(r.used)) > mask && !r.evict() {
 		return 0, 0, false
 	}
-	for {
+	// Nobody can know it before: for jobs that there are, a miner could find hashes with it
+	// first, and choose the difficulty of the session after that.
+	for r.next = randomUint64(); ; r.next++ {
 		extranonce1 = r.next & mask
-		r.next++
 		if _, taken := r.used[extranonce1]; !taken {
 			break
 		}
