@@ -155,7 +155,11 @@ func (c client) own(id uint64, name string) bool {
 		return true
 	}
 	// Its work so far has the difficulties it was sent with. What this
-	// connection was sent before it was the owner is sent again.
+	// connection was sent before it was the owner is sent again. Of a session that
+	// was kept over a restart that is all that is known.
+	if len(from.difficulties) == 0 && c.s.sent() != 0 {
+		from.difficulties = earlier{c.s.present}
+	}
 	c.earlier[c.slot] = from.difficulties
 	c.s.flags |= hasEarlier
 	c.s.present = change{}

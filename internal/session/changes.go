@@ -93,6 +93,18 @@ func (c client) difficultyOfJob(job uint64, suffix uint8, now float64) (accept, 
 	return c.earlier[c.slot].ofJob(&c.s.present, job, suffix, now)
 }
 
+// wasSent is false of a job, and of an announcement of one, from before the session had any:
+// of such the miner could choose the difficulty. It is for a session with a difficulty.
+func (c client) wasSent(job uint64, suffix uint8) bool {
+	first := &c.s.present
+	if c.s.is(hasEarlier) {
+		if e := c.earlier[c.slot]; len(e) > 0 {
+			first = &e[0]
+		}
+	}
+	return job > first.job || job == first.job && suffix >= first.suffix
+}
+
 // forgetEarlier gives back the memory of earlier difficulties.
 func (c client) forgetEarlier() {
 	delete(c.earlier, c.slot)

@@ -84,9 +84,9 @@ func TestDifficultyIsNotChosenAfterTheHash(t *testing.T) {
 }
 
 // Nor with a session that comes later than the job: what that would be sent is not to
-// be known before.
+// be known before, and it is not credited for jobs that it was not sent.
 func TestDifficultyIsNotChosenByALaterSession(t *testing.T) {
-	const high = 1e-6
+	const low, high = 1e-9, 1e-6
 	authorize := fmt.Sprintf(`{"id":2,"method":"mining.authorize","params":["bob","d=%g"]}`, high)
 
 	t.Run("predicted", func(t *testing.T) {
@@ -108,6 +108,44 @@ func TestDifficultyIsNotChosenByALaterSession(t *testing.T) {
 		if got := r.backend.last().Credit; got != 0 {
 			t.Errorf("a hash that was found before the session is credited %g", got)
 		}
+	})
+
+	t.Run("older job", func(t *testing.T) {
+		r := newRig(t, nil)
+		_, sent := r.miner("bob")
+		job := lastJob(sent)
+		r.backend.newJob(r.now)
+
+		b := r.open()
+		r.send(b, `{"id":1,"method":"mining.subscribe","params":["cgminer/4.12.1"]}`)
+		nonce := r.solve(b, job.JobID, high, 0)
+		r.send(b, authorize)
+		r.want(b, submitLine(4, "bob", &job, nonce), rejectLine(21, "Invalid JobID", "4"))
+	})
+
+	// Of a session that was kept over a restart no difficulties are known.
+	t.Run("kept over a restart", func(t *testing.T) {
+		r := newRig(t, nil)
+		id := uint64(0x1122334455667788)
+		if n := r.group.registry.Restore([]Saved{{ID: id, Extranonce1: 7, Worker: nameHash("bob"), Until: r.now.Add(time.Minute).Unix()}}, r.now); n != 1 {
+			t.Fatalf("%d sessions", n)
+		}
+		b := r.open()
+		job := lastJob(r.send(b, `{"id":1,"method":"mining.subscribe","params":["cgminer/4.12.1","`+formatID(id)+`"]}`))
+		if r.session(b).id != id {
+			t.Fatal("it is not resumed")
+		}
+		first := job
+		first.JobID = fmt.Sprintf("%016x", r.backend.work.Job.ID)
+		nonce, other := r.solve(b, job.JobID, high, 0), r.solve(b, first.JobID, high, 0)
+		first.NTime = uint32(r.now.Unix()) // solve's
+		job.NTime = first.NTime
+		r.send(b, authorize)
+		r.want(b, submitLine(4, "bob", &job, nonce), `{"result":true,"error":null,"id":4}`)
+		if got := r.backend.last().Credit; got != low {
+			t.Errorf("work sent before the login is credited %g, want %g", got, low)
+		}
+		r.want(b, submitLine(5, "bob", &first, other), rejectLine(21, "Invalid JobID", "5"))
 	})
 }
 

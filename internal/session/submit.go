@@ -100,6 +100,8 @@ func (q request) judge(sh *Share, sub *stratum.Submit, now float64) {
 	sh.Difficulty = credit
 	stale := q.stale(found, w) && !q.forgiven(found, w)
 	switch {
+	case !q.wasSent(sub.JobID, sub.Suffix):
+		sh.Reason = UnknownJob
 	case stale && found.Upstream == nil:
 		sh.Reason = Stale
 	case sub.NTime < job.NTimeMin || sub.NTime > job.NTimeMax:
