@@ -42,6 +42,18 @@ type past struct {
 // request is one of the beginning, raw.
 type request struct{ method, params []byte }
 
+// append writes the request, under an id, as it was said.
+func (r *request) append(b, id []byte) []byte {
+	b = fmt.Appendf(b, `{"id":%s,"method":"%s"`, id, r.method)
+	if len(r.params) > 0 { // some need none
+		b = append(append(b, `,"params":`...), r.params...)
+	}
+	return append(b, "}\n"...)
+}
+
+// noID is that of what has no answer.
+var noID = []byte("null")
+
 // flight is a request that has no answer yet.
 type flight struct {
 	id, line []byte
@@ -91,7 +103,7 @@ func (p *past) said(m *stratum.Message, line []byte) {
 	case suggesting, extending, subscribing: // the last one counts
 		p.requests = slices.DeleteFunc(p.requests, func(r request) bool {
 			same := kindOf(r.method) == kind
-			if same {
+			if same && p.size < pastMost {
 				p.size -= len(r.method) + len(r.params)
 			}
 			return same
@@ -175,10 +187,10 @@ func (p *past) resume(b []byte) []byte {
 		case subscribing:
 			b = stratum.AppendSubscribe(b, id, p.agent, p.extranonce.SessionID)
 		case suggesting:
-			b = fmt.Appendf(b, `{"id":null,"method":"%s","params":%s}`+"\n", r.method, r.params)
+			b = r.append(b, noID)
 			continue
 		default:
-			b = fmt.Appendf(b, `{"id":%s,"method":"%s","params":%s}`+"\n", id, r.method, r.params)
+			b = r.append(b, id)
 		}
 		p.replies++
 	}
@@ -195,7 +207,7 @@ func (p *past) begin(b []byte) []byte {
 	}
 	for _, r := range p.requests {
 		if kindOf(r.method) == suggesting {
-			b = fmt.Appendf(b, `{"id":null,"method":"%s","params":%s}`+"\n", r.method, r.params)
+			b = r.append(b, noID)
 		}
 	}
 	return b

@@ -74,3 +74,75 @@ func TestResume(t *testing.T) {
 		}
 	}
 }
+
+// begun is what is known of a miner that has logged in after it has said some lines more, each
+// with an answer.
+func begun(t *testing.T, more ...string) *past {
+	t.Helper()
+	p := &past{}
+	for _, k := range append([][2]string{
+		{`{"id":1,"method":"mining.subscribe","params":["miner/1"]}`, `[[["mining.notify","00000000000000aa"]],"0a0b0c0d",4]`},
+		{`{"id":1,"method":"mining.authorize","params":["alice.1","x"]}`, "true"},
+	}, answered(more)...) {
+		var m stratum.Message
+		for i, line := range []string{k[0], `{"id":1,"result":` + k[1] + `,"error":null}`} {
+			if stratum.Scan([]byte(line), &m) != stratum.Object {
+				t.Fatal(line)
+			}
+			if i == 0 {
+				p.said(&m, []byte(line))
+			} else {
+				p.heard(&m)
+			}
+		}
+	}
+	if !p.resumable() {
+		t.Fatal("not resumable")
+	}
+	return p
+}
+
+func answered(lines []string) (list [][2]string) {
+	for _, line := range lines {
+		list = append(list, [2]string{line, "true"})
+	}
+	return list
+}
+
+// What a miner has said without params is said so again: as anything else it would be no JSON,
+// for which a pool closes it.
+func TestResumeWithoutParams(t *testing.T) {
+	p := begun(t, `{"id":1,"method":"mining.extranonce.subscribe"}`)
+	lines := strings.Split(strings.TrimSpace(string(p.resume(nil))), "\n")
+	if want := `{"id":"resume-2","method":"mining.extranonce.subscribe"}`; len(lines) != 3 || lines[2] != want {
+		t.Errorf("%q, want %s at the end", lines, want)
+	}
+	p = &past{requests: []request{{method: []byte("mining.suggest_difficulty")}}}
+	if said, want := string(p.begin(nil)), `{"id":null,"method":"mining.suggest_difficulty"}`+"\n"; said != want {
+		t.Errorf("%q, want %q", said, want)
+	}
+}
+
+// A miner of which something is not known any more does not become resumable by suggesting
+// another difficulty.
+func TestNeverResumableAgain(t *testing.T) {
+	suggest := func(p *past, d string) {
+		var m stratum.Message
+		line := []byte(`{"id":null,"method":"mining.suggest_difficulty","params":[` + d + `]}`)
+		stratum.Scan(line, &m)
+		p.said(&m, line)
+	}
+	p := begun(t)
+	suggest(p, "100000000")
+	if !p.resumable() {
+		t.Fatal("not resumable")
+	}
+	var m stratum.Message
+	stratum.Scan([]byte(`{"id":null,"method":"mining.set_extranonce","params":["0f",4]}`), &m)
+	p.heard(&m)
+	for _, d := range []string{"1", "2"} {
+		if suggest(p, d); p.resumable() {
+			t.Errorf("resumable after a suggestion of %s, with an extranonce that is not of the session", d)
+		}
+	}
+}
