@@ -528,19 +528,24 @@ func (w *wire) report(ctx context.Context, say said) error {
 	defer save.Stop()
 	defer workers.Stop()
 	known := say.workers(nil)
+	at := make(chan struct{}) // at once
+	close(at)
 	for {
 		if err := w.write(); err != nil {
 			return err
 		}
-		for more := true; more; {
-			var err error
-			if more, err = say.shares(); err != nil {
-				return err
-			}
+		more, err := say.shares()
+		if err != nil {
+			return err
+		}
+		var next <-chan struct{} // of the shares, which all else does not wait for
+		if more {
+			next = at
 		}
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
+		case <-next:
 		case <-w.wake:
 		case <-look.C:
 		case <-ping.C:
