@@ -76,13 +76,19 @@ func (l *ledger) sent() {
 	}
 }
 
-// unsendable notes one of which sent was told and that could not go up.
-func (l *ledger) unsendable(d float64, told bool) {
+// notTaken notes that one of which sent was told could not go up.
+func (l *ledger) notTaken() {
 	for ; l != nil; l = l.above {
 		l.mu.Lock()
-		if told {
-			l.f.Open--
-		}
+		l.f.Open--
+		l.mu.Unlock()
+	}
+}
+
+// unsendable notes a share that was to go up and could not.
+func (l *ledger) unsendable(d float64) {
+	for ; l != nil; l = l.above {
+		l.mu.Lock()
 		l.f.Unsendable.add(d)
 		l.mu.Unlock()
 	}

@@ -45,7 +45,7 @@ func (l *line) submit(f *source.Found, announced float64) bool {
 	l.ledger.sent()
 	if err := l.client.Load().Send(u.JobID, share, l.answer(&sent, q)); err != nil {
 		q.giveBack()
-		l.ledger.unsendable(sent.credit, true)
+		l.ledger.notTaken() // a Sink counts what becomes of it
 		return false
 	}
 	return true

@@ -3,12 +3,12 @@ package upstream
 import "github.com/ckpool/ckpool/internal/session"
 
 // Sink counts the shares of other pools' jobs that these never hear of: the many that are
-// good here alone, and what is refused here.
+// good here alone, what is refused here, and what could not go up.
 type Sink struct{}
 
 // Share implements session.Sink.
 func (Sink) Share(s *session.Share) {
-	if s.Upstream == nil || s.WentUp || s.Reason.OfUpstream() {
+	if s.Upstream == nil || s.WentUp {
 		return // its Judge has counted it
 	}
 	var l *line
@@ -20,9 +20,12 @@ func (Sink) Share(s *session.Share) {
 	default:
 		return
 	}
-	if s.Reason == session.Accepted {
+	switch s.Reason {
+	case session.Accepted:
 		l.ledger.notSent(s.Credit)
-	} else {
+	case session.Unanswered:
+		l.ledger.unsendable(s.Upstream.Difficulty)
+	default:
 		l.ledger.refusedHere(s.Difficulty)
 	}
 }

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"testing"
+	"time"
 
 	"github.com/ckpool/ckpool/internal/session"
 	"github.com/ckpool/ckpool/internal/testkit/otherpool"
@@ -32,9 +33,34 @@ func TestSink(t *testing.T) {
 		if n, r := got.NotSent, got.RefusedHere; n.Shares != 2 || n.Difficulty.Float64() != 0.75 || r.Shares != 1 || r.Difficulty.Float64() != 2 {
 			t.Errorf("not sent %+v, refused here %+v", n, r)
 		}
+		if n := got.Unsendable; n.Shares != 1 || n.Difficulty.Float64() != u.Difficulty {
+			t.Errorf("cannot be sent %+v, want one of difficulty %g", n, u.Difficulty)
+		}
 		s := &session.Share{Upstream: u, Reason: session.Accepted, Credit: 0.5}
 		if n := testing.AllocsPerRun(100, func() { Sink{}.Share(s) }); n != 0 {
 			t.Errorf("%v allocations", n)
+		}
+	})
+}
+
+// A share that its connection does not take any more, since it has ended, is one thing: too late
+// where it was good for nothing but the pool, else one that cannot be sent.
+func TestSinkOfAnEndedConnection(t *testing.T) {
+	bubble(t, func(t *testing.T, f *farm) {
+		a := otherpool.New(t, otherpool.Config{})
+		p := f.started(a, Config{})
+		job := f.job()
+		u := job.Upstream
+		a.DropAll()
+		time.Sleep(10 * time.Second)
+		for _, reason := range []session.Reason{session.Stale, session.Unanswered} {
+			if u.Judge.Submit(f.find(job, 1, 1e-10, 0)) {
+				t.Error("a share of an ended connection is taken")
+			}
+			Sink{}.Share(&session.Share{Upstream: u, Reason: reason, Difficulty: 2})
+		}
+		if k := p.Figures(); k.RefusedHere.Shares != 1 || k.Unsendable.Shares != 1 || k.Open != 0 {
+			t.Errorf("%d refused here, %d cannot be sent, %d wait; want 1, 1 and 0", k.RefusedHere.Shares, k.Unsendable.Shares, k.Open)
 		}
 	})
 }
