@@ -236,8 +236,10 @@ func (p *Pool) moves() bool {
 // stays tells that there is work, and no connection with any can move.
 func (p *Pool) stays() bool { return p.Up() && !p.moves() }
 
-// sourcesMeanwhile is more than another process has new sources until it has handed over.
-const sourcesMeanwhile = 1 << 8
+// sourcesMeanwhile is more than another process has new sources until it has handed over, even
+// if all accounts of users are made again and again meanwhile: jobs of two processes are told
+// apart by them.
+const sourcesMeanwhile = 1 << 16
 
 // Expect makes the group wait for the connections that another process has, as its
 // Standing says: the pools that they are to do not run before Begin, all others do. all

@@ -237,6 +237,26 @@ func TestRenew(t *testing.T) {
 	})
 }
 
+// Sources of two processes never have one number, even if the pool above restarts as one takes
+// over from the other, and the accounts of as many users as there may be are made again there.
+func TestNumbersOfTwoProcesses(t *testing.T) {
+	group := func() *Group {
+		g, err := NewGroup([]Config{{URL: "pool.example.org:3333", User: "farm"}}, GroupOptions{After: 1000})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return g
+	}
+	before, after := group(), group()
+	after.Expect(before.Standing())
+	first := after.next()
+	for range 5 * defaultAccounts {
+		if n := before.next(); n >= first {
+			t.Fatalf("both processes have a source %d", n)
+		}
+	}
+}
+
 // Who takes over waits for the connections of the pools that serve. What is not read before
 // it owns them, and what it lets go of, the process before goes on with.
 func TestExpect(t *testing.T) {
