@@ -34,6 +34,7 @@ type drain struct {
 
 	// Of the current segment.
 	file    file // nil: there is none yet, or the last one is whole
+	named   bool // it has its name
 	mark    segment.Mark
 	first   uint64
 	offset  int64  // of what is written
@@ -317,12 +318,22 @@ func (d *drain) sync() error {
 	if err := d.write(); err != nil {
 		return err
 	}
-	if err := d.file.Sync(); err != nil {
+	if err := d.syncFile(); err != nil {
 		d.failed()
 		return err
 	}
 	d.safe()
 	return nil
+}
+
+// syncFile makes what is written safe, and gives a segment its name with the first records
+// that are: so what is written again, after a sync that has failed, never has the name of
+// what somebody has begun to read, or to copy.
+func (d *drain) syncFile() error {
+	if !d.named {
+		return d.publish()
+	}
+	return d.file.Sync()
 }
 
 // safe notes that all that is encoded is safe.
@@ -411,14 +422,7 @@ func (d *drain) ready() error {
 	if d.file != nil {
 		return nil
 	}
-	if err := d.begin(); err != nil {
-		return err
-	}
-	if err := d.publish(); err != nil {
-		d.leave()
-		return err
-	}
-	return nil
+	return d.begin()
 }
 
 // end ends the current segment: it is whole and safe.
@@ -431,7 +435,7 @@ func (d *drain) end() error {
 		d.pending = d.pending[:n]
 		return err
 	}
-	if err := d.file.Sync(); err != nil {
+	if err := d.syncFile(); err != nil {
 		d.failed()
 		return err
 	}
@@ -456,7 +460,7 @@ func (d *drain) begin() error {
 		d.file = nil
 		return err
 	}
-	d.offset, d.pending, d.first = 0, b, d.number
+	d.offset, d.pending, d.first, d.named = 0, b, d.number, false
 	for i := range d.jobs {
 		d.define(&d.jobs[i])
 		if len(d.defs) >= segment.FrameSize || i == len(d.jobs)-1 {
@@ -487,6 +491,7 @@ func (d *drain) publish() error {
 	if err := segment.SyncDir(d.dir); err != nil {
 		return err
 	}
+	d.named = true
 	d.current.Store(&name)
 	d.size.Store(d.offset)
 	return nil

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ckpool/ckpool/internal/segment"
 	"github.com/ckpool/ckpool/journal"
 )
@@ -204,4 +206,57 @@ func TestMirrorRefuses(t *testing.T) {
 		t.Error("it takes a segment of another journal")
 	}
 	mustClose(t, k)
+}
+
+// A sync of the journal fails, whichever: the copy gets all that is written again, over one
+// link or over many.
+func TestMirrorSyncFails(t *testing.T) {
+	for after := range 12 {
+		for _, links := range []bool{false, true} {
+			o, f := testOptions(t), newFaults()
+			o.SegmentSize = 6000 << (after % 2 * 8) // one per chunk, or one for all
+			w := openFaulty(t, o, f)
+			f.drops = true
+			f.set(-1, after, unix.EIO)
+			dir := t.TempDir()
+			m := mustMirror(t, dir, w.instance)
+			var next [2]uint32
+			var tail *Tail
+			for round := range 8 {
+				if round == 4 {
+					f.set(-1, 0, nil)
+				}
+				tell(w, &next, 30)
+				_ = w.write()
+				if links && tail != nil {
+					tail.Close()
+					tail = nil
+				}
+				if tail == nil {
+					var err error
+					if tail, err = NewTail(o.Dir, m.Place(), (&told{}).tell); err != nil && !errors.Is(err, journal.ErrNone) {
+						t.Fatalf("sync %d fails, round %d: %v", after, round, err)
+					}
+				}
+				for tail != nil {
+					p, err := tail.Next(w.Status().Position)
+					if err == io.EOF {
+						break
+					}
+					if err == nil {
+						err = m.Write(&p)
+					}
+					if err != nil {
+						t.Fatalf("sync %d fails, round %d: %v", after, round, err)
+					}
+				}
+			}
+			tail.Close()
+			m.Close()
+			if got := history(t, allShares(t, dir)); got != next {
+				t.Errorf("sync %d fails, many links %v: the copy has %v shares, want %v", after, links, got, next)
+			}
+			mustClose(t, w)
+		}
+	}
 }
