@@ -117,7 +117,10 @@ func (b *batch) missing(k *journal.Record, at store.Position) {
 	first := store.Position{Epoch: int64(m.First.Epoch), Number: int64(m.First.Number)}
 	if first.Epoch != at.Epoch {
 		b.gap(first, first.Number, store.ToEnd, k.Time, cause)
-		first.Number = 1
+		if first.Number = 1; at.Number < first.Number { // nobody knows how many it had
+			b.gap(at, first.Number, store.ToEnd, k.Time, cause)
+			return
+		}
 	}
 	b.gap(at, first.Number, at.Number, k.Time, cause)
 }

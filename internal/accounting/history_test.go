@@ -147,3 +147,79 @@ func TestTwoCopiesGoOn(t *testing.T) {
 		}
 	})
 }
+
+// removeSegments deletes all segments of a journal, as people do whose disk is full.
+func removeSegments(t testing.TB, dir string) {
+	t.Helper()
+	list, err := filepath.Glob(filepath.Join(dir, "*.journal"))
+	if err != nil || len(list) == 0 {
+		t.Fatalf("%q, %v", list, err)
+	}
+	remove(t, list)
+}
+
+func remove(t testing.TB, paths []string) {
+	t.Helper()
+	for _, path := range paths {
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// All segments of a journal were deleted when they were stored: nothing is missing, and what
+// is written from then on is stored.
+func TestSegmentsRemoved(t *testing.T) {
+	for _, running := range []bool{false, true} {
+		t.Run(fmt.Sprint(running), func(t *testing.T) {
+			each(t, func(t *testing.T, where string) {
+				s, p := open(t, where), newPool(t)
+				p.write(func() { p.tell(100) })
+				p.write(func() { p.tell(100) })
+				f := follow(t, s, p.options.Dir)
+				f.behind()
+				if !running {
+					f.stop()
+				}
+				removeSegments(t, p.options.Dir)
+				p.write(func() { p.tell(100) })
+				if !running {
+					f = follow(t, s, p.options.Dir)
+				}
+				wait.Until(t, patience, "all stored", func() bool { return status(t, s).At.Epoch == 3 })
+				f.behind()
+				f.stop()
+				p.matches(s)
+				if st := status(t, s); st.Repeated != 0 || len(st.Gaps) != 0 || strings.Contains(f.told.String(), "put back") {
+					t.Errorf("%+v, told:\n%s", st, f.told)
+				}
+			})
+		})
+	}
+}
+
+// All segments of a journal were deleted, and not all was stored: what may be missing is
+// told, to the epoch whose length nobody knows any more.
+func TestSegmentsRemovedUnread(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		s, p := open(t, where), newPool(t)
+		p.write(func() { p.tell(100) })
+		f := follow(t, s, p.options.Dir)
+		f.behind()
+		f.stop()
+		lost := newPool(t)
+		lost.options = p.options
+		lost.write(func() { lost.tell(100) })
+		removeSegments(t, p.options.Dir)
+		p.write(func() { p.tell(100) })
+		f = follow(t, s, p.options.Dir)
+		wait.Until(t, patience, "all stored", func() bool { return status(t, s).At.Epoch == 3 })
+		f.behind()
+		f.stop()
+		p.matches(s)
+		gaps := status(t, s).Gaps
+		if len(gaps) != 2 || gaps[0].Epoch != 1 || gaps[0].First != 102 || gaps[1].Epoch != 2 || gaps[1].First != 1 || gaps[1].Last != store.ToEnd {
+			t.Errorf("gaps %+v", gaps)
+		}
+	})
+}

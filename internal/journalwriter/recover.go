@@ -161,6 +161,10 @@ func (w *Writer) endEpoch(r *recovered, list []segment.File, last *segment.Segme
 	}
 	epoch := r.state.Epoch
 	defer func() {
+		if last == nil && r.after == (journal.Position{}) {
+			// Its segments were deleted: who has read them goes on with the next epoch.
+			r.after.Epoch = epoch
+		}
 		switch {
 		case r.after.Epoch == epoch:
 			r.life = r.state.Life
