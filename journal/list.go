@@ -118,20 +118,24 @@ func listSegment(dir string, f segment.File) (s Segment, err error) {
 	return s, nil
 }
 
-// Epoch is one that a journal has records of, and the Life of it, "" if no header of it
-// can be read.
+// Epoch is one that a journal has records of, or had, and the Life of it, "" if no header
+// tells it.
 type Epoch struct {
 	Number uint64 // as positions have it
 	Life   string // see Header
 }
 
-// Epochs lists the epochs of a journal, the oldest first.
+// Epochs lists the epochs of a journal, the oldest first. Where its first segments are
+// deleted, the first of the list is the epoch that was before those that are there, with the
+// number 0 where nothing tells which: so it is known from a place in it whether the journal
+// goes on there.
 func Epochs(dir string) ([]Epoch, error) {
 	list, err := segment.List(dir)
 	if err != nil {
 		return nil, err
 	}
 	var epochs []Epoch
+	var before *Epoch
 	for _, f := range list {
 		if n := len(epochs); n == 0 || epochs[n-1].Number != f.Epoch {
 			epochs = append(epochs, Epoch{Number: f.Epoch})
@@ -148,7 +152,13 @@ func Epochs(dir string) ([]Epoch, error) {
 			return nil, err
 		}
 		e.Life = g.Header.Life
+		if before == nil {
+			before = &Epoch{g.Header.After.Epoch, g.Header.Before}
+		}
 		g.Close()
+	}
+	if before != nil && before.Number < epochs[0].Number && epochs[0].Number > 1 {
+		epochs = append([]Epoch{*before}, epochs...)
 	}
 	return epochs, nil
 }

@@ -167,6 +167,39 @@ func remove(t testing.TB, paths []string) {
 	}
 }
 
+// An older copy of a journal is put back, and what the pool has written in it at first is
+// deleted before ckdb has read it: what is there is stored, and that the rest is not is told.
+func TestOlderCopyCutShort(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		s, p := open(t, where), newPool(t)
+		aside := filepath.Join(t.TempDir(), "aside")
+		p.write(func() { p.tell(100) })
+		put(t, aside, p.options.Dir)
+		p.write(func() { p.tell(100) })
+		f := follow(t, s, p.options.Dir)
+		f.behind()
+		f.stop()
+		before := status(t, s)
+		put(t, p.options.Dir, aside)
+		p.write(func() {}) // of the number of the epoch that is stored
+		p.write(func() { p.tell(100) })
+		list, err := filepath.Glob(filepath.Join(p.options.Dir, "*.journal"))
+		if err != nil || len(list) != 3 {
+			t.Fatalf("%q, %v", list, err)
+		}
+		remove(t, list[:2])
+		f = follow(t, s, p.options.Dir)
+		f.says("an older copy of it was put back")
+		f.behind()
+		f.stop()
+		p.matches(s)
+		st := status(t, s)
+		if st.Repeated != 0 || st.At.Epoch != 3 || len(st.Gaps) == 0 || st.Gaps[0].Cause != "replaced" || st.Gaps[0].First != before.At.Number+1 {
+			t.Errorf("at %s, %d repeated, gaps %+v", st.At, st.Repeated, st.Gaps)
+		}
+	})
+}
+
 // All segments of a journal were deleted when they were stored: nothing is missing, and what
 // is written from then on is stored.
 func TestSegmentsRemoved(t *testing.T) {
