@@ -210,7 +210,8 @@ type Mirror struct {
 
 	network string // "": not known
 	place   Place
-	size    atomic.Int64 // of the present segment
+	header  segment.Header // of the present segment
+	size    atomic.Int64   // of the present segment
 	name    atomic.Pointer[string]
 }
 
@@ -274,7 +275,7 @@ func (m *Mirror) resume() error {
 		file.Close()
 		return err
 	}
-	m.enter(file, Place{g.Name, g.Header.Mark, end})
+	m.enter(file, Place{g.Name, g.Header.Mark, end}, g.Header)
 	return nil
 }
 
@@ -288,11 +289,32 @@ func (m *Mirror) fits(path string, h *segment.Header) error {
 	return nil
 }
 
-func (m *Mirror) enter(f *os.File, p Place) {
+// follows refuses a segment that does not go on from what the copy has: an older copy of the
+// journal was put back where the copy's newest segment had been deleted, or never was.
+func (m *Mirror) follows(path string, h *segment.Header) error {
+	was := &m.header
+	life := h.Before // of the epoch before, which may be the copy's
+	switch {
+	case m.file == nil || was.Life == "":
+		return nil
+	case h.Epoch == was.Epoch:
+		life = h.Life
+	case h.After.Epoch > was.Epoch || h.After.Epoch == was.Epoch && life == "":
+		return nil
+	case h.After.Epoch < was.Epoch:
+		life = "" // it knows nothing of that epoch
+	}
+	if life != was.Life {
+		return fmt.Errorf("%s does not go on from %s, which is in the copy: %w", path, m.place.Segment, journal.ErrHistory)
+	}
+	return nil
+}
+
+func (m *Mirror) enter(f *os.File, p Place, h segment.Header) {
 	if m.file != nil {
 		m.file.Close()
 	}
-	m.file, m.place = f, p
+	m.file, m.place, m.header = f, p, h
 	m.name.Store(&p.Segment)
 	m.size.Store(p.Size)
 }
@@ -341,6 +363,9 @@ func (m *Mirror) begin(f *os.File, path string, s segment.File, p *Piece) error 
 	if err := m.fits(path, &g.Header); err != nil {
 		return err
 	}
+	if err := m.follows(s.Name, &g.Header); err != nil {
+		return err
+	}
 	if err := m.Sync(); err != nil { // the one before is whole
 		return err
 	}
@@ -350,7 +375,7 @@ func (m *Mirror) begin(f *os.File, path string, s segment.File, p *Piece) error 
 	if err := os.Rename(path, filepath.Join(m.dir, s.Name)); err != nil {
 		return err
 	}
-	m.enter(f, Place{s.Name, g.Header.Mark, int64(len(p.Data))})
+	m.enter(f, Place{s.Name, g.Header.Mark, int64(len(p.Data))}, g.Header)
 	return segment.SyncDir(m.dir)
 }
 

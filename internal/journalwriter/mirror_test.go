@@ -260,3 +260,58 @@ func TestMirrorSyncFails(t *testing.T) {
 		}
 	}
 }
+
+// A journal was put back from an older copy, and has no segment of the name of the one that
+// the mirror is in: what goes on from other records is refused, and not taken for more.
+func TestMirrorOfOlderCopy(t *testing.T) {
+	o := testOptions(t)
+	o.SegmentSize = 10_000
+	n := uint32(0)
+	epoch := func(rounds int) (instance string, safe journal.Position) {
+		w := mustOpen(t, o)
+		for range rounds {
+			for range 60 {
+				w.Share(0, testShare(0, n), testMiner(0))
+				n++
+			}
+			w.Flush(0)
+			mustRound(t, w)
+		}
+		mustClose(t, w)
+		return w.instance, w.Status().Position
+	}
+	epoch(1)
+	aside := filepath.Join(t.TempDir(), "aside")
+	if err := os.CopyFS(aside, os.DirFS(o.Dir)); err != nil {
+		t.Fatal(err)
+	}
+	instance, safe := epoch(10)
+	dir := filepath.Join(t.TempDir(), "copy")
+	m := mustMirror(t, dir, instance)
+	carry(t, o.Dir, m, safe, 1000)
+	if list, err := segment.List(dir); err != nil || len(list) < 3 {
+		t.Fatalf("%v, %v", list, err)
+	}
+	o.Dir = aside
+	epoch(1)
+	_, safe = epoch(1)
+	for _, again := range []bool{false, true} {
+		if again { // another process has the copy
+			m.Close()
+			m = mustMirror(t, dir, instance)
+		}
+		tail, err := NewTail(o.Dir, m.Place(), (&told{}).tell)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := tail.Next(safe)
+		if err == nil {
+			err = m.Write(&p)
+		}
+		if !errors.Is(err, journal.ErrHistory) {
+			t.Errorf("again %v: %s is written to the copy, %v", again, p.Segment, err)
+		}
+		tail.Close()
+	}
+	m.Close()
+}
