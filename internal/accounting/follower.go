@@ -49,6 +49,7 @@ type Follower struct {
 
 	// owned by Run
 	troubled bool             // and that was told
+	differs  bool             // errParted was the last trouble, and nothing was read since
 	checker  *journal.Checker // of what is read now; nil: it is a pool's own journal
 	limiter  *logfile.Limiter
 	cursor   error // that was told
@@ -113,9 +114,11 @@ func (f *Follower) Run(ctx context.Context) error {
 			f.note(func(p *Progress) { p.Err, p.Refused = err.Error(), true })
 			return err
 		}
-		if !errors.Is(err, errParted) {
+		parted := errors.Is(err, errParted)
+		if !parted || f.differs { // begin did not see it
 			f.tell(err)
 		}
+		f.differs = parted
 		select {
 		case <-ctx.Done():
 			return nil
@@ -147,7 +150,7 @@ func (f *Follower) mended() {
 	if f.troubled {
 		f.Events.Say(event.Notice, "Journal "+f.Dir+" is stored again")
 	}
-	f.troubled = false
+	f.troubled, f.differs = false, false
 }
 
 // follow stores until something fails.

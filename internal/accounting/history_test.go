@@ -1,6 +1,7 @@
 package accounting
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -255,4 +256,35 @@ func TestSegmentsRemovedUnread(t *testing.T) {
 			t.Errorf("gaps %+v", gaps)
 		}
 	})
+}
+
+// forgetful is a database that does not see that a journal is another one than was stored.
+type forgetful struct{ *store.Store }
+
+func (s forgetful) Begin(ctx context.Context, in store.Instance, _ []store.Epoch) (store.Start, error) {
+	return s.Store.Begin(ctx, in, nil)
+}
+
+// A journal that its database and its reader see differently is not stored, and that is told.
+func TestPartedForEver(t *testing.T) {
+	s, p := open(t, "sqlite:"+t.TempDir()), newPool(t)
+	p.write(func() { p.tell(10) })
+	aside := filepath.Join(t.TempDir(), "aside")
+	put(t, aside, p.options.Dir)
+	p.write(func() { p.tell(10) })
+	f := follow(t, s, p.options.Dir)
+	f.behind()
+	f.stop()
+	put(t, p.options.Dir, aside)
+	p.write(func() { p.tell(20) })
+	f = &following{t: t, told: &told{}, ended: make(chan error, 1)}
+	f.Follower = &Follower{Dir: p.options.Dir, Reader: "ckdb", Store: forgetful{s}, Events: f.told.tell}
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { f.ended <- f.Run(ctx) }()
+	f.says("an older copy of it was put back; trying again")
+	if f.Progress().Err == "" {
+		t.Error("its status is that it stores")
+	}
+	cancel()
+	<-f.ended
 }
