@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha1"
@@ -1113,13 +1114,16 @@ func TestSiteNames(t *testing.T) {
 		tls       bool
 		host, own string
 		want      bool
+		from      string // "": own
 	}{
-		{nil, false, "pool.example", "198.51.100.7", false}, {[]string{"Pool.example"}, false, "pool.example:8081", "198.51.100.7", true},
-		{[]string{"pool.example"}, false, "evil.example", "198.51.100.7", false}, {[]string{"pool.example"}, false, "pool.example.evil.example", "198.51.100.7", false},
-		{nil, true, "tls.example", "198.51.100.7", true}, {nil, true, "evil.example", "198.51.100.7", false},
-		{nil, false, "198.51.100.7:8081", "198.51.100.7", true}, {nil, false, "198.51.100.8", "198.51.100.7", false},
-		{nil, false, "127.0.0.1:8081", "127.0.0.1", true}, {nil, false, "localhost:8081", "127.0.0.1", true}, {nil, false, "[::1]:8081", "::1", true},
-		{[]string{""}, false, "", "198.51.100.7", false}, {[]string{"a b"}, false, "a b", "198.51.100.7", false},
+		{nil, false, "pool.example", "198.51.100.7", false, ""}, {[]string{"Pool.example"}, false, "pool.example:8081", "198.51.100.7", true, ""},
+		{[]string{"pool.example"}, false, "evil.example", "198.51.100.7", false, ""}, {[]string{"pool.example"}, false, "pool.example.evil.example", "198.51.100.7", false, ""},
+		{nil, true, "tls.example", "198.51.100.7", true, ""}, {nil, true, "evil.example", "198.51.100.7", false, ""},
+		{nil, false, "198.51.100.7:8081", "198.51.100.7", true, ""}, {nil, false, "198.51.100.8", "198.51.100.7", false, ""},
+		{nil, false, "127.0.0.1:8081", "127.0.0.1", true, ""}, {nil, false, "localhost:8081", "127.0.0.1", true, ""}, {nil, false, "[::1]:8081", "::1", true, ""},
+		{nil, false, "localhost:8081", "198.51.100.7", false, "203.0.113.9"}, {nil, false, "127.0.0.1:8081", "198.51.100.7", false, "203.0.113.9"},
+		{nil, false, "localhost:8081", "172.17.0.2", true, "172.17.0.1"},
+		{[]string{""}, false, "", "198.51.100.7", false, ""}, {[]string{"a b"}, false, "a b", "198.51.100.7", false, ""},
 	} {
 		o := AccountOptions{Source: everyone(t), Place: Place{Listen: "127.0.0.1:8081", Names: tt.names}}
 		if tt.tls {
@@ -1130,7 +1134,7 @@ func TestSiteNames(t *testing.T) {
 			t.Fatal(err)
 		}
 		r := httptest.NewRequest("POST", "/login/address", nil)
-		r.Host = tt.host
+		r.Host, r.RemoteAddr = tt.host, net.JoinHostPort(cmp.Or(tt.from, tt.own), "1")
 		r = r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(tt.own), 8081))))
 		if site, err := s.siteOf(r); (err == nil) != tt.want || tt.want && site != tt.host {
 			t.Errorf("%+v: %q, %v", tt, site, err)

@@ -29,7 +29,7 @@ type AddressSource interface {
 // here by the name of that one. The error is a [RefusedError].
 func (s *Accounts) siteOf(r *http.Request) (string, error) {
 	host := s.hostOf(r)
-	if host == "" || !s.isNamed(host) && !isLocal(host, r) {
+	if host == "" || !s.isNamed(host) && !s.isLocal(host, r) {
 		return "", &RefusedError{fmt.Errorf("%q is no name that this site is known to have: nobody logs in by an address here (--http-name)", host)}
 	}
 	return r.Host + s.base, nil
@@ -48,17 +48,20 @@ func (s *site) isNamed(host string) bool {
 }
 
 // isLocal tells that a host is this machine for who runs it, or the very address that the
-// request came to.
-func isLocal(host string, r *http.Request) bool {
+// request came to. Only who asks from this machine, or from a network of this machine's own as
+// of its containers, has the first: it is a name of anybody's machine.
+func (s *Accounts) isLocal(host string, r *http.Request) bool {
+	from := s.client(r)
+	near := from.IsLoopback() || from.IsPrivate()
 	if host == "localhost" {
-		return true
+		return near
 	}
 	ip, err := netip.ParseAddr(host)
 	if err != nil {
 		return false
 	}
 	to, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
-	return ip.IsLoopback() || ok && to.AddrPort().Addr().Unmap() == ip.Unmap()
+	return near && ip.IsLoopback() || ok && to.AddrPort().Addr().Unmap() == ip.Unmap()
 }
 
 // loginByAddress shows what the owner of an address signs, or lets him in by it.
