@@ -128,6 +128,9 @@ func (a *application) run(ctx context.Context) error {
 	if err := a.placeShares(ctx, fates); err != nil {
 		return err
 	}
+	if err := a.putLate(ctx, fates); err != nil {
+		return err
+	}
 	n, err := a.putSums(ctx, fates)
 	if err != nil {
 		return err

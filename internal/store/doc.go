@@ -43,7 +43,9 @@ places, since shares are acknowledged and paid also where the record of their jo
 these stand at the height of the last job before them that their pool told of. A place also
 tells after which transaction of the ledger it came, and a reward is computed, then and
 ever after, of places alone that came before it: what comes later at a height that was
-rewarded, as a node steps back or a pool was taken for gone, counts in later rewards.
+rewarded, as a node steps back or a pool was taken for gone, counts in later rewards. Where
+shares of a job come on both sides of a reward, those that came after it are in table
+late_shares too, one by one.
 
 # Money
 

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/ckpool/ckpool/difficulty"
 	"github.com/ckpool/ckpool/internal/rewards"
 	"github.com/ckpool/ckpool/internal/store/table"
 )
@@ -16,11 +17,14 @@ import (
 //
 // What comes after a block was rewarded, as from a node that stepped back or a pool that
 // was taken for gone, counts in later rewards alone: a place tells after which
-// transaction of the ledger it came.
+// transaction of the ledger it came. Shares that come later than their job's place, with
+// a reward in between, tell it themselves.
 var (
 	places = &table.Table{Name: "places", Columns: join(columns(table.Integer, table.Key, "instance", "job"), columns(table.Integer, table.Keep, "height", "after"))}
 	// strayPlaces are those of jobs without a record, with the times of their shares' headers.
 	strayPlaces = &table.Table{Name: places.Name, Columns: join(places.Columns, columns(table.Integer, table.First, "least"), columns(table.Integer, table.Greatest, "most"))}
+	lateShares  = &table.Table{Name: "late_shares", Columns: join(columns(table.Integer, table.Keep, "ntime", "instance", "job", "worker", "after"), columns(table.Bytes, table.Keep, "hash"),
+		columns(table.Exact, table.Keep, "credit"))}
 )
 
 // placeJobs gives places to new jobs. One that had shares before it was told of keeps its own.
@@ -90,6 +94,67 @@ func (a *application) placeShares(ctx context.Context, fates []fate) error {
 	return a.place(ctx, strayPlaces, ids, heights, least, most)
 }
 
+// putLate stores which of the shares came after a reward that was made with their job, and
+// counts batches that a reward may be wrong for which is being computed.
+func (a *application) putLate(ctx context.Context, fates []fate) error {
+	of := map[int64]bool{}
+	for i := range a.Shares {
+		if v := &a.Shares[i]; fates[i] == fresh && v.Scheme == 0 {
+			of[int64(v.Job)] = true
+		}
+	}
+	if len(of) == 0 {
+		return nil
+	}
+	heights, afters := map[int64]bool{}, map[int64]int64{}
+	if err := rows(ctx, a.tx, "select job, height, after from places where instance = $1 and height <= (select coalesce(max(height), -1) from chain_blocks) and job "+a.store.db.In(2),
+		[]any{a.instance, a.store.db.List(slices.Sorted(maps.Keys(of)))}, func(scan func(...any) error) error {
+			var job, height, after int64
+			err := scan(&job, &height, &after)
+			heights[height], afters[job] = true, after
+			return err
+		}); err != nil || len(heights) == 0 {
+		return err
+	}
+	for height := range heights {
+		list, err := a.store.awaited(ctx, a.tx, height)
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(list, func(v Instance) bool { return v.ID == a.Instance }) {
+			if _, err := a.tx.Exec(ctx, "update instances set late = late + 1 where id = $1", a.instance); err != nil {
+				return err
+			}
+			break
+		}
+	}
+	var last, rewarded int64
+	if err := one(ctx, a.tx, "select last from ledger_head", nil, &last); err != nil {
+		return err
+	}
+	if err := one(ctx, a.tx, "select number from ledger where kind = $1 order by number desc limit 1", []any{string(Reward)}, &rewarded); err != nil {
+		return err
+	}
+	var ntimes, jobs, workers []int64
+	var hashes [][]byte
+	var credits []difficulty.Exact
+	for i := range a.Shares {
+		v := &a.Shares[i]
+		after, ok := afters[int64(v.Job)]
+		if fates[i] != fresh || v.Scheme != 0 || !ok || after >= rewarded {
+			continue
+		}
+		ntimes, jobs, workers = append(ntimes, int64(v.NTime)), append(jobs, int64(v.Job)), append(workers, a.worker[v.Worker])
+		hashes, credits = append(hashes, v.Hash[:]), append(credits, v.Credit)
+	}
+	n := len(ntimes)
+	if n == 0 {
+		return nil
+	}
+	_, err := a.tx.Merge(ctx, lateShares, lateShares.Name, n, table.Rows{ntimes, slices.Repeat([]int64{a.instance}, n), jobs, workers, slices.Repeat([]int64{last}, n), hashes, credits})
+	return err
+}
+
 // Stray is the work that an account did on jobs of a pool whose records were lost.
 type Stray struct {
 	Pool   string
@@ -127,34 +192,55 @@ func (s *Store) Strays(ctx context.Context, from, to, before int64) (list []Stra
 				return err
 			}
 		}
-		return nil
+		late := s.db.Sum(table.Column{Name: "p.credit", Kind: table.Exact, Merge: table.Add})
+		return rows(ctx, tx, "select i.name, a.kind, a.folded, l.height, count(*), "+late+` from places l join instances i on i.id = l.instance
+			join late_shares p on p.instance = l.instance and p.job = l.job join workers w on w.id = p.worker join accounts a on a.id = w.account
+			where l.most > 0 and l.height >= $1 and l.height <= $2 and l.after < $3 and p.after >= $3 and not exists (select 1 from jobs j where j.instance = l.instance and j.id = l.job)
+			group by i.name, a.kind, a.folded, l.height`, []any{from, to, before}, func(scan func(...any) error) error {
+			var v Stray
+			var c Class
+			err := scan(&v.Pool, &v.Owner.Kind, &v.Owner.Name, &v.Height, &c.Count, table.Amount{To: &c.Work})
+			if k, ok := at[v]; ok {
+				list[k].Count, list[k].Work = list[k].Count-c.Count, list[k].Work.Sub(c.Work)
+			}
+			return err
+		})
 	})
+	list = slices.DeleteFunc(list, func(v Stray) bool { return v.Count == 0 })
 	slices.SortFunc(list, func(a, b Stray) int {
 		return cmp.Or(cmp.Compare(a.Height, b.Height), cmp.Compare(a.Pool, b.Pool), a.Owner.compare(b.Owner))
 	})
 	return list, err
 }
 
-// still keeps all journals where they are until the end of tx, and tells whether the
-// places that a reward was computed from are the same.
-func (s *Store) still(ctx context.Context, tx table.Tx, c *computation) (bool, error) {
+// halt keeps all journals where they are until the end of tx.
+func (s *Store) halt(ctx context.Context, tx table.Tx) error {
 	// In the order in which a journal is registered and stored.
 	for _, query := range []string{"select network from ckdb", "select id from instances order by id"} {
 		if err := rows(ctx, tx, query+s.db.Lock(), nil, func(func(...any) error) error { return nil }); err != nil {
-			return false, err
+			return err
 		}
+	}
+	return nil
+}
+
+// still keeps all journals where they are until the end of tx, and tells whether the
+// places that a reward was computed from are the same, and no shares came to them.
+func (s *Store) still(ctx context.Context, tx table.Tx, c *computation) (bool, error) {
+	if err := s.halt(ctx, tx); err != nil {
+		return false, err
 	}
 	n, err := countPlaces(ctx, tx, c.Reward)
 	return n == c.places, err
 }
 
-// countPlaces are those that a reward may have been computed from. There are only ever
-// more of them.
+// countPlaces are those that a reward may have been computed from, and the batches that had
+// shares of any where none was to come. There are only ever more of them.
 func countPlaces(ctx context.Context, tx table.Tx, r *rewards.Reward) (n int64, err error) {
 	lowest := int64(0)
 	if r.Window.Full {
 		lowest = r.Window.Lowest
 	}
-	err = one(ctx, tx, "select count(*) from places where height >= $1 and height <= $2", []any{lowest, r.Block.Height}, &n)
+	err = one(ctx, tx, "select count(*) + (select cast(coalesce(sum(late), 0) as bigint) from instances) from places where height >= $1 and height <= $2", []any{lowest, r.Block.Height}, &n)
 	return n, err
 }

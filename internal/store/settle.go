@@ -136,6 +136,9 @@ func (s *Store) settle(ctx context.Context, b *poolBlock, waits bool) (told stri
 		told, err = s.reward(ctx, b)
 		return told, err == nil && told != "", err
 	case b.rewarded == 0 && b.told && in && b.posted == postedHeld: // booked
+		if ready, err := s.complete(ctx, b.Height); err != nil || !ready {
+			return "", true, err
+		}
 		if told, err = s.reward(ctx, b); err != nil || told == "" {
 			return told, true, err
 		}
@@ -393,6 +396,10 @@ func (s *Store) direct(ctx context.Context, tx table.Tx, coinbase []byte, finder
 
 // reward computes and posts the reward of a block. It is posted to immature books.
 func (s *Store) reward(ctx context.Context, b *poolBlock) (told string, err error) {
+	// What is being stored may not know of the block, and that its shares are late.
+	if err := s.change(ctx, func(tx table.Tx) error { return s.halt(ctx, tx) }); err != nil {
+		return "", err
+	}
 	c, err := s.compute(ctx, b, nil)
 	if err != nil {
 		return "", err

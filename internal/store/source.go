@@ -88,9 +88,38 @@ func (s *shareSource) late(ctx context.Context, yield func(rewards.Sum, error) b
 	if of.at != (Position{}) {
 		where, args = where+" and not (j.height = $1 and j.instance = $3)", append(args, of.instance)
 	}
-	return s.sums(ctx, where, args, func(v rewards.Sum, err error) bool {
+	if err := s.sums(ctx, where, args, func(v rewards.Sum, err error) bool {
 		v.Height = of.height
 		return yield(v, err)
+	}); err != nil {
+		return err
+	}
+	// Of jobs that were there before, with that reward in between.
+	where = strings.Replace(where, "j.after >= $2", "j.after < $2 and l.after >= $2", 1)
+	if s.rewarded != 0 {
+		where += fmt.Sprintf(" and l.after < %d", s.rewarded)
+	}
+	return s.lateSums(ctx, where, args, func(v rewards.Sum) error {
+		if v.Height = of.height; !yield(v, nil) {
+			return errEnough
+		}
+		return nil
+	})
+}
+
+// lateSums gives the sums of late shares l of jobs j.
+func (s *shareSource) lateSums(ctx context.Context, where string, args []any, give func(rewards.Sum) error) error {
+	value := s.store.db.Sum(table.Column{Name: "l.credit", Kind: table.Exact, Merge: table.Add})
+	return rows(ctx, s.tx, "select j.height, i.uid, a.kind, a.folded, "+value+` from late_shares l join places j on j.instance = l.instance and j.job = l.job
+		join workers w on w.id = l.worker join accounts a on a.id = w.account join instances i on i.id = l.instance
+		where `+where+" group by j.height, i.uid, a.kind, a.folded", args, func(scan func(...any) error) error {
+		var v rewards.Sum
+		var uid []byte
+		if err := scan(&v.Height, &uid, &v.Account.Kind, &v.Account.Name, table.Amount{To: &v.Work}); err != nil {
+			return err
+		}
+		copy(v.Instance[:], uid)
+		return give(v)
 	})
 }
 
@@ -118,6 +147,20 @@ func (s *shareSource) counted() string {
 
 // sums gives the sums of jobs by height, the highest first.
 func (s *shareSource) sums(ctx context.Context, where string, args []any, yield func(rewards.Sum, error) bool) error {
+	type key struct {
+		height   int64
+		instance rewards.Instance
+		account  rewards.Account
+	}
+	late := map[key]difficulty.Exact{} // that is in the sums, and does not count
+	if s.rewarded != 0 {
+		if err := s.lateSums(ctx, fmt.Sprintf("%s%s and l.after >= %d", where, s.counted(), s.rewarded), args, func(v rewards.Sum) error {
+			late[key{v.Height, v.Instance, v.Account}] = v.Work
+			return nil
+		}); err != nil {
+			return err
+		}
+	}
 	value := s.store.db.Sum(table.Column{Name: "p.accepted_work", Kind: table.Exact, Merge: table.Add})
 	var parts []string
 	for _, of := range []string{jobSums.Name, pending.Name} {
@@ -133,6 +176,13 @@ func (s *shareSource) sums(ctx context.Context, where string, args []any, yield 
 		var uid []byte
 		err := scan(&v.Height, &uid, &v.Account.Kind, &v.Account.Name, table.Amount{To: &v.Work})
 		copy(v.Instance[:], uid)
+		if k := (key{v.Height, v.Instance, v.Account}); len(late) > 0 && !late[k].IsZero() {
+			less := late[k]
+			if less.Cmp(v.Work) > 0 { // the rest is in the other table
+				less = v.Work
+			}
+			late[k], v.Work = late[k].Sub(less), v.Work.Sub(less)
+		}
 		if err == nil && !yield(v, nil) {
 			err = errEnough
 		}
@@ -235,13 +285,17 @@ func (s *shareSource) sharesAt(ctx context.Context, tx table.Tx, height, instanc
 	if err != nil {
 		return "", nil, err
 	}
+	late := ""
+	if s.rewarded != 0 {
+		late = fmt.Sprintf(" and not exists (select 1 from late_shares l where l.ntime = x.ntime and l.hash = x.hash and l.after >= %d)", s.rewarded)
+	}
 	var parts []string
 	for _, day := range kept {
 		if day < least/secondsPerDay || day > most/secondsPerDay {
 			continue
 		}
-		parts = append(parts, fmt.Sprintf("select * from %s where instance = $1 and ntime >= %d and ntime <= %d and job in (select j.job from places j where j.instance = $1 and j.height = $2%s)",
-			dayTable(day), least, most, s.counted()))
+		parts = append(parts, fmt.Sprintf("select x.* from %s x where x.instance = $1 and x.ntime >= %d and x.ntime <= %d and x.job in (select j.job from places j where j.instance = $1 and j.height = $2%s)%s",
+			dayTable(day), least, most, s.counted(), late))
 	}
 	if len(parts) == 0 {
 		return "", nil, nil

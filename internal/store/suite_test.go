@@ -148,7 +148,7 @@ func TestOpen(t *testing.T) {
 func dump(t testing.TB, s *Store) string {
 	t.Helper()
 	var b strings.Builder
-	for _, name := range []string{"ckdb", "instances", "epochs", "gaps", "accounts", "workers", "agents", "seen", "jobs", "places", "shifts", "share_days", "pending", "job_sums",
+	for _, name := range []string{"ckdb", "instances", "epochs", "gaps", "accounts", "workers", "agents", "seen", "jobs", "places", "late_shares", "shifts", "share_days", "pending", "job_sums",
 		"shift_workers", "worker_hours", "worker_days", "agent_hours", "agent_days", "blocks", "block_changes", "pool_minutes"} {
 		b.WriteString(dumpTable(t, s, name))
 	}
@@ -232,6 +232,35 @@ func change(t testing.TB, s *Store, query string, args ...any) {
 	}); err != nil {
 		t.Fatalf("%s: %v", query, err)
 	}
+}
+
+// A database of an earlier version is brought to the present form with all it has.
+func TestOpenOlder(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		n := newNetwork(t, where)
+		p := n.pool(1)
+		p.jobAt(101, 10)
+		hash := p.find("alice", 40, true, out(1000, poolScript))
+		p.over()
+		n.follow()
+		const had = "chain -1000, fee immature 0, alice immature 1000"
+		n.has(had)
+		for _, q := range []string{
+			"drop table late_shares", "alter table instances drop column late",
+			"delete from goose_db_version where version_id > 12",
+		} {
+			change(t, n.s, q)
+		}
+		n.s.Close()
+		n.s = open(t, where)
+		n.has(had)
+		n.anew(hash)
+		second := p.find("bob", 10, true, out(1000, poolScript))
+		p.over()
+		n.follow()
+		n.has("chain -2000, fee immature 0, alice immature 1800, bob immature 200")
+		n.anew(hash, second)
+	})
 }
 
 // A database whose first migration was cut off, so that there is no more than the
