@@ -170,7 +170,7 @@ func (s *Store) learnScripts(ctx context.Context, tx table.Tx, start int64) (fir
 			return 0, 0, err
 		}
 		for _, script := range fresh {
-			if _, err := tx.Exec(ctx, "insert into chain_scripts (script) values ($1) on conflict do nothing", script); err != nil {
+			if _, err := tx.Exec(ctx, "insert into chain_scripts (script, at) values ($1, $2) on conflict do nothing", script, now()); err != nil {
 				return 0, 0, err
 			}
 		}
@@ -200,11 +200,11 @@ func payoutScript(record []byte) ([]byte, error) {
 	return outputs[0].Script, nil
 }
 
-// scripts are all of the pool's that are known, with those that somebody had said by a
-// time.
+// scripts are all of the pool's that were known by a time, with those that somebody had said
+// by then.
 func (s *Store) scripts(ctx context.Context, tx table.Tx, at int64) (map[string]bool, error) {
 	known := map[string]bool{}
-	if err := rows(ctx, tx, "select script from chain_scripts", nil, func(scan func(...any) error) error {
+	if err := rows(ctx, tx, "select script from chain_scripts where at <= $1", []any{at}, func(scan func(...any) error) error {
 		var b []byte
 		err := scan(&b)
 		known[string(b)] = true
@@ -252,7 +252,7 @@ func (s *Store) learnBlocks(ctx context.Context, tx table.Tx, start int64) (back
 			return 0, fmt.Errorf("block at height %d: %w", r.height, err)
 		}
 		if len(script) > 0 {
-			n, err := tx.Exec(ctx, "insert into chain_scripts (script) values ($1) on conflict do nothing", script)
+			n, err := tx.Exec(ctx, "insert into chain_scripts (script, at) values ($1, $2) on conflict do nothing", script, now())
 			if err != nil {
 				return 0, err
 			}
@@ -347,35 +347,91 @@ func (s *Store) place(ctx context.Context, tx table.Tx, b *ChainBlock, scripts m
 	if _, err := tx.Exec(ctx, "insert into chain (height, hash) values ($1, $2)", b.Height, b.Hash[:]); err != nil {
 		return err
 	}
-	value, pays, err := own(b.Coinbase, scripts)
+	value, outputs, err := own(b.Coinbase, scripts)
 	if err != nil {
 		return fmt.Errorf("coinbase of block %s: %w", work.FormatHash(b.Hash), err)
 	}
-	n, err := tx.Exec(ctx, "update chain_blocks set coinbase = $2, ntime = $3, value = $4 where hash = $1 and rewarded = 0 and held = 0", b.Hash[:], b.Coinbase, int64(b.NTime), value)
-	if err != nil || n > 0 || !pays || b.Height < start {
+	n, err := tx.Exec(ctx, "update chain_blocks set coinbase = $2, ntime = $3, value = $4, outputs = $5 where hash = $1 and rewarded = 0 and held = 0", b.Hash[:], b.Coinbase, int64(b.NTime), value, outputsText(outputs))
+	if err != nil || n > 0 || len(outputs) == 0 || b.Height < start {
 		return err
 	}
 	at := now()
-	n, err = tx.Exec(ctx, "insert into chain_blocks (hash, height, told, found, coinbase, ntime, value) values ($1, $2, 0, $3, $4, $5, $6) on conflict do nothing",
-		b.Hash[:], b.Height, at, b.Coinbase, int64(b.NTime), value)
+	n, err = tx.Exec(ctx, "insert into chain_blocks (hash, height, told, found, coinbase, ntime, value, outputs) values ($1, $2, 0, $3, $4, $5, $6, $7) on conflict do nothing",
+		b.Hash[:], b.Height, at, b.Coinbase, int64(b.NTime), value, outputsText(outputs))
 	if err != nil || n == 0 {
 		return err
 	}
 	return s.changed(ctx, tx, b.Hash[:], New, 0)
 }
 
-// own is what a coinbase pays the pool, and whether any output of it is the pool's.
-func own(coinbase []byte, scripts map[string]bool) (value int64, pays bool, err error) {
+// own is what a coinbase pays the pool, and by which of its outputs.
+func own(coinbase []byte, scripts map[string]bool) (value int64, list []int, err error) {
 	if len(coinbase) == 0 { // it was not seen
-		return 0, false, nil
+		return 0, nil, nil
 	}
 	_, outputs, err := work.DecodeCoinbase(coinbase)
-	for _, o := range outputs {
+	for i, o := range outputs {
 		if scripts[string(o.Script)] {
-			value, pays = value+o.Value, true
+			value, list = value+o.Value, append(list, i)
 		}
 	}
-	return value, pays, err
+	return value, list, err
+}
+
+// outputsText is how such a list is stored. It does not change once its block is rewarded or
+// held: a script may be the pool's later, as that of an address that a miner had.
+func outputsText(list []int) string {
+	if len(list) == 0 {
+		return "none"
+	}
+	var text []string
+	for _, i := range list {
+		text = append(text, strconv.Itoa(i))
+	}
+	return strings.Join(text, ",")
+}
+
+// ownOutputs are the outputs of a block's coinbase that are the pool's.
+func (s *Store) ownOutputs(ctx context.Context, tx table.Tx, b *poolBlock) (list []int, err error) {
+	switch b.outputs {
+	case "none":
+		return nil, nil
+	case "": // as they were when its money was posted, and its value fixed
+		at := now()
+		if b.held > 0 {
+			at = b.held
+		} else if b.rewarded > 0 {
+			at = b.rewarded
+		}
+		known, err := s.scripts(ctx, tx, at)
+		if err == nil {
+			_, list, err = own(b.coinbase, known)
+		}
+		return list, err
+	}
+	for part := range strings.SplitSeq(b.outputs, ",") {
+		i, err := strconv.Atoi(part)
+		if err != nil {
+			return nil, fmt.Errorf("outputs %q of block %s: %w", b.outputs, b.name(), err)
+		}
+		list = append(list, i)
+	}
+	return list, nil
+}
+
+// ownValue is what those have.
+func (s *Store) ownValue(ctx context.Context, tx table.Tx, b *poolBlock) (value int64, err error) {
+	list, err := s.ownOutputs(ctx, tx, b)
+	if err != nil || len(list) == 0 || len(b.coinbase) == 0 {
+		return 0, err
+	}
+	_, outputs, err := work.DecodeCoinbase(b.coinbase)
+	for _, i := range list {
+		if i < len(outputs) {
+			value += outputs[i].Value
+		}
+	}
+	return value, err
 }
 
 // judge says what becomes of the pool's blocks where the chain has grown to a tip. Where

@@ -59,7 +59,8 @@ of the pool's blocks comes of that alone, not of what pools say of them. [Store.
 posts what is due of each block: its reward, computed by package rewards when no further
 share of its window can come; its maturity; its reversal where it is orphaned, and again
 what was taken back where the chain comes back. A coinbase that pays the pool and that
-no pool told of is held until a person books it.
+no pool told of is held until a person books it. Which outputs of a coinbase were the
+pool's is kept with its block, as an address that a miner had may be a pool's later.
 
 Nothing is ordered by an id that the database gave. Times are microseconds since 1970.
 */

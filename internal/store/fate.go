@@ -216,17 +216,7 @@ func (s *Store) checkBlocks(ctx context.Context, tell func(string, ...any), prog
 				return err
 			}
 			*b = again[0]
-			at := now() // that its money was posted, and its value fixed
-			if b.held > 0 {
-				at = b.held
-			} else if b.rewarded > 0 {
-				at = b.rewarded
-			}
-			known, err := s.scripts(ctx, tx, at)
-			if err == nil {
-				value, _, err = own(b.coinbase, known)
-			}
-			if err != nil {
+			if value, err = s.ownValue(ctx, tx, b); err != nil {
 				return err
 			}
 			came, err = s.came(ctx, tx, b)

@@ -30,6 +30,7 @@ type poolBlock struct {
 	state          Fate
 	coinbase       []byte // empty: it was not seen in the chain
 	ntime, value   int64
+	outputs        string // of the coinbase that are in value; "": it is not known which
 	posted         string
 	reversals      int64
 	parameters     string
@@ -42,14 +43,14 @@ const (
 	PostedMature = "matured"
 )
 
-const poolBlockColumns = "hash, height, told, passed, held, rewarded, found, state, coinbase, ntime, value, posted, reversals, parameters"
+const poolBlockColumns = "hash, height, told, passed, held, rewarded, found, state, coinbase, ntime, value, outputs, posted, reversals, parameters"
 
 func (s *Store) poolBlocks(ctx context.Context, tx table.Tx, where string, args ...any) (list []poolBlock, err error) {
 	err = rows(ctx, tx, "select "+poolBlockColumns+" from chain_blocks where "+where, args, func(scan func(...any) error) error {
 		var b poolBlock
 		var hash []byte
 		var told, passed int64
-		err := scan(&hash, &b.Height, &told, &passed, &b.held, &b.rewarded, &b.found, &b.state, &b.coinbase, &b.ntime, &b.value, &b.posted, &b.reversals, &b.parameters)
+		err := scan(&hash, &b.Height, &told, &passed, &b.held, &b.rewarded, &b.found, &b.state, &b.coinbase, &b.ntime, &b.value, &b.outputs, &b.posted, &b.reversals, &b.parameters)
 		copy(b.Hash[:], hash)
 		b.told, b.passed = told != 0, passed != 0
 		list = append(list, b)
@@ -218,7 +219,7 @@ func (s *Store) locked(ctx context.Context, tx table.Tx, b *poolBlock) (ok bool,
 	}
 	n := &list[0]
 	return n.state == b.state && n.posted == b.posted && n.reversals == b.reversals && n.told == b.told && n.held == b.held && n.rewarded == b.rewarded &&
-		n.value == b.value && bytes.Equal(n.coinbase, b.coinbase), nil
+		n.value == b.value && n.outputs == b.outputs && bytes.Equal(n.coinbase, b.coinbase), nil
 }
 
 // hold keeps the money of a coinbase that no pool has told of.
@@ -279,7 +280,7 @@ func (s *Store) compute(ctx context.Context, b *poolBlock, to io.Writer) (c comp
 			return err
 		}
 		if p.Scheme == rewards.Solo {
-			if block.Direct, err = s.direct(ctx, tx, b.coinbase, block.Finder); err != nil {
+			if block.Direct, err = s.direct(ctx, tx, b, block.Finder); err != nil {
 				return err
 			}
 		}
@@ -375,19 +376,20 @@ func (s *Store) previous(ctx context.Context, tx table.Tx, b *poolBlock) ([]pool
 	return s.poolBlocks(ctx, tx, "hash = $1", hash[:])
 }
 
-// direct is what a coinbase pays the address of who found it.
-func (s *Store) direct(ctx context.Context, tx table.Tx, coinbase []byte, finder rewards.Account) (total int64, err error) {
+// direct is what the coinbase of a block pays the address of who found it, beside what is
+// the pool's.
+func (s *Store) direct(ctx context.Context, tx table.Tx, b *poolBlock, finder rewards.Account) (total int64, err error) {
 	a, err := address.Parse(finder.Name)
 	if err != nil || finder.Kind != string(Address) {
 		return 0, nil // whatever it is paid, is paid by the ledger
 	}
-	scripts, err := s.scripts(ctx, tx, now())
+	own, err := s.ownOutputs(ctx, tx, b)
 	if err != nil {
 		return 0, err
 	}
-	_, outputs, err := work.DecodeCoinbase(coinbase)
-	for _, o := range outputs {
-		if bytes.Equal(o.Script, a.Script()) && !scripts[string(o.Script)] {
+	_, outputs, err := work.DecodeCoinbase(b.coinbase)
+	for i, o := range outputs {
+		if bytes.Equal(o.Script, a.Script()) && !slices.Contains(own, i) {
 			total += o.Value
 		}
 	}

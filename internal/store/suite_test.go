@@ -247,6 +247,7 @@ func TestOpenOlder(t *testing.T) {
 		n.has(had)
 		for _, q := range []string{
 			"drop table late_shares", "alter table instances drop column late",
+			"alter table chain_scripts drop column at", "alter table chain_blocks drop column outputs",
 			"delete from goose_db_version where version_id > 12",
 		} {
 			change(t, n.s, q)
