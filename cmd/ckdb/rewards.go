@@ -374,7 +374,7 @@ func (c *call) printComputation(v *computation) error {
 	}
 	text := fmt.Sprintf("shares of work %s, of heights %d to %d; %s with shares", w.Work, w.Lowest, w.Highest, figures.Things(w.Heights, "height"))
 	if p.Scheme == rewards.PPLNS && !w.Full {
-		text += "; that is less than is wanted, since the pool has no more, and has the whole reward"
+		text += "; that is less than is wanted, since the pool has no more, or has dropped single shares of the height below, and has the whole reward"
 	}
 	l.Print("window", text)
 	if k := w.Cut; k != nil {

@@ -287,11 +287,22 @@ func (e *edge) finish() error {
 
 func (e *edge) differ(n int) error {
 	sums, read := e.level.instances[n], e.read[n]
-	than := "less"
 	if read.work == sums.work {
-		than = "more"
+		return fmt.Errorf("height %d, instance %s: the sums are %s, single shares are more than that", e.level.height, sums.id, sums.work)
 	}
-	return fmt.Errorf("height %d, instance %s: the sums are %s, single shares are %s than that", e.level.height, sums.id, sums.work, than)
+	return &LessError{e.level.height, sums.id, sums.work}
+}
+
+// LessError tells that at the height where a window begins there are fewer single shares
+// than make the sum of them.
+type LessError struct {
+	Height   int64
+	Instance Instance
+	Work     difficulty.Exact // the sum
+}
+
+func (e *LessError) Error() string {
+	return fmt.Sprintf("height %d, instance %s: the sums are %s, single shares are less than that", e.Height, e.Instance, e.Work)
 }
 
 // position of a share among those of one height. The zero position is before all.

@@ -93,8 +93,8 @@ func (a *application) keptDays(ctx context.Context) (map[int64]bool, error) {
 }
 
 // Retain drops the shares of all days that end before a time, in seconds since 1970.
-// Their sums stay. Days that a reward may still need stay as well. It waits for who reads them, without being in anybody's way; where
-// ctx ends that, the next call goes on.
+// Their sums stay. Days that a reward may still need stay as well. It waits for who reads
+// them, without being in anybody's way; where ctx ends that, the next call goes on.
 func (s *Store) Retain(ctx context.Context, before int64) error {
 	day := before / secondsPerDay
 	if err := s.db.Read(ctx, func(tx table.Tx) error {

@@ -885,3 +885,63 @@ func TestRetainNeeded(t *testing.T) {
 		consistent(t, n.s)
 	})
 }
+
+// A window that a setting makes longer than shares are kept for stops no reward: it begins
+// above the height whose single shares were dropped, then and when it is computed anew.
+func TestLongerThanKept(t *testing.T) {
+	for _, v := range []struct{ name, times, want string }{
+		// 45 of the block's height, and 40 of each of 3 below: 40 more is beyond 200.
+		{SettingTimes, "20", "chain -1000, fee immature 0, alice immature 970, bob immature 30"},
+		// 45, and 40 of one below; 1000 of alice's were before.
+		{SettingScheme, "pplns", "chain -2000, fee immature 0, alice immature 1941, bob immature 59"},
+	} {
+		t.Run(v.name, func(t *testing.T) {
+			each(t, func(t *testing.T, where string) {
+				n := newNetwork(t, where)
+				var hashes [][32]byte
+				if v.name == SettingScheme {
+					n.set(SettingScheme, "proportional", 0)
+					n.set(SettingTimes, "12", 0)
+				}
+				p := n.pool(1)
+				for day := range int64(6) {
+					p.jobAt(101+day, 10)
+					if day == 5 && v.name == SettingScheme {
+						hashes = append(hashes, p.find("alice", 40, true, out(1000, poolScript)))
+					} else {
+						p.share("alice", 40)
+					}
+					p.ntime += secondsPerDay
+					p.now += secondsPerDay * 1_000_000
+				}
+				p.jobAt(107, 10)
+				p.share("alice", 40)
+				p.now += 2 * settleAfter.Microseconds()
+				p.tell(&Batch{})
+				n.follow()
+				if err := n.s.Retain(t.Context(), int64(p.ntime)+10*secondsPerDay); err != nil {
+					t.Fatal(err)
+				}
+				n.set(v.name, v.times, 107)
+				hashes = append(hashes, p.find("bob", 5, true, out(1000, poolScript)))
+				p.over()
+				told := n.follow()
+				n.has(v.want)
+				if len(told) == 0 || !strings.Contains(told[len(told)-1], "ends above height 10") {
+					t.Errorf("told: %q", told)
+				}
+				n.anew(hashes...)
+				// Later ones are as they are set as soon as there are the shares.
+				p.jobAt(109, 10)
+				p.share("alice", 1000)
+				third := p.find("carol", 10, true, out(1000, poolScript))
+				p.over()
+				n.follow()
+				n.anew(append(hashes, third)...)
+				if r, err := n.s.Reward(t.Context(), third, nil); err != nil || !r.Window.Full {
+					t.Errorf("%+v, %v", r, err)
+				}
+			})
+		})
+	}
+}

@@ -29,6 +29,9 @@ type shareSource struct {
 	previous         *finding
 	previousName     string // of its block, as people write it
 	previousRewarded int64  // number of its reward
+	// above is the height that all shares are above, as single ones of it were dropped; 0:
+	// there is none.
+	above int64
 }
 
 // finding is a share that is a block.
@@ -51,9 +54,9 @@ const (
 // Sums implements rewards.Source.
 func (s *shareSource) Sums(ctx context.Context) iter.Seq2[rewards.Sum, error] {
 	return func(yield func(rewards.Sum, error) bool) {
-		lowest, least := int64(0), int64(0)
+		lowest, least := int64(0), s.above+1
 		if s.previous != nil {
-			least = s.previous.height + 1
+			least = max(least, s.previous.height+1)
 		}
 		err := one(ctx, s.tx, "select coalesce(min(height), 0) from places", nil, &lowest)
 		if err == nil {
@@ -301,6 +304,22 @@ func (s *shareSource) sharesAt(ctx context.Context, tx table.Tx, height, instanc
 		return "", nil, nil
 	}
 	return "(" + strings.Join(parts, " union all ") + ") x", []any{instance, height}, nil
+}
+
+// dropped tells whether single shares of a height may have been dropped.
+func (s *shareSource) dropped(ctx context.Context, height int64) (yes bool, err error) {
+	_, day, err := s.store.days(ctx, s.tx)
+	if err != nil {
+		return false, err
+	}
+	err = rows(ctx, s.tx, "select coalesce(min(coalesce(k.ntime, j.least)) / 86400, $2) from places j left join jobs k on k.instance = j.instance and k.id = j.job where j.height = $1",
+		[]any{height, int64(nowhere)}, func(scan func(...any) error) error {
+			var first int64
+			err := scan(&first)
+			yes = first <= day
+			return err
+		})
+	return yes, err
 }
 
 // findShare finds the share that is a block. Where it is not there, the pool's word says
