@@ -54,13 +54,16 @@ const (
 	overhead       = 4*(4+4+3+3) + 2 // version, lock time, counts, segwit's marker and flag
 )
 
+// MostRate is the most that the bound of the fee rate can be, in satoshis per 1,000 vbytes.
+const MostRate = 100_000_000
+
 // Check reports settings that cannot hold.
 func (s *Settings) Check() error {
 	switch {
 	case s.Minimum < 1 || s.MaxMinimum < s.Minimum || s.MaxMinimum > maxMoney:
 		return fmt.Errorf("payout: minimum %d and its bound %d: want 1 or more, and the bound not below", s.Minimum, s.MaxMinimum)
-	case s.MinRate < 0 || s.MaxRate < s.MinRate || s.MaxRate < 1 || s.MaxRate > 100_000_000:
-		return fmt.Errorf("payout: bounds %d and %d of the fee rate: want satoshis per 1000 vbytes, the upper one from 1 to 100000000", s.MinRate, s.MaxRate)
+	case s.MinRate < 0 || s.MaxRate < s.MinRate || s.MaxRate < 1 || s.MaxRate > MostRate:
+		return fmt.Errorf("payout: bounds %d and %d of the fee rate: want satoshis per 1000 vbytes, the upper one from 1 to %d", s.MinRate, s.MaxRate, MostRate)
 	case s.Rate != 0 && (s.Rate < s.MinRate || s.Rate > s.MaxRate):
 		return fmt.Errorf("payout: fee rate %d is not within its bounds %d and %d", s.Rate, s.MinRate, s.MaxRate)
 	case s.MaxFee < 1 || s.MaxFee > maxMoney:

@@ -404,3 +404,25 @@ func TestInputTaken(t *testing.T) {
 		}
 	})
 }
+
+// What can be set is what payouts go by: no setting is taken that they all refuse then.
+func TestPayoutBounds(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		s, _ := registered(t, where, 1)
+		for name, more := range map[string][]string{SettingLeast: {"1", "1000000000"}, SettingFeeMost: {"1", "2100000000000000"}, SettingRateMost: {"1", "100000000"}, SettingAutopay: nil, SettingDay: nil} {
+			for _, value := range append([]string{"0", "1", "100000001", "2100000000000000", "2100000000000001"}, more...) {
+				_, err := s.Set(t.Context(), Setting{Name: name, Value: value, By: "op"})
+				if err != nil && (slices.Contains(more, value) || strings.Contains(err.Error(), "\n") || !strings.Contains(err.Error(), "want a whole number from ")) {
+					t.Errorf("%s %s: %v", name, value, err)
+				}
+				v, _, err := s.PayoutSettings(t.Context())
+				if err == nil {
+					err = v.Check()
+				}
+				if err != nil {
+					t.Fatalf("%s %s: %v", name, value, err)
+				}
+			}
+		}
+	})
+}

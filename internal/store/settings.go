@@ -11,6 +11,7 @@ import (
 
 	"github.com/ckpool/ckpool/difficulty"
 	"github.com/ckpool/ckpool/internal/ownership"
+	"github.com/ckpool/ckpool/internal/payout"
 	"github.com/ckpool/ckpool/internal/store/table"
 )
 
@@ -90,8 +91,8 @@ var settings = map[string]setting{
 	SettingFee:      {"0", true, whole(0, 1_000_000)},
 	SettingPayer:    {"users", false, oneOf("pool", "users")},
 	SettingLeast:    {"100000", true, whole(1, LeastMost)},
-	SettingFeeMost:  {"1000000", false, whole(0, satoshis)},
-	SettingRateMost: {"100000", false, whole(0, satoshis)},
+	SettingFeeMost:  {"1000000", false, whole(1, satoshis)},
+	SettingRateMost: {"100000", false, whole(1, payout.MostRate)},
 	SettingAutopay:  {"0", false, whole(0, satoshis)},
 	SettingDay:      {"0", false, whole(0, satoshis)},
 	SettingRetired:  {"", false, hexOf(16, 16)},
