@@ -110,6 +110,24 @@ func TestDifficultyIsNotChosenByALaterSession(t *testing.T) {
 		}
 	})
 
+	// With few bytes of extranonce1 a miner can try until it gets the one it wants.
+	t.Run("tried", func(t *testing.T) {
+		r := newRig(t, func(s *Settings) { s.Extranonce1Len = 3 })
+		slot, sent := r.miner("bob")
+		job := lastJob(sent)
+		job.JobID = fmt.Sprintf("%016x", r.backend.work.Job.ID)
+		b := r.open()
+		r.send(b, authorize)
+		own := lastJob(r.send(b, `{"id":1,"method":"mining.subscribe","params":["cgminer/4.12.1"]}`))
+		r.session(slot).extranonce1 = r.session(b).extranonce1
+		nonce := r.solve(slot, job.JobID, high, 0)
+		job.NTime = uint32(r.now.Unix()) // solve's
+		r.want(b, submitLine(4, "bob", &job, nonce), rejectLine(21, "Invalid JobID", "4"))
+		nonce = r.solve(b, own.JobID, high, 0)
+		own.NTime = job.NTime
+		r.want(b, submitLine(5, "bob", &own, nonce), `{"result":true,"error":null,"id":5}`)
+	})
+
 	t.Run("older job", func(t *testing.T) {
 		r := newRig(t, nil)
 		_, sent := r.miner("bob")

@@ -21,6 +21,10 @@ const (
 // difficulty use them up in twice this age, silence in six times.
 const RenewAfter = maxSuffix / 2 * changePause * time.Second
 
+// unknowable is from how many bytes of extranonce1 on nobody gets one that he has chosen,
+// however often he tries while a job counts.
+const unknowable = 4
+
 // sendWork sends the newest job, with the wanted difficulty before it if that
 // is not what the miner has. The job the miner already has goes out under a
 // fresh wire id and with a later time: much firmware ignores an id it knows, and
@@ -38,13 +42,17 @@ func (c client) sendWork() {
 		c.s.later++
 		c.s.flags &^= resumed
 	}
+	most := uint8(w.Job.Variants() - 1)
 	if again {
 		var ok bool
-		if suffix, ok = c.g.registry.announce(c.s.id, w.Job.ID, uint8(w.Job.Variants()-1)); !ok {
+		if suffix, ok = c.g.registry.announce(c.s.id, w.Job.ID, most); !ok {
 			c.s.job = w.Job.ID // no announcement of it is left: the next job brings what is new
 			return
 		}
 		later = c.laterTime(w.Job)
+	} else if c.s.job == 0 && c.s.extranonce1Len < unknowable && most > 0 {
+		// Its miner may have tried until it got the extranonce1 that it has hashes with.
+		suffix, _ = c.g.registry.announce(c.s.id, w.Job.ID, most)
 	}
 	c.s.flags &^= due
 	if c.s.is(maskSent) {
