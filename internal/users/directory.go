@@ -15,13 +15,15 @@ import (
 
 // directory finds users and workers by name and workers by id. A worker that
 // nobody holds and that never had a share is forgotten, and with its last worker
-// a user who never had one. Of those who had, keptWorkers and keptUsers remain.
+// a user who never had one. Of those who had, some remain.
 type directory struct {
 	seed   maphash.Seed
 	shards [64]shard // by user name
 	table  workerTable
 	lastID atomic.Int64 // of users
 	users  atomic.Int64
+	// perUser is how many workers of a user that nobody is connected to are kept.
+	perUser atomic.Int64
 }
 
 type shard struct {
@@ -33,6 +35,7 @@ type shard struct {
 
 func (r *directory) init() {
 	r.seed = maphash.MakeSeed()
+	r.perUser.Store(keptWorkers)
 	for i := range r.shards {
 		r.shards[i].users = make(map[string]*user)
 		r.shards[i].workers = make(map[string]*worker)
@@ -148,13 +151,13 @@ func (sh *shard) forgetUser(r *directory, u *user) {
 	}
 }
 
-// keptWorkers is how many workers of a user that nobody is connected to are
-// kept. Whoever finds shares can make as many as he likes.
-const keptWorkers = 20_000
-
-// keptUsers is how many users that nobody is connected to are kept. Whoever finds
-// shares can make as many as he likes.
-const keptUsers = 100_000
+// Whoever finds shares can make as many workers and users as he likes. Of those that
+// nobody is connected to so many are kept.
+const (
+	keptWorkers = 20_000 // of a user
+	keptUsers   = 100_000
+	keptInAll   = 500_000 // workers
+)
 
 // returnTime is what miners get to come back after a start, before anything of
 // theirs is forgotten.
@@ -182,7 +185,7 @@ func (r *directory) sweep(u *user, now stamp) []*worker {
 			unheld = append(unheld, idle{w, last})
 		}
 	}
-	if excess := len(unheld) - keptWorkers; excess > 0 && now >= returnTime {
+	if excess := len(unheld) - int(r.perUser.Load()); excess > 0 && now >= returnTime {
 		slices.SortFunc(unheld, func(a, b idle) int { return cmp.Compare(a.last, b.last) })
 		for _, w := range unheld[:excess] {
 			r.forget(w.worker, func() bool { return true })
@@ -200,9 +203,10 @@ func (r *directory) sweep(u *user, now stamp) []*worker {
 // excess is the users to be forgotten so that keptUsers remain: of those that
 // nobody is connected to, and whose last share is longer ago than returnTime, the
 // ones with the least shares. So whoever wants others to be forgotten has to do
-// more work under each of his names than they did.
+// more work under each of his names than they did. Where there are more workers than
+// keptInAll, each user keeps as many as the others from then on.
 func (r *directory) excess(now stamp) []*user {
-	if now < returnTime || r.users.Load() <= keptUsers {
+	if now < returnTime {
 		return nil
 	}
 	type idle struct {
@@ -210,19 +214,34 @@ func (r *directory) excess(now stamp) []*user {
 		shares float64
 	}
 	var all []idle
+	users, workers := 0, 0 // workers that nobody is connected to
 	for u := range r.each() {
+		users++
 		u.mu.Lock()
+		for _, w := range u.workers {
+			if w.holds.Load() == 0 {
+				workers++
+			}
+		}
 		if u.attached == 0 && u.lastShare != never && now-u.lastShare > returnTime {
 			all = append(all, idle{u, u.shares})
 		}
 		u.mu.Unlock()
 	}
-	slices.SortFunc(all, func(a, b idle) int { return cmp.Compare(a.shares, b.shares) })
-	users := make([]*user, max(len(all)-keptUsers, 0))
-	for i := range users {
-		users[i] = all[i].user
+	perUser := keptWorkers
+	if workers > keptInAll {
+		perUser = max(keptInAll/users, 1)
 	}
-	return users
+	r.perUser.Store(int64(perUser))
+	if len(all) <= keptUsers {
+		return nil
+	}
+	slices.SortFunc(all, func(a, b idle) int { return cmp.Compare(a.shares, b.shares) })
+	forget := make([]*user, len(all)-keptUsers)
+	for i := range forget {
+		forget[i] = all[i].user
+	}
+	return forget
 }
 
 // remove forgets a user with all workers, unless somebody holds one of them.

@@ -209,6 +209,52 @@ func TestWorkersOfAUserAreBounded(t *testing.T) {
 	}
 }
 
+// Whoever spreads his workers over many users, some of whom stay connected, makes no more
+// of them in all; a user with few keeps his.
+func TestWorkersInAllAreBounded(t *testing.T) {
+	h := newHarness(t, func(c *Config) { c.NameExempt = everywhere })
+	const farms, each = 30, keptInAll/30 + 1000
+	if each > keptWorkers {
+		t.Fatal("each of them is bounded by himself")
+	}
+	mine := func(name string, connected bool) {
+		l := login(name)
+		l.Time = start.Add(time.Second)
+		g, r := h.Authorize(l)
+		if r != nil {
+			t.Fatal(r)
+		}
+		h.Attach(g.Worker, 1, "x", l.Time)
+		h.Share(accepted(g.Worker, l.Time, 1, 1))
+		if !connected {
+			h.Detach(g.Worker, 1, "x")
+		}
+	}
+	for farm := range farms {
+		mine(fmt.Sprint("farm", farm, ".here"), true)
+		for i := range each {
+			mine(fmt.Sprint("farm", farm, ".", i), false)
+		}
+	}
+	mine("home.bitaxe", false)
+	mine("home.nerdaxe", false)
+	now := h.stamp(start.Add(11 * time.Minute))
+	h.directory.excess(now)
+	for u := range h.directory.each() {
+		h.directory.sweep(u, now)
+	}
+	if n := h.directory.table.count(); n > keptInAll+farms || n < keptInAll*9/10 {
+		t.Errorf("%d workers are left, of whom %d are connected", n, farms)
+	}
+	if n := len(h.directory.user("home").listWorkers()); n != 2 {
+		t.Errorf("who has few has %d of 2", n)
+	}
+	h.directory.excess(now)
+	if n := h.directory.perUser.Load(); n != keptWorkers {
+		t.Errorf("when there are no more than that each keeps %d", n)
+	}
+}
+
 // However many users somebody finds shares for, those who did the most work are kept, and
 // all who are connected or were a moment ago. The others leave neither memory nor files.
 func TestUsersAreBounded(t *testing.T) {
