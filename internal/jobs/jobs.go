@@ -20,6 +20,10 @@ const (
 	keepJobs   = 600 * time.Second // jobs of the present tip, after the next job
 	keepStale  = 120 * time.Second // jobs of earlier tips, after the tip changed
 	maxTipJobs = 1024
+	// Of so many jobs it is looked once in ageEvery which are too old: there may be a source
+	// for each of a thousand users, and all give new work at the same moment.
+	manyJobs = 2 * maxTipJobs
+	ageEvery = time.Second
 )
 
 // Jobs are the newest work of each source and the recent jobs of all by id. Publishing
@@ -37,6 +41,11 @@ type Jobs struct {
 	next  uint64               // guarded by mu
 	made  int64                // guarded by mu; in this process
 	ended map[uint32]time.Time // guarded by mu; sources of recent jobs that have ended
+	aged  time.Time            // guarded by mu; when it was last looked which of recent are too old
+
+	// Room for fresh, guarded by mu.
+	sources []ageing
+	places  map[uint32]int // in sources, by number
 
 	renewMu sync.Mutex        // held for no time: loops take it
 	renew   map[uint32]uint64 // guarded by renewMu; sources whose job is to be another, later than the one of this id
@@ -49,7 +58,7 @@ func New(start time.Time) *Jobs {
 	micro := uint64(start.Nanosecond() / 1000)
 	return &Jobs{
 		next:     uint64(uint32(start.Unix()))<<32 | micro<<12,
-		renewals: make(chan struct{}, 1), ended: map[uint32]time.Time{}, renew: map[uint32]uint64{},
+		renewals: make(chan struct{}, 1), ended: map[uint32]time.Time{}, renew: map[uint32]uint64{}, places: map[uint32]int{},
 	}
 }
 
@@ -114,7 +123,11 @@ func (j *Jobs) publish(b *work.Builder, outputs []work.Output, t *source.Update,
 	j.next++
 	j.made++
 	w := &session.Work{Job: job, Tip: tip, Upstream: t.Upstream}
-	recent := append(j.fresh(from, tip, now), w)
+	recent := j.Recent()
+	if len(recent) <= manyJobs || now.Sub(j.aged).Abs() >= ageEvery {
+		recent, j.aged = j.fresh(from, tip, now), now
+	}
+	recent = append(recent, w) // behind the end of what others have
 	w.Oldest = recent[0].Job.ID
 	w.OldestOfSource = oldestOf(recent, from)
 	if before != nil {
@@ -236,14 +249,17 @@ type ageing struct {
 func (j *Jobs) fresh(from uint32, tip uint64, now time.Time) []*session.Work {
 	old := j.Recent()
 	kept := make([]*session.Work, len(old)+1)
-	sources := []ageing{{source: from, tip: tip, n: 1, followed: true, nextTip: tip, replaced: now, ended: now}}
+	sources := append(j.sources[:0], ageing{source: from, tip: tip, n: 1, followed: true, nextTip: tip, replaced: now, ended: now})
+	clear(j.places)
+	j.places[from] = 0
 	first := len(old)
 	for i := len(old) - 1; i >= 0; i-- {
 		f := old[i]
-		k := slices.IndexFunc(sources, func(a ageing) bool { return a.source == f.Source() })
-		if k < 0 {
+		k, known := j.places[f.Source()]
+		if !known {
 			k = len(sources)
 			sources = append(sources, j.ageingOf(f))
+			j.places[f.Source()] = k
 		}
 		if a := &sources[k]; a.keep(f, now) {
 			first--
@@ -251,10 +267,11 @@ func (j *Jobs) fresh(from uint32, tip uint64, now time.Time) []*session.Work {
 		}
 	}
 	for number := range j.ended {
-		if !slices.ContainsFunc(sources, func(a ageing) bool { return a.source == number }) {
+		if _, known := j.places[number]; !known {
 			delete(j.ended, number)
 		}
 	}
+	j.sources = sources
 	return kept[first:len(old):len(kept)]
 }
 
@@ -301,9 +318,21 @@ func (j *Jobs) restore(recent []*session.Work, ended map[uint32]time.Time) {
 	defer j.mu.Unlock()
 	j.next = last.Job.ID + 1 // without a gap
 	j.recent.Store(&recent)
+	oldest, others := map[uint32]uint64{}, map[uint32]*session.Work{}
 	for _, w := range recent {
-		w.Oldest, w.OldestOfSource = recent[0].Job.ID, oldestOf(recent, w.Source())
-		j.setCurrent(w)
+		from := w.Source()
+		if _, known := oldest[from]; !known {
+			oldest[from] = w.Job.ID
+		}
+		w.Oldest, w.OldestOfSource = recent[0].Job.ID, oldest[from]
+		if from == 0 {
+			j.own.Store(w)
+		} else {
+			others[from] = w
+		}
+	}
+	if len(others) > 0 {
+		j.others.Store(&others)
 	}
 	for from, at := range ended {
 		j.setEnded(from, at)

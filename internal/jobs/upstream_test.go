@@ -377,3 +377,36 @@ func TestFirstWorkOfSeveralSources(t *testing.T) {
 		}
 	})
 }
+
+// With a connection for each of many users new work costs no more for each of them than with
+// few, and too old jobs go all the same.
+func TestManySources(t *testing.T) {
+	const sources = 700
+	j := newUpstreamJobs(t)
+	for round := range 3 {
+		for n := range uint32(sources) {
+			j.at(30*round, n+1, 1, false)
+		}
+	}
+	if n := len(j.Recent()); n != 3*sources {
+		t.Fatalf("%d jobs", n)
+	}
+	copies := 0
+	for n := range uint32(100) {
+		first := &j.Recent()[0]
+		w := j.at(60, n+1, 2, true)
+		if &j.Recent()[0] != first {
+			copies++
+		}
+		if j.Find(w.Job.ID) != w || j.Work(n+1) != w || w.Oldest != j.Recent()[0].Job.ID || w.OldestOfSource != j.Recent()[n].Job.ID {
+			t.Fatalf("the job of source %d: %+v", n+1, w)
+		}
+	}
+	if copies > 1 {
+		t.Errorf("all jobs are copied for %d of 100 new ones", copies)
+	}
+	last := j.at(760, 1, 3, true)
+	if n := len(j.Recent()); n != sources+1 || last.Oldest != j.Recent()[0].Job.ID { // the newest of each, and what source 1 had till now
+		t.Errorf("%d jobs, the oldest %x, is said to be %x", n, j.Recent()[0].Job.ID, last.Oldest)
+	}
+}
