@@ -88,7 +88,10 @@ func (m *Importer) Restore(g *Generator) error {
 	}
 	recent := m.jobs
 	if k.IDs != nil { // jobs between others have aged out
-		recent = slices.DeleteFunc(slices.Clone(m.jobs), func(w *session.Work) bool { return !slices.Contains(k.IDs, w.Job.ID) })
+		recent = slices.DeleteFunc(slices.Clone(m.jobs), func(w *session.Work) bool {
+			_, used := slices.BinarySearch(k.IDs, w.Job.ID)
+			return !used
+		})
 	} else if first := slices.IndexFunc(m.jobs, func(w *session.Work) bool { return w.Job.ID == k.First }); first >= 0 {
 		recent = m.jobs[first:]
 	}
@@ -108,12 +111,18 @@ func (m *Importer) Restore(g *Generator) error {
 	for number, at := range k.Ended {
 		ended[number] = time.Unix(0, at)
 	}
+	judges := map[uint32]source.Judge{} // who asks looks through all connections
 	for _, f := range recent {
 		u := f.Upstream
 		if u == nil || m.Judge == nil {
 			continue
 		}
-		if u.Judge = m.Judge(u.Source); u.Judge == nil && ended[u.Source].IsZero() {
+		judge, known := judges[u.Source]
+		if !known {
+			judge = m.Judge(u.Source)
+			judges[u.Source] = judge
+		}
+		if u.Judge = judge; judge == nil && ended[u.Source].IsZero() {
 			ended[u.Source] = time.Now()
 		}
 	}

@@ -216,7 +216,11 @@ func TestMoveJobsOfSeveralSources(t *testing.T) {
 	from.at(330, 1, 2, false)
 	e := Exporter{Jobs: from.Jobs}
 	judge := &struct{ source.Judge }{}
+	asked := map[uint32]int{}
 	m := Importer{Judge: func(number uint32) source.Judge {
+		if asked[number]++; asked[number] > 1 {
+			t.Errorf("the judge of source %d is asked for again", number)
+		}
 		if number == 1 {
 			return judge
 		}
