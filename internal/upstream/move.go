@@ -108,6 +108,9 @@ func (p *Pool) goOn(l *line, s *slot, conn net.Conn, state *client.State) {
 	l.mu.Lock()
 	flights := l.flights
 	l.flights = nil
+	if l.raise != nil { // which may have come to its end while nothing was heard
+		l.raise.Reset(raiseTime)
+	}
 	l.mu.Unlock()
 	waiting := make(map[uint64]func(client.Verdict), len(flights))
 	for i := range flights {

@@ -237,6 +237,30 @@ func TestRenew(t *testing.T) {
 	})
 }
 
+// A pool whose difficulty fell below the least just before an upgrade that failed is given up
+// as any other that does not raise it: nothing of what it sends is worked on.
+func TestResumeBelowTheLeast(t *testing.T) {
+	bubble(t, func(t *testing.T, f *farm) {
+		above := otherpool.New(t, otherpool.Config{Difficulty: 1e6})
+		g, err := NewGroup([]Config{{URL: "pool.example.org:3333", User: "farm", LeastDifficulty: 1024}},
+			GroupOptions{Dial: dialler{"pool.example.org:3333": above}.dial, Finder: f})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.runs(g)()
+		becomes(t, g, "p", 10*time.Second)
+		above.SetDifficulty(5)
+		synctest.Wait()
+		_, lines := g.Suspend()
+		time.Sleep(2 * raiseTime)
+		g.Resume(lines)
+		time.Sleep(2 * raiseTime)
+		if g.Usable() {
+			t.Errorf("%+v", g.Status())
+		}
+	})
+}
+
 // Sources of two processes never have one number, even if the pool above restarts as one takes
 // over from the other, and the accounts of as many users as there may be are made again there.
 func TestNumbersOfTwoProcesses(t *testing.T) {
