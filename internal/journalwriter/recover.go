@@ -173,6 +173,13 @@ func (w *Writer) endEpoch(r *recovered, list []segment.File, last *segment.Segme
 		}
 	}()
 	rings, left, err := w.oldRings(r, id)
+	defer func() {
+		for _, k := range rings {
+			if k != nil {
+				k.unmap()
+			}
+		}
+	}()
 	if err != nil {
 		return err
 	}
@@ -239,7 +246,6 @@ func (w *Writer) endEpoch(r *recovered, list []segment.File, last *segment.Segme
 	for _, k := range rings {
 		if k != nil {
 			k.leave()
-			k.unmap()
 		}
 	}
 	return nil
@@ -255,7 +261,7 @@ func (w *Writer) oldRings(r *recovered, id [16]byte) (rings []*ring, left bool, 
 			k.unmap()
 		case errors.Is(err, fs.ErrNotExist):
 		case err != nil:
-			return nil, false, err
+			return rings, false, err
 		default:
 			rings[i], left = k, true
 		}

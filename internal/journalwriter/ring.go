@@ -30,6 +30,7 @@ import (
 type ring struct {
 	// immutable
 	path    string
+	lock    *os.File // has the file locked, until it is closed
 	file    []byte
 	cleanup runtime.Cleanup
 	data    []byte // the records; their number of bytes is a power of two
@@ -96,7 +97,10 @@ func makeRing(dir string, o ringOwner, size int64) (*ring, error) {
 		data *= 2
 	}
 	path := filepath.Join(dir, o.name())
-	if r, err := openRing(path, o, noEpoch); err == errSpare {
+	switch r, err := openRing(path, o, noEpoch); {
+	case errors.Is(err, ErrLocked):
+		return nil, err
+	case err == errSpare:
 		if int64(len(r.data)) == data {
 			return r, nil
 		}
@@ -109,13 +113,9 @@ func makeRing(dir string, o ringOwner, size int64) (*ring, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	if err := unix.Fallocate(int(f.Fd()), 0, 0, ringPage+data); err != nil {
-		os.Remove(path)
-		return nil, &fs.PathError{Op: fmt.Sprintf("reserve %d bytes for", ringPage+data), Path: path, Err: err}
-	}
-	r, err := mapRing(f, path, ringPage+data)
+	r, err := newRing(f, path, ringPage+data)
 	if err != nil {
+		f.Close()
 		os.Remove(path)
 		return nil, err
 	}
@@ -125,6 +125,29 @@ func makeRing(dir string, o ringOwner, size int64) (*ring, error) {
 	copy(page[ringBootAt:ringBootAt+ringBootLen], bootID())
 	copy(page, ringMagic)
 	return r, nil
+}
+
+func newRing(f *os.File, path string, size int64) (*ring, error) {
+	if err := lockRing(f, path); err != nil {
+		return nil, err
+	}
+	if err := unix.Fallocate(int(f.Fd()), 0, 0, size); err != nil {
+		return nil, &fs.PathError{Op: fmt.Sprintf("reserve %d bytes for", size), Path: path, Err: err}
+	}
+	return mapRing(f, path, size)
+}
+
+// lockRing makes a ring this process's, as long as f is open. Its name is that of the
+// journal, which a copy of the journal's directory has too.
+func lockRing(f *os.File, path string) error {
+	err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return fmt.Errorf("%s %w, which has a copy of this journal, or the one that this is a copy of: give this pool a journal of its own, in another directory", path, ErrLocked)
+	}
+	if err != nil {
+		return &fs.PathError{Op: "lock", Path: path, Err: err}
+	}
+	return nil
 }
 
 // noEpoch is the epoch of rings with nothing in them.
@@ -152,12 +175,23 @@ func (r *ring) detach() error {
 
 // openRing opens a ring that another process has left, of an epoch. The error is
 // fs.ErrNotExist if there is none any more, and errSpare if it is of no epoch.
+// It wraps ErrLocked if another process has it.
 func openRing(path string, o ringOwner, epoch uint64) (*ring, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	r, err := readRing(f, path, o, epoch)
+	if r == nil {
+		f.Close()
+	}
+	return r, err
+}
+
+func readRing(f *os.File, path string, o ringOwner, epoch uint64) (*ring, error) {
+	if err := lockRing(f, path); err != nil { // before it is looked at: who makes it has it locked
+		return nil, err
+	}
 	info, err := f.Stat()
 	if err != nil {
 		return nil, err
@@ -198,7 +232,7 @@ func mapRing(f *os.File, path string, size int64) (*ring, error) {
 	}
 	word := func(at int) *atomic.Uint64 { return (*atomic.Uint64)(unsafe.Pointer(&m[at])) }
 	r := &ring{
-		path: path, file: m, data: m[ringPage:],
+		path: path, lock: f, file: m, data: m[ringPage:],
 		head: word(ringHeadAt), lostRecords: word(ringLostAt), lostShares: word(ringLostAt + 8), epoch: word(ringEpochAt),
 	}
 	// Not before nobody can append to it any more.
@@ -210,6 +244,7 @@ func mapRing(f *os.File, path string, size int64) (*ring, error) {
 func (r *ring) unmap() {
 	r.cleanup.Stop()
 	_ = unix.Munmap(r.file)
+	_ = leaveLock(r.lock)
 }
 
 // bootID differs from one start of the machine to the next.

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -77,7 +78,7 @@ type Writer struct {
 	// immutable
 	options Options
 	loops   []*ring
-	lock    *os.File
+	lock    *locks
 	open    func(path string) (file, error)
 	drain   *drain // owned by Run while it runs
 
@@ -110,7 +111,7 @@ func openWith(o Options, open func(path string) (file, error)) (*Writer, error) 
 		return nil, err
 	}
 	if err := w.start(); err != nil {
-		_ = leaveLock(w.lock)
+		_ = w.lock.Close()
 		return nil, err
 	}
 	return w, nil
@@ -121,8 +122,19 @@ func (w *Writer) takeLock() error {
 	if err != nil {
 		return err
 	}
-	w.lock = f
+	w.lock = &locks{f}
 	return nil
+}
+
+// locks are files that this process has locked.
+type locks []*os.File
+
+// Close leaves them to others, also those that are mapped.
+func (l *locks) Close() (err error) {
+	for _, f := range *l {
+		err = errors.Join(err, leaveLock(f))
+	}
+	return err
 }
 
 func (w *Writer) start() error {
@@ -157,11 +169,13 @@ func (w *Writer) start() error {
 	if err := w.writeState(&s); err != nil {
 		for _, k := range rings {
 			os.Remove(k.path)
+			k.unmap()
 		}
 		return err
 	}
 	for _, k := range rings {
 		k.enter(s.Epoch)
+		*w.lock = append(*w.lock, k.lock)
 	}
 	for _, path := range r.state.Rings {
 		if !slices.Contains(s.Rings, path) {
@@ -226,7 +240,11 @@ func (w *Writer) makeRings(s *segment.State) (rings []*ring, err error) {
 			if !onMemory(dir) {
 				continue
 			}
-			if rings, err = w.makeRingsIn(dir, s, id, size); err != nil {
+			rings, err = w.makeRingsIn(dir, s, id, size)
+			switch {
+			case errors.Is(err, ErrLocked):
+				return nil, fmt.Errorf("journal: %w", err)
+			case err != nil:
 				continue
 			}
 			if size < w.options.RingSize {
@@ -385,7 +403,7 @@ func (w *Writer) Close() error {
 	for _, r := range w.drain.rings {
 		os.Remove(r.path)
 	}
-	return leaveLock(w.lock)
+	return w.lock.Close()
 }
 
 // Pass is Close for a process that opens the journal right after, and finds its memory
@@ -394,7 +412,7 @@ func (w *Writer) Pass() error {
 	if err := w.end(); err != nil {
 		return err
 	}
-	return leaveLock(w.lock)
+	return w.lock.Close()
 }
 
 func (w *Writer) end() error {
