@@ -140,6 +140,8 @@ type Book interface {
 	// (*TakenError), that is neither cancelled nor planned; what [Payment.Replaces] names,
 	// and what that replaces in turn, does not count while it is exported.
 	Change(ctx context.Context, id, serial int64, c Change) (Payment, error)
+	// Gone are the inputs of GoneErrors that payments were cancelled for.
+	Gone(ctx context.Context) ([]wire.OutPoint, error)
 	// Strangers are those of the txids that are no version of a payment and were not
 	// booked otherwise.
 	Strangers(ctx context.Context, txids []string) ([]string, error)

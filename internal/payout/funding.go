@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/btcsuite/btcd/wire/v2"
 
@@ -30,6 +31,41 @@ func (e *GoneError) Error() string {
 	return fmt.Sprintf("input %s of %s is gone from the chain", e.Point, of)
 }
 
+// Gone reads the input of such an error's text.
+func Gone(text string) (at wire.OutPoint, ok bool) {
+	rest, ok := strings.CutPrefix(text, "input ")
+	if !ok || !strings.HasSuffix(text, " is gone from the chain") {
+		return at, false
+	}
+	point, _, _ := strings.Cut(rest, " ")
+	p, err := wire.NewOutPointFromString(point)
+	if err != nil {
+		return at, false
+	}
+	return *p, true
+}
+
+// free lets the wallet use coins that were gone from the chain, and are there again.
+func (s *Sender) free(ctx context.Context) error {
+	gone, err := s.Book.Gone(ctx)
+	if err != nil {
+		return err
+	}
+	for _, at := range gone {
+		coin, err := s.Wallet.Coin(ctx, at, true)
+		if err != nil {
+			return err
+		}
+		if coin == nil {
+			continue
+		}
+		if err := s.Wallet.Lock(ctx, []wire.OutPoint{at}, false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Fund makes the unsigned transaction of a planned payment, and looks its inputs up in
 // the chain. Nothing is stored and nothing locked: it is what a dry run shows.
 func (s *Sender) Fund(ctx context.Context, p *Payment) (*Funded, []Input, error) {
@@ -39,6 +75,9 @@ func (s *Sender) Fund(ctx context.Context, p *Payment) (*Funded, []Input, error)
 	}
 	with, err := s.shared(ctx, p)
 	if err != nil {
+		return nil, nil, err
+	}
+	if err := s.free(ctx); err != nil {
 		return nil, nil, err
 	}
 	if err := s.Wallet.Lock(ctx, with, false); err != nil {

@@ -195,7 +195,7 @@ func (s *Sender) sign(ctx context.Context, p Payment) (Payment, error) {
 func (s *Sender) refused(ctx context.Context, p Payment, why error) (Payment, error) {
 	c := Change{To: p.State, By: s.By, Reason: why.Error()}
 	if e, ok := errors.AsType[*GoneError](why); ok && p.State == Planned {
-		// Only this payment ends. Its lock makes the next plan work.
+		// Only this payment ends. Its lock makes the next plan work, until it is back.
 		if err := s.Wallet.Lock(ctx, []wire.OutPoint{e.Point}, true); err != nil {
 			return p, err
 		}

@@ -780,6 +780,21 @@ func testCase18Gone(t *testing.T, empty func(*testing.T) TestBook) {
 	if q.spends(gone) {
 		t.Error("planned with it again")
 	}
+	lock := func() error {
+		return x.Call(t.Context(), nil, "lockunspent", false, []any{map[string]any{"txid": gone.Hash.String(), "vout": gone.Index}})
+	}
+	if err := lock(); code(err) != codeParameter {
+		t.Errorf("it is not locked: %v", err)
+	}
+	// It was of a block that is in the chain again.
+	stale.gone = wire.OutPoint{}
+	r := x.planned(s)
+	if _, _, err := s.Fund(t.Context(), &r); err != nil {
+		t.Fatal(err)
+	}
+	if err := lock(); err != nil {
+		t.Errorf("it stays locked: %v", err)
+	}
 }
 
 type staleCoins struct {

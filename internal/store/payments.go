@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/btcsuite/btcd/chainhash/v2"
+	"github.com/btcsuite/btcd/wire/v2"
 
 	"github.com/ckpool/ckpool/internal/figures"
 	"github.com/ckpool/ckpool/internal/payout"
@@ -252,6 +253,24 @@ func (b *Payments) read(ctx context.Context, tx table.Tx, where string, args ...
 		*to = append(*to, i)
 		return nil
 	})
+}
+
+// Gone is that of [payout.Book].
+func (b *Payments) Gone(ctx context.Context) (list []wire.OutPoint, err error) {
+	err = b.store.db.Read(ctx, func(tx table.Tx) error {
+		list = nil
+		return rows(ctx, tx, "select distinct reason from payments where state = $1 and reason like 'input %' order by reason", []any{string(payout.Cancelled)}, func(scan func(...any) error) error {
+			var reason string
+			if err := scan(&reason); err != nil {
+				return err
+			}
+			if at, ok := payout.Gone(reason); ok {
+				list = append(list, at)
+			}
+			return nil
+		})
+	})
+	return list, err
 }
 
 // Change is that of [payout.Book].
