@@ -248,7 +248,7 @@ type computation struct {
 	settings int64  // number of the last setting
 	places   int64  // that it may have been computed from
 	previous string // block of a proportional reward, as people write it; "" there is none
-	above    int64  // height that its shares are above, 0: there is none
+	from     int64  // lowest height that counts; 0: all do
 }
 
 // computed is what is kept of a reward beside what was posted.
@@ -256,9 +256,9 @@ type computed struct {
 	Parameters rewards.Parameters `json:"parameters"`
 	Window     rewards.Window     `json:"window"`
 	Previous   string             `json:"previous"`
-	// Above is the height where the window would have begun, were single shares of it not
-	// dropped, as a setting made it longer since: all of it is above.
-	Above int64 `json:"above,omitempty"`
+	// From is the height that the window begins at since it would have begun in the one
+	// below, of which single shares were dropped before a setting made it longer.
+	From int64 `json:"from,omitempty"`
 }
 
 // compute computes the reward of a block; to a file with all of its inputs where to is
@@ -293,7 +293,7 @@ func (s *Store) compute(ctx context.Context, b *poolBlock, to io.Writer) (c comp
 			if err := json.Unmarshal([]byte(b.parameters), &was); err != nil {
 				return err
 			}
-			src.above = was.Above
+			src.from = was.From
 		}
 		if to == nil || b.rewarded == 0 {
 			c.Reward, err = rewards.Compute(ctx, block, p, src)
@@ -303,7 +303,7 @@ func (s *Store) compute(ctx context.Context, b *poolBlock, to io.Writer) (c comp
 					return e
 				}
 				if dropped {
-					src.above = less.Height
+					src.from = less.Height + 1
 					c.Reward, err = rewards.Compute(ctx, block, p, src)
 				}
 			}
@@ -314,7 +314,7 @@ func (s *Store) compute(ctx context.Context, b *poolBlock, to io.Writer) (c comp
 		if err != nil {
 			return err
 		}
-		c.previous, c.above = src.previousName, src.above
+		c.previous, c.from = src.previousName, src.from
 		c.places, err = countPlaces(ctx, tx, c.Reward)
 		return err
 	})
@@ -442,7 +442,7 @@ func (s *Store) postReward(ctx context.Context, b *poolBlock, c computation) (to
 	for _, k := range c.Credits {
 		entries = append(entries, Entry{Immature, Owner{Kind(k.Account.Kind), k.Account.Name}, k.Amount})
 	}
-	parameters, err := json.Marshal(computed{c.Parameters, c.Window, c.previous, c.above})
+	parameters, err := json.Marshal(computed{c.Parameters, c.Window, c.previous, c.from})
 	if err != nil {
 		return "", err
 	}
@@ -477,8 +477,8 @@ func (s *Store) postReward(ctx context.Context, b *poolBlock, c computation) (to
 		}
 		told = fmt.Sprintf("Block %s at height %d: %s for %s, %s of fee, held until it is mature", b.name(), b.Height,
 			figures.Things(c.Divided, "satoshi"), figures.Things(int64(len(c.Credits)), "account"), figures.Count(c.Fee))
-		if c.above > 0 {
-			told += fmt.Sprintf("; its window is shorter than is set and ends above height %d, of which single shares were dropped", c.above)
+		if c.from > 0 {
+			told += fmt.Sprintf("; its window is shorter than is set and begins at height %d, since single shares of the one below were dropped", c.from)
 		}
 		_, err = tx.Exec(ctx, "update chain_blocks set rewarded = $2, posted = $3, parameters = $4 where hash = $1", b.Hash[:], posted.At, postedReward, string(parameters))
 		return err

@@ -927,7 +927,7 @@ func TestLongerThanKept(t *testing.T) {
 				p.over()
 				told := n.follow()
 				n.has(v.want)
-				if len(told) == 0 || !strings.Contains(told[len(told)-1], "ends above height 10") {
+				if len(told) == 0 || !strings.Contains(told[len(told)-1], "begins at height 10") {
 					t.Errorf("told: %q", told)
 				}
 				n.anew(hashes...)

@@ -29,9 +29,9 @@ type shareSource struct {
 	previous         *finding
 	previousName     string // of its block, as people write it
 	previousRewarded int64  // number of its reward
-	// above is the height that all shares are above, as single ones of it were dropped; 0:
-	// there is none.
-	above int64
+	// from is the lowest height that counts, as single shares of the one below were dropped;
+	// 0: all do.
+	from int64
 }
 
 // finding is a share that is a block.
@@ -54,7 +54,7 @@ const (
 // Sums implements rewards.Source.
 func (s *shareSource) Sums(ctx context.Context) iter.Seq2[rewards.Sum, error] {
 	return func(yield func(rewards.Sum, error) bool) {
-		lowest, least := int64(0), s.above+1
+		lowest, least := int64(0), s.from
 		if s.previous != nil {
 			least = max(least, s.previous.height+1)
 		}
