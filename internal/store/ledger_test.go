@@ -317,3 +317,26 @@ func TestSettings(t *testing.T) {
 		}
 	})
 }
+
+// A window without any work, by which no block could be divided, is not set.
+func TestNoWindow(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		s := open(t, where)
+		for _, v := range []struct {
+			name, value string
+			height      int64
+			ok          bool
+		}{
+			{SettingTimes, "0", 0, false}, {SettingTimes, "0.000", 500, false}, {SettingAdd, "0", 0, true}, {SettingAdd, "7", 100, true},
+			{SettingTimes, "0", 0, false}, {SettingTimes, "0", 100, true}, {SettingAdd, "0", 200, false}, {SettingTimes, "1", 200, true}, {SettingAdd, "0", 200, true},
+		} {
+			_, err := s.Set(t.Context(), Setting{Name: v.name, Value: v.value, Height: v.height, By: "ann"})
+			if (err == nil) != v.ok || err != nil && !strings.Contains(err.Error(), "no share would count") {
+				t.Errorf("%+v: %v", v, err)
+			}
+		}
+		if list, err := s.Audit(t.Context(), 0); err != nil || len(list) != 5 {
+			t.Errorf("%v, %v", list, err)
+		}
+	})
+}

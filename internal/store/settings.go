@@ -202,8 +202,31 @@ func (s *Store) set(ctx context.Context, tx table.Tx, v *Setting) error {
 		number, v.Name, id, v.Value, v.Since, v.Height, at, v.By); err != nil {
 		return err
 	}
+	if v.Name == SettingTimes || v.Name == SettingAdd {
+		if err := s.someWindow(ctx, tx, max(v.Since, at), v.Height); err != nil {
+			return err
+		}
+	}
 	return s.audit(ctx, tx, AuditRow{Number: number, At: at, By: v.By, What: "set", Subject: subject, Before: before,
 		After: fmt.Sprintf("%s from time %d, height %d", v.Value, v.Since, v.Height)})
+}
+
+// someWindow refuses a window of pplns without any work, by which no block could be divided.
+func (s *Store) someWindow(ctx context.Context, tx table.Tx, at, height int64) error {
+	tip, err := s.tip(ctx, tx)
+	if err != nil {
+		return err
+	}
+	for _, name := range []string{SettingTimes, SettingAdd} {
+		text, _, err := s.setting(ctx, tx, name, 0, at, max(height, tip+1))
+		if err != nil {
+			return err
+		}
+		if x, err := difficulty.ParseExact(text); err != nil || !x.IsZero() {
+			return err
+		}
+	}
+	return fmt.Errorf("with both %q and %q of 0 no share would count, and no block could be divided: set the other one first", SettingTimes, SettingAdd)
 }
 
 // owned refuses what is for the owner of an address alone to say.
