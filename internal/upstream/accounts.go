@@ -56,6 +56,8 @@ type Accounts struct {
 	users map[string]*account
 	spare *list.List // of *account: those that may be forgotten to make room, the oldest first
 	left  int        // logins of users who have none, since there are too many
+	// outside is miners that are here of users who found no room, by user.
+	outside map[string]int
 	// refusals are how many are left of mostRefused, as of refilled.
 	refusals float64
 	refilled time.Time
@@ -101,7 +103,7 @@ func NewAccounts(g *Group, most int, changes func()) *Accounts {
 	}
 	a := &Accounts{
 		group: g, most: most, events: g.options.Events, wake: make(chan struct{}, 1), users: make(map[string]*account),
-		spare: list.New(), refusals: mostRefused, refilled: time.Now(),
+		outside: make(map[string]int), spare: list.New(), refusals: mostRefused, refilled: time.Now(),
 	}
 	a.changes = func() {
 		a.look()
@@ -142,10 +144,12 @@ func (a *Accounts) enter(user string) *account {
 	if u == nil {
 		if len(a.users) >= a.most && !a.makeRoom() {
 			a.left++
+			a.outside[user]++
 			return nil
 		}
-		u = &account{user: user, ledger: newLedger(nil)}
+		u = &account{user: user, ledger: newLedger(nil), miners: a.outside[user]}
 		a.users[user] = u
+		delete(a.outside, user)
 	}
 	u.miners++
 	a.settle(u)
@@ -174,7 +178,11 @@ func (u *account) learn(text string) {
 func (a *Accounts) Logout(user string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if u := a.users[user]; u != nil && u.miners > 0 {
+	if a.outside[user] > 0 {
+		if a.outside[user]--; a.outside[user] == 0 {
+			delete(a.outside, user)
+		}
+	} else if u := a.users[user]; u != nil && u.miners > 0 {
 		if u.miners--; u.miners == 0 {
 			u.since = time.Now()
 		}

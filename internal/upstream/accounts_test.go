@@ -201,3 +201,39 @@ func TestAccountsFollow(t *testing.T) {
 		}
 	})
 }
+
+// Miners of a user who found no room count when there is some: his account does not end as the
+// first of them leaves.
+func TestMinersWithoutRoom(t *testing.T) {
+	g, err := NewGroup([]Config{{URL: "pool.example.org:3333", User: "farm"}}, GroupOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := NewAccounts(g, 1, nil)
+	miners := func() (n int) {
+		list, _ := a.list()
+		for _, u := range list {
+			if u.user == "bob" {
+				n = u.miners
+			}
+		}
+		return n
+	}
+	a.Login("alice", "x")
+	a.Login("bob", "x")
+	a.Login("bob", "x")
+	a.Logout("bob")
+	a.Logout("alice")
+	a.Login("bob", "x")
+	if n := miners(); n != 2 {
+		t.Errorf("%d miners are here, want 2", n)
+	}
+	a.Logout("bob")
+	if n := miners(); n != 1 {
+		t.Errorf("%d miners are here, want 1", n)
+	}
+	a.Logout("bob")
+	if n := miners(); n != 0 || len(a.outside) != 0 {
+		t.Errorf("%d miners are here, %v are outside", n, a.outside)
+	}
+}
