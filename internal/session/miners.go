@@ -3,6 +3,7 @@ package session
 import (
 	"cmp"
 	"context"
+	"math"
 	"slices"
 
 	"github.com/ckpool/ckpool/internal/netserver"
@@ -21,6 +22,15 @@ type Miners struct {
 // Sessions is a snapshot of the connections of the workers that match chooses, by
 // id, at most MaxListed. Loops serve their miners between its parts.
 func (m *Miners) Sessions(ctx context.Context, match func(WorkerID) bool) ([]Info, error) {
+	return m.list(ctx, match, MaxListed)
+}
+
+// Every is Sessions of all workers, however many there are.
+func (m *Miners) Every(ctx context.Context) ([]Info, error) {
+	return m.list(ctx, func(WorkerID) bool { return true }, math.MaxInt)
+}
+
+func (m *Miners) list(ctx context.Context, match func(WorkerID) bool, most int) ([]Info, error) {
 	type part struct {
 		list []Info
 		next netserver.Slot
@@ -30,7 +40,7 @@ func (m *Miners) Sessions(ctx context.Context, match func(WorkerID) bool) ([]Inf
 	var all []Info
 	for i, l := range m.Loops {
 		at := part{more: true}
-		for at.more && len(all) < MaxListed {
+		for at.more && len(all) < most {
 			l.Post(func() {
 				var r part
 				r.list, r.next, r.more = m.Handlers[i].Sessions(nil, at.next, match)
@@ -45,7 +55,7 @@ func (m *Miners) Sessions(ctx context.Context, match func(WorkerID) bool) ([]Inf
 		}
 	}
 	slices.SortFunc(all, func(a, b Info) int { return cmp.Compare(a.ID, b.ID) })
-	return all[:min(len(all), MaxListed)], nil
+	return all[:min(len(all), most)], nil
 }
 
 // onLoops has every loop do something and waits for what each gives to done, or

@@ -14,9 +14,10 @@ import (
 	"github.com/ckpool/ckpool/internal/session"
 )
 
-// Miners are the sessions that a Group's steward moves. Move does not wait.
+// Miners are the sessions that a Group's steward moves: Every are all there are, since who is
+// not looked at has no work when its pool is lost. Move does not wait.
 type Miners interface {
-	Sessions(ctx context.Context, match func(session.WorkerID) bool) ([]session.Info, error)
+	Every(ctx context.Context) ([]session.Info, error)
 	Move(list []session.Move)
 }
 
@@ -341,7 +342,7 @@ func (s *steward) list(ctx context.Context) bool {
 	if miners == nil {
 		return true
 	}
-	list, err := miners.Sessions(ctx, func(session.WorkerID) bool { return true })
+	list, err := miners.Every(ctx)
 	if err != nil {
 		return false
 	}

@@ -33,7 +33,7 @@ type grazer struct {
 	rate float64
 }
 
-func (h *herd) Sessions(context.Context, func(session.WorkerID) bool) (list []session.Info, err error) {
+func (h *herd) Every(context.Context) (list []session.Info, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, m := range h.miners {

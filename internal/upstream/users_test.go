@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/ckpool/ckpool/internal/netserver"
-	"github.com/ckpool/ckpool/internal/session"
 	"github.com/ckpool/ckpool/internal/testkit/otherpool"
 	"github.com/ckpool/ckpool/internal/testkit/records"
 )
@@ -158,7 +157,7 @@ func TestUsersNeverMix(t *testing.T) {
 					}
 					time.Sleep(time.Duration(random.IntN(20_000)) * time.Millisecond)
 					p.mine() // which judges each share
-					list, err := p.Sessions(t.Context(), func(session.WorkerID) bool { return true })
+					list, err := p.Every(t.Context())
 					if err != nil {
 						t.Fatal(err)
 					}
