@@ -207,13 +207,21 @@ func peer(r *http.Request) netip.Addr {
 func (s *site) client(r *http.Request) netip.Addr {
 	from := peer(r)
 	for _, text := range slices.Backward(strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")) {
-		a, err := netip.ParseAddr(strings.TrimSpace(text))
+		a, err := forwarded(strings.TrimSpace(text))
 		if err != nil || !s.isProxy(from) {
 			break
 		}
 		from = a.Unmap().WithZone("")
 	}
 	return from
+}
+
+// forwarded is an address as reverse proxies write it: some with the port.
+func forwarded(text string) (netip.Addr, error) {
+	if at, err := netip.ParseAddrPort(text); err == nil {
+		return at.Addr(), nil
+	}
+	return netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(text, "["), "]"))
 }
 
 // reader is whom a request is counted for: its address, of IPv6 the /64.
