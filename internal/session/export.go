@@ -60,7 +60,7 @@ func (e Exporter) Registry(b []byte, now time.Time, ending map[uint64]bool) []by
 	}
 	k := registryRecord{
 		hint: r.hint, spaces: r.spaceRecords(leaving),
-		clients: r.clients.Load(), length: uint8(r.length), next: r.next,
+		clients: r.clients.Load(), length: uint8(r.length), next: randomUint64(),
 		closed: make([]closedRecord, 0, r.closed.n+r.shareless.n+len(ended)),
 	}
 	add := func(row, until uint32) {

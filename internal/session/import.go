@@ -109,7 +109,6 @@ func (m *Importer) Registry(record []byte) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.next = k.next
 	if len(k.spaces) == 0 {
 		return nil
 	}

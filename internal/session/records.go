@@ -219,7 +219,7 @@ func (e *entryRecord) fields(c *wire.Codec) {
 type registryRecord struct {
 	clients uint64
 	length  uint8
-	next    uint64
+	next    uint64 // where programs before that choose at random go on
 	closed  []closedRecord
 
 	// Where there are several sources.

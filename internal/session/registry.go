@@ -22,7 +22,6 @@ type Registry struct {
 
 	mu      sync.Mutex
 	length  int                  // guarded by mu; bytes of extranonce1
-	next    uint64               // guarded by mu; extranonce1 tried last
 	used    map[uint64]struct{}  // guarded by mu; extranonce1 values taken
 	entries table[uint64, entry] // guarded by mu; by session id
 	earlier map[uint64]earlier   // guarded by mu; difficulties, by the ids of the few sessions that have any
@@ -95,7 +94,6 @@ func (e *entry) expired(now time.Time) bool { return e.until != 0 && int64(e.unt
 func NewRegistry(length int, first uint64) *Registry {
 	r := &Registry{
 		length: length,
-		next:   randomUint64(),
 		used:   map[uint64]struct{}{},
 
 		earlier: map[uint64]earlier{},
@@ -124,22 +122,30 @@ func (r *Registry) nextClient() uint64 { return r.clients.Add(1) }
 func (r *Registry) subscribe(client uint64, loop int) (id, extranonce1 uint64, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	mask := ^uint64(0) >> (64 - 8*r.length)
-	if r.length < 8 && uint64(len(r.used)) > mask && !r.evict() {
+	if r.length < 8 && uint64(len(r.used)) > r.mask() && !r.evict() {
 		return 0, 0, false
 	}
 	// Nobody can know it before: for jobs that there are, a miner could find hashes with it
 	// first, and choose the difficulty of the session after that.
-	for r.next = randomUint64(); ; r.next++ {
-		extranonce1 = r.next & mask
-		if _, taken := r.used[extranonce1]; !taken {
-			break
-		}
-	}
+	extranonce1 = r.free(randomUint64())
 	id = r.newID()
 	r.used[extranonce1] = struct{}{}
 	r.entries.use(id, entry{extranonce1: extranonce1, client: client, loops: 1 << (loop % 64)})
 	return id, extranonce1, true
+}
+
+// mask has the bits of an extranonce1. The caller holds mu.
+func (r *Registry) mask() uint64 { return ^uint64(0) >> (64 - 8*r.length) }
+
+// free is the first extranonce1 from a value on that nobody has; there is one. The caller
+// holds mu.
+func (r *Registry) free(from uint64) uint64 {
+	for {
+		if _, taken := r.used[from&r.mask()]; !taken {
+			return from & r.mask()
+		}
+		from++
+	}
 }
 
 // newID is a session id that nobody has. The caller holds mu.

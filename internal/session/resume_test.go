@@ -82,49 +82,29 @@ func TestResume(t *testing.T) {
 	}
 }
 
+// A share is found again on another loop of the same server, also on one that has the same
+// bit in a session as the loop it was on, as with more than 64.
 func TestResumeFindsDuplicates(t *testing.T) {
-	r := newRig(t, nil)
-	slot, sent := r.miner("bob")
-	n := lastJob(sent)
-	id := formatID(r.session(slot).id)
-	nonce := r.solve(slot, n.JobID, 1e-9, 0)
-	r.want(slot, submitLine(3, "bob", &n, nonce), `{"result":true,"error":null,"id":3}`)
-	r.disconnect(slot)
+	for _, loop := range []int{1, 64} {
+		r := newRig(t, nil)
+		slot, sent := r.miner("bob")
+		n := lastJob(sent)
+		id := formatID(r.session(slot).id)
+		nonce := r.solve(slot, n.JobID, 1e-9, 0)
+		r.want(slot, submitLine(3, "bob", &n, nonce), `{"result":true,"error":null,"id":3}`)
+		r.disconnect(slot)
 
-	// On another loop of the same server.
-	r.group.seen = append(r.group.seen, &seen{})
-	other := *r
-	other.Handler = NewHandler(loopOne{(*transport)(r)}, r.backend.asBackend(), r.group)
-	slot = other.open()
-	other.subscription(slot, id)
-	other.send(slot, `{"id":2,"method":"mining.authorize","params":["bob","x"]}`)
-	other.want(slot, submitLine(4, "bob", &n, nonce), rejectLine(22, "Duplicate", "4"))
-}
-
-// Of more than 64 loops several have the same bit in a session.
-func TestResumeFindsDuplicatesOnManyLoops(t *testing.T) {
-	r := newRig(t, nil)
-	slot, sent := r.miner("bob")
-	n := lastJob(sent)
-	id := formatID(r.session(slot).id)
-	nonce := r.solve(slot, n.JobID, 1e-9, 0)
-	r.want(slot, submitLine(3, "bob", &n, nonce), `{"result":true,"error":null,"id":3}`)
-	r.disconnect(slot)
-
-	for len(r.group.seen) <= 64 {
-		r.group.seen = append(r.group.seen, &seen{})
+		for len(r.group.seen) <= loop {
+			r.group.seen = append(r.group.seen, &seen{})
+		}
+		other := *r
+		other.Handler = NewHandler(onLoop{(*transport)(r), loop}, r.backend.asBackend(), r.group)
+		slot = other.open()
+		other.subscription(slot, id)
+		other.send(slot, `{"id":2,"method":"mining.authorize","params":["bob","x"]}`)
+		other.want(slot, submitLine(4, "bob", &n, nonce), rejectLine(22, "Duplicate", "4"))
 	}
-	other := *r
-	other.Handler = NewHandler(loopOf64{(*transport)(r)}, r.backend.asBackend(), r.group)
-	slot = other.open()
-	other.subscription(slot, id)
-	other.send(slot, `{"id":2,"method":"mining.authorize","params":["bob","x"]}`)
-	other.want(slot, submitLine(4, "bob", &n, nonce), rejectLine(22, "Duplicate", "4"))
 }
-
-type loopOf64 struct{ *transport }
-
-func (loopOf64) Index() int { return 64 }
 
 // Until its own loop has closed it, the old connection of a session that moved
 // to another loop is paid for nothing: the new one may send the same shares.
@@ -138,7 +118,7 @@ func TestReplacedConnectionIsNotCredited(t *testing.T) {
 	line := submitLine(3, "bob", &n, r.solve(old, n.JobID, 1e-9, 0))
 
 	other := *r
-	other.Handler = NewHandler(loopOne{(*transport)(r)}, r.backend.asBackend(), r.group)
+	other.Handler = NewHandler(onLoop{(*transport)(r), 1}, r.backend.asBackend(), r.group)
 	slot := other.open()
 	other.subscription(slot, formatID(r.session(old).id))
 	other.send(slot, `{"id":2,"method":"mining.authorize","params":["bob","x"]}`)
@@ -152,10 +132,6 @@ func TestReplacedConnectionIsNotCredited(t *testing.T) {
 		t.Errorf("closed %d, and %v is remembered for ever", closing, r.group.seen[0].replaced)
 	}
 }
-
-type loopOne struct{ *transport }
-
-func (loopOne) Index() int { return 1 }
 
 // A farm that comes from another pool presents ids nobody knows here, all from
 // one address: the known ids among them are taken all the same.

@@ -44,9 +44,10 @@ func TestSaveAndRestore(t *testing.T) {
 	if _, ok := r.resume(nameless, 0, later); ok {
 		t.Error("a session that never logged in is resumed")
 	}
-	r.next = openE1
-	if _, e1, _ := r.subscribe(11, 0); e1 == openE1 || e1 == closedE1 {
-		t.Error("an extranonce1 is given out twice")
+	for _, taken := range []uint64{openE1, closedE1} {
+		if e1 := r.free(taken); e1 == openE1 || e1 == closedE1 {
+			t.Errorf("%x would be given out twice", e1)
+		}
 	}
 
 	// Ten minutes are counted from the end of the connection, over the restart.

@@ -79,7 +79,7 @@ func TestShareForgottenByAnotherLoop(t *testing.T) {
 
 	r.group.seen = append(r.group.seen, &seen{})
 	other := *r
-	other.Handler = NewHandler(loopOne{(*transport)(r)}, r.backend.asBackend(), r.group)
+	other.Handler = NewHandler(onLoop{(*transport)(r), 1}, r.backend.asBackend(), r.group)
 	other.Handler.b.Jobs = late{r.backend, r.backend.work}
 	slot = other.open()
 	other.subscription(slot, id)
