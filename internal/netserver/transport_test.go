@@ -222,9 +222,17 @@ func TestTransportNotReading(t *testing.T) {
 func TestTransportShutdown(t *testing.T) {
 	eachTransport(t, Config{}, func(p *probe) {
 		p.open = smallSendBuffer
-		p.line = func(p *probe, s Slot, line []byte) { p.l.Write(s, make([]byte, 300<<10)) }
+		p.line = func(p *probe, s Slot, line []byte) {
+			if string(line) == "hello" {
+				p.l.Write(s, []byte("hello\n"))
+				return
+			}
+			p.l.Write(s, make([]byte, 300<<10))
+		}
 	}, nil, func(t *testing.T, r *running, dial func() *peerClient) {
 		idle, slow := dial(), dial()
+		idle.send("hello\n") // the server has read its handshake to the end
+		idle.wantLine("hello")
 		slow.send("x\n")
 		eventually(t, "a backlog", func() bool { return r.Stats().BacklogClients == 1 })
 		read := make(chan int)
