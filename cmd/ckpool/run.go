@@ -63,6 +63,8 @@ type service struct {
 
 	old   *handover.Link // to the process taken over from; nil: there was none
 	moved atomic.Bool    // another process has taken over
+
+	ending atomic.Bool // by a command
 }
 
 // runPool is the life of one instance.
@@ -200,8 +202,14 @@ func (s *service) prepare(c config.Config, takeOver bool) (err error) {
 	s.makeRoom()
 	s.control = control.NewServer(s.options.SockDir, s.options.Group)
 	s.moveCommands()
-	s.served.Commands(s.control, operator.Process{Shutdown: s.shutdown, SetLogLevel: s.log.SetLevel, Reload: s.reload})
+	s.served.Commands(s.control, operator.Process{Shutdown: s.end, Ending: s.ending.Load, SetLogLevel: s.log.SetLevel, Reload: s.reload})
 	return nil
+}
+
+// end ends the process as a command says.
+func (s *service) end() {
+	s.ending.Store(true)
+	s.shutdown()
 }
 
 // makePool makes a pool.

@@ -161,7 +161,7 @@ func (r *running) serve() {
 	r.cancel = cancel
 	server := control.NewServer(r.dir, -1)
 	r.handOver(server)
-	r.pool.Commands(server, operator.Process{Shutdown: cancel, SetLogLevel: func(event.Level) {}})
+	r.pool.Commands(server, operator.Process{Shutdown: cancel, Ending: func() bool { return false }, SetLogLevel: func(event.Level) {}})
 	if err := server.Listen(); err != nil {
 		r.t.Fatal(err)
 	}

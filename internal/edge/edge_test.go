@@ -142,7 +142,7 @@ func (r *running) serve() {
 		}
 		r.cancel()
 	})
-	r.edge.Commands(server, operator.Process{Shutdown: r.cancel, SetLogLevel: func(event.Level) {}})
+	r.edge.Commands(server, operator.Process{Shutdown: r.cancel, Ending: func() bool { return false }, SetLogLevel: func(event.Level) {}})
 	if err := server.Listen(); err != nil {
 		r.t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 // Process is what control commands do to the program around the pool.
 type Process struct {
 	Shutdown    func()
+	Ending      func() bool // Shutdown was called
 	SetLogLevel func(level event.Level)
 	Reload      func(ctx context.Context) (config.Merged, error)
 }
@@ -22,16 +23,23 @@ type Process struct {
 // Commands registers what is about the process, which every instance has. help lists all that
 // it has.
 func (p Process) Commands(r Registrar, version string, help []control.Command) {
-	r.Answer("ping", word("pong"))
+	r.Answer("ping", func(context.Context, string) (string, error) {
+		if p.Ending() { // the next one may be starting already
+			return exiting, nil
+		}
+		return "pong", nil
+	})
 	r.Answer("version", word("ckpool "+version))
 	r.Answer("help", word(helpOf(help)))
 	r.Act("loglevel", func(_ context.Context, args string) (string, error) { return setLogLevel(p, args), nil })
 	r.Act("reload", reload(p))
 	r.Act("shutdown", func(context.Context, string) (string, error) {
 		p.Shutdown()
-		return "exiting", nil
+		return exiting, nil
 	})
 }
+
+const exiting = "exiting"
 
 func helpOf(commands []control.Command) string {
 	var b strings.Builder

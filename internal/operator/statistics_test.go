@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -90,8 +91,9 @@ func newHarnessWith(t *testing.T, solo bool, set func(*Operator)) *harness {
 	h := &harness{o, filepath.Join(dir, "sockets")}
 	h.dir = dir
 	s := control.NewServer(dir, -1)
+	var ending atomic.Bool
 	o.Commands(s, Process{
-		Shutdown: func() {}, SetLogLevel: func(event.Level) {},
+		Shutdown: func() { ending.Store(true) }, Ending: ending.Load, SetLogLevel: func(event.Level) {},
 		Reload: func(context.Context) (config.Merged, error) {
 			return config.Merged{Changed: []string{"mindiff"}, Restart: []string{"logdir"}}, nil
 		},
@@ -274,10 +276,18 @@ func TestClientReadsReplies(t *testing.T) {
 	for name, do := range map[string]func() error{
 		"ping": func() error { return c.Ping(ctx) }, "loglevel": func() error { return c.SetLogLevel(ctx, 5) },
 		"update": func() error { return c.Update(ctx) }, "message": func() error { return c.ShowMessage(ctx, "hello") },
-		"shutdown": func() error { return c.Shutdown(ctx) },
 	} {
 		if err := do(); err != nil {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+	// Who is told that it ends may start the next one, which must not hear it answer.
+	if err := c.Shutdown(ctx); err != nil {
+		t.Error(err)
+	}
+	for _, socket := range Sockets {
+		if reply, err := h.client(socket).Do(ctx, "ping"); err != nil || reply != "exiting" {
+			t.Errorf("%s of an instance that ends: %q, %v", socket, reply, err)
 		}
 	}
 	if up, err := c.Uptime(ctx); err != nil || up == 0 {
