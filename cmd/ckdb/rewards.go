@@ -32,6 +32,8 @@ func waits(ctx context.Context, s *store.Store, blocks []store.PoolBlock) (map[[
 		case !open:
 		case b.State == store.New:
 			list[b.Hash] = "it is not in the chain that is followed"
+		case !b.Told && b.Confirmations < store.HoldAfter:
+			list[b.Hash] = fmt.Sprintf("no pool has told of it yet; at %d confirmations its money is held", store.HoldAfter)
 		case lower >= 0 && b.Told:
 			list[b.Hash] = fmt.Sprintf("another block comes first, at height %d", lower)
 		default:

@@ -30,21 +30,16 @@ type PoolBlock struct {
 // PoolBlocks are the pool's blocks, the highest first, at most so many; 0: all.
 func (s *Store) PoolBlocks(ctx context.Context, last int) (list []PoolBlock, err error) {
 	err = s.db.Read(ctx, func(tx table.Tx) error {
-		var tip int64
-		if err := one(ctx, tx, "select coalesce(max(height), 0) from chain", nil, &tip); err != nil {
-			return err
-		}
 		order := "true order by height desc, hash"
 		if last > 0 {
 			order += fmt.Sprintf(" limit %d", last)
 		}
 		blocks, err := s.poolBlocks(ctx, tx, order)
 		for _, b := range blocks {
-			v := PoolBlock{Place: b.Place, State: b.state, Value: b.value, Told: b.told, Held: b.held != 0 && b.rewarded == 0, Rewarded: b.rewarded, Posted: b.posted, Passed: b.passed}
-			if b.state == InChain || b.state == Mature {
-				v.Confirmations = max(tip-b.Height+1, 0)
-			}
-			list = append(list, v)
+			list = append(list, PoolBlock{
+				Place: b.Place, State: b.state, Confirmations: b.confirmations, Value: b.value, Told: b.told,
+				Held: b.held != 0 && b.rewarded == 0, Rewarded: b.rewarded, Posted: b.posted, Passed: b.passed,
+			})
 		}
 		return err
 	})

@@ -20,6 +20,7 @@ func TestBookedAndOrphaned(t *testing.T) {
 		p.share("alice", 50)
 		hash := p.find("bob", 50, false, out(1000, poolScript))
 		p.over()
+		n.bury(HoldAfter)
 		n.follow()
 		n.has("chain -1000, held 1000")
 		if err := n.s.Book(t.Context(), "ann", hash, ToMiners); err != nil {
@@ -247,6 +248,7 @@ func TestScriptOfOlderCopy(t *testing.T) {
 		p.jobAt(102, 10)
 		hash := p.find("bob", 60, false, out(1000, p.script))
 		p.over()
+		n.bury(HoldAfter)
 		n.follow()
 		n.has("chain -1000, held 1000")
 		if err := n.s.Book(t.Context(), "ann", hash, ToMiners); err != nil {
@@ -385,6 +387,25 @@ func TestSoloToPool(t *testing.T) {
 	})
 }
 
+// A pool tells of a block after the chain has it, and was not waited for: it was retired,
+// say. Nobody has to book it.
+func TestToldLate(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		n := newNetwork(t, where)
+		p := n.pool(1)
+		p.jobAt(101, 10)
+		job := p.job
+		hash := p.find("bob", 60, false, out(1000, poolScript))
+		p.over()
+		n.follow()
+		n.has("")
+		p.tell(&Batch{Blocks: []Block{{Hash: hash, Height: 101, Job: job.ID, Worker: 0, Difficulty: job.Difficulty, Reward: 1000, Found: p.now}}, Workers: []Worker{{User, "bob", "rig"}}})
+		n.follow()
+		n.has("chain -1000, fee immature 0, bob immature 1000")
+		consistent(t, n.s)
+	})
+}
+
 // What is held stays so until a person books it, also when a pool tells of it at last.
 func TestToldWhenHeld(t *testing.T) {
 	each(t, func(t *testing.T, where string) {
@@ -394,6 +415,7 @@ func TestToldWhenHeld(t *testing.T) {
 		job := p.job
 		hash := p.find("bob", 60, false, out(1000, poolScript))
 		p.over()
+		n.bury(HoldAfter)
 		n.follow()
 		n.has("chain -1000, held 1000")
 		p.tell(&Batch{Blocks: []Block{{Hash: hash, Height: 101, Job: job.ID, Worker: 0, Difficulty: job.Difficulty, Reward: 1000, Found: p.now}}, Workers: []Worker{{User, "bob", "rig"}}})

@@ -31,9 +31,14 @@ func scriptLater(t *testing.T, where, when string) {
 	hash := p.find(miner, 7, when != "held", out(980, script), out(20, poolScript))
 	p.over()
 	const had = "chain -20, fee immature 20, " + miner + " immature 0"
+	next := int64(103)
+	if when == "held" {
+		n.bury(HoldAfter - 1)
+		next += HoldAfter
+	}
 	later := func() {
 		q.script = script
-		q.jobAt(103, 10)
+		q.jobAt(next, 10)
 		n.follow()
 	}
 	if when == "before the reward" {
@@ -65,7 +70,7 @@ func scriptLater(t *testing.T, where, when string) {
 	// What is found from then on pays the pool by it.
 	second := q.find("bob", 7, true, out(1000, script))
 	q.over()
-	for range 4 {
+	for p.job.Height < q.job.Height {
 		p.over()
 	}
 	n.follow()

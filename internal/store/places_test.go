@@ -127,6 +127,7 @@ func TestLostJob(t *testing.T) {
 		second := p.find("dave", 50, false, out(1000, poolScript))
 		p.jobAt(104, 10)
 		p.over()
+		n.bury(HoldAfter)
 		n.follow()
 		n.has("chain -2000, fee immature 0, held 1000, alice immature 200, bob immature 600, carol immature 200")
 		if err := n.s.Book(t.Context(), "ann", second, ToMiners); err != nil {

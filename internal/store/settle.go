@@ -34,6 +34,7 @@ type poolBlock struct {
 	posted         string
 	reversals      int64
 	parameters     string
+	confirmations  int64 // 0: not in the chain
 }
 
 // What of a block is in the ledger.
@@ -46,6 +47,10 @@ const (
 const poolBlockColumns = "hash, height, told, passed, held, rewarded, found, state, coinbase, ntime, value, outputs, posted, reversals, parameters"
 
 func (s *Store) poolBlocks(ctx context.Context, tx table.Tx, where string, args ...any) (list []poolBlock, err error) {
+	var tip int64
+	if err := one(ctx, tx, "select coalesce(max(height), 0) from chain", nil, &tip); err != nil {
+		return nil, err
+	}
 	err = rows(ctx, tx, "select "+poolBlockColumns+" from chain_blocks where "+where, args, func(scan func(...any) error) error {
 		var b poolBlock
 		var hash []byte
@@ -53,6 +58,9 @@ func (s *Store) poolBlocks(ctx context.Context, tx table.Tx, where string, args 
 		err := scan(&hash, &b.Height, &told, &passed, &b.held, &b.rewarded, &b.found, &b.state, &b.coinbase, &b.ntime, &b.value, &b.outputs, &b.posted, &b.reversals, &b.parameters)
 		copy(b.Hash[:], hash)
 		b.told, b.passed = told != 0, passed != 0
+		if b.state == InChain || b.state == Mature {
+			b.confirmations = max(tip-b.Height+1, 0)
+		}
 		list = append(list, b)
 		return err
 	})
@@ -124,7 +132,7 @@ func (s *Store) settle(ctx context.Context, b *poolBlock, waits bool) (told stri
 		told, err = s.reverse(ctx, b)
 		return told, true, err
 	case b.rewarded == 0 && b.held == 0:
-		if !in || len(b.coinbase) == 0 || b.told && waits {
+		if !in || len(b.coinbase) == 0 || b.told && waits || !b.told && b.confirmations < HoldAfter {
 			return "", false, nil
 		}
 		if ready, err := s.complete(ctx, b.Height); err != nil || !ready {
@@ -151,6 +159,11 @@ func (s *Store) settle(ctx context.Context, b *poolBlock, waits bool) (told stri
 	}
 	return told, true, err
 }
+
+// HoldAfter is how many confirmations a coinbase has before its money is held since no pool
+// has told of it. A pool that was retired and goes on, or is new, is not waited for: what it
+// tells may come a moment later than its block. No coin is spent before 100.
+const HoldAfter = 6
 
 // settleAfter is how much later than its first job at a greater height an instance's
 // journal must be stored: shares of the height below are stale long before.

@@ -417,7 +417,16 @@ func TestCase11(t *testing.T) {
 			t.Errorf("held before the journal was there: %q", told)
 		}
 		p.over()
-		if told := n.follow(); len(told) != 2 || !strings.Contains(told[0], work.FormatHash(first)) || !strings.Contains(told[0], "1,000 satoshis") {
+		n.bury(3)
+		if told := n.follow(); len(told) != 0 {
+			t.Errorf("held with 5 confirmations: %q", told)
+		}
+		n.bury(1)
+		if told := n.follow(); len(told) != 1 || !strings.Contains(told[0], work.FormatHash(first)) || !strings.Contains(told[0], "1,000 satoshis") {
+			t.Errorf("%q", told)
+		}
+		n.bury(1)
+		if told := n.follow(); len(told) != 1 || !strings.Contains(told[0], work.FormatHash(second)) {
 			t.Errorf("%q", told)
 		}
 		n.has("chain -1500, held 1500")
