@@ -318,8 +318,11 @@ func TestRemotesPage(t *testing.T) {
 			_ = c.Process.Signal(syscall.SIGTERM)
 			_ = c.Wait()
 		})
-		m, err := dial(k.addr, "alice."+name, "")
-		if err != nil {
+		var m *scriptMiner
+		if err := await(func() (err error) { // before a remote's link is there, its accounts are not
+			m, err = dial(k.addr, "alice."+name, "")
+			return err
+		}); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(m.close)
