@@ -34,7 +34,7 @@ type View struct {
 	Directories func() []string
 	// Certificates are pairs of files: a certificate and its key.
 	Certificates func() [][2]string
-	// Workers are those of a user, or with "" all.
+	// Workers are those of a user, or with "" all: the newest if there are too many.
 	Workers func(now time.Time, user string) []control.Worker
 	// Accounts is how they are kept.
 	Accounts func() Accounts

@@ -39,6 +39,7 @@ type fakePool struct {
 	work    time.Time // zero: made just now
 	journal control.Journal
 	miners  []*miner
+	listed  int // at most, the newest; 0: all
 	private map[string]bool
 	// accounts are how these are kept; nil: there are none
 	accounts *Accounts
@@ -88,6 +89,9 @@ func (p *fakePool) view() View {
 				if user == "" || m.user == user {
 					list = append(list, m.shown(now))
 				}
+			}
+			if p.listed > 0 && len(list) > p.listed {
+				list = list[len(list)-p.listed:]
 			}
 			return list
 		},
@@ -676,6 +680,37 @@ func TestQuiet(t *testing.T) {
 		})
 		time.Sleep(5 * time.Minute)
 		f.want("bob", "2 workers of bob are up again")
+		f.end()
+	})
+}
+
+// A list has the newest workers alone where there are too many: of those that it leaves out
+// nobody knows whether they are down.
+func TestTooManyWorkers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		fast := func(name string) *miner {
+			return &miner{user: "bob", name: name, every: 3 * time.Second, from: time.Now()}
+		}
+		one, two := fast("bob.1"), fast("bob.2")
+		f.pool.miners, f.pool.listed = []*miner{one, two}, 3
+		f.start(target("all", "", "worker_down", "worker_up"))
+		time.Sleep(time.Hour)
+		f.pool.change(func() { one.until = time.Now() })
+		time.Sleep(20 * time.Minute)
+		f.want("all", "Worker bob.1 is down")
+		f.pool.change(func() { f.pool.miners = append(f.pool.miners, fast("eve.1"), fast("eve.2"), fast("eve.3")) })
+		time.Sleep(3 * time.Hour)
+		f.want("all")
+		f.pool.change(func() { // those that are too many are gone again
+			f.pool.miners = f.pool.miners[:2]
+			one.from, one.until = time.Now(), time.Time{}
+		})
+		time.Sleep(20 * time.Minute)
+		f.want("all", "Worker bob.1 is up again")
+		f.pool.change(func() { two.silent = time.Now() })
+		time.Sleep(20 * time.Minute)
+		f.want("all", "Worker bob.2 is down")
 		f.end()
 	})
 }

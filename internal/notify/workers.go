@@ -75,6 +75,9 @@ func (n *Notifier) lookAtWorkers(now time.Time, users []string) {
 			delete(n.workers, name) // nobody asks any more
 		case down && w.lastShare.After(since):
 			n.up[name] = downWorker{name: name, user: w.user}
+		case !down && !w.seen.Equal(now): // a list that is too long has others: nobody knows
+			delete(n.workers, name)
+			delete(n.down, name)
 		case !down && !quiet && w.silent(now, n.quietUntil, elsewhere):
 			n.down[name] = downWorker{name, w.user, now.Sub(w.lastShare), w.interval}
 			if !pending {
@@ -82,7 +85,7 @@ func (n *Notifier) lookAtWorkers(now time.Time, users []string) {
 			}
 		case pending:
 			delete(n.down, name)
-		case down && now.Sub(since) > forgotten, !down && now.Sub(w.seen) > forgotten:
+		case down && now.Sub(since) > forgotten:
 			delete(n.workers, name)
 		}
 	}
