@@ -117,7 +117,7 @@ func (s *service) look(ctx context.Context) {
 	s.watch.mu.Lock()
 	defer s.watch.mu.Unlock()
 	if f.Wallet = s.watch.seen.Wallet; f.Wallet != nil {
-		told.Missing = f.Wallet.Missing
+		told.Compared, told.Missing = true, f.Wallet.Missing
 	}
 	s.watch.seen, s.watch.accounts = f, told
 	if s.notifier != nil {

@@ -16,7 +16,8 @@ type Accounts struct {
 	Away     string // why the database does not answer; "": it does
 	Journals []Journal
 	Chain    string // what is wrong with the node whose chain is followed; "": nothing, or there is none
-	Missing  int64  // that the wallet lacks by the ledger
+	Compared bool   // the wallet was, with the ledger
+	Missing  int64  // that it lacks by that
 	Alarms   []string
 	// Payments are the newest, and all that may still change; Rewards those of the newest
 	// blocks. Where Away is not "" they are not known.
@@ -162,7 +163,10 @@ func (n *Notifier) lookAtBooks(list []condition) []condition {
 		return append(list, n.lasting(config.EventBooksDiffer, config.EventGap)...)
 	}
 	wallet := condition{event: config.EventBooksDiffer, subject: "the wallet", severity: critical, reason: "it lacks " + figures.Bitcoins(v.Missing) + " of what it must have by the ledger"}
-	if v.Missing > 0 {
+	switch {
+	case !v.Compared: // it is as it was told
+		wallet.level = n.state.Conditions[wallet.key()]
+	case v.Missing > 0:
 		wallet.level = 1
 	}
 	alarms := condition{event: config.EventBooksDiffer, subject: "alarms", severity: critical, level: len(v.Alarms)}

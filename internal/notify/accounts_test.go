@@ -102,7 +102,7 @@ func TestBooks(t *testing.T) {
 		f.want("all", "ckdb has caught up with the journal of main", "ckdb has caught up with the chain")
 		// A loss is told at once, and again when there is more.
 		gaps := func(n int) []Journal { return []Journal{{Pool: "main", Gaps: n}} }
-		set(Accounts{Journals: gaps(1), Missing: 150_000_000, Alarms: []string{"work that cannot have been done"}}, 30*time.Second)
+		set(Accounts{Journals: gaps(1), Compared: true, Missing: 150_000_000, Alarms: []string{"work that cannot have been done"}}, 30*time.Second)
 		got := f.fakes["all"].takeSent()
 		var texts []string
 		for _, n := range got {
@@ -121,8 +121,29 @@ func TestBooks(t *testing.T) {
 		f.want("all", "ckdb is behind with the database")
 		f.end()
 		f.start(target("all", ""))
-		set(Accounts{Journals: gaps(2), Missing: 1}, 5*time.Minute)
+		set(Accounts{Journals: gaps(2), Compared: true, Missing: 1}, 5*time.Minute)
 		f.want("all", "Shares of main are missing", "The books agree again: alarms", "ckdb has caught up with the database")
+		f.end()
+	})
+}
+
+// A process that has not compared the wallet yet, such as beside a node that starts as well,
+// does not know that it is in order.
+func TestWalletNotCompared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		f.pool.accounts = &Accounts{Compared: true, Missing: 150_000_000}
+		f.start(target("all", ""))
+		time.Sleep(5 * time.Minute)
+		f.want("all", "The books do not agree: the wallet")
+		f.end()
+		f.pool.accounts = &Accounts{}
+		f.start(target("all", ""))
+		time.Sleep(10 * time.Minute)
+		f.want("all")
+		f.pool.change(func() { f.pool.accounts = &Accounts{Compared: true} })
+		time.Sleep(time.Minute)
+		f.want("all", "The books agree again: the wallet")
 		f.end()
 	})
 }
