@@ -152,15 +152,22 @@ func (n *Notifier) lookAtBooks(list []condition) []condition {
 		if reason == "" && j.Lag > lagMost {
 			reason = "shares of " + figures.Duration(j.Lag) + " are not stored"
 		}
-		behind("the journal of "+j.Pool, reason, awayHold)
+		if reason != "" || v.Away == "" {
+			behind("the journal of "+j.Pool, reason, awayHold)
+		}
 		if v.Away == "" {
 			c := condition{event: config.EventGap, subject: j.Pool, severity: critical, level: j.Gaps}
 			c.reason = "its journal has " + figures.Things(int64(j.Gaps), "gap") + ": shares are missing that no database has"
 			list = append(list, c)
 		}
 	}
-	if v.Away != "" {
-		return append(list, n.lasting(config.EventBooksDiffer, config.EventGap)...)
+	if v.Away != "" { // what is not known is as it was told
+		for _, c := range n.lasting(config.EventBehind, config.EventBooksDiffer, config.EventGap) {
+			if !slices.ContainsFunc(list, func(o condition) bool { return o.key() == c.key() }) {
+				list = append(list, c)
+			}
+		}
+		return list
 	}
 	wallet := condition{event: config.EventBooksDiffer, subject: "the wallet", severity: critical, reason: "it lacks " + figures.Bitcoins(v.Missing) + " of what it must have by the ledger"}
 	switch {

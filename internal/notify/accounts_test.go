@@ -147,3 +147,29 @@ func TestWalletNotCompared(t *testing.T) {
 		f.end()
 	})
 }
+
+// A database that does not answer tells nothing of how far journals are stored: none has
+// caught up by that, and what was told of one is not told again.
+func TestJournalsWhileAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		late := []Journal{{Pool: "main", Lag: 6 * time.Minute}, {Pool: "site", Lag: 7 * time.Minute}}
+		f.pool.accounts = &Accounts{Journals: late}
+		f.start(target("all", ""))
+		set := func(a Accounts) {
+			f.pool.change(func() { f.pool.accounts = &a })
+			time.Sleep(5 * time.Minute)
+		}
+		set(Accounts{Journals: late})
+		f.want("all", "ckdb is behind with the journal of main", "ckdb is behind with the journal of site")
+		set(Accounts{Away: "no answer", Journals: []Journal{{Pool: "main"}}}) // the site's is known by the database alone
+		f.want("all", "ckdb is behind with the database")
+		set(Accounts{Away: "no answer", Journals: []Journal{{Pool: "main", Trouble: "no answer"}}})
+		f.want("all")
+		set(Accounts{Journals: late})
+		f.want("all", "ckdb has caught up with the database")
+		set(Accounts{Journals: []Journal{{Pool: "main"}, {Pool: "site"}}})
+		f.want("all", "ckdb has caught up with the journal of main", "ckdb has caught up with the journal of site")
+		f.end()
+	})
+}
