@@ -106,7 +106,7 @@ func (s *service) look(ctx context.Context) {
 			st.Journals = append(st.Journals, journalStatus{Pool: j.Name, Trouble: j.Trouble})
 		}
 	}
-	f.Journals, told.Journals = watched(&st)
+	f.Journals, told.Journals = watched(&st, told.Away == "")
 	if d.Chain != nil {
 		f.Chain = &metrics.Chain{Up: d.Chain.At > 0 && d.Chain.Trouble == "", Node: d.Chain.Tip}
 		told.Chain = d.Chain.Trouble
@@ -149,8 +149,8 @@ func (s *service) lookAtStore(ctx context.Context, c *call, d *daemon, st *statu
 }
 
 // watched are journals as metrics and notifications have them: those of pools of one name
-// together.
-func watched(st *status) (figures []metrics.Journal, told []notify.Journal) {
+// together. Unless they are known there is only what troubles them.
+func watched(st *status, known bool) (figures []metrics.Journal, told []notify.Journal) {
 	for i := range st.Journals {
 		j := &st.Journals[i]
 		if j.Pool == "" { // there is none yet
@@ -159,7 +159,7 @@ func watched(st *status) (figures []metrics.Journal, told []notify.Journal) {
 		at := slices.IndexFunc(told, func(o notify.Journal) bool { return o.Pool == j.Pool })
 		if at < 0 {
 			at = len(told)
-			figures, told = append(figures, metrics.Journal{Pool: j.Pool}), append(told, notify.Journal{Pool: j.Pool})
+			figures, told = append(figures, metrics.Journal{Pool: j.Pool, Unknown: !known}), append(told, notify.Journal{Pool: j.Pool})
 			for _, g := range st.Gaps {
 				if g.Pool == j.Pool {
 					told[at].Gaps++

@@ -18,7 +18,7 @@ func TestWatched(t *testing.T) {
 		},
 		Gaps: []gap{{Pool: "main"}, {Pool: "main"}},
 	}
-	figures, told := watched(&st)
+	figures, told := watched(&st, true)
 	if want := []metrics.Journal{
 		{Pool: "main", Shares: 150, Repeated: 4, Expired: 4, Behind: 22, Lag: 1500 * time.Millisecond, Failing: true, Gaps: 2}, {Pool: "site", Shares: 7, Lag: time.Minute, Failing: true},
 	}; !reflect.DeepEqual(figures, want) {
@@ -26,5 +26,13 @@ func TestWatched(t *testing.T) {
 	}
 	if want := []notify.Journal{{Pool: "main", Lag: 1500 * time.Millisecond, Trouble: "late", Gaps: 2}, {Pool: "site", Lag: time.Minute, Trouble: "refused"}}; !reflect.DeepEqual(told, want) {
 		t.Errorf("%+v, want %+v", told, want)
+	}
+}
+
+// What a database that does not answer has of journals is not known, and no zero.
+func TestWatchedWithoutDatabase(t *testing.T) {
+	figures, _ := watched(&status{Journals: []journalStatus{{Pool: "main"}, {Pool: "site", Trouble: "no answer"}}}, false)
+	if want := []metrics.Journal{{Pool: "main", Unknown: true}, {Pool: "site", Failing: true, Unknown: true}}; !reflect.DeepEqual(figures, want) {
+		t.Errorf("%+v, want %+v", figures, want)
 	}
 }

@@ -38,6 +38,7 @@ type Journal struct {
 	Lag                       time.Duration // since the first record that is not stored
 	Failing                   bool
 	Gaps                      int64
+	Unknown                   bool // the database does not answer: there is Failing alone
 }
 
 // Database is what is in it. All but Up and Took is only known where it is Up.
@@ -78,11 +79,13 @@ func newAccountCollector(source AccountSource) *collector[AccountFigures] {
 	})
 }
 
-// eachJournal is the values of a metric by pool.
+// eachJournal is the values of a metric by pool, of what is known.
 func eachJournal(of func(j *Journal) float64) func(*AccountFigures, func(float64, ...string)) {
 	return func(s *AccountFigures, give func(float64, ...string)) {
 		for i := range s.Journals {
-			give(of(&s.Journals[i]), s.Journals[i].Pool)
+			if j := &s.Journals[i]; !j.Unknown {
+				give(of(j), j.Pool)
+			}
 		}
 	}
 }
@@ -153,7 +156,11 @@ func accountTable() []metric[AccountFigures] {
 		{name: "journal_expired_shares_total", help: "Shares that came after their day was dropped.", kind: counter, labels: pool, values: eachJournal(func(j *Journal) float64 { return float64(j.Expired) })},
 		{name: "journal_behind_shares", help: "Shares in the journal that are not stored.", kind: gauge, labels: pool, values: eachJournal(func(j *Journal) float64 { return float64(j.Behind) })},
 		{name: "journal_lag_seconds", help: "How old the first record is that is not stored, 0 where all are.", kind: gauge, labels: pool, values: eachJournal(func(j *Journal) float64 { return j.Lag.Seconds() })},
-		{name: "journal_failing", help: "1 if the journal cannot be stored at present.", kind: gauge, labels: pool, values: eachJournal(func(j *Journal) float64 { return truth(j.Failing) })},
+		{name: "journal_failing", help: "1 if the journal cannot be stored at present.", kind: gauge, labels: pool, values: func(s *figures, give give) {
+			for i := range s.Journals {
+				give(truth(s.Journals[i].Failing), s.Journals[i].Pool)
+			}
+		}},
 		{name: "journal_gaps", help: "Ranges of records that the journal does not have.", kind: gauge, labels: pool, values: eachJournal(func(j *Journal) float64 { return float64(j.Gaps) })},
 		{name: "batch_latency_seconds", help: "From a batch of records to its commit.", kind: histogram, counts: func(s *figures) latency.Counts { return s.Batches }},
 

@@ -73,14 +73,15 @@ func TestAccountValues(t *testing.T) {
 func TestDatabaseAway(t *testing.T) {
 	b := kept()
 	b.Database, b.Chain, b.Wallet = &Database{}, &Chain{}, nil
+	b.Journals = []Journal{{Pool: "main", Unknown: true}, {Pool: "site", Failing: true, Unknown: true}}
 	got := scraped(t, AccountHandler(b))
-	for _, want := range []string{`ckdb_database_up 0`, `ckdb_node_up 0`, `ckdb_node_height NaN`, `ckdb_chain_height NaN`, `ckdb_sessions 19`} {
+	for _, want := range []string{`ckdb_journal_failing{pool="main"} 0`, `ckdb_journal_failing{pool="site"} 1`, `ckdb_database_up 0`, `ckdb_node_up 0`, `ckdb_node_height NaN`, `ckdb_chain_height NaN`, `ckdb_sessions 19`} {
 		if !slices.Contains(got, want) {
 			t.Errorf("no %s", want)
 		}
 	}
 	for _, line := range got {
-		if strings.Contains(line, "satoshis") || strings.Contains(line, "payments") || strings.Contains(line, "database_answer") {
+		if strings.Contains(line, "satoshis") || strings.Contains(line, "payments") || strings.Contains(line, "database_answer") || strings.HasPrefix(line, "ckdb_journal_") && !strings.HasPrefix(line, "ckdb_journal_failing{") {
 			t.Errorf("%s, of a database that is away", line)
 		}
 	}
