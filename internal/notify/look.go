@@ -79,11 +79,15 @@ func (n *Notifier) judge(now time.Time, list []condition) {
 		key := c.key()
 		present[key] = true
 		before, known := n.conditions[key]
+		told := n.state.Conditions[key]
 		if !known || before.level != c.level {
-			before = seen{c.level, now}
+			since := now
+			if told == 0 && before.level > 0 && c.level > 0 { // it lasts, however bad it is by turns
+				since = before.since
+			}
+			before = seen{c.level, since}
 			n.conditions[key] = before
 		}
-		told := n.state.Conditions[key]
 		if c.level == told || now.Sub(before.since) < c.hold {
 			continue
 		}
@@ -184,6 +188,14 @@ func (n *Notifier) lookAtWork(now time.Time, list []condition) []condition {
 	return append(list, c)
 }
 
+// How bad it is with the journal: what is worse is told beside what was told before.
+const (
+	lagUnread = 1 + iota // who reads it does not get on
+	lagFull
+	lagUnsafe // shares are not on the disk
+	lagLost
+)
+
 func (n *Notifier) lookAtJournal(now time.Time, list []condition) []condition {
 	if n.view.Journal == nil {
 		return list
@@ -196,14 +208,14 @@ func (n *Notifier) lookAtJournal(now time.Time, list []condition) []condition {
 	lost := j.LostRecords > n.lost
 	n.lost = j.LostRecords
 	switch {
-	case j.Error != "":
-		c.level, c.reason = 1, "it cannot be written: "+j.Error
 	case lost:
-		c.level, c.reason, c.hold = 1, "records were lost, since the disk did not take them", 0
+		c.level, c.reason, c.hold = lagLost, "records were lost, since the disk did not take them", 0
+	case j.Error != "":
+		c.level, c.reason = lagUnsafe, "it cannot be written: "+j.Error
 	case j.UnsafeAgeMS > float64(unsafeTime.Milliseconds()):
-		c.level, c.reason = 1, fmt.Sprintf("%s wait for the disk", figures.Things(int64(min(j.UnsafeShares, math.MaxInt64)), "share"))
+		c.level, c.reason = lagUnsafe, fmt.Sprintf("%s wait for the disk", figures.Things(int64(min(j.UnsafeShares, math.MaxInt64)), "share"))
 	case float64(j.Size) > 0.8*float64(n.view.JournalSize()):
-		c.level, c.reason = 1, fmt.Sprintf("it has %s of the bytes that it may have, since it is not read", figures.Percent(float64(j.Size)/float64(n.view.JournalSize())))
+		c.level, c.reason = lagFull, fmt.Sprintf("it has %s of the bytes that it may have, since it is not read", figures.Percent(float64(j.Size)/float64(n.view.JournalSize())))
 	}
 	for _, r := range j.Readers {
 		before, known := n.readers[r.Name]
@@ -212,7 +224,7 @@ func (n *Notifier) lookAtJournal(now time.Time, list []condition) []condition {
 			continue
 		}
 		if c.level == 0 && now.Sub(before.since) >= stuckTime {
-			c.level, c.severity, c.reason = 1, warning, fmt.Sprintf("%s has not read on for %s, and is %s behind", r.Name, figures.Duration(now.Sub(before.since)), figures.Things(int64(min(r.Behind, math.MaxInt64)), "record"))
+			c.level, c.severity, c.reason = lagUnread, warning, fmt.Sprintf("%s has not read on for %s, and is %s behind", r.Name, figures.Duration(now.Sub(before.since)), figures.Things(int64(min(r.Behind, math.MaxInt64)), "record"))
 		}
 	}
 	return append(list, c)

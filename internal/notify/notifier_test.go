@@ -482,6 +482,72 @@ func TestJournalLag(t *testing.T) {
 	})
 }
 
+// What is worse than what was told of the journal is told too, each once.
+func TestJournalGetsWorse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		f.start(target("all", ""))
+		want := func(texts ...string) {
+			t.Helper()
+			var got []string
+			for _, n := range f.fakes["all"].takeSent() {
+				got = append(got, n.Text)
+			}
+			if len(got) != len(texts) {
+				t.Errorf("%q, want %q", got, texts)
+				return
+			}
+			for i := range texts {
+				if !strings.HasPrefix(got[i], texts[i]) {
+					t.Errorf("%q, want %q", got, texts)
+				}
+			}
+		}
+		stuck := control.Journal{Kept: true, Size: 10, Readers: []control.JournalReader{{Name: "ckdb", Epoch: 1, Number: 5, Behind: 3}}}
+		set := func(change func(*control.Journal)) {
+			change(&stuck)
+			f.pool.change(func() { f.pool.journal = stuck })
+			time.Sleep(3 * time.Minute)
+		}
+		set(func(*control.Journal) {})
+		time.Sleep(10 * time.Minute)
+		want("Ckdb has not read on for ")
+		set(func(j *control.Journal) { j.Size = 900 })
+		want("It has 90% of the bytes")
+		set(func(j *control.Journal) { j.Error = "no space left on device" })
+		want("It cannot be written: no space left on device.")
+		set(func(j *control.Journal) { j.LostRecords = 5 })
+		want("Records were lost")
+		set(func(j *control.Journal) { j.LostRecords = 9 })
+		want("Records were lost")
+		set(func(j *control.Journal) { j.Error = "" })
+		set(func(j *control.Journal) { j.Size = 10 })
+		want()
+		set(func(j *control.Journal) { j.Readers = nil })
+		want("Shares are safe and read.")
+		f.end()
+	})
+}
+
+// What lasts is told, also where it is more and less bad by turns.
+func TestJournalByTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		f.start(target("all", ""))
+		time.Sleep(lookEvery / 2)
+		for i := range 15 * 6 { // a change before each look
+			j := control.Journal{Kept: true, Readers: []control.JournalReader{{Name: "ckdb", Epoch: 1, Number: 5, Behind: 3}}}
+			if i%2 == 0 {
+				j.UnsafeShares, j.UnsafeAgeMS = 7, 20000
+			}
+			f.pool.change(func() { f.pool.journal = j })
+			time.Sleep(lookEvery)
+		}
+		f.want("all", "The journal lags")
+		f.end()
+	})
+}
+
 func TestRoom(t *testing.T) {
 	const gib = 1 << 30
 	for _, tt := range []struct {
