@@ -164,7 +164,13 @@ func (n *Notifier) lookAtPlaces(list []condition) []condition {
 				c.reason = p.Reason
 			}
 		}
-		list = append(list, c)
+		// Of two accounts at one pool, which are one here, the worse one counts.
+		switch i := slices.IndexFunc(list, func(o condition) bool { return o.key() == c.key() }); {
+		case i < 0:
+			list = append(list, c)
+		case list[i].level == 0:
+			list[i] = c
+		}
 	}
 	return list
 }

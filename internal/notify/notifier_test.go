@@ -403,6 +403,40 @@ func TestNodes(t *testing.T) {
 	})
 }
 
+// Two places may have one address, such as two accounts at another pool: it is down while one
+// of them is.
+func TestSameNodes(t *testing.T) {
+	for _, first := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFixture(t)
+			set := func(states ...string) {
+				f.pool.change(func() {
+					f.pool.places = nil
+					for _, state := range states {
+						f.pool.places = append(f.pool.places, control.Node{URL: "a:3333", State: state})
+					}
+				})
+				time.Sleep(2 * time.Minute)
+			}
+			f.pool.places = []control.Node{{URL: "a:3333", State: "ok"}, {URL: "a:3333", State: "ok"}}
+			f.start(target("all", ""))
+			set("ok", "ok")
+			f.want("all")
+			if first {
+				set("no work", "ok")
+			} else {
+				set("ok", "no work")
+			}
+			f.want("all", "Node a:3333 is down")
+			set("no work", "no work")
+			f.want("all")
+			set("ok", "ok")
+			f.want("all", "Node a:3333 is up")
+			f.end()
+		})
+	}
+}
+
 func TestWork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)
