@@ -116,6 +116,12 @@ func TestBooks(t *testing.T) {
 		if fmt.Sprint(texts) != fmt.Sprint(want) {
 			t.Errorf("%q, want %q", texts, want)
 		}
+		// What an alarm says is told to its end.
+		alarm := "Block " + strings.Repeat("0", 64) + " at height 900,001 pays the pool 312,500,000 satoshis, and no pool has told of it"
+		set(Accounts{Journals: gaps(1), Compared: true, Missing: 150_000_000, Alarms: []string{alarm, "work that cannot have been done"}}, 30*time.Second)
+		if got := f.fakes["all"].takeSent(); len(got) != 1 || got[0].Text != alarm+"." {
+			t.Errorf("%+v", got)
+		}
 		// While the database is away nothing is over that was told.
 		set(Accounts{Journals: []Journal{fine}, Away: "no answer"}, 5*time.Minute)
 		f.want("all", "ckdb is behind with the database")

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/ckpool/ckpool/internal/config"
 	"github.com/ckpool/ckpool/internal/figures"
@@ -141,6 +143,9 @@ func (n *Notice) words() (title string, lines []string) {
 		}
 		return "ckdb is behind with " + subject, []string{n.sentence()}
 	case config.EventGap:
+		if n.Resolved {
+			return "No shares of " + subject + " are missing any more", nil
+		}
 		return "Shares of " + subject + " are missing", []string{n.sentence()}
 	case eventDigest:
 		return n.digestWords()
@@ -172,7 +177,8 @@ func (n *Notice) sentence() string {
 	if n.Reason == "" {
 		return ""
 	}
-	return mark(strings.ToUpper(n.Reason[:1])+n.Reason[1:]) + "."
+	first, size := utf8.DecodeRuneInString(n.Reason)
+	return string(markOpen) + clean(string(unicode.ToUpper(first))+n.Reason[size:], maxReason) + string(markClose) + "."
 }
 
 func (n *Notice) userWords() string {

@@ -16,9 +16,10 @@ const (
 // Bounds of messages, in letters. They fit every service: Discord takes 2000, of which
 // escapes may be half, Slack 3000 and Telegram 4096 in all.
 const (
-	maxName  = 100
-	maxTitle = 150
-	maxText  = 1500
+	maxName   = 100
+	maxReason = 400 // of what is wrong, as a sentence
+	maxTitle  = 150
+	maxText   = 1500
 )
 
 // clean is a text of at most n letters in one line: without what could steer a terminal,

@@ -186,3 +186,20 @@ func TestWords(t *testing.T) {
 		}
 	}
 }
+
+// A sentence begins with a whole letter, whatever it is.
+func TestSentence(t *testing.T) {
+	for reason, want := range map[string]string{"": "", "it is": "It is.", "über uns": "Über uns.", "9 gaps": "9 gaps."} {
+		if got := plain((&Notice{Reason: reason}).sentence()); got != want {
+			t.Errorf("%q is %q, want %q", reason, got, want)
+		}
+	}
+}
+
+// Who hears that a gap is over does not read that shares are missing.
+func TestGapIsOver(t *testing.T) {
+	n := Notice{Event: "ckdb_gap", Subject: "main", Reason: "its journal has 0 gaps: shares are missing that no database has", Resolved: true}
+	if n.compose(); plain(n.Title) != "No shares of main are missing any more" || n.Text != "" {
+		t.Errorf("%s: %s", n.Title, n.Text)
+	}
+}
