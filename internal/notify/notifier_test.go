@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -680,7 +681,7 @@ func TestSilence(t *testing.T) {
 		{"fast one is silent", 3 * time.Second, 0, time.Hour, time.Hour + 10*time.Minute, time.Hour + 13*time.Minute},
 		{"fast one is switched off", 3 * time.Second, time.Hour, 0, time.Hour + 5*time.Minute, time.Hour + 8*time.Minute},
 		{"slow one mines", 40 * time.Minute, 0, 0, 0, 0},
-		{"slow one is silent", 10 * time.Minute, 0, 10 * time.Hour, 12*time.Hour + 20*time.Minute, 12*time.Hour + 35*time.Minute},
+		{"slow one is silent", 10 * time.Minute, 0, 10 * time.Hour, 13*time.Hour + 11*time.Minute, 13*time.Hour + 20*time.Minute},
 		{"slow one is switched off", 40 * time.Minute, 10 * time.Hour, 0, 10*time.Hour + 5*time.Minute, 10*time.Hour + 8*time.Minute},
 		{"one that never had a share", 100 * time.Hour, 0, 0, 0, 0},
 		{"slow one elsewhere mines", -40 * time.Minute, 0, 0, 0, 0},
@@ -713,6 +714,34 @@ func TestSilence(t *testing.T) {
 				f.end()
 			})
 		})
+	}
+}
+
+// Shares come at random, at times that are distributed exponentially, from the first one on:
+// of a million about one pause in three million is taken for the end of a worker.
+func TestSilenceAtRandom(t *testing.T) {
+	const starts, shares = 10_000, 100
+	random := rand.New(rand.NewPCG(1, 2))
+	n := New(nil, Options{})
+	n.state = &state{}
+	at, told := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), 0
+	for range starts {
+		clear(n.workers)
+		k := control.Worker{User: "bob", Worker: "bob.1", Started: control.At(at), LastShare: control.At(at)}
+		n.watch(at, &k)
+		for range shares {
+			at = at.Add(time.Duration(random.ExpFloat64() * float64(100*time.Hour)))
+			w := n.workers["bob.1"]
+			if w.connected = at; w.silent(at, time.Time{}, false) {
+				told++
+			}
+			k.AcceptedShares++
+			k.LastShare = control.At(at)
+			n.watch(at, &k)
+		}
+	}
+	if told > 5 { // 0.3 are expected, and more than 5 once in a million times
+		t.Errorf("%d times of %d it was told to be down, and mined", told, starts*shares)
 	}
 }
 

@@ -3,6 +3,7 @@ package notify
 import (
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -18,9 +19,10 @@ const (
 	// that is not connected.
 	silenceLeast = 10 * time.Minute
 	gone         = 5 * time.Minute
-	// expected is how many times the time between two of its shares it may be silent. Shares
-	// come at random: a pause of 15 times the mean is one in three million.
+	// Shares come at random: a pause of 15 times the mean is one in three million.
 	expected = 15
+	// wellKnown is how many shares the mean is of.
+	wellKnown = 32
 	// quietTime is how long nobody is down after a start, and after all were without work.
 	quietTime = 10 * time.Minute
 	// pauseTime is more than two looks are apart, unless the process stood still.
@@ -45,6 +47,7 @@ type watched struct {
 	lastShare time.Time
 	accepted  int64
 	interval  time.Duration // between its shares, on average; 0: not known
+	shares    int64         // that this is of, at most wellKnown
 	connected time.Time     // when it last was
 	seen      time.Time     // when it was last in a list
 }
@@ -194,13 +197,9 @@ func (n *Notifier) watch(now time.Time, k *control.Worker) {
 		n.workers[k.Worker] = w
 	}
 	if shares := k.AcceptedShares - w.accepted; shares > 0 && last.After(w.lastShare) {
-		const weight = 4 // of what is known already
-		mean := last.Sub(w.lastShare) / time.Duration(shares)
-		if w.interval == 0 {
-			w.interval = mean
-		} else {
-			w.interval = (weight*w.interval + mean) / (weight + 1)
-		}
+		sum := float64(w.shares)*float64(w.interval) + float64(last.Sub(w.lastShare))
+		w.interval = time.Duration(sum / float64(w.shares+shares))
+		w.shares = min(w.shares+shares, wellKnown)
 	}
 	w.lastShare, w.accepted, w.seen = last, k.AcceptedShares, now
 	if !k.Started.IsZero() {
@@ -220,7 +219,16 @@ func (w *watched) silent(now, quietUntil time.Time, elsewhere bool) bool {
 	if (!elsewhere || !w.connected.IsZero()) && w.connected.Before(now) && since(w.connected) >= gone && since(w.lastShare) >= gone {
 		return true
 	}
-	return w.interval > 0 && since(w.lastShare) >= max(silenceLeast, expected*w.interval)
+	silence := since(w.lastShare)
+	return w.interval > 0 && silence >= silenceLeast && silence.Seconds() >= w.intervals()*w.interval.Seconds()
+}
+
+// intervals is how many times the time between its shares a worker may be silent. A mean of n
+// of them is itself at random: a pause of f times that comes with a probability of
+// (1 + f/n)^-n, so that where few are known it has to be longer to mean as much.
+func (w *watched) intervals() float64 {
+	n := float64(w.shares)
+	return n * math.Expm1(expected/n)
 }
 
 // quiet tells that silence says nothing of a worker at present: all are without work or
