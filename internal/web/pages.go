@@ -209,9 +209,12 @@ func (s *Server) pageRoutes() map[string]func(r *http.Request, now time.Time) (*
 	}
 }
 
-// oldWork is how old work may be before the page says that something is wrong; a node
-// that answers gives new work every half a minute.
-const oldWork = 2 * time.Minute
+// oldWork is how old work may be before the page says that something is wrong: a node that
+// answers gives new work after each interval.
+func (s *Server) oldWork() time.Duration {
+	const missed, least = 4, 2 * time.Minute
+	return max(missed*s.options.Config().UpdateInterval, least)
+}
 
 // view begins a page, and tells the pool's figures as they are for it.
 func (s *Server) view(ctx context.Context, title string, now time.Time) (*view, *poolAnswer, error) {
@@ -232,7 +235,7 @@ func (s *Server) view(ctx context.Context, title string, now time.Time) (*view, 
 		if p.Mode == "proxy" {
 			v.Alarm = "No pool gives work: miners have work that is " + figures.Duration(age) + " old."
 		}
-	case age > oldWork && p.Mode != "proxy":
+	case age > s.oldWork() && p.Mode != "proxy":
 		v.Alarm = "Miners have work that is " + figures.Duration(age) + " old."
 	}
 	return v, &p, nil

@@ -163,10 +163,12 @@ func TestAlarm(t *testing.T) {
 	for _, tt := range []struct {
 		age    time.Duration
 		usable bool
+		every  time.Duration // work is updated
 		want   string
 	}{
-		{time.Second, true, ""}, {119 * time.Second, true, ""},
-		{5 * time.Minute, true, "Miners have work that is 5m"}, {time.Minute, false, "No Bitcoin node answers"},
+		{time.Second, true, 30 * time.Second, ""}, {119 * time.Second, true, 30 * time.Second, ""}, {119 * time.Second, true, time.Second, ""},
+		{5 * time.Minute, true, 30 * time.Second, "Miners have work that is 5m"}, {time.Minute, false, 30 * time.Second, "No Bitcoin node answers"},
+		{5 * time.Minute, true, 5 * time.Minute, ""}, {21 * time.Minute, true, 5 * time.Minute, "Miners have work that is 21m"},
 	} {
 		f := aPool()
 		f.usable = tt.usable
@@ -174,7 +176,7 @@ func TestAlarm(t *testing.T) {
 		w.Made = control.At(time.Now().Add(-tt.age))
 		f.work[""] = w
 		for _, path := range []string{"/", "/user/alice", "/blocks", "/connect"} {
-			text := get(aServer(t, f, nil), path).Body.String()
+			text := get(aServer(t, f, func(c *config.Config) { c.UpdateInterval = tt.every }), path).Body.String()
 			if has := strings.Contains(text, `role="alert"`); has != (tt.want != "") || !strings.Contains(text, tt.want) {
 				t.Errorf("%s with work of %v, usable %v: alarm %v, want %q", path, tt.age, tt.usable, has, tt.want)
 			}
