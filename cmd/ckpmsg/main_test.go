@@ -141,7 +141,7 @@ func TestStamp(t *testing.T) {
 }
 
 func TestOneLine(t *testing.T) {
-	if got := page.OneLine("a\nb\r\n\x1b[2Jc é\x7f\n"); got != "a b   [2Jc é " {
+	if got := page.OneLine("a\nb\r\n\x1b[2J\u009b2J\u202ec\u2028d é\x7f\n"); got != "a b   [2J 2J c d é " {
 		t.Errorf("%q", got)
 	}
 }

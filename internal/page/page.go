@@ -15,6 +15,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/ckpool/ckpool/difficulty"
 	"github.com/ckpool/ckpool/internal/figures"
@@ -257,10 +258,12 @@ func format(key string, v json.RawMessage) string {
 	return figures.Number(number)
 }
 
-// OneLine keeps programs that read the output line by line in step.
+// OneLine keeps programs that read the output line by line in step, and terminals from being
+// steered by strangers' names: of control characters, those of C1 too, and of what turns the
+// direction of text or is nowhere to be seen there are blanks.
 func OneLine(reply string) string {
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
+		if !unicode.IsGraphic(r) {
 			return ' '
 		}
 		return r
