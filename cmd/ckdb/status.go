@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -32,6 +33,8 @@ type status struct {
 	Open     []openBlock     `json:"open"`   // blocks that have no reward yet
 	Alarms   []alarm         `json:"alarms"` // that a person has to look after
 	Warnings []string        `json:"warnings"`
+
+	unread []unread
 }
 
 // journalStatus is how far the journal of a pool is stored.
@@ -119,10 +122,14 @@ func (c *call) fill(ctx context.Context, st *status, s *store.Store, d *daemon) 
 	if err := c.fillJournals(ctx, st, s, d); err != nil {
 		return err
 	}
+	if len(st.unread) > 0 {
+		return st.unread[0].err
+	}
 	return c.fillSums(ctx, st, s, d)
 }
 
-// fillJournals adds how far each journal is stored.
+// fillJournals adds how far each journal is stored. Those that cannot be looked at are in
+// unread, for the caller to tell.
 func (c *call) fillJournals(ctx context.Context, st *status, s *store.Store, d *daemon) error {
 	list, warnings, err := s.Status(ctx)
 	if err != nil {
@@ -142,9 +149,7 @@ func (c *call) fillJournals(ctx context.Context, st *status, s *store.Store, d *
 			st.Gaps = append(st.Gaps, gap{v.Name, g.Epoch, g.First, g.Last, g.Cause})
 		}
 	}
-	if err := c.addJournals(st, list, d); err != nil {
-		return err
-	}
+	c.addJournals(st, list, d)
 	if d != nil {
 		st.addVisits(d.Visits)
 	}
@@ -249,55 +254,74 @@ func (st *status) printChain(l page.Lines) {
 
 // addJournals looks how far the journals on this machine are stored: those that the
 // running instance has, or the ones that were named.
-func (c *call) addJournals(st *status, list []store.InstanceStatus, d *daemon) error {
+func (c *call) addJournals(st *status, list []store.InstanceStatus, d *daemon) {
 	dirs := c.journals
-	trouble := map[string]string{}
+	running := map[string]*journey{}
 	if d != nil && !c.named {
 		dirs = nil
-		for _, j := range d.Journals {
+		for i := range d.Journals {
+			j := &d.Journals[i]
 			dirs = append(dirs, j.Dir)
-			trouble[j.Dir] = j.Trouble
+			running[j.Dir] = j
 		}
 	}
 	for _, dir := range dirs {
-		h, err := journal.Describe(dir)
-		if errors.Is(err, journal.ErrNone) || errors.Is(err, fs.ErrNotExist) {
-			st.Journals = append(st.Journals, journalStatus{Dir: dir, Trouble: "there is none yet"})
-			continue
+		j := running[dir]
+		if j == nil {
+			j = &journey{Dir: dir}
 		}
-		if err != nil {
-			return err
+		if err := st.addJournal(list, j); err != nil {
+			st.unread = append(st.unread, unread{cmp.Or(j.Name, dir), j.Trouble, err})
 		}
-		epochs, err := journal.Epochs(dir)
-		if err != nil {
-			return err
-		}
-		at, parted := -1, false
-		var position journal.Position
-		for i := range list {
-			if st.Journals[i].Instance == h.Instance {
-				at = i
-			}
-		}
-		if at < 0 {
-			st.Journals = append(st.Journals, journalStatus{Pool: h.Name, Instance: h.Instance, Stored: position.String()})
-			at = len(st.Journals) - 1
-		}
-		if at < len(list) {
-			place := list[at].Place(accounting.EpochsOf(epochs))
-			position, parted = journal.Position{Epoch: uint64(place.Epoch), Number: uint64(place.Number)}, place != list[at].At
-		}
-		j := &st.Journals[at]
-		b, err := journal.Behind(dir, position)
-		if err != nil {
-			return err
-		}
-		j.Dir, j.Trouble = dir, trouble[dir]
-		if parted && j.Trouble == "" {
-			j.Trouble = olderCopy
-		}
-		j.behind(b)
 	}
+}
+
+// unread is a journal that cannot be looked at.
+type unread struct {
+	pool    string // or its directory, if the running instance does not know
+	trouble string // of the running instance with it; "": none
+	err     error
+}
+
+func (st *status) addJournal(list []store.InstanceStatus, running *journey) error {
+	dir := running.Dir
+	h, err := journal.Describe(dir)
+	if errors.Is(err, journal.ErrNone) || errors.Is(err, fs.ErrNotExist) {
+		st.Journals = append(st.Journals, journalStatus{Dir: dir, Trouble: "there is none yet"})
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	epochs, err := journal.Epochs(dir)
+	if err != nil {
+		return err
+	}
+	at, parted := -1, false
+	var position journal.Position
+	for i := range list {
+		if st.Journals[i].Instance == h.Instance {
+			at = i
+		}
+	}
+	if at >= 0 {
+		place := list[at].Place(accounting.EpochsOf(epochs))
+		position, parted = journal.Position{Epoch: uint64(place.Epoch), Number: uint64(place.Number)}, place != list[at].At
+	}
+	b, err := journal.Behind(dir, position)
+	if err != nil {
+		return err
+	}
+	if at < 0 {
+		at = len(st.Journals)
+		st.Journals = append(st.Journals, journalStatus{Pool: h.Name, Instance: h.Instance, Stored: position.String()})
+	}
+	j := &st.Journals[at]
+	j.Dir, j.Trouble = dir, running.Trouble
+	if parted && j.Trouble == "" {
+		j.Trouble = olderCopy
+	}
+	j.behind(b)
 	return nil
 }
 

@@ -145,7 +145,13 @@ func (s *service) lookAtStore(ctx context.Context, c *call, d *daemon, st *statu
 		return err
 	}
 	st.Chain = &chainStatus{Height: tip.Height}
-	return c.fillJournals(ctx, st, s.store, d)
+	if err := c.fillJournals(ctx, st, s.store, d); err != nil {
+		return err
+	}
+	for _, u := range st.unread { // it troubles nothing else
+		st.Journals = append(st.Journals, journalStatus{Pool: u.pool, Trouble: cmp.Or(u.trouble, oneLine(u.err))})
+	}
+	return nil
 }
 
 // watched are journals as metrics and notifications have them: those of pools of one name

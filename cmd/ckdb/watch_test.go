@@ -1,12 +1,16 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"reflect"
 	"testing"
 	"time"
 
+	"github.com/ckpool/ckpool/internal/accounting"
 	"github.com/ckpool/ckpool/internal/metrics"
 	"github.com/ckpool/ckpool/internal/notify"
+	"github.com/ckpool/ckpool/internal/store"
 )
 
 // Pools of one name are one to who watches, and a journal that is not there yet is none.
@@ -34,5 +38,27 @@ func TestWatchedWithoutDatabase(t *testing.T) {
 	figures, _ := watched(&status{Journals: []journalStatus{{Pool: "main"}, {Pool: "site", Trouble: "no answer"}}}, false)
 	if want := []metrics.Journal{{Pool: "main", Unknown: true}, {Pool: "site", Failing: true, Unknown: true}}; !reflect.DeepEqual(figures, want) {
 		t.Errorf("%+v, want %+v", figures, want)
+	}
+}
+
+// A journal that cannot be looked at is no trouble of the database, nor of anything else that
+// is told.
+func TestUnreadJournal(t *testing.T) {
+	db, err := store.Open(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	dir := filepath.Join(t.TempDir(), "journal")
+	if err := os.WriteFile(dir, nil, 0o600); err != nil { // no directory
+		t.Fatal(err)
+	}
+	s := service{options: &options{}, store: db, followers: []*accounting.Follower{{Dir: dir}}}
+	s.look(t.Context())
+	if a := s.watch.Accounts(); a.Away != "" || len(a.Journals) != 1 || a.Journals[0].Pool != dir || a.Journals[0].Trouble == "" {
+		t.Errorf("%+v", a)
+	}
+	if f := s.AccountFigures(); !f.Database.Up || len(f.Journals) != 1 || !f.Journals[0].Failing {
+		t.Errorf("%+v, %+v", f.Database, f.Journals)
 	}
 }
