@@ -93,7 +93,7 @@ func (s *service) look(ctx context.Context) {
 	f := metrics.AccountFigures{Looked: time.Now()}
 	var told notify.Accounts
 	d := s.daemon()
-	c := &call{options: s.options}
+	c := s.own()
 	var st status
 	if s.store == nil {
 		st.Journals, _ = c.siteJournals(&d) // what cannot be read is told by who forwards it
@@ -123,6 +123,14 @@ func (s *service) look(ctx context.Context) {
 	if s.notifier != nil {
 		s.notifier.BlocksChanged()
 	}
+}
+
+// own asks of the running instance itself: the journals are those that it has, with what
+// troubles them and with those that came since its start, also where some were named.
+func (s *service) own() *call {
+	o := *s.options
+	o.named = false
+	return &call{options: &o}
 }
 
 // lookAtStore looks at the database, and at journals against it.

@@ -62,3 +62,21 @@ func TestUnreadJournal(t *testing.T) {
 		t.Errorf("%+v, %+v", f.Database, f.Journals)
 	}
 }
+
+// An instance whose journals were named when it began looks at those that came since too.
+func TestLookAtNewJournal(t *testing.T) {
+	db, err := store.Open(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	named, since := filepath.Join(t.TempDir(), "journal"), filepath.Join(t.TempDir(), "since")
+	if err := os.WriteFile(since, nil, 0o600); err != nil { // no directory, which troubles whoever looks
+		t.Fatal(err)
+	}
+	s := service{options: &options{named: true, journals: []string{named}}, store: db, followers: []*accounting.Follower{{Dir: named}, {Dir: since}}}
+	s.look(t.Context())
+	if a := s.watch.Accounts(); a.Away != "" || len(a.Journals) != 1 || a.Journals[0].Pool != since {
+		t.Errorf("%+v", a)
+	}
+}

@@ -94,7 +94,7 @@ func (s *service) openPage(ctx context.Context) (*web.Accounts, net.Listener, er
 // status is what the command of this name shows.
 func (s *service) status(ctx context.Context) (*status, error) {
 	d := s.daemon()
-	return (&call{options: s.options}).statusOf(ctx, s.store, s.where, &d)
+	return s.own().statusOf(ctx, s.store, s.where, &d)
 }
 
 // servePage serves pages until ctx ends. What goes wrong with it is told, and shares are
