@@ -214,6 +214,43 @@ func TestOrphan(t *testing.T) {
 	}
 }
 
+// The old process has its control socket from one before it, which is gone: it goes on
+// itself all the same when the connection breaks, and the new one does not.
+func TestSocketOfAProcessBefore(t *testing.T) {
+	for _, step := range []string{"copied", "complete", "have", "yours"} {
+		t.Run(step, func(t *testing.T) {
+			t.Parallel()
+			m := newMove(t, 2)
+			var connection *net.UnixConn
+			server := serveOn(t, listenBefore, func(ctx context.Context, c *net.UnixConn, arg string) {
+				connection = c
+				if Accept(c, arg) == nil {
+					_, m.gaveErr = Give(ctx, c, m.src, patience)
+				}
+			})
+			link, err := Dial(t.Context(), server.path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer link.Close()
+			link.step = m.at(step, func() {
+				_, _ = connection.CloseRead(), connection.CloseWrite()
+				connection.Close()
+				server.stop()
+			})
+			err = link.Take(t.Context(), m.dst)
+			if err == nil {
+				err = link.Start()
+			}
+			if err == nil {
+				t.Error("serves beside the old process")
+			} else if link.Gone(err) {
+				t.Errorf("starts beside the old process after %v", err)
+			}
+		})
+	}
+}
+
 // deadPeer is a process that has ended.
 func deadPeer(t *testing.T) peer {
 	t.Helper()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -17,7 +18,64 @@ import (
 	"github.com/ckpool/ckpool/control"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// listenKey has the test binary be a process that begins to listen on a control socket,
+// gives it away and ends.
+const listenKey = "HANDOVER_TEST_LISTEN"
+
+func TestMain(m *testing.M) {
+	if path := os.Getenv(listenKey); path != "" {
+		if err := listenAndGive(path); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// listenAndGive sends the socket over the first extra descriptor.
+func listenAndGive(path string) error {
+	to := os.NewFile(3, "to")
+	defer to.Close()
+	c, err := net.FileConn(to)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return err
+	}
+	l.SetUnlinkOnClose(false)
+	f, err := l.File()
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return newLink(context.Background(), c.(*net.UnixConn)).send(FirstSection, nil, []int{FD(f)})
+}
+
+// listenBefore is a socket at path that a process listened on which has ended.
+func listenBefore(t *testing.T, path string) *os.File {
+	t.Helper()
+	here, there := pair(t)
+	to, err := there.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer to.Close()
+	c := exec.Command(os.Args[0])
+	c.Env = append(os.Environ(), listenKey+"="+path)
+	c.ExtraFiles = []*os.File{to}
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	f, err := newLink(t.Context(), here).receive()
+	if err != nil || len(f.fds) != 1 {
+		t.Fatalf("%d descriptors, %v", len(f.fds), err)
+	}
+	return os.NewFile(uintptr(f.fds[0]), "listener")
+}
 
 // source is an instance whose state is a list of texts, each a section, and
 // whose connections are pipes.
@@ -206,6 +264,12 @@ type listening struct {
 
 func serve(t *testing.T, give func(ctx context.Context, c *net.UnixConn, arg string)) *listening {
 	t.Helper()
+	return serveOn(t, nil, give)
+}
+
+// serveOn is serve on a socket that open makes at a path; nil: one of its own.
+func serveOn(t *testing.T, open func(t *testing.T, path string) *os.File, give func(ctx context.Context, c *net.UnixConn, arg string)) *listening {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "ho")
 	if err != nil {
 		t.Fatal(err)
@@ -213,6 +277,9 @@ func serve(t *testing.T, give func(ctx context.Context, c *net.UnixConn, arg str
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	s := control.NewServer(dir, -1)
 	s.HandleConn("listener", Command, give)
+	if open != nil {
+		s.Inherit("listener", open(t, filepath.Join(dir, "listener")))
+	}
 	if err := s.Listen(); err != nil {
 		t.Fatal(err)
 	}

@@ -81,13 +81,14 @@ type link struct {
 	ctx  context.Context // ends both directions
 
 	// owned by the receiving goroutine
-	in   []byte // received, not taken
-	fds  []int  // received, not taken
-	room []byte // for control messages
+	in     []byte // received, not taken
+	fds    []int  // received, not taken
+	room   []byte // for control messages
+	sender int    // process that has sent what was received last, 0 one that cannot be seen from here; -1 not known
 }
 
 func newLink(ctx context.Context, c *net.UnixConn) *link {
-	return &link{conn: c, ctx: ctx, room: make([]byte, unix.CmsgSpace(4*MaxFDs))}
+	return &link{conn: c, ctx: ctx, room: make([]byte, unix.CmsgSpace(4*MaxFDs)+unix.CmsgSpace(unix.SizeofUcred)), sender: -1}
 }
 
 // send sends one frame. The descriptors stay the caller's.
@@ -172,7 +173,7 @@ func (l *link) fill(n int) error {
 			return err
 		}
 		if rights > 0 {
-			if err := l.takeRights(l.room[:rights]); err != nil {
+			if err := l.takeControl(l.room[:rights]); err != nil {
 				return err
 			}
 		}
@@ -184,13 +185,23 @@ func (l *link) fill(n int) error {
 	return nil
 }
 
-func (l *link) takeRights(b []byte) error {
+// takeControl takes descriptors, and who has sent them where that was asked for.
+func (l *link) takeControl(b []byte) error {
 	messages, err := unix.ParseSocketControlMessage(b)
 	if err != nil {
 		return fmt.Errorf("descriptors: %w", err)
 	}
 	for i := range messages {
-		fds, err := unix.ParseUnixRights(&messages[i])
+		m := &messages[i]
+		if m.Header.Level == unix.SOL_SOCKET && m.Header.Type == unix.SCM_CREDENTIALS {
+			sender, err := unix.ParseUnixCredentials(m)
+			if err != nil {
+				return fmt.Errorf("credentials: %w", err)
+			}
+			l.sender = int(sender.Pid)
+			continue
+		}
+		fds, err := unix.ParseUnixRights(m)
 		if err != nil {
 			return fmt.Errorf("descriptors: %w", err)
 		}
@@ -231,7 +242,8 @@ type peer struct {
 }
 
 // Credentials are of the process at the other end of a connection when it was
-// made.
+// made. Seen from the end that has connected, that is the process which began to listen:
+// after an upgrade not the one that has the socket now.
 func Credentials(c *net.UnixConn) (pid int, uid uint32, err error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
@@ -245,6 +257,18 @@ func Credentials(c *net.UnixConn) (pid int, uid uint32, err error) {
 		return 0, 0, err
 	}
 	return int(cred.Pid), cred.Uid, nil
+}
+
+// askSender has the system say with all that is received which process has sent it.
+func (l *link) askSender() error {
+	raw, err := l.conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	controlErr := raw.Control(func(fd uintptr) {
+		err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PASSCRED, 1)
+	})
+	return errors.Join(controlErr, err)
 }
 
 func findPeer(pid int) peer {

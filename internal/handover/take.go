@@ -92,7 +92,10 @@ func (l *Link) agree() error {
 	if err != nil {
 		return err
 	}
-	l.old = findPeer(pid)
+	l.old = findPeer(pid) // or who had the socket before, until the old process has said something
+	if err := l.askSender(); err != nil {
+		return err
+	}
 	l.step("connected")
 	if err := control.WriteFrame(l.conn, []byte(Command+" "+strconv.Itoa(Format))); err != nil {
 		return fmt.Errorf("%w: %w", ErrNobody, err)
@@ -122,6 +125,10 @@ func (l *Link) agree() error {
 	}
 	if err := json.Unmarshal(f.data, &l.hello); err != nil {
 		return fmt.Errorf("the running instance's hello: %w", err)
+	}
+	if l.sender >= 0 {
+		l.old.close()
+		l.old = findPeer(l.sender)
 	}
 	if l.hello.Format < 1 || l.hello.Format > Format {
 		return fmt.Errorf("the running instance gives handover format %d, this program reads 1 to %d", l.hello.Format, Format)
