@@ -95,7 +95,11 @@ func (f *Frozen) Thaw() {
 // closed here without its peers noticing, every other connection is closed as
 // when Run's ctx ends. Run returns afterwards.
 func (f *Frozen) Release() {
-	f.Each(abandon)
+	f.Each(func(l *Loop) {
+		abandon(l)
+		l.left = true
+		l.mailbox.leave()
+	})
 	f.server.stopping.Store(true)
 	f.end()
 }

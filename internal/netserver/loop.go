@@ -39,6 +39,7 @@ type Loop struct {
 	more      bool               // Step wants to go on
 	round     round
 	moved     []Slot // exported since the loop was frozen
+	left      bool   // another process serves: what comes from those who are still here is not heard
 	took      took
 }
 
@@ -140,6 +141,9 @@ func (l *Loop) event(e *unix.EpollEvent) {
 	c := l.slab.at(s)
 	if c.generation != uint32(e.Pad) {
 		return // of a connection that ended in this iteration
+	}
+	if l.left {
+		return // what came with the events of the iteration that stood still
 	}
 	if c.is(lingering) && ended(c.fd, l.input) {
 		l.release(s, closeSocket)
@@ -271,7 +275,8 @@ func (l *Loop) overdue(s Slot, c *conn, elapsed time.Duration) bool {
 }
 
 // Post runs fn on the loop's goroutine (any goroutine may call). Functions run
-// in the order they were posted; those posted after the loop ended do not run.
+// in the order they were posted; those posted after the loop ended, or after another
+// process has taken over, do not run.
 func (l *Loop) Post(fn func()) { l.mailbox.post(fn) }
 
 // Wake makes the loop call Step soon (any goroutine may call; cheap, coalesced).

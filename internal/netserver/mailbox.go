@@ -21,6 +21,7 @@ type mailbox struct {
 
 	mu     sync.Mutex
 	closed bool      // guarded by mu
+	left   bool      // guarded by mu; nothing is posted any more
 	queue  []func()  // guarded by mu; from head on
 	head   int       // guarded by mu
 	given  []arrival // guarded by mu
@@ -63,13 +64,21 @@ func (m *mailbox) seen() {
 
 func (m *mailbox) post(fn func()) {
 	m.mu.Lock()
-	if m.closed {
+	if m.closed || m.left {
 		m.mu.Unlock()
 		return
 	}
 	m.queue = append(m.queue, fn)
 	m.mu.Unlock()
 	m.signal()
+}
+
+// leave forgets what was posted, and all that will be.
+func (m *mailbox) leave() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.left = true
+	m.queue, m.head = nil, 0
 }
 
 // give passes an accepted socket to the loop.

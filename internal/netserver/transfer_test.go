@@ -7,17 +7,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"reflect"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ckpool/ckpool/internal/testkit/certificate"
 	"github.com/ckpool/ckpool/internal/testkit/records"
 	"github.com/ckpool/ckpool/internal/wire"
 )
@@ -218,6 +221,69 @@ func TestFreezeRunsWhatWasPosted(t *testing.T) {
 	f := freeze(t, old.Server)
 	c.wantLine("posted")
 	f.Thaw()
+}
+
+// What a client that stays has sent is not heard any more once the others are another
+// process's: what came of it here would be lost.
+func TestNothingIsHeardAfterRelease(t *testing.T) {
+	var mu sync.Mutex
+	var heard []string
+	var fd atomic.Int32
+	pair, _ := openPair(t, certificate.New(t, "a", 1))
+	old := startTLS(t, Config{Loops: 1}, func(p *probe) {
+		p.open = func(p *probe, s Slot) { fd.Store(p.l.slab.at(s).fd) }
+		p.line = func(p *probe, s Slot, line []byte) {
+			mu.Lock()
+			heard = append(heard, string(line))
+			mu.Unlock()
+			p.l.Write(s, append(line, '\n'))
+		}
+	}, pair)
+	c, _, err := dialTLS(old.second())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := echoTLS(c, "early\n"); err != nil {
+		t.Fatal(err)
+	}
+	// The next events of the loop are to be its standing still, and then a line.
+	l := old.Loops()[0]
+	busy, release := make(chan struct{}), make(chan struct{})
+	l.Post(func() { close(busy); <-release })
+	<-busy
+	frozen := make(chan *Frozen, 1)
+	go func() {
+		f, err := old.Freeze(t.Context())
+		if err != nil {
+			t.Error(err)
+		}
+		frozen <- f
+	}()
+	eventually(t, "the loop is to stand still", func() bool {
+		l.mailbox.mu.Lock()
+		defer l.mailbox.mu.Unlock()
+		return len(l.mailbox.queue) > l.mailbox.head
+	})
+	if _, err := io.WriteString(c, "late\n"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a line that waits", func() bool {
+		n, err := unix.IoctlGetInt(int(fd.Load()), unix.TIOCINQ)
+		return err == nil && n > 0
+	})
+	close(release)
+	f := <-frozen
+	if f == nil {
+		return
+	}
+	posted := false
+	l.Post(func() { posted = true })
+	f.Release()
+	old.stop()
+	if !slices.Equal(heard, []string{"early"}) || posted {
+		t.Errorf("heard %q, did what was posted: %v", heard, posted)
+	}
 }
 
 func TestFreezeGivesUp(t *testing.T) {
