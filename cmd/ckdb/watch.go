@@ -96,7 +96,7 @@ func (s *service) look(ctx context.Context) {
 	c := s.own()
 	var st status
 	if s.store == nil {
-		st.Journals, _ = c.siteJournals(&d) // what cannot be read is told by who forwards it
+		st.Journals = c.sentJournals(&d)
 	} else if err := s.lookAtStore(ctx, c, &d, &st, &f, &told); err != nil {
 		if ctx.Err() != nil {
 			return
@@ -131,6 +131,20 @@ func (s *service) own() *call {
 	o := *s.options
 	o.named = false
 	return &call{options: &o}
+}
+
+// sentJournals are the journals here with how far they are stored at another site. One that
+// cannot be looked at troubles no other.
+func (c *call) sentJournals(d *daemon) (list []journalStatus) {
+	for i := range d.Journals {
+		running := &d.Journals[i]
+		j, err := c.forwarded(running.Dir, running)
+		if err != nil {
+			j = journalStatus{Pool: cmp.Or(running.Name, running.Dir), Trouble: cmp.Or(running.Trouble, oneLine(err))}
+		}
+		list = append(list, j)
+	}
+	return list
 }
 
 // lookAtStore looks at the database, and at journals against it.

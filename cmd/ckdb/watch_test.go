@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ckpool/ckpool/internal/accounting"
+	"github.com/ckpool/ckpool/internal/forward"
 	"github.com/ckpool/ckpool/internal/metrics"
 	"github.com/ckpool/ckpool/internal/notify"
 	"github.com/ckpool/ckpool/internal/store"
@@ -77,6 +78,20 @@ func TestLookAtNewJournal(t *testing.T) {
 	s := service{options: &options{named: true, journals: []string{named}}, store: db, followers: []*accounting.Follower{{Dir: named}, {Dir: since}}}
 	s.look(t.Context())
 	if a := s.watch.Accounts(); a.Away != "" || len(a.Journals) != 1 || a.Journals[0].Pool != since {
+		t.Errorf("%+v", a)
+	}
+}
+
+// Of journals that go to another site, what troubles one is told, and of the others what
+// there is.
+func TestUnreadJournalToElsewhere(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "journal")
+	if err := os.WriteFile(dir, nil, 0o600); err != nil { // no directory
+		t.Fatal(err)
+	}
+	s := service{options: &options{sites: sites{forward: true}}, forwarders: []*forward.Forwarder{{Dir: filepath.Join(t.TempDir(), "none")}, {Dir: dir}}}
+	s.look(t.Context())
+	if a := s.watch.Accounts(); a.Away != "" || len(a.Journals) != 1 || a.Journals[0].Pool != dir || a.Journals[0].Trouble == "" {
 		t.Errorf("%+v", a)
 	}
 }
