@@ -275,6 +275,10 @@ func digestOf(list []*Notice, id string) *Notice {
 			d.Severity = n.Severity
 		}
 	}
+	// What is worst is named first: where there are many, the others may be strangers' doing.
+	slices.SortStableFunc(d.Items, func(a, b Item) int {
+		return slices.Index(severities, b.Severity) - slices.Index(severities, a.Severity)
+	})
 	const most = 100
 	d.Items = d.Items[:min(len(d.Items), most)]
 	d.compose()

@@ -275,6 +275,21 @@ func TestGathered(t *testing.T) {
 	})
 }
 
+// Of many messages that come as one the worst are named, whoever has caused how many others.
+func TestWorstFirst(t *testing.T) {
+	var list []*Notice
+	for i := range 150 {
+		list = append(list, &Notice{Event: config.EventBestShare, Severity: info, Title: fmt.Sprintf("best share %d", i)})
+	}
+	list = append(list, &Notice{Event: config.EventWorkerDown, Severity: warning, Title: "a worker"}, &Notice{Event: config.EventDiskFull, Severity: critical, Title: "the disk"})
+	d := digestOf(list, "d")
+	d = digestOf([]*Notice{d, {Event: config.EventNodeDown, Severity: warning, Title: "a node"}}, "e")
+	if lines := strings.Split(d.Text, "\n"); len(lines) != 21 || !strings.HasSuffix(lines[0], " the disk") || !strings.HasSuffix(lines[1], " a worker") || !strings.HasSuffix(lines[2], " a node") ||
+		!strings.HasSuffix(lines[3], " best share 0") || lines[20] != "and 133 more" || d.Count != 153 || d.Severity != critical || len(d.Items) != 100 {
+		t.Errorf("%d of %d, %s: %s", len(d.Items), d.Count, d.Severity, d.Text)
+	}
+}
+
 // What nobody has taken for two days is dropped, of a block after a week.
 func TestExpired(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
