@@ -86,6 +86,9 @@ func (v View) Workers(user string, now time.Time) []control.Worker {
 	return reply
 }
 
+// WorkerCount is how many workers of a user are known.
+func (v View) WorkerCount(user string) int { return v.o.Users.WorkerCount(user) }
+
 // UserFile is the content of a user's status file, false for a user that is not known.
 func (v View) UserFile(name string, now time.Time) ([]byte, bool) {
 	return v.o.Users.UserFile(name, now, session.MaxListed)

@@ -113,3 +113,16 @@ func (s *Users) flush(loop int) {
 
 // tick is Tick in a test that has no sessions.
 func (s *Users) tick(now time.Time) { s.Tick(now, Sessions{}) }
+
+// The workers of a user are counted as they are listed.
+func TestWorkerCount(t *testing.T) {
+	h := newHarness(t, nil)
+	for _, name := range []string{"alice.1", "alice.2", "alice", "bob.1"} {
+		grant(t, h.Users, name)
+	}
+	for user, want := range map[string]int{"alice": 3, "bob": 1, "nobody": 0} {
+		if got, list := h.WorkerCount(user), h.WorkersOf(user, start, 10); got != want || len(list) != want {
+			t.Errorf("%s has %d, listed %d, want %d", user, got, len(list), want)
+		}
+	}
+}

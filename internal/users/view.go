@@ -80,6 +80,17 @@ func (s *Users) WorkersOf(name string, now time.Time, limit int) []Worker {
 	return list
 }
 
+// WorkerCount is how many workers of a user are known, none of a user that is not.
+func (s *Users) WorkerCount(name string) int {
+	u := s.directory.user(canonicalName(name))
+	if u == nil {
+		return 0
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return len(u.workers)
+}
+
 // newestWorkers are a user's in the order they were made, at most limit.
 func (u *user) newestWorkers(limit int) []*worker {
 	all := u.listWorkers()

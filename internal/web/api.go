@@ -107,11 +107,11 @@ func (s *Server) apiUser(ctx context.Context, r *http.Request, now time.Time) (a
 	return a, err
 }
 
-// keptUser is one as it is or was a moment ago: to count its workers takes a look at each, and
-// streams tell of it in many turns.
+// keptUser is one as it is or was a moment ago: streams tell of it in many turns, and whatever
+// its workers cost to look at, they are counted alone.
 func (s *Server) keptUser(ctx context.Context, u *control.User, now time.Time) (userAnswer, error) {
 	return s.shown.get(ctx, u.User, func() (userAnswer, error) {
-		return showUser(u, len(s.options.Source.Workers(u.User, now)), now), nil
+		return showUser(u, s.options.Source.WorkerCount(u.User), now), nil
 	})
 }
 

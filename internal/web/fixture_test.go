@@ -112,6 +112,12 @@ func (f *fixture) Workers(user string, _ time.Time) []control.Worker {
 	return f.workers[user]
 }
 
+func (f *fixture) WorkerCount(user string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.workers[user])
+}
+
 func (f *fixture) Connections(_ context.Context, user string) ([]control.Connection, error) {
 	return f.miners[user], nil
 }

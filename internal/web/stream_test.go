@@ -47,23 +47,23 @@ func servingThis(t *testing.T, s *Server) (address string, end func()) {
 	}
 }
 
-// However many streams watch a user, it is looked at once in a while, and who reads texts for
-// pages is told whose they are.
+// However many workers a user has, and however many streams watch it, these look at none of
+// them; and who reads texts for pages is told whose they are.
 func TestWatchedUser(t *testing.T) {
 	f := aPool()
 	s := aServer(t, f, nil)
-	s.shown.fresh = time.Hour
+	s.shown.fresh = 0
 	var texts map[string]string
 	for range 20 {
 		b, err := s.event(t.Context(), "alice", true, began)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := json.Unmarshal(bytes.TrimPrefix(b, []byte("event: texts\ndata: ")), &texts); err != nil || texts["user"] != "alice" {
+		if err := json.Unmarshal(bytes.TrimPrefix(b, []byte("event: texts\ndata: ")), &texts); err != nil || texts["user"] != "alice" || texts["user.workers"] != "3" {
 			t.Fatalf("%v: %s", err, b)
 		}
 	}
-	if f.listed != 1 {
+	if f.listed != 0 {
 		t.Errorf("its workers were looked at %d times", f.listed)
 	}
 }

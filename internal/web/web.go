@@ -38,6 +38,7 @@ type Source interface {
 	Users(now time.Time) []control.User
 	User(name string, now time.Time) (control.User, bool)
 	Workers(user string, now time.Time) []control.Worker
+	WorkerCount(user string) int // known; of a user that is not, none
 	Connections(ctx context.Context, user string) ([]control.Connection, error)
 	Work(ctx context.Context, user string) (control.MinersWork, bool, error)
 	// PoolFile and UserFile are the status files as they are written for scripts.
