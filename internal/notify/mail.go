@@ -185,7 +185,7 @@ func (m *mailer) letter(n *Notice) ([]byte, error) {
 	for _, h := range [][2]string{
 		{"From", m.target.From},
 		{"To", strings.Join(m.target.To, ",\r\n ")},
-		{"Subject", mime.QEncoding.Encode("utf-8", oneLine(plain("["+n.Pool+"] "+n.Title)))},
+		{"Subject", folded(mime.QEncoding.Encode("utf-8", oneLine(plain("["+n.Pool+"] "+n.Title))))},
 		{"Date", n.Time.Format(time.RFC1123Z)},
 		{"Message-ID", "<" + fileOf(n.ID) + "@" + domain + ">"},
 		{"Auto-Submitted", "auto-generated"},
@@ -203,5 +203,9 @@ func (m *mailer) letter(n *Notice) ([]byte, error) {
 	}
 	return b.Bytes(), err
 }
+
+// folded has a line for each encoded word: a line may not be as long as a name can make it
+// (RFC 5322, 2.1.1).
+func folded(s string) string { return strings.ReplaceAll(s, "?= =?", "?=\r\n =?") }
 
 func oneLine(s string) string { return clean(s, maxTitle+maxName) }

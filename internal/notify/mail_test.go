@@ -312,6 +312,31 @@ func TestMailPlain(t *testing.T) {
 	}
 }
 
+// No line of a letter has more than 998 bytes (RFC 5322, 2.1.1), however a worker is called:
+// names have 255 bytes, and that of the pool 64.
+func TestLongSubject(t *testing.T) {
+	m := &mailer{target: &config.Target{From: "<pool@pool.example>", To: []string{"<a@b.example>"}}}
+	name := "bob." + strings.Repeat("鉱", 83)
+	n := &Notice{ID: "a", Event: config.EventWorkerDown, Severity: warning, Pool: strings.Repeat("p", 64), Workers: []string{name}, Count: 1, Users: 1}
+	n.compose()
+	letter, err := m.letter(n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.SplitSeq(string(letter), "\r\n") {
+		if len(line) > 998 {
+			t.Errorf("%d bytes: %s", len(line), line)
+		}
+	}
+	parsed, err := mail.ReadMessage(bytes.NewReader(letter))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := new(mime.WordDecoder).DecodeHeader(parsed.Header.Get("Subject")); err != nil || got != "["+n.Pool+"] Worker "+name+" is down" {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
 // No header of a letter has a line of a stranger's, whatever he is called.
 func FuzzLetter(f *testing.F) {
 	for _, s := range hostile {
