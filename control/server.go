@@ -22,6 +22,7 @@ const (
 	closingTime    = 300 * time.Millisecond // for replies under way at the end
 	requestTime    = 100 * time.Millisecond // at the end, for a request that is on its way
 	acceptPause    = 50 * time.Millisecond  // after a failed accept
+	settleTime     = 500 * time.Millisecond // for what was asked before Hold to be answered
 	drainBytes     = 64 << 10
 )
 
@@ -38,6 +39,7 @@ type Server struct {
 	sockets   []*socket
 	replyTime time.Duration
 	wholeTime time.Duration // for a connection
+	holdTime  time.Duration // for what was asked before Hold
 
 	moved atomic.Bool // the sockets' files are another process's
 
@@ -45,6 +47,10 @@ type Server struct {
 	conns  map[*net.UnixConn]struct{} // guarded by mu
 	spares []*os.File                 // guarded by mu; see lendSpare
 	wg     sync.WaitGroup             // accept loops, connections and handlers
+
+	asking  map[*net.UnixConn]struct{} // guarded by mu; those of conns whose command is not answered, or taken over, yet
+	settled chan struct{}              // guarded by mu; closed when none is asking; nil: nobody waits for that
+	held    chan struct{}              // guarded by mu; closed when commands may begin; nil: they may
 }
 
 type socket struct {
@@ -53,6 +59,10 @@ type socket struct {
 	listener  *net.UnixListener
 	file      os.FileInfo // what Listen made, so that Close removes nothing else
 	inherited *os.File    // another process's, to be used by Listen
+
+	accepting sync.Mutex        // held while a connection is accepted
+	serving   *net.UnixListener // immutable while connections are accepted
+	held      bool              // guarded by accepting; connections wait in the socket
 }
 
 type command struct {
@@ -65,7 +75,7 @@ type command struct {
 // NewServer makes a server for sockets in dir. Their group is gid, or left
 // alone if gid is negative.
 func NewServer(dir string, gid int) *Server {
-	return &Server{dir: dir, gid: gid, replyTime: handlerTime, wholeTime: connectionTime, conns: map[*net.UnixConn]struct{}{}}
+	return &Server{dir: dir, gid: gid, replyTime: handlerTime, wholeTime: connectionTime, holdTime: settleTime, conns: map[*net.UnixConn]struct{}{}, asking: map[*net.UnixConn]struct{}{}}
 }
 
 // Handle registers a command. args is what follows the prefix, less one
@@ -198,8 +208,11 @@ func (s *Server) Files() (map[string]*os.File, error) {
 
 // Leave makes Close, and the end of Serve, leave the sockets in their
 // directory, where they are another process's, and accept no more connections.
-// Any goroutine may call.
-func (s *Server) Leave() { s.moved.Store(true) }
+// A command that has not begun by then is refused. Any goroutine may call.
+func (s *Server) Leave() {
+	s.moved.Store(true)
+	s.begin()
+}
 
 // Close closes and removes the sockets, except those that another process has
 // replaced meanwhile. Serve does it itself.
@@ -230,8 +243,10 @@ func (s *Server) Serve(ctx context.Context) {
 		}
 	}()
 	for _, k := range s.sockets {
-		l := k.listener // Close forgets it
-		s.wg.Go(func() { s.accept(ctx, k, l) })
+		k.serving = k.listener // which Close forgets
+	}
+	for _, k := range s.sockets {
+		s.wg.Go(func() { s.accept(ctx, k) })
 	}
 	<-ctx.Done()
 	s.Close()
@@ -248,9 +263,9 @@ func hurry(c *net.UnixConn) {
 	_ = c.SetWriteDeadline(time.Now().Add(closingTime))
 }
 
-func (s *Server) accept(ctx context.Context, k *socket, l *net.UnixListener) {
+func (s *Server) accept(ctx context.Context, k *socket) {
 	for ctx.Err() == nil && !s.moved.Load() {
-		c, err := l.AcceptUnix()
+		c, err := s.next(k)
 		if err != nil {
 			if errors.Is(err, syscall.EMFILE) && s.lendSpare() {
 				continue
@@ -263,6 +278,7 @@ func (s *Server) accept(ctx context.Context, k *socket, l *net.UnixListener) {
 		}
 		s.wg.Go(func() {
 			s.serve(ctx, k, c)
+			s.answered(c)
 			s.mu.Lock()
 			delete(s.conns, c)
 			s.mu.Unlock()
@@ -304,9 +320,8 @@ func (s *Server) lendSpare() bool {
 }
 
 func (s *Server) serve(ctx context.Context, k *socket, c *net.UnixConn) {
-	_ = c.SetDeadline(time.Now().Add(s.wholeTime))
 	s.mu.Lock()
-	s.conns[c] = struct{}{}
+	_ = c.SetDeadline(time.Now().Add(s.wholeTime))
 	if ctx.Err() != nil {
 		hurry(c)
 	}
@@ -317,15 +332,20 @@ func (s *Server) serve(ctx context.Context, k *socket, c *net.UnixConn) {
 		return
 	}
 	var reply string
-	if err != nil {
+	switch {
+	case err != nil:
 		reply = "failed"
-	} else {
+	case !s.mayBegin(ctx):
+		reply = Fault(errMoved)
+	default:
 		var sent bool
 		if reply, sent = s.answer(ctx, k, c, string(request)); sent {
 			return
 		}
 	}
-	if WriteFrame(c, []byte(reply)) != nil {
+	err = WriteFrame(c, []byte(reply))
+	s.answered(c)
+	if err != nil {
 		return // the client does not care
 	}
 	_ = c.CloseWrite()
@@ -344,6 +364,7 @@ func (s *Server) answer(ctx context.Context, k *socket, c *net.UnixConn, request
 		s.passFD(ctx, cmd, c, rest)
 		return "", true
 	case cmd.take != nil:
+		s.answered(c)
 		_ = c.SetDeadline(time.Time{})
 		cmd.take(ctx, c, argument(cmd.prefix, rest))
 		return "", true

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/ckpool/ckpool/internal/testkit/wait"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -341,4 +343,76 @@ func TestCloseLeavesTheSuccessorsSocket(t *testing.T) {
 	if got, err := Dial(dir, "", "listener").Do(t.Context(), "ping"); got != "new" {
 		t.Errorf("%q, %v", got, err)
 	}
+}
+
+// What comes while commands are held waits in the socket, for this process or for one that
+// has it too. What was asked before is answered.
+func TestHold(t *testing.T) {
+	dir := shortDir(t)
+	path := filepath.Join(dir, "listener")
+	old, successor := NewServer(dir, -1), NewServer(dir, -1)
+	begun, finish := make(chan struct{}), make(chan struct{})
+	old.Handle("listener", "ping", static("old"))
+	old.Handle("listener", "slow", func(context.Context, string) (string, error) {
+		close(begun)
+		<-finish
+		return "slow", nil
+	})
+	successor.Handle("listener", "ping", static("new"))
+	serve(t, old)
+	ask := func(request string) *net.UnixConn {
+		c := dial(t, path)
+		if err := WriteFrame(c, []byte(request)); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	answered := func(c *net.UnixConn, want string) {
+		t.Helper()
+		if b, err := ReadFrame(c, 1000); string(b) != want {
+			t.Errorf("%q, %v, want %q", b, err, want)
+		}
+	}
+
+	slow := ask("slow")
+	<-begun
+	old.holdTime = time.Minute
+	held := make(chan struct{})
+	go func() {
+		old.Hold(t.Context())
+		close(held)
+	}()
+	close(finish)
+	<-held
+	answered(slow, "slow")
+	c := ask("ping")
+	old.Release()
+	answered(c, "old")
+
+	asking := func(what string, n int) {
+		t.Helper()
+		wait.Until(t, time.Minute, what, func() bool {
+			old.mu.Lock()
+			defer old.mu.Unlock()
+			return len(old.asking) == n
+		})
+	}
+	asking("the reply is noted", 0)
+	silent := dial(t, path)
+	asking("the connection is accepted", 1)
+	old.holdTime = time.Millisecond // it says nothing
+	old.Hold(t.Context())
+	c = ask("ping")
+	files, err := old.Files()
+	if err != nil {
+		t.Fatal(err)
+	}
+	successor.Inherit("listener", files["listener"])
+	old.Leave()
+	serve(t, successor)
+	answered(c, "new")
+	if err := WriteFrame(silent, []byte("ping")); err != nil {
+		t.Fatal(err)
+	}
+	answered(silent, `{"errormsg": "another process has just taken over: ask again"}`)
 }

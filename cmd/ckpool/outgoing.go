@@ -169,6 +169,17 @@ func (o outgoing) sendProcess(send handover.Send) error {
 	return send(sectionLock, nil, []int{handover.FD(o.s.instance.Lock())})
 }
 
+// Freeze implements handover.Source. Commands wait until it is known which process they are
+// for: figures would be those of before, and what they change would be lost.
+func (o outgoing) Freeze(ctx context.Context) (time.Time, error) {
+	o.s.control.Hold(ctx)
+	since, err := o.Source.Freeze(ctx)
+	if err != nil {
+		o.s.control.Release()
+	}
+	return since, err
+}
+
 // Rest implements handover.Source.
 func (o outgoing) Rest(send handover.Send) error {
 	m := &o.s.manager
@@ -189,6 +200,7 @@ func (o outgoing) Rest(send handover.Send) error {
 // Thaw implements handover.Source.
 func (o outgoing) Thaw() {
 	o.Source.Thaw()
+	o.s.control.Release()
 	if err := o.s.instance.SetPID(os.Getpid()); err != nil { // the new process may have written its id
 		o.s.events.Say(event.Error, err.Error())
 	}
