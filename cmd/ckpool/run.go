@@ -167,8 +167,16 @@ func (s *service) closeLog() {
 // running instance. After an error nothing is open.
 func (s *service) open(ctx context.Context, c config.Config) error {
 	if s.options.Handover {
-		if done, err := s.takeOver(ctx, c); done || err != nil {
-			return s.tellParent(c, err)
+		done, err := s.takeOver(ctx, c)
+		if err != nil {
+			return err
+		}
+		if done {
+			// The miners are this process's, whether who started it is still there to hear that or not.
+			if err := s.tellParent(c, nil); err != nil {
+				s.events.Say(event.Warning, "Whoever started this process is not told that it serves: "+err.Error())
+			}
+			return nil
 		}
 	}
 	if s.options.KillOld {

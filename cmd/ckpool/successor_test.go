@@ -104,3 +104,26 @@ func TestUpgradeIsNoShutdown(t *testing.T) {
 		t.Errorf("%v %s", err, text)
 	}
 }
+
+// A process that has taken over in the background serves, also when the one that started it
+// is gone by then, as when a terminal is closed.
+func TestStarterGoneDuringUpgrade(t *testing.T) {
+	t.Parallel()
+	f := startFaulty(t)
+	old := f.first.Process.Pid
+	r := f.mine(func(ctx context.Context) {
+		f.set("old", "hello") // which is the parent of the one that takes over
+		c := exec.CommandContext(ctx, "ckpool", "-c", filepath.Join(f.dir, "ckpool.conf"), "-s", f.sockets(), "-n", "ckpool", "-L", "-q", "-H", "-D")
+		c.Env = append(os.Environ(), faultKey+"="+f.fault)
+		if err := c.Run(); err == nil || c.ProcessState.Exited() {
+			t.Errorf("who starts it was not killed: %v", err)
+		}
+		f.await("a new process", func() bool {
+			reply, err := f.do("ping")
+			pid := f.pid()
+			return err == nil && reply == "pong" && pid != old && pid != 0
+		})
+		<-f.ended
+	})
+	f.unharmed(r, 0)
+}
