@@ -30,7 +30,7 @@ import (
 // What tells a ckpool of these tests to fail.
 const (
 	// faultKey names a file with a step of the handover and who is killed there,
-	// "new" or "old", or stopped, "hang". It holds once.
+	// "new" or "old", or stopped, "hang"; or what else happens, "renamed": the log is. It holds once.
 	faultKey = "CKPOOL_TEST_FAULT"
 	// hurryKey: no patience with processes that do not take over.
 	hurryKey = "CKPOOL_TEST_HURRY"
@@ -58,6 +58,9 @@ func setFaults() {
 			syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		case "old":
 			syscall.Kill(old, syscall.SIGKILL)
+		case "renamed":
+			log := filepath.Join(filepath.Dir(file), "logs", "ckpool.log")
+			os.Rename(log, log+".1")
 		case "hang":
 			syscall.Kill(os.Getpid(), syscall.SIGSTOP)
 			select {} // another thread may be the first to stop

@@ -127,3 +127,16 @@ func TestStarterGoneDuringUpgrade(t *testing.T) {
 	})
 	f.unharmed(r, 0)
 }
+
+// A log that is renamed while a process is about to take over, of which only the old one can be
+// told, is written under its name afterwards.
+func TestLogRenamedDuringUpgrade(t *testing.T) {
+	t.Parallel()
+	f := startFaulty(t)
+	f.set("renamed", "hello")
+	f.upgraded()
+	f.await("a log", func() bool {
+		text, _ := os.ReadFile(filepath.Join(f.dir, "logs", "ckpool.log"))
+		return strings.Contains(string(text), "Took over ")
+	})
+}

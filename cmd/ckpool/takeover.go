@@ -88,6 +88,7 @@ func (s *service) receive(ctx context.Context, c config.Config, link *handover.L
 		s.close()
 		return err
 	}
+	s.log.Reopen() // it may have been renamed meanwhile, which the other process was told of
 	s.events.Say(event.Warning, fmt.Sprintf("Took over %d miners from process %d in %v", in.Miners(), link.Hello().PID, time.Since(began).Round(time.Millisecond)))
 	return nil
 }
