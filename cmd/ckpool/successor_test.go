@@ -2,17 +2,22 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/ckpool/ckpool/control"
+	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/handover"
 )
 
 // beLate is a ckpool that is so slow to start that the one it is to take over
@@ -139,4 +144,44 @@ func TestLogRenamedDuringUpgrade(t *testing.T) {
 		text, _ := os.ReadFile(filepath.Join(f.dir, "logs", "ckpool.log"))
 		return strings.Contains(string(text), "Took over ")
 	})
+}
+
+// An instance that says nothing for a while, and then does, is asked again: it is not taken for
+// one that can only be ended.
+func TestInstanceThatWasBusy(t *testing.T) {
+	defer func(d time.Duration) { handover.AgreeTime = d }(handover.AgreeTime)
+	handover.AgreeTime = time.Second
+	dir, err := os.MkdirTemp("", "ck") // t.TempDir is too long for sockets
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	running := control.NewServer(dir, -1)
+	running.Handle("listener", "ping", func(context.Context, string) (string, error) { return "pong", nil })
+	ended := make(chan struct{})
+	var asked atomic.Int32
+	running.HandleConn("listener", handover.Command, func(_ context.Context, c *net.UnixConn, _ string) {
+		if asked.Add(1) == 1 {
+			<-ended
+			return
+		}
+		_ = control.WriteFrame(c, []byte(control.Fault(errors.New("it is not the time"))))
+	})
+	if err := running.Listen(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	served := make(chan struct{})
+	go func() {
+		running.Serve(ctx)
+		close(served)
+	}()
+	s := &service{options: Options{SockDir: dir}}
+	done, err := s.takeOver(t.Context(), config.Config{})
+	if done || err == nil || !strings.Contains(err.Error(), "the running instance refuses: it is not the time") {
+		t.Errorf("%v, %v", done, err)
+	}
+	close(ended)
+	cancel()
+	<-served
 }

@@ -37,11 +37,15 @@ type incoming struct {
 func (s *service) takeOver(ctx context.Context, c config.Config) (done bool, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, takeOverTime, errors.New("the handover takes too long"))
 	defer cancel()
-	link, err := handover.Dial(ctx, filepath.Join(s.options.SockDir, operator.Sockets[0]), handoverStep)
+	path := filepath.Join(s.options.SockDir, operator.Sockets[0])
+	link, err := handover.Dial(ctx, path, handoverStep)
+	if errors.Is(err, handover.ErrSilent) && handover.NewForeign(path, s.events).Alive(ctx) { // it was busy, such as with another handover
+		link, err = handover.Dial(ctx, path, handoverStep)
+	}
 	switch {
-	case errors.Is(err, handover.ErrNobody):
+	case errors.Is(err, handover.ErrNobody), errors.Is(err, handover.ErrSilent):
 		return false, nil
-	case errors.Is(err, handover.ErrForeign), errors.Is(err, handover.ErrSilent):
+	case errors.Is(err, handover.ErrForeign):
 		return s.replace(ctx, c)
 	case err != nil:
 		return false, fmt.Errorf("handover: %w", err)

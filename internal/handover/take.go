@@ -58,8 +58,8 @@ type Link struct {
 	step  func(name string)
 }
 
-// agreeTime is for the first words.
-const agreeTime = 5 * time.Second
+// AgreeTime is for the first words; tests shorten it.
+var AgreeTime = 5 * time.Second
 
 // Dial asks the instance with the control socket at path for everything. The
 // error is ErrNobody when none is there, ErrForeign when it is one that does
@@ -75,7 +75,7 @@ func Dial(ctx context.Context, path string, step func(name string)) (*Link, erro
 		return nil, fmt.Errorf("%w: %w", ErrNobody, err)
 	}
 	l := &Link{link: newLink(ctx, dialed.(*net.UnixConn)), old: peer{fd: -1}, step: step}
-	l.within(agreeTime)
+	l.within(AgreeTime)
 	defer context.AfterFunc(ctx, l.stop)()
 	if err := l.agree(); err != nil {
 		if l.Gone(err) {
@@ -329,7 +329,7 @@ func (l *Link) orphaned(err error) error {
 // Start tells the old process that this one serves from now on. Without an
 // error it does.
 func (l *Link) Start() error {
-	l.within(agreeTime)
+	l.within(AgreeTime)
 	if err := l.send(kindRunning, nil, nil); err != nil {
 		return l.orphaned(err)
 	}
