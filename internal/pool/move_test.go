@@ -1,11 +1,14 @@
 package pool
 
 import (
+	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"os"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -104,5 +107,49 @@ func TestSectionsOfALaterRelease(t *testing.T) {
 			t.Errorf("%v: its descriptor is open: %d, %v", kind, n, err)
 		}
 		r.Close()
+	}
+}
+
+// A change of accounts that comes while a pool moves may not have got to its miners, of whom the
+// other process knows only that they may mine: that one gets it again.
+func TestChangesWhileMoving(t *testing.T) {
+	p := newPool(t, "127.0.0.1:1")
+	p.accounts = authority.NewClient(authority.Options{})
+	p.accounts.SetPosition(authority.Position{Store: "s1", Number: 7})
+	ctx, cancel := context.WithCancel(t.Context())
+	ran := make(chan error, 1)
+	go func() { ran <- p.server.Run(ctx) }()
+	var records [][]byte
+	var mu sync.Mutex
+	send := func(kind handover.Kind, data []byte, _ []int) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if kind == sectionStandstill {
+			records = append(records, bytes.Clone(data))
+		}
+		return nil
+	}
+	o := p.Outgoing()
+	if err := o.Copy(ctx, true, send); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := o.Freeze(ctx); err != nil {
+		t.Fatal(err)
+	}
+	p.accounts.SetPosition(authority.Position{Store: "s1", Number: 8})
+	if err := o.Rest(send); err != nil {
+		t.Error(err)
+	}
+	o.Thaw()
+	cancel()
+	if err := <-ran; err != nil {
+		t.Error(err)
+	}
+	if len(records) != 1 {
+		t.Fatalf("%d records", len(records))
+	}
+	m, err := readStandstill(records[0], time.Now())
+	if want := (authority.Position{Store: "s1", Number: 7}); err != nil || m.changes != want {
+		t.Errorf("%+v, %v, want %+v", m.changes, err, want)
 	}
 }

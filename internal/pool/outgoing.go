@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ckpool/ckpool/internal/authority"
 	"github.com/ckpool/ckpool/internal/handover"
 	"github.com/ckpool/ckpool/internal/jobs"
 	"github.com/ckpool/ckpool/internal/netserver"
@@ -22,6 +23,7 @@ type Outgoing struct {
 	jobs      jobs.Exporter
 	frozen    *netserver.Frozen
 	upstreams outgoingUpstreams
+	changes   authority.Position // of accounts, that are in force here
 }
 
 // Outgoing prepares one attempt to move the pool to another process.
@@ -35,6 +37,11 @@ func (o *Outgoing) Describe() (any, string) { return instanceOf(o.pool), o.pool.
 // Copy implements handover.Source.
 func (o *Outgoing) Copy(_ context.Context, first bool, send handover.Send) error {
 	if first {
+		// Of a change that comes from now on the loops may not have heard when they stand still, or
+		// not have come to all of their miners: the other process gets it once more.
+		if o.pool.accounts != nil {
+			o.changes = o.pool.accounts.Position()
+		}
 		if err := o.pool.ports.Export(func(record []byte, fds []int) error { return send(sectionListeners, record, fds) }); err != nil {
 			return err
 		}
@@ -108,10 +115,7 @@ func (o *Outgoing) Rest(send handover.Send) error {
 		return err
 	}
 	ending := o.ending()
-	m := standstill{at: now, sessions: o.sessions.Clock(now), rejecting: p.admission.Rejecting()}
-	if p.accounts != nil {
-		m.changes = p.accounts.Position()
-	}
+	m := standstill{at: now, sessions: o.sessions.Clock(now), rejecting: p.admission.Rejecting(), changes: o.changes}
 	if p.collector != nil {
 		if err := send(sectionRemotes, p.users.ExportRemotes(), nil); err != nil {
 			return err
