@@ -132,16 +132,39 @@ func (j *shareJournal) begin() error {
 // journal go.
 const againTime = 3 * time.Second
 
+// againEvery is how often it is tried to open the journal after that.
+const againEvery = time.Second
+
 // again opens the journal once more after end. If that cannot be, shares are only
-// counted until it can, which is tried each minute.
+// counted until it can: a process that hangs has the journal until it is ended.
 func (j *shareJournal) again() {
 	err := j.begin()
 	for begun := time.Now(); err != nil && time.Since(begun) < againTime; err = j.begin() {
 		time.Sleep(10 * time.Millisecond)
 	}
-	if err != nil {
-		j.notKept(err)
+	if err == nil {
+		return
 	}
+	j.notKept(err)
+	go func() {
+		for j.missing() {
+			time.Sleep(againEvery)
+		}
+	}()
+}
+
+// missing tries to open the journal, and tells whether it is to be tried again.
+func (j *shareJournal) missing() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if !j.ours || j.writer.Load() != nil {
+		return false
+	}
+	if j.open() != nil {
+		return true // which was said
+	}
+	j.options.Events.Say(event.Warning, "Shares are kept for ckdb again")
+	return false
 }
 
 func (j *shareJournal) notKept(err error) {

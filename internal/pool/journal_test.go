@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/ckpool/ckpool/event"
@@ -174,4 +175,34 @@ func TestJournalIsNotOurs(t *testing.T) {
 	if err := j.begin(); err != nil {
 		t.Error(err)
 	}
+}
+
+// A process that did not take over, and hangs, has the journal until somebody ends it. From then
+// on shares are kept again.
+func TestJournalIsOursAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j, _, said := kept(t)
+		if err := j.pass(); err != nil {
+			t.Fatal(err)
+		}
+		other := &shareJournal{options: j.options, users: j.users, recent: j.recent, loops: make([]journalLoop, 1), network: "regtest"}
+		if err := other.begin(); err != nil {
+			t.Fatal(err)
+		}
+		j.again()
+		if n := len(*said); n == 0 || !strings.HasPrefix((*said)[n-1], "Shares are counted, but not kept for ckdb: ") {
+			t.Errorf("%q", *said)
+		}
+		if err := other.pass(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * againEvery)
+		synctest.Wait()
+		if j.writer.Load() == nil {
+			t.Error("it is not open")
+		}
+		if n := len(*said); n == 0 || (*said)[n-1] != "Shares are kept for ckdb again" {
+			t.Errorf("%q", *said)
+		}
+	})
 }
