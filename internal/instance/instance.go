@@ -80,10 +80,23 @@ func Usable(dir string) error {
 // Running is the process that uses dir, 0 for none.
 func Running(dir string) (pid int, err error) {
 	i := &Instance{Dir: dir}
-	if pid, err = i.readPID(); pid != 0 && !(Alive(pid) && isPool(pid)) {
+	pid, err = i.readPID()
+	switch {
+	case pid == 0:
+	case !Alive(pid) || !isPool(pid), isThisProgram(pid) && unlocked(dir):
 		pid = 0 // left behind by an instance that died
 	}
 	return pid, err
+}
+
+// unlocked tells that no instance of this program uses dir: it would have it locked.
+func unlocked(dir string) bool {
+	d, err := os.Open(dir)
+	if err != nil {
+		return false
+	}
+	defer d.Close()
+	return syscall.Flock(int(d.Fd()), syscall.LOCK_SH|syscall.LOCK_NB) == nil
 }
 
 // Inherit is the claim of another process, which has passed on the locked
@@ -155,7 +168,9 @@ func (i *Instance) tryLock() bool {
 // that holds the lock is given time to write its pid.
 func (i *Instance) running(ctx context.Context, held bool) (pid int, err error) {
 	poll(ctx, startTime, func() bool {
-		pid, err = Running(i.Dir)
+		if pid, err = Running(i.Dir); !held && pid != 0 && isThisProgram(pid) {
+			pid = 0 // it is the instance of another directory
+		}
 		return !held || pid != 0 || i.tryLock()
 	})
 	return pid, err

@@ -332,6 +332,38 @@ func TestStalePID(t *testing.T) {
 	}
 }
 
+// A pid file that was left behind may name any program after the machine has started again.
+func TestOtherProgramsAreNoPools(t *testing.T) {
+	for called, want := range map[string]bool{
+		"/usr/bin/dockerd": false, "rocksdb": false, "/sbin/rpc.lockd": false, "": false,
+		"/opt/bin/ckpool": true, "ckproxy": true, "./cknode": true, "solo-ckpool": true,
+	} {
+		if got := poolName(called); got != want {
+			t.Errorf("%q: %v", called, got)
+		}
+	}
+}
+
+// A pid file that was left behind may name the instance of another directory, after the
+// machine has started again: that is neither in the way nor ended.
+func TestPIDOfAnotherInstance(t *testing.T) {
+	other := startInstance(t, "polite", shortDir(t))
+	dir := shortDir(t)
+	if err := os.Mkdir(dir, 0o750); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "main.pid"), []byte(strconv.Itoa(other.Process.Pid)), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if pid, err := Running(dir); pid != 0 || err != nil {
+		t.Errorf("process %d, %v", pid, err)
+	}
+	claim(t, dir, true)
+	if !Alive(other.Process.Pid) {
+		t.Error("the other instance was ended")
+	}
+}
+
 // Of several starts at the same time one wins.
 func TestSimultaneous(t *testing.T) {
 	dir := shortDir(t)

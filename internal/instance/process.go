@@ -62,8 +62,21 @@ func isPool(pid int) bool {
 	if len(command) == 0 { // of a program that is just ending it is gone first
 		return !kernelThread(pid)
 	}
-	name := filepath.Base(strings.Split(string(command), "\x00")[0])
-	return strings.Contains(name, "ck") || program(pid) == program(os.Getpid())
+	called, _, _ := strings.Cut(string(command), "\x00")
+	return poolName(called) || isThisProgram(pid)
+}
+
+// isThisProgram tells whether a process runs the file that this one does.
+func isThisProgram(pid int) bool {
+	file := program(pid)
+	return file != "" && file == program(os.Getpid())
+}
+
+// poolName tells whether a program that is called so may be an instance, such as ckproxy or
+// solo-ckpool. Others have ck in their names too, such as dockerd.
+func poolName(called string) bool {
+	name := filepath.Base(called)
+	return strings.HasPrefix(name, "ck") || strings.Contains(name, "ckpool")
 }
 
 // program is the file a process runs; another one after an upgrade of that file.
