@@ -198,6 +198,7 @@ type Accounts struct {
 	kept     *sessionStore
 	logins   chan struct{} // has room for those that are computed at a time
 	parts    chan struct{} // likewise
+	plans    chan struct{} // likewise, of staff alone
 	counted  [len(loginResults)]atomic.Int64
 }
 
@@ -236,6 +237,9 @@ const (
 	// partsMost is how many blocks are computed at a time, for which the database may have
 	// to read many shares.
 	partsMost = 2
+	// plansMost is how many payouts are planned at a time: whoever looks at parts of blocks
+	// keeps nobody from paying.
+	plansMost = 1
 	// sessionTime is how long somebody stays logged in, and sessionsMost in how many
 	// browsers: the oldest session ends.
 	sessionTime  = 8 * time.Hour
@@ -253,7 +257,7 @@ func NewAccounts(o AccountOptions) (*Accounts, error) {
 	}
 	s := &Accounts{
 		site: site, source: o.Source, kept: &sessionStore{kept: make(map[string]keptSession)},
-		logins: make(chan struct{}, loginsMost), parts: make(chan struct{}, partsMost),
+		logins: make(chan struct{}, loginsMost), parts: make(chan struct{}, partsMost), plans: make(chan struct{}, plansMost),
 	}
 	// Not by scs.New, which starts a goroutine of a store of its own that nobody ends.
 	s.sessions = &scs.SessionManager{

@@ -1169,3 +1169,21 @@ func TestSecureCookie(t *testing.T) {
 		}
 	}
 }
+
+// However many look at parts of blocks, which take long, staff plans a payout.
+func TestPlanBesideParts(t *testing.T) {
+	s, _ := accountServer(t, everyone(t), Place{})
+	staff := loggedIn(t, s, "accountant")
+	for range cap(s.parts) {
+		s.parts <- struct{}{}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	r := httptest.NewRequest("GET", "/staff/payout", nil).WithContext(ctx)
+	r.Host = "pool.example"
+	r.AddCookie(staff.cookie)
+	w := httptest.NewRecorder()
+	if s.handler.ServeHTTP(w, r); w.Code != http.StatusOK {
+		t.Errorf("%d\n%s", w.Code, w.Body)
+	}
+}

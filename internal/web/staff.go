@@ -247,7 +247,7 @@ func (s *Accounts) lookPlan(ctx context.Context, v *visitor, r *http.Request) (a
 		return nil, &failure{http.StatusBadRequest, `"fee_rate" is in satoshis per virtual byte, such as 5 or 1.25`}
 	}
 	var p PayoutPlan
-	err := compute(ctx, s.parts, func() (err error) {
+	err := compute(ctx, s.plans, func() (err error) {
 		p, err = s.source.PlanPayout(ctx, v.Name, rate)
 		return err
 	})
