@@ -90,3 +90,12 @@ func TestDatabaseAway(t *testing.T) {
 		t.Errorf("there is no database:\n%s", strings.Join(got, "\n"))
 	}
 }
+
+// The directory of a journal that cannot be read stands for its pool, whatever it is called.
+func TestOddLabel(t *testing.T) {
+	b := kept()
+	b.Journals = []Journal{{Pool: "/journals/\xff", Failing: true}}
+	if got := scraped(t, AccountHandler(b)); !slices.Contains(got, "ckdb_journal_failing{pool=\"/journals/\uFFFD\"} 1") {
+		t.Errorf("%q", got)
+	}
+}

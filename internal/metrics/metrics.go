@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -66,6 +67,9 @@ func (c *collector[S]) Collect(to chan<- prometheus.Metric) {
 			continue
 		}
 		m.values(s, func(v float64, labels ...string) {
+			for i := range labels { // one that is none would fail the whole answer
+				labels[i] = strings.ToValidUTF8(labels[i], "\uFFFD")
+			}
 			to <- prometheus.MustNewConstMetric(m.desc, m.kind, v, labels...)
 		})
 	}
