@@ -28,6 +28,7 @@ type miner struct {
 	until      time.Time // it is switched off; zero: never
 	silent     time.Time // it finds nothing from then on, connected as it is; zero: never
 	remote     bool      // it is connected to another pool
+	moved      time.Time // it is from then on; zero: never
 }
 
 // fakePool is what a notifier looks at. Time is the bubble's.
@@ -82,7 +83,10 @@ func (p *fakePool) view() View {
 		WorkTime:    func() time.Duration { return 2 * time.Minute },
 		Journal:     func() control.Journal { defer locked()(); return p.journal },
 		JournalSize: func() int64 { return 1000 },
-		Elsewhere:   func() bool { return slices.ContainsFunc(p.miners, func(m *miner) bool { return m.remote }) },
+		Elsewhere: func() bool {
+			defer locked()()
+			return slices.ContainsFunc(p.miners, func(m *miner) bool { return m.remote || !m.moved.IsZero() })
+		},
 		Workers: func(now time.Time, user string) []control.Worker {
 			defer locked()()
 			var list []control.Worker
@@ -114,7 +118,7 @@ func (m *miner) shown(now time.Time) control.Worker {
 	if k.AcceptedShares > 0 {
 		k.LastShare = control.At(m.from.Add(time.Duration(k.AcceptedShares) * m.every).Truncate(time.Second))
 	}
-	if !m.remote && (m.until.IsZero() || now.Before(m.until)) {
+	if !m.remote && (m.until.IsZero() || now.Before(m.until)) && (m.moved.IsZero() || now.Before(m.moved)) {
 		k.Started = control.At(m.from)
 	}
 	return k
@@ -743,6 +747,24 @@ func TestSilenceAtRandom(t *testing.T) {
 	if told > 5 { // 0.3 are expected, and more than 5 once in a million times
 		t.Errorf("%d times of %d it was told to be down, and mined", told, starts*shares)
 	}
+}
+
+// A worker that goes over to another pool whose shares count here mines on.
+func TestMovedWorker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		m := &miner{user: "bob", name: "bob.1", every: 10 * time.Minute, from: time.Now()}
+		f.pool.miners = []*miner{m}
+		f.start(target("bob", "bob"))
+		time.Sleep(10*time.Hour + time.Minute)
+		f.pool.change(func() { m.moved = time.Now() })
+		time.Sleep(10 * time.Hour)
+		f.want("bob")
+		f.pool.change(func() { m.until = time.Now() })
+		time.Sleep(4 * time.Hour)
+		f.want("bob", "Worker bob.1 is down")
+		f.end()
+	})
 }
 
 // After a restart, where the machine stood still, and while there is no work or another

@@ -207,8 +207,8 @@ func (n *Notifier) watch(now time.Time, k *control.Worker) {
 	}
 }
 
-// silent tells that a worker is down. Time before quietUntil does not count. One that was
-// never connected here may be elsewhere.
+// silent tells that a worker is down. Time before quietUntil does not count. Where it may be
+// connected elsewhere, also after it was here, its shares alone tell.
 func (w *watched) silent(now, quietUntil time.Time, elsewhere bool) bool {
 	since := func(t time.Time) time.Duration {
 		if t.Before(quietUntil) {
@@ -216,7 +216,7 @@ func (w *watched) silent(now, quietUntil time.Time, elsewhere bool) bool {
 		}
 		return now.Sub(t)
 	}
-	if (!elsewhere || !w.connected.IsZero()) && w.connected.Before(now) && since(w.connected) >= gone && since(w.lastShare) >= gone {
+	if !elsewhere && w.connected.Before(now) && since(w.connected) >= gone && since(w.lastShare) >= gone {
 		return true
 	}
 	silence := since(w.lastShare)
