@@ -94,6 +94,7 @@ func (m *mailer) talk(c net.Conn, host string, trust *tls.Config, letter []byte)
 		return refusedMail(err)
 	}
 	var refused error
+	var without []string // recipients
 	taken := 0
 	for _, to := range m.target.To {
 		a, err := mail.ParseAddress(to)
@@ -102,6 +103,7 @@ func (m *mailer) talk(c net.Conn, host string, trust *tls.Config, letter []byte)
 		}
 		if err != nil {
 			refused = refusedMail(err)
+			without = append(without, to)
 		} else {
 			taken++
 		}
@@ -120,6 +122,9 @@ func (m *mailer) talk(c net.Conn, host string, trust *tls.Config, letter []byte)
 		return refusedMail(err)
 	}
 	_ = client.Quit() // it has the letter
+	if len(without) > 0 {
+		return &partly{fmt.Sprintf("to %s, others have it: %v", strings.Join(without, ", "), refused)}
+	}
 	return nil
 }
 

@@ -13,6 +13,7 @@ import (
 	"mime/quotedprintable"
 	"net"
 	"net/mail"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -31,6 +32,7 @@ type smtpServer struct {
 	implicit bool              // TLS from the first byte
 	auth     string            // methods; "" none
 	answers  map[string]string // instead of its own, by command
+	unknown  string            // a recipient that it does not take; "" takes all
 	lines    chan string       // what it was told
 	letters  chan string
 }
@@ -81,6 +83,10 @@ func (s *smtpServer) talk(c net.Conn) {
 				return
 			}
 			say("%s", answer)
+			continue
+		}
+		if s.unknown != "" && line == "RCPT TO:"+s.unknown {
+			say("550 no such user")
 			continue
 		}
 		switch word {
@@ -275,13 +281,31 @@ func TestMailRefused(t *testing.T) {
 			}
 		})
 	}
-	// One of two is enough: the letter is there.
-	s := smtpServer{}
+}
+
+// Where one of two is refused the letter is there, once, and whose it is not is told.
+func TestMailForSome(t *testing.T) {
+	s := smtpServer{unknown: "<c@d.example>"}
 	s.serve(t)
 	target := mailTarget("smtp", &s)
-	target.To = target.To[:1]
-	if err := send(t.Context(), &target, serviceOf(&target, roots), hostileNotice()); err != nil {
-		t.Error(err)
+	target.Name = "ops"
+	const want = "to <c@d.example>, others have it: SMTP status 550: no such user"
+	if err := Test(t.Context(), target, "pool", time.Now()); err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+	q, err := openQueue(filepath.Join(t.TempDir(), "ops"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := &sayings{}
+	n := hostileNotice()
+	if _, err := q.add(n); err != nil {
+		t.Fatal(err)
+	}
+	sender := &sender{target: target, service: serviceOf(&target, nil), queue: q, events: said.tell}
+	sender.try(t.Context(), q.entries[0])
+	if lines := said.take(); len(lines) != 1 || lines[0] != "Notification for ops not sent "+want || len(q.entries) != 0 || len(s.letters) != 2 {
+		t.Errorf("%q, %d wait, %d letters", lines, len(q.entries), len(s.letters))
 	}
 }
 

@@ -197,6 +197,10 @@ func (s *sender) try(ctx context.Context, e *entry) {
 	err := send(sending, &s.target, s.service, &e.Notice)
 	now := time.Now()
 	s.tried = now
+	if p := (*partly)(nil); errors.As(err, &p) {
+		s.say(event.Warning, "Notification for %s not sent %s", s.target.Name, p.text)
+		err = nil
+	}
 	if err == nil {
 		s.done(e, now)
 		return

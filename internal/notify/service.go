@@ -34,6 +34,12 @@ type refusal struct {
 
 func (r *refusal) Error() string { return r.text }
 
+// partly is an answer of a target that took a message, but not for all whom it is for. It
+// is not sent again: the others would have it twice.
+type partly struct{ text string }
+
+func (p *partly) Error() string { return p.text }
+
 // serviceOf makes the service of a target. roots are who may sign the certificates of
 // servers; nil: whom the system trusts.
 func serviceOf(t *config.Target, roots *x509.CertPool) service {
@@ -73,6 +79,10 @@ func send(ctx context.Context, t *config.Target, s service, n *Notice) error {
 	if r := (*refusal)(nil); errors.As(err, &r) {
 		r.text = withoutSecrets(t, r.text)
 		return r
+	}
+	if p := (*partly)(nil); errors.As(err, &p) {
+		p.text = withoutSecrets(t, p.text)
+		return p
 	}
 	return errors.New(withoutSecrets(t, cause(err)))
 }
