@@ -33,8 +33,6 @@ type status struct {
 	Open     []openBlock     `json:"open"`   // blocks that have no reward yet
 	Alarms   []alarm         `json:"alarms"` // that a person has to look after
 	Warnings []string        `json:"warnings"`
-
-	unread []unread
 }
 
 // journalStatus is how far the journal of a pool is stored.
@@ -122,14 +120,10 @@ func (c *call) fill(ctx context.Context, st *status, s *store.Store, d *daemon) 
 	if err := c.fillJournals(ctx, st, s, d); err != nil {
 		return err
 	}
-	if len(st.unread) > 0 {
-		return st.unread[0].err
-	}
 	return c.fillSums(ctx, st, s, d)
 }
 
-// fillJournals adds how far each journal is stored. Those that cannot be looked at are in
-// unread, for the caller to tell.
+// fillJournals adds how far each journal is stored.
 func (c *call) fillJournals(ctx context.Context, st *status, s *store.Store, d *daemon) error {
 	list, warnings, err := s.Status(ctx)
 	if err != nil {
@@ -253,7 +247,8 @@ func (st *status) printChain(l page.Lines) {
 }
 
 // addJournals looks how far the journals on this machine are stored: those that the
-// running instance has, or the ones that were named.
+// running instance has, or the ones that were named. One that cannot be looked at has that as
+// its trouble, and troubles nothing else.
 func (c *call) addJournals(st *status, list []store.InstanceStatus, d *daemon) {
 	dirs := c.journals
 	running := map[string]*journey{}
@@ -271,16 +266,9 @@ func (c *call) addJournals(st *status, list []store.InstanceStatus, d *daemon) {
 			j = &journey{Dir: dir}
 		}
 		if err := st.addJournal(list, j); err != nil {
-			st.unread = append(st.unread, unread{cmp.Or(j.Name, dir), j.Trouble, err})
+			st.Journals = append(st.Journals, journalStatus{Pool: cmp.Or(j.Name, dir), Dir: dir, Trouble: cmp.Or(j.Trouble, oneLine(err))})
 		}
 	}
-}
-
-// unread is a journal that cannot be looked at.
-type unread struct {
-	pool    string // or its directory, if the running instance does not know
-	trouble string // of the running instance with it; "": none
-	err     error
 }
 
 func (st *status) addJournal(list []store.InstanceStatus, running *journey) error {

@@ -167,13 +167,7 @@ func (s *service) lookAtStore(ctx context.Context, c *call, d *daemon, st *statu
 		return err
 	}
 	st.Chain = &chainStatus{Height: tip.Height}
-	if err := c.fillJournals(ctx, st, s.store, d); err != nil {
-		return err
-	}
-	for _, u := range st.unread { // it troubles nothing else
-		st.Journals = append(st.Journals, journalStatus{Pool: u.pool, Trouble: cmp.Or(u.trouble, oneLine(u.err))})
-	}
-	return nil
+	return c.fillJournals(ctx, st, s.store, d)
 }
 
 // watched are journals as metrics and notifications have them: those of pools of one name

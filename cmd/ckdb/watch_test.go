@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -61,6 +62,13 @@ func TestUnreadJournal(t *testing.T) {
 	}
 	if f := s.AccountFigures(); !f.Database.Up || len(f.Journals) != 1 || !f.Journals[0].Failing {
 		t.Errorf("%+v, %+v", f.Database, f.Journals)
+	}
+	st, err := s.status(t.Context())
+	if err != nil || len(st.Journals) != 1 || st.Total == nil || st.Chain == nil {
+		t.Fatalf("%+v, %v", st, err)
+	}
+	if text := st.Journals[0].text(); !strings.HasPrefix(text, "of "+dir+": ") || !strings.HasSuffix(text, "not a directory") {
+		t.Error(text)
 	}
 }
 
