@@ -45,7 +45,7 @@ func (r *txReader) take(n int) []byte {
 	return p
 }
 
-// count reads a number below 65,536, which is all that a coinbase has.
+// count reads how many bytes or parts follow. More than there are bytes left cannot be.
 func (r *txReader) count() int {
 	first := r.take(1)
 	switch {
@@ -56,6 +56,12 @@ func (r *txReader) count() int {
 	case first[0] == 0xfd:
 		if next := r.take(2); next != nil {
 			return int(binary.LittleEndian.Uint16(next))
+		}
+	case first[0] == 0xfe: // no block has room for what takes eight bytes
+		if next := r.take(4); next != nil {
+			if n := binary.LittleEndian.Uint32(next); uint64(n) <= uint64(len(r.b)) {
+				return int(n)
+			}
 		}
 	}
 	r.short, r.b = true, nil
