@@ -147,19 +147,24 @@ func (s *Store) learnScripts(ctx context.Context, tx table.Tx, start int64) (fir
 	for _, p := range places {
 		at := p
 		var fresh [][]byte
-		if err := rows(ctx, tx, `select epoch, number, height, record from jobs where instance = $1 and (epoch > $2 or epoch = $2 and number > $3)
+		var given []int64
+		if err := rows(ctx, tx, `select epoch, number, id, height, record from jobs where instance = $1 and (epoch > $2 or epoch = $2 and number > $3)
 			and length(record) > 0 order by epoch, number limit $4`, []any{p.instance, p.epoch, p.number, s.jobsAtOnce}, func(scan func(...any) error) error {
-			var height int64
+			var id, height int64
 			var record []byte
-			if err := scan(&at.epoch, &at.number, &height, &record); err != nil {
+			if err := scan(&at.epoch, &at.number, &id, &height, &record); err != nil {
 				return err
+			}
+			script, above, err := payoutScript(record)
+			if err != nil {
+				return fmt.Errorf("record %d/%d of instance %d: %w", at.epoch, at.number, p.instance, err)
+			}
+			if above {
+				given = append(given, id)
+				return nil
 			}
 			if height < first {
 				first, back = height, height
-			}
-			script, err := payoutScript(record)
-			if err != nil {
-				return fmt.Errorf("record %d/%d of instance %d: %w", at.epoch, at.number, p.instance, err)
 			}
 			if len(script) > 0 && !known[string(script)] {
 				known[string(script)] = true
@@ -168,6 +173,11 @@ func (s *Store) learnScripts(ctx context.Context, tx table.Tx, start int64) (fir
 			return nil
 		}); err != nil {
 			return 0, 0, err
+		}
+		if len(given) > 0 { // an earlier version gave them places
+			if _, err := tx.Exec(ctx, "delete from places where instance = $1 and job "+s.db.In(2), p.instance, s.db.List(given)); err != nil {
+				return 0, 0, err
+			}
 		}
 		for _, script := range fresh {
 			if _, err := tx.Exec(ctx, "insert into chain_scripts (script, at) values ($1, $2) on conflict do nothing", script, now()); err != nil {
@@ -184,20 +194,21 @@ func (s *Store) learnScripts(ctx context.Context, tx table.Tx, start int64) (fir
 	return first, back, nil
 }
 
-// payoutScript is that of the output of a job's coinbase that is the pool's; nil in solo.
-func payoutScript(record []byte) ([]byte, error) {
+// payoutScript is that of the output of a job's coinbase that is the pool's; nil in solo, and
+// where another pool has made the coinbase, which above tells.
+func payoutScript(record []byte) (script []byte, above bool, err error) {
 	var r work.JobReader
 	j, err := r.Read(record)
-	if err != nil || j.Solo {
-		return nil, err
+	if err != nil || j.Solo || j.Given() {
+		return nil, err == nil && j.Given(), err
 	}
 	c := j.Coinbase(1 << 20)
 	// Its head ends with how many bytes of nonces follow.
 	_, outputs, err := work.DecodeCoinbase(slices.Concat(c.Head, make([]byte, c.Head[len(c.Head)-1]), c.Mid, c.Tail))
 	if err != nil || len(outputs) == 0 {
-		return nil, fmt.Errorf("coinbase of job %016x: %w", j.ID, err)
+		return nil, false, fmt.Errorf("coinbase of job %016x: %w", j.ID, err)
 	}
-	return outputs[0].Script, nil
+	return outputs[0].Script, false, nil
 }
 
 // scripts are all of the pool's that were known by a time, with those that somebody had said
@@ -247,7 +258,7 @@ func (s *Store) learnBlocks(ctx context.Context, tx table.Tx, start int64) (back
 		return 0, err
 	}
 	for _, r := range list {
-		script, err := payoutScript(r.record)
+		script, _, err := payoutScript(r.record)
 		if err != nil {
 			return 0, fmt.Errorf("block at height %d: %w", r.height, err)
 		}

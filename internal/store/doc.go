@@ -40,7 +40,8 @@ older job moves the jobs after it, with their sums.
 
 Where the shares of a job stand in the order that rewards are computed in is in table
 places, since shares are acknowledged and paid also where the record of their job was lost:
-these stand at the height of the last job before them that their pool told of. A place also
+these stand at the height of the last job before them that their pool told of. A job whose
+coinbase another pool has made has no place: shares of it earn at that pool. A place also
 tells after which transaction of the ledger it came, and a reward is computed, then and
 ever after, of places alone that came before it: what comes later at a height that was
 rewarded, as a node steps back or a pool was taken for gone, counts in later rewards. Where

@@ -77,6 +77,16 @@ func (a *application) placeShares(ctx context.Context, fates []fate) error {
 	}); err != nil || len(missing) == 0 {
 		return err
 	}
+	// A job that is there without a place has none for good.
+	if err := rows(ctx, a.tx, "select id from jobs where instance = $1 and id "+a.store.db.In(2)+" and not exists (select 1 from places p where p.instance = jobs.instance and p.job = jobs.id)",
+		[]any{a.instance, a.store.db.List(ids)}, func(scan func(...any) error) error {
+			var id int64
+			err := scan(&id)
+			delete(missing, id)
+			return err
+		}); err != nil || len(missing) == 0 {
+		return err
+	}
 	ids = slices.Sorted(maps.Keys(missing))
 	n := len(ids)
 	heights, least, most := make([]int64, n), make([]int64, n), make([]int64, n)

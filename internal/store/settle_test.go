@@ -44,6 +44,7 @@ type toldPool struct {
 	job    Job
 	solo   bool
 	script []byte // of its jobs' outputs; nil: poolScript
+	above  []byte // of another pool's output, which has made the coinbases of its jobs; nil: it makes its own
 	ntime  uint32
 	queued []*Batch // of batches that are kept back
 	late   bool     // they are
@@ -135,7 +136,11 @@ func (p *toldPool) catchUp() {
 func (p *toldPool) jobAt(height int64, network float64) {
 	p.t.Helper()
 	p.now += 30_000_000
-	tmpl, err := work.NewTemplate(&work.Parts{Height: height, Version: 0x20000000, PrevHash: [32]byte{1}, Bits: 0x207fffff, CurTime: p.ntime, CoinbaseValue: 1000})
+	parts := work.Parts{Height: height, Version: 0x20000000, PrevHash: [32]byte{1}, Bits: 0x207fffff, CurTime: p.ntime, CoinbaseValue: 1000}
+	if p.above != nil {
+		parts.CoinbaseValue, parts.Coinbase = 0, given(height, p.above)
+	}
+	tmpl, err := work.NewTemplate(&parts)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -156,6 +161,14 @@ func (p *toldPool) jobAt(height int64, network float64) {
 	}
 	p.job = Job{ID: uint64(p.at.Number + 1), Height: height, Difficulty: difficulty.ExactOf(network), NTime: p.ntime, Created: p.now + p.clock, Record: record, Reward: 1000}
 	p.tell(&Batch{Jobs: []Job{p.job}})
+}
+
+// given is a coinbase of another pool, whose extranonce1 is one byte, with room for 12 more.
+func given(height int64, script []byte) *work.GivenCoinbase {
+	head := append([]byte{1, 0, 0, 0, 1}, make([]byte, 32)...)
+	head = append(head, 0xff, 0xff, 0xff, 0xff, 3+1+12, 2, byte(height), byte(height>>8), 0xee)
+	tail := append([]byte{0xff, 0xff, 0xff, 0xff, 1}, out(1000, script)...)
+	return &work.GivenCoinbase{Head: head, Tail: append(tail, 0, 0, 0, 0)}
 }
 
 // share is accepted; its hash begins with that of a block which it may be.

@@ -150,8 +150,11 @@ func (a *application) insertJobs(ctx context.Context) (fresh []int64, err error)
 	}
 	heights := map[int64]int64{}
 	for i, ok := range added {
-		if ok {
-			fresh = append(fresh, integers[1][i])
+		if !ok {
+			continue
+		}
+		fresh = append(fresh, integers[1][i])
+		if _, above, _ := payoutScript(record[i]); !above { // what cannot be read is told by who follows the chain
 			heights[integers[1][i]] = integers[5][i]
 		}
 	}

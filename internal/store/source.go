@@ -334,8 +334,8 @@ func (s *Store) findShare(ctx context.Context, tx table.Tx, b *poolBlock) (f fin
 			var scheme int64
 			err := scan(&f.instance, &uid, &f.at.Epoch, &f.at.Number, &f.account.Kind, &f.account.Name, &scheme, table.Amount{To: &f.network}, &record)
 			if scheme < 0 { // that of the job
-				script, bad := payoutScript(record)
-				f.solo, err = bad == nil && script == nil, cmp.Or(err, bad)
+				script, above, bad := payoutScript(record)
+				f.solo, err = bad == nil && script == nil && !above, cmp.Or(err, bad)
 			} else {
 				f.solo = scheme == 1
 			}
