@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -102,7 +103,11 @@ func (s *Store) Follow(ctx context.Context) (kept []Place, first int64, err erro
 // starts is the height of the first block that is rewarded, which is that of the first job
 // where nobody has said another.
 func (s *Store) starts(ctx context.Context, tx table.Tx, first int64) (int64, error) {
-	text, found, err := s.setting(ctx, tx, SettingStart, 0, now(), satoshis)
+	at, err := s.present(ctx, tx)
+	if err != nil {
+		return first, err
+	}
+	text, found, err := s.setting(ctx, tx, SettingStart, 0, at, satoshis)
 	if err != nil || !found {
 		return first, err
 	}
@@ -128,7 +133,7 @@ const nowhere = 1 << 50
 // learnScripts finds the scripts of new jobs, and where those begin that were not known;
 // and the height of the first job of all.
 func (s *Store) learnScripts(ctx context.Context, tx table.Tx, start int64) (first, back int64, err error) {
-	known, err := s.scripts(ctx, tx, now())
+	known, err := s.scripts(ctx, tx, ever)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -211,6 +216,10 @@ func payoutScript(record []byte) (script []byte, above bool, err error) {
 	return outputs[0].Script, false, nil
 }
 
+// ever is after all times: what is known now is known whatever the clock says, which may
+// have been set back since.
+const ever = math.MaxInt64
+
 // scripts are all of the pool's that were known by a time, with those that somebody had said
 // by then.
 func (s *Store) scripts(ctx context.Context, tx table.Tx, at int64) (map[string]bool, error) {
@@ -222,6 +231,12 @@ func (s *Store) scripts(ctx context.Context, tx table.Tx, at int64) (map[string]
 		return err
 	}); err != nil {
 		return nil, err
+	}
+	if at == ever {
+		var err error
+		if at, err = s.present(ctx, tx); err != nil {
+			return nil, err
+		}
 	}
 	text := ""
 	err := one(ctx, tx, "select value from settings where name = $1 and account = 0 and since <= $2 and at <= $2 order by since desc, height desc, number desc limit 1",
@@ -328,7 +343,7 @@ func (s *Store) Advance(ctx context.Context, top, fork Place, list []ChainBlock)
 			}
 			return ErrPlace
 		}
-		scripts, err := s.scripts(ctx, tx, now())
+		scripts, err := s.scripts(ctx, tx, ever)
 		if err != nil {
 			return err
 		}

@@ -270,6 +270,13 @@ func (s *Store) SettingAt(ctx context.Context, name string, of Owner, at, height
 	return value, err
 }
 
+// present is now, or the time of the last setting where the clock was set back since: what
+// was said to hold at once goes on to hold.
+func (s *Store) present(ctx context.Context, tx table.Tx) (at int64, err error) {
+	err = one(ctx, tx, "select coalesce(max(at), 0) from settings", nil, &at)
+	return max(at, now()), err
+}
+
 // setting is what was said of an account by its number, 0 of all.
 func (s *Store) setting(ctx context.Context, tx table.Tx, name string, account, at, height int64) (value string, found bool, err error) {
 	value = settings[name].fallback
