@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"math"
 	"math/big"
 	"slices"
 	"strings"
@@ -216,39 +217,96 @@ func (s *shareSource) single(ctx context.Context, of *finding, after bool, yield
 	})
 }
 
+// streamsMost is how many lists of single shares are read at a time with a connection for
+// each, and sharesAtOnce how many shares at a time of what is more: there may be more pools
+// than connections, and who has some must not wait for others.
+const (
+	streamsMost  = 16
+	sharesAtOnce = 100_000
+)
+
 // Shares implements rewards.Source.
 func (s *shareSource) Shares(ctx context.Context, height int64, of rewards.Instance) iter.Seq2[rewards.Share, error] {
 	return func(yield func(rewards.Share, error) bool) {
-		// On a connection of its own: several are read at once.
-		err := s.store.db.Read(ctx, func(tx table.Tx) error {
-			var instance int64
-			if err := one(ctx, tx, "select id from instances where uid = $1", []any{of[:]}, &instance); err != nil {
-				return err
-			}
-			from, args, err := s.sharesAt(ctx, tx, height, instance)
-			if err != nil || from == "" {
-				return err
-			}
-			where := ""
-			if b := &s.block; height == b.height && instance == b.instance && b.at != (Position{}) {
-				where = " and (x.epoch < $3 or x.epoch = $3 and x.number <= $4)"
-				args = append(args, b.at.Epoch, b.at.Number)
-			}
-			value := s.store.db.Same(table.Column{Name: "x.credit", Kind: table.Exact})
-			return rows(ctx, tx, "select a.kind, a.folded, "+value+" from "+from+" join workers w on w.id = x.worker join accounts a on a.id = w.account where x.scheme = 0"+where+
-				" order by x.epoch, x.number", args, func(scan func(...any) error) error {
-				var v rewards.Share
-				err := scan(&v.Account.Kind, &v.Account.Name, table.Amount{To: &v.Work})
-				if err == nil && !yield(v, nil) {
-					err = errEnough
+		var last singlePlace
+		select {
+		case s.store.streams <- struct{}{}:
+			defer func() { <-s.store.streams }()
+			err := s.shares(ctx, height, of, &last, math.MaxInt64, func(v rewards.Share) error {
+				if !yield(v, nil) {
+					return errEnough
 				}
-				return err
+				return nil
 			})
-		})
-		if err != nil && err != errEnough {
-			yield(rewards.Share{}, err)
+			if err != nil && err != errEnough {
+				yield(rewards.Share{}, err)
+			}
+			return
+		default:
+		}
+		for {
+			var list []rewards.Share
+			if err := s.shares(ctx, height, of, &last, s.store.sharesAtOnce, func(v rewards.Share) error {
+				list = append(list, v)
+				return nil
+			}); err != nil {
+				yield(rewards.Share{}, err)
+				return
+			}
+			for _, v := range list {
+				if !yield(v, nil) {
+					return
+				}
+			}
+			if int64(len(list)) < s.store.sharesAtOnce {
+				return
+			}
 		}
 	}
+}
+
+// singlePlace is where a single share stands in the order of receipt: its record's place,
+// and what tells two apart where an older copy of the journal was put back.
+type singlePlace struct {
+	epoch, number, ntime int64
+	hash                 []byte
+}
+
+// shares gives the single shares behind the last one, at most so many. It is on a connection
+// of its own: several are read at once.
+func (s *shareSource) shares(ctx context.Context, height int64, of rewards.Instance, last *singlePlace, most int64, give func(rewards.Share) error) error {
+	return s.store.db.Read(ctx, func(tx table.Tx) error {
+		var instance int64
+		if err := one(ctx, tx, "select id from instances where uid = $1", []any{of[:]}, &instance); err != nil {
+			return err
+		}
+		from, args, err := s.sharesAt(ctx, tx, height, instance)
+		if err != nil || from == "" {
+			return err
+		}
+		where := ""
+		if b := &s.block; height == b.height && instance == b.instance && b.at != (Position{}) {
+			where = " and (x.epoch < $3 or x.epoch = $3 and x.number <= $4)"
+			args = append(args, b.at.Epoch, b.at.Number)
+		}
+		n := len(args)
+		where += fmt.Sprintf(" and (x.epoch, x.number, x.ntime, x.hash) > ($%d, $%d, $%d, $%d)", n+1, n+2, n+3, n+4)
+		args = append(args, last.epoch, last.number, last.ntime, append([]byte{}, last.hash...))
+		limit := ""
+		if most < math.MaxInt64 {
+			limit = fmt.Sprintf(" limit %d", most)
+		}
+		value := s.store.db.Same(table.Column{Name: "x.credit", Kind: table.Exact})
+		return rows(ctx, tx, "select a.kind, a.folded, "+value+", x.epoch, x.number, x.ntime, x.hash from "+from+" join workers w on w.id = x.worker join accounts a on a.id = w.account where x.scheme = 0"+where+
+			" order by x.epoch, x.number, x.ntime, x.hash"+limit, args, func(scan func(...any) error) error {
+			var v rewards.Share
+			err := scan(&v.Account.Kind, &v.Account.Name, table.Amount{To: &v.Work}, &last.epoch, &last.number, &last.ntime, &last.hash)
+			if err == nil {
+				err = give(v)
+			}
+			return err
+		})
+	})
 }
 
 // sharesAt is what follows "from" for the single shares of an instance at a height, x,

@@ -32,7 +32,9 @@ type Store struct {
 	workersPerAccount int64
 	foldLeast         int64 // pending sums, when they are folded
 	foldMost          int64
-	jobsAtOnce        int64 // of each pool, that are looked through for scripts in a transaction
+	jobsAtOnce        int64         // of each pool, that are looked through for scripts in a transaction
+	sharesAtOnce      int64         // single shares that are read at a time where there is no stream left
+	streams           chan struct{} // has room for the lists of single shares that are read at a time
 
 	// names that are in the database, which have their numbers for ever
 	mu      sync.Mutex
@@ -68,7 +70,8 @@ func Open(ctx context.Context, where string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("database %s: %w", Redacted(where), err)
 	}
-	return &Store{db: db, workersPerAccount: WorkersPerAccount, foldLeast: 20_000, foldMost: 1_000_000, jobsAtOnce: 5000, workers: map[Worker]int64{}, agents: map[string]int64{}}, nil
+	return &Store{db: db, workersPerAccount: WorkersPerAccount, foldLeast: 20_000, foldMost: 1_000_000, jobsAtOnce: 5000,
+		sharesAtOnce: sharesAtOnce, streams: make(chan struct{}, streamsMost), workers: map[Worker]int64{}, agents: map[string]int64{}}, nil
 }
 
 // Away reports an error of [Open] that is worth another try later: the server of the
