@@ -394,11 +394,12 @@ func (s *Store) parameters(ctx context.Context, tx table.Tx, b *poolBlock, src *
 	return p, err
 }
 
-// previous is the block whose reward comes before that of another; of one that is rewarded
-// it is the one that it was then, whatever became of that since.
+// previous is the block whose reward comes before that of another: one that the chain has, and
+// not one that another block has taken the place of and that may be orphaned soon. Of a block
+// that is rewarded it is the one that it was then, whatever became of that since.
 func (s *Store) previous(ctx context.Context, tx table.Tx, b *poolBlock) ([]poolBlock, error) {
 	if b.rewarded == 0 || b.parameters == "" {
-		return s.poolBlocks(ctx, tx, "height < $1 and rewarded > 0 and state <> 'orphaned' order by height desc, hash limit 1", b.Height)
+		return s.poolBlocks(ctx, tx, "height < $1 and rewarded > 0 and state in ('confirmed', 'matured') order by height desc, hash limit 1", b.Height)
 	}
 	var was computed
 	if err := json.Unmarshal([]byte(b.parameters), &was); err != nil || was.Previous == "" {
