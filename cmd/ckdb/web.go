@@ -256,6 +256,9 @@ func (b book) Part(ctx context.Context, user, block string) (web.Part, error) {
 		return web.Part{}, &web.RefusedError{Err: errors.New("this account has no reward of such a block")}
 	}
 	r, err := b.Reward(ctx, hash, nil)
+	if errors.Is(err, store.ErrDropped) {
+		err = &web.RefusedError{Err: err}
+	}
 	if err != nil {
 		return web.Part{}, err
 	}

@@ -60,14 +60,21 @@ func (s *Store) poolBlock(ctx context.Context, tx table.Tx, hash [32]byte, lock 
 	return list[0], nil
 }
 
+// ErrDropped tells that a reward cannot be computed anew.
+var ErrDropped = errors.New("the single shares that it was computed from are not kept any more: what was posted stands")
+
 // Reward computes the reward of a block anew; with to it also writes all of its inputs,
-// as [rewards.Export] does.
+// as [rewards.Export] does. The error is [ErrDropped] where shares were dropped that it was
+// made with.
 func (s *Store) Reward(ctx context.Context, hash [32]byte, to io.Writer) (*rewards.Reward, error) {
 	var b poolBlock
 	err := s.db.Read(ctx, func(tx table.Tx) (err error) {
 		b, err = s.poolBlock(ctx, tx, hash, "")
 		return err
 	})
+	if err == nil && b.rewarded != 0 && b.parameters == "" {
+		err = fmt.Errorf("block %s was booked to the pool as a whole, and not divided", b.name())
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -203,7 +210,7 @@ func (s *Store) checkBlocks(ctx context.Context, tell func(string, ...any), prog
 		b := &list[i]
 		var posted []Transaction
 		var net []Entry
-		var dropped, value, came int64
+		var value, came int64
 		if err := s.db.Read(ctx, func(tx table.Tx) (err error) {
 			// It may have been rewarded since the list was read.
 			again, err := s.poolBlocks(ctx, tx, "hash = $1", b.Hash[:])
@@ -221,8 +228,8 @@ func (s *Store) checkBlocks(ctx context.Context, tell func(string, ...any), prog
 			if posted, err = transactions(ctx, tx, "t.kind = 'reward' and t.reference = $1", b.name()); err != nil {
 				return err
 			}
-			if _, dropped, err = s.days(ctx, tx); err != nil || b.posted == "" && b.rewarded == 0 && b.held == 0 {
-				return err
+			if b.posted == "" && b.rewarded == 0 && b.held == 0 {
+				return nil
 			}
 			net, err = s.whole(ctx, tx, b)
 			return err
@@ -250,7 +257,7 @@ func (s *Store) checkBlocks(ctx context.Context, tell func(string, ...any), prog
 		}
 		c, err := s.compute(ctx, b, nil)
 		if err != nil {
-			if dropped < 0 {
+			if !errors.Is(err, ErrDropped) {
 				tell("rewards: block %s cannot be computed anew: %v", b.name(), err)
 			}
 			continue

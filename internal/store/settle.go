@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -308,6 +309,11 @@ func (s *Store) compute(ctx context.Context, b *poolBlock, to io.Writer) (c comp
 			}
 			src.from = was.From
 		}
+		if b.rewarded != 0 {
+			if err := src.kept(ctx, &p); err != nil {
+				return err
+			}
+		}
 		if to == nil || b.rewarded == 0 {
 			c.Reward, err = rewards.Compute(ctx, block, p, src)
 			if less, ok := errors.AsType[*rewards.LessError](err); ok && b.rewarded == 0 && less.Height < b.Height {
@@ -323,6 +329,11 @@ func (s *Store) compute(ctx context.Context, b *poolBlock, to io.Writer) (c comp
 		}
 		if err == nil && to != nil {
 			c.Reward, err = rewards.Export(ctx, to, block, p, src)
+		}
+		if less, ok := errors.AsType[*rewards.LessError](err); ok && b.rewarded != 0 {
+			if dropped, e := src.dropped(ctx, less.Height); e != nil || dropped {
+				return cmp.Or(e, ErrDropped)
+			}
 		}
 		if err != nil {
 			return err

@@ -473,6 +473,9 @@ func TestCase11(t *testing.T) {
 		if list, err := n.s.Alarms(t.Context()); err != nil || list[0].Ended == 0 || list[1].Ended == 0 {
 			t.Errorf("%+v, %v", list, err)
 		}
+		if r, err := n.s.Reward(t.Context(), second, nil); err == nil || !strings.Contains(err.Error(), "booked to the pool") {
+			t.Errorf("divided: %+v, %v", r, err)
+		}
 		consistent(t, n.s)
 	})
 }

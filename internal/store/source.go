@@ -364,13 +364,35 @@ func (s *shareSource) sharesAt(ctx context.Context, tx table.Tx, height, instanc
 	return "(" + strings.Join(parts, " union all ") + ") x", []any{instance, height}, nil
 }
 
+// kept is [ErrDropped] where a block was rewarded by single shares that may have been dropped:
+// those of its own height, and of that of the block before it if that counts.
+func (s *shareSource) kept(ctx context.Context, p *rewards.Parameters) error {
+	heights := []int64{s.block.height}
+	if s.previous != nil {
+		heights = append(heights, s.previous.height)
+	}
+	for _, height := range heights {
+		if p.Scheme == rewards.Solo { // its shares do not count
+			return nil
+		}
+		if dropped, err := s.dropped(ctx, height); err != nil || dropped {
+			return cmp.Or(err, ErrDropped)
+		}
+	}
+	return nil
+}
+
+// earliest is the time that no header of a share is before, of a place j and its job k: that of
+// the job, or of the first share where that may be earlier.
+const earliest = "case when j.most > 0 and j.least < coalesce(k.ntime, j.least + 1) then j.least else k.ntime end"
+
 // dropped tells whether single shares of a height may have been dropped.
 func (s *shareSource) dropped(ctx context.Context, height int64) (yes bool, err error) {
 	_, day, err := s.store.days(ctx, s.tx)
 	if err != nil {
 		return false, err
 	}
-	err = rows(ctx, s.tx, "select coalesce(min(coalesce(k.ntime, j.least)) / 86400, $2) from places j left join jobs k on k.instance = j.instance and k.id = j.job where j.height = $1",
+	err = rows(ctx, s.tx, "select coalesce(min("+earliest+") / 86400, $2) from places j left join jobs k on k.instance = j.instance and k.id = j.job where j.height = $1",
 		[]any{height, int64(nowhere)}, func(scan func(...any) error) error {
 			var first int64
 			err := scan(&first)
@@ -474,7 +496,7 @@ func (s *Store) needed(ctx context.Context, tx table.Tx) (day int64, err error) 
 	}
 	// A share's time is not before its job's.
 	day = never
-	err = one(ctx, tx, "select coalesce(min(coalesce(k.ntime, j.least)) / 86400, $2) from places j left join jobs k on k.instance = j.instance and k.id = j.job where j.height >= $1", []any{lowest, never}, &day)
+	err = one(ctx, tx, "select coalesce(min("+earliest+") / 86400, $2) from places j left join jobs k on k.instance = j.instance and k.id = j.job where j.height >= $1", []any{lowest, never}, &day)
 	return day, err
 }
 
