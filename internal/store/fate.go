@@ -102,7 +102,7 @@ func (s *Store) Book(ctx context.Context, by string, hash [32]byte, to Booking) 
 		case b.posted != postedHeld:
 			return "", "", errors.New("it is not in the chain")
 		}
-		if _, err := tx.Exec(ctx, "update alarms set ended = $2 where subject = $1 and ended = 0", b.name(), now()); err != nil {
+		if _, err := tx.Exec(ctx, "update alarms set ended = $3 where subject = $1 and what = $2 and ended = 0", b.name(), unknownCoinbase, now()); err != nil {
 			return "", "", err
 		}
 		before, after = fmt.Sprintf("%s held", figures.Things(b.value, "satoshi")), "to "+string(to)

@@ -247,13 +247,21 @@ func (s *Store) hold(ctx context.Context, b *poolBlock) (told string, err error)
 			Entries: []Entry{{Chain, Owner{}, -b.value}, {Held, Owner{}, b.value}}}); err != nil {
 			return err
 		}
-		told = fmt.Sprintf("Block %s at height %d pays the pool %s, and no pool has told of it: they are held until somebody books it", b.name(), b.Height, figures.Things(b.value, "satoshi"))
+		told = b.unknown()
 		if _, err := tx.Exec(ctx, "update chain_blocks set held = $2, posted = $3 where hash = $1", b.Hash[:], now(), postedHeld); err != nil {
 			return err
 		}
-		return s.alarm(ctx, tx, b.name(), "unknown coinbase", told)
+		return s.alarm(ctx, tx, b.name(), unknownCoinbase, told)
 	})
 	return told, err
+}
+
+// unknownCoinbase is what alarms are called of blocks whose money is held.
+const unknownCoinbase = "unknown coinbase"
+
+// unknown is the text of such an alarm.
+func (b *poolBlock) unknown() string {
+	return fmt.Sprintf("Block %s at height %d pays the pool %s, and no pool has told of it: they are held until somebody books it", b.name(), b.Height, figures.Things(b.value, "satoshi"))
 }
 
 // computation is a reward and what it was computed from.
@@ -566,6 +574,9 @@ func (s *Store) reverse(ctx context.Context, b *poolBlock) (string, error) {
 		for i := range list {
 			list[i].Amount = -list[i].Amount
 		}
+		if err == nil && b.held != 0 { // there is nothing to book any more
+			_, err = tx.Exec(ctx, "update alarms set ended = $3 where subject = $1 and what = $2 and ended = 0", b.name(), unknownCoinbase, now())
+		}
 		return list, err
 	})
 }
@@ -583,6 +594,9 @@ func (s *Store) again(ctx context.Context, b *poolBlock) (string, error) {
 			if book := map[Book]Book{Balance: Immature, Fee: FeeImmature}[list[i].Book]; book != "" {
 				list[i].Book = book
 			}
+		}
+		if err == nil && posted == postedHeld && !b.told {
+			err = s.alarm(ctx, tx, b.name(), unknownCoinbase, b.unknown())
 		}
 		return list, err
 	})
