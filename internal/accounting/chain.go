@@ -175,7 +175,7 @@ func (c *Chain) synced(ctx context.Context) (tip int64, err error) {
 		return 0, fmt.Errorf("bitcoind %s still downloads the chain: it has %d of %d blocks", c.Node, info.Blocks, info.Headers)
 	case info.Blocks < 0:
 		return 0, fmt.Errorf("bitcoind %s does not say how many blocks it has", c.Node)
-	case info.Headers > info.Blocks:
+	case info.Headers-info.Blocks >= store.OrphanedAt: // what is new comes by its header first
 		return 0, fmt.Errorf("bitcoind %s has %d of %d blocks", c.Node, info.Blocks, info.Headers)
 	}
 	return info.Blocks, nil

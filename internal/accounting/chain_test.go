@@ -290,6 +290,22 @@ func TestCase13(t *testing.T) {
 	})
 }
 
+// What is new comes to a node by its header first: that is no trouble.
+func TestHeaderFirst(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		m := startMined(t, where)
+		name := m.find(true)
+		m.node.set(func(method string, result map[string]any) int {
+			if blocks, ok := result["blocks"].(float64); ok && method == "getblockchaininfo" {
+				result["headers"] = blocks + 1
+			}
+			return 0
+		})
+		m.follow()
+		m.is(name, "confirmed 1")
+	})
+}
+
 // Another block in its place is not enough until it has 6 confirmations.
 func TestOrphanedAt(t *testing.T) {
 	each(t, func(t *testing.T, where string) {
