@@ -84,6 +84,7 @@ type application struct {
 	names    names
 	worker   []int64 // by index
 	agent    []int64
+	without  map[int64]bool // jobs that shares have which came without one
 	result   Result
 }
 
@@ -114,6 +115,9 @@ func (a *application) run(ctx context.Context) error {
 		return fmt.Errorf("%w: %x", ErrInstance, a.Instance)
 	case at != a.From:
 		return &CursorError{a.From, at}
+	}
+	if err := a.giveJobs(ctx); err != nil {
+		return err
 	}
 	if err := a.resolve(ctx); err != nil {
 		return err

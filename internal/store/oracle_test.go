@@ -312,7 +312,7 @@ func journals(r *rand.Rand, pools, batches int) map[byte][]*Batch {
 			}
 			for range r.IntN(60) {
 				s := Share{Number: next(), Received: started + r.Int64N(3*86_400_000_000), NTime: uint32(started/1_000_000 + r.Int64N(2*86_400)),
-					Worker: int32(r.IntN(len(b.Workers))), Agent: int32(r.IntN(3)), Job: uint64(r.Int64N(int64(job) + 3)), Credit: amount(r), Achieved: amount(r), Scheme: uint8(r.IntN(2)), Above: said(r)}
+					Worker: int32(r.IntN(len(b.Workers))), Agent: int32(r.IntN(3)), Job: uint64(1 + r.Int64N(int64(job)+2)), Credit: amount(r), Achieved: amount(r), Scheme: uint8(r.IntN(2)), Above: said(r)}
 				for i := range s.Hash {
 					s.Hash[i] = byte(r.Uint32())
 				}

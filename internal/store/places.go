@@ -13,7 +13,8 @@ import (
 
 // places of jobs in the order of shares. That of a job is its height. Shares whose job's
 // record was lost are acknowledged like others, and stand at the height of the last job
-// before them that their pool told of.
+// before them that their pool told of; so do shares that came without a job. A job whose
+// coinbase another pool has made has no place: what is found on it earns there.
 //
 // What comes after a block was rewarded, as from a node that stepped back or a pool that
 // was taken for gone, counts in later rewards alone: a place tells after which
@@ -49,7 +50,40 @@ func (a *application) place(ctx context.Context, t *table.Table, jobs, heights [
 	return err
 }
 
-// placeShares gives places to jobs that no record tells of and new shares name.
+// giveJobs gives shares that came without a job, as those of a trusted remote that is ckpool in
+// C, the last one before them that the pool told of, if there is any.
+func (a *application) giveJobs(ctx context.Context) error {
+	first := slices.IndexFunc(a.Shares, func(v Share) bool { return v.Job == 0 })
+	if first < 0 {
+		return nil
+	}
+	var before int64
+	if err := one(ctx, a.tx, "select id from jobs where instance = $1 and (epoch < $2 or epoch = $2 and number < $3) order by history desc, epoch desc, number desc limit 1",
+		[]any{a.instance, a.To.Epoch, a.Shares[first].Number}, &before); err != nil {
+		return err
+	}
+	b := *a.Batch // which is its owner's
+	b.Shares, a.Batch, a.without = slices.Clone(b.Shares), &b, map[int64]bool{}
+	for i := range b.Shares {
+		v := &b.Shares[i]
+		if v.Job != 0 {
+			continue
+		}
+		id := before
+		for k := range b.Jobs { // some may be told of again; newer ones have greater ids
+			if j := &b.Jobs[k]; j.Number < v.Number {
+				id = max(id, int64(j.ID))
+			}
+		}
+		if v.Job = uint64(id); id != 0 {
+			a.without[id] = true
+		}
+	}
+	return nil
+}
+
+// placeShares gives places to jobs that no record tells of and new shares name. Of shares that
+// came without a job it notes the times, which need not be those of the job that they were given.
 func (a *application) placeShares(ctx context.Context, fates []fate) error {
 	type lost struct{ number, least, most int64 }
 	missing := map[int64]*lost{}
@@ -72,7 +106,9 @@ func (a *application) placeShares(ctx context.Context, fates []fate) error {
 	if err := rows(ctx, a.tx, "select job from places where instance = $1 and most = 0 and job "+a.store.db.In(2), []any{a.instance, a.store.db.List(ids)}, func(scan func(...any) error) error {
 		var id int64
 		err := scan(&id)
-		delete(missing, id)
+		if !a.without[id] {
+			delete(missing, id)
+		}
 		return err
 	}); err != nil || len(missing) == 0 {
 		return err

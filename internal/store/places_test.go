@@ -145,6 +145,64 @@ func TestLostJob(t *testing.T) {
 	})
 }
 
+// withoutJob does something with shares that come without a job, as of a remote that is ckpool
+// in C, whose headers' times need not be those of a job here.
+func (p *toldPool) withoutJob(do func()) {
+	job := p.job
+	p.job.ID = 0
+	p.ntime -= 5000
+	do()
+	p.ntime += 5000
+	p.job = job
+}
+
+// Shares without a job stand where their pool works when they come, also at the edge of a
+// window, and may be blocks.
+func TestSharesWithoutJob(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		n := newNetwork(t, where)
+		p := n.pool(1)
+		p.jobAt(101, 10)
+		p.withoutJob(func() { p.share("alice", 20) })
+		p.jobAt(102, 10)
+		p.share("bob", 50)
+		p.jobAt(103, 10)
+		p.withoutJob(func() { p.share("alice", 20) })
+		first := p.find("bob", 10, true, out(1000, poolScript))
+		p.over()
+		n.follow()
+		n.has("chain -1000, fee immature 0, alice immature 400, bob immature 600")
+		p.jobAt(104, 10)
+		second := p.find("carol", 25, true, out(1000, poolScript)) // and 25 of the 30 before it
+		p.over()
+		n.follow()
+		n.has("chain -2000, fee immature 0, alice immature 700, bob immature 800, carol immature 500")
+		n.anew(first, second)
+		list, err := n.s.Strays(t.Context(), 0, 1000, 0)
+		if err != nil || len(list) != 0 {
+			t.Errorf("%v, %v", list, err)
+		}
+
+		// Its node is a block ahead.
+		p.jobAt(105, 10)
+		var third [32]byte
+		p.withoutJob(func() {
+			p.job.Height = 106
+			third = p.find("dave", 50, false, out(1000, poolScript))
+			n.chain[len(n.chain)-1].NTime = p.ntime
+		})
+		p.jobAt(106, 10)
+		p.over()
+		n.follow()
+		if err := n.s.Book(t.Context(), "ann", third, ToMiners); err != nil {
+			t.Fatal(err)
+		}
+		n.follow()
+		n.has("chain -3000, fee immature 0, held 0, alice immature 700, bob immature 800, carol immature 500, dave immature 1000")
+		n.anew(first, second, third)
+	})
+}
+
 // Shares that came before any job are neither lost nor in the way.
 func TestLostFirstJob(t *testing.T) {
 	each(t, func(t *testing.T, where string) {

@@ -432,11 +432,12 @@ func (s *Store) findShare(ctx context.Context, tx table.Tx, b *poolBlock) (f fin
 			" where x.ntime = $1 and x.hash = $2 and j.height = $3", b.ntime, b.Hash[:16], b.Height); err != nil || f.instance != 0 {
 			return f, err
 		}
-		// Where its job's record was lost, any job of that height tells the difficulty.
+		// Where its job's record was lost, or it came without a job and was given one of another
+		// height, any job of that height tells the difficulty.
 		lost := strings.Replace(who, "join jobs j on j.instance = x.instance and j.id = x.job",
 			"join places l on l.instance = x.instance and l.job = x.job and l.most > 0 join (select * from jobs where height = $3 order by instance, id limit 1) j on true", 1)
 		if err := read("select x.instance, i.uid, x.epoch, x.number, a.kind, a.folded, x.scheme, "+network+", j.record from "+dayTable(day)+" x"+lost+
-			" where x.ntime = $1 and x.hash = $2 and not exists (select 1 from jobs k where k.instance = x.instance and k.id = x.job)", b.ntime, b.Hash[:16], b.Height); err != nil {
+			" where x.ntime = $1 and x.hash = $2 and not exists (select 1 from jobs k where k.instance = x.instance and k.id = x.job and k.height = $3)", b.ntime, b.Hash[:16], b.Height); err != nil {
 			return f, err
 		}
 		if f.instance != 0 {
