@@ -203,14 +203,19 @@ func (s *Store) Awaited(ctx context.Context, height int64) (list []Instance, err
 }
 
 func (s *Store) awaited(ctx context.Context, tx table.Tx, height int64) (list []Instance, err error) {
-	retired, _, err := s.setting(ctx, tx, SettingRetired, 0, now(), satoshis)
+	at, err := s.present(ctx, tx)
 	if err != nil {
 		return nil, err
 	}
-	// An instance with jobs, of which none can be computed anew, was imported.
+	retired, _, err := s.setting(ctx, tx, SettingRetired, 0, at, satoshis)
+	if err != nil {
+		return nil, err
+	}
+	// An instance with jobs, of which none can be computed anew, was imported; so was one of
+	// which something is stored, none of it jobs, and which is no journal's: these have lives.
 	err = rows(ctx, tx, `select i.uid, i.name, i.network from instances i
 		where not exists (select 1 from jobs j where j.instance = i.id and j.height > $1 and j.created <= i.at - $2 and length(j.record) > 0)
-		and (exists (select 1 from jobs j where j.instance = i.id and length(j.record) > 0) or not exists (select 1 from jobs j where j.instance = i.id))
+		and (exists (select 1 from jobs j where j.instance = i.id and length(j.record) > 0) or not exists (select 1 from jobs j where j.instance = i.id) and (i.number = 0 or i.life <> ''))
 		order by i.name, i.uid`, []any{height, settleAfter.Microseconds()}, func(scan func(...any) error) error {
 		var v Instance
 		var uid []byte
