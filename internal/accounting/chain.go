@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/btcsuite/btcd/wire/v2"
 
@@ -81,16 +82,7 @@ func (c *Chain) Run(ctx context.Context) {
 			return
 		}
 		c.note(err)
-		switch {
-		case err != nil:
-			if text, ok := c.limiter.Pass(err.Error()); ok {
-				c.troubled = true
-				c.Events.Say(event.Warning, "Blocks are not followed: "+text+"; trying again")
-			}
-		case c.troubled:
-			c.troubled = false
-			c.Events.Say(event.Notice, "Blocks are followed again")
-		}
+		c.tell(err)
 		if again && err == nil {
 			continue
 		}
@@ -99,6 +91,27 @@ func (c *Chain) Run(ctx context.Context) {
 			return
 		case <-time.After(chainTime):
 		}
+	}
+}
+
+// tell tells how a look at the node went, and the same trouble now and then: with other numbers
+// it is the same, as those of a node that downloads the chain.
+func (c *Chain) tell(err error) {
+	switch {
+	case err != nil:
+		kind := strings.Map(func(r rune) rune {
+			if unicode.IsDigit(r) {
+				return -1
+			}
+			return r
+		}, err.Error())
+		if text, ok := c.limiter.PassKind(kind, err.Error()); ok {
+			c.troubled = true
+			c.Events.Say(event.Warning, "Blocks are not followed: "+text+"; trying again")
+		}
+	case c.troubled:
+		c.troubled = false
+		c.Events.Say(event.Notice, "Blocks are followed again")
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/ckpool/ckpool/bitcoind"
 	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/logfile"
 	"github.com/ckpool/ckpool/internal/store"
 	"github.com/ckpool/ckpool/internal/testkit"
 	"github.com/ckpool/ckpool/internal/testkit/btcd"
@@ -440,4 +442,18 @@ func TestChainRun(t *testing.T) {
 	})
 	cancel()
 	<-ended
+}
+
+// A node that downloads the chain is told of now and then, however far it is.
+func TestTroubleOfNumbers(t *testing.T) {
+	l := &told{}
+	c := Chain{Events: l.tell, limiter: logfile.NewLimiter(time.Hour)}
+	for blocks := range 1000 {
+		c.tell(fmt.Errorf("bitcoind x still downloads the chain: it has %d of 1000 blocks", blocks))
+	}
+	c.tell(errors.New("another trouble"))
+	c.tell(nil)
+	if got := strings.Count(l.String(), "\n"); got != 3 {
+		t.Errorf("%d lines:\n%s", got, l)
+	}
 }
