@@ -14,13 +14,17 @@ type Block struct {
 	Lost       bool    // orphaned or rejected: its work counts for the next block
 }
 
+// counts tells whether a block has figures of its own: it was not lost, and neither its work nor
+// its difficulty is unknown, which are 0 then, as of one that was imported without shares.
+func (b *Block) counts() bool { return !b.Lost && b.Work > 0 && b.Difficulty > 0 }
+
 // Figures of one block.
 type Figures struct {
 	Ratio   float64 // own work to the network's difficulty: 1 is what is expected
 	Chance  float64 // that a block is found with at most that work
 	Luck    float64 // 1 / Ratio
-	History float64 // of the last 100 blocks up to it: number of blocks by work; 0 of one that is lost
-	Work    float64 // own and that of lost blocks directly before; 0 of one that is lost
+	History float64 // of the last 100 blocks up to it: number of blocks by work; 0 of one that is lost or not known
+	Work    float64 // own and that of such blocks directly before; 0 of such a one
 }
 
 // history is how many blocks Figures.History is of.
@@ -37,7 +41,7 @@ func Of(blocks []Block) []Figures {
 		f.Ratio = b.Work / b.Difficulty
 		f.Chance = -math.Expm1(-f.Ratio)
 		f.Luck = 1 / f.Ratio
-		if lost += b.Work; b.Lost {
+		if lost += b.Work; !b.counts() {
 			continue
 		}
 		f.Work, lost = lost, 0
@@ -54,7 +58,7 @@ func Of(blocks []Block) []Figures {
 
 // Range is the figures of some blocks together.
 type Range struct {
-	Blocks int     // that were not lost
+	Blocks int     // that were not lost, and of which work and difficulty are known
 	Ratio  float64 // work to difficulty, of all
 	Mean   float64 // of the blocks' ratios
 	Chance float64 // that as many blocks are found with at most that mean: [Erlang]
@@ -96,7 +100,7 @@ type counted struct{ work, difficulty, income float64 }
 func valid(blocks []Block) (list []counted) {
 	var work float64
 	for _, b := range blocks {
-		if work += b.Work; b.Lost {
+		if work += b.Work; !b.counts() {
 			continue
 		}
 		list = append(list, counted{work, b.Difficulty, b.Reward / Subsidy(b.Height)})

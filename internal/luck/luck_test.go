@@ -39,6 +39,23 @@ func TestOf(t *testing.T) {
 	}
 }
 
+// Of blocks that were imported without shares, or without a difficulty, nothing is known: they
+// change no figure of others.
+func TestUnknown(t *testing.T) {
+	list := append([]luck.Block{{Height: 400000, Difficulty: 100e9}, {Height: 400001, Difficulty: 100e9}, {Height: 400002}}, blocks...)
+	want := luck.Of(blocks)
+	for i, got := range luck.Of(list)[3:] {
+		if got != want[i] {
+			t.Errorf("block %d: %+v, want %+v", i, got, want[i])
+		}
+	}
+	for _, n := range []int{2, 1000} {
+		if got, want := luck.Last(list, n), luck.Last(blocks, n); got != want {
+			t.Errorf("the last %d: %+v, want %+v", n, got, want)
+		}
+	}
+}
+
 // A history is of a hundred blocks and not of more.
 func TestHistory(t *testing.T) {
 	list := []luck.Block{{Difficulty: 1, Work: 1000}}
