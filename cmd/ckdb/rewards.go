@@ -25,16 +25,17 @@ func waits(ctx context.Context, s *store.Store, blocks []store.PoolBlock) (map[[
 	list := map[[32]byte]string{}
 	lower := int64(-1) // height of the lowest block that others wait for
 	for _, b := range slices.Backward(blocks) {
-		open := b.Rewarded == 0 && !b.Held && b.State != store.IsOrphan
+		held := b.Held && !b.Told // and nobody has booked it
+		open := b.Rewarded == 0 && !held && b.State != store.IsOrphan
 		switch {
-		case b.Held && b.State != store.IsOrphan:
+		case held && b.State != store.IsOrphan:
 			list[b.Hash] = fmt.Sprintf("no pool has told of it, and its money is held: \"ckdb block book %s\" books it", work.FormatHash(b.Hash))
 		case !open:
 		case b.State == store.New:
 			list[b.Hash] = "it is not in the chain that is followed"
 		case !b.Told && b.Confirmations < store.HoldAfter:
 			list[b.Hash] = fmt.Sprintf("no pool has told of it yet; at %d confirmations its money is held", store.HoldAfter)
-		case lower >= 0 && b.Told:
+		case lower >= 0 && b.Told && !b.Held:
 			list[b.Hash] = fmt.Sprintf("another block comes first, at height %d", lower)
 		default:
 			awaited, err := s.Awaited(ctx, b.Height)
@@ -50,7 +51,7 @@ func waits(ctx context.Context, s *store.Store, blocks []store.PoolBlock) (map[[
 				list[b.Hash] = "not stored past it: the journal of " + strings.Join(names, ", ")
 			}
 		}
-		if open && !b.Passed && lower < 0 {
+		if open && !b.Held && !b.Passed && lower < 0 {
 			lower = b.Height
 		}
 	}
