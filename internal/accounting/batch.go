@@ -172,10 +172,13 @@ var verdicts = [...]store.Verdict{
 	journal.NotSent: store.NotSent, journal.AcceptedAbove: store.AcceptedAbove, journal.RefusedAbove: store.RefusedAbove, journal.Unanswered: store.Unanswered,
 }
 
-// aboveOf is what another pool said. What it owes is of its own choice, and may be more
-// than can be.
+// most is a difficulty that another pool may have chosen, as what it owes, or a trusted remote
+// that is ckpool in C what its miners have, and so may be more than can be.
+func most(d float64) difficulty.Exact { return difficulty.ExactOf(min(d, store.MaxCredit)) }
+
+// aboveOf is what another pool said.
 func aboveOf(s *journal.Share) store.Above {
-	return store.Above{Verdict: verdicts[s.Above], Difficulty: difficulty.ExactOf(min(s.AboveDifficulty, store.MaxCredit))}
+	return store.Above{Verdict: verdicts[s.Above], Difficulty: most(s.AboveDifficulty)}
 }
 
 func (b *batch) share(k *journal.Record, at store.Position) error {
@@ -190,7 +193,7 @@ func (b *batch) share(k *journal.Record, at store.Position) error {
 			reason = store.Other
 		}
 		b.rows.Rejects = append(b.rows.Rejects, store.Reject{
-			Received: s.Time, Worker: m.worker, Agent: m.agent, Job: s.Job, Reason: reason, Difficulty: difficulty.ExactOf(s.Difficulty), Above: aboveOf(s),
+			Received: s.Time, Worker: m.worker, Agent: m.agent, Job: s.Job, Reason: reason, Difficulty: most(s.Difficulty), Above: aboveOf(s),
 		})
 		return nil
 	}
@@ -203,7 +206,7 @@ func (b *batch) share(k *journal.Record, at store.Position) error {
 	}
 	b.rows.Shares = append(b.rows.Shares, store.Share{
 		Number: at.Number, Received: s.Time, NTime: s.NTime, Hash: [16]byte(s.Hash[:16]), Worker: m.worker, Agent: m.agent,
-		Scheme: scheme, Job: s.Job, Credit: difficulty.ExactOf(s.Credit), Achieved: difficulty.ExactOf(s.Achieved()), Above: aboveOf(s),
+		Scheme: scheme, Job: s.Job, Credit: most(s.Credit), Achieved: difficulty.ExactOf(s.Achieved()), Above: aboveOf(s),
 	})
 	return nil
 }

@@ -417,6 +417,32 @@ func TestCase53(t *testing.T) {
 	})
 }
 
+// A trusted remote that is ckpool in C says whatever difficulty its miners ask it for: a share
+// of one that cannot be counts for the most that can, and stops nothing.
+func TestDifficultyOfRemote(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		s, p := open(t, where), newPool(t)
+		p.write(func() {
+			for i, d := range []float64{8, 9e18, 1e300, 8} {
+				k, m := p.share(uint32(i))
+				k.Difficulty, k.Credit, m.User, m.Worker = d, 8, "alice", "alice.rig"
+				if d > 8 {
+					k.Credit, k.Reason = 0, 2
+				}
+				p.w.Share(0, k, m)
+			}
+			p.w.Flush(0)
+		})
+		f := follow(t, s, p.options.Dir)
+		f.behind()
+		wait.Until(t, patience, "the shares", func() bool { return sums(t, s)["alice"].Accepted.Count == 2 })
+		f.stop()
+		if got := sums(t, s)["alice"].Other; got != (store.Class{Count: 2, Work: difficulty.ExactOf(1e18).Add(difficulty.ExactOf(1e18))}) {
+			t.Errorf("%+v", got)
+		}
+	})
+}
+
 // What another pool said of shares is stored with the difficulty that it owes, which a
 // hostile one may have made larger than any that can be.
 func TestVerdictsOfAnotherPool(t *testing.T) {
