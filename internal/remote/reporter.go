@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -637,12 +638,18 @@ func (w *wire) bytes(tail *journalwriter.Tail) (more bool, err error) {
 func (w *wire) workers(said map[string]int) map[string]int {
 	now := w.reporter.options.Workers()
 	var b []byte
-	for user, n := range now {
+	say := func(user string, n int) {
+		if strings.Contains(user, "\n") { // it would be lines of its own, which miners are not to say
+			return
+		}
 		b = poolproto.AppendFrame(b, &poolproto.Frame{Kind: poolproto.Workers, Number: uint64(n), Text: []byte(user)})
+	}
+	for user, n := range now {
+		say(user, n)
 	}
 	for user := range said {
 		if now[user] == 0 {
-			b = poolproto.AppendFrame(b, &poolproto.Frame{Kind: poolproto.Workers, Text: []byte(user)})
+			say(user, 0)
 		}
 	}
 	w.queue(b, false)
