@@ -444,6 +444,22 @@ func TestT4T5T6Blocks(t *testing.T) {
 	}
 }
 
+// A block that a trusted remote finds while there is no link is brought over the next one, and
+// so are the shares.
+func TestBlockWithoutALink(t *testing.T) {
+	t.Parallel()
+	f := startFar(t, rareBlocks, nil, nil)
+	h := f.remote.connect(t, "alice.rig1")
+	f.cable.lead("")
+	f.remote.log.wait(t, 0, "is lost: ")
+	block := h.findBlock()
+	f.cable.lead(f.main.trusted())
+	eventually(t, patience, "the main pool's node has the block", func() bool {
+		return slices.ContainsFunc(f.mainNode.Submissions(), func(s fakenode.Submission) bool { return s.Block != nil && s.Block.BlockHash().String() == block.hash })
+	})
+	f.agree(t)
+}
+
 // The main pool knows how many miners a user has at its remotes.
 func TestT11Workers(t *testing.T) {
 	t.Parallel()

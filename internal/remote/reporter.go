@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -46,6 +47,8 @@ const (
 	workersEvery = time.Minute
 	// blockTime is for how long after it was found a block is brought to each new link.
 	blockTime = 10 * time.Minute
+	// blocksMost is how many bytes of blocks are, where there are many in that time.
+	blocksMost = unsentMost / 2
 
 	// readBy is the name of the cursor in the journal.
 	readBy = "upstream"
@@ -95,11 +98,15 @@ func (r *Reporter) Found(b *poolproto.WholeBlock) {
 	now := time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for len(r.blocks) > 0 && now.Sub(r.blocks[0].at) > blockTime {
-		r.blocks = r.blocks[1:]
-	}
 	r.blocks = append(r.blocks, foundBlock{line, now})
-	if r.wire != nil && r.wire.dialect > 0 {
+	size := 0
+	for i, b := range slices.Backward(r.blocks) {
+		if size += len(b.line); now.Sub(b.at) > blockTime || size > blocksMost && i < len(r.blocks)-1 {
+			r.blocks = r.blocks[i+1:]
+			break
+		}
+	}
+	if r.wire != nil && r.wire.brings {
 		r.wire.first(line)
 	}
 }
@@ -226,6 +233,7 @@ type wire struct {
 	long []byte // a line that is longer than read
 
 	agreed bool // the main pool takes the journal; owned by who writes, then by Run
+	brings bool // blocks may be said; guarded by Reporter.mu
 
 	mu sync.Mutex
 	// guarded by mu
@@ -360,11 +368,6 @@ func (w *wire) serve(ctx context.Context) error {
 	r := w.reporter
 	r.mu.Lock()
 	r.wire = w
-	for _, b := range r.blocks {
-		if time.Since(b.at) < blockTime && w.dialect > 0 {
-			w.queue(b.line, false)
-		}
-	}
 	r.mu.Unlock()
 	stop := context.AfterFunc(ctx, func() { w.conn.Close() })
 	writeAll := w.writeAll
@@ -570,6 +573,10 @@ func (w *wire) begin(ctx context.Context) (*journalwriter.Tail, error) {
 		if s, open := o.Status(); open && !asked {
 			asked = true
 			w.send(&poolproto.Frame{Kind: poolproto.Journal, Text: (&poolproto.RemoteJournal{Instance: s.Instance, Name: o.Name, Network: o.Network(), Time: time.Now().Unix()}).Append(nil)})
+			if err := w.write(); err != nil {
+				return nil, err
+			}
+			w.bring()
 		}
 		if err := w.write(); err != nil {
 			return nil, err
@@ -586,6 +593,20 @@ func (w *wire) begin(ctx context.Context) (*journalwriter.Tail, error) {
 				return nil, errors.New("it takes no shares of this pool: " + p.Refused)
 			}
 			return journalwriter.NewTail(o.Journal, journalwriter.Place{Segment: p.Segment, Mark: p.Mark, Size: p.Size}, o.Events)
+		}
+	}
+}
+
+// bring has the blocks that were found lately brought, and those that are found from here on.
+// Before the line of the journal they would end the link: nobody knows whose they are.
+func (w *wire) bring() {
+	r := w.reporter
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	w.brings = true
+	for _, b := range r.blocks {
+		if time.Since(b.at) < blockTime {
+			w.queue(b.line, false)
 		}
 	}
 }

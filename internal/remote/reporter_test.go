@@ -3,13 +3,16 @@ package remote
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/ckpool/ckpool/internal/journalwriter"
 	"github.com/ckpool/ckpool/poolproto"
 )
 
@@ -80,4 +83,69 @@ func TestWorkersSayNoLines(t *testing.T) {
 	if hear(); fmt.Sprint(said) != "map[bob:0]" {
 		t.Errorf("%v when all have left", said)
 	}
+}
+
+// A block that was found while there was no link is brought over the next one, behind the line
+// that says whose it is: a main pool ends a link that begins with anything else.
+func TestBlocksBehindTheJournal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ours, theirs := net.Pipe()
+		r := NewReporter(ReporterOptions{
+			Name: "asia", Network: func() string { return "main" },
+			Status: func() (journalwriter.Status, bool) {
+				return journalwriter.Status{Instance: strings.Repeat("0f", 16)}, true
+			},
+		})
+		found := func(hash string) {
+			r.Found(&poolproto.WholeBlock{Hash: strings.Repeat(hash, 32), Name: "asia", Block: make([]byte, 81)})
+		}
+		found("aa")
+		w := &wire{reporter: r, conn: ours, dialect: 1, read: bufio.NewReader(ours), wake: make(chan struct{}, 1), place: make(chan poolproto.RemotePlace, 1)}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() {
+			_ = w.serve(ctx) // that it was ended
+			close(ended)
+		}()
+		in := bufio.NewReader(theirs)
+		next := func(want string) {
+			t.Helper()
+			line := "p\n"
+			for line == "p\n" {
+				var err error
+				if line, err = in.ReadString('\n'); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if !strings.HasPrefix(line, want) {
+				t.Errorf("%.100q, want %q", line, want)
+			}
+		}
+		next("j ")
+		next(`z {"height":0,"hash":"aaaa`)
+		found("bb")
+		next(`z {"height":0,"hash":"bbbb`)
+		cancel()
+		theirs.Close()
+		<-ended
+	})
+}
+
+// Where blocks are easy, those that are kept for the next link are not more than that takes.
+func TestBlocksKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := NewReporter(ReporterOptions{})
+		big := &poolproto.WholeBlock{Block: make([]byte, blocksMost/5)} // and twice as much in hex
+		for range 5 {
+			r.Found(big)
+		}
+		if n := len(r.blocks); n != 2 {
+			t.Errorf("%d blocks are kept, want 2", n)
+		}
+		time.Sleep(blockTime + time.Second)
+		r.Found(&poolproto.WholeBlock{})
+		if n := len(r.blocks); n != 1 {
+			t.Errorf("%d blocks are kept for longer than that", n-1)
+		}
+	})
 }
