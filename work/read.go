@@ -16,12 +16,7 @@ func ReadTransaction(data []byte) (Transaction, error) {
 	if err != nil {
 		return Transaction{}, err
 	}
-	tx := Transaction{WTxID: doubleHash(data), Data: data}
-	tx.TxID = tx.WTxID
-	if t.witness {
-		tx.TxID = doubleHash(slices.Concat(data[:4], data[6:t.witnesses], data[len(data)-4:]))
-	}
-	return tx, nil
+	return t.transaction(data), nil
 }
 
 // txParts are where the parts of a transaction stand.
@@ -34,6 +29,33 @@ type txParts struct {
 
 func readParts(data []byte) (t txParts, err error) {
 	r := reader{rest: data}
+	if t = r.transaction(); r.bad || len(r.rest) > 0 {
+		return txParts{}, ErrNotTransaction
+	}
+	return t, nil
+}
+
+// transaction is that which has these parts, of its bytes.
+func (t *txParts) transaction(data []byte) Transaction {
+	tx := Transaction{WTxID: doubleHash(data), Data: data}
+	tx.TxID = tx.WTxID
+	if t.witness {
+		tx.TxID = doubleHash(t.stripped(data))
+	}
+	return tx
+}
+
+// stripped is the transaction without witness, of its bytes.
+func (t *txParts) stripped(data []byte) []byte {
+	if !t.witness {
+		return data
+	}
+	return slices.Concat(data[:4], data[6:t.witnesses], data[len(data)-4:])
+}
+
+// transaction reads the next one.
+func (r *reader) transaction() (t txParts) {
+	size := len(r.rest)
 	r.take(4)
 	if len(r.rest) > 1 && r.rest[0] == 0 && r.rest[1] == 1 {
 		t.witness = true
@@ -50,7 +72,7 @@ func readParts(data []byte) (t txParts, err error) {
 		r.take(8)
 		t.outputs = append(t.outputs, r.take(r.count(1)))
 	}
-	t.witnesses = len(data) - len(r.rest)
+	t.witnesses = size - len(r.rest)
 	if t.witness {
 		for range t.inputs {
 			for range r.count(1) {
@@ -59,10 +81,8 @@ func readParts(data []byte) (t txParts, err error) {
 		}
 	}
 	r.take(4)
-	if r.bad || len(r.rest) > 0 || t.inputs == 0 {
-		return txParts{}, ErrNotTransaction
-	}
-	return t, nil
+	r.bad = r.bad || t.inputs == 0
+	return t
 }
 
 // reader takes bytes from the front. After a failure it gives none.

@@ -53,6 +53,9 @@ func TestAssembleBlock(t *testing.T) {
 		if err != nil || !bytes.Equal(block, j.Block(sh, &m, &s)) {
 			rt.Errorf("%v: the block is\n%x, want\n%x", err, block, j.Block(sh, &m, &s))
 		}
+		if height, err := CheckBlock(block); err != nil || height != 850000 {
+			rt.Errorf("it does not go together, or is of height %d: %v", height, err)
+		}
 	})
 	if _, err := AssembleBlock(new([80]byte), []byte{1}, nil); err == nil {
 		t.Error("a block with a coinbase that is none")
