@@ -45,7 +45,7 @@ func newNode(c *config.Config, loops int, events event.Func, say func(error)) (*
 		settings.ListenerURLs = append(settings.ListenerURLs, l.URL)
 	}
 	n.users = users.New(users.Config{Settings: settings, LogDir: c.LogDir, Loops: loops, Events: events}, time.Now())
-	n.work = nodework.NewNode(nodework.Options{Network: group, Announce: group.Announce, Workers: n.users, Sink: n.users, Loops: loops, Events: events})
+	n.work = nodework.NewNode(nodework.Options{Network: group, Announce: group.Announce, Chain: group.Chain, Workers: n.users, Sink: n.users, Loops: loops, Events: events})
 	return n, nil
 }
 

@@ -56,6 +56,9 @@ type Options struct {
 	// Announce hands the own nodes a transaction that they lack, so that they know it before a
 	// block has it; nil: nobody does.
 	Announce func(ctx context.Context, data []byte) error
+	// Chain is that of the own nodes, as Bitcoin Core names it, "" unknown. Blocks that are
+	// too easy for it are left alone; nil: whoever they are submitted to looks at that.
+	Chain func() string
 	// Workers are whom shares are credited to, and Sink who counts them.
 	Workers session.Workers
 	Sink    session.Sink
@@ -85,6 +88,7 @@ type Node struct {
 	fetching map[*entry]bool
 	fetched  chan fetched
 	lacking  chan *work.Transaction // that the own nodes lack, for announce
+	unknown  int                    // blocks that were submitted before there was a template
 	told     map[string]time.Time   // complaints, by kind
 }
 
@@ -427,11 +431,19 @@ func (n *Node) takeBlock(k *poolproto.Block) error {
 
 // takeWhole submits a block of another pool, whose work is not known.
 func (n *Node) takeWhole(b *poolproto.WholeBlock) error {
+	header := (*[80]byte)(b.Block)
 	hash, err := work.ParseHash(b.Hash)
-	if err != nil || !work.SolvedHeader((*[80]byte)(b.Block), hash) {
+	if err != nil || !work.SolvedHeader(header, hash) {
 		return errTarget
 	}
-	n.send(b.Height, hash, b.Block, "a miner of "+b.Name)
+	if err := n.ofNetwork(header); err != nil {
+		return err
+	}
+	height, err := work.CheckBlock(b.Block)
+	if err != nil {
+		return err
+	}
+	n.send(cmp.Or(height, b.Height), hash, b.Block, "a miner of "+b.Name)
 	return nil
 }
 
@@ -469,6 +481,9 @@ func (n *Node) dispatch(b *solved) error {
 	}
 	if len(e.blocks) >= mostBlocks {
 		return errTooMany
+	}
+	if err := n.ofNetwork(&b.header); err != nil {
+		return err
 	}
 	e.blocks = append(e.blocks, hash)
 	if e.missing == 0 {

@@ -33,6 +33,7 @@ type bitcoin struct {
 
 	mu        sync.Mutex
 	blocks    [][]byte // guarded by mu
+	at        []int64  // guarded by mu; their heights
 	announced [][]byte // guarded by mu
 	hangs     bool     // it takes no transaction
 }
@@ -58,10 +59,16 @@ func (b *bitcoin) Transaction(_ context.Context, txid [32]byte) ([]byte, error) 
 	return nil, errors.New("no such mempool transaction")
 }
 
-func (b *bitcoin) Submit(_ int64, _ [32]byte, block []byte, _ func(source.BlockState)) {
+func (b *bitcoin) Submit(height int64, _ [32]byte, block []byte, _ func(source.BlockState)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.blocks = append(b.blocks, block)
+	b.blocks, b.at = append(b.blocks, block), append(b.at, height)
+}
+
+func (b *bitcoin) heights() []int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.at)
 }
 
 func (b *bitcoin) submitted() [][]byte {

@@ -212,7 +212,7 @@ func (e *entry) block(b *solved) ([]byte, error) {
 	return work.AssembleBlock(&b.header, b.coinbase, e.txs)
 }
 
-// height is that of the block, which the reduced form of work does not tell.
+// height is that of the block. What the coinbase tells is what nodes compare.
 func (e *entry) height(coinbase []byte) int64 {
-	return cmp.Or(e.Height, work.CoinbaseHeight(coinbase))
+	return cmp.Or(work.CoinbaseHeight(coinbase), e.Height)
 }
