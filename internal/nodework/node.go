@@ -89,6 +89,7 @@ type Node struct {
 	fetched  chan fetched
 	lacking  chan *work.Transaction // that the own nodes lack, for announce
 	unknown  int                    // blocks that were submitted before there was a template
+	early    []*solved              // of pools, whose work is not here
 	told     map[string]time.Time   // complaints, by kind
 }
 
@@ -220,6 +221,7 @@ func (n *Node) handle(m *mail, fetch func(*entry, [][32]byte)) {
 		n.linked(m)
 	case poolproto.Work:
 		err = n.takeWork(m, fetch)
+		n.takeEarly()
 	case poolproto.Transactions:
 		var list []poolproto.NamedTransaction
 		list, err = poolproto.ParseTransactions(m.message)
@@ -426,7 +428,25 @@ func (n *Node) takeBlock(k *poolproto.Block) error {
 			Time: k.NTime, Bits: e.Bits, Nonce: k.Nonce,
 		})
 	}
-	return n.dispatch(b)
+	err := n.dispatch(b)
+	if errors.Is(err, errNoWork) {
+		n.early = append(n.early[max(len(n.early)+1-mostBlocks, 0):], b)
+	}
+	return err
+}
+
+// takeEarly submits blocks whose work they have overtaken on the link: they are said before all
+// else that waits.
+func (n *Node) takeEarly() {
+	early := n.early
+	n.early = nil
+	for _, b := range early {
+		if err := n.dispatch(b); errors.Is(err, errNoWork) {
+			n.early = append(n.early, b)
+		} else if err != nil {
+			n.options.Events.Say(event.Warning, fmt.Sprintf("Block %s is left to the pool: %v", work.FormatHash(work.HashHeader(&b.header)), err))
+		}
+	}
 }
 
 // takeWhole submits a block of another pool, whose work is not known.

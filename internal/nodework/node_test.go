@@ -265,6 +265,26 @@ func TestBlockWaits(t *testing.T) {
 	}
 }
 
+// A block overtakes on the link whatever waits there, its work among it: it is submitted when that
+// has come.
+func TestBlockOvertakesItsWork(t *testing.T) {
+	r := start(t)
+	r.run()
+	other := jobOf(t, 78)
+	for range 2 * mostBlocks { // of work that never comes
+		k, _ := block(t, jobOf(t, 79))
+		r.send(poolproto.Solved, k.Append(nil))
+	}
+	k, first := block(t, r.job)
+	r.send(poolproto.Solved, k.Append(nil))
+	l, second := block(t, other)
+	r.send(poolproto.Solved, l.Append(nil))
+	r.send(poolproto.Work, info(other).Append(nil))
+	r.wantBlocks(second)
+	r.send(poolproto.Work, info(r.job).Append(nil))
+	r.wantBlocks(second, first)
+}
+
 // Before December 2016 ckpool in C told of a block without its coinbase.
 func TestOldBlock(t *testing.T) {
 	r := start(t)
