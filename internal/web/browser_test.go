@@ -258,6 +258,44 @@ func TestBrowserFigures(t *testing.T) {
 	live.quiet("curves")
 }
 
+// slowDay has the curve of a day answered when a test wants it, by one of the year 2001, and
+// keeps what is drawn last.
+const slowDay = `(() => {
+	const real = window.fetch, plot = window.uPlot;
+	const old = { start: "2001-01-01T00:00:00Z", period_seconds: 60, figures: { hashrate: [1, 2, 3], rejected_part: [0, 0, 0] } };
+	window.fetch = (url, options) => !String(url).includes("range=day") ? real(url, options) : new Promise(done => {
+		window.answerDay = () => done({ ok: true, json: async () => old });
+	});
+	window.uPlot = class extends plot {
+		constructor(options, data, box) {
+			super(options, data, box); // which gives an object with methods of its own
+			const set = this.setData;
+			this.setData = data => { set(data); window.drawn = data; };
+			window.drawn = data;
+		}
+	};
+})()`
+
+// A curve is that of the range that was chosen last, whichever answer comes last.
+func TestBrowserRanges(t *testing.T) {
+	address, end := serving(t, aPool())
+	defer end()
+	b := newTab(browser(t), t)
+	b.do(chromedp.Navigate(address + "/"))
+	b.until("a curve", `!!document.querySelector(".chart canvas")`)
+	b.do(script(slowDay))
+	choose := func(name string) { b.do(script(`document.querySelector("[data-range=` + name + `]").click()`)) }
+	choose("day")
+	b.until("it is asked for", `!!window.answerDay`)
+	choose("week")
+	b.until("the other one", `!!window.drawn`)
+	// What comes of the answer is done before the next task.
+	if got := eval[string](b, `(async () => { window.answerDay(); await new Promise(r => setTimeout(r)); return new Date(window.drawn[0][0] * 1000).toISOString(); })()`); !strings.HasPrefix(got, "2026-") {
+		t.Errorf("the week's curve begins in %s", got)
+	}
+	b.quiet("ranges")
+}
+
 // Ten tabs of one browser over HTTP/1.1, which has six connections, are live over one
 // stream, which ends with them (wildware-uk/agent-dashboard#19, freenet/freenet-core#5213).
 func TestBrowserTabs(t *testing.T) {

@@ -143,6 +143,7 @@
     }
 
     async load() {
+      const range = this.range;
       let answer;
       try {
         answer = await fetch(this.box.dataset.chart + "?range=" + this.range);
@@ -151,6 +152,7 @@
       }
       if (!answer.ok) return;
       const h = await answer.json();
+      if (range !== this.range) return; // another one was chosen since
       const start = Date.parse(h.start) / 1000;
       const n = h.figures.hashrate.length;
       const data = [Array.from({ length: n }, (_, i) => start + i * h.period_seconds), ...this.figures.map(f => h.figures[f])];
