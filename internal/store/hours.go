@@ -81,26 +81,27 @@ func (s *Store) weigh(ctx context.Context) (told []string, err error) {
 		}); err != nil {
 			return told, err
 		}
-		var mine bool
+		var raised []string
 		if err := s.change(ctx, func(tx table.Tx) error {
+			raised = nil
 			n, err := tx.Exec(ctx, "update instances set weighed = $2 where id = $1 and weighed = $3", r.id, r.to, r.from)
-			if mine = n == 1; err != nil || !mine {
+			if err != nil || n != 1 { // another process has weighed them
 				return err
 			}
-			for _, a := range alarms {
-				if err := s.alarm(ctx, tx, a.Subject, a.What, a.Text); err != nil {
+			for _, a := range alarms { // of an hour that comes again, as the clock was set back, it may be booked
+				n, err := tx.Exec(ctx, "insert into alarms (subject, what, at, text) values ($1, $2, $3, $4) on conflict do nothing", a.Subject, a.What, now(), a.Text)
+				if err != nil {
 					return err
+				}
+				if n > 0 {
+					raised = append(raised, a.Text)
 				}
 			}
 			return nil
 		}); err != nil {
 			return told, err
 		}
-		if mine {
-			for _, a := range alarms {
-				told = append(told, a.Text)
-			}
-		}
+		told = append(told, raised...)
 	}
 	return told, nil
 }

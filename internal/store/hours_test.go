@@ -143,6 +143,11 @@ func TestCase24Hour(t *testing.T) {
 		if got := open(); !slices.Equal(got, []string{"2026-07-14T10/01000000/user:mallory"}) {
 			t.Errorf("%q", got)
 		}
+		// It comes to an hour again that was booked.
+		n.pool(1).clock = 0
+		if told := wait(2*hour + hourAfter.Microseconds()); len(told) != 0 || len(open()) != 1 {
+			t.Errorf("booked, and raised again: %q, open: %q", told, open())
+		}
 		audit, err := n.s.Audit(t.Context(), 0)
 		audit = slices.DeleteFunc(audit, func(k AuditRow) bool { return k.What != "alarm" })
 		if err != nil || len(audit) != 2 || audit[1].Subject != want[0] || audit[1].After != "a wrong difficulty was set" {
