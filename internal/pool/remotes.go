@@ -119,7 +119,7 @@ func (p *Pool) makeReporter(c *config.Config) {
 	p.reporter = remote.NewReporter(remote.ReporterOptions{
 		Uplink: MainPool(c, func() string { return p.config.Load().LinkSecret }), Program: "ckpool/" + p.options.Version, Name: p.options.Name, Network: p.chainName,
 		Journal: journalDir(c), Status: p.journalStatus, Workers: func() map[string]int { return p.users.Connected() },
-		Submit: p.submitOf, Events: p.events,
+		Difficulty: p.networkDifficulty, Submit: p.submitOf, Events: p.events,
 	})
 	p.options.Ckdb = &authority.Place{Through: p.reporter.Accounts, Who: "the main pool"}
 }

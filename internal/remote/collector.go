@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -84,6 +85,23 @@ func parseBlock(text []byte) (*Block, error) {
 	}
 	b.ID = id
 	return b, nil
+}
+
+// check reports a block that is none: it is far easier than those of the network, whose
+// difficulty is given, so that anybody could solve any number of such, or its header is not
+// that of its content. Its height is then that which the coinbase tells.
+func (b *Block) check(network float64) error {
+	header := (*[80]byte)(b.Block)
+	if nodework.TooEasy(header, network) {
+		is := difficulty.FromBits(binary.LittleEndian.Uint32(header[72:]))
+		return fmt.Errorf("%v is of difficulty %g, where the network's is %g", b, is, network)
+	}
+	height, err := work.CheckBlock(b.Block)
+	if err != nil {
+		return fmt.Errorf("%v: %w", b, err)
+	}
+	b.Height = cmp.Or(height, b.Height)
+	return nil
 }
 
 // Collector is the main pool's end of links of trusted remotes: it keeps copies of their
@@ -199,39 +217,44 @@ func (c *Collector) Said(r *relay.RemoteLink, line []byte) {
 	}
 }
 
-// Found brings a block that was found here to all remotes.
-func (c *Collector) Found(b *poolproto.WholeBlock) { c.tell(b, nil) }
+// Found brings a block that was found here to all remotes. It is not submitted for one that says
+// it again.
+func (c *Collector) Found(b *poolproto.WholeBlock) {
+	if id, err := work.ParseHash(b.Hash); err == nil {
+		c.isNew(id)
+	}
+	c.tell(b, nil)
+}
 
 // Brought has a block submitted that was put together here, and brings it to all remotes.
 func (c *Collector) Brought(b *Block) {
-	if c.tooEasy(b) == nil && c.isNew(b.ID) {
+	if err := b.check(c.options.Difficulty()); err != nil {
+		c.options.Events.Say(event.Warning, fmt.Sprintf("Left alone what was put together of a remote's work: %v", err))
+		return
+	}
+	if c.isNew(b.ID) {
 		c.tell(&b.WholeBlock, nil)
 		c.options.Submit(b)
 	}
 }
 
-// retarget is how much easier blocks become at most from one to the next.
-const retarget = 4
-
-// tooEasy is why a block is none of the network's: its header names a target that no block
-// there has, so that anybody could solve any number of such.
-func (c *Collector) tooEasy(b *Block) error {
-	is := difficulty.FromBits(binary.LittleEndian.Uint32(b.Block[72:]))
-	if network := c.options.Difficulty(); is < network/(retarget+1) {
-		return fmt.Errorf("%v is of difficulty %g, where the network's is %g", b, is, network)
-	}
-	return nil
-}
-
-// tell brings a block to all remotes but one.
+// tell brings a block to all remotes but one. Where there is none it takes no time: the block
+// is not submitted before.
 func (c *Collector) tell(b *poolproto.WholeBlock, but *relay.RemoteLink) {
-	line := poolproto.AppendFrame(nil, &poolproto.Frame{Kind: poolproto.Whole, Text: b.Append(nil)})
+	var to []*relay.RemoteLink
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	for r := range c.links {
 		if r != but && r.Short() {
-			r.Send(line)
+			to = append(to, r)
 		}
+	}
+	c.mu.Unlock()
+	if to == nil {
+		return
+	}
+	line := poolproto.AppendFrame(nil, &poolproto.Frame{Kind: poolproto.Whole, Text: b.Append(nil)})
+	for _, r := range to {
+		r.Send(line)
 	}
 }
 
@@ -382,7 +405,7 @@ func (k *conversation) block(text []byte) {
 	b, err := parseBlock(text)
 	if err == nil {
 		b.Name = k.name
-		err = k.collector.tooEasy(b)
+		err = b.check(k.collector.options.Difficulty())
 	}
 	if err != nil {
 		k.complain(err)

@@ -65,6 +65,9 @@ type ReporterOptions struct {
 	Journal string
 	Status  func() (journalwriter.Status, bool)
 	Workers func() map[string]int // connected miners by user
+	// Difficulty is that of the network at present, 0 while it is not known and on chains
+	// where a block may be of any.
+	Difficulty func() float64
 	// Submit has a block submitted by all nodes here. It returns at once.
 	Submit func(b *Block)
 	Events event.Func
@@ -230,7 +233,8 @@ type wire struct {
 
 	// owned by who reads
 	read *bufio.Reader
-	long []byte // a line that is longer than read
+	long []byte    // a line that is longer than read
+	told time.Time // when it was last said that something is left alone
 
 	agreed bool // the main pool takes the journal; owned by who writes, then by Run
 	brings bool // blocks may be said; guarded by Reporter.mu
@@ -447,8 +451,14 @@ func (w *wire) frame(f *poolproto.Frame) error {
 		}
 	case poolproto.Whole:
 		b, err := parseBlock(f.Text)
+		if err == nil {
+			err = b.check(w.reporter.options.Difficulty())
+		}
 		if err != nil {
-			w.reporter.say(event.Warning, fmt.Sprintf("says something that is left alone: %v", err))
+			if now := time.Now(); now.Sub(w.told) >= time.Minute {
+				w.told = now
+				w.reporter.say(event.Warning, fmt.Sprintf("says something that is left alone: %v", err))
+			}
 			return nil
 		}
 		w.reporter.options.Submit(b)
