@@ -57,6 +57,10 @@ type Options struct {
 	// Before is told of a block, and has its bytes, before it is submitted; nil: nobody
 	// is. It returns at once.
 	Before func(b *Block, block []byte)
+	// Elsewhere is told what became of a block that an earlier run has saved and the table does
+	// not have. It is true for one of another pool, which is none for the table; nil: there are
+	// none.
+	Elsewhere func(hash string, s source.BlockState) bool
 }
 
 // Blocks are the found blocks. Its methods may be called from any goroutine

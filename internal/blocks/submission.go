@@ -74,15 +74,19 @@ func (k *Blocks) submit(s *session.Share, worker string) {
 // resumed notes what became of a block that was saved by an earlier run, which
 // may have ended before it was in the table.
 func (k *Blocks) resumed(height int64, hash [32]byte, s source.BlockState) {
-	k.whileOurs(func() {
-		k.table.add(Block{Height: height, Hash: work.FormatHash(hash), Time: time.Now()})
-		k.change(work.FormatHash(hash), s)
+	text := work.FormatHash(hash)
+	k.Ours(func() {
+		if _, known := k.table.get(text); !known && k.options.Elsewhere != nil && k.options.Elsewhere(text, s) {
+			return
+		}
+		k.table.add(Block{Height: height, Hash: text, Time: time.Now()})
+		k.change(text, s)
 	})
 }
 
-// whileOurs calls note unless another process has taken over, which then finds
+// Ours calls note unless another process has taken over, which then finds
 // out for itself what became of blocks.
-func (k *Blocks) whileOurs(note func()) {
+func (k *Blocks) Ours(note func()) {
 	k.moving.RLock()
 	defer k.moving.RUnlock()
 	if !k.moved {
@@ -92,7 +96,7 @@ func (k *Blocks) whileOurs(note func()) {
 
 // changed notes what became of a block.
 func (k *Blocks) changed(hash string, s source.BlockState) {
-	k.whileOurs(func() { k.change(hash, s) })
+	k.Ours(func() { k.change(hash, s) })
 }
 
 // change changes a block in the table. The first time it is part of the

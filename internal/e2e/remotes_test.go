@@ -460,6 +460,29 @@ func TestBlockWithoutALink(t *testing.T) {
 	f.agree(t)
 }
 
+// A block of a trusted remote is none that the main pool has found, also where that is started
+// anew while the block is kept.
+func TestBlockOfRemoteAfterRestart(t *testing.T) {
+	t.Parallel()
+	f := startFar(t, rareBlocks, nil, nil)
+	block := f.remote.connect(t, "alice.rig1").findBlock()
+	f.main.log.wait(t, 0, "hash "+block.hash+", by alice.rig1 @ ")
+	f.main.log.wait(t, 0, "it is part of the chain")
+	f.mainSetup.keys["logdir"] = f.main.config.LogDir
+	f.main.stop()
+	f.main = f.mainSetup.start(t)
+	f.main.log.wait(t, 0, "BLOCK ACCEPTED! 1001 "+block.hash)
+	f.cable.lead(f.main.trusted())
+	own := f.main.connect(t, "bob.rig1").findBlock()
+	f.main.block(own.hash, "confirmed 1")
+	if list := f.main.blocks(); len(list) != 1 {
+		t.Errorf("blocks of the main pool: %+v", list)
+	}
+	if text := f.main.log.text(); strings.Count(text, "Solved and confirmed block") != 1 || strings.Contains(text, "it is part of the chain") {
+		t.Error("a round ended that had ended before")
+	}
+}
+
 // The main pool knows how many miners a user has at its remotes.
 func TestT11Workers(t *testing.T) {
 	t.Parallel()

@@ -100,6 +100,7 @@ type Pool struct {
 	feed      *nodework.Feed    // of nodes; nil: there are none
 	collector *remote.Collector // of trusted remotes; nil: there are none
 	reporter  *remote.Reporter  // to the main pool; nil: this is no trusted remote
+	elsewhere *elsewhere        // blocks of other pools
 	sinks     []session.Sink    // of judged submits
 	works     *nodework.Node    // of trusted remotes that are ckpool in C; nil: there are none
 	ports     *ports.Ports
@@ -158,6 +159,7 @@ func New(c config.Config, o Options) (*Pool, error) {
 	p.config.Store(&c)
 	p.settings.Store(sessionSettings(&c, &o))
 	p.private = newPrivateUsers(c.LogDir, o.Events)
+	p.elsewhere = newElsewhere(c.LogDir, o.Events)
 	p.makeNotifier(&c)
 	network, err := p.makeSource(&c)
 	if err != nil {
@@ -203,7 +205,7 @@ func New(c config.Config, o Options) (*Pool, error) {
 		Limit:  func(kind string) bool { _, ok := p.notices.PassKind(kind, ""); return ok },
 		Show:   func(text string) { p.miners.Show("", text) },
 		Solved: p.tellNodes,
-		Before: p.found,
+		Before: p.found, Elsewhere: p.changedElsewhere,
 	})
 	if err := p.makeServer(&c); err != nil {
 		return nil, err

@@ -4,10 +4,8 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/ckpool/ckpool/event"
 	"github.com/ckpool/ckpool/internal/authority"
@@ -150,18 +148,12 @@ func (p *Pool) submitOf(b *remote.Block) {
 	if p.feed != nil {
 		p.links.Solved(relay.Whole(&b.WholeBlock), -1, 0)
 	}
-	done := false // a node tells one thing after the other
+	p.elsewhere.note(b)
+	hash := work.FormatHash(b.ID)
 	p.network.Submit(b.Height, b.ID, b.Block, func(s source.BlockState) {
-		if s.State != source.BlockConfirmed || done {
-			return
-		}
-		done = true
-		p.events.Tell(event.Event{Level: event.Warning, Headline: true, Text: fmt.Sprintf("%v: it is part of the chain", b)})
-		if p.collector != nil {
-			_, shown := p.users.EndRound(b.Height, b.Worker, 0, time.Now())
-			p.miners.Show("", shown)
-		}
+		p.blocks.Ours(func() { p.changedElsewhere(hash, s) })
 	})
+	p.elsewhere.save() // it may be saved by now, and this run end
 }
 
 // Users are the users of the pool, for who looks at what is counted.
