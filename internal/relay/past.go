@@ -101,6 +101,9 @@ func (p *past) said(m *stratum.Message, line []byte) {
 	switch kind {
 	case otherRequest, submitting:
 	case suggesting, extending, subscribing: // the last one counts
+		if p.resuming() && p.replaced(kind, method, m.Params, arg == nil) {
+			break
+		}
 		p.requests = slices.DeleteFunc(p.requests, func(r request) bool {
 			same := kindOf(r.method) == kind
 			if same && p.size < pastMost {
@@ -140,6 +143,22 @@ func (p *past) said(m *stratum.Message, line []byte) {
 	}
 	f := &p.flights[n]
 	f.id, f.line, f.kind, f.print = append(f.id[:0], m.ID...), append(f.line[:0], line...), kind, 0
+}
+
+// replaced puts a request in the place of the one of its kind, if there is one: what it stands
+// for in the answers to a resumption is its place. One that is not whole cannot be said again.
+func (p *past) replaced(kind requestKind, method, params []byte, whole bool) bool {
+	i := slices.IndexFunc(p.requests, func(r request) bool { return kindOf(r.method) == kind })
+	if i < 0 {
+		return false
+	}
+	r := &p.requests[i]
+	if size := p.size + len(method) + len(params) - len(r.method) - len(r.params); !whole || p.size >= pastMost || size >= pastMost {
+		p.size = pastMost // for good
+	} else {
+		p.size, *r = size, request{bytes.Clone(method), bytes.Clone(params)}
+	}
+	return true
 }
 
 // roomKept is how many flights keep their room for the next ones.

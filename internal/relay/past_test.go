@@ -146,3 +146,51 @@ func TestNeverResumableAgain(t *testing.T) {
 		}
 	}
 }
+
+// What a miner says while a pool is asked to go on with it does not change what the answers of
+// the pool stand for: the miner is not left without work.
+func TestSaidWhileResuming(t *testing.T) {
+	scan := func(line string) *stratum.Message {
+		var m stratum.Message
+		if stratum.Scan([]byte(line), &m) != stratum.Object {
+			t.Fatal(line)
+		}
+		return &m
+	}
+	const subscribed = `[[["mining.notify","00000000000000aa"]],"0a0b0c0d",4]`
+	p := &past{}
+	for _, k := range [][2]string{
+		{`{"id":1,"method":"mining.suggest_difficulty","params":[64]}`, ""},
+		{`{"id":1,"method":"mining.subscribe","params":["miner/1"]}`, subscribed},
+		{`{"id":1,"method":"mining.extranonce.subscribe","params":[]}`, "true"},
+		{`{"id":1,"method":"mining.authorize","params":["alice.1","x"]}`, "true"},
+	} {
+		p.said(scan(k[0]), []byte(k[0]))
+		if k[1] != "" {
+			p.heard(scan(`{"id":1,"result":` + k[1] + `,"error":null}`))
+		}
+	}
+	if !p.resumable() {
+		t.Fatal("not resumable")
+	}
+	p.resume(nil)
+	for _, line := range []string{`{"id":2,"method":"mining.suggest_difficulty","params":[128]}`, `{"id":3,"method":"mining.extranonce.subscribe"}`} {
+		p.said(scan(line), []byte(line))
+	}
+	for i, result := range []string{subscribed, "true", "true"} {
+		want := forNobody
+		if i == 2 {
+			want = resumed
+		}
+		answer := `{"id":"resume-` + string(rune('1'+i)) + `","result":` + result + `,"error":null}`
+		if what, _, _ := p.heard(scan(answer)); what != want {
+			t.Errorf("%s has the outcome %d, want %d", answer, what, want)
+		}
+	}
+	if what, _, _ := p.heard(scan(`{"id":null,"method":"mining.notify","params":[]}`)); what != forMiner {
+		t.Error("work does not come")
+	}
+	if again := string(p.resume(nil)); !strings.HasPrefix(again, `{"id":null,"method":"mining.suggest_difficulty","params":[128]}`) {
+		t.Errorf("the next pool is told %s", again)
+	}
+}
