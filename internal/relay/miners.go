@@ -73,6 +73,7 @@ type EdgeHandler struct {
 	prints  recent.Map[uint64, struct{}] // shares that pools have accepted
 	summing []netserver.Slot             // of miners with sums
 
+	ticked  int64            // when Tick was last called, unix seconds
 	told    []netserver.Slot // in the order of the time
 	fresh   []newcomer       // likewise: those who were not authorised when they came
 	settled chan<- struct{}  // wants to know when the queue is empty; nil: nobody does
@@ -314,6 +315,10 @@ func (h *EdgeHandler) Flush() {
 
 // Tick implements netserver.Handler.
 func (h *EdgeHandler) Tick(now time.Time) {
+	if back := h.ticked - now.Unix(); back > 0 {
+		h.clockBack(now.Unix(), back)
+	}
+	h.ticked = now.Unix()
 	h.allowed = max(float64(h.edge.options.MovesPerSecond)/float64(len(h.edge.handlers)), 1)
 	h.ghosts = 0
 	h.reports()
@@ -328,6 +333,21 @@ func (h *EdgeHandler) Tick(now time.Time) {
 		h.told = nil
 	}
 	h.endFresh(now.Unix())
+}
+
+// clockBack is for the clock having been set back by so many seconds: nobody waits for so much
+// longer, such as a miner that was asked to connect again, who has no pool.
+func (h *EdgeHandler) clockBack(now, seconds int64) {
+	for i := range h.fresh {
+		if f := &h.fresh[i]; f.until > now+int64(authoriseTime/time.Second) {
+			f.until -= seconds
+		}
+	}
+	for _, slot := range h.told {
+		if m := h.miner(slot); m.told > now {
+			m.told -= seconds
+		}
+	}
 }
 
 // endFresh closes miners that have not logged in in time.
