@@ -93,13 +93,17 @@ func ReadCursor(dir, name string) (c Cursor, err error) {
 // Cursors are the cursors of a directory by name. One that cannot be read is at the
 // beginning, so that nothing is deleted behind it, and bad tells why.
 func Cursors(dir string) (list map[string]Cursor, bad error) {
-	paths, err := filepath.Glob(filepath.Join(dir, cursorPrefix+"*"+cursorSuffix))
-	if err != nil {
+	entries, err := os.ReadDir(dir) // not by a pattern, which the directory's own name may look like
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	list = map[string]Cursor{}
-	for _, path := range paths {
-		name := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(path), cursorPrefix), cursorSuffix)
+	for _, e := range entries {
+		name, ours := strings.CutPrefix(e.Name(), cursorPrefix)
+		name, ends := strings.CutSuffix(name, cursorSuffix)
+		if !ours || !ends {
+			continue
+		}
 		c, err := ReadCursor(dir, name)
 		if err != nil {
 			bad = err

@@ -442,10 +442,10 @@ func MirrorOf(dir string) (instance, name string, ok bool) {
 
 // Mirrors are the directories with mirrors that are in one.
 func Mirrors(dir string) (list []string) {
-	found, _ := filepath.Glob(filepath.Join(dir, "*-*")) // fails for a bad pattern alone
-	for _, path := range found {
-		if _, _, ok := MirrorOf(path); ok {
-			list = append(list, path)
+	entries, _ := os.ReadDir(dir) // without it there are none
+	for _, e := range entries {
+		if _, _, ok := MirrorOf(e.Name()); ok {
+			list = append(list, filepath.Join(dir, e.Name()))
 		}
 	}
 	return list

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -314,4 +315,21 @@ func TestMirrorOfOlderCopy(t *testing.T) {
 		tail.Close()
 	}
 	m.Close()
+}
+
+// Copies are found wherever they are: in a directory whose name looks like a pattern too.
+func TestMirrorsInOddDirectories(t *testing.T) {
+	instance := strings.Repeat("0f", 16)
+	for _, name := range []string{"remotes", "pool[1]", "pool[1", "*"} {
+		dir := filepath.Join(t.TempDir(), name)
+		want := filepath.Join(dir, MirrorDir(instance, "asia"))
+		for _, path := range []string{want, filepath.Join(dir, "other-0f")} {
+			if err := os.MkdirAll(path, 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if list := Mirrors(dir); len(list) != 1 || list[0] != want {
+			t.Errorf("%s: %q", name, list)
+		}
+	}
 }
