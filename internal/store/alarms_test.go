@@ -13,6 +13,7 @@ func TestAlarmOfOrphan(t *testing.T) {
 		p.jobAt(101, 10)
 		hash := p.find("bob", 50, false, out(1000, poolScript))
 		p.over()
+		n.bury(HoldAfter)
 		isOpen := func(want bool) {
 			t.Helper()
 			n.follow()

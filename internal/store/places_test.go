@@ -193,6 +193,7 @@ func TestSharesWithoutJob(t *testing.T) {
 		})
 		p.jobAt(106, 10)
 		p.over()
+		n.bury(HoldAfter)
 		n.follow()
 		if err := n.s.Book(t.Context(), "ann", third, ToMiners); err != nil {
 			t.Fatal(err)
