@@ -208,7 +208,10 @@ func (s settings) nodes(data string) (list []Config) {
 
 // localEndpoint is where a publisher of this machine is connected to; "" where it cannot be.
 func localEndpoint(bind string) string {
-	if strings.HasPrefix(bind, "ipc://") {
+	if path, ok := strings.CutPrefix(bind, "unix:/"); ok { // as Bitcoin Core 28 may have it
+		bind = "ipc:///" + path
+	}
+	if strings.HasPrefix(bind, "ipc:///") {
 		return bind
 	}
 	address, ok := strings.CutPrefix(bind, "tcp://")

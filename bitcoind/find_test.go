@@ -57,6 +57,8 @@ func TestFind(t *testing.T) {
 		"cookie's path": {"rpccookiefile=DIR/run/key\n", []string{"run/key"}, []Config{{URL: "127.0.0.1:8332", Cookie: "DIR/run/key"}}},
 		"publisher":     {"zmqpubhashblock=tcp://0.0.0.0:28999\n", []string{".cookie"}, []Config{{URL: "127.0.0.1:8332", Cookie: "DIR/.cookie", ZMQ: []string{"tcp://127.0.0.1:28999"}}}},
 		"socket":        {"zmqpubhashblock=ipc:///run/zmq\n", []string{".cookie"}, []Config{{URL: "127.0.0.1:8332", Cookie: "DIR/.cookie", ZMQ: []string{"ipc:///run/zmq"}}}},
+		"unix socket":   {"zmqpubhashblock=unix:/run/zmq\n", []string{".cookie"}, []Config{{URL: "127.0.0.1:8332", Cookie: "DIR/.cookie", ZMQ: []string{"ipc:///run/zmq"}}}},
+		"socket of its": {"zmqpubhashblock=ipc://zmq\n", []string{".cookie"}, []Config{{URL: "127.0.0.1:8332", Cookie: "DIR/.cookie"}}},
 		"no publisher":  {"zmqpubhashblock=28332\n", []string{".cookie"}, []Config{{URL: "127.0.0.1:8332", Cookie: "DIR/.cookie"}}},
 		"turned off":    {"regtest=0\nsignet=0\n", []string{".cookie"}, []Config{{URL: "127.0.0.1:8332", Cookie: "DIR/.cookie"}}},
 	} {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -448,15 +449,20 @@ func (s *setup) sayHow() {
 	if s.solo {
 		user = "its bitcoin address as user"
 	}
-	host, port, _, _ := hostport.Split(s.listen) // which was looked at
+	ckpmsg := s.program[:strings.LastIndexByte(s.program, '/')+1] + "ckpmsg" // is beside it
+	fmt.Fprintf(s.out, "\nTo start the pool:\n    %s%s\nor in the background, and to see how it does:\n    %[1]s -D%[2]s\n    %[3]s status\n    %[3]s top\nPoint a miner at stratum+tcp://%[4]s\nwith %[5]s and x as password.\n",
+		s.program, file, ckpmsg, reached(s.listen, "3333"), user)
+	if s.http != "" {
+		fmt.Fprintf(s.out, "The page is at http://%s/ then.\n", reached(s.http, ""))
+	}
+}
+
+// reached is where an address is found that is listened on, as host:port; port is the one without
+// any.
+func reached(address, port string) string {
+	host, own, _, _ := hostport.Split(address) // which was looked at
 	if slices.Contains([]string{"", "*", "0.0.0.0", "::"}, host) {
 		host = "<this machine>"
 	}
-	listen := host + ":" + cmp.Or(port, "3333")
-	ckpmsg := s.program[:strings.LastIndexByte(s.program, '/')+1] + "ckpmsg" // is beside it
-	fmt.Fprintf(s.out, "\nTo start the pool:\n    %s%s\nor in the background, and to see how it does:\n    %[1]s -D%[2]s\n    %[3]s status\n    %[3]s top\nPoint a miner at stratum+tcp://%[4]s\nwith %[5]s and x as password.\n",
-		s.program, file, ckpmsg, listen, user)
-	if s.http != "" {
-		fmt.Fprintf(s.out, "The page is at http://%s/ then.\n", s.http)
-	}
+	return net.JoinHostPort(host, cmp.Or(own, port))
 }

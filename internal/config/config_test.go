@@ -285,7 +285,8 @@ func TestErrors(t *testing.T) {
 		{"credentials in url", `{"btcd": [{"url": "http://u:p@h:1", "auth": "a", "pass": ""}]}`, `ckpool.conf:1: "btcd[0].url": want host:port, got "http://u:p@h:1"`},
 		{"passwords stay secret", `{"btcd": [{"url": "h", "auth": "a", "pass": 12345}]}`, `ckpool.conf:1: "btcd[0].pass": want a string, got a number`},
 		{"password", `{"password": 12345}`, `ckpool.conf:1: "password": want a string, got a number`},
-		{"zmq", `{"zmqblock": "127.0.0.1:28332"}`, `ckpool.conf:1: "zmqblock": want an endpoint like "tcp://127.0.0.1:28332", got "127.0.0.1:28332"`},
+		{"zmq", `{"zmqblock": "127.0.0.1:28332"}`, `ckpool.conf:1: "zmqblock": want an endpoint like "tcp://127.0.0.1:28332" or "ipc:///path", got "127.0.0.1:28332"`},
+		{"zmq of a socket", `{"zmqblock": "ipc://zmq"}`, `ckpool.conf:1: "zmqblock": want an endpoint like "tcp://127.0.0.1:28332" or "ipc:///path", got "ipc://zmq"`},
 		{"proxy without auth", `{"proxy": [{"url": "a:1"}]}`, `ckpool.conf:1: "proxy[0].auth": want a value, got none`},
 		{"useragent", `{"useragent": ["a", 1]}`, `ckpool.conf:1: "useragent[1]": want a string or an array of strings, got 1`},
 		{"address", "{\n\"btcaddress\": \"1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN3\"}", `ckpool.conf:2: "btcaddress": want a bitcoin address, got "1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN3": `},
@@ -628,6 +629,7 @@ func TestZMQ(t *testing.T) {
 	}{
 		{"default node", `{}`, [][]string{{defaultZMQ}}},
 		{"default node, endpoint", `{"zmqblock": "tcp://h:1"}`, [][]string{{"tcp://h:1"}}},
+		{"a socket", `{"zmqblock": "ipc:///run/bitcoind/zmq"}`, [][]string{{"ipc:///run/bitcoind/zmq"}}},
 		{"remote nodes have no default", `{"btcd": [` + node("a:1", "") + `,` + node("127.0.0.1:8332", "") + `]}`, [][]string{nil, {defaultZMQ}}},
 		{"to the first without its own", `{"zmqblock": "tcp://h:1", "btcd": [` + node("a", `, "zmq": "tcp://a:2"`) + `,` + node("b", "") + `,` + node("c", "") + `]}`,
 			[][]string{{"tcp://a:2"}, {"tcp://h:1"}, nil}},

@@ -81,8 +81,9 @@ func endpoints(to *[]string) setter {
 			s, err := e.text()
 			rest, tcp := strings.CutPrefix(s, "tcp://")
 			host, port, urlErr := splitURL(rest)
-			if err != nil || !tcp || urlErr != nil || host == "" || port == 0 {
-				return e.wants(`an endpoint like "` + defaultZMQ + `"`)
+			socket := strings.HasPrefix(s, "ipc:///") && !strings.ContainsRune(s, 0)
+			if err != nil || !socket && (!tcp || urlErr != nil || host == "" || port == 0) {
+				return e.wants(`an endpoint like "` + defaultZMQ + `" or "ipc:///path"`)
 			}
 			list = append(list, s)
 		}
