@@ -371,6 +371,7 @@ func TestRequiredByMode(t *testing.T) {
 		{Remote, `{"upstream": "h:1"}`, `"btcaddress" is missing: set it to the address`},
 		{Remote, `{` + payTo + `}`, "No upstream server set in remote trusted server mode"},
 		{Remote, `{` + payTo + `"upstream": "h:1"}`, ""},
+		{Remote, `{` + payTo + `"upstream": "h:1", "solo": true}`, `ckpool.conf:1: "solo": true is for a pool whose blocks pay the miner who finds them; those of a trusted remote (-t) pay all`},
 		{Solo, `{}`, ""},
 		{Solo, `{"btcaddress": "not used in this mode"}`, ""},
 		{Proxy, `{}`, "No proxy entries found in config file ckpool.conf"},

@@ -84,6 +84,12 @@ func (c *Config) validatePayout(m Mode) (errs Errors) {
 	if m == Remote && c.Upstream.URL == "" {
 		errs = append(errs, &Error{Key: "upstream", Text: "No upstream server set in remote trusted server mode"})
 	}
+	if m == Remote && c.Solo {
+		errs = append(errs, &Error{
+			Key:  "solo",
+			Text: `"solo": true is for a pool whose blocks pay the miner who finds them; those of a trusted remote (-t) pay all who mine for its main pool: remove it, or start without -t`,
+		})
+	}
 	var paid []address.Address
 	pays := func(key, s string) {
 		a, err := payable(key, s)
