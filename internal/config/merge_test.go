@@ -2,7 +2,9 @@ package config
 
 import (
 	"fmt"
+	"os"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -87,5 +89,23 @@ func TestMerge(t *testing.T) {
 	next, _ := parse(t, "{"+payTo+`"pooltag": "new", "startdiff": 2}`, Pool)
 	if m := old.Merge(&next); m.PoolTag != "old" || m.StartDiff != 2 {
 		t.Errorf("in force: %q, %v", m.PoolTag, m.StartDiff)
+	}
+}
+
+// What operators read of a reload is what it does.
+func TestReloadIsDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, found := strings.Cut(string(page), "\nAfter SIGHUP or `ckpmsg reload` these keys are in force at once")
+	text, _, ends := strings.Cut(text, "\nAll others, such as `btcaddress`, wait for the next start.")
+	if !found || !ends {
+		t.Fatal("docs/operations.md has no list of the keys that a reload takes")
+	}
+	for _, p := range parts {
+		if told := strings.Contains(text, "`"+p.key+"`"); told != p.live && p.key != "allow_low_diff" { // which has no effect
+			t.Errorf("%s: taken %v, told %v", p.key, p.live, told)
+		}
 	}
 }
