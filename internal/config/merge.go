@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"reflect"
 	"slices"
 )
@@ -97,6 +98,15 @@ func (c *Config) Merge(next *Config) Merged {
 	}
 	m.mergeServers(next.Servers)
 	return m
+}
+
+// Room is why the listeners of next cannot be opened while those stay open that it does not
+// have; nil: they can.
+func (m *Merged) Room() error {
+	if n := len(m.Servers); n > maxServers {
+		return fmt.Errorf("%d listeners, with those that stay open until the next start: at most %d can be", n, maxServers)
+	}
+	return nil
 }
 
 func (m *Merged) mergeServers(next []Listener) {

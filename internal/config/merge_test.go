@@ -109,3 +109,25 @@ func TestReloadIsDocumented(t *testing.T) {
 		}
 	}
 }
+
+// A session remembers its listener in a byte, also one that a reload has opened.
+func TestMergeTooManyServers(t *testing.T) {
+	list := func(port, n int) Config {
+		var urls []string
+		for i := range n {
+			urls = append(urls, fmt.Sprintf(`"127.0.0.1:%d"`, port+i))
+		}
+		c, _ := parse(t, "{"+payTo+`"serverurl": [`+strings.Join(urls, ",")+"]}", Pool)
+		return c
+	}
+	for _, tt := range []struct {
+		n    int
+		want string
+	}{{56, "<nil>"}, {57, "257 listeners, with those that stay open until the next start: at most 256 can be"}} {
+		old, next := list(1000, 200), list(2000, tt.n)
+		m := old.Merge(&next)
+		if got := fmt.Sprint(m.Room()); got != tt.want {
+			t.Errorf("200 and %d others: %s, want %s", tt.n, got, tt.want)
+		}
+	}
+}

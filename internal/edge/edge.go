@@ -330,6 +330,9 @@ func (e *Edge) connector(now time.Time) control.Connector {
 func (e *Edge) Apply(ctx context.Context, next config.Config) (config.Merged, error) {
 	old := e.config.Load()
 	m := old.Merge(&next)
+	if err := m.Room(); err != nil {
+		return m, err
+	}
 	replace := func() {}
 	if e.node != nil {
 		var err error

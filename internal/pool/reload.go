@@ -13,6 +13,9 @@ import (
 func (p *Pool) Apply(ctx context.Context, next config.Config) (config.Merged, error) {
 	old := p.config.Load()
 	m := old.Merge(&next)
+	if err := m.Room(); err != nil {
+		return m, err
+	}
 	replaceNodes := func() {}
 	if !reflect.DeepEqual(old.Nodes, m.Nodes) {
 		var err error
