@@ -350,6 +350,9 @@ func (e *Edge) Apply(ctx context.Context, next config.Config) (config.Merged, er
 	}
 	e.config.Store(&m.Config)
 	e.ports.Apply(&m.Config)
+	if e.node != nil {
+		e.node.users.Set(usersSettings(&m.Config))
+	}
 	replace()
 	return m, nil
 }

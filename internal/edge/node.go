@@ -40,13 +40,18 @@ func newNode(c *config.Config, loops int, events event.Func, say func(error)) (*
 		return nil, err
 	}
 	n := &node{group: group, say: say}
-	settings := users.Settings{Name: c.PoolTag, MaxUserAgents: c.MaxPoolUserAgents, NameExempt: c.LimitExempt}
-	for _, l := range c.Servers {
-		settings.ListenerURLs = append(settings.ListenerURLs, l.URL)
-	}
-	n.users = users.New(users.Config{Settings: settings, LogDir: c.LogDir, Loops: loops, Events: events}, time.Now())
+	n.users = users.New(users.Config{Settings: usersSettings(c), LogDir: c.LogDir, Loops: loops, Events: events}, time.Now())
 	n.work = nodework.NewNode(nodework.Options{Network: group, Announce: group.Announce, Chain: group.Chain, Workers: n.users, Sink: n.users, Loops: loops, Events: events})
 	return n, nil
+}
+
+// usersSettings is what statistics need of the configuration.
+func usersSettings(c *config.Config) users.Settings {
+	s := users.Settings{Name: c.PoolTag, MaxUserAgents: c.MaxPoolUserAgents, NameExempt: c.LimitExempt}
+	for _, l := range c.Servers {
+		s.ListenerURLs = append(s.ListenerURLs, l.URL)
+	}
+	return s
 }
 
 // run serves until ctx ends. What it gets to know then it still does.
