@@ -91,7 +91,7 @@ func (c *Client) ChainInfo(ctx context.Context) (ChainInfo, error) {
 	if err := c.Call(ctx, &raw, "getblockchaininfo"); err != nil {
 		return info, err
 	}
-	info.Chain = chainName(raw.Chain)
+	info.Chain = brief(chainName(raw.Chain))
 	if raw.Blocks != nil {
 		info.Blocks = *raw.Blocks
 	}

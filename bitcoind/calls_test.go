@@ -53,3 +53,50 @@ func TestSendRawTransaction(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// What a node says is told and kept in short, whatever it is: lines of the log, the status, the
+// table of blocks.
+func TestLongTexts(t *testing.T) {
+	long := strings.Repeat("x", 1<<20)
+	answers := map[string]string{
+		"submitblock": `"` + long + `"`, "getblockchaininfo": `{"chain":"` + long + `"}`, "getnetworkinfo": `{"subversion":"` + long + `"}`,
+		"getblocktemplate": `{"version":1,"previousblockhash":"` + long + `","transactions":[],"coinbasevalue":1,"curtime":1,"bits":"1d00ffff","height":1}`,
+	}
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var request struct {
+			ID     json.RawMessage `json:"id"`
+			Method string          `json:"method"`
+		}
+		if err := json.NewDecoder(r.Body).Decode(&request); err != nil {
+			t.Error(err)
+		}
+		if result, ok := answers[request.Method]; ok {
+			_, _ = io.WriteString(w, `{"result":`+result+`,"error":null,"id":`+string(request.ID)+`}`)
+			return
+		}
+		_, _ = io.WriteString(w, `{"result":null,"error":{"code":-1,"message":"`+long+`"},"id":`+string(request.ID)+`}`)
+	}))
+	defer s.Close()
+	c, ctx := NewClient(Config{URL: s.URL}, Options{}), t.Context()
+	const most = maxText + 100
+	verdict, err := c.SubmitBlock(ctx, []byte{1})
+	if err != nil || len(verdict) > most || !strings.HasPrefix(verdict, "xxx") {
+		t.Errorf("a verdict of %d bytes, %v", len(verdict), err)
+	}
+	info, err := c.ChainInfo(ctx)
+	if err != nil || len(info.Chain) > most {
+		t.Errorf("a chain of %d bytes, %v", len(info.Chain), err)
+	}
+	if v := c.version(ctx); len(v) > most || v == "" {
+		t.Errorf("a version of %d bytes", len(v))
+	}
+	_, templateErr := c.Template(ctx, "")
+	for what, err := range map[string]error{"a template": templateErr, "an error": c.Call(ctx, nil, "getblockcount")} {
+		if reason := c.explain(err).reason; err == nil || len(reason) > most || reason == "" {
+			t.Errorf("%s: a reason of %d bytes", what, len(reason))
+		}
+		if text, _ := replyText("", err); len(text) > most {
+			t.Errorf("%s: a line of %d bytes", what, len(text))
+		}
+	}
+}

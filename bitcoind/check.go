@@ -170,14 +170,14 @@ func (c *Client) version(ctx context.Context) string {
 		Subversion string `json:"subversion"`
 	}
 	if c.Call(ctx, &network, "getnetworkinfo") == nil {
-		return network.Subversion
+		return brief(network.Subversion)
 	}
 	var btcd map[string]struct {
 		Version string `json:"versionstring"`
 	}
 	if c.Call(ctx, &btcd, "version") == nil {
 		if v, ok := btcd["btcdjsonrpcapi"]; ok {
-			return "btcd, RPC " + v.Version
+			return "btcd, RPC " + brief(v.Version)
 		}
 	}
 	return ""

@@ -217,7 +217,7 @@ func (c *Client) submit(ctx context.Context, s submission) (string, error) {
 	if verdict == nil {
 		return "", nil
 	}
-	return *verdict, nil
+	return brief(*verdict), nil
 }
 
 // wrap says which node and call an error comes from.

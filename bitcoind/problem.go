@@ -67,6 +67,12 @@ func (e *templateError) Unwrap() error { return e.err }
 
 // explain says what an error of a call means.
 func (c *Client) explain(err error) problem {
+	p := c.explained(err)
+	p.reason = brief(p.reason)
+	return p
+}
+
+func (c *Client) explained(err error) problem {
 	if err == nil {
 		return problem{}
 	}

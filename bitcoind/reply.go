@@ -79,6 +79,17 @@ func wrongID(raw []byte, id uint64) error {
 	return &replyError{fmt.Sprintf("the answer has id %s, not %d: it belongs to another request", firstLine(raw, "(none)"), id)}
 }
 
+// maxText is how much is told of a text that a node has chosen, in bytes.
+const maxText = 500
+
+// brief cuts a text of a node that is too long for people.
+func brief(text string) string {
+	if len(text) > maxText {
+		text = strings.ToValidUTF8(text[:maxText], "") + "…"
+	}
+	return text
+}
+
 // firstLine is a short printable form of a body.
 func firstLine(body []byte, otherwise string) string {
 	line, _, _ := strings.Cut(strings.TrimSpace(string(body)), "\n")

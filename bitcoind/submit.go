@@ -359,10 +359,10 @@ func (b *block) tellVerdict(n *node, what outcome, verdict string, err error, to
 // block, it is usual that one has it from the other already.
 func replyText(verdict string, err error) (text string, level event.Level) {
 	if e, ok := asRPCError(err); ok {
-		return "SUBMIT BLOCK RETURNED: " + e.Error(), event.Warning
+		return "SUBMIT BLOCK RETURNED: " + brief(e.Error()), event.Warning
 	}
 	if err != nil {
-		return "SUBMIT BLOCK GOT NO RESPONSE! " + err.Error(), event.Warning
+		return "SUBMIT BLOCK GOT NO RESPONSE! " + brief(err.Error()), event.Warning
 	}
 	switch verdict {
 	case "":
