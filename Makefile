@@ -138,7 +138,7 @@ lint:
 
 race:
 	@command -v gcc >/dev/null || { echo "make check: the race detector needs gcc: apt-get install gcc libc6-dev"; exit 1; }
-	@GO=$(GO) P=$(P) .ci/race
+	@GO=$(GO) .ci/race
 
 fuzz:
 	@GO=$(GO) .ci/fuzz

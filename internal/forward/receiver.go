@@ -304,6 +304,9 @@ func (r *Receiver) drain(ctx context.Context, s *site) error {
 func (r *Receiver) open(ctx context.Context, s *site, data []byte) (*message, error) {
 	var m message
 	var later *laterError
+	r.mu.Lock()
+	own := s.ID
+	r.mu.Unlock()
 	err := m.decode(data)
 	switch {
 	case errors.As(err, &later):
@@ -311,7 +314,7 @@ func (r *Receiver) open(ctx context.Context, s *site, data []byte) (*message, er
 	case err != nil:
 		r.Events.Say(event.Error, fmt.Sprintf("Stream %s has a message that is no batch: %v; it is to be sent again", streamName(s.id), err))
 		return nil, nil
-	case m.batch.Instance != s.ID:
+	case m.batch.Instance != own:
 		r.Events.Say(event.Error, fmt.Sprintf("Stream %s has a batch of another instance, %x, which is not stored", streamName(s.id), m.batch.Instance))
 		return nil, nil
 	}
