@@ -132,39 +132,32 @@ func (j *shareJournal) begin() error {
 // journal go.
 const againTime = 3 * time.Second
 
-// againEvery is how often it is tried to open the journal after that.
-const againEvery = time.Second
-
 // again opens the journal once more after end. If that cannot be, shares are only
-// counted until it can: a process that hangs has the journal until it is ended.
+// counted until it can, which retry tries: a process that hangs has the journal until it
+// is ended.
 func (j *shareJournal) again() {
 	err := j.begin()
 	for begun := time.Now(); err != nil && time.Since(begun) < againTime; err = j.begin() {
 		time.Sleep(10 * time.Millisecond)
 	}
-	if err == nil {
-		return
+	if err != nil {
+		j.notKept(err)
 	}
-	j.notKept(err)
-	go func() {
-		for j.missing() {
-			time.Sleep(againEvery)
-		}
-	}()
 }
 
-// missing tries to open the journal, and tells whether it is to be tried again.
-func (j *shareJournal) missing() bool {
+// retry opens the journal where it should be open and is not. What keeps it from that is
+// told, if tell says so.
+func (j *shareJournal) retry(tell bool) {
 	j.mu.Lock()
-	defer j.mu.Unlock()
-	if !j.ours || j.writer.Load() != nil {
-		return false
+	missing := j.ours && j.network != "" && j.writer.Load() == nil
+	err := j.open()
+	j.mu.Unlock()
+	switch {
+	case err != nil && tell:
+		j.notKept(err)
+	case err == nil && missing:
+		j.options.Events.Say(event.Warning, "Shares are kept for ckdb again")
 	}
-	if j.open() != nil {
-		return true // which was said
-	}
-	j.options.Events.Say(event.Warning, "Shares are kept for ckdb again")
-	return false
 }
 
 func (j *shareJournal) notKept(err error) {
@@ -341,12 +334,7 @@ func (j *shareJournal) work(k *session.Work) {
 
 // statistics tells those of a minute.
 func (j *shareJournal) statistics(s sharelog.PoolStatus) {
-	j.mu.Lock()
-	err := j.open()
-	j.mu.Unlock()
-	if err != nil {
-		j.notKept(err)
-	}
+	j.retry(true)
 	j.mu.RLock()
 	defer j.mu.RUnlock()
 	if w := j.writer.Load(); w != nil {

@@ -210,8 +210,7 @@ func TestJournalIsOursAgain(t *testing.T) {
 		if err := other.pass(); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(2 * againEvery)
-		synctest.Wait()
+		j.retry(false)
 		if j.writer.Load() == nil {
 			t.Error("it is not open")
 		}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
-	"strings"
 
 	"github.com/ckpool/ckpool/event"
 	"github.com/ckpool/ckpool/internal/authority"
@@ -39,11 +38,11 @@ func (p *Pool) makeCollector(c *config.Config) {
 	p.links.Remotes(p.collector)
 }
 
-// networkDifficulty is that of blocks at present, 0 while it is not known, and on test networks,
-// where a block may be of any when the last one is old.
+// networkDifficulty is that of blocks at present, 0 while it is not known, and where a block
+// may be of any.
 func (p *Pool) networkDifficulty() float64 {
 	w := p.jobs.Newest()
-	if w == nil || strings.HasPrefix(p.chainName(), "test") {
+	if w == nil || nodework.AnyDifficulty(p.chainName()) {
 		return 0
 	}
 	return w.Job.NetworkDifficulty

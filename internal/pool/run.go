@@ -168,6 +168,9 @@ func (p *Pool) keepStatistics(ctx context.Context) error {
 				p.events.Say(event.Warning, fmt.Sprintf("The process stood still for %s: it was stopped, or the machine was", gap.Round(time.Second)))
 			}
 			last = now
+			if p.journal != nil {
+				p.journal.retry(false)
+			}
 			p.lines.Sum(now, false)
 			guard.look(ctx, now)
 			if p.admission.EndTakeover(now) {

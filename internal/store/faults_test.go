@@ -399,7 +399,7 @@ func TestToldLate(t *testing.T) {
 		p.over()
 		n.follow()
 		n.has("")
-		p.tell(&Batch{Blocks: []Block{{Hash: hash, Height: 101, Job: job.ID, Worker: 0, Difficulty: job.Difficulty, Reward: 1000, Found: p.now}}, Workers: []Worker{{User, "bob", "rig"}}})
+		p.tellOf(hash, job, "bob")
 		n.follow()
 		n.has("chain -1000, fee immature 0, bob immature 1000")
 		consistent(t, n.s)
@@ -418,7 +418,7 @@ func TestToldWhenHeld(t *testing.T) {
 		n.bury(HoldAfter)
 		n.follow()
 		n.has("chain -1000, held 1000")
-		p.tell(&Batch{Blocks: []Block{{Hash: hash, Height: 101, Job: job.ID, Worker: 0, Difficulty: job.Difficulty, Reward: 1000, Found: p.now}}, Workers: []Worker{{User, "bob", "rig"}}})
+		p.tellOf(hash, job, "bob")
 		n.follow()
 		n.has("chain -1000, held 1000")
 		if err := n.s.Book(t.Context(), "ann", hash, ToMiners); err != nil {

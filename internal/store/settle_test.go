@@ -197,12 +197,18 @@ func (p *toldPool) find(name string, credit float64, told bool, outputs ...[]byt
 	hash = sha256.Sum256(binary.BigEndian.AppendUint32(nil, p.n))
 	p.share(name, credit, hash[:16]...)
 	if told {
-		p.tell(&Batch{Blocks: []Block{{Hash: hash, Height: p.job.Height, Job: p.job.ID, Worker: 0, Difficulty: p.job.Difficulty, Reward: 1000, Found: p.now + p.clock}},
-			Workers: []Worker{{User, name, "rig"}}})
+		p.tellOf(hash, p.job, name)
 	}
 	p.grow(base+int64(len(p.chain)), p.job.Height-base-int64(len(p.chain)), 0)
 	p.put(hash, coinbase(p.job.Height, outputs...))
 	return hash
+}
+
+// tellOf tells of a block that somebody has found.
+func (p *toldPool) tellOf(hash [32]byte, j Job, name string) {
+	p.t.Helper()
+	p.tell(&Batch{Blocks: []Block{{Hash: hash, Height: j.Height, Job: j.ID, Worker: 0, Difficulty: j.Difficulty, Reward: 1000, Found: p.now + p.clock}},
+		Workers: []Worker{{User, name, "rig"}}})
 }
 
 // over tells that the pool works at the next height for a while.
