@@ -163,7 +163,11 @@ type running struct {
 	stop   func() // ends it and waits
 }
 
-// start runs a server on 127.0.0.1 until the test ends. set changes each
+// ownAddress is a loopback address that no other test listens on: a client of
+// another one that tries its old port again takes no place here.
+const ownAddress = "127.77.0.1:0"
+
+// start runs a server on ownAddress until the test ends. set changes each
 // loop's probe, prepare the server before it runs; both may be nil.
 func start(t *testing.T, c Config, set func(p *probe), prepare func(s *Server)) *running {
 	t.Helper()
@@ -181,7 +185,7 @@ func start(t *testing.T, c Config, set func(p *probe), prepare func(s *Server)) 
 		t.Fatal(err)
 	}
 	r.Server = s
-	if _, err := s.Listen(t.Context(), "127.0.0.1:0"); err != nil {
+	if _, err := s.Listen(t.Context(), ownAddress); err != nil {
 		t.Fatal(err)
 	}
 	r.addr = s.Listeners()[0].Addrs[0].String()

@@ -75,7 +75,7 @@ func successor(t *testing.T, from *running, all []moved, c Config) *running {
 	if err := s.Inherit(sockets); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Listen(t.Context(), "127.0.0.1:0"); err != nil {
+	if _, err := s.Listen(t.Context(), ownAddress); err != nil {
 		t.Fatal(err)
 	}
 	if left := s.DropInherited(); len(left) > 0 {
