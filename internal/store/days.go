@@ -27,7 +27,7 @@ func (s *Store) days(ctx context.Context, tx table.Tx) (kept []int64, dropped in
 		if err := scan(&day, &state); err != nil {
 			return err
 		}
-		if state == 0 {
+		if state == dayKept {
 			kept = append(kept, day)
 		} else {
 			dropped = max(dropped, day)
@@ -92,9 +92,18 @@ func (a *application) keptDays(ctx context.Context) (map[int64]bool, error) {
 	return days, err
 }
 
+// States of a day, of which there is a row from its table's making on.
+const (
+	dayKept = iota
+	dayDropping
+	dayDropped
+	dayJoined // and the sums of its jobs are joined
+)
+
 // Retain drops the shares of all days that end before a time, in seconds since 1970.
-// Their sums stay. Days that a reward may still need stay as well. It waits for who reads
-// them, without being in anybody's way; where ctx ends that, the next call goes on.
+// Their sums stay, those of jobs joined as [Store.joinDay] says. Days that a reward may
+// still need stay as well. It waits for who reads them, without being in anybody's way;
+// where ctx ends that, the next call goes on.
 func (s *Store) Retain(ctx context.Context, before int64) error {
 	day := before / secondsPerDay
 	if err := s.db.Read(ctx, func(tx table.Tx) error {
@@ -104,27 +113,47 @@ func (s *Store) Retain(ctx context.Context, before int64) error {
 	}); err != nil {
 		return err
 	}
-	var drop []int64
-	err := s.db.Write(ctx, func(tx table.Tx) error {
-		if _, err := tx.Exec(ctx, "update share_days set dropped = 1 where dropped = 0 and day < $1", day); err != nil {
-			return err
-		}
-		return rows(ctx, tx, "select day from share_days where dropped = 1 order by day", nil, func(scan func(...any) error) error {
-			var day int64
-			err := scan(&day)
-			drop = append(drop, day)
-			return err
-		})
-	})
-	if err != nil {
+	if err := s.db.Write(ctx, func(tx table.Tx) error {
+		_, err := tx.Exec(ctx, "update share_days set dropped = $1 where dropped = $2 and day < $3", dayDropping, dayKept, day)
+		return err
+	}); err != nil {
 		return err
 	}
-	for _, day := range drop {
+	if err := s.advance(ctx, dayDropping, func(day int64) error {
 		if err := s.db.Drop(ctx, shares, dayTable(day)); err != nil {
 			return fmt.Errorf("drop table %s: %w", dayTable(day), err)
 		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	return s.advance(ctx, dayDropped, func(day int64) error {
+		if err := s.joinDay(ctx, day); err != nil {
+			return fmt.Errorf("join the sums of the jobs of %s: %w", dayTable(day), err)
+		}
+		return nil
+	})
+}
+
+// advance does what is to be done with days in a state, which then have the next one.
+func (s *Store) advance(ctx context.Context, state int64, do func(day int64) error) error {
+	var list []int64
+	if err := s.db.Read(ctx, func(tx table.Tx) error {
+		return rows(ctx, tx, "select day from share_days where dropped = $1 order by day", []any{state}, func(scan func(...any) error) error {
+			var day int64
+			err := scan(&day)
+			list = append(list, day)
+			return err
+		})
+	}); err != nil {
+		return err
+	}
+	for _, day := range list {
+		if err := do(day); err != nil {
+			return err
+		}
 		if err := s.db.Write(ctx, func(tx table.Tx) error {
-			_, err := tx.Exec(ctx, "update share_days set dropped = 2 where day = $1", day)
+			_, err := tx.Exec(ctx, "update share_days set dropped = $1 where day = $2 and dropped = $3", state+1, day, state)
 			return err
 		}); err != nil {
 			return err

@@ -26,7 +26,8 @@ appends its sums to table pending, in the transaction of its shares; when there 
 many they are folded into the tables that are kept for ever: per job, per shift, hour
 and day of each worker, per hour and day of each user agent. So rows of workers are
 written once a minute and not once a batch. Sums per job are only ever appended to:
-a job whose time spans several folds has a row of each. Everything that reads sums adds what is
+a job whose time spans several folds has a row of each. When the shares of a day are
+dropped, those of jobs that nothing tells apart any more are joined. Everything that reads sums adds what is
 pending. [Store.Check] computes them anew from the shares.
 
 # Shifts

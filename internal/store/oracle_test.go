@@ -390,6 +390,28 @@ func TestSums(t *testing.T) {
 				}
 				want.compare(t, s)
 				consistent(t, s)
+
+				// Nor does it matter that days are dropped, and sums of their jobs joined.
+				work, err := s.WorkAt(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				strays, err := s.Strays(t.Context(), 0, nowhere, 0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := s.Retain(t.Context(), started/1_000_000+10*secondsPerDay); err != nil {
+					t.Fatal(err)
+				}
+				joinAll(t, s) // with what was pending
+				want.compare(t, s)
+				consistent(t, s)
+				if now, err := s.WorkAt(t.Context()); err != nil || !maps.Equal(now, work) {
+					t.Errorf("work by height: %v, was %v, %v", now, work, err)
+				}
+				if now, err := s.Strays(t.Context(), 0, nowhere, 0); err != nil || !slices.Equal(now, strays) {
+					t.Errorf("strays: %v, were %v, %v", now, strays, err)
+				}
 			})
 		})
 	}
