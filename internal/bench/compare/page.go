@@ -130,12 +130,20 @@ func (r *run) tab(ctx context.Context, s *server, p *reader) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), startTime) // what has begun is measured
 	defer cancel()
 	var users struct{ Items []struct{ User string } }
-	b, err := p.get(ctx, "/api/v1/users?limit=1")
-	if err == nil {
-		err = json.Unmarshal(b, &users)
-	}
-	if err != nil || len(users.Items) != 1 {
-		return fmt.Errorf("users: %w, %s", err, b)
+	for { // a list is as old as a second
+		b, err := p.get(ctx, "/api/v1/users?limit=1")
+		if err == nil {
+			err = json.Unmarshal(b, &users)
+		}
+		if err != nil {
+			return fmt.Errorf("users: %w, %s", err, b)
+		}
+		if len(users.Items) > 0 {
+			break
+		}
+		if err := sleep(ctx, r.Size.Period/20); err != nil {
+			return fmt.Errorf("no user is listed: %w", err)
+		}
 	}
 	user := users.Items[0].User
 	for _, paths := range [][]string{{"/", "/api/v1/pool/history?range=year"}, {"/user/" + user, "/api/v1/users/" + user + "/history?range=month"}} {
