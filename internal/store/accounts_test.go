@@ -179,3 +179,31 @@ func TestPrivacy(t *testing.T) {
 		}
 	})
 }
+
+// A name that is only logged in with leaves nothing behind, however many a stranger has of
+// them; who has sent a share is seen when it comes back.
+func TestSilentNames(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		s, in := registered(t, where, 1)
+		login := func(number int64, account, rig string) {
+			apply(t, s, &Batch{Instance: in.ID, From: Position{Epoch: 1, Number: number - 1}, To: Position{Epoch: 1, Number: number}, At: started + number,
+				Workers: []Worker{{User, account, rig}}, Agents: []string{"x"}, Seen: []Seen{{0, started + number*1_000_000}}})
+		}
+		apply(t, s, batch(in, 1, 1))
+		before := dumpTable(t, s, "accounts") + dumpTable(t, s, "workers") + dumpTable(t, s, "seen")
+		login(2, "stranger", "a")
+		login(3, "stranger", "b")
+		login(4, "bcrt1qexample", "other rig of somebody who is known")
+		if after := dumpTable(t, s, "accounts") + dumpTable(t, s, "workers") + dumpTable(t, s, "seen"); after != before {
+			t.Errorf("%s became %s", before, after)
+		}
+		b := batch(in, 5, 5)
+		b.Workers = []Worker{{User, "stranger", "b"}}
+		apply(t, s, b)
+		login(6, "stranger", "b")
+		list, err := s.Sums(t.Context(), Query{By: ByWorker, Account: "stranger"})
+		if err != nil || len(list) != 1 || list[0].Name != "b" || list[0].Seen != started+6_000_000 {
+			t.Errorf("%+v, %v", list, err)
+		}
+	})
+}

@@ -322,6 +322,9 @@ func (a *application) putOthers(ctx context.Context) error {
 
 	last := map[int64]int64{}
 	for _, v := range a.Seen {
+		if a.worker[v.Worker] == 0 { // it never sent anything
+			continue
+		}
 		last[a.worker[v.Worker]] = max(last[a.worker[v.Worker]], v.At)
 	}
 	var worker, at []int64

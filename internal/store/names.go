@@ -59,10 +59,24 @@ func fold(kind Kind, name string) string {
 	return address.Fold(strings.TrimSpace(name))
 }
 
-// resolve finds the numbers of the batch's workers and user agents, and gives new
-// ones.
+// resolve finds the numbers of the batch's workers and user agents, and gives new ones
+// to those that sent anything: a name that was only logged in with gets none, and its
+// number is 0, since a stranger has as many of these as he likes.
 func (a *application) resolve(ctx context.Context) error {
 	a.names = names{map[Worker]int64{}, map[string]int64{}}
+	sent := make([]bool, len(a.Workers))
+	for i := range a.Shares {
+		sent[a.Shares[i].Worker] = true
+	}
+	for i := range a.Rejects {
+		sent[a.Rejects[i].Worker] = true
+	}
+	for i := range a.Blocks {
+		if k := a.Blocks[i].Worker; k >= 0 {
+			sent[k] = true
+		}
+	}
+	var silent []int // workers that are looked for
 	keys := make([]Worker, len(a.Workers))
 	shown := map[Worker]string{} // an account's name as it came
 	a.worker, a.agent = make([]int64, len(a.Workers)), make([]int64, len(a.Agents))
@@ -70,7 +84,9 @@ func (a *application) resolve(ctx context.Context) error {
 	a.store.mu.Lock()
 	for i, w := range a.Workers {
 		keys[i] = Worker{w.Kind, fold(w.Kind, clean(w.Account)), clean(w.Name)}
-		if a.worker[i] = a.store.workers[keys[i]]; a.worker[i] == 0 {
+		if a.worker[i] = a.store.workers[keys[i]]; a.worker[i] == 0 && !sent[i] {
+			silent = append(silent, i)
+		} else if a.worker[i] == 0 {
 			a.names.workers[keys[i]] = 0
 			shown[Worker{keys[i].Kind, keys[i].Account, ""}] = clean(w.Account)
 		}
@@ -98,7 +114,28 @@ func (a *application) resolve(ctx context.Context) error {
 			a.agent[i] = a.names.agents[agents[i]]
 		}
 	}
-	return nil
+	return a.find(ctx, keys, silent)
+}
+
+// find finds the numbers of some of the batch's workers, where they have any.
+func (a *application) find(ctx context.Context, keys []Worker, list []int) error {
+	n := len(list)
+	if n == 0 {
+		return nil
+	}
+	kinds, folded, name := make([]string, n), make([]string, n), make([]string, n)
+	for k, i := range list {
+		kinds[k], folded[k], name[k] = string(keys[i].Kind), keys[i].Account, keys[i].Name
+	}
+	of, err := a.tx.Find(ctx, accounts, n, table.Rows{kinds, folded})
+	if err != nil {
+		return err
+	}
+	ids, err := a.tx.Find(ctx, workers, n, table.Rows{of, name})
+	for k := range ids {
+		a.worker[list[k]] = ids[k]
+	}
+	return err
 }
 
 func (a *application) resolveWorkers(ctx context.Context, shown map[Worker]string) error {
