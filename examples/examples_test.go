@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -108,10 +109,12 @@ func start(t *testing.T, name string, args ...string) *running {
 		}
 	}()
 	t.Cleanup(func() {
-		_ = c.Process.Kill()
+		_ = c.Process.Signal(syscall.SIGTERM) // a pool that is killed leaves the memory of its journal to the next
+		late := time.AfterFunc(time.Minute, func() { _ = c.Process.Kill() })
 		close(stop)
 		<-ended
 		_ = c.Wait()
+		late.Stop()
 	})
 	return r
 }

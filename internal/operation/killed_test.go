@@ -131,7 +131,12 @@ func (k *killed) begin(more ...string) *exec.Cmd {
 	if err := c.Start(); err != nil {
 		k.t.Fatal(err)
 	}
-	k.t.Cleanup(func() { _ = c.Process.Kill() })
+	k.t.Cleanup(func() { // one that is killed leaves the memory of its journal to the next
+		_ = c.Process.Signal(syscall.SIGTERM)
+		late := time.AfterFunc(patience, func() { _ = c.Process.Kill() })
+		_ = c.Wait()
+		late.Stop()
+	})
 	if err := await(func() error {
 		if !running(c.Process.Pid) {
 			k.t.Fatalf("it does not start again: %s", &errors)
