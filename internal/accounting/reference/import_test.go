@@ -553,6 +553,28 @@ func TestDamaged(t *testing.T) {
 	}
 }
 
+// The last line that was read may be one that was left out: the next import goes on behind it.
+func TestDamagedLast(t *testing.T) {
+	for name, last := range map[string]string{
+		"no request": "chkpass.1.username=alice\tcreatedate=1497594050,0", "no difficulty": share(2, `"diff":1024.0`, `"diff":-1`), "no time": share(2, `"createdate":"1497594049,`, `"createdate":"0,`), "nothing": "x",
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			file := filepath.Join(dir, "ckdb2017061606.log")
+			text := share(1) + "\n" + last + "\n"
+			write(t, file, text)
+			s := open(t, t.TempDir())
+			if sum, err := (&Import{Dir: dir, Network: "main", Store: s}).Run(t.Context()); err != nil || sum.Shares != 1 || sum.Damaged != 1 {
+				t.Fatalf("%+v %v", sum, err)
+			}
+			write(t, file, text+share(3)+"\n")
+			if sum := run(t, s, dir, ""); sum.Shares != 1 || sum.Lines != 1 {
+				t.Errorf("%+v", sum)
+			}
+		})
+	}
+}
+
 // A packed file whose end is missing: the lines that can be read are stored, and the
 // next import reads on where a whole one takes its place.
 func TestCutOff(t *testing.T) {
