@@ -60,8 +60,19 @@ type passwords struct {
 	aged  time.Time                // guarded by mu; when known last forgot
 	// Who is over a limit, by source and account: until when it waits, and when that
 	// was found. Guarded by mu.
-	over recent.Map[string, overLimit]
+	over  recent.Map[string, overLimit]
+	gates map[string]*gate // guarded by mu; of those who are looked at or wait, likewise
 }
+
+// gate lets a few at a time try a password of an account from one source.
+type gate struct {
+	room  chan struct{}
+	users int // who are in it or wait; guarded by passwords.mu
+}
+
+// together is how many that are. Each is counted before it is known to be right: as many as
+// come at once when a farm connects anew would be over the limit.
+const together = 3
 
 type overLimit struct{ until, found time.Time }
 
@@ -80,11 +91,13 @@ const (
 
 func newPasswords(accounts Accounts) *passwords {
 	p := &passwords{
-		// Others on this machine, the pool among them, have the rest.
-		computing: make(chan struct{}, max(runtime.GOMAXPROCS(0)/2, 1)),
+		// Others on this machine, the pool among them, have the rest. It is fewer than may be
+		// wrong of a source.
+		computing: make(chan struct{}, min(max(runtime.GOMAXPROCS(0)/2, 1), 64)),
 		accounts:  accounts,
 		known:     recent.New[digest, bool](knownPasswords),
 		over:      recent.New[string, overLimit](knownOver),
+		gates:     map[string]*gate{},
 	}
 	rand.Read(p.key[:])
 	return p
@@ -108,6 +121,17 @@ func (p *passwords) check(ctx context.Context, q *Question, hash string) (right 
 	if wait := p.waits(limits[0].Key); wait > 0 {
 		return false, wait, nil
 	}
+	leave, err := p.enter(ctx, limits[0].Key)
+	if err != nil {
+		return false, 0, err
+	}
+	defer leave()
+	if right, known := p.remembered(d); known { // by one that was before this
+		return right, 0, nil
+	}
+	if wait := p.waits(limits[0].Key); wait > 0 { // likewise
+		return false, wait, nil
+	}
 	// Tries are counted no faster than passwords can be computed, which bounds what is
 	// kept of them.
 	select {
@@ -116,7 +140,7 @@ func (p *passwords) check(ctx context.Context, q *Question, hash string) (right 
 	case <-ctx.Done():
 		return false, 0, ctx.Err()
 	}
-	if wait := p.waits(limits[0].Key); wait > 0 { // found by one that was before this
+	if wait := p.waits(limits[0].Key); wait > 0 {
 		return false, wait, nil
 	}
 	// Counted before it is known to be one: many may come at once.
@@ -133,6 +157,36 @@ func (p *passwords) check(ctx context.Context, q *Question, hash string) (right 
 	defer p.mu.Unlock()
 	p.known.Put(d, right)
 	return right, 0, nil
+}
+
+// enter waits until few enough of a source and account are looked at, to be one of them until
+// leave.
+func (p *passwords) enter(ctx context.Context, who string) (leave func(), err error) {
+	p.mu.Lock()
+	g := p.gates[who]
+	if g == nil {
+		g = &gate{room: make(chan struct{}, together)}
+		p.gates[who] = g
+	}
+	g.users++
+	p.mu.Unlock()
+	forget := func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if g.users--; g.users == 0 {
+			delete(p.gates, who)
+		}
+	}
+	select {
+	case g.room <- struct{}{}:
+	case <-ctx.Done():
+		forget()
+		return nil, ctx.Err()
+	}
+	return func() {
+		<-g.room
+		forget()
+	}, nil
 }
 
 // waits is how long who was over a limit a moment ago must wait.
