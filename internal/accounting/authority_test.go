@@ -191,6 +191,12 @@ func TestCase50(t *testing.T) {
 				t.Fatalf("a miner that repeats its old password is taken for one that guesses: %+v", a)
 			}
 		}
+		// Three guesses that are sent together are three: after nine a tenth is looked at.
+		for i, want := range []string{"Wrong password", "Wrong password", "Wrong password", "Wrong password", "Too many wrong passwords"} {
+			if a := try("192.0.2.3", "bob", fmt.Sprintf("a%d,b%d,c%d", i, i, i)); !strings.HasPrefix(a.Text, want) {
+				t.Errorf("guess %d: %+v", i, a)
+			}
+		}
 		// Right ones are no guesses.
 		for i := range 30 {
 			if a := try("192.0.2.9", "farm", "secret,d="+fmt.Sprint(i)); a.Verdict != authority.Allowed {

@@ -148,8 +148,14 @@ func (p *passwords) check(ctx context.Context, q *Question, hash string) (right 
 		p.isOver(limits[0].Key, wait)
 		return false, wait, err
 	}
-	if right = slices.ContainsFunc(candidates(q.Password), h.Matches); right {
+	list := candidates(q.Password)
+	if right = slices.ContainsFunc(list, h.Matches); right {
 		if err := p.accounts.TakeBackTry(ctx, limits); err != nil {
+			return false, 0, err
+		}
+	}
+	for n := 2; n < len(list) && !right; n++ { // parts are guesses as well, beside the whole with options and without
+		if _, err := p.accounts.AddTry(ctx, limits); err != nil {
 			return false, 0, err
 		}
 	}
