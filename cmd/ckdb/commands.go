@@ -185,6 +185,11 @@ func (c *call) daemon(ctx context.Context) (*daemon, error) {
 	case err != nil:
 		return nil, err
 	}
+	if c.sockDir == "" {
+		if err := ownSocket(client.Path); err != nil {
+			return nil, err
+		}
+	}
 	d := &daemon{}
 	if err := json.Unmarshal([]byte(reply), d); err != nil {
 		return nil, fmt.Errorf("%s: the answer is %q: %w", client.Path, reply, err)
