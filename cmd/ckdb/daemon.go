@@ -340,29 +340,16 @@ func (s *service) kept() string {
 // retainEvery is how often old shares are looked for.
 const retainEvery = time.Hour
 
-// retain drops the days of shares that are old enough. Days are those of the shares'
-// own times, and so the newest one stored tells which day it is: a clock that is ahead
-// drops nothing.
+// retain drops the days of shares that are old enough.
 func (s *service) retain(ctx context.Context) {
 	if s.options.keep == 0 || s.store == nil {
 		return
 	}
 	tick := time.NewTicker(retainEvery)
 	defer tick.Stop()
+	r := retention{keep: s.options.keep}
 	for {
-		now := time.Now()
-		list, _, err := s.store.Status(ctx)
-		newest := int64(0)
-		for _, i := range list {
-			newest = max(newest, i.Time)
-		}
-		if newest > 0 && newest < now.UnixMicro() {
-			now = time.UnixMicro(newest)
-		}
-		if err == nil && newest > 0 {
-			err = s.store.Retain(ctx, now.AddDate(0, 0, -s.options.keep).Unix())
-		}
-		if err != nil && ctx.Err() == nil {
+		if err := s.drop(ctx, &r); err != nil && ctx.Err() == nil {
 			s.events.Say(event.Warning, "Old shares are not dropped: "+err.Error()+"; trying again in an hour")
 		}
 		select {
@@ -371,6 +358,62 @@ func (s *service) retain(ctx context.Context) {
 		case <-tick.C:
 		}
 	}
+}
+
+func (s *service) drop(ctx context.Context, r *retention) error {
+	list, _, err := s.store.Status(ctx)
+	if err != nil {
+		return err
+	}
+	days, err := s.store.Days(ctx)
+	if err != nil {
+		return err
+	}
+	if before := r.before(list, days, time.Now()); before > 0 {
+		return s.store.Retain(ctx, before)
+	}
+	return nil
+}
+
+// retention tells which days of shares are old enough.
+type retention struct {
+	keep int                         // days
+	at   map[[16]byte]store.Position // how far each pool was stored when it was looked last
+}
+
+// before is the time, in seconds since 1970, before which those days may be dropped that shares
+// are kept of; 0: none may. Days are those of the shares' own times, and so the newest one
+// stored tells which day it is: a clock that is ahead drops nothing. Of a day that is dropped no
+// share is taken any more: where an import, or a pool that is late, has come to a day, that and
+// later ones stay until it has come further, or has ended.
+func (r *retention) before(list []store.InstanceStatus, days []int64, now time.Time) int64 {
+	const (
+		second = 1_000_000 // microseconds
+		day    = 24 * 3600
+	)
+	newest := int64(0)
+	for i := range list {
+		newest = max(newest, list[i].Time)
+	}
+	if newest < now.UnixMicro() {
+		now = time.UnixMicro(newest)
+	}
+	before, at := now.Unix()-int64(r.keep)*day, make(map[[16]byte]store.Position, len(list))
+	for i := range list {
+		v := &list[i]
+		was, known := r.at[v.ID]
+		if at[v.ID] = v.At; known && was == v.At {
+			continue
+		}
+		// Its shares may be of the day before, and tables are made for two days after. Where
+		// there are none about that day its clock is wrong.
+		d := v.Time / second / day
+		if v.Time == 0 || slices.ContainsFunc(days, func(kept int64) bool { return d-1 <= kept && kept <= d+3 }) {
+			before = min(before, (d-1)*day)
+		}
+	}
+	r.at = at
+	return max(before, 0)
 }
 
 // announceEvery is how often changes that wait are looked for, of which miners are told.

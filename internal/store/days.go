@@ -37,6 +37,15 @@ func (s *Store) days(ctx context.Context, tx table.Tx) (kept []int64, dropped in
 	return kept, dropped, err
 }
 
+// Days are those that single shares are kept of, counted since 1970, the oldest first.
+func (s *Store) Days(ctx context.Context) (kept []int64, err error) {
+	err = s.db.Read(ctx, func(tx table.Tx) error {
+		kept, _, err = s.days(ctx, tx)
+		return err
+	})
+	return kept, err
+}
+
 // makeDays makes the tables of the batch's days and of the two days after the last
 // of them, so that they are there before they are needed. A day before one that was
 // dropped gets none.
