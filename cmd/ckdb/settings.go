@@ -101,7 +101,7 @@ func unknownSetting(name string) error {
 }
 
 func (c *call) settings(ctx context.Context, s *store.Store, of store.Owner) error {
-	list, err := settingsInForce(ctx, s, of)
+	list, err := settingsInForce(ctx, s, of, time.Local)
 	if err != nil {
 		return err
 	}
@@ -110,8 +110,8 @@ func (c *call) settings(ctx context.Context, s *store.Store, of store.Owner) err
 	}{list})
 }
 
-// settingsInForce are those in force and to come; of nobody, those of all.
-func settingsInForce(ctx context.Context, s *store.Store, of store.Owner) ([]inForce, error) {
+// settingsInForce are those in force and to come, in a time zone; of nobody, those of all.
+func settingsInForce(ctx context.Context, s *store.Store, of store.Owner, zone *time.Location) ([]inForce, error) {
 	all, err := s.Settings(ctx)
 	if err != nil {
 		return nil, err
@@ -137,7 +137,7 @@ func settingsInForce(ctx context.Context, s *store.Store, of store.Owner) ([]inF
 			list = append(list, inForce{name, o.Name, value, "", meanings[name]})
 			for _, v := range all {
 				if v.Name == name && v.Owner == o && (v.Since > now || v.Height > tip.Height+1) {
-					list = append(list, inForce{name, o.Name, v.Value, from(&v), ""})
+					list = append(list, inForce{name, o.Name, v.Value, from(&v, zone), ""})
 				}
 			}
 		}
@@ -145,11 +145,15 @@ func settingsInForce(ctx context.Context, s *store.Store, of store.Owner) ([]inF
 	return list, nil
 }
 
-// from says from when on a setting holds.
-func from(v *store.Setting) string {
+// from says from when on a setting holds, in a time zone.
+func from(v *store.Setting, zone *time.Location) string {
 	var parts []string
 	if v.Since > 0 {
-		parts = append(parts, time.UnixMicro(v.Since).Format(timeLayout))
+		text := time.UnixMicro(v.Since).In(zone).Format(timeLayout)
+		if zone == time.UTC { // for people elsewhere
+			text += " UTC"
+		}
+		parts = append(parts, text)
 	}
 	if v.Height > 0 {
 		parts = append(parts, fmt.Sprintf("height %d", v.Height))
@@ -165,7 +169,7 @@ func (c *call) history(ctx context.Context, s *store.Store, of store.Owner) erro
 	list := []said{}
 	for _, v := range all {
 		if v.Name == c.args[0] && (of == store.Owner{} || of == v.Owner) {
-			list = append(list, said{v.Number, v.At / 1_000_000, v.By, v.Name, v.Owner.Name, v.Value, v.Since / 1_000_000, v.Height, from(&v)})
+			list = append(list, said{v.Number, v.At / 1_000_000, v.By, v.Name, v.Owner.Name, v.Value, v.Since / 1_000_000, v.Height, from(&v, time.Local)})
 		}
 	}
 	tip, _, err := s.Tip(ctx)
@@ -200,15 +204,15 @@ func (c *call) change(ctx context.Context, s *store.Store, of store.Owner) error
 		return orProve(of, err)
 	}
 	if c.json {
-		return c.print(said{v.Number, v.At / 1_000_000, v.By, v.Name, v.Owner.Name, v.Value, v.Since / 1_000_000, v.Height, from(&v)})
+		return c.print(said{v.Number, v.At / 1_000_000, v.By, v.Name, v.Owner.Name, v.Value, v.Since / 1_000_000, v.Height, from(&v, time.Local)})
 	}
-	text := fmt.Sprintf("%s is %s from %s on", v.Name, v.Value, from(&v))
+	text := fmt.Sprintf("%s is %s from %s on", v.Name, v.Value, from(&v, time.Local))
 	if of != (store.Owner{}) {
-		text = fmt.Sprintf("%s of %s is %s from %s on", v.Name, of, v.Value, from(&v))
+		text = fmt.Sprintf("%s of %s is %s from %s on", v.Name, of, v.Value, from(&v, time.Local))
 	}
 	for _, o := range before {
 		if o.Name == v.Name && o.Owner == v.Owner && o.Since < v.Since && v.Since <= v.At && o.Height > v.Height {
-			text += fmt.Sprintf("; %s, which was set from %s on, holds no more", o.Value, from(&o))
+			text += fmt.Sprintf("; %s, which was set from %s on, holds no more", o.Value, from(&o, time.Local))
 		}
 	}
 	_, err = fmt.Fprintln(c, page.OneLine(text))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/ckpool/ckpool/internal/accounting"
@@ -65,7 +66,7 @@ func (b book) Payments(ctx context.Context) ([]web.Payment, error) {
 }
 
 func (b book) Settings(ctx context.Context) ([]web.Setting, error) {
-	list, err := settingsInForce(ctx, b.Store, store.Owner{})
+	list, err := settingsInForce(ctx, b.Store, store.Owner{}, time.UTC)
 	var shown []web.Setting
 	for _, v := range list {
 		shown = append(shown, web.Setting{Name: v.Name, User: v.User, Value: v.Value, From: v.From, Meaning: v.Meaning})
@@ -78,7 +79,7 @@ func (b book) SetSetting(ctx context.Context, by, user, name, value, when string
 	v := store.Setting{Name: name, Value: value, By: byUser(by)}
 	set := func(of store.Owner) error {
 		v.Owner = of
-		_, _, err := setSetting(ctx, b.Store, v, when, time.UTC)
+		_, _, err := setSetting(ctx, b.Store, v, strings.TrimSuffix(when, " UTC"), time.UTC)
 		if err != nil && !errors.Is(err, context.Canceled) {
 			err = &web.RefusedError{Err: err}
 		}
