@@ -197,20 +197,26 @@ func (c *call) daemon(ctx context.Context) (*daemon, error) {
 	return d, nil
 }
 
-// open opens the database: the one that was named, that of the running instance, or
-// the usual one.
+// database is where it is: the one that was named, that of the running instance, or the
+// usual one.
+func (c *call) database(d *daemon) (where string, err error) {
+	switch where = c.db; {
+	case c.forward || where == "" && d != nil && d.Forward:
+		return "", errors.New("the database is at another site: ask the ckdb there")
+	case where != "":
+		return where, nil
+	case d == nil:
+		return defaultDB, nil
+	case !d.Whole:
+		return "", fmt.Errorf("the database is %s: say it with its password, by --db or $%s", d.Database, envDB)
+	}
+	return d.Database, nil
+}
+
+// open opens the database.
 func (c *call) open(ctx context.Context, d *daemon) (s *store.Store, where string, err error) {
-	where = c.db
-	if c.forward || where == "" && d != nil && d.Forward {
-		return nil, "", errors.New("the database is at another site: ask the ckdb there")
-	}
-	if where == "" && d != nil {
-		if where = d.Database; !d.Whole {
-			return nil, "", fmt.Errorf("the database is %s: say it with its password, by --db or $%s", where, envDB)
-		}
-	}
-	if where == "" {
-		where = defaultDB
+	if where, err = c.database(d); err != nil {
+		return nil, "", err
 	}
 	if dir := strings.TrimPrefix(where, "sqlite:"); !strings.Contains(where, "://") {
 		if _, err := os.Stat(filepath.Join(dir, sqlite.File)); errors.Is(err, fs.ErrNotExist) {

@@ -24,21 +24,22 @@ func (c *call) importPool(ctx context.Context) error {
 	if (c.from.url == "") == (len(c.args) == 0) {
 		return errors.New("usage: ckdb import DIR, or ckdb import --pg URL")
 	}
+	if c.from.url != "" && !isPostgres(c.from.url) { // whose password would be shown
+		return errors.New("--pg: want postgres://USER:PASSWORD@HOST/NAME")
+	}
 	if _, ok := address.NetworkForChain(c.from.network); !ok {
 		return fmt.Errorf("--network %s: want main, test, signet or regtest", c.from.network)
 	}
-	// There need not be a database yet.
-	where := c.db
-	if where == "" {
-		d, err := c.daemon(ctx)
-		if err != nil {
+	var d *daemon
+	if c.db == "" {
+		var err error
+		if d, err = c.daemon(ctx); err != nil {
 			return err
 		}
-		if where = defaultDB; d != nil {
-			if where = d.Database; !d.Whole {
-				return fmt.Errorf("the database is %s: say it with its password, by --db or $%s", where, envDB)
-			}
-		}
+	}
+	where, err := c.database(d) // which need not be there yet
+	if err != nil {
+		return err
 	}
 	s, err := store.Open(ctx, where)
 	if err != nil {

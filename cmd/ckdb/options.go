@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -246,7 +247,7 @@ func (f *flags) resolveSites(fs *pflag.FlagSet) error {
 }
 
 func (f *flags) resolveDB(fs *pflag.FlagSet) error {
-	server := fs.Changed("dbname") || fs.Changed("dbuser") || fs.Changed("dbpass")
+	server, option := fs.Changed("dbname") || fs.Changed("dbuser") || fs.Changed("dbpass"), "--db"
 	switch {
 	case f.forward && (f.db != "" || server):
 		return errors.New("--forward stores nothing here: no database is to be named with it")
@@ -260,9 +261,21 @@ func (f *flags) resolveDB(fs *pflag.FlagSet) error {
 		}
 		f.db = u.String()
 	case f.db == "":
-		f.db = os.Getenv(envDB)
+		f.db, option = os.Getenv(envDB), "$"+envDB
+	}
+	if !isPostgres(f.db) && (strings.Contains(f.db, "://") || conninfo.MatchString(f.db)) {
+		return fmt.Errorf("%s: want postgres://USER@HOST/NAME, or a directory", option)
 	}
 	return nil
+}
+
+// conninfo is PostgreSQL's other form of what a URL says. As a directory it would be one with a
+// password in its name.
+var conninfo = regexp.MustCompile(`(^|\s)(host|hostaddr|port|dbname|user|password|passfile|service|sslmode)\s*=`)
+
+// isPostgres tells that a place is the URL of a server.
+func isPostgres(where string) bool {
+	return strings.HasPrefix(where, "postgres://") || strings.HasPrefix(where, "postgresql://")
 }
 
 // columns are those of a terminal that tables have to fit, 0 where they need not.
