@@ -1,6 +1,7 @@
 package credentials
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -113,7 +114,8 @@ type Attempt struct {
 	Now            time.Time
 }
 
-// Login lets somebody in, or says why not.
+// Login lets somebody in, or says why not. What it gives is what the login took: of a
+// password that is kept in another form from now on, that form.
 func Login(ctx context.Context, k Keeper, a Attempt) (Known, error) {
 	if len(a.Password) > MaxPassword || a.Name == "" {
 		return Known{}, ErrWrong
@@ -152,6 +154,7 @@ func Login(ctx context.Context, k Keeper, a Attempt) (Known, error) {
 	if err := k.Use(ctx, u); err != nil {
 		return Known{}, err
 	}
+	known.Password = cmp.Or(u.Upgrade, known.Password)
 	return known, nil
 }
 

@@ -232,12 +232,13 @@ func TestLogin(t *testing.T) {
 		if after := logins(t, s); after != before {
 			t.Errorf("refused logins have changed\n%s\nto\n%s", before, after)
 		}
-		if k, err := credentials.Login(t.Context(), s, a); err != nil || k.Name != "bob" {
-			t.Fatalf("%+v, %v", k, err)
+		in, err := credentials.Login(t.Context(), s, a)
+		if err != nil || in.Name != "bob" {
+			t.Fatalf("%+v, %v", in, err)
 		}
 		k, err := s.Known(t.Context(), "bob")
-		if err != nil || !strings.HasPrefix(k.Password, "$argon2id$") || k.LastStep != 50_000_000 {
-			t.Errorf("%+v, %v", k, err)
+		if err != nil || !strings.HasPrefix(k.Password, "$argon2id$") || k.LastStep != 50_000_000 || in.Password != k.Password {
+			t.Errorf("%+v after %+v, %v", k, in, err)
 		}
 		next := with(func(a *credentials.Attempt) { a.Code = "" })
 		next.Now = next.Now.Add(time.Hour)

@@ -322,9 +322,10 @@ func (s *Accounts) visitor(r *http.Request) (*visitor, error) {
 	return &visitor{Known: known, from: s.client(r)}, nil
 }
 
-// begin logs somebody in, under a token that nobody has seen.
+// begin logs somebody in who has changed what a login takes, under a token that nobody has
+// seen.
 func (s *Accounts) begin(ctx context.Context, user string) error {
-	known, err := s.source.Known(ctx, user) // whose hash the login may have made anew
+	known, err := s.source.Known(ctx, user)
 	if err != nil {
 		return err
 	}
@@ -384,7 +385,8 @@ func (s *Accounts) login(w http.ResponseWriter, r *http.Request) {
 		if err != nil {
 			return err
 		}
-		return s.begin(ctx, known.Name)
+		// With what was looked at: if it is changed by now, the session has ended.
+		return s.beginSession(ctx, known.Name, loginOf(&known), false)
 	})
 	s.counted[loginResult(err)].Add(1)
 	status := http.StatusUnauthorized

@@ -41,6 +41,8 @@ type people struct {
 	amounts map[string]int64   // balances by user
 	changed []string           // guarded by mu; what forms did
 	offered credentials.Secret // guarded by mu
+
+	afterUse func() // is called when a login was written down; nil: nothing is
 }
 
 func (p *people) change(text string) {
@@ -225,6 +227,9 @@ func (p *people) TakeBackTry(_ context.Context, limits []credentials.Limit) erro
 }
 
 func (p *people) Use(_ context.Context, u credentials.Use) error {
+	if p.afterUse != nil {
+		defer p.afterUse()
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if u.Step != 0 && u.Step <= p.used {
@@ -566,6 +571,16 @@ func TestLogout(t *testing.T) {
 	}
 	if sees(first) || !sees(last) {
 		t.Error("not the oldest session ended")
+	}
+}
+
+// Who logs in by a password that is changed in the same moment is not in by the new one.
+func TestChangeBesideLogin(t *testing.T) {
+	p := everyone(t)
+	s, _ := accountServer(t, p, Place{})
+	p.afterUse = func() { p.set("alice", func(k *credentials.Known) { k.Password += "x" }) }
+	if w := loggedIn(t, s, "alice").do("GET", "/account", nil); w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/login" {
+		t.Errorf("the session goes on: %d", w.Code)
 	}
 }
 
