@@ -1157,6 +1157,26 @@ func TestSiteNames(t *testing.T) {
 	}
 }
 
+// Which of the names that a wildcard stands for is this site's the operator says.
+func TestWildcard(t *testing.T) {
+	o := AccountOptions{Source: everyone(t), Place: Place{Listen: "127.0.0.1:8081"}}
+	o.Cert, o.Key = certificate.New(t, "*.pool.example", 1).Write(t, t.TempDir())
+	r := httptest.NewRequest("POST", "/login/address", nil)
+	r.Host = "accounts.pool.example"
+	for _, named := range []bool{false, true} {
+		if named {
+			o.Place.Names = []string{r.Host}
+		}
+		s, err := NewAccounts(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.siteOf(r); (err == nil) != named {
+			t.Errorf("named by the operator: %v: %v", named, err)
+		}
+	}
+}
+
 // The cookie goes over TLS alone where the browser asks over TLS, which a reverse proxy
 // that is trusted says.
 func TestSecureCookie(t *testing.T) {

@@ -35,16 +35,19 @@ func (s *Accounts) siteOf(r *http.Request) (string, error) {
 	return r.Host + s.base, nil
 }
 
-// isNamed tells that a host is what the operator, or the certificate, calls this one.
+// isNamed tells that a host is what the operator, or the certificate, calls this one. Of the
+// names that a wildcard stands for one may be somebody else's: whoever has it could have texts
+// signed there that are good here.
 func (s *site) isNamed(host string) bool {
-	if slices.ContainsFunc(s.place().Names, func(n string) bool { return strings.EqualFold(n, host) }) {
+	called := func(name string) bool { return strings.EqualFold(name, host) }
+	if slices.ContainsFunc(s.place().Names, called) {
 		return true
 	}
 	if s.pair == nil {
 		return false
 	}
 	c, err := s.pair.Certificate(nil)
-	return err == nil && c.Leaf.VerifyHostname(host) == nil
+	return err == nil && (slices.ContainsFunc(c.Leaf.DNSNames, called) || net.ParseIP(host) != nil && c.Leaf.VerifyHostname(host) == nil)
 }
 
 // isLocal tells that a host is this machine for who runs it, or the very address that the
