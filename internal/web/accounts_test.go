@@ -855,6 +855,27 @@ func TestAccountPages(t *testing.T) {
 	}
 }
 
+// However often strangers ask while the database is away, the log does not fill the disk.
+func TestErrorsTold(t *testing.T) {
+	p := everyone(t)
+	synctest.Test(t, func(t *testing.T) {
+		s, log := accountServer(t, p, Place{})
+		v := loggedIn(t, s, "alice")
+		p.broken = errors.New("the database is away")
+		for range 3 {
+			for range 50 {
+				if w := v.do("GET", "/account", nil); w.Code != http.StatusInternalServerError {
+					t.Fatalf("%d\n%s", w.Code, w.Body)
+				}
+			}
+			time.Sleep(time.Second)
+		}
+		if text := log(); strings.Count(text, "the database is away") != 3 {
+			t.Errorf("the log has\n%s", text)
+		}
+	})
+}
+
 // TestAccountsAPI: every route is described and every described one is there; every answer
 // is as described, and every member that is described comes in an answer.
 func TestAccountsAPI(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ckpool/ckpool/event"
@@ -38,6 +39,8 @@ type site struct {
 	pages  *pages
 	pair   *keypair.Pair // nil: without TLS
 	events event.Func
+
+	told atomic.Int64 // when the operator was told of an error last, in seconds since 1970
 }
 
 // newSite prepares one, with TLS where files of a certificate are named. The error is
@@ -156,7 +159,10 @@ func (s *site) fail(w http.ResponseWriter, r *http.Request, err error) {
 		text = f.text
 	} else if status == http.StatusInternalServerError {
 		text = "this page cannot be made"
-		s.events.Say(event.Error, fmt.Sprintf("http: %.100s: %v", r.URL.Path, err))
+		// Strangers ask as often as they like while the database is away.
+		if now := time.Now().Unix(); s.told.Swap(now) != now {
+			s.events.Say(event.Error, fmt.Sprintf("http: %.100s: %v", r.URL.Path, err))
+		}
 	}
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
