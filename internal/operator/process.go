@@ -129,7 +129,11 @@ func (r Registrar) actShowing(prefix string, show func(args string) string, h ha
 		}
 		switch {
 		case err != nil:
-			line += " failed: " + strings.ReplaceAll(err.Error(), args, shown)
+			text := err.Error()
+			if args != "" {
+				text = strings.ReplaceAll(text, args, shown)
+			}
+			line += " failed: " + text
 		case control.Failed(reply):
 			line += " failed: " + reply
 		}

@@ -371,6 +371,7 @@ func TestProxyChanges(t *testing.T) {
 	}
 	slices.Sort(pools.opened)
 	check("opened", []string{"open 3:2", "open 7:1"}, pools.opened, nil)
+	_, _ = c.Do(ctx, "addproxy")
 	_, _ = c.Do(ctx, `addproxy={"auth":"acct","pass":"h1dden"}`)
 	_, _ = c.Do(ctx, `addproxy={"url":"h:3","auth":"acct","pass":"h1dden"`)
 	_, _ = c.Do(ctx, `addproxy={"url":"h:3","auth":"acct","pass":"h1dden","userid":5}`)
@@ -381,6 +382,7 @@ func TestProxyChanges(t *testing.T) {
 	for _, line := range []string{
 		`Control: addproxy "stratum+tls://pool-c.example:443 acct"`, `Control: setproxy "{\"id\": 8, \"priority\": 1}"`, `Control: disableproxy "{\"id\": 3}"`,
 		`Control: enableproxy "{\"id\": 3}"`, `Control: delproxy "{\"id\": 0}"`, `Control: recruit "3:2"`, `Control: dropproxy "3:1" failed: Proxy id 3:1 not found`,
+		"Control: addproxy failed: Failed to decode url/auth/pass in addproxy ",
 		`Control: addproxy "…" failed: Failed to decode url/auth/pass in addproxy …`, `Control: addproxy "h:3 acct" failed: there is no user 5`,
 	} {
 		if !slices.Contains(*log, line) {
