@@ -122,7 +122,7 @@ func (o *Outgoing) Rest(send handover.Send) error {
 		}
 	}
 	if p.logins != nil {
-		if err := send(sectionLogins, p.logins.Record(o.upstreams.lines), nil); err != nil {
+		if err := send(sectionLogins, p.logins.Record(), nil); err != nil {
 			return err
 		}
 	}

@@ -10,15 +10,15 @@ import (
 	"github.com/ckpool/ckpool/internal/wire"
 )
 
-// Record is what another process is to know of users, whose connections in lines move to
-// it. Who has miners there it sees itself.
-func (a *Accounts) Record(lines []Moving) []byte {
+// Record is what another process is to know of users, after the group's Suspend. Who has
+// miners there it sees itself.
+func (a *Accounts) Record() []byte {
 	return a.record(func(u *account) *userRecord {
 		r := u.record()
 		r.ledger = u.ledger.record()
 		if u.pool != nil {
 			r.pool = u.pool.ledger.record()
-			u.pool.left(lines, &r.ledger, &r.pool)
+			u.pool.left(&r.ledger, &r.pool)
 		}
 		return r
 	})

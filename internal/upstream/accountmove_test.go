@@ -52,7 +52,7 @@ func (f *farm) userProcess(c Config, o GroupOptions, from *userProcess) *userPro
 func (p *userProcess) takeOver(t *testing.T, from *userProcess) (lines []Moving) {
 	t.Helper()
 	record, lines := from.Suspend()
-	for _, err := range []error{p.users.Adopt(from.users.Record(lines)), p.Adopt(record)} {
+	for _, err := range []error{p.users.Adopt(from.users.Record()), p.Adopt(record)} {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -195,7 +195,7 @@ func TestUsersResume(t *testing.T) {
 			}
 			users := NewAccounts(next, 0, nil)
 			record, lines := p.Suspend()
-			for _, err := range []error{users.Adopt(p.users.Record(lines)), next.Adopt(record)} {
+			for _, err := range []error{users.Adopt(p.users.Record()), next.Adopt(record)} {
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -74,15 +74,66 @@ func (l *line) answer(f *flight, q *question) func(client.Verdict) {
 			verdict = source.Verdict{State: source.RefusedAbove, Code: int(v.Reject.Code), Text: v.Reject.Text}
 		}
 		verdict.Difficulty = f.credit
-		q.learn(verdict)
-		l.ledger.verdict(f.credit, verdict, v.Took)
-		l.pool.judged(f.client, verdict)
-		finder := f.finder
-		if finder == nil {
-			finder = l.pool.options.Finder
-		}
-		finder.Verdict(f.client, f.share, verdict)
+		l.take(answer{f, q, verdict, v.Took})
 	}
+}
+
+// answer is what a pool has said to a share.
+type answer struct {
+	flight   *flight
+	question *question
+	verdict  source.Verdict
+	took     time.Duration
+}
+
+// answers are those of a connection on their way to figures and finders. While it is not
+// known which process the shares are of they are kept back: another process has the shares as
+// unanswered, and one that only figures or only the finder had of an answer would differ.
+type answers struct {
+	mu   sync.Mutex // held while one is told
+	kept bool
+	late []answer // came meanwhile
+}
+
+// take tells an answer, or keeps it back.
+func (l *line) take(a answer) {
+	l.answers.mu.Lock()
+	defer l.answers.mu.Unlock()
+	if l.answers.kept {
+		l.answers.late = append(l.answers.late, a)
+		return
+	}
+	l.tell(a)
+}
+
+// keepAnswers keeps back what comes from now on.
+func (l *line) keepAnswers() {
+	l.answers.mu.Lock()
+	l.answers.kept = true
+	l.answers.mu.Unlock()
+}
+
+// tellAnswers tells what was kept back, and what comes from now on.
+func (l *line) tellAnswers() {
+	l.answers.mu.Lock()
+	defer l.answers.mu.Unlock()
+	for _, a := range l.answers.late {
+		l.tell(a)
+	}
+	l.answers.kept, l.answers.late = false, nil
+}
+
+// tell tells an answer to figures and finder.
+func (l *line) tell(a answer) {
+	f := a.flight
+	a.question.learn(a.verdict)
+	l.ledger.verdict(f.credit, a.verdict, a.took)
+	l.pool.judged(f.client, a.verdict)
+	finder := f.finder
+	if finder == nil {
+		finder = l.pool.options.Finder
+	}
+	finder.Verdict(f.client, f.share, a.verdict)
 }
 
 // Pools judge a share of a job that they sent before they changed their difficulty by

@@ -43,8 +43,9 @@ type line struct {
 
 	client atomic.Pointer[client.Client] // another one after it was suspended
 
-	force atomic.Uint64 // the difficulty in force, its bits
-	names names
+	force   atomic.Uint64 // the difficulty in force, its bits
+	names   names
+	answers answers
 
 	mu         sync.Mutex // held while an update is given on, so that they keep their order
 	ended      bool

@@ -32,8 +32,9 @@ type adoption struct {
 	state  *client.State
 }
 
-// suspend stops the connections that can move, for another process, or for resume. Those
-// over TLS, and those that are being made, are left as they are.
+// suspend stops the connections that can move, for another process, or for resume. Of those
+// that cannot, such as over TLS, answers are kept back. Those that are being made are left as
+// they are.
 func (p *Pool) suspend() []Moving {
 	p.mu.Lock()
 	p.suspended = true
@@ -44,7 +45,14 @@ func (p *Pool) suspend() []Moving {
 		p.mu.Lock()
 		l, kept := s.line, s.kept
 		p.mu.Unlock()
-		if l == nil || l.client.Load().Suspend() != nil {
+		if l == nil {
+			continue
+		}
+		if l.client.Load().Suspend() != nil {
+			l.keepAnswers()
+			p.mu.Lock()
+			p.standing = append(p.standing, l)
+			p.mu.Unlock()
 			continue
 		}
 		<-kept // all that came before has been handled
@@ -88,7 +96,8 @@ func (l *line) record(state *client.State) *lineRecord {
 	return r
 }
 
-// resume goes on with connections that suspend has stopped, since they do not move.
+// resume goes on with connections that suspend has stopped, since they do not move, and with
+// answers that it has kept back.
 func (p *Pool) resume(list []Moving) {
 	for i := range list {
 		m := &list[i]
@@ -98,8 +107,12 @@ func (p *Pool) resume(list []Moving) {
 		p.goOn(l, m.slot, m.Conn, m.state)
 	}
 	p.mu.Lock()
-	p.suspended = false
+	standing := p.standing
+	p.suspended, p.standing = false, nil
 	p.mu.Unlock()
+	for _, l := range standing {
+		l.tellAnswers()
+	}
 	p.look()
 }
 
@@ -345,16 +358,13 @@ func (p *Pool) unsettled() bool {
 
 // left counts in records the shares as unanswered that wait on connections which do not
 // move: nobody will know.
-func (p *Pool) left(moving []Moving, records ...*ledgerRecord) {
+func (p *Pool) left(records ...*ledgerRecord) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, s := range p.slots {
-		if s.line == nil || slices.ContainsFunc(moving, func(m Moving) bool { return m.slot == s }) {
-			continue
-		}
-		for range s.line.ledger.figures().Open {
+	for _, l := range p.standing {
+		for range l.ledger.figures().Open {
 			for _, r := range records {
-				r.f.Unanswered.add(s.line.difficulty())
+				r.f.Unanswered.add(l.difficulty())
 			}
 		}
 	}
@@ -375,10 +385,9 @@ func (g *Group) Suspend() (record []byte, list []Moving) {
 	serving := slices.Clone(g.serving)
 	g.mu.Unlock()
 	for _, p := range g.pools() {
-		moving := p.suspend()
-		list = append(list, moving...)
+		list = append(list, p.suspend()...)
 		k := poolRecord{url: p.config.URL, user: p.config.User, serves: slices.Contains(serving, p.member), ledger: p.ledger.record()}
-		p.left(moving, &k.ledger)
+		p.left(&k.ledger)
 		p.habits.mu.Lock()
 		k.habits = p.habits.habits
 		p.habits.mu.Unlock()

@@ -374,21 +374,42 @@ func TestBegin(t *testing.T) {
 	})
 }
 
+// overTLS is a group that works for one pool, which is spoken to over TLS and takes three
+// seconds to answer a share.
+func (f *farm) overTLS() (*otherpool.Pool, *Group, []Config) {
+	f.t.Helper()
+	pair := certificate.New(f.t, "pool.example.org", 1).TLS(f.t)
+	above := otherpool.New(f.t, otherpool.Config{Difficulty: 1e-9, Delay: 3 * time.Second, Wrap: func(c net.Conn) net.Conn {
+		return tls.Server(c, &tls.Config{Certificates: []tls.Certificate{pair}})
+	}})
+	configs := []Config{{URL: "stratum+ssl://pool.example.org:3333", User: "farm", TLS: &tls.Config{InsecureSkipVerify: true}}}
+	g, err := NewGroup(configs, GroupOptions{Dial: above.Dial, Finder: f})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.t.Cleanup(f.runs(g))
+	becomes(f.t, g, "p", 10*time.Second)
+	return above, g, configs
+}
+
+// figuresIn are those of a pool in the record of its group, as another process reads them.
+func figuresIn(t *testing.T, record []byte, configs []Config) Figures {
+	t.Helper()
+	g, err := NewGroup(configs, GroupOptions{})
+	if err == nil {
+		err = g.Adopt(record)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g.pools()[0].Figures()
+}
+
 // A connection over TLS stays where it is: its shares are waited for, and those that
 // get no verdict in time count as unanswered in the other process.
 func TestSettle(t *testing.T) {
 	bubble(t, func(t *testing.T, f *farm) {
-		pair := certificate.New(t, "pool.example.org", 1).TLS(t)
-		above := otherpool.New(t, otherpool.Config{Difficulty: 1e-9, Delay: 3 * time.Second, Wrap: func(c net.Conn) net.Conn {
-			return tls.Server(c, &tls.Config{Certificates: []tls.Certificate{pair}})
-		}})
-		configs := []Config{{URL: "stratum+ssl://pool.example.org:3333", User: "farm", TLS: &tls.Config{InsecureSkipVerify: true}}}
-		g, err := NewGroup(configs, GroupOptions{Dial: above.Dial, Finder: f})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.runs(g)()
-		becomes(t, g, "p", 10*time.Second)
+		_, g, configs := f.overTLS()
 		if list, _ := g.Standing(); len(list) != 1 || list[0].Moves || !list[0].Serves {
 			t.Errorf("%+v", list)
 		}
@@ -403,14 +424,10 @@ func TestSettle(t *testing.T) {
 		}
 		unanswered := func() int64 {
 			record, lines := g.Suspend()
-			next, err := NewGroup(configs, GroupOptions{})
-			if err == nil {
-				err = next.Adopt(record)
+			if len(lines) != 0 {
+				t.Fatalf("%d connections move", len(lines))
 			}
-			if err != nil || len(lines) != 0 {
-				t.Fatal(len(lines), err)
-			}
-			figures := next.pools()[0].Figures()
+			figures := figuresIn(t, record, configs)
 			if figures.Open != 0 || figures.Unanswered.Difficulty.Float64() != float64(figures.Unanswered.Shares)*1e-9 {
 				t.Errorf("%+v", figures)
 			}
@@ -421,11 +438,53 @@ func TestSettle(t *testing.T) {
 			t.Errorf("%d unanswered", n)
 		}
 		g.Settle(t.Context())
+		synctest.Wait()
 		if d := time.Since(began); d < 3*time.Second || d > 3*time.Second+2*settleEvery || f.counts()["accepted"] != 1 {
 			t.Errorf("waited %v, %v", d, f.counts())
 		}
 		if n := unanswered(); n != 0 {
 			t.Errorf("%d unanswered", n)
+		}
+	})
+}
+
+// What a pool says over a connection that cannot move, as everything stands still already,
+// nobody is told before it is known that this process goes on: another one has the share as
+// unanswered, and so its miner is to hear. The same if the connection ends meanwhile.
+func TestAnswerAtStandstill(t *testing.T) {
+	bubble(t, func(t *testing.T, f *farm) {
+		above, g, configs := f.overTLS()
+		u := f.job()
+		for name, tt := range map[string]struct {
+			happens  func()
+			told     string
+			accepted int64
+		}{
+			"an answer": {func() { time.Sleep(4 * time.Second) }, "accepted", 1},
+			"its end":   {func() { above.DropAll(); synctest.Wait() }, "unanswered", 0},
+		} {
+			share := f.submit(u, 1, 1e-9, 0)
+			before := g.pools()[0].Figures()
+			record, lines := g.Suspend()
+			tt.happens()
+			var later ledgerRecord // as of users, whose are made last
+			g.pools()[0].left(&later)
+			if told := f.verdict(share); told != "" || len(lines) != 0 || later.f.Unanswered.Shares != 1 {
+				t.Errorf("%s: told %q, %d connections move, %d unanswered", name, told, len(lines), later.f.Unanswered.Shares)
+			}
+			there := figuresIn(t, record, configs)
+			if there.Unanswered.Shares != before.Unanswered.Shares+1 || there.Accepted.Shares != before.Accepted.Shares {
+				t.Errorf("%s: %+v, before %+v", name, there, before)
+			}
+			g.Resume(lines)
+			here := g.pools()[0].Figures()
+			if told := f.verdict(share); told != tt.told || here.Open != 0 || here.Accepted.Shares != before.Accepted.Shares+tt.accepted || here.Unanswered.Shares != before.Unanswered.Shares+1-tt.accepted {
+				t.Errorf("%s: told %q, %+v, before %+v", name, told, here, before)
+			}
+			time.Sleep(time.Minute)
+			becomes(t, g, "p", time.Minute)
+			above.NewJob()
+			u = f.job()
 		}
 	})
 }

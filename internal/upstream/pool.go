@@ -93,6 +93,7 @@ type Pool struct {
 	recruits int           // connections to be opened that no session has asked for
 
 	suspended bool       // connections are on their way to another process, and none is made
+	standing  []*line    // whose answers are kept back meanwhile, since they do not move
 	adoptions []adoption // that Run is to go on with
 }
 

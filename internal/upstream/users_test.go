@@ -260,7 +260,7 @@ func TestAccountsInAnotherProcess(t *testing.T) {
 		placed(t, a, "alice", 10*time.Second)
 		f.submit(f.jobOf(placed(t, a, "alice", 0)), 1, 1e-10, 0)
 		time.Sleep(2*time.Minute + 10*time.Second) // bob has been refused twice
-		record := a.Record(nil)
+		record := a.Record()
 
 		next := otherpool.New(t, otherpool.Config{})
 		next.Configure(func(c *otherpool.Config) {
