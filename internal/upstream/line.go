@@ -46,6 +46,7 @@ type line struct {
 	force   atomic.Uint64 // the difficulty in force, its bits
 	names   names
 	answers answers
+	over    chan struct{} // closed when the connection has ended and does not move
 
 	mu         sync.Mutex // held while an update is given on, so that they keep their order
 	ended      bool

@@ -55,16 +55,20 @@ func (p *Pool) suspend() []Moving {
 			p.mu.Unlock()
 			continue
 		}
-		<-kept // all that came before has been handled
+		select { // all that came before has been handled
+		case <-kept:
+		case <-l.over: // and has ended it, such as for another address: there is one anew soon
+		}
 		conn, state := l.client.Load().Suspended()
 		if conn == nil {
 			continue
 		}
 		p.mu.Lock()
-		gone := s.line == nil // it was retired at this moment
+		gone := s.line != l // it was retired at this moment, or given up
 		p.mu.Unlock()
 		if gone {
 			conn.Close()
+			l.lose()
 			continue
 		}
 		record := l.record(state)
@@ -73,6 +77,18 @@ func (p *Pool) suspend() []Moving {
 		list = append(list, Moving{Conn: conn, Record: c.Written(), Account: p.member.user != "", slot: s, state: state})
 	}
 	return list
+}
+
+// lose tells of shares that waited for answers that there will be none: the connection has
+// ended as it was to move.
+func (l *line) lose() {
+	l.mu.Lock()
+	flights := l.flights
+	l.flights = nil
+	l.mu.Unlock()
+	for i := range flights {
+		l.answer(&flights[i], nil)(client.Verdict{Err: client.ErrClosed})
+	}
 }
 
 // record is the line as it moves. Its client has stopped.
@@ -149,7 +165,7 @@ func (p *Pool) adopt(conn net.Conn, r *lineRecord) (shape source.Shape, err erro
 		return shape, err
 	}
 	s := &slot{source: r.source, shape: layout.Shape}
-	l := &line{pool: p, slot: s, ledger: newLedger(p.ledger), began: r.began, told: r.told, source: r.source, layout: layout, extranonce: r.state.Extranonce}
+	l := &line{pool: p, slot: s, ledger: newLedger(p.ledger), began: r.began, told: r.told, source: r.source, layout: layout, extranonce: r.state.Extranonce, over: make(chan struct{})}
 	l.ledger.restore(&r.ledger)
 	l.setForce(r.force)
 	for _, n := range r.names {

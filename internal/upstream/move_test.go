@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/event"
 	"github.com/ckpool/ckpool/internal/session"
 	"github.com/ckpool/ckpool/internal/testkit/certificate"
 	"github.com/ckpool/ckpool/internal/testkit/otherpool"
@@ -485,6 +486,59 @@ func TestAnswerAtStandstill(t *testing.T) {
 			becomes(t, g, "p", time.Minute)
 			above.NewJob()
 			u = f.job()
+		}
+	})
+}
+
+// A pool that has its miners connect again, just as its connection is to move, is not waited
+// for: what was on its way there has no answer, and the connection is made again where this
+// process goes on.
+func TestSuspendAtTheEnd(t *testing.T) {
+	bubble(t, func(t *testing.T, f *farm) {
+		above := otherpool.New(t, otherpool.Config{Difficulty: 1e-9, Delay: time.Hour})
+		configs := []Config{{URL: "pool.example.org:3333", User: "farm"}}
+		said, goOn := make(chan struct{}), make(chan struct{})
+		g, err := NewGroup(configs, GroupOptions{Dial: above.Dial, Finder: f, Events: func(e event.Event) {
+			if strings.Contains(e.Text, "one moment") {
+				close(said)
+				<-goOn
+			}
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.runs(g)()
+		becomes(t, g, "p", 10*time.Second)
+		share := f.submit(f.job(), 1, 1e-9, 0)
+		above.Send(`{"id":null,"method":"client.show_message","params":["one moment"]}`)
+		<-said
+		above.Send(`{"id":null,"method":"client.reconnect","params":[]}`)
+		synctest.Wait()
+		type suspended struct {
+			record []byte
+			lines  []Moving
+		}
+		done := make(chan suspended, 1)
+		go func() {
+			record, lines := g.Suspend()
+			done <- suspended{record, lines}
+		}()
+		synctest.Wait()
+		close(goOn)
+		select {
+		case s := <-done:
+			figures := figuresIn(t, s.record, configs)
+			if len(s.lines) != 0 || figures.Unanswered.Shares != 1 || f.verdict(share) != "unanswered" {
+				t.Errorf("%d connections move, %q, %+v", len(s.lines), f.verdict(share), figures)
+			}
+			g.Resume(s.lines)
+		case <-time.After(time.Minute):
+			t.Fatal("everything stands still for ever")
+		}
+		time.Sleep(time.Minute)
+		becomes(t, g, "p", time.Minute)
+		if above.Connected() != 1 || above.Connections.Load() != 2 {
+			t.Errorf("%d connections, %d were made", above.Connected(), above.Connections.Load())
 		}
 	})
 }

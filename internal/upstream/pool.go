@@ -246,11 +246,12 @@ func (p *Pool) event(s *slot, c *client.Client, e client.Event) error {
 		if l != nil {
 			l.end()
 			p.ended(s)
+			close(l.over)
 		}
 		return nil
 	}
 	if l == nil {
-		l = &line{pool: p, slot: s, ledger: newLedger(p.ledger), began: time.Now()}
+		l = &line{pool: p, slot: s, ledger: newLedger(p.ledger), began: time.Now(), over: make(chan struct{})}
 		l.client.Store(c)
 		p.mu.Lock()
 		s.line = l
