@@ -45,7 +45,8 @@ func NewKeeper(e Endpoint, o Options, handle func(*Client, Event) error) *Keeper
 	return &Keeper{endpoint: e, opts: o.withDefaults(), handle: handle}
 }
 
-// Begin makes Run begin with a connection that was resumed from a state, and start it.
+// Begin makes Run begin with a connection that was resumed from a state, and start it, if
+// only to end it where the context is done already.
 func (k *Keeper) Begin(c *Client, s *State) {
 	k.first, k.session = c, s.Extranonce.SessionID
 	if c.endpoint.URL != k.endpoint.URL {
@@ -56,7 +57,7 @@ func (k *Keeper) Begin(c *Client, s *State) {
 // Run keeps the connection until ctx is done, or it is suspended, and may be called
 // once.
 func (k *Keeper) Run(ctx context.Context) {
-	for ctx.Err() == nil {
+	for ctx.Err() == nil || k.first != nil {
 		delay, err := k.connection(ctx)
 		if ctx.Err() != nil || errors.Is(err, ErrMoving) {
 			return

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"sync"
@@ -219,6 +220,40 @@ func TestKeeperBegins(t *testing.T) {
 			"extranonce 7e86026b/8 session s1", "notify b clean=true diff=0 mask=00000000 en1=7e86026b", "closed: context canceled"}
 		if d := cmp.Diff(want, got); d != "" {
 			t.Error(d)
+		}
+	})
+}
+
+// A keeper that is to end before it has begun ends the connection that came along: nobody else
+// has it.
+func TestKeeperEndsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		var got []string
+		k := NewKeeper(bob, Options{}, func(_ *Client, e Event) error {
+			got = append(got, brief(e))
+			return nil
+		})
+		s := &State{URL: bob.URL, LastID: 7}
+		heard := make(chan Verdict, 1)
+		k.Begin(Resume(near, s, bob, Options{}, map[uint64]func(Verdict){7: func(v Verdict) { heard <- v }}), s)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		k.Run(ctx)
+		if d := cmp.Diff([]string{"closed: context canceled"}, got); d != "" {
+			t.Error(d)
+		}
+		_ = far.SetReadDeadline(time.Now().Add(time.Minute))
+		if _, err := far.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+			t.Errorf("the pool reads %v", err)
+		}
+		select {
+		case v := <-heard:
+			if !errors.Is(v.Err, ErrClosed) {
+				t.Errorf("%+v", v)
+			}
+		default:
+			t.Error("nothing is heard of a share that waits")
 		}
 	})
 }
