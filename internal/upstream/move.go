@@ -164,7 +164,7 @@ func (p *Pool) adopt(conn net.Conn, r *lineRecord) (shape source.Shape, err erro
 	if err != nil {
 		return shape, err
 	}
-	s := &slot{source: r.source, shape: layout.Shape}
+	s := &slot{source: r.source, shape: layout.Shape, idle: time.Now()}
 	l := &line{pool: p, slot: s, ledger: newLedger(p.ledger), began: r.began, told: r.told, source: r.source, layout: layout, extranonce: r.state.Extranonce, over: make(chan struct{})}
 	l.ledger.restore(&r.ledger)
 	l.setForce(r.force)

@@ -197,6 +197,36 @@ func TestResume(t *testing.T) {
 	})
 }
 
+// A connection that no session is on moves as any other, and stays for as long as one that was
+// made here: shares may wait on it.
+func TestMoveIdle(t *testing.T) {
+	bubble(t, func(t *testing.T, f *farm) {
+		above := otherpool.New(t, otherpool.Config{})
+		p := f.process(above, nil, nil)
+		becomes(t, p.Group, "p", 10*time.Second)
+		u := f.job()
+		if err := p.Active().recruit(1); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		record, lines := p.Suspend()
+		if len(lines) != 2 {
+			t.Fatalf("%d connections move", len(lines))
+		}
+		next := f.process(above, record, lines)
+		next.Opened(u.Upstream.Source)
+		p.end()
+		time.Sleep(retireAfter - time.Minute)
+		if n := above.Connected(); n != 2 {
+			t.Errorf("%d connections, one idle for 9 minutes", n)
+		}
+		time.Sleep(3 * time.Minute)
+		if n := above.Connected(); n != 1 || !next.Usable() {
+			t.Errorf("%d connections, idle for 12 minutes", n)
+		}
+	})
+}
+
 // A job that came when the other process stood still already is given here, and no other.
 func TestRenew(t *testing.T) {
 	bubble(t, func(t *testing.T, f *farm) {
