@@ -173,6 +173,7 @@ func (a *Accounts) AdoptLine(conn net.Conn, record []byte) error {
 		return r.refused(ErrNotConfigured)
 	}
 	if u.ended != nil { // it was made ahead
+		u.pool.ledger.lost(r.flights)
 		return r.refused(ErrConnected)
 	}
 	return a.group.adopt(u.pool.member, conn, r)

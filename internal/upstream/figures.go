@@ -141,6 +141,14 @@ func (l *ledger) verdict(d float64, v source.Verdict, took time.Duration) {
 	}
 }
 
+// lost notes shares whose connection did not come along from another process.
+func (l *ledger) lost(list []flight) {
+	for i := range list {
+		l.sent()
+		l.verdict(list[i].credit, source.Verdict{State: source.Unanswered}, 0)
+	}
+}
+
 func (l *ledger) reason(text string, d float64) {
 	if l.f.Reasons == nil {
 		l.f.Reasons = make(map[string]Tally)

@@ -500,6 +500,7 @@ func (g *Group) AdoptLine(conn net.Conn, record []byte) error {
 		return r.refused(ErrNotConfigured)
 	}
 	if running {
+		m.pool.ledger.lost(r.flights)
 		return r.refused(ErrConnected)
 	}
 	return g.adopt(m, conn, r)

@@ -347,7 +347,8 @@ func TestExpect(t *testing.T) {
 }
 
 // A process that runs already connects to the pools that it expects nothing of. What it
-// adopts it reads when it may begin; it takes no second connection beside its own.
+// adopts it reads when it may begin; it takes no second connection beside its own, whose shares
+// are unanswered then.
 func TestBegin(t *testing.T) {
 	bubble(t, func(t *testing.T, f *farm) {
 		above := otherpool.New(t, otherpool.Config{Difficulty: 1e-9, Delay: time.Second})
@@ -399,8 +400,12 @@ func TestBegin(t *testing.T) {
 		if g.Active() != g.pools()[0] || f.counts()["accepted"] != 1 || above.Connections.Load() != 1 || above.Connected() != 1 {
 			t.Errorf("%v, %d connections, %d now", f.counts(), above.Connections.Load(), above.Connected())
 		}
+		before := g.Active().Figures()
 		if err := g.AdoptLine(nil, lines[0].Record); !errors.Is(err, ErrConnected) {
 			t.Errorf("a second one: %v", err)
+		}
+		if now := g.Active().Figures(); now.Unanswered.Shares != before.Unanswered.Shares+1 || now.Open != before.Open {
+			t.Errorf("what became of its share nobody knows: %+v, before %+v", now, before)
 		}
 	})
 }
