@@ -109,7 +109,9 @@ func (s *service) commands(server *control.Server) {
 		s.events.Say(event.Notice, fmt.Sprintf("Control: loglevel %d", n))
 		return "success", nil
 	})
-	authority.NewServer(accounting.Authority{Store: s.store}, "ckdb "+buildinfo.Version(), s.events).Commands(server)
+	if s.store != nil { // else there are no accounts here, and a pool that starts finds nobody to ask
+		authority.NewServer(accounting.Authority{Store: s.store}, "ckdb "+buildinfo.Version(), s.events).Commands(server)
+	}
 	server.Handle(socket, "shutdown", func(context.Context, string) (string, error) {
 		s.events.Say(event.Notice, "Control: shutdown")
 		s.shutdown()
