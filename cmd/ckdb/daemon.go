@@ -45,6 +45,7 @@ type service struct {
 	where    string // the database
 	log      *logfile.Log
 	events   event.Func // writes to the log
+	signals  <-chan os.Signal
 	shutdown func()
 
 	store    *store.Store      // nil: journals go to another site
@@ -72,6 +73,9 @@ func serve(ctx context.Context, o *options, stderr io.Writer) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	signal.Ignore(syscall.SIGPIPE)
+	signals := make(chan os.Signal, 4) // from now on: SIGHUP would end one that waits for its database
+	signal.Notify(signals, syscall.SIGUSR1, syscall.SIGHUP)
+	defer signal.Stop(signals)
 	_ = instance.SetProcessName(o.name) // of no use but in ps and top
 	dir := cmp.Or(o.sockDir, filepath.Join("/tmp", o.name))
 	if pid, err := instance.Running(dir); err == nil && pid != 0 && !o.killOld {
@@ -82,7 +86,7 @@ func serve(ctx context.Context, o *options, stderr io.Writer) error {
 		return err
 	}
 	defer claim.Release()
-	s := &service{options: o, where: cmp.Or(o.db, defaultDB), shutdown: cancel, orders: make(chan order, ordersMost), blocks: newKept[web.PoolBlock](), watch: watch{started: time.Now(), accounts: notify.Accounts{Away: "nobody has looked yet"}}}
+	s := &service{options: o, where: cmp.Or(o.db, defaultDB), signals: signals, shutdown: cancel, orders: make(chan order, ordersMost), blocks: newKept[web.PoolBlock](), watch: watch{started: time.Now(), accounts: notify.Accounts{Away: "nobody has looked yet"}}}
 	if err := s.openLog(stderr); err != nil {
 		return err
 	}
@@ -314,14 +318,11 @@ func (s *service) journal(dir string) (run func(context.Context) error) {
 // reopenLog opens the log anew when it may have been renamed, and with SIGHUP also reads
 // anew who is told what.
 func (s *service) reopenLog(ctx context.Context) {
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, syscall.SIGUSR1, syscall.SIGHUP)
-	defer signal.Stop(signals)
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case sig := <-signals:
+		case sig := <-s.signals:
 			s.log.Reopen()
 			if sig == syscall.SIGHUP && s.notifier != nil {
 				s.notifier.reload(s.events)

@@ -82,6 +82,7 @@ func TestScripts(t *testing.T) {
 
 var scriptCommands = map[string]func(*testscript.TestScript, bool, []string){
 	"mine": mine, "waitfor": waitFor, "stored": stored, "shown": shown, "until": until, "sigterm": signals(syscall.SIGTERM), "sigkill": signals(syscall.SIGKILL),
+	"sighup": signals(syscall.SIGHUP), "sigusr1": signals(syscall.SIGUSR1),
 	"blocks": mineBlocks, "reorg": reorg, "spend": spend, "sethash": setHash, "wallet": setWallet, "sign": sign, "pay": payByHand, "dump": dump,
 	"signtext": signText, "code": setCode, "login": login, "field": field, "look": look, "ask": ask, "item": item, "secret": secret, "scraped": scraped, "browse": browse,
 }
@@ -228,7 +229,7 @@ func until(ts *testscript.TestScript, neg bool, args []string) {
 func signals(s syscall.Signal) func(ts *testscript.TestScript, neg bool, args []string) {
 	return func(ts *testscript.TestScript, neg bool, args []string) {
 		if neg || len(args) != 1 {
-			ts.Fatalf("usage: sigterm|sigkill directory")
+			ts.Fatalf("usage: sigterm|sigkill|sighup|sigusr1 directory")
 		}
 		pid, err := strconv.Atoi(strings.TrimSpace(ts.ReadFile(filepath.Join(args[0], "main.pid"))))
 		ts.Check(err)
