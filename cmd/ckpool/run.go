@@ -223,10 +223,11 @@ func (s *service) end() {
 // makePool makes a pool.
 func (s *service) makePool(c config.Config, takeOver bool) (served, error) {
 	ckdb := s.ckdb()
+	keeps, unasked := s.keepsShares(&c, ckdb)
 	p, err := pool.New(c, pool.Options{
 		Solo: c.Solo, Remote: s.options.Mode == config.Remote, Proxy: s.options.Mode == config.Proxy, UserProxy: s.options.Mode == config.UserProxy, LogShares: s.options.LogShares, Version: buildinfo.Version(), Events: s.events, Wants: s.log.Wants,
 		Descriptors: mayOpen, TakeOver: takeOver, Ckdb: ckdb, Quiet: collect,
-		Journal: s.keepsShares(&c, ckdb), Name: s.options.Name, SockDir: s.options.SockDir,
+		Journal: keeps, Unasked: unasked, Name: s.options.Name, SockDir: s.options.SockDir,
 		Metrics: s.serveMetrics,
 	})
 	if err != nil {

@@ -176,7 +176,7 @@ arguments in an array, and "timeout", seconds that it may take.`},
 			{"logdir", `"logs"`, "The directory of log and statistics."},
 			{"loglevel", "5", "0 to 7, as the option -l, which counts more at the start."},
 			{"journal", `""`, `The directory, in logdir, of the journal that ckdb reads: every share, safe before the miner is answered.
-Empty: it is "journal", written with the options -d or -S or where a ckdb answers at the start; else shares are only counted.`},
+Empty: it is "journal", written with the options -d or -S, where a ckdb answers at the start, and where there is one of this instance already; else shares are only counted.`},
 			{"journal_sync", "50", "Milliseconds of shares that a power cut may cost. The end of the process, however it ends, costs none."},
 			{"journal_size", "10", "Gigabytes at most; what nobody has read by then is lost, with a warning."},
 			{"metrics", `""`, `An address, such as "127.0.0.1:9100", where Prometheus reads /metrics of a pool; empty: none. No login is asked

@@ -49,6 +49,7 @@ const maxRefused = 500
 type shareJournal struct {
 	// immutable
 	options journalwriter.Options // Network is set when it is known
+	unasked bool                  // nobody has asked for it, but it is there
 	scheme  uint8
 	users   *users.Users
 	recent  func() []*session.Work // that shares may come for
@@ -87,7 +88,15 @@ func journalDir(c *config.Config) string {
 	return filepath.Join(c.LogDir, name)
 }
 
-// ringSize is that of one of so many loops' rings: all have some 64 MiB together.
+// KeptShares tells that an earlier run of the instance of a name kept its shares in the
+// journal of a configuration.
+func KeptShares(c *config.Config, name string) bool {
+	h, err := journal.Describe(journalDir(c))
+	return err == nil && h.Name == name
+}
+
+// ringSize is that of one of so many loops' rings, of which there is one more: all have
+// some 64 MiB together, and up to twice that as each is made a power of two.
 func ringSize(loops int) int64 {
 	return min(max(64<<20/int64(loops+1), 1<<20), journalwriter.DefaultRingSize)
 }
@@ -103,7 +112,7 @@ func newShareJournal(c *config.Config, o *Options, loops int, u *users.Users, re
 			Name: o.Name, Program: "ckpool " + o.Version, Reasons: reasons, Schemes: schemes,
 			Loops: loops, RingSize: ringSize(loops), Sync: c.JournalSync, MaxSize: c.JournalSize, Events: o.Events,
 		},
-		users: u, recent: recent, loops: make([]journalLoop, loops),
+		unasked: o.Unasked, users: u, recent: recent, loops: make([]journalLoop, loops),
 	}
 	if o.Solo {
 		j.scheme = schemeSolo
@@ -117,7 +126,17 @@ func (j *shareJournal) setNetwork(network string) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.network = network
-	return j.open()
+	return j.excuse(j.open())
+}
+
+// excuse tells of an error, and returns none, where nobody has asked for the journal: one of
+// another network keeps nobody from mining then.
+func (j *shareJournal) excuse(err error) error {
+	if err != nil && j.unasked {
+		j.notKept(err)
+		return nil
+	}
+	return err
 }
 
 // begin opens the journal once the network is known: this process mines from now on.

@@ -158,7 +158,7 @@ func TestJournalHasWorkOfTheMoment(t *testing.T) {
 
 // The journal of another network is not gone on with, nor that of another process.
 func TestJournalIsNotOurs(t *testing.T) {
-	j, _, _ := kept(t)
+	j, _, said := kept(t)
 	other := &shareJournal{options: j.options, users: j.users, recent: j.recent, loops: j.loops}
 	if err := other.setNetwork("regtest"); err != nil {
 		t.Fatal(err)
@@ -172,6 +172,14 @@ func TestJournalIsNotOurs(t *testing.T) {
 	other.network = "main"
 	if err := other.begin(); err == nil || !strings.Contains(err.Error(), "regtest") {
 		t.Errorf("%v", err)
+	}
+	// Where nobody has asked for one the pool mines without.
+	other.unasked = true
+	if err := other.setNetwork("main"); err != nil || other.writer.Load() != nil {
+		t.Errorf("%v", err)
+	}
+	if !strings.Contains((*said)[len(*said)-1], "not kept for ckdb: ") {
+		t.Errorf("it says %q", *said)
 	}
 	if err := j.begin(); err != nil {
 		t.Error(err)

@@ -44,6 +44,7 @@ type Options struct {
 	UserProxy bool // and users have accounts of their own there; implies Proxy
 	LogShares bool
 	Journal   bool   // keep shares, for ckdb
+	Unasked   bool   // nobody has asked for that, but there is a journal: where it cannot be opened, shares are only counted
 	Remote    bool   // a trusted remote: another pool, "upstream", counts the shares; with Journal
 	Name      string // of the instance
 	SockDir   string // of the instance

@@ -20,7 +20,7 @@ func (p *Pool) Run(until context.Context) error {
 	later, stopLater := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopLater()
 	if p.journal != nil {
-		if err := p.journal.begin(); err != nil {
+		if err := p.journal.excuse(p.journal.begin()); err != nil {
 			return err
 		}
 	}
