@@ -135,6 +135,7 @@ wait for the next start, and a wrong file changes nothing.`},
 			{Title: "Environment", Items: []manual.Item{
 				{Term: "NOTIFY_SOCKET, WATCHDOG_USEC, LISTEN_FDS", Text: "as systemd sets them: see sd_notify(3) and sd_listen_fds(3). " +
 					"Sockets passed on are used where their address is one of the configuration."},
+				{Term: "TMPDIR", Text: "where a found block is left, at the end, that neither a node nor the disk of the logs took; /tmp without it"},
 			}},
 			{Title: "Examples", Items: []manual.Item{
 				{Term: "ckpool init", Text: "write ckpool.conf, with questions"},

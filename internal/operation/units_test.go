@@ -38,6 +38,22 @@ func TestUnits(t *testing.T) {
 	}
 }
 
+// A pool is started again however often it fails. What it leaves in its directory for temporary
+// files, such as a block that nobody took, is there when it has ended, as a private /tmp is not.
+func TestUnitsGoOn(t *testing.T) {
+	for name, dir := range map[string]string{"ckpool.service": "ckpool", "ckpool@.service": "ckpool/%i"} {
+		text, err := os.ReadFile(filepath.Join(contrib, "systemd", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range []string{"StartLimitIntervalSec=0", "RuntimeDirectory=" + dir, "RuntimeDirectoryPreserve=yes", "Environment=TMPDIR=/run/" + dir} {
+			if !strings.Contains(string(text), "\n"+line+"\n") {
+				t.Errorf("%s has no %s", name, line)
+			}
+		}
+	}
+}
+
 func TestLogrotate(t *testing.T) {
 	rotate, err := exec.LookPath("logrotate")
 	if err != nil {
