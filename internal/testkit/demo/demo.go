@@ -142,7 +142,7 @@ func Run(ctx context.Context, c Config) (err error) {
 			}
 		}()
 	}
-	p, err := d.startPool(ctx)
+	p, err := d.startPool(ctx, settings)
 	if err != nil {
 		return err
 	}

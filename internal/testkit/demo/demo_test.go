@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -234,6 +235,20 @@ func TestPool(t *testing.T) {
 	r.wait(" at 127.0.0.1, as guest.bitaxe\n")
 	guest.Close()
 	r.wait("a miner left: bitaxe/")
+
+	// Who may mine the pool asks the ckdb of the demo, not that of this machine: once a user is
+	// registered there, others must be.
+	add := append(slices.Clone(words[:len(words)-1]), "user", "add", "owner")
+	if out, err := exec.Command(add[0], add[1:]...).CombinedOutput(); err != nil {
+		t.Errorf("%q: %v\n%s", add, err, out)
+	}
+	wait.Until(t, time.Minute, "who is not registered is refused", func() bool {
+		guest, err := family.Dial(t.Context(), listen, "guest.bitaxe", firmware.Options{Suggest: -1})
+		if err == nil {
+			guest.Close()
+		}
+		return err != nil
+	})
 	if strings.Contains(r.screen.String(), ", as "+figures.Short(payout)) {
 		t.Errorf("simulated miners are told of:\n%s", r.screen.String())
 	}

@@ -25,12 +25,15 @@ const (
 	sockets  = "sockets" // directory
 )
 
-func (d *demo) startPool(ctx context.Context) (*pool, error) {
+func (d *demo) startPool(ctx context.Context, s *settings) (*pool, error) {
 	args := []string{"-c", configFile}
-	switch {
-	case d.config.Solo:
+	if d.config.Solo {
 		args = append(args, "-B")
-	case d.config.Farm || d.config.Links: // there is no ckdb, nor is another's asked
+	}
+	// Else it would ask the ckdb of this machine, if there is one, whose accounts are others.
+	if s.journal != "" && !d.config.Farm && !d.config.Links {
+		args = append(args, "-S", databaseSockets)
+	} else {
 		args = append(args, "-A")
 	}
 	return d.startInstance(ctx, poolName, sockets, args...)
