@@ -323,7 +323,11 @@ func (r *run) launchPool(ctx context.Context, k kind, settings func(address, log
 		return nil, err
 	}
 	s := &server{kind: k, address: address, user: "bench", pass: "x", names: names, sockets: filepath.Join(dir, "sockets"), log: filepath.Join(logs, "ckpool.log")}
-	p, err := launch(r.Ckpool, append([]string{"-c", file, "-n", "ckpool", "-s", s.sockets, "-q"}, mode...)...)
+	args := append([]string{"-c", file, "-n", "ckpool", "-s", s.sockets, "-q"}, mode...)
+	if k != journaled {
+		args = append(args, "-A") // a ckdb of this machine is neither asked nor written for
+	}
+	p, err := launch(r.Ckpool, args...)
 	if err != nil {
 		return nil, err
 	}
