@@ -50,10 +50,10 @@ PROGRAMS = ckpool ckdb ckpmsg notifier ckbench
 TO       = $(DESTDIR)$(PREFIX)
 # Into $(DESTDIR)$(PREFIX). The capability is for ports below 1024. The sample
 # configuration is refused until somebody's address is in it: contrib/systemd says
-# where the units expect the real one. Under sudo there often is no go in the PATH: what
-# was built before is installed.
-install: $(if $(shell command -v $(GO) || :),build)
-	@test -x bin/ckpool || { echo "make install: build first, by make: $(GO) is not in the PATH of this user"; exit 1; }
+# where the units expect the real one. Under sudo there often is no go in the PATH, or one
+# that is too old for go.mod: what was built before is installed.
+install: $(if $(filter install,$(MAKECMDGOALS)),$(if $(shell $(GO) list -m 2>/dev/null || :),build))
+	@test -x bin/ckpool || { echo "make install: build first, by make: the PATH of this user has no $(GO) that can"; exit 1; }
 	install -d $(TO)/bin $(TO)/share/man/man1 $(TO)/share/man/man5 $(TO)/share/doc/ckpool \
 		$(TO)/share/bash-completion/completions $(TO)/share/zsh/site-functions \
 		$(TO)/lib/systemd/system $(TO)/lib/sysusers.d $(DESTDIR)$(SYSCONFDIR)/logrotate.d

@@ -64,6 +64,22 @@ func TestInstall(t *testing.T) {
 	}
 }
 
+// Under sudo there may be no Go in the PATH, or that of the distribution, which cannot build this:
+// what is installed then is what was built before.
+func TestInstallWithoutGo(t *testing.T) {
+	if _, err := exec.LookPath("make"); err != nil {
+		t.Skip("no make here")
+	}
+	for program, builds := range map[string]bool{"go": true, "false": false, "/nowhere/go": false} {
+		c := exec.Command("make", "-n", "install", "GO="+program)
+		c.Dir = "../.."
+		out, err := c.CombinedOutput()
+		if err != nil || strings.Contains(string(out), program+" build ") != builds {
+			t.Errorf("with GO=%s: %v\n%s", program, err, out)
+		}
+	}
+}
+
 // The programs of the image tell their revision, which go build reads from .git.
 func TestImageHasRevision(t *testing.T) {
 	ignored, err := os.ReadFile("../../.dockerignore")
