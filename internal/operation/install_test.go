@@ -90,3 +90,25 @@ func TestImageHasRevision(t *testing.T) {
 		t.Error("the image is built without .git")
 	}
 }
+
+// What the documentation has people write beside the source is theirs: passwords are in it. It is
+// not to be committed, nor in the image, and programs that are built beside it are of the same version.
+func TestOwnFilesAreIgnored(t *testing.T) {
+	if err := exec.Command("git", "-C", "../..", "rev-parse").Run(); err != nil {
+		t.Skip("this is no checkout")
+	}
+	ignored, err := os.ReadFile("../../.dockerignore")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file, pattern := range map[string]string{
+		"ckpool.conf": "*.conf", "ckproxy.conf": "*.conf", "contrib/ckpool.conf": "contrib/ckpool.conf", "contrib/.env": "contrib/.env",
+	} {
+		if err := exec.Command("git", "-C", "../..", "check-ignore", "-q", file).Run(); err != nil {
+			t.Errorf("%s: git does not ignore it", file)
+		}
+		if !slices.Contains(strings.Fields(string(ignored)), pattern) {
+			t.Errorf("%s: the image is built with it", file)
+		}
+	}
+}
