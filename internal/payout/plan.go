@@ -148,8 +148,7 @@ func Make(payees []Payee, s Settings) (*Plan, error) {
 	payees = slices.Clone(payees)
 	slices.SortFunc(payees, func(a, b Payee) int { return cmp.Compare(a.Account, b.Account) })
 	p := new(Plan)
-	var current []Output
-	weight := int64(overhead)
+	var due [][]Output // of each payee
 	total := int64(0)
 	for i, payee := range payees {
 		if i > 0 && payees[i-1].Account == payee.Account {
@@ -165,21 +164,48 @@ func Make(payees []Payee, s Settings) (*Plan, error) {
 		if total += payee.Balance; total > maxMoney {
 			return nil, errors.New("payout: balances are more than all money there can be: run ckdb check")
 		}
+		due = append(due, outputs)
+	}
+	for len(due) > 0 {
+		due = p.fill(due, &s)
+	}
+	return p, nil
+}
+
+// fill makes payments of what is due to payees, in their order, and gives back what is for
+// further ones: an address that is in a payment already is in none of its outputs again.
+// Bitcoin Core refuses such a transaction as a whole, and two accounts may be paid to one
+// address: a user where somebody also mines under it.
+func (p *Plan) fill(due [][]Output, s *Settings) (twice [][]Output) {
+	var current []Output
+	weight, paid := int64(overhead), map[string]bool{}
+	end := func() {
+		if len(current) > 0 {
+			p.Payments = append(p.Payments, current)
+		}
+		current, weight = nil, overhead
+		clear(paid)
+	}
+	for _, outputs := range due {
 		more := int64(0)
 		for _, o := range outputs {
 			more += outputWeight(o.Script)
 		}
-		if len(current) > 0 && (len(current)+len(outputs) > s.MaxOutputs || weight+more > s.MaxWeight-roomForInputs) {
-			p.Payments = append(p.Payments, current)
-			current, weight = nil, overhead
+		if len(current)+len(outputs) > s.MaxOutputs || weight+more > s.MaxWeight-roomForInputs {
+			end()
+		}
+		if slices.ContainsFunc(outputs, func(o Output) bool { return paid[string(o.Script)] }) {
+			twice = append(twice, outputs)
+			continue
+		}
+		for _, o := range outputs {
+			paid[string(o.Script)] = true
 		}
 		current = append(current, outputs...)
 		weight += more
 	}
-	if len(current) > 0 {
-		p.Payments = append(p.Payments, current)
-	}
-	return p, nil
+	end()
+	return twice
 }
 
 // outputs are those of one payee; the error is the reason that there are none.

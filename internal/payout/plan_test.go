@@ -1,6 +1,7 @@
 package payout
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math/big"
 	"slices"
@@ -174,9 +175,19 @@ func TestDivide(t *testing.T) {
 // A large run is split into transactions that nodes relay; the order of payees does not
 // matter; no account is in two of them.
 func TestSplit(t *testing.T) {
+	// to is an address of a witness program of so many bytes, one for each account.
+	to := func(account int64, size int) string {
+		script := append([]byte{0, byte(size)}, make([]byte, size)...)
+		binary.LittleEndian.PutUint64(script[2:], uint64(account))
+		a, err := address.FromScript(script, address.Regtest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a.String()
+	}
 	var payees []Payee
 	for i := range int64(10_000) {
-		payees = append(payees, Payee{Account: i, Name: fmt.Sprint(i), Balance: 100_000 + i, Targets: []Target{{p2wpkh, 1}, {p2tr, 2}}})
+		payees = append(payees, Payee{Account: i, Name: fmt.Sprint(i), Balance: 100_000 + i, Targets: []Target{{to(i, 20), 1}, {to(i, 32), 2}}})
 	}
 	s := Defaults(address.Regtest)
 	s.MaxOutputs = 1_000_000
@@ -208,6 +219,29 @@ func TestSplit(t *testing.T) {
 	}
 	if diff := cmp.Diff(plan, again); diff != "" {
 		t.Error("the order of payees matters")
+	}
+}
+
+// Two accounts are paid to one address, as a user is where somebody also mines under it: no
+// transaction has it twice, since Bitcoin Core would make none, and everybody is paid.
+func TestOneAddress(t *testing.T) {
+	both := one(2, 200_000, p2pkh)
+	both.Targets = append(both.Targets, Target{p2wpkh, 1})
+	plan, err := Make([]Payee{one(1, 100_000, p2wpkh), both, one(3, 300_000, strings.ToUpper(p2wpkh)), one(4, 400_000, p2tr), one(5, 500_000, p2pkh)}, low())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, outputs := range plan.Payments {
+		var text []string
+		for _, o := range outputs {
+			text = append(text, fmt.Sprintf("%s %d", o.Name, o.Debit))
+		}
+		got = append(got, strings.Join(text, ", "))
+	}
+	want := []string{"u1 100000, u4 400000, u5 500000", "u2 100000, u2 100000", "u3 300000"}
+	if !slices.Equal(got, want) || len(plan.Left) != 0 {
+		t.Errorf("%q, left %+v", got, plan.Left)
 	}
 }
 

@@ -102,7 +102,7 @@ func (w *Wallet) Fund(ctx context.Context, outputs []Output, with []wire.OutPoin
 	for _, p := range with {
 		inputs = append(inputs, map[string]any{"txid": p.Hash.String(), "vout": p.Index})
 	}
-	// A list of objects, for their order and as an address may come twice only so.
+	// A list of objects, for their order. An address that came twice would be refused.
 	amounts, subtract := make([]any, 0, len(outputs)), []int{}
 	for i, o := range outputs {
 		amounts = append(amounts, map[string]Bitcoins{o.Address: Bitcoins(o.Debit)})

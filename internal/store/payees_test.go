@@ -124,6 +124,40 @@ func TestAccountsPaid(t *testing.T) {
 	})
 }
 
+// A user named an address before its owner mined under it: both are paid there, which takes a
+// transaction each, and nobody's payout fails for it.
+func TestPaidToOne(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		s, _ := registered(t, where, 1)
+		people(t, s, "bob", "zoe")
+		const key = 7
+		_, shared := keyOf(t, key)
+		_, other := keyOf(t, key+1)
+		for name, to := range map[string]string{"zoe": shared, "bob": other} {
+			if _, err := s.SetAddresses(t.Context(), AddressChange{Owner: user(name), Parts: all(to), By: name}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i, o := range []Owner{user("bob"), user("zoe"), mines(t, s, shared)} {
+			if _, err := s.Post(t.Context(), Transaction{Kind: Maturity, Reference: fmt.Sprint(i), Entries: []Entry{{Balance, o, 200_000}, {Chain, Owner{}, -200_000}}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		list, err := s.Payees(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		settings, _, err := s.PayoutSettings(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		plan, err := payout.Make(list, settings)
+		if err != nil || plan.Total() != 600_000 || len(plan.Payments) != 2 || len(plan.Payments[0]) != 2 || plan.Payments[1][0].Address != shared {
+			t.Errorf("%+v, %v", plan, err)
+		}
+	})
+}
+
 // paidTo has an account paid to something, since ever.
 func paidTo(t testing.TB, s *Store, account int64, where string) {
 	t.Helper()

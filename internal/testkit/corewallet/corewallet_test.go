@@ -138,7 +138,8 @@ func TestAsRecorded(t *testing.T) {
 	same("gettransaction-afterreorg", "/", "gettransaction", second)
 
 	// These were not recorded: they are as the documentation of Bitcoin Core's RPC has them
-	// (listsinceblock and lockunspent of 28.0), and its errors.
+	// (listsinceblock and lockunspent of 28.0), and its errors (ParseOutputs of
+	// walletcreatefundedpsbt).
 	var since struct {
 		Transactions []struct {
 			Txid, Category string
@@ -170,6 +171,7 @@ func TestAsRecorded(t *testing.T) {
 		code   int
 		text   string
 	}{
+		{"walletcreatefundedpsbt", []any{[]any{}, append(outputs("1"), outputs("2")...), 0, options}, -8, "Invalid parameter, duplicated address: " + to},
 		{"listsinceblock", []any{strings.Repeat("00", 32)}, -5, "Block not found"},
 		{"listsinceblock", []any{tip, 0}, -8, "Invalid parameter"},
 		{"lockunspent", []any{false, list(strings.Repeat("00", 32), 0)}, -8, "Invalid parameter, unknown transaction"},

@@ -49,6 +49,7 @@ func (w *Wallet) fund(_ context.Context, v *view, p params) (any, error) {
 	}
 	tx := wire.NewMsgTx(2)
 	var want int64
+	paid := map[string]bool{}
 	for _, o := range outputs {
 		for to, amount := range o {
 			a, err := address.Parse(to)
@@ -59,6 +60,10 @@ func (w *Wallet) fund(_ context.Context, v *view, p params) (any, error) {
 			if err != nil {
 				return nil, err
 			}
+			if paid[string(a.Script())] {
+				return nil, refuse(-8, "Invalid parameter, duplicated address: %s", to)
+			}
+			paid[string(a.Script())] = true
 			if value < dust {
 				return nil, refuse(-4, "Transaction amount too small")
 			}
