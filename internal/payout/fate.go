@@ -28,7 +28,7 @@ func (s *Sender) rival(ctx context.Context, p *Payment) (txid string, confirmati
 		}
 		others := seen.Conflicts
 		if !seen.Known { // it was never in the mempool: the wallet compares it with nothing
-			if others, _, err = s.Wallet.Spends(ctx, "", true); err != nil {
+			if others, err = s.spends(ctx, v.Inputs); err != nil {
 				return "", 0, err
 			}
 		}
@@ -50,6 +50,36 @@ func (s *Sender) rival(ctx context.Context, p *Payment) (txid string, confirmati
 		}
 	}
 	return txid, confirmations, nil
+}
+
+// spends are the txids of what the wallet sent since the oldest of the inputs came into the
+// chain: nothing spent one before. All that a wallet ever sent is more than is read of an
+// answer, after some ten thousand outputs.
+func (s *Sender) spends(ctx context.Context, inputs []Input) (txids []string, err error) {
+	since := ""
+	if height, err := s.oldest(ctx, inputs); err != nil {
+		return nil, err
+	} else if height > 0 {
+		if since, err = s.Wallet.BlockHash(ctx, height-1); err != nil {
+			return nil, err
+		}
+	}
+	txids, _, err = s.Wallet.Spends(ctx, since, true)
+	return txids, err
+}
+
+// oldest is the height at which the oldest of the inputs came into the chain; 0: not known.
+func (s *Sender) oldest(ctx context.Context, inputs []Input) (height int64, err error) {
+	for i, in := range inputs {
+		seen, err := s.Wallet.Seen(ctx, in.Point.Hash.String(), "")
+		if err != nil || seen.Height < 1 {
+			return 0, err
+		}
+		if i == 0 || seen.Height < height {
+			height = seen.Height
+		}
+	}
+	return height, nil
 }
 
 // spending is a transaction that the node knows, if it spends one of the inputs.
@@ -176,7 +206,7 @@ func (s *Sender) cancelSigned(ctx context.Context, p Payment) (Payment, error) {
 // spender is a transaction of the wallet, not the payment itself, that spends one of the
 // payment's inputs.
 func (s *Sender) spender(ctx context.Context, p *Payment) (txid string, confirmations int64, err error) {
-	txids, _, err := s.Wallet.Spends(ctx, "", true)
+	txids, err := s.spends(ctx, p.Inputs)
 	if err != nil {
 		return "", 0, err
 	}

@@ -12,6 +12,8 @@ import (
 	"github.com/btcsuite/btcd/txscript/v2"
 	"github.com/btcsuite/btcd/wire/v2"
 
+	"github.com/ckpool/ckpool/address"
+	"github.com/ckpool/ckpool/bitcoind"
 	"github.com/ckpool/ckpool/internal/payout/psbt"
 	"github.com/ckpool/ckpool/internal/testkit/btcd"
 )
@@ -135,6 +137,53 @@ func testCase2OwnSpends(t *testing.T, empty func(*testing.T) TestBook) {
 	was = x.book.Dump()
 	if _, own, err = s.Adopt(t.Context(), v); own || err == nil || !strings.Contains(err.Error(), "otherwise") || x.book.Dump() != was {
 		t.Errorf("%t, %v, or the book changed", own, err)
+	}
+}
+
+// longHistory is a node whose wallet has sent more than an answer may be long.
+type longHistory struct{ Node }
+
+func (l *longHistory) Call(ctx context.Context, result any, method string, params ...any) error {
+	if method == "listsinceblock" && params[0] == "" {
+		return errors.New("listsinceblock: reading the answer: more than 16777216 bytes are too long")
+	}
+	return l.Node.Call(ctx, result, method, params...)
+}
+
+// Case 7: however much a wallet has sent, what was exported and replaced is cancelled, and what
+// ends a signed payment that was never in the mempool is found.
+func TestLongHistory(t *testing.T) { each(t, testLongHistory) }
+
+func testLongHistory(t *testing.T, empty func(*testing.T) TestBook) {
+	x := start(t, empty, 105)
+	first, _ := x.exported()
+	r, err := replaced(t.Context(), x.sender("op"), first.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x.node.Generate(1)
+	s := x.sender("op")
+	s.Settings.Final = 1
+	s.Wallet = NewWallet(&longHistory{x}, address.Regtest)
+	x.is(s.Follow(t.Context(), r.ID))(Confirmed)
+	x.is(s.Cancel(t.Context(), first.ID))(Cancelled)
+
+	credit(x.book, payees())
+	x.fault = func(method string) error {
+		if method == "sendrawtransaction" {
+			return &bitcoind.RPCError{Code: -26, Message: "mempool full", Status: 500}
+		}
+		return nil
+	}
+	p := x.is(s.Send(t.Context(), x.planned(s).ID))(Signed)
+	x.fault = nil
+	other, err := x.node.Wallet.Spend(p.Inputs[0].Point, p.Inputs[0].Value, 10_000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mine(t, x, x.node.BestBlockHash(), other)
+	if p, err = s.Follow(t.Context(), p.ID); err != nil || !strings.Contains(p.Reason, other.TxHash().String()+", which has 1 of the 101 confirmations") {
+		t.Errorf("%s (%s), %v", p.State, p.Reason, err)
 	}
 }
 

@@ -464,6 +464,13 @@ func (w *Wallet) Height(ctx context.Context) (int64, error) {
 	return n, err
 }
 
+// BlockHash is that of the chain's block at a height, as displayed.
+func (w *Wallet) BlockHash(ctx context.Context, height int64) (string, error) {
+	var hash string
+	err := w.call(ctx, &hash, "getblockhash", height)
+	return hash, err
+}
+
 func unhex(method, s string) ([]byte, error) {
 	b, err := hex.DecodeString(s)
 	if err != nil {
