@@ -140,6 +140,40 @@ func testCase2OwnSpends(t *testing.T, empty func(*testing.T) TestBook) {
 	}
 }
 
+// A wallet that was somebody's before: what it spent below the first block that is paid for is
+// none of the pool's payments, and what it spent from there on is strange.
+func TestUsedWallet(t *testing.T) { each(t, testUsedWallet) }
+
+func testUsedWallet(t *testing.T, empty func(*testing.T) TestBook) {
+	x := start(t, empty, 105)
+	s := x.sender("op")
+	f, err := s.Wallet.Fund(t.Context(), []Output{{Address: alice.Address(), Debit: 1_000_000}}, nil, 5_000, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := s.Wallet.Sign(t.Context(), f.PSBT)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := f.Packet.Tx.TxHash().String()
+	if verdict, why := s.Wallet.Send(t.Context(), raw, other); verdict != Taken {
+		t.Fatal(why)
+	}
+	x.node.Generate(1)
+	at := x.node.BlockCount()
+	x.node.Generate(1)
+	p := x.planned(s)
+	for _, height := range []int64{0, at, 1_000_000} {
+		s.Settings.Start = height
+		_, err := s.Send(t.Context(), p.ID)
+		if e, ok := errors.AsType[*StrangeError](err); !ok || e.Txids[0] != other {
+			t.Errorf("from height %d: %v", height, err)
+		}
+	}
+	s.Settings.Start = at + 1
+	x.is(s.Send(t.Context(), p.ID))(Broadcast)
+}
+
 // longHistory is a node whose wallet has sent more than an answer may be long.
 type longHistory struct{ Node }
 

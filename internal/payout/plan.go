@@ -30,6 +30,9 @@ type Settings struct {
 	// MaxOutputs to payees and MaxWeight of a transaction.
 	MaxOutputs int
 	MaxWeight  int64
+	// Start is the height of the first block whose money anybody is owed: what the wallet
+	// spent below it was for something else, and is not strange; 0: it is not known.
+	Start int64
 	// Final is how many confirmations of a spend make certain that another never will
 	// be confirmed. Deep is how many a payment has when it is no longer looked at.
 	Final, Deep int64

@@ -137,7 +137,13 @@ func (s *Sender) strangers(ctx context.Context, known string) (since, next strin
 	if since, err = s.Book.Cursor(ctx); err != nil {
 		return since, since, err
 	}
-	txids, next, err := s.Wallet.Spends(ctx, since, false)
+	from := since
+	if since == "" {
+		if from, err = s.first(ctx); err != nil {
+			return since, since, err
+		}
+	}
+	txids, next, err := s.Wallet.Spends(ctx, from, false)
 	if err != nil {
 		return since, next, err
 	}
@@ -149,6 +155,18 @@ func (s *Sender) strangers(ctx context.Context, known string) (since, next strin
 		return since, next, &StrangeError{list}
 	}
 	return since, next, nil
+}
+
+// first is the block from which on a spend of the wallet may be strange, "" all.
+func (s *Sender) first(ctx context.Context) (block string, err error) {
+	if s.Settings.Start < 1 {
+		return "", nil
+	}
+	tip, err := s.Wallet.Height(ctx)
+	if err != nil || tip < s.Settings.Start {
+		return "", err
+	}
+	return s.Wallet.BlockHash(ctx, s.Settings.Start-1)
 }
 
 // Send brings a payment into the network, from whatever state it is in, and returns it as

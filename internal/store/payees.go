@@ -34,6 +34,16 @@ func (s *Store) PayoutSettings(ctx context.Context) (v payout.Settings, auto pay
 			return err
 		}
 		v.PayeesPay = payer == "users"
+		var first int64
+		if err := one(ctx, tx, "select start from chain_head", nil, &first); err != nil {
+			return err
+		}
+		if v.Start, err = s.starts(ctx, tx, first); err != nil {
+			return err
+		}
+		if v.Start == nowhere {
+			v.Start = 0
+		}
 		for _, n := range []struct {
 			name string
 			to   *int64

@@ -124,6 +124,29 @@ func TestAccountsPaid(t *testing.T) {
 	})
 }
 
+// What the wallet spent before anybody was owed anything is not looked for: that is from the
+// first job on, or where somebody has said that rewards begin.
+func TestPayoutStart(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		s, _ := registered(t, where, 1)
+		start := func(want int64) {
+			t.Helper()
+			if v, _, err := s.PayoutSettings(t.Context()); err != nil || v.Start != want {
+				t.Errorf("%d, %v, want %d", v.Start, err, want)
+			}
+		}
+		start(0)
+		change(t, s, "update chain_head set start = 700")
+		start(700)
+		for _, height := range []int64{900, 600} {
+			if _, err := s.Set(t.Context(), Setting{Name: SettingStart, Value: fmt.Sprint(height), By: "op"}); err != nil {
+				t.Fatal(err)
+			}
+			start(height)
+		}
+	})
+}
+
 // A user named an address before its owner mined under it: both are paid there, which takes a
 // transaction each, and nobody's payout fails for it.
 func TestPaidToOne(t *testing.T) {
