@@ -107,6 +107,72 @@ func testEndedByChain(t *testing.T, empty func(*testing.T) TestBook) {
 	}
 }
 
+// What a payment that ended would have spent besides, and was locked for, the wallet spends
+// again; if who ended it was interrupted, once it is cancelled again.
+func TestEndedUnlocks(t *testing.T) { each(t, testEndedUnlocks) }
+
+func testEndedUnlocks(t *testing.T, empty func(*testing.T) TestBook) {
+	x := start(t, empty, 108)
+	const more = 60_0000_0000 // than one coin
+	x.book.Credit(2, more)
+	s := x.sender("op")
+	list, err := s.Begin(t.Context(), &Plan{Payments: [][]Output{{{Account: 2, Name: "u2", Address: bob.Address(), Script: bob.Script(), Debit: more, Amount: more}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	x.fault = func(method string) error {
+		if method == "sendrawtransaction" {
+			return &bitcoind.RPCError{Code: -26, Message: "mempool full", Status: 500}
+		}
+		return nil
+	}
+	p := x.is(s.Send(t.Context(), list[0].ID))(Signed)
+	if x.fault = nil; len(p.Inputs) != 2 {
+		t.Fatalf("%d inputs", len(p.Inputs))
+	}
+	if _, err := s.Export(t.Context(), x.planned(s).ID); err != nil { // meanwhile others hold what is theirs
+		t.Fatal(err)
+	}
+	other, err := x.node.Wallet.Spend(p.Inputs[0].Point, p.Inputs[0].Value, 10_000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mine(t, x, x.node.BestBlockHash(), other)
+	x.node.Generate(100)
+	locked := func(at wire.OutPoint) bool {
+		t.Helper()
+		err := x.Call(t.Context(), nil, "lockunspent", true, []any{map[string]any{"txid": at.Hash.String(), "vout": at.Index}})
+		if err != nil && code(err) != codeParameter {
+			t.Fatal(err)
+		}
+		if err == nil {
+			err = s.Wallet.Lock(t.Context(), []wire.OutPoint{at}, true)
+		}
+		return err == nil
+	}
+	if !locked(p.Inputs[1].Point) {
+		t.Fatal("it was never locked")
+	}
+	x.fault = func(method string) error {
+		if method == "lockunspent" {
+			return errKilled
+		}
+		return nil
+	}
+	if _, err := s.Follow(t.Context(), p.ID); err == nil {
+		t.Error("nobody was interrupted")
+	}
+	x.fault = nil
+	x.is(s.Cancel(t.Context(), p.ID))(Cancelled)
+	if locked(p.Inputs[1].Point) {
+		t.Error("it stays locked")
+	}
+	held, err := x.book.Payment(t.Context(), p.ID+1)
+	if err != nil || held.State != Exported || !locked(held.Inputs[0].Point) {
+		t.Errorf("%+v, %v", held, err)
+	}
+}
+
 // The chain goes back before that: the payment is not ended, and is confirmed.
 func TestEndedNotYet(t *testing.T) { each(t, testEndedNotYet) }
 

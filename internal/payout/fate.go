@@ -142,10 +142,43 @@ func (s *Sender) Follow(ctx context.Context, id int64) (Payment, error) {
 	if err != nil || confirmations < Maturity || !p.State.left() {
 		return p, err
 	}
-	return s.Book.Change(ctx, id, p.Serial, Change{
+	if p, err = s.Book.Change(ctx, id, p.Serial, Change{
 		To: Cancelled, By: s.By, Postings: []Posting{giveBack(&p)},
 		Reason: fmt.Sprintf("its input is spent by %s, with %d confirmations: its payees have their money back", txid, confirmations),
-	})
+	}); err != nil {
+		return p, err
+	}
+	return p, s.unlock(ctx, &p)
+}
+
+// unlock lets the wallet use the coins of a payment that ended, which [Sender.Fund] has locked,
+// but those of payments that have not.
+func (s *Sender) unlock(ctx context.Context, p *Payment) error {
+	open, err := s.Book.Open(ctx, s.Settings.Deep)
+	if err != nil {
+		return err
+	}
+	free := p.coins()
+	for i := range open {
+		if o := &open[i]; o.State != Planned {
+			held := o.coins()
+			free = slices.DeleteFunc(free, func(at wire.OutPoint) bool { return slices.Contains(held, at) })
+		}
+	}
+	return s.Wallet.Lock(ctx, free, false)
+}
+
+// coins are what any version of a payment spends.
+func (p *Payment) coins() []wire.OutPoint {
+	list := points(p.Inputs)
+	for _, v := range p.Versions {
+		for _, at := range points(v.Inputs) {
+			if !slices.Contains(list, at) {
+				list = append(list, at)
+			}
+		}
+	}
+	return list
 }
 
 // Cancel ends a payment that was not sent, or that the chain has ended. One that was exported ends only when another
@@ -157,7 +190,10 @@ func (s *Sender) Cancel(ctx context.Context, id int64) (Payment, error) {
 	}
 	switch p.State {
 	case Cancelled:
-		return p, nil
+		if s.Wallet == nil || len(p.coins()) == 0 {
+			return p, nil
+		}
+		return p, s.unlock(ctx, &p) // who cancelled it may have been interrupted
 	case Planned:
 		return s.Book.Change(ctx, id, p.Serial, Change{To: Cancelled, By: s.By, Reason: "cancelled by " + s.By})
 	case Exported:
@@ -179,7 +215,7 @@ func (s *Sender) Cancel(ctx context.Context, id int64) (Payment, error) {
 	if err != nil {
 		return p, err
 	}
-	return p, s.Wallet.Lock(ctx, points(p.Inputs), false)
+	return p, s.unlock(ctx, &p)
 }
 
 // cancelSigned ends a payment only as the chain has decided, and says else what it waits
