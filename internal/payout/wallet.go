@@ -173,7 +173,8 @@ func (w *Wallet) Finalize(ctx context.Context, text string) ([]byte, error) {
 		Hex      string `json:"hex"`
 		Complete bool   `json:"complete"`
 	}
-	if err := w.call(ctx, &raw, "finalizepsbt", text); err != nil {
+	// Nodes want it in one piece, files have ends of lines.
+	if err := w.call(ctx, &raw, "finalizepsbt", strings.Join(strings.Fields(text), "")); err != nil {
 		return nil, err
 	}
 	if !raw.Complete {

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"strings"
 
 	"github.com/btcsuite/btcd/txscript/v2"
 	"github.com/btcsuite/btcd/wire/v2"
@@ -175,6 +176,9 @@ func (w *Wallet) process(_ context.Context, v *view, p params) (any, error) {
 }
 
 func (w *Wallet) decode(text string) (*psbt.Packet, error) {
+	if strings.ContainsAny(text, " \t\r\n") {
+		return nil, refuse(-22, "TX decode failed invalid base64")
+	}
 	packet, err := psbt.Decode([]byte(text))
 	if err != nil || w.old && packet.Version != 0 {
 		return nil, refuse(-22, "TX decode failed invalid PSBT")
