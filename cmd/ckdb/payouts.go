@@ -510,10 +510,18 @@ func (c *call) payoutReplace(ctx context.Context) error {
 		if err := p.confirm(fmt.Sprintf("send another transaction for payment %d, %s?", one.ID, payout.FormatBitcoins(payout.Debits(one.Outputs)))); err != nil {
 			return err
 		}
-		if one, err = p.sender.Replace(ctx, one.ID); err != nil {
+		payees, err := p.store.Payees(ctx)
+		if err != nil {
 			return err
 		}
-		return p.send(ctx, []payout.Payment{one})
+		other, err := p.sender.Replace(ctx, one.ID, payees)
+		if err != nil {
+			return err
+		}
+		if left := len(one.Outputs) - len(other.Outputs); left > 0 && !p.json {
+			fmt.Fprintf(p, "without %s of payment %d: who has it is not to be paid, or not there, any more\n", figures.Things(int64(left), "output"), one.ID)
+		}
+		return p.send(ctx, []payout.Payment{other})
 	})
 }
 

@@ -42,7 +42,7 @@ func testExportedTwice(t *testing.T, empty func(*testing.T) TestBook) {
 	}
 
 	// A replacement is for the same money, and what is owed besides is paid.
-	r, err := s.Replace(t.Context(), first.ID)
+	r, err := s.Replace(t.Context(), first.ID, payees())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,6 +58,46 @@ func testExportedTwice(t *testing.T, empty func(*testing.T) TestBook) {
 	}
 	if _, err := s.Import(t.Context(), first.ID, []byte(signed.Hex)); err == nil {
 		t.Error("the first was sent as well")
+	}
+}
+
+// A payee is held, or paid elsewhere, after a payment was exported: it is replaced without him,
+// and he is paid once it is cancelled.
+func TestReplacedWithout(t *testing.T) { each(t, testReplacedWithout) }
+
+func testReplacedWithout(t *testing.T, empty func(*testing.T) TestBook) {
+	x := start(t, empty, 105)
+	s := x.sender("op")
+	s.Settings.Final = 1
+	p := x.planned(s)
+	if _, err := s.Export(t.Context(), p.ID); err != nil {
+		t.Fatal(err)
+	}
+	now := payees()
+	now[0].Targets = []Target{{bob.Address(), 1}}
+	now[1].Held = "held: who is he"
+	was := x.book.Dump()
+	if _, err := s.Replace(t.Context(), p.ID, now); err == nil || !strings.Contains(err.Error(), "nobody is to be paid by payment 1 any more (u2: held: who is he): what ends it is another spend of ") || x.book.Dump() != was {
+		t.Errorf("%v, or the book changed", err)
+	}
+	now[0].Targets = payees()[0].Targets[1:]
+	now[1].Held, now[1].Balance = "", now[1].Balance-1
+	r, err := s.Replace(t.Context(), p.ID, now)
+	if err != nil || len(r.Outputs) != 1 || r.Outputs[0].Address != p2tr || r.Outputs[0].Debit != 50_000_000 {
+		t.Fatalf("%+v, %v", r.Outputs, err)
+	}
+	r = x.is(s.Send(t.Context(), r.ID))(Broadcast)
+	if b := x.book.Balances(); b[1] != 100_000_000 || b[2] != 30_000_000 {
+		t.Errorf("balances %v", b)
+	}
+	x.node.Generate(1)
+	x.is(s.Follow(t.Context(), r.ID))(Confirmed)
+	x.is(s.Cancel(t.Context(), p.ID))(Cancelled)
+	rest := payees()
+	rest[0].Balance = 100_000_000
+	plan, err := s.Plan(t.Context(), rest)
+	if err != nil || plan.Total() != 130_000_000 {
+		t.Errorf("%+v, %v", plan, err)
 	}
 }
 

@@ -54,7 +54,7 @@ func testCase7ReplacedTwice(t *testing.T, empty func(*testing.T) TestBook) {
 		if out[i], err = x.book.Payment(t.Context(), out[i].ID); err != nil || len(out[i].Inputs) < 2 {
 			t.Fatalf("%+v, %v", out[i], err)
 		}
-		next, err := s.Replace(t.Context(), out[i].ID)
+		next, err := s.Replace(t.Context(), out[i].ID, rich)
 		if err != nil {
 			t.Fatal(err)
 		}

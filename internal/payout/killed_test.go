@@ -191,12 +191,12 @@ func replaced(ctx context.Context, s *Sender, id int64) (Payment, error) {
 	}
 	i := slices.IndexFunc(open, func(p Payment) bool { return p.Replaces == id })
 	if i >= 0 {
-		if _, err := s.Replace(ctx, id); err == nil {
+		if _, err := s.Replace(ctx, id, payees()); err == nil {
 			return Payment{}, errors.New("it was replaced twice")
 		}
 		return s.Send(ctx, open[i].ID)
 	}
-	r, err := s.Replace(ctx, id)
+	r, err := s.Replace(ctx, id, payees())
 	if err != nil {
 		return r, err
 	}

@@ -91,8 +91,9 @@ func (s *Sender) Begin(ctx context.Context, plan *Plan) ([]Payment, error) {
 }
 
 // Replace plans the outputs of an exported payment anew: the new payment spends one of
-// its inputs, so that only one of them can ever be confirmed.
-func (s *Sender) Replace(ctx context.Context, id int64) (Payment, error) {
+// its inputs, so that only one of them can ever be confirmed. Who of the payees is not to be
+// paid any more, or not there, is left out: he keeps what he is owed.
+func (s *Sender) Replace(ctx context.Context, id int64, payees []Payee) (Payment, error) {
 	p, err := s.Book.Payment(ctx, id)
 	if err != nil {
 		return Payment{}, err
@@ -109,11 +110,41 @@ func (s *Sender) Replace(ctx context.Context, id int64) (Payment, error) {
 			return Payment{}, fmt.Errorf("payout: payment %d replaces payment %d already", o.ID, id)
 		}
 	}
-	list, err := s.Book.Begin(ctx, s.By, []Payment{{State: Planned, By: s.By, Outputs: p.Outputs, PayeesPay: p.PayeesPay, Replaces: id}})
+	outputs, reason := still(p.Outputs, payees)
+	if len(outputs) == 0 {
+		return Payment{}, fmt.Errorf("payout: nobody is to be paid by payment %d any more (%s): what ends it is another spend of %s", id, reason, p.Inputs[0].Point)
+	}
+	list, err := s.Book.Begin(ctx, s.By, []Payment{{State: Planned, By: s.By, Outputs: outputs, PayeesPay: p.PayeesPay, Replaces: id}})
 	if err != nil {
 		return Payment{}, err
 	}
 	return list[0], nil
+}
+
+// still are the outputs whose payees are to be paid as much, and there; reason is why the last
+// of the others is not.
+func still(outputs []Output, payees []Payee) (list []Output, reason string) {
+	debits, by := map[int64]int64{}, map[int64]Payee{}
+	for _, o := range outputs {
+		debits[o.Account] += o.Debit
+	}
+	for _, p := range payees {
+		by[p.Account] = p
+	}
+	for _, o := range outputs {
+		p := by[o.Account]
+		switch {
+		case p.Held != "":
+			reason = o.Name + ": " + p.Held
+		case p.Balance < debits[o.Account]:
+			reason = fmt.Sprintf("%s has %s", o.Name, FormatBitcoins(p.Balance))
+		case !slices.ContainsFunc(p.Targets, func(t Target) bool { return t.Address == o.Address }):
+			reason = fmt.Sprintf("%s is not paid to %s", o.Name, o.Address)
+		default:
+			list = append(list, o)
+		}
+	}
+	return list, reason
 }
 
 // Guard reports spends of the wallet that the book does not know, as a *StrangeError.

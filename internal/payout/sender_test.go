@@ -471,7 +471,7 @@ func testCase7Exported(t *testing.T, empty func(*testing.T) TestBook) {
 		t.Fatal(err)
 	}
 
-	r, err := s.Replace(t.Context(), p.ID)
+	r, err := s.Replace(t.Context(), p.ID, payees())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -533,7 +533,7 @@ func testCase7ImportedAndReplaced(t *testing.T, empty func(*testing.T) TestBook)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := s.Replace(t.Context(), p.ID)
+	r, err := s.Replace(t.Context(), p.ID, payees())
 	if err != nil {
 		t.Fatal(err)
 	}
