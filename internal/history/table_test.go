@@ -239,7 +239,9 @@ func TestTable(t *testing.T) {
 			}
 			for name := range values {
 				if slot, ok := tab.index[key(name)]; ok {
-					has[name] = place{slot, begin}
+					if at, known := has[name]; !died || !known || at.slot != slot { // else the value need not have come to the file
+						has[name] = place{slot, begin}
+					}
 					continue
 				}
 				delete(values, name)
