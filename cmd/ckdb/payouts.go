@@ -214,7 +214,7 @@ func (c *call) payoutPlan(ctx context.Context) error {
 var errNotConfirmed = errors.New("nothing was done: that takes a yes, in full")
 
 // confirm asks before money moves.
-func (c *call) confirm(question string) error {
+func (c *call) confirm(ctx context.Context, question string) error {
 	if c.yes {
 		return nil
 	}
@@ -222,8 +222,11 @@ func (c *call) confirm(question string) error {
 		return errors.New("nobody can be asked here whether money is to move: --yes says so")
 	}
 	fmt.Fprintf(os.Stderr, "%s [yes/no] ", question)
-	line, err := bufio.NewReader(os.Stdin).ReadString('\n')
-	if err != nil || strings.TrimSpace(line) != "yes" {
+	line, err := typed(ctx, func() (string, error) { return bufio.NewReader(os.Stdin).ReadString('\n') })
+	switch {
+	case errors.Is(err, errInterrupted):
+		return err
+	case err != nil || strings.TrimSpace(line) != "yes":
 		return errNotConfirmed
 	}
 	return nil
@@ -258,7 +261,7 @@ func (p *paying) begin(ctx context.Context, question string) ([]payout.Payment, 
 			return nil, err
 		}
 	}
-	if err := p.confirm(question); err != nil {
+	if err := p.confirm(ctx, question); err != nil {
 		return nil, err
 	}
 	return p.sender.Begin(ctx, plan)
@@ -276,7 +279,7 @@ func (c *call) payoutSend(ctx context.Context) error {
 				return err
 			}
 			if one.State == payout.Planned {
-				if err := p.confirm(fmt.Sprintf("send payment %d, %s?", one.ID, payout.FormatBitcoins(payout.Debits(one.Outputs)))); err != nil {
+				if err := p.confirm(ctx, fmt.Sprintf("send payment %d, %s?", one.ID, payout.FormatBitcoins(payout.Debits(one.Outputs)))); err != nil {
 					return err
 				}
 			}
@@ -484,7 +487,7 @@ func (c *call) payoutImport(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := p.confirm(fmt.Sprintf("send payment %d, %s?", one.ID, payout.FormatBitcoins(payout.Debits(one.Outputs)))); err != nil {
+		if err := p.confirm(ctx, fmt.Sprintf("send payment %d, %s?", one.ID, payout.FormatBitcoins(payout.Debits(one.Outputs)))); err != nil {
 			return err
 		}
 		if strings.HasPrefix(string(file), "psbt\xff") { // as nodes want it
@@ -507,7 +510,7 @@ func (c *call) payoutReplace(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := p.confirm(fmt.Sprintf("send another transaction for payment %d, %s?", one.ID, payout.FormatBitcoins(payout.Debits(one.Outputs)))); err != nil {
+		if err := p.confirm(ctx, fmt.Sprintf("send another transaction for payment %d, %s?", one.ID, payout.FormatBitcoins(payout.Debits(one.Outputs)))); err != nil {
 			return err
 		}
 		payees, err := p.store.Payees(ctx)
@@ -538,7 +541,7 @@ func (c *call) payoutBump(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := p.confirm(fmt.Sprintf("replace the transaction of payment %d by one that pays %d.%03d satoshis per virtual byte?", one.ID, rate/1000, rate%1000)); err != nil {
+		if err := p.confirm(ctx, fmt.Sprintf("replace the transaction of payment %d by one that pays %d.%03d satoshis per virtual byte?", one.ID, rate/1000, rate%1000)); err != nil {
 			return err
 		}
 		if one, err = p.sender.Bump(ctx, one.ID, rate); err != nil {
@@ -632,7 +635,7 @@ func (c *call) payoutBook(ctx context.Context) error {
 				return err
 			}
 		}
-		if err := c.confirm("book this?"); err != nil {
+		if err := c.confirm(ctx, "book this?"); err != nil {
 			return err
 		}
 		if err := p.book.BookStranger(ctx, person(), v.Txid, v.Entries()); err != nil {

@@ -610,7 +610,7 @@ func (c *call) correct(ctx context.Context) error {
 		}
 		if len(list) == 1 {
 			text := fmt.Sprintf("correct number %d, %s of %s: %d satoshis of %s are to be those of %s?", number, list[0].Kind, list[0].Reference, amount, names[0], names[1])
-			if err := c.confirm(page.OneLine(text)); err != nil {
+			if err := c.confirm(ctx, page.OneLine(text)); err != nil {
 				return err
 			}
 		} // else the ledger says so

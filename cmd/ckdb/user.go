@@ -142,7 +142,7 @@ func (c *call) setPassword(ctx context.Context) error {
 		if err != nil {
 			return "", err
 		}
-		password, err := readPassword(w.Account)
+		password, err := readPassword(ctx, w.Account)
 		if err != nil {
 			return "", err
 		}
@@ -159,7 +159,7 @@ func (c *call) setPassword(ctx context.Context) error {
 
 // readPassword asks for a password twice, or reads the first line of what is no
 // terminal.
-func readPassword(name string) (string, error) {
+func readPassword(ctx context.Context, name string) (string, error) {
 	in := int(os.Stdin.Fd())
 	if !term.IsTerminal(in) {
 		line, err := bufio.NewReader(io.LimitReader(os.Stdin, 1<<12)).ReadString('\n')
@@ -168,20 +168,23 @@ func readPassword(name string) (string, error) {
 		}
 		return strings.TrimRight(line, "\r\n"), nil
 	}
-	var typed [2]string
+	var both [2]string
 	for i, prompt := range []string{"Password of " + page.OneLine(name) + ": ", "Once more: "} {
 		fmt.Fprint(os.Stderr, prompt)
-		b, err := term.ReadPassword(in)
+		said, err := typed(ctx, func() (string, error) {
+			b, err := term.ReadPassword(in)
+			return string(b), err
+		})
 		fmt.Fprintln(os.Stderr)
 		if err != nil {
 			return "", err
 		}
-		typed[i] = string(b)
+		both[i] = said
 	}
-	if typed[0] != typed[1] {
+	if both[0] != both[1] {
 		return "", errors.New("the two are not the same: nothing was changed")
 	}
-	return typed[0], nil
+	return both[0], nil
 }
 
 func (c *call) lock(ctx context.Context) error {
