@@ -89,12 +89,19 @@ func (s *service) daemon() daemon {
 	return d
 }
 
-// commands registers those that the control socket takes.
-func (s *service) commands(server *control.Server) {
+// commands registers those that the control socket takes, until ctx is done and the process
+// ends.
+func (s *service) commands(ctx context.Context, server *control.Server) {
+	const exiting = "exiting"
 	word := func(reply string) func(context.Context, string) (string, error) {
 		return func(context.Context, string) (string, error) { return reply, nil }
 	}
-	server.Handle(socket, "ping", word("pong"))
+	server.Handle(socket, "ping", func(context.Context, string) (string, error) {
+		if ctx.Err() != nil { // the next one may be starting already
+			return exiting, nil
+		}
+		return "pong", nil
+	})
 	server.Handle(socket, "version", word("ckdb "+buildinfo.Version()))
 	server.Handle(socket, "status", func(context.Context, string) (string, error) { return control.Encode(s.daemon()), nil })
 	server.Handle(socket, "loglevel", func(_ context.Context, args string) (string, error) {
@@ -115,6 +122,6 @@ func (s *service) commands(server *control.Server) {
 	server.Handle(socket, "shutdown", func(context.Context, string) (string, error) {
 		s.events.Say(event.Notice, "Control: shutdown")
 		s.shutdown()
-		return "exiting", nil
+		return exiting, nil
 	})
 }

@@ -78,10 +78,11 @@ func serve(ctx context.Context, o *options, stderr io.Writer) error {
 	defer signal.Stop(signals)
 	_ = instance.SetProcessName(o.name) // of no use but in ps and top
 	dir := cmp.Or(o.sockDir, filepath.Join("/tmp", o.name))
-	if pid, err := instance.Running(dir); err == nil && pid != 0 && !o.killOld {
-		return fmt.Errorf("%s is already running, as process %d in %s: -k ends it first, -n and -s start another", o.name, pid, dir)
-	}
 	claim, err := instance.Claim(ctx, dir, o.group, o.killOld)
+	var running *instance.RunningError
+	if errors.As(err, &running) {
+		return fmt.Errorf("%s is already running, as process %d in %s: -k ends it first, -n and -s start another", o.name, running.PID, dir)
+	}
 	if err != nil {
 		return err
 	}
@@ -149,7 +150,7 @@ func (s *service) run(ctx context.Context, dir string) (err error) {
 		journals = append(journals, s.journal(dir))
 	}
 	server := control.NewServer(dir, s.options.group)
-	s.commands(server)
+	s.commands(ctx, server)
 	if err := server.Listen(); err != nil {
 		return err
 	}

@@ -137,6 +137,14 @@ func makeDir(dir string, gid int) error {
 	return nil
 }
 
+// RunningError tells that the directory is that of another process, which does not end.
+type RunningError struct{ PID int }
+
+// Error says what to do, in the words of ckpool.
+func (e *RunningError) Error() string {
+	return fmt.Sprintf("Process main pid %d still exists, start ckpool with -H to get a handover or -k if you wish to kill it", e.PID)
+}
+
 func (i *Instance) claim(ctx context.Context, killOld bool) error {
 	locked := i.tryLock()
 	pid, err := i.running(ctx, !locked)
@@ -146,7 +154,7 @@ func (i *Instance) claim(ctx context.Context, killOld bool) error {
 	case pid != 0 && !killOld && i.awaitEnding(ctx, !locked):
 		locked = true
 	case pid != 0 && !killOld:
-		return fmt.Errorf("Process main pid %d still exists, start ckpool with -H to get a handover or -k if you wish to kill it", pid)
+		return &RunningError{pid}
 	case pid != 0:
 		if err := i.end(ctx, pid); err != nil {
 			return err
