@@ -107,6 +107,60 @@ func testEndedByChain(t *testing.T, empty func(*testing.T) TestBook) {
 	}
 }
 
+// A payment spends the change of another one, whose bump is confirmed in its place when the
+// chain has gone back: what it spends never will be there, and it ends as if that was spent.
+func TestEndedBelow(t *testing.T) { each(t, testEndedBelow) }
+
+func testEndedBelow(t *testing.T, empty func(*testing.T) TestBook) {
+	x := start(t, empty, 101) // one coin is mature
+	s := x.sender("op")
+	first := x.is(s.Send(t.Context(), x.planned(s).ID))(Broadcast)
+	first = x.is(s.Bump(t.Context(), first.ID, 20_000))(Broadcast)
+	version := func(n int) *wire.MsgTx {
+		tx := new(wire.MsgTx)
+		if err := tx.Deserialize(bytes.NewReader(first.Versions[n].Raw)); err != nil {
+			t.Fatal(err)
+		}
+		return tx
+	}
+	fork := x.node.BestBlockHash()
+	mine(t, x, fork, version(0))
+	x.is(s.Follow(t.Context(), first.ID))(Confirmed)
+	const all = 90_0000_0000 // of two coins
+	x.book.Credit(2, all)
+	list, err := s.Begin(t.Context(), &Plan{Payments: [][]Output{{{Account: 2, Name: "u2", Address: bob.Address(), Script: bob.Script(), Debit: all, Amount: all}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := x.is(s.Send(t.Context(), list[0].ID))(Broadcast)
+	if len(p.Inputs) != 2 || p.Inputs[1].Point.Hash.String() != first.Versions[0].Txid {
+		t.Fatalf("it spends %+v", p.Inputs)
+	}
+	if _, err := x.node.Branch(t.Context(), fork, 2); err != nil {
+		t.Fatal(err)
+	}
+	mine(t, x, x.node.BestBlockHash(), version(1))
+	first = x.is(s.Follow(t.Context(), first.ID))(Confirmed)
+	if first.Block.Txid != first.Versions[1].Txid {
+		t.Fatalf("%+v", first.Block)
+	}
+	x.node.Generate(99)
+	want := "its input is of " + first.Versions[0].Txid + ", ruled out by " + first.Versions[1].Txid + ", which has 100 of the 101 confirmations"
+	if p, err = s.Follow(t.Context(), p.ID); err != nil || !p.State.left() || !strings.Contains(p.Reason, want) {
+		t.Fatalf("%s (%s), %v", p.State, p.Reason, err)
+	}
+	x.node.Generate(1)
+	p = x.is(s.Follow(t.Context(), p.ID))(Cancelled)
+	if b := x.book.Balances(); b[2] != all || x.book.Ledger()[Paying] != 0 {
+		t.Errorf("balances %v, ledger %v", b, x.book.Ledger())
+	}
+	again, err := s.Begin(t.Context(), &Plan{Payments: [][]Output{p.Outputs}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	x.is(s.Send(t.Context(), again[0].ID))(Broadcast)
+}
+
 // What a payment that ended would have spent besides, and was locked for, the wallet spends
 // again; if who ended it was interrupted, once it is cancelled again.
 func TestEndedUnlocks(t *testing.T) { each(t, testEndedUnlocks) }

@@ -11,16 +11,17 @@ import (
 	"github.com/ckpool/ckpool/internal/payout/psbt"
 )
 
-// waits says what a signed payment waits for whose input another transaction spends.
-func waits(txid string, confirmations int64) string {
-	return fmt.Sprintf("its input is spent by %s, which has %d of the %d confirmations from which the payment is cancelled and its payees have their money back",
-		txid, confirmations, Maturity)
+// waits says what a signed payment waits for that another transaction rules out.
+func waits(why string, confirmations int64) string {
+	return fmt.Sprintf("%s, which has %d of the %d confirmations from which the payment is cancelled and its payees have their money back",
+		why, confirmations, Maturity)
 }
 
-// rival is a transaction that is no version of the payment and spends an input of it, the
-// deepest one; where versions have inputs of their own, confirmations are those of the
-// version that is ruled out the least.
-func (s *Sender) rival(ctx context.Context, p *Payment) (txid string, confirmations int64, err error) {
+// rival says what rules a payment out: a transaction that is no version of it and spends an
+// input of it, or keeps from being confirmed what an input is of; the deepest one. Where
+// versions have inputs of their own, confirmations are those of the version that is ruled out
+// the least.
+func (s *Sender) rival(ctx context.Context, p *Payment) (why string, confirmations int64, err error) {
 	for i, v := range p.Versions {
 		seen, err := s.Wallet.Seen(ctx, v.Txid, "")
 		if err != nil {
@@ -33,6 +34,15 @@ func (s *Sender) rival(ctx context.Context, p *Payment) (txid string, confirmati
 			}
 		}
 		by, deep := "", int64(0)
+		for _, in := range v.Inputs {
+			other, n, err := s.ruledOut(ctx, in.Point.Hash.String())
+			if err != nil {
+				return "", 0, err
+			}
+			if n > deep {
+				by, deep = fmt.Sprintf("its input is of %s, ruled out by %s", in.Point.Hash, other), n
+			}
+		}
 		for _, other := range others {
 			if p.version(other) != nil {
 				continue
@@ -42,14 +52,38 @@ func (s *Sender) rival(ctx context.Context, p *Payment) (txid string, confirmati
 				return "", 0, err
 			}
 			if tx != nil && n > deep {
-				by, deep = other, n
+				by, deep = "its input is spent by "+other, n
 			}
 		}
 		if i == 0 || deep < confirmations {
-			txid, confirmations = by, deep
+			why, confirmations = by, deep
 		}
 	}
-	return txid, confirmations, nil
+	return why, confirmations, nil
+}
+
+// ruledOut is a transaction of the chain that spends what another one does, which so never
+// will be confirmed.
+func (s *Sender) ruledOut(ctx context.Context, txid string) (by string, confirmations int64, err error) {
+	seen, err := s.Wallet.Seen(ctx, txid, "")
+	tx := new(wire.MsgTx)
+	if err != nil || seen.Confirmations >= 0 || tx.Deserialize(bytes.NewReader(seen.Raw)) != nil {
+		return "", 0, err
+	}
+	var spent []Input
+	for _, in := range tx.TxIn {
+		spent = append(spent, Input{Point: in.PreviousOutPoint})
+	}
+	for _, other := range seen.Conflicts {
+		found, n, err := s.spending(ctx, other, spent)
+		if err != nil {
+			return "", 0, err
+		}
+		if found != nil && n > confirmations {
+			by, confirmations = other, n
+		}
+	}
+	return by, confirmations, nil
 }
 
 // spends are the txids of what the wallet sent since the oldest of the inputs came into the
@@ -138,13 +172,13 @@ func (s *Sender) Follow(ctx context.Context, id int64) (Payment, error) {
 	if p, err = s.transmit(ctx, p); err != nil || p.Reason == "" {
 		return p, err
 	}
-	txid, confirmations, err := s.rival(ctx, &p)
+	why, confirmations, err := s.rival(ctx, &p)
 	if err != nil || confirmations < Maturity || !p.State.left() {
 		return p, err
 	}
 	if p, err = s.Book.Change(ctx, id, p.Serial, Change{
 		To: Cancelled, By: s.By, Postings: []Posting{giveBack(&p)},
-		Reason: fmt.Sprintf("its input is spent by %s, with %d confirmations: its payees have their money back", txid, confirmations),
+		Reason: fmt.Sprintf("%s, with %d confirmations: its payees have their money back", why, confirmations),
 	}); err != nil {
 		return p, err
 	}
@@ -228,12 +262,12 @@ func (s *Sender) cancelSigned(ctx context.Context, p Payment) (Payment, error) {
 			return now, err
 		}
 		p = now
-		txid, confirmations, err := s.rival(ctx, &p)
+		rival, confirmations, err := s.rival(ctx, &p)
 		if err != nil {
 			return p, err
 		}
 		if confirmations > 0 {
-			why = waits(txid, confirmations)
+			why = waits(rival, confirmations)
 		}
 	}
 	return p, fmt.Errorf("payout: payment %d is %s: what was signed is never cancelled by a person, the chain alone decides: %s", p.ID, p.State, why)

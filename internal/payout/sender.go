@@ -346,12 +346,12 @@ func (s *Sender) transmit(ctx context.Context, p Payment) (Payment, error) {
 
 // refusal says more of why a payment is refused, if it is known.
 func (s *Sender) refusal(ctx context.Context, p *Payment) string {
-	txid, confirmations, err := s.rival(ctx, p)
+	why, confirmations, err := s.rival(ctx, p)
 	switch {
 	case err != nil:
 		return ""
 	case confirmations > 0:
-		return "; " + waits(txid, confirmations)
+		return "; " + waits(why, confirmations)
 	}
 	for _, in := range p.Inputs {
 		coin, err := s.Wallet.Coin(ctx, in.Point, false)
