@@ -51,6 +51,9 @@ func (s *Sender) Auto(ctx context.Context, payees []Payee, l Limits, solvency in
 		return nil, fmt.Errorf("payout: autopay stopped: %s are to be paid, and %s were since yesterday: the limits are %s for a run and %s for a day; send it by hand",
 			FormatBitcoins(total), FormatBitcoins(paid), FormatBitcoins(l.Run), FormatBitcoins(l.Day))
 	}
+	if err := auto.possible(ctx, plan); err != nil {
+		return nil, err
+	}
 	list, err := auto.Begin(ctx, plan)
 	if err != nil {
 		return nil, err
@@ -62,4 +65,23 @@ func (s *Sender) Auto(ctx context.Context, payees []Payee, l Limits, solvency in
 		}
 	}
 	return list, errors.Join(failed...)
+}
+
+// possible refuses what the wallet would not make or sign now: it is tried every hour, and
+// a run that is stored each time would be much after some months.
+func (s *Sender) possible(ctx context.Context, plan *Plan) error {
+	switch locked, err := s.Wallet.Locked(ctx); {
+	case err != nil:
+		return err
+	case locked:
+		return errors.New("payout: autopay stopped: the node's wallet is locked: unlock it with walletpassphrase of the node")
+	}
+	for _, outputs := range plan.Payments {
+		_, _, err := s.Fund(ctx, &Payment{Outputs: outputs, PayeesPay: s.Settings.PayeesPay})
+		// An input that is gone ends the payment, and is locked by that.
+		if _, gone := errors.AsType[*GoneError](err); err != nil && !gone {
+			return err
+		}
+	}
+	return nil
 }

@@ -951,6 +951,17 @@ func testAutopay(t *testing.T, empty func(*testing.T) TestBook) {
 			t.Errorf("%s: %v, or the database changed", name, err)
 		}
 	}
+	// What cannot be made or signed now is not stored, however often it is tried.
+	impossible := x.sender("op")
+	impossible.Settings.Rate = 0
+	if _, err := impossible.Auto(t.Context(), payees(), Limits{maxMoney, maxMoney}, 0, time.Now()); err == nil || !strings.Contains(err.Error(), "no estimate") || x.book.Dump() != was {
+		t.Errorf("no fee rate: %v, or the database changed", err)
+	}
+	x.core.SetLocked(true)
+	if _, err := s.Auto(t.Context(), payees(), Limits{maxMoney, maxMoney}, 0, time.Now()); err == nil || !strings.Contains(err.Error(), "wallet is locked") || x.book.Dump() != was {
+		t.Errorf("locked: %v, or the database changed", err)
+	}
+	x.core.SetLocked(false)
 	list, err := s.Auto(t.Context(), payees(), Limits{180_000_000, 180_000_000}, 0, time.Now())
 	if err != nil || len(list) != 1 || list[0].State != Broadcast || list[0].By != Autopay {
 		t.Fatalf("%+v, %v", list, err)
