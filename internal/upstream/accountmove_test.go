@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/ckpool/ckpool/internal/testkit/certificate"
@@ -51,7 +52,7 @@ func (f *farm) userProcess(c Config, o GroupOptions, from *userProcess) *userPro
 // takeOver moves what one has to another, as a handover does, without Begin.
 func (p *userProcess) takeOver(t *testing.T, from *userProcess) (lines []Moving) {
 	t.Helper()
-	record, lines := from.Suspend()
+	record, lines := suspending(t, from.Group)()
 	for _, err := range []error{p.users.Adopt(from.users.Record()), p.Adopt(record)} {
 		if err != nil {
 			t.Fatal(err)
@@ -173,6 +174,33 @@ func TestZ1Users(t *testing.T) {
 		time.Sleep(forgetAfter + time.Minute)
 		if _, ok := p.users.Place("alice", 0); ok {
 			t.Error("an account that has moved is not ended when it is idle")
+		}
+	})
+}
+
+// A process may be replaced before it has looked after the accounts that it took over.
+func TestUsersMoveAgain(t *testing.T) {
+	bubble(t, func(t *testing.T, f *farm) {
+		above := otherpool.New(t, otherpool.Config{Difficulty: 1e-9, Delay: time.Second})
+		c, o := Config{URL: "pool.example.org:3333", User: "farm", Password: "x"}, GroupOptions{Dial: above.Dial, Finder: f}
+		p := f.userProcess(c, o, nil)
+		becomes(t, p.Group, "p", 10*time.Second)
+		p.users.Login("alice", "hers")
+		at := placed(t, p.users, "alice", 10*time.Second)
+		share := f.submit(f.jobOf(at), 1, 1e-9, 0)
+		for range 2 {
+			next := f.userProcess(c, o, p)
+			next.takeOver(t, p)
+			next.users.Return("alice")
+			next.users.look()
+			synctest.Wait() // it looks again after a while
+			next.Begin()
+			p.end()
+			p = next
+		}
+		time.Sleep(3 * time.Second)
+		if v := f.verdict(share); v != "accepted" || placed(t, p.users, "alice", 0) != at || above.Connections.Load() != 2 || above.Connected() != 2 {
+			t.Errorf("%q, %d connections, %d now", v, above.Connections.Load(), above.Connected())
 		}
 	})
 }

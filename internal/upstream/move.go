@@ -55,9 +55,13 @@ func (p *Pool) suspend() []Moving {
 			p.mu.Unlock()
 			continue
 		}
-		select { // all that came before has been handled
-		case <-kept:
-		case <-l.over: // and has ended it, such as for another address: there is one anew soon
+		if p.waits(s) {
+			l.client.Load().Start() // for it to stop
+		} else {
+			select { // all that came before has been handled
+			case <-kept:
+			case <-l.over: // and has ended it, such as for another address: there is one anew soon
+			}
 		}
 		conn, state := l.client.Load().Suspended()
 		if conn == nil {
@@ -77,6 +81,17 @@ func (p *Pool) suspend() []Moving {
 		list = append(list, Moving{Conn: conn, Record: c.Written(), Account: p.member.user != "", slot: s, state: state})
 	}
 	return list
+}
+
+// waits tells that a connection came along that Run was to go on with, and takes it from there.
+func (p *Pool) waits(s *slot) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	i := slices.IndexFunc(p.adoptions, func(a adoption) bool { return a.slot == s })
+	if i >= 0 {
+		p.adoptions = slices.Delete(slices.Clone(p.adoptions), i, i+1)
+	}
+	return i >= 0
 }
 
 // lose tells of shares that waited for answers that there will be none: the connection has

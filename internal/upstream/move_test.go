@@ -525,6 +525,26 @@ func TestAnswerAtStandstill(t *testing.T) {
 	})
 }
 
+// suspending begins a Suspend, and gives what waits for it, for a minute.
+func suspending(t *testing.T, g *Group) func() (record []byte, lines []Moving) {
+	var record []byte
+	var lines []Moving
+	done := make(chan struct{})
+	go func() {
+		record, lines = g.Suspend()
+		close(done)
+	}()
+	return func() ([]byte, []Moving) {
+		t.Helper()
+		select {
+		case <-done:
+		case <-time.After(time.Minute):
+			t.Fatal("everything stands still for ever")
+		}
+		return record, lines
+	}
+}
+
 // A pool that has its miners connect again, just as its connection is to move, is not waited
 // for: what was on its way there has no answer, and the connection is made again where this
 // process goes on.
@@ -549,27 +569,15 @@ func TestSuspendAtTheEnd(t *testing.T) {
 		<-said
 		above.Send(`{"id":null,"method":"client.reconnect","params":[]}`)
 		synctest.Wait()
-		type suspended struct {
-			record []byte
-			lines  []Moving
-		}
-		done := make(chan suspended, 1)
-		go func() {
-			record, lines := g.Suspend()
-			done <- suspended{record, lines}
-		}()
+		suspended := suspending(t, g)
 		synctest.Wait()
 		close(goOn)
-		select {
-		case s := <-done:
-			figures := figuresIn(t, s.record, configs)
-			if len(s.lines) != 0 || figures.Unanswered.Shares != 1 || f.verdict(share) != "unanswered" {
-				t.Errorf("%d connections move, %q, %+v", len(s.lines), f.verdict(share), figures)
-			}
-			g.Resume(s.lines)
-		case <-time.After(time.Minute):
-			t.Fatal("everything stands still for ever")
+		record, lines := suspended()
+		figures := figuresIn(t, record, configs)
+		if len(lines) != 0 || figures.Unanswered.Shares != 1 || f.verdict(share) != "unanswered" {
+			t.Errorf("%d connections move, %q, %+v", len(lines), f.verdict(share), figures)
 		}
+		g.Resume(lines)
 		time.Sleep(time.Minute)
 		becomes(t, g, "p", time.Minute)
 		if above.Connected() != 1 || above.Connections.Load() != 2 {
