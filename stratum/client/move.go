@@ -48,10 +48,13 @@ func (c *Client) Suspend() error {
 		return c.ended()
 	}
 	defer c.mu.Unlock()
+	if err := c.conn.SetDeadline(time.Unix(1, 0)); err != nil { // both goroutines stop
+		return err
+	}
 	c.err, c.moving = ErrMoving, true
 	close(c.ending)
 	c.shares.stop()
-	return c.conn.SetDeadline(time.Unix(1, 0)) // both goroutines stop
+	return nil
 }
 
 func (c *Client) isMoving() bool {

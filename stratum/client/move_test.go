@@ -300,3 +300,36 @@ func TestResumedNotStarted(t *testing.T) {
 		t.Errorf("the other process reads %q, %v", line, err)
 	}
 }
+
+// noDeadline is a connection that cannot be stopped.
+type noDeadline struct{ net.Conn }
+
+var errNoDeadline = errors.New("no deadline")
+
+func (noDeadline) SetDeadline(time.Time) error { return errNoDeadline }
+
+// A connection that cannot be suspended is as it was.
+func TestSuspendFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		c := Resume(noDeadline{near}, &State{URL: bob.URL, LastID: 2}, bob, Options{}, nil)
+		c.Start()
+		if err := c.Suspend(); !errors.Is(err, errNoDeadline) {
+			t.Error(err)
+		}
+		in := bufio.NewScanner(far)
+		heard := make(chan Verdict, 1)
+		if err := c.Send("a", Share{}, func(v Verdict) { heard <- v }); err != nil {
+			t.Fatal(err)
+		}
+		in.Scan()
+		fmt.Fprintln(far, `{"id":3,"result":true}`)
+		if v := <-heard; v.Err != nil || v.Reject != nil {
+			t.Errorf("%+v", v)
+		}
+		c.Close()
+		if conn, _ := c.Suspended(); conn != nil {
+			t.Error("it is suspended after all")
+		}
+	})
+}
