@@ -127,7 +127,11 @@ func (s *service) claim(ctx context.Context) (err error) {
 
 // release gives the socket directory up if it is this process's.
 func (s *service) release() {
-	if s.instance != nil {
+	switch {
+	case s.instance == nil:
+	case s.moved.Load(): // the pid file is another process's, which may have the same pid in another container
+		s.instance.Return()
+	default:
 		s.instance.Release()
 	}
 }

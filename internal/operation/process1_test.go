@@ -47,8 +47,15 @@ func TestProcess1(t *testing.T) {
 		}
 	}
 	share()
-	next := p.pool("-H")
+	// Each container has a process 1, which does not see the others'.
+	sibling := p.command(filepath.Join(programs, "ckpool"), "-s", p.sockets(), "-H")
+	sibling.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID}
+	p.run(sibling, nil)
 	p.end(old)
+	p.serving(1)
+	share()
+	next := p.pool("-H")
+	p.end(sibling)
 	p.serving(next.Process.Pid)
 	share()
 	p.must(next.Process.Signal(syscall.SIGTERM))
