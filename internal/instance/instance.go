@@ -161,6 +161,9 @@ func (i *Instance) claim(ctx context.Context, killOld bool) error {
 		}
 	}
 	if !locked && !poll(ctx, startTime, i.tryLock) {
+		if answers(ctx, i.Dir) {
+			return fmt.Errorf("another instance runs in %s, in a process that is not to be seen from here, as that of another container: end it there, or start ckpool with -H to get a handover", i.Dir)
+		}
 		return fmt.Errorf("another instance is starting in %s, try again", i.Dir)
 	}
 	return i.writePID(os.Getpid())

@@ -48,6 +48,11 @@ func TestProcess1(t *testing.T) {
 	}
 	share()
 	// Each container has a process 1, which does not see the others'.
+	second := exec.Command(filepath.Join(programs, "ckpool"), "-s", p.sockets())
+	second.Dir, second.SysProcAttr = p.dir, &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID}
+	if out, err := second.CombinedOutput(); err == nil || !strings.Contains(string(out), "another instance runs in "+p.sockets()+", ") {
+		t.Errorf("a second one: %v %s", err, out)
+	}
 	sibling := p.command(filepath.Join(programs, "ckpool"), "-s", p.sockets(), "-H")
 	sibling.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID}
 	p.run(sibling, nil)
