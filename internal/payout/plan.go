@@ -20,7 +20,8 @@ type Settings struct {
 	// costs more is always the pool's.
 	PayeesPay bool
 	// Minimum is what is paid at least to who did not choose; who chose may have
-	// anything up to MaxMinimum, lest a mistyped one hold money for ever.
+	// anything up to MaxMinimum, lest a mistyped one hold money for ever, and not less
+	// than Minimum where the pool pays the network fee.
 	Minimum, MaxMinimum int64
 	// Rate is the fee rate; 0: the node's estimate for Blocks.
 	Rate   int64
@@ -216,6 +217,9 @@ func (s *Settings) outputs(p *Payee) ([]Output, error) {
 	minimum := s.Minimum
 	if p.Minimum > 0 {
 		minimum = min(p.Minimum, s.MaxMinimum)
+		if !s.PayeesPay { // else a few satoshis each time would cost the pool more than that
+			minimum = max(minimum, s.Minimum)
+		}
 	}
 	switch {
 	case p.Held != "":

@@ -70,9 +70,15 @@ func TestCase27Dust(t *testing.T) {
 	own.Minimum = 4_000
 	never := one(4, 10_000, p2tr)
 	never.Minimum = maxMoney // bounded
+	s.PayeesPay = true
 	plan, err := Make([]Payee{one(1, 4_999, p2tr), one(2, 5_000, p2tr), own, never}, s)
 	if err != nil {
 		t.Fatal(err)
+	}
+	// Where the pool pays the network fee, nobody has it paid for less than others.
+	s.PayeesPay = false
+	if p, err := Make([]Payee{own}, s); err != nil || len(p.Payments) != 0 || len(p.Left) != 1 || p.Left[0].Reason != "below the minimum of 0.00005000, carried" {
+		t.Errorf("%+v, %v", p, err)
 	}
 	if plan.Total() != 19_000 || len(plan.Left) != 1 || plan.Left[0] != (Left{1, "u1", 4_999, "below the minimum of 0.00005000, carried"}) {
 		t.Errorf("%+v", plan)
