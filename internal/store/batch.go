@@ -48,6 +48,9 @@ type Batch struct {
 
 	Workers []Worker // that the others name by index
 	Agents  []string // user agents, likewise
+	// Known tells that all workers are of accounts that there are, as of a database that is
+	// imported; else those are stored that sent something.
+	Known bool
 
 	Jobs    []Job
 	Shares  []Share

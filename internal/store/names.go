@@ -65,6 +65,9 @@ func fold(kind Kind, name string) string {
 func (a *application) resolve(ctx context.Context) error {
 	a.names = names{map[Worker]int64{}, map[string]int64{}}
 	sent := make([]bool, len(a.Workers))
+	for i := range sent {
+		sent[i] = a.Known
+	}
 	for i := range a.Shares {
 		sent[a.Shares[i].Worker] = true
 	}

@@ -101,6 +101,7 @@ func (i *DatabaseImport) run(ctx context.Context, s *DatabaseSummary) error {
 	}
 	var b batch
 	b.begin(id, at)
+	b.rows.Known = true
 	for _, read := range []func(context.Context, *sql.Tx, *batch, *DatabaseSummary) error{i.workers, i.blocks, i.minutes, i.count} {
 		if err := read(ctx, tx, &b, s); err != nil {
 			return err
