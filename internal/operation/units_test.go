@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -69,7 +70,15 @@ func TestLogrotate(t *testing.T) {
 	if err := errors.Join(os.Mkdir(filepath.Dir(log), 0o700), os.WriteFile(log, []byte("line\n"), 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	here := strings.NewReplacer("/var/lib/ckpool*", dir, "su ckpool ckpool", "su root root").Replace(string(text))
+	self, err := user.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	group, err := user.LookupGroupId(self.Gid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	here := strings.NewReplacer("/var/lib/ckpool*", dir, "su ckpool ckpool", "su "+self.Username+" "+group.Name).Replace(string(text))
 	file := filepath.Join(dir, "rotate")
 	if err := os.WriteFile(file, []byte(here), 0o600); err != nil {
 		t.Fatal(err)
