@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -36,6 +37,23 @@ func TestUnits(t *testing.T) {
 	out, err := exec.Command(verifier, append([]string{"verify", "--man=no"}, units...)...).CombinedOutput()
 	if err != nil || len(out) > 0 {
 		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// Go asks the system for the interface of [fe80::1%eth0] over a socket of netlink.
+func TestUnitsKnowInterfaces(t *testing.T) {
+	units, err := filepath.Glob(filepath.Join(contrib, "systemd", "*.service"))
+	if err != nil || len(units) == 0 {
+		t.Fatalf("%v, %v", units, err)
+	}
+	for _, name := range units {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !regexp.MustCompile(`(?m)^RestrictAddressFamilies=.*\bAF_NETLINK\b`).Match(text) {
+			t.Errorf("%s does not allow it", name)
+		}
 	}
 }
 
