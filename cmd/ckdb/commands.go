@@ -244,6 +244,8 @@ func (c *call) with(ctx context.Context, f func(s *store.Store) error) error {
 	return f(s)
 }
 
+// absolute is path itself where nobody may know where it is: who is another user for one
+// command, as by sudo, need not be let into the directory that it was given in.
 func absolute(path string) string {
 	if whole, err := filepath.Abs(path); err == nil {
 		return whole

@@ -196,15 +196,11 @@ func (f *flags) resolve(fs *pflag.FlagSet) error {
 		}
 	}
 	if f.named = len(f.journals) > 0 || fs.Changed("logdir"); len(f.journals) == 0 {
-		if f.remotes, err = filepath.Abs(filepath.Join(f.logDir, "remotes")); err != nil {
-			return err
-		}
+		f.remotes = absolute(filepath.Join(f.logDir, "remotes"))
 		f.journals = append([]string{filepath.Join(f.logDir, "journal")}, journalwriter.Mirrors(f.remotes)...)
 	}
 	for i, dir := range f.journals {
-		if f.journals[i], err = filepath.Abs(dir); err != nil {
-			return err
-		}
+		f.journals[i] = absolute(dir)
 		if slices.Contains(f.journals[:i], f.journals[i]) {
 			return fmt.Errorf("journal %s is named twice", f.journals[i])
 		}
