@@ -10,7 +10,7 @@ import (
 
 // Shares of a job that come after a reward which was made with others of it, as from a pool
 // that was taken for gone, are nothing of that reward; they count in the next one.
-func TestLateShares(t *testing.T) {
+func TestSharesBehindReward(t *testing.T) {
 	for scheme, want := range map[string]string{
 		// The last 20 and 10 of 30 and 10; then 20, and the last 10 of 30 and 35.5.
 		"pplns": "chain -2000, fee immature 0, ann immature 667, bob immature 984, zoe immature 349",
