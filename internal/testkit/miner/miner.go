@@ -3,6 +3,7 @@
 package miner
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"math/rand/v2"
@@ -19,8 +20,8 @@ const (
 	slice         = 5 * time.Millisecond // of hashing between looks at the pool's events
 	sliceHashes   = 1 << 14              // of an uncapped miner
 	answerTimeout = 30 * time.Second     // for a share
-	drainTimeout  = 2 * time.Second      // at the end
-	rollAfter     = 1 << 16              // nonces of a header before a version is rolled
+	usualDrain    = 2 * time.Second
+	rollAfter     = 1 << 16 // nonces of a header before a version is rolled
 )
 
 // Config is one simulated miner.
@@ -28,6 +29,8 @@ type Config struct {
 	Endpoint client.Endpoint
 	Client   client.Options // with a VersionMask the version is rolled
 	HashRate float64        // most hashes per second; 0 is what one core gives
+	// Drain is how long verdicts are waited for at the end; 0 is 2 s.
+	Drain time.Duration
 	// OnShare is told the verdict on each share, OnEvent what the pool sent;
 	// both may be nil. OnShare is called by several goroutines, one at a time.
 	OnShare func(Share)
@@ -47,7 +50,7 @@ type Share struct {
 }
 
 // Run mines until ctx is done, and connects again when the pool is lost. It
-// waits for the verdicts on what it has submitted, for 2 s at most.
+// waits for the verdicts on what it has submitted, for a while at most.
 func Run(ctx context.Context, c Config) error {
 	m := miner{config: c, hasher: NewHasher(), unanswered: make(chan struct{}, maxUnanswered)}
 	group := client.NewGroup([]client.Endpoint{c.Endpoint}, c.Client)
@@ -56,7 +59,7 @@ func Run(ctx context.Context, c Config) error {
 	var connection sync.WaitGroup
 	connection.Go(func() { _ = group.Run(connected) }) // ends with the context
 	err := m.run(ctx, group.Events())
-	patience := time.AfterFunc(drainTimeout, disconnect)
+	patience := time.AfterFunc(cmp.Or(c.Drain, usualDrain), disconnect)
 	m.submitting.Wait()
 	patience.Stop()
 	disconnect()

@@ -141,6 +141,22 @@ func TestMinerReconnects(t *testing.T) {
 	}
 }
 
+// TestDrain: the last verdicts are waited for, for as long as is said.
+func TestDrain(t *testing.T) {
+	for drain, answered := range map[time.Duration]bool{time.Millisecond: false, time.Minute: true} {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		p := otherpool.Start(t, otherpool.Config{Difficulty: 1e-6, Delay: 100 * time.Millisecond, Refuse: func(string, int) string {
+			cancel() // as soon as there is a share
+			return ""
+		}})
+		var last Share
+		_ = Run(ctx, Config{Endpoint: client.Endpoint{URL: p.Addr, User: "bob"}, HashRate: 50000, Drain: drain, OnShare: func(s Share) { last = s }})
+		if last.Hash == [32]byte{} || (last.Err == nil) != answered {
+			t.Errorf("%v: %+v", drain, last)
+		}
+	}
+}
+
 // TestHashRateCap: shares come no faster than the cap allows.
 func TestHashRateCap(t *testing.T) {
 	p := otherpool.Start(t, otherpool.Config{Difficulty: 1e-12}) // every hash is a share
