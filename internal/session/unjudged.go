@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"cmp"
 	"maps"
 	"slices"
@@ -371,7 +372,7 @@ func (u *unjudgedShares) adopt(r *unjudgedRecord, slot netserver.Slot, sh Share)
 	if r.stale {
 		sh.Reason = Stale
 	}
-	u.keep(&unjudged{number: r.number, slot: slot, id: r.id, worker: r.worker, share: sh}, r.since)
+	u.keep(&unjudged{number: r.number, slot: slot, id: bytes.Clone(r.id), worker: r.worker, share: sh}, r.since)
 	u.unresolved = append(u.unresolved, unresolved{r.number, r.job, r.decided, r.verdict})
 }
 
