@@ -12,8 +12,8 @@ import (
 var errInterrupted = errors.New("interrupted: nothing was done")
 
 // typed is what a person types at a question. Ctrl-C ends it, with errInterrupted, and leaves
-// the terminal as it was. What reads then goes on until the
-// process ends, which is next: nothing else ends a read from a terminal.
+// the terminal as it was. What reads goes on until the process ends, which is next: nothing
+// else ends a read from a terminal.
 func typed(ctx context.Context, read func() (string, error)) (string, error) {
 	in := int(os.Stdin.Fd())
 	before, noTerminal := term.GetState(in)
