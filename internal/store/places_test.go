@@ -3,7 +3,6 @@ package store
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"testing"
 
@@ -15,23 +14,22 @@ import (
 func (n *network) anew(hashes ...[32]byte) {
 	n.t.Helper()
 	consistent(n.t, n.s)
-	compute := func(ctx context.Context, when string) {
-		for _, hash := range hashes {
-			var b bytes.Buffer
-			if _, err := n.s.Reward(ctx, hash, &b); err != nil && !(when != "" && errors.Is(err, ErrDropped)) {
-				n.t.Errorf("%s%v", when, err)
-			} else if err == nil {
-				if _, err := rewards.Verify(&b); err != nil {
-					n.t.Errorf("%s%v", when, err)
-				}
-			}
+	for _, hash := range hashes {
+		var b bytes.Buffer
+		if _, err := n.s.Reward(n.t.Context(), hash, &b); err != nil {
+			n.t.Error(err)
+		} else if _, err := rewards.Verify(&b); err != nil {
+			n.t.Error(err)
 		}
 	}
-	compute(n.t.Context(), "")
 	// Nor do the sums of which jobs are joined make a difference.
 	n.t.Cleanup(func() {
 		joinAll(n.t, n.s)
-		compute(context.Background(), "sums are joined: ")
+		if err := n.s.checkBlocks(context.Background(), func(format string, args ...any) {
+			n.t.Errorf("sums are joined: "+format, args...)
+		}, func(string, int, int) {}); err != nil {
+			n.t.Error(err)
+		}
 	})
 }
 
