@@ -65,8 +65,12 @@ func loadConfig(o Options) (config.Config, []config.Warning, error) {
 		})
 	}
 	errs = append(errs, notify.TemplateErrors(&c, locate)...)
-	if len(c.Notify) > 0 && (o.Mode == config.Passthrough || o.Mode == config.Redirector || o.Mode == config.Node) {
+	relays := o.Mode == config.Passthrough || o.Mode == config.Redirector || o.Mode == config.Node
+	if len(c.Notify) > 0 && relays {
 		warn("notify", "\"notify\" has no effect in this mode: the pool that serves the miners notifies")
+	}
+	if c.Journal != "" && o.Standalone && !relays {
+		warn("journal", "\"journal\" has no effect: -A says that no database is meant, so that shares are counted and not kept for payment")
 	}
 	for _, l := range c.Servers {
 		key := l.Key + ".tls"

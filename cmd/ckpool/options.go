@@ -88,7 +88,7 @@ func (f *flags) set() *pflag.FlagSet {
 	getopt.Group(fs, "The running instance")
 	fs.StringVarP(&f.CkdbName, "ckdb-name", "d", "ckdb", "ask the ckdb of this `NAME` who may mine; without -d and -S the one called ckdb, if it answers at the start")
 	fs.StringVarP(&f.CkdbDir, "ckdb-sockdir", "S", "", "`DIR` of ckdb's socket; without it /run/ckpool/NAME or /tmp/NAME")
-	fs.BoolVarP(&f.Standalone, "standalone", "A", false, "no database is meant: shares are only counted, ckdb is not looked for, -d and -S have no effect")
+	fs.BoolVarP(&f.Standalone, "standalone", "A", false, "no database is meant: shares are only counted, ckdb is not looked for, -d, -S and \"journal\" have no effect")
 	getopt.Group(fs, "The database")
 	fs.StringVarP(&f.logLevel, "loglevel", "l", "", "log up to this `LEVEL`: 0 emergencies, 3 errors, 4 warnings, 5 notices, 6 information, 7 all; without it \"loglevel\" of the configuration, or 5")
 	fs.BoolVarP(&f.LogShares, "log-shares", "L", false, "log every share")

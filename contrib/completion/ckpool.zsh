@@ -18,7 +18,7 @@ _arguments \
   '(-g --group)'{-g,--group}'[GROUP that owns the control sockets and their directory]:GROUP:_groups' \
   '(-d --ckdb-name)'{-d,--ckdb-name}'[ask the ckdb of this NAME who may mine; without -d and -S the one called ckdb, if it answers at the start]:NAME:' \
   '(-S --ckdb-sockdir)'{-S,--ckdb-sockdir}'[DIR of ckdb'\''s socket; without it /run/ckpool/NAME or /tmp/NAME]:DIR:_files -/' \
-  '(-A --standalone)'{-A,--standalone}'[no database is meant\: shares are only counted, ckdb is not looked for, -d and -S have no effect]' \
+  '(-A --standalone)'{-A,--standalone}'[no database is meant\: shares are only counted, ckdb is not looked for, -d, -S and "journal" have no effect]' \
   '(-l --loglevel)'{-l,--loglevel}'[log up to this LEVEL\: 0 emergencies, 3 errors, 4 warnings, 5 notices, 6 information, 7 all; without it "loglevel" of the configuration, or 5]:LEVEL:' \
   '(-L --log-shares)'{-L,--log-shares}'[log every share]' \
   '(-q --quiet)'{-q,--quiet}'[no status line on the terminal]' \
