@@ -85,6 +85,14 @@ func TestComposeNamesWhatIsThere(t *testing.T) {
 			t.Error(err)
 		}
 	}
+	// Who asks a node is ckdb as well, which without one divides no block: on this machine, too.
+	_, ckdb, _ := strings.Cut(string(text), "\n  ckdb:\n")
+	ckdb, _, _ = strings.Cut(ckdb, "\n  postgres:\n")
+	for _, line := range []string{"CKDB_NODE: ${CKDB_NODE:-}", `- "host.docker.internal:host-gateway"`} {
+		if !strings.Contains(ckdb, line) {
+			t.Errorf("ckdb has no %s", line)
+		}
+	}
 	scrape, err := os.ReadFile(filepath.Join(contrib, "docker", "prometheus.yml"))
 	if err != nil || !strings.Contains(string(scrape), `"pool:9100"`) || !strings.Contains(string(scrape), "- ckpool.rules.yml") {
 		t.Errorf("%v\n%s", err, scrape)
