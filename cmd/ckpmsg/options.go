@@ -58,7 +58,7 @@ func (v *values) set() *pflag.FlagSet {
 	fs.StringVar(&v.manual, "manual", "", "print the manual: man, bash or zsh")
 	getopt.Group(fs, "Help")
 	_ = fs.MarkHidden("manual") // it exists
-	_ = fs.MarkHidden("proxy")  // likewise; there are none in this version
+	_ = fs.MarkHidden("proxy")  // likewise; -n ckproxy says it as well
 	return fs
 }
 

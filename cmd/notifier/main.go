@@ -89,7 +89,7 @@ func (v *values) set() *pflag.FlagSet {
 	fs.BoolVar(&v.version, "version", false, "print what this program was built from")
 	fs.StringVar(&v.manual, "manual", "", "print the manual: man, bash or zsh")
 	_ = fs.MarkHidden("manual") // it exists
-	_ = fs.MarkHidden("proxy")  // likewise; there are none in this version
+	_ = fs.MarkHidden("proxy")  // likewise; -n ckproxy says it as well
 	return fs
 }
 
