@@ -17,10 +17,11 @@ import (
 )
 
 // Longest replies read, in bytes. A template of a full block has about 4 MB of
-// hex and as much again of other fields at worst.
+// hex and as much again of other fields at worst. The longest other reply is a wallet's
+// list of what it sent: about 1 kB for each output, so 100,000 payees.
 const (
 	maxTemplate = 64 << 20
-	maxReply    = 16 << 20
+	maxReply    = 128 << 20
 )
 
 // Client is one node's RPC client; safe for concurrent use. Long polls,

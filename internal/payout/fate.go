@@ -11,36 +11,42 @@ import (
 	"github.com/ckpool/ckpool/internal/payout/psbt"
 )
 
-// waits says what a signed payment waits for that another transaction rules out.
-func waits(why string, confirmations int64) string {
-	return fmt.Sprintf("%s, which has %d of the %d confirmations from which the payment is cancelled and its payees have their money back",
-		why, confirmations, Maturity)
+// rival is what rules a payment out.
+type rival struct {
+	why           string
+	txid          string // of the transaction that spends an input of the payment; "" if it spends what an input is of
+	confirmations int64  // 0: nothing does
 }
 
-// rival says what rules a payment out: a transaction that is no version of it and spends an
-// input of it, or keeps from being confirmed what an input is of; the deepest one. Where
-// versions have inputs of their own, confirmations are those of the version that is ruled out
-// the least.
-func (s *Sender) rival(ctx context.Context, p *Payment) (why string, confirmations int64, err error) {
+// waits says what a signed payment waits for that a rival rules out.
+func (r rival) waits() string {
+	return fmt.Sprintf("%s, which has %d of the %d confirmations from which the payment is cancelled and its payees have their money back",
+		r.why, r.confirmations, Maturity)
+}
+
+// rival looks for a transaction that is no version of a payment and spends an input of it, or
+// keeps from being confirmed what an input is of; the deepest one. Where versions have inputs
+// of their own, it is that of the version that is ruled out the least.
+func (s *Sender) rival(ctx context.Context, p *Payment) (least rival, err error) {
 	for i, v := range p.Versions {
 		seen, err := s.Wallet.Seen(ctx, v.Txid, "")
 		if err != nil {
-			return "", 0, err
+			return rival{}, err
 		}
 		others := seen.Conflicts
 		if !seen.Known { // it was never in the mempool: the wallet compares it with nothing
 			if others, err = s.spends(ctx, v.Inputs); err != nil {
-				return "", 0, err
+				return rival{}, err
 			}
 		}
-		by, deep := "", int64(0)
+		var deepest rival
 		for _, in := range v.Inputs {
 			other, n, err := s.ruledOut(ctx, in.Point.Hash.String())
 			if err != nil {
-				return "", 0, err
+				return rival{}, err
 			}
-			if n > deep {
-				by, deep = fmt.Sprintf("its input is of %s, ruled out by %s", in.Point.Hash, other), n
+			if n > deepest.confirmations {
+				deepest = rival{fmt.Sprintf("its input is of %s, ruled out by %s", in.Point.Hash, other), "", n}
 			}
 		}
 		for _, other := range others {
@@ -49,17 +55,17 @@ func (s *Sender) rival(ctx context.Context, p *Payment) (why string, confirmatio
 			}
 			tx, n, err := s.spending(ctx, other, v.Inputs)
 			if err != nil {
-				return "", 0, err
+				return rival{}, err
 			}
-			if tx != nil && n > deep {
-				by, deep = "its input is spent by "+other, n
+			if tx != nil && n > deepest.confirmations {
+				deepest = rival{"its input is spent by " + other, other, n}
 			}
 		}
-		if i == 0 || deep < confirmations {
-			why, confirmations = by, deep
+		if i == 0 || deepest.confirmations < least.confirmations {
+			least = deepest
 		}
 	}
-	return why, confirmations, nil
+	return least, nil
 }
 
 // ruledOut is a transaction of the chain that spends what another one does, which so never
@@ -134,7 +140,8 @@ func (s *Sender) spending(ctx context.Context, txid string, inputs []Input) (*wi
 
 // Follow looks what the chain has of a payment that was signed, books its confirmation,
 // and sends its bytes again where no block has them. What is refused for good ends: see
-// [Cancelled]. An error changes nothing.
+// [Cancelled], but for what the payment's own bump rules out, which the book of a restored
+// backup does not know: see [Sender.Adopt]. An error changes nothing.
 func (s *Sender) Follow(ctx context.Context, id int64) (Payment, error) {
 	p, err := s.Book.Payment(ctx, id)
 	if err != nil || !p.State.left() {
@@ -172,13 +179,24 @@ func (s *Sender) Follow(ctx context.Context, id int64) (Payment, error) {
 	if p, err = s.transmit(ctx, p); err != nil || p.Reason == "" {
 		return p, err
 	}
-	why, confirmations, err := s.rival(ctx, &p)
-	if err != nil || confirmations < Maturity || !p.State.left() {
+	r, err := s.rival(ctx, &p)
+	if err != nil || !p.State.left() {
 		return p, err
+	}
+	if r.txid != "" {
+		// What cannot be adopted is not the payment's, whatever the reason.
+		if v, err := s.Stranger(ctx, r.txid); err == nil {
+			if now, own, err := s.Adopt(ctx, v); own {
+				return now, err
+			}
+		}
+	}
+	if r.confirmations < Maturity {
+		return p, nil
 	}
 	if p, err = s.Book.Change(ctx, id, p.Serial, Change{
 		To: Cancelled, By: s.By, Postings: []Posting{giveBack(&p)},
-		Reason: fmt.Sprintf("%s, with %d confirmations: its payees have their money back", why, confirmations),
+		Reason: fmt.Sprintf("%s, with %d confirmations: its payees have their money back", r.why, r.confirmations),
 	}); err != nil {
 		return p, err
 	}
@@ -262,12 +280,12 @@ func (s *Sender) cancelSigned(ctx context.Context, p Payment) (Payment, error) {
 			return now, err
 		}
 		p = now
-		rival, confirmations, err := s.rival(ctx, &p)
+		r, err := s.rival(ctx, &p)
 		if err != nil {
 			return p, err
 		}
-		if confirmations > 0 {
-			why = waits(rival, confirmations)
+		if r.confirmations > 0 {
+			why = r.waits()
 		}
 	}
 	return p, fmt.Errorf("payout: payment %d is %s: what was signed is never cancelled by a person, the chain alone decides: %s", p.ID, p.State, why)

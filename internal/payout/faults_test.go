@@ -140,6 +140,98 @@ func testCase2OwnSpends(t *testing.T, empty func(*testing.T) TestBook) {
 	}
 }
 
+// Case 2: a bump that the backup does not know and the chain has is its payment's own without
+// a person too: it is not cancelled when the bump rules out what the backup knows, which would
+// have the pool pay its fee.
+func TestCase2Bumped(t *testing.T) { each(t, testCase2Bumped) }
+
+func testCase2Bumped(t *testing.T, empty func(*testing.T) TestBook) {
+	x := start(t, empty, 104)
+	s := x.sender("op")
+	p := x.is(s.Send(t.Context(), x.planned(s).ID))(Broadcast)
+	old := x.book.Backup()
+	bumped := x.is(s.Bump(t.Context(), p.ID, 20_000))(Broadcast).Versions[1]
+	x.book = old
+	s = x.sender("op")
+	p = x.is(s.Follow(t.Context(), p.ID))(p.State) // the node has the bump, the chain has none
+	if len(p.Versions) != 1 {
+		t.Fatalf("adopted before the chain has it: %+v", p.Versions)
+	}
+	x.node.Generate(1)
+	if p = x.is(s.Follow(t.Context(), p.ID))(Confirmed); p.Block.Txid != bumped.Txid || len(p.Versions) != 2 || !slices.Equal(p.Versions[1].Amounts, bumped.Amounts) {
+		t.Errorf("%+v", p)
+	}
+	x.sums(true)
+	if err := s.Guard(t.Context()); err != nil {
+		t.Error(err)
+	}
+	x.node.Generate(Maturity)
+	if now := x.is(s.Follow(t.Context(), p.ID))(Confirmed); now.Booked != bumped.Txid {
+		t.Errorf("booked %s", now.Booked)
+	}
+	x.sums(true)
+}
+
+// What pays the payees and somebody else too, from the payment's input, is no version of it:
+// that somebody's money would be in no account.
+func TestAdoptedChange(t *testing.T) { each(t, testAdoptedChange) }
+
+func testAdoptedChange(t *testing.T, empty func(*testing.T) TestBook) {
+	x := start(t, empty, 104)
+	s := x.sender("op")
+	p := x.is(s.Send(t.Context(), x.planned(s).ID))(Broadcast)
+	v := &Stranger{Txid: "ab", tx: wire.NewMsgTx(2), inputs: p.Inputs, Outputs: p.Outputs}
+	for i, o := range p.Outputs {
+		v.tx.AddTxOut(wire.NewTxOut(p.Versions[0].Amounts[i], o.Script))
+	}
+	v.tx.AddTxOut(wire.NewTxOut(5_000, btcd.NewWallet("mallory").Script()))
+	was := x.book.Dump()
+	if _, own, err := s.Adopt(t.Context(), v); own || err == nil || !strings.Contains(err.Error(), "0.00005000 to somebody else") || x.book.Dump() != was {
+		t.Errorf("%t, %v, or the book changed", own, err)
+	}
+}
+
+// A spend of a person is found also where it came into the chain by a reorganisation that is
+// deeper than what is read again.
+func TestStrangeReorganised(t *testing.T) { each(t, testStrangeReorganised) }
+
+func testStrangeReorganised(t *testing.T, empty func(*testing.T) TestBook) {
+	x := start(t, empty, 104)
+	s := x.sender("op")
+	fork, height := x.node.BestBlockHash(), x.node.BlockCount()
+	f, err := s.Wallet.Fund(t.Context(), []Output{{Address: alice.Address(), Debit: 1_000_000}}, nil, 5_000, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := s.Wallet.Sign(t.Context(), f.PSBT)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := wire.NewMsgTx(2)
+	if err := other.Deserialize(bytes.NewReader(raw)); err != nil {
+		t.Fatal(err)
+	}
+	x.node.Generate(4 * young)
+	if err := s.guard(t.Context(), ""); err != nil {
+		t.Fatal(err)
+	}
+	if at, err := x.book.Cursor(t.Context()); err != nil || at == "" || at == fork {
+		t.Fatalf("cursor %q, %v", at, err)
+	}
+	left, err := s.Wallet.BlockHash(t.Context(), height+1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := x.node.Call(t.Context(), nil, "invalidateblock", left); err != nil {
+		t.Fatal(err)
+	}
+	mine(t, x, fork, other)
+	x.node.Generate(5 * young)
+	if e, ok := errors.AsType[*StrangeError](s.Guard(t.Context())); !ok || e.Txids[0] != other.TxHash().String() {
+		t.Errorf("%v", s.Guard(t.Context()))
+	}
+}
+
 // A wallet that was somebody's before: what it spent below the first block that is paid for is
 // none of the pool's payments, and what it spent from there on is strange.
 func TestUsedWallet(t *testing.T) { each(t, testUsedWallet) }
@@ -179,7 +271,7 @@ type longHistory struct{ Node }
 
 func (l *longHistory) Call(ctx context.Context, result any, method string, params ...any) error {
 	if method == "listsinceblock" && params[0] == "" {
-		return errors.New("listsinceblock: reading the answer: more than 16777216 bytes are too long")
+		return errors.New("listsinceblock: reading the answer: more than 134217728 bytes are too long")
 	}
 	return l.Node.Call(ctx, result, method, params...)
 }

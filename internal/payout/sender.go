@@ -346,12 +346,12 @@ func (s *Sender) transmit(ctx context.Context, p Payment) (Payment, error) {
 
 // refusal says more of why a payment is refused, if it is known.
 func (s *Sender) refusal(ctx context.Context, p *Payment) string {
-	why, confirmations, err := s.rival(ctx, p)
+	r, err := s.rival(ctx, p)
 	switch {
 	case err != nil:
 		return ""
-	case confirmations > 0:
-		return "; " + waits(why, confirmations)
+	case r.confirmations > 0:
+		return "; " + r.waits()
 	}
 	for _, in := range p.Inputs {
 		coin, err := s.Wallet.Coin(ctx, in.Point, false)

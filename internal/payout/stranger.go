@@ -97,7 +97,7 @@ func (s *Sender) Adopt(ctx context.Context, v *Stranger) (p Payment, own bool, e
 		for i := range outputs {
 			outputs[i].Amount = p.Versions[len(p.Versions)-1].Amounts[i]
 		}
-		amounts, _, err := match(v.tx.TxOut, outputs, 0, false)
+		amounts, change, err := match(v.tx.TxOut, outputs, 0, false)
 		if err != nil && !slices.ContainsFunc(outputs, func(o Output) bool {
 			return slices.ContainsFunc(v.Outputs, func(to Output) bool { return bytes.Equal(to.Script, o.Script) })
 		}) {
@@ -105,6 +105,15 @@ func (s *Sender) Adopt(ctx context.Context, v *Stranger) (p Payment, own bool, e
 		}
 		if err != nil {
 			return p, false, fmt.Errorf("payout: transaction %s spends an input of payment %d, which debited its payees, and pays some of them otherwise: %w; nothing was booked", v.Txid, p.ID, err)
+		}
+		if change != nil {
+			mine, err := s.Wallet.Own(ctx, change.PkScript)
+			if err != nil {
+				return p, false, err
+			}
+			if !mine {
+				return p, false, fmt.Errorf("payout: transaction %s pays the payees of payment %d, and %s to somebody else; nothing was booked", v.Txid, p.ID, FormatBitcoins(change.Value))
+			}
 		}
 		size := int64(3*v.tx.SerializeSizeStripped()+v.tx.SerializeSize()+3) / 4
 		if p, err = s.Book.Change(ctx, p.ID, p.Serial, Change{

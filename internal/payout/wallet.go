@@ -428,9 +428,13 @@ func (w *Wallet) Seen(ctx context.Context, txid, block string) (Seen, error) {
 	return Seen{true, raw.Confirmations, raw.Block, raw.Height, tx, raw.Conflicts}, nil
 }
 
+// young is how many blocks of the chain are read again the next time. One that leaves the
+// chain later does no harm: the node then lists from where the chain parted.
+const young = 6
+
 // Spends are the txids of what the wallet sent since a block, and the block to go on
-// from: 100 blocks back, as what is younger may still change. "" is the beginning. What
-// went to nobody but the wallet is there with change alone.
+// from: some blocks back, see young. "" is the beginning. What went to nobody but the
+// wallet is there with change alone.
 func (w *Wallet) Spends(ctx context.Context, since string, change bool) (txids []string, next string, err error) {
 	var raw struct {
 		Transactions []struct {
@@ -441,7 +445,7 @@ func (w *Wallet) Spends(ctx context.Context, since string, change bool) (txids [
 		} `json:"transactions"`
 		Last string `json:"lastblock"`
 	}
-	err = w.call(ctx, &raw, "listsinceblock", since, 100, true, false, change)
+	err = w.call(ctx, &raw, "listsinceblock", since, young, true, false, change)
 	if code(err) == codeNotFound && since != "" { // a block that the node does not have
 		return w.Spends(ctx, "", change)
 	}
