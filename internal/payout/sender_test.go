@@ -723,7 +723,8 @@ func testEstimates(t *testing.T, empty func(*testing.T) TestBook) {
 	}
 	s.Wallet = NewWallet(&estimating{x, "0.00000123"}, address.Regtest)
 	p = x.is(s.Send(t.Context(), p.ID))(Broadcast)
-	if v := p.Versions[0]; v.Fee*1000/v.Size != 1000 {
+	// One signature of 256 is a byte shorter than what the wallet reckons with.
+	if v := p.Versions[0]; v.Fee < v.Size || v.Fee > v.Size+1 {
 		t.Errorf("a fee of %d for %d vbytes", v.Fee, v.Size)
 	}
 }
