@@ -261,10 +261,24 @@ func (p *paying) begin(ctx context.Context, question string) ([]payout.Payment, 
 			return nil, err
 		}
 	}
+	if err := p.keptForNone(ctx); err != nil {
+		return nil, err
+	}
 	if err := p.confirm(ctx, question); err != nil {
 		return nil, err
 	}
 	return p.sender.Begin(ctx, plan)
+}
+
+// keptForNone warns of what may be paid a second time.
+func (p *paying) keptForNone(ctx context.Context) error {
+	list, err := p.sender.KeptForNone(ctx)
+	if err != nil || len(list) == 0 {
+		return err
+	}
+	fmt.Fprintf(os.Stderr, "warning: the wallet keeps %s locked for no payment of the database (%s): was an old backup restored, its signer may still send what was exported since, and its payees are paid twice. Otherwise lockunspent of the node lets the wallet use it again\n",
+		figures.Things(int64(len(list)), "coin"), list[0])
+	return nil
 }
 
 func (c *call) payoutSend(ctx context.Context) error {

@@ -172,6 +172,49 @@ func testCase2Bumped(t *testing.T, empty func(*testing.T) TestBook) {
 	x.sums(true)
 }
 
+// Case 2: what was exported after the backup is no spend yet: its coins, which the wallet keeps,
+// tell of it, and nothing else that the wallet keeps for a payment does.
+func TestCase2Exported(t *testing.T) { each(t, testCase2Exported) }
+
+func testCase2Exported(t *testing.T, empty func(*testing.T) TestBook) {
+	x := start(t, empty, 105)
+	s := x.sender("op")
+	kept := func(want ...wire.OutPoint) {
+		t.Helper()
+		if got, err := s.KeptForNone(t.Context()); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%v, %v; want %v", got, err, want)
+		}
+	}
+	old := x.book.Backup()
+	p, text := x.exported()
+	kept()
+	lost := p.Inputs[0].Point
+	x.book = old
+	s = x.sender("op")
+	kept(lost)
+	// The next run takes another coin: both can be confirmed.
+	again := x.planned(s)
+	if _, err := s.Export(t.Context(), again.ID); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := x.book.Payment(t.Context(), again.ID); err != nil || slices.Contains(points(p.Inputs), lost) {
+		t.Fatalf("%+v, %v: this shows nothing", p, err)
+	}
+	kept(lost)
+	// Once its signer has sent it, it is a spend.
+	var signed struct{ Hex string }
+	if err := x.client.Call(t.Context(), &signed, "walletprocesspsbt", text); err != nil {
+		t.Fatal(err)
+	}
+	if err := x.client.Call(t.Context(), nil, "sendrawtransaction", signed.Hex); err != nil {
+		t.Fatal(err)
+	}
+	kept()
+	if _, ok := errors.AsType[*StrangeError](s.Guard(t.Context())); !ok {
+		t.Error("the spend is not strange")
+	}
+}
+
 // What pays the payees and somebody else too, from the payment's input, is no version of it:
 // that somebody's money would be in no account.
 func TestAdoptedChange(t *testing.T) { each(t, testAdoptedChange) }

@@ -154,6 +154,40 @@ func (s *Sender) Guard(ctx context.Context) error {
 	return err
 }
 
+// KeptForNone are coins that the wallet keeps from being used, for no payment of the book: a
+// person has locked them, or they are of a payment that was exported after the backup that was
+// restored, which its signer may still send. That is no spend, which Guard would tell.
+func (s *Sender) KeptForNone(ctx context.Context) (list []wire.OutPoint, err error) {
+	kept, err := s.Wallet.Kept(ctx)
+	if err != nil || len(kept) == 0 {
+		return nil, err
+	}
+	open, err := s.Book.Open(ctx, s.Settings.Deep)
+	if err != nil {
+		return nil, err
+	}
+	known, err := s.Book.Gone(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i := range open {
+		known = append(known, open[i].coins()...)
+	}
+	for _, at := range kept {
+		if slices.Contains(known, at) {
+			continue
+		}
+		coin, err := s.Wallet.Coin(ctx, at, true)
+		if err != nil {
+			return nil, err
+		}
+		if coin != nil {
+			list = append(list, at)
+		}
+	}
+	return list, nil
+}
+
 // guard is Guard, and stores how far the wallet was compared. It knows one more txid,
 // unless that is "".
 func (s *Sender) guard(ctx context.Context, known string) error {

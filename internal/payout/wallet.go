@@ -266,6 +266,26 @@ func (w *Wallet) Lock(ctx context.Context, inputs []wire.OutPoint, locked bool) 
 	return nil
 }
 
+// Kept are the outputs that Lock keeps from being used, and those that a person does.
+func (w *Wallet) Kept(ctx context.Context) ([]wire.OutPoint, error) {
+	var raw []struct {
+		Txid string `json:"txid"`
+		Vout uint32 `json:"vout"`
+	}
+	if err := w.call(ctx, &raw, "listlockunspent"); err != nil {
+		return nil, err
+	}
+	list := make([]wire.OutPoint, 0, len(raw))
+	for _, r := range raw {
+		hash, err := chainhash.NewHashFromStr(r.Txid)
+		if err != nil {
+			return nil, fmt.Errorf("payout: listlockunspent: %w", err)
+		}
+		list = append(list, wire.OutPoint{Hash: *hash, Index: r.Vout})
+	}
+	return list, nil
+}
+
 // Locked tells that the wallet is encrypted and cannot sign now.
 func (w *Wallet) Locked(ctx context.Context) (bool, error) {
 	var raw struct {

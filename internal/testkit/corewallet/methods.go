@@ -165,6 +165,16 @@ func (w *Wallet) lockUnspent(_ context.Context, v *view, p params) (any, error) 
 	return true, nil
 }
 
+func (w *Wallet) listLockUnspent(_ context.Context, v *view, _ params) (any, error) {
+	list := []outpoint{}
+	for at := range w.locks {
+		if v.mined[at] == "" && v.pool[at] == "" { // a spend ends the lock
+			list = append(list, outpoint{at.Hash.String(), at.Index})
+		}
+	}
+	return list, nil
+}
+
 func (w *Wallet) addressInfo(_ context.Context, _ *view, p params) (any, error) {
 	var text string
 	if err := p.get(0, &text); err != nil {

@@ -130,6 +130,7 @@ var handlers = map[string]handler{
 	"finalizepsbt":           (*Wallet).finalize,
 	"psbtbumpfee":            (*Wallet).bump,
 	"lockunspent":            (*Wallet).lockUnspent,
+	"listlockunspent":        (*Wallet).listLockUnspent,
 	"getaddressinfo":         (*Wallet).addressInfo,
 	"getwalletinfo":          (*Wallet).info,
 	"gettransaction":         (*Wallet).transaction,
