@@ -44,7 +44,7 @@ func (p *Pool) notifierView(c *config.Config) notify.View {
 			return pairs
 		},
 		Directories: func() []string { return []string{c.LogDir} },
-		Elsewhere:   func() bool { return p.collector != nil },
+		Elsewhere:   func() bool { return p.collector != nil && p.collector.Any() },
 		Workers: func(now time.Time, user string) []control.Worker {
 			if user == "" {
 				return p.operator.View().AllWorkers(now)

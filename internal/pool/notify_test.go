@@ -13,6 +13,7 @@ import (
 
 	"github.com/ckpool/ckpool/event"
 	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/relay"
 	"github.com/ckpool/ckpool/internal/session"
 	"github.com/ckpool/ckpool/work"
 )
@@ -68,4 +69,23 @@ func TestNotifies(t *testing.T) {
 			t.Errorf("reload: %v, %v", m.Changed, err)
 		}
 	})
+}
+
+// Workers of a pool are connected here or nowhere, unless there is a trusted remote: where
+// there may be some, but is none, who is not connected is down.
+func TestNobodyElsewhere(t *testing.T) {
+	p := newPool(t, "127.0.0.1:1")
+	elsewhere := p.notifierView(p.config.Load()).Elsewhere
+	if elsewhere() {
+		t.Error("without a trusted remote workers may be connected to one")
+	}
+	r := new(relay.RemoteLink)
+	p.collector.Joined(r)
+	if !elsewhere() {
+		t.Error("workers cannot be connected to the trusted remote that is linked")
+	}
+	p.collector.Left(r)
+	if elsewhere() {
+		t.Error("workers may be connected to a remote that is gone and has left nothing")
+	}
 }

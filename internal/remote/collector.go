@@ -184,6 +184,13 @@ func (c *Collector) site(instance, name, network string) (*site, error) {
 	return s, nil
 }
 
+// Any tells whether there are trusted remotes: one is linked, or a copy of its journal is kept.
+func (c *Collector) Any() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.links)+len(c.sites) > 0
+}
+
 // Joined implements relay.Remotes.
 func (c *Collector) Joined(r *relay.RemoteLink) {
 	c.mu.Lock()
