@@ -189,6 +189,16 @@ func (s *Users) Connected() map[string]int {
 	return list
 }
 
+// forget lets go of users who are not known any more. Of each name that a share of another
+// pool was ever refused under, something would stay else.
+func (r *remotes) forget(known func(user string) bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	gone := func(user string) bool { return user != "" && !known(user) }
+	maps.DeleteFunc(r.users, func(user string, _ bool) bool { return gone(user) })
+	maps.DeleteFunc(r.inFiles, func(user string, _ map[string]Mark) bool { return gone(user) })
+}
+
 // roundBegins is for before the first of a round of files is written, roundEnds for after
 // the last.
 func (r *remotes) roundBegins() {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/ckpool/ckpool/event"
 	"github.com/ckpool/ckpool/internal/session"
+	"github.com/ckpool/ckpool/internal/wire"
 )
 
 // Each record of another pool is counted once for its user, its worker and the pool,
@@ -104,3 +105,40 @@ func TestRemotesOnce(t *testing.T) {
 }
 
 func workerOf(n uint64) string { return fmt.Sprintf("u%d.%d", n%3, n%2) }
+
+// Of names that shares of another pool were only refused under, nothing stays: miners there
+// may think of any number.
+func TestRemoteNamesForgotten(t *testing.T) {
+	s := New(Config{LogDir: t.TempDir(), Events: func(event.Event) {}}, start)
+	if err := s.Load(start); err != nil {
+		t.Fatal(err)
+	}
+	const names = 1000
+	for n := range uint64(names) {
+		s.CountRemote("a", Mark{1, n + 1}, fmt.Sprintf("nobody%d.rig", n), &session.Share{Time: start, Reason: session.Stale, Difficulty: 1})
+	}
+	s.CountRemote("a", Mark{1, names + 1}, "bob.rig", &session.Share{Time: start, Difficulty: 1, Credit: 1})
+	for range passes + 1 {
+		if err := s.Tick(start, Sessions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var k remotesRecord
+	c := wire.Read(s.ExportRemotes())
+	c.Versioned(remotesVersion, k.fields)
+	if err := c.Done(); err != nil || len(k.users) != 1 || k.users[0].user != "bob" {
+		t.Errorf("%d users are moved: %v", len(k.users), err)
+	}
+	// Who is known has his place in his file, and in that of the pool nobody's is lost.
+	again := New(Config{LogDir: s.cfg.LogDir, Events: func(event.Event) {}}, start)
+	if err := again.Load(start); err != nil {
+		t.Fatal(err)
+	}
+	again.CountRemote("a", Mark{1, names + 1}, "bob.rig", &session.Share{Time: start, Difficulty: 1, Credit: 1})
+	if u := again.directory.user("bob"); u == nil || u.shares != 1 {
+		t.Errorf("bob has %+v", u)
+	}
+	if st := again.Status(start, Sessions{}); st.Accepted != 1 || st.Rejected != names {
+		t.Errorf("the pool has %v and %v", st.Accepted, st.Rejected)
+	}
+}

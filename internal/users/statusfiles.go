@@ -47,6 +47,7 @@ func (s *Users) Tick(now time.Time, n Sessions) error {
 		s.refusals.sweep(t)
 		s.newNames.sweep(t)
 		s.forgetUsers(t, &trouble)
+		s.remotes.forget(func(user string) bool { return s.directory.user(user) != nil })
 		s.remotes.roundBegins()
 		trouble.add(s.savePool(now, n))
 		s.sums = make(map[string]agentSum)
