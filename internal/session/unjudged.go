@@ -39,6 +39,7 @@ type unjudgedShares struct {
 	unresolved []unresolved // of another process, until Resume
 
 	arrived map[uint64]source.Verdict // by number, of those in decided; made for records
+	waiting map[uint64][]waitingSince // by client, the oldest first; likewise
 
 	// For Step.
 	decided fifo[judged]
@@ -324,24 +325,25 @@ func (h *Handler) letGo(client uint64) {
 	}
 }
 
-// arrive makes ready for records, as the loop stands still.
+// arrive makes ready for records, as the loop stands still: all are looked through once, and
+// not for each client.
 func (u *unjudgedShares) arrive() {
 	u.arrived = make(map[uint64]source.Verdict, u.decided.len())
 	for _, d := range u.decided.list[u.decided.begun:] {
 		u.arrived[d.number] = d.verdict
 	}
+	u.waiting = make(map[uint64][]waitingSince, len(u.byClient))
+	for _, w := range u.order.list[u.order.begun:] {
+		if k := u.byNumber[w.number]; k != nil {
+			u.waiting[k.share.Client] = append(u.waiting[k.share.Client], w)
+		}
+	}
 }
 
-// records are the shares of a client that wait, for another process.
+// records are the shares of a client that wait, for another process, after arrive.
 func (u *unjudgedShares) records(client uint64) (list []unjudgedRecord) {
-	if u.byClient[client] == 0 {
-		return nil
-	}
-	for _, w := range u.order.list[u.order.begun:] {
+	for _, w := range u.waiting[client] {
 		k := u.byNumber[w.number]
-		if k == nil || k.share.Client != client {
-			continue
-		}
 		sh := &k.share
 		verdict, decided := u.arrived[k.number]
 		list = append(list, unjudgedRecord{

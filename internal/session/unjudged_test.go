@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ckpool/ckpool/source"
+	"github.com/ckpool/ckpool/work"
 )
 
 func TestVerdictsFromAbove(t *testing.T) {
@@ -281,5 +282,30 @@ func TestVerdictsFromManyGoroutines(t *testing.T) {
 	judges.Wait()
 	if answers != shares || len(r.unjudged.byNumber) != 0 {
 		t.Errorf("%d answers to %d shares, %d wait", answers, shares, len(r.unjudged.byNumber))
+	}
+}
+
+// The miners stand still while what waits for another pool is written: of each miner a share,
+// and behind the first of them many that are judged by now.
+func BenchmarkUnjudgedRecords(b *testing.B) {
+	const judged = 100_000
+	u := newUnjudgedShares()
+	job := &work.Job{}
+	for n := range uint64(maxUnjudged + judged) {
+		k := &unjudged{number: n, share: Share{Client: n + 1, Job: job}}
+		u.keep(k, 1)
+		if n >= maxUnjudged {
+			u.forget(k)
+		}
+	}
+	for b.Loop() {
+		u.arrive()
+		shares := 0
+		for client := range u.byClient {
+			shares += len(u.records(client))
+		}
+		if shares != maxUnjudged {
+			b.Fatalf("%d shares", shares)
+		}
 	}
 }
