@@ -43,15 +43,16 @@ func (m *mailer) send(ctx context.Context, n *Notice) error {
 	trust := m.trust.Clone()
 	trust.ServerName = host
 	var d net.Dialer
-	c, err := d.DialContext(ctx, "tcp", net.JoinHostPort(host, port))
+	dialed, err := d.DialContext(ctx, "tcp", net.JoinHostPort(host, port))
 	if err != nil {
 		return err
 	}
-	defer c.Close()
-	defer context.AfterFunc(ctx, func() { c.Close() })()
+	defer dialed.Close()
+	defer context.AfterFunc(ctx, func() { dialed.Close() })()
 	if until, ok := ctx.Deadline(); ok {
-		_ = c.SetDeadline(until)
+		_ = dialed.SetDeadline(until)
 	}
+	var c net.Conn = &boundedConn{dialed, mostSaid}
 	if scheme == "smtps" {
 		c = tls.Client(c, trust)
 	}
@@ -60,6 +61,25 @@ func (m *mailer) send(ctx context.Context, n *Notice) error {
 		return ctx.Err()
 	}
 	return err
+}
+
+// mostSaid is what a server may say about one letter, in bytes: net/smtp keeps an answer in
+// memory, however long it is.
+const mostSaid = 1 << 20
+
+// boundedConn is a connection from which so many bytes can be read.
+type boundedConn struct {
+	net.Conn
+	left int
+}
+
+func (b *boundedConn) Read(p []byte) (int, error) {
+	if b.left == 0 {
+		return 0, fmt.Errorf("the server says more than %d bytes", mostSaid)
+	}
+	n, err := b.Conn.Read(p[:min(len(p), b.left)])
+	b.left -= n
+	return n, err
 }
 
 // talk hands a letter to the server that c leads to.

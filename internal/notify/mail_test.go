@@ -309,6 +309,38 @@ func TestMailForSome(t *testing.T) {
 	}
 }
 
+// A server whose answer has no end does not fill the memory.
+func TestMailEndless(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	const most = 64 << 20 // far more than sockets hold
+	said := make(chan int, 1)
+	go func() {
+		n := 0
+		defer func() { said <- n }()
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		_ = c.SetDeadline(time.Now().Add(patience))
+		for b := bytes.Repeat([]byte("x"), 64<<10); n < most; {
+			k, err := c.Write(b)
+			if n += k; err != nil {
+				return
+			}
+		}
+	}()
+	target := config.Target{Name: "email", Service: "email", Server: "smtp://" + l.Addr().String(), From: "<pool@pool.example>", To: []string{"<a@b.example>"}}
+	err = send(t.Context(), &target, serviceOf(&target, nil), hostileNotice())
+	if n := <-said; err == nil || n >= most {
+		t.Errorf("after %d bytes: %v", n, err)
+	}
+}
+
 // unchanged changes nothing.
 func unchanged(*config.Target) {}
 
