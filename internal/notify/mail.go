@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"mime"
@@ -210,7 +211,7 @@ func (m *mailer) letter(n *Notice) ([]byte, error) {
 	for _, h := range [][2]string{
 		{"From", m.target.From},
 		{"To", strings.Join(m.target.To, ",\r\n ")},
-		{"Subject", folded(mime.QEncoding.Encode("utf-8", oneLine(plain("["+n.Pool+"] "+n.Title))))},
+		{"Subject", folded(encoded(oneLine(plain("[" + n.Pool + "] " + n.Title))))},
 		{"Date", n.Time.Format(time.RFC1123Z)},
 		{"Message-ID", "<" + fileOf(n.ID) + "@" + domain + ">"},
 		{"Auto-Submitted", "auto-generated"},
@@ -227,6 +228,21 @@ func (m *mailer) letter(n *Notice) ([]byte, error) {
 		err = w.Close()
 	}
 	return b.Bytes(), err
+}
+
+// encoded is a text as encoded words (RFC 2047) unless it is as it stands: one that a stranger
+// has written as such is shown so.
+func encoded(s string) string {
+	text := mime.QEncoding.Encode("utf-8", s)
+	if text != s || !strings.Contains(s, "=?") {
+		return text
+	}
+	const most = 45 // bytes, of which 75 letters come with what is around them
+	var words []string
+	for b := range slices.Chunk([]byte(s), most) {
+		words = append(words, "=?utf-8?b?"+base64.StdEncoding.EncodeToString(b)+"?=")
+	}
+	return strings.Join(words, " ")
 }
 
 // folded has a line for each encoded word: a line may not be as long as a name can make it

@@ -393,6 +393,29 @@ func TestLongSubject(t *testing.T) {
 	}
 }
 
+// What a stranger has called his worker is in the subject as it is, also where it looks like a
+// text of another kind (RFC 2047), which could be a link.
+func TestSubjectAsItIs(t *testing.T) {
+	m := &mailer{target: &config.Target{From: "<pool@pool.example>", To: []string{"<a@b.example>"}}}
+	for _, name := range []string{
+		"bob. =?utf-8?q?http=3A=2F=2Fevil.example?= ", "bob.=?utf-8?b?4oCu?=", "bob.=?", "bob.?= =?", "bob.ä =?utf-8?q?=E2=80=AE?=", "bob." + strings.Repeat("=?utf-8?q?=41?= ", 5),
+	} {
+		n := &Notice{ID: "a", Event: config.EventWorkerDown, Severity: warning, Pool: "pool", Workers: []string{name}, Count: 1, Users: 1}
+		n.compose()
+		letter, err := m.letter(n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		parsed, err := mail.ReadMessage(bytes.NewReader(letter))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := new(mime.WordDecoder).DecodeHeader(parsed.Header.Get("Subject")); err != nil || got != "[pool] Worker "+name+" is down" {
+			t.Errorf("%q is shown as %q, %v", name, got, err)
+		}
+	}
+}
+
 // No header of a letter has a line of a stranger's, whatever he is called.
 func FuzzLetter(f *testing.F) {
 	for _, s := range hostile {
