@@ -36,9 +36,10 @@ type entry struct {
 	Notice
 	Replaces []string `json:"replaces,omitempty"` // ids of messages that are in it
 
-	held  bool // until it is written that this was told
-	saved bool // there is a file
-	tries int  // in this process
+	held  bool     // until it is written that this was told
+	saved bool     // there is a file
+	left  []string // ids of messages that are in it, whose files are there until it has one or is gone
+	tries int      // in this process
 }
 
 // queue is the messages that wait for one target, each in a file of its directory. Any
@@ -131,7 +132,8 @@ func parseEntry(data []byte) (*entry, error) {
 }
 
 // add puts a message into the queue, unless it is there, and returns how many it had no
-// room for. It waits there for release. After an error the message is in memory alone.
+// room for. It waits there for release. After an error the message is in memory alone, until
+// release can write it.
 func (q *queue) add(n *Notice) (dropped int, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -149,10 +151,22 @@ func (q *queue) add(n *Notice) (dropped int, err error) {
 	return dropped, err
 }
 
+// saveAgain writes what could not be written before, as far as it can be now. It is for who
+// holds mu.
+func (q *queue) saveAgain() {
+	for _, e := range q.entries {
+		if !e.saved && q.save(e) != nil { // was told
+			return
+		}
+		_ = q.removeLeft(e) // what stays is in e, which the next run sees
+	}
+}
+
 // release lets messages go that were added, and tells whether there are any.
 func (q *queue) release() (any bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.saveAgain()
 	for _, e := range q.entries {
 		any = any || e.held
 		e.held = false
@@ -198,14 +212,34 @@ func (q *queue) remove(id string) error {
 
 // removeAt is for who holds mu.
 func (q *queue) removeAt(i int) error {
+	e := q.takeAt(i)
+	err := q.removeLeft(e)
+	if !e.saved {
+		return err
+	}
+	return errors.Join(err, q.removeFile(e.ID))
+}
+
+// takeAt takes a message out whose file stays. It is for who holds mu.
+func (q *queue) takeAt(i int) *entry {
 	e := q.entries[i]
 	q.entries = slices.Delete(q.entries, i, i+1)
 	q.gone = slices.Concat(q.gone, e.Replaces, []string{e.ID})
 	q.gone = q.gone[max(0, len(q.gone)-maxGone):]
-	if !e.saved {
-		return nil
+	return e
+}
+
+// removeLeft removes files of messages that are in another. It is for who holds mu.
+func (q *queue) removeLeft(e *entry) (err error) {
+	for _, id := range e.left {
+		err = errors.Join(err, q.removeFile(id))
 	}
-	err := os.Remove(q.path(e.ID))
+	e.left = nil
+	return err
+}
+
+func (q *queue) removeFile(id string) error {
+	err := os.Remove(q.path(id))
 	if err == nil {
 		err = syncDir(q.dir)
 	}
@@ -234,7 +268,8 @@ func (q *queue) waiting() (blocks, others []*entry) {
 	return blocks, others
 }
 
-// merge puts messages into a digest, which takes their place.
+// merge puts messages into a digest, which takes their place. Their files stay until it has
+// one, or is gone.
 func (q *queue) merge(list []*entry) (*entry, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -243,11 +278,15 @@ func (q *queue) merge(list []*entry) (*entry, error) {
 		notices[i], ids[i] = &e.Notice, e.ID
 	}
 	e := &entry{Notice: *digestOf(notices, "digest-"+fileOf(strings.Join(ids, "\n"))), Replaces: ids}
-	err := q.save(e)
 	for _, old := range list {
-		if i := slices.Index(q.entries, old); i >= 0 {
-			err = errors.Join(err, q.removeAt(i))
+		e.left, e.Replaces = append(e.left, old.left...), append(e.Replaces, old.left...)
+		if i := slices.Index(q.entries, old); i >= 0 && q.takeAt(i).saved {
+			e.left = append(e.left, old.ID)
 		}
+	}
+	err := q.save(e)
+	if e.saved {
+		err = errors.Join(err, q.removeLeft(e))
 	}
 	q.entries = append(q.entries, e)
 	return e, err

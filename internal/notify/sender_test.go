@@ -443,6 +443,64 @@ func TestQueueBounded(t *testing.T) {
 	}
 }
 
+// What cannot be written at first is written as soon as it can be. Until a digest is, what is
+// in it stays in its files, and it goes with the digest.
+func TestWrittenLater(t *testing.T) {
+	for _, written := range []bool{true, false} {
+		dir := filepath.Join(t.TempDir(), "ops")
+		q, err := openQueue(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		hinder := func(id string) (end func()) {
+			if err := os.Mkdir(q.path(id), 0o700); err != nil { // no file, whoever asks
+				t.Fatal(err)
+			}
+			return func() { os.Remove(q.path(id)) }
+		}
+		kept := func(want ...string) {
+			t.Helper()
+			again, err := openQueue(dir)
+			_, others := again.waiting()
+			if diff := cmp.Diff(want, entryIDs(others)); diff != "" || err != nil {
+				t.Errorf("in files, -want +got:\n%s%v", diff, err)
+			}
+		}
+		ids := []string{"n0", "n1", "n2"}
+		for i, id := range ids {
+			end := func() {}
+			if i == 1 {
+				end = hinder(id)
+			}
+			if _, err := q.add(&Notice{ID: id, Event: "node_down", Time: time.Unix(int64(i), 0)}); (err != nil) != (i == 1) {
+				t.Errorf("%s: %v", id, err)
+			}
+			end()
+		}
+		kept("n0", "n2")
+		q.release()
+		kept(ids...)
+
+		_, others := q.waiting()
+		end := hinder("digest-" + fileOf(strings.Join(ids, "\n")))
+		d, err := q.merge(others)
+		if end(); err == nil || d.Count != len(ids) {
+			t.Errorf("%+v, %v", d, err)
+		}
+		kept(ids...)
+		if written {
+			q.release()
+			kept(d.ID)
+		}
+		if err := q.remove(d.ID); err != nil || files(t, dir) != 0 {
+			t.Errorf("%d files, %v", files(t, dir), err)
+		}
+		if _, err := q.add(&Notice{ID: "n1", Event: "node_down"}); err != nil || len(q.entries) != 0 { // which was in it
+			t.Errorf("%q, %v", entryIDs(q.entries), err)
+		}
+	}
+}
+
 // Where nothing can be written messages go all the same.
 func TestDiskFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
