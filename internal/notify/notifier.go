@@ -278,6 +278,13 @@ func (n *Notifier) apply() {
 		if err != nil {
 			n.options.Events.Say(event.Error, "Notifications for "+t.Name+": "+err.Error())
 		}
+		dropped, err := q.keep(t.User)
+		if err != nil {
+			n.options.Events.Say(event.Error, "Notifications for "+t.Name+": "+err.Error())
+		}
+		if dropped > 0 {
+			n.options.Events.Say(event.Warning, fmt.Sprintf("%s dropped: the target %s was not of the same user", figures.Things(int64(dropped), "notification"), t.Name))
+		}
 		if n.templates[t.Name], err = parseTemplate(t.Template); err != nil { // was checked
 			n.options.Events.Say(event.Error, "Template of "+t.Name+" is not used: "+err.Error())
 		}

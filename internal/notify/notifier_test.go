@@ -953,6 +953,49 @@ func TestSet(t *testing.T) {
 	})
 }
 
+// What waits for a target is not for another that has its name from then on: one with a user
+// hears of no other, and that of a private user's is nobody else's.
+func TestTargetOfAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		down := func(*Notice) error { return errors.New("down") }
+		find := func(b control.Block) {
+			f.fakes["x"].set(down)
+			f.pool.change(func() { f.pool.blocks = append(f.pool.blocks, b) })
+			f.n.BlocksChanged()
+			time.Sleep(3 * time.Second)
+			f.fakes["x"].set(nil)
+		}
+		wantDropped := func() {
+			t.Helper()
+			if lines := f.said.take(); !slices.Contains(lines, "1 notification dropped: the target x was not of the same user") {
+				t.Errorf("%q", lines)
+			}
+		}
+		f.start(target("x", ""))
+		find(block(3, "pending"))
+		f.n.Set([]config.Target{target("x", "alice")})
+		time.Sleep(time.Minute)
+		f.want("x")
+		wantDropped()
+		b := block(4, "pending")
+		b.Worker = "alice.1"
+		f.pool.private["alice"] = true
+		find(b)
+		f.end()
+		f.start(target("x", ""))
+		time.Sleep(time.Minute)
+		f.want("x")
+		wantDropped()
+		find(block(5, "pending"))
+		f.end()
+		f.start(target("x", ""))
+		time.Sleep(time.Minute)
+		f.want("x", "Block 5 found")
+		f.end()
+	})
+}
+
 // What was told is in a file; one that is damaged is put aside, and nothing old is told.
 func TestDamagedState(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

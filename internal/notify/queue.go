@@ -35,6 +35,7 @@ const (
 type entry struct {
 	Notice
 	Replaces []string `json:"replaces,omitempty"` // ids of messages that are in it
+	For      string   `json:"for,omitempty"`      // user of the target that it is for; "" the pool's
 
 	held  bool     // until it is written that this was told
 	saved bool     // there is a file
@@ -48,6 +49,7 @@ type queue struct {
 	dir string // immutable
 
 	mu      sync.Mutex
+	user    string   // guarded by mu; of the target, "" one of the pool
 	entries []*entry // guarded by mu; in the order they came
 	gone    []string // guarded by mu; ids of the last that were here
 }
@@ -145,9 +147,26 @@ func (q *queue) add(n *Notice) (dropped int, err error) {
 		_ = q.removeAt(i) // a file that stays is dropped when it is read
 		dropped++
 	}
-	e := &entry{Notice: *n, held: true}
+	e := &entry{Notice: *n, For: q.user, held: true}
 	err = q.save(e)
 	q.entries = append(q.entries, e)
+	return dropped, err
+}
+
+// keep tells whose the target is, and drops what waits for that of another user: a target
+// may have the name that another had before. It returns how many these are.
+func (q *queue) keep(user string) (dropped int, err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.user = user
+	q.entries = slices.DeleteFunc(q.entries, func(e *entry) bool {
+		if e.For == user {
+			return false
+		}
+		dropped++
+		err = errors.Join(err, q.removeFile(e.ID))
+		return true
+	})
 	return dropped, err
 }
 
@@ -277,7 +296,7 @@ func (q *queue) merge(list []*entry) (*entry, error) {
 	for i, e := range list {
 		notices[i], ids[i] = &e.Notice, e.ID
 	}
-	e := &entry{Notice: *digestOf(notices, "digest-"+fileOf(strings.Join(ids, "\n"))), Replaces: ids}
+	e := &entry{Notice: *digestOf(notices, "digest-"+fileOf(strings.Join(ids, "\n"))), Replaces: ids, For: q.user}
 	for _, old := range list {
 		e.left, e.Replaces = append(e.left, old.left...), append(e.Replaces, old.left...)
 		if i := slices.Index(q.entries, old); i >= 0 && q.takeAt(i).saved {
