@@ -19,6 +19,17 @@ const (
 	critical = "critical"
 )
 
+// severities are all of them, what is least bad first.
+var severities = []string{info, warning, critical}
+
+// worth is how bad a notice is, and more where it is about blocks.
+func (n *Notice) worth() int {
+	if n.ofBlock() {
+		return len(severities)
+	}
+	return slices.Index(severities, n.Severity)
+}
+
 // Kinds of notices that no target asks for.
 const (
 	eventDigest = "digest" // several that had to wait
@@ -264,7 +275,6 @@ func (n *Notice) digestWords() (title string, lines []string) {
 // digestOf is several notices in one.
 func digestOf(list []*Notice, id string) *Notice {
 	d := &Notice{ID: id, Event: eventDigest, Severity: info, Pool: list[0].Pool, Time: list[len(list)-1].Time}
-	severities := []string{info, warning, critical}
 	for _, n := range list {
 		if n.Event == eventDigest {
 			d.Items, d.Count = append(d.Items, n.Items...), d.Count+n.Count

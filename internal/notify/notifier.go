@@ -68,8 +68,13 @@ type Notifier struct {
 // maxBest is how many users' best shares are remembered between two looks, and later.
 const maxBest = 10_000
 
-// bestEvery is how often a user's best share is told.
-const bestEvery = time.Hour
+// bestEvery is how often a user's best share is told, and bestAtOnce of how many users it is
+// at a time, beside those who have a target: whoever makes users has as many as he likes, and
+// what else there is to tell is not to wait for that.
+const (
+	bestEvery  = time.Hour
+	bestAtOnce = 100
+)
 
 // workersEvery is how often silence is looked for.
 const workersEvery = time.Minute
@@ -390,13 +395,20 @@ func (n *Notifier) takeBest() {
 	}
 }
 
-// tellBest tells of best shares, of each user once in an hour.
+// tellBest tells of best shares, of each user once in an hour. Those of too many users at a
+// time wait for the next.
 func (n *Notifier) tellBest(now time.Time) {
+	asking, others := n.asking(config.EventBestShare), 0
 	for user, b := range n.state.Best {
 		switch {
 		case now.Sub(b.Told) < bestEvery:
 			continue
 		case b.Pending:
+			if !slices.Contains(asking, user) {
+				if others++; others > bestAtOnce {
+					continue
+				}
+			}
 			n.tell(Notice{
 				ID: fmt.Sprintf("%s-%s-%g", config.EventBestShare, fileOf(user), b.Difficulty), Event: config.EventBestShare, Time: now, Severity: info,
 				User: user, Worker: b.Worker, Difficulty: b.Difficulty,

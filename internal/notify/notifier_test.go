@@ -909,6 +909,42 @@ func TestBestShares(t *testing.T) {
 	})
 }
 
+// Whoever finds shares can make as many users as he likes. Of their best shares it is told
+// little by little, and who has a target hears as before.
+func TestManyBestShares(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		all := target("all", "", "best_share")
+		all.PerHour = 0
+		f.start(all, target("bob", "bob"))
+		const others = 2*bestAtOnce + 50
+		for i := range others {
+			f.n.BestShare(fmt.Sprintf("eve%d", i), fmt.Sprintf("eve%d.1", i), 5)
+		}
+		f.n.BestShare("bob", "bob.1", 7)
+		told := func(want int) {
+			t.Helper()
+			n := 0
+			for _, k := range f.fakes["all"].takeSent() {
+				n += max(k.Count, 1)
+			}
+			if n != want {
+				t.Errorf("of %d best shares was told, want %d", n, want)
+			}
+		}
+		time.Sleep(workersEvery + workersEvery/2)
+		f.want("bob", "Best share ever of bob: 7")
+		told(bestAtOnce + 1)
+		time.Sleep(workersEvery)
+		told(bestAtOnce)
+		time.Sleep(workersEvery)
+		told(others - 2*bestAtOnce)
+		time.Sleep(workersEvery)
+		told(0)
+		f.end()
+	})
+}
+
 // A reload changes the targets: those that stay go on, what waits for one that is gone is
 // dropped.
 func TestSet(t *testing.T) {

@@ -19,7 +19,7 @@ import (
 	"github.com/ckpool/ckpool/sharelog"
 )
 
-// Bounds of a queue. What it cannot hold is the oldest that is about no block.
+// Bounds of a queue. What it cannot hold is what leastWanted says.
 const (
 	maxQueued   = 500
 	maxFileSize = 256 << 10
@@ -143,14 +143,24 @@ func (q *queue) add(n *Notice) (dropped int, err error) {
 		return 0, nil
 	}
 	for len(q.entries) >= maxQueued {
-		i := max(slices.IndexFunc(q.entries, func(e *entry) bool { return !e.ofBlock() }), 0)
-		_ = q.removeAt(i) // a file that stays is dropped when it is read
+		_ = q.removeAt(q.leastWanted()) // a file that stays is dropped when it is read
 		dropped++
 	}
 	e := &entry{Notice: *n, For: q.user, held: true}
 	err = q.save(e)
 	q.entries = append(q.entries, e)
 	return dropped, err
+}
+
+// leastWanted is the message that goes where there is no room: of those that are least bad
+// the oldest, those about blocks last. It is for who holds mu.
+func (q *queue) leastWanted() (i int) {
+	for k, e := range q.entries {
+		if e.worth() < q.entries[i].worth() {
+			i = k
+		}
+	}
+	return i
 }
 
 // keep tells whose the target is, and drops what waits for that of another user: a target

@@ -443,6 +443,29 @@ func TestQueueBounded(t *testing.T) {
 	}
 }
 
+// Where there is no room for all, what is bad stays, whoever has caused how many others.
+func TestQueueKeepsTheWorst(t *testing.T) {
+	q, err := openQueue(filepath.Join(t.TempDir(), "ops"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	add := func(id, severity string) {
+		t.Helper()
+		if _, err := q.add(&Notice{ID: id, Event: "best_share", Severity: severity, Time: time.Unix(1, 0)}); err != nil {
+			t.Error(err)
+		}
+	}
+	add("disk", critical)
+	add("node", warning)
+	for i := range maxQueued {
+		add(fmt.Sprintf("best%d", i), info)
+	}
+	q.release()
+	if _, others := q.waiting(); len(others) != maxQueued || others[0].ID != "disk" || others[1].ID != "node" || others[2].ID != "best2" {
+		t.Errorf("%d are left, the first are %q", len(others), entryIDs(others)[:3])
+	}
+}
+
 // What cannot be written at first is written as soon as it can be. Until a digest is, what is
 // in it stays in its files, and it goes with the digest.
 func TestWrittenLater(t *testing.T) {
