@@ -168,7 +168,7 @@ func (j *shareJournal) again() {
 // told, if tell says so.
 func (j *shareJournal) retry(tell bool) {
 	j.mu.Lock()
-	missing := j.ours && j.network != "" && j.writer.Load() == nil
+	missing := j.missing()
 	err := j.open()
 	j.mu.Unlock()
 	switch {
@@ -177,6 +177,18 @@ func (j *shareJournal) retry(tell bool) {
 	case err == nil && missing:
 		j.options.Events.Say(event.Warning, "Shares are kept for ckdb again")
 	}
+}
+
+// missing tells that shares should be kept and are not. It is for who holds mu.
+func (j *shareJournal) missing() bool {
+	return j.ours && j.network != "" && j.writer.Load() == nil
+}
+
+// unkept is missing for who does not hold mu.
+func (j *shareJournal) unkept() bool {
+	j.mu.RLock()
+	defer j.mu.RUnlock()
+	return j.missing()
 }
 
 func (j *shareJournal) notKept(err error) {

@@ -53,11 +53,20 @@ func (p *Pool) notifierView(c *config.Config) notify.View {
 		},
 	}
 	if p.options.Journal {
-		view.Journal = func() control.Journal { return p.operator.View().Journal() }
+		view.Journal = p.watchedJournal
 		view.JournalSize = func() int64 { return c.JournalSize }
 		view.Directories = func() []string { return []string{c.LogDir, journalDir(c)} }
 	}
 	return view
+}
+
+// watchedJournal is how the journal does. One that should be open and is not cannot be written.
+func (p *Pool) watchedJournal() control.Journal {
+	j := p.operator.View().Journal()
+	if !j.Kept && p.journal.unkept() {
+		j.Kept, j.Error = true, "it cannot be opened, and shares are only counted"
+	}
+	return j
 }
 
 func (p *Pool) newestWork() (time.Time, bool) {

@@ -89,3 +89,36 @@ func TestNobodyElsewhere(t *testing.T) {
 		t.Error("workers may be connected to a remote that is gone and has left nothing")
 	}
 }
+
+// That shares should be kept and are not is told, such as after an upgrade that failed, while
+// the other process still has the journal; before there is a network nothing is wrong.
+func TestJournalNotKeptIsSeen(t *testing.T) {
+	p := newPool(t, "127.0.0.1:1")
+	p.options.Journal = true
+	j, _, _ := kept(t)
+	p.journal = j
+	look := p.notifierView(p.config.Load()).Journal
+	want := func(when string, kept, wrong bool) {
+		t.Helper()
+		if seen := look(); seen.Kept != kept || (seen.Error != "") != wrong {
+			t.Errorf("%s: %+v", when, seen)
+		}
+	}
+	want("open", true, false)
+	if err := j.pass(); err != nil {
+		t.Fatal(err)
+	}
+	want("another process's", false, false)
+	j.mu.Lock()
+	j.ours = true // as after begin, which has not got it
+	j.mu.Unlock()
+	want("not open", true, true)
+	j.mu.Lock()
+	j.network = ""
+	j.mu.Unlock()
+	want("without a network", false, false)
+	if err := j.setNetwork("regtest"); err != nil {
+		t.Fatal(err)
+	}
+	want("open again", true, false)
+}
