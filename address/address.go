@@ -9,6 +9,7 @@ package address
 import (
 	"errors"
 	"strings"
+	"unicode/utf8"
 )
 
 // Network is the set of chains that share address prefixes.
@@ -98,8 +99,13 @@ type Address struct {
 // letters (BIP173), in small ones, and everything else as it is. It need be no address.
 func Fold(name string) string {
 	i := strings.IndexByte(name, '1')
-	if i < 0 || name != strings.ToUpper(name) {
+	if i < 0 {
 		return name
+	}
+	for _, c := range []byte(name) {
+		if c >= utf8.RuneSelf || 'a' <= c && c <= 'z' { // no address in capital letters
+			return name
+		}
 	}
 	lower := strings.ToLower(name)
 	for _, prefix := range bech32Prefix {

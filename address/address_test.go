@@ -360,6 +360,8 @@ func TestFold(t *testing.T) {
 		segwit: segwit, strings.ToUpper(segwit): segwit, "BCRT1X": "bcrt1x", "TB1": "tb1",
 		"Bc1q": "Bc1q", "alice": "alice", "Alice": "Alice", "ALICE1": "ALICE1", "LTC1Q": "LTC1Q", "": "",
 		"1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2": "1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2",
+		// The Kelvin sign's small letter is k, of a byte instead of three.
+		"\u212a\u212a\u212a1": "\u212a\u212a\u212a1", "BC1Q\u212a": "BC1Q\u212a", "\xff1": "\xff1",
 	} {
 		if got := Fold(name); got != want {
 			t.Errorf("%q is %q, want %q", name, got, want)
