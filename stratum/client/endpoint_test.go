@@ -63,6 +63,10 @@ func TestRedirect(t *testing.T) {
 		{"us.pool.org", "evilpool.org", 0, ""},
 		{"127.0.0.1", "128.0.0.1", 0, ""},
 		{"localhost", "remotehost", 0, ""},
+		{"pool.org", "evil.org/.pool.org", 0, ""}, // only what stands before the slash would be connected to
+		{"us.pool.org", "evil/.pool.org", 0, ""},
+		{"pool.org", "evil.org:443/.pool.org", 0, ""},
+		{"pool.org", "x://evil.org/.pool.org", 0, ""},
 	} {
 		got, err := Endpoint{URL: tt.from, User: "u"}.Redirect(stratum.Reconnect{Host: tt.host, Port: tt.port})
 		if tt.want == "" {

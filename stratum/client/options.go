@@ -149,11 +149,16 @@ func (e Endpoint) Redirect(r stratum.Reconnect) (Endpoint, error) {
 	if r.Port != 0 {
 		port = strconv.Itoa(int(r.Port))
 	}
-	e.URL = "stratum+tcp://" + net.JoinHostPort(host, port)
+	to := e
+	to.URL = "stratum+tcp://" + net.JoinHostPort(host, port)
 	if secure {
-		e.URL = "stratum+ssl://" + net.JoinHostPort(host, port)
+		to.URL = "stratum+ssl://" + net.JoinHostPort(host, port)
 	}
-	return e, nil
+	// What was looked at is what is connected to: a host may not hide another before a slash.
+	if h, p, _, err := to.target(); err != nil || h != host || p != port {
+		return e, fmt.Errorf("reconnect to %.100q refused: not the name of a host", r.Host)
+	}
+	return to, nil
 }
 
 func sameDomain(from, to string) bool {
