@@ -71,6 +71,7 @@ type Solution struct {
 // Coinbase is the coinbase for miners that take at most limit bytes of one
 // without witness.
 func (j *Job) Coinbase(limit int) *Coinbase {
+	limit = min(limit, math.MaxInt-1) // no range has its end in it
 	for {
 		list := j.coinbases.Load()
 		if list != nil {

@@ -2,6 +2,7 @@ package work
 
 import (
 	"bytes"
+	"math"
 	"strings"
 	"sync"
 	"testing"
@@ -114,6 +115,26 @@ func TestConcurrentCoinbases(t *testing.T) {
 		if c != coinbases[0] {
 			t.Error("two coinbases of one layout")
 		}
+	}
+}
+
+// A miner without any limit has what one of the largest has.
+func TestNoLimit(t *testing.T) {
+	j := newBuilder(t).mustJob(t, vectorTemplate(t), extras(30)...)
+	want := j.Coinbase(1 << 30)
+	if got := j.Coinbase(math.MaxInt); got != want {
+		t.Errorf("it has\n%x\nwant\n%x", got, want)
+	}
+	record, err := new(JobWriter).Append(nil, j)
+	if err != nil {
+		t.Fatal(err)
+	}
+	moved, err := new(JobReader).Read(record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := moved.Coinbase(math.MaxInt); !bytes.Equal(got.Tail, want.Tail) {
+		t.Errorf("in another process it has\n%x\nwant\n%x", got, want)
 	}
 }
 
