@@ -60,6 +60,22 @@ func TestTemplateByHand(t *testing.T) {
 	}
 }
 
+// A branch that is empty stands for no transactions that are there.
+func TestEmptyBranch(t *testing.T) {
+	theirs := recorded(t, "regtest-getblocktemplate-1tx")
+	p := parts(theirs)
+	p.Branch = [][32]byte{}
+	ours, err := NewTemplate(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	j := newBuilder(t).mustJob(t, ours)
+	m := &Miner{Limit: limitUnknown, Extranonce1: make([]byte, 4)}
+	s := &Solution{Extranonce2: make([]byte, 8), Time: j.NTimeMin, Version: j.Version}
+	sh := solve(t, j, m, s)
+	checkBlock(t, j, sh, j.Block(sh, m, s), time.Unix(int64(ours.CurTime), 0))
+}
+
 // Of a template whose transactions are not known there are the same shares, and
 // no block; also in another process.
 func TestTemplateWithoutTransactions(t *testing.T) {

@@ -76,7 +76,7 @@ func (t *Template) HasTransactions() bool { return len(t.branch) == 0 && t.given
 
 // merkleBranch is what a coinbase hash is combined with.
 func (t *Template) merkleBranch() [][32]byte {
-	if t.branch != nil {
+	if len(t.branch) > 0 {
 		return t.branch
 	}
 	return MerkleBranch(t.txs.Load().ids())
