@@ -55,15 +55,21 @@ func CheckBlock(block []byte) (height int64, err error) {
 	return CoinbaseHeight(coinbase.stripped(first)), nil
 }
 
-// commitsTo tells that a coinbase, of its bytes, commits to the witnesses of a block; needed: it
-// must. The first of the ids stands for the coinbase.
-func (t *txParts) commitsTo(data []byte, wtxids [][32]byte, needed bool) bool {
-	var script []byte
-	for _, s := range t.outputs { // the last one counts
+// commitment is what counts of the script of a coinbase's commitment output, of which the
+// last counts, and which may have more behind that (BIP141); nil: there is none.
+func (t *txParts) commitment() (script []byte) {
+	for _, s := range t.outputs {
 		if len(s) >= commitmentLen && isCommitment(s[:commitmentLen]) {
 			script = s[:commitmentLen]
 		}
 	}
+	return script
+}
+
+// commitsTo tells that a coinbase, of its bytes, commits to the witnesses of a block; needed: it
+// must. The first of the ids stands for the coinbase.
+func (t *txParts) commitsTo(data []byte, wtxids [][32]byte, needed bool) bool {
+	script := t.commitment()
 	if script == nil {
 		return !needed
 	}

@@ -134,7 +134,7 @@ func AssembleBlock(header *[80]byte, coinbase []byte, transactions []*Transactio
 	}
 	b := append(make([]byte, 0, size), header[:]...)
 	b = appendCompactSize(b, 1+len(transactions))
-	if slices.ContainsFunc(t.outputs, isCommitment) {
+	if t.commitment() != nil {
 		b = appendWithWitness(b, coinbase)
 	} else {
 		b = append(b, coinbase...)

@@ -62,6 +62,30 @@ func TestAssembleBlock(t *testing.T) {
 	}
 }
 
+// The output of a commitment may have more in it than that (BIP141).
+func TestAssembleLongCommitment(t *testing.T) {
+	tx := wire.NewMsgTx(1)
+	tx.AddTxIn(&wire.TxIn{SignatureScript: []byte{1, 2}, PreviousOutPoint: wire.OutPoint{Index: 1<<32 - 1}})
+	tx.AddTxOut(wire.NewTxOut(5, []byte{0x51}))
+	tx.AddTxOut(wire.NewTxOut(0, append(CommitmentScript([][32]byte{{}}), 1, 7)))
+	var coinbase, want bytes.Buffer
+	if err := tx.SerializeNoWitness(&coinbase); err != nil {
+		t.Fatal(err)
+	}
+	tx.TxIn[0].Witness = wire.TxWitness{make([]byte, 32)}
+	block := wire.MsgBlock{Header: wire.BlockHeader{Version: 4, MerkleRoot: tx.TxHash()}, Transactions: []*wire.MsgTx{tx}}
+	if err := block.Serialize(&want); err != nil {
+		t.Fatal(err)
+	}
+	got, err := AssembleBlock((*[80]byte)(want.Bytes()), coinbase.Bytes(), nil)
+	if err != nil || !bytes.Equal(got, want.Bytes()) {
+		t.Errorf("%v: the block is\n%x, want\n%x", err, got, want.Bytes())
+	}
+	if _, err := CheckBlock(got); err != nil {
+		t.Error(err)
+	}
+}
+
 func FuzzReadTransaction(f *testing.F) {
 	var b bytes.Buffer
 	tx := wire.NewMsgTx(2)
