@@ -492,12 +492,17 @@ func TestBrokenSource(t *testing.T) {
 	closed, empty := make(chan source.Update), make(chan source.Update, 1)
 	close(closed)
 	empty <- source.Update{NewTip: true}
+	late, worked := make(chan source.Update, 1), newChain()
+	worked.give()
+	late <- <-worked.updates
+	close(late)
 	for name, tt := range map[string]struct {
 		source broken
 		want   string
 	}{
 		"channel is closed": {broken{newChain(), closed, nil}, "pool: work: the source gave an update without a template"},
 		"no template":       {broken{newChain(), empty, nil}, "pool: work: the source gave an update without a template"},
+		"it is closed late": {broken{worked, late, nil}, "pool: work: the source gave an update without a template"},
 		"ends":              {broken{newChain(), nil, errors.New("no power")}, "pool: source: no power"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -123,6 +123,9 @@ func (g *Generator) AwaitTemplate(ctx context.Context) error {
 			if t.Ended {
 				continue
 			}
+			if t.Template == nil {
+				return g.noTemplate()
+			}
 			b, outputs, err := g.buildFor(&t)
 			if err != nil {
 				return err
@@ -137,6 +140,10 @@ func (g *Generator) AwaitTemplate(ctx context.Context) error {
 }
 
 func (g *Generator) place() string { return cmp.Or(g.options.Place, "node") }
+
+func (g *Generator) noTemplate() error {
+	return errors.New("the " + g.place() + " gave an update without a template")
+}
 
 // trouble is why the source cannot be used.
 func (g *Generator) trouble() string {
@@ -161,12 +168,12 @@ func (g *Generator) Run(ctx context.Context) error {
 			g.jobs.end(sourceOf(t.Upstream), time.Now())
 			continue
 		}
+		if t.Template == nil { // as every update of a closed channel
+			return g.noTemplate()
+		}
 		if g.outdated(&t) {
 			timer.Reset(time.Second)
 			continue
-		}
-		if t.Template == nil { // as every update of a closed channel
-			return errors.New("the " + g.place() + " gave an update without a template")
 		}
 		b, outputs, err := g.buildFor(&t)
 		if err != nil {
