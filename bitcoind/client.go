@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -104,7 +105,10 @@ func (c *Client) Close() {
 func (c *Client) String() string { return c.name }
 
 // Call calls method with params, encoded as JSON, and decodes its result into
-// result; nil ignores it. An error answer of the node is an *RPCError.
+// result; nil ignores it. An error answer of the node is an *RPCError. What may not be
+// done twice, such as sendtoaddress, is sent once: after another error nobody knows whether
+// the node has done it. What only asks is sent again where the node has closed a connection
+// that was kept open.
 func (c *Client) Call(ctx context.Context, result any, method string, params ...any) error {
 	return c.call(ctx, c.others, c.options.Timeout, result, method, params...)
 }
@@ -117,11 +121,26 @@ func (c *Client) call(ctx context.Context, via http.RoundTripper, timeout time.D
 	}
 	ctx, cancel := withTimeout(ctx, timeout)
 	defer cancel()
-	a, err := c.post(ctx, via, request, maxReply)
+	a, err := c.post(ctx, via, request, maxReply, repeatable(method))
 	if err != nil {
 		return c.wrap(method, err)
 	}
 	return c.wrap(method, a.decode(id, result))
+}
+
+// repeatable tells that a call does no harm when it is made twice.
+func repeatable(method string) bool {
+	switch method {
+	case "submitblock", "preciousblock", "sendrawtransaction", "version",
+		"walletcreatefundedpsbt", "walletprocesspsbt", "finalizepsbt", "psbtbumpfee", "lockunspent":
+		return true
+	}
+	for _, asks := range []string{"get", "list", "estimate", "validate", "test", "decode"} {
+		if strings.HasPrefix(method, asks) {
+			return true
+		}
+	}
+	return false
 }
 
 // Template asks for a block template, with the rules segwit and signet. With a
@@ -154,7 +173,7 @@ func (c *Client) template(ctx context.Context, longPollID string) (*work.Templat
 	if longPollID != "" {
 		via = c.longPolls
 	}
-	a, err := c.post(ctx, via, request, maxTemplate)
+	a, err := c.post(ctx, via, request, maxTemplate, true)
 	if err != nil {
 		return nil, time.Time{}, c.wrap(method, err)
 	}
@@ -207,7 +226,7 @@ func (c *Client) submit(ctx context.Context, s submission) (string, error) {
 	const method = "submitblock"
 	ctx, cancel := withTimeout(ctx, c.options.SubmitTimeout)
 	defer cancel()
-	a, err := c.post(ctx, c.submissions, s, maxReply)
+	a, err := c.post(ctx, c.submissions, s, maxReply, true)
 	if err != nil {
 		return "", c.wrap(method, err)
 	}
@@ -259,8 +278,9 @@ type answer struct {
 	read   time.Time // when its last byte was there
 }
 
-// post sends a request. A cookie the node refuses is read again, once.
-func (c *Client) post(ctx context.Context, via http.RoundTripper, request []byte, limit int64) (answer, error) {
+// post sends a request. A cookie the node refuses is read again, once. again: it may be
+// sent twice.
+func (c *Client) post(ctx context.Context, via http.RoundTripper, request []byte, limit int64, again bool) (answer, error) {
 	if c.err != nil {
 		return answer{}, c.err
 	}
@@ -268,26 +288,28 @@ func (c *Client) post(ctx context.Context, via http.RoundTripper, request []byte
 	if err != nil {
 		return answer{}, err
 	}
-	a, err := c.postAs(ctx, via, user, pass, request, limit)
+	a, err := c.postAs(ctx, via, user, pass, request, limit, again)
 	if err == nil && a.status == http.StatusUnauthorized && c.credentials.cookie != "" {
 		newUser, newPass, err := c.credentials.get(true)
 		if err == nil && (newUser != user || newPass != pass) {
-			return c.postAs(ctx, via, newUser, newPass, request, limit)
+			return c.postAs(ctx, via, newUser, newPass, request, limit, again)
 		}
 	}
 	return a, err
 }
 
-func (c *Client) postAs(ctx context.Context, via http.RoundTripper, user, pass string, request []byte, limit int64) (answer, error) {
+func (c *Client) postAs(ctx context.Context, via http.RoundTripper, user, pass string, request []byte, limit int64, again bool) (answer, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(request))
 	if err != nil {
 		return answer{}, err
 	}
 	r.SetBasicAuth(user, pass)
 	r.Header.Set("Content-Type", "application/json")
-	// Every call may be repeated. An empty list is not sent, it makes the
-	// transport try again when a kept connection turns out to be closed.
-	r.Header["Idempotency-Key"] = nil
+	if again {
+		// An empty list is not sent, it makes the transport try again when a kept
+		// connection turns out to be closed.
+		r.Header["Idempotency-Key"] = nil
+	}
 	response, err := via.RoundTrip(r)
 	if err != nil {
 		return answer{}, cause(ctx, err)

@@ -232,6 +232,40 @@ func answers(t *testing.T, serve func(connection int, r *bufio.Reader, w net.Con
 	return l.Addr().String()
 }
 
+// What a node may have done it is not asked for again.
+func TestSentOnce(t *testing.T) {
+	var sent atomic.Int32
+	addr := answers(t, func(_ int, r *bufio.Reader, w net.Conn) {
+		for {
+			request, err := http.ReadRequest(r)
+			if err != nil {
+				return
+			}
+			rpc, err := readRequest(request)
+			if err != nil {
+				t.Error(err)
+			}
+			if rpc.Method == "sendtoaddress" {
+				sent.Add(1)
+				return // it is done, and not answered
+			}
+			body := fmt.Sprintf(`{"result":1,"error":null,"id":%d}`, rpc.ID)
+			fmt.Fprintf(w, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+		}
+	})
+	c := NewClient(Config{URL: addr}, Options{})
+	defer c.Close()
+	if _, err := c.BlockCount(t.Context()); err != nil { // its connection is kept open
+		t.Fatal(err)
+	}
+	if err := c.Call(t.Context(), nil, "sendtoaddress", "bcrt1q", 1); err == nil {
+		t.Error("there is an answer")
+	}
+	if n := sent.Load(); n != 1 {
+		t.Errorf("the node was asked for the payment %d times", n)
+	}
+}
+
 // A node closes idle connections. What was sent into one is sent again.
 func TestStaleConnection(t *testing.T) {
 	var connections atomic.Int32
