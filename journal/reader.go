@@ -91,8 +91,14 @@ func Open(dir string, after Cursor) (*Reader, error) {
 	return r, nil
 }
 
-// Close closes files. Records and miners that were read stay valid.
+// Close closes files; nothing is read any more. Records and miners that were read stay valid.
 func (r *Reader) Close() {
+	r.leave()
+	r.failed = fmt.Errorf("journal %s: %w", r.dir, fs.ErrClosed)
+}
+
+// leave closes the segment that is being read.
+func (r *Reader) leave() {
 	if r.g != nil {
 		r.g.Close()
 		r.g = nil
@@ -140,7 +146,7 @@ func (r *Reader) enter(s segment.File) error {
 		g.Close()
 		return fmt.Errorf("%s: %w", g.Path, err)
 	}
-	r.Close()
+	r.leave()
 	from := r.cursor.Position
 	r.g, r.header, r.miners, r.newer, r.rest = g, headerOf(&g.Header), nil, false, nil
 	r.next = s.First
@@ -212,7 +218,7 @@ func (r *Reader) pass(s segment.File) error {
 			r.pending[n-1].Missing.Bytes = info.Size()
 		}
 	}
-	r.Close()
+	r.leave()
 	r.next = last.Number + 1
 	if len(r.pending) == 0 && r.cursor.Before(last) {
 		r.came(last)
@@ -259,9 +265,13 @@ func (r *Reader) Read() (*Record, error) {
 	return nil, r.failed
 }
 
-// Next is Read, but waits for a record.
+// Next is Read, but waits for a record until ctx ends, whose error it returns then, also where
+// there is one.
 func (r *Reader) Next(ctx context.Context) (*Record, error) {
 	for {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		k, err := r.Read()
 		if err != io.EOF {
 			return k, err
