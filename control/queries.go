@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/ckpool/ckpool/sharelog"
 )
 
 // RefusedError is a reply that says a command was not carried out.
@@ -486,32 +488,32 @@ func (c *Client) Connection(ctx context.Context, id uint64) (Connection, error) 
 
 // UserConnections are a user's connected miners.
 func (c *Client) UserConnections(ctx context.Context, name string) ([]Connection, error) {
-	return connections(ctx, c, "ucinfo", name)
+	reply, err := list[ConnectionList](ctx, c, about("ucinfo", "user", name))
+	return reply.Clients, err
 }
 
 // WorkerConnections are a worker's connected miners.
 func (c *Client) WorkerConnections(ctx context.Context, name string) ([]Connection, error) {
-	return connections(ctx, c, "wcinfo", name)
+	reply, err := list[ConnectionList](ctx, c, about("wcinfo", "worker", name))
+	return reply.Clients, err
 }
 
-// connections are those of a user or worker.
-func connections(ctx context.Context, c *Client, command, name string) ([]Connection, error) {
-	request, err := Message(command, name)
-	if err != nil {
-		return nil, err
-	}
-	reply, err := list[ConnectionList](ctx, c, request)
-	return reply.Clients, err
+// about is a request with one text, which strangers may have chosen: whatever it is, it is
+// nothing but that.
+func about(command, key, text string) string {
+	o := sharelog.NewObject([]byte(command + "="))
+	o.String(key, text)
+	return string(o.Close())
 }
 
 // User is one user; the error is a [*RefusedError] if there is none.
 func (c *Client) User(ctx context.Context, name string) (User, error) {
-	return ask[User](ctx, c, "getuser", name)
+	return query[User](ctx, c, about("getuser", "user", name))
 }
 
 // Worker is one worker.
 func (c *Client) Worker(ctx context.Context, name string) (Worker, error) {
-	return ask[Worker](ctx, c, "getworker", name)
+	return query[Worker](ctx, c, about("getworker", "worker", name))
 }
 
 // ask is a query with arguments.
@@ -525,7 +527,7 @@ func ask[T any](ctx context.Context, c *Client, args ...string) (v T, err error)
 
 // CheckAddress asks whether blocks can be paid to an address.
 func (c *Client) CheckAddress(ctx context.Context, address string) (Payout, error) {
-	return ask[Payout](ctx, c, "checkaddr", address)
+	return query[Payout](ctx, c, about("checkaddr", "address", address))
 }
 
 // Blocks are the blocks the pool has found, the oldest first.

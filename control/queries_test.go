@@ -110,13 +110,29 @@ func answering(t testing.TB, replies map[string]string) *control.Client {
 	return control.Dial(filepath.Dir(dir), filepath.Base(dir), "listener")
 }
 
+// A reply may have any numbers, and nothing at all.
+func TestEncode(t *testing.T) {
+	got := control.Encode(struct {
+		Int     int32    `json:"int"`
+		Uint    uint8    `json:"uint"`
+		Float   float32  `json:"float"`
+		Nothing *int64   `json:"nothing"`
+		List    []uint16 `json:"list"`
+	}{Int: -1, Uint: 2, Float: 0.5, List: []uint16{3, 4}})
+	if want := `{"int": -1, "uint": 2, "float": 0.5, "nothing": null, "list": [3, 4]}`; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
 func TestQueries(t *testing.T) {
 	c := answering(t, map[string]string{
 		"ping": "pong", "version": "ckpool 1.0", "uptime": `{"uptime": 90}`, "loglevel=5": "success", "loglevel=9": "Invalid",
 		"reload": `{"changed": ["mindiff"], "restart": []}`,
 		"users": `{"users": [{"user": "alice", "id": 1, "workers": 2, "bestdiff": 1234.5, "dsps1": 1.0, "dsps5": 2.0, "dsps60": 3.0,` +
 			` "dsps1440": 4.0, "dsps10080": 5.0, "lastshare": 1795327613}]}`,
-		`getuser={"user": "bob"}`:       `{"user": "bob", "id": 2, "lastshare": 0}`,
+		`getuser={"user": "bob"}`: `{"user": "bob", "id": 2, "lastshare": 0}`,
+		// Somebody mines under a name that is a request itself.
+		`getuser={"user": "{\"user\": \"bob\"}"}`: `{"user": "{\"user\": \"bob\"}", "id": 3}`,
 		"poolstats":                     `{"start": 1795327613, "users": 2, "accepted": 1.5, "dsps360": 7.0, "dsps1": 1.0, "bestshare": 5.0, "netdiff": 9.0, "height": 8, "worktime": 1795327613}`,
 		`checkaddr={"address": "bc1q"}`: `{"address": "bc1q", "valid": false, "reason": "too short"}`,
 		"blocks":                        `{"blocks": [{"height": 850000, "hash": "00ff", "reward": 312500000, "time": 1795327613, "state": "confirmed 6"}]}`,
@@ -150,6 +166,8 @@ func TestQueries(t *testing.T) {
 		Rates: control.Rates{DSPS1: 1, DSPS5: 2, DSPS60: 3, DSPS1440: 4}, DSPS10080: 5, LastShare: at}}, users, err)
 	user, err := c.User(ctx, "bob")
 	check("user", control.User{User: "bob", ID: 2}, user, err)
+	user, err = c.User(ctx, `{"user": "bob"}`)
+	check("user of an odd name", control.User{User: `{"user": "bob"}`, ID: 3}, user, err)
 	stats, err := c.PoolStats(ctx)
 	check("poolstats", control.PoolStats{Start: at, Users: 2, Accepted: 1.5, DSPS360: 7, DSPS1: 1,
 		BestShare: 5, NetworkDifficulty: 9, Height: 8, Work: at}, stats, err)

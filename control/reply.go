@@ -15,7 +15,9 @@ import (
 // and ": " between its parts, members in the order of v's fields and named by
 // their json tags, real numbers with as many digits as give back the same, or as
 // the tag "digits" says. What is empty and whose tag has omitempty is left out, and so
-// is an embedded pointer that is nil. It takes the types of this package, and structs, pointers to them, slices and basic types.
+// is an embedded pointer that is nil; another one is null. It takes the types of this package, and
+// structs whose fields are all exported, pointers to them, slices, strings, numbers that are not
+// complex, and truth values, and panics where there is anything else.
 func Encode(v any) string { return string(appendValue(nil, reflect.ValueOf(v), realDigits)) }
 
 // realDigits give back the same double.
@@ -34,6 +36,9 @@ func appendValue(b []byte, v reflect.Value, digits int) []byte {
 	}
 	switch v.Kind() {
 	case reflect.Pointer:
+		if v.IsNil() {
+			return append(b, "null"...)
+		}
 		return appendValue(b, v.Elem(), digits)
 	case reflect.Struct:
 		o := sharelog.NewObject(b)
@@ -52,11 +57,13 @@ func appendValue(b []byte, v reflect.Value, digits int) []byte {
 		return sharelog.AppendString(b, v.String())
 	case reflect.Bool:
 		return strconv.AppendBool(b, v.Bool())
-	case reflect.Int, reflect.Int64:
+	}
+	switch {
+	case v.CanInt():
 		return strconv.AppendInt(b, v.Int(), 10)
-	case reflect.Uint64:
+	case v.CanUint():
 		return strconv.AppendUint(b, v.Uint(), 10)
-	case reflect.Float64:
+	case v.CanFloat():
 		return sharelog.AppendReal(b, v.Float(), digits)
 	}
 	panic(fmt.Sprintf("control: no form for %v in replies", v.Type()))
