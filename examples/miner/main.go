@@ -70,7 +70,7 @@ func search(job *client.Notify, nonce uint64) uint64 {
 		Time: job.NTime, Bits: job.Bits,
 	}
 	target := difficulty.TargetFromDifficulty(cmp.Or(job.Difficulty, 1))
-	for end := (nonce | 1<<14 - 1) + 1; nonce < end; {
+	for end := (nonce>>14 + 1) << 14; nonce < end; {
 		parts.Nonce = uint32(nonce)
 		nonce++
 		header := work.Header(&parts)
