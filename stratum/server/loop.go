@@ -45,6 +45,7 @@ const (
 const (
 	maxAgent   = 256 // bytes of a user agent that are kept
 	maxWorkers = 64  // of a session
+	maxWorker  = 256 // bytes of the name of one
 	maxBad     = 10  // unusable lines in a row that end a session
 
 	extranonce2Len = 8 // by default
@@ -283,7 +284,7 @@ func (l *loop) onAuthorize(s *Session) *stratum.Reject {
 		return paramsArray
 	}
 	name := l.text(&p)
-	if name == "" {
+	if name == "" || len(name) > maxWorker {
 		return workerName
 	}
 	switch decided, known := s.workers[name]; {

@@ -22,8 +22,8 @@ type Handler struct {
 	// [Extranonce1 is four bytes that no other session has, Extranonce2Len is 8.]
 	Subscribe func(s *Session, r Subscribe) (stratum.Extranonce, *stratum.Reject)
 
-	// Authorize lets a worker mine, or refuses it. A session may have up to 64 workers; one that
-	// may mine is not asked about again. [Everybody may mine.]
+	// Authorize lets a worker mine, or refuses it. A session may have up to 64 workers, with names
+	// of up to 256 bytes; one that may mine is not asked about again. [Everybody may mine.]
 	Authorize func(s *Session, l Login) *stratum.Reject
 
 	// Submit judges a share of a worker that may mine, whose version bits are among those that

@@ -393,6 +393,19 @@ func TestStrangers(t *testing.T) {
 	ended.want(t, "bad input")
 }
 
+// What is remembered of a stranger's workers has an end.
+func TestLongName(t *testing.T) {
+	_, addr := start(t, server.Handler{}, server.Options{})
+	m := connect(t, addr)
+	authorize := func(length int) {
+		m.say(`{"id":1,"method":"mining.authorize","params":["` + strings.Repeat("n", length) + `","x"]}`)
+	}
+	authorize(257)
+	m.hear(`{"reject-reason":"Invalid workername parameter","result":false,"error":[20,"Invalid workername parameter",null],"id":1}`)
+	authorize(256)
+	m.hear(`{"result":true,"error":null,"id":1}`)
+}
+
 // A session is reached from other goroutines, and closed by its handler.
 func TestDo(t *testing.T) {
 	ended := newClosed()
