@@ -21,6 +21,25 @@ func TestVerify(t *testing.T) {
 			t.Errorf("%s: %v: %s", scheme, err, out)
 		}
 	}
+	refused := func(t *testing.T, proof string) {
+		t.Helper()
+		path := filepath.Join(t.TempDir(), "proof")
+		if err := os.WriteFile(path, []byte(proof), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := verify(path); err == nil {
+			t.Errorf("it is right, says the verifier: %s", out)
+		}
+	}
+	solo, err := os.ReadFile(proofs + "solo.jsonl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	header, rest, _ := strings.Cut(string(solo), "\n")
+	t.Run("not the finder", func(t *testing.T) {
+		refused(t, header+"\n"+strings.ReplaceAll(rest, `"name":"alice"`, `"name":"mallory"`))
+	})
+	t.Run("nobody", func(t *testing.T) { refused(t, header+"\n"+`{"division":{"fee":0}}`+"\n"+`{"end":{"lines":2}}`+"\n") })
 	proof, err := os.ReadFile(proofs + "pplns.jsonl")
 	if err != nil {
 		t.Fatal(err)
@@ -44,13 +63,7 @@ func TestVerify(t *testing.T) {
 			if text == string(proof) {
 				t.Fatal("the proof has no such part")
 			}
-			path := filepath.Join(t.TempDir(), "proof")
-			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			if out, err := verify(path); err == nil {
-				t.Errorf("it is right, says the verifier: %s", out)
-			}
+			refused(t, text)
 		})
 	}
 }

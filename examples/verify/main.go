@@ -221,13 +221,15 @@ func (p *proof) divide() (fee int64, err error) {
 	value := big.NewInt(block.Value)
 	million := big.NewInt(1_000_000)
 	if p.Header.Parameters.Scheme == "solo" {
-		for i := range p.accounts {
-			fee = new(big.Int).Div(new(big.Int).Mul(value, p.accounts[i].fee), million).Int64()
-			if block.Direct > 0 { // the coinbase has paid the finder already
-				fee = block.Value
-			}
-			p.accounts[i].amount = block.Value + block.Direct - fee
+		if len(p.accounts) != 1 || p.accounts[0].name != block.Finder {
+			return 0, errors.New("the block is of nobody but its finder")
 		}
+		a := &p.accounts[0]
+		fee = new(big.Int).Div(new(big.Int).Mul(value, a.fee), million).Int64()
+		if block.Direct > 0 { // the coinbase has paid the finder already
+			fee = block.Value
+		}
+		a.amount = block.Value + block.Direct - fee
 		return fee, nil
 	}
 	if p.Header.Parameters.Scheme == "pplns" {
