@@ -44,7 +44,8 @@ type Options struct {
 	SaveDir                                 string        // where undecided blocks are kept; "": nowhere
 	Events                                  event.Func    // is told what an operator should know; nil: nobody
 	// Fits says why the caller cannot mine on a chain, named as Bitcoin Core
-	// does. It must not block. nil: on the chain of the first node that answers.
+	// does. It must neither block nor call the group. nil: on the chain of the first node
+	// that answers.
 	Fits func(chain string) error
 }
 

@@ -28,7 +28,8 @@ const (
 // It follows the usable node with the most work; among equals the earlier in
 // the list. A node is usable if it answers getblocktemplate and is on the same
 // chain as the first one followed. Every node is watched for a new tip, by ZMQ,
-// long poll and polling; the first to tell wins.
+// long poll and polling; the first to tell wins. Its methods may be called from any
+// goroutine.
 type Group struct {
 	tracker
 
@@ -131,7 +132,8 @@ func (g *Group) clockLoop(ctx context.Context) error {
 }
 
 // Templates delivers a new template of the followed node whenever the tip
-// changed or Refresh asked; only the newest unread one is kept.
+// changed or Refresh asked; only the newest unread one is kept. The channel is not closed,
+// also when Run has ended.
 func (g *Group) Templates() <-chan source.Update { return g.updates }
 
 // Refresh asks for a template now (timer, operator, notifier, own block), also

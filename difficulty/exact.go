@@ -145,7 +145,8 @@ func (x Exact) Float64() float64 {
 }
 
 // Split is x in two parts, x = high·10⁶ + low·10⁻¹², low below 10¹⁸: what fits into
-// two columns of a database without decimals. Up to MaxExact both are below 2⁶³.
+// two columns of a database without decimals. Up to MaxExact both are below 2⁶³. It panics
+// where high is no uint64, from 1.8·10²⁵ on.
 func (x Exact) Split() (high, low uint64) {
 	const limb = 1_000_000_000_000_000_000
 	// The quotient of a full Exact has 69 bits; none that is stored comes near.

@@ -45,6 +45,10 @@
 // of its own. When Run has returned nothing of the pool is left but its files. It runs on
 // Linux, by epoll.
 //
+// Who connects from loopback or a private address may bring many miners over one connection, as
+// a passthrough of ckpool does, and says himself where they come from: a proxy that hides the
+// miners' own addresses makes everybody one of these.
+//
 // Hashes are [32]byte in internal byte order, as double SHA-256 yields them; the function
 // FormatHash of package work prints them as explorers do. Amounts are satoshis.
 package pool

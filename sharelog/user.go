@@ -17,7 +17,7 @@ type UserStats struct {
 	Stats
 	Workers    int64         // connected miners
 	Authorised time.Time     // first login; zero: never
-	Worker     []WorkerStats // the user\'s
+	Worker     []WorkerStats // the user's
 	Remotes    []RemoteMark  // what is counted of other pools
 }
 

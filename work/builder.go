@@ -86,7 +86,7 @@ func (b *Builder) tagPush() []byte {
 // The outputs are paid beside the payout, which has what is left of the reward.
 // They are left out from the last: of the coinbase of a miner whose limit is too
 // small for all of them, and of all where the block has no room for them, which
-// [Job.LeftOut] tells.
+// [Job.LeftOut] tells. Their scripts are kept, and must not be changed.
 //
 // Where the template's coinbase is given there are no outputs, and of the builder only
 // the lengths of the extranonces and the mask count.

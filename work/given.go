@@ -151,6 +151,6 @@ func permuted(table *[32]byte, v uint8) uint8 {
 	}
 }
 
-// CoinbaseHeight is the height of the block that a coinbase is for, 0 where it does not
-// tell it (BIP34).
+// CoinbaseHeight is the height of the block that a coinbase is for, which is serialised
+// without witness; 0 where it does not tell it (BIP34).
 func CoinbaseHeight(coinbase []byte) int64 { return (&GivenCoinbase{Head: coinbase}).height() }
