@@ -3,6 +3,7 @@ package store
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/ckpool/ckpool/difficulty"
 )
@@ -221,9 +222,20 @@ func (b *Batch) Check() error {
 			return fmt.Errorf("batch to record %s: no worker %d was seen", b.To, s.Worker)
 		}
 	}
+	large := func(d difficulty.Exact) bool { return d.Cmp(difficulty.MaxExact) > 0 }
 	for _, v := range b.Blocks {
-		if v.Worker != -1 && !worker(v.Worker) {
-			return fmt.Errorf("batch to record %s: no worker %d found a block", b.To, v.Worker)
+		if v.Worker != -1 && !worker(v.Worker) || large(v.Difficulty) {
+			return fmt.Errorf("batch to record %s: no worker %d found a block, of difficulty %s", b.To, v.Worker, v.Difficulty)
+		}
+	}
+	for _, j := range b.Jobs {
+		if large(j.Difficulty) {
+			return fmt.Errorf("batch to record %s: a job of difficulty %s cannot be", b.To, j.Difficulty)
+		}
+	}
+	for _, m := range b.Minutes {
+		if slices.ContainsFunc([]difficulty.Exact{m.Rate1m, m.Rate5m, m.Rate1h, m.Rate24h}, large) {
+			return fmt.Errorf("batch to record %s: statistics of %d cannot be", b.To, m.At)
 		}
 	}
 	return nil

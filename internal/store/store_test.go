@@ -149,6 +149,25 @@ func TestLateBlock(t *testing.T) {
 	})
 }
 
+// A batch of elsewhere has nothing in it that no database takes: SQLite has amounts of work in
+// two columns, which have no room for all that there may be in a message.
+func TestBatchTooLarge(t *testing.T) {
+	large := difficulty.MaxExact.Add(difficulty.ExactOf(1))
+	for name, change := range map[string]func(*Batch){
+		"block":      func(b *Batch) { b.Blocks = []Block{{Worker: -1, Difficulty: large}} },
+		"job":        func(b *Batch) { b.Jobs = []Job{{Difficulty: large}} },
+		"statistics": func(b *Batch) { b.Minutes = []Minute{{Rate24h: large}} },
+	} {
+		b := batch(instance(1), 1, 20)
+		if err := b.Check(); err != nil {
+			t.Fatal(err)
+		}
+		if change(b); b.Check() == nil {
+			t.Errorf("%s: it is taken", name)
+		}
+	}
+}
+
 // What was changed by hand is told.
 func TestCheck(t *testing.T) {
 	each(t, func(t *testing.T, where string) {
