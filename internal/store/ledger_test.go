@@ -16,7 +16,8 @@ import (
 func money(t testing.TB, s *Store) string {
 	t.Helper()
 	var b strings.Builder
-	for _, name := range []string{"ledger_head", "ledger", "ledger_entries", "settings", "audit", "accounts"} {
+	for _, name := range []string{"ledger_head", "ledger", "ledger_entries", "settings", "audit", "accounts", "payment_head", "payment_runs", "payments", "payment_outputs", "payment_inputs",
+		"payment_versions", "payment_amounts", "payment_strangers"} {
 		b.WriteString(dumpTable(t, s, name))
 	}
 	return b.String()

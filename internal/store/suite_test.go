@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/ckpool/ckpool/difficulty"
+	pgdb "github.com/ckpool/ckpool/internal/store/postgres"
 	"github.com/ckpool/ckpool/internal/store/table"
 	"github.com/ckpool/ckpool/internal/testkit/postgres"
 )
@@ -144,22 +145,26 @@ func TestOpen(t *testing.T) {
 	})
 }
 
-// dump is all of a database, for comparing.
+// dump is all of a database, for comparing: every table that it has.
 func dump(t testing.TB, s *Store) string {
 	t.Helper()
-	var b strings.Builder
-	for _, name := range []string{"ckdb", "instances", "epochs", "gaps", "accounts", "workers", "agents", "seen", "jobs", "places", "late_shares", "shifts", "share_days", "pending", "job_sums",
-		"shift_workers", "worker_hours", "worker_days", "agent_hours", "agent_days", "blocks", "block_changes", "pool_minutes"} {
-		b.WriteString(dumpTable(t, s, name))
+	query := "select name from sqlite_master where type = 'table' and name not like 'sqlite%'"
+	if _, ok := s.db.(*pgdb.DB); ok {
+		query = "select relname from pg_class where relnamespace = current_schema()::regnamespace and relkind in ('r', 'p')"
 	}
+	var names []string
 	if err := s.db.Read(t.Context(), func(tx table.Tx) error {
-		kept, _, err := s.days(t.Context(), tx)
-		for _, day := range kept {
-			b.WriteString(dumpTable(t, s, dayTable(day)))
-		}
-		return err
-	}); err != nil {
-		t.Fatal(err)
+		return rows(t.Context(), tx, query, nil, func(scan func(...any) error) error {
+			names = append(names, "")
+			return scan(&names[len(names)-1])
+		})
+	}); err != nil || !slices.Contains(names, "ledger") || !slices.Contains(names, "alarms") {
+		t.Fatal(names, err)
+	}
+	slices.Sort(names)
+	var b strings.Builder
+	for _, name := range names {
+		b.WriteString(dumpTable(t, s, name))
 	}
 	return b.String()
 }
