@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -813,8 +814,6 @@ func (s *staleCoins) Call(ctx context.Context, result any, method string, params
 	return s.Node.Call(ctx, result, method, params...)
 }
 
-// Case 35: a payment and its bump: whichever is mined is booked, once, with its own fee;
-// a bump that changes a payee's output is refused.
 // A bump costs the pool what it is more, where payees pay the network fee: where it has
 // less than that of its own, it would pay with what it owes, and nothing is sent; unless the
 // settings say by now that the pool pays.
@@ -859,6 +858,51 @@ func testBumpNobodyPays(t *testing.T, empty func(*testing.T) TestBook) {
 	}
 }
 
+// Where the change is too little for a bump the wallet takes a further coin: it is the
+// payment's as well, payees have what they were promised, and the fee is booked once.
+func TestBumpTakesAnotherCoin(t *testing.T) { each(t, testBumpTakesAnotherCoin) }
+
+func testBumpTakesAnotherCoin(t *testing.T, empty func(*testing.T) TestBook) {
+	x := start(t, empty, 103)
+	s := x.sender("op")
+	rich := payees()
+	rich[0].Balance = 50_0000_0000 - 30_000_000 - 3000 // of a coin: enough for the first fee
+	x.book.Credit(1, rich[0].Balance-payees()[0].Balance)
+	plan, err := s.Plan(t.Context(), rich)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := s.Begin(t.Context(), plan)
+	if err != nil || len(list) != 1 {
+		t.Fatalf("%+v, %v", list, err)
+	}
+	p := x.is(s.Send(t.Context(), list[0].ID))(Broadcast)
+	first := p.Versions[0]
+	if len(first.Inputs) != 1 {
+		t.Fatalf("inputs %+v", first.Inputs)
+	}
+	p = x.is(s.Bump(t.Context(), p.ID, 20_000))(Broadcast)
+	second := p.Versions[1]
+	if len(second.Inputs) != 2 || !slices.Contains(points(second.Inputs), first.Inputs[0].Point) || !slices.Equal(second.Amounts, first.Amounts) {
+		t.Fatalf("the bump is %+v of %+v", second, first)
+	}
+	if !slices.Equal(points(p.Inputs), points(second.Inputs)) { // which others must not fund theirs with
+		t.Errorf("the payment holds %v, its bump spends %v", points(p.Inputs), points(second.Inputs))
+	}
+	if pool := x.mempool(); len(pool) != 1 || pool[0] != second.Txid || second.Fee < 19*second.Size {
+		t.Errorf("mempool %v, a fee of %d for %d vbytes", pool, second.Fee, second.Size)
+	}
+	x.sums(false)
+	x.node.Generate(1)
+	p = x.is(s.Follow(t.Context(), p.ID))(Confirmed)
+	x.sums(true)
+	if got := x.paid(bob); got != 30_000_000 || p.Block.Txid != second.Txid || x.book.Ledger()[Fees] != -second.Fee {
+		t.Errorf("bob has %d, %+v is confirmed, the pool paid %d of %d", got, p.Block, -x.book.Ledger()[Fees], second.Fee)
+	}
+}
+
+// Case 35: a payment and its bump: whichever is mined is booked, once, with its own fee;
+// a bump that changes a payee's output is refused.
 func TestCase35Bump(t *testing.T) { each(t, testCase35Bump) }
 
 func testCase35Bump(t *testing.T, empty func(*testing.T) TestBook) {

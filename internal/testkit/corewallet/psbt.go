@@ -202,7 +202,8 @@ func (w *Wallet) finalize(_ context.Context, _ *view, p params) (any, error) {
 	return map[string]any{"hex": hex.EncodeToString(serialize(tx)), "complete": true}, nil
 }
 
-// bump takes the higher fee from the change, as Bitcoin Core does where there is enough.
+// bump takes the higher fee from the change, and from further coins where that is not enough,
+// as Bitcoin Core does.
 func (w *Wallet) bump(_ context.Context, v *view, p params) (any, error) {
 	var txid string
 	var options struct {
@@ -242,10 +243,27 @@ func (w *Wallet) bump(_ context.Context, v *view, p params) (any, error) {
 	for _, in := range bumped.TxIn {
 		in.Witness, in.SignatureScript = nil, nil
 	}
-	if change < 0 || bumped.TxOut[change].Value-(fee-old) < dust {
+	if change < 0 {
+		change = len(bumped.TxOut)
+		bumped.AddTxOut(wire.NewTxOut(0, w.node.Wallet.Script()))
+		size += int64(bumped.TxOut[change].SerializeSize())
+		fee = (size*rate + 999) / 1000
+	}
+	left := bumped.TxOut[change].Value - (fee - old)
+	for _, at := range w.spendable(v, 1) {
+		if left >= dust {
+			break
+		}
+		bumped.AddTxIn(&wire.TxIn{PreviousOutPoint: at, Sequence: wire.MaxTxInSequenceNum - 2})
+		size += inputSize
+		left += v.out(at).Value + fee
+		fee = (size*rate + 999) / 1000
+		left -= fee
+	}
+	if left < dust {
 		return nil, refuse(-4, "Unable to create transaction. Insufficient funds")
 	}
-	bumped.TxOut[change].Value -= fee - old
+	bumped.TxOut[change].Value = left
 	version := 2
 	if w.old {
 		version = 0
