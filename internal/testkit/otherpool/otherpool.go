@@ -38,7 +38,7 @@ type Pool struct {
 	job        job // the newest, without what is a connection's own
 	jobs       int // given so far
 	clients    map[*conn]bool
-	seen       map[string]bool // hashes of shares, since the last block
+	seen       map[string]bool // hashes of shares, ever
 	workers    map[string]int
 	book       map[string]Account
 	refused    map[string]int // by reason

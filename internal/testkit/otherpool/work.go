@@ -16,6 +16,8 @@ const (
 	bits  = 0x1d00ffff
 	ntime = 0x6b02867d
 	tag   = "/other/"
+
+	ntimeRoom = 7000 // seconds that miners may add, as ckpool lets them
 )
 
 // job is work as a connection was given it.
@@ -31,12 +33,11 @@ type job struct {
 }
 
 // nextJob makes the newest job, on another block or on the same. p.mu is held, or
-// nobody else has p.
+// nobody else has p. Shares of the block before are taken all the same, but none twice.
 func (p *Pool) nextJob(block bool) {
 	p.jobs++
 	if block {
 		p.height++
-		clear(p.seen)
 	}
 	p.job = job{id: fmt.Sprintf("%016x", p.jobs), height: p.height, serial: p.jobs, clean: block}
 }
@@ -141,6 +142,9 @@ func (p *Pool) checkJob(j *job, text *[6]string) (judged float64, reason string,
 	}
 	if err := errors.Join(err1, err2, err3); err != nil {
 		return 0, "", err
+	}
+	if when < ntime || when > ntime+ntimeRoom {
+		return 0, "ntime out of range", fmt.Errorf("time %08x, of a job with %08x", when, ntime)
 	}
 	if uint32(rolled)&^j.mask != 0 {
 		return 0, "", fmt.Errorf("version bits %08x outside the mask %08x", rolled, j.mask)
