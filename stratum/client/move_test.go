@@ -21,10 +21,10 @@ import (
 // A connection goes on in another process between any two bytes, either way: the pool
 // notices nothing, each share gets its answer, no line is lost and none comes twice.
 func TestMove(t *testing.T) {
-	for cut := range 200 {
+	first := notifyLine("b", true) + "\n" + `{"params":[7],"id":null,"method":"mining.set_difficulty"}` + "\n" + `{"id":3,"result":true}` + "\n"
+	for cut := range len(first) + 1 {
 		synctest.Test(t, func(t *testing.T) {
 			var lines []string
-			first := notifyLine("b", true) + "\n" + `{"params":[7],"id":null,"method":"mining.set_difficulty"}` + "\n" + `{"id":3,"result":true}` + "\n"
 			moved := make(chan struct{})
 			p := newPool(t, func(p *peer) {
 				p.welcome("a")
@@ -32,9 +32,9 @@ func TestMove(t *testing.T) {
 					p.in.Scan()
 					lines = append(lines, p.in.Text())
 				}
-				p.conn.Write([]byte(first[:min(cut, len(first))]))
+				p.conn.Write([]byte(first[:cut]))
 				<-moved
-				p.conn.Write([]byte(first[min(cut, len(first)):]))
+				p.conn.Write([]byte(first[cut:]))
 				for p.in.Scan() {
 					lines = append(lines, p.in.Text())
 					if len(lines) == 3 {
@@ -87,8 +87,12 @@ func TestMove(t *testing.T) {
 			if err := c.Send("b", share, got.of(5)); err != nil {
 				t.Error(err)
 			}
-			for range 3 {
-				<-got
+			answers := []string{<-got, <-got, <-got}
+			if d := cmp.Diff([]string{"3 accepted after 0s", "4 Stale (21)", "5 accepted after 0s"}, answers); d != "" {
+				t.Errorf("moved after %d bytes: %s", cut, d)
+			}
+			if answered := cut == len(first); answered != (len(waiting) == 1) {
+				t.Errorf("moved after %d bytes, %d shares wait", cut, len(waiting))
 			}
 			synctest.Wait()
 			c.Close()
@@ -122,7 +126,11 @@ func TestMove(t *testing.T) {
 // What the pool has not taken when the connection moves is written on, from the byte it
 // had come to.
 func TestMoveOfUnwritten(t *testing.T) {
-	for taken := range 120 {
+	var want []byte
+	for n := range 3 {
+		want = stratum.AppendSubmit(want, fmt.Append(nil, n+3), "bob", "a", nil, 1, 2, 0, false)
+	}
+	for taken := range len(want) + 1 {
 		synctest.Test(t, func(t *testing.T) {
 			near, far := net.Pipe()
 			old := Resume(near, &State{URL: bob.URL, LastID: 2}, bob, Options{}, nil)
@@ -148,9 +156,7 @@ func TestMoveOfUnwritten(t *testing.T) {
 					}
 				}
 			})
-			var want []byte
-			for n := range 3 {
-				want = stratum.AppendSubmit(want, fmt.Append(nil, n+3), "bob", "a", nil, 1, 2, 0, false)
+			for range 3 {
 				if err := old.Send("a", Share{NTime: 1, Nonce: 2}, func(Verdict) {}); err != nil {
 					t.Error(err)
 				}
