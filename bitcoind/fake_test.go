@@ -41,6 +41,7 @@ type fakeNode struct {
 	hang       map[string]bool           // by method, "" all
 	verdict    []string                  // of submitblock, one after the other; the last stays
 	onBlock    func()                    // after a submission
+	submitted  []byte                    // the last one
 	onSubmit   func(block []byte) string // gives the verdict, with mu held; nil: verdict does
 	early      bool                      // answers are as old as their requests
 	noLongPoll bool
@@ -163,6 +164,9 @@ func (f *fakeNode) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	f.mu.Lock()
 	f.calls = append(f.calls, call)
+	if call == "submitblock" {
+		f.submitted = submittedBlock(request.Params)
+	}
 	delay := f.delay[request.Method]
 	hang := f.hang[request.Method] || f.hang[""]
 	early := f.early && call != "longpoll"
@@ -289,10 +293,7 @@ func (f *fakeNode) reply(method string, params []json.RawMessage, due bool) (int
 			return 500, `{"code":-22,"message":"Block decode failed"}`
 		}
 		if f.onSubmit != nil {
-			var text string
-			_ = json.Unmarshal(params[0], &text)
-			block, _ := hex.DecodeString(text)
-			if verdict = f.onSubmit(block); verdict != "null" {
+			if verdict = f.onSubmit(submittedBlock(params)); verdict != "null" {
 				verdict = fmt.Sprintf("%q", verdict)
 			}
 			return 200, verdict
@@ -312,6 +313,17 @@ func (f *fakeNode) reply(method string, params []json.RawMessage, due bool) (int
 		return 200, `{"subversion":"/Satoshi:31.0.0/"}`
 	}
 	return 404, `{"code":-32601,"message":"Method not found"}`
+}
+
+// submittedBlock is what submitblock is called with, nil if that is no hex.
+func submittedBlock(params []json.RawMessage) []byte {
+	var text string
+	_ = json.Unmarshal(params[0], &text)
+	block, err := hex.DecodeString(text)
+	if err != nil {
+		return nil
+	}
+	return block
 }
 
 func quoted(hash [32]byte) string { return `"` + displayHash(hash).String() + `"` }

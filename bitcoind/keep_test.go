@@ -1,6 +1,7 @@
 package bitcoind
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"fmt"
 	"os"
@@ -135,6 +136,9 @@ func chainBlock(parent [32]byte, n byte) (block []byte, hash [32]byte) {
 // takesOnTop makes the node take blocks as Bitcoin Core does.
 func (f *fakeNode) takesOnTop() {
 	f.onSubmit = func(block []byte) string {
+		if len(block) != 100 || !bytes.Equal(block[80:], slices.Repeat(block[:1], 20)) {
+			return "bad-txnmrklroot"
+		}
 		first := sha256.Sum256(block[:80])
 		hash := sha256.Sum256(first[:])
 		switch parent := [32]byte(block[4:36]); {

@@ -1,6 +1,7 @@
 package bitcoind
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -28,13 +29,13 @@ func solvedHash() [32]byte {
 }
 
 // takes makes the node put the solved block on top of its chain when it is
-// submitted.
+// submitted, every byte of it.
 func (f *fakeNode) takes() {
 	f.onBlock = func() {
 		f.mu.Lock()
-		has := slices.Contains(f.blocks, solvedHash())
+		takes := bytes.Equal(f.submitted, solved) && !slices.Contains(f.blocks, solvedHash())
 		f.mu.Unlock()
-		if !has {
+		if takes {
 			f.add(solvedHash())
 		}
 	}
