@@ -146,7 +146,7 @@ func TestMoveProxySessions(t *testing.T) {
 			b.give(1, false)
 			n.Move([]Move{{n.session(at).client, 1}})
 			n.wantMethods(n.written(at), "mining.set_extranonce", "notify true")
-			if !bytes.Equal(n.session(at).extranonce1Bytes()[:1], m.extranonce1[:1]) && len(n.session(at).extranonce1Bytes()) != 2 {
+			if !bytes.Equal(n.session(at).extranonce1Bytes()[:1], m.extranonce1[:1]) || len(n.session(at).extranonce1Bytes()) != 2 {
 				t.Errorf("has extranonce1 %x", n.session(at).extranonce1Bytes())
 			}
 			// The process may be replaced again.

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"github.com/ckpool/ckpool/stratum"
 )
 
 // Around a change of the tip, publishing the work, its way to the miners and
@@ -24,18 +26,25 @@ func TestShareAroundTipIsCreditedOnce(t *testing.T) {
 		slot, sent := r.miner("bob")
 		job := lastJob(sent)
 		var found []string
+		present, good := true, 0 // the miner has work of the present tip; its shares of such
 		for _, op := range order {
 			switch op {
 			case 'T':
 				r.backend.newTip(r.now)
+				present = false
 			case 'S':
 				r.Step()
+				present = true
 			case 'W':
 				r.client(slot).sendWork()
 			case 'F':
 				line := submitLine(3, "bob", &job, r.solve(slot, job.JobID, 1e-9, 0))
 				found = append(found, line)
 				r.send(slot, line)
+				// What is announced again has a later time, which solve does not know.
+				if id, _, _ := stratum.JobID([]byte(job.JobID)); present && job.NTime == r.backend.Find(id).Job.Template.CurTime {
+					good++
+				}
 			case 'R':
 				for _, line := range found {
 					r.send(slot, line)
@@ -53,6 +62,9 @@ func TestShareAroundTipIsCreditedOnce(t *testing.T) {
 			if credited[s.Computed.Hash] > 1 {
 				t.Fatalf("%s: a share is credited twice", order)
 			}
+		}
+		if len(credited) < good {
+			t.Fatalf("%s: %d shares are credited, %d are of present work", order, len(credited), good)
 		}
 	}
 }
