@@ -41,7 +41,8 @@ func (c *copier) finish(now time.Time) {
 	}
 }
 
-// everything is all Users know, in the order of users.
+// everything is all Users know, in the order of users: as it would move, and as it is, lest
+// what no record has is missing on both sides.
 func everything(t testing.TB, s *Users, now time.Time) (all []string) {
 	t.Helper()
 	record := func(export func(*wire.Codec)) string {
@@ -49,14 +50,22 @@ func everything(t testing.TB, s *Users, now time.Time) (all []string) {
 		export(c)
 		return fmt.Sprintf("%x", c.Written())
 	}
+	plain := func(v tally, more ...any) string {
+		v.changed = 0 // is this process's own
+		return fmt.Sprintf("%+v %+v", v, more)
+	}
 	for _, u := range s.directory.all() {
-		all = append(all, record(u.export))
+		all = append(all, record(u.export), plain(u.tally, u.id, u.Name, u.Payout, u.authorised, u.loggedIn))
 		for _, w := range u.listWorkers() {
-			all = append(all, record(w.export))
+			var refused rejects
+			if w.rejects != nil {
+				refused = *w.rejects
+			}
+			all = append(all, record(w.export), plain(w.tally, w.name, w.accepted, refused))
 		}
 	}
 	s.totals.collect()
-	return append(all, record(s.totals.poolTally.fields), fmt.Sprintf("%+v", s.Status(now, Sessions{})))
+	return append(all, record(s.totals.poolTally.fields), fmt.Sprintf("%+v", s.totals.poolTally), fmt.Sprintf("%+v", s.Status(now, Sessions{})))
 }
 
 // However sharing goes on between the copies, nothing is lost or counted twice.
