@@ -63,6 +63,11 @@ func TestRedirect(t *testing.T) {
 		{"us.pool.org", "evilpool.org", 0, ""},
 		{"127.0.0.1", "128.0.0.1", 0, ""},
 		{"localhost", "remotehost", 0, ""},
+		{"eu.pool.co.uk", "us.pool.co.uk", 0, "stratum+tcp://us.pool.co.uk:3333"},
+		{"a.farm.lan", "b.farm.lan", 0, "stratum+tcp://b.farm.lan:3333"},
+		{"pool.co.uk", "evil.co.uk", 0, ""}, // anybody may have a name there
+		{"pool.duckdns.org", "evil.duckdns.org", 0, ""},
+		{"pool.lan", "evil.lan", 0, ""},
 		{"pool.org", "evil.org/.pool.org", 0, ""}, // only what stands before the slash would be connected to
 		{"us.pool.org", "evil/.pool.org", 0, ""},
 		{"pool.org", "evil.org:443/.pool.org", 0, ""},

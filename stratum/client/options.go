@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/net/publicsuffix"
+
 	"github.com/ckpool/ckpool/stratum"
 )
 
@@ -133,7 +135,8 @@ func (e Endpoint) target() (host, port string, secure bool, err error) {
 
 // Redirect is the endpoint a client.reconnect leads to. A host is only
 // followed within its domain: to itself, below itself, or to one that differs
-// in the first label alone; anything else could be somebody stealing hash
+// in the first label alone, unless anybody may have a name behind that (as in
+// co.uk, see publicsuffix.org); anything else could be somebody stealing hash
 // rate.
 func (e Endpoint) Redirect(r stratum.Reconnect) (Endpoint, error) {
 	host, port, secure, err := e.target()
@@ -170,7 +173,11 @@ func sameDomain(from, to string) bool {
 	}
 	_, domain, _ := strings.Cut(from, ".")
 	_, other, _ := strings.Cut(to, ".")
-	return domain == other && strings.Contains(domain, ".")
+	if domain != other {
+		return false
+	}
+	suffix, _ := publicsuffix.PublicSuffix(domain) // what anybody may have a name below
+	return domain != suffix
 }
 
 // Address is the host:port of the endpoint, or an error that says what is wrong with its
