@@ -25,6 +25,10 @@ const (
 	maxReply    = 128 << 20
 )
 
+// believed is how much memory is taken for a reply that was only announced; for a template
+// it is there already, or needed in a moment.
+const believed = 1 << 20
+
 // Client is one node's RPC client; safe for concurrent use. Long polls,
 // submissions and everything else have connections of their own, so that none
 // waits for another. A template goes over a connection that polling keeps open.
@@ -340,7 +344,7 @@ func (c *Client) readBody(r *http.Response, limit int64) ([]byte, error) {
 	if limit == maxTemplate {
 		size = max(size, withSlack(c.templateSize.Load()))
 	}
-	if r.ContentLength >= 0 {
+	if r.ContentLength >= 0 && (r.ContentLength <= believed || limit == maxTemplate) {
 		body := c.buffer(r.ContentLength, limit)
 		_, err := io.ReadFull(r.Body, body)
 		return body, err
