@@ -48,6 +48,10 @@ func (b *Builder) Validate() error {
 	case b.Extranonce1Len < 1 || b.Extranonce2Len < 1 || b.Extranonce2Len > 8:
 		return fmt.Errorf("extranonces of %d and %d bytes: at least 1 each, and at most 8 for extranonce2",
 			b.Extranonce1Len, b.Extranonce2Len)
+	case b.Extranonce1Len+b.Extranonce2Len > maxPush:
+		// The byte before them would be another opcode, and what miners choose opcodes too.
+		return fmt.Errorf("extranonces of %d and %d bytes: at most %d together",
+			b.Extranonce1Len, b.Extranonce2Len, maxPush)
 	case len(b.Sig) > maxSig:
 		return fmt.Errorf("btcsig has %d bytes: at most %d", len(b.Sig), maxSig)
 	}

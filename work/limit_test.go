@@ -159,7 +159,8 @@ func TestScriptSigLimit(t *testing.T) {
 		{"too long without", 66, "ckpool", 4, 0, "", "block template at height 850000: the coinbase's scriptSig would have 101 bytes, at most 100 are allowed"},
 		{"absurd flags", 300, "ckpool", 4, 0, "", "at most 100"},
 		{"tag too long", 0, strings.Repeat("t", 80), 4, 0, "the coinbase's scriptSig would have 1", "scriptSig"},
-		{"extranonce too long", 0, "ckpool", 90, 0, "scriptSig", "scriptSig"},
+		{"extranonce too long", 0, "ckpool", 68, 0, "extranonces of 68 and 8 bytes: at most 75 together", "at most 75"},
+		{"longest extranonce", 0, "", 67, 8, "", ""},
 	} {
 		b := newBuilder(t)
 		b.Sig, b.Tag, b.Extranonce1Len = sig, tt.tag, tt.n1

@@ -35,10 +35,13 @@ func pushNumber(n int64, signed bool) []byte {
 	return b
 }
 
+// maxPush is how many bytes are pushed by an opcode that is their number.
+const maxPush = 75
+
 // appendPush appends a push of at most 255 bytes of data. Nothing to push is
 // OP_0.
 func appendPush(b, data []byte) []byte {
-	if len(data) > 75 {
+	if len(data) > maxPush {
 		b = append(b, 0x4c) // OP_PUSHDATA1
 	}
 	return append(append(b, byte(len(data))), data...)
@@ -53,7 +56,7 @@ func countSigops(script []byte) (n int) {
 		i++
 		var size int // of the number that tells a push's length
 		switch {
-		case op <= 75:
+		case op <= maxPush:
 			i += int(op)
 		case op == 0x4c, op == 0x4d, op == 0x4e: // OP_PUSHDATA1, 2, 4
 			size = 1 << (op - 0x4c)
