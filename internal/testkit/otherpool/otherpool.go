@@ -38,7 +38,7 @@ type Pool struct {
 	job        job // the newest, without what is a connection's own
 	jobs       int // given so far
 	clients    map[*conn]bool
-	seen       map[string]bool // hashes of shares, ever
+	seen       map[string]int // height at which a share was taken, by its hash; of the last two
 	workers    map[string]int
 	book       map[string]Account
 	refused    map[string]int // by reason
@@ -87,7 +87,7 @@ func New(t testing.TB, c Config) *Pool {
 	if c.Answer == nil {
 		c.Answer = Arrays
 	}
-	p := &Pool{config: c, t: t, clients: map[*conn]bool{}, seen: map[string]bool{}, workers: map[string]int{},
+	p := &Pool{config: c, t: t, clients: map[*conn]bool{}, seen: map[string]int{}, workers: map[string]int{},
 		book: map[string]Account{}, refused: map[string]int{}, difficulty: c.Difficulty}
 	p.nextJob(true)
 	t.Cleanup(p.stop)

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/big"
 	"strconv"
 	"strings"
@@ -38,6 +39,7 @@ func (p *Pool) nextJob(block bool) {
 	p.jobs++
 	if block {
 		p.height++
+		maps.DeleteFunc(p.seen, func(_ string, at int) bool { return at < p.height-1 })
 	}
 	p.job = job{id: fmt.Sprintf("%016x", p.jobs), height: p.height, serial: p.jobs, clean: block}
 }
@@ -169,13 +171,13 @@ func (p *Pool) checkJob(j *job, text *[6]string) (judged float64, reason string,
 	case Lenient:
 		judged = min(j.difficulty, p.difficulty)
 	}
-	if p.seen[string(h)] {
+	if _, twice := p.seen[string(h)]; twice {
 		return judged, Duplicate, fmt.Errorf("duplicate of %x", h)
 	}
 	if !meets(h, judged) {
 		return judged, LowDifficulty, fmt.Errorf("hash %x is above the target of difficulty %v", h, judged)
 	}
-	p.seen[string(h)] = true
+	p.seen[string(h)] = p.height
 	return judged, "", nil
 }
 
