@@ -75,11 +75,11 @@ func TestFailures(t *testing.T) {
 		}, false, "did not take over in time", "the old process goes on: the new process did not take over in time"},
 		{"new side stops while all stands still", func(m *move) {
 			m.limits = Limits{Ready: time.Minute, Pause: 50 * time.Millisecond, Start: time.Minute}
-			m.step = stall("complete")
+			m.step = m.stall("complete")
 		}, true, "did not take over in time", "the old process goes on"},
 		{"new side stops before it starts", func(m *move) {
 			m.limits = Limits{Ready: time.Minute, Pause: time.Minute, Start: 50 * time.Millisecond}
-			m.step = stall("yours")
+			m.step = m.stall("yours")
 		}, true, "did not take over in time", "the old process goes on"},
 		{"new side is interrupted", func(m *move) { m.step = m.at("copied", func() { m.abort() }) }, false, "context canceled", "context canceled"},
 	}
@@ -98,13 +98,7 @@ func TestFailures(t *testing.T) {
 }
 
 // stall makes a step take longer than the old side waits for.
-func stall(at string) func(string) {
-	return func(name string) {
-		if name == at {
-			<-time.After(300 * time.Millisecond)
-		}
-	}
-}
+func (m *move) stall(at string) func(string) { return m.at(at, func() { <-m.gave }) }
 
 func (m *move) at(step string, do func()) func(string) {
 	return func(name string) {

@@ -198,6 +198,7 @@ type move struct {
 	step   func(name string)
 	abort  context.CancelFunc // of the new side
 
+	gave    chan struct{} // closed when the old side is done
 	report  Report
 	gaveErr error
 	tookErr error
@@ -214,9 +215,9 @@ func (m *move) run() {
 	if m.limits == (Limits{}) {
 		m.limits = patience
 	}
-	gave := make(chan struct{})
+	m.gave = make(chan struct{})
 	server := serve(m.t, func(ctx context.Context, c *net.UnixConn, arg string) {
-		defer close(gave)
+		defer close(m.gave)
 		if err := Accept(c, arg); err != nil {
 			_ = control.WriteFrame(c, []byte(control.Fault(err)))
 			m.gaveErr = err
@@ -226,7 +227,7 @@ func (m *move) run() {
 	})
 	m.path = server.path
 	m.take()
-	<-gave
+	<-m.gave
 	server.stop()
 }
 
