@@ -21,7 +21,7 @@ func dial(t *testing.T, name string, p *pool, opts Options) (*Device, error) {
 	if f.MaxExtranonce2 < 8 && p.nonce2Size == 8 {
 		p.nonce2Size = f.MaxExtranonce2
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	d, err := f.Dial(ctx, p.addr(), "bcrt1q7v96qwscwmmy7q5sjvw8rawgvxl0gamx6xlltt.rig1", opts)
 	if err == nil {
@@ -32,7 +32,7 @@ func dial(t *testing.T, name string, p *pool, opts Options) (*Device, error) {
 
 func mineShares(t *testing.T, d *Device, n int) Stats {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	s, err := d.Mine(ctx, func(s Stats) bool { return s.Submitted >= n })
 	if err != nil {
@@ -173,34 +173,51 @@ func TestLosses(t *testing.T) {
 	} {
 		t.Run(c.family+" "+c.what, func(t *testing.T) {
 			t.Parallel()
-			p := newPool(t, easy)
-			c.spoil(p)
 			f, _ := Find(c.family)
-			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-			defer cancel()
-			d, err := f.Dial(ctx, p.addr(), "worker", Options{Suggest: 1e-8})
-			var losses []string
-			if err == nil {
-				defer d.Close()
-				s, _ := d.Mine(ctx, func(s Stats) bool { return len(s.Losses) > 0 || s.Submitted >= 30 && c.want == "" })
-				losses = s.Losses
-			} else if !errors.Is(err, ErrGaveUp) && !errors.Is(err, context.DeadlineExceeded) {
-				t.Fatal(err)
-			} else {
-				losses = []string{err.Error()}
-				var l *Lost
-				if errors.As(err, &l) {
-					losses = l.Losses
+			// Some never get on: what they have lost is to be seen soon, on a busy machine later.
+			for within := 300 * time.Millisecond; ; within *= 10 {
+				p := newPool(t, easy)
+				c.spoil(p)
+				login := within
+				if c.want == "" {
+					login = time.Minute
 				}
-			}
-			switch {
-			case c.want == "" && len(losses) > 0:
-				t.Errorf("lost without reason: %v", losses)
-			case c.want != "" && !slices.ContainsFunc(losses, func(l string) bool { return strings.Contains(l, c.want) }):
-				t.Errorf("losses %v, want %q", losses, c.want)
+				losses := lossesOf(t, f, p, login, within, func(s Stats) bool { return len(s.Losses) > 0 || s.Submitted >= 30 && c.want == "" })
+				switch lost := slices.ContainsFunc(losses, func(l string) bool { return strings.Contains(l, c.want) }); {
+				case c.want == "" && len(losses) > 0:
+					t.Errorf("lost without reason: %v", losses)
+				case c.want != "" && !lost && within < 20*time.Second:
+					continue
+				case c.want != "" && !lost:
+					t.Errorf("losses %v, want %q", losses, c.want)
+				}
+				return
 			}
 		})
 	}
+}
+
+// lossesOf are those of a device of a family that logs in and mines for a while, or until
+// it has done enough.
+func lossesOf(t *testing.T, f Family, p *pool, login, within time.Duration, enough func(Stats) bool) []string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), login)
+	defer cancel()
+	d, err := f.Dial(ctx, p.addr(), "worker", Options{Suggest: 1e-8})
+	if err == nil {
+		defer d.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), within)
+		defer cancel()
+		s, _ := d.Mine(ctx, enough) // an end of the connection is a loss too, or no time is left
+		return s.Losses
+	}
+	if !errors.Is(err, ErrGaveUp) && !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatal(err)
+	}
+	if l, ok := errors.AsType[*Lost](err); ok {
+		return l.Losses
+	}
+	return []string{err.Error()}
 }
 
 // changes announces a difficulty as written and a new job at it.
@@ -292,7 +309,7 @@ func TestReconnectIsObeyedWhereTheFirmwareWould(t *testing.T) {
 		says(`{"id":null,"method":"client.reconnect","params":` + c.params + `}`)(p)
 		d, err := dial(t, c.family, p, Options{Suggest: -1})
 		if err == nil {
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			_, err = d.Mine(ctx, func(s Stats) bool { return s.Submitted >= 20 })
 			cancel()
 		}
@@ -370,7 +387,7 @@ func TestKeepAliveSuggestsAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if _, err := d.Mine(ctx, func(Stats) bool {
 		n := 0
@@ -392,7 +409,7 @@ func TestPingAndVersionAreAnswered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	// A reply has no method.
 	s, err := d.Mine(ctx, func(Stats) bool { return slices.Contains(p.methods(), "") })
