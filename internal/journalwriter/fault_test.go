@@ -315,9 +315,9 @@ func TestRingOfAnotherBoot(t *testing.T) {
 // seconds. Some wait for a processor, where a machine is busy.
 func tellSlowly(t *testing.T, w *Writer, next *[2]uint32, span time.Duration) {
 	t.Helper()
-	var slow int
+	var slow, all int
 	var longest time.Duration
-	for begun := time.Now(); time.Since(begun) < span; {
+	for begun := time.Now(); time.Since(begun) < span; all++ {
 		at := time.Now()
 		tell(w, next, 3)
 		took := time.Since(at)
@@ -326,9 +326,9 @@ func tellSlowly(t *testing.T, w *Writer, next *[2]uint32, span time.Duration) {
 		}
 		<-time.After(2 * time.Millisecond)
 	}
-	t.Logf("the longest took %v", longest)
-	if slow > 2 || longest > time.Second {
-		t.Errorf("%d times it took more than 100 ms to tell shares, the longest %v", slow, longest)
+	t.Logf("the longest of %d took %v", all, longest)
+	if slow > 2+all/10 || longest > max(time.Second, span/2) {
+		t.Errorf("%d of %d times it took more than 100 ms to tell shares, the longest %v", slow, all, longest)
 	}
 }
 

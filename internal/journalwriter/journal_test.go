@@ -267,7 +267,7 @@ func run(t testing.TB, w *Writer) (stop func()) {
 // eventually waits for something.
 func eventually(t testing.TB, what string, is func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for !is() {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited too long: %s", what)

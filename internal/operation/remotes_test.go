@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/x509"
+	"encoding/json"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -128,7 +129,21 @@ func TestKilledRemotes(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	<-time.After(500 * time.Millisecond) // the last are counted
+	if err := await(func() error { // the last are counted as well
+		reply, err := wait.Reply(t.Context(), control.Dial(filepath.Join(main.dir, "s"), "ckpool", "stratifier"), "poolstats")
+		var stats struct {
+			Accepted int `json:"accepted_count"`
+		}
+		if err == nil {
+			err = json.Unmarshal([]byte(reply), &stats)
+		}
+		if err == nil && stats.Accepted < want {
+			err = fmt.Errorf("the main pool counts %d shares, want %d", stats.Accepted, want)
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []interface {
 		Signal(os.Signal) error
 	}{r.Process, m.Process} {
