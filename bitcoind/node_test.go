@@ -67,10 +67,13 @@ func (r *running) said() string {
 	return strings.Join(r.events, "\n")
 }
 
-// until returns the first update that fits, within 20 s.
+// patience is what a real node, or one that is played, has for anything.
+const patience = time.Minute
+
+// until returns the first update that fits.
 func (r *running) until(what string, fits func(source.Update) bool) source.Update {
 	r.t.Helper()
-	timeout := time.After(20 * time.Second)
+	timeout := time.After(patience)
 	for {
 		select {
 		case u := <-r.Templates():
@@ -97,7 +100,7 @@ func (w watched) changed(s source.BlockState) { w <- s }
 
 func (w watched) until(t *testing.T, state string, confirmations int64) {
 	t.Helper()
-	timeout := time.After(20 * time.Second)
+	timeout := time.After(patience)
 	for {
 		select {
 		case s := <-w:
@@ -258,7 +261,7 @@ func TestAllHintsTogether(t *testing.T) {
 
 func waitFor(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(patience)
 	for !ok() {
 		if time.Now().After(deadline) {
 			t.Fatalf("no %s", what)

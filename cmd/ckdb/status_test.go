@@ -48,7 +48,7 @@ func TestStatusOfOlderCopy(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		f, ended := &accounting.Follower{Dir: dir, Reader: "ckdb", Store: s}, make(chan error)
 		go func() { ended <- f.Run(ctx) }()
-		wait.Until(t, 20*time.Second, "all stored", func() bool {
+		wait.Until(t, time.Minute, "all stored", func() bool {
 			list, _, err := s.Status(t.Context())
 			return err == nil && len(list) == 1 && list[0].Shares == int64(n)
 		})

@@ -179,7 +179,7 @@ func (e *emulator) expect(what string, holds func(frame string) bool) {
 			e.t.Logf("the last frame:\n%s", e.frame())
 		}
 	}()
-	wait.Until(e.t, 30*time.Second, "a frame with "+what, func() bool { return holds(e.frame()) })
+	wait.Until(e.t, time.Minute, "a frame with "+what, func() bool { return holds(e.frame()) })
 }
 
 func (e *emulator) has(text string) {
@@ -293,7 +293,7 @@ func testTop(t *testing.T, color bool) {
 		if err != nil {
 			t.Error(err)
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("q does not end it")
 	}
 	after, err := unix.IoctlGetTermios(int(tty.Fd()), unix.TCGETS)

@@ -72,7 +72,7 @@ func TestAuthority(t *testing.T) {
 	told := make(heard, 100)
 	c := authority.NewClient(authority.Options{Place: authority.Place{Dir: dir, Name: "ckdb"}, Program: "test", Miners: told})
 	go c.Run(t.Context())
-	wait.Until(t, 10*time.Second, "a connection", c.Up)
+	wait.Until(t, patience, "a connection", c.Up)
 	ask := func(q authority.Question) authority.Answer {
 		t.Helper()
 		answers := make(chan authority.Answer, 1)
@@ -109,7 +109,7 @@ func TestAuthority(t *testing.T) {
 			if got != want {
 				t.Errorf("heard %q, want %q", got, want)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(patience):
 			t.Errorf("does not hear %q", want)
 		}
 	}

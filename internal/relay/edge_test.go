@@ -31,7 +31,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // longest is how long a test waits for what has no limit of its own.
-const longest = 20 * time.Second
+const longest = time.Minute
 
 // fakePool is a pool that says what a test wants.
 type fakePool struct {

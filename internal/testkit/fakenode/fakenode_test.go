@@ -77,10 +77,10 @@ func parseAnswer(resp *http.Response, body []byte) answer {
 	return a
 }
 
-// eventually waits up to 10 s for a condition.
+// eventually waits for a condition.
 func eventually(t *testing.T, holds func() bool) {
 	t.Helper()
-	wait.Until(t, 10*time.Second, "what the test waits for", holds)
+	wait.Until(t, time.Minute, "what the test waits for", holds)
 }
 
 func (n *Node) rpc(t *testing.T, method string, params ...any) answer {
