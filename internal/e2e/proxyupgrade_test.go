@@ -149,9 +149,12 @@ func TestProxyUpgradeToOtherPools(t *testing.T) {
 		t.Errorf("a miner lost its connection: %v", e)
 	}
 	h := miners.harvest()
-	if int(a.Accepted.Load()+b.Accepted.Load()) < h.above || a.Connections.Load() != 1 || b.Connections.Load() != 1 {
+	if n := int(a.Accepted.Load() + b.Accepted.Load()); n < h.above || n > h.above+h.unsure || h.wrong != 0 || a.Connections.Load() != 1 || b.Connections.Load() != 1 {
 		t.Errorf("%d and %d accepted above, on %d and %d connections; miners were told %+v",
 			a.Accepted.Load(), b.Accepted.Load(), a.Connections.Load(), b.Connections.Load(), h)
+	}
+	if a.Invalid.Load()+b.Invalid.Load() != 0 {
+		t.Errorf("shares that no pool above can take: %q, %q", a.Faults(), b.Faults())
 	}
 }
 
