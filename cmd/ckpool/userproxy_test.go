@@ -41,7 +41,7 @@ func startRigs(t *testing.T, address string, passwords map[string]string, counts
 	var running sync.WaitGroup
 	for user, password := range passwords {
 		c := miner.Config{
-			Endpoint: client.Endpoint{URL: address, User: user + ".rig", Password: password}, HashRate: 200,
+			Endpoint: client.Endpoint{URL: address, User: user + ".rig", Password: password}, HashRate: 200, Drain: patience,
 			OnShare: func(s miner.Share) {
 				r.mu.Lock()
 				defer r.mu.Unlock()

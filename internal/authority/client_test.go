@@ -297,7 +297,7 @@ func TestWithoutAnswer(t *testing.T) {
 	}
 	const hello = `{"version":1,"program":"x","position":{"store":"s","number":0}}`
 	slow := startCkdb(t)
-	slow.Store.SetDelay(10*time.Second, nil)
+	slow.Store.SetDelay(time.Hour, nil)
 	broken := startCkdb(t)
 	broken.Store.SetDelay(0, errors.New("database is locked"))
 	for name, tt := range map[string]struct {
@@ -328,7 +328,7 @@ func TestWithoutAnswer(t *testing.T) {
 				if n.Verdict != authority.Unanswered {
 					t.Errorf("%+v", n)
 				}
-				if took := time.Since(begun); i == 0 && took > 3*authority.AnswerTime {
+				if took := time.Since(begun); i == 0 && took > 10*authority.AnswerTime {
 					t.Errorf("no answer after %v", took)
 				}
 				if name == "slow" {

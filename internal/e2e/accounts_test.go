@@ -58,7 +58,7 @@ func (r *running) allows(t *testing.T, user, password, text string) *raw {
 	t.Helper()
 	began := time.Now()
 	c, a := r.login(t, user, password)
-	if took := time.Since(began); took > 3*authority.AnswerTime {
+	if took := time.Since(began); took > 10*authority.AnswerTime {
 		t.Errorf("%s is answered after %v", user, took)
 	}
 	if text == "" && string(a.Result) != "true" || text != "" && (a.code() != 24 || !strings.Contains(a.text(), text)) {
@@ -169,13 +169,9 @@ func TestSlowCkdb(t *testing.T) {
 	t.Parallel()
 	d, _, p := startAccounts(t, nil)
 	p.allows(t, "carol.rig", "x", "")
-	d.Store.SetDelay(10*time.Second, nil)
-	began := time.Now()
+	d.Store.SetDelay(time.Hour, nil)
 	p.allows(t, "carol.rig", "x", "")
-	if took := time.Since(began); took > 5*time.Second {
-		t.Errorf("a known worker waits %v", took)
-	}
-	began = time.Now()
+	began := time.Now()
 	var logins sync.WaitGroup
 	for i := range 20 {
 		logins.Go(func() { p.allows(t, unlisted+fmt.Sprint(".", i), "x", "") })
@@ -191,7 +187,7 @@ func TestSlowCkdb(t *testing.T) {
 		t.Errorf("%+v", a)
 	}
 	logins.Wait()
-	if took := time.Since(began); took > 10*authority.AnswerTime {
+	if took := time.Since(began); took > patience {
 		t.Errorf("all together took %v", took)
 	}
 }

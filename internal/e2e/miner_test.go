@@ -258,7 +258,7 @@ func (r *running) mineSeeing(t *testing.T, hashRate float64, see func(user strin
 			Endpoint: client.Endpoint{URL: r.addr, User: user, Password: "x"},
 			Client:   client.Options{VersionMask: 0xffffffff, UserAgent: "e2e/1"},
 			HashRate: hashRate,
-			Drain:    20 * time.Second, // the machine may be busy with other tests
+			Drain:    patience, // the machine may be busy with other tests
 			OnShare:  func(s miner.Share) { c.add(s) },
 			OnEvent: func(e client.Event) {
 				c.event(e)

@@ -19,7 +19,7 @@ const (
 	maxUnanswered = 64                   // shares
 	slice         = 5 * time.Millisecond // of hashing between looks at the pool's events
 	sliceHashes   = 1 << 14              // of an uncapped miner
-	answerTimeout = 30 * time.Second     // for a share
+	answerTimeout = time.Minute          // for a share
 	usualDrain    = 2 * time.Second
 	rollAfter     = 1 << 16 // nonces of a header before a version is rolled
 )

@@ -75,7 +75,7 @@ func TestKnownShares(t *testing.T) {
 
 // mine runs a miner until it has n verdicts.
 func mine(t *testing.T, c Config, n int) (shares []Share) {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	c.OnShare = func(s Share) {
 		if shares = append(shares, s); len(shares) == n {
@@ -116,7 +116,7 @@ func TestMinerShares(t *testing.T) {
 // TestMinerReconnects: a lost connection is replaced and mining goes on.
 func TestMinerReconnects(t *testing.T) {
 	p := otherpool.Start(t, otherpool.Config{Difficulty: 1e-6})
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var once sync.Once
 	lost := false
