@@ -518,6 +518,9 @@ func (h *EdgeHandler) deliver(slot netserver.Slot, w *wire, line []byte) {
 			h.redirect(slot, m, kind, accepted)
 		}
 	case resumed:
+		if !h.serves(m) { // that pool is gone already: the next one is asked, or the miner closed
+			return
+		}
 		for i := range m.flights {
 			h.pass(slot, m, m.flights[i].line)
 		}
@@ -649,8 +652,8 @@ func ourID(id []byte) (n int, ok bool) {
 	if !found {
 		return 0, false
 	}
-	n, err := strconv.Atoi(string(bytes.TrimSuffix(text, []byte(`"`))))
-	return n, err == nil
+	number, err := strconv.ParseUint(string(bytes.TrimSuffix(text, []byte(`"`))), 10, 16) // of a few
+	return int(number), err == nil
 }
 
 // Info is what an Edge knows of a miner.

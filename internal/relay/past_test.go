@@ -52,6 +52,11 @@ func TestResume(t *testing.T) {
 		if len(lines) != 3 || !strings.Contains(lines[1], `"00000000000000aa"`) || !strings.Contains(lines[2], `["alice.1","x"]`) {
 			t.Fatalf("%q", lines)
 		}
+		for _, id := range []string{"resume--1", "resume-+0", "resume-3", "resume-18446744073709551615", "resume-"} {
+			if what, _, _ := p.heard(scan(`{"id":"` + id + `","result":true,"error":null}`)); what == resumed || what == notResumed {
+				t.Errorf("an answer to %s has the outcome %d", id, what)
+			}
+		}
 		notify := scan(`{"id":null,"method":"mining.notify","params":[]}`)
 		if what, _, _ := p.heard(notify); what != forNobody {
 			t.Errorf("work comes before the session")
