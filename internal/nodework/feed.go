@@ -253,7 +253,8 @@ func (t *table) all() (txids [][32]byte) {
 	return txids
 }
 
-// tell adds messages with those transactions that are known.
+// tell adds messages with those transactions that are known, each once: a node may name one any
+// number of times.
 func (t *table) tell(m *relay.Messages, txids [][32]byte) {
 	var list []poolproto.NamedTransaction
 	size := 0
@@ -263,8 +264,10 @@ func (t *table) tell(m *relay.Messages, txids [][32]byte) {
 		}
 		list, size = list[:0], 0
 	}
+	told := make(map[*known]bool, min(len(txids), len(t.known)))
 	for _, txid := range txids {
-		if k := t.known[txid]; k != nil {
+		if k := t.known[txid]; k != nil && !told[k] {
+			told[k] = true
 			list = append(list, k.tx)
 			if size += 2*len(k.tx.Data) + 100; size > messageSize {
 				say()
