@@ -2,6 +2,7 @@ package remote
 
 import (
 	"encoding/binary"
+	"math"
 	"math/rand/v2"
 	"runtime"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ckpool/ckpool/event"
+	"github.com/ckpool/ckpool/journal"
 	"github.com/ckpool/ckpool/poolproto"
 	"github.com/ckpool/ckpool/work"
 )
@@ -136,5 +138,31 @@ func TestBlocksOfTheMainPool(t *testing.T) {
 		if n := strings.Count(k.log.String(), "left alone"); tt.n == 0 && n != 1 {
 			t.Errorf("%s: it is said %d times", name, n)
 		}
+	}
+}
+
+// What a remote says of its shares stays within what statistics can be summed up to: a sum that is
+// not finite could not move to another process.
+func TestDifficultyOfRemotes(t *testing.T) {
+	for _, tt := range []struct {
+		reason             string
+		difficulty, credit float64
+		counts             bool
+	}{
+		{"accepted", 1e18, 1e18, true}, {"accepted", 4.6e-10, 0, true}, {"above target", 1e18, 0, true},
+		{"above target", 1.7e308, 0, false}, {"stale", math.MaxFloat64, 0, false}, {"accepted", 1, 1.7e308, false},
+	} {
+		k := &journal.Record{
+			Kind: journal.KindShare, Reason: tt.reason, Miner: &journal.Miner{User: "alice", Worker: "alice.rig1"},
+			Share: journal.Share{Time: 1795327613_000000, Difficulty: tt.difficulty, Credit: tt.credit},
+		}
+		if _, _, err := share(k); (err == nil) != tt.counts {
+			t.Errorf("%s of %g with a credit of %g: %v", tt.reason, tt.difficulty, tt.credit, err)
+		}
+	}
+	k := conversation{collector: NewCollector(CollectorOptions{})}
+	line := `{"method":"share","workername":"alice.rig1","diff":1e300,"hash":"` + strings.Repeat("f", 64) + `","result":false,"error":"Above target"}`
+	if err := k.shareOfC([]byte(line)); err == nil {
+		t.Error("a difficulty of 1e300 is counted")
 	}
 }

@@ -117,6 +117,9 @@ func (k *conversation) shareOfC(line []byte) error {
 	if !users.Nameable(s.Worker) {
 		return fmt.Errorf("share: unusable workername %.80q", s.Worker)
 	}
+	if s.Difficulty > mostDifficulty {
+		return fmt.Errorf("share: a difficulty of %g", s.Difficulty)
+	}
 	sh := &session.Share{
 		Time: time.Now(), Remote: netip.AddrPortFrom(s.Address, 0), UserAgent: s.Agent,
 		Extranonce1: session.MakeExtranonce(s.Extranonce1), Extranonce2: session.MakeExtranonce(s.Extranonce2),

@@ -290,6 +290,11 @@ func (s *site) read(ctx context.Context) error {
 	}
 }
 
+// mostDifficulty is more than any work has, and little enough for sums: what is refused may be
+// said to have any difficulty, and statistics that are not finite any more move to no other
+// process.
+const mostDifficulty = 1e24
+
 // share is a record of a journal as statistics count it.
 func share(k *journal.Record) (*session.Share, string, error) {
 	sh := &k.Share
@@ -300,8 +305,8 @@ func share(k *journal.Record) (*session.Share, string, error) {
 	if !known {
 		reason = session.Malformed
 	}
-	if reason == session.Accepted && !(sh.Credit >= 0 && sh.Credit < math.Inf(1)) {
-		return nil, "", fmt.Errorf("a credit of %g", sh.Credit)
+	if !(sh.Difficulty >= 0 && sh.Difficulty <= mostDifficulty && sh.Credit >= 0 && sh.Credit <= mostDifficulty) {
+		return nil, "", fmt.Errorf("a difficulty of %g and a credit of %g", sh.Difficulty, sh.Credit)
 	}
 	return &session.Share{
 		Time: earlier(time.UnixMicro(sh.Time), time.Now()), Reason: reason, Difficulty: sh.Difficulty, Credit: sh.Credit,
