@@ -426,6 +426,61 @@ func TestChannelOfAnotherPool(t *testing.T) {
 	}
 }
 
+// The last word of a resumption that comes after its pool has been given up says nothing to
+// whoever serves the miners then: not to another pool, which knows no such channel, and not to
+// nobody, whom nothing can be said to.
+func TestResumedTooLate(t *testing.T) {
+	for _, anew := range []bool{true, false} {
+		k := startChecked(t)
+		k.says(`{"id":7,"method":"mining.submit","params":["bob.rig","66aa","0000000000000001","68e77800","00000001"]}`)
+		link := func(number uint32) (w *wire) {
+			w = newWire("pool", input{strings.NewReader("")})
+			w.dialect = 1
+			w.prepare(k.h.edge, number)
+			return w
+		}
+		k.w = link(2)
+		k.h.edge.active.Store(k.w)
+		k.h.follow(k.w)
+		k.hears()
+		if up := k.up(); !strings.HasPrefix(up, "o 2 ") || !strings.Contains(up, "l 2 {\"id\":\"resume-1\"") {
+			t.Fatalf("not resumed:\n%s", up)
+		}
+		for _, line := range []string{
+			`l 2 {"id":"resume-0","result":[[["mining.notify","0123456789abcdef"]],"01020304",8],"error":null}`,
+			`l 2 {"id":"resume-1","result":true,"error":null}`,
+		} {
+			if err := k.w.frame(t.Context(), []byte(line)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		k.w.deliver(t.Context()) // and the loop has no time for it yet
+		if !anew {
+			k.h.edge.active.Store(nil)
+			k.h.closeAll()
+			k.hears()
+			if k.h.loop.Channel(k.slot) {
+				t.Error("a miner whom no pool serves is not closed")
+			}
+			continue
+		}
+		k.w = link(3)
+		k.h.edge.active.Store(k.w)
+		k.h.follow(k.w)
+		k.hears()
+		if up := k.up(); !strings.HasPrefix(up, "o 3 ") || strings.Contains(up, "mining.submit") {
+			t.Errorf("the next pool is told before it knows the miner:\n%s", up)
+		}
+		k.hears(
+			`l 3 {"id":"resume-0","result":[[["mining.notify","0123456789abcdef"]],"01020304",8],"error":null}`,
+			`l 3 {"id":"resume-1","result":true,"error":null}`,
+		)
+		if up := k.up(); strings.Count(up, "mining.submit") != 1 || !strings.HasPrefix(up, "l 3 ") {
+			t.Errorf("the share without an answer went up as:\n%s", up)
+		}
+	}
+}
+
 // Miners who have to connect again are asked to a few at a time.
 func TestMovesAreSpread(t *testing.T) {
 	t.Parallel()

@@ -518,7 +518,7 @@ func (h *EdgeHandler) deliver(slot netserver.Slot, w *wire, line []byte) {
 			h.redirect(slot, m, kind, accepted)
 		}
 	case resumed:
-		if !h.serves(m) { // that pool is gone already: the next one is asked, or the miner closed
+		if !h.serves(m) { // which is over: they go up where the miner is served next
 			return
 		}
 		for i := range m.flights {
