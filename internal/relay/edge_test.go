@@ -433,16 +433,7 @@ func TestResumedTooLate(t *testing.T) {
 	for _, anew := range []bool{true, false} {
 		k := startChecked(t)
 		k.says(`{"id":7,"method":"mining.submit","params":["bob.rig","66aa","0000000000000001","68e77800","00000001"]}`)
-		link := func(number uint32) (w *wire) {
-			w = newWire("pool", input{strings.NewReader("")})
-			w.dialect = 1
-			w.prepare(k.h.edge, number)
-			return w
-		}
-		k.w = link(2)
-		k.h.edge.active.Store(k.w)
-		k.h.follow(k.w)
-		k.hears()
+		k.next(2)
 		if up := k.up(); !strings.HasPrefix(up, "o 2 ") || !strings.Contains(up, "l 2 {\"id\":\"resume-1\"") {
 			t.Fatalf("not resumed:\n%s", up)
 		}
@@ -464,10 +455,7 @@ func TestResumedTooLate(t *testing.T) {
 			}
 			continue
 		}
-		k.w = link(3)
-		k.h.edge.active.Store(k.w)
-		k.h.follow(k.w)
-		k.hears()
+		k.next(3)
 		if up := k.up(); !strings.HasPrefix(up, "o 3 ") || strings.Contains(up, "mining.submit") {
 			t.Errorf("the next pool is told before it knows the miner:\n%s", up)
 		}
@@ -505,6 +493,94 @@ func TestMovesAreSpread(t *testing.T) {
 	// Those of the loop with the most are asked in five rounds at least, a second between two.
 	if last := slices.Max(told); last < 3*time.Second {
 		t.Errorf("all are told after %v", last)
+	}
+}
+
+// crowd is a standing edge with so many miners, who have logged in or only subscribed, and a
+// wire that serves them next.
+func crowd(t *testing.T, authorised ...bool) (k *checked, miners []netserver.Slot) {
+	t.Helper()
+	h, w, slot := standing(t, 1, strings.NewReader(""))
+	k = &checked{t: t, h: h, w: w, slot: slot}
+	for i, login := range authorised {
+		if i > 0 {
+			slot = h.loop.OpenChannel(netip.MustParseAddrPort("192.0.2.7:1"))
+			h.Open(slot, h.loop.Remote(slot), 0)
+		}
+		miners = append(miners, slot)
+		k.slot = slot
+		k.says(`{"id":1,"method":"mining.subscribe","params":["miner/1"]}`)
+		k.hears(fmt.Sprintf(`l %d {"id":1,"result":[[["mining.notify","0123456789abcdef"]],"01020304",8],"error":null}`, h.miner(slot).id))
+		if login {
+			k.says(`{"id":2,"method":"mining.authorize","params":["bob.rig","x"]}`)
+			k.hears(fmt.Sprintf(`l %d {"id":2,"result":true,"error":null}`, h.miner(slot).id))
+		}
+	}
+	k.next(2)
+	return k, miners
+}
+
+// next has another wire serve the miners.
+func (k *checked) next(number uint32) {
+	k.t.Helper()
+	k.w = newWire("pool", input{strings.NewReader("")})
+	k.w.dialect = 1
+	k.w.prepare(k.h.edge, number)
+	k.h.edge.active.Store(k.w)
+	k.h.follow(k.w)
+	k.hears()
+}
+
+// told is how many of some miners were asked to connect again.
+func (k *checked) told(miners []netserver.Slot) (n int) {
+	for _, slot := range miners {
+		if k.h.miner(slot).told != 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// Miners whose sessions a pool does not know are asked to connect again a few at a time, and
+// those who still wait are not if a pool comes that knows them.
+func TestStrangersAreSpread(t *testing.T) {
+	k, miners := crowd(t, true, true, true, true) // of whom one may be asked in a second
+	unknown := func() {
+		for _, slot := range miners {
+			if m := k.h.miner(slot); m.resuming() {
+				k.hears(fmt.Sprintf(`l %d {"id":"resume-0","result":[[["mining.notify","fedcba9876543210"]],"0a0b0c0d",8],"error":null}`, m.id))
+			}
+		}
+	}
+	unknown()
+	if up := k.up(); k.told(miners) != 1 || strings.Count(up, " moved\n") != len(miners) {
+		t.Fatalf("%d of %d are told at once; the pool heard\n%s", k.told(miners), len(miners), up)
+	}
+	k.h.Tick(k.h.loop.Now().Add(time.Second))
+	k.hears()
+	if n := k.told(miners); n != 2 {
+		t.Fatalf("%d are told after a second", n)
+	}
+	k.next(3)
+	up := k.up()
+	if n := strings.Count(up, `"mining.subscribe"`); k.told(miners) != 2 || n != 2 {
+		t.Fatalf("%d are told, %d go on at a pool that may know them:\n%s", k.told(miners), n, up)
+	}
+	unknown()
+	for i := range 2 {
+		k.h.Tick(k.h.loop.Now().Add(time.Duration(2+i) * time.Second))
+		k.hears()
+		if n := k.told(miners); n != 3+i {
+			t.Fatalf("%d are told", n)
+		}
+	}
+}
+
+// Miners who have to connect again do not hold up those whose sessions a pool knows.
+func TestResumedBesideOthers(t *testing.T) {
+	k, miners := crowd(t, false, false, false, true)
+	if up := k.up(); k.told(miners) != 1 || strings.Count(up, "o ") != 1 || strings.Count(up, `"resume-`) != 2 {
+		t.Errorf("%d are told, and the pool heard\n%s", k.told(miners), up)
 	}
 }
 

@@ -56,10 +56,11 @@ type EdgeHandler struct {
 	at    uint64                               // channel it is at; beyond last: the next range
 	last  uint32
 
-	walking bool           // over all miners, since the wire has changed
-	cursor  netserver.Slot // of that walk
-	allowed float64        // how many may be asked to connect again now
-	ghosts  int            // told of in this second
+	walking bool             // over all miners, since the wire has changed
+	cursor  netserver.Slot   // of that walk
+	parting []netserver.Slot // of miners that have to connect again, for Step
+	allowed float64          // how many may be asked to do so now
+	ghosts  int              // told of in this second
 
 	msg stratum.Message
 	out []byte
@@ -106,6 +107,9 @@ type edgeMiner struct {
 	bytes  int
 	wire   *wire   // that serves it, which may have ended; nil: none does
 	watch  Watcher // nil: nobody watches
+	parts  bool    // it is in EdgeHandler.parting
+	// stranger is the number of the wire whose pool has not known its session, 0 none.
+	stranger uint32
 	*past
 }
 
@@ -430,7 +434,8 @@ func (h *EdgeHandler) Step() (more bool) {
 	if h.walking {
 		h.walk()
 	}
-	return h.queued() || h.walking && h.allowed >= 1
+	h.stepParting()
+	return h.queued() || h.walking || h.parts()
 }
 
 // arrive handles part of what has come first: it writes to n miners at most, and returns
@@ -526,7 +531,11 @@ func (h *EdgeHandler) deliver(slot netserver.Slot, w *wire, line []byte) {
 		}
 		h.report(m)
 	case notResumed:
-		h.ask(slot, m)
+		if h.serves(m) { // else another pool may know it
+			m.stranger = w.number
+			h.leave(slot, m, "moved")
+			h.part(slot, m)
+		}
 	}
 }
 
@@ -587,22 +596,58 @@ func (h *EdgeHandler) walk() {
 		if m.id == 0 || h.serves(m) || m.told != 0 {
 			continue
 		}
-		switch {
-		case h.wire == nil:
+		if h.wire == nil {
 			h.loop.Close(slot, netserver.NoWork)
-		case m.begins():
-			h.serveOn(slot, m, (*past).begin)
-		case m.resumable() && h.wire.dialect > 0:
-			h.serveOn(slot, m, (*past).resume)
-		case h.allowed < 1:
-			return
-		default:
-			h.allowed--
-			h.leave(slot, m, "moved")
-			h.ask(slot, m)
+		} else if !h.goOn(slot, m) {
+			h.part(slot, m)
 		}
 	}
 	h.walking = h.cursor < h.top
+}
+
+// goOn has a miner served over the present wire, if that can be without its noticing.
+func (h *EdgeHandler) goOn(slot netserver.Slot, m *edgeMiner) bool {
+	switch {
+	case m.begins():
+		h.serveOn(slot, m, (*past).begin)
+	case m.resumable() && h.wire.dialect > 0 && m.stranger != h.wire.number:
+		h.serveOn(slot, m, (*past).resume)
+	default:
+		return false
+	}
+	return true
+}
+
+// part has a miner asked to connect again, as soon as that is allowed.
+func (h *EdgeHandler) part(slot netserver.Slot, m *edgeMiner) {
+	if !m.parts {
+		m.parts = true
+		h.parting = append(h.parting, slot)
+	}
+}
+
+// parts tells that some miner may be asked to connect again now.
+func (h *EdgeHandler) parts() bool { return h.wire != nil && h.allowed >= 1 && len(h.parting) > 0 }
+
+// stepParting asks as many miners to connect again as is allowed. Those that another wire
+// serves by now, or can, are not.
+func (h *EdgeHandler) stepParting() {
+	for h.parts() {
+		slot := h.parting[0]
+		h.parting = h.parting[1:]
+		m := h.miner(slot)
+		if !m.parts { // another one has the slot
+			continue
+		}
+		m.parts = false
+		if m.told == 0 && !h.serves(m) && !h.goOn(slot, m) {
+			h.allowed--
+			h.ask(slot, m)
+		}
+	}
+	if len(h.parting) == 0 {
+		h.parting = nil
+	}
 }
 
 // serveOn has a miner served over the present wire from here on, beginning with what say
