@@ -72,6 +72,8 @@ type Blocks struct {
 	table      table
 	submitting sync.WaitGroup // goroutines of Take
 
+	rounds sync.Mutex // held while the work of a round and what of it counts are of one time
+
 	moving sync.RWMutex // held for reading while what became of a block is noted
 	moved  bool         // guarded by moving; another process has taken over
 

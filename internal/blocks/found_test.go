@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -140,6 +141,68 @@ func TestRoundEndsWithAConfirmedBlock(t *testing.T) {
 	k.changed(blocks[0].Hash, source.BlockState{State: source.BlockOrphaned})
 	k.changed(blocks[0].Hash, source.BlockState{State: source.BlockConfirmed, Confirmations: 3})
 	shares(1)
+}
+
+// The work of a block is all that was done since the one before it that was not lost, in
+// whatever order it is known what becomes of them: of one that was in the chain and is lost
+// later it is the next one's. Nothing of it is counted twice, nor for none.
+func TestWorkOfABlockIsWhatWasDoneForIt(t *testing.T) {
+	for name, c := range map[string]struct {
+		events string   // s: a share; 1, 2, 3: a block is found
+		want   []string // shares of each block
+	}{
+		"one after the other":              {"s s 1 confirmed1 s 2 confirmed2", []string{"2", "1"}},
+		"lost at once":                     {"s s 1 orphaned1 s 2 confirmed2", []string{"2", "3"}},
+		"refused":                          {"s s 1 rejected1 s 2 confirmed2", []string{"2", "3"}},
+		"lost later":                       {"s s 1 confirmed1 s orphaned1 s 2 confirmed2", []string{"2", "4"}},
+		"lost after the next was found":    {"s s 1 confirmed1 s 2 confirmed2 s 3 confirmed3 orphaned1", []string{"2", "3", "1"}},
+		"two are lost":                     {"s 1 confirmed1 s s 2 confirmed2 s 3 confirmed3 orphaned2 orphaned1", []string{"1", "3", "4"}},
+		"to and fro":                       {"s s 1 confirmed1 orphaned1 s 2 confirmed2 confirmed1", []string{"2", "1"}},
+		"two at one height":                {"s s 1 s 2 confirmed1 pending1 confirmed2", []string{"2", "1"}},
+		"two at one height, one is lost":   {"s s 1 s 2 confirmed1 pending1 confirmed2 orphaned1", []string{"2", "3"}},
+		"of two the second is lost":        {"s s 1 s 2 confirmed1 pending1 confirmed2 confirmed1 orphaned2 s 3", []string{"2", "1", "2"}},
+		"known late":                       {"s s 1 s s s confirmed1 s 2 confirmed2", []string{"2", "4"}},
+		"lost later, and a restart":        {"s s 1 confirmed1 restart s orphaned1 s restart 2 confirmed2", []string{"2", "4"}},
+		"known after a restart":            {"s s 1 restart s confirmed1 restart s 2 confirmed2", []string{"2", "2"}},
+		"found by a run that was killed":   {"s 1 confirmed1 s s saved2 s confirmed2 s 3", []string{"1", "0", "1"}},
+		"a round that an operator ended":   {"s s s 1 reset s 2 confirmed2", []string{"3", "1"}},
+		"ended before the block was known": {"s s s 1 reset s confirmed1 s 2 confirmed2", []string{"3", "2"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			k, logDir, _ := unconnected(t)
+			w := worker(t, k, "bob")
+			for what := range strings.FieldsSeq(c.events) {
+				state, number := what[:len(what)-1], int64(what[len(what)-1]-'0')
+				switch {
+				case what == "s":
+					k.options.Users.Share(accepted(w))
+				case what == "reset":
+					k.options.Users.ResetRound()
+				case what == "restart":
+					if err := k.table.save(); err != nil {
+						t.Fatal(err)
+					}
+					k.table = newTable(logDir, nil)
+					k.Load()
+				case state == "saved":
+					k.table.add(exampleBlock(number))
+				case state == "":
+					b := exampleBlock(number)
+					b.Work = k.options.Users.RoundWork()
+					k.table.add(b)
+				default:
+					k.changed(exampleBlock(number).Hash, source.BlockState{State: state})
+				}
+			}
+			var got []string
+			for _, b := range k.List() {
+				got = append(got, fmt.Sprint(b.Work/accepted(w).Credit))
+			}
+			if !slices.Equal(got, c.want) {
+				t.Errorf("%q, want %q", got, c.want)
+			}
+		})
+	}
 }
 
 // What the table says of a block is what the nodes are asked about when it is

@@ -50,7 +50,7 @@ func (k *Blocks) submit(s *session.Share, worker string) {
 	}
 	record := Block{
 		Height: height, Hash: work.FormatHash(hash), Worker: worker, Difficulty: s.Job.NetworkDifficulty,
-		Reward: s.Job.Template.CoinbaseValue, Time: s.Time, Chain: k.options.Network.Chain(), Work: k.options.Users.RoundWork(),
+		Reward: s.Job.Template.CoinbaseValue, Time: s.Time, Chain: k.options.Network.Chain(),
 	}
 	kind := "Possible block solve"
 	stale := s.Current != nil && s.Current.Template.PrevHash != s.Job.Template.PrevHash
@@ -60,7 +60,10 @@ func (k *Blocks) submit(s *session.Share, worker string) {
 	if k.options.Before != nil {
 		k.options.Before(&record, block)
 	}
+	k.rounds.Lock()
+	record.Work = k.options.Users.RoundWork()
 	k.table.add(record)
+	k.rounds.Unlock()
 	k.options.Network.Submit(height, hash, block, func(state source.BlockState) { k.changed(record.Hash, state) })
 	record.State = source.BlockPending
 	k.options.Events.Tell(event.Event{
@@ -119,7 +122,11 @@ func (k *Blocks) change(hash string, s source.BlockState) {
 		if w := k.options.Jobs.Newest(); w == nil || work.FormatHash(w.Job.Template.PrevHash) != hash {
 			k.options.Network.Refresh("own block")
 		}
+		k.rounds.Lock()
+		round := k.options.Users.RoundWork()
 		headline, shown := k.options.Users.EndRound(now.Height, now.Worker, now.Reward, time.Now())
+		k.table.roundEnded(hash, round)
+		k.rounds.Unlock()
 		k.options.Events.Tell(event.Event{Level: event.Warning, Text: headline, Headline: true, What: RoundEnded{now}})
 		k.options.Show(shown)
 	}

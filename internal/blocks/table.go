@@ -34,6 +34,11 @@ type Block struct {
 	Work       float64 // difficulty of the pool's shares since its block before that was not lost; 0 unknown
 	Time       time.Time
 	Chain      string // main, test, testnet4, signet, regtest; "" unknown
+	// Own is Work since the block found before it, whatever became of that; 0 unknown.
+	Own float64
+	// Counted is what of the work of the present round is that of blocks, of which this is
+	// the newest; below 0 is work of the round before that is the next block's.
+	Counted float64
 
 	source.BlockState // what has become of it; the text only of a rejected one
 }
@@ -72,6 +77,11 @@ func (b *Block) Final() bool {
 	return b.State == source.BlockRejected || b.State == source.BlockConfirmed && b.Confirmations >= MatureConfirmations
 }
 
+// lost reports whether the work of the block is that of the next.
+func (b *Block) lost() bool {
+	return b.State == source.BlockOrphaned || b.State == source.BlockRejected
+}
+
 // blockFile is the form of a Block in blocks.json.
 type blockFile struct {
 	Height     int64   `json:"height"`
@@ -83,11 +93,13 @@ type blockFile struct {
 	State      string  `json:"state"`
 	Chain      string  `json:"chain,omitempty"`
 	Work       float64 `json:"work,omitempty"`
+	Own        float64 `json:"own_work,omitempty"`
+	Counted    float64 `json:"counted_work,omitempty"`
 }
 
 // MarshalJSON gives the form of blocks.json.
 func (b Block) MarshalJSON() ([]byte, error) {
-	return json.Marshal(blockFile{b.Height, b.Hash, b.Worker, b.Difficulty, b.Reward, b.Time.Unix(), b.StateText(), b.Chain, b.Work})
+	return json.Marshal(blockFile{b.Height, b.Hash, b.Worker, b.Difficulty, b.Reward, b.Time.Unix(), b.StateText(), b.Chain, b.Work, b.Own, b.Counted})
 }
 
 // UnmarshalJSON is the inverse of MarshalJSON.
@@ -98,7 +110,7 @@ func (b *Block) UnmarshalJSON(data []byte) error {
 	}
 	*b = Block{
 		Height: f.Height, Hash: f.Hash, Worker: f.Worker,
-		Difficulty: f.Difficulty, Reward: f.Reward, Time: time.Unix(f.Time, 0), Chain: f.Chain, Work: f.Work,
+		Difficulty: f.Difficulty, Reward: f.Reward, Time: time.Unix(f.Time, 0), Chain: f.Chain, Work: f.Work, Own: f.Own, Counted: f.Counted,
 	}
 	return b.parseState(f.State)
 }
@@ -120,7 +132,8 @@ type table struct {
 	mu    sync.Mutex
 	found []Block // guarded by mu; in the order they were found
 	// ended are the hashes of blocks whose round is over. Guarded by mu.
-	ended map[string]bool
+	ended   map[string]bool
+	counted float64 // guarded by mu; Counted of the newest block
 }
 
 // newTable makes an empty table of <logdir>/pool/blocks.json.
@@ -161,6 +174,10 @@ func (t *table) replace(list []Block) {
 			t.ended[b.Hash] = true
 		}
 	}
+	t.counted = 0
+	if n := len(t.found); n > 0 {
+		t.counted = t.found[n-1].Counted
+	}
 	t.trim()
 }
 
@@ -188,7 +205,8 @@ func parseBlocks(data []byte) (list []Block, err error) {
 	return list, err
 }
 
-// add puts a block into the table. A block that is there already is left alone.
+// add puts a block into the table, whose Work is that of the round. A block that is there
+// already is left alone.
 func (t *table) add(b Block) {
 	b.Time = time.Unix(b.Time.Unix(), 0) // what the file keeps
 	if b.State == "" {
@@ -199,9 +217,38 @@ func (t *table) add(b Block) {
 	if t.find(b.Hash) != nil {
 		return
 	}
+	if b.Work > 0 {
+		t.beganAnew(b.Work)
+		b.Own, t.counted = b.Work-t.counted, b.Work
+	}
+	b.Counted = t.counted
 	t.found = append(t.found, b)
 	t.trim()
 	t.changed()
+}
+
+// beganAnew is for a caller that holds mu: a round that has less work than counts began
+// without a block, as an operator may let it.
+func (t *table) beganAnew(round float64) {
+	if round < t.counted {
+		t.counted = 0
+	}
+}
+
+// roundEnded notes that a round of so much work has ended with a block. What was done since it
+// was found is the next one's.
+func (t *table) roundEnded(hash string, round float64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.beganAnew(round)
+	t.counted -= round
+	if b := t.find(hash); b == nil || b.Own == 0 {
+		t.counted = 0 // an earlier run found it: all that is known is that the work was for it
+	}
+	if n := len(t.found); n > 0 {
+		t.found[n-1].Counted = t.counted
+		t.changed()
+	}
 }
 
 // trim is for a caller that holds mu.
@@ -270,11 +317,23 @@ func (t *table) find(hash string) *Block {
 	return nil
 }
 
-// list returns the blocks in the order they were found.
+// list returns the blocks in the order they were found, each with the work of those before
+// it that were lost, as is known now.
 func (t *table) list() []Block {
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	return append([]Block{}, t.found...)
+	list := append([]Block{}, t.found...)
+	t.mu.Unlock()
+	var lost float64
+	for i := range list {
+		b := &list[i]
+		if b.Own > 0 { // else an earlier version found it
+			b.Work = lost + b.Own
+		}
+		if lost += b.Own; !b.lost() {
+			lost = 0
+		}
+	}
+	return list
 }
 
 // open returns the blocks that are not final.
