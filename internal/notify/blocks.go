@@ -10,6 +10,7 @@ import (
 
 	"github.com/ckpool/ckpool/control"
 	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/source"
 )
 
 // matureAfter is how many confirmations a block needs for its reward to be spent: the
@@ -40,6 +41,9 @@ func (n *Notifier) lookAtBlocks(now time.Time, tell bool) {
 		told := n.state.Blocks[b.Hash]
 		if told == nil {
 			told = &toldBlock{}
+		}
+		if block.State == source.BlockPending && (told.State == toldOrphaned || told.State == toldRejected) {
+			continue // nodes do not have its height at present: that does not say that it is in the chain
 		}
 		name, resolved := newsOf(told.State, state)
 		if name == "" && told.State == state {

@@ -230,6 +230,16 @@ func TestBlocks(t *testing.T) {
 		f.want("all", "Block 4 is in the chain again")
 		set(block(3, "confirmed 101"), block(4, "orphaned"), block(5, "rejected: high-hash"))
 		f.want("all", "Block 4 was orphaned")
+		// A node that has to get the blocks anew, or two blocks that the next one decides between.
+		set(block(3, "confirmed 101"), block(4, "pending"), block(5, "rejected: high-hash"))
+		f.want("all")
+		set(block(3, "confirmed 101"), block(4, "orphaned"), block(5, "rejected: high-hash"))
+		f.want("all")
+		set(block(3, "confirmed 101"), block(4, "pending"), block(5, "rejected: high-hash"))
+		set(block(3, "confirmed 101"), block(4, "confirmed 2"), block(5, "rejected: high-hash"))
+		f.want("all", "Block 4 is in the chain again")
+		set(block(3, "confirmed 101"), block(4, "orphaned"), block(5, "rejected: high-hash"))
+		f.want("all", "Block 4 was orphaned")
 		f.end()
 		// After a crash a block may come into the table again, without its worker.
 		f.pool.blocks = f.pool.blocks[:2]
