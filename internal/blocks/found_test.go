@@ -17,6 +17,7 @@ import (
 	"github.com/btcsuite/btcd/btcutil/v2"
 
 	"github.com/ckpool/ckpool/bitcoind"
+	"github.com/ckpool/ckpool/event"
 	"github.com/ckpool/ckpool/internal/jobs"
 	"github.com/ckpool/ckpool/internal/session"
 	"github.com/ckpool/ckpool/internal/users"
@@ -141,6 +142,34 @@ func TestRoundEndsWithAConfirmedBlock(t *testing.T) {
 	k.changed(blocks[0].Hash, source.BlockState{State: source.BlockOrphaned})
 	k.changed(blocks[0].Hash, source.BlockState{State: source.BlockConfirmed, Confirmations: 3})
 	shares(1)
+}
+
+// What becomes of a block is told once: not again with each reason that nodes have, nor by a
+// run that finds a block as the one before it left it.
+func TestChangesAreToldOnce(t *testing.T) {
+	k, logDir, _ := unconnected(t)
+	var told []string
+	k.options.Events = func(e event.Event) {
+		if c, ok := e.What.(Changed); ok {
+			told = append(told, fmt.Sprint(c.Height, " ", c.StateText()))
+		}
+	}
+	b := exampleBlock(1)
+	k.table.add(b)
+	k.changed(b.Hash, source.BlockState{State: source.BlockPending, Text: "a:1: connection refused"})
+	k.changed(b.Hash, source.BlockState{State: source.BlockPending, Text: "a:1: no answer"})
+	k.changed(b.Hash, source.BlockState{State: source.BlockConfirmed, Confirmations: 1})
+	k.changed(b.Hash, source.BlockState{State: source.BlockConfirmed, Confirmations: 2})
+	k.changed(b.Hash, source.BlockState{State: source.BlockOrphaned, Text: "another block is there"})
+	if err := k.table.save(); err != nil {
+		t.Fatal(err)
+	}
+	k.table = newTable(logDir, nil)
+	k.Load()
+	k.changed(b.Hash, source.BlockState{State: source.BlockOrphaned, Text: "another block is there"})
+	if want := []string{"850001 confirmed 1", "850001 confirmed 2", "850001 orphaned"}; !slices.Equal(told, want) {
+		t.Errorf("told %q, want %q", told, want)
+	}
 }
 
 // The work of a block is all that was done since the one before it that was not lost, in

@@ -79,11 +79,12 @@ func (k *Blocks) submit(s *session.Share, worker string) {
 func (k *Blocks) resumed(height int64, hash [32]byte, s source.BlockState) {
 	text := work.FormatHash(hash)
 	k.Ours(func() {
-		if _, known := k.table.get(text); !known && k.options.Elsewhere != nil && k.options.Elsewhere(text, s) {
+		_, known := k.table.get(text)
+		if !known && k.options.Elsewhere != nil && k.options.Elsewhere(text, s) {
 			return
 		}
 		k.table.add(Block{Height: height, Hash: text, Time: time.Now()})
-		k.change(text, s)
+		k.change(text, s, !known)
 	})
 }
 
@@ -99,21 +100,22 @@ func (k *Blocks) Ours(note func()) {
 
 // changed notes what became of a block.
 func (k *Blocks) changed(hash string, s source.BlockState) {
-	k.Ours(func() { k.change(hash, s) })
+	k.Ours(func() { k.change(hash, s, false) })
 }
 
-// change changes a block in the table. The first time it is part of the
-// chain its round is over.
-func (k *Blocks) change(hash string, s source.BlockState) {
-	var now Block
+// change changes a block in the table, and tells what is new of it, or whatever it is if the
+// block is new. The first time it is part of the chain its round is over.
+func (k *Blocks) change(hash string, s source.BlockState, isNew bool) {
+	var before, now Block
 	known := k.table.update(hash, func(b *Block) {
 		if s.State != source.BlockRejected {
 			s.Text = ""
 		}
+		before = *b
 		b.BlockState = s
 		now = *b
 	})
-	if known {
+	if now != before || isNew { // else it is another reason, or what an earlier run knew
 		k.options.Events.Tell(event.Event{
 			Level: event.Debug, Text: fmt.Sprintf("Block %d %s is %s", now.Height, hash, now.StateText()), What: Changed{now},
 		})

@@ -10,12 +10,18 @@ import (
 
 // The program may have been killed between saving a block and noting it.
 func TestResumedBlockIsInTheTable(t *testing.T) {
+	told := 0
 	k := New(Options{LogDir: t.TempDir(), Events: func(e event.Event) {
 		if e.Level < event.Debug {
 			t.Error(e.Text)
 		}
+		told++
 	}})
 	hash := [32]byte{7}
+	k.resumed(850000, hash, source.BlockState{State: source.BlockPending})
+	if told != 1 {
+		t.Errorf("it was told %d times that there is a block", told)
+	}
 	k.table.endRound(work.FormatHash(hash)) // there is no pool that could
 	k.resumed(850000, hash, source.BlockState{State: source.BlockConfirmed, Confirmations: 2})
 	list := k.List()
