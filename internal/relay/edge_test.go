@@ -754,46 +754,6 @@ func standing(t *testing.T, dialect int, r io.Reader) (h *EdgeHandler, w *wire, 
 	return h, w, miner
 }
 
-// The last word of a pool that goes on with a miner may come to a loop when there is no pool any
-// more: what the miner waits for goes nowhere, and nothing else happens.
-func TestResumedTooLate(t *testing.T) {
-	h, w, slot := standing(t, 1, strings.NewReader(""))
-	say := func(w *wire, format string, args ...any) {
-		t.Helper()
-		if err := w.frame(t.Context(), fmt.Appendf(nil, format, args...)); err != nil {
-			t.Fatal(err)
-		}
-		w.deliver(t.Context())
-	}
-	h.Line(slot, []byte(`{"id":1,"method":"mining.subscribe","params":["miner/1"]}`))
-	h.Line(slot, []byte(`{"id":2,"method":"mining.authorize","params":["bob.rig","x"]}`))
-	const session = `[[["mining.notify","0123456789abcdef"]],"01020304",8]`
-	say(w, `l %d {"id":1,"result":%s,"error":null}`, h.miner(slot).id, session)
-	say(w, `l %d {"id":2,"result":true,"error":null}`, h.miner(slot).id)
-	for h.Step() {
-	}
-	h.Line(slot, []byte(`{"id":4,"method":"mining.submit","params":["bob.rig","66aa0b21","0000000000000001","66aa0b21","1dac2b7c"]}`))
-	next := newWire("next", input{strings.NewReader("")})
-	next.dialect = 1
-	next.prepare(h.edge, 2)
-	h.edge.active.Store(next)
-	h.follow(next)
-	for h.Step() {
-	}
-	if m := h.miner(slot); m.wire != next || !m.resuming() || len(m.flights) != 1 {
-		t.Fatalf("%+v", m)
-	}
-	say(next, `l %d {"id":"resume-0","result":%s,"error":null}`, h.miner(slot).id, session)
-	say(next, `l %d {"id":"resume-1","result":true,"error":null}`, h.miner(slot).id)
-	h.edge.active.Store(nil)
-	h.closeAll()
-	for h.Step() {
-	}
-	if h.loop.Open(slot) {
-		t.Error("the miner stays, without a pool")
-	}
-}
-
 // A share that goes up, its answer that comes down, and work for many cost no memory.
 func TestNoAllocations(t *testing.T) {
 	h, w, slot := standing(t, 1, strings.NewReader(""))
