@@ -89,7 +89,7 @@ type Node struct {
 	fetched  chan fetched
 	lacking  chan *work.Transaction // that the own nodes lack, for announce
 	unknown  int                    // blocks that were submitted before there was a template
-	early    []*solved              // of pools, whose work is not here
+	early    []*solved              // whose work is not here
 	told     map[string]time.Time   // complaints, by kind
 }
 
@@ -428,6 +428,11 @@ func (n *Node) takeBlock(k *poolproto.Block) error {
 			Time: k.NTime, Bits: e.Bits, Nonce: k.Nonce,
 		})
 	}
+	return n.dispatchSoon(b)
+}
+
+// dispatchSoon is dispatch, once more when further work has come if that of the block is not here.
+func (n *Node) dispatchSoon(b *solved) error {
 	err := n.dispatch(b)
 	if errors.Is(err, errNoWork) {
 		n.early = append(n.early[max(len(n.early)+1-mostBlocks, 0):], b)
@@ -435,8 +440,8 @@ func (n *Node) takeBlock(k *poolproto.Block) error {
 	return err
 }
 
-// takeEarly submits blocks whose work they have overtaken on the link: they are said before all
-// else that waits.
+// takeEarly submits blocks whose work they have overtaken: on the link they are said before all
+// else that waits, and those of own miners come before the messages that wait here.
 func (n *Node) takeEarly() {
 	early := n.early
 	n.early = nil
@@ -474,7 +479,7 @@ func (n *Node) submitFound() {
 	n.found = nil
 	n.mu.Unlock()
 	for _, b := range found {
-		if err := n.dispatch(b); err != nil {
+		if err := n.dispatchSoon(b); err != nil {
 			n.complain(event.Warning, "own "+err.Error(), fmt.Sprintf("Block %s of an own miner is left to the pool: %v", work.FormatHash(work.HashHeader(&b.header)), err))
 		}
 	}

@@ -297,6 +297,18 @@ func TestBlockOvertakesItsWork(t *testing.T) {
 	r.wantBlocks(second, first)
 }
 
+// A block of an own miner comes before the messages that wait, that of its work among them, and is
+// submitted when that is read.
+func TestOwnBlockOvertakesItsWork(t *testing.T) {
+	r := start(t)
+	r.run()
+	k, whole := block(t, r.job)
+	r.solved(&solved{header: k.Header, coinbase: k.Coinbase, job: k.JobID})
+	r.says("is left to the pool")
+	r.send(poolproto.Work, info(r.job).Append(nil))
+	r.wantBlocks(whole)
+}
+
 // Before December 2016 ckpool in C told of a block without its coinbase.
 func TestOldBlock(t *testing.T) {
 	r := start(t)
