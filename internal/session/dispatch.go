@@ -112,7 +112,7 @@ func (q request) onLink(method []byte) {
 	switch {
 	case q.Link == nil:
 		refusal = "links between pools are not accepted here"
-	case q.s.id == 0 && q.s.login == 0 && !q.s.is(configured):
+	case q.s.id == 0 && q.s.login == 0 && !q.s.is(configured) && q.undecided.bySlot[q.slot] == nil:
 		refusal = q.Link(q.slot, int(q.s.listener), method, q.msg.Params)
 	}
 	if refusal == "" {

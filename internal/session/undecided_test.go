@@ -89,6 +89,25 @@ func TestUndecidedLogin(t *testing.T) {
 	}
 }
 
+// A miner whose login is undecided makes no link: the verdict would be said in the middle of that,
+// and its worker be there for ever.
+func TestUndecidedLoginMakesNoLink(t *testing.T) {
+	r := askingRig(t)
+	r.Link = func(netserver.Slot, int, []byte, []byte) string { return "" }
+	slot := r.open()
+	r.want(slot, `{"id":1,"method":"mining.authorize","params":["bob","x"]}`)
+	r.want(slot, `{"id":2,"method":"mining.passthrough","params":["x"]}`, rejectLine(20, "No link: it is not the first line", "2"))
+	if r.closed[slot] != netserver.BadInput {
+		t.Error("not closed for bad input")
+	}
+	r.disconnect(slot)
+	r.give(slot, "bob", Verdict{Answered: true})
+	r.nothingWaits()
+	if r.backend.attached != 0 {
+		t.Errorf("%d workers are attached", r.backend.attached)
+	}
+}
+
 // A block waits for nobody.
 func TestBlockOfAnUndecidedLogin(t *testing.T) {
 	r := askingRig(t)
