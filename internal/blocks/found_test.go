@@ -180,22 +180,22 @@ func TestWorkOfABlockIsWhatWasDoneForIt(t *testing.T) {
 		events string   // s: a share; 1, 2, 3: a block is found
 		want   []string // shares of each block
 	}{
-		"one after the other":              {"s s 1 confirmed1 s 2 confirmed2", []string{"2", "1"}},
-		"lost at once":                     {"s s 1 orphaned1 s 2 confirmed2", []string{"2", "3"}},
-		"refused":                          {"s s 1 rejected1 s 2 confirmed2", []string{"2", "3"}},
-		"lost later":                       {"s s 1 confirmed1 s orphaned1 s 2 confirmed2", []string{"2", "4"}},
-		"lost after the next was found":    {"s s 1 confirmed1 s 2 confirmed2 s 3 confirmed3 orphaned1", []string{"2", "3", "1"}},
-		"two are lost":                     {"s 1 confirmed1 s s 2 confirmed2 s 3 confirmed3 orphaned2 orphaned1", []string{"1", "3", "4"}},
-		"to and fro":                       {"s s 1 confirmed1 orphaned1 s 2 confirmed2 confirmed1", []string{"2", "1"}},
-		"two at one height":                {"s s 1 s 2 confirmed1 pending1 confirmed2", []string{"2", "1"}},
-		"two at one height, one is lost":   {"s s 1 s 2 confirmed1 pending1 confirmed2 orphaned1", []string{"2", "3"}},
-		"of two the second is lost":        {"s s 1 s 2 confirmed1 pending1 confirmed2 confirmed1 orphaned2 s 3", []string{"2", "1", "2"}},
-		"known late":                       {"s s 1 s s s confirmed1 s 2 confirmed2", []string{"2", "4"}},
-		"lost later, and a restart":        {"s s 1 confirmed1 restart s orphaned1 s restart 2 confirmed2", []string{"2", "4"}},
-		"known after a restart":            {"s s 1 restart s confirmed1 restart s 2 confirmed2", []string{"2", "2"}},
-		"found by a run that was killed":   {"s 1 confirmed1 s s saved2 s confirmed2 s 3", []string{"1", "0", "1"}},
-		"a round that an operator ended":   {"s s s 1 reset s 2 confirmed2", []string{"3", "1"}},
-		"ended before the block was known": {"s s s 1 reset s confirmed1 s 2 confirmed2", []string{"3", "2"}},
+		"one after the other":            {"s s 1 confirmed1 s 2 confirmed2", []string{"2", "1"}},
+		"lost at once":                   {"s s 1 orphaned1 s 2 confirmed2", []string{"2", "3"}},
+		"refused":                        {"s s 1 rejected1 s 2 confirmed2", []string{"2", "3"}},
+		"lost later":                     {"s s 1 confirmed1 s orphaned1 s 2 confirmed2", []string{"2", "4"}},
+		"lost after the next was found":  {"s s 1 confirmed1 s 2 confirmed2 s 3 confirmed3 orphaned1", []string{"2", "3", "1"}},
+		"two are lost":                   {"s 1 confirmed1 s s 2 confirmed2 s 3 confirmed3 orphaned2 orphaned1", []string{"1", "3", "4"}},
+		"to and fro":                     {"s s 1 confirmed1 orphaned1 s 2 confirmed2 confirmed1", []string{"2", "1"}},
+		"two at one height":              {"s s 1 s 2 confirmed1 pending1 confirmed2", []string{"2", "1"}},
+		"two at one height, one is lost": {"s s 1 s 2 confirmed1 pending1 confirmed2 orphaned1", []string{"2", "3"}},
+		"of two the second is lost":      {"s s 1 s 2 confirmed1 pending1 confirmed2 confirmed1 orphaned2 s 3", []string{"2", "1", "2"}},
+		"known late":                     {"s s 1 s s s confirmed1 s 2 confirmed2", []string{"2", "4"}},
+		"lost later, and a restart":      {"s s 1 confirmed1 restart s orphaned1 s restart 2 confirmed2", []string{"2", "4"}},
+		"known after a restart":          {"s s 1 restart s confirmed1 restart s 2 confirmed2", []string{"2", "2"}},
+		"found by a run that was killed": {"s 1 confirmed1 s s saved2 s confirmed2 s 3", []string{"1", "0", "1"}},
+		"a round that an operator ended": {"s s s 1 reset s 2 confirmed2", []string{"3", "1"}},
+		"killed with a file of before":   {"s s s 1 reset s s restart confirmed1 s 2 confirmed2", []string{"3", "1"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			k, logDir, _ := unconnected(t)

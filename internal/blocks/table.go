@@ -218,7 +218,9 @@ func (t *table) add(b Block) {
 		return
 	}
 	if b.Work > 0 {
-		t.beganAnew(b.Work)
+		if b.Work < t.counted {
+			t.counted = 0 // the round began anew without a block
+		}
 		b.Own, t.counted = b.Work-t.counted, b.Work
 	}
 	b.Counted = t.counted
@@ -227,21 +229,14 @@ func (t *table) add(b Block) {
 	t.changed()
 }
 
-// beganAnew is for a caller that holds mu: a round that has less work than counts began
-// without a block, as an operator may let it.
-func (t *table) beganAnew(round float64) {
-	if round < t.counted {
-		t.counted = 0
-	}
-}
-
 // roundEnded notes that a round of so much work has ended with a block. What was done since it
 // was found is the next one's.
 func (t *table) roundEnded(hash string, round float64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.beganAnew(round)
-	t.counted -= round
+	// A round that has less work than counts is what files had of it when the process was
+	// killed, or began without a block, as an operator may let it.
+	t.counted = min(t.counted-round, 0)
 	if b := t.find(hash); b == nil || b.Own == 0 {
 		t.counted = 0 // an earlier run found it: all that is known is that the work was for it
 	}
