@@ -6,8 +6,10 @@ package blocks
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/ckpool/ckpool/event"
 	"github.com/ckpool/ckpool/internal/jobs"
@@ -88,6 +90,13 @@ func (k *Blocks) Load() { k.table.load() }
 
 // List are the newest blocks in the order they were found.
 func (k *Blocks) List() []Block { return k.table.list() }
+
+// EndedSince tells that a round has ended with a block that was found after a time.
+func (k *Blocks) EndedSince(t, now time.Time) bool {
+	return slices.ContainsFunc(k.table.list(), func(b Block) bool {
+		return b.State == source.BlockConfirmed && b.Time.After(t) && !b.Time.After(now) // by a clock that was wrong
+	})
+}
 
 // OnChain tells which blocks are not looked after: those of other chains.
 func (k *Blocks) OnChain(chain string) {

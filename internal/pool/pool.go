@@ -370,6 +370,9 @@ func (p *Pool) Load(now time.Time) error {
 	if err := p.users.Load(now); err != nil {
 		return err
 	}
+	if at := p.users.Written(); !at.IsZero() && p.blocks.EndedSince(at, now) {
+		p.users.ResetRound() // the run ended without writing that another one has begun
+	}
 	c := p.config.Load()
 	resumable, err := loadSessions(p.registry, sessionsPath(c.LogDir), c.Nonce1Length, now)
 	if err != nil {

@@ -22,9 +22,15 @@ import (
 // newPool is a pool that does not run, with one node.
 func newPool(t *testing.T, node string) *Pool {
 	t.Helper()
+	return newPoolIn(t, t.TempDir(), node)
+}
+
+// newPoolIn is newPool with what an earlier run has left in its directory.
+func newPoolIn(t *testing.T, dir, node string) *Pool {
+	t.Helper()
 	text, err := json.Marshal(map[string]any{
 		"btcd": []any{map[string]any{"url": node, "auth": "user", "pass": "pass"}}, "drop_without_work": 300,
-		"btcaddress": "bcrt1q7v96qwscwmmy7q5sjvw8rawgvxl0gamx6xlltt", "logdir": t.TempDir(), "serverurl": []string{"127.0.0.1:3333"},
+		"btcaddress": "bcrt1q7v96qwscwmmy7q5sjvw8rawgvxl0gamx6xlltt", "logdir": dir, "serverurl": []string{"127.0.0.1:3333"},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -57,6 +57,7 @@ func (l loader) loadPool() {
 		return
 	}
 	l.users.remotes.loaded("", st.Remotes)
+	l.users.written = st.LastUpdate
 	t := &l.users.totals
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -57,6 +57,8 @@ type Users struct {
 	workers   atomic.Int64  // connected miners
 	copies    atomic.Uint32 // number of the latest copy for another process
 
+	written time.Time // when the statistics of an earlier run were; zero: there were none; immutable after Load
+
 	files chan struct{} // capacity 1; full while files are written, see HoldFiles
 
 	// owned by who has filled files

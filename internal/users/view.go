@@ -247,6 +247,9 @@ func (s *Users) Totals() Totals {
 	return Totals{e.accepted, e.rejected, e.acceptedCount, e.rejectedCount, e.best}
 }
 
+// Written is when the statistics that Load has read were written, zero where there are none.
+func (s *Users) Written() time.Time { return s.written }
+
 // RoundWork is the difficulty of accepted shares since the pool's last block.
 func (s *Users) RoundWork() float64 { return s.totals.snapshot().round.accepted }
 
