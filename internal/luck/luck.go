@@ -14,9 +14,11 @@ type Block struct {
 	Lost       bool    // orphaned or rejected: its work counts for the next block
 }
 
-// counts tells whether a block has figures of its own: it was not lost, and neither its work nor
-// its difficulty is unknown, which are 0 then, as of one that was imported without shares.
-func (b *Block) counts() bool { return !b.Lost && b.Work > 0 && b.Difficulty > 0 }
+// counts tells whether a block has figures of its own, with the work of lost ones before it: it
+// was not lost, and neither that work nor its difficulty is unknown, which are 0 then, as of one
+// that was imported without shares. Of two blocks of one height the second may have no work of
+// its own.
+func (b *Block) counts(work float64) bool { return !b.Lost && work > 0 && b.Difficulty > 0 }
 
 // Figures of one block.
 type Figures struct {
@@ -41,7 +43,7 @@ func Of(blocks []Block) []Figures {
 		f.Ratio = b.Work / b.Difficulty
 		f.Chance = -math.Expm1(-f.Ratio)
 		f.Luck = 1 / f.Ratio
-		if lost += b.Work; !b.counts() {
+		if lost += b.Work; !b.counts(lost) {
 			continue
 		}
 		f.Work, lost = lost, 0
@@ -100,7 +102,7 @@ type counted struct{ work, difficulty, income float64 }
 func valid(blocks []Block) (list []counted) {
 	var work float64
 	for _, b := range blocks {
-		if work += b.Work; !b.counts() {
+		if work += b.Work; !b.counts(work) {
 			continue
 		}
 		list = append(list, counted{work, b.Difficulty, b.Reward / Subsidy(b.Height)})

@@ -56,6 +56,25 @@ func TestUnknown(t *testing.T) {
 	}
 }
 
+// Of two blocks of one height the first has all the work that was done at it. Where it is lost
+// the other is the one that the work was for.
+func TestTwoOfOneHeight(t *testing.T) {
+	const first, second = 1, 2
+	list := []luck.Block{
+		{Height: 470001, Difficulty: 100, Work: 100, Reward: 12.5},
+		{Height: 470002, Difficulty: 100, Work: 50, Reward: 12.5, Lost: true},
+		{Height: 470002, Difficulty: 100, Reward: 12.5},
+		{Height: 470003, Difficulty: 100, Work: 150, Reward: 12.5},
+	}
+	of := luck.Of(list)
+	near(t, "work of the first", of[first].Work, 0)
+	near(t, "work of the second", of[second].Work, 50)
+	near(t, "work of the next", of[3].Work, 150)
+	if got := luck.Last(list, 10); got.Blocks != 3 || got.Luck != 1 {
+		t.Errorf("together %+v, want three blocks with a luck of 1", got)
+	}
+}
+
 // A history is of a hundred blocks and not of more.
 func TestHistory(t *testing.T) {
 	list := []luck.Block{{Difficulty: 1, Work: 1000}}
