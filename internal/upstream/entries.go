@@ -338,7 +338,7 @@ func (p *Pool) recruit(count int64) error {
 	if p.single {
 		return fmt.Errorf("upstream %s gives all connections the same work: one is enough", p.name)
 	}
-	if n := int64(len(p.slots) + p.recruits); n+count > int64(most) {
+	if n := int64(len(p.slots) + p.recruits); count > int64(most)-n {
 		return fmt.Errorf("upstream %s has %d connections, of %d that are allowed", p.name, n, most)
 	}
 	p.recruits += int(count)

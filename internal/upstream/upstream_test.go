@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"net"
 	"slices"
 	"strings"
@@ -543,6 +544,20 @@ func TestEntries(t *testing.T) {
 		p.sound()
 		synctest.Wait()
 	})
+}
+
+// However many connections an operator asks for, no more are opened than may be.
+func TestRecruitMost(t *testing.T) {
+	p, err := NewPool(Config{URL: "a.example:3333", User: "farm", MaxLines: 3}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.add(&slot{works: true})
+	for _, count := range []int64{3, math.MaxInt64} {
+		if err := p.recruit(count); err == nil || p.recruits != 0 {
+			t.Errorf("of %d, %d are to be opened: %v", count, p.recruits, err)
+		}
+	}
 }
 
 // Connections are opened and closed at the operator's wish; miners of one that is closed
