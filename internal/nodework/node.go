@@ -537,8 +537,13 @@ func (n *Node) submit(e *entry, b *solved) error {
 // send submits a block.
 func (n *Node) send(height int64, hash [32]byte, block []byte, from string) {
 	n.options.Events.Say(event.Notice, fmt.Sprintf("Submitting block of height %d, hash %s, by %s", height, work.FormatHash(hash), from))
+	said := ""
 	n.options.Network.Submit(height, hash, block, func(s source.BlockState) {
-		n.options.Events.Say(event.Notice, fmt.Sprintf("Block %d %s is %s", height, work.FormatHash(hash), s.State))
+		if s.State == said { // another confirmation, or reason
+			return
+		}
+		said = s.State
+		n.options.Events.Say(event.Notice, fmt.Sprintf("Block %d %s is %s", height, work.FormatHash(hash), said))
 	})
 }
 

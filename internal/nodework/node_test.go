@@ -78,6 +78,29 @@ func (b *bitcoin) submitted() [][]byte {
 	return slices.Clone(b.blocks)
 }
 
+// following is nodes that tell of a block until it is mature.
+type following struct{ bitcoin }
+
+func (*following) Submit(_ int64, _ [32]byte, _ []byte, changed func(source.BlockState)) {
+	changed(source.BlockState{State: source.BlockPending, Text: "a:1: connection refused"})
+	changed(source.BlockState{State: source.BlockPending, Text: "a:1: no answer"})
+	for n := range int64(100) {
+		changed(source.BlockState{State: source.BlockConfirmed, Confirmations: 1 + n})
+	}
+}
+
+// What becomes of a block is said once, and not with each confirmation.
+func TestFateIsSaidOnce(t *testing.T) {
+	var said []string
+	n := NewNode(Options{Network: &following{}, Events: func(e event.Event) { said = append(said, e.Text) }})
+	n.send(1000, [32]byte{7}, nil, "an own miner")
+	hash := work.FormatHash([32]byte{7})
+	want := []string{"Submitting block of height 1000, hash " + hash + ", by an own miner", "Block 1000 " + hash + " is pending", "Block 1000 " + hash + " is confirmed"}
+	if !slices.Equal(said, want) {
+		t.Errorf("%d lines: %q", len(said), said)
+	}
+}
+
 // asking is a pool that may be asked.
 type asking struct{ wanted chan [][32]byte }
 
