@@ -150,16 +150,20 @@ func TestHandover(t *testing.T) {
 	t.Parallel()
 	n, s, old, h := startRare(t, "alice.rig1")
 	j := h.job()
-	first, second, block := h.solve(j, targetOf(j)), h.solve(j, targetOf(j)), h.solveBlock(j)
+	first, second := h.solve(j, targetOf(j)), h.solve(j, targetOf(j))
 	if r := h.submit(first); r != nil {
 		t.Fatalf("rejected: %v", r)
 	}
+	began := time.Now()
+	old.command("update")
+	newest, _ := h.jobSince(patience, began)
+	block := h.solveBlock(newest)
 	before := ask[poolStats](old, "poolstats")
 	changed := s
 	changed.keys = keys{"btcaddress": donationAddress, "pooltag": "another", "startdiff": 1}
 	next := old.upgrade(changed)
 
-	// Its job is known, and what it has sent already.
+	// Its jobs are known, also one before the newest, and what it has sent already.
 	if r := h.submit(first); r == nil || r.Code != stratum.Duplicate {
 		t.Errorf("the share sent to the old process: %v", r)
 	}
