@@ -849,6 +849,12 @@ func testBumpNobodyPays(t *testing.T, empty func(*testing.T) TestBook) {
 	if _, err := s.Bump(t.Context(), p.ID, 30_000); err == nil || !strings.Contains(err.Error(), "of its own it has "+FormatBitcoins(more)) {
 		t.Errorf("bumped again: %v", err)
 	}
+	// So is what the bump of another payment costs.
+	credit(x.book, payees())
+	other := x.is(s.Send(t.Context(), x.planned(s).ID))(Broadcast)
+	if _, err := s.Bump(t.Context(), other.ID, 20_000); err == nil || !strings.Contains(err.Error(), "of its own it has 0.00000000") {
+		t.Errorf("another is bumped: %v", err)
+	}
 	s.Settings.PayeesPay = false
 	p = x.is(s.Bump(t.Context(), p.ID, 30_000))(Broadcast)
 	x.node.Generate(1)
