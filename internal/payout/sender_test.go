@@ -313,6 +313,31 @@ func testCase2Restored(t *testing.T, empty func(*testing.T) TestBook) {
 	}
 }
 
+// A wallet that has lost its locks, as when its node starts anew, does not fund another payment
+// with what one spends of which nobody knows whether it was sent.
+func TestUnknownKeepsItsCoins(t *testing.T) { each(t, testUnknownKeepsItsCoins) }
+
+func testUnknownKeepsItsCoins(t *testing.T, empty func(*testing.T) TestBook) {
+	x := start(t, empty, 102)
+	s := x.sender("op")
+	x.fault = func(method string) error {
+		if method == "sendrawtransaction" {
+			return errors.New("connection reset")
+		}
+		return nil
+	}
+	p := x.is(s.Send(t.Context(), x.planned(s).ID))(Unknown)
+	if err := x.Call(t.Context(), nil, "lockunspent", true); err != nil {
+		t.Fatal(err)
+	}
+	credit(x.book, payees())
+	next := x.planned(s)
+	_, inputs, err := s.Fund(t.Context(), &next)
+	if err != nil || slices.ContainsFunc(inputs, func(in Input) bool { return p.spends(in.Point) }) {
+		t.Errorf("funded with %+v, %v; the unknown one spends %+v", inputs, err, p.Inputs)
+	}
+}
+
 // Cases 3 and 9: no clear answer to sendrawtransaction is unknown, whether the node took
 // it or not; only the same bytes again decide. A refusal keeps its reason.
 func TestCase3Unclear(t *testing.T) { each(t, testCase3Unclear) }
