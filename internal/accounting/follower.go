@@ -303,6 +303,9 @@ func (f *Follower) wrong(k *journal.Record) error {
 	if k.Share.Above != journal.NotSent {
 		return errors.New("a share that a trusted remote says to have sent to another pool, which it has none of")
 	}
+	if k.Share.Time <= 0 {
+		return errors.New("a share of a trusted remote without a time")
+	}
 	_, err := f.checker.Share(k)
 	return err
 }

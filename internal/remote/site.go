@@ -308,6 +308,9 @@ func share(k *journal.Record) (*session.Share, string, error) {
 	if !(sh.Difficulty >= 0 && sh.Difficulty <= mostDifficulty && sh.Credit >= 0 && sh.Credit <= mostDifficulty) {
 		return nil, "", fmt.Errorf("a difficulty of %g and a credit of %g", sh.Difficulty, sh.Credit)
 	}
+	if sh.Time <= 0 {
+		return nil, "", errors.New("no time")
+	}
 	return &session.Share{
 		Time: earlier(time.UnixMicro(sh.Time), time.Now()), Reason: reason, Difficulty: sh.Difficulty, Credit: sh.Credit,
 	}, k.Miner.Worker, nil
