@@ -314,27 +314,53 @@ func testCase2Restored(t *testing.T, empty func(*testing.T) TestBook) {
 }
 
 // A wallet that has lost its locks, as when its node starts anew, does not fund another payment
-// with what one spends of which nobody knows whether it was sent.
-func TestUnknownKeepsItsCoins(t *testing.T) { each(t, testUnknownKeepsItsCoins) }
+// with what one spends that is with its signer, or of which nobody knows whether it was sent.
+func TestCoinsAreKept(t *testing.T) { each(t, testCoinsAreKept) }
 
-func testUnknownKeepsItsCoins(t *testing.T, empty func(*testing.T) TestBook) {
-	x := start(t, empty, 102)
-	s := x.sender("op")
-	x.fault = func(method string) error {
-		if method == "sendrawtransaction" {
-			return errors.New("connection reset")
+func testCoinsAreKept(t *testing.T, empty func(*testing.T) TestBook) {
+	begin := func(s *Sender, who []Payee) Payment {
+		t.Helper()
+		plan, err := s.Plan(t.Context(), who)
+		if err != nil {
+			t.Fatal(err)
 		}
-		return nil
+		list, err := s.Begin(t.Context(), plan)
+		if err != nil || len(list) != 1 {
+			t.Fatalf("%+v, %v", list, err)
+		}
+		return list[0]
 	}
-	p := x.is(s.Send(t.Context(), x.planned(s).ID))(Unknown)
-	if err := x.Call(t.Context(), nil, "lockunspent", true); err != nil {
-		t.Fatal(err)
-	}
-	credit(x.book, payees())
-	next := x.planned(s)
-	_, inputs, err := s.Fund(t.Context(), &next)
-	if err != nil || slices.ContainsFunc(inputs, func(in Input) bool { return p.spends(in.Point) }) {
-		t.Errorf("funded with %+v, %v; the unknown one spends %+v", inputs, err, p.Inputs)
+	for state, leave := range map[State]func(x *place, s *Sender, id int64) error{
+		Exported: func(_ *place, s *Sender, id int64) error {
+			_, err := s.Export(t.Context(), id)
+			return err
+		},
+		Unknown: func(x *place, s *Sender, id int64) error {
+			x.fault = func(method string) error {
+				if method == "sendrawtransaction" {
+					return errors.New("connection reset")
+				}
+				return nil
+			}
+			_, err := s.Send(t.Context(), id)
+			return err
+		},
+	} {
+		x := start(t, empty, 102)
+		s := x.sender("op")
+		p := begin(s, payees()[1:])
+		if err := leave(x, s, p.ID); err != nil {
+			t.Fatal(err)
+		}
+		p = x.is(x.book.Payment(t.Context(), p.ID))(state)
+		if err := x.Call(t.Context(), nil, "lockunspent", true); err != nil {
+			t.Fatal(err)
+		}
+		next := begin(s, payees()[:1])
+		_, inputs, err := s.Fund(t.Context(), &next)
+		if err != nil || len(inputs) == 0 || slices.ContainsFunc(inputs, func(in Input) bool { return p.spends(in.Point) }) {
+			t.Errorf("funded with %+v, %v; the one that is %s spends %+v", inputs, err, state, p.Inputs)
+		}
 	}
 }
 

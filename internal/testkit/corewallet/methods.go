@@ -155,6 +155,9 @@ func (w *Wallet) lockUnspent(_ context.Context, v *view, p params) (any, error) 
 		}
 		points[i] = at
 	}
+	if unlock && list == nil { // all that are locked
+		clear(w.locks)
+	}
 	for _, at := range points {
 		if unlock {
 			delete(w.locks, at)
