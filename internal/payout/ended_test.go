@@ -227,6 +227,61 @@ func testEndedUnlocks(t *testing.T, empty func(*testing.T) TestBook) {
 	}
 }
 
+// What a payment that ended had in common with the one that replaces it, which is with its signer,
+// stays locked.
+func TestEndedKeepsShared(t *testing.T) { each(t, testEndedKeepsShared) }
+
+func testEndedKeepsShared(t *testing.T, empty func(*testing.T) TestBook) {
+	x := start(t, empty, 108)
+	rich := payees()
+	rich[0].Balance = 60_0000_0000 // more than one coin
+	x.book.Credit(1, rich[0].Balance-payees()[0].Balance)
+	s := x.sender("op")
+	plan, err := s.Plan(t.Context(), rich)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := s.Begin(t.Context(), plan)
+	if err != nil {
+		t.Fatal(err)
+	}
+	export := func(id int64) Payment {
+		t.Helper()
+		if _, err := s.Export(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+		return x.is(x.book.Payment(t.Context(), id))(Exported)
+	}
+	first := export(list[0].ID)
+	next, err := s.Replace(t.Context(), first.ID, rich)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next = export(next.ID)
+	var shared, own []Input
+	for _, in := range first.Inputs {
+		if next.spends(in.Point) {
+			shared = append(shared, in)
+		} else {
+			own = append(own, in)
+		}
+	}
+	if len(shared) == 0 || len(own) == 0 {
+		t.Fatalf("inputs %+v and %+v", first.Inputs, next.Inputs)
+	}
+	other, err := x.node.Wallet.Spend(own[0].Point, own[0].Value, 10_000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mine(t, x, x.node.BestBlockHash(), other)
+	x.node.Generate(int(s.Settings.Final))
+	x.is(s.Cancel(t.Context(), first.ID))(Cancelled)
+	at := shared[0].Point
+	if err := x.Call(t.Context(), nil, "lockunspent", true, []any{map[string]any{"txid": at.Hash.String(), "vout": at.Index}}); err != nil {
+		t.Errorf("what the next one spends is not locked: %v", err)
+	}
+}
+
 // The chain goes back before that: the payment is not ended, and is confirmed.
 func TestEndedNotYet(t *testing.T) { each(t, testEndedNotYet) }
 
