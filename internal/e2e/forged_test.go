@@ -49,7 +49,7 @@ func TestForgedShares(t *testing.T) {
 		func(s *journal.Share) { s.Credit *= 1e6 },
 		func(s *journal.Share) { clear(s.Hash[16:]) },
 		func(s *journal.Share) { s.Job = 77 },
-		func(s *journal.Share) { s.Time = 0 }, // which no database takes
+		func(s *journal.Share) { s.Time = 0 },                         // which no database takes
 		func(s *journal.Share) { s.Time += time.Hour.Microseconds() }, // at last one that is right, by a clock that is not
 	} {
 		m := journal.Miner{User: "evil", Worker: fmt.Sprint("evil.", nonce)}
