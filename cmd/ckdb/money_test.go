@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/btcsuite/btcd/wire/v2"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/ckpool/ckpool/address"
@@ -218,6 +219,22 @@ func payByHand(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Fatalf("%s", why)
 	}
 	ts.Setenv("TXID", txid)
+}
+
+// lock: a coin of the wallet is locked, as of a payment that the database has lost; ! lock: it
+// is not any more.
+func lockCoin(ts *testscript.TestScript, neg bool, _ []string) {
+	client := bitcoind.NewClient(bitcoind.Config{URL: ts.Getenv("NODE")}, bitcoind.Options{})
+	w := payout.NewWallet(client, address.Regtest)
+	ctx := context.Background()
+	list, err := w.Kept(ctx)
+	if !neg {
+		var coins []payout.Input
+		coins, err = w.Unspent(ctx, 1)
+		list = []wire.OutPoint{coins[len(coins)-1].Point}
+	}
+	ts.Check(err)
+	ts.Check(w.Lock(ctx, list, !neg))
 }
 
 // sethash HEIGHT: $HASH is the block of the pool's at that height, $OTHER none.

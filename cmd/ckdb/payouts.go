@@ -261,13 +261,18 @@ func (p *paying) begin(ctx context.Context, question string) ([]payout.Payment, 
 			return nil, err
 		}
 	}
-	if err := p.keptForNone(ctx); err != nil {
-		return nil, err
-	}
-	if err := p.confirm(ctx, question); err != nil {
+	if err := p.confirmFirst(ctx, question); err != nil {
 		return nil, err
 	}
 	return p.sender.Begin(ctx, plan)
+}
+
+// confirmFirst asks before somebody is paid for the first time.
+func (p *paying) confirmFirst(ctx context.Context, question string) error {
+	if err := p.keptForNone(ctx); err != nil {
+		return err
+	}
+	return p.confirm(ctx, question)
 }
 
 // keptForNone warns of what may be paid a second time.
@@ -293,7 +298,7 @@ func (c *call) payoutSend(ctx context.Context) error {
 				return err
 			}
 			if one.State == payout.Planned {
-				if err := p.confirm(ctx, fmt.Sprintf("send payment %d, %s?", one.ID, payout.FormatBitcoins(payout.Debits(one.Outputs)))); err != nil {
+				if err := p.confirmFirst(ctx, fmt.Sprintf("send payment %d, %s?", one.ID, payout.FormatBitcoins(payout.Debits(one.Outputs)))); err != nil {
 					return err
 				}
 			}
@@ -447,6 +452,11 @@ func (c *call) payoutExport(ctx context.Context) error {
 			one, err := p.named(ctx)
 			if err != nil {
 				return err
+			}
+			if one.State == payout.Planned {
+				if err := p.keptForNone(ctx); err != nil {
+					return err
+				}
 			}
 			list = []payout.Payment{one}
 		} else {

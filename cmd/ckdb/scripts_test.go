@@ -83,7 +83,7 @@ func TestScripts(t *testing.T) {
 var scriptCommands = map[string]func(*testscript.TestScript, bool, []string){
 	"mine": mine, "waitfor": waitFor, "stored": stored, "shown": shown, "until": until, "sigterm": signals(syscall.SIGTERM), "sigkill": signals(syscall.SIGKILL),
 	"sighup": signals(syscall.SIGHUP), "sigusr1": signals(syscall.SIGUSR1),
-	"blocks": mineBlocks, "reorg": reorg, "spend": spend, "sethash": setHash, "wallet": setWallet, "sign": sign, "pay": payByHand, "dump": dump,
+	"blocks": mineBlocks, "reorg": reorg, "spend": spend, "sethash": setHash, "wallet": setWallet, "sign": sign, "pay": payByHand, "lock": lockCoin, "dump": dump,
 	"signtext": signText, "code": setCode, "login": login, "field": field, "look": look, "ask": ask, "item": item, "secret": secret, "scraped": scraped, "browse": browse,
 }
 
