@@ -233,18 +233,8 @@ func TestEndedKeepsShared(t *testing.T) { each(t, testEndedKeepsShared) }
 
 func testEndedKeepsShared(t *testing.T, empty func(*testing.T) TestBook) {
 	x := start(t, empty, 108)
-	rich := payees()
-	rich[0].Balance = 60_0000_0000 // more than one coin
-	x.book.Credit(1, rich[0].Balance-payees()[0].Balance)
+	rich := x.rich(60_0000_0000) // more than one coin
 	s := x.sender("op")
-	plan, err := s.Plan(t.Context(), rich)
-	if err != nil {
-		t.Fatal(err)
-	}
-	list, err := s.Begin(t.Context(), plan)
-	if err != nil {
-		t.Fatal(err)
-	}
 	export := func(id int64) Payment {
 		t.Helper()
 		if _, err := s.Export(t.Context(), id); err != nil {
@@ -252,7 +242,7 @@ func testEndedKeepsShared(t *testing.T, empty func(*testing.T) TestBook) {
 		}
 		return x.is(x.book.Payment(t.Context(), id))(Exported)
 	}
-	first := export(list[0].ID)
+	first := export(x.plannedFor(s, rich).ID)
 	next, err := s.Replace(t.Context(), first.ID, rich)
 	if err != nil {
 		t.Fatal(err)

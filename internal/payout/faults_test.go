@@ -33,22 +33,13 @@ func TestCase7ReplacedTwice(t *testing.T) { each(t, testCase7ReplacedTwice) }
 
 func testCase7ReplacedTwice(t *testing.T, empty func(*testing.T) TestBook) {
 	x := start(t, empty, 108)
-	rich := payees()
-	rich[0].Balance = 60_0000_0000 // more than one coin
-	x.book.Credit(1, rich[0].Balance-payees()[0].Balance)
+	rich := x.rich(60_0000_0000) // more than one coin
 	s := x.sender("op")
 	s.Book = &backwards{x.book}
-	plan, err := s.Plan(t.Context(), rich)
-	if err != nil {
-		t.Fatal(err)
-	}
-	list, err := s.Begin(t.Context(), plan)
-	if err != nil {
-		t.Fatal(err)
-	}
-	out := list[:1]
+	out := []Payment{x.plannedFor(s, rich)}
 	for i := range 2 {
-		if _, err := s.Export(t.Context(), out[i].ID); err != nil {
+		_, err := s.Export(t.Context(), out[i].ID)
+		if err != nil {
 			t.Fatal(err)
 		}
 		if out[i], err = x.book.Payment(t.Context(), out[i].ID); err != nil || len(out[i].Inputs) < 2 {
@@ -242,18 +233,7 @@ func testStrangeReorganised(t *testing.T, empty func(*testing.T) TestBook) {
 	x := start(t, empty, 104)
 	s := x.sender("op")
 	fork, height := x.node.BestBlockHash(), x.node.BlockCount()
-	f, err := s.Wallet.Fund(t.Context(), []Output{{Address: alice.Address(), Debit: 1_000_000}}, nil, 5_000, false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	raw, err := s.Wallet.Sign(t.Context(), f.PSBT)
-	if err != nil {
-		t.Fatal(err)
-	}
-	other := wire.NewMsgTx(2)
-	if err := other.Deserialize(bytes.NewReader(raw)); err != nil {
-		t.Fatal(err)
-	}
+	other := x.byHand(s)
 	x.node.Generate(4 * young)
 	if err := s.guard(t.Context(), ""); err != nil {
 		t.Fatal(err)
@@ -275,6 +255,24 @@ func testStrangeReorganised(t *testing.T, empty func(*testing.T) TestBook) {
 	}
 }
 
+// byHand is a transaction of the wallet to alice that is no payment, and is not sent.
+func (x *place) byHand(s *Sender) *wire.MsgTx {
+	x.t.Helper()
+	f, err := s.Wallet.Fund(x.t.Context(), []Output{{Address: alice.Address(), Debit: 1_000_000}}, nil, 5_000, false)
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	raw, err := s.Wallet.Sign(x.t.Context(), f.PSBT)
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	tx := wire.NewMsgTx(2)
+	if err := tx.Deserialize(bytes.NewReader(raw)); err != nil {
+		x.t.Fatal(err)
+	}
+	return tx
+}
+
 // A wallet that was somebody's before: what it spent below the first block that is paid for is
 // none of the pool's payments, and what it spent from there on is strange.
 func TestUsedWallet(t *testing.T) { each(t, testUsedWallet) }
@@ -282,16 +280,9 @@ func TestUsedWallet(t *testing.T) { each(t, testUsedWallet) }
 func testUsedWallet(t *testing.T, empty func(*testing.T) TestBook) {
 	x := start(t, empty, 105)
 	s := x.sender("op")
-	f, err := s.Wallet.Fund(t.Context(), []Output{{Address: alice.Address(), Debit: 1_000_000}}, nil, 5_000, false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	raw, err := s.Wallet.Sign(t.Context(), f.PSBT)
-	if err != nil {
-		t.Fatal(err)
-	}
-	other := f.Packet.Tx.TxHash().String()
-	if verdict, why := s.Wallet.Send(t.Context(), raw, other); verdict != Taken {
+	tx := x.byHand(s)
+	other := tx.TxHash().String()
+	if verdict, why := s.Wallet.Send(t.Context(), serialize(tx), other); verdict != Taken {
 		t.Fatal(why)
 	}
 	x.node.Generate(1)

@@ -88,7 +88,21 @@ func (x *place) sender(by string) *Sender {
 
 func (x *place) planned(s *Sender) Payment {
 	x.t.Helper()
-	plan, err := s.Plan(x.t.Context(), payees())
+	return x.plannedFor(s, payees())
+}
+
+// rich are the payees, of whom alice has so much, and the book knows it.
+func (x *place) rich(balance int64) []Payee {
+	list := payees()
+	x.book.Credit(1, balance-list[0].Balance)
+	list[0].Balance = balance
+	return list
+}
+
+// plannedFor is the one payment of a run for payees.
+func (x *place) plannedFor(s *Sender, payees []Payee) Payment {
+	x.t.Helper()
+	plan, err := s.Plan(x.t.Context(), payees)
 	if err != nil {
 		x.t.Fatal(err)
 	}
@@ -922,18 +936,8 @@ func TestBumpTakesAnotherCoin(t *testing.T) { each(t, testBumpTakesAnotherCoin) 
 func testBumpTakesAnotherCoin(t *testing.T, empty func(*testing.T) TestBook) {
 	x := start(t, empty, 103)
 	s := x.sender("op")
-	rich := payees()
-	rich[0].Balance = 50_0000_0000 - 30_000_000 - 3000 // of a coin: enough for the first fee
-	x.book.Credit(1, rich[0].Balance-payees()[0].Balance)
-	plan, err := s.Plan(t.Context(), rich)
-	if err != nil {
-		t.Fatal(err)
-	}
-	list, err := s.Begin(t.Context(), plan)
-	if err != nil || len(list) != 1 {
-		t.Fatalf("%+v, %v", list, err)
-	}
-	p := x.is(s.Send(t.Context(), list[0].ID))(Broadcast)
+	rich := x.rich(50_0000_0000 - 30_000_000 - 3000) // of a coin: enough for the first fee
+	p := x.is(s.Send(t.Context(), x.plannedFor(s, rich).ID))(Broadcast)
 	first := p.Versions[0]
 	if len(first.Inputs) != 1 {
 		t.Fatalf("inputs %+v", first.Inputs)
