@@ -99,7 +99,12 @@ func TestAuthority(t *testing.T) {
 			t.Errorf("%+v: %+v", tt.q, a)
 		}
 	}
-	for len(told) > 0 { // of the state at the start
+	all, err := Authority{s}.Position(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	wait.Until(t, patience, "the state at the start", func() bool { return c.Position() == all })
+	for len(told) > 0 { // of that
 		<-told
 	}
 	hears := func(want string) {

@@ -344,18 +344,16 @@ func (f *Follower) replaced(instance string) bool {
 	return err == nil && instance != "" && h.Instance != instance
 }
 
-// reading tells apart what a person has to mend.
+// reading tells apart what a person has to mend. All else may pass: a journal that is just
+// being copied has files that are not whole.
 func (f *Follower) reading(err error, instance string) error {
-	var file *fs.PathError
 	switch {
 	case errors.Is(err, journal.ErrLater):
 		return refusal{err}
-	case errors.Is(err, journal.ErrNone), errors.As(err, &file), errors.Is(err, journal.ErrHistory):
-		return err
 	case f.replaced(instance):
 		return errReplaced
 	}
-	return refusal{err}
+	return err
 }
 
 // apply stores a batch and says in the journal that it is stored.

@@ -309,6 +309,7 @@ func TestCase36Database(t *testing.T) {
 	p.options.SegmentSize = 16 << 10
 	stop := p.run()
 	p.tell(100)
+	wait.Until(t, patience, "written", func() bool { return p.w.Status().UnsafeShares == 0 })
 	f := follow(t, s, p.options.Dir)
 	f.behind()
 	s.Close()

@@ -15,14 +15,59 @@ import (
 	"github.com/ckpool/ckpool/journal"
 )
 
-// put puts a copy of a directory in the place of another, as people do.
+// put puts a copy of a directory in the place of another.
 func put(t testing.TB, dir, by string) {
 	t.Helper()
+	whole := filepath.Join(t.TempDir(), "copy")
+	if err := os.CopyFS(whole, os.DirFS(by)); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.Rename(dir, filepath.Join(t.TempDir(), "away")); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		t.Fatal(err)
 	}
-	if err := os.CopyFS(dir, os.DirFS(by)); err != nil {
+	if err := os.MkdirAll(filepath.Dir(dir), 0o750); err != nil {
 		t.Fatal(err)
+	}
+	if err := os.Rename(whole, dir); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A journal that ckdb looks at while it is copied has files that are not whole: that is
+// told, and once they are, all of it is stored.
+func TestCopyThatIsNotWhole(t *testing.T) {
+	for _, tt := range []struct{ file, told string }{
+		{"journal.json", "journal.json: unexpected end of JSON input"},
+		{"0*.journal", "header"},
+	} {
+		t.Run(tt.file, func(t *testing.T) {
+			each(t, func(t *testing.T, where string) {
+				s, p := open(t, where), newPool(t)
+				p.write(func() { p.tell(100) })
+				p.write(func() { p.tell(100) })
+				found, err := filepath.Glob(filepath.Join(p.options.Dir, tt.file))
+				if err != nil || len(found) == 0 {
+					t.Fatal(found, err)
+				}
+				last := found[len(found)-1]
+				whole, err := os.ReadFile(last)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(last, whole[:10], 0o640); err != nil {
+					t.Fatal(err)
+				}
+				f := follow(t, s, p.options.Dir)
+				f.says(tt.told)
+				if err := os.WriteFile(last, whole, 0o640); err != nil {
+					t.Fatal(err)
+				}
+				f.says("is stored again")
+				f.behind()
+				f.stop()
+				p.matches(s)
+			})
+		})
 	}
 }
 
@@ -70,6 +115,7 @@ func TestOlderCopyPutBack(t *testing.T) {
 				}
 				f.says("an older copy of it was put back: it has other records than the database since record 2/101")
 				last := store.Position{Epoch: int64(2 + len(tt.since)), Number: int64(1 + tt.since[len(tt.since)-1])}
+				f.tells()
 				wait.Until(t, patience, "all stored", func() bool {
 					at := status(t, s).At
 					return at.Epoch == last.Epoch && at.Number == last.Number && at.Life != before.At.Life

@@ -236,12 +236,17 @@ func (f *following) refuses(text string) {
 
 func (f *following) says(text string) {
 	f.t.Helper()
-	defer func() {
-		if f.t.Failed() {
-			f.t.Logf("told:\n%s", f.told)
-		}
-	}()
+	f.tells()
 	wait.Until(f.t, patience, "told: "+text, func() bool { return strings.Contains(f.told.String(), text) })
+}
+
+// tells shows what was told and how far it is, where the test fails.
+func (f *following) tells() {
+	f.t.Cleanup(func() {
+		if f.t.Failed() {
+			f.t.Logf("%+v, told:\n%s", f.Progress(), f.told)
+		}
+	})
 }
 
 // status is that of the only instance.
