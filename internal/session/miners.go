@@ -31,27 +31,30 @@ func (m *Miners) Every(ctx context.Context) ([]Info, error) {
 }
 
 func (m *Miners) list(ctx context.Context, match func(WorkerID) bool, most int) ([]Info, error) {
-	type part struct {
-		list []Info
-		next netserver.Slot
-		more bool
-	}
-	done := make(chan part, 1) // one is under way at a time: no loop waits
+	done := make(chan []Info, len(m.Loops)) // no loop waits
 	var all []Info
 	for i, l := range m.Loops {
-		at := part{more: true}
-		for at.more && len(all) < most {
-			l.Post(func() {
-				var r part
-				r.list, r.next, r.more = m.Handlers[i].Sessions(nil, at.next, match)
-				done <- r
-			})
-			select {
-			case at = <-done:
-				all = append(all, at.list...)
-			case <-ctx.Done():
-				return nil, ctx.Err()
+		var list []Info
+		var part func(first netserver.Slot)
+		part = func(first netserver.Slot) {
+			var next netserver.Slot
+			var more bool
+			list, next, more = m.Handlers[i].Sessions(list, first, match)
+			if more && len(all)+len(list) < most && ctx.Err() == nil {
+				l.Post(func() { part(next) }) // by itself: on a busy machine it would wait long for each answer
+				return
 			}
+			done <- list
+		}
+		l.Post(func() { part(0) })
+		select {
+		case list := <-done:
+			all = append(all, list...)
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		if len(all) >= most {
+			break
 		}
 	}
 	slices.SortFunc(all, func(a, b Info) int { return cmp.Compare(a.ID, b.ID) })
