@@ -94,7 +94,7 @@ func (l *Loop) run() error {
 		_ = l.shutdown(0) // err came first
 		return err
 	}
-	return l.shutdown(flushAtEnd)
+	return l.shutdown(l.server.flushTime)
 }
 
 // iterate handles the events of one wait; with park it may wait for them.

@@ -17,7 +17,7 @@ func startProxied(t *testing.T, c Config, proxies []netip.Prefix) *running {
 			p.l.Write(s, fmt.Appendf(nil, "%s from %v\n", line, p.l.Remote(s)))
 		}
 	}, func(s *Server) {
-		if _, err := s.ListenAll(t.Context(), []Endpoint{{URL: "127.0.0.1:0", Proxies: proxies}}); err != nil {
+		if _, err := s.ListenAll(t.Context(), []Endpoint{{URL: ownAddress, Proxies: proxies}}); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -150,7 +150,7 @@ func TestEntranceTimeout(t *testing.T) {
 		t.Run(v.name, func(t *testing.T) {
 			r := start(t, Config{}, nil, func(s *Server) {
 				s.tickEvery = 10 * time.Millisecond
-				v.at.URL = "127.0.0.1:0"
+				v.at.URL = ownAddress
 				if _, err := s.ListenAll(t.Context(), []Endpoint{v.at}); err != nil {
 					t.Fatal(err)
 				}

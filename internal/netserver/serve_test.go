@@ -184,7 +184,7 @@ func TestShutdown(t *testing.T) {
 	r := start(t, Config{}, func(p *probe) {
 		p.open = smallSendBuffer
 		p.line = func(p *probe, s Slot, line []byte) { p.l.Write(s, make([]byte, 600<<10)) }
-	}, nil)
+	}, func(s *Server) { s.flushTime = 10 * flushAtEnd }) // which the one that reads has on a busy machine, too
 	idle, slow, dead := r.dial(), r.dial(), r.dialSlow()
 	slow.send("x\n")
 	dead.send("x\n")
@@ -196,7 +196,7 @@ func TestShutdown(t *testing.T) {
 	}()
 	began := time.Now()
 	r.stop()
-	if d := time.Since(began); d > 8*time.Second {
+	if d := time.Since(began); d > 30*time.Second {
 		t.Errorf("stopping took %v", d)
 	}
 	if _, err := idle.rest(); err != nil {
@@ -241,12 +241,13 @@ func TestShutdownWithDeadPeers(t *testing.T) {
 			}
 		}
 	}()
+	const limit = 10 * flushAtEnd // for the peer that reads, on a busy machine too
 	cpu, began := cpuTime(), time.Now()
-	if err := st.shutdown(flushAtEnd); err != nil {
+	if err := st.shutdown(limit); err != nil {
 		t.Fatal(err)
 	}
-	if d, cpu := time.Since(began), cpuTime()-cpu; d < flushAtEnd || d > 10*flushAtEnd || cpu > flushAtEnd/2 {
-		t.Errorf("took %v and %v of CPU, want %v of waiting", d, cpu, flushAtEnd)
+	if d, cpu := time.Since(began), cpuTime()-cpu; d < limit || d > 10*limit || cpu > limit/2 {
+		t.Errorf("took %v and %v of CPU, want %v of waiting", d, cpu, limit)
 	}
 	if n := <-read; n != length {
 		t.Errorf("the peer that reads got %d bytes of %d", n, length)

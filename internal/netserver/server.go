@@ -21,6 +21,7 @@ type Server struct {
 	loops     []*Loop
 	limits    *limiter
 	tickEvery time.Duration
+	flushTime time.Duration // what pending output may take when the server stops
 	computing tlspipe.Limit // TLS handshakes
 
 	// for any goroutine
@@ -53,7 +54,7 @@ func New(c Config, handler func(l *Loop) Handler) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{config: c, limits: newLimiter(&c, time.Now()), tickEvery: time.Second,
+	s := &Server{config: c, limits: newLimiter(&c, time.Now()), tickEvery: time.Second, flushTime: flushAtEnd,
 		computing: make(tlspipe.Limit, max(1, runtime.GOMAXPROCS(0)/2))}
 	s.maxClients.Store(most)
 	s.spare.keep() // nobody else has s

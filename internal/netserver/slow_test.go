@@ -274,7 +274,7 @@ func TestWriteStalled(t *testing.T) {
 		}
 		<-time.After(5 * time.Millisecond)
 	}
-	if d := time.Since(began); d < 400*time.Millisecond {
+	if d := time.Since(began); d < 300*time.Millisecond { // a tick counts all since the one before, up to 100 ms
 		t.Errorf("dropped after %v, not 400 ms", d)
 	}
 	if n := r.Clients(); n != 1 {

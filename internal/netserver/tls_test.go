@@ -26,7 +26,7 @@ import (
 func startTLS(t *testing.T, c Config, set func(p *probe), pair *keypair.Pair) *running {
 	t.Helper()
 	return start(t, c, set, func(s *Server) {
-		if _, err := s.ListenAll(t.Context(), []Endpoint{{URL: "127.0.0.1:0", Certificate: pair.Certificate}}); err != nil {
+		if _, err := s.ListenAll(t.Context(), []Endpoint{{URL: ownAddress, Certificate: pair.Certificate}}); err != nil {
 			t.Fatal(err)
 		}
 	})

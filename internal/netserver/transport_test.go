@@ -56,7 +56,7 @@ func (tr transport) preparing(t *testing.T) func(s *Server) {
 // listen adds the listener of the transport, number 1.
 func (tr transport) listen(t *testing.T, s *Server) {
 	t.Helper()
-	e := Endpoint{URL: "127.0.0.1:0"}
+	e := Endpoint{URL: ownAddress}
 	if tr.tls {
 		e.Certificate = getTestCertificate
 	}
@@ -229,7 +229,7 @@ func TestTransportShutdown(t *testing.T) {
 			}
 			p.l.Write(s, make([]byte, 300<<10))
 		}
-	}, nil, func(t *testing.T, r *running, dial func() *peerClient) {
+	}, func(s *Server) { s.flushTime = patience }, func(t *testing.T, r *running, dial func() *peerClient) {
 		idle, slow := dial(), dial()
 		idle.send("hello\n") // the server has read its handshake to the end
 		idle.wantLine("hello")
