@@ -116,9 +116,16 @@ func TestBlockWithAllConnectionsHeld(t *testing.T) {
 	}); err != nil {
 		t.Error(err)
 	}
-	log, _ := os.ReadFile(filepath.Join(dir, "logs", "ckpool.log"))
-	if !strings.Contains(string(log), "server full: 60 clients") || strings.Contains(string(log), "too many open files") {
-		t.Errorf("%d refused\n%s", refused, log)
+	var log []byte
+	err = await(func() error { // who has connected waits to be let in, and the log to be written
+		log, _ = os.ReadFile(filepath.Join(dir, "logs", "ckpool.log"))
+		if !strings.Contains(string(log), "server full: 60 clients") {
+			return errors.New("nobody is told that the server is full")
+		}
+		return nil
+	})
+	if err != nil || strings.Contains(string(log), "too many open files") {
+		t.Errorf("%d refused, %v\n%s", refused, err, log)
 	}
 }
 

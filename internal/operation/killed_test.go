@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -50,16 +51,28 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(k.dir, "s"), 0o750); err != nil {
 		t.Fatal(err)
 	}
-	// The first is told to end, so that everything has been saved once.
+	// The first is told to end, once each miner has had its turn ten times, so that everything
+	// has been saved once.
+	const turns = 10 * 40
+	var answered atomic.Int64
 	for round := range 5 {
 		c := k.start()
 		k.resumes()
 		how, after := syscall.SIGKILL, time.Duration(random.Int64N(int64(2500*time.Millisecond)))
 		if round == 0 {
-			how, after = syscall.SIGTERM, 500*time.Millisecond
+			how, after = syscall.SIGTERM, 0
 		}
 		r, err := bench.Shares(t.Context(), bench.SharesConfig{Options: k.load(40), Window: 1, Rate: 400,
+			Answered: func([32]byte, bool) { answered.Add(1) },
 			During: func(context.Context, func() time.Duration) error {
+				if err := await(func() error {
+					if n := answered.Load(); n < turns {
+						return fmt.Errorf("%d shares are answered", n)
+					}
+					return nil
+				}); err != nil {
+					return err
+				}
 				<-time.After(after)
 				err := c.Process.Signal(how)
 				_ = c.Wait()

@@ -3,6 +3,7 @@ package operation
 import (
 	"context"
 	"fmt"
+	"os"
 	"regexp"
 	"strconv"
 	"sync"
@@ -96,7 +97,7 @@ func (m *scriptMiner) submitLong(job string, tooLong int) (string, error) {
 	return "", err
 }
 
-// mine connect|joins|share|bad|malformed|repeat|hears|session|close MINER …: a miner of the script.
+// mine connect|joins|refused|share|bad|malformed|repeat|hears|session|close MINER …: a miner of the script.
 func mine(ts *testscript.TestScript, neg bool, args []string) {
 	want(ts, false, args, 2, "mine VERB MINER ...")
 	w, verb, name := worldOf(ts), args[0], args[1]
@@ -133,6 +134,23 @@ func mine(ts *testscript.TestScript, neg bool, args []string) {
 			}
 			w.miners[name] = m
 			return nil
+		}))
+		return
+	}
+	if verb == "refused" { // USER FILE REGEXP: it is never let in, in the end for a reason that is in the file
+		want(ts, false, args, 3, "mine refused MINER USER FILE REGEXP")
+		re := regexp.MustCompile(args[2])
+		ts.Check(await(func() error {
+			if m, err := dial("127.0.0.1:"+ts.Getenv("PORT"), args[0], ""); err == nil {
+				m.close()
+				ts.Fatalf("%s is let in", args[0])
+			}
+			<-time.After(time.Second) // as above; meanwhile the reason is written
+			text, err := os.ReadFile(ts.MkAbs(args[1]))
+			if err == nil && !re.Match(text) {
+				err = fmt.Errorf("%s has no match of %s:\n%s", args[1], args[2], text)
+			}
+			return err
 		}))
 		return
 	}

@@ -80,6 +80,7 @@ type world struct {
 	miners  map[string]*scriptMiner
 	held    []net.Conn
 	manager *net.UnixConn
+	said    <-chan string // to the manager
 	mounts  []string
 	ckdb    *ckdb.Daemon
 	limit   unix.Rlimit // of descriptors, before it was changed
@@ -184,14 +185,20 @@ func await(done func() error) error {
 	}
 }
 
-// running is false for zombies: detached instances become init's children.
+// running is false for zombies: detached instances become init's children. One whose first
+// thread has ended is none as long as another has not, such as one that writes to the disk:
+// until then what it has open is open.
 func running(pid int) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return false
 	}
 	_, after, _ := strings.Cut(string(stat), ") ")
-	return !strings.HasPrefix(after, "Z") && !strings.HasPrefix(after, "X") // proc(5): ended, and just asked how
+	if !strings.HasPrefix(after, "Z") && !strings.HasPrefix(after, "X") { // proc(5): ended, and just asked how
+		return true
+	}
+	threads, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	return len(threads) > 1
 }
 
 func awaitExit(pid int) error {
