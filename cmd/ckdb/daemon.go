@@ -36,7 +36,7 @@ import (
 var errLogged = errors.New("reported")
 
 // flushLog is how long the log may take to write its last lines.
-const flushLog = 300 * time.Millisecond
+const flushLog = 3 * time.Second
 
 // service is one running instance. Its fields are immutable once it runs, but for those that
 // mu guards.

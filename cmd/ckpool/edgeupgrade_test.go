@@ -334,7 +334,10 @@ func TestUpgradeEdgeWithTLSMiners(t *testing.T) {
 	if n := p.accepted() - before; r.Dropped > 0 || n < r.Accepted || n > r.Accepted+r.Rejected {
 		t.Errorf("%d dropped, %d accepted and %d rejected; the pool counts %d", r.Dropped, r.Accepted, r.Rejected, n)
 	}
-	if r = mine(func() { e.upgraded() }); r.Dropped != 20 {
+	if r = mine(func() {
+		e.upgraded()
+		<-e.ended // which closes their connections
+	}); r.Dropped != 20 {
 		t.Errorf("%d dropped", r.Dropped)
 	}
 	p.await("no ghosts", func() bool { return p.miners() == 0 })

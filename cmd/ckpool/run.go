@@ -36,7 +36,7 @@ type loggedError struct{ error }
 func (loggedError) Is(target error) bool { return target == errLogged }
 
 // flushLog is how long the log may take to write its last lines.
-const flushLog = 300 * time.Millisecond
+const flushLog = 3 * time.Second
 
 // service is one running instance.
 type service struct {
