@@ -23,13 +23,13 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func options(p *otherpool.Pool, miners int) Options {
-	return Options{Address: p.Addr, Miners: miners, User: "bench", Ready: 10 * time.Second, Pid: os.Getpid()}
+	return Options{Address: p.Addr, Miners: miners, User: "bench", Ready: time.Minute, Pid: os.Getpid()}
 }
 
 func shares(t *testing.T, pc otherpool.Config, change func(*SharesConfig)) (*otherpool.Pool, *SharesReport) {
 	t.Helper()
 	p := otherpool.Start(t, pc)
-	c := SharesConfig{Options: options(p, 20), Window: 8, Duration: 300 * time.Millisecond}
+	c := SharesConfig{Options: options(p, 20), Window: 8, Duration: time.Second}
 	if change != nil {
 		change(&c)
 	}
@@ -89,7 +89,7 @@ func TestSharesCountTrouble(t *testing.T) {
 		}
 	})
 	t.Run("silence", func(t *testing.T) {
-		_, r := shares(t, otherpool.Config{SilentAfter: 30}, func(c *SharesConfig) { c.Miners = 3 })
+		_, r := shares(t, otherpool.Config{SilentAfter: 30}, func(c *SharesConfig) { c.Miners, c.Duration = 3, 3*time.Second })
 		if r.Unanswered != 3*8 || r.Accepted != 3*30 || r.Dropped != 0 || !r.Failed() {
 			t.Errorf("%s", show(r))
 		}
@@ -97,7 +97,7 @@ func TestSharesCountTrouble(t *testing.T) {
 }
 
 func TestSharesAtARate(t *testing.T) {
-	p, r := shares(t, otherpool.Config{Difficulty: 1e-9}, func(c *SharesConfig) { c.Rate, c.Duration = 200, time.Second })
+	p, r := shares(t, otherpool.Config{Difficulty: 1e-9}, func(c *SharesConfig) { c.Rate, c.Duration = 200, 3*time.Second })
 	if r.Accepted < 100 || float64(r.Accepted) > 200*r.Seconds+4 || r.Accepted != p.Accepted.Load() || r.Failed() {
 		t.Errorf("%s", show(r))
 	}

@@ -83,7 +83,7 @@ func TestTransports(t *testing.T) {
 				}
 				clear(sources)
 			}
-			r, err := Shares(t.Context(), SharesConfig{Options: o, Window: 8, Duration: 200 * time.Millisecond, Idle: 5})
+			r, err := Shares(t.Context(), SharesConfig{Options: o, Window: 8, Duration: 2 * time.Second, Idle: 5})
 			if err != nil || r.Accepted < 100 || r.Accepted != p.Accepted.Load() || r.Failed() {
 				t.Errorf("shares: %v, %s", err, show(r))
 			}
@@ -105,7 +105,22 @@ func TestTransports(t *testing.T) {
 				t.Errorf("idle: %v, %s", err, show(idle))
 			}
 			from(3)
-			mine, err := Mine(t.Context(), MineConfig{Options: o, HashRate: 1000, Duration: 300 * time.Millisecond})
+			ctx, enough := context.WithCancel(t.Context())
+			before := p.Accepted.Load()
+			go func() {
+				defer enough()
+				for ctx.Err() == nil {
+					mu.Lock()
+					came := !v.proxy || len(sources) == o.Miners
+					mu.Unlock()
+					if came && p.Accepted.Load() > before {
+						return
+					}
+					<-time.After(time.Millisecond)
+				}
+			}()
+			mine, err := Mine(ctx, MineConfig{Options: o, HashRate: 1000, Duration: time.Minute})
+			enough()
 			if err != nil || mine.Failed() {
 				t.Errorf("mine: %v, %s", err, show(mine))
 			}
