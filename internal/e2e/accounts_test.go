@@ -56,10 +56,18 @@ func (r *running) login(t *testing.T, user, password string) (*raw, answer) {
 // told.
 func (r *running) allows(t *testing.T, user, password, text string) *raw {
 	t.Helper()
-	began := time.Now()
-	c, a := r.login(t, user, password)
-	if took := time.Since(began); took > 10*authority.AnswerTime {
-		t.Errorf("%s is answered after %v", user, took)
+	var c *raw
+	var a answer
+	// A busy machine may be too slow for who says who may mine: then it is tried again.
+	for until := time.Now().Add(patience); ; c.Close() {
+		began := time.Now()
+		c, a = r.login(t, user, password)
+		if took := time.Since(began); took > 10*authority.AnswerTime {
+			t.Errorf("%s is answered after %v", user, took)
+		}
+		if text == tryAgain || !strings.Contains(a.text(), tryAgain) || time.Now().After(until) {
+			break
+		}
 	}
 	if text == "" && string(a.Result) != "true" || text != "" && (a.code() != 24 || !strings.Contains(a.text(), text)) {
 		t.Errorf("%s with %q: %s %v, want %q", user, password, a.Result, a.Error, text)

@@ -222,9 +222,9 @@ func TestLinkCutUnderLoad(t *testing.T) {
 	for range 8 {
 		more := len(c.all()) + 40
 		eventually(t, patience, "shares", func() bool { return len(c.all()) >= more })
-		from := e.log.wait(t, 0, "gives a link")
-		for n := e.log.count("gives a link"); n > 1; n-- {
-			from = e.log.wait(t, from, "gives a link")
+		from := 0 // behind the last line of a link that serves
+		for range e.log.count("serves the miners") {
+			from = e.log.wait(t, from, "serves the miners")
 		}
 		cut := time.Now()
 		way.cut()

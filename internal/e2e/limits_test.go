@@ -209,6 +209,8 @@ func TestDropsAreCounted(t *testing.T) {
 	if n := r.log.count(" Dropped 1"); n != 2 {
 		t.Errorf("%d lines about drops", n)
 	}
+	// They are counted before they are logged.
+	eventually(t, patience, "50 lines", func() bool { return r.log.count("Dropped workerless client ") >= 50 })
 	if n := r.log.count("Dropped workerless client "); n != 50 {
 		t.Errorf("%d lines about clients that were dropped", n)
 	}

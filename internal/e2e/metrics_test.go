@@ -3,13 +3,13 @@ package e2e
 import (
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
 
 	"github.com/ckpool/ckpool/internal/testkit"
 	"github.com/ckpool/ckpool/internal/testkit/fakenode"
+	"github.com/ckpool/ckpool/internal/testkit/port"
 )
 
 // scrape is what a pool's metrics are at an address, by series.
@@ -43,12 +43,11 @@ func scrape(t *testing.T, address string) map[string]string {
 // what the control commands say, and go on over an upgrade.
 func TestMetrics(t *testing.T) {
 	t.Parallel()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	free, err := port.Free()
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := l.Addr().String()
-	l.Close()
+	address := "127.0.0.1:" + free
 	n := testkit.StartFakeNode(t, fakenode.Config{Bits: rareBlocks})
 	s := setup{nodes: []keys{fakeEntry(n)}, keys: keys{"metrics": address}}
 	p := s.start(t)

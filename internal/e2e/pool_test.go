@@ -18,6 +18,7 @@ import (
 	"github.com/ckpool/ckpool/event"
 	"github.com/ckpool/ckpool/internal/authority"
 	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/handover"
 	"github.com/ckpool/ckpool/internal/metrics"
 	"github.com/ckpool/ckpool/internal/operator"
 	"github.com/ckpool/ckpool/internal/pool"
@@ -33,6 +34,7 @@ func TestMain(m *testing.M) {
 	if err := flag.Set("test.parallel", "20"); err != nil {
 		panic(err)
 	}
+	handover.AgreeTime = patience // the machine may be busy with other tests
 	goleak.VerifyTestMain(suite{m})
 }
 

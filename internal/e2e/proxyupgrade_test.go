@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -236,7 +237,13 @@ func TestProxyUpgradeToOlder(t *testing.T) {
 // the same.
 func TestProxyUpgradeOfMinerWithTLS(t *testing.T) {
 	t.Parallel()
-	above := otherPool(t, 0xaa, otherpool.Config{Delay: 5 * time.Second})
+	answers := make(chan struct{})
+	answer := sync.OnceFunc(func() { close(answers) })
+	above := otherPool(t, 0xaa, otherpool.Config{Answer: func(id, reason string) string {
+		<-answers
+		return otherpool.Arrays(id, reason)
+	}})
+	t.Cleanup(answer)
 	cert, key := certificate.New(t, "pool.example", 1).Write(t, t.TempDir())
 	s := proxyOf(keys{"serverurl": []keys{{"url": "127.0.0.1:1", "tls": keys{"cert": cert, "key": key}}}}, above.Addr)
 	p := s.start(t)
@@ -252,6 +259,7 @@ func TestProxyUpgradeOfMinerWithTLS(t *testing.T) {
 	if v := <-heard; v.Err == nil {
 		t.Errorf("the miner is told %+v", v)
 	}
+	answer()
 	eventually(t, patience, "the verdict", func() bool { return ask[poolStats](next, "poolstats").Accepted == 1 })
 	booked(t, above, 1)
 	type workers struct {

@@ -30,7 +30,15 @@ func (r *running) dialRaw(t *testing.T, from string) (*raw, error) {
 	_ = c.(*net.TCPConn).SetLinger(0)
 	_ = c.SetDeadline(time.Now().Add(patience))
 	t.Cleanup(func() { c.Close() })
-	return &raw{Conn: c, t: t, read: bufio.NewReader(c)}, nil
+	return &raw{Conn: c, t: t, read: bufio.NewReader(patient{c})}, nil
+}
+
+// patient is a connection on which each wait is a new one, however long it is there.
+type patient struct{ net.Conn }
+
+func (c patient) Read(b []byte) (int, error) {
+	_ = c.SetDeadline(time.Now().Add(patience))
+	return c.Conn.Read(b)
 }
 
 // rawFrom is dialRaw where nothing must go wrong.
@@ -136,7 +144,9 @@ func (r *running) connections() connections { return ask[connections](r, "connec
 func (r *running) dropped(t *testing.T, why string, want int) {
 	t.Helper()
 	eventually(t, patience, fmt.Sprint(want, " dropped: ", why), func() bool { return r.connections().Drops[why] == want })
-	if n := r.log.count(": "+why) - r.log.count(" client ", ": "+why); n != 1 {
+	lines := func() int { return r.log.count(": "+why) - r.log.count(" client ", ": "+why) }
+	eventually(t, patience, "a line that says "+why, func() bool { return lines() > 0 }) // it is counted first
+	if n := lines(); n != 1 {
 		t.Errorf("%d lines say %q, want one a minute:\n%s", n, why, r.log.text())
 	}
 }

@@ -124,8 +124,13 @@ func (r *running) trusted() string {
 func startFar(t *testing.T, bits uint32, mainKeys, remoteKeys keys, prepare ...func(f *far)) *far {
 	t.Helper()
 	f := &far{cable: newCable(t)}
-	f.mainNode = testkit.StartFakeNode(t, fakenode.Config{Bits: bits})
-	f.remoteNode = testkit.StartFakeNode(t, fakenode.Config{Bits: bits})
+	eventually(t, patience, "two nodes on one chain", func() bool { // which those of one second are
+		f.mainNode = testkit.StartFakeNode(t, fakenode.Config{Bits: bits})
+		f.remoteNode = testkit.StartFakeNode(t, fakenode.Config{Bits: bits})
+		_, here := f.mainNode.Tip()
+		_, there := f.remoteNode.Tip()
+		return here == there
+	})
 	f.mainSetup = setup{nodes: []keys{fakeEntry(f.mainNode)}, keys: keys{"trusted": []string{"127.0.0.1:1"}, "serverurl": "127.0.0.1:2", "link_secret": "far"}}
 	f.remoteSetup = setup{remote: true, nodes: []keys{fakeEntry(f.remoteNode)}, keys: keys{"upstream": f.cable.addr(), "journal": "journal", "link_secret": "far"}}
 	for k, v := range mainKeys {
@@ -430,9 +435,12 @@ func TestT4T5T6Blocks(t *testing.T) {
 	other := second.start(t)
 	other.log.wait(t, 0, "is linked")
 	nodes := []*testkit.FakeNode{f.mainNode, f.remoteNode, node, nodesNode}
-	for _, p := range []*running{f.remote, f.main, other} {
+	own := []*testkit.FakeNode{f.remoteNode, f.mainNode, node}
+	for i, p := range []*running{f.remote, f.main, other} {
 		h := p.connect(t, "alice.rig")
-		block := h.solveBlock(h.job())
+		_, tip := own[i].Tip() // which the block before may be
+		j, _ := h.jobOn(patience, tip)
+		block := h.solveBlock(j)
 		if reject := h.submit(block); reject != nil {
 			t.Fatal(reject)
 		}
@@ -653,7 +661,10 @@ func TestT4T7RemoteInC(t *testing.T) {
 		t.Errorf("the blocks are\n%s\n%s", a[0], b[0])
 	}
 	f.main.addr = f.main.listening(0)
-	own := f.main.connect(t, "bob").findBlock()
+	bob := f.main.connect(t, "bob")
+	_, tip := f.mainNode.Tip() // which the block before may be
+	bob.jobOn(patience, tip)
+	own := bob.findBlock()
 	var k poolproto.Block
 	if line := method("block"); k.Parse([]byte(line)) != nil || !strings.Contains(line, `"workinfoid":`) || display(work.HashHeader(&k.Header)) != own.hash {
 		t.Errorf("%s, want block %s", line, own.hash)
@@ -753,9 +764,12 @@ func TestT7OtherTransactions(t *testing.T) {
 	})
 	for _, k := range []struct {
 		p            *running
+		node         *testkit.FakeNode
 		transactions int
-	}{{f.remote, 30}, {f.main, 5}} {
+	}{{f.remote, f.remoteNode, 30}, {f.main, f.mainNode, 5}} {
 		h := k.p.connect(t, "alice.rig")
+		_, tip := k.node.Tip() // which the block before may be
+		h.jobOn(patience, tip)
 		block := h.findBlock()
 		for i, n := range []*testkit.FakeNode{f.mainNode, f.remoteNode} {
 			eventually(t, patience, fmt.Sprintf("node %d has the block", i), func() bool {
