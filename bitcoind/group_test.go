@@ -78,6 +78,7 @@ func TestNewTip(t *testing.T) {
 			a.noLongPoll = !o.longPoll
 			inBubble(t, Options{}, func(h *harness) {
 				h.next(instant)
+				time.Sleep(time.Millisecond) // the long poll is under way, and the first checks are over
 				before := a.count("getblocktemplate")
 				for height := 11; height < 15; height++ {
 					a.mine()

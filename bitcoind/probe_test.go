@@ -1,7 +1,6 @@
 package bitcoind_test
 
 import (
-	"net"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -9,16 +8,16 @@ import (
 	"github.com/ckpool/ckpool/bitcoind"
 	"github.com/ckpool/ckpool/internal/testkit"
 	"github.com/ckpool/ckpool/internal/testkit/fakenode"
+	"github.com/ckpool/ckpool/internal/testkit/port"
 )
 
 // What a node that is asked once says, or why it cannot be used.
 func TestProbe(t *testing.T) {
 	n := testkit.StartFakeNode(t, fakenode.Config{Chain: "main", Bits: 0x1d00ffff, Height: 900007})
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	closed, err := port.Free()
 	if err != nil {
 		t.Fatal(err)
 	}
-	closed.Close()
 	with := func(change func(*bitcoind.Config)) bitcoind.Config {
 		c := fakeConfig(n)
 		change(&c)
@@ -34,7 +33,7 @@ func TestProbe(t *testing.T) {
 		{"in sync", fakenode.NoFault, fakeConfig(n), "ok", ""},
 		{"password", fakenode.NoFault, with(func(c *bitcoind.Config) { c.Pass = "wrong" }), "refused", "refuses the user or password (HTTP 401)"},
 		{"cookie", fakenode.NoFault, with(func(c *bitcoind.Config) { c.User, c.Cookie = "", filepath.Join(t.TempDir(), "none") }), "not asked", "no such file or directory"},
-		{"nobody there", fakenode.NoFault, bitcoind.Config{URL: closed.Addr().String(), User: "u"}, "unreachable", "connection refused"},
+		{"nobody there", fakenode.NoFault, bitcoind.Config{URL: "127.0.0.1:" + closed, User: "u"}, "unreachable", "connection refused"},
 		{"not allowed", fakenode.Forbidden, fakeConfig(n), "refused", "HTTP 403"},
 		{"starting", fakenode.WarmingUp, fakeConfig(n), "starting", "is starting"},
 		{"no peers", fakenode.NotConnected, fakeConfig(n), "no peers", "has no peers"},

@@ -39,20 +39,22 @@ func foreign(t *testing.T, f func(c *net.UnixConn)) *Client {
 }
 
 func TestClientAgainstForeignServer(t *testing.T) {
+	const short, long = 100 * time.Millisecond, time.Minute
 	tests := []struct {
-		name   string
-		reply  string
-		silent bool // keeps the connection open instead of closing it
-		want   string
-		err    error
+		name        string
+		reply       string
+		silent      bool          // keeps the connection open instead of closing it
+		first, rest time.Duration // what the client waits for, short where that passes
+		want        string
+		err         error
 	}{
-		{"answers", "\x04\x00\x00\x00pong", false, "pong", nil},
-		{"answers and lingers", "\x04\x00\x00\x00pong", true, "pong", nil},
-		{"closes without data", "", false, "", ErrNoReply},
-		{"says nothing", "", true, "", ErrNoReply},
-		{"cuts its reply off", "\x04\x00\x00\x00po", false, "", io.ErrUnexpectedEOF},
-		{"stalls in its reply", "\x04\x00\x00\x00po", true, "", os.ErrDeadlineExceeded},
-		{"replies with length 0", "\x00\x00\x00\x00", false, "", ErrFrameLength},
+		{"answers", "\x04\x00\x00\x00pong", false, long, long, "pong", nil},
+		{"answers and lingers", "\x04\x00\x00\x00pong", true, long, long, "pong", nil},
+		{"closes without data", "", false, long, long, "", ErrNoReply},
+		{"says nothing", "", true, short, long, "", ErrNoReply},
+		{"cuts its reply off", "\x04\x00\x00\x00po", false, long, long, "", io.ErrUnexpectedEOF},
+		{"stalls in its reply", "\x04\x00\x00\x00po", true, long, short, "", os.ErrDeadlineExceeded},
+		{"replies with length 0", "\x00\x00\x00\x00", false, long, long, "", ErrFrameLength},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -66,7 +68,7 @@ func TestClientAgainstForeignServer(t *testing.T) {
 				}
 			})
 			defer close(release)
-			c.ReplyTimeout, c.BodyTimeout = 100*time.Millisecond, 100*time.Millisecond
+			c.ReplyTimeout, c.BodyTimeout = tt.first, tt.rest
 			if got, err := c.Do(t.Context(), "ping"); got != tt.want || !errors.Is(err, tt.err) {
 				t.Errorf("%q, %v; want %q, %v", got, err, tt.want, tt.err)
 			}

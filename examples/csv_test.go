@@ -20,7 +20,7 @@ func mined(t *testing.T, addr, worker string, count int) (list []miner.Share) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	err := miner.Run(ctx, miner.Config{
-		Endpoint: client.Endpoint{URL: addr, User: worker}, HashRate: 2e6,
+		Endpoint: client.Endpoint{URL: addr, User: worker}, HashRate: 2e6, Drain: patience,
 		OnShare: func(s miner.Share) {
 			if list = append(list, s); len(list) == count {
 				cancel()

@@ -24,8 +24,15 @@ func TestMinipool(t *testing.T) {
 			t.Error(s.Err)
 		}
 	}
-	pool.until("a share is accepted", func(line string) bool { return strings.Contains(line, "share of bob.rig1, difficulty ") })
-	words := strings.Fields(pool.until("a block is in the chain", func(line string) bool { return strings.Contains(line, ": confirmed") }))
+	accepted, confirmed := false, "" // the node may be faster than the line about the share
+	pool.until("a share is accepted and a block in the chain", func(line string) bool {
+		accepted = accepted || strings.Contains(line, "share of bob.rig1, difficulty ")
+		if strings.Contains(line, ": confirmed") {
+			confirmed = line
+		}
+		return accepted && confirmed != ""
+	})
+	words := strings.Fields(confirmed)
 	hash := ""
 	for i, w := range words {
 		if w == "block" {

@@ -133,7 +133,12 @@ func (a *asker) ask(q authority.Question) authority.Answer {
 
 func (a *asker) want(user, password string, want authority.Answer) {
 	a.t.Helper()
-	got := a.ask(authority.Question{User: user, Worker: user + ".rig", Password: password})
+	q := authority.Question{User: user, Worker: user + ".rig", Password: password}
+	got := a.ask(q)
+	for until := time.Now().Add(patience); got.Verdict == authority.Unanswered && time.Now().Before(until); { // on a busy machine
+		<-time.After(time.Millisecond)
+		got = a.ask(q)
+	}
 	if got.ID = 0; got != want {
 		a.t.Errorf("%s with %q: %+v, want %+v", user, password, got, want)
 	}
@@ -344,7 +349,7 @@ func TestWithoutAnswer(t *testing.T) {
 func TestLateAnswer(t *testing.T) {
 	d := startCkdb(t)
 	d.Store.Lock("mallory", "not you")
-	d.Store.SetDelay(authority.AnswerTime+time.Second, nil)
+	d.Store.SetDelay(2*authority.AnswerTime, nil)
 	p, _ := d.Store.Position(t.Context())
 	a := startClient(t, *d.Place(), p)
 	if n := a.ask(authority.Question{User: "mallory", Worker: "mallory", Payable: true}); n.Verdict != authority.Unanswered {
@@ -355,6 +360,17 @@ func TestLateAnswer(t *testing.T) {
 
 // Questions that were under way when ckdb ended are asked of the next one.
 func TestRestartUnderQuestions(t *testing.T) {
+	for began := time.Now(); !answeredByTheNext(t); {
+		if time.Since(began) > patience {
+			t.Fatal("this machine is too busy for any question to be answered in time")
+		}
+	}
+}
+
+// answeredByTheNext is false where the machine was so busy that the time for answers had passed
+// when the last one came.
+func answeredByTheNext(t *testing.T) bool {
+	t.Helper()
 	d := startCkdb(t)
 	d.Store.Register("bob", "")
 	d.Store.SetDelay(time.Hour, nil)
@@ -362,6 +378,7 @@ func TestRestartUnderQuestions(t *testing.T) {
 	a.connected()
 	const n = 1000
 	answers := make(chan authority.Answer, n)
+	asked := time.Now()
 	for i := range n {
 		a.Ask(authority.Question{User: "bob", Worker: fmt.Sprint("bob.", i), Remote: netip.MustParseAddr("::1")}, func(n authority.Answer) { answers <- n })
 	}
@@ -372,10 +389,15 @@ func TestRestartUnderQuestions(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range n {
-		if a := <-answers; a.Verdict != authority.Allowed {
+		a := <-answers
+		if a.Verdict == authority.Unanswered && time.Since(asked) >= authority.AnswerTime {
+			return false
+		}
+		if a.Verdict != authority.Allowed {
 			t.Fatalf("%+v", a)
 		}
 	}
+	return true
 }
 
 // A stranger's socket in a directory that everybody may write to is not believed;

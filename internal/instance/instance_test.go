@@ -48,6 +48,7 @@ func play(kind, dir string) {
 	served := make(chan struct{})
 	switch kind {
 	case "polite", "slow": // slow ends when its input does
+		signal.Ignore(syscall.SIGTERM) // sent where the answer to shutdown takes too long, on a busy machine
 		s := control.NewServer(dir, -1)
 		if kind == "polite" {
 			s.Handle("listener", "ping", func(context.Context, string) (string, error) { return "pong", nil })

@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/testkit/port"
 )
 
 // patience is how long a test waits for something before it fails.
@@ -186,8 +187,10 @@ func TestRefusals(t *testing.T) {
 
 // Servers that fail: each error is a line that tells no secret.
 func TestTransport(t *testing.T) {
-	closed := httptest.NewServer(nil)
-	closed.Close()
+	closed, err := port.Free()
+	if err != nil {
+		t.Fatal(err)
+	}
 	cut, _ := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		c, _, _ := w.(http.Hijacker).Hijack()
 		c.Close()
@@ -200,7 +203,7 @@ func TestTransport(t *testing.T) {
 	encrypted.StartTLS()
 	t.Cleanup(encrypted.Close)
 	for _, tt := range []struct{ name, url, want string }{
-		{"closed", closed.URL, "connection refused"},
+		{"closed", "http://127.0.0.1:" + closed, "connection refused"},
 		{"cut off", cut.URL, "EOF"},
 		{"slow", slow.URL, "no answer in time"},
 		{"certificate", encrypted.URL, "certificate signed by unknown authority"},
@@ -279,7 +282,7 @@ func TestCommand(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "killed, since it had not ended after 200ms") || time.Since(begun) > patience {
 		t.Errorf("%v after %v", err, time.Since(begun))
 	}
-	if data, err := os.ReadFile(pid); err == nil { // else it was killed before
+	if data, err := os.ReadFile(pid); err == nil && len(data) > 0 { // else it was killed before
 		for until := time.Now().Add(patience); alive(t, strings.TrimSpace(string(data))); {
 			if time.Now().After(until) {
 				t.Fatal("what the command has started is still there")

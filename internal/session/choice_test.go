@@ -3,9 +3,46 @@ package session
 import (
 	"encoding/binary"
 	"fmt"
+	"strconv"
 	"testing"
 	"time"
+
+	"github.com/ckpool/ckpool/difficulty"
+	"github.com/ckpool/ckpool/internal/netserver"
+	"github.com/ckpool/ckpool/stratum"
+	"github.com/ckpool/ckpool/work"
 )
+
+// several are nonces as solve finds them.
+func (r *rig) several(slot netserver.Slot, jobID string, low float64) (nonces []string) {
+	r.Helper()
+	for range 4 {
+		nonces = append(nonces, r.solve(slot, jobID, low, 0))
+	}
+	return nonces
+}
+
+// worthless is a nonce that makes no share of difficulty d of that announcement: by chance one
+// in thousands does.
+func (r *rig) worthless(slot netserver.Slot, n *stratum.Notify, d float64, nonces []string) string {
+	r.Helper()
+	id, suffix, _ := stratum.JobID([]byte(n.JobID))
+	job, m := r.backend.Find(id).Job, r.client(slot).miner()
+	found := work.Solution{Variant: suffix, Extranonce2: make([]byte, 8), Time: n.NTime, Version: job.Version}
+	for _, text := range nonces {
+		nonce, err := strconv.ParseUint(text, 16, 32)
+		if err != nil {
+			r.Fatal(err)
+		}
+		found.Nonce = uint32(nonce)
+		var sh work.Share
+		if job.Hash(&sh, &m, &found); !difficulty.Meets(&sh.Hash, d) {
+			return text
+		}
+	}
+	r.Fatal("all of them are shares")
+	return ""
+}
 
 // A miner that has seen a hash cannot choose the difficulty it is credited
 // with, neither by naming a later announcement of the job nor with another
@@ -21,13 +58,14 @@ func TestDifficultyIsNotChosenAfterTheHash(t *testing.T) {
 		r := newRig(t, nil)
 		slot, sent := r.miner("bob")
 		job := lastJob(sent)
-		nonce := r.solve(slot, job.JobID, high, 0)
+		nonces := r.several(slot, job.JobID, high)
 		again := lastJob(r.send(slot, fmt.Sprintf(`{"id":3,"method":"mining.suggest_difficulty","params":[%g]}`, high)))
 		if again.JobID == job.JobID {
 			t.Fatal("the job is not announced again")
 		}
 		claimed := job
 		claimed.JobID = again.JobID
+		nonce := r.worthless(slot, &claimed, high, nonces)
 		r.send(slot, submitLine(4, "bob", &claimed, nonce))
 		if got := r.backend.last().Credit; got != 0 {
 			t.Errorf("a hash of the first announcement is credited %g under the second", got)
@@ -46,7 +84,7 @@ func TestDifficultyIsNotChosenAfterTheHash(t *testing.T) {
 				job := lastJob(r.send(a, subscribe))
 				r.send(a, authorize("x"))
 				id := formatID(r.session(a).id)
-				nonce := r.solve(a, job.JobID, high, 0)
+				nonces := r.several(a, job.JobID, high)
 				if !kept {
 					r.disconnect(a)
 				}
@@ -63,12 +101,13 @@ func TestDifficultyIsNotChosenAfterTheHash(t *testing.T) {
 				sent = append(sent, r.send(b, lines[1])...)
 				again := lastJob(sent)
 				own := r.solve(b, again.JobID, high, 0)
+				claimed := job
+				claimed.JobID = again.JobID
+				nonce := r.worthless(b, &claimed, high, nonces)
 				r.send(b, submitLine(4, "bob", &job, nonce))
 				if got := r.backend.last().Credit; got != low {
 					t.Errorf("work of the old connection is credited %g, want %g", got, low)
 				}
-				claimed := job
-				claimed.JobID = again.JobID
 				r.send(b, submitLine(5, "bob", &claimed, nonce))
 				if got := r.backend.last().Credit; got != 0 {
 					t.Errorf("work of the old connection is credited %g under the new announcement", got)

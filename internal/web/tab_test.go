@@ -20,15 +20,35 @@ import (
 	"github.com/ckpool/ckpool/control"
 	"github.com/ckpool/ckpool/internal/figures"
 	"github.com/ckpool/ckpool/internal/history"
+	"github.com/ckpool/ckpool/internal/testkit/port"
 )
 
-// quick makes a tab's clock and timers run faster than ours, and lets a test hide it.
+// quick makes a tab's clock and timers run faster than ours, and lets a test hide it. It counts
+// what the page has asked for and not yet read, and done with.
 const quick = `(() => {
 	const now = Date.now.bind(Date), begun = now(), every = window.setInterval.bind(window);
 	Date.now = () => begun + (now() - begun) * 200;
 	window.setInterval = (f, ms) => every(() => { window.ticks++; f(); }, ms / 200);
 	window.isHidden = false;
 	window.ticks = 0;
+	window.asking = 0;
+	const ask = window.fetch.bind(window), done = () => setTimeout(() => window.asking--);
+	window.fetch = async (...all) => {
+		window.asking++;
+		let answer;
+		try {
+			answer = await ask(...all);
+		} catch (e) {
+			done();
+			throw e;
+		}
+		if (!answer.ok) done(); // nobody reads it
+		else for (const read of ["text", "json"]) {
+			const real = answer[read].bind(answer);
+			answer[read] = () => real().finally(done);
+		}
+		return answer;
+	};
 	Object.defineProperty(document, "hidden", { get: () => window.isHidden });
 })()`
 
@@ -97,6 +117,7 @@ func TestBrowserDay(t *testing.T) {
 			t.Fatal("a hidden tab keeps its stream")
 		}
 	}
+	b.until("what it has asked for before is drawn", "window.asking === 0")
 	drawn := eval[string](b, `document.querySelector("main").innerHTML`)
 	f.setRejects(control.Counts{{Name: "seen later", Count: 1}})
 	f.mu.Lock()
@@ -120,24 +141,18 @@ func TestBrowserDay(t *testing.T) {
 // loads that (trexminer/T-Rex#818).
 func TestBrowserUpgrade(t *testing.T) {
 	f := aPool()
-	s := aServer(t, f, nil)
-	address, end := servingThis(t, s)
-	b := newTab(browser(t), t)
-	b.do(chromedp.Navigate(address + "/user/alice?sort=name"))
-	b.until("it is live", `!document.getElementById("live").hidden`)
-	eval[bool](b, `(() => {
-		for (const store of [localStorage, sessionStorage]) for (const key of ["ckpool", "theme", "{", ""]) store.setItem(key, "{garbage" + "\u0000".repeat(1000));
-		document.cookie = "ckpool=%00{; path=/";
-		window.same = true;
-		return true;
-	})()`)
+	free, err := port.Free() // nobody else's between two servers
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := "127.0.0.1:" + free
 	again := func(version string) (end func()) {
 		t.Helper()
 		next := aServer(t, f, nil)
 		if version != "" {
 			next.pages.version = version
 		}
-		l, err := net.Listen("tcp", strings.TrimPrefix(address, "http://"))
+		l, err := net.Listen("tcp", at)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -151,6 +166,16 @@ func TestBrowserUpgrade(t *testing.T) {
 			}
 		}
 	}
+	end := again("")
+	b := newTab(browser(t), t)
+	b.do(chromedp.Navigate("http://" + at + "/user/alice?sort=name"))
+	b.until("it is live", `!document.getElementById("live").hidden`)
+	eval[bool](b, `(() => {
+		for (const store of [localStorage, sessionStorage]) for (const key of ["ckpool", "theme", "{", ""]) store.setItem(key, "{garbage" + "\u0000".repeat(1000));
+		document.cookie = "ckpool=%00{; path=/";
+		window.same = true;
+		return true;
+	})()`)
 	follows := func(count int64) {
 		t.Helper()
 		f.mu.Lock()

@@ -59,6 +59,8 @@ type Old struct {
 	requests []string // guarded by mu
 	faults   []string // guarded by mu; what was wrong with connections
 	miners   []net.Conn
+	told     time.Time      // guarded by mu; when it was told to end, if it does
+	took     time.Duration  // guarded by mu; from then to its end, 0 before
 	signal   syscall.Signal // that ended the process; valid when Ended
 }
 
@@ -177,6 +179,18 @@ func (o *Old) Faults() []string {
 	return append([]string(nil), o.faults...)
 }
 
+// Late tells, after Ended, that the process took too long to end by shutdown, as the
+// machine was busy: who has waited for EndTime ends it by SIGTERM.
+func (o *Old) Late() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	took := o.took
+	if took == 0 && !o.told.IsZero() {
+		took = time.Since(o.told)
+	}
+	return took > EndTime/2
+}
+
 // Signal is what ended the process, after Ended.
 func (o *Old) Signal() syscall.Signal { return o.signal }
 
@@ -253,6 +267,9 @@ func (o *Old) answer(socket string, c *net.UnixConn) {
 	ends := request == "shutdown" && !o.config.Lingers && !o.config.Stubborn
 	if ends {
 		_ = os.Remove(filepath.Join(o.config.Dir, "main.pid"))
+		o.mu.Lock()
+		o.told = time.Now()
+		o.mu.Unlock()
 	}
 	if _, err := c.Write(frame(reply)); err != nil {
 		o.fault("%s: reply to %s: %v", socket, request, err)
@@ -262,6 +279,9 @@ func (o *Old) answer(socket string, c *net.UnixConn) {
 		<-time.After(endTime)
 		o.gone() // a process is there as long as its sockets
 		_ = syscall.Kill(o.PID, syscall.SIGKILL)
+		o.mu.Lock()
+		o.took = time.Since(o.told)
+		o.mu.Unlock()
 	}
 }
 

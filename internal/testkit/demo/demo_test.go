@@ -212,10 +212,12 @@ func TestPool(t *testing.T) {
 	_, command, _ := strings.Cut(r.screen.String(), "from another terminal\n")
 	command, _, _ = strings.Cut(command, "\n")
 	words := strings.Fields(command)
-	out, err := exec.Command(words[0], words[1:]...).CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "2 miners of 1 user") {
-		t.Errorf("%s: %v\n%s", command, err, out)
-	}
+	var out []byte
+	var err error
+	wait.Until(t, time.Minute, command+" tells of both miners", func() bool {
+		out, err = exec.Command(words[0], words[1:]...).CombinedOutput()
+		return err == nil && strings.Contains(string(out), "2 miners of 1 user")
+	})
 
 	_, command, _ = strings.Cut(r.screen.String(), "each share once\n")
 	command, _, _ = strings.Cut(command, "\n")

@@ -79,10 +79,16 @@ type fate struct {
 
 // openWallet gives the node Bitcoin Core's wallet, with the pool's key.
 func (d *demo) openWallet(n *node, s *settings) (*money, error) {
-	was, _ := os.ReadFile(d.path(walletAddr))
-	l, err := net.Listen("tcp", strings.TrimSpace(string(was)))
-	if len(was) == 0 || err != nil {
-		l, err = net.Listen("tcp", "127.0.0.1:0")
+	was, err := os.ReadFile(d.path(walletAddr))
+	var l net.Listener
+	if addr := strings.TrimSpace(string(was)); err == nil && addr != "" {
+		l, err = net.Listen("tcp", addr)
+	}
+	if l == nil {
+		var addr string
+		if addr, err = freePort(); err == nil {
+			l, err = net.Listen("tcp", addr)
+		}
 	}
 	if err == nil { // who has its address finds it there after the next start
 		err = os.WriteFile(d.path(walletAddr), []byte(l.Addr().String()+"\n"), 0o640)

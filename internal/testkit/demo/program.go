@@ -22,9 +22,10 @@ type program struct {
 	output string        // file of its output
 }
 
+// How long a program may take to start and to end, on a machine that may be busy.
 const (
-	startTime = 30 * time.Second
-	stopTime  = 15 * time.Second
+	startTime = time.Minute
+	stopTime  = time.Minute
 )
 
 // beside is the path of a program that is in the directory of the pool's.

@@ -77,6 +77,7 @@ func TestKnownShares(t *testing.T) {
 func mine(t *testing.T, c Config, n int) (shares []Share) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
+	c.Drain = time.Minute
 	c.OnShare = func(s Share) {
 		if shares = append(shares, s); len(shares) == n {
 			cancel()
@@ -145,7 +146,7 @@ func TestMinerReconnects(t *testing.T) {
 func TestDrain(t *testing.T) {
 	for drain, answered := range map[time.Duration]bool{time.Millisecond: false, time.Minute: true} {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		p := otherpool.Start(t, otherpool.Config{Difficulty: 1e-6, Delay: 100 * time.Millisecond, Refuse: func(string, int) string {
+		p := otherpool.Start(t, otherpool.Config{Difficulty: 1e-6, Delay: time.Second, Refuse: func(string, int) string {
 			cancel() // as soon as there is a share
 			return ""
 		}})
