@@ -27,7 +27,7 @@ func TestMain(m *testing.M) { os.Exit(postgres.Main(m)) }
 // each runs a test with an empty database of each kind.
 func each(t *testing.T, test func(t *testing.T, where string)) {
 	t.Run("sqlite", func(t *testing.T) { test(t, "sqlite:"+t.TempDir()) })
-	t.Run("postgres", func(t *testing.T) { test(t, postgres.Database(t)) })
+	t.Run("postgres", func(t *testing.T) { test(t, postgres.Filled(t, store.Open)) })
 }
 
 func open(t testing.TB, where string) *store.Store {

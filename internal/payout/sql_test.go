@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 	}{"sqlite", func(t *testing.T) payout.TestBook { return empty(t, "sqlite:"+t.TempDir()) }}, struct {
 		Name  string
 		Empty func(t *testing.T) payout.TestBook
-	}{"postgres", func(t *testing.T) payout.TestBook { return empty(t, postgres.Database(t)) }})
+	}{"postgres", func(t *testing.T) payout.TestBook { return empty(t, postgres.Filled(t, store.Open)) }})
 	os.Exit(postgres.Main(m))
 }
 

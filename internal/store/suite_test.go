@@ -19,13 +19,13 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(postgres.Main(m)) }
 
-// backends are what the conformance suite runs on: an empty database each.
+// backends are what the conformance suite runs on: a database without rows each.
 var backends = []struct {
 	name  string
 	empty func(t testing.TB) (where string)
 }{
 	{"sqlite", func(t testing.TB) string { return "sqlite:" + t.TempDir() }},
-	{"postgres", func(t testing.TB) string { return postgres.Database(t) }},
+	{"postgres", func(t testing.TB) string { return postgres.Filled(t, Open) }},
 }
 
 // each runs a test on every backend.

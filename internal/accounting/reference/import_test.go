@@ -24,10 +24,10 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(postgres.Main(m)) }
 
-// databases are empty ones of each backend.
+// databases are ones without rows of each backend.
 var databases = map[string]func(t testing.TB) string{
 	"sqlite":   func(t testing.TB) string { return t.TempDir() },
-	"postgres": func(t testing.TB) string { return postgres.Database(t) },
+	"postgres": func(t testing.TB) string { return postgres.Filled(t, store.Open) },
 }
 
 func open(t testing.TB, where string) *store.Store {

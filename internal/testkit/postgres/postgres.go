@@ -8,6 +8,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"os"
 	"os/exec"
@@ -16,7 +17,6 @@ import (
 	"sort"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -43,7 +43,9 @@ var (
 	mu     sync.Mutex
 	shared *Server
 	failed error
-	count  atomic.Int64
+	maker  *sql.DB // makes its databases
+	filled bool    // it has that of Filled
+	count  int
 )
 
 // Main runs the tests of a package, for its TestMain, and then ends the server
@@ -53,6 +55,7 @@ func Main(m *testing.M) int {
 		mu.Lock()
 		defer mu.Unlock()
 		if shared != nil {
+			maker.Close()
 			shared.Stop()
 			os.RemoveAll(shared.Dir)
 		}
@@ -64,12 +67,27 @@ func Main(m *testing.M) int {
 // the first one, and returns its URL. The test is skipped where PostgreSQL is not
 // installed. The server does not wait for the disk, nor use one where there is memory
 // for it: that is for [Start].
-func Database(t testing.TB) string {
+func Database(t testing.TB) string { return database(t, nil) }
+
+// Filled is Database with the tables that open makes in an empty one: once for all tests of
+// a package, since to copy a database takes a fraction of that.
+func Filled[S io.Closer](t testing.TB, open func(ctx context.Context, url string) (S, error)) string {
+	t.Helper()
+	return database(t, func(url string) error {
+		s, err := open(t.Context(), url)
+		if err != nil {
+			return err
+		}
+		return s.Close() // nobody may be connected to what is copied
+	})
+}
+
+func database(t testing.TB, fill func(url string) error) string {
 	t.Helper()
 	mu.Lock()
 	defer mu.Unlock()
 	if shared == nil && failed == nil {
-		shared, failed = start(inMemory(), "fsync=off", "full_page_writes=off", "max_connections=200")
+		failed = share()
 	}
 	if errors.Is(failed, ErrNotInstalled) {
 		t.Skip(failed)
@@ -77,11 +95,50 @@ func Database(t testing.TB) string {
 	if failed != nil {
 		t.Fatal(failed)
 	}
-	name := fmt.Sprintf("test%d", count.Add(1))
-	if err := shared.Create(t.Context(), name); err != nil {
+	const original = "filled"
+	if fill != nil && !filled {
+		err := create(t.Context(), original, "template1")
+		if err == nil {
+			err = fill(shared.URL(original))
+		}
+		if failed = err; err != nil {
+			t.Fatal(err)
+		}
+		filled = true
+	}
+	count++
+	name, from := fmt.Sprintf("test%d", count), "template1"
+	if fill != nil {
+		from = original
+	}
+	if err := create(t.Context(), name, from); err != nil {
 		t.Fatal(err)
 	}
 	return shared.URL(name)
+}
+
+// share starts the server of Database. Its databases live for seconds: nobody has to
+// vacuum them.
+func share() (err error) {
+	if shared, err = start(inMemory(), "fsync=off", "full_page_writes=off", "max_connections=200", "autovacuum=off", "jit=off"); err == nil {
+		maker, err = sql.Open("pgx", shared.URL("postgres"))
+	}
+	return err
+}
+
+// create makes a copy of a database that nobody is connected to.
+func create(ctx context.Context, name, from string) error {
+	var release int
+	err := maker.QueryRowContext(ctx, "select current_setting('server_version_num')::int").Scan(&release)
+	if err != nil {
+		return err
+	}
+	strategy := ""
+	if release >= 150_000 { // before, it was the only one
+		strategy = " strategy file_copy"
+	}
+	_, err = maker.ExecContext(ctx, "create database "+name+" template "+from+strategy)
+	return err
 }
 
 // Start runs a server with data of its own and settings such as
