@@ -230,7 +230,12 @@ func (p *Packet) readInput(r *bytes.Reader, i int) error {
 	}
 	if raw, ok := f[inputOutput]; ok {
 		in.Output = new(wire.TxOut)
-		err := whole(raw, func(r io.Reader) error { return wire.ReadTxOut(r, 0, 0, in.Output) })
+		err := whole(raw, func(r io.Reader) (err error) { // wire.ReadTxOut takes 4 MB of memory for each
+			if err = binary.Read(r, binary.LittleEndian, &in.Output.Value); err == nil {
+				in.Output.PkScript, err = wire.ReadVarBytes(r, 0, uint32(len(raw)), "script")
+			}
+			return err
+		})
 		if err != nil {
 			return fmt.Errorf("the output it spends: %w", err)
 		}
