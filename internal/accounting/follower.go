@@ -359,6 +359,10 @@ func (f *Follower) reading(err error, instance string) error {
 // apply stores a batch and says in the journal that it is stored.
 func (f *Follower) apply(ctx context.Context, b *batch) error {
 	result, err := f.Store.Apply(ctx, &b.rows)
+	var moved *store.CursorError
+	if errors.As(err, &moved) && moved.Present.Life == b.rows.To.Life && moved.From.Life != b.rows.To.Life {
+		return errParted // the epoch was stored before an older copy was put back, as this is no more
+	}
 	if err != nil {
 		return err
 	}

@@ -166,6 +166,43 @@ func TestCopyThatIsWhole(t *testing.T) {
 	})
 }
 
+// A journal is put back file by file while ckdb runs, which has stored all of it: it goes back
+// to what is there, and counts nothing twice once the rest is.
+func TestCopyInPieces(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		s, p := open(t, where), newPool(t)
+		for range 3 {
+			p.write(func() { p.tell(100) })
+		}
+		f := follow(t, s, p.options.Dir)
+		f.behind()
+		before := status(t, s).At
+		aside := filepath.Join(t.TempDir(), "aside")
+		put(t, aside, p.options.Dir)
+		list := segments(t, aside)
+		put(t, p.options.Dir, aside)
+		remove(t, segments(t, p.options.Dir)[1:])
+		wait.Until(t, patience, "back in the first file", func() bool { return status(t, s).At.Epoch == 1 })
+		for _, from := range list[1:] {
+			b, err := os.ReadFile(from)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(p.options.Dir, filepath.Base(from)), b, 0o640); err != nil {
+				t.Fatal(err)
+			}
+		}
+		wait.Until(t, patience, "at the end again", func() bool { return status(t, s).At == before })
+		p.write(func() { p.tell(100) })
+		f.behind()
+		f.stop()
+		p.matches(s)
+		if n := status(t, s).Repeated; n != 0 {
+			t.Errorf("%d repeated", n)
+		}
+	})
+}
+
 // A machine is copied, and both go on: each stores what the other has not, whatever is in
 // between, and nothing is missing in the end.
 func TestTwoCopiesGoOn(t *testing.T) {

@@ -40,6 +40,10 @@ type Result struct {
 // and may be applied again: where it was stored, that is a CursorError whose Present
 // is the batch's To.
 //
+// Where the batch begins an epoch that was stored before, as a journal was put back of which an
+// older copy had been, nothing of it is stored: the instance goes on behind what is stored of
+// that epoch, which is the CursorError's Present.
+//
 // Where the answer to the commit was lost, Apply looks on a new connection whether
 // the batch is stored.
 func (s *Store) Apply(ctx context.Context, b *Batch) (Result, error) {
@@ -86,6 +90,7 @@ type application struct {
 	agent    []int64
 	without  map[int64]bool // jobs that shares have which came without one
 	result   Result
+	moved    *CursorError // nothing is stored, and the instance is at its Present
 }
 
 func (s *Store) apply(ctx context.Context, b *Batch) (Result, names, error) {
@@ -95,8 +100,12 @@ func (s *Store) apply(ctx context.Context, b *Batch) (Result, names, error) {
 	a := &application{Batch: b, store: s}
 	err := s.db.Write(ctx, func(tx table.Tx) error {
 		a.tx = tx
+		a.moved = nil
 		return a.run(ctx)
 	})
+	if err == nil && a.moved != nil {
+		err = a.moved
+	}
 	return a.result, a.names, err
 }
 
@@ -115,6 +124,16 @@ func (a *application) run(ctx context.Context) error {
 		return fmt.Errorf("%w: %x", ErrInstance, a.Instance)
 	case at != a.From:
 		return &CursorError{a.From, at}
+	}
+	if a.To.Life != at.Life && a.To.Life != "" {
+		stored, err := known(ctx, a.tx, a.instance, a.To.Life)
+		if err != nil {
+			return err
+		}
+		if stored != (Position{}) {
+			a.moved = &CursorError{a.From, stored}
+			return a.store.move(ctx, a.tx, a.instance, at, stored)
+		}
 	}
 	if err := a.giveJobs(ctx); err != nil {
 		return err

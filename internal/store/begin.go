@@ -46,7 +46,13 @@ func (s *Store) Begin(ctx context.Context, in Instance, epochs []Epoch) (start S
 			return nil
 		}
 		start.Replaced = p.at
-		return s.move(ctx, tx, &p, id, start.At)
+		if err := s.move(ctx, tx, id, p.at, start.At); err != nil {
+			return err
+		}
+		// There may be something behind the place it leaves that was not stored; nobody can tell.
+		_, err = tx.Exec(ctx, `insert into gaps (instance, epoch, first, last, seen, cause) values ($1, $2, $3, $4, $5, 'replaced')
+			on conflict do nothing`, id, p.at.Epoch, p.at.Number+1, int64(ToEnd), p.time)
+		return err
 	})
 	return start, err
 }
@@ -115,18 +121,19 @@ func (p *progress) place(epochs []Epoch) Position {
 	return Position{}
 }
 
-// move lets the journal go on at another place. There may be nothing behind the one it
-// leaves that was not stored; nobody can tell.
-func (s *Store) move(ctx context.Context, tx table.Tx, p *progress, instance int64, to Position) error {
-	if err := leave(ctx, tx, instance, p.at); err != nil {
+// known is how far an epoch is stored that is not the present one; zero: not at all.
+func known(ctx context.Context, tx table.Tx, instance int64, life string) (at Position, err error) {
+	err = one(ctx, tx, "select epoch, number, life from epochs where instance = $1 and life = $2", []any{instance, life}, &at.Epoch, &at.Number, &at.Life)
+	return at, err
+}
+
+// move lets the journal go on at another place.
+func (s *Store) move(ctx context.Context, tx table.Tx, instance int64, from, to Position) error {
+	if err := leave(ctx, tx, instance, from); err != nil {
 		return err
 	}
 	// Of two copies of a machine that both go on, each has what the other has not.
 	if _, err := tx.Exec(ctx, "delete from gaps where instance = $1 and epoch = $2 and first = $3 and cause = 'replaced'", instance, to.Epoch, to.Number+1); err != nil {
-		return err
-	}
-	if _, err := tx.Exec(ctx, `insert into gaps (instance, epoch, first, last, seen, cause) values ($1, $2, $3, $4, $5, 'replaced')
-		on conflict do nothing`, instance, p.at.Epoch, p.at.Number+1, int64(ToEnd), p.time); err != nil {
 		return err
 	}
 	// What comes has numbers of what was looked through.

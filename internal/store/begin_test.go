@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"reflect"
 	"testing"
 )
 
@@ -54,5 +55,52 @@ func TestOtherLife(t *testing.T) {
 		if r := apply(t, s, next); r.New != 10 {
 			t.Errorf("%+v", r)
 		}
+	})
+}
+
+// A newer copy of a journal is put back after an older one: its epochs that were stored are
+// not stored again, and it goes on behind them.
+func TestNewerCopyPutBack(t *testing.T) {
+	each(t, func(t *testing.T, where string) {
+		s, in := registered(t, where, 1)
+		epochs := []Epoch{{1, "a"}, {2, "b"}}
+		of := func(epoch int64, after Position, first, last int64) *Batch {
+			b := batch(in, first+100*epoch, last+100*epoch)
+			for i := range b.Shares {
+				b.Shares[i].Number -= 100 * epoch
+			}
+			b.From, b.To = after, Position{epoch, last, epochs[epoch-1].Life}
+			return b
+		}
+		begin := func(list []Epoch, want Start) {
+			t.Helper()
+			if start, err := s.Begin(t.Context(), in, list); err != nil || start != want {
+				t.Fatalf("begins %+v, %v, want %+v", start, err, want)
+			}
+		}
+		one, two := Position{1, 10, "a"}, Position{2, 20, "b"}
+		apply(t, s, of(1, Position{}, 1, 10))
+		apply(t, s, of(2, one, 1, 20))
+		want := total(t, s)
+		begin(epochs[:1], Start{At: one, Replaced: two})
+		begin(epochs, Start{At: one})
+		for range 2 { // the second is late: the first has moved it
+			_, err := s.Apply(t.Context(), of(2, one, 1, 15))
+			var moved *CursorError
+			if !errors.As(err, &moved) || *moved != (CursorError{one, two}) {
+				t.Fatalf("a batch that was stored: %v", err)
+			}
+		}
+		if got := total(t, s); !reflect.DeepEqual(got, want) {
+			t.Errorf("%+v, want %+v", got, want)
+		}
+		begin(epochs, Start{At: two})
+		if list, _, err := s.Status(t.Context()); err != nil || len(list) != 1 || len(list[0].Gaps) != 0 {
+			t.Errorf("%+v, %v", list, err)
+		}
+		if r := apply(t, s, of(2, two, 21, 30)); r.New != 10 {
+			t.Errorf("%+v", r)
+		}
+		consistent(t, s)
 	})
 }
