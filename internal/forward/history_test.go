@@ -7,8 +7,26 @@ import (
 	"testing"
 
 	"github.com/ckpool/ckpool/internal/journalwriter"
+	"github.com/ckpool/ckpool/internal/store"
 	"github.com/ckpool/ckpool/journal"
 )
+
+// epoch writes one of so many shares.
+func (p *pool) epoch(shares int) {
+	p.t.Helper()
+	w, err := journalwriter.Open(journalwriter.Options{
+		Dir: p.dir, RingDirs: []string{"/dev/shm"}, Name: "pool1", Network: "regtest", Program: "ckpool test",
+		Reasons: []string{"accepted", "stale"}, Schemes: []string{"pplns", "solo"}, Loops: 1,
+	})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.w = w
+	p.mine(shares)
+	if err := w.Close(); err != nil {
+		p.t.Fatal(err)
+	}
+}
 
 // An older copy of a journal is put back, and the pool goes on in epochs whose numbers the
 // database has with other records: it gets each share once, whether the forwarder sees
@@ -28,25 +46,11 @@ func TestOlderCopyPutBack(t *testing.T) {
 			b, d := startBroker(t), openDatabase(t)
 			dir := t.TempDir()
 			p := &pool{t: t, number: 1, dir: filepath.Join(dir, "journal")}
-			epoch := func(shares int) {
-				w, err := journalwriter.Open(journalwriter.Options{
-					Dir: p.dir, RingDirs: []string{"/dev/shm"}, Name: "pool1", Network: "regtest", Program: "ckpool test",
-					Reasons: []string{"accepted", "stale"}, Schemes: []string{"pplns", "solo"}, Loops: 1,
-				})
-				if err != nil {
-					t.Fatal(err)
-				}
-				p.w = w
-				p.mine(shares)
-				if err := w.Close(); err != nil {
-					t.Fatal(err)
-				}
-			}
-			epoch(500)
+			p.epoch(500)
 			if err := os.CopyFS(filepath.Join(dir, "aside"), os.DirFS(p.dir)); err != nil {
 				t.Fatal(err)
 			}
-			epoch(700)
+			p.epoch(700)
 			h, err := journal.Describe(p.dir)
 			if err != nil {
 				t.Fatal(err)
@@ -66,7 +70,7 @@ func TestOlderCopyPutBack(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, n := range tt.since {
-				epoch(n)
+				p.epoch(n)
 			}
 			if !tt.running {
 				p.forward(b.url(), log)
@@ -90,5 +94,51 @@ func TestOlderCopyPutBack(t *testing.T) {
 				return err == nil && e == nil && c.Life == h.Life && c.Number == uint64(tt.since[len(tt.since)-1])
 			})
 		})
+	}
+}
+
+// An older copy of a journal is put back, and then the newer one, of which the database has
+// all: it gets what comes after that, and nothing twice.
+func TestNewerCopyPutBack(t *testing.T) {
+	b, d := startBroker(t), openDatabase(t)
+	p := &pool{t: t, number: 1, dir: filepath.Join(t.TempDir(), "journal")}
+	for range 3 {
+		p.epoch(500)
+	}
+	h, err := journal.Describe(p.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.id = h.Instance
+	d.receive(b.url())
+	p.forward(b.url(), &told{})
+	d.complete(p)
+	list, err := filepath.Glob(filepath.Join(p.dir, "*.journal"))
+	if err != nil || len(list) != 3 {
+		t.Fatal(list, err)
+	}
+	for _, name := range list[1:] {
+		if err := os.Rename(name, name+".away"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	place := func() store.Position {
+		all, _, err := d.store.Status(t.Context())
+		if err != nil || len(all) != 1 {
+			t.Fatal(all, err)
+		}
+		return all[0].At
+	}
+	until(t, "the place in the older copy", func() bool { return place().Epoch == 1 })
+	for _, name := range list[1:] {
+		if err := os.Rename(name+".away", name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.epoch(500)
+	until(t, "the newest epoch", func() bool { return place().Epoch == 4 })
+	d.complete(p)
+	if s := d.stored(p); s.Repeated.Count != 0 {
+		t.Errorf("%d shares are stored twice", s.Repeated.Count)
 	}
 }
