@@ -361,7 +361,7 @@ func (f *Follower) apply(ctx context.Context, b *batch) error {
 	result, err := f.Store.Apply(ctx, &b.rows)
 	var moved *store.CursorError
 	if errors.As(err, &moved) && moved.Present.Life == b.rows.To.Life && moved.From.Life != b.rows.To.Life {
-		return errParted // the epoch was stored before an older copy was put back, as this is no more
+		return errParted // from a newer copy: the epoch was stored, and begin finds how far
 	}
 	if err != nil {
 		return err
