@@ -195,8 +195,8 @@ func start(below string, settings ...string) (*Server, error) {
 
 // Run starts the server again after Kill or Stop.
 func (s *Server) Run() (err error) {
-	// What is left of a killed server may be in the way for a moment.
-	for range 50 {
+	// What is left of a killed server may be in the way for a moment, or longer on a busy machine.
+	for range 600 {
 		if err = s.run(); err == nil {
 			return nil
 		}
