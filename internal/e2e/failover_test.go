@@ -146,7 +146,8 @@ func TestBlockOfTheOperator(t *testing.T) {
 		t.Fatal(err)
 	}
 	submit := fmt.Sprintf("submitblock:%s,%x", next, block.Bytes())
-	if got := p.command(submit); got != "accepted" {
+	// A node that is busy may have it before the command, which is then given again, says so.
+	if got := p.command(submit); got != "accepted" && !strings.Contains(got, "already have block") {
 		t.Errorf("a block: %s", got)
 	}
 	h.jobOn(patience, next)
