@@ -51,6 +51,7 @@ func TestHandover(t *testing.T) {
 // Whatever goes wrong on either side before the end, the old side goes on and
 // the new one says why not.
 func TestFailures(t *testing.T) {
+	const late = 2 * time.Second // a busy machine has sent all before that
 	tests := []struct {
 		name      string
 		set       func(m *move)
@@ -64,7 +65,7 @@ func TestFailures(t *testing.T) {
 		{"new side cannot read", func(m *move) { m.dst.section = errBoom }, true, "boom", "boom"},
 		{"new side is not complete", func(m *move) { m.dst.complete = errBoom }, true, "boom", "boom"},
 		{"new side is not ready in time", func(m *move) {
-			m.limits = Limits{Ready: 50 * time.Millisecond, Pause: time.Minute, Start: time.Minute}
+			m.limits = Limits{Ready: late, Pause: time.Minute, Start: time.Minute}
 			m.dst.ready = func(ctx context.Context) error {
 				select {
 				case <-ctx.Done():
@@ -74,11 +75,11 @@ func TestFailures(t *testing.T) {
 			}
 		}, false, "did not take over in time", "the old process goes on: the new process did not take over in time"},
 		{"new side stops while all stands still", func(m *move) {
-			m.limits = Limits{Ready: time.Minute, Pause: 50 * time.Millisecond, Start: time.Minute}
+			m.limits = Limits{Ready: time.Minute, Pause: late, Start: time.Minute}
 			m.step = m.stall("complete")
 		}, true, "did not take over in time", "the old process goes on"},
 		{"new side stops before it starts", func(m *move) {
-			m.limits = Limits{Ready: time.Minute, Pause: time.Minute, Start: 50 * time.Millisecond}
+			m.limits = Limits{Ready: time.Minute, Pause: time.Minute, Start: late}
 			m.step = m.stall("yours")
 		}, true, "did not take over in time", "the old process goes on"},
 		{"new side is interrupted", func(m *move) { m.step = m.at("copied", func() { m.abort() }) }, false, "context canceled", "context canceled"},
