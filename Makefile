@@ -70,7 +70,9 @@ install: $(if $(filter install,$(MAKECMDGOALS)),$(if $(shell $(GO) list -m 2>/de
 		chmod 644 $(TO)/lib/systemd/system/$$u || exit 1; \
 	done
 	install -m 644 contrib/systemd/ckpool.sysusers $(TO)/lib/sysusers.d/ckpool.conf
-	install -m 644 contrib/logrotate/ckpool $(DESTDIR)$(SYSCONFDIR)/logrotate.d/ckpool
+	test -e $(DESTDIR)$(SYSCONFDIR)/logrotate.d/ckpool || \
+		install -m 644 contrib/logrotate/ckpool $(DESTDIR)$(SYSCONFDIR)/logrotate.d/ckpool
+	ln -sf ckpool $(TO)/bin/ckproxy
 	-setcap cap_net_bind_service=+ep $(TO)/bin/ckpool
 
 # Manual pages, completions and the sample are printed by the programs.

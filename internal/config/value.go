@@ -121,7 +121,11 @@ func (v value) got() string {
 		if v.secret {
 			return "a string"
 		}
-		return strconv.Quote(cut(v.literal().String(), 60))
+		text := v.literal().String()
+		if before, _, has := strings.Cut(text, "@"); has && strings.Contains(before, ":") { // which may be a password
+			return "a string with a user or password in it"
+		}
+		return strconv.Quote(cut(text, 60))
 	}
 	if v.secret && v.kind() == '0' {
 		return "a number"

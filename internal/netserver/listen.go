@@ -265,7 +265,7 @@ func (s *Server) bind(t target, others []*Listener, before bindErrors) (l *Liste
 		if err != nil && missing(err) && has4 { // a machine without IPv6
 			continue
 		}
-		if err != nil && t.host == "" && missing(err) { // likewise
+		if err != nil && a == netip.IPv6Unspecified() && missing(err) { // likewise
 			err = l.bind(all4, others)
 		}
 		if err != nil && len(t.addrs) > 1 && missing(err) {
