@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"strconv"
+	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/tailscale/hujson"
@@ -122,8 +124,8 @@ func (v value) got() string {
 			return "a string"
 		}
 		text := v.literal().String()
-		if before, _, has := strings.Cut(text, "@"); has && strings.Contains(before, ":") { // which may be a password
-			return "a string with a user or password in it"
+		if before, _, has := strings.Cut(text, "@"); has && strings.Contains(before, ":") && !strings.ContainsFunc(before, unicode.IsSpace) {
+			return "one with a user and a password, which are keys of their own"
 		}
 		return strconv.Quote(cut(text, 60))
 	}
