@@ -27,6 +27,9 @@ import (
 	"github.com/ckpool/ckpool/internal/keypair"
 	"github.com/ckpool/ckpool/internal/netserver"
 	"github.com/ckpool/ckpool/internal/notify"
+	"github.com/ckpool/ckpool/internal/operator"
+	"github.com/ckpool/ckpool/internal/pool"
+	"github.com/ckpool/ckpool/internal/sockdir"
 )
 
 // checkTLS reads what a listener is to show its clients.
@@ -311,7 +314,7 @@ func (k *check) listeners(ctx context.Context) {
 	if m := k.config.Metrics; m != "" {
 		urls, keys = append(urls, m), append(keys, "metrics")
 	}
-	running, _ := instance.Running(k.options.SockDir) // directories tells what is wrong with it
+	running := k.running()
 	for i, err := range netserver.Try(ctx, urls) {
 		key := keys[i]
 		switch {
@@ -330,6 +333,17 @@ func (k *check) listeners(ctx context.Context) {
 	}
 }
 
+// running is the process of the instance of that name, which may be that of a unit if no
+// directory was given; 0: there is none.
+func (k *check) running() int {
+	dir := k.options.SockDir
+	if dir == defaultSockDir(k.options.Name) {
+		dir = filepath.Dir(sockdir.Find("", k.options.Name, operator.Sockets[0]))
+	}
+	pid, _ := instance.Running(dir) // directories tells what is wrong with it
+	return pid
+}
+
 // public tells that strangers may reach an address that is listened on.
 func public(url string) bool {
 	host, _, _, _ := hostport.Split(url)
@@ -343,13 +357,23 @@ func (k *check) told(key string) bool {
 }
 
 func (k *check) directories() {
-	for _, d := range []struct{ what, path, key, how string }{
-		{"logs", k.config.LogDir, "logdir", `"logdir" names another directory`},
-		{"sockets", k.options.SockDir, "", "-s names another directory"},
-	} {
+	type directory struct{ what, path, key, how string }
+	list := []directory{{"logs", k.config.LogDir, "logdir", `"logdir" names another directory`}}
+	if k.keepsShares() {
+		list = append(list, directory{"journal", pool.JournalDir(&k.config), "journal", `"journal" names another directory`})
+	}
+	list = append(list, directory{"sockets", k.options.SockDir, "", "-s names another directory"})
+	for _, d := range list {
 		missing, err := writable(d.path)
-		if err == nil && d.what == "logs" && !missing {
+		switch {
+		case err != nil:
+		case d.what == "logs" && !missing:
 			err = openable(filepath.Join(d.path, k.options.Name+".log"))
+		case d.what == "sockets" && missing: // it is made, and not what it is in
+			parent := filepath.Dir(filepath.Clean(d.path))
+			if _, parentErr := os.Stat(parent); parentErr != nil {
+				err = fmt.Errorf("%s: %w", parent, errors.Unwrap(parentErr))
+			}
 		}
 		switch {
 		case err != nil:
@@ -361,6 +385,17 @@ func (k *check) directories() {
 			k.say(d.what, d.path, "can be written")
 		}
 	}
+}
+
+// keepsShares tells whether shares go to the journal, whatever ckdb is there at the start.
+func (k *check) keepsShares() bool {
+	switch k.options.Mode {
+	case config.Remote:
+		return true
+	case config.Passthrough, config.Redirector, config.Node:
+		return false
+	}
+	return k.config.Journal != "" && !k.options.Standalone
 }
 
 // writable tells whether files can be made in a directory, or the directory itself

@@ -55,7 +55,7 @@ func (k *check) links(ctx context.Context) {
 		case errors.As(err, &refused):
 			k.say("pool", url, "refused")
 			k.fail(fmt.Sprintf("proxy[%d]", i), "pool %s: %v", url, refused)
-		case k.secured(i, err):
+		case k.secured("pool", fmt.Sprintf("proxy[%d]", i), &k.config.Proxies[i], err):
 		default:
 			k.say("pool", url, "unreachable")
 			k.unreachable(i, err)
@@ -82,9 +82,11 @@ func (k *check) mainPool(ctx context.Context) {
 	case errors.As(err, &refused):
 		k.say("main pool", u.URL, "refused")
 		k.fail("upstream", "main pool %s: %v", u.URL, refused)
+	case k.secured("main pool", "upstream", &k.config.Upstream, err):
 	default:
 		k.say("main pool", u.URL, "unreachable")
 		k.warn("upstream", "main pool %s: %v; miners are served, and what they find is kept until it is there", u.URL, err)
+		k.unchecked = append(k.unchecked, "main pool "+u.URL)
 	}
 }
 

@@ -3,6 +3,9 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"net"
 	"os"
@@ -10,6 +13,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ckpool/ckpool/internal/testkit/certificate"
+	"github.com/ckpool/ckpool/internal/testkit/otherpool"
 	"github.com/ckpool/ckpool/internal/testkit/port"
 )
 
@@ -121,6 +126,52 @@ func TestCheckLinkListeners(t *testing.T) {
 		run([]string{"ckpool", "--check", "-c", path, "-s", filepath.Join(dir, "sockets")}, &stdout, &stderr)
 		if is := strings.Contains(stderr.String(), ` gives a link to whoever reaches it: set "link_secret", or listen at a private address`); is != warned {
 			t.Errorf("%s: %s", listener, &stderr)
+		}
+	}
+}
+
+// A main pool whose certificate or key is not the right one is told of as other pools are: the
+// remote would serve miners, and nobody count their shares.
+func TestCheckMainPool(t *testing.T) {
+	pair := certificate.New(t, "main.example", 1)
+	cert, err := x509.ParseCertificate(pair.TLS(t).Certificate[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := fmt.Sprintf("%x", sha256.Sum256(cert.RawSubjectPublicKeyInfo))
+	main := otherpool.Start(t, otherpool.Config{Wrap: func(c net.Conn) net.Conn {
+		return tls.Server(c, &tls.Config{Certificates: []tls.Certificate{pair.TLS(t)}})
+	}}).Addr
+	url := "stratum+ssl://" + main
+	gone, err := port.Free()
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, err := port.Free()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for _, tt := range []struct {
+		upstream, state, told string
+		fails                 bool
+	}{
+		{fmt.Sprintf("%q", url), "main pool " + url + " certificate refused",
+			`certificate signed by unknown authority; "pin": "` + key + `" takes it all the same`, true},
+		{fmt.Sprintf(`{"url": %q, "pin": "%s"}`, url, strings.Repeat("ab", sha256.Size)), "main pool " + url + " another key", "has the key sha256:" + key, true},
+		{`"127.0.0.1:` + gone + `"`, "main pool 127.0.0.1:" + gone + " unreachable", "warning: main pool 127.0.0.1:" + gone, false},
+	} {
+		path := filepath.Join(dir, "remote.conf")
+		text := "{\"btcd\": [], \"serverurl\": \"127.0.0.1:" + own + "\", \"btcaddress\": \"bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4\",\n\"upstream\": " + tt.upstream + "}"
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var stdout, stderr bytes.Buffer
+		run([]string{"ckpool", "--check", "-t", "-c", path, "-s", filepath.Join(dir, "sockets")}, &stdout, &stderr)
+		out := strings.Join(strings.Fields(stdout.String()), " ")
+		if !strings.Contains(out, tt.state) || strings.Contains(out, ", main pool ") == tt.fails ||
+			!strings.Contains(stderr.String(), tt.told) || strings.Contains(stderr.String(), path+":2: main pool ") != tt.fails {
+			t.Errorf("%s:\n%s%s", tt.upstream, &stdout, &stderr)
 		}
 	}
 }

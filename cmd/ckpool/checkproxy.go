@@ -202,7 +202,7 @@ func (k *check) usablePool(i int, job *client.Notify) {
 func (k *check) failedPool(i int, err error) {
 	u := &k.config.Proxies[i]
 	entry := fmt.Sprintf("proxy[%d]", i)
-	if k.secured(i, err) {
+	if k.secured("pool", entry, u, err) {
 		return
 	}
 	if errors.Is(err, upstream.ErrItself) {
@@ -233,36 +233,36 @@ func (k *check) unreachable(i int, err error) {
 	k.unchecked = append(k.unchecked, "pool "+url)
 }
 
-// secured judges what is wrong with the TLS of a pool; false: nothing is.
-func (k *check) secured(i int, err error) bool {
-	u := &k.config.Proxies[i]
-	entry := fmt.Sprintf("proxy[%d]", i)
+// secured judges what is wrong with the TLS of a pool, the value of a key of the configuration;
+// false: nothing is.
+func (k *check) secured(what, key string, u *config.Upstream, err error) bool {
 	var pinned *client.PinError
 	var certificate *tls.CertificateVerificationError
 	var plain tls.RecordHeaderError
 	var state string
+	name := what + " " + u.URL
 	switch {
 	case errors.As(err, &pinned):
 		state = "another key"
-		k.fail(entry+".pin", `pool %s: %v; it is either not that pool, or the pool has changed it`, u.URL, pinned)
+		k.fail(key+".pin", "%s: %v; it is either not that pool, or the pool has changed it", name, pinned)
 	case errors.As(err, &certificate):
 		state = "certificate refused"
 		hint := ""
 		if list := certificate.UnverifiedCertificates; len(list) > 0 {
-			key := sha256.Sum256(list[0].RawSubjectPublicKeyInfo)
-			hint = fmt.Sprintf(`; "pin": "%x" takes it all the same, if the pool says that this is its key`, key)
+			sum := sha256.Sum256(list[0].RawSubjectPublicKeyInfo)
+			hint = fmt.Sprintf(`; "pin": "%x" takes it all the same, if the pool says that this is its key`, sum)
 		}
-		k.fail(entry+".url", "pool %s: %v%s", u.URL, certificate.Err, hint)
+		k.fail(key+".url", "%s: %v%s", name, certificate.Err, hint)
 	case errors.As(err, &plain):
 		state = "no TLS"
-		k.fail(entry+".url", "pool %s: does not speak TLS there: use stratum+tcp://, or its port for TLS", u.URL)
+		k.fail(key+".url", "%s: does not speak TLS there: use stratum+tcp://, or its port for TLS", name)
 	case u.TLS() && errors.Is(err, io.EOF):
 		state = "no TLS"
-		k.warn(entry+".url", "pool %s: closed the connection before TLS was agreed on: is that its port for TLS?", u.URL)
-		k.unchecked = append(k.unchecked, "pool "+u.URL)
+		k.warn(key+".url", "%s: closed the connection before TLS was agreed on: is that its port for TLS?", name)
+		k.unchecked = append(k.unchecked, name)
 	default:
 		return false
 	}
-	k.say("pool", u.URL, state)
+	k.say(what, u.URL, state)
 	return true
 }

@@ -240,7 +240,7 @@ func (f *flags) resolveName() error {
 		f.Config = defaultConfig(f.Name, f.Mode)
 	}
 	if f.SockDir == "" {
-		f.SockDir = filepath.Join("/tmp", f.Name)
+		f.SockDir = defaultSockDir(f.Name)
 	}
 	return nil
 }
@@ -286,3 +286,6 @@ func conflict(modes []string) error {
 	}
 	return errors.New("Cannot set both userproxy and another proxy type or redirector")
 }
+
+// defaultSockDir is that of an instance for which no other is named.
+func defaultSockDir(name string) string { return filepath.Join("/tmp", name) }

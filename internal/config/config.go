@@ -293,6 +293,9 @@ func Locate(path string, m Mode, key, text string) *Error {
 		if !ok { // a value that stands for an array of one
 			offset, ok = f.offsets[strings.Replace(key, "[0]", "", 1)]
 		}
+		if dot := strings.LastIndexByte(key, '.'); !ok && dot > 0 { // a value that stands for an object of one
+			offset, ok = f.offsets[key[:dot]]
+		}
 		if ok {
 			e.Line, e.Column = f.lineColumn(offset)
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -14,6 +15,7 @@ import (
 	"github.com/ckpool/ckpool/event"
 	"github.com/ckpool/ckpool/internal/blocks"
 	"github.com/ckpool/ckpool/internal/config"
+	"github.com/ckpool/ckpool/internal/instance"
 	"github.com/ckpool/ckpool/internal/journalwriter"
 	"github.com/ckpool/ckpool/internal/session"
 	"github.com/ckpool/ckpool/internal/users"
@@ -79,8 +81,8 @@ type journalLoop struct {
 	_       [64]byte // keeps loops off each other's cache lines
 }
 
-// journalDir is where the journal of a configuration is.
-func journalDir(c *config.Config) string {
+// JournalDir is where the journal of a configuration is.
+func JournalDir(c *config.Config) string {
 	name := cmp.Or(c.Journal, "journal")
 	if filepath.IsAbs(name) {
 		return name
@@ -88,10 +90,19 @@ func journalDir(c *config.Config) string {
 	return filepath.Join(c.LogDir, name)
 }
 
+// usable makes a directory, and tells why files cannot be in it: a journal is opened only when a
+// node has said what it is of.
+func usable(dir string) error {
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return err
+	}
+	return instance.Usable(dir)
+}
+
 // KeptShares tells that an earlier run of the instance of a name kept its shares in the
 // journal of a configuration.
 func KeptShares(c *config.Config, name string) bool {
-	h, err := journal.Describe(journalDir(c))
+	h, err := journal.Describe(JournalDir(c))
 	return err == nil && h.Name == name
 }
 
@@ -108,7 +119,7 @@ func newShareJournal(c *config.Config, o *Options, loops int, u *users.Users, re
 	}
 	j := &shareJournal{
 		options: journalwriter.Options{
-			Dir: journalDir(c), RingDirs: []string{"/dev/shm", o.SockDir},
+			Dir: JournalDir(c), RingDirs: []string{"/dev/shm", o.SockDir},
 			Name: o.Name, Program: "ckpool " + o.Version, Reasons: reasons, Schemes: schemes,
 			Loops: loops, RingSize: ringSize(loops), Sync: c.JournalSync, MaxSize: c.JournalSize, Events: o.Events,
 		},

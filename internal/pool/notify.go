@@ -55,7 +55,7 @@ func (p *Pool) notifierView(c *config.Config) notify.View {
 	if p.options.Journal {
 		view.Journal = p.watchedJournal
 		view.JournalSize = func() int64 { return c.JournalSize }
-		view.Directories = func() []string { return []string{c.LogDir, journalDir(c)} }
+		view.Directories = func() []string { return []string{c.LogDir, JournalDir(c)} }
 	}
 	return view
 }

@@ -141,6 +141,11 @@ func New(c config.Config, o Options) (*Pool, error) {
 			return nil, fmt.Errorf("make log directory: %w", err)
 		}
 	}
+	if o.Journal && !o.Unasked {
+		if err := usable(JournalDir(&c)); err != nil {
+			return nil, fmt.Errorf("journal: %w", err)
+		}
+	}
 	p := &Pool{
 		options:  o,
 		events:   o.Events,

@@ -115,7 +115,7 @@ func MainPool(c *config.Config, secret func() string) relay.Uplink {
 func (p *Pool) makeReporter(c *config.Config) {
 	p.reporter = remote.NewReporter(remote.ReporterOptions{
 		Uplink: MainPool(c, func() string { return p.config.Load().LinkSecret }), Program: "ckpool/" + p.options.Version, Name: p.options.Name, Network: p.chainName,
-		Journal: journalDir(c), Status: p.journalStatus, Workers: func() map[string]int { return p.users.Connected() },
+		Journal: JournalDir(c), Status: p.journalStatus, Workers: func() map[string]int { return p.users.Connected() },
 		Difficulty: p.networkDifficulty, Submit: p.submitOf, Events: p.events,
 	})
 	p.options.Ckdb = &authority.Place{Through: p.reporter.Accounts, Who: "the main pool"}
