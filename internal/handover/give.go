@@ -89,10 +89,7 @@ func Give(ctx context.Context, c *net.UnixConn, src Source, limits Limits) (Repo
 	report.Pause, err = g.run(ctx)
 	if err != nil {
 		src.Forget()
-		if ctx.Err() != nil {
-			err = context.Cause(ctx)
-		}
-		g.refuse(err)
+		err = g.refuse(ctx, err)
 	}
 	return report, err
 }
@@ -107,6 +104,8 @@ type giver struct {
 	src    Source
 	limits Limits
 	sends  sends
+
+	refused bool // the new process was told that it gets nothing
 }
 
 func (g *giver) run(ctx context.Context) (pause time.Duration, err error) {
@@ -134,8 +133,11 @@ func (g *giver) run(ctx context.Context) (pause time.Duration, err error) {
 		return 0, err
 	}
 	if err := g.handOut(); err != nil {
+		// The new process does not serve, whatever it does now. It is told before what
+		// it may hold, such as files it has locked, is wanted back.
+		err = g.refuse(ctx, g.explain(err))
 		g.src.Thaw()
-		return 0, g.explain(err)
+		return 0, err
 	}
 	pause = time.Since(since)
 	g.src.Leave()
@@ -234,8 +236,16 @@ func (g *giver) explain(err error) error {
 	return err
 }
 
-// refuse tells the new process why it does not get anything.
-func (g *giver) refuse(err error) {
+// refuse tells the new process why it does not get anything, once, and returns that.
+func (g *giver) refuse(ctx context.Context, err error) error {
+	if g.refused {
+		return err
+	}
+	g.refused = true
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
 	_ = g.link.conn.SetDeadline(time.Now().Add(time.Second))
 	_ = g.link.send(kindRefuse, []byte(err.Error()), nil) // it may be gone
+	return err
 }

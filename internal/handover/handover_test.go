@@ -98,6 +98,24 @@ func TestFailures(t *testing.T) {
 	}
 }
 
+// The new side is told that it gets nothing before the old one wants back what it may have
+// locked by then, as it does while all stands still.
+func TestToldBeforeThaw(t *testing.T) {
+	m := newMove(t, 1)
+	m.src.restErr = errBoom
+	m.src.thawing = func() {
+		select {
+		case <-m.took:
+		case <-time.After(30 * time.Second):
+			t.Error("the new side waits")
+		}
+	}
+	m.run()
+	contains(t, "old side", m.gaveErr, "boom")
+	contains(t, "new side", m.tookErr, "the old process goes on: boom")
+	m.wentOn(true)
+}
+
 // stall makes a step take longer than the old side waits for.
 func (m *move) stall(at string) func(string) { return m.at(at, func() { <-m.gave }) }
 

@@ -89,6 +89,7 @@ type source struct {
 	copying                     func(n int) // called in each Copy with how many were before
 	copyErr, freezeErr, restErr error
 	frozen                      func() // called in Rest
+	thawing                     func() // called in Thaw
 }
 
 const (
@@ -147,7 +148,13 @@ func (s *source) Rest(send Send) error {
 	return send(sectionPipes, []byte("pipes"), fds)
 }
 
-func (s *source) Thaw()   { s.note("thawed") }
+func (s *source) Thaw() {
+	if s.thawing != nil {
+		s.thawing()
+	}
+	s.note("thawed")
+}
+
 func (s *source) Leave()  { s.note("left") }
 func (s *source) Forget() { s.note("forgot") }
 
@@ -199,6 +206,7 @@ type move struct {
 	abort  context.CancelFunc // of the new side
 
 	gave    chan struct{} // closed when the old side is done
+	took    chan struct{} // closed when the new side is done
 	report  Report
 	gaveErr error
 	tookErr error
@@ -232,6 +240,7 @@ func (m *move) run() {
 }
 
 func (m *move) take() {
+	defer close(m.took)
 	ctx, cancel := context.WithCancel(m.t.Context())
 	defer cancel()
 	m.abort = cancel
@@ -296,7 +305,7 @@ func serveOn(t *testing.T, open func(t *testing.T, path string) *os.File, give f
 }
 
 func newMove(t *testing.T, pipes int) *move {
-	m := &move{t: t, src: &source{state: []string{"users", strings.Repeat("jobs", 100_000), ""}}, dst: &sink{}}
+	m := &move{t: t, src: &source{state: []string{"users", strings.Repeat("jobs", 100_000), ""}}, dst: &sink{}, took: make(chan struct{})}
 	for range pipes {
 		r, w, err := os.Pipe()
 		if err != nil {
