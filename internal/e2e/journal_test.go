@@ -4,14 +4,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ckpool/ckpool/difficulty"
 	"github.com/ckpool/ckpool/internal/testkit"
+	"github.com/ckpool/ckpool/internal/testkit/disk"
 	"github.com/ckpool/ckpool/internal/testkit/fakenode"
 	"github.com/ckpool/ckpool/journal"
 )
@@ -166,4 +169,67 @@ func TestJournalInUpgrades(t *testing.T) {
 	if last < 4 || len(hashes) != kept["true"] {
 		t.Errorf("%d epochs, %d different shares", last, len(hashes))
 	}
+}
+
+// While the journal's disk is full no process gives the journal up for another that could not go
+// on with it: shares are kept all the same, in memory, until there is room.
+func TestUpgradeWithFullJournal(t *testing.T) {
+	t.Parallel()
+	n := testkit.StartFakeNode(t, fakenode.Config{Bits: rareBlocks})
+	logs, full := t.TempDir(), disk.Mount(t, "-t", "tmpfs", "-o", "size=2m", "none")
+	if err := os.Symlink(full, filepath.Join(logs, "journal")); err != nil {
+		t.Fatal(err)
+	}
+	s := setup{nodes: []keys{fakeEntry(n)}, keys: keys{"journal": "journal", "logdir": logs}}
+	p := s.start(t)
+	h := p.connect(t, "alice")
+	h.share()
+	filler, err := os.Create(filepath.Join(full, "filler"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer filler.Close()
+	for err = nil; err == nil; {
+		_, err = filler.Write(make([]byte, 4<<10))
+	}
+	if _, err := p.succeed(s, nil); err == nil || !strings.Contains(err.Error(), "the old process goes on: journal") || !strings.Contains(err.Error(), "no space left on device") {
+		t.Fatalf("the upgrade: %v", err)
+	}
+	h.share()
+	if n := p.log.count("not kept for ckdb"); n > 0 {
+		t.Error("a share is not kept")
+	}
+	if err := filler.Truncate(0); err != nil {
+		t.Fatal(err)
+	}
+	p = p.upgrade(s)
+	h.share()
+	p.stop()
+	shares := 0
+	p.records(func(k *journal.Record) {
+		if k.Kind == journal.KindShare {
+			shares++
+		}
+	})
+	if shares != 3 {
+		t.Errorf("%d shares are in the journal, want 3", shares)
+	}
+}
+
+// A journal that nobody has asked for, and that is none, keeps nobody from mining, in an upgrade
+// as at the start.
+func TestUpgradeWithoutTheJournal(t *testing.T) {
+	t.Parallel()
+	n := testkit.StartFakeNode(t, fakenode.Config{Bits: rareBlocks})
+	logs := t.TempDir()
+	if err := os.WriteFile(filepath.Join(logs, "journal"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := setup{nodes: []keys{fakeEntry(n)}, keys: keys{"journal": "journal", "logdir": logs}, unasked: true}
+	p := s.start(t)
+	p.log.wait(t, 0, "not kept for ckdb: ")
+	h := p.connect(t, "alice")
+	h.share()
+	p.upgrade(s)
+	h.share()
 }

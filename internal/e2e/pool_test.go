@@ -64,6 +64,7 @@ type setup struct {
 	userProxy bool // and users have accounts of their own there
 	older     bool // takes over as an older version does
 	logShares bool
+	unasked   bool // nobody has asked for the journal
 	nodes     []keys
 	keys      keys // beside the defaults of configuration
 	ckdb      *authority.Place
@@ -144,7 +145,7 @@ func (s setup) prepare(t *testing.T, takeOver bool) *running {
 		}
 	})
 	r.pool, err = pool.New(c, pool.Options{
-		Solo: s.solo, Remote: s.remote, Proxy: s.proxy, UserProxy: s.userProxy, LogShares: s.logShares, Journal: c.Journal != "", Name: "ckpool", SockDir: dir, Version: "test",
+		Solo: s.solo, Remote: s.remote, Proxy: s.proxy, UserProxy: s.userProxy, LogShares: s.logShares, Journal: c.Journal != "", Unasked: s.unasked, Name: "ckpool", SockDir: dir, Version: "test",
 		Events: r.log.add, Wants: func(event.Level) bool { return true }, TakeOver: takeOver, Ckdb: s.ckdb,
 		Metrics: func(ctx context.Context, address string, p *pool.Pool) {
 			(&metrics.Server{Address: address, Handler: metrics.Handler(p), Events: r.log.add}).Run(ctx)

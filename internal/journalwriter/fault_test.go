@@ -1,6 +1,7 @@
 package journalwriter
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -392,4 +393,63 @@ func TestStalledDisk(t *testing.T) {
 	if got := history(t, allShares(t, o.Dir)); got != next || lost != 0 {
 		t.Errorf("%v shares are there, %v were told, %d are lost", got, next, lost)
 	}
+}
+
+// Before another process is to go on with a journal it is known that it could.
+func TestReady(t *testing.T) {
+	t.Parallel()
+	t.Run("full", func(t *testing.T) {
+		t.Parallel()
+		dir := disk.Mount(t, "-t", "tmpfs", "-o", "size=1m", "none")
+		o := testOptions(t)
+		o.Dir = filepath.Join(dir, "journal")
+		w := mustOpen(t, o)
+		defer mustClose(t, w)
+		defer run(t, w)()
+		var next [2]uint32
+		tell(w, &next, 1)
+		filler, err := os.Create(filepath.Join(dir, "filler"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer filler.Close()
+		for err = nil; err == nil; {
+			_, err = filler.Write(make([]byte, 4<<10))
+		}
+		// The writer does not know: what it has is in a page that is there.
+		if err := w.Ready(t.Context()); !errors.Is(err, unix.ENOSPC) {
+			t.Errorf("%v, want %v", err, unix.ENOSPC)
+		}
+		if err := filler.Truncate(0); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Ready(t.Context()); err != nil || w.Status().UnsafeShares != 0 {
+			t.Errorf("%v, %+v", err, w.Status())
+		}
+	})
+	t.Run("stalled", func(t *testing.T) {
+		t.Parallel()
+		dir, stall := disk.Stalling(t, 32<<20)
+		o := testOptions(t)
+		o.Dir, o.Sync = filepath.Join(dir, "journal"), time.Hour
+		w := mustOpen(t, o)
+		defer mustClose(t, w)
+		defer run(t, w)()
+		if err := w.Ready(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		goOn := stall()
+		var next [2]uint32
+		tell(w, &next, 1)
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		err := w.Ready(ctx)
+		goOn()
+		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "its disk takes nothing") {
+			t.Error(err)
+		}
+		if err := w.Ready(t.Context()); err != nil || w.Status().UnsafeShares != 0 {
+			t.Errorf("%v, %+v", err, w.Status())
+		}
+	})
 }

@@ -81,6 +81,7 @@ type Writer struct {
 	lock    *locks
 	open    func(path string) (file, error)
 	drain   *drain // owned by Run while it runs
+	soon    chan struct{}
 
 	mu     sync.Mutex
 	shared *ring // its appending side is guarded by mu
@@ -103,7 +104,7 @@ func Open(o Options) (*Writer, error) { return openWith(o, createFile) }
 
 func openWith(o Options, open func(path string) (file, error)) (*Writer, error) {
 	o.setDefaults()
-	w := &Writer{keeper: keeper{dir: o.Dir, maxSize: o.MaxSize, events: o.Events}, options: o, open: open, jobs: work.JobWriter{WithoutTransactions: true}}
+	w := &Writer{keeper: keeper{dir: o.Dir, maxSize: o.MaxSize, events: o.Events}, options: o, open: open, soon: make(chan struct{}, 1), jobs: work.JobWriter{WithoutTransactions: true}}
 	if err := os.MkdirAll(w.dir, 0o750); err != nil {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
@@ -364,6 +365,8 @@ func (w *Writer) Run(ctx context.Context) {
 				pause = max(pause, retryAfter)
 			}
 			timer.Reset(pause)
+		case <-w.soon:
+			timer.Reset(0)
 		case <-ctx.Done():
 		}
 	}
@@ -390,6 +393,39 @@ func (w *Writer) write() error {
 	w.safeSince.Store(begun.UnixNano())
 	w.failure.Store(nil)
 	return nil
+}
+
+// Ready tells why another process could not go on with the journal in a moment, while Run
+// runs: what was told is safe then, and the file that an epoch begins with has been made anew
+// with the text it has. Without that a disk that is full, or stands still, would be found out
+// by two processes that have given the journal up, with all loops at rest.
+func (w *Writer) Ready(ctx context.Context) error {
+	begun := time.Now().UnixNano()
+	select {
+	case w.soon <- struct{}{}:
+	default:
+	}
+	poll := time.NewTicker(time.Millisecond)
+	defer poll.Stop()
+	for w.safeSince.Load() < begun {
+		if f := w.failure.Load(); f != nil {
+			return fmt.Errorf("journal %s: %w", w.dir, f.err)
+		}
+		select {
+		case <-poll.C:
+		case <-ctx.Done():
+			return fmt.Errorf("journal %s: its disk takes nothing: %w", w.dir, context.Cause(ctx))
+		}
+	}
+	path := filepath.Join(w.dir, segment.StateFile)
+	state, err := os.ReadFile(path)
+	if err == nil {
+		err = segment.Replace(path, state)
+	}
+	if err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	return ctx.Err()
 }
 
 // Close writes what is left and ends the epoch. Run must have returned, and nobody may

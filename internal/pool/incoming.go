@@ -253,7 +253,7 @@ func (a *Incoming) Complete() error {
 		a.pool.upstreams.Renew(a.pool.jobs.Work)
 	}
 	if err == nil && a.pool.journal != nil {
-		err = a.pool.journal.begin()
+		err = a.pool.journal.excuse(a.pool.journal.begin())
 	}
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package pool
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -167,7 +168,7 @@ const againTime = 3 * time.Second
 // is ended.
 func (j *shareJournal) again() {
 	err := j.begin()
-	for begun := time.Now(); err != nil && time.Since(begun) < againTime; err = j.begin() {
+	for begun := time.Now(); errors.Is(err, journalwriter.ErrLocked) && time.Since(begun) < againTime; err = j.begin() {
 		time.Sleep(10 * time.Millisecond)
 	}
 	if err != nil {
@@ -235,6 +236,21 @@ func (j *shareJournal) start(w *journalwriter.Writer) {
 	j.stop = stop
 	j.running.Go(func() { w.Run(ctx) })
 	j.writer.Store(w)
+}
+
+// readyTime is how long the journal's disk may take, while all is served, before everything
+// stands still.
+const readyTime = 2 * time.Second
+
+// ready tells why another process could not go on with the journal now.
+func (j *shareJournal) ready(ctx context.Context) error {
+	w := j.writer.Load()
+	if w == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, readyTime)
+	defer cancel()
+	return w.Ready(ctx)
 }
 
 // close ends the journal with the pool.

@@ -181,6 +181,12 @@ func TestJournalIsNotOurs(t *testing.T) {
 	if !strings.Contains((*said)[len(*said)-1], "not kept for ckdb: ") {
 		t.Errorf("it says %q", *said)
 	}
+	// What is not a matter of the other process does not become better while all stands still.
+	begun := time.Now()
+	other.again()
+	if took := time.Since(begun); took > againTime/2 {
+		t.Errorf("it was tried for %v", took)
+	}
 	if err := j.begin(); err != nil {
 		t.Error(err)
 	}

@@ -68,6 +68,11 @@ func (o *Outgoing) Copy(_ context.Context, first bool, send handover.Send) error
 // Freeze implements handover.Source.
 func (o *Outgoing) Freeze(ctx context.Context) (since time.Time, err error) {
 	p := o.pool
+	if p.journal != nil {
+		if err := p.journal.ready(ctx); err != nil {
+			return since, err
+		}
+	}
 	if err := p.users.HoldFiles(ctx); err != nil {
 		return since, err
 	}
