@@ -26,7 +26,7 @@ const envNode = "CKDB_NODE"
 const nodeTime = time.Minute
 
 func (n *nodeOptions) set(fs *pflag.FlagSet) {
-	fs.StringVar(&n.nodeURL, "node", "", "`URL` of the node's RPC, http://USER:PASSWORD@HOST:PORT; without it $CKDB_NODE")
+	fs.StringVar(&n.nodeURL, "node", "", "`URL` of the node's RPC, http://USER:PASSWORD@HOST:PORT; without it $CKDB_NODE, whose password others do not see in the list of processes")
 	fs.StringVar(&n.cookie, "cookie", "", "`FILE` of the node's cookie, or its directory, instead of user and password")
 	fs.StringVar(&n.wallet, "wallet", "", "`NAME` of the node's wallet that has the pool's coins; without it the only one that is loaded")
 }

@@ -115,6 +115,10 @@ func (s *setup) run(ctx context.Context, stderr io.Writer) error {
 	if _, err := os.Lstat(s.output); err == nil {
 		return existsError(s.output)
 	}
+	dir := filepath.Dir(s.output)
+	if missing, err := writable(dir); err != nil || missing {
+		return fmt.Errorf("%s cannot be made: %w", s.output, cmp.Or(err, fmt.Errorf("%s: %w", dir, unix.ENOENT)))
+	}
 	if s.address != "" { // before the node, which may take a while
 		if err := payee(s.address, ""); err != nil {
 			return fmt.Errorf("--address: %w", err)

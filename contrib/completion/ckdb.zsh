@@ -10,7 +10,7 @@ _arguments \
   '--nats-creds[FILE with the credentials for them]:FILE:_files' \
   '--forward[send the journals to the ckdb with the database, store nothing here]' \
   '--replicas[NUMBER of NATS servers that have what is under way, for --forward; 1 without it]:NUMBER:' \
-  '--node[URL of the node'\''s RPC, http\://USER\:PASSWORD@HOST\:PORT; without it $CKDB_NODE]:URL:' \
+  '--node[URL of the node'\''s RPC, http\://USER\:PASSWORD@HOST\:PORT; without it $CKDB_NODE, whose password others do not see in the list of processes]:URL:' \
   '--cookie[FILE of the node'\''s cookie, or its directory, instead of user and password]:FILE:_files' \
   '--wallet[NAME of the node'\''s wallet that has the pool'\''s coins; without it the only one that is loaded]:NAME:' \
   '--http[ADDRESS, HOST\:PORT, at which users see their accounts in a browser; without it nowhere]:ADDRESS:' \

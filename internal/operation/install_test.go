@@ -1,6 +1,7 @@
 package operation
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,8 +10,8 @@ import (
 	"testing"
 )
 
-// What make install puts where. Nothing of modes that are not there yet, no
-// configuration that would be used as it is, and units that find the programs.
+// What make install puts where: no configuration that would be used as it is, units that find the
+// programs, and nothing in the place of what the operator has changed.
 func TestInstall(t *testing.T) {
 	if _, err := exec.LookPath("make"); err != nil {
 		t.Skip("no make here")
@@ -18,8 +19,15 @@ func TestInstall(t *testing.T) {
 	dir := t.TempDir()
 	c := exec.Command("make", "-s", "install", "DESTDIR="+dir, "PREFIX=/opt/pool", "SYSCONFDIR=/etc")
 	c.Dir = "../.."
+	changed := filepath.Join(dir, "/etc/logrotate.d/ckpool")
+	if err := errors.Join(os.MkdirAll(filepath.Dir(changed), 0o755), os.WriteFile(changed, []byte("rotate 99"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
 	if out, err := c.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
+	}
+	if text, err := os.ReadFile(changed); string(text) != "rotate 99" {
+		t.Errorf("%s is %q, %v", changed, text, err)
 	}
 	var got []string
 	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
@@ -33,6 +41,7 @@ func TestInstall(t *testing.T) {
 	}
 	want := []string{
 		"/etc/logrotate.d/ckpool",
+		"/opt/pool/bin/ckproxy",
 		"/opt/pool/lib/systemd/system/ckdb.service",
 		"/opt/pool/lib/systemd/system/ckpool.service",
 		"/opt/pool/lib/systemd/system/ckpool.socket",
@@ -57,6 +66,9 @@ func TestInstall(t *testing.T) {
 	slices.Sort(want)
 	if !slices.Equal(got, want) {
 		t.Errorf("installed\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	if to, err := os.Readlink(filepath.Join(dir, "/opt/pool/bin/ckproxy")); to != "ckpool" {
+		t.Errorf("ckproxy is %q, %v", to, err)
 	}
 	unit, err := os.ReadFile(filepath.Join(dir, "/opt/pool/lib/systemd/system/ckpool.service"))
 	if err != nil || !strings.Contains(string(unit), "ExecStart=/opt/pool/bin/ckpool ") || strings.Contains(string(unit), "/usr/local") {
@@ -103,6 +115,7 @@ func TestOwnFilesAreIgnored(t *testing.T) {
 	}
 	for file, pattern := range map[string]string{
 		"ckpool.conf": "*.conf", "ckproxy.conf": "*.conf", "contrib/ckpool.conf": "contrib/ckpool.conf", "contrib/.env": "contrib/.env",
+		"ckdb.sql": "*.sql", "contrib/ckdb.sql": "contrib/*.sql",
 	} {
 		if err := exec.Command("git", "-C", "../..", "check-ignore", "-q", file).Run(); err != nil {
 			t.Errorf("%s: git does not ignore it", file)
