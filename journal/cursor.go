@@ -68,7 +68,7 @@ func WriteCursor(dir, name string, c Cursor) error {
 	if err != nil {
 		return err
 	}
-	return segment.Replace(path, append(b, '\n'))
+	return segment.Replace(path, append(b, '\n'), true)
 }
 
 // ReadCursor is the cursor of a reader; that of a new one is at the beginning.

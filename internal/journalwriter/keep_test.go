@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/ckpool/ckpool/internal/segment"
 	"github.com/ckpool/ckpool/internal/testkit/disk"
@@ -109,6 +110,42 @@ func TestDelete(t *testing.T) {
 	at("fast", 2, 100)
 	at("slow", 2, 100)
 	check(all[4:]) // the one that is being written stays
+	mustClose(t, w)
+}
+
+// On a disk that is full what is read is deleted all the same: how far that is can be said.
+func TestDeleteOnFullDisk(t *testing.T) {
+	dir := disk.Mount(t, "-t", "tmpfs", "-o", "size=2m", "none")
+	o := testOptions(t)
+	o.Dir = filepath.Join(dir, "journal")
+	w := filled(t, &o)
+	c := journal.Cursor{Instance: w.instance, Network: "regtest", Time: 1}
+	for range 2 {
+		if err := journal.WriteCursor(o.Dir, "ckdb", c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	filler, err := os.Create(filepath.Join(dir, "filler"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer filler.Close()
+	for page := make([]byte, 4096); err == nil; {
+		_, err = filler.Write(page)
+	}
+	if !errors.Is(err, unix.ENOSPC) {
+		t.Fatal(err)
+	}
+	c.Position = journal.Position{Epoch: 2, Number: 100}
+	if err := journal.WriteCursor(o.Dir, "ckdb", c); err != nil {
+		t.Error(err)
+	}
+	if err := w.clean(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if left := segmentsOf(t, o.Dir); len(left) != 1 {
+		t.Errorf("%v are left", left)
+	}
 	mustClose(t, w)
 }
 

@@ -199,7 +199,7 @@ func (w *Writer) writeState(s *segment.State) error {
 	s.Format = segment.Format
 	b, err := json.MarshalIndent(s, "", "\t")
 	if err == nil {
-		err = segment.Replace(filepath.Join(w.dir, segment.StateFile), append(b, '\n'))
+		err = segment.Replace(filepath.Join(w.dir, segment.StateFile), append(b, '\n'), false)
 	}
 	if err != nil {
 		return fmt.Errorf("journal: %w", err)
@@ -420,7 +420,7 @@ func (w *Writer) Ready(ctx context.Context) error {
 	path := filepath.Join(w.dir, segment.StateFile)
 	state, err := os.ReadFile(path)
 	if err == nil {
-		err = segment.Replace(path, state)
+		err = segment.Replace(path, state, false)
 	}
 	if err != nil {
 		return fmt.Errorf("journal: %w", err)

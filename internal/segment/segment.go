@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"cmp"
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 )
 
 // Format is that of segments and of the journal's own file. Another one is refused.
@@ -343,28 +345,66 @@ func ReadState(dir string) (*State, error) {
 }
 
 // Replace puts a file in the place of another one, so that after a power cut
-// there is one of both, whole. One process at a time does.
-func Replace(path string, b []byte) error {
-	next := filepath.Join(filepath.Dir(path), Temporary+filepath.Base(path))
-	f, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o640)
+// there is one of both, whole. One process at a time does. With keep the old one stays,
+// under the name of a temporary file, for the next one to be written over it: on a full disk
+// that takes no room. Without, it takes that of a new file always.
+func Replace(path string, b []byte, keep bool) error {
+	dir, name := filepath.Split(path)
+	next, last := dir+Temporary+name, dir+replaced+name
+	if !keep {
+		os.Remove(next)
+	}
+	f, err := openSpare(next)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(b)
+	_, err = f.WriteAt(b, 0)
+	if err == nil {
+		err = f.Truncate(int64(len(b)))
+	}
 	if err == nil {
 		err = f.Sync()
 	}
 	if e := f.Close(); err == nil {
 		err = e
 	}
-	if err == nil {
-		err = os.Rename(next, path)
+	if err != nil {
+		return err
 	}
-	if err == nil {
-		err = SyncDir(filepath.Dir(path))
+	os.Remove(last) // of a process that was killed here
+	keep = keep && os.Link(path, last) == nil
+	if err := os.Rename(next, path); err != nil {
+		return err
 	}
-	return err
+	if err := SyncDir(filepath.Dir(path)); err != nil {
+		return err
+	}
+	if keep {
+		_ = os.Rename(last, next)
+	}
+	return nil
 }
+
+// openSpare opens a file to be written over, or makes it. One that cannot be written, or that
+// has another name too, makes way for a new one.
+func openSpare(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o640)
+	if err == nil {
+		info, e := f.Stat()
+		if e == nil && info.Sys().(*syscall.Stat_t).Nlink == 1 {
+			return f, nil
+		}
+		f.Close()
+		err = e
+	}
+	if e := os.Remove(path); e != nil {
+		return nil, cmp.Or(err, e)
+	}
+	return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o640)
+}
+
+// replaced begins the names of files that another one has just taken the place of.
+const replaced = ".old-"
 
 // Temporary begins the names of files that are not there yet.
 const Temporary = ".new-"

@@ -65,6 +65,44 @@ func TestReadWhileWritten(t *testing.T) {
 	}
 }
 
+// A file is replaced as a whole, and what was there before changes under no other name.
+func TestReplace(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "file")
+	next := filepath.Join(dir, Temporary+"file")
+	wants := func(path, want string) {
+		t.Helper()
+		if b, err := os.ReadFile(path); err != nil || string(b) != want {
+			t.Errorf("%s: %q, %v, want %q", filepath.Base(path), b, err, want)
+		}
+	}
+	replace := func(text string) {
+		t.Helper()
+		if err := Replace(path, []byte(text), true); err != nil {
+			t.Fatal(err)
+		}
+		wants(path, text)
+	}
+	replace("first")
+	replace("second one")
+	replace("3")
+	copied := filepath.Join(dir, "copied")
+	if err := os.Link(path, copied); err != nil {
+		t.Fatal(err)
+	}
+	replace("fourth")
+	replace("fifth")
+	wants(copied, "3")
+	if err := os.Remove(next); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(next, 0o700); err != nil { // what cannot be written
+		t.Fatal(err)
+	}
+	replace("sixth")
+	replace("seventh")
+}
+
 // The parsers of what stands in frames never go beyond it, and what is cut off are its
 // bytes in order.
 func FuzzFrame(f *testing.F) {
