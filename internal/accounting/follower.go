@@ -328,6 +328,9 @@ func (f *Follower) next(ctx context.Context, r *journal.Reader, b *batch) (*jour
 			return nil, f.reading(err, instance)
 		}
 		f.mended() // there is nothing to store
+		if f.cursor != nil {
+			f.writeCursor(r.Cursor())
+		}
 		switch h, err := journal.Describe(f.Dir); {
 		case err != nil || instance == "":
 		case h.Instance != instance:
@@ -380,7 +383,8 @@ func (f *Follower) apply(ctx context.Context, b *batch) error {
 	return nil
 }
 
-// writeCursor lets go of what is stored. Where that fails the journal is only longer.
+// writeCursor lets go of what is stored. Where that fails the journal is only longer, and it
+// is tried again with the next batch, or while there is none.
 func (f *Follower) writeCursor(c journal.Cursor) {
 	if f.Reader == "" {
 		return

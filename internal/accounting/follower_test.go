@@ -330,6 +330,27 @@ func TestCase36Database(t *testing.T) {
 	}
 }
 
+// What is stored can be deleted as soon as that can be said, though nothing comes any more.
+func TestCursorLater(t *testing.T) {
+	s, p := open(t, "sqlite:"+t.TempDir()), newPool(t)
+	p.write(func() { p.tell(100) })
+	inTheWay := filepath.Join(p.options.Dir, ".new-cursor-ckdb.json")
+	if err := os.MkdirAll(filepath.Join(inTheWay, "x"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	f := follow(t, s, p.options.Dir)
+	f.says("what is stored of it cannot be deleted")
+	f.behind()
+	if err := os.RemoveAll(inTheWay); err != nil {
+		t.Fatal(err)
+	}
+	wait.Until(t, patience, "the cursor", func() bool {
+		c, err := journal.ReadCursor(p.options.Dir, "ckdb")
+		return err == nil && c.Position == f.Progress().Position
+	})
+	f.stop()
+}
+
 // 38: the server is away for long, again and again, killed in the middle of its work,
 // and comes back: all is caught up with no help. Of an image of the disk from a power
 // cut meanwhile just what was not yet written is missing.
