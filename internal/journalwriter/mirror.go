@@ -206,10 +206,11 @@ func (t *Tail) follow() (more bool, err error) {
 type Mirror struct {
 	keeper
 	lock *os.File
-	file *os.File // nil: none yet
+	file file // nil: none yet
 
 	network string // "": not known
 	place   Place
+	safe    int64          // bytes of it that a sync has made safe
 	header  segment.Header // of the present segment
 	size    atomic.Int64   // of the present segment
 	name    atomic.Pointer[string]
@@ -271,11 +272,15 @@ func (m *Mirror) resume() error {
 	if err != nil {
 		return err
 	}
-	if err := file.Truncate(end); err != nil {
+	err = file.Truncate(end)
+	if err == nil {
+		err = file.Sync()
+	}
+	if err != nil {
 		file.Close()
 		return err
 	}
-	m.enter(file, Place{g.Name, g.Header.Mark, end}, g.Header)
+	m.enter(diskFile{file}, Place{g.Name, g.Header.Mark, end}, g.Header)
 	return nil
 }
 
@@ -310,11 +315,11 @@ func (m *Mirror) follows(path string, h *segment.Header) error {
 	return nil
 }
 
-func (m *Mirror) enter(f *os.File, p Place, h segment.Header) {
+func (m *Mirror) enter(f file, p Place, h segment.Header) {
 	if m.file != nil {
 		m.file.Close()
 	}
-	m.file, m.place, m.header = f, p, h
+	m.file, m.place, m.safe, m.header = f, p, p.Size, h
 	m.name.Store(&p.Segment)
 	m.size.Store(p.Size)
 }
@@ -375,16 +380,23 @@ func (m *Mirror) begin(f *os.File, path string, s segment.File, p *Piece) error 
 	if err := os.Rename(path, filepath.Join(m.dir, s.Name)); err != nil {
 		return err
 	}
-	m.enter(f, Place{s.Name, g.Header.Mark, int64(len(p.Data))}, g.Header)
+	m.enter(diskFile{f}, Place{s.Name, g.Header.Mark, int64(len(p.Data))}, g.Header)
 	return segment.SyncDir(m.dir)
 }
 
-// Sync makes safe what was written.
+// Sync makes safe what was written. After an error the copy is where it was at the last one
+// that succeeded: what of the rest is on disk is not known, and another sync would not tell.
 func (m *Mirror) Sync() error {
 	if m.file == nil {
 		return nil
 	}
-	return diskFile{m.file}.Sync()
+	err := m.file.Sync()
+	if err != nil {
+		m.place.Size = m.safe
+		m.size.Store(m.safe)
+	}
+	m.safe = m.place.Size
+	return err
 }
 
 // Run deletes what all readers have read, until ctx ends.

@@ -262,6 +262,56 @@ func TestMirrorSyncFails(t *testing.T) {
 	}
 }
 
+// A sync of the copy fails, whichever: what it was of is sent and written again, whether the
+// copy is in another segment by then or not.
+func TestMirrorOwnSyncFails(t *testing.T) {
+	for after := range 8 {
+		o, f := testOptions(t), newFaults()
+		o.SegmentSize = 12_000 // of some rounds
+		w := mustOpen(t, o)
+		f.drops = true
+		f.set(-1, after, unix.EIO)
+		dir := t.TempDir()
+		m := mustMirror(t, dir, w.instance)
+		var next [2]uint32
+		for range 8 {
+			tell(w, &next, 10)
+			mustRound(t, w)
+			for copied := false; !copied; {
+				tail, err := NewTail(o.Dir, m.Place(), (&told{}).tell)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for err == nil {
+					var p Piece
+					if p, err = tail.Next(w.Status().Position); err != nil {
+						break
+					}
+					err = m.Write(&p)
+					if k, is := m.file.(diskFile); is {
+						m.file = &faultyFile{file: k, f: f, synced: m.place.Size, end: m.place.Size}
+					}
+				}
+				tail.Close()
+				if err == io.EOF {
+					err = m.Sync()
+				}
+				if copied = err == nil; !copied {
+					if !errors.Is(err, unix.EIO) {
+						t.Fatal(err)
+					}
+					f.set(-1, 0, nil) // another link
+				}
+			}
+		}
+		m.Close()
+		if got := history(t, allShares(t, dir)); got != next {
+			t.Errorf("sync %d fails: the copy has %v shares, want %v", after, got, next)
+		}
+		mustClose(t, w)
+	}
+}
+
 // A journal was put back from an older copy, and has no segment of the name of the one that
 // the mirror is in: what goes on from other records is refused, and not taken for more.
 func TestMirrorOfOlderCopy(t *testing.T) {
