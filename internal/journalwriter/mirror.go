@@ -380,8 +380,11 @@ func (m *Mirror) begin(f *os.File, path string, s segment.File, p *Piece) error 
 	if err := os.Rename(path, filepath.Join(m.dir, s.Name)); err != nil {
 		return err
 	}
+	if err := segment.SyncDir(m.dir); err != nil {
+		return err // the next one has another file of that name
+	}
 	m.enter(diskFile{f}, Place{s.Name, g.Header.Mark, int64(len(p.Data))}, g.Header)
-	return segment.SyncDir(m.dir)
+	return nil
 }
 
 // Sync makes safe what was written. After an error the copy is where it was at the last one

@@ -312,6 +312,44 @@ func TestMirrorOwnSyncFails(t *testing.T) {
 	}
 }
 
+// A segment whose name could not be made safe is written again.
+func TestMirrorNameNotSafe(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("root may read every directory")
+	}
+	o := testOptions(t)
+	w := mustOpen(t, o)
+	w.Share(0, testShare(0, 0), testMiner(0))
+	w.Flush(0)
+	mustRound(t, w)
+	dir := t.TempDir()
+	m := mustMirror(t, dir, w.instance)
+	tail, err := NewTail(o.Dir, m.Place(), (&told{}).tell)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := tail.Next(w.Status().Position)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(dir, 0o300); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Write(&p); !errors.Is(err, os.ErrPermission) {
+		t.Error(err)
+	}
+	tail.Close()
+	if err := os.Chmod(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	carry(t, o.Dir, m, w.Status().Position, 10)
+	m.Close()
+	if n := len(allShares(t, dir)); n != 1 {
+		t.Errorf("the copy has %d shares", n)
+	}
+	mustClose(t, w)
+}
+
 // A journal was put back from an older copy, and has no segment of the name of the one that
 // the mirror is in: what goes on from other records is refused, and not taken for more.
 func TestMirrorOfOlderCopy(t *testing.T) {
