@@ -135,7 +135,10 @@ func (w *keeper) clean(ctx context.Context) error {
 			break
 		}
 		end, known := k.end(i)
-		read := known && len(k.cursors) > 0
+		if !known { // who is in a later epoch has read it
+			end = journal.Position{Epoch: g.Epoch + 1}
+		}
+		read := len(k.cursors) > 0
 		for name := range k.cursors {
 			read = read && !k.read[name].Before(end)
 		}

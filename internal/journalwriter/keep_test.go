@@ -1,6 +1,7 @@
 package journalwriter
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -110,6 +111,41 @@ func TestDelete(t *testing.T) {
 	at("fast", 2, 100)
 	at("slow", 2, 100)
 	check(all[4:]) // the one that is being written stays
+	mustClose(t, w)
+}
+
+// A segment whose end nothing tells is deleted when all readers are in later epochs, with what
+// they have read of these.
+func TestDeleteUnknownEnd(t *testing.T) {
+	o := testOptions(t)
+	w := filled(t, &o)
+	files, err := segment.List(o.Dir)
+	if err != nil || len(files) != 5 {
+		t.Fatal(files, err)
+	}
+	path := filepath.Join(o.Dir, files[3].Name)
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, bytes.ReplaceAll(b, []byte(`"network"`), []byte(`"netwark"`)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, at := range []struct {
+		epoch, number uint64
+		left          int
+	}{{1, 149, 3}, {1, 150, 3}, {2, 0, 2}, {2, 50, 1}} {
+		c := journal.Cursor{Instance: w.instance, Network: "regtest", Position: journal.Position{Epoch: at.epoch, Number: at.number}, Time: 1}
+		if err := journal.WriteCursor(o.Dir, "ckdb", c); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.clean(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if left := segmentsOf(t, o.Dir); len(left) != at.left {
+			t.Errorf("read up to %v: %v are left, want %d", c.Position, left, at.left)
+		}
+	}
 	mustClose(t, w)
 }
 
