@@ -140,8 +140,8 @@ type Scanner struct {
 	bufAt int64
 }
 
-// window gives the n bytes at an offset, fewer at the end of the file. They are valid
-// until the next call.
+// window gives the n bytes at an offset, fewer at the end of the file, and before what
+// cannot be read, of which the error is. They are valid until the next call.
 func (s *Scanner) window(at int64, n int) ([]byte, error) {
 	if at >= s.bufAt && at+int64(n) <= s.bufAt+int64(len(s.buf)) {
 		return s.buf[at-s.bufAt:][:n], nil
@@ -152,12 +152,11 @@ func (s *Scanner) window(at int64, n int) ([]byte, error) {
 		s.buf = make([]byte, 0, max(want, 2*cap(s.buf)))
 	}
 	got, err := s.File.ReadAt(s.buf[:want], at)
-	if err != nil && err != io.EOF {
-		s.buf = s.buf[:0]
-		return nil, err
+	if err == io.EOF || got >= n {
+		err = nil
 	}
 	s.buf, s.bufAt = s.buf[:got], at
-	return s.buf[:min(n, got)], nil
+	return s.buf[:min(n, got)], err
 }
 
 // forget makes the next window be read anew.
@@ -192,7 +191,7 @@ func (s *Scanner) Next(f *Frame) (skipped int64, whole bool, err error) {
 	s.forget() // more may have been written meanwhile
 	for at := s.At; ; {
 		b, err := s.window(at, 128<<10)
-		if err != nil || len(b) < markLen {
+		if len(b) < markLen {
 			s.forget()
 			return 0, false, err
 		}

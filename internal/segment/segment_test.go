@@ -1,9 +1,13 @@
 package segment
 
 import (
+	"bytes"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"syscall"
 	"testing"
 )
 
@@ -60,6 +64,69 @@ func TestReadWhileWritten(t *testing.T) {
 			}
 			if frames != 4 {
 				t.Fatalf("%d reads see %d bytes: %d frames", reads, first, frames)
+			}
+		}
+	}
+}
+
+// partly is a file of which some bytes cannot be read.
+type partly struct {
+	b         []byte
+	from, end int64
+}
+
+func (p *partly) ReadAt(b []byte, at int64) (int, error) {
+	if at >= p.from && at < p.end {
+		return 0, syscall.EIO
+	}
+	if at < p.from && p.from < p.end && at+int64(len(b)) > p.from {
+		return copy(b, p.b[at:p.from]), syscall.EIO
+	}
+	return bytes.NewReader(p.b).ReadAt(b, at)
+}
+
+// What is before bytes that cannot be read is read, and what is behind them once they can be.
+func TestUnreadableBytes(t *testing.T) {
+	whole, err := os.ReadFile(filepath.Join(golden, Name(1, 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := Open(golden, File{Name(1, 1), 1, 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	// ends are those of the frames that are read until an error.
+	ends := func(s *Scanner) (list []int64, err error) {
+		for {
+			var f Frame
+			_, found, err := s.Next(&f)
+			if err != nil || !found {
+				return list, err
+			}
+			list = append(list, s.At)
+		}
+	}
+	for _, first := range []byte{whole[g.At], 0} { // of the first frame, which is damaged then
+		whole[g.At] = first
+		want, err := ends(&Scanner{File: bytes.NewReader(whole), Mark: g.Mark, At: g.At})
+		if err != nil || len(want) < 3 {
+			t.Fatal(want, err)
+		}
+		for from := g.At; from < int64(len(whole)); from += 7 {
+			file := &partly{whole, from, from + 100}
+			s := &Scanner{File: file, Mark: g.Mark, At: g.At}
+			got, err := ends(s)
+			n := 0
+			for n < len(want) && want[n] <= from {
+				n++
+			}
+			if !errors.Is(err, syscall.EIO) || !slices.Equal(got, want[:n]) {
+				t.Fatalf("of %d bytes frames end at %v, want %v, %v", from, got, want[:n], err)
+			}
+			file.end = from
+			if got, err := ends(s); err != nil || !slices.Equal(got, want[n:]) {
+				t.Fatalf("behind %d bytes frames end at %v, want %v, %v", from, got, want[n:], err)
 			}
 		}
 	}
