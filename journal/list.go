@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/ckpool/ckpool/difficulty"
 	"github.com/ckpool/ckpool/internal/segment"
@@ -136,7 +137,7 @@ func Epochs(dir string) ([]Epoch, error) {
 	}
 	var epochs []Epoch
 	var before *Epoch
-	for _, f := range list {
+	for i, f := range list {
 		if n := len(epochs); n == 0 || epochs[n-1].Number != f.Epoch {
 			epochs = append(epochs, Epoch{Number: f.Epoch})
 		}
@@ -145,7 +146,8 @@ func Epochs(dir string) ([]Epoch, error) {
 			continue
 		}
 		g, err := segment.Open(dir, f)
-		if errors.Is(err, segment.ErrNoHeader) || errors.Is(err, fs.ErrNotExist) { // deleted since
+		if errors.Is(err, segment.ErrNoHeader) || errors.Is(err, fs.ErrNotExist) || // deleted since
+			errors.Is(err, syscall.EIO) && i < len(list)-1 { // it may have been read long ago
 			continue
 		}
 		if err != nil {

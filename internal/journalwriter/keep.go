@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ckpool/ckpool/event"
 	"github.com/ckpool/ckpool/internal/segment"
 	"github.com/ckpool/ckpool/journal"
@@ -181,7 +183,7 @@ func (w *keeper) look() (*kept, error) {
 		}
 	}
 	current, _ := w.current()
-	for _, s := range list {
+	for i, s := range list {
 		info, err := os.Stat(filepath.Join(w.dir, s.Name))
 		if err != nil {
 			return nil, err
@@ -191,7 +193,7 @@ func (w *keeper) look() (*kept, error) {
 			if open, err := segment.Open(w.dir, s); err == nil {
 				g.after, g.life = journal.Position(open.Header.After), open.Header.Life
 				open.Close()
-			} else if !errors.Is(err, segment.ErrNoHeader) {
+			} else if !errors.Is(err, segment.ErrNoHeader) && (!errors.Is(err, unix.EIO) || i == len(list)-1) {
 				return nil, err
 			}
 		}
@@ -213,12 +215,14 @@ func (w *keeper) tellUnread(ctx context.Context, k *kept, i int) error {
 	var all uint64
 	g := k.segments[i]
 	r, err := journal.Open(w.dir, journal.Cursor{Instance: w.instance, Position: journal.Position{Epoch: g.Epoch, Number: g.First - 1}})
-	if err != nil {
+	if err == nil {
+		defer r.Close()
+	} else if !errors.Is(err, unix.EIO) {
 		return err
 	}
-	defer r.Close()
-	for ctx.Err() == nil {
-		record, err := r.Read()
+	for err == nil && ctx.Err() == nil {
+		var record *journal.Record
+		record, err = r.Read()
 		if err != nil || r.Header().Epoch != g.Epoch || r.Header().First != g.First {
 			break // the end, or what nobody can read
 		}
@@ -243,6 +247,9 @@ func (w *keeper) tellUnread(ctx context.Context, k *kept, i int) error {
 	}
 	if len(names) == 0 {
 		lost = []string{fmt.Sprintf("nobody has read its %d shares", all)}
+	}
+	if errors.Is(err, unix.EIO) {
+		lost = append(lost, fmt.Sprintf("what of it cannot be read is not counted: %v", err))
 	}
 	text := "nothing was lost by that"
 	if len(lost) > 0 {

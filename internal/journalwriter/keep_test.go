@@ -149,6 +149,65 @@ func TestDeleteUnknownEnd(t *testing.T) {
 	mustClose(t, w)
 }
 
+// A segment that the disk does not give is as one without a header, unless it is the newest,
+// and is deleted as others are.
+func TestUnreadableSegment(t *testing.T) {
+	const noBytes = "/proc/self/mem" // none at 0
+	if f, err := os.Open(noBytes); err != nil {
+		t.Skip(err)
+	} else {
+		_, err = f.ReadAt(make([]byte, 8), 0)
+		f.Close()
+		if !errors.Is(err, unix.EIO) {
+			t.Skip("there is no file to be had that cannot be read")
+		}
+	}
+	o := testOptions(t)
+	var events told
+	o.Events = events.tell
+	w := filled(t, &o)
+	files, err := segment.List(o.Dir)
+	if err != nil || len(files) != 5 {
+		t.Fatal(files, err)
+	}
+	replace := func(n int) {
+		path := filepath.Join(o.Dir, files[n].Name)
+		if err := errors.Join(os.Rename(path, path+".away"), os.Symlink(noBytes, path)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	replace(0)
+	replace(1)
+	epochs, err := journal.Epochs(o.Dir)
+	if err != nil || len(epochs) != 2 || epochs[0].Life == "" {
+		t.Errorf("%v, %v", epochs, err)
+	}
+	at := func(number uint64, left int) {
+		t.Helper()
+		c := journal.Cursor{Instance: w.instance, Network: "regtest", Position: journal.Position{Epoch: 1, Number: number}, Time: 1}
+		if err := journal.WriteCursor(o.Dir, "ckdb", c); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.clean(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if got := segmentsOf(t, o.Dir); len(got) != left {
+			t.Errorf("read up to %d: %v are left, want %d", number, got, left)
+		}
+	}
+	at(50, 4)
+	w.maxSize = 0
+	at(50, 1)
+	if !events.has(files[1].Name + " is deleted although not all have read it: what of it cannot be read is not counted: ") {
+		t.Errorf("events\n%s", &events)
+	}
+	replace(4)
+	if epochs, err := journal.Epochs(o.Dir); !errors.Is(err, unix.EIO) {
+		t.Errorf("the newest cannot be read: %v, %v", epochs, err)
+	}
+	mustClose(t, w)
+}
+
 // On a disk that is full what is read is deleted all the same: how far that is can be said.
 func TestDeleteOnFullDisk(t *testing.T) {
 	dir := disk.Mount(t, "-t", "tmpfs", "-o", "size=2m", "none")
