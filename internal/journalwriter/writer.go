@@ -88,6 +88,7 @@ type Writer struct {
 	jobs   work.JobWriter
 
 	safeSince atomic.Int64 // unix nanoseconds: what was told before is safe
+	tried     atomic.Int64 // unix nanoseconds: when the last round began, whatever came of it
 	failure   atomic.Pointer[failure]
 }
 
@@ -379,6 +380,7 @@ const retryAfter = 500 * time.Millisecond
 // write is a round of the drain.
 func (w *Writer) write() error {
 	begun := time.Now()
+	defer func() { w.tried.Store(begun.UnixNano()) }()
 	err := w.drain.round()
 	if err != nil {
 		if f := w.failure.Load(); f == nil || f.err.Error() != err.Error() {
@@ -407,15 +409,15 @@ func (w *Writer) Ready(ctx context.Context) error {
 	}
 	poll := time.NewTicker(time.Millisecond)
 	defer poll.Stop()
-	for w.safeSince.Load() < begun {
-		if f := w.failure.Load(); f != nil {
-			return fmt.Errorf("journal %s: %w", w.dir, f.err)
-		}
+	for w.tried.Load() < begun {
 		select {
 		case <-poll.C:
 		case <-ctx.Done():
 			return fmt.Errorf("journal %s: its disk takes nothing: %w", w.dir, context.Cause(ctx))
 		}
+	}
+	if f := w.failure.Load(); f != nil {
+		return fmt.Errorf("journal %s: %w", w.dir, f.err)
 	}
 	path := filepath.Join(w.dir, segment.StateFile)
 	state, err := os.ReadFile(path)
