@@ -259,8 +259,8 @@ func TestP6PoolKilled(t *testing.T) {
 	mines(a, b)
 }
 
-// A pool is reached over TLS by its key alone. An upgrade makes that link anew: the miners stay
-// connected, and no share that is acknowledged is lost or counted twice.
+// A pool is reached over TLS by its key alone. An upgrade of either end makes that link anew: the
+// miners stay connected, and no share that is acknowledged is lost or counted twice.
 func TestUpgradeOverTLS(t *testing.T) {
 	t.Parallel()
 	pair := certificate.New(t, "pool.example", 1)
@@ -281,8 +281,11 @@ func TestUpgradeOverTLS(t *testing.T) {
 	before := p.accepted()
 	r := e.mine(func(context.Context) {
 		for range 5 {
-			e.upgraded()
-			p.await("miners at the pool", func() bool { return p.miners() == 40 })
+			for _, f := range []*faulty{e, p} {
+				f.upgraded()
+				p.mined(20)
+				p.await("miners at the pool", func() bool { return p.miners() == 40 })
+			}
 		}
 	})
 	var b strings.Builder

@@ -256,8 +256,11 @@ func (o *Outgoing) Leave() {
 	p.users.LeaveFiles()
 	o.leaveUpstreams()
 	o.frozen.Each(func(loop *netserver.Loop) {
+		links := p.links.Handlers()[loop.Index()]
 		for slot := range netserver.Immovable(loop) {
-			o.sessions.SendAway(p.miners.Handlers[loop.Index()], slot)
+			if !links.Linked(slot) { // whose other end makes another one as soon as it has ended
+				o.sessions.SendAway(p.miners.Handlers[loop.Index()], slot)
+			}
 		}
 	})
 	o.frozen.Release()
