@@ -3,6 +3,7 @@ package edge
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,6 +24,7 @@ import (
 	"github.com/ckpool/ckpool/internal/config"
 	"github.com/ckpool/ckpool/internal/handover"
 	"github.com/ckpool/ckpool/internal/operator"
+	"github.com/ckpool/ckpool/internal/testkit/certificate"
 	"github.com/ckpool/ckpool/internal/testkit/records"
 	"github.com/ckpool/ckpool/internal/testkit/wait"
 	"github.com/ckpool/ckpool/internal/wire"
@@ -96,7 +98,7 @@ func (r *running) logs(text string) {
 	wait.Until(r.t, patience, "log: "+text, func() bool { return strings.Contains(r.text(), text) })
 }
 
-// prepare makes an edge before a pool.
+// prepare makes an edge before a pool, with TLS if there is a certificate in dir.
 func prepare(t *testing.T, dir, pool string, takeOver bool) *running {
 	t.Helper()
 	text, err := json.Marshal(map[string]any{
@@ -108,6 +110,10 @@ func prepare(t *testing.T, dir, pool string, takeOver bool) *running {
 	c, _, err := config.Parse("ckpassthrough.conf", text, config.Redirector)
 	if c.Servers[0].URL = "127.0.0.1:0"; err != nil && !strings.Contains(err.Error(), "serverurl") {
 		t.Fatal(err)
+	}
+	cert := filepath.Join(dir, "cert.pem")
+	if _, err := os.Stat(cert); err == nil {
+		c.Servers[0].TLSCert, c.Servers[0].TLSKey = cert, filepath.Join(dir, "key.pem")
 	}
 	r := &running{t: t, dir: dir, ended: make(chan struct{})}
 	if r.edge, err = New(c, Options{Redirector: true, Version: "test", Events: r.tell, TakeOver: takeOver}); err != nil {
@@ -247,6 +253,57 @@ func acceptLink(t *testing.T, l net.Listener, dialect int) *peer {
 	return p
 }
 
+// start runs an edge that has a link of a dialect to a pool, which listens at l. secure: its
+// miners come over TLS.
+func start(t *testing.T, dialect int, secure bool) (r *running, l net.Listener, pool *peer) {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "ck") // the path of a socket is short
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if secure {
+		certificate.New(t, "pool.example", 1).Write(t, dir)
+	}
+	if l, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	r = prepare(t, dir, l.Addr().String(), false)
+	if err := r.edge.Listen(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.serve()
+	pool = acceptLink(t, l, dialect)
+	r.logs("serves the miners")
+	return r, l, pool
+}
+
+// channelOf is that of a miner's line, as the pool hears it.
+func channelOf(t *testing.T, dialect int, line string) uint32 {
+	t.Helper()
+	if dialect > 0 {
+		f, err := poolproto.ParseFrame([]byte(line))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f.Channel
+	}
+	w, err := poolproto.ParseWrapped([]byte(line))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w.Channel
+}
+
+// forMiner is a line for a miner, as the pool says it.
+func forMiner(dialect int, channel uint32, line string) string {
+	if dialect > 0 {
+		return fmt.Sprintf("l %d %s\n", channel, line)
+	}
+	return string(poolproto.AppendTagged(nil, []byte(line+"\n"), channel, nil))
+}
+
 // Neither pool nor miner notices that another process goes on, nor that one has tried to and
 // failed: lines of which half has come, on either side, are whole in the end, in both
 // dialects; and what the pool has once defined it need not say again.
@@ -254,55 +311,20 @@ func TestMove(t *testing.T) {
 	for dialect, name := range []string{"C", "short"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dir, err := os.MkdirTemp("", "ck") // the path of a socket is short
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { os.RemoveAll(dir) })
-			l, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer l.Close()
-			r := prepare(t, dir, l.Addr().String(), false)
-			if err := r.edge.Listen(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			r.serve()
-			pool := acceptLink(t, l, dialect)
-			r.logs("serves the miners")
+			r, l, pool := start(t, dialect, false)
 			c, err := net.Dial("tcp", r.addr)
 			if err != nil {
 				t.Fatal(err)
 			}
 			miner := newPeer(t, c)
 			miner.say(`{"id":1,"method":"mining.subscribe","params":["miner/1"]}` + "\n")
-			var channel uint32
-			line := []byte(pool.next("mining.subscribe"))
+			channel := channelOf(t, dialect, pool.next("mining.subscribe"))
 			if dialect > 0 {
-				f, err := poolproto.ParseFrame(line)
-				if err != nil {
-					t.Fatal(err)
-				}
-				channel = f.Channel
 				pool.say("w 5 {\"method\":\"mining.notify\",\"id\":null,\"params\":[\"shared\"]}\n")
-			} else {
-				w, err := poolproto.ParseWrapped(line)
-				if err != nil {
-					t.Fatal(err)
-				}
-				channel = w.Channel
-			}
-			// toMiner is a line for the miner, as the pool says it.
-			toMiner := func(line string) string {
-				if dialect > 0 {
-					return fmt.Sprintf("l %d %s\n", channel, line)
-				}
-				return string(poolproto.AppendTagged(nil, []byte(line+"\n"), channel, nil))
 			}
 			for round, failAt := range []string{"section", "", "complete", "", ""} {
 				answer := fmt.Sprintf(`{"result":true,"error":null,"id":%d}`, round)
-				half := toMiner(answer)
+				half := forMiner(dialect, channel, answer)
 				pool.say("%s", half[:len(half)/2])
 				request := fmt.Sprintf(`{"id":%d,"method":"mining.submit","params":["bob"]}`, round)
 				miner.say("%s", request[:20])
@@ -330,6 +352,55 @@ func TestMove(t *testing.T) {
 			if b, err := io.ReadAll(pool.read); !errors.Is(err, os.ErrDeadlineExceeded) || len(b) > 0 {
 				t.Errorf("the pool also heard %q, %v", b, err)
 			}
+		})
+	}
+}
+
+// A miner over TLS cannot move. It notices nothing of processes that have tried to take over and
+// failed, nor does the pool, in either dialect, though it could not go on with that session. When
+// one has taken over, the miner is asked to connect again, and the pool hears that it has left.
+func TestMoveOfTLSMiner(t *testing.T) {
+	for dialect, name := range []string{"C", "short"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r, l, pool := start(t, dialect, true)
+			c, err := tls.Dial("tcp", r.addr, &tls.Config{InsecureSkipVerify: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			miner := newPeer(t, c)
+			var channel uint32
+			for round, failAt := range []string{"", "section", "complete"} {
+				if failAt != "" {
+					if _, err := r.succeed(l.Addr().String(), failAt); err == nil {
+						t.Fatal("not failed at " + failAt)
+					}
+				}
+				miner.say(`{"id":%d,"method":"mining.submit","params":["bob"]}`+"\n", round)
+				line := pool.next("")
+				for line == "p" || round == 0 && !strings.Contains(line, "mining.submit") { // but that it has come
+					line = pool.next("")
+				}
+				if round == 0 {
+					channel = channelOf(t, dialect, line)
+				}
+				if !strings.Contains(line, fmt.Sprintf(`"id":%d,`, round)) || channelOf(t, dialect, line) != channel {
+					t.Fatalf("after %q the pool hears %s", failAt, line)
+				}
+				answer := fmt.Sprintf(`{"result":true,"error":null,"id":%d}`, round)
+				pool.say("%s", forMiner(dialect, channel, answer))
+				if got := miner.next(""); got != answer {
+					t.Fatalf("after %q the miner hears %s", failAt, got)
+				}
+			}
+			if _, err := r.succeed(l.Addr().String(), ""); err != nil {
+				t.Fatal(err)
+			}
+			miner.next("client.reconnect")
+			if b, err := io.ReadAll(miner.read); err != nil || len(b) > 0 {
+				t.Errorf("the miner also hears %q, %v", b, err)
+			}
+			pool.next(map[int]string{0: poolproto.Term, 1: fmt.Sprintf("c %d moved", channel)}[dialect])
 		})
 	}
 }

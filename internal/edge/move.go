@@ -121,11 +121,6 @@ func (o *outgoing) Rest(send handover.Send) error {
 	if err := o.Copy(context.Background(), false, send); err != nil {
 		return err
 	}
-	o.frozen.Each(func(loop *netserver.Loop) {
-		for slot := range netserver.Immovable(loop) {
-			o.relay.Handlers()[loop.Index()].Part(slot)
-		}
-	})
 	c := wire.Append(nil)
 	c.Versioned(stateVersion, (&stateRecord{o.admission.Rejecting(), o.began, o.relay.Export()}).fields)
 	if err := send(sectionState, c.Written(), nil); err != nil {
@@ -173,7 +168,6 @@ func (o *outgoing) sendLoop(loop *netserver.Loop, send handover.Send) error {
 
 // Thaw implements handover.Source.
 func (o *outgoing) Thaw() {
-	o.frozen.Each(func(loop *netserver.Loop) { o.relay.Handlers()[loop.Index()].Rejoin() })
 	o.frozen.Thaw()
 	o.relay.Resume()
 	if o.node != nil {
@@ -188,12 +182,12 @@ func (o *outgoing) Leave() {
 		o.node.group.Leave()
 		o.node.users.LeaveFiles()
 	}
-	o.relay.Leave()
 	o.frozen.Each(func(loop *netserver.Loop) {
 		for slot := range netserver.Immovable(loop) {
 			o.relay.Handlers()[loop.Index()].SendAway(slot)
 		}
 	})
+	o.relay.Leave()
 	o.frozen.Release()
 }
 

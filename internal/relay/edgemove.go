@@ -285,9 +285,12 @@ func (e *Edge) ExportUplinks(send func(record []byte, fd *os.File) error) error 
 		w.mu.Lock()
 		k := uplinkRecord{
 			url: u.URL, dialect: uint8(w.dialect), number: w.number, active: e.active.Load() == w, since: u.since,
-			in: w.in.pending(), out: w.out, shared: w.shared[:], sums: w.sums,
+			in: w.in.pending(), out: slices.Clone(w.out), shared: w.shared[:], sums: w.sums,
 		}
 		w.mu.Unlock()
+		for _, h := range e.handlers {
+			k.out = h.farewells(k.out, w)
+		}
 		f, err := w.conn.(*net.TCPConn).File()
 		if err != nil {
 			return fmt.Errorf("upstream %s: %w", u.URL, err)
@@ -320,23 +323,27 @@ func (h *EdgeHandler) ExportMiner(slot netserver.Slot, c *codec.Codec) {
 	c.Versioned(minerVersion, k.fields)
 }
 
-// Part has the pool told that the miner in a slot has left, whose connection cannot move. It
-// comes before ExportUplinks.
-func (h *EdgeHandler) Part(slot netserver.Slot) {
+// farewells writes what the pool of a wire is to be told when another process has taken over: the
+// miners whose connections cannot move have left. Here nothing changes, and they may go on.
+func (h *EdgeHandler) farewells(b []byte, w *wire) []byte {
+	for slot := range netserver.Immovable(h.loop) {
+		m := *h.miner(slot)
+		if m.wire != w {
+			continue
+		}
+		if m.checks != nil {
+			p, c := *m.past, *m.checks
+			m.past, p.checks, c.report = &p, &c, nil
+		}
+		b = h.farewell(b, slot, &m, "moved")
+	}
+	return b
+}
+
+// SendAway has a miner connect again, whose connection cannot move. It comes before Leave.
+func (h *EdgeHandler) SendAway(slot netserver.Slot) {
 	h.leave(slot, h.miner(slot), "moved")
 	h.Flush()
-}
-
-// Rejoin has the pool go on with miners that have parted, where nobody has taken over.
-func (h *EdgeHandler) Rejoin() {
-	if h.wire != nil {
-		h.walking, h.cursor = true, 0
-		h.loop.Wake()
-	}
-}
-
-// SendAway has a miner connect again, whose connection cannot move.
-func (h *EdgeHandler) SendAway(slot netserver.Slot) {
 	h.out = stratum.AppendReconnect(h.out[:0], "", "")
 	h.loop.Write(slot, h.out)
 	h.loop.Close(slot, netserver.Moved)
@@ -472,7 +479,10 @@ func (a *EdgeImporter) Complete() {
 	e := a.edge
 	for _, h := range e.handlers {
 		slices.SortFunc(h.told, func(x, y netserver.Slot) int { return cmp.Compare(h.miner(x).told, h.miner(y).told) })
-		h.Rejoin()
+		if h.wire != nil {
+			h.walking, h.cursor = true, 0
+			h.loop.Wake()
+		}
 	}
 	if e.active.Load() == nil {
 		e.lost = time.Now()

@@ -290,15 +290,18 @@ func (h *EdgeHandler) leave(slot netserver.Slot, m *edgeMiner, why string) {
 		return
 	}
 	if h.serves(m) {
-		h.up = h.lastReport(h.up, m)
-		h.up = h.gone(h.up, h.wire, h.origin(slot, m), why)
+		h.up = h.farewell(h.up, slot, m, why)
 	} else {
-		h.out = h.lastReport(h.out[:0], m)
-		h.out = h.gone(h.out, m.wire, h.origin(slot, m), why)
+		h.out = h.farewell(h.out[:0], slot, m, why)
 		m.wire.send(h.out)
 	}
 	h.served(m.wire, -1)
 	m.wire = nil
+}
+
+// farewell writes the last that the pool which serves a miner hears of it.
+func (h *EdgeHandler) farewell(b []byte, slot netserver.Slot, m *edgeMiner, why string) []byte {
+	return h.gone(h.lastReport(b, m), m.wire, h.origin(slot, m), why)
 }
 
 // gone writes that a miner has left.
