@@ -38,8 +38,14 @@ func SavedBlocks(dir string) (n int) {
 	return n
 }
 
-func (g *Group) savedPath(height int64, hash [32]byte) string {
-	return filepath.Join(g.options.SaveDir, fmt.Sprintf("%d-%s%s", height, displayHash(hash), savedSuffix))
+// SavedBlock is one of them.
+func SavedBlock(dir string, height int64, hash [32]byte) ([]byte, error) {
+	_, _, block, err := readSaved(savedPath(dir, height, hash))
+	return block, err
+}
+
+func savedPath(dir string, height int64, hash [32]byte) string {
+	return filepath.Join(dir, fmt.Sprintf("%d-%s%s", height, displayHash(hash), savedSuffix))
 }
 
 // save writes the block to SaveDir, trying again until it is there or need not
@@ -53,7 +59,7 @@ func (b *block) save(request submission) {
 	if saved || b.g.options.SaveDir == "" {
 		return
 	}
-	path := b.g.savedPath(b.height, b.hash)
+	path := savedPath(b.g.options.SaveDir, b.height, b.hash)
 	content := append(slices.Clip(request.block()), '\n')
 	say := func(level event.Level, format string, args ...any) {
 		b.g.options.Events.Say(level, fmt.Sprintf("Block %d %s ", b.height, displayHash(b.hash))+fmt.Sprintf(format, args...))
@@ -143,7 +149,7 @@ func (b *block) letGo(rejected bool) {
 	if b.g.options.SaveDir == "" || b.g.left.Load() {
 		return
 	}
-	path := b.g.savedPath(b.height, b.hash)
+	path := savedPath(b.g.options.SaveDir, b.height, b.hash)
 	var err error
 	if rejected {
 		err = setRejected(path)

@@ -453,19 +453,33 @@ func TestT4T5T6Blocks(t *testing.T) {
 }
 
 // A block that a trusted remote finds while there is no link is brought over the next one, and
-// so are the shares.
+// so are the shares, also where another process makes that: the round of the main pool ends.
 func TestBlockWithoutALink(t *testing.T) {
-	t.Parallel()
-	f := startFar(t, rareBlocks, nil, nil)
-	h := f.remote.connect(t, "alice.rig1")
-	f.cable.lead("")
-	f.remote.log.wait(t, 0, "is lost: ")
-	block := h.findBlock()
-	f.cable.lead(f.main.trusted())
-	eventually(t, patience, "the main pool's node has the block", func() bool {
-		return slices.ContainsFunc(f.mainNode.Submissions(), func(s fakenode.Submission) bool { return s.Block != nil && s.Block.BlockHash().String() == block.hash })
-	})
-	f.agree(t)
+	for name, then := range map[string]func(t *testing.T, f *far){
+		"same process": func(*testing.T, *far) {},
+		"upgraded":     func(_ *testing.T, f *far) { f.remote = f.remote.upgrade(f.remoteSetup) },
+		"restarted": func(t *testing.T, f *far) {
+			f.remoteSetup.keys["logdir"] = f.remote.config.LogDir
+			f.remote.stop()
+			f.remote = f.remoteSetup.start(t)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := startFar(t, rareBlocks, nil, nil)
+			h := f.remote.connect(t, "alice.rig1")
+			f.cable.lead("")
+			f.remote.log.wait(t, 0, "is lost: ")
+			block := h.findBlock()
+			then(t, f)
+			f.cable.lead(f.main.trusted())
+			eventually(t, patience, "the main pool's node has the block", func() bool {
+				return slices.ContainsFunc(f.mainNode.Submissions(), func(s fakenode.Submission) bool { return s.Block != nil && s.Block.BlockHash().String() == block.hash })
+			})
+			f.main.log.wait(t, 0, "it is part of the chain")
+			f.agree(t)
+		})
+	}
 }
 
 // A block of a trusted remote is none that the main pool has found, also where that is started

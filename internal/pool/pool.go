@@ -275,6 +275,12 @@ func (p *Pool) makeSource(c *config.Config) (blocks.Network, error) {
 // blocksDir is where blocks are saved until a node has them.
 func blocksDir(c *config.Config) string { return filepath.Join(c.LogDir, "pool", "blocks") }
 
+// savedBlock is one of them, nil if it is not there.
+func savedBlock(c *config.Config, height int64, hash [32]byte) []byte {
+	block, _ := bitcoind.SavedBlock(blocksDir(c), height, hash)
+	return block
+}
+
 func (p *Pool) makeNodes(c *config.Config) (*bitcoind.Group, error) {
 	return bitcoind.NewGroup(c.Nodes, bitcoind.Options{
 		BlockPoll: c.BlockPoll,

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"time"
 
 	"github.com/ckpool/ckpool/event"
 	"github.com/ckpool/ckpool/internal/authority"
@@ -137,6 +138,29 @@ func (p *Pool) tellPools(b *blocks.Block, block []byte) {
 	}
 	if p.reporter != nil {
 		p.reporter.Found(k)
+	}
+}
+
+// tellAgain has the main pool brought what was found lately before this process began, from where
+// it is kept until nodes have it: there may have been no link since. What the main pool has it
+// leaves alone.
+func (p *Pool) tellAgain(now time.Time) {
+	unsaved := map[[32]byte][]byte{}
+	for _, b := range p.network.Unsaved() {
+		unsaved[b.Hash] = b.Serialised
+	}
+	for _, b := range p.blocks.List() {
+		hash, err := work.ParseHash(b.Hash)
+		if err != nil || now.Sub(b.Time) > remote.BlockTime || b.Worker == "" { // it is not known whose it is
+			continue
+		}
+		block := unsaved[hash]
+		if block == nil {
+			block = savedBlock(p.config.Load(), b.Height, hash)
+		}
+		if block != nil {
+			p.tellPools(&b, block)
+		}
 	}
 }
 

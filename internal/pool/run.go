@@ -71,6 +71,9 @@ func (p *Pool) Run(until context.Context) error {
 	var writing sync.WaitGroup
 	writing.Go(func() { p.blocks.Run(written) })
 	p.blocks.Resume()
+	if p.reporter != nil {
+		p.tellAgain(time.Now())
+	}
 
 	select {
 	case <-ctx.Done():

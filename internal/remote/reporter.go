@@ -45,8 +45,8 @@ const (
 	savedEvery = time.Second
 	// workersEvery is how often the miners are counted.
 	workersEvery = time.Minute
-	// blockTime is for how long after it was found a block is brought to each new link.
-	blockTime = 10 * time.Minute
+	// BlockTime is for how long after it was found a block is brought to each new link.
+	BlockTime = 10 * time.Minute
 	// blocksMost is how many bytes of blocks are, where there are many in that time.
 	blocksMost = unsentMost / 2
 
@@ -82,7 +82,7 @@ type Reporter struct {
 	// guarded by mu
 	wire    *wire // nil: there is no link
 	tunnels uint64
-	blocks  []foundBlock   // of the last blockTime
+	blocks  []foundBlock   // of the last BlockTime
 	kept    journal.Cursor // as it is said in the journal
 }
 
@@ -104,7 +104,7 @@ func (r *Reporter) Found(b *poolproto.WholeBlock) {
 	r.blocks = append(r.blocks, foundBlock{line, now})
 	size := 0
 	for i, b := range slices.Backward(r.blocks) {
-		if size += len(b.line); now.Sub(b.at) > blockTime || size > blocksMost && i < len(r.blocks)-1 {
+		if size += len(b.line); now.Sub(b.at) > BlockTime || size > blocksMost && i < len(r.blocks)-1 {
 			r.blocks = r.blocks[i+1:]
 			break
 		}
@@ -615,7 +615,7 @@ func (w *wire) bring() {
 	defer r.mu.Unlock()
 	w.brings = true
 	for _, b := range r.blocks {
-		if time.Since(b.at) < blockTime {
+		if time.Since(b.at) < BlockTime {
 			w.queue(b.line, false)
 		}
 	}

@@ -142,7 +142,7 @@ func TestBlocksKept(t *testing.T) {
 		if n := len(r.blocks); n != 2 {
 			t.Errorf("%d blocks are kept, want 2", n)
 		}
-		time.Sleep(blockTime + time.Second)
+		time.Sleep(BlockTime + time.Second)
 		r.Found(&poolproto.WholeBlock{})
 		if n := len(r.blocks); n != 1 {
 			t.Errorf("%d blocks are kept for longer than that", n-1)
