@@ -2,6 +2,7 @@ package edge
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -19,16 +21,20 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/ckpool/ckpool/bitcoind"
 	"github.com/ckpool/ckpool/control"
 	"github.com/ckpool/ckpool/event"
 	"github.com/ckpool/ckpool/internal/config"
 	"github.com/ckpool/ckpool/internal/handover"
 	"github.com/ckpool/ckpool/internal/operator"
+	"github.com/ckpool/ckpool/internal/testkit"
 	"github.com/ckpool/ckpool/internal/testkit/certificate"
+	"github.com/ckpool/ckpool/internal/testkit/fakenode"
 	"github.com/ckpool/ckpool/internal/testkit/records"
 	"github.com/ckpool/ckpool/internal/testkit/wait"
 	"github.com/ckpool/ckpool/internal/wire"
 	"github.com/ckpool/ckpool/poolproto"
+	"github.com/ckpool/ckpool/source"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -37,6 +43,9 @@ const patience = time.Minute
 
 // What the first release writes of an instance.
 var ofState = stateRecord{rejecting: true, began: time.Unix(1795327613, 0), relay: []byte("of the links")}
+
+// What the first release that had it writes of blocks of a node.
+var ofBlocks = blocksRecord{[]source.SolvedBlock{{Height: 850001, Hash: [32]byte{4}, Serialised: bytes.Repeat([]byte{0x5a}, 81)}}}
 
 func TestRecordsV1(t *testing.T) {
 	state := records.Check(t, records.V1(t, "state"), stateVersion, (*stateRecord).fields)
@@ -52,8 +61,13 @@ func TestRecordsV1(t *testing.T) {
 		t.Errorf("%+v", instance)
 	}
 	records.Damaged(t, "state", 0, func(in []byte) error { _, err := readState(in); return err })
+	blocks := records.Check(t, records.V1(t, "blocks"), blocksVersion, (*blocksRecord).fields)
+	if !reflect.DeepEqual(blocks, &ofBlocks) {
+		t.Errorf("%+v", blocks)
+	}
+	records.Damaged(t, "blocks", 0, func(in []byte) error { _, err := readBlocks(in); return err })
 	// The numbers of sections are part of the format.
-	if sectionListeners != 16 || sectionState != 17 || sectionUplink != 18 || sectionLimits != 19 || sectionMiners != 20 || sectionRedirects != 64 {
+	if sectionListeners != 16 || sectionState != 17 || sectionUplink != 18 || sectionLimits != 19 || sectionMiners != 20 || sectionBlocks != 21 || sectionRedirects != 64 {
 		t.Error("sections have other numbers")
 	}
 }
@@ -61,8 +75,10 @@ func TestRecordsV1(t *testing.T) {
 func FuzzReadState(f *testing.F) {
 	f.Add(records.V1(f, "state"))
 	f.Add(records.V1(f, "miners"))
+	f.Add(records.V1(f, "blocks"))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		_, _ = readState(in)
+		_, _ = readBlocks(in)
 		var k minersHead
 		wire.Read(in).Versioned(minersVersion, k.fields)
 	})
@@ -73,6 +89,7 @@ type running struct {
 	t      *testing.T
 	edge   *Edge
 	dir    string
+	own    *fakenode.Node // of a node
 	addr   string
 	cancel context.CancelFunc
 	ended  chan struct{}
@@ -98,16 +115,22 @@ func (r *running) logs(text string) {
 	wait.Until(r.t, patience, "log: "+text, func() bool { return strings.Contains(r.text(), text) })
 }
 
-// prepare makes an edge before a pool, with TLS if there is a certificate in dir.
-func prepare(t *testing.T, dir, pool string, takeOver bool) *running {
+// prepare makes a redirector before a pool, or, if it has a bitcoin node, a node; with TLS if there
+// is a certificate in dir.
+func prepare(t *testing.T, dir, pool string, own *fakenode.Node, takeOver bool) *running {
 	t.Helper()
-	text, err := json.Marshal(map[string]any{
+	keys := map[string]any{
 		"serverurl": []string{"127.0.0.1:0"}, "proxy": []any{map[string]any{"url": pool}}, "redirecturl": []string{"a.example:1"}, "logdir": filepath.Join(dir, "logs"),
-	})
+	}
+	mode := config.Redirector
+	if own != nil {
+		mode, keys["btcd"] = config.Node, []any{map[string]any{"url": own.Addr(), "auth": "user", "pass": "pass", "zmq": []string{}}}
+	}
+	text, err := json.Marshal(keys)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, _, err := config.Parse("ckpassthrough.conf", text, config.Redirector)
+	c, _, err := config.Parse("ckpassthrough.conf", text, mode)
 	if c.Servers[0].URL = "127.0.0.1:0"; err != nil && !strings.Contains(err.Error(), "serverurl") {
 		t.Fatal(err)
 	}
@@ -115,8 +138,8 @@ func prepare(t *testing.T, dir, pool string, takeOver bool) *running {
 	if _, err := os.Stat(cert); err == nil {
 		c.Servers[0].TLSCert, c.Servers[0].TLSKey = cert, filepath.Join(dir, "key.pem")
 	}
-	r := &running{t: t, dir: dir, ended: make(chan struct{})}
-	if r.edge, err = New(c, Options{Redirector: true, Version: "test", Events: r.tell, TakeOver: takeOver}); err != nil {
+	r := &running{t: t, dir: dir, own: own, ended: make(chan struct{})}
+	if r.edge, err = New(c, Options{Redirector: own == nil, Node: own != nil, Version: "test", Events: r.tell, TakeOver: takeOver}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -172,7 +195,7 @@ func (r *running) serve() {
 // succeed has another edge take over, and fails there if a step is named.
 func (r *running) succeed(pool, failAt string) (*running, error) {
 	r.t.Helper()
-	n := prepare(r.t, r.dir, pool, true)
+	n := prepare(r.t, r.dir, pool, r.own, true)
 	ctx, cancel := context.WithTimeout(r.t.Context(), patience)
 	defer cancel()
 	link, err := handover.Dial(ctx, filepath.Join(r.dir, "listener"), func(step string) {
@@ -248,14 +271,14 @@ func acceptLink(t *testing.T, l net.Listener, dialect int) *peer {
 		t.Fatal(err)
 	}
 	p := newPeer(t, c)
-	p.next("mining.passthrough")
+	p.next("mining.")
 	p.say("%s", poolproto.AppendAnswer(nil, &poolproto.Answer{Accepted: true, Dialect: dialect}))
 	return p
 }
 
 // start runs an edge that has a link of a dialect to a pool, which listens at l. secure: its
-// miners come over TLS.
-func start(t *testing.T, dialect int, secure bool) (r *running, l net.Listener, pool *peer) {
+// miners come over TLS. It is a node if it has a bitcoin node.
+func start(t *testing.T, dialect int, secure bool, own *fakenode.Node) (r *running, l net.Listener, pool *peer) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "ck") // the path of a socket is short
 	if err != nil {
@@ -269,7 +292,7 @@ func start(t *testing.T, dialect int, secure bool) (r *running, l net.Listener, 
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
-	r = prepare(t, dir, l.Addr().String(), false)
+	r = prepare(t, dir, l.Addr().String(), own, false)
 	if err := r.edge.Listen(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -311,7 +334,7 @@ func TestMove(t *testing.T) {
 	for dialect, name := range []string{"C", "short"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r, l, pool := start(t, dialect, false)
+			r, l, pool := start(t, dialect, false, nil)
 			c, err := net.Dial("tcp", r.addr)
 			if err != nil {
 				t.Fatal(err)
@@ -363,7 +386,7 @@ func TestMoveOfTLSMiner(t *testing.T) {
 	for dialect, name := range []string{"C", "short"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r, l, pool := start(t, dialect, true)
+			r, l, pool := start(t, dialect, true, nil)
 			c, err := tls.Dial("tcp", r.addr, &tls.Config{InsecureSkipVerify: true})
 			if err != nil {
 				t.Fatal(err)
@@ -405,11 +428,41 @@ func TestMoveOfTLSMiner(t *testing.T) {
 	}
 }
 
+// A block that a node can neither save nor bring to its bitcoin node goes to the process that takes
+// over.
+func TestMoveOfUnsavedBlock(t *testing.T) {
+	t.Parallel()
+	own := testkit.StartFakeNode(t, fakenode.Config{User: "user", Password: "pass"})
+	own.SetFault(fakenode.Fault{Kind: fakenode.Cut})
+	r, l, _ := start(t, 1, false, own)
+	block := ofBlocks.list[0]
+	inTheWay := filepath.Join(r.dir, "logs", "pool", "blocks")
+	if err := os.WriteFile(inTheWay, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r.edge.node.group.Submit(block.Height, block.Hash, block.Serialised, func(source.BlockState) {})
+	for range 2 {
+		n, err := r.succeed(l.Addr().String(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		r = n
+	}
+	if err := os.Remove(inTheWay); err != nil {
+		t.Fatal(err)
+	}
+	wait.Until(t, patience, "the block is saved", func() bool { return bitcoind.SavedBlocks(inTheWay) == 1 })
+	own.ClearFault()
+	wait.Until(t, patience, "the bitcoin node has the block", func() bool {
+		return slices.ContainsFunc(own.Submissions(), func(s fakenode.Submission) bool { return bytes.Equal(s.Raw, block.Serialised) })
+	})
+}
+
 // The line of each minute has the seconds since the start, and then what connectorstats
 // answers.
 func TestMinute(t *testing.T) {
 	t.Parallel()
-	r := prepare(t, t.TempDir(), "127.0.0.1:1", false)
+	r := prepare(t, t.TempDir(), "127.0.0.1:1", nil, false)
 	defer r.edge.Close()
 	r.edge.minute(r.edge.began.Add(61 * time.Second))
 	if text := r.text(); !strings.Contains(text, `Passthrough:{"runtime": 61, "clients": {"count": 0, "memory": 0, "generated": 0}, "dead": {`) ||
@@ -421,7 +474,7 @@ func TestMinute(t *testing.T) {
 // What the instance says of itself where there is no pool.
 func TestSummary(t *testing.T) {
 	t.Parallel()
-	r := prepare(t, t.TempDir(), "127.0.0.1:1", false)
+	r := prepare(t, t.TempDir(), "127.0.0.1:1", nil, false)
 	defer r.edge.Close()
 	if got := r.edge.Summary(time.Now()); got != "No pool upstream yet; no miners" {
 		t.Error(got)

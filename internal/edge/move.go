@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/ckpool/ckpool/internal/netserver"
 	"github.com/ckpool/ckpool/internal/relay"
 	"github.com/ckpool/ckpool/internal/wire"
+	"github.com/ckpool/ckpool/source"
 )
 
 // Sections of a handover. The numbers are part of the format; whether one that is
@@ -23,6 +25,9 @@ const (
 	sectionUplink
 	sectionLimits
 	sectionMiners
+	// sectionBlocks is found blocks that a node's process alone has: where there are any, an older
+	// version does not take over.
+	sectionBlocks
 	// sectionRedirects only costs those who are not known to be sent on a share.
 	sectionRedirects = handover.LeftOut
 	// Statistics of a node: only a node sends them, and an older one does not.
@@ -34,6 +39,7 @@ const (
 const (
 	stateVersion  = 1
 	minersVersion = 1
+	blocksVersion = 1
 )
 
 // Instance is what a process that takes over must agree with.
@@ -66,6 +72,19 @@ type minersHead struct {
 }
 
 func (k *minersHead) fields(c *wire.Codec) { wire.Uint(c, &k.loop) }
+
+// blocksRecord is found blocks that no bitcoin node and no file has yet.
+type blocksRecord struct{ list []source.SolvedBlock }
+
+func (k *blocksRecord) fields(c *wire.Codec) {
+	wire.List(c, &k.list, func(b *source.SolvedBlock, c *wire.Codec) {
+		wire.Int(c, &b.Height)
+		c.Array(b.Hash[:])
+		if c.Bytes(&b.Serialised); c.Reading() {
+			b.Serialised = slices.Clone(b.Serialised)
+		}
+	})
+}
 
 // outgoing is an instance on its way to another process. Owned by the goroutine that runs
 // the handover.
@@ -137,6 +156,13 @@ func (o *outgoing) Rest(send handover.Send) error {
 	if o.node != nil {
 		if err := send(sectionCounts, o.node.users.ExportCounts(nil, time.Now()), nil); err != nil {
 			return err
+		}
+		if k := (blocksRecord{o.node.group.Unsaved()}); len(k.list) > 0 {
+			c := wire.Append(nil)
+			c.Versioned(blocksVersion, k.fields)
+			if err := send(sectionBlocks, c.Written(), nil); err != nil {
+				return err
+			}
 		}
 	}
 	errs := make([]error, len(o.server.Loops()))
@@ -266,6 +292,10 @@ func (a *incoming) Section(kind handover.Kind, data []byte, fds []int) error {
 			return a.node.users.ImportUsers(data)
 		case sectionCounts:
 			return a.node.users.ImportCounts(data, time.Now())
+		case sectionBlocks:
+			k, err := readBlocks(data)
+			a.node.moved = k.list
+			return err
 		}
 	}
 	switch kind {
@@ -287,6 +317,15 @@ func readState(data []byte) (k stateRecord, err error) {
 	c.Versioned(stateVersion, k.fields)
 	if err = c.Done(); err != nil {
 		err = fmt.Errorf("state of the instance: %w", err)
+	}
+	return k, err
+}
+
+func readBlocks(data []byte) (k blocksRecord, err error) {
+	c := wire.Read(data)
+	c.Versioned(blocksVersion, k.fields)
+	if err = c.Done(); err != nil {
+		err = fmt.Errorf("found blocks: %w", err)
 	}
 	return k, err
 }

@@ -23,7 +23,8 @@ type node struct {
 	group *bitcoind.Group
 	users *users.Users
 	work  *nodework.Node
-	say   func(error) // that statistics cannot be written
+	say   func(error)          // that statistics cannot be written
+	moved []source.SolvedBlock // by the process before, which alone had them; owned by who takes over, then by run
 }
 
 // newNode prepares it for a number of loops.
@@ -62,6 +63,10 @@ func (n *node) run(ctx context.Context) error {
 	var err error
 	running.Go(func() { err = n.group.Run(nodes) })
 	resumed := func(height int64, hash [32]byte, s source.BlockState) {}
+	for _, b := range n.moved {
+		n.group.Submit(b.Height, b.Hash, b.Serialised, func(source.BlockState) {})
+	}
+	n.moved = nil
 	nothing := func([32]byte) (source.BlockState, string) { return source.BlockState{}, "" }
 	if err := n.group.Resume(nothing, resumed); err != nil {
 		n.say(fmt.Errorf("cannot read saved blocks: %w", err))
