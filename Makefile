@@ -108,7 +108,7 @@ test race: GOFLAGS += -ldflags=-s
 test:
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || \
 		echo 'make test: PostgreSQL is not installed, its tests are skipped: apt-get install postgresql'
-	$(GO) test -p $(P) -timeout 15m ./...
+	$(GO) test -p $(P) -timeout 25m ./...
 
 # ROUNDS, RATE (shares a second) and SEED can be given; see docs/reliability.md.
 ROUNDS ?= 50

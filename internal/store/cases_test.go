@@ -225,6 +225,17 @@ func (p *proxy) run() {
 
 // 40: the connection is cut at COMMIT a thousand times: each row is there once.
 func TestCase40(t *testing.T) {
+	const databases = 4 // side by side: what takes long is the way to a new connection
+	for i := range databases {
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			t.Parallel()
+			cutAtCommit(t, 1000/databases)
+		})
+	}
+}
+
+// cutAtCommit cuts connections so many times while batches are stored in a database.
+func cutAtCommit(t *testing.T, cuts int64) {
 	direct := postgres.Database(t)
 	u, err := url.Parse(direct)
 	if err != nil {
@@ -232,7 +243,7 @@ func TestCase40(t *testing.T) {
 	}
 	s, in := registered(t, direct, 1)
 	// Every fourth commit goes through, so that there are more batches than cuts.
-	p := &proxy{socket: u.Query().Get("host") + "/.s.PGSQL.5432", most: 1333}
+	p := &proxy{socket: u.Query().Get("host") + "/.s.PGSQL.5432", most: cuts * 4 / 3}
 	if p.listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 		t.Fatal(err)
 	}
