@@ -116,6 +116,9 @@ func (o *outgoing) Copy(_ context.Context, first bool, send handover.Send) error
 	return o.relay.ExportRedirects(first, func(record []byte) error { return send(sectionRedirects, record, nil) })
 }
 
+// Ready implements handover.Source.
+func (o *outgoing) Ready(context.Context) error { return nil }
+
 // Freeze implements handover.Source.
 func (o *outgoing) Freeze(ctx context.Context) (since time.Time, err error) {
 	if o.node != nil {

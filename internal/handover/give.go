@@ -35,6 +35,9 @@ type Source interface {
 	// Copy sends what can be copied while everything goes on: all of it at
 	// first, later what has changed since.
 	Copy(ctx context.Context, first bool, send Send) error
+	// Ready tells, while everything goes on for the last time, what would keep another process
+	// from going on with it, such as a disk that is full.
+	Ready(ctx context.Context) error
 	// Freeze stops everything within ctx and tells since when nothing is
 	// served. Rest then sends what is left.
 	Freeze(ctx context.Context) (since time.Time, err error)
@@ -124,6 +127,9 @@ func (g *giver) run(ctx context.Context) (pause time.Duration, err error) {
 	}
 	if err := g.copy(ctx); err != nil {
 		return 0, g.explain(err)
+	}
+	if err := g.src.Ready(ctx); err != nil {
+		return 0, err
 	}
 	g.link.within(g.limits.Pause)
 	freezing, cancel := context.WithTimeout(ctx, g.limits.Pause)

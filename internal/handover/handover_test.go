@@ -59,6 +59,7 @@ func TestFailures(t *testing.T) {
 		gave, got string
 	}{
 		{"copy fails", func(m *move) { m.src.copyErr = errBoom }, false, "boom", "the old process goes on: boom"},
+		{"not ready to go", func(m *move) { m.src.readyErr = errBoom }, false, "boom", "the old process goes on: boom"},
 		{"freezing fails", func(m *move) { m.src.freezeErr = errBoom }, false, "boom", "the old process goes on: boom"},
 		{"rest fails", func(m *move) { m.src.restErr = errBoom }, true, "boom", "the old process goes on: boom"},
 		{"new side is not ready", func(m *move) { m.dst.readyErr = errBoom }, false, "boom", "boom"},

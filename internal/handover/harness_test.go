@@ -86,10 +86,11 @@ type source struct {
 	pipes  []*os.File
 	copies int
 
-	copying                     func(n int) // called in each Copy with how many were before
-	copyErr, freezeErr, restErr error
-	frozen                      func() // called in Rest
-	thawing                     func() // called in Thaw
+	copying            func(n int) // called in each Copy with how many were before
+	copyErr, readyErr  error
+	freezeErr, restErr error
+	frozen             func() // called in Rest
+	thawing            func() // called in Thaw
 }
 
 const (
@@ -126,6 +127,8 @@ func (s *source) Copy(_ context.Context, first bool, send Send) error {
 	}
 	return s.copyErr
 }
+
+func (s *source) Ready(context.Context) error { return s.readyErr }
 
 func (s *source) Freeze(context.Context) (time.Time, error) {
 	if s.freezeErr == nil {

@@ -240,7 +240,7 @@ func (j *shareJournal) start(w *journalwriter.Writer) {
 
 // readyTime is how long the journal's disk may take, while all is served, before everything
 // stands still.
-const readyTime = 2 * time.Second
+const readyTime = 4 * time.Second
 
 // ready tells why another process could not go on with the journal now.
 func (j *shareJournal) ready(ctx context.Context) error {

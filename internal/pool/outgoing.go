@@ -65,14 +65,17 @@ func (o *Outgoing) Copy(_ context.Context, first bool, send handover.Send) error
 	return o.sessions.Seen(part(sectionSeen))
 }
 
+// Ready implements handover.Source.
+func (o *Outgoing) Ready(ctx context.Context) error {
+	if o.pool.journal == nil {
+		return nil
+	}
+	return o.pool.journal.ready(ctx)
+}
+
 // Freeze implements handover.Source.
 func (o *Outgoing) Freeze(ctx context.Context) (since time.Time, err error) {
 	p := o.pool
-	if p.journal != nil {
-		if err := p.journal.ready(ctx); err != nil {
-			return since, err
-		}
-	}
 	if err := p.users.HoldFiles(ctx); err != nil {
 		return since, err
 	}
