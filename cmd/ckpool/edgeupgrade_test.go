@@ -158,7 +158,7 @@ func TestZ1EndEdge(t *testing.T) {
 				t.Fatal(err)
 			}
 			<-e.ended
-			if took := time.Since(began); took > 8*time.Second || !e.first.ProcessState.Success() {
+			if took := time.Since(began); took > 30*time.Second || !e.first.ProcessState.Success() {
 				t.Errorf("%v after %v", e.first.ProcessState, took)
 			}
 		})
@@ -296,36 +296,12 @@ func TestUpgradeOverTLS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Miners are closed after a second and a half without a pool, which a busy machine may need.
-	away := longest(t, string(log), "No pool upstream", "serves the miners from here on")
-	if r.Dropped > 0 && away < time.Second || n < r.Accepted || n > r.Accepted+r.Rejected {
-		t.Errorf("the pool counts %d accepted shares; the link was away for %v\n%s", n, away, &b)
+	if r.Dropped > 0 || n < r.Accepted || n > r.Accepted+r.Rejected {
+		t.Errorf("the pool counts %d accepted shares\n%s", n, &b)
 	}
 	if strings.Contains(string(log), "it breaks the protocol") {
 		t.Errorf("the passthrough is told what is not for it:\n%s", log)
 	}
-}
-
-// longest is the longest time from a line of a log to the next one with another text.
-func longest(t *testing.T, log, from, to string) (longest time.Duration) {
-	t.Helper()
-	var begun time.Time
-	for line := range strings.Lines(log) {
-		if !strings.Contains(line, from) && !strings.Contains(line, to) {
-			continue
-		}
-		stamp, _, _ := strings.Cut(strings.TrimPrefix(line, "["), "]")
-		at, err := time.Parse("2006-01-02 15:04:05.000", stamp)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if strings.Contains(line, from) {
-			begun = at
-		} else if !begun.IsZero() {
-			longest = max(longest, at.Sub(begun))
-		}
-	}
-	return longest
 }
 
 // Miners over TLS cannot move. Where the upgrade fails they notice nothing; where it succeeds
@@ -467,7 +443,7 @@ func TestUpgradeNode(t *testing.T) {
 	p.unharmed(r, before)
 	began := time.Now()
 	e.end()
-	if took := time.Since(began); took > 8*time.Second {
+	if took := time.Since(began); took > 30*time.Second {
 		t.Errorf("it has ended after %v", took)
 	}
 	status, err := sharelog.ReadPoolStatus(filepath.Join(logs, "pool", "pool.status"))

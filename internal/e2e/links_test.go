@@ -264,7 +264,7 @@ func TestLinkCut(t *testing.T) {
 	t.Parallel()
 	_, _, p, _ := startRare(t, "alice")
 	way := startWay(t, p.addr)
-	e := startEdge(t, poolproto.Dialect, relay.EdgeOptions{}, way.addr)
+	e := startEdge(t, poolproto.Dialect, relay.EdgeOptions{Patience: patience}, way.addr)
 	h := e.connect(t, "bob.rig")
 	for range 3 {
 		h.share()

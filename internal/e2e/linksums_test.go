@@ -136,7 +136,7 @@ func TestEdgeRefusesOnce(t *testing.T) {
 	t.Parallel()
 	_, s, p, _ := startRare(t, "alice")
 	way := startWay(t, p.addr)
-	e := startEdge(t, poolproto.Dialect, relay.EdgeOptions{}, way.addr)
+	e := startEdge(t, poolproto.Dialect, relay.EdgeOptions{Patience: patience}, way.addr)
 	h := e.connect(t, "bob.rig")
 	h.share() // who has none is forgotten when he leaves
 	refused := int64(0)

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,18 +27,19 @@ type EdgeOptions struct {
 	Redirect []string
 	// Node makes it a node; nil: it is none.
 	Node NodeEnd
+	// Patience is how long miners are kept without any pool, 0: as Patience says.
+	Patience time.Duration
 	// Workless is told whether new miners are to be refused, because no pool is there for them.
 	Workless func(workless bool)
 	Events   event.Func
 }
 
-const (
-	// patience is how long miners are kept without any pool.
-	patience = 1500 * time.Millisecond
-	// firstTime is how long a pool is waited for at the start where a later one of the
-	// list is there already.
-	firstTime = 3 * time.Second
-)
+// Patience is how long miners are kept without any pool; tests lengthen it.
+var Patience = 1500 * time.Millisecond
+
+// firstTime is how long a pool is waited for at the start where a later one of the
+// list is there already.
+const firstTime = 3 * time.Second
 
 // Edge is the miners' end of links: miners who are connected here are served by another
 // pool, the first of a list that has a link for them. Make it with NewEdge, give its
@@ -68,6 +70,7 @@ type Edge struct {
 
 // NewEdge prepares an Edge.
 func NewEdge(o EdgeOptions) *Edge {
+	o.Patience = cmp.Or(o.Patience, Patience)
 	e := &Edge{options: o, changed: make(chan struct{}, 1)}
 	e.linking, e.end = context.WithCancel(context.Background())
 	for i, u := range o.Uplinks {
@@ -190,12 +193,12 @@ func (e *Edge) chooseAt(now time.Time) (again time.Duration) {
 	case e.lost.IsZero():
 		e.lost = now
 		e.options.Workless(true)
-		again = patience
-	case now.Sub(e.lost) >= patience:
+		again = e.options.Patience
+	case now.Sub(e.lost) >= e.options.Patience:
 		e.each(func(h *EdgeHandler) { h.closeAll() })
 		e.lost = time.Time{}
 	default:
-		again = patience - now.Sub(e.lost)
+		again = e.options.Patience - now.Sub(e.lost)
 	}
 	if best == before {
 		return again
@@ -206,7 +209,7 @@ func (e *Edge) chooseAt(now time.Time) (again time.Duration) {
 		e.options.Workless(false)
 		e.options.Events.Say(event.Warning, "Upstream "+best.url+" serves the miners from here on")
 	} else {
-		e.options.Events.Say(event.Warning, fmt.Sprintf("No pool upstream: miners are closed in %v, and refused until there is one", patience))
+		e.options.Events.Say(event.Warning, fmt.Sprintf("No pool upstream: miners are closed in %v, and refused until there is one", e.options.Patience))
 	}
 	return again
 }
