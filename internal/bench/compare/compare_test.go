@@ -42,7 +42,7 @@ func build(then func()) (err error) {
 func program(name string) string { return filepath.Join(programs, name) }
 
 var tiny = Size{Miners: 60, Most: 80, Few: 20, Shares: 3_000, Pipelining: 5, Steady: 10, Rate: 200,
-	Period: 400 * time.Millisecond, Settle: 100 * time.Millisecond, Blocks: 2, Transactions: 50, Farm: 40, FarmRate: 400}
+	Period: 1500 * time.Millisecond, Settle: 100 * time.Millisecond, Blocks: 2, Transactions: 50, Farm: 40, FarmRate: 400}
 
 // The whole table, small: every row is measured, of a third server too, and no
 // server loses anything.
@@ -124,8 +124,10 @@ func answersOfPool(t *testing.T) *bare.Answers {
 // Hostile clients do not touch the others: nobody is lost, what is thrown out is
 // counted and hardly logged. Times are for the full measurement.
 func TestHostile(t *testing.T) {
+	size := tiny
+	size.Period = 3 * time.Second // in which the process of the hostile clients begins, too
 	r, err := Hostile(t.Context(), HostileConfig{
-		Ckpool: program("ckpool"), Ckbench: program("ckbench"), Rounds: 1, Size: tiny,
+		Ckpool: program("ckpool"), Ckbench: program("ckbench"), Rounds: 1, Size: size,
 		Mob: mob.Config{Deaf: 5, Sipping: 5, Dripping: 5, Garbage: 2, Churn: 300},
 	})
 	if err != nil {
@@ -165,7 +167,7 @@ func TestSoak(t *testing.T) {
 
 func TestJobs(t *testing.T) {
 	r, err := Jobs(t.Context(), LongConfig{
-		Ckpool: program("ckpool"), Ckbench: program("ckbench"), Duration: 4 * time.Second, Size: tiny,
+		Ckpool: program("ckpool"), Ckbench: program("ckbench"), Duration: 8 * time.Second, Size: tiny,
 	})
 	if err != nil {
 		t.Fatal(err)

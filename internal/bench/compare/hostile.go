@@ -13,6 +13,7 @@ import (
 	"github.com/ckpool/ckpool/control"
 	"github.com/ckpool/ckpool/internal/bench"
 	"github.com/ckpool/ckpool/internal/bench/mob"
+	"github.com/ckpool/ckpool/internal/testkit/wait"
 )
 
 // HostileConfig is a run of Hostile.
@@ -131,7 +132,7 @@ func (r *run) hostile(ctx context.Context, k kind, h *HostileReport) error {
 
 // drops adds the dropped connections by reason, as the pool tells them.
 func (s *server) drops(ctx context.Context, into map[string]int64) error {
-	text, err := control.Dial(s.sockets, "", "connector").Do(ctx, "stats")
+	text, err := wait.Reply(ctx, control.Dial(s.sockets, "", "connector"), "stats")
 	if err != nil {
 		return err
 	}

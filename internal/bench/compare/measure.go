@@ -12,6 +12,7 @@ import (
 
 	"github.com/ckpool/ckpool/control"
 	"github.com/ckpool/ckpool/internal/bench"
+	"github.com/ckpool/ckpool/internal/testkit/wait"
 )
 
 // shares: as fast as eight outstanding replies allow, then at a steady rate.
@@ -244,7 +245,7 @@ func (r *run) sameBook(ctx context.Context, s *server) (k sent, err error) {
 
 // ask asks a pool something.
 func ask(ctx context.Context, s *server, command string, reply any) error {
-	text, err := control.Dial(s.sockets, "", "stratifier").Do(ctx, command)
+	text, err := wait.Reply(ctx, control.Dial(s.sockets, "", "stratifier"), command)
 	if err != nil {
 		return err
 	}

@@ -128,7 +128,8 @@ func Jobs(ctx context.Context, c LongConfig) (*LongReport, error) {
 	if p.Failed() || p.Fewest < after.Generated-before.Generated-3 {
 		l.fault("miners missed jobs")
 	}
-	if updates := int64(c.Duration / (1100 * time.Millisecond)); after.Generated-before.Generated < updates {
+	// A busy machine may make some later.
+	if updates := int64(c.Duration/(1100*time.Millisecond)) - 3; after.Generated-before.Generated < updates {
 		l.fault("%d jobs in %v, want at least %d", after.Generated-before.Generated, c.Duration, updates)
 	}
 	if growth := slices.Max(l.Memory) - l.Memory[0]; growth > jobsLimit {

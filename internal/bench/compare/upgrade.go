@@ -105,7 +105,11 @@ func (u *UpgradeReport) run(ctx context.Context, r *run, s *server, slowest func
 
 // upgrade replaces the process and returns the id of the new one.
 func (s *server) upgrade(ctx context.Context) (pid int, err error) {
-	reply, err := (&control.Client{Path: filepath.Join(s.sockets, "listener"), ReplyTimeout: time.Minute, BodyTimeout: time.Second}).Do(ctx, "upgrade")
+	c := &control.Client{Path: filepath.Join(s.sockets, "listener"), ReplyTimeout: time.Minute, BodyTimeout: time.Second}
+	reply, err := c.Do(ctx, "upgrade")
+	for err == nil && ctx.Err() == nil && strings.Contains(reply, "has just taken over: ask again") { // the one before the last had it
+		reply, err = c.Do(ctx, "upgrade")
+	}
 	if err != nil {
 		return 0, err
 	}
