@@ -360,6 +360,7 @@ func TestHold(t *testing.T) {
 		return "slow", nil
 	})
 	successor.Handle("listener", "ping", static("new"))
+	old.replyTime = time.Minute
 	serve(t, old)
 	ask := func(request string) *net.UnixConn {
 		c := dial(t, path)

@@ -37,7 +37,11 @@ import (
 	"github.com/ckpool/ckpool/source"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// The machine may be busy with other tests.
+	handover.AgreeTime, handover.DefaultLimits = patience, handover.Limits{Ready: patience, Pause: patience, Start: patience}
+	goleak.VerifyTestMain(m)
+}
 
 const patience = time.Minute
 

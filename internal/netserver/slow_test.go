@@ -258,24 +258,24 @@ func TestBacklogFull(t *testing.T) {
 }
 
 func TestWriteStalled(t *testing.T) {
-	r := start(t, Config{WriteTimeout: 400 * time.Millisecond}, func(p *probe) {
+	r := start(t, Config{WriteTimeout: 1500 * time.Millisecond}, func(p *probe) {
 		p.open = smallSendBuffer
-		p.line = func(p *probe, s Slot, line []byte) { p.l.Write(s, make([]byte, 512<<10)) }
+		p.line = func(p *probe, s Slot, line []byte) { p.l.Write(s, make([]byte, 900<<10)) }
 	}, func(s *Server) { s.tickEvery = 50 * time.Millisecond })
 	stalled, slow := r.dialSlow(), r.dialSlow()
 	began := time.Now()
 	stalled.send("x\n")
 	slow.send("x\n")
 	eventually(t, "backlogs", func() bool { return r.Stats().BacklogClients == 2 })
-	buf := make([]byte, 2048)
+	buf := make([]byte, 1024)
 	for r.rec.closes(WriteStalled) == 0 { // slow reads a little all the time
 		if _, err := slow.Read(buf); err != nil {
 			t.Fatal(err)
 		}
 		<-time.After(5 * time.Millisecond)
 	}
-	if d := time.Since(began); d < 300*time.Millisecond { // a tick counts all since the one before, up to 100 ms
-		t.Errorf("dropped after %v, not 400 ms", d)
+	if d := time.Since(began); d < 1400*time.Millisecond { // a tick counts all since the one before, up to 100 ms
+		t.Errorf("dropped after %v, not 1.5 s", d)
 	}
 	if n := r.Clients(); n != 1 {
 		t.Errorf("%d clients left, want the one that reads slowly", n)

@@ -277,8 +277,9 @@ func TestLimitsAreBounded(t *testing.T) {
 	}
 	first := refuse(some)
 	refuse(maxKeys - some)
-	for range 2 * maxKeys / some {
-		if took := refuse(some); took > 50*first+time.Second {
+	for range maxKeys / some {
+		// The smaller one: a busy machine may hold up one of them.
+		if took := min(refuse(some), refuse(some)); took > 50*first+time.Second {
 			t.Fatalf("%d refusals take %v when the limit of names is reached, the first took %v", some, took, first)
 		}
 		if w.counts.Len() > maxKeys {
