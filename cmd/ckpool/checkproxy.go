@@ -24,13 +24,12 @@ import (
 	"github.com/ckpool/ckpool/stratum/client"
 )
 
-const (
-	// trialTime is how long a pool has for all that it is asked.
-	trialTime = 10 * time.Second
-	// difficultyTime is how long a difficulty is waited for behind the first job, and a
-	// higher one when that is asked for.
-	difficultyTime = time.Second
-)
+// trialTime is how long a pool has for all that it is asked.
+const trialTime = 10 * time.Second
+
+// difficultyTime is how long a difficulty is waited for behind the first job, and a
+// higher one when that is asked for; tests lengthen it.
+var difficultyTime = time.Second
 
 // errNoJob is a pool that knows the user and gives nothing to do.
 var errNoJob = fmt.Errorf("it knows the user, but gave no work within %v", trialTime)

@@ -22,6 +22,8 @@ import (
 // Each pool of a proxy is tried and told of, with what it gives or why it gives nothing,
 // beside its place in the file. Neither a node nor a payout is asked for.
 func TestCheckPools(t *testing.T) {
+	defer func(d time.Duration) { difficultyTime = d }(difficultyTime)
+	difficultyTime = 4 * time.Second
 	pair := certificate.New(t, "pool.example", 1)
 	cert, err := x509.ParseCertificate(pair.TLS(t).Certificate[0])
 	if err != nil {

@@ -26,6 +26,7 @@ import (
 	"github.com/ckpool/ckpool/internal/testkit/fakenode"
 	"github.com/ckpool/ckpool/internal/testkit/port"
 	"github.com/ckpool/ckpool/internal/testkit/wait"
+	"github.com/ckpool/ckpool/internal/upstream"
 )
 
 // What tells a ckpool of these tests to fail.
@@ -42,6 +43,7 @@ func setFaults() {
 	// The machine may be busy with other tests.
 	const long = 15 * time.Second
 	handover.AgreeTime, handover.DefaultLimits.Pause, handover.DefaultLimits.Start = long, long, long
+	upstream.AheadTime = long
 	if os.Getenv(hurryKey) != "" {
 		upgradeTime = 20 * time.Second
 		handover.DefaultLimits.Pause = 3 * time.Second

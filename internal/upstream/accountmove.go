@@ -106,13 +106,13 @@ func (a *Accounts) Expect(record []byte) error {
 	return a.read(record, func(u *account, k *userRecord) { u.ahead = k.has && a.group.listed(k.url) != nil })
 }
 
-// aheadTime is how long AwaitAhead waits at most.
-const aheadTime = 5 * time.Second
+// AheadTime is how long AwaitAhead waits at most; tests lengthen it.
+var AheadTime = 5 * time.Second
 
 // AwaitAhead waits until those that Expect has told of have work or are refused, for a
 // while at most: who has none by then gets it later.
 func (a *Accounts) AwaitAhead(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, aheadTime)
+	ctx, cancel := context.WithTimeout(ctx, AheadTime)
 	defer cancel()
 	tick := time.NewTicker(settleEvery)
 	defer tick.Stop()

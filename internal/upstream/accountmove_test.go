@@ -345,7 +345,7 @@ func TestUsersAheadInVain(t *testing.T) {
 		}
 		began := time.Now()
 		q.users.AwaitAhead(t.Context())
-		if d := time.Since(began); d != aheadTime {
+		if d := time.Since(began); d != AheadTime {
 			t.Errorf("waited %v", d)
 		}
 		if q.users.users["bob"].ahead {
