@@ -57,6 +57,7 @@ func TestScripts(t *testing.T) {
 			"config":  derive,
 			"refuses": refuses,
 			"node":    setNode,
+			"ask":     ask,
 			"mine":    mine,
 			"waitfor": waitFor,
 			"gone":    gone,
@@ -248,6 +249,18 @@ func submitEasy(ctx context.Context, pool, worker, password string) error {
 		return err
 	}
 	return errors.New("connection closed")
+}
+
+// ask ARG...: what ckpmsg says, again while the pool takes too long, as on a busy machine.
+func ask(ts *testscript.TestScript, neg bool, args []string) {
+	var err error
+	wait.Until(ts, patience, "an answer to "+strings.Join(args, " "), func() bool {
+		err = ts.Exec("ckpmsg", args...)
+		return !strings.Contains(ts.ReadFile("stdout")+ts.ReadFile("stderr"), "takes longer than")
+	})
+	if neg == (err == nil) {
+		ts.Fatalf("ckpmsg: %v", err)
+	}
 }
 
 // waitFor FILE PATTERN: until the file, which may not be there yet, has a match.
