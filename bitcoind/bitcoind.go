@@ -40,6 +40,7 @@ type Config struct {
 // Options of clients and groups; zero values mean the defaults.
 type Options struct {
 	TemplateTimeout, SubmitTimeout, Timeout time.Duration // 20 s, 60 s, 10 s
+	ProbeTimeout                            time.Duration // 2 s, for all that Probe asks
 	BlockPoll                               time.Duration // 100 ms
 	SaveDir                                 string        // where undecided blocks are kept; "": nowhere
 	Events                                  event.Func    // is told what an operator should know; nil: nobody
@@ -57,6 +58,7 @@ func (o Options) withDefaults() Options {
 		{&o.TemplateTimeout, 20 * time.Second},
 		{&o.SubmitTimeout, 60 * time.Second},
 		{&o.Timeout, 10 * time.Second},
+		{&o.ProbeTimeout, 2 * time.Second},
 		{&o.BlockPoll, 100 * time.Millisecond},
 	} {
 		if *d.set <= 0 {

@@ -8,9 +8,6 @@ import (
 	"github.com/ckpool/ckpool/source"
 )
 
-// probeTime is how long a node may take for all that Probe asks.
-const probeTime = 2 * time.Second
-
 // Probe is what a node says when it is asked once, for somebody who sets a pool
 // up.
 type Probe struct {
@@ -18,9 +15,9 @@ type Probe struct {
 	Chain         string // as Bitcoin Core names it, "" unknown
 }
 
-// Probe asks the node for its chain and for a template, within two seconds.
+// Probe asks the node for its chain and for a template, within Options.ProbeTimeout.
 func (c *Client) Probe(ctx context.Context) Probe {
-	ctx, cancel := withTimeout(ctx, probeTime)
+	ctx, cancel := withTimeout(ctx, c.options.ProbeTimeout)
 	defer cancel()
 	p := Probe{Status: source.Status{URL: c.name, Height: -1}}
 	asked := time.Now()

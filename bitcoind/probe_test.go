@@ -4,6 +4,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ckpool/ckpool/bitcoind"
 	"github.com/ckpool/ckpool/internal/testkit"
@@ -41,7 +42,11 @@ func TestProbe(t *testing.T) {
 		{"hangs", fakenode.Hang, fakeConfig(n), "unreachable", "no answer within 2s"},
 	} {
 		n.SetFault(fakenode.Fault{Kind: tt.fault})
-		client := bitcoind.NewClient(tt.config, bitcoind.Options{})
+		o := bitcoind.Options{}
+		if tt.fault != fakenode.Hang {
+			o.ProbeTimeout = time.Minute // the machine may be busy with other tests
+		}
+		client := bitcoind.NewClient(tt.config, o)
 		p := client.Probe(t.Context())
 		client.Close()
 		if p.State != tt.state || !strings.Contains(p.Reason, tt.reason) || (p.Reason == "") != (tt.reason == "") {

@@ -29,12 +29,19 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	probeTime = patience // the machine may be busy with other tests
 	testscript.Main(m, map[string]func(){"ckpool": func() {
 		setFaults()
+		if d, err := time.ParseDuration(os.Getenv(probeKey)); err == nil {
+			probeTime = d
+		}
 		systemPlaces = false // what this machine has is none of the tests
 		main()
 	}, "oldckpool": beOld, "lateckpool": beLate})
 }
+
+// probeKey: how long a node has that ckpool --check asks.
+const probeKey = "CKPOOL_TEST_PROBE"
 
 // patience is how long a script waits for something before it fails.
 const patience = time.Minute
