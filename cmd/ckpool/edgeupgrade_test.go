@@ -153,6 +153,7 @@ func TestZ1EndEdge(t *testing.T) {
 	eachEdge(t, func(t *testing.T, p, e *faulty) {
 		r := e.mine(func(ctx context.Context) {
 			p.await("miners at the pool", func() bool { return p.miners() == 40 })
+			p.mined(20) // else mine waits for a share that is answered
 			began := time.Now()
 			if err := e.first.Process.Signal(syscall.SIGTERM); err != nil {
 				t.Fatal(err)
