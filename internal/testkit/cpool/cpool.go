@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// patience is how long either side waits for the other.
-const patience = 5 * time.Second
+// patience is how long either side waits for the other, which may be on a busy machine.
+const patience = time.Minute
 
 // frame is the text with its length before it.
 func frame(text string) []byte {
