@@ -387,7 +387,11 @@ func (s *Server) answer(ctx context.Context, k *socket, c *net.UnixConn, request
 	select {
 	case r = <-done:
 	case <-timer.C:
-		r.err = fmt.Errorf("%s takes longer than %v", cmd.prefix, s.replyTime)
+		select {
+		case r = <-done: // on a busy machine both are seen at the same time
+		default:
+			r.err = fmt.Errorf("%s takes longer than %v", cmd.prefix, s.replyTime)
+		}
 	}
 	switch {
 	case r.err != nil:
