@@ -185,9 +185,9 @@ func (n *Node) ready(ctx context.Context) error {
 func (n *Node) Exited() <-chan struct{} { return n.exited }
 
 // Stop saves the chain, ends the node in order and waits until it is gone; it is
-// killed if that takes longer than 15 s.
+// killed if that takes longer than a minute.
 func (n *Node) Stop() error {
-	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := n.Save(ctx); err != nil {
 		n.Kill()
@@ -201,7 +201,7 @@ func (n *Node) Stop() error {
 		return nil
 	case <-ctx.Done():
 		n.Kill()
-		return errors.New("btcd did not stop within 15 s and was killed")
+		return errors.New("btcd did not stop within a minute and was killed")
 	}
 }
 

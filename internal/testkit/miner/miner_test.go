@@ -146,7 +146,7 @@ func TestMinerReconnects(t *testing.T) {
 func TestDrain(t *testing.T) {
 	for drain, answered := range map[time.Duration]bool{time.Millisecond: false, time.Minute: true} {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		p := otherpool.Start(t, otherpool.Config{Difficulty: 1e-6, Delay: time.Second, Refuse: func(string, int) string {
+		p := otherpool.Start(t, otherpool.Config{Difficulty: 1e-6, Delay: 5 * time.Second, Refuse: func(string, int) string {
 			cancel() // as soon as there is a share
 			return ""
 		}})
@@ -161,12 +161,21 @@ func TestDrain(t *testing.T) {
 // TestHashRateCap: shares come no faster than the cap allows.
 func TestHashRateCap(t *testing.T) {
 	p := otherpool.Start(t, otherpool.Config{Difficulty: 1e-12}) // every hash is a share
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
+	shares := 0
+	var d time.Duration
 	began := time.Now()
-	Run(ctx, Config{Endpoint: client.Endpoint{URL: p.Addr, User: "bob"}, HashRate: 200})
-	d := time.Since(began)
-	if n := p.Accepted.Load(); n < 20 || float64(n) > 200*d.Seconds()+10 {
+	Run(ctx, Config{Endpoint: client.Endpoint{URL: p.Addr, User: "bob"}, HashRate: 200, OnShare: func(s Share) {
+		if s.Reject != nil || s.Err != nil || shares == 100 {
+			return
+		}
+		if shares++; shares == 100 {
+			d = time.Since(began)
+			cancel()
+		}
+	}})
+	if n := shares; n < 100 || float64(n) > 200*d.Seconds()+10 {
 		t.Errorf("%d shares in %v at 200 H/s", n, d)
 	}
 }
