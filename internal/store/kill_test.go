@@ -29,7 +29,7 @@ func TestWriterKilled(t *testing.T) {
 	}
 	each(t, func(t *testing.T, where string) {
 		s, _ := registered(t, where, 1)
-		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 		defer cancel()
 		least := int64(0)
 		for range 5 {
@@ -85,7 +85,7 @@ func TestServerKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	s, in := registered(t, server.URL("test"), 1)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	restarted := make(chan error, 1)
 	n := int64(0)

@@ -9,8 +9,6 @@ import (
 // At the height where a window begins more pools have shares than the database has connections.
 func TestManyPoolsAtEdge(t *testing.T) {
 	each(t, func(t *testing.T, where string) {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
 		n := newNetwork(t, where)
 		for i := range byte(40) {
 			p := n.pool(i + 1)
@@ -25,6 +23,9 @@ func TestManyPoolsAtEdge(t *testing.T) {
 			p.job.Height = 102
 			p.over()
 		}
+		// All that was a commit each, which a slow disk takes its time for.
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
 		for {
 			kept, first, err := n.s.Follow(ctx)
 			if err != nil {
