@@ -75,11 +75,16 @@ func TestAuthority(t *testing.T) {
 	wait.Until(t, patience, "a connection", c.Up)
 	ask := func(q authority.Question) authority.Answer {
 		t.Helper()
-		answers := make(chan authority.Answer, 1)
-		if a, ok := c.Ask(q, func(a authority.Answer) { answers <- a }); ok {
-			return a
+		for until := time.Now().Add(patience); ; {
+			answers := make(chan authority.Answer, 1)
+			a, ok := c.Ask(q, func(a authority.Answer) { answers <- a })
+			if !ok {
+				a = <-answers
+			}
+			if a.Verdict != authority.Unanswered || time.Now().After(until) { // a busy machine may take too long
+				return a
+			}
 		}
-		return <-answers
 	}
 	const address = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
 	for _, tt := range []struct {
@@ -159,7 +164,7 @@ func TestCase50(t *testing.T) {
 			// Many at the same time, so that none is counted before others are looked at.
 			var tries sync.WaitGroup
 			var mu sync.Mutex
-			slots := make(chan struct{}, 50)
+			slots := make(chan struct{}, 8) // which one at a time are computed for, and none waits too long
 			for i := range 500 {
 				slots <- struct{}{}
 				tries.Go(func() {

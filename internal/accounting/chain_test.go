@@ -45,7 +45,7 @@ func startMined(t testing.TB, where string) *mined {
 	m.btcd.MineEmpty(5)
 	m.node = startFaulty(t, m.btcd)
 	m.chain = &Chain{Store: m.s, Events: m.told.tell, Node: bitcoind.NewClient(
-		bitcoind.Config{URL: m.node.server.URL, User: m.btcd.User, Pass: m.btcd.Pass}, bitcoind.Options{Timeout: 5 * time.Second})}
+		bitcoind.Config{URL: m.node.server.URL, User: m.btcd.User, Pass: m.btcd.Pass}, bitcoind.Options{Timeout: time.Minute})}
 	t.Cleanup(m.chain.Node.Close)
 	if _, err := m.s.Register(t.Context(), store.Instance{ID: [16]byte{1}, Name: "pool", Network: "regtest"}); err != nil {
 		t.Fatal(err)
