@@ -100,9 +100,11 @@ func (p *pool) mine(n int) {
 	p.w.Flush(0)
 }
 
-// mineFor tells so many shares a second for a time.
+// mineFor tells so many shares a second for a time, and those of a second at least, which
+// take a busy machine longer.
 func (p *pool) mineFor(d time.Duration, rate int) {
-	for end := time.Now().Add(d); time.Now().Before(end); {
+	told := 0
+	for end := time.Now().Add(d); told < rate || time.Now().Before(end); told += rate / 50 {
 		p.mine(rate / 50)
 		<-time.After(20 * time.Millisecond)
 	}
@@ -333,9 +335,7 @@ func TestFaults(t *testing.T) {
 			tt.fault(t, w)
 			group.Wait()
 			w.complete(w.pools...)
-			if !strings.Contains(w.log.String(), tt.told) {
-				t.Errorf("%q was not told", tt.told)
-			}
+			until(t, tt.told, func() bool { return strings.Contains(w.log.String(), tt.told) })
 		})
 	}
 }
