@@ -3,6 +3,7 @@ package journalwriter
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -313,8 +314,21 @@ func TestRingOfAnotherBoot(t *testing.T) {
 }
 
 // tellSlowly tells shares for a while, of which none may wait for a disk that takes
-// seconds. Some wait for a processor, where a machine is busy.
+// seconds. Some wait for a processor, where a machine is busy: what waits for the disk
+// does so in each of three tries.
 func tellSlowly(t *testing.T, w *Writer, next *[2]uint32, span time.Duration) {
+	t.Helper()
+	slow := ""
+	for range 3 {
+		if slow = tellFor(t, w, next, span); slow == "" {
+			return
+		}
+	}
+	t.Error(slow)
+}
+
+// tellFor tells shares for a while, and whether it took too long to tell them.
+func tellFor(t *testing.T, w *Writer, next *[2]uint32, span time.Duration) (tooSlow string) {
 	t.Helper()
 	var slow, all int
 	var longest time.Duration
@@ -329,8 +343,9 @@ func tellSlowly(t *testing.T, w *Writer, next *[2]uint32, span time.Duration) {
 	}
 	t.Logf("the longest of %d took %v", all, longest)
 	if slow > 2+all/10 || longest > max(time.Second, span/2) {
-		t.Errorf("%d of %d times it took more than 100 ms to tell shares, the longest %v", slow, all, longest)
+		return fmt.Sprintf("%d of %d times it took more than 100 ms to tell shares, the longest %v", slow, all, longest)
 	}
+	return ""
 }
 
 // A disk that is really full: nothing waits for it, and all is written once there is
@@ -339,7 +354,7 @@ func TestFullFileSystem(t *testing.T) {
 	t.Parallel()
 	dir := disk.Mount(t, "-t", "tmpfs", "-o", "size=2m", "none")
 	o := testOptions(t)
-	o.Dir, o.Sync, o.RingSize = filepath.Join(dir, "journal"), 5*time.Millisecond, 4<<20
+	o.Dir, o.Sync, o.RingSize = filepath.Join(dir, "journal"), 5*time.Millisecond, 16<<20
 	var events told
 	o.Events = events.tell
 	w := mustOpen(t, o)
@@ -373,7 +388,7 @@ func TestStalledDisk(t *testing.T) {
 	t.Parallel()
 	dir, stall := disk.Stalling(t, 32<<20)
 	o := testOptions(t)
-	o.Dir, o.Sync, o.RingSize = filepath.Join(dir, "journal"), 5*time.Millisecond, 4<<20
+	o.Dir, o.Sync, o.RingSize = filepath.Join(dir, "journal"), 5*time.Millisecond, 16<<20
 	w := mustOpen(t, o)
 	stop := run(t, w)
 	var next [2]uint32
