@@ -78,8 +78,10 @@ func newBlockCase(t *testing.T, down fakenode.Fault) *blockCase {
 		if reject, err := miner.submit(""); reject != "" || err != nil {
 			t.Fatalf("share rejected: %s, %v", reject, err)
 		}
-		blocks, err = c.ask("--json", "blocks")
-		c.must(err)
+		c.await(func() error { // a busy machine may take too long for one reply
+			blocks, err = c.ask("--json", "blocks")
+			return err
+		})
 	}
 	c.found = c.hash("pending")
 	return c
