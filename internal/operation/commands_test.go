@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
@@ -72,6 +73,20 @@ func answers(ts *testscript.TestScript, neg bool, args []string) {
 	}))
 }
 
+// upgrade: tells the instance to, and again where a busy machine or disk takes too long.
+func upgrade(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, neg, args, 0, "upgrade")
+	for until := time.Now().Add(patience); ; {
+		out, err := exec.Command(filepath.Join(programs, "ckpmsg"), "-s", ts.Getenv("S"), "upgrade").CombinedOutput()
+		if err == nil {
+			return
+		}
+		if !tooSlow(string(out)) || time.Now().After(until) {
+			ts.Fatalf("upgrade: %v: %s", err, out)
+		}
+	}
+}
+
 // pidOf is the process of an instance.
 func pidOf(ts *testscript.TestScript, name string) int {
 	pid, err := readPID(filepath.Join(ts.Getenv("S"), name, "main.pid"))
@@ -125,7 +140,9 @@ func listening(ts *testscript.TestScript, neg bool, args []string) {
 // node fault|hang|clear|stop: what happens to the node.
 func controlNode(ts *testscript.TestScript, neg bool, args []string) {
 	want(ts, neg, args, 1, "node fault|hang|clear|stop")
-	n := worldOf(ts).node
+	w := worldOf(ts)
+	n := w.node
+	w.hangs = args[0] == "hang"
 	switch args[0] {
 	case "fault":
 		n.SetFault(fakenode.Fault{Kind: fakenode.WarmingUp})
@@ -154,10 +171,11 @@ func sameMembers(ts *testscript.TestScript, neg bool, args []string) {
 	compareMembers(ts, args, func(before, now float64) bool { return before == now })
 }
 
-// close-to OBJECT KEY...: the numbers in stdout have fallen a little at most.
+// close-to OBJECT KEY...: the numbers in stdout have fallen, but no more than rates of a
+// minute do in the minute that a busy machine may take for it.
 func closeMembers(ts *testscript.TestScript, neg bool, args []string) {
 	want(ts, neg, args, 2, "close-to OBJECT KEY...")
-	compareMembers(ts, args, func(before, now float64) bool { return now > 0 && now <= before && now > before*0.8 })
+	compareMembers(ts, args, func(before, now float64) bool { return now > 0 && now <= before && now > before*0.3 })
 }
 
 func compareMembers(ts *testscript.TestScript, args []string, ok func(before, now float64) bool) {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
@@ -127,20 +128,41 @@ func (k *killed) load(miners int) bench.Options {
 	return bench.Options{Address: k.addr, Miners: miners, Addresses: cmp.Or(k.chain, "main"), Password: "x"}
 }
 
-func (k *killed) start() *exec.Cmd { return k.begin() }
+func (k *killed) start() *exec.Cmd {
+	k.t.Helper()
+	c, err := k.begin()
+	if err != nil {
+		k.t.Fatalf("it does not start again: %v", err)
+	}
+	return c
+}
 
-// upgrade starts a process that takes over from the one that runs.
-func (k *killed) upgrade() *exec.Cmd { return k.begin("-H") }
+// upgrade starts a process that takes over from the one that runs, which goes on where a
+// busy machine or disk takes too long for that: then another one is started.
+func (k *killed) upgrade() *exec.Cmd {
+	k.t.Helper()
+	for try := 1; ; try++ {
+		c, err := k.begin("-H")
+		if err == nil {
+			return c
+		}
+		if try == 10 || !tooSlow(err.Error()) {
+			k.t.Fatalf("it does not take over: %v", err)
+		}
+	}
+}
 
-func (k *killed) begin(more ...string) *exec.Cmd {
+// begin starts a process and waits until the instance is it and serves. The error is what
+// it said where it ends instead.
+func (k *killed) begin(more ...string) (*exec.Cmd, error) {
 	k.t.Helper()
 	c := exec.Command(filepath.Join(programs, "ckpool"), slices.Concat([]string{"-s", "s/ckpool", "-L", "-q"}, k.args, more)...)
 	if k.name != "" {
 		c.Args = append(c.Args, "-n", k.name, "-c", "ckpool.conf")
 	}
 	c.Dir = k.dir
-	var errors bytes.Buffer
-	c.Stderr = &errors
+	var said bytes.Buffer
+	c.Stderr = &said
 	if err := c.Start(); err != nil {
 		k.t.Fatal(err)
 	}
@@ -150,16 +172,25 @@ func (k *killed) begin(more ...string) *exec.Cmd {
 		_ = c.Wait()
 		late.Stop()
 	})
-	if err := await(func() error {
-		if !running(c.Process.Pid) {
-			k.t.Fatalf("it does not start again: %s", &errors)
+	ended := false
+	err := await(func() error {
+		if ended = !running(c.Process.Pid); ended {
+			return nil
+		}
+		if pid, err := readPID(filepath.Join(k.dir, "s", "ckpool", "main.pid")); err != nil || pid != c.Process.Pid {
+			return fmt.Errorf("main.pid is %d, want %d, %v", pid, c.Process.Pid, err)
 		}
 		_, err := bench.Storm(k.t.Context(), bench.StormConfig{Options: k.load(1)})
 		return err
-	}); err != nil {
+	})
+	if err != nil {
 		k.t.Fatal(err)
 	}
-	return c
+	if ended {
+		_ = c.Wait() // until all that it said is there
+		return nil, errors.New(said.String())
+	}
+	return c, nil
 }
 
 // resumes checks that saved sessions are known.

@@ -119,9 +119,6 @@ func mine(ts *testscript.TestScript, neg bool, args []string) {
 		if neg {
 			ts.Fatalf("%s is let in", args[0])
 		}
-		if w.miners == nil {
-			w.miners = map[string]*scriptMiner{}
-		}
 		w.miners[name] = m
 		return
 	}

@@ -69,7 +69,7 @@ func TestScripts(t *testing.T) {
 			"expand": expand, "log": awaitText, "signal": sendSignal, "gone": awaitEnd, "node": controlNode,
 			"mine": mine, "ask": ask, "answers": answers, "stall": stall, "listening": listening, "save": save,
 			"manager": serviceManager, "same": sameMembers, "close-to": closeMembers, "equal": equal,
-			"refused": refused, "misconfigured": misconfigured, "limit": limitDescriptors, "hold": hold, "disk": smallDisk, "fill": fill, "database": database,
+			"upgrade": upgrade, "refused": refused, "misconfigured": misconfigured, "limit": limitDescriptors, "hold": hold, "disk": smallDisk, "fill": fill, "database": database,
 		},
 	})
 }
@@ -77,6 +77,7 @@ func TestScripts(t *testing.T) {
 // world is what a script's commands share.
 type world struct {
 	node    *fakenode.Node
+	hangs   bool // the node
 	miners  map[string]*scriptMiner
 	held    []net.Conn
 	manager *net.UnixConn
@@ -104,7 +105,7 @@ func setUp(env *testscript.Env) error {
 	if err != nil {
 		return err
 	}
-	w := &world{node: node}
+	w := &world{node: node, miners: map[string]*scriptMiner{}}
 	env.Values[worldKey] = w
 	env.Defer(func() { w.close(env.WorkDir) })
 	env.Setenv("PATH", programs+string(os.PathListSeparator)+env.Getenv("PATH"))
@@ -154,6 +155,17 @@ func (w *world) close(dir string) {
 		unmount(dir)
 	}
 	w.node.Close()
+}
+
+// tooSlow tells whether what a program has said is that something took too long, as it may
+// on a busy machine: everything is as it was before, and it may be tried again.
+func tooSlow(text string) bool {
+	for _, late := range []string{"takes longer than", "deadline exceeded", "in time", "i/o timeout", "another handover is under way"} {
+		if strings.Contains(text, late) {
+			return true
+		}
+	}
+	return false
 }
 
 func readPID(file string) (int, error) {

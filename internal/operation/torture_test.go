@@ -394,11 +394,18 @@ func (k *tortured) end(c *exec.Cmd) *exec.Cmd {
 // upgrade replaces the pool's process, which is no child of this one afterwards. On a
 // full disk there is none: the new process could not write the journal.
 func (k *tortured) upgrade(ctx context.Context, full bool) {
-	c := exec.CommandContext(ctx, filepath.Join(programs, "ckpmsg"), "-s", "s", "upgrade")
-	c.Dir = k.dir
-	out, err := c.CombinedOutput()
-	if full && strings.Contains(string(out), "the old process goes on: journal") {
-		return
+	var out []byte
+	var err error
+	for until := time.Now().Add(patience); ; {
+		c := exec.CommandContext(ctx, filepath.Join(programs, "ckpmsg"), "-s", "s", "upgrade")
+		c.Dir = k.dir
+		out, err = c.CombinedOutput()
+		if full && strings.Contains(string(out), "the old process goes on: journal") {
+			return
+		}
+		if err == nil || !tooSlow(string(out)) || time.Now().After(until) {
+			break
+		}
 	}
 	if err != nil {
 		k.t.Errorf("upgrade: %v: %s", err, out)
