@@ -73,6 +73,23 @@ func answers(ts *testscript.TestScript, neg bool, args []string) {
 	}))
 }
 
+// ckpmsg ARG...: runs it as exec does, and again where a busy machine takes too long for
+// the reply.
+func ckpmsg(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, false, args, 1, "ckpmsg ARG...")
+	args = append([]string{"-s", ts.Getenv("S")}, args...)
+	for until := time.Now().Add(patience); ; {
+		err := ts.Exec("ckpmsg", args...)
+		if strings.Contains(ts.ReadFile("stdout")+ts.ReadFile("stderr"), "takes longer than") && time.Now().Before(until) {
+			continue
+		}
+		if neg == (err == nil) {
+			ts.Fatalf("ckpmsg: %v", err)
+		}
+		return
+	}
+}
+
 // upgrade: tells the instance to, and again where a busy machine or disk takes too long.
 func upgrade(ts *testscript.TestScript, neg bool, args []string) {
 	want(ts, neg, args, 0, "upgrade")

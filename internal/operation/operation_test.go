@@ -69,7 +69,7 @@ func TestScripts(t *testing.T) {
 			"expand": expand, "log": awaitText, "signal": sendSignal, "gone": awaitEnd, "node": controlNode,
 			"mine": mine, "ask": ask, "answers": answers, "stall": stall, "listening": listening, "save": save,
 			"manager": serviceManager, "same": sameMembers, "close-to": closeMembers, "equal": equal,
-			"upgrade": upgrade, "refused": refused, "misconfigured": misconfigured, "limit": limitDescriptors, "hold": hold, "disk": smallDisk, "fill": fill, "database": database,
+			"upgrade": upgrade, "ckpmsg": ckpmsg, "refused": refused, "misconfigured": misconfigured, "limit": limitDescriptors, "hold": hold, "disk": smallDisk, "fill": fill, "database": database,
 		},
 	})
 }
