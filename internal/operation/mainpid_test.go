@@ -112,19 +112,7 @@ func TestMainPID(t *testing.T) {
 		p.await(func() error { return awaitExit(from) })
 		return to
 	}
-	upgrade := func(command string) {
-		t.Helper()
-		for until := time.Now().Add(patience); ; {
-			out, err := p.ask(command)
-			if err == nil {
-				return
-			}
-			if !tooSlow(out) || time.Now().After(until) {
-				t.Fatalf("%s: %v\n%s", out, err, p.log())
-			}
-		}
-	}
-	upgrade("upgrade")
+	p.change("upgrade")
 	pid := moved(first.Process.Pid)
 	p.end(first)
 	foreign := p.pool("-H") // which knows nothing of the manager
@@ -135,7 +123,7 @@ func TestMainPID(t *testing.T) {
 	p.must(syscall.Kill(pid, syscall.SIGHUP))
 	manager.hears(pid, reloading)
 	manager.hears(pid, ready)
-	upgrade("restart")
+	p.change("restart")
 	pid = moved(pid)
 	p.end(foreign)
 	p.must(syscall.Kill(pid, syscall.SIGHUP))

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/ckpool/ckpool/internal/testkit/fakenode"
 )
@@ -135,6 +136,21 @@ func (p *place) ask(args ...string) (string, error) {
 	args = append([]string{"-s", filepath.Join(p.dir, "s"), "-n", "p"}, args...)
 	out, err := exec.Command(filepath.Join(programs, "ckpmsg"), args...).CombinedOutput()
 	return strings.TrimSuffix(string(out), "\n"), err
+}
+
+// change sends a command by which the process changes, and again where a busy machine takes
+// too long for that.
+func (p *place) change(command string) {
+	p.t.Helper()
+	for until := time.Now().Add(patience); ; {
+		out, err := p.ask(command)
+		if err == nil {
+			return
+		}
+		if !tooSlow(out) || time.Now().After(until) {
+			p.t.Fatalf("%s: %s: %v\n%s", command, out, err, p.log())
+		}
+	}
 }
 
 // pid is that of the instance.
