@@ -157,14 +157,44 @@ func TestRefusedBatch(t *testing.T) {
 	})
 }
 
-// proxy stands between client and PostgreSQL and cuts connections at a commit: before
-// the server has it, right after, or after the server's answer.
+// proxy stands between client and PostgreSQL and cuts connections.
 type proxy struct {
 	listener net.Listener
 	socket   string
-	cuts     atomic.Int64
-	most     int64
+	cut      func(message []byte) moment // said of each one that a client sends
 	active   sync.WaitGroup
+}
+
+// moment is when a connection is cut, as a message of the client's has come.
+type moment int
+
+const (
+	uncut moment = iota
+	beforeMessage
+	afterMessage
+	afterAnswer // which is lost
+)
+
+// newProxy stands before the database and is there until the test ends. The URL is the
+// database's by way of it.
+func newProxy(t *testing.T, database string, cut func(message []byte) moment) (where string) {
+	t.Helper()
+	u, err := url.Parse(database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &proxy{socket: u.Query().Get("host") + "/.s.PGSQL.5432", cut: cut}
+	if p.listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	var done sync.WaitGroup
+	done.Go(p.run)
+	t.Cleanup(func() {
+		p.listener.Close()
+		done.Wait()
+		p.active.Wait()
+	})
+	return "postgres://postgres@" + p.listener.Addr().String() + u.Path + "?sslmode=disable"
 }
 
 func (p *proxy) run() {
@@ -202,18 +232,14 @@ func (p *proxy) run() {
 				if err != nil {
 					return
 				}
-				if strings.Contains(string(buf[:n]), "commit\x00") {
-					if i := p.cuts.Add(1); i <= p.most {
-						switch i % 4 {
-						case 0:
-							return
-						case 1:
-							server.Write(buf[:n])
-							return
-						case 2:
-							answer.Store(true)
-						}
-					}
+				switch p.cut(buf[:n]) {
+				case beforeMessage:
+					return
+				case afterMessage:
+					server.Write(buf[:n])
+					return
+				case afterAnswer:
+					answer.Store(true)
 				}
 				if _, err := server.Write(buf[:n]); err != nil {
 					return
@@ -237,27 +263,24 @@ func TestCase40(t *testing.T) {
 // cutAtCommit cuts connections so many times while batches are stored in a database.
 func cutAtCommit(t *testing.T, cuts int64) {
 	direct := postgres.Database(t)
-	u, err := url.Parse(direct)
-	if err != nil {
-		t.Fatal(err)
-	}
 	s, in := registered(t, direct, 1)
-	// Every fourth commit goes through, so that there are more batches than cuts.
-	p := &proxy{socket: u.Query().Get("host") + "/.s.PGSQL.5432", most: cuts * 4 / 3}
-	if p.listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
-		t.Fatal(err)
-	}
-	var done sync.WaitGroup
-	done.Go(p.run)
-	defer done.Wait()
-	defer p.active.Wait()
-	defer p.listener.Close()
 	apply(t, s, batch(in, 1, 3)) // the day's table is there
-	cut := open(t, "postgres://postgres@"+p.listener.Addr().String()+u.Path+"?sslmode=disable")
-	defer cut.Close()
+	// Every fourth commit goes through, so that there are more batches than cuts.
+	most := cuts * 4 / 3
+	var commits atomic.Int64
+	where := newProxy(t, direct, func(message []byte) moment {
+		if !strings.Contains(string(message), "commit\x00") {
+			return uncut
+		}
+		if i := commits.Add(1); i <= most {
+			return [...]moment{beforeMessage, afterMessage, afterAnswer, uncut}[i%4]
+		}
+		return uncut
+	})
+	cut := open(t, where)
 	n := int64(3)
 	credited := 3
-	for p.cuts.Load() < p.most {
+	for commits.Load() < most {
 		b := batch(in, n+1, n+3)
 		for {
 			r, err := cut.Apply(t.Context(), b)
@@ -280,7 +303,7 @@ func cutAtCommit(t *testing.T, cuts int64) {
 	if sum.Accepted.Count != n || credited != int(n) || sum.Repeated.Count != 0 {
 		t.Errorf("%d of %d shares are there, %d told, %d twice", sum.Accepted.Count, n, credited, sum.Repeated.Count)
 	}
-	t.Logf("%d batches, cut %d times", n/3, p.most-p.most/4)
+	t.Logf("%d batches, cut %d times", n/3, most-most/4)
 	consistent(t, s)
 }
 
