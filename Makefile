@@ -8,7 +8,7 @@ export GOFLAGS ?= -trimpath
 # For `make run`, the first also for `make run-pool`, `make run-proxy` and `make run-links`: LISTEN=host:port, NODE=COOKIEFILE or http://user:pass@host:port, ADDRESS=…, MODE=solo
 export LISTEN NODE ADDRESS MODE
 
-.PHONY: build help module install manual api run run-pool run-proxy run-links test torture check bench fmt vet lint tidy race fuzz
+.PHONY: build help module install manual api run run-pool run-proxy run-links test torture check bench fmt lint tidy race fuzz
 build:
 	$(GO) build -trimpath -o bin/ ./cmd/...
 
@@ -118,7 +118,7 @@ torture:
 		-torture.rounds $(ROUNDS) -torture.rate $(RATE) -torture.seed $(or $(SEED),0)
 
 # What the test run leaves out. Needs gcc for the race detector.
-check: fmt vet tidy lint race fuzz
+check: fmt tidy lint race fuzz
 
 # Under 20 minutes on a quiet machine of two cores; see docs/performance.md.
 bench: build
@@ -127,13 +127,10 @@ bench: build
 fmt:
 	@files=$$(gofmt -l .); test -z "$$files" || { echo "not gofmt'ed:" $$files; exit 1; }
 
-vet:
-	$(GO) vet ./...
-
 tidy:
 	$(GO) mod tidy -diff
 
-# A module of its own keeps the linter's dependencies out of ckpool's.
+# With go vet among its checks. A module of its own keeps its dependencies out of ckpool's.
 lint:
 	$(GO) build -C tools/lint -o $(CURDIR)/bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	bin/golangci-lint run ./...
